@@ -30,7 +30,7 @@ fn module() -> Result<Vec<u8>, Box<dyn Error>> {
     let body = parse(TEMPLATE)?.remove(0).body;
     let (kind, params, constraints) = (None, 0, Default::default());
     let templates = &[NewTemplate { name: b"max", kind, params, constraints, body: &body }];
-    let templates = NewTemplates { container: Container::TryArc, templates }.to_vec()?;
+    let templates = NewTemplates { container: Container::Counted, templates }.to_vec()?;
     let section = |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };
     let sections = &[
         section(SectionKind::TemplateCode, &b".templates"[..], &templates[..]),

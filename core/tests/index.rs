@@ -2,6 +2,7 @@
 //! nothing that is not there, and in a sound file all that is.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+use smf_core::format::error::HashIndexError;
 use std::collections::BTreeSet;
 
 use smf_core::format::MAX_NAME;
@@ -282,9 +283,12 @@ fn an_index_that_lies_is_refused() {
         (verdict(|p| p[16] = 0), "no bucket"),
         (verdict(|p| p[19] = 0x80), "buckets out of all proportion"),
     ] {
-        assert!(matches!(result, Err(E::IndexHeader { .. })), "{what}: {result:?}");
+        assert!(
+            matches!(result, Err(E::HashIndex(HashIndexError::Header { .. }))),
+            "{what}: {result:?}"
+        );
     }
-    assert!(matches!(verdict(|p| p[12] += 1), Err(E::IndexNames { .. })));
+    assert!(matches!(verdict(|p| p[12] += 1), Err(E::HashIndex(HashIndexError::NameCount { .. }))));
     let slot = |change: fn(&mut Vec<u8>, usize, usize)| {
         verdict(|payload| {
             let (tag, number) = first_taken(payload);
@@ -299,7 +303,10 @@ fn an_index_that_lies_is_refused() {
         (slot(|p, tag, _| p[tag + 7] = p[tag]), "a gap before a slot"),
         (slot(|p, _, number| p[number + 28] = 1), "a number in an empty slot"),
     ] {
-        assert!(matches!(result, Err(E::IndexSlot { .. })), "{what}: {result:?}");
+        assert!(
+            matches!(result, Err(E::HashIndex(HashIndexError::Slot { .. }))),
+            "{what}: {result:?}"
+        );
     }
 }
 
@@ -316,7 +323,7 @@ fn an_index_that_leaves_out_or_prefers_the_wrong_one_is_refused() {
         let smf = Smf::parse(&file).unwrap();
         let error = smf.verify().unwrap_err();
         assert!(
-            matches!(error, FormatError::IndexSymbol { index: i, .. } if i == index),
+            matches!(error, FormatError::HashIndex(HashIndexError::Symbol { index: i, .. }) if i == index),
             "{error}"
         );
         let at = smf.symbols().get(index).unwrap().entry_offset;

@@ -4,10 +4,12 @@
 //! says where what is patched here stands.
 #![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+use smf_core::format::error::{ElfError, RelocError, SectionError, SymbolError};
+use smf_core::format::error::{ElfErrorKind, ElfPart};
 use smf_core::format::write::{Module as NewModule, NewSection, Payload};
 use smf_core::format::{
-    Arch, Binding, ElfErrorKind, ElfPart, FormatError, Header, Layout, RelocKind, SectionFlags,
-    SectionKind, Smf, SymbolKind, SymbolPlace,
+    Arch, Binding, FormatError, Header, Layout, RelocKind, SectionFlags, SectionKind, Smf,
+    SymbolKind, SymbolPlace,
 };
 
 const SAMPLE: &[u8] = include_bytes!("../../tests/samples/elf-object.smf");
@@ -92,7 +94,7 @@ fn an_object_reads_as_a_module() {
     assert_eq!(symbols.get(1).unwrap().kind, SymbolKind::Section);
     assert_eq!(symbols.place(0), Ok(SymbolPlace::Nowhere));
     assert_eq!(symbols.place(10), Ok(SymbolPlace::Nowhere), "_GLOBAL_OFFSET_TABLE_");
-    let missing = FormatError::NoSuchSymbol { index: 13, count: 13 };
+    let missing = FormatError::Symbol(SymbolError::NoSuchSymbol { index: 13, count: 13 });
     assert_eq!(symbols.get(13).err(), Some(missing));
     assert_eq!(symbols.place(13), Err(missing));
     for index in 0..13 {
@@ -136,7 +138,11 @@ fn a_common_symbol_is_a_section_of_its_own() {
 fn whatever_is_wrong_with_the_object_is_said() {
     use ElfErrorKind as F;
     let whole = |at: usize, bytes: &[u8], fault, found: usize| {
-        let error = FormatError::Elf { part: ElfPart::Object, fault, at: found as u64 };
+        let error = FormatError::Elf(ElfError::Part {
+            part: ElfPart::Object,
+            kind: fault,
+            at: found as u64,
+        });
         assert_eq!(verdict(&[(at, bytes)]), Err(error));
     };
     whole(4, &[1], F::Ident, 4);
@@ -153,7 +159,10 @@ fn whatever_is_wrong_with_the_object_is_said() {
     for len in [4, 63] {
         let file = module(&SAMPLE[..len], Arch::X86_64, &[]);
         let fault = Smf::parse(&file).unwrap().verify().unwrap_err();
-        assert!(matches!(fault, FormatError::Elf { fault: F::CutOff, .. }), "{fault}");
+        assert!(
+            matches!(fault, FormatError::Elf(ElfError::Part { kind: F::CutOff, .. })),
+            "{fault}"
+        );
         assert!(fault.to_string().contains("is shorter than its header"), "{fault}");
     }
     let foreign = module(&SAMPLE[..OBJECT], Arch::RISCV64, &[]);
@@ -166,7 +175,8 @@ fn whatever_is_wrong_with_a_section_is_said() {
     use ElfErrorKind as F;
     let check = |index: usize, field, bytes: &[u8], fault| {
         let part = ElfPart::Section(index as u32);
-        let error = FormatError::Elf { part, fault, at: section(index, 0) as u64 };
+        let error =
+            FormatError::Elf(ElfError::Part { part, kind: fault, at: section(index, 0) as u64 });
         assert_eq!(verdict(&[(section(index, field), bytes)]), Err(error));
     };
     check(1, SIZE, &[0xff; 8], F::Outside);
@@ -192,13 +202,19 @@ fn whatever_is_wrong_with_a_section_is_said() {
     let second = verdict(&[(section(10, TYPE), &[2])]);
     assert!(second.is_err(), "the names of sections are none any more");
     let zero_code: [(usize, &[u8]); 2] = [(section(4, FLAGS), &[6]), (section(4, SIZE), &[8])];
-    assert!(matches!(verdict(&zero_code), Err(FormatError::Elf { fault: F::ZeroCode, .. })));
+    assert!(matches!(
+        verdict(&zero_code),
+        Err(FormatError::Elf(ElfError::Part { kind: F::ZeroCode, .. }))
+    ));
     let whole = (OBJECT as u64).to_le_bytes();
     let twice: [(usize, &[u8]); 2] = [(section(1, SIZE), &whole[..2]), (section(1, OFFSET), &[0])];
-    assert!(matches!(verdict(&twice), Err(FormatError::Elf { fault: F::Overlap, .. })));
+    assert!(matches!(
+        verdict(&twice),
+        Err(FormatError::Elf(ElfError::Part { kind: F::Overlap, .. }))
+    ));
     // Everything up to .bss: the code, the data, and now 1 TiB.
     let (total, limit, at) = ((1 << 40) + 78, 4 << 30, section(4, 0) as u64);
-    let huge = FormatError::VirtualSize { total, limit, at };
+    let huge = FormatError::Section(SectionError::VirtualSize { total, limit, at });
     assert_eq!(verdict(&[(section(4, SIZE) + 5, &[1])]), Err(huge));
 }
 
@@ -208,7 +224,7 @@ fn whatever_is_wrong_with_a_symbol_is_said() {
     let check = |index: usize, field: usize, bytes: &[u8], fault| {
         let at = SYMBOLS + 24 * index;
         let part = ElfPart::Symbol(index as u32);
-        let error = FormatError::Elf { part, fault, at: at as u64 };
+        let error = FormatError::Elf(ElfError::Part { part, kind: fault, at: at as u64 });
         assert_eq!(verdict(&[(at + field, bytes)]), Err(error));
     };
     check(8, 4, &[0x16], F::ThreadLocal);
@@ -220,11 +236,17 @@ fn whatever_is_wrong_with_a_symbol_is_said() {
     check(11, 8, &[3], F::Alignment { value: 3 });
     check(11, 8, &[0, 0x20], F::Alignment { value: 8192 });
     let outside = verdict(&[(SYMBOLS + 8 * 24 + 8, &[0x40])]).unwrap_err();
-    assert!(matches!(outside, FormatError::SymbolOutside { index: 8, .. }), "{outside}");
+    assert!(
+        matches!(outside, FormatError::Symbol(SymbolError::Outside { index: 8, .. })),
+        "{outside}"
+    );
     let nameless = verdict(&[(SYMBOLS + 8 * 24, &[0xff; 4])]).unwrap_err();
-    assert!(matches!(nameless, FormatError::SymbolName { index: 8, .. }), "{nameless}");
+    assert!(
+        matches!(nameless, FormatError::Symbol(SymbolError::Name { index: 8, .. })),
+        "{nameless}"
+    );
     let huge = verdict(&[(SYMBOLS + 11 * 24 + 21, &[1])]).unwrap_err();
-    assert!(matches!(huge, FormatError::VirtualSize { .. }), "{huge}");
+    assert!(matches!(huge, FormatError::Section(SectionError::VirtualSize { .. })), "{huge}");
 }
 
 #[test]
@@ -237,9 +259,15 @@ fn whatever_is_wrong_with_a_relocation_is_said() {
     let odd = fault(RELOCS + 8, &[2, 1]);
     assert!(odd.to_string().contains("a kind of the number 258"), "{odd}");
     let symbol = fault(RELOCS + 12, &[13]);
-    assert!(matches!(symbol, FormatError::RelocSymbol { section: 2, index: 0, symbol: 13, .. }));
+    assert!(matches!(
+        symbol,
+        FormatError::Reloc(RelocError::Symbol { section: 2, index: 0, symbol: 13, .. })
+    ));
     let place = fault(RELOCS, &[0x43]);
-    assert!(matches!(place, FormatError::RelocPlace { section: 2, index: 0, offset: 0x43, .. }));
+    assert!(matches!(
+        place,
+        FormatError::Reloc(RelocError::Place { section: 2, index: 0, offset: 0x43, .. })
+    ));
 }
 
 #[test]
@@ -275,7 +303,7 @@ fn nothing_is_loaded_beside_an_object() {
         let file = module(code, Arch::X86_64, &[beside(kind, bytes)]);
         let found = Smf::parse(&file).unwrap().object().map(|object| object.is_some());
         match found {
-            Err(FormatError::ElfBeside { section: 1, .. }) if refused => {}
+            Err(FormatError::Elf(ElfError::Beside { section: 1, .. })) if refused => {}
             found => assert_eq!((found, refused), (Ok(true), false), "{kind}"),
         }
     }
@@ -284,7 +312,7 @@ fn nothing_is_loaded_beside_an_object() {
     let second = NewSection { name: b".text2", ..beside(SectionKind::Code, code) };
     let file = module(&plain, Arch::X86_64, &[second]);
     let error = Smf::parse(&file).unwrap().verify().unwrap_err();
-    assert!(matches!(error, FormatError::ElfBeside { section: 0, .. }), "{error}");
+    assert!(matches!(error, FormatError::Elf(ElfError::Beside { section: 0, .. })), "{error}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Every kind of file in the field, read into the one model.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+use smf_core::format::error::{HeaderError, SymbolError};
 use smf_core::format::{
     Arch, FormatError, Layout, Platform, RelocKind, SectionKind, Smf, SymbolKind,
 };
@@ -112,7 +113,7 @@ fn two_possible_bases_are_an_error_that_names_both() {
     let body = &module[..901];
     let file = [b"#!stub\n", body, module].concat();
     let error = Smf::parse(&file).unwrap_err();
-    assert_eq!(error, FormatError::TwoBases { first: 7, second: 908 });
+    assert_eq!(error, FormatError::Header(HeaderError::AmbiguousBase { first: 7, second: 908 }));
 }
 
 #[test]
@@ -129,7 +130,7 @@ fn a_search_for_a_base_that_looks_possible_everywhere_is_given_up() {
     file[trailer + 16..trailer + 20].copy_from_slice(&10_000u32.to_le_bytes());
     file[trailer + 20..trailer + 28].copy_from_slice(&8u64.to_le_bytes());
     let error = Smf::parse(&file).unwrap_err();
-    assert_eq!(error, FormatError::BaseSearchTooLong { at: trailer as u64 });
+    assert_eq!(error, FormatError::Header(HeaderError::BaseSearchLimit { at: trailer as u64 }));
 }
 
 #[test]
@@ -278,10 +279,13 @@ fn old_headers_are_refused_by_name() {
     file[..4].copy_from_slice(b"SMF\0");
     file[4..6].copy_from_slice(&[0, 1]);
     file[12] = 3;
-    assert_eq!(Smf::parse(&file).unwrap_err(), FormatError::LegacyHeader { at: 0 });
+    assert_eq!(Smf::parse(&file).unwrap_err(), FormatError::Header(HeaderError::Legacy { at: 0 }));
     let trailer = file.len() - 128;
     file.rotate_right(trailer);
-    assert_eq!(Smf::parse(&file).unwrap_err(), FormatError::LegacyHeader { at: trailer as u64 });
+    assert_eq!(
+        Smf::parse(&file).unwrap_err(),
+        FormatError::Header(HeaderError::Legacy { at: trailer as u64 })
+    );
 }
 
 #[test]
@@ -297,5 +301,5 @@ fn a_lost_bss_size_is_no_error() {
     // A size that is stated is held to.
     file[entry + 24] = 4;
     let error = Smf::parse(&file).unwrap().verify().unwrap_err();
-    assert!(matches!(error, FormatError::SymbolOutside { index: 5, .. }), "{error}");
+    assert!(matches!(error, FormatError::Symbol(SymbolError::Outside { index: 5, .. })), "{error}");
 }

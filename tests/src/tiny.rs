@@ -60,7 +60,7 @@ pub fn module(arch: Arch, more: usize) -> Result<Vec<u8>, WriteError> {
     let body = &same(arch)[..];
     let (kind, params, constraints) = (None, 0, Default::default());
     let templates = &[NewTemplate { name: b"same", kind, params, constraints, body }];
-    let templates = NewTemplates { container: Container::TryArc, templates }.to_vec();
+    let templates = NewTemplates { container: Container::Counted, templates }.to_vec();
     let templates = templates.unwrap_or_default();
     let relocs = [Reloc { offset: 0, symbol: 0, kind: RelocKind::Abs64, addend: 0 }];
     let section = |kind, name: &'static [u8], flags, payload| NewSection {

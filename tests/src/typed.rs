@@ -165,7 +165,7 @@ fn made(body: &Function<'_>, types: &[Scalar]) -> JitInstantiator {
         constraints: Constraints::default(),
         body: body.bytes(),
     };
-    let templates = NewTemplates { container: Container::TryArc, templates: &[template] };
+    let templates = NewTemplates { container: Container::Counted, templates: &[template] };
     let names: Vec<&str> = types.iter().map(|scalar| scalar.name()).collect();
     let types = names.join(", ");
     let row = NewPossible { template: "t", type_args: &types, mangled_name: "fn$t" };

@@ -1,12 +1,11 @@
 //! Compressed sections: round trips with the reference tools, bombs, false sizes, and modules that run.
 #![allow(unsafe_code)]
 
+use smf_core::format::error::CompressionErrorKind;
+use smf_core::format::error::{CompressionError, SectionError};
 use smf_core::format::note::Note;
 use smf_core::format::template::Templates;
-use smf_core::format::{
-    Arch, Compression, CompressionErrorKind as Fault, FormatError, Limits, SectionFlags,
-    SectionKind, Smf,
-};
+use smf_core::format::{Arch, Compression, FormatError, Limits, SectionFlags, SectionKind, Smf};
 use smf_core::link::{Image, LinkError, NoImports, host_arch};
 use smf_loader::pack::{Algorithm, Input, Options, pack};
 use smf_tests::compile::{Compiler, scratch};
@@ -76,9 +75,13 @@ fn compress(compression: Compression, data: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// What a section says that cannot be decompressed.
-fn fault(compression: Compression, payload: &[u8], virtual_size: u64) -> Fault {
+fn fault(compression: Compression, payload: &[u8], virtual_size: u64) -> CompressionErrorKind {
     match decompress(compression, payload, virtual_size) {
-        Err(FormatError::Decompress { index: 1, fault, .. }) => fault,
+        Err(FormatError::Compression(CompressionError::Decompress {
+            index: 1,
+            kind: fault,
+            ..
+        })) => fault,
         other => panic!("{:?}", other.map(|bytes| bytes.len())),
     }
 }
@@ -151,16 +154,16 @@ fn frames_follow_each_other_and_some_are_skipped() {
         assert_eq!(decompress(compression, &payload, size).unwrap(), parts.concat());
         assert_eq!(
             decompress(compression, &skipped, 13).unwrap_err(),
-            FormatError::Decompress {
+            FormatError::Compression(CompressionError::Decompress {
                 index: 1,
-                fault: Fault::Short { most: 0, virtual_size: 13 },
+                kind: CompressionErrorKind::Short { max: 0, virtual_size: 13 },
                 at: 8,
-            }
+            })
         );
         let cut = [&frames[0][..], &skipped[..skipped.len() - 1]].concat();
-        assert_eq!(fault(compression, &cut, 150), Fault::Truncated);
+        assert_eq!(fault(compression, &cut, 150), CompressionErrorKind::Truncated);
         let tail = [&frames[0][..], b"????"].concat();
-        assert_eq!(fault(compression, &tail, 150), Fault::NoFrame { compression });
+        assert_eq!(fault(compression, &tail, 150), CompressionErrorKind::NoFrame { compression });
     }
 }
 
@@ -185,7 +188,7 @@ fn damaged_frame_is_refused() {
         }
         let mut last = whole.clone();
         *last.last_mut().unwrap() ^= 1;
-        assert_eq!(fault(compression, &last, size), Fault::Checksum);
+        assert_eq!(fault(compression, &last, size), CompressionErrorKind::Checksum);
     }
 }
 
@@ -197,16 +200,16 @@ fn the_virtual_size_is_exact() {
         assert_eq!(decompress(compression, &payload, 5000).unwrap(), data);
         assert_eq!(
             fault(compression, &payload, 4999),
-            Fault::Long { virtual_size: 4999 },
+            CompressionErrorKind::Long { virtual_size: 4999 },
             "{compression}"
         );
         for virtual_size in [5001, 10_000_000, u64::from(u32::MAX)] {
-            let Fault::Short { most, virtual_size: stated } =
+            let CompressionErrorKind::Short { max, virtual_size: stated } =
                 fault(compression, &payload, virtual_size)
             else {
                 panic!("{compression}: not too short");
             };
-            assert!(most >= 5000 && most < virtual_size && stated == virtual_size);
+            assert!(max >= 5000 && max < virtual_size && stated == virtual_size);
         }
     }
 }
@@ -230,7 +233,10 @@ fn bomb_is_refused_before_decompression() {
     let bomb = zstd_frame(&[0x00, 0x58], &vec![RLE; 32 << 10]);
     assert!(bomb.len() < 400_000);
     for virtual_size in [200_000, 16 << 20] {
-        assert_eq!(fault(Compression::ZSTD, &bomb, virtual_size), Fault::Long { virtual_size });
+        assert_eq!(
+            fault(Compression::ZSTD, &bomb, virtual_size),
+            CompressionErrorKind::Long { virtual_size }
+        );
     }
     // The limit of memory holds for what sections become, and it comes first.
     let claims = section(SectionKind::Data, b".data", &bomb, 4 << 30);
@@ -238,12 +244,18 @@ fn bomb_is_refused_before_decompression() {
     let limited = Limits { virtual_size: 64 << 20, ..Limits::default() };
     for limits in [Limits::default(), limited] {
         let refused = Smf::parse_within(&file, limits).unwrap_err();
-        assert!(matches!(refused, FormatError::VirtualSize { .. }), "{refused}");
+        assert!(
+            matches!(refused, FormatError::Section(SectionError::VirtualSize { .. })),
+            "{refused}"
+        );
     }
     // The tool's own.
     let Some(bomb) = through("lz4", &["-c", "-q", "-9"], &vec![0; 100 << 20]) else { return };
     let size = bomb.len() as u64;
-    assert_eq!(fault(Compression::LZ4, &bomb, size), Fault::Long { virtual_size: size });
+    assert_eq!(
+        fault(Compression::LZ4, &bomb, size),
+        CompressionErrorKind::Long { virtual_size: size }
+    );
     // A frame that states what comes out is refused for that alone.
     let Some(bomb) = through("zstd", &["-c", "-q", "--stream-size=104857600"], &vec![0; 100 << 20])
     else {
@@ -252,8 +264,11 @@ fn bomb_is_refused_before_decompression() {
     let file = module(Compression::ZSTD, &[section(SectionKind::Data, b".data", &bomb, 100_000)]);
     let smf = Smf::parse(&file).unwrap();
     let refused = smf.check_compressed(&smf.section(1).unwrap()).unwrap_err();
-    let long = Fault::Long { virtual_size: 100_000 };
-    assert!(matches!(refused, FormatError::Decompress { fault, .. } if fault == long), "{refused}");
+    let long = CompressionErrorKind::Long { virtual_size: 100_000 };
+    assert!(
+        matches!(refused, FormatError::Compression(CompressionError::Decompress { kind: fault, .. }) if fault == long),
+        "{refused}"
+    );
 }
 
 /// Memory is never asked for on the word of a header: a bomb in a bomb is data like any other.
@@ -275,18 +290,18 @@ fn window_larger_than_the_section_is_refused() {
     assert!(decompress(Compression::ZSTD, &frame(0x68), size).is_ok());
     for (descriptor, window) in [(0x69, 9 << 20), (0xa8, 1 << 31), (0xff, 15 << 38)] {
         let found = fault(Compression::ZSTD, &frame(descriptor), size);
-        assert_eq!(found, Fault::Window { size: window, limit: 8 << 20 });
+        assert_eq!(found, CompressionErrorKind::Window { size: window, limit: 8 << 20 });
     }
     // A frame in one segment has its contents for a window.
     let header = [&[0xe0][..], &(1u64 << 40).to_le_bytes()].concat();
     let found = fault(Compression::ZSTD, &zstd_frame(&header, &[RLE]), size);
-    assert_eq!(found, Fault::Window { size: 1 << 40, limit: 8 << 20 });
+    assert_eq!(found, CompressionErrorKind::Window { size: 1 << 40, limit: 8 << 20 });
     // A section of 16 MiB explains a window of 16 MiB.
     let blocks = vec![RLE; 100];
     let size = 100 * (128 << 10);
     assert!(decompress(Compression::ZSTD, &zstd_frame(&[0, 0x70], &blocks), size).is_ok());
     let found = fault(Compression::ZSTD, &zstd_frame(&[0, 0x71], &blocks), size);
-    assert_eq!(found, Fault::Window { size: 18 << 20, limit: 16 << 20 });
+    assert_eq!(found, CompressionErrorKind::Window { size: 18 << 20, limit: 16 << 20 });
 }
 
 #[test]
@@ -294,12 +309,12 @@ fn unsupported_frame_is_refused_by_name() {
     let raw: (u32, u32, &[u8]) = (0, 3, b"abc");
     let zstd = |header: &[u8]| zstd_frame(header, &[raw]);
     for (payload, expected) in [
-        (zstd(&[0x21, 7, 3]), Fault::Dictionary),
-        (zstd(&[0x28, 3]), Fault::Broken),
-        (zstd(&[0x20, 4]), Fault::Broken),
-        (zstd_frame(&[0x20, 3], &[(3, 3, b"abc")]), Fault::Broken),
-        (zstd_frame(&[0, 0], &[(1, 1025, b"a")]), Fault::Broken),
-        (zstd_frame(&[0x24, 3], &[raw]), Fault::Truncated),
+        (zstd(&[0x21, 7, 3]), CompressionErrorKind::Dictionary),
+        (zstd(&[0x28, 3]), CompressionErrorKind::Broken),
+        (zstd(&[0x20, 4]), CompressionErrorKind::Broken),
+        (zstd_frame(&[0x20, 3], &[(3, 3, b"abc")]), CompressionErrorKind::Broken),
+        (zstd_frame(&[0, 0], &[(1, 1025, b"a")]), CompressionErrorKind::Broken),
+        (zstd_frame(&[0x24, 3], &[raw]), CompressionErrorKind::Truncated),
     ] {
         assert_eq!(fault(Compression::ZSTD, &payload, 40), expected, "{payload:x?}");
     }
@@ -308,17 +323,17 @@ fn unsupported_frame_is_refused_by_name() {
         "section 1: it decompresses to no more than 0x3 bytes, and its virtual_size is 0x28, at offset 0x8"
     );
 
-    let no_frame = Fault::NoFrame { compression: Compression::LZ4 };
+    let no_frame = CompressionErrorKind::NoFrame { compression: Compression::LZ4 };
     let lz4 = |flags: u8, sizes: u8, checksum: u8| {
         let frame = [4, 0x22, 0x4d, 0x18, flags, sizes, checksum, 3, 0, 0, 0x80];
         [&frame[..], b"abc", &[0; 4]].concat()
     };
     assert_eq!(
         fault(Compression::LZ4, &lz4(0x60, 0x40, 0x82), 40),
-        Fault::Short { most: 3, virtual_size: 40 }
+        CompressionErrorKind::Short { max: 3, virtual_size: 40 }
     );
     for (payload, expected) in [
-        (lz4(0x60, 0x40, 0x83), Fault::Checksum),
+        (lz4(0x60, 0x40, 0x83), CompressionErrorKind::Checksum),
         // A block without a frame, and a frame of the format before this one.
         (b"\x30abc".to_vec(), no_frame),
         (b"\x02\x21\x4c\x18\x04\x00\x00\x00\x30abc".to_vec(), no_frame),
@@ -345,7 +360,10 @@ fn only_some_sections_may_be_compressed() {
         (S::Note, b".smf.image"),
     ] {
         let error = parse(Compression::LZ4, kind, name).unwrap_err();
-        let FormatError::CompressedKind { index: 1, kind: named, .. } = error else {
+        let FormatError::Compression(CompressionError::SectionKind {
+            index: 1, kind: named, ..
+        }) = error
+        else {
             panic!("{error}");
         };
         assert_eq!(named, kind);
@@ -396,7 +414,11 @@ fn section_is_decompressed_into_the_pages_of_its_module() {
         }
         let broken = module(compression, &[section(SectionKind::Data, b".data", b"nothing", 100)]);
         let refused = Image::map(&Smf::parse(&broken).unwrap()).err().unwrap();
-        let LinkError::Format(FormatError::Decompress { index: 1, .. }) = refused else {
+        let LinkError::Format(FormatError::Compression(CompressionError::Decompress {
+            index: 1,
+            ..
+        })) = refused
+        else {
             panic!("{refused}");
         };
     }
@@ -426,8 +448,14 @@ fn notes_and_templates_are_decompressed_on_request() {
         let smf = Smf::parse(&sound).unwrap();
         smf.verify().unwrap();
         smf.verify_compressed().unwrap();
-        assert!(matches!(smf.note_bytes(), Err(FormatError::StillCompressed { index: 1, .. })));
-        assert!(matches!(smf.templates(), Err(FormatError::StillCompressed { index: 2, .. })));
+        assert!(matches!(
+            smf.note_bytes(),
+            Err(FormatError::Compression(CompressionError::StillCompressed { index: 1, .. }))
+        ));
+        assert!(matches!(
+            smf.templates(),
+            Err(FormatError::Compression(CompressionError::StillCompressed { index: 2, .. }))
+        ));
         let (text, at) = smf.note_contents().unwrap().unwrap();
         assert_eq!((&*text, at), (note.as_bytes(), smf.section(1).unwrap().offset));
         assert_eq!(Note::parse(&text, at).unwrap().possible().count(), 50);
@@ -468,7 +496,7 @@ fn a_hundred_thousand_empty_frames_with_large_windows_are_read() {
     let size = 16 << 20;
     assert_eq!(
         fault(Compression::ZSTD, &payload, size),
-        Fault::Short { most: 0, virtual_size: size }
+        CompressionErrorKind::Short { max: 0, virtual_size: size }
     );
     let payload = [&payload[..], &zstd_frame(&[0, 0x70], &vec![RLE; 128])].concat();
     assert_eq!(decompress(Compression::ZSTD, &payload, size).unwrap().len(), 16 << 20);

@@ -1,5 +1,6 @@
 //! Limits of the memory that compressed sections may claim, and of the memory that `verify` holds.
 
+use smf_core::format::error::CompressionError;
 use smf_core::format::{Compression, FormatError, Limits, SectionKind, Smf};
 use smf_tests::allocator::{Watched, peak};
 use smf_tests::compressed::{module, section, through};
@@ -44,7 +45,12 @@ fn bombs_are_refused_before_memory_is_allocated() {
         let file = bomb(blocks);
         assert!(len.contains(&file.len()), "{}", file.len());
         let (result, held) = peak(|| verify(&file, Limits::default()));
-        let Err(FormatError::CompressionRatio { index: 1, virtual_size, limit, .. }) = result
+        let Err(FormatError::Compression(CompressionError::Ratio {
+            index: 1,
+            virtual_size,
+            limit,
+            ..
+        })) = result
         else {
             panic!("{} bytes: {result:?}, {held} bytes of memory", file.len());
         };
@@ -64,8 +70,13 @@ fn ratio_applies_beyond_the_first_mebibyte_and_is_adjustable() {
         let limit = MIB + most * frame.len() as u64;
         assert!(Smf::parse_within(&claim(&frame, limit), ratio(most)).is_ok(), "{most}");
         let refused = Smf::parse_within(&claim(&frame, limit + 1), ratio(most)).unwrap_err();
-        let FormatError::CompressionRatio { index: 1, size, virtual_size, limit: told, .. } =
-            refused
+        let FormatError::Compression(CompressionError::Ratio {
+            index: 1,
+            size,
+            virtual_size,
+            limit: told,
+            ..
+        }) = refused
         else {
             panic!("{refused}");
         };
@@ -85,7 +96,10 @@ fn many_small_sections_are_limited_together() {
     let file = module(Compression::ZSTD, &[one; 40]);
     let (result, held) = peak(|| verify(&file, Limits::default()));
     let refused = result.unwrap_err();
-    assert!(matches!(refused, FormatError::CompressionRatio { .. }), "{refused}");
+    assert!(
+        matches!(refused, FormatError::Compression(CompressionError::Ratio { .. })),
+        "{refused}"
+    );
     assert_eq!(held, 0);
     let all = 40 * MIB;
     assert!(all > MIB + 200 * file.len() as u64, "the file does not explain them");
@@ -123,7 +137,13 @@ fn verify_holds_one_window_of_a_section() {
             file.windows(frame.len()).position(|window| window == frame).unwrap() + frame.len();
         file[end - 1] ^= 1;
         let refused = verify(&file, ratio(u64::MAX)).unwrap_err();
-        assert!(matches!(refused, FormatError::Decompress { index: 1, .. }), "{refused}");
+        assert!(
+            matches!(
+                refused,
+                FormatError::Compression(CompressionError::Decompress { index: 1, .. })
+            ),
+            "{refused}"
+        );
     }
 }
 

@@ -194,7 +194,7 @@ fn ready() -> Vec<u8> {
 fn template(body: &[u8]) -> &'static [u8] {
     let (kind, params, constraints) = (None, 0, Default::default());
     let templates = &[NewTemplate { name: b"same", kind, params, constraints, body }];
-    let list = NewTemplates { container: Container::TryArc, templates }.to_vec().unwrap();
+    let list = NewTemplates { container: Container::Counted, templates }.to_vec().unwrap();
     let note = b"possible |template, type_args, mangled_name|\n    same, i64, same$i64\n";
     let section = |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };
     let sections = &[

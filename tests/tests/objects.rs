@@ -4,6 +4,7 @@
 //! The tests of `programs.rs` check that every program computes the same as when it is packed.
 #![allow(unsafe_code)]
 
+use smf_core::format::error::ElfError;
 use std::fs;
 use std::path::Path;
 
@@ -229,7 +230,10 @@ fn unsupported_feature_is_refused_by_name() {
     ] {
         let Some(object) = gcc(source, arguments) else { return };
         let error = load(&plain(&object), &NoImports).err().unwrap();
-        assert!(matches!(error, LinkError::Format(FormatError::Elf { .. })), "{error}");
+        assert!(
+            matches!(error, LinkError::Format(FormatError::Elf(ElfError::Part { .. }))),
+            "{error}"
+        );
         assert!(error.to_string().contains(said), "{error}");
         // Placing alone says so too.
         let file = plain(&object);

@@ -45,7 +45,7 @@ pub(crate) fn sanitize(name: &str) -> Result<(), Error> {
 /// The tests that Miri interprets, with a shim instead of the kernel: all unit tests, and the integration tests that need
 /// not run machine code. Tests that it cannot interpret are marked with the reason.
 const INTERPRETED: &str =
-    "--features compress --lib --test index --test object --test samples --test take";
+    "--features compress --lib --test index --test object --test samples --test extract";
 
 /// Interprets the tests of the core with Miri. Module code is entered by its address alone, so that addresses of mapped
 /// memory may become pointers.

@@ -1,12 +1,12 @@
-//! The bytes of SMF: four layouts read into one model, and written back.
+//! The SMF file format: reading, verifying and writing modules of four layouts.
 //!
-//! What the bytes say stands apart from what we accept: `layout` holds offsets, strides and
-//! numberings as data; the views ([`Section`], [`Symbol`], [`Reloc`], ...) decode one entry each;
-//! [`Smf`] finds and checks them. No other room ever asks which writer made a file.
+//! The inner modules form layers: `model` (kinds and flags), `wire` (layout tables, byte access), [`error`], `read`
+//! (views that decode one entry each, and [`Smf`], which finds and checks them), [`ext`] (note sections of this
+//! project) and [`write`]. No other module of the crate depends on the layout of a file.
 //!
-//! Promises: no unsafe code, no allocation for reading, no panic on any input, time linear in the
-//! file. Every error says what is wrong and at which offset of the file. Only decompressing takes
-//! memory, and time that is linear in what comes out; nothing is decompressed unless asked for.
+//! Guarantees: no unsafe code, no allocation for reading, no panic on any input, time linear in the file. Every error
+//! states the problem and its file offset. Only decompression allocates; its time is linear in the output, and it
+//! runs only on request.
 
 pub mod error;
 pub mod ext;
@@ -16,8 +16,6 @@ mod wire;
 pub mod write;
 
 pub use error::FormatError;
-pub use error::compression::CompressionErrorKind;
-pub use error::elf::{ElfErrorKind, ElfPart};
 pub use ext::hash_index::SymbolIndex;
 pub use model::header::{AppType, Arch, Compression, Flags, Header, Platform};
 pub use model::reloc::{Reloc, RelocKind};

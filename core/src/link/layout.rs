@@ -268,7 +268,7 @@ impl<'d> ImageLayout<'d> {
 
     /// Whether the writer of the file has applied the relocations of a table under the layout that is followed.
     pub(super) fn is_prelinked_table(&self, table: &RelocTable<'_>) -> bool {
-        self.prelink().is_some_and(|prelink| prelink.is_settled(table.section.index))
+        self.prelink().is_some_and(|prelink| prelink.is_prelinked(table.section.index))
     }
 
     fn slots_of(&mut self, symbol: usize) -> Result<&mut SymbolSlots, LinkError> {

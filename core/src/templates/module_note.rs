@@ -17,7 +17,7 @@ use crate::format::library::Library;
 use crate::format::template::Templates;
 use crate::format::write::library::with_module;
 use crate::format::write::note_edit::with_made;
-use crate::format::write::rewrite::{RewriteError, with_kept, with_note};
+use crate::format::write::rewrite::{RewriteError, with_cached_code, with_note};
 use crate::format::{FormatError, SectionKind, Smf};
 use crate::memory::lock::Lock;
 use crate::memory::{FileBytes, replace_file};
@@ -214,7 +214,7 @@ impl Update<'_> {
         let hashes = body_hashes(&smf)?;
         let payload = cached_code::payload_of(&smf).unwrap_or(&[]);
         let new = merge_records(payload, self.records, |template| hashes.get(template).copied())?;
-        new.map(|payload| with_kept(&smf, &payload)).transpose()
+        new.map(|payload| with_cached_code(&smf, &payload)).transpose()
     }
 }
 

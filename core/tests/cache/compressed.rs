@@ -1,16 +1,16 @@
 //! Compressed sections: decompressed once, stored with their file, counted and freed.
 
+use smf_core::format::error::CompressionError;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Barrier, Mutex};
 use std::thread;
 
 use smf_core::cache::{CacheError, CacheRef, Capacity, FileCache, Options, Policy};
+use smf_core::format::error::CompressionErrorKind;
 use smf_core::format::write::library;
 use smf_core::format::write::{Module, NewSection, Payload};
-use smf_core::format::{
-    Compression, CompressionErrorKind as Fault, FormatError, Header, SectionFlags, SectionKind, Smf,
-};
+use smf_core::format::{Compression, FormatError, Header, SectionFlags, SectionKind, Smf};
 
 use crate::allocations::LIVE;
 use crate::limits::{alone, mappings};
@@ -251,16 +251,19 @@ fn bomb_reserves_nothing_and_broken_section_releases_reservation() {
     let file = get(&cache, &path).unwrap();
     get(&cache, &other).unwrap();
     let fault = |number| match section(&file, number) {
-        Err(CacheError::Format(FormatError::Decompress { fault, .. })) => fault,
+        Err(CacheError::Format(FormatError::Compression(CompressionError::Decompress {
+            kind: fault,
+            ..
+        }))) => fault,
         other => panic!("{:?}", other.map(<[u8]>::len)),
     };
-    assert!(matches!(fault(1), Fault::Short { .. }));
+    assert!(matches!(fault(1), CompressionErrorKind::Short { .. }));
     let statistics = cache.statistics();
     assert_eq!((statistics.files, statistics.bytes), (2, capacity - 3000));
     assert_eq!(statistics.peak_bytes, capacity - 3000, "no room was made");
     // These errors show during decompression.
-    assert_eq!(fault(0), Fault::Long { virtual_size: 5000 });
-    assert_eq!(fault(2), Fault::Checksum);
+    assert_eq!(fault(0), CompressionErrorKind::Long { virtual_size: 5000 });
+    assert_eq!(fault(2), CompressionErrorKind::Checksum);
     assert_eq!(cache.statistics().bytes, bytes.len() as u64);
     let before = LIVE.get();
     for number in 0..3 {
@@ -280,7 +283,10 @@ fn section_beyond_compression_ratio_is_refused() {
     let file = get(&cache, &directory.file("module", &bytes)).unwrap();
     assert!(matches!(
         section(&file, 0).map(<[u8]>::len),
-        Err(CacheError::Format(FormatError::CompressionRatio { virtual_size: 0x640_0000, .. }))
+        Err(CacheError::Format(FormatError::Compression(CompressionError::Ratio {
+            virtual_size: 0x640_0000,
+            ..
+        })))
     ));
     assert_eq!(cache.statistics().bytes, bytes.len() as u64);
 }

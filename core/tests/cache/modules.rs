@@ -88,7 +88,8 @@ fn uncompressed_note_and_templates_are_bytes_of_file() {
 #[cfg(not(feature = "compress"))]
 #[test]
 fn compressed_section_without_decoders_is_not_built_error() {
-    use smf_core::format::{Compression, CompressionErrorKind as Fault, FormatError, SectionKind};
+    use smf_core::format::error::CompressionErrorKind;
+    use smf_core::format::{Compression, FormatError, SectionKind};
 
     let cache = FileCache::new(LARGE, Options::default()).unwrap();
     for (name, compression) in
@@ -101,10 +102,14 @@ fn compressed_section_without_decoders_is_not_built_error() {
             file.read_note_sdn().unwrap_err(),
             file.read_template_bytes().unwrap_err(),
         ] {
-            let CacheError::Format(FormatError::Decompress { fault, .. }) = error else {
+            let CacheError::Format(FormatError::Compression(CompressionError::Decompress {
+                kind: fault,
+                ..
+            })) = error
+            else {
                 panic!("{error}");
             };
-            assert_eq!(fault, Fault::NotBuilt { compression });
+            assert_eq!(fault, CompressionErrorKind::NotBuilt { compression });
         }
     }
     let statistics = cache.statistics();

@@ -97,7 +97,7 @@ impl Spec {
             .collect();
         let container = match self.gtpl {
             Some(_) => Container::Gtpl { constrained: false },
-            None => Container::TryArc,
+            None => Container::Counted,
         };
         let templates = NewTemplates { container, templates: &templates }.to_vec().unwrap();
         let note = self.note.clone().unwrap_or_else(|| self.note_text().into_bytes());

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use smf_core::format::ext::cached_code::{
     CachedCode, CachedReloc, encode, hash, payload_of, records,
 };
-use smf_core::format::write::rewrite::{RewriteError, with_kept};
+use smf_core::format::write::rewrite::{RewriteError, with_cached_code};
 use smf_core::format::{Layout, Smf};
 use smf_core::jit::ir::text::parse;
 use smf_core::link::host_arch;
@@ -69,7 +69,7 @@ fn payload(path: &[u8]) -> Vec<u8> {
 
 /// The same file with another payload.
 fn put(path: &[u8], payload: &[u8]) {
-    let file = with_kept(&Smf::parse(&read(path)).unwrap(), payload).unwrap();
+    let file = with_cached_code(&Smf::parse(&read(path)).unwrap(), payload).unwrap();
     fs::write(Path::new(std::str::from_utf8(path).unwrap()), file).unwrap();
 }
 
@@ -260,7 +260,7 @@ fn damaged_cached_code_is_not_run() {
     let smf = Smf::parse(&file).unwrap();
     let silent = JitConfig { update_smf: false, ..KEEPING };
     let check = |payload: &[u8]| {
-        let Ok(module) = with_kept(&smf, payload) else { return };
+        let Ok(module) = with_cached_code(&smf, payload) else { return };
         let (jit, _) = process(silent, COMPILER);
         jit.load_smf_bytes(b"m", &module).unwrap();
         let result = jit.try_jit_instantiate(b"f$i64");

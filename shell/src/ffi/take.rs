@@ -12,7 +12,7 @@ use std::ops::Range;
 use smf_core::alloc_util::try_push;
 use smf_core::cache::CacheError;
 use smf_core::extract::{
-    self, Concretes, ExtractError, ExtractedReloc, FunctionBody, TemplateBody, all_deferred,
+    self, ExtractError, ExtractedReloc, FunctionBody, FunctionExtractor, TemplateBody,
 };
 use smf_core::format::template::Container;
 use smf_core::format::{RelocKind, Smf};
@@ -132,8 +132,8 @@ pub unsafe extern "C" fn smf_take_concrete(
     let taken = look_into(from, module, |smf| {
         // SAFETY: as above.
         unsafe { versioned_struct::check_wanted(concrete) }?;
-        let (all, room) = (Concretes::of(smf)?, room?);
-        let found = all.concrete(name?.to_bytes())?;
+        let (all, room) = (FunctionExtractor::new(smf)?, room?);
+        let found = all.function(name?.to_bytes())?;
         for (place, reloc) in room.iter_mut().zip(found.relocations()) {
             place.write(SmfTakenReloc::of(&reloc?));
         }
@@ -182,7 +182,7 @@ pub unsafe extern "C" fn smf_take_deferred(
     // SAFETY: passed on to the caller.
     let name = unsafe { text("the name", name) };
     let taken = look_into(from, module, |smf| {
-        let found = extract::deferred(smf, name?.to_bytes())?;
+        let found = extract::template(smf, name?.to_bytes())?;
         // SAFETY: as above.
         unsafe { versioned_struct::write_wanted(deferred, SmfDeferred::of(&found)) }?;
         Ok(true)
@@ -245,7 +245,7 @@ struct Gathered {
 
 impl Gathered {
     fn of(smf: &Smf<'_>) -> Result<Self, ApiError> {
-        let all = Concretes::of(smf)?;
+        let all = FunctionExtractor::new(smf)?;
         let mut gathered = Self::default();
         for found in all.iter() {
             let first = gathered.relocs.len();
@@ -270,7 +270,7 @@ impl Gathered {
 
 fn templates(smf: &Smf<'_>) -> Result<Vec<SmfDeferred>, ApiError> {
     let mut found = Vec::new();
-    for item in all_deferred(smf)? {
+    for item in extract::templates(smf)? {
         let deferred = match item {
             Ok(deferred) => SmfDeferred::of(&deferred),
             Err(ExtractError::Format(error)) => return Err(error.into()),
@@ -373,7 +373,7 @@ impl SmfDeferred {
             container: match container {
                 Container::Gtpl { constrained: false } => 1,
                 Container::Gtpl { constrained: true } => 2,
-                Container::TryArc => 3,
+                Container::Counted => 3,
             },
             kind: template.kind.map_or(0, |kind| i32::from(kind.code()) + 1),
             parameters: i32::from(template.params),

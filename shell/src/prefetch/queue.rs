@@ -260,6 +260,7 @@ fn cached_read_bound(size: u64) -> Duration {
 mod tests {
     use super::*;
     use smf_core::format::FormatError;
+    use smf_core::format::error::HeaderError;
     use std::sync::atomic::AtomicU32;
     use std::thread;
     use std::time::Instant;
@@ -395,7 +396,11 @@ mod tests {
             assert!(is_shared_resource_error(&error), "{error}");
         }
         let too_large = CacheError::TooLarge { size: 2, capacity: 1 };
-        for error in [open(Errno::NOENT), too_large, CacheError::Format(FormatError::Empty)] {
+        for error in [
+            open(Errno::NOENT),
+            too_large,
+            CacheError::Format(FormatError::Header(HeaderError::Empty)),
+        ] {
             assert!(!is_shared_resource_error(&error), "{error}");
         }
     }

@@ -1,9 +1,10 @@
-//! Decodes the length of an x86-64 instruction, and its effect on the stack and frame pointers.
+//! The effect of an x86-64 instruction on the stack and frame pointers.
 //!
-//! The tables cover what compilers emit: the three opcode maps, VEX and EVEX. Other instructions are not
-//! decoded.
+//! Lengths come from the decoder of [`smf_core::extract`], which has the opcode tables.
 //!
 //! Source: Intel SDM volume 2, chapter 2 (instruction format) and appendix A (opcode maps).
+
+use smf_core::extract::decode::x86_64::{self, OpcodeMap, Prefixes};
 
 /// Register numbers of the instruction encoding.
 pub(super) const RSP: u8 = 4;
@@ -53,187 +54,41 @@ pub(super) struct Instruction {
     pub(super) effect: Effect,
 }
 
-/// The operand bytes after an opcode.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Operands {
-    /// An immediate of this many bytes.
-    Plain(usize),
-    /// A ModRM byte with SIB and displacement, and an immediate of this many bytes.
-    ModRm(usize),
-}
-
-use Operands::{ModRm, Plain};
-
-#[derive(Clone, Copy, Default)]
-struct Prefixes {
-    word: bool,
-    short_address: bool,
-    rex: u8,
-}
-
-impl Prefixes {
-    /// The size of an immediate that has at most 4 bytes.
-    fn immediate(self) -> usize {
-        if self.word && !self.wide() { 2 } else { 4 }
-    }
-
-    fn wide(self) -> bool {
-        self.rex & 8 != 0
-    }
-
-    /// The register number in the `reg` field.
-    fn reg(self, modrm: u8) -> u8 {
-        (modrm >> 3 & 7) | (self.rex & 4) << 1
-    }
-
-    /// The register number in the `rm` field, or in the opcode.
-    fn rm(self, modrm: u8) -> u8 {
-        (modrm & 7) | (self.rex & 1) << 3
-    }
-}
-
 /// Decodes the instruction at the start of `code`; `None` when it is unknown or truncated.
 pub(super) fn decode(code: &[u8]) -> Option<Instruction> {
-    let (prefixes, at) = prefixes(code);
-    let opcode = *code.get(at)?;
-    let (operands, opcode_len, map) = match opcode {
-        0x0f => match *code.get(at + 1)? {
-            0x38 => (ModRm(0), 3, 2),
-            0x3a => (ModRm(1), 3, 3),
-            second => (second_map(second)?, 2, 1),
-        },
-        0xc4 | 0xc5 | 0x62 => {
-            let (operands, len) = vector(code.get(at..)?)?;
-            (operands, len, 4)
-        }
-        first => (first_map(first, *code.get(at + 1).unwrap_or(&0), prefixes)?, 1, 0),
-    };
-    let rest = at + opcode_len;
-    let len = rest
-        + match operands {
-            Plain(immediate) => immediate,
-            ModRm(immediate) => modrm_len(code.get(rest..)?)? + immediate,
-        };
-    // Instructions have at most 15 bytes.
-    let bytes = code.get(..len).filter(|bytes| bytes.len() <= 15)?;
-    let effect = match map {
-        0 => effect(opcode, bytes.get(at + 1..)?, prefixes),
-        1 => second_effect(bytes.get(at + 1..)?, prefixes),
+    let found = x86_64::decode(code)?;
+    let operands = code.get(found.operands..found.len)?;
+    let effect = match found.map {
+        OpcodeMap::One => effect(found.opcode, operands, found.prefixes),
+        OpcodeMap::Two => second_effect(found.opcode, operands, found.prefixes),
         _ => Effect::None,
     };
-    Some(Instruction { len, effect })
+    Some(Instruction { len: found.len, effect })
 }
 
-fn prefixes(code: &[u8]) -> (Prefixes, usize) {
-    let mut prefixes = Prefixes::default();
-    for (at, &byte) in code.iter().enumerate() {
-        match byte {
-            0x66 => prefixes.word = true,
-            0x67 => prefixes.short_address = true,
-            0xf0 | 0xf2 | 0xf3 | 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 => {}
-            0x40..=0x4f => {
-                prefixes.rex = byte;
-                return (prefixes, at + 1);
-            }
-            _ => return (prefixes, at),
-        }
-    }
-    (prefixes, code.len())
+/// The register number in the `reg` field.
+fn reg_register(prefixes: Prefixes, modrm: u8) -> u8 {
+    (modrm >> 3 & 7) | (prefixes.rex & 4) << 1
 }
 
-/// The one-byte opcode map. Two groups depend on `next`, the byte after the opcode.
-fn first_map(opcode: u8, next: u8, prefixes: Prefixes) -> Option<Operands> {
-    let full = prefixes.immediate();
-    Some(match opcode {
-        0x00..=0x3f => match opcode & 7 {
-            0..=3 => ModRm(0),
-            4 => Plain(1),
-            5 => Plain(full),
-            _ => return None,
-        },
-        0x63 | 0x84..=0x8e => ModRm(0),
-        // With another `reg` field it is the XOP prefix, which current processors do not support.
-        0x8f if next & 0x38 == 0 => ModRm(0),
-        0x50..=0x5f | 0x6c..=0x6f | 0x90..=0x99 | 0x9b..=0x9f => Plain(0),
-        0xa4..=0xa7 | 0xaa..=0xaf | 0xc3 | 0xc9 | 0xcb | 0xcc | 0xcf | 0xd7 => Plain(0),
-        0xec..=0xef | 0xf1 | 0xf4 | 0xf5 | 0xf8..=0xfd => Plain(0),
-        0x68 | 0xa9 => Plain(full),
-        0x69 | 0x81 | 0xc7 => ModRm(full),
-        0x6a | 0x70..=0x7f | 0xa8 | 0xb0..=0xb7 | 0xcd | 0xe0..=0xe7 | 0xeb => Plain(1),
-        0x6b | 0x80 | 0x83 | 0xc0 | 0xc1 | 0xc6 => ModRm(1),
-        0xa0..=0xa3 => Plain(if prefixes.short_address { 4 } else { 8 }),
-        0xb8..=0xbf => Plain(if prefixes.wide() { 8 } else { full }),
-        0xc2 | 0xca => Plain(2),
-        0xc8 => Plain(3),
-        0xd0..=0xd3 | 0xd8..=0xdf | 0xfe | 0xff => ModRm(0),
-        // Branches have a 4-byte displacement regardless of prefixes.
-        0xe8 | 0xe9 => Plain(4),
-        0xf6 => ModRm(if next & 0x30 == 0 { 1 } else { 0 }),
-        0xf7 => ModRm(if next & 0x30 == 0 { full } else { 0 }),
-        _ => return None,
-    })
-}
-
-/// The opcode map 0F.
-fn second_map(opcode: u8) -> Option<Operands> {
-    Some(match opcode {
-        0x04 | 0x0a | 0x0c | 0x24..=0x27 | 0x36 | 0x39 | 0x3b..=0x3f | 0x7a | 0x7b => return None,
-        0xa6 | 0xa7 => return None,
-        0x05..=0x09 | 0x0b | 0x0e | 0x30..=0x37 | 0x77 => Plain(0),
-        0xa0..=0xa2 | 0xa8..=0xaa | 0xc8..=0xcf => Plain(0),
-        0x80..=0x8f => Plain(4),
-        0x0f | 0x70..=0x73 | 0xa4 | 0xac | 0xba | 0xc2 | 0xc4..=0xc6 => ModRm(1),
-        _ => ModRm(0),
-    })
-}
-
-/// The operands of a VEX or EVEX instruction, and its length up to the opcode.
-fn vector(code: &[u8]) -> Option<(Operands, usize)> {
-    let (map, len) = match code.first()? {
-        0xc5 => (1, 3),
-        0xc4 => (code.get(1)? & 0x1f, 4),
-        _ => (code.get(1)? & 7, 5),
-    };
-    let operands = match (map, *code.get(len - 1)?) {
-        // vzeroupper and vzeroall.
-        (1, 0x77) => Plain(0),
-        (1, 0x70..=0x73 | 0xc2 | 0xc4..=0xc6) => ModRm(1),
-        // Maps 5 and 6 are half-precision arithmetic; map 3 are the instructions with an immediate.
-        (1 | 2 | 5 | 6, _) => ModRm(0),
-        (3, _) => ModRm(1),
-        _ => return None,
-    };
-    Some((operands, len))
-}
-
-/// The length of a ModRM byte with SIB and displacement.
-fn modrm_len(code: &[u8]) -> Option<usize> {
-    let modrm = *code.first()?;
-    let (mode, rm) = (modrm >> 6, modrm & 7);
-    let sib = if mode != 3 && rm == 4 { Some(*code.get(1)?) } else { None };
-    let base = sib.map_or(rm, |sib| sib & 7);
-    let displacement = match mode {
-        0 if base == 5 => 4,
-        1 => 1,
-        2 => 4,
-        _ => 0,
-    };
-    Some(1 + usize::from(sib.is_some()) + displacement)
+/// The register number in the `rm` field, or in the opcode.
+fn rm_register(prefixes: Prefixes, modrm: u8) -> u8 {
+    (modrm & 7) | (prefixes.rex & 1) << 3
 }
 
 /// The effect of a one-byte opcode; `rest` follows it.
 fn effect(opcode: u8, rest: &[u8], prefixes: Prefixes) -> Effect {
     // Compilers emit neither 16-bit pushes nor writes to half a stack pointer.
-    if prefixes.word && matches!(opcode, 0x50..=0x5f | 0x68 | 0x6a | 0x9c | 0x9d) {
+    if prefixes.operand16 && matches!(opcode, 0x50..=0x5f | 0x68 | 0x6a | 0x9c | 0x9d) {
         return Effect::LoseStack;
     }
     let modrm = rest.first().copied().unwrap_or(0);
     match opcode {
-        0x50..=0x57 => Effect::Push(prefixes.rm(opcode)),
-        0x58..=0x5f => Effect::Pop(prefixes.rm(opcode)),
+        0x50..=0x57 => Effect::Push(rm_register(prefixes, opcode)),
+        0x58..=0x5f => Effect::Pop(rm_register(prefixes, opcode)),
         0x68 | 0x6a | 0x9c => Effect::PushOther,
         0x9d => Effect::PopOther,
-        0x8f if modrm >= 0xc0 => Effect::Pop(prefixes.rm(modrm)),
+        0x8f if modrm >= 0xc0 => Effect::Pop(rm_register(prefixes, modrm)),
         0x8f => Effect::PopOther,
         0xc9 => Effect::Leave,
         0xc2 | 0xc3 | 0xca | 0xcb | 0xcc | 0xcf | 0xf4 => Effect::End,
@@ -244,39 +99,44 @@ fn effect(opcode: u8, rest: &[u8], prefixes: Prefixes) -> Effect {
             2 | 3 => Effect::Call,
             6 => Effect::PushOther,
             4 | 5 => Effect::End,
-            0 | 1 if modrm >= 0xc0 => lose(prefixes.rm(modrm)),
+            0 | 1 if modrm >= 0xc0 => lose(rm_register(prefixes, modrm)),
             _ => Effect::None,
         },
         0x81 | 0x83 if modrm >= 0xc0 => arithmetic(modrm, rest.get(1..).unwrap_or(&[]), prefixes),
         0x89 if modrm < 0xc0 => store(rest, prefixes),
-        0x89 if modrm >= 0xc0 => copy(prefixes.rm(modrm), prefixes.reg(modrm), prefixes),
-        0x8b if modrm >= 0xc0 => copy(prefixes.reg(modrm), prefixes.rm(modrm), prefixes),
+        0x89 if modrm >= 0xc0 => {
+            copy(rm_register(prefixes, modrm), reg_register(prefixes, modrm), prefixes)
+        }
+        0x8b if modrm >= 0xc0 => {
+            copy(reg_register(prefixes, modrm), rm_register(prefixes, modrm), prefixes)
+        }
         0x8d => address(rest, prefixes),
-        0x8b | 0x63 | 0x69 | 0x6b => lose(prefixes.reg(modrm)),
-        0xb8..=0xbf => lose(prefixes.rm(opcode)),
-        0x87 if modrm >= 0xc0 => match lose(prefixes.rm(modrm)) {
-            Effect::None => lose(prefixes.reg(modrm)),
+        0x8b | 0x63 | 0x69 | 0x6b => lose(reg_register(prefixes, modrm)),
+        0xb8..=0xbf => lose(rm_register(prefixes, opcode)),
+        0x87 if modrm >= 0xc0 => match lose(rm_register(prefixes, modrm)) {
+            Effect::None => lose(reg_register(prefixes, modrm)),
             lost => lost,
         },
-        0x87 => lose(prefixes.reg(modrm)),
-        0xc1 | 0xc7 | 0xd1 | 0xd3 if modrm >= 0xc0 => lose(prefixes.rm(modrm)),
+        0x87 => lose(reg_register(prefixes, modrm)),
+        0xc1 | 0xc7 | 0xd1 | 0xd3 if modrm >= 0xc0 => lose(rm_register(prefixes, modrm)),
         // Multiplication and division do not write to RSP or RBP; `not` and `neg` may.
-        0xf7 if modrm >= 0xc0 && matches!(modrm >> 3 & 7, 2 | 3) => lose(prefixes.rm(modrm)),
+        0xf7 if modrm >= 0xc0 && matches!(modrm >> 3 & 7, 2 | 3) => {
+            lose(rm_register(prefixes, modrm))
+        }
         // Comparisons are excluded.
-        0x00..=0x37 if opcode & 7 == 1 && modrm >= 0xc0 => lose(prefixes.rm(modrm)),
-        0x00..=0x37 if opcode & 7 == 3 => lose(prefixes.reg(modrm)),
+        0x00..=0x37 if opcode & 7 == 1 && modrm >= 0xc0 => lose(rm_register(prefixes, modrm)),
+        0x00..=0x37 if opcode & 7 == 3 => lose(reg_register(prefixes, modrm)),
         _ => Effect::None,
     }
 }
 
 /// The effect of an opcode of map 0F; `rest` starts with it.
-fn second_effect(rest: &[u8], prefixes: Prefixes) -> Effect {
-    let (opcode, operands) = rest.split_first().map_or((0, rest), |(first, rest)| (*first, rest));
+fn second_effect(opcode: u8, operands: &[u8], prefixes: Prefixes) -> Effect {
     let modrm = operands.first().copied().unwrap_or(0);
     match opcode {
         0x0b => Effect::End,
         0x80..=0x8f => Effect::Branch(signed(operands)),
-        0x40..=0x4f | 0xaf | 0xb6..=0xb8 | 0xbc..=0xbf => lose(prefixes.reg(modrm)),
+        0x40..=0x4f | 0xaf | 0xb6..=0xb8 | 0xbc..=0xbf => lose(reg_register(prefixes, modrm)),
         _ => Effect::None,
     }
 }
@@ -292,18 +152,18 @@ fn lose(register: u8) -> Effect {
 
 fn copy(to: u8, from: u8, prefixes: Prefixes) -> Effect {
     match (to, from) {
-        (RSP, RBP) if prefixes.wide() => Effect::StackFromFrame(0),
-        (RBP, RSP) if prefixes.wide() => Effect::FrameFromStack(0),
+        (RSP, RBP) if prefixes.is_wide() => Effect::StackFromFrame(0),
+        (RBP, RSP) if prefixes.is_wide() => Effect::FrameFromStack(0),
         (to, _) => lose(to),
     }
 }
 
 /// Arithmetic with an immediate and a register.
 fn arithmetic(modrm: u8, immediate: &[u8], prefixes: Prefixes) -> Effect {
-    let register = prefixes.rm(modrm);
+    let register = rm_register(prefixes, modrm);
     match modrm >> 3 & 7 {
-        0 if register == RSP && prefixes.wide() => Effect::Move(signed(immediate)),
-        5 if register == RSP && prefixes.wide() => Effect::Move(-signed(immediate)),
+        0 if register == RSP && prefixes.is_wide() => Effect::Move(signed(immediate)),
+        5 if register == RSP && prefixes.is_wide() => Effect::Move(-signed(immediate)),
         7 => Effect::None,
         _ => lose(register),
     }
@@ -311,7 +171,7 @@ fn arithmetic(modrm: u8, immediate: &[u8], prefixes: Prefixes) -> Effect {
 
 /// `lea`.
 fn address(rest: &[u8], prefixes: Prefixes) -> Effect {
-    let to = prefixes.reg(rest.first().copied().unwrap_or(0));
+    let to = reg_register(prefixes, rest.first().copied().unwrap_or(0));
     match (to, place(rest, prefixes)) {
         (RSP, Some((RSP, distance))) => Effect::Move(distance),
         (RSP, Some((RBP, distance))) => Effect::StackFromFrame(distance),
@@ -322,7 +182,7 @@ fn address(rest: &[u8], prefixes: Prefixes) -> Effect {
 
 /// `mov` to memory.
 fn store(rest: &[u8], prefixes: Prefixes) -> Effect {
-    let register = prefixes.reg(rest.first().copied().unwrap_or(0));
+    let register = reg_register(prefixes, rest.first().copied().unwrap_or(0));
     match place(rest, prefixes) {
         Some((base @ (RSP | RBP), distance)) => Effect::Store(register, base, distance),
         _ => Effect::None,
@@ -339,9 +199,9 @@ fn place(rest: &[u8], prefixes: Prefixes) -> Option<(u8, i64)> {
             ((sib & 7) | (prefixes.rex & 1) << 3, rest)
         }
         (4, _) => return None,
-        _ => (prefixes.rm(modrm), rest),
+        _ => (rm_register(prefixes, modrm), rest),
     };
-    if mode == 0 && from & 7 == 5 || !prefixes.wide() {
+    if mode == 0 && from & 7 == 5 || !prefixes.is_wide() {
         return None;
     }
     Some((from, if mode == 0 { 0 } else { signed(displacement) }))

@@ -35,7 +35,7 @@ pub(crate) fn templates(directory: &Path) -> String {
     let half = parse(half).unwrap().remove(0).body;
     let list =
         [template(&b"add"[..], &add[..]), template(b"tail", &tail), template(b"half", &half)];
-    let list = NewTemplates { container: Container::TryArc, templates: &list }.to_vec().unwrap();
+    let list = NewTemplates { container: Container::Counted, templates: &list }.to_vec().unwrap();
     let note = "possible |template, type_args, mangled_name|\n    add, i64, fn$add$i64\n    \
                 tail, i64, fn$tail$i64\n    gone, i64, fn$gone$i64\n    half, i64, half$i64\n";
     let section = |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };

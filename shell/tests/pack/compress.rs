@@ -1,6 +1,7 @@
 //! Modules with compressed sections.
 #![allow(unsafe_code)]
 
+use smf_core::format::error::PrelinkError;
 use smf_core::format::write::convert::{convert, without_stub};
 use smf_core::format::{Compression, FormatError, Layout, SectionKind, Smf};
 use smf_core::link::{Image, NoImports};
@@ -137,7 +138,7 @@ fn prelinked_distances_in_compressed_sections_are_verified() {
     made.smf().verify_compressed().unwrap();
     // Damages the first of their relocations.
     let table = made.smf().reloc_tables().map(Result::unwrap).find(|table| {
-        made.plan().is_settled(table.section.index) && table.target.name == b".rodata"
+        made.plan().is_prelinked(table.section.index) && table.target.name == b".rodata"
     });
     let addend = usize::try_from(table.unwrap().section.offset).unwrap() + 16;
     let mut broken = made.bytes().to_vec();
@@ -145,7 +146,7 @@ fn prelinked_distances_in_compressed_sections_are_verified() {
     let smf = Smf::parse(&broken).unwrap();
     smf.verify().unwrap();
     let error = smf.verify_compressed().unwrap_err();
-    assert!(matches!(error, FormatError::ImageBytes { index: 0, .. }), "{error}");
+    assert!(matches!(error, FormatError::Prelink(PrelinkError::Value { index: 0, .. })), "{error}");
 }
 
 #[test]

@@ -123,7 +123,7 @@ impl Made {
         let smf = Smf::parse(&bytes).unwrap();
         smf.verify().unwrap();
         if let Some(plan) = Prelink::of(&smf).unwrap() {
-            plan.verify_settled(&smf).unwrap();
+            plan.verify_prelinked(&smf).unwrap();
         }
         Made { bytes, warnings }
     }
@@ -197,8 +197,8 @@ impl Made {
         let plan = Prelink::of(&smf).unwrap();
         let mut found = Vec::new();
         for table in smf.reloc_tables().map(Result::unwrap) {
-            let is_settled = plan.is_some_and(|plan| plan.is_settled(table.section.index));
-            if table.target.name == section.as_bytes() && is_settled == settled {
+            let is_prelinked = plan.is_some_and(|plan| plan.is_prelinked(table.section.index));
+            if table.target.name == section.as_bytes() && is_prelinked == settled {
                 found.extend(table.iter().map(|reloc| {
                     let symbol = smf.symbols().get(reloc.symbol).unwrap();
                     (reloc, String::from_utf8_lossy(symbol.name()).into_owned())

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use smf_core::extract::{Concretes, ExtractError, ExtractedReloc, FunctionBody};
+use smf_core::extract::{ExtractError, ExtractedReloc, FunctionBody, FunctionExtractor};
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{
     Binding, Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind, Smf, SymbolKind,
@@ -48,7 +48,7 @@ fn imports(name: &[u8]) -> Option<u64> {
 
 /// Relinks a module: unchanged data, and the functions in reverse order.
 fn relinked(smf: &Smf<'_>) -> Vec<u8> {
-    let all = Concretes::of(smf).unwrap();
+    let all = FunctionExtractor::new(smf).unwrap();
     let functions: Vec<FunctionBody<'_, '_>> = all.iter().map(Result::unwrap).collect();
     let data: Vec<_> = smf.sections().iter().filter(|s| s.kind.is_loaded()).collect();
     let data: Vec<_> = data.into_iter().filter(|s| s.kind != SectionKind::Code).collect();
@@ -170,9 +170,9 @@ fn distances_are_extracted_as_named_relocations() {
     for flags in FLAGS {
         let made = pack(PROGRAM, Layout::Packed, flags);
         let smf = made.smf();
-        let all = Concretes::of(&smf).unwrap();
+        let all = FunctionExtractor::new(&smf).unwrap();
         let names = |function: &str| -> Vec<(RelocKind, String)> {
-            let function = all.concrete(function.as_bytes()).unwrap();
+            let function = all.function(function.as_bytes()).unwrap();
             let relocs = function.relocations().map(Result::unwrap);
             relocs
                 .map(|r| (r.kind, String::from_utf8_lossy(r.symbol.name()).into_owned()))
@@ -204,9 +204,9 @@ fn function_with_unnamed_target_is_refused_alone() {
     let with_data = pack(&with_data, Layout::Packed, &["-O2", "-fPIC"]);
     for made in [&with_data, &made] {
         let smf = made.smf();
-        let all = Concretes::of(&smf).unwrap();
-        assert!(all.concrete(b"other").is_ok());
-        let refused = all.concrete(b"user").err();
+        let all = FunctionExtractor::new(&smf).unwrap();
+        assert!(all.function(b"other").is_ok());
+        let refused = all.function(b"user").err();
         assert!(
             matches!(refused, Some(ExtractError::Instruction { name: b"user", .. })),
             "{refused:?}"
@@ -217,7 +217,7 @@ fn function_with_unnamed_target_is_refused_alone() {
         long calls(long x) { return user(x) + user(1); }";
     let native = pack(calls_out, Layout::Native, &["-O1", "-fPIC"]);
     let smf = native.smf();
-    let all = Concretes::of(&smf).unwrap();
-    assert!(matches!(all.concrete(b"user").err(), Some(ExtractError::Instruction { .. })));
-    assert_eq!(all.concrete(b"calls").unwrap().relocations().len(), 2);
+    let all = FunctionExtractor::new(&smf).unwrap();
+    assert!(matches!(all.function(b"user").err(), Some(ExtractError::Instruction { .. })));
+    assert_eq!(all.function(b"calls").unwrap().relocations().len(), 2);
 }

@@ -1,6 +1,6 @@
 //! Functions taken out of packed modules, whose distances come back as relocations.
 
-use smf_core::extract::{Concretes, ExtractError};
+use smf_core::extract::{ExtractError, FunctionExtractor};
 use smf_core::format::{Layout, RelocKind, Smf};
 
 use crate::tools::{assembled, compiled, try_pack};
@@ -56,8 +56,8 @@ const TEXT: &str = "
 /// What has to be done to a function: where, how, the addend, and against what.
 type RelocList = Vec<(u64, RelocKind, i64, String)>;
 
-fn taken(all: &Concretes<'_>, name: &str) -> Result<RelocList, String> {
-    let function = all.concrete(name.as_bytes()).map_err(|error| match error {
+fn taken(all: &FunctionExtractor<'_>, name: &str) -> Result<RelocList, String> {
+    let function = all.function(name.as_bytes()).map_err(|error| match error {
         ExtractError::Instruction { offset, .. } => format!("instruction at {offset}"),
         other => other.to_string(),
     })?;
@@ -82,7 +82,7 @@ fn distances_are_extracted_as_relocations() {
     let Some(object) = assembled(TEXT) else { return };
     let module = try_pack(&[&object], Layout::Packed).unwrap();
     let smf = Smf::parse(&module.bytes).unwrap();
-    let all = Concretes::of(&smf).unwrap();
+    let all = FunctionExtractor::new(&smf).unwrap();
     let calls = [(0, Arm64Branch26, 0, "other"), (4, Arm64Branch26, 0, "far")];
     assert_eq!(taken(&all, "calls"), told(&calls));
     let other = [(0, Arm64Page21, 0, "calls"), (4, Arm64PageOff12, 0, "calls")];
@@ -109,7 +109,7 @@ fn distances_of_unlinked_code_are_extracted_as_relocations() {
     let module = try_pack(&[&object], Layout::Packed).unwrap();
     let smf = Smf::parse(&module.bytes).unwrap();
     assert_eq!(smf.sections().iter().filter(|section| section.kind.is_loaded()).count(), 1);
-    let all = Concretes::of(&smf).unwrap();
+    let all = FunctionExtractor::new(&smf).unwrap();
     assert_eq!(taken(&all, "calls"), told(&[(0, RelocKind::Arm64Branch26, 0, "other")]));
     let other =
         [(0, RelocKind::Arm64Page21, 0, "calls"), (4, RelocKind::Arm64PageOff12, 0, "calls")];
@@ -131,7 +131,7 @@ fn compiled_function_is_extracted_or_refused_without_stale_distances() {
         let Some(object) = compiled(&file, flags) else { return };
         let module = try_pack(&[&object], Layout::Packed).unwrap();
         let smf = Smf::parse(&module.bytes).unwrap();
-        let all = Concretes::of(&smf).unwrap();
+        let all = FunctionExtractor::new(&smf).unwrap();
         let names = |name: &str| -> Vec<String> {
             taken(&all, name).unwrap().into_iter().map(|(.., name)| name).collect()
         };

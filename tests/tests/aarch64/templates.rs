@@ -61,7 +61,7 @@ fn precompiled_body_runs_and_typed_body_is_refused_by_name() {
             mangled_name: symbol,
         })
         .collect();
-    let all = NewTemplates { container: Container::TryArc, templates: &templates };
+    let all = NewTemplates { container: Container::Counted, templates: &templates };
     let directory = scratch();
     let file = directory.path().join("templates.smf");
     fs::write(&file, write_templates(&all, &rows).unwrap()).unwrap();

@@ -45,7 +45,7 @@ fn foreign() -> Vec<u8> {
     let template = NewTemplate { name: b"of", kind, params, constraints, body: b"foreign" };
     let templates = &[template];
     let row = NewPossible { template: "of", type_args: "(Vec<i64>, T)", mangled_name: "of$it" };
-    write_templates(&NewTemplates { container: Container::TryArc, templates }, &[row]).unwrap()
+    write_templates(&NewTemplates { container: Container::Counted, templates }, &[row]).unwrap()
 }
 
 /// Compiles anything to a call of itself, once it was told what with.

@@ -4,7 +4,7 @@
 use std::ffi::{CStr, c_void};
 use std::ptr;
 
-use smf_core::extract::{Concretes, all_deferred};
+use smf_core::extract::{FunctionExtractor, templates};
 use smf_core::format::ext::hash_index;
 use smf_core::format::write::bytecode::{NewFunction, write_functions};
 use smf_core::format::write::note::try_write_possible;
@@ -45,7 +45,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("take functions out of a module", |granted| {
         let file = sample("packed.smf").bytes;
         let smf = Smf::parse(&file).unwrap();
-        judge(granted, || Concretes::of(&smf), |all| assert!(all.iter().all(|one| one.is_ok())))
+        judge(
+            granted,
+            || FunctionExtractor::new(&smf),
+            |all| assert!(all.iter().all(|one| one.is_ok())),
+        )
     }),
     ("check a compressed module", |granted| {
         let file = sample("compressed-lz4.smf").bytes;
@@ -141,7 +145,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     }),
     ("C: take all templates", |granted| {
         let file = tiny::module(host_arch(), 0).unwrap();
-        assert_eq!(all_deferred(&Smf::parse(&file).unwrap()).unwrap().count(), 1);
+        assert_eq!(templates(&Smf::parse(&file).unwrap()).unwrap().count(), 1);
         with_held(&file, |loader, held| {
             let take = || {
                 // SAFETY: a name; the second result is not requested.

@@ -62,7 +62,7 @@ fn module() -> Vec<u8> {
     };
     let all = templates.iter().map(|template| (template.name.as_bytes(), &template.body[..]));
     let all: Vec<_> = all.map(new).collect();
-    let templates = NewTemplates { container: Container::TryArc, templates: &all };
+    let templates = NewTemplates { container: Container::Counted, templates: &all };
     let row = NewPossible { template: "main", type_args: "i64", mangled_name: "fn$main$i64" };
     write_templates(&templates, &[row]).unwrap()
 }

@@ -132,7 +132,7 @@ fn module(rows: &[String]) -> Vec<u8> {
         constraints: Default::default(),
         body: &body,
     };
-    let templates = NewTemplates { container: Container::TryArc, templates: &[template] };
+    let templates = NewTemplates { container: Container::Counted, templates: &[template] };
     let (templates, note) = (templates.to_vec().unwrap(), note(rows, usize::MAX));
     let section = |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };
     let sections = [

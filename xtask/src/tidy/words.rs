@@ -27,7 +27,6 @@ const IDENTIFIERS: &[(&str, &str)] = &[
     ("OnRequest", "Revalidation::Manual"),
     ("NOWHERE", "NIL"),
     ("KeptCode", "CachedCode"),
-    ("Counted", "TryArc"),
     ("NoMemory", "AllocError"),
     ("ReadyMade", "PrecompiledBodies"),
     ("write_ready", "encode_precompiled"),

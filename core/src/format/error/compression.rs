@@ -1,63 +1,84 @@
-//! Errors of decompression.
+//! Errors of compressed sections.
 
-use core::fmt;
+use thiserror::Error;
 
 use crate::format::model::header::Compression;
+use crate::format::model::section::SectionKind;
 
-/// Why the bytes of a compressed section cannot be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a section cannot be decompressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
+#[expect(missing_docs, reason = "the module `error` documents the units of the fields")]
 pub enum CompressionErrorKind {
-    /// No frame of the algorithm, nor one to be skipped, where one must begin.
+    /// No frame of the algorithm, and no skippable frame, where a frame must begin.
+    #[error("no frame of {compression}")]
     NoFrame { compression: Compression },
-    /// A frame that the section ends in the middle of.
+    /// The section ends inside a frame.
+    #[error("the section ends in the middle of a frame")]
     Truncated,
-    /// A frame that breaks the rules of its algorithm.
+    /// A frame that violates the specification of its algorithm.
+    #[error("a broken frame")]
     Broken,
-    /// A frame that can only be read with a dictionary.
+    /// A frame that needs a dictionary.
+    #[error("a frame that needs a dictionary, which no module has")]
     Dictionary,
     /// A window that is larger than a section of this size could need.
+    #[error(
+        "a frame with a window of {size:#x} bytes, more than the limit of {limit:#x} for a section of its size"
+    )]
     Window { size: u64, limit: u64 },
-    /// A checksum in the frame that what came out does not have.
+    /// The decompressed bytes do not match a checksum of the frame.
+    #[error("its bytes do not have the checksum that the frame states")]
     Checksum,
-    /// More comes out than the virtual size.
+    /// The section decompresses to more than its virtual size.
+    #[error("it decompresses to more than its virtual_size of {virtual_size:#x}")]
     Long { virtual_size: u64 },
-    /// Less comes out than the virtual size: what came out, or the most that the frames can hold.
-    Short { most: u64, virtual_size: u64 },
-    /// No memory to decompress to.
+    /// The section decompresses to less than its virtual size. `max` is an upper bound on its length.
+    #[error(
+        "it decompresses to no more than {max:#x} bytes, and its virtual_size is {virtual_size:#x}"
+    )]
+    Short { max: u64, virtual_size: u64 },
+    /// The allocator has no memory for the output.
+    #[error("there is no memory for the {size:#x} bytes that it decompresses to")]
     OutOfMemory { size: u64 },
-    /// This loader was built without decoders.
+    /// This build has no decoders.
+    #[error(
+        "compressed with {compression}, and this loader is built without the feature `compress` of smf-core"
+    )]
     NotBuilt { compression: Compression },
 }
 
-impl fmt::Display for CompressionErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use CompressionErrorKind as C;
-        match *self {
-            C::NoFrame { compression } => write!(f, "no frame of {compression}"),
-            C::Truncated => f.write_str("the section ends in the middle of a frame"),
-            C::Broken => f.write_str("a broken frame"),
-            C::Dictionary => f.write_str("a frame that needs a dictionary, which no module has"),
-            C::Window { size, limit } => write!(
-                f,
-                "a frame with a window of 0x{size:x} bytes, more than the limit of 0x{limit:x} for a section of its size"
-            ),
-            C::Checksum => f.write_str("its bytes do not have the checksum that the frame gives"),
-            C::Long { virtual_size } => {
-                write!(f, "it decompresses to more than its virtual_size of 0x{virtual_size:x}")
-            }
-            C::Short { most, virtual_size } => write!(
-                f,
-                "it decompresses to no more than 0x{most:x} bytes, and its virtual_size is 0x{virtual_size:x}"
-            ),
-            C::OutOfMemory { size } => {
-                write!(f, "there is no memory for the 0x{size:x} bytes that it decompresses to")
-            }
-            C::NotBuilt { compression } => write!(
-                f,
-                "compressed with {compression}, and this loader is built without the feature `compress` of smf-core"
-            ),
-        }
-    }
+/// Why a compressed section is not accepted or cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the module `error` documents the units of the fields")]
+pub enum CompressionError {
+    /// A section that claims more memory than [`Limits`](crate::format::Limits) allows for its `size` in the file,
+    /// alone or together with the compressed sections before it; then both sizes are totals.
+    #[error(
+        "section {index}: {size:#x} compressed bytes claim to decompress to {virtual_size:#x}, and the limit for this size is {limit:#x}, at offset {at:#x}"
+    )]
+    Ratio { index: u32, size: u64, virtual_size: u64, limit: u64, at: u64 },
+    /// A compressed section in a file whose header states no algorithm.
+    #[error(
+        "section {index}: marked compressed, and the header names no algorithm, at offset {at:#x}"
+    )]
+    NoAlgorithm { index: u32, at: u64 },
+    /// A compressed section in a file whose header states an unknown algorithm.
+    #[error(
+        "section {index}: marked compressed, and the header names an unknown algorithm ({compression}), at offset {at:#x}"
+    )]
+    UnknownAlgorithm { index: u32, compression: Compression, at: u64 },
+    /// A compressed section of a kind that is read in place: code of an executable file, tables, notes of this
+    /// project.
+    #[error(
+        "section {index}: marked compressed, which a {kind} section like this never is, at offset {at:#x}"
+    )]
+    SectionKind { index: u32, kind: SectionKind, at: u64 },
+    /// A section that cannot be decompressed.
+    #[error("section {index}: {kind}, at offset {at:#x}")]
+    Decompress { index: u32, kind: CompressionErrorKind, at: u64 },
+    /// A note or a template section that must be decompressed before it is read.
+    #[error("section {index} must be decompressed before it is read, at offset {at:#x}")]
+    StillCompressed { index: u32, at: u64 },
 }

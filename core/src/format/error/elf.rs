@@ -1,8 +1,12 @@
-//! What of an ELF object is not as it must be, or is what no module can have.
+//! Errors in ELF objects.
 
 use core::fmt;
 
-/// What an [`ElfErrorKind`] speaks of.
+use thiserror::Error;
+
+use crate::format::wire::elf_reloc::ElfReloc;
+
+/// The part of an ELF object that an error is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ElfPart {
     /// The object as a whole.
@@ -23,105 +27,99 @@ impl fmt::Display for ElfPart {
     }
 }
 
-/// Why an ELF object, or a part of it, is not one that can be linked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why an ELF object cannot be linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
-pub enum ElfErrorKind {
-    /// Any object, where size matters more than that they can be linked.
-    NotBuilt,
-    /// Shorter than its header.
-    CutOff,
-    /// Of 32 bits, big-endian, or of another version.
-    Ident,
-    /// An executable, a shared object, a core file.
-    Type { value: u16 },
-    /// For another machine than the module, or for one that objects cannot be linked for.
-    Machine { value: u16 },
-    /// A section table that is not inside, or that is counted elsewhere than in the header.
-    SectionTable,
-    /// No table with the names of sections.
-    NoNames,
-    /// A part that is not inside the object, or has no name in its table of names.
-    Outside,
-    /// Sections that together hold more bytes than the object.
-    Overlap,
-    /// An alignment that is not a power of two, or is above 4096.
-    Alignment { value: u64 },
-    /// Thread-local data.
-    ThreadLocal,
-    /// Functions that are to be run when the object is loaded or unloaded.
-    Constructors,
-    /// A section that wants to be written and executed.
-    WriteAndExecute,
-    /// A section without bytes in the file that is to be executed.
-    ZeroCode,
-    /// A compressed section that is to be loaded.
-    Compressed,
-    /// Relocations that have their addends elsewhere.
-    NoAddends,
-    /// Relocations that are not whole, or for a section or of a symbol table that is not there.
-    Relocs,
-    /// A symbol table that is not whole, has no names, or is the second one.
-    SymbolTable,
-    /// A function that is to be called for an address.
-    IndirectFunction,
-    /// A symbol in a section that does not exist.
-    SymbolSection { value: u16 },
-    /// A type that means nothing here.
-    SymbolType { value: u8 },
-    /// A binding that means nothing here.
-    SymbolBinding { value: u8 },
+#[expect(missing_docs, reason = "the module `error` documents the units of the fields")]
+pub enum ElfError {
+    /// A part that is invalid or not supported.
+    #[error("{part} {kind}, at offset {at:#x}")]
+    Part { part: ElfPart, kind: ElfErrorKind, at: u64 },
+    /// A relocation type that is not supported.
+    #[error(
+        "relocation {index} of section {section} of the ELF object is {kind}, which cannot be applied here, at offset {at:#x}"
+    )]
+    Reloc { section: u32, index: u32, kind: ElfReloc, at: u64 },
+    /// A section of the module that would have to be loaded or applied beside the object.
+    #[error(
+        "section {section} stands beside an ELF object in the code, and the two cannot be linked to each other, at offset {at:#x}"
+    )]
+    Beside { section: u32, at: u64 },
 }
 
-impl fmt::Display for ElfErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match *self {
-            ElfErrorKind::NotBuilt => {
-                "cannot be linked, because this loader is built without the feature `all-files` of smf-core"
-            }
-            ElfErrorKind::CutOff => "is shorter than its header",
-            ElfErrorKind::Ident => "is not of 64 bits, little-endian and of version 1",
-            ElfErrorKind::Type { value } => {
-                return write!(f, "is of type {value} and not relocatable (type 1)");
-            }
-            ElfErrorKind::Machine { value } => {
-                return write!(
-                    f,
-                    "is for machine {value}, and must be for that of the module: x86-64 (62) or aarch64 (183)"
-                );
-            }
-            ElfErrorKind::SectionTable => {
-                "has a section table that is not inside it or not counted in its header"
-            }
-            ElfErrorKind::NoNames => "has no table with the names of its sections",
-            ElfErrorKind::Outside => "does not lie inside it, or has no name there",
-            ElfErrorKind::Overlap => "overlaps others: together they hold more bytes than the object",
-            ElfErrorKind::Alignment { value } => {
-                return write!(f, "wants the alignment {value}, no power of two up to 4096");
-            }
-            ElfErrorKind::ThreadLocal => "is thread-local, which nothing in a module can be",
-            ElfErrorKind::Constructors => {
-                "lists functions to be run when it is loaded or unloaded, which no module has"
-            }
-            ElfErrorKind::WriteAndExecute => "wants to be written and executed, which no memory may be",
-            ElfErrorKind::ZeroCode => "is to be executed and has no bytes in the file",
-            ElfErrorKind::Compressed => "is compressed and is to be loaded",
-            ElfErrorKind::NoAddends => "holds relocations without addends, in another form than RELA",
-            ElfErrorKind::Relocs => {
-                "holds no whole relocations, or they apply to no section or no symbol table"
-            }
-            ElfErrorKind::SymbolTable => "is a symbol table without whole entries or names, or a second",
-            ElfErrorKind::IndirectFunction => {
-                "is a function that chooses an address at load time (IFUNC), which no module has"
-            }
-            ElfErrorKind::SymbolSection { value } => {
-                return write!(f, "lies in section 0x{value:x}, which does not exist");
-            }
-            ElfErrorKind::SymbolType { value } => return write!(f, "has the unknown type {value}"),
-            ElfErrorKind::SymbolBinding { value } => {
-                return write!(f, "has the unknown binding {value}");
-            }
-        })
-    }
+/// What is wrong with a part of an ELF object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the module `error` documents the units of the fields")]
+pub enum ElfErrorKind {
+    /// This build does not link ELF objects.
+    #[error(
+        "cannot be linked, because this loader is built without the feature `all-files` of smf-core"
+    )]
+    NotBuilt,
+    /// Shorter than its header.
+    #[error("is shorter than its header")]
+    CutOff,
+    /// Of 32 bits, big-endian, or of another version.
+    #[error("is not of 64 bits, little-endian and of version 1")]
+    Ident,
+    /// An executable, a shared object or a core file.
+    #[error("is of type {value} and not relocatable (type 1)")]
+    Type { value: u16 },
+    /// Another machine than the module's, or one without a linker.
+    #[error(
+        "is for machine {value}, and must be for that of the module: x86-64 (62) or aarch64 (183)"
+    )]
+    Machine { value: u16 },
+    /// A section table outside the object, or whose count is not in the header.
+    #[error("has a section table that is not inside it or not counted in its header")]
+    SectionTable,
+    /// No section name table.
+    #[error("has no table with the names of its sections")]
+    NoNames,
+    /// A part outside the object, or without a name in the section name table.
+    #[error("does not lie inside it, or has no name there")]
+    Outside,
+    /// Sections that together hold more bytes than the object.
+    #[error("overlaps others: together they hold more bytes than the object")]
+    Overlap,
+    /// An alignment that is not a power of two, or is above 4096.
+    #[error("has the alignment {value}, which is no power of two up to 4096")]
+    Alignment { value: u64 },
+    /// Thread-local data.
+    #[error("is thread-local, which nothing in a module can be")]
+    ThreadLocal,
+    /// Constructors or destructors.
+    #[error("lists functions to be run when it is loaded or unloaded, which no module has")]
+    Constructors,
+    /// A section that is writable and executable.
+    #[error("is writable and executable, which no memory may be")]
+    WriteAndExecute,
+    /// An executable section without bytes in the file.
+    #[error("is to be executed and has no bytes in the file")]
+    ZeroCode,
+    /// A compressed section that must be loaded.
+    #[error("is compressed and is to be loaded")]
+    Compressed,
+    /// Relocations without addends.
+    #[error("holds relocations without addends, in another form than RELA")]
+    NoAddends,
+    /// A relocation section with a partial entry, or without a target section or symbol table.
+    #[error("holds no whole relocations, or they apply to no section or no symbol table")]
+    Relocs,
+    /// A symbol table with a partial entry, without names, or the second one.
+    #[error("is a symbol table without whole entries or names, or a second")]
+    SymbolTable,
+    /// An indirect function.
+    #[error("is a function that chooses an address at load time (IFUNC), which no module has")]
+    IndirectFunction,
+    /// A symbol in a section that does not exist.
+    #[error("lies in section {value:#x}, which does not exist")]
+    SymbolSection { value: u16 },
+    /// An undefined symbol type.
+    #[error("has the unknown type {value}")]
+    SymbolType { value: u8 },
+    /// An undefined symbol binding.
+    #[error("has the unknown binding {value}")]
+    SymbolBinding { value: u8 },
 }

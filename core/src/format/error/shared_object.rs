@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use thiserror::Error;
+
 use crate::format::wire::elf_tag::Tag;
 
 /// The part of a shared object that an error is about.
@@ -41,207 +43,162 @@ impl fmt::Display for SharedObjectPart {
     }
 }
 
-/// Why a shared object is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a shared object is refused: `part` `kind`, at offset `at` of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{part} {kind}, at offset {at:#x}")]
+pub struct SharedObjectError {
+    /// The part that the error is about.
+    pub part: SharedObjectPart,
+    /// What is wrong with it.
+    pub kind: SharedObjectErrorKind,
+    /// The offset of the part in the file, in bytes.
+    pub at: u64,
+}
+
+/// What is wrong with a part of a shared object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
+#[expect(missing_docs, reason = "the module `error` documents the units of the fields")]
 pub enum SharedObjectErrorKind {
     /// Shorter than its file header.
+    #[error("is shorter than its file header")]
     CutOff,
     /// A class, byte order or version that ELF does not define.
+    #[error("has a class, byte order or version that ELF does not define")]
     Ident,
     /// Another type of ELF file.
+    #[error("is an ELF file of type {value}, not 3 (shared object)")]
     Type { value: u16 },
     /// A program header table of entries of another size, outside the file, or with too many entries.
+    #[error("has program headers of another size, outside the file, or more than 64 of them")]
     ProgramHeaders,
     /// A program header table in memory that is not the one in the file.
+    #[error("loads other bytes than its program headers where the system's loader looks for them")]
     ProgramHeadersInMemory,
     /// No segment of this kind.
+    #[error("has no segment {kind}")]
     NoSegment { kind: &'static str },
     /// A second segment of a kind of which there is one.
+    #[error("is the second segment of a kind that occurs once")]
     SecondSegment,
     /// Bytes outside the file.
+    #[error("does not lie inside the file")]
     OutsideFile,
     /// Bytes that no readable segment loads from the file.
+    #[error("does not lie inside the bytes that a readable segment loads from the file")]
     NotLoaded,
     /// Bytes outside the memory of the writable segments.
+    #[error("does not lie inside a writable segment")]
     NotWritable,
     /// An address outside the executable segments.
+    #[error("refers to code at {address:#x}, outside the executable segments")]
     NotExecutable { address: u64 },
     /// More bytes in the file than in memory.
+    #[error("has more bytes in the file than in memory")]
     FileSize,
     /// Memory behind the last address, or more of it than the limit.
+    #[error("needs {size:#x} bytes of memory, more than the limit of {limit:#x}")]
     MemorySize { size: u64, limit: u64 },
     /// An alignment that is not a power of two or is above the limit.
+    #[error("has the alignment {value:#x}, which is no power of two up to the limit")]
     Alignment { value: u64 },
     /// An address that is not a multiple of the size of what lies there.
+    #[error("lies at the misaligned address {address:#x}")]
     Misaligned { address: u64 },
     /// A file offset that does not belong to the address.
+    #[error("has the file offset {offset:#x}, which does not belong to its address {address:#x}")]
     Offset { offset: u64, address: u64 },
     /// A segment that begins before the page behind the previous one.
+    #[error("begins before the page behind the previous segment")]
     Order,
     /// A segment that is writable and executable.
+    #[error("is writable and executable, which no memory may be")]
     WriteAndExecute,
     /// Zeroes behind the bytes of a segment that is not writable.
+    #[error("ends with zeroes and is not writable")]
     ZeroesNotWritable,
     /// A stack that must be executable.
+    #[error("makes the stacks of the process executable; link it with `-z noexecstack`")]
     ExecutableStack,
     /// Relocations that need writable code.
+    #[error("has relocations that make its code writable; compile it with `-fPIC`")]
     TextRelocations,
     /// A note that does not end inside its segment.
+    #[error("has a note that does not end inside it")]
     Note,
     /// A second entry with a tag of which there is one.
+    #[error("is the second entry of a kind that occurs once")]
     SecondEntry,
     /// A table that shares bytes with another one.
+    #[error("shares bytes with another table")]
     TablesOverlap,
     /// A segment that shares bytes of the file with another one.
+    #[error("shares bytes of the file with another segment")]
     SegmentsOverlap,
     /// No entry with this tag, which another entry needs.
+    #[error("has no entry {tag}")]
     Missing { tag: Tag },
     /// A table or a text without an end.
+    #[error("has no end")]
     Unterminated,
     /// Entries of another size.
+    #[error("states {value} bytes an entry")]
     EntrySize { value: u64 },
     /// A size that is not a multiple of the entry size.
+    #[error("has {size:#x} bytes, which is no whole number of entries")]
     PartialEntry { size: u64 },
     /// A value that the format does not define.
+    #[error("has the undefined value {value:#x}")]
     Value { value: u64 },
     /// A string outside the string table.
+    #[error("has its name at {offset:#x}, outside the string table")]
     String { offset: u64 },
     /// Names of libraries and search paths with more bytes than the limit.
+    #[error("names libraries and search paths with more than {limit} bytes in all")]
     StringsTooLong { limit: u64 },
     /// A hash table without buckets, or with a Bloom filter that is not a power of two in words.
+    #[error("has no buckets, or a filter or shift that is impossible")]
     HashHeader,
     /// A hash bucket below the first hashed symbol.
+    #[error("has a bucket for symbol {symbol}, below its first symbol")]
     Bucket { symbol: u32 },
     /// A hash chain that leaves its table, has no end, or meets another one.
+    #[error("has a chain that leaves the table, has no end or meets another one")]
     Chain,
     /// A chain of version records with more records than fit in the segment.
+    #[error("leaves its segment or meets another record")]
     VersionChain,
     /// A version index that no record has.
+    #[error("has the version index {index}, which no version record has")]
     VersionIndex { index: u16 },
     /// A version of a file that is not among those that are needed.
+    #[error("belongs to a library that is not among the needed ones")]
     VersionFile,
     /// A symbol that its object does not have.
+    #[error("refers to symbol {index}, outside the symbol table")]
     SymbolIndex { index: u64 },
     /// A symbol whose address is in no segment.
+    #[error("is defined at {address:#x}, outside every segment")]
     SymbolAddress { address: u64 },
     /// A relocation type that cannot be applied at load time.
+    #[error("has the type {value}, which cannot be applied at load time")]
     RelocationType { value: u32 },
     /// A relocation by a symbol that is neither defined nor looked up in other libraries.
+    #[error("refers to a symbol that is neither defined nor looked up elsewhere")]
     Undefined,
     /// A thread-local relocation of something else, or the reverse.
+    #[error("is thread-local, and its counterpart is not")]
     ThreadLocal,
     /// A relocation of the size of a weak symbol.
+    #[error("uses the size of a weak symbol")]
     WeakSize,
     /// A relocation whose place holds a table that the loader reads.
+    #[error("changes a table that the system's loader reads, at address {address:#x}")]
     OverTable { address: u64 },
     /// An array of functions with entries that no relocation fills in.
+    #[error("has {entries} functions, and relocations fill in {relocated} of them")]
     FunctionArray { entries: u64, relocated: u64 },
     /// Two arrays of functions that overlap.
+    #[error("overlaps another array of functions")]
     ArraysOverlap,
-}
-
-impl fmt::Display for SharedObjectErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use SharedObjectErrorKind as K;
-        match *self {
-            K::Type { value } => write!(f, "is an ELF file of type {value}, not 3 (shared object)"),
-            K::NoSegment { kind } => write!(f, "has no segment {kind}"),
-            K::NotExecutable { address } => {
-                write!(f, "refers to code at 0x{address:x}, outside the executable segments")
-            }
-            K::MemorySize { size, limit } => {
-                write!(f, "needs 0x{size:x} bytes of memory, more than the limit of 0x{limit:x}")
-            }
-            K::Alignment { value } => {
-                write!(f, "has the alignment 0x{value:x}, which is no power of two up to the limit")
-            }
-            K::Misaligned { address } => write!(f, "lies at the misaligned address 0x{address:x}"),
-            K::Offset { offset, address } => write!(
-                f,
-                "has the file offset 0x{offset:x}, which does not belong to its address 0x{address:x}"
-            ),
-            K::Missing { tag } => write!(f, "has no entry {tag}"),
-            K::EntrySize { value } => write!(f, "states {value} bytes an entry"),
-            K::PartialEntry { size } => {
-                write!(f, "has 0x{size:x} bytes, which is no whole number of entries")
-            }
-            K::Value { value } => write!(f, "has the undefined value 0x{value:x}"),
-            K::String { offset } => {
-                write!(f, "has its name at 0x{offset:x}, outside the string table")
-            }
-            K::StringsTooLong { limit } => {
-                write!(f, "names libraries and search paths with more than {limit} bytes in all")
-            }
-            K::Bucket { symbol } => {
-                write!(f, "has a bucket for symbol {symbol}, below its first symbol")
-            }
-            K::VersionIndex { index } => {
-                write!(f, "has the version index {index}, which no version record has")
-            }
-            K::SymbolIndex { index } => {
-                write!(f, "refers to symbol {index}, outside the symbol table")
-            }
-            K::SymbolAddress { address } => {
-                write!(f, "is defined at 0x{address:x}, outside every segment")
-            }
-            K::RelocationType { value } => {
-                write!(f, "has the type {value}, which cannot be applied at load time")
-            }
-            K::OverTable { address } => {
-                write!(
-                    f,
-                    "changes a table that the system's loader reads, at address 0x{address:x}"
-                )
-            }
-            K::FunctionArray { entries, relocated } => {
-                write!(f, "has {entries} functions, and relocations fill in {relocated} of them")
-            }
-            fixed => f.write_str(sentence(fixed)),
-        }
-    }
-}
-
-/// The errors without a number.
-fn sentence(kind: SharedObjectErrorKind) -> &'static str {
-    use SharedObjectErrorKind as K;
-    match kind {
-        K::CutOff => "is shorter than its file header",
-        K::Ident => "has a class, byte order or version that ELF does not define",
-        K::ProgramHeaders => {
-            "has program headers of another size, outside the file, or more than 64 of them"
-        }
-        K::ProgramHeadersInMemory => {
-            "loads other bytes than its program headers where the system's loader looks for them"
-        }
-        K::SecondSegment => "is the second segment of a kind that occurs once",
-        K::SecondEntry => "is the second entry of a kind that occurs once",
-        K::TablesOverlap => "shares bytes with another table",
-        K::SegmentsOverlap => "shares bytes of the file with another segment",
-        K::Undefined => "refers to a symbol that is neither defined nor looked up elsewhere",
-        K::OutsideFile => "does not lie inside the file",
-        K::NotLoaded => "does not lie inside the bytes that a readable segment loads from the file",
-        K::NotWritable => "does not lie inside a writable segment",
-        K::FileSize => "has more bytes in the file than in memory",
-        K::Order => "begins before the page behind the previous segment",
-        K::WriteAndExecute => "wants to be written and executed, which no memory may be",
-        K::ZeroesNotWritable => "ends with zeroes and is not writable",
-        K::ExecutableStack => {
-            "makes the stacks of the process executable; link it with `-z noexecstack`"
-        }
-        K::TextRelocations => {
-            "has relocations that make its code writable; compile it with `-fPIC`"
-        }
-        K::Note => "has a note that does not end inside it",
-        K::Unterminated => "has no end",
-        K::HashHeader => "has no buckets, or a filter or shift that is impossible",
-        K::Chain => "has a chain that leaves the table, has no end or meets another one",
-        K::VersionChain => "leaves its segment or meets another record",
-        K::VersionFile => "belongs to a library that is not among the needed ones",
-        K::ThreadLocal => "is thread-local, and its counterpart is not",
-        K::WeakSize => "uses the size of a weak symbol",
-        K::ArraysOverlap => "overlaps another array of functions",
-        _ => "is not as ELF defines it",
-    }
 }

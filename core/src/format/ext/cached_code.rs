@@ -1,14 +1,12 @@
-//! `.smf.code`: instances of templates that a loader has compiled, kept for the next start.
+//! `.smf.code`: a persistent cache of compiled template instances.
 //!
-//! What a template and its type arguments become is machine code, and making it again in every process is
-//! work that was done before. This section holds the code, and with it what it was made of, so that a
-//! reader can tell whether it is still what the template means: a record counts only for the very bytes of
-//! the template's body, for the instruction set, for a processor that has what the code uses, and for the
-//! compiler of that reader. Whatever does not match is passed over, and the instance compiled anew. A
-//! reader that has never heard of the section loses nothing.
+//! The section saves machine code of instances for later processes. A record is valid only for the same bytes of the
+//! template's body, the same instruction set, a processor with the features that the code uses, and the same
+//! compiler. A reader skips a record that does not match and compiles the instance. Readers that do not support the
+//! section ignore it.
 //!
-//! The code is trusted, as the machine code in the other sections of the same file is: whoever can write a
-//! record can write those. Reading a record trusts nothing: no bytes of it make a reader fail.
+//! The code is trusted like the machine code in the other sections of the file. Parsing a record trusts nothing: no
+//! bytes of it make a reader fail.
 //!
 //! An extension of this project, in a Note section called [`NAME`] (in the native layout, which has no
 //! notes, the section has the number of Debug, and its name wins). Never compressed. All numbers are
@@ -31,7 +29,7 @@
 //! | 14 | u16 | length of the symbol |
 //! | 16 | u64 | [`hash`] of the template's body |
 //! | 24 | u64 | features of the processor that the code uses |
-//! | 32 | u32 | who compiled it, and by which rules |
+//! | 32 | u32 | compiler and version |
 //! | 36 | u16 | length of the template's name |
 //! | 38 | u16 | length of the type arguments |
 //! | 40 | u16 | length of the interface |
@@ -45,6 +43,7 @@
 //! 2 an instance of a template, 3 the hook that traps go to; then u16 length of the name, of the type
 //! arguments and of the interface that the target had when the code was made, and these three.
 
+use crate::format::error::CachedCodeError;
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
@@ -76,7 +75,7 @@ const FIXED: usize = 36;
 #[cfg(feature = "alloc")]
 const FIXED_RELOC: usize = 20;
 
-/// What a relocation of kept code leads to.
+/// The target of a relocation of cached code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CachedTarget<'d> {
     /// The code itself.
@@ -89,16 +88,16 @@ pub enum CachedTarget<'d> {
     TrapHook,
 }
 
-/// A relocation of kept code.
+/// A relocation of cached code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CachedReloc<'d> {
-    /// Where, in bytes from the begin of the code.
+    /// The place, in bytes from the start of the code.
     pub offset: u32,
     /// How: a kind that the native layout has.
     pub kind: RelocKind,
     /// Of what.
     pub target: CachedTarget<'d>,
-    /// How the target was called when the code was made; empty where nobody said.
+    /// The interface of the target when the code was compiled; empty if unknown.
     pub interface: &'d [u8],
     /// What is added.
     pub addend: i64,
@@ -109,9 +108,9 @@ pub struct CachedReloc<'d> {
 pub struct CachedCode<'d> {
     /// The instruction set.
     pub arch: Arch,
-    /// What the code asks of the processor, in bits that its reader knows.
+    /// The processor features that the code uses, as bits defined by its compiler.
     pub features: u64,
-    /// Who compiled it, and by which rules.
+    /// The compiler and its version.
     pub compiler: u32,
     /// [`hash`] of the template's body.
     pub body_hash: u64,
@@ -128,7 +127,7 @@ pub struct CachedCode<'d> {
     relocations: &'d [u8],
 }
 
-/// The payload that `smf` brings; `None` when it brings none that this reader knows.
+/// The payload of the section in `smf`, if any.
 pub fn payload_of<'d>(smf: &Smf<'d>) -> Option<&'d [u8]> {
     section_of(smf).map(|section| section.data)
 }
@@ -146,7 +145,7 @@ fn section_of<'d>(smf: &Smf<'d>) -> Option<Section<'d>> {
 /// byte, each with the hash and the relocations that it states. Readers pass over a record that is not.
 ///
 /// # Errors
-/// [`FormatError::KeptHeader`], [`FormatError::KeptRecord`].
+/// [`CachedCodeError::Header`], [`CachedCodeError::Record`].
 pub(crate) fn check(smf: &Smf<'_>) -> Result<(), FormatError> {
     let Some(section) = section_of(smf) else { return Ok(()) };
     let (payload, at) = (section.data, section.offset);
@@ -154,11 +153,14 @@ pub(crate) fn check(smf: &Smf<'_>) -> Result<(), FormatError> {
         return Ok(());
     }
     if !payload.starts_with(MAGIC) {
-        return Err(FormatError::KeptHeader { at });
+        return Err(FormatError::CachedCode(CachedCodeError::Header { at }));
     }
     let (mut index, mut end) = (0, HEADER);
     let broken = |index, start: usize| {
-        Err(FormatError::KeptRecord { index, at: at.saturating_add(start as u64) })
+        Err(FormatError::CachedCode(CachedCodeError::Record {
+            index,
+            at: at.saturating_add(start as u64),
+        }))
     };
     for (start, record) in records(payload) {
         let code = CachedCode::read(record);
@@ -442,12 +444,16 @@ mod tests {
             let (verified, at) = verify(&damaged);
             let second = HEADER + record.len();
             let expected = match bit / 8 {
-                0..4 => Err(FormatError::KeptHeader { at }),
+                0..4 => Err(FormatError::CachedCode(CachedCodeError::Header { at })),
                 4..8 => Ok(()),
-                byte if byte < second => {
-                    Err(FormatError::KeptRecord { index: 0, at: at + HEADER as u64 })
-                }
-                _ => Err(FormatError::KeptRecord { index: 1, at: at + second as u64 }),
+                byte if byte < second => Err(FormatError::CachedCode(CachedCodeError::Record {
+                    index: 0,
+                    at: at + HEADER as u64,
+                })),
+                _ => Err(FormatError::CachedCode(CachedCodeError::Record {
+                    index: 1,
+                    at: at + second as u64,
+                })),
             };
             assert_eq!(verified, expected, "bit {bit}");
         }
@@ -463,7 +469,10 @@ mod tests {
         record[4..RECORD].copy_from_slice(&sum.to_le_bytes());
         assert!(CachedCode::read(&record).is_some());
         let payload = encode([&record[..]].into_iter()).unwrap();
-        assert!(matches!(verify(&payload).0, Err(FormatError::KeptRecord { index: 0, .. })));
+        assert!(matches!(
+            verify(&payload).0,
+            Err(FormatError::CachedCode(CachedCodeError::Record { index: 0, .. }))
+        ));
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! `.smf.hash`: an index of the exported names, so that looking one up takes no walk and no building.
+//! `.smf.hash`: a hash index of the exported names, for lookups without a scan of the symbol table.
 //!
 //! The symbol table is in no order that helps a search, and its own hashes are hints that one writer
-//! leaves out. This section leads from a name to the number of its symbol. It proves nothing: whoever
-//! follows it compares the symbol's name and checks that it is an export. A file without the section,
+//! leaves out. This section leads from a name to the number of its symbol. It is a hint: a reader compares the
+//! symbol's name and checks that it is an export. A file without the section,
 //! or with one that a reader does not understand, is looked up in another way.
 //!
 //! An extension of this project, in a Note section called [`NAME`] (in the native layout, which has no
@@ -13,7 +13,8 @@
 //! |---|---|---|
 //! | 0 | 4 bytes | `HASH` |
 //! | 4 | u32 | version: 1. A reader of another version skips the section |
-//! | 8 | u32 | symbols of the file's table, exported or not; other than that, the table was changed by somebody who did not know of the index, and the section is skipped |
+//! | 8 | u32 | symbols of the file's table, exported or not; if this differs, a writer without support for the index
+//! changed the table, and the section is skipped |
 //! | 12 | u32 | names in the index |
 //! | 16 | u32 | b, the number of buckets, a power of two |
 //! | 20 | 40 bytes each | buckets 0 to b-1 |
@@ -36,10 +37,11 @@
 //! always leads to the one symbol. The classic form (a Bloom filter, then chains of hashes, then
 //! symbols) takes a load more for both, and as many bytes.
 //!
-//! Whoever writes a wrong index loses names: a lookup in an unverified file believes a miss. It never
+//! With a wrong index names are lost: a lookup in an unverified file trusts a miss. It never
 //! finds a symbol of another name or one that is not exported, and never does more than a bounded amount
 //! of work. [`SymbolIndex::verify`] refuses every index that does not find what a walk finds.
 
+use crate::format::error::HashIndexError;
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
@@ -61,8 +63,7 @@ use crate::format::write::module::{NewSection, Payload};
 pub const NAME: &[u8] = note_name::HASH_INDEX;
 /// The buckets that a lookup looks at, at most.
 pub const PROBES: usize = 8;
-/// The fewest exported names for which a file is better off with an index: a walk past fewer symbols
-/// takes about as long as finding the index, which would be a tenth of the file and more.
+/// The least number of exported names for which an index pays off.
 pub const WORTHWHILE: usize = 8;
 
 const MAGIC: &[u8; 4] = b"HASH";
@@ -98,19 +99,19 @@ pub fn hash(name: &[u8]) -> u64 {
     fold(step(state, a, b), PI[2])
 }
 
-#[cfg_attr(feature = "full", inline(always))]
+#[inline]
 fn step(state: u64, a: u64, b: u64) -> u64 {
     fold(a ^ state, b ^ PI[1])
 }
 
-#[cfg_attr(feature = "full", inline(always))]
+#[inline]
 fn fold(x: u64, y: u64) -> u64 {
     let (low, high) = x.carrying_mul(y, 0);
     low ^ high
 }
 
 /// At most 16 bytes as two numbers.
-#[cfg_attr(feature = "full", inline(always))]
+#[inline]
 fn ends(rest: &[u8]) -> (u64, u64) {
     if let (Some(first), Some(last)) = (rest.first_chunk(), rest.last_chunk()) {
         return (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
@@ -127,7 +128,7 @@ fn ends(rest: &[u8]) -> (u64, u64) {
 }
 
 /// The tag of a name with this hash.
-#[cfg_attr(feature = "full", inline(always))]
+#[inline]
 const fn tag(hash: u64) -> u8 {
     let [.., top] = hash.to_le_bytes();
     if top == 0 { 1 } else { top }
@@ -162,13 +163,13 @@ impl<'d> SymbolIndex<'d> {
     /// is there is for [`SymbolIndex::verify`] to say.
     ///
     /// # Errors
-    /// [`FormatError::IndexHeader`].
+    /// [`HashIndexError::Header`].
     pub fn parse(
         payload: &'d [u8],
         at: u64,
         symbols: Symbols<'d>,
     ) -> Result<Option<Self>, FormatError> {
-        let broken = FormatError::IndexHeader { at };
+        let broken = FormatError::HashIndex(HashIndexError::Header { at });
         let version = u32_at(payload, 4).filter(|_| payload.starts_with(MAGIC)).ok_or(broken)?;
         if version != VERSION {
             return Ok(None);
@@ -217,7 +218,6 @@ impl<'d> SymbolIndex<'d> {
     }
 
     /// The whole search, of which [`SymbolIndex::find`] is the first step.
-    #[cold]
     fn find_on(&self, name: &[u8], hash: u64) -> Option<Found> {
         let mut at = self.first_bucket(hash);
         let mut candidates = 0;
@@ -243,7 +243,7 @@ impl<'d> SymbolIndex<'d> {
         None
     }
 
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     fn first_bucket(&self, hash: u64) -> usize {
         first_bucket(hash, self.buckets.len())
     }
@@ -252,7 +252,7 @@ impl<'d> SymbolIndex<'d> {
     /// every exported name leads to the symbol that counts. Time is linear in both.
     ///
     /// # Errors
-    /// [`FormatError::IndexSlot`], [`FormatError::IndexNames`], [`FormatError::IndexSymbol`], or what
+    /// [`HashIndexError::Slot`], [`HashIndexError::NameCount`], [`HashIndexError::Symbol`], or what
     /// is wrong with a symbol.
     pub fn verify(&self) -> Result<(), FormatError> {
         let mut found = 0u64;
@@ -264,7 +264,11 @@ impl<'d> SymbolIndex<'d> {
         }
         if found != u64::from(self.names) {
             let stated = self.names;
-            return Err(FormatError::IndexNames { stated, found, at: self.at + 12 });
+            return Err(FormatError::HashIndex(HashIndexError::NameCount {
+                stated,
+                found,
+                at: self.at + 12,
+            }));
         }
         for symbol in self.symbols.iter() {
             self.verify_symbol(&symbol?)?;
@@ -282,7 +286,7 @@ impl<'d> SymbolIndex<'d> {
         let tag = bucket.get(slot).copied().unwrap_or(0);
         let before = slot.checked_sub(1).and_then(|before| bucket.get(before));
         let number = symbol_at(bucket, slot);
-        let wrong = FormatError::IndexSlot { symbol: number, at };
+        let wrong = FormatError::HashIndex(HashIndexError::Slot { symbol: number, at });
         if tag == 0 {
             return if number == 0 { Ok(false) } else { Err(wrong) };
         }
@@ -302,7 +306,10 @@ impl<'d> SymbolIndex<'d> {
         let own = rank(symbol.binding, symbol.index);
         match self.find(symbol.name()) {
             Some(found) if rank(found.binding, found.index) <= own => Ok(()),
-            _ => Err(FormatError::IndexSymbol { index: symbol.index, at: symbol.entry_offset }),
+            _ => Err(FormatError::HashIndex(HashIndexError::Symbol {
+                index: symbol.index,
+                at: symbol.entry_offset,
+            })),
         }
     }
 }
@@ -313,7 +320,7 @@ fn is_index(section: &Section<'_>) -> bool {
 }
 
 /// The bucket that a name with this hash begins at, of `buckets`, a power of two.
-#[cfg_attr(feature = "full", inline(always))]
+#[inline]
 fn first_bucket(hash: u64, buckets: usize) -> usize {
     usize::try_from(hash & (buckets as u64).wrapping_sub(1)).unwrap_or(0)
 }
@@ -323,26 +330,26 @@ fn next_bucket(at: usize, buckets: usize) -> usize {
 }
 
 /// The highest bit of each byte of `tags` that is the tag of a name with this hash.
-#[cfg_attr(feature = "full", inline(always))]
+#[inline]
 fn slots_with(tags: u64, hash: u64) -> u64 {
     zero_bytes(tags ^ (u64::from(tag(hash)) * LOW))
 }
 
 /// The symbol in the first slot of `matches`, in which there is one.
-#[cfg_attr(feature = "full", inline(always))]
+#[inline]
 fn symbol_in(bucket: &[u8; BUCKET], matches: u64) -> u32 {
     let slot = usize::try_from(matches.trailing_zeros() / 8).unwrap_or(0);
     symbol_at(bucket, slot)
 }
 
 /// The number in a slot, which is one of the eight.
-#[cfg_attr(feature = "full", inline(always))]
+#[inline]
 fn symbol_at(bucket: &[u8; BUCKET], slot: usize) -> u32 {
     u32_at(bucket, SLOTS + slot * 4).unwrap_or(0)
 }
 
 /// Whether a bucket with these tags has a slot left, so that no name had to go on to the next.
-#[cfg_attr(feature = "full", inline(always))]
+#[inline]
 fn is_open(tags: u64) -> bool {
     tags >> 56 == 0
 }
@@ -434,8 +441,8 @@ fn put(buckets: &mut [[u8; BUCKET]], name: &Name) -> Option<()> {
     None
 }
 
-/// The payload of a section that holds no index, which every reader passes over: for who must keep the
-/// section and has no index for it.
+/// The payload of a section without an index, which every reader skips. It preserves the section numbers of a file
+/// that cannot be indexed.
 #[cfg(feature = "alloc")]
 pub(crate) const NO_INDEX: &[u8] = b"HASH\0\0\0\0";
 

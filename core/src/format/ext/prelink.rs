@@ -1,16 +1,14 @@
-//! `.smf.image`: a placement under which distances between sections are already settled.
+//! `.smf.image`: prelinking. A placement under which distances between sections are already resolved.
 //!
-//! Code that reaches data by a 32-bit distance needs the distance fixed, and SMF leaves it to the
-//! loader where each section goes. A linker that knows the distances can write them into the bytes
-//! once, if the loader keeps to its placement: then no page of code is touched at load time. This
-//! note states the placement and the relocation sections that have nothing left to do under it.
-//! Relocations carry their addends, so that a loader which has never heard of the note applies those
-//! sections as well and gets the same program.
+//! Code that reaches data by a 32-bit distance needs the distance fixed, and SMF lets the loader place each section.
+//! A linker that chooses the placement can resolve the distances in the file, and no page of code is written at load
+//! time. This note states the placement and the relocation sections that are resolved under it.
+//! Relocations carry their addends, so a loader that ignores the note applies those sections too, with the same
+//! result.
 //!
 //! Not every distance can be kept as a relocation: the packed numbering has none for the instructions
-//! of aarch64. Code with such a distance settled works under this placement alone, and its file says so
-//! by an import called [`NAME`], which means the address where the image begins. A loader that honours
-//! the note provides it; any other misses an import and refuses the file.
+//! of aarch64. Code with such a resolved distance works under this placement only; its file imports [`NAME`], the
+//! address of the image. A loader that honours the note provides the import; any other loader refuses the file.
 //!
 //! An extension of this project, in a Note section called [`NAME`]. All numbers are little-endian:
 //!
@@ -29,6 +27,7 @@
 #[cfg(feature = "alloc")]
 use crate::alloc_util::{AllocError, try_concat};
 use crate::format::error::FormatError;
+use crate::format::error::PrelinkError;
 use crate::format::model::reloc::{Reloc, RelocKind};
 use crate::format::model::section::SectionKind;
 use crate::format::read::reloc::RelocTable;
@@ -49,22 +48,21 @@ const OFFSET: usize = 8;
 const INDEX: usize = 4;
 /// The offset of a section that is not loaded.
 const NOT_LOADED: u64 = u64::MAX;
-/// Room for gaps beside one page a section, in bytes: an image is no larger than its sections,
-/// whatever the note says.
+/// The allowance for gaps beside one page per section, in bytes.
 const SLACK: u64 = 1 << 16;
 
-/// Where a linker has placed the sections of a file, and what it has settled. A view.
+/// The placement of a file's sections and its prelinked relocation sections. A view.
 #[derive(Clone, Copy, Debug)]
 pub struct Prelink<'d> {
     offsets: &'d [[u8; OFFSET]],
-    settled: &'d [[u8; INDEX]],
+    prelinked: &'d [[u8; INDEX]],
     /// Where the payload begins in the file.
     at: u64,
 }
 
 impl<'d> Prelink<'d> {
-    /// The plan of `smf`, checked against its sections; `None` when it brings none, or nobody here looks
-    /// for one: its relocations are all applied then.
+    /// The prelink data of `smf`, checked against its sections; `None` without the section or without the feature
+    /// `all-files`. All relocations are applied then.
     ///
     /// # Errors
     /// As [`Prelink::parse`] and [`Prelink::check`].
@@ -83,9 +81,9 @@ impl<'d> Prelink<'d> {
     /// the sections is for [`Prelink::check`] to say.
     ///
     /// # Errors
-    /// [`FormatError::ImageHeader`].
+    /// [`PrelinkError::Header`].
     pub fn parse(payload: &'d [u8], at: u64) -> Result<Self, FormatError> {
-        Self::split(payload, at).ok_or(FormatError::ImageHeader { at })
+        Self::split(payload, at).ok_or(FormatError::Prelink(PrelinkError::Header { at }))
     }
 
     fn split(payload: &'d [u8], at: u64) -> Option<Self> {
@@ -96,9 +94,9 @@ impl<'d> Prelink<'d> {
         let sections = usize::try_from(u32_at(payload, 8)?).ok()?;
         let (offsets, rest) =
             payload.get(HEADER..)?.split_at_checked(sections.checked_mul(OFFSET)?)?;
-        let settled = usize::try_from(u32_at(rest, 0)?).ok()?;
-        let settled = rest.get(INDEX..)?.get(..settled.checked_mul(INDEX)?)?;
-        Some(Prelink { offsets: offsets.as_chunks().0, settled: settled.as_chunks().0, at })
+        let prelinked = usize::try_from(u32_at(rest, 0)?).ok()?;
+        let prelinked = rest.get(INDEX..)?.get(..prelinked.checked_mul(INDEX)?)?;
+        Some(Prelink { offsets: offsets.as_chunks().0, prelinked: prelinked.as_chunks().0, at })
     }
 
     /// Where section `index` begins, in bytes from the begin of the image; `None` when it is not
@@ -108,14 +106,14 @@ impl<'d> Prelink<'d> {
         Some(u64::from_le_bytes(*offset)).filter(|offset| *offset != NOT_LOADED)
     }
 
-    /// Whether relocation section `index` has nothing left to do under this placement.
-    pub fn is_settled(&self, index: u32) -> bool {
-        self.settled.binary_search_by_key(&index, |bytes| u32::from_le_bytes(*bytes)).is_ok()
+    /// Whether relocation section `index` is resolved under this placement.
+    pub fn is_prelinked(&self, index: u32) -> bool {
+        self.prelinked.binary_search_by_key(&index, |bytes| u32::from_le_bytes(*bytes)).is_ok()
     }
 
-    /// The relocation sections that have nothing left to do, ascending.
-    pub fn settled(&self) -> impl ExactSizeIterator<Item = u32> + use<'d> {
-        self.settled.iter().map(|bytes| u32::from_le_bytes(*bytes))
+    /// The prelinked relocation sections, ascending.
+    pub fn prelinked(&self) -> impl ExactSizeIterator<Item = u32> + use<'d> {
+        self.prelinked.iter().map(|bytes| u32::from_le_bytes(*bytes))
     }
 
     /// Bytes from the begin of the image to the end of the last of `sections`.
@@ -127,16 +125,20 @@ impl<'d> Prelink<'d> {
     }
 
     /// Checks the plan against the sections of its file: none over another, none where its alignment
-    /// or its protection forbids it, none farther out than the sizes explain; and that what is said
-    /// to be settled are relocation sections. Time is linear in the sections.
+    /// or its protection forbids it, none farther out than the sizes explain; and that the prelinked sections are
+    /// relocation sections. Time is linear in the sections.
     ///
     /// # Errors
-    /// [`FormatError::ImageSections`], [`FormatError::ImagePlace`], [`FormatError::ImageSettled`].
+    /// [`PrelinkError::SectionCount`], [`PrelinkError::SectionOffset`], [`PrelinkError::NotRelocs`].
     pub fn check(&self, sections: Sections<'_>) -> Result<(), FormatError> {
         let count = sections.len() as u64;
         if self.offsets.len() as u64 != count {
             let stated = self.offsets.len() as u64;
-            return Err(FormatError::ImageSections { stated, count, at: self.at });
+            return Err(FormatError::Prelink(PrelinkError::SectionCount {
+                stated,
+                count,
+                at: self.at,
+            }));
         }
         let mut walk = Walk::default();
         for section in sections.iter() {
@@ -144,36 +146,43 @@ impl<'d> Prelink<'d> {
             if !walk.accepts(&section, place) {
                 let offset = place.unwrap_or(NOT_LOADED);
                 let at = self.at + HEADER as u64 + u64::from(section.index) * OFFSET as u64;
-                return Err(FormatError::ImagePlace { index: section.index, offset, at });
+                return Err(FormatError::Prelink(PrelinkError::SectionOffset {
+                    index: section.index,
+                    offset,
+                    at,
+                }));
             }
         }
-        self.check_settled(sections)
+        self.check_prelinked(sections)
     }
 
-    fn check_settled(&self, sections: Sections<'_>) -> Result<(), FormatError> {
+    fn check_prelinked(&self, sections: Sections<'_>) -> Result<(), FormatError> {
         let mut last = None;
-        for (number, index) in (0u64..).zip(self.settled()) {
+        for (number, index) in (0u64..).zip(self.prelinked()) {
             let section = usize::try_from(index).ok().and_then(|index| sections.get(index));
             let is_reloc = section.is_some_and(|section| section.kind == SectionKind::Reloc);
             if !is_reloc || last.is_some_and(|last| last >= index) {
                 let table = self.at + (HEADER + self.offsets.len() * OFFSET + INDEX) as u64;
-                return Err(FormatError::ImageSettled { index, at: table + number * INDEX as u64 });
+                return Err(FormatError::Prelink(PrelinkError::NotRelocs {
+                    index,
+                    at: table + number * INDEX as u64,
+                }));
             }
             last = Some(index);
         }
         Ok(())
     }
 
-    /// Checks that what is said to be settled is: every relocation of those sections is a distance
-    /// within the file, and the bytes at its place hold it. Time is linear in the relocations. What
+    /// Checks the prelinked sections: every relocation is a distance within the file, and the bytes at its place hold
+    /// it. Time is linear in the relocations. What
     /// stands in compressed sections is left to [`Smf::verify_compressed`].
     ///
     /// # Errors
-    /// [`FormatError::ImageBytes`], or what is wrong with a table or a symbol.
-    pub fn verify_settled(&self, smf: &Smf<'d>) -> Result<(), FormatError> {
+    /// [`PrelinkError::Value`], or what is wrong with a table or a symbol.
+    pub fn verify_prelinked(&self, smf: &Smf<'d>) -> Result<(), FormatError> {
         for table in smf.reloc_tables() {
             let table = table?;
-            if !self.is_settled(table.section.index) || table.target.is_compressed() {
+            if !self.is_prelinked(table.section.index) || table.target.is_compressed() {
                 continue;
             }
             let word = |offset| u32_at(table.target.data, usize::try_from(offset).ok()?);
@@ -182,7 +191,7 @@ impl<'d> Prelink<'d> {
         Ok(())
     }
 
-    /// As [`Prelink::verify_settled`], for one table; `word` gives the four bytes at an offset of the section
+    /// As [`Prelink::verify_prelinked`], for one table; `word` gives the four bytes at an offset of the section
     /// that the table applies to.
     pub(crate) fn verify_table(
         &self,
@@ -192,16 +201,16 @@ impl<'d> Prelink<'d> {
     ) -> Result<(), FormatError> {
         for (index, reloc) in (0u32..).zip(table.iter()) {
             let symbol = smf.symbols().get(reloc.symbol)?;
-            if self.settles(table, word, &reloc, &symbol) != Some(true) {
+            if self.is_resolved(table, word, &reloc, &symbol) != Some(true) {
                 let at = table.target.offset.saturating_add(reloc.offset);
                 let section = table.section.index;
-                return Err(FormatError::ImageBytes { section, index, at });
+                return Err(FormatError::Prelink(PrelinkError::Value { section, index, at }));
             }
         }
         Ok(())
     }
 
-    fn settles(
+    fn is_resolved(
         &self,
         table: &RelocTable<'_>,
         word: &dyn Fn(u64) -> Option<u32>,
@@ -220,7 +229,7 @@ impl<'d> Prelink<'d> {
     }
 }
 
-/// The image as far as it has been walked through.
+/// The state of the placement check.
 #[derive(Default)]
 struct Walk {
     /// The first byte that no section has taken.
@@ -273,10 +282,10 @@ pub(crate) fn with_section(payload: &[u8]) -> Option<Result<alloc::boxed::Box<[u
     Some(try_concat(&[head, &sections, offsets, &NOT_LOADED.to_le_bytes(), behind]))
 }
 
-/// The payload of the section: where each section of the file begins, `None` for not loaded, and
-/// the settled relocation sections, ascending. `None` when a count does not fit its field.
+/// The payload of the section: where each section of the file begins, `None` for not loaded, and the prelinked
+/// relocation sections, ascending. `None` when a count does not fit its field.
 #[cfg(feature = "alloc")]
-pub fn encode(offsets: &[Option<u64>], settled: &[u32]) -> Option<alloc::vec::Vec<u8>> {
+pub fn encode(offsets: &[Option<u64>], prelinked: &[u32]) -> Option<alloc::vec::Vec<u8>> {
     let mut payload = alloc::vec::Vec::new();
     payload.extend_from_slice(MAGIC);
     payload.extend_from_slice(&u32::try_from(PAGE).ok()?.to_le_bytes());
@@ -284,8 +293,8 @@ pub fn encode(offsets: &[Option<u64>], settled: &[u32]) -> Option<alloc::vec::Ve
     for offset in offsets {
         payload.extend_from_slice(&offset.unwrap_or(NOT_LOADED).to_le_bytes());
     }
-    payload.extend_from_slice(&u32::try_from(settled.len()).ok()?.to_le_bytes());
-    for index in settled {
+    payload.extend_from_slice(&u32::try_from(prelinked.len()).ok()?.to_le_bytes());
+    for index in prelinked {
         payload.extend_from_slice(&index.to_le_bytes());
     }
     Some(payload)
@@ -335,8 +344,8 @@ mod tests {
 
     const GOOD: [Option<u64>; 7] = [Some(0), Some(4096), Some(8192), Some(8224), None, None, None];
 
-    fn check(offsets: &[Option<u64>], settled: &[u32]) -> Result<(), FormatError> {
-        let file = with_note(&encode(offsets, settled).unwrap());
+    fn check(offsets: &[Option<u64>], prelinked: &[u32]) -> Result<(), FormatError> {
+        let file = with_note(&encode(offsets, prelinked).unwrap());
         let smf = Smf::parse(&file).unwrap();
         Prelink::of(&smf).map(|plan| assert!(plan.is_some()))
     }
@@ -350,8 +359,8 @@ mod tests {
             assert_eq!(plan.section_offset(index), offset);
         }
         assert_eq!(plan.section_offset(7), None);
-        assert_eq!(plan.settled().collect::<Vec<_>>(), [4, 5]);
-        assert!(plan.is_settled(4) && plan.is_settled(5) && !plan.is_settled(3));
+        assert_eq!(plan.prelinked().collect::<Vec<_>>(), [4, 5]);
+        assert!(plan.is_prelinked(4) && plan.is_prelinked(5) && !plan.is_prelinked(3));
         assert_eq!(plan.image_size(smf.sections()), 8224 + 64);
     }
 
@@ -384,8 +393,7 @@ mod tests {
             offsets[index] = wrong;
             let index = u32::try_from(index).unwrap();
             let error = check(&offsets, &[4]).unwrap_err();
-            let names =
-                |found| matches!(error, FormatError::ImagePlace { index, .. } if index == found);
+            let names = |found| matches!(error, FormatError::Prelink(PrelinkError::SectionOffset { index, .. }) if index == found);
             // A place too low shows at the section behind it when that is where the order breaks.
             assert!(names(index) || names(index + 1), "{error}");
             assert!(format!("{error}").contains("at offset 0x"));
@@ -399,9 +407,12 @@ mod tests {
     #[test]
     fn settled_sections_are_relocation_sections_in_order() {
         assert_eq!(check(&GOOD, &[]), Ok(()));
-        for settled in [&[3][..], &[7], &[u32::MAX], &[5, 4], &[4, 4], &[4, 6]] {
-            let error = check(&GOOD, settled).unwrap_err();
-            assert!(matches!(error, FormatError::ImageSettled { .. }), "{error}");
+        for prelinked in [&[3][..], &[7], &[u32::MAX], &[5, 4], &[4, 4], &[4, 6]] {
+            let error = check(&GOOD, prelinked).unwrap_err();
+            assert!(
+                matches!(error, FormatError::Prelink(PrelinkError::NotRelocs { .. })),
+                "{error}"
+            );
         }
     }
 
@@ -411,7 +422,7 @@ mod tests {
         assert!(Prelink::parse(&whole, 0).is_ok());
         for short in cut(&whole) {
             let error = Prelink::parse(short, 77).err();
-            assert_eq!(error, Some(FormatError::ImageHeader { at: 77 }));
+            assert_eq!(error, Some(FormatError::Prelink(PrelinkError::Header { at: 77 })));
         }
         for (at, byte) in [(0, b'J'), (5, 0x20), (11, 0xff), (12 + 7 * 8 + 3, 0xff)] {
             let mut wrong = whole.clone();
@@ -419,7 +430,10 @@ mod tests {
             assert!(Prelink::parse(&wrong, 0).is_err(), "byte {at}");
         }
         let error = check(&GOOD[..6], &[]).unwrap_err();
-        assert!(matches!(error, FormatError::ImageSections { stated: 6, count: 7, .. }));
+        assert!(matches!(
+            error,
+            FormatError::Prelink(PrelinkError::SectionCount { stated: 6, count: 7, .. })
+        ));
     }
 
     #[test]
@@ -446,7 +460,7 @@ mod tests {
             let import = NewSymbol { name: b"other", place: Place::Import, ..NewSymbol::default() };
             let file = file(&sections, &[local, import]);
             let smf = Smf::parse(&file).unwrap();
-            Prelink::of(&smf).unwrap().unwrap().verify_settled(&smf)
+            Prelink::of(&smf).unwrap().unwrap().verify_prelinked(&smf)
         };
         // 0x1000 + 4 - 4 - 2 is what the code holds.
         assert_eq!(verify(reloc(0, RelocKind::Pc32), 4096), Ok(()));
@@ -455,7 +469,10 @@ mod tests {
             (reloc(0, RelocKind::Abs32), 4096),
             (reloc(1, RelocKind::Pc32), 4096),
         ] {
-            assert!(matches!(verify(reloc, at), Err(FormatError::ImageBytes { index: 0, .. })));
+            assert!(matches!(
+                verify(reloc, at),
+                Err(FormatError::Prelink(PrelinkError::Value { index: 0, .. }))
+            ));
         }
     }
 }

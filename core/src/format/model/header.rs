@@ -1,7 +1,7 @@
-//! The header: what the bytes say, one field after another, in any layout.
+//! The header fields, independent of the layout.
 //!
-//! Codes are open: a platform or an architecture that nobody has named yet is a number, not an
-//! error. Only running a module asks for a known one.
+//! Codes are open: an unnamed platform or architecture is a number, not an error. Only running a module requires a
+//! known one.
 
 use core::fmt;
 
@@ -36,7 +36,7 @@ macro_rules! open_code {
 }
 
 open_code! {
-    /// The system a module was made for.
+    /// The target operating system of a module.
     Platform {
         /// Any system.
         ANY = 0 "any",
@@ -103,7 +103,7 @@ open_code! {
     }
 }
 
-/// The flags of a header. Unknown bits are kept and ignored.
+/// The flags of a header. Unknown bits are preserved and ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags(pub u32);
 
@@ -116,7 +116,7 @@ impl Flags {
     pub const DEBUG_INFO: u32 = 4;
     /// The code is position-independent.
     pub const PIC: u32 = 8;
-    /// Something stands before the module.
+    /// A stub precedes the module.
     pub const HAS_STUB: u32 = 0x10;
     /// The module holds a note.sdn. Read, never set by a writer.
     pub const NOTE: u32 = 0x20;
@@ -146,7 +146,7 @@ impl Flags {
 /// The fields of a header. Offsets are as written: they count from the module's base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Major and minor version; they do not tell the layouts apart.
+    /// Major and minor version; they do not distinguish the layouts.
     pub version: (u8, u8),
     /// The system the module was made for.
     pub platform: Platform,
@@ -156,23 +156,23 @@ pub struct Header {
     pub flags: Flags,
     /// The algorithm of compressed sections.
     pub compression: Compression,
-    /// How hard the writer compressed.
+    /// The compression level, as the writer states it.
     pub compression_level: u8,
     /// Entries in the section table.
     pub section_count: u32,
-    /// Where the section table begins.
+    /// The offset of the section table, in bytes.
     pub section_table: u64,
-    /// Where the symbol table begins; 0 when there is none.
+    /// The offset of the symbol table, in bytes; 0 if the file has no symbol table.
     pub symbol_table: u64,
     /// Entries in the symbol table.
     pub symbol_count: u32,
     /// How many of them are exported, as the writer counted.
     pub exported_count: u32,
-    /// Where running begins, in bytes from the start of the code section.
+    /// The entry point, in bytes from the start of the code section.
     pub entry_point: u64,
     /// Bytes of the stub before the module.
     pub stub_size: u32,
-    /// What every offset in the file is relative to, when not 0.
+    /// The base of every offset in the file, if not 0.
     pub data_offset: u32,
     /// A hash of the module, as the writer chose.
     pub module_hash: u64,
@@ -184,14 +184,14 @@ pub struct Header {
     pub window_width: u16,
     /// The window's height, in pixels.
     pub window_height: u16,
-    /// Whether it pays to read ahead the files that the program is started with: 0 no, 1 yes.
+    /// Whether to read ahead the files on the command line of the program: 0 no, 1 yes.
     pub prefetch_hint: u8,
-    /// How many files the program will want soon, if the hint is not 0.
+    /// The number of files to read ahead, if the hint is not 0.
     pub prefetch_files: u8,
 }
 
 impl Header {
-    /// How many of the files that the program is started with are worth reading ahead.
+    /// The number of files on the command line of the program that are worth reading ahead.
     pub fn files_to_prefetch(&self) -> usize {
         if self.prefetch_hint == 0 { 0 } else { usize::from(self.prefetch_files) }
     }

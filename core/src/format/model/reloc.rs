@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-/// How a relocation is computed. S is the symbol's address, A the addend, P the place, G the address
-/// of a GOT slot that holds S.
+/// The computation of a relocation. S is the symbol's address, A the addend, P the place, G the address of a GOT slot
+/// that holds S.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RelocKind {
     /// Nothing to do.
@@ -71,7 +71,7 @@ impl fmt::Display for RelocKind {
 /// One relocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reloc {
-    /// Its place, in bytes from the begin of the section it applies to.
+    /// The place, in bytes from the start of the target section.
     pub offset: u64,
     /// The number of the symbol S.
     pub symbol: u32,

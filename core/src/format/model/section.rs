@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-/// What a section holds, whichever number its writer gave it.
+/// The contents of a section, independent of its number in the layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SectionKind {
     /// Machine code, a relocatable ELF object, or bytecode.
@@ -64,7 +64,7 @@ impl SectionKind {
         (SectionKind::AspectPackDirectory, "aspectpack"),
     ];
 
-    /// Whether the section has a place in memory when the module runs.
+    /// Whether the section is loaded into memory.
     pub const fn is_loaded(self) -> bool {
         matches!(
             self,
@@ -114,7 +114,7 @@ impl fmt::Display for SectionKind {
     }
 }
 
-/// The flags of a section. Unknown bits are kept and ignored.
+/// The flags of a section. Unknown bits are preserved and ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SectionFlags(pub u32);
 

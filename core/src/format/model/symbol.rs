@@ -1,4 +1,4 @@
-//! What a symbol says of itself in a few bits: what it names, who may have it, when it is used.
+//! Kinds, bindings and flags of symbols.
 
 use core::fmt;
 
@@ -48,7 +48,7 @@ impl fmt::Display for SymbolKind {
     }
 }
 
-/// Who can see a symbol.
+/// The visibility of a symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Binding {
     /// Its own module.
@@ -82,10 +82,10 @@ impl fmt::Display for Binding {
     }
 }
 
-/// When a function runs, so that those that run together can lie together.
+/// The phase of the program that runs a function. Functions of one phase can be placed together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
-    /// From the begin of the process to its main loop.
+    /// From process start to the main loop.
     Startup,
     /// From there to the first frame that is shown.
     FirstFrame,

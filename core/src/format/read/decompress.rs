@@ -1,8 +1,8 @@
-//! Compressed sections: what comes out of them, into memory of the caller.
+//! Decompression of sections.
 //!
 //! The header names one algorithm for all sections that are marked compressed, and a section's
-//! `virtual_size` is what it decompresses to, to the byte. Whoever wants a section's bytes asks:
-//! nothing else in this room decompresses, and [`Section::data`] is always what stands in the file.
+//! `virtual_size` is what it decompresses to, to the byte. Only the functions of this module decompress;
+//! [`Section::data`] is always the bytes in the file.
 //!
 //! * Zstandard: frames, one after another. Dictionaries are refused, and so is a window of more than
 //!   8 MiB that is larger than the section rounded up to a power of two, or larger than 128 MiB.
@@ -33,16 +33,20 @@ mod xxhash;
 #[cfg(feature = "compress")]
 mod zstd;
 
+use crate::format::error::CompressionError;
+#[cfg(doc)]
+use crate::format::error::NoteError;
 #[cfg(feature = "alloc")]
 use alloc::{borrow::Cow, vec::Vec};
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::try_push;
+use crate::format::error::CompressionErrorKind;
 use crate::format::error::FormatError;
-use crate::format::error::compression::CompressionErrorKind;
 #[cfg(feature = "alloc")]
 use crate::format::ext::prelink::Prelink;
 use crate::format::model::header::Compression;
+#[cfg(feature = "alloc")]
 use crate::format::model::section::SectionKind;
 use crate::format::read::decompress::frame::Failure;
 #[cfg(feature = "alloc")]
@@ -58,14 +62,14 @@ use crate::format::read::template::Templates;
 #[cfg(feature = "alloc")]
 use crate::format::read::template::meta::TemplateMeta;
 
-/// What a section holds: bytes of the file, or what they decompress to.
+/// The contents of a section: bytes of the file, or decompressed bytes.
 #[cfg(feature = "alloc")]
 pub type Contents<'d> = Cow<'d, [u8]>;
 
-/// What stands in for the decoders where there are none.
+/// Stubs for builds without decoders.
 #[cfg(not(feature = "compress"))]
 mod frames {
-    use crate::format::error::compression::CompressionErrorKind;
+    use crate::format::error::CompressionErrorKind;
     use crate::format::model::header::Compression;
     use crate::format::read::decompress::frame::Failure;
 
@@ -95,7 +99,7 @@ mod frames {
 /// Decompresses `data`, frames of `compression`, to `out`, which they are to fill exactly.
 ///
 /// # Errors
-/// Why they do not. `out` then holds anything.
+/// The reason. The contents of `out` are then unspecified.
 pub fn decompress(
     compression: Compression,
     data: &[u8],
@@ -110,8 +114,7 @@ impl<'d> Smf<'d> {
     /// explains. Time is linear in the number of blocks. A section that is not compressed is sound.
     ///
     /// # Errors
-    /// [`FormatError::Decompress`].
-    #[inline(never)]
+    /// [`CompressionError::Decompress`].
     pub fn check_compressed(&self, section: &Section<'_>) -> Result<(), FormatError> {
         if !section.is_compressed() {
             return Ok(());
@@ -124,7 +127,7 @@ impl<'d> Smf<'d> {
     /// Writes what a compressed section holds to `out`, which is to be its `virtual_size` long.
     ///
     /// # Errors
-    /// [`FormatError::Decompress`], also when what comes out does not fill `out` exactly. `out` then
+    /// [`CompressionError::Decompress`], also when what comes out does not fill `out` exactly. `out` then
     /// holds anything.
     pub fn decompress_into(
         &self,
@@ -138,7 +141,7 @@ impl<'d> Smf<'d> {
     /// What a section holds: its bytes in the file, or, when it is compressed, what they decompress to.
     ///
     /// # Errors
-    /// [`FormatError::Decompress`].
+    /// [`CompressionError::Decompress`].
     #[cfg(feature = "alloc")]
     pub fn contents(&self, section: &Section<'d>) -> Result<Contents<'d>, FormatError> {
         if !section.is_compressed() {
@@ -160,7 +163,7 @@ impl<'d> Smf<'d> {
     /// not.
     ///
     /// # Errors
-    /// [`FormatError::Decompress`], [`FormatError::NoteUnterminated`].
+    /// [`CompressionError::Decompress`], [`NoteError::Unterminated`].
     #[cfg(feature = "alloc")]
     pub fn note_contents(&self) -> Result<Option<(Contents<'d>, u64)>, FormatError> {
         match self.note_section().filter(Section::is_compressed) {
@@ -171,20 +174,20 @@ impl<'d> Smf<'d> {
 
     /// Checks what [`Smf::verify`] leaves out because it does not decompress: that every compressed
     /// section decompresses to its `virtual_size`, and what there is to check about notes, templates
-    /// and settled relocations in them. Notes and templates are in memory one at a time; of every other
-    /// section there is no more in memory than the decoder refers back to.
+    /// and prelinked relocations in them. Notes and templates are decompressed one at a time; of every other section
+    /// only the decoder's window is in memory.
     ///
     /// # Errors
     /// The first thing that is wrong. Offsets inside a section count as if it were not compressed.
     #[cfg(feature = "alloc")]
     pub fn verify_compressed(&self) -> Result<(), FormatError> {
         let plan = Prelink::of(self)?;
-        let settled = self.settled_in_compressed(plan.as_ref())?;
+        let prelinked = self.prelinked_in_compressed(plan.as_ref())?;
         for section in self.sections().iter().filter(Section::is_compressed) {
             let of = |table: &RelocTable<'_>| table.target.index.cmp(&section.index);
-            let first = settled.partition_point(|table| of(table).is_lt());
-            let end = settled.partition_point(|table| of(table).is_le());
-            let tables = settled.get(first..end).unwrap_or(&[]);
+            let first = prelinked.partition_point(|table| of(table).is_lt());
+            let end = prelinked.partition_point(|table| of(table).is_le());
+            let tables = prelinked.get(first..end).unwrap_or(&[]);
             let mut words = Words::of(tables)?;
             if is_parsed(&section) {
                 let contents = self.contents(&section)?;
@@ -207,22 +210,22 @@ impl<'d> Smf<'d> {
         Ok(())
     }
 
-    /// The settled relocations of compressed sections, in the order of the sections they apply to.
+    /// The prelinked relocation tables of compressed sections, sorted by target section.
     #[cfg(feature = "alloc")]
-    fn settled_in_compressed(
+    fn prelinked_in_compressed(
         &self,
         plan: Option<&Prelink<'d>>,
     ) -> Result<Vec<RelocTable<'d>>, FormatError> {
-        let mut settled = Vec::new();
-        let Some(plan) = plan else { return Ok(settled) };
+        let mut prelinked = Vec::new();
+        let Some(plan) = plan else { return Ok(prelinked) };
         for table in self.reloc_tables() {
             let table = table?;
-            if plan.is_settled(table.section.index) && table.target.is_compressed() {
-                try_push(&mut settled, table)?;
+            if plan.is_prelinked(table.section.index) && table.target.is_compressed() {
+                try_push(&mut prelinked, table)?;
             }
         }
-        settled.sort_unstable_by_key(|table| (table.target.index, table.section.index));
-        Ok(settled)
+        prelinked.sort_unstable_by_key(|table| (table.target.index, table.section.index));
+        Ok(prelinked)
     }
 }
 
@@ -247,10 +250,9 @@ fn check_contents(section: &Section<'_>, contents: &[u8]) -> Result<(), FormatEr
     }
 }
 
-#[cold]
 fn failed(section: &Section<'_>, (fault, into): Failure) -> FormatError {
     let at = section.offset.saturating_add(into as u64);
-    FormatError::Decompress { index: section.index, fault, at }
+    FormatError::Compression(CompressionError::Decompress { index: section.index, kind: fault, at })
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! Which layout a file has, and where in it the module begins.
+//! The search for the header: the layout of a file and the base of its offsets.
 //!
 //! A packed trailer wins when its tables fit; else a header at offset 0, native or packed or compact
-//! by which of them has a section table that fits; else a native trailer. Two readings that fit
-//! alike are an error that names both. Offsets count from `smf_data_offset`. Where that is 0 and the
-//! tables do not fit, a stub was put in front undeclared, and the one base at which everything fits
-//! is looked for.
+//! by which of them has a section table that fits; else a native trailer. Two readings that both fit are an error.
+//! Offsets count from `smf_data_offset`. If that is 0 and the tables do not fit, the stub is undeclared, and the
+//! search looks for the only base at which everything fits.
 
 use crate::format::error::FormatError;
+use crate::format::error::HeaderError;
 use crate::format::model::header::Header;
 use crate::format::model::section::SectionKind;
 use crate::format::read::limits::Limits;
@@ -36,13 +36,11 @@ impl<'d> Smf<'d> {
 
 /// The module in `data`, wherever its header stands.
 pub(crate) fn find(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
-    let usual = if cfg!(feature = "full") { usual(data, limits) } else { None };
-    usual.map_or_else(|| search(data, limits), Ok)
+    usual(data, limits).map_or_else(|| find_header(data, limits), Ok)
 }
 
-/// What nearly every file is: a packed module with its header at the end and the rest where that says. The
-/// same as [`search`] finds, without a step between that would hand on the view by value.
-#[cfg_attr(feature = "full", inline(always))]
+/// The common case: a packed module with a trailer. Gives the same result as [`find_header`].
+#[inline]
 fn usual(data: &[u8], limits: Limits) -> Option<Smf<'_>> {
     let at = magic_before_end(data, PACKED_HEADER)?;
     let head = header_at(data, Layout::Packed, at)?;
@@ -59,10 +57,9 @@ fn is_dynlib(header: &[u8]) -> bool {
 }
 
 /// [`find`] for every file.
-#[inline(never)]
-fn search(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
+fn find_header(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
     if data.is_empty() {
-        return Err(FormatError::Empty);
+        return Err(FormatError::Header(HeaderError::Empty));
     }
     let trailer = match magic_before_end(data, PACKED_HEADER) {
         Some(at) => match packed_trailer(data, at, limits) {
@@ -76,15 +73,19 @@ fn search(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
         .filter(|&at| at != 0)
         .map(|at| with_stub(data, Layout::Native, at, limits));
     match (leading, native) {
-        (Some(Ok(first)), Some(Ok(second))) => Err(FormatError::TwoLayouts {
-            first: first.layout().name(),
-            second: "native trailer",
-            at: second.header_offset(),
-        }),
+        (Some(Ok(first)), Some(Ok(second))) => {
+            Err(FormatError::Header(HeaderError::AmbiguousLayout {
+                first: first.layout().name(),
+                second: "native trailer",
+                at: second.header_offset(),
+            }))
+        }
         (Some(Ok(smf)), _) | (_, Some(Ok(smf))) => Ok(smf),
         (leading, native) => {
             let error = leading.or(native).and_then(Result::err);
-            Err(trailer.or(error).unwrap_or(FormatError::NoMagic { len: data.len() as u64 }))
+            Err(trailer
+                .or(error)
+                .unwrap_or(FormatError::Header(HeaderError::NoMagic { len: data.len() as u64 })))
         }
     }
 }
@@ -118,20 +119,22 @@ fn packed_trailer(data: &[u8], at: u64, limits: Limits) -> Result<Smf<'_>, Forma
         return with_stub(data, Layout::Packed, at, limits);
     }
     if at == 0 || !data.starts_with(b"\x7fELF") {
-        return Err(FormatError::DynlibImage { at });
+        return Err(FormatError::Header(HeaderError::NoSharedObject { at }));
     }
-    let head = header_at(data, Layout::Packed, at).ok_or(FormatError::NoLayout { at })?;
+    let head = header_at(data, Layout::Packed, at)
+        .ok_or(FormatError::Header(HeaderError::NoLayout { at }))?;
     Smf::open(RawHeader { layout: Layout::Dynlib, ..head }, 0, limits)
 }
 
 /// A header that may have a stub in front of the module: declared, or to be found.
 #[inline]
 fn with_stub(data: &[u8], layout: Layout, at: u64, limits: Limits) -> Result<Smf<'_>, FormatError> {
-    let head = header_at(data, layout, at).ok_or(FormatError::NoLayout { at })?;
+    let head =
+        header_at(data, layout, at).ok_or(FormatError::Header(HeaderError::NoLayout { at }))?;
     let here = Smf::open(head, declared_base(head), limits);
     match here {
         Ok(smf) if is_plausible(&smf) => Ok(smf),
-        Ok(_) if is_legacy(data, at) => Err(FormatError::LegacyHeader { at }),
+        Ok(_) if is_legacy(data, at) => Err(FormatError::Header(HeaderError::Legacy { at })),
         here => match find_base(head, limits) {
             Ok(Some(base)) => Smf::open(head, base, limits),
             Err(error) => Err(error),
@@ -143,7 +146,7 @@ fn with_stub(data: &[u8], layout: Layout, at: u64, limits: Limits) -> Result<Smf
 
 /// Whether the tables are real: not zeroes of a stub that happen to be no impossible sections, and
 /// not absent because this header counts its sections elsewhere.
-#[cfg_attr(feature = "full", inline(always))]
+#[inline]
 fn is_plausible(smf: &Smf<'_>) -> bool {
     match smf.sections().table.first() {
         Some(1..) => true,
@@ -151,7 +154,6 @@ fn is_plausible(smf: &Smf<'_>) -> bool {
     }
 }
 
-#[cold]
 fn is_plausible_still(smf: Smf<'_>) -> bool {
     if smf.sections().is_empty() {
         return !is_legacy(smf.file(), smf.header_offset());
@@ -166,12 +168,12 @@ fn is_legacy(data: &[u8], at: u64) -> bool {
     matches!(field, 1..=0xffff) && !matches!(field & 0xff, 1..=2)
 }
 
-/// The error, unless it comes from the age of the header. A complaint about what byte 12 says now is
-/// made only where the tables fit.
+/// The error, unless it comes from the age of the header. An error about the compression is reported only if the
+/// tables fit.
 fn legacy_or(data: &[u8], at: u64, error: FormatError) -> FormatError {
     match error {
-        FormatError::SectionCompression { .. } => error,
-        _ if is_legacy(data, at) => FormatError::LegacyHeader { at },
+        FormatError::Compression(_) => error,
+        _ if is_legacy(data, at) => FormatError::Header(HeaderError::Legacy { at }),
         _ => error,
     }
 }
@@ -179,7 +181,8 @@ fn legacy_or(data: &[u8], at: u64, error: FormatError) -> FormatError {
 /// A header at offset 0: the layouts are told apart by which section table fits.
 fn leading_header(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
     let open = |layout| {
-        let head = header_at(data, layout, 0).ok_or(FormatError::NoLayout { at: 0 })?;
+        let head = header_at(data, layout, 0)
+            .ok_or(FormatError::Header(HeaderError::NoLayout { at: 0 }))?;
         let declared = declared_base(head);
         let at_declared = Smf::open(head, declared, limits);
         match at_declared {
@@ -191,10 +194,14 @@ fn leading_header(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
         (Ok(native), Ok(packed)) => match (says_native(&native), says_packed(&packed)) {
             (true, false) => Ok(native),
             (false, true) => Ok(packed),
-            (false, false) => Err(legacy_or(data, 0, FormatError::NoLayout { at: 0 })),
-            (true, true) => {
-                Err(FormatError::TwoLayouts { first: "native", second: "packed", at: 0 })
+            (false, false) => {
+                Err(legacy_or(data, 0, FormatError::Header(HeaderError::NoLayout { at: 0 })))
             }
+            (true, true) => Err(FormatError::Header(HeaderError::AmbiguousLayout {
+                first: "native",
+                second: "packed",
+                at: 0,
+            })),
         },
         (Ok(smf), Err(_)) | (Err(_), Ok(smf)) => Ok(smf),
         (Err(native), Err(packed)) => {
@@ -216,10 +223,10 @@ fn says_packed(smf: &Smf<'_>) -> bool {
 
 fn check_compact(smf: Smf<'_>) -> Result<Smf<'_>, FormatError> {
     let named = !smf.sections().is_empty() && smf.sections().iter().all(|s| is_printable(s.name));
-    if named { Ok(smf) } else { Err(FormatError::NoLayout { at: 0 }) }
+    if named { Ok(smf) } else { Err(FormatError::Header(HeaderError::NoLayout { at: 0 })) }
 }
 
-/// When nothing reads, the complaint of the layout that the header comes nearest to.
+/// If no layout fits, the error of the most likely layout.
 fn likeliest_error(data: &[u8], native: FormatError, packed: FormatError) -> FormatError {
     let table = |at| u64_at(data, at).unwrap_or(u64::MAX);
     let (native_at, packed_at) = (table(24), table(20));
@@ -231,7 +238,7 @@ fn likeliest_error(data: &[u8], native: FormatError, packed: FormatError) -> For
     } else if inside(native_at, NATIVE_HEADER) {
         native
     } else {
-        legacy_or(data, 0, FormatError::NoLayout { at: 0 })
+        legacy_or(data, 0, FormatError::Header(HeaderError::NoLayout { at: 0 }))
     }
 }
 
@@ -254,7 +261,7 @@ fn find_base(head: RawHeader<'_>, limits: Limits) -> Result<Option<u64>, FormatE
     }
 }
 
-/// The length of a stub that tells it: a `#!` line, or a 64-bit ELF image.
+/// The length of a stub with a recognisable end: a `#!` line, or a 64-bit ELF image.
 fn stub_len(data: &[u8]) -> Option<u64> {
     if data.starts_with(b"#!") {
         let line = data.iter().position(|&byte| byte == b'\n')?;
@@ -275,7 +282,7 @@ fn stub_len(data: &[u8]) -> Option<u64> {
 }
 
 /// A type that has a number, and flags of which only the low four bits can be set.
-#[cfg_attr(feature = "full", inline(always))]
+#[inline]
 fn looks_like_entry(entry: &[u8]) -> bool {
     match entry {
         [kind, _, _, _, flags, 0, 0, 0, ..] => *kind != 0 && *flags <= 0xf,
@@ -321,14 +328,19 @@ impl<'d> BaseSearch<'d> {
             }
             match found {
                 None => found = Some(base),
-                Some(first) => return Err(FormatError::TwoBases { first, second: base }),
+                Some(first) => {
+                    return Err(FormatError::Header(HeaderError::AmbiguousBase {
+                        first,
+                        second: base,
+                    }));
+                }
             }
         }
         Ok(found)
     }
 
     fn spend(&mut self, work: u64) -> Result<(), FormatError> {
-        let too_long = FormatError::BaseSearchTooLong { at: self.head.at };
+        let too_long = FormatError::Header(HeaderError::BaseSearchLimit { at: self.head.at });
         self.left = self.left.checked_sub(work).ok_or(too_long)?;
         Ok(())
     }
@@ -389,7 +401,7 @@ mod tests {
                 for value in [0, 1, 2, 5, 0x53, 0x7f, 0xff] {
                     let mut file = sample.to_vec();
                     file[at] = value;
-                    let found = search(&file, Limits::default());
+                    let found = find_header(&file, Limits::default());
                     match usual(&file, Limits::default()) {
                         Some(smf) => {
                             assert_eq!(Ok(seen(&smf)), found.as_ref().map(seen));

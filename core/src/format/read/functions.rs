@@ -1,11 +1,12 @@
-//! The function table of a bytecode section (FORMAT.md, section 8): what is there, not what it does.
+//! The function table of a bytecode section (FORMAT.md, section 8).
 //!
 //! `BCOD`, a version, a count, and 16 bytes a function. The table must lie inside the section, and
 //! every function's code too; names end with a NUL inside the strings. A function is checked when it
-//! is read, in constant time: its name is measured only by who asks for it.
+//! is read, in constant time: the length of its name is computed on request.
 
 use crate::format::error::FormatError;
-use crate::format::error::table::Table;
+use crate::format::error::SymbolError;
+use crate::format::error::Table;
 use crate::format::wire::bytes::{array, slice, u16_at, u32_at, until_nul};
 
 /// The first bytes of a bytecode section.
@@ -30,7 +31,7 @@ pub fn is_bytecode(payload: &[u8]) -> bool {
 pub struct Function<'d> {
     /// From 0; calls refer to it.
     pub index: u32,
-    /// Where its code begins, in bytes from the begin of the section.
+    /// The offset of its code, in bytes from the start of the section.
     pub code_offset: u32,
     /// The length of its code in bytes.
     pub length: u32,
@@ -98,7 +99,7 @@ impl<'d> Functions<'d> {
     ///
     /// # Errors
     /// [`FormatError::BytecodeFunction`] for code that leaves the section, or fewer locals than
-    /// parameters; [`FormatError::SymbolName`] for a name that does not lie inside the strings.
+    /// parameters; [`SymbolError::Name`] for a name that does not lie inside the strings.
     pub fn get(&self, index: u32) -> Option<Result<Function<'d>, FormatError>> {
         let entry = self.entries.get(usize::try_from(index).ok()?)?;
         Some(self.read(index, entry))
@@ -129,7 +130,9 @@ impl<'d> Functions<'d> {
         let name = usize::try_from(offset).ok().and_then(|offset| self.strings.get(offset..));
         match name.filter(|name| !name.is_empty()) {
             Some(name) => Ok(Function { name, ..function }),
-            None => Err(FormatError::SymbolName { index, offset: offset.into(), at }),
+            None => {
+                Err(FormatError::Symbol(SymbolError::Name { index, offset: offset.into(), at }))
+            }
         }
     }
 
@@ -214,7 +217,8 @@ mod tests {
         assert_eq!(fault(&patched(10, &[0xff; 4]), strings()), function(0, 0xda));
         assert_eq!(fault(&patched(10, &[0xff; 8]), strings()), function(0, 0xda));
         assert_eq!(fault(&patched(26 + 10, &[0]), strings()), function(1, 0xea));
-        let name = |index, offset, at| Some(FormatError::SymbolName { index, offset, at });
+        let name =
+            |index, offset, at| Some(FormatError::Symbol(SymbolError::Name { index, offset, at }));
         assert_eq!(fault(&patched(22, &[11]), strings()), name(0, 11, 0xda));
         assert_eq!(fault(code(), &strings()[..10]), name(1, 7, 0xea));
         assert_eq!(fault(code(), b""), name(0, 0, 0xda));

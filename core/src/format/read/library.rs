@@ -14,7 +14,7 @@
 
 use crate::alloc_util::hash::{fnv1a_64, fnv1a_64_more};
 use crate::format::error::FormatError;
-use crate::format::error::table::Table;
+use crate::format::error::{LibraryError, Table};
 use crate::format::wire::bytes::{array, slice, u8_at, u32_at, until_nul};
 use crate::format::wire::library::{ENTRY, HEADER, MAGIC, NAME, entry, field, header};
 
@@ -48,7 +48,7 @@ impl Module<'_> {
     /// Compares the bytes with the hashes, so far as the index gives them.
     ///
     /// # Errors
-    /// [`FormatError::ModuleHash`], with the offset of the hash that is not true. `at` is the offset
+    /// [`LibraryError::ModuleHash`], with the offset of the hash that is not true. `at` is the offset
     /// of the entry.
     fn verify(&self, at: u64) -> Result<(), FormatError> {
         let parts = [
@@ -59,7 +59,12 @@ impl Module<'_> {
             let found = if expected == 0 { 0 } else { fnv1a_64(bytes) };
             if found != expected {
                 let at = at.saturating_add(place as u64);
-                return Err(FormatError::ModuleHash { index: self.index, expected, found, at });
+                return Err(FormatError::Library(LibraryError::ModuleHash {
+                    index: self.index,
+                    expected,
+                    found,
+                    at,
+                }));
             }
         }
         Ok(())
@@ -81,17 +86,17 @@ impl<'d> Library<'d> {
     /// The archive that is `data`, whole.
     ///
     /// # Errors
-    /// [`FormatError::NoLibraryMagic`] also for one shorter than its header;
-    /// [`FormatError::LibraryVersion`]; [`FormatError::TableOutside`] for an index that does not lie
+    /// [`LibraryError::NoMagic`] also for one shorter than its header;
+    /// [`LibraryError::Version`]; [`FormatError::TableOutside`] for an index that does not lie
     /// inside the archive or has no room for the modules it counts.
     pub fn parse(data: &'d [u8]) -> Result<Self, FormatError> {
         let header: &[u8; HEADER] = array(data, 0)
             .filter(|header| is_library(&header[..]))
-            .ok_or(FormatError::NoLibraryMagic { at: 0 })?;
+            .ok_or(FormatError::Library(LibraryError::NoMagic { at: 0 }))?;
         let version = |at| u8_at(header, at).unwrap_or(0);
         let (major, minor) = (version(4), version(5));
         if (major, minor) != (1, 0) {
-            return Err(FormatError::LibraryVersion { major, minor, at: 4 });
+            return Err(FormatError::Library(LibraryError::Version { major, minor, at: 4 }));
         }
         let count = u32_at(header, header::COUNT).unwrap_or(0);
         let index_offset = field(header, header::INDEX_OFFSET);
@@ -121,8 +126,8 @@ impl<'d> Library<'d> {
     /// The module with this index; `None` when the archive does not have it.
     ///
     /// # Errors
-    /// [`FormatError::ModuleName`] for a name that is empty or not UTF-8;
-    /// [`FormatError::ModuleOutside`] for a module, or its object, that leaves the archive.
+    /// [`LibraryError::ModuleName`] for a name that is empty or not UTF-8;
+    /// [`LibraryError::ModuleOutside`] for a module, or its object, that leaves the archive.
     pub fn module(&self, index: u32) -> Option<Result<Module<'d>, FormatError>> {
         let entry = self.entries.get(usize::try_from(index).ok()?)?;
         Some(self.read(index, entry))
@@ -151,8 +156,8 @@ impl<'d> Library<'d> {
     /// why modules that share so many bytes that they add up to more than it has are refused here.
     ///
     /// # Errors
-    /// Those of [`Library::module`]; [`FormatError::ModuleOverlap`]; [`FormatError::ModuleHash`];
-    /// [`FormatError::LibraryHash`] with the offset of the header's hash that is not true.
+    /// Those of [`Library::module`]; [`LibraryError::ModuleOverlap`]; [`LibraryError::ModuleHash`];
+    /// [`LibraryError::Hash`] with the offset of the header's hash that is not true.
     pub fn verify(&self) -> Result<(), FormatError> {
         let index_hash = fnv1a_64(self.index);
         self.compare(header::INDEX_HASH, index_hash)?;
@@ -163,7 +168,7 @@ impl<'d> Library<'d> {
             let claimed = module.data.len().checked_add(module.object.map_or(0, <[u8]>::len));
             left = claimed
                 .and_then(|claimed| left.checked_sub(claimed))
-                .ok_or(FormatError::ModuleOverlap { index, at })?;
+                .ok_or(FormatError::Library(LibraryError::ModuleOverlap { index, at }))?;
             module.verify(at)?;
         }
         let start = usize::try_from(field(self.header, header::DATA_OFFSET)).unwrap_or(usize::MAX);
@@ -176,7 +181,7 @@ impl<'d> Library<'d> {
         if expected == 0 || expected == found {
             return Ok(());
         }
-        Err(FormatError::LibraryHash { expected, found, at: place as u64 })
+        Err(FormatError::Library(LibraryError::Hash { expected, found, at: place as u64 }))
     }
 
     /// Where the entry with this index begins, in bytes from the begin of the archive.
@@ -184,22 +189,18 @@ impl<'d> Library<'d> {
         self.index_offset.saturating_add(u64::from(index).saturating_mul(ENTRY as u64))
     }
 
-    #[inline(never)]
     fn read(&self, index: u32, entry: &'d [u8; ENTRY]) -> Result<Module<'d>, FormatError> {
         let at = self.entry_offset(index);
         let name = core::str::from_utf8(name_of(entry)).unwrap_or("");
         if name.is_empty() {
-            return Err(FormatError::ModuleName { index, at });
+            return Err(FormatError::Library(LibraryError::ModuleName { index, at }));
         }
         let part = |offset_at, size_at| {
             let (offset, size) = (field(entry, offset_at), field(entry, size_at));
             let at = at.saturating_add(offset_at as u64);
-            slice(self.data, offset, size).ok_or(FormatError::ModuleOutside {
-                index,
-                offset,
-                size,
-                at,
-            })
+            slice(self.data, offset, size).ok_or(FormatError::Library(
+                LibraryError::ModuleOutside { index, offset, size, at },
+            ))
         };
         let data = part(entry::OFFSET, entry::SIZE)?;
         let object = match field(entry, entry::OBJECT_SIZE) {
@@ -310,9 +311,12 @@ mod tests {
     #[test]
     fn says_what_is_wrong_and_where() {
         for len in 0..HEADER {
-            assert_eq!(fault(&SAMPLE[..len]), Some(FormatError::NoLibraryMagic { at: 0 }));
+            assert_eq!(
+                fault(&SAMPLE[..len]),
+                Some(FormatError::Library(LibraryError::NoMagic { at: 0 }))
+            );
         }
-        let version = FormatError::LibraryVersion { major: 1, minor: 1, at: 4 };
+        let version = FormatError::Library(LibraryError::Version { major: 1, minor: 1, at: 4 });
         assert_eq!(fault(&patched(5, &[1])), Some(version));
         for (place, bytes) in [(8, &[4][..]), (12, &[0xff; 8]), (20, &[0x7f, 1]), (21, &[9])] {
             let error = fault(&patched(place, bytes)).unwrap();
@@ -326,11 +330,12 @@ mod tests {
             archive[header::INDEX_HASH..][..8].fill(0);
             fault(&archive)
         };
-        let nameless = Some(FormatError::ModuleName { index: 1, at: 0x100 });
+        let nameless = Some(FormatError::Library(LibraryError::ModuleName { index: 1, at: 0x100 }));
         assert_eq!(lenient(0x100, &[0]), nameless);
         assert_eq!(lenient(0x100, &[0xff]), nameless);
-        let outside =
-            |offset, size, at| Some(FormatError::ModuleOutside { index: 2, offset, size, at });
+        let outside = |offset, size, at| {
+            Some(FormatError::Library(LibraryError::ModuleOutside { index: 2, offset, size, at }))
+        };
         assert_eq!(lenient(0x1c0, &[0x1a]), outside(0x51a, 0xdb, 0x1c0));
         assert_eq!(lenient(0x1c8, &[0xff; 8]), outside(0x519, u64::MAX, 0x1c0));
         assert_eq!(lenient(0x1d8, &[0xff; 8]), outside(0, u64::MAX, 0x1d0));
@@ -341,8 +346,10 @@ mod tests {
         let at = header::INDEX_HASH as u64;
         for (bit, damaged) in flipped(SAMPLE).filter(|(bit, _)| bit / 8 >= HEADER) {
             match fault(&damaged).unwrap() {
-                FormatError::LibraryHash { at: place, .. } => assert!(place == at && bit < 0x1000),
-                FormatError::ModuleHash { index, at, .. } => {
+                FormatError::Library(LibraryError::Hash { at: place, .. }) => {
+                    assert!(place == at && bit < 0x1000)
+                }
+                FormatError::Library(LibraryError::ModuleHash { index, at, .. }) => {
                     assert_eq!(at, 0x80 + u64::from(index) * 128 + 96);
                 }
                 other => panic!("{other:?}"),
@@ -357,7 +364,9 @@ mod tests {
         archive[0xe0..0xe8].fill(0);
         archive[0x200] ^= 1;
         let at = header::LIBRARY_HASH as u64;
-        assert!(matches!(fault(&archive), Some(FormatError::LibraryHash { at: a, .. }) if a == at));
+        assert!(
+            matches!(fault(&archive), Some(FormatError::Library(LibraryError::Hash { at: a, .. })) if a == at)
+        );
         archive[header::LIBRARY_HASH..][..8].fill(0);
         assert_eq!(fault(&archive), None);
     }
@@ -375,7 +384,10 @@ mod tests {
         assert_eq!(module.object, Some(&SAMPLE[0x200..0x208]));
         assert_eq!(fault(&archive), None);
         archive[0x80 + entry::OBJECT_SIZE] = 9;
-        assert!(matches!(fault(&archive), Some(FormatError::ModuleHash { at: 0xe8, .. })));
+        assert!(matches!(
+            fault(&archive),
+            Some(FormatError::Library(LibraryError::ModuleHash { at: 0xe8, .. }))
+        ));
     }
 
     #[test]
@@ -387,7 +399,7 @@ mod tests {
             archive[entry + entry::SIZE] = 200;
             archive[entry + entry::HASH..][..8].fill(0);
         }
-        let overlap = FormatError::ModuleOverlap { index: 1, at: 0x100 };
+        let overlap = FormatError::Library(LibraryError::ModuleOverlap { index: 1, at: 0x100 });
         assert_eq!(fault(&archive), Some(overlap));
         assert!(Library::parse(&archive).unwrap().modules().all(|module| module.is_ok()));
     }

@@ -1,6 +1,6 @@
 //! Limits on what a file may claim.
 
-/// What a file may ask for before it is refused.
+/// Limits on the resources that a file may claim.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes of memory that all sections together may take.

@@ -1,4 +1,4 @@
-//! note.sdn: what a module's generic templates were made into, and what they may still become.
+//! note.sdn: the instantiations of a module's templates, compiled and possible.
 //!
 //! The tables and columns of FORMAT.md, section 6, found by name, never by place: one writer counts
 //! its rows in a column `id`, another leaves that out, calls `to_obj` `output_file` and `context`
@@ -8,6 +8,8 @@
 //!
 //! The places of the columns are found once a table, and each row is split once.
 
+#[cfg(doc)]
+use crate::format::error::NoteError;
 use core::fmt;
 
 use crate::format::error::FormatError;
@@ -31,7 +33,7 @@ impl<'d> Note<'d> {
     /// iterators; [`Note::check`] reads them all.
     ///
     /// # Errors
-    /// [`FormatError::NoteEncoding`].
+    /// [`NoteError::Encoding`].
     pub fn parse(data: &'d [u8], at: u64) -> Result<Self, FormatError> {
         Document::parse(data, at).map(|document| Self { document })
     }
@@ -41,12 +43,12 @@ impl<'d> Note<'d> {
         self.document
     }
 
-    /// What the compiler, or a loader since, has made.
+    /// The instantiations that the compiler or a loader compiled.
     pub fn instantiations(&self) -> Entries<'d, Instantiation<'d>> {
         Entries::of(&self.document)
     }
 
-    /// What may be made when somebody asks for it.
+    /// The instantiations that can be compiled on demand.
     pub fn possible(&self) -> Entries<'d, Possible<'d>> {
         Entries::of(&self.document)
     }
@@ -75,7 +77,7 @@ impl<'d> Note<'d> {
     ///
     /// # Errors
     /// The first one in the order of the text: those of [`Document::check`], and
-    /// [`FormatError::NoteColumn`] for a known table that lacks a column.
+    /// [`NoteError::MissingColumn`] for a known table that lacks a column.
     pub fn check(&self) -> Result<(), FormatError> {
         for table in self.document.tables() {
             let table = table?;
@@ -147,7 +149,7 @@ entry! {
     type_args must "type_args";
     /// The symbol that it became.
     mangled_name must "mangled_name";
-    /// The source file that asked for it.
+    /// The source file that requested it.
     from_file may "from_file";
     /// The place in that file, `file:line:column`.
     from_loc may "from_loc";
@@ -173,14 +175,14 @@ entry! {
     type_args must "type_args";
     /// The symbol that it would become.
     mangled_name must "mangled_name";
-    /// Who needs it.
+    /// The symbol that needs it.
     required_by may "required_by";
     /// The word that [`Possible::can_defer`] reads.
     can_defer_text may "can_defer";
 }
 
 impl Possible<'_> {
-    /// Whether it can wait until somebody asks for it; `None` when the note does not say.
+    /// Whether it can be deferred until requested; `None` if the note does not state it.
     pub fn can_defer(&self) -> Option<bool> {
         self.can_defer_text.to_bool()
     }
@@ -224,7 +226,7 @@ entry! {
     CircularWarning of "circular_warnings":
     /// The names along the cycle, joined by `->`.
     cycle_path must "cycle_path";
-    /// How bad the writer thinks it is.
+    /// The severity, as the writer states it.
     severity may "severity";
 }
 
@@ -294,6 +296,7 @@ words! {
 
 #[cfg(test)]
 mod tests {
+    use crate::format::error::NoteError;
     use std::string::ToString;
     use std::vec::Vec;
 
@@ -378,7 +381,8 @@ mod tests {
     #[test]
     fn a_missing_column_is_named() {
         let note = note("# c\npossible |template, mangled_name|\n a, b\n");
-        let error = FormatError::NoteColumn { line: 2, column: "type_args", at: 0x104 };
+        let error =
+            FormatError::Note(NoteError::MissingColumn { line: 2, column: "type_args", at: 0x104 });
         assert_eq!(note.check(), Err(error));
         let mut possible = note.possible();
         assert_eq!(possible.next().unwrap().unwrap_err(), error);
@@ -389,7 +393,10 @@ mod tests {
     #[test]
     fn a_ragged_row_is_found_even_in_an_unknown_table() {
         let note = note("mine |a, b|\n 1\ndependencies |from_inst, to_inst|\n x, y\n");
-        assert!(matches!(note.check(), Err(FormatError::NoteColumns { line: 2, .. })));
+        assert!(matches!(
+            note.check(),
+            Err(FormatError::Note(NoteError::CellCount { line: 2, .. }))
+        ));
         assert!(note.dependencies().next().unwrap().is_ok());
     }
 

@@ -1,7 +1,8 @@
 //! Opening a module whose header was found: every section entry is checked.
 
 use crate::format::error::FormatError;
-use crate::format::error::table::Table;
+use crate::format::error::Table;
+use crate::format::error::{CompressionError, HeaderError, SectionError};
 use crate::format::model::header::{Compression, Flags, Header};
 use crate::format::model::section::{SectionFlags, SectionKind};
 use crate::format::read::limits::Limits;
@@ -23,7 +24,8 @@ impl<'d> Smf<'d> {
     }
 
     /// As [`Smf::open`], compiled where it is called, for one layout where that is known.
-    #[cfg_attr(feature = "full", inline(always))]
+    // Row `parse` of the benchmark: compiled once for each layout.
+    #[inline(always)]
     pub(crate) fn open_as(
         head: RawHeader<'d>,
         base: u64,
@@ -33,7 +35,7 @@ impl<'d> Smf<'d> {
         let header = Header::decode(bytes, layout);
         if base > data.len() as u64 {
             let at = at + layout.header_fields().data_offset as u64;
-            return Err(FormatError::StubOutside { size: base, at });
+            return Err(FormatError::Header(HeaderError::StubOutside { size: base, at }));
         }
         let sections = section_table(data, layout, &header, at, base)?;
         if header.section_count > limits.sections {
@@ -62,10 +64,9 @@ impl<'d> Smf<'d> {
     }
 }
 
-#[cold]
 fn too_many_sections(layout: Layout, count: u32, at: u64, limits: Limits) -> FormatError {
     let at = at + layout.header_fields().section_count as u64;
-    FormatError::TooManySections { count, limit: limits.sections, at }
+    FormatError::Section(SectionError::TooMany { count, limit: limits.sections, at })
 }
 
 /// The symbol table and where it begins. Offset 0 means that there is none, whatever the count says:
@@ -134,15 +135,15 @@ struct Bounds {
 
 /// Checks every section entry. Compiled once for each layout. Opening a file is all in this loop: what it
 /// handed on by reference would lie in memory from then on, and take half of the time.
-#[cfg_attr(feature = "full", inline(always))]
+// Row `parse` of the benchmark: compiled once for each layout.
+#[inline(always)]
 fn check_sections(sections: &Sections<'_>, bounds: Bounds) -> Result<Found, FormatError> {
     let Bounds { len, base, limit, layout, .. } = bounds;
     let mut total = 0u64;
     let mut found = Found::default();
     for (index, _, entry) in sections.entries(layout) {
         // A look at what is written as nearly all are is a matter of speed alone.
-        let plain = if cfg!(feature = "full") { entry.plain_size(len, base) } else { None };
-        total = match plain {
+        total = match entry.plain_size(len, base) {
             Some(size) if size <= limit.saturating_sub(total) => total + size,
             _ => check_odd(sections.table, sections.table_offset, index, bounds, total)?,
         };
@@ -158,8 +159,6 @@ fn check_sections(sections: &Sections<'_>, bounds: Bounds) -> Result<Found, Form
 
 /// Checks the entry of a section that is not plain, with `total` bytes of memory in those before it; returns
 /// what there are with it.
-#[cold]
-#[inline(never)]
 fn check_odd(
     table: &[u8],
     table_offset: u64,
@@ -170,11 +169,11 @@ fn check_odd(
     let Bounds { len, base, limit, layout, compression, flags } = bounds;
     let Some((at, entry)) = entry_at(table, table_offset, index, layout) else { return Ok(total) };
     if !entry.fits(len, base) {
-        return Err(entry.complaint(len, base, index, at));
+        return Err(entry.describe_error(len, base, index, at));
     }
     let total = total.saturating_add(entry.memory_size());
     if total > limit {
-        return Err(FormatError::VirtualSize { total, limit, at });
+        return Err(FormatError::Section(SectionError::VirtualSize { total, limit, at }));
     }
     if entry.flags & SectionFlags::COMPRESSED != 0 {
         check_compression((compression, flags), (entry.kind(), entry.name()), index, at)?;
@@ -184,7 +183,6 @@ fn check_odd(
 
 /// What is marked compressed must be so in a known way, and not be read where it stands. Code that
 /// is not to be run may be anything.
-#[cold]
 fn check_compression(
     (compression, flags): (Compression, Flags),
     (kind, name): (SectionKind, &[u8; SECTION_NAME]),
@@ -192,20 +190,26 @@ fn check_compression(
     at: u64,
 ) -> Result<(), FormatError> {
     if !matches!(compression, Compression::ZSTD | Compression::LZ4) {
-        return Err(FormatError::SectionCompression { index, compression, at });
+        return Err(match compression {
+            Compression::NONE => CompressionError::NoAlgorithm { index, at },
+            _ => CompressionError::UnknownAlgorithm { index, compression, at },
+        }
+        .into());
     }
     let is_let_be = match kind {
         SectionKind::Code => !flags.has(Flags::EXECUTABLE),
         SectionKind::Bss => true,
         _ => kind.is_compressible(padded_name(name)),
     };
-    if is_let_be { Ok(()) } else { Err(FormatError::CompressedKind { index, kind, at }) }
+    if is_let_be {
+        Ok(())
+    } else {
+        Err(FormatError::Compression(CompressionError::SectionKind { index, kind, at }))
+    }
 }
 
 /// Checks what compressed sections claim to decompress to against what they are in the file: each by itself, and
 /// all of them together, with bytes that several of them share counted once.
-#[cold]
-#[inline(never)]
 fn check_ratio(sections: &Sections<'_>, limits: Limits) -> Result<(), FormatError> {
     let len = sections.data.len() as u64;
     let (mut stored, mut claimed) = (0u64, 0u64);
@@ -216,7 +220,13 @@ fn check_ratio(sections: &Sections<'_>, limits: Limits) -> Result<(), FormatErro
             let limit = limits.max_decompressed(size);
             if virtual_size > limit {
                 let (index, at) = (section.index, section.entry_offset);
-                return Err(FormatError::CompressionRatio { index, size, virtual_size, limit, at });
+                return Err(FormatError::Compression(CompressionError::Ratio {
+                    index,
+                    size,
+                    virtual_size,
+                    limit,
+                    at,
+                }));
             }
         }
     }

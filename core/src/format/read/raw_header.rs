@@ -1,7 +1,7 @@
 //! A header found in a file and its section table.
 
 use crate::format::error::FormatError;
-use crate::format::error::table::Table;
+use crate::format::error::Table;
 use crate::format::model::header::Header;
 use crate::format::read::section::Sections;
 use crate::format::wire::bytes::slice;

@@ -1,4 +1,4 @@
-//! Relocations as written: where, against whom, how. Applying them is the link room's work.
+//! Relocation tables. The module `link` applies them.
 
 use crate::format::model::reloc::Reloc;
 use crate::format::model::reloc::RelocKind;
@@ -32,7 +32,7 @@ impl<'d> RelocTable<'d> {
     /// All of them, in the order of the table.
     #[inline]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Reloc> + use<'d> {
-        // The layout is asked once, not for each of them.
+        // The layout is dispatched on once, not per entry.
         let (layout, kinds) = (self.layout, self.layout.reloc_kinds());
         self.entries().map(move |entry| {
             if layout.is_object() {

@@ -1,5 +1,6 @@
 //! Section entries: four wire forms, one view.
 
+use crate::format::error::SectionError;
 use crate::format::model::section::SectionFlags;
 use crate::format::model::section::SectionKind;
 
@@ -20,17 +21,17 @@ pub struct Section<'d> {
     pub kind: SectionKind,
     /// How it may be used.
     pub flags: SectionFlags,
-    /// Where its bytes begin, from the first byte of the file.
+    /// The offset of its bytes in the file.
     pub offset: u64,
     /// Bytes in the file, as the table says.
     pub size: u64,
     /// Bytes in memory, as the table says.
     pub virtual_size: u64,
-    /// The alignment it wants in memory: a power of two, 1 to 4096 bytes.
+    /// The alignment in memory: a power of two, 1 to 4096 bytes.
     pub alignment: u64,
     /// Its name, without the padding.
     pub name: &'d [u8],
-    /// Its bytes in the file, compressed or not; none for Bss.
+    /// Its bytes in the file, compressed or not; empty for Bss.
     pub data: &'d [u8],
     /// Where its entry stands, from the first byte of the file.
     pub entry_offset: u64,
@@ -57,14 +58,13 @@ impl Section<'_> {
         self.kind == SectionKind::Code && self.data.starts_with(&ELF_MAGIC) && !self.is_compressed()
     }
 
-    /// A Bss whose size its writer lost: as long as the symbols in it ask for.
+    /// A Bss section without a size. Its size follows from the symbols in it.
     pub fn has_lost_size(&self) -> bool {
         self.kind == SectionKind::Bss && self.memory_size() == 0
     }
 }
 
-/// An entry as the table holds it, before it is compared with the file. What takes work to know is
-/// worked out when asked for: most checks never ask.
+/// A decoded section entry, before it is checked against the file. Derived values are computed on demand.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry<'d> {
     /// What the type byte alone says.
@@ -84,7 +84,8 @@ pub(crate) struct Entry<'d> {
 
 impl<'d> Entry<'d> {
     /// Reads an entry of the native or packed layout; both place everything in their first 56 bytes.
-    #[cfg_attr(feature = "full", inline(always))]
+    // Row `parse` of the benchmark: compiled once for each layout.
+    #[inline(always)]
     fn decode_wide(bytes: &'d [u8; NATIVE_SECTION], layout: Layout) -> Option<Self> {
         Some(Entry {
             numbered: layout.section_kind(u8_at(bytes, 0)?),
@@ -99,18 +100,18 @@ impl<'d> Entry<'d> {
     }
 
     /// The early name, when it is one.
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     fn early_name(&self) -> Option<&'d [u8; SECTION_NAME]> {
         self.early_name.filter(|name| name.first().is_some_and(u8::is_ascii_graphic))
     }
 
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     pub(crate) fn name(&self) -> &'d [u8; SECTION_NAME] {
         self.early_name().unwrap_or(self.name)
     }
 
     /// The alignment; one that is not given is 1.
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     fn alignment(&self) -> u64 {
         let stated = match self.early_name() {
             Some(_) => self.alignment & 0xffff_ffff,
@@ -120,8 +121,8 @@ impl<'d> Entry<'d> {
     }
 
     /// What the section holds. Names win over types: one writer files note.sdn under template
-    /// metadata, and the native layout has no number for the notes that are the symbol index and kept code.
-    #[cfg_attr(feature = "full", inline(always))]
+    /// metadata, and the native layout has no number for notes, such as the symbol index and cached code.
+    #[inline]
     pub(crate) fn kind(&self) -> SectionKind {
         let is_note = self.name().starts_with(b"note.sdn\0")
             || (self.numbered == SectionKind::Debug
@@ -130,7 +131,7 @@ impl<'d> Entry<'d> {
     }
 
     /// What the section holds, when it is one of those that others refer to.
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     pub(crate) fn referred_kind(&self) -> Option<SectionKind> {
         let referred =
             matches!(self.numbered, SectionKind::Code | SectionKind::Data | SectionKind::StrTab);
@@ -138,7 +139,7 @@ impl<'d> Entry<'d> {
     }
 
     /// Whether it has no bytes in the file.
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     fn is_bss(&self) -> bool {
         self.numbered == SectionKind::Bss && self.kind() == SectionKind::Bss
     }
@@ -165,8 +166,9 @@ impl<'d> Entry<'d> {
         })
     }
 
-    /// Reads the entry at the begin of `bytes`; `None` when they are too few.
-    #[cfg_attr(feature = "full", inline(always))]
+    /// Decodes the entry at the start of `bytes`; `None` if there are too few.
+    // Row `parse` of the benchmark: compiled once for each layout.
+    #[inline(always)]
     pub(crate) fn decode(bytes: &'d [u8], layout: Layout) -> Option<Self> {
         match layout {
             layout if layout.is_compact() => Self::decode_compact(bytes.first_chunk()?),
@@ -183,7 +185,7 @@ impl<'d> Entry<'d> {
     }
 
     /// Bytes that the section takes in memory.
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     pub(crate) fn memory_size(&self) -> u64 {
         let lost = if self.is_bss() { self.size } else { 0 };
         self.virtual_size.max(lost)
@@ -191,7 +193,7 @@ impl<'d> Entry<'d> {
 
     /// Whether the section can be one of a file of `len` bytes whose offsets count from `base`: an
     /// alignment that is one, no more bytes in the file than in memory, and all of them there.
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     pub(crate) fn fits(&self, len: u64, base: u64) -> bool {
         let is_alignment =
             |bytes: u64| bytes & bytes.wrapping_sub(1) == 0 && bytes <= MAX_ALIGNMENT;
@@ -204,7 +206,7 @@ impl<'d> Entry<'d> {
 
     /// Bytes in memory of a section that [fits](Entry::fits), is no Bss, is not compressed, and is written as
     /// nearly all are. `None` for every other.
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     pub(crate) fn plain_size(&self, len: u64, base: u64) -> Option<u64> {
         let aligned =
             self.alignment & self.alignment.wrapping_sub(1) == 0 && self.alignment <= MAX_ALIGNMENT;
@@ -217,24 +219,22 @@ impl<'d> Entry<'d> {
         is_plain.then_some(self.virtual_size)
     }
 
-    /// Why [`Entry::fits`] says no, as the sentence for entry `index`, which stands at `at`. A payload
-    /// that is not even in the file is a clearer complaint than its size.
-    #[cold]
-    pub(crate) fn complaint(&self, len: u64, base: u64, index: u32, at: u64) -> FormatError {
+    /// The reason why [`Entry::fits`] is false for entry `index` at offset `at`.
+    pub(crate) fn describe_error(&self, len: u64, base: u64, index: u32, at: u64) -> FormatError {
         let Entry { offset, size, virtual_size, .. } = *self;
         let alignment = self.alignment();
         let end = base.checked_add(offset).and_then(|start| start.checked_add(size));
         if !alignment.is_power_of_two() || alignment > MAX_ALIGNMENT {
-            FormatError::SectionAlignment { index, alignment, at }
+            FormatError::Section(SectionError::Alignment { index, alignment, at })
         } else if end.is_none_or(|end| end > len) {
-            FormatError::SectionOutside { index, offset, size, at }
+            FormatError::Section(SectionError::Outside { index, offset, size, at })
         } else {
-            FormatError::SectionSize { index, size, virtual_size, at }
+            FormatError::Section(SectionError::Size { index, size, virtual_size, at })
         }
     }
 
     /// The entry as a section of `data`; what does not fit has no bytes.
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     pub(crate) fn place(
         self,
         data: &'d [u8],
@@ -261,8 +261,8 @@ impl<'d> Entry<'d> {
     }
 }
 
-/// Where the entry with number `index` stands in a table that begins at `table_offset`, and what it says.
-#[cfg_attr(feature = "full", inline(always))]
+/// The file offset and the contents of entry `index` in the table at `table_offset`.
+#[inline]
 pub(crate) fn entry_at(
     table: &[u8],
     table_offset: u64,
@@ -293,14 +293,13 @@ pub struct Sections<'d> {
 
 impl<'d> Sections<'d> {
     /// The entries as they stand.
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     pub(crate) fn entries(&self, layout: Layout) -> Entries<'d> {
         Entries { rest: self.table, at: self.table_offset, index: 0, layout }
     }
 }
 
-/// A walk over the entries of a table: each with its number and where it stands. An iterator of its
-/// own, because chained adaptors are not compiled away here, and opening a file is all in this loop.
+/// An iterator over the entries of a table with their numbers and file offsets.
 #[derive(Clone, Debug)]
 pub(crate) struct Entries<'d> {
     rest: &'d [u8],
@@ -312,7 +311,8 @@ pub(crate) struct Entries<'d> {
 impl<'d> Iterator for Entries<'d> {
     type Item = (u32, u64, Entry<'d>);
 
-    #[cfg_attr(feature = "full", inline(always))]
+    // Row `parse` of the benchmark: compiled once for each layout.
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         let entry = Entry::decode(self.rest, self.layout)?;
         let stride = self.layout.section_stride();

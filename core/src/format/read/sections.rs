@@ -33,7 +33,7 @@ impl<'d> Sections<'d> {
         }
     }
 
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     fn get_as(&self, index: usize, layout: Layout) -> Option<Section<'d>> {
         let index = u32::try_from(index).ok()?;
         let (at, entry) = entry_at(self.table, self.table_offset, index, layout)?;
@@ -41,8 +41,7 @@ impl<'d> Sections<'d> {
     }
 
     /// All sections in the order of the table.
-    #[cfg_attr(feature = "full", inline)]
-    #[cfg_attr(not(feature = "full"), inline(never))]
+    #[inline]
     pub fn iter(&self) -> SectionIter<'d> {
         SectionIter { entries: self.entries(self.layout), sections: *self }
     }
@@ -66,7 +65,6 @@ pub struct SectionIter<'d> {
 }
 
 impl<'d> SectionIter<'d> {
-    #[cold]
     fn next_of_object(&mut self) -> Option<Section<'d>> {
         let index = usize::try_from(self.entries.index).ok()?;
         let section = elf::section::section(&self.sections, index)?;
@@ -78,7 +76,7 @@ impl<'d> SectionIter<'d> {
 impl<'d> Iterator for SectionIter<'d> {
     type Item = Section<'d>;
 
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.entries.layout.is_object() {
             return self.next_of_object();

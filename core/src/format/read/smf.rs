@@ -1,11 +1,12 @@
-//! A whole module: which layout it has, where its parts lie, and whether they are sound.
+//! A module in its file.
 //!
 //! [`Smf::parse`] finds the header, checks that every section lies in the file, and nothing more, so
 //! that opening is fast; [`Smf::verify`] checks all the rest that can be checked without running.
 //! Neither allocates. Facts: the SMF specification v1.1, sections 1 to 3, and its writers.
-//! How the header is found is told in `detect`.
+//! `find_header` documents the search for the header.
 
 use crate::format::error::FormatError;
+use crate::format::error::{CompressionError, NoteError, RelocError, SectionError};
 use crate::format::model::header::Header;
 use crate::format::model::section::SectionKind;
 use crate::format::read::elf;
@@ -22,11 +23,10 @@ use crate::format::wire::layout::{Layout, NATIVE_HEADER};
 /// A module in its file. A view: it borrows the bytes and owns nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Smf<'d> {
-    /// The header's bytes: most of its fields are never asked for.
+    /// The undecoded header.
     pub(crate) header: &'d [u8; NATIVE_HEADER],
     pub(crate) header_offset: u64,
-    /// With the section table inside, in which the symbols lie, and the file inside that: a view is
-    /// handed on by value, and the fewer bytes it has, the faster a file opens.
+    /// Contains the section table, which contains the file.
     pub(crate) symbols: Symbols<'d>,
 }
 
@@ -46,7 +46,7 @@ impl<'d> Smf<'d> {
         self.header_offset
     }
 
-    /// What the offsets in the file count from: the length of the stub, declared or found.
+    /// The base of all offsets in the file: the length of the stub, declared or found.
     pub fn base(&self) -> u64 {
         self.symbols.sections.base
     }
@@ -99,8 +99,8 @@ impl<'d> Smf<'d> {
         }
     }
 
-    /// What a linker works on: the [object](Smf::object) in the code section if there is one, else the
-    /// module itself.
+    /// The input of the linker: the [object](Smf::object) in the code section if there is one, else the module
+    /// itself.
     ///
     /// # Errors
     /// As [`Smf::object`].
@@ -116,11 +116,11 @@ impl<'d> Smf<'d> {
     /// The section with this number.
     ///
     /// # Errors
-    /// [`FormatError::NoSuchSection`].
+    /// [`SectionError::NoSuchSection`].
     pub fn section(&self, index: u32) -> Result<Section<'d>, FormatError> {
         let count = u32::try_from(self.sections().len()).unwrap_or(u32::MAX);
         let section = usize::try_from(index).ok().and_then(|index| self.sections().get(index));
-        section.ok_or(FormatError::NoSuchSection { index, count })
+        section.ok_or(FormatError::Section(SectionError::NoSuchSection { index, count }))
     }
 
     /// The first code section.
@@ -138,13 +138,13 @@ impl<'d> Smf<'d> {
     }
 
     /// A relocation section with what it applies to.
-    #[cfg_attr(not(feature = "full"), inline(never))]
     pub(crate) fn reloc_table(&self, section: &Section<'d>) -> Result<RelocTable<'d>, FormatError> {
         let Section { index, size, offset: at, .. } = *section;
         if !section.data.len().is_multiple_of(crate::format::wire::layout::RELOC) {
-            return Err(FormatError::RelocTableSize { section: index, size, at });
+            return Err(FormatError::Reloc(RelocError::TableSize { section: index, size, at }));
         }
-        let missing = FormatError::RelocNoTarget { section: index, at: section.entry_offset };
+        let missing =
+            FormatError::Reloc(RelocError::NoTarget { section: index, at: section.entry_offset });
         let target = self.reloc_target(section).ok_or(missing)?;
         Ok(RelocTable { section: *section, target, layout: self.layout() })
     }
@@ -164,7 +164,7 @@ impl<'d> Smf<'d> {
         named.or_else(|| if name == b"text" { self.code() } else { None })
     }
 
-    /// The section note.sdn; an ELF object has none, whatever it calls its sections.
+    /// The section note.sdn. An ELF object never has one.
     pub(crate) fn note_section(&self) -> Option<Section<'d>> {
         self.sections().named(b"note.sdn").filter(|_| !self.layout().is_object())
     }
@@ -173,9 +173,8 @@ impl<'d> Smf<'d> {
     /// A size of 0 in the table means: up to the terminator.
     ///
     /// # Errors
-    /// [`FormatError::NoteUnterminated`]; [`FormatError::StillCompressed`] for a note that
+    /// [`NoteError::Unterminated`]; [`CompressionError::StillCompressed`] for a note that
     /// [`Smf::note_contents`] decompresses.
-    #[inline(never)]
     pub fn note_bytes(&self) -> Result<Option<(&'d [u8], u64)>, FormatError> {
         let Some(section) = self.note_section() else { return Ok(None) };
         refuse_compressed(&section)?;
@@ -184,7 +183,7 @@ impl<'d> Smf<'d> {
             return Ok(Some((section.data, at)));
         }
         let rest = usize::try_from(at).ok().and_then(|at| self.file().get(at..)).unwrap_or(&[]);
-        let missing = FormatError::NoteUnterminated { at };
+        let missing = FormatError::Note(NoteError::Unterminated { at });
         let len = crate::format::read::sdn::document::find_end(
             rest,
             crate::format::read::sdn::document::NOTE_CAP,
@@ -205,7 +204,7 @@ impl<'d> Smf<'d> {
     ///
     /// # Errors
     /// A container that is neither GTPL nor counted, or that does not hold what it counts;
-    /// [`FormatError::StillCompressed`] for one that [`Smf::contents`] decompresses.
+    /// [`CompressionError::StillCompressed`] for one that [`Smf::contents`] decompresses.
     pub fn templates(&self) -> Result<Option<Templates<'d>>, FormatError> {
         let Some(section) = self.sections().of_kind(SectionKind::TemplateCode) else {
             return Ok(None);
@@ -238,5 +237,9 @@ impl<'d> Smf<'d> {
 /// Refuses to read what must be decompressed before.
 fn refuse_compressed(section: &Section<'_>) -> Result<(), FormatError> {
     let Section { index, offset: at, .. } = *section;
-    if section.is_compressed() { Err(FormatError::StillCompressed { index, at }) } else { Ok(()) }
+    if section.is_compressed() {
+        Err(FormatError::Compression(CompressionError::StillCompressed { index, at }))
+    } else {
+        Ok(())
+    }
 }

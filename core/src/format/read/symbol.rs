@@ -1,12 +1,13 @@
-//! Symbols: who is defined where, in both numberings.
+//! The symbol table.
 //!
-//! The stored hash of a name is a hint that one writer gets wrong, and is shown but never believed.
+//! The stored hash of a name is only a hint: one writer computes it incorrectly.
 
+use crate::format::error::{ElfError, SymbolError};
 use crate::format::wire::name::{first_name, is_first_name, starts_with_name};
 use crate::format::wire::name::{name_at, unended};
 
+use crate::format::error::ElfPart;
 use crate::format::error::FormatError;
-use crate::format::error::elf::ElfPart;
 use crate::format::model::symbol::{Binding, SymbolFlags, SymbolKind};
 use crate::format::read::elf;
 use crate::format::read::elf::symbol::ElfSymbol;
@@ -15,10 +16,10 @@ use crate::format::wire::bytes::{array, u8_at, u16_at, u32_at, u64_at};
 use crate::format::wire::layout::{IMPORT_SECTION, SECTION_MARKER};
 use crate::format::wire::layout::{Layout, PACKED_ADDRESSED, SYMBOL};
 
-/// Where a symbol lies, as far as its own file knows.
+/// The place of a symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SymbolPlace {
-    /// In another module; a weak one may be nowhere.
+    /// In another module.
     Import {
         /// Whether it may stay missing.
         weak: bool,
@@ -32,7 +33,7 @@ pub enum SymbolPlace {
         /// The symbol's length in bytes.
         size: u64,
     },
-    /// Nowhere: it names something that has no place in memory.
+    /// The symbol has no place in memory.
     Nowhere,
 }
 
@@ -43,7 +44,7 @@ pub struct Symbol<'d> {
     pub index: u32,
     /// What it names.
     pub kind: SymbolKind,
-    /// Who can see it.
+    /// Its visibility.
     pub binding: Binding,
     /// The visibility byte as written.
     pub visibility: u8,
@@ -87,12 +88,12 @@ impl<'d> Symbol<'d> {
     /// Checks that it does not leave its section, which has `size` bytes in memory.
     ///
     /// # Errors
-    /// [`FormatError::SymbolOutside`].
+    /// [`SymbolError::Outside`].
     pub fn check_place(&self, size: u64) -> Result<(), FormatError> {
         let Symbol { index, value, size: length, entry_offset: at, .. } = *self;
         match value.checked_add(length) {
             Some(end) if end <= size => Ok(()),
-            _ => Err(FormatError::SymbolOutside { index, value, size: length, at }),
+            _ => Err(FormatError::Symbol(SymbolError::Outside { index, value, size: length, at })),
         }
     }
 
@@ -102,7 +103,7 @@ impl<'d> Symbol<'d> {
     }
 }
 
-/// An exported symbol as a lookup finds it: without what takes more work to know.
+/// An exported symbol as a lookup returns it, without the fields that cost more to decode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Its number in the table.
@@ -140,7 +141,7 @@ struct Entry {
 }
 
 impl Entry {
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     fn decode(bytes: &[u8; SYMBOL], layout: Layout) -> Self {
         let marked = layout == Layout::Packed && u8_at(bytes, 43) == Some(SECTION_MARKER);
         Entry {
@@ -155,7 +156,7 @@ impl Entry {
     }
 
     /// What the entry alone says about being defined.
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     fn is_defined(&self) -> bool {
         match self.section {
             Some(section) => section != IMPORT_SECTION,
@@ -171,7 +172,7 @@ impl Entry {
 
 /// All that the section of a symbol hangs on, in one word: its kind, its binding, its visibility, and in the
 /// packed layout the section that it states. Fewer than 2^56.
-#[cfg_attr(feature = "full", inline(always))]
+#[inline]
 fn section_words(bytes: &[u8; SYMBOL], layout: Layout) -> u64 {
     let kind = u64::from(u32_at(bytes, 8).unwrap_or(0) & 0xff_ffff);
     match layout {
@@ -203,14 +204,12 @@ fn native_section(bytes: &[u8; SYMBOL], code: Option<u32>, data: Option<u32>) ->
     (visibility != 0 && binding <= Binding::Weak.number()).then_some(section)
 }
 
-#[cfg_attr(feature = "full", inline(always))]
+#[inline]
 fn entries(table: &[u8], layout: Layout) -> impl Iterator<Item = Entry> {
     table.as_chunks::<SYMBOL>().0.iter().map(move |bytes| Entry::decode(bytes, layout))
 }
 
-/// Whether there are bytes in the section of the code. Takes the sections by value: who opens a file has them
-/// in no one place.
-#[cold]
+/// Whether the code section has any bytes.
 fn has_code(sections: Sections<'_>, code: Option<u32>) -> bool {
     let code = code.and_then(|index| sections.get(usize::try_from(index).ok()?));
     code.is_some_and(|section| section.size != 0)
@@ -219,11 +218,10 @@ fn has_code(sections: Sections<'_>, code: Option<u32>) -> bool {
 /// The symbol table of a file and what is needed to understand it.
 #[derive(Clone, Copy, Debug)]
 pub struct Symbols<'d> {
-    /// Empty for an ELF object, which has its symbols elsewhere: only who finds nothing has to ask
-    /// whether this is one.
+    /// Empty for an ELF object, whose symbols lie elsewhere.
     table: &'d [u8],
     table_offset: u64,
-    /// Without what follows the last NUL, as far as that is quickly found: no name begins there.
+    /// The strings without unterminated bytes at the end, up to the length of a name.
     strings: &'d [u8],
     /// What the symbols lie in.
     pub(crate) sections: Sections<'d>,
@@ -238,7 +236,7 @@ pub struct Symbols<'d> {
 
 impl<'d> Symbols<'d> {
     /// A table over `table`, whose entries name themselves in `strings`.
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     pub(crate) fn new(
         table: &'d [u8],
         table_offset: u64,
@@ -273,14 +271,14 @@ impl<'d> Symbols<'d> {
     /// The symbol with this number.
     ///
     /// # Errors
-    /// [`FormatError::NoSuchSymbol`] past the end; otherwise why the entry is no symbol: a name
+    /// [`SymbolError::NoSuchSymbol`] past the end; otherwise why the entry is no symbol: a name
     /// outside the strings, a type or binding that means nothing, a section that is not there.
     #[inline]
     pub fn get(&self, index: u32) -> Result<Symbol<'d>, FormatError> {
         let Some((entry, bytes, at)) = self.entry(index) else { return self.get_elsewhere(index) };
         let offset = u64::from(entry.name_offset);
         let name = self.strings_of(&entry).and_then(first_name);
-        let name = name.ok_or(FormatError::SymbolName { index, offset, at })?;
+        let name = name.ok_or(FormatError::Symbol(SymbolError::Name { index, offset, at }))?;
         let (kind, binding) = self.kind(&entry, index, at)?;
         let defined = self.is_defined(&entry);
         let section = if defined { self.section(&entry, kind, index, at)? } else { None };
@@ -305,7 +303,7 @@ impl<'d> Symbols<'d> {
     }
 
     /// Where the symbol with this number lies, which takes a fraction of the work of
-    /// [`Symbols::get`]: of the name, only the begin is looked at.
+    /// [`Symbols::get`]: it does not check that the name is terminated.
     ///
     /// # Errors
     /// As [`Symbols::get`], but for names that end too late.
@@ -317,9 +315,8 @@ impl<'d> Symbols<'d> {
         }
     }
 
-    /// Hands [`Symbols::place`] of one symbol after another to `visit`, in the order of the table, with that
-    /// of `out` that has its number, until one is an error or `out` ends. Takes a third of the time of asking
-    /// for each of them.
+    /// Hands [`Symbols::place`] of one symbol after another to `visit`, in the order of the table, with the element
+    /// of `out` of the same index, until one fails or `out` ends.
     ///
     /// # Errors
     /// The first one of [`Symbols::place`] or of `visit`.
@@ -329,14 +326,13 @@ impl<'d> Symbols<'d> {
         out: &mut [T],
         mut visit: impl FnMut(u32, SymbolPlace, &mut T) -> Result<(), E>,
     ) -> Result<(), E> {
-        let in_runs = cfg!(feature = "full");
         match self.sections.layout {
-            Layout::Native if in_runs => {
+            Layout::Native => {
                 let (code, data) = (self.code, self.data);
                 let section = |bytes: &[u8; SYMBOL]| native_section(bytes, code, data);
                 self.walk_places(Layout::Native, section, out, visit)
             }
-            Layout::Packed if in_runs => {
+            Layout::Packed => {
                 let sections = u32::try_from(self.sections.len()).unwrap_or(u32::MAX);
                 let section = |bytes: &[u8; SYMBOL]| packed_section(bytes, sections);
                 self.walk_places(Layout::Packed, section, out, visit)
@@ -348,9 +344,10 @@ impl<'d> Symbols<'d> {
         }
     }
 
-    /// Symbols come in runs that differ in nothing but names and places, so that nearly always the section
-    /// is that of the symbol before.
-    #[cfg_attr(feature = "full", inline(always))]
+    /// Consecutive symbols mostly share a section, so the section of the previous symbol is reused while
+    /// [`section_words`] is equal.
+    // Row `lookup` of the benchmark: compiled once for each layout.
+    #[inline(always)]
     #[expect(clippy::explicit_counter_loop, reason = "a zipped range would be asked in each turn")]
     fn walk_places<T, E: From<FormatError>>(
         &self,
@@ -383,13 +380,12 @@ impl<'d> Symbols<'d> {
         Ok(())
     }
 
-    #[cfg_attr(not(feature = "full"), inline(never))]
     fn place_in(&self, index: u32, bytes: &[u8; SYMBOL]) -> Result<SymbolPlace, FormatError> {
         let entry = Entry::decode(bytes, self.sections.layout);
         let at = self.table_offset + u64::from(index) * SYMBOL as u64;
         if u64::from(entry.name_offset) >= self.strings.len() as u64 {
             let offset = u64::from(entry.name_offset);
-            return Err(FormatError::SymbolName { index, offset, at });
+            return Err(FormatError::Symbol(SymbolError::Name { index, offset, at }));
         }
         let (kind, binding) = self.kind(&entry, index, at)?;
         if !self.is_defined(&entry) {
@@ -404,7 +400,7 @@ impl<'d> Symbols<'d> {
 
     /// What the symbol with this number is, when it is an export and has this name: a fraction of the
     /// work of [`Symbols::get`].
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     pub(crate) fn export(&self, index: u32, name: &[u8]) -> Option<Found> {
         // Compiled once for each layout.
         match self.sections.layout {
@@ -413,7 +409,8 @@ impl<'d> Symbols<'d> {
         }
     }
 
-    #[cfg_attr(feature = "full", inline(always))]
+    // Row `lookup` of the benchmark: compiled once for each layout.
+    #[inline(always)]
     fn export_in(&self, layout: Layout, index: u32, name: &[u8]) -> Option<Found> {
         let bytes = self.entry_bytes(index)?;
         let offset = usize::try_from(u32_at(bytes, 0)?).ok()?;
@@ -431,14 +428,14 @@ impl<'d> Symbols<'d> {
         Some(Found { index, kind, binding, section, value: entry.value, size: entry.size })
     }
 
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     fn entry_bytes(&self, index: u32) -> Option<&'d [u8; SYMBOL]> {
         let start = usize::try_from(index).ok()?.checked_mul(SYMBOL)?;
         array(self.table, start)
     }
 
     /// The entry with this number, its bytes, and where they stand in the file.
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     fn entry(&self, index: u32) -> Option<(Entry, &'d [u8; SYMBOL], u64)> {
         let start = usize::try_from(index).ok()?.checked_mul(SYMBOL)?;
         let bytes = array(self.table, start)?;
@@ -449,12 +446,14 @@ impl<'d> Symbols<'d> {
     /// The symbol of an ELF object with this number.
     fn of_object(&self, index: u32) -> Result<(ElfSymbol, u64), FormatError> {
         let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
-        let missing = FormatError::NoSuchSymbol { index, count };
+        let missing = FormatError::Symbol(SymbolError::NoSuchSymbol { index, count });
         if !self.sections.layout.is_object() {
             return Err(missing);
         }
         let (symbol, at) = elf::symbol::get(&self.sections, index).ok_or(missing)?;
-        let fault = |fault| FormatError::Elf { part: ElfPart::Symbol(index), fault, at };
+        let fault = |fault| {
+            FormatError::Elf(ElfError::Part { part: ElfPart::Symbol(index), kind: fault, at })
+        };
         let mut symbol = symbol.map_err(fault)?;
         if !symbol.defined && name_at(self.strings, symbol.name) == Some(elf::symbol::GOT) {
             symbol = symbol.nowhere();
@@ -462,7 +461,6 @@ impl<'d> Symbols<'d> {
         Ok((symbol, at))
     }
 
-    #[cold]
     fn get_elsewhere(&self, index: u32) -> Result<Symbol<'d>, FormatError> {
         let (symbol, at) = self.of_object(index)?;
         let ElfSymbol { kind, binding, defined, section, value, size, .. } = symbol;
@@ -487,11 +485,10 @@ impl<'d> Symbols<'d> {
             template_offset: 0,
             name_hash: 0,
             entry_offset: at,
-            name: name.ok_or(FormatError::SymbolName { index, offset, at })?,
+            name: name.ok_or(FormatError::Symbol(SymbolError::Name { index, offset, at }))?,
         })
     }
 
-    #[cold]
     fn place_elsewhere(&self, index: u32) -> Result<SymbolPlace, FormatError> {
         let Symbol { binding, defined, section, value, size, .. } = self.get_elsewhere(index)?;
         Ok(match section {
@@ -501,20 +498,20 @@ impl<'d> Symbols<'d> {
         })
     }
 
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     fn is_defined(&self, entry: &Entry) -> bool {
         let is_main = || self.strings_of(entry).is_some_and(|s| starts_with_name(s, b"main"));
         entry.is_defined() || (self.lone_main && is_main())
     }
 
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     fn strings_of(&self, entry: &Entry) -> Option<&'d [u8]> {
         self.strings.get(usize::try_from(entry.name_offset).ok()?..)
     }
 
     /// The packed numbering has one number for types and for sections; a local symbol that states
     /// its section is the latter.
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     fn kind(
         &self,
         entry: &Entry,
@@ -522,10 +519,14 @@ impl<'d> Symbols<'d> {
         at: u64,
     ) -> Result<(SymbolKind, Binding), FormatError> {
         let binding = Binding::ALL.get(usize::from(entry.binding)).copied();
-        let binding =
-            binding.ok_or(FormatError::SymbolBinding { index, value: entry.binding, at })?;
+        let binding = binding.ok_or(FormatError::Symbol(SymbolError::Binding {
+            index,
+            value: entry.binding,
+            at,
+        }))?;
         let kind = self.sections.layout.symbol_kind(entry.kind);
-        let kind = kind.ok_or(FormatError::SymbolKind { index, value: entry.kind, at })?;
+        let kind =
+            kind.ok_or(FormatError::Symbol(SymbolError::Kind { index, value: entry.kind, at }))?;
         let has_section = entry.section.is_some_and(|section| section != IMPORT_SECTION);
         if kind == SymbolKind::Type && binding == Binding::Local && has_section {
             return Ok((SymbolKind::Section, binding));
@@ -535,7 +536,7 @@ impl<'d> Symbols<'d> {
 
     /// The section a defined symbol lies in: the stated one, else the code section for functions and
     /// the data section for data.
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     fn section(
         &self,
         entry: &Entry,
@@ -546,11 +547,11 @@ impl<'d> Symbols<'d> {
         if let Some(section) = entry.section {
             let section = u32::from(section);
             if u64::from(section) >= self.sections.len() as u64 {
-                return Err(FormatError::SymbolSection { index, section, at });
+                return Err(FormatError::Symbol(SymbolError::Section { index, section, at }));
             }
             return Ok(Some(section));
         }
-        let missing = FormatError::SymbolNoSection { index, at };
+        let missing = FormatError::Symbol(SymbolError::NoSection { index, at });
         match kind {
             SymbolKind::Function => self.code.ok_or(missing).map(Some),
             SymbolKind::Data | SymbolKind::Constant => self.data.ok_or(missing).map(Some),
@@ -572,7 +573,7 @@ impl<'d> Symbols<'d> {
             if !self.strings_of(&entry).is_some_and(|s| starts_with_name(s, name)) {
                 continue;
             }
-            // A name that is asked for may hold a NUL; that of a symbol ends there.
+            // `name` may contain a NUL, which a symbol name cannot.
             let whole = |symbol: &Symbol<'_>| symbol.is_export() && symbol.name() == name;
             match self.get(index).ok().filter(whole) {
                 Some(symbol) if symbol.binding == Binding::Global => return Some(symbol),
@@ -587,7 +588,6 @@ impl<'d> Symbols<'d> {
     }
 
     /// As [`Symbols::find_export`], in an ELF object; it has one symbol of a name that others can see.
-    #[cold]
     fn find_export_elsewhere(&self, name: &[u8]) -> Option<Symbol<'d>> {
         if !self.sections.layout.is_object() {
             return None;

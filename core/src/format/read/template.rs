@@ -19,6 +19,7 @@
 //!
 //! The bodies are never looked into. A count is believed only as far as the bytes behind it reach.
 
+use crate::format::error::TemplateError;
 pub use crate::format::model::template::TemplateKind;
 use core::iter::FusedIterator;
 
@@ -56,7 +57,7 @@ pub enum Container {
         constrained: bool,
     },
     /// Name and code, each with its length.
-    TryArc,
+    Counted,
 }
 
 /// One template.
@@ -129,24 +130,24 @@ impl<'d> Templates<'d> {
     /// The templates in `payload`, which begins at offset `at` of the file.
     ///
     /// # Errors
-    /// [`FormatError::TemplateContainer`] for bytes that are neither container, or a GTPL of an unknown
-    /// version; [`FormatError::Template`] for a count that the bytes cannot hold, and for a first
-    /// template of a GTPL that is cut off; [`FormatError::TemplateKind`] when its kind means nothing.
+    /// [`TemplateError::Container`] for bytes that are neither container, or a GTPL of an unknown
+    /// version; [`TemplateError::Truncated`] for a count that the bytes cannot hold, and for a first
+    /// template of a GTPL that is cut off; [`TemplateError::Kind`] when its kind means nothing.
     pub fn parse(payload: &'d [u8], at: u64) -> Result<Self, FormatError> {
         let container = match payload.strip_prefix(MAGIC) {
             None => return Self::parse_counted(payload, at),
             Some([1, 0, ..]) => Container::Gtpl { constrained: false },
             Some([1, 1, ..]) => Container::Gtpl { constrained: true },
-            Some(_) => return Err(FormatError::TemplateContainer { at }),
+            Some(_) => return Err(FormatError::Template(TemplateError::Container { at })),
         };
-        let neither = FormatError::TemplateContainer { at };
+        let neither = FormatError::Template(TemplateError::Container { at });
         let count = u32_at(payload, GTPL_HEADER - 4).ok_or(neither)?;
         let entries = payload.get(GTPL_HEADER..).ok_or(neither)?;
         let at = at.saturating_add(GTPL_HEADER as u64);
         let mut templates = Self { entries, at, container, count, opaque: false, bodies: None };
         let room = entries.len() / MIN_GTPL_TEMPLATE;
         if let Some(index) = u32::try_from(room).ok().filter(|&room| room < count) {
-            return Err(FormatError::Template { index, at });
+            return Err(FormatError::Template(TemplateError::Truncated { index, at }));
         }
         let rest = templates.behind_headers();
         templates.bodies = rest.and_then(|rest| read_bodies(rest, count));
@@ -158,7 +159,7 @@ impl<'d> Templates<'d> {
     }
 
     fn parse_counted(payload: &'d [u8], at: u64) -> Result<Self, FormatError> {
-        let neither = FormatError::TemplateContainer { at };
+        let neither = FormatError::Template(TemplateError::Container { at });
         let count = u32_at(payload, 0).ok_or(neither)?;
         let entries = payload.get(4..).ok_or(neither)?;
         // Without a magic a count too large is the only sign that this is something else.
@@ -166,7 +167,7 @@ impl<'d> Templates<'d> {
             return Err(neither);
         }
         let at = at.saturating_add(4);
-        let container = Container::TryArc;
+        let container = Container::Counted;
         Ok(Self { entries, at, container, count, opaque: false, bodies: None })
     }
 
@@ -221,7 +222,7 @@ impl<'d> Templates<'d> {
     /// Reads every template that can be listed.
     ///
     /// # Errors
-    /// [`FormatError::Template`] for the first that does not lie inside the section.
+    /// [`TemplateError::Truncated`] for the first that does not lie inside the section.
     pub fn check(&self) -> Result<(), FormatError> {
         self.iter().try_for_each(|template| template.map(drop))
     }
@@ -251,7 +252,7 @@ impl<'d> Templates<'d> {
                 };
                 Ok(Template { body, ..template })
             }
-            Container::TryArc => {
+            Container::Counted => {
                 let cut = self.cut_off(cursor, index);
                 let (name, body) = read_counted(cursor).ok_or(cut)?;
                 let constraints = Constraints::default();
@@ -267,7 +268,7 @@ impl<'d> Templates<'d> {
         let value = cursor.u8().ok_or(cut)?;
         let kind = TemplateKind::from_code(value);
         if kind.is_none() {
-            return Err(FormatError::TemplateKind { index, value, at });
+            return Err(FormatError::Template(TemplateError::Kind { index, value, at }));
         }
         let name = take_counted(cursor).ok_or(cut)?;
         let params = cursor.u8().ok_or(cut)?;
@@ -279,7 +280,10 @@ impl<'d> Templates<'d> {
     }
 
     fn cut_off(&self, cursor: &Cursor<'d>, index: u32) -> FormatError {
-        FormatError::Template { index, at: self.at.saturating_add(cursor.position() as u64) }
+        FormatError::Template(TemplateError::Truncated {
+            index,
+            at: self.at.saturating_add(cursor.position() as u64),
+        })
     }
 }
 
@@ -393,7 +397,7 @@ mod tests {
             [(b"Vec", None, 0, &[1, 2, 3]), (b"List", None, 0, &counted()[30..])];
         assert_eq!(list(counted()), expected);
         assert_eq!(list(counted())[1].3.len(), 6);
-        assert_eq!(Templates::parse(counted(), 0).unwrap().container(), Container::TryArc);
+        assert_eq!(Templates::parse(counted(), 0).unwrap().container(), Container::Counted);
     }
 
     #[test]
@@ -462,23 +466,25 @@ mod tests {
             [Constraint { parameter: 0, bound: 7 }, Constraint { parameter: 1, bound: 0x108 }];
         assert_eq!(found[0].iter().collect::<Vec<_>>(), expected);
         let endless = container([1, 1], 1, &[header, &[0xff; 4]]);
-        let error = FormatError::Template { index: 0, at: 10 };
+        let error = FormatError::Template(TemplateError::Truncated { index: 0, at: 10 });
         assert_eq!(Templates::parse(&endless, 0).unwrap_err(), error);
     }
 
     #[test]
     fn refuses_what_cannot_be() {
         let fault = |payload: &[u8]| Templates::parse(payload, 0x100).and_then(|t| t.check()).err();
-        let neither = Some(FormatError::TemplateContainer { at: 0x100 });
+        let neither = Some(FormatError::Template(TemplateError::Container { at: 0x100 }));
         for payload in [&b""[..], b"\0\0\0", b"GTPL", b"GTPL\x01\0\0\0\0", b"GTPL\x02\0\0\0\0\0"] {
             assert_eq!(fault(payload), neither, "{payload:?}");
         }
         assert_eq!(fault(&container([1, 2], 0, &[])), neither);
         assert_eq!(fault(b"\xff\xff\xff\xff12345678"), neither);
-        let template = |index, at: u64| Some(FormatError::Template { index, at: 0x100 + at });
+        let template = |index, at: u64| {
+            Some(FormatError::Template(TemplateError::Truncated { index, at: 0x100 + at }))
+        };
         assert_eq!(fault(&container([1, 0], u32::MAX, &[&[0; 60]])), template(10, 10));
         assert_eq!(fault(&container([1, 0], 1, &[b"\0\x09\0\0\0name"])), template(0, 10));
-        let kind = FormatError::TemplateKind { index: 0, value: 5, at: 0x10a };
+        let kind = FormatError::Template(TemplateError::Kind { index: 0, value: 5, at: 0x10a });
         assert_eq!(fault(&container([1, 0], 1, &[b"\x05\x01\0\0\0T\0"])), Some(kind));
         assert_eq!(fault(&counted()[..35]), template(1, 18));
         assert_eq!(fault(&counted()[..18]), neither);

@@ -1,6 +1,7 @@
 //! Verification of a whole module.
 
 use crate::format::error::FormatError;
+use crate::format::error::{ElfError, HeaderError, RelocError};
 use crate::format::ext::cached_code;
 use crate::format::ext::hash_index::SymbolIndex;
 use crate::format::ext::prelink::Prelink;
@@ -54,7 +55,7 @@ impl<'d> Smf<'d> {
         }
         cached_code::check(self)?;
         if let Some(plan) = Prelink::of(self)? {
-            plan.verify_settled(self)?;
+            plan.verify_prelinked(self)?;
         }
         if let Some(object) = self.shared_object() {
             shared_object::check(object, shared_object::MIN_PAGE_SIZE)?;
@@ -114,13 +115,15 @@ impl<'d> Smf<'d> {
                 let entry = table.section.data.as_chunks().0.get(at_index);
                 let number = entry.map_or(0, elf_reloc::number);
                 let kind = ElfReloc::new(self.layout(), number);
-                FormatError::ElfReloc { section, index, kind, at }
+                FormatError::Elf(ElfError::Reloc { section, index, kind, at })
             }
-            RelocKind::Unknown(value) => FormatError::RelocType { section, index, value, at },
+            RelocKind::Unknown(value) => {
+                FormatError::Reloc(RelocError::Kind { section, index, value, at })
+            }
             _ if u64::from(reloc.symbol) >= count => {
-                FormatError::RelocSymbol { section, index, symbol: reloc.symbol, at }
+                FormatError::Reloc(RelocError::Symbol { section, index, symbol: reloc.symbol, at })
             }
-            _ => FormatError::RelocPlace { section, index, offset: reloc.offset, at },
+            _ => FormatError::Reloc(RelocError::Place { section, index, offset: reloc.offset, at }),
         })
     }
 
@@ -130,7 +133,7 @@ impl<'d> Smf<'d> {
         match self.code() {
             _ if offset == 0 => Ok(()),
             Some(code) if offset < code.memory_size() => Ok(()),
-            _ => Err(FormatError::EntryPoint { offset, at }),
+            _ => Err(FormatError::Header(HeaderError::EntryPoint { offset, at })),
         }
     }
 }

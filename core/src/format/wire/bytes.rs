@@ -1,8 +1,7 @@
-//! The one place that turns bytes of a file into numbers.
+//! Decoding of little-endian integers and other fields.
 //!
-//! Nothing in an SMF file is aligned, so every field is read bytewise, little-endian. No function
-//! here can panic: a place outside the bytes is `None`. Offsets are `u64` as the file writes them
-//! and become `usize` only by a checked conversion.
+//! Nothing in an SMF file is aligned, so every field is read bytewise. No function here panics: an offset outside the
+//! bytes gives `None`. Offsets are `u64`, as in the file, and become `usize` by a checked conversion only.
 
 /// `N` bytes at `at`, or `None` when they do not all lie inside `data`.
 #[inline]
@@ -58,20 +57,20 @@ pub fn until_nul(data: &[u8]) -> &[u8] {
 pub(crate) const LOW: u64 = 0x0101_0101_0101_0101;
 
 /// The highest bit of each byte of `word` that is 0, and of no other.
-#[cfg_attr(feature = "full", inline(always))]
+#[inline]
 pub(crate) const fn zero_bytes(word: u64) -> u64 {
     const REST: u64 = !(LOW << 7);
     !(((word & REST) + REST) | word | REST)
 }
 
 /// Whether one of the bytes of `word` is 0.
-#[cfg_attr(feature = "full", inline(always))]
+#[inline]
 pub(crate) const fn has_zero(word: u64) -> bool {
     word.wrapping_sub(LOW) & !word & (LOW << 7) != 0
 }
 
 /// A name in a field of 16 bytes, up to its first NUL. The bytes are looked at eight at a time.
-#[cfg_attr(feature = "full", inline(always))]
+#[inline]
 pub fn padded_name(field: &[u8; 16]) -> &[u8] {
     // The lowest bit set marks the first zero byte; those above it may lie.
     let zeroes = |half: u64| half.wrapping_sub(LOW) & !half & (LOW << 7);
@@ -81,13 +80,13 @@ pub fn padded_name(field: &[u8; 16]) -> &[u8] {
     field.get(..usize::try_from(len).unwrap_or(16)).unwrap_or(field)
 }
 
-/// Whether `name` could be a name that a writer put into a fixed field: printable ASCII, not empty.
+/// Whether `name` is a plausible name in a fixed field: printable ASCII, not empty.
 #[inline]
 pub fn is_printable(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|b| (0x20..0x7f).contains(b))
 }
 
-/// Where `inner`, a part of `outer`, begins in it; 0 when it is no part.
+/// The offset of `inner` in `outer`, in bytes; 0 if `inner` is not part of `outer`.
 #[inline]
 pub fn offset_in(outer: &[u8], inner: &[u8]) -> u64 {
     let distance = (inner.as_ptr() as usize).wrapping_sub(outer.as_ptr() as usize);

@@ -1,4 +1,4 @@
-//! The relocations of an ELF object: which of the kinds known here a number means, and what it is called.
+//! Relocation numbers of ELF objects: their kinds and names.
 //!
 //! Sources: System V ABI, AMD64 Architecture Processor Supplement, table 4.9; ELF for the Arm 64-bit
 //! Architecture (AAELF64), 5.7.
@@ -10,7 +10,6 @@ use crate::format::wire::bytes::{i64_at, u32_at, u64_at};
 use crate::format::wire::layout::{Layout, RELOC};
 
 /// Decodes an entry; a number without a kind here becomes [`RelocKind::Unknown`] with its low byte.
-#[cold]
 pub(crate) fn decode(bytes: &[u8; RELOC], layout: Layout) -> Reloc {
     let number = number(bytes);
     Reloc {
@@ -26,8 +25,8 @@ pub(crate) fn number(bytes: &[u8; RELOC]) -> u32 {
     u32_at(bytes, 8).unwrap_or(0)
 }
 
-/// What a number means; `None` for what cannot be applied here. Every form of relocation that lets the
-/// linker rewrite the instruction allows it to leave the instruction alone.
+/// The kind of a number; `None` if it is not supported. Relocations that allow the linker to relax the instruction
+/// are applied without relaxation.
 fn kind(layout: Layout, number: u32) -> Option<RelocKind> {
     use RelocKind as K;
     Some(match (layout, number) {
@@ -57,7 +56,7 @@ fn kind(layout: Layout, number: u32) -> Option<RelocKind> {
     })
 }
 
-/// A relocation of ELF that is none here, by its name.
+/// An ELF relocation that is not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ElfReloc {
     layout: Layout,
@@ -71,7 +70,7 @@ impl ElfReloc {
         ElfReloc { layout, number }
     }
 
-    /// Its name in the supplement for the machine; `None` for the rarest.
+    /// The name in the psABI supplement of the machine, if it is in the table.
     pub fn name(&self) -> Option<&'static str> {
         let names = if self.layout == Layout::ElfAarch64 { &AARCH64[..] } else { &X86_64[..] };
         let at = names.binary_search_by_key(&self.number, |(number, _)| *number).ok()?;

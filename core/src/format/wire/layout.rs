@@ -1,8 +1,8 @@
-//! The wire layouts as data: offsets, strides, numberings. Everything above sees one model.
+//! The wire layouts as tables: offsets, strides and numberings.
 //!
-//! Source: the SMF specification v1.1 and what its writers emit. The native layout is a C struct with
-//! its padding, the packed one has none; the two number their sections, symbols and relocations
-//! differently. Padding may hold garbage and is never looked at.
+//! Source: the SMF specification v1.1 and what its writers emit. The native layout is a C struct with padding, the
+//! packed one has no padding; the two number sections, symbols and relocations differently. Padding may hold garbage
+//! and is ignored.
 
 use crate::format::model::reloc::RelocKind;
 use crate::format::model::section::SectionKind;
@@ -38,15 +38,14 @@ pub const SECTION_NAME: usize = 16;
 pub(crate) const IMPORT_SECTION: u16 = 0xffff;
 /// The byte at 43 that says there is a section index at 41.
 pub(crate) const SECTION_MARKER: u8 = 0x53;
-/// The greatest alignment a section may ask for, in bytes.
+/// The maximum alignment of a section, in bytes.
 pub const MAX_ALIGNMENT: u64 = 4096;
 
-/// Whether every file that is a module is read: where size matters most, none whose code is an ELF object, none
-/// behind a stub that it does not declare, none of the compact layout, which has no symbols to call, and none
-/// that counts on the placement it brings.
+/// Whether this build reads every kind of module. Without the feature `all-files` it refuses ELF objects, undeclared
+/// stubs, the compact layout and prelinked placement.
 pub(crate) const ALL_FILES: bool = cfg!(feature = "all-files");
 
-/// How a module lies in its file.
+/// The layout of a module in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// A 96-byte header with C padding, usually at offset 0.
@@ -57,8 +56,8 @@ pub enum Layout {
     Compact,
     /// An ELF shared object with a packed trailer.
     Dynlib,
-    /// No file's own: a relocatable ELF object for x86-64 in a code section, as [`Smf::object`] shows
-    /// it.
+    /// A relocatable ELF object for x86-64 in a code section, as returned by [`Smf::object`]. No file has this
+    /// layout.
     ///
     /// [`Smf::object`]: super::Smf::object
     ElfX86_64,
@@ -78,15 +77,14 @@ impl Layout {
         }
     }
 
-    /// Whether this is how an ELF object lies in a code section; where none is ever opened, what reads them
-    /// is compiled away.
-    #[cfg_attr(feature = "full", inline(always))]
+    /// Whether this is the layout of an ELF object. Constant `false` without `all-files`.
+    #[inline]
     pub const fn is_object(self) -> bool {
         ALL_FILES && matches!(self, Layout::ElfX86_64 | Layout::ElfAarch64)
     }
 
-    /// Whether it is the compact one; compiled away in the same way.
-    #[cfg_attr(feature = "full", inline(always))]
+    /// Whether this is the compact layout. Constant `false` without `all-files`.
+    #[inline]
     pub(crate) const fn is_compact(self) -> bool {
         ALL_FILES && matches!(self, Layout::Compact)
     }
@@ -125,7 +123,7 @@ impl Layout {
         }
     }
 
-    /// What section type `value` means in this layout.
+    /// The section kind with number `value` in this layout.
     #[inline]
     pub fn section_kind(self, value: u8) -> SectionKind {
         let kinds = match self {
@@ -135,25 +133,25 @@ impl Layout {
         kinds.get(usize::from(value)).copied().unwrap_or(SectionKind::Unknown(value))
     }
 
-    /// What symbol type `value` means in this layout; `None` when it means nothing.
+    /// The symbol kind with number `value` in this layout; `None` for an undefined number.
     #[inline]
     pub fn symbol_kind(self, value: u8) -> Option<SymbolKind> {
         self.numbering().symbols.get(usize::from(value)).copied()
     }
 
-    /// What relocation type `value` means in this layout.
+    /// The relocation kind with number `value` in this layout.
     #[inline]
     pub fn reloc_kind(self, value: u8) -> RelocKind {
         reloc_kind(self.reloc_kinds(), value)
     }
 
-    /// What the relocation types mean, from 0 on: for [`reloc_kind`].
+    /// The relocation kinds by number, for [`reloc_kind`].
     #[inline]
     pub(crate) const fn reloc_kinds(self) -> &'static [RelocKind] {
         self.numbering().relocs
     }
 
-    /// The number of a section kind in this layout; `None` when it has none.
+    /// The number of a section kind in this layout; `None` if the layout does not define it.
     pub fn section_number(self, kind: SectionKind) -> Option<u8> {
         if let SectionKind::Unknown(value) = kind {
             // A number that means something here would change its meaning.
@@ -162,7 +160,7 @@ impl Layout {
         number(self.numbering().sections, Some(kind))
     }
 
-    /// The number of a symbol kind in this layout; `None` when it has none.
+    /// The number of a symbol kind in this layout; `None` if the layout does not define it.
     pub fn symbol_number(self, kind: SymbolKind) -> Option<u8> {
         match (self, kind) {
             (Layout::Packed, SymbolKind::Section) => {
@@ -172,14 +170,14 @@ impl Layout {
         }
     }
 
-    /// The number of a relocation kind in this layout; `None` when it has none.
+    /// The number of a relocation kind in this layout; `None` if the layout does not define it.
     pub fn reloc_number(self, kind: RelocKind) -> Option<u8> {
         number(self.numbering().relocs, kind)
     }
 }
 
-/// The symbol types of the packed layout that have an address, one bit for each. Type 2 is not among them:
-/// it takes more to tell whether it is a section.
+/// The symbol types of the packed layout that have an address, one bit for each. Type 2 is excluded: it is a section
+/// only in combination with other fields.
 pub(crate) const PACKED_ADDRESSED: u32 = {
     let (mut bits, mut bit, mut kinds) = (0, 1u32, PACKED_NUMBERS.symbols);
     while let Some((kind, rest)) = kinds.split_first() {
@@ -189,8 +187,8 @@ pub(crate) const PACKED_ADDRESSED: u32 = {
     bits
 };
 
-/// What relocation type `value` means, where `kinds` says what the types mean.
-#[cfg_attr(feature = "full", inline(always))]
+/// The relocation kind with number `value` in the table `kinds`.
+#[inline]
 pub(crate) fn reloc_kind(kinds: &[RelocKind], value: u8) -> RelocKind {
     kinds.get(usize::from(value)).copied().unwrap_or(RelocKind::Unknown(value))
 }
@@ -199,7 +197,7 @@ fn number<T: PartialEq>(table: &[T], wanted: T) -> Option<u8> {
     table.iter().position(|entry| *entry == wanted).and_then(|at| u8::try_from(at).ok())
 }
 
-/// Where the fields of a header stand, in bytes from its magic.
+/// Offsets of header fields, in bytes from the magic.
 pub(crate) struct HeaderFields {
     pub(crate) section_count: usize,
     pub(crate) section_table: usize,
@@ -254,7 +252,7 @@ const PACKED: HeaderFields = HeaderFields {
     prefetch_files: 82,
 };
 
-/// What the type bytes of one family of writers mean; the index is the number.
+/// The numberings of a layout; the index is the number.
 struct Numbering {
     sections: &'static [Option<SectionKind>],
     symbols: &'static [SymbolKind],
@@ -348,7 +346,7 @@ const PACKED_NUMBERS: Numbering = {
     }
 };
 
-/// What every section type byte means, so that reading one is a load and no test.
+/// The section kind of every type byte.
 static NATIVE_SECTIONS: [SectionKind; 256] = section_kinds(NATIVE_NUMBERS.sections);
 static PACKED_SECTIONS: [SectionKind; 256] = section_kinds(PACKED_NUMBERS.sections);
 
@@ -371,7 +369,7 @@ const fn section_kinds(named: &[Option<SectionKind>]) -> [SectionKind; 256] {
     }
 }
 
-// The wire structs end where the next thing begins.
+// The fields fill the wire structs.
 const _: () = {
     assert!(NATIVE.prefetch_files + 1 + 8 == NATIVE_HEADER);
     assert!(PACKED.prefetch_files + 1 + 45 == PACKED_HEADER);

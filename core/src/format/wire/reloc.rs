@@ -6,7 +6,7 @@ use crate::format::wire::bytes::{i64_at, u8_at, u32_at, u64_at};
 use crate::format::wire::layout::{RELOC, reloc_kind};
 
 impl Reloc {
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     pub(crate) fn decode(entry: RelocEntry<'_>, kinds: &[RelocKind]) -> Self {
         Reloc {
             offset: entry.offset(),
@@ -30,31 +30,31 @@ impl Reloc {
     }
 }
 
-/// One relocation as it is written, for who looks at few fields of many.
+/// An undecoded relocation, for callers that need few fields of many entries.
 #[derive(Clone, Copy, Debug)]
 pub struct RelocEntry<'d>(pub(crate) &'d [u8; RELOC]);
 
 impl RelocEntry<'_> {
     /// As [`Reloc::offset`].
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     pub fn offset(&self) -> u64 {
         u64_at(self.0, 0).unwrap_or(0)
     }
 
     /// As [`Reloc::symbol`].
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     pub fn symbol(&self) -> u32 {
         u32_at(self.0, 8).unwrap_or(0)
     }
 
     /// The number of its kind in the layout of its file.
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     pub fn number(&self) -> u8 {
         u8_at(self.0, 12).unwrap_or(0)
     }
 
     /// As [`Reloc::addend`].
-    #[cfg_attr(feature = "full", inline(always))]
+    #[inline]
     pub fn addend(&self) -> i64 {
         i64_at(self.0, 16).unwrap_or(0)
     }

@@ -98,7 +98,7 @@ pub fn with_note(smf: &Smf<'_>, note: &[u8]) -> Result<Vec<u8>, RewriteError> {
 ///
 /// # Errors
 /// [`RewriteError`].
-pub fn with_kept(smf: &Smf<'_>, payload: &[u8]) -> Result<Vec<u8>, RewriteError> {
+pub fn with_cached_code(smf: &Smf<'_>, payload: &[u8]) -> Result<Vec<u8>, RewriteError> {
     if cached_code::payload_of(smf).is_some_and(cached_code::is_foreign) {
         return Err(RewriteError::Foreign);
     }
@@ -410,7 +410,7 @@ mod tests {
         let stubbed = include_bytes!("../../../../tests/samples/stub-declared.smf");
         for file in files().chain([&packed[..], &stubbed[..]].map(<[u8]>::to_vec)) {
             let smf = Smf::parse(&file).unwrap();
-            let once = with_kept(&smf, &record(40)).unwrap();
+            let once = with_cached_code(&smf, &record(40)).unwrap();
             let read = Smf::parse(&once).unwrap();
             read.verify().unwrap();
             assert_eq!(cached_code::payload_of(&read), Some(&record(40)[..]));
@@ -418,9 +418,9 @@ mod tests {
                 assert_eq!((a.name, a.data), (b.name, b.data));
             }
             // It is there from now on, and takes as many bytes as it has.
-            let longer = with_kept(&read, &record(400)).unwrap();
+            let longer = with_cached_code(&read, &record(400)).unwrap();
             assert_eq!(longer.len(), once.len() + 360);
-            let again = with_kept(&Smf::parse(&longer).unwrap(), &record(40)).unwrap();
+            let again = with_cached_code(&Smf::parse(&longer).unwrap(), &record(40)).unwrap();
             assert_eq!(again, once);
             // Both in one go, as a loader does it.
             if let Ok(noted) = with_note(&read, &note(7)) {
@@ -449,7 +449,7 @@ mod tests {
         let file = module.to_vec().unwrap();
         let smf = Smf::parse(&file).unwrap();
         assert!(Prelink::of(&smf).unwrap().is_some());
-        let new = with_kept(&smf, b"CODE\x01\0\0\0").unwrap();
+        let new = with_cached_code(&smf, b"CODE\x01\0\0\0").unwrap();
         let new = Smf::parse(&new).unwrap();
         let plan = Prelink::of(&new).unwrap().unwrap();
         let places: Vec<_> = (0..4).map(|index| plan.section_offset(index)).collect();
@@ -459,9 +459,9 @@ mod tests {
     #[test]
     fn code_of_another_version_is_left_alone() {
         let smf = Smf::parse(SAMPLES[1]).unwrap();
-        let newer = with_kept(&smf, b"CODE\x02\0\0\0whatever").unwrap();
+        let newer = with_cached_code(&smf, b"CODE\x02\0\0\0whatever").unwrap();
         let newer = Smf::parse(&newer).unwrap();
-        assert_eq!(with_kept(&newer, b""), Err(RewriteError::Foreign));
+        assert_eq!(with_cached_code(&newer, b""), Err(RewriteError::Foreign));
     }
 
     #[test]
@@ -475,7 +475,7 @@ mod tests {
         for file in [SAMPLES[0], SAMPLES[2], &made()[4]] {
             for (_, damaged) in flipped(file) {
                 let Ok(smf) = Smf::parse(&damaged) else { continue };
-                if let Ok(new) = with_kept(&smf, b"CODE\x01\0\0\0") {
+                if let Ok(new) = with_cached_code(&smf, b"CODE\x01\0\0\0") {
                     let new = Smf::parse(&new).unwrap();
                     assert_eq!(new.code().map(|code| code.data), smf.code().map(|code| code.data));
                 }

@@ -159,12 +159,12 @@ impl NewTemplates<'_> {
         put(&count.to_le_bytes());
         for (index, template) in (0u32..).zip(self.templates) {
             match self.container {
-                Container::TryArc => counted(index, template, put)?,
+                Container::Counted => counted(index, template, put)?,
                 Container::Gtpl { constrained } => gtpl(index, template, constrained, put)?,
             }
         }
         match self.container {
-            Container::TryArc => Ok(()),
+            Container::Counted => Ok(()),
             Container::Gtpl { .. } => self.bodies(put),
         }
     }
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn what_was_read_is_written_byte_for_byte() {
         for (payload, container) in
-            [(&NATIVE[0x146..][..0x2b], GTPL), (&COMPACT[0xc0..][..0x24], Container::TryArc)]
+            [(&NATIVE[0x146..][..0x2b], GTPL), (&COMPACT[0xc0..][..0x24], Container::Counted)]
         {
             assert_eq!(write(container, &read(payload)).unwrap(), payload);
         }
@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(write(CONSTRAINED, &read(&constrained)).unwrap(), constrained);
         let alone = b"GTPL\x01\0\x01\0\0\0\x04\x01\0\0\0T\x02body";
         assert_eq!(write(GTPL, &read(alone)).unwrap(), alone);
-        for container in [GTPL, CONSTRAINED, Container::TryArc] {
+        for container in [GTPL, CONSTRAINED, Container::Counted] {
             let empty = write(container, &[]).unwrap();
             assert_eq!(Templates::parse(&empty, 0).unwrap().container(), container);
         }
@@ -316,7 +316,7 @@ mod tests {
         // What looks like bodies with lengths gets a length itself.
         let odd = NewTemplate { body: b"GBDY\x0c\0\0\0\0\0\0\0", ..known };
         assert_eq!(read(&write(GTPL, &[odd]).unwrap())[0].body, odd.body);
-        assert_eq!(write(Container::TryArc, &plain), Err(TemplateWriteError::Header(0)));
+        assert_eq!(write(Container::Counted, &plain), Err(TemplateWriteError::Header(0)));
         let bounds = [[0, 0, 7, 0]];
         let bound = NewTemplate { constraints: Constraints { entries: &bounds }, ..plain[1] };
         assert_eq!(write(GTPL, &[plain[0], bound]), Err(TemplateWriteError::Constraints(1)));

@@ -490,7 +490,7 @@ mod tests {
                 .collect();
             assert_eq!(found, [Some(3), None, Some(3)]);
         };
-        read(Container::TryArc, &new(None, 0));
+        read(Container::Counted, &new(None, 0));
         for constrained in [false, true] {
             read(Container::Gtpl { constrained }, &new(Some(TemplateKind::Function), 1));
         }

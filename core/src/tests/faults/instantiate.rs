@@ -33,7 +33,7 @@ fn module() -> Vec<u8> {
         let (kind, params, constraints) = (None, 0, Default::default());
         NewTemplate { name, kind, params, constraints, body }
     });
-    let list = NewTemplates { container: Container::TryArc, templates: &templates };
+    let list = NewTemplates { container: Container::Counted, templates: &templates };
     let list = list.to_vec().unwrap();
     let note = "possible |template, type_args, mangled_name|\n    add, i64, add$i64\n    \
                 tail, i64, tail$i64\n";

@@ -1,6 +1,6 @@
 //! What the header of a compressed frame states.
 
-use crate::format::error::compression::CompressionErrorKind;
+use crate::format::error::CompressionErrorKind;
 
 /// Why something was not decompressed, and how far into the section that is.
 pub(crate) type Failure = (CompressionErrorKind, usize);

@@ -1,6 +1,6 @@
 //! A section as frames of one algorithm, back to back, among frames to be skipped.
 
-use crate::format::error::compression::CompressionErrorKind;
+use crate::format::error::CompressionErrorKind;
 use crate::format::model::header::Compression;
 use crate::format::read::decompress::frame::Failure;
 use crate::format::read::decompress::frame::Frame;
@@ -84,7 +84,7 @@ pub(crate) fn check(
         }
     }
     if most < virtual_size {
-        Err((CompressionErrorKind::Short { most, virtual_size }, 0))
+        Err((CompressionErrorKind::Short { max: most, virtual_size }, 0))
     } else {
         Ok(())
     }
@@ -122,7 +122,7 @@ fn decode(compression: Compression, data: &[u8], output: &mut Output<'_>) -> Res
     }
     let most = output.written();
     if most < virtual_size {
-        Err((CompressionErrorKind::Short { most, virtual_size }, 0))
+        Err((CompressionErrorKind::Short { max: most, virtual_size }, 0))
     } else {
         Ok(())
     }

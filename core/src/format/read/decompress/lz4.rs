@@ -6,7 +6,7 @@
 
 use lz4_flex::block::{DecompressError, decompress_into_with_dict};
 
-use crate::format::error::compression::CompressionErrorKind;
+use crate::format::error::CompressionErrorKind;
 use crate::format::model::header::Compression;
 use crate::format::read::decompress::frame::Frame;
 use crate::format::read::decompress::output::Output;

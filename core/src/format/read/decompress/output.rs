@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use crate::format::error::compression::CompressionErrorKind;
+use crate::format::error::CompressionErrorKind;
 
 /// Receives each stretch of the decompressed bytes, in order.
 pub(crate) type Observer<'o> = &'o mut dyn FnMut(&[u8]);

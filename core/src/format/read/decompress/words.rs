@@ -1,5 +1,4 @@
-//! The words that settled relocations have written into a compressed section, picked out of its bytes as they
-//! pass.
+//! Values of prelinked relocations in a compressed section, collected while it is decompressed.
 
 use alloc::vec::Vec;
 
@@ -7,7 +6,7 @@ use crate::alloc_util::try_push;
 use crate::format::error::FormatError;
 use crate::format::read::reloc::RelocTable;
 
-/// Bytes of a settled distance.
+/// Bytes of a prelinked distance.
 const WORD: usize = 4;
 
 /// Words of a section by their offsets in it.

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use ruzstd::io::{Error, Write};
 
-use crate::format::error::compression::CompressionErrorKind;
+use crate::format::error::CompressionErrorKind;
 use crate::format::model::header::Compression;
 use crate::format::read::decompress::frame::Frame;
 use crate::format::read::decompress::output::Output;

@@ -1,10 +1,11 @@
-//! Every section header of an object checked once, so that what follows needs no checks.
+//! Checks of all section headers of an ELF object.
 //!
 //! Loaded sections and their relocations together hold no more bytes than the object, and take no more
-//! memory than a module may, so that few bytes cannot ask for endless work.
+//! memory than a module may, so that a small object cannot cause unbounded work.
 
 use crate::format::error::FormatError;
-use crate::format::error::elf::{ElfErrorKind, ElfPart};
+use crate::format::error::{ElfError, SectionError};
+use crate::format::error::{ElfErrorKind, ElfPart};
 use crate::format::model::section::SectionKind;
 use crate::format::read::elf::section::{
     Header, SHF_COMPRESSED, SHF_EXECINSTR, SHF_TLS, SHF_WRITE, SHT_NULL, SHT_RELA, SHT_STRTAB,
@@ -51,7 +52,9 @@ impl<'s, 'd> Walk<'s, 'd> {
         for (index, bytes) in headers() {
             let Some(header) = Header::decode(bytes) else { continue };
             let at = self.sections.table_offset + u64::from(index) * ELF_SECTION as u64;
-            let fault = |fault| FormatError::Elf { part: ElfPart::Section(index), fault, at };
+            let fault = |fault| {
+                FormatError::Elf(ElfError::Part { part: ElfPart::Section(index), kind: fault, at })
+            };
             self.check(index, &header).map_err(fault)?;
             if header.is_loaded() {
                 self.take_memory(header.size, at)?;
@@ -104,7 +107,7 @@ impl<'s, 'd> Walk<'s, 'd> {
         self.take_contents(header)
     }
 
-    /// Relocations of what is not loaded, such as debugging information, are nobody's concern.
+    /// Relocations of sections that are not loaded, such as debugging information, are ignored.
     fn check_relocs(&mut self, relocs: &Header) -> Result<(), ElfErrorKind> {
         let target = usize::try_from(relocs.info).ok();
         if relocs.is_loaded() || target.is_none_or(|target| target >= header_count(self.sections)) {
@@ -141,7 +144,11 @@ impl<'s, 'd> Walk<'s, 'd> {
             let value = common.alignment;
             if !value.is_power_of_two() || value > MAX_ALIGNMENT {
                 let fault = ElfErrorKind::Alignment { value };
-                return Err(FormatError::Elf { part: ElfPart::Symbol(index), fault, at });
+                return Err(FormatError::Elf(ElfError::Part {
+                    part: ElfPart::Symbol(index),
+                    kind: fault,
+                    at,
+                }));
             }
             self.found.has_commons = true;
             self.take_memory(common.size, at)?;
@@ -159,6 +166,10 @@ impl<'s, 'd> Walk<'s, 'd> {
         let limit = Limits::default().virtual_size;
         self.memory = self.memory.saturating_add(size);
         let total = self.memory;
-        if total > limit { Err(FormatError::VirtualSize { total, limit, at }) } else { Ok(()) }
+        if total > limit {
+            Err(FormatError::Section(SectionError::VirtualSize { total, limit, at }))
+        } else {
+            Ok(())
+        }
     }
 }

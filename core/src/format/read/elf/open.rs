@@ -1,7 +1,8 @@
 //! Opening an ELF object.
 
+use crate::format::error::ElfError;
 use crate::format::error::FormatError;
-use crate::format::error::elf::{ElfErrorKind, ElfPart};
+use crate::format::error::{ElfErrorKind, ElfPart};
 use crate::format::model::header::Arch;
 use crate::format::model::section::SectionKind;
 use crate::format::read::elf::check::Walk;
@@ -47,7 +48,7 @@ pub(crate) fn open<'d>(
 ) -> Result<ElfObject<'d>, FormatError> {
     if !ALL_FILES {
         let (part, fault, at) = (ElfPart::Object, ElfErrorKind::NotBuilt, code.offset);
-        return Err(FormatError::Elf { part, fault, at });
+        return Err(FormatError::Elf(ElfError::Part { part, kind: fault, at }));
     }
     check_beside(file, code)?;
     let mut sections = section_table(file, arch, code)?;
@@ -70,7 +71,7 @@ fn check_beside(file: &Sections<'_>, code: &Section<'_>) -> Result<(), FormatErr
     });
     match beside {
         Some(Section { index: section, entry_offset: at, .. }) => {
-            Err(FormatError::ElfBeside { section, at })
+            Err(FormatError::Elf(ElfError::Beside { section, at }))
         }
         None => Ok(()),
     }
@@ -83,10 +84,12 @@ fn section_table<'d>(
     code: &Section<'d>,
 ) -> Result<Sections<'d>, FormatError> {
     let (data, base) = (code.data, code.offset);
-    let fault = |fault, field: usize| FormatError::Elf {
-        part: ElfPart::Object,
-        fault,
-        at: base.saturating_add(field as u64),
+    let fault = |fault, field: usize| {
+        FormatError::Elf(ElfError::Part {
+            part: ElfPart::Object,
+            kind: fault,
+            at: base.saturating_add(field as u64),
+        })
     };
     let header: &[u8; ELF_HEADER] = array(data, 0).ok_or(fault(ElfErrorKind::CutOff, 0))?;
     let half = |at| u16_at(header, at).unwrap_or(0);

@@ -4,7 +4,7 @@
 //! not loaded) is defined and nowhere. A name that is hidden from other objects of a program is local
 //! to its module.
 
-use crate::format::error::elf::ElfErrorKind;
+use crate::format::error::ElfErrorKind;
 use crate::format::model::section::{SectionFlags, SectionKind};
 use crate::format::model::symbol::{Binding, SymbolKind};
 use crate::format::read::elf::section::{contents, header, header_count};

@@ -1,5 +1,6 @@
 //! Rows as entries: the columns of a table are found once by their names, and each row is split once.
 
+use crate::format::error::NoteError;
 use core::iter::FusedIterator;
 use core::marker::PhantomData;
 
@@ -49,7 +50,7 @@ impl Places {
                 None if column.required => {
                     let column = column.names.first().copied().unwrap_or_default();
                     let (line, at) = (table.line(), table.offset());
-                    return Err(FormatError::NoteColumn { line, column, at });
+                    return Err(FormatError::Note(NoteError::MissingColumn { line, column, at }));
                 }
                 None => {}
             }

@@ -1,5 +1,6 @@
 //! The text of a note as a whole.
 
+use crate::format::error::NoteError;
 use core::ops::Range;
 
 use crate::format::error::FormatError;
@@ -57,14 +58,16 @@ impl<'d> Document<'d> {
     /// in the file, for errors.
     ///
     /// # Errors
-    /// [`FormatError::NoteEncoding`] with the offset of the first byte that is not UTF-8. What stands
+    /// [`NoteError::Encoding`] with the offset of the first byte that is not UTF-8. What stands
     /// behind the terminator is not looked at.
     pub fn parse(data: &'d [u8], at: u64) -> Result<Self, FormatError> {
         let end = terminator(data, true);
         let text = end.clone().and_then(|line| data.get(..line.start)).unwrap_or(data);
         match core::str::from_utf8(text) {
             Ok(text) => Ok(Self { text, at, terminated: end.is_some() }),
-            Err(fault) => Err(FormatError::NoteEncoding { at: absolute(at, fault.valid_up_to()) }),
+            Err(fault) => Err(FormatError::Note(NoteError::Encoding {
+                at: absolute(at, fault.valid_up_to()),
+            })),
         }
     }
 
@@ -101,8 +104,8 @@ impl<'d> Document<'d> {
     /// Reads every row of every table.
     ///
     /// # Errors
-    /// The first one in the order of the text: [`FormatError::NoteSyntax`] for a broken header, a
-    /// broken string or a row outside a table, [`FormatError::NoteColumns`] for a ragged row.
+    /// The first one in the order of the text: [`NoteError::Syntax`] for a broken header, a
+    /// broken string or a row outside a table, [`NoteError::CellCount`] for a ragged row.
     pub fn check(&self) -> Result<(), FormatError> {
         for table in self.tables() {
             table?.rows().try_for_each(|row| row.map(drop))?;
@@ -215,7 +218,8 @@ mod tests {
 
     #[test]
     fn says_what_is_wrong_and_where() {
-        let syntax = |line, at: u64| Some(FormatError::NoteSyntax { line, at: 0x1000 + at });
+        let syntax =
+            |line, at: u64| Some(FormatError::Note(NoteError::Syntax { line, at: 0x1000 + at }));
         assert_eq!(fault("\n  1, 2\n"), syntax(2, 1));
         assert_eq!(fault("a |b\n"), syntax(1, 0));
         assert_eq!(fault("a |b,|\n"), syntax(1, 0));
@@ -223,12 +227,18 @@ mod tests {
         assert_eq!(fault("|a|\n"), syntax(1, 0));
         assert_eq!(fault("a |b| c\n"), syntax(1, 0));
         assert_eq!(fault("t |a, b|\n 1, \"x\n"), syntax(2, 12));
-        let ragged =
-            |cells| Some(FormatError::NoteColumns { line: 3, cells, columns: 2, at: 0x1000 + 15 });
+        let ragged = |cells| {
+            Some(FormatError::Note(NoteError::CellCount {
+                line: 3,
+                cells,
+                columns: 2,
+                at: 0x1000 + 15,
+            }))
+        };
         assert_eq!(fault("t |a, b|\n 1, 2\n 1\n"), ragged(1));
         assert_eq!(fault("t |a, b|\n 1, 2\n 1, 2, \n"), ragged(3));
         let encoding = Document::parse(b"t |a|\n \xff\n", 7).unwrap_err();
-        assert_eq!(encoding, FormatError::NoteEncoding { at: 14 });
+        assert_eq!(encoding, FormatError::Note(NoteError::Encoding { at: 14 }));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Lines of SDN text.
 
+use crate::format::error::NoteError;
 use core::ops::Range;
 
 use crate::format::error::FormatError;
@@ -27,7 +28,7 @@ impl Line<'_> {
 
     pub(crate) fn broken(&self, base: u64, offset: usize) -> FormatError {
         let at = absolute(base, self.start.saturating_add(offset));
-        FormatError::NoteSyntax { line: self.number, at }
+        FormatError::Note(NoteError::Syntax { line: self.number, at })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tables, their rows, and the iterators that come to them.
 
+use crate::format::error::NoteError;
 use core::iter::FusedIterator;
 use core::ops::Range;
 
@@ -186,7 +187,12 @@ impl<'d> Rows<'d> {
             return Ok(Row { line });
         }
         let at = absolute(self.at, line.start);
-        Err(FormatError::NoteColumns { line: line.number, cells, columns: self.columns, at })
+        Err(FormatError::Note(NoteError::CellCount {
+            line: line.number,
+            cells,
+            columns: self.columns,
+            at,
+        }))
     }
 }
 

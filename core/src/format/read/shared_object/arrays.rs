@@ -4,7 +4,7 @@
 //! filled in by a relocation, and addresses that are known before loading are those of code.
 
 use crate::format::error::FormatError;
-use crate::format::error::shared_object::SharedObjectErrorKind as Kind;
+use crate::format::error::SharedObjectErrorKind as Kind;
 use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
 use crate::format::read::shared_object::image::{Image, Range};
 use crate::format::wire::elf_tag::Tag;

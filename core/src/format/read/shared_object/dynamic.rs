@@ -4,9 +4,7 @@
 //! with one tag the last one would count; sound objects have several for needed libraries alone.
 
 use crate::format::error::FormatError;
-use crate::format::error::shared_object::{
-    SharedObjectErrorKind as Kind, SharedObjectPart as Part,
-};
+use crate::format::error::{SharedObjectErrorKind as Kind, SharedObjectPart as Part};
 use crate::format::read::shared_object::image::{Image, Range, Segment};
 use crate::format::read::shared_object::refuse::refuse;
 use crate::format::read::shared_object::view::View;

@@ -6,7 +6,7 @@
 //! circle.
 
 use crate::format::error::FormatError;
-use crate::format::error::shared_object::SharedObjectErrorKind as Kind;
+use crate::format::error::SharedObjectErrorKind as Kind;
 use crate::format::read::shared_object::dynamic::Dynamic;
 use crate::format::read::shared_object::header::machine;
 use crate::format::read::shared_object::image::Range;

@@ -1,9 +1,7 @@
 //! The file header of a shared object.
 
 use crate::format::error::FormatError;
-use crate::format::error::shared_object::{
-    SharedObjectErrorKind as Kind, SharedObjectPart as Part,
-};
+use crate::format::error::{SharedObjectErrorKind as Kind, SharedObjectPart as Part};
 use crate::format::read::shared_object::refuse::refuse;
 use crate::format::read::shared_object::view::{Encoding, View};
 use crate::format::wire::bytes::{array, u8_at};

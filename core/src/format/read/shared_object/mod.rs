@@ -31,7 +31,7 @@ mod tests;
 mod versions;
 mod view;
 
-pub use crate::format::error::shared_object::{SharedObjectErrorKind, SharedObjectPart};
+pub use crate::format::error::{SharedObjectErrorKind, SharedObjectPart};
 pub use crate::format::read::shared_object::target::Target;
 pub use crate::format::wire::elf_tag::Tag;
 

@@ -1,14 +1,13 @@
 //! Damaged shared objects. That loaders survive what is accepted is tested from outside, with a loader.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails loudly")]
 
+use crate::format::error::SharedObjectError;
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::format::error::FormatError;
-use crate::format::error::shared_object::{
-    SharedObjectErrorKind as Kind, SharedObjectPart as Part,
-};
+use crate::format::error::{SharedObjectErrorKind as Kind, SharedObjectPart as Part};
 use crate::format::read::shared_object::{MIN_PAGE_SIZE, check};
 use crate::format::read::smf::Smf;
 use crate::format::wire::elf_tag::Tag;
@@ -24,7 +23,7 @@ fn object() -> Vec<u8> {
 
 fn refused(object: &[u8]) -> (Part, Kind, u64) {
     match check(object, MIN_PAGE_SIZE).unwrap_err() {
-        FormatError::SharedObject { part, kind, at } => (part, kind, at),
+        FormatError::SharedObject(SharedObjectError { part, kind, at }) => (part, kind, at),
         other => panic!("{other}"),
     }
 }
@@ -53,7 +52,7 @@ fn verify_checks_the_shared_object_of_a_dynlib() {
     let mut damaged = DYNLIB.to_vec();
     damaged[DYNAMIC + 24] ^= 0x80;
     let error = Smf::parse(&damaged).unwrap().verify().unwrap_err();
-    assert!(matches!(error, FormatError::SharedObject { .. }), "{error}");
+    assert!(matches!(error, FormatError::SharedObject(SharedObjectError { .. })), "{error}");
     Smf::parse(DYNLIB).unwrap().verify().unwrap();
 }
 

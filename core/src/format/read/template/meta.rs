@@ -1,6 +1,7 @@
 //! The counts beside the templates, which nothing here relies on.
 
 use crate::format::error::FormatError;
+use crate::format::error::TemplateError;
 use crate::format::wire::bytes::{u16_at, u32_at};
 
 /// How many templates of each kind a module has: section TemplateMeta.
@@ -23,9 +24,9 @@ impl TemplateMeta {
     /// alone, and whether they are true of the templates is nobody's promise.
     ///
     /// # Errors
-    /// [`FormatError::TemplateMeta`] when the payload does not begin with `META` or is too short.
+    /// [`TemplateError::Meta`] when the payload does not begin with `META` or is too short.
     pub fn parse(payload: &[u8], at: u64) -> Result<Self, FormatError> {
-        Self::read(payload).ok_or(FormatError::TemplateMeta { at })
+        Self::read(payload).ok_or(FormatError::Template(TemplateError::Meta { at }))
     }
 
     fn read(payload: &[u8]) -> Option<Self> {
@@ -52,7 +53,7 @@ mod tests {
         let meta = TemplateMeta { version: 1, functions: 2, structs: 1, enums: 0, traits: 0 };
         assert_eq!(TemplateMeta::parse(payload, 0), Ok(meta));
         for len in 0..payload.len() {
-            let error = FormatError::TemplateMeta { at: 5 };
+            let error = FormatError::Template(TemplateError::Meta { at: 5 });
             assert_eq!(TemplateMeta::parse(&payload[..len], 5), Err(error));
         }
         assert!(TemplateMeta::parse(b"GTPL\x01\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 0).is_err());

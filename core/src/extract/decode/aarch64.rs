@@ -1,56 +1,53 @@
-//! Where code of aarch64 says how far something else is.
+//! PC-relative references of aarch64 code.
 //!
-//! Every instruction is a word, and a few of them hold a distance: branches, ADR and ADRP, and loads of
-//! literals. An ADRP holds that of a page alone, and what another instruction makes of the page could be said
-//! for certain only by following the register. So it is known here when the very next instruction takes the
-//! page out of the register and leaves a whole address or what is there in its place, as compilers write it
-//! when they can.
+//! Every instruction is a word. Branches, ADR, ADRP and literal loads hold a distance. An ADRP holds the distance of a
+//! page; a reference is complete only if the very next instruction adds the rest of the address to the same register,
+//! as compilers emit it.
 //!
-//! Facts: Arm Architecture Reference Manual (DDI 0487), C4.1 (encodings), C6.2 (ADR, ADRP, B, BL, LDR).
+//! Source: Arm Architecture Reference Manual (DDI 0487), C4.1 (encodings), C6.2 (ADR, ADRP, B, BL, LDR).
 
-/// A distance in an instruction.
+/// A PC-relative reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Distance {
-    /// Where the instruction stands, in bytes from the begin of the code.
-    pub(super) at: usize,
-    pub(super) to: To,
+pub(crate) struct Reference {
+    /// The offset of the instruction in the code, in bytes.
+    pub(crate) at: usize,
+    pub(crate) target: Target,
 }
 
-/// What an instruction leads to.
+/// The target of a reference. Distances are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum To {
-    /// Code so many bytes from the instruction, by B or BL.
-    Code(i64),
-    /// Something so many bytes from the instruction, in one that no relocation can be for.
+pub(crate) enum Target {
+    /// Code at this distance from the instruction, by B or BL.
+    Branch(i64),
+    /// A place at this distance from the instruction, which has no relocation kind.
     Near(i64),
-    /// What is so many bytes from the begin of the instruction's page. The next instruction reads eight
-    /// bytes there, or computes its address.
+    /// A place `bytes` from the start of the instruction's page. The next instruction reads eight bytes there, or
+    /// computes the address.
     Page { bytes: i64, is_read: bool },
-    /// A page, with something else behind it.
+    /// A page whose use is unknown.
     Unknown,
 }
 
 /// Bytes of an instruction.
 const WORD: usize = 4;
 
-/// The distances of `code`, in their order.
-pub(super) fn distances(code: &[u8]) -> impl Iterator<Item = Distance> + '_ {
+/// The references of `code`, in code order.
+pub(crate) fn references(code: &[u8]) -> impl Iterator<Item = Reference> + '_ {
     let words = code.as_chunks::<WORD>().0;
     let word = |index: usize| words.get(index).map(|bytes| u32::from_le_bytes(*bytes));
     (0..words.len()).filter_map(move |index| {
-        let to = distance(word(index)?, word(index + 1))?;
-        Some(Distance { at: index * WORD, to })
+        let target = reference(word(index)?, word(index + 1))?;
+        Some(Reference { at: index * WORD, target })
     })
 }
 
-/// The distance in a word with another one behind it.
+/// The reference in a word followed by `next`.
 #[inline(never)]
-fn distance(word: u32, next: Option<u32>) -> Option<To> {
-    // Which of the bits say what the instruction is.
+fn reference(word: u32, next: Option<u32>) -> Option<Target> {
     let is = |mask: u32, value: u32| word & mask == value;
-    let near = |low, bits| Some(To::Near(signed(word, low, bits) * WORD as i64));
+    let near = |low, bits| Some(Target::Near(signed(word, low, bits) * WORD as i64));
     if is(0x7c00_0000, 0x1400_0000) {
-        return Some(To::Code(signed(word, 0, 26) * WORD as i64));
+        return Some(Target::Branch(signed(word, 0, 26) * WORD as i64));
     }
     // B.cond and BC.cond; CBZ and CBNZ; LDR of a literal, of any kind.
     if is(0xff00_0000, 0x5400_0000) || is(0x7e00_0000, 0x3400_0000) || is(0x3b00_0000, 0x1800_0000)
@@ -66,10 +63,10 @@ fn distance(word: u32, next: Option<u32>) -> Option<To> {
     }
     let halves = signed(word, 5, 19) << 2 | i64::from(word >> 29 & 3);
     match word & 0x9f00_0000 {
-        0x1000_0000 => Some(To::Near(halves)),
+        0x1000_0000 => Some(Target::Near(halves)),
         0x9000_0000 => {
             let rest = next.and_then(|next| rest(next, word & 31));
-            Some(rest.map_or(To::Unknown, |(low, is_read)| To::Page {
+            Some(rest.map_or(Target::Unknown, |(low, is_read)| Target::Page {
                 bytes: (halves << 12) + low,
                 is_read,
             }))
@@ -78,8 +75,8 @@ fn distance(word: u32, next: Option<u32>) -> Option<To> {
     }
 }
 
-/// What an instruction adds to the page in a register, in bytes, and whether it reads there, if it leaves
-/// the result in the same register.
+/// The bytes that an instruction adds to the page in a register, and whether it reads there; `None` unless the result
+/// stays in the same register.
 fn rest(word: u32, register: u32) -> Option<(i64, bool)> {
     if word & 31 != register || word >> 5 & 31 != register {
         return None;
@@ -88,13 +85,13 @@ fn rest(word: u32, register: u32) -> Option<(i64, bool)> {
     match word & 0xffc0_0000 {
         // ADD of 64 bits, not shifted.
         0x9100_0000 => Some((number, false)),
-        // LDR of 64 bits, which counts in eights.
+        // LDR of 64 bits, scaled by 8.
         0xf940_0000 => Some((number * 8, true)),
         _ => None,
     }
 }
 
-/// The signed number in so many bits of a word.
+/// The signed field of `bits` bits from bit `low` on.
 fn signed(word: u32, low: u32, bits: u32) -> i64 {
     i64::from((word << (32 - low - bits)).cast_signed() >> (32 - bits))
 }
@@ -105,13 +102,13 @@ mod tests {
 
     use super::*;
 
-    fn found(words: &[u32]) -> Vec<(usize, To)> {
+    fn found(words: &[u32]) -> Vec<(usize, Target)> {
         let code: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        distances(&code).map(|distance| (distance.at, distance.to)).collect()
+        references(&code).map(|distance| (distance.at, distance.target)).collect()
     }
 
     #[test]
-    fn every_instruction_with_a_distance_is_known() {
+    fn reference_of_each_instruction_form_is_found() {
         let words = [
             0xd503_201f, // nop
             0x9400_0002, // bl +8
@@ -128,10 +125,10 @@ mod tests {
             0x8b00_0000, // add x0, x0, x0
             0xf940_0400, // ldr x0, [x0, #8]
         ];
-        use To::{Code, Near};
+        use Target::{Branch, Near};
         let expected = [
-            (4, Code(8)),
-            (8, Code(-4)),
+            (4, Branch(8)),
+            (8, Branch(-4)),
             (12, Near(-4)),
             (16, Near(8)),
             (20, Near(-8)),
@@ -146,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_known_with_what_the_next_instruction_adds_to_it() {
+    fn adrp_with_its_next_instruction_gives_an_address() {
         // adrp x0, two pages on.
         let page = 0xd000_0000;
         let one = |next: &[u32]| {
@@ -154,14 +151,14 @@ mod tests {
             assert_eq!(all.len(), 1);
             all[0].1
         };
-        let of = |bytes, is_read| To::Page { bytes, is_read };
+        let of = |bytes, is_read| Target::Page { bytes, is_read };
         assert_eq!(one(&[0x9100_4000]), of(0x2010, false)); // add x0, x0, #16
         assert_eq!(one(&[0xf940_0400]), of(0x2008, true)); // ldr x0, [x0, #8]
-        // To x1, from x1, of 32 bits, shifted, or nothing at all.
+        // Target x1, from x1, of 32 bits, shifted, or nothing at all.
         for next in [0x9100_4001, 0x9100_4020, 0x1100_4000, 0x9140_4000, 0xb940_0400] {
-            assert_eq!(one(&[next]), To::Unknown, "{next:08x}");
+            assert_eq!(one(&[next]), Target::Unknown, "{next:08x}");
         }
-        assert_eq!(one(&[]), To::Unknown);
+        assert_eq!(one(&[]), Target::Unknown);
         // adrp x16, one page back; ldr x16, [x16].
         assert_eq!(found(&[0xf0ff_fff0, 0xf940_0210]), [(0, of(-0x1000, true))]);
     }

@@ -1,7 +1,7 @@
 //! Functions and templates taken out of modules, and put into others.
 #![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
-use smf_core::extract::{Concretes, ExtractError, ExtractedReloc, all_deferred, deferred};
+use smf_core::extract::{ExtractError, ExtractedReloc, FunctionExtractor, template, templates};
 use smf_core::format::template::{Container, TemplateKind};
 use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::write::{NewTemplate, NewTemplates};
@@ -53,7 +53,7 @@ fn naive(smf: &Smf<'_>) -> Vec<Parts> {
     found
 }
 
-fn taken(all: &Concretes<'_>) -> Vec<Parts> {
+fn taken(all: &FunctionExtractor<'_>) -> Vec<Parts> {
     let mut found: Vec<Parts> = all
         .iter()
         .map(|concrete| {
@@ -82,10 +82,10 @@ fn the_functions_of_the_samples_agree_with_a_naive_search() {
         (sample!("native-stub219.smf"), 1),
         (sample!("elf-object.smf"), 5),
     ] {
-        let all = Concretes::of(&smf).unwrap();
+        let all = FunctionExtractor::new(&smf).unwrap();
         assert_eq!((taken(&all), all.len()), (naive(&smf), functions));
         for (name, bytes, expected) in naive(&smf) {
-            let one = all.concrete(&name).unwrap();
+            let one = all.function(&name).unwrap();
             assert_eq!((one.symbol.name(), one.bytes), (&name[..], &bytes[..]));
             assert_eq!(one.relocations().len(), expected.len());
             relocs += expected.len();
@@ -176,14 +176,14 @@ fn a_function_without_a_size_reaches_to_the_next_symbol() {
     made.symbols.push(NewSymbol { name: b"label", value: 10, ..label });
     let file = made.file();
     let smf = Smf::parse(&file).unwrap();
-    let all = Concretes::of(&smf).unwrap();
+    let all = FunctionExtractor::new(&smf).unwrap();
     assert_eq!(taken(&all), naive(&smf));
-    let range = |name: &[u8]| all.concrete(name).unwrap().bytes.to_vec();
+    let range = |name: &[u8]| all.function(name).unwrap().bytes.to_vec();
     assert_eq!(range(b"first"), (0..10).collect::<Vec<u8>>());
     assert_eq!(range(b"sized"), (20..25).collect::<Vec<u8>>());
     assert_eq!(range(b"alias"), (20..80).collect::<Vec<u8>>());
     assert_eq!(range(b"last"), (80..100).collect::<Vec<u8>>());
-    assert_eq!(all.concrete(b"first").unwrap().alignment, 16);
+    assert_eq!(all.function(b"first").unwrap().alignment, 16);
     let order: Vec<_> = all.iter().map(|found| found.unwrap().symbol.value).collect();
     assert_eq!(order, [0, 20, 20, 80]);
 }
@@ -215,10 +215,10 @@ fn names_that_say_nothing_or_too_much_are_errors_with_the_name() {
     made.symbols[count - 1].visibility = 0;
     let file = made.file();
     let smf = Smf::parse(&file).unwrap();
-    let all = Concretes::of(&smf).unwrap();
-    let at = |name: &[u8]| all.concrete(name).unwrap().symbol.value;
+    let all = FunctionExtractor::new(&smf).unwrap();
+    let at = |name: &[u8]| all.function(name).unwrap().symbol.value;
     assert_eq!((at(b"one"), at(b"weak")), (4, 32));
-    let fault = |name| all.concrete(name).map(|found| found.symbol.value).unwrap_err();
+    let fault = |name| all.function(name).map(|found| found.symbol.value).unwrap_err();
     for (name, error) in [
         (&b"two"[..], ExtractError::Ambiguous { name: b"two" }),
         (b"local", ExtractError::Ambiguous { name: b"local" }),
@@ -242,12 +242,12 @@ fn a_relocation_on_the_edge_of_a_function_is_an_error() {
         made.relocs.push(Reloc { offset, symbol: 0, kind: RelocKind::Pc32, addend: 0 });
     }
     let file = made.file();
-    let all = Concretes::of(&Smf::parse(&file).unwrap()).map(|all| {
+    let all = FunctionExtractor::new(&Smf::parse(&file).unwrap()).map(|all| {
         for name in [&b"before"[..], b"after"] {
-            let error = all.concrete(name).map(|found| found.bytes.len()).unwrap_err();
+            let error = all.function(name).map(|found| found.bytes.len()).unwrap_err();
             assert_eq!(error, ExtractError::Edge { name, offset: 14 });
         }
-        assert_eq!(all.concrete(b"far").unwrap().relocations().len(), 0);
+        assert_eq!(all.function(b"far").unwrap().relocations().len(), 0);
         all.iter().filter(Result::is_err).count()
     });
     assert_eq!(all, Ok(2));
@@ -284,20 +284,20 @@ fn many_functions_and_relocations_in_any_order_agree_with_a_naive_search() {
         }
         let file = made.file();
         let smf = Smf::parse(&file).unwrap();
-        let all = Concretes::of(&smf).unwrap();
+        let all = FunctionExtractor::new(&smf).unwrap();
         assert_eq!(taken(&all), naive(&smf));
         for name in &names {
-            assert_eq!(all.concrete(name.as_bytes()).unwrap().symbol.name(), name.as_bytes());
+            assert_eq!(all.function(name.as_bytes()).unwrap().symbol.name(), name.as_bytes());
         }
     }
 }
 
 #[test]
 fn modules_whose_functions_cannot_be_parted_are_refused() {
-    let refused = |smf: Smf<'_>| Concretes::of(&smf).err().unwrap();
+    let refused = |smf: Smf<'_>| FunctionExtractor::new(&smf).err().unwrap();
     assert_eq!(refused(sample!("bcod.smf")), ExtractError::Bytecode);
     assert!(matches!(refused(sample!("bad/reloc-symbol.smf")), ExtractError::Format(_)));
-    assert!(Concretes::of(&sample!("compact.smf")).unwrap().is_empty());
+    assert!(FunctionExtractor::new(&sample!("compact.smf")).unwrap().is_empty());
 
     // One that was linked under a placement of its own: two sections, the second one not loaded.
     let code = NewSection::code(&[0xc3; 16]);
@@ -312,8 +312,8 @@ fn modules_whose_functions_cannot_be_parted_are_refused() {
         let module = module.to_vec().unwrap();
         let smf = Smf::parse(&module).unwrap();
         smf.verify().unwrap();
-        let error = Concretes::of(&smf).err();
-        assert_eq!(error, (!is_read).then_some(ExtractError::Settled));
+        let error = FunctionExtractor::new(&smf).err();
+        assert_eq!(error, (!is_read).then_some(ExtractError::Prelinked));
     }
 }
 
@@ -337,10 +337,10 @@ mod put_elsewhere {
     #[cfg_attr(miri, ignore = "runs machine code")]
     fn a_function_works_in_another_module() {
         for smf in [sample!("packed.smf"), sample!("native.smf")] {
-            let all = Concretes::of(&smf).unwrap();
+            let all = FunctionExtractor::new(&smf).unwrap();
             let mut made = Made::new();
-            made.put(&all.concrete(b"add").unwrap());
-            made.put(&all.concrete(b"answer").unwrap());
+            made.put(&all.function(b"add").unwrap());
+            made.put(&all.function(b"answer").unwrap());
             let file = made.file();
             assert_eq!(run(&file, &NoImports, "add", &[40, -2]), 38);
             assert_eq!(run(&file, &NoImports, "answer", &[]), 42);
@@ -351,11 +351,12 @@ mod put_elsewhere {
     #[cfg_attr(miri, ignore = "runs machine code")]
     fn functions_of_two_modules_are_linked_into_one() {
         let (app, lib) = (sample!("app.smf"), sample!("lib.smf"));
-        let (app, lib) = (Concretes::of(&app).unwrap(), Concretes::of(&lib).unwrap());
+        let (app, lib) =
+            (FunctionExtractor::new(&app).unwrap(), FunctionExtractor::new(&lib).unwrap());
         let mut made = Made::new();
-        made.put(&app.concrete(b"direct").unwrap());
-        made.put(&app.concrete(b"through_got").unwrap());
-        made.put(&lib.concrete(b"scale").unwrap());
+        made.put(&app.function(b"direct").unwrap());
+        made.put(&app.function(b"through_got").unwrap());
+        made.put(&lib.function(b"scale").unwrap());
         let file = made.file();
         assert_eq!(run(&file, &NoImports, "direct", &[14]), 42);
         assert_eq!(run(&file, &NoImports, "through_got", &[-2]), -6);
@@ -365,9 +366,9 @@ mod put_elsewhere {
     #[cfg_attr(miri, ignore = "runs machine code")]
     fn a_function_leaves_an_elf_object() {
         let smf = sample!("elf-object.smf");
-        let all = Concretes::of(&smf).unwrap();
+        let all = FunctionExtractor::new(&smf).unwrap();
         let mut made = Made::new();
-        made.put(&all.concrete(b"answer").unwrap());
+        made.put(&all.function(b"answer").unwrap());
         let provide = |name: &[u8]| {
             extern "C" fn multiply(a: i64, b: i64) -> i64 {
                 a * b
@@ -376,7 +377,7 @@ mod put_elsewhere {
             (name == b"add").then_some(multiply)
         };
         assert_eq!(run(&made.file(), &provide, "answer", &[]), 80);
-        made.put(&all.concrete(b"add").unwrap());
+        made.put(&all.function(b"add").unwrap());
         assert_eq!(run(&made.file(), &NoImports, "answer", &[]), 42);
     }
 }
@@ -401,7 +402,7 @@ fn templates_are_taken_as_they_stand() {
         (sample!("note-zero-size.smf"), &["identity", "Pair", "max"][..]),
         (sample!("compact.smf"), &["Vec", "List"]),
     ] {
-        let all: Vec<_> = all_deferred(&smf).unwrap().map(Result::unwrap).collect();
+        let all: Vec<_> = templates(&smf).unwrap().map(Result::unwrap).collect();
         let found: Vec<_> =
             all.iter().map(|one| one.template.name.escape_ascii().to_string()).collect();
         assert_eq!(found, names);
@@ -411,14 +412,14 @@ fn templates_are_taken_as_they_stand() {
         assert!(section.data.ends_with(&entries));
         assert_eq!(section.data.len() - entries.len(), if names.len() == 3 { 10 } else { 4 });
         for name in names {
-            let one = deferred(&smf, name.as_bytes()).unwrap();
+            let one = template(&smf, name.as_bytes()).unwrap();
             assert_eq!(one.template.name, name.as_bytes());
         }
-        let missing = deferred(&smf, b"nobody").err();
+        let missing = template(&smf, b"nobody").err();
         assert_eq!(missing, Some(ExtractError::Missing { name: b"nobody" }));
     }
     assert_eq!(
-        deferred(&sample!("packed.smf"), b"x").err(),
+        template(&sample!("packed.smf"), b"x").err(),
         Some(ExtractError::Missing { name: b"x" })
     );
 }
@@ -427,8 +428,8 @@ fn templates_are_taken_as_they_stand() {
 fn a_template_is_read_again_from_the_module_that_it_was_put_into() {
     let gtpl = sample!("note-zero-size.smf");
     let counted = sample!("compact.smf");
-    let pair = deferred(&gtpl, b"Pair").unwrap();
-    let vec = deferred(&counted, b"Vec").unwrap();
+    let pair = template(&gtpl, b"Pair").unwrap();
+    let vec = template(&counted, b"Vec").unwrap();
     for (one, others) in [(pair, [b"max", b"max"]), (vec, [b"Lis", b"Lis"])] {
         let other = NewTemplate { name: others[0], ..one.to_write() };
         let templates = [other, one.to_write()];
@@ -436,7 +437,7 @@ fn a_template_is_read_again_from_the_module_that_it_was_put_into() {
         let file = with_templates(&new.to_vec().unwrap());
         let smf = Smf::parse(&file).unwrap();
         smf.verify().unwrap();
-        let again = deferred(&smf, one.template.name).unwrap();
+        let again = template(&smf, one.template.name).unwrap();
         assert_eq!((again.entry, again.container), (one.entry, one.container));
         assert_eq!(again.template.body, one.template.body);
     }
@@ -445,7 +446,7 @@ fn a_template_is_read_again_from_the_module_that_it_was_put_into() {
     let container = Container::Gtpl { constrained: true };
     let payload = NewTemplates { container, templates: &[known] }.to_vec().unwrap();
     let file = with_templates(&payload);
-    let again = deferred(&Smf::parse(&file).unwrap(), b"Vec").map(|one| one.template.body.to_vec());
+    let again = template(&Smf::parse(&file).unwrap(), b"Vec").map(|one| one.template.body.to_vec());
     assert_eq!(again, Ok(vec![1, 2, 3]));
 }
 
@@ -454,7 +455,7 @@ fn templates_that_nobody_can_tell_apart_are_errors() {
     let twice = b"\x02\0\0\0\x01\0\0\0T\0\0\0\0\x01\0\0\0T\0\0\0\0";
     let file = with_templates(twice);
     let smf = Smf::parse(&file).unwrap();
-    assert_eq!(deferred(&smf, b"T").err(), Some(ExtractError::Ambiguous { name: b"T" }));
+    assert_eq!(template(&smf, b"T").err(), Some(ExtractError::Ambiguous { name: b"T" }));
     // Two with bodies that have no lengths; one alone ends with the section.
     let header = b"\x04\x01\0\0\0T\x02";
     for (count, endless) in [(2u8, true), (1, false)] {
@@ -462,9 +463,9 @@ fn templates_that_nobody_can_tell_apart_are_errors() {
         let payload = [&b"GTPL\x01\0"[..], &[count, 0, 0, 0], &entries].concat();
         let file = with_templates(&payload);
         let smf = Smf::parse(&file).unwrap();
-        match deferred(&smf, b"T") {
+        match template(&smf, b"T") {
             Err(error) => {
-                assert_eq!((error, endless), (ExtractError::Endless { name: b"T" }, true))
+                assert_eq!((error, endless), (ExtractError::UnknownLength { name: b"T" }, true))
             }
             Ok(one) => {
                 assert_eq!((one.entry, one.template.body), (&payload[10..], &b"body"[..]));

@@ -1,0 +1,207 @@
+//! Recovery of relocations that a linker resolved.
+//!
+//! The packer of this project resolves distances. It keeps the relocations between sections and drops those within
+//! the code. The code is therefore decoded: a reference that leaves its function becomes a relocation against the
+//! symbol at its target. A call through a stub, and a read through a GOT slot, become relocations against the import.
+
+use alloc::vec::Vec;
+
+use crate::alloc_util::{AllocError, try_push};
+use crate::extract::code_index::{CodeIndex, SectionOffset, place, sort_by_place};
+use crate::extract::decode::x86_64::{self, PcRelative, RefKind};
+use crate::format::bytes::{slice, u8_at, u32_at};
+use crate::format::{Arch, FormatError, Reloc, RelocKind, Section, SectionKind, Symbol};
+
+mod aarch64;
+
+/// The relocations that were recovered from the code of all functions.
+#[derive(Default)]
+pub(super) struct RecoveredRelocs {
+    /// New relocations, and replacements of existing ones.
+    relocs: Vec<(u32, Reloc)>,
+    /// The starts of functions that cannot be extracted, and the offset of the instruction that prevents it.
+    pub(super) refused: Vec<(SectionOffset, u64)>,
+}
+
+/// Why a function cannot be decoded, with the offset of the instruction.
+enum DecodeError {
+    /// An unknown instruction.
+    Unknown(u64),
+    /// A reference out of the function to an unnamed place.
+    Unnamed(u64),
+    /// No memory.
+    AllocError,
+}
+
+impl From<AllocError> for DecodeError {
+    fn from(_: AllocError) -> Self {
+        Self::AllocError
+    }
+}
+
+impl RecoveredRelocs {
+    /// Decodes every function of `code`. In a prelinked module an unknown instruction may hold a resolved distance, so
+    /// its function is refused; elsewhere the relocations are taken to be complete.
+    ///
+    /// # Errors
+    /// An invalid symbol, and no memory.
+    pub(super) fn of(code: &CodeIndex<'_>, is_prelinked: bool) -> Result<Self, FormatError> {
+        let mut found = Self::default();
+        for (start, symbol) in &code.functions {
+            let symbol = code.smf.symbols().get(*symbol)?;
+            let section = code.smf.section(start.0)?;
+            let Some((bytes, ..)) = code.function_bytes(&symbol, &section) else { continue };
+            let function = Function { code, section: &section, start: start.1, bytes };
+            match function.decode(&mut found.relocs) {
+                Err(DecodeError::Unknown(offset)) if is_prelinked => {
+                    try_push(&mut found.refused, (*start, offset))?;
+                }
+                Err(DecodeError::Unnamed(offset)) => {
+                    try_push(&mut found.refused, (*start, offset))?
+                }
+                Err(DecodeError::AllocError) => return Err(FormatError::OutOfMemory),
+                Ok(()) | Err(DecodeError::Unknown(_)) => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds the recovered relocations to those of the file, which they replace at equal places.
+    pub(super) fn merge_into(&self, relocs: &mut Vec<(u32, Reloc)>) -> Result<(), AllocError> {
+        let old = relocs.len();
+        for new in &self.relocs {
+            let at =
+                relocs.get(..old).map(|relocs| relocs.binary_search_by_key(&place(new), place));
+            match at.and_then(|at| relocs.get_mut(at.ok()?)) {
+                Some(there) => *there = *new,
+                None => try_push(relocs, *new)?,
+            }
+        }
+        sort_by_place(relocs)?;
+        // A function with two names was decoded twice.
+        relocs.dedup_by_key(|reloc| place(reloc));
+        Ok(())
+    }
+}
+
+/// A function that is decoded.
+struct Function<'c, 'd> {
+    code: &'c CodeIndex<'d>,
+    section: &'c Section<'d>,
+    /// Bytes from the start of the section.
+    start: u64,
+    bytes: &'d [u8],
+}
+
+impl Function<'_, '_> {
+    /// Adds the relocations that the code implies.
+    fn decode(&self, relocs: &mut Vec<(u32, Reloc)>) -> Result<(), DecodeError> {
+        let before = relocs.len();
+        let decoded = match self.code.smf.header().arch {
+            Arch::AARCH64 => self.decode_aarch64(relocs),
+            _ => self.decode_x86_64(relocs),
+        };
+        if decoded.is_err() {
+            relocs.truncate(before);
+        }
+        decoded
+    }
+
+    fn decode_x86_64(&self, relocs: &mut Vec<(u32, Reloc)>) -> Result<(), DecodeError> {
+        x86_64::references(self.bytes).try_for_each(|found| {
+            let (at, reference) = found.map_err(|at| DecodeError::Unknown(self.offset(at)))?;
+            let Some(reference) = reference else { return Ok(()) };
+            let reloc =
+                self.reloc(&reference).map_err(|()| DecodeError::Unnamed(self.offset(at)))?;
+            match reloc {
+                Some(reloc) => Ok(try_push(relocs, (self.section.index, reloc))?),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// The section offset of a place in the function.
+    fn offset(&self, at: usize) -> u64 {
+        self.start.saturating_add(at as u64)
+    }
+
+    /// The relocation for a reference; `None` if the existing relocations suffice.
+    fn reloc(&self, reference: &PcRelative) -> Result<Option<Reloc>, ()> {
+        let offset = self.start.checked_add(reference.at as u64).ok_or(())?;
+        // The distance from the field to the end of the instruction, which the field counts from.
+        let to_end = i64::try_from(reference.end - reference.at).map_err(|_| ())?;
+        if let Some(existing) = self.code.reloc_at((self.section.index, offset)) {
+            let is_pointer = reference.kind == RefKind::Pointer;
+            let slot = if is_pointer { self.slot(existing, to_end) } else { None };
+            let kind = RelocKind::GotPcRel;
+            return Ok(slot.map(|symbol| Reloc { offset, symbol, kind, addend: -to_end }));
+        }
+        let value = match reference.width {
+            1 => u8_at(self.bytes, reference.at).map(|byte| i64::from(byte.cast_signed())),
+            _ => u32_at(self.bytes, reference.at).map(|word| i64::from(word.cast_signed())),
+        };
+        let end = self.start.checked_add(reference.end as u64).ok_or(())?;
+        let target = end.checked_add_signed(value.ok_or(())?).ok_or(())?;
+        let inside = target.checked_sub(self.start).is_some_and(|at| at < self.bytes.len() as u64);
+        if inside {
+            return Ok(None);
+        }
+        // No relocation has a field of one byte.
+        if reference.width == 1 {
+            return Err(());
+        }
+        let is_branch = reference.kind == RefKind::Branch;
+        let kind = if is_branch { RelocKind::Plt32 } else { RelocKind::Pc32 };
+        let (symbol, from) = self.symbol_near(target).ok_or(())?;
+        let addend = i64::try_from(from).ok().and_then(|from| from.checked_sub(to_end)).ok_or(())?;
+        Ok(Some(Reloc { offset, symbol, kind, addend }))
+    }
+
+    /// The symbol at or before an offset of the section, and the distance from its start.
+    fn symbol_near(&self, target: u64) -> Option<(u32, u64)> {
+        let index = self.section.index;
+        let behind = self.code.functions.partition_point(|(start, _)| *start <= (index, target));
+        let (start, symbol) = self.code.functions.get(behind.checked_sub(1)?)?;
+        let found = self.code.smf.symbols().get(*symbol).ok()?;
+        let from = target.checked_sub(start.1).filter(|_| start.0 == index);
+        match from {
+            Some(from) if from < found.size.max(1) => Some((*symbol, from)),
+            _ => self.import_of_stub(target).map(|symbol| (symbol, 0)),
+        }
+    }
+
+    /// The import that the stub at an offset of the section jumps to.
+    fn import_of_stub(&self, at: u64) -> Option<u32> {
+        match self.code.smf.header().arch {
+            Arch::AARCH64 => self.import_of_aarch64_stub(at),
+            _ => self.import_of_x86_64_stub(at),
+        }
+    }
+
+    fn import_of_x86_64_stub(&self, at: u64) -> Option<u32> {
+        // jmp [rip + x].
+        if slice(self.section.data, at, 2)? != [0xff, 0x25] {
+            return None;
+        }
+        let reloc = self.code.reloc_at((self.section.index, at.checked_add(2)?))?;
+        self.slot(reloc, 4)
+    }
+
+    /// The import whose address is in the GOT slot that a relocation refers to.
+    fn slot(&self, reloc: &Reloc, to_end: i64) -> Option<u32> {
+        let symbols = self.code.smf.symbols();
+        let base = symbols.get(reloc.symbol).ok().filter(|_| reloc.kind == RelocKind::Pc32)?;
+        let Symbol { section: Some(section), value, .. } = base else { return None };
+        let at = value.checked_add_signed(reloc.addend.checked_add(to_end)?)?;
+        self.import_in((section, at))
+    }
+
+    /// The import whose address is in a GOT slot. Slots lie in read-only data.
+    fn import_in(&self, slot: SectionOffset) -> Option<u32> {
+        let is_constant = self.code.smf.section(slot.0).ok()?.kind == SectionKind::RoData;
+        let reloc = self.code.reloc_at(slot).filter(|_| is_constant)?;
+        let is_address = reloc.kind == RelocKind::Abs64 && reloc.addend == 0;
+        let import = self.code.smf.symbols().get(reloc.symbol).ok();
+        import.filter(|symbol| is_address && symbol.is_import()).map(|_| reloc.symbol)
+    }
+}
