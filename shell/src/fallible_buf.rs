@@ -1,42 +1,41 @@
-//! Bytes that are put one behind the other where memory may be refused: whether there was enough is asked once,
-//! of all of them.
+//! A byte buffer that reports a failed allocation once, at the end.
 
 use std::io;
 
 use smf_core::alloc_util::AllocError;
 
-/// A list of bytes that notes when there was no memory for some, and grows no more then.
+/// A byte buffer that records a failed allocation and does not grow after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FallibleBuf {
     bytes: Vec<u8>,
-    is_short: bool,
+    alloc_failed: bool,
 }
 
 impl FallibleBuf {
-    /// Puts bytes behind the others.
+    /// Appends bytes.
     pub(crate) fn put(&mut self, bytes: &[u8]) {
-        self.is_short |= self.bytes.try_reserve(bytes.len()).is_err();
-        if !self.is_short {
+        self.alloc_failed |= self.bytes.try_reserve(bytes.len()).is_err();
+        if !self.alloc_failed {
             self.bytes.extend_from_slice(bytes);
         }
     }
 
-    /// How many there are.
+    /// The length in bytes.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// All of them.
+    /// The contents.
     ///
     /// # Errors
-    /// There was no memory for some.
+    /// [`AllocError`]: some bytes are missing.
     pub(crate) fn finish(self) -> Result<Vec<u8>, AllocError> {
-        if self.is_short { Err(AllocError) } else { Ok(self.bytes) }
+        if self.alloc_failed { Err(AllocError) } else { Ok(self.bytes) }
     }
 }
 
 impl io::Write for FallibleBuf {
-    /// Never fails: an error of its own would ask for memory.
+    /// Never fails: an `io::Error` would need memory itself.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.put(bytes);
         Ok(bytes.len())
@@ -53,13 +52,13 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn what_is_short_stays_so() {
-        let mut bytes = FallibleBuf::default();
-        bytes.put(b"one ");
-        write!(bytes, "{:x}", 255).unwrap();
-        assert_eq!((bytes.len(), bytes.clone().finish()), (6, Ok(b"one ff".to_vec())));
-        bytes.is_short = true;
-        bytes.put(b"more");
-        assert_eq!((bytes.len(), bytes.finish()), (6, Err(AllocError)));
+    fn failed_allocation_is_reported_by_finish() {
+        let mut buf = FallibleBuf::default();
+        buf.put(b"one ");
+        write!(buf, "{:x}", 255).unwrap();
+        assert_eq!((buf.len(), buf.clone().finish()), (6, Ok(b"one ff".to_vec())));
+        buf.alloc_failed = true;
+        buf.put(b"more");
+        assert_eq!((buf.len(), buf.finish()), (6, Err(AllocError)));
     }
 }

@@ -11,7 +11,7 @@ use smf_core::templates::Observer;
 use smf_core::trap::TrapError;
 
 #[cfg(feature = "c-api")]
-use crate::code_map::StubEntry;
+use crate::code_map::CodeRange;
 use crate::fork::{HeldAtFork, ProcessLock};
 use crate::stderr;
 use crate::tools::{self, Announced, Function};
@@ -84,7 +84,7 @@ impl Observer for Announce {
     fn made(&self, symbol: &[u8], code: Range<usize>) -> AttachResult {
         let names = (SymbolEntry::enter(code.start as u64, symbol)?, name_code(symbol, &code));
         #[cfg(feature = "c-api")]
-        let names = (StubEntry::enter(code.start)?, names);
+        let names = (CodeRange::entry_point(code.start)?, names);
         Ok(Some(try_box(names)?))
     }
 

@@ -1,21 +1,25 @@
-//! The std shell around smf-core: paths, threads, symbols of the host, and the `smf` command.
+//! The std part of the SMF loader: paths, threads, host symbols, the static linker, the C API and the `smf` command.
 //!
-//! What could live without std lives in [`smf_core`]; here is the rest:
+//! Everything that works without std is in [`smf_core`]. This crate adds:
 //!
-//! * [`files`] reads inputs and writes outputs whole or not at all;
-//! * [`loader`] loads modules by path, together with those that provide their imports;
-//! * `host_symbols` (feature `host`) resolves imports from the process and its libraries, and dynlib
-//!   files go to the system's loader;
-//! * `inspect` (feature `cli`) shows what a file holds, as text or as JSON;
-//! * `pack` (feature `pack`) links relocatable ELF objects into a module;
-//! * [`prefetch`] reads files into a cache before they are needed, on several threads;
-//! * [`calls`] calls machine code, [`jit`] tells the process of instances of templates, [`types_json`] has their types as JSON;
-//! * `stack` (feature `jit`) knows where the stack of a thread ends, which calls into bytecode look at;
-//! * [`tools`] tells profilers and debuggers what runs where;
-//! * `ffi` (feature `c-api`) has the exports for C, which `include/smf.h` declares;
-//! * `fork` keeps what a child process inherits from waiting for threads that it does not have.
+//! * [`files`]: reads inputs, and writes outputs atomically;
+//! * [`loader`]: loads modules by path, together with the modules that provide their imports;
+//! * `host_symbols` (feature `host`): resolves imports from the process and from shared libraries; `shared_object`
+//!   opens shared objects with the system's loader;
+//! * `inspect` (feature `cli`): prints the contents of a file, as text or as JSON;
+//! * `pack` (feature `pack`): links relocatable ELF objects into a module;
+//! * [`prefetch`]: reads files into a cache in advance, on several threads;
+//! * [`call`]: calls machine code and catches its traps;
+//! * [`jit`]: registers template instances with the process; `types_json` converts their types from and to JSON;
+//! * `stack` (feature `jit`): the stack bounds of a thread, which bytecode checks;
+//! * [`tools`]: registers code with profilers and debuggers;
+//! * `ffi` (feature `c-api`): the exports that `include/smf.h` declares; `code_map` holds the addresses that C may
+//!   call;
+//! * `fork`: makes a child process independent of the threads of its parent.
 #![deny(unsafe_code)]
 
+#[cfg(feature = "c-api")]
+mod address_map;
 pub mod call;
 #[cfg(feature = "c-api")]
 mod code_map;

@@ -26,7 +26,7 @@ use thiserror::Error;
 
 use crate::call::CALL_EPOCHS;
 #[cfg(feature = "c-api")]
-use crate::code_map::StubEntry;
+use crate::code_map::CodeRange;
 use crate::files::{self, ReadError};
 use crate::jit::name_code;
 use crate::registration::CodeRegistration;
@@ -160,13 +160,13 @@ impl LoadObserver for Observer {
     fn on_trampoline(&self, module: &[u8], function: &[u8], code: Range<usize>) -> AttachResult {
         let names = name_code(&try_concat(&[module, b":", function, b":entry"])?, &code);
         #[cfg(feature = "c-api")]
-        let names = (StubEntry::enter(code.start)?, names);
+        let names = (CodeRange::entry_point(code.start)?, names);
         Ok(Some(try_box(names)?))
     }
 
     #[cfg(feature = "c-api")]
     fn on_stub(&self, code: Range<usize>) -> AttachResult {
-        Ok(Some(try_box(StubEntry::enter(code.start)?)?))
+        Ok(Some(try_box(CodeRange::entry_point(code.start)?)?))
     }
 }
 

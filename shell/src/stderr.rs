@@ -1,5 +1,5 @@
-//! Standard error without the lock that the standard library has around it, which a child of `fork` may inherit
-//! from a thread that it does not have.
+//! Unlocked writes to standard error. The lock of the standard library may stay locked for ever in a child of `fork`
+//! when another thread of the parent held it.
 
 use std::os::fd::AsFd;
 

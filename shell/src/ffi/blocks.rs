@@ -1,122 +1,118 @@
-//! The blocks of executable memory that C holds by their addresses: one allocator for the process.
+//! The blocks of executable memory of C, by address: one allocator for the process.
 //!
-//! The allocator itself looks every address up, under a lock of its own, and is the only one to decide
-//! what may happen to it. Here is kept what it does not know: which code may be called, in a form that
-//! a call can ask for in a nanosecond, and the names that debuggers were told. A second lock around
-//! both makes a change to a block and what is said of it one step.
+//! The allocator validates addresses under a lock of its own, and alone decides what may happen to a block. This
+//! table adds what the allocator does not record: the registration of callable code and the names registered with
+//! debuggers. A second lock around both makes a change to a block and its registration one step.
 //!
-//! When the last block is freed, the memory goes back to the system, so that a process that is done
-//! with generated code looks as it did before. Mapping it anew takes 50 us, so that it is kept when
-//! that would happen more often than once a millisecond for long.
+//! When the last block is freed, the memory returns to the system. Mapping it again is slow, so that this is
+//! rate-limited ([`TrimLimiter`]).
 //!
-//! A child of `fork` has the code of its parent, may call it and can neither change nor free it; what
-//! it allocates comes from an allocator of its own.
+//! A child of `fork` inherits the code of its parent. It may call that code, but not change or free it; its own
+//! blocks come from an allocator of its own.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
-use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use smf_core::alloc_util::{TryArc, try_push};
 use smf_core::memory::code_alloc::{CodeMemory, CodeMemoryOptions, ExecError, PageUse, Statistics};
 use smf_core::memory::{self, PageCount, Protection};
 
-use super::by_address::ByAddress;
 use super::error::ApiError;
+use crate::address_map::AddressMap;
 use crate::code_map::CodeRange;
 use crate::fork::{self, ProcessLock};
 use crate::tools::Announced;
 
-/// What is known of a block beside what the allocator knows.
+/// A live block.
 struct Block {
-    /// Bytes it may hold.
+    /// In bytes, a multiple of the page size.
     capacity: usize,
-    /// Held while its code may be called.
+    /// Registered while the code is executable.
     code: Option<CodeRange>,
-    /// What debuggers were told, by the address that was named.
-    names: ByAddress<Announced>,
+    /// Names registered with debuggers, by the address of the named code.
+    names: AddressMap<Announced>,
 }
 
 pub(super) struct Blocks {
     memory: CodeMemory,
     options: CodeMemoryOptions,
-    live: ByAddress<Block>,
-    /// Those of the parent process.
-    inherited: Vec<ByAddress<Block>>,
-    /// Shared with everybody whom the allocator was lent to.
-    lent: TryArc<()>,
-    pace: Pace,
-    /// The [generation](fork::generation) of the process that has the allocator.
+    live: AddressMap<Block>,
+    /// Blocks of the parent processes.
+    inherited: Vec<AddressMap<Block>>,
+    /// Cloned into each [`SharedAllocator`], to detect them.
+    shared: TryArc<()>,
+    limiter: TrimLimiter,
+    /// The [generation](fork::generation) of the process that owns the allocator.
     generation: u32,
 }
 
-/// The allocator, for others who make code in it.
-pub(super) struct Lent {
+/// The allocator, shared with a loader or an instantiator.
+pub(super) struct SharedAllocator {
     pub(super) memory: CodeMemory,
     _shared: TryArc<()>,
 }
 
 pub(super) static BLOCKS: ProcessLock<Option<Blocks>> = ProcessLock::new(None);
 
-/// Tools may be switched on at any time, and what is mapped by then must have been mapped for them.
+/// Profilers can be enabled at any time, so arenas are always mapped in a way that they support.
 fn options() -> CodeMemoryOptions {
     CodeMemoryOptions { perf_map: true, ..CodeMemoryOptions::default() }
 }
 
-/// All blocks, for as long as the guard lives.
-#[inline(never)]
-fn lock() -> MutexGuard<'static, Option<Blocks>> {
-    BLOCKS.lock()
-}
-
-/// Does something with all blocks.
+/// Calls `act` with the table, which the first call creates.
 ///
 /// # Errors
-/// What `act` says, and no memory for the first of them.
+/// Those of `act`; no memory for the table.
 pub(super) fn with<T>(act: impl FnOnce(&mut Blocks) -> Result<T, ApiError>) -> Result<T, ApiError> {
-    let place = &mut *lock();
-    let blocks = match place {
+    let table = &mut *BLOCKS.lock();
+    let blocks = match table {
         Some(blocks) => blocks,
-        None => place.insert(Blocks::new(options())?),
+        None => table.insert(Blocks::new(options())?),
     };
     act(blocks)
 }
 
-/// As [`Blocks::give_back`].
-pub(super) fn give_back() {
-    if let Some(blocks) = lock().as_mut() {
-        blocks.give_back();
+/// As [`Blocks::trim_if_unused`].
+pub(super) fn trim_if_unused() {
+    if let Some(blocks) = BLOCKS.lock().as_mut() {
+        blocks.trim_if_unused();
     }
 }
 
-/// What the allocator counts.
+/// The statistics of the allocator.
 pub(super) fn statistics() -> Statistics {
-    lock().as_ref().map_or_else(Statistics::default, |blocks| blocks.memory.statistics())
+    BLOCKS.lock().as_ref().map_or_else(Statistics::default, |blocks| blocks.memory.statistics())
 }
 
 impl Blocks {
     fn new(options: CodeMemoryOptions) -> Result<Self, ApiError> {
-        let (live, inherited) = (ByAddress::new(), Vec::new());
-        let (memory, lent) = (CodeMemory::new(options)?, TryArc::new(())?);
-        let generation = fork::generation();
-        Ok(Self { memory, options, live, inherited, lent, pace: Pace::new(), generation })
+        Ok(Self {
+            memory: CodeMemory::new(options)?,
+            options,
+            live: AddressMap::new(),
+            inherited: Vec::new(),
+            shared: TryArc::new(())?,
+            limiter: TrimLimiter::new(),
+            generation: fork::generation(),
+        })
     }
 
-    /// Lends the allocator of this process, until the end of the loan it is not replaced.
-    pub(super) fn lend(&mut self) -> Result<Lent, ApiError> {
-        self.leave_parent()?;
-        Ok(Lent { memory: self.memory.clone(), _shared: self.lent.clone() })
+    /// Shares the allocator of this process, which is not replaced while the result lives.
+    pub(super) fn share(&mut self) -> Result<SharedAllocator, ApiError> {
+        self.replace_inherited()?;
+        Ok(SharedAllocator { memory: self.memory.clone(), _shared: self.shared.clone() })
     }
 
-    /// In a child, has an allocator of its own from now on.
-    fn leave_parent(&mut self) -> Result<(), ApiError> {
-        if self.generation == fork::generation() { Ok(()) } else { self.begin_anew() }
+    /// Creates an allocator for this process if the current one belongs to its parent.
+    fn replace_inherited(&mut self) -> Result<(), ApiError> {
+        if self.generation == fork::generation() { Ok(()) } else { self.replace_allocator() }
     }
 
-    /// Takes another allocator, with these ceilings, unless blocks are live or it is lent.
+    /// Creates an allocator with other ceilings, unless blocks are live or the allocator is shared.
     pub(super) fn limit(&mut self, bytes: u64, blocks: u64) -> Result<(), ApiError> {
-        self.leave_parent()?;
-        if !self.live.is_empty() || self.lent.get_mut().is_none() {
+        self.replace_inherited()?;
+        if !self.live.is_empty() || self.shared.get_mut().is_none() {
             return Err(ApiError::BlocksLive);
         }
         (self.options.ceiling_bytes, self.options.ceiling_blocks) = (bytes, blocks);
@@ -124,35 +120,34 @@ impl Blocks {
         Ok(())
     }
 
-    /// Takes an allocator for this process, a child. The one of its parent is kept for ever, because
-    /// its code may run.
-    fn begin_anew(&mut self) -> Result<(), ApiError> {
-        let (memory, lent) = (CodeMemory::new(self.options)?, TryArc::new(())?);
-        try_push(&mut self.inherited, ByAddress::new())?;
+    /// Creates an allocator for this child process. That of the parent is leaked, because its code may be running.
+    fn replace_allocator(&mut self) -> Result<(), ApiError> {
+        let (memory, shared) = (CodeMemory::new(self.options)?, TryArc::new(())?);
+        try_push(&mut self.inherited, AddressMap::new())?;
         if let Some(inherited) = self.inherited.last_mut() {
             std::mem::swap(inherited, &mut self.live);
         }
         std::mem::forget(std::mem::replace(&mut self.memory, memory));
-        self.lent = lent;
+        self.shared = shared;
         self.generation = fork::generation();
         Ok(())
     }
 
     pub(super) fn allocate(&mut self, size: u64, usage: PageUse) -> Result<usize, ApiError> {
-        self.leave_parent()?;
+        self.replace_inherited()?;
         let address = match self.memory.allocate_pages(size, usage) {
-            // A child that no handler has told.
+            // A child for which no fork handler ran.
             Err(ExecError::Forked) => {
-                self.begin_anew()?;
+                self.replace_allocator()?;
                 self.memory.allocate_pages(size, usage)?
             }
             result => result?,
         };
         let capacity = PageCount::covering(size).map_or(0, PageCount::bytes);
-        let block = Block { capacity, code: None, names: ByAddress::new() };
-        if let Err(none) = self.live.insert(address, block) {
+        let block = Block { capacity, code: None, names: AddressMap::new() };
+        if let Err(no_memory) = self.live.insert(address, block) {
             self.memory.free_pages(address, size)?;
-            return Err(none.into());
+            return Err(no_memory.into());
         }
         Ok(address)
     }
@@ -160,19 +155,19 @@ impl Blocks {
     pub(super) fn free(&mut self, address: usize, size: u64) -> Result<(), ApiError> {
         self.change(address, |memory| memory.free_pages(address, size))?;
         self.live.remove(address);
-        self.give_back();
+        self.trim_if_unused();
         Ok(())
     }
 
-    /// Gives memory back when there are no blocks, and not too often.
-    pub(super) fn give_back(&mut self) {
-        if self.live.is_empty() && self.pace.allows(Instant::now()) {
-            // What was freed is free whatever becomes of the rest.
+    /// Returns memory to the system when no block is live, subject to the rate limit.
+    pub(super) fn trim_if_unused(&mut self) {
+        if self.live.is_empty() && self.limiter.allows(Instant::now()) {
+            // Freeing has succeeded whether or not trimming does.
             let _ = self.memory.trim();
         }
     }
 
-    /// Gives back memory that holds no live block.
+    /// Returns memory without live blocks to the system.
     pub(super) fn trim(&mut self) -> Result<(), ApiError> {
         Ok(self.memory.trim()?)
     }
@@ -195,7 +190,7 @@ impl Blocks {
         self.change(address, |memory| memory.protect_pages(address, size, protection))
     }
 
-    /// Changes the block at `address`, and then what is said of it by what has become of it.
+    /// Changes the block at `address`, and then updates its registration.
     fn change<T>(
         &mut self,
         address: usize,
@@ -205,62 +200,60 @@ impl Blocks {
             return Err(ExecError::Forked.into());
         }
         let result = act(&self.memory);
-        // In a child the allocator of the parent answers nothing, and code may run as before.
+        // In a child the allocator of the parent refuses everything, and its code stays callable.
         let forked = matches!(result, Err(ExecError::Forked));
         if let Some(block) = self.live.get_mut(address).filter(|_| !forked) {
-            let runs = self.memory.entry_point(address).is_ok();
-            if runs != block.code.is_some() {
+            let is_executable = self.memory.entry_point(address).is_ok();
+            if is_executable != block.code.is_some() {
                 let range = address..address.saturating_add(block.capacity);
-                let code = runs.then(|| CodeRange::enter(range)).transpose();
-                block.code = code.map_err(|_| ApiError::NoRoom { bytes: size_of::<usize>() })?;
+                block.code = is_executable.then(|| CodeRange::enter(range)).transpose()?;
             }
         }
         Ok(result?)
     }
 
-    /// Whether code that may run is at `address`.
+    /// `address`, if it is in executable code.
     ///
     /// # Errors
-    /// Why it may not.
+    /// [`ExecError::NotExecutable`], [`ExecError::Unknown`].
     pub(super) fn entry_point(&self, address: usize) -> Result<usize, ApiError> {
-        match self.around(address) {
+        match self.containing(address) {
             Some((_, block)) if block.code.is_some() => Ok(address),
             Some(_) => Err(ExecError::NotExecutable { address }.into()),
             None => Err(ExecError::Unknown { address }.into()),
         }
     }
 
-    /// The block that has the byte at `address`.
-    fn around(&self, address: usize) -> Option<(usize, &Block)> {
+    /// The block that contains `address`, with its start.
+    fn containing(&self, address: usize) -> Option<(usize, &Block)> {
         [&self.live].into_iter().chain(&self.inherited).find_map(|blocks| {
-            let (start, block) = blocks.before(address)?;
+            let (start, block) = blocks.at_or_before(address)?;
             (address - start < block.capacity).then_some((start, block))
         })
     }
 
-    /// Whether all of a range is code of one block that may run.
+    /// Whether a range is executable code of one block.
     pub(super) fn is_code(&self, range: &Range<usize>) -> bool {
-        self.within_one(range).is_ok_and(|block| block.code.is_some())
+        self.containing_range(range).is_ok_and(|block| block.code.is_some())
     }
 
-    /// Brings the instruction caches in step with a range inside one block.
+    /// Synchronizes the instruction caches with a range inside one block.
     pub(super) fn synchronize(&self, range: &Range<usize>) -> Result<(), ApiError> {
-        if self.within_one(range)?.code.is_none() {
-            // Whatever lets it run will do so.
+        if self.containing_range(range)?.code.is_none() {
+            // Making the block executable synchronizes it.
             return Ok(());
         }
         let start = std::ptr::with_exposed_provenance(range.start);
-        // SAFETY: the range lies in one block of mapped, initialised memory, which may run and so can
-        // be read. It cannot be freed, nor be written other than by a caller who made it writable,
-        // before the lock is given back, for which the slice does not live.
+        // SAFETY: the range is in one block of initialised memory that is executable, hence readable. It is neither
+        // freed nor made writable while this thread has the lock, which outlives the slice.
         let code = unsafe { std::slice::from_raw_parts(start, range.len()) };
         Ok(memory::synchronize(code)?)
     }
 
-    /// The block that has all of a range.
-    fn within_one(&self, range: &Range<usize>) -> Result<&Block, ApiError> {
+    /// The block that contains a range.
+    fn containing_range(&self, range: &Range<usize>) -> Result<&Block, ApiError> {
         let (start, block) =
-            self.around(range.start).ok_or(ExecError::Unknown { address: range.start })?;
+            self.containing(range.start).ok_or(ExecError::Unknown { address: range.start })?;
         let offset = range.start - start;
         if range.len() > block.capacity - offset {
             let (offset, capacity) = (offset as u64, block.capacity);
@@ -269,36 +262,37 @@ impl Blocks {
         Ok(block)
     }
 
-    /// Keeps what debuggers were told of the code at `address` for as long as its block lives.
+    /// Stores the registration of a name until its block is freed.
     ///
     /// # Errors
-    /// No memory; it is taken back.
-    pub(super) fn keep_name(&mut self, address: usize, name: Announced) -> Result<(), ApiError> {
-        match self.live.before_mut(address) {
+    /// No memory; the registration is dropped.
+    pub(super) fn add_name(&mut self, address: usize, name: Announced) -> Result<(), ApiError> {
+        match self.live.at_or_before_mut(address) {
             Some((_, block)) => Ok(block.names.insert(address, name)?),
             None => Ok(()),
         }
     }
 }
 
-/// How often memory may be given back: once a millisecond, and after a quiet time 32 times at once.
-struct Pace {
-    /// When all that happened so far will have been allowed at the steady pace.
-    paid: Instant,
+/// Limits how often memory is trimmed: once per [`INTERVAL`](Self::INTERVAL), with bursts of
+/// [`BURST`](Self::BURST).
+struct TrimLimiter {
+    /// When the next trim would be due at the steady rate.
+    earliest: Instant,
 }
 
-impl Pace {
-    const STEP: Duration = Duration::from_millis(1);
-    const AT_ONCE: u32 = 32;
+impl TrimLimiter {
+    const INTERVAL: Duration = Duration::from_millis(1);
+    const BURST: u32 = 32;
 
     fn new() -> Self {
-        Self { paid: Instant::now() }
+        Self { earliest: Instant::now() }
     }
 
     fn allows(&mut self, now: Instant) -> bool {
-        let allowed = self.paid.saturating_duration_since(now) < Self::STEP * Self::AT_ONCE;
+        let allowed = self.earliest.saturating_duration_since(now) < Self::INTERVAL * Self::BURST;
         if allowed {
-            self.paid = self.paid.max(now) + Self::STEP;
+            self.earliest = self.earliest.max(now) + Self::INTERVAL;
         }
         allowed
     }
@@ -309,15 +303,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_given_back_at_once_but_not_for_ever() {
-        let begin = Instant::now();
-        let mut pace = Pace { paid: begin };
-        assert!((0..Pace::AT_ONCE).all(|_| pace.allows(begin)));
-        assert!(!pace.allows(begin) && !pace.allows(begin));
-        // Later as many times as milliseconds have passed.
-        let later = begin + Pace::STEP * 5;
-        assert_eq!((0..100).filter(|_| pace.allows(later)).count(), 5);
-        let quiet = begin + Duration::from_secs(100);
-        assert_eq!((0..100).filter(|_| pace.allows(quiet)).count(), 32);
+    fn trim_is_rate_limited_after_a_burst() {
+        let start = Instant::now();
+        let mut limiter = TrimLimiter { earliest: start };
+        assert!((0..TrimLimiter::BURST).all(|_| limiter.allows(start)));
+        assert!(!limiter.allows(start) && !limiter.allows(start));
+        // Then once per millisecond passed.
+        let later = start + TrimLimiter::INTERVAL * 5;
+        assert_eq!((0..100).filter(|_| limiter.allows(later)).count(), 5);
+        let quiet = start + Duration::from_secs(100);
+        assert_eq!((0..100).filter(|_| limiter.allows(quiet)).count(), 32);
     }
 }

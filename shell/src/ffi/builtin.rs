@@ -1,31 +1,28 @@
-//! The built-in set of values: for a program without a runtime.
+//! The built-in set of values, for a program without a runtime.
 //!
-//! A value is a number that C holds as a pointer: the place of a slot, and how often the slot was used
-//! before. It is looked up and never followed, so that a value that was freed, or never was one, is an
-//! error. The bytes behind it stay where they are until it is freed, and beyond that while somebody
-//! here reads them.
+//! A value is a token that C holds as a pointer: the index of a slot and its generation. It is looked up and never
+//! dereferenced, so that a freed or invalid value is an error. The bytes of a value have a stable address until it
+//! is freed, and longer while this library reads them.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 use std::slice;
-use std::sync::MutexGuard;
 
 use smf_core::alloc_util::TryArc;
 
 use super::error::ApiError;
 use crate::fork::ProcessLock;
 
-/// Bytes that C may write through a pointer, zero at first, with a zero behind them that belongs to
-/// nobody.
+/// Zero-initialised bytes that C may write through a pointer, followed by a NUL.
 #[derive(Debug)]
 pub(super) struct Buffer {
     start: NonNull<u8>,
     len: usize,
 }
 
-// SAFETY: sole ownership of memory. Who reads and writes it through pointers must not do both at once,
-// from whatever threads; the header says so.
+// SAFETY: sole ownership of memory. The header requires that C does not write the bytes while another thread, or this
+// library, accesses them.
 unsafe impl Send for Buffer {}
 // SAFETY: as above.
 unsafe impl Sync for Buffer {}
@@ -36,7 +33,7 @@ impl Buffer {
     }
 
     fn new(len: usize) -> Option<Self> {
-        // SAFETY: one byte at least.
+        // SAFETY: the size is at least 1.
         let start = unsafe { alloc_zeroed(Self::layout(len)?) };
         Some(Self { start: NonNull::new(start)?, len })
     }
@@ -49,9 +46,9 @@ impl Buffer {
         self.len
     }
 
-    /// The bytes, which nobody must write meanwhile.
+    /// The bytes, which must not be written while the result is used.
     pub(super) fn as_slice(&self) -> &[u8] {
-        // SAFETY: that many bytes were allocated, as zeros, and live as long as the buffer.
+        // SAFETY: `len` bytes were allocated and initialised, and live as long as the buffer.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
@@ -59,7 +56,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(layout) = Self::layout(self.len) {
-            // SAFETY: allocated by `new` with this layout, and freed once.
+            // SAFETY: allocated by `new` with this layout.
             unsafe { dealloc(self.start.as_ptr(), layout) };
         }
     }
@@ -71,10 +68,13 @@ enum Value {
     Pair(i64, i64),
 }
 
+/// The size of a pair in bytes.
+pub(super) const PAIR_SIZE: usize = 16;
+
 #[derive(Default)]
 struct Slot {
-    /// How often it was given out; wraps, so that a stale number is found out 2^31 - 1 times of 2^31.
-    used: u32,
+    /// Wraps after 2^31 values, when a stale token could become valid again.
+    generation: u32,
     value: Option<Value>,
 }
 
@@ -87,84 +87,79 @@ pub(super) struct Slots {
 pub(super) static SLOTS: ProcessLock<Slots> =
     ProcessLock::new(Slots { all: Vec::new(), free: Vec::new() });
 
-fn lock() -> MutexGuard<'static, Slots> {
-    SLOTS.lock()
-}
+/// Bits of a slot's index, which counts from 1 in a token.
+const INDEX_BITS: u32 = 28;
+/// Tokens are multiples of 16, so that a pointer into the middle of a value is not one.
+const ALIGN_BITS: u32 = 4;
 
-/// Slots count from 1.
-const PLACE_BITS: u32 = 28;
-/// Sixteen numbers for each, so that a pointer into the midst of a value is none.
-const STEP_BITS: u32 = 4;
-
-/// The low half says which slot; the high half, 31 bits of it, how often that was used.
-fn token(place: usize, used: u32) -> usize {
-    (used as usize & 0x7fff_ffff) << 32 | (place + 1) << STEP_BITS
+/// The index in the low half, 31 bits of the generation in the high half.
+fn token(index: usize, generation: u32) -> usize {
+    (generation as usize & 0x7fff_ffff) << 32 | (index + 1) << ALIGN_BITS
 }
 
 impl Slots {
     /// The slot of a live value.
-    fn slot(&mut self, alleged: usize) -> Option<(usize, &mut Slot)> {
-        let place = ((alleged & 0xffff_ffff) >> STEP_BITS).checked_sub(1)?;
-        let slot = self.all.get_mut(place)?;
-        (slot.value.is_some() && token(place, slot.used) == alleged).then_some((place, slot))
+    fn slot(&mut self, value: usize) -> Option<(usize, &mut Slot)> {
+        let index = ((value & 0xffff_ffff) >> ALIGN_BITS).checked_sub(1)?;
+        let slot = self.all.get_mut(index)?;
+        (slot.value.is_some() && token(index, slot.generation) == value).then_some((index, slot))
     }
 }
 
-/// Puts a value into a slot. `bytes` is what it takes, for the error.
-fn keep(value: Value, bytes: usize) -> Result<usize, ApiError> {
-    let mut slots = lock();
+/// Stores a value of `bytes` bytes, which is for the error alone.
+fn insert(value: Value, bytes: usize) -> Result<usize, ApiError> {
+    let mut slots = SLOTS.lock();
     let Slots { all, free } = &mut *slots;
     if free.is_empty() {
-        let no_room = |_| ApiError::NoRoom { bytes };
-        all.try_reserve(1).map_err(no_room)?;
-        // So that freeing never needs memory.
-        free.try_reserve(all.len() + 1).map_err(no_room)?;
-        if all.len() + 1 >= 1 << PLACE_BITS {
-            return Err(ApiError::NoRoom { bytes });
+        all.try_reserve(1).map_err(|_| ApiError::NoMemory { bytes })?;
+        // Reserved so that `free` does not allocate.
+        free.try_reserve(all.len() + 1).map_err(|_| ApiError::NoMemory { bytes })?;
+        if all.len() + 1 >= 1 << INDEX_BITS {
+            return Err(ApiError::NoMemory { bytes });
         }
         free.push(all.len());
         all.push(Slot::default());
     }
-    let taken = free.pop().and_then(|place| Some((place, all.get_mut(place)?)));
-    let (place, slot) = taken.ok_or(ApiError::NoRoom { bytes })?;
+    let vacant = free.pop().and_then(|index| Some((index, all.get_mut(index)?)));
+    let (index, slot) = vacant.ok_or(ApiError::NoMemory { bytes })?;
     slot.value = Some(value);
-    Ok(token(place, slot.used))
+    Ok(token(index, slot.generation))
 }
 
-/// A buffer with a copy of `len` bytes, or of zeros when there are none to copy.
+/// A buffer with a copy of `len` bytes, or zeros if `bytes` is null.
 ///
 /// # Safety
-/// `bytes` is null or points to as many.
+/// `bytes` is null or points to `len` bytes.
 unsafe fn copy(bytes: *const u8, len: usize) -> Result<TryArc<Buffer>, ApiError> {
-    let buffer = Buffer::new(len).ok_or(ApiError::NoRoom { bytes: len })?;
+    let buffer = Buffer::new(len).ok_or(ApiError::NoMemory { bytes: len })?;
     if !bytes.is_null() {
-        // SAFETY: as many bytes, says the caller; the buffer is new.
+        // SAFETY: `len` bytes by the caller's promise; the buffer is new, so they do not overlap.
         unsafe { buffer.data().copy_from_nonoverlapping(bytes, len) };
     }
-    TryArc::new(buffer).map_err(|_| ApiError::NoRoom { bytes: len })
+    TryArc::new(buffer).map_err(|_| ApiError::NoMemory { bytes: len })
 }
 
 /// # Safety
 /// `bytes` is null or points to `len` bytes.
 pub(super) unsafe fn new_text(bytes: *const u8, len: usize) -> Result<usize, ApiError> {
-    // SAFETY: passed on to the caller.
-    unsafe { copy(bytes, len) }.and_then(|buffer| keep(Value::Text(buffer), len))
+    // SAFETY: the caller's promise.
+    unsafe { copy(bytes, len) }.and_then(|buffer| insert(Value::Text(buffer), len))
 }
 
 /// # Safety
 /// `bytes` is null or points to `len` bytes.
 pub(super) unsafe fn new_bytes(bytes: *const u8, len: usize) -> Result<usize, ApiError> {
-    // SAFETY: passed on to the caller.
-    unsafe { copy(bytes, len) }.and_then(|buffer| keep(Value::Bytes(buffer), len))
+    // SAFETY: the caller's promise.
+    unsafe { copy(bytes, len) }.and_then(|buffer| insert(Value::Bytes(buffer), len))
 }
 
 pub(super) fn new_pair(first: i64, second: i64) -> Result<usize, ApiError> {
-    keep(Value::Pair(first, second), 16)
+    insert(Value::Pair(first, second), PAIR_SIZE)
 }
 
 /// The bytes of a live byte array.
 pub(super) fn bytes(token: usize) -> Option<TryArc<Buffer>> {
-    match lock().slot(token)?.1.value.as_ref()? {
+    match SLOTS.lock().slot(token)?.1.value.as_ref()? {
         Value::Bytes(buffer) => Some(buffer.clone()),
         _ => None,
     }
@@ -172,7 +167,7 @@ pub(super) fn bytes(token: usize) -> Option<TryArc<Buffer>> {
 
 /// The bytes of live text.
 pub(super) fn text(token: usize) -> Option<TryArc<Buffer>> {
-    match lock().slot(token)?.1.value.as_ref()? {
+    match SLOTS.lock().slot(token)?.1.value.as_ref()? {
         Value::Text(buffer) => Some(buffer.clone()),
         _ => None,
     }
@@ -180,19 +175,19 @@ pub(super) fn text(token: usize) -> Option<TryArc<Buffer>> {
 
 /// The integers of a live pair.
 pub(super) fn pair(token: usize) -> Option<(i64, i64)> {
-    match lock().slot(token)?.1.value.as_ref()? {
+    match SLOTS.lock().slot(token)?.1.value.as_ref()? {
         Value::Pair(first, second) => Some((*first, *second)),
         _ => None,
     }
 }
 
-/// Frees a value; `false` when there is none.
+/// Frees a value; `false` for one that is not live.
 pub(super) fn free(token: usize) -> bool {
-    let mut slots = lock();
-    let Some((place, slot)) = slots.slot(token) else { return false };
+    let mut slots = SLOTS.lock();
+    let Some((index, slot)) = slots.slot(token) else { return false };
     let value = slot.value.take();
-    slot.used = slot.used.wrapping_add(1);
-    slots.free.push(place);
+    slot.generation = slot.generation.wrapping_add(1);
+    slots.free.push(index);
     drop(slots);
     drop(value);
     true
@@ -203,12 +198,12 @@ mod tests {
     use super::*;
 
     fn new(bytes: &[u8]) -> usize {
-        // SAFETY: a slice has its bytes.
+        // SAFETY: the bytes of a slice.
         unsafe { new_bytes(bytes.as_ptr(), bytes.len()) }.unwrap()
     }
 
     #[test]
-    fn values_are_of_one_kind_and_live_until_they_are_freed() {
+    fn value_has_one_kind_and_lives_until_free() {
         let (array, pair_) = (new(b"abc"), new_pair(-1, i64::MAX).unwrap());
         // SAFETY: five bytes.
         let text_ = unsafe { new_text(b"hello".as_ptr(), 5) }.unwrap();
@@ -217,14 +212,14 @@ mod tests {
         assert_eq!(pair(pair_), Some((-1, i64::MAX)));
         assert!(text(array).is_none() && pair(array).is_none() && bytes(text_).is_none());
         assert!(free(array) && !free(array) && bytes(array).is_none());
-        // The slot again, and another value.
+        // The same slot, with another token.
         let next = new(b"next");
         assert!(next != array && bytes(array).is_none());
         assert!(free(next) && free(text_) && free(pair_));
     }
 
     #[test]
-    fn what_never_was_a_value_is_none() {
+    fn invalid_token_is_refused() {
         let array = new(b"x");
         for wrong in [
             0,
@@ -241,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_outlive_their_value_while_they_are_read() {
+    fn bytes_being_read_outlive_their_value() {
         let array = new(b"kept");
         let held = bytes(array).unwrap();
         assert!(free(array));
@@ -249,18 +244,18 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_are_bytes_and_too_many_are_refused() {
+    fn empty_array_is_valid_and_too_large_one_is_refused() {
         let empty = new(b"");
         assert_eq!((bytes(empty).unwrap().len(), free(empty)), (0, true));
         for len in [1 << 62, isize::MAX as usize] {
-            // SAFETY: nothing is copied.
+            // SAFETY: null stands for zeros.
             let result = unsafe { new_bytes(std::ptr::null(), len) };
-            assert_eq!(result, Err(ApiError::NoRoom { bytes: len }));
+            assert_eq!(result, Err(ApiError::NoMemory { bytes: len }));
         }
     }
 
     #[test]
-    fn threads_get_different_values() {
+    fn threads_create_distinct_values() {
         std::thread::scope(|scope| {
             for thread in 0..8u8 {
                 scope.spawn(move || {

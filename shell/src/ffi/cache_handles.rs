@@ -1,81 +1,85 @@
-//! The caches that C has opened, and the numbers of their files.
+//! The open caches of C, and the handles of their files.
 
 use smf_core::alloc_util::TryArc;
 use smf_core::cache::{CacheError, FileCache, Handle};
 
-use super::error::ApiError;
-use super::handle_table::{self, HandleTable, Part, SEATS, SLOT_BITS, Table};
+use super::error::{ApiError, HandleError};
+use super::handle_table::{self, HandleTable, ITEM_SLOT_BITS, Item, MAX_OPEN, Object};
 
-/// The most files that a cache of C may have: with as many links, slots have numbers of 24 bits.
-pub(super) const MOST_FILES: u32 = 1 << (SLOT_BITS - 2);
+/// The most files of a cache of C: the cache has slots for as many files, and for links beside them, and slots have
+/// 24 bits in a handle.
+pub(super) const MAX_FILES: u32 = 1 << (ITEM_SLOT_BITS - 2);
 
-static TABLE: Table<FileCache> = Table::new();
-static CACHES: HandleTable<FileCache> =
-    HandleTable::new(&TABLE, 0, |cache| ApiError::NoCache { cache });
+static CACHES: HandleTable<FileCache> = HandleTable::new();
 
-/// A cache that is not closed as long as this lives.
-pub(super) type Entered = handle_table::Entered<FileCache>;
+impl Object for FileCache {
+    const TAG: u32 = 0;
 
-/// A cache that cannot be closed as long as this lives.
-pub(super) type Lease = handle_table::Lease<FileCache>;
+    fn unknown(cache: u64) -> HandleError {
+        HandleError::Cache { cache }
+    }
+}
 
-/// Begins to use a cache.
+/// A short use of a cache.
+pub(super) type CacheGuard = handle_table::Guard<FileCache>;
+
+/// A long use of a cache.
+pub(super) type CacheLease = handle_table::Lease<FileCache>;
+
+/// Starts a use of a cache.
 ///
 /// # Errors
-/// [`ApiError::NoCache`].
-#[inline]
-pub(super) fn enter(cache: u64) -> Result<Entered, ApiError> {
+/// [`HandleError::Cache`], [`ApiError::InUseAtFork`].
+pub(super) fn enter(cache: u64) -> Result<CacheGuard, ApiError> {
     CACHES.enter(cache)
 }
 
-impl Entered {
-    /// The number of a file as C has it.
+impl CacheGuard {
+    /// The handle of a file in C.
     ///
     /// # Errors
-    /// [`CacheError::NoCapacity`] for a slot beyond what [`MOST_FILES`] explains.
-    #[inline]
-    pub(super) fn number_of(&self, handle: Handle) -> Result<u64, ApiError> {
+    /// [`CacheError::NoCapacity`] for a slot beyond [`MAX_FILES`].
+    pub(super) fn file_to_raw(&self, handle: Handle) -> Result<u64, ApiError> {
         let raw = handle.to_raw();
-        let number = self.number().of_part(Part::File, raw as u32, (raw >> 32) as u32);
-        number.ok_or_else(|| CacheError::NoCapacity.into())
+        let file = self.handle().item_to_raw(Item::File, raw as u32, (raw >> 32) as u32);
+        file.ok_or_else(|| CacheError::NoCapacity.into())
     }
 
-    /// The file that C means by a number. Whether there is one is for the cache to find out.
+    /// The handle of a file in the cache, which checks whether the file exists.
     ///
     /// # Errors
-    /// [`ApiError::ForeignFile`] when the number cannot come from this cache.
-    #[inline]
-    pub(super) fn handle_of(&self, file: u64) -> Result<Handle, ApiError> {
-        let (slot, generation) =
-            self.number().part(Part::File, file).ok_or(ApiError::ForeignFile { file })?;
+    /// [`HandleError::File`] for a handle that this cache never issued.
+    pub(super) fn file_from_raw(&self, file: u64) -> Result<Handle, HandleError> {
+        let found = self.handle().item_from_raw(Item::File, file);
+        let (slot, generation) = found.ok_or(HandleError::File { file })?;
         Ok(Handle::from_raw(u64::from(generation) << 32 | u64::from(slot)))
     }
 }
 
-impl Lease {
-    /// The cache for those who need it for longer than a borrow.
+impl CacheLease {
+    /// The cache itself.
     pub(super) fn cache(&self) -> TryArc<FileCache> {
         (**self).clone()
     }
 }
 
-/// In a child process: puts aside the caches that a thread was using at the fork.
+/// In a child process: marks the caches that were in use at the fork.
 pub(super) fn begin_child() {
     CACHES.begin_child();
 }
 
-/// Gives a cache a seat and a number.
+/// Stores a cache and returns its handle.
 ///
 /// # Errors
-/// [`ApiError::TooManyCaches`].
+/// [`ApiError::TooManyOpen`]; no memory.
 pub(super) fn open(cache: FileCache) -> Result<u64, ApiError> {
-    CACHES.open(cache)?.ok_or(ApiError::TooManyCaches { limit: SEATS })
+    CACHES.open(cache)?.ok_or(ApiError::TooManyOpen { objects: "caches", limit: MAX_OPEN })
 }
 
-/// Closes a cache, which must not be in use; waits for those who are at it in other threads.
+/// Closes a cache, which must not be in use. Waits for the guards of other threads.
 ///
 /// # Errors
-/// [`ApiError::NoCache`], [`ApiError::CacheHeld`], [`ApiError::Prefetching`].
+/// [`HandleError::Cache`], [`ApiError::CacheHeld`], [`ApiError::Prefetching`].
 pub(super) fn close(cache: u64) -> Result<(), ApiError> {
     CACHES.close(cache, |cache, prefetches| match (cache.retained(), prefetches) {
         (0, 0) => None,
@@ -98,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_good_until_its_cache_is_closed() {
+    fn handle_is_valid_until_cache_is_closed() {
         let first = new();
         assert!(enter(first).is_ok() && close(first).is_ok());
         for _ in 0..100 {
@@ -107,7 +111,7 @@ mod tests {
             assert!(enter(first).is_err() && close(first).is_err());
             close(next).unwrap();
         }
-        for none in [0, 1, u64::MAX, 1 << 32, SEATS as u64 + 1, 1 << 63 | 1, first + (1 << 32)] {
+        for none in [0, 1, u64::MAX, 1 << 32, MAX_OPEN as u64 + 1, 1 << 63 | 1, first + (1 << 32)] {
             assert!(enter(none).is_err() && close(none).is_err(), "{none:#x}");
         }
     }
@@ -115,23 +119,22 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "forks")]
     fn cache_in_use_at_fork_is_refused_in_the_child_alone() {
-        let [entered, leased, idle] = [(); 3].map(|()| new());
-        let refused = |number| Err(ApiError::InUseAtFork { number });
-        let is_refused = |number| {
+        let [used, leased, idle] = [(); 3].map(|()| new());
+        let refused = |handle| Err(ApiError::InUseAtFork { handle });
+        let is_refused = |cache| {
             (0..2).all(|_| {
-                enter(number).map(|_| ()) == refused(number) && close(number) == refused(number)
+                enter(cache).map(|_| ()) == refused(cache) && close(cache) == refused(cache)
             })
         };
         while_held(
-            || (enter(entered).unwrap(), enter(leased).unwrap().lease()),
+            || (enter(used).unwrap(), enter(leased).unwrap().lease()),
             || {
                 assert!(in_child(|| {
                     let own = new();
                     let works = enter(idle).is_ok() && enter(own).is_ok();
-                    let again = in_child(|| {
-                        is_refused(entered) && is_refused(leased) && enter(own).is_ok()
-                    });
-                    is_refused(entered)
+                    let again =
+                        in_child(|| is_refused(used) && is_refused(leased) && enter(own).is_ok());
+                    is_refused(used)
                         && is_refused(leased)
                         && works
                         && again
@@ -141,54 +144,54 @@ mod tests {
                 }));
             },
         );
-        assert!([entered, leased, idle].into_iter().all(|cache| enter(cache).is_ok()));
-        // The thread that forks is one that uses it, and may go on.
-        let here = enter(entered).unwrap();
-        assert!(in_child(|| is_refused(entered) && here.statistics().files == 0));
+        assert!([used, leased, idle].into_iter().all(|cache| enter(cache).is_ok()));
+        // The thread that forks uses the cache itself, and continues to.
+        let here = enter(used).unwrap();
+        assert!(in_child(|| is_refused(used) && here.statistics().files == 0));
         drop(here);
-        assert!([entered, leased, idle].into_iter().all(|cache| close(cache).is_ok()));
+        assert!([used, leased, idle].into_iter().all(|cache| close(cache).is_ok()));
     }
 
     #[test]
-    fn a_file_is_told_from_those_of_every_other_cache() {
+    fn file_handle_is_refused_by_other_caches() {
         let (one, two) = (new(), new());
         for raw in [0, 1, 1 << 32 | 5, u64::from(u32::MAX) << 32 | 0xff_ffff] {
             let handle = Handle::from_raw(raw);
             let (in_one, in_two) = (enter(one).unwrap(), enter(two).unwrap());
-            let file = in_one.number_of(handle).unwrap();
-            assert_eq!(in_one.handle_of(file), Ok(handle));
-            assert_eq!(in_two.handle_of(file), Err(ApiError::ForeignFile { file }));
-            assert!(enter(file).is_err() && in_one.handle_of(one).is_err());
+            let file = in_one.file_to_raw(handle).unwrap();
+            assert_eq!(in_one.file_from_raw(file), Ok(handle));
+            assert_eq!(in_two.file_from_raw(file), Err(HandleError::File { file }));
+            assert!(enter(file).is_err() && in_one.file_from_raw(one).is_err());
         }
-        let outside = enter(one).unwrap().number_of(Handle::from_raw(1 << SLOT_BITS));
+        let outside = enter(one).unwrap().file_to_raw(Handle::from_raw(1 << ITEM_SLOT_BITS));
         assert!(outside.is_err());
         let handle = Handle::from_raw(1 << 32);
-        let file = enter(one).unwrap().number_of(handle).unwrap();
+        let file = enter(one).unwrap().file_to_raw(handle).unwrap();
         close(one).unwrap();
         let again = new();
-        // Whether or not it has the same seat.
-        assert_ne!(enter(again).unwrap().handle_of(file), Ok(handle));
+        // Whichever slot it has.
+        assert_ne!(enter(again).unwrap().file_from_raw(file), Ok(handle));
         close(again).unwrap();
         close(two).unwrap();
     }
 
     #[test]
-    fn a_cache_is_closed_under_the_feet_of_nobody() {
+    fn close_waits_for_threads_that_use_the_cache() {
         for _ in 0..50 {
             let cache = new();
             thread::scope(|scope| {
                 for _ in 0..3 {
                     scope.spawn(|| {
                         let mut uses = 0;
-                        while let Ok(entered) = enter(cache) {
-                            assert_eq!(entered.statistics().files, 0);
+                        while let Ok(guard) = enter(cache) {
+                            assert_eq!(guard.statistics().files, 0);
                             uses += 1;
                         }
                         assert!(uses < 10_000_000);
                     });
                 }
                 scope.spawn(|| {
-                    // In use by a prefetch: refused, and open as before.
+                    // With a lease closing is refused, and the cache stays open.
                     let lease = enter(cache).unwrap().lease();
                     let prefetching = ApiError::Prefetching { prefetches: 1 };
                     assert_eq!(close(cache), Err(prefetching));

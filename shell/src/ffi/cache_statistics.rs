@@ -1,68 +1,69 @@
-//! `smf_cache_statistics` and `smf_cache_samples`: what a cache has done.
+//! `smf_cache_statistics` and `smf_cache_samples`.
 #![allow(unsafe_code)]
 
-use super::args;
-use super::cache_handles::{self, Entered};
-use super::error::{ApiError, or};
-use super::versioned_struct::{self, sized};
+use super::args::to_i64;
+use super::cache_handles::{self, CacheGuard};
+use super::cptr::slice_mut;
+use super::error::{or, succeeded};
+use super::versioned_struct::{self, versioned};
 
-/// What a cache has done so far.
+/// The statistics of a cache.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct SmfCacheStatistics {
-    /// `sizeof(SmfCacheStatistics)`; how much of it was filled in.
+    /// In: `sizeof(SmfCacheStatistics)`. Out: the number of bytes filled in.
     pub size: i64,
-    /// Files in the cache.
+    /// Cached files.
     pub files: i64,
-    /// Their bytes.
+    /// Bytes of the cached files.
     pub bytes: i64,
-    /// Further paths of these files, and modules in these archives.
+    /// Further paths of the cached files, and modules in cached archives.
     pub links: i64,
-    /// Files that were replaced or thrown out on request while they were held, and are held still.
+    /// Held files that were replaced or evicted on request.
     pub detached_files: i64,
-    /// Their bytes.
+    /// Bytes of the detached files.
     pub detached_bytes: i64,
-    /// How often something was got and has not been released.
+    /// Holds that have not been released.
     pub held: i64,
-    /// The most bytes there ever were at once.
+    /// The maximum of `bytes` so far.
     pub peak_bytes: i64,
-    /// Requests answered without reading a file.
+    /// Requests that did not read a file.
     pub hits: i64,
-    /// Requests for which a file was read, or could not be.
+    /// Requests that read a file or failed to.
     pub misses: i64,
-    /// Those of the misses that ended in an error.
+    /// Misses that ended in an error.
     pub failures: i64,
-    /// Files thrown out to make room.
+    /// Files evicted because the cache was full.
     pub evictions: i64,
     /// Files replaced because they had changed.
     pub replacements: i64,
     /// Files that were read.
     pub loads: i64,
-    /// How long that took, in nanoseconds: the mean; 0 when no file was read.
+    /// The mean time of reading a file in nanoseconds; 0 before the first.
     pub load_mean: i64,
-    /// Within which time half of them were read.
+    /// The 50th percentile of that time in nanoseconds.
     pub load_50: i64,
-    /// 90 of 100.
+    /// The 90th percentile in nanoseconds.
     pub load_90: i64,
-    /// 99 of 100.
+    /// The 99th percentile in nanoseconds.
     pub load_99: i64,
-    /// The share of hits in all requests, 0 to 1; -1 before the first.
+    /// Hits divided by requests, 0 to 1; -1 before the first request.
     pub hit_rate: f64,
 }
 
-sized!(SmfCacheStatistics, 19 * 8);
+versioned!(SmfCacheStatistics, 19 * 8);
 
-/// The bytes in a cache at one moment.
+/// The bytes in a cache at one time.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct SmfCacheSample {
     /// Nanoseconds since the cache was opened.
     pub nanoseconds: i64,
-    /// In the cache.
+    /// Bytes of the cached files.
     pub bytes: i64,
 }
 
-/// Fills in a structure whose `size` the caller has set: as much as both sides know.
+/// Fills in the statistics.
 ///
 /// # Safety
 /// `statistics` is null or points to the `size` bytes that its first field says.
@@ -72,35 +73,31 @@ pub unsafe extern "C" fn smf_cache_statistics(
     statistics: *mut SmfCacheStatistics,
 ) -> bool {
     let filled = cache_handles::enter(cache).and_then(|cache| {
-        // SAFETY: passed on to the caller.
-        unsafe { versioned_struct::write(statistics, counts(&cache)) }
+        // SAFETY: the caller's promise.
+        Ok(unsafe { versioned_struct::write(statistics, counts(&cache)) }?)
     });
-    or(false, filled.map(|()| true))
+    succeeded(filled)
 }
 
-fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn counts(cache: &Entered) -> SmfCacheStatistics {
+fn counts(cache: &CacheGuard) -> SmfCacheStatistics {
     let s = cache.statistics();
-    let within = |share| s.load_times.percentile(share).map_or(0, signed);
+    let within = |share| s.load_times.percentile(share).map_or(0, to_i64);
     SmfCacheStatistics {
         size: 0,
         files: i64::from(s.files),
-        bytes: signed(s.bytes),
+        bytes: to_i64(s.bytes),
         links: i64::from(s.links),
         detached_files: i64::from(s.detached_files),
-        detached_bytes: signed(s.detached_bytes),
-        held: signed(cache.retained()),
-        peak_bytes: signed(s.peak_bytes),
-        hits: signed(s.hits),
-        misses: signed(s.misses),
-        failures: signed(s.failures),
-        evictions: signed(s.evictions),
-        replacements: signed(s.replacements),
-        loads: signed(s.load_times.count()),
-        // Such a conversion saturates.
+        detached_bytes: to_i64(s.detached_bytes),
+        held: to_i64(cache.retained()),
+        peak_bytes: to_i64(s.peak_bytes),
+        hits: to_i64(s.hits),
+        misses: to_i64(s.misses),
+        failures: to_i64(s.failures),
+        evictions: to_i64(s.evictions),
+        replacements: to_i64(s.replacements),
+        loads: to_i64(s.load_times.count()),
+        // A float is saturated by the conversion.
         load_mean: s.load_times.mean().map_or(0, |mean| mean as i64),
         load_50: within(0.5),
         load_90: within(0.9),
@@ -109,32 +106,25 @@ fn counts(cache: &Entered) -> SmfCacheStatistics {
     }
 }
 
-/// Puts up to `count` samples of the bytes in the cache, oldest first, into an array; how many there
-/// are. -1 on failure.
+/// Copies up to `count` samples of the bytes in the cache, oldest first, and returns how many exist. -1 on failure.
 ///
 /// # Safety
-/// `samples` is null or points to room for that many.
+/// `samples` is null or points to memory for `count` samples.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_cache_samples(
     cache: u64,
     samples: *mut SmfCacheSample,
     count: i64,
 ) -> i64 {
-    let all = cache_handles::enter(cache).and_then(|cache| {
-        let room = usize::try_from(args::length("the number of samples", count)?);
-        let room = room.unwrap_or(usize::MAX);
-        if samples.is_null() && room != 0 {
-            return Err(ApiError::Null { what: "the array of samples" });
-        }
+    let copied = cache_handles::enter(cache).and_then(|cache| {
         let all = cache.statistics().bytes_over_time;
-        for (index, sample) in all.iter().take(room).enumerate() {
-            let sample = SmfCacheSample { nanoseconds: sample.at, bytes: signed(sample.bytes) };
-            // SAFETY: less than the room that there is, says the caller.
-            let place = unsafe { samples.add(index) };
-            // SAFETY: as above.
-            unsafe { place.write(sample) };
+        let count = count.min(to_i64(all.len()));
+        // SAFETY: the caller's promise.
+        let output = unsafe { slice_mut("the array of samples", samples, count) }?;
+        for (slot, sample) in output.iter_mut().zip(all.iter()) {
+            slot.write(SmfCacheSample { nanoseconds: sample.at, bytes: to_i64(sample.bytes) });
         }
-        Ok(signed(all.len() as u64))
+        Ok(to_i64(all.len()))
     });
-    or(-1, all)
+    or(-1, copied)
 }

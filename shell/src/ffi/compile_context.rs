@@ -1,4 +1,4 @@
-//! What `compiler_instantiate_template` does: a body becomes code, and what the code leads to is told by name.
+//! Compilation for `compiler_instantiate_template`: a body becomes code with symbolic relocations.
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
@@ -15,11 +15,11 @@ use smf_core::templates::{
 };
 use smf_core::types::{Type, mangle};
 
-use super::jit_handles::{FromC, SmfCompiler};
+use super::jit_handles::{CallbackCompiler, SmfCompiler};
 use crate::fork::Users;
 use crate::types_json::type_to_json;
 
-/// How often a context has done what.
+/// The statistics of a context.
 #[derive(Default)]
 pub(super) struct Counts {
     pub(super) inferences: AtomicU64,
@@ -40,36 +40,36 @@ impl Counts {
     }
 }
 
-/// A template, its body, and the types that it was made with.
+/// A template, its body and its type arguments.
 type Key = (String, Vec<u8>, Vec<Type>);
 
-/// The compilers of a context, and what they have made.
+/// The compilers of a context, and a cache of their results.
 #[derive(Default)]
 pub(super) struct Context {
     pub(super) counts: Counts,
-    /// The threads that may hold the locks below.
+    /// Threads that may hold the locks below.
     pub(super) users: Users,
     typed: IrBodies,
-    callback: FromC,
+    callback: CallbackCompiler,
     compiled: Mutex<HashMap<Key, Value>>,
 }
 
 impl Context {
     /// # Safety
-    /// As [`FromC::set`].
+    /// As for [`CallbackCompiler::set`].
     pub(super) unsafe fn set_callback(&self, compiler: SmfCompiler, user: *mut c_void) {
-        // SAFETY: passed on to the caller.
+        // SAFETY: the caller's promise.
         unsafe { self.callback.set(compiler, user) };
-        // Another compiler may make other code.
+        // Another compiler may emit other code.
         self.compiled().clear();
     }
 
     fn compiled(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Value>> {
-        // Nothing panics while it holds the lock.
+        // No code panics while it holds the lock.
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The code of a template made with types.
+    /// Compiles a template with type arguments, or returns the cached result.
     pub(super) fn instantiate(
         &self,
         name: &str,
@@ -82,12 +82,12 @@ impl Context {
             return Ok(known.clone());
         }
         self.counts.misses.fetch_add(1, Ordering::Relaxed);
-        let made = self.compile(name, arguments, &key.1)?;
-        self.compiled().insert(key, made.clone());
-        Ok(made)
+        let compiled = self.compile(name, arguments, &key.1)?;
+        self.compiled().insert(key, compiled.clone());
+        Ok(compiled)
     }
 
-    /// The first compiler that takes the body.
+    /// The first compiler that recognizes the body.
     fn compiler(&self, body: &[u8]) -> Option<&dyn Compiler> {
         let all: [&dyn Compiler; 3] = [&PrecompiledBodies, &self.typed, &self.callback];
         all.into_iter().find(|compiler| compiler.recognizes(body))
@@ -95,9 +95,9 @@ impl Context {
 
     fn compile(&self, name: &str, arguments: &[Type], body: &[u8]) -> Result<Value, String> {
         let symbol = mangle(name, arguments).map_err(|error| error.to_string())?;
-        let symbol = symbol.ok_or_else(|| "the template has no symbol".to_owned())?;
-        let nobody = || format!("no compiler recognizes the body of the template `{name}`");
-        let compiler = self.compiler(body).ok_or_else(nobody)?;
+        let symbol = symbol.ok_or_else(|| "the template has no mangled name".to_owned())?;
+        let unsupported = || format!("no compiler recognizes the body of the template `{name}`");
+        let compiler = self.compiler(body).ok_or_else(unsupported)?;
         let request = CompileRequest {
             symbol: symbol.as_bytes(),
             template: name.as_bytes(),
@@ -107,97 +107,98 @@ impl Context {
             arguments,
             arch: host_arch(),
         };
-        let mut asked = Asked { request: &request, targets: Vec::new() };
-        let compiled = compiler.compile(&request, &mut asked).map_err(|error| error.to_string())?;
-        let relocations = compiled.relocations.iter().map(|reloc| asked.to_json(reloc));
+        let mut references = References { request: &request, targets: Vec::new() };
+        let compiled =
+            compiler.compile(&request, &mut references).map_err(|error| error.to_string())?;
+        let relocations = compiled.relocations.iter().map(|reloc| references.to_json(reloc));
         let relocations: Vec<_> = relocations.collect();
         let code = compiled.code;
         Ok(json!({"success": true, "symbol": symbol, "code": code, "relocations": relocations}))
     }
 }
 
-/// Something that code leads to, for the caller to find.
+/// A target that the caller resolves.
 #[derive(Clone, PartialEq)]
-enum Wanted {
+enum Reference {
     Symbol(String),
     Instance(String, Vec<Type>),
     /// A function of this process.
     Address(u64),
 }
 
-/// What a compiler has asked for.
-struct Asked<'r> {
+/// The targets that a compiler refers to.
+struct References<'r> {
     request: &'r CompileRequest<'r>,
-    targets: Vec<Wanted>,
+    targets: Vec<Reference>,
 }
 
-impl Asked<'_> {
-    fn add(&mut self, wanted: Wanted) -> Result<Target, CompileError> {
-        let known = self.targets.iter().position(|known| *known == wanted);
+impl References<'_> {
+    fn add(&mut self, reference: Reference) -> Result<Target, CompileError> {
+        let known = self.targets.iter().position(|known| *known == reference);
         let number = known.unwrap_or_else(|| {
-            self.targets.push(wanted);
+            self.targets.push(reference);
             self.targets.len() - 1
         });
         let target = u32::try_from(number).ok().and_then(Target::of);
-        target.ok_or(CompileError::because("it refers to more than can be counted"))
+        target.ok_or(CompileError::because("the code has too many relocation targets"))
     }
 
-    fn wanted(&self, target: Target) -> Option<&Wanted> {
+    fn reference(&self, target: Target) -> Option<&Reference> {
         self.targets.get(usize::try_from(target.number()?).ok()?)
     }
 
     fn to_json(&self, reloc: &CodeReloc) -> Value {
         let kind = Layout::Native.reloc_number(reloc.kind);
-        let mut told = Map::new();
-        told.insert("offset".to_owned(), reloc.offset.into());
-        told.insert("kind".to_owned(), kind.into());
-        told.insert("addend".to_owned(), reloc.addend.into());
-        match self.wanted(reloc.target) {
+        let mut object = Map::new();
+        object.insert("offset".to_owned(), reloc.offset.into());
+        object.insert("kind".to_owned(), kind.into());
+        object.insert("addend".to_owned(), reloc.addend.into());
+        match self.reference(reloc.target) {
             None => {}
-            Some(Wanted::Symbol(symbol)) => {
-                told.insert("symbol".to_owned(), symbol.as_str().into());
+            Some(Reference::Symbol(symbol)) => {
+                object.insert("symbol".to_owned(), symbol.as_str().into());
             }
-            Some(Wanted::Address(address)) => {
-                told.insert("address".to_owned(), (*address).into());
+            Some(Reference::Address(address)) => {
+                object.insert("address".to_owned(), (*address).into());
             }
-            Some(Wanted::Instance(template, types)) => {
-                let all: Vec<_> = types.iter().map(type_to_json).collect();
-                told.insert("template".to_owned(), template.as_str().into());
-                told.insert("types".to_owned(), all.into());
-                told.insert("symbol".to_owned(), mangle(template, types).ok().flatten().into());
+            Some(Reference::Instance(template, types)) => {
+                let types_json: Vec<_> = types.iter().map(type_to_json).collect();
+                object.insert("template".to_owned(), template.as_str().into());
+                object.insert("types".to_owned(), types_json.into());
+                object.insert("symbol".to_owned(), mangle(template, types).ok().flatten().into());
             }
         }
-        told.into()
+        object.into()
     }
 }
 
 fn text(name: &[u8]) -> Result<String, CompileError> {
     let text = std::str::from_utf8(name).map(str::to_owned);
-    text.map_err(|_| CompileError::because("it refers to a name that is not UTF-8"))
+    text.map_err(|_| CompileError::because("the code refers to a name that is not UTF-8"))
 }
 
-impl Environment for Asked<'_> {
+impl Environment for References<'_> {
     fn instance(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target, CompileError> {
         if template == self.request.template && arguments == self.request.arguments {
             return Ok(Target::OWN);
         }
-        self.add(Wanted::Instance(text(template)?, arguments.to_vec()))
+        self.add(Reference::Instance(text(template)?, arguments.to_vec()))
     }
 
     fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
         if symbol == self.request.symbol {
             return Ok(Target::OWN);
         }
-        self.add(Wanted::Symbol(text(symbol)?))
+        self.add(Reference::Symbol(text(symbol)?))
     }
 
     fn absolute(&mut self, address: u64) -> Result<Target, CompileError> {
-        self.add(Wanted::Address(address))
+        self.add(Reference::Address(address))
     }
 
     fn address(&self, target: Target) -> Option<u64> {
-        match self.wanted(target)? {
-            Wanted::Address(address) => Some(*address),
+        match self.reference(target)? {
+            Reference::Address(address) => Some(*address),
             _ => None,
         }
     }

@@ -1,8 +1,7 @@
-//! `compiler_*` and `type_unifier_*`: the border between a runtime and a compiler, in JSON.
+//! `compiler_*` and `type_unifier_*`: the JSON interface between a runtime and a compiler.
 //!
-//! Every result is a text that the caller frees with `smf_string_free`; in the tagged convention it is text of
-//! the runtime, and so are the arguments. What fails is an object with `"success": false` and an `"error"` in
-//! words.
+//! Every result is a string that the caller frees with `smf_string_free`; in the tagged convention arguments and
+//! results are text of the runtime. A failure is an object with `"success": false` and an `"error"` message.
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
@@ -19,25 +18,25 @@ use smf_core::types::{
 };
 
 use super::compile_context::Context;
-use super::error::{ApiError, keep};
+use super::error::{ApiError, record};
 use super::jit_handles::SmfCompiler;
 use super::strings::{self, Answer, Json};
 use crate::fork::ProcessLock;
 use crate::types_json::{TypeJson, type_from_json, type_to_json};
 
-/// What is known by numbers that count from 1 and never come again.
-pub(super) struct Numbered<T> {
+/// Objects by handles that count from 1 and are never reused.
+pub(super) struct Registry<T> {
     last: i64,
     values: HashMap<i64, T, BuildHasherDefault<DefaultHasher>>,
 }
 
-impl<T> Numbered<T> {
+impl<T> Registry<T> {
     const fn new() -> Self {
         Self { last: 0, values: HashMap::with_hasher(BuildHasherDefault::new()) }
     }
 }
 
-impl<T: Default> Numbered<T> {
+impl<T: Default> Registry<T> {
     fn create(&mut self) -> i64 {
         self.last += 1;
         self.values.insert(self.last, T::default());
@@ -45,15 +44,14 @@ impl<T: Default> Numbered<T> {
     }
 }
 
-type All<T> = ProcessLock<Numbered<T>>;
+type Table<T> = ProcessLock<Registry<T>>;
 
-pub(super) static CONTEXTS: All<Arc<Context>> = ProcessLock::new(Numbered::new());
-pub(super) static UNIFIERS: All<OpenUnifier> = ProcessLock::new(Numbered::new());
+pub(super) static CONTEXTS: Table<Arc<Context>> = ProcessLock::new(Registry::new());
+pub(super) static UNIFIERS: Table<OpenUnifier> = ProcessLock::new(Registry::new());
 
-/// Does something with one of them, for as long as nobody else does anything with any.
-fn with<T, R>(all: &'static All<T>, number: i64, act: impl FnOnce(&mut T) -> R) -> Option<R> {
-    let mut all = all.lock();
-    all.values.get_mut(&number).map(act)
+/// Calls `act` with an object while the table is locked.
+fn with<T, R>(table: &'static Table<T>, handle: i64, act: impl FnOnce(&mut T) -> R) -> Option<R> {
+    table.lock().values.get_mut(&handle).map(act)
 }
 
 #[derive(Default)]
@@ -70,24 +68,24 @@ fn failed(why: impl std::fmt::Display) -> Value {
     json!({"success": false, "error": why.to_string()})
 }
 
-/// The context of a handle, which is there as long as anybody uses it.
+/// The context of a handle, which lives while it is in use.
 fn context_of(handle: i64) -> Result<Arc<Context>, String> {
     let invalid = || "Invalid context handle".to_owned();
     with(&CONTEXTS, handle, |context| context.clone()).ok_or_else(invalid)
 }
 
-/// The answer of a context to some texts of JSON. No lock is held meanwhile: a compiler of the caller may
-/// call whatever it likes.
+/// Calls `act` with a context and two parsed arguments. No lock is held during the call, so that a compiler callback
+/// may call any export.
 ///
 /// # Safety
-/// The texts are null or point to bytes that end with a NUL; in the tagged convention they are words of
-/// the runtime. Their bytes stay until this returns.
+/// The texts are null or NUL-terminated; in the tagged convention they are words of the runtime. They are valid during
+/// the call.
 unsafe fn answer(
     context: i64,
     texts: [Json; 2],
     act: impl FnOnce(&Context, [Value; 2]) -> Result<Value, String>,
 ) -> Answer {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     let texts = texts.map(|text| unsafe { parse(text) });
     let answer = context_of(context).and_then(|context| {
         let _user = context.users.enter().ok_or_else(|| {
@@ -100,30 +98,30 @@ unsafe fn answer(
 }
 
 /// # Safety
-/// As [`answer`].
+/// As for [`answer`].
 unsafe fn parse(json: Json) -> Result<Value, String> {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     let text = unsafe { strings::bytes(json) }.map_err(|error| error.to_string())?;
     serde_json::from_slice(text).map_err(|error| format!("Invalid JSON: {error}"))
 }
 
-/// Makes a context. Returns its handle, which is greater than 0.
+/// Creates a context. Returns its handle, which is greater than 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn compiler_create_context() -> i64 {
     CONTEXTS.lock().create()
 }
 
-/// Ends a context. False when there is none of the handle.
+/// Destroys a context. False for an invalid handle.
 #[unsafe(no_mangle)]
 pub extern "C" fn compiler_destroy_context(context: i64) -> bool {
     let mut contexts = CONTEXTS.lock();
     contexts.values.remove(&context).is_some()
 }
 
-/// What the parameters of a template are, so that all hints are true: a list of types.
+/// Infers the type arguments of a template from hints: a list of types.
 ///
 /// # Safety
-/// Both are null or point to bytes that end with a NUL; in the tagged convention they are text.
+/// Both are null or NUL-terminated; in the tagged convention they are text.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn compiler_infer_types(context: i64, template: Json, hints: Json) -> Answer {
     let act = |context: &Context, [template, hints]: [Value; 2]| {
@@ -133,14 +131,14 @@ pub unsafe extern "C" fn compiler_infer_types(context: i64, template: Json, hint
         let types = infer(&signature, &hints).map_err(|error| error.to_string())?;
         Ok(types.iter().map(type_to_json).collect())
     };
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     unsafe { answer(context, [template, hints], act) }
 }
 
-/// The code of a template made with types.
+/// Compiles a template with type arguments.
 ///
 /// # Safety
-/// Both are null or point to bytes that end with a NUL; in the tagged convention they are text.
+/// Both are null or NUL-terminated; in the tagged convention they are text.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn compiler_instantiate_template(
     context: i64,
@@ -152,14 +150,14 @@ pub unsafe extern "C" fn compiler_instantiate_template(
         let (name, arguments, body) = checked(&template, &types)?;
         context.instantiate(name, &arguments, body)
     };
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     unsafe { answer(context, [template, types], act) }
 }
 
-/// Whether a template can be made with types.
+/// Checks whether a template accepts type arguments.
 ///
 /// # Safety
-/// Both are null or point to bytes that end with a NUL; in the tagged convention they are text.
+/// Both are null or NUL-terminated; in the tagged convention they are text.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn compiler_check_types(context: i64, template: Json, types: Json) -> Answer {
     let act = |_: &Context, [template, types]: [Value; 2]| {
@@ -167,12 +165,12 @@ pub unsafe extern "C" fn compiler_check_types(context: i64, template: Json, type
         let symbol = mangle(name, &arguments).map_err(|error| error.to_string())?;
         Ok(json!({"success": true, "symbol": symbol}))
     };
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     unsafe { answer(context, [template, types], act) }
 }
 
-/// Sets who compiles the templates of a context that the library has no compiler for; null for nobody.
-/// False when there is no context of the handle.
+/// Sets the compiler callback of a context for bodies that the library cannot compile; null for none. False for an
+/// invalid handle.
 ///
 /// # Safety
 /// `compiler` is null, or may be called as `smf.h` says, from any thread, as long as the context is there,
@@ -183,18 +181,18 @@ pub unsafe extern "C" fn compiler_set_callback(
     compiler: SmfCompiler,
     user: *mut c_void,
 ) -> bool {
-    let number = context.cast_unsigned();
+    let handle = context.cast_unsigned();
     let Ok(context) = context_of(context) else { return false };
     let Some(_user) = context.users.enter() else {
-        keep(ApiError::InUseAtFork { number });
+        record(ApiError::InUseAtFork { handle });
         return false;
     };
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     unsafe { context.set_callback(compiler, user) };
     true
 }
 
-/// What a context has done.
+/// The statistics of a context.
 #[unsafe(no_mangle)]
 pub extern "C" fn compiler_get_stats(context: i64) -> Answer {
     let stats = context_of(context).map(|context| context.counts.to_json());
@@ -202,7 +200,7 @@ pub extern "C" fn compiler_get_stats(context: i64) -> Answer {
 }
 
 fn list<'v>(value: &'v Value, what: &str) -> Result<&'v [Value], String> {
-    value.as_array().map(Vec::as_slice).ok_or_else(|| format!("the {what} are no list"))
+    value.as_array().map(Vec::as_slice).ok_or_else(|| format!("the {what} are not a list"))
 }
 
 fn name_of(template: &Value) -> Result<&str, String> {
@@ -251,7 +249,7 @@ fn hint(value: &Value) -> Result<Hint, String> {
     Ok(Hint { source, ty })
 }
 
-/// The name of a template, types that it can be made with, and its body.
+/// The name of a template, valid type arguments for it, and its body.
 fn checked<'v>(
     template: &'v Value,
     types: &Value,
@@ -277,30 +275,31 @@ fn checked<'v>(
         Some(Value::Array(bytes)) => bytes.iter().map(byte).collect(),
         Some(_) => None,
     };
-    let body = body.ok_or_else(|| "the `body` of the template is no list of bytes".to_owned())?;
+    let body =
+        body.ok_or_else(|| "the `body` of the template is not a list of bytes".to_owned())?;
     Ok((name, arguments, body))
 }
 
-/// Makes a unifier. Returns its handle, which is greater than 0.
+/// Creates a unifier. Returns its handle, which is greater than 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn type_unifier_create() -> i64 {
     UNIFIERS.lock().create()
 }
 
-/// Ends a unifier. False when there is none of the handle.
+/// Destroys a unifier. False for an invalid handle.
 #[unsafe(no_mangle)]
 pub extern "C" fn type_unifier_destroy(unifier: i64) -> bool {
     let mut unifiers = UNIFIERS.lock();
     unifiers.values.remove(&unifier).is_some()
 }
 
-/// Makes two types the same. Variables of one name are one, in every call.
+/// Unifies two types. Variables with the same name are the same in all calls.
 ///
 /// # Safety
-/// Both are null or point to bytes that end with a NUL; in the tagged convention they are text.
+/// Both are null or NUL-terminated; in the tagged convention they are text.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn type_unifier_unify(unifier: i64, one: Json, other: Json) -> Answer {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     let types = [one, other].map(|text| unsafe { parse(text) });
     let unified = with(&UNIFIERS, unifier, |open| {
         let [one, other] = types;
@@ -310,13 +309,13 @@ pub unsafe extern "C" fn type_unifier_unify(unifier: i64, one: Json, other: Json
     });
     let unified = unified.unwrap_or_else(|| Err(failed("Invalid unifier handle")));
     match unified {
-        // Written as it stands: this is called for each of many types.
+        // Serialised without an intermediate `Value`: this is called for each of many types.
         Ok(ty) => strings::give(serde_json::to_string(&Unified(&ty)).unwrap_or_default()),
         Err(answer) => give(&answer),
     }
 }
 
-/// What two types have become.
+/// The result of a unification.
 struct Unified<'t>(&'t Type);
 
 impl Serialize for Unified<'_> {
@@ -337,7 +336,7 @@ impl OpenUnifier {
     }
 }
 
-/// The error, with both sides where there are two.
+/// The error, with the types of a conflict.
 fn conflict(error: &UnifyError) -> Value {
     let mut answer = failed(error);
     if let (UnifyError::Conflict(Conflict { left, right, .. }), Some(answer)) =

@@ -1,71 +1,118 @@
-//! What C points to: strings that end with a NUL, arrays, and room for arrays.
+//! Null, alignment and length checks for pointers that C passes: strings, arrays and output arrays.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
 use std::mem::MaybeUninit;
 
 use super::args;
-use super::error::ApiError;
+use super::error::{ApiError, ArgumentError};
 
-/// A string from C.
+/// A pointer of the host that is only passed back to its callback.
+#[derive(Clone, Copy)]
+pub(super) struct UserData(pub(super) *mut c_void);
+
+// SAFETY: the pointer is not dereferenced here. The header requires of the callback that it may be called from any
+// thread.
+unsafe impl Send for UserData {}
+// SAFETY: as above.
+unsafe impl Sync for UserData {}
+
+/// A C string.
 ///
 /// # Safety
-/// `text` is null or points to bytes that end with a NUL, and that stay while the result is used.
+/// `text` is null or NUL-terminated and valid while the result is used.
 pub(super) unsafe fn text<'t>(
     what: &'static str,
     text: *const c_char,
-) -> Result<&'t CStr, ApiError> {
+) -> Result<&'t CStr, ArgumentError> {
     if text.is_null() {
-        return Err(ApiError::Null { what });
+        return Err(ArgumentError::Null { what });
     }
-    // SAFETY: not null, so that it ends with a NUL, says the caller.
+    // SAFETY: not null, so NUL-terminated by the caller's promise.
     Ok(unsafe { CStr::from_ptr(text) })
 }
 
-/// How many values there are at an address from C; none where there is nothing to look at.
-fn count_at<T>(what: &'static str, first: *const T, count: i64) -> Result<usize, ApiError> {
-    let len = usize::try_from(args::length(what, count)?).ok();
-    let most = isize::MAX as usize / size_of::<T>().max(1);
-    let len = len.filter(|&len| len <= most).ok_or(ApiError::TooLarge { what, value: count })?;
+/// The length of an array at `first`, which is checked unless the array is empty.
+fn checked_len<T>(what: &'static str, first: *const T, count: i64) -> Result<usize, ArgumentError> {
+    let len = args::array_len::<T>(what, count)?;
     if len != 0 && first.is_null() {
-        return Err(ApiError::Null { what });
+        return Err(ArgumentError::Null { what });
     }
     if len != 0 && !first.is_aligned() {
-        return Err(ApiError::Unaligned { what, value: first.addr() });
+        return Err(ArgumentError::Misaligned { what, value: first.addr() });
     }
     Ok(len)
 }
 
-/// Room of C for an array.
+/// An output array.
 ///
 /// # Safety
-/// `first` is null or points to room for `count` values, which is the result's alone while that is used.
+/// `first` is null or points to memory for `count` values, to which the result has exclusive access.
 pub(super) unsafe fn slice_mut<'s, T>(
     what: &'static str,
     first: *mut T,
     count: i64,
-) -> Result<&'s mut [MaybeUninit<T>], ApiError> {
-    match count_at(what, first, count)? {
+) -> Result<&'s mut [MaybeUninit<T>], ArgumentError> {
+    match checked_len(what, first, count)? {
         0 => Ok(&mut []),
-        // SAFETY: not null, and aligned, so that there is the room, says the caller; it fits an address
-        // space, and needs to hold nothing.
+        // SAFETY: not null, aligned, at most `isize::MAX` bytes, and valid for writes by the caller's promise.
         len => Ok(unsafe { std::slice::from_raw_parts_mut(first.cast(), len) }),
     }
 }
 
-/// An array from C.
+/// An array.
 ///
 /// # Safety
-/// `first` is null or points to `count` values, which stay and do not change while the result is used.
+/// `first` is null or points to `count` values that are valid and unchanged while the result is used.
 pub(super) unsafe fn slice<'s, T>(
     what: &'static str,
     first: *const T,
     count: i64,
-) -> Result<&'s [T], ApiError> {
-    match count_at(what, first, count)? {
+) -> Result<&'s [T], ArgumentError> {
+    match checked_len(what, first, count)? {
         0 => Ok(&[]),
-        // SAFETY: not null, and aligned, so that there are as many, says the caller; they fit an address
-        // space.
+        // SAFETY: not null, aligned, at most `isize::MAX` bytes, and valid by the caller's promise.
         len => Ok(unsafe { std::slice::from_raw_parts(first, len) }),
     }
 }
+
+/// The bytes of a value of the runtime, of which the runtime returned both arguments. `kind` is the kind of value
+/// that was expected: a negative length or a null pointer stands for another one.
+///
+/// # Safety
+/// Unless null, `data` points to `length` bytes that are valid and unchanged while the result is used.
+pub(super) unsafe fn value_bytes<'v>(
+    data: *const u8,
+    length: i64,
+    kind: &'static str,
+) -> Result<&'v [u8], ApiError> {
+    match args::array_len::<u8>(kind, length) {
+        Ok(0) => Ok(&[]),
+        // SAFETY: not null, at most `isize::MAX` bytes, and valid by the caller's promise.
+        Ok(len) if !data.is_null() => Ok(unsafe { std::slice::from_raw_parts(data, len) }),
+        _ => Err(ApiError::NotA { kind }),
+    }
+}
+
+/// Passes the bytes of a new byte array of the runtime to `fill`.
+///
+/// # Safety
+/// Unless null, `data` points to `len` initialised bytes to which no other thread has access yet.
+pub(super) unsafe fn fill_value(
+    data: *mut u8,
+    len: usize,
+    fill: impl FnOnce(&mut [u8]) -> Result<(), ApiError>,
+) -> Result<(), ApiError> {
+    if len == 0 {
+        return fill(&mut []);
+    }
+    if data.is_null() {
+        return Err(ApiError::NotA { kind: BYTE_ARRAY });
+    }
+    // SAFETY: not null, initialised, and exclusive by the caller's promise.
+    fill(unsafe { std::slice::from_raw_parts_mut(data, len) })
+}
+
+/// Kinds of values, for errors.
+pub(super) const BYTE_ARRAY: &str = "a byte array";
+pub(super) const TEXT: &str = "text";

@@ -1,33 +1,30 @@
-//! `rt_*`: executable memory, known to C by its addresses.
-//!
-//! Little in this file is unsafe but that the names it exports can be in a program once only.
+//! `rt_*`: executable memory, by address.
 #![allow(unsafe_code)]
-
-use std::ops::Range;
 
 use smf_core::memory::code_alloc::{ExecError, PageUse};
 use smf_core::memory::{Protection, permissions_at};
 
-use super::error::{ApiError, keep, or};
+use super::args::to_i64;
+use super::error::{ApiError, ArgumentError, or, record, succeeded};
 use super::values::{self, Bytes};
 use super::{args, blocks, mappings};
 use crate::stderr;
 
-/// The bits of a protection in `smf.h`.
+/// `SMF_PROT_*` in `smf.h`.
 const READ: i32 = 1;
 const WRITE: i32 = 2;
 const EXEC: i32 = 4;
 
-/// Zero-filled memory for code, a whole number of pages that hold `size` bytes. It runs as soon as it
-/// was written through [`rt_write_exec_memory`], and is never writable and executable at one address.
-/// Returns its address; 0 on failure.
+/// Allocates zero-filled memory for code, `size` bytes rounded up to whole pages. It is executable once it has been
+/// written by [`rt_write_exec_memory`], and never writable and executable at one address. Returns the address; 0 on
+/// failure.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_alloc_exec_memory(size: i64) -> i64 {
     or(0, allocate(size, PageUse::Code))
 }
 
-/// Zero-filled memory for data, a whole number of pages that hold `size` bytes, readable and writable.
-/// Returns its address; 0 on failure.
+/// Allocates zero-filled readable and writable memory, `size` bytes rounded up to whole pages. Returns the address;
+/// 0 on failure.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_alloc_rw_memory(size: i64) -> i64 {
     or(0, allocate(size, PageUse::Data))
@@ -39,56 +36,57 @@ fn allocate(size: i64, usage: PageUse) -> Result<i64, ApiError> {
     Ok(address.cast_signed() as i64)
 }
 
-/// Frees a block of either kind: its address, and the size it was asked for with.
+/// Frees a block of either kind, given its address and the requested size.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_free_exec_memory(address: i64, size: i64) -> bool {
-    done(block(address, size).and_then(|(at, size)| blocks::with(|blocks| blocks.free(at, size))))
+    succeeded(
+        block(address, size).and_then(|(at, size)| blocks::with(|blocks| blocks.free(at, size))),
+    )
 }
 
-/// Copies a byte array into the block at `address`, `offset` bytes from its beginning. Returns how
-/// many bytes were written; -1 on failure, and then none.
+/// Copies a byte array into the block at `address`, from `offset` on. Returns the number of bytes written; -1 on
+/// failure, when none was.
 ///
 /// # Safety
-/// `code` is null or a value of the runtime, if there is one, and its bytes do not change meanwhile.
+/// `code` is null or, with a runtime, one of its values, and its bytes do not change during the call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_write_exec_memory(address: i64, code: Bytes, offset: i64) -> i64 {
-    let place = args::address("the address", address)
-        .and_then(|address| Ok((address, args::length("the offset", offset)?)));
-    let written = place.and_then(|(address, offset)| {
+    let write = || {
+        let address = args::address("the address", address)?;
+        let offset = args::length("the offset", offset)?;
         let write = |bytes: &[u8]| blocks::with(|blocks| blocks.write(address, offset, bytes));
-        // SAFETY: passed on to the caller.
+        // SAFETY: the caller's promise.
         unsafe { values::with_bytes(code, write) }
-    });
-    // At most the bytes of a block.
-    or(-1, written.map(|written| i64::try_from(written).unwrap_or(i64::MAX)))
+    };
+    or(-1, write().map(to_i64))
 }
 
-/// Makes a block readable and executable, and no longer writable at its address.
+/// Makes a block readable and executable, and not writable.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_make_executable(address: i64, size: i64) -> bool {
-    done(protect(address, size, Protection::ReadExecute))
+    succeeded(protect(address, size, Protection::ReadExecute))
 }
 
-/// Makes a block readable and writable, and no longer executable.
+/// Makes a block readable and writable, and not executable.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_make_writable(address: i64, size: i64) -> bool {
-    done(protect(address, size, Protection::ReadWrite))
+    succeeded(protect(address, size, Protection::ReadWrite))
 }
 
-/// Sets what a block allows at its address: a sum of READ 1, WRITE 2 and EXEC 4, or 0. Reading comes
-/// with writing and with executing; those two together are refused.
+/// Sets the protection of a block, a sum of `SMF_PROT_*`. Write and execute permission each include read permission;
+/// both together are refused.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_set_protection(address: i64, size: i64, prot: i32) -> bool {
-    done(protection(prot).and_then(|protection| protect(address, size, protection)))
+    succeeded(protection(prot).and_then(|protection| protect(address, size, protection)))
 }
 
-/// The protection that is meant by a sum of these.
+/// Decodes a sum of `SMF_PROT_*`.
 pub(super) fn protection(prot: i32) -> Result<Protection, ApiError> {
     match prot {
         0 => Ok(Protection::None),
         READ => Ok(Protection::Read),
         _ if prot & !(READ | WRITE | EXEC) != 0 => {
-            Err(ApiError::Unknown { what: "protection", value: i64::from(prot) })
+            Err(ArgumentError::Unknown { what: "protection", value: prot.into() }.into())
         }
         _ if prot & WRITE == 0 => Ok(Protection::ReadExecute),
         _ if prot & EXEC == 0 => Ok(Protection::ReadWrite),
@@ -105,43 +103,41 @@ fn block(address: i64, size: i64) -> Result<(usize, u64), ApiError> {
     Ok((args::address("the address", address)?, args::size(size)?))
 }
 
-fn done(result: Result<(), ApiError>) -> bool {
-    or(false, result.map(|()| true))
-}
-
-/// Brings the instruction caches in step with the bytes of a range inside one block. Code that was
-/// written through [`rt_write_exec_memory`] or made executable is in step already.
+/// Synchronizes the instruction caches with a range inside one block. [`rt_write_exec_memory`] and making a block
+/// executable do this themselves.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_flush_icache(address: i64, size: i64) {
-    if let Err(error) = args::range(address, size).and_then(|range| flush(&range)) {
-        keep(error);
+    let flush = || {
+        let range = args::range(address, size)?;
+        blocks::with(|blocks| blocks.synchronize(&range))
+    };
+    if let Err(error) = flush() {
+        record(error);
     }
 }
 
-fn flush(range: &Range<usize>) -> Result<(), ApiError> {
-    blocks::with(|blocks| blocks.synchronize(range))
-}
-
-/// The address, if it lies in executable memory of this library that was written, or in a file that was
-/// mapped to run; otherwise 0.
+/// The address itself if it is in executable memory of this library that has been written, or in an executable file
+/// mapping; otherwise 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_get_function_pointer(address: i64) -> i64 {
-    let at = args::address("the address", address);
-    let entry = at.and_then(|at| match blocks::with(|blocks| blocks.entry_point(at)) {
-        Err(_) if mappings::is_code(at) => Ok(at),
-        found => found,
-    });
-    or(0, entry.map(|_| address))
+    let entry_point = || {
+        let at = args::address("the address", address)?;
+        match blocks::with(|blocks| blocks.entry_point(at)) {
+            Err(_) if mappings::is_code(at) => Ok(at),
+            found => found,
+        }
+    };
+    or(0, entry_point().map(|_| address))
 }
 
-/// Whether the kernel lets the byte at any address of the process be executed.
+/// Whether the kernel allows execution at an address, of any memory of the process.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_is_executable(address: i64) -> bool {
     or(false, kernel_protection(address).map(|prot| prot & EXEC != 0))
 }
 
-/// What the kernel allows at any address of the process, as in [`rt_set_protection`]; -1 when nothing
-/// is mapped there.
+/// The protection of an address in the kernel, of any memory of the process: a sum of `SMF_PROT_*`; -1 if nothing is
+/// mapped there.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_get_protection(address: i64) -> i32 {
     or(-1, kernel_protection(address))
@@ -154,21 +150,19 @@ fn kernel_protection(address: i64) -> Result<i32, ApiError> {
     Ok(bit(access.read, READ) | bit(access.write, WRITE) | bit(access.execute, EXEC))
 }
 
-/// The bytes of all live blocks, as they were asked for.
+/// The requested bytes of all live blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_exec_memory_total() -> i64 {
-    let bytes = blocks::statistics().live_bytes;
-    i64::try_from(bytes).unwrap_or(i64::MAX)
+    to_i64(blocks::statistics().live_bytes)
 }
 
-/// How many blocks are live.
+/// The number of live blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_exec_memory_count() -> i64 {
-    let count = blocks::statistics().live_blocks;
-    i64::try_from(count).unwrap_or(i64::MAX)
+    to_i64(blocks::statistics().live_blocks)
 }
 
-/// Writes to standard error how much executable memory there is and was.
+/// Writes the statistics of executable memory to standard error.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_exec_memory_dump_stats() {
     let s = blocks::statistics();
@@ -192,17 +186,19 @@ pub extern "C" fn rt_exec_memory_dump_stats() {
     stderr::write(text.as_bytes());
 }
 
-/// Sets ceilings for executable memory, in bytes and in blocks, both at least 1. Fails while blocks
-/// are live.
+/// Sets ceilings for executable memory, in bytes and in blocks, both at least 1. Fails while blocks are live or
+/// loaders are open.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_exec_limit(bytes: i64, blocks: i64) -> bool {
-    let limits = args::size(bytes).and_then(|bytes| Ok((bytes, args::size(blocks)?)));
-    done(limits.and_then(|(bytes, blocks)| blocks::with(|all| all.limit(bytes, blocks))))
+    let limit = || {
+        let (bytes, count) = (args::size(bytes)?, args::size(blocks)?);
+        blocks::with(|blocks| blocks.limit(bytes, count))
+    };
+    succeeded(limit())
 }
 
-/// Gives back to the system what holds no live block. Happens by itself when the last block is freed,
-/// but not more often than once a millisecond for long.
+/// Returns memory without live blocks to the system. Freeing the last block does so too, at a limited rate.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_exec_trim() -> bool {
-    done(blocks::with(|blocks| blocks.trim()))
+    succeeded(blocks::with(|blocks| blocks.trim()))
 }

@@ -1,11 +1,12 @@
-//! What the exports have to do with a fork: see [`crate::fork`].
+//! The tables of the exports around a fork; see [`crate::fork`].
 
 use super::{blocks, cache_handles, loader_handles, mappings, prefetch};
 #[cfg(feature = "jit")]
 use super::{compiler, jit_handles};
+use crate::code_map;
 use crate::fork::HeldAtFork;
 
-/// The locks of the tables that C reaches, in the order in which they are taken.
+/// The locks of the tables, in the order in which they are taken.
 pub(crate) const LOCKS: &[&dyn HeldAtFork] = &[
     &blocks::BLOCKS,
     &mappings::LIVE,
@@ -18,9 +19,10 @@ pub(crate) const LOCKS: &[&dyn HeldAtFork] = &[
     &super::strings::STRINGS,
     #[cfg(not(feature = "tagged"))]
     &super::builtin::SLOTS,
+    &code_map::RANGES,
 ];
 
-/// Puts aside what only threads of the parent could have ended. In the child, whose only thread is this one.
+/// Marks the objects that were in use at the fork. Called in the child, by its only thread.
 pub(crate) fn begin_child() {
     cache_handles::begin_child();
     loader_handles::begin_child();

@@ -1,21 +1,19 @@
-//! What C has opened, caches and loaders: tables of seats, each known by its number and how often it was
-//! taken.
+//! Tables of the objects that C opens: caches, loaders and instantiators, by generational handles.
 //!
-//! A number that is nothing open is an error and is never followed. Whoever uses what is open notes that
-//! in its seat first, on a cache line of his own where there are enough of them, and takes no lock;
-//! whoever closes it turns others away and waits until all who were there have left. What takes long
-//! does not make him wait: it takes a lease, and while there is one, nothing is closed.
+//! A handle is looked up and never dereferenced; a stale one is an error. A thread that uses an object counts itself
+//! in the object's slot first, without a lock. Closing marks the slot and waits until the count is 0. Long uses take
+//! a [`Lease`] instead: an object with leases cannot be closed.
 //!
-//! The order is what makes this safe, so it is that of SeqCst: one who enters adds himself and then looks
-//! whether the seat is open; one who closes marks the seat and then counts. Of two who do both at once,
-//! at least one sees the other.
+//! The protocol is sequentially consistent: a user increments the count and then checks that the slot is open; a
+//! closing thread marks the slot and then reads the count. Of a user and a closing thread that race, at least one
+//! observes the other.
 //!
-//! A child of `fork` has none of the threads that were in a seat, and the locks that they held stay locked there. So
-//! a seat that a thread was in is put aside in the child: its number is an error. A seat that was empty is as good
-//! as in the parent.
+//! A child of `fork` has none of the threads that used an object, and the locks that they held stay locked. The child
+//! therefore marks every slot in use at the fork as [`FORKED`], and its handle becomes an error. Unused objects work
+//! in the child.
 #![allow(unsafe_code)]
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::UnsafeCell;
 use std::ops::Deref;
 use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
@@ -24,389 +22,332 @@ use std::time::Duration;
 
 use smf_core::alloc_util::{AllocError, TryArc};
 
-use super::error::ApiError;
+use super::error::{ApiError, HandleError};
 
-/// What can be open at once, of each kind.
-pub(super) const SEATS: usize = 64;
-/// Places in a seat where its users are counted.
-const LANES: usize = 16;
+/// The most open objects of each type.
+pub(super) const MAX_OPEN: usize = 64;
 
-/// Below this bit of a part's number is its slot, above it the seat.
-pub(super) const SLOT_BITS: u32 = 24;
+/// Bits of an item's slot in its handle; the owner's slot lies above.
+pub(super) const ITEM_SLOT_BITS: u32 = 24;
 
-/// What is known by a number of its own inside of what is open. The upper two bits of the number's lower
-/// half, which nothing that is open has.
+/// A type of object that C opens. The statics of its table are all zeros, so that they lie in `.bss`.
+pub(super) trait Object: Send + Sync + 'static {
+    /// Added to the lower half of the handles, to distinguish them from those of other types.
+    const TAG: u32;
+
+    /// The error for a handle that is not open.
+    fn unknown(handle: u64) -> HandleError;
+}
+
+/// A type of item that belongs to an open object and has handles of its own. The value is in the upper two bits of
+/// the handle's lower half, which are 0 in handles of objects.
 #[derive(Clone, Copy)]
 #[repr(u32)]
-pub(super) enum Part {
+pub(super) enum Item {
     /// A module of a loader.
     Module = 1,
     /// A file of a cache.
     File = 2,
-    /// A module that is held.
+    /// A held version of a module.
     Hold = 3,
 }
 
-/// How many are at it, on a cache line (two, as processors fetch pairs) of its own.
-#[repr(align(128))]
-struct Lane(AtomicU64);
-
-struct HandleSlot<T> {
-    /// How often it was taken, and below that one of the phases.
-    state: AtomicU64,
-    /// There is one while the phase is `OPEN` or `CLOSING`.
-    value: UnsafeCell<Option<TryArc<T>>>,
-    leases: AtomicU32,
-    lanes: [Lane; LANES],
-}
-
-const VACANT: u64 = 0;
-/// Taken, and the value is being put in.
-const OPENING: u64 = 1;
-const OPEN: u64 = 2;
-const CLOSING: u64 = 3;
-/// In use when the process was forked. The value stays, as the thread that forked may be in it.
-const FORKED: u64 = 4;
-const PHASE_BITS: u32 = 3;
-const PHASES: u64 = (1 << PHASE_BITS) - 1;
-
-// SAFETY: the value itself is for any thread. It is put in and taken out by the one thread that has set
-// the phases `OPENING` and `CLOSING`, the latter once all users have left; others read it only after
-// they have added themselves and found the phase `OPEN`.
-unsafe impl<T: Send + Sync> Sync for HandleSlot<T> {}
-
-/// The seats of one kind. All zeros while nothing was opened, so that they take no room in the file of
-/// the library, and none in memory before they are used; what is not zero stands in [`HandleTable`].
-pub(super) struct Table<T> {
-    seats: [HandleSlot<T>; SEATS],
-    /// No seat from this one on was ever taken.
-    used: AtomicUsize,
-}
-
-impl<T> Table<T> {
-    /// One in which nothing is open.
-    pub(super) const fn new() -> Self {
-        Self { seats: [const { HandleSlot::new() }; SEATS], used: AtomicUsize::new(0) }
-    }
-}
-
-/// Everything of one kind that is open.
-pub(super) struct HandleTable<T: 'static> {
-    table: &'static Table<T>,
-    /// Added to the lower half of the numbers, to tell them from those of other tables.
-    mark: u32,
-    /// The error of a number that is nothing open.
-    none: fn(u64) -> ApiError,
-}
-
-/// The number of something open as C has it, taken apart.
+/// A decoded handle of an object.
 #[derive(Clone, Copy)]
 pub(super) struct Handle {
-    place: usize,
+    slot: usize,
     generation: u32,
 }
 
 impl Handle {
-    fn to_raw(self, mark: u32) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(mark) | (self.place as u64 + 1)
+    fn to_raw(self, tag: u32) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(tag) | (self.slot as u64 + 1)
+    }
+
+    fn from_raw(raw: u64, tag: u32) -> Option<Self> {
+        // Slots count from 1 above the tag.
+        let slot = (raw as u32).checked_sub(tag)?.checked_sub(1)?;
+        let slot = usize::try_from(slot).ok().filter(|&slot| slot < MAX_OPEN)?;
+        Some(Self { slot, generation: (raw >> 32) as u32 })
     }
 
     fn state(self, phase: u64) -> u64 {
         u64::from(self.generation) << PHASE_BITS | phase
     }
 
-    /// Turns the generations of a part's slot around, so that a number from an earlier taker of the same
-    /// seat is none of this one. Different for each generation of the seat.
-    fn mask(self) -> u32 {
+    /// Combined with the generation of an item's slot, so that items of an earlier object in the same slot are not
+    /// valid for this one.
+    fn item_mask(self) -> u32 {
         self.generation.wrapping_mul(0x9e37_79b1)
     }
 
-    fn head(self, part: Part) -> u32 {
-        // Seats have numbers of 6 bits.
-        (part as u32) << (30 - SLOT_BITS) | self.place as u32
+    fn item_prefix(self, item: Item) -> u32 {
+        // Object slots have 6 bits.
+        (item as u32) << (30 - ITEM_SLOT_BITS) | self.slot as u32
     }
 
-    /// The number of a part as C has it; `None` for a slot that has no place in it.
-    #[inline]
-    pub(super) fn of_part(self, part: Part, slot: u32, generation: u32) -> Option<u64> {
-        let low = self.head(part) << SLOT_BITS | slot;
-        let high = generation ^ self.mask();
-        (slot >> SLOT_BITS == 0).then_some(u64::from(high) << 32 | u64::from(low))
+    /// The handle of an item of this object; `None` for a slot that does not fit.
+    pub(super) fn item_to_raw(self, item: Item, slot: u32, generation: u32) -> Option<u64> {
+        let low = self.item_prefix(item) << ITEM_SLOT_BITS | slot;
+        let high = generation ^ self.item_mask();
+        (slot >> ITEM_SLOT_BITS == 0).then_some(u64::from(high) << 32 | u64::from(low))
     }
 
-    /// The slot and the generation of the part that C means by a number; `None` when the number cannot
-    /// come from here.
-    #[inline]
-    pub(super) fn part(self, part: Part, number: u64) -> Option<(u32, u32)> {
-        let (low, high) = (number as u32, (number >> 32) as u32);
-        let slot = low & ((1 << SLOT_BITS) - 1);
-        (low >> SLOT_BITS == self.head(part)).then_some((slot, high ^ self.mask()))
+    /// The slot and the generation of an item; `None` for a handle that this object never issued.
+    pub(super) fn item_from_raw(self, item: Item, raw: u64) -> Option<(u32, u32)> {
+        let (low, high) = (raw as u32, (raw >> 32) as u32);
+        let slot = low & ((1 << ITEM_SLOT_BITS) - 1);
+        (low >> ITEM_SLOT_BITS == self.item_prefix(item)).then_some((slot, high ^ self.item_mask()))
     }
 }
+
+struct HandleSlot<T> {
+    /// The generation, and below it the phase.
+    state: AtomicU64,
+    /// Present in the phases `OPEN`, `CLOSING` and `FORKED`.
+    object: UnsafeCell<Option<TryArc<T>>>,
+    /// [`Guard`]s, and threads that check whether the slot is open.
+    users: AtomicU64,
+    leases: AtomicU32,
+}
+
+const VACANT: u64 = 0;
+/// Claimed by the thread that stores the object.
+const OPENING: u64 = 1;
+const OPEN: u64 = 2;
+const CLOSING: u64 = 3;
+/// In use when the process was forked. The object stays, as the thread that forked may be using it.
+const FORKED: u64 = 4;
+const PHASE_BITS: u32 = 3;
+const PHASE_MASK: u64 = (1 << PHASE_BITS) - 1;
+
+// SAFETY: the object is `Send + Sync`. Only the thread that has set the phase `OPENING` stores it, and only the thread
+// that has set `CLOSING` takes it, once no user is counted. Other threads read it after they have counted themselves
+// and observed the phase `OPEN`.
+unsafe impl<T: Send + Sync> Sync for HandleSlot<T> {}
 
 impl<T> HandleSlot<T> {
     const fn new() -> Self {
         Self {
             state: AtomicU64::new(VACANT),
-            value: UnsafeCell::new(None),
+            object: UnsafeCell::new(None),
+            users: AtomicU64::new(0),
             leases: AtomicU32::new(0),
-            lanes: [const { Lane(AtomicU64::new(0)) }; LANES],
         }
     }
 
-    /// What is open.
+    /// The object.
     ///
     /// # Safety
-    /// The caller is counted in a lane or by a lease, and the seat was found open after that.
-    #[inline]
-    unsafe fn value(&self) -> &TryArc<T> {
-        // SAFETY: it was put in before the seat was open, and is taken out only when nobody is counted
-        // any more.
-        let value = unsafe { &*self.value.get() };
-        match value {
-            Some(value) => value,
-            // An open seat has one.
+    /// The caller is counted as a user or by a lease, and has observed the slot open after that.
+    unsafe fn object(&self) -> &TryArc<T> {
+        // SAFETY: stored before the slot was open, and taken only when no user and no lease is counted.
+        let object = unsafe { &*self.object.get() };
+        match object {
+            Some(object) => object,
+            // Unreachable: an open slot has an object.
             None => std::process::abort(),
         }
     }
 
-    /// Waits until nobody is at it. Those who come now see that it is closing, and leave again.
+    /// Waits until no user is counted. New users observe the phase `CLOSING` and leave.
     fn drain(&self) {
         let mut pause = Duration::from_micros(1);
-        for lane in &self.lanes {
-            for round in 0u32.. {
-                if lane.0.load(SeqCst) == 0 {
-                    break;
-                }
-                if round < 100 {
-                    thread::yield_now();
-                } else {
-                    // Somebody reads a file.
-                    thread::sleep(pause);
-                    pause = (pause * 2).min(Duration::from_millis(1));
-                }
+        for round in 0u32.. {
+            if self.users.load(SeqCst) == 0 {
+                break;
+            }
+            if round < 100 {
+                thread::yield_now();
+            } else {
+                // The user may be reading a file.
+                thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(1));
             }
         }
     }
 }
 
-/// The lane of this thread, the same for everything.
-fn lane() -> usize {
-    match LANE.get() {
-        usize::MAX => choose_lane(),
-        lane => lane,
-    }
+/// A short use of an object. Closing the object waits until the guard is dropped.
+pub(super) struct Guard<T: 'static> {
+    slot: &'static HandleSlot<T>,
+    handle: Handle,
 }
 
-thread_local! {
-    static LANE: Cell<usize> = const { Cell::new(usize::MAX) };
-}
-
-#[cold]
-#[inline(never)]
-fn choose_lane() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let lane = NEXT.fetch_add(1, Relaxed) % LANES;
-    LANE.set(lane);
-    lane
-}
-
-/// Something that is not closed as long as this lives. For moments: who closes it waits.
-pub(super) struct Entered<T: 'static> {
-    seat: &'static HandleSlot<T>,
-    number: Handle,
-    lane: &'static AtomicU64,
-}
-
-impl<T> Drop for Entered<T> {
-    #[inline]
+impl<T> Drop for Guard<T> {
     fn drop(&mut self) {
-        self.lane.fetch_sub(1, Release);
+        self.slot.users.fetch_sub(1, Release);
     }
 }
 
-impl<T> Deref for Entered<T> {
+impl<T> Deref for Guard<T> {
     type Target = TryArc<T>;
 
-    #[inline]
     fn deref(&self) -> &TryArc<T> {
-        // SAFETY: this user is counted, and has found the seat open after that.
-        unsafe { self.seat.value() }
+        // SAFETY: this user is counted and observed the slot open after that.
+        unsafe { self.slot.object() }
     }
 }
 
-impl<T> Entered<T> {
-    #[inline]
-    pub(super) fn number(&self) -> Handle {
-        self.number
+impl<T> Guard<T> {
+    pub(super) fn handle(&self) -> Handle {
+        self.handle
     }
 
-    /// Keeps it open for as long as it may take.
-    #[inline]
+    /// A long use of the same object.
     pub(super) fn lease(&self) -> Lease<T> {
-        self.seat.leases.fetch_add(1, SeqCst);
-        Lease { seat: self.seat, number: self.number }
+        self.slot.leases.fetch_add(1, SeqCst);
+        Lease { slot: self.slot, handle: self.handle }
     }
 }
 
-/// Something that cannot be closed as long as this lives.
+/// A long use of an object, which cannot be closed while a lease exists.
 pub(super) struct Lease<T: 'static> {
-    seat: &'static HandleSlot<T>,
-    number: Handle,
+    slot: &'static HandleSlot<T>,
+    handle: Handle,
 }
 
 impl<T> Drop for Lease<T> {
-    #[inline]
     fn drop(&mut self) {
-        self.seat.leases.fetch_sub(1, SeqCst);
+        self.slot.leases.fetch_sub(1, SeqCst);
     }
 }
 
 impl<T> Deref for Lease<T> {
     type Target = TryArc<T>;
 
-    #[inline]
     fn deref(&self) -> &TryArc<T> {
-        // SAFETY: the lease was taken by a user who was counted, and is counted itself.
-        unsafe { self.seat.value() }
+        // SAFETY: the lease is counted and was taken by a counted user.
+        unsafe { self.slot.object() }
     }
 }
 
 impl<T> Lease<T> {
-    #[inline]
-    pub(super) fn number(&self) -> Handle {
-        self.number
+    pub(super) fn handle(&self) -> Handle {
+        self.handle
     }
 }
 
-impl<T: Send + Sync> HandleTable<T> {
-    /// The view of a table, the only one there is.
-    pub(super) const fn new(
-        table: &'static Table<T>,
-        mark: u32,
-        none: fn(u64) -> ApiError,
-    ) -> Self {
-        Self { table, mark, none }
+/// The open objects of one type.
+pub(super) struct HandleTable<T> {
+    slots: [HandleSlot<T>; MAX_OPEN],
+    /// Slots from this index on were never claimed.
+    used: AtomicUsize,
+}
+
+impl<T: Object> HandleTable<T> {
+    pub(super) const fn new() -> Self {
+        Self { slots: [const { HandleSlot::new() }; MAX_OPEN], used: AtomicUsize::new(0) }
     }
 
-    fn seat(&'static self, number: u64) -> Result<(&'static HandleSlot<T>, Handle), ApiError> {
-        // The lower half counts from 1 behind the mark.
-        let place = (number as u32).checked_sub(self.mark).and_then(|low| low.checked_sub(1));
-        let place = place.and_then(|place| usize::try_from(place).ok());
-        let generation = (number >> 32) as u32;
-        let seat = place.and_then(|place| Some((self.table.seats.get(place)?, place)));
-        let (seat, place) = seat.ok_or_else(|| (self.none)(number))?;
-        Ok((seat, Handle { place, generation }))
+    fn slot(&'static self, raw: u64) -> Result<(&'static HandleSlot<T>, Handle), ApiError> {
+        let handle = Handle::from_raw(raw, T::TAG);
+        let slot = handle.and_then(|handle| Some((self.slots.get(handle.slot)?, handle)));
+        slot.ok_or_else(|| T::unknown(raw).into())
     }
 
-    /// Begins to use what is open.
+    /// Starts a use of the object.
     ///
     /// # Errors
-    /// That of a number which is nothing open.
-    #[inline]
-    pub(super) fn enter(&'static self, raw: u64) -> Result<Entered<T>, ApiError> {
-        let (seat, number) = self.seat(raw)?;
-        let state = seat.state.load(SeqCst);
-        if state != number.state(OPEN) && state != number.state(CLOSING) {
-            // No thread is counted in a seat that never was open, so that a child need not look there.
-            return Err(self.refused(raw, state == number.state(FORKED)));
+    /// [`Object::unknown`], [`ApiError::InUseAtFork`].
+    pub(super) fn enter(&'static self, raw: u64) -> Result<Guard<T>, ApiError> {
+        let (slot, handle) = self.slot(raw)?;
+        let state = slot.state.load(SeqCst);
+        if state != handle.state(OPEN) && state != handle.state(CLOSING) {
+            // Checked before counting: a slot that never was open is not counted in, so a child skips it.
+            return Err(Self::refusal(raw, state == handle.state(FORKED)));
         }
-        // There is one for each number below LANES.
-        let Some(Lane(lane)) = seat.lanes.get(lane()) else { return Err((self.none)(raw)) };
         loop {
-            lane.fetch_add(1, SeqCst);
-            let entered = Entered { seat, number, lane };
-            let state = seat.state.load(SeqCst);
-            if state == number.state(OPEN) {
-                return Ok(entered);
+            slot.users.fetch_add(1, SeqCst);
+            let guard = Guard { slot, handle };
+            let state = slot.state.load(SeqCst);
+            if state == handle.state(OPEN) {
+                return Ok(guard);
             }
-            drop(entered);
-            if state != number.state(CLOSING) {
-                return Err((self.none)(raw));
+            drop(guard);
+            if state != handle.state(CLOSING) {
+                return Err(T::unknown(raw).into());
             }
-            // It may turn out that it cannot be closed.
+            // Closing may still be refused.
             thread::yield_now();
         }
     }
 
-    #[cold]
-    fn refused(&self, raw: u64, is_forked: bool) -> ApiError {
-        if is_forked { ApiError::InUseAtFork { number: raw } } else { (self.none)(raw) }
+    fn refusal(raw: u64, is_forked: bool) -> ApiError {
+        if is_forked { ApiError::InUseAtFork { handle: raw } } else { T::unknown(raw).into() }
     }
 
-    /// Puts aside every seat that a thread was in when the process was forked. In a child, whose only thread calls
-    /// this.
-    pub(super) fn begin_child(&'static self) {
-        for seat in self.table.seats.iter().take(self.table.used.load(Relaxed)) {
-            let state = seat.state.load(Relaxed);
-            let in_lanes = seat.lanes.iter().any(|lane| lane.0.load(Relaxed) != 0);
-            match state & PHASES {
-                // Threads that found it closed, and were about to leave again.
-                VACANT => seat.lanes.iter().for_each(|lane| lane.0.store(0, Relaxed)),
-                OPEN if !in_lanes && seat.leases.load(Relaxed) == 0 => {}
-                _ => seat.state.store(state & !PHASES | FORKED, Relaxed),
-            }
-        }
-    }
-
-    /// Gives something a seat and a number; `None` when all seats are taken.
-    pub(super) fn open(&'static self, value: T) -> Result<Option<u64>, AllocError> {
-        let shared = TryArc::new(value)?;
-        for (place, seat) in self.table.seats.iter().enumerate() {
-            let vacant = seat.state.load(Relaxed);
+    /// Stores an object; `None` when all slots are taken.
+    pub(super) fn open(&'static self, object: T) -> Result<Option<u64>, AllocError> {
+        let object = TryArc::new(object)?;
+        for (index, slot) in self.slots.iter().enumerate() {
+            let vacant = slot.state.load(Relaxed);
             let generation = ((vacant >> PHASE_BITS) as u32).wrapping_add(1);
-            let number = Handle { place, generation };
-            let is_vacant = vacant & PHASES == VACANT;
-            let opening = number.state(OPENING);
-            if !is_vacant || seat.state.compare_exchange(vacant, opening, SeqCst, Relaxed).is_err()
-            {
+            let handle = Handle { slot: index, generation };
+            let opening = handle.state(OPENING);
+            let is_claimed = vacant & PHASE_MASK == VACANT
+                && slot.state.compare_exchange(vacant, opening, SeqCst, Relaxed).is_ok();
+            if !is_claimed {
                 continue;
             }
-            self.table.used.fetch_max(place + 1, Relaxed);
-            // SAFETY: the seat was vacant and is this thread's; nobody looks at it before it is open.
-            unsafe { *seat.value.get() = Some(shared) };
-            seat.state.store(number.state(OPEN), SeqCst);
-            return Ok(Some(number.to_raw(self.mark)));
+            self.used.fetch_max(index + 1, Relaxed);
+            // SAFETY: this thread has claimed the vacant slot; no other thread reads the object before it is open.
+            unsafe { *slot.object.get() = Some(object) };
+            slot.state.store(handle.state(OPEN), SeqCst);
+            return Ok(Some(handle.to_raw(T::TAG)));
         }
         Ok(None)
     }
 
-    /// Closes something, unless `refuse` knows why not: it is told how many leases there are, of which
-    /// there may be none. Waits for those who are at it in other threads.
+    /// Closes an object, unless `refuse`, which receives the number of leases, returns an error. `refuse` must return
+    /// one if there are leases. Waits for the guards of other threads.
     ///
     /// # Errors
-    /// That of a number which is nothing open, and what `refuse` says.
+    /// [`Object::unknown`], [`ApiError::InUseAtFork`], and those of `refuse`.
     pub(super) fn close(
         &'static self,
         raw: u64,
         refuse: impl FnOnce(&T, u32) -> Option<ApiError>,
     ) -> Result<(), ApiError> {
-        let (seat, number) = self.seat(raw)?;
-        let (open, closing) = (number.state(OPEN), number.state(CLOSING));
-        while let Err(found) = seat.state.compare_exchange(open, closing, SeqCst, SeqCst) {
+        let (slot, handle) = self.slot(raw)?;
+        let (open, closing) = (handle.state(OPEN), handle.state(CLOSING));
+        while let Err(found) = slot.state.compare_exchange(open, closing, SeqCst, SeqCst) {
             if found != closing {
-                return Err(self.refused(raw, found == number.state(FORKED)));
+                return Err(Self::refusal(raw, found == handle.state(FORKED)));
             }
-            // Another thread closes it, or finds that it cannot.
+            // Another thread is closing the object, or is about to be refused.
             thread::yield_now();
         }
-        seat.drain();
-        let leases = seat.leases.load(SeqCst);
-        // SAFETY: the seat was open, and only the one who has set `CLOSING` takes the value out: this
-        // thread.
-        let refusal = refuse(unsafe { seat.value() }, leases);
+        slot.drain();
+        let leases = slot.leases.load(SeqCst);
+        // SAFETY: the slot was open, and only the thread that has set `CLOSING`, this one, takes the object.
+        let refusal = refuse(unsafe { slot.object() }, leases);
         if let Some(error) = refusal {
-            seat.state.store(open, SeqCst);
+            slot.state.store(open, SeqCst);
             return Err(error);
         }
         if leases != 0 {
-            // Who has one counts on it.
+            // A lease relies on the object.
             std::process::abort();
         }
-        // SAFETY: nobody is counted as a user, others are turned away, and there is no lease.
-        let removed = unsafe { (*seat.value.get()).take() };
-        seat.state.store(number.state(VACANT), SeqCst);
+        // SAFETY: no user and no lease is counted, and new users observe `CLOSING`.
+        let removed = unsafe { (*slot.object.get()).take() };
+        slot.state.store(handle.state(VACANT), SeqCst);
         drop(removed);
         Ok(())
+    }
+
+    /// Marks every slot that was in use at the fork. Called in a child, by its only thread.
+    pub(super) fn begin_child(&'static self) {
+        for slot in self.slots.iter().take(self.used.load(Relaxed)) {
+            let state = slot.state.load(Relaxed);
+            let is_used = slot.users.load(Relaxed) != 0 || slot.leases.load(Relaxed) != 0;
+            match state & PHASE_MASK {
+                // Counts of threads that were about to find the slot vacant.
+                VACANT => slot.users.store(0, Relaxed),
+                OPEN if !is_used => {}
+                _ => slot.state.store(state & !PHASE_MASK | FORKED, Relaxed),
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `smf_jit_*`: templates become code when a symbol is missing.
+//! `smf_jit_*`: instantiates templates for unresolved symbols.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_void};
@@ -9,86 +9,87 @@ use smf_core::templates::{
     InstantiateError, JitConfig, JitInstantiator, JitSymbolResolver, MetadataError,
 };
 
+use super::args::to_i64;
 use super::cptr::{slice, text};
-use super::error::{ApiError, Phrase, or};
-use super::handle_table::SEATS;
-use super::jit_handles::{self, FromC, JITS, OpenJit, SharedJit, SmfCompiler, enter};
-use super::versioned_struct::{self, sized};
+use super::error::{ApiError, ArgumentError, Truncated, or, succeeded};
+use super::handle_table::MAX_OPEN;
+use super::jit_handles::{self, CallbackCompiler, JITS, OpenJit, SharedJit, SmfCompiler, enter};
+use super::versioned_struct::{self, versioned};
 use super::{args, blocks, loader_handles};
 use crate::jit::Announce;
 
-/// What an instantiator is opened with.
+/// Options of an instantiator.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct SmfJitOptions {
     /// `sizeof(SmfJitOptions)`.
     pub size: i64,
-    /// How many instances may be in the making at once, each for the one before it.
+    /// The most nested instantiations.
     pub max_depth: i32,
-    /// A sum of 1, modules are not told of what is made of them, 2, nothing is made, 4, what happens is
-    /// told on standard error, and 8, code is kept in the files of modules and taken from there.
+    /// A sum of `SMF_JIT_*`: 1, notes of modules are not updated; 2, no instances are created; 4, messages on standard
+    /// error; 8, code is cached in the files of modules.
     pub flags: i32,
 }
 
-sized!(SmfJitOptions, 16);
+versioned!(SmfJitOptions, 16);
 
-/// An instance, as `smf_jit_instantiate` found it.
+/// An instance of a template.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct SmfJitInstance {
-    /// `sizeof(SmfJitInstance)`; how much of it was filled in.
+    /// In: `sizeof(SmfJitInstance)`. Out: the number of bytes filled in.
     pub size: i64,
-    /// Where it is called; 0 when there is none.
+    /// The entry point; 0 without an instance.
     pub address: i64,
-    /// Bytes of its code, which begins there.
+    /// The length of the code, which starts there, in bytes.
     pub length: i64,
 }
 
-sized!(SmfJitInstance, 24);
+versioned!(SmfJitInstance, 24);
 
-/// How much there is in an instantiator.
+/// The statistics of an instantiator.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct SmfJitStatistics {
-    /// `sizeof(SmfJitStatistics)`; how much of it was filled in.
+    /// In: `sizeof(SmfJitStatistics)`. Out: the number of bytes filled in.
     pub size: i64,
-    /// Instances that were made.
+    /// Existing instances.
     pub cached: i64,
     /// Modules whose note was loaded.
     pub modules: i64,
-    /// Symbols that are remembered as not to be made.
+    /// Symbols cached as not instantiable.
     pub failed: i64,
-    /// Instances whose code was taken from a file.
+    /// Instances whose code came from a file.
     pub kept: i64,
-    /// Instances that were compiled although a file kept code for them.
+    /// Instances that were compiled because the cached code in the file did not fit.
     pub stale: i64,
 }
 
-sized!(SmfJitStatistics, 32, 48);
+versioned!(SmfJitStatistics, 32, 48);
 
 const SILENT: i32 = 1;
 const DISABLED: i32 = 2;
 const VERBOSE: i32 = 4;
 const KEEP_CODE: i32 = 8;
 
-const DEFAULT: SmfJitOptions = SmfJitOptions { size: 0, max_depth: 50, flags: 0 };
+const DEFAULT_OPTIONS: SmfJitOptions = SmfJitOptions { size: 0, max_depth: 50, flags: 0 };
 
-/// Opens an instantiator. Returns its number; 0 on failure.
+/// Opens an instantiator. Returns its handle; 0 on failure.
 ///
 /// # Safety
 /// `options` is null or points to the `size` bytes that its first field says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jit_open(options: *const SmfJitOptions) -> u64 {
-    // SAFETY: passed on to the caller.
-    let options = unsafe { versioned_struct::read_or(options, DEFAULT) };
-    or(0, options.and_then(open))
+    // SAFETY: the caller's promise.
+    let options = unsafe { versioned_struct::read_or(options, DEFAULT_OPTIONS) };
+    or(0, options.map_err(ApiError::from).and_then(open))
 }
 
 fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
     let SmfJitOptions { max_depth, flags, .. } = options;
-    let unknown = |what, value: i32| ApiError::Unknown { what, value: i64::from(value) };
+    let unknown = |what, value: i32| ArgumentError::Unknown { what, value: value.into() };
     if flags & !(SILENT | DISABLED | VERBOSE | KEEP_CODE) != 0 {
-        return Err(unknown("sum of flags of an instantiator", flags));
+        return Err(unknown("sum of instantiator flags", flags).into());
     }
     let config = JitConfig {
         update_smf: flags & SILENT == 0,
@@ -97,33 +98,33 @@ fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
         verbose: flags & VERBOSE != 0,
         keep_code: flags & KEEP_CODE != 0,
     };
-    let memory = blocks::with(|blocks| blocks.lend())?;
-    let compiler = TryArc::new(FromC::default())?;
+    let memory = blocks::with(|blocks| blocks.share())?;
+    let compiler = TryArc::new(CallbackCompiler::default())?;
     let jit = JitInstantiator::new(config, memory.memory.clone())?
         .with_compiler(compiler.clone())?
         .with_observer(Announce)?;
     let shared = TryArc::new(SharedJit::new(JitSymbolResolver::new(jit)))?;
     let open = OpenJit { shared, compiler, _memory: memory };
-    JITS.open(open)?.ok_or(ApiError::TooManyJits { limit: SEATS })
+    JITS.open(open)?.ok_or(ApiError::TooManyOpen { objects: "instantiators", limit: MAX_OPEN })
 }
 
-/// Closes an instantiator. Its code goes with it, unless loaders that it was set for are still open.
+/// Closes an instantiator. Its code is freed, unless a loader that it was set for is open.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_jit_close(jit: u64) -> bool {
     let closed = JITS.close(jit, |_, uses| (uses != 0).then_some(ApiError::JitBusy { uses }));
     if closed.is_ok() {
-        blocks::give_back();
+        blocks::trim_if_unused();
     }
-    or(false, closed.map(|()| true))
+    succeeded(closed)
 }
 
-/// Loads what the module at `path` says of its templates.
+/// Loads the note and the templates of the module at `path`.
 ///
 /// # Safety
-/// `path` is null or points to bytes that end with a NUL.
+/// `path` is null or NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jit_load(jit: u64, path: *const c_char) -> bool {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     let path = unsafe { text("the path", path) };
     let loaded = enter(jit).and_then(|jit| {
         let path = path?.to_bytes();
@@ -131,20 +132,20 @@ pub unsafe extern "C" fn smf_jit_load(jit: u64, path: *const c_char) -> bool {
         let loaded = jit.jit().load_smf_metadata(path);
         loaded.map_err(|error| ApiError::Metadata { module: short, error })
     });
-    or(false, loaded.map(|()| true))
+    succeeded(loaded)
 }
 
-/// The same of a module in the archive at `path`, which is told of its instances there.
+/// Loads the note and the templates of a module in the archive at `path`, whose note is updated there.
 ///
 /// # Safety
-/// Both are null or point to bytes that end with a NUL.
+/// Both are null or NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jit_load_archived(
     jit: u64,
     path: *const c_char,
     module: *const c_char,
 ) -> bool {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     let path = unsafe { text("the path", path) };
     // SAFETY: as above.
     let module = unsafe { text("the name of the module", module) };
@@ -154,13 +155,13 @@ pub unsafe extern "C" fn smf_jit_load_archived(
         let name = std::str::from_utf8(module).map_err(|_| refused(MetadataError::NoModule))?;
         jit.jit().load_archived_metadata(path, name).map_err(refused)
     });
-    or(false, loaded.map(|()| true))
+    succeeded(loaded)
 }
 
-/// The same of a module that is given as bytes, and that is told of its instances in memory alone.
+/// Loads the note and the templates of a module in a copy of bytes, whose note is updated in memory only.
 ///
 /// # Safety
-/// `name` is null or points to bytes that end with a NUL; `bytes` is null or points to as many.
+/// `name` is null or NUL-terminated; `bytes` is null or points to `length` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jit_load_bytes(
     jit: u64,
@@ -168,7 +169,7 @@ pub unsafe extern "C" fn smf_jit_load_bytes(
     bytes: *const u8,
     length: i64,
 ) -> bool {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     let name = unsafe { text("the name", name) };
     // SAFETY: as above.
     let bytes = unsafe { slice("the bytes of the module", bytes, length) };
@@ -177,26 +178,26 @@ pub unsafe extern "C" fn smf_jit_load_bytes(
         let loaded = jit.jit().load_smf_bytes(name, bytes?);
         loaded.map_err(|error| ApiError::Metadata { module: ShortName::new(name), error })
     });
-    or(false, loaded.map(|()| true))
+    succeeded(loaded)
 }
 
-/// Whether a module says how to make a symbol.
+/// Whether a loaded module has a template for a symbol.
 ///
 /// # Safety
-/// `symbol` is null or points to bytes that end with a NUL.
+/// `symbol` is null or NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jit_can_instantiate(jit: u64, symbol: *const c_char) -> bool {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     let symbol = unsafe { text("the symbol", symbol) };
     let can = enter(jit).and_then(|jit| Ok(jit.jit().can_jit_instantiate(symbol?.to_bytes())));
     or(false, can)
 }
 
-/// Makes an instance, or finds the one that was made. Returns how that came out, -1 for arguments that cannot
-/// be meant.
+/// Instantiates a symbol, or finds the existing instance. Returns a result of `SMF_JIT_*`; -1 for invalid
+/// arguments.
 ///
 /// # Safety
-/// `symbol` is null or points to bytes that end with a NUL; `instance` is null or points to the `size` bytes
+/// `symbol` is null or NUL-terminated; `instance` is null or points to the `size` bytes
 /// that its first field says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jit_instantiate(
@@ -204,48 +205,49 @@ pub unsafe extern "C" fn smf_jit_instantiate(
     symbol: *const c_char,
     instance: *mut SmfJitInstance,
 ) -> i32 {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     let symbol = unsafe { text("the symbol", symbol) };
-    let made = enter(jit).and_then(|jit| {
+    let instantiate = || {
+        let jit = enter(jit)?;
         let symbol = symbol?.to_bytes();
         // SAFETY: as above.
-        unsafe { versioned_struct::check_wanted(instance) }?;
-        Ok(jit.jit().try_jit_instantiate(symbol))
-    });
-    let made = match made {
-        Ok(made) => made,
-        Err(error) => return or(-1, Err(error)),
+        unsafe { versioned_struct::check_optional(instance) }?;
+        let result = jit.jit().try_jit_instantiate(symbol);
+        let found = match &result {
+            Ok(instance) => Some(instance),
+            Err(error) => error.instance(),
+        };
+        let filled = SmfJitInstance {
+            size: 0,
+            address: found.map_or(0, |found| found.address().cast_signed()),
+            length: found.map_or(0, |found| to_i64(found.code().len())),
+        };
+        // SAFETY: as above.
+        unsafe { versioned_struct::write_optional(instance, filled) }?;
+        let Err(error) = result else { return Ok(()) };
+        let outcome = match error {
+            InstantiateError::NotFound { .. } => 1,
+            InstantiateError::CircularDependency { .. } => 2,
+            InstantiateError::Failed(_) | InstantiateError::OutOfMemory => 3,
+            InstantiateError::UpdateFailed { .. } => 4,
+        };
+        Err(ApiError::Instantiate { outcome, reason: Truncated::new(&error) })
     };
-    let found = match &made {
-        Ok(instance) => Some(instance),
-        Err(error) => error.instance(),
+    let result = instantiate();
+    let failure = match &result {
+        Err(ApiError::Instantiate { outcome, .. }) => *outcome,
+        _ => -1,
     };
-    let filled = SmfJitInstance {
-        size: 0,
-        address: found.map_or(0, |found| found.address().cast_signed()),
-        length: found.map_or(0, |found| i64::try_from(found.code().len()).unwrap_or(i64::MAX)),
-    };
-    // SAFETY: as above; its size was looked at.
-    if let Err(error) = unsafe { versioned_struct::write_wanted(instance, filled) } {
-        return or(-1, Err(error));
-    }
-    let Err(error) = made else { return 0 };
-    let outcome = match error {
-        InstantiateError::NotFound { .. } => 1,
-        InstantiateError::CircularDependency { .. } => 2,
-        InstantiateError::Failed(_) | InstantiateError::OutOfMemory => 3,
-        InstantiateError::UpdateFailed { .. } => 4,
-    };
-    or(outcome, Err(ApiError::Instantiate { outcome, reason: Phrase::of(&error) }))
+    or(failure, result.map(|()| 0))
 }
 
-/// Where a symbol is: what it was registered with, else the instance of it, made if need be; 0 on failure.
+/// The address of a symbol: the registered one, else that of its instance, which is created if necessary; 0 on failure.
 ///
 /// # Safety
-/// `symbol` is null or points to bytes that end with a NUL.
+/// `symbol` is null or NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jit_resolve(jit: u64, symbol: *const c_char) -> i64 {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     let symbol = unsafe { text("the symbol", symbol) };
     let resolved = enter(jit).and_then(|jit| {
         let symbol = symbol?.to_bytes();
@@ -255,70 +257,69 @@ pub unsafe extern "C" fn smf_jit_resolve(jit: u64, symbol: *const c_char) -> i64
     or(0, resolved)
 }
 
-/// Gives a symbol an address.
+/// Registers the address of a symbol.
 ///
 /// # Safety
-/// `symbol` is null or points to bytes that end with a NUL.
+/// `symbol` is null or NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jit_register(jit: u64, symbol: *const c_char, address: i64) -> bool {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     let symbol = unsafe { text("the symbol", symbol) };
     let registered = enter(jit).and_then(|jit| {
         let address = args::address("the address", address)?;
         jit.shared.resolver.register(symbol?.to_bytes(), address as u64)?;
-        Ok(true)
+        Ok(())
     });
-    or(false, registered)
+    succeeded(registered)
 }
 
-/// Tells modules of everything that was made of them and that they were not told yet.
+/// Records all instances that are not recorded yet in the notes of their modules.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_jit_update(jit: u64) -> bool {
     let updated = enter(jit).and_then(|jit| {
-        let failed = |error| ApiError::Instantiate { outcome: 4, reason: Phrase::of(&error) };
+        let failed = |error| ApiError::Instantiate { outcome: 4, reason: Truncated::new(&error) };
         jit.jit().update().map_err(failed)
     });
-    or(false, updated.map(|()| true))
+    succeeded(updated)
 }
 
-/// Sets who compiles what nobody else takes; null for nobody.
+/// Sets the compiler callback for bodies that the library cannot compile; null for none.
 ///
 /// # Safety
-/// `compiler` is null, or may be called as `smf.h` says, from any thread, as long as the instantiator is open
-/// or set for an open loader, and does not unwind.
+/// `compiler` is null, or may be called as `smf.h` says, from any thread, while the instantiator is open or set for
+/// an open loader, and does not unwind.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jit_set_compiler(
     jit: u64,
     compiler: SmfCompiler,
     user: *mut c_void,
 ) -> bool {
-    let set = enter(jit).map(|jit| {
-        // SAFETY: passed on to the caller.
+    succeeded(enter(jit).map(|jit| {
+        // SAFETY: the caller's promise.
         unsafe { jit.compiler.set(compiler, user) };
-        true
-    });
-    or(false, set)
+    }))
 }
 
-/// Adds code to the unit that the compiler is at.
+/// Appends code to the unit being compiled.
 ///
 /// # Safety
 /// `code` is null or points to `length` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jit_emit(unit: u64, code: *const u8, length: i64) -> bool {
-    let most = i64::try_from(jit_handles::MOST).unwrap_or(i64::MAX);
-    if length > most {
-        return or(false, Err(ApiError::TooLarge { what: "the code", value: length }));
-    }
-    // SAFETY: passed on to the caller.
-    let code = unsafe { slice("the code", code, length) };
-    or(false, code.and_then(|code| jit_handles::emit(unit, code)).map(|()| true))
+    let emit = || {
+        if length > to_i64(jit_handles::MAX_CODE) {
+            return Err(ArgumentError::TooLarge { what: "the code", value: length }.into());
+        }
+        // SAFETY: the caller's promise.
+        jit_handles::emit(unit, unsafe { slice("the code", code, length) }?)
+    };
+    succeeded(emit())
 }
 
-/// Adds a relocation to it.
+/// Adds a relocation to the unit being compiled.
 ///
 /// # Safety
-/// `symbol` is null or points to bytes that end with a NUL.
+/// `symbol` is null or NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jit_relocate(
     unit: u64,
@@ -327,25 +328,25 @@ pub unsafe extern "C" fn smf_jit_relocate(
     symbol: *const c_char,
     addend: i64,
 ) -> bool {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     let symbol = if symbol.is_null() { Ok(c"") } else { unsafe { text("the symbol", symbol) } };
-    let added =
-        symbol.and_then(|s| jit_handles::relocate(unit, offset, kind, s.to_bytes(), addend));
-    or(false, added.map(|()| true))
+    let relocate = || jit_handles::relocate(unit, offset, kind, symbol?.to_bytes(), addend);
+    succeeded(relocate())
 }
 
-/// Says why there is no code for it.
+/// Fails the unit being compiled.
 ///
 /// # Safety
-/// `why` is null or points to bytes that end with a NUL.
+/// `why` is null or NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jit_fail(unit: u64, why: *const c_char) -> bool {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     let why = unsafe { text("the reason", why) };
-    or(false, why.and_then(|why| jit_handles::fail(unit, why.to_bytes())).map(|()| true))
+    let fail = || jit_handles::fail(unit, why?.to_bytes());
+    succeeded(fail())
 }
 
-/// Makes an instantiator the one that a loader asks at last; 0 for none.
+/// Sets the instantiator that resolves the names which a loader cannot resolve otherwise; 0 for none.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
     let set = loader_handles::enter(loader).and_then(|loader| {
@@ -353,12 +354,12 @@ pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
             0 => None,
             jit => Some(try_box(enter(jit)?.shared.clone())? as Box<dyn Resolve + Send + Sync>),
         };
-        Ok(loader.modules().set_fallback_resolver(fallback).map(|()| true)?)
+        Ok(loader.modules().set_fallback_resolver(fallback)?)
     });
-    or(false, set)
+    succeeded(set)
 }
 
-/// Fills in a structure whose `size` the caller has set: as much as both sides know.
+/// Fills in the statistics.
 ///
 /// # Safety
 /// `statistics` is null or points to the `size` bytes that its first field says.
@@ -366,17 +367,16 @@ pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
 pub unsafe extern "C" fn smf_jit_statistics(jit: u64, statistics: *mut SmfJitStatistics) -> bool {
     let filled = enter(jit).and_then(|jit| {
         let stats = jit.jit().stats();
-        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let filled = SmfJitStatistics {
             size: 0,
-            cached: count(stats.cached_count),
-            modules: count(stats.loaded_smf_count),
-            failed: count(stats.failed_count),
-            kept: count(stats.cache_hit_count),
-            stale: count(stats.cache_stale_count),
+            cached: to_i64(stats.cached_count),
+            modules: to_i64(stats.loaded_smf_count),
+            failed: to_i64(stats.failed_count),
+            kept: to_i64(stats.cache_hit_count),
+            stale: to_i64(stats.cache_stale_count),
         };
-        // SAFETY: passed on to the caller.
-        unsafe { versioned_struct::write(statistics, filled) }.map(|()| true)
+        // SAFETY: the caller's promise.
+        Ok(unsafe { versioned_struct::write(statistics, filled) }?)
     });
-    or(false, filled)
+    succeeded(filled)
 }

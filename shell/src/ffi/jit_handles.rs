@@ -1,4 +1,4 @@
-//! The instantiators that C has opened, and the compiler that C gives one of them.
+//! The open instantiators of C, and the compiler callback of each.
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
@@ -15,26 +15,30 @@ use smf_core::templates::{
     JitSymbolResolver, Target,
 };
 
-use super::blocks::Lent;
-use super::error::ApiError;
-use super::handle_table::{self, HandleTable, Table};
-use super::loader::UserData;
+use super::args::to_i64;
+use super::blocks::SharedAllocator;
+use super::cptr::UserData;
+use super::error::{ApiError, ArgumentError, HandleError};
+use super::handle_table::{self, HandleTable, Object};
 use super::missing::with_nul;
 use crate::fork::Users;
 use crate::types_json::types_to_text;
 
-/// Tells the numbers of instantiators from those of caches and loaders.
-const MARK: u32 = 1 << 28;
+pub(super) static JITS: HandleTable<OpenJit> = HandleTable::new();
 
-static TABLE: Table<OpenJit> = Table::new();
-pub(super) static JITS: HandleTable<OpenJit> =
-    HandleTable::new(&TABLE, MARK, |jit| ApiError::NoJit { jit });
-
-/// An instantiator as C has it.
+/// An instantiator with its compiler callback.
 pub(super) struct OpenJit {
     pub(super) shared: TryArc<SharedJit>,
-    pub(super) compiler: TryArc<FromC>,
-    pub(super) _memory: Lent,
+    pub(super) compiler: TryArc<CallbackCompiler>,
+    pub(super) _memory: SharedAllocator,
+}
+
+impl Object for OpenJit {
+    const TAG: u32 = 1 << 28;
+
+    fn unknown(jit: u64) -> HandleError {
+        HandleError::Jit { jit }
+    }
 }
 
 impl OpenJit {
@@ -43,8 +47,8 @@ impl OpenJit {
     }
 }
 
-/// What an instantiator and the loaders that it was set for have together. Loaders need no seat to use it, so that
-/// their threads are counted here.
+/// Shared by an instantiator and the loaders that it was set for. Loaders use it without its handle, so threads are
+/// counted here as well.
 pub(super) struct SharedJit {
     pub(super) resolver: JitSymbolResolver,
     users: Users,
@@ -57,30 +61,30 @@ impl SharedJit {
 }
 
 impl Resolve for SharedJit {
-    /// In a child process, nothing when a thread was using it at the fork.
+    /// In a child process `None` if a thread was using the instantiator at the fork.
     fn resolve(&self, name: &[u8]) -> Option<u64> {
         let _user = self.users.enter()?;
         self.resolver.resolve(name)
     }
 }
 
-/// An instantiator that is not closed as long as this lives.
-pub(super) struct Use(handle_table::Lease<OpenJit>);
+/// A use of an instantiator, which cannot be closed meanwhile.
+pub(super) struct JitLease(handle_table::Lease<OpenJit>);
 
-/// Begins to use an instantiator.
+/// Starts a use of an instantiator.
 ///
 /// # Errors
-/// [`ApiError::NoJit`], [`ApiError::InUseAtFork`].
-pub(super) fn enter(jit: u64) -> Result<Use, ApiError> {
+/// [`HandleError::Jit`], [`ApiError::InUseAtFork`].
+pub(super) fn enter(jit: u64) -> Result<JitLease, ApiError> {
     let lease = JITS.enter(jit)?.lease();
     if lease.shared.users.begin() {
-        Ok(Use(lease))
+        Ok(JitLease(lease))
     } else {
-        Err(ApiError::InUseAtFork { number: jit })
+        Err(ApiError::InUseAtFork { handle: jit })
     }
 }
 
-impl Deref for Use {
+impl Deref for JitLease {
     type Target = OpenJit;
 
     fn deref(&self) -> &OpenJit {
@@ -88,32 +92,32 @@ impl Deref for Use {
     }
 }
 
-impl Drop for Use {
+impl Drop for JitLease {
     fn drop(&mut self) {
         self.0.shared.users.end();
     }
 }
 
-/// A template that is to be compiled, as C sees it. Everything is good until the compiler returns.
+/// A template to be compiled. All pointers are valid until the compiler returns.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct SmfTemplate {
     /// `sizeof(SmfTemplate)`.
     pub size: i64,
-    /// The symbol that the instance will have, with a NUL behind it.
+    /// The symbol of the instance, NUL-terminated.
     pub symbol: *const c_char,
-    /// The name of the template, with a NUL behind it.
+    /// The name of the template, NUL-terminated.
     pub name: *const c_char,
-    /// Its body.
+    /// The body of the template.
     pub body: *const u8,
-    /// Bytes of the body.
+    /// The length of the body in bytes.
     pub body_length: i64,
-    /// Its type arguments: a JSON list, with a NUL behind it.
+    /// The type arguments: a JSON array, NUL-terminated.
     pub types: *const c_char,
 }
 
-/// Who compiles: is told the unit, the template and what was given with it, and calls `smf_jit_emit` and
-/// `smf_jit_relocate` or `smf_jit_fail` for the unit. Returns whether there is code.
+/// A compiler callback: receives a unit, a template and the user pointer, and calls `smf_jit_emit` and
+/// `smf_jit_relocate`, or `smf_jit_fail`, for the unit. Returns whether it emitted code.
 pub type SmfCompiler = Option<unsafe extern "C" fn(u64, *const SmfTemplate, *mut c_void) -> bool>;
 
 #[derive(Clone, Copy)]
@@ -122,22 +126,23 @@ struct Callback {
     user: UserData,
 }
 
-/// The compiler of C, if there is one.
+/// The compiler that C has set, if any.
 #[derive(Default)]
-pub(super) struct FromC(Mutex<Option<Callback>>);
+pub(super) struct CallbackCompiler(Mutex<Option<Callback>>);
 
-/// What a compiler of C says of the unit that it is at.
+/// The output of a callback for one unit.
 #[derive(Default)]
 struct Unit {
     number: u64,
     code: Vec<u8>,
-    relocations: Vec<Wanted>,
+    relocations: Vec<UnitReloc>,
     failure: Option<CompileError>,
-    /// Whether there was no memory for something that the compiler has said.
-    is_short: bool,
+    /// Whether an allocation for the output failed.
+    alloc_failed: bool,
 }
 
-struct Wanted {
+struct UnitReloc {
+    /// In bytes from the start of the code.
     offset: u32,
     kind: RelocKind,
     symbol: Box<[u8]>,
@@ -145,16 +150,16 @@ struct Wanted {
 }
 
 thread_local! {
-    /// The units of this thread, each begun for the one before it.
+    /// The units being compiled on this thread; each was started while the one before it was being compiled.
     static UNITS: RefCell<Vec<Unit>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The most bytes of code of one unit.
-pub(super) const MOST: usize = 1 << 28;
+/// The most code of one unit, in bytes.
+pub(super) const MAX_CODE: usize = 1 << 28;
 
-impl FromC {
+impl CallbackCompiler {
     /// # Safety
-    /// The function may be called with any unit, from any thread, as long as the instantiator is open.
+    /// The function may be called with any unit, from any thread, while the instantiator is open, and does not unwind.
     pub(super) unsafe fn set(&self, function: SmfCompiler, user: *mut c_void) {
         let callback = function.map(|function| Callback { function, user: UserData(user) });
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = callback;
@@ -165,7 +170,7 @@ impl FromC {
     }
 }
 
-impl Compiler for FromC {
+impl Compiler for CallbackCompiler {
     fn recognizes(&self, _: &[u8]) -> bool {
         self.get().is_some()
     }
@@ -175,10 +180,10 @@ impl Compiler for FromC {
         request: &CompileRequest<'_>,
         environment: &mut dyn Environment,
     ) -> Result<Compiled, CompileError> {
-        let none = CompileError::because("the compiler was taken away");
+        let none = CompileError::because("the compiler was removed");
         let Callback { function, user } = self.get().ok_or(none)?;
         let text = |bytes: &[u8]| match bytes.contains(&0) {
-            true => Err(CompileError::because("a NUL inside of a name")),
+            true => Err(CompileError::because("a name contains a NUL")),
             false => Ok(with_nul(bytes)?),
         };
         let types = text(&types_to_text(request.arguments)?)?;
@@ -188,15 +193,14 @@ impl Compiler for FromC {
             symbol: symbol.as_ptr().cast(),
             name: name.as_ptr().cast(),
             body: request.body.as_ptr(),
-            body_length: i64::try_from(request.body.len()).unwrap_or(i64::MAX),
+            body_length: to_i64(request.body.len()),
             types: types.as_ptr().cast(),
         };
         let number = UNITS.with_borrow_mut(|units| {
             let number = units.len() as u64 + 1;
             try_push(units, Unit { number, ..Unit::default() }).map(|()| number)
         })?;
-        // SAFETY: whoever has set the compiler promises that it may be called so and does not unwind; the
-        // template and all that it leads to stay until it returns.
+        // SAFETY: by the contract of `set`; the template and its pointers are valid until the callback returns.
         let done = unsafe { function(number, &raw const template, user.0) };
         let unit = UNITS.with_borrow_mut(Vec::pop).unwrap_or_default();
         unit.finish(done, environment)
@@ -209,18 +213,18 @@ impl Unit {
         done: bool,
         environment: &mut dyn Environment,
     ) -> Result<Compiled, CompileError> {
-        // Whatever else it says comes of that; and it may be tried again.
-        if self.is_short {
+        // Reported first: other failures may follow from it, and a retry may succeed.
+        if self.alloc_failed {
             return Err(CompileError::OutOfMemory);
         }
         if let Some(failure) = self.failure {
             return Err(failure);
         }
         if !done {
-            return Err(CompileError::because("the compiler gives no reason"));
+            return Err(CompileError::because("the compiler failed without a reason"));
         }
         let mut relocations = Vec::new();
-        for Wanted { offset, kind, symbol, addend } in self.relocations {
+        for UnitReloc { offset, kind, symbol, addend } in self.relocations {
             let target = match &*symbol {
                 [] => Target::OWN,
                 symbol => environment.symbol(symbol)?,
@@ -231,56 +235,58 @@ impl Unit {
     }
 }
 
-/// Does something with the unit that this thread is at.
+/// Calls `act` with the unit being compiled on this thread.
 fn with_unit(
-    number: u64,
+    unit: u64,
     act: impl FnOnce(&mut Unit) -> Result<(), ApiError>,
 ) -> Result<(), ApiError> {
     UNITS.with_borrow_mut(|units| match units.last_mut() {
-        Some(unit) if unit.number == number => act(unit),
-        _ => Err(ApiError::NoUnit { unit: number }),
+        Some(current) if current.number == unit => act(current),
+        _ => Err(HandleError::Unit { unit }.into()),
     })
 }
 
-pub(super) fn emit(number: u64, code: &[u8]) -> Result<(), ApiError> {
-    with_unit(number, |unit| {
-        let room = MOST.saturating_sub(unit.code.len());
-        let no_room = ApiError::NoRoom { bytes: code.len() };
-        if code.len() > room {
-            return Err(no_room);
+/// Appends code to a unit.
+pub(super) fn emit(unit: u64, code: &[u8]) -> Result<(), ApiError> {
+    with_unit(unit, |unit| {
+        let no_memory = ApiError::NoMemory { bytes: code.len() };
+        if code.len() > MAX_CODE.saturating_sub(unit.code.len()) {
+            return Err(no_memory);
         }
-        unit.is_short |= unit.code.try_reserve(code.len()).is_err();
-        if unit.is_short {
-            return Err(no_room);
+        unit.alloc_failed |= unit.code.try_reserve(code.len()).is_err();
+        if unit.alloc_failed {
+            return Err(no_memory);
         }
         unit.code.extend_from_slice(code);
         Ok(())
     })
 }
 
+/// Adds a relocation to a unit.
 pub(super) fn relocate(
-    number: u64,
+    unit: u64,
     offset: i64,
     kind: i32,
     symbol: &[u8],
     addend: i64,
 ) -> Result<(), ApiError> {
-    let unknown = |what, value| ApiError::Unknown { what, value };
-    let place = u32::try_from(offset).map_err(|_| unknown("offset in code", offset))?;
-    let code = u8::try_from(kind).ok().map(|kind| Layout::Native.reloc_kind(kind));
-    let known = code.filter(|kind| !matches!(kind, RelocKind::Unknown(_) | RelocKind::None));
-    let kind = known.ok_or(unknown("kind of relocation", i64::from(kind)))?;
-    with_unit(number, |unit| {
+    let unknown = |what, value| ArgumentError::Unknown { what, value };
+    let offset = u32::try_from(offset).map_err(|_| unknown("offset in code", offset))?;
+    let known = u8::try_from(kind).ok().map(|kind| Layout::Native.reloc_kind(kind));
+    let known = known.filter(|kind| !matches!(kind, RelocKind::Unknown(_) | RelocKind::None));
+    let kind = known.ok_or(unknown("relocation kind", i64::from(kind)))?;
+    with_unit(unit, |unit| {
         let added = try_copy_bytes(symbol).and_then(|symbol| {
-            try_push(&mut unit.relocations, Wanted { offset: place, kind, symbol, addend })
+            try_push(&mut unit.relocations, UnitReloc { offset, kind, symbol, addend })
         });
-        Ok(added.inspect_err(|AllocError| unit.is_short = true)?)
+        Ok(added.inspect_err(|AllocError| unit.alloc_failed = true)?)
     })
 }
 
-pub(super) fn fail(number: u64, why: &[u8]) -> Result<(), ApiError> {
-    with_unit(number, |unit| {
-        unit.failure = Some(CompileError::because(OsStr::from_bytes(why).display()));
+/// Records why a unit cannot be compiled.
+pub(super) fn fail(unit: u64, reason: &[u8]) -> Result<(), ApiError> {
+    with_unit(unit, |unit| {
+        unit.failure = Some(CompileError::because(OsStr::from_bytes(reason).display()));
         Ok(())
     })
 }

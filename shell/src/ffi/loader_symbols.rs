@@ -1,4 +1,4 @@
-//! `smf_loader_*`: modules that are loaded, what they export, and calls.
+//! `smf_loader_*`: the symbols of loaded modules, and calls by name.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_void};
@@ -14,95 +14,76 @@ use smf_core::trap::TrapError;
 #[cfg(any(test, not(target_arch = "x86_64")))]
 use smf_core::vm::CallError;
 
+use super::args::to_i64;
 use super::cptr::{slice, text};
-use super::error::{ApiError, or};
-use super::loader_handles::{self, Use};
+use super::error::{ApiError, ArgumentError, or, succeeded};
+use super::loader_handles::{self, LoaderLease};
 use super::missing::with_nul;
-use super::versioned_struct::{self, sized};
+use super::symbol_codes::{binding_code, symbol_kind_code};
+use super::versioned_struct::{self, versioned};
 use crate::call;
 
-/// A definition of a name.
+/// A symbol definition.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct SmfSymbol {
-    /// `sizeof(SmfSymbol)`; how much of it was filled in.
+    /// In: `sizeof(SmfSymbol)`. Out: the number of bytes filled in.
     pub size: i64,
-    /// Where it is.
+    /// The address.
     pub address: i64,
-    /// How many bytes it has; 0 when nobody knows.
+    /// The size in bytes; 0 if unknown.
     pub bytes: i64,
-    /// The module that defines it; 0 for the host.
+    /// The defining module; 0 for the host.
     pub module: u64,
-    /// 0 nobody knows, 1 function, 2 data, 3 data that does not change, 4 a section.
+    /// `SMF_SYMBOL_*`: 0 unknown, 1 function, 2 data, 3 constant, 4 section.
     pub kind: i32,
-    /// 0 local, 1 global, 2 weak.
+    /// `SMF_BINDING_*`: 0 local, 1 global, 2 weak.
     pub binding: i32,
 }
 
-sized!(SmfSymbol, 40);
-
-/// The number of a kind of symbols: `SMF_SYMBOL_*`.
-pub(super) fn kind_code(kind: SymbolKind) -> i32 {
-    match kind {
-        SymbolKind::Function => 1,
-        SymbolKind::Data => 2,
-        SymbolKind::Constant => 3,
-        SymbolKind::Section => 4,
-        // Those have no address, or nobody knows what is there.
-        SymbolKind::None | SymbolKind::Type | SymbolKind::Trait | SymbolKind::Actor => 0,
-    }
-}
-
-/// The number of a binding: `SMF_BINDING_*`.
-pub(super) fn binding_code(binding: Binding) -> i32 {
-    match binding {
-        Binding::Local => 0,
-        Binding::Global => 1,
-        Binding::Weak => 2,
-    }
-}
+versioned!(SmfSymbol, 40);
 
 impl SmfSymbol {
     fn new(module: u64, address: u64, bytes: u64, kind: SymbolKind, binding: Binding) -> Self {
-        let (kind, binding) = (kind_code(kind), binding_code(binding));
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        Self { size: 0, address: address.cast_signed(), bytes, module, kind, binding }
+        let (kind, binding) = (symbol_kind_code(kind), binding_code(binding));
+        let (address, bytes) = (address.cast_signed(), to_i64(bytes));
+        Self { size: 0, address, bytes, module, kind, binding }
     }
 }
 
-/// The module called `name`; 0 on failure.
+/// The handle of the module called `name`; 0 on failure.
 ///
 /// # Safety
-/// `name` is null or points to bytes that end with a NUL.
+/// `name` is null or NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_loader_find(loader: u64, name: *const c_char) -> u64 {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     let name = unsafe { text("the name", name) };
     let found = loader_handles::enter(loader).and_then(|loader| {
         let name = name?.to_bytes();
         let found = loader.modules().find(name);
-        loader.number_of(found.ok_or(ApiError::NoModule { module: ShortName::new(name) })?)
+        loader.module_to_raw(found.ok_or(ApiError::NoModule { module: ShortName::new(name) })?)
     });
     or(0, found)
 }
 
-/// Holds the present version of a module, or one that is held once more. Returns the number of the hold;
-/// 0 on failure.
+/// Holds the current version of a module, or a held version once more. Returns the handle of the hold; 0 on
+/// failure.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_hold(loader: u64, module: u64) -> u64 {
     or(0, loader_handles::enter(loader).and_then(|loader| loader.hold(module)))
 }
 
-/// Lets go of what was held.
+/// Releases a hold.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_release(loader: u64, hold: u64) -> bool {
-    or(false, loader_handles::enter(loader).and_then(|loader| loader.release(hold)).map(|()| true))
+    succeeded(loader_handles::enter(loader).and_then(|loader| loader.release(hold)))
 }
 
-/// What a name means. Returns its address; 0 on failure.
+/// Resolves a name as an import is. Returns the address; 0 on failure.
 ///
 /// # Safety
-/// `name` is null or points to bytes that end with a NUL; `symbol` is null or points to the `size` bytes
+/// `name` is null or NUL-terminated; `symbol` is null or points to the `size` bytes
 /// that its first field says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_loader_resolve(
@@ -110,56 +91,51 @@ pub unsafe extern "C" fn smf_loader_resolve(
     name: *const c_char,
     symbol: *mut SmfSymbol,
 ) -> i64 {
-    let find = |loader: &Use, name: &[u8]| {
+    let find = |loader: &LoaderLease, name: &[u8]| {
         let unresolved = ApiError::Unresolved { symbol: ShortName::new(name) };
         let found = loader.modules().resolve(name)?.ok_or(unresolved)?;
-        let mut told = SmfSymbol::new(0, found.address, 0, found.kind, Binding::Global);
-        if let Some(module) = found.module {
-            told.module = loader.number_of(module.handle())?;
-            if let Some(export) = module.export(name) {
-                told = SmfSymbol::new(
-                    told.module,
-                    found.address,
-                    export.size,
-                    export.kind,
-                    export.binding,
-                );
-            }
-        }
-        Ok(told)
+        let Some(module) = found.module else {
+            return Ok(SmfSymbol::new(0, found.address, 0, found.kind, Binding::Global));
+        };
+        let handle = loader.module_to_raw(module.handle())?;
+        let (size, kind, binding) = match module.export(name) {
+            Some(export) => (export.size, export.kind, export.binding),
+            None => (0, found.kind, Binding::Global),
+        };
+        Ok(SmfSymbol::new(handle, found.address, size, kind, binding))
     };
-    // SAFETY: passed on to the caller.
-    unsafe { tell(loader, name, symbol, find) }
+    // SAFETY: the caller's promise.
+    unsafe { find_symbol(loader, name, symbol, find) }
 }
 
-/// Fills in what `find` knows of a name, unless that is not wanted, and gives the address.
+/// Fills in the symbol that `find` returns, unless `symbol` is null, and returns its address.
 ///
 /// # Safety
-/// As [`smf_loader_resolve`].
-unsafe fn tell(
+/// As for [`smf_loader_resolve`].
+unsafe fn find_symbol(
     loader: u64,
     name: *const c_char,
     symbol: *mut SmfSymbol,
-    find: impl FnOnce(&Use, &[u8]) -> Result<SmfSymbol, ApiError>,
+    find: impl FnOnce(&LoaderLease, &[u8]) -> Result<SmfSymbol, ApiError>,
 ) -> i64 {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     let name = unsafe { text("the name", name) };
     let found = loader_handles::enter(loader).and_then(|loader| {
         let name = name?.to_bytes();
         // SAFETY: as above.
-        unsafe { versioned_struct::check_wanted(symbol) }?;
-        let told = find(&loader, name)?;
+        unsafe { versioned_struct::check_optional(symbol) }?;
+        let found = find(&loader, name)?;
         // SAFETY: as above.
-        unsafe { versioned_struct::write_wanted(symbol, told) }?;
-        Ok(told.address)
+        unsafe { versioned_struct::write_optional(symbol, found) }?;
+        Ok(found.address)
     });
     or(0, found)
 }
 
-/// What a module, or a version that is held, exports under a name. Returns its address; 0 on failure.
+/// Looks up an export of a module or of a held version. Returns the address; 0 on failure.
 ///
 /// # Safety
-/// As [`smf_loader_resolve`].
+/// As for [`smf_loader_resolve`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_loader_symbol(
     loader: u64,
@@ -167,25 +143,26 @@ pub unsafe extern "C" fn smf_loader_symbol(
     name: *const c_char,
     symbol: *mut SmfSymbol,
 ) -> i64 {
-    let find = |loader: &Use, name: &[u8]| {
+    let find = |loader: &LoaderLease, name: &[u8]| {
         let version = loader.version(module)?;
         let export = version.export(name).ok_or_else(|| not_found(&version, name))?;
-        let number = loader.number_of(version.handle())?;
-        Ok(SmfSymbol::new(number, export.address, export.size, export.kind, export.binding))
+        let module = loader.module_to_raw(version.handle())?;
+        Ok(SmfSymbol::new(module, export.address, export.size, export.kind, export.binding))
     };
-    // SAFETY: passed on to the caller.
-    unsafe { tell(loader, name, symbol, find) }
+    // SAFETY: the caller's promise.
+    unsafe { find_symbol(loader, name, symbol, find) }
 }
 
 /// Why a version has no address for a name.
-#[cold]
 fn not_found(version: &ModuleRef<'_>, symbol: &[u8]) -> ApiError {
-    let (symbol_name, module) = (ShortName::new(symbol), ShortName::new(version.name()));
-    let none = ApiError::NoSymbol { symbol: symbol_name, module };
-    version.refusal(symbol).map_or(none, ApiError::from)
+    let no_symbol = || ApiError::NoSymbol {
+        symbol: ShortName::new(symbol),
+        module: ShortName::new(version.name()),
+    };
+    version.refusal(symbol).map_or_else(no_symbol, ApiError::from)
 }
 
-/// Where running a module, or a version that is held, begins; 0 on failure.
+/// The entry point of a module or of a held version; 0 on failure.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_entry_point(loader: u64, module: u64) -> i64 {
     let found = loader_handles::enter(loader).and_then(|loader| {
@@ -196,11 +173,12 @@ pub extern "C" fn smf_loader_entry_point(loader: u64, module: u64) -> i64 {
     or(0, found)
 }
 
-/// Calls a function of a module, or of a version that is held, which is held meanwhile.
+/// Calls a function of a module or of a held version. The version is held during the call.
 ///
 /// # Safety
-/// `name` is null or points to bytes that end with a NUL; `arguments` is null or points to `count`
-/// integers; `result` is null or points to room for one.
+/// `name` is null or NUL-terminated; `arguments` is null or points to `count`
+/// integers; `result` is null or points to memory for one. The function
+/// takes these arguments.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_loader_call(
     loader: u64,
@@ -210,18 +188,18 @@ pub unsafe extern "C" fn smf_loader_call(
     count: i64,
     result: *mut i64,
 ) -> bool {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     let name = unsafe { text("the name", name) };
     let called = loader_handles::enter(loader).and_then(|loader| {
         if count > MAX_ARGS as i64 {
-            return Err(ApiError::TooManyArguments { count });
+            return Err(ArgumentError::TooManyArguments { count }.into());
         }
-        // SAFETY: passed on to the caller.
+        // SAFETY: the caller's promise.
         let arguments = unsafe { slice("the list of arguments", arguments, count) }?;
         let name = name?.to_bytes();
         let version = loader.version(module)?;
         let export = version.export(name).filter(|e| e.kind == SymbolKind::Function);
-        // Of a dynlib nobody knows what is a function.
+        // Dynlibs do not record the kinds of their symbols.
         let function = export.map(|e| e.address).or_else(|| version.function(name));
         let Some(function) = function else {
             #[cfg(not(target_arch = "x86_64"))]
@@ -230,23 +208,20 @@ pub unsafe extern "C" fn smf_loader_call(
             }
             return Err(not_found(&version, name));
         };
-        // SAFETY: a function of a module that is held; that it takes as many arguments is the caller's
-        // business: machine code is trusted.
+        // SAFETY: a function of a held version, which takes these arguments by the caller's promise.
         let returned = unsafe { call::call(function, arguments) };
         returned.map_err(ApiError::Call)
     });
-    let returned = called.map(|returned| {
+    succeeded(called.map(|returned| {
         if !result.is_null() {
-            // SAFETY: room for one, says the caller.
+            // SAFETY: not null, so writable by the caller's promise.
             unsafe { result.write_unaligned(returned) };
         }
-        true
-    });
-    or(false, returned)
+    }))
 }
 
-/// Calls a function of bytecode that has no address because nothing is compiled here; `None` for any other. As
-/// by an address, arguments that it does not take are ignored, and those that are not given are anything: 0.
+/// Interprets a bytecode function that has no address because there is no compiler for this machine; `None` for any
+/// other function. Surplus arguments are ignored and missing ones are 0.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn call_interpreted(
     version: &ModuleRef<'_>,
@@ -264,53 +239,53 @@ fn call_interpreted(
     }
 }
 
-/// Who is shown each module: its number, its name with a NUL behind it, the name's bytes, and what was
-/// given with it. Returns whether to go on.
+/// A callback for each module: receives its handle, its NUL-terminated name, the length of the name and the user
+/// pointer. Returns whether to continue.
 pub type SmfModuleVisitor =
     Option<unsafe extern "C" fn(u64, *const c_char, i64, *mut c_void) -> bool>;
 
-/// Who is shown each symbol, as [`SmfModuleVisitor`].
+/// A callback for each symbol, as [`SmfModuleVisitor`].
 pub type SmfSymbolVisitor =
     Option<unsafe extern "C" fn(*const SmfSymbol, *const c_char, i64, *mut c_void) -> bool>;
 
-/// Shows each module, in the order in which they were loaded. Returns how many were shown; -1 on failure.
+/// Calls `visit` for each module in load order. Returns the number of calls; -1 on failure.
 ///
 /// # Safety
-/// `visit` is null, or may be called so and does not unwind.
+/// `visit` is null, or may be called with these arguments and does not unwind.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_loader_modules(
     loader: u64,
     visit: SmfModuleVisitor,
     user: *mut c_void,
 ) -> i64 {
-    let shown = loader_handles::enter(loader).and_then(|loader| {
-        let visit = visit.ok_or(ApiError::Null { what: "the visitor" })?;
-        let (mut shown, mut goes_on, mut refused) = (0, true, Ok(()));
+    let visited = loader_handles::enter(loader).and_then(|loader| {
+        let visit = visit.ok_or(ArgumentError::Null { what: "the visitor" })?;
+        let (mut visited, mut proceed, mut result) = (0, true, Ok(()));
         loader.modules().for_each(|name, handle| {
-            let Ok(number) = loader.number_of(handle) else { return };
-            if !goes_on {
+            let Ok(module) = loader.module_to_raw(handle) else { return };
+            if !proceed {
                 return;
             }
-            match named(name) {
-                Ok((text, length)) => {
-                    // SAFETY: passed on to the caller.
-                    goes_on = unsafe { visit(number, text.as_ptr().cast(), length, user) };
-                    shown += 1;
+            match with_nul(name) {
+                Ok(text) => {
+                    let length = to_i64(name.len());
+                    // SAFETY: the caller's promise.
+                    proceed = unsafe { visit(module, text.as_ptr().cast(), length, user) };
+                    visited += 1;
                 }
-                Err(none) => (goes_on, refused) = (false, Err(none)),
+                Err(error) => (proceed, result) = (false, Err(error)),
             }
         });
-        refused?;
-        Ok(shown)
+        Ok(result.map(|()| visited)?)
     });
-    or(-1, shown)
+    or(-1, visited)
 }
 
-/// Shows each symbol that a module, or a version that is held, defines and that has an address. Returns
-/// how many were shown; -1 on failure.
+/// Calls `visit` for each symbol with an address that a module or a held version defines. Returns the number of
+/// calls; -1 on failure.
 ///
 /// # Safety
-/// `visit` is null, or may be called so and does not unwind.
+/// `visit` is null, or may be called with these arguments and does not unwind.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_loader_symbols(
     loader: u64,
@@ -318,26 +293,26 @@ pub unsafe extern "C" fn smf_loader_symbols(
     visit: SmfSymbolVisitor,
     user: *mut c_void,
 ) -> i64 {
-    let shown = loader_handles::enter(loader).and_then(|loader| {
-        let visit = visit.ok_or(ApiError::Null { what: "the visitor" })?;
-        symbols(&loader, module, |symbol, name| {
-            let (text, length) = named(name)?;
-            // SAFETY: passed on to the caller.
+    let visited = loader_handles::enter(loader).and_then(|loader| {
+        let visit = visit.ok_or(ArgumentError::Null { what: "the visitor" })?;
+        for_each_symbol(&loader, module, |symbol, name| {
+            let (text, length) = (with_nul(name)?, to_i64(name.len()));
+            // SAFETY: the caller's promise.
             Ok(unsafe { visit(symbol, text.as_ptr().cast(), length, user) })
         })
     });
-    or(-1, shown)
+    or(-1, visited)
 }
 
-fn symbols(
-    loader: &Use,
+fn for_each_symbol(
+    loader: &LoaderLease,
     module: u64,
     mut visit: impl FnMut(&SmfSymbol, &[u8]) -> Result<bool, AllocError>,
 ) -> Result<i64, ApiError> {
     let version = loader.version(module)?;
-    let number = loader.number_of(version.handle())?;
-    let mut shown = 0;
-    let Some(linked) = version.linked() else { return Ok(shown) };
+    let handle = loader.module_to_raw(version.handle())?;
+    let mut visited = 0;
+    let Some(linked) = version.linked() else { return Ok(visited) };
     let table = linked.symbols().iter().filter_map(Result::ok).filter(|s| !s.is_import());
     let table = table.filter_map(|symbol| {
         let (kind, binding, size) = (symbol.kind, symbol.binding, symbol.size);
@@ -345,18 +320,13 @@ fn symbols(
         Some((symbol.name(), Export { address, kind, binding, size }))
     });
     for (name, Export { address, kind, binding, size }) in table.chain(version.bytecode_exports()) {
-        let told = SmfSymbol::new(number, address, size, kind, binding);
-        shown += 1;
-        if !visit(&SmfSymbol { size: size_of::<SmfSymbol>() as i64, ..told }, name)? {
+        let symbol = SmfSymbol::new(handle, address, size, kind, binding);
+        visited += 1;
+        if !visit(&SmfSymbol { size: size_of::<SmfSymbol>() as i64, ..symbol }, name)? {
             break;
         }
     }
-    Ok(shown)
-}
-
-/// A name as C wants it, and its bytes without the NUL.
-fn named(name: &[u8]) -> Result<(Box<[u8]>, i64), AllocError> {
-    Ok((with_nul(name)?, i64::try_from(name.len()).unwrap_or(i64::MAX)))
+    Ok(visited)
 }
 
 #[cfg(test)]
@@ -366,7 +336,7 @@ mod tests {
     use smf_core::vm::Tiers;
 
     #[test]
-    fn what_is_interpreted_alone_is_called_by_name_all_the_same() {
+    fn interpreted_function_is_callable_by_name() {
         let tiers = Tiers::Interpret;
         let loader =
             ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() }).unwrap();
@@ -381,10 +351,10 @@ mod tests {
         assert_eq!(call(b"sum", &[100, 7]), Some(Ok(5050)));
         assert_eq!(call(b"sum", &[]), Some(Ok(0)));
         assert_eq!(call(b"sum", &[1; MAX_ARGS + 1]), None);
-        assert_eq!(call(b"nobody", &[]), None);
+        assert_eq!(call(b"missing", &[]), None);
         version.engine().unwrap().signals().interrupt();
-        assert_eq!(call(b"sum", &[100]), Some(Err(super::super::error::Code::Trap)));
+        assert_eq!(call(b"sum", &[100]), Some(Err(crate::ffi::error::Code::Trap)));
         assert!(matches!(not_found(&version, b"sum"), ApiError::Load { .. }));
-        assert!(matches!(not_found(&version, b"nobody"), ApiError::NoSymbol { .. }));
+        assert!(matches!(not_found(&version, b"missing"), ApiError::NoSymbol { .. }));
     }
 }

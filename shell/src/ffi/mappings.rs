@@ -1,102 +1,95 @@
-//! The mappings that C holds by their addresses.
+//! The mappings of C, by address.
 //!
-//! An address is looked up and never trusted. Who reads holds the pages meanwhile, without a lock: a
-//! mapping that is given back at that moment cannot be found any more, and its addresses are free for
-//! others when the last reader is done.
+//! An address is looked up and never trusted. A reader holds the pages without a lock: an unmapped mapping is no
+//! longer found, and its addresses are released when the last reader is done.
 
 use std::ops::Range;
 
 use smf_core::alloc_util::{AllocError, TryArc};
 use smf_core::memory::{FfiMapping, Protection};
 
-use super::by_address::ByAddress;
 use super::error::ApiError;
+use crate::address_map::AddressMap;
 use crate::code_map::CodeRange;
 use crate::fork::SharedProcessLock;
 
-pub(super) struct Live {
-    /// Held while its code may be called.
+pub(super) struct LiveMapping {
+    /// Registered while an executable mapping lives.
     code: Option<CodeRange>,
     pages: TryArc<FfiMapping>,
 }
 
 /// By the address of the first byte.
-pub(super) static LIVE: SharedProcessLock<ByAddress<Live>> =
-    SharedProcessLock::new(ByAddress::new());
+pub(super) static LIVE: SharedProcessLock<AddressMap<LiveMapping>> =
+    SharedProcessLock::new(AddressMap::new());
 
-/// A place in a mapping.
-pub(super) struct Found {
+/// A position in a mapping.
+pub(super) struct MappedAt {
     pub(super) pages: TryArc<FfiMapping>,
-    /// Bytes from the first one.
+    /// In bytes from the start of the mapping.
     pub(super) offset: usize,
 }
 
-impl Found {
-    /// So many bytes from the place on, counted from the first byte of the mapping.
+impl MappedAt {
+    /// The range of `length` bytes from this position, relative to the start of the mapping.
     ///
     /// # Errors
     /// [`ApiError::OutsideMapping`].
     pub(super) fn range(&self, length: u64) -> Result<Range<usize>, ApiError> {
-        let length_here = usize::try_from(length).ok();
-        let end = length_here.and_then(|length| self.offset.checked_add(length));
-        let outside =
-            ApiError::OutsideMapping { offset: self.offset, length, size: self.pages.len() };
-        end.filter(|&end| end <= self.pages.len()).map(|end| self.offset..end).ok_or(outside)
+        let Self { pages, offset } = self;
+        let outside = ApiError::OutsideMapping { offset: *offset, length, size: pages.len() };
+        let end = usize::try_from(length).ok().and_then(|length| offset.checked_add(length));
+        end.filter(|&end| end <= pages.len()).map(|end| *offset..end).ok_or(outside)
     }
 }
 
-/// Gives a mapping away; it is found by its address from now on.
+/// Registers a mapping under its address, and returns its range.
 ///
 /// # Errors
 /// [`AllocError`].
-pub(super) fn keep(pages: FfiMapping) -> Result<Range<usize>, AllocError> {
+pub(super) fn insert(pages: FfiMapping) -> Result<Range<usize>, AllocError> {
     let range = pages.address()..pages.address().saturating_add(pages.len());
-    let code = pages.protection() == Protection::ReadExecute;
-    let code = code.then(|| CodeRange::enter(range.clone())).transpose()?;
-    let live = Live { code, pages: TryArc::new(pages)? };
+    let is_code = pages.protection() == Protection::ReadExecute;
+    let code = is_code.then(|| CodeRange::enter(range.clone())).transpose()?;
+    let live = LiveMapping { code, pages: TryArc::new(pages)? };
     LIVE.write().insert(range.start, live)?;
     Ok(range)
 }
 
-/// The byte `offset` bytes behind `address`, both in one mapping, or the end of that.
+/// The position `offset` bytes above `address` in the same mapping, or the end of the mapping.
 ///
 /// # Errors
 /// [`ApiError::NotMapped`], [`ApiError::OutsideMapping`].
-pub(super) fn find(address: usize, offset: u64) -> Result<Found, ApiError> {
+pub(super) fn find(address: usize, offset: u64) -> Result<MappedAt, ApiError> {
     let live = LIVE.read();
-    let nearest = live.before(address);
-    let around = nearest.filter(|(start, live)| address - start < live.pages.len());
-    let (start, pages) =
-        around.map(|(start, live)| (start, &live.pages)).ok_or(ApiError::NotMapped { address })?;
-    let found = Found { pages: pages.clone(), offset: address - start };
-    Ok(Found { offset: found.range(offset)?.end, pages: found.pages })
+    let nearest = live.at_or_before(address);
+    let containing = nearest.filter(|(start, live)| address - start < live.pages.len());
+    let (start, live) = containing.ok_or(ApiError::NotMapped { address })?;
+    let found = MappedAt { pages: live.pages.clone(), offset: address - start };
+    Ok(MappedAt { offset: found.range(offset)?.end, pages: found.pages })
 }
 
-/// Unmaps a whole mapping: its address, and its size in bytes.
+/// Unmaps a whole mapping, given its address and its size in bytes.
 ///
 /// # Errors
 /// [`ApiError::NotMapped`], [`ApiError::MappingSize`].
 pub(super) fn remove(address: usize, size: u64) -> Result<(), ApiError> {
     let mut all = LIVE.write();
-    let len = all.get(address).map(|live| live.pages.len());
-    match len {
-        None => return Err(ApiError::NotMapped { address }),
-        Some(len) if len as u64 != size => {
-            return Err(ApiError::MappingSize { address, size, len });
-        }
-        Some(_) => {}
+    let len = all.get(address).ok_or(ApiError::NotMapped { address })?.pages.len();
+    if len as u64 != size {
+        return Err(ApiError::MappingSize { address, size, len });
     }
     let removed = all.remove(address);
     drop(all);
-    if let Some(Live { code, pages }) = removed {
-        // No longer callable before it is no longer there.
+    if let Some(LiveMapping { code, pages }) = removed {
+        // Not callable any more before it is unmapped.
         drop(code);
         drop(pages);
     }
     Ok(())
 }
 
-/// Whether `address` is that of code that may be called.
+/// Whether `address` is in an executable mapping.
 pub(super) fn is_code(address: usize) -> bool {
     find(address, 0).is_ok_and(|found| found.pages.protection() == Protection::ReadExecute)
 }
@@ -107,10 +100,10 @@ mod tests {
     use smf_core::memory::PageCount;
 
     #[test]
-    fn only_what_is_live_is_found_and_only_inside() {
+    fn live_mapping_is_found_inside_its_range_only() {
         let page = PageCount::one().bytes();
         let pages = FfiMapping::zeroed(page as u64 + 10, Protection::ReadWrite).unwrap();
-        let range = keep(pages).unwrap();
+        let range = insert(pages).unwrap();
         assert_eq!(range.len(), page + 10);
         for (at, offset, expected) in [(0, 0, 0), (0, 10, 10), (page, 10, page + 10), (5, 6, 11)] {
             let found = find(range.start + at, offset).unwrap();

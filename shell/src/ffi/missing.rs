@@ -1,4 +1,4 @@
-//! `smf_loader_missing*`: what the last load of this thread lacked.
+//! `smf_loader_missing*`: the unresolved imports of the last load of this thread.
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
@@ -9,27 +9,27 @@ use smf_core::alloc_util::{AllocError, try_concat, try_push};
 use smf_core::link::{LinkError, ShortName};
 use smf_core::loader::{LoadError, UnresolvedImport};
 
-use super::args;
-use super::error::{ApiError, or};
+use super::args::{self, to_i64};
+use super::error::{ApiError, ArgumentError, or};
 
-/// An import that nobody provides.
+/// An unresolved import.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct SmfMissing {
-    /// The name, with a NUL behind it; null on failure.
+    /// The name, NUL-terminated; null on failure.
     pub symbol: *const c_char,
-    /// Its bytes.
+    /// The length of the name in bytes.
     pub symbol_length: i64,
-    /// The name of the module that wants it, with a NUL behind it.
+    /// The name of the importing module, NUL-terminated.
     pub module: *const c_char,
-    /// Its bytes.
+    /// The length of the module's name in bytes.
     pub module_length: i64,
 }
 
-const NOTHING: SmfMissing =
+const NO_IMPORT: SmfMissing =
     SmfMissing { symbol: ptr::null(), symbol_length: 0, module: ptr::null(), module_length: 0 };
 
-/// A symbol and the module that wants it, each with a NUL behind it.
+/// A symbol and the importing module, both NUL-terminated.
 struct Import {
     symbol: Box<[u8]>,
     module: Box<[u8]>,
@@ -39,15 +39,15 @@ thread_local! {
     static LAST: RefCell<Vec<Import>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What a load lacks, as the loader tells of it.
+/// Collects the unresolved imports that a load reports.
 #[derive(Default)]
 pub(super) struct Collector {
     imports: Vec<Import>,
-    /// Whether there was no memory for one of them.
-    is_short: bool,
+    /// Whether an allocation for the list failed.
+    alloc_failed: bool,
 }
 
-/// The bytes of a name with a NUL behind them.
+/// A NUL-terminated copy of a name.
 ///
 /// # Errors
 /// [`AllocError`].
@@ -55,19 +55,19 @@ pub(super) fn with_nul(name: &[u8]) -> Result<Box<[u8]>, AllocError> {
     try_concat(&[name, b"\0"])
 }
 
-/// Forgets what an earlier load lacked.
-pub(super) fn forget() {
+/// Clears the list of this thread.
+pub(super) fn clear() {
     replace(Vec::new());
 }
 
 fn replace(list: Vec<Import>) {
-    // A thread that is ending has none.
+    // Without effect while the thread is exiting.
     let _ = LAST.try_with(|last| last.replace(list));
 }
 
 impl Collector {
     pub(super) fn add(&mut self, import: &UnresolvedImport<'_>) {
-        self.is_short |= self.try_add(import).is_err();
+        self.alloc_failed |= self.try_add(import).is_err();
     }
 
     fn try_add(&mut self, import: &UnresolvedImport<'_>) -> Result<(), AllocError> {
@@ -75,26 +75,26 @@ impl Collector {
         try_push(&mut self.imports, Import { symbol, module })
     }
 
-    /// Keeps the list for the thread, and tells of it when it is why loading failed.
+    /// Stores the list for this thread if the load failed because of it.
     ///
     /// # Errors
-    /// That of the load.
+    /// Those of the load; [`ApiError::Missing`] for unresolved imports.
     pub(super) fn finish<T>(self, result: Result<T, LoadError>) -> Result<T, ApiError> {
         let error = match result {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        let lacks =
+        let is_unresolved =
             matches!(error, LoadError::Link { error: LinkError::MissingImports { .. }, .. });
-        if lacks && self.is_short {
+        if is_unresolved && self.alloc_failed {
             return Err(LoadError::OutOfMemory.into());
         }
-        let first = self.imports.first().filter(|_| lacks).map(|first| ApiError::Missing {
+        let first = self.imports.first().filter(|_| is_unresolved).map(|first| ApiError::Missing {
             count: self.imports.len(),
             symbol: short(&first.symbol),
             module: short(&first.module),
         });
-        if lacks {
+        if is_unresolved {
             replace(self.imports);
         }
         Err(first.unwrap_or_else(|| error.into()))
@@ -105,22 +105,23 @@ fn short(name: &[u8]) -> ShortName {
     ShortName::new(name.strip_suffix(b"\0").unwrap_or(name))
 }
 
-/// How many imports the last load, or reload, of this thread lacked.
+/// The number of unresolved imports of the last load or reload of this thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_missing_count() -> i64 {
     let count = LAST.try_with(|last| last.borrow().len());
-    i64::try_from(count.unwrap_or(0)).unwrap_or(i64::MAX)
+    to_i64(count.unwrap_or(0))
 }
 
-/// One of them; all null on failure. Good until this thread loads or reloads again.
+/// One of them; all null on failure. Valid until this thread loads or reloads again.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_missing(index: i64) -> SmfMissing {
-    let unknown = ApiError::Unknown { what: "missing import", value: index };
-    let found = args::length("the index", index).and_then(|index| {
+    let find = || {
+        let position = usize::try_from(args::length("the index", index)?).ok();
         let found = LAST.try_with(|last| {
             let last = last.borrow();
-            let import = usize::try_from(index).ok().and_then(|index| last.get(index))?;
-            let length = |name: &[u8]| i64::try_from(name.len() - 1).unwrap_or(i64::MAX);
+            let import = last.get(position?)?;
+            // Without the NUL.
+            let length = |name: &[u8]| to_i64(name.len() - 1);
             Some(SmfMissing {
                 symbol: import.symbol.as_ptr().cast(),
                 symbol_length: length(&import.symbol),
@@ -128,7 +129,8 @@ pub extern "C" fn smf_loader_missing(index: i64) -> SmfMissing {
                 module_length: length(&import.module),
             })
         });
-        found.ok().flatten().ok_or(unknown)
-    });
-    or(NOTHING, found)
+        let unknown = ArgumentError::Unknown { what: "index of a missing import", value: index };
+        Ok(found.ok().flatten().ok_or(unknown)?)
+    };
+    or(NO_IMPORT, find())
 }

@@ -1,24 +1,11 @@
-//! `rt_mmap_*` and their like: files and memory in pages that C holds by their addresses.
+//! `rt_mmap_*` and related exports: mapped files and memory, by address.
 //!
-//! No read through these functions raises a signal, whatever another process does to the file. A
-//! PRIVATE mapping is a copy, which may be touched at its address as well. A SHARED one is the file's
-//! own pages: its bytes are read with a system call, and whoever touches them at their address runs the
-//! risk of SIGBUS should the file be cut off. [`smf_core::memory::FfiMapping`] has the figures.
+//! No read through these functions raises a signal, whatever another process does to the file. A PRIVATE mapping is
+//! a copy, which is safe to access at its address as well. A SHARED mapping consists of the file's own pages: these
+//! functions read it by a system call, and a direct access raises SIGBUS if the file was truncated.
 //!
-//! Why a copy: the kernel's private mapping shares the file's pages until they are written, so that it
-//! loses them when the file is cut off, and shows what others write to it. What that costs, and what
-//! SHARED does (open, map, touch or read, unmap; minimum of 200 or 2,000; us):
-//!
-//! | bytes | the kernel's private mapping, touched | PRIVATE, touched | SHARED, read whole |
-//! |---|---|---|---|
-//! | 4 KiB | 7.8 | 12 | 6.0 |
-//! | 64 KiB | 10 | 37 | 7.0 |
-//! | 1 MiB | 61 | 395 | 35 |
-//! | 16 MiB | 64 | 6,831 | 1,190 |
-//!
-//! 256 bytes are read from a PRIVATE mapping into a byte array in 100 ns, from a SHARED one in 450.
-//! Nearly all of a large copy's time goes into the kernel's zeroing of its pages. Whoever wants a large
-//! file without a copy asks for SHARED.
+//! PRIVATE copies because the kernel's private mapping shares the file's pages until they are written: it loses them
+//! when the file is truncated and shows later writes of others. SHARED is the mode for large files without a copy.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -26,36 +13,35 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use smf_core::memory::{Advice, FfiMapping, FileBytes, FileRange, PageCount, Protection, stamp_of};
 
-use super::args;
-use super::error::{ApiError, or};
+use super::args::{self, to_i64};
+use super::error::{ApiError, ArgumentError, or, succeeded};
 use super::exec::protection;
-use super::mappings::{self, Found};
+use super::mappings::{self, MappedAt};
 use super::values::{self, Mapping, Path, Value};
 
-/// The bits of the flags in `smf.h`.
+/// `SMF_MAP_*` in `smf.h`.
 const SHARED: i32 = 1;
 const PRIVATE: i32 = 2;
 const FIXED: i32 = 0x10;
 const ANONYMOUS: i32 = 0x20;
 
-/// Whether a file may be mapped to run.
+/// Whether files may be mapped with EXEC.
 static EXEC_ALLOWED: AtomicBool = AtomicBool::new(false);
 
-/// What a mapping is asked to be.
+/// A validated request.
 struct Request {
     protection: Protection,
     is_shared: bool,
-    /// Without a file.
     is_anonymous: bool,
     offset: u64,
-    /// 0 for the rest of the file.
+    /// In bytes; 0 for the rest of the file.
     length: u64,
 }
 
-/// Maps a part of a file, or with ANONYMOUS and without a path zeros. Returns where; {0, 0} on failure.
+/// Maps a part of a file, or with ANONYMOUS zero-filled memory. Returns its address and size; zeros on failure.
 ///
 /// # Safety
-/// `path` is null or points to bytes that end with a NUL; in the tagged convention it is a word of the
+/// `path` is null or NUL-terminated; in the tagged convention it is a word of the
 /// runtime.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_mmap_file(
@@ -66,43 +52,43 @@ pub unsafe extern "C" fn rt_mmap_file(
     length: i64,
 ) -> Mapping {
     let mapped = request(prot, flags, offset, length).and_then(|request| {
-        // SAFETY: passed on to the caller.
+        // SAFETY: the caller's promise.
         let path = unsafe { values::path(path) }?;
         let pages = map(path, &request)?;
-        if pages.is_empty() { Err(ApiError::NothingToMap) } else { Ok(mappings::keep(pages)?) }
+        if pages.is_empty() { Err(ApiError::NothingToMap) } else { Ok(mappings::insert(pages)?) }
     });
     let Range { start, end } = or(0..0, mapped);
-    // Addresses of programs are below the half of the address space.
+    // User-space addresses are below 2^63.
     values::mapping(start.cast_signed() as i64, (end - start).cast_signed() as i64)
 }
 
 fn request(prot: i32, flags: i32, offset: i64, length: i64) -> Result<Request, ApiError> {
-    let refused = |what| Err(ApiError::Flags { what });
+    let refused = |what| Err(ArgumentError::MappingFlags { what }.into());
     let protection = protection(prot)?;
     if flags & !(SHARED | PRIVATE | FIXED | ANONYMOUS) != 0 {
-        return Err(ApiError::Unknown { what: "set of flags", value: i64::from(flags) });
+        return Err(ArgumentError::Unknown { what: "set of flags", value: flags.into() }.into());
     }
     if flags & FIXED != 0 {
-        return refused("FIXED, which would replace memory of others");
+        return refused("FIXED would replace existing memory");
     }
     let is_shared = match (flags & SHARED != 0, flags & PRIVATE != 0) {
-        (true, true) => return refused("SHARED together with PRIVATE"),
-        (false, false) => return refused("neither SHARED nor PRIVATE"),
+        (true, true) => return refused("SHARED and PRIVATE exclude each other"),
+        (false, false) => return refused("SHARED or PRIVATE is required"),
         (is_shared, _) => is_shared,
     };
     let offset = args::length("the offset", offset)?;
     if offset % PageCount::one().bytes() as u64 != 0 {
-        return Err(ApiError::Misaligned { what: "the offset", value: offset });
+        return Err(ArgumentError::NotPageAligned { what: "the offset", value: offset }.into());
     }
     let length = args::length("the length", length)?;
     let is_anonymous = flags & ANONYMOUS != 0;
     let request = Request { protection, is_shared, is_anonymous, offset, length };
     match (protection == Protection::ReadExecute, is_shared, is_anonymous) {
-        (true, true, _) => refused("EXEC together with SHARED: others could write to the code"),
-        (true, _, true) => refused("EXEC together with ANONYMOUS: see rt_alloc_exec_memory"),
+        (true, true, _) => refused("EXEC with SHARED would let other processes write the code"),
+        (true, _, true) => refused("EXEC with ANONYMOUS; use rt_alloc_exec_memory"),
         (true, ..) if !EXEC_ALLOWED.load(Ordering::Relaxed) => Err(ApiError::ExecNotAllowed),
-        (_, _, true) if offset != 0 => refused("an offset together with ANONYMOUS"),
-        (_, _, true) if length == 0 => Err(ApiError::Zero { what: "the length" }),
+        (_, _, true) if offset != 0 => refused("ANONYMOUS takes no offset"),
+        (_, _, true) if length == 0 => Err(ArgumentError::Zero { what: "the length" }.into()),
         _ => Ok(request),
     }
 }
@@ -111,12 +97,14 @@ fn map(path: Option<&[u8]>, request: &Request) -> Result<FfiMapping, ApiError> {
     let &Request { protection, is_shared, is_anonymous, offset, length } = request;
     if is_anonymous {
         return match path {
-            Some([_, ..]) => Err(ApiError::Flags { what: "a path together with ANONYMOUS" }),
+            Some([_, ..]) => {
+                Err(ArgumentError::MappingFlags { what: "ANONYMOUS takes no path" }.into())
+            }
             _ if is_shared => Ok(FfiMapping::share_zeroed(length, protection)?),
             _ => Ok(FfiMapping::zeroed(length, protection)?),
         };
     }
-    let path = path.ok_or(ApiError::Null { what: "the path" })?;
+    let path = path.ok_or(ArgumentError::Null { what: "the path" })?;
     let range = FileRange { offset, length: (length != 0).then_some(length) };
     Ok(if is_shared {
         FfiMapping::share(path, range, protection)?
@@ -125,16 +113,14 @@ fn map(path: Option<&[u8]>, request: &Request) -> Result<FfiMapping, ApiError> {
     })
 }
 
-/// Unmaps a whole mapping: its address, and the size that came with it.
+/// Unmaps a whole mapping, given its address and size.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_munmap(address: i64, size: i64) -> bool {
-    let whole = args::address("the address", address)
-        .and_then(|address| mappings::remove(address, args::size(size)?));
-    or(false, whole.map(|()| true))
+    let unmap = || mappings::remove(args::address("the address", address)?, args::size(size)?);
+    succeeded(unmap())
 }
 
-/// A byte array of `length` bytes that begin `offset` bytes behind `address`, all in one mapping. Null
-/// on failure.
+/// Copies `length` bytes at `address + offset`, all in one mapping, into a byte array. Null on failure.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_mmap_read_bytes(address: i64, offset: i64, length: i64) -> Value {
     let value = find(address, offset).and_then(|found| {
@@ -144,40 +130,39 @@ pub extern "C" fn rt_mmap_read_bytes(address: i64, offset: i64, length: i64) -> 
     or(values::NO_VALUE, value)
 }
 
-/// Text that begins `offset` bytes behind `address` and reaches to its NUL or to the end of the
-/// mapping, but not beyond `max_length` bytes unless that is 0. What is not UTF-8 is replaced. Null on
-/// failure.
+/// Copies text at `address + offset`, up to a NUL, the end of the mapping or, unless it is 0, `max_length` bytes.
+/// U+FFFD replaces invalid UTF-8. Null on failure.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_mmap_read_string(address: i64, offset: i64, max_length: i64) -> Value {
     let value = find(address, offset).and_then(|found| {
         let rest = found.pages.len() - found.offset;
-        let most = match args::length("the greatest length", max_length)? {
+        let limit = match args::length("the maximum length", max_length)? {
             0 => rest,
-            most => usize::try_from(most).unwrap_or(rest).min(rest),
+            limit => usize::try_from(limit).unwrap_or(rest).min(rest),
         };
-        let bytes = read_until_nul(&found, most)?;
+        let bytes = read_until_nul(&found, limit)?;
         match std::str::from_utf8(&bytes) {
             Ok(text) => values::new_text(text),
-            Err(_) => values::new_text(&replaced(&bytes)?),
+            Err(_) => values::new_text(&lossy_utf8(&bytes)?),
         }
     });
     or(values::NO_VALUE, value)
 }
 
-/// The bytes before the first NUL among the next `most`; all of them when there is none.
-fn read_until_nul(found: &Found, most: usize) -> Result<Vec<u8>, ApiError> {
+/// The bytes before the first NUL, at most `limit`.
+fn read_until_nul(found: &MappedAt, limit: usize) -> Result<Vec<u8>, ApiError> {
     let mut bytes = Vec::new();
     let mut step = 256;
-    while bytes.len() < most {
-        let (begin, wanted) = (bytes.len(), step.min(most - bytes.len()));
-        bytes.try_reserve(wanted).map_err(|_| ApiError::NoRoom { bytes: begin + wanted })?;
-        bytes.resize(begin + wanted, 0);
-        let into = bytes.get_mut(begin..).unwrap_or_default();
-        let count = found.pages.read_some(found.offset + begin, into)?;
-        bytes.truncate(begin + count);
-        let new = bytes.get(begin..).unwrap_or_default();
+    while bytes.len() < limit {
+        let (start, wanted) = (bytes.len(), step.min(limit - bytes.len()));
+        bytes.try_reserve(wanted).map_err(|_| ApiError::NoMemory { bytes: start + wanted })?;
+        bytes.resize(start + wanted, 0);
+        let into = bytes.get_mut(start..).unwrap_or_default();
+        let count = found.pages.read_some(found.offset + start, into)?;
+        bytes.truncate(start + count);
+        let new = bytes.get(start..).unwrap_or_default();
         if let Some(nul) = new.iter().position(|&byte| byte == 0) {
-            bytes.truncate(begin + nul);
+            bytes.truncate(start + nul);
             break;
         }
         step = (step * 4).min(1 << 20);
@@ -185,67 +170,66 @@ fn read_until_nul(found: &Found, most: usize) -> Result<Vec<u8>, ApiError> {
     Ok(bytes)
 }
 
-/// Text in which U+FFFD stands for what was not UTF-8.
-fn replaced(bytes: &[u8]) -> Result<String, ApiError> {
+/// As `String::from_utf8_lossy`, with fallible allocation.
+fn lossy_utf8(bytes: &[u8]) -> Result<String, ApiError> {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
         let substitute = if chunk.invalid().is_empty() { "" } else { "\u{fffd}" };
         for part in [chunk.valid(), substitute] {
-            let no_room = ApiError::NoRoom { bytes: text.len() + part.len() };
-            text.try_reserve(part.len()).map_err(|_| no_room)?;
+            let no_memory = ApiError::NoMemory { bytes: text.len() + part.len() };
+            text.try_reserve(part.len()).map_err(|_| no_memory)?;
             text.push_str(part);
         }
     }
     Ok(text)
 }
 
-fn find(address: i64, offset: i64) -> Result<Found, ApiError> {
-    let offset = args::length("the offset", offset);
-    mappings::find(args::address("the address", address)?, offset?)
+fn find(address: i64, offset: i64) -> Result<MappedAt, ApiError> {
+    let address = args::address("the address", address)?;
+    mappings::find(address, args::length("the offset", offset)?)
 }
 
-/// The number of bytes in a regular file; -1 on failure.
+/// The size of a regular file in bytes; -1 on failure.
 ///
 /// # Safety
-/// As [`rt_mmap_file`].
+/// As for [`rt_mmap_file`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_file_size_for_mmap(path: Path) -> i64 {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     let size = unsafe { values::path(path) }.and_then(|path| {
-        let stamp = stamp_of(path.ok_or(ApiError::Null { what: "the path" })?)?;
-        // The kernel's own number is of this type.
-        Ok(i64::try_from(stamp.size).unwrap_or(i64::MAX))
+        let stamp = stamp_of(path.ok_or(ArgumentError::Null { what: "the path" })?)?;
+        Ok(to_i64(stamp.size))
     });
     or(-1, size)
 }
 
-/// The number of bytes in a page.
+/// The page size in bytes.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_get_page_size() -> i64 {
-    i64::try_from(PageCount::one().bytes()).unwrap_or(i64::MAX)
+    to_i64(PageCount::one().bytes())
 }
 
-/// Writes the changes in a range of a SHARED mapping to its file, and waits for the medium unless
-/// `is_async`. Nothing to do for a PRIVATE one.
+/// Writes a range of a SHARED mapping back to its file, and waits for the medium unless `is_async`. Without effect on
+/// a PRIVATE mapping.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_msync(address: i64, size: i64, is_async: bool) -> bool {
     manage(address, size, |pages, range| Ok(pages.sync(range, !is_async)?))
 }
 
-/// Keeps a range in memory.
+/// Locks a range in memory.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_mlock(address: i64, size: i64) -> bool {
     manage(address, size, |pages, range| Ok(pages.lock(range, true)?))
 }
 
-/// Lets a range go that was kept in memory.
+/// Unlocks a range.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_munlock(address: i64, size: i64) -> bool {
     manage(address, size, |pages, range| Ok(pages.lock(range, false)?))
 }
 
-/// Tells the kernel how a range will be used: 0 normal, 1 random, 2 sequential, 3 soon, 4 not for now.
-/// The last turns ANONYMOUS PRIVATE bytes into zeros and changes no others.
+/// Advises the kernel on the use of a range: 0 normal, 1 random, 2 sequential, 3 needed soon, 4 not needed. Advice 4
+/// zeroes ANONYMOUS PRIVATE memory and leaves other contents unchanged.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_madvise(address: i64, size: i64, advice: i32) -> bool {
     manage(address, size, |pages, range| {
@@ -255,30 +239,35 @@ pub extern "C" fn rt_madvise(address: i64, size: i64, advice: i32) -> bool {
             2 => Advice::Sequential,
             3 => Advice::WillNeed,
             4 => return Ok(pages.discard(range)?),
-            _ => return Err(ApiError::Unknown { what: "advice", value: i64::from(advice) }),
+            _ => {
+                let unknown = ArgumentError::Unknown { what: "advice", value: advice.into() };
+                return Err(unknown.into());
+            }
         };
         Ok(pages.advise(range, advice)?)
     })
 }
 
-/// Does something with a range of one mapping that begins with a page.
+/// Calls `act` with a page-aligned range of one mapping.
 fn manage(
     address: i64,
     size: i64,
     act: impl FnOnce(&FfiMapping, Range<usize>) -> Result<(), ApiError>,
 ) -> bool {
-    let done = args::range(address, size).and_then(|range| {
+    let manage = || {
+        let range = args::range(address, size)?;
         if range.start % PageCount::one().bytes() != 0 {
-            return Err(ApiError::Misaligned { what: "the address", value: range.start as u64 });
+            let value = range.start as u64;
+            return Err(ArgumentError::NotPageAligned { what: "the address", value }.into());
         }
         let found = mappings::find(range.start, 0)?;
         act(&found.pages, found.range(range.len() as u64)?)
-    });
-    or(false, done.map(|()| true))
+    };
+    succeeded(manage())
 }
 
-/// Allows, or no longer allows, EXEC for files: PRIVATE ones alone. Returns what it was before; false
-/// when the process begins. Mappings that are there stay what they are.
+/// Allows or forbids EXEC for PRIVATE file mappings from now on. Returns the previous setting, which is false at
+/// start. Existing mappings do not change.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_mmap_allow_exec(allow: bool) -> bool {
     EXEC_ALLOWED.swap(allow, Ordering::Relaxed)
@@ -291,16 +280,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_utf8_is_replaced_as_the_standard_library_does() {
+    fn invalid_utf8_is_replaced_as_by_from_utf8_lossy() {
         for bytes in
             [&b"plain"[..], b"", b"\xff", b"a\xc3", b"\xe2\x82b\xf0\x9f\x98\x80\x80", b"\xc3\xa4"]
         {
-            assert_eq!(replaced(bytes).unwrap(), String::from_utf8_lossy(bytes));
+            assert_eq!(lossy_utf8(bytes).unwrap(), String::from_utf8_lossy(bytes));
         }
     }
 
     #[test]
-    fn strings_end_at_their_nul_wherever_that_is() {
+    fn string_ends_at_nul_in_any_read_step() {
         let mut bytes = vec![b'x'; 70_000];
         for nul in [0, 1, 255, 256, 257, 1279, 1280, 69_999] {
             bytes[nul] = 0;
@@ -308,10 +297,10 @@ mod tests {
             std::fs::write(&path, &bytes).unwrap();
             let name = path.to_str().unwrap().as_bytes();
             let pages = FfiMapping::share(name, FileRange::WHOLE, Protection::Read).unwrap();
-            let found = Found { pages: TryArc::new(pages).unwrap(), offset: 0 };
-            for most in [0, 1, 256, 70_000] {
-                let text = read_until_nul(&found, most).unwrap();
-                assert_eq!(text.len(), nul.min(most));
+            let found = MappedAt { pages: TryArc::new(pages).unwrap(), offset: 0 };
+            for limit in [0, 1, 256, 70_000] {
+                let text = read_until_nul(&found, limit).unwrap();
+                assert_eq!(text.len(), nul.min(limit));
             }
             bytes[nul] = b'x';
             std::fs::remove_file(path).unwrap();

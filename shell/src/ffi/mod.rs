@@ -1,48 +1,40 @@
-//! The exports for C, as `include/smf.h` declares them.
+//! The C API, as declared in `include/smf.h`.
 //!
 //! Rules for every export:
 //!
-//! * It never unwinds: a function of the C convention ends the process rather than let a panic out,
-//!   and nothing in here panics.
-//! * It never reads or writes through an address that it has not proved to be its own. Addresses are
-//!   numbers that are looked up; the only pointers that are followed are C strings, byte ranges that
-//!   are given with their length, and the table of functions of the runtime.
-//! * What cannot be meant (null, negative, too large) is refused in one place, `args`, and whatever is
-//!   refused leaves everything as it was. The failure value is the one in the header, the reason is
-//!   kept for the thread ([`smf_last_error`]).
+//! * It does not unwind: an `extern "C"` function aborts on a panic, and no code in here panics.
+//! * It dereferences only C strings, arrays with a length, versioned structures and the function table of the
+//!   runtime. Handles and addresses of memory are looked up in tables, never trusted.
+//! * `args`, `cptr` and `versioned_struct` validate arguments in one place. A refused call has no effect; it returns
+//!   the failure value in the header and records the reason for the thread ([`smf_last_error`]).
 //! * It may be called from any thread.
 //!
 //! | file | exports |
 //! |------|---------|
-//! | `exec` | executable memory known by its addresses; `blocks` holds the blocks |
-//! | `mmap` | files and memory mapped, known by their addresses; `mappings` holds the mappings |
-//! | `cache` | files kept in memory, `caches` has the caches, `cache_statistics` their counts |
-//! | `prefetch` | files read before they are needed |
-//! | `loader` | modules loaded, replaced and unloaded; `loader_symbols` what they export, `missing` what they lack; `loaders` has the loaders |
-//! | `take` | functions and templates taken out of modules |
+//! | `exec` | executable memory by address; `blocks` is its table |
+//! | `mmap` | mapped files and memory by address; `mappings` is their table |
+//! | `cache` | a cache of files; `cache_handles` is the table of caches, `cache_statistics` their statistics |
+//! | `prefetch` | reading files in advance |
+//! | `loader` | loading, replacing and unloading modules; `loader_handles` is the table of loaders |
+//! | `loader_symbols`, `missing` | symbols of loaded modules; unresolved imports |
+//! | `take` | extraction of functions and templates |
 //! | `call` | calls through a bare address |
-//! | `values` | byte arrays, text and pairs of a runtime or of the `builtin` set; or `tagged` |
-//! | `jit` | templates made into code, `jits` has the instantiators; `compiler` the same in JSON, which `compiling` does and whose texts `strings` keeps |
-//! | `names` | names for code, perf map, jitdump, debuggers |
+//! | `values` or `tagged` | byte arrays, text and pairs of the runtime or of the `builtin` set |
+//! | `jit` | instantiation of templates; `jit_handles` is the table of instantiators |
+//! | `compiler` | the JSON interface to the compiler, with `compile_context` and `strings` |
+//! | `names` | names for profilers and debuggers |
 //! | `error` | the last error, the version |
 //!
-//! Without the feature `jit` there are no `take`, `jit` and `compiler`, with what they alone use.
+//! `take`, `jit` and `compiler` need the feature `jit`. `handle_table` implements the tables of handles, and `fork`
+//! lists the locks of all tables.
 //!
-//! `fork` lists the locks of all tables, which the thread that forks holds. Caches and loaders have their numbers from `seats`; structures that may grow cross in `sized`,
-//! and what C points to in `pointed`.
-//!
-//! The feature `tagged` builds the same exports in the other convention of the field: text, a byte array
-//! and a tuple are each one word, and the runtime that the library is linked with must have the
-//! functions that make and read them (`tagged.rs` names them). Which convention it is can be seen when the library is built and never
-//! guessed when it runs.
-// What they alone use of other files costs nothing.
-#![cfg_attr(not(feature = "jit"), allow(dead_code))]
+//! The feature `tagged` builds the other convention for values: text, a byte array and a tuple are each one word, and
+//! the library is linked with a runtime that provides their accessor functions (`tagged.rs`).
 
 mod args;
 mod blocks;
 #[cfg(not(feature = "tagged"))]
 mod builtin;
-mod by_address;
 mod cache;
 mod cache_handles;
 mod cache_statistics;
@@ -68,11 +60,9 @@ mod missing;
 mod mmap;
 mod names;
 mod prefetch;
-#[cfg(all(feature = "jit", not(feature = "tagged")))]
+#[cfg(feature = "jit")]
 mod strings;
-#[cfg(all(feature = "jit", feature = "tagged"))]
-#[path = "strings_tagged.rs"]
-mod strings;
+mod symbol_codes;
 #[cfg(feature = "jit")]
 mod take;
 #[cfg(not(feature = "tagged"))]

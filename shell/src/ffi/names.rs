@@ -1,4 +1,4 @@
-//! `smf_*`: names for code, and the tools that are told about them.
+//! `smf_name_code`, and the profilers and debuggers that receive names.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, OsStr, c_char};
@@ -6,28 +6,26 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::cptr::text;
-use super::error::{ApiError, or};
+use super::error::{ApiError, succeeded};
 use super::{args, blocks};
 use crate::tools::{self, Function};
 
-/// Names the function that takes `size` bytes at `address`, in executable memory of this library that
-/// was written, for the tools that are on. While none is on, nothing is looked at and nothing can
-/// fail. The functions of loaded modules are named without a call.
+/// Names `size` bytes of executable memory of this library for the enabled tools. Without an enabled tool the
+/// arguments are not checked and the result is true. Functions of loaded modules are named automatically.
 ///
 /// # Safety
-/// `name` is null or points to bytes that end with a NUL.
+/// `name` is null or NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_name_code(address: i64, size: i64, name: *const c_char) -> bool {
     if !tools::is_on() {
         return true;
     }
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     let name = unsafe { text("the name", name) };
-    or(false, name.and_then(|name| name_code(address, size, name)))
+    succeeded(name.map_err(ApiError::from).and_then(|name| name_code(address, size, name)))
 }
 
-#[cold]
-fn name_code(address: i64, size: i64, name: &CStr) -> Result<bool, ApiError> {
+fn name_code(address: i64, size: i64, name: &CStr) -> Result<(), ApiError> {
     let range = args::range(address, size)?;
     blocks::with(|blocks| {
         if !blocks.is_code(&range) {
@@ -37,37 +35,33 @@ fn name_code(address: i64, size: i64, name: &CStr) -> Result<bool, ApiError> {
         let size = range.len() as u64;
         let function = Function { address: code.start, size, name: name.to_bytes() };
         let announced = tools::announce(&[function], &[code])?;
-        blocks.keep_name(range.start, announced)?;
-        Ok(true)
+        blocks.add_name(range.start, announced)
     })
 }
 
-/// Writes `/tmp/perf-PID.map` from now on, where `perf report` looks for it. So does the environment
-/// variable `SMF_PERF_MAP=1`.
+/// Enables `/tmp/perf-PID.map`, which `perf report` reads; as the environment variable `SMF_PERF_MAP=1` does.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_perf_map_enable() -> bool {
-    or(false, tools::enable_perf_map().map(|()| true).map_err(ApiError::Tool))
+    succeeded(tools::enable_perf_map().map_err(ApiError::Tool))
 }
 
-/// Writes `jit-PID.dump` in `directory` from now on, for `perf inject --jit`. So does the environment
-/// variable `SMF_JITDUMP=DIRECTORY`.
+/// Enables `jit-PID.dump` in `directory`, for `perf inject --jit`; as the environment variable
+/// `SMF_JITDUMP=DIRECTORY` does.
 ///
 /// # Safety
-/// `directory` is null or points to bytes that end with a NUL.
+/// `directory` is null or NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jitdump_enable(directory: *const c_char) -> bool {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     let directory = unsafe { text("the directory", directory) };
-    let enabled = directory.and_then(|directory| {
+    succeeded(directory.map_err(ApiError::from).and_then(|directory| {
         let directory = Path::new(OsStr::from_bytes(directory.to_bytes()));
         Ok(tools::enable_jitdump(directory)?)
-    });
-    or(false, enabled.map(|()| true))
+    }))
 }
 
-/// Tells debuggers of named code and of loaded modules from now on. So does the environment variable
-/// `SMF_GDB=1`.
+/// Enables the JIT interface of gdb and lldb; as the environment variable `SMF_GDB=1` does.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_gdb_enable() -> bool {
-    or(false, tools::enable_gdb().map(|()| true).map_err(ApiError::Tool))
+    succeeded(tools::enable_gdb().map_err(ApiError::Tool))
 }

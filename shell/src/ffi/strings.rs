@@ -1,66 +1,88 @@
-//! Texts that are given to C, which gives them back when it is done with them.
+//! JSON text in and out of the compiler exports: C strings, or words of the runtime in the tagged convention.
 #![allow(unsafe_code)]
 
-use std::collections::HashMap;
-use std::ffi::{CString, c_char};
-use std::hash::{BuildHasherDefault, DefaultHasher};
-use std::ptr;
+use super::error::{ApiError, ArgumentError};
+use super::values::{self, Path};
 
-use super::cptr::text;
-use super::error::{ApiError, or};
-use crate::fork::ProcessLock;
+#[cfg(not(feature = "tagged"))]
+pub use owned::smf_string_free;
+#[cfg(not(feature = "tagged"))]
+pub(super) use owned::{Answer, STRINGS, give};
 
-/// JSON as an argument.
-pub(super) type Json = *const c_char;
-
-/// A text as a result.
-pub(super) type Answer = *mut c_char;
+/// JSON as an argument: text, as a path is.
+pub(super) type Json = Path;
 
 /// The bytes of an argument.
 ///
 /// # Safety
-/// `json` is null or points to bytes that end with a NUL, and that stay while the result is used.
+/// As for [`values::path`].
 pub(super) unsafe fn bytes<'j>(json: Json) -> Result<&'j [u8], ApiError> {
-    // SAFETY: passed on to the caller.
-    unsafe { text("the JSON", json) }.map(|text| text.to_bytes())
+    // SAFETY: the caller's promise.
+    let bytes = unsafe { values::path(json) }?;
+    Ok(bytes.ok_or(ArgumentError::Null { what: "the JSON" })?)
 }
 
-/// Those that C has, by their addresses: none is followed that is not here.
-pub(super) static STRINGS: ProcessLock<Strings> =
-    ProcessLock::new(HashMap::with_hasher(BuildHasherDefault::new()));
+/// Text as a result; NIL when the runtime is out of memory.
+#[cfg(feature = "tagged")]
+pub(super) type Answer = values::Value;
 
-type Strings = HashMap<usize, CString, BuildHasherDefault<DefaultHasher>>;
-
-/// Gives a text to C. A NUL ends it early.
+/// Passes text to the runtime, which owns it.
+#[cfg(feature = "tagged")]
 pub(super) fn give(text: String) -> Answer {
-    let mut bytes = text.into_bytes();
-    bytes.retain(|byte| *byte != 0);
-    let Ok(text) = CString::new(bytes) else { return ptr::null_mut() };
-    let address = text.as_ptr().cast_mut();
-    STRINGS.lock().insert(address.addr(), text);
-    address
+    super::error::or(values::NO_VALUE, values::new_text(&text))
 }
 
-/// Frees a text that a function of this library has given away to be freed. False for any other address,
-/// and for one that was freed before; null is freed as it is.
-#[unsafe(no_mangle)]
-pub extern "C" fn smf_string_free(text: Answer) -> bool {
-    if text.is_null() {
-        return true;
+/// Strings that C owns until it frees them.
+#[cfg(not(feature = "tagged"))]
+mod owned {
+    use std::collections::HashMap;
+    use std::ffi::{CString, c_char};
+    use std::hash::{BuildHasherDefault, DefaultHasher};
+    use std::ptr;
+
+    use crate::ffi::error::{ApiError, or};
+    use crate::fork::ProcessLock;
+
+    /// Text as a result.
+    pub(in super::super) type Answer = *mut c_char;
+
+    type Strings = HashMap<usize, CString, BuildHasherDefault<DefaultHasher>>;
+
+    /// The strings that C owns, by address. Only addresses found here are freed.
+    pub(in super::super) static STRINGS: ProcessLock<Strings> =
+        ProcessLock::new(HashMap::with_hasher(BuildHasherDefault::new()));
+
+    /// Passes a string to C. NULs are removed.
+    pub(in super::super) fn give(text: String) -> Answer {
+        let mut bytes = text.into_bytes();
+        bytes.retain(|byte| *byte != 0);
+        let Ok(text) = CString::new(bytes) else { return ptr::null_mut() };
+        let address = text.as_ptr().cast_mut();
+        STRINGS.lock().insert(address.addr(), text);
+        address
     }
-    let unknown = ApiError::NotMapped { address: text.addr() };
-    or(false, STRINGS.lock().remove(&text.addr()).map(|_| true).ok_or(unknown))
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// Frees a string that a function of this library returned for the caller to free. Null is ignored. False for
+    /// any other address and for a string that was freed before.
+    #[unsafe(no_mangle)]
+    pub extern "C" fn smf_string_free(text: Answer) -> bool {
+        if text.is_null() {
+            return true;
+        }
+        let unknown = ApiError::NotMapped { address: text.addr() };
+        or(false, STRINGS.lock().remove(&text.addr()).map(|_| true).ok_or(unknown))
+    }
 
-    #[test]
-    fn a_text_is_freed_once() {
-        let text = give("a\0b".to_owned());
-        assert!(smf_string_free(text) && !smf_string_free(text));
-        assert!(smf_string_free(ptr::null_mut()));
-        assert!(!smf_string_free(ptr::without_provenance_mut(4096)));
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn string_is_freed_once() {
+            let text = give("a\0b".to_owned());
+            assert!(smf_string_free(text) && !smf_string_free(text));
+            assert!(smf_string_free(ptr::null_mut()));
+            assert!(!smf_string_free(ptr::without_provenance_mut(4096)));
+        }
     }
 }

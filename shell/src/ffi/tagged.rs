@@ -1,10 +1,10 @@
-//! Values in the tagged convention: words of the runtime, made and read through its accessor functions.
+//! Values in the tagged convention: words of the runtime, created and read through its accessor functions.
 //!
-//! What a word is, its low three bits say: 1 is a pointer into the heap, and only such a word can be a
-//! byte array, text or a tuple. What lies behind it is the runtime's business alone; it also frees what
-//! nobody uses any more.
+//! The low three bits of a word are its tag. Tag 1 marks a heap pointer, and only such a word can be a byte array,
+//! text or a tuple. The runtime owns the objects and frees them.
 #![allow(unsafe_code)]
 
+use super::cptr::{BYTE_ARRAY, TEXT, fill_value, value_bytes};
 use super::error::ApiError;
 
 /// A byte array as an argument.
@@ -13,17 +13,17 @@ pub(super) type Bytes = i64;
 /// A value as a result.
 pub(super) type Value = i64;
 
-/// The value that stands for a failure: NIL.
+/// The result of a failure: NIL.
 pub(super) const NO_VALUE: Value = 3;
 
 /// A path as an argument: text, or NIL for none.
 pub(super) type Path = i64;
 
-/// Where a mapping is, as a result: a tuple of two integers.
+/// The address and size of a mapping as a result: a tuple of two integers.
 pub(super) type Mapping = i64;
 
-const TAG: i64 = 7;
-const HEAP: i64 = 1;
+const TAG_MASK: i64 = 7;
+const HEAP_TAG: i64 = 1;
 
 unsafe extern "C" {
     fn rt_array_data_ptr_u8(array: i64) -> *mut u8;
@@ -37,111 +37,87 @@ unsafe extern "C" {
     fn rt_value_int(number: i64) -> i64;
 }
 
-/// The bytes that the runtime says a value has; `kind` is what it was taken for.
-///
-/// # Safety
-/// The runtime has said both of one live value, whose bytes do not change while the result is used.
-unsafe fn bytes_of<'v>(
-    data: *const u8,
-    length: i64,
-    kind: &'static str,
-) -> Result<&'v [u8], ApiError> {
-    let wrong = ApiError::NotA { kind };
-    let length = usize::try_from(length).map_err(|_| wrong)?;
-    if length == 0 {
-        return Ok(&[]);
-    }
-    if data.is_null() || isize::try_from(length).is_err() {
-        return Err(wrong);
-    }
-    // SAFETY: passed on to the caller.
-    Ok(unsafe { std::slice::from_raw_parts(data, length) })
+fn is_heap(value: i64) -> bool {
+    value & TAG_MASK == HEAP_TAG
 }
 
-/// Hands out the bytes of a byte array.
+/// Passes the bytes of a byte array to `read`.
 ///
 /// # Safety
-/// The value is a word of the runtime, and the bytes do not change meanwhile.
+/// The value is a word of the runtime, and its bytes do not change during the call.
 pub(super) unsafe fn with_bytes<T>(
     value: Bytes,
     read: impl FnOnce(&[u8]) -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
-    const KIND: &str = "a byte array";
-    if value & TAG != HEAP {
-        return Err(ApiError::NotA { kind: KIND });
+    if !is_heap(value) {
+        return Err(ApiError::NotA { kind: BYTE_ARRAY });
     }
-    // SAFETY: the runtime's accessor, which itself looks at what the word is.
+    // SAFETY: an accessor of the runtime, which checks the kind of the object.
     let length = unsafe { rt_array_len(value) };
     // SAFETY: as above.
     let data = unsafe { rt_array_data_ptr_u8(value) };
-    // SAFETY: the runtime says that these are the bytes of the array, and the caller that they do not
-    // change meanwhile.
-    read(unsafe { bytes_of(data, length, KIND) }?)
+    // SAFETY: both are of the same array, which does not change by the caller's promise.
+    read(unsafe { value_bytes(data, length, BYTE_ARRAY) }?)
 }
 
-/// The bytes of a path; `None` when there is none.
+/// The bytes of a path; `None` for NIL.
 ///
 /// # Safety
-/// The value is a word of the runtime, and its bytes stay while the result is used.
+/// The value is a word of the runtime, and its bytes are valid while the result is used.
 pub(super) unsafe fn path<'p>(path: Path) -> Result<Option<&'p [u8]>, ApiError> {
-    const KIND: &str = "text";
     if path == NO_VALUE {
         return Ok(None);
     }
-    if path & TAG != HEAP {
-        return Err(ApiError::NotA { kind: KIND });
+    if !is_heap(path) {
+        return Err(ApiError::NotA { kind: TEXT });
     }
-    // SAFETY: the runtime's accessor, which itself looks at what the word is.
+    // SAFETY: an accessor of the runtime, which checks the kind of the object.
     let length = unsafe { rt_string_len(path) };
     // SAFETY: as above.
     let data = unsafe { rt_string_data(path) };
-    // SAFETY: the runtime says that these are the bytes of the text, and the caller that they stay.
-    unsafe { bytes_of(data, length, KIND) }.map(Some)
+    // SAFETY: both are of the same text, which is valid by the caller's promise.
+    unsafe { value_bytes(data, length, TEXT) }.map(Some)
 }
 
-/// What was made; the runtime answers with another word when it has no memory.
-fn made(value: Value, bytes: usize) -> Result<Value, ApiError> {
-    if value & TAG == HEAP { Ok(value) } else { Err(ApiError::NoRoom { bytes }) }
+/// A new value; the runtime returns another kind of word when it is out of memory.
+fn created(value: Value, bytes: usize) -> Result<Value, ApiError> {
+    if is_heap(value) { Ok(value) } else { Err(ApiError::NoMemory { bytes }) }
 }
 
-/// A new byte array, its `len` bytes filled in by `fill`.
+/// A new byte array of `len` bytes, which `fill` writes.
 pub(super) fn filled_bytes(
     len: usize,
     fill: impl FnOnce(&mut [u8]) -> Result<(), ApiError>,
 ) -> Result<Value, ApiError> {
-    // SAFETY: the runtime's function.
-    let value = made(unsafe { rt_byte_array_new(len as u64) }, len)?;
-    if len == 0 {
-        return fill(&mut []).map(|()| value);
-    }
-    // SAFETY: the runtime's accessor for its value.
+    // SAFETY: a function of the runtime.
+    let value = created(unsafe { rt_byte_array_new(len as u64) }, len)?;
+    // SAFETY: an accessor of the runtime for its value.
     let data = unsafe { rt_array_data_ptr_u8(value) };
-    if data.is_null() {
-        return Err(ApiError::NotA { kind: "a byte array" });
+    if !data.is_null() {
+        // SAFETY: the array has `len` bytes, and no other thread has the value yet.
+        unsafe { data.write_bytes(0, len) };
     }
-    // SAFETY: the runtime has made an array of that many bytes, and nobody else knows it yet.
-    unsafe { data.write_bytes(0, len) };
-    // SAFETY: as above, and they have been written.
-    fill(unsafe { std::slice::from_raw_parts_mut(data, len) }).map(|()| value)
+    // SAFETY: as above; initialised just now.
+    unsafe { fill_value(data, len, fill) }.map(|()| value)
 }
 
 /// New text.
 pub(super) fn new_text(text: &str) -> Result<Value, ApiError> {
-    // SAFETY: the runtime's function; a slice has its bytes.
-    made(unsafe { rt_string_new(text.as_ptr(), text.len() as u64) }, text.len())
+    // SAFETY: a function of the runtime, with the bytes of a slice.
+    created(unsafe { rt_string_new(text.as_ptr(), text.len() as u64) }, text.len())
 }
 
-/// Both numbers as a tuple.
+/// An address and a size as a tuple.
 pub(super) fn mapping(address: i64, size: i64) -> Mapping {
-    // SAFETY: the runtime's function.
+    // SAFETY: a function of the runtime.
     let tuple = unsafe { rt_tuple_new(2) };
-    if tuple & TAG != HEAP {
+    if !is_heap(tuple) {
         return NO_VALUE;
     }
     for (index, number) in [(0, address), (1, size)] {
-        // SAFETY: the runtime's function, for any integer.
+        // SAFETY: a function of the runtime, defined for any integer.
         let value = unsafe { rt_value_int(number) };
-        // SAFETY: the runtime's function for its tuple, which has two places.
+        // SAFETY: a function of the runtime; the tuple has two elements.
         unsafe { rt_tuple_set(tuple, index, value) };
     }
     tuple

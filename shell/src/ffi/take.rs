@@ -1,13 +1,13 @@
-//! `smf_take_*`: functions and templates taken out of modules, for a linker that makes another one of them.
+//! `smf_take_*`: extracts functions and templates from modules, for a linker.
 //!
-//! A linker takes from modules that lack what it is about to give them, so a file that a cache holds will
-//! do; a version that a loader holds will as well. Whatever is told points into the bytes of that file:
-//! they stay as long as the caller holds it, and nothing has to be freed. The list of relocations alone is
-//! written out: into an array of the caller, or for as long as a visitor is shown it.
+//! The source is a module file that a cache holds, which may have unresolved imports, or a version that a loader
+//! holds. Names, code and templates point into the bytes of that file and are valid while it is held. Relocations are
+//! copied into an array of the caller, or are valid during a visitor's call.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_void};
 use std::ops::Range;
+use std::ptr;
 
 use smf_core::alloc_util::try_push;
 use smf_core::cache::CacheError;
@@ -16,106 +16,108 @@ use smf_core::extract::{
 };
 use smf_core::format::template::Container;
 use smf_core::format::{RelocKind, Smf};
+use smf_core::link::ShortName;
 
+use super::args::to_i64;
 use super::cptr::{slice_mut, text};
-use super::error::{ApiError, Code, or};
-use super::loader_symbols::{binding_code, kind_code};
-use super::versioned_struct::{self, sized};
+use super::error::{ApiError, ArgumentError, Code, or, succeeded};
+use super::symbol_codes::{binding_code, symbol_kind_code};
+use super::versioned_struct::{self, versioned};
 use super::{cache_handles, loader_handles};
 
-/// One thing for the linker to do to a function that was taken. It never gets more fields.
+/// A relocation of an extracted function. It will not get more fields.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct SmfTakenReloc {
-    /// Its place, in bytes from the begin of the function.
+    /// In bytes from the start of the function.
     pub offset: i64,
-    /// What is added to the symbol's address.
+    /// Added to the symbol's address.
     pub addend: i64,
-    /// The name of the symbol, without a NUL behind it.
+    /// The name of the symbol, not NUL-terminated.
     pub symbol: *const c_char,
-    /// Its bytes.
+    /// The length of the name in bytes.
     pub symbol_length: i64,
-    /// Where the symbol is, in bytes from the begin of its section; 0 for an import.
+    /// The symbol's offset in its section in bytes; 0 for an import.
     pub value: i64,
-    /// The number of that section; -1 for an import.
+    /// The index of that section; -1 for an import.
     pub section: i32,
-    /// How it is computed: `SMF_RELOC_*`.
+    /// `SMF_RELOC_*`.
     pub kind: i32,
-    /// What the symbol is: `SMF_SYMBOL_*`.
+    /// `SMF_SYMBOL_*`.
     pub symbol_kind: i32,
     /// `SMF_BINDING_*`.
     pub binding: i32,
 }
 
-/// A function with what it is made of.
+/// An extracted function.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct SmfConcrete {
-    /// `sizeof(SmfConcrete)`; how much of it was filled in.
+    /// In: `sizeof(SmfConcrete)`. Out: the number of bytes filled in.
     pub size: i64,
-    /// Its name, without a NUL behind it.
+    /// The name, not NUL-terminated.
     pub name: *const c_char,
-    /// The bytes of the name.
+    /// The length of the name in bytes.
     pub name_length: i64,
-    /// Its code; null when it cannot be taken.
+    /// The code; null if it cannot be extracted.
     pub bytes: *const u8,
-    /// The bytes of the code.
+    /// The length of the code in bytes.
     pub length: i64,
-    /// Where it begins in its section, in bytes.
+    /// The offset of the function in its section in bytes.
     pub offset: i64,
     /// The alignment of that section, in bytes.
     pub alignment: i64,
-    /// How many relocations it has.
+    /// The number of relocations.
     pub relocations: i64,
     /// `SMF_BINDING_*`.
     pub binding: i32,
-    /// `SMF_OK`, or why it cannot be taken.
+    /// `SMF_OK`, or why it cannot be extracted.
     pub error: i32,
 }
 
-/// A template as it stands in its container.
+/// An extracted template.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct SmfDeferred {
-    /// `sizeof(SmfDeferred)`; how much of it was filled in.
+    /// In: `sizeof(SmfDeferred)`. Out: the number of bytes filled in.
     pub size: i64,
-    /// Its name, without a NUL behind it.
+    /// The name, not NUL-terminated.
     pub name: *const c_char,
-    /// The bytes of the name.
+    /// The length of the name in bytes.
     pub name_length: i64,
-    /// All its bytes in the container; null when it cannot be taken.
+    /// The whole entry in its container; null if it cannot be extracted.
     pub entry: *const u8,
-    /// Their number.
+    /// The length of the entry in bytes.
     pub entry_length: i64,
-    /// What its writer made of it: the last of those bytes.
+    /// The body, the last part of the entry.
     pub body: *const u8,
-    /// Their number.
+    /// The length of the body in bytes.
     pub body_length: i64,
     /// `SMF_CONTAINER_*`.
     pub container: i32,
     /// `SMF_TEMPLATE_*`.
     pub kind: i32,
-    /// How many type parameters it has; 0 where its container does not say.
+    /// The number of type parameters; 0 if the container does not record it.
     pub parameters: i32,
-    /// `SMF_OK`, or why it cannot be taken.
+    /// `SMF_OK`, or why it cannot be extracted.
     pub error: i32,
 }
 
-sized!(SmfConcrete, 72);
-sized!(SmfDeferred, 72);
+versioned!(SmfConcrete, 72);
+versioned!(SmfDeferred, 72);
 
-/// Who is shown each function, its relocations, and what was given with it. Returns whether to go on.
+/// A callback for each function: receives it, its relocations and the user pointer. Returns whether to continue.
 pub type SmfConcreteVisitor =
     Option<unsafe extern "C" fn(*const SmfConcrete, *const SmfTakenReloc, *mut c_void) -> bool>;
 
-/// Who is shown each template, as [`SmfConcreteVisitor`].
+/// A callback for each template, as [`SmfConcreteVisitor`].
 pub type SmfDeferredVisitor = Option<unsafe extern "C" fn(*const SmfDeferred, *mut c_void) -> bool>;
 
-/// Takes the function called `name` out of a module that is held, with the first `count` of its relocations.
+/// Extracts the function called `name` from a held module, with the first `count` of its relocations.
 ///
 /// # Safety
-/// `name` is null or points to bytes that end with a NUL; `concrete` is null or points to the `size` bytes
-/// that its first field says; `relocations` is null or points to room for `count`.
+/// `name` is null or NUL-terminated; `concrete` is null or points to the `size` bytes that its first field
+/// says; `relocations` is null or points to memory for `count` relocations.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_take_concrete(
     from: u64,
@@ -125,29 +127,28 @@ pub unsafe extern "C" fn smf_take_concrete(
     relocations: *mut SmfTakenReloc,
     count: i64,
 ) -> bool {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     let name = unsafe { text("the name", name) };
     // SAFETY: as above.
-    let room = unsafe { slice_mut("the list of relocations", relocations, count) };
-    let taken = look_into(from, module, |smf| {
+    let output = unsafe { slice_mut("the list of relocations", relocations, count) };
+    let extracted = with_module(from, module, |smf| {
         // SAFETY: as above.
-        unsafe { versioned_struct::check_wanted(concrete) }?;
-        let (all, room) = (FunctionExtractor::new(smf)?, room?);
+        unsafe { versioned_struct::check_optional(concrete) }?;
+        let (all, output) = (FunctionExtractor::new(smf)?, output?);
         let found = all.function(name?.to_bytes())?;
-        for (place, reloc) in room.iter_mut().zip(found.relocations()) {
-            place.write(SmfTakenReloc::of(&reloc?));
+        for (slot, reloc) in output.iter_mut().zip(found.relocations()) {
+            slot.write(SmfTakenReloc::new(&reloc?));
         }
         // SAFETY: as above.
-        unsafe { versioned_struct::write_wanted(concrete, SmfConcrete::of(&found)) }?;
-        Ok(true)
+        Ok(unsafe { versioned_struct::write_optional(concrete, SmfConcrete::new(&found)) }?)
     });
-    or(false, taken)
+    succeeded(extracted)
 }
 
-/// Shows each function of a module that is held. Returns how many were shown; -1 on failure.
+/// Calls `visit` for each function of a held module. Returns the number of calls; -1 on failure.
 ///
 /// # Safety
-/// `visit` is null, or may be called so and does not unwind.
+/// `visit` is null, or may be called with these arguments and does not unwind.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_take_concretes(
     from: u64,
@@ -155,23 +156,23 @@ pub unsafe extern "C" fn smf_take_concretes(
     visit: SmfConcreteVisitor,
     user: *mut c_void,
 ) -> i64 {
-    let wanted = visit.ok_or(ApiError::Null { what: "the visitor" });
-    let found = wanted.and_then(|visit| Ok((visit, look_into(from, module, Gathered::of)?)));
-    let shown = found.map(|(visit, Gathered { functions, relocs })| {
-        show(&functions, |(concrete, of_it)| {
-            let relocs = relocs.get(of_it.clone()).unwrap_or_default();
-            // SAFETY: passed on to the caller.
+    let extract = || {
+        let visit = visit.ok_or(ArgumentError::Null { what: "the visitor" })?;
+        let Functions { functions, relocs } = with_module(from, module, Functions::new)?;
+        Ok(visit_all(&functions, |(concrete, range)| {
+            let relocs = relocs.get(range.clone()).unwrap_or_default();
+            // SAFETY: the caller's promise.
             unsafe { visit(concrete, relocs.as_ptr(), user) }
-        })
-    });
-    or(-1, shown)
+        }))
+    };
+    or(-1, extract())
 }
 
-/// Takes the template called `name` out of a module that is held.
+/// Extracts the template called `name` from a held module.
 ///
 /// # Safety
-/// `name` is null or points to bytes that end with a NUL; `deferred` is null or points to the `size` bytes
-/// that its first field says.
+/// `name` is null or NUL-terminated; `deferred` is null or points to the `size` bytes that its first field
+/// says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_take_deferred(
     from: u64,
@@ -179,21 +180,20 @@ pub unsafe extern "C" fn smf_take_deferred(
     name: *const c_char,
     deferred: *mut SmfDeferred,
 ) -> bool {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     let name = unsafe { text("the name", name) };
-    let taken = look_into(from, module, |smf| {
+    let extracted = with_module(from, module, |smf| {
         let found = extract::template(smf, name?.to_bytes())?;
         // SAFETY: as above.
-        unsafe { versioned_struct::write_wanted(deferred, SmfDeferred::of(&found)) }?;
-        Ok(true)
+        Ok(unsafe { versioned_struct::write_optional(deferred, SmfDeferred::new(&found)) }?)
     });
-    or(false, taken)
+    succeeded(extracted)
 }
 
-/// Shows each template of a module that is held. Returns how many were shown; -1 on failure.
+/// Calls `visit` for each template of a held module. Returns the number of calls; -1 on failure.
 ///
 /// # Safety
-/// `visit` is null, or may be called so and does not unwind.
+/// `visit` is null, or may be called with these arguments and does not unwind.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_take_all_deferred(
     from: u64,
@@ -201,34 +201,37 @@ pub unsafe extern "C" fn smf_take_all_deferred(
     visit: SmfDeferredVisitor,
     user: *mut c_void,
 ) -> i64 {
-    let wanted = visit.ok_or(ApiError::Null { what: "the visitor" });
-    let found = wanted.and_then(|visit| Ok((visit, look_into(from, module, templates)?)));
-    // SAFETY: passed on to the caller.
-    or(-1, found.map(|(visit, found)| show(&found, |deferred| unsafe { visit(deferred, user) })))
+    let extract = || {
+        let visit = visit.ok_or(ArgumentError::Null { what: "the visitor" })?;
+        let templates = with_module(from, module, templates)?;
+        // SAFETY: the caller's promise.
+        Ok(visit_all(&templates, |deferred| unsafe { visit(deferred, user) }))
+    };
+    or(-1, extract())
 }
 
-/// Shows one after another until `visit` has had enough; how many. Nothing is entered meanwhile, so that it
-/// may release and close what it likes.
-fn show<T>(all: &[T], mut visit: impl FnMut(&T) -> bool) -> i64 {
-    let shown = all.iter().position(|one| !visit(one)).map_or(all.len(), |last| last + 1);
-    i64::try_from(shown).unwrap_or(i64::MAX)
+/// Calls `visit` until it returns false; the number of calls. No object is in use meanwhile, so that `visit` may
+/// release and close any.
+fn visit_all<T>(all: &[T], mut visit: impl FnMut(&T) -> bool) -> i64 {
+    let visited = all.iter().position(|item| !visit(item)).map_or(all.len(), |last| last + 1);
+    to_i64(visited)
 }
 
-/// Reads the module that C means: a file that a cache holds for it, or a version that a loader does. What
-/// comes out of it stays good as long as that is held.
-fn look_into<T>(
+/// Calls `read` with a file that a cache holds, or with a version that a loader holds. Pointers into the module stay
+/// valid while it is held.
+fn with_module<T>(
     from: u64,
     module: u64,
     read: impl FnOnce(&Smf<'_>) -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
-    if loader_handles::is_number(from) {
+    if loader_handles::is_loader(from) {
         let loader = loader_handles::enter(from)?;
         let version = loader.held_version(module)?;
-        let name = version.name();
-        return read(version.smf().ok_or_else(|| ApiError::no_smf(name))?);
+        let not_smf = || ApiError::NotSmf { module: ShortName::new(version.name()) };
+        return read(version.smf().ok_or_else(not_smf)?);
     }
     let cache = cache_handles::enter(from)?;
-    let handle = cache.handle_of(module)?;
+    let handle = cache.file_from_raw(module)?;
     let view = cache.get_by_handle(handle)?;
     if !cache.is_retained(handle) {
         return Err(CacheError::NotRetained { handle }.into());
@@ -236,35 +239,36 @@ fn look_into<T>(
     read(&view.smf()?)
 }
 
-/// The functions of a module, and the relocations of all of them.
+/// The functions of a module.
 #[derive(Default)]
-struct Gathered {
+struct Functions {
+    /// Each with the range of its relocations.
     functions: Vec<(SmfConcrete, Range<usize>)>,
     relocs: Vec<SmfTakenReloc>,
 }
 
-impl Gathered {
-    fn of(smf: &Smf<'_>) -> Result<Self, ApiError> {
+impl Functions {
+    fn new(smf: &Smf<'_>) -> Result<Self, ApiError> {
         let all = FunctionExtractor::new(smf)?;
-        let mut gathered = Self::default();
+        let Self { mut functions, mut relocs } = Self::default();
         for found in all.iter() {
-            let first = gathered.relocs.len();
+            let first = relocs.len();
             let concrete = match found {
                 Ok(found) => {
                     for reloc in found.relocations() {
-                        try_push(&mut gathered.relocs, SmfTakenReloc::of(&reloc?))?;
+                        try_push(&mut relocs, SmfTakenReloc::new(&reloc?))?;
                     }
-                    SmfConcrete::of(&found)
+                    SmfConcrete::new(&found)
                 }
                 Err(ExtractError::Format(error)) => return Err(error.into()),
-                Err(error) => {
-                    let nothing = SmfConcrete::named(error.name().unwrap_or_default());
-                    SmfConcrete { error: code(&error), ..nothing }
-                }
+                Err(error) => SmfConcrete {
+                    error: Code::of_extract(&error) as i32,
+                    ..SmfConcrete::named(error.name().unwrap_or_default())
+                },
             };
-            try_push(&mut gathered.functions, (concrete, first..gathered.relocs.len()))?;
+            try_push(&mut functions, (concrete, first..relocs.len()))?;
         }
-        Ok(gathered)
+        Ok(Self { functions, relocs })
     }
 }
 
@@ -272,12 +276,12 @@ fn templates(smf: &Smf<'_>) -> Result<Vec<SmfDeferred>, ApiError> {
     let mut found = Vec::new();
     for item in extract::templates(smf)? {
         let deferred = match item {
-            Ok(deferred) => SmfDeferred::of(&deferred),
+            Ok(deferred) => SmfDeferred::new(&deferred),
             Err(ExtractError::Format(error)) => return Err(error.into()),
-            Err(error) => {
-                let nothing = SmfDeferred::named(error.name().unwrap_or_default());
-                SmfDeferred { error: code(&error), ..nothing }
-            }
+            Err(error) => SmfDeferred {
+                error: Code::of_extract(&error) as i32,
+                ..SmfDeferred::named(error.name().unwrap_or_default())
+            },
         };
         try_push(&mut found, deferred)?;
     }
@@ -285,35 +289,31 @@ fn templates(smf: &Smf<'_>) -> Result<Vec<SmfDeferred>, ApiError> {
 }
 
 impl SmfConcrete {
-    const SIZE: i64 = size_of::<Self>() as i64;
+    const EMPTY: Self = Self {
+        size: size_of::<Self>() as i64,
+        name: ptr::null(),
+        name_length: 0,
+        bytes: ptr::null(),
+        length: 0,
+        offset: 0,
+        alignment: 0,
+        relocations: 0,
+        binding: 0,
+        error: 0,
+    };
 
     fn named(name: &[u8]) -> Self {
-        let (name, name_length) = text_of(name);
-        let (bytes, length) = (std::ptr::null(), 0);
-        let (offset, alignment, relocations, binding, error) = (0, 0, 0, 0, 0);
-        let size = Self::SIZE;
-        Self {
-            size,
-            name,
-            name_length,
-            bytes,
-            length,
-            offset,
-            alignment,
-            relocations,
-            binding,
-            error,
-        }
+        Self { name: name.as_ptr().cast(), name_length: to_i64(name.len()), ..Self::EMPTY }
     }
 
-    fn of(found: &FunctionBody<'_, '_>) -> Self {
+    fn new(found: &FunctionBody<'_, '_>) -> Self {
         let FunctionBody { symbol, bytes, alignment, .. } = found;
         Self {
             bytes: bytes.as_ptr(),
-            length: number(bytes.len()),
+            length: to_i64(bytes.len()),
             offset: symbol.value.cast_signed(),
             alignment: alignment.cast_signed(),
-            relocations: number(found.relocations().len()),
+            relocations: to_i64(found.relocations().len()),
             binding: binding_code(symbol.binding),
             ..Self::named(symbol.name())
         }
@@ -321,55 +321,49 @@ impl SmfConcrete {
 }
 
 impl SmfTakenReloc {
-    fn of(reloc: &ExtractedReloc<'_>) -> Self {
+    fn new(reloc: &ExtractedReloc<'_>) -> Self {
         let ExtractedReloc { offset, kind, addend, symbol } = reloc;
-        let (name, symbol_length) = text_of(symbol.name());
         let section = symbol.section.filter(|_| !symbol.is_import());
         Self {
             offset: offset.cast_signed(),
             addend: *addend,
-            symbol: name,
-            symbol_length,
+            symbol: symbol.name().as_ptr().cast(),
+            symbol_length: to_i64(symbol.name().len()),
             value: if section.is_some() { symbol.value.cast_signed() } else { 0 },
             section: section.and_then(|section| i32::try_from(section).ok()).unwrap_or(-1),
             kind: reloc_code(*kind),
-            symbol_kind: kind_code(symbol.kind),
+            symbol_kind: symbol_kind_code(symbol.kind),
             binding: binding_code(symbol.binding),
         }
     }
 }
 
 impl SmfDeferred {
-    const SIZE: i64 = size_of::<Self>() as i64;
+    const EMPTY: Self = Self {
+        size: size_of::<Self>() as i64,
+        name: ptr::null(),
+        name_length: 0,
+        entry: ptr::null(),
+        entry_length: 0,
+        body: ptr::null(),
+        body_length: 0,
+        container: 0,
+        kind: 0,
+        parameters: 0,
+        error: 0,
+    };
 
     fn named(name: &[u8]) -> Self {
-        let (name, name_length) = text_of(name);
-        let (entry, entry_length) = (std::ptr::null(), 0);
-        let (body, body_length) = (entry, entry_length);
-        let (container, kind, parameters, error) = (0, 0, 0, 0);
-        let size = Self::SIZE;
-        Self {
-            size,
-            name,
-            name_length,
-            entry,
-            entry_length,
-            body,
-            body_length,
-            container,
-            kind,
-            parameters,
-            error,
-        }
+        Self { name: name.as_ptr().cast(), name_length: to_i64(name.len()), ..Self::EMPTY }
     }
 
-    fn of(found: &TemplateBody<'_>) -> Self {
+    fn new(found: &TemplateBody<'_>) -> Self {
         let TemplateBody { template, container, entry } = found;
         Self {
             entry: entry.as_ptr(),
-            entry_length: number(entry.len()),
+            entry_length: to_i64(entry.len()),
             body: template.body.as_ptr(),
-            body_length: number(template.body.len()),
+            body_length: to_i64(template.body.len()),
             container: match container {
                 Container::Gtpl { constrained: false } => 1,
                 Container::Gtpl { constrained: true } => 2,
@@ -397,22 +391,7 @@ fn reloc_code(kind: RelocKind) -> i32 {
         RelocKind::Arm64PageOff12 => 10,
         RelocKind::Arm64GotLoadPage21 => 11,
         RelocKind::Arm64GotLoadPageOff12 => 12,
-        // Refused before anything is taken.
+        // Refused by the extraction.
         RelocKind::Unknown(_) => -1,
     }
-}
-
-/// A name as C has it, which knows where it ends by its length.
-fn text_of(name: &[u8]) -> (*const c_char, i64) {
-    (name.as_ptr().cast(), number(name.len()))
-}
-
-/// The length of a slice, which fits.
-fn number(len: usize) -> i64 {
-    i64::try_from(len).unwrap_or(i64::MAX)
-}
-
-/// The number of the error that taking one thing gave.
-fn code(error: &ExtractError<'_>) -> i32 {
-    Code::of_take(error) as i32
 }

@@ -1,138 +1,140 @@
-//! Structures whose first field says how large the caller knows them to be, so that they may grow.
+//! Structures with their size in the first field, so that later versions can append fields.
 #![allow(unsafe_code)]
 
 use std::ptr;
 
-use super::error::ApiError;
+use super::error::ArgumentError;
 
-/// A structure that C fills in or wants filled in.
+type Result<T> = std::result::Result<T, ArgumentError>;
+
+/// A structure that crosses the C API with its size in bytes.
 ///
 /// # Safety
-/// All of its bytes are fields, the first of which is an `i64`: the size. Any bytes are a value.
-pub(super) unsafe trait Structure: Copy {
-    /// Its name in C.
+/// `repr(C)` without padding; the first field is the size, an `i64`; the bytes that C writes are a valid value.
+pub(super) unsafe trait VersionedStruct: Copy {
+    /// The name in C.
     const NAME: &'static str;
-    /// The bytes of its first version.
-    const FIRST: usize;
+    /// The size of the oldest version, in bytes.
+    const OLDEST_SIZE: usize;
 
-    /// The same with another size.
+    /// The same value with another size field.
     fn with_size(self, size: i64) -> Self;
 }
 
-/// What the caller says is the size, if it is one that the structure ever had.
+/// The number of bytes that the caller and this library both know of the structure.
 ///
 /// # Safety
 /// `pointer` is null or points to an `i64`.
-unsafe fn size<S: Structure>(pointer: *const S) -> Result<usize, ApiError> {
+unsafe fn common_size<S: VersionedStruct>(pointer: *const S) -> Result<usize> {
     if pointer.is_null() {
-        return Err(ApiError::Null { what: S::NAME });
+        return Err(ArgumentError::Null { what: S::NAME });
     }
-    // SAFETY: not null, and the first field is there, says the caller.
+    // SAFETY: not null, so it points to the size field by the caller's promise.
     let size = unsafe { pointer.cast::<i64>().read_unaligned() };
-    let wanted = usize::try_from(size).ok().filter(|&size| size >= S::FIRST);
-    wanted.ok_or(ApiError::SmallStruct { what: S::NAME, size })
+    let known = usize::try_from(size).ok().filter(|&size| size >= S::OLDEST_SIZE);
+    let known = known.ok_or(ArgumentError::SmallStruct { what: S::NAME, size })?;
+    Ok(known.min(size_of::<S>()))
 }
 
-/// Reads a structure, as much of it as both sides know; the rest is that of `rest`.
+/// Reads a structure. Fields that the caller does not know come from `default`.
 ///
 /// # Errors
-/// [`ApiError::Null`], [`ApiError::SmallStruct`].
+/// [`ArgumentError::Null`], [`ArgumentError::SmallStruct`].
 ///
 /// # Safety
 /// `from` is null or points to as many bytes as its first field says.
-pub(super) unsafe fn read<S: Structure>(from: *const S, rest: S) -> Result<S, ApiError> {
-    // SAFETY: passed on to the caller.
-    let room = unsafe { size(from) }?.min(size_of::<S>());
-    let mut value = rest;
+pub(super) unsafe fn read<S: VersionedStruct>(from: *const S, default: S) -> Result<S> {
+    // SAFETY: the caller's promise.
+    let len = unsafe { common_size(from) }?;
+    let mut value = default;
     let bytes = ptr::from_mut(&mut value).cast::<u8>();
-    // SAFETY: as long as its size says, and no more than there is of ours; any bytes are a value.
-    unsafe { bytes.copy_from_nonoverlapping(from.cast(), room) };
+    // SAFETY: both structures have `len` bytes; the result is a value by the trait's contract.
+    unsafe { bytes.copy_from_nonoverlapping(from.cast(), len) };
     Ok(value)
 }
 
-/// As [`read`], where null means `all`.
+/// As [`read`]; null stands for `default`.
 ///
 /// # Errors
-/// [`ApiError::SmallStruct`].
+/// [`ArgumentError::SmallStruct`].
 ///
 /// # Safety
-/// `from` is null or points to as many bytes as its first field says.
-pub(super) unsafe fn read_or<S: Structure>(from: *const S, all: S) -> Result<S, ApiError> {
+/// As for [`read`].
+pub(super) unsafe fn read_or<S: VersionedStruct>(from: *const S, default: S) -> Result<S> {
     if from.is_null() {
-        return Ok(all);
+        return Ok(default);
     }
-    // SAFETY: passed on to the caller.
-    unsafe { read(from, all) }
+    // SAFETY: the caller's promise.
+    unsafe { read(from, default) }
 }
 
-/// Whether a structure can be filled in that may be null when it is not wanted.
+/// Checks the size of an output structure that may be null.
 ///
 /// # Errors
-/// [`ApiError::SmallStruct`].
+/// [`ArgumentError::SmallStruct`].
 ///
 /// # Safety
-/// `into` is null or points to as many bytes as its first field says.
-pub(super) unsafe fn check_wanted<S: Structure>(into: *const S) -> Result<(), ApiError> {
+/// As for [`write`].
+pub(super) unsafe fn check_optional<S: VersionedStruct>(into: *const S) -> Result<()> {
     if into.is_null() {
         return Ok(());
     }
-    // SAFETY: passed on to the caller.
-    unsafe { size(into) }.map(|_| ())
+    // SAFETY: the caller's promise.
+    unsafe { common_size(into) }.map(|_| ())
 }
 
-/// [`write`], unless the structure is null and so not wanted.
+/// As [`write`]; nothing is written to null.
 ///
 /// # Errors
-/// [`ApiError::SmallStruct`].
+/// [`ArgumentError::SmallStruct`].
 ///
 /// # Safety
-/// As [`write`].
-pub(super) unsafe fn write_wanted<S: Structure>(into: *mut S, value: S) -> Result<(), ApiError> {
+/// As for [`write`].
+pub(super) unsafe fn write_optional<S: VersionedStruct>(into: *mut S, value: S) -> Result<()> {
     if into.is_null() {
         return Ok(());
     }
-    // SAFETY: passed on to the caller.
+    // SAFETY: the caller's promise.
     unsafe { write(into, value) }
 }
 
-/// Fills in a structure, as much of it as both sides know, and its size with how much that is.
+/// Fills in the fields that the caller knows, and the size field with the number of bytes filled in.
 ///
 /// # Errors
-/// [`ApiError::Null`], [`ApiError::SmallStruct`].
+/// [`ArgumentError::Null`], [`ArgumentError::SmallStruct`].
 ///
 /// # Safety
-/// `into` is null or points to as many bytes as its first field says, which may be written.
-pub(super) unsafe fn write<S: Structure>(into: *mut S, value: S) -> Result<(), ApiError> {
-    // SAFETY: passed on to the caller.
-    let room = unsafe { size(into) }?.min(size_of::<S>());
-    let value = value.with_size(i64::try_from(room).unwrap_or(i64::MAX));
+/// `into` is null or points to as many writable bytes as its first field says.
+pub(super) unsafe fn write<S: VersionedStruct>(into: *mut S, value: S) -> Result<()> {
+    // SAFETY: the caller's promise.
+    let len = unsafe { common_size(into) }?;
+    let value = value.with_size(i64::try_from(len).unwrap_or(i64::MAX));
     let bytes = ptr::from_ref(&value).cast::<u8>();
-    // SAFETY: not null, and as long as its size says; no more than there is of ours.
-    unsafe { into.cast::<u8>().copy_from_nonoverlapping(bytes, room) };
+    // SAFETY: not null; both structures have `len` bytes.
+    unsafe { into.cast::<u8>().copy_from_nonoverlapping(bytes, len) };
     Ok(())
 }
 
-/// Makes a structure one that has a size: that of its first version, and that of this one where it has grown.
-macro_rules! sized {
-    ($name:ident, $first:expr) => {
-        sized!($name, $first, $first);
+/// Implements [`VersionedStruct`]: the size of the oldest version, and the current size where it differs.
+macro_rules! versioned {
+    ($name:ident, $oldest:expr) => {
+        versioned!($name, $oldest, $oldest);
     };
-    ($name:ident, $first:expr, $now:expr) => {
-        // SAFETY: `repr(C)`, of numbers and pointers alone, without padding; the first is the size.
-        unsafe impl crate::ffi::versioned_struct::Structure for $name {
+    ($name:ident, $oldest:expr, $current:expr) => {
+        // SAFETY: `repr(C)`, the size and then numbers and nullable pointers, without padding.
+        unsafe impl crate::ffi::versioned_struct::VersionedStruct for $name {
             const NAME: &'static str = stringify!($name);
-            const FIRST: usize = $first;
+            const OLDEST_SIZE: usize = $oldest;
 
             fn with_size(self, size: i64) -> Self {
                 Self { size, ..self }
             }
         }
 
-        // What C knows by that name.
-        const _: () = assert!(size_of::<$name>() == $now && $first <= $now);
+        const _: () = assert!(size_of::<$name>() == $current && $oldest <= $current);
     };
 }
-pub(super) use sized;
+pub(super) use versioned;
 
 #[cfg(test)]
 mod tests {
@@ -145,52 +147,52 @@ mod tests {
         first: i64,
         second: i64,
     }
-    // SAFETY: as the macro says.
-    unsafe impl Structure for Three {
+    // SAFETY: as for `versioned!`.
+    unsafe impl VersionedStruct for Three {
         const NAME: &'static str = "Three";
-        const FIRST: usize = 16;
+        const OLDEST_SIZE: usize = 16;
 
         fn with_size(self, size: i64) -> Self {
             Self { size, ..self }
         }
     }
 
-    const REST: Three = Three { size: 0, first: -1, second: -2 };
+    const DEFAULT: Three = Three { size: 0, first: -1, second: -2 };
 
     #[test]
-    fn what_one_side_does_not_know_is_left_alone() {
+    fn fields_unknown_to_one_side_are_unchanged() {
         for (size, known) in [(16, 2), (24, 3), (4096, 3)] {
             let mut mine = Three { size, first: 5, second: 6 };
             // SAFETY: no more than its 24 bytes are touched.
-            let read = unsafe { read(&mine, REST) }.unwrap();
+            let read = unsafe { read(&mine, DEFAULT) }.unwrap();
             let second = if known == 3 { 6 } else { -2 };
             assert_eq!(read, Three { size, first: 5, second });
             // SAFETY: as above.
-            unsafe { write(&mut mine, REST) }.unwrap();
+            unsafe { write(&mut mine, DEFAULT) }.unwrap();
             let second = if known == 3 { -2 } else { 6 };
             assert_eq!(mine, Three { size: known * 8, first: -1, second });
         }
     }
 
     #[test]
-    fn what_cannot_be_a_size_is_refused() {
+    fn too_small_size_and_null_are_refused() {
         for size in [0, 15, -1, i64::MIN] {
             let mut mine = Three { size, first: 5, second: 6 };
-            let small = ApiError::SmallStruct { what: "Three", size };
-            // SAFETY: the size is there.
-            assert_eq!(unsafe { read(&mine, REST) }, Err(small));
+            let small = ArgumentError::SmallStruct { what: "Three", size };
+            // SAFETY: the size field is readable.
+            assert_eq!(unsafe { read(&mine, DEFAULT) }, Err(small));
             // SAFETY: as above.
-            assert_eq!(unsafe { write(&mut mine, REST) }, Err(small));
+            assert_eq!(unsafe { write(&mut mine, DEFAULT) }, Err(small));
             assert_eq!((mine.size, mine.first), (size, 5));
         }
-        let null = Err(ApiError::Null { what: "Three" });
+        let null = Err(ArgumentError::Null { what: "Three" });
         // SAFETY: null is allowed.
-        assert_eq!(unsafe { read(ptr::null(), REST) }, null.map(|()| REST));
+        assert_eq!(unsafe { read(ptr::null(), DEFAULT) }, null.map(|()| DEFAULT));
         // SAFETY: as above.
-        assert_eq!(unsafe { write(ptr::null_mut(), REST) }, null);
+        assert_eq!(unsafe { write(ptr::null_mut(), DEFAULT) }, null);
         // SAFETY: as above.
-        assert_eq!(unsafe { write_wanted(ptr::null_mut(), REST) }, Ok(()));
+        assert_eq!(unsafe { write_optional(ptr::null_mut(), DEFAULT) }, Ok(()));
         // SAFETY: as above.
-        assert_eq!(unsafe { check_wanted::<Three>(ptr::null()) }, Ok(()));
+        assert_eq!(unsafe { check_optional::<Three>(ptr::null()) }, Ok(()));
     }
 }

@@ -1,4 +1,4 @@
-/* The cache: a life from open to close, everything that must be refused, and many threads. */
+/* The cache: from open to close, invalid arguments, and many threads. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -61,12 +61,12 @@ static void options(void) {
         o = (SmfCacheOptions){bad[i].size, bad[i].files, bad[i].bytes, bad[i].policy, bad[i].freshness};
         REFUSED(!smf_cache_open(&o), SMF_ERROR_ARGUMENT);
     }
-    /* A program that is newer than the library. */
+    /* A program with a newer header than the library. */
     struct { SmfCacheOptions known; int64_t more; } newer = {good, 7};
     newer.known.size = sizeof newer;
     uint64_t cache = smf_cache_open(&newer.known);
     CHECK(cache && smf_cache_close(cache));
-    /* The most that there can be. */
+    /* The largest capacity. */
     o = (SmfCacheOptions){sizeof o, 4194304, INT64_MAX, SMF_POLICY_SIEVE, SMF_FRESHNESS_EACH_GET};
     uint64_t caches[65];
     int open = 0;
@@ -107,7 +107,7 @@ static void life(int32_t policy) {
     REFUSED(smf_cache_samples(cache, NULL, 1) == -1, SMF_ERROR_ARGUMENT);
     REFUSED(smf_cache_samples(cache, samples, -1) == -1, SMF_ERROR_ARGUMENT);
 
-    /* Replaced on disk: what is held stays, what is got by number stays what it was. */
+    /* Replaced on disk: held files and handles keep the old contents. */
     CHECK(smf_cache_refresh(cache, named("one")) == 0 && smf_cache_refresh_all(cache) == 0);
     write_file(named("one"), "second and longer", 17);
     CHECK(smf_cache_refresh(cache, named("one")) == 1 && smf_cache_refresh(cache, named("one")) == 0);
@@ -119,7 +119,7 @@ static void life(int32_t policy) {
     s = statistics(cache);
     CHECK(s.detached_files == 1 && s.detached_bytes == 5 && s.replacements == 1 && s.held == 7);
 
-    /* Held files keep the cache from being closed; once too often is an error. */
+    /* A cache with held files cannot be closed; a surplus release is an error. */
     REFUSED(!smf_cache_close(cache), SMF_ERROR_IN_USE);
     CHECK(strstr(smf_last_error().text, "7 not yet released"));
     const uint64_t held[] = {a.file, a.file, a.file, a.file, d.file, e.file, f.file};
@@ -130,7 +130,7 @@ static void life(int32_t policy) {
         REFUSED(!smf_cache_release(cache, held[i]), SMF_ERROR_HANDLE);
     }
     CHECK(statistics(cache).held == 0);
-    /* The old file is gone with its last holder, the new one is still there. */
+    /* The old file is freed with its last hold, the new one is still cached. */
     REFUSED(!smf_cache_get_again(cache, a.file).file, SMF_ERROR_HANDLE);
     f = smf_cache_get_again(cache, f.file);
     CHECK(is(f, "second and longer", 17));
@@ -139,7 +139,7 @@ static void life(int32_t policy) {
     REFUSED(!smf_cache_get_again(cache, f.file).file, SMF_ERROR_HANDLE);
     CHECK(smf_cache_clear(cache) && statistics(cache).files == 0);
 
-    /* What is gone from the disk is thrown out. */
+    /* A file removed from disk is evicted. */
     CHECK(smf_cache_release(cache, smf_cache_get(cache, named("one")).file));
     CHECK(smf_cache_release(cache, smf_cache_get(cache, named("empty")).file));
     CHECK(unlink(named("one")) == 0);
@@ -150,7 +150,7 @@ static void life(int32_t policy) {
     REFUSED(!smf_cache_close(cache), SMF_ERROR_HANDLE);
 }
 
-static void room(int32_t policy) {
+static void eviction(int32_t policy) {
     uint64_t cache = open_cache(3, 30, policy, SMF_FRESHNESS_ON_REQUEST);
     for (int i = 0; i < 10; i++) {
         write_file(numbered(i), "0123456789", 10);
@@ -208,7 +208,7 @@ static void modules(void) {
     REFUSED(!smf_cache_get_module(cache, NULL, MODULE).file, SMF_ERROR_ARGUMENT);
     REFUSED(!smf_cache_get_module(cache, SAMPLES "packed.smf", MODULE).file, SMF_ERROR_FORMAT);
     REFUSED(!smf_cache_get_module(cache, SAMPLES "absent", MODULE).file, SMF_ERROR_FILE);
-    /* The archive stays as long as its module is held. */
+    /* The archive is not freed while its module is held. */
     CHECK(smf_cache_release(cache, archive.file) && smf_cache_clear(cache));
     CHECK(smf_cache_get_again(cache, module.file).bytes == module.bytes);
     for (int i = 0; i < 3; i++) {
@@ -233,7 +233,7 @@ static void modules(void) {
     CHECK(smf_cache_close(cache));
 }
 
-/* What is compressed comes out once, counts, and goes with its file. */
+/* A section is decompressed once, counts towards the capacity, and is freed with its file. */
 static void compressed(const char *path, int64_t size) {
     uint64_t cache = open_cache(2, size + 512 + 391, SMF_POLICY_LRU, SMF_FRESHNESS_ON_REQUEST);
     SmfCacheFile file = smf_cache_get(cache, path);
@@ -249,7 +249,7 @@ static void compressed(const char *path, int64_t size) {
     CHECK(note.length == 391 && statistics(cache).bytes == size + 512 + 391);
     CHECK(smf_cache_section(cache, file.file, "note.sdn").bytes == note.bytes);
     CHECK(smf_cache_section(cache, file.file, ".data").bytes == data.bytes);
-    /* There is no room for the templates, and what is not compressed takes none. */
+    /* The decompressed templates do not fit; an uncompressed section takes no memory. */
     REFUSED(smf_cache_template(cache, file.file).length == -1, SMF_ERROR_FULL);
     REFUSED(smf_cache_section(cache, file.file, ".templates").length == -1, SMF_ERROR_FULL);
     SmfCachePart text = smf_cache_section(cache, file.file, ".text");
@@ -266,7 +266,7 @@ static void compressed(const char *path, int64_t size) {
     CHECK(smf_cache_release(cache, file.file) && smf_cache_close(cache));
 }
 
-/* Whatever takes a file refuses all that is none. */
+/* Every function with a file argument refuses an invalid handle. */
 static void refuse_file(uint64_t cache, uint64_t file, int32_t why) {
     REFUSED(!smf_cache_get_again(cache, file).file, why);
     REFUSED(!smf_cache_release(cache, file), why);
@@ -317,7 +317,7 @@ static void numbers(void) {
     refuse_cache(in_one.file, in_one.file);
     CHECK(is(in_one, "newer", 5) && smf_cache_release(one, in_one.file) && smf_cache_close(one));
     refuse_cache(one, in_one.file);
-    /* A cache that was opened later, wherever it is, knows nothing of the files of earlier ones. */
+    /* A cache opened later, whatever its slot, refuses the handles of earlier ones. */
     for (int i = 0; i < 200; i++) {
         uint64_t later = open_cache(4, 100, 0, 0);
         CHECK(later != one);
@@ -350,7 +350,7 @@ static char endless[5001];
 
 enum { LIST = 12 };
 
-/* Half of it is good. */
+/* Half of the paths are valid. */
 static const char *list[LIST];
 static const int32_t expected[LIST] = {
     SMF_OK, SMF_ERROR_FILE, SMF_OK, SMF_ERROR_FILE, SMF_OK, SMF_ERROR_FILE,
@@ -391,7 +391,7 @@ static void prefetch(void) {
         CHECK(smf_cache_prefetch(cache, list, LIST, threads, NULL) == 6);
         SmfCacheFile hit = smf_cache_get(cache, list[0]);
         CHECK(is(hit, "0123456789", 10) && statistics(cache).loads == 6 && smf_cache_release(cache, hit.file));
-        /* One by one, as get says. */
+        /* Each result is that of a get. */
         for (int i = 0; i < LIST; i++) {
             SmfCacheFile file = smf_cache_get(cache, list[i]);
             CHECK((file.file != 0) == (expected[i] == SMF_OK));
@@ -432,12 +432,12 @@ static void prefetch(void) {
     REFUSED(!smf_cache_prefetch_start(cache, list, INT64_MIN, 0), SMF_ERROR_ARGUMENT);
     REFUSED(!smf_cache_prefetch_start(cache, list, LIST, INT32_MIN), SMF_ERROR_ARGUMENT);
     CHECK(statistics(cache).misses == 0);
-    /* More threads than files, into a cache of a single file. */
+    /* More threads than files, into a cache of one file. */
     CHECK(smf_cache_prefetch(cache, list, LIST, INT32_MAX, NULL) == 6 && statistics(cache).files == 1);
     uint64_t nothing = smf_cache_prefetch_start(cache, NULL, 0, 0);
     CHECK(smf_prefetch_wait(nothing, 1000) == 1 && smf_prefetch_progress(nothing).total == 0);
     CHECK(smf_prefetch_free(nothing));
-    /* A long one is cancelled, by whoever frees it, while another thread may wait. */
+    /* An unfinished prefetch is cancelled by the thread that frees it, while another may wait. */
     static const char *many[20000];
     for (int i = 0; i < 20000; i++) {
         many[i] = list[i % LIST];
@@ -464,7 +464,7 @@ static void *user(void *argument) {
         int number = rand_r(&seed) % 6;
         SmfCacheFile file = smf_cache_get(cache, numbered(number));
         if (file.file) {
-            /* While it is held nobody can close the cache, and the bytes are there. */
+            /* While the file is held the cache cannot be closed, and the bytes are valid. */
             CHECK(is(file, "0123456789", 10) && cache == shared_cache);
             shared_file = file.file;
             SmfCacheFile again = smf_cache_get_again(cache, file.file);
@@ -524,7 +524,7 @@ static void everything(void) {
     options();
     for (int32_t policy = 0; policy < 2; policy++) {
         life(policy);
-        room(policy);
+        eviction(policy);
     }
     freshness();
     modules();
@@ -550,7 +550,7 @@ int main(void) {
         fprintf(stderr, "%s\n%s", before, after);
     }
     CHECK(!strcmp(before, after) && descriptors() == open_before);
-    /* Unless the allocator keeps for itself what was freed, it tells whether everything was. */
+    /* Shows leaks unless the allocator caches freed memory. */
     CHECK(grown == 0 || !getenv("GLIBC_TUNABLES"));
     free(before);
     free(after);

@@ -1,4 +1,4 @@
-/* What the C tests share: checks that say where they failed, and a watch on the process's mappings. */
+/* Shared by the C tests: checks that print their location, and inspection of the process's mappings. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -21,8 +21,8 @@
         }                                                                                        \
     } while (0)
 
-/* The expression is true, for that is its failure value; the error has this code and a sentence; and the
- * counts are what they were. */
+/* Checks that the expression (a comparison with the failure value) is true, that the last error has this code and a
+ * message, and that the statistics of executable memory are unchanged. */
 #define REFUSED(condition, code_)                                                                \
     do {                                                                                         \
         int64_t total_ = rt_exec_memory_total(), count_ = rt_exec_memory_count();                \
@@ -34,8 +34,7 @@
         watch();                                                                                 \
     } while (0)
 
-/* Fails when any mapping of the process is writable and executable; returns how many there are of memory
- * for generated code. */
+/* Fails if a mapping of the process is writable and executable. Returns the number of mappings for generated code. */
 static int watch(void) {
     FILE *maps = fopen("/proc/self/maps", "r");
     char line[1024];
@@ -56,7 +55,7 @@ static int watch(void) {
     return ours;
 }
 
-/* All mappings but the heap and the stack, which grow as they like. To be freed. */
+/* All mappings except the heap and the stack, which grow at any time. To be freed. */
 static inline char *mappings(void) {
     static char line[1024];
     size_t size = 1 << 16, used = 0;
@@ -89,7 +88,7 @@ static inline void jump_to(uint8_t code[12], int64_t address) {
 
 #define ADDRESS(pointer) ((int64_t)(intptr_t)(pointer))
 
-/* How many files this process has open, and one that looks. */
+/* The number of open descriptors, with the one that counts them. */
 static int descriptors(void) {
     DIR *all = opendir("/proc/self/fd");
     int count = 0;

@@ -1,4 +1,4 @@
-/* Every export, used as it is meant and with everything that it must refuse. */
+/* Every export, with valid and invalid arguments. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -53,7 +53,7 @@ static void values(void) {
     REFUSED(smf_pair_first(NULL) == 0, SMF_ERROR_ARGUMENT);
     REFUSED(smf_pair_second(NULL) == 0, SMF_ERROR_ARGUMENT);
     REFUSED(!smf_value_free(NULL), SMF_ERROR_ARGUMENT);
-    /* Numbers that never were values, and pointers to something else. */
+    /* Invalid tokens, and pointers to other memory. */
     int64_t local = 0;
     void *const wrong[] = {&local, (void *)1, (void *)-1, (void *)values, (char *)bytes + 1};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -64,7 +64,7 @@ static void values(void) {
     CHECK(smf_value_free(text) && smf_value_free(bytes) && smf_value_free(pair) && smf_value_free(empty));
     REFUSED(!smf_value_free(bytes), SMF_ERROR_VALUE);
     REFUSED(smf_bytes_data(bytes) == NULL, SMF_ERROR_VALUE);
-    /* The set is chosen for good by the first value. */
+    /* The first value selects the built-in set for good. */
     SmfValueHooks hooks = {.size = sizeof hooks};
     REFUSED(!smf_set_value_hooks(NULL), SMF_ERROR_ARGUMENT);
     REFUSED(!smf_set_value_hooks(&hooks), SMF_ERROR_ARGUMENT);
@@ -74,7 +74,7 @@ static void values(void) {
     REFUSED(!smf_set_value_hooks(&hooks), SMF_ERROR_ARGUMENT);
 }
 
-/* Code is zeros that can be read and run; runs once it is written; and cannot be written at its address. */
+/* New code memory is zeros, becomes callable by a write, and is not writable at its address. */
 static void code(void) {
     int64_t address = rt_alloc_exec_memory(100);
     CHECK(address && address % PAGE == 0);
@@ -93,7 +93,7 @@ static void code(void) {
     CHECK(write_bytes(address, one, sizeof one, 0) == sizeof one);
     CHECK(rt_get_function_pointer(address) == address && rt_call_function_0(address) == 1);
     CHECK(((int64_t(*)(void))(intptr_t)address)() == 1);
-    /* More code, as far as the pages reach. */
+    /* More code, up to the end of the pages. */
     int64_t last = PAGE - sizeof two;
     CHECK(write_bytes(address, two, sizeof two, last) == sizeof two);
     CHECK(rt_call_function_0(address) == 1 && rt_call_function_0(address + last) == 2);
@@ -104,7 +104,7 @@ static void code(void) {
     rt_flush_icache(address + 16, PAGE - 16);
     CHECK(smf_last_error().code == SMF_OK);
 
-    /* Writable by turns. */
+    /* Writable and executable in turn. */
     CHECK(rt_make_writable(address, 100) && rt_get_protection(address) == (SMF_PROT_READ | SMF_PROT_WRITE));
     watch();
     CHECK(!rt_is_executable(address));
@@ -136,7 +136,7 @@ static void code(void) {
     CHECK(rt_exec_memory_total() == 0 && rt_exec_memory_count() == 0);
 }
 
-/* Data may become code and data again, and is zeros for whoever gets it next. */
+/* Data may become code and data again, and is zeroed when it is reused. */
 static void data(void) {
     int64_t address = rt_alloc_rw_memory(PAGE + 1);
     CHECK(address && rt_get_protection(address + PAGE) == (SMF_PROT_READ | SMF_PROT_WRITE));
@@ -196,7 +196,7 @@ static void sizes(void) {
     REFUSED((rt_flush_icache(a, INT64_MAX), 1), SMF_ERROR_OUT_OF_RANGE);
     CHECK(rt_get_protection(b) == 3 && rt_call_function_0(a) == 5);
 
-    /* Writes that reach past the block. */
+    /* Writes beyond the end of the block. */
     static uint8_t bytes[2 * PAGE];
     memset(bytes, 0xcc, sizeof bytes);
     const struct { int64_t length, offset; } past[] = {
@@ -211,7 +211,7 @@ static void sizes(void) {
     CHECK(rt_free_exec_memory(a, 6) && rt_free_exec_memory(b, 3 * PAGE));
 }
 
-/* Whatever takes the address of a block refuses all that is none. */
+/* Every function with a block argument refuses other addresses. */
 static void refuse_block(int64_t address, int64_t size, int32_t why) {
     const uint8_t ret = 0xc3;
     REFUSED(!rt_free_exec_memory(address, size), why);
@@ -275,7 +275,7 @@ static void addresses(void) {
     REFUSED(rt_get_protection(INT64_MAX) == -1, SMF_ERROR_UNMAPPED);
     REFUSED(!rt_is_executable(INT64_MAX), SMF_ERROR_UNMAPPED);
 
-    /* Values that are no byte array. */
+    /* Values of other kinds than byte arrays. */
     RuntimeValue *text = smf_text_new((const uint8_t *)"\xc3", 1), *gone = smf_bytes_new(NULL, 1);
     CHECK(smf_value_free(gone));
     REFUSED(rt_write_exec_memory(block, NULL, 0) == -1, SMF_ERROR_ARGUMENT);
@@ -330,7 +330,7 @@ static void calls(void) {
     CHECK(rt_call_function_6(to(f, ADDRESS(weigh_6)), 1, 2, 3, 4, 5, 6) == 654321);
     CHECK(rt_call_function_7(to(f, ADDRESS(weigh_7)), 1, 2, 3, 4, 5, 6, 7) == 7654321);
     CHECK(rt_call_function_8(to(f, ADDRESS(weigh)), 1, 2, 3, 4, 5, 6, 7, -8) == 7654321 - 80000000);
-    /* A result of 0 is told from a failure. */
+    /* A result of 0 differs from a failure. */
     CHECK(rt_call_function_0(1) == 0 && smf_last_error().code == SMF_ERROR_NOT_EXECUTABLE);
     CHECK(rt_call_function_0(to(f, ADDRESS(zero))) == 0 && smf_last_error().code == SMF_OK);
     CHECK(smf_last_error().text[0] == '\0');
@@ -357,7 +357,7 @@ static void ceilings(void) {
 
 static bool perf_map;
 
-/* While every tool is off a name costs nothing and is not looked at; once one is on, it is. */
+/* A name is checked only if a tool is enabled. */
 static void names(void) {
     int64_t block = returning(8);
     CHECK(smf_name_code(block, 6, "eight") && smf_name_code(-1, -1, NULL));
@@ -392,7 +392,7 @@ static void names(void) {
     REFUSED(!smf_name_code(block, 6, "x"), SMF_ERROR_NOT_EXECUTABLE);
 }
 
-/* A child calls what it inherited and changes nothing; what it allocates is its own. */
+/* A child calls inherited code but cannot change it; its own blocks are separate. */
 static void children(void) {
     CHECK(smf_exec_limit(2 * PAGE, 2));
     int64_t block = returning(9);
@@ -407,11 +407,11 @@ static void children(void) {
         CHECK(!rt_make_writable(block, 6) && smf_last_error().code == SMF_ERROR_FORKED);
         CHECK(!rt_free_exec_memory(block, 6) && smf_last_error().code == SMF_ERROR_FORKED);
         int64_t own = returning(11);
-        /* Under the same ceilings, which the parent's block does not count towards. */
+        /* Under the same ceilings, without the parent's block. */
         CHECK(rt_alloc_rw_memory(2 * PAGE) == 0 && smf_last_error().code == SMF_ERROR_CEILING);
         CHECK(rt_call_function_0(own) == 11 && rt_call_function_0(block) == 9);
         CHECK(!rt_free_exec_memory(block, 6) && smf_last_error().code == SMF_ERROR_FORKED);
-        /* Names go to a map of its own, if to any. */
+        /* Names go to the child's own map. */
         char path[64];
         snprintf(path, sizeof path, "/tmp/perf-%d.map", (int)getpid());
         CHECK(smf_name_code(own, 6, "the child's") && (unlink(path) == 0) == perf_map);
@@ -439,7 +439,7 @@ static void *watcher(void *unused) {
     return unused;
 }
 
-/* Makes, fills, calls and frees blocks of its own, and meanwhile does all that is wrong to others'. */
+/* Allocates, writes, calls and frees blocks of its own, and misuses the blocks of others. */
 static void *worker(void *number) {
     unsigned seed = (unsigned)(intptr_t)number * 7919 + 1;
     struct { int64_t address, size; int result; } held[HELD] = {0};
@@ -463,7 +463,7 @@ static void *worker(void *number) {
             CHECK(smf_name_code(held[at].address, 6, "a thread's"));
             CHECK(rt_call_function_0(held[at].address) == held[at].result);
         }
-        /* A block that anybody may free: once. */
+        /* A block that any thread may free, once. */
         _Atomic int64_t *place = &shared[rand_r(&seed) % 64];
         int64_t theirs = *place;
         if (theirs == 0) {
@@ -474,7 +474,7 @@ static void *worker(void *number) {
                 CHECK(rt_free_exec_memory(mine, 64));
             }
         } else {
-            /* Others may do the same at once, and then the address may be another's already. */
+            /* Other threads may free it at the same time, and the address may have been reused. */
             int64_t expected = theirs;
             if (atomic_compare_exchange_strong(place, &expected, 0)) {
                 CHECK(rt_free_exec_memory(theirs, 64));
@@ -487,7 +487,7 @@ static void *worker(void *number) {
         CHECK(!rt_set_protection(ADDRESS(held), PAGE, 7) && rt_get_function_pointer(ADDRESS(held)) == 0);
         CHECK(rt_get_protection(ADDRESS(held)) == 3 && smf_last_error().code != SMF_OK);
     }
-    /* All stand still, and one counts. */
+    /* All threads wait while one counts. */
     static _Atomic int64_t bytes, blocks;
     if (number == NULL) {
         bytes = blocks = 0;
@@ -509,7 +509,7 @@ static void *worker(void *number) {
     return NULL;
 }
 
-/* The same blocks, freed by all threads: each goes once. */
+/* All threads free the same blocks: each is freed once. */
 static int64_t contested[256];
 static _Atomic int won;
 
@@ -559,7 +559,7 @@ static void threads(void) {
 }
 
 int main(void) {
-    /* So that threads leave nothing behind that is not ours. */
+    /* So that the C library caches nothing for threads. */
     mallopt(M_ARENA_MAX, 1);
     mallopt(M_MMAP_THRESHOLD, 1 << 30);
     CHECK(!strcmp(smf_version(), SMF_VERSION));
@@ -597,7 +597,7 @@ int main(void) {
     CHECK(!strcmp(before, after));
     free(before);
     free(after);
-    /* Nobody listens. */
+    /* Without a reader. */
     CHECK(fclose(stderr) == 0);
     rt_exec_memory_dump_stats();
     puts("ok");

@@ -1,8 +1,7 @@
-/* Children of a process whose threads are inside the library: eight threads use every group of exports while
- * one thread forks, and each child calls every group once. What the child makes must work; what it inherited
- * must work or be refused with SMF_ERROR_FORKED; nothing may wait for a thread that the child does not have.
- *
- * Before the locks of the process were held during a fork, 9 of the first 27 children hung. */
+/* Children of a process whose threads are inside the library: eight threads use every group of exports while one
+ * thread forks, and each child calls every group once. Objects of the child must work; inherited ones must work or be
+ * refused with SMF_ERROR_FORKED; no function may wait for a thread of the parent. Without locks held during the fork
+ * a third of the children hangs. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -23,7 +22,7 @@
 #define SECONDS 20 /* that a child may take */
 
 static const char *directory;
-static int report; /* Standard error, while rt_exec_memory_dump_stats writes elsewhere. */
+static int report; /* Standard error, while rt_exec_memory_dump_stats writes to a file. */
 static bool is_child;
 static atomic_bool done;
 
@@ -42,7 +41,7 @@ static void fail(int line, const char *what) {
         }                                                                                        \
     } while (0)
 
-/* True in the process that has the object; in a child it may be refused because of the fork. */
+/* True in the process that owns the object; a child may refuse it because of the fork. */
 #define INHERITED(condition)                                                                     \
     do {                                                                                         \
         smf_clear_error();                                                                       \
@@ -51,7 +50,7 @@ static void fail(int line, const char *what) {
         }                                                                                        \
     } while (0)
 
-/* What the threads share and the children inherit. */
+/* Shared by the threads and inherited by the children. */
 static SmfMapping anonymous, file;
 static int64_t block, function, stub;
 static uint64_t cache, held, loader, counter, hold, prefetch;
@@ -217,7 +216,7 @@ static void errors_group(void) {
 }
 
 #ifndef SMF_NO_JIT
-static bool show_concrete(const SmfConcrete *concrete, const SmfTakenReloc *relocations, void *user) {
+static bool visit_concrete(const SmfConcrete *concrete, const SmfTakenReloc *relocations, void *user) {
     (void)relocations;
     return concrete && !user;
 }
@@ -227,7 +226,7 @@ static void take_group(void) {
     INHERITED(smf_take_concrete(cache, held, "answer", &found, NULL, 0) && found.length > 0);
     INHERITED(smf_take_concrete(loader, hold, "version", NULL, NULL, 0));
     uint64_t own = open_cache(), module = smf_cache_get(own, SAMPLES "packed.smf").file;
-    MUST(smf_take_concretes(own, module, show_concrete, NULL) == 5);
+    MUST(smf_take_concretes(own, module, visit_concrete, NULL) == 5);
     MUST(!smf_take_deferred(own, module, "answer", NULL));
     MUST(smf_cache_release(own, module) && smf_cache_close(own));
 }
@@ -262,7 +261,7 @@ static void jit_group(void) {
     MUST(smf_loader_resolve(loader, "absent$i64", NULL) == 0);
     INHERITED(smf_loader_resolve(loader, "half$i64", NULL) == instance || is_child);
     if (is_child) {
-        /* There is no memory for its code. */
+        /* An inherited instantiator cannot allocate code. */
         MUST(smf_jit_instantiate(jit, "two$i64", NULL) != SMF_JIT_SUCCESS);
     }
     uint64_t own = open_jit(), user = smf_loader_open(NULL);
@@ -275,7 +274,7 @@ static void jit_group(void) {
 
 #define I64 "{\"kind\":\"int\",\"bits\":64,\"signed\":true}"
 
-/* The text, which is freed, has this in it; of an inherited object it may speak of the fork instead. */
+/* Checks that a text contains `expected`, or mentions the fork for an inherited object, and frees it. */
 static void says(char *answer, const char *expected, bool inherited) {
     MUST(answer);
     if (!strstr(answer, expected) && !(is_child && inherited && strstr(answer, "fork"))) {
@@ -351,7 +350,7 @@ static void set_up(void) {
 #endif
 }
 
-/* A thread of the parent that is always in some group. It leaves the processors to the children. */
+/* A thread of the parent that is always in some group, at low priority. */
 static void *work(void *first) {
     setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 10);
     for (int group = *(int *)first; !atomic_load(&done); group = (group + 1) % COUNT) {
@@ -360,12 +359,12 @@ static void *work(void *first) {
     return NULL;
 }
 
-/* Where each child that runs is, for the parent to tell. */
-struct seat { pid_t process; int group; };
-static struct seat *seats;
+/* The progress of each running child, for the parent to report. */
+struct child { pid_t process; int group; };
+static struct child *seats;
 
-/* Forks; the child comes back as well, when it has called every group. */
-static void start(struct seat *seat) {
+/* Forks. The child returns as well, after it has called every group. */
+static void start(struct child *seat) {
     pid_t process = fork();
     MUST(process >= 0);
     if (process != 0) {
@@ -380,10 +379,10 @@ static void start(struct seat *seat) {
     }
 }
 
-/* A function of the host that the library waits for may fork too. */
+/* A function of the host that the library calls may fork too. */
 static int64_t resolve(const char *name, int64_t length, void *user) {
     if (length == 5 && !memcmp(name, "forks", 5)) {
-        start(*(struct seat **)user);
+        start(*(struct child **)user);
     }
     return 0;
 }
@@ -419,7 +418,7 @@ int main(int count, char **arguments) {
     seats = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     MUST(seats != MAP_FAILED && smf_gdb_enable() && smf_perf_map_enable());
     set_up();
-    struct seat *seat;
+    struct child *seat;
     asking = smf_loader_open(NULL);
     MUST(asking && smf_loader_set_resolver(asking, resolve, &seat));
 

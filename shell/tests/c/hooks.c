@@ -1,4 +1,4 @@
-/* A runtime with values of its own: the library makes and reads values through its table alone. */
+/* A runtime with values of its own: the library creates and reads values only through its table. */
 #include "check.h"
 
 enum kind { TEXT, BYTES, PAIR };
@@ -12,7 +12,7 @@ struct RuntimeValue {
 
 static int live;
 
-static RuntimeValue *make(enum kind kind, int64_t length) {
+static RuntimeValue *create(enum kind kind, int64_t length) {
     RuntimeValue *value = length <= 256 ? calloc(1, sizeof *value) : NULL;
     if (value) {
         value->kind = kind;
@@ -23,14 +23,14 @@ static RuntimeValue *make(enum kind kind, int64_t length) {
 }
 
 static RuntimeValue *text_new(const uint8_t *bytes, int64_t length) {
-    RuntimeValue *value = make(TEXT, length);
+    RuntimeValue *value = create(TEXT, length);
     if (value && length) {
         memcpy(value->data, bytes, (size_t)length);
     }
     return value;
 }
 static RuntimeValue *bytes_new(int64_t length) {
-    RuntimeValue *value = make(BYTES, length);
+    RuntimeValue *value = create(BYTES, length);
     if (value) {
         memset(value->data, 0xee, sizeof value->data);
     }
@@ -49,7 +49,7 @@ static int64_t text_length(const RuntimeValue *value) {
     return value->kind == TEXT ? value->length : -1;
 }
 static RuntimeValue *pair_new(int64_t first, int64_t second) {
-    RuntimeValue *value = make(PAIR, 0);
+    RuntimeValue *value = create(PAIR, 0);
     if (value) {
         value->parts[0] = first;
         value->parts[1] = second;
@@ -62,7 +62,7 @@ static void free_value(RuntimeValue *value) {
 }
 
 int main(void) {
-    /* Nothing has been decided by questions about values that there cannot be. */
+    /* Reading an invalid value does not select the built-in set. */
     CHECK(smf_bytes_length(NULL) == -1 && smf_bytes_data((RuntimeValue *)16) == NULL);
     SmfValueHooks hooks = {sizeof hooks,  text_new,    bytes_new, bytes_data, bytes_length,
                            text_data,     text_length, pair_new,  NULL};

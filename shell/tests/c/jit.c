@@ -1,5 +1,5 @@
-/* Templates that become code: instances made, linked, refused and told of; a compiler in C; types in JSON; and
- * everything that must be refused. The module is made by the test that runs this program. */
+/* Templates: instances compiled, linked, refused and recorded; a compiler in C; types in JSON; and invalid arguments.
+ * The test that runs this program creates the module. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -22,7 +22,7 @@ static uint64_t open_jit(int32_t depth, int32_t flags) {
 
 static bool says(const char *what) { return strstr(smf_last_error().text, what) != NULL; }
 
-/* Every template is `return number` for the number in its body, or a call of the symbol after a `>`. */
+/* A body is a number, which the code returns, or `>` and a symbol, which the code calls. */
 static bool compile(uint64_t unit, const SmfTemplate *source, void *user) {
     char body[64] = "";
     CHECK(source->size == sizeof *source && source->body_length < 64 && user == (void *)42);
@@ -54,7 +54,7 @@ static void instances(void) {
     CHECK(smf_jit_instantiate(jit, "one$i64", &instance) == SMF_JIT_FAILED && says("no compiler takes"));
     CHECK(instance.address == 0);
     CHECK(smf_jit_set_compiler(jit, compile, (void *)42));
-    /* It is not tried again before a module is loaded. */
+    /* Not tried again before a module is loaded. */
     CHECK(smf_jit_instantiate(jit, "one$i64", NULL) == SMF_JIT_FAILED);
     CHECK(smf_jit_load(jit, made("templates.smf")));
     CHECK(smf_jit_instantiate(jit, "one$i64", &instance) == SMF_JIT_SUCCESS);
@@ -62,7 +62,7 @@ static void instances(void) {
     CHECK(rt_call_function_0(instance.address) == 111);
     CHECK(smf_jit_instantiate(jit, "one$i64", &again) == SMF_JIT_SUCCESS);
     CHECK(again.address == instance.address && smf_jit_resolve(jit, "one$i64") == instance.address);
-    /* The file was told, so that it is possible no more. */
+    /* Recorded in the file, hence no longer listed as possible. */
     CHECK(!smf_jit_can_instantiate(jit, "one$i64"));
     CHECK(rt_call_function_0(smf_jit_resolve(jit, "calls$i64")) == 222);
     CHECK(smf_jit_instantiate(jit, "none$i64", NULL) == SMF_JIT_NOT_FOUND);
@@ -78,7 +78,7 @@ static void instances(void) {
     CHECK(smf_jit_update(jit) && smf_jit_close(jit));
     REFUSED(!smf_jit_close(jit), SMF_ERROR_HANDLE);
 
-    /* What was made is in the file. */
+    /* The instances are recorded in the file. */
     jit = open_jit(1, SMF_JIT_SILENT);
     CHECK(smf_jit_set_compiler(jit, compile, (void *)42) && smf_jit_load(jit, made("templates.smf")));
     CHECK(!smf_jit_can_instantiate(jit, "one$i64") && smf_jit_can_instantiate(jit, "later$i64"));
@@ -87,7 +87,7 @@ static void instances(void) {
     CHECK(smf_jit_close(jit));
 }
 
-/* Code is kept in the file, and the next instantiator compiles nothing. */
+/* Code is cached in the file, and the next instantiator compiles nothing. */
 static void kept(void) {
     for (int64_t taken = 0; taken < 3; taken++) {
         uint64_t jit = open_jit(50, SMF_JIT_KEEP_CODE);
@@ -98,7 +98,7 @@ static void kept(void) {
         SmfJitStatistics statistics = {.size = sizeof statistics};
         CHECK(smf_jit_statistics(jit, &statistics) && statistics.size == sizeof statistics);
         CHECK(statistics.cached == 1 && statistics.kept == (taken > 0) && statistics.stale == 0);
-        /* As the first version knew it. */
+        /* With the oldest version of the structure. */
         statistics = (SmfJitStatistics){.size = 32, .kept = 7};
         CHECK(smf_jit_statistics(jit, &statistics) && statistics.size == 32 && statistics.kept == 7);
         CHECK(smf_jit_close(jit));
@@ -123,7 +123,7 @@ static void linked(void) {
     REFUSED(rt_call_function_2(half, 84, 0) == 0, SMF_ERROR_TRAP);
     CHECK(says("division by zero") && rt_call_function_2(half, 0, 1) == 0);
     CHECK(smf_last_error().code == SMF_OK);
-    /* The loader keeps the code. */
+    /* The loader keeps the code alive. */
     pthread_t threads[8];
     void *addresses[8];
     for (int i = 0; i < 8; i++) {
@@ -165,7 +165,7 @@ static void refusals(void) {
     CHECK(smf_loader_close(loader) && smf_jit_close(jit));
 }
 
-/* The text is this one, and is freed once. */
+/* Checks that a text is `expected`, and frees it once. */
 static void expect(char *text, const char *expected) {
     if (!text || strcmp(text, expected) != 0) {
         fprintf(stderr, "expected %s\nfound    %s\n", expected, text ? text : "nothing");
@@ -174,7 +174,7 @@ static void expect(char *text, const char *expected) {
     CHECK(smf_string_free(text) && !smf_string_free(text));
 }
 
-/* The text has all of these in it, and is freed. */
+/* Checks that a text contains all parts, and frees it. */
 static void holds(char *text, const char *const *parts, int count) {
     for (int i = 0; i < count; i++) {
         if (!text || !strstr(text, parts[i])) {
@@ -206,12 +206,12 @@ static const char *read_file(const char *name) {
 
 static int64_t inner;
 
-/* It may call every function of the library, the one that it is called by as well. */
+/* A callback may call every function of the library, including its caller. */
 static bool compile_again(uint64_t unit, const SmfTemplate *source, void *user) {
     HOLDS(compiler_get_stats(inner), "cache_hits");
     const char *broken = "{\"name\":\"none\",\"type_params\":[\"T\"]}";
     if (source->body_length > 0) {
-        HOLDS(compiler_instantiate_template(inner, broken, "[" I64 "]"), "gives no reason");
+        HOLDS(compiler_instantiate_template(inner, broken, "[" I64 "]"), "without a reason");
     }
     return source->body_length > 0 && compile(unit, source, user);
 }
@@ -219,7 +219,7 @@ static bool compile_again(uint64_t unit, const SmfTemplate *source, void *user) 
 static void bodies(void) {
     int64_t context = compiler_create_context();
     const char *types = "[" I64 "]";
-    /* Typed bodies: what the code leads to is told by name. */
+    /* Typed bodies: relocations refer to names. */
     HOLDS(compiler_instantiate_template(context, read_file("half.json"), types), "\"success\":true",
           "\"symbol\":\"half$i64\"", "\"kind\":3", "\"address\":");
     HOLDS(compiler_instantiate_template(context, read_file("half.json"), "[{\"kind\":\"bool\"}]"), "\"success\":false",
@@ -227,7 +227,7 @@ static void bodies(void) {
     HOLDS(compiler_instantiate_template(context, read_file("quarter.json"), types), "\"success\":true",
           "\"template\":\"half\"", "\"symbol\":\"half$i64\"", "\"types\":[" SHOWN "]", "\"symbol\":\"twice\"",
           "\"symbol\":\"quarter$i64\"");
-    /* Others are for a callback. */
+    /* Other bodies need a callback. */
     const char *one = "{\"name\":\"one\",\"type_params\":[\"T\"],\"body\":[49,49,49]}";
     const char *calls = "{\"name\":\"calls\",\"type_params\":[\"T\"],\"body\":[62,112,117,116,115]}";
     const char *fails = "{\"name\":\"fails\",\"type_params\":[\"T\"],\"body\":[33,119,104,121]}";
@@ -256,7 +256,7 @@ static void json(void) {
     expect(compiler_check_types(context, identity, "[" I64 "]"), "{\"success\":true,\"symbol\":\"id$i64\"}");
     expect(compiler_check_types(context, identity, "[]"),
            "{\"error\":\"0 type arguments; there must be 1 to 64\",\"success\":false}");
-    /* `ret`, ready made for any types on x86-64. */
+    /* `ret`, precompiled for any types on x86-64. */
     const char *ready = "{\"name\":\"id\",\"type_params\":[\"T\"],\"body\":[77,65,67,72,29,0,0,0,1,0,1,0,"
                         "17,0,0,0,0,0,0,0,1,0,0,0,0,0,0,0,195]}";
     const char *code = "{\"code\":[195],\"relocations\":[],\"success\":true,\"symbol\":\"id$i64\"}";

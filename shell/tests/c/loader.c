@@ -1,5 +1,5 @@
-/* Loaders: modules that import from each other and from the host, are replaced and unloaded; everything
- * that must be refused; and many threads. The modules are made by the test that runs this program. */
+/* Loaders: modules that import from each other and from the host, are replaced and unloaded; invalid arguments; and
+ * many threads. The test that runs this program creates the modules. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -13,7 +13,7 @@
 
 static const char *directory;
 
-/* The path of a module that the test has made. */
+/* The path of a module that the test created. */
 static const char *made(const char *name) {
     static _Thread_local char path[4][512];
     static _Thread_local unsigned next;
@@ -69,7 +69,7 @@ static void options(void) {
         SmfLoaderOptions o = {bad[i].size, bad[i].kept, bad[i].clash, bad[i].flags, 0};
         REFUSED(!smf_loader_open(&o), SMF_ERROR_ARGUMENT);
     }
-    /* A program that is newer than the library. */
+    /* A program with a newer header than the library. */
     struct { SmfLoaderOptions known; int64_t more; } newer = {{sizeof newer, INT64_MAX, 1, 3, INT64_MAX}, 7};
     uint64_t loaders[65];
     CHECK((loaders[0] = smf_loader_open(&newer.known)) && smf_loader_close(loaders[0]));
@@ -88,14 +88,14 @@ static void options(void) {
 
 struct shown { int count, functions, stop; char names[256]; uint64_t module; };
 
-static bool show_module(uint64_t module, const char *name, int64_t length, void *user) {
+static bool visit_module(uint64_t module, const char *name, int64_t length, void *user) {
     struct shown *shown = user;
     CHECK(module && name[length] == 0 && (int64_t)strlen(name) == length);
     snprintf(strchr(shown->names, 0), 100, "%s,", strrchr(name, '/') + 1);
     return ++shown->count != shown->stop;
 }
 
-static bool show_symbol(const SmfSymbol *symbol, const char *name, int64_t length, void *user) {
+static bool visit_symbol(const SmfSymbol *symbol, const char *name, int64_t length, void *user) {
     struct shown *shown = user;
     CHECK(symbol->size == sizeof *symbol && symbol->module == shown->module && name[length] == 0);
     CHECK(symbol->address > 0);
@@ -135,13 +135,13 @@ static void life(void) {
     REFUSED(!smf_loader_entry_point(loader, user), SMF_ERROR_NOT_FOUND);
 
     struct shown shown = {0};
-    CHECK(smf_loader_modules(loader, show_module, &shown) == 2 && !strcmp(shown.names, "counter.smf,user.smf,"));
+    CHECK(smf_loader_modules(loader, visit_module, &shown) == 2 && !strcmp(shown.names, "counter.smf,user.smf,"));
     shown = (struct shown){.stop = 1};
-    CHECK(smf_loader_modules(loader, show_module, &shown) == 1 && shown.count == 1);
+    CHECK(smf_loader_modules(loader, visit_module, &shown) == 1 && shown.count == 1);
     shown = (struct shown){.module = counter};
-    CHECK(smf_loader_symbols(loader, counter, show_symbol, &shown) == shown.count && shown.functions == 3);
+    CHECK(smf_loader_symbols(loader, counter, visit_symbol, &shown) == shown.count && shown.functions == 3);
     shown = (struct shown){.module = counter, .stop = 2};
-    CHECK(smf_loader_symbols(loader, counter, show_symbol, &shown) == 2);
+    CHECK(smf_loader_symbols(loader, counter, visit_symbol, &shown) == 2);
 
     SmfLoaderStatistics s = statistics(loader);
     CHECK(s.modules == 2 && s.retired == 0 && s.held == 0);
@@ -154,11 +154,11 @@ static void life(void) {
     REFUSED(!smf_loader_unload_all(loader, bad, 2), SMF_ERROR_HANDLE);
     CHECK(statistics(loader).modules == 2 && smf_loader_unload_all(loader, both, 2));
     CHECK(smf_loader_unload_all(loader, NULL, 0) && statistics(loader).modules == 0);
-    /* Neither the function nor the stub is there any more. */
+    /* Neither the function nor the stub is callable any more. */
     REFUSED(!rt_call_function_1(add, 1), SMF_ERROR_NOT_EXECUTABLE);
     REFUSED(!rt_call_function_1(direct, 1), SMF_ERROR_NOT_EXECUTABLE);
 
-    /* What is provided comes when it is wanted, in circles too. */
+    /* Providers are loaded on demand, also in cycles. */
     CHECK(smf_loader_provide(loader, made("pong")) && statistics(loader).modules == 0);
     uint64_t ping = load(loader, "ping"), pong = smf_loader_find(loader, made("pong"));
     CHECK(pong && call(loader, ping, "ping", 9) == 9);
@@ -170,7 +170,7 @@ static void life(void) {
     REFUSED(!smf_loader_close(loader), SMF_ERROR_HANDLE);
 }
 
-/* Bytes instead of paths, and archives. */
+/* Modules in memory, and archives. */
 static void bytes(void) {
     uint64_t loader = smf_loader_open(NULL);
     int64_t length, none = 0;
@@ -219,12 +219,12 @@ static void bytes(void) {
     uint64_t dynlib = smf_loader_load(loader, SAMPLES "dynlib.smf");
     SmfSymbol symbol = {.size = sizeof symbol};
     CHECK(dynlib && smf_loader_resolve(loader, "plugin", &symbol) && symbol.module == dynlib);
-    CHECK(symbol.kind == SMF_SYMBOL_UNKNOWN && smf_loader_symbols(loader, dynlib, show_symbol, &none) == 0);
+    CHECK(symbol.kind == SMF_SYMBOL_UNKNOWN && smf_loader_symbols(loader, dynlib, visit_symbol, &none) == 0);
     CHECK(smf_loader_call(loader, dynlib, "plugin", NULL, 0, NULL) && smf_loader_unload(loader, dynlib));
     CHECK(smf_loader_close(loader));
 }
 
-/* The host: symbols that were defined, those of the process, and at last the resolver. */
+/* The host: defined symbols, symbols of the process, and the resolver. */
 static int64_t host_function(int64_t x) { return x * 3; }
 static int64_t other_function(int64_t x) { return x * 5; }
 
@@ -261,7 +261,7 @@ static void host(void) {
     REFUSED(!smf_loader_define(loader, "x", 0), SMF_ERROR_ARGUMENT);
     REFUSED(!smf_loader_define(loader, "x", -1), SMF_ERROR_ARGUMENT);
     REFUSED(!smf_loader_define(loader, NULL, 1), SMF_ERROR_ARGUMENT);
-    /* What is linked stays so; the next one has what was defined, and the resolver is not asked. */
+    /* Linked modules are unchanged; the next one uses the defined symbol instead of the resolver. */
     CHECK(call(loader, host, "call_host", 2) == 11 && smf_loader_unload(loader, host));
     host = load(loader, "host");
     CHECK(asked.count == 1 && call(loader, host, "call_host", 2) == 7);
@@ -269,13 +269,13 @@ static void host(void) {
     CHECK(smf_loader_resolve(loader, "host_function", &symbol) == ADDRESS(host_function));
     CHECK(symbol.module == 0 && symbol.kind == SMF_SYMBOL_UNKNOWN && asked.count == 1);
     REFUSED(!smf_loader_resolve(loader, "negative", NULL), SMF_ERROR_NOT_FOUND);
-    /* A resolver that loads what is wanted. */
+    /* A resolver that loads the defining module. */
     uint64_t user = load(loader, "user");
     CHECK(asked.loaded == 1 && call(loader, user, "twice", 1) == 7);
-    /* One whose own load lacks something, which is not what this one lacks. */
+    /* A resolver whose own load has unresolved imports, which are not reported for this load. */
     REFUSED(!smf_loader_resolve(loader, "nested", NULL), SMF_ERROR_NOT_FOUND);
     CHECK(smf_loader_missing_count() == 2);
-    /* Nobody but the resolver knows what the process has, unless the loader was told to look. */
+    /* Symbols of the process are not looked up without the flag. */
     REFUSED(!smf_loader_load(loader, made("process")), SMF_ERROR_MISSING);
     CHECK(!strcmp(asked.name, "getpid") && smf_loader_set_resolver(loader, NULL, NULL));
     int count = asked.count;
@@ -288,7 +288,7 @@ static void host(void) {
     CHECK(call(loader, load(loader, "process"), "process", 0) == getpid() && asked.count == 0);
     CHECK(smf_loader_close(loader));
 
-    /* Two that export one name. */
+    /* Two modules export one name. */
     loader = open_loader(SMF_CLASH_REFUSE, 0);
     load(loader, "counter");
     REFUSED(!smf_loader_load(loader, made("counter2")), SMF_ERROR_NAME_TAKEN);
@@ -306,7 +306,7 @@ static void missing(void) {
     CHECK(smf_loader_missing_count() == 0);
     REFUSED(!smf_loader_missing(0).symbol, SMF_ERROR_ARGUMENT);
     REFUSED(!smf_loader_load(loader, made("lacking")), SMF_ERROR_MISSING);
-    CHECK(says("2 imports") && smf_loader_missing_count() == 2);
+    CHECK(says("2 unresolved imports") && smf_loader_missing_count() == 2);
     bool alpha = false, beta = false;
     for (int64_t i = 0; i < 2; i++) {
         SmfMissing m = smf_loader_missing(i);
@@ -319,10 +319,10 @@ static void missing(void) {
     REFUSED(!smf_loader_missing(2).symbol, SMF_ERROR_ARGUMENT);
     REFUSED(!smf_loader_missing(-1).symbol, SMF_ERROR_ARGUMENT);
     REFUSED(!smf_loader_missing(INT64_MIN).module, SMF_ERROR_ARGUMENT);
-    /* Another failure has no such list. */
+    /* Another failure leaves the list empty. */
     REFUSED(!smf_loader_load(loader, "absent"), SMF_ERROR_FILE);
     CHECK(smf_loader_missing_count() == 0);
-    /* Nor has a success; and one that is provided may lack something too. */
+    /* As does a success; a provider may have unresolved imports as well. */
     CHECK(smf_loader_provide(loader, made("user")) && smf_loader_provide(loader, made("lacking")));
     REFUSED(!smf_loader_load(loader, made("needs")), SMF_ERROR_MISSING);
     CHECK(smf_loader_missing_count() == 4 && statistics(loader).modules == 0);
@@ -342,20 +342,20 @@ static void reload(void) {
     SmfReloaded moved = {.size = sizeof moved};
     CHECK(smf_loader_reload(loader, counter, made("counter2"), true, &moved));
     CHECK(moved.size == sizeof moved && moved.symbols == 1 && moved.bytes == 8);
-    /* Everybody is in the new version, at the addresses that he has, with the old data. */
+    /* All callers reach the new version, at unchanged addresses, with the old data. */
     CHECK(rt_call_function_0(version) == 2 && rt_call_function_1(add, 1) == 35);
     CHECK(call(loader, user, "twice", 1) == 55 && call(loader, counter, "version", 0) == 2);
-    /* Who holds the old one has it. */
+    /* A hold refers to the old version. */
     CHECK(rt_call_function_0(old) == 1 && smf_loader_symbol(loader, hold, "version", NULL) == old);
     CHECK(call(loader, hold, "version", 0) == 1 && call(loader, hold, "add", 0) == 25);
     CHECK(smf_loader_entry_point(loader, hold) == smf_loader_symbol(loader, twice, "main", NULL));
     struct shown shown = {.module = counter};
-    CHECK(smf_loader_symbols(loader, hold, show_symbol, &shown) == shown.count && shown.functions == 3);
+    CHECK(smf_loader_symbols(loader, hold, visit_symbol, &shown) == shown.count && shown.functions == 3);
     CHECK(statistics(loader).retired == 1 && smf_loader_release(loader, hold) && statistics(loader).retired == 1);
     REFUSED(!smf_loader_release(loader, hold), SMF_ERROR_HANDLE);
     REFUSED(!smf_loader_symbol(loader, hold, "version", NULL), SMF_ERROR_HANDLE);
     CHECK(call(loader, twice, "version", 0) == 1 && smf_loader_release(loader, twice));
-    /* The stable addresses may be in use: that they are not is for the host to say. */
+    /* The stable addresses may be in use until the host states that they are not. */
     SmfLoaderStatistics now = statistics(loader);
     CHECK(now.retired == 1 && now.uncounted == 1 && now.replaced_bytes > 0 && now.held == 0);
     CHECK(rt_call_function_0(old) == 1 && smf_loader_collect(loader));
@@ -363,7 +363,7 @@ static void reload(void) {
     CHECK(now.retired == 0 && now.uncounted == 0 && now.replaced_bytes == 0);
     REFUSED(!rt_call_function_0(old), SMF_ERROR_NOT_EXECUTABLE);
 
-    /* Without the data, and what is refused. */
+    /* Without keep_data, and refused reloads. */
     CHECK(smf_loader_reload(loader, counter, made("counter"), false, NULL) && rt_call_function_1(add, 0) == 5);
     REFUSED(!smf_loader_reload(loader, counter, made("counter3"), true, NULL), SMF_ERROR_RELOAD);
     CHECK(says("`add`"));
@@ -377,7 +377,7 @@ static void reload(void) {
     CHECK(rt_call_function_0(version) == 1 && rt_call_function_1(add, 1) == 6);
     uint64_t where = load(loader, "where");
     CHECK(call(loader, where, "where", 0) == smf_loader_symbol(loader, counter, "count", NULL));
-    /* What another module refers to stays where it is, and both sides find the same there. */
+    /* Data that another module refers to stays in place, and both modules use it. */
     int64_t *count = (int64_t *)(intptr_t)call(loader, where, "where", 0);
     moved = (SmfReloaded){.size = sizeof moved};
     CHECK(smf_loader_reload(loader, counter, made("counter2"), true, &moved) && moved.kept == 1 && moved.symbols == 0);
@@ -392,7 +392,7 @@ static void reload(void) {
     free(file);
     CHECK(smf_loader_close(loader));
 
-    /* As much replaced code as the options allow, and one version always. */
+    /* Replaced code up to the limit, but at least one version. */
     SmfLoaderOptions little = {.size = sizeof little, .max_replaced_bytes = 1};
     CHECK((loader = smf_loader_open(&little)) && (counter = load(loader, "counter")));
     CHECK(smf_loader_reload(loader, counter, made("counter2"), true, NULL) && statistics(loader).retired == 0);
@@ -402,23 +402,23 @@ static void reload(void) {
         REFUSED(!smf_loader_reload(loader, counter, made("counter2"), true, NULL), SMF_ERROR_CEILING);
         CHECK(says("smf_loader_collect") && smf_loader_collect(loader) && statistics(loader).retired == 0);
     }
-    /* Unloading says that nobody is inside, too. */
+    /* Unloading states that no thread is inside, too. */
     CHECK(smf_loader_reload(loader, counter, made("counter"), true, NULL) && smf_loader_unload(loader, counter));
     CHECK(statistics(loader).retired == 0 && smf_loader_close(loader));
     REFUSED(!smf_loader_collect(loader), SMF_ERROR_HANDLE);
 
-    /* Modules that are not marked, where all may be replaced. */
+    /* Modules without the flag, in a loader where all are reloadable. */
     loader = open_loader(SMF_CLASH_FIRST_WINS, SMF_LOADER_RELOAD_ALL);
     load(loader, "counter");
     user = load(loader, "user");
     CHECK(smf_loader_reload(loader, user, made("user"), true, NULL) && smf_loader_close(loader));
 }
 
-/* What is held, and what is being called, is not unloaded. */
+/* A module that is held or being called is not unloaded. */
 struct spinning { uint64_t loader, module; volatile int64_t flag; };
 
-/* Counts what it is shown, and looks for `answer`. */
-static bool show_answer(const SmfSymbol *symbol, const char *name, int64_t length, void *user) {
+/* Counts the symbols, and looks for `answer`. */
+static bool visit_answer(const SmfSymbol *symbol, const char *name, int64_t length, void *user) {
     CHECK(symbol->kind == SMF_SYMBOL_FUNCTION && length == (int64_t)strlen(name));
     *(int64_t *)user += !strcmp(name, "answer") ? symbol->address : 0;
     return true;
@@ -429,11 +429,11 @@ static void bytecode(void) {
     uint64_t sample = smf_loader_load(loader, SAMPLES "bcod.smf");
     SmfSymbol sum = {.size = sizeof sum}, quotient = sum, divide = sum;
     int64_t answer = 0, result = 1;
-    CHECK(sample && smf_loader_symbols(loader, sample, show_answer, &answer) == 2);
+    CHECK(sample && smf_loader_symbols(loader, sample, visit_answer, &answer) == 2);
     CHECK(rt_call_function_0(answer) == 42 && call(loader, sample, "sum", 100) == 5050);
     CHECK(smf_loader_symbol(loader, sample, "sum", &sum) && smf_loader_symbol(loader, quotients, "quotient", &quotient));
     CHECK(smf_loader_symbol(loader, user, "divide", &divide) && sum.module == sample);
-    /* Until it is compiled, so that code takes no more memory from then on. */
+    /* Until it is compiled: from then on code takes no more memory. */
     for (int64_t n = 0; n < 300; n++) {
         CHECK(rt_call_function_2(quotient.address, n, 1) == n);
     }
@@ -443,7 +443,7 @@ static void bytecode(void) {
         CHECK(rt_call_function_2(quotient.address, 0, 2) == 0 && smf_last_error().code == SMF_OK);
         REFUSED(!rt_call_function_2(quotient.address, 84, 0), SMF_ERROR_TRAP);
         CHECK(says("division by zero, in function 1 at offset 0x"));
-        /* Machine code between the host and bytecode is left. */
+        /* A trap leaves the machine code between the host and bytecode. */
         CHECK(rt_call_function_2(divide.address, 84, 2) == 43);
         REFUSED(!rt_call_function_2(divide.address, 84, 0), SMF_ERROR_TRAP);
         int64_t by_zero[] = {84, 0};
@@ -494,7 +494,7 @@ static void refuse_module(uint64_t loader, uint64_t module) {
     REFUSED(!smf_loader_symbol(loader, module, "add", NULL), SMF_ERROR_HANDLE);
     REFUSED(!smf_loader_entry_point(loader, module), SMF_ERROR_HANDLE);
     REFUSED(!smf_loader_call(loader, module, "add", NULL, 0, NULL), SMF_ERROR_HANDLE);
-    REFUSED(smf_loader_symbols(loader, module, show_symbol, NULL) == -1, SMF_ERROR_HANDLE);
+    REFUSED(smf_loader_symbols(loader, module, visit_symbol, NULL) == -1, SMF_ERROR_HANDLE);
     REFUSED(!smf_loader_reload(loader, module, made("counter"), true, NULL), SMF_ERROR_HANDLE);
     REFUSED(!smf_loader_reload_bytes(loader, module, NULL, 0, true, NULL), SMF_ERROR_HANDLE);
     REFUSED(!smf_loader_unload(loader, module), SMF_ERROR_HANDLE);
@@ -513,7 +513,7 @@ static void refuse_loader(uint64_t loader, uint64_t module) {
     REFUSED(!smf_loader_set_resolver(loader, resolver, NULL), SMF_ERROR_HANDLE);
     REFUSED(!smf_loader_find(loader, made("counter")), SMF_ERROR_HANDLE);
     REFUSED(!smf_loader_resolve(loader, "add", NULL), SMF_ERROR_HANDLE);
-    REFUSED(smf_loader_modules(loader, show_module, NULL) == -1, SMF_ERROR_HANDLE);
+    REFUSED(smf_loader_modules(loader, visit_module, NULL) == -1, SMF_ERROR_HANDLE);
     REFUSED(!smf_loader_unload_all(loader, NULL, 0), SMF_ERROR_HANDLE);
     REFUSED(!smf_loader_statistics(loader, &s), SMF_ERROR_HANDLE);
     REFUSED(!smf_loader_close(loader), SMF_ERROR_HANDLE);
@@ -550,7 +550,7 @@ static void numbers(void) {
     CHECK(smf_prefetch_free(job) && (!file || smf_cache_release(cache, file)) && smf_cache_close(cache));
     CHECK(smf_loader_release(one, hold) && smf_loader_close(one));
     refuse_loader(one, in_one);
-    /* A loader that was opened later, wherever it is, knows nothing of the modules of earlier ones. */
+    /* A loader opened later, whatever its slot, refuses the handles of earlier ones. */
     for (int i = 0; i < 50; i++) {
         uint64_t later = open_loader(0, 0), module = load(later, "counter");
         CHECK(later != one && module != in_one && call(later, module, "add", 0) == 5);
@@ -587,7 +587,7 @@ static void numbers(void) {
     CHECK(smf_loader_unload_all(two, (uint64_t[]){in_two, in_two}, 2) && smf_loader_close(two));
 }
 
-/* Threads call while one replaces. */
+/* Threads call a module while one thread replaces it. */
 static _Atomic bool stop;
 static _Atomic int64_t calls;
 
@@ -600,11 +600,11 @@ static void *worker(void *argument) {
         CHECK(version == 1 || version == 2);
         CHECK(call(work->loader, work->user, "older", 0) != 0);
         uint64_t hold = smf_loader_hold(work->loader, work->counter);
-        /* Whatever happens meanwhile, the version stays what it is. */
+        /* The held version does not change. */
         int64_t held = call(work->loader, hold, "version", 0), address = smf_loader_symbol(work->loader, hold, "version", NULL);
         CHECK(rt_call_function_0(address) == held && call(work->loader, hold, "version", 0) == held);
         CHECK(smf_loader_release(work->loader, hold));
-        /* The data goes from version to version; nobody changes it, for that could be lost. */
+        /* The data is copied from version to version. No thread changes it, as the change could be lost. */
         CHECK(call(work->loader, work->user, "twice", 0) == 5);
         if (++round % 16 == 0) {
             char name[32];
@@ -646,7 +646,7 @@ static void threads(void) {
     CHECK(s.modules == 0 && s.retired == 0 && s.held == 0 && smf_loader_close(loader));
 }
 
-/* What a library says of bytecode that was built without the feature `jit`. */
+/* The error for bytecode of a library without the feature `jit`. */
 static void no_bytecode(void) {
     uint64_t loader = open_loader(0, 0);
     REFUSED(!smf_loader_load(loader, SAMPLES "bcod.smf"), SMF_ERROR_LINK);
@@ -674,7 +674,7 @@ int main(int count, char **arguments) {
     void (*with_bytecode)(void) = count == 2 ? no_bytecode : bytecode;
     mallopt(M_ARENA_MAX, 1);
     mallopt(M_MMAP_THRESHOLD, 1 << 30);
-    /* Tables reach their size, at the latest in the second round. */
+    /* Tables reach their final size by the second round. */
     everything(with_bytecode);
     everything(with_bytecode);
     char *before = mappings();
@@ -687,7 +687,7 @@ int main(int count, char **arguments) {
         fprintf(stderr, "%s\n%s", before, after);
     }
     CHECK(!strcmp(before, after) && descriptors() == open_before);
-    /* Hundreds of modules have come and gone. What dlopen keeps, and the table of stubs, vary by less. */
+    /* Hundreds of modules were loaded and unloaded. Memory of dlopen and of the stub table varies by less. */
     CHECK(grown < 4096 || !getenv("GLIBC_TUNABLES"));
     free(before);
     free(after);

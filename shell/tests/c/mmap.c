@@ -1,4 +1,4 @@
-/* Files in memory: every mode, everything that must be refused, and another process that does its worst. */
+/* Mapped files: every mode, invalid arguments, and another process that changes the files. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -31,7 +31,7 @@ static void write_file(const char *name, const void *bytes, size_t length) {
 
 #define FAILED(mapping) ((mapping).address == 0 && (mapping).size == 0)
 
-/* Fails unless the bytes can be read and are these. */
+/* Checks that the bytes are readable and have these values. */
 static void reads(int64_t address, int64_t offset, const void *bytes, int64_t length) {
     RuntimeValue *value = rt_mmap_read_bytes(address, offset, length);
     CHECK(value && smf_bytes_length(value) == length);
@@ -162,23 +162,23 @@ static void refused(const char *path, int32_t prot, int32_t flags, int64_t offse
 static void refusals(void) {
     const char *file = named("pattern");
     refused(NULL, READ, PRIVATE, 0, 0, SMF_ERROR_ARGUMENT, "path is null");
-    refused(file, 8, PRIVATE, 0, 0, SMF_ERROR_ARGUMENT, "8 is no protection");
-    refused(file, -1, PRIVATE, 0, 0, SMF_ERROR_ARGUMENT, "-1 is no protection");
+    refused(file, 8, PRIVATE, 0, 0, SMF_ERROR_ARGUMENT, "8 is not a valid protection");
+    refused(file, -1, PRIVATE, 0, 0, SMF_ERROR_ARGUMENT, "-1 is not a valid protection");
     refused(file, WRITE | EXEC, PRIVATE, 0, 0, SMF_ERROR_WRITE_AND_EXECUTE, "executable");
     refused(file, READ | WRITE | EXEC, SHARED, 0, 0, SMF_ERROR_WRITE_AND_EXECUTE, "executable");
-    refused(file, READ, 0, 0, 0, SMF_ERROR_ARGUMENT, "neither SHARED nor PRIVATE");
-    refused(file, READ, ANON, 0, 0, SMF_ERROR_ARGUMENT, "neither SHARED nor PRIVATE");
-    refused(file, READ, SHARED | PRIVATE, 0, 0, SMF_ERROR_ARGUMENT, "SHARED together with PRIVATE");
+    refused(file, READ, 0, 0, 0, SMF_ERROR_ARGUMENT, "SHARED or PRIVATE is required");
+    refused(file, READ, ANON, 0, 0, SMF_ERROR_ARGUMENT, "SHARED or PRIVATE is required");
+    refused(file, READ, SHARED | PRIVATE, 0, 0, SMF_ERROR_ARGUMENT, "SHARED and PRIVATE exclude");
     refused(file, READ, PRIVATE | FIXED, 0, 0, SMF_ERROR_ARGUMENT, "FIXED");
     refused(NULL, READ, PRIVATE | ANON | FIXED, 0, PAGE, SMF_ERROR_ARGUMENT, "FIXED");
     const int32_t unknown[] = {4, 8, 0x40, 0x100, 0x100000, INT32_MIN, -1};
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
-        refused(file, READ, PRIVATE | unknown[i], 0, 0, SMF_ERROR_ARGUMENT, "is no set of flags");
+        refused(file, READ, PRIVATE | unknown[i], 0, 0, SMF_ERROR_ARGUMENT, "is not a valid set of flags");
     }
     const int64_t misaligned[] = {1, PAGE - 1, PAGE + 1, INT64_MAX};
     for (int i = 0; i < 4; i++) {
-        refused(file, READ, PRIVATE, misaligned[i], 0, SMF_ERROR_ARGUMENT, "no multiple of the page size");
-        refused(file, READ, SHARED, misaligned[i], 0, SMF_ERROR_ARGUMENT, "no multiple of the page size");
+        refused(file, READ, PRIVATE, misaligned[i], 0, SMF_ERROR_ARGUMENT, "not a multiple of the page size");
+        refused(file, READ, SHARED, misaligned[i], 0, SMF_ERROR_ARGUMENT, "not a multiple of the page size");
     }
     refused(file, READ, PRIVATE, -PAGE, 0, SMF_ERROR_ARGUMENT, "the offset is negative");
     refused(file, READ, PRIVATE, 0, -1, SMF_ERROR_ARGUMENT, "the length is negative");
@@ -196,7 +196,7 @@ static void refusals(void) {
         refused(file, READ, shared, 3 * PAGE, 101, SMF_ERROR_OUT_OF_RANGE, "do not lie inside");
         refused(file, READ, shared, 4 * PAGE, 0, SMF_ERROR_OUT_OF_RANGE, "do not lie inside");
         refused(file, READ, shared, high, INT64_MAX, SMF_ERROR_OUT_OF_RANGE, "do not lie inside");
-        refused(named("empty"), READ, shared, 0, 0, SMF_ERROR_OUT_OF_RANGE, "no byte");
+        refused(named("empty"), READ, shared, 0, 0, SMF_ERROR_OUT_OF_RANGE, "no bytes");
         refused(named("absent"), READ, shared, 0, 0, SMF_ERROR_FILE, "no such file");
         refused("", READ, shared, 0, 0, SMF_ERROR_FILE, "no such file");
         refused(directory, READ, shared, 0, 0, SMF_ERROR_FILE, "directory");
@@ -222,7 +222,7 @@ static void refusals(void) {
     }
 }
 
-/* Whatever takes a range refuses all that does not lie in one live mapping. */
+/* Every function with a range argument refuses one that is not in one live mapping. */
 static void refuse_range(int64_t address, int64_t size, int32_t why) {
     REFUSED(!rt_msync(address, size, false), why);
     REFUSED(!rt_msync(address, size, true), why);
@@ -292,7 +292,7 @@ static void ranges(void) {
             CHECK(rt_madvise(m.address + PAGE, m.size - PAGE, advice) && rt_madvise(m.address, 1, advice));
         }
         reads(m.address, 0, pattern, m.size);
-        /* Neither kind is the other. */
+        /* Mappings are not blocks, and blocks are not mappings. */
         REFUSED(!rt_free_exec_memory(m.address, m.size), SMF_ERROR_UNKNOWN_ADDRESS);
         REFUSED(!rt_set_protection(m.address, m.size, WRITE), SMF_ERROR_UNKNOWN_ADDRESS);
         REFUSED(rt_call_function_0(m.address) == 0, SMF_ERROR_NOT_EXECUTABLE);
@@ -308,13 +308,13 @@ static void running(void) {
     refused(named("code"), READ | EXEC, PRIVATE, 0, 0, SMF_ERROR_POLICY, "smf_mmap_allow_exec");
     refused(named("code"), EXEC, PRIVATE, 0, 0, SMF_ERROR_POLICY, "smf_mmap_allow_exec");
     CHECK(!smf_mmap_allow_exec(true) && smf_mmap_allow_exec(true));
-    refused(named("code"), READ | EXEC, SHARED, 0, 0, SMF_ERROR_ARGUMENT, "EXEC together with SHARED");
-    refused(NULL, READ | EXEC, PRIVATE | ANON, 0, PAGE, SMF_ERROR_ARGUMENT, "EXEC together with ANONYMOUS");
+    refused(named("code"), READ | EXEC, SHARED, 0, 0, SMF_ERROR_ARGUMENT, "EXEC with SHARED");
+    refused(NULL, READ | EXEC, PRIVATE | ANON, 0, PAGE, SMF_ERROR_ARGUMENT, "EXEC with ANONYMOUS");
     refused(named("code"), WRITE | EXEC, PRIVATE, 0, 0, SMF_ERROR_WRITE_AND_EXECUTE, "executable");
     SmfMapping m = rt_mmap_file(named("code"), READ | EXEC, PRIVATE, 0, 0);
     CHECK(m.size == sizeof seven && rt_is_executable(m.address) && watch() == 0);
     CHECK(rt_call_function_0(m.address) == 7 && rt_get_function_pointer(m.address) == m.address);
-    /* Another program in the file is not the one that was mapped. */
+    /* A later change of the file does not affect the mapped code. */
     truncate(named("code"), 0);
     CHECK(rt_call_function_0(m.address) == 7);
     reads(m.address, 0, seven, sizeof seven);
@@ -348,8 +348,8 @@ static void cut_off(void) {
     CHECK(rt_munmap(shared.address, shared.size) && rt_munmap(mine.address, mine.size));
 }
 
-/* What another process does to two files, over and over: one becomes shorter and longer and is written to,
- * the other is deleted and replaced as well. */
+/* Another process changes two files in a loop: it truncates, extends and writes one, and also deletes and replaces the
+ * other. */
 static void vandal(void) {
     static char bytes[4 * PAGE];
     char cut[128], gone[128], other[128];
@@ -414,7 +414,7 @@ static void another_process(void) {
     CHECK(rt_munmap(mine.address, mine.size) && rt_munmap(shared.address, shared.size));
 }
 
-/* One thread maps and unmaps, others read whatever is at the address. A file has one letter throughout. */
+/* One thread maps and unmaps, others read at the address. Each file consists of one letter. */
 static _Atomic int64_t shared_address;
 static _Atomic bool stop;
 static _Atomic int seen;
@@ -436,7 +436,7 @@ static void *reader(void *unused) {
             rt_munlock(address, PAGE);
             rt_madvise(address, 3 * PAGE, 3);
         }
-        /* Foreign threads may give back what is not theirs, but no more than once. */
+        /* Any thread may unmap, but only one succeeds. */
         if (address && seen % 64 == 0) {
             rt_munmap(address, 3 * PAGE);
         }
@@ -467,9 +467,9 @@ static void threads(void) {
         if (round % 7 == 0) {
             usleep(50);
         }
-        /* A reader may have been faster. */
+        /* A reader may have unmapped it first. */
         rt_munmap(m.address, m.size);
-        /* The address may have gone to somebody else by now, or may not. */
+        /* The address may have been reused by now. */
     }
     stop = true;
     for (int i = 0; i < 4; i++) {
@@ -498,7 +498,7 @@ static void children(void) {
     CHECK(rt_munmap(ours.address, ours.size) && rt_munmap(copy.address, copy.size));
 }
 
-/* With no descriptor to be had, SHARED and PRIVATE both say so, and nothing is left. */
+/* Without free descriptors both SHARED and PRIVATE fail, and nothing leaks. */
 static void exhausted(void) {
     struct rlimit limit, none;
     CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);

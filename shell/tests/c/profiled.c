@@ -1,5 +1,5 @@
-/* A program whose time goes into generated code: two functions in one block, and the first of them again in
- * memory that was data. */
+/* A program that spends its time in generated code: two functions in one block, and the first once more in a data
+ * block that was made executable. */
 #include "check.h"
 
 #include <time.h>

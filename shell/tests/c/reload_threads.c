@@ -1,13 +1,12 @@
-/* Threads that run a function of a module while the main thread replaces that module in a loop: through
- * every way to call it. No thread may run code of a version that is not mapped any more.
+/* Threads call a function of a module in every way while the main thread replaces that module in a loop. No thread may
+ * execute code of an unmapped version.
  *
  * Arguments: a directory with versions.smf, versions2.smf and importer.smf; how often to reload in each mode;
  * "shared", "one-core" or "busy", for all cores, one core, or all cores beside two busy threads; the modes to
  * run, or none for all.
  *
- * Against the library in which calls by address were not counted (compiled there with WITHOUT_COLLECT), the
- * modes stable-address, version-address, import, direct and direct-import ended by SIGSEGV within half a
- * second each. */
+ * Without counting calls by address (compiled with WITHOUT_COLLECT), the modes stable-address, version-address, import,
+ * direct and direct-import end by SIGSEGV. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -34,7 +33,7 @@ static const char *const mode_names[MODES] = {
     "stable-address", "version-address", "name", "hold", "import", "direct", "direct-import",
 };
 
-/* The threads of these modes enter module code without the library. */
+/* Threads in these modes enter module code without the library. */
 static bool is_direct(enum mode mode) { return mode >= DIRECT; }
 
 struct shared {
@@ -43,7 +42,7 @@ struct shared {
     enum mode mode;
     atomic_bool stop;
     atomic_long calls;
-    /* Written by the main thread: the direct callers stay outside of module code while it is true. */
+    /* Set by the main thread: direct callers stay outside of module code while it is true. */
     atomic_bool pause;
     atomic_int paused;
 };
@@ -105,7 +104,7 @@ static SmfLoaderStatistics statistics(uint64_t loader) {
     return s;
 }
 
-/* States that no thread is inside code that it entered without the library, and makes that true before. */
+/* Stops the direct callers, and states that no thread is inside code that it entered without the library. */
 static void collect(struct shared *shared) {
 #ifndef WITHOUT_COLLECT
     if (is_direct(shared->mode)) {
@@ -160,7 +159,7 @@ static void run(const char *directory, enum mode mode, long reloads) {
     for (; done < reloads || shared.calls < 1000; done++) {
         int next = (done + 1) % 2;
         if (!smf_loader_reload_bytes(shared.loader, shared.module, versions[next], lengths[next], true, NULL)) {
-            /* As much replaced code as the loader keeps. */
+            /* Replaced code has reached the limit of the loader. */
             CHECK(smf_last_error().code == SMF_ERROR_CEILING && strstr(smf_last_error().text, "smf_loader_collect"));
             collect(&shared);
             done--;

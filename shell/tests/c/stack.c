@@ -1,5 +1,5 @@
-/* Bytecode on stacks of every size: what calls itself for ever is stopped before the end of the stack, and a
- * function that calls nothing runs. The module is made by the test that runs this program. */
+/* Bytecode on stacks of every size: unlimited recursion is stopped before the end of the stack, and a function that
+ * calls nothing runs. The test that runs this program creates the module. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -13,7 +13,7 @@ static int64_t leaf, forever;
 
 static bool says(const char *what) { return strstr(smf_last_error().text, what) != NULL; }
 
-/* What was stopped: for want of stack, or at the number of activations that there may be. */
+/* Why a call was stopped: by the end of the stack, or by the limit of activations. */
 enum stopped { AT_STACK, AT_DEPTH };
 
 static enum stopped stopped(void) {
@@ -23,7 +23,7 @@ static enum stopped stopped(void) {
     return deep ? AT_DEPTH : AT_STACK;
 }
 
-/* Calls in every way, as often as it takes until functions are compiled where there is stack for that. */
+/* Calls in every way, often enough for functions to be compiled where the stack suffices. */
 static enum stopped calls(void) {
     enum stopped last = AT_DEPTH;
     for (int64_t n = 1; n <= 300; n++) {
@@ -33,7 +33,7 @@ static enum stopped calls(void) {
         CHECK(rt_call_function_1(forever, n) == 0);
         last = stopped();
         CHECK(!smf_loader_call(loader, module, "forever", &n, 1, &result) && stopped() == last);
-        /* Nobody is told, but the function returns. */
+        /* Without an error, but the function returns. */
         CHECK(((Function)forever)(n) == 0);
     }
     return last;
@@ -61,7 +61,7 @@ static ucontext_t caller, coroutine;
 
 static void inside(void) { found = calls(); }
 
-/* On a stack that the thread knows nothing of. */
+/* On a stack that is not that of the thread. */
 static void *in_coroutine(void *stack) {
     CHECK(getcontext(&coroutine) == 0);
     coroutine.uc_stack.ss_sp = stack;
@@ -81,10 +81,10 @@ int main(int count, char **arguments) {
     leaf = smf_loader_symbol(loader, module, "leaf", NULL);
     forever = smf_loader_symbol(loader, module, "forever", NULL);
     CHECK(leaf && forever);
-    /* Too small to compile on: interpreted, all activations take no stack of the thread. */
+    /* Too small for compiling: interpreted activations do not use the stack of the thread. */
     CHECK(on_thread(64 << 10) == AT_DEPTH);
     CHECK(on_thread(256 << 10) == AT_STACK);
-    /* What is compiled by now stops on the smallest one too. */
+    /* Compiled functions are stopped on the smallest stack too. */
     CHECK(on_thread(64 << 10) == AT_STACK);
     CHECK(on_thread((2 << 20) + (64 << 10)) == AT_DEPTH && on_thread(16 << 20) == AT_DEPTH);
     CHECK(calls() == AT_DEPTH);

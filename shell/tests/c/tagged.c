@@ -1,4 +1,4 @@
-/* A small runtime of the tagged convention, with the accessor functions that the library is linked to. */
+/* A small runtime of the tagged convention, with the accessor functions that the library imports. */
 #define _GNU_SOURCE
 #define SMF_TAGGED
 #include "check.h"
@@ -109,7 +109,7 @@ static void files(void) {
     CHECK(unlink(path) == 0);
 }
 
-/* Paths and names of loaders are strings of C in both conventions, and integers are not tagged. */
+/* Paths and names of loaders are C strings in both conventions, and integers are not tagged. */
 static void modules(void) {
     uint64_t loader = smf_loader_open(NULL);
     uint64_t module = smf_loader_load(loader, "../tests/samples/packed.smf");
@@ -121,7 +121,7 @@ static void modules(void) {
     CHECK(smf_loader_close(loader));
 }
 
-/* Texts are words in both directions, handles are not tagged. */
+/* Text arguments and results are words, handles are not tagged. */
 static void compilers(void) {
     int64_t context = compiler_create_context(), unifier = type_unifier_create();
     int64_t i64 = text("{\"kind\":\"int\",\"bits\":64,\"signed\":true}");
@@ -156,7 +156,7 @@ int main(void) {
     const uint8_t seven[] = RETURNS(7);
     int64_t code = rt_byte_array_new(sizeof seven);
     memcpy(rt_array_data_ptr_u8(code), seven, sizeof seven);
-    /* Arguments and results that are integers are not tagged. */
+    /* Integer arguments and results are not tagged. */
     int64_t block = rt_alloc_exec_memory(6);
     CHECK(block % PAGE == 0 && rt_exec_memory_total() == 6 && rt_exec_memory_count() == 1);
     CHECK(rt_write_exec_memory(block, code, 0) == 6 && rt_call_function_0(block) == 7);

@@ -1,5 +1,5 @@
-/* Parts of modules as a linker takes them: out of files that a cache holds and out of versions that a loader
- * holds; what cannot be taken, and everything that must be refused. */
+/* Extraction of functions and templates, as for a linker: from files that a cache holds and from versions that a loader
+ * holds; parts that cannot be extracted, and invalid arguments. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -29,7 +29,7 @@ static bool says(const char *what) { return strstr(smf_last_error().text, what) 
 
 struct shown { int count, relocations, refused, stop; char names[256]; uint64_t close; };
 
-static bool show_concrete(const SmfConcrete *concrete, const SmfTakenReloc *relocations, void *user) {
+static bool visit_concrete(const SmfConcrete *concrete, const SmfTakenReloc *relocations, void *user) {
     struct shown *shown = user;
     CHECK(concrete->size == sizeof *concrete && !concrete->bytes == !!concrete->error);
     CHECK(concrete->error || concrete->length > 0);
@@ -40,12 +40,12 @@ static bool show_concrete(const SmfConcrete *concrete, const SmfTakenReloc *relo
     }
     shown->relocations += (int)concrete->relocations;
     shown->refused += concrete->error != 0;
-    /* A visitor may call everything. */
+    /* A visitor may call any function. */
     CHECK(!shown->close || !smf_cache_close(shown->close));
     return ++shown->count != shown->stop;
 }
 
-static bool show_deferred(const SmfDeferred *deferred, void *user) {
+static bool visit_deferred(const SmfDeferred *deferred, void *user) {
     struct shown *shown = user;
     CHECK(deferred->size == sizeof *deferred && !deferred->entry == !!deferred->error);
     snprintf(strchr(shown->names, 0), 100, "%.*s:%d,", (int)deferred->name_length, deferred->name,
@@ -54,20 +54,20 @@ static bool show_deferred(const SmfDeferred *deferred, void *user) {
     return ++shown->count != shown->stop;
 }
 
-/* The same of a file and of what was loaded from it. */
+/* The same results for a file and for the module loaded from it. */
 static void functions(uint64_t from, uint64_t module) {
     SmfConcrete answer = {.size = sizeof answer};
     CHECK(smf_take_concrete(from, module, "answer", &answer, NULL, 0) && answer.size == sizeof answer);
     CHECK(is(answer.name, answer.name_length, "answer") && answer.error == SMF_OK && answer.relocations == 0);
     CHECK(answer.binding == SMF_BINDING_GLOBAL && answer.offset % 16 == 0 && answer.alignment >= 1);
-    /* It is code that returns 42, wherever it is put. */
+    /* Position-independent code that returns 42. */
     int64_t page = rt_alloc_exec_memory(answer.length);
     RuntimeValue *code = smf_bytes_new(answer.bytes, answer.length);
     CHECK(rt_write_exec_memory(page, code, 0) == answer.length && rt_call_function_0(page) == 42);
     smf_value_free(code);
     CHECK(rt_free_exec_memory(page, answer.length));
 
-    /* As many relocations as there is room for, and how many there are. */
+    /* As many relocations as fit, and their total. */
     SmfConcrete bump = {.size = sizeof bump};
     SmfTakenReloc relocs[4];
     memset(relocs, 0xff, sizeof relocs);
@@ -79,15 +79,15 @@ static void functions(uint64_t from, uint64_t module) {
         CHECK(relocs[i].symbol_kind == SMF_SYMBOL_DATA && relocs[i].offset + 4 <= bump.length);
     }
     CHECK(relocs[0].offset < relocs[1].offset && relocs[0].value == relocs[1].value);
-    /* Neither is wanted. */
+    /* Both outputs are optional. */
     CHECK(smf_take_concrete(from, module, "absload", NULL, NULL, 0));
 
     struct shown shown = {0};
-    CHECK(smf_take_concretes(from, module, show_concrete, &shown) == 5 && shown.count == 5);
+    CHECK(smf_take_concretes(from, module, visit_concrete, &shown) == 5 && shown.count == 5);
     CHECK(!strcmp(shown.names, "answer,add,bump,roget,absload,") && shown.relocations == 4);
     shown = (struct shown){.stop = 2};
-    CHECK(smf_take_concretes(from, module, show_concrete, &shown) == 2 && shown.count == 2);
-    CHECK(smf_take_all_deferred(from, module, show_deferred, &shown) == 0);
+    CHECK(smf_take_concretes(from, module, visit_concrete, &shown) == 2 && shown.count == 2);
+    CHECK(smf_take_all_deferred(from, module, visit_deferred, &shown) == 0);
 
     REFUSED(!smf_take_concrete(from, module, "nobody", NULL, NULL, 0), SMF_ERROR_NOT_FOUND);
     CHECK(says("`nobody`"));
@@ -117,13 +117,13 @@ static void templates(uint64_t cache) {
     CHECK(smf_take_deferred(cache, gtpl, "Pair", &pair) && pair.size == sizeof pair);
     CHECK(is(pair.name, pair.name_length, "Pair") && pair.parameters == 2 && pair.error == SMF_OK);
     CHECK(pair.kind == SMF_TEMPLATE_STRUCT && pair.container == SMF_CONTAINER_GTPL);
-    /* Its header: the kind, the length of the name, the name, and how many parameters. */
+    /* The header: kind, length of the name, name, number of parameters. */
     CHECK(pair.entry_length == 10 && !memcmp(pair.entry, "\x01\x04\0\0\0Pair\x02", 10));
     struct shown shown = {0};
-    CHECK(smf_take_all_deferred(cache, gtpl, show_deferred, &shown) == 3);
+    CHECK(smf_take_all_deferred(cache, gtpl, visit_deferred, &shown) == 3);
     CHECK(!strcmp(shown.names, "identity:1,Pair:2,max:1,"));
     shown = (struct shown){.stop = 1};
-    CHECK(smf_take_all_deferred(cache, counted, show_deferred, &shown) == 1);
+    CHECK(smf_take_all_deferred(cache, counted, visit_deferred, &shown) == 1);
     SmfDeferred list = {.size = sizeof list};
     CHECK(smf_take_deferred(cache, counted, "List", &list) && list.container == SMF_CONTAINER_COUNTED);
     CHECK(list.body_length == 6 && list.body + 6 == list.entry + list.entry_length);
@@ -136,23 +136,23 @@ static void templates(uint64_t cache) {
 }
 
 static void refusals(uint64_t cache, uint64_t loader) {
-    /* Bytecode has no relocations; text is no module. */
+    /* Bytecode has no relocations; a text file is not a module. */
     uint64_t bytecode = get(cache, SAMPLES "bcod.smf"), text = get(cache, SAMPLES "EXPECTED.md");
     REFUSED(!smf_take_concrete(cache, bytecode, "answer", NULL, NULL, 0), SMF_ERROR_TAKE);
     CHECK(says("bytecode"));
     struct shown shown = {0};
-    REFUSED(smf_take_concretes(cache, bytecode, show_concrete, &shown) == -1, SMF_ERROR_TAKE);
-    REFUSED(smf_take_concretes(cache, text, show_concrete, &shown) == -1, SMF_ERROR_FORMAT);
-    REFUSED(smf_take_all_deferred(cache, text, show_deferred, &shown) == -1, SMF_ERROR_FORMAT);
+    REFUSED(smf_take_concretes(cache, bytecode, visit_concrete, &shown) == -1, SMF_ERROR_TAKE);
+    REFUSED(smf_take_concretes(cache, text, visit_concrete, &shown) == -1, SMF_ERROR_FORMAT);
+    REFUSED(smf_take_all_deferred(cache, text, visit_deferred, &shown) == -1, SMF_ERROR_FORMAT);
     CHECK(shown.count == 0);
-    /* What is not held any more, though it is in the cache, and numbers of something else. */
+    /* A file that is cached but not held, and other handles. */
     CHECK(smf_cache_release(cache, bytecode) && smf_cache_release(cache, text));
     REFUSED(!smf_take_concrete(cache, bytecode, "answer", NULL, NULL, 0), SMF_ERROR_HANDLE);
     const uint64_t none[] = {0, 1, bytecode, cache, loader, UINT64_MAX};
     for (int64_t i = 0; i < LENGTH(none); i++) {
         REFUSED(!smf_take_concrete(cache, none[i], "answer", NULL, NULL, 0), SMF_ERROR_HANDLE);
         REFUSED(!smf_take_concrete(loader, none[i], "answer", NULL, NULL, 0), SMF_ERROR_HANDLE);
-        REFUSED(smf_take_concretes(loader, none[i], show_concrete, &shown) == -1, SMF_ERROR_HANDLE);
+        REFUSED(smf_take_concretes(loader, none[i], visit_concrete, &shown) == -1, SMF_ERROR_HANDLE);
         REFUSED(!smf_take_deferred(cache, none[i], "answer", NULL), SMF_ERROR_HANDLE);
     }
     REFUSED(!smf_take_concrete(0, 0, "answer", NULL, NULL, 0), SMF_ERROR_HANDLE);
@@ -164,24 +164,24 @@ static void everything(void) {
     uint64_t file = get(cache, SAMPLES "packed.smf");
     functions(cache, file);
     struct shown shown = {.close = cache};
-    CHECK(smf_take_concretes(cache, file, show_concrete, &shown) == 5);
-    /* A file that lacks an import, or is for another machine, could not be loaded; parts of it can be taken. */
+    CHECK(smf_take_concretes(cache, file, visit_concrete, &shown) == 5);
+    /* Files with unresolved imports or for another machine are not loadable, but parts of them can be extracted. */
     uint64_t app = get(cache, SAMPLES "app.smf"), foreign = get(cache, SAMPLES "bad/wrong-arch.smf");
     REFUSED(!smf_loader_load(loader, SAMPLES "app.smf"), SMF_ERROR_MISSING);
     SmfTakenReloc scale;
     CHECK(smf_take_concrete(cache, app, "direct", NULL, &scale, 1) && is(scale.symbol, scale.symbol_length, "scale"));
     CHECK(scale.section == -1 && scale.value == 0 && scale.kind == SMF_RELOC_PLT32);
     CHECK(smf_take_concrete(cache, foreign, "answer", NULL, NULL, 0));
-    /* What an object in a code section brings. */
+    /* A data object in a code section. */
     uint64_t object = get(cache, SAMPLES "elf-object.smf");
     shown = (struct shown){0};
-    CHECK(smf_take_concretes(cache, object, show_concrete, &shown) == 5 && shown.relocations > 0);
+    CHECK(smf_take_concretes(cache, object, visit_concrete, &shown) == 5 && shown.relocations > 0);
     CHECK(smf_cache_release(cache, app) && smf_cache_release(cache, foreign) && smf_cache_release(cache, object));
 
     uint64_t module = smf_loader_load(loader, SAMPLES "packed.smf"), hold = smf_loader_hold(loader, module);
     CHECK(module && hold);
     functions(loader, hold);
-    /* The present version could be replaced while its bytes are looked at. */
+    /* Without a hold: the version could be replaced while its bytes are read. */
     REFUSED(!smf_take_concrete(loader, module, "answer", NULL, NULL, 0), SMF_ERROR_HANDLE);
     CHECK(smf_loader_release(loader, hold));
     REFUSED(!smf_take_concrete(loader, hold, "answer", NULL, NULL, 0), SMF_ERROR_HANDLE);

@@ -1,4 +1,4 @@
-/* A library that was closed has left no handlers behind that a fork would run into. */
+/* After dlclose no fork handlers of the library are left. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
@@ -18,7 +18,7 @@
 
 static int64_t (*allocate)(int64_t);
 
-/* Whether a child ends as it should, with or without the library. */
+/* Whether a child exits with success, with or without the library. */
 static int forks(void) {
     int status = 0;
     pid_t child = fork();
@@ -29,7 +29,7 @@ static int forks(void) {
     return child > 0 && waitpid(child, &status, 0) == child && status == 0;
 }
 
-/* What the library keeps for a thread goes with the thread, and not before does the library. */
+/* Thread-local state of the library is destroyed with the thread, before the library is unloaded. */
 static void *use(void *path) {
     void *library = dlopen(path, RTLD_NOW);
     CHECK(library);

@@ -1,8 +1,8 @@
-//! The C API as C sees it: programs compiled against both libraries, and in `tools` what profilers and
-//! debuggers see of them.
+//! The C API, tested by C programs that are linked with each library; `tools` runs them under profilers and
+//! debuggers.
 //!
-//! The libraries are built here as they are shipped, in a target directory of their own beside the
-//! other test files, so that what is linked is never out of date.
+//! The libraries are built here as they are shipped, in a target directory of their own, so that they are never out of
+//! date.
 #![cfg(target_arch = "x86_64")]
 #![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -32,7 +32,7 @@ const INCLUDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/c");
 const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
 
-/// Where `libsmf_loader.a` and `libsmf_loader.so` with these features are.
+/// The directory of `libsmf_loader.a` and `libsmf_loader.so` with these features.
 fn libraries(features: &str) -> &'static Path {
     static ALL: [OnceLock<PathBuf>; 3] = [const { OnceLock::new() }; 3];
     let known = [C, JIT, TAGGED].iter().zip(&ALL).find(|(known, _)| **known == features);
@@ -58,7 +58,7 @@ fn libraries(features: &str) -> &'static Path {
     })
 }
 
-/// The features that the libraries have when nothing is said.
+/// The default features of the libraries.
 const C: &str = "gdb";
 const JIT: &str = "gdb,jit";
 const TAGGED: &str = "tagged,jit";
@@ -69,7 +69,7 @@ enum Linking {
     Shared,
 }
 
-/// Runs a command, which must succeed, and returns what it said.
+/// Runs a command, which must succeed, and returns its output.
 fn succeed(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = both(&output);
@@ -81,8 +81,7 @@ fn both(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
 }
 
-/// Whether a program is there. Where it is not, what needs it is skipped, loudly; in CI that is a
-/// failure.
+/// Whether a program is installed. Tests that need a missing program are skipped with a message, and fail in CI.
 fn has(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     assert!(found || std::env::var_os("CI").is_none(), "{program} is not installed");
@@ -99,17 +98,16 @@ fn compile(name: &str, features: &str, linking: Linking) -> PathBuf {
     let program = Path::new(SCRATCH).join(program);
     let mut gcc = Command::new("gcc");
     gcc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-pthread"]);
-    // Functions from headers that this program does not need.
+    // For functions in check.h that a program does not use.
     gcc.args(["-Wno-unused-function", "-I", INCLUDE, "-o"]).arg(&program);
     gcc.arg(Path::new(SOURCES).join(name).with_extension("c"));
     gcc.args((features == C).then_some("-DSMF_NO_JIT"));
     match linking {
         Linking::Static => gcc.arg(libraries.join("libsmf_loader.a")).arg("-lm"),
         Linking::Shared => {
-            // The runtime's accessor functions are in the program.
+            // The program exports the accessor functions of the runtime.
             gcc.args(["-rdynamic", "-lsmf_loader", "-L"]).arg(libraries);
-            // Cargo's LD_LIBRARY_PATH has another build of the library, and only the old kind of run path
-            // comes before it.
+            // Cargo's LD_LIBRARY_PATH contains another build of the library; only DT_RPATH precedes it.
             gcc.arg(format!("-Wl,--disable-new-dtags,-rpath,{}", libraries.display()))
         }
     };
@@ -117,7 +115,7 @@ fn compile(name: &str, features: &str, linking: Linking) -> PathBuf {
     program
 }
 
-/// Compiles one of the C programs against each library and runs it.
+/// Links one of the C programs with each library and runs it.
 fn run(name: &str, features: &str) -> [String; 2] {
     run_with(name, features, &[])
 }
@@ -126,7 +124,7 @@ fn run_with(name: &str, features: &str, arguments: &[&Path]) -> [String; 2] {
     [Linking::Static, Linking::Shared].map(|linking| {
         let mut program = Command::new(compile(name, features, linking));
         program.args(arguments);
-        // What was freed is not to count as in use.
+        // Freed memory must not count as used.
         program.env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0");
         let said = succeed(&mut program);
         assert!(said.contains("ok"), "{said}");
@@ -135,23 +133,23 @@ fn run_with(name: &str, features: &str, arguments: &[&Path]) -> [String; 2] {
 }
 
 #[test]
-fn every_export_from_c() {
+fn every_export_accepts_valid_and_refuses_invalid_arguments() {
     for said in run("exports", C) {
         assert!(said.contains("executable memory: 0 bytes in 0 blocks live"), "{said}");
     }
 }
 
 #[test]
-fn files_in_memory() {
+fn mappings_survive_misuse_and_file_changes() {
     run("mmap", C);
 }
 
 #[test]
-fn the_cache() {
+fn cache_works_from_c() {
     run("cache", C);
 }
 
-/// The modules of the test of loaders: a name, whether they may be replaced, and what they are made of.
+/// The modules of the loader test: name, whether reloadable, C source.
 const MODULES: [(&str, bool, &str); 13] = [
     (
         "counter",
@@ -204,7 +202,7 @@ const MODULES: [(&str, bool, &str); 13] = [
     ("pong", false, "long ping(long); long pong(long n) { return n ? 1 + ping(n - 1) : 0; }"),
 ];
 
-/// Modules of bytecode.
+/// Bytecode modules.
 const BYTECODE: [(&str, &str); 2] = [
     (
         "quotients",
@@ -214,7 +212,7 @@ const BYTECODE: [(&str, &str); 2] = [
     ("unsound", "function f, 0, 0\nADD_I64\nRET 0\n"),
 ];
 
-/// Waits in a module until it is told to go on.
+/// Runs in a module until a flag changes.
 const SPIN: &str = "long spin(volatile long *flag) { for (*flag = 1; *flag == 1;); return *flag; }";
 
 fn make_modules(directory: &Path) {
@@ -226,7 +224,7 @@ fn make_modules(directory: &Path) {
     }
 }
 
-/// Compiles and packs modules: a name, whether they may be replaced, and what they are made of.
+/// Compiles and packs modules: name, whether reloadable, C source.
 fn compile_modules<'m>(directory: &Path, modules: impl Iterator<Item = (&'m str, bool, &'m str)>) {
     fs::create_dir_all(directory).unwrap();
     for (name, reloadable, source) in modules {
@@ -244,24 +242,23 @@ fn compile_modules<'m>(directory: &Path, modules: impl Iterator<Item = (&'m str,
 }
 
 #[test]
-fn parts_of_modules() {
+fn functions_and_templates_are_extracted() {
     run("take", JIT);
 }
 
 #[test]
-fn loaders_of_modules() {
+fn loaders_load_replace_and_unload_modules() {
     let directory = Path::new(SCRATCH).join("modules");
     make_modules(&directory);
     run_with("loader", C, &[&directory]);
     run_with("loader", JIT, &[&directory, "bytecode".as_ref()]);
 }
 
-/// Eight threads call a function in every way while its module is replaced: 10,000 times in each way in CI,
-/// else 2,000 times.
+/// Eight threads call a function in every way while its module is replaced: 10,000 times per way in CI, else 2,000.
 #[test]
-fn code_is_not_freed_while_a_thread_is_inside() {
+fn replaced_code_is_not_freed_while_a_thread_executes_it() {
     let directory = Path::new(SCRATCH).join("replaced");
-    // A function that is not inlined returns into the code that is replaced.
+    // A call that is not inlined returns into the replaced code.
     let version = |number| {
         format!(
             "static __attribute__((noinline)) long slowly(long x) {{
@@ -284,19 +281,19 @@ fn code_is_not_freed_while_a_thread_is_inside() {
     }
 }
 
-/// A function that calls nothing, and one whose activations take 1 KB each and never end.
+/// A function that calls nothing, and an endless recursion with frames of 1 KB.
 const RECURSION: &str = "function leaf, 1, 1\nLOAD_PUSH 0\nRET 0\n\
     function forever, 1, 100\nLOAD_PUSH 0\nPOP_STORE 99\nLOAD_PUSH 99\nCALL forever, 1\nRET 0\n";
 
 #[test]
-fn bytecode_on_small_stacks_and_in_coroutines() {
+fn bytecode_is_stopped_on_small_stacks_and_in_coroutines() {
     let module = Path::new(SCRATCH).join("recursion.smf");
     let bytes = write_module(&assemble(RECURSION).unwrap(), Flags(0)).unwrap();
     fs::write(&module, bytes).unwrap();
     run_with("stack", JIT, &[&module]);
 }
 
-/// Bodies of templates as the compiler in `jit.c` reads them.
+/// Bodies of templates for the compiler in `jit.c`.
 const TEMPLATES: [(&str, &str); 8] = [
     ("one", "111"),
     ("calls", ">two$i64"),
@@ -353,18 +350,18 @@ fn make_templates(directory: &Path) {
 }
 
 #[test]
-fn templates_become_code() {
+fn templates_are_instantiated_from_c() {
     for (linking, program) in
         [Linking::Static, Linking::Shared].map(|l| (l, compile("jit", JIT, l)))
     {
-        // The file is told of what is made of it.
+        // Instances are recorded in the file.
         let directory = Path::new(SCRATCH).join(format!("templates-{linking:?}"));
         make_templates(&directory);
         assert!(succeed(Command::new(program).arg(&directory)).contains("ok"));
     }
 }
 
-/// Eight threads are inside the library while the process forks, and each child calls every group of exports.
+/// Eight threads are inside the library while the process forks. Each child calls every group of exports.
 #[test]
 fn fork_of_busy_process_leaves_every_export_usable() {
     let directory = Path::new(SCRATCH).join("fork");
@@ -391,9 +388,9 @@ fn fork_after_library_was_closed_runs_no_handler() {
     assert!(said.contains("ok"), "{said}");
 }
 
-/// Every C program in the README compiles as it stands, and says what its comments say.
+/// Every C program in the README compiles unchanged and prints what its comments say.
 #[test]
-fn the_examples_of_the_readme() {
+fn readme_examples_compile_and_print_their_comments() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
     let (_, rest) = readme.split_once("\n## From C\n").unwrap();
     let (section, _) = rest.split_once("\n## ").unwrap();
@@ -432,22 +429,22 @@ fn the_examples_of_the_readme() {
 }
 
 #[test]
-fn values_of_a_runtime() {
+fn value_hooks_replace_the_builtin_set() {
     run("hooks", C);
 }
 
 #[test]
-fn a_policy_is_named() {
+fn mdwe_policy_is_named_in_the_error() {
     run("policy", C);
 }
 
 #[test]
-fn the_tagged_convention() {
+fn tagged_convention_works_with_a_runtime() {
     run("tagged", TAGGED);
 }
 
 #[test]
-fn the_header_says_what_is_exported() {
+fn header_matches_exports() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     assert_eq!(header::check(&root), Ok(()));
     let declared = header::declared(&fs::read_to_string(root.join(header::HEADER)).unwrap());
@@ -467,7 +464,7 @@ fn the_header_says_what_is_exported() {
 }
 
 #[test]
-fn the_header_is_cpp_as_well() {
+fn header_compiles_as_cpp() {
     if has("clang") {
         let source = Path::new(SCRATCH).join("header.cpp");
         fs::write(&source, "#include \"smf.h\"\nint main() { return smf_version() == nullptr; }\n")
@@ -479,14 +476,14 @@ fn the_header_is_cpp_as_well() {
 }
 
 #[test]
-fn a_program_is_built_with_pkg_config() {
+fn pkg_config_builds_a_program() {
     if !has("pkg-config") {
         return;
     }
     let place = Path::new(SCRATCH).join("pkg-config");
     fs::create_dir_all(&place).unwrap();
     let template = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/smf.pc.in")).unwrap();
-    // The command that its first lines tell.
+    // The command in its first lines.
     let filled = template
         .replace("@prefix@", "/usr/local")
         .replace("@libdir@", libraries(C).to_str().unwrap())
@@ -506,9 +503,9 @@ fn a_program_is_built_with_pkg_config() {
     succeed(Command::new(&program).env("LD_LIBRARY_PATH", libraries(C)));
 }
 
-/// Code that a module brought may be called through its bare address, as long as it is loaded.
+/// Code of a module is callable through its bare address while the module is loaded.
 #[test]
-fn functions_of_loaded_modules_may_be_called() {
+fn module_function_is_callable_by_address_until_unload() {
     let loader = Loader::new(Default::default()).unwrap();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/packed.smf");
     let handle = loader.load_module(Path::new(file), None).unwrap();
@@ -521,7 +518,7 @@ fn functions_of_loaded_modules_may_be_called() {
     let data = i64::try_from(code.end).unwrap();
     assert_eq!((ffi::rt_call_function_0(answer), ffi::rt_call_function_2(add, 2, -5)), (42, -3));
     assert_eq!(ffi::smf_last_error().code, 0);
-    // It is not executable memory that was allocated; and its data is no code.
+    // It is not in a block of executable memory, and its data is not code.
     assert_eq!(ffi::rt_get_function_pointer(answer), 0);
     assert_eq!((ffi::rt_call_function_0(data), ffi::smf_last_error().code), (0, 5));
     assert!(!ffi::rt_free_exec_memory(answer, 4096) && !ffi::rt_make_writable(answer, 4096));

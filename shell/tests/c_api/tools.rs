@@ -1,4 +1,4 @@
-//! What profilers and debuggers see: named functions in programs in C, and in tests that they run again.
+//! Named functions in profilers and debuggers: in C programs, and in tests of this binary that run again under gdb.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use smf_loader::ffi;
 use smf_loader::loader::Loader;
 
 use super::{C, Linking, SCRATCH, both, compile, has, succeed};
-/// A profile, as `perf report` shows it.
+/// The output of `perf report`.
 fn report(data: &Path) -> String {
     succeed(Command::new("perf").args(["report", "--stdio", "-i"]).arg(data))
 }
@@ -42,7 +42,7 @@ fn may_profile() -> bool {
 
 fn assert_named(report: &str) {
     for name in ["generated_first", "generated_second", "generated_in_data"] {
-        // 33 % each, as the lines begin.
+        // Each line starts with about 33 %.
         let line = report.lines().find(|line| line.contains(name));
         let share: f64 = line
             .and_then(|line| line.trim().split('%').next()?.parse().ok())
@@ -76,14 +76,14 @@ fn perf_names_generated_functions_by_the_jitdump() {
     let _ = fs::remove_dir_all(&place);
     fs::create_dir_all(&place).unwrap();
     let (data, injected) = (place.join("perf.data"), place.join("injected.data"));
-    // Switched on by a call, which the argument asks for.
+    // Enabled by a call, for which the program takes an argument.
     let program = compile("profiled", C, Linking::Shared);
     succeed(record(&data, &program).arg(&place));
     let mut inject = Command::new("perf");
     inject.args(["inject", "--jit", "-i"]).arg(&data).arg("-o").arg(&injected);
     succeed(&mut inject);
     assert_named(&report(&injected));
-    // And by the environment.
+    // Enabled by the environment.
     let variable = place.join("variable");
     fs::create_dir_all(&variable).unwrap();
     succeed(Command::new(&program).env("SMF_JITDUMP", &variable));
@@ -94,14 +94,14 @@ fn perf_names_generated_functions_by_the_jitdump() {
 }
 
 #[test]
-fn a_tool_that_cannot_be_switched_on_says_so_and_nothing_else_happens() {
+fn tool_that_cannot_be_enabled_reports_an_error_only() {
     let program = compile("profiled", C, Linking::Static);
     let said = succeed(Command::new(program).env("SMF_JITDUMP", "/no/such/directory"));
     assert!(said.contains("smf: the jitdump: cannot create its file: No such file"), "{said}");
 }
 
-/// The pieces stand in the text in this order, whatever lies between.
-fn in_order(text: &str, pieces: &[&str]) {
+/// Checks that the text contains the pieces in this order.
+fn assert_in_order(text: &str, pieces: &[&str]) {
     let mut rest = text;
     for piece in pieces {
         let at = rest.find(piece).unwrap_or_else(|| panic!("no {piece} in\n{text}"));
@@ -132,7 +132,7 @@ fn gdb_shows_a_backtrace_through_generated_functions() {
         }
         let said = succeed(gdb.arg(program).env_remove("DEBUGINFOD_URLS"));
         let frames = ["#0 ", " stop_here ", " generated_inner ", " generated_outer ", " main "];
-        in_order(&said, &frames);
+        assert_in_order(&said, &frames);
         // Registered, and unregistered when the block was freed.
         let (before, after) = said.rsplit_once("after\n").unwrap();
         assert!(before.contains("generated_outer\n"), "{said}");
@@ -153,9 +153,9 @@ extern "C" fn stop_in_this_test(number: i64) -> i64 {
     std::hint::black_box(number) + 1
 }
 
-/// By itself a test like others; the next one watches it from outside.
+/// Also run under gdb by another test.
 #[test]
-fn a_module_calls_back() {
+fn module_calls_back() {
     let code = [FRAMED, FRAMELESS].concat();
     let code = NewSection::code(&code);
     let symbol = |name, value: usize, code: &[u8]| NewSymbol {
@@ -180,7 +180,7 @@ fn a_module_calls_back() {
     assert_eq!(ffi::rt_call_function_3(outer, inner, last, 41), 42);
 }
 
-/// By itself a test like others, as the one above.
+/// Also run under gdb by another test.
 #[test]
 fn bytecode_calls_back() {
     let source = "function outer, 1, 1\nLOAD_PUSH 0\nCALL inner, 1\nRET 0\n\
@@ -199,17 +199,17 @@ fn bytecode_calls_back() {
     drop(module);
     loader.modules().unload(handle).unwrap();
     assert_eq!((ffi::rt_call_function_1(outer, 40), ffi::smf_last_error().code), (0, 5));
-    all_is_gone();
+    after_unload();
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn all_is_gone() {
+extern "C" fn after_unload() {
     std::hint::black_box(());
 }
 
 #[test]
-fn the_code_of_bytecode_is_named_while_it_is_there() {
+fn compiled_bytecode_is_named_until_unload() {
     let alone = ["--exact", "tools::bytecode_calls_back", "--test-threads=1"];
     let map = perf_map(&alone);
     let names: Vec<&str> = map.lines().filter_map(|line| line.split(' ').nth(2)).collect();
@@ -219,7 +219,7 @@ fn the_code_of_bytecode_is_named_while_it_is_there() {
         return;
     }
     let mut gdb = Command::new("gdb");
-    gdb.args(["-nx", "-batch", "-ex", "break stop_in_this_test", "-ex", "break all_is_gone"]);
+    gdb.args(["-nx", "-batch", "-ex", "break stop_in_this_test", "-ex", "break after_unload"]);
     for command in ["run", "backtrace", "continue", "echo after\\n", "info functions made.smf"] {
         gdb.args(["-ex", command]);
     }
@@ -234,12 +234,12 @@ fn the_code_of_bytecode_is_named_while_it_is_there() {
         "rt_call_function_1",
         "bytecode_calls_back",
     ];
-    in_order(&said, &frames);
+    assert_in_order(&said, &frames);
     let (_, after) = said.rsplit_once("after\n").unwrap();
     assert!(!after.contains("made.smf:"), "{said}");
 }
 
-/// What the perf map says of tests of this program.
+/// The perf map that tests of this binary write.
 fn perf_map(tests: &[&str]) -> String {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(tests).env("SMF_PERF_MAP", "1").stdout(std::process::Stdio::null());
@@ -252,8 +252,8 @@ fn perf_map(tests: &[&str]) -> String {
 }
 
 #[test]
-fn the_functions_of_a_module_are_named_without_a_call() {
-    let alone = ["--exact", "tools::a_module_calls_back", "--test-threads=1"];
+fn module_functions_are_named_automatically() {
+    let alone = ["--exact", "tools::module_calls_back", "--test-threads=1"];
     let names = perf_map(&alone);
     let lines: Vec<Vec<&str>> = names.lines().map(|line| line.split(' ').collect()).collect();
     assert_eq!(
@@ -272,7 +272,7 @@ fn the_functions_of_a_module_are_named_without_a_call() {
         .env("SMF_GDB", "1")
         .env_remove("DEBUGINFOD_URLS");
     let said = succeed(&mut gdb);
-    in_order(
+    assert_in_order(
         &said,
         &["#0 ", "stop_in_this_test", " module_inner ", " module_outer ", "rt_call_function_3"],
     );
