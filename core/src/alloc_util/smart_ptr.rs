@@ -198,9 +198,8 @@ unsafe impl<T: ?Sized + Send + Sync> Send for TryArc<T> {}
 // SAFETY: as above; a reference to an owner can be cloned into another owner.
 unsafe impl<T: ?Sized + Send + Sync> Sync for TryArc<T> {}
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
-    #![cfg(not(loom))]
 
     use super::*;
     use core::cell::Cell;

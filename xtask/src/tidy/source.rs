@@ -92,7 +92,9 @@ fn is_lifetime(rest: &[u8]) -> bool {
 /// Blanks the modules and items below `#[cfg(test)]` in the text of [`code_of`].
 pub(super) fn without_tests(code: &str) -> String {
     // The shim for Miri is test support as well.
-    ["#[cfg(test)]", "#[cfg(miri)]"].iter().fold(code.to_owned(), |code, mark| without(code, mark))
+    const MARKS: [&str; 4] =
+        ["#[cfg(test)]", "#[cfg(miri)]", "#[cfg(all(test, loom))]", "#[cfg(all(test, not(loom)))]"];
+    MARKS.iter().fold(code.to_owned(), |code, mark| without(code, mark))
 }
 
 fn without(mut code: String, mark: &str) -> String {
