@@ -224,7 +224,7 @@ fn names_that_say_nothing_or_too_much_are_errors_with_the_name() {
         (b"local", ExtractError::Ambiguous { name: b"local" }),
         (b"datum", ExtractError::NotAFunction { name: b"datum" }),
         (b"import", ExtractError::Import { name: b"import" }),
-        (b"nobody", ExtractError::Missing { name: b"nobody" }),
+        (b"absent", ExtractError::Missing { name: b"absent" }),
         (b"", ExtractError::Missing { name: b"" }),
     ] {
         assert_eq!(fault(name), error);
@@ -415,8 +415,8 @@ fn templates_are_taken_as_they_stand() {
             let one = template(&smf, name.as_bytes()).unwrap();
             assert_eq!(one.template.name, name.as_bytes());
         }
-        let missing = template(&smf, b"nobody").err();
-        assert_eq!(missing, Some(ExtractError::Missing { name: b"nobody" }));
+        let missing = template(&smf, b"absent").err();
+        assert_eq!(missing, Some(ExtractError::Missing { name: b"absent" }));
     }
     assert_eq!(
         template(&sample!("packed.smf"), b"x").err(),
@@ -451,7 +451,7 @@ fn a_template_is_read_again_from_the_module_that_it_was_put_into() {
 }
 
 #[test]
-fn templates_that_nobody_can_tell_apart_are_errors() {
+fn ambiguous_templates_are_errors() {
     let twice = b"\x02\0\0\0\x01\0\0\0T\0\0\0\0\x01\0\0\0T\0\0\0\0";
     let file = with_templates(twice);
     let smf = Smf::parse(&file).unwrap();

@@ -89,7 +89,7 @@ fn an_object_reads_as_a_module() {
     assert_eq!((bump.index, bump.kind, bump.binding), (8, SymbolKind::Function, Binding::Global));
     assert_eq!((bump.section, bump.value, bump.size), (Some(1), 0x14, 18));
     assert_eq!(bump.entry_offset, (SYMBOLS + 8 * 24) as u64);
-    assert!(symbols.find_export(b"counter").is_none() && symbols.find_export(b"nobody").is_none());
+    assert!(symbols.find_export(b"counter").is_none() && symbols.find_export(b"absent").is_none());
     assert_eq!(symbols.get(1).unwrap().name(), b".data");
     assert_eq!(symbols.get(1).unwrap().kind, SymbolKind::Section);
     assert_eq!(symbols.place(0), Ok(SymbolPlace::Nowhere));
@@ -361,7 +361,7 @@ mod linked {
 
     #[test]
     fn exports_are_those_of_the_object() {
-        // The symbol in the module's own table is called so, and says the begin of the object.
+        // The symbol in the module's own table is called so, and says the start of the object.
         let module = load(SAMPLE, &NoImports).unwrap();
         let text = module.code().next().unwrap().start as u64;
         for _ in 0..2 {

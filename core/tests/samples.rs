@@ -291,7 +291,7 @@ fn old_headers_are_refused_by_name() {
 #[test]
 fn a_lost_bss_size_is_no_error() {
     let mut file = sample!("packed.smf").to_vec();
-    // .data becomes a Bss whose size nobody knows; `counter` lies in it.
+    // .data becomes a Bss of unknown size; `counter` lies in it.
     let entry = 0xd0 + 64;
     file[entry] = 4;
     file[entry + 16..entry + 32].fill(0);

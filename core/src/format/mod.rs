@@ -2,7 +2,7 @@
 //!
 //! The inner modules form layers: `model` (kinds and flags), `wire` (layout tables, byte access), [`error`], `read`
 //! (views that decode one entry each, and [`Smf`], which finds and checks them), [`ext`] (note sections of this
-//! project) and [`write`]. No other module of the crate depends on the layout of a file.
+//! project) and [`mod@write`]. No other module of the crate depends on the layout of a file.
 //!
 //! Guarantees: no unsafe code, no allocation for reading, no panic on any input, time linear in the file. Every error
 //! states the problem and its file offset. Only decompression allocates; its time is linear in the output, and it

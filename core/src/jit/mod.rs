@@ -3,7 +3,7 @@
 //! * [`bytecode`] decodes and encodes instructions one at a time.
 //! * [`verify`] checks a program before anything runs, and tells what a compiler wants to know of it.
 //! * [`text`] assembles and disassembles.
-//! * [`interpret`] runs a verified program; [`trap`] says what stops it, [`host`] what it may call.
+//! * [`interpret`] runs a verified program; [`trap`](crate::trap) says what stops it, [`host`] what it may call.
 //! * [`ir`] is typed three-address code: the bodies of templates.
 //! * [`lower`] compiles verified functions for x86-64; [`compile`] verifies and lowers one; [`x64`]
 //!   encodes machine instructions; [`code`] is a buffer of machine code with its relocations.

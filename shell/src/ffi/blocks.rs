@@ -240,7 +240,7 @@ impl Blocks {
     /// Synchronizes the instruction caches with a range inside one block.
     pub(super) fn synchronize(&self, range: &Range<usize>) -> Result<(), ApiError> {
         if self.containing_range(range)?.code.is_none() {
-            // Making the block executable synchronizes it.
+            // The step that makes the block executable also synchronizes it.
             return Ok(());
         }
         let start = std::ptr::with_exposed_provenance(range.start);

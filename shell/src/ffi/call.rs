@@ -11,7 +11,7 @@ use crate::code_map;
 
 fn call<const N: usize>(function: i64, arguments: [i64; N]) -> i64 {
     let address = function.cast_unsigned();
-    // Pinned before the lookup: code that it finds is not freed before the call has returned.
+    // The epoch is pinned before the lookup, so that the code it finds is not freed before the call returns.
     let _guard = CALL_EPOCHS.pin();
     if !usize::try_from(address).is_ok_and(code_map::is_callable) {
         record(refusal(function));

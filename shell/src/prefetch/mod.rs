@@ -1,6 +1,6 @@
 //! Reads files into a cache ahead of use, on several threads.
 //!
-//! [`warm`] reads a list of files through a [`FileCache`] and returns when all have been processed; [`start`]
+//! [`warm`] reads a list of files through a [`FileCache`](smf_core::cache::FileCache) and returns when all have been processed; [`start`]
 //! returns at once with a [`Prefetch`], a future that can also be polled for progress, waited for and
 //! dropped. Both report each file that could not be read, in list order; a failure affects no other file.
 //!

@@ -51,7 +51,7 @@ static void instances(void) {
     SmfJitInstance instance = {.size = sizeof instance}, again = instance;
     CHECK(smf_jit_load(jit, made("templates.smf")));
     CHECK(smf_jit_can_instantiate(jit, "one$i64") && !smf_jit_can_instantiate(jit, "none$i64"));
-    CHECK(smf_jit_instantiate(jit, "one$i64", &instance) == SMF_JIT_FAILED && says("no compiler takes"));
+    CHECK(smf_jit_instantiate(jit, "one$i64", &instance) == SMF_JIT_FAILED && says("no compiler recognizes"));
     CHECK(instance.address == 0);
     CHECK(smf_jit_set_compiler(jit, compile, (void *)42));
     /* Not tried again before a module is loaded. */
@@ -231,7 +231,7 @@ static void bodies(void) {
     const char *one = "{\"name\":\"one\",\"type_params\":[\"T\"],\"body\":[49,49,49]}";
     const char *calls = "{\"name\":\"calls\",\"type_params\":[\"T\"],\"body\":[62,112,117,116,115]}";
     const char *fails = "{\"name\":\"fails\",\"type_params\":[\"T\"],\"body\":[33,119,104,121]}";
-    HOLDS(compiler_instantiate_template(context, one, types), "no compiler takes");
+    HOLDS(compiler_instantiate_template(context, one, types), "no compiler recognizes");
     CHECK(compiler_set_callback(context, compile, (void *)42));
     HOLDS(compiler_instantiate_template(context, one, types), "\"code\":[184,111,0,0,0,195]", "\"relocations\":[]");
     HOLDS(compiler_instantiate_template(context, calls, types), "\"code\":[233,0,0,0,0]",
@@ -241,7 +241,7 @@ static void bodies(void) {
     CHECK(compiler_set_callback(context, compile_again, (void *)42));
     HOLDS(compiler_instantiate_template(context, one, types), "\"code\":[184,111,0,0,0,195]");
     CHECK(compiler_set_callback(context, NULL, NULL));
-    HOLDS(compiler_instantiate_template(context, one, types), "no compiler takes");
+    HOLDS(compiler_instantiate_template(context, one, types), "no compiler recognizes");
     CHECK(compiler_destroy_context(context) && !compiler_set_callback(context, compile, NULL));
 }
 

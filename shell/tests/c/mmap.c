@@ -335,7 +335,7 @@ static void cut_off(void) {
     CHECK(truncate(named("cut"), PAGE + 10) == 0);
     reads(shared.address, 0, bytes, PAGE + 10);
     REFUSED(rt_mmap_read_bytes(shared.address, 0, shared.size) == NULL, SMF_ERROR_FILE);
-    CHECK(strstr(smf_last_error().text, "cut off"));
+    CHECK(strstr(smf_last_error().text, "truncated"));
     REFUSED(rt_mmap_read_bytes(shared.address, 3 * PAGE, 1) == NULL, SMF_ERROR_FILE);
     REFUSED(rt_mmap_read_string(shared.address, PAGE, 0) == NULL, SMF_ERROR_FILE);
     says(shared.address, PAGE, 10, "xxxxxxxxxx");

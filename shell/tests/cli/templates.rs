@@ -60,7 +60,7 @@ fn jit_instantiates_and_calls() {
     assert_eq!(fs::read(file).unwrap(), before);
     let output = smf(&["jit", file, "fn$tail$i64", "-40", "-2", "--update", "--verbose"]);
     assert_eq!(text(&output.stdout), "-42\n");
-    assert!(text(&output.stderr).contains("[jit] made fn$add$i64 at 0x"));
+    assert!(text(&output.stderr).contains("[jit] compiled fn$add$i64 at 0x"));
     let shown = text(&smf(&["templates", file]).stdout);
     assert!(shown.contains("fn$add$i64: add of i64, jit_compiled\n"), "{shown}");
     assert!(shown.contains("fn$gone$i64: gone of i64, possible\n"), "{shown}");
@@ -102,11 +102,11 @@ fn kept_code_is_reused_and_traps_name_the_instance() {
             (text(&output.stdout), text(&output.stderr))
         };
         let (first, stderr) = run("fn$quotient$i64", &["84", "2"]);
-        assert!(first == "42\n" && !stderr.contains("was kept"), "{first} {stderr}");
+        assert!(first == "42\n" && !stderr.contains("cached code"), "{first} {stderr}");
         let (second, stderr) = run("fn$quotient$i64", &["84", "2"]);
         assert_eq!(second, "42\n");
         for symbol in ["fn$quotient$i64", "fn$inner$i64"] {
-            assert!(stderr.contains(&format!("[jit] {symbol} was kept")), "{stderr}");
+            assert!(stderr.contains(&format!("[jit] {symbol}: cached code")), "{stderr}");
         }
         let (_, stderr) = run("fn$quotient$i64", &["84", "0"]);
         let expected = "`fn$quotient$i64`: in `fn$inner$i64`: division by zero, at 0x28 of";
@@ -121,7 +121,7 @@ fn kept_code_is_reused_and_traps_name_the_instance() {
     assert!(smf(&["convert", module, "-o", native, "--layout", "native"]).status.success());
     let stderr =
         smf(&["jit", native, "fn$quotient$i64", "84", "2", "--keep-code", "--verbose"]).stderr;
-    assert!(text(&stderr).contains("[jit] fn$quotient$i64 was kept"));
+    assert!(text(&stderr).contains("[jit] fn$quotient$i64: cached code"));
     let stderr = smf(&["jit", module, "fn$quotient$u8", "--module", "m"]).stderr;
     assert!(text(&stderr).starts_with("error: "));
 }

@@ -11,10 +11,10 @@ use core::mem::ManuallyDrop;
 use smf_core::format::{FormatError, Smf};
 use smf_core::link::{Image, LinkError, NoImports};
 use smf_core::memory::code_alloc::CodeMemory;
-use smf_core::trap::call;
 use smf_core::memory::{FileBytes, MemoryError};
 #[cfg(feature = "templates")]
-use smf_core::templates::{self, JitConfig, JitInstantiator, InstantiateError, MetadataError};
+use smf_core::templates::{self, InstantiateError, JitConfig, JitInstantiator, MetadataError};
+use smf_core::trap::call;
 
 use crate::start::Arguments;
 

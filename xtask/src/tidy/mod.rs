@@ -23,7 +23,7 @@ pub(crate) use figures::print as print_figures;
 const MAX_LINES: usize = 1000;
 
 /// Whether words, cycles and upward imports are failures. Where it is `false`, they are printed.
-const ENFORCE: bool = false;
+const ENFORCE: bool = true;
 
 /// The shipped files that may hold unsafe code: system calls, the memory behind them, and calls into machine code.
 /// Tests and benchmarks, which call machine code too, are not listed.

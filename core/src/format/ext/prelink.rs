@@ -17,7 +17,7 @@
 //! | 0 | 4 bytes | `IMG1` |
 //! | 4 | u32 | bytes of a page: 4096 |
 //! | 8 | u32 | n, the number of sections of the file |
-//! | 12 | u64 each | where section 0 to n-1 begins, in bytes from the begin of the image; all ones: not loaded |
+//! | 12 | u64 each | where section 0 to n-1 begins, in bytes from the start of the image; all ones: not loaded |
 //! | 12 + 8n | u32 | m, the number of settled relocation sections |
 //! | 16 + 8n | u32 each | their numbers, ascending |
 //!
@@ -99,7 +99,7 @@ impl<'d> Prelink<'d> {
         Some(Prelink { offsets: offsets.as_chunks().0, prelinked: prelinked.as_chunks().0, at })
     }
 
-    /// Where section `index` begins, in bytes from the begin of the image; `None` when it is not
+    /// Where section `index` begins, in bytes from the start of the image; `None` when it is not
     /// loaded or not there.
     pub fn section_offset(&self, index: u32) -> Option<u64> {
         let offset = self.offsets.get(usize::try_from(index).ok()?)?;
@@ -116,7 +116,7 @@ impl<'d> Prelink<'d> {
         self.prelinked.iter().map(|bytes| u32::from_le_bytes(*bytes))
     }
 
-    /// Bytes from the begin of the image to the end of the last of `sections`.
+    /// Bytes from the start of the image to the end of the last of `sections`.
     pub fn image_size(&self, sections: Sections<'_>) -> u64 {
         let end = |section: Section<'_>| {
             self.section_offset(section.index).map(|at| at.saturating_add(section.memory_size()))

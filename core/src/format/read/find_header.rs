@@ -245,10 +245,9 @@ fn likeliest_error(data: &[u8], native: FormatError, packed: FormatError) -> For
 /// The one base above 0 at which every section entry, every payload and every symbol name fits;
 /// `None` when there is no such base.
 ///
-/// What was put in front usually says where it ends: a base inside of it is looked at only when there
-/// is none behind. Every place is tried, since two that fit are an error. A place costs a look at five
-/// bytes; the work behind that is bounded by the length of the file. Where it is compiled
-/// away, a stub must be declared.
+/// A stub usually states its end: a base inside the stub counts only without a base behind it. Every offset is
+/// tried, since two matches are an error. A test of an offset reads five bytes; all further work is bounded by the length
+/// of the file. Without the feature `all-files` a stub must be declared.
 fn find_base(head: RawHeader<'_>, limits: Limits) -> Result<Option<u64>, FormatError> {
     if !ALL_FILES {
         return Ok(None);

@@ -25,7 +25,8 @@ pub struct PhaseSpan {
     pub functions: u64,
     /// How many bytes are in any of them.
     pub bytes: u64,
-    /// How many pages they touch as they lie. One whose length nobody knows touches that of its begin.
+    /// The number of pages that the functions touch in their present places. A function of unknown length counts as one
+    /// page.
     pub pages: u64,
     /// How many they would touch if they lay together, and began with a page.
     pub pages_packed: u64,
@@ -34,7 +35,7 @@ pub struct PhaseSpan {
 /// Where a function is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
-    /// The section whose begin the bytes are counted from; 0 for the begin of the image.
+    /// The section whose begin the bytes are counted from; 0 for the start of the image.
     space: u32,
     start: u64,
     end: u64,
@@ -46,7 +47,7 @@ struct Place {
 /// section is taken to begin with a page.
 ///
 /// # Errors
-/// A symbol that is none, or a placement that is none.
+/// [`FormatError`] for a malformed symbol or placement.
 pub fn phases(smf: &Smf<'_>) -> Result<[PhaseSpan; 4], FormatError> {
     let plan = Prelink::of(smf)?;
     let mut places = [const { Vec::new() }; 4];
@@ -66,8 +67,8 @@ pub fn phases(smf: &Smf<'_>) -> Result<[PhaseSpan; 4], FormatError> {
     ])
 }
 
-/// Where a symbol is, if it is a function of the file. A local one without a length is none but marks a
-/// place, such as the begin of the code.
+/// The place of a symbol, if it is a function of the file. A local symbol without a size marks a position, such as the
+/// start of the code, and is not a function.
 fn place(symbol: &Symbol<'_>, plan: Option<&Prelink<'_>>) -> Option<Place> {
     let marks = symbol.binding == Binding::Local && symbol.size == 0;
     let section = symbol.section.filter(|_| symbol.kind == SymbolKind::Function && !marks)?;

@@ -10,7 +10,7 @@
 //! from `data_offset` to the end of the archive; the header is in neither. A hash of 0 is one that
 //! the writer did not give.
 //!
-//! [`write()`] lays an archive out as the sample is: header, index, then the modules back to back.
+//! [`write`](crate::format::write::library::write) lays an archive out as the sample is: header, index, then the modules back to back.
 
 use crate::alloc_util::hash::{fnv1a_64, fnv1a_64_more};
 use crate::format::error::FormatError;
@@ -30,7 +30,7 @@ pub struct Module<'d> {
     pub index: u32,
     /// The name, such as `std/math/scale`; not empty.
     pub name: &'d str,
-    /// Where the module begins, in bytes from the begin of the archive.
+    /// Where the module begins, in bytes from the start of the archive.
     pub offset: u64,
     /// The length of the module in bytes.
     pub size: u64,
@@ -184,7 +184,7 @@ impl<'d> Library<'d> {
         Err(FormatError::Library(LibraryError::Hash { expected, found, at: place as u64 }))
     }
 
-    /// Where the entry with this index begins, in bytes from the begin of the archive.
+    /// Where the entry with this index begins, in bytes from the start of the archive.
     fn entry_offset(&self, index: u32) -> u64 {
         self.index_offset.saturating_add(u64::from(index).saturating_mul(ENTRY as u64))
     }

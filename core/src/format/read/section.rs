@@ -46,14 +46,14 @@ impl Section<'_> {
 
     /// Whether its bytes must be decompressed before use, which [`Smf::contents`] does. Bss has none.
     ///
-    /// [`Smf::contents`]: super::Smf::contents
+    /// [`Smf::contents`]: crate::format::Smf::contents
     pub fn is_compressed(&self) -> bool {
         self.flags.has(SectionFlags::COMPRESSED) && self.kind != SectionKind::Bss
     }
 
     /// Whether its code is a whole relocatable ELF object, as [`Smf::object`] shows it.
     ///
-    /// [`Smf::object`]: super::Smf::object
+    /// [`Smf::object`]: crate::format::Smf::object
     pub fn holds_object(&self) -> bool {
         self.kind == SectionKind::Code && self.data.starts_with(&ELF_MAGIC) && !self.is_compressed()
     }

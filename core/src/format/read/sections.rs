@@ -12,7 +12,7 @@ impl<'d> Sections<'d> {
     /// How many sections there are.
     pub fn len(&self) -> usize {
         match self.layout {
-            layout if layout.is_object() => elf::section::section_count(self),
+            layout if layout.is_object() => elf::lookup::section_count(self),
             layout => self.table.len() / layout.section_stride(),
         }
     }
@@ -28,7 +28,7 @@ impl<'d> Sections<'d> {
         match self.layout {
             Layout::Native => self.get_as(index, Layout::Native),
             Layout::Compact => self.get_as(index, Layout::Compact),
-            layout if layout.is_object() => elf::section::section(self, index),
+            layout if layout.is_object() => elf::lookup::section(self, index),
             _ => self.get_as(index, Layout::Packed),
         }
     }
@@ -67,7 +67,7 @@ pub struct SectionIter<'d> {
 impl<'d> SectionIter<'d> {
     fn next_of_object(&mut self) -> Option<Section<'d>> {
         let index = usize::try_from(self.entries.index).ok()?;
-        let section = elf::section::section(&self.sections, index)?;
+        let section = elf::lookup::section(&self.sections, index)?;
         self.entries.index += 1;
         Some(section)
     }

@@ -153,7 +153,7 @@ impl<'d> Smf<'d> {
     /// `.rela.text` beside a code section that is called otherwise, to the code.
     fn reloc_target(&self, section: &Section<'d>) -> Option<Section<'d>> {
         if self.layout().is_object() {
-            return elf::section::reloc_target(&self.sections(), section.index);
+            return elf::lookup::reloc_target(&self.sections(), section.index);
         }
         let Some(name) = section.name.strip_prefix(b".rela.") else { return self.code() };
         let dotted = section.name.strip_prefix(b".rela")?;

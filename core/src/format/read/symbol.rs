@@ -54,7 +54,7 @@ pub struct Symbol<'d> {
     pub defined: bool,
     /// The section it lies in; `None` for imports and for what has no place in memory.
     pub section: Option<u32>,
-    /// Bytes from the begin of its section.
+    /// Bytes from the start of its section.
     pub value: u64,
     /// Its length in bytes; 0 when the writer did not know.
     pub size: u64,
@@ -114,7 +114,7 @@ pub struct Found {
     pub binding: Binding,
     /// The section it lies in; `None` when it has no place in memory.
     pub section: Option<u32>,
-    /// Bytes from the begin of its section.
+    /// Bytes from the start of its section.
     pub value: u64,
     /// Its length in bytes; 0 when the writer did not know.
     pub size: u64,
@@ -465,7 +465,7 @@ impl<'d> Symbols<'d> {
         let (symbol, at) = self.of_object(index)?;
         let ElfSymbol { kind, binding, defined, section, value, size, .. } = symbol;
         let name = match section.filter(|_| kind == SymbolKind::Section) {
-            Some(section) => elf::section::section_name(&self.sections, section),
+            Some(section) => elf::lookup::section_name(&self.sections, section),
             None => name_at(self.strings, symbol.name),
         };
         let offset = symbol.name.into();

@@ -59,7 +59,7 @@ pub enum Layout {
     /// A relocatable ELF object for x86-64 in a code section, as returned by [`Smf::object`]. No file has this
     /// layout.
     ///
-    /// [`Smf::object`]: super::Smf::object
+    /// [`Smf::object`]: crate::format::Smf::object
     ElfX86_64,
     /// The same for aarch64.
     ElfAarch64,

@@ -96,7 +96,7 @@ pub struct NewSymbol<'a> {
     pub visibility: u8,
     /// Layout phase and markers.
     pub flags: SymbolFlags,
-    /// Bytes from the begin of its section.
+    /// Bytes from the start of its section.
     pub value: u64,
     /// Its length in bytes.
     pub size: u64,
@@ -201,7 +201,7 @@ impl<'a> Module<'a> {
         Ok(file)
     }
 
-    /// Writes the file to the begin of `out` and returns its length.
+    /// Writes the file to the start of `out` and returns its length.
     ///
     /// # Errors
     /// What the layout cannot say, or a buffer that is too short; `out` is then unchanged.

@@ -164,7 +164,7 @@ fn with_payload(
     if stays {
         new.truncate(old.start);
     } else {
-        // What only fills in may not be what somebody else reads.
+        // Padding must not overlap bytes that another table refers to.
         if !shared {
             new.get_mut(old).unwrap_or(&mut []).fill(0);
         }
@@ -398,7 +398,7 @@ mod tests {
         }
     }
 
-    /// Kept code comes and goes in every layout, and nothing else changes.
+    /// Cached code is added and removed in every layout without other changes.
     #[test]
     fn every_layout_takes_code() {
         let record = |len| {

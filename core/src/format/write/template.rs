@@ -19,7 +19,7 @@ use crate::format::read::template::{
 pub struct NewTemplate<'a> {
     /// Its name.
     pub name: &'a [u8],
-    /// What it is a template of; `None` when nobody knows.
+    /// The kind of the template; `None` if unknown.
     pub kind: Option<TemplateKind>,
     /// How many type parameters it has.
     pub params: u8,
@@ -40,7 +40,7 @@ impl<'a> From<Template<'a>> for NewTemplate<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TemplateWriteError {
-    /// GTPL states a kind, and nobody knows that of the template.
+    /// GTPL states a kind, and the kind of the template is unknown.
     NoKind(u32),
     /// The counted container states no kind, parameters or constraints, and the template has some.
     Header(u32),
@@ -117,7 +117,7 @@ impl NewTemplates<'_> {
         self.templates.is_empty()
     }
 
-    /// Writes the payload to the begin of `out` and returns its length.
+    /// Writes the payload to the start of `out` and returns its length.
     ///
     /// # Errors
     /// What the container cannot say, or a buffer that is too short; `out` is then unchanged.

@@ -28,8 +28,8 @@
 //! * A forked child can execute inherited code but not change it. Its other calls fail with [`ExecError::Forked`].
 //! * A refused request leaves all blocks and counters unchanged.
 //!
-//! Where the system has no memory files, or forbids executable mappings of them, another [`Backing`] is used; if there
-//! is none, allocation fails with [`ExecError::Policy`].
+//! Where the system has no memory files, or forbids executable mappings of them, another [`Backing`] is used; without
+//! one, allocation fails with [`ExecError::Policy`].
 //!
 //! # Structure
 //!

@@ -19,7 +19,7 @@ const RATIO: u64 = 255;
 /// The bit of a block's length that says that it is stored as it is.
 const STORED: u32 = 1 << 31;
 
-/// The frame at the begin of `data`.
+/// The frame at the start of `data`.
 pub(crate) fn frame(data: &[u8]) -> Result<Frame, CompressionErrorKind> {
     let mut cursor = Cursor::new(data);
     let header = Header::read(&mut cursor)?;

@@ -26,7 +26,7 @@ const MIN_LIMIT: u64 = 8 << 20;
 /// refuses larger ones as well unless told otherwise.
 const MAX_LIMIT: u64 = 128 << 20;
 
-/// The frame at the begin of `data`, which is to become part of a section of `virtual_size` bytes.
+/// The frame at the start of `data`, which is to become part of a section of `virtual_size` bytes.
 pub(crate) fn frame(data: &[u8], virtual_size: u64) -> Result<Frame, CompressionErrorKind> {
     if u32_at(data, 0) != Some(MAGIC) {
         return Err(CompressionErrorKind::NoFrame { compression: Compression::ZSTD });

@@ -40,7 +40,7 @@ pub(crate) struct ElfObject<'d> {
 /// Reads the object in `code`, a code section of `smf`.
 ///
 /// # Errors
-/// Why it is none that can be linked; what else of the module would have to be loaded beside it.
+/// An object that cannot be linked; another section of the module that would have to be loaded beside it.
 pub(crate) fn open<'d>(
     file: &Sections<'d>,
     arch: Arch,
@@ -59,8 +59,7 @@ pub(crate) fn open<'d>(
     Ok(ElfObject { sections, strings, code: found.code, data: found.data })
 }
 
-/// Nothing is loaded beside an object: where it would have to be for the object's code to reach it,
-/// nobody knows.
+/// Refuses other loaded sections: the module does not state their distance from the object's code.
 fn check_beside(file: &Sections<'_>, code: &Section<'_>) -> Result<(), FormatError> {
     let beside = file.iter().find(|section| {
         let used = match section.kind {

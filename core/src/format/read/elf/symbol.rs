@@ -247,7 +247,7 @@ pub(crate) fn get(
     Some((symbol, offset_in(sections.data, bytes)))
 }
 
-/// How many symbols an object has; 0 for what is none.
+/// The number of symbols of an object; 0 for another layout.
 pub(crate) fn count(sections: &Sections<'_>) -> usize {
     table(sections).len()
 }

@@ -131,7 +131,7 @@ pub(crate) fn split_cell(text: &str) -> Option<(Cell<'_>, Option<&str>)> {
 }
 
 /// Where the string ends whose opening quote stands before `string`; `None` without a closing quote
-/// and for an escape that is none of the five.
+/// and for an unknown escape.
 fn closing_quote(string: &[u8]) -> Option<usize> {
     let mut from = 0usize;
     loop {

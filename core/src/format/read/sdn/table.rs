@@ -6,11 +6,9 @@ use core::ops::Range;
 
 use crate::format::error::FormatError;
 use crate::format::read::sdn::cell::{Cell, Cells, split_cell, trim_end, trim_start};
-#[cfg(doc)]
-use crate::format::read::sdn::document::Document;
 use crate::format::read::sdn::line::{Line, LineKind, Lines, absolute, kind_of, says_nothing};
 
-/// The tables of a [`Document`].
+/// The tables of a [`Document`](super::Document).
 ///
 /// An item is an error for a broken header, and for a row before any table or key.
 #[derive(Clone, Debug)]
@@ -130,7 +128,7 @@ impl<'d> Table<'d> {
         absolute(self.at, self.header.start)
     }
 
-    /// The bytes of [`Document::text`] that are the header, without its line ending.
+    /// The bytes of [`Document::text`](super::Document::text) that are the header, without its line ending.
     pub fn header_span(&self) -> Range<usize> {
         self.header.span()
     }
@@ -228,7 +226,7 @@ impl<'d> Row<'d> {
         self.line.number
     }
 
-    /// The bytes of [`Document::text`] that are the row: indent, cells and comment, but not the line
+    /// The bytes of [`Document::text`](super::Document::text) that are the row: indent, cells and comment, but not the line
     /// ending.
     pub fn span(&self) -> Range<usize> {
         self.line.span()

@@ -20,8 +20,8 @@ pub struct TemplateMeta {
 }
 
 impl TemplateMeta {
-    /// The counts in `payload`, which begins at offset `at` of the file. What follows them is left
-    /// alone, and whether they are true of the templates is nobody's promise.
+    /// The counts in `payload`, which begins at offset `at` of the file. Bytes after the counts are
+    /// ignored. The counts are not compared with the templates.
     ///
     /// # Errors
     /// [`TemplateError::Meta`] when the payload does not begin with `META` or is too short.

@@ -67,7 +67,7 @@ pub fn length(modules: &[NamedModule<'_>]) -> Result<usize, LibraryWriteError> {
     total.ok_or(E::TooLarge)
 }
 
-/// Writes `modules` as an archive to the begin of `out` and returns its length in bytes. All hashes
+/// Writes `modules` as an archive to the start of `out` and returns its length in bytes. All hashes
 /// are given; no module has an object. Time is linear in the bytes written.
 ///
 /// # Errors
