@@ -41,7 +41,7 @@ pub enum ToolError {
     },
     /// An allocation failed.
     #[error("{tool}: out of memory")]
-    AllocError {
+    OutOfMemory {
         /// The tool.
         tool: Tool,
     },
@@ -56,12 +56,12 @@ pub enum ToolError {
 impl ToolError {
     pub(super) fn system(tool: Tool, doing: &'static str) -> impl Fn(io::Error) -> Self {
         move |error| match error.kind() {
-            io::ErrorKind::OutOfMemory => Self::AllocError { tool },
+            io::ErrorKind::OutOfMemory => Self::OutOfMemory { tool },
             _ => Self::System { tool, doing, errno: error.raw_os_error().unwrap_or(0) },
         }
     }
 
     pub(super) fn out_of_memory(tool: Tool) -> impl Fn(AllocError) -> Self + Copy {
-        move |AllocError| Self::AllocError { tool }
+        move |AllocError| Self::OutOfMemory { tool }
     }
 }

@@ -67,7 +67,7 @@ impl ApiError {
             Self::Instantiate { outcome: 4, .. } => Code::Update,
             #[cfg(feature = "jit")]
             Self::Instantiate { .. } => Code::Instantiate,
-            Self::Tool(ToolError::AllocError { .. }) => Code::NoMemory,
+            Self::Tool(ToolError::OutOfMemory { .. }) => Code::NoMemory,
             Self::Tool(_) => Code::System,
         }
     }
