@@ -198,7 +198,8 @@ unsafe impl<T: ?Sized + Send + Sync> Send for TryArc<T> {}
 // SAFETY: as above; a reference to an owner can be cloned into another owner.
 unsafe impl<T: ?Sized + Send + Sync> Sync for TryArc<T> {}
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
 
     use super::*;

@@ -265,8 +265,8 @@ impl<'u> Deref for Version<'u> {
 }
 
 #[cfg(test)]
+#[cfg(target_arch = "x86_64")]
 mod tests {
-    #![cfg(target_arch = "x86_64")]
 
     use super::*;
     use smf_core::loader::ModuleBytes;

@@ -31,6 +31,9 @@
 //! The feature `tagged` builds the other convention for values: text, a byte array and a tuple are each one word, and
 //! the library is linked with a runtime that provides their accessor functions (`tagged.rs`).
 
+// Errors hold their names inline, so that reporting them allocates nothing, even when memory has run out.
+#![allow(clippy::result_large_err)]
+
 mod args;
 mod blocks;
 #[cfg(not(feature = "tagged"))]
