@@ -88,7 +88,7 @@ fn uncompressed_note_and_templates_are_bytes_of_file() {
 #[cfg(not(feature = "compress"))]
 #[test]
 fn compressed_section_without_decoders_is_not_built_error() {
-    use smf_core::format::error::CompressionErrorKind;
+    use smf_core::format::error::{CompressionError, CompressionErrorKind};
     use smf_core::format::{Compression, FormatError, SectionKind};
 
     let cache = FileCache::new(LARGE, Options::default()).unwrap();
@@ -102,10 +102,9 @@ fn compressed_section_without_decoders_is_not_built_error() {
             file.read_note_sdn().unwrap_err(),
             file.read_template_bytes().unwrap_err(),
         ] {
-            let CacheError::Format(FormatError::Compression(CompressionError::Decompress {
-                kind: fault,
-                ..
-            })) = error
+            let CacheError::Format(FormatError::Compression(
+                smf_core::format::error::CompressionError::Decompress { kind: fault, .. },
+            )) = error
             else {
                 panic!("{error}");
             };
