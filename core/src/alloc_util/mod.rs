@@ -17,14 +17,12 @@ mod smart_ptr;
 #[cfg(feature = "alloc")]
 pub mod sort;
 
-#[cfg(feature = "kernel")]
-pub(crate) use collections::try_to_string;
 #[cfg(feature = "alloc")]
-pub(crate) use collections::{
-    TryWriter, try_copy_str, try_filled, try_push_str, try_reserve, try_resize, try_with_capacity,
-};
+pub(crate) use collections::{TryWriter, try_filled, try_reserve, try_resize, try_with_capacity};
 #[cfg(feature = "alloc")]
 pub use collections::{try_collect, try_concat, try_copy_bytes, try_push};
+#[cfg(feature = "kernel")]
+pub(crate) use collections::{try_copy_str, try_push_str, try_to_string};
 #[cfg(feature = "alloc")]
 pub use error::{AllocError, AttachResult};
 #[cfg(feature = "kernel")]

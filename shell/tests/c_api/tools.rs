@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Place};
 use smf_core::format::{Flags, Header, Layout};
@@ -24,6 +25,9 @@ fn record(data: &Path, program: &Path) -> Command {
     record.args(["record", "--quiet", "-k", "1", "-e", "cpu-clock", "-o"]).arg(data).arg(program);
     record
 }
+
+/// Serialises the recordings of perf: concurrent ones sometimes fail to start (status 255, no message).
+static RECORDING: Mutex<()> = Mutex::new(());
 
 /// Whether this process may profile its children.
 fn may_profile() -> bool {
@@ -53,6 +57,7 @@ fn assert_named(report: &str) {
 
 #[test]
 fn perf_names_generated_functions_by_the_map() {
+    let _guard = RECORDING.lock().unwrap_or_else(PoisonError::into_inner);
     if !may_profile() {
         return;
     }
@@ -69,6 +74,7 @@ fn perf_names_generated_functions_by_the_map() {
 
 #[test]
 fn perf_names_generated_functions_by_the_jitdump() {
+    let _guard = RECORDING.lock().unwrap_or_else(PoisonError::into_inner);
     if !may_profile() {
         return;
     }

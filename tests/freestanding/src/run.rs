@@ -10,11 +10,14 @@ use core::mem::ManuallyDrop;
 
 use smf_core::format::{FormatError, Smf};
 use smf_core::link::{Image, LinkError, NoImports};
+#[cfg(feature = "templates")]
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::memory::{FileBytes, MemoryError};
 #[cfg(feature = "templates")]
-use smf_core::templates::{self, InstantiateError, JitConfig, JitInstantiator, MetadataError};
-use smf_core::trap::call;
+use smf_core::templates::{
+    InstantiateError, InstantiateFailure, JitConfig, JitInstantiator, MetadataError,
+};
+use smf_core::trap::{TrapError, call};
 
 use crate::start::Arguments;
 
@@ -33,11 +36,12 @@ pub(crate) enum Failure {
     Usage,
     File(Reason<MemoryError>),
     Link(Reason<LinkError>),
+    Call(Reason<TrapError>),
     NoFunction,
     #[cfg(feature = "templates")]
     Templates(Reason<MetadataError>),
     #[cfg(feature = "templates")]
-    Instance(Option<Reason<Box<templates::Failure>>>),
+    Instance(Option<Reason<Box<InstantiateFailure>>>),
     #[cfg(feature = "templates")]
     AllocError,
 }
@@ -70,6 +74,7 @@ impl fmt::Display for Failure {
             Failure::Usage => f.write_str("usage: freestanding [MODULE FUNCTION [INTEGER...]]"),
             Failure::File(reason) => reason.error.fmt(f),
             Failure::Link(reason) => reason.error.fmt(f),
+            Failure::Call(reason) => reason.error.fmt(f),
             Failure::NoFunction => f.write_str("the module exports no such function"),
             #[cfg(feature = "templates")]
             Failure::Templates(reason) => reason.error.fmt(f),
@@ -153,8 +158,8 @@ fn load_and_call(file: &[u8], name: &[u8], values: &[i64; MOST]) -> Result<i64, 
         Some(function) => function,
         None => instance(file, name)?,
     };
-    // SAFETY: who runs the program answers for the module, as the core says; it stays loaded.
-    Ok(unsafe { call(function, values) }?)
+    // SAFETY: the caller of the program vouches for the module, which stays loaded.
+    unsafe { call(function, values) }.map_err(|error| Failure::Call(Reason::new(error)))
 }
 
 /// The function of this name in a module that stays loaded as long as the program runs.
@@ -164,10 +169,13 @@ fn function(file: &[u8], name: &[u8]) -> Result<Option<u64>, Failure> {
     let smf = Smf::parse(file)?;
     // The kernel takes its memory back faster.
     let module = ManuallyDrop::new(Image::map(&smf)?.link(&NoImports));
-    // By reference, which takes less stack.
-    match &*module {
-        Ok(module) => Ok(module.function(name)),
-        Err(error) => Err((*error).into()),
+    match ManuallyDrop::into_inner(module) {
+        Ok(module) => {
+            let function = module.function(name);
+            core::mem::forget(module);
+            Ok(function)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

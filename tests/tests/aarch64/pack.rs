@@ -180,7 +180,7 @@ fn unsupported_relocation_is_refused_by_name() {
         // Relocations for other instructions than those they stand at.
         (
             ".reloc ., R_AARCH64_CALL26, go\n nop",
-            "R_AARCH64_CALL26 against `go` is for an instruction",
+            "R_AARCH64_CALL26 against `go` does not match its instruction",
         ),
         (
             ".reloc ., R_AARCH64_LDST64_ABS_LO12_NC, go\n ldr w0, [x1]",
@@ -188,7 +188,7 @@ fn unsupported_relocation_is_refused_by_name() {
         ),
         (
             ".reloc ., R_AARCH64_ADD_ABS_LO12_NC, go\n ldrb w0, [x1]",
-            "R_AARCH64_ADD_ABS_LO12_NC against `go` is for",
+            "R_AARCH64_ADD_ABS_LO12_NC against `go` does not match its instruction",
         ),
         (
             "ldr x0, [x1, :lo12:go+4]",
