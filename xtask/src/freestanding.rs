@@ -36,14 +36,14 @@ const BUILDS: [Build; 2] = [
     Build {
         name: "load, link, call",
         features: "--no-default-features",
-        code: 32 << 10,
-        memory: 16 << 10,
+        code: 56 << 10,
+        memory: 20 << 10,
     },
     Build {
         name: "with templates and sentences",
         features: "",
-        code: 272 << 10,
-        memory: 112 << 10,
+        code: 320 << 10,
+        memory: 128 << 10,
     },
 ];
 
