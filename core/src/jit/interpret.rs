@@ -5,8 +5,8 @@
 //! stays so. Activations lie in one vector of values, their bookkeeping in another: nothing here
 //! calls itself, so that the depth of a program's calls takes no native stack. Both vectors are reused.
 //!
-//! What stops a program, and where, is what [`trap`](crate::trap::bytecode) says. Whoever has machine code for some
-//! of the functions is a [`TierUp`]: it is asked at calls and at jumps back, and may take over.
+//! A [`Trap`](crate::trap::bytecode::Trap) states why and where a program stopped. A [`TierUp`] has machine code for some of
+//! the functions: the interpreter calls it at calls and at back edges, and it may take over.
 
 mod activation;
 mod ops;

@@ -225,7 +225,7 @@ impl Lowering {
 
     /// No memory: there will be no code.
     fn no_memory(&mut self) {
-        self.asm.keep(Err(AssembleError::AllocError { bytes: size_of::<SourceLoc>() }));
+        self.asm.keep(Err(AssembleError::OutOfMemory { bytes: size_of::<SourceLoc>() }));
     }
 }
 

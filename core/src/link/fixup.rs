@@ -30,7 +30,7 @@ pub(crate) enum FixupError {
     /// The target is out of reach; both addresses.
     Overflow { place: u64, target: u64 },
     /// The allocator has no memory left.
-    AllocError,
+    OutOfMemory,
 }
 
 /// The slot and the veneer of one target, in bytes from the start of the code.
@@ -82,7 +82,7 @@ impl FixupPlan {
         let end = usize::try_from(fixup.offset).ok().and_then(|at| at.checked_add(width));
         end.filter(|end| *end <= self.code).ok_or(FixupError::Place)?;
         let Self { targets, size, .. } = self;
-        targets.try_reserve(1).map_err(|_| FixupError::AllocError)?;
+        targets.try_reserve(1).map_err(|_| FixupError::OutOfMemory)?;
         let mut place = |bytes: usize| {
             let at = size.next_multiple_of(bytes);
             *size = at + bytes;

@@ -144,7 +144,7 @@ impl From<lower::LowerError> for CompileError {
     fn from(error: lower::LowerError) -> Self {
         match error {
             lower::LowerError::Typed(error) => error.into(),
-            lower::LowerError::Assemble(AssembleError::AllocError { .. }) => Self::OutOfMemory,
+            lower::LowerError::Assemble(AssembleError::OutOfMemory { .. }) => Self::OutOfMemory,
             error => Self::because(error),
         }
     }

@@ -28,7 +28,7 @@ pub enum CodeError {
     /// There is no memory for code.
     Exec(ExecError),
     /// There is no memory for tables.
-    AllocError,
+    OutOfMemory,
     /// The engine only interprets.
     Interpreted,
     /// There is no compiler for this machine.
@@ -43,7 +43,7 @@ impl From<ExecError> for CodeError {
 
 impl From<AllocError> for CodeError {
     fn from(_: AllocError) -> Self {
-        CodeError::AllocError
+        CodeError::OutOfMemory
     }
 }
 
@@ -74,7 +74,7 @@ impl fmt::Display for CodeError {
             CodeError::NoCompiler => f.write_str(
                 "there is no compiler of bytecode for this machine, so that its functions have neither machine code nor addresses",
             ),
-            CodeError::AllocError => f.write_str("no memory for the tables of compiled functions"),
+            CodeError::OutOfMemory => f.write_str("no memory for the tables of compiled functions"),
         }
     }
 }

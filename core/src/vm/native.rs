@@ -118,7 +118,7 @@ impl<'c> Native<'c> {
         threshold: u32,
     ) -> Result<Box<Self>, CodeError> {
         let count = program.functions().len();
-        let block = Block::new(count).ok_or(CodeError::AllocError)?;
+        let block = Block::new(count).ok_or(CodeError::OutOfMemory)?;
         let (stubs, stub_block, at) = publish_stubs(&memory, count)?;
         let first = stub_block.address() + at;
         let exit_trampolines = first..first + count * EXIT_TRAMPOLINE;
@@ -320,7 +320,7 @@ impl<'c> Native<'c> {
         let lowered = compiler.function(&self.program, function).map_err(|error| match error {
             CompileError::Lower(error) => error.into(),
             CompileError::Verify(error) if error.fault == Fault::OutOfMemory => {
-                CodeError::AllocError
+                CodeError::OutOfMemory
             }
             CompileError::Verify(_) => CodeError::NoFunction { index: function },
         })?;
@@ -463,7 +463,7 @@ fn publish_stubs(
     let at = code.bytes.len();
     let size = functions.checked_mul(EXIT_TRAMPOLINE).and_then(|size| size.checked_add(at));
     // The stubs are aligned from the begin of the block.
-    let request = Request::new(size.ok_or(CodeError::AllocError)?).aligned_to(16);
+    let request = Request::new(size.ok_or(CodeError::OutOfMemory)?).aligned_to(16);
     let mut block = memory.allocate_with(request)?;
     let interpret = isize::try_from(stubs.interpret).unwrap_or(0);
     let (first, rest) = block.as_mut_slice().split_at_mut_checked(at).unwrap_or_default();

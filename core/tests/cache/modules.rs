@@ -102,13 +102,14 @@ fn compressed_section_without_decoders_is_not_built_error() {
             file.read_note_sdn().unwrap_err(),
             file.read_template_bytes().unwrap_err(),
         ] {
-            let CacheError::Format(FormatError::Compression(
-                smf_core::format::error::CompressionError::Decompress { kind: fault, .. },
-            )) = error
+            let CacheError::Format(FormatError::Compression(CompressionError::Decompress {
+                kind,
+                ..
+            })) = error
             else {
                 panic!("{error}");
             };
-            assert_eq!(fault, CompressionErrorKind::NotBuilt { compression });
+            assert_eq!(kind, CompressionErrorKind::NotBuilt { compression });
         }
     }
     let statistics = cache.statistics();

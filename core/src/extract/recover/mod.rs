@@ -30,12 +30,12 @@ enum DecodeError {
     /// A reference out of the function to an unnamed place.
     Unnamed(u64),
     /// No memory.
-    AllocError,
+    OutOfMemory,
 }
 
 impl From<AllocError> for DecodeError {
     fn from(_: AllocError) -> Self {
-        Self::AllocError
+        Self::OutOfMemory
     }
 }
 
@@ -59,7 +59,7 @@ impl RecoveredRelocs {
                 Err(DecodeError::Unnamed(offset)) => {
                     try_push(&mut found.refused, (*start, offset))?
                 }
-                Err(DecodeError::AllocError) => return Err(FormatError::OutOfMemory),
+                Err(DecodeError::OutOfMemory) => return Err(FormatError::OutOfMemory),
                 Ok(()) | Err(DecodeError::Unknown(_)) => {}
             }
         }

@@ -364,6 +364,6 @@ fn fault(unequal: Unequal, needed: KindSet, place: Place) -> Fault {
         Unequal::Mixed => Fault::Mixed { place },
         Unequal::Kind(found) => Fault::Kind { place, needed, found },
         Unequal::Clash(clash) => clash.into(),
-        Unequal::AllocError => Fault::OutOfMemory,
+        Unequal::OutOfMemory => Fault::OutOfMemory,
     }
 }

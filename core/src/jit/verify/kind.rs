@@ -410,7 +410,7 @@ impl Results {
             _ => {
                 if let (Some(left), Some(right)) = (left.function(), right.function()) {
                     let compared = try_push(&mut self.compared, Compared { left, right, place });
-                    compared.map_err(|AllocError| Unequal::AllocError)?;
+                    compared.map_err(|AllocError| Unequal::OutOfMemory)?;
                 }
                 Ok(())
             }
@@ -453,5 +453,5 @@ pub(super) enum Unequal {
     /// It is the result of a function whose result is of another kind.
     Clash(Clash),
     /// There is no memory to remember that it must be.
-    AllocError,
+    OutOfMemory,
 }

@@ -14,7 +14,7 @@ pub enum AssembleError {
     /// The caller's list of relocations has no free entry.
     TooManyRelocations { room: usize },
     /// There is no memory for more.
-    AllocError { bytes: usize },
+    OutOfMemory { bytes: usize },
     /// More code than distances within it can be kept for.
     TooLarge { most: usize },
     /// A jump or an address leads to a label that never was bound.
@@ -40,7 +40,7 @@ impl fmt::Display for AssembleError {
             E::TooManyRelocations { room } => {
                 write!(f, "the code needs more than {room} relocations")
             }
-            E::AllocError { bytes } => write!(f, "no memory for {bytes} bytes of code and labels"),
+            E::OutOfMemory { bytes } => write!(f, "no memory for {bytes} bytes of code and labels"),
             E::TooLarge { most } => write!(f, "the code is larger than {most} bytes"),
             E::Unbound { label } => write!(f, "label {label} is used and never bound"),
             E::Unlanded => f.write_str("a jump has no place that it leads to"),

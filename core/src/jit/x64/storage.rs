@@ -66,7 +66,7 @@ pub struct Growing {
 fn grow<T: Clone>(list: &mut Vec<T>, count: usize, fill: T) -> Result<(), AssembleError> {
     let wanted = count.max(list.len().saturating_mul(2)).clamp(64, MOST);
     if list.try_reserve_exact(wanted.saturating_sub(list.len())).is_err() {
-        return Err(AssembleError::AllocError { bytes: wanted.saturating_mul(size_of::<T>()) });
+        return Err(AssembleError::OutOfMemory { bytes: wanted.saturating_mul(size_of::<T>()) });
     }
     list.resize(wanted, fill);
     Ok(())

@@ -152,7 +152,7 @@ impl Code {
 fn of_bytecode(error: &BytecodeError) -> Code {
     match error {
         BytecodeError::Engine(EngineError::Code(CodeError::Exec(error))) => of_exec(error),
-        BytecodeError::Engine(EngineError::Code(CodeError::AllocError)) => Code::NoMemory,
+        BytecodeError::Engine(EngineError::Code(CodeError::OutOfMemory)) => Code::NoMemory,
         _ => Code::Link,
     }
 }

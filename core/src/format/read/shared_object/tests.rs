@@ -122,6 +122,26 @@ fn objects_of_32_bits_and_big_endian_are_checked() {
     assert_eq!(refused(&circle), (Part::Entry(Tag::HASH), Kind::Chain, 0x100));
 }
 
+/// The offset of the error is that of the record with the link, not that of the place outside the file.
+#[test]
+fn a_version_record_that_links_out_of_the_file_is_named_by_its_own_offset() {
+    const RECORD: usize = 0x1d0;
+    let mut object = big_32();
+    let put = |object: &mut [u8], at: usize, word: u32| {
+        object[at..at + 4].copy_from_slice(&word.to_be_bytes());
+    };
+    let entries = [Tag::VERDEF.0, RECORD as u32, Tag::VERSYM.0, RECORD as u32 + 0x20];
+    (0x120..).step_by(4).zip(entries).for_each(|(at, word)| put(&mut object, at, word));
+    put(&mut object, RECORD, 1 << 16);
+    put(&mut object, RECORD + 12, 20);
+    // vd_next, then vd_aux.
+    for (field, link) in [(16, 0x1000), (16, u32::MAX), (12, 0x1000)] {
+        put(&mut object, RECORD + field, link);
+        let expected = (Part::DefinedVersion, Kind::VersionChain, RECORD as u64);
+        assert_eq!(refused(&object), expected, "{field} {link:#x}");
+    }
+}
+
 /// Chains that meet would be followed once for each bucket.
 #[test]
 fn hash_chains_are_followed_for_as_many_steps_as_there_are_symbols() {

@@ -92,10 +92,9 @@ impl<'c, 'd> Chain<'c, 'd> {
         Ok(Self { dynamic, records, part, rest: records.len(), range })
     }
 
-    /// The record of `size` bytes at `at`.
-    fn record(&mut self, at: u64, size: u64) -> Result<View<'d>, FormatError> {
-        let outside =
-            || refuse(self.part, Kind::VersionChain, self.records.at().saturating_add(at));
+    /// The record of `size` bytes at `at`. An error has the file offset of `from`, which refers to it.
+    fn record(&mut self, from: View<'_>, at: u64, size: u64) -> Result<View<'d>, FormatError> {
+        let outside = || refuse(self.part, Kind::VersionChain, from.at());
         let record = self.records.part(at, size).ok_or_else(outside)?;
         self.rest = self.rest.checked_sub(size).ok_or_else(outside)?;
         self.range.size = self.range.size.max(at + size);
@@ -130,10 +129,11 @@ fn next(at: u64, record: View<'_>, field: usize) -> Option<u64> {
 
 fn needed(chain: &mut Chain<'_, '_>, last: &mut u16) -> Result<(), FormatError> {
     let mut at = Some(0);
+    let mut from = chain.records;
     // One for each library, so that not too many names are compared.
     let mut files = chain.dynamic.needed_count();
     while let Some(here) = at {
-        let record = chain.record(here, NEEDED)?;
+        let record = chain.record(from, here, NEEDED)?;
         chain.check_version(record)?;
         chain.check_name(record, 4)?;
         let file = u64::from(record.u32(4).unwrap_or(u32::MAX));
@@ -143,12 +143,15 @@ fn needed(chain: &mut Chain<'_, '_>, last: &mut u16) -> Result<(), FormatError> 
         }
         files = is_one_more.unwrap_or(0);
         let mut aux = here.checked_add(u64::from(record.u32(8).unwrap_or(0)));
+        from = record;
         while let Some(here) = aux {
-            let version = chain.record(here, NEEDED_AUX)?;
+            let version = chain.record(from, here, NEEDED_AUX)?;
             chain.check_name(version, 8)?;
             *last = (*last).max(version.u16(6).unwrap_or(0) & !HIDDEN);
             aux = next(here, version, 12);
+            from = version;
         }
+        from = record;
         at = next(here, record, 12);
     }
     Ok(())
@@ -156,16 +159,20 @@ fn needed(chain: &mut Chain<'_, '_>, last: &mut u16) -> Result<(), FormatError> 
 
 fn defined(chain: &mut Chain<'_, '_>, last: &mut u16) -> Result<(), FormatError> {
     let mut at = Some(0);
+    let mut from = chain.records;
     while let Some(here) = at {
-        let record = chain.record(here, DEFINED)?;
+        let record = chain.record(from, here, DEFINED)?;
         chain.check_version(record)?;
         *last = (*last).max(record.u16(4).unwrap_or(0) & !HIDDEN);
         let mut aux = here.checked_add(u64::from(record.u32(12).unwrap_or(0)));
+        from = record;
         while let Some(here) = aux {
-            let name = chain.record(here, DEFINED_AUX)?;
+            let name = chain.record(from, here, DEFINED_AUX)?;
             chain.check_name(name, 0)?;
             aux = next(here, name, 4);
+            from = name;
         }
+        from = record;
         at = next(here, record, 16);
     }
     Ok(())
