@@ -17,10 +17,10 @@ pub mod write;
 
 pub use error::FormatError;
 pub use ext::hash_index::SymbolIndex;
-pub use model::header::{AppType, Arch, Compression, Flags, Header, Platform};
-pub use model::reloc::{Reloc, RelocKind};
-pub use model::section::{SectionFlags, SectionKind};
-pub use model::symbol::{Binding, Phase, SymbolFlags, SymbolKind};
+pub use model::{
+    AppType, Arch, Binding, Compression, Flags, Header, Phase, Platform, Reloc, RelocKind,
+    SectionFlags, SectionKind, SymbolFlags, SymbolKind,
+};
 #[cfg(feature = "alloc")]
 pub use read::decompress::Contents;
 pub use read::decompress::decompress;

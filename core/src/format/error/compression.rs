@@ -2,8 +2,7 @@
 
 use thiserror::Error;
 
-use crate::format::model::header::Compression;
-use crate::format::model::section::SectionKind;
+use crate::format::model::{Compression, SectionKind};
 
 /// Why a section cannot be decompressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

@@ -43,22 +43,17 @@
 //! 2 an instance of a template, 3 the hook that traps go to; then u16 length of the name, of the type
 //! arguments and of the interface that the target had when the code was made, and these three.
 
-use crate::format::error::CachedCodeError;
+use crate::format::error::{CachedCodeError, FormatError};
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::try_with_capacity;
-use crate::format::error::FormatError;
 pub use crate::format::ext::hash_index::hash;
-use crate::format::model::header::Arch;
-use crate::format::model::reloc::RelocKind;
-use crate::format::model::section::SectionKind;
+use crate::format::model::{Arch, RelocKind, SectionKind};
 use crate::format::read::section::Section;
 use crate::format::read::smf::Smf;
-use crate::format::wire::bytes::{Cursor, u32_at};
-use crate::format::wire::layout::Layout;
-use crate::format::wire::note_name;
+use crate::format::wire::{Cursor, Layout, note_name, u32_at};
 
 /// The name of the section.
 pub const NAME: &[u8] = note_name::CACHED_CODE;
@@ -153,14 +148,11 @@ pub(crate) fn check(smf: &Smf<'_>) -> Result<(), FormatError> {
         return Ok(());
     }
     if !payload.starts_with(MAGIC) {
-        return Err(FormatError::CachedCode(CachedCodeError::Header { at }));
+        return Err(CachedCodeError::Header { at }.into());
     }
     let (mut index, mut end) = (0, HEADER);
     let broken = |index, start: usize| {
-        Err(FormatError::CachedCode(CachedCodeError::Record {
-            index,
-            at: at.saturating_add(start as u64),
-        }))
+        Err(CachedCodeError::Record { index, at: at.saturating_add(start as u64) }.into())
     };
     for (start, record) in records(payload) {
         let code = CachedCode::read(record);

@@ -41,20 +41,16 @@
 //! finds a symbol of another name or one that is not exported, and never does more than a bounded amount
 //! of work. [`SymbolIndex::verify`] refuses every index that does not find what a walk finds.
 
-use crate::format::error::HashIndexError;
+use crate::format::error::{FormatError, HashIndexError};
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::{AllocError, try_collect, try_with_capacity};
-use crate::format::error::FormatError;
-use crate::format::model::section::{SectionFlags, SectionKind};
-use crate::format::model::symbol::Binding;
+use crate::format::model::{Binding, SectionFlags, SectionKind};
 use crate::format::read::section::Section;
 use crate::format::read::symbol::{Found, Symbol, Symbols};
-use crate::format::wire::bytes::{LOW, u32_at, u64_at, zero_bytes};
-use crate::format::wire::layout::SECTION_NAME;
-use crate::format::wire::note_name;
+use crate::format::wire::{LOW, SECTION_NAME, note_name, u32_at, u64_at, zero_bytes};
 #[cfg(feature = "alloc")]
 use crate::format::write::module::NewSymbol;
 use crate::format::write::module::{NewSection, Payload};
@@ -264,11 +260,7 @@ impl<'d> SymbolIndex<'d> {
         }
         if found != u64::from(self.names) {
             let stated = self.names;
-            return Err(FormatError::HashIndex(HashIndexError::NameCount {
-                stated,
-                found,
-                at: self.at + 12,
-            }));
+            return Err(HashIndexError::NameCount { stated, found, at: self.at + 12 }.into());
         }
         for symbol in self.symbols.iter() {
             self.verify_symbol(&symbol?)?;
@@ -306,10 +298,9 @@ impl<'d> SymbolIndex<'d> {
         let own = rank(symbol.binding, symbol.index);
         match self.find(symbol.name()) {
             Some(found) if rank(found.binding, found.index) <= own => Ok(()),
-            _ => Err(FormatError::HashIndex(HashIndexError::Symbol {
-                index: symbol.index,
-                at: symbol.entry_offset,
-            })),
+            _ => {
+                Err(HashIndexError::Symbol { index: symbol.index, at: symbol.entry_offset }.into())
+            }
         }
     }
 }

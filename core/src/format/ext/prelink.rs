@@ -26,16 +26,13 @@
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::{AllocError, try_concat};
-use crate::format::error::FormatError;
-use crate::format::error::PrelinkError;
-use crate::format::model::reloc::{Reloc, RelocKind};
-use crate::format::model::section::SectionKind;
+use crate::format::error::{FormatError, PrelinkError};
+use crate::format::model::{Reloc, RelocKind, SectionKind};
 use crate::format::read::reloc::RelocTable;
 use crate::format::read::section::{Section, Sections};
 use crate::format::read::smf::Smf;
 use crate::format::read::symbol::Symbol;
-use crate::format::wire::bytes::{array, u32_at};
-use crate::format::wire::layout::{ALL_FILES, MAX_ALIGNMENT, SECTION_NAME};
+use crate::format::wire::{ALL_FILES, MAX_ALIGNMENT, SECTION_NAME, array, u32_at};
 
 /// The name of the section.
 pub const NAME: &[u8] = b".smf.image";
@@ -134,11 +131,7 @@ impl<'d> Prelink<'d> {
         let count = sections.len() as u64;
         if self.offsets.len() as u64 != count {
             let stated = self.offsets.len() as u64;
-            return Err(FormatError::Prelink(PrelinkError::SectionCount {
-                stated,
-                count,
-                at: self.at,
-            }));
+            return Err(PrelinkError::SectionCount { stated, count, at: self.at }.into());
         }
         let mut walk = Walk::default();
         for section in sections.iter() {
@@ -146,11 +139,7 @@ impl<'d> Prelink<'d> {
             if !walk.accepts(&section, place) {
                 let offset = place.unwrap_or(NOT_LOADED);
                 let at = self.at + HEADER as u64 + u64::from(section.index) * OFFSET as u64;
-                return Err(FormatError::Prelink(PrelinkError::SectionOffset {
-                    index: section.index,
-                    offset,
-                    at,
-                }));
+                return Err(PrelinkError::SectionOffset { index: section.index, offset, at }.into());
             }
         }
         self.check_prelinked(sections)
@@ -163,10 +152,9 @@ impl<'d> Prelink<'d> {
             let is_reloc = section.is_some_and(|section| section.kind == SectionKind::Reloc);
             if !is_reloc || last.is_some_and(|last| last >= index) {
                 let table = self.at + (HEADER + self.offsets.len() * OFFSET + INDEX) as u64;
-                return Err(FormatError::Prelink(PrelinkError::NotRelocs {
-                    index,
-                    at: table + number * INDEX as u64,
-                }));
+                return Err(
+                    PrelinkError::NotRelocs { index, at: table + number * INDEX as u64 }.into()
+                );
             }
             last = Some(index);
         }
@@ -204,7 +192,7 @@ impl<'d> Prelink<'d> {
             if self.is_resolved(table, word, &reloc, &symbol) != Some(true) {
                 let at = table.target.offset.saturating_add(reloc.offset);
                 let section = table.section.index;
-                return Err(FormatError::Prelink(PrelinkError::Value { section, index, at }));
+                return Err(PrelinkError::Value { section, index, at }.into());
             }
         }
         Ok(())
@@ -308,8 +296,8 @@ mod tests {
     use std::{format, vec};
 
     use super::*;
-    use crate::format::model::symbol::{Binding, SymbolKind};
-    use crate::format::wire::layout::Layout;
+    use crate::format::model::{Binding, SymbolKind};
+    use crate::format::wire::Layout;
     use crate::format::write::module::{Module, NewSection, NewSymbol, Payload, Place};
     use crate::testing::cut;
 

@@ -33,21 +33,19 @@ mod xxhash;
 #[cfg(feature = "compress")]
 mod zstd;
 
-use crate::format::error::CompressionError;
 #[cfg(doc)]
 use crate::format::error::NoteError;
+use crate::format::error::{CompressionError, CompressionErrorKind, FormatError};
 #[cfg(feature = "alloc")]
 use alloc::{borrow::Cow, vec::Vec};
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::try_push;
-use crate::format::error::CompressionErrorKind;
-use crate::format::error::FormatError;
 #[cfg(feature = "alloc")]
 use crate::format::ext::prelink::Prelink;
-use crate::format::model::header::Compression;
+use crate::format::model::Compression;
 #[cfg(feature = "alloc")]
-use crate::format::model::section::SectionKind;
+use crate::format::model::SectionKind;
 use crate::format::read::decompress::frame::Failure;
 #[cfg(feature = "alloc")]
 use crate::format::read::decompress::words::Words;
@@ -70,7 +68,7 @@ pub type Contents<'d> = Cow<'d, [u8]>;
 #[cfg(not(feature = "compress"))]
 mod frames {
     use crate::format::error::CompressionErrorKind;
-    use crate::format::model::header::Compression;
+    use crate::format::model::Compression;
     use crate::format::read::decompress::frame::Failure;
 
     pub(crate) fn check(compression: Compression, _: &[u8], _: u64) -> Result<(), Failure> {

@@ -5,16 +5,15 @@
 //! Offsets count from `smf_data_offset`. If that is 0 and the tables do not fit, the stub is undeclared, and the
 //! search looks for the only base at which everything fits.
 
-use crate::format::error::FormatError;
-use crate::format::error::HeaderError;
-use crate::format::model::header::Header;
-use crate::format::model::section::SectionKind;
+use crate::format::error::{FormatError, HeaderError};
+use crate::format::model::{Header, SectionKind};
 use crate::format::read::limits::Limits;
 use crate::format::read::raw_header::{RawHeader, section_table};
 use crate::format::read::smf::Smf;
-use crate::format::wire::bytes::{array, is_printable, slice, u8_at, u16_at, u32_at, u64_at};
-use crate::format::wire::layout::{ALL_FILES, Layout, MAGIC, NATIVE_HEADER, PACKED_HEADER, SYMBOL};
-use crate::format::wire::name::unended;
+use crate::format::wire::{
+    ALL_FILES, Layout, MAGIC, NATIVE_HEADER, PACKED_HEADER, SYMBOL, array, is_printable, slice,
+    u8_at, u16_at, u32_at, u64_at, unended,
+};
 
 impl<'d> Smf<'d> {
     /// Reads the module in `data`, the whole file, with the default [`Limits`].
@@ -59,7 +58,7 @@ fn is_dynlib(header: &[u8]) -> bool {
 /// [`find`] for every file.
 fn find_header(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
     if data.is_empty() {
-        return Err(FormatError::Header(HeaderError::Empty));
+        return Err(HeaderError::Empty.into());
     }
     let trailer = match magic_before_end(data, PACKED_HEADER) {
         Some(at) => match packed_trailer(data, at, limits) {
@@ -73,13 +72,12 @@ fn find_header(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
         .filter(|&at| at != 0)
         .map(|at| with_stub(data, Layout::Native, at, limits));
     match (leading, native) {
-        (Some(Ok(first)), Some(Ok(second))) => {
-            Err(FormatError::Header(HeaderError::AmbiguousLayout {
-                first: first.layout().name(),
-                second: "native trailer",
-                at: second.header_offset(),
-            }))
+        (Some(Ok(first)), Some(Ok(second))) => Err(HeaderError::AmbiguousLayout {
+            first: first.layout().name(),
+            second: "native trailer",
+            at: second.header_offset(),
         }
+        .into()),
         (Some(Ok(smf)), _) | (_, Some(Ok(smf))) => Ok(smf),
         (leading, native) => {
             let error = leading.or(native).and_then(Result::err);
@@ -119,22 +117,20 @@ fn packed_trailer(data: &[u8], at: u64, limits: Limits) -> Result<Smf<'_>, Forma
         return with_stub(data, Layout::Packed, at, limits);
     }
     if at == 0 || !data.starts_with(b"\x7fELF") {
-        return Err(FormatError::Header(HeaderError::NoSharedObject { at }));
+        return Err(HeaderError::NoSharedObject { at }.into());
     }
-    let head = header_at(data, Layout::Packed, at)
-        .ok_or(FormatError::Header(HeaderError::NoLayout { at }))?;
+    let head = header_at(data, Layout::Packed, at).ok_or(HeaderError::NoLayout { at })?;
     Smf::open(RawHeader { layout: Layout::Dynlib, ..head }, 0, limits)
 }
 
 /// A header that may have a stub in front of the module: declared, or to be found.
 #[inline]
 fn with_stub(data: &[u8], layout: Layout, at: u64, limits: Limits) -> Result<Smf<'_>, FormatError> {
-    let head =
-        header_at(data, layout, at).ok_or(FormatError::Header(HeaderError::NoLayout { at }))?;
+    let head = header_at(data, layout, at).ok_or(HeaderError::NoLayout { at })?;
     let here = Smf::open(head, declared_base(head), limits);
     match here {
         Ok(smf) if is_plausible(&smf) => Ok(smf),
-        Ok(_) if is_legacy(data, at) => Err(FormatError::Header(HeaderError::Legacy { at })),
+        Ok(_) if is_legacy(data, at) => Err(HeaderError::Legacy { at }.into()),
         here => match find_base(head, limits) {
             Ok(Some(base)) => Smf::open(head, base, limits),
             Err(error) => Err(error),
@@ -181,8 +177,7 @@ fn legacy_or(data: &[u8], at: u64, error: FormatError) -> FormatError {
 /// A header at offset 0: the layouts are told apart by which section table fits.
 fn leading_header(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
     let open = |layout| {
-        let head = header_at(data, layout, 0)
-            .ok_or(FormatError::Header(HeaderError::NoLayout { at: 0 }))?;
+        let head = header_at(data, layout, 0).ok_or(HeaderError::NoLayout { at: 0 })?;
         let declared = declared_base(head);
         let at_declared = Smf::open(head, declared, limits);
         match at_declared {
@@ -197,11 +192,10 @@ fn leading_header(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
             (false, false) => {
                 Err(legacy_or(data, 0, FormatError::Header(HeaderError::NoLayout { at: 0 })))
             }
-            (true, true) => Err(FormatError::Header(HeaderError::AmbiguousLayout {
-                first: "native",
-                second: "packed",
-                at: 0,
-            })),
+            (true, true) => {
+                Err(HeaderError::AmbiguousLayout { first: "native", second: "packed", at: 0 }
+                    .into())
+            }
         },
         (Ok(smf), Err(_)) | (Err(_), Ok(smf)) => Ok(smf),
         (Err(native), Err(packed)) => {
@@ -223,7 +217,7 @@ fn says_packed(smf: &Smf<'_>) -> bool {
 
 fn check_compact(smf: Smf<'_>) -> Result<Smf<'_>, FormatError> {
     let named = !smf.sections().is_empty() && smf.sections().iter().all(|s| is_printable(s.name));
-    if named { Ok(smf) } else { Err(FormatError::Header(HeaderError::NoLayout { at: 0 })) }
+    if named { Ok(smf) } else { Err(HeaderError::NoLayout { at: 0 }.into()) }
 }
 
 /// If no layout fits, the error of the most likely layout.
@@ -328,10 +322,7 @@ impl<'d> BaseSearch<'d> {
             match found {
                 None => found = Some(base),
                 Some(first) => {
-                    return Err(FormatError::Header(HeaderError::AmbiguousBase {
-                        first,
-                        second: base,
-                    }));
+                    return Err(HeaderError::AmbiguousBase { first, second: base }.into());
                 }
             }
         }

@@ -4,10 +4,8 @@
 //! every function's code too; names end with a NUL inside the strings. A function is checked when it
 //! is read, in constant time: the length of its name is computed on request.
 
-use crate::format::error::FormatError;
-use crate::format::error::SymbolError;
-use crate::format::error::Table;
-use crate::format::wire::bytes::{array, slice, u16_at, u32_at, until_nul};
+use crate::format::error::{FormatError, SymbolError, Table};
+use crate::format::wire::{array, slice, u16_at, u32_at, until_nul};
 
 /// The first bytes of a bytecode section.
 pub(crate) const MAGIC: &[u8; 4] = b"BCOD";
@@ -130,9 +128,7 @@ impl<'d> Functions<'d> {
         let name = usize::try_from(offset).ok().and_then(|offset| self.strings.get(offset..));
         match name.filter(|name| !name.is_empty()) {
             Some(name) => Ok(Function { name, ..function }),
-            None => {
-                Err(FormatError::Symbol(SymbolError::Name { index, offset: offset.into(), at }))
-            }
+            None => Err(SymbolError::Name { index, offset: offset.into(), at }.into()),
         }
     }
 

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use crate::alloc_util::sort::sort;
 use crate::format::error::FormatError;
 use crate::format::ext::prelink::{PAGE, Prelink};
-use crate::format::model::symbol::{Binding, Phase, SymbolKind};
+use crate::format::model::{Binding, Phase, SymbolKind};
 use crate::format::read::smf::Smf;
 use crate::format::read::symbol::Symbol;
 
@@ -109,10 +109,10 @@ mod tests {
 
     use super::*;
     use crate::format::ext::prelink;
-    use crate::format::model::header::Header;
-    use crate::format::model::section::{SectionFlags, SectionKind};
-    use crate::format::model::symbol::SymbolFlags;
-    use crate::format::wire::layout::Layout;
+    use crate::format::model::Header;
+    use crate::format::model::SymbolFlags;
+    use crate::format::model::{SectionFlags, SectionKind};
+    use crate::format::wire::Layout;
     use crate::format::write::module::{Module, NewSection, NewSymbol, Payload, Place as Where};
     use crate::testing::some;
 

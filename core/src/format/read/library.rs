@@ -13,10 +13,9 @@
 //! [`write`](crate::format::write::library::write) lays an archive out as the sample is: header, index, then the modules back to back.
 
 use crate::alloc_util::hash::{fnv1a_64, fnv1a_64_more};
-use crate::format::error::FormatError;
-use crate::format::error::{LibraryError, Table};
-use crate::format::wire::bytes::{array, slice, u8_at, u32_at, until_nul};
+use crate::format::error::{FormatError, LibraryError, Table};
 use crate::format::wire::library::{ENTRY, HEADER, MAGIC, NAME, entry, field, header};
+use crate::format::wire::{array, slice, u8_at, u32_at, until_nul};
 
 /// Whether `data` is an archive and not a module.
 pub fn is_library(data: &[u8]) -> bool {
@@ -59,12 +58,9 @@ impl Module<'_> {
             let found = if expected == 0 { 0 } else { fnv1a_64(bytes) };
             if found != expected {
                 let at = at.saturating_add(place as u64);
-                return Err(FormatError::Library(LibraryError::ModuleHash {
-                    index: self.index,
-                    expected,
-                    found,
-                    at,
-                }));
+                return Err(
+                    LibraryError::ModuleHash { index: self.index, expected, found, at }.into()
+                );
             }
         }
         Ok(())
@@ -92,11 +88,11 @@ impl<'d> Library<'d> {
     pub fn parse(data: &'d [u8]) -> Result<Self, FormatError> {
         let header: &[u8; HEADER] = array(data, 0)
             .filter(|header| is_library(&header[..]))
-            .ok_or(FormatError::Library(LibraryError::NoMagic { at: 0 }))?;
+            .ok_or(LibraryError::NoMagic { at: 0 })?;
         let version = |at| u8_at(header, at).unwrap_or(0);
         let (major, minor) = (version(4), version(5));
         if (major, minor) != (1, 0) {
-            return Err(FormatError::Library(LibraryError::Version { major, minor, at: 4 }));
+            return Err(LibraryError::Version { major, minor, at: 4 }.into());
         }
         let count = u32_at(header, header::COUNT).unwrap_or(0);
         let index_offset = field(header, header::INDEX_OFFSET);
@@ -168,7 +164,7 @@ impl<'d> Library<'d> {
             let claimed = module.data.len().checked_add(module.object.map_or(0, <[u8]>::len));
             left = claimed
                 .and_then(|claimed| left.checked_sub(claimed))
-                .ok_or(FormatError::Library(LibraryError::ModuleOverlap { index, at }))?;
+                .ok_or(LibraryError::ModuleOverlap { index, at })?;
             module.verify(at)?;
         }
         let start = usize::try_from(field(self.header, header::DATA_OFFSET)).unwrap_or(usize::MAX);
@@ -181,7 +177,7 @@ impl<'d> Library<'d> {
         if expected == 0 || expected == found {
             return Ok(());
         }
-        Err(FormatError::Library(LibraryError::Hash { expected, found, at: place as u64 }))
+        Err(LibraryError::Hash { expected, found, at: place as u64 }.into())
     }
 
     /// Where the entry with this index begins, in bytes from the start of the archive.
@@ -193,7 +189,7 @@ impl<'d> Library<'d> {
         let at = self.entry_offset(index);
         let name = core::str::from_utf8(name_of(entry)).unwrap_or("");
         if name.is_empty() {
-            return Err(FormatError::Library(LibraryError::ModuleName { index, at }));
+            return Err(LibraryError::ModuleName { index, at }.into());
         }
         let part = |offset_at, size_at| {
             let (offset, size) = (field(entry, offset_at), field(entry, size_at));

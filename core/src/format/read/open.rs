@@ -1,17 +1,13 @@
 //! Opening a module whose header was found: every section entry is checked.
 
-use crate::format::error::FormatError;
-use crate::format::error::Table;
-use crate::format::error::{CompressionError, HeaderError, SectionError};
-use crate::format::model::header::{Compression, Flags, Header};
-use crate::format::model::section::{SectionFlags, SectionKind};
+use crate::format::error::{CompressionError, FormatError, HeaderError, SectionError, Table};
+use crate::format::model::{Compression, Flags, Header, SectionFlags, SectionKind};
 use crate::format::read::limits::Limits;
 use crate::format::read::raw_header::{RawHeader, section_table};
 use crate::format::read::section::{Section, Sections, entry_at};
 use crate::format::read::smf::Smf;
 use crate::format::read::symbol::Symbols;
-use crate::format::wire::bytes::{padded_name, slice};
-use crate::format::wire::layout::{Layout, SECTION_NAME, SYMBOL};
+use crate::format::wire::{Layout, SECTION_NAME, SYMBOL, padded_name, slice};
 
 impl<'d> Smf<'d> {
     /// Reads the module with this header and its offsets counting from `base`.
@@ -35,7 +31,7 @@ impl<'d> Smf<'d> {
         let header = Header::decode(bytes, layout);
         if base > data.len() as u64 {
             let at = at + layout.header_fields().data_offset as u64;
-            return Err(FormatError::Header(HeaderError::StubOutside { size: base, at }));
+            return Err(HeaderError::StubOutside { size: base, at }.into());
         }
         let sections = section_table(data, layout, &header, at, base)?;
         if header.section_count > limits.sections {
@@ -173,7 +169,7 @@ fn check_odd(
     }
     let total = total.saturating_add(entry.memory_size());
     if total > limit {
-        return Err(FormatError::Section(SectionError::VirtualSize { total, limit, at }));
+        return Err(SectionError::VirtualSize { total, limit, at }.into());
     }
     if entry.flags & SectionFlags::COMPRESSED != 0 {
         check_compression((compression, flags), (entry.kind(), entry.name()), index, at)?;
@@ -201,11 +197,7 @@ fn check_compression(
         SectionKind::Bss => true,
         _ => kind.is_compressible(padded_name(name)),
     };
-    if is_let_be {
-        Ok(())
-    } else {
-        Err(FormatError::Compression(CompressionError::SectionKind { index, kind, at }))
-    }
+    if is_let_be { Ok(()) } else { Err(CompressionError::SectionKind { index, kind, at }.into()) }
 }
 
 /// Checks what compressed sections claim to decompress to against what they are in the file: each by itself, and
@@ -220,13 +212,7 @@ fn check_ratio(sections: &Sections<'_>, limits: Limits) -> Result<(), FormatErro
             let limit = limits.max_decompressed(size);
             if virtual_size > limit {
                 let (index, at) = (section.index, section.entry_offset);
-                return Err(FormatError::Compression(CompressionError::Ratio {
-                    index,
-                    size,
-                    virtual_size,
-                    limit,
-                    at,
-                }));
+                return Err(CompressionError::Ratio { index, size, virtual_size, limit, at }.into());
             }
         }
     }

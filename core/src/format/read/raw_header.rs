@@ -1,11 +1,9 @@
 //! A header found in a file and its section table.
 
-use crate::format::error::FormatError;
-use crate::format::error::Table;
-use crate::format::model::header::Header;
+use crate::format::error::{FormatError, Table};
+use crate::format::model::Header;
 use crate::format::read::section::Sections;
-use crate::format::wire::bytes::slice;
-use crate::format::wire::layout::{Layout, NATIVE_HEADER, PACKED_HEADER};
+use crate::format::wire::{Layout, NATIVE_HEADER, PACKED_HEADER, slice};
 
 /// A header in a file, and the layout that it is read in.
 #[derive(Clone, Copy)]

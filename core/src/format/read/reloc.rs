@@ -1,12 +1,10 @@
 //! Relocation tables. The module `link` applies them.
 
-use crate::format::model::reloc::Reloc;
-use crate::format::model::reloc::RelocKind;
+use crate::format::model::{Reloc, RelocKind};
 use crate::format::wire::reloc::RelocEntry;
 
 use crate::format::read::section::Section;
-use crate::format::wire::elf_reloc;
-use crate::format::wire::layout::{Layout, RELOC};
+use crate::format::wire::{Layout, RELOC, elf_reloc};
 
 /// One relocation section: its entries and the section they apply to.
 #[derive(Clone, Copy, Debug)]
@@ -109,8 +107,8 @@ mod tests {
 
     #[test]
     fn the_first_of_another_kind_is_what_a_walk_finds() {
-        use crate::format::model::header::Header;
-        use crate::format::model::section::SectionKind;
+        use crate::format::model::Header;
+        use crate::format::model::SectionKind;
         use crate::format::read::smf::Smf;
         use crate::format::write::module::{Module, NewSection, NewSymbol, Payload, Place};
         let lengths = 0..if cfg!(miri) { 6 } else { 12 };

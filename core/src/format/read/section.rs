@@ -1,16 +1,12 @@
 //! Section entries: four wire forms, one view.
 
-use crate::format::error::SectionError;
-use crate::format::model::section::SectionFlags;
-use crate::format::model::section::SectionKind;
+use crate::format::error::{FormatError, SectionError};
+use crate::format::model::{SectionFlags, SectionKind};
 
-use crate::format::error::FormatError;
-use crate::format::wire::bytes::{array, is_printable, padded_name, slice, u8_at, u32_at, u64_at};
-use crate::format::wire::layout::ELF_MAGIC;
-use crate::format::wire::layout::{
-    COMPACT_SECTION, Layout, MAX_ALIGNMENT, NATIVE_SECTION, SECTION_NAME,
+use crate::format::wire::{
+    COMPACT_SECTION, ELF_MAGIC, Layout, MAX_ALIGNMENT, NATIVE_SECTION, SECTION_NAME, array,
+    is_printable, note_name, padded_name, slice, u8_at, u32_at, u64_at,
 };
-use crate::format::wire::note_name;
 
 /// One section: its entry, decoded, and its bytes.
 #[derive(Clone, Copy, Debug)]

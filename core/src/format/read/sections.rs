@@ -1,12 +1,9 @@
 //! Access to the section table by number, name and kind.
 
-use crate::format::model::section::SectionKind;
+use crate::format::model::SectionKind;
 use crate::format::read::elf;
-use crate::format::read::section::Entries;
-use crate::format::read::section::Section;
-use crate::format::read::section::Sections;
-use crate::format::read::section::entry_at;
-use crate::format::wire::layout::Layout;
+use crate::format::read::section::{Entries, Section, Sections, entry_at};
+use crate::format::wire::Layout;
 
 impl<'d> Sections<'d> {
     /// How many sections there are.

@@ -5,20 +5,15 @@
 //! Neither allocates. Facts: the SMF specification v1.1, sections 1 to 3, and its writers.
 //! `find_header` documents the search for the header.
 
-use crate::format::error::FormatError;
-use crate::format::error::{CompressionError, NoteError, RelocError, SectionError};
-use crate::format::model::header::Header;
-use crate::format::model::section::SectionKind;
-use crate::format::read::elf;
-use crate::format::read::functions;
+use crate::format::error::{CompressionError, FormatError, NoteError, RelocError, SectionError};
+use crate::format::model::{Header, SectionKind};
 use crate::format::read::functions::Functions;
-use crate::format::read::note;
 use crate::format::read::reloc::RelocTable;
 use crate::format::read::section::{Section, Sections};
 use crate::format::read::symbol::Symbols;
 use crate::format::read::template::Templates;
-use crate::format::wire::bytes::slice;
-use crate::format::wire::layout::{Layout, NATIVE_HEADER};
+use crate::format::read::{elf, functions, note};
+use crate::format::wire::{Layout, NATIVE_HEADER, slice};
 
 /// A module in its file. A view: it borrows the bytes and owns nothing.
 #[derive(Clone, Copy, Debug)]
@@ -140,8 +135,8 @@ impl<'d> Smf<'d> {
     /// A relocation section with what it applies to.
     pub(crate) fn reloc_table(&self, section: &Section<'d>) -> Result<RelocTable<'d>, FormatError> {
         let Section { index, size, offset: at, .. } = *section;
-        if !section.data.len().is_multiple_of(crate::format::wire::layout::RELOC) {
-            return Err(FormatError::Reloc(RelocError::TableSize { section: index, size, at }));
+        if !section.data.len().is_multiple_of(crate::format::wire::RELOC) {
+            return Err(RelocError::TableSize { section: index, size, at }.into());
         }
         let missing =
             FormatError::Reloc(RelocError::NoTarget { section: index, at: section.entry_offset });
@@ -238,7 +233,7 @@ impl<'d> Smf<'d> {
 fn refuse_compressed(section: &Section<'_>) -> Result<(), FormatError> {
     let Section { index, offset: at, .. } = *section;
     if section.is_compressed() {
-        Err(FormatError::Compression(CompressionError::StillCompressed { index, at }))
+        Err(CompressionError::StillCompressed { index, at }.into())
     } else {
         Ok(())
     }

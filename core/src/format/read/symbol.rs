@@ -2,19 +2,16 @@
 //!
 //! The stored hash of a name is only a hint: one writer computes it incorrectly.
 
-use crate::format::error::{ElfError, SymbolError};
-use crate::format::wire::name::{first_name, is_first_name, starts_with_name};
-use crate::format::wire::name::{name_at, unended};
+use crate::format::error::{ElfError, ElfPart, FormatError, SymbolError};
+use crate::format::wire::{
+    IMPORT_SECTION, Layout, PACKED_ADDRESSED, SECTION_MARKER, SYMBOL, array, first_name,
+    is_first_name, name_at, starts_with_name, u8_at, u16_at, u32_at, u64_at, unended,
+};
 
-use crate::format::error::ElfPart;
-use crate::format::error::FormatError;
-use crate::format::model::symbol::{Binding, SymbolFlags, SymbolKind};
+use crate::format::model::{Binding, SymbolFlags, SymbolKind};
 use crate::format::read::elf;
 use crate::format::read::elf::symbol::ElfSymbol;
 use crate::format::read::section::Sections;
-use crate::format::wire::bytes::{array, u8_at, u16_at, u32_at, u64_at};
-use crate::format::wire::layout::{IMPORT_SECTION, SECTION_MARKER};
-use crate::format::wire::layout::{Layout, PACKED_ADDRESSED, SYMBOL};
 
 /// The place of a symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +90,7 @@ impl<'d> Symbol<'d> {
         let Symbol { index, value, size: length, entry_offset: at, .. } = *self;
         match value.checked_add(length) {
             Some(end) if end <= size => Ok(()),
-            _ => Err(FormatError::Symbol(SymbolError::Outside { index, value, size: length, at })),
+            _ => Err(SymbolError::Outside { index, value, size: length, at }.into()),
         }
     }
 
@@ -278,7 +275,7 @@ impl<'d> Symbols<'d> {
         let Some((entry, bytes, at)) = self.entry(index) else { return self.get_elsewhere(index) };
         let offset = u64::from(entry.name_offset);
         let name = self.strings_of(&entry).and_then(first_name);
-        let name = name.ok_or(FormatError::Symbol(SymbolError::Name { index, offset, at }))?;
+        let name = name.ok_or(SymbolError::Name { index, offset, at })?;
         let (kind, binding) = self.kind(&entry, index, at)?;
         let defined = self.is_defined(&entry);
         let section = if defined { self.section(&entry, kind, index, at)? } else { None };
@@ -385,7 +382,7 @@ impl<'d> Symbols<'d> {
         let at = self.table_offset + u64::from(index) * SYMBOL as u64;
         if u64::from(entry.name_offset) >= self.strings.len() as u64 {
             let offset = u64::from(entry.name_offset);
-            return Err(FormatError::Symbol(SymbolError::Name { index, offset, at }));
+            return Err(SymbolError::Name { index, offset, at }.into());
         }
         let (kind, binding) = self.kind(&entry, index, at)?;
         if !self.is_defined(&entry) {
@@ -485,7 +482,7 @@ impl<'d> Symbols<'d> {
             template_offset: 0,
             name_hash: 0,
             entry_offset: at,
-            name: name.ok_or(FormatError::Symbol(SymbolError::Name { index, offset, at }))?,
+            name: name.ok_or(SymbolError::Name { index, offset, at })?,
         })
     }
 
@@ -519,14 +516,9 @@ impl<'d> Symbols<'d> {
         at: u64,
     ) -> Result<(SymbolKind, Binding), FormatError> {
         let binding = Binding::ALL.get(usize::from(entry.binding)).copied();
-        let binding = binding.ok_or(FormatError::Symbol(SymbolError::Binding {
-            index,
-            value: entry.binding,
-            at,
-        }))?;
+        let binding = binding.ok_or(SymbolError::Binding { index, value: entry.binding, at })?;
         let kind = self.sections.layout.symbol_kind(entry.kind);
-        let kind =
-            kind.ok_or(FormatError::Symbol(SymbolError::Kind { index, value: entry.kind, at }))?;
+        let kind = kind.ok_or(SymbolError::Kind { index, value: entry.kind, at })?;
         let has_section = entry.section.is_some_and(|section| section != IMPORT_SECTION);
         if kind == SymbolKind::Type && binding == Binding::Local && has_section {
             return Ok((SymbolKind::Section, binding));
@@ -547,7 +539,7 @@ impl<'d> Symbols<'d> {
         if let Some(section) = entry.section {
             let section = u32::from(section);
             if u64::from(section) >= self.sections.len() as u64 {
-                return Err(FormatError::Symbol(SymbolError::Section { index, section, at }));
+                return Err(SymbolError::Section { index, section, at }.into());
             }
             return Ok(Some(section));
         }
@@ -603,8 +595,8 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::format::model::header::Header;
-    use crate::format::model::section::SectionKind;
+    use crate::format::model::Header;
+    use crate::format::model::SectionKind;
     use crate::format::read::smf::Smf;
     use crate::format::write::module::{Module, NewSection, NewSymbol, Payload, Place};
     use crate::testing::some;

@@ -19,12 +19,11 @@
 //!
 //! The bodies are never looked into. A count is believed only as far as the bytes behind it reach.
 
-use crate::format::error::TemplateError;
-pub use crate::format::model::template::TemplateKind;
+use crate::format::error::{FormatError, TemplateError};
+pub use crate::format::model::TemplateKind;
 use core::iter::FusedIterator;
 
-use crate::format::error::FormatError;
-use crate::format::wire::bytes::{Cursor, u32_at};
+use crate::format::wire::{Cursor, u32_at};
 
 pub(crate) mod meta;
 
@@ -138,7 +137,7 @@ impl<'d> Templates<'d> {
             None => return Self::parse_counted(payload, at),
             Some([1, 0, ..]) => Container::Gtpl { constrained: false },
             Some([1, 1, ..]) => Container::Gtpl { constrained: true },
-            Some(_) => return Err(FormatError::Template(TemplateError::Container { at })),
+            Some(_) => return Err(TemplateError::Container { at }.into()),
         };
         let neither = FormatError::Template(TemplateError::Container { at });
         let count = u32_at(payload, GTPL_HEADER - 4).ok_or(neither)?;
@@ -147,7 +146,7 @@ impl<'d> Templates<'d> {
         let mut templates = Self { entries, at, container, count, opaque: false, bodies: None };
         let room = entries.len() / MIN_GTPL_TEMPLATE;
         if let Some(index) = u32::try_from(room).ok().filter(|&room| room < count) {
-            return Err(FormatError::Template(TemplateError::Truncated { index, at }));
+            return Err(TemplateError::Truncated { index, at }.into());
         }
         let rest = templates.behind_headers();
         templates.bodies = rest.and_then(|rest| read_bodies(rest, count));
@@ -268,7 +267,7 @@ impl<'d> Templates<'d> {
         let value = cursor.u8().ok_or(cut)?;
         let kind = TemplateKind::from_code(value);
         if kind.is_none() {
-            return Err(FormatError::Template(TemplateError::Kind { index, value, at }));
+            return Err(TemplateError::Kind { index, value, at }.into());
         }
         let name = take_counted(cursor).ok_or(cut)?;
         let params = cursor.u8().ok_or(cut)?;

@@ -1,13 +1,10 @@
 //! Verification of a whole module.
 
-use crate::format::error::FormatError;
-use crate::format::error::{ElfError, HeaderError, RelocError};
+use crate::format::error::{ElfError, FormatError, HeaderError, RelocError};
 use crate::format::ext::cached_code;
 use crate::format::ext::hash_index::SymbolIndex;
 use crate::format::ext::prelink::Prelink;
-use crate::format::model::reloc::RelocKind;
-use crate::format::model::section::SectionKind;
-use crate::format::model::symbol::SymbolKind;
+use crate::format::model::{RelocKind, SectionKind, SymbolKind};
 use crate::format::read::reloc::RelocTable;
 use crate::format::read::shared_object;
 use crate::format::read::smf::Smf;
@@ -109,7 +106,7 @@ impl<'d> Smf<'d> {
         let count = self.symbols.len() as u64;
         let Some((at_index, reloc)) = table.first_broken(count) else { return Ok(()) };
         let index = u32::try_from(at_index).unwrap_or(u32::MAX);
-        let at = table.section.offset + at_index as u64 * crate::format::wire::layout::RELOC as u64;
+        let at = table.section.offset + at_index as u64 * crate::format::wire::RELOC as u64;
         Err(match reloc.kind {
             RelocKind::Unknown(_) if self.layout().is_object() => {
                 let entry = table.section.data.as_chunks().0.get(at_index);
@@ -133,7 +130,7 @@ impl<'d> Smf<'d> {
         match self.code() {
             _ if offset == 0 => Ok(()),
             Some(code) if offset < code.memory_size() => Ok(()),
-            _ => Err(FormatError::Header(HeaderError::EntryPoint { offset, at })),
+            _ => Err(HeaderError::EntryPoint { offset, at }.into()),
         }
     }
 }

@@ -5,9 +5,8 @@
 
 use core::fmt;
 
-use crate::format::model::reloc::{Reloc, RelocKind};
-use crate::format::wire::bytes::{i64_at, u32_at, u64_at};
-use crate::format::wire::layout::{Layout, RELOC};
+use crate::format::model::{Reloc, RelocKind};
+use crate::format::wire::{Layout, RELOC, i64_at, u32_at, u64_at};
 
 /// Decodes an entry; a number without a kind here becomes [`RelocKind::Unknown`] with its low byte.
 pub(crate) fn decode(bytes: &[u8; RELOC], layout: Layout) -> Reloc {

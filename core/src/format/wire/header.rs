@@ -1,8 +1,7 @@
 //! Header fields.
 
-use crate::format::model::header::*;
-use crate::format::wire::bytes::{u8_at, u16_at, u32_at, u64_at};
-use crate::format::wire::layout::{Layout, NATIVE_HEADER};
+use crate::format::model::*;
+use crate::format::wire::{Layout, NATIVE_HEADER, u8_at, u16_at, u32_at, u64_at};
 
 impl Header {
     /// Reads the header whose magic is the first byte of `bytes`, in `layout`. The fields of both
@@ -46,7 +45,7 @@ impl Header {
                 field.copy_from_slice(bytes);
             }
         };
-        put(0, &crate::format::wire::layout::MAGIC);
+        put(0, &crate::format::wire::MAGIC);
         put(4, &[self.version.0, self.version.1, self.platform.0, self.arch.0]);
         put(8, &self.flags.0.to_le_bytes());
         put(12, &[self.compression.0, self.compression_level]);

@@ -4,9 +4,7 @@
 //! packed one has no padding; the two number sections, symbols and relocations differently. Padding may hold garbage
 //! and is ignored.
 
-use crate::format::model::reloc::RelocKind;
-use crate::format::model::section::SectionKind;
-use crate::format::model::symbol::SymbolKind;
+use crate::format::model::{RelocKind, SectionKind, SymbolKind};
 
 /// `SMF\0`, the first four bytes of every header.
 pub const MAGIC: [u8; 4] = *b"SMF\0";

@@ -1,6 +1,6 @@
 //! Offsets of the header and the index entries of a library archive.
 
-use crate::format::wire::bytes::u64_at;
+use crate::format::wire::u64_at;
 
 /// The first bytes of an archive.
 pub(crate) const MAGIC: &[u8; 4] = b"LSMF";

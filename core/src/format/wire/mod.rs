@@ -9,3 +9,5 @@ pub(crate) mod library;
 pub(crate) mod name;
 pub(crate) mod note_name;
 pub(crate) mod reloc;
+
+pub(crate) use {bytes::*, layout::*, name::*};

@@ -1,9 +1,7 @@
 //! Relocation entries.
 
-use crate::format::model::reloc::Reloc;
-use crate::format::model::reloc::RelocKind;
-use crate::format::wire::bytes::{i64_at, u8_at, u32_at, u64_at};
-use crate::format::wire::layout::{RELOC, reloc_kind};
+use crate::format::model::{Reloc, RelocKind};
+use crate::format::wire::{RELOC, i64_at, reloc_kind, u8_at, u32_at, u64_at};
 
 impl Reloc {
     #[inline]
@@ -63,7 +61,7 @@ impl RelocEntry<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::wire::layout::Layout;
+    use crate::format::wire::Layout;
 
     #[test]
     fn what_is_encoded_is_decoded() {

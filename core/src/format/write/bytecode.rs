@@ -4,10 +4,9 @@
 use alloc::vec::Vec;
 
 use crate::alloc_util::try_with_capacity;
-use crate::format::model::header::{Flags, Header};
-use crate::format::model::section::{SectionFlags, SectionKind};
+use crate::format::model::{Flags, Header, SectionFlags, SectionKind};
 use crate::format::read::functions::{ENTRY, HEADER, MAGIC, VERSION};
-use crate::format::wire::layout::Layout;
+use crate::format::wire::Layout;
 use crate::format::write::error::WriteError;
 use crate::format::write::module::{Module, NewSection, Payload};
 

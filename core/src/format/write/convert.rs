@@ -10,15 +10,11 @@ use core::fmt;
 
 use crate::format::error::FormatError;
 use crate::format::ext::hash_index;
-use crate::format::model::header::Flags;
-use crate::format::model::reloc::{Reloc, RelocKind};
-use crate::format::model::section::SectionKind;
-use crate::format::model::symbol::{Binding, SymbolKind};
+use crate::format::model::{Binding, Flags, Reloc, RelocKind, SectionKind, SymbolKind};
 use crate::format::read::section::Section;
 use crate::format::read::smf::Smf;
 use crate::format::read::symbol::Symbol;
-use crate::format::wire::bytes::slice;
-use crate::format::wire::layout::{Layout, PACKED_HEADER};
+use crate::format::wire::{Layout, PACKED_HEADER, slice};
 use crate::format::write::error::WriteError;
 use crate::format::write::module::{
     Module, NewSection, NewSymbol, Payload, Place, default_section, section_number,

@@ -4,10 +4,8 @@ use core::fmt;
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::AllocError;
-use crate::format::model::reloc::RelocKind;
-use crate::format::model::section::SectionKind;
-use crate::format::model::symbol::SymbolKind;
-use crate::format::wire::layout::Layout;
+use crate::format::model::{RelocKind, SectionKind, SymbolKind};
+use crate::format::wire::Layout;
 
 /// Why a module cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,16 +10,13 @@
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util;
-use crate::format::model::header::Header;
-use crate::format::model::reloc::Reloc;
-use crate::format::model::section::{SectionFlags, SectionKind};
-use crate::format::model::symbol::{Binding, SymbolFlags, SymbolKind};
-use crate::format::wire::layout::IMPORT_SECTION;
-use crate::format::wire::layout::{
-    Layout, MAX_ALIGNMENT, NATIVE_HEADER, NATIVE_SECTION, PACKED_HEADER, PACKED_SECTION, RELOC,
-    SECTION_NAME, SYMBOL,
+use crate::format::model::{
+    Binding, Header, Reloc, SectionFlags, SectionKind, SymbolFlags, SymbolKind,
 };
-use crate::format::wire::note_name;
+use crate::format::wire::{
+    IMPORT_SECTION, Layout, MAX_ALIGNMENT, NATIVE_HEADER, NATIVE_SECTION, PACKED_HEADER,
+    PACKED_SECTION, RELOC, SECTION_NAME, SYMBOL, note_name,
+};
 
 use crate::format::write::error::WriteError;
 

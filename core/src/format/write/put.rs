@@ -1,10 +1,8 @@
 //! The bytes of a file, each part at the place that the plan gives it.
 
 use crate::alloc_util::hash::fnv1a_32;
-use crate::format::model::header::Flags;
-use crate::format::model::symbol::Binding;
-use crate::format::wire::layout::{IMPORT_SECTION, SECTION_MARKER};
-use crate::format::wire::layout::{Layout, NATIVE_HEADER, RELOC, SYMBOL};
+use crate::format::model::{Binding, Flags};
+use crate::format::wire::{IMPORT_SECTION, Layout, NATIVE_HEADER, RELOC, SECTION_MARKER, SYMBOL};
 use crate::format::write::module::{Module, NewSection, NewSymbol, Payload, Place, Plan};
 
 impl Module<'_> {

@@ -20,12 +20,11 @@ use core::ops::Range;
 use crate::alloc_util::{AllocError, try_push};
 use crate::format::error::FormatError;
 use crate::format::ext::cached_code;
-use crate::format::model::section::SectionFlags;
+use crate::format::model::SectionFlags;
 use crate::format::read::sdn::document::{NOTE_CAP, find_end};
 use crate::format::read::section::Section;
 use crate::format::read::smf::Smf;
-use crate::format::wire::bytes::{offset_in, slice};
-use crate::format::wire::layout::{Layout, SYMBOL};
+use crate::format::wire::{Layout, SYMBOL, offset_in, slice};
 
 mod section_entry;
 
@@ -312,8 +311,8 @@ mod tests {
 
     use super::*;
     use crate::format::ext::hash_index;
-    use crate::format::model::header::Header;
-    use crate::format::model::section::SectionKind;
+    use crate::format::model::Header;
+    use crate::format::model::SectionKind;
     use crate::format::write::module::{Module, NewSection, NewSymbol, Place};
     use crate::testing::{flipped, some};
 

@@ -8,7 +8,7 @@ use core::fmt;
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::{self, AllocError};
-use crate::format::model::template::TemplateKind;
+use crate::format::model::TemplateKind;
 use crate::format::read::template::meta::TemplateMeta;
 use crate::format::read::template::{
     BODIES, BODIES_HEADER, Constraints, Container, MAGIC, Template,

@@ -4,9 +4,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::format::ext::hash_index;
-use crate::format::model::header::Header;
-use crate::format::model::section::SectionKind;
-use crate::format::wire::layout::Layout;
+use crate::format::model::{Header, SectionKind};
+use crate::format::wire::Layout;
 use crate::format::write::error::WriteError;
 use crate::format::write::module::{Module, NewSection};
 use crate::format::write::note::{NewPossible, try_write_possible};

@@ -1,12 +1,11 @@
 //! A section as frames of one algorithm, back to back, among frames to be skipped.
 
 use crate::format::error::CompressionErrorKind;
-use crate::format::model::header::Compression;
-use crate::format::read::decompress::frame::Failure;
-use crate::format::read::decompress::frame::Frame;
+use crate::format::model::Compression;
+use crate::format::read::decompress::frame::{Failure, Frame};
 use crate::format::read::decompress::output::{Observer, Output};
 use crate::format::read::decompress::{lz4, zstd};
-use crate::format::wire::bytes::Cursor;
+use crate::format::wire::Cursor;
 
 /// The magic of a frame to be skipped, but for its last four bits. Both algorithms have the same.
 const SKIPPABLE: u32 = 0x184d_2a50;

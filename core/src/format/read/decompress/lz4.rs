@@ -7,11 +7,11 @@
 use lz4_flex::block::{DecompressError, decompress_into_with_dict};
 
 use crate::format::error::CompressionErrorKind;
-use crate::format::model::header::Compression;
+use crate::format::model::Compression;
 use crate::format::read::decompress::frame::Frame;
 use crate::format::read::decompress::output::Output;
 use crate::format::read::decompress::xxhash::{Xxh32, xxh32};
-use crate::format::wire::bytes::{Cursor, u32_at};
+use crate::format::wire::{Cursor, u32_at};
 
 const MAGIC: u32 = 0x184d_2204;
 /// The most bytes that come out of one byte of a block.

@@ -10,11 +10,11 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use ruzstd::io::{Error, Write};
 
 use crate::format::error::CompressionErrorKind;
-use crate::format::model::header::Compression;
+use crate::format::model::Compression;
 use crate::format::read::decompress::frame::Frame;
 use crate::format::read::decompress::output::Output;
 use crate::format::read::decompress::xxhash::{Xxh64, low_half};
-use crate::format::wire::bytes::{Cursor, u32_at};
+use crate::format::wire::{Cursor, u32_at};
 
 const MAGIC: u32 = 0xfd2f_b528;
 /// The most that a block holds, whatever the window.

@@ -3,10 +3,8 @@
 //! Loaded sections and their relocations together hold no more bytes than the object, and take no more
 //! memory than a module may, so that a small object cannot cause unbounded work.
 
-use crate::format::error::FormatError;
-use crate::format::error::{ElfError, SectionError};
-use crate::format::error::{ElfErrorKind, ElfPart};
-use crate::format::model::section::SectionKind;
+use crate::format::error::{ElfError, ElfErrorKind, ElfPart, FormatError, SectionError};
+use crate::format::model::SectionKind;
 use crate::format::read::elf::section::{
     Header, SHF_COMPRESSED, SHF_EXECINSTR, SHF_TLS, SHF_WRITE, SHT_NULL, SHT_RELA, SHT_STRTAB,
     SHT_SYMTAB, contents, header, header_count, names, reloc_target_header, to_usize,
@@ -14,9 +12,7 @@ use crate::format::read::elf::section::{
 use crate::format::read::elf::symbol::Common;
 use crate::format::read::limits::Limits;
 use crate::format::read::section::{Section, Sections};
-use crate::format::wire::bytes::u32_at;
-use crate::format::wire::layout::{ELF_SECTION, ELF_SYMBOL, MAX_ALIGNMENT, RELOC};
-use crate::format::wire::name::name_at;
+use crate::format::wire::{ELF_SECTION, ELF_SYMBOL, MAX_ALIGNMENT, RELOC, name_at, u32_at};
 
 /// What a walk over the sections has found.
 #[derive(Clone, Copy, Default)]
@@ -144,11 +140,7 @@ impl<'s, 'd> Walk<'s, 'd> {
             let value = common.alignment;
             if !value.is_power_of_two() || value > MAX_ALIGNMENT {
                 let fault = ElfErrorKind::Alignment { value };
-                return Err(FormatError::Elf(ElfError::Part {
-                    part: ElfPart::Symbol(index),
-                    kind: fault,
-                    at,
-                }));
+                return Err(ElfError::Part { part: ElfPart::Symbol(index), kind: fault, at }.into());
             }
             self.found.has_commons = true;
             self.take_memory(common.size, at)?;
@@ -167,7 +159,7 @@ impl<'s, 'd> Walk<'s, 'd> {
         self.memory = self.memory.saturating_add(size);
         let total = self.memory;
         if total > limit {
-            Err(FormatError::Section(SectionError::VirtualSize { total, limit, at }))
+            Err(SectionError::VirtualSize { total, limit, at }.into())
         } else {
             Ok(())
         }

@@ -1,10 +1,10 @@
 //! Sections of an ELF object by number; those of common symbols follow the section headers.
 
-use crate::format::model::section::SectionKind;
+use crate::format::model::SectionKind;
 use crate::format::read::elf::section::{contents, header, header_count, to_usize};
 use crate::format::read::elf::symbol;
 use crate::format::read::section::{Section, Sections};
-use crate::format::wire::layout::ELF_SECTION;
+use crate::format::wire::ELF_SECTION;
 
 /// The number of sections, those of common symbols included.
 pub(crate) fn section_count(sections: &Sections<'_>) -> usize {

@@ -1,7 +1,7 @@
 //! A relocatable ELF object in a code section, read as one more layout of a module.
 //!
 //! Its section headers, symbols and relocations become the same [`Section`]s, [`Symbol`](crate::format::read::symbol::Symbol)s
-//! and [`Reloc`](crate::format::model::reloc::Reloc)s that a module's own tables give, so that mapping, linking and symbol lookup
+//! and [`Reloc`](crate::format::model::Reloc)s that a module's own tables give, so that mapping, linking and symbol lookup
 //! are the same for both. Sections and symbols keep the numbers that the object gives them. A common
 //! symbol is a section of zeroes of its own, whose number is that of the symbol counted on from the
 //! last section.

@@ -1,17 +1,14 @@
 //! Opening an ELF object.
 
-use crate::format::error::ElfError;
-use crate::format::error::FormatError;
-use crate::format::error::{ElfErrorKind, ElfPart};
-use crate::format::model::header::Arch;
-use crate::format::model::section::SectionKind;
+use crate::format::error::{ElfError, ElfErrorKind, ElfPart, FormatError};
+use crate::format::model::{Arch, SectionKind};
 use crate::format::read::elf::check::Walk;
 use crate::format::read::elf::section::{E_SHSTRNDX, names};
 use crate::format::read::elf::symbol;
 use crate::format::read::section::{Section, Sections};
-use crate::format::wire::bytes::{array, slice, u16_at, u64_at};
-use crate::format::wire::layout::ELF_MAGIC;
-use crate::format::wire::layout::{ALL_FILES, ELF_HEADER, ELF_SECTION, Layout};
+use crate::format::wire::{
+    ALL_FILES, ELF_HEADER, ELF_MAGIC, ELF_SECTION, Layout, array, slice, u16_at, u64_at,
+};
 
 /// 64 bits, little-endian, version 1.
 const IDENT: [u8; 3] = [2, 1, 1];
@@ -48,7 +45,7 @@ pub(crate) fn open<'d>(
 ) -> Result<ElfObject<'d>, FormatError> {
     if !ALL_FILES {
         let (part, fault, at) = (ElfPart::Object, ElfErrorKind::NotBuilt, code.offset);
-        return Err(FormatError::Elf(ElfError::Part { part, kind: fault, at }));
+        return Err(ElfError::Part { part, kind: fault, at }.into());
     }
     check_beside(file, code)?;
     let mut sections = section_table(file, arch, code)?;
@@ -70,7 +67,7 @@ fn check_beside(file: &Sections<'_>, code: &Section<'_>) -> Result<(), FormatErr
     });
     match beside {
         Some(Section { index: section, entry_offset: at, .. }) => {
-            Err(FormatError::Elf(ElfError::Beside { section, at }))
+            Err(ElfError::Beside { section, at }.into())
         }
         None => Ok(()),
     }

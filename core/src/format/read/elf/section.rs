@@ -1,10 +1,8 @@
 //! Section headers of an ELF object, read as sections.
 
-use crate::format::model::section::{SectionFlags, SectionKind};
+use crate::format::model::{SectionFlags, SectionKind};
 use crate::format::read::section::Sections;
-use crate::format::wire::bytes::{slice, u16_at, u32_at, u64_at};
-use crate::format::wire::layout::ELF_SECTION;
-use crate::format::wire::name::name_at;
+use crate::format::wire::{ELF_SECTION, name_at, slice, u16_at, u32_at, u64_at};
 
 /// Offset of `e_shstrndx`.
 pub(crate) const E_SHSTRNDX: usize = 62;

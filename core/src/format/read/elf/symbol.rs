@@ -5,14 +5,10 @@
 //! to its module.
 
 use crate::format::error::ElfErrorKind;
-use crate::format::model::section::{SectionFlags, SectionKind};
-use crate::format::model::symbol::{Binding, SymbolKind};
+use crate::format::model::{Binding, SectionFlags, SectionKind, SymbolKind};
 use crate::format::read::elf::section::{contents, header, header_count};
-use crate::format::read::section::Section;
-use crate::format::read::section::Sections;
-use crate::format::wire::bytes::{offset_in, u8_at, u16_at, u32_at, u64_at};
-use crate::format::wire::layout::ELF_SYMBOL;
-use crate::format::wire::name::name_at;
+use crate::format::read::section::{Section, Sections};
+use crate::format::wire::{ELF_SYMBOL, name_at, offset_in, u8_at, u16_at, u32_at, u64_at};
 
 const SHN_UNDEF: u16 = 0;
 const SHN_LORESERVE: u16 = 0xff00;

@@ -1,10 +1,9 @@
 //! Rows as entries: the columns of a table are found once by their names, and each row is split once.
 
-use crate::format::error::NoteError;
+use crate::format::error::{FormatError, NoteError};
 use core::iter::FusedIterator;
 use core::marker::PhantomData;
 
-use crate::format::error::FormatError;
 use crate::format::read::sdn::cell::Cell;
 use crate::format::read::sdn::document::Document;
 use crate::format::read::sdn::table::{Row, Rows, Table, Tables};
@@ -50,7 +49,7 @@ impl Places {
                 None if column.required => {
                     let column = column.names.first().copied().unwrap_or_default();
                     let (line, at) = (table.line(), table.offset());
-                    return Err(FormatError::Note(NoteError::MissingColumn { line, column, at }));
+                    return Err(NoteError::MissingColumn { line, column, at }.into());
                 }
                 None => {}
             }

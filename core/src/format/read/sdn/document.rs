@@ -1,9 +1,8 @@
 //! The text of a note as a whole.
 
-use crate::format::error::NoteError;
+use crate::format::error::{FormatError, NoteError};
 use core::ops::Range;
 
-use crate::format::error::FormatError;
 use crate::format::read::sdn::line::absolute;
 #[cfg(test)]
 use crate::format::read::sdn::table::Row;
@@ -65,9 +64,7 @@ impl<'d> Document<'d> {
         let text = end.clone().and_then(|line| data.get(..line.start)).unwrap_or(data);
         match core::str::from_utf8(text) {
             Ok(text) => Ok(Self { text, at, terminated: end.is_some() }),
-            Err(fault) => Err(FormatError::Note(NoteError::Encoding {
-                at: absolute(at, fault.valid_up_to()),
-            })),
+            Err(fault) => Err(NoteError::Encoding { at: absolute(at, fault.valid_up_to()) }.into()),
         }
     }
 

@@ -1,10 +1,9 @@
 //! Tables, their rows, and the iterators that come to them.
 
-use crate::format::error::NoteError;
+use crate::format::error::{FormatError, NoteError};
 use core::iter::FusedIterator;
 use core::ops::Range;
 
-use crate::format::error::FormatError;
 use crate::format::read::sdn::cell::{Cell, Cells, split_cell, trim_end, trim_start};
 use crate::format::read::sdn::line::{Line, LineKind, Lines, absolute, kind_of, says_nothing};
 
@@ -185,12 +184,7 @@ impl<'d> Rows<'d> {
             return Ok(Row { line });
         }
         let at = absolute(self.at, line.start);
-        Err(FormatError::Note(NoteError::CellCount {
-            line: line.number,
-            cells,
-            columns: self.columns,
-            at,
-        }))
+        Err(NoteError::CellCount { line: line.number, cells, columns: self.columns, at }.into())
     }
 }
 

@@ -3,8 +3,7 @@
 //! What they do is up to the object. That the loader calls code at all is checked: every entry of an array is
 //! filled in by a relocation, and addresses that are known before loading are those of code.
 
-use crate::format::error::FormatError;
-use crate::format::error::SharedObjectErrorKind as Kind;
+use crate::format::error::{FormatError, SharedObjectErrorKind as Kind};
 use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
 use crate::format::read::shared_object::image::{Image, Range};
 use crate::format::wire::elf_tag::Tag;

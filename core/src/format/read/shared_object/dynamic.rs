@@ -3,13 +3,12 @@
 //! The system's loader follows an entry without asking whether the one with its size is there. Of entries
 //! with one tag the last one would count; sound objects have several for needed libraries alone.
 
-use crate::format::error::FormatError;
-use crate::format::error::{SharedObjectErrorKind as Kind, SharedObjectPart as Part};
+use crate::format::error::{FormatError, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
 use crate::format::read::shared_object::image::{Image, Range, Segment};
 use crate::format::read::shared_object::refuse::refuse;
 use crate::format::read::shared_object::view::View;
-use crate::format::wire::bytes::until_nul;
 use crate::format::wire::elf_tag::Tag;
+use crate::format::wire::until_nul;
 
 /// `DT_TEXTREL` as a bit of `DT_FLAGS`.
 const DF_TEXTREL: u64 = 4;

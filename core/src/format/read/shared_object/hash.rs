@@ -5,8 +5,7 @@
 //! table are linked lists: if all of them together have no more steps than the table has symbols, none is a
 //! circle.
 
-use crate::format::error::FormatError;
-use crate::format::error::SharedObjectErrorKind as Kind;
+use crate::format::error::{FormatError, SharedObjectErrorKind as Kind};
 use crate::format::read::shared_object::dynamic::Dynamic;
 use crate::format::read::shared_object::header::machine;
 use crate::format::read::shared_object::image::Range;

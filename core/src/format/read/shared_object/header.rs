@@ -1,11 +1,9 @@
 //! The file header of a shared object.
 
-use crate::format::error::FormatError;
-use crate::format::error::{SharedObjectErrorKind as Kind, SharedObjectPart as Part};
+use crate::format::error::{FormatError, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
 use crate::format::read::shared_object::refuse::refuse;
 use crate::format::read::shared_object::view::{Encoding, View};
-use crate::format::wire::bytes::{array, u8_at};
-use crate::format::wire::layout::ELF_MAGIC;
+use crate::format::wire::{ELF_MAGIC, array, u8_at};
 
 const ET_DYN: u16 = 3;
 

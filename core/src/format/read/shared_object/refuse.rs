@@ -1,8 +1,8 @@
 //! Errors about a part of a shared object.
 
-use crate::format::error::FormatError;
-use crate::format::error::SharedObjectError;
-use crate::format::error::{SharedObjectErrorKind, SharedObjectPart};
+use crate::format::error::{
+    FormatError, SharedObjectError, SharedObjectErrorKind, SharedObjectPart,
+};
 
 /// An error about a part of a shared object.
 pub(crate) fn refuse(part: SharedObjectPart, kind: SharedObjectErrorKind, at: u64) -> FormatError {

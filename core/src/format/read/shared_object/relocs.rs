@@ -3,8 +3,7 @@
 //! The system's loader writes to every place that a relocation names. Which places of the object's own data
 //! those are is up to the object; they must be writable, and hold nothing that the loader itself reads.
 
-use crate::format::error::FormatError;
-use crate::format::error::{SharedObjectErrorKind as Kind, SharedObjectPart as Part};
+use crate::format::error::{FormatError, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
 use crate::format::read::shared_object::arrays::Arrays;
 use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
 use crate::format::read::shared_object::header::machine;

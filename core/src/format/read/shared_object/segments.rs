@@ -3,8 +3,7 @@
 //! The system's loader maps the segments over whatever is at their addresses, so that they must ascend
 //! and share no page. It then follows the other program headers without looking at their bounds.
 
-use crate::format::error::FormatError;
-use crate::format::error::{SharedObjectErrorKind as Kind, SharedObjectPart as Part};
+use crate::format::error::{FormatError, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
 use crate::format::read::shared_object::header::machine;
 use crate::format::read::shared_object::image::{Image, PF_R, PF_W, PF_X, Range, Segment};
 use crate::format::read::shared_object::refuse::refuse;

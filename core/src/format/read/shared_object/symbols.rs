@@ -1,7 +1,6 @@
 //! The dynamic symbols, as many as hash tables and relocations refer to.
 
-use crate::format::error::FormatError;
-use crate::format::error::{SharedObjectErrorKind as Kind, SharedObjectPart as Part};
+use crate::format::error::{FormatError, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
 use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
 use crate::format::read::shared_object::image::Range;
 use crate::format::read::shared_object::refuse::refuse;

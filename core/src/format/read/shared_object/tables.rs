@@ -1,7 +1,6 @@
 //! The memory of the tables that a loader reads.
 
-use crate::format::error::FormatError;
-use crate::format::error::SharedObjectErrorKind as Kind;
+use crate::format::error::{FormatError, SharedObjectErrorKind as Kind};
 use crate::format::read::shared_object::dynamic::Dynamic;
 use crate::format::read::shared_object::image::Range;
 use crate::format::wire::elf_tag::Tag;

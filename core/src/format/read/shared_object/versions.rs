@@ -3,8 +3,7 @@
 //! The records are chains of offsets that count forward. Records of a sound table do not overlap, so that
 //! no more of them are followed than fit between the start of the table and the end of its segment.
 
-use crate::format::error::FormatError;
-use crate::format::error::{SharedObjectErrorKind as Kind, SharedObjectPart as Part};
+use crate::format::error::{FormatError, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
 use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
 use crate::format::read::shared_object::image::Range;
 use crate::format::read::shared_object::refuse::refuse;

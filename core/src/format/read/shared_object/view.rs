@@ -1,6 +1,6 @@
 //! Fields of an ELF file of either class and either byte order.
 
-use crate::format::wire::bytes::{array, slice, u8_at};
+use crate::format::wire::{array, slice, u8_at};
 
 /// How an ELF file writes its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,7 @@
 //! The counts beside the templates, which nothing here relies on.
 
-use crate::format::error::FormatError;
-use crate::format::error::TemplateError;
-use crate::format::wire::bytes::{u16_at, u32_at};
+use crate::format::error::{FormatError, TemplateError};
+use crate::format::wire::{u16_at, u32_at};
 
 /// How many templates of each kind a module has: section TemplateMeta.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

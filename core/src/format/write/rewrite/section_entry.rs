@@ -4,12 +4,10 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::alloc_util::{try_push, try_reserve, try_with_capacity};
-use crate::format::ext::cached_code;
-use crate::format::ext::prelink;
-use crate::format::model::header::Header;
-use crate::format::model::section::{SectionFlags, SectionKind};
+use crate::format::ext::{cached_code, prelink};
+use crate::format::model::{Header, SectionFlags, SectionKind};
 use crate::format::read::smf::Smf;
-use crate::format::wire::layout::{COMPACT_SECTION, Layout, PACKED_SECTION, SECTION_NAME};
+use crate::format::wire::{COMPACT_SECTION, Layout, PACKED_SECTION, SECTION_NAME};
 use crate::format::write::module::section_number;
 use crate::format::write::rewrite::{
     Change, Owner, RewriteError, overlaps, pad, place_of, put_entry, tail_of, with_payload,
