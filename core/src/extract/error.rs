@@ -13,7 +13,7 @@ use crate::format::FormatError;
 pub enum ExtractError<'n> {
     /// The module is invalid, or the allocator has no memory.
     #[error("{0}")]
-    Format(FormatError),
+    Format(#[from] FormatError),
     /// A prelinked module for a machine without a decoder.
     #[error(
         "the module is prelinked (.smf.image), and the instructions of its machine cannot be decoded"
@@ -62,12 +62,6 @@ pub enum ExtractError<'n> {
 impl From<AllocError> for ExtractError<'_> {
     fn from(none: AllocError) -> Self {
         ExtractError::Format(none.into())
-    }
-}
-
-impl From<FormatError> for ExtractError<'_> {
-    fn from(error: FormatError) -> Self {
-        ExtractError::Format(error)
     }
 }
 

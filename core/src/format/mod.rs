@@ -22,7 +22,7 @@ pub use model::{
     SectionFlags, SectionKind, SymbolFlags, SymbolKind,
 };
 #[cfg(feature = "alloc")]
-pub use read::decompress::Contents;
+pub use read::decompress::contents::Contents;
 pub use read::decompress::decompress;
 #[cfg(feature = "alloc")]
 pub use read::layout_phase;

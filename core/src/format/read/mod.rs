@@ -19,4 +19,4 @@ pub mod shared_object;
 pub(crate) mod smf;
 pub(crate) mod symbol;
 pub mod template;
-mod verify;
+pub(crate) mod verify;

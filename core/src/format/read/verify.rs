@@ -5,13 +5,13 @@ use crate::format::ext::cached_code;
 use crate::format::ext::hash_index::SymbolIndex;
 use crate::format::ext::prelink::Prelink;
 use crate::format::model::{RelocKind, SectionKind, SymbolKind};
+use crate::format::read::note::Note;
 use crate::format::read::reloc::RelocTable;
+use crate::format::read::section::Section;
 use crate::format::read::shared_object;
 use crate::format::read::smf::Smf;
-use crate::format::read::template::Templates;
-use crate::format::read::template::meta::TemplateMeta;
-use crate::format::wire::elf_reloc;
-use crate::format::wire::elf_reloc::ElfReloc;
+use crate::format::read::template::{TemplateMeta, Templates};
+use crate::format::wire::elf_reloc::{self, ElfReloc};
 
 impl<'d> Smf<'d> {
     /// Checks everything that can be checked without running: every symbol, relocation, template,
@@ -28,16 +28,9 @@ impl<'d> Smf<'d> {
             return Ok(());
         }
         self.verify_entry_point()?;
-        for section in self.sections().iter().filter(|s| !s.is_compressed()) {
-            match section.kind {
-                SectionKind::TemplateCode => {
-                    Templates::parse(section.data, section.offset)?.check()?
-                }
-                SectionKind::TemplateMeta => {
-                    TemplateMeta::parse(section.data, section.offset)?;
-                }
-                _ => {}
-            }
+        let sections = self.sections().iter().filter(|section| !section.is_compressed());
+        for section in sections.filter(|section| section.kind != SectionKind::Note) {
+            check_contents(&section, section.data)?;
         }
         if !self.note_section().is_some_and(|section| section.is_compressed())
             && let Some(note) = self.note()?
@@ -132,5 +125,16 @@ impl<'d> Smf<'d> {
             Some(code) if offset < code.memory_size() => Ok(()),
             _ => Err(HeaderError::EntryPoint { offset, at }.into()),
         }
+    }
+}
+
+/// Checks the contents of a template section or a note.
+pub(crate) fn check_contents(section: &Section<'_>, contents: &[u8]) -> Result<(), FormatError> {
+    let at = section.offset;
+    match section.kind {
+        SectionKind::TemplateCode => Templates::parse(contents, at)?.check(),
+        SectionKind::TemplateMeta => TemplateMeta::parse(contents, at).map(drop),
+        SectionKind::Note if section.name == b"note.sdn" => Note::parse(contents, at)?.check(),
+        _ => Ok(()),
     }
 }

@@ -8,6 +8,8 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use thiserror::Error;
+
 use crate::format::error::FormatError;
 use crate::format::ext::hash_index;
 use crate::format::model::{Binding, Flags, Reloc, RelocKind, SectionKind, SymbolKind};
@@ -96,51 +98,24 @@ impl fmt::Display for Dropped<'_> {
 }
 
 /// Why a module cannot be converted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConvertError {
     /// The module is not sound.
-    Format(FormatError),
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// The new file cannot be written.
-    Write(WriteError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// A dynlib is a shared object with a trailer: it has no sections to write elsewhere.
+    #[error("a dynlib is an ELF shared object with a trailer and has no sections to convert")]
     Dynlib,
     /// An ELF object has a form of its own; it is its module that can be written in another layout.
+    #[error("an ELF object is no module; convert the module that holds it")]
     Object,
     /// The header stands before the stub, so that the stub cannot be cut off.
+    #[error("the header stands before the stub, which cannot be cut off")]
     LeadingHeader,
-}
-
-impl fmt::Display for ConvertError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ConvertError::Format(error) => error.fmt(f),
-            ConvertError::Write(error) => error.fmt(f),
-            ConvertError::Dynlib => f.write_str(
-                "a dynlib is an ELF shared object with a trailer and has no sections to convert",
-            ),
-            ConvertError::Object => {
-                f.write_str("an ELF object is no module; convert the module that holds it")
-            }
-            ConvertError::LeadingHeader => {
-                f.write_str("the header stands before the stub, which cannot be cut off")
-            }
-        }
-    }
-}
-
-impl core::error::Error for ConvertError {}
-
-impl From<FormatError> for ConvertError {
-    fn from(error: FormatError) -> Self {
-        ConvertError::Format(error)
-    }
-}
-
-impl From<WriteError> for ConvertError {
-    fn from(error: WriteError) -> Self {
-        ConvertError::Write(error)
-    }
 }
 
 /// Writes `smf` in `layout`, [`Layout::Packed`] or [`Layout::Native`].

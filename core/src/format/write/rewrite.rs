@@ -14,8 +14,9 @@
 //! The new file is read again before it is handed out, and is refused if anything else differs.
 
 use alloc::vec::Vec;
-use core::fmt;
 use core::ops::Range;
+
+use thiserror::Error;
 
 use crate::alloc_util::{AllocError, try_push};
 use crate::format::error::FormatError;
@@ -29,51 +30,34 @@ use crate::format::wire::{Layout, SYMBOL, offset_in, slice};
 mod section_entry;
 
 /// Why a module cannot be given another note, or code that is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RewriteError {
     /// The module is not sound.
-    Format(FormatError),
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// There is no note to be replaced.
+    #[error("the module has no note.sdn")]
     NoNote,
     /// A file of 4 GiB and more, where the layout counts no further.
+    #[error("the file would be too large for its tables")]
     TooLarge,
     /// The layout has no room for a section more.
+    #[error("the file has no room for one more section")]
     NoRoom,
     /// Code is kept there in a form that this writer does not know.
+    #[error("the file holds compiled code of another version, which is left alone")]
     Foreign,
     /// The module that would come out does not read as the same one.
+    #[error(
+        "the module cannot be given another section: its parts overlap, and others would change"
+    )]
     Differs,
 }
 
 impl From<AllocError> for RewriteError {
     fn from(_: AllocError) -> Self {
         RewriteError::Format(FormatError::OutOfMemory)
-    }
-}
-
-impl fmt::Display for RewriteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RewriteError::Format(error) => error.fmt(f),
-            RewriteError::NoNote => f.write_str("the module has no note.sdn"),
-            RewriteError::TooLarge => f.write_str("the file would be too large for its tables"),
-            RewriteError::NoRoom => f.write_str("the file has no room for one more section"),
-            RewriteError::Foreign => {
-                f.write_str("the file holds compiled code of another version, which is left alone")
-            }
-            RewriteError::Differs => f.write_str(
-                "the module cannot be given another section: its parts overlap, and others would change",
-            ),
-        }
-    }
-}
-
-impl core::error::Error for RewriteError {}
-
-impl From<FormatError> for RewriteError {
-    fn from(error: FormatError) -> Self {
-        RewriteError::Format(error)
     }
 }
 

@@ -4,7 +4,7 @@
 //! GTPL says no lengths of bodies: that of an only template stands behind its header, where all readers
 //! look for it, and those of several behind all headers, each with its length.
 
-use core::fmt;
+use thiserror::Error;
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::{self, AllocError};
@@ -37,22 +37,31 @@ impl<'a> From<Template<'a>> for NewTemplate<'a> {
 }
 
 /// Why templates cannot be written; each variant says which one, from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TemplateWriteError {
     /// GTPL states a kind, and the kind of the template is unknown.
+    #[error("template {0}: GTPL states what it is a template of, and that is unknown")]
     NoKind(u32),
     /// The counted container states no kind, parameters or constraints, and the template has some.
+    #[error(
+        "template {0}: the counted container cannot state its kind, parameters and constraints"
+    )]
     Header(u32),
     /// GTPL of version 1.0 has no constraints, and the template has some.
+    #[error("template {0}: GTPL of version 1.0 cannot state its constraints")]
     Constraints(u32),
     /// In GTPL a name without a byte would make the header look like something else.
+    #[error("template {0}: it has no name, and GTPL needs one")]
     NoName(u32),
     /// A name, a body, or a number of templates of 2^32 and more.
+    #[error("template {0}: lengths and counts of 2^32 and more cannot be written")]
     TooLarge(u32),
     /// No memory for the section.
+    #[error("no memory for the section of the templates")]
     OutOfMemory,
     /// A buffer that is shorter than the section.
+    #[error("the section takes {needed} bytes and the buffer has {given}")]
     Buffer {
         /// Bytes of the section.
         needed: usize,
@@ -60,37 +69,6 @@ pub enum TemplateWriteError {
         given: usize,
     },
 }
-
-impl fmt::Display for TemplateWriteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use TemplateWriteError as E;
-        match *self {
-            E::NoKind(index) => {
-                write!(
-                    f,
-                    "template {index}: GTPL states what it is a template of, and that is unknown"
-                )
-            }
-            E::NoName(index) => write!(f, "template {index}: it has no name, and GTPL needs one"),
-            E::Header(index) => write!(
-                f,
-                "template {index}: the counted container cannot state its kind, parameters and constraints"
-            ),
-            E::Constraints(index) => {
-                write!(f, "template {index}: GTPL of version 1.0 cannot state its constraints")
-            }
-            E::OutOfMemory => f.write_str("no memory for the section of the templates"),
-            E::TooLarge(index) => {
-                write!(f, "template {index}: lengths and counts of 2^32 and more cannot be written")
-            }
-            E::Buffer { needed, given } => {
-                write!(f, "the section takes {needed} bytes and the buffer has {given}")
-            }
-        }
-    }
-}
-
-impl core::error::Error for TemplateWriteError {}
 
 /// A template section to be written.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,8 @@
 //! A module of templates and of what they may become, without code of its own.
 
 use alloc::vec::Vec;
-use core::fmt;
+
+use thiserror::Error;
 
 use crate::format::ext::hash_index;
 use crate::format::model::{Header, SectionKind};
@@ -12,25 +13,16 @@ use crate::format::write::note::{NewPossible, try_write_possible};
 use crate::format::write::template::{NewTemplates, TemplateWriteError};
 
 /// Why a module of templates cannot be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TemplateModuleError {
     /// The templates.
-    Templates(TemplateWriteError),
+    #[error(transparent)]
+    Templates(#[from] TemplateWriteError),
     /// The module around them.
-    Module(WriteError),
+    #[error(transparent)]
+    Module(#[from] WriteError),
 }
-
-impl fmt::Display for TemplateModuleError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Templates(error) => error.fmt(f),
-            Self::Module(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for TemplateModuleError {}
 
 /// A packed module of these templates, whose note has these rows.
 ///
@@ -40,8 +32,8 @@ pub fn write_templates(
     templates: &NewTemplates<'_>,
     rows: &[NewPossible<'_>],
 ) -> Result<Vec<u8>, TemplateModuleError> {
-    let templates = templates.to_vec().map_err(TemplateModuleError::Templates)?;
-    let note = try_write_possible(rows).map_err(|none| TemplateModuleError::Module(none.into()))?;
+    let templates = templates.to_vec()?;
+    let note = try_write_possible(rows).map_err(WriteError::from)?;
     let section = |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };
     let sections = [
         section(SectionKind::TemplateCode, &b".templates"[..], &templates[..]),
@@ -49,5 +41,5 @@ pub fn write_templates(
     ];
     let (layout, header) = (Layout::Packed, Header::default());
     let module = Module { layout, header, stub: &[], sections: &sections, symbols: &[] };
-    module.to_vec().map_err(TemplateModuleError::Module)
+    Ok(module.to_vec()?)
 }

@@ -1,9 +1,16 @@
 //! What the header of a compressed frame states.
 
-use crate::format::error::CompressionErrorKind;
+use crate::format::error::{CompressionError, CompressionErrorKind, FormatError};
+use crate::format::read::section::Section;
 
 /// Why something was not decompressed, and how far into the section that is.
 pub(crate) type Failure = (CompressionErrorKind, usize);
+
+/// The error about a section that cannot be decompressed.
+pub(crate) fn failed(section: &Section<'_>, (kind, into): Failure) -> FormatError {
+    let at = section.offset.saturating_add(into as u64);
+    CompressionError::Decompress { index: section.index, kind, at }.into()
+}
 
 #[cfg(feature = "compress")]
 /// What the headers of a frame say.

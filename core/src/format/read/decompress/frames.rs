@@ -3,7 +3,7 @@
 use crate::format::error::CompressionErrorKind;
 use crate::format::model::Compression;
 use crate::format::read::decompress::frame::{Failure, Frame};
-use crate::format::read::decompress::output::{Observer, Output};
+use crate::format::read::decompress::output::Output;
 use crate::format::read::decompress::{lz4, zstd};
 use crate::format::wire::Cursor;
 
@@ -18,11 +18,7 @@ struct Frames<'c> {
     at: usize,
 }
 
-impl<'c> Frames<'c> {
-    fn new(compression: Compression, data: &'c [u8], virtual_size: u64) -> Self {
-        Frames { compression, virtual_size, data, at: 0 }
-    }
-
+impl Frames<'_> {
     fn frame(&self, rest: &[u8]) -> Result<Frame, CompressionErrorKind> {
         match self.compression {
             Compression::ZSTD => zstd::frame(rest, self.virtual_size),
@@ -74,7 +70,7 @@ pub(crate) fn check(
     virtual_size: u64,
 ) -> Result<(), Failure> {
     let (mut most, mut stated) = (0u64, 0u64);
-    for found in Frames::new(compression, data, virtual_size) {
+    for found in (Frames { compression, virtual_size, data, at: 0 }) {
         let (frame, _, at) = found?;
         most = most.saturating_add(frame.most);
         stated = stated.saturating_add(frame.content.unwrap_or(0));
@@ -82,11 +78,7 @@ pub(crate) fn check(
             return Err((CompressionErrorKind::Long { virtual_size }, at));
         }
     }
-    if most < virtual_size {
-        Err((CompressionErrorKind::Short { max: most, virtual_size }, 0))
-    } else {
-        Ok(())
-    }
+    check_filled(most, virtual_size)
 }
 
 /// Decompresses `data` to `out`, which it fills exactly.
@@ -98,19 +90,14 @@ pub(crate) fn decompress(
     decode(compression, data, &mut Output::whole(out))
 }
 
-/// Shows `observer` the `virtual_size` bytes that `data` decompresses to, in order, without holding them all.
-pub(crate) fn observe(
+/// Decompresses `data` to `output`, which it fills exactly.
+pub(crate) fn decode(
     compression: Compression,
     data: &[u8],
-    virtual_size: u64,
-    observer: Observer<'_>,
+    output: &mut Output<'_>,
 ) -> Result<(), Failure> {
-    decode(compression, data, &mut Output::observed(virtual_size, observer))
-}
-
-fn decode(compression: Compression, data: &[u8], output: &mut Output<'_>) -> Result<(), Failure> {
-    let virtual_size = output.virtual_size();
-    for found in Frames::new(compression, data, virtual_size) {
+    let virtual_size = output.virtual_size;
+    for found in (Frames { compression, virtual_size, data, at: 0 }) {
         let (frame, bytes, at) = found?;
         output.begin_frame();
         let decoded = match compression {
@@ -119,10 +106,53 @@ fn decode(compression: Compression, data: &[u8], output: &mut Output<'_>) -> Res
         };
         decoded.map_err(|fault| (fault, at))?;
     }
-    let most = output.written();
-    if most < virtual_size {
-        Err((CompressionErrorKind::Short { max: most, virtual_size }, 0))
-    } else {
-        Ok(())
+    check_filled(output.written, virtual_size)
+}
+
+/// Refuses frames that hold at most `max` bytes, if these are fewer than the section has.
+fn check_filled(max: u64, virtual_size: u64) -> Result<(), Failure> {
+    if max < virtual_size {
+        return Err((CompressionErrorKind::Short { max, virtual_size }, 0));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use core::hash::Hasher as _;
+
+    use twox_hash::{XxHash32, XxHash64};
+
+    #[test]
+    fn checksums_match_the_published_vectors() {
+        let (xxh32, xxh64) =
+            (|data: &[u8]| XxHash32::oneshot(0, data), |data: &[u8]| XxHash64::oneshot(0, data));
+        // The buffer of the reference implementation's own check.
+        let mut random = 0x9e37_79b1u64;
+        let buffer = [(); 222].map(|()| {
+            let [.., byte] = random.to_le_bytes();
+            random = random.wrapping_mul(0x9e37_79b1_85eb_ca8d);
+            byte
+        });
+        for (len, short, long) in [
+            (0, 0x02cc_5d05, 0xef46_db37_51d8_e999),
+            (1, 0xcf65_b03e, 0xe934_a84a_db05_2768),
+            (14, 0x1208_e7e2, 0x8282_dcc4_994e_35c8),
+            (222, 0x5bd1_1dbd, 0xb641_ae8c_b691_c174),
+        ] {
+            let data = &buffer[..len];
+            assert_eq!((xxh32(data), xxh64(data)), (short, long), "{len} bytes");
+            for piece in [1, 3, 15, 16, 31, 33, 100] {
+                let (mut one, mut other) = (XxHash32::default(), XxHash64::default());
+                for data in data.chunks(piece) {
+                    one.write(data);
+                    other.write(data);
+                }
+                let found = (one.finish_32(), other.finish());
+                assert_eq!(found, (short, long), "{len} bytes, {piece} at a time");
+            }
+        }
+        assert_eq!(xxh32(b"Nobody inspects the spammish repetition"), 0xe229_3b2f);
+        assert_eq!(xxh64(b"Nobody inspects the spammish repetition"), 0xfbce_a83c_8a37_8bf1);
     }
 }

@@ -4,13 +4,15 @@
 //! Blocks without a frame are refused: they state neither a length nor a checksum, and no writer of
 //! modules emits any. Facts: the LZ4 frame format 1.6.4.
 
+use core::hash::Hasher as _;
+
 use lz4_flex::block::{DecompressError, decompress_into_with_dict};
+use twox_hash::XxHash32;
 
 use crate::format::error::CompressionErrorKind;
 use crate::format::model::Compression;
 use crate::format::read::decompress::frame::Frame;
 use crate::format::read::decompress::output::Output;
-use crate::format::read::decompress::xxhash::{Xxh32, xxh32};
 use crate::format::wire::{Cursor, u32_at};
 
 const MAGIC: u32 = 0x184d_2204;
@@ -68,7 +70,8 @@ impl Header {
             Self::fields(cursor).ok_or(CompressionErrorKind::Truncated)?;
         let len = descriptor.len() - cursor.rest().len();
         let checksum = cursor.u8().ok_or(CompressionErrorKind::Truncated)?;
-        let [_, expected, ..] = xxh32(descriptor.get(..len).unwrap_or(&[])).to_le_bytes();
+        let [_, expected, ..] =
+            XxHash32::oneshot(0, descriptor.get(..len).unwrap_or(&[])).to_le_bytes();
         if checksum != expected {
             return Err(CompressionErrorKind::Checksum);
         }
@@ -129,10 +132,10 @@ impl Header {
 pub(crate) fn decode(data: &[u8], output: &mut Output<'_>) -> Result<(), CompressionErrorKind> {
     let mut cursor = Cursor::new(data);
     let header = Header::read(&mut cursor)?;
-    let (start, virtual_size) = (output.written(), output.virtual_size());
-    let mut hash = Xxh32::new();
+    let (start, virtual_size) = (output.written, output.virtual_size);
+    let mut hash = XxHash32::default();
     while let Some(block) = header.block(&mut cursor)? {
-        if block.checksum.is_some_and(|checksum| checksum != xxh32(block.data)) {
+        if block.checksum.is_some_and(|checksum| checksum != XxHash32::oneshot(0, block.data)) {
             return Err(CompressionErrorKind::Checksum);
         }
         let (window, place) = output.place(header.block_size)?;
@@ -142,15 +145,15 @@ pub(crate) fn decode(data: &[u8], output: &mut Output<'_>) -> Result<(), Compres
             .map_err(|fault| fault.unwrap_or(CompressionErrorKind::Long { virtual_size }))?;
         output.advance(len, |bytes| {
             if header.has_checksum {
-                hash.update(bytes)
+                hash.write(bytes)
             }
         });
     }
-    if header.has_checksum && cursor.u32() != Some(hash.finish()) {
+    if header.has_checksum && cursor.u32() != Some(hash.finish_32()) {
         return Err(CompressionErrorKind::Checksum);
     }
     match header.content {
-        Some(content) if content != output.written() - start => Err(CompressionErrorKind::Broken),
+        Some(content) if content != output.written - start => Err(CompressionErrorKind::Broken),
         _ => Ok(()),
     }
 }

@@ -21,8 +21,8 @@ pub(crate) struct Output<'o> {
     /// Where the current frame begins in the buffer.
     frame: usize,
     /// Bytes written since the start of the section.
-    written: u64,
-    virtual_size: u64,
+    pub(crate) written: u64,
+    pub(crate) virtual_size: u64,
 }
 
 enum Buffer<'o> {
@@ -43,14 +43,6 @@ impl<'o> Output<'o> {
     pub(crate) fn observed(virtual_size: u64, observer: Observer<'o>) -> Self {
         let buffer = Buffer::Sliding(Vec::new(), observer);
         Output { buffer, filled: 0, frame: 0, written: 0, virtual_size }
-    }
-
-    pub(crate) fn virtual_size(&self) -> u64 {
-        self.virtual_size
-    }
-
-    pub(crate) fn written(&self) -> u64 {
-        self.written
     }
 
     /// Bytes that the section can still hold.

@@ -5,15 +5,16 @@
 //! its own, at most as large as what comes out and 128 MiB, and copies from there.
 
 use alloc::vec::Vec;
+use core::hash::Hasher as _;
 
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use ruzstd::io::{Error, Write};
+use twox_hash::XxHash64;
 
 use crate::format::error::CompressionErrorKind;
 use crate::format::model::Compression;
 use crate::format::read::decompress::frame::Frame;
 use crate::format::read::decompress::output::Output;
-use crate::format::read::decompress::xxhash::{Xxh64, low_half};
 use crate::format::wire::{Cursor, u32_at};
 
 const MAGIC: u32 = 0xfd2f_b528;
@@ -131,7 +132,7 @@ pub(crate) fn decode(
     frame: &Frame,
     output: &mut Output<'_>,
 ) -> Result<(), CompressionErrorKind> {
-    let long = CompressionErrorKind::Long { virtual_size: output.virtual_size() };
+    let long = CompressionErrorKind::Long { virtual_size: output.virtual_size };
     if frame.content.is_some_and(|content| content > output.left()) {
         return Err(long);
     }
@@ -150,8 +151,8 @@ pub(crate) fn decode(
         // it has at each: that would take as long again.
         input = start()?;
     }
-    let begin = output.written();
-    let mut written = Written { output, hash: Xxh64::new() };
+    let begin = output.written;
+    let mut written = Written { output, hash: XxHash64::default() };
     while !decoder.is_finished() {
         let decoded = decoder.decode_blocks(&mut input, BlockDecodingStrategy::UptoBlocks(1));
         decoded.map_err(|_| CompressionErrorKind::Broken)?;
@@ -161,11 +162,11 @@ pub(crate) fn decode(
         }
     }
     let checksum = decoder.get_checksum_from_data();
-    if checksum.is_some_and(|checksum| checksum != low_half(written.hash.finish())) {
+    if checksum.is_some_and(|sum| u64::from(sum) != written.hash.finish() & 0xffff_ffff) {
         return Err(CompressionErrorKind::Checksum);
     }
     match frame.content {
-        Some(content) if content != written.output.written() - begin => {
+        Some(content) if content != written.output.written - begin => {
             Err(CompressionErrorKind::Broken)
         }
         _ => Ok(()),
@@ -175,7 +176,7 @@ pub(crate) fn decode(
 /// Receives the bytes of a frame as they leave the window of the decoder.
 struct Written<'w, 'o> {
     output: &'w mut Output<'o>,
-    hash: Xxh64,
+    hash: XxHash64,
 }
 
 impl Write for Written<'_, '_> {
@@ -184,7 +185,7 @@ impl Write for Written<'_, '_> {
         if !self.output.append(bytes) {
             return Ok(0);
         }
-        self.hash.update(bytes);
+        self.hash.write(bytes);
         Ok(bytes.len())
     }
 

@@ -1,49 +1,34 @@
 //! Archives written: header, index, then the modules back to back.
 
-use core::fmt;
+use thiserror::Error;
 
 use crate::alloc_util::hash::{fnv1a_64, fnv1a_64_more};
 use crate::format::wire::library::{ENTRY, HEADER, MAGIC, NAME, entry, header};
 
 /// Why modules cannot be written as an archive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
 pub enum LibraryWriteError {
     /// A module without a name. Indices count from 0.
+    #[error("module {index} has no name")]
     NameEmpty { index: usize },
     /// A name longer than 63 bytes.
+    #[error("module {index}: its name has {len} bytes, an archive has room for 63")]
     NameTooLong { index: usize, len: usize },
     /// A name with a NUL, which would end it.
+    #[error("module {index}: its name holds a NUL")]
     NameHoldsNul { index: usize },
     /// Two modules of one name, of which only the first could be found again.
+    #[error("modules {first} and {second} have the same name")]
     NameTwice { first: usize, second: usize },
     /// More modules than a `u32` counts, or more bytes than an address space has.
+    #[error("too many modules or too many bytes for one archive")]
     TooLarge,
     /// A buffer shorter than the archive. Both in bytes.
+    #[error("the archive needs {needed} bytes, the buffer has {len}")]
     BufferTooSmall { needed: usize, len: usize },
 }
-
-impl fmt::Display for LibraryWriteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::NameEmpty { index } => write!(f, "module {index} has no name"),
-            Self::NameTooLong { index, len } => {
-                write!(f, "module {index}: its name has {len} bytes, an archive has room for 63")
-            }
-            Self::NameHoldsNul { index } => write!(f, "module {index}: its name holds a NUL"),
-            Self::NameTwice { first, second } => {
-                write!(f, "modules {first} and {second} have the same name")
-            }
-            Self::TooLarge => f.write_str("too many modules or too many bytes for one archive"),
-            Self::BufferTooSmall { needed, len } => {
-                write!(f, "the archive needs {needed} bytes, the buffer has {len}")
-            }
-        }
-    }
-}
-
-impl core::error::Error for LibraryWriteError {}
 
 /// A module to be written: its name and its bytes.
 pub type NamedModule<'a> = (&'a str, &'a [u8]);

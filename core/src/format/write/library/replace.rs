@@ -2,8 +2,9 @@
 //! was, at another place where it must be, and the index says so.
 
 use alloc::vec::Vec;
-use core::fmt;
 use core::ops::Range;
+
+use thiserror::Error;
 
 use crate::alloc_util::hash::{fnv1a_64, fnv1a_64_more};
 use crate::format::error::FormatError;
@@ -13,45 +14,29 @@ use crate::format::wire::offset_in;
 use crate::format::write::library::archive::put;
 
 /// Why a module of an archive cannot be replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum LibraryReplaceError {
     /// The archive is not sound, or has no such module.
-    Format(FormatError),
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// The archive has no module of this number.
+    #[error("the archive has no module {index}")]
     NoModule {
         /// The number, from 0.
         index: u32,
     },
     /// Another part of the archive lies where the module does, and would change with it.
+    #[error(
+        "module {index} shares bytes with another part of the archive, which would change with it"
+    )]
     Overlap {
         /// The number of the module, from 0.
         index: u32,
     },
     /// No memory for the new archive.
+    #[error("there is no memory for the new archive")]
     TooLarge,
-}
-
-impl fmt::Display for LibraryReplaceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Format(error) => error.fmt(f),
-            Self::NoModule { index } => write!(f, "the archive has no module {index}"),
-            Self::Overlap { index } => write!(
-                f,
-                "module {index} shares bytes with another part of the archive, which would change with it"
-            ),
-            Self::TooLarge => f.write_str("there is no memory for the new archive"),
-        }
-    }
-}
-
-impl core::error::Error for LibraryReplaceError {}
-
-impl From<FormatError> for LibraryReplaceError {
-    fn from(error: FormatError) -> Self {
-        Self::Format(error)
-    }
 }
 
 /// The archive with `module` for the one with this number, whose name and object stay. Hashes that the

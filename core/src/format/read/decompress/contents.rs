@@ -1,0 +1,124 @@
+//! What compressed sections hold, in memory of its own, and its verification.
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+use crate::alloc_util::{try_filled, try_push};
+#[cfg(doc)]
+use crate::format::error::{CompressionError, NoteError};
+use crate::format::error::{CompressionErrorKind, FormatError};
+use crate::format::ext::prelink::Prelink;
+use crate::format::model::SectionKind;
+use crate::format::read::decompress::frame::failed;
+#[cfg(feature = "compress")]
+use crate::format::read::decompress::frames;
+#[cfg(feature = "compress")]
+use crate::format::read::decompress::output::{Observer, Output};
+use crate::format::read::decompress::words::Words;
+use crate::format::read::reloc::RelocTable;
+use crate::format::read::section::Section;
+use crate::format::read::smf::Smf;
+use crate::format::read::verify::check_contents;
+
+/// The contents of a section: bytes of the file, or decompressed bytes.
+pub type Contents<'d> = Cow<'d, [u8]>;
+
+impl<'d> Smf<'d> {
+    /// What a section holds: its bytes in the file, or, when it is compressed, what they decompress to.
+    ///
+    /// # Errors
+    /// [`CompressionError::Decompress`].
+    pub fn contents(&self, section: &Section<'d>) -> Result<Contents<'d>, FormatError> {
+        if !section.is_compressed() {
+            return Ok(Cow::Borrowed(section.data));
+        }
+        self.check_compressed(section)?;
+        let size = section.virtual_size;
+        let none = || failed(section, (CompressionErrorKind::OutOfMemory { size }, 0));
+        let len = usize::try_from(size).map_err(|_| none())?;
+        let mut out = try_filled(len, &0).map_err(|_| none())?;
+        self.decompress_into(section, &mut out)?;
+        Ok(Cow::Owned(out))
+    }
+
+    /// The text of note.sdn, decompressed when it is compressed, and where the section begins in the
+    /// file; `None` when there is none. Offsets in errors about a compressed note count as if it were
+    /// not.
+    ///
+    /// # Errors
+    /// [`CompressionError::Decompress`], [`NoteError::Unterminated`].
+    pub fn note_contents(&self) -> Result<Option<(Contents<'d>, u64)>, FormatError> {
+        match self.note_section().filter(Section::is_compressed) {
+            Some(section) => Ok(Some((self.contents(&section)?, section.offset))),
+            None => Ok(self.note_bytes()?.map(|(bytes, at)| (Cow::Borrowed(bytes), at))),
+        }
+    }
+
+    /// Checks what [`Smf::verify`] leaves out because it does not decompress: that every compressed
+    /// section decompresses to its `virtual_size`, and what there is to check about notes, templates
+    /// and prelinked relocations in them. Notes and templates are decompressed one at a time; of every other section
+    /// only the decoder's window is in memory.
+    ///
+    /// # Errors
+    /// The first thing that is wrong. Offsets inside a section count as if it were not compressed.
+    pub fn verify_compressed(&self) -> Result<(), FormatError> {
+        let plan = Prelink::of(self)?;
+        let prelinked = self.prelinked_in_compressed(plan.as_ref())?;
+        for section in self.sections().iter().filter(Section::is_compressed) {
+            let of = |table: &RelocTable<'_>| table.target.index.cmp(&section.index);
+            let first = prelinked.partition_point(|table| of(table).is_lt());
+            let end = prelinked.partition_point(|table| of(table).is_le());
+            let tables = prelinked.get(first..end).unwrap_or(&[]);
+            let mut words = Words::of(tables)?;
+            if is_parsed(&section) {
+                let contents = self.contents(&section)?;
+                check_contents(&section, &contents)?;
+                words.observe(&contents);
+            } else {
+                self.check_compressed(&section)?;
+                #[cfg(feature = "compress")]
+                self.observe(&section, &mut |bytes| words.observe(bytes))?;
+            }
+            for table in tables {
+                if let Some(plan) = &plan {
+                    plan.verify_table(self, table, &|offset| words.get(offset))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows `observer` what a section decompresses to, in order, without holding all of it.
+    #[cfg(feature = "compress")]
+    fn observe(&self, section: &Section<'_>, observer: Observer<'_>) -> Result<(), FormatError> {
+        let mut output = Output::observed(section.virtual_size, observer);
+        frames::decode(self.header().compression, section.data, &mut output)
+            .map_err(|failure| failed(section, failure))
+    }
+
+    /// The prelinked relocation tables of compressed sections, sorted by target section.
+    fn prelinked_in_compressed(
+        &self,
+        plan: Option<&Prelink<'d>>,
+    ) -> Result<Vec<RelocTable<'d>>, FormatError> {
+        let mut prelinked = Vec::new();
+        let Some(plan) = plan else { return Ok(prelinked) };
+        for table in self.reloc_tables() {
+            let table = table?;
+            if plan.is_prelinked(table.section.index) && table.target.is_compressed() {
+                try_push(&mut prelinked, table)?;
+            }
+        }
+        prelinked.sort_unstable_by_key(|table| (table.target.index, table.section.index));
+        Ok(prelinked)
+    }
+}
+
+/// Whether [`check_contents`] has anything to look at, for which it needs all of the section.
+fn is_parsed(section: &Section<'_>) -> bool {
+    match section.kind {
+        SectionKind::TemplateCode | SectionKind::TemplateMeta => true,
+        SectionKind::Note => section.name == b"note.sdn",
+        _ => false,
+    }
+}
