@@ -12,7 +12,7 @@ use crate::format::FormatError;
 #[expect(missing_docs, reason = "`name` is documented at the enum, `offset` at each variant")]
 pub enum ExtractError<'n> {
     /// The module is invalid, or the allocator has no memory.
-    #[error("{0}")]
+    #[error(transparent)]
     Format(#[from] FormatError),
     /// A prelinked module for a machine without a decoder.
     #[error(

@@ -36,7 +36,7 @@ impl Arrays {
     pub(crate) fn read(dynamic: &Dynamic<'_>) -> Result<Self, FormatError> {
         for entry in [Tag::INIT, Tag::FINI].into_iter().filter_map(|tag| dynamic.get(tag)) {
             let address = entry.value;
-            if !dynamic.image().is_executable(address) {
+            if !dynamic.image.is_executable(address) {
                 return Err(entry.refuse(Kind::NotExecutable { address }));
             }
         }

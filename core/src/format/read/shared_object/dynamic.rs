@@ -5,8 +5,7 @@
 
 use crate::format::error::{FormatError, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
 use crate::format::read::shared_object::image::{Image, Range, Segment};
-use crate::format::read::shared_object::refuse::refuse;
-use crate::format::read::shared_object::view::View;
+use crate::format::read::shared_object::view::{View, refuse};
 use crate::format::wire::elf_tag::Tag;
 use crate::format::wire::until_nul;
 
@@ -63,10 +62,11 @@ impl Entry {
 /// The dynamic section up to its end, and the string table.
 #[derive(Clone, Copy)]
 pub(crate) struct Dynamic<'d> {
-    image: Image<'d>,
+    pub(crate) image: Image<'d>,
     entries: View<'d>,
     strings: &'d [u8],
-    range: Range,
+    /// The memory of the section.
+    pub(crate) range: Range,
 }
 
 impl<'d> Dynamic<'d> {
@@ -76,7 +76,7 @@ impl<'d> Dynamic<'d> {
     /// A section without an end, entries that others need, strings outside the string table.
     pub(crate) fn read(image: Image<'d>, segment: &Segment) -> Result<Self, FormatError> {
         let fault = |kind| refuse(Part::Dynamic, kind, segment.at);
-        let word = image.header().file.encoding().word_size();
+        let word = image.header.file.encoding.word_size();
         let Segment { address: start, memory_size: size, .. } = *segment;
         let range = Range { start, size };
         if !start.is_multiple_of(word) {
@@ -99,18 +99,9 @@ impl<'d> Dynamic<'d> {
         Ok(dynamic)
     }
 
-    pub(crate) fn image(&self) -> &Image<'d> {
-        &self.image
-    }
-
     /// Bytes of an address.
     pub(crate) fn word_size(&self) -> u64 {
-        self.image.header().file.encoding().word_size()
-    }
-
-    /// The memory of the section.
-    pub(crate) fn range(&self) -> Range {
-        self.range
+        self.image.header.file.encoding.word_size()
     }
 
     fn all(&self) -> impl Iterator<Item = Entry> + use<'d> {
@@ -118,7 +109,7 @@ impl<'d> Dynamic<'d> {
         self.entries.entries(size).filter_map(|entry| {
             // A greater tag is unknown, and stands for one that is.
             let tag = u32::try_from(entry.nth_word(0)?).unwrap_or(u32::MAX - 1);
-            Some(Entry { tag: Tag(tag), value: entry.nth_word(1)?, at: entry.at() })
+            Some(Entry { tag: Tag(tag), value: entry.nth_word(1)?, at: entry.at })
         })
     }
 
@@ -132,7 +123,7 @@ impl<'d> Dynamic<'d> {
     /// # Errors
     /// There is none.
     pub(crate) fn require(&self, tag: Tag) -> Result<Entry, FormatError> {
-        let missing = refuse(Part::Dynamic, Kind::Missing { tag }, self.entries.at());
+        let missing = refuse(Part::Dynamic, Kind::Missing { tag }, self.entries.at);
         self.get(tag).ok_or(missing)
     }
 
@@ -207,7 +198,7 @@ impl<'d> Dynamic<'d> {
     fn string_table(&self) -> Result<&'d [u8], FormatError> {
         let entry = self.require(Tag::STRTAB)?;
         let size = self.require(Tag::STRSZ)?.value;
-        let strings = self.table(&entry, size, 1)?.bytes();
+        let strings = self.table(&entry, size, 1)?.bytes;
         if strings.last() == Some(&0) {
             return Ok(strings);
         }
@@ -242,8 +233,8 @@ impl<'d> Dynamic<'d> {
     /// Whether the string at `offset` is the name of a needed library.
     pub(crate) fn is_needed(&self, offset: u64) -> bool {
         let Some(name) = self.string_within(offset, MAX_STRINGS) else { return false };
-        let needed = self.all().filter(|entry| entry.tag == Tag::NEEDED);
-        needed.into_iter().any(|entry| {
+        let mut needed = self.all().filter(|entry| entry.tag == Tag::NEEDED);
+        needed.any(|entry| {
             entry.value == offset || self.string_within(entry.value, MAX_STRINGS) == Some(name)
         })
     }

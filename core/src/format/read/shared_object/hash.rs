@@ -29,7 +29,7 @@ pub(crate) fn gnu(dynamic: &Dynamic<'_>) -> Result<Hashed, FormatError> {
     let Some(entry) = dynamic.get(Tag::GNU_HASH) else { return Ok(Hashed::default()) };
     let fault = |kind| entry.refuse(kind);
     let table = dynamic.table_from(&entry, 4)?;
-    let word = table.encoding().word_size();
+    let word = table.encoding.word_size();
     let [buckets, first, filter, shift] = [0, 1, 2, 3].map(|index| table.nth_u32(index));
     let (Some(buckets), Some(first), Some(filter), Some(shift)) = (buckets, first, filter, shift)
     else {
@@ -70,9 +70,9 @@ pub(crate) fn gnu(dynamic: &Dynamic<'_>) -> Result<Hashed, FormatError> {
 pub(crate) fn system_v(dynamic: &Dynamic<'_>) -> Result<Hashed, FormatError> {
     let Some(entry) = dynamic.get(Tag::HASH) else { return Ok(Hashed::default()) };
     let fault = |kind| entry.refuse(kind);
-    let header = dynamic.image().header();
+    let header = dynamic.image.header;
     let is_wide =
-        header.file.encoding().is_64 && matches!(header.machine, machine::ALPHA | machine::S390);
+        header.file.encoding.is_64 && matches!(header.machine, machine::ALPHA | machine::S390);
     if is_wide {
         // Fields of 64 bits, and no machine that this loader runs on.
         return Ok(Hashed::default());

@@ -1,8 +1,7 @@
 //! The file header of a shared object.
 
 use crate::format::error::{FormatError, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
-use crate::format::read::shared_object::refuse::refuse;
-use crate::format::read::shared_object::view::{Encoding, View};
+use crate::format::read::shared_object::view::{Encoding, View, refuse};
 use crate::format::wire::{ELF_MAGIC, array, u8_at};
 
 const ET_DYN: u16 = 3;
@@ -68,12 +67,12 @@ impl<'d> FileHeader<'d> {
     /// Whether the relocation types of the machine are known here.
     pub(crate) fn has_known_relocations(&self) -> bool {
         let is_known = matches!(self.machine, machine::X86_64 | machine::AARCH64);
-        is_known && self.file.encoding().is_64
+        is_known && self.file.encoding.is_64
     }
 
     /// Bytes of a program header.
     pub(crate) fn stride(&self) -> u64 {
-        stride(self.file.encoding())
+        stride(self.file.encoding)
     }
 }
 
@@ -85,9 +84,9 @@ fn stride(encoding: Encoding) -> u64 {
 fn program_headers<'d>(file: View<'d>, header: View<'d>) -> Result<View<'d>, FormatError> {
     // e_phoff, e_phentsize and e_phnum.
     let [offset_at, size_at, count_at] =
-        if file.encoding().is_64 { [32, 54, 56] } else { [28, 42, 44] };
+        if file.encoding.is_64 { [32, 54, 56] } else { [28, 42, 44] };
     let fault = |at: usize| refuse(Part::Object, Kind::ProgramHeaders, at as u64);
-    let stride = stride(file.encoding());
+    let stride = stride(file.encoding);
     if header.u16(size_at).map(u64::from) != Some(stride) {
         return Err(fault(size_at));
     }

@@ -26,13 +26,13 @@ pub(crate) struct Segment {
 
 impl Segment {
     fn decode(index: u32, entry: View<'_>) -> Option<Self> {
-        let is_64 = entry.encoding().is_64;
+        let is_64 = entry.encoding.is_64;
         // Offset, address, size in the file, size in memory, alignment.
         let words = if is_64 { [8, 16, 32, 40, 48] } else { [4, 8, 16, 20, 28] };
         let [offset, address, file_size, memory_size, alignment] = words.map(|at| entry.word(at));
         Some(Self {
             index,
-            at: entry.at(),
+            at: entry.at,
             kind: entry.u32(0)?,
             flags: entry.u32(if is_64 { 4 } else { 24 })?,
             offset: offset?,
@@ -82,18 +82,10 @@ impl Range {
 /// The segments of a shared object. Addresses count from its load address.
 #[derive(Clone, Copy)]
 pub(crate) struct Image<'d> {
-    header: FileHeader<'d>,
+    pub(crate) header: FileHeader<'d>,
 }
 
 impl<'d> Image<'d> {
-    pub(crate) fn new(header: FileHeader<'d>) -> Self {
-        Self { header }
-    }
-
-    pub(crate) fn header(&self) -> FileHeader<'d> {
-        self.header
-    }
-
     /// Every program header.
     pub(crate) fn segments(&self) -> impl Iterator<Item = Segment> + use<'d> {
         let entries = self.header.table.entries(self.header.stride());
@@ -113,15 +105,19 @@ impl<'d> Image<'d> {
         })
     }
 
+    /// The segment with these flags that loads the byte at `address` from the file.
+    fn load_of(&self, address: u64, flags: u32) -> Option<Segment> {
+        self.loads().find(|load| {
+            let bytes = Range { start: load.address, size: load.file_size };
+            load.has(flags) && bytes.contains(Range { start: address, size: 1 })
+        })
+    }
+
     /// The bytes of the file from `address` to the end of those that its segment loads, if that is readable.
     pub(crate) fn bytes_from(&self, address: u64) -> Option<View<'d>> {
-        let load = self.loads().find(|load| {
-            let bytes = Range { start: load.address, size: load.file_size };
-            load.has(PF_R) && bytes.contains(Range { start: address, size: 1 })
-        })?;
+        let load = self.load_of(address, PF_R)?;
         let skipped = address.checked_sub(load.address)?;
-        let bytes = self.header.file.part(load.offset, load.file_size)?;
-        bytes.from(skipped)
+        self.header.file.part(load.offset, load.file_size)?.from(skipped)
     }
 
     /// `size` bytes of the file at `address` in a readable segment.
@@ -135,9 +131,6 @@ impl<'d> Image<'d> {
 
     /// Whether code that is loaded from the file is at `address`.
     pub(crate) fn is_executable(&self, address: u64) -> bool {
-        self.loads().any(|load| {
-            let bytes = Range { start: load.address, size: load.file_size };
-            load.has(PF_X) && bytes.contains(Range { start: address, size: 1 })
-        })
+        self.load_of(address, PF_X).is_some()
     }
 }

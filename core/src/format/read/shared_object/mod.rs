@@ -20,7 +20,6 @@ mod hash;
 mod header;
 mod image;
 mod machine;
-mod refuse;
 mod relocs;
 mod segments;
 mod symbols;
@@ -57,7 +56,7 @@ pub fn check(object: &[u8], page_size: u64) -> Result<Target, FormatError> {
     let is_page_size = page_size.is_power_of_two() && page_size >= MIN_PAGE_SIZE;
     let page = if is_page_size { page_size } else { MIN_PAGE_SIZE };
     let header = FileHeader::read(object)?;
-    let image = Image::new(header);
+    let image = Image { header };
     let segments = segments::check(&image, page)?;
     let dynamic = Dynamic::read(image, &segments.dynamic)?;
     let versions = versions::check(&dynamic)?;

@@ -9,10 +9,9 @@ use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
 use crate::format::read::shared_object::header::machine;
 use crate::format::read::shared_object::image::Range;
 use crate::format::read::shared_object::machine::{Action, action};
-use crate::format::read::shared_object::refuse::refuse;
 use crate::format::read::shared_object::symbols::SymbolTable;
 use crate::format::read::shared_object::tables::Tables;
-use crate::format::read::shared_object::view::View;
+use crate::format::read::shared_object::view::{View, refuse};
 use crate::format::wire::elf_tag::Tag;
 
 /// A table of relocations.
@@ -20,7 +19,8 @@ use crate::format::wire::elf_tag::Tag;
 struct Table<'d> {
     entry: Entry,
     view: View<'d>,
-    has_addends: bool,
+    /// Words of an entry: 3 with an addend, 2 without, 1 in the table of `DT_RELR`.
+    words: u64,
 }
 
 /// A relocation.
@@ -33,7 +33,7 @@ struct Reloc {
 
 impl Table<'_> {
     fn stride(&self) -> u64 {
-        self.view.encoding().word_size() * if self.has_addends { 3 } else { 2 }
+        self.view.encoding.word_size() * self.words
     }
 
     fn range(&self) -> Range {
@@ -42,12 +42,12 @@ impl Table<'_> {
 
     fn decode(&self, entry: View<'_>) -> Option<Reloc> {
         let info = entry.nth_word(1)?;
-        let shift = if entry.encoding().is_64 { 32 } else { 8 };
+        let shift = if entry.encoding.is_64 { 32 } else { 8 };
         Some(Reloc {
             address: entry.nth_word(0)?,
             symbol: u32::try_from(info >> shift).ok()?,
             kind: u32::try_from(info & ((1 << shift) - 1)).ok()?,
-            addend: if self.has_addends { entry.nth_word(2)? } else { 0 },
+            addend: if self.words == 3 { entry.nth_word(2)? } else { 0 },
         })
     }
 }
@@ -74,21 +74,27 @@ impl<'d> Relocs<'d> {
         let mut tables = [None; 3];
         for (slot, (tag, size, entry_size, _)) in tables.iter_mut().zip(TABLES) {
             let Some(entry) = dynamic.get(tag) else { continue };
-            let has_addends = tag == Tag::RELA;
-            let table = read_table(dynamic, entry, size, has_addends)?;
+            let table = read_table(dynamic, entry, size, if tag == Tag::RELA { 3 } else { 2 })?;
             check_entry_size(&dynamic.require(entry_size)?, table.stride())?;
             *slot = Some(table);
         }
         if let Some(entry) = dynamic.get(Tag::JMPREL) {
             let kind = dynamic.require(Tag::PLTREL)?;
-            let has_addends = match kind.value {
-                value if value == u64::from(Tag::RELA.0) => true,
-                value if value == u64::from(Tag::REL.0) && has_rel(dynamic) => false,
+            // Relocations of the machines that are known here have addends.
+            let has_rel = !dynamic.image.header.has_known_relocations();
+            let words = match kind.value {
+                value if value == u64::from(Tag::RELA.0) => 3,
+                value if value == u64::from(Tag::REL.0) && has_rel => 2,
                 value => return Err(kind.refuse(Kind::Value { value })),
             };
-            tables[2] = Some(read_table(dynamic, entry, Tag::PLTRELSZ, has_addends)?);
+            tables[2] = Some(read_table(dynamic, entry, Tag::PLTRELSZ, words)?);
         }
-        let relocs = Self { tables, relative: read_relative(dynamic)? };
+        let mut relative = None;
+        if let Some(entry) = dynamic.get(Tag::RELR) {
+            check_entry_size(&dynamic.require(Tag::RELRENT)?, dynamic.word_size())?;
+            relative = Some(read_table(dynamic, entry, Tag::RELRSZ, 1)?);
+        }
+        let relocs = Self { tables, relative };
         relocs.check_counts(dynamic)?;
         Ok(relocs)
     }
@@ -102,7 +108,7 @@ impl<'d> Relocs<'d> {
     /// The relocations that are said to add the load address must be the first ones, and do so: the loader
     /// ends the process where one does not.
     fn check_counts(&self, dynamic: &Dynamic<'_>) -> Result<(), FormatError> {
-        let header = dynamic.image().header();
+        let header = dynamic.image.header;
         for (table, (.., count)) in self.tables.iter().zip(TABLES) {
             let (Some(table), Some(count)) = (table, dynamic.get(count)) else { continue };
             let own = table.view.len() - self.shared_with_plt(table);
@@ -114,7 +120,7 @@ impl<'d> Relocs<'d> {
                 let value = table.decode(entry).map_or(0, |reloc| reloc.kind);
                 if !matches!(action(&header, value), Some(Action::Relative) | None) {
                     let part = Part::Relocation(table.entry.tag);
-                    return Err(refuse(part, Kind::RelocationType { value }, entry.at()));
+                    return Err(refuse(part, Kind::RelocationType { value }, entry.at));
                 }
             }
         }
@@ -131,7 +137,7 @@ impl<'d> Relocs<'d> {
 
     /// One more than the greatest index of a symbol that a relocation refers to.
     pub(crate) fn symbols(&self, dynamic: &Dynamic<'_>) -> u64 {
-        if dynamic.image().header().machine == machine::MIPS {
+        if dynamic.image.header.machine == machine::MIPS {
             // Their fields are of another order.
             return 0;
         }
@@ -152,14 +158,14 @@ impl<'d> Relocs<'d> {
         symbols: &SymbolTable<'_>,
         tables: &Tables,
     ) -> Result<(), FormatError> {
-        let header = dynamic.image().header();
+        let header = dynamic.image.header;
         let mut check = Check { dynamic, symbols, tables, arrays: Arrays::read(dynamic)? };
         for table in self.tables.iter().flatten() {
             for entry in table.view.entries(table.stride()) {
                 let Some(reloc) = table.decode(entry) else { continue };
                 let checked = check.check(&reloc);
                 let part = Part::Relocation(table.entry.tag);
-                checked.map_err(|kind| refuse(part, kind, entry.at()))?;
+                checked.map_err(|kind| refuse(part, kind, entry.at))?;
             }
         }
         if let Some(table) = &self.relative {
@@ -170,11 +176,6 @@ impl<'d> Relocs<'d> {
         }
         Ok(())
     }
-}
-
-/// Whether relocations of the object's machine may have no addends.
-fn has_rel(dynamic: &Dynamic<'_>) -> bool {
-    !dynamic.image().header().has_known_relocations()
 }
 
 fn check_entry_size(entry: &Entry, expected: u64) -> Result<(), FormatError> {
@@ -188,25 +189,13 @@ fn read_table<'d>(
     dynamic: &Dynamic<'d>,
     entry: Entry,
     size: Tag,
-    has_addends: bool,
+    words: u64,
 ) -> Result<Table<'d>, FormatError> {
     let size = dynamic.require(size)?;
     let view = dynamic.table(&entry, size.value, dynamic.word_size())?;
-    let table = Table { entry, view, has_addends };
+    let table = Table { entry, view, words };
     if size.value.is_multiple_of(table.stride()) {
         return Ok(table);
-    }
-    Err(size.refuse(Kind::PartialEntry { size: size.value }))
-}
-
-/// The table of `DT_RELR`, whose entries are words.
-fn read_relative<'d>(dynamic: &Dynamic<'d>) -> Result<Option<Table<'d>>, FormatError> {
-    let Some(entry) = dynamic.get(Tag::RELR) else { return Ok(None) };
-    let (word, size) = (dynamic.word_size(), dynamic.require(Tag::RELRSZ)?);
-    check_entry_size(&dynamic.require(Tag::RELRENT)?, word)?;
-    let view = dynamic.table(&entry, size.value, word)?;
-    if size.value.is_multiple_of(word) {
-        return Ok(Some(Table { entry, view, has_addends: false }));
     }
     Err(size.refuse(Kind::PartialEntry { size: size.value }))
 }
@@ -222,7 +211,7 @@ struct Check<'c, 'd> {
 impl Check<'_, '_> {
     fn check(&mut self, reloc: &Reloc) -> Result<(), Kind> {
         let value = reloc.kind;
-        let header = self.dynamic.image().header();
+        let header = self.dynamic.image.header;
         let action = match action(&header, value) {
             Some(Action::None) => return Ok(()),
             Some(action) => action,
@@ -236,16 +225,16 @@ impl Check<'_, '_> {
         let target = matches!(action, Action::Relative | Action::Indirect).then_some(reloc.addend);
         if let Some(address) = target
             && action == Action::Indirect
-            && !self.dynamic.image().is_executable(address)
+            && !self.dynamic.image.is_executable(address)
         {
             return Err(Kind::NotExecutable { address });
         }
-        self.arrays.fill(self.dynamic.image(), Range { start: reloc.address, size }, target)
+        self.arrays.fill(&self.dynamic.image, Range { start: reloc.address, size }, target)
     }
 
     fn check_place(&self, address: u64, size: u64) -> Result<(), Kind> {
         let place = Range { start: address, size };
-        if !self.dynamic.image().is_writable(place) {
+        if !self.dynamic.image.is_writable(place) {
             return Err(Kind::NotWritable);
         }
         if self.tables.overlap(place) {
@@ -265,7 +254,7 @@ impl Check<'_, '_> {
         // Without a symbol it is about the object's own data.
         let is_own = reloc.symbol == 0 || symbol.is_defined();
         let is_sound = if is_thread_local {
-            let is_there = !is_own || self.symbols.tls().is_some();
+            let is_there = !is_own || self.symbols.tls.is_some();
             is_there && (reloc.symbol == 0 || symbol.is_thread_local())
         } else {
             !symbol.is_thread_local()
@@ -283,7 +272,7 @@ impl Check<'_, '_> {
         let word = self.dynamic.word_size();
         let mut next = None;
         for entry in table.view.entries(word) {
-            let fault = |kind| refuse(Part::Relocation(Tag::RELR), kind, entry.at());
+            let fault = |kind| refuse(Part::Relocation(Tag::RELR), kind, entry.at);
             let value = entry.word(0).unwrap_or(0);
             if value & 1 == 0 {
                 self.check_relative_at(value).map_err(fault)?;
@@ -304,7 +293,7 @@ impl Check<'_, '_> {
     fn check_relative_at(&mut self, address: u64) -> Result<(), Kind> {
         let size = self.dynamic.word_size();
         self.check_place(address, size)?;
-        let target = self.dynamic.image().bytes(address, size).and_then(|place| place.word(0));
-        self.arrays.fill(self.dynamic.image(), Range { start: address, size }, target)
+        let target = self.dynamic.image.bytes(address, size).and_then(|place| place.word(0));
+        self.arrays.fill(&self.dynamic.image, Range { start: address, size }, target)
     }
 }

@@ -6,8 +6,7 @@
 use crate::format::error::{FormatError, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
 use crate::format::read::shared_object::header::machine;
 use crate::format::read::shared_object::image::{Image, PF_R, PF_W, PF_X, Range, Segment};
-use crate::format::read::shared_object::refuse::refuse;
-use crate::format::read::shared_object::view::View;
+use crate::format::read::shared_object::view::{View, refuse};
 
 const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
@@ -64,7 +63,7 @@ pub(crate) fn check(image: &Image<'_>, page: u64) -> Result<Found, FormatError> 
 }
 
 fn no_segment(image: &Image<'_>, kind: &'static str) -> FormatError {
-    refuse(Part::Object, Kind::NoSegment { kind }, image.header().table.at())
+    refuse(Part::Object, Kind::NoSegment { kind }, image.header.table.at)
 }
 
 /// The first address of the page that `address` lies in.
@@ -107,7 +106,7 @@ fn check_loads(image: &Image<'_>, page: u64) -> Result<(), FormatError> {
 /// Checks a segment that is loaded by itself.
 fn check_load(image: &Image<'_>, load: &Segment, page: u64) -> Result<(), Kind> {
     let Segment { offset, address, file_size, memory_size, alignment, .. } = *load;
-    let file = image.header().file;
+    let file = image.header.file;
     if load.has(PF_W | PF_X) {
         return Err(Kind::WriteAndExecute);
     }
@@ -118,7 +117,7 @@ fn check_load(image: &Image<'_>, load: &Segment, page: u64) -> Result<(), Kind> 
         return Err(Kind::ZeroesNotWritable);
     }
     let end = address.checked_add(memory_size);
-    if end.is_none_or(|end| end > file.encoding().max_address()) {
+    if end.is_none_or(|end| end > file.encoding.max_address()) {
         return Err(Kind::MemorySize { size: memory_size, limit: MAX_MEMORY });
     }
     if !is_alignment(alignment, MAX_ALIGNMENT) {
@@ -160,18 +159,18 @@ fn loaded<'d>(image: &Image<'d>, segment: &Segment) -> Result<View<'d>, Kind> {
         return Err(Kind::FileSize);
     }
     let bytes = image.bytes(address, memory_size).ok_or(Kind::NotLoaded)?;
-    if bytes.at() == offset { Ok(bytes) } else { Err(Kind::Offset { offset, address }) }
+    if bytes.at == offset { Ok(bytes) } else { Err(Kind::Offset { offset, address }) }
 }
 
 fn phdr(image: &Image<'_>, segment: &Segment) -> Result<(), Kind> {
-    let table = image.header().table;
+    let table = image.header.table;
     let bytes = image.bytes(segment.address, table.len()).ok_or(Kind::NotLoaded)?;
-    if bytes.at() == table.at() { Ok(()) } else { Err(Kind::ProgramHeadersInMemory) }
+    if bytes.at == table.at { Ok(()) } else { Err(Kind::ProgramHeadersInMemory) }
 }
 
 fn interpreter(image: &Image<'_>, segment: &Segment) -> Result<(), Kind> {
     let name = loaded(image, segment)?;
-    if name.bytes().last() == Some(&0) { Ok(()) } else { Err(Kind::Unterminated) }
+    if name.bytes.last() == Some(&0) { Ok(()) } else { Err(Kind::Unterminated) }
 }
 
 /// Every note must end inside its segment: the loader steps over them by the sizes that they state.
@@ -237,7 +236,7 @@ fn relro(image: &Image<'_>, segment: &Segment, page: u64) -> Result<(), Kind> {
 
 /// Without this program header the stacks of the process would have to be executable.
 fn check_stack(image: &Image<'_>) -> Result<(), FormatError> {
-    let is_known = matches!(image.header().machine, machine::X86_64 | machine::AARCH64);
+    let is_known = matches!(image.header.machine, machine::X86_64 | machine::AARCH64);
     if is_known && !image.segments().any(|segment| segment.kind == PT_GNU_STACK) {
         return Err(no_segment(image, "PT_GNU_STACK"));
     }
@@ -247,8 +246,8 @@ fn check_stack(image: &Image<'_>) -> Result<(), FormatError> {
 /// Where the loader reads the program headers again, once the segments are mapped: where `PT_PHDR` says, or
 /// in the first segment with them in its pages. Where there is none, it keeps a copy.
 fn program_headers(image: &Image<'_>, page: u64) -> Result<[Range; 2], FormatError> {
-    let table = image.header().table;
-    let (start, size) = (table.at(), table.len());
+    let table = image.header.table;
+    let (start, size) = (table.at, table.len());
     let stated = image.segments().find(|segment| segment.kind == PT_PHDR);
     let stated = stated.map(|segment| Range { start: segment.address, size });
     let covering = image.loads().find(|load| {

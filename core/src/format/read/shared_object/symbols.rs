@@ -3,8 +3,7 @@
 use crate::format::error::{FormatError, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
 use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
 use crate::format::read::shared_object::image::Range;
-use crate::format::read::shared_object::refuse::refuse;
-use crate::format::read::shared_object::view::View;
+use crate::format::read::shared_object::view::{View, refuse};
 use crate::format::wire::elf_tag::Tag;
 
 const SHN_UNDEF: u16 = 0;
@@ -31,7 +30,7 @@ pub(crate) struct Symbol {
 
 impl Symbol {
     fn decode(entry: View<'_>) -> Option<Self> {
-        let is_64 = entry.encoding().is_64;
+        let is_64 = entry.encoding.is_64;
         let (info, section, value) = if is_64 { (4, 6, 8) } else { (12, 14, 4) };
         Some(Self {
             name: entry.u32(0)?,
@@ -39,7 +38,7 @@ impl Symbol {
             other: entry.u8(info + 1)?,
             section: entry.u16(section)?,
             value: entry.word(value)?,
-            at: entry.at(),
+            at: entry.at,
         })
     }
 
@@ -78,7 +77,7 @@ pub(crate) struct SymbolTable<'d> {
     /// From the first symbol to the end of what its segment loads.
     view: View<'d>,
     /// Bytes of thread-local data.
-    tls: Option<u64>,
+    pub(crate) tls: Option<u64>,
 }
 
 impl<'d> SymbolTable<'d> {
@@ -97,18 +96,13 @@ impl<'d> SymbolTable<'d> {
     }
 
     fn stride(&self) -> u64 {
-        if self.view.encoding().is_64 { 24 } else { 16 }
+        if self.view.encoding.is_64 { 24 } else { 16 }
     }
 
     /// The symbol with this number.
     pub(crate) fn get(&self, index: u32) -> Option<Symbol> {
         let at = u64::from(index).checked_mul(self.stride())?;
         Symbol::decode(self.view.part(at, self.stride())?)
-    }
-
-    /// Bytes of thread-local data that the object has.
-    pub(crate) fn tls(&self) -> Option<u64> {
-        self.tls
     }
 
     /// Checks the first `count` symbols; their memory.
@@ -134,7 +128,7 @@ impl<'d> SymbolTable<'d> {
         }
         let address = symbol.value;
         // The loader takes an undefined symbol with a value for a function that is called through it.
-        let header = dynamic.image().header();
+        let header = dynamic.image.header;
         if !symbol.is_defined() && address != 0 && header.has_known_relocations() {
             return Err(Kind::SymbolAddress { address });
         }
@@ -147,11 +141,11 @@ impl<'d> SymbolTable<'d> {
             return Ok(());
         }
         // Symbols such as `_end` lie behind the last byte.
-        if dynamic.image().load_with(Range { start: address, size: 0 }, 0).is_none() {
+        if dynamic.image.load_with(Range { start: address, size: 0 }, 0).is_none() {
             return Err(Kind::SymbolAddress { address });
         }
         // The loader calls it to learn an address.
-        if symbol.kind() == STT_GNU_IFUNC && !dynamic.image().is_executable(address) {
+        if symbol.kind() == STT_GNU_IFUNC && !dynamic.image.is_executable(address) {
             return Err(Kind::NotExecutable { address });
         }
         Ok(())

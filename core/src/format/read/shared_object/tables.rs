@@ -22,8 +22,8 @@ const ENTRIES: [Tag; 11] = [
 
 /// Tables, none of which shares bytes with another.
 pub(crate) struct Tables {
-    program_headers: [Range; 2],
-    dynamic: Range,
+    /// The program headers and the dynamic section.
+    headers: [Range; 3],
     entries: [Range; ENTRIES.len()],
 }
 
@@ -34,29 +34,27 @@ impl Tables {
     /// A table that shares bytes with another one, but for relocations of functions at the end of the others.
     pub(crate) fn new(
         dynamic: &Dynamic<'_>,
-        program_headers: [Range; 2],
+        [stated, mapped]: [Range; 2],
         entries: [Range; ENTRIES.len()],
     ) -> Result<Self, FormatError> {
-        let tables = Self { program_headers, dynamic: dynamic.range(), entries };
+        let headers = [stated, mapped, dynamic.range];
         for (index, (tag, range)) in ENTRIES.into_iter().zip(entries).enumerate() {
             let others = ENTRIES.into_iter().zip(entries).take(index);
             let mut others = others.filter(|(other, range_of_other)| {
                 let is_relocs = [Tag::RELA, Tag::REL].contains(other) && tag == Tag::JMPREL;
                 !(is_relocs && range_of_other.ends_with(range))
             });
-            let rest = tables.program_headers.into_iter().chain([tables.dynamic]);
-            let overlaps = others.any(|(_, other)| other.overlaps(range))
-                || rest.into_iter().any(|other| other.overlaps(range));
-            if overlaps {
+            if others.any(|(_, other)| other.overlaps(range))
+                || headers.iter().any(|other| other.overlaps(range))
+            {
                 return Err(dynamic.require(tag)?.refuse(Kind::TablesOverlap));
             }
         }
-        Ok(tables)
+        Ok(Self { headers, entries })
     }
 
     /// Whether `range` shares bytes with one of them.
     pub(crate) fn overlap(&self, range: Range) -> bool {
-        let tables = self.entries.into_iter().chain(self.program_headers).chain([self.dynamic]);
-        tables.into_iter().any(|table| table.overlaps(range))
+        self.headers.iter().chain(&self.entries).any(|table| table.overlaps(range))
     }
 }

@@ -14,7 +14,7 @@ pub struct Target {
 
 impl Target {
     pub(crate) fn of(header: &FileHeader<'_>) -> Self {
-        Self { machine: header.machine, encoding: header.file.encoding() }
+        Self { machine: header.machine, encoding: header.file.encoding }
     }
 
     /// That of this build; `None` for a machine that the loader does not run modules on.

@@ -6,8 +6,7 @@
 use crate::format::error::{FormatError, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
 use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
 use crate::format::read::shared_object::image::Range;
-use crate::format::read::shared_object::refuse::refuse;
-use crate::format::read::shared_object::view::View;
+use crate::format::read::shared_object::view::{View, refuse};
 use crate::format::wire::elf_tag::Tag;
 
 /// The version of the records.
@@ -66,7 +65,7 @@ impl Versions {
             let index = field.u16(0).unwrap_or(0) & !HIDDEN;
             if index > self.last {
                 let kind = Kind::VersionIndex { index };
-                return Err(refuse(Part::Entry(entry.tag), kind, field.at()));
+                return Err(refuse(Part::Entry(entry.tag), kind, field.at));
             }
         }
         Ok(Range { start: entry.value, size })
@@ -93,7 +92,7 @@ impl<'c, 'd> Chain<'c, 'd> {
 
     /// The record of `size` bytes at `at`. An error has the file offset of `from`, which refers to it.
     fn record(&mut self, from: View<'_>, at: u64, size: u64) -> Result<View<'d>, FormatError> {
-        let outside = || refuse(self.part, Kind::VersionChain, from.at());
+        let outside = || refuse(self.part, Kind::VersionChain, from.at);
         let record = self.records.part(at, size).ok_or_else(outside)?;
         self.rest = self.rest.checked_sub(size).ok_or_else(outside)?;
         self.range.size = self.range.size.max(at + size);
@@ -101,7 +100,7 @@ impl<'c, 'd> Chain<'c, 'd> {
     }
 
     fn refuse(&self, record: View<'_>, kind: Kind) -> FormatError {
-        refuse(self.part, kind, record.at())
+        refuse(self.part, kind, record.at)
     }
 
     fn check_version(&self, record: View<'_>) -> Result<(), FormatError> {

@@ -1,6 +1,14 @@
 //! Fields of an ELF file of either class and either byte order.
 
+use crate::format::error::{
+    FormatError, SharedObjectError, SharedObjectErrorKind, SharedObjectPart,
+};
 use crate::format::wire::{array, slice, u8_at};
+
+/// An error about a part of a shared object, at offset `at` of the file.
+pub(crate) fn refuse(part: SharedObjectPart, kind: SharedObjectErrorKind, at: u64) -> FormatError {
+    SharedObjectError { part, kind, at }.into()
+}
 
 /// How an ELF file writes its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +34,10 @@ impl Encoding {
 /// A part of an ELF file and its offset in that file.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'d> {
-    bytes: &'d [u8],
-    at: u64,
-    encoding: Encoding,
+    pub(crate) bytes: &'d [u8],
+    /// The offset in the file.
+    pub(crate) at: u64,
+    pub(crate) encoding: Encoding,
 }
 
 impl<'d> View<'d> {
@@ -37,22 +46,9 @@ impl<'d> View<'d> {
         Self { bytes, at: 0, encoding }
     }
 
-    /// The offset in the file.
-    pub(crate) fn at(self) -> u64 {
-        self.at
-    }
-
-    pub(crate) fn encoding(self) -> Encoding {
-        self.encoding
-    }
-
     /// Bytes of the part.
     pub(crate) fn len(self) -> u64 {
         self.bytes.len() as u64
-    }
-
-    pub(crate) fn bytes(self) -> &'d [u8] {
-        self.bytes
     }
 
     /// `len` bytes from `at`, counted from the start of this part.
@@ -77,36 +73,30 @@ impl<'d> View<'d> {
         u8_at(self.bytes, at)
     }
 
+    /// The bytes of a field, the least significant one first.
+    fn field<const N: usize>(self, at: usize) -> Option<[u8; N]> {
+        let mut field = *array(self.bytes, at)?;
+        if self.encoding.is_big {
+            field.reverse();
+        }
+        Some(field)
+    }
+
     pub(crate) fn u16(self, at: usize) -> Option<u16> {
-        let field = *array(self.bytes, at)?;
-        Some(if self.encoding.is_big {
-            u16::from_be_bytes(field)
-        } else {
-            u16::from_le_bytes(field)
-        })
+        self.field(at).map(u16::from_le_bytes)
     }
 
     pub(crate) fn u32(self, at: usize) -> Option<u32> {
-        let field = *array(self.bytes, at)?;
-        Some(if self.encoding.is_big {
-            u32::from_be_bytes(field)
-        } else {
-            u32::from_le_bytes(field)
-        })
-    }
-
-    fn u64(self, at: usize) -> Option<u64> {
-        let field = *array(self.bytes, at)?;
-        Some(if self.encoding.is_big {
-            u64::from_be_bytes(field)
-        } else {
-            u64::from_le_bytes(field)
-        })
+        self.field(at).map(u32::from_le_bytes)
     }
 
     /// An address or a size, as wide as the class has it.
     pub(crate) fn word(self, at: usize) -> Option<u64> {
-        if self.encoding.is_64 { self.u64(at) } else { self.u32(at).map(u64::from) }
+        if self.encoding.is_64 {
+            self.field(at).map(u64::from_le_bytes)
+        } else {
+            self.u32(at).map(u64::from)
+        }
     }
 
     /// The word with the number `index`.
