@@ -431,8 +431,8 @@ fn a_template_is_read_again_from_the_module_that_it_was_put_into() {
     let pair = template(&gtpl, b"Pair").unwrap();
     let vec = template(&counted, b"Vec").unwrap();
     for (one, others) in [(pair, [b"max", b"max"]), (vec, [b"Lis", b"Lis"])] {
-        let other = NewTemplate { name: others[0], ..one.to_write() };
-        let templates = [other, one.to_write()];
+        let other = NewTemplate { name: others[0], ..one.template.into() };
+        let templates = [other, one.template.into()];
         let new = NewTemplates { container: one.container, templates: &templates };
         let file = with_templates(&new.to_vec().unwrap());
         let smf = Smf::parse(&file).unwrap();
@@ -442,7 +442,7 @@ fn a_template_is_read_again_from_the_module_that_it_was_put_into() {
         assert_eq!(again.template.body, one.template.body);
     }
     // Into the other container, once it is known what it is a template of.
-    let known = NewTemplate { kind: Some(TemplateKind::Class), params: 1, ..vec.to_write() };
+    let known = NewTemplate { kind: Some(TemplateKind::Class), params: 1, ..vec.template.into() };
     let container = Container::Gtpl { constrained: true };
     let payload = NewTemplates { container, templates: &[known] }.to_vec().unwrap();
     let file = with_templates(&payload);

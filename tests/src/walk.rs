@@ -7,7 +7,10 @@
 //! A broken promise panics. Tests and fuzz targets use it alike.
 
 use smf_core::format::ext::cached_code::{self, CachedCode};
-use smf_core::format::note::{Entries, Entry, Note};
+use smf_core::format::note::{
+    CircularError, CircularWarning, Dependency, Entries, Entry, Instantiation, Note, Possible,
+    TypeInference,
+};
 use smf_core::format::template::Templates;
 use smf_core::format::{
     Contents, FormatError, Library, RelocKind, RelocTable, Section, SectionKind, Smf, Symbol,
@@ -126,12 +129,12 @@ pub fn walk_note(note: &Note<'_>, bytes: &[u8]) -> usize {
             assert!(text.get(row.span()).is_some());
         }
     }
-    entries(note.instantiations(), sound)
-        + entries(note.possible(), sound)
-        + entries(note.type_inferences(), sound)
-        + entries(note.dependencies(), sound)
-        + entries(note.circular_warnings(), sound)
-        + entries(note.circular_errors(), sound)
+    entries(note.entries::<Instantiation>(), sound)
+        + entries(note.entries::<Possible>(), sound)
+        + entries(note.entries::<TypeInference>(), sound)
+        + entries(note.entries::<Dependency>(), sound)
+        + entries(note.entries::<CircularWarning>(), sound)
+        + entries(note.entries::<CircularError>(), sound)
 }
 
 fn entries<'d, E: Entry<'d>>(entries: Entries<'d, E>, sound: bool) -> usize {

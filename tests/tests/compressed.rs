@@ -3,7 +3,7 @@
 
 use smf_core::format::error::CompressionErrorKind;
 use smf_core::format::error::{CompressionError, SectionError};
-use smf_core::format::note::Note;
+use smf_core::format::note::{Note, Possible};
 use smf_core::format::template::Templates;
 use smf_core::format::{Arch, Compression, FormatError, Limits, SectionFlags, SectionKind, Smf};
 use smf_core::link::{Image, LinkError, NoImports, host_arch};
@@ -458,7 +458,7 @@ fn notes_and_templates_are_decompressed_on_request() {
         ));
         let (text, at) = smf.note_contents().unwrap().unwrap();
         assert_eq!((&*text, at), (note.as_bytes(), smf.section(1).unwrap().offset));
-        assert_eq!(Note::parse(&text, at).unwrap().possible().count(), 50);
+        assert_eq!(Note::parse(&text, at).unwrap().entries::<Possible>().count(), 50);
         let contents = smf.contents(&smf.section(2).unwrap()).unwrap();
         let found = Templates::parse(&contents, 0).unwrap();
         assert_eq!(found.iter().next().unwrap().unwrap().name, name.as_bytes());

@@ -2,7 +2,6 @@
 
 use crate::extract::error::ExtractError;
 use crate::format::template::{Container, Template};
-use crate::format::write::NewTemplate;
 use crate::format::{FormatError, Smf};
 
 /// A template with its bytes in the container.
@@ -13,15 +12,9 @@ pub struct TemplateBody<'d> {
     /// The container that holds the template.
     pub container: Container,
     /// The bytes of the entry, without a body behind all headers of a GTPL. They can be appended to a container of
-    /// the same kind and version, whose count then grows by one. [`TemplateBody::to_write`] serves both containers.
+    /// the same kind and version, whose count then grows by one. `template` as a [`NewTemplate`](crate::format::write::NewTemplate) serves
+    /// both containers.
     pub entry: &'d [u8],
-}
-
-impl<'d> TemplateBody<'d> {
-    /// The template for [`NewTemplates`](crate::format::write::NewTemplates).
-    pub fn to_write(&self) -> NewTemplate<'d> {
-        self.template.into()
-    }
 }
 
 /// The templates of a module in file order.

@@ -19,7 +19,7 @@ use crate::alloc_util::{
 use crate::format::bytes::offset_in;
 use crate::format::ext::cached_code::{self, CachedCode};
 use crate::format::library::{Library, is_library};
-use crate::format::note::{Note, Status};
+use crate::format::note::{Instantiation, Note, Possible, Status};
 use crate::format::sdn::Cell;
 use crate::format::template::{TemplateKind, Templates};
 use crate::format::write::note_edit::JIT_MEMORY;
@@ -164,13 +164,13 @@ impl Module {
 
     fn read_rows(&mut self, note: &Note<'_>) -> Result<(), MetadataError> {
         note.check()?;
-        for row in note.possible() {
+        for row in note.entries::<Possible>() {
             let row = row?;
             let cells = [row.mangled_name(), row.template(), row.type_args()];
             let row = self.read_row(cells, row.row().line(), false)?;
             try_push(&mut self.rows, row)?;
         }
-        for row in note.instantiations() {
+        for row in note.entries::<Instantiation>() {
             let row = row?;
             let is_jit_compiled = matches!(row.status(), Status::JitCompiled);
             if is_jit_compiled && row.to_obj().eq_str(JIT_MEMORY) {

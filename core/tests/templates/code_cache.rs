@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use smf_core::format::ext::cached_code::{
     CachedCode, CachedReloc, encode, hash, payload_of, records,
 };
+use smf_core::format::note::{Instantiation, Possible};
 use smf_core::format::write::rewrite::{RewriteError, with_cached_code};
 use smf_core::format::{Layout, Smf};
 use smf_core::jit::ir::text::parse;
@@ -116,7 +117,7 @@ fn compact_module_caches_code() {
         jit.load_smf_metadata(&path).unwrap();
         let smf = sample;
         let note = Smf::parse(smf).unwrap().note().unwrap().unwrap();
-        for row in note.possible() {
+        for row in note.entries::<Possible>() {
             let symbol = row.unwrap().mangled_name().to_string();
             let result = jit.try_jit_instantiate(symbol.as_bytes());
             assert!(!matches!(result, Err(InstantiateError::UpdateFailed { .. })), "{result:?}");
@@ -337,6 +338,7 @@ fn cache_of_other_version_is_kept_and_reported() {
     assert_eq!((count.load(Ordering::Relaxed), payload(&path)), (1, newer.to_vec()));
     // The note says it all the same, and nothing is left to be said.
     let note = read(&path);
-    let note = Smf::parse(&note).unwrap().note().unwrap().unwrap().instantiations().count();
+    let note =
+        Smf::parse(&note).unwrap().note().unwrap().unwrap().entries::<Instantiation>().count();
     assert_eq!((note, jit.update()), (1, Ok(())));
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use smf_core::format::ext::cached_code;
+use smf_core::format::note::{Instantiation, Possible};
 use smf_core::format::{Library, Smf};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{
@@ -76,7 +77,10 @@ fn check(module: &[u8]) {
     let smf = Smf::parse(module).unwrap();
     smf.verify().unwrap();
     let note = smf.note().unwrap().unwrap();
-    assert_eq!((note.possible().count(), note.instantiations().count()), (0, ROWS));
+    assert_eq!(
+        (note.entries::<Possible>().count(), note.entries::<Instantiation>().count()),
+        (0, ROWS)
+    );
     assert_eq!(cached_code::records(cached_code::payload_of(&smf).unwrap()).count(), ROWS);
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use smf_core::format::note::{Note, Status};
+use smf_core::format::note::{Instantiation, Note, Possible, Status};
 use smf_core::format::write::library;
 use smf_core::format::{Layout, Library, Smf};
 use smf_core::memory::ReplaceError;
@@ -18,8 +18,9 @@ use crate::call_at;
 fn rows(note: &[u8]) -> (Vec<String>, Vec<[String; 4]>) {
     let note = Note::parse(note, 0).unwrap();
     note.check().unwrap();
-    let possible = note.possible().map(|row| row.unwrap().mangled_name().to_string()).collect();
-    let made = note.instantiations().map(|row| {
+    let possible =
+        note.entries::<Possible>().map(|row| row.unwrap().mangled_name().to_string()).collect();
+    let made = note.entries::<Instantiation>().map(|row| {
         let row = row.unwrap();
         [row.mangled_name(), row.from_loc(), row.to_obj(), row.status_text()].map(|c| c.to_string())
     });
@@ -82,7 +83,7 @@ fn status_of_row_is_jit_compiled() {
     let (jit, _) = loaded(JitConfig::default(), &[two()]);
     assert!(jit.try_jit_instantiate(b"f$i64").is_ok());
     let note = jit.note(b"m0").unwrap().unwrap();
-    let row = Note::parse(&note, 0).unwrap().instantiations().next().unwrap().unwrap();
+    let row = Note::parse(&note, 0).unwrap().entries::<Instantiation>().next().unwrap().unwrap();
     assert!(matches!(row.status(), Status::JitCompiled));
     assert!(row.from_loc().eq_str("m0:0:0:jit") && row.template().eq_str("f"));
     assert!(row.to_obj().eq_str("jit_memory") && row.type_args().eq_str("i64"));

@@ -7,7 +7,7 @@ use std::ptr;
 use smf_core::extract::{FunctionExtractor, templates};
 use smf_core::format::ext::hash_index;
 use smf_core::format::write::bytecode::{NewFunction, write_functions};
-use smf_core::format::write::note::try_write_possible;
+use smf_core::format::write::note::write_possible;
 use smf_core::format::write::{Module, NewSection, NewSymbol};
 use smf_core::format::{Flags, Header, Layout, Smf};
 use smf_core::link::host_arch;
@@ -70,7 +70,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             type_args: "i64",
             mangled_name: "same$i64",
         };
-        judge(granted, || try_write_possible(&[row; 9]), drop)
+        judge(granted, || write_possible(&[row; 9]), drop)
     }),
     ("write a module with an index", |granted| {
         let symbols = [b"one", b"two"].map(|name| NewSymbol { name, ..NewSymbol::default() });

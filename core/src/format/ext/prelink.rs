@@ -113,14 +113,6 @@ impl<'d> Prelink<'d> {
         self.prelinked.iter().map(|bytes| u32::from_le_bytes(*bytes))
     }
 
-    /// Bytes from the start of the image to the end of the last of `sections`.
-    pub fn image_size(&self, sections: Sections<'_>) -> u64 {
-        let end = |section: Section<'_>| {
-            self.section_offset(section.index).map(|at| at.saturating_add(section.memory_size()))
-        };
-        sections.iter().filter_map(end).max().unwrap_or(0)
-    }
-
     /// Checks the plan against the sections of its file: none over another, none where its alignment
     /// or its protection forbids it, none farther out than the sizes explain; and that the prelinked sections are
     /// relocation sections. Time is linear in the sections.
@@ -349,7 +341,6 @@ mod tests {
         assert_eq!(plan.section_offset(7), None);
         assert_eq!(plan.prelinked().collect::<Vec<_>>(), [4, 5]);
         assert!(plan.is_prelinked(4) && plan.is_prelinked(5) && !plan.is_prelinked(3));
-        assert_eq!(plan.image_size(smf.sections()), 8224 + 64);
     }
 
     #[test]

@@ -13,9 +13,7 @@ use crate::format::error::NoteError;
 use core::fmt;
 
 use crate::format::error::FormatError;
-use crate::format::read::sdn::cell::Cell;
-use crate::format::read::sdn::document::Document;
-use crate::format::read::sdn::table::Row;
+use crate::format::read::sdn::{Cell, Document, Row};
 
 pub(crate) mod entries;
 
@@ -43,33 +41,8 @@ impl<'d> Note<'d> {
         self.document
     }
 
-    /// The instantiations that the compiler or a loader compiled.
-    pub fn instantiations(&self) -> Entries<'d, Instantiation<'d>> {
-        Entries::of(&self.document)
-    }
-
-    /// The instantiations that can be compiled on demand.
-    pub fn possible(&self) -> Entries<'d, Possible<'d>> {
-        Entries::of(&self.document)
-    }
-
-    /// What the compiler inferred on the way.
-    pub fn type_inferences(&self) -> Entries<'d, TypeInference<'d>> {
-        Entries::of(&self.document)
-    }
-
-    /// Which instantiation needs which.
-    pub fn dependencies(&self) -> Entries<'d, Dependency<'d>> {
-        Entries::of(&self.document)
-    }
-
-    /// Cycles that an indirection breaks.
-    pub fn circular_warnings(&self) -> Entries<'d, CircularWarning<'d>> {
-        Entries::of(&self.document)
-    }
-
-    /// Cycles that nothing breaks.
-    pub fn circular_errors(&self) -> Entries<'d, CircularError<'d>> {
+    /// The rows of the tables that hold `E`, from the top of the note.
+    pub fn entries<E: Entry<'d>>(&self) -> Entries<'d, E> {
         Entries::of(&self.document)
     }
 
@@ -319,21 +292,24 @@ mod tests {
     fn reads_the_dialect_with_ids() {
         let note = Note::parse(bytes(NATIVE, 0x187), 0x187).unwrap();
         note.check().unwrap();
-        let possible: Vec<_> = note.possible().map(Result::unwrap).collect();
+        let possible: Vec<_> = note.entries::<Possible>().map(Result::unwrap).collect();
         assert_eq!(possible.len(), 2);
         assert!(possible[0].mangled_name().eq_str("fn$Vec$i64"));
         assert!(possible[1].type_args().eq_str("i64,f64"));
         assert!(possible[1].required_by().eq_str("quote \"here\", comma"));
         assert_eq!([possible[0].can_defer(), possible[1].can_defer()], [Some(true), Some(false)]);
-        let made: Vec<_> = note.instantiations().map(Result::unwrap).collect();
+        let made: Vec<_> = note.entries::<Instantiation>().map(Result::unwrap).collect();
         assert_eq!(made.len(), 1);
         assert!(made[0].template().eq_str("List") && made[0].from_loc().eq_str("app.spl:10:5"));
         assert!(made[0].to_obj().eq_str("app.o") && matches!(made[0].status(), Status::Compiled));
-        let edge = note.dependencies().next().unwrap().unwrap();
+        let edge = note.entries::<Dependency>().next().unwrap().unwrap();
         assert!(edge.from_inst().eq_str("List$Int") && edge.to_inst().eq_str("Int"));
         assert!(matches!(edge.dep_kind(), DependencyKind::TypeParam));
-        assert_eq!(note.type_inferences().count(), 0);
-        assert_eq!(note.circular_warnings().count() + note.circular_errors().count(), 0);
+        assert_eq!(note.entries::<TypeInference>().count(), 0);
+        assert_eq!(
+            note.entries::<CircularWarning>().count() + note.entries::<CircularError>().count(),
+            0
+        );
         let text = note.document().text();
         assert!(text[possible[1].row().span()].starts_with("    1, \"Pair\""));
     }
@@ -342,12 +318,12 @@ mod tests {
     fn reads_the_dialect_without_ids() {
         let note = Note::parse(bytes(DRIVER, 0x47), 0x47).unwrap();
         note.check().unwrap();
-        let possible = note.possible().next().unwrap().unwrap();
+        let possible = note.entries::<Possible>().next().unwrap().unwrap();
         assert!(
             possible.template().eq_str("Map") && possible.mangled_name().eq_str("Map$text_i64")
         );
         assert_eq!(possible.can_defer(), Some(true));
-        let made = note.instantiations().next().unwrap().unwrap();
+        let made = note.entries::<Instantiation>().next().unwrap().unwrap();
         assert!(made.to_obj().eq_str("main.o") && made.status().to_string() == "compiled");
     }
 
@@ -359,10 +335,10 @@ mod tests {
              old, new, later, m, t, \"\"\n",
         );
         note.check().unwrap();
-        let inference = note.type_inferences().next().unwrap().unwrap();
+        let inference = note.entries::<TypeInference>().next().unwrap().unwrap();
         assert!(inference.context().eq_str("a") && inference.inferred_type().eq_str("b"));
         assert!(inference.expr().is_empty() && !inference.expr().is_quoted());
-        let made = note.instantiations().next().unwrap().unwrap();
+        let made = note.entries::<Instantiation>().next().unwrap().unwrap();
         assert!(made.to_obj().eq_str("new"));
         assert!(matches!(made.status(), Status::Other(word) if word.eq_str("later")));
         assert_eq!(made.status().to_string(), "later");
@@ -373,8 +349,10 @@ mod tests {
         let note = note(
             "circular_errors |cycle_path|\n a\nx |y|\n z\ncircular_errors |error_code,cycle_path|\n e,b\n",
         );
-        let paths: Vec<_> =
-            note.circular_errors().map(|error| error.unwrap().cycle_path().to_string()).collect();
+        let paths: Vec<_> = note
+            .entries::<CircularError>()
+            .map(|error| error.unwrap().cycle_path().to_string())
+            .collect();
         assert_eq!(paths, ["a", "b"]);
     }
 
@@ -384,10 +362,10 @@ mod tests {
         let error =
             FormatError::Note(NoteError::MissingColumn { line: 2, column: "type_args", at: 0x104 });
         assert_eq!(note.check(), Err(error));
-        let mut possible = note.possible();
+        let mut possible = note.entries::<Possible>();
         assert_eq!(possible.next().unwrap().unwrap_err(), error);
         assert!(possible.next().is_none());
-        assert_eq!(note.dependencies().count(), 0);
+        assert_eq!(note.entries::<Dependency>().count(), 0);
     }
 
     #[test]
@@ -397,16 +375,16 @@ mod tests {
             note.check(),
             Err(FormatError::Note(NoteError::CellCount { line: 2, .. }))
         ));
-        assert!(note.dependencies().next().unwrap().is_ok());
+        assert!(note.entries::<Dependency>().next().unwrap().is_ok());
     }
 
     #[test]
     fn no_damage_makes_it_panic() {
         for (_, damaged) in flipped(bytes(NATIVE, 0x187)) {
             let Ok(note) = Note::parse(&damaged, 0x187) else { continue };
-            let failures = note.instantiations().filter(Result::is_err).count()
-                + note.possible().filter(Result::is_err).count()
-                + note.dependencies().filter(Result::is_err).count();
+            let failures = note.entries::<Instantiation>().filter(Result::is_err).count()
+                + note.entries::<Possible>().filter(Result::is_err).count()
+                + note.entries::<Dependency>().filter(Result::is_err).count();
             assert!(failures == 0 || note.check().is_err());
         }
     }

@@ -1,8 +1,6 @@
 //! A note of its own for a module that is made: what its templates may become.
 
-use alloc::alloc::handle_alloc_error;
 use alloc::string::String;
-use core::alloc::Layout;
 use core::fmt::Write;
 
 use crate::alloc_util::{AllocError, TryWriter};
@@ -20,17 +18,11 @@ pub struct NewPossible<'a> {
 }
 
 /// The text of a note with these rows, none of which has been made: its tables as the field has them, and
-/// the line that ends it. Ends the process when there is no memory, which [`try_write_possible`] does not.
-pub fn write_possible(rows: &[NewPossible<'_>]) -> String {
-    let written = try_write_possible(rows);
-    written.unwrap_or_else(|AllocError| handle_alloc_error(Layout::for_value(rows)))
-}
-
-/// As [`write_possible`].
+/// the line that ends it.
 ///
 /// # Errors
 /// No memory.
-pub fn try_write_possible(rows: &[NewPossible<'_>]) -> Result<String, AllocError> {
+pub fn write_possible(rows: &[NewPossible<'_>]) -> Result<String, AllocError> {
     let mut text = String::new();
     // Writing fails for want of memory alone.
     write_rows(&mut TryWriter(&mut text), rows).map_err(|_| AllocError)?;
@@ -56,7 +48,7 @@ fn write_rows(text: &mut TryWriter<'_>, rows: &[NewPossible<'_>]) -> core::fmt::
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::read::note::Note;
+    use crate::format::read::note::{Instantiation, Note, Possible};
     use std::string::ToString;
     use std::vec::Vec;
 
@@ -65,14 +57,15 @@ mod tests {
         let strange = ["a\"b\\c\n", "Vec<i64>, u8", "fn$x y"];
         let [template, type_args, mangled_name] = strange;
         let plain = NewPossible { template: "f", type_args: "i64", mangled_name: "f$i64" };
-        let text = write_possible(&[NewPossible { template, type_args, mangled_name }, plain]);
+        let text =
+            write_possible(&[NewPossible { template, type_args, mangled_name }, plain]).unwrap();
         let note = Note::parse(text.as_bytes(), 0).unwrap();
         note.check().unwrap();
-        let rows: Vec<_> = note.possible().map(Result::unwrap).collect();
-        let cells = |row: &crate::format::read::note::Possible<'_>| {
+        let rows: Vec<_> = note.entries::<Possible>().map(Result::unwrap).collect();
+        let cells = |row: &Possible<'_>| {
             [row.template(), row.type_args(), row.mangled_name()].map(|cell| cell.to_string())
         };
         assert_eq!(rows.iter().map(cells).collect::<Vec<_>>(), [strange, ["f", "i64", "f$i64"]]);
-        assert_eq!(note.instantiations().count(), 0);
+        assert_eq!(note.entries::<Instantiation>().count(), 0);
     }
 }

@@ -11,13 +11,11 @@ use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
 use core::ops::Range;
 
-use crate::alloc_util::{try_push, try_with_capacity};
+use crate::alloc_util::{TryWriter, try_push, try_with_capacity};
 use crate::format::error::FormatError;
 use crate::format::read::note::entries::{Column, Entry, Places};
 use crate::format::read::note::{Instantiation, Possible, Status};
-use crate::format::read::sdn::cell::Cell;
-use crate::format::read::sdn::document::Document;
-use crate::format::read::sdn::table::{Row, Table};
+use crate::format::read::sdn::{Cell, Document, Row, Table};
 
 /// Where code that a loader made is said to be.
 pub const JIT_MEMORY: &str = "jit_memory";
@@ -166,7 +164,8 @@ impl<'d> Edit<'_, 'd> {
             return Ok(Edited { note, done: self.done.into_boxed_slice(), changed: false });
         };
         let ending = self.ending();
-        let mut rows = Rows(String::new());
+        let mut text = String::new();
+        let mut rows = TryWriter(&mut text);
         let home = home.map_or_else(|| new_table(&first.table, ending, &mut rows), Ok);
         let mut home = home.map_err(no_memory)?;
         for taken in &self.taken {
@@ -178,7 +177,7 @@ impl<'d> Edit<'_, 'd> {
                     .map_err(no_memory)?;
             }
         }
-        let note = self.put_together(&home, &rows.0, ending, data)?;
+        let note = self.put_together(&home, &text, ending, data)?;
         Ok(Edited { note, done: self.done.into_boxed_slice(), changed: true })
     }
 
@@ -223,17 +222,6 @@ impl<'d> Edit<'_, 'd> {
     }
 }
 
-/// Text that grows while there is memory for it; that there is none is its only error.
-struct Rows(String);
-
-impl Write for Rows {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.try_reserve(text.len()).map_err(|_| fmt::Error)?;
-        self.0.push_str(text);
-        Ok(())
-    }
-}
-
 fn no_memory(_: fmt::Error) -> FormatError {
     FormatError::OutOfMemory
 }
@@ -250,7 +238,7 @@ impl Home<'_> {
 fn new_table<'d>(
     possible: &Table<'d>,
     ending: &str,
-    rows: &mut Rows,
+    rows: &mut TryWriter<'_>,
 ) -> Result<Home<'d>, fmt::Error> {
     write!(rows, "{}{ending}", new_header(possible))?;
     let at = possible.header_span().start;
@@ -274,7 +262,7 @@ fn columns_of(header: &str) -> impl Iterator<Item = &str> {
 }
 
 fn put_row(
-    rows: &mut Rows,
+    rows: &mut TryWriter<'_>,
     home: &mut Home<'_>,
     taken: &Taken<'_>,
     path: &dyn Display,
@@ -404,17 +392,19 @@ mod tests {
         for (file, at) in [(NATIVE, 0x187), (DRIVER, 0x47)] {
             let data = &file[at..][..find_end(&file[at..], NOTE_CAP).unwrap()];
             let note = Note::parse(data, 0).unwrap();
-            let names: Vec<_> =
-                note.possible().map(|entry| entry.unwrap().mangled_name().to_string()).collect();
-            let before = note.instantiations().count();
+            let names: Vec<_> = note
+                .entries::<Possible>()
+                .map(|entry| entry.unwrap().mangled_name().to_string())
+                .collect();
+            let before = note.entries::<Instantiation>().count();
             let mut symbols: Vec<&str> = names.iter().map(String::as_str).collect();
             symbols.sort_unstable();
             let edited = with_made(data, 0, &"dir/\"x\".smf", &symbols).unwrap();
             assert!(edited.changed && edited.note.ends_with(b"# END_NOTE\n"));
             let note = Note::parse(&edited.note, 0).unwrap();
             note.check().unwrap();
-            assert_eq!(note.possible().count(), 0);
-            let made: Vec<_> = note.instantiations().map(Result::unwrap).collect();
+            assert_eq!(note.entries::<Possible>().count(), 0);
+            let made: Vec<_> = note.entries::<Instantiation>().map(Result::unwrap).collect();
             assert_eq!(made.len(), before + symbols.len());
             let last = made.last().unwrap();
             assert!(last.from_loc().eq_str("dir/\"x\".smf:0:0:jit"));
@@ -428,6 +418,9 @@ mod tests {
         let text = "possible |template, type_args, mangled_name|\n a, b, c\n a, b, d\n a, b, c\n";
         let found = made(text, &["c"]);
         let note = Note::parse(found.as_bytes(), 0).unwrap();
-        assert_eq!((note.possible().count(), note.instantiations().count()), (1, 1));
+        assert_eq!(
+            (note.entries::<Possible>().count(), note.entries::<Instantiation>().count()),
+            (1, 1)
+        );
     }
 }

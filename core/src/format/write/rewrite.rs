@@ -297,6 +297,7 @@ mod tests {
     use crate::format::ext::hash_index;
     use crate::format::model::Header;
     use crate::format::model::SectionKind;
+    use crate::format::read::note::Possible;
     use crate::format::write::module::{Module, NewSection, NewSymbol, Place};
     use crate::testing::{flipped, some};
 
@@ -355,7 +356,7 @@ mod tests {
             let longer = with_note(&smf, &note(MANY)).unwrap();
             let once = Smf::parse(&longer).unwrap();
             once.verify().unwrap();
-            assert_eq!(once.note().unwrap().unwrap().possible().count(), MANY);
+            assert_eq!(once.note().unwrap().unwrap().entries::<Possible>().count(), MANY);
             // It moves once; from then on the file is as long as its note makes it.
             let shorter = with_note(&once, &note(1)).unwrap();
             assert_eq!(longer.len() - shorter.len(), note(MANY).len() - note(1).len());
@@ -409,7 +410,7 @@ mod tests {
             if let Ok(noted) = with_note(&read, &note(7)) {
                 let noted = Smf::parse(&noted).unwrap();
                 assert_eq!(cached_code::payload_of(&noted), Some(&record(40)[..]));
-                assert_eq!(noted.note().unwrap().unwrap().possible().count(), 7);
+                assert_eq!(noted.note().unwrap().unwrap().entries::<Possible>().count(), 7);
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::format::model::{Header, SectionKind};
 use crate::format::wire::Layout;
 use crate::format::write::error::WriteError;
 use crate::format::write::module::{Module, NewSection};
-use crate::format::write::note::{NewPossible, try_write_possible};
+use crate::format::write::note::{NewPossible, write_possible};
 use crate::format::write::template::{NewTemplates, TemplateWriteError};
 
 /// Why a module of templates cannot be written.
@@ -33,7 +33,7 @@ pub fn write_templates(
     rows: &[NewPossible<'_>],
 ) -> Result<Vec<u8>, TemplateModuleError> {
     let templates = templates.to_vec()?;
-    let note = try_write_possible(rows).map_err(WriteError::from)?;
+    let note = write_possible(rows).map_err(WriteError::from)?;
     let section = |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };
     let sections = [
         section(SectionKind::TemplateCode, &b".templates"[..], &templates[..]),

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use smf_core::format::note::Note;
+use smf_core::format::note::{Note, Possible};
 use smf_core::format::template::{Constraints, Container, TemplateKind, Templates};
 use smf_core::format::write::note::NewPossible;
 use smf_core::format::write::{NewTemplate, NewTemplates, TemplateModuleError, write_templates};
@@ -200,7 +200,7 @@ fn source_of(
 
 fn put_rows(text: &mut String, note: &Note<'_>) -> Result<(), FormatError> {
     let mut first = true;
-    for row in note.possible() {
+    for row in note.entries::<Possible>() {
         let row = row?;
         let [template, arguments, symbol] =
             [row.template(), row.type_args(), row.mangled_name()].map(|cell| cell.to_string());

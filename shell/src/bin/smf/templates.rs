@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use smf_core::format::note::Note;
+use smf_core::format::note::{Instantiation, Note, Possible};
 use smf_core::format::template::{Template, Templates};
 use smf_core::format::{FormatError, SectionKind};
 
@@ -31,14 +31,14 @@ struct Row {
 impl Row {
     fn all(note: &Note<'_>) -> Result<Vec<Self>, FormatError> {
         let mut rows = Vec::new();
-        for row in note.instantiations() {
+        for row in note.entries::<Instantiation>() {
             let row = row?;
             let [symbol, template, arguments] =
                 [row.mangled_name(), row.template(), row.type_args()].map(|cell| cell.to_string());
             let status = Some(row.status().to_string());
             rows.push(Self { symbol, template, arguments, status });
         }
-        for row in note.possible() {
+        for row in note.entries::<Possible>() {
             let row = row?;
             let [symbol, template, arguments] =
                 [row.mangled_name(), row.template(), row.type_args()].map(|cell| cell.to_string());

@@ -1,12 +1,9 @@
 //! Rows as entries: the columns of a table are found once by their names, and each row is split once.
 
 use crate::format::error::{FormatError, NoteError};
-use core::iter::FusedIterator;
 use core::marker::PhantomData;
 
-use crate::format::read::sdn::cell::Cell;
-use crate::format::read::sdn::document::Document;
-use crate::format::read::sdn::table::{Row, Rows, Table, Tables};
+use crate::format::read::sdn::{Cell, Document, Row, Rows, Table, Tables};
 
 /// The most columns an entry reads.
 pub(crate) const MAX_COLUMNS: usize = 8;
@@ -119,5 +116,3 @@ impl<'d, E: Entry<'d>> Iterator for Entries<'d, E> {
         None
     }
 }
-
-impl<'d, E: Entry<'d>> FusedIterator for Entries<'d, E> {}

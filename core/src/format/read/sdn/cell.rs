@@ -1,8 +1,9 @@
 //! One row of an SDN table taken apart: where a cell ends, and what it says.
 
 use core::fmt::{self, Write as _};
-use core::iter::FusedIterator;
-use core::str::Chars;
+
+/// What separates cells from commas and comments.
+pub(crate) const BLANKS: [char; 2] = [' ', '\t'];
 
 /// One value of a row.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,8 +35,17 @@ impl<'d> Cell<'d> {
     }
 
     /// The characters of the value, escapes resolved.
-    pub fn chars(&self) -> CellChars<'d> {
-        CellChars { raw: self.raw.chars(), quoted: self.quoted }
+    pub fn chars(&self) -> impl Iterator<Item = char> + Clone + use<'d> {
+        let (mut raw, quoted) = (self.raw.chars(), self.quoted);
+        core::iter::from_fn(move || match raw.next()? {
+            '\\' if quoted => Some(match raw.next()? {
+                'n' => '\n',
+                't' => '\t',
+                'r' => '\r',
+                itself => itself,
+            }),
+            c => Some(c),
+        })
     }
 
     /// Whether the value is `text`.
@@ -64,56 +74,6 @@ impl fmt::Display for Cell<'_> {
         }
     }
 }
-
-/// The characters of a [`Cell`].
-#[derive(Clone, Debug)]
-pub struct CellChars<'d> {
-    raw: Chars<'d>,
-    quoted: bool,
-}
-
-impl Iterator for CellChars<'_> {
-    type Item = char;
-
-    fn next(&mut self) -> Option<char> {
-        match self.raw.next()? {
-            '\\' if self.quoted => Some(match self.raw.next()? {
-                'n' => '\n',
-                't' => '\t',
-                'r' => '\r',
-                itself => itself,
-            }),
-            c => Some(c),
-        }
-    }
-}
-
-impl FusedIterator for CellChars<'_> {}
-
-/// The cells of a [`Row`](crate::format::read::sdn::table::Row).
-#[derive(Clone, Debug)]
-pub struct Cells<'d> {
-    rest: Option<&'d str>,
-}
-
-impl<'d> Cells<'d> {
-    /// The cells of a line. They end before the first broken one.
-    pub(crate) fn of(line: &'d str) -> Self {
-        Self { rest: Some(line) }
-    }
-}
-
-impl<'d> Iterator for Cells<'d> {
-    type Item = Cell<'d>;
-
-    fn next(&mut self) -> Option<Cell<'d>> {
-        let (cell, rest) = split_cell(self.rest.take()?)?;
-        self.rest = rest;
-        Some(cell)
-    }
-}
-
-impl FusedIterator for Cells<'_> {}
 
 /// The first cell of `text` and what follows its comma; `None` when it is broken.
 pub(crate) fn split_cell(text: &str) -> Option<(Cell<'_>, Option<&str>)> {
@@ -163,7 +123,10 @@ fn split_bare(text: &str) -> Option<(Cell<'_>, Option<&str>)> {
             }
             _ => return None,
         };
-        return Some((Cell { raw: trim_end(text.get(..from)?), quoted: false }, next));
+        return Some((
+            Cell { raw: text.get(..from)?.trim_end_matches(BLANKS), quoted: false },
+            next,
+        ));
     }
 }
 
@@ -179,13 +142,7 @@ pub(crate) fn is_blank(byte: u8) -> bool {
 }
 
 pub(crate) fn trim_start(text: &str) -> &str {
-    let blanks = text.as_bytes().iter().take_while(|&&b| is_blank(b)).count();
-    text.get(blanks..).unwrap_or("")
-}
-
-pub(crate) fn trim_end(text: &str) -> &str {
-    let blanks = text.as_bytes().iter().rev().take_while(|&&b| is_blank(b)).count();
-    text.get(..text.len().saturating_sub(blanks)).unwrap_or("")
+    text.trim_start_matches(BLANKS)
 }
 
 #[cfg(test)]

@@ -4,9 +4,7 @@ use crate::format::error::{FormatError, NoteError};
 use core::ops::Range;
 
 use crate::format::read::sdn::line::absolute;
-#[cfg(test)]
-use crate::format::read::sdn::table::Row;
-use crate::format::read::sdn::table::{Table, Tables};
+use crate::format::read::sdn::table::Tables;
 
 /// The comment that ends a note of size 0, alone in its line.
 pub const END_NOTE: &[u8] = b"# END_NOTE";
@@ -49,7 +47,6 @@ fn terminator(data: &[u8], whole: bool) -> Option<Range<usize>> {
 pub struct Document<'d> {
     text: &'d str,
     at: u64,
-    terminated: bool,
 }
 
 impl<'d> Document<'d> {
@@ -61,9 +58,9 @@ impl<'d> Document<'d> {
     /// behind the terminator is not looked at.
     pub fn parse(data: &'d [u8], at: u64) -> Result<Self, FormatError> {
         let end = terminator(data, true);
-        let text = end.clone().and_then(|line| data.get(..line.start)).unwrap_or(data);
+        let text = end.and_then(|line| data.get(..line.start)).unwrap_or(data);
         match core::str::from_utf8(text) {
-            Ok(text) => Ok(Self { text, at, terminated: end.is_some() }),
+            Ok(text) => Ok(Self { text, at }),
             Err(fault) => Err(NoteError::Encoding { at: absolute(at, fault.valid_up_to()) }.into()),
         }
     }
@@ -73,29 +70,9 @@ impl<'d> Document<'d> {
         self.text
     }
 
-    /// Where the text begins in the file, in bytes.
-    pub fn offset(&self) -> u64 {
-        self.at
-    }
-
-    /// Whether a terminator line follows the text.
-    pub fn is_terminated(&self) -> bool {
-        self.terminated
-    }
-
     /// The tables in the order of the text; a name may come more than once.
     pub fn tables(&self) -> Tables<'d> {
         Tables::of(self.text, self.at)
-    }
-
-    /// The first table of this name.
-    ///
-    /// # Errors
-    /// What [`Tables`] says of the text before it.
-    pub fn table(&self, name: &str) -> Result<Option<Table<'d>>, FormatError> {
-        self.tables()
-            .find(|table| table.as_ref().map_or(true, |table| table.name() == name))
-            .transpose()
     }
 
     /// Reads every row of every table.
@@ -118,6 +95,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::format::read::sdn::table::{Row, Table};
     use crate::testing::{cut, flipped};
 
     const NATIVE: &[u8] = include_bytes!("../../../../../tests/samples/note-zero-size.smf");
@@ -141,6 +119,10 @@ mod tests {
         document.tables().map(|table| table.unwrap()).map(|t| (t.name().into(), rows(t))).collect()
     }
 
+    fn table<'d>(document: &Document<'d>, name: &str) -> Table<'d> {
+        document.tables().map(Result::unwrap).find(|table| table.name() == name).unwrap()
+    }
+
     fn fault(text: &str) -> Option<FormatError> {
         Document::parse(text.as_bytes(), 0x1000).and_then(|d| d.check()).err()
     }
@@ -149,7 +131,7 @@ mod tests {
     fn reads_the_notes_of_the_samples() {
         for (note, at) in notes() {
             let document = Document::parse(note, at).unwrap();
-            assert!(document.is_terminated() && document.text().ends_with("\n\n"));
+            assert!(document.text().ends_with("\n\n"));
             document.check().unwrap();
         }
         let (native, at) = notes()[0];
@@ -166,12 +148,11 @@ mod tests {
                 "circular_errors"
             ]
         );
-        let possible = document.table("possible").unwrap().unwrap();
-        assert_eq!((possible.column_count(), possible.column("required_by")), (6, Some(4)));
+        let possible = table(&document, "possible");
+        assert_eq!((possible.column_count, possible.column("required_by")), (6, Some(4)));
         let rows: Vec<_> = possible.rows().map(|row| row.unwrap()).collect();
         assert!(rows[1].cell(4).unwrap().eq_str("quote \"here\", comma"));
         assert!(rows[1].cell(6).is_none());
-        assert!(document.table("nothing").unwrap().is_none());
     }
 
     #[test]
@@ -241,7 +222,7 @@ mod tests {
     #[test]
     fn an_iterator_ends_after_its_error() {
         let document = Document::parse(b"t |a|\n 1,2\n 3\n", 0).unwrap();
-        let mut rows = document.table("t").unwrap().unwrap().rows();
+        let mut rows = table(&document, "t").rows();
         assert!(rows.next().unwrap().is_err() && rows.next().is_none());
         let document = Document::parse(b"t |a\nu |a|\n", 0).unwrap();
         let mut tables = document.tables();
@@ -273,7 +254,6 @@ mod tests {
     fn what_stands_behind_the_terminator_does_not_count() {
         let document = Document::parse(b"t |a|\n1\n# END_NOTE\n\xff \"", 0).unwrap();
         assert_eq!((document.text(), document.check()), ("t |a|\n1\n", Ok(())));
-        assert!(!Document::parse(b"t |a|\n", 0).unwrap().is_terminated());
     }
 
     /// Walks everything there is to walk.
@@ -291,7 +271,7 @@ mod tests {
                     all = false;
                     continue;
                 };
-                assert_eq!(row.cells().count() as u32, table.column_count());
+                assert_eq!(row.cells().count() as u32, table.column_count);
                 assert!(row.cells().all(|cell| cell.to_string().len() <= cell.raw().len()));
             }
         }

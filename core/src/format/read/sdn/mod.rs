@@ -20,6 +20,6 @@ pub(crate) mod document;
 pub(crate) mod line;
 pub(crate) mod table;
 
-pub use cell::{Cell, CellChars, Cells};
+pub use cell::Cell;
 pub use document::{Document, END_NOTE, NOTE_CAP, find_end};
 pub use table::{Row, Rows, Table, Tables};

@@ -1,10 +1,9 @@
 //! Tables, their rows, and the iterators that come to them.
 
 use crate::format::error::{FormatError, NoteError};
-use core::iter::FusedIterator;
 use core::ops::Range;
 
-use crate::format::read::sdn::cell::{Cell, Cells, split_cell, trim_end, trim_start};
+use crate::format::read::sdn::cell::{BLANKS, Cell, split_cell};
 use crate::format::read::sdn::line::{Line, LineKind, Lines, absolute, kind_of, says_nothing};
 
 /// The tables of a [`Document`](super::Document).
@@ -64,14 +63,13 @@ impl<'d> Iterator for Tables<'d> {
     }
 }
 
-impl FusedIterator for Tables<'_> {}
-
 /// A table: a name, columns, and rows below them.
 #[derive(Clone, Copy, Debug)]
 pub struct Table<'d> {
     name: &'d str,
     columns: &'d str,
-    column_count: u32,
+    /// How many cells a row has; at least one.
+    pub(crate) column_count: u32,
     header: Line<'d>,
     body: Lines<'d>,
     at: u64,
@@ -83,7 +81,7 @@ impl<'d> Table<'d> {
         let broken = header.broken(at, 0);
         let (name, rest) = header.text.split_once('|').ok_or(broken)?;
         let (columns, rest) = rest.split_once('|').ok_or(broken)?;
-        let name = trim_end(name);
+        let name = name.trim_end_matches(BLANKS);
         if name.is_empty() || !says_nothing(rest) || split_columns(columns).any(str::is_empty) {
             return Err(broken);
         }
@@ -100,11 +98,6 @@ impl<'d> Table<'d> {
     /// The names of the columns, from the left. None is empty.
     pub fn columns(&self) -> impl Iterator<Item = &'d str> + Clone + use<'d> {
         split_columns(self.columns)
-    }
-
-    /// How many cells a row has; at least one.
-    pub fn column_count(&self) -> u32 {
-        self.column_count
     }
 
     /// The place of the first column of this name, from 0.
@@ -134,7 +127,7 @@ impl<'d> Table<'d> {
 }
 
 fn split_columns(columns: &str) -> impl Iterator<Item = &str> + Clone {
-    columns.split(',').map(|column| trim_end(trim_start(column)))
+    columns.split(',').map(|column| column.trim_matches(BLANKS))
 }
 
 /// The rows of a [`Table`].
@@ -196,8 +189,6 @@ impl<'d> Iterator for Rows<'d> {
     }
 }
 
-impl FusedIterator for Rows<'_> {}
-
 /// A row whose cells are known to be sound, one for each column of its table.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'d> {
@@ -206,8 +197,13 @@ pub struct Row<'d> {
 
 impl<'d> Row<'d> {
     /// The cells from the left.
-    pub fn cells(&self) -> Cells<'d> {
-        Cells::of(self.line.text)
+    pub fn cells(&self) -> impl Iterator<Item = Cell<'d>> + Clone + use<'d> {
+        let mut rest = Some(self.line.text);
+        core::iter::from_fn(move || {
+            let (cell, next) = split_cell(rest?)?;
+            rest = next;
+            Some(cell)
+        })
     }
 
     /// The cell of column `index`, which [`Table::column`] gives.
