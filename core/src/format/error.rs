@@ -4,8 +4,6 @@
 //! the first byte of the file, stub included; sizes, lengths and offsets are in bytes; indices count from 0 and lines
 //! from 1.
 
-use core::fmt;
-
 use thiserror::Error;
 
 mod compression;
@@ -34,28 +32,19 @@ pub use template::TemplateError;
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::AllocError;
+use crate::format::model::named_enum;
 
-/// A table whose size or position a header states.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Table {
-    /// The section table.
-    Sections,
-    /// The symbol table.
-    Symbols,
-    /// The index of a library archive.
-    Modules,
-    /// The function table of a bytecode section.
-    Functions,
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Table::Sections => "section table",
-            Table::Symbols => "symbol table",
-            Table::Modules => "module index",
-            Table::Functions => "bytecode function table",
-        })
+named_enum! {
+    /// A table whose size or position a header states.
+    Table {
+        /// The section table.
+        Sections = "section table",
+        /// The symbol table.
+        Symbols = "symbol table",
+        /// The index of a library archive.
+        Modules = "module index",
+        /// The function table of a bytecode section.
+        Functions = "bytecode function table",
     }
 }
 

@@ -1,5 +1,44 @@
 //! What a module consists of, independent of how a layout encodes it.
 
+/// Declares an enum whose variants have names, and perhaps one last variant for numbers without a meaning.
+macro_rules! named_enum {
+    (
+        $(#[$doc:meta])* $type:ident {
+            $($(#[$variant_doc:meta])* $variant:ident = $name:literal,)+
+        } $(or $unknown:ident)?
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $type {
+            $($(#[$variant_doc])* $variant,)+
+            $(/// A number without a meaning in the layout.
+            $unknown(u8),)?
+        }
+
+        impl $type {
+            /// All that have a name.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
+
+            /// The name, in lower case.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                    $(Self::$unknown(_) => "unknown",)?
+                }
+            }
+        }
+
+        impl core::fmt::Display for $type {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                match *self {
+                    $(Self::$unknown(value) => write!(f, "unknown({value})"),)?
+                    named => f.pad(named.name()),
+                }
+            }
+        }
+    };
+}
+
 mod header;
 mod reloc;
 mod section;
@@ -7,6 +46,7 @@ mod symbol;
 mod template;
 
 pub use header::{AppType, Arch, Compression, Flags, Header, Platform};
+pub(crate) use named_enum;
 pub use reloc::{Reloc, RelocKind};
 pub use section::{SectionFlags, SectionKind};
 pub use symbol::{Binding, Phase, SymbolFlags, SymbolKind};

@@ -1,39 +1,36 @@
 //! Kinds of relocations.
 
-use core::fmt;
-
-/// The computation of a relocation. S is the symbol's address, A the addend, P the place, G the address of a GOT slot
-/// that holds S.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RelocKind {
-    /// Nothing to do.
-    None,
-    /// S + A, 64 bits.
-    Abs64,
-    /// S + A - P, signed 32 bits.
-    Pc32,
-    /// S + A - P, signed 32 bits; through a veneer when S is out of reach.
-    Plt32,
-    /// G + A - P, signed 32 bits.
-    GotPcRel,
-    /// S + A, unsigned 32 bits (packed layout only).
-    Abs32,
-    /// S + A, signed 32 bits (ELF objects only).
-    Abs32S,
-    /// S + A - P, 64 bits (ELF objects only).
-    Pc64,
-    /// (S + A - P) >> 2, signed 26 bits, into the low bits of an instruction (native layout only).
-    Arm64Branch26,
-    /// (page(S + A) - page(P)) >> 12, signed 21 bits.
-    Arm64Page21,
-    /// (S + A) & 0xfff, scaled by the access size.
-    Arm64PageOff12,
-    /// As Arm64Page21, on the GOT slot.
-    Arm64GotLoadPage21,
-    /// As Arm64PageOff12, on the GOT slot.
-    Arm64GotLoadPageOff12,
-    /// A number that means nothing in this layout.
-    Unknown(u8),
+named_enum! {
+    /// The computation of a relocation. S is the symbol's address, A the addend, P the place, G the address of a GOT slot
+    /// that holds S.
+    RelocKind {
+        /// Nothing to do.
+        None = "none",
+        /// S + A, 64 bits.
+        Abs64 = "abs64",
+        /// S + A - P, signed 32 bits.
+        Pc32 = "pc32",
+        /// S + A - P, signed 32 bits; through a veneer when S is out of reach.
+        Plt32 = "plt32",
+        /// G + A - P, signed 32 bits.
+        GotPcRel = "gotpcrel",
+        /// (S + A - P) >> 2, signed 26 bits, into the low bits of an instruction (native layout only).
+        Arm64Branch26 = "arm64branch26",
+        /// (page(S + A) - page(P)) >> 12, signed 21 bits.
+        Arm64Page21 = "arm64page21",
+        /// (S + A) & 0xfff, scaled by the access size.
+        Arm64PageOff12 = "arm64pageoff12",
+        /// As Arm64Page21, on the GOT slot.
+        Arm64GotLoadPage21 = "arm64gotloadpage21",
+        /// As Arm64PageOff12, on the GOT slot.
+        Arm64GotLoadPageOff12 = "arm64gotloadpageoff12",
+        /// S + A, unsigned 32 bits (packed layout only).
+        Abs32 = "abs32",
+        /// S + A, signed 32 bits (ELF objects only).
+        Abs32S = "abs32s",
+        /// S + A - P, 64 bits (ELF objects only).
+        Pc64 = "pc64",
+    } or Unknown
 }
 
 impl RelocKind {
@@ -44,27 +41,6 @@ impl RelocKind {
             RelocKind::Abs64 | RelocKind::Pc64 => 8,
             _ => 4,
         }
-    }
-}
-
-impl fmt::Display for RelocKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            RelocKind::None => "none",
-            RelocKind::Abs64 => "abs64",
-            RelocKind::Pc32 => "pc32",
-            RelocKind::Plt32 => "plt32",
-            RelocKind::GotPcRel => "gotpcrel",
-            RelocKind::Abs32 => "abs32",
-            RelocKind::Abs32S => "abs32s",
-            RelocKind::Pc64 => "pc64",
-            RelocKind::Arm64Branch26 => "arm64branch26",
-            RelocKind::Arm64Page21 => "arm64page21",
-            RelocKind::Arm64PageOff12 => "arm64pageoff12",
-            RelocKind::Arm64GotLoadPage21 => "arm64gotloadpage21",
-            RelocKind::Arm64GotLoadPageOff12 => "arm64gotloadpageoff12",
-            RelocKind::Unknown(value) => return write!(f, "unknown({value})"),
-        })
     }
 }
 

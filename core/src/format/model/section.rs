@@ -2,68 +2,47 @@
 
 use core::fmt;
 
-/// The contents of a section, independent of its number in the layout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SectionKind {
-    /// Machine code, a relocatable ELF object, or bytecode.
-    Code,
-    /// Data that the program may write.
-    Data,
-    /// Data that it may not.
-    RoData,
-    /// Zeroes that the program may write; no bytes in the file.
-    Bss,
-    /// Relocations.
-    Reloc,
-    /// A symbol table of another format; the header's one is what counts.
-    SymTab,
-    /// The names of symbols.
-    StrTab,
-    /// Debugging information.
-    Debug,
-    /// Type descriptions.
-    TypeInfo,
-    /// Versions.
-    Version,
-    /// Where the code came from.
-    SrcMap,
-    /// Notes: `note.sdn`, and data of this project's own under a `.smf.` name.
-    Note,
-    /// Bodies of generic templates.
-    TemplateCode,
-    /// How many templates there are of each kind.
-    TemplateMeta,
-    /// A driver's manifest.
-    DrvManifest,
-    /// How to launch the program.
-    LaunchMeta,
-    /// The directory of an aspect pack.
-    AspectPackDirectory,
-    /// A number without a meaning here; the section is skipped.
-    Unknown(u8),
+named_enum! {
+    /// The contents of a section, independent of its number in the layout.
+    SectionKind {
+        /// Machine code, a relocatable ELF object, or bytecode.
+        Code = "code",
+        /// Data that the program may write.
+        Data = "data",
+        /// Data that it may not.
+        RoData = "rodata",
+        /// Zeroes that the program may write; no bytes in the file.
+        Bss = "bss",
+        /// Relocations.
+        Reloc = "reloc",
+        /// A symbol table of another format; the header's one is what counts.
+        SymTab = "symtab",
+        /// The names of symbols.
+        StrTab = "strtab",
+        /// Debugging information.
+        Debug = "debug",
+        /// Type descriptions.
+        TypeInfo = "typeinfo",
+        /// Versions.
+        Version = "version",
+        /// Where the code came from.
+        SrcMap = "srcmap",
+        /// Notes: `note.sdn`, and data of this project's own under a `.smf.` name.
+        Note = "note",
+        /// Bodies of generic templates.
+        TemplateCode = "templatecode",
+        /// How many templates there are of each kind.
+        TemplateMeta = "templatemeta",
+        /// A driver's manifest.
+        DrvManifest = "drvmanifest",
+        /// How to launch the program.
+        LaunchMeta = "launchmeta",
+        /// The directory of an aspect pack.
+        AspectPackDirectory = "aspectpack",
+    } or Unknown
 }
 
 impl SectionKind {
-    const NAMED: [(SectionKind, &'static str); 17] = [
-        (SectionKind::Code, "code"),
-        (SectionKind::Data, "data"),
-        (SectionKind::RoData, "rodata"),
-        (SectionKind::Bss, "bss"),
-        (SectionKind::Reloc, "reloc"),
-        (SectionKind::SymTab, "symtab"),
-        (SectionKind::StrTab, "strtab"),
-        (SectionKind::Debug, "debug"),
-        (SectionKind::TypeInfo, "typeinfo"),
-        (SectionKind::Version, "version"),
-        (SectionKind::SrcMap, "srcmap"),
-        (SectionKind::Note, "note"),
-        (SectionKind::TemplateCode, "templatecode"),
-        (SectionKind::TemplateMeta, "templatemeta"),
-        (SectionKind::DrvManifest, "drvmanifest"),
-        (SectionKind::LaunchMeta, "launchmeta"),
-        (SectionKind::AspectPackDirectory, "aspectpack"),
-    ];
-
     /// Whether the section is loaded into memory.
     pub const fn is_loaded(self) -> bool {
         matches!(
@@ -97,20 +76,7 @@ impl SectionKind {
         if plain.starts_with(b"note.") {
             return SectionKind::Note;
         }
-        let named = Self::NAMED.iter().find(|(_, text)| is(text));
-        named.map_or(SectionKind::Unknown(0), |(kind, _)| *kind)
-    }
-}
-
-impl fmt::Display for SectionKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match Self::NAMED.iter().find(|(kind, _)| kind == self) {
-            Some((_, name)) => f.pad(name),
-            None => match self {
-                SectionKind::Unknown(value) => write!(f, "unknown({value})"),
-                _ => Err(fmt::Error),
-            },
-        }
+        Self::ALL.into_iter().find(|kind| is(kind.name())).unwrap_or(SectionKind::Unknown(0))
     }
 }
 

@@ -1,26 +1,25 @@
 //! Kinds, bindings and flags of symbols.
 
-use core::fmt;
-
-/// What a symbol names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SymbolKind {
-    /// Nothing (native layout only).
-    None,
-    /// Code.
-    Function,
-    /// Data that may change.
-    Data,
-    /// A type.
-    Type,
-    /// A trait.
-    Trait,
-    /// An actor.
-    Actor,
-    /// Data that does not change.
-    Constant,
-    /// A section itself (packed layout only).
-    Section,
+named_enum! {
+    /// What a symbol names.
+    SymbolKind {
+        /// Nothing (native layout only).
+        None = "none",
+        /// Code.
+        Function = "function",
+        /// Data that may change.
+        Data = "data",
+        /// A type.
+        Type = "type",
+        /// A trait.
+        Trait = "trait",
+        /// An actor.
+        Actor = "actor",
+        /// Data that does not change.
+        Constant = "constant",
+        /// A section itself (packed layout only).
+        Section = "section",
+    }
 }
 
 impl SymbolKind {
@@ -33,101 +32,49 @@ impl SymbolKind {
     }
 }
 
-impl fmt::Display for SymbolKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            SymbolKind::None => "none",
-            SymbolKind::Function => "function",
-            SymbolKind::Data => "data",
-            SymbolKind::Type => "type",
-            SymbolKind::Trait => "trait",
-            SymbolKind::Actor => "actor",
-            SymbolKind::Constant => "constant",
-            SymbolKind::Section => "section",
-        })
+named_enum! {
+    /// The visibility of a symbol.
+    Binding {
+        /// Its own module.
+        Local = "local",
+        /// Every module.
+        Global = "global",
+        /// Every module, unless another defines it strongly; as an import, it may stay missing.
+        Weak = "weak",
     }
-}
-
-/// The visibility of a symbol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Binding {
-    /// Its own module.
-    Local,
-    /// Every module.
-    Global,
-    /// Every module, unless another defines it strongly; as an import, it may stay missing.
-    Weak,
 }
 
 impl Binding {
-    pub(crate) const ALL: [Binding; 3] = [Binding::Local, Binding::Global, Binding::Weak];
-
     /// The number on the wire, the same in all layouts.
     pub const fn number(self) -> u8 {
-        match self {
-            Binding::Local => 0,
-            Binding::Global => 1,
-            Binding::Weak => 2,
-        }
+        self as u8
     }
 }
 
-impl fmt::Display for Binding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Binding::Local => "local",
-            Binding::Global => "global",
-            Binding::Weak => "weak",
-        })
+named_enum! {
+    /// The phase of the program that runs a function. Functions of one phase can be placed together.
+    #[derive(PartialOrd, Ord)]
+    Phase {
+        /// From process start to the main loop.
+        Startup = "startup",
+        /// From there to the first frame that is shown.
+        FirstFrame = "first_frame",
+        /// From then on.
+        Steady = "steady",
+        /// Hardly ever.
+        Cold = "cold",
     }
-}
-
-/// The phase of the program that runs a function. Functions of one phase can be placed together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Phase {
-    /// From process start to the main loop.
-    Startup,
-    /// From there to the first frame that is shown.
-    FirstFrame,
-    /// From then on.
-    Steady,
-    /// Hardly ever.
-    Cold,
 }
 
 impl Phase {
-    /// All of them, in the order of their numbers and of the time.
-    pub const ALL: [Phase; 4] = [Phase::Startup, Phase::FirstFrame, Phase::Steady, Phase::Cold];
-
     /// The number on the wire, the same in all layouts.
     pub const fn number(self) -> u8 {
-        match self {
-            Phase::Startup => 0,
-            Phase::FirstFrame => 1,
-            Phase::Steady => 2,
-            Phase::Cold => 3,
-        }
-    }
-
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Phase::Startup => "startup",
-            Phase::FirstFrame => "first_frame",
-            Phase::Steady => "steady",
-            Phase::Cold => "cold",
-        }
+        self as u8
     }
 
     /// The phase of this name.
     pub fn from_name(name: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|phase| phase.name().as_bytes() == name)
-    }
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
     }
 }
 
