@@ -47,6 +47,12 @@ pub fn i64_at(data: &[u8], at: usize) -> Option<i64> {
     array(data, at).map(|b| i64::from_le_bytes(*b))
 }
 
+/// Writes `bytes` at `at`; `None` when they do not all lie inside `out`, which is then unchanged.
+pub(crate) fn put(out: &mut [u8], at: usize, bytes: &[u8]) -> Option<()> {
+    out.get_mut(at..)?.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    Some(())
+}
+
 /// The bytes of `data` before its first NUL; all of them when it has none.
 #[inline]
 pub fn until_nul(data: &[u8]) -> &[u8] {

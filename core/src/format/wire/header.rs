@@ -1,7 +1,7 @@
 //! Header fields.
 
 use crate::format::model::*;
-use crate::format::wire::{Layout, NATIVE_HEADER, u8_at, u16_at, u32_at, u64_at};
+use crate::format::wire::{Layout, MAGIC, NATIVE_HEADER, put, u8_at, u16_at, u32_at, u64_at};
 
 impl Header {
     /// Reads the header whose magic is the first byte of `bytes`, in `layout`. The fields of both
@@ -40,12 +40,8 @@ impl Header {
     /// [`Header::decode`]: the same table of offsets serves both.
     pub(crate) fn encode(&self, out: &mut [u8; NATIVE_HEADER], layout: Layout) {
         let at = layout.header_fields();
-        let mut put = |offset: usize, bytes: &[u8]| {
-            if let Some(field) = out.get_mut(offset..offset + bytes.len()) {
-                field.copy_from_slice(bytes);
-            }
-        };
-        put(0, &crate::format::wire::MAGIC);
+        let mut put = |at: usize, bytes: &[u8]| put(out, at, bytes);
+        put(0, &MAGIC);
         put(4, &[self.version.0, self.version.1, self.platform.0, self.arch.0]);
         put(8, &self.flags.0.to_le_bytes());
         put(12, &[self.compression.0, self.compression_level]);

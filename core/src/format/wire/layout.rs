@@ -113,28 +113,35 @@ impl Layout {
         }
     }
 
-    const fn numbering(self) -> &'static Numbering {
-        match self {
-            Layout::Native => &NATIVE_NUMBERS,
-            // The numbers of ELF are wider, and for its reader to understand.
-            _ => &PACKED_NUMBERS,
-        }
-    }
-
     /// The section kind with number `value` in this layout.
     #[inline]
     pub fn section_kind(self, value: u8) -> SectionKind {
-        let kinds = match self {
+        self.section_kinds().get(usize::from(value)).copied().unwrap_or(SectionKind::Unknown(value))
+    }
+
+    /// The section kind of every number.
+    #[inline]
+    const fn section_kinds(self) -> &'static [SectionKind; 256] {
+        match self {
             Layout::Native => &NATIVE_SECTIONS,
+            // The numbers of ELF are wider, and for its reader to understand.
             _ => &PACKED_SECTIONS,
-        };
-        kinds.get(usize::from(value)).copied().unwrap_or(SectionKind::Unknown(value))
+        }
+    }
+
+    /// The symbol kinds by number.
+    const fn symbol_kinds(self) -> &'static [SymbolKind] {
+        match (self, &SymbolKind::ALL) {
+            (Layout::Native, [kinds @ .., SymbolKind::Section]) => kinds,
+            (_, [SymbolKind::None, kinds @ .., SymbolKind::Section]) => kinds,
+            _ => &[],
+        }
     }
 
     /// The symbol kind with number `value` in this layout; `None` for an undefined number.
     #[inline]
     pub fn symbol_kind(self, value: u8) -> Option<SymbolKind> {
-        self.numbering().symbols.get(usize::from(value)).copied()
+        self.symbol_kinds().get(usize::from(value)).copied()
     }
 
     /// The relocation kind with number `value` in this layout.
@@ -146,38 +153,35 @@ impl Layout {
     /// The relocation kinds by number, for [`reloc_kind`].
     #[inline]
     pub(crate) const fn reloc_kinds(self) -> &'static [RelocKind] {
-        self.numbering().relocs
+        match self {
+            Layout::Native => NATIVE_RELOCS,
+            _ => &PACKED_RELOCS,
+        }
     }
 
     /// The number of a section kind in this layout; `None` if the layout does not define it.
     pub fn section_number(self, kind: SectionKind) -> Option<u8> {
-        if let SectionKind::Unknown(value) = kind {
-            // A number that means something here would change its meaning.
-            return (self.section_kind(value) == kind).then_some(value);
-        }
-        number(self.numbering().sections, Some(kind))
+        number(self.section_kinds(), kind)
     }
 
     /// The number of a symbol kind in this layout; `None` if the layout does not define it.
     pub fn symbol_number(self, kind: SymbolKind) -> Option<u8> {
         match (self, kind) {
-            (Layout::Packed, SymbolKind::Section) => {
-                number(self.numbering().symbols, SymbolKind::Type)
-            }
-            _ => number(self.numbering().symbols, kind),
+            (Layout::Packed, SymbolKind::Section) => self.symbol_number(SymbolKind::Type),
+            _ => number(self.symbol_kinds(), kind),
         }
     }
 
     /// The number of a relocation kind in this layout; `None` if the layout does not define it.
     pub fn reloc_number(self, kind: RelocKind) -> Option<u8> {
-        number(self.numbering().relocs, kind)
+        number(self.reloc_kinds(), kind)
     }
 }
 
 /// The symbol types of the packed layout that have an address, one bit for each. Type 2 is excluded: it is a section
 /// only in combination with other fields.
 pub(crate) const PACKED_ADDRESSED: u32 = {
-    let (mut bits, mut bit, mut kinds) = (0, 1u32, PACKED_NUMBERS.symbols);
+    let (mut bits, mut bit, mut kinds) = (0, 1u32, Layout::Packed.symbol_kinds());
     while let Some((kind, rest)) = kinds.split_first() {
         bits |= if kind.has_address() { bit } else { 0 };
         (bit, kinds) = (bit << 1, rest);
@@ -195,170 +199,88 @@ fn number<T: PartialEq>(table: &[T], wanted: T) -> Option<u8> {
     table.iter().position(|entry| *entry == wanted).and_then(|at| u8::try_from(at).ok())
 }
 
-/// Offsets of header fields, in bytes from the magic.
-pub(crate) struct HeaderFields {
-    pub(crate) section_count: usize,
-    pub(crate) section_table: usize,
-    pub(crate) symbol_table: usize,
-    pub(crate) symbol_count: usize,
-    pub(crate) exported_count: usize,
-    pub(crate) entry_point: usize,
-    pub(crate) stub_size: usize,
-    pub(crate) data_offset: usize,
-    pub(crate) module_hash: usize,
-    pub(crate) source_hash: usize,
-    pub(crate) app_type: usize,
-    pub(crate) window_width: usize,
-    pub(crate) window_height: usize,
-    pub(crate) prefetch_hint: usize,
-    pub(crate) prefetch_files: usize,
+/// Declares the fields of a header, each with its offset in the native and in the packed layout.
+macro_rules! header_fields {
+    ($($field:ident: $native:literal, $packed:literal;)+) => {
+        /// Offsets of header fields, in bytes from the magic.
+        pub(crate) struct HeaderFields {
+            $(pub(crate) $field: usize,)+
+        }
+
+        const NATIVE: HeaderFields = HeaderFields { $($field: $native,)+ };
+        const PACKED: HeaderFields = HeaderFields { $($field: $packed,)+ };
+    };
 }
 
-const NATIVE: HeaderFields = HeaderFields {
-    section_count: 16,
-    section_table: 24,
-    symbol_table: 32,
-    symbol_count: 40,
-    exported_count: 44,
-    entry_point: 48,
-    stub_size: 56,
-    data_offset: 60,
-    module_hash: 64,
-    source_hash: 72,
-    app_type: 80,
-    window_width: 82,
-    window_height: 84,
-    prefetch_hint: 86,
-    prefetch_files: 87,
-};
-
-const PACKED: HeaderFields = HeaderFields {
-    section_count: 16,
-    section_table: 20,
-    symbol_table: 28,
-    symbol_count: 36,
-    exported_count: 40,
-    entry_point: 44,
-    stub_size: 52,
-    data_offset: 56,
-    module_hash: 60,
-    source_hash: 68,
-    app_type: 76,
-    window_width: 77,
-    window_height: 79,
-    prefetch_hint: 81,
-    prefetch_files: 82,
-};
-
-/// The numberings of a layout; the index is the number.
-struct Numbering {
-    sections: &'static [Option<SectionKind>],
-    symbols: &'static [SymbolKind],
-    relocs: &'static [RelocKind],
+header_fields! {
+    section_count: 16, 16;
+    section_table: 24, 20;
+    symbol_table: 32, 28;
+    symbol_count: 40, 36;
+    exported_count: 44, 40;
+    entry_point: 48, 44;
+    stub_size: 56, 52;
+    data_offset: 60, 56;
+    module_hash: 64, 60;
+    source_hash: 72, 68;
+    app_type: 80, 76;
+    window_width: 82, 77;
+    window_height: 84, 79;
+    prefetch_hint: 86, 81;
+    prefetch_files: 87, 82;
 }
 
-const NATIVE_NUMBERS: Numbering = {
+/// The section kinds by number, each in the native and in the packed layout; higher numbers are unknown.
+const SECTIONS: [(SectionKind, SectionKind); 17] = {
     use SectionKind as S;
-    Numbering {
-        sections: &[
-            None,
-            Some(S::Code),
-            Some(S::Data),
-            Some(S::RoData),
-            Some(S::Bss),
-            Some(S::Reloc),
-            Some(S::SymTab),
-            Some(S::StrTab),
-            Some(S::Debug),
-            Some(S::TypeInfo),
-            Some(S::Version),
-            Some(S::SrcMap),
-            Some(S::TemplateCode),
-            Some(S::TemplateMeta),
-            Some(S::DrvManifest),
-            Some(S::LaunchMeta),
-            Some(S::AspectPackDirectory),
-        ],
-        symbols: &[
-            SymbolKind::None,
-            SymbolKind::Function,
-            SymbolKind::Data,
-            SymbolKind::Type,
-            SymbolKind::Trait,
-            SymbolKind::Actor,
-            SymbolKind::Constant,
-        ],
-        relocs: &[
-            RelocKind::None,
-            RelocKind::Abs64,
-            RelocKind::Pc32,
-            RelocKind::Plt32,
-            RelocKind::GotPcRel,
-            RelocKind::Arm64Branch26,
-            RelocKind::Arm64Page21,
-            RelocKind::Arm64PageOff12,
-            RelocKind::Arm64GotLoadPage21,
-            RelocKind::Arm64GotLoadPageOff12,
-        ],
-    }
+    [
+        (S::Unknown(0), S::Unknown(0)),
+        (S::Code, S::Code),
+        (S::Data, S::Data),
+        (S::RoData, S::RoData),
+        (S::Bss, S::Bss),
+        (S::Reloc, S::Reloc),
+        (S::SymTab, S::StrTab),
+        (S::StrTab, S::Note),
+        (S::Debug, S::Debug),
+        (S::TypeInfo, S::SymTab),
+        (S::Version, S::Unknown(10)),
+        (S::SrcMap, S::Unknown(11)),
+        (S::TemplateCode, S::TemplateCode),
+        (S::TemplateMeta, S::TemplateMeta),
+        (S::DrvManifest, S::DrvManifest),
+        (S::LaunchMeta, S::LaunchMeta),
+        (S::AspectPackDirectory, S::AspectPackDirectory),
+    ]
 };
 
-const PACKED_NUMBERS: Numbering = {
-    use SectionKind as S;
-    Numbering {
-        sections: &[
-            None,
-            Some(S::Code),
-            Some(S::Data),
-            Some(S::RoData),
-            Some(S::Bss),
-            Some(S::Reloc),
-            Some(S::StrTab),
-            Some(S::Note),
-            Some(S::Debug),
-            Some(S::SymTab),
-            None,
-            None,
-            Some(S::TemplateCode),
-            Some(S::TemplateMeta),
-            Some(S::DrvManifest),
-            Some(S::LaunchMeta),
-            Some(S::AspectPackDirectory),
-        ],
-        symbols: &[
-            SymbolKind::Function,
-            SymbolKind::Data,
-            SymbolKind::Type,
-            SymbolKind::Trait,
-            SymbolKind::Actor,
-            SymbolKind::Constant,
-        ],
-        relocs: &[
-            RelocKind::None,
-            RelocKind::Abs64,
-            RelocKind::Pc32,
-            RelocKind::Plt32,
-            RelocKind::GotPcRel,
-            RelocKind::Abs32,
-        ],
-    }
-};
+/// The relocation kinds of the native layout by number: up to those of aarch64.
+const NATIVE_RELOCS: &[RelocKind] = RelocKind::ALL.split_at(10).0;
+
+/// The relocation kinds of the packed layout by number.
+const PACKED_RELOCS: [RelocKind; 6] = [
+    RelocKind::None,
+    RelocKind::Abs64,
+    RelocKind::Pc32,
+    RelocKind::Plt32,
+    RelocKind::GotPcRel,
+    RelocKind::Abs32,
+];
 
 /// The section kind of every type byte.
-static NATIVE_SECTIONS: [SectionKind; 256] = section_kinds(NATIVE_NUMBERS.sections);
-static PACKED_SECTIONS: [SectionKind; 256] = section_kinds(PACKED_NUMBERS.sections);
+static NATIVE_SECTIONS: [SectionKind; 256] = section_kinds(false);
+static PACKED_SECTIONS: [SectionKind; 256] = section_kinds(true);
 
 #[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where it cannot panic")]
-const fn section_kinds(named: &[Option<SectionKind>]) -> [SectionKind; 256] {
+const fn section_kinds(is_packed: bool) -> [SectionKind; 256] {
     let mut kinds = [SectionKind::Unknown(0); 256];
     let mut value = 0u8;
     loop {
-        kinds[value as usize] = match value as usize {
-            at if at < named.len() => match named[at] {
-                Some(kind) => kind,
-                None => SectionKind::Unknown(value),
-            },
-            _ => SectionKind::Unknown(value),
+        let at = value as usize;
+        kinds[at] = match is_packed {
+            _ if at >= SECTIONS.len() => SectionKind::Unknown(value),
+            true => SECTIONS[at].1,
+            false => SECTIONS[at].0,
         };
         if value == u8::MAX {
             return kinds;

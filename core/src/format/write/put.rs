@@ -2,20 +2,22 @@
 
 use crate::alloc_util::hash::fnv1a_32;
 use crate::format::model::{Binding, Flags};
-use crate::format::wire::{IMPORT_SECTION, Layout, NATIVE_HEADER, RELOC, SECTION_MARKER, SYMBOL};
+use crate::format::wire::{
+    IMPORT_SECTION, Layout, NATIVE_HEADER, RELOC, SECTION_MARKER, SYMBOL, bytes,
+};
 use crate::format::write::module::{Module, NewSection, NewSymbol, Payload, Place, Plan};
 
 impl Module<'_> {
     /// Puts the file into `file`, which is as long as the plan and all zero.
     pub(crate) fn put(&self, file: &mut [u8], plan: &Plan) {
-        let mut out = Writer { out: file, base: self.stub.len() as u64 };
-        out.put_absolute(0, self.stub);
-        self.put_header(&mut out, plan);
-        self.put_sections(&mut out, plan);
-        self.put_symbols(&mut out, plan);
+        let Some((stub, out)) = file.split_at_mut_checked(self.stub.len()) else { return };
+        stub.copy_from_slice(self.stub);
+        self.put_header(out, plan);
+        self.put_sections(out, plan);
+        self.put_symbols(out, plan);
     }
 
-    fn put_header(&self, out: &mut Writer<'_>, plan: &Plan) {
+    fn put_header(&self, out: &mut [u8], plan: &Plan) {
         let mut header = self.header;
         let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         header.section_count = count(self.sections.len());
@@ -35,33 +37,33 @@ impl Module<'_> {
         }
         let mut bytes = [0; NATIVE_HEADER];
         header.encode(&mut bytes, self.layout);
-        out.put(plan.header, &bytes);
+        put(out, plan.header, &bytes);
     }
 
-    fn put_sections(&self, out: &mut Writer<'_>, plan: &Plan) {
+    fn put_sections(&self, out: &mut [u8], plan: &Plan) {
         let stride = self.layout.section_stride() as u64;
         let mut entry_at = plan.sections;
         for (offset, section) in self.placed(self.payloads_start()) {
             let size = self.payload_len(section);
-            out.put(entry_at, &[self.section_number(section).unwrap_or(0)]);
-            out.put(entry_at + 4, &section.flags.0.to_le_bytes());
-            out.put(entry_at + 8, &offset.to_le_bytes());
-            out.put(entry_at + 16, &size.to_le_bytes());
-            out.put(entry_at + 24, &section.virtual_size.unwrap_or(size).to_le_bytes());
-            out.put(entry_at + 32, &section.alignment.to_le_bytes());
-            out.put(entry_at + 40, section.name);
+            put(out, entry_at, &[self.section_number(section).unwrap_or(0)]);
+            put(out, entry_at + 4, &section.flags.0.to_le_bytes());
+            put(out, entry_at + 8, &offset.to_le_bytes());
+            put(out, entry_at + 16, &size.to_le_bytes());
+            put(out, entry_at + 24, &section.virtual_size.unwrap_or(size).to_le_bytes());
+            put(out, entry_at + 32, &section.alignment.to_le_bytes());
+            put(out, entry_at + 40, section.name);
             self.put_payload(out, offset, section);
             entry_at += stride;
         }
     }
 
-    fn put_payload(&self, out: &mut Writer<'_>, offset: u64, section: &NewSection<'_>) {
+    fn put_payload(&self, out: &mut [u8], offset: u64, section: &NewSection<'_>) {
         match section.payload {
-            Payload::Bytes(bytes) => out.put(offset, bytes),
+            Payload::Bytes(bytes) => put(out, offset, bytes),
             Payload::Relocs(relocs) => {
                 let mut at = offset;
                 for reloc in relocs {
-                    out.put(at, &reloc.encode(self.layout.reloc_number(reloc.kind).unwrap_or(0)));
+                    put(out, at, &reloc.encode(self.layout.reloc_number(reloc.kind).unwrap_or(0)));
                     at += RELOC as u64;
                 }
             }
@@ -69,15 +71,15 @@ impl Module<'_> {
         }
     }
 
-    fn put_strings(&self, out: &mut Writer<'_>, offset: u64) {
+    fn put_strings(&self, out: &mut [u8], offset: u64) {
         let mut at = offset + 1;
         for symbol in self.symbols {
-            out.put(at, symbol.name);
+            put(out, at, symbol.name);
             at += symbol.name.len() as u64 + 1;
         }
     }
 
-    fn put_symbols(&self, out: &mut Writer<'_>, plan: &Plan) {
+    fn put_symbols(&self, out: &mut [u8], plan: &Plan) {
         let mut name_offset = 1u32;
         let mut at = plan.symbols;
         for symbol in self.symbols {
@@ -93,52 +95,37 @@ impl Module<'_> {
 }
 
 impl NewSymbol<'_> {
-    fn put(&self, out: &mut Writer<'_>, at: u64, layout: Layout, name_offset: u32) {
+    fn put(&self, out: &mut [u8], at: u64, layout: Layout, name_offset: u32) {
         let bare = self.value == 0 && self.size == 0 && self.binding != Binding::Local;
         let visibility = match self.place {
             Place::Import => 0,
             _ if bare => self.visibility.max(1),
             _ => self.visibility,
         };
-        out.put(at, &name_offset.to_le_bytes());
-        out.put(at + 4, &fnv1a_32(self.name).to_le_bytes());
+        put(out, at, &name_offset.to_le_bytes());
+        put(out, at + 4, &fnv1a_32(self.name).to_le_bytes());
         let kind = layout.symbol_number(self.kind).unwrap_or(0);
-        out.put(at + 8, &[kind, self.binding.number(), visibility, self.flags.0]);
-        out.put(at + 16, &self.value.to_le_bytes());
-        out.put(at + 24, &self.size.to_le_bytes());
-        out.put(at + 32, &self.type_id.to_le_bytes());
-        out.put(at + 36, &self.version.to_le_bytes());
-        out.put(at + 40, &[self.template_params]);
+        put(out, at + 8, &[kind, self.binding.number(), visibility, self.flags.0]);
+        put(out, at + 16, &self.value.to_le_bytes());
+        put(out, at + 24, &self.size.to_le_bytes());
+        put(out, at + 32, &self.type_id.to_le_bytes());
+        put(out, at + 36, &self.version.to_le_bytes());
+        put(out, at + 40, &[self.template_params]);
         let section = match self.place {
             Place::Import => Some(IMPORT_SECTION),
             Place::Section(section) => Some(section),
             Place::Unstated => None,
         };
         if let (Some(section), Layout::Packed) = (section, layout) {
-            out.put(at + 41, &section.to_le_bytes());
-            out.put(at + 43, &[SECTION_MARKER]);
+            put(out, at + 41, &section.to_le_bytes());
+            put(out, at + 43, &[SECTION_MARKER]);
         }
-        out.put(at + 48, &self.template_offset.to_le_bytes());
+        put(out, at + 48, &self.template_offset.to_le_bytes());
     }
 }
 
-/// The buffer, which has been made long enough for all that is put into it.
-struct Writer<'a> {
-    out: &'a mut [u8],
-    base: u64,
-}
-
-impl Writer<'_> {
-    fn put(&mut self, offset: u64, bytes: &[u8]) {
-        self.put_absolute(self.base + offset, bytes);
-    }
-
-    fn put_absolute(&mut self, at: u64, bytes: &[u8]) {
-        let Ok(at) = usize::try_from(at) else { return };
-        let place = self.out.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len()));
-        debug_assert!(place.is_some(), "the plan is as long as what is written");
-        if let Some(place) = place {
-            place.copy_from_slice(bytes);
-        }
-    }
+/// Puts bytes into a file that is long enough for all that is put into it.
+fn put(out: &mut [u8], offset: u64, bytes: &[u8]) {
+    let done = usize::try_from(offset).ok().and_then(|at| bytes::put(out, at, bytes));
+    debug_assert!(done.is_some(), "the plan is as long as what is written");
 }

@@ -25,7 +25,7 @@ use crate::format::model::SectionFlags;
 use crate::format::read::sdn::document::{NOTE_CAP, find_end};
 use crate::format::read::section::Section;
 use crate::format::read::smf::Smf;
-use crate::format::wire::{Layout, SYMBOL, offset_in, slice};
+use crate::format::wire::{Layout, SYMBOL, bytes, offset_in, slice};
 
 mod section_entry;
 
@@ -230,10 +230,7 @@ fn put_entry(
 ) -> Result<(), RewriteError> {
     let offset = at.checked_sub(smf.base()).ok_or(RewriteError::Differs)?;
     let mut put = |field: u64, bytes: &[u8]| {
-        let start = usize::try_from(section.entry_offset.saturating_add(field)).ok()?;
-        let place = file.get_mut(start..start.checked_add(bytes.len())?)?;
-        place.copy_from_slice(bytes);
-        Some(())
+        bytes::put(file, usize::try_from(section.entry_offset.saturating_add(field)).ok()?, bytes)
     };
     let done = match smf.layout() {
         // The fields of FORMAT.md, section 2.

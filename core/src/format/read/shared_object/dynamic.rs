@@ -166,7 +166,7 @@ impl<'d> Dynamic<'d> {
 
     /// Of what there can be one of, a second entry would hide the first one.
     fn check_once(&self) -> Result<(), FormatError> {
-        for tag in Tag::ONCE {
+        for &tag in Tag::ONCE {
             if let Some(second) = self.all().filter(|entry| entry.tag == tag).nth(1) {
                 return Err(second.refuse(Kind::SecondEntry));
             }

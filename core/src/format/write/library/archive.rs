@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::alloc_util::hash::{fnv1a_64, fnv1a_64_more};
 use crate::format::wire::library::{ENTRY, HEADER, MAGIC, NAME, entry, header};
+use crate::format::wire::put;
 
 /// Why modules cannot be written as an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -95,13 +96,6 @@ pub fn write(modules: &[NamedModule<'_>], out: &mut [u8]) -> Result<usize, Libra
 /// Where the index of `count` modules ends and the data begins.
 fn index_end(count: usize) -> Option<usize> {
     count.checked_mul(ENTRY)?.checked_add(HEADER)
-}
-
-/// Copies `bytes` to a place of a header or an entry, which has room for them.
-pub(crate) fn put(target: &mut [u8; 128], at: usize, bytes: &[u8]) {
-    for (to, from) in target.iter_mut().skip(at).zip(bytes) {
-        *to = *from;
-    }
 }
 
 /// The first two modules of one name. `scratch` is the index to be, all zero: 32 slots of a hash

@@ -10,8 +10,7 @@ use crate::alloc_util::hash::{fnv1a_64, fnv1a_64_more};
 use crate::format::error::FormatError;
 use crate::format::read::library::Library;
 use crate::format::wire::library::{ENTRY, HEADER, entry, field, header};
-use crate::format::wire::offset_in;
-use crate::format::write::library::archive::put;
+use crate::format::wire::{offset_in, put};
 
 /// Why a module of an archive cannot be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

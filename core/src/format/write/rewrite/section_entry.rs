@@ -7,7 +7,7 @@ use crate::alloc_util::{try_push, try_reserve, try_with_capacity};
 use crate::format::ext::{cached_code, prelink};
 use crate::format::model::{Header, SectionFlags, SectionKind};
 use crate::format::read::smf::Smf;
-use crate::format::wire::{COMPACT_SECTION, Layout, PACKED_SECTION, SECTION_NAME};
+use crate::format::wire::{COMPACT_SECTION, Layout, PACKED_SECTION, SECTION_NAME, put};
 use crate::format::write::module::section_number;
 use crate::format::write::rewrite::{
     Change, Owner, RewriteError, overlaps, pad, place_of, put_entry, tail_of, with_payload,
@@ -112,10 +112,6 @@ fn behind_header(smf: &Smf<'_>, change: &mut Change) -> Result<Vec<u8>, RewriteE
     file.get_mut(place).ok_or(RewriteError::Differs)?.copy_from_slice(&entry);
     put_header(smf, &mut file, smf.header_offset(), smf.header().section_table)?;
     Ok(file)
-}
-
-fn put(entry: &mut [u8], at: usize, bytes: &[u8]) {
-    entry.iter_mut().skip(at).zip(bytes).for_each(|(to, from)| *to = *from);
 }
 
 fn place_of_compact_entry(smf: &Smf<'_>) -> Result<Range<usize>, RewriteError> {
