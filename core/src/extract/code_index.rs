@@ -6,7 +6,7 @@ use crate::alloc_util::sort::{sort, sort_by_key};
 use crate::alloc_util::{AllocError, try_collect, try_push, try_reserve};
 use crate::format::bytes::slice;
 use crate::format::ext::prelink::Prelink;
-use crate::format::{FormatError, Reloc, Section, Smf, Symbol, SymbolKind};
+use crate::format::{Reloc, Result, Section, Smf, Symbol, SymbolKind};
 
 /// A place in a section: the section's number, and bytes from its start.
 pub(crate) type SectionOffset = (u32, u64);
@@ -32,7 +32,7 @@ impl<'d> CodeIndex<'d> {
     ///
     /// # Errors
     /// An invalid symbol or relocation, and no memory.
-    pub(crate) fn new(smf: Smf<'d>, prelink: Option<&Prelink<'d>>) -> Result<Self, FormatError> {
+    pub(crate) fn new(smf: Smf<'d>, prelink: Option<&Prelink<'d>>) -> Result<Self> {
         let mut index = CodeIndex {
             smf,
             functions: Vec::new(),

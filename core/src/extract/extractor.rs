@@ -10,7 +10,7 @@ use crate::extract::error::ExtractError;
 use crate::extract::recover::RecoveredRelocs;
 use crate::format::ext::prelink::Prelink;
 use crate::format::{
-    Arch, Binding, FormatError, Reloc, RelocKind, SectionKind, Smf, Symbol, SymbolKind,
+    Arch, Binding, Reloc, RelocKind, Result, SectionKind, Smf, Symbol, SymbolKind,
 };
 
 /// The functions of a module, each of which can be extracted.
@@ -52,9 +52,7 @@ pub struct ExtractedReloc<'d> {
 
 impl<'d> FunctionBody<'_, 'd> {
     /// The relocations of the function, sorted by place.
-    pub fn relocations(
-        &self,
-    ) -> impl ExactSizeIterator<Item = Result<ExtractedReloc<'d>, FormatError>> + '_ {
+    pub fn relocations(&self) -> impl ExactSizeIterator<Item = Result<ExtractedReloc<'d>>> + '_ {
         self.relocs.iter().map(|(_, reloc)| {
             let Reloc { offset, symbol, kind, addend } = *reloc;
             let offset = offset.saturating_sub(self.symbol.value);

@@ -2,7 +2,7 @@
 
 use crate::extract::error::ExtractError;
 use crate::format::template::{Container, Template};
-use crate::format::{FormatError, Smf};
+use crate::format::{Result, Smf};
 
 /// A template with its bytes in the container.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +26,7 @@ pub struct TemplateBody<'d> {
 /// A section that is not a template container.
 pub fn templates<'d>(
     smf: &Smf<'d>,
-) -> Result<impl Iterator<Item = Result<TemplateBody<'d>, ExtractError<'d>>> + use<'d>, FormatError>
-{
+) -> Result<impl Iterator<Item = Result<TemplateBody<'d>, ExtractError<'d>>> + use<'d>> {
     let templates = smf.templates()?;
     let items = templates.into_iter().flat_map(|templates| {
         let container = templates.container();

@@ -48,6 +48,9 @@ named_enum! {
     }
 }
 
+/// The result of reading or verifying a file.
+pub type Result<T, E = FormatError> = core::result::Result<T, E>;
+
 /// An error of reading or verifying a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]

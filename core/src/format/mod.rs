@@ -15,7 +15,7 @@ mod read;
 mod wire;
 pub mod write;
 
-pub use error::FormatError;
+pub use error::{FormatError, Result};
 pub use ext::hash_index::SymbolIndex;
 pub use model::{
     AppType, Arch, Binding, Compression, Flags, Header, Phase, Platform, Reloc, RelocKind,

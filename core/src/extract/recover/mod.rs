@@ -10,7 +10,7 @@ use crate::alloc_util::{AllocError, try_push};
 use crate::extract::code_index::{CodeIndex, SectionOffset, place, sort_by_place};
 use crate::extract::decode::x86_64::{self, PcRelative, RefKind};
 use crate::format::bytes::{slice, u8_at, u32_at};
-use crate::format::{Arch, FormatError, Reloc, RelocKind, Section, SectionKind, Symbol};
+use crate::format::{Arch, FormatError, Reloc, RelocKind, Result, Section, SectionKind, Symbol};
 
 mod aarch64;
 
@@ -45,7 +45,7 @@ impl RecoveredRelocs {
     ///
     /// # Errors
     /// An invalid symbol, and no memory.
-    pub(super) fn of(code: &CodeIndex<'_>, is_prelinked: bool) -> Result<Self, FormatError> {
+    pub(super) fn of(code: &CodeIndex<'_>, is_prelinked: bool) -> Result<Self> {
         let mut found = Self::default();
         for (start, symbol) in &code.functions {
             let symbol = code.smf.symbols().get(*symbol)?;

@@ -43,7 +43,7 @@
 //! 2 an instance of a template, 3 the hook that traps go to; then u16 length of the name, of the type
 //! arguments and of the interface that the target had when the code was made, and these three.
 
-use crate::format::error::{CachedCodeError, FormatError};
+use crate::format::error::{CachedCodeError, Result};
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
@@ -141,7 +141,7 @@ fn section_of<'d>(smf: &Smf<'d>) -> Option<Section<'d>> {
 ///
 /// # Errors
 /// [`CachedCodeError::Header`], [`CachedCodeError::Record`].
-pub(crate) fn check(smf: &Smf<'_>) -> Result<(), FormatError> {
+pub(crate) fn check(smf: &Smf<'_>) -> Result<()> {
     let Some(section) = section_of(smf) else { return Ok(()) };
     let (payload, at) = (section.data, section.offset);
     if is_foreign(payload) {
@@ -184,11 +184,11 @@ pub fn records(payload: &[u8]) -> impl Iterator<Item = (usize, &[u8])> + Clone {
 /// A payload of these records.
 ///
 /// # Errors
-/// [`FormatError::OutOfMemory`] alone.
+/// No memory, and nothing else.
 #[cfg(feature = "alloc")]
-pub fn encode<'r>(records: impl Iterator<Item = &'r [u8]> + Clone) -> Result<Vec<u8>, FormatError> {
+pub fn encode<'r>(records: impl Iterator<Item = &'r [u8]> + Clone) -> Result<Vec<u8>> {
     let len = records.clone().map(<[u8]>::len).fold(HEADER, usize::saturating_add);
-    let mut payload = try_with_capacity(len).map_err(|_| FormatError::OutOfMemory)?;
+    let mut payload = try_with_capacity(len)?;
     payload.extend_from_slice(MAGIC);
     payload.extend(VERSION.to_le_bytes());
     records.for_each(|record| payload.extend_from_slice(record));

@@ -41,7 +41,7 @@
 //! finds a symbol of another name or one that is not exported, and never does more than a bounded amount
 //! of work. [`SymbolIndex::verify`] refuses every index that does not find what a walk finds.
 
-use crate::format::error::{FormatError, HashIndexError};
+use crate::format::error::{FormatError, HashIndexError, Result};
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
@@ -147,7 +147,7 @@ impl<'d> SymbolIndex<'d> {
     ///
     /// # Errors
     /// As [`SymbolIndex::parse`].
-    pub fn of(symbols: Symbols<'d>) -> Result<Option<Self>, FormatError> {
+    pub fn of(symbols: Symbols<'d>) -> Result<Option<Self>> {
         match symbols.sections.iter().find(is_index) {
             Some(section) => Self::parse(section.data, section.offset, symbols),
             None => Ok(None),
@@ -160,11 +160,7 @@ impl<'d> SymbolIndex<'d> {
     ///
     /// # Errors
     /// [`HashIndexError::Header`].
-    pub fn parse(
-        payload: &'d [u8],
-        at: u64,
-        symbols: Symbols<'d>,
-    ) -> Result<Option<Self>, FormatError> {
+    pub fn parse(payload: &'d [u8], at: u64, symbols: Symbols<'d>) -> Result<Option<Self>> {
         let broken = FormatError::HashIndex(HashIndexError::Header { at });
         let version = u32_at(payload, 4).filter(|_| payload.starts_with(MAGIC)).ok_or(broken)?;
         if version != VERSION {
@@ -250,7 +246,7 @@ impl<'d> SymbolIndex<'d> {
     /// # Errors
     /// [`HashIndexError::Slot`], [`HashIndexError::NameCount`], [`HashIndexError::Symbol`], or what
     /// is wrong with a symbol.
-    pub fn verify(&self) -> Result<(), FormatError> {
+    pub fn verify(&self) -> Result<()> {
         let mut found = 0u64;
         for (bucket, base) in self.buckets.iter().zip((self.at + HEADER as u64..).step_by(BUCKET)) {
             for slot in 0..SLOTS {
@@ -269,12 +265,7 @@ impl<'d> SymbolIndex<'d> {
     }
 
     /// Whether the slot is taken.
-    fn verify_slot(
-        &self,
-        bucket: &[u8; BUCKET],
-        slot: usize,
-        at: u64,
-    ) -> Result<bool, FormatError> {
+    fn verify_slot(&self, bucket: &[u8; BUCKET], slot: usize, at: u64) -> Result<bool> {
         let tag = bucket.get(slot).copied().unwrap_or(0);
         let before = slot.checked_sub(1).and_then(|before| bucket.get(before));
         let number = symbol_at(bucket, slot);
@@ -290,7 +281,7 @@ impl<'d> SymbolIndex<'d> {
     }
 
     /// That the symbol, if it is an export, is found, or one of its name that counts before it.
-    fn verify_symbol(&self, symbol: &Symbol<'_>) -> Result<(), FormatError> {
+    fn verify_symbol(&self, symbol: &Symbol<'_>) -> Result<()> {
         if !symbol.is_export() {
             return Ok(());
         }

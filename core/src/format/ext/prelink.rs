@@ -26,7 +26,7 @@
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::{AllocError, try_concat};
-use crate::format::error::{FormatError, PrelinkError};
+use crate::format::error::{FormatError, PrelinkError, Result};
 use crate::format::model::{Reloc, RelocKind, SectionKind};
 use crate::format::read::reloc::RelocTable;
 use crate::format::read::section::{Section, Sections};
@@ -63,7 +63,7 @@ impl<'d> Prelink<'d> {
     ///
     /// # Errors
     /// As [`Prelink::parse`] and [`Prelink::check`].
-    pub fn of(smf: &Smf<'d>) -> Result<Option<Self>, FormatError> {
+    pub fn of(smf: &Smf<'d>) -> Result<Option<Self>> {
         if !ALL_FILES {
             return Ok(None);
         }
@@ -79,7 +79,7 @@ impl<'d> Prelink<'d> {
     ///
     /// # Errors
     /// [`PrelinkError::Header`].
-    pub fn parse(payload: &'d [u8], at: u64) -> Result<Self, FormatError> {
+    pub fn parse(payload: &'d [u8], at: u64) -> Result<Self> {
         Self::split(payload, at).ok_or(FormatError::Prelink(PrelinkError::Header { at }))
     }
 
@@ -119,7 +119,7 @@ impl<'d> Prelink<'d> {
     ///
     /// # Errors
     /// [`PrelinkError::SectionCount`], [`PrelinkError::SectionOffset`], [`PrelinkError::NotRelocs`].
-    pub fn check(&self, sections: Sections<'_>) -> Result<(), FormatError> {
+    pub fn check(&self, sections: Sections<'_>) -> Result<()> {
         let count = sections.len() as u64;
         if self.offsets.len() as u64 != count {
             let stated = self.offsets.len() as u64;
@@ -137,7 +137,7 @@ impl<'d> Prelink<'d> {
         self.check_prelinked(sections)
     }
 
-    fn check_prelinked(&self, sections: Sections<'_>) -> Result<(), FormatError> {
+    fn check_prelinked(&self, sections: Sections<'_>) -> Result<()> {
         let mut last = None;
         for (number, index) in (0u64..).zip(self.prelinked()) {
             let section = usize::try_from(index).ok().and_then(|index| sections.get(index));
@@ -159,7 +159,7 @@ impl<'d> Prelink<'d> {
     ///
     /// # Errors
     /// [`PrelinkError::Value`], or what is wrong with a table or a symbol.
-    pub fn verify_prelinked(&self, smf: &Smf<'d>) -> Result<(), FormatError> {
+    pub fn verify_prelinked(&self, smf: &Smf<'d>) -> Result<()> {
         for table in smf.reloc_tables() {
             let table = table?;
             if !self.is_prelinked(table.section.index) || table.target.is_compressed() {
@@ -178,7 +178,7 @@ impl<'d> Prelink<'d> {
         smf: &Smf<'d>,
         table: &RelocTable<'d>,
         word: &dyn Fn(u64) -> Option<u32>,
-    ) -> Result<(), FormatError> {
+    ) -> Result<()> {
         for (index, reloc) in (0u32..).zip(table.iter()) {
             let symbol = smf.symbols().get(reloc.symbol)?;
             if self.is_resolved(table, word, &reloc, &symbol) != Some(true) {

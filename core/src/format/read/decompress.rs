@@ -35,7 +35,7 @@ mod zstd;
 
 #[cfg(doc)]
 use crate::format::error::CompressionError;
-use crate::format::error::{CompressionErrorKind, FormatError};
+use crate::format::error::{CompressionErrorKind, Result};
 use crate::format::model::Compression;
 use crate::format::read::decompress::frame::failed;
 use crate::format::read::section::Section;
@@ -80,7 +80,7 @@ impl Smf<'_> {
     ///
     /// # Errors
     /// [`CompressionError::Decompress`].
-    pub fn check_compressed(&self, section: &Section<'_>) -> Result<(), FormatError> {
+    pub fn check_compressed(&self, section: &Section<'_>) -> Result<()> {
         if !section.is_compressed() {
             return Ok(());
         }
@@ -94,11 +94,7 @@ impl Smf<'_> {
     /// # Errors
     /// [`CompressionError::Decompress`], also when what comes out does not fill `out` exactly. `out` then
     /// holds anything.
-    pub fn decompress_into(
-        &self,
-        section: &Section<'_>,
-        out: &mut [u8],
-    ) -> Result<(), FormatError> {
+    pub fn decompress_into(&self, section: &Section<'_>, out: &mut [u8]) -> Result<()> {
         frames::decompress(self.header().compression, section.data, out)
             .map_err(|failure| failed(section, failure))
     }

@@ -5,7 +5,7 @@
 //! Offsets count from `smf_data_offset`. If that is 0 and the tables do not fit, the stub is undeclared, and the
 //! search looks for the only base at which everything fits.
 
-use crate::format::error::{FormatError, HeaderError};
+use crate::format::error::{FormatError, HeaderError, Result};
 use crate::format::model::{Header, SectionKind};
 use crate::format::read::limits::Limits;
 use crate::format::read::raw_header::{RawHeader, section_table};
@@ -20,7 +20,7 @@ impl<'d> Smf<'d> {
     ///
     /// # Errors
     /// Why the file is no module of any layout, with an absolute offset.
-    pub fn parse(data: &'d [u8]) -> Result<Self, FormatError> {
+    pub fn parse(data: &'d [u8]) -> Result<Self> {
         Self::parse_within(data, Limits::default())
     }
 
@@ -28,13 +28,13 @@ impl<'d> Smf<'d> {
     ///
     /// # Errors
     /// As [`Smf::parse`].
-    pub fn parse_within(data: &'d [u8], limits: Limits) -> Result<Self, FormatError> {
+    pub fn parse_within(data: &'d [u8], limits: Limits) -> Result<Self> {
         find(data, limits)
     }
 }
 
 /// The module in `data`, wherever its header stands.
-pub(crate) fn find(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
+pub(crate) fn find(data: &[u8], limits: Limits) -> Result<Smf<'_>> {
     usual(data, limits).map_or_else(|| find_header(data, limits), Ok)
 }
 
@@ -56,7 +56,7 @@ fn is_dynlib(header: &[u8]) -> bool {
 }
 
 /// [`find`] for every file.
-fn find_header(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
+fn find_header(data: &[u8], limits: Limits) -> Result<Smf<'_>> {
     if data.is_empty() {
         return Err(HeaderError::Empty.into());
     }
@@ -110,7 +110,7 @@ fn declared_base(head: RawHeader<'_>) -> u64 {
 
 /// A packed header at the end: a module, or the shared object of a dynlib before it.
 #[inline]
-fn packed_trailer(data: &[u8], at: u64, limits: Limits) -> Result<Smf<'_>, FormatError> {
+fn packed_trailer(data: &[u8], at: u64, limits: Limits) -> Result<Smf<'_>> {
     let start = usize::try_from(at).unwrap_or(usize::MAX);
     let header = data.get(start..).unwrap_or(&[]);
     if !is_dynlib(header) {
@@ -125,7 +125,7 @@ fn packed_trailer(data: &[u8], at: u64, limits: Limits) -> Result<Smf<'_>, Forma
 
 /// A header that may have a stub in front of the module: declared, or to be found.
 #[inline]
-fn with_stub(data: &[u8], layout: Layout, at: u64, limits: Limits) -> Result<Smf<'_>, FormatError> {
+fn with_stub(data: &[u8], layout: Layout, at: u64, limits: Limits) -> Result<Smf<'_>> {
     let head = header_at(data, layout, at).ok_or(HeaderError::NoLayout { at })?;
     let here = Smf::open(head, declared_base(head), limits);
     match here {
@@ -175,7 +175,7 @@ fn legacy_or(data: &[u8], at: u64, error: FormatError) -> FormatError {
 }
 
 /// A header at offset 0: the layouts are told apart by which section table fits.
-fn leading_header(data: &[u8], limits: Limits) -> Result<Smf<'_>, FormatError> {
+fn leading_header(data: &[u8], limits: Limits) -> Result<Smf<'_>> {
     let open = |layout| {
         let head = header_at(data, layout, 0).ok_or(HeaderError::NoLayout { at: 0 })?;
         let declared = declared_base(head);
@@ -215,7 +215,7 @@ fn says_packed(smf: &Smf<'_>) -> bool {
     !smf.sections().is_empty() || smf.header().section_table == PACKED_HEADER as u64
 }
 
-fn check_compact(smf: Smf<'_>) -> Result<Smf<'_>, FormatError> {
+fn check_compact(smf: Smf<'_>) -> Result<Smf<'_>> {
     let named = !smf.sections().is_empty() && smf.sections().iter().all(|s| is_printable(s.name));
     if named { Ok(smf) } else { Err(HeaderError::NoLayout { at: 0 }.into()) }
 }
@@ -242,7 +242,7 @@ fn likeliest_error(data: &[u8], native: FormatError, packed: FormatError) -> For
 /// A stub usually states its end: a base inside the stub counts only without a base behind it. Every offset is
 /// tried, since two matches are an error. A test of an offset reads five bytes; all further work is bounded by the length
 /// of the file. Without the feature `all-files` a stub must be declared.
-fn find_base(head: RawHeader<'_>, limits: Limits) -> Result<Option<u64>, FormatError> {
+fn find_base(head: RawHeader<'_>, limits: Limits) -> Result<Option<u64>> {
     if !ALL_FILES {
         return Ok(None);
     }
@@ -305,7 +305,7 @@ impl<'d> BaseSearch<'d> {
     }
 
     /// The one base in `first..end`.
-    fn between(&mut self, first: u64, end: u64) -> Result<Option<u64>, FormatError> {
+    fn between(&mut self, first: u64, end: u64) -> Result<Option<u64>> {
         let stride = self.head.layout.section_stride();
         let table = u64::from(self.header.section_count) * stride as u64;
         let behind = self.header.section_table.checked_add(table);
@@ -329,14 +329,14 @@ impl<'d> BaseSearch<'d> {
         Ok(found)
     }
 
-    fn spend(&mut self, work: u64) -> Result<(), FormatError> {
+    fn spend(&mut self, work: u64) -> Result<()> {
         let too_long = FormatError::Header(HeaderError::BaseSearchLimit { at: self.head.at });
         self.left = self.left.checked_sub(work).ok_or(too_long)?;
         Ok(())
     }
 
     /// Whether everything fits at `base`.
-    fn fits(&mut self, base: u64) -> Result<bool, FormatError> {
+    fn fits(&mut self, base: u64) -> Result<bool> {
         let Self { head, header, limits, .. } = *self;
         let RawHeader { data, layout, at, .. } = head;
         let Ok(table) = section_table(data, layout, &header, at, base) else { return Ok(false) };

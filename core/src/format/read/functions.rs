@@ -4,7 +4,7 @@
 //! every function's code too; names end with a NUL inside the strings. A function is checked when it
 //! is read, in constant time: the length of its name is computed on request.
 
-use crate::format::error::{FormatError, SymbolError, Table};
+use crate::format::error::{FormatError, Result, SymbolError, Table};
 use crate::format::wire::{array, slice, u16_at, u32_at, until_nul};
 
 /// The first bytes of a bytecode section.
@@ -67,7 +67,7 @@ impl<'d> Functions<'d> {
     /// # Errors
     /// [`FormatError::BytecodeVersion`] for a version other than 1 (0 when the magic is missing);
     /// [`FormatError::TableOutside`] for a table that does not lie inside the payload.
-    pub fn parse(payload: &'d [u8], strings: &'d [u8], at: u64) -> Result<Self, FormatError> {
+    pub fn parse(payload: &'d [u8], strings: &'d [u8], at: u64) -> Result<Self> {
         let version = u16_at(payload, 4).filter(|_| is_bytecode(payload)).unwrap_or(0);
         if version != VERSION {
             return Err(FormatError::BytecodeVersion { version, at });
@@ -98,15 +98,13 @@ impl<'d> Functions<'d> {
     /// # Errors
     /// [`FormatError::BytecodeFunction`] for code that leaves the section, or fewer locals than
     /// parameters; [`SymbolError::Name`] for a name that does not lie inside the strings.
-    pub fn get(&self, index: u32) -> Option<Result<Function<'d>, FormatError>> {
+    pub fn get(&self, index: u32) -> Option<Result<Function<'d>>> {
         let entry = self.entries.get(usize::try_from(index).ok()?)?;
         Some(self.read(index, entry))
     }
 
     /// The functions in the order of the table; each may fail as in [`Functions::get`].
-    pub fn iter(
-        &self,
-    ) -> impl Iterator<Item = Result<Function<'d>, FormatError>> + Clone + use<'d> {
+    pub fn iter(&self) -> impl Iterator<Item = Result<Function<'d>>> + Clone + use<'d> {
         let functions = *self;
         self.entries.iter().zip(0..).map(move |(entry, index)| functions.read(index, entry))
     }
@@ -115,11 +113,11 @@ impl<'d> Functions<'d> {
     ///
     /// # Errors
     /// The first one of [`Functions::get`].
-    pub fn check(&self) -> Result<(), FormatError> {
+    pub fn check(&self) -> Result<()> {
         self.iter().try_for_each(|function| function.map(drop))
     }
 
-    fn read(&self, index: u32, entry: &[u8; ENTRY]) -> Result<Function<'d>, FormatError> {
+    fn read(&self, index: u32, entry: &[u8; ENTRY]) -> Result<Function<'d>> {
         let place = HEADER as u64 + u64::from(index) * ENTRY as u64;
         let at = self.at.saturating_add(place);
         let function =

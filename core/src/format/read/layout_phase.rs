@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 
 use crate::alloc_util::sort::sort;
-use crate::format::error::FormatError;
+use crate::format::error::Result;
 use crate::format::ext::prelink::{PAGE, Prelink};
 use crate::format::model::{Binding, Phase, SymbolKind};
 use crate::format::read::smf::Smf;
@@ -47,8 +47,8 @@ struct Place {
 /// section is taken to begin with a page.
 ///
 /// # Errors
-/// [`FormatError`] for a malformed symbol or placement.
-pub fn phases(smf: &Smf<'_>) -> Result<[PhaseSpan; 4], FormatError> {
+/// A malformed symbol or placement.
+pub fn phases(smf: &Smf<'_>) -> Result<[PhaseSpan; 4]> {
     let plan = Prelink::of(smf)?;
     let mut places = [const { Vec::new() }; 4];
     for symbol in smf.symbols().iter() {

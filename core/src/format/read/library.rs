@@ -13,7 +13,7 @@
 //! [`write`](crate::format::write::library::write) lays an archive out as the sample is: header, index, then the modules back to back.
 
 use crate::alloc_util::hash::{fnv1a_64, fnv1a_64_more};
-use crate::format::error::{FormatError, LibraryError, Table};
+use crate::format::error::{FormatError, LibraryError, Result, Table};
 use crate::format::wire::library::{ENTRY, HEADER, MAGIC, NAME, entry, field, header};
 use crate::format::wire::{array, slice, u8_at, u32_at, until_nul};
 
@@ -49,7 +49,7 @@ impl Module<'_> {
     /// # Errors
     /// [`LibraryError::ModuleHash`], with the offset of the hash that is not true. `at` is the offset
     /// of the entry.
-    fn verify(&self, at: u64) -> Result<(), FormatError> {
+    fn verify(&self, at: u64) -> Result<()> {
         let parts = [
             (self.hash, self.data, entry::HASH),
             (self.object_hash, self.object.unwrap_or(&[]), entry::OBJECT_HASH),
@@ -85,7 +85,7 @@ impl<'d> Library<'d> {
     /// [`LibraryError::NoMagic`] also for one shorter than its header;
     /// [`LibraryError::Version`]; [`FormatError::TableOutside`] for an index that does not lie
     /// inside the archive or has no room for the modules it counts.
-    pub fn parse(data: &'d [u8]) -> Result<Self, FormatError> {
+    pub fn parse(data: &'d [u8]) -> Result<Self> {
         let header: &[u8; HEADER] = array(data, 0)
             .filter(|header| is_library(&header[..]))
             .ok_or(LibraryError::NoMagic { at: 0 })?;
@@ -124,7 +124,7 @@ impl<'d> Library<'d> {
     /// # Errors
     /// [`LibraryError::ModuleName`] for a name that is empty or not UTF-8;
     /// [`LibraryError::ModuleOutside`] for a module, or its object, that leaves the archive.
-    pub fn module(&self, index: u32) -> Option<Result<Module<'d>, FormatError>> {
+    pub fn module(&self, index: u32) -> Option<Result<Module<'d>>> {
         let entry = self.entries.get(usize::try_from(index).ok()?)?;
         Some(self.read(index, entry))
     }
@@ -133,16 +133,14 @@ impl<'d> Library<'d> {
     ///
     /// # Errors
     /// As [`Library::module`]; entries of other names are not checked.
-    pub fn find(&self, name: &str) -> Option<Result<Module<'d>, FormatError>> {
+    pub fn find(&self, name: &str) -> Option<Result<Module<'d>>> {
         let named = |entry: &&[u8; ENTRY]| !name.is_empty() && name_of(entry) == name.as_bytes();
         let (entry, index) = self.entries.iter().zip(0..).find(|(entry, _)| named(entry))?;
         Some(self.read(index, entry))
     }
 
     /// The modules in the order of the index; each may fail as in [`Library::module`].
-    pub fn modules(
-        &self,
-    ) -> impl Iterator<Item = Result<Module<'d>, FormatError>> + Clone + use<'d> {
+    pub fn modules(&self) -> impl Iterator<Item = Result<Module<'d>>> + Clone + use<'d> {
         let library = *self;
         self.entries.iter().zip(0..).map(move |(entry, index)| library.read(index, entry))
     }
@@ -154,7 +152,7 @@ impl<'d> Library<'d> {
     /// # Errors
     /// Those of [`Library::module`]; [`LibraryError::ModuleOverlap`]; [`LibraryError::ModuleHash`];
     /// [`LibraryError::Hash`] with the offset of the header's hash that is not true.
-    pub fn verify(&self) -> Result<(), FormatError> {
+    pub fn verify(&self) -> Result<()> {
         let index_hash = fnv1a_64(self.index);
         self.compare(header::INDEX_HASH, index_hash)?;
         let mut left = self.data.len();
@@ -172,7 +170,7 @@ impl<'d> Library<'d> {
         self.compare(header::LIBRARY_HASH, fnv1a_64_more(index_hash, data))
     }
 
-    fn compare(&self, place: usize, found: u64) -> Result<(), FormatError> {
+    fn compare(&self, place: usize, found: u64) -> Result<()> {
         let expected = field(self.header, place);
         if expected == 0 || expected == found {
             return Ok(());
@@ -185,7 +183,7 @@ impl<'d> Library<'d> {
         self.index_offset.saturating_add(u64::from(index).saturating_mul(ENTRY as u64))
     }
 
-    fn read(&self, index: u32, entry: &'d [u8; ENTRY]) -> Result<Module<'d>, FormatError> {
+    fn read(&self, index: u32, entry: &'d [u8; ENTRY]) -> Result<Module<'d>> {
         let at = self.entry_offset(index);
         let name = core::str::from_utf8(name_of(entry)).unwrap_or("");
         if name.is_empty() {

@@ -12,7 +12,7 @@
 use crate::format::error::NoteError;
 use core::fmt;
 
-use crate::format::error::FormatError;
+use crate::format::error::Result;
 use crate::format::read::sdn::{Cell, Document, Row};
 
 pub(crate) mod entries;
@@ -32,7 +32,7 @@ impl<'d> Note<'d> {
     ///
     /// # Errors
     /// [`NoteError::Encoding`].
-    pub fn parse(data: &'d [u8], at: u64) -> Result<Self, FormatError> {
+    pub fn parse(data: &'d [u8], at: u64) -> Result<Self> {
         Document::parse(data, at).map(|document| Self { document })
     }
 
@@ -51,7 +51,7 @@ impl<'d> Note<'d> {
     /// # Errors
     /// The first one in the order of the text: those of [`Document::check`], and
     /// [`NoteError::MissingColumn`] for a known table that lacks a column.
-    pub fn check(&self) -> Result<(), FormatError> {
+    pub fn check(&self) -> Result<()> {
         for table in self.document.tables() {
             let table = table?;
             match table.name() {
@@ -274,6 +274,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::format::error::FormatError;
     use crate::format::read::sdn::document::{NOTE_CAP, find_end};
     use crate::testing::flipped;
 

@@ -1,6 +1,8 @@
 //! Opening a module whose header was found: every section entry is checked.
 
-use crate::format::error::{CompressionError, FormatError, HeaderError, SectionError, Table};
+use crate::format::error::{
+    CompressionError, FormatError, HeaderError, Result, SectionError, Table,
+};
 use crate::format::model::{Compression, Flags, Header, SectionFlags, SectionKind};
 use crate::format::read::limits::Limits;
 use crate::format::read::raw_header::{RawHeader, section_table};
@@ -11,22 +13,14 @@ use crate::format::wire::{Layout, SECTION_NAME, SYMBOL, padded_name, slice};
 
 impl<'d> Smf<'d> {
     /// Reads the module with this header and its offsets counting from `base`.
-    pub(crate) fn open(
-        head: RawHeader<'d>,
-        base: u64,
-        limits: Limits,
-    ) -> Result<Self, FormatError> {
+    pub(crate) fn open(head: RawHeader<'d>, base: u64, limits: Limits) -> Result<Self> {
         Self::open_as(head, base, limits)
     }
 
     /// As [`Smf::open`], compiled where it is called, for one layout where that is known.
     // Row `parse` of the benchmark: compiled once for each layout.
     #[inline(always)]
-    pub(crate) fn open_as(
-        head: RawHeader<'d>,
-        base: u64,
-        limits: Limits,
-    ) -> Result<Self, FormatError> {
+    pub(crate) fn open_as(head: RawHeader<'d>, base: u64, limits: Limits) -> Result<Self> {
         let RawHeader { data, layout, bytes, at } = head;
         let header = Header::decode(bytes, layout);
         if base > data.len() as u64 {
@@ -74,7 +68,7 @@ fn symbol_table<'d>(
     header: &Header,
     at: u64,
     base: u64,
-) -> Result<(&'d [u8], u64), FormatError> {
+) -> Result<(&'d [u8], u64)> {
     let count = u64::from(header.symbol_count);
     if header.symbol_table == 0 || matches!(layout, Layout::Compact | Layout::Dynlib) {
         return Ok((&[], 0));
@@ -133,7 +127,7 @@ struct Bounds {
 /// handed on by reference would lie in memory from then on, and take half of the time.
 // Row `parse` of the benchmark: compiled once for each layout.
 #[inline(always)]
-fn check_sections(sections: &Sections<'_>, bounds: Bounds) -> Result<Found, FormatError> {
+fn check_sections(sections: &Sections<'_>, bounds: Bounds) -> Result<Found> {
     let Bounds { len, base, limit, layout, .. } = bounds;
     let mut total = 0u64;
     let mut found = Found::default();
@@ -161,7 +155,7 @@ fn check_odd(
     index: u32,
     bounds: Bounds,
     total: u64,
-) -> Result<u64, FormatError> {
+) -> Result<u64> {
     let Bounds { len, base, limit, layout, compression, flags } = bounds;
     let Some((at, entry)) = entry_at(table, table_offset, index, layout) else { return Ok(total) };
     if !entry.fits(len, base) {
@@ -184,7 +178,7 @@ fn check_compression(
     (kind, name): (SectionKind, &[u8; SECTION_NAME]),
     index: u32,
     at: u64,
-) -> Result<(), FormatError> {
+) -> Result<()> {
     if !matches!(compression, Compression::ZSTD | Compression::LZ4) {
         return Err(match compression {
             Compression::NONE => CompressionError::NoAlgorithm { index, at },
@@ -202,7 +196,7 @@ fn check_compression(
 
 /// Checks what compressed sections claim to decompress to against what they are in the file: each by itself, and
 /// all of them together, with bytes that several of them share counted once.
-fn check_ratio(sections: &Sections<'_>, limits: Limits) -> Result<(), FormatError> {
+fn check_ratio(sections: &Sections<'_>, limits: Limits) -> Result<()> {
     let len = sections.data.len() as u64;
     let (mut stored, mut claimed) = (0u64, 0u64);
     for section in sections.iter().filter(Section::is_compressed) {

@@ -1,6 +1,6 @@
 //! A header found in a file and its section table.
 
-use crate::format::error::{FormatError, Table};
+use crate::format::error::{FormatError, Result, Table};
 use crate::format::model::Header;
 use crate::format::read::section::Sections;
 use crate::format::wire::{Layout, NATIVE_HEADER, PACKED_HEADER, slice};
@@ -24,7 +24,7 @@ pub(crate) fn section_table<'d>(
     header: &Header,
     at: u64,
     base: u64,
-) -> Result<Sections<'d>, FormatError> {
+) -> Result<Sections<'d>> {
     let count = u64::from(header.section_count);
     let (offset, field) = match layout {
         Layout::Compact => (PACKED_HEADER as u64, layout.header_fields().section_count),

@@ -5,7 +5,9 @@
 //! Neither allocates. Facts: the SMF specification v1.1, sections 1 to 3, and its writers.
 //! `find_header` documents the search for the header.
 
-use crate::format::error::{CompressionError, FormatError, NoteError, RelocError, SectionError};
+use crate::format::error::{
+    CompressionError, FormatError, NoteError, RelocError, Result, SectionError,
+};
 use crate::format::model::{Header, SectionKind};
 use crate::format::read::functions::Functions;
 use crate::format::read::reloc::RelocTable;
@@ -77,7 +79,7 @@ impl<'d> Smf<'d> {
     /// # Errors
     /// What is wrong with a section of the object, or what a module cannot have; a section of the
     /// module that would have to be loaded or applied beside the object.
-    pub fn object(&self) -> Result<Option<Smf<'d>>, FormatError> {
+    pub fn object(&self) -> Result<Option<Smf<'d>>> {
         if self.layout().is_object() {
             return Ok(None);
         }
@@ -86,7 +88,7 @@ impl<'d> Smf<'d> {
     }
 
     /// The object that a section [holds](Section::holds_object).
-    pub(crate) fn object_in(&self, code: &Section<'d>) -> Result<Smf<'d>, FormatError> {
+    pub(crate) fn object_in(&self, code: &Section<'d>) -> Result<Smf<'d>> {
         {
             let object = elf::open::open(&self.sections(), self.header().arch, code)?;
             let defaults = (object.code, object.data);
@@ -99,7 +101,7 @@ impl<'d> Smf<'d> {
     ///
     /// # Errors
     /// As [`Smf::object`].
-    pub fn linked(&self) -> Result<Smf<'d>, FormatError> {
+    pub fn linked(&self) -> Result<Smf<'d>> {
         Ok(self.object()?.unwrap_or(*self))
     }
 
@@ -112,7 +114,7 @@ impl<'d> Smf<'d> {
     ///
     /// # Errors
     /// [`SectionError::NoSuchSection`].
-    pub fn section(&self, index: u32) -> Result<Section<'d>, FormatError> {
+    pub fn section(&self, index: u32) -> Result<Section<'d>> {
         let count = u32::try_from(self.sections().len()).unwrap_or(u32::MAX);
         let section = usize::try_from(index).ok().and_then(|index| self.sections().get(index));
         section.ok_or(FormatError::Section(SectionError::NoSuchSection { index, count }))
@@ -124,16 +126,14 @@ impl<'d> Smf<'d> {
     }
 
     /// The relocation sections with what they apply to; an error stands in the place of a broken one.
-    pub fn reloc_tables(
-        &self,
-    ) -> impl Iterator<Item = Result<RelocTable<'d>, FormatError>> + use<'d> {
+    pub fn reloc_tables(&self) -> impl Iterator<Item = Result<RelocTable<'d>>> + use<'d> {
         let smf = *self;
         let tables = self.sections().iter().filter(|section| section.kind == SectionKind::Reloc);
         tables.map(move |section| smf.reloc_table(&section))
     }
 
     /// A relocation section with what it applies to.
-    pub(crate) fn reloc_table(&self, section: &Section<'d>) -> Result<RelocTable<'d>, FormatError> {
+    pub(crate) fn reloc_table(&self, section: &Section<'d>) -> Result<RelocTable<'d>> {
         let Section { index, size, offset: at, .. } = *section;
         if !section.data.len().is_multiple_of(crate::format::wire::RELOC) {
             return Err(RelocError::TableSize { section: index, size, at }.into());
@@ -170,7 +170,7 @@ impl<'d> Smf<'d> {
     /// # Errors
     /// [`NoteError::Unterminated`]; [`CompressionError::StillCompressed`] for a note that
     /// [`Smf::note_contents`] decompresses.
-    pub fn note_bytes(&self) -> Result<Option<(&'d [u8], u64)>, FormatError> {
+    pub fn note_bytes(&self) -> Result<Option<(&'d [u8], u64)>> {
         let Some(section) = self.note_section() else { return Ok(None) };
         refuse_compressed(&section)?;
         let at = section.offset;
@@ -191,7 +191,7 @@ impl<'d> Smf<'d> {
     ///
     /// # Errors
     /// A note without an end, one that is compressed, or one that is not UTF-8.
-    pub fn note(&self) -> Result<Option<note::Note<'d>>, FormatError> {
+    pub fn note(&self) -> Result<Option<note::Note<'d>>> {
         self.note_bytes()?.map(|(bytes, at)| note::Note::parse(bytes, at)).transpose()
     }
 
@@ -200,7 +200,7 @@ impl<'d> Smf<'d> {
     /// # Errors
     /// A container that is neither GTPL nor counted, or that does not hold what it counts;
     /// [`CompressionError::StillCompressed`] for one that [`Smf::contents`] decompresses.
-    pub fn templates(&self) -> Result<Option<Templates<'d>>, FormatError> {
+    pub fn templates(&self) -> Result<Option<Templates<'d>>> {
         let Some(section) = self.sections().of_kind(SectionKind::TemplateCode) else {
             return Ok(None);
         };
@@ -212,7 +212,7 @@ impl<'d> Smf<'d> {
     ///
     /// # Errors
     /// A broken function table.
-    pub fn functions(&self) -> Result<Option<Functions<'d>>, FormatError> {
+    pub fn functions(&self) -> Result<Option<Functions<'d>>> {
         let is_bytecode =
             |code: &Section<'_>| functions::is_bytecode(code.data) && !self.layout().is_object();
         let Some(code) = self.code().filter(is_bytecode) else { return Ok(None) };
@@ -230,7 +230,7 @@ impl<'d> Smf<'d> {
 }
 
 /// Refuses to read what must be decompressed before.
-fn refuse_compressed(section: &Section<'_>) -> Result<(), FormatError> {
+fn refuse_compressed(section: &Section<'_>) -> Result<()> {
     let Section { index, offset: at, .. } = *section;
     if section.is_compressed() {
         Err(CompressionError::StillCompressed { index, at }.into())

@@ -2,7 +2,7 @@
 //!
 //! The stored hash of a name is only a hint: one writer computes it incorrectly.
 
-use crate::format::error::{ElfError, ElfPart, FormatError, SymbolError};
+use crate::format::error::{ElfError, ElfPart, FormatError, Result, SymbolError};
 use crate::format::wire::{
     IMPORT_SECTION, Layout, PACKED_ADDRESSED, SECTION_MARKER, SYMBOL, array, first_name,
     is_first_name, name_at, starts_with_name, u8_at, u16_at, u32_at, u64_at, unended,
@@ -86,7 +86,7 @@ impl<'d> Symbol<'d> {
     ///
     /// # Errors
     /// [`SymbolError::Outside`].
-    pub fn check_place(&self, size: u64) -> Result<(), FormatError> {
+    pub fn check_place(&self, size: u64) -> Result<()> {
         let Symbol { index, value, size: length, entry_offset: at, .. } = *self;
         match value.checked_add(length) {
             Some(end) if end <= size => Ok(()),
@@ -271,7 +271,7 @@ impl<'d> Symbols<'d> {
     /// [`SymbolError::NoSuchSymbol`] past the end; otherwise why the entry is no symbol: a name
     /// outside the strings, a type or binding that means nothing, a section that is not there.
     #[inline]
-    pub fn get(&self, index: u32) -> Result<Symbol<'d>, FormatError> {
+    pub fn get(&self, index: u32) -> Result<Symbol<'d>> {
         let Some((entry, bytes, at)) = self.entry(index) else { return self.get_elsewhere(index) };
         let offset = u64::from(entry.name_offset);
         let name = self.strings_of(&entry).and_then(first_name);
@@ -305,7 +305,7 @@ impl<'d> Symbols<'d> {
     /// # Errors
     /// As [`Symbols::get`], but for names that end too late.
     #[inline]
-    pub fn place(&self, index: u32) -> Result<SymbolPlace, FormatError> {
+    pub fn place(&self, index: u32) -> Result<SymbolPlace> {
         match self.entry_bytes(index) {
             Some(bytes) => self.place_in(index, bytes),
             None => self.place_elsewhere(index),
@@ -377,7 +377,7 @@ impl<'d> Symbols<'d> {
         Ok(())
     }
 
-    fn place_in(&self, index: u32, bytes: &[u8; SYMBOL]) -> Result<SymbolPlace, FormatError> {
+    fn place_in(&self, index: u32, bytes: &[u8; SYMBOL]) -> Result<SymbolPlace> {
         let entry = Entry::decode(bytes, self.sections.layout);
         let at = self.table_offset + u64::from(index) * SYMBOL as u64;
         if u64::from(entry.name_offset) >= self.strings.len() as u64 {
@@ -441,7 +441,7 @@ impl<'d> Symbols<'d> {
     }
 
     /// The symbol of an ELF object with this number.
-    fn of_object(&self, index: u32) -> Result<(ElfSymbol, u64), FormatError> {
+    fn of_object(&self, index: u32) -> Result<(ElfSymbol, u64)> {
         let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
         let missing = FormatError::Symbol(SymbolError::NoSuchSymbol { index, count });
         if !self.sections.layout.is_object() {
@@ -458,7 +458,7 @@ impl<'d> Symbols<'d> {
         Ok((symbol, at))
     }
 
-    fn get_elsewhere(&self, index: u32) -> Result<Symbol<'d>, FormatError> {
+    fn get_elsewhere(&self, index: u32) -> Result<Symbol<'d>> {
         let (symbol, at) = self.of_object(index)?;
         let ElfSymbol { kind, binding, defined, section, value, size, .. } = symbol;
         let name = match section.filter(|_| kind == SymbolKind::Section) {
@@ -486,7 +486,7 @@ impl<'d> Symbols<'d> {
         })
     }
 
-    fn place_elsewhere(&self, index: u32) -> Result<SymbolPlace, FormatError> {
+    fn place_elsewhere(&self, index: u32) -> Result<SymbolPlace> {
         let Symbol { binding, defined, section, value, size, .. } = self.get_elsewhere(index)?;
         Ok(match section {
             _ if !defined => SymbolPlace::Import { weak: binding == Binding::Weak },
@@ -509,12 +509,7 @@ impl<'d> Symbols<'d> {
     /// The packed numbering has one number for types and for sections; a local symbol that states
     /// its section is the latter.
     #[inline]
-    fn kind(
-        &self,
-        entry: &Entry,
-        index: u32,
-        at: u64,
-    ) -> Result<(SymbolKind, Binding), FormatError> {
+    fn kind(&self, entry: &Entry, index: u32, at: u64) -> Result<(SymbolKind, Binding)> {
         let binding = Binding::ALL.get(usize::from(entry.binding)).copied();
         let binding = binding.ok_or(SymbolError::Binding { index, value: entry.binding, at })?;
         let kind = self.sections.layout.symbol_kind(entry.kind);
@@ -529,13 +524,7 @@ impl<'d> Symbols<'d> {
     /// The section a defined symbol lies in: the stated one, else the code section for functions and
     /// the data section for data.
     #[inline]
-    fn section(
-        &self,
-        entry: &Entry,
-        kind: SymbolKind,
-        index: u32,
-        at: u64,
-    ) -> Result<Option<u32>, FormatError> {
+    fn section(&self, entry: &Entry, kind: SymbolKind, index: u32, at: u64) -> Result<Option<u32>> {
         if let Some(section) = entry.section {
             let section = u32::from(section);
             if u64::from(section) >= self.sections.len() as u64 {
@@ -552,7 +541,7 @@ impl<'d> Symbols<'d> {
     }
 
     /// All symbols in the order of the table; an error stands in the place of a broken entry.
-    pub fn iter(&self) -> impl Iterator<Item = Result<Symbol<'d>, FormatError>> + use<'d> {
+    pub fn iter(&self) -> impl Iterator<Item = Result<Symbol<'d>>> + use<'d> {
         let symbols = *self;
         (0u32..).take(symbols.len()).map(move |index| symbols.get(index))
     }

@@ -19,7 +19,7 @@
 //!
 //! The bodies are never looked into. A count is believed only as far as the bytes behind it reach.
 
-use crate::format::error::{FormatError, TemplateError};
+use crate::format::error::{FormatError, Result, TemplateError};
 pub use crate::format::model::TemplateKind;
 use core::iter::FusedIterator;
 
@@ -132,7 +132,7 @@ impl<'d> Templates<'d> {
     /// [`TemplateError::Container`] for bytes that are neither container, or a GTPL of an unknown
     /// version; [`TemplateError::Truncated`] for a count that the bytes cannot hold, and for a first
     /// template of a GTPL that is cut off; [`TemplateError::Kind`] when its kind means nothing.
-    pub fn parse(payload: &'d [u8], at: u64) -> Result<Self, FormatError> {
+    pub fn parse(payload: &'d [u8], at: u64) -> Result<Self> {
         let container = match payload.strip_prefix(MAGIC) {
             None => return Self::parse_counted(payload, at),
             Some([1, 0, ..]) => Container::Gtpl { constrained: false },
@@ -157,7 +157,7 @@ impl<'d> Templates<'d> {
         Ok(templates)
     }
 
-    fn parse_counted(payload: &'d [u8], at: u64) -> Result<Self, FormatError> {
+    fn parse_counted(payload: &'d [u8], at: u64) -> Result<Self> {
         let neither = FormatError::Template(TemplateError::Container { at });
         let count = u32_at(payload, 0).ok_or(neither)?;
         let entries = payload.get(4..).ok_or(neither)?;
@@ -203,7 +203,7 @@ impl<'d> Templates<'d> {
     /// The templates, each with all its bytes in the container: its header, and its body.
     pub(crate) fn entries(
         &self,
-    ) -> impl Iterator<Item = Result<(Template<'d>, &'d [u8]), FormatError>> + use<'d> {
+    ) -> impl Iterator<Item = Result<(Template<'d>, &'d [u8])>> + use<'d> {
         let (mut iter, entries) = (self.iter(), self.entries);
         core::iter::from_fn(move || {
             let start = iter.cursor.position();
@@ -222,7 +222,7 @@ impl<'d> Templates<'d> {
     ///
     /// # Errors
     /// [`TemplateError::Truncated`] for the first that does not lie inside the section.
-    pub fn check(&self) -> Result<(), FormatError> {
+    pub fn check(&self) -> Result<()> {
         self.iter().try_for_each(|template| template.map(drop))
     }
 
@@ -241,7 +241,7 @@ impl<'d> Templates<'d> {
         cursor: &mut Cursor<'d>,
         bodies: &mut Cursor<'d>,
         index: u32,
-    ) -> Result<Template<'d>, FormatError> {
+    ) -> Result<Template<'d>> {
         match self.container {
             Container::Gtpl { .. } => {
                 let template = self.header(cursor, index)?;
@@ -261,7 +261,7 @@ impl<'d> Templates<'d> {
     }
 
     /// A GTPL header, and the constraints behind it if the version has them.
-    fn header(&self, cursor: &mut Cursor<'d>, index: u32) -> Result<Template<'d>, FormatError> {
+    fn header(&self, cursor: &mut Cursor<'d>, index: u32) -> Result<Template<'d>> {
         let cut = self.cut_off(cursor, index);
         let at = self.at.saturating_add(cursor.position() as u64);
         let value = cursor.u8().ok_or(cut)?;
@@ -323,7 +323,7 @@ pub struct TemplateIter<'d> {
 }
 
 impl<'d> Iterator for TemplateIter<'d> {
-    type Item = Result<Template<'d>, FormatError>;
+    type Item = Result<Template<'d>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.index >= self.templates.listed() {

@@ -1,6 +1,6 @@
 //! Verification of a whole module.
 
-use crate::format::error::{ElfError, FormatError, HeaderError, RelocError};
+use crate::format::error::{ElfError, FormatError, HeaderError, RelocError, Result};
 use crate::format::ext::cached_code;
 use crate::format::ext::hash_index::SymbolIndex;
 use crate::format::ext::prelink::Prelink;
@@ -22,7 +22,7 @@ impl<'d> Smf<'d> {
     ///
     /// # Errors
     /// The first thing that is wrong, with an absolute offset.
-    pub fn verify(&self) -> Result<(), FormatError> {
+    pub fn verify(&self) -> Result<()> {
         self.verify_tables()?;
         if self.layout().is_object() {
             return Ok(());
@@ -57,7 +57,7 @@ impl<'d> Smf<'d> {
     }
 
     /// Checks every symbol and relocation.
-    fn verify_tables(&self) -> Result<(), FormatError> {
+    fn verify_tables(&self) -> Result<()> {
         self.verify_symbols()?;
         for table in self.reloc_tables() {
             self.verify_relocs(&table?)?;
@@ -65,7 +65,7 @@ impl<'d> Smf<'d> {
         Ok(())
     }
 
-    fn verify_symbols(&self) -> Result<(), FormatError> {
+    fn verify_symbols(&self) -> Result<()> {
         // Symbols come in runs of one section, so the last one looked up is nearly always right.
         let mut last: Option<(u32, u64)> = None;
         for symbol in self.symbols.iter() {
@@ -94,7 +94,7 @@ impl<'d> Smf<'d> {
     ///
     /// # Errors
     /// The first one that has not.
-    pub fn verify_relocs(&self, table: &RelocTable<'d>) -> Result<(), FormatError> {
+    pub fn verify_relocs(&self, table: &RelocTable<'d>) -> Result<()> {
         let section = table.section.index;
         let count = self.symbols.len() as u64;
         let Some((at_index, reloc)) = table.first_broken(count) else { return Ok(()) };
@@ -117,7 +117,7 @@ impl<'d> Smf<'d> {
         })
     }
 
-    fn verify_entry_point(&self) -> Result<(), FormatError> {
+    fn verify_entry_point(&self) -> Result<()> {
         let offset = self.header().entry_point;
         let at = self.header_offset + self.layout().header_fields().entry_point as u64;
         match self.code() {
@@ -129,7 +129,7 @@ impl<'d> Smf<'d> {
 }
 
 /// Checks the contents of a template section or a note.
-pub(crate) fn check_contents(section: &Section<'_>, contents: &[u8]) -> Result<(), FormatError> {
+pub(crate) fn check_contents(section: &Section<'_>, contents: &[u8]) -> Result<()> {
     let at = section.offset;
     match section.kind {
         SectionKind::TemplateCode => Templates::parse(contents, at)?.check(),

@@ -10,7 +10,7 @@ use core::fmt;
 
 use thiserror::Error;
 
-use crate::format::error::FormatError;
+use crate::format::error::{FormatError, Result};
 use crate::format::ext::hash_index;
 use crate::format::model::{Binding, Flags, Reloc, RelocKind, SectionKind, SymbolKind};
 use crate::format::read::section::Section;
@@ -190,7 +190,7 @@ impl<'d> Conversion<'d> {
         }
     }
 
-    fn choose_sections(&mut self) -> Result<(), FormatError> {
+    fn choose_sections(&mut self) -> Result<()> {
         let mut tables = self.smf.reloc_tables();
         for section in self.smf.sections().iter() {
             let Section { name, kind, .. } = section;
@@ -210,7 +210,7 @@ impl<'d> Conversion<'d> {
         Ok(())
     }
 
-    fn convert_symbols(&mut self) -> Result<(), FormatError> {
+    fn convert_symbols(&mut self) -> Result<()> {
         for symbol in self.smf.symbols().iter() {
             let symbol = symbol?;
             match self.new_symbol(&symbol) {
@@ -287,7 +287,7 @@ impl<'d> Conversion<'d> {
         }
     }
 
-    fn convert_relocs(&mut self) -> Result<(), FormatError> {
+    fn convert_relocs(&mut self) -> Result<()> {
         self.relocs.resize(self.kept.len(), Vec::new());
         for table in self.smf.reloc_tables() {
             let table = table?;
@@ -362,7 +362,7 @@ impl<'d> Conversion<'d> {
     }
 
     /// A note of size 0 becomes one of its real size; what is compressed is carried along as it is.
-    fn payload(&self, section: &Section<'d>) -> Result<&'d [u8], FormatError> {
+    fn payload(&self, section: &Section<'d>) -> Result<&'d [u8]> {
         if section.name != b"note.sdn" || section.is_compressed() {
             return Ok(section.data);
         }

@@ -12,7 +12,7 @@ use core::fmt::{self, Display, Write};
 use core::ops::Range;
 
 use crate::alloc_util::{TryWriter, try_push, try_with_capacity};
-use crate::format::error::FormatError;
+use crate::format::error::{FormatError, Result};
 use crate::format::read::note::entries::{Column, Entry, Places};
 use crate::format::read::note::{Instantiation, Possible, Status};
 use crate::format::read::sdn::{Cell, Document, Row, Table};
@@ -36,12 +36,7 @@ pub struct Edited {
 ///
 /// # Errors
 /// What is wrong with the note, and [`FormatError::OutOfMemory`].
-pub fn with_made(
-    data: &[u8],
-    at: u64,
-    path: &dyn Display,
-    symbols: &[&str],
-) -> Result<Edited, FormatError> {
+pub fn with_made(data: &[u8], at: u64, path: &dyn Display, symbols: &[&str]) -> Result<Edited> {
     let document = Document::parse(data, at)?;
     let mut done = try_with_capacity(symbols.len())?;
     done.resize(symbols.len(), false);
@@ -86,7 +81,7 @@ struct Edit<'e, 'd> {
 }
 
 /// The cell of the column that an entry reads as its symbol.
-fn symbol_place<'d, E: Entry<'d>>(table: &Table<'d>) -> Result<u32, FormatError> {
+fn symbol_place<'d, E: Entry<'d>>(table: &Table<'d>) -> Result<u32> {
     const SYMBOL: &str = "mangled_name";
     let places = Places::of::<E>(table)?;
     let is_symbol = |column: &Column| column.names.first() == Some(&SYMBOL);
@@ -102,7 +97,7 @@ impl<'d> Edit<'_, 'd> {
     }
 
     /// Finds the rows that move.
-    fn take_rows(&mut self, table: &Table<'d>) -> Result<(), FormatError> {
+    fn take_rows(&mut self, table: &Table<'d>) -> Result<()> {
         let place = symbol_place::<Possible<'_>>(table)?;
         for row in table.rows() {
             let row = row?;
@@ -114,11 +109,7 @@ impl<'d> Edit<'_, 'd> {
     }
 
     /// Finds where new rows go, unless a table before has said so, and which there are.
-    fn look_for_place(
-        &mut self,
-        table: &Table<'d>,
-        home: &mut Option<Home<'d>>,
-    ) -> Result<(), FormatError> {
+    fn look_for_place(&mut self, table: &Table<'d>, home: &mut Option<Home<'d>>) -> Result<()> {
         let place = symbol_place::<Instantiation<'_>>(table)?;
         let mut new = Home {
             table: Some(*table),
@@ -152,12 +143,7 @@ impl<'d> Edit<'_, 'd> {
         if first.ends_with("\r\n") { "\r\n" } else { "\n" }
     }
 
-    fn write(
-        mut self,
-        home: Option<Home<'d>>,
-        data: &[u8],
-        path: &dyn Display,
-    ) -> Result<Edited, FormatError> {
+    fn write(mut self, home: Option<Home<'d>>, data: &[u8], path: &dyn Display) -> Result<Edited> {
         let Some(first) = self.taken.first() else {
             let mut note = try_with_capacity(data.len())?;
             note.extend_from_slice(data);
@@ -188,7 +174,7 @@ impl<'d> Edit<'_, 'd> {
         rows: &str,
         ending: &str,
         data: &[u8],
-    ) -> Result<Vec<u8>, FormatError> {
+    ) -> Result<Vec<u8>> {
         let lines = |span: Range<usize>| {
             let behind = self.text.get(span.end..).unwrap_or("");
             let rest = behind.find('\n').map_or(behind.len(), |at| at + 1);

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::alloc_util::{try_filled, try_push};
 #[cfg(doc)]
 use crate::format::error::{CompressionError, NoteError};
-use crate::format::error::{CompressionErrorKind, FormatError};
+use crate::format::error::{CompressionErrorKind, Result};
 use crate::format::ext::prelink::Prelink;
 use crate::format::model::SectionKind;
 use crate::format::read::decompress::frame::failed;
@@ -28,7 +28,7 @@ impl<'d> Smf<'d> {
     ///
     /// # Errors
     /// [`CompressionError::Decompress`].
-    pub fn contents(&self, section: &Section<'d>) -> Result<Contents<'d>, FormatError> {
+    pub fn contents(&self, section: &Section<'d>) -> Result<Contents<'d>> {
         if !section.is_compressed() {
             return Ok(Cow::Borrowed(section.data));
         }
@@ -47,7 +47,7 @@ impl<'d> Smf<'d> {
     ///
     /// # Errors
     /// [`CompressionError::Decompress`], [`NoteError::Unterminated`].
-    pub fn note_contents(&self) -> Result<Option<(Contents<'d>, u64)>, FormatError> {
+    pub fn note_contents(&self) -> Result<Option<(Contents<'d>, u64)>> {
         match self.note_section().filter(Section::is_compressed) {
             Some(section) => Ok(Some((self.contents(&section)?, section.offset))),
             None => Ok(self.note_bytes()?.map(|(bytes, at)| (Cow::Borrowed(bytes), at))),
@@ -61,7 +61,7 @@ impl<'d> Smf<'d> {
     ///
     /// # Errors
     /// The first thing that is wrong. Offsets inside a section count as if it were not compressed.
-    pub fn verify_compressed(&self) -> Result<(), FormatError> {
+    pub fn verify_compressed(&self) -> Result<()> {
         let plan = Prelink::of(self)?;
         let prelinked = self.prelinked_in_compressed(plan.as_ref())?;
         for section in self.sections().iter().filter(Section::is_compressed) {
@@ -90,17 +90,14 @@ impl<'d> Smf<'d> {
 
     /// Shows `observer` what a section decompresses to, in order, without holding all of it.
     #[cfg(feature = "compress")]
-    fn observe(&self, section: &Section<'_>, observer: Observer<'_>) -> Result<(), FormatError> {
+    fn observe(&self, section: &Section<'_>, observer: Observer<'_>) -> Result<()> {
         let mut output = Output::observed(section.virtual_size, observer);
         frames::decode(self.header().compression, section.data, &mut output)
             .map_err(|failure| failed(section, failure))
     }
 
     /// The prelinked relocation tables of compressed sections, sorted by target section.
-    fn prelinked_in_compressed(
-        &self,
-        plan: Option<&Prelink<'d>>,
-    ) -> Result<Vec<RelocTable<'d>>, FormatError> {
+    fn prelinked_in_compressed(&self, plan: Option<&Prelink<'d>>) -> Result<Vec<RelocTable<'d>>> {
         let mut prelinked = Vec::new();
         let Some(plan) = plan else { return Ok(prelinked) };
         for table in self.reloc_tables() {

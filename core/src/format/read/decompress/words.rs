@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::alloc_util::try_push;
-use crate::format::error::FormatError;
+use crate::format::error::Result;
 use crate::format::read::reloc::RelocTable;
 
 /// Bytes of a prelinked distance.
@@ -24,8 +24,8 @@ impl Words {
     /// The places of the relocations of `tables`.
     ///
     /// # Errors
-    /// [`FormatError::OutOfMemory`] alone.
-    pub(crate) fn of(tables: &[RelocTable<'_>]) -> Result<Self, FormatError> {
+    /// No memory, and nothing else.
+    pub(crate) fn of(tables: &[RelocTable<'_>]) -> Result<Self> {
         let mut list = Vec::new();
         for reloc in tables.iter().flat_map(RelocTable::iter) {
             try_push(&mut list, (reloc.offset, [0; WORD]))?;

@@ -3,7 +3,7 @@
 //! Loaded sections and their relocations together hold no more bytes than the object, and take no more
 //! memory than a module may, so that a small object cannot cause unbounded work.
 
-use crate::format::error::{ElfError, ElfErrorKind, ElfPart, FormatError, SectionError};
+use crate::format::error::{ElfError, ElfErrorKind, ElfPart, FormatError, Result, SectionError};
 use crate::format::model::SectionKind;
 use crate::format::read::elf::section::{
     Header, SHF_COMPRESSED, SHF_EXECINSTR, SHF_TLS, SHF_WRITE, SHT_NULL, SHT_RELA, SHT_STRTAB,
@@ -41,7 +41,7 @@ impl<'s, 'd> Walk<'s, 'd> {
         Walk { sections, names, contents_left, memory: 0, found }
     }
 
-    pub(crate) fn check_all(mut self) -> Result<Found, FormatError> {
+    pub(crate) fn check_all(mut self) -> Result<Found> {
         let headers = || (0u32..).zip(self.sections.table.as_chunks().0);
         let symtab = headers().find(|(_, bytes)| u32_at(*bytes, 4) == Some(SHT_SYMTAB));
         self.found.symtab = symtab.map(|(index, _)| index);
@@ -131,7 +131,7 @@ impl<'s, 'd> Walk<'s, 'd> {
     }
 
     /// Every common symbol takes memory as a section does.
-    fn check_commons(&mut self, symtab: &Header) -> Result<(), FormatError> {
+    fn check_commons(&mut self, symtab: &Header) -> Result<()> {
         let table = contents(self.sections, symtab).unwrap_or(&[]).as_chunks().0;
         let start = self.sections.base.saturating_add(symtab.offset);
         for (index, bytes) in (0u32..).zip(table) {
@@ -154,7 +154,7 @@ impl<'s, 'd> Walk<'s, 'd> {
         Ok(())
     }
 
-    fn take_memory(&mut self, size: u64, at: u64) -> Result<(), FormatError> {
+    fn take_memory(&mut self, size: u64, at: u64) -> Result<()> {
         let limit = Limits::default().virtual_size;
         self.memory = self.memory.saturating_add(size);
         let total = self.memory;

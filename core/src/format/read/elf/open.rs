@@ -1,6 +1,6 @@
 //! Opening an ELF object.
 
-use crate::format::error::{ElfError, ElfErrorKind, ElfPart, FormatError};
+use crate::format::error::{ElfError, ElfErrorKind, ElfPart, FormatError, Result};
 use crate::format::model::{Arch, SectionKind};
 use crate::format::read::elf::check::Walk;
 use crate::format::read::elf::section::{E_SHSTRNDX, names};
@@ -42,7 +42,7 @@ pub(crate) fn open<'d>(
     file: &Sections<'d>,
     arch: Arch,
     code: &Section<'d>,
-) -> Result<ElfObject<'d>, FormatError> {
+) -> Result<ElfObject<'d>> {
     if !ALL_FILES {
         let (part, fault, at) = (ElfPart::Object, ElfErrorKind::NotBuilt, code.offset);
         return Err(ElfError::Part { part, kind: fault, at }.into());
@@ -57,7 +57,7 @@ pub(crate) fn open<'d>(
 }
 
 /// Refuses other loaded sections: the module does not state their distance from the object's code.
-fn check_beside(file: &Sections<'_>, code: &Section<'_>) -> Result<(), FormatError> {
+fn check_beside(file: &Sections<'_>, code: &Section<'_>) -> Result<()> {
     let beside = file.iter().find(|section| {
         let used = match section.kind {
             SectionKind::Reloc => section.size != 0,
@@ -74,11 +74,7 @@ fn check_beside(file: &Sections<'_>, code: &Section<'_>) -> Result<(), FormatErr
 }
 
 /// The section table of the object in `code`, with the file up to the object's end as its data.
-fn section_table<'d>(
-    file: &Sections<'d>,
-    arch: Arch,
-    code: &Section<'d>,
-) -> Result<Sections<'d>, FormatError> {
+fn section_table<'d>(file: &Sections<'d>, arch: Arch, code: &Section<'d>) -> Result<Sections<'d>> {
     let (data, base) = (code.data, code.offset);
     let fault = |fault, field: usize| {
         FormatError::Elf(ElfError::Part {

@@ -1,6 +1,6 @@
 //! Rows as entries: the columns of a table are found once by their names, and each row is split once.
 
-use crate::format::error::{FormatError, NoteError};
+use crate::format::error::{NoteError, Result};
 use core::marker::PhantomData;
 
 use crate::format::read::sdn::{Cell, Document, Row, Rows, Table, Tables};
@@ -38,7 +38,7 @@ pub trait Entry<'d>: sealed::Sealed + Copy {
 pub(crate) struct Places(pub(crate) [u32; MAX_COLUMNS]);
 
 impl Places {
-    pub(crate) fn of<'d, E: Entry<'d>>(table: &Table<'d>) -> Result<Self, FormatError> {
+    pub(crate) fn of<'d, E: Entry<'d>>(table: &Table<'d>) -> Result<Self> {
         let mut places = [u32::MAX; MAX_COLUMNS];
         for (place, column) in places.iter_mut().zip(E::COLUMNS) {
             match column.names.iter().find_map(|name| table.column(name)) {
@@ -73,7 +73,7 @@ impl<'d, E: Entry<'d>> Entries<'d, E> {
     }
 
     /// The next row of the table under way.
-    fn next_row(&mut self) -> Option<Result<E, FormatError>> {
+    fn next_row(&mut self) -> Option<Result<E>> {
         let (rows, places) = self.rows.as_mut()?;
         let mut cells = [Cell::default(); MAX_COLUMNS];
         let row = rows.next_with(|index, found| {
@@ -87,7 +87,7 @@ impl<'d, E: Entry<'d>> Entries<'d, E> {
     }
 
     /// Moves on to the next table of the name; `None` when there is no other.
-    fn open_table(&mut self) -> Option<Result<(), FormatError>> {
+    fn open_table(&mut self) -> Option<Result<()>> {
         loop {
             let opened = match self.tables.next()? {
                 Ok(table) if table.name() != E::TABLE => continue,
@@ -100,7 +100,7 @@ impl<'d, E: Entry<'d>> Entries<'d, E> {
 }
 
 impl<'d, E: Entry<'d>> Iterator for Entries<'d, E> {
-    type Item = Result<E, FormatError>;
+    type Item = Result<E>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.failed {

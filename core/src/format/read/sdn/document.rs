@@ -1,6 +1,6 @@
 //! The text of a note as a whole.
 
-use crate::format::error::{FormatError, NoteError};
+use crate::format::error::{NoteError, Result};
 use core::ops::Range;
 
 use crate::format::read::sdn::line::absolute;
@@ -56,7 +56,7 @@ impl<'d> Document<'d> {
     /// # Errors
     /// [`NoteError::Encoding`] with the offset of the first byte that is not UTF-8. What stands
     /// behind the terminator is not looked at.
-    pub fn parse(data: &'d [u8], at: u64) -> Result<Self, FormatError> {
+    pub fn parse(data: &'d [u8], at: u64) -> Result<Self> {
         let end = terminator(data, true);
         let text = end.and_then(|line| data.get(..line.start)).unwrap_or(data);
         match core::str::from_utf8(text) {
@@ -80,7 +80,7 @@ impl<'d> Document<'d> {
     /// # Errors
     /// The first one in the order of the text: [`NoteError::Syntax`] for a broken header, a
     /// broken string or a row outside a table, [`NoteError::CellCount`] for a ragged row.
-    pub fn check(&self) -> Result<(), FormatError> {
+    pub fn check(&self) -> Result<()> {
         for table in self.tables() {
             table?.rows().try_for_each(|row| row.map(drop))?;
         }
@@ -95,6 +95,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::format::error::FormatError;
     use crate::format::read::sdn::table::{Row, Table};
     use crate::testing::{cut, flipped};
 

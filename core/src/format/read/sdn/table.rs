@@ -1,6 +1,6 @@
 //! Tables, their rows, and the iterators that come to them.
 
-use crate::format::error::{FormatError, NoteError};
+use crate::format::error::{NoteError, Result};
 use core::ops::Range;
 
 use crate::format::read::sdn::cell::{BLANKS, Cell, split_cell};
@@ -41,7 +41,7 @@ impl<'d> Tables<'d> {
 }
 
 impl<'d> Iterator for Tables<'d> {
-    type Item = Result<Table<'d>, FormatError>;
+    type Item = Result<Table<'d>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.failed {
@@ -77,7 +77,7 @@ pub struct Table<'d> {
 
 impl<'d> Table<'d> {
     /// The table that `header` opens, without its rows.
-    fn open(header: Line<'d>, at: u64) -> Result<Self, FormatError> {
+    fn open(header: Line<'d>, at: u64) -> Result<Self> {
         let broken = header.broken(at, 0);
         let (name, rest) = header.text.split_once('|').ok_or(broken)?;
         let (columns, rest) = rest.split_once('|').ok_or(broken)?;
@@ -145,10 +145,7 @@ pub struct Rows<'d> {
 impl<'d> Rows<'d> {
     /// The next row, and `each` of its cells with its column while it is split: who wants some cells
     /// of every row need not split it again. On an error `each` has seen the cells before it.
-    pub(crate) fn next_with(
-        &mut self,
-        each: impl FnMut(u32, Cell<'d>),
-    ) -> Option<Result<Row<'d>, FormatError>> {
+    pub(crate) fn next_with(&mut self, each: impl FnMut(u32, Cell<'d>)) -> Option<Result<Row<'d>>> {
         if self.failed {
             return None;
         }
@@ -158,11 +155,7 @@ impl<'d> Rows<'d> {
         Some(row)
     }
 
-    fn split(
-        &self,
-        line: Line<'d>,
-        mut each: impl FnMut(u32, Cell<'d>),
-    ) -> Result<Row<'d>, FormatError> {
+    fn split(&self, line: Line<'d>, mut each: impl FnMut(u32, Cell<'d>)) -> Result<Row<'d>> {
         let mut cells = 0u32;
         let mut rest = Some(line.text);
         while let Some(text) = rest {
@@ -182,7 +175,7 @@ impl<'d> Rows<'d> {
 }
 
 impl<'d> Iterator for Rows<'d> {
-    type Item = Result<Row<'d>, FormatError>;
+    type Item = Result<Row<'d>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.next_with(|_, _| ())

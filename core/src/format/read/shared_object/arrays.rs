@@ -3,7 +3,7 @@
 //! What they do is up to the object. That the loader calls code at all is checked: every entry of an array is
 //! filled in by a relocation, and addresses that are known before loading are those of code.
 
-use crate::format::error::{FormatError, SharedObjectErrorKind as Kind};
+use crate::format::error::{Result, SharedObjectErrorKind as Kind};
 use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
 use crate::format::read::shared_object::image::{Image, Range};
 use crate::format::wire::elf_tag::Tag;
@@ -33,7 +33,7 @@ impl Arrays {
     ///
     /// # Errors
     /// An array that is not in the file or overlaps another one; a function outside the code.
-    pub(crate) fn read(dynamic: &Dynamic<'_>) -> Result<Self, FormatError> {
+    pub(crate) fn read(dynamic: &Dynamic<'_>) -> Result<Self> {
         for entry in [Tag::INIT, Tag::FINI].into_iter().filter_map(|tag| dynamic.get(tag)) {
             let address = entry.value;
             if !dynamic.image.is_executable(address) {
@@ -81,7 +81,7 @@ impl Arrays {
     ///
     /// # Errors
     /// The first array with another number of relocations than entries.
-    pub(crate) fn check_filled(&self) -> Result<(), FormatError> {
+    pub(crate) fn check_filled(&self) -> Result<()> {
         for Array { entry, range, word, relocated } in self.0.iter().flatten() {
             let (entries, relocated) = (range.size / word, *relocated);
             if entries != relocated {
@@ -92,7 +92,7 @@ impl Arrays {
     }
 }
 
-fn read(dynamic: &Dynamic<'_>, entry: Entry, size: Tag) -> Result<Array, FormatError> {
+fn read(dynamic: &Dynamic<'_>, entry: Entry, size: Tag) -> Result<Array> {
     let (word, size) = (dynamic.word_size(), dynamic.require(size)?);
     if !size.value.is_multiple_of(word) {
         return Err(size.refuse(Kind::PartialEntry { size: size.value }));

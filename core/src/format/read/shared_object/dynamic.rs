@@ -3,7 +3,9 @@
 //! The system's loader follows an entry without asking whether the one with its size is there. Of entries
 //! with one tag the last one would count; sound objects have several for needed libraries alone.
 
-use crate::format::error::{FormatError, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
+use crate::format::error::{
+    FormatError, Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part,
+};
 use crate::format::read::shared_object::image::{Image, Range, Segment};
 use crate::format::read::shared_object::view::{View, refuse};
 use crate::format::wire::elf_tag::Tag;
@@ -74,7 +76,7 @@ impl<'d> Dynamic<'d> {
     ///
     /// # Errors
     /// A section without an end, entries that others need, strings outside the string table.
-    pub(crate) fn read(image: Image<'d>, segment: &Segment) -> Result<Self, FormatError> {
+    pub(crate) fn read(image: Image<'d>, segment: &Segment) -> Result<Self> {
         let fault = |kind| refuse(Part::Dynamic, kind, segment.at);
         let word = image.header.file.encoding.word_size();
         let Segment { address: start, memory_size: size, .. } = *segment;
@@ -122,7 +124,7 @@ impl<'d> Dynamic<'d> {
     ///
     /// # Errors
     /// There is none.
-    pub(crate) fn require(&self, tag: Tag) -> Result<Entry, FormatError> {
+    pub(crate) fn require(&self, tag: Tag) -> Result<Entry> {
         let missing = refuse(Part::Dynamic, Kind::Missing { tag }, self.entries.at);
         self.get(tag).ok_or(missing)
     }
@@ -131,12 +133,7 @@ impl<'d> Dynamic<'d> {
     ///
     /// # Errors
     /// No readable segment loads them, or their address is not a multiple of `alignment`.
-    pub(crate) fn table(
-        &self,
-        entry: &Entry,
-        size: u64,
-        alignment: u64,
-    ) -> Result<View<'d>, FormatError> {
+    pub(crate) fn table(&self, entry: &Entry, size: u64, alignment: u64) -> Result<View<'d>> {
         self.check_alignment(entry, alignment)?;
         let bytes =
             if size == 0 { self.entries.part(0, 0) } else { self.image.bytes(entry.value, size) };
@@ -147,16 +144,12 @@ impl<'d> Dynamic<'d> {
     ///
     /// # Errors
     /// As [`table`](Self::table).
-    pub(crate) fn table_from(
-        &self,
-        entry: &Entry,
-        alignment: u64,
-    ) -> Result<View<'d>, FormatError> {
+    pub(crate) fn table_from(&self, entry: &Entry, alignment: u64) -> Result<View<'d>> {
         self.check_alignment(entry, alignment)?;
         self.image.bytes_from(entry.value).ok_or(entry.refuse(Kind::NotLoaded))
     }
 
-    fn check_alignment(&self, entry: &Entry, alignment: u64) -> Result<(), FormatError> {
+    fn check_alignment(&self, entry: &Entry, alignment: u64) -> Result<()> {
         let address = entry.value;
         if address.is_multiple_of(alignment) {
             return Ok(());
@@ -165,7 +158,7 @@ impl<'d> Dynamic<'d> {
     }
 
     /// Of what there can be one of, a second entry would hide the first one.
-    fn check_once(&self) -> Result<(), FormatError> {
+    fn check_once(&self) -> Result<()> {
         for &tag in Tag::ONCE {
             if let Some(second) = self.all().filter(|entry| entry.tag == tag).nth(1) {
                 return Err(second.refuse(Kind::SecondEntry));
@@ -174,7 +167,7 @@ impl<'d> Dynamic<'d> {
         Ok(())
     }
 
-    fn check_groups(&self) -> Result<(), FormatError> {
+    fn check_groups(&self) -> Result<()> {
         for group in GROUPS {
             if group.iter().any(|&tag| self.get(tag).is_some()) {
                 group.iter().try_for_each(|&tag| self.require(tag).map(drop))?;
@@ -187,7 +180,7 @@ impl<'d> Dynamic<'d> {
         self.require(Tag::SYMTAB).map(drop)
     }
 
-    fn check_flags(&self) -> Result<(), FormatError> {
+    fn check_flags(&self) -> Result<()> {
         let flags = self.get(Tag::FLAGS).filter(|flags| flags.value & DF_TEXTREL != 0);
         if let Some(entry) = self.get(Tag::TEXTREL).or(flags) {
             return Err(entry.refuse(Kind::TextRelocations));
@@ -195,7 +188,7 @@ impl<'d> Dynamic<'d> {
         Ok(())
     }
 
-    fn string_table(&self) -> Result<&'d [u8], FormatError> {
+    fn string_table(&self) -> Result<&'d [u8]> {
         let entry = self.require(Tag::STRTAB)?;
         let size = self.require(Tag::STRSZ)?.value;
         let strings = self.table(&entry, size, 1)?.bytes;
@@ -205,7 +198,7 @@ impl<'d> Dynamic<'d> {
         Err(entry.refuse(Kind::Unterminated))
     }
 
-    fn check_strings(&self) -> Result<(), FormatError> {
+    fn check_strings(&self) -> Result<()> {
         let mut rest = MAX_STRINGS;
         for entry in self.all().filter(|entry| STRINGS.contains(&entry.tag)) {
             let offset = entry.value;

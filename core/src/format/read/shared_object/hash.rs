@@ -5,7 +5,7 @@
 //! table are linked lists: if all of them together have no more steps than the table has symbols, none is a
 //! circle.
 
-use crate::format::error::{FormatError, SharedObjectErrorKind as Kind};
+use crate::format::error::{Result, SharedObjectErrorKind as Kind};
 use crate::format::read::shared_object::dynamic::Dynamic;
 use crate::format::read::shared_object::header::machine;
 use crate::format::read::shared_object::image::Range;
@@ -24,7 +24,7 @@ pub(crate) struct Hashed {
 ///
 /// # Errors
 /// A header, a bucket or a chain that cannot be followed.
-pub(crate) fn gnu(dynamic: &Dynamic<'_>) -> Result<Hashed, FormatError> {
+pub(crate) fn gnu(dynamic: &Dynamic<'_>) -> Result<Hashed> {
     const HEADER: u64 = 16;
     let Some(entry) = dynamic.get(Tag::GNU_HASH) else { return Ok(Hashed::default()) };
     let fault = |kind| entry.refuse(kind);
@@ -67,7 +67,7 @@ pub(crate) fn gnu(dynamic: &Dynamic<'_>) -> Result<Hashed, FormatError> {
 ///
 /// # Errors
 /// A table that is not in the file, a chain that cannot be followed.
-pub(crate) fn system_v(dynamic: &Dynamic<'_>) -> Result<Hashed, FormatError> {
+pub(crate) fn system_v(dynamic: &Dynamic<'_>) -> Result<Hashed> {
     let Some(entry) = dynamic.get(Tag::HASH) else { return Ok(Hashed::default()) };
     let fault = |kind| entry.refuse(kind);
     let header = dynamic.image.header;

@@ -1,6 +1,6 @@
 //! The file header of a shared object.
 
-use crate::format::error::{FormatError, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
+use crate::format::error::{Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
 use crate::format::read::shared_object::view::{Encoding, View, refuse};
 use crate::format::wire::{ELF_MAGIC, array, u8_at};
 
@@ -39,7 +39,7 @@ impl<'d> FileHeader<'d> {
     ///
     /// # Errors
     /// A header that is not that of a shared object; a program header table outside the file.
-    pub(crate) fn read(object: &'d [u8]) -> Result<Self, FormatError> {
+    pub(crate) fn read(object: &'d [u8]) -> Result<Self> {
         let fault = |kind, at: usize| refuse(Part::Object, kind, at as u64);
         let header = array::<16>(object, 0).filter(|header| header.starts_with(&ELF_MAGIC));
         let header = header.ok_or(fault(Kind::CutOff, 0))?;
@@ -81,7 +81,7 @@ fn stride(encoding: Encoding) -> u64 {
 }
 
 /// The program header table.
-fn program_headers<'d>(file: View<'d>, header: View<'d>) -> Result<View<'d>, FormatError> {
+fn program_headers<'d>(file: View<'d>, header: View<'d>) -> Result<View<'d>> {
     // e_phoff, e_phentsize and e_phnum.
     let [offset_at, size_at, count_at] =
         if file.encoding.is_64 { [32, 54, 56] } else { [28, 42, 44] };

@@ -34,7 +34,7 @@ pub use crate::format::error::{SharedObjectErrorKind, SharedObjectPart};
 pub use crate::format::read::shared_object::target::Target;
 pub use crate::format::wire::elf_tag::Tag;
 
-use crate::format::error::FormatError;
+use crate::format::error::Result;
 use crate::format::read::shared_object::dynamic::Dynamic;
 use crate::format::read::shared_object::header::FileHeader;
 use crate::format::read::shared_object::image::Image;
@@ -52,7 +52,7 @@ pub const MIN_PAGE_SIZE: u64 = 4096;
 ///
 /// # Errors
 /// The first thing that a loader would not survive, with an offset in `object`.
-pub fn check(object: &[u8], page_size: u64) -> Result<Target, FormatError> {
+pub fn check(object: &[u8], page_size: u64) -> Result<Target> {
     let is_page_size = page_size.is_power_of_two() && page_size >= MIN_PAGE_SIZE;
     let page = if is_page_size { page_size } else { MIN_PAGE_SIZE };
     let header = FileHeader::read(object)?;

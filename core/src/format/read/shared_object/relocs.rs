@@ -3,7 +3,7 @@
 //! The system's loader writes to every place that a relocation names. Which places of the object's own data
 //! those are is up to the object; they must be writable, and hold nothing that the loader itself reads.
 
-use crate::format::error::{FormatError, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
+use crate::format::error::{Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
 use crate::format::read::shared_object::arrays::Arrays;
 use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
 use crate::format::read::shared_object::header::machine;
@@ -70,7 +70,7 @@ impl<'d> Relocs<'d> {
     ///
     /// # Errors
     /// One that is not in the file or has entries of another size.
-    pub(crate) fn read(dynamic: &Dynamic<'d>) -> Result<Self, FormatError> {
+    pub(crate) fn read(dynamic: &Dynamic<'d>) -> Result<Self> {
         let mut tables = [None; 3];
         for (slot, (tag, size, entry_size, _)) in tables.iter_mut().zip(TABLES) {
             let Some(entry) = dynamic.get(tag) else { continue };
@@ -107,7 +107,7 @@ impl<'d> Relocs<'d> {
 
     /// The relocations that are said to add the load address must be the first ones, and do so: the loader
     /// ends the process where one does not.
-    fn check_counts(&self, dynamic: &Dynamic<'_>) -> Result<(), FormatError> {
+    fn check_counts(&self, dynamic: &Dynamic<'_>) -> Result<()> {
         let header = dynamic.image.header;
         for (table, (.., count)) in self.tables.iter().zip(TABLES) {
             let (Some(table), Some(count)) = (table, dynamic.get(count)) else { continue };
@@ -157,7 +157,7 @@ impl<'d> Relocs<'d> {
         dynamic: &Dynamic<'_>,
         symbols: &SymbolTable<'_>,
         tables: &Tables,
-    ) -> Result<(), FormatError> {
+    ) -> Result<()> {
         let header = dynamic.image.header;
         let mut check = Check { dynamic, symbols, tables, arrays: Arrays::read(dynamic)? };
         for table in self.tables.iter().flatten() {
@@ -178,19 +178,14 @@ impl<'d> Relocs<'d> {
     }
 }
 
-fn check_entry_size(entry: &Entry, expected: u64) -> Result<(), FormatError> {
+fn check_entry_size(entry: &Entry, expected: u64) -> Result<()> {
     match entry.value {
         value if value == expected => Ok(()),
         value => Err(entry.refuse(Kind::EntrySize { value })),
     }
 }
 
-fn read_table<'d>(
-    dynamic: &Dynamic<'d>,
-    entry: Entry,
-    size: Tag,
-    words: u64,
-) -> Result<Table<'d>, FormatError> {
+fn read_table<'d>(dynamic: &Dynamic<'d>, entry: Entry, size: Tag, words: u64) -> Result<Table<'d>> {
     let size = dynamic.require(size)?;
     let view = dynamic.table(&entry, size.value, dynamic.word_size())?;
     let table = Table { entry, view, words };
@@ -268,7 +263,7 @@ impl Check<'_, '_> {
     }
 
     /// Checks the places in a table of `DT_RELR`: an address, then bits for the words behind it.
-    fn check_relative(&mut self, table: &Table<'_>) -> Result<(), FormatError> {
+    fn check_relative(&mut self, table: &Table<'_>) -> Result<()> {
         let word = self.dynamic.word_size();
         let mut next = None;
         for entry in table.view.entries(word) {

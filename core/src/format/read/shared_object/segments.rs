@@ -3,7 +3,9 @@
 //! The system's loader maps the segments over whatever is at their addresses, so that they must ascend
 //! and share no page. It then follows the other program headers without looking at their bounds.
 
-use crate::format::error::{FormatError, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
+use crate::format::error::{
+    FormatError, Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part,
+};
 use crate::format::read::shared_object::header::machine;
 use crate::format::read::shared_object::image::{Image, PF_R, PF_W, PF_X, Range, Segment};
 use crate::format::read::shared_object::view::{View, refuse};
@@ -41,7 +43,7 @@ pub(crate) struct Found {
 ///
 /// # Errors
 /// The first one that cannot be followed.
-pub(crate) fn check(image: &Image<'_>, page: u64) -> Result<Found, FormatError> {
+pub(crate) fn check(image: &Image<'_>, page: u64) -> Result<Found> {
     check_loads(image, page)?;
     let mut dynamic = None;
     let mut tls = None;
@@ -76,7 +78,7 @@ fn up(address: u64, page: u64) -> Option<u64> {
     Some(down(address.checked_add(page.saturating_sub(1))?, page))
 }
 
-fn check_loads(image: &Image<'_>, page: u64) -> Result<(), FormatError> {
+fn check_loads(image: &Image<'_>, page: u64) -> Result<()> {
     let mut first = None;
     let mut end = 0;
     for load in image.loads() {
@@ -138,7 +140,7 @@ fn is_alignment(value: u64, limit: u64) -> bool {
 }
 
 /// Checks a program header that describes a part of what is loaded.
-fn check_other(image: &Image<'_>, segment: &Segment, page: u64) -> Result<(), FormatError> {
+fn check_other(image: &Image<'_>, segment: &Segment, page: u64) -> Result<()> {
     let checked = match segment.kind {
         PT_DYNAMIC | PT_GNU_EH_FRAME => loaded(image, segment).map(drop),
         PT_PHDR => phdr(image, segment),
@@ -235,7 +237,7 @@ fn relro(image: &Image<'_>, segment: &Segment, page: u64) -> Result<(), Kind> {
 }
 
 /// Without this program header the stacks of the process would have to be executable.
-fn check_stack(image: &Image<'_>) -> Result<(), FormatError> {
+fn check_stack(image: &Image<'_>) -> Result<()> {
     let is_known = matches!(image.header.machine, machine::X86_64 | machine::AARCH64);
     if is_known && !image.segments().any(|segment| segment.kind == PT_GNU_STACK) {
         return Err(no_segment(image, "PT_GNU_STACK"));
@@ -245,7 +247,7 @@ fn check_stack(image: &Image<'_>) -> Result<(), FormatError> {
 
 /// Where the loader reads the program headers again, once the segments are mapped: where `PT_PHDR` says, or
 /// in the first segment with them in its pages. Where there is none, it keeps a copy.
-fn program_headers(image: &Image<'_>, page: u64) -> Result<[Range; 2], FormatError> {
+fn program_headers(image: &Image<'_>, page: u64) -> Result<[Range; 2]> {
     let table = image.header.table;
     let (start, size) = (table.at, table.len());
     let stated = image.segments().find(|segment| segment.kind == PT_PHDR);

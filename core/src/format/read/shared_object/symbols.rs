@@ -1,6 +1,6 @@
 //! The dynamic symbols, as many as hash tables and relocations refer to.
 
-use crate::format::error::{FormatError, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
+use crate::format::error::{Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
 use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
 use crate::format::read::shared_object::image::Range;
 use crate::format::read::shared_object::view::{View, refuse};
@@ -83,7 +83,7 @@ pub(crate) struct SymbolTable<'d> {
 impl<'d> SymbolTable<'d> {
     /// # Errors
     /// No segment loads the table, or its entries have another size.
-    pub(crate) fn read(dynamic: &Dynamic<'d>, tls: Option<u64>) -> Result<Self, FormatError> {
+    pub(crate) fn read(dynamic: &Dynamic<'d>, tls: Option<u64>) -> Result<Self> {
         let entry = dynamic.require(Tag::SYMTAB)?;
         let view = dynamic.table_from(&entry, dynamic.word_size())?;
         let table = Self { entry, view, tls };
@@ -109,7 +109,7 @@ impl<'d> SymbolTable<'d> {
     ///
     /// # Errors
     /// The first one without a name or a place.
-    pub(crate) fn check(&self, dynamic: &Dynamic<'_>, count: u64) -> Result<Range, FormatError> {
+    pub(crate) fn check(&self, dynamic: &Dynamic<'_>, count: u64) -> Result<Range> {
         let size = count.saturating_mul(self.stride());
         let missing = self.entry.refuse(Kind::SymbolIndex { index: count.saturating_sub(1) });
         let symbols = self.view.part(0, size).ok_or(missing)?;

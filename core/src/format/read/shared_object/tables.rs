@@ -1,6 +1,6 @@
 //! The memory of the tables that a loader reads.
 
-use crate::format::error::{FormatError, SharedObjectErrorKind as Kind};
+use crate::format::error::{Result, SharedObjectErrorKind as Kind};
 use crate::format::read::shared_object::dynamic::Dynamic;
 use crate::format::read::shared_object::image::Range;
 use crate::format::wire::elf_tag::Tag;
@@ -36,7 +36,7 @@ impl Tables {
         dynamic: &Dynamic<'_>,
         [stated, mapped]: [Range; 2],
         entries: [Range; ENTRIES.len()],
-    ) -> Result<Self, FormatError> {
+    ) -> Result<Self> {
         let headers = [stated, mapped, dynamic.range];
         for (index, (tag, range)) in ENTRIES.into_iter().zip(entries).enumerate() {
             let others = ENTRIES.into_iter().zip(entries).take(index);

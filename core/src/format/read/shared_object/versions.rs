@@ -3,7 +3,9 @@
 //! The records are chains of offsets that count forward. Records of a sound table do not overlap, so that
 //! no more of them are followed than fit between the start of the table and the end of its segment.
 
-use crate::format::error::{FormatError, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
+use crate::format::error::{
+    FormatError, Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part,
+};
 use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
 use crate::format::read::shared_object::image::Range;
 use crate::format::read::shared_object::view::{View, refuse};
@@ -33,7 +35,7 @@ pub(crate) struct Versions {
 ///
 /// # Errors
 /// The first record that cannot be followed.
-pub(crate) fn check(dynamic: &Dynamic<'_>) -> Result<Versions, FormatError> {
+pub(crate) fn check(dynamic: &Dynamic<'_>) -> Result<Versions> {
     let mut versions = Versions { symbols: dynamic.get(Tag::VERSYM), ..Versions::default() };
     if let Some(entry) = dynamic.get(Tag::VERNEED) {
         let mut chain = Chain::new(dynamic, &entry, Part::NeededVersion)?;
@@ -53,11 +55,7 @@ impl Versions {
     ///
     /// # Errors
     /// Too few indices, or one without a record.
-    pub(crate) fn check_symbols(
-        &self,
-        dynamic: &Dynamic<'_>,
-        count: u64,
-    ) -> Result<Range, FormatError> {
+    pub(crate) fn check_symbols(&self, dynamic: &Dynamic<'_>, count: u64) -> Result<Range> {
         let Some(entry) = self.symbols else { return Ok(Range::default()) };
         let size = count.saturating_mul(2);
         let indices = dynamic.table(&entry, size, 2)?;
@@ -84,14 +82,14 @@ struct Chain<'c, 'd> {
 }
 
 impl<'c, 'd> Chain<'c, 'd> {
-    fn new(dynamic: &'c Dynamic<'d>, entry: &Entry, part: Part) -> Result<Self, FormatError> {
+    fn new(dynamic: &'c Dynamic<'d>, entry: &Entry, part: Part) -> Result<Self> {
         let records = dynamic.table_from(entry, 4)?;
         let range = Range { start: entry.value, size: 0 };
         Ok(Self { dynamic, records, part, rest: records.len(), range })
     }
 
     /// The record of `size` bytes at `at`. An error has the file offset of `from`, which refers to it.
-    fn record(&mut self, from: View<'_>, at: u64, size: u64) -> Result<View<'d>, FormatError> {
+    fn record(&mut self, from: View<'_>, at: u64, size: u64) -> Result<View<'d>> {
         let outside = || refuse(self.part, Kind::VersionChain, from.at);
         let record = self.records.part(at, size).ok_or_else(outside)?;
         self.rest = self.rest.checked_sub(size).ok_or_else(outside)?;
@@ -103,14 +101,14 @@ impl<'c, 'd> Chain<'c, 'd> {
         refuse(self.part, kind, record.at)
     }
 
-    fn check_version(&self, record: View<'_>) -> Result<(), FormatError> {
+    fn check_version(&self, record: View<'_>) -> Result<()> {
         match record.u16(0).unwrap_or(0) {
             CURRENT => Ok(()),
             value => Err(self.refuse(record, Kind::Value { value: value.into() })),
         }
     }
 
-    fn check_name(&self, record: View<'_>, field: usize) -> Result<(), FormatError> {
+    fn check_name(&self, record: View<'_>, field: usize) -> Result<()> {
         let offset = u64::from(record.u32(field).unwrap_or(u32::MAX));
         if self.dynamic.has_string(offset) {
             return Ok(());
@@ -125,7 +123,7 @@ fn next(at: u64, record: View<'_>, field: usize) -> Option<u64> {
     at.checked_add(u64::from(skipped))
 }
 
-fn needed(chain: &mut Chain<'_, '_>, last: &mut u16) -> Result<(), FormatError> {
+fn needed(chain: &mut Chain<'_, '_>, last: &mut u16) -> Result<()> {
     let mut at = Some(0);
     let mut from = chain.records;
     // One for each library, so that not too many names are compared.
@@ -155,7 +153,7 @@ fn needed(chain: &mut Chain<'_, '_>, last: &mut u16) -> Result<(), FormatError> 
     Ok(())
 }
 
-fn defined(chain: &mut Chain<'_, '_>, last: &mut u16) -> Result<(), FormatError> {
+fn defined(chain: &mut Chain<'_, '_>, last: &mut u16) -> Result<()> {
     let mut at = Some(0);
     let mut from = chain.records;
     while let Some(here) = at {

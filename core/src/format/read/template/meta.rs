@@ -1,6 +1,6 @@
 //! The counts beside the templates, which nothing here relies on.
 
-use crate::format::error::{FormatError, TemplateError};
+use crate::format::error::{FormatError, Result, TemplateError};
 use crate::format::wire::{u16_at, u32_at};
 
 /// How many templates of each kind a module has: section TemplateMeta.
@@ -24,7 +24,7 @@ impl TemplateMeta {
     ///
     /// # Errors
     /// [`TemplateError::Meta`] when the payload does not begin with `META` or is too short.
-    pub fn parse(payload: &[u8], at: u64) -> Result<Self, FormatError> {
+    pub fn parse(payload: &[u8], at: u64) -> Result<Self> {
         Self::read(payload).ok_or(FormatError::Template(TemplateError::Meta { at }))
     }
 
