@@ -258,7 +258,7 @@ impl<'d> Walk<'d> {
             let Some(template) = sound_item(template, sound) else { continue };
             assert_inside(&bytes, template.name);
             assert_inside(&bytes, template.body);
-            assert_eq!(template.constraints.iter().count(), template.constraints.len());
+            assert_eq!(template.constraints.iter().count(), template.constraints.iter().len());
             count += 1;
         }
         let in_place = self.smf.templates();

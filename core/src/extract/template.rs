@@ -29,9 +29,9 @@ pub fn templates<'d>(
 ) -> Result<impl Iterator<Item = Result<TemplateBody<'d>, ExtractError<'d>>> + use<'d>> {
     let templates = smf.templates()?;
     let items = templates.into_iter().flat_map(|templates| {
-        let container = templates.container();
+        let container = templates.container;
         // The body of a single template extends to the end of the section.
-        let has_unknown_length = templates.has_opaque_bodies() && templates.count() > 1;
+        let has_unknown_length = templates.has_opaque_bodies && templates.count > 1;
         templates.entries().map(move |found| {
             let (template, entry) = found?;
             if has_unknown_length {

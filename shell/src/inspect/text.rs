@@ -215,8 +215,8 @@ fn write_relocs(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
 
 fn write_templates(parts: &Parts<'_>, out: &mut impl Write) -> io::Result<()> {
     let Some(templates) = parts.templates().map_err(io::Error::other)? else { return Ok(()) };
-    heading(out, "templates", templates.count())?;
-    if templates.count() > 0 {
+    heading(out, "templates", templates.count)?;
+    if templates.count > 0 {
         writeln!(out, "  {:<8}  {:>6}  name", "kind", "params")?;
     }
     for template in templates.iter() {
@@ -225,7 +225,7 @@ fn write_templates(parts: &Parts<'_>, out: &mut impl Write) -> io::Result<()> {
         let (params, name) = (template.params, Printable(template.name));
         writeln!(out, "  {kind:<8}  {params:>6}  {name}")?;
     }
-    if templates.has_opaque_bodies() {
+    if templates.has_opaque_bodies {
         writeln!(out, "  (bodies of unknown length follow the first; the rest cannot be listed)")?;
     }
     Ok(())

@@ -345,6 +345,7 @@ fn read_reloc<'d>(from: &mut Cursor<'d>) -> Option<CachedReloc<'d>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::error::FormatError;
     use crate::testing::{cut, flipped};
 
     fn relocs() -> [CachedReloc<'static>; 4] {

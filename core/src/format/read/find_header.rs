@@ -11,8 +11,8 @@ use crate::format::read::limits::Limits;
 use crate::format::read::raw_header::{RawHeader, section_table};
 use crate::format::read::smf::Smf;
 use crate::format::wire::{
-    ALL_FILES, Layout, MAGIC, NATIVE_HEADER, PACKED_HEADER, SYMBOL, array, is_printable, slice,
-    u8_at, u16_at, u32_at, u64_at, unended,
+    ALL_FILES, ELF_MAGIC, Layout, MAGIC, NATIVE_HEADER, PACKED_HEADER, SYMBOL, array, is_printable,
+    slice, u8_at, u16_at, u32_at, u64_at, unended,
 };
 
 impl<'d> Smf<'d> {
@@ -29,20 +29,14 @@ impl<'d> Smf<'d> {
     /// # Errors
     /// As [`Smf::parse`].
     pub fn parse_within(data: &'d [u8], limits: Limits) -> Result<Self> {
-        find(data, limits)
+        usual(data, limits).map_or_else(|| find_header(data, limits), Ok)
     }
-}
-
-/// The module in `data`, wherever its header stands.
-pub(crate) fn find(data: &[u8], limits: Limits) -> Result<Smf<'_>> {
-    usual(data, limits).map_or_else(|| find_header(data, limits), Ok)
 }
 
 /// The common case: a packed module with a trailer. Gives the same result as [`find_header`].
 #[inline]
 fn usual(data: &[u8], limits: Limits) -> Option<Smf<'_>> {
-    let at = magic_before_end(data, PACKED_HEADER)?;
-    let head = header_at(data, Layout::Packed, at)?;
+    let head = trailer(data, Layout::Packed)?;
     if is_dynlib(head.bytes) {
         return None;
     }
@@ -55,44 +49,35 @@ fn is_dynlib(header: &[u8]) -> bool {
     u8_at(header, 60) == Some(2) && u32_at(header, 16) == Some(0)
 }
 
-/// [`find`] for every file.
+/// The module in any file, wherever its header stands.
 fn find_header(data: &[u8], limits: Limits) -> Result<Smf<'_>> {
     if data.is_empty() {
         return Err(HeaderError::Empty.into());
     }
-    let trailer = match magic_before_end(data, PACKED_HEADER) {
-        Some(at) => match packed_trailer(data, at, limits) {
-            Ok(smf) => return Ok(smf),
-            Err(error) => Some(error),
-        },
-        None => None,
-    };
-    let leading = if data.starts_with(&MAGIC) { Some(leading_header(data, limits)) } else { None };
-    let native = magic_before_end(data, NATIVE_HEADER)
-        .filter(|&at| at != 0)
-        .map(|at| with_stub(data, Layout::Native, at, limits));
-    match (leading, native) {
-        (Some(Ok(first)), Some(Ok(second))) => Err(HeaderError::AmbiguousLayout {
-            first: first.layout().name(),
-            second: "native trailer",
-            at: second.header_offset(),
+    let packed = trailer(data, Layout::Packed).map(|head| packed_trailer(head, limits));
+    if let Some(Ok(smf)) = packed {
+        return Ok(smf);
+    }
+    let leading = data.starts_with(&MAGIC).then(|| leading_header(data, limits));
+    let native = trailer(data, Layout::Native).filter(|head| head.at != 0);
+    match (leading, native.map(|head| with_stub(head, limits))) {
+        (Some(Ok(first)), Some(Ok(second))) => {
+            let (first, at) = (first.layout().name(), second.header_offset());
+            Err(HeaderError::AmbiguousLayout { first, second: "native trailer", at }.into())
         }
-        .into()),
         (Some(Ok(smf)), _) | (_, Some(Ok(smf))) => Ok(smf),
         (leading, native) => {
-            let error = leading.or(native).and_then(Result::err);
-            Err(trailer
-                .or(error)
-                .unwrap_or(FormatError::Header(HeaderError::NoMagic { len: data.len() as u64 })))
+            let len = data.len() as u64;
+            packed.or(leading).or(native).unwrap_or(Err(HeaderError::NoMagic { len }.into()))
         }
     }
 }
 
-/// Where a header of `len` bytes before the end of the file begins, when it has the magic.
+/// The header at the end of the file, when it has the magic.
 #[inline]
-fn magic_before_end(data: &[u8], len: usize) -> Option<u64> {
-    let at = data.len().checked_sub(len)?;
-    data.get(at..)?.starts_with(&MAGIC).then_some(at as u64)
+fn trailer(data: &[u8], layout: Layout) -> Option<RawHeader<'_>> {
+    let at = data.len().checked_sub(layout.header_len())?;
+    header_at(data, layout, at as u64).filter(|head| head.bytes.starts_with(&MAGIC))
 }
 
 #[inline]
@@ -109,33 +94,26 @@ fn declared_base(head: RawHeader<'_>) -> u64 {
 }
 
 /// A packed header at the end: a module, or the shared object of a dynlib before it.
-#[inline]
-fn packed_trailer(data: &[u8], at: u64, limits: Limits) -> Result<Smf<'_>> {
-    let start = usize::try_from(at).unwrap_or(usize::MAX);
-    let header = data.get(start..).unwrap_or(&[]);
-    if !is_dynlib(header) {
-        return with_stub(data, Layout::Packed, at, limits);
+fn packed_trailer(head: RawHeader<'_>, limits: Limits) -> Result<Smf<'_>> {
+    if !is_dynlib(head.bytes) {
+        return with_stub(head, limits);
     }
-    if at == 0 || !data.starts_with(b"\x7fELF") {
-        return Err(HeaderError::NoSharedObject { at }.into());
+    if head.at == 0 || !head.data.starts_with(&ELF_MAGIC) {
+        return Err(HeaderError::NoSharedObject { at: head.at }.into());
     }
-    let head = header_at(data, Layout::Packed, at).ok_or(HeaderError::NoLayout { at })?;
     Smf::open(RawHeader { layout: Layout::Dynlib, ..head }, 0, limits)
 }
 
 /// A header that may have a stub in front of the module: declared, or to be found.
-#[inline]
-fn with_stub(data: &[u8], layout: Layout, at: u64, limits: Limits) -> Result<Smf<'_>> {
-    let head = header_at(data, layout, at).ok_or(HeaderError::NoLayout { at })?;
-    let here = Smf::open(head, declared_base(head), limits);
-    match here {
+fn with_stub(head: RawHeader<'_>, limits: Limits) -> Result<Smf<'_>> {
+    let RawHeader { data, at, .. } = head;
+    match Smf::open(head, declared_base(head), limits) {
         Ok(smf) if is_plausible(&smf) => Ok(smf),
         Ok(_) if is_legacy(data, at) => Err(HeaderError::Legacy { at }.into()),
-        here => match find_base(head, limits) {
-            Ok(Some(base)) => Smf::open(head, base, limits),
-            Err(error) => Err(error),
+        here => match find_base(head, limits)? {
+            Some(base) => Smf::open(head, base, limits),
             // Nothing better: what the header says stands, and so does what is wrong with it.
-            Ok(None) => here.map_err(|error| legacy_or(data, at, error)),
+            None => here.map_err(|error| legacy_or(data, at, error)),
         },
     }
 }
@@ -169,7 +147,7 @@ fn is_legacy(data: &[u8], at: u64) -> bool {
 fn legacy_or(data: &[u8], at: u64, error: FormatError) -> FormatError {
     match error {
         FormatError::Compression(_) => error,
-        _ if is_legacy(data, at) => FormatError::Header(HeaderError::Legacy { at }),
+        _ if is_legacy(data, at) => HeaderError::Legacy { at }.into(),
         _ => error,
     }
 }
@@ -186,15 +164,13 @@ fn leading_header(data: &[u8], limits: Limits) -> Result<Smf<'_>> {
         }
     };
     match (open(Layout::Native), open(Layout::Packed)) {
-        (Ok(native), Ok(packed)) => match (says_native(&native), says_packed(&packed)) {
+        (Ok(native), Ok(packed)) => match (has_table(&native), has_table(&packed)) {
             (true, false) => Ok(native),
             (false, true) => Ok(packed),
-            (false, false) => {
-                Err(legacy_or(data, 0, FormatError::Header(HeaderError::NoLayout { at: 0 })))
-            }
+            (false, false) => Err(legacy_or(data, 0, HeaderError::NoLayout { at: 0 }.into())),
             (true, true) => {
-                Err(HeaderError::AmbiguousLayout { first: "native", second: "packed", at: 0 }
-                    .into())
+                let (first, second) = ("native", "packed");
+                Err(HeaderError::AmbiguousLayout { first, second, at: 0 }.into())
             }
         },
         (Ok(smf), Err(_)) | (Err(_), Ok(smf)) => Ok(smf),
@@ -207,12 +183,8 @@ fn leading_header(data: &[u8], limits: Limits) -> Result<Smf<'_>> {
 }
 
 /// Where both layouts read, an empty table is no evidence: the offset of a real one is.
-fn says_native(smf: &Smf<'_>) -> bool {
-    !smf.sections().is_empty() || smf.header().section_table == NATIVE_HEADER as u64
-}
-
-fn says_packed(smf: &Smf<'_>) -> bool {
-    !smf.sections().is_empty() || smf.header().section_table == PACKED_HEADER as u64
+fn has_table(smf: &Smf<'_>) -> bool {
+    !smf.sections().is_empty() || smf.header().section_table == smf.layout().header_len() as u64
 }
 
 fn check_compact(smf: Smf<'_>) -> Result<Smf<'_>> {
@@ -232,7 +204,7 @@ fn likeliest_error(data: &[u8], native: FormatError, packed: FormatError) -> For
     } else if inside(native_at, NATIVE_HEADER) {
         native
     } else {
-        legacy_or(data, 0, FormatError::Header(HeaderError::NoLayout { at: 0 }))
+        legacy_or(data, 0, HeaderError::NoLayout { at: 0 }.into())
     }
 }
 
@@ -319,18 +291,15 @@ impl<'d> BaseSearch<'d> {
             if !looks_like_entry(entry) || !self.fits(base)? {
                 continue;
             }
-            match found {
-                None => found = Some(base),
-                Some(first) => {
-                    return Err(HeaderError::AmbiguousBase { first, second: base }.into());
-                }
+            if let Some(first) = found.replace(base) {
+                return Err(HeaderError::AmbiguousBase { first, second: base }.into());
             }
         }
         Ok(found)
     }
 
     fn spend(&mut self, work: u64) -> Result<()> {
-        let too_long = FormatError::Header(HeaderError::BaseSearchLimit { at: self.head.at });
+        let too_long = HeaderError::BaseSearchLimit { at: self.head.at };
         self.left = self.left.checked_sub(work).ok_or(too_long)?;
         Ok(())
     }
@@ -399,7 +368,7 @@ mod tests {
                         }
                         None => searched += 1,
                     }
-                    let all = find(&file, Limits::default());
+                    let all = Smf::parse(&file);
                     assert_eq!(all.as_ref().map(seen), found.as_ref().map(seen));
                 }
             }

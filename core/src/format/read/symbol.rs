@@ -248,10 +248,6 @@ impl<'d> Symbols<'d> {
         Self { table, table_offset, strings, sections, code, data, lone_main }
     }
 
-    fn entries(&self) -> impl Iterator<Item = Entry> + use<'d> {
-        entries(self.table, self.sections.layout)
-    }
-
     /// How many symbols there are.
     pub fn len(&self) -> usize {
         match self.table.len() / SYMBOL {
@@ -272,7 +268,8 @@ impl<'d> Symbols<'d> {
     /// outside the strings, a type or binding that means nothing, a section that is not there.
     #[inline]
     pub fn get(&self, index: u32) -> Result<Symbol<'d>> {
-        let Some((entry, bytes, at)) = self.entry(index) else { return self.get_elsewhere(index) };
+        let Some(bytes) = self.entry_bytes(index) else { return self.get_elsewhere(index) };
+        let (entry, at) = (Entry::decode(bytes, self.sections.layout), self.entry_offset(index));
         let offset = u64::from(entry.name_offset);
         let name = self.strings_of(&entry).and_then(first_name);
         let name = name.ok_or(SymbolError::Name { index, offset, at })?;
@@ -379,9 +376,9 @@ impl<'d> Symbols<'d> {
 
     fn place_in(&self, index: u32, bytes: &[u8; SYMBOL]) -> Result<SymbolPlace> {
         let entry = Entry::decode(bytes, self.sections.layout);
-        let at = self.table_offset + u64::from(index) * SYMBOL as u64;
-        if u64::from(entry.name_offset) >= self.strings.len() as u64 {
-            let offset = u64::from(entry.name_offset);
+        let at = self.entry_offset(index);
+        let offset = u64::from(entry.name_offset);
+        if offset >= self.strings.len() as u64 {
             return Err(SymbolError::Name { index, offset, at }.into());
         }
         let (kind, binding) = self.kind(&entry, index, at)?;
@@ -431,35 +428,23 @@ impl<'d> Symbols<'d> {
         array(self.table, start)
     }
 
-    /// The entry with this number, its bytes, and where they stand in the file.
+    /// Where the entry with this number stands in the file.
     #[inline]
-    fn entry(&self, index: u32) -> Option<(Entry, &'d [u8; SYMBOL], u64)> {
-        let start = usize::try_from(index).ok()?.checked_mul(SYMBOL)?;
-        let bytes = array(self.table, start)?;
-        let entry = Entry::decode(bytes, self.sections.layout);
-        Some((entry, bytes, self.table_offset + start as u64))
+    fn entry_offset(&self, index: u32) -> u64 {
+        self.table_offset + u64::from(index) * SYMBOL as u64
     }
 
     /// The symbol of an ELF object with this number.
-    fn of_object(&self, index: u32) -> Result<(ElfSymbol, u64)> {
+    fn get_elsewhere(&self, index: u32) -> Result<Symbol<'d>> {
         let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
-        let missing = FormatError::Symbol(SymbolError::NoSuchSymbol { index, count });
-        if !self.sections.layout.is_object() {
-            return Err(missing);
-        }
-        let (symbol, at) = elf::symbol::get(&self.sections, index).ok_or(missing)?;
-        let fault = |fault| {
-            FormatError::Elf(ElfError::Part { part: ElfPart::Symbol(index), kind: fault, at })
-        };
-        let mut symbol = symbol.map_err(fault)?;
+        let is_object = self.sections.layout.is_object();
+        let found = if is_object { elf::symbol::get(&self.sections, index) } else { None };
+        let (symbol, at) = found.ok_or(SymbolError::NoSuchSymbol { index, count })?;
+        let part = ElfPart::Symbol(index);
+        let mut symbol = symbol.map_err(|kind| ElfError::Part { part, kind, at })?;
         if !symbol.defined && name_at(self.strings, symbol.name) == Some(elf::symbol::GOT) {
             symbol = symbol.nowhere();
         }
-        Ok((symbol, at))
-    }
-
-    fn get_elsewhere(&self, index: u32) -> Result<Symbol<'d>> {
-        let (symbol, at) = self.of_object(index)?;
         let ElfSymbol { kind, binding, defined, section, value, size, .. } = symbol;
         let name = match section.filter(|_| kind == SymbolKind::Section) {
             Some(section) => elf::lookup::section_name(&self.sections, section),
@@ -550,7 +535,7 @@ impl<'d> Symbols<'d> {
     /// nothing; takes time linear in the table.
     pub fn find_export(&self, name: &[u8]) -> Option<Symbol<'d>> {
         let mut weak = None;
-        for (index, entry) in (0u32..).zip(self.entries()) {
+        for (index, entry) in (0u32..).zip(entries(self.table, self.sections.layout)) {
             if !self.strings_of(&entry).is_some_and(|s| starts_with_name(s, name)) {
                 continue;
             }

@@ -19,9 +19,8 @@
 //!
 //! The bodies are never looked into. A count is believed only as far as the bytes behind it reach.
 
-use crate::format::error::{FormatError, Result, TemplateError};
+use crate::format::error::{Result, TemplateError};
 pub use crate::format::model::TemplateKind;
-use core::iter::FusedIterator;
 
 use crate::format::wire::{Cursor, u32_at};
 
@@ -92,16 +91,6 @@ pub struct Constraints<'d> {
 }
 
 impl<'d> Constraints<'d> {
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// The constraints in the order of the file.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Constraint> + Clone + use<'d> {
         self.entries.iter().map(|&[p0, p1, b0, b1]| Constraint {
@@ -118,9 +107,13 @@ pub struct Templates<'d> {
     entries: &'d [u8],
     /// Where `entries` begin in the file.
     at: u64,
-    container: Container,
-    count: u32,
-    opaque: bool,
+    /// Which container this is.
+    pub container: Container,
+    /// How many templates the container says it has.
+    pub count: u32,
+    /// Whether bodies of unknown length follow the headers, so that only the first template can be
+    /// listed. Its body then reaches to the end of the section.
+    pub has_opaque_bodies: bool,
     /// The bodies behind the headers of a GTPL, each with its length, where there are any.
     bodies: Option<&'d [u8]>,
 }
@@ -133,24 +126,26 @@ impl<'d> Templates<'d> {
     /// version; [`TemplateError::Truncated`] for a count that the bytes cannot hold, and for a first
     /// template of a GTPL that is cut off; [`TemplateError::Kind`] when its kind means nothing.
     pub fn parse(payload: &'d [u8], at: u64) -> Result<Self> {
+        let neither = TemplateError::Container { at };
         let container = match payload.strip_prefix(MAGIC) {
             None => return Self::parse_counted(payload, at),
             Some([1, 0, ..]) => Container::Gtpl { constrained: false },
             Some([1, 1, ..]) => Container::Gtpl { constrained: true },
-            Some(_) => return Err(TemplateError::Container { at }.into()),
+            Some(_) => return Err(neither.into()),
         };
-        let neither = FormatError::Template(TemplateError::Container { at });
         let count = u32_at(payload, GTPL_HEADER - 4).ok_or(neither)?;
         let entries = payload.get(GTPL_HEADER..).ok_or(neither)?;
         let at = at.saturating_add(GTPL_HEADER as u64);
-        let mut templates = Self { entries, at, container, count, opaque: false, bodies: None };
+        let mut templates =
+            Self { entries, at, container, count, has_opaque_bodies: false, bodies: None };
         let room = entries.len() / MIN_GTPL_TEMPLATE;
         if let Some(index) = u32::try_from(room).ok().filter(|&room| room < count) {
             return Err(TemplateError::Truncated { index, at }.into());
         }
         let rest = templates.behind_headers();
         templates.bodies = rest.and_then(|rest| read_bodies(rest, count));
-        templates.opaque = rest.is_none_or(|rest| !rest.is_empty()) && templates.bodies.is_none();
+        templates.has_opaque_bodies =
+            rest.is_none_or(|rest| !rest.is_empty()) && templates.bodies.is_none();
         if count > 0 {
             templates.header(&mut Cursor::new(entries), 0)?;
         }
@@ -158,63 +153,51 @@ impl<'d> Templates<'d> {
     }
 
     fn parse_counted(payload: &'d [u8], at: u64) -> Result<Self> {
-        let neither = FormatError::Template(TemplateError::Container { at });
+        let neither = TemplateError::Container { at };
         let count = u32_at(payload, 0).ok_or(neither)?;
         let entries = payload.get(4..).ok_or(neither)?;
         // Without a magic a count too large is the only sign that this is something else.
         if u64::from(count) > (entries.len() / MIN_COUNTED_TEMPLATE) as u64 {
-            return Err(neither);
+            return Err(neither.into());
         }
         let at = at.saturating_add(4);
         let container = Container::Counted;
-        Ok(Self { entries, at, container, count, opaque: false, bodies: None })
-    }
-
-    /// Which container this is.
-    pub fn container(&self) -> Container {
-        self.container
-    }
-
-    /// How many templates the container says it has.
-    pub fn count(&self) -> u32 {
-        self.count
-    }
-
-    /// Whether bodies of unknown length follow the headers, so that only the first template can be
-    /// listed. Its body then reaches to the end of the section.
-    pub fn has_opaque_bodies(&self) -> bool {
-        self.opaque
+        Ok(Self { entries, at, container, count, has_opaque_bodies: false, bodies: None })
     }
 
     /// How many templates [`Templates::iter`] lists: all, or the first one when
     /// [`Templates::has_opaque_bodies`].
     pub fn listed(&self) -> u32 {
-        if self.opaque { self.count.min(1) } else { self.count }
+        if self.has_opaque_bodies { self.count.min(1) } else { self.count }
     }
 
     /// The templates in the order of the file.
     ///
     /// An item is an error for a template that does not lie inside the section; it is the last one.
-    pub fn iter(&self) -> TemplateIter<'d> {
-        let bodies = Cursor::new(self.bodies.unwrap_or(&[]));
-        TemplateIter { templates: *self, cursor: Cursor::new(self.entries), bodies, index: 0 }
+    pub fn iter(&self) -> impl Iterator<Item = Result<Template<'d>>> + Clone + use<'d> {
+        self.entries().map(|entry| entry.map(|(template, _)| template))
     }
 
     /// The templates, each with all its bytes in the container: its header, and its body.
     pub(crate) fn entries(
         &self,
-    ) -> impl Iterator<Item = Result<(Template<'d>, &'d [u8])>> + use<'d> {
-        let (mut iter, entries) = (self.iter(), self.entries);
+    ) -> impl Iterator<Item = Result<(Template<'d>, &'d [u8])>> + Clone + use<'d> {
+        let templates = *self;
+        let mut cursor = Cursor::new(self.entries);
+        let mut bodies = Cursor::new(self.bodies.unwrap_or(&[]));
+        let mut indices = 0..self.listed();
         core::iter::from_fn(move || {
-            let start = iter.cursor.position();
-            let template = match iter.next()? {
-                Ok(template) => template,
-                Err(error) => return Some(Err(error)),
-            };
-            // An opaque body is all that is left, and the cursor stays in front of it.
-            let opaque = if iter.templates.opaque { template.body.len() } else { 0 };
-            let end = iter.cursor.position().saturating_add(opaque);
-            Some(Ok((template, entries.get(start..end).unwrap_or(&[]))))
+            let start = cursor.position();
+            let found = templates.next(&mut cursor, &mut bodies, indices.next()?);
+            if found.is_err() {
+                indices = 0..0;
+            }
+            Some(found.map(|template| {
+                // An opaque body is all that is left, and the cursor stays in front of it.
+                let opaque = if templates.has_opaque_bodies { template.body.len() } else { 0 };
+                let end = cursor.position().saturating_add(opaque);
+                (template, templates.entries.get(start..end).unwrap_or(&[]))
+            }))
         })
     }
 
@@ -245,7 +228,7 @@ impl<'d> Templates<'d> {
         match self.container {
             Container::Gtpl { .. } => {
                 let template = self.header(cursor, index)?;
-                let body = match self.opaque {
+                let body = match self.has_opaque_bodies {
                     true => cursor.rest(),
                     false => take_counted(bodies).unwrap_or(&[]),
                 };
@@ -253,7 +236,7 @@ impl<'d> Templates<'d> {
             }
             Container::Counted => {
                 let cut = self.cut_off(cursor, index);
-                let (name, body) = read_counted(cursor).ok_or(cut)?;
+                let (name, body) = take_counted(cursor).zip(take_counted(cursor)).ok_or(cut)?;
                 let constraints = Constraints::default();
                 Ok(Template { index, name, kind: None, params: 0, constraints, body })
             }
@@ -278,11 +261,9 @@ impl<'d> Templates<'d> {
         Ok(Template { index, name, kind, params, constraints, body: &[] })
     }
 
-    fn cut_off(&self, cursor: &Cursor<'d>, index: u32) -> FormatError {
-        FormatError::Template(TemplateError::Truncated {
-            index,
-            at: self.at.saturating_add(cursor.position() as u64),
-        })
+    fn cut_off(&self, cursor: &Cursor<'d>, index: u32) -> TemplateError {
+        let at = self.at.saturating_add(cursor.position() as u64);
+        TemplateError::Truncated { index, at }
     }
 }
 
@@ -290,10 +271,6 @@ impl<'d> Templates<'d> {
 fn take_counted<'d>(cursor: &mut Cursor<'d>) -> Option<&'d [u8]> {
     let len = usize::try_from(cursor.u32()?).ok()?;
     cursor.take(len)
-}
-
-fn read_counted<'d>(cursor: &mut Cursor<'d>) -> Option<(&'d [u8], &'d [u8])> {
-    Some((take_counted(cursor)?, take_counted(cursor)?))
 }
 
 /// The bodies in `rest`, what is behind the headers, if they are there for `count` templates.
@@ -313,40 +290,12 @@ fn read_constraints<'d>(cursor: &mut Cursor<'d>) -> Option<Constraints<'d>> {
     Some(Constraints { entries: cursor.take(len)?.as_chunks().0 })
 }
 
-/// The templates of a container, one after another.
-#[derive(Clone, Debug)]
-pub struct TemplateIter<'d> {
-    templates: Templates<'d>,
-    cursor: Cursor<'d>,
-    bodies: Cursor<'d>,
-    index: u32,
-}
-
-impl<'d> Iterator for TemplateIter<'d> {
-    type Item = Result<Template<'d>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.index >= self.templates.listed() {
-            return None;
-        }
-        let template = self.templates.next(&mut self.cursor, &mut self.bodies, self.index);
-        self.index = if template.is_ok() { self.index.saturating_add(1) } else { u32::MAX };
-        Some(template)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.templates.listed().saturating_sub(self.index);
-        (0, usize::try_from(left).ok())
-    }
-}
-
-impl FusedIterator for TemplateIter<'_> {}
-
 #[cfg(test)]
 mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::format::error::FormatError;
     use crate::testing::{cut, flipped};
 
     const NATIVE: &[u8] = include_bytes!("../../../../tests/samples/note-zero-size.smf");
@@ -385,9 +334,9 @@ mod tests {
         ];
         assert_eq!(list(gtpl()), expected);
         let templates = Templates::parse(gtpl(), 0x146).unwrap();
-        assert_eq!(templates.container(), Container::Gtpl { constrained: false });
-        assert_eq!((templates.count(), templates.listed()), (3, 3));
-        assert!(!templates.has_opaque_bodies() && templates.check().is_ok());
+        assert_eq!(templates.container, Container::Gtpl { constrained: false });
+        assert_eq!((templates.count, templates.listed()), (3, 3));
+        assert!(!templates.has_opaque_bodies && templates.check().is_ok());
     }
 
     #[test]
@@ -396,19 +345,19 @@ mod tests {
             [(b"Vec", None, 0, &[1, 2, 3]), (b"List", None, 0, &counted()[30..])];
         assert_eq!(list(counted()), expected);
         assert_eq!(list(counted())[1].3.len(), 6);
-        assert_eq!(Templates::parse(counted(), 0).unwrap().container(), Container::Counted);
+        assert_eq!(Templates::parse(counted(), 0).unwrap().container, Container::Counted);
     }
 
     #[test]
     fn gives_the_first_template_an_opaque_body() {
         let payload = [gtpl(), b"!"].concat();
         let templates = Templates::parse(&payload, 0).unwrap();
-        assert!(templates.has_opaque_bodies() && templates.check().is_ok());
-        assert_eq!((templates.count(), templates.listed(), templates.iter().count()), (3, 1, 1));
+        assert!(templates.has_opaque_bodies && templates.check().is_ok());
+        assert_eq!((templates.count, templates.listed(), templates.iter().count()), (3, 1, 1));
         assert_eq!(list(&payload)[0].3, &payload[24..]);
         let alone = container([1, 0], 1, &[b"\x04\x01\0\0\0T\x02", b"body"]);
         assert_eq!(list(&alone), [(&b"T"[..], Some(TemplateKind::Trait), 2, &b"body"[..])]);
-        assert!(Templates::parse(&alone, 0).unwrap().has_opaque_bodies());
+        assert!(Templates::parse(&alone, 0).unwrap().has_opaque_bodies);
     }
 
     #[test]
@@ -418,17 +367,17 @@ mod tests {
         let bodies: Vec<_> = list(&payload).into_iter().map(|listed| listed.3).collect();
         assert_eq!(bodies, [&b"ab"[..], b"", b"cd"]);
         let templates = Templates::parse(&payload, 0).unwrap();
-        assert!(!templates.has_opaque_bodies() && templates.listed() == 3);
+        assert!(!templates.has_opaque_bodies && templates.listed() == 3);
         let headers: usize = templates.entries().map(|entry| entry.unwrap().1.len()).sum();
         assert_eq!(headers + GTPL_HEADER, gtpl().len());
         // Anything else there is some writer's own affair.
         for (place, byte) in [(0, b'H'), (4, 0x17), (8, 3), (18, 9)] {
             let mut broken = payload.clone();
             broken[gtpl().len() + place] = byte;
-            assert!(Templates::parse(&broken, 0).unwrap().has_opaque_bodies(), "{place}");
+            assert!(Templates::parse(&broken, 0).unwrap().has_opaque_bodies, "{place}");
         }
         let longer = [&payload[..], b"!"].concat();
-        assert!(Templates::parse(&longer, 0).unwrap().has_opaque_bodies());
+        assert!(Templates::parse(&longer, 0).unwrap().has_opaque_bodies);
     }
 
     /// A reader as the first ones were: as many headers as the count says, and nothing of the rest.
@@ -458,9 +407,9 @@ mod tests {
         let constraints = b"\x02\0\0\0\0\0\x07\0\x01\0\x08\x01";
         let payload = container([1, 1], 2, &[header, constraints, header, &[0; 4]]);
         let templates = Templates::parse(&payload, 0).unwrap();
-        assert_eq!(templates.container(), Container::Gtpl { constrained: true });
+        assert_eq!(templates.container, Container::Gtpl { constrained: true });
         let found: Vec<_> = templates.iter().map(|t| t.unwrap().constraints).collect();
-        assert!(found.len() == 2 && found[0].len() == 2 && found[1].is_empty());
+        assert!(found.len() == 2 && found[0].iter().len() == 2 && found[1].iter().len() == 0);
         let expected =
             [Constraint { parameter: 0, bound: 7 }, Constraint { parameter: 1, bound: 0x108 }];
         assert_eq!(found[0].iter().collect::<Vec<_>>(), expected);

@@ -11,10 +11,11 @@ use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
 use core::ops::Range;
 
-use crate::alloc_util::{TryWriter, try_push, try_with_capacity};
-use crate::format::error::{FormatError, Result};
+use crate::alloc_util::{AllocError, TryWriter, try_push, try_with_capacity};
+use crate::format::error::Result;
 use crate::format::read::note::entries::{Column, Entry, Places};
 use crate::format::read::note::{Instantiation, Possible, Status};
+use crate::format::read::sdn::table::split_columns;
 use crate::format::read::sdn::{Cell, Document, Row, Table};
 
 /// Where code that a loader made is said to be.
@@ -35,7 +36,7 @@ pub struct Edited {
 /// has made `symbols`, which are in ascending order.
 ///
 /// # Errors
-/// What is wrong with the note, and [`FormatError::OutOfMemory`].
+/// What is wrong with the note, and no memory.
 pub fn with_made(data: &[u8], at: u64, path: &dyn Display, symbols: &[&str]) -> Result<Edited> {
     let document = Document::parse(data, at)?;
     let mut done = try_with_capacity(symbols.len())?;
@@ -63,8 +64,10 @@ struct Taken<'d> {
 
 /// Where new rows go, and what they look like.
 struct Home<'d> {
-    /// Whose rows they are; `None` for a table that the note does not have yet.
-    table: Option<Table<'d>>,
+    /// The columns of their table.
+    columns: &'d str,
+    /// Whether the note does not have the table yet.
+    is_new: bool,
     /// Bytes of the text before the new rows.
     at: usize,
     indent: &'d str,
@@ -112,7 +115,8 @@ impl<'d> Edit<'_, 'd> {
     fn look_for_place(&mut self, table: &Table<'d>, home: &mut Option<Home<'d>>) -> Result<()> {
         let place = symbol_place::<Instantiation<'_>>(table)?;
         let mut new = Home {
-            table: Some(*table),
+            columns: table.columns,
+            is_new: false,
             at: table.header_span().end,
             indent: "    ",
             quoted_id: false,
@@ -149,32 +153,38 @@ impl<'d> Edit<'_, 'd> {
             note.extend_from_slice(data);
             return Ok(Edited { note, done: self.done.into_boxed_slice(), changed: false });
         };
+        let mut home = home.unwrap_or_else(|| new_table(&first.table));
+        let mut rows = String::new();
+        self.write_rows(&mut home, &mut TryWriter(&mut rows), path).map_err(|_| AllocError)?;
+        let note = self.put_together(&home, &rows, data)?;
+        Ok(Edited { note, done: self.done.into_boxed_slice(), changed: true })
+    }
+
+    /// Writes the new rows, below the header of a new table.
+    fn write_rows(
+        &mut self,
+        home: &mut Home<'_>,
+        rows: &mut TryWriter<'_>,
+        path: &dyn Display,
+    ) -> fmt::Result {
         let ending = self.ending();
-        let mut text = String::new();
-        let mut rows = TryWriter(&mut text);
-        let home = home.map_or_else(|| new_table(&first.table, ending, &mut rows), Ok);
-        let mut home = home.map_err(no_memory)?;
+        if home.is_new {
+            write!(rows, "instantiations |{}|{ending}", home.columns)?;
+        }
         for taken in &self.taken {
             // What is there already, or comes twice, gets no second row.
             let done = self.done.get_mut(taken.symbol);
             if done.is_some_and(|done| !core::mem::replace(done, true)) {
-                put_row(&mut rows, &mut home, taken, path)
-                    .and_then(|()| rows.write_str(ending))
-                    .map_err(no_memory)?;
+                put_row(rows, home, taken, path)?;
+                rows.write_str(ending)?;
             }
         }
-        let note = self.put_together(&home, &text, ending, data)?;
-        Ok(Edited { note, done: self.done.into_boxed_slice(), changed: true })
+        Ok(())
     }
 
     /// The text without the rows that move, and with the new ones.
-    fn put_together(
-        &self,
-        home: &Home<'_>,
-        rows: &str,
-        ending: &str,
-        data: &[u8],
-    ) -> Result<Vec<u8>> {
+    fn put_together(&self, home: &Home<'_>, rows: &str, data: &[u8]) -> Result<Vec<u8>> {
+        let ending = self.ending();
         let lines = |span: Range<usize>| {
             let behind = self.text.get(span.end..).unwrap_or("");
             let rest = behind.find('\n').map_or(behind.len(), |at| at + 1);
@@ -184,7 +194,7 @@ impl<'d> Edit<'_, 'd> {
         let mut edits = try_with_capacity(self.taken.len() + 1)?;
         edits.extend(self.taken.iter().map(|taken| lines(taken.row.span())));
         // A new table goes before the line at which it was found to be missing.
-        let at = if home.is_new() { home.at } else { lines(home.at..home.at).end };
+        let at = if home.is_new { home.at } else { lines(home.at..home.at).end };
         let place = edits.partition_point(|edit| edit.start < at);
         if edits.get(place).is_none_or(|edit| edit.start != at) {
             edits.insert(place, at..at);
@@ -208,44 +218,17 @@ impl<'d> Edit<'_, 'd> {
     }
 }
 
-fn no_memory(_: fmt::Error) -> FormatError {
-    FormatError::OutOfMemory
-}
-
-impl Home<'_> {
-    /// Whether it is of a table that the note does not have yet.
-    fn is_new(&self) -> bool {
-        self.table.is_none()
-    }
-}
-
-/// The header of a table of instantiations, in the dialect of the table of `possible` in front of which it
-/// goes.
-fn new_table<'d>(
-    possible: &Table<'d>,
-    ending: &str,
-    rows: &mut TryWriter<'_>,
-) -> Result<Home<'d>, fmt::Error> {
-    write!(rows, "{}{ending}", new_header(possible))?;
+/// The table of instantiations that a note lacks, in the dialect of the table of `possible` in front of which
+/// it goes.
+fn new_table<'d>(possible: &Table<'d>) -> Home<'d> {
+    let columns = if possible.column("id").is_some() { WITH_ID } else { WITHOUT_ID };
     let at = possible.header_span().start;
-    Ok(Home { table: None, at, indent: "    ", quoted_id: false, next_id: 0 })
+    Home { columns, is_new: true, at, indent: "    ", quoted_id: false, next_id: 0 }
 }
 
-/// What it says.
-fn new_header(possible: &Table<'_>) -> &'static str {
-    if possible.column("id").is_some() { WITH_ID } else { WITHOUT_ID }
-}
-
-const WITH_ID: &str =
-    "instantiations |id, template, type_args, mangled_name, from_file, from_loc, to_obj, status|";
+const WITH_ID: &str = "id, template, type_args, mangled_name, from_file, from_loc, to_obj, status";
 const WITHOUT_ID: &str =
-    "instantiations |template, type_args, mangled_name, from_file, from_loc, output_file, status|";
-
-/// The columns of a header.
-fn columns_of(header: &str) -> impl Iterator<Item = &str> {
-    let (_, columns) = header.trim_end_matches('|').split_once('|').unwrap_or_default();
-    columns.split(", ")
-}
+    "template, type_args, mangled_name, from_file, from_loc, output_file, status";
 
 fn put_row(
     rows: &mut TryWriter<'_>,
@@ -253,12 +236,9 @@ fn put_row(
     taken: &Taken<'_>,
     path: &dyn Display,
 ) -> fmt::Result {
-    let new = home.is_new().then(|| columns_of(new_header(&taken.table)));
-    let table = home.table;
-    let columns = table.iter().flat_map(|table| table.columns()).chain(new.into_iter().flatten());
     let old = |name: &str| taken.table.column(name).and_then(|place| taken.row.cell(place));
     rows.write_str(home.indent)?;
-    for (index, column) in columns.enumerate() {
+    for (index, column) in split_columns(home.columns).enumerate() {
         rows.write_str(if index == 0 { "" } else { ", " })?;
         match column {
             "id" => {

@@ -180,7 +180,7 @@ fn counted(
     put: &mut dyn FnMut(&[u8]),
 ) -> Result<(), TemplateWriteError> {
     let NewTemplate { kind, params, constraints, .. } = template;
-    if kind.is_some() || *params != 0 || !constraints.is_empty() {
+    if kind.is_some() || *params != 0 || !constraints.entries.is_empty() {
         return Err(TemplateWriteError::Header(index));
     }
     put(&length(index, template.name)?);
@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(write(GTPL, &read(alone)).unwrap(), alone);
         for container in [GTPL, CONSTRAINED, Container::Counted] {
             let empty = write(container, &[]).unwrap();
-            assert_eq!(Templates::parse(&empty, 0).unwrap().container(), container);
+            assert_eq!(Templates::parse(&empty, 0).unwrap().container, container);
         }
     }
 

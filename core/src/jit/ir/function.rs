@@ -483,7 +483,7 @@ mod tests {
         let read = |container, new: &[NewTemplate<'_>]| {
             let bytes = NewTemplates { container, templates: new }.to_vec().unwrap();
             let section = Templates::parse(&bytes, 0).unwrap();
-            assert_eq!((section.listed(), section.has_opaque_bodies()), (3, false));
+            assert_eq!((section.listed(), section.has_opaque_bodies), (3, false));
             let found: Vec<Option<usize>> = section
                 .iter()
                 .map(|template| function_of(template.unwrap().body).map(|body| body.unwrap().len()))

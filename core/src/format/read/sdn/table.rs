@@ -67,7 +67,7 @@ impl<'d> Iterator for Tables<'d> {
 #[derive(Clone, Copy, Debug)]
 pub struct Table<'d> {
     name: &'d str,
-    columns: &'d str,
+    pub(crate) columns: &'d str,
     /// How many cells a row has; at least one.
     pub(crate) column_count: u32,
     header: Line<'d>,
@@ -126,7 +126,7 @@ impl<'d> Table<'d> {
     }
 }
 
-fn split_columns(columns: &str) -> impl Iterator<Item = &str> + Clone {
+pub(crate) fn split_columns(columns: &str) -> impl Iterator<Item = &str> + Clone {
     columns.split(',').map(|column| column.trim_matches(BLANKS))
 }
 
