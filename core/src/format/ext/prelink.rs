@@ -140,7 +140,7 @@ impl<'d> Prelink<'d> {
     fn check_prelinked(&self, sections: Sections<'_>) -> Result<()> {
         let mut last = None;
         for (number, index) in (0u64..).zip(self.prelinked()) {
-            let section = usize::try_from(index).ok().and_then(|index| sections.get(index));
+            let section = sections.get(index);
             let is_reloc = section.is_some_and(|section| section.kind == SectionKind::Reloc);
             if !is_reloc || last.is_some_and(|last| last >= index) {
                 let table = self.at + (HEADER + self.offsets.len() * OFFSET + INDEX) as u64;

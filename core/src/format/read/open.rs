@@ -44,8 +44,8 @@ impl<'d> Smf<'d> {
             check_ratio(&sections, limits)?;
         }
         let (table, table_offset) = symbol_table(data, layout, &header, at, base)?;
-        let strings = match found.strtab.and_then(|index| contents(sections, index)) {
-            Some(strings) => strings,
+        let strings = match found.strtab.and_then(|index| sections.get(index)) {
+            Some(section) => section.data,
             None => implied_strings(data, table, table_offset, at),
         };
         let defaults = (found.code, found.data);
@@ -94,11 +94,6 @@ fn implied_strings<'d>(data: &'d [u8], table: &[u8], table_offset: u64, header: 
     let start = table_offset + table.len() as u64;
     let end = if header >= start { header } else { data.len() as u64 };
     end.checked_sub(start).and_then(|len| slice(data, start, len)).unwrap_or(&[])
-}
-
-/// The bytes of a section.
-fn contents(sections: Sections<'_>, index: u32) -> Option<&[u8]> {
-    sections.get(usize::try_from(index).ok()?).map(|section| section.data)
 }
 
 /// The first sections of the kinds that others refer to.

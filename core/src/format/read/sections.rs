@@ -21,7 +21,7 @@ impl<'d> Sections<'d> {
 
     /// The section with this number; `None` past the end.
     #[inline]
-    pub fn get(&self, index: usize) -> Option<Section<'d>> {
+    pub fn get(&self, index: u32) -> Option<Section<'d>> {
         match self.layout {
             Layout::Native => self.get_as(index, Layout::Native),
             Layout::Compact => self.get_as(index, Layout::Compact),
@@ -31,8 +31,7 @@ impl<'d> Sections<'d> {
     }
 
     #[inline]
-    fn get_as(&self, index: usize, layout: Layout) -> Option<Section<'d>> {
-        let index = u32::try_from(index).ok()?;
+    fn get_as(&self, index: u32, layout: Layout) -> Option<Section<'d>> {
         let (at, entry) = entry_at(self.table, self.table_offset, index, layout)?;
         Some(entry.place(self.data, self.base, index, at))
     }
@@ -63,8 +62,7 @@ pub struct SectionIter<'d> {
 
 impl<'d> SectionIter<'d> {
     fn next_of_object(&mut self) -> Option<Section<'d>> {
-        let index = usize::try_from(self.entries.index).ok()?;
-        let section = elf::lookup::section(&self.sections, index)?;
+        let section = elf::lookup::section(&self.sections, self.entries.index)?;
         self.entries.index += 1;
         Some(section)
     }

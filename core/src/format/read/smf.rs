@@ -5,17 +5,17 @@
 //! Neither allocates. Facts: the SMF specification v1.1, sections 1 to 3, and its writers.
 //! `find_header` documents the search for the header.
 
-use crate::format::error::{
-    CompressionError, FormatError, NoteError, RelocError, Result, SectionError,
-};
+use crate::format::error::{CompressionError, NoteError, RelocError, Result, SectionError};
 use crate::format::model::{Header, SectionKind};
 use crate::format::read::functions::Functions;
+use crate::format::read::note::Note;
 use crate::format::read::reloc::RelocTable;
+use crate::format::read::sdn::{NOTE_CAP, find_end};
 use crate::format::read::section::{Section, Sections};
 use crate::format::read::symbol::Symbols;
 use crate::format::read::template::Templates;
-use crate::format::read::{elf, functions, note};
-use crate::format::wire::{Layout, NATIVE_HEADER, slice};
+use crate::format::read::{elf, functions};
+use crate::format::wire::{Layout, NATIVE_HEADER, RELOC, slice};
 
 /// A module in its file. A view: it borrows the bytes and owns nothing.
 #[derive(Clone, Copy, Debug)]
@@ -89,11 +89,8 @@ impl<'d> Smf<'d> {
 
     /// The object that a section [holds](Section::holds_object).
     pub(crate) fn object_in(&self, code: &Section<'d>) -> Result<Smf<'d>> {
-        {
-            let object = elf::open::open(&self.sections(), self.header().arch, code)?;
-            let defaults = (object.code, object.data);
-            Ok(self.with_symbols(Symbols::new(&[], 0, object.strings, object.sections, defaults)))
-        }
+        let symbols = elf::open::open(&self.sections(), self.header().arch, code)?;
+        Ok(Smf { symbols, ..*self })
     }
 
     /// The input of the linker: the [object](Smf::object) in the code section if there is one, else the module
@@ -105,19 +102,13 @@ impl<'d> Smf<'d> {
         Ok(self.object()?.unwrap_or(*self))
     }
 
-    /// The same file with other sections and symbols.
-    pub(crate) fn with_symbols(&self, symbols: Symbols<'d>) -> Self {
-        Smf { symbols, ..*self }
-    }
-
     /// The section with this number.
     ///
     /// # Errors
     /// [`SectionError::NoSuchSection`].
     pub fn section(&self, index: u32) -> Result<Section<'d>> {
         let count = u32::try_from(self.sections().len()).unwrap_or(u32::MAX);
-        let section = usize::try_from(index).ok().and_then(|index| self.sections().get(index));
-        section.ok_or(FormatError::Section(SectionError::NoSuchSection { index, count }))
+        Ok(self.sections().get(index).ok_or(SectionError::NoSuchSection { index, count })?)
     }
 
     /// The first code section.
@@ -135,11 +126,10 @@ impl<'d> Smf<'d> {
     /// A relocation section with what it applies to.
     pub(crate) fn reloc_table(&self, section: &Section<'d>) -> Result<RelocTable<'d>> {
         let Section { index, size, offset: at, .. } = *section;
-        if !section.data.len().is_multiple_of(crate::format::wire::RELOC) {
+        if !section.data.len().is_multiple_of(RELOC) {
             return Err(RelocError::TableSize { section: index, size, at }.into());
         }
-        let missing =
-            FormatError::Reloc(RelocError::NoTarget { section: index, at: section.entry_offset });
+        let missing = RelocError::NoTarget { section: index, at: section.entry_offset };
         let target = self.reloc_target(section).ok_or(missing)?;
         Ok(RelocTable { section: *section, target, layout: self.layout() })
     }
@@ -178,12 +168,7 @@ impl<'d> Smf<'d> {
             return Ok(Some((section.data, at)));
         }
         let rest = usize::try_from(at).ok().and_then(|at| self.file().get(at..)).unwrap_or(&[]);
-        let missing = FormatError::Note(NoteError::Unterminated { at });
-        let len = crate::format::read::sdn::document::find_end(
-            rest,
-            crate::format::read::sdn::document::NOTE_CAP,
-        )
-        .ok_or(missing)?;
+        let len = find_end(rest, NOTE_CAP).ok_or(NoteError::Unterminated { at })?;
         Ok(rest.get(..len).map(|note| (note, at)))
     }
 
@@ -191,8 +176,8 @@ impl<'d> Smf<'d> {
     ///
     /// # Errors
     /// A note without an end, one that is compressed, or one that is not UTF-8.
-    pub fn note(&self) -> Result<Option<note::Note<'d>>> {
-        self.note_bytes()?.map(|(bytes, at)| note::Note::parse(bytes, at)).transpose()
+    pub fn note(&self) -> Result<Option<Note<'d>>> {
+        self.note_bytes()?.map(|(bytes, at)| Note::parse(bytes, at)).transpose()
     }
 
     /// The templates, in whichever container; `None` when there is no such section.

@@ -206,12 +206,6 @@ fn entries(table: &[u8], layout: Layout) -> impl Iterator<Item = Entry> {
     table.as_chunks::<SYMBOL>().0.iter().map(move |bytes| Entry::decode(bytes, layout))
 }
 
-/// Whether the code section has any bytes.
-fn has_code(sections: Sections<'_>, code: Option<u32>) -> bool {
-    let code = code.and_then(|index| sections.get(usize::try_from(index).ok()?));
-    code.is_some_and(|section| section.size != 0)
-}
-
 /// The symbol table of a file and what is needed to understand it.
 #[derive(Clone, Copy, Debug)]
 pub struct Symbols<'d> {
@@ -244,7 +238,7 @@ impl<'d> Symbols<'d> {
         let strings = strings.get(..strings.len() - unended(strings)).unwrap_or(strings);
         let lone_main = !table.is_empty()
             && !entries(table, sections.layout).any(|entry| entry.is_defined())
-            && has_code(sections, code);
+            && code.and_then(|code| sections.get(code)).is_some_and(|code| code.size != 0);
         Self { table, table_offset, strings, sections, code, data, lone_main }
     }
 
@@ -447,7 +441,7 @@ impl<'d> Symbols<'d> {
         }
         let ElfSymbol { kind, binding, defined, section, value, size, .. } = symbol;
         let name = match section.filter(|_| kind == SymbolKind::Section) {
-            Some(section) => elf::lookup::section_name(&self.sections, section),
+            Some(section) => self.sections.get(section).map(|section| section.name),
             None => name_at(self.strings, symbol.name),
         };
         let offset = symbol.name.into();

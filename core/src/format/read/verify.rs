@@ -11,6 +11,7 @@ use crate::format::read::section::Section;
 use crate::format::read::shared_object;
 use crate::format::read::smf::Smf;
 use crate::format::read::template::{TemplateMeta, Templates};
+use crate::format::wire::RELOC;
 use crate::format::wire::elf_reloc::{self, ElfReloc};
 
 impl<'d> Smf<'d> {
@@ -99,7 +100,7 @@ impl<'d> Smf<'d> {
         let count = self.symbols.len() as u64;
         let Some((at_index, reloc)) = table.first_broken(count) else { return Ok(()) };
         let index = u32::try_from(at_index).unwrap_or(u32::MAX);
-        let at = table.section.offset + at_index as u64 * crate::format::wire::RELOC as u64;
+        let at = table.section.offset + at_index as u64 * RELOC as u64;
         Err(match reloc.kind {
             RelocKind::Unknown(_) if self.layout().is_object() => {
                 let entry = table.section.data.as_chunks().0.get(at_index);

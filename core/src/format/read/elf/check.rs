@@ -3,11 +3,11 @@
 //! Loaded sections and their relocations together hold no more bytes than the object, and take no more
 //! memory than a module may, so that a small object cannot cause unbounded work.
 
-use crate::format::error::{ElfError, ElfErrorKind, ElfPart, FormatError, Result, SectionError};
+use crate::format::error::{ElfError, ElfErrorKind, ElfPart, Result, SectionError};
 use crate::format::model::SectionKind;
 use crate::format::read::elf::section::{
     Header, SHF_COMPRESSED, SHF_EXECINSTR, SHF_TLS, SHF_WRITE, SHT_NULL, SHT_RELA, SHT_STRTAB,
-    SHT_SYMTAB, contents, header, header_count, names, reloc_target_header, to_usize,
+    SHT_SYMTAB, contents, header, names, reloc_target_header,
 };
 use crate::format::read::elf::symbol::Common;
 use crate::format::read::limits::Limits;
@@ -48,15 +48,13 @@ impl<'s, 'd> Walk<'s, 'd> {
         for (index, bytes) in headers() {
             let Some(header) = Header::decode(bytes) else { continue };
             let at = self.sections.table_offset + u64::from(index) * ELF_SECTION as u64;
-            let fault = |fault| {
-                FormatError::Elf(ElfError::Part { part: ElfPart::Section(index), kind: fault, at })
-            };
-            self.check(index, &header).map_err(fault)?;
+            let part = ElfPart::Section(index);
+            self.check(index, &header).map_err(|kind| ElfError::Part { part, kind, at })?;
             if header.is_loaded() {
                 self.take_memory(header.size, at)?;
             }
         }
-        if let Some(header) = self.found.symtab.and_then(|i| header(self.sections, to_usize(i)?)) {
+        if let Some(header) = self.found.symtab.and_then(|index| header(self.sections, index)) {
             self.check_commons(&header)?;
         }
         Ok(self.found)
@@ -105,8 +103,7 @@ impl<'s, 'd> Walk<'s, 'd> {
 
     /// Relocations of sections that are not loaded, such as debugging information, are ignored.
     fn check_relocs(&mut self, relocs: &Header) -> Result<(), ElfErrorKind> {
-        let target = usize::try_from(relocs.info).ok();
-        if relocs.is_loaded() || target.is_none_or(|target| target >= header_count(self.sections)) {
+        if relocs.is_loaded() || header(self.sections, relocs.info).is_none() {
             return Err(ElfErrorKind::Relocs);
         } else if reloc_target_header(self.sections, relocs).is_none() {
             return Ok(());
@@ -121,7 +118,7 @@ impl<'s, 'd> Walk<'s, 'd> {
     }
 
     fn check_symtab(&self, index: u32, symtab: &Header) -> Result<(), ElfErrorKind> {
-        let names = to_usize(symtab.link).and_then(|link| header(self.sections, link));
+        let names = header(self.sections, symtab.link);
         let is_sound = !symtab.is_loaded()
             && self.found.symtab == Some(index)
             && symtab.size.is_multiple_of(ELF_SYMBOL as u64)

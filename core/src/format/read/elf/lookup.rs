@@ -1,7 +1,7 @@
 //! Sections of an ELF object by number; those of common symbols follow the section headers.
 
 use crate::format::model::SectionKind;
-use crate::format::read::elf::section::{contents, header, header_count, to_usize};
+use crate::format::read::elf::section::{contents, header, header_count};
 use crate::format::read::elf::symbol;
 use crate::format::read::section::{Section, Sections};
 use crate::format::wire::ELF_SECTION;
@@ -12,15 +12,16 @@ pub(crate) fn section_count(sections: &Sections<'_>) -> usize {
 }
 
 /// The section with number `index`; `None` past the end.
-pub(crate) fn section<'d>(sections: &Sections<'d>, index: usize) -> Option<Section<'d>> {
+pub(crate) fn section<'d>(sections: &Sections<'d>, index: u32) -> Option<Section<'d>> {
+    let at = usize::try_from(index).ok()?;
     let Some(header) = header(sections, index) else {
-        return symbol::common_section(sections, index.checked_sub(header_count(sections))?, index);
+        return symbol::common_section(sections, at.checked_sub(header_count(sections))?, index);
     };
     let kind = header.section_kind(sections);
     let data = contents(sections, &header).unwrap_or(&[]);
     let size = if kind == SectionKind::Bss { header.size } else { data.len() as u64 };
     Some(Section {
-        index: u32::try_from(index).ok()?,
+        index,
         kind,
         flags: header.section_flags(),
         offset: sections.base.wrapping_add(header.offset),
@@ -29,17 +30,11 @@ pub(crate) fn section<'d>(sections: &Sections<'d>, index: usize) -> Option<Secti
         alignment: header.alignment,
         name: header.name(sections),
         data,
-        entry_offset: sections.table_offset.saturating_add((index * ELF_SECTION) as u64),
+        entry_offset: sections.table_offset.saturating_add((at * ELF_SECTION) as u64),
     })
-}
-
-/// The name of a section, which the symbol of that section has as well.
-pub(crate) fn section_name<'d>(sections: &Sections<'d>, index: u32) -> Option<&'d [u8]> {
-    section(sections, to_usize(index)?).map(|section| section.name)
 }
 
 /// The section that the relocations in section `index` apply to.
 pub(crate) fn reloc_target<'d>(sections: &Sections<'d>, index: u32) -> Option<Section<'d>> {
-    let relocs = header(sections, usize::try_from(index).ok()?)?;
-    section(sections, usize::try_from(relocs.info).ok()?)
+    section(sections, header(sections, index)?.info)
 }

@@ -6,6 +6,7 @@ use crate::format::read::elf::check::Walk;
 use crate::format::read::elf::section::{E_SHSTRNDX, names};
 use crate::format::read::elf::symbol;
 use crate::format::read::section::{Section, Sections};
+use crate::format::read::symbol::Symbols;
 use crate::format::wire::{
     ALL_FILES, ELF_HEADER, ELF_MAGIC, ELF_SECTION, Layout, array, slice, u16_at, u64_at,
 };
@@ -23,29 +24,14 @@ const E_SHOFF: usize = 40;
 const E_SHENTSIZE: usize = 58;
 const E_SHNUM: usize = 60;
 
-/// The tables of an opened object.
-pub(crate) struct ElfObject<'d> {
-    pub(crate) sections: Sections<'d>,
-    /// The names of its symbols.
-    pub(crate) strings: &'d [u8],
-    /// The first code section.
-    pub(crate) code: Option<u32>,
-    /// The first data section.
-    pub(crate) data: Option<u32>,
-}
-
 /// Reads the object in `code`, a code section of `smf`.
 ///
 /// # Errors
 /// An object that cannot be linked; another section of the module that would have to be loaded beside it.
-pub(crate) fn open<'d>(
-    file: &Sections<'d>,
-    arch: Arch,
-    code: &Section<'d>,
-) -> Result<ElfObject<'d>> {
+pub(crate) fn open<'d>(file: &Sections<'d>, arch: Arch, code: &Section<'d>) -> Result<Symbols<'d>> {
     if !ALL_FILES {
-        let (part, fault, at) = (ElfPart::Object, ElfErrorKind::NotBuilt, code.offset);
-        return Err(ElfError::Part { part, kind: fault, at }.into());
+        let (part, kind, at) = (ElfPart::Object, ElfErrorKind::NotBuilt, code.offset);
+        return Err(ElfError::Part { part, kind, at }.into());
     }
     check_beside(file, code)?;
     let mut sections = section_table(file, arch, code)?;
@@ -53,7 +39,7 @@ pub(crate) fn open<'d>(
     sections.symtab = found.symtab.unwrap_or(0);
     sections.has_commons = found.has_commons;
     let strings = symbol::strings(&sections);
-    Ok(ElfObject { sections, strings, code: found.code, data: found.data })
+    Ok(Symbols::new(&[], 0, strings, sections, (found.code, found.data)))
 }
 
 /// Refuses other loaded sections: the module does not state their distance from the object's code.
@@ -76,12 +62,9 @@ fn check_beside(file: &Sections<'_>, code: &Section<'_>) -> Result<()> {
 /// The section table of the object in `code`, with the file up to the object's end as its data.
 fn section_table<'d>(file: &Sections<'d>, arch: Arch, code: &Section<'d>) -> Result<Sections<'d>> {
     let (data, base) = (code.data, code.offset);
-    let fault = |fault, field: usize| {
-        FormatError::Elf(ElfError::Part {
-            part: ElfPart::Object,
-            kind: fault,
-            at: base.saturating_add(field as u64),
-        })
+    let fault = |kind, field: usize| -> FormatError {
+        let (part, at) = (ElfPart::Object, base.saturating_add(field as u64));
+        ElfError::Part { part, kind, at }.into()
     };
     let header: &[u8; ELF_HEADER] = array(data, 0).ok_or(fault(ElfErrorKind::CutOff, 0))?;
     let half = |at| u16_at(header, at).unwrap_or(0);

@@ -127,8 +127,8 @@ pub(crate) fn is_called(name: &[u8], stem: &[u8]) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"."))
 }
 
-pub(crate) fn header(sections: &Sections<'_>, index: usize) -> Option<Header> {
-    sections.table.as_chunks().0.get(index).and_then(Header::decode)
+pub(crate) fn header(sections: &Sections<'_>, index: u32) -> Option<Header> {
+    sections.table.as_chunks().0.get(usize::try_from(index).ok()?).and_then(Header::decode)
 }
 
 /// How many section headers there are; the sections of common symbols follow them.
@@ -145,16 +145,11 @@ pub(crate) fn contents<'d>(sections: &Sections<'d>, header: &Header) -> Option<&
 pub(crate) fn names<'d>(sections: &Sections<'d>) -> Option<&'d [u8]> {
     let base = usize::try_from(sections.base).ok()?;
     let index = u16_at(sections.data, base.checked_add(E_SHSTRNDX)?)?;
-    let header = header(sections, usize::from(index)).filter(|header| header.kind == SHT_STRTAB)?;
+    let header = header(sections, index.into()).filter(|header| header.kind == SHT_STRTAB)?;
     contents(sections, &header)
 }
 
 /// The header of the section that relocations apply to, when it is loaded.
 pub(crate) fn reloc_target_header(sections: &Sections<'_>, relocs: &Header) -> Option<Header> {
-    let target = header(sections, usize::try_from(relocs.info).ok()?)?;
-    target.is_loaded().then_some(target)
-}
-
-pub(crate) fn to_usize(index: u32) -> Option<usize> {
-    usize::try_from(index).ok()
+    header(sections, relocs.info).filter(Header::is_loaded)
 }

@@ -98,19 +98,14 @@ impl Common {
 
 /// The entries of the symbol table.
 fn table<'d>(sections: &Sections<'d>) -> &'d [[u8; ELF_SYMBOL]] {
-    let symtab = usize::try_from(sections.symtab).ok().filter(|index| *index != 0);
-    let symtab = symtab.and_then(|index| header(sections, index));
+    let symtab = header(sections, sections.symtab).filter(|_| sections.symtab != 0);
     symtab.and_then(|header| contents(sections, &header)).unwrap_or(&[]).as_chunks().0
 }
 
 /// What names the symbols.
 pub(crate) fn strings<'d>(sections: &Sections<'d>) -> &'d [u8] {
-    let strings = usize::try_from(sections.symtab)
-        .ok()
-        .and_then(|symtab| header(sections, symtab))
-        .and_then(|symtab| header(sections, usize::try_from(symtab.link).ok()?))
-        .and_then(|strings| contents(sections, &strings));
-    strings.unwrap_or(&[])
+    let strings = header(sections, sections.symtab).and_then(|table| header(sections, table.link));
+    strings.and_then(|strings| contents(sections, &strings)).unwrap_or(&[])
 }
 
 /// The symbols of an object that has common ones; none otherwise.
@@ -122,7 +117,7 @@ pub(crate) fn common_table<'d>(sections: &Sections<'d>) -> &'d [[u8; ELF_SYMBOL]
 pub(crate) fn common_section<'d>(
     sections: &Sections<'d>,
     symbol: usize,
-    index: usize,
+    index: u32,
 ) -> Option<Section<'d>> {
     let bytes = common_table(sections).get(symbol)?;
     let none = Common { name: 0, size: 0, alignment: 1 };
@@ -135,7 +130,7 @@ pub(crate) fn common_section<'d>(
     let Common { name, size, alignment } = common.unwrap_or(none);
     let at = offset_in(sections.data, bytes);
     Some(Section {
-        index: u32::try_from(index).ok()?,
+        index,
         kind,
         flags: SectionFlags(SectionFlags::READ | SectionFlags::WRITE),
         offset: at,
@@ -219,8 +214,7 @@ impl ElfSymbol {
 
     fn defined(self, sections: &Sections<'_>, raw: &Raw) -> Result<Self, ElfErrorKind> {
         let value = raw.section;
-        let home =
-            header(sections, usize::from(value)).ok_or(ElfErrorKind::SymbolSection { value })?;
+        let home = header(sections, value.into()).ok_or(ElfErrorKind::SymbolSection { value })?;
         let kind = match (raw.kind(), home.section_kind(sections)) {
             _ if !home.is_loaded() => return Ok(self),
             (STT_SECTION, _) => SymbolKind::Section,
