@@ -1,9 +1,6 @@
 //! Resolved requests, and the identity of allocated blocks.
 
 use core::num::NonZeroUsize;
-use core::ops::Range;
-
-use super::super::types::Placement;
 
 /// Bytes of a slab, the unit in which arenas are divided among chunks: a multiple of every page size, and large enough
 /// that the metadata of an arena is small. Unused bytes of a slab are addresses only.
@@ -49,31 +46,12 @@ pub(super) struct AllocRequest {
     /// log2 of the bytes of a unit.
     pub(super) unit_shift: u32,
     pub(super) kind: ArenaKind,
-    pub(super) placement: Placement,
-    /// The lowest and the highest address that `placement` allows for the first byte.
-    lowest: usize,
-    highest: usize,
 }
 
 impl AllocRequest {
     #[inline]
-    pub(super) fn new(
-        capacity: usize,
-        alignment: usize,
-        unit_shift: u32,
-        kind: ArenaKind,
-        placement: Placement,
-    ) -> Self {
-        let window = placement.window();
-        let (lowest, highest) = (window.start, window.end.saturating_sub(capacity));
-        let units = capacity >> unit_shift;
-        Self { capacity, units, alignment, unit_shift, kind, placement, lowest, highest }
-    }
-
-    /// Whether the block may start at `address`.
-    #[inline]
-    pub(super) fn allows(&self, address: usize) -> bool {
-        self.lowest <= address && address <= self.highest
+    pub(super) fn new(capacity: usize, alignment: usize, unit_shift: u32, kind: ArenaKind) -> Self {
+        Self { capacity, units: capacity >> unit_shift, alignment, unit_shift, kind }
     }
 
     /// Whether the block shares a chunk with others.
@@ -167,11 +145,4 @@ impl BlockRecord {
     pub(super) fn set_read_only(&mut self, on: bool) {
         self.word = if on { self.word | READ_ONLY } else { self.word & !READ_ONLY };
     }
-}
-
-/// The span that contains an address.
-pub(super) struct BlockInfo {
-    pub(super) range: Range<usize>,
-    pub(super) is_used: bool,
-    pub(super) is_published: bool,
 }

@@ -3,22 +3,19 @@
 //! Locks are taken in this order: page table, budget, shards (ascending), list of arenas, slabs of one arena.
 
 use core::array;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use arrayvec::ArrayVec;
 
 use super::super::lock::{Lock, LockGuard, ProcessId};
 use super::super::sys;
-use super::alloc_request::{
-    AllocRequest, Allocation, ArenaKind, BlockInfo, BlockRecord, MAX_BLOCK_SIZE, UnitId,
-};
-use super::arena::Arena;
+use super::alloc_request::{AllocRequest, Allocation, ArenaKind, BlockRecord, MAX_BLOCK_SIZE};
 use super::arenas::Arenas;
-use super::audit::{Action, Event, MAX_EVENTS, Statistics};
 use super::error::ExecError;
 use super::options::{CodeMemoryOptions, Request};
 use super::shard::{KeepAlive, Shard};
-use crate::alloc_util::TryArc;
+use super::statistics::Statistics;
 
 /// Shards for blocks of bytes. If there are more cores, they share them.
 const CORE_SHARDS: u16 = 16;
@@ -58,14 +55,12 @@ pub(super) struct Allocator {
     ceiling_blocks: u64,
     peak_bytes: AtomicU64,
     peak_blocks: AtomicU64,
-    audit: bool,
     process: ProcessId,
 }
 
 impl Allocator {
     pub(super) fn new(options: CodeMemoryOptions) -> Self {
-        let CodeMemoryOptions { ceiling_bytes, ceiling_blocks, arena_bytes, .. } = options;
-        let CodeMemoryOptions { placement, audit, perf_map, .. } = options;
+        let CodeMemoryOptions { ceiling_bytes, ceiling_blocks, arena_bytes, perf_map } = options;
         let process = ProcessId::current();
         Self {
             shards: array::from_fn(|number| {
@@ -74,13 +69,12 @@ impl Allocator {
                 PaddedShard { lock, spare_bytes: AtomicU64::new(0) }
             }),
             preferred: array::from_fn(|core| AtomicU16::new(core as u16)),
-            arenas: Arenas::new(arena_bytes, placement, perf_map, process),
+            arenas: Arenas::new(arena_bytes, perf_map, process),
             budget: Lock::new(Budget { bytes: ceiling_bytes, blocks: ceiling_blocks }),
             ceiling_bytes,
             ceiling_blocks,
             peak_bytes: AtomicU64::new(0),
             peak_blocks: AtomicU64::new(0),
-            audit,
             process,
         }
     }
@@ -150,12 +144,6 @@ impl Allocator {
         self.process.lock(lock).ok_or(ExecError::Forked)
     }
 
-    /// Whether this is a child process. The caller has a live block, or a lock that `trim` takes.
-    #[inline]
-    pub(super) fn is_forked(&self) -> bool {
-        self.arenas.is_forked()
-    }
-
     /// Allocates in shard `number` or in another one, whose number it returns. A shard without live blocks gets its
     /// reference from `keep_alive`.
     // Benchmark row: "allocate, write, publish 100 bytes of code".
@@ -169,9 +157,9 @@ impl Allocator {
     ) -> Result<(Allocation, u16), ExecError> {
         match self.allocate_fast(number, kind, request) {
             Some(allocation) => Ok((allocation, number)),
-            None => self.allocate_slow(number, kind, request, keep_alive).inspect_err(|&error| {
-                self.refuse(number, error, 0, request.size as u64);
-            }),
+            None => self
+                .allocate_slow(number, kind, request, keep_alive)
+                .inspect_err(|_| self.refuse(number)),
         }
     }
 
@@ -189,7 +177,7 @@ impl Allocator {
             return None;
         }
         let allocation = shard.allocate_fast(&resolved)?;
-        self.record_allocation(&mut shard, &allocation, request.size);
+        shard.counters.allocate(request.size as u64);
         Some(allocation)
     }
 
@@ -237,8 +225,8 @@ impl Allocator {
             shard = self.lock_with_quota(number, len)?;
         }
         let result = allocate(&mut shard);
-        if let Ok(Some(allocation)) = &result {
-            self.record_allocation(&mut shard, allocation, len);
+        if let Ok(Some(_)) = &result {
+            shard.counters.allocate(len as u64);
             shard.keep_alive.get_or_insert_with(keep_alive);
         }
         if let Some(PaddedShard { spare_bytes, .. }) = self.shards.get(usize::from(number)) {
@@ -247,18 +235,9 @@ impl Allocator {
         result
     }
 
-    // Benchmark row: "allocate, write, publish 100 bytes of code".
-    #[inline(always)]
-    fn record_allocation(&self, shard: &mut Shard, allocation: &Allocation, len: usize) {
-        shard.counters.allocate(len as u64);
-        if self.audit {
-            shard.events.record(Action::Allocate, allocation.address.get(), len as u64);
-        }
-    }
-
     /// Checks a request and resolves it to the units of this system's arenas.
     fn resolve(&self, kind: ArenaKind, request: Request) -> Result<AllocRequest, ExecError> {
-        let Request { size, alignment, placement } = request;
+        let Request { size, alignment } = request;
         let page = sys::page_size();
         if size == 0 {
             return Err(ExecError::Empty);
@@ -266,13 +245,13 @@ impl Allocator {
         if size > MAX_BLOCK_SIZE {
             return Err(ExecError::TooLarge { size: size as u64, limit: MAX_BLOCK_SIZE });
         }
-        let kind = self.arenas.kind(kind, placement)?;
+        let kind = self.arenas.kind(kind)?;
         match Self::resolve_in_bytes(request) {
             None => Err(ExecError::Alignment { alignment, limit: page }),
             Some(resolved) if kind == ArenaKind::Sealed => Ok(resolved),
             Some(_) => {
                 let capacity = size.next_multiple_of(page);
-                Ok(AllocRequest::new(capacity, page, page.ilog2() - 1, kind, placement))
+                Ok(AllocRequest::new(capacity, page, page.ilog2() - 1, kind))
             }
         }
     }
@@ -280,14 +259,14 @@ impl Allocator {
     /// Resolves a valid request to units of 8 bytes, for arenas in which blocks share pages.
     #[inline]
     fn resolve_in_bytes(request: Request) -> Option<AllocRequest> {
-        let Request { size, alignment, placement } = request;
+        let Request { size, alignment } = request;
         let is_valid = (1..=MAX_BLOCK_SIZE).contains(&size)
             && alignment.is_power_of_two()
             && alignment <= sys::page_size();
-        // At least two units, because the second one holds the flag.
+        // At least two units, the length of the shortest span that is listed.
         let granule = alignment.clamp(8, 16) - 1;
         let capacity = ((size.wrapping_add(granule)) & !granule).max(16);
-        is_valid.then(|| AllocRequest::new(capacity, alignment, 3, ArenaKind::Sealed, placement))
+        is_valid.then(|| AllocRequest::new(capacity, alignment, 3, ArenaKind::Sealed))
     }
 
     /// Locks a shard and extends its quota to a block of `len` bytes.
@@ -318,25 +297,6 @@ impl Allocator {
         Ok(shard)
     }
 
-    /// Whether each block of a shard is recorded: those of page shards always, others with auditing.
-    #[inline]
-    pub(super) fn is_recording(&self, number: u16) -> bool {
-        self.audit || number >= CORE_SHARDS
-    }
-
-    /// Records that a block is executable.
-    pub(super) fn publish(&self, block: &BlockRecord) -> Result<(), ExecError> {
-        let mut shard = self.lock(block.shard())?;
-        if self.is_recording(block.shard()) {
-            shard.set_published(block.id.first_unit(), true);
-            shard.counters.publications += 1;
-        }
-        if self.audit {
-            shard.events.record(Action::Publish, block.address.get(), block.len() as u64);
-        }
-        Ok(())
-    }
-
     /// Frees a block of this process. `erase` fills it with traps; if it returns false, the block is leaked.
     ///
     /// The caller drops the result, which may own the allocator, after its last access to the allocator.
@@ -348,12 +308,6 @@ impl Allocator {
     ) -> Option<KeepAlive> {
         let PaddedShard { lock, spare_bytes } = self.shards.get(usize::from(block.shard()))?;
         let mut shard = self.wait(lock).ok()?;
-        if self.is_recording(block.shard()) {
-            shard.set_published(block.id.first_unit(), false);
-        }
-        if self.audit {
-            shard.events.record(Action::Free, block.address.get(), block.len() as u64);
-        }
         // Under the lock: the processor drains these stores at the next atomic operation instead of at this lock.
         if erase() && shard.quarantine(block.id, block.len(), &self.arenas) {
             spare_bytes.store(shard.spare_bytes(), Ordering::Relaxed);
@@ -362,65 +316,41 @@ impl Allocator {
         if shard.counters.live_blocks() == 0 { shard.keep_alive.take() } else { None }
     }
 
-    /// Records a refused request.
-    pub(super) fn refuse(&self, number: u16, error: ExecError, address: usize, size: u64) {
+    /// Counts a refused request.
+    pub(super) fn refuse(&self, number: u16) {
         if let Ok(mut shard) = self.lock(number) {
             shard.counters.refusals += 1;
-            shard.events.refuse(error, address, size);
         }
     }
 
-    /// The arena of a live block.
-    pub(super) fn arena(&self, number: u16, first: UnitId) -> Result<TryArc<Arena>, ExecError> {
-        self.lock(number)?.arena(first).ok_or(ExecError::OutOfMemory)
-    }
-
-    /// The block that contains `address`: a live one, or a freed one in the quarantine or the magazine.
-    pub(super) fn block_info(&self, address: usize) -> Result<Option<BlockInfo>, ExecError> {
+    /// The addresses of the block that contains `address`: a live one, or a freed one in the quarantine or the magazine.
+    pub(super) fn block_range(&self, address: usize) -> Result<Option<Range<usize>>, ExecError> {
         // Fails in a child process, before the list of arenas is locked.
         drop(self.lock(CODE_PAGES)?);
         let Some(owner) = self.arenas.owner(address)? else { return Ok(None) };
         // If the chunk changed its owner since, its shard does not contain the address.
-        let info = self.lock(owner.shard)?.block_info(owner.chunk, address);
-        Ok(info.filter(|info| info.is_used && info.range.contains(&address)))
+        let range = self.lock(owner.shard)?.block_range(owner.chunk, address);
+        Ok(range.filter(|range| range.contains(&address)))
     }
 
     pub(super) fn statistics(&self) -> Statistics {
-        let mut sum = Statistics::default();
-        let (mut warm, mut metadata) = (0, size_of::<Self>());
+        let mut sum = Statistics { record_bytes: size_of::<Self>() as u64, ..Default::default() };
+        let mut warm = 0;
         for number in 0..SHARD_COUNT {
             let Ok(mut shard) = self.lock(number) else { return Statistics::default() };
             shard.counters.report(&mut sum);
-            let (bytes, own) = shard.usage();
-            warm += bytes;
-            metadata += own;
+            let (bytes, metadata) = shard.usage();
+            warm += bytes as u64;
+            sum.record_bytes += metadata as u64;
         }
-        let Ok(arenas) = self.arenas.usage() else { return Statistics::default() };
-        sum.arenas = arenas.arenas;
-        sum.reserved_bytes = arenas.reserved as u64;
-        sum.held_bytes = arenas.held as u64;
-        sum.wasted_bytes = (warm as u64).saturating_sub(sum.live_bytes);
-        sum.record_bytes = (metadata + arenas.metadata) as u64;
+        if self.arenas.report(&mut sum).is_err() {
+            return Statistics::default();
+        }
+        sum.wasted_bytes = warm.saturating_sub(sum.live_bytes);
         let peak = |peak: &AtomicU64, now| peak.fetch_max(now, Ordering::Relaxed).max(now);
         sum.peak_bytes = peak(&self.peak_bytes, sum.peak_bytes);
         sum.peak_blocks = peak(&self.peak_blocks, sum.peak_blocks);
         sum
-    }
-
-    /// Passes the retained events to `each`, shard by shard, and drains them if `drain` is set. Returns the number of lost
-    /// events.
-    pub(super) fn events(&self, drain: bool, mut each: impl FnMut(&Event)) -> u64 {
-        let mut lost = 0;
-        for number in 0..SHARD_COUNT {
-            let Ok(mut shard) = self.lock(number) else { return lost };
-            let mut copy = ArrayVec::<Event, MAX_EVENTS>::new();
-            let push = |event: &Event| copy.push(*event);
-            lost += if drain { shard.events.drain(push) } else { shard.events.read(push) };
-            drop(shard);
-            // Outside of the lock, because `each` may allocate code.
-            copy.iter().for_each(&mut each);
-        }
-        lost
     }
 
     /// Returns memory without live blocks to the system. The caller holds the lock of the page table.

@@ -25,15 +25,15 @@ use core::slice;
 
 use hashbrown::HashMap;
 use rustix::fd::OwnedFd;
+use rustix::mm::Advice;
 
 use super::super::lock::Lock;
 use super::super::page_count::PageCount;
-use super::super::placement;
 use super::super::region::Region;
-use super::super::sys::{self, InChild};
-use super::super::types::{Errno, MemoryError, Placement, Protection};
+use super::super::sys::{self, Place};
+use super::super::types::{Errno, MemoryError, Protection};
 use super::alloc_request::{ArenaKind, SLAB_SIZE};
-use super::backing::{ArenaError, Candidate, is_policy};
+use super::backing::{ArenaError, Candidate, create_file, is_policy};
 use super::error::ExecError;
 use super::span::SpanMap;
 use super::trap_fill;
@@ -53,32 +53,16 @@ pub(super) struct SlabOwner {
 struct SlabTable {
     map: SpanMap,
     owners: HashMap<usize, SlabOwner>,
-    /// Bit i: slab i is free, backed with memory and holds traps.
-    warm: Vec<u64>,
-}
-
-impl SlabTable {
-    fn is_warm(&self, slab: usize) -> bool {
-        self.warm.get(slab / 64).is_some_and(|word| word >> (slab % 64) & 1 != 0)
-    }
-
-    fn set_warm(&mut self, slab: usize, on: bool) {
-        if let Some(word) = self.warm.get_mut(slab / 64) {
-            *word = *word & !(1 << (slab % 64)) | u64::from(on) << (slab % 64);
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.map.free_units() == self.map.len()
-    }
+    /// Which slabs are free, backed with memory and hold traps.
+    warm: Vec<bool>,
 }
 
 /// Address space for code.
 pub(super) struct Arena {
     region: Region,
-    kind: ArenaKind,
+    pub(super) kind: ArenaKind,
     /// The addresses at which code runs.
-    code: Range<usize>,
+    pub(super) code: Range<usize>,
     /// The offset of the first writable byte in the region.
     writable_start: usize,
     slabs: Lock<SlabTable>,
@@ -89,7 +73,6 @@ impl Arena {
     pub(super) fn map(
         candidate: Candidate,
         kind: ArenaKind,
-        placement: Placement,
         size: usize,
         perf_map: bool,
     ) -> Result<Self, ArenaError> {
@@ -97,9 +80,9 @@ impl Arena {
         let is_changing = kind == ArenaKind::Changing;
         let views = if is_changing { view } else { view.saturating_mul(2) };
         let total = PageCount::covering(views.saturating_add(GUARD_SIZE) as u64)?;
-        let map = SpanMap::new(size / SLAB_SIZE).ok_or(ExecError::OutOfMemory)?;
-        let warm = try_filled(map.len().div_ceil(64), &0)?;
-        let region = placement::map(total, placement, Protection::None)?;
+        let map = SpanMap::new(size / SLAB_SIZE)?;
+        let warm = try_filled(map.len(), &false)?;
+        let region = Region::map(Place::Anywhere, total, Protection::None)?;
         let start = region.addresses().start.saturating_add(GUARD_SIZE);
         let writable_start = if is_changing { GUARD_SIZE } else { GUARD_SIZE + view };
         // Blocks recover pointers from addresses.
@@ -123,14 +106,14 @@ impl Arena {
     ) -> Result<(), ArenaError> {
         let size = self.code.len();
         let no_memory = |errno| ExecError::Memory(MemoryError::Map { size, errno });
-        let file = candidate.create_file()?;
+        let file = create_file(candidate)?;
         sys::resize(&file, size as u64).map_err(no_memory)?;
         let writable = self.pointer(self.writable_start);
         // SAFETY: whole pages inside the reservation of this arena, which is not used yet.
         unsafe { sys::map_file(&file, writable, view, Protection::ReadWrite) }
             .map_err(no_memory)?;
         // SAFETY: the pages that were just mapped.
-        unsafe { sys::on_fork(writable, view, InChild::Absent) }.map_err(no_memory)?;
+        unsafe { sys::advise(writable, view, Advice::LinuxDontFork) }.map_err(no_memory)?;
         let sealed = sys::seal(&file, self.kind == ArenaKind::Open);
         // Kernels before 5.1 seal the size only, and files outside of memory nothing. The file has no name, so no other
         // process can resize it.
@@ -180,19 +163,8 @@ impl Arena {
         Ok(())
     }
 
-    #[inline]
-    pub(super) fn kind(&self) -> ArenaKind {
-        self.kind
-    }
-
-    /// The addresses at which code runs.
-    #[inline]
-    pub(super) fn code(&self) -> Range<usize> {
-        self.code.clone()
-    }
-
     pub(super) fn is_empty(&self) -> bool {
-        self.slabs.lock().is_empty()
+        self.slabs.lock().map.is_empty()
     }
 
     /// The owner of the slab at `address`.
@@ -243,13 +215,16 @@ impl Arena {
 
 /// Adjacent slabs of an arena that one chunk owns.
 pub(super) struct SlabRun {
-    arena: TryArc<Arena>,
+    pub(super) arena: TryArc<Arena>,
     /// The first code address.
-    address: usize,
-    size: usize,
-    writable_offset: usize,
-    /// The first bytes that are backed with memory, and hold traps unless they belong to a block. Blocks lie below.
-    warm: usize,
+    pub(super) address: usize,
+    /// The size in bytes.
+    pub(super) size: usize,
+    /// The distance in bytes from the code addresses up to the writable view.
+    pub(super) writable_offset: usize,
+    /// The number of bytes, from the first on, that are backed with memory, and hold traps unless they belong to a block.
+    /// Blocks lie below.
+    pub(super) warm: usize,
 }
 
 impl SlabRun {
@@ -268,8 +243,9 @@ impl SlabRun {
         slabs.owners.try_reserve(1).map_err(|_| ExecError::OutOfMemory)?;
         slabs.map.allocate(free, taken.clone());
         slabs.owners.insert(taken.start, owner);
-        let warm = taken.clone().take_while(|&slab| slabs.is_warm(slab)).count();
-        taken.clone().for_each(|slab| slabs.set_warm(slab, false));
+        let are_warm = slabs.warm.get_mut(taken.clone()).unwrap_or_default();
+        let warm = are_warm.iter().take_while(|is_warm| **is_warm).count();
+        are_warm.fill(false);
         drop(slabs);
         Ok(Some(Self {
             arena: arena.clone(),
@@ -286,39 +262,11 @@ impl SlabRun {
         let first = self.address.saturating_sub(self.arena.code.start) / SLAB_SIZE;
         slabs.owners.remove(&first);
         slabs.map.free(first);
-        (first..first + self.warm / SLAB_SIZE).for_each(|slab| slabs.set_warm(slab, true));
-        let is_empty = slabs.is_empty();
+        let warm = first..first + self.warm / SLAB_SIZE;
+        slabs.warm.get_mut(warm).unwrap_or_default().fill(true);
+        let is_empty = slabs.map.is_empty();
         drop(slabs);
         (self.arena, is_empty)
-    }
-
-    #[inline]
-    pub(super) fn arena(&self) -> &TryArc<Arena> {
-        &self.arena
-    }
-
-    /// The first code address.
-    #[inline]
-    pub(super) fn address(&self) -> usize {
-        self.address
-    }
-
-    /// The size in bytes.
-    #[inline]
-    pub(super) fn size(&self) -> usize {
-        self.size
-    }
-
-    /// The distance in bytes from the code addresses up to the writable view.
-    #[inline]
-    pub(super) fn writable_offset(&self) -> usize {
-        self.writable_offset
-    }
-
-    /// The number of bytes, from the first on, that are backed with memory.
-    #[inline]
-    pub(super) fn warm(&self) -> usize {
-        self.warm
     }
 
     /// Backs the bytes up to offset `end`, rounded up to a page and cut at the size, with memory in both views and fills
@@ -333,7 +281,7 @@ impl SlabRun {
         let offset = address - arena.code.start;
         let writable = arena.pointer(arena.writable_start + offset);
         // SAFETY: inside the writable view: the run and the length are inside the code of the arena.
-        if let Err(errno) = unsafe { sys::populate(writable, len) } {
+        if let Err(errno) = unsafe { sys::advise(writable, len, Advice::LinuxPopulateWrite) } {
             // Kernels before 5.14 do not know the advice; the writes below have the same effect.
             if errno != rustix::io::Errno::INVAL {
                 return Err(MemoryError::Prefault { address, size: len, errno });
@@ -345,7 +293,8 @@ impl SlabRun {
         trap_fill::fill(unsafe { slice::from_raw_parts_mut(writable.as_ptr(), len) });
         if arena.kind != ArenaKind::Changing {
             // SAFETY: the same pages in the executable view. An error only costs time.
-            let _ = unsafe { sys::populate_for_reading(arena.pointer(GUARD_SIZE + offset), len) };
+            let code = arena.pointer(GUARD_SIZE + offset);
+            let _ = unsafe { sys::advise(code, len, Advice::LinuxPopulateRead) };
         }
         self.warm = end;
         Ok(())

@@ -3,13 +3,16 @@
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::io::Errno as Raw;
+
 use super::super::lock::{Lock, LockGuard, ProcessId};
-use super::super::types::{Errno, MemoryError, Placement};
+use super::super::types::{Errno, MemoryError};
 use super::alloc_request::{ArenaKind, MAX_BLOCK_SIZE};
 use super::arena::{Arena, SlabOwner, SlabRun};
-use super::backing::{ArenaError, Backing, CANDIDATES, CHANGING_PAGES};
+use super::backing::{ArenaError, Backing, CANDIDATES};
 use super::error::ExecError;
 use super::fork_detector::ForkDetector;
+use super::statistics::Statistics;
 use crate::alloc_util::{TryArc, UninitArc};
 
 /// Bytes of a chunk: large enough that the waste at its end is small, small enough that an idle shard holds little.
@@ -21,7 +24,7 @@ const MIN_ARENA_SIZE: usize = 4 * CHUNK_SIZE;
 /// The candidate is not selected yet.
 const UNSELECTED: usize = CANDIDATES.len();
 
-/// The index of [`CHANGING_PAGES`].
+/// The index of [`Backing::ChangingPages`].
 const LAST: usize = CANDIDATES.len() - 1;
 
 /// The arenas, and the backing that the system allows.
@@ -30,45 +33,23 @@ pub(super) struct Arenas {
     process: ProcessId,
     /// The index of the selected candidate.
     candidate: AtomicUsize,
-    /// The last address near which no addresses were free.
-    crowded: AtomicUsize,
     fork_detector: ForkDetector,
     /// Bytes of an arena, unless a block needs more.
     arena_size: usize,
-    placement: Placement,
     /// Whether `perf` considers the code anonymous memory.
     perf_map: bool,
 }
 
-/// Totals over all arenas.
-#[derive(Default)]
-pub(super) struct ArenaUsage {
-    pub(super) arenas: usize,
-    /// Bytes of code addresses.
-    pub(super) reserved: usize,
-    /// Bytes of used slabs.
-    pub(super) held: usize,
-    /// Bytes of metadata.
-    pub(super) metadata: usize,
-}
-
 impl Arenas {
-    pub(super) fn new(
-        arena_size: usize,
-        placement: Placement,
-        perf_map: bool,
-        process: ProcessId,
-    ) -> Self {
+    pub(super) fn new(arena_size: usize, perf_map: bool, process: ProcessId) -> Self {
         let arena_size =
             arena_size.clamp(MIN_ARENA_SIZE, MAX_BLOCK_SIZE).next_multiple_of(CHUNK_SIZE);
         Self {
             list: Lock::new(Vec::new()),
             process,
             candidate: AtomicUsize::new(UNSELECTED),
-            crowded: AtomicUsize::new(0),
             fork_detector: ForkDetector::new(),
             arena_size,
-            placement,
             perf_map,
         }
     }
@@ -86,18 +67,19 @@ impl Arenas {
 
     /// The selected backing; `None` before the first block.
     pub(super) fn backing(&self) -> Option<Backing> {
-        CANDIDATES.get(self.candidate.load(Ordering::Acquire)).map(|candidate| candidate.backing)
+        CANDIDATES.get(self.candidate.load(Ordering::Acquire)).map(|&(backing, _)| backing)
     }
 
     /// The kind of arena for `wanted` on this system. If the backing is not selected yet, this maps the first arena to
     /// select it.
-    pub(super) fn kind(
-        &self,
-        wanted: ArenaKind,
-        placement: Placement,
-    ) -> Result<ArenaKind, ExecError> {
-        if wanted != ArenaKind::Changing && self.candidate.load(Ordering::Acquire) == UNSELECTED {
-            self.select(wanted, placement)?;
+    pub(super) fn kind(&self, wanted: ArenaKind) -> Result<ArenaKind, ExecError> {
+        let is_unselected = || self.candidate.load(Ordering::Acquire) == UNSELECTED;
+        if wanted != ArenaKind::Changing && is_unselected() {
+            let mut list = self.list()?;
+            // Another thread may have selected it.
+            if is_unselected() {
+                self.add(&mut list, wanted, CHUNK_SIZE)?;
+            }
         }
         Ok(if self.is_mapped_twice() { wanted } else { ArenaKind::Changing })
     }
@@ -108,43 +90,21 @@ impl Arenas {
         self.candidate.load(Ordering::Acquire) < LAST
     }
 
-    fn select(&self, wanted: ArenaKind, placement: Placement) -> Result<(), ExecError> {
-        let mut list = self.list()?;
-        // Another thread may have selected it.
-        if self.candidate.load(Ordering::Acquire) == UNSELECTED {
-            self.add(&mut list, wanted, self.or_default(placement), CHUNK_SIZE)?;
-        }
-        Ok(())
-    }
-
-    /// The placement of an arena for a block with this placement.
-    fn or_default(&self, placement: Placement) -> Placement {
-        if placement == Placement::Anywhere { self.placement } else { placement }
-    }
-
-    /// Takes slabs for `bytes` bytes whose addresses satisfy `placement`.
+    /// Takes slabs for `bytes` bytes.
     pub(super) fn take(
         &self,
         bytes: usize,
         owner: SlabOwner,
         kind: ArenaKind,
-        placement: Placement,
     ) -> Result<SlabRun, ExecError> {
-        let window = placement.window();
         let mut list = self.list()?;
-        for arena in list.iter().filter(|arena| arena.kind() == kind) {
-            let code = arena.code();
-            if window.start <= code.start
-                && code.end <= window.end
-                && let Some(slabs) = SlabRun::take(arena, bytes, owner)?
-            {
+        for arena in list.iter().filter(|arena| arena.kind == kind) {
+            if let Some(slabs) = SlabRun::take(arena, bytes, owner)? {
                 return Ok(slabs);
             }
         }
-        let arena = self.add(&mut list, kind, self.or_default(placement), bytes)?;
-        let no_range =
-            MemoryError::NoFreeRange { size: bytes, low: window.start, high: window.end };
-        Ok(SlabRun::take(&arena, bytes, owner)?.ok_or(no_range)?)
+        let arena = self.add(&mut list, kind, bytes)?;
+        SlabRun::take(&arena, bytes, owner)?.ok_or(ExecError::OutOfMemory)
     }
 
     /// Maps an arena of at least `bytes`, smaller than usual if address space is scarce.
@@ -152,7 +112,6 @@ impl Arenas {
         &self,
         list: &mut Vec<TryArc<Arena>>,
         kind: ArenaKind,
-        placement: Placement,
         bytes: usize,
     ) -> Result<TryArc<Arena>, ExecError> {
         list.try_reserve(1).map_err(|_| ExecError::OutOfMemory)?;
@@ -160,7 +119,7 @@ impl Arenas {
         self.fork_detector.set()?;
         let mut size = self.arena_size.max(bytes);
         let arena = loop {
-            match self.map(kind, placement, size) {
+            match self.map(kind, size) {
                 Err(error) if is_scarcity(error) && size > bytes.max(MIN_ARENA_SIZE) => {
                     let half = (size / 2).next_multiple_of(CHUNK_SIZE);
                     size = half.max(bytes).max(MIN_ARENA_SIZE);
@@ -174,22 +133,22 @@ impl Arenas {
     }
 
     /// Maps an arena of the best candidate that the system allows.
-    fn map(&self, kind: ArenaKind, placement: Placement, size: usize) -> Result<Arena, ExecError> {
+    fn map(&self, kind: ArenaKind, size: usize) -> Result<Arena, ExecError> {
         if kind == ArenaKind::Changing {
-            return exec_error(Arena::map(CHANGING_PAGES, kind, placement, size, false), None);
+            return exec_error(Arena::map(CANDIDATES[LAST], kind, size, false), None);
         }
         let selected = self.candidate.load(Ordering::Acquire);
         let first = if selected == UNSELECTED { 0 } else { selected };
         let mut forbidden = None;
         for (index, &candidate) in CANDIDATES.iter().enumerate().skip(first) {
-            let arena = if candidate == CHANGING_PAGES {
-                Arena::map(candidate, ArenaKind::Changing, placement, size, false)
+            let arena = if index == LAST {
+                Arena::map(candidate, ArenaKind::Changing, size, false)
                     .and_then(|arena| arena.check_executable().map(|()| arena))
             } else {
-                Arena::map(candidate, kind, placement, size, self.perf_map)
+                Arena::map(candidate, kind, size, self.perf_map)
             };
             match arena {
-                Err(ArenaError::Forbidden(errno)) if candidate != CHANGING_PAGES => {
+                Err(ArenaError::Forbidden(errno)) if index != LAST => {
                     forbidden = forbidden.or(Some(errno));
                 }
                 result => {
@@ -211,7 +170,7 @@ impl Arenas {
         if !is_empty {
             return;
         }
-        let is_spare = |other: &&TryArc<Arena>| other.kind() == arena.kind() && other.is_empty();
+        let is_spare = |other: &&TryArc<Arena>| other.kind == arena.kind && other.is_empty();
         if list.iter().filter(is_spare).count() > 1 {
             list.retain(|other| !other.ptr_eq(&arena));
         }
@@ -237,31 +196,23 @@ impl Arenas {
     /// [`ExecError::Forked`].
     pub(super) fn owner(&self, address: usize) -> Result<Option<SlabOwner>, ExecError> {
         let list = self.list()?;
-        let arena = list.iter().find(|arena| arena.code().contains(&address));
+        let arena = list.iter().find(|arena| arena.code.contains(&address));
         Ok(arena.and_then(|arena| arena.owner(address)))
     }
 
-    /// Whether the last search for addresses near `address` failed.
-    pub(super) fn is_crowded(&self, address: usize) -> bool {
-        self.crowded.load(Ordering::Relaxed) == address
-    }
-
-    pub(super) fn set_crowded(&self, address: usize) {
-        self.crowded.store(address, Ordering::Relaxed);
-    }
-
+    /// Adds the amounts to `sum`.
+    ///
     /// # Errors
     /// [`ExecError::Forked`].
-    pub(super) fn usage(&self) -> Result<ArenaUsage, ExecError> {
-        let mut sum = ArenaUsage::default();
+    pub(super) fn report(&self, sum: &mut Statistics) -> Result<(), ExecError> {
         for arena in self.list()?.iter() {
             let (held, metadata) = arena.usage();
             sum.arenas += 1;
-            sum.reserved += arena.code().len();
-            sum.held += held;
-            sum.metadata += metadata;
+            sum.reserved_bytes += arena.code.len() as u64;
+            sum.held_bytes += held as u64;
+            sum.record_bytes += metadata as u64;
         }
-        Ok(sum)
+        Ok(())
     }
 }
 
@@ -275,13 +226,11 @@ fn exec_error(result: Result<Arena, ArenaError>, file: Option<Errno>) -> Result<
 
 /// Whether a smaller arena may succeed.
 fn is_scarcity(error: ExecError) -> bool {
-    use rustix::io::Errno as Raw;
     match error {
         ExecError::Memory(MemoryError::Map { errno, .. }) => {
             [Raw::NOMEM, Raw::AGAIN, Raw::FBIG, Raw::NOSPC].into_iter().any(|raw| errno == raw)
         }
         ExecError::Memory(MemoryError::Protect { errno, .. }) => errno == Raw::NOMEM,
-        ExecError::Memory(MemoryError::NoFreeRange { .. }) => true,
         _ => false,
     }
 }

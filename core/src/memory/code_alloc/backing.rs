@@ -5,9 +5,10 @@
 //! Documentation/userspace-api/mfd_noexec.rst, `prctl(2)` `PR_SET_MDWE`.
 
 use rustix::fd::OwnedFd;
+use rustix::fs::MemfdFlags;
 use rustix::io::Errno as Raw;
 
-use super::super::sys::{self, MemfdKind};
+use super::super::sys;
 use super::super::types::{Errno, MemoryError};
 use super::error::ExecError;
 
@@ -26,29 +27,18 @@ pub enum Backing {
 }
 
 /// A backing to try, with the flags of its memory file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Candidate {
-    pub(super) backing: Backing,
-    memfd: MemfdKind,
-}
-
-const fn memory_file(memfd: MemfdKind) -> Candidate {
-    Candidate { backing: Backing::MemoryFile, memfd }
-}
+pub(super) type Candidate = (Backing, MemfdFlags);
 
 /// All candidates, best first. `PR_SET_MDWE` allows all but the last; `vm.memfd_noexec` allows the first; without
 /// `memfd_create`, the last two remain.
 pub(super) const CANDIDATES: [Candidate; 5] = [
-    memory_file(MemfdKind::NoExecSeal),
-    memory_file(MemfdKind::Exec),
-    memory_file(MemfdKind::Plain),
-    Candidate { backing: Backing::TemporaryFile, memfd: MemfdKind::Plain },
-    CHANGING_PAGES,
+    // Linux 6.3: the file can never be passed to `execve`, but can be mapped executable.
+    (Backing::MemoryFile, MemfdFlags::NOEXEC_SEAL),
+    (Backing::MemoryFile, MemfdFlags::EXEC),
+    (Backing::MemoryFile, MemfdFlags::empty()),
+    (Backing::TemporaryFile, MemfdFlags::empty()),
+    (Backing::ChangingPages, MemfdFlags::empty()),
 ];
-
-/// The last candidate: private memory, mapped once.
-pub(super) const CHANGING_PAGES: Candidate =
-    Candidate { backing: Backing::ChangingPages, memfd: MemfdKind::Plain };
 
 /// Why an arena could not be mapped.
 pub(super) enum ArenaError {
@@ -63,24 +53,22 @@ impl<E: Into<ExecError>> From<E> for ArenaError {
     }
 }
 
-impl Candidate {
-    /// Creates the file that is mapped twice.
-    pub(super) fn create_file(self) -> Result<OwnedFd, ArenaError> {
-        let file = match self.backing {
-            Backing::MemoryFile => sys::memory_file(c"smf-code", self.memfd),
-            Backing::TemporaryFile => sys::temporary_file(c"/dev/shm"),
-            Backing::ChangingPages => Err(Raw::NOSYS.into()),
-        };
-        file.map_err(|errno| match self.backing {
-            // The directory is missing, read-only or full, or its file system does not support the call.
-            Backing::TemporaryFile => ArenaError::Forbidden(errno),
-            _ if is_policy(errno) || errno == Raw::INVAL => ArenaError::Forbidden(errno),
-            _ => MemoryError::Open { errno }.into(),
-        })
-    }
+/// Creates the file that is mapped twice.
+pub(super) fn create_file((backing, flags): Candidate) -> Result<OwnedFd, ArenaError> {
+    let file = match backing {
+        Backing::MemoryFile => sys::memory_file(c"smf-code", flags),
+        Backing::TemporaryFile => sys::temporary_file(c"/dev/shm"),
+        Backing::ChangingPages => Err(Raw::NOSYS.into()),
+    };
+    file.map_err(|errno| match backing {
+        // The directory is missing, read-only or full, or its file system does not support the call.
+        Backing::TemporaryFile => ArenaError::Forbidden(errno),
+        _ if is_policy(errno) || errno == Raw::INVAL => ArenaError::Forbidden(errno),
+        _ => MemoryError::Open { errno }.into(),
+    })
 }
 
 /// Whether `errno` reports a policy rather than a lack of memory.
 pub(super) fn is_policy(errno: Errno) -> bool {
-    [Raw::PERM, Raw::ACCESS, Raw::NOSYS].into_iter().any(|policy| errno == policy)
+    errno == Raw::PERM || errno == Raw::ACCESS || errno == Raw::NOSYS
 }

@@ -16,7 +16,7 @@ use core::{fmt, slice};
 
 use super::super::types::Protection;
 use super::super::{icache, sys};
-use super::alloc_request::{Allocation, BlockRecord, UnitId};
+use super::alloc_request::{Allocation, BlockRecord};
 use super::allocator::{Allocator, CODE_PAGES};
 use super::error::ExecError;
 use super::trap_fill;
@@ -51,6 +51,12 @@ impl Block {
         unsafe { self.allocator.as_ref() }
     }
 
+    /// Whether this is a child process.
+    #[inline]
+    fn is_forked(&self) -> bool {
+        self.allocator().arenas.is_forked()
+    }
+
     #[inline]
     pub(super) fn address(&self) -> usize {
         self.record.address.get()
@@ -63,8 +69,8 @@ impl Block {
     }
 
     #[inline]
-    pub(super) fn first_unit(&self) -> UnitId {
-        self.record.id.first_unit()
+    pub(super) fn shard(&self) -> u16 {
+        self.record.shard()
     }
 
     /// Whether its pages are mapped once, and are either writable or executable.
@@ -75,7 +81,7 @@ impl Block {
 
     /// Whether the block has whole pages, of which other blocks have no part.
     fn has_whole_pages(&self) -> bool {
-        self.is_changing() || self.record.shard() >= CODE_PAGES
+        self.is_changing() || self.shard() >= CODE_PAGES
     }
 
     /// The size in bytes with the rest of the last page, if the block has whole pages.
@@ -134,7 +140,8 @@ impl Block {
         if !self.has_whole_pages() {
             return Ok(());
         }
-        let arena = self.allocator().arena(self.record.shard(), self.first_unit())?;
+        let arena = self.allocator().lock(self.shard())?.arena(self.record.id.first_unit());
+        let arena = arena.ok_or(ExecError::OutOfMemory)?;
         let range = self.address()..self.address() + self.capacity();
         // SAFETY: whole pages of this block; `&mut self` ends all borrows of them, and `bytes_mut` lends none that are not
         // writable.
@@ -149,12 +156,7 @@ impl Block {
     #[inline(always)]
     fn publish(self) -> Result<ExecutableBlock, ExecError> {
         // By value on both paths, so that the block can stay in registers on the first.
-        let allocator = self.allocator();
-        if allocator.is_recording(self.record.shard())
-            || self.is_changing()
-            || allocator.is_forked()
-            || self.synchronize(self.len()).is_err()
-        {
+        if self.is_changing() || self.is_forked() || self.synchronize(self.len()).is_err() {
             return self.publish_slow();
         }
         Ok(ExecutableBlock(self))
@@ -166,20 +168,13 @@ impl Block {
             self.protect(Protection::ReadExecute)?;
         }
         self.synchronize(self.len())?;
-        self.allocator().publish(&self.record)?;
-        Ok(ExecutableBlock(self))
-    }
-
-    /// Makes all bytes visible to instruction fetch and records that the block is executable.
-    pub(super) fn record_executable(&self) -> Result<(), ExecError> {
-        self.synchronize(self.capacity())?;
-        self.allocator().publish(&self.record)
+        if self.is_forked() { Err(ExecError::Forked) } else { Ok(ExecutableBlock(self)) }
     }
 
     /// Makes the first `len` bytes, which are readable at the code address, visible to instruction fetch.
     // Benchmark row: "allocate, write, publish 100 bytes of code".
     #[inline(always)]
-    fn synchronize(&self, len: usize) -> Result<(), ExecError> {
+    pub(super) fn synchronize(&self, len: usize) -> Result<(), ExecError> {
         let code = ptr::with_exposed_provenance(self.address());
         // SAFETY: bytes of this block in the executable view, readable and not being written.
         Ok(icache::synchronize(unsafe { slice::from_raw_parts(code, len) })?)
@@ -190,7 +185,7 @@ impl Drop for Block {
     #[inline]
     fn drop(&mut self) {
         // In a child process, the bytes belong to the parent.
-        if self.allocator().is_forked() {
+        if self.is_forked() {
             return;
         }
         let len = self.len();
@@ -212,14 +207,10 @@ impl Drop for Block {
 /// A block that is writable and not executable.
 ///
 /// It initially holds trapping instructions. Dropping it frees the memory.
-pub struct WritableBlock(Block);
+#[derive(Debug)]
+pub struct WritableBlock(pub(super) Block);
 
 impl WritableBlock {
-    #[inline]
-    pub(super) fn new(block: Block) -> Self {
-        Self(block)
-    }
-
     /// The address at which the first byte will run, to which code is relocated. The bytes are written at another
     /// address.
     #[inline]
@@ -262,6 +253,7 @@ impl WritableBlock {
 /// A block that is executable and not writable. Dropping it fills it with trapping instructions and frees the memory.
 ///
 /// A caller that runs the code keeps the block alive meanwhile.
+#[derive(Debug)]
 pub struct ExecutableBlock(Block);
 
 impl ExecutableBlock {
@@ -287,7 +279,7 @@ impl ExecutableBlock {
     /// Whether this is a child of the process that allocated the block, as far as the kernel reports it.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn is_forked(&self) -> bool {
-        self.0.allocator().is_forked()
+        self.0.is_forked()
     }
 
     /// A pointer to the first byte, valid for reads and calls while the block lives.
@@ -304,17 +296,5 @@ impl ExecutableBlock {
 impl fmt::Debug for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "0x{:x} bytes at 0x{:x}", self.len(), self.address())
-    }
-}
-
-impl fmt::Debug for WritableBlock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("WritableBlock").field(&self.0).finish()
-    }
-}
-
-impl fmt::Debug for ExecutableBlock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ExecutableBlock").field(&self.0).finish()
     }
 }

@@ -19,10 +19,6 @@ pub(super) struct Chunk {
     /// log2 of the bytes of a unit.
     pub(super) unit_shift: u32,
     pub(super) map: SpanMap,
-    /// An upper bound on the length of the free spans, except for spans that a scan found unaligned.
-    pub(super) longest: usize,
-    /// The end of the last allocated span: the first unit that a scan tries.
-    cursor: usize,
     /// Whether the chunk holds a single large block.
     pub(super) is_dedicated: bool,
 }
@@ -37,14 +33,9 @@ pub(super) struct Placed {
 }
 
 impl Chunk {
-    pub(super) fn new(slabs: SlabRun, unit_shift: u32, map: SpanMap, is_dedicated: bool) -> Self {
-        let longest = map.len();
-        Self { slabs, unit_shift, map, longest, cursor: 0, is_dedicated }
-    }
-
     /// The addresses of a range of units.
     pub(super) fn addresses(&self, units: &Range<usize>) -> Range<usize> {
-        let start = self.slabs.address();
+        let start = self.slabs.address;
         start + (units.start << self.unit_shift)..start + (units.end << self.unit_shift)
     }
 
@@ -56,11 +47,11 @@ impl Chunk {
         request: &AllocRequest,
     ) -> Option<(Range<usize>, Range<usize>)> {
         let span = self.map.span_at(unit).filter(|span| !span.is_used)?.units;
-        let address = self.slabs.address() + (span.start << self.unit_shift);
+        let address = self.slabs.address + (span.start << self.unit_shift);
         let aligned = (address + (request.alignment - 1)) & !(request.alignment - 1);
         let start = span.start + ((aligned - address) >> self.unit_shift);
         let end = start + request.units;
-        (end <= span.end && request.allows(aligned)).then_some((span, start..end))
+        (end <= span.end).then_some((span, start..end))
     }
 
     /// The allocation of a used span of `units` units that starts at `first`.
@@ -70,8 +61,8 @@ impl Chunk {
     #[inline(always)]
     pub(super) fn allocation(&self, first: UnitId, units: usize) -> Option<Allocation> {
         let offset = (first.unit as usize) << self.unit_shift;
-        let address = NonZeroUsize::new(self.slabs.address() + offset)?;
-        let id = BlockId::new(first, units, self.slabs.writable_offset());
+        let address = NonZeroUsize::new(self.slabs.address + offset)?;
+        let id = BlockId::new(first, units, self.slabs.writable_offset);
         Some(Allocation { address, id })
     }
 
@@ -87,7 +78,7 @@ impl Chunk {
     ) -> Result<Option<Placed>, ExecError> {
         let Some((span, units)) = self.fit(first.unit as usize, request) else { return Ok(None) };
         let end = units.end << self.unit_shift;
-        if end > self.slabs.warm() {
+        if end > self.slabs.warm {
             if !warm_up {
                 return Ok(None);
             }
@@ -98,37 +89,21 @@ impl Chunk {
         let allocation = self.allocation(UnitId { unit: units.start as u32, ..first }, count);
         let before = units.start - span.start;
         let Some(after) = self.map.allocate(span, units) else { return Ok(None) };
-        self.cursor = after.start;
         Ok(allocation.map(|allocation| Placed { allocation, before, after }))
     }
 
-    /// The first free span that satisfies `request`. If there is none, the bound on the lengths is lowered.
-    pub(super) fn scan(&mut self, request: &AllocRequest) -> Option<usize> {
-        if self.longest < request.units {
-            return None;
-        }
-        if self.fit(self.cursor, request).is_some() {
-            return Some(self.cursor);
-        }
-        let found = self.map.free_spans().find(|span| self.fit(span.start, request).is_some());
-        if found.is_none() {
-            // Long enough spans are unaligned; free lists may still refer to them.
-            let longest = self.map.free_spans().map(|span| span.len()).max().unwrap_or(0);
-            self.longest = longest.min(request.units - 1);
-        }
-        found.map(|span| span.start)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.map.free_units() == self.map.len()
+    /// The start of the first free span that satisfies `request`.
+    pub(super) fn scan(&self, request: &AllocRequest) -> Option<usize> {
+        let mut free = self.map.free_spans().map(|span| span.start);
+        free.find(|&start| self.fit(start, request).is_some())
     }
 
     /// Backs the bytes up to offset `end`, and some more, with memory.
     #[cold]
     fn warm_up_to(&mut self, end: usize) -> Result<(), ExecError> {
-        let warm = self.slabs.warm();
+        let warm = self.slabs.warm;
         let step = warm.clamp(sys::page_size(), MAX_WARM_STEP);
-        let target = if self.is_dedicated { self.slabs.size() } else { end.max(warm + step) };
+        let target = if self.is_dedicated { self.slabs.size } else { end.max(warm + step) };
         Ok(self.slabs.warm_up_to(target)?)
     }
 }

@@ -4,16 +4,17 @@ use alloc::alloc::handle_alloc_error;
 use core::alloc::Layout;
 use core::fmt;
 
+use hashbrown::HashMap;
+
 use super::super::lock::{Lock, LockGuard};
-use super::super::types::{MemoryError, Placement};
 use super::alloc_request::ArenaKind;
 use super::allocator::Allocator;
-use super::audit::{Event, Statistics};
 use super::backing::Backing;
 use super::block::{Block, WritableBlock};
 use super::error::ExecError;
 use super::options::{CodeMemoryOptions, Request};
-use super::page_table::PageTable;
+use super::page_table::PageBlock;
+use super::statistics::Statistics;
 use crate::alloc_util::TryArc;
 
 /// An allocator of executable memory for any number of threads. Clones are handles to the same allocator.
@@ -26,7 +27,8 @@ pub struct CodeMemory {
 
 struct Inner {
     allocator: Allocator,
-    pages: Lock<PageTable>,
+    /// Blocks of whole pages, by address.
+    pages: Lock<HashMap<usize, PageBlock>>,
 }
 
 impl CodeMemory {
@@ -35,7 +37,7 @@ impl CodeMemory {
     /// # Errors
     /// [`ExecError::OutOfMemory`].
     pub fn new(options: CodeMemoryOptions) -> Result<Self, ExecError> {
-        let (allocator, pages) = (Allocator::new(options), Lock::new(PageTable::new()));
+        let (allocator, pages) = (Allocator::new(options), Lock::default());
         Ok(Self { inner: TryArc::new(Inner { allocator, pages })? })
     }
 
@@ -55,35 +57,13 @@ impl CodeMemory {
     /// * [`ExecError::Empty`], [`ExecError::TooLarge`], [`ExecError::Alignment`]: an invalid request.
     /// * [`ExecError::CeilingBytes`], [`ExecError::CeilingBlocks`]: the block would exceed a ceiling.
     /// * [`ExecError::Policy`]: the system forbids executable memory.
-    /// * [`ExecError::Memory`], [`ExecError::OutOfMemory`]: no memory, or none that satisfies the placement.
+    /// * [`ExecError::Memory`], [`ExecError::OutOfMemory`]: no memory.
     /// * [`ExecError::Forked`]: in a child process.
     // Benchmark row: "allocate, write, publish 100 bytes of code".
     #[inline(always)]
     pub fn allocate_with(&self, request: Request) -> Result<WritableBlock, ExecError> {
-        let block = match request.placement {
-            Placement::PreferNear(address) => self.allocate_near(address, request)?,
-            _ => {
-                self.allocate_block(self.allocator().current_shard(), ArenaKind::Sealed, request)?
-            }
-        };
-        Ok(WritableBlock::new(block))
-    }
-
-    /// Allocates near `address` if addresses are free there. A failed search is not repeated for the same address.
-    #[cold]
-    fn allocate_near(&self, address: usize, request: Request) -> Result<Block, ExecError> {
-        let arenas = &self.allocator().arenas;
         let shard = self.allocator().current_shard();
-        if !arenas.is_crowded(address) {
-            let near = request.placed(Placement::Near(address));
-            match self.allocate_block(shard, ArenaKind::Sealed, near) {
-                Err(ExecError::Memory(MemoryError::NoFreeRange { .. })) => {
-                    arenas.set_crowded(address);
-                }
-                result => return result,
-            }
-        }
-        self.allocate_block(shard, ArenaKind::Sealed, request.placed(Placement::Anywhere))
+        self.allocate_block(shard, ArenaKind::Sealed, request).map(WritableBlock)
     }
 
     // Benchmark row: "allocate, write, publish 100 bytes of code".
@@ -110,22 +90,8 @@ impl CodeMemory {
     ///
     /// # Errors
     /// [`ExecError::Forked`] if its holder is a thread of the parent process.
-    pub(super) fn pages(&self) -> Result<LockGuard<'_, PageTable>, ExecError> {
+    pub(super) fn pages(&self) -> Result<LockGuard<'_, HashMap<usize, PageBlock>>, ExecError> {
         self.allocator().wait(&self.inner.pages)
-    }
-
-    /// Returns `address` if executable code is there: in a live block of executable pages, or in a published block of an
-    /// [audited](CodeMemoryOptions::audit) allocator.
-    ///
-    /// # Errors
-    /// [`ExecError::Unknown`] if no block contains the address, [`ExecError::NotExecutable`] if its code is not published,
-    /// was freed recently or is not executable now; [`ExecError::Forked`] in a child process.
-    pub fn entry_point(&self, address: usize) -> Result<usize, ExecError> {
-        match self.allocator().block_info(address)? {
-            None => Err(ExecError::Unknown { address }),
-            Some(info) if info.is_published => Ok(address),
-            Some(_) => Err(ExecError::NotExecutable { address }),
-        }
     }
 
     /// The backing of code on this system; `None` before the first allocation.
@@ -136,17 +102,6 @@ impl CodeMemory {
     /// The current statistics; zeros in a child process. It locks every shard.
     pub fn statistics(&self) -> Statistics {
         self.allocator().statistics()
-    }
-
-    /// Passes the retained events, 256 of each shard, to `each`: shard by shard, the earliest first. Returns the number of
-    /// events that were lost before they were drained.
-    pub fn read_events(&self, each: impl FnMut(&Event)) -> u64 {
-        self.allocator().events(false, each)
-    }
-
-    /// As [`read_events`](Self::read_events); no event is passed again.
-    pub fn drain_events(&self, each: impl FnMut(&Event)) -> u64 {
-        self.allocator().events(true, each)
     }
 
     /// Unmaps every arena without live blocks.

@@ -40,7 +40,7 @@ pub enum ExecError {
     Policy { file: Errno, change: Errno },
     /// The kernel has no memory, or no addresses that satisfy the placement.
     #[error(transparent)]
-    Memory(MemoryError),
+    Memory(#[from] MemoryError),
     /// The process is a forked child; the memory belongs to its parent.
     #[error("executable memory from before a fork belongs to the parent process")]
     Forked,
@@ -64,64 +64,8 @@ pub enum ExecError {
     NotExecutable { address: usize },
 }
 
-impl ExecError {
-    /// The kind of the error, small enough for an event.
-    pub const fn reason(self) -> Reason {
-        match self {
-            Self::Empty | Self::TooLarge { .. } => Reason::Size,
-            Self::Alignment { .. } => Reason::Alignment,
-            Self::CeilingBytes { .. } | Self::CeilingBlocks { .. } => Reason::Ceiling,
-            Self::OutOfMemory | Self::Memory(_) => Reason::OutOfMemory,
-            Self::Policy { .. } => Reason::Policy,
-            Self::Forked => Reason::Forked,
-            Self::Unknown { .. } => Reason::Unknown,
-            Self::Inside { .. } => Reason::Inside,
-            Self::OtherSize { .. } => Reason::OtherSize,
-            Self::Outside { .. } => Reason::Outside,
-            Self::WriteAndExecute => Reason::WriteAndExecute,
-            Self::NotExecutable { .. } => Reason::NotExecutable,
-        }
-    }
-}
-
-/// The kind of an [`ExecError`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Reason {
-    /// Size zero, or larger than an arena can be.
-    Size,
-    /// An unsupported alignment.
-    Alignment,
-    /// A ceiling would be exceeded.
-    Ceiling,
-    /// No memory, or no addresses that satisfy the placement.
-    OutOfMemory,
-    /// The system forbids executable memory.
-    Policy,
-    /// The memory belongs to the parent process.
-    Forked,
-    /// No live block contains the address.
-    Unknown,
-    /// The address is not the start of its block.
-    Inside,
-    /// The size is not that of the block.
-    OtherSize,
-    /// The range exceeds the block.
-    Outside,
-    /// Writable and executable at once.
-    WriteAndExecute,
-    /// Not published, freed, or not executable at present.
-    NotExecutable,
-}
-
 impl From<AllocError> for ExecError {
     fn from(_: AllocError) -> Self {
         Self::OutOfMemory
-    }
-}
-
-impl From<MemoryError> for ExecError {
-    fn from(error: MemoryError) -> Self {
-        Self::Memory(error)
     }
 }

@@ -7,8 +7,10 @@
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
+use rustix::mm::Advice;
+
 use super::super::page_count::PageCount;
-use super::super::sys::{self, InChild, Place};
+use super::super::sys::{self, Place};
 use super::super::types::{MemoryError, Protection};
 
 /// A byte that is 1 in the process that set it and 0 in its children. Initially absent.
@@ -43,7 +45,7 @@ impl ForkDetector {
         unsafe { page.cast::<AtomicU8>().write(AtomicU8::new(1)) };
         // Kernels before 4.14 refuse the advice; there the byte stays 1 in children.
         // SAFETY: the whole mapping.
-        let _ = unsafe { sys::on_fork(page, size, InChild::Zero) };
+        let _ = unsafe { sys::advise(page, size, Advice::LinuxWipeOnFork) };
         self.page.store(page.cast().as_ptr(), Ordering::Release);
         Ok(())
     }

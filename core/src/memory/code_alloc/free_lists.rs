@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::alloc_request::UnitId;
 
-/// Lengths below this have a size class each: as many as a word has bits.
+/// Lengths below this have a size class each: half of the bits of a bitmap.
 const EXACT_CLASSES: usize = 64;
 
 /// Each larger power of two has four size classes.
@@ -15,6 +15,9 @@ const CLASS_COUNT: usize = 128;
 
 /// The maximum number of entries in all lists: 96 KiB.
 const MAX_ENTRIES: usize = 8192;
+
+/// The maximum number of entries in one list, so that no class uses all nodes.
+const MAX_LISTED: u32 = 256;
 
 /// How many entries of a class of several lengths are tried before a larger class.
 const MAX_PROBES: usize = 8;
@@ -39,32 +42,30 @@ struct Entry {
 /// Lists of free spans, one for each size class, the latest first.
 pub(super) struct FreeLists {
     /// Bit i: class i has an entry.
-    exact: u64,
-    /// Bit i: class [`EXACT_CLASSES`] + i has an entry.
-    long: u64,
+    listed: u128,
     /// First one head for each class, whose `next` is the first entry and whose `unit` counts the entries; then the
     /// entries.
     nodes: Vec<Entry>,
     /// The first unused node.
     unused: u16,
-    /// The maximum number of entries in one list, so that no class uses all nodes.
-    limit: u16,
+}
+
+impl Default for FreeLists {
+    /// Empty lists. Nothing is allocated.
+    fn default() -> Self {
+        Self { listed: 0, nodes: Vec::new(), unused: NIL }
+    }
 }
 
 impl FreeLists {
-    /// Empty lists of at most `limit` entries each. Nothing is allocated.
-    pub(super) const fn new(limit: u16) -> Self {
-        Self { exact: 0, long: 0, nodes: Vec::new(), unused: NIL, limit }
-    }
-
     pub(super) fn clear(&mut self) {
         self.nodes.clear();
-        (self.exact, self.long, self.unused) = (0, 0, NIL);
+        (self.listed, self.unused) = (0, NIL);
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.exact | self.long == 0
+        self.listed == 0
     }
 
     /// Bytes allocated for the lists.
@@ -77,7 +78,7 @@ impl FreeLists {
     pub(super) fn push(&mut self, len: usize, first: UnitId) -> bool {
         let class = size_class(len);
         let count = self.nodes.get(class).map_or(0, |head| head.first.unit);
-        if count >= u32::from(self.limit) {
+        if count >= MAX_LISTED {
             return false;
         }
         let Some(node) = self.unused_node() else { return false };
@@ -87,7 +88,7 @@ impl FreeLists {
         if let Some(entry) = self.nodes.get_mut(usize::from(node)) {
             *entry = Entry { first, next };
         }
-        *self.bitmap(class) |= 1 << (class % EXACT_CLASSES);
+        self.listed |= 1 << class;
         true
     }
 
@@ -118,38 +119,15 @@ impl FreeLists {
     /// of the class of `len` is long enough.
     #[inline]
     pub(super) fn pop(&mut self, len: usize, fits: impl Fn(UnitId) -> bool) -> Option<UnitId> {
-        let class = size_class(len);
+        let mut class = size_class(len);
         if class >= EXACT_CLASSES {
             if let Some(first) = self.unlink_fitting(class, fits) {
                 return Some(first);
             }
-            let shift = class - EXACT_CLASSES;
-            return self.unlink_longer(self.long >> shift >> 1 << shift << 1);
+            class += 1;
         }
-        let exact = self.exact >> class << class;
-        if exact == 0 {
-            return self.unlink_longer(self.long);
-        }
-        self.unlink_first(exact.trailing_zeros() as usize)
-    }
-
-    /// Removes the first entry of the first of these classes.
-    fn unlink_longer(&mut self, classes: u64) -> Option<UnitId> {
-        if classes == 0 {
-            return None;
-        }
-        self.unlink_first(EXACT_CLASSES + classes.trailing_zeros() as usize)
-    }
-
-    /// The bitmap that contains the bit of a class.
-    #[inline]
-    fn bitmap(&mut self, class: usize) -> &mut u64 {
-        if class < EXACT_CLASSES { &mut self.exact } else { &mut self.long }
-    }
-
-    // Benchmark row: "allocate, write, publish 100 bytes of code".
-    #[inline(always)]
-    fn unlink_first(&mut self, class: usize) -> Option<UnitId> {
+        let listed = self.listed.checked_shr(class as u32).filter(|&listed| listed != 0)?;
+        let class = class + listed.trailing_zeros() as usize;
         self.unlink_after(class, class)
     }
 
@@ -178,7 +156,7 @@ impl FreeLists {
         let head = self.nodes.get_mut(class)?;
         head.first.unit = head.first.unit.wrapping_sub(1);
         if head.next == NIL {
-            *self.bitmap(class) &= !(1 << (class % EXACT_CLASSES));
+            self.listed &= !(1 << class);
         }
         Some(first)
     }
@@ -208,7 +186,7 @@ mod tests {
 
     #[test]
     fn pop_returns_the_latest_span_of_the_smallest_fitting_class() {
-        let mut lists = FreeLists::new(9);
+        let mut lists = FreeLists::default();
         for (len, at) in [(5, 1), (9, 2), (5, 3), (79, 4), (66, 5), (100, 6), (9000, 7)] {
             assert!(lists.push(len, unit(at)));
         }
@@ -228,12 +206,12 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
     fn each_entry_is_popped_once_and_entries_beyond_the_limit_are_dropped() {
-        let mut lists = FreeLists::new(100);
+        let mut lists = FreeLists::default();
         for round in 0..3 {
             let pushed =
-                (0..30_000u32).filter(|&at| lists.push(1 + at as usize % 80, unit(at))).count();
-            // Lengths 1 to 63, and two classes of several lengths.
-            assert_eq!(pushed, 100 * (63 + 2));
+                (0..30_000u32).filter(|&at| lists.push(50 + at as usize % 30, unit(at))).count();
+            // Lengths 50 to 63, and one class of several lengths.
+            assert_eq!(pushed, 256 * (14 + 1));
             let mut seen = std::collections::BTreeSet::new();
             let pop = |lists: &mut FreeLists, len| lists.pop(len, |_| true);
             while let Some(first) = pop(&mut lists, 1 + seen.len() % 40).or(pop(&mut lists, 1)) {
@@ -247,7 +225,7 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
     fn all_lists_together_have_a_limit() {
-        let mut lists = FreeLists::new(u16::MAX);
+        let mut lists = FreeLists::default();
         let pushed = (0..30_000u32).filter(|&at| lists.push(1 + at as usize % 80, unit(at)));
         assert_eq!(pushed.count(), MAX_ENTRIES);
     }

@@ -3,22 +3,19 @@
 use alloc::vec::Vec;
 
 use super::alloc_request::{SMALL_UNITS, UnitId};
+use crate::alloc_util::try_push;
 
 /// The maximum number of blocks of one size.
 const MAX_BLOCKS: usize = 2048;
 
 /// Freed blocks of fewer than [`SMALL_UNITS`] units.
+#[derive(Default)]
 pub(super) struct Magazine {
     /// [`SMALL_UNITS`] lists, the latest block last; none before the first block.
     lists: Vec<Vec<UnitId>>,
 }
 
 impl Magazine {
-    /// An empty magazine. Nothing is allocated.
-    pub(super) const fn new() -> Self {
-        Self { lists: Vec::new() }
-    }
-
     /// Adds a block of `units` units; false if there is no space for it.
     #[inline]
     pub(super) fn push(&mut self, units: usize, first: UnitId) -> bool {
@@ -37,12 +34,7 @@ impl Magazine {
             self.lists.resize_with(SMALL_UNITS, Vec::new);
         }
         let Some(list) = self.lists.get_mut(units) else { return false };
-        let more = list.len().clamp(16, MAX_BLOCKS);
-        if list.len() >= MAX_BLOCKS || list.try_reserve_exact(more).is_err() {
-            return false;
-        }
-        list.push(first);
-        true
+        list.len() < MAX_BLOCKS && try_push(list, first).is_ok()
     }
 
     /// Removes the latest block of `units` units.
@@ -70,7 +62,7 @@ mod tests {
 
     #[test]
     fn each_block_is_popped_once_and_for_its_size_only() {
-        let mut magazine = Magazine::new();
+        let mut magazine = Magazine::default();
         assert_eq!((magazine.pop(2), magazine.pop_any()), (None, None));
         let first = |unit| UnitId { chunk: 1, unit };
         for unit in 0..500 {
@@ -87,7 +79,7 @@ mod tests {
 
     #[test]
     fn blocks_beyond_the_limits_are_refused() {
-        let mut magazine = Magazine::new();
+        let mut magazine = Magazine::default();
         let first = UnitId { chunk: 0, unit: 0 };
         assert!(!magazine.push(SMALL_UNITS, first) && !magazine.push(usize::MAX, first));
         assert_eq!((0..5000).filter(|_| magazine.push(3, first)).count(), MAX_BLOCKS);

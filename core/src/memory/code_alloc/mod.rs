@@ -45,7 +45,6 @@ mod alloc_request;
 mod allocator;
 mod arena;
 mod arenas;
-mod audit;
 mod backing;
 mod block;
 mod chunk;
@@ -59,14 +58,15 @@ mod page_blocks;
 mod page_table;
 mod shard;
 mod span;
+mod statistics;
 #[cfg(test)]
 mod tests;
 mod trap_fill;
 
-pub use audit::{Action, Event, Statistics};
 pub use backing::Backing;
 pub use block::{ExecutableBlock, WritableBlock};
 pub use code_memory::CodeMemory;
-pub use error::{ExecError, Reason};
+pub use error::ExecError;
 pub use options::{CodeMemoryOptions, Request};
 pub use page_blocks::PageUse;
+pub use statistics::Statistics;

@@ -1,7 +1,5 @@
 //! Options of the allocator and requests for blocks.
 
-use super::super::types::Placement;
-
 /// Limits, placement and diagnostics of a [`CodeMemory`](super::CodeMemory).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodeMemoryOptions {
@@ -12,26 +10,18 @@ pub struct CodeMemoryOptions {
     /// Bytes of code in an arena, from 1 MiB to 1 GiB. Only addresses are reserved; memory backs them when blocks need
     /// it. If less address space is free, arenas are smaller.
     pub arena_bytes: usize,
-    /// The addresses of arenas.
-    pub placement: Placement,
-    /// Whether every block is recorded when it is allocated, published and freed: as an event, and as a publication that
-    /// is counted and known to [`entry_point`](super::CodeMemory::entry_point). Refusals always record an event, and
-    /// [pages](super::CodeMemory::allocate_pages) are always recorded.
-    pub audit: bool,
     /// Whether `perf report` resolves functions in this memory by `/tmp/perf-PID.map`, which it reads only for memory
     /// that it considers anonymous. Costs additional system calls for each arena.
     pub perf_map: bool,
 }
 
 impl Default for CodeMemoryOptions {
-    /// Arenas of 128 MiB at any address, no ceilings, no audit and no `perf` map.
+    /// Arenas of 128 MiB, no ceilings and no `perf` map.
     fn default() -> Self {
         Self {
             ceiling_bytes: u64::MAX,
             ceiling_blocks: u64::MAX,
             arena_bytes: 128 << 20,
-            placement: Placement::Anywhere,
-            audit: false,
             perf_map: false,
         }
     }
@@ -42,14 +32,13 @@ impl Default for CodeMemoryOptions {
 pub struct Request {
     pub(super) size: usize,
     pub(super) alignment: usize,
-    pub(super) placement: Placement,
 }
 
 impl Request {
     /// A block of `size` bytes, 1 to 1 GiB, at a multiple of 8.
     #[inline]
     pub const fn new(size: usize) -> Self {
-        Self { size, alignment: 8, placement: Placement::Anywhere }
+        Self { size, alignment: 8 }
     }
 
     /// Aligns the block to `alignment`, a power of two up to the page size; from 16 on, its size is rounded up to a
@@ -61,11 +50,5 @@ impl Request {
     #[inline]
     pub const fn aligned_to(self, alignment: usize) -> Self {
         Self { alignment, ..self }
-    }
-
-    /// Places the block at other addresses than those of the arenas.
-    #[inline]
-    pub const fn placed(self, placement: Placement) -> Self {
-        Self { placement, ..self }
     }
 }

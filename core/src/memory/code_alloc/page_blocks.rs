@@ -44,13 +44,13 @@ impl CodeMemory {
         let allocator = self.allocator();
         let mut pages = self.pages()?;
         let too_large = ExecError::TooLarge { size, limit: MAX_BLOCK_SIZE };
-        let reserved = pages.blocks.try_reserve(1).map_err(|_| ExecError::OutOfMemory);
+        let reserved = pages.try_reserve(1).map_err(|_| ExecError::OutOfMemory);
         let size = reserved.and_then(|()| usize::try_from(size).map_err(|_| too_large));
-        let size = size.inspect_err(|&error| allocator.refuse(shard, error, 0, 0))?;
+        let size = size.inspect_err(|_| allocator.refuse(shard))?;
         let request = Request::new(size).aligned_to(sys::page_size());
         let block = self.allocate_block(shard, kind, request)?;
         let address = block.address();
-        pages.blocks.insert(address, PageBlock::new(block, shard, usage == PageUse::Data));
+        pages.insert(address, PageBlock::new(block, usage == PageUse::Data));
         Ok(address)
     }
 
@@ -69,9 +69,9 @@ impl CodeMemory {
         offset: u64,
         bytes: &[u8],
     ) -> Result<usize, ExecError> {
-        self.with_pages(address, bytes.len() as u64, |blocks| {
+        self.with_pages(address, |blocks| {
             let block = blocks.get_mut(&address)?;
-            let (capacity, len) = (block.capacity(), bytes.len());
+            let (capacity, len) = (block.block.capacity(), bytes.len());
             let start = usize::try_from(offset).ok();
             let inside =
                 start.filter(|start| start.checked_add(len).is_some_and(|end| end <= capacity));
@@ -96,9 +96,9 @@ impl CodeMemory {
         size: u64,
         protection: Protection,
     ) -> Result<(), ExecError> {
-        self.with_pages(address, size, |blocks| {
+        self.with_pages(address, |blocks| {
             let block = blocks.get_mut(&address)?;
-            let (expected, capacity) = (block.block.len(), block.capacity());
+            let (expected, capacity) = (block.block.len(), block.block.capacity());
             if size != expected as u64 && size != capacity as u64 {
                 return Some(Err(ExecError::OtherSize { address, size, expected }));
             }
@@ -113,7 +113,7 @@ impl CodeMemory {
     /// [`ExecError::OtherSize`]: not its start, not its size. [`ExecError::Memory`]: the kernel refused to change the
     /// protection.
     pub fn free_pages(&self, address: usize, size: u64) -> Result<(), ExecError> {
-        let freed = self.with_pages(address, size, |blocks| {
+        let freed = self.with_pages(address, |blocks| {
             let block = blocks.get_mut(&address)?;
             let expected = block.block.len();
             if expected as u64 != size {
@@ -129,26 +129,37 @@ impl CodeMemory {
         Ok(())
     }
 
-    /// Calls `operation`, which returns `None` if no block starts at `address`, and records a refusal.
+    /// Returns `address` if executable code is there, in a live block of executable pages.
+    ///
+    /// # Errors
+    /// [`ExecError::Unknown`] if no block contains the address, [`ExecError::NotExecutable`] if the block has no pages of its
+    /// own, was freed recently or is not executable now; [`ExecError::Forked`] in a child process.
+    pub fn entry_point(&self, address: usize) -> Result<usize, ExecError> {
+        let pages = self.pages()?;
+        let range = self.allocator().block_range(address)?.ok_or(ExecError::Unknown { address })?;
+        let is_executable = pages.get(&range.start).is_some_and(|block| block.is_executable);
+        if is_executable { Ok(address) } else { Err(ExecError::NotExecutable { address }) }
+    }
+
+    /// Calls `operation`, which returns `None` if no block starts at `address`, and counts a refusal.
     fn with_pages<T>(
         &self,
         address: usize,
-        size: u64,
         operation: impl FnOnce(&mut HashMap<usize, PageBlock>) -> Option<Result<T, ExecError>>,
     ) -> Result<T, ExecError> {
         let allocator = self.allocator();
         let mut pages = self.pages()?;
         // Fails in a child process.
         drop(allocator.lock(CODE_PAGES)?);
-        let result = operation(&mut pages.blocks).unwrap_or_else(|| {
-            let start = allocator.block_info(address)?.map(|info| info.range.start);
-            Err(match start.filter(|start| pages.blocks.contains_key(start)) {
+        let result = operation(&mut pages).unwrap_or_else(|| {
+            let start = allocator.block_range(address)?.map(|range| range.start);
+            Err(match start.filter(|start| pages.contains_key(start)) {
                 Some(start) => ExecError::Inside { address, start },
                 None => ExecError::Unknown { address },
             })
         });
         drop(pages);
-        result.inspect_err(|&error| allocator.refuse(CODE_PAGES, error, address, size))
+        result.inspect_err(|_| allocator.refuse(CODE_PAGES))
     }
 }
 
@@ -157,6 +168,6 @@ impl CodeMemory {
     /// The addresses and sizes of all blocks of pages.
     pub(super) fn pages_for_tests(&self) -> alloc::vec::Vec<(usize, u64)> {
         let pages = self.pages().unwrap();
-        pages.blocks.iter().map(|(&address, block)| (address, block.block.len() as u64)).collect()
+        pages.iter().map(|(&address, block)| (address, block.block.len() as u64)).collect()
     }
 }

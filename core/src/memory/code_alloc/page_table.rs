@@ -1,6 +1,4 @@
-//! Blocks of whole pages, found by address.
-
-use hashbrown::HashMap;
+//! A block of whole pages, which callers identify by address.
 
 use super::super::types::Protection;
 use super::allocator::{Allocator, CODE_PAGES};
@@ -14,36 +12,20 @@ pub(super) struct PageBlock {
     protection: Protection,
     /// Whether bytes other than zeros may be present.
     is_written: bool,
-    shard: u16,
-}
-
-/// All blocks of pages, by address.
-pub(super) struct PageTable {
-    pub(super) blocks: HashMap<usize, PageBlock>,
-}
-
-impl PageTable {
-    pub(super) fn new() -> Self {
-        Self { blocks: HashMap::new() }
-    }
+    pub(super) is_executable: bool,
 }
 
 impl PageBlock {
-    /// Fills a new block of shard `shard` with zeros.
-    pub(super) fn new(mut block: Block, shard: u16, is_written: bool) -> Self {
+    /// Fills a new block with zeros.
+    pub(super) fn new(mut block: Block, is_written: bool) -> Self {
         block.capacity_mut().fill(0);
         let protection = Self::initial_protection(&block);
-        Self { block, protection, is_written, shard }
+        Self { block, protection, is_written, is_executable: false }
     }
 
     /// The protection with which an arena provides pages.
     fn initial_protection(block: &Block) -> Protection {
         if block.is_changing() { Protection::ReadWrite } else { Protection::ReadExecute }
-    }
-
-    /// The size in bytes, whole pages.
-    pub(super) fn capacity(&self) -> usize {
-        self.block.capacity()
     }
 
     /// Sets the protection at the code address, and with it whether the block is executable.
@@ -53,15 +35,17 @@ impl PageBlock {
         protection: Protection,
     ) -> Result<(), ExecError> {
         let is_executable = protection == Protection::ReadExecute && self.is_written;
-        if !is_executable {
-            // First, so that no thread finds an entry point that is not executable.
-            allocator.lock(self.shard)?.set_published(self.block.first_unit(), false);
-        }
+        self.is_executable &= is_executable;
         if protection != self.protection {
             self.block.protect(protection)?;
             self.protection = protection;
         }
-        if is_executable { self.block.record_executable() } else { Ok(()) }
+        if is_executable {
+            self.block.synchronize(self.block.capacity())?;
+            allocator.lock(self.block.shard())?.counters.publications += 1;
+        }
+        self.is_executable = is_executable;
+        Ok(())
     }
 
     /// Sets the protection at the request of a caller, who may write to writable pages.
@@ -92,7 +76,7 @@ impl PageBlock {
         }
         let is_first = !core::mem::replace(&mut self.is_written, true);
         // The first write makes code executable; pages that a caller made writable stay so.
-        let becomes_code = is_first && self.shard == CODE_PAGES;
+        let becomes_code = is_first && self.block.shard() == CODE_PAGES;
         let after = if becomes_code { Protection::ReadExecute } else { before };
         self.set_protection(allocator, after)
     }

@@ -10,18 +10,19 @@
 //! their span map. The magazine is flushed to the span maps when it is full or no other memory is free.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::super::{icache, sys};
-use super::alloc_request::{AllocRequest, Allocation, BlockId, BlockInfo, UnitId};
+use super::alloc_request::{AllocRequest, Allocation, BlockId, UnitId};
 use super::arena::{Arena, SlabOwner};
 use super::arenas::{Arenas, CHUNK_SIZE};
-use super::audit::{EventRing, ShardCounters};
 use super::chunk::{Chunk, Placed};
 use super::error::ExecError;
 use super::free_lists::FreeLists;
 use super::magazine::Magazine;
 use super::span::SpanMap;
-use crate::alloc_util::TryArc;
+use super::statistics::ShardCounters;
+use crate::alloc_util::{TryArc, try_push, try_reserve};
 
 /// Bytes of the first chunk of a shard, whose metadata is small as well.
 const FIRST_CHUNK_SIZE: usize = 64 << 10;
@@ -35,13 +36,10 @@ const MAX_QUARANTINED_BYTES: usize = 512 << 10;
 /// From this number of blocks on, the quarantine is flushed before new memory is used.
 const MIN_FLUSH: usize = 64;
 
-/// The maximum number of entries in one free list.
-const MAX_LISTED: u16 = 256;
-
 /// From this number of free spans that may be missing from the free lists on, all chunks are scanned.
 const MAX_UNLISTED: usize = 256;
 
-/// The length in units of the shortest span in which a block fits.
+/// The length in units of the shortest span in which a block fits, because no block is shorter.
 const MIN_SPAN: usize = 2;
 
 /// For states that cannot occur: a span that was just found is not free.
@@ -51,12 +49,14 @@ const INCONSISTENT: ExecError = ExecError::OutOfMemory;
 pub(super) type KeepAlive = TryArc<dyn Send + Sync>;
 
 /// Limits how often all chunks are scanned: each scan that finds nothing doubles the number of new chunks before the next.
+#[derive(Default)]
 struct ScanBackoff {
     remaining: u32,
     interval: u32,
 }
 
 /// The chunks and the freed blocks of one shard.
+#[derive(Default)]
 pub(super) struct Shard {
     number: u16,
     chunks: Vec<Option<Chunk>>,
@@ -76,29 +76,13 @@ pub(super) struct Shard {
     /// Bytes of all chunks.
     bytes: u64,
     pub(super) counters: ShardCounters,
-    pub(super) events: EventRing,
     /// Present while the shard has live blocks.
     pub(super) keep_alive: Option<KeepAlive>,
 }
 
 impl Shard {
-    pub(super) const fn new(number: u16) -> Self {
-        Self {
-            number,
-            chunks: Vec::new(),
-            vacant: Vec::new(),
-            free_lists: FreeLists::new(MAX_LISTED),
-            magazine: Magazine::new(),
-            bump: None,
-            unlisted: 0,
-            scan_backoff: ScanBackoff { remaining: 0, interval: 1 },
-            quarantine: Vec::new(),
-            quarantined_bytes: 0,
-            bytes: 0,
-            counters: ShardCounters::new(),
-            events: EventRing::new(number),
-            keep_alive: None,
-        }
+    pub(super) fn new(number: u16) -> Self {
+        Self { number, ..Self::default() }
     }
 
     /// Allocates from the magazine, a free list or the bump span, without a system call.
@@ -108,10 +92,7 @@ impl Shard {
         if !request.is_shared() {
             return None;
         }
-        match self.allocate_from_magazine(request) {
-            Some(allocation) => Some(allocation),
-            None => self.allocate_listed(request),
-        }
+        self.allocate_from_magazine(request).or_else(|| self.allocate_listed(request))
     }
 
     // Benchmark row: "allocate, write, publish 100 bytes of code".
@@ -121,7 +102,7 @@ impl Shard {
         let chunk = self.chunks.get(usize::from(first.chunk))?.as_ref()?;
         let allocation = chunk.allocation(first, request.units)?;
         let address = allocation.address.get();
-        if address & (request.alignment - 1) == 0 && request.allows(address) {
+        if address & (request.alignment - 1) == 0 {
             return Some(allocation);
         }
         self.free_span(first, None);
@@ -188,9 +169,9 @@ impl Shard {
             return Ok(self.allocate_listed(request));
         }
         let allocation = self.allocate_scanning(request)?;
-        let interval = self.scan_backoff.interval;
+        let interval = self.scan_backoff.interval.max(1);
         self.scan_backoff = match allocation {
-            Some(_) => ScanBackoff { remaining: 0, interval: 1 },
+            Some(_) => ScanBackoff::default(),
             None => ScanBackoff { remaining: interval, interval: interval.saturating_mul(2) },
         };
         Ok(allocation)
@@ -232,27 +213,21 @@ impl Shard {
         if let Some(allocation) = self.allocate_listed(request) {
             return Ok(Some(allocation));
         }
-        let chunks = (0..).zip(self.chunks.iter_mut().map(Option::as_mut));
-        let mut found = chunks.filter_map(|(number, chunk)| {
-            let unit = chunk.filter(|chunk| !chunk.is_dedicated)?.scan(request)?;
+        let found = (0..).zip(&self.chunks).find_map(|(number, chunk)| {
+            let unit = chunk.as_ref().filter(|chunk| !chunk.is_dedicated)?.scan(request)?;
             Some(UnitId { chunk: number, unit: unit as u32 })
         });
-        match found.next() {
-            Some(first) => self.allocate_at(first, request, true),
-            None => Ok(None),
-        }
+        found.map_or(Ok(None), |first| self.allocate_at(first, request, true))
     }
 
     /// Scans all chunks and lists their free spans.
     fn rebuild_free_lists(&mut self) {
         self.free_lists.clear();
         self.unlisted = 0;
-        for (number, chunk) in (0..).zip(&mut self.chunks) {
-            let Some(chunk) = chunk.as_mut().filter(|chunk| !chunk.is_dedicated) else { continue };
-            chunk.longest = 0;
+        for (number, chunk) in (0..).zip(&self.chunks) {
+            let Some(chunk) = chunk.as_ref().filter(|chunk| !chunk.is_dedicated) else { continue };
             for span in chunk.map.free_spans().filter(|span| span.len() >= MIN_SPAN) {
                 let first = UnitId { chunk: number, unit: span.start as u32 };
-                chunk.longest = chunk.longest.max(span.len());
                 if Some(first) != self.bump && !self.free_lists.push(span.len(), first) {
                     self.unlisted += 1;
                 }
@@ -272,10 +247,8 @@ impl Shard {
         }
         let page = sys::page_size();
         let capacity = request.capacity.next_multiple_of(page);
-        // Half pages, so that a block of one page has a second unit for its flag.
-        let unit_shift = page.ilog2() - 1;
-        let AllocRequest { alignment, kind, placement, .. } = *request;
-        let request = AllocRequest::new(capacity, alignment, unit_shift, kind, placement);
+        let request =
+            AllocRequest::new(capacity, request.alignment, page.ilog2() - 1, request.kind);
         let chunk = self.add_chunk(capacity, &request, true, arenas)?;
         let allocated = self.allocate_at(UnitId { chunk, unit: 0 }, &request, true);
         if !matches!(allocated, Ok(Some(_))) {
@@ -292,11 +265,11 @@ impl Shard {
         is_dedicated: bool,
         arenas: &Arenas,
     ) -> Result<u16, ExecError> {
-        let map = SpanMap::new(bytes >> request.unit_shift).ok_or(ExecError::OutOfMemory)?;
+        let map = SpanMap::new(bytes >> request.unit_shift)?;
         let number = self.vacant_number()?;
         let owner = SlabOwner { shard: self.number, chunk: number };
-        let slabs = arenas.take(bytes, owner, request.kind, request.placement)?;
-        let chunk = Chunk::new(slabs, request.unit_shift, map, is_dedicated);
+        let slabs = arenas.take(bytes, owner, request.kind)?;
+        let chunk = Chunk { slabs, unit_shift: request.unit_shift, map, is_dedicated };
         self.vacant.pop();
         self.bytes += bytes as u64;
         if let Some(slot) = self.chunks.get_mut(usize::from(number)) {
@@ -317,10 +290,9 @@ impl Shard {
         if let Some(&number) = self.vacant.last() {
             return Ok(number);
         }
-        let out_of_memory = |_| ExecError::OutOfMemory;
         let number = u16::try_from(self.chunks.len()).map_err(|_| ExecError::OutOfMemory)?;
-        self.chunks.try_reserve(1).map_err(out_of_memory)?;
-        self.vacant.try_reserve(self.chunks.len() + 1).map_err(out_of_memory)?;
+        try_reserve(&mut self.chunks, 1)?;
+        try_reserve(&mut self.vacant, self.chunks.len() + 1)?;
         self.chunks.push(None);
         self.vacant.push(number);
         Ok(number)
@@ -368,68 +340,42 @@ impl Shard {
         self.chunks.get_mut(usize::from(number)).and_then(Option::as_mut)
     }
 
-    /// Records whether the block at `first` is executable.
-    #[inline]
-    pub(super) fn set_published(&mut self, first: UnitId, is_published: bool) {
-        if let Some(chunk) = self.chunk_mut(first.chunk) {
-            chunk.map.set_flag(first.unit as usize, is_published);
-        }
-    }
-
     /// The arena of the block at `first`.
     pub(super) fn arena(&self, first: UnitId) -> Option<TryArc<Arena>> {
-        self.chunk(first.chunk).map(|chunk| chunk.slabs.arena().clone())
+        self.chunk(first.chunk).map(|chunk| chunk.slabs.arena.clone())
     }
 
-    /// The span that contains `address`, if chunk `number` does.
-    pub(super) fn block_info(&self, number: u16, address: usize) -> Option<BlockInfo> {
+    /// The used span that contains `address`, if chunk `number` does.
+    pub(super) fn block_range(&self, number: u16, address: usize) -> Option<Range<usize>> {
         let chunk = self.chunk(number)?;
-        let unit = address.checked_sub(chunk.slabs.address())? >> chunk.unit_shift;
-        let span = chunk.map.span_containing(unit)?;
-        let is_published = span.is_used && chunk.map.flag(span.units.start);
-        let range = chunk.addresses(&span.units);
-        Some(BlockInfo { range, is_used: span.is_used, is_published })
+        let unit = address.checked_sub(chunk.slabs.address)? >> chunk.unit_shift;
+        let span = chunk.map.span_containing(unit).filter(|span| span.is_used)?;
+        Some(chunk.addresses(&span.units))
     }
 
     /// Bytes of the chunks outside of live blocks.
     pub(super) fn spare_bytes(&self) -> u64 {
-        self.bytes.saturating_sub(self.counters.live_bytes())
+        self.bytes.saturating_sub(self.counters.live_bytes)
     }
 
     /// Puts a freed block of `len` bytes, which holds traps, into the quarantine. Returns whether the quarantine was full.
     #[inline]
     pub(super) fn quarantine(&mut self, id: BlockId, len: usize, arenas: &Arenas) -> bool {
-        let is_full = self.quarantine.len() >= self.quarantine.capacity()
+        let is_full = self.quarantine.len() >= MAX_QUARANTINED_BLOCKS
             || self.quarantined_bytes >= MAX_QUARANTINED_BYTES;
         if is_full {
-            self.grow_or_flush_quarantine(arenas);
+            self.flush_quarantine(arenas);
         }
-        // If the kernel cannot serialize the cores and there is no memory for a longer quarantine, the block is leaked.
-        if self.quarantine.len() < self.quarantine.capacity() {
-            self.quarantine.push(id);
+        // If there is no memory for a longer quarantine, the block is leaked.
+        if try_push(&mut self.quarantine, id).is_ok() {
             self.quarantined_bytes += len;
         }
         is_full
     }
 
-    #[cold]
-    fn grow_or_flush_quarantine(&mut self, arenas: &Arenas) {
-        let (len, capacity) = (self.quarantine.len(), self.quarantine.capacity());
-        let more = capacity.clamp(64, MAX_QUARANTINED_BLOCKS);
-        let may_grow =
-            capacity < MAX_QUARANTINED_BLOCKS && self.quarantined_bytes < MAX_QUARANTINED_BYTES;
-        if may_grow && self.quarantine.try_reserve_exact(more).is_ok() {
-            return;
-        }
-        self.flush_quarantine(arenas);
-        if self.quarantine.len() == len {
-            // The kernel failed; the next flush may succeed.
-            let _ = self.quarantine.try_reserve_exact(more);
-        }
-    }
-
     /// Serializes all cores, and moves the quarantined blocks to the magazine or the span maps. If the kernel fails, they
     /// stay in the quarantine.
+    #[cold]
     fn flush_quarantine(&mut self, arenas: &Arenas) {
         if self.quarantine.is_empty() || icache::serialize_cores().is_err() {
             return;
@@ -459,8 +405,7 @@ impl Shard {
         let Some(chunk) = self.chunk_mut(first.chunk) else { return };
         let Some(span) = chunk.map.free(first.unit as usize) else { return };
         let start = UnitId { unit: span.start as u32, ..first };
-        let is_empty = chunk.is_empty();
-        chunk.longest = chunk.longest.max(span.len());
+        let is_empty = chunk.map.is_empty();
         if chunk.is_dedicated {
             // Blocks of the magazine, which are freed without arenas, share their chunks.
             arenas.into_iter().for_each(|arenas| self.remove_chunk(first.chunk, arenas));
@@ -482,7 +427,7 @@ impl Shard {
         if let Some(chunk) = chunk {
             // `vacant_number` reserved capacity for every chunk.
             self.vacant.push(number);
-            self.bytes -= chunk.slabs.size() as u64;
+            self.bytes -= chunk.slabs.size as u64;
             arenas.release(chunk.slabs);
         }
     }
@@ -492,7 +437,7 @@ impl Shard {
         self.flush_quarantine(arenas);
         self.flush_magazine(arenas);
         for number in 0..self.chunks.len() as u16 {
-            if self.chunk(number).is_some_and(Chunk::is_empty) {
+            if self.chunk(number).is_some_and(|chunk| chunk.map.is_empty()) {
                 self.bump = self.bump.filter(|bump| bump.chunk != number);
                 self.remove_chunk(number, arenas);
             }
@@ -502,15 +447,14 @@ impl Shard {
     /// Bytes that are backed with memory, and bytes of metadata.
     pub(super) fn usage(&self) -> (usize, usize) {
         let chunks = self.chunks.iter().flatten();
-        let warm = chunks.clone().map(|chunk| chunk.slabs.warm()).sum();
+        let warm = chunks.clone().map(|chunk| chunk.slabs.warm).sum();
         let maps: usize = chunks.map(|chunk| chunk.map.footprint()).sum();
         let metadata = maps
             + self.chunks.capacity() * size_of::<Option<Chunk>>()
             + self.vacant.capacity() * size_of::<u16>()
             + self.quarantine.capacity() * size_of::<BlockId>()
             + self.free_lists.footprint()
-            + self.magazine.footprint()
-            + self.events.footprint();
+            + self.magazine.footprint();
         (warm, metadata)
     }
 }

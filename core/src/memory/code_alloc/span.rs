@@ -4,7 +4,7 @@
 //! free. Two bits for each unit describe them:
 //!
 //! * `starts`: a span starts at the unit;
-//! * `marks`: at the start of a span, that it is used; at its second unit, the flag of a used span.
+//! * `used`: at the start of a span, that it is used.
 //!
 //! No two free spans are adjacent: [`SpanMap::free`] coalesces them. A summary bit for each 64 units records whether any
 //! span starts among them, so that the ends of a span are found in few steps, however long it is.
@@ -14,13 +14,15 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use crate::alloc_util::{AllocError, try_filled};
+
 /// Units in a word of the map.
 const WORD: usize = 64;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Word {
     starts: u64,
-    marks: u64,
+    used: u64,
 }
 
 /// Adjacent units that are used or free together.
@@ -45,13 +47,18 @@ fn bit(unit: usize) -> u64 {
 }
 
 impl SpanMap {
-    /// One free span of `len` units, at least one; `None` if the allocator is out of memory.
-    pub(super) fn new(len: usize) -> Option<Self> {
-        let words = zeroed(len.div_ceil(WORD))?;
-        let summary = zeroed(len.div_ceil(WORD * WORD))?;
+    /// One free span of `len` units, at least one.
+    pub(super) fn new(len: usize) -> Result<Self, AllocError> {
+        let words = try_filled(len.div_ceil(WORD), &Word::default())?;
+        let summary = try_filled(len.div_ceil(WORD * WORD), &0)?;
         let mut map = Self { words, summary, len, free_units: len };
         map.set_start(0);
-        Some(map)
+        Ok(map)
+    }
+
+    /// Whether all units are free.
+    pub(super) fn is_empty(&self) -> bool {
+        self.free_units == self.len
     }
 
     /// The number of free units.
@@ -78,7 +85,7 @@ impl SpanMap {
         if word.starts & bit(unit) == 0 {
             return None;
         }
-        Some(Span { units: unit..self.next_start(unit), is_used: word.marks & bit(unit) != 0 })
+        Some(Span { units: unit..self.next_start(unit), is_used: word.used & bit(unit) != 0 })
     }
 
     /// The span that contains `unit`, if there is such a unit.
@@ -102,7 +109,7 @@ impl SpanMap {
         units: Range<usize>,
     ) -> Option<Range<usize>> {
         let word = *self.words.get(from.start / WORD)?;
-        let free = word.starts & !word.marks & bit(from.start) != 0;
+        let free = word.starts & !word.used & bit(from.start) != 0;
         if !free || units.is_empty() || units.start < from.start || units.end > from.end {
             return None;
         }
@@ -110,7 +117,7 @@ impl SpanMap {
         if units.start != from.start {
             self.set_start(units.start);
         }
-        self.change(units.start, |word| word.marks |= bit(units.start));
+        self.change(units.start, |word| word.used |= bit(units.start));
         if units.end != from.end {
             self.set_start(units.end);
         }
@@ -123,8 +130,7 @@ impl SpanMap {
     pub(super) fn free(&mut self, start: usize) -> Option<Range<usize>> {
         let span = self.span_at(start).filter(|span| span.is_used)?.units;
         self.free_units += span.len();
-        self.set_flag(start, false);
-        self.change(start, |word| word.marks &= !bit(start));
+        self.change(start, |word| word.used &= !bit(start));
         let mut merged = span.clone();
         if let Some(next) = self.span_at(span.end).filter(|next| !next.is_used) {
             self.clear_start(span.end);
@@ -138,33 +144,10 @@ impl SpanMap {
         Some(merged)
     }
 
-    /// The flag of the used span that starts at `start`; a span of one unit has none.
-    #[inline]
-    pub(super) fn flag(&self, start: usize) -> bool {
-        let unit = start + 1;
-        self.words
-            .get(unit / WORD)
-            .is_some_and(|word| word.starts & bit(unit) == 0 && word.marks & bit(unit) != 0)
-    }
-
-    /// Sets or clears the flag of the used span that starts at `start`, if it has two units.
-    #[inline]
-    pub(super) fn set_flag(&mut self, start: usize, on: bool) {
-        let unit = start + 1;
-        if !self.is_used_start(start) || unit >= self.len {
-            return;
-        }
-        self.change(unit, |word| {
-            // At the start of the next span, the bit belongs to that span.
-            let flag = bit(unit) & !word.starts;
-            word.marks = if on { word.marks | flag } else { word.marks & !flag };
-        });
-    }
-
     #[inline]
     fn is_used_start(&self, unit: usize) -> bool {
         let word = self.words.get(unit / WORD);
-        word.is_some_and(|word| word.starts & word.marks & bit(unit) != 0)
+        word.is_some_and(|word| word.starts & word.used & bit(unit) != 0)
     }
 
     #[inline]
@@ -248,56 +231,48 @@ impl SpanMap {
     }
 }
 
-/// `len` zeros, or `None` if the allocator is out of memory.
-fn zeroed<T: Clone + Default>(len: usize) -> Option<Vec<T>> {
-    let mut zeros = Vec::new();
-    zeros.try_reserve_exact(len).ok()?;
-    zeros.resize(len, T::default());
-    Some(zeros)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    /// A model without bits: the start of each span, its end, whether it is used, and its flag.
+    /// A model without bits: the start of each span, its end, and whether it is used.
     struct Naive {
-        spans: BTreeMap<usize, (usize, bool, bool)>,
+        spans: BTreeMap<usize, (usize, bool)>,
     }
 
     impl Naive {
         fn free(&mut self, start: usize) -> Option<Range<usize>> {
-            let &(end, is_used, _) = self.spans.get(&start)?;
+            let &(end, is_used) = self.spans.get(&start)?;
             if !is_used {
                 return None;
             }
             let mut merged = start..end;
             self.spans.remove(&start);
-            if let Some(&(end, false, _)) = self.spans.get(&merged.end) {
+            if let Some(&(end, false)) = self.spans.get(&merged.end) {
                 self.spans.remove(&merged.end);
                 merged.end = end;
             }
-            if let Some((&before, &(end, false, _))) = self.spans.range(..start).next_back() {
+            if let Some((&before, &(end, false))) = self.spans.range(..start).next_back() {
                 assert_eq!(end, start);
                 merged.start = before;
             }
-            self.spans.insert(merged.start, (merged.end, false, false));
+            self.spans.insert(merged.start, (merged.end, false));
             Some(merged)
         }
 
         fn allocate(&mut self, free: usize, units: Range<usize>) -> Option<Range<usize>> {
-            let &(end, is_used, _) = self.spans.get(&free)?;
+            let &(end, is_used) = self.spans.get(&free)?;
             if is_used || units.is_empty() || units.start < free || units.end > end {
                 return None;
             }
             self.spans.remove(&free);
             if free < units.start {
-                self.spans.insert(free, (units.start, false, false));
+                self.spans.insert(free, (units.start, false));
             }
-            self.spans.insert(units.start, (units.end, true, false));
+            self.spans.insert(units.start, (units.end, true));
             if units.end < end {
-                self.spans.insert(units.end, (end, false, false));
+                self.spans.insert(units.end, (end, false));
             }
             Some(units.end..end)
         }
@@ -316,17 +291,14 @@ mod tests {
         let mut free = 0;
         for unit in 0..len + 130 {
             let expected =
-                naive.spans.get(&unit).map(|&(end, is_used, _)| Span { units: unit..end, is_used });
+                naive.spans.get(&unit).map(|&(end, is_used)| Span { units: unit..end, is_used });
             assert_eq!(map.span_at(unit), expected, "span at {unit}");
             let around = naive.spans.range(..=unit).next_back().filter(|(_, span)| unit < span.0);
             let around =
-                around.map(|(&start, &(end, is_used, _))| Span { units: start..end, is_used });
+                around.map(|(&start, &(end, is_used))| Span { units: start..end, is_used });
             assert_eq!(map.span_containing(unit), around, "span around {unit}");
-            if let Some(&(end, true, flag)) = naive.spans.get(&unit) {
-                assert_eq!(map.flag(unit), flag && end - unit > 1, "flag of {unit}");
-            }
         }
-        for (&start, &(end, is_used, _)) in &naive.spans {
+        for (&start, &(end, is_used)) in &naive.spans {
             free += if is_used { 0 } else { end - start };
         }
         assert_eq!(map.free_units(), free);
@@ -338,20 +310,13 @@ mod tests {
     fn compare_with_the_model(len: usize, seed: u64, steps: usize, largest: usize) {
         let mut random = numbers(seed);
         let mut map = SpanMap::new(len).unwrap();
-        let mut naive = Naive { spans: BTreeMap::from([(0, (len, false, false))]) };
+        let mut naive = Naive { spans: BTreeMap::from([(0, (len, false))]) };
         for step in 0..steps {
             let at = random(len + 3);
             let near = naive.spans.range(..=at).next_back().map_or(0, |(&start, _)| start);
-            match random(8) {
+            match random(7) {
                 0 => assert_eq!(map.free(at), naive.free(at)),
                 1 | 2 => assert_eq!(map.free(near), naive.free(near)),
-                3 => {
-                    let on = random(2) == 0;
-                    map.set_flag(near, on);
-                    if let Some((_, true, flag)) = naive.spans.get_mut(&near) {
-                        *flag = on;
-                    }
-                }
                 _ => {
                     let start = near + if random(3) == 0 { random(4) } else { 0 };
                     let units = start..start + random(largest);

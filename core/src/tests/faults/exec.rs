@@ -22,7 +22,7 @@ fn failed_call_leaves_code_memory_unchanged() {
         return;
     }
     // Small arenas, so that a large block needs its own.
-    let options = CodeMemoryOptions { arena_bytes: 1 << 20, audit: true, ..Default::default() };
+    let options = CodeMemoryOptions { arena_bytes: 1 << 20, ..Default::default() };
     let first = || {
         let memory = CodeMemory::new(options).unwrap();
         let block = memory.allocate(100).inspect_err(|_| assert_empty(&memory))?;

@@ -8,7 +8,7 @@ use smf_core::format::FormatError;
 use smf_core::link::LinkError;
 use smf_core::loader::{BytecodeError, LoadError};
 use smf_core::memory::MemoryError;
-use smf_core::memory::code_alloc::{ExecError, Reason};
+use smf_core::memory::code_alloc::ExecError;
 #[cfg(feature = "jit")]
 use smf_core::templates::MetadataError;
 use smf_core::trap::TrapError;
@@ -185,17 +185,19 @@ fn of_exec(error: &ExecError) -> Code {
     {
         return Code::Policy;
     }
-    match error.reason() {
-        Reason::Size | Reason::Alignment => Code::Argument,
-        Reason::Ceiling => Code::Ceiling,
-        Reason::OutOfMemory => Code::NoMemory,
-        Reason::Policy => Code::Policy,
-        Reason::Forked => Code::Forked,
-        Reason::Unknown | Reason::Inside => Code::UnknownAddress,
-        Reason::OtherSize => Code::OtherSize,
-        Reason::Outside => Code::OutOfRange,
-        Reason::WriteAndExecute => Code::WriteAndExecute,
-        Reason::NotExecutable => Code::NotExecutable,
+    match error {
+        ExecError::Empty | ExecError::TooLarge { .. } | ExecError::Alignment { .. } => {
+            Code::Argument
+        }
+        ExecError::CeilingBytes { .. } | ExecError::CeilingBlocks { .. } => Code::Ceiling,
+        ExecError::OutOfMemory | ExecError::Memory(_) => Code::NoMemory,
+        ExecError::Policy { .. } => Code::Policy,
+        ExecError::Forked => Code::Forked,
+        ExecError::Unknown { .. } | ExecError::Inside { .. } => Code::UnknownAddress,
+        ExecError::OtherSize { .. } => Code::OtherSize,
+        ExecError::Outside { .. } => Code::OutOfRange,
+        ExecError::WriteAndExecute => Code::WriteAndExecute,
+        ExecError::NotExecutable { .. } => Code::NotExecutable,
         _ => Code::System,
     }
 }

@@ -3,6 +3,7 @@
 use super::super::super::fault_injection::{Call, inject};
 use super::*;
 use rustix::io::Errno;
+use rustix::mm::Advice;
 
 /// Panics unless all mappings since `before` are unmapped.
 fn assert_unmapped(before: usize) {
@@ -24,8 +25,8 @@ fn failed_call_is_an_error_and_leaves_no_mapping() {
         Call::MapFile(Protection::ReadExecute),
         Call::MemoryFile,
         Call::Resize,
-        Call::OnFork,
-        Call::Populate,
+        Call::Advise(Advice::LinuxDontFork),
+        Call::Advise(Advice::LinuxPopulateWrite),
     ] {
         for passes in 0..3 {
             let memory = CodeMemory::default();

@@ -8,7 +8,7 @@ mod policies;
 mod threads;
 
 use super::super::testing::{End, Line, alone, in_child, maps};
-use super::super::types::{MemoryError, Permissions, Placement, Protection};
+use super::super::types::{MemoryError, Permissions, Protection};
 use super::super::{permissions_at, sys};
 use super::*;
 use std::string::String;

@@ -89,7 +89,7 @@ fn concurrent_operations_of_eight_threads_are_consistent() {
     ) {
         return;
     }
-    let memory = CodeMemory::new(CodeMemoryOptions { audit: true, ..Default::default() }).unwrap();
+    let memory = CodeMemory::default();
     let shelf: Vec<_> = (0..64).map(|_| std::sync::Mutex::new(None)).collect();
     let known: Vec<_> = (0..64).map(|_| AtomicUsize::new(0)).collect();
     let done = AtomicBool::new(false);
