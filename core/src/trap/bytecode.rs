@@ -2,7 +2,7 @@
 //!
 //! The interpreter and compiled code share these limits, so a program stops at the same instruction in both.
 
-use core::fmt;
+use thiserror::Error;
 
 use crate::alloc_util::AllocError;
 
@@ -38,21 +38,27 @@ pub const fn activation_charge(locals: u16, max_stack_depth: u32) -> u64 {
 }
 
 /// Why a bytecode program stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
     /// DIV or MOD by zero.
+    #[error("division by zero")]
     DivisionByZero,
     /// More than [`MAX_DEPTH`] activations.
+    #[error("more than {MAX_DEPTH} calls inside each other")]
     CallDepth,
     /// An operand stack deeper than [`MAX_STACK_DEPTH`], activations that exceed the budget, or too little native
     /// stack left on the thread.
+    #[error("more values than the stack may hold, or than the thread has stack for")]
     StackLimit,
     /// The host interrupted the program.
+    #[error("interrupted")]
     Interrupted,
     /// A host function reported this error code, which is not 0.
+    #[error("the host function reports error {0}")]
     Host(u32),
     /// The interpreter could not allocate memory.
+    #[error("no memory to interpret it")]
     OutOfMemory,
 }
 
@@ -63,7 +69,8 @@ impl From<AllocError> for Cause {
 }
 
 /// A bytecode program that stopped before it returned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("{cause}, in function {function} at offset 0x{at:x}")]
 pub struct Trap {
     /// Why the program stopped.
     pub cause: Cause,
@@ -72,26 +79,3 @@ pub struct Trap {
     /// The offset of the instruction, in bytes from the start of the function's code.
     pub at: u32,
 }
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Cause::DivisionByZero => f.write_str("division by zero"),
-            Cause::CallDepth => write!(f, "more than {MAX_DEPTH} calls inside each other"),
-            Cause::StackLimit => {
-                f.write_str("more values than the stack may hold, or than the thread has stack for")
-            }
-            Cause::Interrupted => f.write_str("interrupted"),
-            Cause::OutOfMemory => f.write_str("no memory to interpret it"),
-            Cause::Host(code) => write!(f, "the host function reports error {code}"),
-        }
-    }
-}
-
-impl fmt::Display for Trap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, in function {} at offset 0x{:x}", self.cause, self.function, self.at)
-    }
-}
-
-impl core::error::Error for Trap {}

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use thiserror::Error;
+
 use super::bytecode;
 
 /// The maximum number of integer arguments of [`call`](super::call) and [`call_catching`](super::call_catching).
@@ -35,41 +37,28 @@ impl fmt::Display for Trap {
 }
 
 /// Why a call into machine code has no result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TrapError {
     /// Compiled code trapped.
+    #[error("{0}")]
     Trap(Trap),
     /// Bytecode stopped.
+    #[error("{0}")]
     Bytecode(bytecode::Trap),
     /// More arguments than [`MAX_ARGS`]. Nothing was called.
+    #[error("{given} arguments given, and a call passes at most {MAX_ARGS}")]
     TooManyArguments {
         /// The number of arguments.
         given: usize,
     },
     /// A floating-point argument on a machine without code generation. Nothing was called.
+    #[error("calls on this machine pass integer arguments only")]
     FloatArgument,
     /// The allocator has no memory left. Nothing was called.
+    #[error("the allocator has no memory left")]
     OutOfMemory,
 }
-
-impl fmt::Display for TrapError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            TrapError::Trap(trap) => trap.fmt(f),
-            TrapError::Bytecode(trap) => trap.fmt(f),
-            TrapError::TooManyArguments { given } => {
-                write!(f, "{given} arguments given, and a call passes at most {MAX_ARGS}")
-            }
-            TrapError::FloatArgument => {
-                f.write_str("calls on this machine pass integer arguments only")
-            }
-            TrapError::OutOfMemory => f.write_str("the allocator has no memory left"),
-        }
-    }
-}
-
-impl core::error::Error for TrapError {}
 
 #[cfg(test)]
 mod tests {

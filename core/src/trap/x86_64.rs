@@ -137,15 +137,6 @@ unsafe fn take_error(chain: &TrapChain) -> TrapError {
     unsafe { chain.error.get().assume_init() }
 }
 
-/// Returns from the innermost catching call of this thread, as trapped.
-///
-/// # Safety
-/// `chain` is this thread's and has an active frame, and every frame above that one may be discarded.
-pub(super) unsafe fn resume(chain: &TrapChain) -> ! {
-    // SAFETY: the caller's contract.
-    unsafe { restore(chain) }
-}
-
 /// The personality routine of the frames below. The unwinder calls it when a panic, an exception, `pthread_exit` or
 /// `pthread_cancel` is about to unwind through one. The chain of the thread would refer to the frame afterwards, so
 /// the process is aborted.
@@ -284,9 +275,13 @@ unsafe extern "C" fn enter_frame() {
     )
 }
 
-/// Restores the stack and the registers of the innermost frame and returns from it with the chain in r11.
+/// Returns from the innermost catching call of this thread, as trapped: restores the stack and the registers of the
+/// innermost frame and returns from it with the chain in r11.
+///
+/// # Safety
+/// `chain` is this thread's and has an active frame, and every frame above that one may be discarded.
 #[unsafe(naked)]
-unsafe extern "C" fn restore(chain: *const TrapChain) -> ! {
+pub(super) unsafe extern "C" fn resume(chain: &TrapChain) -> ! {
     naked_asm!(
         "mov rsp, [rdi + {last}]",
         "pop qword ptr [rdi + {last}]",
