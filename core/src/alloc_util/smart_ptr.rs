@@ -9,7 +9,9 @@
 use alloc::alloc::alloc;
 use alloc::boxed::Box;
 use core::alloc::Layout;
+use core::borrow::Borrow;
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ops::Deref;
@@ -77,12 +79,6 @@ impl<T> UninitArc<T> {
     pub fn fill(self, value: T) -> TryArc<T> {
         let inner = Box::write(self.0, Inner { strong: AtomicUsize::new(1), value });
         TryArc { inner: NonNull::from(Box::leak(inner)), owns: PhantomData }
-    }
-}
-
-impl<T> fmt::Debug for UninitArc<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("UninitArc")
     }
 }
 
@@ -185,6 +181,18 @@ impl<T: ?Sized + PartialEq> PartialEq for TryArc<T> {
 }
 
 impl<T: ?Sized + Eq> Eq for TryArc<T> {}
+
+impl<T: ?Sized + Hash> Hash for TryArc<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
+
+impl Borrow<[u8]> for SharedBytes {
+    fn borrow(&self) -> &[u8] {
+        self
+    }
+}
 
 impl<T: ?Sized + fmt::Debug> fmt::Debug for TryArc<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,11 +10,9 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::hash::BuildHasher;
 use core::ops::Range;
 
-use hashbrown::hash_table::Entry;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashMap;
 
 use super::context::Context;
 use super::error::BytecodeError;
@@ -22,8 +20,8 @@ use super::observer::SharedObserver;
 use crate::alloc_util::sort::sort;
 use crate::alloc_util::{AllocError, AttachResult, try_box, try_copy_bytes};
 use crate::format::functions::{Function, Functions};
-use crate::format::{Binding, FormatError, SymbolKind};
-use crate::jit::verify::{Verifier, functions_of};
+use crate::format::{Binding, SymbolKind};
+use crate::jit::verify::{FunctionCode, Verifier};
 use crate::link::Export;
 use crate::trap;
 use crate::vm::{CodeObserver, Engine, Registration};
@@ -31,44 +29,26 @@ use crate::vm::{CodeObserver, Engine, Registration};
 /// The maximum number of parameters of a function with an address.
 const MAX_PARAMS: u16 = 8;
 
-/// Why a file is not a program that can run.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum ProgramError {
-    Format(FormatError),
-    Bytecode(BytecodeError),
-}
-
-impl From<FormatError> for ProgramError {
-    fn from(error: FormatError) -> Self {
-        ProgramError::Format(error)
-    }
-}
-
-impl<E: Into<BytecodeError>> From<E> for ProgramError {
-    fn from(error: E) -> Self {
-        ProgramError::Bytecode(error.into())
-    }
-}
-
 /// A program and its functions by name.
 pub(super) struct Bytecode<'d> {
     engine: Engine<'d>,
     functions: Functions<'d>,
-    names: Names,
+    names: HashMap<&'d [u8], u32>,
     /// The index of the entry function.
     entry: Option<u32>,
 }
 
 impl<'d> Bytecode<'d> {
-    /// The program of the module `name`. `entry_point` is the offset of the entry function in the code section, or 0;
+    /// The program of the module `name`, whose functions have this code. `entry_point` is the offset of the entry function in the code section, or 0;
     /// without a function there, `main` is the entry function.
     pub(super) fn new(
         name: &[u8],
         functions: &Functions<'d>,
+        code: Vec<FunctionCode<'d>>,
         entry_point: u64,
         context: &Context,
-    ) -> Result<Self, ProgramError> {
-        let program = Verifier::new().verify(functions_of(functions)?)?;
+    ) -> Result<Self, BytecodeError> {
+        let program = Verifier::new().verify(code)?;
         let options = &context.options;
         let hosts = options.host_functions.try_clone()?;
         let mut engine = Engine::with_tiers(program, hosts, options.tiers, &options.code_memory)?;
@@ -77,11 +57,11 @@ impl<'d> Bytecode<'d> {
             let (observer, module) = (observer.clone(), try_copy_bytes(name)?);
             engine.observe(try_box(CompiledCode { observer, module, functions: *functions })?);
         }
-        let names = Names::of(functions)?;
+        let names = names_of(functions)?;
         let mut all = functions.iter().flatten();
         let entry = all.find(|function| u64::from(function.code_offset) == entry_point);
         let entry = entry.map(|function| function.index);
-        let entry = entry.or_else(|| names.find(functions, b"main"));
+        let entry = entry.or_else(|| names.get(&b"main"[..]).copied());
         Ok(Self { engine, functions: *functions, names, entry })
     }
 
@@ -100,7 +80,7 @@ impl<'d> Bytecode<'d> {
 
     /// The index of the function called `name`.
     pub(super) fn index_of(&self, name: &[u8]) -> Option<u32> {
-        self.names.find(&self.functions, name)
+        self.names.get(name).copied()
     }
 
     /// The function called `name`. Its address is 0 if it [cannot have one](Bytecode::refusal).
@@ -122,8 +102,8 @@ impl<'d> Bytecode<'d> {
 
     /// Every function name with its index, sorted.
     pub(super) fn functions(&self) -> impl Iterator<Item = (&'d [u8], u32)> + use<'d> {
-        let functions = self.names.indices.iter().filter_map(|&index| self.named(index));
-        let mut functions: Vec<_> = functions.map(|f| (f.name(), f.index)).collect();
+        let mut functions: Vec<_> =
+            self.names.iter().map(|(&name, &index)| (name, index)).collect();
         sort(&mut functions);
         functions.into_iter()
     }
@@ -148,45 +128,19 @@ impl<'d> Bytecode<'d> {
     }
 }
 
+/// Function indices by name. Of several functions with one name it contains the first.
+fn names_of<'d>(functions: &Functions<'d>) -> Result<HashMap<&'d [u8], u32>, AllocError> {
+    let mut names = HashMap::new();
+    names.try_reserve(functions.len()).map_err(|_| AllocError)?;
+    for function in functions.iter().flatten() {
+        names.entry(function.name()).or_insert(function.index);
+    }
+    Ok(names)
+}
+
 /// Whether a function can have an address.
 fn has_address(function: &Function<'_>) -> bool {
     function.params <= MAX_PARAMS
-}
-
-/// Function indices by name. Of several functions with one name it contains the first.
-struct Names {
-    hasher: DefaultHashBuilder,
-    indices: HashTable<u32>,
-}
-
-impl Names {
-    fn of(functions: &Functions<'_>) -> Result<Self, AllocError> {
-        let hasher = DefaultHashBuilder::default();
-        let mut indices = HashTable::new();
-        indices.try_reserve(functions.len(), |_| 0).map_err(|_| AllocError)?;
-        for function in functions.iter().flatten() {
-            let is_it = |other: &u32| has_name(functions, *other, function.name());
-            let rehash = |other: &u32| {
-                let other = functions.get(*other).and_then(Result::ok);
-                other.map_or(0, |other| hasher.hash_one(other.name()))
-            };
-            if let Entry::Vacant(place) =
-                indices.entry(hasher.hash_one(function.name()), is_it, rehash)
-            {
-                place.insert(function.index);
-            }
-        }
-        Ok(Self { hasher, indices })
-    }
-
-    fn find(&self, functions: &Functions<'_>, name: &[u8]) -> Option<u32> {
-        let is_it = |index: &u32| has_name(functions, *index, name);
-        self.indices.find(self.hasher.hash_one(name), is_it).copied()
-    }
-}
-
-fn has_name(functions: &Functions<'_>, index: u32, name: &[u8]) -> bool {
-    functions.get(index).is_some_and(|found| found.is_ok_and(|found| found.name() == name))
 }
 
 /// Notifies the observer of a loader of the compiled code of one program.

@@ -8,14 +8,14 @@ use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use super::bytecode::{Bytecode, ProgramError};
+use super::bytecode::Bytecode;
 use super::context::Context;
 use super::error::{BytecodeError, LoadError};
 use super::observer::{LoadObserver, Registration};
 use crate::alloc_util::{AllocError, SharedBytes, TryArc};
 use crate::format::bytes::offset_in;
-use crate::format::functions::Functions;
 use crate::format::{FormatError, Library, Smf, Symbol};
+use crate::jit::verify::functions_of;
 use crate::link::{
     DataSymbol, Export, Exports, Image, LinkError, Module, Name, PreserveError, Resolve,
 };
@@ -149,36 +149,20 @@ impl ParsedModule {
         name: &SharedBytes,
         context: &Context,
     ) -> Result<Option<TryArc<Bytecode<'static>>>, LoadError> {
-        let table = self.smf.functions();
-        let table = table.map_err(|error| LoadError::link(name, LinkError::Format(error)))?;
-        let Some(table) = table else { return Ok(None) };
+        let malformed = |error| LoadError::link(name, LinkError::Format(error));
+        let Some(table) = self.smf.functions().map_err(malformed)? else { return Ok(None) };
         let refused = |error| LoadError::Bytecode { module: Name::from(name), error };
         if !cfg!(feature = "bytecode") {
             return Err(refused(BytecodeError::NotBuilt));
         }
-        let program = self.program(name, &table, context).map_err(|error| match error {
-            ProgramError::Format(error) => LoadError::link(name, LinkError::Format(error)),
-            ProgramError::Bytecode(error) => refused(error),
-        })?;
+        let code = functions_of(&table).map_err(malformed)?;
+        let entry_point = self.smf.header().entry_point;
+        let program = Bytecode::new(name, &table, code, entry_point, context).map_err(refused)?;
         Ok(Some(TryArc::new(program)?))
     }
 
-    fn program(
-        &self,
-        name: &[u8],
-        table: &Functions<'static>,
-        context: &Context,
-    ) -> Result<Bytecode<'static>, ProgramError> {
-        Bytecode::new(name, table, self.smf.header().entry_point, context)
-    }
-
     fn unlinked(&self, module: Unlinked) -> UnlinkedModule {
-        let table = match &module {
-            Unlinked::Image(image) => ExportTable::Image(image.exports()),
-            Unlinked::Bytecode(program) => ExportTable::Bytecode(program.clone()),
-        };
-        let exports = OwnedExports { table, _bytes: self.bytes.clone() };
-        UnlinkedModule { module, exports, parsed: self.clone() }
+        UnlinkedModule { module, parsed: self.clone() }
     }
 }
 
@@ -198,13 +182,16 @@ enum Unlinked {
 /// A module with final addresses that is not linked yet.
 pub(super) struct UnlinkedModule {
     module: Unlinked,
-    exports: OwnedExports,
     parsed: ParsedModule,
 }
 
 impl UnlinkedModule {
     pub(super) fn exports(&self) -> OwnedExports {
-        self.exports.clone()
+        let table = match &self.module {
+            Unlinked::Image(image) => ExportTable::Image(image.exports()),
+            Unlinked::Bytecode(program) => ExportTable::Bytecode(program.clone()),
+        };
+        OwnedExports { table, _bytes: self.parsed.bytes.clone() }
     }
 
     pub(super) fn link(self, imports: &dyn Resolve) -> Result<LinkedModule, LinkError> {
@@ -217,13 +204,11 @@ impl UnlinkedModule {
 }
 
 /// The exports of a module.
-#[derive(Clone)]
 pub(super) struct OwnedExports {
     table: ExportTable,
     _bytes: ModuleBytes,
 }
 
-#[derive(Clone)]
 enum ExportTable {
     Image(Exports<'static>),
     Bytecode(TryArc<Bytecode<'static>>),

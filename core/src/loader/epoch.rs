@@ -161,10 +161,7 @@ impl Domains {
 
     pub(super) fn has_passed(&self, retirement: RetiredAtBoth) -> bool {
         let RetiredAtBoth { held, calls } = retirement;
-        let calls_passed = match (self.calls, calls) {
-            (Some(epochs), Some(retired_at)) => epochs.has_passed(retired_at),
-            _ => true,
-        };
+        let calls_passed = self.calls.zip(calls).is_none_or(|(epochs, at)| epochs.has_passed(at));
         calls_passed && self.held.has_passed(held)
     }
 }

@@ -6,7 +6,6 @@ use super::error::LoadError;
 use super::provider_index::ProviderIndex;
 use super::state::{HostResolver, State};
 use super::version::Version;
-use crate::alloc_util::AllocError;
 use crate::link::Export;
 use crate::memory::lock::{Lock, LockGuard};
 
@@ -18,10 +17,9 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    pub(super) fn new(context: Context) -> Result<Self, AllocError> {
+    pub(super) fn new(context: Context) -> Self {
         let domains = Domains::new(context.options.call_epochs);
-        let (providers, state) = (Lock::new(ProviderIndex::default()), Lock::new(State::new()?));
-        Ok(Self { context, providers, state, domains })
+        Self { context, providers: Lock::default(), state: Lock::default(), domains }
     }
 
     pub(super) fn state(&self) -> LockGuard<'_, State> {
@@ -36,7 +34,7 @@ impl Inner {
     /// fallback resolver.
     pub(super) fn resolve_outside(&self, name: &[u8]) -> Option<u64> {
         let state = self.state();
-        if let Some(address) = state.host_symbol(name) {
+        if let Some(&address) = state.host.get(name) {
             return Some(address);
         }
         let resolvers = [state.host_resolver.clone(), state.fallback_resolver.clone()];

@@ -28,17 +28,11 @@ struct Member {
     /// The index of the provider; `None` for the module to load.
     provider: Option<usize>,
     exports: OwnedExports,
-    stubs: Option<MemberStubs>,
+    /// The stubs of a reloadable member.
+    stubs: Option<TryArc<StubTable>>,
+    /// Whether it replaces a version, whose stubs it inherits.
+    is_version: bool,
     parsed: ParsedModule,
-}
-
-/// The stubs of a reloadable member.
-#[derive(Clone)]
-enum MemberStubs {
-    /// Of a new module.
-    New(TryArc<StubTable>),
-    /// Of the version that the member replaces.
-    Inherited(TryArc<StubTable>),
 }
 
 impl Member {
@@ -47,17 +41,12 @@ impl Member {
         if export.address == 0 {
             check_address(&self.name, self.exports.refusal(name))?;
         }
-        let stub = match &self.stubs {
-            Some(MemberStubs::New(table)) if export.kind == SymbolKind::Function => {
-                // The new table has one version.
-                table.stub(name, |_| Some(export.address))
-            }
-            Some(MemberStubs::Inherited(table)) if export.kind == SymbolKind::Function => {
-                table.next_version_stub(name)
-            }
-            _ => Ok(export.address),
-        };
-        stub.map_err(|error| error.of(&self.name))
+        match self.stubs.as_ref().filter(|_| export.kind == SymbolKind::Function) {
+            Some(table) if self.is_version => table.next_version_stub(&self.name, name),
+            // The new table has one version.
+            Some(table) => table.stub(&self.name, name, |_| Some(export.address)),
+            None => Ok(export.address),
+        }
     }
 }
 
@@ -131,8 +120,7 @@ impl<'l> LoadSet<'l> {
         data: &[DataSymbol<'_>],
     ) -> Result<(), ReplaceError> {
         let image = parsed.map_preserving(&name, &self.loader.context, data)?;
-        let stubs = Some(MemberStubs::Inherited(table));
-        self.add(name, None, parsed, image, stubs).map_err(ReplaceError::Load)?;
+        self.add(name, None, parsed, image, Some(table)).map_err(ReplaceError::Load)?;
         self.map_all_providers().map_err(ReplaceError::Load)
     }
 
@@ -163,7 +151,7 @@ impl<'l> LoadSet<'l> {
             TryArc::new(StubTable::new(memory, context.observer.clone())?)
         };
         let stubs = is_reloadable.then(new_table).transpose()?;
-        self.add(name, provider, parsed, image, stubs.map(MemberStubs::New))
+        self.add(name, provider, parsed, image, stubs)
     }
 
     fn add(
@@ -172,10 +160,12 @@ impl<'l> LoadSet<'l> {
         provider: Option<usize>,
         parsed: ParsedModule,
         image: UnlinkedModule,
-        stubs: Option<MemberStubs>,
+        stubs: Option<TryArc<StubTable>>,
     ) -> Result<(), LoadError> {
         let exports = image.exports();
-        try_push(&mut self.members, Member { name, provider, exports, stubs, parsed })?;
+        let is_version = self.replaced.is_some() && self.members.is_empty();
+        let member = Member { name, provider, exports, stubs, is_version, parsed };
+        try_push(&mut self.members, member)?;
         Ok(try_push(&mut self.images, image)?)
     }
 
@@ -278,12 +268,8 @@ impl<'l> LoadSet<'l> {
             Some(observer) => module.register(&name, &***observer)?,
             None => None,
         };
-        let stubs = match &member.stubs {
-            Some(MemberStubs::New(table)) => {
-                Some(VersionStubs { table: table.clone(), version: 0 })
-            }
-            _ => None,
-        };
+        let new_table = member.stubs.clone().filter(|_| !member.is_version);
+        let stubs = new_table.map(|table| VersionStubs { table, version: 0 });
         let data_owners = Vec::new();
         Ok(LinkedMember { name, registration, module, stubs, dependencies, data_owners })
     }

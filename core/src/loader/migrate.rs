@@ -1,10 +1,9 @@
 //! Copies the data of an old version into a new one.
 
 use alloc::vec::Vec;
-use core::hash::BuildHasher;
 use core::ops::Range;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashMap;
 
 use super::bytes::LinkedModule;
 use super::error::LoadError;
@@ -57,9 +56,8 @@ pub(super) fn copy_data(
 /// The symbols of writable data of one module.
 struct WritableData<'d> {
     symbols: Vec<Symbol<'d>>,
-    hasher: DefaultHashBuilder,
     /// The index of a symbol by name, and whether another symbol has the same name.
-    indices: HashTable<(usize, bool)>,
+    indices: HashMap<&'d [u8], (usize, bool)>,
     /// The relocated fields: section and offset, sorted.
     relocated: Vec<(u32, u64)>,
 }
@@ -80,30 +78,18 @@ impl<'d> WritableData<'d> {
         let indices = 0..u32::try_from(all.len()).unwrap_or(u32::MAX);
         let symbols = indices.filter(is_writable).map_while(|index| all.get(index).ok());
         let symbols = try_collect(symbols)?;
-        let hasher = DefaultHashBuilder::default();
-        let (indices, relocated) = (HashTable::new(), Vec::new());
-        let mut data = Self { symbols, hasher, indices, relocated };
-        data.index_names()?;
+        let mut indices = HashMap::new();
+        indices.try_reserve(symbols.len()).map_err(|_| AllocError)?;
+        for (index, symbol) in symbols.iter().enumerate() {
+            let entry =
+                indices.entry(symbol.name()).and_modify(|(_, is_repeated)| *is_repeated = true);
+            entry.or_insert((index, false));
+        }
+        let mut data = Self { symbols, indices, relocated: Vec::new() };
         if !data.symbols.is_empty() {
             data.find_relocated(smf)?;
         }
         Ok(data)
-    }
-
-    fn index_names(&mut self) -> Result<(), AllocError> {
-        let Self { symbols, hasher, indices, .. } = self;
-        let name = |index: usize| symbols.get(index).map_or(&[][..], Symbol::name);
-        let rehash = |other: &(usize, bool)| hasher.hash_one(name(other.0));
-        indices.try_reserve(symbols.len(), rehash).map_err(|_| AllocError)?;
-        for (index, symbol) in symbols.iter().enumerate() {
-            let is_it = |other: &(usize, bool)| name(other.0) == symbol.name();
-            let hash = hasher.hash_one(symbol.name());
-            indices
-                .entry(hash, is_it, rehash)
-                .and_modify(|entry| entry.1 = true)
-                .or_insert((index, false));
-        }
-        Ok(())
     }
 
     fn find_relocated(&mut self, smf: &Smf<'d>) -> Result<(), LinkError> {
@@ -121,10 +107,7 @@ impl<'d> WritableData<'d> {
 
     /// The symbol called `name`, if there is exactly one.
     fn find(&self, name: &[u8]) -> Option<&Symbol<'d>> {
-        let is_it = |entry: &(usize, bool)| {
-            self.symbols.get(entry.0).is_some_and(|symbol| symbol.name() == name)
-        };
-        let (index, is_repeated) = self.indices.find(self.hasher.hash_one(name), is_it)?;
+        let (index, is_repeated) = self.indices.get(name)?;
         self.symbols.get(*index).filter(|_| !is_repeated)
     }
 

@@ -107,8 +107,7 @@ impl ModuleLoader {
         observer: Option<SharedObserver>,
     ) -> Result<Self, AllocError> {
         let pool = TryArc::new(PagePool::new(options.kept_bytes))?;
-        let inner = Inner::new(Context { options, observer, pool })?;
-        Ok(Self { inner })
+        Ok(Self { inner: Inner::new(Context { options, observer, pool }) })
     }
 
     /// Loads a module under `name`, and every [provider](Self::register_provider) that it needs.

@@ -193,9 +193,9 @@ fn redirect<'t>(
         }
         (export.kind == SymbolKind::Function).then_some(export.address)
     };
-    let redirection = table.prepare(function);
+    let redirection = table.prepare(name, function);
     check_address(name, refusal.get())?;
-    redirection.map_err(|error| error.of(name))
+    redirection
 }
 
 /// The data of a module that other modules refer to, sorted by name.

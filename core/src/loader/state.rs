@@ -2,11 +2,9 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::hash::BuildHasher;
 use core::sync::atomic::Ordering::Relaxed;
 
-use hashbrown::hash_table::Entry;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashMap;
 
 use super::epoch::Domains;
 use super::error::LoadError;
@@ -14,7 +12,7 @@ use super::handle::ModuleHandle;
 use super::retired::{RetireCause, Retired, RetiredVersions};
 use super::version::{ImportedDatum, Version};
 use crate::alloc_util::{
-    AllocError, SharedBytes, TryArc, UninitArc, try_copy_bytes, try_with_capacity,
+    AllocError, SharedBytes, TryArc, UninitArc, try_copy_bytes, try_reserve, try_with_capacity,
 };
 use crate::format::{Binding, SymbolKind};
 use crate::link::{Export, Resolve};
@@ -102,11 +100,6 @@ struct ReservedDatum {
     by: SharedBytes,
 }
 
-struct HostSymbol {
-    name: Box<[u8]>,
-    address: u64,
-}
-
 /// A resolver of the host.
 pub(super) type HostResolver = TryArc<Box<dyn Resolve + Send + Sync>>;
 
@@ -123,10 +116,10 @@ pub(super) struct State {
     slots: Vec<Slot>,
     free: Vec<u32>,
     scope: Scope,
-    hasher: DefaultHashBuilder,
-    /// Slots by module name.
-    names: HashTable<u32>,
-    host: HashTable<HostSymbol>,
+    /// Loaded modules by name.
+    names: HashMap<SharedBytes, ModuleHandle>,
+    /// Addresses of host symbols.
+    pub(super) host: HashMap<Box<[u8]>, u64>,
     pub(super) host_resolver: Option<HostResolver>,
     pub(super) fallback_resolver: Option<HostResolver>,
     pub(super) retired: RetiredVersions,
@@ -136,13 +129,6 @@ pub(super) struct State {
 }
 
 impl State {
-    /// A state without modules.
-    pub(super) fn new() -> Result<Self, AllocError> {
-        let mut state = Self::default();
-        state.names.try_reserve(1, |_| 0).map_err(|_| AllocError)?;
-        Ok(state)
-    }
-
     pub(super) fn scope(&self) -> Scope {
         self.scope.clone()
     }
@@ -164,32 +150,16 @@ impl State {
     }
 
     pub(super) fn by_name(&self, name: &[u8]) -> Option<ModuleHandle> {
-        let version = |slot: u32| self.slots.get(usize::try_from(slot).ok()?)?.version.as_ref();
-        let is_it = |slot: &u32| version(*slot).is_some_and(|version| **version.name == *name);
-        let slot = self.names.find(self.hasher.hash_one(name), is_it)?;
-        version(*slot).map(|version| version.handle)
-    }
-
-    pub(super) fn host_symbol(&self, name: &[u8]) -> Option<u64> {
-        let found = self.host.find(self.hasher.hash_one(name), |symbol| *symbol.name == *name);
-        found.map(|symbol| symbol.address)
+        self.names.get(name).copied()
     }
 
     /// Defines a host symbol; returns its previous address.
     pub(super) fn define(&mut self, name: &[u8], address: u64) -> Result<Option<u64>, AllocError> {
-        let hasher = &self.hasher;
-        let rehash = |symbol: &HostSymbol| hasher.hash_one(&*symbol.name);
-        let is_it = |symbol: &HostSymbol| *symbol.name == *name;
-        self.host.try_reserve(1, rehash).map_err(|_| AllocError)?;
-        match self.host.entry(hasher.hash_one(name), is_it, rehash) {
-            Entry::Occupied(mut old) => {
-                Ok(Some(core::mem::replace(&mut old.get_mut().address, address)))
-            }
-            Entry::Vacant(place) => {
-                place.insert(HostSymbol { name: try_copy_bytes(name)?, address });
-                Ok(None)
-            }
+        if let Some(old) = self.host.get_mut(name) {
+            return Ok(Some(core::mem::replace(old, address)));
         }
+        self.host.try_reserve(1).map_err(|_| AllocError)?;
+        Ok(self.host.insert(try_copy_bytes(name)?, address))
     }
 
     /// Allocates a slot, which [`free_slot`](Self::free_slot) frees or [`insert`](Self::insert) fills.
@@ -199,10 +169,9 @@ impl State {
             return Ok(ModuleHandle { slot, generation: found.map_or(0, |slot| slot.generation) });
         }
         let slot = u32::try_from(self.slots.len()).map_err(|_| LoadError::OutOfMemory)?;
-        self.slots.try_reserve(1).map_err(|_| LoadError::OutOfMemory)?;
+        try_reserve(&mut self.slots, 1)?;
         // Freeing a slot must not allocate.
-        let all = self.slots.len().saturating_add(1);
-        self.free.try_reserve(all - self.free.len()).map_err(|_| LoadError::OutOfMemory)?;
+        try_reserve(&mut self.free, self.slots.len() + 1)?;
         // Generation 0 would allow a handle with the number 0.
         self.slots.push(Slot { generation: 1, ..Slot::default() });
         Ok(ModuleHandle { slot, generation: 1 })
@@ -214,16 +183,14 @@ impl State {
 
     /// Makes all allocations for inserting `count` versions, so that the insertion cannot fail while the lock is held.
     pub(super) fn prepare(&mut self, count: usize) -> Result<PendingInsert, AllocError> {
-        let Self { slots, hasher, names, scope, .. } = self;
-        let rehash = |slot: &u32| name_hash(slots, hasher, *slot);
-        names.try_reserve(count, rehash).map_err(|_| AllocError)?;
+        self.names.try_reserve(count).map_err(|_| AllocError)?;
         let mut versions = try_with_capacity(count)?;
         for _ in 0..count {
             versions.push(UninitArc::new()?);
         }
         Ok(PendingInsert {
             versions,
-            order: scope.copy(count)?,
+            order: self.scope.copy(count)?,
             scope: UninitArc::new()?,
             replaced: None,
         })
@@ -241,8 +208,8 @@ impl State {
         match place {
             Some(place) => *place = version,
             None => {
-                order.push(version.clone());
-                self.insert_name(&version);
+                self.names.insert(version.name.clone(), handle);
+                order.push(version);
             }
         }
         if pending.replaced.is_none() {
@@ -255,12 +222,6 @@ impl State {
         let PendingInsert { order, scope, replaced, .. } = pending;
         self.scope = Scope(Some(scope.fill(order)));
         replaced
-    }
-
-    fn insert_name(&mut self, version: &Version) {
-        let Self { slots, hasher, names, .. } = self;
-        let rehash = |slot: &u32| name_hash(slots, hasher, *slot);
-        names.insert_unique(hasher.hash_one(&*version.name), version.handle.slot, rehash);
     }
 
     fn count_importer(&mut self, version: &Version, by: i32) {
@@ -367,10 +328,6 @@ impl State {
     }
 
     fn remove_one(&mut self, handle: ModuleHandle, domains: &Domains) {
-        let hash = self.version(handle).map(|version| self.hasher.hash_one(&*version.name));
-        if let Ok(Ok(entry)) = hash.map(|h| self.names.find_entry(h, |slot| *slot == handle.slot)) {
-            entry.remove();
-        }
         self.scope.remove(handle);
         let Some(slot) = self.slot_mut(handle) else { return };
         let version = slot.version.take();
@@ -381,6 +338,7 @@ impl State {
             self.free.push(handle.slot);
         }
         if let Some(version) = version {
+            self.names.remove(&version.name);
             self.retired.unload(handle);
             self.retired.push(version, Vec::new(), RetireCause::Unloaded, domains);
         }
@@ -395,11 +353,4 @@ impl State {
         }
         unreachable
     }
-}
-
-/// The hash of the name of the module in a slot.
-fn name_hash(slots: &[Slot], hasher: &DefaultHashBuilder, slot: u32) -> u64 {
-    let slot = usize::try_from(slot).ok().and_then(|slot| slots.get(slot));
-    let version = slot.and_then(|slot| slot.version.as_ref());
-    version.map_or(0, |version| hasher.hash_one(&*version.name))
 }

@@ -8,15 +8,14 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::hash::BuildHasher;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashMap;
 
 use super::error::LoadError;
 use super::observer::{Registration, SharedObserver};
 use super::stub;
-use crate::alloc_util::{AllocError, SharedBytes, try_box};
+use crate::alloc_util::{AllocError, SharedBytes, try_box, try_reserve, try_with_capacity};
 use crate::link::Name;
 use crate::memory::code_alloc::{CodeMemory, ExecError, ExecutableBlock, Request};
 use crate::memory::lock::{Lock, LockGuard};
@@ -42,12 +41,12 @@ pub(super) struct StubTable {
     entries: Lock<Entries>,
 }
 
+#[derive(Default)]
 struct Entries {
     /// The number of the version to which the table leads, from 0.
     version: u32,
-    hasher: DefaultHashBuilder,
     /// Entry numbers by name.
-    numbers: HashTable<u32>,
+    numbers: HashMap<SharedBytes, usize>,
     stubs: Vec<Stub>,
     /// The table to which the root points.
     table: Table,
@@ -68,46 +67,44 @@ impl StubTable {
         memory: CodeMemory,
         observer: Option<SharedObserver>,
     ) -> Result<Self, AllocError> {
-        let entries = Entries {
-            version: 0,
-            hasher: DefaultHashBuilder::default(),
-            numbers: HashTable::new(),
-            stubs: Vec::new(),
-            table: Box::default(),
-            outgrown: Vec::new(),
-        };
         let root = try_box(AtomicPtr::default())?;
-        Ok(Self { root, memory, observer, entries: Lock::new(entries) })
+        Ok(Self { root, memory, observer, entries: Lock::default() })
     }
 
-    /// The address of the stub for `name`. To make one, `find` returns the address of the function in the version with the
-    /// given number, which is current and cannot be replaced during the call.
+    /// The address of the stub for `name` in `module`. To make one, `find` returns the address of the function in the
+    /// version with the given number, which is current and cannot be replaced during the call.
     ///
     /// # Errors
-    /// [`StubError::Changed`] if `find` returns `None`.
+    /// [`LoadError::Changed`] if `find` returns `None`; [`LoadError::Stub`].
     pub(super) fn stub(
         &self,
+        module: &SharedBytes,
         name: &[u8],
         find: impl FnOnce(u32) -> Option<u64>,
-    ) -> Result<u64, StubError> {
+    ) -> Result<u64, LoadError> {
         let mut entries = self.entries.lock();
         // A function with an entry has one in every later version.
         if let Some(stub) = entries.existing_stub(name) {
             return Ok(stub);
         }
-        let target = find(entries.version).ok_or(StubError::Changed)?;
-        self.stub_in(&mut entries, name, target).map_err(StubError::Memory)
+        let changed = || LoadError::Changed { module: Name::from(module) };
+        let target = find(entries.version).ok_or_else(changed)?;
+        self.stub_in(&mut entries, name, target).map_err(|error| stub_error(module, error))
     }
 
     /// The address of the stub for a function of the next version. It must not be called before that version is
     /// [committed](Redirection::commit).
-    pub(super) fn next_version_stub(&self, name: &[u8]) -> Result<u64, StubError> {
-        self.stub_in(&mut self.entries.lock(), name, UNKNOWN).map_err(StubError::Memory)
+    pub(super) fn next_version_stub(
+        &self,
+        module: &SharedBytes,
+        name: &[u8],
+    ) -> Result<u64, LoadError> {
+        let mut entries = self.entries.lock();
+        self.stub_in(&mut entries, name, UNKNOWN).map_err(|error| stub_error(module, error))
     }
 
     fn stub_in(&self, entries: &mut Entries, name: &[u8], target: u64) -> Result<u64, ExecError> {
-        let hash = entries.hasher.hash_one(name);
-        if let Some(number) = entries.find(hash, name) {
+        if let Some(&number) = entries.numbers.get(name) {
             if let Some(word) = entries.table.get(number).filter(|_| target != UNKNOWN) {
                 word.store(target, Ordering::Release);
             }
@@ -117,14 +114,8 @@ impl StubTable {
         if number == entries.table.len() {
             self.grow(entries)?;
         }
-        let Entries { hasher, numbers, stubs, .. } = entries;
-        let rehash = |number: &u32| {
-            let stub = usize::try_from(*number).ok().and_then(|number| stubs.get(number));
-            stub.map_or(0, |stub| hasher.hash_one(&**stub.name))
-        };
-        let reserved = numbers.try_reserve(1, rehash);
-        reserved.map_err(|_| ExecError::OutOfMemory)?;
-        stubs.try_reserve(1).map_err(|_| ExecError::OutOfMemory)?;
+        entries.numbers.try_reserve(1).map_err(|_| ExecError::OutOfMemory)?;
+        try_reserve(&mut entries.stubs, 1)?;
         let name = SharedBytes::copy_of(name)?;
         let code = self.new_stub(number)?;
         let address = code.address() as u64;
@@ -134,11 +125,9 @@ impl StubTable {
         }
         let range = code.address()..code.address() + code.len();
         let observer = self.observer.as_ref();
-        let registration = observer.map_or(Ok(None), |observer| observer.on_stub(range));
-        let registration = registration.map_err(|AllocError| ExecError::OutOfMemory)?;
-        stubs.push(Stub { name, registration, code });
-        // The number is below `MAX_ENTRIES`, and capacity is reserved.
-        numbers.insert_unique(hash, number as u32, |_| 0);
+        let registration = observer.map_or(Ok(None), |observer| observer.on_stub(range))?;
+        entries.stubs.push(Stub { name: name.clone(), registration, code });
+        entries.numbers.insert(name, number);
         Ok(address)
     }
 
@@ -148,7 +137,7 @@ impl StubTable {
             return Err(ExecError::OutOfMemory);
         }
         let mut table = new_table(len)?;
-        entries.outgrown.try_reserve(1).map_err(|_| ExecError::OutOfMemory)?;
+        try_reserve(&mut entries.outgrown, 1)?;
         for (new, old) in table.iter_mut().zip(&entries.table) {
             *new.get_mut() = old.load(Ordering::Relaxed);
         }
@@ -162,7 +151,8 @@ impl StubTable {
         // The C API recognises the start of a stub by its alignment.
         let mut block = self.memory.allocate_with(Request::new(stub::LEN).aligned_to(16))?;
         // Fewer than `MAX_ENTRIES` entries of 8 bytes.
-        block.as_mut_slice().copy_from_slice(&stub::code(root, (number * 8) as u32));
+        let code = stub::code(root, (number * 8) as u32);
+        block.as_mut_slice().iter_mut().zip(code).for_each(|(to, byte)| *to = byte);
         block.publish()
     }
 
@@ -181,75 +171,53 @@ impl StubTable {
         }
     }
 
-    /// Prepares the table of a new version, in which `find` returns the address of each function. The table is locked
-    /// until the result is committed or dropped.
+    /// Prepares the table of a new version of `module`, in which `find` returns the address of each function. The table is
+    /// locked until the result is committed or dropped.
     ///
     /// # Errors
-    /// [`StubError::FunctionRemoved`] for a function that `find` does not return.
+    /// [`LoadError::FunctionRemoved`] for a function that `find` does not return; [`LoadError::Stub`].
     pub(super) fn prepare<'e>(
         &'e self,
+        module: &SharedBytes,
         find: impl Fn(&[u8]) -> Option<u64>,
-    ) -> Result<Redirection<'e>, StubError> {
+    ) -> Result<Redirection<'e>, LoadError> {
         let mut entries = self.entries.lock();
-        let mut table = new_table(entries.table.len()).map_err(StubError::Memory)?;
-        // Space for the current table among the outgrown ones.
-        let reserved = entries.outgrown.try_reserve(1);
-        reserved.map_err(|_| StubError::Memory(ExecError::OutOfMemory))?;
+        // With space for the current table among the outgrown ones.
+        let reserved = try_reserve(&mut entries.outgrown, 1);
+        let table = reserved.and_then(|()| new_table(entries.table.len()));
+        let mut table = table.map_err(|error| stub_error(module, error.into()))?;
         for ((word, old), stub) in table.iter_mut().zip(&entries.table).zip(&entries.stubs) {
             *word.get_mut() = match find(&stub.name) {
                 Some(target) => target,
                 // Made for a version that was never committed: no thread has its address.
                 None if old.load(Ordering::Relaxed) == UNKNOWN => UNKNOWN,
-                None => return Err(StubError::FunctionRemoved { symbol: Name::from(&stub.name) }),
+                None => {
+                    let (module, symbol) = (Name::from(module), Name::from(&stub.name));
+                    return Err(LoadError::FunctionRemoved { module, symbol });
+                }
             };
         }
         Ok(Redirection { stubs: self, entries, table })
     }
 }
 
-fn new_table(len: usize) -> Result<Table, ExecError> {
-    let mut table = Vec::new();
-    table.try_reserve_exact(len).map_err(|_| ExecError::OutOfMemory)?;
+fn new_table(len: usize) -> Result<Table, AllocError> {
+    let mut table = try_with_capacity(len)?;
     table.resize_with(len, AtomicU64::default);
     Ok(table.into_boxed_slice())
+}
+
+fn stub_error(module: &SharedBytes, error: ExecError) -> LoadError {
+    LoadError::Stub { module: Name::from(module), error }
 }
 
 impl Entries {
     /// The address of a stub with a target.
     fn existing_stub(&self, name: &[u8]) -> Option<u64> {
-        let number = self.find(self.hasher.hash_one(name), name)?;
+        let number = *self.numbers.get(name)?;
         let has_target = self.table.get(number)?.load(Ordering::Relaxed) != UNKNOWN;
         let stub = self.stubs.get(number).filter(|_| has_target)?;
         Some(stub.code.address() as u64)
-    }
-
-    fn find(&self, hash: u64, name: &[u8]) -> Option<usize> {
-        let stub = |number: u32| self.stubs.get(usize::try_from(number).ok()?);
-        let is_it = |number: &u32| stub(*number).is_some_and(|stub| **stub.name == *name);
-        usize::try_from(*self.numbers.find(hash, is_it)?).ok()
-    }
-}
-
-/// Why there is no stub for a function, or no next version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum StubError {
-    /// The new version does not export a function that has a stub.
-    FunctionRemoved { symbol: Name },
-    /// The current version does not export the function.
-    Changed,
-    /// No memory for the stub or the table.
-    Memory(ExecError),
-}
-
-impl StubError {
-    /// The error of the module of this name.
-    pub(super) fn of(self, module: &SharedBytes) -> LoadError {
-        let module = Name::from(module);
-        match self {
-            StubError::FunctionRemoved { symbol } => LoadError::FunctionRemoved { module, symbol },
-            StubError::Changed => LoadError::Changed { module },
-            StubError::Memory(error) => LoadError::Stub { module, error },
-        }
     }
 }
 

@@ -157,7 +157,7 @@ impl Version {
             now.stubs_of(&export).filter(|stubs| stubs.version == number)?;
             Some(export.address)
         };
-        table.stub(name, find).map_err(|error| error.of(&self.name))
+        table.stub(&self.name, name, find)
     }
 
     /// The stubs through which other modules call an export.

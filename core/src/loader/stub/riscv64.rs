@@ -1,10 +1,10 @@
 //! riscv64: t1 and t3, which the psABI uses in PLT entries.
 
 /// Bytes of a stub.
-pub(in super::super) const LEN: usize = 48;
+pub(crate) const LEN: usize = 48;
 
 /// Eight instructions and two literals.
-pub(in super::super) fn code(root: u64, offset: u32) -> [u8; LEN] {
+pub(crate) fn code(root: u64, offset: u32) -> impl Iterator<Item = u8> {
     const CODE: [u32; 8] = [
         0x0000_0e17, // auipc t3, 0
         0x020e_3303, // ld t1, 32(t3): root
@@ -15,13 +15,6 @@ pub(in super::super) fn code(root: u64, offset: u32) -> [u8; LEN] {
         0x0003_0067, // jr t1
         0x0000_0013, // padding
     ];
-    let mut code = [0; LEN];
-    let (instructions, literals) = code.split_at_mut(32);
-    for (bytes, word) in instructions.chunks_exact_mut(4).zip(CODE) {
-        bytes.copy_from_slice(&word.to_le_bytes());
-    }
-    for (bytes, word) in literals.chunks_exact_mut(8).zip([root, u64::from(offset)]) {
-        bytes.copy_from_slice(&word.to_le_bytes());
-    }
-    code
+    let literals = [root, u64::from(offset)].into_iter().flat_map(u64::to_le_bytes);
+    CODE.into_iter().flat_map(u32::to_le_bytes).chain(literals)
 }

@@ -104,11 +104,11 @@ fn a_name_means_the_first_function_that_has_it() {
         let file = write_functions(&made.collect::<Vec<_>>(), Flags(0)).unwrap();
         let smf = Smf::parse(&file).unwrap();
         let functions = smf.functions().unwrap().unwrap();
-        let table = Names::of(&functions).unwrap();
+        let table = names_of(&functions).unwrap();
         for wanted in (0..100).map(|n| format!("f{n}")).chain(["".into(), "f".into(), "g1".into()])
         {
             let first = names.iter().position(|name| *name == wanted).map(|index| index as u32);
-            assert_eq!(table.find(&functions, wanted.as_bytes()), first, "{wanted} of {count}");
+            assert_eq!(table.get(wanted.as_bytes()).copied(), first, "{wanted} of {count}");
         }
     }
 }

@@ -8,6 +8,11 @@ use std::sync::Arc;
 use crate::alloc_util::TryArc;
 use crate::loader::observer::LoadObserver;
 
+/// The name of the module.
+fn module() -> SharedBytes {
+    SharedBytes::copy_of(b"module").unwrap()
+}
+
 /// A function that returns `value`: `mov eax, value; ret`.
 fn function(memory: &CodeMemory, value: u32) -> ExecutableBlock {
     let mut block = memory.allocate(6).unwrap();
@@ -35,7 +40,7 @@ fn commit_redirects_every_stub() {
         let address = block.address() as u64;
         move |present| (present == version).then_some(address)
     };
-    let stub = |number: usize| table.stub(&name(number), in_version(0, &old[number]));
+    let stub = |number: usize| table.stub(&module(), &name(number), in_version(0, &old[number]));
     let stubs: Vec<u64> = (0..100).map(|number| stub(number).unwrap()).collect();
     for (number, address) in stubs.iter().enumerate() {
         assert_eq!(call(*address), number as i64);
@@ -43,16 +48,19 @@ fn commit_redirects_every_stub() {
     }
     let number_of = |name: &[u8]| std::str::from_utf8(&name[1..]).unwrap().parse::<usize>();
     let found = |name: &[u8]| Some(new[number_of(name).unwrap()].address() as u64);
-    drop(table.prepare(found).unwrap());
+    drop(table.prepare(&module(), found).unwrap());
     assert_eq!(call(stubs[7]), 7);
-    let tables = table.prepare(found).unwrap().commit();
+    let tables = table.prepare(&module(), found).unwrap().commit();
     assert_eq!(tables.len(), 4 + 1, "of 0, 16, 32 and 64 entries, and the last");
     for (number, address) in stubs.iter().enumerate() {
         assert_eq!(call(*address), 1000 + number as i64);
     }
-    assert_eq!(table.stub(b"later", in_version(1, &old[3])).map(call), Ok(3));
-    assert_eq!(table.stub(b"new", in_version(0, &old[3])), Err(StubError::Changed));
-    assert_eq!(table.stub(b"f3", in_version(0, &old[3])).map(call), Ok(1003));
+    assert_eq!(table.stub(&module(), b"later", in_version(1, &old[3])).map(call), Ok(3));
+    assert_eq!(
+        table.stub(&module(), b"new", in_version(0, &old[3])),
+        Err(LoadError::Changed { module: Name::from(&module()) })
+    );
+    assert_eq!(table.stub(&module(), b"f3", in_version(0, &old[3])).map(call), Ok(1003));
 }
 
 #[test]
@@ -61,12 +69,12 @@ fn prepare_refuses_a_removed_function() {
     let memory = CodeMemory::default();
     let table = StubTable::new(memory.clone(), None).unwrap();
     let (old, new) = (function(&memory, 1), function(&memory, 2));
-    let stub = table.stub(b"stays", |_| Some(old.address() as u64)).unwrap();
-    table.stub(b"goes", |_| Some(old.address() as u64)).unwrap();
+    let stub = table.stub(&module(), b"stays", |_| Some(old.address() as u64)).unwrap();
+    table.stub(&module(), b"goes", |_| Some(old.address() as u64)).unwrap();
     let found = |name: &[u8]| (name == b"stays").then_some(new.address() as u64);
-    let error = table.prepare(found).err();
+    let error = table.prepare(&module(), found).err();
     assert!(
-        matches!(error, Some(StubError::FunctionRemoved { symbol }) if format!("{symbol}") == "goes")
+        matches!(error, Some(LoadError::FunctionRemoved { symbol, .. }) if format!("{symbol}") == "goes")
     );
     assert_eq!(call(stub), 1);
 }
@@ -77,14 +85,14 @@ fn stub_of_the_next_version_leads_there_after_the_commit() {
     let memory = CodeMemory::default();
     let table = StubTable::new(memory.clone(), None).unwrap();
     let (old, new) = (function(&memory, 1), function(&memory, 2));
-    let uncommitted = table.next_version_stub(b"a").unwrap();
+    let uncommitted = table.next_version_stub(&module(), b"a").unwrap();
     let found = |name: &[u8]| (name == b"b").then_some(new.address() as u64);
-    table.prepare(found).unwrap().commit();
-    let stub = table.stub(b"a", |_| Some(old.address() as u64)).unwrap();
+    table.prepare(&module(), found).unwrap().commit();
+    let stub = table.stub(&module(), b"a", |_| Some(old.address() as u64)).unwrap();
     assert_eq!((stub, call(stub)), (uncommitted, 1));
-    let committed = table.next_version_stub(b"b").unwrap();
+    let committed = table.next_version_stub(&module(), b"b").unwrap();
     let found = |_: &[u8]| Some(new.address() as u64);
-    table.prepare(found).unwrap().commit();
+    table.prepare(&module(), found).unwrap().commit();
     assert_eq!((call(committed), call(stub)), (2, 2));
 }
 
@@ -119,7 +127,7 @@ fn stub_is_registered_as_long_as_it_exists() {
     let table = StubTable::new(memory.clone(), Some(TryArc::new(observer).unwrap())).unwrap();
     let target = function(&memory, 1);
     for name in [b"a", b"b", b"a"] {
-        table.stub(name, |_| Some(target.address() as u64)).unwrap();
+        table.stub(&module(), name, |_| Some(target.address() as u64)).unwrap();
     }
     assert_eq!(count.load(Ordering::Relaxed), 2);
     drop(table);
