@@ -11,7 +11,7 @@ use smf_core::format::{
     SymbolKind,
 };
 use smf_core::link::{Chain, Image, LinkError, Module, NoImports, Resolve, missing_imports};
-use smf_core::memory::{PageCount, PagePool, Protection, Segment};
+use smf_core::memory::{PageCount, PagePool, Placement, Protection, Segment};
 use smf_core::trap;
 
 macro_rules! sample {
@@ -482,7 +482,8 @@ fn kept_pages_hold_nothing_of_the_module_before() {
     let fresh = bytes(&Image::map(&smf).unwrap().link(&NoImports).unwrap());
     assert_eq!(fresh.iter().filter(|byte| **byte != 0).count(), 1 + 3 + 5);
     for _ in 0..3 {
-        let mut pages = pool.take_zeroed(PageCount::covering(3 * 4096).unwrap()).unwrap();
+        let size = PageCount::covering(3 * 4096).unwrap();
+        let mut pages = pool.take(size, Placement::Anywhere).unwrap();
         pages.as_mut_slice().fill(0xcc);
         let (offset, size) = (PageCount::ZERO, pages.size());
         let protection = Protection::Read;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use std::{env, thread};
 
 use smf_core::cache::{CacheError, Capacity, FileCache, Options, Revalidation};
-use smf_core::memory::{Errno, FileBytes, FileRange, Mapping, MemoryError};
+use smf_core::memory::{Errno, FileBytes, MemoryError};
 use smf_tests::compile::scratch;
 use smf_tests::scale::scale;
 
@@ -115,10 +115,6 @@ fn read(directory: &Path) {
     while !directory.join("enough").exists() {
         match FileBytes::read(path, 1 << 20) {
             Ok(bytes) => seen.bytes(&bytes),
-            Err(error) => seen.error(error),
-        }
-        match Mapping::copy(path, FileRange::WHOLE, 1 << 20) {
-            Ok(mapping) => seen.bytes(mapping.as_slice()),
             Err(error) => seen.error(error),
         }
         match cache.get(path) {

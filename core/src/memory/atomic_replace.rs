@@ -19,7 +19,7 @@ use core::time::Duration;
 
 use arrayvec::ArrayString;
 use rustix::fd::OwnedFd;
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
 
 use super::file::{CopyTo, OpenFile, stamp_of, with_path};
@@ -45,8 +45,8 @@ const MAX_LINKS: u32 = 40;
 #[expect(missing_docs, reason = "the message of each variant describes its fields")]
 pub enum ReplaceError {
     /// The old file cannot be found or read.
-    #[error("{0}")]
-    Read(MemoryError),
+    #[error(transparent)]
+    Read(#[from] MemoryError),
     /// The file has no write permission, or none for this process.
     #[error("the file is read-only")]
     ReadOnly,
@@ -74,12 +74,6 @@ pub enum ReplaceError {
     /// The new file cannot be renamed.
     #[error("cannot rename the new file to the old one: {errno}")]
     Rename { errno: Errno },
-}
-
-impl From<MemoryError> for ReplaceError {
-    fn from(error: MemoryError) -> Self {
-        ReplaceError::Read(error)
-    }
 }
 
 /// Replaces the file at `path`, of at most `limit` bytes, by the result of `change` on its bytes; `None` leaves it
@@ -197,7 +191,7 @@ fn write_and_rename(path: &[u8], old: &OpenFile, bytes: &[u8]) -> Result<bool, R
         _ => b".",
     };
     let _ = with_path(directory, |directory| {
-        Ok(sys::open(directory).and_then(|directory| sys::sync_to_disk(&directory)))
+        Ok(sys::open(directory, OFlags::RDONLY).and_then(|directory| sys::sync_to_disk(&directory)))
     });
     Ok(true)
 }

@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 
 use rustix::io::Errno as Raw;
+use rustix::mm::Advice;
 use std::vec::Vec;
 
 use super::types::{Errno, Protection};
@@ -23,10 +24,7 @@ pub(crate) enum Call {
     TemporaryFile,
     Resize,
     Seal,
-    OnFork,
-    Populate,
     Protect,
-    PopulateForReading,
     SynchronizeCores,
     RegisterSynchronizeCores,
     LockFile,
@@ -40,134 +38,18 @@ pub(crate) enum Call {
     Rename,
     Remove,
     ReadAhead,
-    Advise,
+    Advise(Advice),
     Lock,
     Sync,
 }
 
-impl Call {
-    /// The error numbers in the manual page of the call, and those of kernels without it and of seccomp filters.
-    /// `EINTR` is not among them: `sys` repeats the call.
-    pub(crate) fn errors(self) -> impl Iterator<Item = Raw> {
-        let listed: &[Raw] = match self {
-            Call::Open | Call::TemporaryFile => OPEN,
-            Call::Status => STATUS,
-            Call::Read => READ,
-            Call::Map | Call::MapFile(_) | Call::MapOver => MAP,
-            Call::CopyMapping => &[Raw::AGAIN, Raw::FAULT, Raw::INVAL, Raw::NOMEM],
-            Call::MemoryFile => {
-                &[Raw::ACCESS, Raw::FAULT, Raw::INVAL, Raw::MFILE, Raw::NFILE, Raw::NOMEM]
-            }
-            Call::Resize => &[Raw::ACCESS, Raw::BADF, Raw::FBIG, Raw::INVAL, Raw::IO, Raw::TXTBSY],
-            Call::Seal => &[Raw::ACCESS, Raw::AGAIN, Raw::BADF, Raw::BUSY, Raw::INVAL],
-            Call::OnFork | Call::Populate | Call::PopulateForReading | Call::Advise => ADVISE,
-            Call::Protect => &[Raw::ACCESS, Raw::INVAL, Raw::NOMEM],
-            Call::SynchronizeCores | Call::RegisterSynchronizeCores => &[Raw::INVAL],
-            Call::ReadAhead => &[Raw::BADF, Raw::INVAL, Raw::SPIPE],
-            Call::Lock => &[Raw::AGAIN, Raw::INVAL, Raw::NOMEM],
-            Call::LockFile => &[Raw::BADF, Raw::INVAL, Raw::NOLCK],
-            Call::Access | Call::ReadLink => PATH,
-            Call::Create => OPEN,
-            Call::SetOwner | Call::SetMode => &[Raw::BADF, Raw::IO, Raw::ROFS],
-            Call::Write => &[Raw::BADF, Raw::DQUOT, Raw::FBIG, Raw::INVAL, Raw::IO, Raw::NOSPC],
-            Call::SyncToDisk => {
-                &[Raw::BADF, Raw::INVAL, Raw::IO, Raw::NOSPC, Raw::ROFS, Raw::DQUOT]
-            }
-            Call::Rename | Call::Remove => CHANGE,
-            Call::Sync => &[Raw::BUSY, Raw::INVAL, Raw::NOMEM, Raw::IO],
-        };
-        listed.iter().copied().chain([Raw::PERM, Raw::NOSYS])
-    }
+/// The error numbers that manual pages of system calls list, of which kernels and seccomp filters may return any. `EINTR`
+/// is not among them: `sys` repeats the call.
+pub(crate) fn errors() -> impl Iterator<Item = Raw> {
+    let classic = Raw::PERM.raw_os_error()..=Raw::LOOP.raw_os_error();
+    let classic = classic.map(Raw::from_raw_os_error).filter(|errno| *errno != Raw::INTR);
+    classic.chain([Raw::OVERFLOW, Raw::OPNOTSUPP, Raw::DQUOT, Raw::HWPOISON])
 }
-
-const PATH: &[Raw] =
-    &[Raw::ACCESS, Raw::IO, Raw::LOOP, Raw::NAMETOOLONG, Raw::NOENT, Raw::NOMEM, Raw::NOTDIR];
-
-const CHANGE: &[Raw] = &[
-    Raw::ACCESS,
-    Raw::BUSY,
-    Raw::DQUOT,
-    Raw::IO,
-    Raw::ISDIR,
-    Raw::NOENT,
-    Raw::NOMEM,
-    Raw::NOSPC,
-    Raw::NOTDIR,
-    Raw::ROFS,
-];
-
-const OPEN: &[Raw] = &[
-    Raw::ACCESS,
-    Raw::AGAIN,
-    Raw::BADF,
-    Raw::BUSY,
-    Raw::DQUOT,
-    Raw::EXIST,
-    Raw::FAULT,
-    Raw::FBIG,
-    Raw::INVAL,
-    Raw::ISDIR,
-    Raw::LOOP,
-    Raw::MFILE,
-    Raw::NAMETOOLONG,
-    Raw::NFILE,
-    Raw::NODEV,
-    Raw::NOENT,
-    Raw::NOMEM,
-    Raw::NOSPC,
-    Raw::NOTDIR,
-    Raw::NXIO,
-    Raw::OPNOTSUPP,
-    Raw::OVERFLOW,
-    Raw::ROFS,
-    Raw::TXTBSY,
-];
-const STATUS: &[Raw] = &[
-    Raw::ACCESS,
-    Raw::BADF,
-    Raw::FAULT,
-    Raw::INVAL,
-    Raw::LOOP,
-    Raw::NAMETOOLONG,
-    Raw::NOENT,
-    Raw::NOMEM,
-    Raw::NOTDIR,
-    Raw::OVERFLOW,
-];
-const READ: &[Raw] = &[
-    Raw::AGAIN,
-    Raw::BADF,
-    Raw::FAULT,
-    Raw::INVAL,
-    Raw::IO,
-    Raw::ISDIR,
-    Raw::NXIO,
-    Raw::OVERFLOW,
-    Raw::SPIPE,
-];
-const MAP: &[Raw] = &[
-    Raw::ACCESS,
-    Raw::AGAIN,
-    Raw::BADF,
-    Raw::EXIST,
-    Raw::INVAL,
-    Raw::NFILE,
-    Raw::NODEV,
-    Raw::NOMEM,
-    Raw::OVERFLOW,
-    Raw::TXTBSY,
-];
-const ADVISE: &[Raw] = &[
-    Raw::ACCESS,
-    Raw::AGAIN,
-    Raw::BADF,
-    Raw::BUSY,
-    Raw::FAULT,
-    Raw::HWPOISON,
-    Raw::INVAL,
-    Raw::IO,
-    Raw::NOMEM,
-];
 
 #[derive(Clone, Copy)]
 struct Fault {

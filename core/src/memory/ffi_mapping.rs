@@ -18,12 +18,13 @@
 use core::ops::Range;
 
 use rustix::fd::OwnedFd;
+use rustix::fs::MemfdFlags;
 
 use super::file::OpenFile;
 use super::page_count::PageCount;
 use super::pages::{PublishedPages, Segment, WritablePages};
 use super::region::Region;
-use super::sys::{self, MemfdKind};
+use super::sys;
 use super::types::{Advice, Errno, FileRange, MemoryError, Placement, Protection};
 
 /// A mapping that foreign code accesses by address. Dropping it unmaps the pages.
@@ -263,9 +264,9 @@ fn publish(pages: WritablePages, protection: Protection) -> Result<PublishedPage
 /// Creates a file of `size` zero bytes whose size is sealed.
 fn memory_file(size: usize) -> Result<OwnedFd, Errno> {
     const NAME: &core::ffi::CStr = c"smf-shared";
-    let file = sys::memory_file(NAME, MemfdKind::NoExecSeal)
+    let file = sys::memory_file(NAME, MemfdFlags::NOEXEC_SEAL)
         // Kernels before 6.3 do not know the flag.
-        .or_else(|_| sys::memory_file(NAME, MemfdKind::Plain))?;
+        .or_else(|_| sys::memory_file(NAME, MemfdFlags::empty()))?;
     sys::resize(&file, size as u64)?;
     sys::seal(&file, true)?;
     Ok(file)

@@ -1,8 +1,6 @@
 //! Pages and files. The only module that calls the kernel; it does not depend on the SMF format.
 //!
 //! * [`FileBytes`]: a private copy of a file. No other process can change it or make an access raise a signal.
-//! * [`Mapping`]: memory with an owner: such a copy, anonymous memory, or, by an unsafe constructor, the pages of a
-//!   file.
 //! * [`WritablePages`]: private memory that is writable and never executable. Publishing consumes it and returns
 //!   [`PublishedPages`], in which each segment has its final protection.
 //! * [`FfiMapping`]: pages for foreign code, whose bytes are read without a signal.
@@ -44,7 +42,6 @@ mod ffi_mapping;
 mod file;
 mod icache;
 pub(crate) mod lock;
-mod mapping;
 mod page_count;
 mod pages;
 mod placement;
@@ -62,13 +59,12 @@ pub use ffi_mapping::FfiMapping;
 pub use file::{CopyTo, FileBytes, read_ahead, stamp_of};
 pub(crate) use file::{OpenFile, OwnedBytes};
 pub use icache::synchronize;
-pub use mapping::Mapping;
 pub use page_count::PageCount;
 pub use pages::{PublishedPages, Segment, WritablePages};
 pub use pool::PagePool;
 pub use proc_maps::permissions_at;
 pub(crate) use sys::{monotonic, sleep, thread_id, yield_now};
 pub use types::{
-    Advice, Errno, FileAccess, FileKind, FileRange, FileStamp, MemoryError, Nanoseconds,
-    Permissions, Placement, Protection,
+    Advice, Errno, FileKind, FileRange, FileStamp, MemoryError, Nanoseconds, Permissions,
+    Placement, Protection,
 };

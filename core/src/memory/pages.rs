@@ -91,11 +91,6 @@ impl WritablePages {
         self.region.as_mut_slice()
     }
 
-    /// The mapping.
-    pub(super) fn region(&self) -> &Region {
-        &self.region
-    }
-
     /// Sets the final protection of each segment.
     ///
     /// Segments are ordered by offset. Pages outside of all segments become inaccessible. Adjacent segments of equal

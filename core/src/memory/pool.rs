@@ -29,20 +29,8 @@ impl PagePool {
         Self { cached: Mutex::new(ArrayVec::new_const()), limit }
     }
 
-    /// Takes zero-filled pages of at least `size`: pages of the pool of less than twice the size, otherwise new ones.
-    ///
-    /// # Errors
-    /// As [`WritablePages::allocate`].
-    pub fn take_zeroed(&self, size: PageCount) -> Result<WritablePages, MemoryError> {
-        let mut pages = self.take(size, Placement::Anywhere)?;
-        if pages.is_reused() {
-            pages.as_mut_slice().fill(0);
-        }
-        Ok(pages)
-    }
-
-    /// As [`take_zeroed`](Self::take_zeroed), but pages of the pool hold the bytes of their
-    /// [previous use](WritablePages::is_reused). The addresses satisfy `placement`, or its preference.
+    /// Takes pages of at least `size`: pages of the pool of less than twice the size, which hold the bytes of their
+    /// [previous use](WritablePages::is_reused), otherwise new ones. The addresses satisfy `placement`, or its preference.
     ///
     /// # Errors
     /// As [`WritablePages::allocate`].
@@ -111,8 +99,7 @@ mod tests {
 
     /// Published pages whose bytes are all 0xcc.
     fn used(pool: &PagePool, count: usize) -> PublishedPages {
-        let mut used = pool.take_zeroed(pages(count)).unwrap();
-        assert!(used.as_slice().iter().all(|byte| *byte == 0));
+        let mut used = pool.take(pages(count), Placement::Anywhere).unwrap();
         used.as_mut_slice().fill(0xcc);
         let all = Segment {
             offset: PageCount::ZERO,
@@ -120,19 +107,6 @@ mod tests {
             protection: Protection::ReadExecute,
         };
         used.publish(&[all]).unwrap()
-    }
-
-    #[test]
-    fn zeroed_pages_from_the_pool_are_zero_and_writable() {
-        let pool = PagePool::new(64 << 10);
-        let first = used(&pool, 3);
-        let address = first.address();
-        pool.put(first);
-        assert_eq!(pool.cached_bytes(), pages(3).bytes());
-        let mut second = pool.take_zeroed(pages(2)).unwrap();
-        assert_eq!((second.address(), second.size(), pool.cached_bytes()), (address, pages(3), 0));
-        assert!(second.as_slice().iter().all(|byte| *byte == 0));
-        second.as_mut_slice().fill(1);
     }
 
     #[test]
@@ -166,7 +140,7 @@ mod tests {
         let pool = PagePool::new(64 << 10);
         pool.put(used(&pool, 4));
         for count in [1, 2, 5] {
-            assert_eq!(pool.take_zeroed(pages(count)).unwrap().size(), pages(count));
+            assert_eq!(pool.take(pages(count), Placement::Anywhere).unwrap().size(), pages(count));
         }
         assert_eq!(pool.cached_bytes(), pages(4).bytes());
     }
@@ -176,8 +150,8 @@ mod tests {
         let pool = PagePool::new(1 << 20);
         let all = [7, 5, 6].map(|count| used(&pool, count));
         all.into_iter().for_each(|pages| pool.put(pages));
-        assert_eq!(pool.take_zeroed(pages(4)).unwrap().size(), pages(5));
-        assert_eq!(pool.take_zeroed(pages(4)).unwrap().size(), pages(6));
+        assert_eq!(pool.take(pages(4), Placement::Anywhere).unwrap().size(), pages(5));
+        assert_eq!(pool.take(pages(4), Placement::Anywhere).unwrap().size(), pages(6));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Source: `proc_pid_maps(5)`: lines `start-end rwxp offset device inode path`, ordered by address, in hexadecimal. The
 //! file is read through a buffer on the stack, without allocation, whatever the length of the paths.
 
-use core::ops::Range;
+use arrayvec::ArrayVec;
+use rustix::fs::OFlags;
 
 use super::sys;
 use super::types::{MemoryError, Permissions};
@@ -16,8 +17,10 @@ use super::types::{MemoryError, Permissions};
 /// [`MemoryError::Open`] and [`MemoryError::Read`] if the list cannot be read, for example because `/proc` is not
 /// mounted.
 pub fn permissions_at(address: usize) -> Result<Option<Permissions>, MemoryError> {
-    let file = sys::open(c"/proc/self/maps").map_err(|errno| MemoryError::Open { errno })?;
-    let mut parser = Parser::new(address);
+    let file = sys::open(c"/proc/self/maps", OFlags::RDONLY)
+        .map_err(|errno| MemoryError::Open { errno })?;
+    // The start of a line: what follows the permissions is cut off.
+    let mut line = ArrayVec::<u8, 40>::new();
     let mut buffer = [0; 4096];
     let mut at = 0;
     loop {
@@ -26,74 +29,29 @@ pub fn permissions_at(address: usize) -> Result<Option<Permissions>, MemoryError
         at += count as u64;
         let Some(bytes @ [_, ..]) = buffer.get(..count) else { return Ok(None) };
         for &byte in bytes {
-            if let Some(found) = parser.next(byte) {
+            if byte != b'\n' {
+                let _ = line.try_push(byte);
+            } else if let Some(found) = search(&line, address) {
                 return Ok(found);
+            } else {
+                line.clear();
             }
         }
     }
 }
 
-/// The field of a line to which the next byte belongs.
-#[derive(Clone, Copy)]
-enum Field {
-    Start,
-    End,
-    Permissions(usize),
-    Rest,
-}
-
-/// Parses the list byte by byte and looks for one address.
-struct Parser {
-    address: usize,
-    field: Field,
-    mapping: Range<usize>,
-    permissions: Permissions,
-}
-
-impl Parser {
-    fn new(address: usize) -> Self {
-        let permissions = Permissions::default();
-        Self { address, field: Field::Start, mapping: 0..0, permissions }
+/// The result, if this line decides it.
+fn search(line: &[u8], address: usize) -> Option<Option<Permissions>> {
+    let mut fields = line.split(|byte| b"- ".contains(byte));
+    let hexadecimal = |field| usize::from_str_radix(str::from_utf8(field).ok()?, 16).ok();
+    let (start, end) = (hexadecimal(fields.next()?)?, hexadecimal(fields.next()?)?);
+    if address < start {
+        return Some(None);
     }
-
-    /// Consumes one byte. Returns the result as soon as it is known.
-    fn next(&mut self, byte: u8) -> Option<Option<Permissions>> {
-        match (self.field, byte) {
-            (_, b'\n') => *self = Self::new(self.address),
-            (Field::Start, b'-') => self.field = Field::End,
-            (Field::End, b' ') => self.field = Field::Permissions(0),
-            (Field::Start, digit) => push_digit(&mut self.mapping.start, digit),
-            (Field::End, digit) => push_digit(&mut self.mapping.end, digit),
-            (Field::Permissions(index), letter) => {
-                self.field = Field::Permissions(index + 1);
-                match index {
-                    0 => self.permissions.read = letter == b'r',
-                    1 => self.permissions.write = letter == b'w',
-                    2 => self.permissions.execute = letter == b'x',
-                    _ => self.field = Field::Rest,
-                }
-                if index == 2 {
-                    return self.result();
-                }
-            }
-            (Field::Rest, _) => {}
-        }
-        None
-    }
-
-    /// The result, if the current line decides it.
-    fn result(&self) -> Option<Option<Permissions>> {
-        if self.address < self.mapping.start {
-            return Some(None);
-        }
-        self.mapping.contains(&self.address).then_some(Some(self.permissions))
-    }
-}
-
-/// Appends a hexadecimal digit to `number`.
-fn push_digit(number: &mut usize, digit: u8) {
-    let digit = char::from(digit).to_digit(16).unwrap_or(0);
-    *number = *number << 4 | digit as usize;
+    let letters = line.split(|byte| *byte == b' ').nth(1)?;
+    let has = |letter| letters.contains(&letter);
+    let permissions = Permissions { read: has(b'r'), write: has(b'w'), execute: has(b'x') };
+    (address < end).then_some(Some(permissions))
 }
 
 #[cfg(test)]

@@ -11,10 +11,11 @@ use core::slice;
 
 use rustix::fd::OwnedFd;
 use rustix::io::Errno as Raw;
+use rustix::mm::Advice as MmAdvice;
 
 use super::page_count::PageCount;
 use super::sys::{self, Place};
-use super::types::{Advice, Errno, FileAccess, MemoryError, Protection};
+use super::types::{Advice, Errno, MemoryError, Protection};
 
 /// One mapping, unmapped when dropped. A region of size zero has no mapping.
 #[derive(Debug)]
@@ -54,16 +55,6 @@ impl Region {
             _ => Access::Opaque,
         };
         Self::new(size, access, |bytes| sys::map(place, bytes, protection))
-    }
-
-    /// Maps pages of a file from `offset`, a multiple of the page size.
-    pub(super) fn map_file(
-        file: &OwnedFd,
-        offset: u64,
-        size: PageCount,
-        access: FileAccess,
-    ) -> Result<Self, MemoryError> {
-        Self::new(size, Access::Opaque, |bytes| sys::map_file_range(file, offset, bytes, access))
     }
 
     /// Maps pages of a file from `offset`, a multiple of the page size, shared with other processes.
@@ -164,7 +155,7 @@ impl Region {
             return Ok(());
         }
         // SAFETY: the range starts with the mapping and ends inside it.
-        match unsafe { sys::populate(self.start, size) } {
+        match unsafe { sys::advise(self.start, size, MmAdvice::LinuxPopulateWrite) } {
             // A later page fault would fail as well, and end the process.
             Err(errno) if errno == Raw::NOMEM => {
                 Err(MemoryError::Prefault { address: self.start.addr().get(), size, errno })
@@ -254,7 +245,7 @@ impl Region {
                 return Err(Raw::BUSY.into());
             }
             // SAFETY: pages of this mapping, to which no reference exists.
-            unsafe { sys::advise(start, len, rustix::mm::Advice::LinuxDontNeed) }
+            unsafe { sys::advise(start, len, MmAdvice::LinuxDontNeed) }
         })
     }
 
@@ -264,7 +255,7 @@ impl Region {
         self.manage(range, |start, len| {
             // SAFETY: pages of this mapping.
             // Older kernels do not know the advice, which is optional.
-            let _ = unsafe { sys::advise(start, len, rustix::mm::Advice::LinuxCold) };
+            let _ = unsafe { sys::advise(start, len, MmAdvice::LinuxCold) };
             Ok(())
         })
     }

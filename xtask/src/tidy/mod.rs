@@ -37,7 +37,6 @@ const UNSAFE: &[&str] = &[
     "core/src/memory/code_alloc/block.rs",
     "core/src/memory/code_alloc/fork_detector.rs",
     "core/src/memory/icache/aarch64.rs",
-    "core/src/memory/mapping.rs",
     "core/src/memory/region.rs",
     "core/src/memory/sys/pages.rs",
     "core/src/memory/sys/shim/descriptor.rs",

@@ -11,7 +11,7 @@ use super::super::types::MemoryError;
 ///
 /// Never inlined: the buffer for the longest path would enlarge the stack frame of every caller.
 #[inline(never)]
-pub(in super::super) fn with_path<T>(
+pub(crate) fn with_path<T>(
     path: &[u8],
     call: impl FnOnce(&CStr) -> Result<T, MemoryError>,
 ) -> Result<T, MemoryError> {

@@ -1,9 +1,11 @@
 //! Reading files whole or in part.
 
+use core::ffi::CStr;
 use core::fmt;
 use core::ops::Deref;
 
 use rustix::fd::OwnedFd;
+use rustix::fs::OFlags;
 
 use super::super::pages::WritablePages;
 use super::super::sys;
@@ -140,17 +142,19 @@ pub(crate) struct OpenFile {
 impl OpenFile {
     /// Opens the file at `path` for reading. The errors are those of [`FileBytes::read`].
     pub(crate) fn open(path: &[u8]) -> Result<Self, MemoryError> {
-        let file =
-            with_path(path, |path| sys::open(path).map_err(|errno| MemoryError::Open { errno }))?;
-        Self::inspect(file)
+        Self::open_with(path, OFlags::RDONLY)
     }
 
     /// Opens the file at `path` for reading and writing.
-    pub(in super::super) fn open_writable(path: &[u8]) -> Result<Self, MemoryError> {
-        let file = with_path(path, |path| {
-            sys::open_writable(path).map_err(|errno| MemoryError::Open { errno })
-        })?;
-        Self::inspect(file)
+    pub(crate) fn open_writable(path: &[u8]) -> Result<Self, MemoryError> {
+        Self::open_with(path, OFlags::RDWR)
+    }
+
+    fn open_with(path: &[u8], access: OFlags) -> Result<Self, MemoryError> {
+        let open = |path: &CStr| sys::open(path, access);
+        Self::inspect(with_path(path, |path| {
+            open(path).map_err(|errno| MemoryError::Open { errno })
+        })?)
     }
 
     fn inspect(file: OwnedFd) -> Result<Self, MemoryError> {
@@ -164,15 +168,15 @@ impl OpenFile {
     }
 
     /// The same file with its current stamp.
-    pub(in super::super) fn restat(self) -> Result<Self, MemoryError> {
+    pub(crate) fn restat(self) -> Result<Self, MemoryError> {
         Self::inspect(self.file)
     }
 
-    pub(in super::super) fn descriptor(&self) -> &OwnedFd {
+    pub(crate) fn descriptor(&self) -> &OwnedFd {
         &self.file
     }
 
-    pub(in super::super) fn into_descriptor(self) -> OwnedFd {
+    pub(crate) fn into_descriptor(self) -> OwnedFd {
         self.file
     }
 
@@ -189,7 +193,7 @@ impl OpenFile {
     }
 
     /// Copies a part of the file to the start of writable pages; returns them and the number of bytes.
-    pub(in super::super) fn copy_to_pages(
+    pub(crate) fn copy_to_pages(
         &self,
         range: FileRange,
         limit: u64,

@@ -9,7 +9,7 @@ use super::super::types::Errno;
 /// instructions prefetched from memory that is about to be reused.
 ///
 /// It interrupts those cores, so callers batch the memory that they free.
-pub(in crate::memory) fn serialize_cores() -> Result<(), Errno> {
+pub(crate) fn serialize_cores() -> Result<(), Errno> {
     let result = match sys::synchronize_cores() {
         // Not registered yet; registering twice is harmless.
         Err(errno) if errno == Raw::PERM => {

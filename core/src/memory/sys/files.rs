@@ -9,108 +9,74 @@ use rustix::fs;
 use rustix::fs::{Access, FileType, FlockOperation, Gid, MemfdFlags, Mode, OFlags, SealFlags, Uid};
 use rustix::io::{self, retry_on_intr};
 
-#[cfg(test)]
-use super::super::fault_injection::{self, Call};
 use super::super::types::{Errno, FileKind, FileStamp, Nanoseconds};
 #[cfg(miri)]
 use super::shim::fs;
 
 /// The length of the longest path that `open(2)` accepts, without its NUL: `PATH_MAX` of `linux/limits.h`
 /// less one.
-pub(in crate::memory) const PATH_LIMIT: usize = 4095;
+pub(crate) const PATH_LIMIT: usize = 4095;
 
 /// A path without its NUL.
-pub(in crate::memory) type PathBytes = ArrayVec<u8, PATH_LIMIT>;
+pub(crate) type PathBytes = ArrayVec<u8, PATH_LIMIT>;
 
 /// The type and the stamp of a file, from `stat(2)`.
-pub(in crate::memory) struct FileStatus {
-    pub(in crate::memory) kind: FileKind,
+pub(crate) struct FileStatus {
+    pub(crate) kind: FileKind,
     /// Meaningful for regular files only.
-    pub(in crate::memory) stamp: FileStamp,
+    pub(crate) stamp: FileStamp,
 }
 
 /// The owner and the permissions of a file, from `stat(2)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::memory) struct Ownership {
+pub(crate) struct Ownership {
     /// Permissions, with the set-user-ID, set-group-ID and sticky bits.
-    pub(in crate::memory) mode: Mode,
-    pub(in crate::memory) owner: Uid,
-    pub(in crate::memory) group: Gid,
+    pub(crate) mode: Mode,
+    pub(crate) owner: Uid,
+    pub(crate) group: Gid,
 }
 
-/// The flags of a memory file. `vm.memfd_noexec` and the version of the kernel decide which are accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::memory) enum MemfdKind {
-    /// `MFD_NOEXEC_SEAL` (Linux 6.3): the file can never be passed to `execve`. It can still be mapped
-    /// executable, and every value of `vm.memfd_noexec` allows it.
-    NoExecSeal,
-    /// Neither flag: kernels before 6.3.
-    Plain,
-    /// `MFD_EXEC` (Linux 6.3).
-    Exec,
-}
-
-/// `open(2)` for reading, following symbolic links.
+/// `open(2)`, following symbolic links.
 ///
 /// Nonblocking, so that a named pipe without a writer does not block the caller. A terminal does not become
 /// the controlling one. Child processes do not inherit the descriptor.
-pub(in crate::memory) fn open(path: &CStr) -> Result<OwnedFd, Errno> {
-    open_with(path, OFlags::RDONLY)
-}
-
-/// `open(2)` for reading and writing; otherwise as [`open`].
-pub(in crate::memory) fn open_writable(path: &CStr) -> Result<OwnedFd, Errno> {
-    open_with(path, OFlags::RDWR)
-}
-
-fn open_with(path: &CStr, access: OFlags) -> Result<OwnedFd, Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Open)?;
+pub(crate) fn open(path: &CStr, access: OFlags) -> Result<OwnedFd, Errno> {
+    fault_point!(Open);
     let flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     Ok(retry_on_intr(|| fs::open(path, flags, Mode::empty()))?)
 }
 
 /// `open(2)` of a new file that only its owner can access. It fails if the file exists.
-pub(in crate::memory) fn create_new(path: &CStr) -> Result<OwnedFd, Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Create)?;
+pub(crate) fn create_new(path: &CStr) -> Result<OwnedFd, Errno> {
+    fault_point!(Create);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     Ok(retry_on_intr(|| fs::open(path, flags, Mode::RUSR | Mode::WUSR))?)
 }
 
 /// `open(2)` with `O_TMPFILE` (Linux 3.11): a file without a name in `directory`.
-pub(in crate::memory) fn temporary_file(directory: &CStr) -> Result<OwnedFd, Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::TemporaryFile)?;
+pub(crate) fn temporary_file(directory: &CStr) -> Result<OwnedFd, Errno> {
+    fault_point!(TemporaryFile);
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::EXCL | OFlags::CLOEXEC;
     Ok(retry_on_intr(|| fs::open(directory, flags, Mode::RUSR | Mode::WUSR))?)
 }
 
 /// `memfd_create(2)`. Child processes do not inherit the descriptor. The name only appears in the list of
 /// mappings.
-pub(in crate::memory) fn memory_file(name: &CStr, kind: MemfdKind) -> Result<OwnedFd, Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::MemoryFile)?;
-    let kind = match kind {
-        MemfdKind::NoExecSeal => MemfdFlags::NOEXEC_SEAL,
-        MemfdKind::Plain => MemfdFlags::empty(),
-        MemfdKind::Exec => MemfdFlags::EXEC,
-    };
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | kind;
+pub(crate) fn memory_file(name: &CStr, flags: MemfdFlags) -> Result<OwnedFd, Errno> {
+    fault_point!(MemoryFile);
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | flags;
     Ok(fs::memfd_create(name, flags)?)
 }
 
 /// `fstat(2)`.
-pub(in crate::memory) fn status(file: &OwnedFd) -> Result<FileStatus, Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Status)?;
+pub(crate) fn status(file: &OwnedFd) -> Result<FileStatus, Errno> {
+    fault_point!(Status);
     status_of(&fs::fstat(file)?)
 }
 
 /// `stat(2)`, following symbolic links.
-pub(in crate::memory) fn status_at(path: &CStr) -> Result<FileStatus, Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Status)?;
+pub(crate) fn status_at(path: &CStr) -> Result<FileStatus, Errno> {
+    fault_point!(Status);
     status_of(&fs::stat(path)?)
 }
 
@@ -131,9 +97,8 @@ fn status_of(status: &fs::Stat) -> Result<FileStatus, Errno> {
 }
 
 /// `fstat(2)`: the owner and the permissions.
-pub(in crate::memory) fn ownership(file: &OwnedFd) -> Result<Ownership, Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Status)?;
+pub(crate) fn ownership(file: &OwnedFd) -> Result<Ownership, Errno> {
+    fault_point!(Status);
     let status = fs::fstat(file)?;
     Ok(Ownership {
         mode: Mode::from_raw_mode(status.st_mode),
@@ -143,65 +108,54 @@ pub(in crate::memory) fn ownership(file: &OwnedFd) -> Result<Ownership, Errno> {
 }
 
 /// One `read(2)` into `buffer`; returns the number of bytes read, 0 at the end of the file.
-pub(in crate::memory) fn read_into(file: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Read)?;
+pub(crate) fn read_into(file: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    fault_point!(Read);
     Ok(retry_on_intr(|| io::read(file, &mut *buffer))?)
 }
 
 /// One `pread(2)` at offset `at`; returns the number of bytes read, 0 at the end of the file.
-pub(in crate::memory) fn read_at(
-    file: &OwnedFd,
-    at: u64,
-    bytes: &mut [u8],
-) -> Result<usize, Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Read)?;
+pub(crate) fn read_at(file: &OwnedFd, at: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+    fault_point!(Read);
     Ok(retry_on_intr(|| io::pread(file, &mut *bytes, at))?)
 }
 
 /// One `write(2)`; returns the number of bytes written.
-pub(in crate::memory) fn write(file: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Write)?;
+pub(crate) fn write(file: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
+    fault_point!(Write);
     Ok(retry_on_intr(|| io::write(file, bytes))?)
 }
 
 /// `posix_fadvise(2)` with `POSIX_FADV_WILLNEED`: the kernel starts to read the file and returns.
-pub(in crate::memory) fn read_ahead(file: &OwnedFd) -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::ReadAhead)?;
+pub(crate) fn read_ahead(file: &OwnedFd) -> Result<(), Errno> {
+    fault_point!(ReadAhead);
     Ok(fs::fadvise(file, 0, None, fs::Advice::WillNeed)?)
 }
 
 /// `lseek(2)` with `SEEK_DATA`, which returns after a write in progress: ext4, btrfs, f2fs and tmpfs take the
 /// inode lock that a write holds from its first byte to its last. XFS takes that lock for reads anyway.
-pub(in crate::memory) fn wait_for_writes(file: &OwnedFd) {
+pub(crate) fn wait_for_writes(file: &OwnedFd) {
     // The offset, or an error of a file system without the call, has no use here.
     let _ = fs::seek(file, fs::SeekFrom::Data(0));
 }
 
 /// `ftruncate(2)`: sets the size of a file in bytes, without allocating memory for them.
-pub(in crate::memory) fn resize(file: &OwnedFd, size: u64) -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Resize)?;
+pub(crate) fn resize(file: &OwnedFd, size: u64) -> Result<(), Errno> {
+    fault_point!(Resize);
     Ok(retry_on_intr(|| fs::ftruncate(file, size))?)
 }
 
 /// `fcntl(2)` with `F_ADD_SEALS`: the size cannot change any more, and unless `allow_writers` is set, no
 /// later mapping can be or become writable (`F_SEAL_FUTURE_WRITE`, Linux 5.1).
-pub(in crate::memory) fn seal(file: &OwnedFd, allow_writers: bool) -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Seal)?;
+pub(crate) fn seal(file: &OwnedFd, allow_writers: bool) -> Result<(), Errno> {
+    fault_point!(Seal);
     let size = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     let seals = if allow_writers { size } else { size | SealFlags::FUTURE_WRITE };
     Ok(fs::fcntl_add_seals(file, seals)?)
 }
 
 /// `flock(2)`, exclusive and nonblocking; false if another open file description holds the lock.
-pub(in crate::memory) fn try_lock(file: &OwnedFd) -> Result<bool, Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::LockFile)?;
+pub(crate) fn try_lock(file: &OwnedFd) -> Result<bool, Errno> {
+    fault_point!(LockFile);
     match retry_on_intr(|| fs::flock(file, FlockOperation::NonBlockingLockExclusive)) {
         Ok(()) => Ok(true),
         Err(io::Errno::WOULDBLOCK) => Ok(false),
@@ -211,9 +165,8 @@ pub(in crate::memory) fn try_lock(file: &OwnedFd) -> Result<bool, Errno> {
 
 /// `access(2)`: whether this process may write to a file. `ETXTBSY` counts as success: a running program can
 /// be replaced.
-pub(in crate::memory) fn check_writable(path: &CStr) -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Access)?;
+pub(crate) fn check_writable(path: &CStr) -> Result<(), Errno> {
+    fault_point!(Access);
     match fs::access(path, Access::WRITE_OK) {
         Err(io::Errno::TXTBSY) | Ok(()) => Ok(()),
         Err(errno) => Err(errno.into()),
@@ -221,9 +174,8 @@ pub(in crate::memory) fn check_writable(path: &CStr) -> Result<(), Errno> {
 }
 
 /// `readlink(2)`; `None` for a file that is not a symbolic link.
-pub(in crate::memory) fn read_link(path: &CStr) -> Result<Option<PathBytes>, Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::ReadLink)?;
+pub(crate) fn read_link(path: &CStr) -> Result<Option<PathBytes>, Errno> {
+    fault_point!(ReadLink);
     let mut buffer = [0; PATH_LIMIT + 1];
     let read = fs::readlinkat_raw(fs::CWD, path, &mut buffer);
     match read.map(|len| buffer.get(..len).and_then(|target| PathBytes::try_from(target).ok())) {
@@ -235,37 +187,32 @@ pub(in crate::memory) fn read_link(path: &CStr) -> Result<Option<PathBytes>, Err
 }
 
 /// `fchown(2)`.
-pub(in crate::memory) fn set_owner(file: &OwnedFd, ownership: &Ownership) -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::SetOwner)?;
+pub(crate) fn set_owner(file: &OwnedFd, ownership: &Ownership) -> Result<(), Errno> {
+    fault_point!(SetOwner);
     Ok(fs::fchown(file, Some(ownership.owner), Some(ownership.group))?)
 }
 
 /// `fchmod(2)`.
-pub(in crate::memory) fn set_mode(file: &OwnedFd, ownership: &Ownership) -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::SetMode)?;
+pub(crate) fn set_mode(file: &OwnedFd, ownership: &Ownership) -> Result<(), Errno> {
+    fault_point!(SetMode);
     Ok(fs::fchmod(file, ownership.mode)?)
 }
 
 /// `fsync(2)` of a file or a directory.
-pub(in crate::memory) fn sync_to_disk(file: &OwnedFd) -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::SyncToDisk)?;
+pub(crate) fn sync_to_disk(file: &OwnedFd) -> Result<(), Errno> {
+    fault_point!(SyncToDisk);
     Ok(retry_on_intr(|| fs::fsync(file))?)
 }
 
 /// `rename(2)`, which replaces `to` atomically.
-pub(in crate::memory) fn rename(from: &CStr, to: &CStr) -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Rename)?;
+pub(crate) fn rename(from: &CStr, to: &CStr) -> Result<(), Errno> {
+    fault_point!(Rename);
     Ok(fs::rename(from, to)?)
 }
 
 /// `unlink(2)`. It succeeds if there is no such file.
-pub(in crate::memory) fn remove(path: &CStr) -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Remove)?;
+pub(crate) fn remove(path: &CStr) -> Result<(), Errno> {
+    fault_point!(Remove);
     match fs::unlink(path) {
         Err(io::Errno::NOENT) | Ok(()) => Ok(()),
         Err(errno) => Err(errno.into()),

@@ -6,6 +6,14 @@
 //!
 //! Sources: the manual page of section 2 that each function names, and the documentation of rustix.
 
+/// A point at which a test can make a function fail with an error number: see `fault_injection`.
+macro_rules! fault_point {
+    ($($call:tt)+) => {
+        #[cfg(test)]
+        crate::memory::fault_injection::check(crate::memory::fault_injection::Call::$($call)+)?;
+    };
+}
+
 mod files;
 mod pages;
 #[cfg(miri)]
@@ -15,6 +23,6 @@ mod threads;
 pub(super) use files::*;
 pub(super) use pages::*;
 pub(super) use threads::{
-    coarse_time, core_number, process_id, register_synchronize_cores, synchronize_cores, wall_clock,
+    core_number, process_id, register_synchronize_cores, synchronize_cores, wall_clock,
 };
 pub(crate) use threads::{monotonic, sleep, thread_id, yield_now};

@@ -11,16 +11,14 @@ use rustix::io::{self, retry_on_intr};
 use rustix::mm;
 use rustix::mm::{Advice, MapFlags, MprotectFlags, MremapFlags, MsyncFlags, ProtFlags};
 
-#[cfg(test)]
-use super::super::fault_injection::{self, Call};
-use super::super::types::{Errno, FileAccess, Protection};
+use super::super::types::{Errno, Protection};
 #[cfg(miri)]
 use super::shim::mm;
 
 /// The size of a page in bytes, a power of two: x86-64 and riscv64 have no other.
 #[cfg(any(target_arch = "x86_64", target_arch = "riscv64"))]
 #[inline]
-pub(in crate::memory) fn page_size() -> usize {
+pub(crate) fn page_size() -> usize {
     4096
 }
 
@@ -29,7 +27,7 @@ pub(in crate::memory) fn page_size() -> usize {
 /// Found by `madvise(2)`, which refuses addresses that are not a multiple of it. Kernels before 6.4 provide the
 /// auxiliary vector only through `/proc`, which may not be mounted.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "riscv64")))]
-pub(in crate::memory) fn page_size() -> usize {
+pub(crate) fn page_size() -> usize {
     use core::sync::atomic::{AtomicUsize, Ordering};
     static PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
 
@@ -50,7 +48,7 @@ pub(in crate::memory) fn page_size() -> usize {
 
 /// The address of new memory. No choice replaces an existing mapping.
 #[derive(Clone, Copy)]
-pub(in crate::memory) enum Place {
+pub(crate) enum Place {
     /// At an address that the kernel chooses.
     Anywhere,
     /// Below 2 GiB if the architecture has a flag for it; else as `Hint(1 GiB)`.
@@ -68,27 +66,17 @@ const LOW: (usize, MapFlags) = (0, MapFlags::from_bits_retain(0x40));
 #[cfg(not(target_arch = "x86_64"))]
 const LOW: (usize, MapFlags) = (1 << 30, MapFlags::empty());
 
-/// The state of pages in a child process.
-#[derive(Clone, Copy)]
-pub(in crate::memory) enum InChild {
-    /// Not mapped: `MADV_DONTFORK` (Linux 2.6.16).
-    Absent,
-    /// Zero: `MADV_WIPEONFORK` (Linux 4.14), for private anonymous memory only.
-    Zero,
-}
-
 /// One `pread(2)` at offset `at` of at most `limit` bytes, appended to `bytes` within its capacity.
 ///
 /// Returns the number of bytes read: 0 at the end of the file or if `bytes` has no spare capacity. The kernel
 /// reads at most 0x7fff_f000 bytes at once.
-pub(in crate::memory) fn read(
+pub(crate) fn read(
     file: &OwnedFd,
     at: u64,
     bytes: &mut Vec<u8>,
     limit: usize,
 ) -> Result<usize, Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Read)?;
+    fault_point!(Read);
     let len = bytes.len();
     let spare = bytes.spare_capacity_mut();
     let limit = limit.min(spare.len());
@@ -103,13 +91,8 @@ pub(in crate::memory) fn read(
 /// `mmap(2)` of `len` bytes of private, anonymous, zero-filled memory.
 ///
 /// The kernel refuses a `len` of 0. The caller owns the memory and unmaps it with [`unmap`].
-pub(in crate::memory) fn map(
-    place: Place,
-    len: usize,
-    protection: Protection,
-) -> Result<NonNull<u8>, Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Map)?;
+pub(crate) fn map(place: Place, len: usize, protection: Protection) -> Result<NonNull<u8>, Errno> {
+    fault_point!(Map);
     let (hint, flags) = match place {
         Place::Anywhere => (0, MapFlags::empty()),
         Place::Low => LOW,
@@ -143,14 +126,13 @@ fn flags_of(protection: Protection) -> ProtFlags {
 ///
 /// * `start` to `start + len` are whole pages inside one live mapping of the caller.
 /// * No reference into them is alive, and no code in them is running.
-pub(in crate::memory) unsafe fn map_file(
+pub(crate) unsafe fn map_file(
     file: &OwnedFd,
     start: NonNull<u8>,
     len: usize,
     protection: Protection,
 ) -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::MapFile(protection))?;
+    fault_point!(MapFile(protection));
     let flags = MapFlags::SHARED | MapFlags::FIXED;
     // SAFETY: MAP_FIXED replaces pages that the caller owns and that are unused.
     unsafe { mm::mmap(start.as_ptr().cast(), len, flags_of(protection), flags, file, 0) }?;
@@ -161,14 +143,13 @@ pub(in crate::memory) unsafe fn map_file(
 /// the kernel chooses.
 ///
 /// The caller owns the memory and unmaps it with [`unmap`]. Access beyond the end of the file raises SIGBUS.
-pub(in crate::memory) fn map_file_anywhere(
+pub(crate) fn map_file_anywhere(
     file: &OwnedFd,
     offset: u64,
     len: usize,
     protection: Protection,
 ) -> Result<NonNull<u8>, Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::MapFile(protection))?;
+    fault_point!(MapFile(protection));
     let (anywhere, flags) = (ptr::null_mut(), MapFlags::SHARED);
     // SAFETY: without MAP_FIXED the kernel never replaces an existing mapping.
     let start = unsafe { mm::mmap(anywhere, len, flags_of(protection), flags, file, offset) }?;
@@ -181,13 +162,12 @@ pub(in crate::memory) fn map_file_anywhere(
 /// # Safety
 ///
 /// As for [`map_file`].
-pub(in crate::memory) unsafe fn map_over(
+pub(crate) unsafe fn map_over(
     start: NonNull<u8>,
     len: usize,
     protection: Protection,
 ) -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::MapOver)?;
+    fault_point!(MapOver);
     let flags = MapFlags::PRIVATE | MapFlags::FIXED;
     let start = start.as_ptr().cast();
     // SAFETY: MAP_FIXED replaces pages that the caller owns and that are unused.
@@ -202,13 +182,12 @@ pub(in crate::memory) unsafe fn map_over(
 ///
 /// * `pattern` is the start of a live, shared mapping of the caller.
 /// * `start` to `start + len` are as for [`map_file`], and not in that mapping.
-pub(in crate::memory) unsafe fn copy_mapping(
+pub(crate) unsafe fn copy_mapping(
     pattern: NonNull<u8>,
     start: NonNull<u8>,
     len: usize,
 ) -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::CopyMapping)?;
+    fault_point!(CopyMapping);
     let (pattern, start) = (pattern.as_ptr().cast(), start.as_ptr().cast());
     // SAFETY: the destination is owned by the caller and unused; the pattern does not change.
     unsafe { mm::mremap_fixed(pattern, 0, len, MremapFlags::MAYMOVE, start) }?;
@@ -221,24 +200,12 @@ pub(in crate::memory) unsafe fn copy_mapping(
 ///
 /// * `start` and `len` are those of one live mapping that the caller owns.
 /// * No reference into it is alive, and no thread accesses or executes it.
-pub(in crate::memory) unsafe fn unmap(start: NonNull<u8>, len: usize) {
+pub(crate) unsafe fn unmap(start: NonNull<u8>, len: usize) {
     // SAFETY: the caller owns the whole mapping and does not use it any more.
     let result = unsafe { mm::munmap(start.as_ptr().cast(), len) };
     // The call fails only for misaligned or empty ranges and where it would split a mapping. The contract
     // excludes all of them, and a destructor could not report the error.
     debug_assert!(result.is_ok(), "munmap: {result:?}");
-}
-
-/// `madvise(2)` with `MADV_POPULATE_WRITE` (Linux 5.14): backs pages with memory before the first write.
-///
-/// # Safety
-///
-/// `start` to `start + len` lies inside one live mapping and is writable.
-pub(in crate::memory) unsafe fn populate(start: NonNull<u8>, len: usize) -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Populate)?;
-    // SAFETY: populating changes no byte of the caller's pages.
-    Ok(unsafe { mm::madvise(start.as_ptr().cast(), len, Advice::LinuxPopulateWrite) }?)
 }
 
 /// `mprotect(2)`. No [`Protection`] is writable and executable at once.
@@ -247,51 +214,15 @@ pub(in crate::memory) unsafe fn populate(start: NonNull<u8>, len: usize) -> Resu
 ///
 /// * `start` to `start + len` are whole pages inside one live mapping of the caller.
 /// * No reference into them is alive that needs an access which `protection` removes.
-pub(in crate::memory) unsafe fn protect(
+pub(crate) unsafe fn protect(
     start: NonNull<u8>,
     len: usize,
     protection: Protection,
 ) -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Protect)?;
+    fault_point!(Protect);
     let flags = MprotectFlags::from_bits_retain(flags_of(protection).bits());
     // SAFETY: the caller owns the pages, and no live reference needs the removed access.
     Ok(unsafe { mm::mprotect(start.as_ptr().cast(), len, flags) }?)
-}
-
-/// `madvise(2)` with `MADV_POPULATE_READ` (Linux 5.14): maps pages before they are first read or executed.
-///
-/// # Safety
-///
-/// `start` to `start + len` lies inside one live mapping and is readable.
-pub(in crate::memory) unsafe fn populate_for_reading(
-    start: NonNull<u8>,
-    len: usize,
-) -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::PopulateForReading)?;
-    // SAFETY: populating changes no byte of the caller's pages.
-    Ok(unsafe { mm::madvise(start.as_ptr().cast(), len, Advice::LinuxPopulateRead) }?)
-}
-
-/// `madvise(2)`: sets the state of pages in children of `fork(2)`.
-///
-/// # Safety
-///
-/// `start` to `start + len` are whole pages inside one live mapping of the caller.
-pub(in crate::memory) unsafe fn on_fork(
-    start: NonNull<u8>,
-    len: usize,
-    state: InChild,
-) -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::OnFork)?;
-    let advice = match state {
-        InChild::Absent => Advice::LinuxDontFork,
-        InChild::Zero => Advice::LinuxWipeOnFork,
-    };
-    // SAFETY: the advice changes nothing in this process.
-    Ok(unsafe { mm::madvise(start.as_ptr().cast(), len, advice) }?)
 }
 
 /// `riscv_flush_icache(2)` for all threads of the process: the harts that run them, now or later, fetch the
@@ -300,9 +231,8 @@ pub(in crate::memory) unsafe fn on_fork(
 /// Source: arch/riscv/kernel/sys_riscv.c of Linux; 259 is `__NR_arch_specific_syscall + 15` of
 /// asm/unistd.h.
 #[cfg(target_arch = "riscv64")]
-pub(in crate::memory) fn flush_instruction_cache(code: &[u8]) -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::SynchronizeCores)?;
+pub(crate) fn flush_instruction_cache(code: &[u8]) -> Result<(), Errno> {
+    fault_point!(SynchronizeCores);
     let range = code.as_ptr_range();
     let result: isize;
     // SAFETY: the call takes two addresses, which it does not dereference, and flags; it changes no register
@@ -324,40 +254,14 @@ pub(in crate::memory) fn flush_instruction_cache(code: &[u8]) -> Result<(), Errn
     }
 }
 
-/// `mmap(2)` of `len` bytes of a file from `offset`, a multiple of the page size. Never executable.
-///
-/// The kernel refuses a `len` of 0. The caller owns the memory and unmaps it with [`unmap`].
-pub(in crate::memory) fn map_file_range(
-    file: &OwnedFd,
-    offset: u64,
-    len: usize,
-    access: FileAccess,
-) -> Result<NonNull<u8>, Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Map)?;
-    let (protection, flags) = match access {
-        FileAccess::Read => (ProtFlags::READ, MapFlags::PRIVATE),
-        FileAccess::WritePrivate => (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE),
-        FileAccess::WriteShared => (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED),
-    };
-    // SAFETY: without MAP_FIXED the kernel never replaces an existing mapping.
-    let start = unsafe { mm::mmap(ptr::null_mut(), len, protection, flags, file, offset) }?;
-    Ok(NonNull::new(start.cast()).ok_or(io::Errno::FAULT)?)
-}
-
 /// `madvise(2)`.
 ///
 /// # Safety
 ///
 /// * `start` to `start + len` are whole pages of one live mapping.
 /// * If `advice` discards bytes, no reference into them is alive.
-pub(in crate::memory) unsafe fn advise(
-    start: NonNull<u8>,
-    len: usize,
-    advice: Advice,
-) -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Advise)?;
+pub(crate) unsafe fn advise(start: NonNull<u8>, len: usize, advice: Advice) -> Result<(), Errno> {
+    fault_point!(Advise(advice));
     // SAFETY: the caller owns the pages and allows the effect of the advice on their bytes.
     Ok(unsafe { mm::madvise(start.as_ptr().cast(), len, advice) }?)
 }
@@ -367,13 +271,8 @@ pub(in crate::memory) unsafe fn advise(
 /// # Safety
 ///
 /// `start` to `start + len` are whole pages of one live mapping.
-pub(in crate::memory) unsafe fn lock(
-    start: NonNull<u8>,
-    len: usize,
-    locked: bool,
-) -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Lock)?;
+pub(crate) unsafe fn lock(start: NonNull<u8>, len: usize, locked: bool) -> Result<(), Errno> {
+    fault_point!(Lock);
     let start = start.as_ptr().cast();
     if locked {
         // SAFETY: locking changes no byte of the caller's pages.
@@ -389,13 +288,8 @@ pub(in crate::memory) unsafe fn lock(
 /// # Safety
 ///
 /// `start` to `start + len` are whole pages of one live mapping.
-pub(in crate::memory) unsafe fn sync(
-    start: NonNull<u8>,
-    len: usize,
-    wait: bool,
-) -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::Sync)?;
+pub(crate) unsafe fn sync(start: NonNull<u8>, len: usize, wait: bool) -> Result<(), Errno> {
+    fault_point!(Sync);
     let flags = if wait { MsyncFlags::SYNC } else { MsyncFlags::ASYNC };
     // SAFETY: writing the caller's pages to their file changes none of their bytes.
     Ok(unsafe { mm::msync(start.as_ptr().cast(), len, flags) }?)
@@ -405,11 +299,12 @@ pub(in crate::memory) unsafe fn sync(
 mod tests {
     use super::super::open;
     use super::*;
+    use rustix::fs::OFlags;
 
     #[test]
     #[cfg_attr(miri, ignore = "short reads")]
     fn read_appends_within_the_capacity() {
-        let file = open(c"/dev/zero").unwrap();
+        let file = open(c"/dev/zero", OFlags::RDONLY).unwrap();
         let mut bytes = Vec::with_capacity(64);
         bytes.push(7);
         assert_eq!(read(&file, 0, &mut bytes, 3), Ok(3));

@@ -16,22 +16,22 @@ mod mappings;
 pub(super) mod mm;
 
 #[cfg(test)]
-pub(in super::super) use mappings::list;
+pub(crate) use mappings::list;
 #[cfg(test)]
-pub(in super::super) use mm::show;
+pub(crate) use mm::show;
 
 /// `rustix::thread`.
 pub(super) mod thread {
     use rustix::io::{self, Errno};
-    pub(in super::super) use rustix::thread::{MembarrierCommand, gettid, nanosleep, sched_yield};
+    pub(crate) use rustix::thread::{MembarrierCommand, gettid, nanosleep, sched_yield};
 
     /// Fails, as in old kernels.
-    pub(in super::super) fn membarrier(_command: MembarrierCommand) -> io::Result<()> {
+    pub(crate) fn membarrier(_command: MembarrierCommand) -> io::Result<()> {
         Err(Errno::NOSYS)
     }
 
     /// A number that differs between threads.
-    pub(in super::super) fn sched_getcpu() -> usize {
+    pub(crate) fn sched_getcpu() -> usize {
         gettid().as_raw_nonzero().get().unsigned_abs() as usize
     }
 }

@@ -7,8 +7,6 @@ use rustix::thread;
 use rustix::thread::MembarrierCommand;
 use rustix::time::{ClockId, DynamicClockId};
 
-#[cfg(test)]
-use super::super::fault_injection::{self, Call};
 use super::super::types::{Errno, Nanoseconds};
 #[cfg(miri)]
 use super::shim::thread;
@@ -18,7 +16,7 @@ use super::shim::thread;
 /// On x86-64 the number of the core (`getcpu(2)`), read through the vDSO.
 #[cfg(target_arch = "x86_64")]
 #[inline]
-pub(in crate::memory) fn core_number() -> usize {
+pub(crate) fn core_number() -> usize {
     thread::sched_getcpu()
 }
 
@@ -28,7 +26,7 @@ pub(in crate::memory) fn core_number() -> usize {
 /// 64 KiB apart, and multiplication by the golden ratio spreads the rest (Fibonacci hashing).
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
-pub(in crate::memory) fn core_number() -> usize {
+pub(crate) fn core_number() -> usize {
     let here = 0u8;
     let stack = (&raw const here).addr() >> 16;
     stack.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48
@@ -55,22 +53,20 @@ pub(crate) fn thread_id() -> i32 {
 }
 
 /// `getpid(2)`.
-pub(in crate::memory) fn process_id() -> i32 {
+pub(crate) fn process_id() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
 }
 
 /// `membarrier(2)` with `MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE` (Linux 4.16; riscv64 6.10): every other
 /// running thread of the process executes a core-serializing instruction.
-pub(in crate::memory) fn synchronize_cores() -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::SynchronizeCores)?;
+pub(crate) fn synchronize_cores() -> Result<(), Errno> {
+    fault_point!(SynchronizeCores);
     Ok(thread::membarrier(MembarrierCommand::PrivateExpeditedSyncCore)?)
 }
 
 /// `membarrier(2)`: registers the process for [`synchronize_cores`].
-pub(in crate::memory) fn register_synchronize_cores() -> Result<(), Errno> {
-    #[cfg(test)]
-    fault_injection::check(Call::RegisterSynchronizeCores)?;
+pub(crate) fn register_synchronize_cores() -> Result<(), Errno> {
+    fault_point!(RegisterSynchronizeCores);
     Ok(thread::membarrier(MembarrierCommand::RegisterPrivateExpeditedSyncCore)?)
 }
 
@@ -79,16 +75,9 @@ pub(crate) fn monotonic() -> Nanoseconds {
     clock(ClockId::Monotonic)
 }
 
-/// `clock_gettime(2)` of `CLOCK_MONOTONIC_COARSE`, in nanoseconds. It advances with the kernel's tick, every
-/// 1 to 10 ms.
-#[inline]
-pub(in crate::memory) fn coarse_time() -> u64 {
-    clock(ClockId::MonotonicCoarse).unsigned_abs()
-}
-
 /// `clock_gettime(2)` of `CLOCK_REALTIME_COARSE`, with which file systems stamp files. It advances every 1 to
 /// 10 ms.
-pub(in crate::memory) fn wall_clock() -> Nanoseconds {
+pub(crate) fn wall_clock() -> Nanoseconds {
     clock(ClockId::RealtimeCoarse)
 }
 

@@ -5,6 +5,7 @@ use super::super::fault_injection::{self, Call};
 use super::super::testing::{Line, alone, maps};
 use super::*;
 use rustix::io::Errno;
+use rustix::mm::Advice;
 use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -167,10 +168,10 @@ fn prefault_changes_no_byte_and_reports_out_of_memory() {
         assert_eq!(fresh.prefault(len), Ok(()));
     }
     assert_eq!(fresh.as_slice().iter().position(|&byte| byte != 0), Some(5));
-    let fault = fault_injection::inject(Call::Populate, 0, Errno::INVAL);
+    let fault = fault_injection::inject(Call::Advise(Advice::LinuxPopulateWrite), 0, Errno::INVAL);
     assert_eq!(fresh.prefault(usize::MAX), Ok(()), "kernels before 5.14");
     drop(fault);
-    let _fault = fault_injection::inject(Call::Populate, 0, Errno::NOMEM);
+    let _fault = fault_injection::inject(Call::Advise(Advice::LinuxPopulateWrite), 0, Errno::NOMEM);
     let (address, size) = (fresh.address(), fresh.size().bytes());
     assert_eq!(
         fresh.prefault(usize::MAX),

@@ -33,21 +33,10 @@ impl FileRange {
     pub const WHOLE: Self = Self { offset: 0, length: None };
 
     /// The length in bytes within a file of `size` bytes.
-    pub(in crate::memory) fn length_in(self, size: u64) -> Result<u64, MemoryError> {
+    pub(crate) fn length_in(self, size: u64) -> Result<u64, MemoryError> {
         let rest = size.checked_sub(self.offset);
         let length = self.length.or(rest).unwrap_or(0);
         let error = MemoryError::RangeOutside { offset: self.offset, length, size };
         if rest.is_some_and(|rest| length <= rest) { Ok(length) } else { Err(error) }
     }
-}
-
-/// The access to the pages of a mapped file. Executable is not among them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileAccess {
-    /// Read-only.
-    Read,
-    /// Readable and writable; writes are private to this process (`MAP_PRIVATE`).
-    WritePrivate,
-    /// Readable and writable; writes go to the file (`MAP_SHARED`).
-    WriteShared,
 }

@@ -11,7 +11,7 @@ pub(super) mod placement;
 
 pub use errno::Errno;
 pub use error::MemoryError;
-pub use file::{FileAccess, FileRange, FileStamp, Nanoseconds};
+pub use file::{FileRange, FileStamp, Nanoseconds};
 pub use file_kind::FileKind;
 pub use pages::{Advice, Permissions, Protection};
 pub use placement::Placement;

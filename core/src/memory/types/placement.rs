@@ -17,17 +17,17 @@ pub enum Placement {
 }
 
 /// 2 GiB: the reach of a signed 32-bit displacement.
-pub(in crate::memory) const TWO_GIB: usize = 2 << 30;
+pub(crate) const TWO_GIB: usize = 2 << 30;
 
 /// The largest distance in bytes that [`Placement::Near`] allows.
-pub(in crate::memory) const MAX_DISTANCE: usize = TWO_GIB - (16 << 20);
+pub(crate) const MAX_DISTANCE: usize = TWO_GIB - (16 << 20);
 
 /// The lowest address that an ordinary process can map: `vm.mmap_min_addr` as distributions set it.
-pub(in crate::memory) const MIN_ADDRESS: usize = 64 << 10;
+pub(crate) const MIN_ADDRESS: usize = 64 << 10;
 
 impl Placement {
     /// The addresses that satisfy the placement, or that it prefers.
-    pub(in crate::memory) fn window(self) -> Range<usize> {
+    pub(crate) fn window(self) -> Range<usize> {
         match self {
             Placement::Anywhere => 0..usize::MAX,
             Placement::Low2GiB => MIN_ADDRESS..TWO_GIB,

@@ -1,5 +1,4 @@
 //! Files and pages: copy, map, publish, and query permissions.
-#![allow(unsafe_code)]
 
 use std::os::unix::ffi::OsStrExt;
 use std::{env, format, fs, process, vec};
@@ -7,8 +6,8 @@ use std::{env, format, fs, process, vec};
 use super::fail_each;
 use crate::memory::testing::alone;
 use crate::memory::{
-    Advice, FfiMapping, FileAccess, FileBytes, FileRange, Mapping, MemoryError, PageCount,
-    Placement, Protection, Segment, WritablePages, permissions_at, read_ahead, stamp_of,
+    Advice, FfiMapping, FileBytes, FileRange, MemoryError, PageCount, Placement, Protection,
+    Segment, WritablePages, permissions_at, read_ahead, stamp_of,
 };
 
 const LIMIT: u64 = 1 << 20;
@@ -39,12 +38,11 @@ fn failed_call_releases_files_and_pages() {
     let mut points = fail_each("read a file", read, intact, drop);
     points += fail_each("read ahead", || read_ahead(name), intact, drop);
     let map = || {
-        // SAFETY: the file is not truncated.
-        let mapping = unsafe { Mapping::map(name, FileRange::WHOLE, FileAccess::WriteShared) }?;
-        mapping.advise(Advice::WillNeed)?;
-        mapping.lock(true)?;
-        mapping.lock(false)?;
-        mapping.sync(false)?;
+        let mapping = FfiMapping::share(name, FileRange::WHOLE, Protection::ReadWrite)?;
+        mapping.advise(0..bytes.len(), Advice::WillNeed)?;
+        mapping.lock(0..bytes.len(), true)?;
+        mapping.lock(0..bytes.len(), false)?;
+        mapping.sync(0..bytes.len(), false)?;
         Ok::<_, MemoryError>(mapping)
     };
     points += fail_each("map a file", map, intact, drop);

@@ -1,7 +1,7 @@
 //! Every system call failing in turn, scenario by scenario.
 //!
 //! A scenario is an operation of a user: load a module, get a file from the cache, allocate code. Its system calls are
-//! counted; then each of them fails, once and permanently, with every error number of its manual page. After each
+//! counted; then each of them fails, once and permanently, with every error number of the manual pages. After each
 //! failure, the operation returns a typed error or succeeds without the call, the state is unchanged, no descriptor and
 //! no mapping is leaked, and the operation succeeds when it is repeated.
 
@@ -19,7 +19,7 @@ use std::fmt::Display;
 use std::fs;
 use std::string::ToString;
 
-use crate::memory::fault_injection::{inject_at, recorded};
+use crate::memory::fault_injection::{self, inject_at, recorded};
 use crate::memory::testing::maps;
 use crate::testing::scale;
 
@@ -55,7 +55,9 @@ fn fail_each<T, E: Display>(
     let stride = scale(1, 1 + calls.len() / 64);
     let (mut points, mut errors) = (0, 0);
     for (passes, call) in (0..).zip(&calls).step_by(stride) {
-        for (errno, once) in call.errors().flat_map(|errno| [(errno, true), (errno, false)]) {
+        for (errno, once) in
+            fault_injection::errors().flat_map(|errno| [(errno, true), (errno, false)])
+        {
             let fault = inject_at(passes, errno, once);
             let result = act();
             let happened = fault.has_happened();

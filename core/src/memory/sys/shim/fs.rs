@@ -13,21 +13,21 @@ use std::vec::Vec;
 
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{Access, Gid, MemfdFlags, Mode, OFlags, SealFlags, Uid};
-pub(in super::super) use rustix::fs::{Advice, CWD, SeekFrom, flock, fsync};
+pub(crate) use rustix::fs::{Advice, CWD, SeekFrom, flock, fsync};
 use rustix::io::{Errno, Result};
 
 use super::descriptor::{borrowed, owned};
 
 /// The fields of `struct stat` that `sys` reads.
-pub(in super::super) struct Stat {
-    pub(in super::super) st_mode: u32,
-    pub(in super::super) st_size: i64,
-    pub(in super::super) st_mtime: i64,
-    pub(in super::super) st_mtime_nsec: i64,
-    pub(in super::super) st_dev: u64,
-    pub(in super::super) st_ino: u64,
-    pub(in super::super) st_uid: u32,
-    pub(in super::super) st_gid: u32,
+pub(crate) struct Stat {
+    pub(crate) st_mode: u32,
+    pub(crate) st_size: i64,
+    pub(crate) st_mtime: i64,
+    pub(crate) st_mtime_nsec: i64,
+    pub(crate) st_dev: u64,
+    pub(crate) st_ino: u64,
+    pub(crate) st_uid: u32,
+    pub(crate) st_gid: u32,
 }
 
 impl From<Metadata> for Stat {
@@ -101,7 +101,7 @@ fn nameless(directory: &Path, bytes: &[u8]) -> Result<OwnedFd> {
     Ok(owned(file))
 }
 
-pub(in super::super) fn open(name: &CStr, flags: OFlags, _mode: Mode) -> Result<OwnedFd> {
+pub(crate) fn open(name: &CStr, flags: OFlags, _mode: Mode) -> Result<OwnedFd> {
     if name == c"/proc/self/maps" {
         return nameless(&std::env::temp_dir(), super::mappings::list().as_bytes());
     }
@@ -115,31 +115,31 @@ pub(in super::super) fn open(name: &CStr, flags: OFlags, _mode: Mode) -> Result<
     options.open(path(name)).map(owned).map_err(number)
 }
 
-pub(in super::super) fn memfd_create(_name: &CStr, _flags: MemfdFlags) -> Result<OwnedFd> {
+pub(crate) fn memfd_create(_name: &CStr, _flags: MemfdFlags) -> Result<OwnedFd> {
     nameless(&std::env::temp_dir(), &[])
 }
 
-pub(in super::super) fn fcntl_add_seals(_file: &OwnedFd, _seals: SealFlags) -> Result<()> {
+pub(crate) fn fcntl_add_seals(_file: &OwnedFd, _seals: SealFlags) -> Result<()> {
     Ok(())
 }
 
-pub(in super::super) fn ftruncate(file: &OwnedFd, size: u64) -> Result<()> {
+pub(crate) fn ftruncate(file: &OwnedFd, size: u64) -> Result<()> {
     borrowed(file).set_len(size).map_err(number)
 }
 
-pub(in super::super) fn fstat(file: &OwnedFd) -> Result<Stat> {
+pub(crate) fn fstat(file: &OwnedFd) -> Result<Stat> {
     borrowed(file).metadata().map(Stat::from).map_err(number)
 }
 
-pub(in super::super) fn stat(name: &CStr) -> Result<Stat> {
+pub(crate) fn stat(name: &CStr) -> Result<Stat> {
     fs::metadata(path(name)).map(Stat::from).map_err(number)
 }
 
-pub(in super::super) fn access(name: &CStr, _wanted: Access) -> Result<()> {
+pub(crate) fn access(name: &CStr, _wanted: Access) -> Result<()> {
     stat(name).map(drop)
 }
 
-pub(in super::super) fn readlinkat_raw(
+pub(crate) fn readlinkat_raw(
     _directory: BorrowedFd<'_>,
     name: &CStr,
     buffer: &mut [u8],
@@ -151,23 +151,23 @@ pub(in super::super) fn readlinkat_raw(
     Ok(target.len())
 }
 
-pub(in super::super) fn fchown(_file: &OwnedFd, _: Option<Uid>, _: Option<Gid>) -> Result<()> {
+pub(crate) fn fchown(_file: &OwnedFd, _: Option<Uid>, _: Option<Gid>) -> Result<()> {
     Ok(())
 }
 
-pub(in super::super) fn fchmod(_file: &OwnedFd, _mode: Mode) -> Result<()> {
+pub(crate) fn fchmod(_file: &OwnedFd, _mode: Mode) -> Result<()> {
     Ok(())
 }
 
-pub(in super::super) fn rename(from: &CStr, to: &CStr) -> Result<()> {
+pub(crate) fn rename(from: &CStr, to: &CStr) -> Result<()> {
     fs::rename(path(from), path(to)).map_err(number)
 }
 
-pub(in super::super) fn unlink(name: &CStr) -> Result<()> {
+pub(crate) fn unlink(name: &CStr) -> Result<()> {
     fs::remove_file(path(name)).map_err(number)
 }
 
-pub(in super::super) fn fadvise(
+pub(crate) fn fadvise(
     _file: &OwnedFd,
     _offset: u64,
     _len: Option<core::num::NonZeroU64>,
@@ -177,6 +177,6 @@ pub(in super::super) fn fadvise(
 }
 
 /// Fails, as on file systems without `SEEK_DATA`.
-pub(in super::super) fn seek(_file: &OwnedFd, _from: SeekFrom) -> Result<u64> {
+pub(crate) fn seek(_file: &OwnedFd, _from: SeekFrom) -> Result<u64> {
     Err(Errno::INVAL)
 }

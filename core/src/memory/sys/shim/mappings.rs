@@ -85,7 +85,7 @@ pub(super) fn cut(runs: &mut Runs, range: &Range<usize>) -> Runs {
 }
 
 /// The mappings as the kernel lists them.
-pub(in super::super::super) fn list() -> String {
+pub(crate) fn list() -> String {
     let mut list = String::new();
     for runs in mappings().values() {
         let mut runs: Vec<&Run> = runs.iter().collect();

@@ -13,9 +13,7 @@ use std::vec::Vec;
 
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, Result};
-pub(in super::super) use rustix::mm::{
-    Advice, MapFlags, MprotectFlags, MremapFlags, MsyncFlags, ProtFlags,
-};
+pub(crate) use rustix::mm::{Advice, MapFlags, MprotectFlags, MremapFlags, MsyncFlags, ProtFlags};
 
 use super::fs::Bytes;
 use super::mappings::{Part, Run, around, cut, mappings};
@@ -169,7 +167,7 @@ unsafe fn map_over(
     unsafe { renew(start, len, next) }
 }
 
-pub(in super::super) unsafe fn mmap_anonymous(
+pub(crate) unsafe fn mmap_anonymous(
     at: *mut c_void,
     len: usize,
     protection: ProtFlags,
@@ -179,7 +177,7 @@ pub(in super::super) unsafe fn mmap_anonymous(
     unsafe { map(at, len, protection, flags, None) }
 }
 
-pub(in super::super) unsafe fn mmap(
+pub(crate) unsafe fn mmap(
     at: *mut c_void,
     len: usize,
     protection: ProtFlags,
@@ -195,7 +193,7 @@ pub(in super::super) unsafe fn mmap(
 }
 
 /// `mremap` with an old size of 0, the only use.
-pub(in super::super) unsafe fn mremap_fixed(
+pub(crate) unsafe fn mremap_fixed(
     pattern: *mut c_void,
     _old_len: usize,
     len: usize,
@@ -213,7 +211,7 @@ pub(in super::super) unsafe fn mremap_fixed(
     unsafe { map_over(start, len, protection, file) }.map(|()| start)
 }
 
-pub(in super::super) unsafe fn munmap(start: *mut c_void, len: usize) -> Result<()> {
+pub(crate) unsafe fn munmap(start: *mut c_void, len: usize) -> Result<()> {
     let range = range_of(start, len)?;
     let runs = mappings().remove(&range.start).ok_or(Errno::INVAL)?;
     assert!(runs.iter().all(|run| run.range.end <= range.end), "{range:x?} is a part of a mapping");
@@ -227,7 +225,7 @@ pub(in super::super) unsafe fn munmap(start: *mut c_void, len: usize) -> Result<
     Ok(())
 }
 
-pub(in super::super) unsafe fn mprotect(
+pub(crate) unsafe fn mprotect(
     start: *mut c_void,
     len: usize,
     protection: MprotectFlags,
@@ -246,7 +244,7 @@ pub(in super::super) unsafe fn mprotect(
 ///
 /// They are not written concurrently, and both mappings exposed their provenance.
 #[cfg(test)]
-pub(in super::super::super) fn show(address: usize, len: usize) {
+pub(crate) fn show(address: usize, len: usize) {
     let mut mapped = mappings();
     let runs = || mapped.values().flatten();
     let Some(run) = runs().find(|run| run.range.contains(&address)) else { return };
@@ -271,11 +269,7 @@ fn look_up(start: *mut c_void, len: usize) -> Result<()> {
     around(&mut mappings(), &range).map(drop).ok_or(Errno::NOMEM)
 }
 
-pub(in super::super) unsafe fn madvise(
-    start: *mut c_void,
-    len: usize,
-    advice: Advice,
-) -> Result<()> {
+pub(crate) unsafe fn madvise(start: *mut c_void, len: usize, advice: Advice) -> Result<()> {
     if advice != Advice::LinuxDontNeed {
         return look_up(start, len);
     }
@@ -285,19 +279,15 @@ pub(in super::super) unsafe fn madvise(
     unsafe { renew(start, len, next) }
 }
 
-pub(in super::super) unsafe fn mlock(start: *mut c_void, len: usize) -> Result<()> {
+pub(crate) unsafe fn mlock(start: *mut c_void, len: usize) -> Result<()> {
     look_up(start, len)
 }
 
-pub(in super::super) unsafe fn munlock(start: *mut c_void, len: usize) -> Result<()> {
+pub(crate) unsafe fn munlock(start: *mut c_void, len: usize) -> Result<()> {
     look_up(start, len)
 }
 
-pub(in super::super) unsafe fn msync(
-    start: *mut c_void,
-    len: usize,
-    _flags: MsyncFlags,
-) -> Result<()> {
+pub(crate) unsafe fn msync(start: *mut c_void, len: usize, _flags: MsyncFlags) -> Result<()> {
     // SAFETY: the pages are not written concurrently.
     unsafe { renew(start, len, |old| old) }
 }
