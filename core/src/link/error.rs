@@ -22,7 +22,7 @@ pub enum LinkError {
     Memory(#[from] MemoryError),
     /// The allocator has no memory left.
     #[error("the allocator has no memory left")]
-    OutOfMemory,
+    OutOfMemory(#[from] AllocError),
     /// Code for another instruction set.
     #[error("the module is for {module} and this machine is {host}")]
     Arch { module: Arch, host: Arch },
@@ -77,31 +77,21 @@ pub enum LinkError {
     #[error("the module calls its import `{symbol}`, which its provider exports as data")]
     NotAFunction { symbol: Name },
     /// Unresolved imports.
-    #[error("{}", Unresolved(*count, first))]
+    #[error("{}", unresolved(*count, first))]
     MissingImports { count: u32, first: Name },
 }
 
 /// The message of [`LinkError::MissingImports`].
-struct Unresolved<'n>(u32, &'n Name);
-
-impl core::fmt::Display for Unresolved<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self(1, first) => write!(f, "unresolved import `{first}`"),
-            Self(count, first) => write!(f, "{count} unresolved imports, first `{first}`"),
-        }
-    }
+fn unresolved(count: u32, first: &Name) -> impl core::fmt::Display {
+    core::fmt::from_fn(move |f| match count {
+        1 => write!(f, "unresolved import `{first}`"),
+        _ => write!(f, "{count} unresolved imports, first `{first}`"),
+    })
 }
 
 impl LinkError {
     /// The error that `make` builds from a copy of `name`, or [`LinkError::OutOfMemory`].
     pub(crate) fn named(name: &[u8], make: impl FnOnce(Name) -> Self) -> Self {
         Name::new(name).map_or_else(Self::from, make)
-    }
-}
-
-impl From<AllocError> for LinkError {
-    fn from(_: AllocError) -> Self {
-        LinkError::OutOfMemory
     }
 }

@@ -5,8 +5,8 @@
 
 use hashbrown::HashMap;
 
-use super::machine::{Jump, Machine, PatchError, Requirement, VENEER, for_machine};
-use crate::format::bytes::u32_at;
+use super::machine::{self, Operands, Requirement, VENEER, put};
+use crate::alloc_util::AllocError;
 use crate::format::{Arch, RelocKind};
 
 /// A field of the code that receives an address.
@@ -30,14 +30,14 @@ pub(crate) enum FixupError {
     /// The target is out of reach; both addresses.
     Overflow { place: u64, target: u64 },
     /// The allocator has no memory left.
-    OutOfMemory,
+    OutOfMemory(AllocError),
 }
 
 /// The slot and the veneer of one target, in bytes from the start of the code.
 #[derive(Clone, Copy, Debug, Default)]
 struct TargetSlots {
-    slot: Option<usize>,
-    veneer: Option<usize>,
+    slot: Option<u64>,
+    veneer: Option<u64>,
 }
 
 /// The layout of slots and veneers behind the code.
@@ -65,14 +65,13 @@ impl FixupPlan {
     ) -> Result<Self, (usize, FixupError)> {
         let mut plan = Self { size: code, code, ..Self::default() };
         for (index, fixup) in fixups.enumerate() {
-            let added = for_machine!(arch, plan.add(fixup));
-            added.map_err(|error| (index, error))?;
+            plan.add(arch, fixup).map_err(|error| (index, error))?;
         }
         Ok(plan)
     }
 
-    fn add<M: Machine>(&mut self, fixup: &Fixup) -> Result<(), FixupError> {
-        let requirement = match (fixup.kind, M::requirement(fixup.kind)) {
+    fn add(&mut self, arch: Arch, fixup: &Fixup) -> Result<(), FixupError> {
+        let requirement = match (fixup.kind, machine::requirement(arch, fixup.kind)) {
             (_, Some(Requirement::Low2GiB) | None) => return Err(FixupError::Kind),
             // Within a module only a large one needs veneers for this kind.
             (RelocKind::Arm64Branch26, _) => Requirement::Veneer,
@@ -82,11 +81,11 @@ impl FixupPlan {
         let end = usize::try_from(fixup.offset).ok().and_then(|at| at.checked_add(width));
         end.filter(|end| *end <= self.code).ok_or(FixupError::Place)?;
         let Self { targets, size, .. } = self;
-        targets.try_reserve(1).map_err(|_| FixupError::OutOfMemory)?;
+        targets.try_reserve(1).map_err(|_| FixupError::OutOfMemory(AllocError))?;
         let mut place = |bytes: usize| {
             let at = size.next_multiple_of(bytes);
             *size = at + bytes;
-            at
+            at as u64
         };
         match requirement {
             Requirement::GotSlot => {
@@ -95,7 +94,7 @@ impl FixupPlan {
             Requirement::Veneer if fixup.address.is_some() => {
                 let slots = targets.entry(fixup.address).or_default();
                 slots.veneer.get_or_insert_with(|| place(VENEER as usize));
-                if M::JUMPS_THROUGH_GOT {
+                if machine::jumps_through_got(arch) {
                     slots.slot.get_or_insert_with(|| place(SLOT));
                 }
             }
@@ -107,7 +106,15 @@ impl FixupPlan {
     /// Writes the slots and veneers into `memory`, which will run at `base`.
     pub(crate) fn fill(&self, arch: Arch, base: u64, memory: &mut [u8]) -> Result<(), FixupError> {
         for (target, slots) in &self.targets {
-            for_machine!(arch, fill(target.unwrap_or(base), slots, base, memory))?;
+            let target = target.unwrap_or(base);
+            if let Some(slot) = slots.slot {
+                put(memory, slot, target.to_le_bytes()).ok_or(FixupError::Place)?;
+            }
+            if let Some(veneer) = slots.veneer {
+                let slot = base.wrapping_add(slots.slot.unwrap_or(0));
+                let code = machine::veneer(arch, base.wrapping_add(veneer), slot, target);
+                put(memory, veneer, code.ok_or(FixupError::Kind)?).ok_or(FixupError::Place)?;
+            }
         }
         Ok(())
     }
@@ -121,75 +128,14 @@ impl FixupPlan {
         memory: &mut [u8],
     ) -> Result<(), FixupError> {
         let slots = self.targets.get(&fixup.address).copied().unwrap_or_default();
-        for_machine!(arch, apply(base, fixup, slots, memory))
-    }
-}
-
-fn put<const N: usize>(memory: &mut [u8], at: usize, bytes: [u8; N]) -> Result<(), FixupError> {
-    let place = memory.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
-    *place.ok_or(FixupError::Place)? = bytes;
-    Ok(())
-}
-
-fn fill<M: Machine>(
-    target: u64,
-    slots: &TargetSlots,
-    base: u64,
-    memory: &mut [u8],
-) -> Result<(), FixupError> {
-    let address = |at: usize| base.wrapping_add(at as u64);
-    if let Some(slot) = slots.slot {
-        put(memory, slot, target.to_le_bytes())?;
-    }
-    if let Some(veneer) = slots.veneer {
-        let slot = slots.slot.map_or(0, address);
-        let jump = Jump { place: address(veneer), slot, target };
-        put(memory, veneer, M::veneer(jump).ok_or(FixupError::Kind)?)?;
-    }
-    Ok(())
-}
-
-fn apply<M: Machine>(
-    base: u64,
-    fixup: &Fixup,
-    slots: TargetSlots,
-    memory: &mut [u8],
-) -> Result<(), FixupError> {
-    let at = usize::try_from(fixup.offset).map_err(|_| FixupError::Place)?;
-    let place = base.wrapping_add(at as u64);
-    let address = |at: Option<usize>| at.map(|at| base.wrapping_add(at as u64));
-    let (slot, veneer) = (address(slots.slot), address(slots.veneer));
-    let symbol = fixup.address.unwrap_or(base);
-    let distance = |target: u64| i128::from(target) + i128::from(fixup.addend) - i128::from(place);
-    let overflow = FixupError::Overflow { place, target: symbol };
-    match fixup.kind {
-        RelocKind::None => Ok(()),
-        RelocKind::Abs64 => put(memory, at, symbol.wrapping_add_signed(fixup.addend).to_le_bytes()),
-        RelocKind::Pc64 => {
-            let distance = symbol.wrapping_add_signed(fixup.addend).wrapping_sub(place);
-            put(memory, at, distance.to_le_bytes())
-        }
-        RelocKind::Pc32 | RelocKind::Plt32 | RelocKind::GotPcRel => {
-            let target = if fixup.kind == RelocKind::GotPcRel { slot } else { Some(symbol) };
-            let veneer = veneer.filter(|_| fixup.kind == RelocKind::Plt32);
-            let reached = |target: Option<u64>| i32::try_from(distance(target?)).ok();
-            let reached = reached(target).or_else(|| reached(veneer)).ok_or(overflow)?;
-            put(memory, at, reached.to_le_bytes())
-        }
-        kind => {
-            let word = u32_at(memory, at).ok_or(FixupError::Place)?;
-            let on_slot = [RelocKind::Arm64GotLoadPage21, RelocKind::Arm64GotLoadPageOff12];
-            let target = if on_slot.contains(&kind) { slot } else { Some(symbol) };
-            let sum = i128::from(target.ok_or(FixupError::Kind)?) + i128::from(fixup.addend);
-            let patched = match (M::patch(kind, word, place, sum), veneer) {
-                (Err(PatchError::Range), Some(veneer))
-                    if kind == RelocKind::Arm64Branch26 && fixup.addend == 0 =>
-                {
-                    M::patch(kind, word, place, i128::from(veneer))
-                }
-                (patched, _) => patched,
-            };
-            put(memory, at, patched.map_err(|_| overflow)?.to_le_bytes())
+        let at = u64::from(fixup.offset);
+        let (place, symbol) = (base.wrapping_add(at), fixup.address.unwrap_or(base));
+        let slot = base.wrapping_add(slots.slot.unwrap_or(0));
+        let veneer = slots.veneer.map(|veneer| base.wrapping_add(veneer));
+        let operands = Operands { place, symbol, addend: fixup.addend, slot, veneer };
+        match machine::apply(arch, fixup.kind, &operands, memory, at) {
+            Ok(applied) => applied.ok_or(FixupError::Place),
+            Err(_) => Err(FixupError::Overflow { place, target: symbol }),
         }
     }
 }
@@ -200,6 +146,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::format::bytes::u32_at;
 
     const BASE: u64 = 0x7000_0000_0000;
 

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::error::LinkError;
 use super::host::{HOST_PLATFORM, host_arch};
 use super::layout::{ImageLayout, Region};
-use super::module::Module;
+use super::module::{Module, Pages};
 use super::preserved_data::{self, DataSymbol, PreserveError};
 use super::relocate;
 use super::resolve::{Exports, Resolve};
@@ -116,16 +116,17 @@ impl<'d> Image<'d> {
         for region in regions {
             segments.push(segment(region)?);
         }
-        let pages = self.pages.publish(&segments)?;
-        Ok(Module::new(self.smf, self.object, pages, segments, self.exports, self.pool))
+        let Image { smf, object, exports, pool, .. } = self;
+        let pages = Pages { pages: Some(self.pages.publish(&segments)?), pool };
+        Ok(Module { smf, object, pages, segments, exports })
     }
 }
 
 /// The address of each section; 0 if it is not loaded.
 fn addresses(layout: &ImageLayout<'_>, pages: &WritablePages) -> Result<Vec<u64>, LinkError> {
     let base = pages.address() as u64;
-    let mut addresses = try_with_capacity(layout.sections().len())?;
-    addresses.extend(layout.sections().map(|at| at.map_or(0, |at| base + at)));
+    let mut addresses = try_with_capacity(layout.sections.len())?;
+    addresses.extend(layout.sections.iter().map(|at| at.map_or(0, |at| base + at)));
     Ok(addresses)
 }
 
@@ -182,9 +183,9 @@ fn copy_sections(
     layout: &ImageLayout<'_>,
     pages: &mut WritablePages,
 ) -> Result<(), LinkError> {
-    let mut sections = try_with_capacity(layout.sections().len())?;
-    for (at, section) in layout.sections().zip(smf.sections().iter()) {
-        if let Some(at) = at
+    let mut sections = try_with_capacity(layout.sections.len())?;
+    for (at, section) in layout.sections.iter().zip(smf.sections().iter()) {
+        if let Some(at) = *at
             && !section.data.is_empty()
         {
             sections.push((at, section));

@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::error::LinkError;
-use super::machine::{Machine, Requirement, VENEER, for_machine};
+use super::machine::{self, Requirement, VENEER};
 use super::symbol_address::SymbolAddress;
 use crate::alloc_util::{try_box, try_filled, try_with_capacity};
 use crate::format::ext::prelink::{self, Prelink};
@@ -26,9 +26,6 @@ pub(super) struct SymbolSlots {
     pub(super) veneer: u32,
 }
 
-/// The start of a section that is not loaded. No image is that long.
-const NOT_LOADED: u64 = u64::MAX;
-
 /// Consecutive pages with one protection, in bytes from the start of the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Region {
@@ -42,8 +39,8 @@ pub(super) struct Region {
 pub(super) struct ImageLayout<'d> {
     /// See [`ImageLayout::prelink`].
     prelink: Option<Prelink<'d>>,
-    /// The offset of each section, or [`NOT_LOADED`].
-    sections: Vec<u64>,
+    /// The offset of each section; `None` if it is not loaded.
+    pub(super) sections: Vec<Option<u64>>,
     /// The size of each section in memory, in bytes.
     sizes: Vec<u64>,
     /// The location of each symbol.
@@ -57,6 +54,7 @@ pub(super) struct ImageLayout<'d> {
     /// The offset of the GOT.
     pub(super) got: u64,
     pub(super) got_count: u32,
+    veneer_count: u32,
     /// Ascending and adjacent, from 0 to the end.
     pub(super) regions: Vec<Region>,
     /// The size of the image, in bytes.
@@ -67,13 +65,6 @@ pub(super) struct ImageLayout<'d> {
     pub(super) preserved: Vec<u64>,
 }
 
-/// The GOT slots and veneers that the relocations of a module need.
-#[derive(Default)]
-struct SlotCounts {
-    got: u32,
-    veneers: u32,
-}
-
 impl<'d> ImageLayout<'d> {
     /// Lays out the image of `smf` on pages of `page` bytes. Checks every symbol, and every relocation except 64-bit
     /// absolute addresses.
@@ -81,15 +72,15 @@ impl<'d> ImageLayout<'d> {
         // On larger pages two protections would share one.
         let prelink = Prelink::of(smf)?.filter(|_| page <= prelink::PAGE);
         let count = smf.sections().len();
-        let sections = try_filled(count, &NOT_LOADED)?;
+        let sections = try_filled(count, &None)?;
         let mut sizes = try_filled(count, &0)?;
         for (size, section) in sizes.iter_mut().zip(smf.sections().iter()) {
             *size = section.memory_size();
         }
         let mut layout = try_box(Self { prelink, sections, sizes, ..Self::default() })?;
         layout.locate_symbols(smf)?;
-        let counts = for_machine!(smf.header().arch, layout.check_relocs(smf))?;
-        layout.place_sections(smf, &counts, page)?;
+        layout.check_relocs(smf)?;
+        layout.place_sections(smf, page)?;
         Ok(layout)
     }
 
@@ -162,9 +153,8 @@ impl<'d> ImageLayout<'d> {
     }
 
     /// Checks the relocations to apply, except those that [`next_other`] skips, and assigns GOT slots and veneers.
-    fn check_relocs<M: Machine>(&mut self, smf: &Smf<'_>) -> Result<SlotCounts, LinkError> {
-        let mut counts = SlotCounts::default();
-        let is_long = self.code_bytes(smf) > M::BRANCH_REACH;
+    fn check_relocs(&mut self, smf: &Smf<'_>) -> Result<(), LinkError> {
+        let is_long = self.code_bytes(smf) > machine::branch_reach(smf.header().arch);
         for_each_table(smf, |table| {
             if self.is_prelinked_table(table) {
                 return Ok(());
@@ -173,9 +163,8 @@ impl<'d> ImageLayout<'d> {
                 smf.verify_relocs(table)?;
                 return Err(LinkError::NotLoaded { section: table.section.index });
             }
-            self.assign_slots::<M>(smf, table, is_long, &mut counts)
-        })?;
-        Ok(counts)
+            self.assign_slots(smf, table, is_long)
+        })
     }
 
     /// Bytes of code that a branch may have to cross.
@@ -186,12 +175,11 @@ impl<'d> ImageLayout<'d> {
     }
 
     /// Assigns the slots of one table. `is_long`: branches inside the module may need veneers too.
-    fn assign_slots<M: Machine>(
+    fn assign_slots(
         &mut self,
         smf: &Smf<'_>,
         table: &RelocTable<'_>,
         is_long: bool,
-        counts: &mut SlotCounts,
     ) -> Result<(), LinkError> {
         let mut is_verified = false;
         let limit = table.target.memory_size();
@@ -206,19 +194,18 @@ impl<'d> ImageLayout<'d> {
                 is_verified = true;
             }
             let index = u32::try_from(index).map_err(|_| LinkError::TooLarge)?;
-            self.assign_slot::<M>(smf, table, (index, &reloc), is_long, counts)?;
+            self.assign_slot(smf, table, (index, &reloc), is_long)?;
         }
         Ok(())
     }
 
     /// Assigns the slots of a verified relocation.
-    fn assign_slot<M: Machine>(
+    fn assign_slot(
         &mut self,
         smf: &Smf<'_>,
         table: &RelocTable<'_>,
         (index, reloc): (u32, &Reloc),
         is_long: bool,
-        counts: &mut SlotCounts,
     ) -> Result<(), LinkError> {
         let symbol = to_usize(reloc.symbol);
         let address = self.symbols.get(symbol).copied().unwrap_or(SymbolAddress::NONE);
@@ -228,32 +215,46 @@ impl<'d> ImageLayout<'d> {
             let error = |symbol| LinkError::NoAddress { section, index, symbol };
             return Err(LinkError::named(symbol.name(), error));
         }
+        let (arch, kind) = (smf.header().arch, reloc.kind);
         let is_far = is_long || address.is_import();
-        let kind = reloc.kind;
-        match M::requirement(kind).ok_or(LinkError::RelocKind { section, index, kind })? {
-            Requirement::Nothing => {}
-            Requirement::Veneer if !is_far => {}
-            Requirement::Low2GiB => self.needs_low_2gib = true,
-            Requirement::GotSlot => assign(&mut self.slots_of(symbol)?.got, &mut counts.got),
-            Requirement::Veneer => {
-                let slots = self.slots_of(symbol)?;
-                assign(&mut slots.veneer, &mut counts.veneers);
-                if M::JUMPS_THROUGH_GOT {
-                    assign(&mut slots.got, &mut counts.got);
-                }
+        let requirement = machine::requirement(arch, kind);
+        let requirement = requirement.ok_or(LinkError::RelocKind { section, index, kind })?;
+        match requirement {
+            Requirement::Nothing => return Ok(()),
+            Requirement::Veneer if !is_far => return Ok(()),
+            Requirement::Low2GiB => {
+                self.needs_low_2gib = true;
+                return Ok(());
             }
+            Requirement::GotSlot | Requirement::Veneer => {}
+        }
+        if self.slots.is_empty() {
+            self.slots = try_filled(self.symbols.len(), &SymbolSlots::default())?;
+        }
+        let slots = self.slots.get_mut(symbol).ok_or(LinkError::TooLarge)?;
+        let is_veneer = requirement == Requirement::Veneer;
+        if is_veneer && slots.veneer == 0 {
+            self.veneer_count += 1;
+            slots.veneer = self.veneer_count;
+        }
+        if (!is_veneer || machine::jumps_through_got(arch)) && slots.got == 0 {
+            self.got_count += 1;
+            slots.got = self.got_count;
         }
         Ok(())
     }
 
-    /// The offset of each section; `None` if it is not loaded.
-    pub(super) fn sections(&self) -> impl ExactSizeIterator<Item = Option<u64>> {
-        self.sections.iter().map(|at| loaded(*at))
-    }
-
     /// The offset of one section; `None` if it is not loaded.
     pub(super) fn section(&self, index: u32) -> Option<u64> {
-        self.sections.get(to_usize(index)).and_then(|at| loaded(*at))
+        self.sections.get(to_usize(index)).copied().flatten()
+    }
+
+    /// The offsets of the GOT slot and of the veneer of a symbol, if it has them.
+    pub(super) fn slot_offsets(&self, slots: SymbolSlots) -> (Option<u64>, Option<u64>) {
+        let place = |start: u64, number: u32, size: u64| {
+            Some(start + u64::from(number.checked_sub(1)?) * size)
+        };
+        (place(self.got, slots.got, SLOT), place(self.veneers, slots.veneer, VENEER))
     }
 
     /// The prelinked layout of the file, if the image follows it.
@@ -271,41 +272,21 @@ impl<'d> ImageLayout<'d> {
         self.prelink().is_some_and(|prelink| prelink.is_prelinked(table.section.index))
     }
 
-    fn slots_of(&mut self, symbol: usize) -> Result<&mut SymbolSlots, LinkError> {
-        if self.slots.is_empty() {
-            self.slots = try_filled(self.symbols.len(), &SymbolSlots::default())?;
-        }
-        self.slots.get_mut(symbol).ok_or(LinkError::TooLarge)
-    }
-
-    fn place_sections(
-        &mut self,
-        smf: &Smf<'_>,
-        counts: &SlotCounts,
-        page: u64,
-    ) -> Result<(), LinkError> {
+    fn place_sections(&mut self, smf: &Smf<'_>, page: u64) -> Result<(), LinkError> {
         let max_regions = if self.is_prelinked() { smf.sections().len() + 2 } else { 3 };
         self.regions = try_with_capacity(max_regions)?;
-        self.got_count = counts.got;
         match self.prelink().copied() {
-            Some(prelink) => self.place_prelinked(smf, &prelink, counts, page),
-            None => self.place_by_kind(smf, counts, page),
+            Some(prelink) => self.place_prelinked(smf, &prelink, page),
+            None => self.place_by_kind(smf, page),
         }
     }
 
     /// Places sections by kind, veneers behind the code and the GOT behind the constants.
-    fn place_by_kind(
-        &mut self,
-        smf: &Smf<'_>,
-        counts: &SlotCounts,
-        page: u64,
-    ) -> Result<(), LinkError> {
+    fn place_by_kind(&mut self, smf: &Smf<'_>, page: u64) -> Result<(), LinkError> {
         self.place_kind(smf, SectionKind::Code)?;
-        self.veneers = self.reserve(u64::from(counts.veneers) * VENEER, VENEER)?;
-        self.end_region(Protection::ReadExecute, page)?;
+        self.place_veneers(page)?;
         self.place_kind(smf, SectionKind::RoData)?;
-        self.got = self.reserve(u64::from(counts.got) * SLOT, SLOT)?;
-        self.end_region(Protection::Read, page)?;
+        self.place_got(page)?;
         self.place_kind(smf, SectionKind::Data)?;
         self.place_kind(smf, SectionKind::Bss)?;
         self.end_region(Protection::ReadWrite, page)
@@ -316,21 +297,28 @@ impl<'d> ImageLayout<'d> {
         &mut self,
         smf: &Smf<'_>,
         prelink: &Prelink<'_>,
-        counts: &SlotCounts,
         page: u64,
     ) -> Result<(), LinkError> {
         for section in smf.sections().iter() {
             let Some(start) = prelink.section_offset(section.index) else { continue };
             if let Some(place) = self.sections.get_mut(to_usize(section.index)) {
-                *place = start;
+                *place = Some(start);
             }
             let end = start.checked_add(section.memory_size()).ok_or(LinkError::TooLarge)?;
             self.size = self.size.max(end);
             self.end_region(protection(section.kind), page)?;
         }
-        self.veneers = self.reserve(u64::from(counts.veneers) * VENEER, VENEER)?;
-        self.end_region(Protection::ReadExecute, page)?;
-        self.got = self.reserve(u64::from(counts.got) * SLOT, SLOT)?;
+        self.place_veneers(page)?;
+        self.place_got(page)
+    }
+
+    fn place_veneers(&mut self, page: u64) -> Result<(), LinkError> {
+        self.veneers = self.reserve(u64::from(self.veneer_count) * VENEER, VENEER)?;
+        self.end_region(Protection::ReadExecute, page)
+    }
+
+    fn place_got(&mut self, page: u64) -> Result<(), LinkError> {
+        self.got = self.reserve(u64::from(self.got_count) * SLOT, SLOT)?;
         self.end_region(Protection::Read, page)
     }
 
@@ -340,7 +328,7 @@ impl<'d> ImageLayout<'d> {
             let size = self.sizes.get(to_usize(index)).copied().unwrap_or(0);
             let start = self.reserve(size, alignment)?;
             if let Some(place) = self.sections.get_mut(to_usize(index)) {
-                *place = start;
+                *place = Some(start);
             }
         }
         Ok(())
@@ -388,11 +376,6 @@ fn next_other(table: &RelocTable<'_>, from: usize) -> Option<(usize, Reloc)> {
     Some((index, table.get(index)?))
 }
 
-/// The offset of a section, if it is loaded.
-fn loaded(at: u64) -> Option<u64> {
-    if at == NOT_LOADED { None } else { Some(at) }
-}
-
 /// Whether a relocation in a section of `limit` bytes is well-formed and needs neither a slot nor a veneer.
 fn needs_no_slot(symbols: &[SymbolAddress], limit: u64, reloc: &Reloc, is_long: bool) -> bool {
     let address = symbols.get(to_usize(reloc.symbol)).copied().unwrap_or(SymbolAddress::NONE);
@@ -411,14 +394,6 @@ fn protection(kind: SectionKind) -> Protection {
         SectionKind::Code => Protection::ReadExecute,
         SectionKind::Data | SectionKind::Bss => Protection::ReadWrite,
         _ => Protection::Read,
-    }
-}
-
-/// Assigns the next number to a slot that has none.
-fn assign(slot: &mut u32, count: &mut u32) {
-    if *slot == 0 {
-        *count += 1;
-        *slot = *count;
     }
 }
 
@@ -476,7 +451,7 @@ mod tests {
                 assert_eq!(found, LinkError::Format(error));
             }
             (Ok(places), Ok(layout)) => {
-                let starts: Vec<_> = (0..layout.sections().len() as u64).map(|n| n << 32).collect();
+                let starts: Vec<_> = (0..layout.sections.len() as u64).map(|n| n << 32).collect();
                 let imports: Vec<_> = (0..u64::from(layout.imports)).map(|n| n << 16).collect();
                 assert_eq!(places.len(), layout.symbols.len());
                 let mut import = imports.iter();

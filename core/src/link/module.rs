@@ -11,19 +11,19 @@ use crate::memory::{PagePool, Protection, PublishedPages, Segment};
 
 /// A linked module. Dropping it unmaps its code and data, which invalidates every address in it.
 pub struct Module<'d> {
-    smf: Smf<'d>,
+    pub(super) smf: Smf<'d>,
     /// The ELF object in the code section, if the code is one.
-    object: Option<Box<Smf<'d>>>,
-    pages: Pages,
-    segments: Vec<Segment>,
-    exports: Exports<'d>,
+    pub(super) object: Option<Box<Smf<'d>>>,
+    pub(super) pages: Pages,
+    pub(super) segments: Vec<Segment>,
+    pub(super) exports: Exports<'d>,
 }
 
 /// The pages of a module and the pool that they return to.
-struct Pages {
+pub(super) struct Pages {
     /// `None` only while the value is dropped.
-    pages: Option<PublishedPages>,
-    pool: Option<TryArc<PagePool>>,
+    pub(super) pages: Option<PublishedPages>,
+    pub(super) pool: Option<TryArc<PagePool>>,
 }
 
 impl Drop for Pages {
@@ -35,17 +35,6 @@ impl Drop for Pages {
 }
 
 impl<'d> Module<'d> {
-    pub(super) fn new(
-        smf: Smf<'d>,
-        object: Option<Box<Smf<'d>>>,
-        pages: PublishedPages,
-        segments: Vec<Segment>,
-        exports: Exports<'d>,
-        pool: Option<TryArc<PagePool>>,
-    ) -> Self {
-        Module { smf, object, pages: Pages { pages: Some(pages), pool }, segments, exports }
-    }
-
     /// The file of the module.
     pub fn smf(&self) -> &Smf<'d> {
         &self.smf

@@ -225,7 +225,7 @@ pub(super) fn apply(
     preserved: &[PreservedData],
 ) -> Result<(), PreserveError> {
     check_references(smf, preserved)?;
-    let first = u32::try_from(layout.sections().len()).map_err(|_| LinkError::TooLarge)?;
+    let first = u32::try_from(layout.sections.len()).map_err(|_| LinkError::TooLarge)?;
     smf.symbols().try_for_each_place(&mut layout.symbols, |_, place, symbol| {
         let SymbolPlace::Section { section, value, size } = place else { return Ok(()) };
         let Some((number, range)) = containing(preserved, section, value) else { return Ok(()) };
@@ -286,7 +286,7 @@ fn possible_offsets(smf: &Smf<'_>, table: &RelocTable<'_>, reloc: &Reloc) -> &'s
 /// Whether a symbol is preserved data.
 pub(super) fn is_preserved(layout: &ImageLayout<'_>, symbol: u32) -> bool {
     let address = layout.symbols.get(to_usize(symbol));
-    address.is_some_and(|address| address.is_preserved(layout.sections().len()))
+    address.is_some_and(|address| address.is_preserved(layout.sections.len()))
 }
 
 #[cfg(test)]

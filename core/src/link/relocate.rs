@@ -1,15 +1,13 @@
 //! Application of relocations to an image that is still writable.
 //!
-//! S is the symbol's address, A the addend, P the address of the relocated field, G the address of a GOT slot that holds
-//! S. Sums are computed in 128 bits, so nothing wraps before the range check. A call out of reach goes through a veneer,
-//! an indirect jump in the image's own code. Data fields are the same for every instruction set; instructions and
-//! veneers are the business of [`Machine`].
+//! See [`machine`] for how a value is computed.
 
 use alloc::vec::Vec;
 
 use super::error::LinkError;
-use super::layout::{ImageLayout, SLOT, SymbolSlots, for_each_table, to_usize};
-use super::machine::{Jump, Machine, PatchError, VENEER, for_machine};
+use super::layout::{ImageLayout, for_each_table, to_usize};
+use super::machine::aarch64::PatchError;
+use super::machine::{self, Operands, put};
 use super::name::Name;
 use super::preserved_data;
 use super::resolve::Resolve;
@@ -17,7 +15,7 @@ use super::symbol_address::SymbolAddress;
 use crate::alloc_util::try_filled;
 use crate::format::bytes::u32_at;
 use crate::format::ext::prelink;
-use crate::format::{Binding, Reloc, RelocEntry, RelocKind, RelocTable, Smf};
+use crate::format::{Arch, Binding, Reloc, RelocEntry, RelocKind, RelocTable, Smf};
 
 /// Applies every relocation of `smf` to its image in `memory`, which will be used at the address `base`.
 pub(super) fn relocate<'d>(
@@ -29,8 +27,7 @@ pub(super) fn relocate<'d>(
 ) -> Result<(), LinkError> {
     let imports = resolve_imports(smf, layout, base, imports)?;
     let symbols = symbol_addresses(layout, base, &imports)?;
-    let mut relocator = Relocator { smf, layout, base, symbols, memory };
-    for_machine!(smf.header().arch, relocator.apply_all())
+    Relocator { smf, layout, base, arch: smf.header().arch, symbols, memory }.apply_all()
 }
 
 /// The address of every symbol, or [`NO_ADDRESS`]. There are more relocations than symbols.
@@ -39,9 +36,9 @@ fn symbol_addresses(
     base: u64,
     imports: &[u64],
 ) -> Result<Vec<u64>, LinkError> {
-    let count = layout.sections().len();
+    let count = layout.sections.len();
     let mut sections = try_filled(count + layout.preserved.len(), &0u64)?;
-    for (address, section) in sections.iter_mut().zip(layout.sections()) {
+    for (address, section) in sections.iter_mut().zip(&layout.sections) {
         *address = section.map_or(0, |at| base + at);
     }
     for (address, preserved) in sections.iter_mut().skip(count).zip(&layout.preserved) {
@@ -94,19 +91,20 @@ struct Relocator<'a, 'd> {
     smf: &'a Smf<'d>,
     layout: &'a ImageLayout<'d>,
     base: u64,
+    arch: Arch,
     /// The address of each symbol.
     symbols: Vec<u64>,
     memory: &'a mut [u8],
 }
 
 impl Relocator<'_, '_> {
-    fn apply_all<M: Machine>(&mut self) -> Result<(), LinkError> {
-        self.fill_slots::<M>()?;
+    fn apply_all(&mut self) -> Result<(), LinkError> {
+        self.fill_slots()?;
         for_each_table(self.smf, |table| {
             if !self.layout.is_prelinked_table(table) {
-                self.apply_table::<M>(table)
+                self.apply_table(table)
             } else if !self.layout.preserved.is_empty() {
-                self.apply_preserved::<M>(table)
+                self.apply_preserved(table)
             } else {
                 Ok(())
             }
@@ -114,35 +112,35 @@ impl Relocator<'_, '_> {
     }
 
     /// Applies the relocations of a prelinked table that refer to preserved data, which is outside the image.
-    fn apply_preserved<M: Machine>(&mut self, table: &RelocTable<'_>) -> Result<(), LinkError> {
+    fn apply_preserved(&mut self, table: &RelocTable<'_>) -> Result<(), LinkError> {
         let Some(start) = self.layout.section(table.target.index) else { return Ok(()) };
         let layout = self.layout;
         let is_preserved = |reloc: &Reloc| preserved_data::is_preserved(layout, reloc.symbol);
-        table.iter().filter(is_preserved).try_for_each(|reloc| self.apply::<M>(start, &reloc))
+        table.iter().filter(is_preserved).try_for_each(|reloc| self.apply(start, &reloc))
     }
 
     /// Writes every GOT slot and every veneer.
-    fn fill_slots<M: Machine>(&mut self) -> Result<(), LinkError> {
-        let slots = self.layout.slots.iter().zip(&self.symbols);
-        for (&SymbolSlots { got, veneer }, &target) in slots {
-            let slot = self.layout.got + u64::from(got.saturating_sub(1)) * SLOT;
-            if got != 0 {
-                put(self.memory, slot, target.to_le_bytes())?;
+    fn fill_slots(&mut self) -> Result<(), LinkError> {
+        for (slots, &target) in self.layout.slots.iter().zip(&self.symbols) {
+            let (slot, veneer) = self.layout.slot_offsets(*slots);
+            if let Some(slot) = slot {
+                put(self.memory, slot, target.to_le_bytes()).ok_or(LinkError::TooLarge)?;
             }
-            if veneer != 0 {
-                let at = self.layout.veneers + u64::from(veneer - 1) * VENEER;
-                let jump = Jump { place: self.base + at, slot: self.base + slot, target };
-                put(self.memory, at, M::veneer(jump).ok_or(LinkError::TooLarge)?)?;
+            if let Some(veneer) = veneer {
+                let slot = self.base + slot.unwrap_or(0);
+                let code = machine::veneer(self.arch, self.base + veneer, slot, target);
+                let put = code.and_then(|code| put(self.memory, veneer, code));
+                put.ok_or(LinkError::TooLarge)?;
             }
         }
         Ok(())
     }
 
-    fn apply_table<M: Machine>(&mut self, table: &RelocTable<'_>) -> Result<(), LinkError> {
+    fn apply_table(&mut self, table: &RelocTable<'_>) -> Result<(), LinkError> {
         let Some(start) = self.layout.section(table.target.index) else { return Ok(()) };
         let mut entries = table.entries();
         while let Some(entry) = self.apply_abs64(start, table, &mut entries)? {
-            self.apply::<M>(start, &table.decode(entry))?;
+            self.apply(start, &table.decode(entry))?;
         }
         Ok(())
     }
@@ -194,128 +192,45 @@ impl Relocator<'_, '_> {
         }
     }
 
-    /// The address of the symbol of a relocation.
-    fn address(&self, reloc: &Reloc) -> u64 {
-        self.symbols.get(to_usize(reloc.symbol)).copied().unwrap_or(NO_ADDRESS)
-    }
-
-    fn apply<M: Machine>(&mut self, start: u64, reloc: &Reloc) -> Result<(), LinkError> {
+    fn apply(&mut self, start: u64, reloc: &Reloc) -> Result<(), LinkError> {
+        let symbol = to_usize(reloc.symbol);
         // The layout has bounded both.
         let at = start.wrapping_add(reloc.offset);
         let place = self.base.wrapping_add(at);
-        let symbol = self.address(reloc);
-        let sum = || i128::from(symbol) + i128::from(reloc.addend);
-        match reloc.kind {
-            RelocKind::None => Ok(()),
-            RelocKind::Abs64 => {
-                put(self.memory, at, symbol.wrapping_add_signed(reloc.addend).to_le_bytes())
-            }
-            RelocKind::Abs32 => match u32::try_from(sum()) {
-                Ok(value) => put(self.memory, at, value.to_le_bytes()),
-                Err(_) => Err(self.overflow(reloc, place, symbol)),
-            },
-            RelocKind::Abs32S => match i32::try_from(sum()) {
-                Ok(value) => put(self.memory, at, value.to_le_bytes()),
-                Err(_) => Err(self.overflow(reloc, place, symbol)),
-            },
-            RelocKind::Pc64 => {
-                let value = symbol.wrapping_add_signed(reloc.addend).wrapping_sub(place);
-                put(self.memory, at, value.to_le_bytes())
-            }
-            RelocKind::Plt32 if self.slots(reloc).veneer != 0 => {
-                let direct = i32::try_from(sum() - i128::from(place));
-                let target = if direct.is_ok() { symbol } else { self.veneer(reloc) };
-                self.put_pc32(at, place, target, reloc)
-            }
-            RelocKind::Pc32 | RelocKind::Plt32 => self.put_pc32(at, place, symbol, reloc),
-            RelocKind::GotPcRel => self.put_pc32(at, place, self.got_slot(reloc), reloc),
-            RelocKind::Arm64GotLoadPage21 | RelocKind::Arm64GotLoadPageOff12 => {
-                self.patch::<M>(at, place, self.got_slot(reloc), reloc)
-            }
-            // The layout has refused kinds of other instruction sets.
-            _ => self.patch::<M>(at, place, symbol, reloc),
+        let slots = self.layout.slots.get(symbol).copied().unwrap_or_default();
+        let (slot, veneer) = self.layout.slot_offsets(slots);
+        let operands = Operands {
+            place,
+            symbol: self.symbols.get(symbol).copied().unwrap_or(NO_ADDRESS),
+            addend: reloc.addend,
+            slot: self.base + slot.unwrap_or(0),
+            veneer: veneer.map(|veneer| self.base + veneer),
+        };
+        // The layout has refused kinds of other instruction sets.
+        match machine::apply(self.arch, reloc.kind, &operands, self.memory, at) {
+            Ok(applied) => applied.ok_or(LinkError::TooLarge),
+            Err(error) => Err(self.patch_error(reloc, at, &operands, error)),
         }
     }
 
-    /// Writes target + A into an instruction; a branch that does not reach it gets the address of the veneer, which
-    /// leads to the symbol without an addend.
-    fn patch<M: Machine>(
-        &mut self,
-        at: u64,
-        place: u64,
-        target: u64,
-        reloc: &Reloc,
-    ) -> Result<(), LinkError> {
-        let word = usize::try_from(at).ok().and_then(|at| u32_at(self.memory, at));
-        let word = word.ok_or(LinkError::TooLarge)?;
-        let sum = i128::from(target) + i128::from(reloc.addend);
-        let mut patched = M::patch(reloc.kind, word, place, sum);
-        let is_branch = reloc.kind == RelocKind::Arm64Branch26 && reloc.addend == 0;
-        if patched == Err(PatchError::Range) && is_branch && self.slots(reloc).veneer != 0 {
-            patched = M::patch(reloc.kind, word, place, i128::from(self.veneer(reloc)));
-        }
-        match patched {
-            Ok(word) => put(self.memory, at, word.to_le_bytes()),
-            Err(error) => Err(self.patch_error(reloc, place, target, word, error)),
-        }
-    }
-
-    fn slots(&self, reloc: &Reloc) -> SymbolSlots {
-        self.layout.slots.get(to_usize(reloc.symbol)).copied().unwrap_or_default()
-    }
-
-    /// The address of the GOT slot of the symbol.
-    fn got_slot(&self, reloc: &Reloc) -> u64 {
-        let number = u64::from(self.slots(reloc).got.saturating_sub(1));
-        self.base + self.layout.got + number * SLOT
-    }
-
-    /// The address of the veneer of the symbol.
-    fn veneer(&self, reloc: &Reloc) -> u64 {
-        let number = u64::from(self.slots(reloc).veneer.saturating_sub(1));
-        self.base + self.layout.veneers + number * VENEER
-    }
-
-    /// Writes target + A - P, which must fit signed 32 bits.
-    fn put_pc32(
-        &mut self,
-        at: u64,
-        place: u64,
-        target: u64,
-        reloc: &Reloc,
-    ) -> Result<(), LinkError> {
-        let distance = i128::from(target) + i128::from(reloc.addend) - i128::from(place);
-        match i32::try_from(distance) {
-            Ok(distance) => put(self.memory, at, distance.to_le_bytes()),
-            Err(_) => Err(self.overflow(reloc, place, target)),
-        }
-    }
-
-    fn overflow(&self, reloc: &Reloc, place: u64, symbol: u64) -> LinkError {
-        let (kind, target) = (reloc.kind, symbol.wrapping_add_signed(reloc.addend));
-        self.named(reloc, |symbol| LinkError::Overflow { kind, symbol, place, target })
-    }
-
+    #[cold]
     fn patch_error(
         &self,
         reloc: &Reloc,
-        place: u64,
-        target: u64,
-        word: u32,
+        at: u64,
+        operands: &Operands,
         error: PatchError,
     ) -> LinkError {
-        let kind = reloc.kind;
-        match error {
-            PatchError::Range => self.overflow(reloc, place, target),
-            PatchError::Instruction => {
-                self.named(reloc, |symbol| LinkError::Instruction { kind, symbol, place, word })
-            }
+        let (kind, place) = (reloc.kind, operands.place);
+        let target = operands.target(kind).wrapping_add_signed(reloc.addend);
+        let word = usize::try_from(at).ok().and_then(|at| u32_at(self.memory, at)).unwrap_or(0);
+        self.named(reloc, |symbol| match error {
+            PatchError::Range => LinkError::Overflow { kind, symbol, place, target },
+            PatchError::Instruction => LinkError::Instruction { kind, symbol, place, word },
             PatchError::Alignment(unit) => {
-                let target = target.wrapping_add_signed(reloc.addend);
-                let error = |symbol| LinkError::Unaligned { kind, symbol, place, target, unit };
-                self.named(reloc, error)
+                LinkError::Unaligned { kind, symbol, place, target, unit }
             }
-        }
+        })
     }
 
     /// The error that `make` builds from the name of the symbol of a relocation.
@@ -336,14 +251,6 @@ fn part(memory: &mut [u8], start: u64, size: u64) -> Result<&mut [u8], LinkError
 #[inline]
 fn word_at(section: &mut [u8], offset: u64) -> Option<&mut [u8; 8]> {
     section.get_mut(usize::try_from(offset).ok()?..)?.first_chunk_mut()
-}
-
-#[inline]
-fn put<const N: usize>(memory: &mut [u8], at: u64, bytes: [u8; N]) -> Result<(), LinkError> {
-    let at = usize::try_from(at).map_err(|_| LinkError::TooLarge)?;
-    let field = memory.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<N>());
-    *field.ok_or(LinkError::TooLarge)? = bytes;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -375,7 +375,7 @@ impl Resolve for Imports<'_, '_, '_> {
             Err(ImportError::Load(error)) => {
                 // `LoadSet::link` returns it instead of the linker's error.
                 self.error.set(Some(error));
-                Err(LinkError::OutOfMemory)
+                Err(AllocError.into())
             }
         }
     }

@@ -29,7 +29,7 @@ pub(super) fn copy_data(
     to: &LinkedModule,
 ) -> Result<Migrated, LoadError> {
     let failed = |error| match error {
-        LinkError::OutOfMemory => LoadError::OutOfMemory,
+        LinkError::OutOfMemory(_) => LoadError::OutOfMemory,
         error => LoadError::link(name, error),
     };
     let mut migrated = Migrated::default();

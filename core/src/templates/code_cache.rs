@@ -159,7 +159,7 @@ fn resolve(
         CachedTarget::Instance(template, arguments) => {
             let text = core::str::from_utf8(arguments).map_err(|_| malformed)?;
             let types = Type::parse_arguments(text).map_err(|error| match error {
-                TypeError::OutOfMemory => CompileError::OutOfMemory,
+                TypeError::OutOfMemory(error) => error.into(),
                 _ => malformed,
             })?;
             environment.instance(template, &types)

@@ -101,8 +101,8 @@ pub enum CompileError {
     #[error("undefined symbol `{0}`")]
     Missing(ShortName),
     /// The allocator has no memory left.
-    #[error("{AllocError}")]
-    OutOfMemory,
+    #[error(transparent)]
+    OutOfMemory(#[from] AllocError),
     /// Any other reason.
     #[error("{0}")]
     Because(Reason),
@@ -112,12 +112,6 @@ impl CompileError {
     /// An error with a message, truncated to [`Reason::CAPACITY`] bytes.
     pub fn because(reason: impl fmt::Display) -> Self {
         Self::Because(Reason::new(reason))
-    }
-}
-
-impl From<AllocError> for CompileError {
-    fn from(_: AllocError) -> Self {
-        Self::OutOfMemory
     }
 }
 

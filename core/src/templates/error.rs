@@ -62,7 +62,7 @@ pub enum InstantiateError {
         symbol: Symbol,
     },
     /// The instance requires itself while it is compiled.
-    #[error("circular dependency between instances: {}", Cycle(.cycle))]
+    #[error("circular dependency between instances: {}", arrows(.cycle))]
     CircularDependency {
         /// The instances of the cycle, each requiring the next; the first one is repeated at the end.
         cycle: Vec<Symbol>,
@@ -71,8 +71,8 @@ pub enum InstantiateError {
     #[error(transparent)]
     Failed(Box<InstantiateFailure>),
     /// The allocator has no memory left. The request may be repeated.
-    #[error("{AllocError}")]
-    OutOfMemory,
+    #[error(transparent)]
+    OutOfMemory(#[from] AllocError),
     /// The instance exists and can be called, but its module's file has not been updated.
     #[error("{instance:?}, but its module was not updated: {error}")]
     UpdateFailed {
@@ -84,7 +84,8 @@ pub enum InstantiateError {
 }
 
 /// A failed compilation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot instantiate `{symbol}`: {}{kind}", required(.dependency))]
 pub struct InstantiateFailure {
     /// The requested symbol.
     pub symbol: Symbol,
@@ -94,28 +95,21 @@ pub struct InstantiateFailure {
     pub kind: InstantiateErrorKind,
 }
 
-impl fmt::Display for InstantiateFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot instantiate `{}`: ", self.symbol)?;
-        if let Some(dependency) = self.dependency {
-            write!(f, "required instance `{dependency}`: ")?;
-        }
-        self.kind.fmt(f)
-    }
+fn required(dependency: &Option<ShortName>) -> impl fmt::Display {
+    fmt::from_fn(move |f| match dependency {
+        Some(dependency) => write!(f, "required instance `{dependency}`: "),
+        None => Ok(()),
+    })
 }
 
-impl core::error::Error for InstantiateFailure {}
-
 /// Symbols as a chain of arrows.
-struct Cycle<'c>(&'c [Symbol]);
-
-impl fmt::Display for Cycle<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, symbol) in self.0.iter().enumerate() {
+fn arrows(cycle: &[Symbol]) -> impl fmt::Display {
+    fmt::from_fn(move |f| {
+        for (index, symbol) in cycle.iter().enumerate() {
             write!(f, "{}`{symbol}`", if index == 0 { "" } else { " -> " })?;
         }
         Ok(())
-    }
+    })
 }
 
 impl InstantiateError {
@@ -126,11 +120,11 @@ impl InstantiateError {
         kind: InstantiateErrorKind,
     ) -> Self {
         let failure = InstantiateFailure { symbol, dependency, kind };
-        try_box(failure).map_or(Self::OutOfMemory, Self::Failed)
+        try_box(failure).map_or_else(Self::OutOfMemory, Self::Failed)
     }
 
     pub(super) fn not_found(symbol: &[u8]) -> Self {
-        Symbol::new(symbol).map_or(Self::OutOfMemory, |symbol| Self::NotFound { symbol })
+        Symbol::new(symbol).map_or_else(Self::from, |symbol| Self::NotFound { symbol })
     }
 
     pub(super) fn try_clone(&self) -> Result<Self, AllocError> {
@@ -159,16 +153,10 @@ impl InstantiateError {
             Self::CircularDependency { .. } => true,
             Self::Failed(failure) => !matches!(
                 failure.kind,
-                E::Depth { .. } | E::Exec(_) | E::OutOfMemory | E::Abandoned | E::Missing { .. }
+                E::Depth { .. } | E::Exec(_) | E::OutOfMemory(_) | E::Abandoned | E::Missing { .. }
             ),
             _ => false,
         }
-    }
-}
-
-impl From<AllocError> for InstantiateError {
-    fn from(_: AllocError) -> Self {
-        Self::OutOfMemory
     }
 }
 
@@ -226,17 +214,11 @@ pub enum InstantiateErrorKind {
     #[error(transparent)]
     Exec(#[from] ExecError),
     /// The allocator has no memory left.
-    #[error("{AllocError}")]
-    OutOfMemory,
+    #[error(transparent)]
+    OutOfMemory(#[from] AllocError),
     /// The compiler panicked.
     #[error("the compiler did not return")]
     Abandoned,
-}
-
-impl From<AllocError> for InstantiateErrorKind {
-    fn from(_: AllocError) -> Self {
-        Self::OutOfMemory
-    }
 }
 
 /// The reason why a module's note and templates cannot be loaded.
@@ -289,14 +271,8 @@ pub enum UpdateError {
     #[error("the file has changed: its note does not list the instance any more")]
     Changed,
     /// The allocator has no memory left.
-    #[error("{AllocError}")]
-    OutOfMemory,
-}
-
-impl From<AllocError> for UpdateError {
-    fn from(_: AllocError) -> Self {
-        Self::OutOfMemory
-    }
+    #[error(transparent)]
+    OutOfMemory(#[from] AllocError),
 }
 
 #[cfg(test)]

@@ -134,7 +134,7 @@ impl Compiler for IrBodies {
 impl From<IrError> for CompileError {
     fn from(error: IrError) -> Self {
         match error {
-            IrError::OutOfMemory => Self::OutOfMemory,
+            IrError::OutOfMemory => AllocError.into(),
             error => Self::because(error),
         }
     }
@@ -144,7 +144,7 @@ impl From<lower::LowerError> for CompileError {
     fn from(error: lower::LowerError) -> Self {
         match error {
             lower::LowerError::Typed(error) => error.into(),
-            lower::LowerError::Assemble(AssembleError::OutOfMemory { .. }) => Self::OutOfMemory,
+            lower::LowerError::Assemble(AssembleError::OutOfMemory { .. }) => AllocError.into(),
             error => Self::because(error),
         }
     }

@@ -184,9 +184,7 @@ impl Update<'_> {
         let (file, cached) = match cached {
             Ok(Some(file)) => (Some(file), Ok(())),
             Ok(None) => (noted, Ok(())),
-            Err(RewriteError::Format(FormatError::OutOfMemory)) => {
-                return Err(UpdateError::OutOfMemory);
-            }
+            Err(RewriteError::Format(FormatError::OutOfMemory)) => return Err(AllocError.into()),
             Err(error) => (noted, Err(UpdateError::CodeCache(error))),
         };
         Ok((file, if is_listed { cached } else { Err(UpdateError::Changed) }))

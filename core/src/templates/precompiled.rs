@@ -94,14 +94,8 @@ pub enum PrecompiledError {
     #[error("the precompiled code is too large")]
     TooLarge,
     /// The allocator has no memory left.
-    #[error("{AllocError}")]
-    OutOfMemory,
-}
-
-impl From<AllocError> for PrecompiledError {
-    fn from(_: AllocError) -> Self {
-        Self::OutOfMemory
-    }
+    #[error(transparent)]
+    OutOfMemory(#[from] AllocError),
 }
 
 /// Encodes variants as the body of a template.

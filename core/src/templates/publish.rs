@@ -58,6 +58,6 @@ fn error_of(compiled: &Compiled, index: usize, error: FixupError) -> Instantiate
         FixupError::Overflow { place, target } => {
             InstantiateErrorKind::Overflow { kind, place, target }
         }
-        FixupError::OutOfMemory => InstantiateErrorKind::OutOfMemory,
+        FixupError::OutOfMemory(error) => error.into(),
     }
 }

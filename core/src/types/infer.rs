@@ -53,51 +53,30 @@ pub struct Hint {
 }
 
 /// The reason why template arguments cannot be inferred.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the message of each variant explains its fields")]
 pub enum InferError {
-    /// The template has more than [`MAX_ARGUMENTS`] parameters; their number.
+    /// The template has more than [`MAX_ARGUMENTS`] parameters.
+    #[error("the template has {0} type parameters; the limit is {MAX_ARGUMENTS}")]
     TooManyParameters(usize),
     /// A hint names an argument or a parameter that the template does not have.
+    #[error("the template does not have {0}")]
     NoSuch(HintSource),
-    /// A hint contradicts the signature or an earlier hint.
-    Conflict {
-        /// The source of the hint.
-        source: HintSource,
-        /// The conflict: the left side is the earlier type, the right side the hint.
-        error: UnifyError,
-    },
-    /// The hints do not determine a parameter.
-    Unknown {
-        /// The parameter.
-        parameter: Box<str>,
-        /// The type as far as it is determined.
-        known: Type,
-    },
+    /// A hint contradicts the signature or an earlier hint. The left side of the error is the earlier type,
+    /// the right side the hint.
+    #[error("{hint}: {error}")]
+    Conflict { hint: HintSource, error: UnifyError },
+    /// The hints do not determine a parameter at all.
+    #[error("no hint determines the type parameter `{parameter}`")]
+    Unknown { parameter: Box<str> },
+    /// The hints determine a parameter only in part.
+    #[error("the hints determine the type parameter `{parameter}` only as `{known}`")]
+    Incomplete { parameter: Box<str>, known: Type },
     /// A type exceeds the limits.
+    #[error("{}", UnifyError::TooLarge)]
     TooLarge,
 }
-
-impl fmt::Display for InferError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooManyParameters(count) => {
-                write!(f, "the template has {count} type parameters; the limit is {MAX_ARGUMENTS}")
-            }
-            Self::NoSuch(source) => write!(f, "the template does not have {source}"),
-            Self::Conflict { source, error } => write!(f, "{source}: {error}"),
-            Self::Unknown { parameter, known: Type::Variable(_) } => {
-                write!(f, "no hint determines the type parameter `{parameter}`")
-            }
-            Self::Unknown { parameter, known } => {
-                write!(f, "the hints determine the type parameter `{parameter}` only as `{known}`")
-            }
-            Self::TooLarge => UnifyError::TooLarge.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for InferError {}
 
 /// Infers the type arguments of a template, in the order of its parameters, so that all hints hold.
 ///
@@ -108,10 +87,10 @@ pub fn infer(signature: &TemplateSignature, hints: &[Hint]) -> Result<Vec<Type>,
     if count > MAX_ARGUMENTS {
         return Err(InferError::TooManyParameters(count));
     }
-    let (mut unifier, mut variables) = (Unifier::new(), Variables::new());
+    let (mut unifier, mut variables) = (Unifier::default(), Variables::new());
     let mut parameters = Vec::new();
     for name in &signature.parameters {
-        let id = unifier.variable(name).map_err(|_| InferError::TooLarge)?;
+        let id = unifier.variable(name);
         variables.entry(name.clone()).or_insert(id);
         parameters.push(id);
     }
@@ -126,21 +105,24 @@ pub fn infer(signature: &TemplateSignature, hints: &[Hint]) -> Result<Vec<Type>,
     if let Some(ty) = &signature.result {
         result = Some(add(&mut unifier, ty)?);
     }
-    for Hint { source, ty } in hints {
-        let about: Option<TypeId> = match *source {
+    for &Hint { source: hint, ref ty } in hints {
+        let known = match hint {
             HintSource::CallSite(index) => place(&arguments, index),
             HintSource::Return | HintSource::Assignment => result,
             HintSource::Constraint(index) => place(&parameters, index),
         };
-        let known = about.ok_or(InferError::NoSuch(*source))?;
+        let known = known.ok_or(InferError::NoSuch(hint))?;
         let hinted = add(&mut unifier, ty)?;
         let unified = unifier.unify(known, hinted);
-        unified.map_err(|error| InferError::Conflict { source: *source, error })?;
+        unified.map_err(|error| InferError::Conflict { hint, error })?;
     }
     let known = parameters.iter().zip(&signature.parameters).map(|(id, parameter)| {
-        let known = unifier.resolve(*id).map_err(|_| InferError::TooLarge)?;
         let parameter = parameter.clone();
-        if known.is_concrete() { Ok(known) } else { Err(InferError::Unknown { parameter, known }) }
+        match unifier.resolve(*id).map_err(|_| InferError::TooLarge)? {
+            Type::Variable(_) => Err(InferError::Unknown { parameter }),
+            known if known.is_concrete() => Ok(known),
+            known => Err(InferError::Incomplete { parameter, known }),
+        }
     });
     known.collect()
 }

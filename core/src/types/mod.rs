@@ -38,7 +38,7 @@ mod testing;
 mod unify;
 
 pub use infer::{Hint, HintSource, InferError, TemplateSignature, infer};
-pub use mangle::{Mangled, mangle, mangle_plain, unmangle};
+pub use mangle::{mangle, mangle_plain};
 pub use parse::TypeError;
 pub use term::{MAX_ARGUMENTS, MAX_DEPTH, MAX_LANES, MAX_NODES, Type, TypeList};
 pub use unify::{Conflict, TypeId, Unifier, UnifyError, Variables};

@@ -1,74 +1,36 @@
 //! The parser of types in text form.
 
 use alloc::vec::Vec;
-use core::fmt;
 
 use super::term::{MAX_ARGUMENTS, MAX_DEPTH, MAX_NODES, Type, parse_lanes};
 use crate::alloc_util::{AllocError, try_box, try_copy_str, try_push};
 
-/// The reason why text is not a type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The reason why text is not a type. Offsets are in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the message of each variant explains its fields")]
 pub enum TypeError {
     /// The text is not a type, or a token may not follow it.
-    Syntax {
-        /// Offset in bytes.
-        at: usize,
-    },
+    #[error("syntax error in the type arguments at byte {at}")]
+    Syntax { at: usize },
     /// The type is nested deeper than [`MAX_DEPTH`].
-    TooDeep {
-        /// Offset in bytes.
-        at: usize,
-    },
+    #[error("the type at byte {at} is nested deeper than {MAX_DEPTH} levels")]
+    TooDeep { at: usize },
     /// The type has more than [`MAX_NODES`] nodes.
-    TooLarge {
-        /// Offset in bytes.
-        at: usize,
-    },
+    #[error("the type at byte {at} has more than {MAX_NODES} nodes")]
+    TooLarge { at: usize },
     /// There are more than [`MAX_ARGUMENTS`] type arguments.
-    TooMany {
-        /// Offset in bytes.
-        at: usize,
-    },
+    #[error("more than {MAX_ARGUMENTS} type arguments, at byte {at}")]
+    TooMany { at: usize },
     /// There are no type arguments.
+    #[error("there are no type arguments")]
     None,
     /// A type argument contains a variable.
-    Variable {
-        /// Offset in bytes.
-        at: usize,
-    },
+    #[error("the type argument at byte {at} contains a type variable")]
+    Variable { at: usize },
     /// The allocator has no memory left.
-    OutOfMemory,
-}
-
-impl fmt::Display for TypeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Syntax { at } => write!(f, "syntax error in the type arguments at byte {at}"),
-            Self::TooDeep { at } => {
-                write!(f, "the type at byte {at} is nested deeper than {MAX_DEPTH} levels")
-            }
-            Self::TooLarge { at } => {
-                write!(f, "the type at byte {at} has more than {MAX_NODES} nodes")
-            }
-            Self::TooMany { at } => {
-                write!(f, "more than {MAX_ARGUMENTS} type arguments, at byte {at}")
-            }
-            Self::None => f.write_str("there are no type arguments"),
-            Self::Variable { at } => {
-                write!(f, "the type argument at byte {at} contains a type variable")
-            }
-            Self::OutOfMemory => AllocError.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for TypeError {}
-
-impl From<AllocError> for TypeError {
-    fn from(_: AllocError) -> Self {
-        Self::OutOfMemory
-    }
+    #[error(transparent)]
+    OutOfMemory(#[from] AllocError),
 }
 
 impl Type {

@@ -13,27 +13,27 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 use super::term::{MAX_DEPTH, MAX_NODES, Type};
 
 /// A type or variable of a [`Unifier`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TypeId(u32);
+pub struct TypeId(usize);
 
 /// The reason why two types cannot be unified.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the message of each variant explains its fields")]
 pub enum UnifyError {
     /// The types differ.
+    #[error("{0}")]
     Conflict(Conflict),
     /// A variable would have to equal a type that contains it.
-    Infinite {
-        /// The variable.
-        variable: Box<str>,
-        /// The type.
-        ty: Type,
-    },
+    #[error("`?{variable}` would contain itself: `{ty}`")]
+    Infinite { variable: Box<str>, ty: Type },
     /// A type exceeds [`MAX_NODES`] or [`MAX_DEPTH`].
+    #[error("a type has more than {MAX_NODES} nodes or {MAX_DEPTH} levels")]
     TooLarge,
 }
 
@@ -50,27 +50,16 @@ pub struct Conflict {
     pub right_part: Type,
 }
 
-impl fmt::Display for UnifyError {
+impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Conflict(Conflict { left, right, left_part, right_part }) => {
-                write!(f, "`{left}` and `{right}` are different types")?;
-                if (left, right) == (left_part, right_part) {
-                    return Ok(());
-                }
-                write!(f, ": `{left_part}` differs from `{right_part}`")
-            }
-            Self::Infinite { variable, ty } => {
-                write!(f, "`?{variable}` would contain itself: `{ty}`")
-            }
-            Self::TooLarge => {
-                write!(f, "a type has more than {MAX_NODES} nodes or {MAX_DEPTH} levels")
-            }
+        let Self { left, right, left_part, right_part } = self;
+        write!(f, "`{left}` and `{right}` are different types")?;
+        if (left, right) == (left_part, right_part) {
+            return Ok(());
         }
+        write!(f, ": `{left_part}` differs from `{right_part}`")
     }
 }
-
-impl core::error::Error for UnifyError {}
 
 /// The constructor of a node, without its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +78,13 @@ enum Head {
 struct Node {
     head: Head,
     /// The range of its parts in [`Unifier::parts`].
-    parts: (u32, u32),
+    parts: Range<usize>,
+    class: Class,
+}
+
+/// The fields of a node that unification changes.
+#[derive(Clone, Copy, Debug)]
+struct Class {
     /// The parent in the union-find tree; the root is its own parent.
     parent: TypeId,
     /// An upper bound of the height of the tree below.
@@ -97,16 +92,6 @@ struct Node {
     /// Of a root: the node that holds the constructor of the class.
     schema: TypeId,
     /// Of a root: whether a node of the class is a part of another node.
-    is_part: bool,
-}
-
-/// The fields of a node before a unification changed it.
-#[derive(Clone, Debug)]
-struct SavedNode {
-    id: TypeId,
-    parent: TypeId,
-    rank: u8,
-    schema: TypeId,
     is_part: bool,
 }
 
@@ -119,7 +104,7 @@ pub struct Unifier {
     nodes: Vec<Node>,
     parts: Vec<TypeId>,
     /// The changes of the last unification, for undo.
-    trail: Vec<SavedNode>,
+    trail: Vec<(TypeId, Class)>,
     /// By node: the last occurs check that visited it, and whether that check is done with it.
     marks: Vec<(u32, bool)>,
     /// The number of the current occurs check.
@@ -136,16 +121,8 @@ enum Step {
 }
 
 impl Unifier {
-    /// An empty set.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Adds a variable. The name only serves error messages.
-    ///
-    /// # Errors
-    /// [`UnifyError::TooLarge`] after 2^32 nodes.
-    pub fn variable(&mut self, name: &str) -> Result<TypeId, UnifyError> {
+    pub fn variable(&mut self, name: &str) -> TypeId {
         self.push(Head::Variable(name.into()), &[])
     }
 
@@ -155,23 +132,16 @@ impl Unifier {
     /// [`UnifyError::TooLarge`].
     pub fn add(&mut self, ty: &Type, variables: &mut Variables) -> Result<TypeId, UnifyError> {
         let (nodes, depth) = ty.size();
-        if nodes > MAX_NODES || depth > MAX_DEPTH {
-            return Err(UnifyError::TooLarge);
-        }
-        self.add_part(ty, variables)
+        let fits = nodes <= MAX_NODES && depth <= MAX_DEPTH;
+        if fits { Ok(self.add_part(ty, variables)) } else { Err(UnifyError::TooLarge) }
     }
 
     /// Recurses at most [`MAX_DEPTH`] levels: `ty` has been checked.
-    fn add_part(&mut self, ty: &Type, variables: &mut Variables) -> Result<TypeId, UnifyError> {
-        if let Type::Variable(name) = ty {
-            if let Some(known) = variables.get(name) {
-                return Ok(*known);
-            }
-            let new = self.variable(name)?;
-            variables.insert(name.clone(), new);
-            return Ok(new);
-        }
+    fn add_part(&mut self, ty: &Type, variables: &mut Variables) -> TypeId {
         let head = match ty {
+            Type::Variable(name) => {
+                return *variables.entry(name.clone()).or_insert_with(|| self.variable(name));
+            }
             Type::Named { name, .. } => Head::Named(name.clone()),
             Type::Array(_) => Head::Array,
             Type::Simd { lanes, .. } => Head::Simd(*lanes),
@@ -179,46 +149,37 @@ impl Unifier {
             Type::Function { .. } => Head::Function,
             word => Head::Word(word.clone()),
         };
-        let mut parts = Vec::new();
-        for part in ty.parts() {
-            parts.push(self.add_part(part, variables)?);
-        }
+        let parts: Vec<_> = ty.parts().map(|part| self.add_part(part, variables)).collect();
         self.push(head, &parts)
     }
 
-    fn push(&mut self, head: Head, parts: &[TypeId]) -> Result<TypeId, UnifyError> {
-        let too_large = |_| UnifyError::TooLarge;
-        let id = TypeId(u32::try_from(self.nodes.len()).map_err(too_large)?);
-        let first = u32::try_from(self.parts.len()).map_err(too_large)?;
+    fn push(&mut self, head: Head, parts: &[TypeId]) -> TypeId {
+        let (id, first) = (TypeId(self.nodes.len()), self.parts.len());
         self.parts.extend_from_slice(parts);
-        let end = u32::try_from(self.parts.len()).map_err(too_large)?;
         for part in parts {
             let root = self.find(*part);
-            let place = usize::try_from(root.0).unwrap_or(usize::MAX);
-            if let Some(node) = self.nodes.get_mut(place) {
-                node.is_part = true;
+            if let Some(node) = self.nodes.get_mut(root.0) {
+                node.class.is_part = true;
             }
         }
-        let parts = (first, end);
-        self.nodes.push(Node { head, parts, parent: id, rank: 0, schema: id, is_part: false });
-        Ok(id)
+        let class = Class { parent: id, rank: 0, schema: id, is_part: false };
+        self.nodes.push(Node { head, parts: first..self.parts.len(), class });
+        id
     }
 
     fn node(&self, id: TypeId) -> Option<&Node> {
-        self.nodes.get(usize::try_from(id.0).ok()?)
+        self.nodes.get(id.0)
     }
 
     fn parts(&self, id: TypeId) -> &[TypeId] {
-        let range = self.node(id).map_or((0, 0), |node| node.parts);
-        let at = |place: u32| usize::try_from(place).unwrap_or(usize::MAX);
-        self.parts.get(at(range.0)..at(range.1)).unwrap_or(&[])
+        self.node(id).and_then(|node| self.parts.get(node.parts.clone())).unwrap_or(&[])
     }
 
     /// The root of the class. Union by rank keeps paths short; paths are not compressed, so that undo is
     /// simple.
     fn find(&self, mut id: TypeId) -> TypeId {
-        while let Some(node) = self.node(id).filter(|node| node.parent != id) {
-            id = node.parent;
+        while let Some(node) = self.node(id).filter(|node| node.class.parent != id) {
+            id = node.class.parent;
         }
         id
     }
@@ -226,42 +187,39 @@ impl Unifier {
     /// The node with the constructor of the class of `id`.
     fn schema(&self, id: TypeId) -> TypeId {
         let root = self.find(id);
-        self.node(root).map_or(root, |node| node.schema)
+        self.node(root).map_or(root, |node| node.class.schema)
     }
 
-    fn change(&mut self, id: TypeId, change: impl FnOnce(&mut Node)) {
-        let place = usize::try_from(id.0).unwrap_or(usize::MAX);
-        if let Some(node) = self.nodes.get_mut(place) {
-            let Node { parent, rank, schema, is_part, .. } = *node;
-            self.trail.push(SavedNode { id, parent, rank, schema, is_part });
-            change(node);
+    fn change(&mut self, id: TypeId, change: impl FnOnce(&mut Class)) {
+        if let Some(node) = self.nodes.get_mut(id.0) {
+            self.trail.push((id, node.class));
+            change(&mut node.class);
         }
     }
 
     /// Merges two classes; `schema` holds the constructor of the result.
     fn merge(&mut self, one: TypeId, other: TypeId, schema: TypeId) {
-        let rank = |id| self.node(id).map_or(0, |node| node.rank);
+        let rank = |id| self.node(id).map_or(0, |node| node.class.rank);
         let (one_rank, other_rank) = (rank(one), rank(other));
         let is_part = self.is_part(one) || self.is_part(other);
         let (root, child) = if one_rank < other_rank { (other, one) } else { (one, other) };
-        self.change(child, |node| node.parent = root);
+        self.change(child, |class| class.parent = root);
         let higher = u8::from(one_rank == other_rank);
-        self.change(root, |node| {
-            node.schema = schema;
-            node.rank = node.rank.saturating_add(higher);
-            node.is_part = is_part;
+        self.change(root, |class| {
+            let rank = class.rank.saturating_add(higher);
+            *class = Class { schema, rank, is_part, ..*class };
         });
     }
 
     /// Whether a node of the class with this root is a part of another node.
     fn is_part(&self, root: TypeId) -> bool {
-        self.node(root).is_some_and(|node| node.is_part)
+        self.node(root).is_some_and(|node| node.class.is_part)
     }
 
     /// Whether the last unification may have created a cycle: a cycle contains a merged class that is a part
     /// of another node.
     fn may_create_cycle(&self) -> bool {
-        self.trail.iter().any(|before| self.is_part(before.id))
+        self.trail.iter().any(|(id, _)| self.is_part(*id))
     }
 
     /// Unifies two types.
@@ -291,11 +249,9 @@ impl Unifier {
     }
 
     fn undo(&mut self) {
-        while let Some(SavedNode { id, parent, rank, schema, is_part }) = self.trail.pop() {
-            let place = usize::try_from(id.0).unwrap_or(usize::MAX);
-            if let Some(node) = self.nodes.get_mut(place) {
-                (node.parent, node.rank, node.schema, node.is_part) =
-                    (parent, rank, schema, is_part);
+        while let Some((id, class)) = self.trail.pop() {
+            if let Some(node) = self.nodes.get_mut(id.0) {
+                node.class = class;
             }
         }
     }
@@ -338,8 +294,7 @@ impl Unifier {
         while let Some(step) = steps.pop() {
             let (Step::Enter(id) | Step::Leave(id)) = step;
             let root = self.find(id);
-            let place = usize::try_from(root.0).unwrap_or(usize::MAX);
-            let mark = self.marks.get_mut(place)?;
+            let mark = self.marks.get_mut(root.0)?;
             match step {
                 Step::Leave(_) => *mark = (self.walk, true),
                 Step::Enter(_) if *mark == (self.walk, true) => {}
@@ -402,10 +357,8 @@ impl Unifier {
     fn resolve_part(&self, id: TypeId) -> Result<Type, UnifyError> {
         let schema = self.schema(id);
         let node = self.node(schema).ok_or(UnifyError::TooLarge)?;
-        let mut parts = Vec::new();
-        for part in self.parts(schema) {
-            parts.push(self.resolve_part(*part)?);
-        }
+        let parts = self.parts(schema).iter().map(|part| self.resolve_part(*part));
+        let mut parts: Vec<_> = parts.collect::<Result<_, _>>()?;
         let single = |parts: Vec<Type>| parts.into_iter().next().map(Box::new);
         let ty = match &node.head {
             Head::Variable(name) => Some(Type::Variable(name.clone())),
@@ -500,7 +453,7 @@ mod tests {
     }
 
     fn unify(left: &str, right: &str) -> Result<String, String> {
-        let (mut unifier, mut variables) = (Unifier::new(), Variables::new());
+        let (mut unifier, mut variables) = (Unifier::default(), Variables::new());
         let [left, right] = [left, right]
             .map(|text| unifier.add(&Type::parse(text).unwrap(), &mut variables).unwrap());
         unifier.unify(left, right).map_err(|error| error.to_string())?;
@@ -559,7 +512,7 @@ mod tests {
             } else {
                 types
             };
-            let (mut unifier, mut variables) = (Unifier::new(), Variables::new());
+            let (mut unifier, mut variables) = (Unifier::default(), Variables::new());
             let [left, right] = [0, 1].map(|i| unifier.add(&types[i], &mut variables).unwrap());
             let before = format!("{:?}", unifier.nodes);
             match (unifier.unify(left, right), naive(&types[0], &types[1])) {
@@ -582,7 +535,7 @@ mod tests {
     /// (x1, x2, ...) with ((x0, x0), (x1, x1), ...): a type of 2^n nodes, unified in linear time.
     #[test]
     fn exponential_type_unifies_in_linear_time_and_resolve_refuses_it() {
-        let (mut unifier, mut variables) = (Unifier::new(), Variables::new());
+        let (mut unifier, mut variables) = (Unifier::default(), Variables::new());
         let variable = |i: usize| Type::Variable(format!("x{i}").into());
         let count = if cfg!(miri) { 40 } else { 400 };
         let left: Vec<_> = (1..count).map(variable).collect();
@@ -601,9 +554,9 @@ mod tests {
 
     #[test]
     fn long_chain_of_variables_is_one_class() {
-        let mut unifier = Unifier::new();
+        let mut unifier = Unifier::default();
         let all: Vec<_> = (0..if cfg!(miri) { 100 } else { 10_000 })
-            .map(|i| unifier.variable(&format!("v{i}")).unwrap())
+            .map(|i| unifier.variable(&format!("v{i}")))
             .collect();
         for pair in all.windows(2) {
             unifier.unify(pair[0], pair[1]).unwrap();
@@ -611,7 +564,7 @@ mod tests {
         let known = unifier.add(&Type::I64, &mut Variables::new()).unwrap();
         unifier.unify(all[all.len() / 2], known).unwrap();
         assert!(all.iter().all(|id| unifier.resolve(*id) == Ok(Type::I64)));
-        assert!(unifier.nodes.iter().all(|node| node.rank < 16));
+        assert!(unifier.nodes.iter().all(|node| node.class.rank < 16));
     }
 
     /// A quadratic search of names or of earlier equalities would not finish.
@@ -629,7 +582,7 @@ mod tests {
             &|i| [variable(i), Type::I64],
         ];
         for (number, shape) in shapes.iter().enumerate() {
-            let (mut unifier, mut variables) = (Unifier::new(), Variables::new());
+            let (mut unifier, mut variables) = (Unifier::default(), Variables::new());
             for i in 0..count {
                 let types = shape(i);
                 let [left, right] =
@@ -647,7 +600,7 @@ mod tests {
         let mut random = Random(77);
         let (mut cycles, mut sound) = (0, 0);
         for _ in some(0..4_000, 20) {
-            let (mut unifier, mut variables) = (Unifier::new(), Variables::new());
+            let (mut unifier, mut variables) = (Unifier::default(), Variables::new());
             let variable =
                 |random: &mut Random| Type::Variable(format!("v{}", random.below(6)).into());
             for _ in 0..8 {

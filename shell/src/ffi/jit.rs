@@ -228,7 +228,7 @@ pub unsafe extern "C" fn smf_jit_instantiate(
         let outcome = match error {
             InstantiateError::NotFound { .. } => 1,
             InstantiateError::CircularDependency { .. } => 2,
-            InstantiateError::Failed(_) | InstantiateError::OutOfMemory => 3,
+            InstantiateError::Failed(_) | InstantiateError::OutOfMemory(_) => 3,
             InstantiateError::UpdateFailed { .. } => 4,
         };
         Err(ApiError::Instantiate { outcome, reason: Truncated::new(&error) })

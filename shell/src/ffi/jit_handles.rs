@@ -215,7 +215,7 @@ impl Unit {
     ) -> Result<Compiled, CompileError> {
         // Reported first: other failures may follow from it, and a retry may succeed.
         if self.alloc_failed {
-            return Err(CompileError::OutOfMemory);
+            return Err(AllocError.into());
         }
         if let Some(failure) = self.failure {
             return Err(failure);

@@ -197,7 +197,7 @@ fn instance(file: &[u8], name: &[u8]) -> Result<u64, Failure> {
             return Err(Failure::Instance(Some(Reason::new(failure))));
         }
         Err(InstantiateError::CircularDependency { .. }) => return Err(Failure::Instance(None)),
-        Err(InstantiateError::OutOfMemory) => return Err(Failure::AllocError),
+        Err(InstantiateError::OutOfMemory(_)) => return Err(Failure::AllocError),
     };
     core::mem::forget(instantiator);
     Ok(address)

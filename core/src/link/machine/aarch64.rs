@@ -7,10 +7,27 @@
 //! Sources: Arm Architecture Reference Manual (DDI 0487), C4.1 "A64 instruction set encoding"; ELF
 //! for the Arm 64-bit Architecture (AAELF64), 5.7 "Relocation".
 
-use super::traits::{Jump, Machine, Requirement, VENEER, common_requirement};
+use core::num::TryFromIntError;
+
+use super::{Requirement, VENEER};
 use crate::format::RelocKind;
 
-pub use super::traits::PatchError;
+/// Why an instruction cannot hold an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchError {
+    /// The instruction has no operand of that kind.
+    Instruction,
+    /// The address is out of range.
+    Range,
+    /// The address, or that of the instruction, is not a multiple of this many bytes.
+    Alignment(u64),
+}
+
+impl From<TryFromIntError> for PatchError {
+    fn from(_: TryFromIntError) -> Self {
+        Self::Range
+    }
+}
 
 /// An immediate that encodes an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -150,42 +167,44 @@ fn low_bits(value: i128, bits: u32) -> u32 {
     u32::from_le_bytes([a, b, c, d]) & ((1 << bits) - 1)
 }
 
-pub(in super::super) struct Aarch64;
+/// Half the reach of B and BL, which leaves a margin for gaps between sections.
+pub(super) const BRANCH_REACH: u64 = 1 << 26;
 
-impl Machine for Aarch64 {
-    const JUMPS_THROUGH_GOT: bool = true;
-    /// Half the reach of B and BL, which leaves a margin for gaps between sections.
-    const BRANCH_REACH: u64 = 1 << 26;
-
-    fn requirement(kind: RelocKind) -> Option<Requirement> {
-        match kind {
-            RelocKind::Arm64Branch26 => Some(Requirement::Veneer),
-            RelocKind::Arm64Page21 | RelocKind::Arm64PageOff12 => Some(Requirement::Nothing),
-            RelocKind::Arm64GotLoadPage21 | RelocKind::Arm64GotLoadPageOff12 => {
-                Some(Requirement::GotSlot)
-            }
-            kind => common_requirement(kind),
+/// What a relocation of an instruction needs.
+pub(super) fn requirement(kind: RelocKind) -> Option<Requirement> {
+    match kind {
+        RelocKind::Arm64Branch26 => Some(Requirement::Veneer),
+        RelocKind::Arm64Page21 | RelocKind::Arm64PageOff12 => Some(Requirement::Nothing),
+        RelocKind::Arm64GotLoadPage21 | RelocKind::Arm64GotLoadPageOff12 => {
+            Some(Requirement::GotSlot)
         }
+        _ => None,
     }
+}
 
-    /// Jumps to the target directly if ADRP reaches it, else through the slot.
-    fn veneer(Jump { place, slot, target }: Jump) -> Option<[u8; VENEER as usize]> {
-        jump(place, target, ADD).or_else(|_| jump(place, slot, LDR)).ok()
-    }
+/// Jumps to the target directly if ADRP reaches it, else through the slot.
+pub(super) fn veneer(place: u64, slot: u64, target: u64) -> Option<[u8; VENEER as usize]> {
+    jump(place, target, ADD).or_else(|_| jump(place, slot, LDR)).ok()
+}
 
-    fn patch(kind: RelocKind, word: u32, place: u64, target: i128) -> Result<u32, PatchError> {
-        let operand = match kind {
-            RelocKind::Arm64Branch26 => Operand::Branch26,
-            RelocKind::Arm64Page21 | RelocKind::Arm64GotLoadPage21 => Operand::Page21,
-            RelocKind::Arm64PageOff12 => Operand::PageOff12,
-            // A load of the 64-bit slot, or a computation of its address.
-            RelocKind::Arm64GotLoadPageOff12 if matches!(word & ADD_MASK, LDR | ADD) => {
-                Operand::PageOff12
-            }
-            _ => return Err(PatchError::Instruction),
-        };
-        patch(operand, word, place, target)
-    }
+/// As [`patch`], with the operand of a relocation kind.
+pub(super) fn patch_kind(
+    kind: RelocKind,
+    word: u32,
+    place: u64,
+    target: i128,
+) -> Result<u32, PatchError> {
+    let operand = match kind {
+        RelocKind::Arm64Branch26 => Operand::Branch26,
+        RelocKind::Arm64Page21 | RelocKind::Arm64GotLoadPage21 => Operand::Page21,
+        RelocKind::Arm64PageOff12 => Operand::PageOff12,
+        // A load of the 64-bit slot, or a computation of its address.
+        RelocKind::Arm64GotLoadPageOff12 if matches!(word & ADD_MASK, LDR | ADD) => {
+            Operand::PageOff12
+        }
+        _ => return Err(PatchError::Instruction),
+    };
+    patch(operand, word, place, target)
 }
 
 #[cfg(test)]

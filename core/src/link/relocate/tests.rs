@@ -4,6 +4,7 @@ use std::string::{String, ToString};
 use std::vec;
 use std::vec::Vec;
 
+use super::super::layout::SLOT;
 use super::*;
 use crate::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use crate::format::{Arch, Binding, Header, Layout, SectionKind, SymbolKind};
@@ -141,7 +142,7 @@ impl Linked {
     fn unverified(smf: &Smf<'_>, import: u64) -> Result<Self, LinkError> {
         let layout = ImageLayout::new(smf, 4096)?;
         let mut memory = vec![0; usize::try_from(layout.size).unwrap()];
-        let sections: Vec<u64> = layout.sections().map(|at| at.unwrap_or(0)).collect();
+        let sections: Vec<u64> = layout.sections.iter().map(|at| at.unwrap_or(0)).collect();
         for (at, section) in sections.iter().zip(smf.sections().iter()) {
             if section.kind.is_loaded() {
                 let at = usize::try_from(*at).unwrap();

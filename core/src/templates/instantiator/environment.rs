@@ -78,7 +78,7 @@ impl<'j> CompileEnvironment<'j> {
             }
             (CompileError::Needs, Some(failure)) => return failure,
             (CompileError::Needs, None) => InstantiateErrorKind::Abandoned,
-            (CompileError::OutOfMemory, _) => InstantiateErrorKind::OutOfMemory,
+            (CompileError::OutOfMemory(error), _) => error.into(),
             (CompileError::Missing(symbol), _) => InstantiateErrorKind::Missing { symbol },
             (CompileError::Because(reason), _) => InstantiateErrorKind::Compile(reason),
         };

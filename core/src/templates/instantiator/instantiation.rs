@@ -147,7 +147,7 @@ impl Instantiation<'_> {
         }
         let arguments = Type::parse_arguments(module.row_arguments(&row));
         let arguments = arguments.map_err(|error| match error {
-            TypeError::OutOfMemory => self.failed(InstantiateErrorKind::OutOfMemory),
+            TypeError::OutOfMemory(error) => self.failed(error.into()),
             error => self.failed(InstantiateErrorKind::Arguments(error)),
         })?;
         self.compile_with(module.row_template(&row).as_bytes(), &arguments)

@@ -134,7 +134,7 @@ impl Code {
             E::Archive { .. } => Code::Format,
             E::Link { error: LinkError::MissingImports { .. }, .. } => Code::Missing,
             E::Link { error: LinkError::Memory(error), .. } => of_memory(error),
-            E::Link { error: LinkError::OutOfMemory, .. } | E::OutOfMemory => Code::NoMemory,
+            E::Link { error: LinkError::OutOfMemory(_), .. } | E::OutOfMemory => Code::NoMemory,
             E::Link { .. } => Code::Link,
             E::Stub { error, .. } => of_exec(error),
             E::Bytecode { error, .. } => of_bytecode(error),

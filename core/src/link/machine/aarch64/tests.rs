@@ -285,7 +285,7 @@ fn load_and_add_convert_into_each_other() {
 fn veneer_is_direct_within_reach_and_loads_its_slot_otherwise() {
     let (place, slot) = (0x7f00_0000_1000, 0x7f00_0000_3008);
     let words = |target| {
-        let bytes = Aarch64::veneer(Jump { place, slot, target }).unwrap();
+        let bytes = veneer(place, slot, target).unwrap();
         bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect::<Vec<_>>()
     };
     // adrp x16, +3 pages; add x16, x16, #0x234; br x16; brk #1
@@ -294,14 +294,13 @@ fn veneer_is_direct_within_reach_and_loads_its_slot_otherwise() {
     for far in [0, 0x1234, u64::MAX, place + (1 << 32), place - (1 << 32) - 0x1000] {
         assert_eq!(words(far), [0xd000_0010, 0xf940_0610, 0xd61f_0200, 0xd420_0020]);
     }
-    let far_slot = Jump { place, slot: 0, target: 0 };
-    assert_eq!(Aarch64::veneer(far_slot), None);
+    assert_eq!(veneer(place, 0, 0), None);
 }
 
 #[test]
 fn got_load_of_less_than_a_slot_is_refused() {
     let kind = RelocKind::Arm64GotLoadPageOff12;
-    let patch = |word| Aarch64::patch(kind, word, 0x1000, 0x5008);
+    let patch = |word| patch_kind(kind, word, 0x1000, 0x5008);
     assert_eq!(patch(0xf940_0021), Ok(0xf940_0421)); // ldr x1, [x1]
     assert_eq!(patch(0x9100_0021), Ok(0x9100_2021)); // add x1, x1, #0
     // ldr w1; ldrb w1; str x1; ldr d1; add w1
