@@ -8,16 +8,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ::object::LittleEndian as LE;
 use ::object::elf::{self, RelocationType};
 use smf_core::link::aarch64::{self, Operand};
 
-use super::error::PackError;
+use super::error::Result;
 use super::gc_sections::Reachable;
-use super::object::{Section, SymbolId, decode};
+use super::object::{InputReloc, Section, SymbolId};
 use super::pack_reloc::{ABS64, PC32, RelocForm, RelocTarget, Rewrite, Stub};
 use super::resolve::{Program, Resolution};
-use super::scanner::{InputReloc, RelocScanner, is_external};
+use super::scanner::{RelocScanner, is_external};
 
 /// Fills gaps in code: a word of zeroes is UDF #0.
 pub(super) const TRAP: u8 = 0;
@@ -25,10 +24,7 @@ pub(super) const TRAP: u8 = 0;
 /// `adrp x16, slot; ldr x16, [x16, slot]; br x16` and padding.
 pub(super) const STUB: Stub = Stub {
     bytes: &[16, 0, 0, 0x90, 0x10, 2, 0x40, 0xf9, 0, 2, 0x1f, 0xd6, TRAP, TRAP, TRAP, TRAP],
-    operands: &[
-        (0, RelocForm::Instruction(Operand::Page21), 0),
-        (4, RelocForm::Instruction(Operand::PageOff12), 0),
-    ],
+    operands: &[(0, PAGE21, 0), (4, PAGE_OFF12, 0)],
 };
 
 /// The relocation types whose field holds an address, which the loader has to write.
@@ -39,12 +35,12 @@ const PAGE_OFF12: RelocForm = RelocForm::Instruction(Operand::PageOff12);
 
 impl RelocScanner<'_, '_> {
     /// Records what one relocation needs.
-    pub(super) fn aarch64(&mut self, reloc: InputReloc) -> Result<(), PackError> {
+    pub(super) fn aarch64(&mut self, reloc: InputReloc) -> Result<()> {
         let resolution = self.program.resolution(reloc.symbol).ok();
         let Some(resolution) = resolution else { return Err(self.error(reloc, "has no target")) };
         let direct = RelocTarget::Symbol(resolution);
         let absolute = |bytes| RelocForm::Absolute { bytes, signed: false };
-        let (form, to) = match RelocationType(reloc.kind) {
+        let (form, to) = match reloc.kind {
             elf::R_AARCH64_ABS64 => (ABS64, direct),
             elf::R_AARCH64_ABS32 => (absolute(4), direct),
             elf::R_AARCH64_ABS16 => (absolute(2), direct),
@@ -55,10 +51,10 @@ impl RelocScanner<'_, '_> {
                 (PC32, direct)
             }
             elf::R_AARCH64_PLT32 if is_external(resolution) => {
-                (PC32, self.stub(reloc, resolution, 0)?)
+                (PC32, self.stub(reloc, resolution, 0))
             }
             elf::R_AARCH64_PLT32 => (PC32, direct),
-            elf::R_AARCH64_GOTPCREL32 => (PC32, self.slot(reloc, resolution, 0)?),
+            elf::R_AARCH64_GOTPCREL32 => (PC32, self.slot(reloc, resolution, 0)),
             elf::R_AARCH64_CALL26 | elf::R_AARCH64_JUMP26 => {
                 return self.branch(reloc, resolution, Operand::Branch26);
             }
@@ -72,39 +68,38 @@ impl RelocScanner<'_, '_> {
             elf::R_AARCH64_ADR_PREL_PG_HI21 | elf::R_AARCH64_ADR_PREL_PG_HI21_NC => {
                 return self.page(reloc, resolution);
             }
-            elf::R_AARCH64_ADR_GOT_PAGE => return self.slot_page(reloc, resolution),
-            elf::R_AARCH64_LD64_GOT_LO12_NC => return self.slot_load(reloc, resolution),
+            elf::R_AARCH64_ADR_GOT_PAGE => {
+                return self.got_operand(reloc, PAGE21, resolution, None);
+            }
+            elf::R_AARCH64_LD64_GOT_LO12_NC => {
+                let rewrite = Some(Rewrite::LoadToAdd);
+                return self.got_operand(reloc, PAGE_OFF12, resolution, rewrite);
+            }
             kind => match access_of(kind) {
                 Some(access) => return self.page_offset(reloc, resolution, access),
-                None => return Err(self.error(reloc, unsupported_reason(kind))),
+                None => return Err(self.unsupported(reloc)),
             },
         };
         self.push(reloc, form, to, reloc.addend, None)
     }
 
     /// A branch; one to another module goes through a stub.
-    fn branch(
-        &mut self,
-        reloc: InputReloc,
-        resolution: Resolution,
-        operand: Operand,
-    ) -> Result<(), PackError> {
-        if is_external(resolution) {
-            let to = self.stub(reloc, resolution, reloc.addend)?;
-            return self.push(reloc, RelocForm::Instruction(operand), to, 0, None);
+    fn branch(&mut self, reloc: InputReloc, resolution: Resolution, to: Operand) -> Result<()> {
+        let form = RelocForm::Instruction(to);
+        if !is_external(resolution) {
+            return self.direct(reloc, form, resolution, None);
         }
-        let to = RelocTarget::Symbol(resolution);
-        self.push(reloc, RelocForm::Instruction(operand), to, reloc.addend, None)
+        let to = self.stub(reloc, resolution, reloc.addend);
+        self.push(reloc, form, to, 0, None)
     }
 
     /// ADRP of a symbol, or of its GOT slot when the symbol is in another module.
-    fn page(&mut self, reloc: InputReloc, resolution: Resolution) -> Result<(), PackError> {
+    fn page(&mut self, reloc: InputReloc, resolution: Resolution) -> Result<()> {
         if self.keeps_reference(reloc, resolution) {
             self.warn_of_near_import(reloc, resolution);
-            return self.push(reloc, PAGE21, RelocTarget::Symbol(resolution), reloc.addend, None);
+            return self.direct(reloc, PAGE21, resolution, None);
         }
-        let to = self.slot(reloc, resolution, reloc.addend)?;
-        self.push(reloc, PAGE21, to, 0, None)
+        self.through_slot_operand(reloc, PAGE21, resolution, None)
     }
 
     /// The page offset of a symbol, in an instruction that performs `access`.
@@ -113,21 +108,14 @@ impl RelocScanner<'_, '_> {
         reloc: InputReloc,
         resolution: Resolution,
         access: Access,
-    ) -> Result<(), PackError> {
+    ) -> Result<()> {
         if word_at(self.section, reloc.offset).and_then(Access::of) != Some(access) {
             return Err(self.error(reloc, "does not match its instruction"));
         }
         if self.keeps_reference(reloc, resolution) {
-            return self.push(
-                reloc,
-                PAGE_OFF12,
-                RelocTarget::Symbol(resolution),
-                reloc.addend,
-                None,
-            );
+            return self.direct(reloc, PAGE_OFF12, resolution, None);
         }
-        let to = self.slot(reloc, resolution, reloc.addend)?;
-        self.push(reloc, PAGE_OFF12, to, 0, Some(Rewrite::AddToLoad))
+        self.through_slot_operand(reloc, PAGE_OFF12, resolution, Some(Rewrite::AddToLoad))
     }
 
     /// Whether ADRP and its second instruction keep referring to the symbol itself, not to its slot.
@@ -135,27 +123,30 @@ impl RelocScanner<'_, '_> {
         !is_external(resolution) || self.unrelaxable.contains(&reloc.symbol)
     }
 
-    /// ADRP of a GOT slot, or of the symbol itself where the load can be relaxed.
-    fn slot_page(&mut self, reloc: InputReloc, resolution: Resolution) -> Result<(), PackError> {
-        if self.keeps_slot(reloc, resolution) {
-            let to = self.slot(reloc, resolution, reloc.addend)?;
-            return self.push(reloc, PAGE21, to, 0, None);
+    /// ADRP of a GOT slot, or a load from it (`rewrite`), relaxed to the symbol itself where possible.
+    fn got_operand(
+        &mut self,
+        reloc: InputReloc,
+        form: RelocForm,
+        resolution: Resolution,
+        rewrite: Option<Rewrite>,
+    ) -> Result<()> {
+        if is_external(resolution) || self.unrelaxable.contains(&reloc.symbol) {
+            return self.through_slot_operand(reloc, form, resolution, None);
         }
-        self.push(reloc, PAGE21, RelocTarget::Symbol(resolution), reloc.addend, None)
+        self.direct(reloc, form, resolution, rewrite)
     }
 
-    /// A load from a GOT slot, relaxed to an addition where possible.
-    fn slot_load(&mut self, reloc: InputReloc, resolution: Resolution) -> Result<(), PackError> {
-        if self.keeps_slot(reloc, resolution) {
-            let to = self.slot(reloc, resolution, reloc.addend)?;
-            return self.push(reloc, PAGE_OFF12, to, 0, None);
-        }
-        let to = RelocTarget::Symbol(resolution);
-        self.push(reloc, PAGE_OFF12, to, reloc.addend, Some(Rewrite::LoadToAdd))
-    }
-
-    fn keeps_slot(&self, reloc: InputReloc, resolution: Resolution) -> bool {
-        is_external(resolution) || self.unrelaxable.contains(&reloc.symbol)
+    /// An operand with the address of a GOT slot.
+    fn through_slot_operand(
+        &mut self,
+        reloc: InputReloc,
+        form: RelocForm,
+        resolution: Resolution,
+        rewrite: Option<Rewrite>,
+    ) -> Result<()> {
+        let to = self.slot(reloc, resolution, reloc.addend);
+        self.push(reloc, form, to, 0, rewrite)
     }
 }
 
@@ -176,15 +167,15 @@ impl Access {
 }
 
 fn access_of(kind: RelocationType) -> Option<Access> {
-    match kind {
-        elf::R_AARCH64_ADD_ABS_LO12_NC => Some(Access::Add),
-        elf::R_AARCH64_LDST8_ABS_LO12_NC => Some(Access::Move(0)),
-        elf::R_AARCH64_LDST16_ABS_LO12_NC => Some(Access::Move(1)),
-        elf::R_AARCH64_LDST32_ABS_LO12_NC => Some(Access::Move(2)),
-        elf::R_AARCH64_LDST64_ABS_LO12_NC => Some(Access::Move(3)),
-        elf::R_AARCH64_LDST128_ABS_LO12_NC => Some(Access::Move(4)),
-        _ => None,
-    }
+    Some(match kind {
+        elf::R_AARCH64_ADD_ABS_LO12_NC => Access::Add,
+        elf::R_AARCH64_LDST8_ABS_LO12_NC => Access::Move(0),
+        elf::R_AARCH64_LDST16_ABS_LO12_NC => Access::Move(1),
+        elf::R_AARCH64_LDST32_ABS_LO12_NC => Access::Move(2),
+        elf::R_AARCH64_LDST64_ABS_LO12_NC => Access::Move(3),
+        elf::R_AARCH64_LDST128_ABS_LO12_NC => Access::Move(4),
+        _ => return None,
+    })
 }
 
 fn word_at(section: &Section<'_>, offset: u64) -> Option<u32> {
@@ -194,16 +185,17 @@ fn word_at(section: &Section<'_>, offset: u64) -> Option<u32> {
 
 /// The symbols whose instruction pairs cannot be rewritten: an instruction has no other form, or the pairs
 /// cannot be matched because their addends differ.
-pub(super) fn unrelaxable(program: &Program<'_>, reachable: &Reachable) -> HashSet<SymbolId> {
+pub(super) fn unrelaxable(
+    program: &Program<'_>,
+    reachable: &Reachable<'_, '_>,
+) -> HashSet<SymbolId> {
     let mut addends = HashMap::new();
     let mut unrelaxable = HashSet::new();
-    for (id, section) in program.sections().filter(|(id, _)| reachable.is_live(*id)) {
-        for rela in section.relocs.iter().copied().flatten() {
-            let (kind, symbol) = decode(rela, id.object);
+    for (id, section) in reachable.sections() {
+        for InputReloc { kind, symbol, offset, addend } in section.relocs(id.object) {
             let Ok(resolution) = program.resolution(symbol) else { continue };
-            let (offset, addend) = (rela.r_offset.get(LE), rela.r_addend.get(LE));
             let word = word_at(section, offset);
-            if let Some(can_change) = can_change(RelocationType(kind), word, resolution) {
+            if let Some(can_change) = can_change(kind, word, resolution) {
                 let first = *addends.entry(symbol).or_insert(addend);
                 if !can_change || first != addend {
                     unrelaxable.insert(symbol);
@@ -229,37 +221,5 @@ fn can_change(kind: RelocationType, word: Option<u32>, resolution: Resolution) -
             access_of(kind)?;
             is_external.then_some(word.and_then(aarch64::add_to_load).is_some())
         }
-    }
-}
-
-fn unsupported_reason(kind: RelocationType) -> &'static str {
-    match kind {
-        RelocationType(512..=573)
-        | elf::R_AARCH64_TLS_DTPMOD
-        | elf::R_AARCH64_TLS_DTPREL
-        | elf::R_AARCH64_TLS_TPREL
-        | elf::R_AARCH64_TLSDESC => "refers to thread-local storage, which a module cannot express",
-        elf::R_AARCH64_IRELATIVE => {
-            "is an indirect function (IFUNC), which a module cannot express"
-        }
-        elf::R_AARCH64_MOVW_UABS_G0
-        | elf::R_AARCH64_MOVW_UABS_G0_NC
-        | elf::R_AARCH64_MOVW_UABS_G1
-        | elf::R_AARCH64_MOVW_UABS_G1_NC
-        | elf::R_AARCH64_MOVW_UABS_G2
-        | elf::R_AARCH64_MOVW_UABS_G2_NC
-        | elf::R_AARCH64_MOVW_UABS_G3
-        | elf::R_AARCH64_MOVW_SABS_G0
-        | elf::R_AARCH64_MOVW_SABS_G1
-        | elf::R_AARCH64_MOVW_SABS_G2 => {
-            "is part of an address in instructions, which a relocatable module cannot express; compile with -mcmodel=small"
-        }
-        elf::R_AARCH64_LD64_GOTPAGE_LO15 => {
-            "needs the GOT nearer than a module guarantees; compile with -fPIC"
-        }
-        elf::R_AARCH64_GOT_LD_PREL19 => {
-            "needs the GOT nearer than a module guarantees; compile with -mcmodel=small"
-        }
-        _ => "cannot be expressed in a module",
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use ::object::read::archive::ArchiveFile;
 
-use super::error::{PackError, PackWarning};
+use super::error::{PackError, PackWarning, Result};
 use super::object::{self, Object, SymbolLocation, text};
 
 /// An object or an archive of objects.
@@ -32,7 +32,6 @@ pub(super) struct Archives<'d> {
     definitions: HashMap<&'d [u8], Definition>,
 }
 
-#[derive(Clone, Copy)]
 struct Definition {
     member: usize,
     is_common: bool,
@@ -43,14 +42,10 @@ impl<'d> Archives<'d> {
     ///
     /// # Errors
     /// [`PackError::ThinArchive`], or [`PackError::Broken`] for a malformed archive.
-    pub(super) fn add(
-        &mut self,
-        input: &Input<'d>,
-        warnings: &mut Vec<PackWarning>,
-    ) -> Result<(), PackError> {
+    pub(super) fn add(&mut self, input: &Input<'d>, warnings: &mut Vec<PackWarning>) -> Result<()> {
         let broken = |_| PackError::Broken {
             object: input.name.to_owned(),
-            reason: "the archive is cut off or has a broken header",
+            reason: "the archive is truncated or has a broken header",
         };
         let archive = ArchiveFile::parse(input.data).map_err(broken)?;
         if archive.is_thin() {
@@ -79,10 +74,9 @@ impl<'d> Archives<'d> {
                 SymbolLocation::Common { .. } => true,
                 SymbolLocation::Absolute(_) | SymbolLocation::Section { .. } => false,
             };
-            let known = self.definitions.entry(symbol.name);
-            let known = known.or_insert(Definition { member, is_common });
-            if known.is_common && !is_common {
-                *known = Definition { member, is_common };
+            let known = self.definitions.get(symbol.name);
+            if known.is_none_or(|known| known.is_common && !is_common) {
+                self.definitions.insert(symbol.name, Definition { member, is_common });
             }
         }
         self.members.push(Some(object));

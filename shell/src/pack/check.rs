@@ -5,12 +5,13 @@
 use ::object::elf::ELFMAG;
 use smf_core::format::{SectionKind, Smf, functions};
 
-use super::error::PackError;
+use super::error::{PackError, Result};
+use super::layout::ModuleLayout;
 use super::options::Options;
-use super::relocate::{OutputOffset, RelocateInput, SectionData};
+use super::relocate::{OutputOffset, SectionData};
 
 /// Refuses a module that readers would refuse or misread.
-pub(super) fn check(module: &[u8], options: &Options<'_>) -> Result<(), PackError> {
+pub(super) fn check(module: &[u8], options: &Options<'_>) -> Result<()> {
     let smf = Smf::parse(module).map_err(PackError::Unsound)?;
     if smf.layout() != options.layout || smf.base() != options.stub.len() as u64 {
         return Err(PackError::ReadDifferently);
@@ -20,26 +21,19 @@ pub(super) fn check(module: &[u8], options: &Options<'_>) -> Result<(), PackErro
 }
 
 /// Refuses code that starts with the magic number of ELF or bytecode.
-pub(super) fn check_code(
-    input: RelocateInput<'_, '_>,
-    contents: &[SectionData],
-) -> Result<(), PackError> {
-    let RelocateInput { program, addresses, .. } = input;
-    for (output, data) in contents.iter().enumerate() {
-        let is_code =
-            addresses.outputs.get(output).is_some_and(|output| output.kind == SectionKind::Code);
+pub(super) fn check_code(addresses: &ModuleLayout<'_, '_>, contents: &[SectionData]) -> Result<()> {
+    let program = addresses.program;
+    for (number, (output, data)) in addresses.outputs.iter().zip(contents).enumerate() {
         let format = match &*data.bytes {
+            _ if output.kind != SectionKind::Code => continue,
             bytes if bytes.starts_with(&ELFMAG) => "an ELF object",
             bytes if functions::is_bytecode(bytes) => "bytecode",
             _ => continue,
         };
-        if !is_code {
-            continue;
-        }
-        let is_first = |at: OutputOffset| at.output == output && at.offset == 0;
+        let is_first = |at: OutputOffset| at.output == number && at.offset == 0;
         let first = addresses.order.iter().copied().find(|id| {
             let has_bytes = program.section(*id).is_some_and(|section| section.size != 0);
-            has_bytes && OutputOffset::of(addresses.section(program, *id)).is_some_and(is_first)
+            has_bytes && OutputOffset::of(addresses.section(*id)).is_some_and(is_first)
         });
         let (object, section) = first.map(|id| program.titles(id)).unwrap_or_default();
         return Err(PackError::CodeMagic { object, section, offset: 0, format });

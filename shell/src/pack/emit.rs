@@ -1,7 +1,6 @@
 //! Writes the module: sections, symbols, header.
 
-use smf_core::format::ext::hash_index;
-use smf_core::format::ext::prelink;
+use smf_core::format::ext::{hash_index, prelink};
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{
     Binding, Flags, Header, Layout, Phase, Reloc, SectionFlags, SectionKind, SymbolFlags,
@@ -9,60 +8,51 @@ use smf_core::format::{
 };
 
 use super::check::check_code;
-use super::error::{PackError, PackWarning};
+use super::error::{PackError, PackWarning, Result};
 use super::layout::{Address, ModuleLayout};
 use super::object::text;
 use super::options::Options;
 use super::output::{OutputSection, Segment};
-use super::pack_reloc::RelocPlan;
-use super::relocate::{
-    ExportedData, OutputOffset, RelocateInput, Relocated, SectionData, relocate,
-};
-use super::resolve::{Export, Program, Resolution};
+use super::relocate::{ExportedData, OutputOffset, Relocated, SectionData, relocate};
+use super::resolve::{Export, Resolution};
 
 /// Writes the module.
 pub(super) fn emit(
-    program: &Program<'_>,
-    plan: &RelocPlan,
-    addresses: &ModuleLayout,
+    addresses: &ModuleLayout<'_, '_>,
     options: &Options<'_>,
     entry: Option<Resolution>,
     warnings: &mut Vec<PackWarning>,
-) -> Result<Vec<u8>, PackError> {
-    let layout = options.layout;
+) -> Result<Vec<u8>> {
     let mut symbols = section_symbols(&addresses.outputs);
-    symbols.extend(exports(program, addresses, warnings)?);
+    symbols.extend(exports(addresses, warnings)?);
     if options.reloadable {
-        symbols.extend(local_data(program, addresses));
+        symbols.extend(local_data(addresses));
     }
     let first_import = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
     let exported_data =
         if options.reloadable { exported_data(&symbols) } else { ExportedData::new() };
-    symbols.extend(imports(program, plan));
-    let input = RelocateInput {
-        program,
-        plan,
-        addresses,
-        layout,
-        first_import,
-        exported_data: &exported_data,
-    };
-    let Relocated { contents, has_low_addresses, needs_prelink } = relocate(input, warnings)?;
-    check_code(input, &contents)?;
+    symbols.extend(imports(addresses));
+    let Relocated { contents, has_low_addresses, needs_prelink } =
+        relocate(addresses, first_import, &exported_data, warnings)?;
+    check_code(addresses, &contents)?;
     if needs_prelink {
-        symbols.push(prelink_symbol());
+        // Marks a module that is valid in its prelinked image only.
+        symbols.push(import(prelink::NAME, SymbolKind::Data, Binding::Global));
     }
 
-    let entry_point = entry_point(program, addresses, options, entry)?;
+    let entry_point = entry_point(addresses, options, entry)?;
     let mut flags = Flags(0);
     flags.0 |= if has_low_addresses { 0 } else { Flags::PIC };
     flags.0 |= if entry_point.is_some() { Flags::EXECUTABLE } else { 0 };
     flags.0 |= if options.reloadable { Flags::RELOADABLE } else { 0 };
-    let entry_point = entry_point.unwrap_or(0);
-    let arch = program.machine().arch();
-    let (prefetch_hint, prefetch_files) = (u8::from(options.prefetch != 0), options.prefetch);
-    let hints = Header { prefetch_hint, prefetch_files, ..Header::default() };
-    let mut header = Header { arch, flags, entry_point, ..hints };
+    let mut header = Header {
+        arch: addresses.program.machine().arch(),
+        flags,
+        entry_point: entry_point.unwrap_or(0),
+        prefetch_hint: u8::from(options.prefetch != 0),
+        prefetch_files: options.prefetch,
+        ..Header::default()
+    };
     if let Some(algorithm) = options.compress {
         algorithm.set_in(&mut header);
     }
@@ -76,7 +66,7 @@ fn write(
     contents: &[SectionData],
     needs_prelink: bool,
     symbols: &[NewSymbol<'_>],
-) -> Result<Vec<u8>, PackError> {
+) -> Result<Vec<u8>> {
     let names: Vec<_> = outputs.iter().map(|output| table_names(output, options.layout)).collect();
     let stored = match options.compress {
         Some(algorithm) => {
@@ -84,24 +74,21 @@ fn write(
         }
         None => vec![None; contents.len()],
     };
-    let bodies_stored = contents.iter().zip(&stored);
-    let mut sections: Vec<_> = outputs
-        .iter()
-        .zip(bodies_stored)
-        .map(|(output, (data, stored))| section(output, &data.bytes, stored.as_deref()))
-        .collect();
+    let bodies = outputs.iter().zip(contents).zip(&stored);
+    let bodies =
+        bodies.map(|((output, data), stored)| section(output, &data.bytes, stored.as_deref()));
+    let mut sections: Vec<_> = bodies.collect();
     let mut offsets: Vec<_> = outputs.iter().map(|output| output.image).collect();
+    let tables = |of: fn(&SectionData) -> &[Reloc]| {
+        contents.iter().map(of).zip(&names).filter(|(relocs, _)| !relocs.is_empty())
+    };
     let mut prelinked = Vec::new();
-    for (data, (name, _)) in contents.iter().zip(&names) {
-        if !data.prelinked.is_empty() {
-            prelinked.push(u32::try_from(sections.len()).map_err(|_| PackError::TooLarge)?);
-            sections.push(table(name, &data.prelinked));
-        }
+    for (relocs, (name, _)) in tables(|data| &data.prelinked) {
+        prelinked.push(u32::try_from(sections.len()).map_err(|_| PackError::TooLarge)?);
+        sections.push(unmapped_section(SectionKind::Reloc, name, Payload::Relocs(relocs)));
     }
-    for (data, (_, name)) in contents.iter().zip(&names) {
-        if !data.pending.is_empty() {
-            sections.push(table(name, &data.pending));
-        }
+    for (relocs, (_, name)) in tables(|data| &data.pending) {
+        sections.push(unmapped_section(SectionKind::Reloc, name, Payload::Relocs(relocs)));
     }
     let index = index_of(symbols);
     sections.extend(index.as_deref().map(hash_index::section));
@@ -138,19 +125,20 @@ fn section<'a>(
     bytes: &'a [u8],
     compressed: Option<&'a [u8]>,
 ) -> NewSection<'a> {
+    let access = match output.kind {
+        SectionKind::Code => SectionFlags::READ | SectionFlags::EXECUTE,
+        SectionKind::RoData => SectionFlags::READ,
+        _ => SectionFlags::READ | SectionFlags::WRITE,
+    };
     let mark = if compressed.is_some() { SectionFlags::COMPRESSED } else { 0 };
     NewSection {
         kind: output.kind,
         name: output.name,
-        flags: SectionFlags(output.flags.0 | mark),
+        flags: SectionFlags(access | mark),
         alignment: output.alignment,
         virtual_size: Some(output.size),
         payload: Payload::Bytes(compressed.unwrap_or(bytes)),
     }
-}
-
-fn table<'a>(name: &'a [u8], relocs: &'a [Reloc]) -> NewSection<'a> {
-    unmapped_section(SectionKind::Reloc, name, Payload::Relocs(relocs))
 }
 
 /// A section that is not mapped.
@@ -195,17 +183,17 @@ fn symbol_kind(output: SectionKind) -> SymbolKind {
 
 /// The exported symbols.
 fn exports<'d>(
-    program: &Program<'d>,
-    addresses: &ModuleLayout,
+    addresses: &ModuleLayout<'_, 'd>,
     warnings: &mut Vec<PackWarning>,
-) -> Result<Vec<NewSymbol<'d>>, PackError> {
+) -> Result<Vec<NewSymbol<'d>>> {
+    let program = addresses.program;
     let mut symbols = Vec::new();
     for export in program.exports() {
         let Some(global) = program.global(export.id) else { continue };
         let Ok(resolution) = export.resolution else { continue };
-        match addresses.locate(program, resolution) {
-            Some(Address::Section { output, offset }) => {
-                let symbol = new_export(program, addresses, &export, resolution, output, offset);
+        match addresses.locate(resolution) {
+            address @ Some(Address::Section { .. }) => {
+                let symbol = new_export(addresses, &export, resolution, OutputOffset::of(address));
                 let outside = || PackError::BrokenSymbol {
                     object: program.title(program.defining_object(export.id)),
                     symbol: text(global.name),
@@ -220,21 +208,19 @@ fn exports<'d>(
 }
 
 fn new_export<'d>(
-    program: &Program<'d>,
-    addresses: &ModuleLayout,
+    addresses: &ModuleLayout<'_, 'd>,
     export: &Export<'_, 'd>,
     resolution: Resolution,
-    output: usize,
-    offset: i64,
+    at: Option<OutputOffset>,
 ) -> Option<NewSymbol<'d>> {
+    let (OutputOffset { output, offset }, program) = (at?, addresses.program);
     let global = program.global(export.id)?;
-    let (available, phase) = match resolution {
-        Resolution::Section { id, value } => {
+    let phase = match resolution {
+        Resolution::Section { id, .. } => {
             let section = program.section(id)?;
-            let phase = section.is_code().then(|| addresses.phases.of(id, section));
-            (section.size.checked_sub(value)?, phase)
+            section.is_code().then(|| addresses.phases.of(id, section))
         }
-        _ => (global.common_size, None),
+        _ => None,
     };
     let size = match resolution {
         Resolution::Common(_) => global.common_size,
@@ -246,32 +232,36 @@ fn new_export<'d>(
         binding: if program.is_weak(export.id) { Binding::Weak } else { Binding::Global },
         place: Place::Section(u16::try_from(output).ok()?),
         flags: SymbolFlags(phase.map_or(0, Phase::number)),
-        value: u64::try_from(offset).ok()?,
-        size: size.min(available),
+        value: offset,
+        size: size.min(available(addresses, resolution)?),
         ..NewSymbol::default()
     })
+}
+
+/// Bytes from a symbol to the end of its section or of the common symbol.
+fn available(addresses: &ModuleLayout<'_, '_>, resolution: Resolution) -> Option<u64> {
+    match resolution {
+        Resolution::Section { id, value } => addresses.program.section(id)?.size.checked_sub(value),
+        Resolution::Common(id) => Some(addresses.program.global(id)?.common_size),
+        _ => None,
+    }
 }
 
 /// The writable data that is not exported, by name, so that a new version of the module can take over its
 /// contents. Names that start with a dot are the compiler's and are left out.
 fn local_data<'p, 'd>(
-    program: &'p Program<'d>,
-    addresses: &'p ModuleLayout,
+    addresses: &'p ModuleLayout<'_, 'd>,
 ) -> impl Iterator<Item = NewSymbol<'d>> + 'p {
-    program.local_data().filter_map(|(symbol, resolution)| {
-        let available = match resolution {
-            Resolution::Section { id, value } => {
-                let section =
-                    program.section(id).filter(|section| Segment::of(section).is_writable())?;
-                section.size.checked_sub(value)?
+    addresses.program.local_data().filter_map(|(symbol, resolution)| {
+        let is_writable = match resolution {
+            Resolution::Section { id, .. } => {
+                Segment::of(addresses.program.section(id)?).is_writable()
             }
-            Resolution::Common(id) => program.global(id)?.common_size,
-            _ => return None,
+            _ => true,
         };
-        let OutputOffset { output, offset } =
-            OutputOffset::of(addresses.locate(program, resolution))?;
-        let size = symbol.size.min(available);
-        (size != 0 && !symbol.name.starts_with(b".")).then_some(NewSymbol {
+        let size = symbol.size.min(available(addresses, resolution)?);
+        let OutputOffset { output, offset } = OutputOffset::of(addresses.locate(resolution))?;
+        (is_writable && size != 0 && !symbol.name.starts_with(b".")).then_some(NewSymbol {
             name: symbol.name,
             kind: SymbolKind::Data,
             binding: Binding::Local,
@@ -285,56 +275,37 @@ fn local_data<'p, 'd>(
 
 /// The imported symbols.
 fn imports<'p, 'd>(
-    program: &'p Program<'d>,
-    plan: &'p RelocPlan,
+    addresses: &'p ModuleLayout<'_, 'd>,
 ) -> impl Iterator<Item = NewSymbol<'d>> + 'p {
-    plan.imports.iter().map(|import| NewSymbol {
-        name: program.global(import.global).map_or(&[], |global| global.name),
-        kind: if import.is_data { SymbolKind::Data } else { SymbolKind::Function },
-        binding: if import.is_weak { Binding::Weak } else { Binding::Global },
-        place: Place::Import,
-        visibility: 0,
-        ..NewSymbol::default()
+    addresses.plan.imports.iter().map(|of| {
+        let name = addresses.program.global(of.global).map_or(&[][..], |global| global.name);
+        let kind = if of.is_data { SymbolKind::Data } else { SymbolKind::Function };
+        import(name, kind, if of.is_weak { Binding::Weak } else { Binding::Global })
     })
 }
 
-/// The import that marks a module which is valid in its prelinked image only.
-fn prelink_symbol() -> NewSymbol<'static> {
-    NewSymbol {
-        name: prelink::NAME,
-        kind: SymbolKind::Data,
-        binding: Binding::Global,
-        place: Place::Import,
-        visibility: 0,
-        ..NewSymbol::default()
-    }
+fn import(name: &[u8], kind: SymbolKind, binding: Binding) -> NewSymbol<'_> {
+    NewSymbol { name, kind, binding, place: Place::Import, visibility: 0, ..NewSymbol::default() }
 }
 
-/// The offset of `main` in the code, if there is one.
-fn main(program: &Program<'_>, addresses: &ModuleLayout) -> Option<u64> {
-    let main = program
-        .exports()
-        .find(|export| program.global(export.id).is_some_and(|global| global.name == b"main"))?;
-    code_offset(addresses, addresses.locate(program, main.resolution.ok()?))
-}
-
-fn code_offset(addresses: &ModuleLayout, address: Option<Address>) -> Option<u64> {
-    let at = OutputOffset::of(address)?;
-    let is_code = addresses.outputs.get(at.output)?.kind == SectionKind::Code;
-    is_code.then_some(at.offset)
-}
-
-/// The offset of the entry point in the code: the one that the options name, else `main`.
+/// The offset of the entry point in the code: the one that the options name, else `main`, if there is one.
 fn entry_point(
-    program: &Program<'_>,
-    addresses: &ModuleLayout,
+    addresses: &ModuleLayout<'_, '_>,
     options: &Options<'_>,
     entry: Option<Resolution>,
-) -> Result<Option<u64>, PackError> {
-    let (Some(name), Some(resolution)) = (options.entry, entry) else {
-        return Ok(main(program, addresses));
+) -> Result<Option<u64>> {
+    let code_offset = |resolution| {
+        let at = OutputOffset::of(addresses.locate(resolution))?;
+        let is_code = addresses.outputs.get(at.output)?.kind == SectionKind::Code;
+        is_code.then_some(at.offset)
     };
-    let not_code = || PackError::EntryNotCode { name: name.to_owned() };
-    let offset = code_offset(addresses, addresses.locate(program, resolution));
-    offset.ok_or_else(not_code).map(Some)
+    if let (Some(name), Some(resolution)) = (options.entry, entry) {
+        let not_code = || PackError::EntryNotCode { name: name.to_owned() };
+        return code_offset(resolution).ok_or_else(not_code).map(Some);
+    }
+    let program = addresses.program;
+    let main = program
+        .exports()
+        .find(|export| program.global(export.id).is_some_and(|global| global.name == b"main"));
+    Ok(main.and_then(|main| code_offset(main.resolution.ok()?)))
 }

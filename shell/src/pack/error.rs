@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ::object::elf::RelocationType;
 use smf_core::format::FormatError;
 use smf_core::format::write::WriteError;
 use thiserror::Error;
@@ -19,12 +20,15 @@ pub struct RelocType {
 
 impl fmt::Display for RelocType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.machine.reloc_name(self.number) {
+        match self.machine.reloc_name(RelocationType(self.number)) {
             Some(name) => f.write_str(name),
             None => write!(f, "type {}", self.number),
         }
     }
 }
+
+/// A result of the packer.
+pub(super) type Result<T, E = PackError> = std::result::Result<T, E>;
 
 /// Why objects cannot be packed into a module. Offsets are in bytes from the start of the input section.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

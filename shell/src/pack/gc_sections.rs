@@ -7,62 +7,65 @@
 use std::collections::HashSet;
 
 use ::object::elf;
+use smf_core::format::MAX_ALIGNMENT;
 
-use super::error::{PackError, PackWarning, RelocType};
-use super::object::{GlobalId, Section, SectionId, SymbolId, decode, is_called, text};
+use super::error::{PackError, PackWarning, RelocType, Result};
+use super::object::{GlobalId, InputReloc, Section, SectionId, is_called, text};
 use super::output::Segment;
 use super::resolve::{Program, Resolution, ResolveError};
 
-/// The largest alignment of a module section, in bytes.
-const MAX_ALIGNMENT: u64 = smf_core::format::MAX_ALIGNMENT;
-
 /// The reachable sections and common symbols.
-pub(super) struct Reachable {
-    /// By object, then by section.
-    live: Vec<Vec<bool>>,
+pub(super) struct Reachable<'p, 'd> {
+    program: &'p Program<'d>,
+    live: HashSet<SectionId>,
+    /// The objects of the live sections.
+    objects: HashSet<usize>,
     commons: HashSet<GlobalId>,
     /// Section arrays whose bounds are referenced, so that all their sections are live.
-    arrays: HashSet<u32>,
+    arrays: HashSet<usize>,
     queue: Vec<SectionId>,
 }
 
 /// Marks everything that the exports and the entry point reach, and checks that a module can hold it.
-pub(super) fn mark_reachable(
-    program: &Program<'_>,
+pub(super) fn mark_reachable<'p, 'd>(
+    program: &'p Program<'d>,
     entry: Option<&str>,
     warnings: &mut Vec<PackWarning>,
-) -> Result<Reachable, PackError> {
-    let live = program.objects.iter().map(|object| vec![false; object.sections.len()]).collect();
-    let (commons, arrays) = (HashSet::new(), HashSet::new());
-    let mut reachable = Reachable { live, commons, arrays, queue: Vec::new() };
+) -> Result<Reachable<'p, 'd>> {
+    let (live, objects, commons) = (HashSet::new(), HashSet::new(), HashSet::new());
+    let (arrays, queue) = (HashSet::new(), Vec::new());
+    let mut reachable = Reachable { program, live, objects, commons, arrays, queue };
     for export in program.exports() {
         let resolution = export.resolution.map_err(|why| root_error(program, export.id, why))?;
-        reachable.mark(program, resolution)?;
+        reachable.mark(resolution)?;
     }
     if let Some(name) = entry {
         let missing = || PackError::EntryMissing { name: name.to_owned() };
         let id = program.find(name.as_bytes()).ok_or_else(missing)?;
         let resolution = program.resolve_global(id, false);
-        reachable.mark(program, resolution.map_err(|why| root_error(program, id, why))?)?;
+        reachable.mark(resolution.map_err(|why| root_error(program, id, why))?)?;
     }
     while let Some(id) = reachable.queue.pop() {
-        reachable.visit(program, id)?;
+        reachable.visit(id)?;
     }
     reachable.commons.iter().try_for_each(|id| check_common(program, *id))?;
-    reachable.refuse_constructors(program)?;
-    if reachable.is_empty() {
+    reachable.refuse_constructors()?;
+    if reachable.commons.is_empty() && reachable.live.is_empty() {
         return Err(PackError::NothingExported);
     }
-    reachable.warn_of_exceptions(program, warnings);
+    reachable.warn_of_exceptions(warnings);
     Ok(reachable)
 }
 
-impl Reachable {
+impl<'p, 'd> Reachable<'p, 'd> {
+    /// The reachable sections, in order of their ids.
+    pub(super) fn sections(&self) -> impl Iterator<Item = (SectionId, &'p Section<'d>)> {
+        self.program.sections().filter(|(id, _)| self.live.contains(id))
+    }
+
     /// Whether a section is reachable.
     pub(super) fn is_live(&self, id: SectionId) -> bool {
-        let (object, section) = (usize::try_from(id.object), usize::try_from(id.section));
-        let (Ok(object), Ok(section)) = (object, section) else { return false };
-        self.live.get(object).and_then(|live| live.get(section)).copied().unwrap_or(false)
+        self.live.contains(&id)
     }
 
     /// The reachable common symbols, in order of their ids.
@@ -72,19 +75,15 @@ impl Reachable {
         commons
     }
 
-    fn is_empty(&self) -> bool {
-        self.commons.is_empty() && !self.live.iter().flatten().any(|live| *live)
-    }
-
-    fn mark(&mut self, program: &Program<'_>, resolution: Resolution) -> Result<(), PackError> {
+    fn mark(&mut self, resolution: Resolution) -> Result<()> {
         match resolution {
             Resolution::Section { id, .. } => self.mark_section(id),
             Resolution::Common(id) => {
                 self.commons.insert(id);
             }
             Resolution::ArrayBound { array, .. } if self.arrays.insert(array) => {
-                check_array(program, array)?;
-                program.array(array).iter().for_each(|id| self.mark_section(*id));
+                check_array(self.program, array)?;
+                self.program.array(array).iter().for_each(|id| self.mark_section(*id));
             }
             Resolution::ArrayBound { .. }
             | Resolution::Absolute(_)
@@ -96,28 +95,25 @@ impl Reachable {
     }
 
     fn mark_section(&mut self, id: SectionId) {
-        let (object, section) = (usize::try_from(id.object), usize::try_from(id.section));
-        let (Ok(object), Ok(section)) = (object, section) else { return };
-        let live = self.live.get_mut(object).and_then(|live| live.get_mut(section));
-        if let Some(live @ false) = live {
-            *live = true;
+        if self.live.insert(id) {
+            self.objects.insert(id.object);
             self.queue.push(id);
         }
     }
 
     /// Checks a reachable section and marks the targets of its relocations.
-    fn visit(&mut self, program: &Program<'_>, id: SectionId) -> Result<(), PackError> {
+    fn visit(&mut self, id: SectionId) -> Result<()> {
+        let program = self.program;
         let Some(section) = program.section(id) else { return Ok(()) };
         check_section(program, id, section)?;
-        for rela in section.relocs.iter().copied().flatten() {
-            let (kind, symbol) = decode(rela, id.object);
-            if program.symbol(symbol).is_none() {
+        for reloc in section.relocs(id.object) {
+            if program.symbol(reloc.symbol).is_none() {
                 return Err(broken(program, id, "a relocation names a symbol that does not exist"));
             }
-            match program.resolution(symbol) {
-                Ok(resolution) => self.mark(program, resolution)?,
-                Err(_) if kind == elf::R_X86_64_NONE.0 => {}
-                Err(why) => return Err(reference_error(program, id, kind, symbol, why)),
+            match program.resolution(reloc.symbol) {
+                Ok(resolution) => self.mark(resolution)?,
+                Err(_) if reloc.kind == elf::R_X86_64_NONE => {}
+                Err(why) => return Err(reference_error(program, id, reloc, why)),
             }
         }
         Ok(())
@@ -125,36 +121,26 @@ impl Reachable {
 
     /// Refuses constructors, which the loader does not run, in every object that is given and in every
     /// archive member of which a section is reachable.
-    fn refuse_constructors(&self, program: &Program<'_>) -> Result<(), PackError> {
-        let mut constructors =
-            program.sections().filter(|(_, section)| is_constructor_section(section));
-        let refused = constructors.find(|(id, _)| {
-            let optional = program.object(id.object).is_some_and(|object| object.from_archive);
-            !optional || self.uses_object(id.object)
-        });
-        match refused {
-            Some((id, _)) => {
-                let (object, section) = program.titles(id);
-                Err(PackError::Constructors { object, section })
+    fn refuse_constructors(&self) -> Result<()> {
+        for (id, section) in self.program.sections() {
+            let optional = self.program.object(id.object).is_some_and(|o| o.from_archive);
+            let is_linked = !optional || self.objects.contains(&id.object);
+            if is_linked && is_constructor_section(section) {
+                let (object, section) = self.program.titles(id);
+                return Err(PackError::Constructors { object, section });
             }
-            None => Ok(()),
         }
+        Ok(())
     }
 
-    /// Whether any section of an object is reachable.
-    fn uses_object(&self, object: u32) -> bool {
-        let live = usize::try_from(object).ok().and_then(|object| self.live.get(object));
-        live.is_some_and(|live| live.contains(&true))
-    }
-
-    fn warn_of_exceptions(&self, program: &Program<'_>, warnings: &mut Vec<PackWarning>) {
+    fn warn_of_exceptions(&self, warnings: &mut Vec<PackWarning>) {
         let catches = |section: &Section<'_>| {
             section.name.starts_with(b".gcc_except_table")
                 && section.size != 0
                 && !section.discarded
         };
-        for (number, object) in (0u32..).zip(&program.objects) {
-            if self.uses_object(number) && object.sections.iter().any(catches) {
+        for (number, object) in self.program.objects.iter().enumerate() {
+            if self.objects.contains(&number) && object.sections.iter().any(catches) {
                 warnings.push(PackWarning::NoUnwinding { object: object.name.clone() });
             }
         }
@@ -184,21 +170,16 @@ fn broken(program: &Program<'_>, id: SectionId, reason: &'static str) -> PackErr
 }
 
 /// Checks that a module can hold a section.
-fn check_section(
-    program: &Program<'_>,
-    id: SectionId,
-    section: &Section<'_>,
-) -> Result<(), PackError> {
-    if section.has(elf::SHF_TLS) {
-        let (object, section) = program.titles(id);
-        return Err(PackError::ThreadLocal { object, section });
-    }
-    if section.is_code() && section.has(elf::SHF_WRITE) {
-        let (object, section) = program.titles(id);
-        return Err(PackError::WritableCode { object, section });
-    }
+fn check_section(program: &Program<'_>, id: SectionId, section: &Section<'_>) -> Result<()> {
     let alignment = section.alignment;
-    let reason = if !alignment.is_power_of_two() {
+    let titles = || program.titles(id);
+    let reason = if section.has(elf::SHF_TLS) {
+        let (object, section) = titles();
+        return Err(PackError::ThreadLocal { object, section });
+    } else if section.is_code() && section.has(elf::SHF_WRITE) {
+        let (object, section) = titles();
+        return Err(PackError::WritableCode { object, section });
+    } else if !alignment.is_power_of_two() {
         "its alignment is not a power of two"
     } else if section.has(elf::SHF_COMPRESSED) {
         "it is compressed"
@@ -206,10 +187,10 @@ fn check_section(
         "its relocations have no addends (SHT_REL), which this machine does not use"
     } else if section.is_zeroes() && section.is_code() {
         "a code section without contents"
-    } else if section.is_zeroes() && !section.relocs.is_empty() {
+    } else if section.is_zeroes() && section.relocs(id.object).next().is_some() {
         "relocations apply to a section without contents"
     } else if alignment > MAX_ALIGNMENT {
-        let (object, section) = program.titles(id);
+        let (object, section) = titles();
         return Err(PackError::Alignment { object, section, alignment });
     } else {
         return Ok(());
@@ -218,20 +199,15 @@ fn check_section(
 }
 
 /// Checks that all sections of an array lie in one segment, so that they can be contiguous.
-fn check_array(program: &Program<'_>, array: u32) -> Result<(), PackError> {
+fn check_array(program: &Program<'_>, array: usize) -> Result<()> {
     let segment = |id: &SectionId| program.section(*id).map(Segment::of);
     let sections = program.array(array);
-    match sections.iter().find(|id| segment(id) != sections.first().and_then(segment)) {
-        Some(id) => Err(broken(
-            program,
-            *id,
-            "sections of its name differ in kind, so that they cannot be one array",
-        )),
-        None => Ok(()),
-    }
+    let differs = sections.iter().find(|id| segment(id) != sections.first().and_then(segment));
+    let reason = "sections of its name differ in kind, so that they cannot be one array";
+    differs.map_or(Ok(()), |id| Err(broken(program, *id, reason)))
 }
 
-fn check_common(program: &Program<'_>, id: GlobalId) -> Result<(), PackError> {
+fn check_common(program: &Program<'_>, id: GlobalId) -> Result<()> {
     let Some(global) = program.global(id) else { return Ok(()) };
     let alignment = global.common_alignment;
     if alignment.is_power_of_two() && alignment <= MAX_ALIGNMENT {
@@ -264,13 +240,12 @@ fn root_error(program: &Program<'_>, id: GlobalId, why: ResolveError) -> PackErr
 fn reference_error(
     program: &Program<'_>,
     id: SectionId,
-    kind: u32,
-    symbol: SymbolId,
+    reloc: InputReloc,
     why: ResolveError,
 ) -> PackError {
     let (object, section) = program.titles(id);
-    let name = program.symbol(symbol).map_or_else(String::new, |symbol| text(symbol.name));
-    let defining_object = program.symbol(symbol).and_then(|symbol| symbol.global);
+    let name = program.symbol_title(reloc.symbol);
+    let defining_object = program.symbol(reloc.symbol).and_then(|symbol| symbol.global);
     match why {
         ResolveError::Ifunc => {
             let object = defining_object
@@ -278,16 +253,15 @@ fn reference_error(
             PackError::Ifunc { name, object }
         }
         ResolveError::ThreadLocal => {
-            let kind = RelocType { machine: program.machine(), number: kind };
+            let kind = RelocType { machine: program.machine(), number: reloc.kind.0 };
             PackError::ThreadLocalReference { object, section, kind, symbol: name }
         }
         ResolveError::Hidden => PackError::UndefinedHidden { name, object },
-        ResolveError::Discarded => {
-            let why = "was dropped with another copy of its section group";
-            PackError::RelocTarget { object, section, symbol: name, why }
-        }
-        ResolveError::NotLoaded => {
-            let why = "is in a section that is not loaded";
+        ResolveError::Discarded | ResolveError::NotLoaded => {
+            let why = match why {
+                ResolveError::Discarded => "was dropped with another copy of its section group",
+                _ => "is in a section that is not loaded",
+            };
             PackError::RelocTarget { object, section, symbol: name, why }
         }
     }

@@ -8,12 +8,11 @@
 use std::collections::HashMap;
 
 use smf_core::format::ext::prelink;
-use smf_core::format::{Layout, SectionFlags, SectionKind};
+use smf_core::format::{Layout, Phase, SectionKind};
 
-use super::error::PackError;
+use super::error::{PackError, Result};
 use super::gc_sections::Reachable;
-use super::machine::Machine;
-use super::object::{GlobalId, Section, SectionId, decode};
+use super::object::{GlobalId, Section, SectionId};
 use super::output::{OutputSection, Segment};
 use super::pack_reloc::RelocPlan;
 use super::phases::SectionPhases;
@@ -42,7 +41,7 @@ impl SegmentExtent {
     const EMPTY: SegmentExtent =
         SegmentExtent { size: 0, alignment: 1, is_used: false, output: 0, base: 0 };
 
-    fn reserve(&mut self, size: u64, alignment: u64) -> Result<u64, PackError> {
+    fn reserve(&mut self, size: u64, alignment: u64) -> Result<u64> {
         let start = self.size.checked_next_multiple_of(alignment);
         let end = start.and_then(|start| start.checked_add(size)).filter(|end| *end <= LIMIT);
         let (Some(start), Some(end)) = (start, end) else { return Err(PackError::TooLarge) };
@@ -66,60 +65,64 @@ pub(super) enum Address {
 }
 
 /// The addresses of everything in the module.
-pub(super) struct ModuleLayout {
+pub(super) struct ModuleLayout<'p, 'd> {
+    pub(super) program: &'p Program<'d>,
+    pub(super) plan: &'p RelocPlan,
+    pub(super) layout: Layout,
     pub(super) outputs: Vec<OutputSection>,
     /// The reachable input sections, in image order.
     pub(super) order: Vec<SectionId>,
     extents: [SegmentExtent; 5],
-    /// By object and input section: bytes from the start of the segment; `None` when unreachable.
-    offsets: Vec<Vec<Option<u64>>>,
+    /// Of each reachable section: bytes from the start of the segment.
+    offsets: HashMap<SectionId, u64>,
     /// Bytes from the start of the Bss segment.
     commons: HashMap<GlobalId, u64>,
-    machine: Machine,
     pub(super) phases: SectionPhases,
     /// Segment, start and end of each section array; `None` when it spans more than one segment.
-    bounds: HashMap<u32, Option<(Segment, u64, u64)>>,
+    bounds: HashMap<usize, Option<(Segment, u64, u64)>>,
     stubs: u64,
-    handle: Option<u32>,
 }
 
 /// Assigns addresses to everything that is reachable.
 ///
 /// # Errors
 /// [`PackError::TooLarge`].
-pub(super) fn place(
-    program: &Program<'_>,
-    reachable: &Reachable,
-    plan: &RelocPlan,
+pub(super) fn place<'p, 'd>(
+    program: &'p Program<'d>,
+    reachable: &Reachable<'_, '_>,
+    plan: &'p RelocPlan,
     phases: SectionPhases,
     layout: Layout,
     entry: Option<Resolution>,
-) -> Result<ModuleLayout, PackError> {
-    let offsets = program.objects.iter().map(|object| vec![None; object.sections.len()]).collect();
+) -> Result<ModuleLayout<'p, 'd>> {
     let mut addresses = ModuleLayout {
+        program,
+        plan,
+        layout,
         outputs: Vec::new(),
         order: ordered(program, reachable, &phases),
         extents: [SegmentExtent::EMPTY; 5],
-        offsets,
+        offsets: HashMap::new(),
         commons: HashMap::new(),
-        machine: program.machine(),
         phases,
         bounds: HashMap::new(),
         stubs: 0,
-        handle: plan.dso_handle(),
     };
     let first = addresses.order.first().copied();
     if first.is_some_and(|id| entry == Some(Resolution::Section { id, value: 0 })) {
         addresses.extent(Segment::Text).reserve(ENTRY_PAD, 1)?;
     }
-    addresses.place_sections(program, plan)?;
+    addresses.place_sections()?;
     for id in reachable.commons() {
         let Some(global) = program.global(id) else { continue };
         let (size, alignment) = (global.common_size, global.common_alignment);
         let start = addresses.extent(Segment::Bss).reserve(size, alignment)?;
         addresses.commons.insert(id, start);
     }
-    addresses.place_slots(plan)?;
+    if !plan.slots.is_empty() || plan.uses_got {
+        let slots = plan.slots.len().max(1) as u64;
+        addresses.extent(Segment::Got).reserve(slots.saturating_mul(SLOT), SLOT)?;
+    }
     let code = addresses.extent(Segment::Text);
     code.alignment = code.alignment.max(program.machine().code_alignment());
     for extent in &mut addresses.extents {
@@ -134,46 +137,37 @@ pub(super) fn place(
 }
 
 /// The reachable sections in image order.
-fn ordered(program: &Program<'_>, reachable: &Reachable, phases: &SectionPhases) -> Vec<SectionId> {
-    let live = program.sections().filter(|(id, _)| reachable.is_live(*id));
-    let mut keyed: Vec<_> = live
-        .map(|(id, section)| {
-            // The sections of an array (`__start_NAME`) are contiguous.
-            let rank = rank(id, section, program.machine(), phases);
-            (Segment::of(section), rank, section.array, id)
-        })
-        .collect();
+fn ordered(
+    program: &Program<'_>,
+    reachable: &Reachable<'_, '_>,
+    phases: &SectionPhases,
+) -> Vec<SectionId> {
+    let live = reachable.sections();
+    // The sections of an array (`__start_NAME`) are contiguous.
+    let keyed = live
+        .map(|(id, found)| (Segment::of(found), rank(program, id, found, phases), found.array, id));
+    let mut keyed: Vec<_> = keyed.collect();
     keyed.sort_by_key(|(run, rank, array, _)| (*run, *rank, *array));
     keyed.into_iter().map(|(.., id)| id).collect()
 }
 
 /// The sort key of a section within its segment.
-fn rank(id: SectionId, section: &Section<'_>, machine: Machine, phases: &SectionPhases) -> u8 {
-    let is_array = section.array.is_some();
+fn rank(program: &Program<'_>, id: SectionId, section: &Section<'_>, phases: &SectionPhases) -> u8 {
+    // Arrays are contiguous, whether or not the loader has to write to each part.
+    let is_written = || {
+        let machine = program.machine();
+        section.array.is_some()
+            || section.relocs(id.object).any(|reloc| machine.is_address(reloc.kind))
+    };
     match Segment::of(section) {
         Segment::Text => phases.rank(id, section),
-        // Arrays are contiguous, whether or not each part needs relocations.
-        Segment::RoData => u8::from(is_array || has_addresses(section, machine)),
-        Segment::Data => u8::from(!is_array && !has_addresses(section, machine)),
+        Segment::RoData => u8::from(is_written()),
+        Segment::Data => u8::from(!is_written()),
         Segment::Got | Segment::Bss => 0,
     }
 }
 
-/// Total bytes of `sections` when the first one starts at a page boundary.
-fn measure(program: &Program<'_>, sections: &[SectionId]) -> Result<u64, PackError> {
-    let mut extent = SegmentExtent::EMPTY;
-    for section in sections.iter().filter_map(|id| program.section(*id)) {
-        extent.reserve(section.size, section.alignment)?;
-    }
-    Ok(extent.size)
-}
-
-/// Whether the loader has to write to the section.
-fn has_addresses(section: &Section<'_>, machine: Machine) -> bool {
-    section.relocs.iter().copied().flatten().any(|rela| machine.is_address(decode(rela, 0).0))
-}
-
-impl ModuleLayout {
+impl ModuleLayout<'_, '_> {
     fn extent(&mut self, run: Segment) -> &mut SegmentExtent {
         let [text, rodata, table, data, bss] = &mut self.extents;
         match run {
@@ -185,23 +179,33 @@ impl ModuleLayout {
         }
     }
 
-    fn place_sections(&mut self, program: &Program<'_>, plan: &RelocPlan) -> Result<(), PackError> {
+    /// Places all sections: warm code, the stubs, cold code and the rest.
+    fn place_sections(&mut self) -> Result<()> {
         let order = self.order.clone();
-        let section = |id: &SectionId| program.section(*id);
-        let is_text =
-            |id: &SectionId| section(id).is_some_and(|found| Segment::of(found) == Segment::Text);
-        let text = order.get(..order.partition_point(is_text)).unwrap_or(&[]);
-        let is_warm =
-            |id: &SectionId| section(id).is_some_and(|found| !self.phases.is_cold(*id, found));
-        let (warm, cold) =
-            text.split_at_checked(text.partition_point(is_warm)).unwrap_or((text, &[]));
-        self.place_all(program, warm)?;
-        self.place_stubs(plan)?;
-        if self.is_better_on_own_page(measure(program, cold)?) {
+        let section = |id: &SectionId| self.program.section(*id);
+        let is_text = |id: &_| section(id).is_some_and(|s| Segment::of(s) == Segment::Text);
+        let is_warm = |id: &_| section(id).is_some_and(|s| self.phases.of(*id, s) != Phase::Cold);
+        let (text, others) = order.split_at(order.partition_point(is_text));
+        let (warm, cold) = text.split_at(text.partition_point(is_warm));
+        self.place_all(warm)?;
+        let stubs = (self.plan.stubs.len() as u64).saturating_mul(self.stub_bytes());
+        if stubs != 0 {
+            self.stubs = self.extent(Segment::Text).reserve(stubs, 16)?;
+        }
+        if self.is_better_on_own_page(self.measure(cold)?) {
             self.extent(Segment::Text).reserve(0, prelink::PAGE)?;
         }
-        self.place_all(program, cold)?;
-        self.place_all(program, order.get(text.len()..).unwrap_or(&[]))
+        self.place_all(cold)?;
+        self.place_all(others)
+    }
+
+    /// Total bytes of `sections` when the first one starts at a page boundary.
+    fn measure(&self, sections: &[SectionId]) -> Result<u64> {
+        let mut extent = SegmentExtent::EMPTY;
+        for section in sections.iter().filter_map(|id| self.program.section(*id)) {
+            extent.reserve(section.size, section.alignment)?;
+        }
+        Ok(extent.size)
     }
 
     /// Whether starting `cold` bytes of cold code at a page boundary keeps it off the pages of warm code
@@ -213,14 +217,12 @@ impl ModuleLayout {
         as_many && cold != 0 && !warm.is_multiple_of(prelink::PAGE)
     }
 
-    fn place_all(&mut self, program: &Program<'_>, order: &[SectionId]) -> Result<(), PackError> {
-        for id in order.iter().copied() {
-            let Some(section) = program.section(id) else { continue };
+    fn place_all(&mut self, order: &[SectionId]) -> Result<()> {
+        for id in order {
+            let Some(section) = self.program.section(*id) else { continue };
             let run = Segment::of(section);
             let start = self.extent(run).reserve(section.size, section.alignment)?;
-            if let Some(offset) = self.offset_of(id) {
-                *offset = Some(start);
-            }
+            self.offsets.insert(*id, start);
             if let Some(array) = section.array {
                 self.extend_bounds(array, run, start, start + section.size);
             }
@@ -228,13 +230,8 @@ impl ModuleLayout {
         Ok(())
     }
 
-    fn offset_of(&mut self, id: SectionId) -> Option<&mut Option<u64>> {
-        let sections = self.offsets.get_mut(usize::try_from(id.object).ok()?)?;
-        sections.get_mut(usize::try_from(id.section).ok()?)
-    }
-
     /// Extends the bounds of an array by a section.
-    fn extend_bounds(&mut self, array: u32, run: Segment, start: u64, end: u64) {
+    fn extend_bounds(&mut self, array: usize, run: Segment, start: u64, end: u64) {
         let bounds = self.bounds.entry(array).or_insert(Some((run, start, end)));
         *bounds = match *bounds {
             Some((known, from, to)) if known == run => Some((run, from.min(start), to.max(end))),
@@ -242,82 +239,45 @@ impl ModuleLayout {
         };
     }
 
-    /// Places the stubs behind the warm code.
-    fn place_stubs(&mut self, plan: &RelocPlan) -> Result<(), PackError> {
-        let stubs = u64::try_from(plan.stubs.len()).unwrap_or(u64::MAX);
-        if stubs != 0 {
-            let size = stubs.saturating_mul(self.stub_bytes());
-            self.stubs = self.extent(Segment::Text).reserve(size, 16)?;
-        }
-        Ok(())
-    }
-
-    fn place_slots(&mut self, plan: &RelocPlan) -> Result<(), PackError> {
-        let slots = u64::try_from(plan.slots.len()).unwrap_or(u64::MAX);
-        if slots != 0 || plan.uses_got {
-            self.extent(Segment::Got).reserve(slots.max(1).saturating_mul(SLOT), SLOT)?;
-        }
-        Ok(())
-    }
-
     fn stub_bytes(&self) -> u64 {
-        u64::try_from(self.machine.stub().bytes.len()).unwrap_or(u64::MAX)
+        self.program.machine().stub().bytes.len() as u64
     }
 
     /// Makes one module section of each segment, and an image of all of them.
-    fn make_packed_sections(&mut self) -> Result<(), PackError> {
+    fn make_packed_sections(&mut self) -> Result<()> {
         let (mut end, mut last) = (0u64, SectionKind::Code);
         for run in Segment::ALL {
-            let extent = *self.extent(run);
-            if !extent.is_used {
+            let SegmentExtent { size, alignment, is_used, .. } = *self.extent(run);
+            if !is_used {
                 continue;
             }
-            let (name, kind, flags): (&[u8], _, _) = match run {
-                Segment::Text => (b".text", SectionKind::Code, CODE),
-                Segment::RoData => (b".rodata", SectionKind::RoData, READ),
-                Segment::Got => (b".got", SectionKind::RoData, READ),
-                Segment::Data => (b".data", SectionKind::Data, WRITE),
-                Segment::Bss => (b".bss", SectionKind::Bss, WRITE),
+            let (name, kind): (&[u8], _) = match run {
+                Segment::Text => (b".text", SectionKind::Code),
+                Segment::RoData => (b".rodata", SectionKind::RoData),
+                Segment::Got => (b".got", SectionKind::RoData),
+                Segment::Data => (b".data", SectionKind::Data),
+                Segment::Bss => (b".bss", SectionKind::Bss),
             };
             let shares = kind == last || kind == SectionKind::Bss && last == SectionKind::Data;
-            let alignment = if shares { extent.alignment } else { prelink::PAGE };
-            let start = end.next_multiple_of(alignment);
-            end = start.saturating_add(extent.size);
+            let start = end.next_multiple_of(if shares { alignment } else { prelink::PAGE });
+            end = start.saturating_add(size);
             if end > LIMIT {
                 return Err(PackError::TooLarge);
             }
             last = kind;
-            let len = if run == Segment::Bss { 0 } else { extent.size };
-            *self.extent(run) = SegmentExtent { output: self.outputs.len(), ..extent };
-            let (alignment, size) = (extent.alignment, extent.size);
-            let flags = SectionFlags(flags);
-            self.outputs.push(OutputSection {
-                name,
-                kind,
-                flags,
-                alignment,
-                len,
-                size,
-                image: Some(start),
-            });
+            let (len, image) = (if run == Segment::Bss { 0 } else { size }, Some(start));
+            self.extent(run).output = self.outputs.len();
+            self.outputs.push(OutputSection { name, kind, alignment, len, size, image });
         }
         Ok(())
     }
 
     /// Makes a code section and one data section of all other segments: symbols cannot lie in other sections.
-    fn make_native_sections(&mut self) -> Result<(), PackError> {
-        let text = *self.extent(Segment::Text);
-        let flags = SectionFlags(CODE);
-        if text.is_used {
-            self.outputs.push(OutputSection {
-                name: b".text",
-                kind: SectionKind::Code,
-                flags,
-                alignment: text.alignment,
-                len: text.size,
-                size: text.size,
-                image: None,
-            });
+    fn make_native_sections(&mut self) -> Result<()> {
+        let SegmentExtent { size, alignment, is_used, .. } = *self.extent(Segment::Text);
+        if is_used {
+            let (name, kind, len, image) = (b".text", SectionKind::Code, size, None);
+            self.outputs.push(OutputSection { name, kind, alignment, len, size, image });
         }
         let (output, mut all, mut len) = (self.outputs.len(), SegmentExtent::EMPTY, 0);
         for run in [Segment::RoData, Segment::Got, Segment::Data, Segment::Bss] {
@@ -330,19 +290,10 @@ impl ModuleLayout {
                 len = all.size;
             }
         }
-        if all.is_used {
-            let (alignment, size) = (all.alignment, all.size);
-            let flags = SectionFlags(WRITE);
-            let kind = SectionKind::Data;
-            self.outputs.push(OutputSection {
-                name: b".data",
-                kind,
-                flags,
-                alignment,
-                len,
-                size,
-                image: None,
-            });
+        let SegmentExtent { size, alignment, is_used, .. } = all;
+        if is_used {
+            let (name, kind, image) = (b".data", SectionKind::Data, None);
+            self.outputs.push(OutputSection { name, kind, alignment, len, size, image });
         }
         Ok(())
     }
@@ -354,46 +305,32 @@ impl ModuleLayout {
     }
 
     fn at(&self, run: Segment, offset: u64) -> Option<Address> {
-        let [text, rodata, table, data, bss] = &self.extents;
-        let extent = match run {
-            Segment::Text => text,
-            Segment::RoData => rodata,
-            Segment::Got => table,
-            Segment::Data => data,
-            Segment::Bss => bss,
-        };
+        let extent = self.extents.get(run as usize)?;
         // A symbol's value may exceed its section, but must not overflow.
         let offset = i64::try_from(offset).ok()?.checked_add(i64::try_from(extent.base).ok()?)?;
         Some(Address::Section { output: extent.output, offset })
     }
 
     /// The address of an input section; `None` when it is unreachable.
-    pub(super) fn section(&self, program: &Program<'_>, id: SectionId) -> Option<Address> {
-        let section = program.section(id)?;
-        let offsets = self.offsets.get(usize::try_from(id.object).ok()?)?;
-        self.at(Segment::of(section), (*offsets.get(usize::try_from(id.section).ok()?)?)?)
+    pub(super) fn section(&self, id: SectionId) -> Option<Address> {
+        self.at(Segment::of(self.program.section(id)?), *self.offsets.get(&id)?)
     }
 
     /// The address of a GOT slot.
-    pub(super) fn slot(&self, number: u32) -> Option<Address> {
-        self.at(Segment::Got, u64::from(number) * SLOT)
+    pub(super) fn slot(&self, number: usize) -> Option<Address> {
+        self.at(Segment::Got, (number as u64).checked_mul(SLOT)?)
     }
 
     /// The address of a stub.
-    pub(super) fn stub(&self, number: u32) -> Option<Address> {
-        let offset = u64::from(number).checked_mul(self.stub_bytes())?;
+    pub(super) fn stub(&self, number: usize) -> Option<Address> {
+        let offset = (number as u64).checked_mul(self.stub_bytes())?;
         self.at(Segment::Text, offset.checked_add(self.stubs)?)
     }
 
-    /// The address of the GOT.
-    pub(super) fn table(&self) -> Option<Address> {
-        self.at(Segment::Got, 0)
-    }
-
     /// The address of a resolved symbol; `None` when its section is unreachable.
-    pub(super) fn locate(&self, program: &Program<'_>, resolution: Resolution) -> Option<Address> {
+    pub(super) fn locate(&self, resolution: Resolution) -> Option<Address> {
         match resolution {
-            Resolution::Section { id, value } => match self.section(program, id)? {
+            Resolution::Section { id, value } => match self.section(id)? {
                 Address::Section { output, offset } => {
                     let offset = offset.checked_add(i64::try_from(value).ok()?)?;
                     Some(Address::Section { output, offset })
@@ -403,8 +340,8 @@ impl ModuleLayout {
             Resolution::Common(id) => self.at(Segment::Bss, *self.commons.get(&id)?),
             Resolution::Absolute(value) => Some(Address::Absolute(value)),
             Resolution::Import(id) => Some(Address::Import(id)),
-            Resolution::Got => self.table(),
-            Resolution::DsoHandle => self.slot(self.handle?),
+            Resolution::Got => self.slot(0),
+            Resolution::DsoHandle => self.slot(*self.plan.slot_numbers.get(&(resolution, 0))?),
             Resolution::ArrayBound { array, end } => {
                 let (run, from, to) = (*self.bounds.get(&array)?)?;
                 self.at(run, if end { to } else { from })
@@ -412,7 +349,3 @@ impl ModuleLayout {
         }
     }
 }
-
-const READ: u32 = SectionFlags::READ;
-const CODE: u32 = SectionFlags::READ | SectionFlags::EXECUTE;
-const WRITE: u32 = SectionFlags::READ | SectionFlags::WRITE;

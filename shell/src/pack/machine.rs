@@ -33,12 +33,12 @@ impl Machine {
     }
 
     /// The ELF name of a relocation type.
-    pub(super) fn reloc_name(self, number: u32) -> Option<&'static str> {
+    pub(super) fn reloc_name(self, kind: RelocationType) -> Option<&'static str> {
         let names = match self {
             Machine::X86_64 => &elf::NAMES_R_X86_64,
             Machine::Aarch64 => &elf::NAMES_R_AARCH64,
         };
-        names.name(RelocationType(number))
+        names.name(kind)
     }
 }
 

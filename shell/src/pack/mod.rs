@@ -96,7 +96,7 @@ pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, P
         let bytes = addresses.read_only_bytes();
         warnings.push(PackWarning::ReadOnlyDataWritable { bytes });
     }
-    let bytes = emit::emit(&program, &plan, &addresses, options, entry, &mut warnings)?;
+    let bytes = emit::emit(&addresses, options, entry, &mut warnings)?;
     check::check(&bytes, options)?;
     Ok(Packed { bytes, warnings })
 }

@@ -9,13 +9,11 @@ use ::object::LittleEndian as LE;
 use ::object::elf;
 use ::object::read::elf::{FileHeader, SectionHeader, SectionTable, Sym, SymbolTable};
 
-use super::error::PackError;
+use super::error::{PackError, Result};
 use super::machine::Machine;
 
 type Elf = elf::FileHeader64<LE>;
 type Header = elf::SectionHeader64<LE>;
-/// An ELF relocation with addend.
-pub(super) type Rela = elf::Rela64<LE>;
 
 /// How often names may share bytes of a file before it counts as hostile. Real files share the tails of
 /// names, and their sum stays far below this.
@@ -25,20 +23,20 @@ const NAME_SHARING: usize = 8;
 const LARGE_COMMON: elf::SymbolSection = elf::SymbolSection(0xff02);
 
 /// The index of a global name in the program.
-pub(super) type GlobalId = u32;
+pub(super) type GlobalId = usize;
 
 /// An input section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SectionId {
-    pub(super) object: u32,
-    pub(super) section: u32,
+    pub(super) object: usize,
+    pub(super) section: usize,
 }
 
 /// A symbol of an input object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct SymbolId {
-    pub(super) object: u32,
-    pub(super) symbol: u32,
+    pub(super) object: usize,
+    pub(super) symbol: usize,
 }
 
 /// A relocatable object.
@@ -62,7 +60,7 @@ pub(super) struct Section<'d> {
     pub(super) alignment: u64,
     /// Empty for zeroes and for sections that are not loaded.
     pub(super) bytes: &'d [u8],
-    pub(super) relocs: Vec<&'d [Rela]>,
+    tables: Vec<&'d [elf::Rela64<LE>]>,
     /// A table of relocations without addends (SHT_REL) applies to it.
     pub(super) has_rel_relocs: bool,
     /// A copy of a section group that an earlier object defines.
@@ -70,7 +68,7 @@ pub(super) struct Section<'d> {
     /// The section of the same name in the group that is kept.
     pub(super) kept_copy: Option<SectionId>,
     /// The index of the array of sections of this name, if it is a C identifier; set when the object is linked in.
-    pub(super) array: Option<u32>,
+    pub(super) array: Option<usize>,
 }
 
 impl Section<'_> {
@@ -90,10 +88,24 @@ impl Section<'_> {
         self.kind == elf::SHT_NOBITS
     }
 
-    /// The name in messages.
-    pub(super) fn title(&self) -> String {
-        text(self.name)
+    /// The relocations of the section, which is one of the object with the index `object`.
+    pub(super) fn relocs(&self, object: usize) -> impl Iterator<Item = InputReloc> {
+        self.tables.iter().copied().flatten().map(move |rela| InputReloc {
+            kind: rela.r_type(LE, false),
+            symbol: SymbolId { object, symbol: rela.r_sym(LE, false) as usize },
+            offset: rela.r_offset.get(LE),
+            addend: rela.r_addend.get(LE),
+        })
     }
+}
+
+/// A relocation of an input section.
+#[derive(Clone, Copy)]
+pub(super) struct InputReloc {
+    pub(super) kind: elf::RelocationType,
+    pub(super) symbol: SymbolId,
+    pub(super) offset: u64,
+    pub(super) addend: i64,
 }
 
 /// An input symbol.
@@ -120,7 +132,7 @@ pub(super) enum SymbolLocation {
         alignment: u64,
     },
     Section {
-        section: u32,
+        section: usize,
         value: u64,
     },
 }
@@ -128,21 +140,13 @@ pub(super) enum SymbolLocation {
 /// A section group (COMDAT), kept or dropped as a whole.
 pub(super) struct Group<'d> {
     pub(super) signature: &'d [u8],
-    pub(super) members: Vec<u32>,
+    pub(super) members: Vec<usize>,
 }
 
 /// Whether a section has this name, or this name and a suffix after a dot: `.data.rel.root` does not match
 /// `.data.rel.ro`; it holds a variable called `root`.
 pub(super) fn is_called(name: &[u8], candidates: &[u8]) -> bool {
     name.strip_prefix(candidates).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"."))
-}
-
-/// A relocation's type and symbol.
-pub(super) fn decode(rela: &Rela, object: u32) -> (u32, SymbolId) {
-    let info = rela.r_info.get(LE);
-    // The symbol's number and the type, 32 bits each.
-    let (symbol, kind) = ((info >> 32) as u32, info as u32);
-    (kind, SymbolId { object, symbol })
 }
 
 /// The number of bytes of a name that messages show.
@@ -156,56 +160,50 @@ pub(super) fn text(name: &[u8]) -> String {
     }
 }
 
-/// Describes `data` if it is not a relocatable ELF object for a supported machine.
+/// Describes `data` if it is not a 64-bit little-endian ELF file.
 fn describe_foreign(data: &[u8]) -> Option<&'static str> {
-    let u16_at = |at: usize| data.get(at..)?.first_chunk().map(|b| u16::from_le_bytes(*b));
     let starts = |magic: &[u8]| data.starts_with(magic);
     if starts(b"BC\xc0\xde") || starts(b"\xde\xc0\x17\x0b") {
-        return Some("LLVM bitcode; compile without -flto");
+        Some("LLVM bitcode; compile without -flto")
+    } else if starts(b"/* GNU ld script") {
+        Some("a linker script; give the libraries that it names")
+    } else if !starts(&elf::ELFMAG) {
+        Some("a file that is not ELF")
+    } else if data.get(4..6) != Some(&[elf::ELFCLASS64.0, elf::ELFDATA2LSB.0]) {
+        Some("an ELF file of another class or byte order")
+    } else {
+        None
     }
-    if starts(b"/* GNU ld script") {
-        return Some("a linker script; give the libraries that it names");
-    }
-    if !starts(b"\x7fELF") {
-        return Some("a file that is not ELF");
-    }
-    if data.get(4) != Some(&elf::ELFCLASS64.0) || data.get(5) != Some(&elf::ELFDATA2LSB.0) {
-        return Some("an ELF file of another class or byte order");
-    }
-    match u16_at(16).map(elf::FileType) {
-        Some(elf::ET_REL) => {}
-        Some(elf::ET_DYN) => return Some("a shared library"),
-        Some(elf::ET_EXEC) => return Some("an executable"),
-        _ => return Some("another kind of ELF file"),
-    }
-    machine(data).is_none().then_some("an object for another machine")
-}
-
-/// The machine of an ELF file.
-fn machine(data: &[u8]) -> Option<Machine> {
-    let number = data.get(18..)?.first_chunk().map(|bytes| u16::from_le_bytes(*bytes));
-    number.map(elf::Machine).and_then(Machine::of)
 }
 
 /// Decodes an object. Messages refer to it as `name`.
 ///
 /// # Errors
 /// [`PackError::NotAnObject`], or the ELF rule that the object breaks.
-pub(super) fn parse<'d>(
-    name: &str,
-    data: &'d [u8],
-    from_archive: bool,
-) -> Result<Object<'d>, PackError> {
+pub(super) fn parse<'d>(name: &str, data: &'d [u8], from_archive: bool) -> Result<Object<'d>> {
+    let object = || name.to_owned();
+    let foreign = |found| PackError::NotAnObject { object: object(), found };
+    let broken = |reason| PackError::Broken { object: object(), reason };
     if let Some(found) = describe_foreign(data) {
-        return Err(PackError::NotAnObject { object: name.to_owned(), found });
+        return Err(foreign(found));
     }
-    let broken = |reason| PackError::Broken { object: name.to_owned(), reason };
-    let decoder = Decoder::new(data).map_err(broken)?;
-    let object = decoder.object(name, from_archive).map_err(broken)?;
-    if object.symbols.iter().any(|symbol| symbol.name == b"__gnu_lto_slim") {
-        return Err(PackError::Intermediate { object: name.to_owned() });
+    let header = Elf::parse(data).map_err(|_| broken("its ELF header is truncated"))?;
+    match header.e_type(LE) {
+        elf::ET_REL => {}
+        elf::ET_DYN => return Err(foreign("a shared library")),
+        elf::ET_EXEC => return Err(foreign("an executable")),
+        _ => return Err(foreign("another kind of ELF file")),
     }
-    Ok(object)
+    let machine = Machine::of(header.e_machine(LE));
+    let machine = machine.ok_or_else(|| foreign("an object for another machine"))?;
+    let mut decoder = Decoder::new(header, data).map_err(broken)?;
+    let sections = decoder.sections().map_err(broken)?;
+    let symbols = decoder.symbols(&sections).map_err(broken)?;
+    let groups = decoder.groups(&sections, &symbols).map_err(broken)?;
+    if symbols.iter().any(|symbol| symbol.name == b"__gnu_lto_slim") {
+        return Err(PackError::Intermediate { object: object() });
+    }
+    Ok(Object { name: object(), machine, from_archive, sections, symbols, groups })
 }
 
 /// A result whose error says what is wrong with an object.
@@ -222,8 +220,7 @@ struct Decoder<'d> {
 }
 
 impl<'d> Decoder<'d> {
-    fn new(data: &'d [u8]) -> ObjectResult<Self> {
-        let header = Elf::parse(data).map_err(|_| "its ELF header is cut off")?;
+    fn new(header: &Elf, data: &'d [u8]) -> ObjectResult<Self> {
         let headers = header.sections(LE, data);
         let headers = headers.map_err(|_| "its section table does not lie inside the file")?;
         let symbols = headers.symbols(LE, data, elf::SHT_SYMTAB);
@@ -232,20 +229,14 @@ impl<'d> Decoder<'d> {
         Ok(Decoder { data, headers, symbols, names_left, contents_left: data.len() })
     }
 
-    fn object(mut self, name: &str, from_archive: bool) -> ObjectResult<Object<'d>> {
+    fn sections(&mut self) -> ObjectResult<Vec<Section<'d>>> {
         let headers = self.headers;
-        let machine = machine(self.data).ok_or("its machine is unknown")?;
-        let mut sections = Vec::with_capacity(headers.len());
-        for header in headers.iter() {
-            sections.push(self.section(header)?);
-        }
+        let sections = headers.iter().map(|header| self.section(header));
+        let mut sections: Vec<_> = sections.collect::<Result<_, _>>()?;
         for header in headers.iter() {
             self.attach_relocs(header, &mut sections)?;
         }
-        let symbols = self.symbols(&sections)?;
-        let groups = self.groups(&sections, &symbols)?;
-        let name = name.to_owned();
-        Ok(Object { name, machine, from_archive, sections, symbols, groups })
+        Ok(sections)
     }
 
     fn counted(&mut self, name: &'d [u8]) -> ObjectResult<&'d [u8]> {
@@ -256,15 +247,14 @@ impl<'d> Decoder<'d> {
 
     fn section(&mut self, header: &'d Header) -> ObjectResult<Section<'d>> {
         let name = self.headers.section_name(LE, header).map_err(|_| "a section has no name")?;
-        let (kind, flags) = (header.sh_type(LE), header.sh_flags(LE));
         let mut section = Section {
             name: self.counted(name)?,
-            kind,
-            flags,
+            kind: header.sh_type(LE),
+            flags: header.sh_flags(LE),
             size: header.sh_size(LE),
             alignment: header.sh_addralign(LE).max(1),
             bytes: &[],
-            relocs: Vec::new(),
+            tables: Vec::new(),
             has_rel_relocs: false,
             discarded: false,
             kept_copy: None,
@@ -291,16 +281,16 @@ impl<'d> Decoder<'d> {
         sections: &mut [Section<'d>],
     ) -> ObjectResult<()> {
         let kind = header.sh_type(LE);
-        let describe_foreign = [elf::SHT_REL, elf::SHT_CREL].contains(&kind);
-        if (kind != elf::SHT_RELA && !describe_foreign) || header.sh_size(LE) == 0 {
+        let lacks_addends = [elf::SHT_REL, elf::SHT_CREL].contains(&kind);
+        if (kind != elf::SHT_RELA && !lacks_addends) || header.sh_size(LE) == 0 {
             return Ok(());
         }
-        let target = usize::try_from(header.sh_info(LE)).ok().and_then(|at| sections.get_mut(at));
+        let target = sections.get_mut(header.sh_info(LE) as usize);
         let target = target.ok_or("relocations apply to a section that does not exist")?;
         if !target.is_loaded() {
             return Ok(());
         }
-        if describe_foreign {
+        if lacks_addends {
             target.has_rel_relocs = true;
             return Ok(());
         }
@@ -310,7 +300,7 @@ impl<'d> Decoder<'d> {
         self.contents(header)?;
         let broken = "a relocation section is not a whole number of relocations";
         let (relocs, _) = header.rela(LE, self.data).map_err(|_| broken)?.ok_or(broken)?;
-        target.relocs.push(relocs);
+        target.tables.push(relocs);
         Ok(())
     }
 
@@ -324,7 +314,10 @@ impl<'d> Decoder<'d> {
             let section = section.map_err(|_| "a symbol's section has no number")?;
             let value = entry.st_value(LE);
             let place = match (section, entry.st_shndx(LE)) {
-                (Some(section), _) => place_in(section.0, value, sections)?,
+                (Some(section), _) if section.0 < sections.len() => {
+                    SymbolLocation::Section { section: section.0, value }
+                }
+                (Some(_), _) => return Err("a symbol is in a section that does not exist"),
                 (None, elf::SHN_ABS) => SymbolLocation::Absolute(value),
                 (None, elf::SHN_COMMON | LARGE_COMMON) => {
                     SymbolLocation::Common { alignment: value.max(1) }
@@ -353,25 +346,19 @@ impl<'d> Decoder<'d> {
             }
             let left = members_left.checked_sub(members.len());
             members_left = left.ok_or("its section groups overlap")?;
-            let symbol = usize::try_from(header.sh_info(LE)).ok().and_then(|at| symbols.get(at));
+            let symbol = symbols.get(header.sh_info(LE) as usize);
             let signature = symbol.ok_or("a section group has no signature")?.name;
-            let members = members.iter().map(|member| member.get(LE)).collect();
+            let members = members.iter().map(|member| member.get(LE) as usize).collect();
             groups.push(Group { signature, members });
         }
         // The predecessor of section groups: the section's own name is the signature.
-        for (number, section) in (0u32..).zip(sections) {
+        for (number, section) in sections.iter().enumerate() {
             if section.name.starts_with(b".gnu.linkonce.") {
                 groups.push(Group { signature: section.name, members: vec![number] });
             }
         }
         Ok(groups)
     }
-}
-
-fn place_in(section: usize, value: u64, sections: &[Section<'_>]) -> ObjectResult<SymbolLocation> {
-    let missing = "a symbol is in a section that does not exist";
-    sections.get(section).ok_or(missing)?;
-    Ok(SymbolLocation::Section { section: u32::try_from(section).map_err(|_| missing)?, value })
 }
 
 fn symbol<'d>(
@@ -391,7 +378,7 @@ fn symbol<'d>(
     }
     let own = match place {
         SymbolLocation::Section { section, .. } if kind == elf::STT_SECTION => {
-            usize::try_from(section).ok().and_then(|at| sections.get(at))
+            sections.get(section)
         }
         _ => None,
     };

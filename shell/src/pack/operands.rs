@@ -8,8 +8,7 @@ use smf_core::format::{Layout, RelocKind};
 use smf_core::link::aarch64::{self, Operand, PatchError};
 
 use super::layout::Address;
-use super::output::OutputSection;
-use super::relocate::{NO_TARGET, OutputOffset, RelocError, Relocator};
+use super::relocate::{ABSOLUTE_DISTANCE, NO_TARGET, OutputOffset, RelocError, Relocator, Target};
 
 impl From<PatchError> for RelocError {
     fn from(error: PatchError) -> Self {
@@ -24,42 +23,36 @@ impl From<PatchError> for RelocError {
 }
 
 impl Relocator<'_, '_> {
-    /// Writes the address `to + addend` into the operand of an aarch64 instruction.
+    /// Writes an address into the operand of an aarch64 instruction.
     pub(super) fn operand(
         &mut self,
         at: OutputOffset,
         operand: Operand,
-        to: Address,
-        addend: i64,
+        to: Target,
     ) -> Result<(), RelocError> {
-        let is_on_page = operand == Operand::PageOff12;
-        match to {
-            Address::Absolute(value) if is_on_page => {
-                self.patch(at, operand, 0, i128::from(value) + i128::from(addend))
+        let addend = i128::from(to.addend);
+        let (output, offset) = match to.address {
+            Address::Absolute(value) if operand == Operand::PageOff12 => {
+                return self.patch(at, operand, 0, i128::from(value) + addend);
             }
-            Address::Absolute(_) => Err(RelocError::Unsupported(
-                "is a distance to an absolute address, which a relocatable module cannot express",
-            )),
-            Address::Import(_) => self.emit_operand_reloc(at, operand, to, addend),
-            Address::Section { output, offset } => {
-                let target = i128::from(offset) + i128::from(addend);
-                // Page-relative operands need a section that is page-aligned.
-                let is_paged = matches!(operand, Operand::Page21 | Operand::PageOff12);
-                let outputs = &self.input.addresses.outputs;
-                let is_known =
-                    |output: &OutputSection| !is_paged || output.alignment >= aarch64::PAGE;
-                if output == at.output && outputs.get(output).is_some_and(is_known) {
-                    return self.patch(at, operand, at.offset, target);
-                }
-                let begin = |output: usize| outputs.get(output).and_then(|output| output.image);
-                let Some((from, begin)) = begin(at.output).zip(begin(output)) else {
-                    return self.emit_operand_reloc(at, operand, to, addend);
-                };
-                self.needs_prelink = true;
-                let place = from.checked_add(at.offset).ok_or(RelocError::Range)?;
-                self.patch(at, operand, place, i128::from(begin) + target)
-            }
+            Address::Absolute(_) => return Err(ABSOLUTE_DISTANCE),
+            Address::Import(_) => return self.emit_operand_reloc(at, operand, to),
+            Address::Section { output, offset } => (output, offset),
+        };
+        let target = i128::from(offset) + addend;
+        // Page-relative operands need a section that is page-aligned.
+        let is_paged = matches!(operand, Operand::Page21 | Operand::PageOff12);
+        let section = self.addresses.outputs.get(output);
+        let is_known = section.is_some_and(|s| !is_paged || s.alignment >= aarch64::PAGE);
+        if output == at.output && is_known {
+            return self.patch(at, operand, at.offset, target);
         }
+        let Some((from, begin)) = self.image_offsets(at.output, output) else {
+            return self.emit_operand_reloc(at, operand, to);
+        };
+        self.needs_prelink = true;
+        let place = from.checked_add(at.offset).ok_or(RelocError::Range)?;
+        self.patch(at, operand, place, i128::from(begin) + target)
     }
 
     /// Writes `target` into the instruction at `at`, whose address is `place`.
@@ -80,10 +73,9 @@ impl Relocator<'_, '_> {
         &mut self,
         at: OutputOffset,
         operand: Operand,
-        to: Address,
-        addend: i64,
+        to: Target,
     ) -> Result<(), RelocError> {
-        if self.input.layout == Layout::Packed {
+        if self.addresses.layout == Layout::Packed {
             return Err(RelocError::Unsupported(
                 "is a distance to another module, for which the packed layout has no aarch64 relocation; compile with -fPIC, or pack with --layout native",
             ));
@@ -100,6 +92,6 @@ impl Relocator<'_, '_> {
         };
         // Checks that the instruction has such an operand, while the object can be named.
         aarch64::patch(operand, self.word(at).ok_or(NO_TARGET)?, 0, 0)?;
-        self.emit_reloc(at, kind, to, addend)
+        self.emit_reloc(at, kind, to)
     }
 }

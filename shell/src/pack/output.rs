@@ -1,7 +1,7 @@
 //! The segments of an image and the sections of a module.
 
 use ::object::elf;
-use smf_core::format::{SectionFlags, SectionKind};
+use smf_core::format::SectionKind;
 
 use super::object::{Section, is_called};
 
@@ -42,7 +42,6 @@ impl Segment {
 pub(super) struct OutputSection {
     pub(super) name: &'static [u8],
     pub(super) kind: SectionKind,
-    pub(super) flags: SectionFlags,
     pub(super) alignment: u64,
     /// Bytes in the file.
     pub(super) len: u64,

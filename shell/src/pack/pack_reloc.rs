@@ -5,22 +5,20 @@ use std::collections::{HashMap, HashSet};
 
 use smf_core::link::aarch64::Operand;
 
-use super::object::{GlobalId, SectionId, SymbolId};
+use super::object::{GlobalId, InputReloc, SectionId};
 use super::resolve::Resolution;
 
 /// A relocation of the input, translated into a value to compute.
 pub(super) struct PackReloc {
     pub(super) section: SectionId,
-    /// Bytes from the start of the input section.
-    pub(super) offset: u64,
+    /// The ELF relocation, with the offset of the field after the rewrite.
+    pub(super) input: InputReloc,
     pub(super) form: RelocForm,
     pub(super) to: RelocTarget,
+    /// The addend of the value.
     pub(super) addend: i64,
     /// The change of the instruction that holds the field.
     pub(super) rewrite: Option<Rewrite>,
-    /// The ELF relocation type and symbol, for messages.
-    pub(super) kind: u32,
-    pub(super) symbol: SymbolId,
 }
 
 /// How a value is computed, in the terms of the psABI: S is the symbol's address, A the addend, P the address
@@ -56,9 +54,9 @@ pub(super) const PC32: RelocForm = RelocForm::PcRelative { bytes: 4 };
 pub(super) enum RelocTarget {
     Symbol(Resolution),
     /// A slot of the GOT.
-    GotSlot(u32),
+    GotSlot(usize),
     /// The stub that jumps to the address in a GOT slot.
-    Stub(u32),
+    Stub(usize),
 }
 
 /// A change of the instruction whose operand is relocated.
@@ -84,29 +82,17 @@ pub(super) struct RelocPlan {
     pub(super) relocs: Vec<PackReloc>,
     /// The target and addend that each GOT slot holds.
     pub(super) slots: Vec<(Resolution, i64)>,
-    pub(super) slot_numbers: HashMap<(Resolution, i64), u32>,
+    pub(super) slot_numbers: HashMap<(Resolution, i64), usize>,
     /// The GOT slot that each stub jumps through.
-    pub(super) stubs: Vec<u32>,
-    pub(super) stub_numbers: HashMap<u32, u32>,
+    pub(super) stubs: Vec<usize>,
+    pub(super) stub_numbers: HashMap<usize, usize>,
     /// Imported symbols, in order of first reference.
     pub(super) imports: Vec<Import>,
     pub(super) import_numbers: HashMap<GlobalId, usize>,
     /// A relocation refers to the start of the GOT.
     pub(super) uses_got: bool,
     /// Imports of each object for which a warning was issued.
-    pub(super) warned: HashSet<(u32, GlobalId)>,
-}
-
-impl RelocPlan {
-    /// The GOT slot whose address is `__dso_handle`.
-    pub(super) fn dso_handle(&self) -> Option<u32> {
-        self.slot_numbers.get(&(Resolution::DsoHandle, 0)).copied()
-    }
-
-    /// The index of an import.
-    pub(super) fn import_number(&self, global: GlobalId) -> Option<usize> {
-        self.import_numbers.get(&global).copied()
-    }
+    pub(super) warned: HashSet<(usize, GlobalId)>,
 }
 
 /// An imported symbol.

@@ -65,24 +65,14 @@ impl SectionPhases {
     /// Assigns every reachable section of one function the phase that `list` has for it.
     pub(super) fn new(
         program: &Program<'_>,
-        reachable: &Reachable,
+        reachable: &Reachable<'_, '_>,
         list: &PhaseList<'_>,
         warnings: &mut Vec<PackWarning>,
     ) -> Self {
-        let mut sections = SectionPhases(HashMap::new());
-        if !list.is_empty() {
-            sections.assign(program, reachable, list, warnings);
+        let mut phases = HashMap::new();
+        if list.is_empty() {
+            return SectionPhases(phases);
         }
-        sections
-    }
-
-    fn assign(
-        &mut self,
-        program: &Program<'_>,
-        reachable: &Reachable,
-        list: &PhaseList<'_>,
-        warnings: &mut Vec<PackWarning>,
-    ) {
         // Sections with functions at different offsets, which cannot be moved alone.
         let mut first: HashMap<SectionId, u64> = HashMap::new();
         let mut shared = HashSet::new();
@@ -103,14 +93,15 @@ impl SectionPhases {
                 warnings.push(PackWarning::PhaseShared { object, section, name: text(name) });
             } else {
                 // For two names of one function, the earlier phase counts.
-                let known = self.0.entry(id).or_insert(phase);
+                let known = phases.entry(id).or_insert(phase);
                 *known = phase.min(*known);
             }
         }
         let mut missing: Vec<_> = list.keys().filter(|name| !found.contains(*name)).collect();
         missing.sort_unstable();
-        warnings
-            .extend(missing.into_iter().map(|name| PackWarning::PhaseUnused { name: text(name) }));
+        let unused = missing.into_iter().map(|name| PackWarning::PhaseUnused { name: text(name) });
+        warnings.extend(unused);
+        SectionPhases(phases)
     }
 
     /// The phase of a section.
@@ -120,10 +111,6 @@ impl SectionPhases {
 
     fn declared(&self, id: SectionId, section: &Section<'_>) -> Option<Phase> {
         self.0.get(&id).copied().or_else(|| phase_from_name(section.name))
-    }
-
-    pub(super) fn is_cold(&self, id: SectionId, section: &Section<'_>) -> bool {
-        self.of(id, section) == Phase::Cold
     }
 
     /// The sort key of a section among the code.
@@ -142,7 +129,7 @@ impl SectionPhases {
 fn functions<'p, 'd>(
     program: &'p Program<'d>,
 ) -> impl Iterator<Item = (SectionId, u64, &'d [u8])> + 'p {
-    (0u32..).zip(&program.objects).flat_map(|(object, parsed)| {
+    program.objects.iter().enumerate().flat_map(|(object, parsed)| {
         let functions = parsed.symbols.iter().filter(|symbol| symbol.kind == elf::STT_FUNC);
         functions.filter_map(move |symbol| match symbol.place {
             SymbolLocation::Section { section, value } => {

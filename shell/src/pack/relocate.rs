@@ -9,13 +9,10 @@ use std::collections::HashMap;
 use smf_core::format::{Layout, Reloc, RelocKind, SectionKind};
 use smf_core::link::aarch64;
 
-use super::error::{PackError, PackWarning, RelocType};
+use super::error::{PackError, PackWarning, RelocType, Result};
 use super::layout::{Address, ModuleLayout, SLOT};
-use super::machine::Machine;
-use super::object::{SectionId, text};
-use super::output::OutputSection;
-use super::pack_reloc::{PackReloc, RelocForm, RelocPlan, RelocTarget, Rewrite, Stub};
-use super::resolve::Program;
+use super::object::SectionId;
+use super::pack_reloc::{PackReloc, RelocForm, RelocTarget, Rewrite, Stub};
 
 /// The contents and relocations of a module section.
 pub(super) struct SectionData {
@@ -26,28 +23,8 @@ pub(super) struct SectionData {
     pub(super) pending: Vec<Reloc>,
 }
 
-impl SectionData {
-    fn new(output: &OutputSection, machine: Machine) -> Result<Self, PackError> {
-        let len = usize::try_from(output.len).map_err(|_| PackError::TooLarge)?;
-        let fill = if output.kind == SectionKind::Code { machine.trap() } else { 0 };
-        Ok(SectionData { bytes: vec![fill; len], prelinked: Vec::new(), pending: Vec::new() })
-    }
-}
-
-/// The input of relocation.
-#[derive(Clone, Copy)]
-pub(super) struct RelocateInput<'e, 'd> {
-    pub(super) program: &'e Program<'d>,
-    pub(super) plan: &'e RelocPlan,
-    pub(super) addresses: &'e ModuleLayout,
-    pub(super) layout: Layout,
-    /// The number of the first imported symbol; the section symbols come first.
-    pub(super) first_import: u32,
-    /// Exported data, which relocations refer to by symbol because a new version may place it elsewhere.
-    pub(super) exported_data: &'e ExportedData,
-}
-
-/// The symbol numbers of exported data, by module section and offset.
+/// The symbol numbers of exported data, by module section and offset. Relocations refer to such data by symbol
+/// because a new version may place it elsewhere.
 pub(super) type ExportedData = HashMap<(usize, u64), u32>;
 
 /// Relocated sections.
@@ -60,23 +37,39 @@ pub(super) struct Relocated {
     pub(super) needs_prelink: bool,
 }
 
-/// Copies and relocates the contents of all module sections.
+/// Copies and relocates the contents of all module sections. `first_import` is the number of the first imported
+/// symbol; the section symbols come first.
 ///
 /// # Errors
 /// A relocation that a module cannot express, or whose value does not fit.
 pub(super) fn relocate(
-    input: RelocateInput<'_, '_>,
+    addresses: &ModuleLayout<'_, '_>,
+    first_import: u32,
+    exported_data: &ExportedData,
     warnings: &mut Vec<PackWarning>,
-) -> Result<Relocated, PackError> {
-    let outputs = input.addresses.outputs.iter();
-    let contents = outputs.map(|output| SectionData::new(output, input.program.machine()));
-    let contents = contents.collect::<Result<_, _>>()?;
-    let mut relocator =
-        Relocator { input, contents, low_addresses: 0, needs_prelink: false, by_symbol: true };
-    relocator.copy_sections()?;
+) -> Result<Relocated> {
+    let trap = addresses.program.machine().trap();
+    let contents = addresses.outputs.iter().map(|output| {
+        let len = usize::try_from(output.len).map_err(|_| PackError::TooLarge)?;
+        let fill = if output.kind == SectionKind::Code { trap } else { 0 };
+        Ok(SectionData { bytes: vec![fill; len], prelinked: Vec::new(), pending: Vec::new() })
+    });
+    let contents = contents.collect::<Result<_>>()?;
+    let (low_addresses, needs_prelink, by_symbol) = (0, false, true);
+    let mut relocator = Relocator {
+        addresses,
+        first_import,
+        exported_data,
+        contents,
+        low_addresses,
+        needs_prelink,
+        by_symbol,
+    };
+    relocator.copy_sections().ok_or(PackError::TooLarge)?;
     relocator.apply_relocs(warnings)?;
-    relocator.make_stubs()?;
-    relocator.make_slots()?;
+    // Stubs and slots are placed and within reach of each other if the module is not too large.
+    relocator.make_stubs().map_err(|_| PackError::TooLarge)?;
+    relocator.make_slots().map_err(|_| PackError::TooLarge)?;
     for data in &mut relocator.contents {
         data.prelinked.sort_by_key(|reloc| reloc.offset);
         data.pending.sort_by_key(|reloc| reloc.offset);
@@ -103,12 +96,8 @@ pub(super) struct OutputOffset {
 impl OutputOffset {
     /// `None` for an address outside the module sections.
     pub(super) fn of(address: Option<Address>) -> Option<OutputOffset> {
-        match address? {
-            Address::Section { output, offset } => {
-                Some(OutputOffset { output, offset: u64::try_from(offset).ok()? })
-            }
-            Address::Absolute(_) | Address::Import(_) => None,
-        }
+        let Address::Section { output, offset } = address? else { return None };
+        Some(OutputOffset { output, offset: u64::try_from(offset).ok()? })
     }
 
     fn plus(self, offset: u64) -> Option<OutputOffset> {
@@ -116,8 +105,17 @@ impl OutputOffset {
     }
 }
 
+/// The address S + A that a field refers to. Loaders get the two separately.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    pub(super) address: Address,
+    pub(super) addend: i64,
+}
+
 pub(super) struct Relocator<'e, 'd> {
-    pub(super) input: RelocateInput<'e, 'd>,
+    pub(super) addresses: &'e ModuleLayout<'e, 'd>,
+    first_import: u32,
+    exported_data: &'e ExportedData,
     contents: Vec<SectionData>,
     /// Fields that hold a 32-bit address.
     low_addresses: u64,
@@ -142,27 +140,25 @@ impl Relocator<'_, '_> {
         bytes.map(|bytes| u32::from_le_bytes(*bytes))
     }
 
-    fn copy_sections(&mut self) -> Result<(), PackError> {
-        let RelocateInput { program, addresses, .. } = self.input;
+    fn copy_sections(&mut self) -> Option<()> {
+        let addresses = self.addresses;
         for id in &addresses.order {
-            let Some(section) = program.section(*id) else { continue };
-            if !section.bytes.is_empty() {
-                let at = OutputOffset::of(addresses.section(program, *id));
-                at.and_then(|at| self.put(at, section.bytes)).ok_or(PackError::TooLarge)?;
+            let bytes = addresses.program.section(*id).map_or(&[][..], |section| section.bytes);
+            if !bytes.is_empty() {
+                self.put(OutputOffset::of(addresses.section(*id))?, bytes)?;
             }
         }
-        Ok(())
+        Some(())
     }
 
-    fn apply_relocs(&mut self, warnings: &mut Vec<PackWarning>) -> Result<(), PackError> {
-        let plan = self.input.plan;
+    fn apply_relocs(&mut self, warnings: &mut Vec<PackWarning>) -> Result<()> {
         let mut warned: Option<SectionId> = None;
-        for reloc in &plan.relocs {
+        for reloc in &self.addresses.plan.relocs {
             let before = self.low_addresses;
             self.relocate(reloc).map_err(|error| self.refused(reloc, error))?;
             if self.low_addresses != before && warned != Some(reloc.section) {
                 warned = Some(reloc.section);
-                let (object, section) = self.input.program.titles(reloc.section);
+                let (object, section) = self.addresses.program.titles(reloc.section);
                 warnings.push(PackWarning::LowAddress { object, section });
             }
         }
@@ -170,21 +166,21 @@ impl Relocator<'_, '_> {
     }
 
     fn relocate(&mut self, reloc: &PackReloc) -> Result<(), RelocError> {
-        let RelocateInput { program, addresses, .. } = self.input;
-        let to = match reloc.to {
-            RelocTarget::Symbol(resolution) => addresses.locate(program, resolution),
+        let addresses = self.addresses;
+        let address = match reloc.to {
+            RelocTarget::Symbol(resolution) => addresses.locate(resolution),
             RelocTarget::GotSlot(number) => addresses.slot(number),
             RelocTarget::Stub(number) => addresses.stub(number),
         };
-        let to = to.ok_or(NO_TARGET)?;
-        let section = OutputOffset::of(addresses.section(program, reloc.section));
-        let at = section.and_then(|section| section.plus(reloc.offset)).ok_or(NO_TARGET)?;
+        let address = address.ok_or(NO_TARGET)?;
+        let section = OutputOffset::of(addresses.section(reloc.section));
+        let at = section.and_then(|section| section.plus(reloc.input.offset)).ok_or(NO_TARGET)?;
         if let Some(rewrite) = reloc.rewrite {
             self.rewrite(at, rewrite).ok_or(NO_TARGET)?;
         }
-        let symbol = program.symbol(reloc.symbol);
+        let symbol = addresses.program.symbol(reloc.input.symbol);
         self.by_symbol = symbol.is_some_and(|symbol| symbol.global.is_some());
-        self.write_value(at, reloc.form, to, reloc.addend)
+        self.write_value(at, reloc.form, Target { address, addend: reloc.addend })
     }
 
     /// Changes the instruction whose operand is at `at`.
@@ -199,39 +195,37 @@ impl Relocator<'_, '_> {
                 self.put(at.plus(4)?, &[0x90])
             }
             Rewrite::LoadToAdd => {
-                let word = aarch64::load_to_add(self.word(at)?)?;
-                self.put(at, &word.to_le_bytes())
+                self.put(at, &aarch64::load_to_add(self.word(at)?)?.to_le_bytes())
             }
             Rewrite::AddToLoad => {
-                let word = aarch64::add_to_load(self.word(at)?)?;
-                self.put(at, &word.to_le_bytes())
+                self.put(at, &aarch64::add_to_load(self.word(at)?)?.to_le_bytes())
             }
         }
     }
 
-    fn make_stubs(&mut self) -> Result<(), PackError> {
-        let RelocateInput { program, plan, addresses, .. } = self.input;
-        let Stub { bytes, operands } = *program.machine().stub();
-        for (number, slot) in (0u32..).zip(&plan.stubs) {
-            let stub = OutputOffset::of(addresses.stub(number)).ok_or(PackError::TooLarge)?;
-            self.put(stub, bytes).ok_or(PackError::TooLarge)?;
-            let to = addresses.slot(*slot).ok_or(PackError::TooLarge)?;
+    fn make_stubs(&mut self) -> Result<(), RelocError> {
+        let addresses = self.addresses;
+        let Stub { bytes, operands } = *addresses.program.machine().stub();
+        for (number, slot) in addresses.plan.stubs.iter().enumerate() {
+            let stub = OutputOffset::of(addresses.stub(number)).ok_or(NO_TARGET)?;
+            self.put(stub, bytes).ok_or(NO_TARGET)?;
+            let address = addresses.slot(*slot).ok_or(NO_TARGET)?;
             for &(offset, form, addend) in operands {
-                let operand = stub.plus(offset).ok_or(PackError::TooLarge)?;
-                self.write_value(operand, form, to, addend).map_err(|_| PackError::TooLarge)?;
+                let operand = stub.plus(offset).ok_or(NO_TARGET)?;
+                self.write_value(operand, form, Target { address, addend })?;
             }
         }
         Ok(())
     }
 
-    fn make_slots(&mut self) -> Result<(), PackError> {
+    fn make_slots(&mut self) -> Result<(), RelocError> {
         self.by_symbol = true;
-        let RelocateInput { program, plan, addresses, .. } = self.input;
-        for (number, (resolution, addend)) in (0u32..).zip(&plan.slots) {
-            let slot = OutputOffset::of(addresses.slot(number)).ok_or(PackError::TooLarge)?;
-            let to = addresses.locate(program, *resolution).ok_or(PackError::TooLarge)?;
-            let form = RelocForm::Absolute { bytes: SLOT, signed: false };
-            self.write_value(slot, form, to, *addend).map_err(|_| PackError::TooLarge)?;
+        let addresses = self.addresses;
+        let form = RelocForm::Absolute { bytes: SLOT, signed: false };
+        for (number, &(resolution, addend)) in addresses.plan.slots.iter().enumerate() {
+            let slot = OutputOffset::of(addresses.slot(number)).ok_or(NO_TARGET)?;
+            let address = addresses.locate(resolution).ok_or(NO_TARGET)?;
+            self.write_value(slot, form, Target { address, addend })?;
         }
         Ok(())
     }
@@ -241,31 +235,30 @@ impl Relocator<'_, '_> {
         &mut self,
         at: OutputOffset,
         form: RelocForm,
-        to: Address,
-        addend: i64,
+        to: Target,
     ) -> Result<(), RelocError> {
-        match form {
-            RelocForm::Absolute { bytes, signed } => match to {
-                Address::Absolute(value) => {
-                    let value = i128::from(value) + i128::from(addend);
-                    self.number(at, value, bytes, Some(signed))
+        let addend = i128::from(to.addend);
+        match (form, to.address) {
+            (RelocForm::Absolute { bytes, signed }, Address::Absolute(value)) => {
+                self.number(at, i128::from(value) + addend, bytes, Some(signed))
+            }
+            (RelocForm::Absolute { bytes, signed }, _) => self.address(at, bytes, signed, to),
+            (RelocForm::PcRelative { bytes }, _) => self.distance(at, bytes, to),
+            (RelocForm::Instruction(operand), _) => self.operand(at, operand, to),
+            (RelocForm::GotRelative { bytes }, address) => {
+                match (address, self.addresses.slot(0)) {
+                    (
+                        Address::Section { output, offset },
+                        Some(Address::Section { output: table, offset: begin }),
+                    ) if output == table => {
+                        let value = i128::from(offset) + addend - i128::from(begin);
+                        self.number(at, value, bytes, None)
+                    }
+                    _ => Err(RelocError::Unsupported(
+                        "is relative to the GOT but in another section; compile with the small code model",
+                    )),
                 }
-                _ => self.address(at, bytes, signed, to, addend),
-            },
-            RelocForm::PcRelative { bytes } => self.distance(at, bytes, to, addend),
-            RelocForm::Instruction(operand) => self.operand(at, operand, to, addend),
-            RelocForm::GotRelative { bytes } => match (to, self.input.addresses.table()) {
-                (
-                    Address::Section { output, offset },
-                    Some(Address::Section { output: table, offset: begin }),
-                ) if output == table => {
-                    let value = i128::from(offset) + i128::from(addend) - i128::from(begin);
-                    self.number(at, value, bytes, None)
-                }
-                _ => Err(RelocError::Unsupported(
-                    "is relative to the GOT but in another section; compile with the small code model",
-                )),
-            },
+            }
         }
     }
 
@@ -285,17 +278,16 @@ impl Relocator<'_, '_> {
             // As in assemblers: the value has to fit as signed or as unsigned number.
             _ => (negative..positive).contains(&value),
         };
-        let len = usize::try_from(bytes).map_err(|_| RelocError::Range)?;
         let all = value.to_le_bytes();
-        let low = all.get(..len).filter(|_| fits).ok_or(RelocError::Range)?;
+        let low = all.get(..bytes as usize).filter(|_| fits).ok_or(RelocError::Range)?;
         self.put(at, low).ok_or(RelocError::Range)
     }
 
     /// Whether a reference is to the module and not behind the end of its section.
-    fn is_inside(&self, to: Address, addend: i64) -> bool {
-        let Address::Section { output, offset } = to else { return false };
-        let size = self.input.addresses.outputs.get(output).map_or(0, |output| output.size);
-        let end = offset.checked_add(addend).map(|at| u64::try_from(at).unwrap_or(0));
+    fn is_inside(&self, to: Target) -> bool {
+        let Address::Section { output, offset } = to.address else { return false };
+        let size = self.addresses.outputs.get(output).map_or(0, |output| output.size);
+        let end = offset.checked_add(to.addend).map(|at| u64::try_from(at).unwrap_or(0));
         end.is_some_and(|at| at <= size)
     }
 
@@ -304,77 +296,62 @@ impl Relocator<'_, '_> {
         at: OutputOffset,
         bytes: u64,
         signed: bool,
-        to: Address,
-        addend: i64,
+        to: Target,
     ) -> Result<(), RelocError> {
-        let kind = match (bytes, signed, self.input.layout) {
-            (8, ..) => RelocKind::Abs64,
-            (4, false, Layout::Packed) => RelocKind::Abs32,
+        let is_packed = self.addresses.layout == Layout::Packed;
+        let why = match (bytes, signed) {
+            (8, _) => return self.emit_reloc(at, RelocKind::Abs64, to),
             // Modules with 32-bit addresses are placed below 2 GiB, where sign extension changes nothing.
-            (4, true, Layout::Packed) if self.is_inside(to, addend) => RelocKind::Abs32,
-            (4, false, _) => {
-                return Err(RelocError::Unsupported(
-                    "needs a 32-bit address, which the native layout cannot express; compile with -fPIC",
-                ));
+            (4, _) if is_packed && (!signed || self.is_inside(to)) => {
+                self.low_addresses += 1;
+                return self.emit_reloc(at, RelocKind::Abs32, to);
             }
-            (4, true, _) => {
-                return Err(RelocError::Unsupported(
-                    "sign-extends a 32-bit address that is unknown, which a module cannot express; compile with -fPIC",
-                ));
+            (4, false) => {
+                "needs a 32-bit address, which the native layout cannot express; compile with -fPIC"
             }
-            _ => {
-                return Err(RelocError::Unsupported(
-                    "needs an address in fewer than 32 bits, which a module cannot express",
-                ));
+            (4, true) => {
+                "sign-extends a 32-bit address that is unknown, which a module cannot express; compile with -fPIC"
             }
+            _ => "needs an address in fewer than 32 bits, which a module cannot express",
         };
-        self.low_addresses += u64::from(kind == RelocKind::Abs32);
-        self.emit_reloc(at, kind, to, addend)
+        Err(RelocError::Unsupported(why))
     }
 
-    fn distance(
-        &mut self,
-        at: OutputOffset,
-        bytes: u64,
-        to: Address,
-        addend: i64,
-    ) -> Result<(), RelocError> {
-        let (output, offset) = match to {
+    fn distance(&mut self, at: OutputOffset, bytes: u64, to: Target) -> Result<(), RelocError> {
+        let unsupported = |why| Err(RelocError::Unsupported(why));
+        let (output, offset) = match to.address {
             Address::Section { output, offset } => (output, offset),
-            Address::Import(_) if bytes == 4 => {
-                return self.emit_reloc(at, RelocKind::Pc32, to, addend);
-            }
+            Address::Import(_) if bytes == 4 => return self.emit_reloc(at, RelocKind::Pc32, to),
             Address::Import(_) => {
-                return Err(RelocError::Unsupported(
+                return unsupported(
                     "is a distance to another module in a field that is not of 32 bits, which a module cannot express",
-                ));
+                );
             }
-            Address::Absolute(_) => {
-                return Err(RelocError::Unsupported(
-                    "is a distance to an absolute address, which a relocatable module cannot express",
-                ));
-            }
+            Address::Absolute(_) => return Err(ABSOLUTE_DISTANCE),
         };
-        let value = i128::from(offset) + i128::from(addend) - i128::from(at.offset);
+        let value = i128::from(offset) + i128::from(to.addend) - i128::from(at.offset);
         let may_move = self.exported_data(output, offset).is_some();
         if output == at.output && !(may_move && bytes == 4) {
             return self.number(at, value, bytes, None);
         }
         if bytes != 4 {
-            return Err(RelocError::Unsupported(
+            return unsupported(
                 "is a distance to another section in a field that is not of 32 bits, which a module cannot express",
-            ));
+            );
         }
-        let begin = |output: usize| {
-            self.input.addresses.outputs.get(output).and_then(|output| output.image)
-        };
-        let Some((from, target)) = begin(at.output).zip(begin(output)) else {
-            return self.emit_reloc(at, RelocKind::Pc32, to, addend);
+        let Some((from, target)) = self.image_offsets(at.output, output) else {
+            return self.emit_reloc(at, RelocKind::Pc32, to);
         };
         self.number(at, value + i128::from(target) - i128::from(from), bytes, None)?;
-        let reloc = self.reloc(at, RelocKind::Pc32, to, addend)?;
+        let reloc = self.reloc(at, RelocKind::Pc32, to)?;
         self.contents.get_mut(at.output).ok_or(NO_TARGET)?.prelinked.push(reloc);
         Ok(())
+    }
+
+    /// The offsets of two module sections in the image, if the layout has one.
+    pub(super) fn image_offsets(&self, one: usize, other: usize) -> Option<(u64, u64)> {
+        let begin = |output: usize| self.addresses.outputs.get(output)?.image;
+        begin(one).zip(begin(other))
     }
 
     /// Emits a relocation for the loader.
@@ -382,31 +359,24 @@ impl Relocator<'_, '_> {
         &mut self,
         at: OutputOffset,
         kind: RelocKind,
-        to: Address,
-        addend: i64,
+        to: Target,
     ) -> Result<(), RelocError> {
-        let reloc = self.reloc(at, kind, to, addend)?;
+        let reloc = self.reloc(at, kind, to)?;
         self.contents.get_mut(at.output).ok_or(NO_TARGET)?.pending.push(reloc);
         Ok(())
     }
 
     /// A relocation against a section symbol, an exported datum or an import.
-    fn reloc(
-        &self,
-        at: OutputOffset,
-        kind: RelocKind,
-        to: Address,
-        addend: i64,
-    ) -> Result<Reloc, RelocError> {
-        let (symbol, addend) = match to {
+    fn reloc(&self, at: OutputOffset, kind: RelocKind, to: Target) -> Result<Reloc, RelocError> {
+        let (symbol, addend) = match to.address {
             Address::Section { output, offset } => match self.exported_data(output, offset) {
-                Some(symbol) => (Some(symbol), Some(addend)),
-                None => (u32::try_from(output).ok(), addend.checked_add(offset)),
+                Some(symbol) => (Some(symbol), Some(to.addend)),
+                None => (u32::try_from(output).ok(), to.addend.checked_add(offset)),
             },
             Address::Import(global) => {
-                let number = self.input.plan.import_number(global);
-                let number = number.and_then(|number| u32::try_from(number).ok());
-                (number.and_then(|n| n.checked_add(self.input.first_import)), Some(addend))
+                let number = self.addresses.plan.import_numbers.get(&global);
+                let number = number.and_then(|number| u32::try_from(*number).ok());
+                (number.and_then(|n| n.checked_add(self.first_import)), Some(to.addend))
             }
             Address::Absolute(_) => (None, None),
         };
@@ -416,22 +386,25 @@ impl Relocator<'_, '_> {
 
     fn exported_data(&self, output: usize, offset: i64) -> Option<u32> {
         let place = (output, u64::try_from(offset).ok()?);
-        self.input.exported_data.get(&place).copied().filter(|_| self.by_symbol)
+        self.exported_data.get(&place).copied().filter(|_| self.by_symbol)
     }
 
     fn refused(&self, reloc: &PackReloc, error: RelocError) -> PackError {
-        let (object, section) = self.input.program.titles(reloc.section);
-        let symbol = self.input.program.symbol(reloc.symbol);
-        let symbol = symbol.map_or_else(String::new, |symbol| text(symbol.name));
-        let kind = RelocType { machine: self.input.program.machine(), number: reloc.kind };
+        let program = self.addresses.program;
+        let (object, section) = program.titles(reloc.section);
+        let symbol = program.symbol_title(reloc.input.symbol);
+        let kind = RelocType { machine: program.machine(), number: reloc.input.kind.0 };
+        let offset = reloc.input.offset;
         match error {
             RelocError::Unsupported(why) => {
                 PackError::RelocKind { object, section, kind, symbol, why }
             }
-            RelocError::Range => {
-                let offset = reloc.offset;
-                PackError::RelocRange { object, section, kind, symbol, offset }
-            }
+            RelocError::Range => PackError::RelocRange { object, section, kind, symbol, offset },
         }
     }
 }
+
+/// Relocatable modules have no fixed distance to an absolute address.
+pub(super) const ABSOLUTE_DISTANCE: RelocError = RelocError::Unsupported(
+    "is a distance to an absolute address, which a relocatable module cannot express",
+);

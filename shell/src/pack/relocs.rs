@@ -7,46 +7,35 @@
 
 use std::collections::HashSet;
 
-use ::object::LittleEndian as LE;
 use ::object::elf;
 
 use super::aarch64;
-use super::error::{PackError, PackWarning};
+use super::error::{PackError, PackWarning, Result};
 use super::gc_sections::Reachable;
 use super::machine::Machine;
-use super::object::decode;
 use super::pack_reloc::{PackReloc, RelocPlan, Rewrite};
 use super::resolve::Program;
-use super::scanner::{InputReloc, RelocScanner};
+use super::scanner::RelocScanner;
 
 /// Scans the relocations of all reachable sections.
 pub(super) fn scan(
     program: &Program<'_>,
-    reachable: &Reachable,
+    reachable: &Reachable<'_, '_>,
     warnings: &mut Vec<PackWarning>,
-) -> Result<RelocPlan, PackError> {
+) -> Result<RelocPlan> {
     let mut plan = RelocPlan::default();
     let machine = program.machine();
     let unrelaxable = match machine {
         Machine::X86_64 => HashSet::new(),
         Machine::Aarch64 => aarch64::unrelaxable(program, reachable),
     };
-    for (id, section) in program.sections().filter(|(id, _)| reachable.is_live(*id)) {
+    for (id, section) in reachable.sections() {
         let first = plan.relocs.len();
-        let mut scan = RelocScanner {
-            program,
-            plan: &mut plan,
-            warnings,
-            unrelaxable: &unrelaxable,
-            id,
-            section,
-        };
-        for rela in section.relocs.iter().copied().flatten() {
-            let (kind, symbol) = decode(rela, id.object);
-            let (offset, addend) = (rela.r_offset.get(LE), rela.r_addend.get(LE));
-            let reloc = InputReloc { kind, symbol, offset, addend };
+        let (plan_of, unrelaxable) = (&mut plan, &unrelaxable);
+        let mut scan = RelocScanner { program, plan: plan_of, warnings, unrelaxable, id, section };
+        for reloc in section.relocs(id.object) {
             match machine {
-                _ if kind == elf::R_X86_64_NONE.0 => {}
+                _ if reloc.kind == elf::R_X86_64_NONE => {}
                 Machine::X86_64 => scan.x86_64(reloc)?,
                 Machine::Aarch64 => scan.aarch64(reloc)?,
             }
@@ -61,37 +50,28 @@ pub(super) fn scan(
 
 /// The offset of the first relocation that changes a byte which another one changes as well.
 fn overlap(plan: &[PackReloc]) -> Option<u64> {
-    let first = |ranges: &[PatchRange]| {
-        let mut pairs = ranges.iter().zip(ranges.get(1..)?);
-        pairs.find(|(one, next)| one.end > next.start).map(|(_, next)| next.offset)
+    let first = |ranges: &[(u64, u64, u64)]| {
+        let mut pairs = ranges.array_windows();
+        pairs.find(|[one, next]| one.1 > next.0).map(|[_, next]| next.2)
     };
-    let mut ranges: Vec<_> = plan.iter().map(PatchRange::of).collect();
+    let mut ranges: Vec<_> = plan.iter().map(patch_range).collect();
     first(&ranges)?;
     // Compilers emit relocations out of order; sort only then.
     ranges.sort_unstable();
     first(&ranges)
 }
 
-/// The bytes of a section that a relocation changes: the field and, for a rewrite, the opcode.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct PatchRange {
-    start: u64,
-    end: u64,
-    /// The offset of the ELF relocation.
-    offset: u64,
-}
-
-impl PatchRange {
-    fn of(reloc: &PackReloc) -> PatchRange {
-        let (before, behind) = match reloc.rewrite {
-            // Opcode and ModRM.
-            Some(Rewrite::MovToLea | Rewrite::LeaToMov | Rewrite::Call) => (2, 0),
-            // The operand moved to the position of the ModRM byte, and a `nop` follows it.
-            Some(Rewrite::Jump) => (1, 1),
-            Some(Rewrite::LoadToAdd | Rewrite::AddToLoad) | None => (0, 0),
-        };
-        let end = reloc.offset.saturating_add(reloc.form.bytes()).saturating_add(behind);
-        let offset = reloc.offset.saturating_add(behind);
-        PatchRange { start: reloc.offset.saturating_sub(before), end, offset }
-    }
+/// Start and end of the bytes of a section that a relocation changes: the field and, for a rewrite, the opcode. The
+/// offset of the ELF relocation comes last.
+fn patch_range(reloc: &PackReloc) -> (u64, u64, u64) {
+    let (before, behind) = match reloc.rewrite {
+        // Opcode and ModRM.
+        Some(Rewrite::MovToLea | Rewrite::LeaToMov | Rewrite::Call) => (2, 0),
+        // The operand moved to the position of the ModRM byte, and a `nop` follows it.
+        Some(Rewrite::Jump) => (1, 1),
+        Some(Rewrite::LoadToAdd | Rewrite::AddToLoad) | None => (0, 0),
+    };
+    let offset = reloc.input.offset;
+    let end = offset.saturating_add(reloc.form.bytes()).saturating_add(behind);
+    (offset.saturating_sub(before), end, offset.saturating_add(behind))
 }

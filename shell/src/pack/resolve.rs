@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use ::object::elf;
 
 use super::archive::{Archives, Input, is_archive};
-use super::error::{PackError, PackWarning};
+use super::error::{PackError, PackWarning, Result};
 use super::machine::Machine;
 use super::object::{
     self, GlobalId, Object, Section, SectionId, Symbol, SymbolId, SymbolLocation, text,
@@ -56,7 +56,7 @@ pub(super) enum Resolution {
     /// An address that is unique to this module: `__dso_handle`.
     DsoHandle,
     /// The start or the end of a section array: `__start_NAME`, `__stop_NAME`.
-    ArrayBound { array: u32, end: bool },
+    ArrayBound { array: usize, end: bool },
 }
 
 /// Why a symbol cannot be resolved.
@@ -84,10 +84,10 @@ pub(super) struct Program<'d> {
     pub(super) globals: Vec<Global<'d>>,
     names: HashMap<&'d [u8], GlobalId>,
     /// The object that defines each section group first, and the group's index in it.
-    groups: HashMap<&'d [u8], (u32, usize)>,
+    groups: HashMap<&'d [u8], (usize, usize)>,
     /// The sections of each array, which `__start_NAME` and `__stop_NAME` bound.
     arrays: Vec<Vec<SectionId>>,
-    array_names: HashMap<&'d [u8], u32>,
+    array_names: HashMap<&'d [u8], usize>,
     /// Names that an archive member may define, oldest first.
     candidates: Vec<GlobalId>,
 }
@@ -98,7 +98,7 @@ pub(super) fn link<'d>(
     inputs: &[Input<'d>],
     entry: Option<&'d str>,
     warnings: &mut Vec<PackWarning>,
-) -> Result<Program<'d>, PackError> {
+) -> Result<Program<'d>> {
     let mut program = Program::default();
     let mut archives = Archives::default();
     for input in inputs {
@@ -109,7 +109,7 @@ pub(super) fn link<'d>(
         }
     }
     if let Some(entry) = entry {
-        let entry = program.intern(entry.as_bytes())?;
+        let entry = program.intern(entry.as_bytes());
         program.candidates.push(entry);
     } else if program.objects.is_empty() {
         archives.take_all().try_for_each(|object| program.add(object))?;
@@ -132,41 +132,46 @@ pub(super) fn link<'d>(
 
 impl<'d> Program<'d> {
     pub(super) fn global(&self, id: GlobalId) -> Option<&Global<'d>> {
-        self.globals.get(usize::try_from(id).ok()?)
+        self.globals.get(id)
     }
 
-    pub(super) fn object(&self, number: u32) -> Option<&Object<'d>> {
-        self.objects.get(usize::try_from(number).ok()?)
+    pub(super) fn object(&self, number: usize) -> Option<&Object<'d>> {
+        self.objects.get(number)
     }
 
     pub(super) fn section(&self, id: SectionId) -> Option<&Section<'d>> {
-        self.object(id.object)?.sections.get(usize::try_from(id.section).ok()?)
+        self.object(id.object)?.sections.get(id.section)
     }
 
     pub(super) fn symbol(&self, id: SymbolId) -> Option<&Symbol<'d>> {
-        self.object(id.object)?.symbols.get(usize::try_from(id.symbol).ok()?)
+        self.object(id.object)?.symbols.get(id.symbol)
     }
 
     /// The name of an object in messages.
-    pub(super) fn title(&self, object: u32) -> String {
+    pub(super) fn title(&self, object: usize) -> String {
         self.object(object).map_or_else(String::new, |object| object.name.clone())
+    }
+
+    /// The name of a symbol in messages.
+    pub(super) fn symbol_title(&self, id: SymbolId) -> String {
+        self.symbol(id).map_or_else(String::new, |symbol| text(symbol.name))
     }
 
     /// The names of a section's object and of the section, in messages.
     pub(super) fn titles(&self, id: SectionId) -> (String, String) {
-        (self.title(id.object), self.section(id).map_or_else(String::new, Section::title))
+        (self.title(id.object), self.section(id).map_or_else(String::new, |s| text(s.name)))
     }
 
     /// All sections of all objects.
     pub(super) fn sections(&self) -> impl Iterator<Item = (SectionId, &Section<'d>)> {
-        (0u32..).zip(&self.objects).flat_map(|(object, parsed)| {
-            let numbered = (0u32..).zip(&parsed.sections);
+        self.objects.iter().enumerate().flat_map(|(object, parsed)| {
+            let numbered = parsed.sections.iter().enumerate();
             numbered.map(move |(section, found)| (SectionId { object, section }, found))
         })
     }
 
-    fn intern(&mut self, name: &'d [u8]) -> Result<GlobalId, PackError> {
-        let next = GlobalId::try_from(self.globals.len()).map_err(|_| PackError::TooLarge)?;
+    fn intern(&mut self, name: &'d [u8]) -> GlobalId {
+        let next = self.globals.len();
         let id = *self.names.entry(name).or_insert(next);
         if id == next {
             self.globals.push(Global {
@@ -179,7 +184,7 @@ impl<'d> Program<'d> {
                 common_alignment: 1,
             });
         }
-        Ok(id)
+        id
     }
 
     /// The instruction set of all objects.
@@ -187,18 +192,18 @@ impl<'d> Program<'d> {
         self.objects.first().map_or(Machine::X86_64, |object| object.machine)
     }
 
-    fn add(&mut self, mut object: Object<'d>) -> Result<(), PackError> {
+    fn add(&mut self, mut object: Object<'d>) -> Result<()> {
         let (machine, others) = (object.machine, self.machine());
         if !self.objects.is_empty() && machine != others {
             return Err(PackError::OtherMachine { object: object.name, machine, others });
         }
-        let number = u32::try_from(self.objects.len()).map_err(|_| PackError::TooLarge)?;
+        let number = self.objects.len();
         self.discard_group_copies(&mut object, number);
-        self.gather_arrays(&mut object, number)?;
+        self.gather_arrays(&mut object, number);
         let mut symbols = std::mem::take(&mut object.symbols);
-        for (index, symbol) in (0u32..).zip(&mut symbols) {
+        for (index, symbol) in symbols.iter_mut().enumerate() {
             if !symbol.is_local {
-                let id = self.intern(symbol.name)?;
+                let id = self.intern(symbol.name);
                 symbol.global = Some(id);
                 let definition = SymbolId { object: number, symbol: index };
                 self.merge(id, definition, symbol, &object)?;
@@ -209,24 +214,22 @@ impl<'d> Program<'d> {
         Ok(())
     }
 
-    fn gather_arrays(&mut self, object: &mut Object<'d>, number: u32) -> Result<(), PackError> {
-        for (section, found) in (0u32..).zip(&mut object.sections) {
+    fn gather_arrays(&mut self, object: &mut Object<'d>, number: usize) {
+        for (section, found) in object.sections.iter_mut().enumerate() {
             if found.is_loaded() && !found.discarded && is_c_name(found.name) {
-                let next = u32::try_from(self.arrays.len()).map_err(|_| PackError::TooLarge)?;
-                let array = *self.array_names.entry(found.name).or_insert(next);
-                if array == next {
-                    self.arrays.push(Vec::new());
-                }
+                let array = *self.array_names.entry(found.name).or_insert(self.arrays.len());
                 found.array = Some(array);
-                let sections = usize::try_from(array).ok().and_then(|at| self.arrays.get_mut(at));
-                sections.into_iter().for_each(|s| s.push(SectionId { object: number, section }));
+                let id = SectionId { object: number, section };
+                match self.arrays.get_mut(array) {
+                    Some(sections) => sections.push(id),
+                    None => self.arrays.push(vec![id]),
+                }
             }
         }
-        Ok(())
     }
 
     /// Marks the sections of groups that an earlier object defines.
-    fn discard_group_copies(&mut self, object: &mut Object<'d>, number: u32) {
+    fn discard_group_copies(&mut self, object: &mut Object<'d>, number: usize) {
         let mut kept_members = HashMap::new();
         for (index, group) in object.groups.iter().enumerate() {
             let kept = *self.groups.entry(group.signature).or_insert((number, index));
@@ -236,8 +239,7 @@ impl<'d> Program<'d> {
             }
             let kept_copies = kept_members.entry(kept).or_insert_with(|| self.members(kept));
             for member in &group.members {
-                let member = usize::try_from(*member).ok();
-                if let Some(section) = member.and_then(|at| object.sections.get_mut(at)) {
+                if let Some(section) = object.sections.get_mut(*member) {
                     section.discarded = true;
                     section.kept_copy = kept_copies.get(section.name).copied();
                 }
@@ -245,7 +247,7 @@ impl<'d> Program<'d> {
         }
     }
 
-    fn members(&self, (object, group): (u32, usize)) -> HashMap<&'d [u8], SectionId> {
+    fn members(&self, (object, group): (usize, usize)) -> HashMap<&'d [u8], SectionId> {
         let group = self.object(object).and_then(|object| object.groups.get(group));
         let members = group.map_or(&[][..], |group| &group.members);
         let ids = members.iter().map(|section| SectionId { object, section: *section });
@@ -259,9 +261,8 @@ impl<'d> Program<'d> {
         definition: SymbolId,
         symbol: &Symbol<'d>,
         object: &Object<'d>,
-    ) -> Result<(), PackError> {
-        let index = usize::try_from(id).map_err(|_| PackError::TooLarge)?;
-        let Some(global) = self.globals.get_mut(index) else { return Ok(()) };
+    ) -> Result<()> {
+        let Some(global) = self.globals.get_mut(id) else { return Ok(()) };
         global.visibility = stricter(global.visibility, symbol.visibility);
         let rank = match symbol.place {
             SymbolLocation::Undefined if symbol.is_weak => return Ok(()),
@@ -274,10 +275,8 @@ impl<'d> Program<'d> {
                 global.common_alignment = global.common_alignment.max(alignment);
                 Rank::Common
             }
-            SymbolLocation::Absolute(_) | SymbolLocation::Section { .. } if symbol.is_weak => {
-                Rank::Weak
-            }
-            SymbolLocation::Absolute(_) | SymbolLocation::Section { .. } => Rank::Strong,
+            _ if symbol.is_weak => Rank::Weak,
+            _ => Rank::Strong,
         };
         if rank == Rank::Strong && global.rank == Rank::Strong {
             let (name, first) = (text(global.name), global.definition.object);
@@ -296,24 +295,21 @@ impl<'d> Program<'d> {
 
     /// The exported symbols.
     pub(super) fn exports(&self) -> impl Iterator<Item = Export<'_, 'd>> {
-        let numbered = (0u32..).zip(&self.globals);
+        let numbered = self.globals.iter().enumerate();
         numbered.filter(|(_, global)| global.is_exported()).filter_map(|(id, global)| {
             let symbol = self.symbol(global.definition)?;
             let resolution = self.resolve_defined(id, global);
             // A symbol in a section that is not loaded has no address to export.
-            (resolution != Err(ResolveError::NotLoaded)).then_some(Export {
-                id,
-                symbol,
-                resolution,
-            })
+            let export = Export { id, symbol, resolution };
+            (resolution != Err(ResolveError::NotLoaded)).then_some(export)
         })
     }
 
     /// Data symbols that are not exported, in the order of the objects, and where they are.
     pub(super) fn local_data(&self) -> impl Iterator<Item = (&Symbol<'d>, Resolution)> {
-        let objects = (0u32..).zip(&self.objects);
+        let objects = self.objects.iter().enumerate();
         let symbols = objects.flat_map(|(object, parsed)| {
-            let numbered = (0u32..).zip(&parsed.symbols);
+            let numbered = parsed.symbols.iter().enumerate();
             numbered.map(move |(symbol, found)| (SymbolId { object, symbol }, found))
         });
         let data = symbols.filter(|(_, symbol)| symbol.kind == elf::STT_OBJECT && symbol.size != 0);
@@ -343,7 +339,7 @@ impl<'d> Program<'d> {
     }
 
     /// The object that defines a name.
-    pub(super) fn defining_object(&self, id: GlobalId) -> u32 {
+    pub(super) fn defining_object(&self, id: GlobalId) -> usize {
         self.global(id).map_or(0, |global| global.definition.object)
     }
 
@@ -359,9 +355,8 @@ impl<'d> Program<'d> {
     }
 
     /// The sections of an array.
-    pub(super) fn array(&self, array: u32) -> &[SectionId] {
-        let sections = usize::try_from(array).ok().and_then(|at| self.arrays.get(at));
-        sections.map_or(&[], Vec::as_slice)
+    pub(super) fn array(&self, array: usize) -> &[SectionId] {
+        self.arrays.get(array).map_or(&[], Vec::as_slice)
     }
 
     /// The defining symbol of `id`, or the symbol itself while the name is undefined.
@@ -391,7 +386,12 @@ impl<'d> Program<'d> {
     ) -> Result<Resolution, ResolveError> {
         let Some(global) = self.global(id) else { return Err(ResolveError::Discarded) };
         if global.rank == Rank::Undefined {
-            self.resolve_undefined(id, is_weak)
+            match (global.linker_defined, global.visibility) {
+                (Some(linker_defined), _) => Ok(linker_defined),
+                (None, elf::STV_DEFAULT | elf::STV_PROTECTED) => Ok(Resolution::Import(id)),
+                _ if is_weak => Ok(Resolution::Absolute(0)),
+                _ => Err(ResolveError::Hidden),
+            }
         } else {
             self.resolve_defined(id, global)
         }
@@ -410,7 +410,11 @@ impl<'d> Program<'d> {
     }
 
     /// Resolves a symbol that its own object defines.
-    fn resolve_local(&self, object: u32, symbol: &Symbol<'d>) -> Result<Resolution, ResolveError> {
+    fn resolve_local(
+        &self,
+        object: usize,
+        symbol: &Symbol<'d>,
+    ) -> Result<Resolution, ResolveError> {
         match symbol.kind {
             elf::STT_GNU_IFUNC => return Err(ResolveError::Ifunc),
             elf::STT_TLS => return Err(ResolveError::ThreadLocal),
@@ -420,60 +424,40 @@ impl<'d> Program<'d> {
             SymbolLocation::Section { section, value } => (section, value),
             SymbolLocation::Absolute(value) => return Ok(Resolution::Absolute(value)),
             // Symbol 0, which denotes no symbol.
-            SymbolLocation::Undefined | SymbolLocation::Common { .. } => {
-                return Ok(Resolution::Absolute(0));
-            }
+            _ => return Ok(Resolution::Absolute(0)),
         };
         let mut id = SectionId { object, section };
-        let mut found = self.section(id).ok_or(ResolveError::Discarded)?;
-        if found.discarded {
-            id = found.kept_copy.ok_or(ResolveError::Discarded)?;
-            found = self
-                .section(id)
-                .filter(|kept_copy| !kept_copy.discarded)
-                .ok_or(ResolveError::Discarded)?;
+        let mut found = self.section(id);
+        if let Some(copy) = found.filter(|section| section.discarded) {
+            id = copy.kept_copy.ok_or(ResolveError::Discarded)?;
+            found = self.section(id).filter(|kept_copy| !kept_copy.discarded);
         }
-        if !found.is_loaded() {
-            return Err(ResolveError::NotLoaded);
-        }
-        Ok(Resolution::Section { id, value })
-    }
-
-    /// Resolves a name that no object defines.
-    fn resolve_undefined(&self, id: GlobalId, is_weak: bool) -> Result<Resolution, ResolveError> {
-        let Some(global) = self.global(id) else { return Err(ResolveError::Discarded) };
-        match (global.linker_defined, global.visibility) {
-            (Some(linker_defined), _) => Ok(linker_defined),
-            (None, elf::STV_DEFAULT | elf::STV_PROTECTED) => Ok(Resolution::Import(id)),
-            _ if is_weak => Ok(Resolution::Absolute(0)),
-            _ => Err(ResolveError::Hidden),
+        match found {
+            Some(found) if found.is_loaded() => Ok(Resolution::Section { id, value }),
+            Some(_) => Err(ResolveError::NotLoaded),
+            None => Err(ResolveError::Discarded),
         }
     }
 
     /// Defines the names that linkers provide.
     fn define_linker_symbols(&mut self) {
         for global in self.globals.iter_mut().filter(|global| global.rank == Rank::Undefined) {
-            let array = |prefix: &[u8]| {
-                let name = global.name.strip_prefix(prefix)?;
-                self.array_names.get(name).copied()
+            let bound = |prefix: &[u8], end| {
+                let array = *self.array_names.get(global.name.strip_prefix(prefix)?)?;
+                Some(Resolution::ArrayBound { array, end })
             };
             global.linker_defined = match global.name {
                 b"_GLOBAL_OFFSET_TABLE_" => Some(Resolution::Got),
                 b"__dso_handle" => Some(Resolution::DsoHandle),
-                _ => array(b"__start_")
-                    .map(|array| Resolution::ArrayBound { array, end: false })
-                    .or_else(|| {
-                        array(b"__stop_").map(|array| Resolution::ArrayBound { array, end: true })
-                    }),
+                _ => bound(b"__start_", false).or_else(|| bound(b"__stop_", true)),
             };
         }
     }
 }
 
 impl Object<'_> {
-    fn is_discarded(&self, section: u32) -> bool {
-        let section = usize::try_from(section).ok().and_then(|at| self.sections.get(at));
-        section.is_some_and(|section| section.discarded)
+    fn is_discarded(&self, section: usize) -> bool {
+        self.sections.get(section).is_some_and(|section| section.discarded)
     }
 }
 

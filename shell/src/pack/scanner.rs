@@ -4,19 +4,10 @@ use std::collections::HashSet;
 
 use ::object::elf;
 
-use super::error::{PackError, PackWarning, RelocType};
-use super::object::{GlobalId, Section, SectionId, SymbolId, text};
+use super::error::{PackError, PackWarning, RelocType, Result};
+use super::object::{GlobalId, InputReloc, Section, SectionId, SymbolId};
 use super::pack_reloc::{Import, PackReloc, RelocForm, RelocPlan, RelocTarget, Rewrite};
 use super::resolve::{Program, Resolution};
-
-/// An ELF relocation, decoded.
-#[derive(Clone, Copy)]
-pub(super) struct InputReloc {
-    pub(super) kind: u32,
-    pub(super) symbol: SymbolId,
-    pub(super) offset: u64,
-    pub(super) addend: i64,
-}
 
 /// The scan of one section.
 pub(super) struct RelocScanner<'s, 'd> {
@@ -37,11 +28,10 @@ impl RelocScanner<'_, '_> {
         to: RelocTarget,
         addend: i64,
         rewrite: Option<Rewrite>,
-    ) -> Result<(), PackError> {
-        let InputReloc { kind, symbol, offset, .. } = reloc;
+    ) -> Result<()> {
         // A direct jump is one byte shorter than one through a slot; a `nop` fills the gap.
         let len = form.bytes() + u64::from(rewrite == Some(Rewrite::Jump));
-        let end = offset.checked_add(len).filter(|end| *end <= self.section.size);
+        let end = reloc.offset.checked_add(len).filter(|end| *end <= self.section.size);
         if end.is_none() {
             let (object, section) = self.program.titles(self.id);
             let reason = "a relocation reaches outside the section";
@@ -49,54 +39,50 @@ impl RelocScanner<'_, '_> {
         }
         if let RelocTarget::Symbol(resolution) = to {
             let is_near = matches!(form, RelocForm::PcRelative { .. } | RelocForm::Instruction(_));
-            self.note(reloc, resolution, is_near)?;
+            self.note(reloc, resolution, is_near);
         }
         self.plan.uses_got |= matches!(form, RelocForm::GotRelative { .. });
-        let section = self.id;
-        self.plan.relocs.push(PackReloc {
-            section,
-            offset,
-            form,
-            to,
-            addend,
-            rewrite,
-            kind,
-            symbol,
-        });
+        let (section, input) = (self.id, reloc);
+        self.plan.relocs.push(PackReloc { section, input, form, to, addend, rewrite });
         Ok(())
     }
 
-    /// Records a reference to a symbol.
-    fn note(
+    /// A reference to the symbol itself.
+    pub(super) fn direct(
         &mut self,
         reloc: InputReloc,
+        form: RelocForm,
         resolution: Resolution,
-        is_data: bool,
-    ) -> Result<(), PackError> {
+        rewrite: Option<Rewrite>,
+    ) -> Result<()> {
+        self.push(reloc, form, RelocTarget::Symbol(resolution), reloc.addend, rewrite)
+    }
+
+    /// Records a reference to a symbol.
+    fn note(&mut self, reloc: InputReloc, resolution: Resolution, is_data: bool) {
         match resolution {
             Resolution::Import(global) => self.import(reloc, global, is_data),
             Resolution::Got => self.plan.uses_got = true,
             // `__dso_handle` is the address of a GOT slot that holds that address, and so is unique.
             Resolution::DsoHandle => {
-                self.slot_number(resolution, 0)?;
+                self.slot_number(resolution, 0);
             }
             _ => {}
         }
-        Ok(())
     }
 
     fn import(&mut self, reloc: InputReloc, global: GlobalId, is_data: bool) {
-        let is_weak = self.program.symbol(reloc.symbol).is_some_and(|symbol| symbol.is_weak);
-        let is_object =
-            self.program.symbol(reloc.symbol).is_some_and(|s| s.kind == elf::STT_OBJECT);
+        let symbol = self.program.symbol(reloc.symbol);
+        let is_weak = symbol.is_some_and(|symbol| symbol.is_weak);
+        let is_data = is_data || symbol.is_some_and(|symbol| symbol.kind == elf::STT_OBJECT);
         let plan = &mut *self.plan;
         let number = *plan.import_numbers.entry(global).or_insert(plan.imports.len());
-        if number == plan.imports.len() {
-            plan.imports.push(Import { global, is_weak: true, is_data: false });
-        }
-        if let Some(import) = plan.imports.get_mut(number) {
-            import.is_weak &= is_weak;
-            import.is_data |= is_data || is_object;
+        match plan.imports.get_mut(number) {
+            Some(import) => {
+                import.is_weak &= is_weak;
+                import.is_data |= is_data;
+            }
+            None => plan.imports.push(Import { global, is_weak, is_data }),
         }
     }
 
@@ -105,19 +91,17 @@ impl RelocScanner<'_, '_> {
         reloc: InputReloc,
         resolution: Resolution,
         addend: i64,
-    ) -> Result<RelocTarget, PackError> {
-        self.note(reloc, resolution, false)?;
-        self.slot_number(resolution, addend).map(RelocTarget::GotSlot)
+    ) -> RelocTarget {
+        self.note(reloc, resolution, false);
+        RelocTarget::GotSlot(self.slot_number(resolution, addend))
     }
 
-    fn slot_number(&mut self, resolution: Resolution, addend: i64) -> Result<u32, PackError> {
-        let slots = &mut self.plan.slots;
-        let next = u32::try_from(slots.len()).map_err(|_| PackError::TooLarge)?;
-        let number = *self.plan.slot_numbers.entry((resolution, addend)).or_insert(next);
-        if number == next {
+    fn slot_number(&mut self, resolution: Resolution, addend: i64) -> usize {
+        let RelocPlan { slots, slot_numbers, .. } = &mut *self.plan;
+        *slot_numbers.entry((resolution, addend)).or_insert_with(|| {
             slots.push((resolution, addend));
-        }
-        Ok(number)
+            slots.len() - 1
+        })
     }
 
     pub(super) fn stub(
@@ -125,23 +109,18 @@ impl RelocScanner<'_, '_> {
         reloc: InputReloc,
         resolution: Resolution,
         addend: i64,
-    ) -> Result<RelocTarget, PackError> {
-        self.note(reloc, resolution, false)?;
-        let slot = self.slot_number(resolution, addend)?;
-        let next = u32::try_from(self.plan.stubs.len()).map_err(|_| PackError::TooLarge)?;
-        let number = *self.plan.stub_numbers.entry(slot).or_insert(next);
-        if number == next {
-            self.plan.stubs.push(slot);
-        }
-        Ok(RelocTarget::Stub(number))
+    ) -> RelocTarget {
+        self.note(reloc, resolution, false);
+        let slot = self.slot_number(resolution, addend);
+        let RelocPlan { stubs, stub_numbers, .. } = &mut *self.plan;
+        RelocTarget::Stub(*stub_numbers.entry(slot).or_insert_with(|| {
+            stubs.push(slot);
+            stubs.len() - 1
+        }))
     }
 
     /// The size of a symbol as an absolute value.
-    pub(super) fn size(
-        &self,
-        reloc: InputReloc,
-        resolution: Resolution,
-    ) -> Result<RelocTarget, PackError> {
+    pub(super) fn size(&self, reloc: InputReloc, resolution: Resolution) -> Result<RelocTarget> {
         let size = match resolution {
             Resolution::Common(id) => self.program.global(id).map(|global| global.common_size),
             Resolution::Import(_) => None,
@@ -151,27 +130,38 @@ impl RelocScanner<'_, '_> {
         Ok(RelocTarget::Symbol(Resolution::Absolute(size.ok_or_else(unknown)?)))
     }
 
-    pub(super) fn error(&self, reloc: InputReloc, why: &'static str) -> PackError {
-        let (object, section) = self.program.titles(self.id);
-        let symbol = self.symbol_title(reloc);
-        PackError::RelocKind {
-            object,
-            section,
-            kind: RelocType { machine: self.program.machine(), number: reloc.kind },
-            symbol,
-            why,
-        }
+    /// The error for a relocation type that a module cannot express.
+    pub(super) fn unsupported(&self, reloc: InputReloc) -> PackError {
+        let name = self.program.machine().reloc_name(reloc.kind).unwrap_or_default();
+        let has = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
+        let why = if has(&["TLS", "TPOFF", "DTPOFF", "DTPMOD"]) {
+            "refers to thread-local storage, which a module cannot express"
+        } else if has(&["IRELATIVE"]) {
+            "is an indirect function (IFUNC), which a module cannot express"
+        } else if has(&["MOVW_UABS", "MOVW_SABS"]) {
+            "is part of an address in instructions, which a relocatable module cannot express; compile with -mcmodel=small"
+        } else if has(&["LD64_GOTPAGE_LO15"]) {
+            "needs the GOT nearer than a module guarantees; compile with -fPIC"
+        } else if has(&["GOT_LD_PREL19"]) {
+            "needs the GOT nearer than a module guarantees; compile with -mcmodel=small"
+        } else {
+            "cannot be expressed in a module"
+        };
+        self.error(reloc, why)
     }
 
-    fn symbol_title(&self, reloc: InputReloc) -> String {
-        self.program.symbol(reloc.symbol).map_or_else(String::new, |symbol| text(symbol.name))
+    pub(super) fn error(&self, reloc: InputReloc, why: &'static str) -> PackError {
+        let (object, section) = self.program.titles(self.id);
+        let symbol = self.program.symbol_title(reloc.symbol);
+        let kind = RelocType { machine: self.program.machine(), number: reloc.kind.0 };
+        PackError::RelocKind { object, section, kind, symbol, why }
     }
 
     pub(super) fn warn_of_near_import(&mut self, reloc: InputReloc, resolution: Resolution) {
         let Resolution::Import(global) = resolution else { return };
         if self.plan.warned.insert((self.id.object, global)) {
             let (object, section) = self.program.titles(self.id);
-            let symbol = self.symbol_title(reloc);
+            let symbol = self.program.symbol_title(reloc.symbol);
             self.warnings.push(PackWarning::NearImport { object, section, symbol });
         }
     }

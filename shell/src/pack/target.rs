@@ -32,11 +32,11 @@ impl Machine {
     }
 
     /// Whether a relocation's field holds an address, which the loader has to write.
-    pub(super) fn is_address(self, kind: u32) -> bool {
+    pub(super) fn is_address(self, kind: RelocationType) -> bool {
         let kinds = match self {
             Machine::X86_64 => x86_64::ADDRESSES,
             Machine::Aarch64 => aarch64::ADDRESSES,
         };
-        kinds.contains(&RelocationType(kind))
+        kinds.contains(&kind)
     }
 }

@@ -5,10 +5,11 @@
 
 use ::object::elf::{self, RelocationType};
 
-use super::error::PackError;
+use super::error::Result;
+use super::object::InputReloc;
 use super::pack_reloc::{ABS64, PC32, RelocForm, RelocTarget, Rewrite, Stub};
 use super::resolve::Resolution;
-use super::scanner::{InputReloc, RelocScanner, is_external};
+use super::scanner::{RelocScanner, is_external};
 
 /// Fills gaps in code: `int3`.
 pub(super) const TRAP: u8 = 0xcc;
@@ -23,13 +24,13 @@ pub(super) const ADDRESSES: &[RelocationType] =
 
 impl RelocScanner<'_, '_> {
     /// Records what one relocation needs.
-    pub(super) fn x86_64(&mut self, reloc: InputReloc) -> Result<(), PackError> {
+    pub(super) fn x86_64(&mut self, reloc: InputReloc) -> Result<()> {
         let resolution = self.program.resolution(reloc.symbol).ok();
         let Some(resolution) = resolution else { return Err(self.error(reloc, "has no target")) };
         let direct = RelocTarget::Symbol(resolution);
         let absolute = |bytes, signed| RelocForm::Absolute { bytes, signed };
         let distance = |bytes| RelocForm::PcRelative { bytes };
-        let (form, to) = match RelocationType(reloc.kind) {
+        let (form, to) = match reloc.kind {
             elf::R_X86_64_64 => (ABS64, direct),
             elf::R_X86_64_32 => (absolute(4, false), direct),
             elf::R_X86_64_32S => (absolute(4, true), direct),
@@ -46,67 +47,61 @@ impl RelocScanner<'_, '_> {
             | elf::R_X86_64_CODE_4_GOTPCRELX
             | elf::R_X86_64_CODE_5_GOTPCRELX
             | elf::R_X86_64_CODE_6_GOTPCRELX => return self.through_slot(reloc, resolution),
-            elf::R_X86_64_GOTPCREL64 => (distance(8), self.slot(reloc, resolution, 0)?),
+            elf::R_X86_64_GOTPCREL64 => (distance(8), self.slot(reloc, resolution, 0)),
             elf::R_X86_64_GOT32 => {
-                (RelocForm::GotRelative { bytes: 4 }, self.slot(reloc, resolution, 0)?)
+                (RelocForm::GotRelative { bytes: 4 }, self.slot(reloc, resolution, 0))
             }
             elf::R_X86_64_GOT64 | elf::R_X86_64_GOTPLT64 => {
-                (RelocForm::GotRelative { bytes: 8 }, self.slot(reloc, resolution, 0)?)
+                (RelocForm::GotRelative { bytes: 8 }, self.slot(reloc, resolution, 0))
             }
             elf::R_X86_64_GOTOFF64 => (RelocForm::GotRelative { bytes: 8 }, direct),
             elf::R_X86_64_PLTOFF64 => {
                 let to =
-                    if is_external(resolution) { self.stub(reloc, resolution, 0)? } else { direct };
+                    if is_external(resolution) { self.stub(reloc, resolution, 0) } else { direct };
                 (RelocForm::GotRelative { bytes: 8 }, to)
             }
             elf::R_X86_64_GOTPC32 => (distance(4), RelocTarget::Symbol(Resolution::Got)),
             elf::R_X86_64_GOTPC64 => (distance(8), RelocTarget::Symbol(Resolution::Got)),
             elf::R_X86_64_SIZE32 => (absolute(4, false), self.size(reloc, resolution)?),
             elf::R_X86_64_SIZE64 => (ABS64, self.size(reloc, resolution)?),
-            kind => return Err(self.error(reloc, unsupported_reason(kind))),
+            _ => return Err(self.unsupported(reloc)),
         };
         self.push(reloc, form, to, reloc.addend, None)
     }
 
-    /// A signed 32-bit distance. `is_call`: the address of a stub is valid as well.
-    fn distance(
-        &mut self,
-        reloc: InputReloc,
-        resolution: Resolution,
-        is_call: bool,
-    ) -> Result<(), PackError> {
-        let direct = RelocTarget::Symbol(resolution);
+    /// A signed 32-bit distance. `call`: the address of a stub is valid as well.
+    fn distance(&mut self, reloc: InputReloc, resolution: Resolution, call: bool) -> Result<()> {
         if !is_external(resolution) {
-            return self.push(reloc, PC32, direct, reloc.addend, None);
+            return self.direct(reloc, PC32, resolution, None);
         }
         // The operand of a branch is relative to the end of the instruction, 4 bytes on.
         let addend = reloc.addend.checked_add(4);
         match (self.before(reloc.offset), addend) {
             (Preceding::Branch, Some(addend)) => {
-                let to = self.stub(reloc, resolution, addend)?;
+                let to = self.stub(reloc, resolution, addend);
                 self.push(reloc, PC32, to, -4, None)
             }
-            _ if is_call => {
-                let to = self.stub(reloc, resolution, 0)?;
+            _ if call => {
+                let to = self.stub(reloc, resolution, 0);
                 self.push(reloc, PC32, to, reloc.addend, None)
             }
             (Preceding::Lea, Some(addend)) => {
-                let to = self.slot(reloc, resolution, addend)?;
+                let to = self.slot(reloc, resolution, addend);
                 self.push(reloc, PC32, to, -4, Some(Rewrite::LeaToMov))
             }
             _ => {
                 self.warn_of_near_import(reloc, resolution);
-                self.push(reloc, PC32, direct, reloc.addend, None)
+                self.direct(reloc, PC32, resolution, None)
             }
         }
     }
 
     /// A load, call or jump through a GOT slot, relaxed to a direct reference where possible.
-    fn through_slot(&mut self, reloc: InputReloc, resolution: Resolution) -> Result<(), PackError> {
+    fn through_slot(&mut self, reloc: InputReloc, resolution: Resolution) -> Result<()> {
         let rewrite = self.relaxation(reloc).filter(|_| !is_external(resolution));
         let (mut reloc, mut to) = (reloc, RelocTarget::Symbol(resolution));
         match rewrite {
-            None => to = self.slot(reloc, resolution, 0)?,
+            None => to = self.slot(reloc, resolution, 0),
             Some(Rewrite::Jump) => reloc.offset = reloc.offset.saturating_sub(1),
             Some(_) => {}
         }
@@ -122,7 +117,7 @@ impl RelocScanner<'_, '_> {
         }
         let [rex, opcode, modrm] = self.preceding(reloc.offset)?;
         let loads = opcode == 0x8b && is_rip_relative(modrm);
-        match RelocationType(reloc.kind) {
+        match reloc.kind {
             elf::R_X86_64_GOTPCRELX => match (opcode, modrm) {
                 (0xff, 0x15) => Some(Rewrite::Call),
                 (0xff, 0x25) => Some(Rewrite::Jump),
@@ -146,9 +141,8 @@ impl RelocScanner<'_, '_> {
             self.section.bytes.get(start).copied()
         };
         // No ModRM byte of a RIP-relative operand has these values: it would be below 0x40.
-        match (bytes(2), bytes(1)) {
-            (_, Some(0xe8 | 0xe9)) | (Some(0x0f), Some(0x80..=0x8f)) => return Preceding::Branch,
-            _ => {}
+        if let (_, Some(0xe8 | 0xe9)) | (Some(0x0f), Some(0x80..=0x8f)) = (bytes(2), bytes(1)) {
+            return Preceding::Branch;
         }
         let Some([prefix, opcode, modrm]) = self.preceding(offset) else { return Preceding::Other };
         let is_lea = is_wide_prefix(prefix) && opcode == 0x8d && is_rip_relative(modrm);
@@ -194,30 +188,4 @@ fn is_wide_prefix(byte: u8) -> bool {
 /// Whether a ModRM byte denotes a RIP-relative operand.
 fn is_rip_relative(modrm: u8) -> bool {
     modrm & 0xc7 == 0x05
-}
-
-fn unsupported_reason(kind: RelocationType) -> &'static str {
-    match kind {
-        elf::R_X86_64_TLSGD
-        | elf::R_X86_64_TLSLD
-        | elf::R_X86_64_DTPOFF32
-        | elf::R_X86_64_DTPOFF64
-        | elf::R_X86_64_DTPMOD64
-        | elf::R_X86_64_GOTTPOFF
-        | elf::R_X86_64_TPOFF32
-        | elf::R_X86_64_TPOFF64
-        | elf::R_X86_64_GOTPC32_TLSDESC
-        | elf::R_X86_64_TLSDESC_CALL
-        | elf::R_X86_64_TLSDESC
-        | elf::R_X86_64_CODE_4_GOTTPOFF
-        | elf::R_X86_64_CODE_5_GOTTPOFF
-        | elf::R_X86_64_CODE_6_GOTTPOFF
-        | elf::R_X86_64_CODE_4_GOTPC32_TLSDESC
-        | elf::R_X86_64_CODE_5_GOTPC32_TLSDESC
-        | elf::R_X86_64_CODE_6_GOTPC32_TLSDESC => {
-            "refers to thread-local storage, which a module cannot express"
-        }
-        elf::R_X86_64_IRELATIVE => "is an indirect function (IFUNC), which a module cannot express",
-        _ => "cannot be expressed in a module",
-    }
 }

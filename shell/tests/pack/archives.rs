@@ -95,7 +95,7 @@ fn unreadable_archive_is_refused() {
     let lib = ar("rcs", &[("a.o", &function("a", ""))]);
     assert!(
         refusal_of(&[("lib.a", &lib[..lib.len() - 9])])
-            .starts_with("lib.a: the archive is cut off")
+            .starts_with("lib.a: the archive is truncated")
     );
     let thin = ar("rcsT", &[("a.o", &function("a", ""))]);
     assert_eq!(
