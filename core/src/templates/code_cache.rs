@@ -40,17 +40,8 @@ pub(super) enum TargetName {
 }
 
 impl TargetName {
-    pub(super) fn of_symbol(symbol: &[u8]) -> Result<Self, AllocError> {
-        try_copy_bytes(symbol).map(Self::Symbol)
-    }
-
     pub(super) fn of_instance(template: &[u8], arguments: &[Type]) -> Result<Self, AllocError> {
         Ok(Self::Instance(try_copy_bytes(template)?, try_to_string(TypeList(arguments))?))
-    }
-
-    /// The name of an absolute address; `None` if it has none.
-    pub(super) fn of_absolute(address: u64) -> Option<Self> {
-        (address == trap_hook as *const () as usize as u64).then_some(Self::TrapHook)
     }
 
     fn as_cached(&self) -> CachedTarget<'_> {

@@ -216,7 +216,7 @@ impl JitInstantiator {
     fn insert(&self, module: Module) -> Result<(), MetadataError> {
         let module = {
             let mut state = self.state();
-            state.jobs.clear_failures();
+            state.jobs.failed.clear();
             state.modules.insert(module)?
         };
         let (path, rows) = (module.note.path.escape_ascii(), module.rows.len());
@@ -240,8 +240,8 @@ impl JitInstantiator {
         };
         Ok(Some(PossibleEntry {
             path: try_copy_bytes(&module.note.path)?,
-            template: try_copy_str(module.row_template(&row))?,
-            type_args: try_copy_str(module.row_arguments(&row))?,
+            template: try_copy_str(module.text(row.template))?,
+            type_args: try_copy_str(module.text(row.arguments))?,
             mangled_name: try_copy_str(module.text(row.symbol))?,
         }))
     }
@@ -260,8 +260,8 @@ impl JitInstantiator {
         let state = self.state();
         JitStats {
             cached_count: self.instances.len(),
-            loaded_smf_count: state.modules.modules().len(),
-            failed_count: state.jobs.failures(),
+            loaded_smf_count: state.modules.modules.len(),
+            failed_count: state.jobs.failed.len(),
             cache_hit_count: self.cache_hits.load(Ordering::Relaxed),
             cache_stale_count: self.cache_stale.load(Ordering::Relaxed),
         }
@@ -305,7 +305,7 @@ impl JitInstantiator {
     /// # Errors
     /// The first error. The remaining modules are updated regardless.
     pub fn update(&self) -> Result<(), UpdateError> {
-        let modules = try_collect(self.state().modules.modules().iter().cloned())?;
+        let modules = try_collect(self.state().modules.modules.iter().cloned())?;
         let mut result = Ok(());
         for module in &modules {
             result = result.and(module.note.write_pending());

@@ -161,34 +161,28 @@ fn arguments_of(types: &[Type]) -> Result<Arguments, IrError> {
     Arguments::new(given)
 }
 
-/// The scalar type; `None` for types that IR has no operations for.
+/// The types that IR has operations for.
+static SCALARS: [(Scalar, Type); 12] = [
+    (Scalar::I8, Type::int(8, true)),
+    (Scalar::I16, Type::int(16, true)),
+    (Scalar::I32, Type::int(32, true)),
+    (Scalar::I64, Type::int(64, true)),
+    (Scalar::U8, Type::int(8, false)),
+    (Scalar::U16, Type::int(16, false)),
+    (Scalar::U32, Type::int(32, false)),
+    (Scalar::U64, Type::int(64, false)),
+    (Scalar::F32, Type::Float { bits: 32 }),
+    (Scalar::F64, Type::Float { bits: 64 }),
+    (Scalar::Bool, Type::Bool),
+    (Scalar::Pointer, Type::Pointer),
+];
+
 fn scalar_of(ty: &Type) -> Option<Scalar> {
-    Some(match ty {
-        Type::Int { bits: 8, signed: true } => Scalar::I8,
-        Type::Int { bits: 16, signed: true } => Scalar::I16,
-        Type::Int { bits: 32, signed: true } => Scalar::I32,
-        Type::Int { bits: 64, signed: true } => Scalar::I64,
-        Type::Int { bits: 8, signed: false } => Scalar::U8,
-        Type::Int { bits: 16, signed: false } => Scalar::U16,
-        Type::Int { bits: 32, signed: false } => Scalar::U32,
-        Type::Int { bits: 64, signed: false } => Scalar::U64,
-        Type::Float { bits: 32 } => Scalar::F32,
-        Type::Float { bits: 64 } => Scalar::F64,
-        Type::Bool => Scalar::Bool,
-        Type::Pointer => Scalar::Pointer,
-        _ => return None,
-    })
+    SCALARS.iter().find(|(_, known)| known == ty).map(|(scalar, _)| *scalar)
 }
 
-fn type_of(scalar: Scalar) -> Type {
-    match scalar {
-        Scalar::F32 | Scalar::F64 => {
-            Type::Float { bits: if scalar == Scalar::F32 { 32 } else { 64 } }
-        }
-        Scalar::Bool => Type::Bool,
-        Scalar::Pointer => Type::Pointer,
-        _ => Type::int(scalar.size().saturating_mul(8), scalar.is_signed()),
-    }
+fn type_of(scalar: Scalar) -> Option<&'static Type> {
+    SCALARS.iter().find(|(known, _)| *known == scalar).map(|(_, ty)| ty)
 }
 
 /// The encoded signature of a function of an instance: the magic number, the type codes of the parameters, and
@@ -303,7 +297,9 @@ impl Link<'_> {
         };
         *nodes_left = left;
         match entry {
-            TypeEntry::Type(ValueType::Scalar(scalar)) => Ok(Some(type_of(scalar))),
+            TypeEntry::Type(ValueType::Scalar(scalar)) => {
+                type_of(scalar).map(Type::try_clone).transpose()
+            }
             TypeEntry::Type(ValueType::Parameter(_)) => given.map(Type::try_clone).transpose(),
             TypeEntry::Named { name, arity: 0 } => Type::from_word(name).map(Some),
             TypeEntry::Named { name, arity } => {
@@ -444,7 +440,7 @@ mod tests {
         let compiler = IrBodies::new();
         let mut all = Vec::new();
         for template in &programs {
-            for argument in [Type::I64, Type::F64, type_of(Scalar::U8)] {
+            for argument in [Type::I64, Type::F64, Type::int(8, false)] {
                 let arguments = &std::vec![argument; usize::from(template.type_params)][..];
                 let request = CompileRequest {
                     symbol: b"s",
@@ -502,7 +498,7 @@ mod tests {
     #[test]
     fn scalars_convert_to_types_and_back() {
         for scalar in Scalar::ALL {
-            assert_eq!(scalar_of(&type_of(scalar)), Some(scalar));
+            assert_eq!(scalar_of(type_of(scalar).unwrap()), Some(scalar));
         }
         for ty in [Type::int(128, true), Type::Float { bits: 16 }, Type::Text, named("i8", &[])] {
             assert_eq!(scalar_of(&ty), None, "{ty}");

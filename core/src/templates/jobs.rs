@@ -70,22 +70,13 @@ impl ThreadJobs {
 /// The jobs of all threads, and the permanent failures.
 #[derive(Default)]
 pub(super) struct JobTable {
-    failed: HashMap<Symbol, InstantiateError>,
+    /// The permanent failures.
+    pub(super) failed: HashMap<Symbol, InstantiateError>,
     jobs: HashMap<Symbol, TryArc<Job>>,
     threads: Vec<ThreadJobs>,
 }
 
 impl JobTable {
-    /// Forgets all failures.
-    pub(super) fn clear_failures(&mut self) {
-        self.failed.clear();
-    }
-
-    /// The number of recorded failures.
-    pub(super) fn failures(&self) -> usize {
-        self.failed.len()
-    }
-
     /// Claims the compilation of `symbol` for `thread`. The instance must not exist.
     ///
     /// # Errors
@@ -123,13 +114,12 @@ impl JobTable {
     }
 
     fn thread(&mut self, thread: i32) -> Result<&mut ThreadJobs, AllocError> {
-        let known = self.threads.iter().position(|jobs| jobs.thread == thread);
-        let at = known.unwrap_or(self.threads.len());
-        if known.is_none() {
-            let (stack, updates) = (Vec::new(), Vec::new());
-            try_push(&mut self.threads, ThreadJobs { thread, stack, waits_for: None, updates })?;
+        if let Some(known) = self.threads.iter().position(|jobs| jobs.thread == thread) {
+            return self.threads.get_mut(known).ok_or(AllocError);
         }
-        self.threads.get_mut(at).ok_or(AllocError)
+        let (stack, updates) = (Vec::new(), Vec::new());
+        try_push(&mut self.threads, ThreadJobs { thread, stack, waits_for: None, updates })?;
+        self.threads.last_mut().ok_or(AllocError)
     }
 
     /// Ends the wait of a thread.
@@ -185,16 +175,16 @@ impl JobTable {
         {
             self.failed.insert(symbol.clone(), failure);
         }
-        let Some(at) = self.threads.iter().position(|jobs| jobs.thread == thread) else {
+        let Some(jobs) = self.threads.iter_mut().find(|jobs| jobs.thread == thread) else {
             return Vec::new();
         };
-        let Some(jobs) = self.threads.get_mut(at) else { return Vec::new() };
         jobs.stack.pop();
         // `push` has reserved the capacity.
         jobs.updates.extend(updates);
-        if !jobs.stack.is_empty() {
-            return Vec::new();
-        }
-        self.threads.swap_remove(at).updates
+        let ended = jobs.stack.is_empty();
+        let updates = if ended { core::mem::take(&mut jobs.updates) } else { Vec::new() };
+        // Removes the thread if this was its last job.
+        self.end_wait(thread);
+        updates
     }
 }

@@ -4,11 +4,9 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
-use core::hash::BuildHasher;
 use core::ops::Range;
 
-use hashbrown::hash_table::Entry;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashMap;
 
 use super::code_cache::CachedRecords;
 use super::error::MetadataError;
@@ -21,7 +19,7 @@ use crate::format::ext::cached_code::{self, CachedCode};
 use crate::format::library::{Library, is_library};
 use crate::format::note::{Instantiation, Note, Possible, Status};
 use crate::format::sdn::Cell;
-use crate::format::template::{TemplateKind, Templates};
+use crate::format::template::{Template, TemplateKind, Templates};
 use crate::format::write::note_edit::JIT_MEMORY;
 use crate::format::{SectionKind, Smf};
 use crate::memory::FileBytes;
@@ -30,8 +28,8 @@ use crate::memory::FileBytes;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
     pub(super) symbol: Span,
-    template: Span,
-    arguments: Span,
+    pub(super) template: Span,
+    pub(super) arguments: Span,
     /// The line of the note, from 1.
     pub(super) line: u32,
     /// The line of a row that defines the symbol differently; 0 for none.
@@ -47,9 +45,8 @@ pub(super) struct Span {
     len: u32,
 }
 
-/// A template as ranges of [`Module::templates`].
+/// A template in [`Module::bodies`].
 struct TemplateEntry {
-    name: Range<usize>,
     body: Range<usize>,
     kind: Option<TemplateKind>,
     params: u8,
@@ -67,10 +64,9 @@ pub(super) struct TemplateRef<'m> {
 /// A loaded module.
 pub(super) struct Module {
     pub(super) note: ModuleNote,
-    templates: Box<[u8]>,
-    hasher: DefaultHashBuilder,
-    by_name: HashTable<u32>,
-    entries: Vec<TemplateEntry>,
+    /// The section that holds the templates.
+    bodies: Box<[u8]>,
+    templates: HashMap<Box<[u8]>, TemplateEntry>,
     /// The rows of `possible`.
     pub(super) rows: Vec<Row>,
     /// The rows of `instantiations` whose instances existed only in the memory of another process.
@@ -115,17 +111,15 @@ impl Module {
         let cached = || CachedRecords::new(cached_code::payload_of(&smf).unwrap_or(&[]));
         let mut module = Self {
             note: ModuleNote::new(try_copy_bytes(path)?, storage, cache_code),
-            templates: Box::default(),
-            hasher: DefaultHashBuilder::default(),
-            by_name: HashTable::new(),
-            entries: Vec::new(),
+            bodies: Box::default(),
+            templates: HashMap::new(),
             rows: Vec::new(),
             lost_rows: Vec::new(),
             cached: cache_code.then(cached).transpose()?,
             text: String::new(),
         };
         if let Some(section) = smf.sections().of_kind(SectionKind::TemplateCode) {
-            module.templates = try_copy_bytes(&smf.contents(&section)?)?;
+            module.bodies = try_copy_bytes(&smf.contents(&section)?)?;
             module.index_templates(section.offset)?;
         }
         if let Some((note, offset)) = smf.note_contents()? {
@@ -138,26 +132,14 @@ impl Module {
 
     /// Indexes the templates by name. `offset` is that of the section in the file.
     fn index_templates(&mut self, offset: u64) -> Result<(), MetadataError> {
-        let payload = &self.templates;
-        let range = |part: &[u8]| {
-            let start = usize::try_from(offset_in(payload, part)).unwrap_or(0);
-            start..start + part.len()
-        };
+        let payload = &self.bodies;
         for template in Templates::parse(payload, offset)?.iter() {
-            let template = template?;
-            let number = u32::try_from(self.entries.len()).map_err(|_| MetadataError::TooLarge)?;
-            let (hasher, entries) = (&self.hasher, &self.entries);
-            let hash_of = |number: &u32| hasher.hash_one(name_of(entries, payload, *number));
-            let same = |number: &u32| name_of(entries, payload, *number) == template.name;
-            let hash = hasher.hash_one(template.name);
-            self.by_name.try_reserve(1, hash_of).map_err(|_| AllocError)?;
+            let Template { name, body, kind, params, .. } = template?;
+            let start = usize::try_from(offset_in(payload, body)).unwrap_or(0);
+            self.templates.try_reserve(1).map_err(|_| AllocError)?;
             // The first template of a name wins.
-            if let Entry::Vacant(free) = self.by_name.entry(hash, same, hash_of) {
-                free.insert(number);
-            }
-            let (name, body) = (range(template.name), range(template.body));
-            let (kind, params) = (template.kind, template.params);
-            try_push(&mut self.entries, TemplateEntry { name, body, kind, params })?;
+            let entry = TemplateEntry { body: start..start + body.len(), kind, params };
+            self.templates.entry(try_copy_bytes(name)?).or_insert(entry);
         }
         Ok(())
     }
@@ -206,29 +188,18 @@ impl Module {
 
     #[inline]
     pub(super) fn text(&self, span: Span) -> &str {
-        let at = |offset: u32| usize::try_from(offset).unwrap_or(usize::MAX);
-        let start = at(span.start);
-        self.text.get(start..start.saturating_add(at(span.len))).unwrap_or("")
+        let (start, len) = (span.start as usize, span.len as usize);
+        self.text.get(start..start.saturating_add(len)).unwrap_or("")
     }
 
     pub(super) fn row(&self, row: u32) -> Option<Row> {
-        self.rows.get(usize::try_from(row).ok()?).copied()
-    }
-
-    pub(super) fn row_template(&self, row: &Row) -> &str {
-        self.text(row.template)
-    }
-
-    pub(super) fn row_arguments(&self, row: &Row) -> &str {
-        self.text(row.arguments)
+        self.rows.get(row as usize).copied()
     }
 
     /// The template `name`.
     pub(super) fn template(&self, name: &[u8]) -> Option<TemplateRef<'_>> {
-        let same = |number: &u32| name_of(&self.entries, &self.templates, *number) == name;
-        let number = *self.by_name.find(self.hasher.hash_one(name), same)?;
-        let entry = self.entries.get(usize::try_from(number).ok()?)?;
-        let body = self.templates.get(entry.body.clone())?;
+        let entry = self.templates.get(name)?;
+        let body = self.bodies.get(entry.body.clone())?;
         // The counted container states neither kinds nor parameters.
         let parameters = entry.kind.map(|_| entry.params);
         Some(TemplateRef { body, kind: entry.kind, parameters })
@@ -238,9 +209,4 @@ impl Module {
     pub(super) fn cached<'k>(&'k self, symbol: &'k [u8]) -> impl Iterator<Item = CachedCode<'k>> {
         self.cached.iter().flat_map(|cached| cached.find(symbol))
     }
-}
-
-fn name_of<'m>(entries: &[TemplateEntry], payload: &'m [u8], number: u32) -> &'m [u8] {
-    let entry = usize::try_from(number).ok().and_then(|number| entries.get(number));
-    entry.and_then(|entry| payload.get(entry.name.clone())).unwrap_or(&[])
 }

@@ -32,14 +32,17 @@ struct Reserved {
     module: UninitArc<Module>,
     /// Copies of the symbols of [`Module::lost_rows`].
     lost: Vec<Box<[u8]>>,
+    path: Box<[u8]>,
 }
 
 /// Modules by path, and their rows by symbol.
 #[derive(Default)]
 pub(super) struct ModuleIndex {
-    modules: Vec<TryArc<Module>>,
+    /// In the order in which they were loaded.
+    pub(super) modules: Vec<TryArc<Module>>,
     hasher: DefaultHashBuilder,
-    paths: HashTable<u32>,
+    /// Module numbers.
+    paths: HashMap<Box<[u8]>, u32>,
     rows: HashTable<IndexEntry>,
     /// Module numbers and rows of instances that existed in another process.
     lost: HashMap<Box<[u8]>, (u32, Row)>,
@@ -51,16 +54,9 @@ impl ModuleIndex {
     /// # Errors
     /// No memory, or too many modules. The index is then unchanged.
     pub(super) fn insert(&mut self, mut module: Module) -> Result<TryArc<Module>, MetadataError> {
-        let hash = self.hasher.hash_one(&module.note.path);
-        let modules = &self.modules;
-        let same = |number: &u32| {
-            module_at(modules, *number).is_some_and(|other| other.note.path == module.note.path)
-        };
-        let old = self.paths.find(hash, same).copied();
-        let number = match old {
-            Some(number) => number,
-            None => u32::try_from(modules.len()).map_err(|_| MetadataError::TooLarge)?,
-        };
+        let old = self.paths.get(&module.note.path).copied();
+        let next = u32::try_from(self.modules.len()).map_err(|_| MetadataError::TooLarge)?;
+        let number = old.unwrap_or(next);
         let reserved = self.reserve(&module)?;
         if old.is_some() {
             self.remove_rows(number);
@@ -72,12 +68,11 @@ impl ModuleIndex {
             self.lost.entry(symbol).or_insert((number, *row));
         }
         let module = reserved.module.fill(module);
-        match self.modules.get_mut(usize::try_from(number).unwrap_or(usize::MAX)) {
+        match self.modules.get_mut(number as usize) {
             Some(slot) => *slot = module.clone(),
             None => {
                 self.modules.push(module.clone());
-                // `reserve` has left spare capacity: the table does not rehash.
-                self.paths.insert_unique(hash, number, |_| 0);
+                self.paths.insert(reserved.path, number);
             }
         }
         Ok(module)
@@ -91,17 +86,15 @@ impl ModuleIndex {
             hasher.hash_one(symbol.as_bytes())
         };
         rows.try_reserve(module.rows.len(), rehash).map_err(|_| AllocError)?;
-        let rehash = |number: &u32| {
-            module_at(modules, *number).map_or(0, |module| hasher.hash_one(&module.note.path))
-        };
-        paths.try_reserve(1, rehash).map_err(|_| AllocError)?;
+        paths.try_reserve(1).map_err(|_| AllocError)?;
         lost.try_reserve(module.lost_rows.len()).map_err(|_| AllocError)?;
         modules.try_reserve(1).map_err(|_| AllocError)?;
-        let mut symbols = try_with_capacity(module.lost_rows.len())?;
+        let mut lost = try_with_capacity(module.lost_rows.len())?;
         for row in &module.lost_rows {
-            symbols.push(try_copy_bytes(module.text(row.symbol).as_bytes())?);
+            lost.push(try_copy_bytes(module.text(row.symbol).as_bytes())?);
         }
-        Ok(Reserved { module: UninitArc::new()?, lost: symbols })
+        let path = try_copy_bytes(&module.note.path)?;
+        Ok(Reserved { module: UninitArc::new()?, lost, path })
     }
 
     /// Inserts a row of a module that is not in `modules` yet. Memory has been reserved.
@@ -109,17 +102,15 @@ impl ModuleIndex {
         let Some(new) = module.rows.get(row).copied() else { return };
         let symbol = module.text(new.symbol);
         let hash = self.hasher.hash_one(symbol.as_bytes());
-        let duplicate = self
-            .rows
-            .find(hash, |other| other.module == number && module.text(other.symbol) == symbol);
-        if let Some(duplicate) = duplicate.copied() {
-            let old = module.row(duplicate.row);
-            let same = old.is_some_and(|old| {
-                module.row_template(&old) == module.row_template(&new)
-                    && module.row_arguments(&old) == module.row_arguments(&new)
+        let same =
+            |other: &IndexEntry| other.module == number && module.text(other.symbol) == symbol;
+        if let Some(&IndexEntry { row: duplicate, .. }) = self.rows.find(hash, same) {
+            let differs = module.row(duplicate).is_some_and(|old| {
+                let same = |one, other| module.text(one) == module.text(other);
+                !same(old.template, new.template) || !same(old.arguments, new.arguments)
             });
-            let old = usize::try_from(duplicate.row).ok().and_then(|at| module.rows.get_mut(at));
-            if let Some(old) = old.filter(|old| !same && old.conflicting_line == 0) {
+            let old = module.rows.get_mut(duplicate as usize);
+            if let Some(old) = old.filter(|old| differs && old.conflicting_line == 0) {
                 old.conflicting_line = new.line;
             }
             return;
@@ -184,23 +175,14 @@ impl ModuleIndex {
         })
     }
 
-    /// The modules in the order in which they were loaded.
-    pub(super) fn modules(&self) -> &[TryArc<Module>] {
-        &self.modules
-    }
-
     /// The module with this path.
     pub(super) fn by_path(&self, path: &[u8]) -> Option<TryArc<Module>> {
-        let same = |number: &u32| {
-            module_at(&self.modules, *number).is_some_and(|module| *module.note.path == *path)
-        };
-        let number = self.paths.find(self.hasher.hash_one(path), same)?;
-        module_at(&self.modules, *number).cloned()
+        module_at(&self.modules, *self.paths.get(path)?).cloned()
     }
 }
 
 fn module_at(modules: &[TryArc<Module>], number: u32) -> Option<&TryArc<Module>> {
-    modules.get(usize::try_from(number).ok()?)
+    modules.get(number as usize)
 }
 
 #[inline]

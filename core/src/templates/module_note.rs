@@ -105,21 +105,12 @@ impl ModuleNote {
         let mut symbols = try_collect(symbols)?;
         sort(&mut symbols);
         symbols.dedup();
-        let update = Update { path: Lossy(&self.path), symbols: &symbols, records };
-        self.update_text(&update)?;
-        self.update_file(&update)
-    }
-
-    fn update_text(&self, update: &Update<'_>) -> Result<(), UpdateError> {
-        if !update.symbols.is_empty() {
+        let update = Update { path: &lossy(&self.path), symbols: &symbols, records };
+        if !symbols.is_empty() {
             let mut state = self.state.lock();
-            let edited = with_made(&state.text, state.offset, &update.path, update.symbols)?;
+            let edited = with_made(&state.text, state.offset, update.path, update.symbols)?;
             state.text = edited.note;
         }
-        Ok(())
-    }
-
-    fn update_file(&self, update: &Update<'_>) -> Result<(), UpdateError> {
         let mut outcome = Ok(());
         let mut apply = |old: &[u8]| {
             let (module, applied) = update.apply(old)?;
@@ -151,24 +142,22 @@ fn requeue<T>(list: &mut Vec<T>, mut taken: Vec<T>) {
     *list = taken;
 }
 
-/// Bytes displayed as UTF-8 with replacement characters.
-struct Lossy<'p>(&'p [u8]);
-
-impl fmt::Display for Lossy<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for chunk in self.0.utf8_chunks() {
+/// Displays bytes as UTF-8 with replacement characters.
+fn lossy(bytes: &[u8]) -> impl fmt::Display {
+    fmt::from_fn(move |f| {
+        for chunk in bytes.utf8_chunks() {
             f.write_str(chunk.valid())?;
             if !chunk.invalid().is_empty() {
                 f.write_char(char::REPLACEMENT_CHARACTER)?;
             }
         }
         Ok(())
-    }
+    })
 }
 
 /// An update of a module's file.
 struct Update<'p> {
-    path: Lossy<'p>,
+    path: &'p dyn fmt::Display,
     /// The compiled instances, in ascending order.
     symbols: &'p [&'p str],
     records: &'p [Vec<u8>],
@@ -197,7 +186,7 @@ impl Update<'_> {
         }
         let smf = Smf::parse(old)?;
         let (note, offset) = smf.note_contents()?.ok_or(UpdateError::Changed)?;
-        let edited = with_made(&note, offset, &self.path, self.symbols)?;
+        let edited = with_made(&note, offset, self.path, self.symbols)?;
         let is_listed = edited.done.iter().all(|done| *done);
         let new = edited.changed.then(|| with_note(&smf, &edited.note)).transpose()?;
         Ok((new, is_listed))
@@ -224,8 +213,7 @@ fn body_hashes(smf: &Smf<'_>) -> Result<HashMap<Box<[u8]>, u64>, FormatError> {
         for template in Templates::parse(&payload, section.offset)?.iter() {
             let template = template?;
             hashes.try_reserve(1).map_err(|_| FormatError::OutOfMemory)?;
-            let name = try_copy_bytes(template.name);
-            let name = name.map_err(|AllocError| FormatError::OutOfMemory)?;
+            let name = try_copy_bytes(template.name).map_err(|_| FormatError::OutOfMemory)?;
             hashes.entry(name).or_insert_with(|| cached_code::hash(template.body));
         }
     }

@@ -158,12 +158,6 @@ impl Encoder {
     }
 }
 
-/// An iterator over the variants of a body.
-struct Variants<'b> {
-    rest: Cursor<'b>,
-    left: u16,
-}
-
 /// A decoded variant.
 struct DecodedVariant<'b> {
     arch: Arch,
@@ -173,7 +167,9 @@ struct DecodedVariant<'b> {
     count: u32,
 }
 
-fn decode(body: &[u8]) -> Result<Variants<'_>, PrecompiledError> {
+type VariantResult<'b> = Result<DecodedVariant<'b>, PrecompiledError>;
+
+fn decode(body: &[u8]) -> Result<impl Iterator<Item = VariantResult<'_>>, PrecompiledError> {
     let mut head = Cursor::new(body);
     let truncated = PrecompiledError::Truncated;
     head.take(MAGIC.len()).ok_or(truncated)?;
@@ -182,20 +178,15 @@ fn decode(body: &[u8]) -> Result<Variants<'_>, PrecompiledError> {
     if version != VERSION {
         return Err(PrecompiledError::Version(version));
     }
-    let left = head.u16().ok_or(truncated)?;
-    let rest = body.get(head.position()..len).ok_or(truncated)?;
-    Ok(Variants { rest: Cursor::new(rest), left })
+    let count = head.u16().ok_or(truncated)?;
+    let mut rest = Cursor::new(body.get(head.position()..len).ok_or(truncated)?);
+    Ok((0..count).map(move |_| DecodedVariant::read(&mut rest).ok_or(truncated)))
 }
 
-impl<'b> Variants<'b> {
-    fn next(&mut self) -> Option<Result<DecodedVariant<'b>, PrecompiledError>> {
-        self.left = self.left.checked_sub(1)?;
-        Some(self.decode_next().ok_or(PrecompiledError::Truncated))
-    }
-
-    fn decode_next(&mut self) -> Option<DecodedVariant<'b>> {
-        let len = usize::try_from(self.rest.u32()?).ok()?;
-        let mut variant = Cursor::new(self.rest.take(len.checked_sub(4)?)?);
+impl<'b> DecodedVariant<'b> {
+    fn read(from: &mut Cursor<'b>) -> Option<Self> {
+        let len = usize::try_from(from.u32()?).ok()?;
+        let mut variant = Cursor::new(from.take(len.checked_sub(4)?)?);
         let arch = Arch(variant.u8()?);
         variant.u8()?;
         let (arguments, code) = (variant.u16()?, variant.u32()?);
@@ -206,9 +197,7 @@ impl<'b> Variants<'b> {
         let counted = usize::try_from(count).ok()? <= max_relocs;
         counted.then_some(DecodedVariant { arch, arguments, code, relocations: variant, count })
     }
-}
 
-impl<'b> DecodedVariant<'b> {
     fn relocation(&mut self) -> Option<PrecompiledReloc<'b>> {
         let from = &mut self.relocations;
         let (offset, addend) = (from.u32()?, from.u64()?.cast_signed());
@@ -220,9 +209,9 @@ impl<'b> DecodedVariant<'b> {
     fn link(mut self, environment: &mut dyn Environment) -> Result<Compiled, CompileError> {
         let mut relocations = Vec::new();
         for _ in 0..self.count {
-            let reloc =
-                self.relocation().ok_or(CompileError::because(PrecompiledError::Truncated))?;
-            let PrecompiledReloc { offset, kind, symbol, addend } = reloc;
+            let truncated = || CompileError::because(PrecompiledError::Truncated);
+            let PrecompiledReloc { offset, kind, symbol, addend } =
+                self.relocation().ok_or_else(truncated)?;
             let target = match symbol {
                 [] => Target::OWN,
                 symbol => environment.symbol(symbol)?,
@@ -243,8 +232,7 @@ impl Compiler for PrecompiledBodies {
         request: &CompileRequest<'_>,
         environment: &mut dyn Environment,
     ) -> Result<Compiled, CompileError> {
-        let mut variants = decode(request.body).map_err(CompileError::because)?;
-        while let Some(variant) = variants.next() {
+        for variant in decode(request.body).map_err(CompileError::because)? {
             let variant = variant.map_err(CompileError::because)?;
             let matches = variant.arguments.is_empty()
                 || TypeList(request.arguments).is_spelled(variant.arguments);

@@ -1,9 +1,9 @@
 //! Relocation and publication of compiled code.
 
-use super::compiler::{Compiled, Target};
+use super::compiler::{CodeReloc, Compiled, Target};
 use super::error::InstantiateErrorKind;
 use crate::alloc_util::try_with_capacity;
-use crate::format::Arch;
+use crate::format::{Arch, RelocKind};
 use crate::link::fixup::{Fixup, FixupError, FixupPlan};
 use crate::memory::code_alloc::{CodeMemory, ExecutableBlock, Request};
 
@@ -31,7 +31,18 @@ pub(super) fn publish(
         let (offset, kind, addend) = (reloc.offset, reloc.kind, reloc.addend);
         fixups.push(Fixup { offset, kind, address, addend });
     }
-    let at = |(index, error)| error_of(compiled, index, error);
+    let at = |(index, error)| {
+        let reloc: Option<&CodeReloc> = compiled.relocations.get(index);
+        let (kind, offset) = reloc.map_or((RelocKind::None, 0), |of| (of.kind, of.offset));
+        match error {
+            FixupError::Kind => InstantiateErrorKind::RelocKind { index, kind },
+            FixupError::Place => InstantiateErrorKind::RelocPlace { index, offset },
+            FixupError::Overflow { place, target } => {
+                InstantiateErrorKind::Overflow { kind, place, target }
+            }
+            FixupError::OutOfMemory(error) => error.into(),
+        }
+    };
     let plan = FixupPlan::new(arch, size, fixups.iter()).map_err(at)?;
     // Instructions may require that constants behind the code are aligned to 16 bytes.
     let mut block = memory.allocate_with(Request::new(plan.size).aligned_to(16))?;
@@ -45,19 +56,4 @@ pub(super) fn publish(
         plan.apply(arch, base, fixup, bytes).map_err(|error| at((index, error)))?;
     }
     Ok(block.publish()?)
-}
-
-fn error_of(compiled: &Compiled, index: usize, error: FixupError) -> InstantiateErrorKind {
-    let Some(reloc) = compiled.relocations.get(index) else {
-        return InstantiateErrorKind::CodeSize { size: compiled.code.len() };
-    };
-    let kind = reloc.kind;
-    match error {
-        FixupError::Kind => InstantiateErrorKind::RelocKind { index, kind },
-        FixupError::Place => InstantiateErrorKind::RelocPlace { index, offset: reloc.offset },
-        FixupError::Overflow { place, target } => {
-            InstantiateErrorKind::Overflow { kind, place, target }
-        }
-        FixupError::OutOfMemory(error) => error.into(),
-    }
 }

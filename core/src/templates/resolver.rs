@@ -4,7 +4,6 @@ use alloc::boxed::Box;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 
-use super::error::MetadataError;
 use super::instantiator::JitInstantiator;
 use crate::alloc_util::{AllocError, try_copy_bytes};
 use crate::link::Resolve;
@@ -60,14 +59,6 @@ impl JitSymbolResolver {
         let name = try_copy_bytes(name).ok().filter(|_| symbols.try_reserve(1).is_ok());
         // An address that was registered meanwhile takes precedence.
         Some(name.map_or(address, |name| *symbols.entry(name).or_insert(address)))
-    }
-
-    /// Loads the note and the templates of the module at `path`.
-    ///
-    /// # Errors
-    /// As [`JitInstantiator::load_smf_metadata`].
-    pub fn load(&self, path: &[u8]) -> Result<(), MetadataError> {
-        self.jit.load_smf_metadata(path)
     }
 }
 

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::JitInstantiator;
-use crate::alloc_util::{try_concat, try_push};
+use crate::alloc_util::{try_concat, try_copy_bytes, try_push};
 use crate::link::ShortName;
 use crate::templates::code_cache::{self, TargetName};
 use crate::templates::compiler::{
@@ -13,6 +13,7 @@ use crate::templates::compiler::{
 use crate::templates::error::{InstantiateError, InstantiateErrorKind};
 use crate::templates::instance::Instance;
 use crate::templates::symbol::Symbol;
+use crate::trap::trap_hook;
 use crate::types::{Type, mangle, mangle_plain};
 
 /// The prefix of function symbols.
@@ -62,11 +63,6 @@ impl<'j> CompileEnvironment<'j> {
         })
     }
 
-    /// The address of a target.
-    pub(super) fn target_address(&self, target: Target) -> Option<u64> {
-        self.resolved(target).map(|resolved| resolved.address)
-    }
-
     /// The error of the instance after the compiler has failed with `error`.
     pub(super) fn into_error(self, error: CompileError) -> InstantiateError {
         let (mut dependency, symbol) = (None, self.symbol.clone());
@@ -86,11 +82,7 @@ impl<'j> CompileEnvironment<'j> {
     }
 
     fn resolved(&self, target: Target) -> Option<&ResolvedTarget> {
-        self.targets.get(usize::try_from(target.number()?).ok()?)
-    }
-
-    fn add_instance(&mut self, instance: Instance) -> Result<Target, CompileError> {
-        self.add(instance.address(), Some(instance))
+        self.targets.get(target.number()? as usize)
     }
 
     fn add(&mut self, address: u64, instance: Option<Instance>) -> Result<Target, CompileError> {
@@ -106,8 +98,7 @@ impl<'j> CompileEnvironment<'j> {
     /// Records the name of a target if the code may be cached. Without memory the code is not cached.
     fn set_name(&mut self, target: Target, name: impl FnOnce() -> Option<TargetName>) {
         let number = target.number().filter(|_| self.jit.config.keep_code);
-        let number = number.and_then(|number| usize::try_from(number).ok());
-        if let Some(target) = number.and_then(|number| self.targets.get_mut(number))
+        if let Some(target) = number.and_then(|number| self.targets.get_mut(number as usize))
             && target.name.is_none()
         {
             target.name = name();
@@ -124,12 +115,12 @@ impl<'j> CompileEnvironment<'j> {
             return Some(Ok(Target::OWN));
         }
         if let Some(instance) = self.jit.instances.find(symbol) {
-            return Some(self.add_instance(instance));
+            return Some(self.add(instance.address(), Some(instance)));
         }
         Some(match self.jit.instantiate(symbol, request) {
             Err(InstantiateError::NotFound { .. }) => return None,
             Ok(instance) | Err(InstantiateError::UpdateFailed { instance, .. }) => {
-                self.add_instance(instance)
+                self.add(instance.address(), Some(instance))
             }
             Err(failure) => {
                 self.failure = Some(failure);
@@ -188,18 +179,19 @@ impl Environment for CompileEnvironment<'_> {
 
     fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
         let target = self.resolve_symbol(symbol)?;
-        self.set_name(target, || TargetName::of_symbol(symbol).ok());
+        self.set_name(target, || try_copy_bytes(symbol).ok().map(TargetName::Symbol));
         Ok(target)
     }
 
     fn absolute(&mut self, address: u64) -> Result<Target, CompileError> {
         let target = self.add(address, None)?;
-        self.set_name(target, || TargetName::of_absolute(address));
+        let is_hook = address == trap_hook as *const () as usize as u64;
+        self.set_name(target, || is_hook.then_some(TargetName::TrapHook));
         Ok(target)
     }
 
     fn address(&self, target: Target) -> Option<u64> {
-        self.target_address(target)
+        self.resolved(target).map(|resolved| resolved.address)
     }
 
     fn declare_signature(&mut self, signature: Box<[u8]>) {

@@ -10,7 +10,9 @@ use crate::alloc_util::TryArc;
 use crate::link::{ShortName, host_arch};
 use crate::memory::{sleep, thread_id, yield_now};
 use crate::templates::code_cache;
-use crate::templates::compiler::{CachePolicy, CompileError, CompileRequest, Compiled, Compiler};
+use crate::templates::compiler::{
+    CachePolicy, CompileError, CompileRequest, Compiled, Compiler, Environment,
+};
 use crate::templates::error::{InstantiateError, InstantiateErrorKind, UpdateError};
 use crate::templates::instance::Instance;
 use crate::templates::jobs::{Claim, Job, NoteUpdate, NoteUpdates};
@@ -145,12 +147,12 @@ impl Instantiation<'_> {
             let (line, other) = (row.line, row.conflicting_line);
             return Err(self.failed(InstantiateErrorKind::Ambiguous { line, other }));
         }
-        let arguments = Type::parse_arguments(module.row_arguments(&row));
+        let arguments = Type::parse_arguments(module.text(row.arguments));
         let arguments = arguments.map_err(|error| match error {
             TypeError::OutOfMemory(error) => self.failed(error.into()),
             error => self.failed(InstantiateErrorKind::Arguments(error)),
         })?;
-        self.compile_with(module.row_template(&row).as_bytes(), &arguments)
+        self.compile_with(module.text(row.template).as_bytes(), &arguments)
     }
 
     fn compile_with(
@@ -261,7 +263,7 @@ impl Instantiation<'_> {
         compiled: &Compiled,
         environment: CompileEnvironment<'_>,
     ) -> Result<Instance, InstantiateErrorKind> {
-        let address = |target| environment.target_address(target);
+        let address = |target| environment.address(target);
         let block = publish(&self.jit.memory, host_arch(), compiled, address)?;
         let code = block.address()..block.address() + block.len();
         let observer = self.jit.observer.as_ref();
@@ -275,7 +277,7 @@ impl Instantiation<'_> {
     fn module_of(&self, template: &[u8]) -> Option<TryArc<Module>> {
         let has = |module: &&TryArc<Module>| module.template(template).is_some();
         let own = self.row.as_ref().map(|of| &of.module).filter(has).cloned();
-        own.or_else(|| self.jit.state().modules.modules().iter().find(has).cloned())
+        own.or_else(|| self.jit.state().modules.modules.iter().find(has).cloned())
     }
 }
 

@@ -85,7 +85,10 @@ fn resolver_loads_modules() {
     let directory = Directory::new("resolver");
     let (jit, _) = instantiator(SILENT);
     let resolver = JitSymbolResolver::new(jit);
-    resolver.load(&directory.file("a.smf", &Spec::new().both("f", "ret 5").file())).unwrap();
+    resolver
+        .instantiator()
+        .load_smf_metadata(&directory.file("a.smf", &Spec::new().both("f", "ret 5").file()))
+        .unwrap();
     assert_eq!(call_at(resolver.resolve(b"f$i64").unwrap(), &[]), 5);
 }
 
@@ -93,8 +96,11 @@ fn resolver_loads_modules() {
 fn malformed_module_is_refused() {
     let directory = Directory::new("resolver-error");
     let (resolver, _) = resolver(&[]);
-    assert!(resolver.load(b"/nonexistent/a.smf").is_err());
-    let error = resolver.load(&directory.file("a.smf", b"not a module")).unwrap_err();
+    assert!(resolver.instantiator().load_smf_metadata(b"/nonexistent/a.smf").is_err());
+    let error = resolver
+        .instantiator()
+        .load_smf_metadata(&directory.file("a.smf", b"not a module"))
+        .unwrap_err();
     assert!(error.to_string().starts_with("not an SMF file"), "{error}");
     assert_eq!(resolver.instantiator().stats().loaded_smf_count, 0);
 }
