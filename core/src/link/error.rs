@@ -7,6 +7,9 @@ use crate::alloc_util::AllocError;
 use crate::format::{Arch, FormatError, Platform, RelocKind};
 use crate::memory::MemoryError;
 
+/// A result of the linker.
+pub(super) type Result<T, E = LinkError> = core::result::Result<T, E>;
+
 /// Why a module cannot be mapped or linked.
 ///
 /// `section` and `index` are the numbers of a section and of a relocation in it; `place` and `target` are addresses.

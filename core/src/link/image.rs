@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::error::LinkError;
+use super::error::{LinkError, Result};
 use super::host::{HOST_PLATFORM, host_arch};
 use super::layout::{ImageLayout, Region};
 use super::module::{Module, Pages};
@@ -35,7 +35,7 @@ impl<'d> Image<'d> {
     /// # Errors
     /// [`LinkError`]: a module for another machine or system, or of a kind that cannot be linked; a malformed
     /// file; a relocation kind of another machine; a failed allocation.
-    pub fn map(smf: &Smf<'d>) -> Result<Self, LinkError> {
+    pub fn map(smf: &Smf<'d>) -> Result<Self> {
         Self::map_with(smf, None, Placement::Anywhere)
     }
 
@@ -43,7 +43,7 @@ impl<'d> Image<'d> {
     ///
     /// # Errors
     /// As [`Image::map`].
-    pub fn map_in(smf: &Smf<'d>, pool: &TryArc<PagePool>) -> Result<Self, LinkError> {
+    pub fn map_in(smf: &Smf<'d>, pool: &TryArc<PagePool>) -> Result<Self> {
         Self::map_with(smf, Some(pool), Placement::Anywhere)
     }
 
@@ -70,7 +70,7 @@ impl<'d> Image<'d> {
         smf: &Smf<'d>,
         pool: Option<&TryArc<PagePool>>,
         placement: Placement,
-    ) -> Result<Self, LinkError> {
+    ) -> Result<Self> {
         check_host(smf)?;
         let object = linked_object(smf)?;
         let linked = object.as_deref().unwrap_or(smf);
@@ -107,7 +107,7 @@ impl<'d> Image<'d> {
     /// # Errors
     /// [`LinkError`]: an unresolved import that is not weak; a malformed relocation or one out of range; pages
     /// that the kernel refuses to protect. The image is dropped.
-    pub fn link(mut self, imports: &dyn Resolve) -> Result<Module<'d>, LinkError> {
+    pub fn link(mut self, imports: &dyn Resolve) -> Result<Module<'d>> {
         let linked = self.object.as_deref().unwrap_or(&self.smf);
         let base = self.pages.address() as u64;
         relocate::relocate(linked, &self.layout, base, self.pages.as_mut_slice(), imports)?;
@@ -123,14 +123,14 @@ impl<'d> Image<'d> {
 }
 
 /// The address of each section; 0 if it is not loaded.
-fn addresses(layout: &ImageLayout<'_>, pages: &WritablePages) -> Result<Vec<u64>, LinkError> {
+fn addresses(layout: &ImageLayout<'_>, pages: &WritablePages) -> Result<Vec<u64>> {
     let base = pages.address() as u64;
     let mut addresses = try_with_capacity(layout.sections.len())?;
     addresses.extend(layout.sections.iter().map(|at| at.map_or(0, |at| base + at)));
     Ok(addresses)
 }
 
-fn segment(region: &Region) -> Result<Segment, LinkError> {
+fn segment(region: &Region) -> Result<Segment> {
     Ok(Segment {
         offset: PageCount::exact(region.start)?,
         size: PageCount::exact(region.end - region.start)?,
@@ -138,7 +138,7 @@ fn segment(region: &Region) -> Result<Segment, LinkError> {
     })
 }
 
-fn check_host(smf: &Smf<'_>) -> Result<(), LinkError> {
+fn check_host(smf: &Smf<'_>) -> Result<()> {
     let (module, host) = (smf.header().arch, host_arch());
     if module != host {
         return Err(LinkError::Arch { module, host });
@@ -150,7 +150,7 @@ fn check_host(smf: &Smf<'_>) -> Result<(), LinkError> {
 }
 
 /// The ELF object in the code section, if the code is one. Checks that the module has code that can be linked.
-fn linked_object<'d>(smf: &Smf<'d>) -> Result<Option<Box<Smf<'d>>>, LinkError> {
+fn linked_object<'d>(smf: &Smf<'d>) -> Result<Option<Box<Smf<'d>>>> {
     if smf.layout() == Layout::Dynlib {
         return Err(LinkError::Dynlib);
     }
@@ -178,11 +178,7 @@ fn linked_object<'d>(smf: &Smf<'d>) -> Result<Option<Box<Smf<'d>>>, LinkError> {
 }
 
 /// Copies every section to its place in ascending order and zeroes the gaps in reused pages.
-fn copy_sections(
-    smf: &Smf<'_>,
-    layout: &ImageLayout<'_>,
-    pages: &mut WritablePages,
-) -> Result<(), LinkError> {
+fn copy_sections(smf: &Smf<'_>, layout: &ImageLayout<'_>, pages: &mut WritablePages) -> Result<()> {
     let mut sections = try_with_capacity(layout.sections.len())?;
     for (at, section) in layout.sections.iter().zip(smf.sections().iter()) {
         if let Some(at) = *at

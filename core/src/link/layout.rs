@@ -8,7 +8,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::error::LinkError;
+use super::error::{LinkError, Result};
 use super::machine::{self, Requirement, VENEER};
 use super::symbol_address::SymbolAddress;
 use crate::alloc_util::{try_box, try_filled, try_with_capacity};
@@ -68,7 +68,7 @@ pub(super) struct ImageLayout<'d> {
 impl<'d> ImageLayout<'d> {
     /// Lays out the image of `smf` on pages of `page` bytes. Checks every symbol, and every relocation except 64-bit
     /// absolute addresses.
-    pub(super) fn new(smf: &Smf<'d>, page: u64) -> Result<Box<Self>, LinkError> {
+    pub(super) fn new(smf: &Smf<'d>, page: u64) -> Result<Box<Self>> {
         // On larger pages two protections would share one.
         let prelink = Prelink::of(smf)?.filter(|_| page <= prelink::PAGE);
         let count = smf.sections().len();
@@ -87,7 +87,7 @@ impl<'d> ImageLayout<'d> {
     /// Determines the location of each symbol and checks that it lies inside its section.
     // Not inlined: the loop needs the registers of its caller (row "load 1,000 functions").
     #[inline(never)]
-    fn locate_symbols(&mut self, smf: &Smf<'_>) -> Result<(), LinkError> {
+    fn locate_symbols(&mut self, smf: &Smf<'_>) -> Result<()> {
         let symbols = smf.symbols();
         u32::try_from(symbols.len()).map_err(|_| LinkError::TooLarge)?;
         let mut addresses = try_filled(symbols.len(), &SymbolAddress::NONE)?;
@@ -131,7 +131,7 @@ impl<'d> ImageLayout<'d> {
         smf: &Smf<'_>,
         index: u32,
         limits: &mut [u64],
-    ) -> Result<SymbolAddress, LinkError> {
+    ) -> Result<SymbolAddress> {
         let symbol = smf.symbols().get(index)?;
         let section = smf.section(symbol.section.unwrap_or(u32::MAX))?;
         let number = to_usize(section.index);
@@ -153,18 +153,20 @@ impl<'d> ImageLayout<'d> {
     }
 
     /// Checks the relocations to apply, except those that [`next_other`] skips, and assigns GOT slots and veneers.
-    fn check_relocs(&mut self, smf: &Smf<'_>) -> Result<(), LinkError> {
+    fn check_relocs(&mut self, smf: &Smf<'_>) -> Result<()> {
         let is_long = self.code_bytes(smf) > machine::branch_reach(smf.header().arch);
-        for_each_table(smf, |table| {
+        for table in smf.reloc_tables() {
+            let table = &table?;
             if self.is_prelinked_table(table) {
-                return Ok(());
+                continue;
             }
             if !table.is_empty() && !table.target.kind.is_loaded() {
                 smf.verify_relocs(table)?;
                 return Err(LinkError::NotLoaded { section: table.section.index });
             }
-            self.assign_slots(smf, table, is_long)
-        })
+            self.assign_slots(smf, table, is_long)?;
+        }
+        Ok(())
     }
 
     /// Bytes of code that a branch may have to cross.
@@ -175,12 +177,7 @@ impl<'d> ImageLayout<'d> {
     }
 
     /// Assigns the slots of one table. `is_long`: branches inside the module may need veneers too.
-    fn assign_slots(
-        &mut self,
-        smf: &Smf<'_>,
-        table: &RelocTable<'_>,
-        is_long: bool,
-    ) -> Result<(), LinkError> {
+    fn assign_slots(&mut self, smf: &Smf<'_>, table: &RelocTable<'_>, is_long: bool) -> Result<()> {
         let mut is_verified = false;
         let limit = table.target.memory_size();
         let mut from = 0;
@@ -206,7 +203,7 @@ impl<'d> ImageLayout<'d> {
         table: &RelocTable<'_>,
         (index, reloc): (u32, &Reloc),
         is_long: bool,
-    ) -> Result<(), LinkError> {
+    ) -> Result<()> {
         let symbol = to_usize(reloc.symbol);
         let address = self.symbols.get(symbol).copied().unwrap_or(SymbolAddress::NONE);
         let section = table.section.index;
@@ -272,7 +269,7 @@ impl<'d> ImageLayout<'d> {
         self.prelink().is_some_and(|prelink| prelink.is_prelinked(table.section.index))
     }
 
-    fn place_sections(&mut self, smf: &Smf<'_>, page: u64) -> Result<(), LinkError> {
+    fn place_sections(&mut self, smf: &Smf<'_>, page: u64) -> Result<()> {
         let max_regions = if self.is_prelinked() { smf.sections().len() + 2 } else { 3 };
         self.regions = try_with_capacity(max_regions)?;
         match self.prelink().copied() {
@@ -282,7 +279,7 @@ impl<'d> ImageLayout<'d> {
     }
 
     /// Places sections by kind, veneers behind the code and the GOT behind the constants.
-    fn place_by_kind(&mut self, smf: &Smf<'_>, page: u64) -> Result<(), LinkError> {
+    fn place_by_kind(&mut self, smf: &Smf<'_>, page: u64) -> Result<()> {
         self.place_kind(smf, SectionKind::Code)?;
         self.place_veneers(page)?;
         self.place_kind(smf, SectionKind::RoData)?;
@@ -293,12 +290,7 @@ impl<'d> ImageLayout<'d> {
     }
 
     /// Places sections at their prelinked offsets, which have been checked.
-    fn place_prelinked(
-        &mut self,
-        smf: &Smf<'_>,
-        prelink: &Prelink<'_>,
-        page: u64,
-    ) -> Result<(), LinkError> {
+    fn place_prelinked(&mut self, smf: &Smf<'_>, prelink: &Prelink<'_>, page: u64) -> Result<()> {
         for section in smf.sections().iter() {
             let Some(start) = prelink.section_offset(section.index) else { continue };
             if let Some(place) = self.sections.get_mut(to_usize(section.index)) {
@@ -312,17 +304,17 @@ impl<'d> ImageLayout<'d> {
         self.place_got(page)
     }
 
-    fn place_veneers(&mut self, page: u64) -> Result<(), LinkError> {
+    fn place_veneers(&mut self, page: u64) -> Result<()> {
         self.veneers = self.reserve(u64::from(self.veneer_count) * VENEER, VENEER)?;
         self.end_region(Protection::ReadExecute, page)
     }
 
-    fn place_got(&mut self, page: u64) -> Result<(), LinkError> {
+    fn place_got(&mut self, page: u64) -> Result<()> {
         self.got = self.reserve(u64::from(self.got_count) * SLOT, SLOT)?;
         self.end_region(Protection::Read, page)
     }
 
-    fn place_kind(&mut self, smf: &Smf<'_>, kind: SectionKind) -> Result<(), LinkError> {
+    fn place_kind(&mut self, smf: &Smf<'_>, kind: SectionKind) -> Result<()> {
         for section in smf.sections().iter().filter(|section| section.kind == kind) {
             let Section { index, alignment, .. } = section;
             let size = self.sizes.get(to_usize(index)).copied().unwrap_or(0);
@@ -335,7 +327,7 @@ impl<'d> ImageLayout<'d> {
     }
 
     /// Reserves `size` bytes at the next multiple of `alignment` and returns their offset.
-    fn reserve(&mut self, size: u64, alignment: u64) -> Result<u64, LinkError> {
+    fn reserve(&mut self, size: u64, alignment: u64) -> Result<u64> {
         let start = self.size.checked_next_multiple_of(alignment).ok_or(LinkError::TooLarge)?;
         if size != 0 {
             self.size = start.checked_add(size).ok_or(LinkError::TooLarge)?;
@@ -344,7 +336,7 @@ impl<'d> ImageLayout<'d> {
     }
 
     /// Ends a region at the next page boundary.
-    fn end_region(&mut self, protection: Protection, page: u64) -> Result<(), LinkError> {
+    fn end_region(&mut self, protection: Protection, page: u64) -> Result<()> {
         let start = self.regions.last().map_or(0, |region| region.end);
         let end = self.size.checked_next_multiple_of(page).ok_or(LinkError::TooLarge)?;
         self.size = end;
@@ -355,17 +347,6 @@ impl<'d> ImageLayout<'d> {
         }
         Ok(())
     }
-}
-
-/// Calls `visit` with each relocation table.
-pub(super) fn for_each_table<'d>(
-    smf: &Smf<'d>,
-    mut visit: impl FnMut(&RelocTable<'d>) -> Result<(), LinkError>,
-) -> Result<(), LinkError> {
-    for section in smf.sections().iter().filter(|section| section.kind == SectionKind::Reloc) {
-        visit(&smf.reloc_table(&section)?)?;
-    }
-    Ok(())
 }
 
 /// The first relocation of `table` from index `from` on that is not a 64-bit absolute address, with its index. Most

@@ -13,15 +13,14 @@
 //! reloadable, may apply an offset that only the instruction explains; see [`possible_offsets`].
 
 use alloc::vec::Vec;
-use core::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashMap;
 
-use super::error::LinkError;
+use super::error::{LinkError, Result};
 use super::layout::{ImageLayout, to_usize};
 use super::symbol_address::SymbolAddress;
 use crate::alloc_util::sort::{sort, sort_by_key};
-use crate::alloc_util::{AllocError, try_collect, try_filled, try_reserve, try_with_capacity};
+use crate::alloc_util::{AllocError, try_collect, try_reserve, try_with_capacity};
 use crate::format::bytes::slice;
 use crate::format::ext::prelink;
 use crate::format::{
@@ -94,9 +93,9 @@ pub(super) fn find(
     }
     let (then, now) = (find_definitions(first.from, data)?, find_definitions(smf, data)?);
     let mut found: Vec<PreservedData> = try_with_capacity(data.len())?;
-    for (datum, (old, definitions)) in data.iter().zip(then.into_iter().zip(now)).enumerate() {
-        let same = match definitions {
-            (Some(then), Some(now)) if then.is_same(&now) => now,
+    for (datum, old) in data.iter().enumerate() {
+        let same = match (then.get(old.name), now.get(old.name)) {
+            (Some(Some(then)), Some(Some(now))) if then.is_same(now) => *now,
             _ => return Err(PreserveError::Datum(datum)),
         };
         let Definition { section, value, size, .. } = same;
@@ -123,27 +122,21 @@ struct Definition<'d> {
     constant: Option<&'d [u8]>,
 }
 
-/// The exported data of these names in a file; `None` if a symbol has no bytes of its own, or the linker writes an
-/// address into them.
-fn find_definitions<'d>(
+/// Data by name; `None` if a symbol has no bytes of its own, or the linker writes an address into them.
+type Definitions<'o, 'd> = HashMap<&'o [u8], Option<Definition<'d>>>;
+
+/// The exported data of these names in a file.
+fn find_definitions<'o, 'd>(
     smf: &Smf<'d>,
-    data: &[DataSymbol<'_>],
-) -> Result<Vec<Option<Definition<'d>>>, PreserveError> {
-    let hasher = DefaultHashBuilder::default();
-    let mut names: HashTable<usize> = HashTable::new();
-    let name = |datum: usize| data.get(datum).map_or(&[][..], |old| old.name);
-    let rehash = |datum: &usize| hasher.hash_one(name(*datum));
-    names.try_reserve(data.len(), rehash).map_err(|_| AllocError)?;
-    for datum in 0..data.len() {
-        names.insert_unique(rehash(&datum), datum, rehash);
-    }
-    let mut definitions = try_filled(data.len(), &None::<Definition<'d>>)?;
+    data: &[DataSymbol<'o>],
+) -> Result<Definitions<'o, 'd>, PreserveError> {
+    let mut definitions = Definitions::new();
+    definitions.try_reserve(data.len()).map_err(|_| AllocError)?;
+    definitions.extend(data.iter().map(|old| (old.name, None)));
     for symbol in smf.symbols().iter() {
         let symbol = symbol?;
-        let hash = hasher.hash_one(symbol.name());
-        let is_it = |datum: &usize| name(*datum) == symbol.name();
-        let Some(datum) = names.find(hash, is_it).filter(|_| symbol.is_export()) else { continue };
-        let Some(definition) = definitions.get_mut(*datum) else { continue };
+        let known = definitions.get_mut(symbol.name());
+        let Some(definition) = known.filter(|_| symbol.is_export()) else { continue };
         // Of two symbols with one name the same one as a lookup.
         if definition.is_none_or(|p| p.binding == Binding::Weak && symbol.binding != Binding::Weak)
         {
@@ -151,7 +144,7 @@ fn find_definitions<'d>(
         }
     }
     let relocated = relocated_fields(smf)?;
-    for definition in &mut definitions {
+    for definition in definitions.values_mut() {
         *definition = definition.filter(|definition| !definition.is_relocated(&relocated));
     }
     Ok(definitions)

@@ -4,8 +4,8 @@
 
 use alloc::vec::Vec;
 
-use super::error::LinkError;
-use super::layout::{ImageLayout, for_each_table, to_usize};
+use super::error::{LinkError, Result};
+use super::layout::{ImageLayout, to_usize};
 use super::machine::aarch64::PatchError;
 use super::machine::{self, Operands, put};
 use super::name::Name;
@@ -24,18 +24,14 @@ pub(super) fn relocate<'d>(
     base: u64,
     memory: &mut [u8],
     imports: &dyn Resolve,
-) -> Result<(), LinkError> {
+) -> Result<()> {
     let imports = resolve_imports(smf, layout, base, imports)?;
     let symbols = symbol_addresses(layout, base, &imports)?;
     Relocator { smf, layout, base, arch: smf.header().arch, symbols, memory }.apply_all()
 }
 
 /// The address of every symbol, or [`NO_ADDRESS`]. There are more relocations than symbols.
-fn symbol_addresses(
-    layout: &ImageLayout<'_>,
-    base: u64,
-    imports: &[u64],
-) -> Result<Vec<u64>, LinkError> {
+fn symbol_addresses(layout: &ImageLayout<'_>, base: u64, imports: &[u64]) -> Result<Vec<u64>> {
     let count = layout.sections.len();
     let mut sections = try_filled(count + layout.preserved.len(), &0u64)?;
     for (address, section) in sections.iter_mut().zip(&layout.sections) {
@@ -60,7 +56,7 @@ fn resolve_imports(
     layout: &ImageLayout<'_>,
     base: u64,
     imports: &dyn Resolve,
-) -> Result<Vec<u64>, LinkError> {
+) -> Result<Vec<u64>> {
     let mut values = try_filled(to_usize(layout.imports), &0u64)?;
     let (mut count, mut first) = (0u32, None);
     let numbers = (0u32..).zip(&layout.symbols).filter(|(_, symbol)| symbol.is_import());
@@ -98,21 +94,21 @@ struct Relocator<'a, 'd> {
 }
 
 impl Relocator<'_, '_> {
-    fn apply_all(&mut self) -> Result<(), LinkError> {
+    fn apply_all(&mut self) -> Result<()> {
         self.fill_slots()?;
-        for_each_table(self.smf, |table| {
+        for table in self.smf.reloc_tables() {
+            let table = &table?;
             if !self.layout.is_prelinked_table(table) {
-                self.apply_table(table)
+                self.apply_table(table)?;
             } else if !self.layout.preserved.is_empty() {
-                self.apply_preserved(table)
-            } else {
-                Ok(())
+                self.apply_preserved(table)?;
             }
-        })
+        }
+        Ok(())
     }
 
     /// Applies the relocations of a prelinked table that refer to preserved data, which is outside the image.
-    fn apply_preserved(&mut self, table: &RelocTable<'_>) -> Result<(), LinkError> {
+    fn apply_preserved(&mut self, table: &RelocTable<'_>) -> Result<()> {
         let Some(start) = self.layout.section(table.target.index) else { return Ok(()) };
         let layout = self.layout;
         let is_preserved = |reloc: &Reloc| preserved_data::is_preserved(layout, reloc.symbol);
@@ -120,7 +116,7 @@ impl Relocator<'_, '_> {
     }
 
     /// Writes every GOT slot and every veneer.
-    fn fill_slots(&mut self) -> Result<(), LinkError> {
+    fn fill_slots(&mut self) -> Result<()> {
         for (slots, &target) in self.layout.slots.iter().zip(&self.symbols) {
             let (slot, veneer) = self.layout.slot_offsets(*slots);
             if let Some(slot) = slot {
@@ -136,7 +132,7 @@ impl Relocator<'_, '_> {
         Ok(())
     }
 
-    fn apply_table(&mut self, table: &RelocTable<'_>) -> Result<(), LinkError> {
+    fn apply_table(&mut self, table: &RelocTable<'_>) -> Result<()> {
         let Some(start) = self.layout.section(table.target.index) else { return Ok(()) };
         let mut entries = table.entries();
         while let Some(entry) = self.apply_abs64(start, table, &mut entries)? {
@@ -152,7 +148,7 @@ impl Relocator<'_, '_> {
         start: u64,
         table: &RelocTable<'t>,
         entries: &mut impl Iterator<Item = RelocEntry<'t>>,
-    ) -> Result<Option<RelocEntry<'t>>, LinkError> {
+    ) -> Result<Option<RelocEntry<'t>>> {
         let Some(abs64) = table.number(RelocKind::Abs64) else { return Ok(entries.next()) };
         let Self { layout, symbols, memory, .. } = self;
         let section = part(memory, start, table.target.memory_size())?;
@@ -192,7 +188,7 @@ impl Relocator<'_, '_> {
         }
     }
 
-    fn apply(&mut self, start: u64, reloc: &Reloc) -> Result<(), LinkError> {
+    fn apply(&mut self, start: u64, reloc: &Reloc) -> Result<()> {
         let symbol = to_usize(reloc.symbol);
         // The layout has bounded both.
         let at = start.wrapping_add(reloc.offset);
@@ -241,7 +237,7 @@ impl Relocator<'_, '_> {
 }
 
 /// `size` bytes of the image from the offset `start` on.
-fn part(memory: &mut [u8], start: u64, size: u64) -> Result<&mut [u8], LinkError> {
+fn part(memory: &mut [u8], start: u64, size: u64) -> Result<&mut [u8]> {
     let [start, size] = [start, size].map(usize::try_from);
     let (Ok(start), Ok(size)) = (start, size) else { return Err(LinkError::TooLarge) };
     let part = memory.get_mut(start..).and_then(|rest| rest.get_mut(..size));

@@ -4,13 +4,12 @@
 //! table, and the second builds an index: most modules are asked for a single name.
 
 use alloc::vec::Vec;
-use core::hash::BuildHasher;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashMap;
 use spin::Once;
 
-use super::error::LinkError;
+use super::error::Result;
 use super::preserved_data::{self, PreservedData};
 use crate::alloc_util::{AllocError, TryArc};
 use crate::format::ext::prelink;
@@ -26,11 +25,7 @@ pub trait Resolve {
     ///
     /// # Errors
     /// A definition of the wrong kind.
-    fn resolve_import(
-        &self,
-        import: &Symbol<'_>,
-        is_called: bool,
-    ) -> Result<Option<u64>, LinkError> {
+    fn resolve_import(&self, import: &Symbol<'_>, is_called: bool) -> Result<Option<u64>> {
         let _ = is_called;
         Ok(self.resolve(import.name()))
     }
@@ -166,7 +161,9 @@ impl Resolve for Exports<'_> {
         };
         match index {
             Index::InFile(index) => table.address(&index.find(name)?),
-            Index::Built(names) => names.address(name),
+            Index::Built(names) => {
+                names.get(name).map(|entry| entry.address).filter(|address| *address != 0)
+            }
         }
     }
 }
@@ -188,7 +185,7 @@ impl<'d> Table<'d> {
         }
         let index = || match in_file {
             Some(index) => Ok(Index::InFile(index)),
-            None => NameIndex::new(self).map(Index::Built),
+            None => index_names(self).map(Index::Built),
         };
         // Without memory for an index, lookups scan.
         self.index.try_call_once(index).ok()
@@ -234,7 +231,7 @@ impl<'d> Table<'d> {
 /// A hash index of exported names.
 enum Index<'d> {
     InFile(SymbolIndex<'d>),
-    Built(NameIndex<'d>),
+    Built(HashMap<&'d [u8], Entry>),
 }
 
 impl<'d> Index<'d> {
@@ -243,21 +240,16 @@ impl<'d> Index<'d> {
         match self {
             Index::InFile(index) => table.export(&index.find(name)?),
             Index::Built(names) => {
-                let symbol = table.symbols.get(names.find(name)?.symbol).ok()?;
+                let symbol = table.symbols.get(names.get(name)?.symbol).ok()?;
                 table.export(&symbol.into())
             }
         }
     }
 }
 
-/// An index in memory.
-struct NameIndex<'d> {
-    hasher: DefaultHashBuilder,
-    table: HashTable<Entry<'d>>,
-}
-
-struct Entry<'d> {
-    name: &'d [u8],
+/// The symbol that a name denotes.
+#[derive(Clone, Copy)]
+struct Entry {
     /// 0 if the symbol has none; it still hides others of its name.
     address: u64,
     /// The index in the symbol table.
@@ -265,43 +257,21 @@ struct Entry<'d> {
     weak: bool,
 }
 
-impl<'d> NameIndex<'d> {
-    /// Of several symbols with one name it contains the first global one, else the first weak one, as
-    /// [`Symbols::find_export`].
-    fn new(module: &Table<'d>) -> Result<Self, AllocError> {
-        let hasher = DefaultHashBuilder::default();
-        let mut table = HashTable::new();
-        let rehash = |entry: &Entry<'_>| hasher.hash_one(entry.name);
-        table.try_reserve(module.symbols.len(), rehash).map_err(|_| AllocError)?;
-        for symbol in module.symbols.iter().filter_map(Result::ok).filter(Symbol::is_export) {
-            let name = symbol.name();
-            let address = module.address(&symbol.into()).unwrap_or(0);
-            let weak = symbol.binding == Binding::Weak;
-            let new = Entry { name, address, symbol: symbol.index, weak };
-            match table.entry(hasher.hash_one(name), |entry| entry.name == name, rehash) {
-                hashbrown::hash_table::Entry::Vacant(place) => {
-                    place.insert(new);
-                }
-                hashbrown::hash_table::Entry::Occupied(mut old) => {
-                    if old.get().weak && !new.weak {
-                        *old.get_mut() = new;
-                    }
-                }
-            }
+/// The exported names of a module. Of several symbols with one name it contains the first global one, else the first
+/// weak one, as [`Symbols::find_export`].
+fn index_names<'d>(module: &Table<'d>) -> Result<HashMap<&'d [u8], Entry>, AllocError> {
+    let mut names = HashMap::new();
+    names.try_reserve(module.symbols.len()).map_err(|_| AllocError)?;
+    for symbol in module.symbols.iter().filter_map(Result::ok).filter(Symbol::is_export) {
+        let address = module.address(&symbol.into()).unwrap_or(0);
+        let weak = symbol.binding == Binding::Weak;
+        let new = Entry { address, symbol: symbol.index, weak };
+        let known = names.entry(symbol.name()).or_insert(new);
+        if known.weak && !weak {
+            *known = new;
         }
-        Ok(NameIndex { hasher, table })
     }
-
-    #[inline]
-    fn find(&self, name: &[u8]) -> Option<&Entry<'d>> {
-        let hash = self.hasher.hash_one(name);
-        self.table.find(hash, |entry| entry.name == name)
-    }
-
-    #[inline]
-    fn address(&self, name: &[u8]) -> Option<u64> {
-        self.find(name).map(|entry| entry.address).filter(|address| *address != 0)
-    }
+    Ok(names)
 }
 
 #[cfg(test)]

@@ -14,21 +14,21 @@ use smf_core::link::aarch64::{self, Operand};
 use super::error::Result;
 use super::gc_sections::Reachable;
 use super::object::{InputReloc, Section, SymbolId};
-use super::pack_reloc::{ABS64, PC32, RelocForm, RelocTarget, Rewrite, Stub};
+use super::pack_reloc::{ABS64, Isa, PC32, RelocForm, RelocTarget, Rewrite, Stub};
 use super::resolve::{Program, Resolution};
 use super::scanner::{RelocScanner, is_external};
 
-/// Fills gaps in code: a word of zeroes is UDF #0.
-pub(super) const TRAP: u8 = 0;
-
-/// `adrp x16, slot; ldr x16, [x16, slot]; br x16` and padding.
-pub(super) const STUB: Stub = Stub {
-    bytes: &[16, 0, 0, 0x90, 0x10, 2, 0x40, 0xf9, 0, 2, 0x1f, 0xd6, TRAP, TRAP, TRAP, TRAP],
-    operands: &[(0, PAGE21, 0), (4, PAGE_OFF12, 0)],
+pub(super) const ISA: Isa = Isa {
+    // A word of zeroes is UDF #0.
+    trap: 0,
+    // `adrp x16, slot; ldr x16, [x16, slot]; br x16` and padding.
+    stub: Stub {
+        bytes: &[16, 0, 0, 0x90, 0x10, 2, 0x40, 0xf9, 0, 2, 0x1f, 0xd6, 0, 0, 0, 0],
+        operands: &[(0, PAGE21, 0), (4, PAGE_OFF12, 0)],
+    },
+    code_alignment: aarch64::PAGE,
+    addresses: &[elf::R_AARCH64_ABS64, elf::R_AARCH64_ABS32],
 };
-
-/// The relocation types whose field holds an address, which the loader has to write.
-pub(super) const ADDRESSES: &[RelocationType] = &[elf::R_AARCH64_ABS64, elf::R_AARCH64_ABS32];
 
 const PAGE21: RelocForm = RelocForm::Instruction(Operand::Page21);
 const PAGE_OFF12: RelocForm = RelocForm::Instruction(Operand::PageOff12);

@@ -5,7 +5,7 @@
 //! behind those without, so that the loader writes to few pages; then the global offset table; then data,
 //! those with relocations first, and zeroes. Protections change at page boundaries.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use smf_core::format::ext::prelink;
 use smf_core::format::{Layout, Phase, SectionKind};
@@ -72,7 +72,7 @@ pub(super) struct ModuleLayout<'p, 'd> {
     pub(super) outputs: Vec<OutputSection>,
     /// The reachable input sections, in image order.
     pub(super) order: Vec<SectionId>,
-    extents: [SegmentExtent; 5],
+    extents: BTreeMap<Segment, SegmentExtent>,
     /// Of each reachable section: bytes from the start of the segment.
     offsets: HashMap<SectionId, u64>,
     /// Bytes from the start of the Bss segment.
@@ -101,7 +101,7 @@ pub(super) fn place<'p, 'd>(
         layout,
         outputs: Vec::new(),
         order: ordered(program, reachable, &phases),
-        extents: [SegmentExtent::EMPTY; 5],
+        extents: BTreeMap::new(),
         offsets: HashMap::new(),
         commons: HashMap::new(),
         phases,
@@ -124,8 +124,8 @@ pub(super) fn place<'p, 'd>(
         addresses.extent(Segment::Got).reserve(slots.saturating_mul(SLOT), SLOT)?;
     }
     let code = addresses.extent(Segment::Text);
-    code.alignment = code.alignment.max(program.machine().code_alignment());
-    for extent in &mut addresses.extents {
+    code.alignment = code.alignment.max(program.machine().isa().code_alignment);
+    for extent in addresses.extents.values_mut() {
         // A symbol at the end of an empty segment needs a byte to lie at.
         extent.size = extent.size.max(u64::from(extent.is_used));
     }
@@ -155,9 +155,9 @@ fn ordered(
 fn rank(program: &Program<'_>, id: SectionId, section: &Section<'_>, phases: &SectionPhases) -> u8 {
     // Arrays are contiguous, whether or not the loader has to write to each part.
     let is_written = || {
-        let machine = program.machine();
+        let addresses = program.machine().isa().addresses;
         section.array.is_some()
-            || section.relocs(id.object).any(|reloc| machine.is_address(reloc.kind))
+            || section.relocs(id.object).any(|reloc| addresses.contains(&reloc.kind))
     };
     match Segment::of(section) {
         Segment::Text => phases.rank(id, section),
@@ -169,14 +169,7 @@ fn rank(program: &Program<'_>, id: SectionId, section: &Section<'_>, phases: &Se
 
 impl ModuleLayout<'_, '_> {
     fn extent(&mut self, run: Segment) -> &mut SegmentExtent {
-        let [text, rodata, table, data, bss] = &mut self.extents;
-        match run {
-            Segment::Text => text,
-            Segment::RoData => rodata,
-            Segment::Got => table,
-            Segment::Data => data,
-            Segment::Bss => bss,
-        }
+        self.extents.entry(run).or_insert(SegmentExtent::EMPTY)
     }
 
     /// Places all sections: warm code, the stubs, cold code and the rest.
@@ -240,7 +233,7 @@ impl ModuleLayout<'_, '_> {
     }
 
     fn stub_bytes(&self) -> u64 {
-        self.program.machine().stub().bytes.len() as u64
+        self.program.machine().isa().stub.bytes.len() as u64
     }
 
     /// Makes one module section of each segment, and an image of all of them.
@@ -300,12 +293,12 @@ impl ModuleLayout<'_, '_> {
 
     /// Bytes of read-only data.
     pub(super) fn read_only_bytes(&self) -> u64 {
-        let [_, rodata, table, ..] = &self.extents;
-        rodata.size + table.size
+        let read_only = [Segment::RoData, Segment::Got].map(|run| self.extents.get(&run));
+        read_only.iter().flatten().map(|extent| extent.size).sum()
     }
 
     fn at(&self, run: Segment, offset: u64) -> Option<Address> {
-        let extent = self.extents.get(run as usize)?;
+        let extent = self.extents.get(&run)?;
         // A symbol's value may exceed its section, but must not overflow.
         let offset = i64::try_from(offset).ok()?.checked_add(i64::try_from(extent.base).ok()?)?;
         Some(Address::Section { output: extent.output, offset })

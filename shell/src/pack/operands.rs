@@ -8,7 +8,9 @@ use smf_core::format::{Layout, RelocKind};
 use smf_core::link::aarch64::{self, Operand, PatchError};
 
 use super::layout::Address;
-use super::relocate::{ABSOLUTE_DISTANCE, NO_TARGET, OutputOffset, RelocError, Relocator, Target};
+use super::relocate::{
+    ABSOLUTE_DISTANCE, NO_TARGET, OutputOffset, RelocError, RelocResult, Relocator, Target,
+};
 
 impl From<PatchError> for RelocError {
     fn from(error: PatchError) -> Self {
@@ -29,7 +31,7 @@ impl Relocator<'_, '_> {
         at: OutputOffset,
         operand: Operand,
         to: Target,
-    ) -> Result<(), RelocError> {
+    ) -> RelocResult {
         let addend = i128::from(to.addend);
         let (output, offset) = match to.address {
             Address::Absolute(value) if operand == Operand::PageOff12 => {
@@ -62,7 +64,7 @@ impl Relocator<'_, '_> {
         operand: Operand,
         place: u64,
         target: i128,
-    ) -> Result<(), RelocError> {
+    ) -> RelocResult {
         let word = self.word(at).ok_or(NO_TARGET)?;
         let word = aarch64::patch(operand, word, place, target)?;
         self.put(at, &word.to_le_bytes()).ok_or(NO_TARGET)
@@ -74,7 +76,7 @@ impl Relocator<'_, '_> {
         at: OutputOffset,
         operand: Operand,
         to: Target,
-    ) -> Result<(), RelocError> {
+    ) -> RelocResult {
         if self.addresses.layout == Layout::Packed {
             return Err(RelocError::Unsupported(
                 "is a distance to another module, for which the packed layout has no aarch64 relocation; compile with -fPIC, or pack with --layout native",

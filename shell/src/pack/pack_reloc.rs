@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use ::object::elf::RelocationType;
 use smf_core::link::aarch64::Operand;
 
 use super::object::{GlobalId, InputReloc, SectionId};
@@ -105,8 +106,20 @@ pub(super) struct Import {
 }
 
 /// Code that jumps to the address in a GOT slot.
+#[derive(Clone, Copy)]
 pub(super) struct Stub {
     pub(super) bytes: &'static [u8],
     /// The references to the slot: offset in the bytes, form and addend.
     pub(super) operands: &'static [(u64, RelocForm, i64)],
+}
+
+/// The properties of an instruction set that the layout and the contents of sections depend on.
+pub(super) struct Isa {
+    /// Fills gaps in code, so that execution traps there.
+    pub(super) trap: u8,
+    pub(super) stub: Stub,
+    /// The minimum alignment of the code in bytes.
+    pub(super) code_alignment: u64,
+    /// The relocation types whose field holds an address, which the loader has to write.
+    pub(super) addresses: &'static [RelocationType],
 }

@@ -48,22 +48,21 @@ pub(super) fn relocate(
     exported_data: &ExportedData,
     warnings: &mut Vec<PackWarning>,
 ) -> Result<Relocated> {
-    let trap = addresses.program.machine().trap();
+    let trap = addresses.program.machine().isa().trap;
     let contents = addresses.outputs.iter().map(|output| {
         let len = usize::try_from(output.len).map_err(|_| PackError::TooLarge)?;
         let fill = if output.kind == SectionKind::Code { trap } else { 0 };
         Ok(SectionData { bytes: vec![fill; len], prelinked: Vec::new(), pending: Vec::new() })
     });
     let contents = contents.collect::<Result<_>>()?;
-    let (low_addresses, needs_prelink, by_symbol) = (0, false, true);
     let mut relocator = Relocator {
         addresses,
         first_import,
         exported_data,
         contents,
-        low_addresses,
-        needs_prelink,
-        by_symbol,
+        low_addresses: 0,
+        needs_prelink: false,
+        by_symbol: true,
     };
     relocator.copy_sections().ok_or(PackError::TooLarge)?;
     relocator.apply_relocs(warnings)?;
@@ -83,6 +82,8 @@ pub(super) enum RelocError {
     Range,
     Unsupported(&'static str),
 }
+
+pub(super) type RelocResult<T = ()> = Result<T, RelocError>;
 
 pub(super) const NO_TARGET: RelocError = RelocError::Unsupported("has no target in the module");
 
@@ -165,7 +166,7 @@ impl Relocator<'_, '_> {
         Ok(())
     }
 
-    fn relocate(&mut self, reloc: &PackReloc) -> Result<(), RelocError> {
+    fn relocate(&mut self, reloc: &PackReloc) -> RelocResult {
         let addresses = self.addresses;
         let address = match reloc.to {
             RelocTarget::Symbol(resolution) => addresses.locate(resolution),
@@ -203,9 +204,9 @@ impl Relocator<'_, '_> {
         }
     }
 
-    fn make_stubs(&mut self) -> Result<(), RelocError> {
+    fn make_stubs(&mut self) -> RelocResult {
         let addresses = self.addresses;
-        let Stub { bytes, operands } = *addresses.program.machine().stub();
+        let Stub { bytes, operands } = addresses.program.machine().isa().stub;
         for (number, slot) in addresses.plan.stubs.iter().enumerate() {
             let stub = OutputOffset::of(addresses.stub(number)).ok_or(NO_TARGET)?;
             self.put(stub, bytes).ok_or(NO_TARGET)?;
@@ -218,7 +219,7 @@ impl Relocator<'_, '_> {
         Ok(())
     }
 
-    fn make_slots(&mut self) -> Result<(), RelocError> {
+    fn make_slots(&mut self) -> RelocResult {
         self.by_symbol = true;
         let addresses = self.addresses;
         let form = RelocForm::Absolute { bytes: SLOT, signed: false };
@@ -231,12 +232,7 @@ impl Relocator<'_, '_> {
     }
 
     /// Writes a value, or emits a relocation for the loader.
-    fn write_value(
-        &mut self,
-        at: OutputOffset,
-        form: RelocForm,
-        to: Target,
-    ) -> Result<(), RelocError> {
+    fn write_value(&mut self, at: OutputOffset, form: RelocForm, to: Target) -> RelocResult {
         let addend = i128::from(to.addend);
         match (form, to.address) {
             (RelocForm::Absolute { bytes, signed }, Address::Absolute(value)) => {
@@ -269,7 +265,7 @@ impl Relocator<'_, '_> {
         value: i128,
         bytes: u64,
         signed: Option<bool>,
-    ) -> Result<(), RelocError> {
+    ) -> RelocResult {
         let bits = bytes * 8;
         let (negative, positive) = (-(1i128 << (bits - 1)), 1i128 << bits);
         let fits = match (bytes, signed) {
@@ -291,13 +287,7 @@ impl Relocator<'_, '_> {
         end.is_some_and(|at| at <= size)
     }
 
-    fn address(
-        &mut self,
-        at: OutputOffset,
-        bytes: u64,
-        signed: bool,
-        to: Target,
-    ) -> Result<(), RelocError> {
+    fn address(&mut self, at: OutputOffset, bytes: u64, signed: bool, to: Target) -> RelocResult {
         let is_packed = self.addresses.layout == Layout::Packed;
         let why = match (bytes, signed) {
             (8, _) => return self.emit_reloc(at, RelocKind::Abs64, to),
@@ -317,7 +307,7 @@ impl Relocator<'_, '_> {
         Err(RelocError::Unsupported(why))
     }
 
-    fn distance(&mut self, at: OutputOffset, bytes: u64, to: Target) -> Result<(), RelocError> {
+    fn distance(&mut self, at: OutputOffset, bytes: u64, to: Target) -> RelocResult {
         let unsupported = |why| Err(RelocError::Unsupported(why));
         let (output, offset) = match to.address {
             Address::Section { output, offset } => (output, offset),
@@ -360,14 +350,14 @@ impl Relocator<'_, '_> {
         at: OutputOffset,
         kind: RelocKind,
         to: Target,
-    ) -> Result<(), RelocError> {
+    ) -> RelocResult {
         let reloc = self.reloc(at, kind, to)?;
         self.contents.get_mut(at.output).ok_or(NO_TARGET)?.pending.push(reloc);
         Ok(())
     }
 
     /// A relocation against a section symbol, an exported datum or an import.
-    fn reloc(&self, at: OutputOffset, kind: RelocKind, to: Target) -> Result<Reloc, RelocError> {
+    fn reloc(&self, at: OutputOffset, kind: RelocKind, to: Target) -> RelocResult<Reloc> {
         let (symbol, addend) = match to.address {
             Address::Section { output, offset } => match self.exported_data(output, offset) {
                 Some(symbol) => (Some(symbol), Some(to.addend)),

@@ -3,24 +3,24 @@
 //! Source: System V ABI, AMD64 supplement 1.0, 4.4 (relocation types) and B.2 (instructions before
 //! GOTPCRELX, and their relaxed forms).
 
-use ::object::elf::{self, RelocationType};
+use ::object::elf;
 
 use super::error::Result;
 use super::object::InputReloc;
-use super::pack_reloc::{ABS64, PC32, RelocForm, RelocTarget, Rewrite, Stub};
+use super::pack_reloc::{ABS64, Isa, PC32, RelocForm, RelocTarget, Rewrite, Stub};
 use super::resolve::Resolution;
 use super::scanner::{RelocScanner, is_external};
 
-/// Fills gaps in code: `int3`.
-pub(super) const TRAP: u8 = 0xcc;
+/// `int3`.
+const TRAP: u8 = 0xcc;
 
-/// `jmp *slot(%rip)` and padding.
-pub(super) const STUB: Stub =
-    Stub { bytes: &[0xff, 0x25, 0, 0, 0, 0, TRAP, TRAP], operands: &[(2, PC32, -4)] };
-
-/// The relocation types whose field holds an address, which the loader has to write.
-pub(super) const ADDRESSES: &[RelocationType] =
-    &[elf::R_X86_64_64, elf::R_X86_64_32, elf::R_X86_64_32S];
+pub(super) const ISA: Isa = Isa {
+    trap: TRAP,
+    // `jmp *slot(%rip)` and padding.
+    stub: Stub { bytes: &[0xff, 0x25, 0, 0, 0, 0, TRAP, TRAP], operands: &[(2, PC32, -4)] },
+    code_alignment: 1,
+    addresses: &[elf::R_X86_64_64, elf::R_X86_64_32, elf::R_X86_64_32S],
+};
 
 impl RelocScanner<'_, '_> {
     /// Records what one relocation needs.
@@ -115,60 +115,48 @@ impl RelocScanner<'_, '_> {
         if reloc.addend != -4 {
             return None;
         }
-        let [rex, opcode, modrm] = self.preceding(reloc.offset)?;
-        let loads = opcode == 0x8b && is_rip_relative(modrm);
-        match reloc.kind {
-            elf::R_X86_64_GOTPCRELX => match (opcode, modrm) {
-                (0xff, 0x15) => Some(Rewrite::Call),
-                (0xff, 0x25) => Some(Rewrite::Jump),
-                _ => loads.then_some(Rewrite::MovToLea),
-            },
-            elf::R_X86_64_REX_GOTPCRELX => loads.then_some(Rewrite::MovToLea),
+        let bytes = self.preceding(reloc.offset);
+        let loads = matches!(bytes, [.., 0x8b, modrm] if is_rip_relative(*modrm));
+        match (reloc.kind, bytes) {
+            (elf::R_X86_64_GOTPCRELX, [.., 0xff, 0x15]) => Some(Rewrite::Call),
+            (elf::R_X86_64_GOTPCRELX, [.., 0xff, 0x25]) => Some(Rewrite::Jump),
+            (elf::R_X86_64_GOTPCRELX | elf::R_X86_64_REX_GOTPCRELX, _) => {
+                loads.then_some(Rewrite::MovToLea)
+            }
             // GOTPCREL does not guarantee which instruction precedes it: a prefix must prove it.
-            elf::R_X86_64_GOTPCREL => (loads && is_wide_prefix(rex) && !self.is_evex(reloc.offset))
-                .then_some(Rewrite::MovToLea),
+            (elf::R_X86_64_GOTPCREL, [before @ .., 0x48 | 0x4c, _, _]) => {
+                (loads && !is_evex(before)).then_some(Rewrite::MovToLea)
+            }
             _ => None,
         }
     }
 
     /// Classifies the instruction of a 32-bit operand by the bytes before the operand.
     fn before(&self, offset: u64) -> Preceding {
-        if !self.section.is_code() {
-            return Preceding::Other;
-        }
-        let bytes = |count: u64| {
-            let start = usize::try_from(offset.checked_sub(count)?).ok()?;
-            self.section.bytes.get(start).copied()
-        };
-        // No ModRM byte of a RIP-relative operand has these values: it would be below 0x40.
-        if let (_, Some(0xe8 | 0xe9)) | (Some(0x0f), Some(0x80..=0x8f)) = (bytes(2), bytes(1)) {
-            return Preceding::Branch;
-        }
-        let Some([prefix, opcode, modrm]) = self.preceding(offset) else { return Preceding::Other };
-        let is_lea = is_wide_prefix(prefix) && opcode == 0x8d && is_rip_relative(modrm);
-        if is_lea && !self.is_evex(offset) { Preceding::Lea } else { Preceding::Other }
-    }
-
-    /// The three bytes before an operand; zeroes stand for bytes before the section.
-    fn preceding(&self, offset: u64) -> Option<[u8; 3]> {
-        let end = usize::try_from(offset).ok()?;
-        let before = self.section.bytes.get(..end)?;
-        match before.last_chunk() {
-            Some(bytes) => Some(*bytes),
-            None => before.last_chunk::<2>().map(|[opcode, modrm]| [0, *opcode, *modrm]),
+        match self.preceding(offset) {
+            _ if !self.section.is_code() => Preceding::Other,
+            // No ModRM byte of a RIP-relative operand has these values: it would be below 0x40.
+            [.., 0xe8 | 0xe9] | [.., 0x0f, 0x80..=0x8f] => Preceding::Branch,
+            [before @ .., 0x48 | 0x4c, 0x8d, modrm]
+                if is_rip_relative(*modrm) && !is_evex(before) =>
+            {
+                Preceding::Lea
+            }
+            _ => Preceding::Other,
         }
     }
 
-    /// Whether the apparent REX.W prefix and opcode before an operand are the end of an EVEX prefix and an
-    /// opcode of map 0F38: VPERMW shares the opcode of `lea`, VPCOMPRESSD that of `mov`.
-    fn is_evex(&self, offset: u64) -> bool {
-        let end = usize::try_from(offset).ok().and_then(|offset| offset.checked_sub(3));
-        let before = end.and_then(|end| self.section.bytes.get(..end));
-        match before.and_then(|before| before.last_chunk()) {
-            Some([first, map, prefix]) => *first == 0x62 && map & 0x0f == 2 && prefix & 7 == 5,
-            None => false,
-        }
+    /// The bytes of the section before an operand.
+    fn preceding(&self, offset: u64) -> &[u8] {
+        let end = usize::try_from(offset).ok();
+        end.and_then(|end| self.section.bytes.get(..end)).unwrap_or(&[])
     }
+}
+
+/// Whether the REX.W prefix (0x48, or 0x4c with REX.R) and opcode that follow `before` are the end of an EVEX prefix and
+/// an opcode of map 0F38: VPERMW shares the opcode of `lea`, VPCOMPRESSD that of `mov`.
+fn is_evex(before: &[u8]) -> bool {
+    matches!(before, [.., 0x62, map, prefix] if map & 0x0f == 2 && prefix & 7 == 5)
 }
 
 /// The instruction of a 32-bit operand.
@@ -178,11 +166,6 @@ enum Preceding {
     /// `lea` into a register of 64 bits.
     Lea,
     Other,
-}
-
-/// REX.W, with or without REX.R.
-fn is_wide_prefix(byte: u8) -> bool {
-    byte == 0x48 || byte == 0x4c
 }
 
 /// Whether a ModRM byte denotes a RIP-relative operand.
