@@ -38,20 +38,21 @@ fn supported(arch: Arch) -> Arch {
 /// What a relocation needs; `None` if its kind belongs to another instruction set.
 pub(super) fn requirement(arch: Arch, kind: RelocKind) -> Option<Requirement> {
     let arch = supported(arch);
-    match kind {
+    Some(match kind {
         RelocKind::None | RelocKind::Abs64 | RelocKind::Pc32 | RelocKind::Pc64 => {
-            Some(Requirement::Nothing)
+            Requirement::Nothing
         }
-        RelocKind::Abs32 | RelocKind::Abs32S => Some(Requirement::Low2GiB),
-        RelocKind::Plt32 if [Arch::X86_64, Arch::AARCH64].contains(&arch) => {
-            Some(Requirement::Veneer)
-        }
+        RelocKind::Abs32 | RelocKind::Abs32S => Requirement::Low2GiB,
+        RelocKind::Plt32 if [Arch::X86_64, Arch::AARCH64].contains(&arch) => Requirement::Veneer,
         // Other instruction sets have no veneers.
-        RelocKind::Plt32 => Some(Requirement::Nothing),
-        RelocKind::GotPcRel => Some(Requirement::GotSlot),
-        kind if arch == Arch::AARCH64 => aarch64::requirement(kind),
-        _ => None,
-    }
+        RelocKind::Plt32 => Requirement::Nothing,
+        RelocKind::GotPcRel => Requirement::GotSlot,
+        _ if arch != Arch::AARCH64 => return None,
+        RelocKind::Arm64Branch26 => Requirement::Veneer,
+        RelocKind::Arm64Page21 | RelocKind::Arm64PageOff12 => Requirement::Nothing,
+        RelocKind::Arm64GotLoadPage21 | RelocKind::Arm64GotLoadPageOff12 => Requirement::GotSlot,
+        _ => return None,
+    })
 }
 
 /// The size of code, in bytes, within which every branch reaches every target. A module for x86-64 that is too large has

@@ -9,7 +9,6 @@
 
 use core::num::TryFromIntError;
 
-use super::{Requirement, VENEER};
 use crate::format::RelocKind;
 
 /// Why an instruction cannot hold an address.
@@ -130,7 +129,7 @@ pub fn add_to_load(word: u32) -> Option<u32> {
 }
 
 /// `adrp x16, to`; ADD or LDR with the low bits of `to`; `br x16`; and an unreachable word.
-fn jump(place: u64, to: u64, second: u32) -> Result<[u8; VENEER as usize], PatchError> {
+fn jump(place: u64, to: u64, second: u32) -> Result<[u8; 16], PatchError> {
     let to = i128::from(to);
     let page = patch(Operand::Page21, ADRP | X16, place, to)?;
     let offset = patch(Operand::PageOff12, second | X16 << 5 | X16, place, to)?;
@@ -170,20 +169,8 @@ fn low_bits(value: i128, bits: u32) -> u32 {
 /// Half the reach of B and BL, which leaves a margin for gaps between sections.
 pub(super) const BRANCH_REACH: u64 = 1 << 26;
 
-/// What a relocation of an instruction needs.
-pub(super) fn requirement(kind: RelocKind) -> Option<Requirement> {
-    match kind {
-        RelocKind::Arm64Branch26 => Some(Requirement::Veneer),
-        RelocKind::Arm64Page21 | RelocKind::Arm64PageOff12 => Some(Requirement::Nothing),
-        RelocKind::Arm64GotLoadPage21 | RelocKind::Arm64GotLoadPageOff12 => {
-            Some(Requirement::GotSlot)
-        }
-        _ => None,
-    }
-}
-
 /// Jumps to the target directly if ADRP reaches it, else through the slot.
-pub(super) fn veneer(place: u64, slot: u64, target: u64) -> Option<[u8; VENEER as usize]> {
+pub(super) fn veneer(place: u64, slot: u64, target: u64) -> Option<[u8; 16]> {
     jump(place, target, ADD).or_else(|_| jump(place, slot, LDR)).ok()
 }
 
