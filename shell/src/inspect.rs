@@ -6,10 +6,9 @@
 
 use std::io::{self, Write};
 
-use smf_core::format::library::is_library;
 use smf_core::format::note::Note;
 use smf_core::format::template::Templates;
-use smf_core::format::{Contents, FormatError, Library, Section, SectionKind, Smf};
+use smf_core::format::{Contents, File, FormatError, Section, SectionKind, Smf};
 
 mod json;
 mod text;
@@ -23,83 +22,48 @@ fn shown_sections<'d>(smf: &Smf<'d>) -> impl Iterator<Item = Section<'d>> + use<
     smf.sections().iter().filter(is_any)
 }
 
-/// A file that can be shown.
-#[derive(Clone, Copy, Debug)]
-pub enum Subject<'d> {
-    /// A module, in any layout.
-    Module(Smf<'d>),
-    /// An archive of modules.
-    Library {
-        /// The length of the file in bytes.
-        size: usize,
-        /// Its index.
-        library: Library<'d>,
-    },
-}
-
-impl<'d> Subject<'d> {
-    /// Parses `data`, a whole file.
-    ///
-    /// # Errors
-    /// The file is neither a module nor an archive.
-    pub fn open(data: &'d [u8]) -> Result<Self, FormatError> {
-        if is_library(data) {
-            let size = data.len();
-            Library::parse(data).map(|library| Subject::Library { size, library })
-        } else {
-            Smf::parse(data).map(Subject::Module)
-        }
-    }
-
-    /// Checks everything that showing the file reads, so that showing cannot fail half way. For an archive that
-    /// is the index; hashes and modules are not checked.
-    ///
-    /// # Errors
-    /// The first fault.
-    pub fn check(&self) -> Result<(), FormatError> {
-        match self {
-            Subject::Module(smf) => {
-                smf.verify()?;
-                Parts::of(smf)?.check()
-            }
-            Subject::Library { library, .. } => {
-                library.modules().try_for_each(|module| module.map(drop))
-            }
-        }
-    }
-
-    /// Writes the file's contents as one JSON object. `file` is its name in the output.
-    ///
-    /// # Errors
-    /// Errors of `out`, and of a file that does not pass [`Subject::check`].
-    pub fn write_json(&self, file: &str, mut out: impl Write) -> io::Result<()> {
-        match self {
-            Subject::Module(smf) => json::write_module(file, smf, &mut out)?,
-            Subject::Library { size, library } => {
-                json::write_library(file, *size, library, &mut out)?;
-            }
-        }
-        out.write_all(b"\n")
-    }
-
-    /// Writes the file's contents as text. `file` is its name in the output.
-    ///
-    /// # Errors
-    /// As [`Subject::write_json`].
-    pub fn write_text(&self, file: &str, mut out: impl Write) -> io::Result<()> {
-        match self {
-            Subject::Module(smf) => text::write_module(file, smf, &mut out),
-            Subject::Library { size, library } => {
-                text::write_library(file, *size, library, &mut out)
-            }
-        }
-    }
-}
-
-/// Writes a note as one JSON object, like the value of `note` in [`Subject::write_json`].
+/// Checks everything that showing the file reads, so that showing cannot fail half way. For an archive that is the
+/// index; hashes and modules are not checked.
 ///
 /// # Errors
-/// As [`Subject::write_json`].
+/// The first fault.
+pub fn check(file: &File<'_>) -> Result<(), FormatError> {
+    match file {
+        File::Module(smf) => {
+            smf.verify()?;
+            Parts::of(smf)?.check()
+        }
+        File::Library(library) => library.modules().try_for_each(|module| module.map(drop)),
+    }
+}
+
+/// Writes the file's contents as one JSON object. `name` is its name in the output.
+///
+/// # Errors
+/// Errors of `out`, and of a file that does not pass [`check`].
+pub fn write_json(file: &File<'_>, name: &str, mut out: impl Write) -> io::Result<()> {
+    match file {
+        File::Module(smf) => json::write_module(name, smf, &mut out)?,
+        File::Library(library) => json::write_library(name, library, &mut out)?,
+    }
+    out.write_all(b"\n")
+}
+
+/// Writes the file's contents as text. `name` is its name in the output.
+///
+/// # Errors
+/// As [`write_json`].
+pub fn write_text(file: &File<'_>, name: &str, mut out: impl Write) -> io::Result<()> {
+    match file {
+        File::Module(smf) => text::write_module(name, smf, &mut out),
+        File::Library(library) => text::write_library(name, library, &mut out),
+    }
+}
+
+/// Writes a note as one JSON object, like the value of `note` in [`write_json`].
+///
+/// # Errors
+/// As [`write_json`].
 pub fn write_note_json(note: &Note<'_>, mut out: impl Write) -> io::Result<()> {
     json::write_note(note, &mut out)?;
     out.write_all(b"\n")
@@ -150,14 +114,14 @@ mod tests {
 
     fn json(data: &[u8]) -> serde_json::Value {
         let mut out = Vec::new();
-        Subject::open(data).unwrap().write_json("a \"file\"", &mut out).unwrap();
+        write_json(&File::parse(data).unwrap(), "a \"file\"", &mut out).unwrap();
         assert_eq!(out.pop(), Some(b'\n'));
         serde_json::from_slice(&out).unwrap()
     }
 
     fn text(data: &[u8]) -> String {
         let mut out = Vec::new();
-        Subject::open(data).unwrap().write_text("file", &mut out).unwrap();
+        write_text(&File::parse(data).unwrap(), "file", &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -327,11 +291,11 @@ mod tests {
             let mut data = sample.to_vec();
             for bit in 0..sample.len() * 8 {
                 data[bit / 8] ^= 1 << (bit % 8);
-                let opened = Subject::open(&data);
-                if let Some(subject) = opened.ok().filter(|subject| subject.check().is_ok()) {
+                let parsed = File::parse(&data);
+                if let Some(file) = parsed.ok().filter(|file| check(file).is_ok()) {
                     passed += 1;
-                    subject.write_json("file", io::sink()).unwrap();
-                    subject.write_text("file", io::sink()).unwrap();
+                    write_json(&file, "file", io::sink()).unwrap();
+                    write_text(&file, "file", io::sink()).unwrap();
                 }
                 data[bit / 8] ^= 1 << (bit % 8);
             }

@@ -14,8 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use smf_core::alloc_util::{AllocError, AttachResult, try_box, try_concat};
-use smf_core::format::library::is_library;
-use smf_core::format::{FormatError, Library, Smf};
+use smf_core::format::{File, FormatError};
 use smf_core::link::{LinkError, Module};
 use smf_core::loader::{
     LoadError, LoadObserver, LoaderOptions, MappedModule, ModuleBytes, ModuleHandle, ModuleLoader,
@@ -131,8 +130,9 @@ enum State<'l> {
 }
 
 /// The files of `with` that the header of a program asks to read ahead, without the first, which is read at once.
-fn read_ahead_files<'p, P: AsRef<Path>>(program: &[u8], with: &'p [P]) -> &'p [P] {
-    let count = Smf::parse(program).map_or(0, |smf| smf.header().files_to_prefetch());
+fn read_ahead_files<'p, P: AsRef<Path>>(program: &ModuleBytes, with: &'p [P]) -> &'p [P] {
+    let smf = program.file().ok().and_then(File::module);
+    let count = smf.map_or(0, |smf| smf.header().files_to_prefetch());
     let files = with.get(..count).unwrap_or(with);
     files.split_first().map_or(&[], |(_, rest)| rest)
 }
@@ -242,7 +242,7 @@ impl Loader {
         with: &[P],
     ) -> Result<MappedFile<'_>, LoadFileError> {
         let program = read(path)?;
-        for file in read_ahead_files(program.as_slice(), with) {
+        for file in read_ahead_files(&program, with) {
             // A failure is reported when the file is read.
             let _ = memory::read_ahead(file.as_ref().as_os_str().as_bytes());
         }
@@ -301,8 +301,7 @@ impl Loader {
         name: &str,
         bytes: ModuleBytes,
     ) -> Result<MappedFile<'_>, LoadFileError> {
-        if is_library(bytes.as_slice()) {
-            let library = Library::parse(bytes.as_slice()).map_err(malformed(name))?;
+        if let Ok(File::Library(library)) = bytes.file() {
             let (archive, modules) = (name.to_owned(), library.len());
             return Err(LoadFileError::Archive { archive, modules });
         }
@@ -351,8 +350,7 @@ impl Loader {
         name: &[u8],
         bytes: &ModuleBytes,
     ) -> Result<Option<ModuleHandle>, LoadFileError> {
-        let bytes = bytes.as_slice();
-        let smf = if is_library(bytes) { None } else { Smf::parse(bytes).ok() };
+        let smf = bytes.file().ok().and_then(File::module);
         let Some(object) = smf.and_then(|smf| smf.shared_object()) else { return Ok(None) };
         // SAFETY: the caller's contract.
         let object = unsafe { SharedObject::open(object) }.map_err(|error| {

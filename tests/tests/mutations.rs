@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use smf_core::format::{Library, Limits, Smf};
+use smf_core::format::{File, Library, Limits, Smf};
 use smf_core::link::{Image, NoImports, Resolve};
-use smf_loader::inspect::Subject;
+use smf_loader::inspect;
 use smf_tests::allocator::{Watched, counted};
 use smf_tests::scale::scale;
 use smf_tests::walk::{Census, walk, walk_library};
@@ -59,8 +59,8 @@ fn check(file: &[u8], closely: bool) {
     if let Ok(library) = Library::parse(file) {
         walk_library(&library, file);
     }
-    if let Ok(subject) = Subject::open(file) {
-        show(&subject, explained_by(file), closely);
+    if let Ok(parsed) = File::parse(file) {
+        show(&parsed, explained_by(file), closely);
     }
     let Ok(smf) = Smf::parse_within(file, LIMITS) else { return };
     walk(&smf);
@@ -73,16 +73,16 @@ fn check(file: &[u8], closely: bool) {
 }
 
 /// Shows a file as text and as JSON, which is valid whenever it is written to its end.
-fn show(subject: &Subject<'_>, most: usize, closely: bool) {
+fn show(file: &File<'_>, most: usize, closely: bool) {
     let (written, _, largest) = counted(|| {
-        let _ = subject.write_text("file", io::sink());
-        subject.write_json("file", io::sink()).is_ok()
+        let _ = inspect::write_text(file, "file", io::sink());
+        inspect::write_json(file, "file", io::sink()).is_ok()
     });
     assert!(largest <= most, "{largest} bytes to show, {most} explained");
-    assert!(written || subject.check().is_err(), "sound, and cannot be shown");
+    assert!(written || inspect::check(file).is_err(), "sound, and cannot be shown");
     if closely && written {
         let mut json = Vec::new();
-        subject.write_json("file", &mut json).unwrap();
+        inspect::write_json(file, "file", &mut json).unwrap();
         let _: serde::de::IgnoredAny = serde_json::from_slice(&json).unwrap();
     }
 }

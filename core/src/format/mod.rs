@@ -24,6 +24,7 @@ pub use model::{
 #[cfg(feature = "alloc")]
 pub use read::decompress::contents::Contents;
 pub use read::decompress::decompress;
+pub use read::file::File;
 #[cfg(feature = "alloc")]
 pub use read::layout_phase;
 pub use read::library::Library;

@@ -14,13 +14,13 @@ use super::error::{BytecodeError, LoadError};
 use super::observer::{LoadObserver, Registration};
 use crate::alloc_util::{AllocError, SharedBytes, TryArc};
 use crate::format::bytes::offset_in;
-use crate::format::{FormatError, Library, Smf, Symbol};
+use crate::format::{File, FormatError, Library, Smf, Symbol};
 use crate::jit::verify::functions_of;
 use crate::link::{
     DataSymbol, Export, Exports, Image, LinkError, Module, Name, PreserveError, Resolve,
 };
 
-/// The bytes of a module or an archive and their owner. Clones share them.
+/// The bytes of a module or an archive and their owner, parsed once. Clones share them.
 ///
 /// ```
 /// use smf_core::loader::ModuleBytes;
@@ -35,6 +35,8 @@ pub struct ModuleBytes {
     /// Borrowed from the owner in spite of the lifetime: never lent for longer than a borrow of a value that contains
     /// the owner.
     slice: &'static [u8],
+    /// As `slice`.
+    file: Result<File<'static>, FormatError>,
     owner: TryArc<dyn AsRef<[u8]> + Send + Sync>,
 }
 
@@ -50,7 +52,7 @@ impl ModuleBytes {
         // is valid as long as the value has owners. The field is private to this file, where it is always stored
         // next to an owner and dropped no later.
         let slice = unsafe { &*slice };
-        Ok(Self { slice, owner })
+        Ok(Self { slice, file: File::parse(slice), owner })
     }
 
     /// All bytes.
@@ -60,15 +62,28 @@ impl ModuleBytes {
 
     /// A part of the bytes, with the same owner; `None` if `range` is out of bounds.
     pub fn part(&self, range: Range<usize>) -> Option<Self> {
-        Some(Self { slice: self.slice.get(range)?, owner: self.owner.clone() })
+        let slice = self.slice.get(range)?;
+        Some(Self { slice, file: File::parse(slice), owner: self.owner.clone() })
+    }
+
+    /// The module or archive.
+    ///
+    /// # Errors
+    /// As [`File::parse`].
+    pub fn file(&self) -> Result<File<'_>, FormatError> {
+        self.file
     }
 
     /// The module called `name` in the archive that these bytes are; `None` if it has none.
     ///
     /// # Errors
-    /// [`FormatError`] for a malformed archive or entry.
+    /// [`FormatError`] for a malformed archive or entry, or for bytes that are not an archive.
     pub fn module(&self, name: &str) -> Result<Option<Self>, FormatError> {
-        let found = Library::parse(self.slice)?.find(name).transpose()?;
+        let library = match self.file {
+            Ok(File::Library(library)) => library,
+            _ => Library::parse(self.slice)?,
+        };
+        let found = library.find(name).transpose()?;
         Ok(found.and_then(|module| self.part_of(module.data)))
     }
 
@@ -93,8 +108,16 @@ pub(super) struct ParsedModule {
 }
 
 impl ParsedModule {
-    pub(super) fn parse(bytes: ModuleBytes) -> Result<Self, FormatError> {
-        Ok(Self { smf: Smf::parse(bytes.slice)?, bytes })
+    /// The module in `bytes`, which must not be an archive.
+    ///
+    /// # Errors
+    /// [`LoadError::Format`]; [`LoadError::Archive`].
+    pub(super) fn parse(name: &SharedBytes, bytes: ModuleBytes) -> Result<Self, LoadError> {
+        match bytes.file {
+            Ok(File::Module(smf)) => Ok(Self { smf, bytes }),
+            Ok(File::Library(_)) => Err(LoadError::Archive { module: Name::from(name) }),
+            Err(error) => Err(LoadError::Format { module: Name::from(name), error }),
+        }
     }
 
     pub(super) fn smf(&self) -> &Smf<'_> {

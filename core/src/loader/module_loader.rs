@@ -17,7 +17,6 @@ use super::options::{LoaderOptions, LoaderStatistics, UnresolvedImport};
 use super::version::{Body, Version};
 use crate::alloc_util::{AllocError, SharedBytes, TryArc};
 use crate::format::SymbolKind;
-use crate::format::library::is_library;
 use crate::link::{Export, Name, Resolve};
 use crate::memory::PagePool;
 use crate::memory::lock::Lock;
@@ -138,7 +137,7 @@ impl ModuleLoader {
     /// As [`load`](Self::load), except unresolved imports.
     pub fn map(&self, name: &[u8], bytes: ModuleBytes) -> Result<MappedModule<'_>, LoadError> {
         let name = SharedBytes::copy_of(name)?;
-        let parsed = parse(&name, bytes)?;
+        let parsed = ParsedModule::parse(&name, bytes)?;
         let set = map_set(&self.inner, &name, &parsed)?;
         Ok(MappedModule { loader: &self.inner, name, parsed, set })
     }
@@ -329,15 +328,6 @@ impl ModuleLoader {
     pub(super) fn inner(&self) -> &Inner {
         &self.inner
     }
-}
-
-/// Parses a module, which must not be an archive.
-pub(super) fn parse(name: &SharedBytes, bytes: ModuleBytes) -> Result<ParsedModule, LoadError> {
-    if is_library(bytes.as_slice()) {
-        return Err(LoadError::Archive { module: Name::from(name) });
-    }
-    let malformed = |error| LoadError::Format { module: Name::from(name), error };
-    ParsedModule::parse(bytes).map_err(malformed)
 }
 
 impl fmt::Debug for ModuleLoader {

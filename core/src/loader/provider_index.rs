@@ -13,8 +13,7 @@ use super::error::LoadError;
 use crate::alloc_util::{AllocError, SharedBytes, try_concat, try_push};
 use crate::format::bytes::offset_in;
 use crate::format::functions::Functions;
-use crate::format::library::is_library;
-use crate::format::{Binding, FormatError, Library};
+use crate::format::{Binding, File, FormatError, Library};
 
 /// A module that is loaded on demand.
 #[derive(Clone)]
@@ -45,25 +44,30 @@ struct Export {
 impl ProviderIndex {
     /// Adds a module, or every module of an archive under the name `archive(module)`.
     pub(super) fn add(&mut self, name: &[u8], bytes: ModuleBytes) -> Result<(), LoadError> {
-        if !is_library(bytes.as_slice()) {
-            let parsed = ParsedModule::parse(bytes).map_err(|error| malformed(name, error))?;
-            let name = SharedBytes::copy_of(name)?;
-            return Ok(try_push(&mut self.providers, Provider { name, parsed })?);
-        }
+        let Ok(File::Library(library)) = bytes.file() else {
+            return self.add_module(SharedBytes::copy_of(name)?, bytes);
+        };
         let before = self.providers.len();
-        let added = self.add_archive(name, &bytes);
+        let added = self.add_archive(name, &library, &bytes);
         added.inspect_err(|_| self.providers.truncate(before))
     }
 
-    fn add_archive(&mut self, name: &[u8], bytes: &ModuleBytes) -> Result<(), LoadError> {
-        let archive_error = |error| malformed(name, error);
-        let library = Library::parse(bytes.as_slice()).map_err(archive_error)?;
+    fn add_module(&mut self, name: SharedBytes, bytes: ModuleBytes) -> Result<(), LoadError> {
+        let parsed = ParsedModule::parse(&name, bytes)?;
+        Ok(try_push(&mut self.providers, Provider { name, parsed })?)
+    }
+
+    fn add_archive(
+        &mut self,
+        name: &[u8],
+        library: &Library<'_>,
+        bytes: &ModuleBytes,
+    ) -> Result<(), LoadError> {
         for module in library.modules() {
-            let module = module.map_err(archive_error)?;
+            let module = module.map_err(|error| malformed(name, error))?;
             let name = try_concat(&[name, b"(", module.name.as_bytes(), b")"])?;
             let Some(part) = bytes.part_of(module.data) else { continue };
-            let parsed = ParsedModule::parse(part).map_err(|error| malformed(&name, error))?;
-            try_push(&mut self.providers, Provider { name: SharedBytes::new(name)?, parsed })?;
+            self.add_module(SharedBytes::new(name)?, part)?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use super::handle::ModuleHandle;
 use super::inner::Inner;
 use super::load_set::{LinkedMember, LoadSet};
 use super::migrate::{self, Migrated};
-use super::module_loader::{ModuleLoader, parse};
+use super::module_loader::ModuleLoader;
 use super::module_ref::ModuleRef;
 use super::options::UnresolvedImport;
 use super::retired::RetireCause;
@@ -75,7 +75,7 @@ impl ModuleLoader {
         let reloaded = self.get(handle).and_then(|old| {
             // `old` is dropped before the second collection, which may free it.
             let name = &old.version().name;
-            let parsed = parse(name, bytes)?;
+            let parsed = ParsedModule::parse(name, bytes)?;
             retry(loader, name, |reservation| {
                 loader.reload_once(&old, &parsed, migration, unresolved, reservation)
             })

@@ -16,12 +16,12 @@ use crate::alloc_util::{
 };
 use crate::format::bytes::offset_in;
 use crate::format::ext::cached_code::{self, CachedCode};
-use crate::format::library::{Library, is_library};
+use crate::format::library::Library;
 use crate::format::note::{Instantiation, Note, Possible, Status};
 use crate::format::sdn::Cell;
 use crate::format::template::{Template, TemplateKind, Templates};
 use crate::format::write::note_edit::JIT_MEMORY;
-use crate::format::{SectionKind, Smf};
+use crate::format::{File, SectionKind};
 use crate::memory::FileBytes;
 
 /// A row of the note that lists an instance.
@@ -104,10 +104,7 @@ impl Module {
         cache_code: bool,
         bytes: &[u8],
     ) -> Result<Self, MetadataError> {
-        if is_library(bytes) {
-            return Err(MetadataError::Archive);
-        }
-        let smf = Smf::parse(bytes)?;
+        let smf = File::parse(bytes)?.module().ok_or(MetadataError::Archive)?;
         let cached = || CachedRecords::new(cached_code::payload_of(&smf).unwrap_or(&[]));
         let mut module = Self {
             note: ModuleNote::new(try_copy_bytes(path)?, storage, cache_code),

@@ -295,6 +295,8 @@ fn what_cannot_be_loaded_leaves_nothing_behind() {
     let library: &[u8] = include_bytes!("../../../tests/samples/library.lsm");
     let archive = loader.load(b"l", ModuleBytes::new(library).unwrap()).unwrap_err();
     assert!(matches!(archive, LoadError::Archive { .. }), "{archive}");
+    let cut = loader.load(b"l", ModuleBytes::new(&library[..20]).unwrap()).unwrap_err();
+    assert!(matches!(cut, LoadError::Format { .. }), "{cut}");
     let short = loader.load(b"short", ModuleBytes::new([0u8; 3]).unwrap()).unwrap_err().to_string();
     assert!(short.starts_with("short: "), "{short}");
     let file = good.file();

@@ -31,11 +31,10 @@ pub(super) fn write_module(file: &str, smf: &Smf<'_>, out: impl io::Write) -> io
 
 pub(super) fn write_library(
     file: &str,
-    size: usize,
     library: &Library<'_>,
     out: impl io::Write,
 ) -> io::Result<()> {
-    Ok(serde_json::to_writer(out, &LibraryObject { file, size, library: *library })?)
+    Ok(serde_json::to_writer(out, &LibraryObject { file, library: *library })?)
 }
 
 pub(super) fn write_note(note: &Note<'_>, out: impl io::Write) -> io::Result<()> {
@@ -112,7 +111,6 @@ impl Serialize for ElfObject<'_> {
 
 struct LibraryObject<'a, 'd> {
     file: &'a str,
-    size: usize,
     library: Library<'d>,
 }
 
@@ -121,7 +119,7 @@ impl Serialize for LibraryObject<'_, '_> {
         let modules = || self.library.modules();
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("file", self.file)?;
-        map.serialize_entry("size", &self.size)?;
+        map.serialize_entry("size", &self.library.file().len())?;
         map.serialize_entry("layout", "library")?;
         map.serialize_entry("modules", &Stream(|| modules().map(|m| m.map(module))))?;
         map.end()

@@ -32,10 +32,10 @@ impl fmt::Display for Printable<'_> {
 
 pub(super) fn write_library(
     file: &str,
-    size: usize,
     library: &Library<'_>,
     out: &mut impl Write,
 ) -> io::Result<()> {
+    let size = library.file().len();
     writeln!(out, "{}: library archive, {size} bytes", Printable(file.as_bytes()))?;
     heading(out, "modules", library.len())?;
     if !library.is_empty() {

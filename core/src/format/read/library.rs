@@ -18,7 +18,7 @@ use crate::format::wire::library::{ENTRY, HEADER, MAGIC, NAME, entry, field, hea
 use crate::format::wire::{array, slice, u8_at, u32_at, until_nul};
 
 /// Whether `data` is an archive and not a module.
-pub fn is_library(data: &[u8]) -> bool {
+pub(super) fn is_library(data: &[u8]) -> bool {
     data.starts_with(MAGIC)
 }
 
@@ -107,6 +107,11 @@ impl<'d> Library<'d> {
         let len = u64::from(count).saturating_mul(ENTRY as u64);
         let (entries, _) = slice(index, 0, len).ok_or(outside)?.as_chunks();
         Ok(Self { data, header, entries, index, index_offset })
+    }
+
+    /// The whole file.
+    pub fn file(&self) -> &'d [u8] {
+        self.data
     }
 
     /// How many modules there are.

@@ -20,7 +20,7 @@ use crate::output::{self, Failure};
 /// The column for instruction bytes; few instructions have more.
 const BYTES_IN_A_LINE: usize = 10;
 
-/// Assembles bytecode or typed bytecode templates into a module
+/// Assembles bytecode or IR templates into a module
 ///
 /// The source has the form that `smf disasm` writes. Bytecode consists of functions, labels and
 /// instructions, which `smf verify` and `smf run` check. A template starts with a line such as

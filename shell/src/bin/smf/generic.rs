@@ -1,4 +1,4 @@
-//! `smf asm` and `smf disasm` for typed bytecode templates.
+//! `smf asm` and `smf disasm` for templates with IR bodies.
 //!
 //! The text form is that of `smf_core::jit::ir::text`, with lines between the templates that list
 //! instances: `possible max<i64>, max<f64>`, or `possible max<u8> as greatest` for an explicit symbol.
@@ -161,7 +161,7 @@ fn write(templates: &[ParsedTemplate], rows: &[Row]) -> Result<Vec<u8>, Template
     write_templates(&NewTemplates { container, templates: &templates }, &rows)
 }
 
-/// The text of a module's templates, or of one of them; `None` without typed bytecode templates.
+/// The text of a module's templates, or of one of them; `None` without templates with IR bodies.
 pub(crate) fn disassemble(
     path: &Path,
     smf: &Smf<'_>,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use smf_loader::inspect::Subject;
+use smf_core::format::File;
 
 use crate::output::{self, Failure};
 
@@ -17,10 +17,6 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let data = output::read(&args.file)?;
-    let subject = Subject::open(&data).and_then(|subject| subject.check().map(|()| subject));
-    let subject = subject.map_err(|error| Failure::of(&args.file, error))?;
-    let name = args.file.to_string_lossy();
-    output::to_stdout(|out| {
-        if args.json { subject.write_json(&name, out) } else { subject.write_text(&name, out) }
-    })
+    let file = File::parse(&data).map_err(|error| Failure::of(&args.file, error))?;
+    output::show(&args.file, &file, args.json)
 }

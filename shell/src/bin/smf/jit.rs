@@ -35,7 +35,7 @@ pub(crate) struct Args {
     symbol: OsString,
     /// Its arguments: up to 8 integers, decimal or 0x hexadecimal
     ///
-    /// For typed bytecode, arguments have the types of the parameters: integers, floats, true or false. For an
+    /// For an IR template, arguments have the types of the parameters: integers, floats, true or false. For an
     /// address, give an array such as i64:3,1,2, which is printed if the code has changed it.
     #[arg(value_name = "ARG", allow_negative_numbers = true)]
     args: Vec<String>,

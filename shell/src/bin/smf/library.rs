@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use smf_core::format::write::library::{self, NamedModule};
-use smf_core::format::{Library, Smf};
-use smf_loader::inspect::Subject;
+use smf_core::format::{File, Library, Smf};
 
 use crate::output::{self, Failure};
 
@@ -79,14 +78,8 @@ fn create(out: &Path, members: &[(String, PathBuf)]) -> Result<(), Failure> {
 
 fn list(file: &Path, json: bool) -> Result<(), Failure> {
     let data = output::read(file)?;
-    let failed = |error| Failure::of(file, error);
-    let subject =
-        Subject::Library { size: data.len(), library: Library::parse(&data).map_err(failed)? };
-    subject.check().map_err(failed)?;
-    let name = file.to_string_lossy();
-    output::to_stdout(|out| {
-        if json { subject.write_json(&name, out) } else { subject.write_text(&name, out) }
-    })
+    let library = Library::parse(&data).map_err(|error| Failure::of(file, error))?;
+    output::show(file, &File::Library(library), json)
 }
 
 fn extract(file: &Path, name: &str, out: &Path) -> Result<(), Failure> {

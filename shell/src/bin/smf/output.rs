@@ -5,9 +5,9 @@ use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget};
-use smf_core::format::Smf;
-use smf_core::format::library::is_library;
+use smf_core::format::{File, Smf};
 use smf_loader::files::{self, Input};
+use smf_loader::inspect;
 
 /// Size of the buffer for standard output, in bytes.
 const OUTPUT_BUFFER: usize = 1 << 16;
@@ -90,11 +90,22 @@ pub(crate) fn read(path: &Path) -> Result<Input, Failure> {
 
 /// Parses a module.
 pub(crate) fn module<'d>(path: &Path, data: &'d [u8]) -> Result<Smf<'d>, Failure> {
-    if is_library(data) {
-        let hint = "this is an archive: extract a module with `smf lib extract`";
-        return Err(Failure::of(path, hint));
-    }
-    Smf::parse(data).map_err(|error| Failure::of(path, error))
+    let file = File::parse(data).map_err(|error| Failure::of(path, error))?;
+    let hint = "this is an archive: extract a module with `smf lib extract`";
+    file.module().ok_or_else(|| Failure::of(path, hint))
+}
+
+/// Shows a module or an archive, after checking everything that is shown.
+pub(crate) fn show(path: &Path, file: &File<'_>, json: bool) -> Result<(), Failure> {
+    inspect::check(file).map_err(|error| Failure::of(path, error))?;
+    let name = path.to_string_lossy();
+    to_stdout(|out| {
+        if json {
+            inspect::write_json(file, &name, out)
+        } else {
+            inspect::write_text(file, &name, out)
+        }
+    })
 }
 
 /// Writes an output; a program is executable if `source` is.

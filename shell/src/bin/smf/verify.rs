@@ -3,10 +3,9 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use smf_core::format::{FormatError, Library, Smf};
+use smf_core::format::{File, FormatError, Library, Smf};
 use smf_core::jit::verify::{Verifier, functions_of};
 use smf_loader::files;
-use smf_loader::inspect::Subject;
 
 use crate::output::{self, Failure};
 
@@ -49,10 +48,9 @@ fn print_ok(path: &Path) -> io::Result<()> {
 
 fn verify(path: &Path) -> Result<(), String> {
     let data = files::read(path).map_err(|error| error.to_string())?;
-    match Subject::open(&data) {
-        Ok(Subject::Module(smf)) => verify_module(&smf),
-        Ok(Subject::Library { library, .. }) => verify_library(&library),
-        Err(error) => Err(error.to_string()),
+    match File::parse(&data).map_err(|error| error.to_string())? {
+        File::Module(smf) => verify_module(&smf),
+        File::Library(library) => verify_library(&library),
     }
 }
 
