@@ -13,11 +13,10 @@ use smf_core::alloc_util::AllocError;
 
 use crate::address_map::AddressMap;
 use crate::call;
-use crate::fork::SharedProcessLock;
+use crate::fork::ProcessLock;
 
 /// The end of each range, by its start. Ranges do not overlap.
-pub(crate) static RANGES: SharedProcessLock<AddressMap<usize>> =
-    SharedProcessLock::new(AddressMap::new());
+pub(crate) static RANGES: ProcessLock<AddressMap<usize>> = ProcessLock::new(AddressMap::new());
 
 /// The binary logarithm of the number of slots of the cache.
 const CACHE_BITS: u32 = 10;
@@ -77,7 +76,7 @@ impl CodeRange {
         if range.is_empty() {
             return Ok(Self(0..0));
         }
-        RANGES.write().insert(range.start, range.end)?;
+        RANGES.lock().insert(range.start, range.end)?;
         Ok(Self(range))
     }
 
@@ -93,7 +92,7 @@ impl CodeRange {
 impl Drop for CodeRange {
     fn drop(&mut self) {
         let Self(range) = self;
-        let mut ranges = RANGES.write();
+        let mut ranges = RANGES.lock();
         ranges.remove(range.start);
         clear_cache(range);
     }

@@ -23,7 +23,7 @@
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 mod handlers;
 #[cfg(test)]
@@ -51,75 +51,43 @@ pub(crate) trait HeldAtFork: Sync {
 
 /// The lock of a table of the process. It must be on [the list](handlers).
 pub(crate) struct ProcessLock<T: 'static> {
-    mutex: Mutex<T>,
-    /// The guard of the thread that forks. Only the holder of the lock touches it.
-    held: UnsafeCell<Option<MutexGuard<'static, T>>>,
-}
-
-// SAFETY: a mutex, and a place that only the holder of the mutex touches. The guard never moves to another thread.
-unsafe impl<T: Send> Sync for ProcessLock<T> {}
-
-impl<T> ProcessLock<T> {
-    pub(crate) const fn new(value: T) -> Self {
-        Self { mutex: Mutex::new(value), held: UnsafeCell::new(None) }
-    }
-
-    pub(crate) fn lock(&'static self) -> MutexGuard<'static, T> {
-        handlers::register();
-        // Nothing panics while it holds one of these locks, or leaves behind half of a change.
-        self.mutex.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<T: Send> HeldAtFork for ProcessLock<T> {
-    fn hold(&'static self) {
-        let guard = self.lock();
-        // SAFETY: this thread has the lock.
-        unsafe { *self.held.get() = Some(guard) };
-    }
-
-    unsafe fn release(&'static self) {
-        // SAFETY: this thread has the lock, says the caller, until what is taken is dropped.
-        let guard = unsafe { (*self.held.get()).take() };
-        drop(guard);
-    }
-}
-
-/// The same for a table that several threads read at once.
-pub(crate) struct SharedProcessLock<T: 'static> {
     lock: RwLock<T>,
     /// The guard of the thread that forks. Only the holder of the lock touches it.
-    held: UnsafeCell<Option<RwLockWriteGuard<'static, T>>>,
+    held: UnsafeCell<Option<ProcessGuard<T>>>,
 }
 
-// SAFETY: as for `ProcessLock`.
-unsafe impl<T: Send + Sync> Sync for SharedProcessLock<T> {}
+pub(crate) type ProcessGuard<T> = RwLockWriteGuard<'static, T>;
 
-impl<T> SharedProcessLock<T> {
+// SAFETY: a lock, and a place that only its exclusive holder touches. The guard never moves to another thread.
+unsafe impl<T: Send + Sync> Sync for ProcessLock<T> {}
+
+impl<T> ProcessLock<T> {
     pub(crate) const fn new(value: T) -> Self {
         Self { lock: RwLock::new(value), held: UnsafeCell::new(None) }
     }
 
+    /// For threads that only read, which do not exclude each other.
     pub(crate) fn read(&'static self) -> RwLockReadGuard<'static, T> {
         handlers::register();
+        // Nothing panics while it holds one of these locks, or leaves behind half of a change.
         self.lock.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn write(&'static self) -> RwLockWriteGuard<'static, T> {
+    pub(crate) fn lock(&'static self) -> ProcessGuard<T> {
         handlers::register();
         self.lock.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<T: Send + Sync> HeldAtFork for SharedProcessLock<T> {
+impl<T: Send + Sync> HeldAtFork for ProcessLock<T> {
     fn hold(&'static self) {
-        let guard = self.write();
+        let guard = self.lock();
         // SAFETY: this thread alone has the lock.
         unsafe { *self.held.get() = Some(guard) };
     }
 
     unsafe fn release(&'static self) {
-        // SAFETY: as in `ProcessLock`.
+        // SAFETY: this thread has the lock, says the caller, until what is taken is dropped.
         let guard = unsafe { (*self.held.get()).take() };
         drop(guard);
     }

@@ -9,6 +9,7 @@ use std::fmt;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use smf_core::alloc_util::{AllocError, try_concat, try_push};
 use smf_core::link::Resolve;
+use thiserror::Error;
 
 /// The highest version that is tried for `libNAME.so.VERSION`; versions are tried in descending order.
 const MAX_VERSION: u32 = 20;
@@ -28,27 +29,23 @@ unsafe impl Send for Source {}
 unsafe impl Sync for Source {}
 
 /// A shared library that could not be opened.
-#[derive(Debug)]
+#[derive(Debug, Error)]
+#[error("cannot open the host library {name}: {}", OpenError(.error))]
 pub struct HostLibraryError {
     name: String,
+    #[source]
     error: libloading::Error,
 }
 
-impl fmt::Display for HostLibraryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = &self.name;
-        match &self.error {
-            libloading::Error::DlOpen { source } => {
-                write!(f, "cannot open the host library {name}: {source}")
-            }
-            other => write!(f, "cannot open the host library {name}: {other}"),
-        }
-    }
-}
+/// Formats an error of dlopen(3) as the system's loader words it.
+pub(crate) struct OpenError<'e>(pub(crate) &'e libloading::Error);
 
-impl std::error::Error for HostLibraryError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
+impl fmt::Display for OpenError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            libloading::Error::DlOpen { source } => source.fmt(f),
+            error => error.fmt(f),
+        }
     }
 }
 

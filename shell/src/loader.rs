@@ -8,7 +8,6 @@
 //! [`Loader::map_module`] refuse dynlibs.
 #![allow(unsafe_code)]
 
-use std::fmt;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -67,7 +66,7 @@ pub enum LoadFileError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// Unresolved imports: all of them, in the order of their symbol tables.
-    #[error("unresolved import{} {}", if .0.len() == 1 { "" } else { "s" }, List(.0))]
+    #[error("unresolved import{} {}", if .0.len() == 1 { "" } else { "s" }, list(.0))]
     MissingImports(Vec<MissingImport>),
     /// A dynlib that is malformed, or that the system's loader refuses.
     #[cfg(feature = "host")]
@@ -98,17 +97,8 @@ impl MissingImport {
     }
 }
 
-/// Imports, separated by commas.
-struct List<'i>(&'i [MissingImport]);
-
-impl fmt::Display for List<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, import) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { ", " };
-            write!(f, "{separator}{import}")?;
-        }
-        Ok(())
-    }
+fn list(imports: &[MissingImport]) -> String {
+    imports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Loads modules by path. All methods may be called from any thread.
@@ -558,7 +548,7 @@ mod tests {
             let header = Header { prefetch_hint, prefetch_files, ..Header::default() };
             let (layout, sections) = (Layout::Native, &[code]);
             let module = NewModule { layout, header, stub: &[], sections, symbols: &[] };
-            module.to_vec().unwrap()
+            ModuleBytes::new(module.to_vec().unwrap()).unwrap()
         };
         let with = ["a", "b", "c"];
         for (hint, files, expected) in [
@@ -572,7 +562,7 @@ mod tests {
         ] {
             assert_eq!(read_ahead_files(&program(hint, files), &with), expected, "{hint} {files}");
         }
-        assert!(read_ahead_files(b"no module", &with).is_empty());
+        assert!(read_ahead_files(&ModuleBytes::new("no module").unwrap(), &with).is_empty());
         assert!(read_ahead_files(&program(1, 9), &[""; 0]).is_empty());
     }
 }

@@ -20,6 +20,8 @@ use smf_core::link::Resolve;
 use smf_core::memory::{FileBytes, MemoryError};
 use thiserror::Error;
 
+use crate::host_symbols::OpenError;
+
 /// A shared object that the system's loader has opened. Dropping it closes it.
 #[derive(Debug)]
 pub struct SharedObject {
@@ -58,18 +60,6 @@ impl fmt::Display for Host {
         match Target::host() {
             Some(host) => host.fmt(f),
             None => f.write_str(std::env::consts::ARCH),
-        }
-    }
-}
-
-/// Shows the message of the system's loader without the function that failed.
-struct OpenError<'e>(&'e libloading::Error);
-
-impl fmt::Display for OpenError<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            libloading::Error::DlOpen { source } => source.fmt(f),
-            error => error.fmt(f),
         }
     }
 }

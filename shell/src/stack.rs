@@ -7,38 +7,17 @@
 //! Source: pthread_getattr_np(3), pthread_attr_getstack(3), getrlimit(2).
 #![allow(unsafe_code)]
 
-use std::cell::Cell;
+use std::cell::OnceCell;
 use std::ops::Range;
-
-/// The bounds of a thread's stack.
-#[derive(Clone, Copy, Debug)]
-enum Bounds {
-    NotQueried,
-    Unknown,
-    Known { start: usize, end: usize },
-}
 
 std::thread_local! {
     // Has no destructor, so that destructors of other thread-local variables may use it.
-    static BOUNDS: Cell<Bounds> = const { Cell::new(Bounds::NotQueried) };
+    static BOUNDS: OnceCell<Option<Range<usize>>> = const { OnceCell::new() };
 }
 
 /// The addresses of the calling thread's stack, without guard pages; `None` if they are unknown.
 pub fn bounds() -> Option<Range<usize>> {
-    match BOUNDS.get() {
-        Bounds::Known { start, end } => Some(start..end),
-        Bounds::Unknown => None,
-        Bounds::NotQueried => query(),
-    }
-}
-
-fn query() -> Option<Range<usize>> {
-    let found = system::query();
-    BOUNDS.set(match &found {
-        Some(found) => Bounds::Known { start: found.start, end: found.end },
-        None => Bounds::Unknown,
-    });
-    found
+    BOUNDS.with(|bounds| bounds.get_or_init(system::query).clone())
 }
 
 /// Makes bytecode engines use [`bounds`].

@@ -14,23 +14,25 @@
 //!
 //! Other keys are ignored. The limits of [`smf_core::types`] apply.
 
-use std::fmt;
-
 use serde_core::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 use smf_core::alloc_util::AllocError;
 use smf_core::types::{MAX_DEPTH, MAX_LANES, MAX_NODES, Type};
+use thiserror::Error;
 
 use crate::fallible_buf::FallibleBuf;
 
 /// The reason why JSON is not a type.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TypeJsonError {
     /// The value is not an object.
+    #[error("a type is an object with a `kind`")]
     NotAnObject,
     /// The `kind` is unknown or missing.
+    #[error("unknown kind of type `{}`", .0.escape_debug())]
     Kind(String),
     /// A key of the kind is missing or has an invalid value.
+    #[error("`{key}` of a type of the kind `{kind}` is missing or invalid")]
     Key {
         /// The kind.
         kind: &'static str,
@@ -38,33 +40,11 @@ pub enum TypeJsonError {
         key: &'static str,
     },
     /// The type has too many nodes or levels.
+    #[error("a type has more than {MAX_NODES} nodes or {MAX_DEPTH} levels")]
     TooLarge,
     /// The allocator has no memory left.
-    OutOfMemory,
-}
-
-impl fmt::Display for TypeJsonError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotAnObject => f.write_str("a type is an object with a `kind`"),
-            Self::Kind(kind) => write!(f, "unknown kind of type `{}`", kind.escape_debug()),
-            Self::Key { kind, key } => {
-                write!(f, "`{key}` of a type of the kind `{kind}` is missing or invalid")
-            }
-            Self::TooLarge => {
-                write!(f, "a type has more than {MAX_NODES} nodes or {MAX_DEPTH} levels")
-            }
-            Self::OutOfMemory => AllocError.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for TypeJsonError {}
-
-impl From<AllocError> for TypeJsonError {
-    fn from(_: AllocError) -> Self {
-        Self::OutOfMemory
-    }
+    #[error(transparent)]
+    OutOfMemory(#[from] AllocError),
 }
 
 /// The JSON of a type.

@@ -66,7 +66,7 @@ fn contents(number: usize) -> Vec<u8> {
 }
 
 fn warm(cache: &FileCache, paths: &[PathBuf], options: Options) -> Report {
-    prefetch::warm(cache, paths, options, &Watch::new()).unwrap().report(paths)
+    prefetch::warm(cache, paths, options, &Watch::default()).unwrap().report(paths)
 }
 
 fn start<C>(cache: C, paths: &[PathBuf], options: Options) -> Prefetch
@@ -242,7 +242,7 @@ fn descriptors_are_limited_by_threads_not_files() {
 fn watch_progress_never_decreases() {
     let (_directory, mut list) = files("watch", 3000);
     list.extend((0..500).map(|number| PathBuf::from(format!("absent-{number}"))));
-    let (cache, watch) = (cache(LARGE), Watch::new());
+    let (cache, watch) = (cache(LARGE), Watch::default());
     assert_eq!(watch.progress(), Progress::default());
     let look = || {
         let mut last = watch.progress();

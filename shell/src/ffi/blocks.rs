@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use smf_core::alloc_util::{TryArc, try_push};
 use smf_core::memory::code_alloc::{CodeMemory, CodeMemoryOptions, ExecError, PageUse, Statistics};
-use smf_core::memory::{self, PageCount, Protection};
+use smf_core::memory::{self, PageCount};
 
 use super::error::ApiError;
 use crate::address_map::AddressMap;
@@ -35,7 +35,7 @@ struct Block {
 }
 
 pub(super) struct Blocks {
-    memory: CodeMemory,
+    pub(super) memory: CodeMemory,
     options: CodeMemoryOptions,
     live: AddressMap<Block>,
     /// Blocks of the parent processes.
@@ -113,7 +113,9 @@ impl Blocks {
     pub(super) fn limit(&mut self, bytes: u64, blocks: u64) -> Result<(), ApiError> {
         self.replace_inherited()?;
         if !self.live.is_empty() || self.shared.get_mut().is_none() {
-            return Err(ApiError::BlocksLive);
+            return Err(ApiError::State(
+                "blocks of executable memory are live, or loaders are open",
+            ));
         }
         (self.options.ceiling_bytes, self.options.ceiling_blocks) = (bytes, blocks);
         self.memory = CodeMemory::new(self.options)?;
@@ -167,31 +169,8 @@ impl Blocks {
         }
     }
 
-    /// Returns memory without live blocks to the system.
-    pub(super) fn trim(&mut self) -> Result<(), ApiError> {
-        Ok(self.memory.trim()?)
-    }
-
-    pub(super) fn write(
-        &mut self,
-        address: usize,
-        offset: u64,
-        bytes: &[u8],
-    ) -> Result<usize, ApiError> {
-        self.change(address, |memory| memory.write_pages(address, offset, bytes))
-    }
-
-    pub(super) fn protect(
-        &mut self,
-        address: usize,
-        size: u64,
-        protection: Protection,
-    ) -> Result<(), ApiError> {
-        self.change(address, |memory| memory.protect_pages(address, size, protection))
-    }
-
     /// Changes the block at `address`, and then updates its registration.
-    fn change<T>(
+    pub(super) fn change<T>(
         &mut self,
         address: usize,
         act: impl FnOnce(&CodeMemory) -> Result<T, ExecError>,

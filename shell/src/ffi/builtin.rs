@@ -12,6 +12,7 @@ use std::slice;
 use smf_core::alloc_util::TryArc;
 
 use super::error::ApiError;
+use super::slot_table::SlotTable;
 use crate::fork::ProcessLock;
 
 /// Zero-initialised bytes that C may write through a pointer, followed by a NUL.
@@ -62,7 +63,7 @@ impl Drop for Buffer {
     }
 }
 
-enum Value {
+pub(super) enum Value {
     Text(TryArc<Buffer>),
     Bytes(TryArc<Buffer>),
     Pair(i64, i64),
@@ -71,59 +72,34 @@ enum Value {
 /// The size of a pair in bytes.
 pub(super) const PAIR_SIZE: usize = 16;
 
-#[derive(Default)]
-struct Slot {
-    /// Wraps after 2^31 values, when a stale token could become valid again.
-    generation: u32,
-    value: Option<Value>,
-}
-
-#[derive(Default)]
-pub(super) struct Slots {
-    all: Vec<Slot>,
-    free: Vec<usize>,
-}
-
-pub(super) static SLOTS: ProcessLock<Slots> =
-    ProcessLock::new(Slots { all: Vec::new(), free: Vec::new() });
-
 /// Bits of a slot's index, which counts from 1 in a token.
 const INDEX_BITS: u32 = 28;
 /// Tokens are multiples of 16, so that a pointer into the middle of a value is not one.
 const ALIGN_BITS: u32 = 4;
 
-/// The index in the low half, 31 bits of the generation in the high half.
-fn token(index: usize, generation: u32) -> usize {
-    (generation as usize & 0x7fff_ffff) << 32 | (index + 1) << ALIGN_BITS
+type Slots = SlotTable<Value, { (1 << INDEX_BITS) - 1 }>;
+
+pub(super) static SLOTS: ProcessLock<Slots> = ProcessLock::new(Slots::new());
+
+/// The index in the low half, the 31 bits of the generation in the high half.
+fn to_token((index, generation): (u32, u32)) -> usize {
+    (generation as usize) << 32 | (index as usize + 1) << ALIGN_BITS
 }
 
-impl Slots {
-    /// The slot of a live value.
-    fn slot(&mut self, value: usize) -> Option<(usize, &mut Slot)> {
-        let index = ((value & 0xffff_ffff) >> ALIGN_BITS).checked_sub(1)?;
-        let slot = self.all.get_mut(index)?;
-        (slot.value.is_some() && token(index, slot.generation) == value).then_some((index, slot))
-    }
+fn from_token(token: usize) -> Option<(u32, u32)> {
+    let index = (token as u32 >> ALIGN_BITS).checked_sub(1)?;
+    Some((index, (token >> 32) as u32)).filter(|&slot| to_token(slot) == token)
 }
 
 /// Stores a value of `bytes` bytes, which is for the error alone.
 fn insert(value: Value, bytes: usize) -> Result<usize, ApiError> {
-    let mut slots = SLOTS.lock();
-    let Slots { all, free } = &mut *slots;
-    if free.is_empty() {
-        all.try_reserve(1).map_err(|_| ApiError::NoMemory { bytes })?;
-        // Reserved so that `free` does not allocate.
-        free.try_reserve(all.len() + 1).map_err(|_| ApiError::NoMemory { bytes })?;
-        if all.len() + 1 >= 1 << INDEX_BITS {
-            return Err(ApiError::NoMemory { bytes });
-        }
-        free.push(all.len());
-        all.push(Slot::default());
-    }
-    let vacant = free.pop().and_then(|index| Some((index, all.get_mut(index)?)));
-    let (index, slot) = vacant.ok_or(ApiError::NoMemory { bytes })?;
-    slot.value = Some(value);
-    Ok(token(index, slot.generation))
+    SLOTS.lock().insert(value).map(to_token).ok_or(ApiError::NoMemory { bytes })
+}
+
+/// What `read` finds in a live value.
+fn get<T>(token: usize, read: impl FnOnce(&Value) -> Option<T>) -> Option<T> {
+    let (index, generation) = from_token(token)?;
+    read(SLOTS.lock().get(index, generation)?)
 }
 
 /// A buffer with a copy of `len` bytes, or zeros if `bytes` is null.
@@ -159,38 +135,34 @@ pub(super) fn new_pair(first: i64, second: i64) -> Result<usize, ApiError> {
 
 /// The bytes of a live byte array.
 pub(super) fn bytes(token: usize) -> Option<TryArc<Buffer>> {
-    match SLOTS.lock().slot(token)?.1.value.as_ref()? {
+    get(token, |value| match value {
         Value::Bytes(buffer) => Some(buffer.clone()),
         _ => None,
-    }
+    })
 }
 
 /// The bytes of live text.
 pub(super) fn text(token: usize) -> Option<TryArc<Buffer>> {
-    match SLOTS.lock().slot(token)?.1.value.as_ref()? {
+    get(token, |value| match value {
         Value::Text(buffer) => Some(buffer.clone()),
         _ => None,
-    }
+    })
 }
 
 /// The integers of a live pair.
 pub(super) fn pair(token: usize) -> Option<(i64, i64)> {
-    match SLOTS.lock().slot(token)?.1.value.as_ref()? {
+    get(token, |value| match value {
         Value::Pair(first, second) => Some((*first, *second)),
         _ => None,
-    }
+    })
 }
 
 /// Frees a value; `false` for one that is not live.
 pub(super) fn free(token: usize) -> bool {
-    let mut slots = SLOTS.lock();
-    let Some((index, slot)) = slots.slot(token) else { return false };
-    let value = slot.value.take();
-    slot.generation = slot.generation.wrapping_add(1);
-    slots.free.push(index);
-    drop(slots);
-    drop(value);
-    true
+    // Dropped without the lock, whose guard ends with the statement.
+    let value =
+        from_token(token).and_then(|(index, generation)| SLOTS.lock().remove(index, generation));
+    value.is_some()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::versioned_struct::{self, versioned};
 
 /// Options of a cache.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct SmfCacheOptions {
     /// `sizeof(SmfCacheOptions)`.
     pub size: i64,
@@ -29,9 +29,6 @@ pub struct SmfCacheOptions {
     /// When files are compared with those on disk: 0 on request, 1 at each get.
     pub freshness: i32,
 }
-
-const NO_OPTIONS: SmfCacheOptions =
-    SmfCacheOptions { size: 0, files: 0, bytes: 0, policy: 0, freshness: 0 };
 
 versioned!(SmfCacheOptions, 32);
 
@@ -68,22 +65,21 @@ const NO_PART: SmfCachePart = SmfCachePart { bytes: ptr::null(), length: -1 };
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_cache_open(options: *const SmfCacheOptions) -> u64 {
     // SAFETY: the caller's promise.
-    let options = unsafe { versioned_struct::read(options, NO_OPTIONS) };
+    let options = unsafe { versioned_struct::read(options, SmfCacheOptions::default()) };
     or(0, options.map_err(ApiError::from).and_then(open))
 }
 
 fn open(options: SmfCacheOptions) -> Result<u64, ApiError> {
     let capacity = Capacity { files: files(options.files)?, bytes: args::size(options.bytes)? };
-    let unknown = |what, value: i32| ArgumentError::Unknown { what, value: value.into() };
     let policy = match options.policy {
         0 => Policy::Lru,
         1 => Policy::Sieve,
-        other => return Err(unknown("cache policy", other).into()),
+        other => return Err(ArgumentError::unknown("cache policy", other).into()),
     };
     let revalidation = match options.freshness {
         0 => Revalidation::Manual,
         1 => Revalidation::OnGet,
-        other => return Err(unknown("cache freshness", other).into()),
+        other => return Err(ArgumentError::unknown("cache freshness", other).into()),
     };
     let options = Options { policy, revalidation, storage: Storage::Growing };
     cache_handles::open(FileCache::new(capacity, options)?)
@@ -157,9 +153,10 @@ fn hold(
 /// Releases a file, once for each time it was held.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_cache_release(cache: u64, file: u64) -> bool {
-    let released = cache_handles::enter(cache)
-        .and_then(|cache| Ok(cache.release(cache.file_from_raw(file)?)?));
-    succeeded(released)
+    succeeded(
+        cache_handles::enter(cache)
+            .and_then(|cache| Ok(cache.release(cache.file_from_raw(file)?)?)),
+    )
 }
 
 /// The bytes of note.sdn of a held module, decompressed.

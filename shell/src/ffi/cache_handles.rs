@@ -3,7 +3,7 @@
 use smf_core::alloc_util::TryArc;
 use smf_core::cache::{CacheError, FileCache, Handle};
 
-use super::error::{ApiError, HandleError};
+use super::error::ApiError;
 use super::handle_table::{self, HandleTable, ITEM_SLOT_BITS, Item, MAX_OPEN, Object};
 
 /// The most files of a cache of C: the cache has slots for as many files, and for links beside them, and slots have
@@ -15,9 +15,7 @@ static CACHES: HandleTable<FileCache> = HandleTable::new();
 impl Object for FileCache {
     const TAG: u32 = 0;
 
-    fn unknown(cache: u64) -> HandleError {
-        HandleError::Cache { cache }
-    }
+    const NAME: &'static str = "an open cache";
 }
 
 /// A short use of a cache.
@@ -29,7 +27,7 @@ pub(super) type CacheLease = handle_table::Lease<FileCache>;
 /// Starts a use of a cache.
 ///
 /// # Errors
-/// [`HandleError::Cache`], [`ApiError::InUseAtFork`].
+/// [`ApiError::Handle`], [`ApiError::InUseAtFork`].
 pub(super) fn enter(cache: u64) -> Result<CacheGuard, ApiError> {
     CACHES.enter(cache)
 }
@@ -41,17 +39,18 @@ impl CacheGuard {
     /// [`CacheError::NoCapacity`] for a slot beyond [`MAX_FILES`].
     pub(super) fn file_to_raw(&self, handle: Handle) -> Result<u64, ApiError> {
         let raw = handle.to_raw();
-        let file = self.handle().item_to_raw(Item::File, raw as u32, (raw >> 32) as u32);
+        let file = self.handle.item_to_raw(Item::File, raw as u32, (raw >> 32) as u32);
         file.ok_or_else(|| CacheError::NoCapacity.into())
     }
 
     /// The handle of a file in the cache, which checks whether the file exists.
     ///
     /// # Errors
-    /// [`HandleError::File`] for a handle that this cache never issued.
-    pub(super) fn file_from_raw(&self, file: u64) -> Result<Handle, HandleError> {
-        let found = self.handle().item_from_raw(Item::File, file);
-        let (slot, generation) = found.ok_or(HandleError::File { file })?;
+    /// [`ApiError::Handle`] for a handle that this cache never issued.
+    pub(super) fn file_from_raw(&self, file: u64) -> Result<Handle, ApiError> {
+        let found = self.handle.item_from_raw(Item::File, file);
+        let (slot, generation) =
+            found.ok_or(ApiError::Handle { what: "a file of this cache", handle: file })?;
         Ok(Handle::from_raw(u64::from(generation) << 32 | u64::from(slot)))
     }
 }
@@ -79,12 +78,12 @@ pub(super) fn open(cache: FileCache) -> Result<u64, ApiError> {
 /// Closes a cache, which must not be in use. Waits for the guards of other threads.
 ///
 /// # Errors
-/// [`HandleError::Cache`], [`ApiError::CacheHeld`], [`ApiError::Prefetching`].
+/// [`ApiError::Handle`], [`ApiError::Held`], [`ApiError::Prefetching`].
 pub(super) fn close(cache: u64) -> Result<(), ApiError> {
     CACHES.close(cache, |cache, prefetches| match (cache.retained(), prefetches) {
         (0, 0) => None,
         (0, _) => Some(ApiError::Prefetching { prefetches }),
-        (holds, _) => Some(ApiError::CacheHeld { holds }),
+        (holds, _) => Some(ApiError::Held { what: "files of the cache", holds }),
     })
 }
 
@@ -160,7 +159,10 @@ mod tests {
             let (in_one, in_two) = (enter(one).unwrap(), enter(two).unwrap());
             let file = in_one.file_to_raw(handle).unwrap();
             assert_eq!(in_one.file_from_raw(file), Ok(handle));
-            assert_eq!(in_two.file_from_raw(file), Err(HandleError::File { file }));
+            assert_eq!(
+                in_two.file_from_raw(file),
+                Err(ApiError::Handle { what: "a file of this cache", handle: file })
+            );
             assert!(enter(file).is_err() && in_one.file_from_raw(one).is_err());
         }
         let outside = enter(one).unwrap().file_to_raw(Handle::from_raw(1 << ITEM_SLOT_BITS));

@@ -72,11 +72,10 @@ pub unsafe extern "C" fn smf_cache_statistics(
     cache: u64,
     statistics: *mut SmfCacheStatistics,
 ) -> bool {
-    let filled = cache_handles::enter(cache).and_then(|cache| {
+    succeeded(cache_handles::enter(cache).and_then(|cache| {
         // SAFETY: the caller's promise.
         Ok(unsafe { versioned_struct::write(statistics, counts(&cache)) }?)
-    });
-    succeeded(filled)
+    }))
 }
 
 fn counts(cache: &CacheGuard) -> SmfCacheStatistics {

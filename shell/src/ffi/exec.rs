@@ -54,7 +54,9 @@ pub unsafe extern "C" fn rt_write_exec_memory(address: i64, code: Bytes, offset:
     let write = || {
         let address = args::address("the address", address)?;
         let offset = args::length("the offset", offset)?;
-        let write = |bytes: &[u8]| blocks::with(|blocks| blocks.write(address, offset, bytes));
+        let write = |bytes: &[u8]| {
+            blocks::with(|blocks| blocks.change(address, |m| m.write_pages(address, offset, bytes)))
+        };
         // SAFETY: the caller's promise.
         unsafe { values::with_bytes(code, write) }
     };
@@ -86,7 +88,7 @@ pub(super) fn protection(prot: i32) -> Result<Protection, ApiError> {
         0 => Ok(Protection::None),
         READ => Ok(Protection::Read),
         _ if prot & !(READ | WRITE | EXEC) != 0 => {
-            Err(ArgumentError::Unknown { what: "protection", value: prot.into() }.into())
+            Err(ArgumentError::unknown("protection", prot).into())
         }
         _ if prot & WRITE == 0 => Ok(Protection::ReadExecute),
         _ if prot & EXEC == 0 => Ok(Protection::ReadWrite),
@@ -96,7 +98,9 @@ pub(super) fn protection(prot: i32) -> Result<Protection, ApiError> {
 
 fn protect(address: i64, size: i64, protection: Protection) -> Result<(), ApiError> {
     let (address, size) = block(address, size)?;
-    blocks::with(|blocks| blocks.protect(address, size, protection))
+    blocks::with(|blocks| {
+        blocks.change(address, |memory| memory.protect_pages(address, size, protection))
+    })
 }
 
 fn block(address: i64, size: i64) -> Result<(usize, u64), ApiError> {
@@ -200,5 +204,5 @@ pub extern "C" fn smf_exec_limit(bytes: i64, blocks: i64) -> bool {
 /// Returns memory without live blocks to the system. Freeing the last block does so too, at a limited rate.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_exec_trim() -> bool {
-    succeeded(blocks::with(|blocks| blocks.trim()))
+    succeeded(blocks::with(|blocks| Ok(blocks.memory.trim()?)))
 }

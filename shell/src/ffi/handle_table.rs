@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use smf_core::alloc_util::{AllocError, TryArc};
 
-use super::error::{ApiError, HandleError};
+use super::error::ApiError;
 
 /// The most open objects of each type.
 pub(super) const MAX_OPEN: usize = 64;
@@ -35,8 +35,8 @@ pub(super) trait Object: Send + Sync + 'static {
     /// Added to the lower half of the handles, to distinguish them from those of other types.
     const TAG: u32;
 
-    /// The error for a handle that is not open.
-    fn unknown(handle: u64) -> HandleError;
+    /// Completes the sentence that a handle is not this, such as "an open cache".
+    const NAME: &'static str;
 }
 
 /// A type of item that belongs to an open object and has handles of its own. The value is in the upper two bits of
@@ -171,7 +171,7 @@ impl<T> HandleSlot<T> {
 /// A short use of an object. Closing the object waits until the guard is dropped.
 pub(super) struct Guard<T: 'static> {
     slot: &'static HandleSlot<T>,
-    handle: Handle,
+    pub(super) handle: Handle,
 }
 
 impl<T> Drop for Guard<T> {
@@ -190,10 +190,6 @@ impl<T> Deref for Guard<T> {
 }
 
 impl<T> Guard<T> {
-    pub(super) fn handle(&self) -> Handle {
-        self.handle
-    }
-
     /// A long use of the same object.
     pub(super) fn lease(&self) -> Lease<T> {
         self.slot.leases.fetch_add(1, SeqCst);
@@ -204,7 +200,7 @@ impl<T> Guard<T> {
 /// A long use of an object, which cannot be closed while a lease exists.
 pub(super) struct Lease<T: 'static> {
     slot: &'static HandleSlot<T>,
-    handle: Handle,
+    pub(super) handle: Handle,
 }
 
 impl<T> Drop for Lease<T> {
@@ -219,12 +215,6 @@ impl<T> Deref for Lease<T> {
     fn deref(&self) -> &TryArc<T> {
         // SAFETY: the lease is counted and was taken by a counted user.
         unsafe { self.slot.object() }
-    }
-}
-
-impl<T> Lease<T> {
-    pub(super) fn handle(&self) -> Handle {
-        self.handle
     }
 }
 
@@ -243,13 +233,13 @@ impl<T: Object> HandleTable<T> {
     fn slot(&'static self, raw: u64) -> Result<(&'static HandleSlot<T>, Handle), ApiError> {
         let handle = Handle::from_raw(raw, T::TAG);
         let slot = handle.and_then(|handle| Some((self.slots.get(handle.slot)?, handle)));
-        slot.ok_or_else(|| T::unknown(raw).into())
+        slot.ok_or_else(|| Self::refusal(raw, false))
     }
 
     /// Starts a use of the object.
     ///
     /// # Errors
-    /// [`Object::unknown`], [`ApiError::InUseAtFork`].
+    /// [`ApiError::Handle`], [`ApiError::InUseAtFork`].
     pub(super) fn enter(&'static self, raw: u64) -> Result<Guard<T>, ApiError> {
         let (slot, handle) = self.slot(raw)?;
         let state = slot.state.load(SeqCst);
@@ -266,7 +256,7 @@ impl<T: Object> HandleTable<T> {
             }
             drop(guard);
             if state != handle.state(CLOSING) {
-                return Err(T::unknown(raw).into());
+                return Err(Self::refusal(raw, false));
             }
             // Closing may still be refused.
             thread::yield_now();
@@ -274,7 +264,10 @@ impl<T: Object> HandleTable<T> {
     }
 
     fn refusal(raw: u64, is_forked: bool) -> ApiError {
-        if is_forked { ApiError::InUseAtFork { handle: raw } } else { T::unknown(raw).into() }
+        match is_forked {
+            true => ApiError::InUseAtFork { handle: raw },
+            false => ApiError::Handle { what: T::NAME, handle: raw },
+        }
     }
 
     /// Stores an object; `None` when all slots are taken.
@@ -303,7 +296,7 @@ impl<T: Object> HandleTable<T> {
     /// one if there are leases. Waits for the guards of other threads.
     ///
     /// # Errors
-    /// [`Object::unknown`], [`ApiError::InUseAtFork`], and those of `refuse`.
+    /// [`ApiError::Handle`], [`ApiError::InUseAtFork`], and those of `refuse`.
     pub(super) fn close(
         &'static self,
         raw: u64,

@@ -87,13 +87,13 @@ pub unsafe extern "C" fn smf_jit_open(options: *const SmfJitOptions) -> u64 {
 
 fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
     let SmfJitOptions { max_depth, flags, .. } = options;
-    let unknown = |what, value: i32| ArgumentError::Unknown { what, value: value.into() };
     if flags & !(SILENT | DISABLED | VERBOSE | KEEP_CODE) != 0 {
-        return Err(unknown("sum of instantiator flags", flags).into());
+        return Err(ArgumentError::unknown("sum of instantiator flags", flags).into());
     }
     let config = JitConfig {
         update_smf: flags & SILENT == 0,
-        max_depth: u32::try_from(max_depth).map_err(|_| unknown("depth", max_depth))?,
+        max_depth: u32::try_from(max_depth)
+            .map_err(|_| ArgumentError::unknown("depth", max_depth))?,
         enabled: flags & DISABLED == 0,
         verbose: flags & VERBOSE != 0,
         keep_code: flags & KEEP_CODE != 0,
@@ -111,7 +111,9 @@ fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
 /// Closes an instantiator. Its code is freed, unless a loader that it was set for is open.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_jit_close(jit: u64) -> bool {
-    let closed = JITS.close(jit, |_, uses| (uses != 0).then_some(ApiError::JitBusy { uses }));
+    let closed = JITS.close(jit, |_, uses| {
+        (uses != 0).then_some(ApiError::Busy { what: "the instantiator", uses })
+    });
     if closed.is_ok() {
         blocks::trim_if_unused();
     }
@@ -126,13 +128,12 @@ pub extern "C" fn smf_jit_close(jit: u64) -> bool {
 pub unsafe extern "C" fn smf_jit_load(jit: u64, path: *const c_char) -> bool {
     // SAFETY: the caller's promise.
     let path = unsafe { text("the path", path) };
-    let loaded = enter(jit).and_then(|jit| {
+    succeeded(enter(jit).and_then(|jit| {
         let path = path?.to_bytes();
         let short = ShortName::new(path);
         let loaded = jit.jit().load_smf_metadata(path);
         loaded.map_err(|error| ApiError::Metadata { module: short, error })
-    });
-    succeeded(loaded)
+    }))
 }
 
 /// Loads the note and the templates of a module in the archive at `path`, whose note is updated there.
@@ -149,13 +150,12 @@ pub unsafe extern "C" fn smf_jit_load_archived(
     let path = unsafe { text("the path", path) };
     // SAFETY: as above.
     let module = unsafe { text("the name of the module", module) };
-    let loaded = enter(jit).and_then(|jit| {
+    succeeded(enter(jit).and_then(|jit| {
         let (path, module) = (path?.to_bytes(), module?.to_bytes());
         let refused = |error| ApiError::Metadata { module: ShortName::new(path), error };
         let name = std::str::from_utf8(module).map_err(|_| refused(MetadataError::NoModule))?;
         jit.jit().load_archived_metadata(path, name).map_err(refused)
-    });
-    succeeded(loaded)
+    }))
 }
 
 /// Loads the note and the templates of a module in a copy of bytes, whose note is updated in memory only.
@@ -173,12 +173,11 @@ pub unsafe extern "C" fn smf_jit_load_bytes(
     let name = unsafe { text("the name", name) };
     // SAFETY: as above.
     let bytes = unsafe { slice("the bytes of the module", bytes, length) };
-    let loaded = enter(jit).and_then(|jit| {
+    succeeded(enter(jit).and_then(|jit| {
         let name = name?.to_bytes();
         let loaded = jit.jit().load_smf_bytes(name, bytes?);
         loaded.map_err(|error| ApiError::Metadata { module: ShortName::new(name), error })
-    });
-    succeeded(loaded)
+    }))
 }
 
 /// Whether a loaded module has a template for a symbol.
@@ -265,22 +264,20 @@ pub unsafe extern "C" fn smf_jit_resolve(jit: u64, symbol: *const c_char) -> i64
 pub unsafe extern "C" fn smf_jit_register(jit: u64, symbol: *const c_char, address: i64) -> bool {
     // SAFETY: the caller's promise.
     let symbol = unsafe { text("the symbol", symbol) };
-    let registered = enter(jit).and_then(|jit| {
+    succeeded(enter(jit).and_then(|jit| {
         let address = args::address("the address", address)?;
         jit.shared.resolver.register(symbol?.to_bytes(), address as u64)?;
         Ok(())
-    });
-    succeeded(registered)
+    }))
 }
 
 /// Records all instances that are not recorded yet in the notes of their modules.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_jit_update(jit: u64) -> bool {
-    let updated = enter(jit).and_then(|jit| {
+    succeeded(enter(jit).and_then(|jit| {
         let failed = |error| ApiError::Instantiate { outcome: 4, reason: Truncated::new(&error) };
         jit.jit().update().map_err(failed)
-    });
-    succeeded(updated)
+    }))
 }
 
 /// Sets the compiler callback for bodies that the library cannot compile; null for none.
@@ -349,14 +346,13 @@ pub unsafe extern "C" fn smf_jit_fail(unit: u64, why: *const c_char) -> bool {
 /// Sets the instantiator that resolves the names which a loader cannot resolve otherwise; 0 for none.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
-    let set = loader_handles::enter(loader).and_then(|loader| {
+    succeeded(loader_handles::enter(loader).and_then(|loader| {
         let fallback = match jit {
             0 => None,
             jit => Some(try_box(enter(jit)?.shared.clone())? as Box<dyn Resolve + Send + Sync>),
         };
         Ok(loader.modules().set_fallback_resolver(fallback)?)
-    });
-    succeeded(set)
+    }))
 }
 
 /// Fills in the statistics.
@@ -365,7 +361,7 @@ pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
 /// `statistics` is null or points to the `size` bytes that its first field says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jit_statistics(jit: u64, statistics: *mut SmfJitStatistics) -> bool {
-    let filled = enter(jit).and_then(|jit| {
+    succeeded(enter(jit).and_then(|jit| {
         let stats = jit.jit().stats();
         let filled = SmfJitStatistics {
             size: 0,
@@ -377,6 +373,5 @@ pub unsafe extern "C" fn smf_jit_statistics(jit: u64, statistics: *mut SmfJitSta
         };
         // SAFETY: the caller's promise.
         Ok(unsafe { versioned_struct::write(statistics, filled) }?)
-    });
-    succeeded(filled)
+    }))
 }

@@ -18,7 +18,7 @@ use smf_core::templates::{
 use super::args::to_i64;
 use super::blocks::SharedAllocator;
 use super::cptr::UserData;
-use super::error::{ApiError, ArgumentError, HandleError};
+use super::error::{ApiError, ArgumentError};
 use super::handle_table::{self, HandleTable, Object};
 use super::missing::with_nul;
 use crate::fork::Users;
@@ -36,9 +36,7 @@ pub(super) struct OpenJit {
 impl Object for OpenJit {
     const TAG: u32 = 1 << 28;
 
-    fn unknown(jit: u64) -> HandleError {
-        HandleError::Jit { jit }
-    }
+    const NAME: &'static str = "an open instantiator";
 }
 
 impl OpenJit {
@@ -74,7 +72,7 @@ pub(super) struct JitLease(handle_table::Lease<OpenJit>);
 /// Starts a use of an instantiator.
 ///
 /// # Errors
-/// [`HandleError::Jit`], [`ApiError::InUseAtFork`].
+/// [`ApiError::Handle`], [`ApiError::InUseAtFork`].
 pub(super) fn enter(jit: u64) -> Result<JitLease, ApiError> {
     let lease = JITS.enter(jit)?.lease();
     if lease.shared.users.begin() {
@@ -242,7 +240,7 @@ fn with_unit(
 ) -> Result<(), ApiError> {
     UNITS.with_borrow_mut(|units| match units.last_mut() {
         Some(current) if current.number == unit => act(current),
-        _ => Err(HandleError::Unit { unit }.into()),
+        _ => Err(ApiError::NotCompiling { unit }),
     })
 }
 
@@ -270,11 +268,11 @@ pub(super) fn relocate(
     symbol: &[u8],
     addend: i64,
 ) -> Result<(), ApiError> {
-    let unknown = |what, value| ArgumentError::Unknown { what, value };
-    let offset = u32::try_from(offset).map_err(|_| unknown("offset in code", offset))?;
+    let offset =
+        u32::try_from(offset).map_err(|_| ArgumentError::unknown("offset in code", offset))?;
     let known = u8::try_from(kind).ok().map(|kind| Layout::Native.reloc_kind(kind));
     let known = known.filter(|kind| !matches!(kind, RelocKind::Unknown(_) | RelocKind::None));
-    let kind = known.ok_or(unknown("relocation kind", i64::from(kind)))?;
+    let kind = known.ok_or(ArgumentError::unknown("relocation kind", kind))?;
     with_unit(unit, |unit| {
         let added = try_copy_bytes(symbol).and_then(|symbol| {
             try_push(&mut unit.relocations, UnitReloc { offset, kind, symbol, addend })

@@ -93,14 +93,13 @@ pub unsafe extern "C" fn smf_loader_open(options: *const SmfLoaderOptions) -> u6
 }
 
 fn open(options: SmfLoaderOptions) -> Result<u64, ApiError> {
-    let unknown = |what, value: i32| ArgumentError::Unknown { what, value: value.into() };
     let duplicate_exports = match options.clash {
         0 => DuplicateExports::FirstWins,
         1 => DuplicateExports::Refuse,
-        other => return Err(unknown("rule for clashing names", other).into()),
+        other => return Err(ArgumentError::unknown("rule for clashing names", other).into()),
     };
     if options.flags & !(RELOAD_ALL | PROCESS_SYMBOLS) != 0 {
-        return Err(unknown("sum of loader flags", options.flags).into());
+        return Err(ArgumentError::unknown("sum of loader flags", options.flags).into());
     }
     let kept = args::length("the number of retained bytes", options.kept_bytes)?;
     let kept_bytes = usize::try_from(kept).unwrap_or(usize::MAX);
@@ -279,7 +278,7 @@ unsafe fn provide<'n>(
     loader: u64,
     read: impl FnOnce() -> Result<(&'n [u8], ModuleBytes), ApiError>,
 ) -> bool {
-    let provided = loader_handles::enter(loader).and_then(|loader| {
+    succeeded(loader_handles::enter(loader).and_then(|loader| {
         let (name, bytes) = read()?;
         // Dynlibs have no table of exports to index, so they are loaded at once.
         // SAFETY: the caller's promise.
@@ -288,8 +287,7 @@ unsafe fn provide<'n>(
             loader.modules().register_provider(name, bytes)?;
         }
         Ok(())
-    });
-    succeeded(provided)
+    }))
 }
 
 /// Replaces a module by the version at `path`.
@@ -342,7 +340,7 @@ unsafe fn reload(
     read: impl FnOnce() -> Result<ModuleBytes, ApiError>,
 ) -> bool {
     missing::clear();
-    let done = loader_handles::enter(loader).and_then(|loader| {
+    succeeded(loader_handles::enter(loader).and_then(|loader| {
         let handle = loader.module_from_raw(module)?;
         // SAFETY: the caller's promise.
         unsafe { versioned_struct::check_optional(into) }?;
@@ -356,8 +354,7 @@ unsafe fn reload(
         let filled = SmfReloaded { size: 0, symbols, bytes, kept };
         // SAFETY: as above.
         Ok(unsafe { versioned_struct::write_optional(into, filled) }?)
-    });
-    succeeded(done)
+    }))
 }
 
 /// Frees the replaced versions of all modules of a loader that no thread can reach, including those that only the
@@ -369,22 +366,20 @@ unsafe fn reload(
 /// of this library or holds the module.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_loader_collect(loader: u64) -> bool {
-    let collected = loader_handles::enter(loader).map(|loader| {
+    succeeded(loader_handles::enter(loader).map(|loader| {
         // SAFETY: the caller's promise; functions of this library that call code pin the call epochs or hold the
         // module.
         unsafe { loader.modules().collect_quiescent() };
-    });
-    succeeded(collected)
+    }))
 }
 
 /// Unloads a module.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_unload(loader: u64, module: u64) -> bool {
-    let unloaded = loader_handles::enter(loader).and_then(|loader| {
+    succeeded(loader_handles::enter(loader).and_then(|loader| {
         let handle = loader.module_from_raw(module)?;
         Ok(loader.modules().unload(handle)?)
-    });
-    succeeded(unloaded)
+    }))
 }
 
 /// Unloads several modules, all or none.
@@ -399,14 +394,13 @@ pub unsafe extern "C" fn smf_loader_unload_all(
 ) -> bool {
     // SAFETY: the caller's promise.
     let modules = unsafe { slice("the list of modules", modules, count) };
-    let unloaded = loader_handles::enter(loader).and_then(|loader| {
+    succeeded(loader_handles::enter(loader).and_then(|loader| {
         let mut handles = Vec::new();
         for module in modules? {
             try_push(&mut handles, loader.module_from_raw(*module)?)?;
         }
         Ok(loader.modules().unload_all(&handles)?)
-    });
-    succeeded(unloaded)
+    }))
 }
 
 /// Defines a name of the host.
@@ -417,12 +411,11 @@ pub unsafe extern "C" fn smf_loader_unload_all(
 pub unsafe extern "C" fn smf_loader_define(loader: u64, name: *const c_char, address: i64) -> bool {
     // SAFETY: the caller's promise.
     let name = unsafe { text("the name", name) };
-    let defined = loader_handles::enter(loader).and_then(|loader| {
+    succeeded(loader_handles::enter(loader).and_then(|loader| {
         let address = args::address("the address", address)?;
         loader.modules().define(name?.to_bytes(), address as u64)?;
         Ok(())
-    });
-    succeeded(defined)
+    }))
 }
 
 /// A resolver callback: receives a NUL-terminated name, its length and the user pointer. Returns an address, or 0.
@@ -454,13 +447,12 @@ pub unsafe extern "C" fn smf_loader_set_resolver(
     resolver: SmfResolver,
     user: *mut c_void,
 ) -> bool {
-    let set = loader_handles::enter(loader).and_then(|loader| {
+    succeeded(loader_handles::enter(loader).and_then(|loader| {
         let callback =
             resolver.map(|function| try_box(Callback { function, user: UserData(user) }));
         let fallback = callback.transpose()?.map(|callback| callback as Box<_>);
         Ok(loader.modules().set_fallback_resolver(fallback)?)
-    });
-    succeeded(set)
+    }))
 }
 
 /// Fills in the statistics.
@@ -472,7 +464,7 @@ pub unsafe extern "C" fn smf_loader_statistics(
     loader: u64,
     statistics: *mut SmfLoaderStatistics,
 ) -> bool {
-    let filled = loader_handles::enter(loader).and_then(|loader| {
+    succeeded(loader_handles::enter(loader).and_then(|loader| {
         let now = loader.modules().statistics();
         let filled = SmfLoaderStatistics {
             size: 0,
@@ -485,6 +477,5 @@ pub unsafe extern "C" fn smf_loader_statistics(
         };
         // SAFETY: the caller's promise.
         Ok(unsafe { versioned_struct::write(statistics, filled) }?)
-    });
-    succeeded(filled)
+    }))
 }

@@ -10,8 +10,9 @@ use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleLoader, ModuleRef};
 use smf_core::memory::code_alloc::CodeMemory;
 
 use super::blocks::{self, SharedAllocator};
-use super::error::{ApiError, HandleError};
-use super::handle_table::{self, HandleTable, Item, MAX_OPEN, Object};
+use super::error::ApiError;
+use super::handle_table::{self, HandleTable, ITEM_SLOT_BITS, Item, MAX_OPEN, Object};
+use super::slot_table::SlotTable;
 use crate::loader::Loader;
 
 static LOADERS: HandleTable<OpenLoader> = HandleTable::new();
@@ -27,24 +28,10 @@ pub(super) struct OpenLoader {
 impl Object for OpenLoader {
     const TAG: u32 = 1 << 29;
 
-    fn unknown(loader: u64) -> HandleError {
-        HandleError::Loader { loader }
-    }
+    const NAME: &'static str = "an open loader";
 }
 
-/// The held versions, in a slab with generations.
-#[derive(Default)]
-struct Holds {
-    slots: Vec<HoldSlot>,
-    free: Vec<u32>,
-    live: u64,
-}
-
-#[derive(Default)]
-struct HoldSlot {
-    generation: u32,
-    held: Option<HeldVersion>,
-}
+type Holds = SlotTable<HeldVersion, { 1 << ITEM_SLOT_BITS }>;
 
 /// A held version. The lifetime is really that of the loader.
 pub(super) type HeldVersion = TryArc<ModuleRef<'static>>;
@@ -65,43 +52,7 @@ impl OpenLoader {
 
     /// The number of holds.
     pub(super) fn held(&self) -> u64 {
-        self.holds().live
-    }
-}
-
-impl Holds {
-    /// Stores a version; the slot and its generation.
-    fn add(&mut self, held: HeldVersion) -> Option<(u32, u32)> {
-        if self.free.is_empty() {
-            let slot = u32::try_from(self.slots.len()).ok()?;
-            self.slots.try_reserve(1).ok()?;
-            // Reserved so that `remove` does not allocate.
-            self.free.try_reserve(self.slots.len() + 1).ok()?;
-            self.slots.push(HoldSlot::default());
-            self.free.push(slot);
-        }
-        let index = self.free.pop()?;
-        let slot = self.slots.get_mut(usize::try_from(index).ok()?)?;
-        slot.held = Some(held);
-        self.live += 1;
-        Some((index, slot.generation))
-    }
-
-    fn get(&mut self, slot: u32, generation: u32) -> Option<&mut HoldSlot> {
-        let slot = self.slots.get_mut(usize::try_from(slot).ok()?)?;
-        (slot.generation == generation && slot.held.is_some()).then_some(slot)
-    }
-
-    fn remove(&mut self, index: u32, generation: u32) -> Option<HeldVersion> {
-        let slot = self.get(index, generation)?;
-        let held = slot.held.take();
-        // A slot without another generation is not reused.
-        if let Some(next) = slot.generation.checked_add(1) {
-            slot.generation = next;
-            self.free.push(index);
-        }
-        self.live -= 1;
-        held
+        self.holds().len()
     }
 }
 
@@ -116,19 +67,19 @@ pub(super) fn open(
     let memory = blocks::with(|blocks| blocks.share())?;
     let loader = Loader::new(options(memory.memory.clone()))?;
     prepare(loader.modules())?;
-    let open = OpenLoader { holds: Mutex::default(), loader, _memory: memory };
+    let open = OpenLoader { holds: Mutex::new(Holds::new()), loader, _memory: memory };
     LOADERS.open(open)?.ok_or(ApiError::TooManyOpen { objects: "loaders", limit: MAX_OPEN })
 }
 
 /// Closes a loader and unloads its modules.
 ///
 /// # Errors
-/// [`HandleError::Loader`], [`ApiError::LoaderHeld`], [`ApiError::LoaderBusy`].
+/// [`ApiError::Handle`], [`ApiError::Held`], [`ApiError::Busy`].
 pub(super) fn close(loader: u64) -> Result<(), ApiError> {
     LOADERS.close(loader, |loader, uses| match (loader.held(), uses) {
         (0, 0) => None,
-        (0, _) => Some(ApiError::LoaderBusy { uses }),
-        (holds, _) => Some(ApiError::LoaderHeld { holds }),
+        (0, _) => Some(ApiError::Busy { what: "the loader", uses }),
+        (holds, _) => Some(ApiError::Held { what: "modules of the loader", holds }),
     })?;
     // The stubs may have been the last live code.
     blocks::trim_if_unused();
@@ -146,7 +97,7 @@ pub(super) type LoaderLease = handle_table::Lease<OpenLoader>;
 /// Starts a use of a loader.
 ///
 /// # Errors
-/// [`HandleError::Loader`], [`ApiError::InUseAtFork`].
+/// [`ApiError::Handle`], [`ApiError::InUseAtFork`].
 pub(super) fn enter(loader: u64) -> Result<LoaderLease, ApiError> {
     LOADERS.enter(loader).map(|guard| guard.lease())
 }
@@ -167,28 +118,28 @@ impl LoaderLease {
         // Slots count from 1: slot 0 would have the lower half of a prefetch's handle.
         let slot = (raw as u32).checked_add(1);
         let generation = (raw >> 32) as u32;
-        let module =
-            slot.and_then(|slot| self.handle().item_to_raw(Item::Module, slot, generation));
+        let module = slot.and_then(|slot| self.handle.item_to_raw(Item::Module, slot, generation));
         module.ok_or(ApiError::TooManyModules)
     }
 
     /// The handle of a module in the loader, which checks whether the module exists.
     ///
     /// # Errors
-    /// [`HandleError::Module`] for a handle that this loader never issued.
-    pub(super) fn module_from_raw(&self, module: u64) -> Result<ModuleHandle, HandleError> {
-        let found = self.handle().item_from_raw(Item::Module, module);
+    /// [`ApiError::Handle`] for a handle that this loader never issued.
+    pub(super) fn module_from_raw(&self, module: u64) -> Result<ModuleHandle, ApiError> {
+        let found = self.handle.item_from_raw(Item::Module, module);
         let found = found.and_then(|(slot, generation)| Some((slot.checked_sub(1)?, generation)));
-        let (slot, generation) = found.ok_or(HandleError::Module { module })?;
+        let (slot, generation) =
+            found.ok_or(ApiError::Handle { what: "a module of this loader", handle: module })?;
         Ok(ModuleHandle::from_raw(u64::from(generation) << 32 | u64::from(slot)))
     }
 
     /// The version that a hold refers to, or the current version of a module.
     ///
     /// # Errors
-    /// [`HandleError::Module`], [`HandleError::Hold`], and that the module was unloaded.
+    /// [`ApiError::Handle`], and that the module was unloaded.
     pub(super) fn version(&self, handle: u64) -> Result<Version<'_>, ApiError> {
-        if self.handle().item_from_raw(Item::Hold, handle).is_none() {
+        if self.handle.item_from_raw(Item::Hold, handle).is_none() {
             return Ok(Version::Current(self.modules().get(self.module_from_raw(handle)?)?));
         }
         self.held_version(handle).map(Version::Held)
@@ -197,12 +148,12 @@ impl LoaderLease {
     /// The version that a hold refers to.
     ///
     /// # Errors
-    /// [`HandleError::Hold`].
+    /// [`ApiError::Handle`].
     pub(super) fn held_version(&self, hold: u64) -> Result<HeldVersion, ApiError> {
-        let item = self.handle().item_from_raw(Item::Hold, hold);
-        let mut holds = self.holds();
-        let found = item.and_then(|(slot, generation)| holds.get(slot, generation)?.held.clone());
-        found.ok_or(HandleError::Hold { hold }.into())
+        let item = self.handle.item_from_raw(Item::Hold, hold);
+        let holds = self.holds();
+        let found = item.and_then(|(slot, generation)| holds.get(slot, generation));
+        found.cloned().ok_or(no_hold(hold))
     }
 
     /// Holds a version until it is [released](Self::release).
@@ -219,30 +170,27 @@ impl LoaderLease {
                 TryArc::new(unsafe { transmute::<ModuleRef<'_>, ModuleRef<'static>>(version) })?
             }
         };
-        let mut holds = self.holds();
-        let (slot, generation) = holds.add(held).ok_or(ApiError::TooManyModules)?;
-        match self.handle().item_to_raw(Item::Hold, slot, generation) {
-            Some(hold) => Ok(hold),
-            None => {
-                let removed = holds.remove(slot, generation);
-                drop(holds);
-                drop(removed);
-                Err(ApiError::TooManyModules)
-            }
-        }
+        let slot = self.holds().insert(held);
+        let hold = slot
+            .and_then(|(slot, generation)| self.handle.item_to_raw(Item::Hold, slot, generation));
+        hold.ok_or(ApiError::TooManyModules)
     }
 
     /// Releases a hold, and frees replaced versions that are no longer reachable.
     ///
     /// # Errors
-    /// [`HandleError::Hold`].
+    /// [`ApiError::Handle`].
     pub(super) fn release(&self, hold: u64) -> Result<(), ApiError> {
-        let item = self.handle().item_from_raw(Item::Hold, hold);
+        let item = self.handle.item_from_raw(Item::Hold, hold);
         let held = item.and_then(|(slot, generation)| self.holds().remove(slot, generation));
-        drop(held.ok_or(HandleError::Hold { hold })?);
+        drop(held.ok_or(no_hold(hold))?);
         self.modules().collect();
         Ok(())
     }
+}
+
+fn no_hold(handle: u64) -> ApiError {
+    ApiError::Handle { what: "a hold, or was released", handle }
 }
 
 /// A version of a module, which is not freed while this exists.
@@ -292,19 +240,19 @@ mod tests {
             assert_eq!(loader.version(*hold).unwrap().name(), b"packed");
             assert!(holds[..index].iter().all(|other| other != hold));
             loader.release(*hold).unwrap();
-            assert_eq!(loader.release(*hold), Err(HandleError::Hold { hold: *hold }.into()));
+            assert_eq!(loader.release(*hold), Err(no_hold(*hold)));
             // The same slot, with another handle.
             let again = loader.hold(module).unwrap();
             assert!(again != *hold && loader.version(*hold).is_err());
             loader.release(again).unwrap();
         }
         let hold = loader.hold(module).unwrap();
-        assert_eq!(close(handle), Err(ApiError::LoaderHeld { holds: 1 }));
+        assert_eq!(close(handle), Err(ApiError::Held { what: "modules of the loader", holds: 1 }));
         loader.release(hold).unwrap();
-        assert_eq!(close(handle), Err(ApiError::LoaderBusy { uses: 1 }));
+        assert_eq!(close(handle), Err(ApiError::Busy { what: "the loader", uses: 1 }));
         drop(loader);
         assert_eq!(close(handle), Ok(()));
-        assert_eq!(close(handle), Err(HandleError::Loader { loader: handle }.into()));
+        assert_eq!(close(handle), Err(ApiError::Handle { what: OpenLoader::NAME, handle }));
     }
 
     #[test]
@@ -315,7 +263,10 @@ mod tests {
             let handle = ModuleHandle::from_raw(raw);
             let module = in_one.module_to_raw(handle).unwrap();
             assert_eq!(in_one.module_from_raw(module), Ok(handle));
-            assert_eq!(in_two.module_from_raw(module), Err(HandleError::Module { module }));
+            assert_eq!(
+                in_two.module_from_raw(module),
+                Err(ApiError::Handle { what: "a module of this loader", handle: module })
+            );
             assert!(enter(module).is_err() && in_one.release(module).is_err());
         }
         let outside = [0xff_ffff, u64::from(u32::MAX)].map(ModuleHandle::from_raw);

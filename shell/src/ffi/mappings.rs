@@ -11,7 +11,7 @@ use smf_core::memory::{FfiMapping, Protection};
 use super::error::ApiError;
 use crate::address_map::AddressMap;
 use crate::code_map::CodeRange;
-use crate::fork::SharedProcessLock;
+use crate::fork::ProcessLock;
 
 pub(super) struct LiveMapping {
     /// Registered while an executable mapping lives.
@@ -20,8 +20,7 @@ pub(super) struct LiveMapping {
 }
 
 /// By the address of the first byte.
-pub(super) static LIVE: SharedProcessLock<AddressMap<LiveMapping>> =
-    SharedProcessLock::new(AddressMap::new());
+pub(super) static LIVE: ProcessLock<AddressMap<LiveMapping>> = ProcessLock::new(AddressMap::new());
 
 /// A position in a mapping.
 pub(super) struct MappedAt {
@@ -52,7 +51,7 @@ pub(super) fn insert(pages: FfiMapping) -> Result<Range<usize>, AllocError> {
     let is_code = pages.protection() == Protection::ReadExecute;
     let code = is_code.then(|| CodeRange::enter(range.clone())).transpose()?;
     let live = LiveMapping { code, pages: TryArc::new(pages)? };
-    LIVE.write().insert(range.start, live)?;
+    LIVE.lock().insert(range.start, live)?;
     Ok(range)
 }
 
@@ -74,7 +73,7 @@ pub(super) fn find(address: usize, offset: u64) -> Result<MappedAt, ApiError> {
 /// # Errors
 /// [`ApiError::NotMapped`], [`ApiError::MappingSize`].
 pub(super) fn remove(address: usize, size: u64) -> Result<(), ApiError> {
-    let mut all = LIVE.write();
+    let mut all = LIVE.lock();
     let len = all.get(address).ok_or(ApiError::NotMapped { address })?.pages.len();
     if len as u64 != size {
         return Err(ApiError::MappingSize { address, size, len });

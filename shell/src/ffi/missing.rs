@@ -129,7 +129,7 @@ pub extern "C" fn smf_loader_missing(index: i64) -> SmfMissing {
                 module_length: length(&import.module),
             })
         });
-        let unknown = ArgumentError::Unknown { what: "index of a missing import", value: index };
+        let unknown = ArgumentError::unknown("index of a missing import", index);
         Ok(found.ok().flatten().ok_or(unknown)?)
     };
     or(NO_IMPORT, find())

@@ -66,7 +66,7 @@ fn request(prot: i32, flags: i32, offset: i64, length: i64) -> Result<Request, A
     let refused = |what| Err(ArgumentError::MappingFlags { what }.into());
     let protection = protection(prot)?;
     if flags & !(SHARED | PRIVATE | FIXED | ANONYMOUS) != 0 {
-        return Err(ArgumentError::Unknown { what: "set of flags", value: flags.into() }.into());
+        return Err(ArgumentError::unknown("set of flags", flags).into());
     }
     if flags & FIXED != 0 {
         return refused("FIXED would replace existing memory");
@@ -239,10 +239,7 @@ pub extern "C" fn rt_madvise(address: i64, size: i64, advice: i32) -> bool {
             2 => Advice::Sequential,
             3 => Advice::WillNeed,
             4 => return Ok(pages.discard(range)?),
-            _ => {
-                let unknown = ArgumentError::Unknown { what: "advice", value: advice.into() };
-                return Err(unknown.into());
-            }
+            _ => return Err(ArgumentError::unknown("advice", advice).into()),
         };
         Ok(pages.advise(range, advice)?)
     })

@@ -16,7 +16,7 @@ use smf_core::alloc_util::{AllocError, TryArc, UninitArc, try_copy_bytes, try_pu
 use super::args::{self, to_i64};
 use super::cache_handles::{self, CacheGuard, CacheLease};
 use super::cptr::{slice, slice_mut, text};
-use super::error::{ApiError, ArgumentError, HandleError, or, record, succeeded};
+use super::error::{ApiError, ArgumentError, or, record, succeeded};
 use crate::fork::ProcessLock;
 use crate::prefetch::{self, Options, Outcome, Prefetch, State, Watch};
 
@@ -108,7 +108,7 @@ pub unsafe extern "C" fn smf_cache_prefetch(
     let ready = cache_handles::enter(cache).and_then(|cache| {
         // SAFETY: the caller's promise.
         let list = unsafe { PathList::new(paths, count) }?;
-        let watch = Watch::new();
+        let watch = Watch::default();
         let outcome = prefetch::warm(&cache, &list.paths, options(threads)?, &watch)?;
         if !results.is_null() {
             // SAFETY: the caller's promise.
@@ -162,11 +162,14 @@ fn job(prefetch: u64) -> Result<TryArc<Job>, ApiError> {
 }
 
 /// The error for a handle that is not a prefetch of this process.
+/// What a handle is not that is freed.
+const FREED: &str = "a prefetch, or was freed";
+
 fn unknown(prefetch: u64) -> ApiError {
     let inherited = 1..FIRST.load(Ordering::Relaxed);
     match prefetch & u64::from(u32::MAX) == TAG && inherited.contains(&(prefetch >> 32)) {
         true => ApiError::InUseAtFork { handle: prefetch },
-        false => HandleError::Prefetch { prefetch }.into(),
+        false => ApiError::Handle { what: FREED, handle: prefetch },
     }
 }
 
@@ -246,7 +249,7 @@ impl Job {
         let is_finished = self.state.wait_until(end);
         // Another thread may have freed the prefetch during the wait.
         let is_open = lock(&self.running).is_some();
-        is_open.then_some(is_finished).ok_or(HandleError::Prefetch { prefetch }.into())
+        is_open.then_some(is_finished).ok_or(ApiError::Handle { what: FREED, handle: prefetch })
     }
 }
 
@@ -256,10 +259,10 @@ impl Job {
 pub extern "C" fn smf_prefetch_result(prefetch: u64, index: i64) -> i32 {
     let result = job(prefetch).and_then(|job| {
         let position = usize::try_from(args::length("the index", index)?).ok();
-        let unknown = ArgumentError::Unknown { what: "index in the list", value: index };
+        let unknown = ArgumentError::unknown("index in the list", index);
         let position = position.filter(|&position| position < job.total).ok_or(unknown);
         let result = |outcome: &Outcome| Ok(result_of(outcome, &job.indices, position?));
-        job.state.outcome(result).unwrap_or(Err(ApiError::Unfinished))
+        job.state.outcome(result).unwrap_or(Err(ApiError::State("the prefetch has not finished")))
     });
     let Some(result) = or(None, result.map(Some)) else { return -1 };
     let code = code(&result);

@@ -58,7 +58,7 @@ pub(super) fn mapping(address: i64, size: i64) -> Mapping {
 /// The runtime's functions for its values. All must be present, be callable from any thread, and not unwind. A
 /// function returns null or -1 for a value of another kind.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct SmfValueHooks {
     /// `sizeof(SmfValueHooks)`.
     pub size: i64,
@@ -79,18 +79,6 @@ pub struct SmfValueHooks {
     /// Frees a value, or does what the runtime does instead.
     pub free: Option<unsafe extern "C" fn(*mut RuntimeValue)>,
 }
-
-const NO_HOOKS: SmfValueHooks = SmfValueHooks {
-    size: 0,
-    text_new: None,
-    bytes_new: None,
-    bytes_data: None,
-    bytes_length: None,
-    text_data: None,
-    text_length: None,
-    pair_new: None,
-    free: None,
-};
 
 versioned!(SmfValueHooks, 72);
 
@@ -155,7 +143,7 @@ fn hooks_in_use() -> Option<&'static Hooks> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_set_value_hooks(hooks: *const SmfValueHooks) -> bool {
     // SAFETY: the caller's promise.
-    let hooks = unsafe { versioned_struct::read(hooks, NO_HOOKS) };
+    let hooks = unsafe { versioned_struct::read(hooks, SmfValueHooks::default()) };
     succeeded(hooks.map_err(ApiError::from).and_then(install))
 }
 
@@ -166,7 +154,8 @@ fn install(hooks: SmfValueHooks) -> Result<(), ApiError> {
     if HOOKS.compare_exchange(null, hooks, Ordering::Release, Ordering::Relaxed).is_err() {
         // SAFETY: from `Box::into_raw` above, and not published.
         drop(unsafe { Box::from_raw(hooks) });
-        return Err(ApiError::ValuesInUse);
+        let why = "the functions for values were installed before, or a value was created before";
+        return Err(ApiError::State(why));
     }
     Ok(())
 }

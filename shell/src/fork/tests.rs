@@ -46,15 +46,15 @@ pub(crate) fn while_held<T>(hold: impl FnOnce() -> T + Send, act: impl FnOnce())
 #[test]
 fn locks_are_held_and_released() {
     static ONE: ProcessLock<u32> = ProcessLock::new(1);
-    static TWO: SharedProcessLock<u32> = SharedProcessLock::new(2);
+    static TWO: ProcessLock<u32> = ProcessLock::new(2);
     let locks: [&dyn HeldAtFork; 2] = [&ONE, &TWO];
     locks.iter().for_each(|lock| lock.hold());
-    let tries = || ONE.mutex.try_lock().is_ok() || TWO.lock.try_read().is_ok();
+    let tries = || ONE.lock.try_write().is_ok() || TWO.lock.try_read().is_ok();
     assert!(!thread::spawn(tries).join().unwrap());
     // SAFETY: held above.
     locks.iter().for_each(|lock| unsafe { lock.release() });
     assert_eq!((*ONE.lock(), *TWO.read()), (1, 2));
-    assert_eq!(*TWO.write(), 2);
+    assert_eq!(*TWO.lock(), 2);
 }
 
 #[test]

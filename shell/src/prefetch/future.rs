@@ -1,7 +1,7 @@
 //! Prefetching in the background.
 
-use std::any::Any;
 use std::fmt;
+use std::mem;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::thread;
 #[cfg(feature = "c-api")]
 use std::time::{Duration, Instant};
 
@@ -113,19 +114,14 @@ struct Shared {
 /// The result of the last thread, and the waker of the task that awaits it.
 #[derive(Default)]
 struct Completion {
-    result: Option<JobResult>,
+    result: Option<thread::Result<Outcome>>,
     waker: Option<Waker>,
-}
-
-enum JobResult {
-    Finished(Outcome),
-    Panicked(Box<dyn Any + Send>),
 }
 
 impl Shared {
     fn new(paths: Vec<PathBuf>, workers: usize, options: Options) -> Result<Self, AllocError> {
         let queue = Queue::new(paths.len(), workers, options.read_ahead)?;
-        let watch = Watch::new();
+        let watch = Watch::default();
         watch.begin(paths.len());
         let (threads, running) = (AtomicUsize::new(0), AtomicUsize::new(1));
         let (completion, completed) = (Mutex::default(), Condvar::new());
@@ -137,11 +133,9 @@ impl Shared {
         if self.running.fetch_sub(1, AcqRel) != 1 {
             return;
         }
-        let finish = || self.queue.finish(job, &self.watch);
-        let result = match catch_unwind(AssertUnwindSafe(finish)) {
-            Ok(results) => JobResult::Finished(results.outcome(self.threads.load(Relaxed))),
-            Err(payload) => JobResult::Panicked(payload),
-        };
+        let threads = self.threads.load(Relaxed);
+        let finish = || Outcome { threads, ..self.queue.finish(job, &self.watch) };
+        let result = catch_unwind(AssertUnwindSafe(finish));
         let mut completion = self.completion();
         completion.result = Some(result);
         let waker = completion.waker.take();
@@ -159,17 +153,13 @@ impl Shared {
     /// The report, once the last thread has ended.
     fn report(&self) -> Option<Report> {
         let mut completion = self.completion();
-        match &completion.result {
-            None => return None,
-            Some(JobResult::Finished(outcome)) => return Some(outcome.report(&self.paths)),
-            Some(JobResult::Panicked(_)) => {}
+        let result = completion.result.as_mut()?;
+        if let Ok(outcome) = result {
+            return Some(outcome.report(&self.paths));
         }
-        let result = completion.result.replace(JobResult::Finished(Outcome::default()));
+        let panicked = mem::replace(result, Ok(Outcome::default()));
         drop(completion);
-        match result {
-            Some(JobResult::Panicked(payload)) => resume_unwind(payload),
-            _ => None,
-        }
+        panicked.err().map(|payload| resume_unwind(payload))
     }
 }
 
@@ -241,7 +231,7 @@ impl State {
     /// Applies `look` to the outcome; `None` before the end and after a panic.
     pub(crate) fn outcome<T>(&self, look: impl FnOnce(&Outcome) -> T) -> Option<T> {
         match &self.0.completion().result {
-            Some(JobResult::Finished(outcome)) => Some(look(outcome)),
+            Some(Ok(outcome)) => Some(look(outcome)),
             _ => None,
         }
     }

@@ -6,6 +6,7 @@
 //! Unless the queue is stopped, each file is read, or its error recorded, exactly once. When reading a file
 //! panics, the file is retried by [`Queue::finish`], which propagates a second panic.
 
+use std::mem;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
@@ -62,20 +63,11 @@ pub(super) struct Queue {
 
 /// The results of all threads.
 #[derive(Debug, Default)]
-pub(super) struct Results {
-    pub(super) ready: usize,
-    pub(super) bytes: u64,
-    /// In order of occurrence.
-    pub(super) failures: Vec<(usize, CacheError)>,
+struct Results {
+    /// With failures in order of occurrence.
+    outcome: Outcome,
     /// Files to be retried by one thread alone.
     retry: Vec<usize>,
-}
-
-impl Results {
-    pub(super) fn outcome(self, threads: usize) -> Outcome {
-        let Self { ready, bytes, failures, .. } = self;
-        Outcome { ready, bytes, threads, failures }
-    }
 }
 
 impl Queue {
@@ -86,7 +78,7 @@ impl Queue {
         read_ahead: ReadAhead,
     ) -> Result<Self, AllocError> {
         let mut results = Results::default();
-        results.failures.try_reserve_exact(total).map_err(|_| AllocError)?;
+        results.outcome.failures.try_reserve_exact(total).map_err(|_| AllocError)?;
         // A single thread sets a file aside when it panics.
         results.retry.try_reserve_exact(total).map_err(|_| AllocError)?;
         Ok(Self {
@@ -130,7 +122,7 @@ impl Queue {
                     watch.count_ready(read.bytes);
                 }
                 Ok(Err(error)) if !(self.workers > 1 && is_shared_resource_error(&error)) => {
-                    self.results().failures.push((index, error));
+                    self.results().outcome.failures.push((index, error));
                     watch.count_failed();
                 }
                 Ok(Err(_)) => {
@@ -145,15 +137,14 @@ impl Queue {
             }
         }
         let mut results = self.results();
-        results.ready += ready;
-        results.bytes += bytes;
+        results.outcome.ready += ready;
+        results.outcome.bytes += bytes;
     }
 
     /// Retries alone the files that failed while several threads were reading. To be called after all threads
     /// have returned.
-    pub(super) fn finish(&self, job: &impl Job, watch: &Watch) -> Results {
-        let mut results = std::mem::take(&mut *self.results());
-        let mut again = std::mem::take(&mut results.retry);
+    pub(super) fn finish(&self, job: &impl Job, watch: &Watch) -> Outcome {
+        let Results { outcome: mut results, retry: mut again } = mem::take(&mut *self.results());
         sort(&mut again);
         for index in again.into_iter().take_while(|_| !self.is_cancelled()) {
             match job.read(index) {
@@ -286,9 +277,9 @@ mod tests {
             &self,
             workers: usize,
             read_ahead: ReadAhead,
-        ) -> (Results, super::super::watch::Progress) {
+        ) -> (Outcome, super::super::watch::Progress) {
             let queue = Queue::new(self.reads.len(), workers, read_ahead).unwrap();
-            let watch = Watch::new();
+            let watch = Watch::default();
             watch.begin(self.reads.len());
             thread::scope(|scope| {
                 for _ in 0..workers {
@@ -384,7 +375,7 @@ mod tests {
     fn only_started_thread_reads_all_files() {
         let queue = Queue::new(50, 8, ReadAhead::Never).unwrap();
         let script = Script::new(50, |_, before| if before == 0 { Err(BUSY) } else { Ok(1) });
-        let watch = Watch::new();
+        let watch = Watch::default();
         queue.work(&script, &watch);
         assert_eq!(queue.finish(&script, &watch).ready, 50);
     }
@@ -449,7 +440,7 @@ mod tests {
             }
             Ok(1)
         });
-        let watch = Watch::new();
+        let watch = Watch::default();
         queue.work(&script, &watch);
         assert_eq!(queue.finish(&script, &watch).ready, 4);
     }

@@ -21,7 +21,7 @@ use super::watch::Watch;
 ///
 /// let cache = FileCache::new(Capacity { files: 100, bytes: 1 << 20 }, Default::default())?;
 /// let paths = ["Cargo.toml", "absent"];
-/// let outcome = prefetch::warm(&cache, &paths, Options::default(), &Watch::new()).unwrap();
+/// let outcome = prefetch::warm(&cache, &paths, Options::default(), &Watch::default()).unwrap();
 /// assert_eq!(outcome.ready, 1);
 /// assert_eq!(outcome.report(&paths).failures[0].path.to_str(), Some("absent"));
 /// # Ok::<(), smf_core::cache::CacheError>(())
@@ -41,7 +41,7 @@ pub fn warm<P: AsRef<Path>>(
     watch.begin(paths.len());
     let job = Files { cache, paths: &paths };
     let started = run_workers(&queue, &job, watch, threads, STACK);
-    Ok(queue.finish(&job, watch).outcome(started))
+    Ok(Outcome { threads: started, ..queue.finish(&job, watch) })
 }
 
 /// Runs `queue` on up to `threads` threads, including this one; returns how many there were.
@@ -72,7 +72,7 @@ mod tests {
                 Ok(FileRead { bytes: 2, time: Duration::ZERO })
             }
         }
-        let (queue, watch) = (Queue::new(100, 8, ReadAhead::Never).unwrap(), Watch::new());
+        let (queue, watch) = (Queue::new(100, 8, ReadAhead::Never).unwrap(), Watch::default());
         // No address space can hold this stack.
         assert_eq!(run_workers(&queue, &FixedJob, &watch, 8, 1 << 60), 1);
         let results = queue.finish(&FixedJob, &watch);

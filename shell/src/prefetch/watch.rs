@@ -34,16 +34,6 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Counters at 0.
-    pub const fn new() -> Self {
-        Self {
-            done: AtomicUsize::new(0),
-            failed: AtomicUsize::new(0),
-            total: AtomicUsize::new(0),
-            bytes: AtomicU64::new(0),
-        }
-    }
-
     /// The current progress. Takes no lock.
     pub fn progress(&self) -> Progress {
         // A file's bytes are counted before `done`, so that they are visible with it.
@@ -81,7 +71,7 @@ mod tests {
 
     #[test]
     fn counters_are_reset_for_the_next_prefetch() {
-        let watch = Watch::new();
+        let watch = Watch::default();
         assert_eq!(watch.progress(), Progress::default());
         watch.begin(3);
         watch.count_ready(10);

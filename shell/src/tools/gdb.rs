@@ -7,12 +7,11 @@
 
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::MutexGuard;
 
 use smf_core::alloc_util::{AllocError, try_box, try_copy_bytes};
 
 use super::error::ToolError;
-use crate::fork::ProcessLock;
+use crate::fork::{ProcessGuard, ProcessLock};
 
 /// `jit_code_entry`.
 #[repr(C)]
@@ -81,7 +80,7 @@ impl Object {
         let symfile = try_copy_bytes(&symfile)?;
         let place = try_box(MaybeUninit::<Entry>::uninit())?;
         let (first, size) = (symfile.as_ptr(), symfile.len() as u64);
-        let list = lock();
+        let list = LIST.lock();
         // SAFETY: copies a field of the static, which is only modified under the lock.
         let next = unsafe { __jit_debug_descriptor.first };
         let prev = ptr::null_mut();
@@ -99,7 +98,7 @@ impl Object {
 
 impl Drop for Object {
     fn drop(&mut self) {
-        let list = lock();
+        let list = LIST.lock();
         // SAFETY: `register` allocated it, and only this function frees it; this thread holds the lock.
         let Entry { next, prev, .. } = unsafe { self.entry.read() };
         // SAFETY: entries in the list are alive, and this thread holds the lock.
@@ -117,17 +116,13 @@ impl Drop for Object {
     }
 }
 
-fn lock() -> MutexGuard<'static, ()> {
-    LIST.lock()
-}
-
-fn set_first(_: &MutexGuard<'_, ()>, entry: *mut Entry) {
+fn set_first(_: &ProcessGuard<()>, entry: *mut Entry) {
     // SAFETY: the lock is held, no reference to the static exists, and debuggers read it while the
     // process is stopped.
     unsafe { __jit_debug_descriptor.first = entry };
 }
 
-fn notify(_: &MutexGuard<'_, ()>, action: u32, entry: *mut Entry) {
+fn notify(_: &ProcessGuard<()>, action: u32, entry: *mut Entry) {
     // SAFETY: the lock is held.
     unsafe { __jit_debug_descriptor.relevant = entry };
     // SAFETY: as above.
@@ -146,7 +141,7 @@ mod tests {
 
     /// The contents of the objects in the list; checks the backward links.
     fn listed() -> Vec<Vec<u8>> {
-        let _list = lock();
+        let _list = LIST.lock();
         let mut found = Vec::new();
         // SAFETY: the lock is held.
         let mut entry = unsafe { __jit_debug_descriptor.first };

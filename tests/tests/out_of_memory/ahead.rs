@@ -59,7 +59,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         let cache = FileCache::new(Capacity { files: 8, bytes: 1 << 20 }, Options::default());
         let (cache, paths) = (cache.unwrap(), FILES.map(|name| sample(name).path()));
         let options = prefetch::Options { threads: 2, ..Default::default() };
-        let read = || prefetch::warm(&cache, &paths, options, &Watch::new());
+        let read = || prefetch::warm(&cache, &paths, options, &Watch::default());
         judge(granted, read, |outcome| assert_eq!(outcome.ready + outcome.failures.len(), 3))
     }),
     ("C: read files ahead", |granted| read_at_once(granted, 1)),

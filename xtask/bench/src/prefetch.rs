@@ -88,7 +88,7 @@ fn on(files: &[PathBuf], threads: usize, memory: Memory) -> Contender<'_> {
     };
     let options = Options { threads, ..Options::default() };
     repeat_prepared(prepare, move |cache: &FileCache| {
-        let outcome = prefetch::warm(cache, files, options, &Watch::new());
+        let outcome = prefetch::warm(cache, files, options, &Watch::default());
         assert_eq!(outcome.unwrap().ready, FILES);
     })
 }

@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::io;
+use std::io::{self, Cursor, Write};
 
 use rustix::io::write;
 
@@ -14,9 +14,6 @@ unsafe extern "C" {
     /// Ends the process at once, without exit handlers.
     fn _exit(status: i32) -> !;
 }
-
-/// The maximum number of digits of a `usize`.
-const DIGITS: usize = 20;
 
 /// The system's allocator; ends the process when an allocation fails.
 pub(crate) struct OrExit;
@@ -49,27 +46,11 @@ fn or_exit(memory: *mut u8, size: usize) -> *mut u8 {
 }
 
 fn report(size: usize) -> ! {
-    let mut digits = [0; DIGITS];
-    let parts: [&[u8]; 3] =
-        [b"error: out of memory: cannot allocate ", decimal(size, &mut digits), b" bytes\n"];
-    for part in parts {
-        // A failure to write to standard error cannot be reported.
-        let _ = write(io::stderr(), part);
-    }
+    let mut line = Cursor::new([0; 80]);
+    // A failure to write to standard error cannot be reported.
+    let _ = writeln!(line, "error: out of memory: cannot allocate {size} bytes");
+    let len = usize::try_from(line.position()).unwrap_or(0);
+    let _ = write(io::stderr(), line.get_ref().get(..len).unwrap_or(&[]));
     // SAFETY: `_exit` has no preconditions.
     unsafe { _exit(1) }
-}
-
-/// Formats a number in decimal, at the end of `digits`.
-fn decimal(mut number: usize, digits: &mut [u8; DIGITS]) -> &[u8] {
-    let mut first = DIGITS;
-    for (place, digit) in digits.iter_mut().enumerate().rev() {
-        // A remainder below 10.
-        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
-        (number, first) = (number / 10, place);
-        if number == 0 {
-            break;
-        }
-    }
-    digits.get(first..).unwrap_or(&[])
 }

@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 fn with_progress(cache: &FileCache, args: &Args) -> Result<Report, Failure> {
     let options = Options { threads: args.threads, ..Options::default() };
-    let (watch, done) = (Watch::new(), AtomicBool::new(false));
+    let (watch, done) = (Watch::default(), AtomicBool::new(false));
     let bar = output::progress(args.files.len());
     thread::scope(|scope| {
         let show = || show(&bar, &watch, &done);

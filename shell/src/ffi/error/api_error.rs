@@ -17,7 +17,6 @@ use thiserror::Error;
 
 use super::argument::ArgumentError;
 use super::code::Code;
-use super::handle::HandleError;
 use super::truncate::Truncated;
 use crate::jit::InCall;
 use crate::loader::LoadFileError;
@@ -28,8 +27,9 @@ use crate::tools::ToolError;
 pub(in super::super) enum ApiError {
     #[error(transparent)]
     Argument(#[from] ArgumentError),
-    #[error(transparent)]
-    Handle(#[from] HandleError),
+    /// A handle that is not `what`.
+    #[error("0x{handle:x} is not {what}")]
+    Handle { what: &'static str, handle: u64 },
     /// The object was in use by a thread when this process was forked, or is a prefetch of the parent.
     #[error(
         "0x{handle:x} was in use by a thread when this process was forked, and cannot be used here"
@@ -50,18 +50,15 @@ pub(in super::super) enum ApiError {
     NotCode { address: usize, size: usize },
     #[error("no memory is mapped at 0x{address:x}")]
     Unmapped { address: usize },
-    /// The allocator cannot be replaced now.
-    #[error("blocks of executable memory are live, or loaders are open")]
-    BlocksLive,
+    /// Something that must happen earlier, later or not at all.
+    #[error("{0}")]
+    State(&'static str),
 
     /// A value of another kind than `kind`.
     #[error("the value is not {kind}")]
     NotA { kind: &'static str },
     #[error("out of memory for {bytes} bytes")]
     NoMemory { bytes: usize },
-    #[cfg(not(feature = "tagged"))]
-    #[error("the functions for values were installed before, or a value was created before")]
-    ValuesInUse,
 
     #[error("mapping a file with EXEC requires smf_mmap_allow_exec")]
     ExecNotAllowed,
@@ -80,25 +77,23 @@ pub(in super::super) enum ApiError {
     Cache(#[from] CacheError),
     #[error(transparent)]
     Format(#[from] FormatError),
-    #[error("files of the cache are held ({holds} not yet released)")]
-    CacheHeld { holds: u64 },
-    #[error("{prefetches} prefetches of the cache have not been freed")]
-    Prefetching { prefetches: u32 },
-    #[error("the prefetch has not finished")]
-    Unfinished,
 
     /// `limit` objects of this kind are open.
     #[error("{limit} {objects} are open, which is the limit")]
     TooManyOpen { objects: &'static str, limit: usize },
     #[error("no module handles are left")]
     TooManyModules,
-    #[error("modules of the loader are held ({holds} not yet released)")]
-    LoaderHeld { holds: u64 },
-    #[error("the loader is in use by {uses} functions that have not returned")]
-    LoaderBusy { uses: u32 },
+    /// An object that cannot be closed because of what it owns.
+    #[error("{what} are held ({holds} not yet released)")]
+    Held { what: &'static str, holds: u64 },
+    #[error("{prefetches} prefetches of the cache have not been freed")]
+    Prefetching { prefetches: u32 },
+    /// An object that cannot be closed because of threads.
+    #[error("{what} is in use by {uses} functions that have not returned")]
+    Busy { what: &'static str, uses: u32 },
     #[cfg(feature = "jit")]
-    #[error("the instantiator is in use by {uses} functions that have not returned")]
-    JitBusy { uses: u32 },
+    #[error("{unit} is not being compiled on this thread")]
+    NotCompiling { unit: u64 },
 
     /// A module file that cannot be read.
     #[error("{path}: {error}")]

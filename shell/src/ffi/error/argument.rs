@@ -43,3 +43,10 @@ pub(in super::super) enum ArgumentError {
     #[error("SmfValueHooks contains a null function")]
     NullHook,
 }
+
+impl ArgumentError {
+    /// A number that is not a valid `what`.
+    pub(in super::super) fn unknown(what: &'static str, value: impl Into<i64>) -> Self {
+        Self::Unknown { what, value: value.into() }
+    }
+}

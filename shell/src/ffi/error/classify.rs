@@ -25,17 +25,17 @@ impl ApiError {
     pub(in super::super) fn code(&self) -> Code {
         match self {
             Self::Argument(_) => Code::Argument,
-            Self::Handle(_) => Code::Handle,
+            Self::Handle { .. } => Code::Handle,
+            #[cfg(feature = "jit")]
+            Self::NotCompiling { .. } => Code::Handle,
             Self::InUseAtFork { .. } => Code::Forked,
             Self::Exec(error) => of_exec(error),
             Self::Memory(error) | Self::File { error, .. } => of_memory(error),
             Self::NotCallable { .. } | Self::NotCode { .. } => Code::NotExecutable,
             Self::Unmapped { .. } => Code::Unmapped,
-            Self::BlocksLive | Self::Unfinished => Code::State,
+            Self::State(_) => Code::State,
             Self::NotA { .. } => Code::Value,
             Self::NoMemory { .. } => Code::NoMemory,
-            #[cfg(not(feature = "tagged"))]
-            Self::ValuesInUse => Code::State,
             Self::ExecNotAllowed => Code::Policy,
             Self::NothingToMap | Self::OutsideMapping { .. } => Code::OutOfRange,
             Self::NotMapped { .. } => Code::UnknownAddress,
@@ -43,10 +43,7 @@ impl ApiError {
             Self::Cache(error) => of_cache(error),
             Self::Format(error) => of_format(error),
             Self::TooManyOpen { .. } | Self::TooManyModules => Code::Full,
-            Self::CacheHeld { .. } | Self::Prefetching { .. } => Code::InUse,
-            Self::LoaderHeld { .. } | Self::LoaderBusy { .. } => Code::InUse,
-            #[cfg(feature = "jit")]
-            Self::JitBusy { .. } => Code::InUse,
+            Self::Held { .. } | Self::Prefetching { .. } | Self::Busy { .. } => Code::InUse,
             Self::NotInArchive { .. } => Code::File,
             Self::Load { code, .. } => *code,
             Self::SharedObject { .. } => Code::Link,

@@ -114,7 +114,7 @@ mod tests {
     fn failure_is_recorded_and_success_leaves_it() {
         smf_clear_error();
         assert_eq!((or(-1, Ok(5)), smf_last_error().code), (5, 0));
-        assert_eq!((or(-1, Err(ApiError::BlocksLive)), smf_last_error().code), (-1, 13));
+        assert_eq!((or(-1, Err(ApiError::State(""))), smf_last_error().code), (-1, 13));
         assert_eq!((or(-1, Ok(5)), smf_last_error().code), (5, 13));
     }
 }
