@@ -108,10 +108,7 @@ pub struct Loader {
 }
 
 /// A module and its providers, mapped and not linked yet.
-pub struct MappedFile<'l> {
-    name: String,
-    state: State<'l>,
-}
+pub struct MappedFile<'l>(State<'l>);
 
 enum State<'l> {
     Mapped(Box<MappedModule<'l>>),
@@ -187,7 +184,7 @@ impl Loader {
     /// As [`map`](Self::map).
     pub unsafe fn load_file(&self, path: &Path) -> Result<ModuleHandle, LoadFileError> {
         // SAFETY: the caller's contract.
-        unsafe { self.map_file(path) }?.link()
+        unsafe { self.map(&path.to_string_lossy(), read(path)?) }?.link()
     }
 
     /// Loads the module at `path`, or the module `member` of the archive there. Refuses a dynlib without opening it.
@@ -206,23 +203,11 @@ impl Loader {
         self.map_module(&name, bytes)?.link()
     }
 
-    /// The first half of [`load_file`](Self::load_file).
-    ///
-    /// # Errors
-    /// As [`load_file`](Self::load_file), except unresolved imports.
-    ///
-    /// # Safety
-    /// As [`map`](Self::map).
-    pub unsafe fn map_file(&self, path: &Path) -> Result<MappedFile<'_>, LoadFileError> {
-        // SAFETY: the caller's contract.
-        unsafe { self.map(&path.to_string_lossy(), read(path)?) }
-    }
-
     /// Registers the files of `with` as providers, in order, and maps the program at `path`. If the header of the program
     /// asks for it, the kernel reads some of the files ahead.
     ///
     /// # Errors
-    /// As [`map_file`](Self::map_file) and [`register_provider`](Self::register_provider).
+    /// As [`map`](Self::map) and [`register_provider`](Self::register_provider).
     ///
     /// # Safety
     /// As [`map`](Self::map).
@@ -244,23 +229,6 @@ impl Loader {
         unsafe { self.map(&path.to_string_lossy(), program) }
     }
 
-    /// Loads the module `module` of the archive at `path`, under the name `path(module)`.
-    ///
-    /// # Errors
-    /// [`LoadFileError`]; nothing is loaded.
-    ///
-    /// # Safety
-    /// As [`map`](Self::map).
-    pub unsafe fn load_archived(
-        &self,
-        path: &Path,
-        module: &str,
-    ) -> Result<ModuleHandle, LoadFileError> {
-        let (name, bytes) = read_member(path, module)?;
-        // SAFETY: the caller's contract.
-        unsafe { self.map(&name, bytes) }?.link()
-    }
-
     /// Maps a module under `name`. A dynlib is opened and loaded.
     ///
     /// # Errors
@@ -277,7 +245,7 @@ impl Loader {
     ) -> Result<MappedFile<'_>, LoadFileError> {
         // SAFETY: the caller's contract.
         if let Some(handle) = unsafe { self.load_dynlib(name.as_bytes(), &bytes) }? {
-            return Ok(MappedFile { name: name.to_owned(), state: State::Loaded(handle) });
+            return Ok(MappedFile(State::Loaded(handle)));
         }
         self.map_module(name, bytes)
     }
@@ -295,8 +263,8 @@ impl Loader {
             let (archive, modules) = (name.to_owned(), library.len());
             return Err(LoadFileError::Archive { archive, modules });
         }
-        let mapped = Box::new(self.modules.map(name.as_bytes(), bytes)?);
-        Ok(MappedFile { name: name.to_owned(), state: State::Mapped(mapped) })
+        let mapped = self.modules.map(name.as_bytes(), bytes)?;
+        Ok(MappedFile(State::Mapped(Box::new(mapped))))
     }
 
     /// Registers the file at `path`, a module or an archive, as a provider: its modules are loaded when a module imports
@@ -370,15 +338,10 @@ impl MappedFile<'_> {
     /// # Errors
     /// [`LoadFileError::MissingImports`] with the unresolved imports of all modules; [`LoadFileError::Load`].
     pub fn link(self) -> Result<ModuleHandle, LoadFileError> {
-        match self.state {
+        match self.0 {
             State::Mapped(mapped) => report_missing(|missing| mapped.link(missing)),
             State::Loaded(handle) => Ok(handle),
         }
-    }
-
-    /// The name of the module.
-    pub fn name(&self) -> &str {
-        &self.name
     }
 }
 

@@ -289,21 +289,20 @@ fn templates(smf: &Smf<'_>) -> Result<Vec<SmfDeferred>, ApiError> {
 }
 
 impl SmfConcrete {
-    const EMPTY: Self = Self {
-        size: size_of::<Self>() as i64,
-        name: ptr::null(),
-        name_length: 0,
-        bytes: ptr::null(),
-        length: 0,
-        offset: 0,
-        alignment: 0,
-        relocations: 0,
-        binding: 0,
-        error: 0,
-    };
-
+    /// Nothing but a name.
     fn named(name: &[u8]) -> Self {
-        Self { name: name.as_ptr().cast(), name_length: to_i64(name.len()), ..Self::EMPTY }
+        Self {
+            size: size_of::<Self>() as i64,
+            name: name.as_ptr().cast(),
+            name_length: to_i64(name.len()),
+            bytes: ptr::null(),
+            length: 0,
+            offset: 0,
+            alignment: 0,
+            relocations: 0,
+            binding: 0,
+            error: 0,
+        }
     }
 
     fn new(found: &FunctionBody<'_, '_>) -> Self {
@@ -339,22 +338,21 @@ impl SmfTakenReloc {
 }
 
 impl SmfDeferred {
-    const EMPTY: Self = Self {
-        size: size_of::<Self>() as i64,
-        name: ptr::null(),
-        name_length: 0,
-        entry: ptr::null(),
-        entry_length: 0,
-        body: ptr::null(),
-        body_length: 0,
-        container: 0,
-        kind: 0,
-        parameters: 0,
-        error: 0,
-    };
-
+    /// Nothing but a name.
     fn named(name: &[u8]) -> Self {
-        Self { name: name.as_ptr().cast(), name_length: to_i64(name.len()), ..Self::EMPTY }
+        Self {
+            size: size_of::<Self>() as i64,
+            name: name.as_ptr().cast(),
+            name_length: to_i64(name.len()),
+            entry: ptr::null(),
+            entry_length: 0,
+            body: ptr::null(),
+            body_length: 0,
+            container: 0,
+            kind: 0,
+            parameters: 0,
+            error: 0,
+        }
     }
 
     fn new(found: &TemplateBody<'_>) -> Self {

@@ -37,10 +37,8 @@ pub(super) fn write_library(
 ) -> io::Result<()> {
     let size = library.file().len();
     writeln!(out, "{}: library archive, {size} bytes", Printable(file.as_bytes()))?;
-    heading(out, "modules", library.len())?;
-    if !library.is_empty() {
-        writeln!(out, "  {:>10}  {:>10}  {:<18}  name", "offset", "size", "hash")?;
-    }
+    let columns = "    offset        size  hash                name";
+    heading(out, "modules", library.len(), columns)?;
     for module in library.modules() {
         let module = module.map_err(io::Error::other)?;
         let (offset, size, hash) = (module.offset, module.size, module.hash);
@@ -63,8 +61,10 @@ pub(super) fn write_module(file: &str, smf: &Smf<'_>, out: &mut impl Write) -> i
     write_note(&parts, out)
 }
 
-fn heading(out: &mut impl Write, what: &str, count: impl fmt::Display) -> io::Result<()> {
-    writeln!(out, "\n{what} ({count})")
+/// Begins a table; one without rows has no line for the columns.
+fn heading(out: &mut impl Write, what: &str, rows: usize, columns: &str) -> io::Result<()> {
+    writeln!(out, "\n{what} ({rows})")?;
+    if rows == 0 { Ok(()) } else { writeln!(out, "  {columns}") }
 }
 
 fn write_header(file: &str, smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
@@ -74,13 +74,9 @@ fn write_header(file: &str, smf: &Smf<'_>, out: &mut impl Write) -> io::Result<(
     writeln!(out, "{}: {layout} {major}.{minor}, {size} bytes", Printable(file.as_bytes()))?;
     writeln!(out, "  platform     {}", header.platform)?;
     writeln!(out, "  arch         {}", header.arch)?;
-    write!(out, "  flags        ")?;
-    let mut separator = "";
-    for name in header.flags.names() {
-        write!(out, "{separator}{name}")?;
-        separator = ", ";
-    }
-    writeln!(out, "{}", if separator.is_empty() { "none" } else { "" })?;
+    let flags: Vec<_> = header.flags.names().collect();
+    let flags = if flags.is_empty() { "none".to_owned() } else { flags.join(", ") };
+    writeln!(out, "  flags        {flags}")?;
     writeln!(out, "  compression  {}", header.compression)?;
     writeln!(out, "  entry point  {:#x}", header.entry_point)?;
     let declared = if header.data_offset == 0 { ", not declared" } else { "" };
@@ -93,16 +89,9 @@ fn write_header(file: &str, smf: &Smf<'_>, out: &mut impl Write) -> io::Result<(
 }
 
 fn write_sections(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
-    let sections = || shown_sections(smf);
-    heading(out, "sections", sections().count())?;
-    if sections().next().is_some() {
-        writeln!(
-            out,
-            "  {:>5}  {:<12}  {:<5}  {:>10}  {:>10}  {:>10}  {:>5}  name",
-            "index", "kind", "flags", "offset", "size", "memory", "align"
-        )?;
-    }
-    for section in sections() {
+    let columns = "index  kind          flags      offset        size      memory  align  name";
+    heading(out, "sections", shown_sections(smf).count(), columns)?;
+    for section in shown_sections(smf) {
         let Section { index, kind, offset, size, virtual_size, alignment, .. } = section;
         // These `Display` implementations ignore the width.
         let (kind, flags) = (kind.to_string(), section.flags.to_string());
@@ -127,14 +116,8 @@ fn write_object(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
 
 fn write_symbols(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
     let symbols = smf.symbols();
-    heading(out, "symbols", symbols.len())?;
-    if !symbols.is_empty() {
-        writeln!(
-            out,
-            "  {:>7}  {:>10}  {:>10}  {:<8}  {:<7}  name",
-            "section", "value", "size", "kind", "binding"
-        )?;
-    }
+    let columns = "section       value        size  kind      binding  name";
+    heading(out, "symbols", symbols.len(), columns)?;
     for symbol in symbols.iter() {
         let symbol = symbol.map_err(io::Error::other)?;
         let Symbol { kind, binding, value, size, .. } = symbol;
@@ -145,11 +128,9 @@ fn write_symbols(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
         };
         let name = Printable(symbol.name());
         write!(out, "  {section:>7}  {value:>#10x}  {size:>10}  {kind:<8}  {binding:<7}  {name}")?;
-        let mut flags = symbol.flags.names();
-        if let Some(first) = flags.next() {
-            write!(out, " [{first}")?;
-            flags.try_for_each(|flag| write!(out, ", {flag}"))?;
-            write!(out, "]")?;
+        let flags: Vec<_> = symbol.flags.names().collect();
+        if !flags.is_empty() {
+            write!(out, " [{}]", flags.join(", "))?;
         }
         writeln!(out)?;
     }
@@ -163,12 +144,8 @@ fn write_phases(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
     if used().next().is_none() {
         return Ok(());
     }
-    heading(out, "layout phases, in pages of 4 KiB", used().count())?;
-    writeln!(
-        out,
-        "  {:>9}  {:>10}  {:>6}  {:>8}  phase",
-        "functions", "bytes", "pages", "together"
-    )?;
+    let columns = "functions       bytes   pages  together  phase";
+    heading(out, "layout phases, in pages of 4 KiB", used().count(), columns)?;
     for PhaseSpan { phase, functions, bytes, pages, pages_packed } in used() {
         writeln!(out, "  {functions:>9}  {bytes:>10}  {pages:>6}  {pages_packed:>8}  {phase}")?;
     }
@@ -177,14 +154,8 @@ fn write_phases(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
 
 fn write_functions(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
     let Some(functions) = smf.functions().map_err(io::Error::other)? else { return Ok(()) };
-    heading(out, "bytecode functions", functions.len())?;
-    if !functions.is_empty() {
-        writeln!(
-            out,
-            "  {:>10}  {:>10}  {:>6}  {:>6}  name",
-            "offset", "length", "params", "locals"
-        )?;
-    }
+    let columns = "    offset      length  params  locals  name";
+    heading(out, "bytecode functions", functions.len(), columns)?;
     for function in functions.iter() {
         let function = function.map_err(io::Error::other)?;
         let (offset, length) = (function.code_offset, function.length);
@@ -199,10 +170,9 @@ fn write_relocs(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
     for table in smf.reloc_tables() {
         let table: RelocTable<'_> = table.map_err(io::Error::other)?;
         let (index, target) = (table.target.index, Printable(table.target.name));
-        heading(out, &format!("relocations for section {index} {target}"), table.len())?;
-        if !table.is_empty() {
-            writeln!(out, "  {:>10}  {:<21}  {:>10}  symbol", "offset", "kind", "addend")?;
-        }
+        let title = format!("relocations for section {index} {target}");
+        let columns = "    offset  kind                       addend  symbol";
+        heading(out, &title, table.len(), columns)?;
         for reloc in table.iter() {
             let symbol = smf.symbols().get(reloc.symbol).map_err(io::Error::other)?;
             let (offset, kind, addend) = (reloc.offset, reloc.kind, reloc.addend);
@@ -215,10 +185,7 @@ fn write_relocs(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
 
 fn write_templates(parts: &Parts<'_>, out: &mut impl Write) -> io::Result<()> {
     let Some(templates) = parts.templates().map_err(io::Error::other)? else { return Ok(()) };
-    heading(out, "templates", templates.count)?;
-    if templates.count > 0 {
-        writeln!(out, "  {:<8}  {:>6}  name", "kind", "params")?;
-    }
+    heading(out, "templates", templates.count as usize, "kind      params  name")?;
     for template in templates.iter() {
         let template = template.map_err(io::Error::other)?;
         let kind = template.kind.map_or("unknown", TemplateKind::name);

@@ -48,10 +48,10 @@ pub(crate) fn asm(args: &AsmArgs) -> Result<(), Failure> {
         let module = generic::assemble(source).map_err(|why| Failure::of(&args.file, why))?;
         return output::write(&args.output, &module, None);
     }
-    let functions = assemble(source).map_err(|error| Failure::of(&args.file, error))?;
+    let functions = assemble(source).map_err(Failure::at(&args.file))?;
     let flags = Flags(if args.reloadable { Flags::RELOADABLE } else { 0 });
     let module = write_module(&functions, flags);
-    let module = module.map_err(|error| Failure::of(&args.file, error))?;
+    let module = module.map_err(Failure::at(&args.file))?;
     output::write(&args.output, &module, None)
 }
 
@@ -120,8 +120,8 @@ struct Native<'d> {
 
 impl<'d> Native<'d> {
     fn of(path: &Path, table: &Functions<'d>) -> Result<Self, Failure> {
-        let codes = functions_of(table).map_err(|error| Failure::of(path, error))?;
-        let program = Verifier::new().verify(codes).map_err(|error| Failure::of(path, error))?;
+        let codes = functions_of(table).map_err(Failure::at(path))?;
+        let program = Verifier::new().verify(codes).map_err(Failure::at(path))?;
         let mut compiler = Compiler::new();
         compiler.record_source_map(true);
         Ok(Self { program, compiler })
@@ -187,11 +187,11 @@ impl<W: Write> fmt::Write for Text<'_, W> {
 }
 
 fn table<'d>(path: &Path, smf: &Smf<'d>) -> Result<Option<Functions<'d>>, Failure> {
-    smf.functions().map_err(|error| Failure::of(path, error))
+    smf.functions().map_err(Failure::at(path))
 }
 
 fn all<'d>(path: &Path, table: &Functions<'d>) -> Result<Vec<Function<'d>>, Failure> {
-    table.iter().collect::<Result<_, _>>().map_err(|error| Failure::of(path, error))
+    table.iter().collect::<Result<_, _>>().map_err(Failure::at(path))
 }
 
 fn find<'f, 'd>(
@@ -217,7 +217,7 @@ fn suggestions<'n>(names: impl Iterator<Item = &'n [u8]>) -> String {
 pub(crate) fn compile(path: &Path, engine: &Engine<'_>) -> Result<(), Failure> {
     let mut indices = (0..).zip(engine.program().functions());
     let compiled = indices.try_for_each(|(index, _)| engine.compile(index).map(drop));
-    compiled.map_err(|error| Failure::of(path, error))
+    compiled.map_err(Failure::at(path))
 }
 
 /// Calls a bytecode function, by default the entry point. Returns the result and its text.
@@ -237,7 +237,7 @@ pub(crate) fn call(
         let names = module.bytecode_functions().map(|(name, _)| name);
         Failure::of(path, why + &suggestions(names))
     })?;
-    let result = engine.call(index, args).map_err(|error| Failure::of(path, error))?;
+    let result = engine.call(index, args).map_err(Failure::at(path))?;
     let kind = engine.program().summary(index).map_or(Kind::Nil, |summary| summary.result);
     let shown = match kind {
         Kind::F64 => format!("{:?}", f64::from_bits(result.cast_unsigned())),

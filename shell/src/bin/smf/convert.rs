@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let data = output::read(&args.file)?;
     let smf = output::module(&args.file, &data)?;
     let converted = convert::convert(&smf, args.layout.into());
-    let converted = converted.map_err(|error| Failure::of(&args.file, error))?;
+    let converted = converted.map_err(Failure::at(&args.file))?;
     output::write(&args.output, &converted.bytes, Some(&args.file))?;
     for dropped in &converted.dropped {
         output::report("dropped", &dropped.to_string());

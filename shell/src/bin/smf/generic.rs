@@ -167,7 +167,7 @@ pub(crate) fn disassemble(
     smf: &Smf<'_>,
     wanted: Option<&str>,
 ) -> Result<Option<String>, Failure> {
-    let text = source_of(smf, wanted).map_err(|error| Failure::of(path, error))?;
+    let text = source_of(smf, wanted).map_err(Failure::at(path))?;
     let none = || Failure::of(path, format_args!("no template `{}`", wanted.unwrap_or_default()));
     match text {
         Some(text) if text.is_empty() && wanted.is_some() => Err(none()),

@@ -17,6 +17,6 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let data = output::read(&args.file)?;
-    let file = File::parse(&data).map_err(|error| Failure::of(&args.file, error))?;
+    let file = File::parse(&data).map_err(Failure::at(&args.file))?;
     output::show(&args.file, &file, args.json)
 }

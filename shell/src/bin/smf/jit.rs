@@ -72,13 +72,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let symbols = |name: &[u8]| Some(loader.modules().resolve(name).ok()??.address);
     let jit = JitInstantiator::new(config, CodeMemory::default())
         .and_then(|jit| jit.with_observer(Announce)?.with_symbols(symbols))
-        .map_err(|error| Failure::of(&args.file, error))?;
+        .map_err(Failure::at(&args.file))?;
     let path = args.file.as_os_str().as_bytes();
     let loaded = match &args.module {
         Some(name) => jit.load_archived_metadata(path, name),
         None => jit.load_smf_metadata(path),
     };
-    loaded.map_err(|error| Failure::of(&args.file, error))?;
+    loaded.map_err(Failure::at(&args.file))?;
     let resolver: &'static _ = Box::leak(Box::new(JitSymbolResolver::new(jit)));
     let fallback = |name: &[u8]| resolver.resolve(name);
     loader.modules().set_fallback_resolver(Some(Box::new(fallback))).map_err(no_memory)?;

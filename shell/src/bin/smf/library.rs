@@ -67,10 +67,10 @@ fn create(out: &Path, members: &[(String, PathBuf)]) -> Result<(), Failure> {
     let inputs = read.collect::<Result<Vec<_>, _>>()?;
     let mut modules: Vec<NamedModule<'_>> = Vec::with_capacity(inputs.len());
     for ((name, file), data) in members.iter().zip(&inputs) {
-        Smf::parse(data).map_err(|error| Failure::of(file, error))?;
+        Smf::parse(data).map_err(Failure::at(file))?;
         modules.push((name, data));
     }
-    let failed = |error| Failure::of(out, error);
+    let failed = Failure::at(out);
     let mut archive = vec![0; library::length(&modules).map_err(failed)?];
     library::write(&modules, &mut archive).map_err(failed)?;
     output::write(out, &archive, None)
@@ -78,15 +78,15 @@ fn create(out: &Path, members: &[(String, PathBuf)]) -> Result<(), Failure> {
 
 fn list(file: &Path, json: bool) -> Result<(), Failure> {
     let data = output::read(file)?;
-    let library = Library::parse(&data).map_err(|error| Failure::of(file, error))?;
+    let library = Library::parse(&data).map_err(Failure::at(file))?;
     output::show(file, &File::Library(library), json)
 }
 
 fn extract(file: &Path, name: &str, out: &Path) -> Result<(), Failure> {
     let data = output::read(file)?;
-    let library = Library::parse(&data).map_err(|error| Failure::of(file, error))?;
+    let library = Library::parse(&data).map_err(Failure::at(file))?;
     let missing = || Failure::of(file, format_args!("the archive has no module `{name}`"));
     let module = library.find(name).ok_or_else(missing)?;
-    let module = module.map_err(|error| Failure::of(file, error))?;
+    let module = module.map_err(Failure::at(file))?;
     output::write(out, module.data, None)
 }

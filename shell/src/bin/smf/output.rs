@@ -30,6 +30,11 @@ impl Failure {
     pub(crate) fn of(path: &Path, why: impl Display) -> Self {
         Failure::Because(format!("{}: {why}", path.display()))
     }
+
+    /// What [`Failure::of`] makes of any error.
+    pub(crate) fn at<E: Display>(path: &Path) -> impl Fn(E) -> Self + Copy {
+        move |error| Self::of(path, error)
+    }
 }
 
 /// Writes one line to standard error. A failure to do so cannot be reported.
@@ -85,19 +90,19 @@ pub(crate) fn progress(files: usize) -> ProgressBar {
 
 /// Reads an input.
 pub(crate) fn read(path: &Path) -> Result<Input, Failure> {
-    files::read(path).map_err(|error| Failure::of(path, error))
+    files::read(path).map_err(Failure::at(path))
 }
 
 /// Parses a module.
 pub(crate) fn module<'d>(path: &Path, data: &'d [u8]) -> Result<Smf<'d>, Failure> {
-    let file = File::parse(data).map_err(|error| Failure::of(path, error))?;
+    let file = File::parse(data).map_err(Failure::at(path))?;
     let hint = "this is an archive: extract a module with `smf lib extract`";
     file.module().ok_or_else(|| Failure::of(path, hint))
 }
 
 /// Shows a module or an archive, after checking everything that is shown.
 pub(crate) fn show(path: &Path, file: &File<'_>, json: bool) -> Result<(), Failure> {
-    inspect::check(file).map_err(|error| Failure::of(path, error))?;
+    inspect::check(file).map_err(Failure::at(path))?;
     let name = path.to_string_lossy();
     to_stdout(|out| {
         if json {

@@ -71,9 +71,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let stub = args.stub.as_deref().map(output::read).transpose()?;
     let list = args.phases.as_deref().map(output::read).transpose()?;
     let phases = match (&args.phases, &list) {
-        (Some(path), Some(list)) => {
-            Some(parse_phases(list).map_err(|error| Failure::of(path, error))?)
-        }
+        (Some(path), Some(list)) => Some(parse_phases(list).map_err(Failure::at(path))?),
         _ => None,
     };
     let options = Options {

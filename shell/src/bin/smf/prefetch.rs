@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use indicatif::ProgressBar;
 use serde::Serialize;
+use serde_json::{Value, json};
 use smf_core::alloc_util::AllocError;
 use smf_core::cache::{self, CacheError, Capacity, FileCache};
 use smf_core::memory::{FileBytes, FileKind, FileRange, MemoryError, stamp_of};
@@ -190,22 +191,8 @@ struct CacheSummary {
     misses: u64,
     hit_rate: Option<f64>,
     evictions: u64,
-    load_time: LoadTime,
-    bytes_over_time: Vec<Sample>,
-}
-
-#[derive(Serialize)]
-struct LoadTime {
-    mean: Option<f64>,
-    p50: Option<u64>,
-    p90: Option<u64>,
-    p99: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct Sample {
-    at: i64,
-    bytes: u64,
+    load_time: Value,
+    bytes_over_time: Vec<Value>,
 }
 
 #[derive(Serialize)]
@@ -236,7 +223,6 @@ impl Summary {
 impl CacheSummary {
     fn of(statistics: &cache::Statistics) -> Self {
         let times = &statistics.load_times;
-        let within = |share| times.percentile(share);
         let samples = statistics.bytes_over_time.iter();
         Self {
             files: statistics.files,
@@ -246,15 +232,13 @@ impl CacheSummary {
             misses: statistics.misses,
             hit_rate: statistics.hit_rate(),
             evictions: statistics.evictions,
-            load_time: LoadTime {
-                mean: times.mean(),
-                p50: within(0.5),
-                p90: within(0.9),
-                p99: within(0.99),
-            },
-            bytes_over_time: samples
-                .map(|sample| Sample { at: sample.at, bytes: sample.bytes })
-                .collect(),
+            load_time: json!({
+                "mean": times.mean(),
+                "p50": times.percentile(0.5),
+                "p90": times.percentile(0.9),
+                "p99": times.percentile(0.99),
+            }),
+            bytes_over_time: samples.map(|s| json!({"at": s.at, "bytes": s.bytes})).collect(),
         }
     }
 }

@@ -148,7 +148,7 @@ fn tiers(args: &Args) -> Tiers {
 
 /// Compiles the module if it is bytecode; returns whether it is.
 fn compile(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<bool, Failure> {
-    let module = loader.modules().get(module).map_err(|error| Failure::of(&args.file, error))?;
+    let module = loader.modules().get(module).map_err(Failure::at(&args.file))?;
     let Some(engine) = module.engine() else { return Ok(false) };
     bytecode::compile(&args.file, engine)?;
     Ok(true)
@@ -200,7 +200,7 @@ fn collect(loader: &Loader) {
 
 /// Calls the requested function. Returns the result and its text.
 fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, String), Failure> {
-    let module = &loader.modules().get(module).map_err(|error| Failure::of(&args.file, error))?;
+    let module = &loader.modules().get(module).map_err(Failure::at(&args.file))?;
     if let Some(engine) = module.engine() {
         let name = args.name.as_ref().map(|name| name.as_bytes());
         return bytecode::call(&args.file, module, engine, name, &args.args);
@@ -221,7 +221,7 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
     // SAFETY: the module stays loaded until the process ends, and its file declares a function at the
     // address: machine code is trusted. A function of the C convention ignores surplus integer arguments.
     let result = unsafe { call::call(address, &arguments) };
-    let result = result.map_err(|error| Failure::of(&args.file, error))?;
+    let result = result.map_err(Failure::at(&args.file))?;
     Ok((result, result.to_string()))
 }
 

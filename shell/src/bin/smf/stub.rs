@@ -24,7 +24,7 @@ pub(crate) fn strip(args: &Args) -> Result<(), Failure> {
         let why = "a dynlib has no stub; extract its shared object with `smf extract`";
         return Err(Failure::of(&args.file, why));
     }
-    let module = convert::without_stub(&smf).map_err(|error| Failure::of(&args.file, error))?;
+    let module = convert::without_stub(&smf).map_err(Failure::at(&args.file))?;
     output::write(&args.output, &module, Some(&args.file))
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use smf_core::format::note::{Instantiation, Note, Possible};
+use smf_core::format::sdn::Cell;
 use smf_core::format::template::{Template, Templates};
 use smf_core::format::{FormatError, SectionKind};
 
@@ -25,39 +26,36 @@ struct Row {
     template: String,
     arguments: String,
     /// The status of an existing instance; `None` for a possible one.
-    status: Option<String>,
+    status: String,
 }
 
 impl Row {
     fn all(note: &Note<'_>) -> Result<Vec<Self>, FormatError> {
-        let mut rows = Vec::new();
-        for row in note.entries::<Instantiation>() {
+        let instances = note.entries::<Instantiation<'_>>().map(|row| {
             let row = row?;
-            let [symbol, template, arguments] =
-                [row.mangled_name(), row.template(), row.type_args()].map(|cell| cell.to_string());
-            let status = Some(row.status().to_string());
-            rows.push(Self { symbol, template, arguments, status });
-        }
-        for row in note.entries::<Possible>() {
+            let cells = [row.mangled_name(), row.template(), row.type_args()];
+            Ok(Self::new(cells, row.status().to_string()))
+        });
+        let possible = note.entries::<Possible<'_>>().map(|row| {
             let row = row?;
-            let [symbol, template, arguments] =
-                [row.mangled_name(), row.template(), row.type_args()].map(|cell| cell.to_string());
-            rows.push(Self { symbol, template, arguments, status: None });
-        }
-        Ok(rows)
+            let cells = [row.mangled_name(), row.template(), row.type_args()];
+            Ok(Self::new(cells, "possible".to_owned()))
+        });
+        instances.chain(possible).collect()
     }
 
-    fn status(&self) -> &str {
-        self.status.as_deref().unwrap_or("possible")
+    fn new(cells: [Cell<'_>; 3], status: String) -> Self {
+        let [symbol, template, arguments] = cells.map(|cell| cell.to_string());
+        Self { symbol, template, arguments, status }
     }
 
     fn json(&self) -> Value {
-        let Self { symbol, template, arguments, .. } = self;
+        let Self { symbol, template, arguments, status } = self;
         json!({
             "mangled_name": symbol,
             "template": template,
             "type_args": arguments,
-            "status": self.status(),
+            "status": status,
         })
     }
 }
@@ -106,10 +104,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             writeln!(out, ", {} bytes", template.body.len())?;
         }
         for row in &rows {
-            let Row { symbol, template, arguments, .. } = row;
-            let [symbol, template, arguments] =
-                [symbol, template, arguments].map(|text| one_line(text));
-            writeln!(out, "{symbol}: {template} of {arguments}, {}", one_line(row.status()))?;
+            let Row { symbol, template, arguments, status } = row;
+            let cells = [symbol, template, arguments, status];
+            let [symbol, template, arguments, status] = cells.map(|text| one_line(text));
+            writeln!(out, "{symbol}: {template} of {arguments}, {status}")?;
         }
         Ok(())
     })
