@@ -9,7 +9,7 @@ use smf_core::cache::{
 };
 
 use super::args::{self, to_i64};
-use super::cache_handles::{self, CacheGuard};
+use super::cache_handles::{self, CACHES, CacheGuard};
 use super::cptr::text;
 use super::error::{ApiError, ArgumentError, or, succeeded};
 use super::versioned_struct::{self, versioned};
@@ -82,7 +82,7 @@ fn open(options: SmfCacheOptions) -> Result<u64, ApiError> {
         other => return Err(ArgumentError::unknown("cache freshness", other).into()),
     };
     let options = Options { policy, revalidation, storage: Storage::Growing };
-    cache_handles::open(FileCache::new(capacity, options)?)
+    CACHES.open(FileCache::new(capacity, options)?)
 }
 
 /// A valid capacity in files.
@@ -141,7 +141,7 @@ fn hold(
     cache: u64,
     get: impl FnOnce(&CacheGuard) -> Result<CacheRef<'_>, ApiError>,
 ) -> SmfCacheFile {
-    let held = cache_handles::enter(cache).and_then(|cache| {
+    let held = CACHES.enter(cache).and_then(|cache| {
         let view = get(&cache)?;
         let file = cache.file_to_raw(view.handle())?;
         cache.retain_ref(&view);
@@ -153,10 +153,7 @@ fn hold(
 /// Releases a file, once for each time it was held.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_cache_release(cache: u64, file: u64) -> bool {
-    succeeded(
-        cache_handles::enter(cache)
-            .and_then(|cache| Ok(cache.release(cache.file_from_raw(file)?)?)),
-    )
+    succeeded(CACHES.enter(cache).and_then(|cache| Ok(cache.release(cache.file_from_raw(file)?)?)))
 }
 
 /// The bytes of note.sdn of a held module, decompressed.
@@ -197,7 +194,7 @@ fn part(
     file: u64,
     find: impl for<'v> FnOnce(&'v CacheRef<'_>) -> Result<Option<&'v [u8]>, CacheError>,
 ) -> SmfCachePart {
-    let found = cache_handles::enter(cache).and_then(|cache| {
+    let found = CACHES.enter(cache).and_then(|cache| {
         let handle = cache.file_from_raw(file)?;
         let view = cache.get_by_handle(handle)?;
         if !cache.is_retained(handle) {
@@ -220,14 +217,14 @@ fn part(
 pub unsafe extern "C" fn smf_cache_evict(cache: u64, path: *const c_char) -> i32 {
     // SAFETY: the caller's promise.
     let path = unsafe { text("the path", path) };
-    let evicted = cache_handles::enter(cache).and_then(|cache| Ok(cache.evict(path?.to_bytes())));
+    let evicted = CACHES.enter(cache).and_then(|cache| Ok(cache.evict(path?.to_bytes())));
     or(-1, evicted.map(i32::from))
 }
 
 /// Evicts all files.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_cache_clear(cache: u64) -> bool {
-    succeeded(cache_handles::enter(cache).map(|cache| cache.clear()))
+    succeeded(CACHES.enter(cache).map(|cache| cache.clear()))
 }
 
 /// Reads the file at `path` again if it is cached and has changed: 1 if it was read, else 0; -1 on failure.
@@ -238,13 +235,12 @@ pub extern "C" fn smf_cache_clear(cache: u64) -> bool {
 pub unsafe extern "C" fn smf_cache_refresh(cache: u64, path: *const c_char) -> i32 {
     // SAFETY: the caller's promise.
     let path = unsafe { text("the path", path) };
-    let changed =
-        cache_handles::enter(cache).and_then(|cache| Ok(cache.refresh(path?.to_bytes())?));
+    let changed = CACHES.enter(cache).and_then(|cache| Ok(cache.refresh(path?.to_bytes())?));
     or(-1, changed.map(i32::from))
 }
 
 /// Evicts every file that has changed or was removed, and returns their number. -1 on failure.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_cache_refresh_all(cache: u64) -> i64 {
-    or(-1, cache_handles::enter(cache).map(|cache| i64::from(cache.refresh_all())))
+    or(-1, CACHES.enter(cache).map(|cache| i64::from(cache.refresh_all())))
 }

@@ -1,21 +1,19 @@
 //! The open caches of C, and the handles of their files.
 
-use smf_core::alloc_util::TryArc;
 use smf_core::cache::{CacheError, FileCache, Handle};
 
 use super::error::ApiError;
-use super::handle_table::{self, HandleTable, ITEM_SLOT_BITS, Item, MAX_OPEN, Object};
+use super::handle_table::{self, HandleTable, ITEM_SLOT_BITS, Item, Object};
 
 /// The most files of a cache of C: the cache has slots for as many files, and for links beside them, and slots have
 /// 24 bits in a handle.
 pub(super) const MAX_FILES: u32 = 1 << (ITEM_SLOT_BITS - 2);
 
-static CACHES: HandleTable<FileCache> = HandleTable::new();
+pub(super) static CACHES: HandleTable<FileCache> = HandleTable::new();
 
 impl Object for FileCache {
     const TAG: u32 = 0;
-
-    const NAME: &'static str = "an open cache";
+    const NAME: &'static str = "cache";
 }
 
 /// A short use of a cache.
@@ -23,14 +21,6 @@ pub(super) type CacheGuard = handle_table::Guard<FileCache>;
 
 /// A long use of a cache.
 pub(super) type CacheLease = handle_table::Lease<FileCache>;
-
-/// Starts a use of a cache.
-///
-/// # Errors
-/// [`ApiError::Handle`], [`ApiError::InUseAtFork`].
-pub(super) fn enter(cache: u64) -> Result<CacheGuard, ApiError> {
-    CACHES.enter(cache)
-}
 
 impl CacheGuard {
     /// The handle of a file in C.
@@ -55,30 +45,10 @@ impl CacheGuard {
     }
 }
 
-impl CacheLease {
-    /// The cache itself.
-    pub(super) fn cache(&self) -> TryArc<FileCache> {
-        (**self).clone()
-    }
-}
-
-/// In a child process: marks the caches that were in use at the fork.
-pub(super) fn begin_child() {
-    CACHES.begin_child();
-}
-
-/// Stores a cache and returns its handle.
-///
-/// # Errors
-/// [`ApiError::TooManyOpen`]; no memory.
-pub(super) fn open(cache: FileCache) -> Result<u64, ApiError> {
-    CACHES.open(cache)?.ok_or(ApiError::TooManyOpen { objects: "caches", limit: MAX_OPEN })
-}
-
 /// Closes a cache, which must not be in use. Waits for the guards of other threads.
 ///
 /// # Errors
-/// [`ApiError::Handle`], [`ApiError::Held`], [`ApiError::Prefetching`].
+/// [`ApiError::NotOpen`], [`ApiError::Held`], [`ApiError::Prefetching`].
 pub(super) fn close(cache: u64) -> Result<(), ApiError> {
     CACHES.close(cache, |cache, prefetches| match (cache.retained(), prefetches) {
         (0, 0) => None,
@@ -91,27 +61,28 @@ pub(super) fn close(cache: u64) -> Result<(), ApiError> {
 mod tests {
     use std::thread;
 
+    use super::super::handle_table::MAX_OPEN;
     use super::*;
     use crate::fork::tests::{in_child, while_held};
     use smf_core::cache::{Capacity, Options};
 
     fn new() -> u64 {
         let capacity = Capacity { files: 4, bytes: 1 << 20 };
-        open(FileCache::new(capacity, Options::default()).unwrap()).unwrap()
+        CACHES.open(FileCache::new(capacity, Options::default()).unwrap()).unwrap()
     }
 
     #[test]
     fn handle_is_valid_until_cache_is_closed() {
         let first = new();
-        assert!(enter(first).is_ok() && close(first).is_ok());
+        assert!(CACHES.enter(first).is_ok() && close(first).is_ok());
         for _ in 0..100 {
             let next = new();
-            assert!(next != first && enter(next).is_ok());
-            assert!(enter(first).is_err() && close(first).is_err());
+            assert!(next != first && CACHES.enter(next).is_ok());
+            assert!(CACHES.enter(first).is_err() && close(first).is_err());
             close(next).unwrap();
         }
         for none in [0, 1, u64::MAX, 1 << 32, MAX_OPEN as u64 + 1, 1 << 63 | 1, first + (1 << 32)] {
-            assert!(enter(none).is_err() && close(none).is_err(), "{none:#x}");
+            assert!(CACHES.enter(none).is_err() && close(none).is_err(), "{none:#x}");
         }
     }
 
@@ -122,30 +93,31 @@ mod tests {
         let refused = |handle| Err(ApiError::InUseAtFork { handle });
         let is_refused = |cache| {
             (0..2).all(|_| {
-                enter(cache).map(|_| ()) == refused(cache) && close(cache) == refused(cache)
+                CACHES.enter(cache).map(|_| ()) == refused(cache) && close(cache) == refused(cache)
             })
         };
         while_held(
-            || (enter(used).unwrap(), enter(leased).unwrap().lease()),
+            || (CACHES.enter(used).unwrap(), CACHES.enter(leased).unwrap().lease()),
             || {
                 assert!(in_child(|| {
                     let own = new();
-                    let works = enter(idle).is_ok() && enter(own).is_ok();
-                    let again =
-                        in_child(|| is_refused(used) && is_refused(leased) && enter(own).is_ok());
+                    let works = CACHES.enter(idle).is_ok() && CACHES.enter(own).is_ok();
+                    let again = in_child(|| {
+                        is_refused(used) && is_refused(leased) && CACHES.enter(own).is_ok()
+                    });
                     is_refused(used)
                         && is_refused(leased)
                         && works
                         && again
                         && close(own).is_ok()
                         && close(idle).is_ok()
-                        && enter(idle).is_err()
+                        && CACHES.enter(idle).is_err()
                 }));
             },
         );
-        assert!([used, leased, idle].into_iter().all(|cache| enter(cache).is_ok()));
+        assert!([used, leased, idle].into_iter().all(|cache| CACHES.enter(cache).is_ok()));
         // The thread that forks uses the cache itself, and continues to.
-        let here = enter(used).unwrap();
+        let here = CACHES.enter(used).unwrap();
         assert!(in_child(|| is_refused(used) && here.statistics().files == 0));
         drop(here);
         assert!([used, leased, idle].into_iter().all(|cache| close(cache).is_ok()));
@@ -156,23 +128,23 @@ mod tests {
         let (one, two) = (new(), new());
         for raw in [0, 1, 1 << 32 | 5, u64::from(u32::MAX) << 32 | 0xff_ffff] {
             let handle = Handle::from_raw(raw);
-            let (in_one, in_two) = (enter(one).unwrap(), enter(two).unwrap());
+            let (in_one, in_two) = (CACHES.enter(one).unwrap(), CACHES.enter(two).unwrap());
             let file = in_one.file_to_raw(handle).unwrap();
             assert_eq!(in_one.file_from_raw(file), Ok(handle));
             assert_eq!(
                 in_two.file_from_raw(file),
                 Err(ApiError::Handle { what: "a file of this cache", handle: file })
             );
-            assert!(enter(file).is_err() && in_one.file_from_raw(one).is_err());
+            assert!(CACHES.enter(file).is_err() && in_one.file_from_raw(one).is_err());
         }
-        let outside = enter(one).unwrap().file_to_raw(Handle::from_raw(1 << ITEM_SLOT_BITS));
+        let outside = CACHES.enter(one).unwrap().file_to_raw(Handle::from_raw(1 << ITEM_SLOT_BITS));
         assert!(outside.is_err());
         let handle = Handle::from_raw(1 << 32);
-        let file = enter(one).unwrap().file_to_raw(handle).unwrap();
+        let file = CACHES.enter(one).unwrap().file_to_raw(handle).unwrap();
         close(one).unwrap();
         let again = new();
         // Whichever slot it has.
-        assert_ne!(enter(again).unwrap().file_from_raw(file), Ok(handle));
+        assert_ne!(CACHES.enter(again).unwrap().file_from_raw(file), Ok(handle));
         close(again).unwrap();
         close(two).unwrap();
     }
@@ -185,7 +157,7 @@ mod tests {
                 for _ in 0..3 {
                     scope.spawn(|| {
                         let mut uses = 0;
-                        while let Ok(guard) = enter(cache) {
+                        while let Ok(guard) = CACHES.enter(cache) {
                             assert_eq!(guard.statistics().files, 0);
                             uses += 1;
                         }
@@ -194,7 +166,7 @@ mod tests {
                 }
                 scope.spawn(|| {
                     // With a lease closing is refused, and the cache stays open.
-                    let lease = enter(cache).unwrap().lease();
+                    let lease = CACHES.enter(cache).unwrap().lease();
                     let prefetching = ApiError::Prefetching { prefetches: 1 };
                     assert_eq!(close(cache), Err(prefetching));
                     drop(lease);

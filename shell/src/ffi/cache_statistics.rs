@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::args::to_i64;
-use super::cache_handles::{self, CacheGuard};
+use super::cache_handles::{CACHES, CacheGuard};
 use super::cptr::slice_mut;
 use super::error::{or, succeeded};
 use super::versioned_struct::{self, versioned};
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn smf_cache_statistics(
     cache: u64,
     statistics: *mut SmfCacheStatistics,
 ) -> bool {
-    succeeded(cache_handles::enter(cache).and_then(|cache| {
+    succeeded(CACHES.enter(cache).and_then(|cache| {
         // SAFETY: the caller's promise.
         Ok(unsafe { versioned_struct::write(statistics, counts(&cache)) }?)
     }))
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn smf_cache_samples(
     samples: *mut SmfCacheSample,
     count: i64,
 ) -> i64 {
-    let copied = cache_handles::enter(cache).and_then(|cache| {
+    let copied = CACHES.enter(cache).and_then(|cache| {
         let all = cache.statistics().bytes_over_time;
         let count = count.min(to_i64(all.len()));
         // SAFETY: the caller's promise.

@@ -1,11 +1,11 @@
 //! `rt_*`: executable memory, by address.
 #![allow(unsafe_code)]
 
-use smf_core::memory::code_alloc::{ExecError, PageUse};
+use smf_core::memory::code_alloc::{ExecError, PageUse, Statistics};
 use smf_core::memory::{Protection, permissions_at};
 
 use super::args::to_i64;
-use super::error::{ApiError, ArgumentError, or, record, succeeded};
+use super::error::{ApiError, ArgumentError, or, succeeded};
 use super::values::{self, Bytes};
 use super::{args, blocks, mappings};
 use crate::stderr;
@@ -115,9 +115,7 @@ pub extern "C" fn rt_flush_icache(address: i64, size: i64) {
         let range = args::range(address, size)?;
         blocks::with(|blocks| blocks.synchronize(&range))
     };
-    if let Err(error) = flush() {
-        record(error);
-    }
+    or((), flush());
 }
 
 /// The address itself if it is in executable memory of this library that has been written, or in an executable file
@@ -169,23 +167,14 @@ pub extern "C" fn rt_exec_memory_count() -> i64 {
 /// Writes the statistics of executable memory to standard error.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_exec_memory_dump_stats() {
-    let s = blocks::statistics();
+    let now = blocks::statistics();
+    let Statistics { live_bytes, live_blocks, peak_bytes, peak_blocks, .. } = now;
+    let Statistics { allocations, publications, frees, refusals, .. } = now;
+    let Statistics { arenas, held_bytes, wasted_bytes, record_bytes, .. } = now;
     let text = format!(
-        "executable memory: {} bytes in {} blocks live, {} bytes in {} blocks at most\n\
-         \x20 {} allocations, {} publications, {} frees, {} refusals\n\
-         \x20 {} arenas, {} bytes held, {} bytes wasted, {} bytes of records\n",
-        s.live_bytes,
-        s.live_blocks,
-        s.peak_bytes,
-        s.peak_blocks,
-        s.allocations,
-        s.publications,
-        s.frees,
-        s.refusals,
-        s.arenas,
-        s.held_bytes,
-        s.wasted_bytes,
-        s.record_bytes,
+        "executable memory: {live_bytes} bytes in {live_blocks} blocks live, {peak_bytes} bytes in {peak_blocks} blocks at most\n\
+         \x20 {allocations} allocations, {publications} publications, {frees} frees, {refusals} refusals\n\
+         \x20 {arenas} arenas, {held_bytes} bytes held, {wasted_bytes} bytes wasted, {record_bytes} bytes of records\n",
     );
     stderr::write(text.as_bytes());
 }

@@ -24,8 +24,8 @@ pub(crate) const LOCKS: &[&dyn HeldAtFork] = &[
 
 /// Marks the objects that were in use at the fork. Called in the child, by its only thread.
 pub(crate) fn begin_child() {
-    cache_handles::begin_child();
-    loader_handles::begin_child();
+    cache_handles::CACHES.begin_child();
+    loader_handles::LOADERS.begin_child();
     #[cfg(feature = "jit")]
     jit_handles::JITS.begin_child();
     prefetch::begin_child();

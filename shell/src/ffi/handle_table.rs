@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::thread;
 use std::time::Duration;
 
-use smf_core::alloc_util::{AllocError, TryArc};
+use smf_core::alloc_util::TryArc;
 
 use super::error::ApiError;
 
@@ -35,7 +35,7 @@ pub(super) trait Object: Send + Sync + 'static {
     /// Added to the lower half of the handles, to distinguish them from those of other types.
     const TAG: u32;
 
-    /// Completes the sentence that a handle is not this, such as "an open cache".
+    /// What an error message calls an object.
     const NAME: &'static str;
 }
 
@@ -239,7 +239,7 @@ impl<T: Object> HandleTable<T> {
     /// Starts a use of the object.
     ///
     /// # Errors
-    /// [`ApiError::Handle`], [`ApiError::InUseAtFork`].
+    /// [`ApiError::NotOpen`], [`ApiError::InUseAtFork`].
     pub(super) fn enter(&'static self, raw: u64) -> Result<Guard<T>, ApiError> {
         let (slot, handle) = self.slot(raw)?;
         let state = slot.state.load(SeqCst);
@@ -266,12 +266,15 @@ impl<T: Object> HandleTable<T> {
     fn refusal(raw: u64, is_forked: bool) -> ApiError {
         match is_forked {
             true => ApiError::InUseAtFork { handle: raw },
-            false => ApiError::Handle { what: T::NAME, handle: raw },
+            false => ApiError::NotOpen { object: T::NAME, handle: raw },
         }
     }
 
-    /// Stores an object; `None` when all slots are taken.
-    pub(super) fn open(&'static self, object: T) -> Result<Option<u64>, AllocError> {
+    /// Stores an object and returns its handle.
+    ///
+    /// # Errors
+    /// [`ApiError::TooManyOpen`] when all slots are taken; no memory.
+    pub(super) fn open(&'static self, object: T) -> Result<u64, ApiError> {
         let object = TryArc::new(object)?;
         for (index, slot) in self.slots.iter().enumerate() {
             let vacant = slot.state.load(Relaxed);
@@ -287,16 +290,16 @@ impl<T: Object> HandleTable<T> {
             // SAFETY: this thread has claimed the vacant slot; no other thread reads the object before it is open.
             unsafe { *slot.object.get() = Some(object) };
             slot.state.store(handle.state(OPEN), SeqCst);
-            return Ok(Some(handle.to_raw(T::TAG)));
+            return Ok(handle.to_raw(T::TAG));
         }
-        Ok(None)
+        Err(ApiError::TooManyOpen { object: T::NAME, limit: MAX_OPEN })
     }
 
     /// Closes an object, unless `refuse`, which receives the number of leases, returns an error. `refuse` must return
     /// one if there are leases. Waits for the guards of other threads.
     ///
     /// # Errors
-    /// [`ApiError::Handle`], [`ApiError::InUseAtFork`], and those of `refuse`.
+    /// [`ApiError::NotOpen`], [`ApiError::InUseAtFork`], and those of `refuse`.
     pub(super) fn close(
         &'static self,
         raw: u64,

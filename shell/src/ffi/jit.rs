@@ -12,7 +12,6 @@ use smf_core::templates::{
 use super::args::to_i64;
 use super::cptr::{slice, text};
 use super::error::{ApiError, ArgumentError, Truncated, or, succeeded};
-use super::handle_table::MAX_OPEN;
 use super::jit_handles::{self, CallbackCompiler, JITS, OpenJit, SharedJit, SmfCompiler, enter};
 use super::versioned_struct::{self, versioned};
 use super::{args, blocks, loader_handles};
@@ -104,8 +103,7 @@ fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
         .with_compiler(compiler.clone())?
         .with_observer(Announce)?;
     let shared = TryArc::new(SharedJit::new(JitSymbolResolver::new(jit)))?;
-    let open = OpenJit { shared, compiler, _memory: memory };
-    JITS.open(open)?.ok_or(ApiError::TooManyOpen { objects: "instantiators", limit: MAX_OPEN })
+    JITS.open(OpenJit { shared, compiler, _memory: memory })
 }
 
 /// Closes an instantiator. Its code is freed, unless a loader that it was set for is open.

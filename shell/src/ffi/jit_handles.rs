@@ -35,8 +35,7 @@ pub(super) struct OpenJit {
 
 impl Object for OpenJit {
     const TAG: u32 = 1 << 28;
-
-    const NAME: &'static str = "an open instantiator";
+    const NAME: &'static str = "instantiator";
 }
 
 impl OpenJit {
@@ -72,7 +71,7 @@ pub(super) struct JitLease(handle_table::Lease<OpenJit>);
 /// Starts a use of an instantiator.
 ///
 /// # Errors
-/// [`ApiError::Handle`], [`ApiError::InUseAtFork`].
+/// [`ApiError::NotOpen`], [`ApiError::InUseAtFork`].
 pub(super) fn enter(jit: u64) -> Result<JitLease, ApiError> {
     let lease = JITS.enter(jit)?.lease();
     if lease.shared.users.begin() {

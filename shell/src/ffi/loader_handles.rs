@@ -11,11 +11,11 @@ use smf_core::memory::code_alloc::CodeMemory;
 
 use super::blocks::{self, SharedAllocator};
 use super::error::ApiError;
-use super::handle_table::{self, HandleTable, ITEM_SLOT_BITS, Item, MAX_OPEN, Object};
+use super::handle_table::{self, HandleTable, ITEM_SLOT_BITS, Item, Object};
 use super::slot_table::SlotTable;
 use crate::loader::Loader;
 
-static LOADERS: HandleTable<OpenLoader> = HandleTable::new();
+pub(super) static LOADERS: HandleTable<OpenLoader> = HandleTable::new();
 
 /// A loader with the versions that C holds.
 pub(super) struct OpenLoader {
@@ -27,8 +27,7 @@ pub(super) struct OpenLoader {
 
 impl Object for OpenLoader {
     const TAG: u32 = 1 << 29;
-
-    const NAME: &'static str = "an open loader";
+    const NAME: &'static str = "loader";
 }
 
 type Holds = SlotTable<HeldVersion, { 1 << ITEM_SLOT_BITS }>;
@@ -68,13 +67,13 @@ pub(super) fn open(
     let loader = Loader::new(options(memory.memory.clone()))?;
     prepare(loader.modules())?;
     let open = OpenLoader { holds: Mutex::new(Holds::new()), loader, _memory: memory };
-    LOADERS.open(open)?.ok_or(ApiError::TooManyOpen { objects: "loaders", limit: MAX_OPEN })
+    LOADERS.open(open)
 }
 
 /// Closes a loader and unloads its modules.
 ///
 /// # Errors
-/// [`ApiError::Handle`], [`ApiError::Held`], [`ApiError::Busy`].
+/// [`ApiError::NotOpen`], [`ApiError::Held`], [`ApiError::Busy`].
 pub(super) fn close(loader: u64) -> Result<(), ApiError> {
     LOADERS.close(loader, |loader, uses| match (loader.held(), uses) {
         (0, 0) => None,
@@ -86,18 +85,13 @@ pub(super) fn close(loader: u64) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// In a child process: marks the loaders that were in use at the fork.
-pub(super) fn begin_child() {
-    LOADERS.begin_child();
-}
-
 /// A use of a loader, which cannot be closed meanwhile: modules and the host may run for long.
 pub(super) type LoaderLease = handle_table::Lease<OpenLoader>;
 
 /// Starts a use of a loader.
 ///
 /// # Errors
-/// [`ApiError::Handle`], [`ApiError::InUseAtFork`].
+/// [`ApiError::NotOpen`], [`ApiError::InUseAtFork`].
 pub(super) fn enter(loader: u64) -> Result<LoaderLease, ApiError> {
     LOADERS.enter(loader).map(|guard| guard.lease())
 }
@@ -252,7 +246,7 @@ mod tests {
         assert_eq!(close(handle), Err(ApiError::Busy { what: "the loader", uses: 1 }));
         drop(loader);
         assert_eq!(close(handle), Ok(()));
-        assert_eq!(close(handle), Err(ApiError::Handle { what: OpenLoader::NAME, handle }));
+        assert_eq!(close(handle), Err(ApiError::NotOpen { object: "loader", handle }));
     }
 
     #[test]

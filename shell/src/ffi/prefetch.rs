@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use smf_core::alloc_util::{AllocError, TryArc, UninitArc, try_copy_bytes, try_push};
 
 use super::args::{self, to_i64};
-use super::cache_handles::{self, CacheGuard, CacheLease};
+use super::cache_handles::{CACHES, CacheGuard, CacheLease};
 use super::cptr::{slice, slice_mut, text};
 use super::error::{ApiError, ArgumentError, or, record, succeeded};
 use crate::fork::ProcessLock;
@@ -105,7 +105,7 @@ pub unsafe extern "C" fn smf_cache_prefetch(
     threads: i32,
     results: *mut i32,
 ) -> i64 {
-    let ready = cache_handles::enter(cache).and_then(|cache| {
+    let ready = CACHES.enter(cache).and_then(|cache| {
         // SAFETY: the caller's promise.
         let list = unsafe { PathList::new(paths, count) }?;
         let watch = Watch::default();
@@ -191,7 +191,7 @@ pub unsafe extern "C" fn smf_cache_prefetch_start(
     count: i64,
     threads: i32,
 ) -> u64 {
-    let started = cache_handles::enter(cache).and_then(|cache| {
+    let started = CACHES.enter(cache).and_then(|cache| {
         // SAFETY: the caller's promise.
         let list = unsafe { PathList::new(paths, count) }?;
         start(&cache, list, options(threads)?)
@@ -207,7 +207,7 @@ fn start(cache: &CacheGuard, list: PathList<'_>, options: Options) -> Result<u64
     jobs.insert(handle, None);
     drop(jobs);
     let lease = cache.lease();
-    let started = prefetch::start(lease.cache(), paths, options);
+    let started = prefetch::start(TryArc::clone(&lease), paths, options);
     let started = started.inspect_err(|AllocError| _ = JOBS.lock().remove(&handle))?;
     let (state, running) = (started.state(), Mutex::new(Some((started, lease))));
     let PathList { indices, total, .. } = list;

@@ -19,11 +19,12 @@ use smf_core::format::{RelocKind, Smf};
 use smf_core::link::ShortName;
 
 use super::args::to_i64;
+use super::cache_handles::CACHES;
 use super::cptr::{slice_mut, text};
 use super::error::{ApiError, ArgumentError, Code, or, succeeded};
+use super::loader_handles;
 use super::symbol_codes::{binding_code, symbol_kind_code};
 use super::versioned_struct::{self, versioned};
-use super::{cache_handles, loader_handles};
 
 /// A relocation of an extracted function. It will not get more fields.
 #[repr(C)]
@@ -230,7 +231,7 @@ fn with_module<T>(
         let not_smf = || ApiError::NotSmf { module: ShortName::new(version.name()) };
         return read(version.smf().ok_or_else(not_smf)?);
     }
-    let cache = cache_handles::enter(from)?;
+    let cache = CACHES.enter(from)?;
     let handle = cache.file_from_raw(module)?;
     let view = cache.get_by_handle(handle)?;
     if !cache.is_retained(handle) {

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
+use smf_core::format::Flags;
 use smf_core::format::functions::{Function, Functions};
-use smf_core::format::{Flags, Smf};
 use smf_core::jit::compile::Compiler;
 use smf_core::jit::lower::Lowered;
 use smf_core::jit::text::{annotate, assemble, write_module};
@@ -75,14 +75,15 @@ pub(crate) struct DisasmArgs {
 pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
     let data = output::read(&args.file)?;
     let smf = output::module(&args.file, &data)?;
-    let table = table(&args.file, &smf)?;
+    let table = smf.functions().map_err(Failure::at(&args.file))?;
     if table.is_none()
         && let Some(text) = generic::disassemble(&args.file, &smf, args.name.as_deref())?
     {
         return generic::show(&text);
     }
     let table = table.ok_or_else(|| Failure::of(&args.file, "the module has no bytecode"))?;
-    let functions = all(&args.file, &table)?;
+    let functions: Result<Vec<_>, _> = table.iter().collect();
+    let functions = functions.map_err(Failure::at(&args.file))?;
     let wanted: Vec<_> = match &args.name {
         None => functions.iter().collect(),
         Some(name) => vec![find(&args.file, &functions, name.as_bytes())?],
@@ -90,46 +91,35 @@ pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
     // A single function is shown without the names of its callees, which the output does not define.
     let named = |index: u32| functions.get(usize::try_from(index).ok()?).map(Function::name);
     let callee = |index| named(index).filter(|_| args.name.is_none());
-    let mut native = args.native.then(|| Native::of(&args.file, &table)).transpose()?;
+    let mut native = args.native.then(|| native(&args.file, &table)).transpose()?;
     output::to_stdout(|out| {
-        let mut text = Text { out, error: None };
+        let mut text = String::new();
         for function in wanted {
-            let code = FunctionCode {
-                code: function.code,
-                params: function.params,
-                locals: function.locals,
-            };
-            let lowered = native.as_mut().and_then(|native| native.function(function.index));
+            let &Function { code, params, locals, .. } = function;
+            let code = FunctionCode { code, params, locals };
+            let lowered = native
+                .as_mut()
+                .and_then(|(compiler, program)| compiler.function(program, function.index).ok());
             let mut note = |out: &mut dyn fmt::Write, at| match &lowered {
                 Some(lowered) => write_code(out, lowered, at),
                 None => Ok(()),
             };
-            if annotate(&mut text, function.name(), code, &callee, &mut note).is_err() {
-                return Err(text.error.take().unwrap_or(io::ErrorKind::Other.into()));
-            }
+            annotate(&mut text, function.name(), code, &callee, &mut note)
+                .map_err(io::Error::other)?;
+            out.write_all(text.as_bytes())?;
+            text.clear();
         }
         Ok(())
     })
 }
 
-/// A verified module and the compiler for its functions.
-struct Native<'d> {
-    program: Program<'d>,
-    compiler: Compiler,
-}
-
-impl<'d> Native<'d> {
-    fn of(path: &Path, table: &Functions<'d>) -> Result<Self, Failure> {
-        let codes = functions_of(table).map_err(Failure::at(path))?;
-        let program = Verifier::new().verify(codes).map_err(Failure::at(path))?;
-        let mut compiler = Compiler::new();
-        compiler.record_source_map(true);
-        Ok(Self { program, compiler })
-    }
-
-    fn function(&mut self, index: u32) -> Option<Lowered<'_>> {
-        self.compiler.function(&self.program, index).ok()
-    }
+/// A compiler that records the source map, and the verified program.
+fn native<'d>(path: &Path, table: &Functions<'d>) -> Result<(Compiler, Program<'d>), Failure> {
+    let codes = functions_of(table).map_err(Failure::at(path))?;
+    let program = Verifier::new().verify(codes).map_err(Failure::at(path))?;
+    let mut compiler = Compiler::new();
+    compiler.record_source_map(true);
+    Ok((compiler, program))
 }
 
 /// Writes the machine code of the instruction at `at`.
@@ -171,29 +161,6 @@ fn write_instructions(out: &mut dyn fmt::Write, code: &[u8], offset: u64) -> fmt
     Ok(())
 }
 
-/// An adapter from `fmt::Write` to standard output, which records the I/O error.
-struct Text<'o, W> {
-    out: &'o mut W,
-    error: Option<io::Error>,
-}
-
-impl<W: Write> fmt::Write for Text<'_, W> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.out.write_all(text.as_bytes()).map_err(|error| {
-            self.error = Some(error);
-            fmt::Error
-        })
-    }
-}
-
-fn table<'d>(path: &Path, smf: &Smf<'d>) -> Result<Option<Functions<'d>>, Failure> {
-    smf.functions().map_err(Failure::at(path))
-}
-
-fn all<'d>(path: &Path, table: &Functions<'d>) -> Result<Vec<Function<'d>>, Failure> {
-    table.iter().collect::<Result<_, _>>().map_err(Failure::at(path))
-}
-
 fn find<'f, 'd>(
     path: &Path,
     functions: &'f [Function<'d>],
@@ -201,16 +168,12 @@ fn find<'f, 'd>(
 ) -> Result<&'f Function<'d>, Failure> {
     functions.iter().find(|function| function.name() == name).ok_or_else(|| {
         let names = functions.iter().map(Function::name);
-        Failure::of(path, no_function(name) + &suggestions(names))
+        Failure::of(path, no_function(name) + &output::suggestions("has", names))
     })
 }
 
 fn no_function(name: &[u8]) -> String {
     format!("no function `{}`", String::from_utf8_lossy(name))
-}
-
-fn suggestions<'n>(names: impl Iterator<Item = &'n [u8]>) -> String {
-    output::suggestions("has", names)
 }
 
 /// Compiles every function of a bytecode module.
@@ -235,7 +198,7 @@ pub(crate) fn call(
     let index = found.ok_or_else(|| {
         let why = name.map_or("no entry point and no function `main`".to_owned(), no_function);
         let names = module.bytecode_functions().map(|(name, _)| name);
-        Failure::of(path, why + &suggestions(names))
+        Failure::of(path, why + &output::suggestions("has", names))
     })?;
     let result = engine.call(index, args).map_err(Failure::at(path))?;
     let kind = engine.program().summary(index).map_or(Kind::Nil, |summary| summary.result);

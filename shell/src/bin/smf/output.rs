@@ -31,6 +31,11 @@ impl Failure {
         Failure::Because(format!("{}: {why}", path.display()))
     }
 
+    /// An error that names its file itself.
+    pub(crate) fn because(why: impl Display) -> Self {
+        Failure::Because(why.to_string())
+    }
+
     /// What [`Failure::of`] makes of any error.
     pub(crate) fn at<E: Display>(path: &Path) -> impl Fn(E) -> Self + Copy {
         move |error| Self::of(path, error)

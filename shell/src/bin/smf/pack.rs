@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         phases: phases.as_ref(),
         prefetch: args.prefetch,
     };
-    let packed = pack(&inputs, &options).map_err(|error| Failure::Because(error.to_string()))?;
+    let packed = pack(&inputs, &options).map_err(Failure::because)?;
     output::write(&args.output, &packed.bytes, args.stub.as_deref())?;
     for warning in &packed.warnings {
         output::report("warning", &warning.to_string());

@@ -66,7 +66,7 @@ fn threads(text: &str) -> Result<usize, String> {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let cache = FileCache::new(CAPACITY, cache::Options::default());
-    let cache = cache.map_err(|error| Failure::Because(error.to_string()))?;
+    let cache = cache.map_err(Failure::because)?;
     let begin = Instant::now();
     let mut report = with_progress(&cache, args)?;
     read_large(&mut report);
@@ -101,7 +101,7 @@ fn with_progress(cache: &FileCache, args: &Args) -> Result<Report, Failure> {
         if let Some(shown) = shown {
             shown.thread().unpark();
         }
-        let outcome = outcome.map_err(|AllocError| Failure::Because("out of memory".to_owned()))?;
+        let outcome = outcome.map_err(|AllocError| Failure::because("out of memory"))?;
         Ok(outcome.report(&args.files))
     })
 }

@@ -9,14 +9,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use smf_core::alloc_util::AllocError;
 use smf_core::format::{Smf, Symbol, SymbolKind};
 use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleRef};
 use smf_core::trap::MAX_ARGS;
 use smf_core::vm::Tiers;
 use smf_loader::call;
 use smf_loader::host_symbols::{self, HostSymbols};
-use smf_loader::loader::{LoadFileError, Loader};
+use smf_loader::loader::Loader;
 
 use crate::bytecode;
 use crate::integer::integer;
@@ -85,15 +84,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let start = Instant::now();
     let options = LoaderOptions { tiers: tiers(args), ..LoaderOptions::default() };
     // Leaked: exit handlers and threads of the module may use its code until the process ends.
-    let no_memory = |error: AllocError| Failure::Because(error.to_string());
-    let loader: &'static Loader = Box::leak(Box::new(Loader::new(options).map_err(no_memory)?));
-    loader.modules().set_host_resolver(Some(Box::new(host))).map_err(no_memory)?;
+    let loader: &'static Loader =
+        Box::leak(Box::new(Loader::new(options).map_err(Failure::because)?));
+    loader.modules().set_host_resolver(Some(Box::new(host))).map_err(Failure::because)?;
     let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
     let snapshot = args.watch.then(|| Snapshot::new(files));
     // SAFETY: the user runs the dynlib as a program, so that its initialisers are trusted.
-    let mapped = unsafe { loader.map_program(&args.file, &args.with) }.map_err(load_failure)?;
+    let mapped = unsafe { loader.map_program(&args.file, &args.with) }.map_err(Failure::because)?;
     let loaded = Instant::now();
-    let module = mapped.link().map_err(load_failure)?;
+    let module = mapped.link().map_err(Failure::because)?;
     let linked = Instant::now();
     let watch = snapshot.map(|snapshot| snapshot.watch(loader)).transpose()?;
     let is_compiled = args.compile && compile(args, loader, module)?;
@@ -111,10 +110,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         Some(watch) => call_on_reload(args, loader, module, watch, uses_host),
         None => Ok(status(args, result)),
     }
-}
-
-fn load_failure(error: LoadFileError) -> Failure {
-    Failure::Because(error.to_string())
 }
 
 /// Calls the function again after each reload. Returns on an output error only.
@@ -179,12 +174,12 @@ fn format_time((phase, duration): (&str, Duration)) -> String {
 fn host(args: &Args) -> Result<HostSymbols, Failure> {
     let mut host = HostSymbols::default();
     if args.host_symbols {
-        host.add_process().map_err(|error| Failure::Because(error.to_string()))?;
+        host.add_process().map_err(Failure::because)?;
     }
     for name in &args.host_library {
         // SAFETY: the user names the library and trusts its initialisers as those of a program.
         let added = unsafe { host.add_library(name) };
-        added.map_err(|error| Failure::Because(error.to_string()))?;
+        added.map_err(Failure::because)?;
     }
     Ok(host)
 }

@@ -27,6 +27,9 @@ use crate::tools::ToolError;
 pub(in super::super) enum ApiError {
     #[error(transparent)]
     Argument(#[from] ArgumentError),
+    /// A handle that does not name an open object of this kind.
+    #[error("0x{handle:x} is not an open {object}")]
+    NotOpen { object: &'static str, handle: u64 },
     /// A handle that is not `what`.
     #[error("0x{handle:x} is not {what}")]
     Handle { what: &'static str, handle: u64 },
@@ -79,8 +82,8 @@ pub(in super::super) enum ApiError {
     Format(#[from] FormatError),
 
     /// `limit` objects of this kind are open.
-    #[error("{limit} {objects} are open, which is the limit")]
-    TooManyOpen { objects: &'static str, limit: usize },
+    #[error("{limit} {object}s are open, which is the limit")]
+    TooManyOpen { object: &'static str, limit: usize },
     #[error("no module handles are left")]
     TooManyModules,
     /// An object that cannot be closed because of what it owns.

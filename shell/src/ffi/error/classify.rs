@@ -25,7 +25,7 @@ impl ApiError {
     pub(in super::super) fn code(&self) -> Code {
         match self {
             Self::Argument(_) => Code::Argument,
-            Self::Handle { .. } => Code::Handle,
+            Self::NotOpen { .. } | Self::Handle { .. } => Code::Handle,
             #[cfg(feature = "jit")]
             Self::NotCompiling { .. } => Code::Handle,
             Self::InUseAtFork { .. } => Code::Forked,

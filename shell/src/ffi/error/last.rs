@@ -5,10 +5,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char};
-use std::fmt::Write;
 
 use super::api_error::ApiError;
-use super::truncate::Buffer;
+use super::truncate::Truncated;
 
 /// The result of `smf_last_error`.
 #[repr(C)]
@@ -60,10 +59,7 @@ fn set(error: Option<ApiError>) {
 pub extern "C" fn smf_last_error() -> SmfError {
     let last = LAST.try_with(|last| last.borrow().clone()).unwrap_or_default();
     let Some(error) = last else { return SmfError { code: 0, text: c"".as_ptr() } };
-    let mut buffer = Buffer::<TEXT_SIZE>::new();
-    // Text that does not fit is cut.
-    let _ = write!(buffer, "{error}");
-    TEXT.set(buffer.bytes);
+    TEXT.set(Truncated::new(&error).bytes);
     let text = TEXT.with(|text| text.as_ptr().cast::<c_char>());
     SmfError { code: error.code() as i32, text }
 }

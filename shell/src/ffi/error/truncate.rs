@@ -2,20 +2,23 @@
 
 use std::fmt::{self, Write};
 
-/// Text of at most `SIZE - 1` bytes, followed by a NUL.
+/// The message of another error, truncated to `SIZE - 1` bytes and followed by a NUL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Buffer<const SIZE: usize> {
+pub(in super::super) struct Truncated<const SIZE: usize = 112> {
     pub(super) bytes: [u8; SIZE],
     len: usize,
 }
 
-impl<const SIZE: usize> Buffer<SIZE> {
-    pub(super) fn new() -> Self {
-        Self { bytes: [0; SIZE], len: 0 }
+impl<const SIZE: usize> Truncated<SIZE> {
+    pub(in super::super) fn new(message: &dyn fmt::Display) -> Self {
+        let mut text = Self { bytes: [0; SIZE], len: 0 };
+        // Text that does not fit is cut.
+        let _ = write!(text, "{message}");
+        text
     }
 }
 
-impl<const SIZE: usize> Write for Buffer<SIZE> {
+impl<const SIZE: usize> Write for Truncated<SIZE> {
     /// Appends `text`, cut at a character boundary where it does not fit, which is an error.
     fn write_str(&mut self, text: &str) -> fmt::Result {
         // The last byte stays 0.
@@ -29,22 +32,9 @@ impl<const SIZE: usize> Write for Buffer<SIZE> {
     }
 }
 
-/// The message of another error, truncated to `SIZE - 1` bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Truncated<const SIZE: usize = 112>(Buffer<SIZE>);
-
-impl<const SIZE: usize> Truncated<SIZE> {
-    pub(in super::super) fn new(message: &dyn fmt::Display) -> Self {
-        let mut buffer = Buffer::new();
-        // Text that does not fit is cut.
-        let _ = write!(buffer, "{message}");
-        Self(buffer)
-    }
-}
-
 impl<const SIZE: usize> fmt::Display for Truncated<SIZE> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.0.bytes.get(..self.0.len).unwrap_or_default();
+        let text = self.bytes.get(..self.len).unwrap_or_default();
         f.write_str(str::from_utf8(text).unwrap_or_default())
     }
 }
@@ -57,7 +47,7 @@ mod tests {
 
     #[test]
     fn long_text_is_cut_at_a_character_boundary() {
-        let mut buffer = Buffer::<SIZE>::new();
+        let mut buffer = Truncated::<SIZE>::new(&"");
         assert!(buffer.write_str(&"x".repeat(SIZE - 2)).is_ok());
         assert!(buffer.write_str("ä").is_err());
         assert_eq!((buffer.len, buffer.bytes[SIZE - 2], buffer.bytes[SIZE - 1]), (254, 0, 0));
