@@ -48,7 +48,6 @@ use alloc::vec::Vec;
 #[cfg(feature = "alloc")]
 use crate::alloc_util::{AllocError, try_collect, try_with_capacity};
 use crate::format::model::{Binding, SectionFlags, SectionKind};
-use crate::format::read::section::Section;
 use crate::format::read::symbol::{Found, Symbol, Symbols};
 use crate::format::wire::{LOW, SECTION_NAME, note_name, u32_at, u64_at, zero_bytes};
 #[cfg(feature = "alloc")]
@@ -148,7 +147,7 @@ impl<'d> SymbolIndex<'d> {
     /// # Errors
     /// As [`SymbolIndex::parse`].
     pub fn of(symbols: Symbols<'d>) -> Result<Option<Self>> {
-        match symbols.sections.iter().find(is_index) {
+        match symbols.sections.note(NAME) {
             Some(section) => Self::parse(section.data, section.offset, symbols),
             None => Ok(None),
         }
@@ -294,11 +293,6 @@ impl<'d> SymbolIndex<'d> {
             }
         }
     }
-}
-
-/// Whether a section is an index that a reader may look at.
-fn is_index(section: &Section<'_>) -> bool {
-    section.kind == SectionKind::Note && section.name == NAME
 }
 
 /// The bucket that a name with this hash begins at, of `buckets`, a power of two.

@@ -67,8 +67,7 @@ impl<'d> Prelink<'d> {
         if !ALL_FILES {
             return Ok(None);
         }
-        let note = |s: &Section<'_>| s.kind == SectionKind::Note && s.name == NAME;
-        let Some(section) = smf.sections().iter().find(note) else { return Ok(None) };
+        let Some(section) = smf.sections().note(NAME) else { return Ok(None) };
         let plan = Self::parse(section.data, section.offset)?;
         plan.check(smf.sections())?;
         Ok(Some(plan))

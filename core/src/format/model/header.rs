@@ -197,35 +197,6 @@ impl Header {
     }
 }
 
-impl Default for Header {
-    /// A version 1.1 x86-64 Linux command without sections: what a writer starts from.
-    fn default() -> Self {
-        Header {
-            version: (1, 1),
-            platform: Platform::LINUX,
-            arch: Arch::X86_64,
-            flags: Flags(0),
-            compression: Compression::NONE,
-            compression_level: 0,
-            section_count: 0,
-            section_table: 0,
-            symbol_table: 0,
-            symbol_count: 0,
-            exported_count: 0,
-            entry_point: 0,
-            stub_size: 0,
-            data_offset: 0,
-            module_hash: 0,
-            source_hash: 0,
-            app_type: AppType::CLI,
-            window_width: 1280,
-            window_height: 720,
-            prefetch_hint: 0,
-            prefetch_files: 0,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

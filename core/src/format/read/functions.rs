@@ -5,7 +5,7 @@
 //! is read, in constant time: the length of its name is computed on request.
 
 use crate::format::error::{FormatError, Result, SymbolError, Table};
-use crate::format::wire::{array, slice, u16_at, u32_at, until_nul};
+use crate::format::wire::{slice, u16_at, u32_at, until_nul};
 
 /// The first bytes of a bytecode section.
 pub(crate) const MAGIC: &[u8; 4] = b"BCOD";
@@ -122,12 +122,11 @@ impl<'d> Functions<'d> {
         let at = self.at.saturating_add(place);
         let function =
             self.decode(index, entry).ok_or(FormatError::BytecodeFunction { index, at })?;
-        let offset = name_offset(entry);
+        let offset = u32_at(entry, 12).unwrap_or(u32::MAX);
         let name = usize::try_from(offset).ok().and_then(|offset| self.strings.get(offset..));
-        match name.filter(|name| !name.is_empty()) {
-            Some(name) => Ok(Function { name, ..function }),
-            None => Err(SymbolError::Name { index, offset: offset.into(), at }.into()),
-        }
+        let outside = SymbolError::Name { index, offset: offset.into(), at };
+        let name = name.filter(|name| !name.is_empty()).ok_or(outside)?;
+        Ok(Function { name, ..function })
     }
 
     /// The function without its name; `None` when its numbers do not agree with the section.
@@ -145,10 +144,6 @@ impl<'d> Functions<'d> {
             name: &[],
         })
     }
-}
-
-fn name_offset(entry: &[u8; ENTRY]) -> u32 {
-    array(entry, 12).copied().map_or(u32::MAX, u32::from_le_bytes)
 }
 
 #[cfg(test)]

@@ -47,6 +47,11 @@ impl<'d> Sections<'d> {
         self.iter().find(|section| section.kind == kind)
     }
 
+    /// The first note of a name.
+    pub(crate) fn note(&self, name: &[u8]) -> Option<Section<'d>> {
+        self.iter().find(|section| section.kind == SectionKind::Note && section.name == name)
+    }
+
     /// The first section of a name.
     pub fn named(&self, name: &[u8]) -> Option<Section<'d>> {
         self.iter().find(|section| section.name == name)

@@ -3,6 +3,19 @@
 use crate::format::model::*;
 use crate::format::wire::{Layout, MAGIC, NATIVE_HEADER, put, u8_at, u16_at, u32_at, u64_at};
 
+impl Default for Header {
+    /// A version 1.1 x86-64 Linux command without sections: what a writer starts from.
+    fn default() -> Self {
+        Header {
+            version: (1, 1),
+            platform: Platform::LINUX,
+            window_width: 1280,
+            window_height: 720,
+            ..Header::decode(&[0; NATIVE_HEADER], Layout::Native)
+        }
+    }
+}
+
 impl Header {
     /// Reads the header whose magic is the first byte of `bytes`, in `layout`. The fields of both
     /// layouts lie within the first 96 bytes, so that this cannot fail.

@@ -123,16 +123,31 @@ pub enum ConvertError {
 /// # Errors
 /// A module that does not verify, a dynlib, or a layout that is not written.
 pub fn convert<'d>(smf: &Smf<'d>, layout: Layout) -> Result<Converted<'d>, ConvertError> {
-    match smf.layout() {
-        Layout::Dynlib => return Err(ConvertError::Dynlib),
-        Layout::ElfX86_64 | Layout::ElfAarch64 => return Err(ConvertError::Object),
-        _ => smf.verify()?,
-    }
-    let mut conversion = Conversion::new(*smf, layout);
+    check_layout(smf)?;
+    smf.verify()?;
+    let mut conversion = Conversion {
+        smf: *smf,
+        layout,
+        kept: Vec::new(),
+        section_numbers: Vec::new(),
+        symbols: Vec::new(),
+        symbol_numbers: Vec::new(),
+        relocs: Vec::new(),
+        dropped: Vec::new(),
+    };
     conversion.choose_sections()?;
     conversion.convert_symbols()?;
     conversion.convert_relocs()?;
     conversion.finish()
+}
+
+/// Refuses what is no module with sections of its own.
+fn check_layout(smf: &Smf<'_>) -> Result<(), ConvertError> {
+    match smf.layout() {
+        Layout::Dynlib => Err(ConvertError::Dynlib),
+        Layout::ElfX86_64 | Layout::ElfAarch64 => Err(ConvertError::Object),
+        _ => Ok(()),
+    }
 }
 
 /// The bytes of `smf` without what stands before it, otherwise unchanged.
@@ -140,11 +155,7 @@ pub fn convert<'d>(smf: &Smf<'d>, layout: Layout) -> Result<Converted<'d>, Conve
 /// # Errors
 /// A dynlib, or a header that stands before the stub.
 pub fn without_stub(smf: &Smf<'_>) -> Result<Vec<u8>, ConvertError> {
-    match smf.layout() {
-        Layout::Dynlib => return Err(ConvertError::Dynlib),
-        Layout::ElfX86_64 | Layout::ElfAarch64 => return Err(ConvertError::Object),
-        _ => {}
-    }
+    check_layout(smf)?;
     if smf.base() > smf.header_offset() {
         return Err(ConvertError::LeadingHeader);
     }
@@ -177,19 +188,6 @@ struct Conversion<'d> {
 }
 
 impl<'d> Conversion<'d> {
-    fn new(smf: Smf<'d>, layout: Layout) -> Self {
-        Conversion {
-            smf,
-            layout,
-            kept: Vec::new(),
-            section_numbers: Vec::new(),
-            symbols: Vec::new(),
-            symbol_numbers: Vec::new(),
-            relocs: Vec::new(),
-            dropped: Vec::new(),
-        }
-    }
-
     fn choose_sections(&mut self) -> Result<()> {
         let mut tables = self.smf.reloc_tables();
         for section in self.smf.sections().iter() {

@@ -14,12 +14,15 @@ pub mod note_edit;
 mod put;
 #[cfg(feature = "alloc")]
 pub mod rewrite;
+#[cfg(feature = "alloc")]
 pub(crate) mod template;
 #[cfg(feature = "alloc")]
 pub(crate) mod template_module;
 
 pub use error::WriteError;
 pub use module::{Module, NewSection, NewSymbol, Payload, Place};
-pub use template::{NewTemplate, NewTemplates, TemplateWriteError};
 #[cfg(feature = "alloc")]
-pub use template_module::{TemplateModuleError, write_templates};
+pub use {
+    template::{NewTemplate, NewTemplates, TemplateWriteError},
+    template_module::{TemplateModuleError, write_templates},
+};

@@ -163,9 +163,8 @@ fn with_payload(
 
 /// Fills a file up to where a payload may begin.
 fn pad(file: &mut Vec<u8>, base: u64) {
-    while !(file.len() as u64).wrapping_sub(base).is_multiple_of(8) {
-        file.push(0);
-    }
+    let missing = base.wrapping_sub(file.len() as u64) % 8;
+    file.extend((0..missing).map(|_| 0));
 }
 
 /// The bytes of the file that are a section.

@@ -4,12 +4,12 @@
 //! GTPL says no lengths of bodies: that of an only template stands behind its header, where all readers
 //! look for it, and those of several behind all headers, each with its length.
 
+use alloc::vec::Vec;
+
 use thiserror::Error;
 
-#[cfg(feature = "alloc")]
-use crate::alloc_util::{self, AllocError};
+use crate::alloc_util::try_with_capacity;
 use crate::format::model::TemplateKind;
-use crate::format::read::template::meta::TemplateMeta;
 use crate::format::read::template::{
     BODIES, BODIES_HEADER, Constraints, Container, MAGIC, Template,
 };
@@ -60,14 +60,6 @@ pub enum TemplateWriteError {
     /// No memory for the section.
     #[error("no memory for the section of the templates")]
     OutOfMemory,
-    /// A buffer that is shorter than the section.
-    #[error("the section takes {needed} bytes and the buffer has {given}")]
-    Buffer {
-        /// Bytes of the section.
-        needed: usize,
-        /// Bytes of the buffer.
-        given: usize,
-    },
 }
 
 /// A template section to be written.
@@ -80,49 +72,15 @@ pub struct NewTemplates<'a> {
 }
 
 impl NewTemplates<'_> {
-    /// Bytes of the section's payload.
-    ///
-    /// # Errors
-    /// What the container cannot say.
-    pub fn len(&self) -> Result<usize, TemplateWriteError> {
-        let mut len = Some(0usize);
-        self.each(&mut |bytes| len = len.and_then(|len| len.checked_add(bytes.len())))?;
-        len.ok_or(TemplateWriteError::TooLarge(0))
-    }
-
-    /// Whether there are no templates.
-    pub fn is_empty(&self) -> bool {
-        self.templates.is_empty()
-    }
-
-    /// Writes the payload to the start of `out` and returns its length.
-    ///
-    /// # Errors
-    /// What the container cannot say, or a buffer that is too short; `out` is then unchanged.
-    pub fn write(&self, out: &mut [u8]) -> Result<usize, TemplateWriteError> {
-        let (needed, given) = (self.len()?, out.len());
-        let mut rest = out.get_mut(..needed).ok_or(TemplateWriteError::Buffer { needed, given })?;
-        self.each(&mut |bytes| {
-            // As long as all parts together.
-            if let Some((place, after)) =
-                core::mem::take(&mut rest).split_at_mut_checked(bytes.len())
-            {
-                place.copy_from_slice(bytes);
-                rest = after;
-            }
-        })?;
-        Ok(needed)
-    }
-
-    /// The payload, in a vector of its own.
+    /// The payload of the section.
     ///
     /// # Errors
     /// What the container cannot say, and no memory.
-    #[cfg(feature = "alloc")]
-    pub fn to_vec(&self) -> Result<alloc::vec::Vec<u8>, TemplateWriteError> {
-        let payload = alloc_util::try_filled(self.len()?, &0);
-        let mut payload = payload.map_err(|AllocError| TemplateWriteError::OutOfMemory)?;
-        self.write(&mut payload)?;
+    pub fn to_vec(&self) -> Result<Vec<u8>, TemplateWriteError> {
+        let mut len = 0usize;
+        self.each(&mut |bytes| len = len.saturating_add(bytes.len()))?;
+        let mut payload = try_with_capacity(len).map_err(|_| TemplateWriteError::OutOfMemory)?;
+        self.each(&mut |bytes| payload.extend_from_slice(bytes))?;
         Ok(payload)
     }
 
@@ -221,24 +179,10 @@ fn length(index: u32, bytes: &[u8]) -> Result<[u8; 4], TemplateWriteError> {
     Ok(len.to_le_bytes())
 }
 
-impl TemplateMeta {
-    /// The payload of the section, as [`TemplateMeta::parse`] reads it.
-    pub fn encode(&self) -> [u8; 22] {
-        let [v0, v1] = self.version.to_le_bytes();
-        let mut payload =
-            [b'M', b'E', b'T', b'A', v0, v1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        let counts = [self.functions, self.structs, self.enums, self.traits];
-        let places = payload.iter_mut().skip(6);
-        places.zip(counts.iter().flat_map(|count| count.to_le_bytes())).for_each(|(p, b)| *p = b);
-        payload
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::format::read::template::Templates;
-    use std::vec::Vec;
 
     const NATIVE: &[u8] = include_bytes!("../../../../tests/samples/note-zero-size.smf");
     const COMPACT: &[u8] = include_bytes!("../../../../tests/samples/compact.smf");
@@ -298,22 +242,5 @@ mod tests {
         let bounds = [[0, 0, 7, 0]];
         let bound = NewTemplate { constraints: Constraints { entries: &bounds }, ..plain[1] };
         assert_eq!(write(GTPL, &[plain[0], bound]), Err(TemplateWriteError::Constraints(1)));
-    }
-
-    #[test]
-    fn a_short_buffer_is_left_alone() {
-        let templates = read(&NATIVE[0x146..][..0x2b]);
-        let new = NewTemplates { container: GTPL, templates: &templates };
-        let mut out = [0xaa; 0x2a];
-        let error = TemplateWriteError::Buffer { needed: 0x2b, given: 0x2a };
-        assert_eq!(new.write(&mut out), Err(error));
-        assert_eq!(out, [0xaa; 0x2a]);
-        assert_eq!((new.len(), new.is_empty()), (Ok(0x2b), false));
-    }
-
-    #[test]
-    fn counts_are_written_as_they_are_read() {
-        let payload = &NATIVE[0x171..][..0x16];
-        assert_eq!(TemplateMeta::parse(payload, 0).unwrap().encode(), payload);
     }
 }

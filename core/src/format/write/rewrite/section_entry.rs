@@ -127,9 +127,7 @@ fn place_of_compact_entry(smf: &Smf<'_>) -> Result<Range<usize>, RewriteError> {
 /// no plan.
 fn image_of(file: &[u8], change: &mut Change) -> Result<Option<Vec<u8>>, RewriteError> {
     let smf = Smf::parse(file)?;
-    let plan =
-        smf.sections().iter().find(|s| s.kind == SectionKind::Note && s.name == prelink::NAME);
-    let Some(section) = plan else { return Ok(None) };
+    let Some(section) = smf.sections().note(prelink::NAME) else { return Ok(None) };
     let payload = prelink::with_section(section.data).ok_or(RewriteError::Differs)??;
     try_push(&mut change.rewritten, section.index)?;
     with_payload(&smf, &section, &payload, false).map(Some)
