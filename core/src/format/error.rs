@@ -51,6 +51,11 @@ named_enum! {
 /// The result of reading or verifying a file.
 pub type Result<T, E = FormatError> = core::result::Result<T, E>;
 
+/// `error`, unless `is_sound` holds.
+pub(crate) fn ensure<E>(is_sound: bool, error: E) -> Result<(), E> {
+    if is_sound { Ok(()) } else { Err(error) }
+}
+
 /// An error of reading or verifying a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]

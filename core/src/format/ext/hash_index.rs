@@ -41,7 +41,7 @@
 //! finds a symbol of another name or one that is not exported, and never does more than a bounded amount
 //! of work. [`SymbolIndex::verify`] refuses every index that does not find what a walk finds.
 
-use crate::format::error::{FormatError, HashIndexError, Result};
+use crate::format::error::{HashIndexError, Result, ensure};
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
@@ -160,7 +160,7 @@ impl<'d> SymbolIndex<'d> {
     /// # Errors
     /// [`HashIndexError::Header`].
     pub fn parse(payload: &'d [u8], at: u64, symbols: Symbols<'d>) -> Result<Option<Self>> {
-        let broken = FormatError::HashIndex(HashIndexError::Header { at });
+        let broken = HashIndexError::Header { at };
         let version = u32_at(payload, 4).filter(|_| payload.starts_with(MAGIC)).ok_or(broken)?;
         if version != VERSION {
             return Ok(None);
@@ -193,7 +193,7 @@ impl<'d> SymbolIndex<'d> {
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<Found> {
         let hash = hash(name);
-        let bucket = self.buckets.get(self.first_bucket(hash))?;
+        let bucket = self.buckets.get(first_bucket(hash, self.buckets.len()))?;
         let tags = u64_at(bucket, 0)?;
         let matches = slots_with(tags, hash);
         if matches == 0 && is_open(tags) {
@@ -210,7 +210,7 @@ impl<'d> SymbolIndex<'d> {
 
     /// The whole search, of which [`SymbolIndex::find`] is the first step.
     fn find_on(&self, name: &[u8], hash: u64) -> Option<Found> {
-        let mut at = self.first_bucket(hash);
+        let mut at = first_bucket(hash, self.buckets.len());
         let mut candidates = 0;
         for _ in 0..PROBES {
             let bucket = self.buckets.get(at)?;
@@ -234,11 +234,6 @@ impl<'d> SymbolIndex<'d> {
         None
     }
 
-    #[inline]
-    fn first_bucket(&self, hash: u64) -> usize {
-        first_bucket(hash, self.buckets.len())
-    }
-
     /// Checks the index against the symbols: every slot is the one that its symbol's name leads to, and
     /// every exported name leads to the symbol that counts. Time is linear in both.
     ///
@@ -253,10 +248,8 @@ impl<'d> SymbolIndex<'d> {
                 found += u64::from(self.verify_slot(bucket, slot, at)?);
             }
         }
-        if found != u64::from(self.names) {
-            let stated = self.names;
-            return Err(HashIndexError::NameCount { stated, found, at: self.at + 12 }.into());
-        }
+        let (stated, at) = (self.names, self.at + 12);
+        ensure(found == stated.into(), HashIndexError::NameCount { stated, found, at })?;
         for symbol in self.symbols.iter() {
             self.verify_symbol(&symbol?)?;
         }
@@ -268,15 +261,17 @@ impl<'d> SymbolIndex<'d> {
         let tag = bucket.get(slot).copied().unwrap_or(0);
         let before = slot.checked_sub(1).and_then(|before| bucket.get(before));
         let number = symbol_at(bucket, slot);
-        let wrong = FormatError::HashIndex(HashIndexError::Slot { symbol: number, at });
+        let wrong = HashIndexError::Slot { symbol: number, at };
         if tag == 0 {
-            return if number == 0 { Ok(false) } else { Err(wrong) };
+            ensure(number == 0, wrong)?;
+            return Ok(false);
         }
         let symbol = self.symbols.get(number).map_err(|_| wrong)?;
         let own_tag = self::tag(hash(symbol.name())) == tag;
         let filled = before != Some(&0);
         let leads_here = || self.find(symbol.name()).is_some_and(|found| found.index == number);
-        if own_tag && filled && leads_here() { Ok(true) } else { Err(wrong) }
+        ensure(own_tag && filled && leads_here(), wrong)?;
+        Ok(true)
     }
 
     /// That the symbol, if it is an export, is found, or one of its name that counts before it.
@@ -286,12 +281,10 @@ impl<'d> SymbolIndex<'d> {
         }
         let rank = |binding, number| (binding == Binding::Weak, number);
         let own = rank(symbol.binding, symbol.index);
-        match self.find(symbol.name()) {
-            Some(found) if rank(found.binding, found.index) <= own => Ok(()),
-            _ => {
-                Err(HashIndexError::Symbol { index: symbol.index, at: symbol.entry_offset }.into())
-            }
-        }
+        let found = self.find(symbol.name());
+        let is_first = found.is_some_and(|found| rank(found.binding, found.index) <= own);
+        let (index, at) = (symbol.index, symbol.entry_offset);
+        Ok(ensure(is_first, HashIndexError::Symbol { index, at })?)
     }
 }
 

@@ -26,7 +26,7 @@
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::{AllocError, try_concat};
-use crate::format::error::{FormatError, PrelinkError, Result};
+use crate::format::error::{PrelinkError, Result, ensure};
 use crate::format::model::{Reloc, RelocKind, SectionKind};
 use crate::format::read::reloc::RelocTable;
 use crate::format::read::section::{Section, Sections};
@@ -79,7 +79,7 @@ impl<'d> Prelink<'d> {
     /// # Errors
     /// [`PrelinkError::Header`].
     pub fn parse(payload: &'d [u8], at: u64) -> Result<Self> {
-        Self::split(payload, at).ok_or(FormatError::Prelink(PrelinkError::Header { at }))
+        Ok(Self::split(payload, at).ok_or(PrelinkError::Header { at })?)
     }
 
     fn split(payload: &'d [u8], at: u64) -> Option<Self> {
@@ -119,11 +119,8 @@ impl<'d> Prelink<'d> {
     /// # Errors
     /// [`PrelinkError::SectionCount`], [`PrelinkError::SectionOffset`], [`PrelinkError::NotRelocs`].
     pub fn check(&self, sections: Sections<'_>) -> Result<()> {
-        let count = sections.len() as u64;
-        if self.offsets.len() as u64 != count {
-            let stated = self.offsets.len() as u64;
-            return Err(PrelinkError::SectionCount { stated, count, at: self.at }.into());
-        }
+        let (stated, count) = (self.offsets.len() as u64, sections.len() as u64);
+        ensure(stated == count, PrelinkError::SectionCount { stated, count, at: self.at })?;
         let mut walk = Walk::default();
         for section in sections.iter() {
             let place = self.section_offset(section.index);
@@ -143,9 +140,8 @@ impl<'d> Prelink<'d> {
             let is_reloc = section.is_some_and(|section| section.kind == SectionKind::Reloc);
             if !is_reloc || last.is_some_and(|last| last >= index) {
                 let table = self.at + (HEADER + self.offsets.len() * OFFSET + INDEX) as u64;
-                return Err(
-                    PrelinkError::NotRelocs { index, at: table + number * INDEX as u64 }.into()
-                );
+                let at = table + number * INDEX as u64;
+                return Err(PrelinkError::NotRelocs { index, at }.into());
             }
             last = Some(index);
         }
@@ -180,31 +176,23 @@ impl<'d> Prelink<'d> {
     ) -> Result<()> {
         for (index, reloc) in (0u32..).zip(table.iter()) {
             let symbol = smf.symbols().get(reloc.symbol)?;
-            if self.is_resolved(table, word, &reloc, &symbol) != Some(true) {
-                let at = table.target.offset.saturating_add(reloc.offset);
-                let section = table.section.index;
-                return Err(PrelinkError::Value { section, index, at }.into());
-            }
+            let value = self.distance(table.target.index, &reloc, &symbol);
+            let found = word(reloc.offset).map(|word| i64::from(word.cast_signed()));
+            let at = table.target.offset.saturating_add(reloc.offset);
+            let section = table.section.index;
+            let is_resolved = value.is_some() && value == found;
+            ensure(is_resolved, PrelinkError::Value { section, index, at })?;
         }
         Ok(())
     }
 
-    fn is_resolved(
-        &self,
-        table: &RelocTable<'_>,
-        word: &dyn Fn(u64) -> Option<u32>,
-        reloc: &Reloc,
-        symbol: &Symbol<'_>,
-    ) -> Option<bool> {
-        if !matches!(reloc.kind, RelocKind::Pc32 | RelocKind::Plt32) {
-            return None;
-        }
-        let place = self.section_offset(table.target.index)?.checked_add(reloc.offset)?;
+    /// The value of a relocation in section `section`, if that is a distance within the image.
+    fn distance(&self, section: u32, reloc: &Reloc, symbol: &Symbol<'_>) -> Option<i64> {
+        let is_distance = matches!(reloc.kind, RelocKind::Pc32 | RelocKind::Plt32);
+        let place = self.section_offset(section)?.checked_add(reloc.offset)?;
         let target = self.section_offset(symbol.section?)?.checked_add(symbol.value)?;
-        let place = i64::try_from(place).ok()?;
-        let value = i64::try_from(target).ok()?.checked_add(reloc.addend)?.checked_sub(place)?;
-        let bytes = word(reloc.offset)?;
-        Some(i64::from(bytes.cast_signed()) == value)
+        let value = i64::try_from(target).ok()?.checked_add(reloc.addend)?;
+        value.checked_sub(i64::try_from(place).ok()?).filter(|_| is_distance)
     }
 }
 
@@ -287,6 +275,7 @@ mod tests {
     use std::{format, vec};
 
     use super::*;
+    use crate::format::error::FormatError;
     use crate::format::model::{Binding, SymbolKind};
     use crate::format::wire::Layout;
     use crate::format::write::module::{Module, NewSection, NewSymbol, Payload, Place};

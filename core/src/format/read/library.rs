@@ -13,7 +13,7 @@
 //! [`write`](crate::format::write::library::write) lays an archive out as the sample is: header, index, then the modules back to back.
 
 use crate::alloc_util::hash::{fnv1a_64, fnv1a_64_more};
-use crate::format::error::{FormatError, LibraryError, Result, Table};
+use crate::format::error::{FormatError, LibraryError, Result, Table, ensure};
 use crate::format::wire::library::{ENTRY, HEADER, MAGIC, NAME, entry, field, header};
 use crate::format::wire::{array, slice, u8_at, u32_at, until_nul};
 
@@ -91,9 +91,7 @@ impl<'d> Library<'d> {
             .ok_or(LibraryError::NoMagic { at: 0 })?;
         let version = |at| u8_at(header, at).unwrap_or(0);
         let (major, minor) = (version(4), version(5));
-        if (major, minor) != (1, 0) {
-            return Err(LibraryError::Version { major, minor, at: 4 }.into());
-        }
+        ensure((major, minor) == (1, 0), LibraryError::Version { major, minor, at: 4 })?;
         let count = u32_at(header, header::COUNT).unwrap_or(0);
         let index_offset = field(header, header::INDEX_OFFSET);
         let index_size = field(header, header::INDEX_SIZE);
@@ -191,15 +189,16 @@ impl<'d> Library<'d> {
     fn read(&self, index: u32, entry: &'d [u8; ENTRY]) -> Result<Module<'d>> {
         let at = self.entry_offset(index);
         let name = core::str::from_utf8(name_of(entry)).unwrap_or("");
-        if name.is_empty() {
-            return Err(LibraryError::ModuleName { index, at }.into());
-        }
+        ensure(!name.is_empty(), LibraryError::ModuleName { index, at })?;
         let part = |offset_at, size_at| {
             let (offset, size) = (field(entry, offset_at), field(entry, size_at));
             let at = at.saturating_add(offset_at as u64);
-            slice(self.data, offset, size).ok_or(FormatError::Library(
-                LibraryError::ModuleOutside { index, offset, size, at },
-            ))
+            slice(self.data, offset, size).ok_or(LibraryError::ModuleOutside {
+                index,
+                offset,
+                size,
+                at,
+            })
         };
         let data = part(entry::OFFSET, entry::SIZE)?;
         let object = match field(entry, entry::OBJECT_SIZE) {

@@ -174,12 +174,10 @@ fn check_compression(
     index: u32,
     at: u64,
 ) -> Result<()> {
-    if !matches!(compression, Compression::ZSTD | Compression::LZ4) {
-        return Err(match compression {
-            Compression::NONE => CompressionError::NoAlgorithm { index, at },
-            _ => CompressionError::UnknownAlgorithm { index, compression, at },
-        }
-        .into());
+    match compression {
+        Compression::ZSTD | Compression::LZ4 => {}
+        Compression::NONE => return Err(CompressionError::NoAlgorithm { index, at }.into()),
+        _ => return Err(CompressionError::UnknownAlgorithm { index, compression, at }.into()),
     }
     let is_let_be = match kind {
         SectionKind::Code => !flags.has(Flags::EXECUTABLE),

@@ -10,6 +10,7 @@
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util;
+use crate::format::error::ensure;
 use crate::format::model::{
     Binding, Header, Reloc, SectionFlags, SectionKind, SymbolFlags, SymbolKind,
 };
@@ -223,9 +224,7 @@ impl<'a> Module<'a> {
         let fits = self.sections.len() < usize::from(IMPORT_SECTION)
             && u32::try_from(self.symbols.len()).is_ok()
             && u32::try_from(self.stub.len()).is_ok();
-        if !fits {
-            return Err(WriteError::TooLarge);
-        }
+        ensure(fits, WriteError::TooLarge)?;
         for (index, section) in (0u32..).zip(self.sections) {
             self.check_section(index, section)?;
         }
@@ -235,24 +234,19 @@ impl<'a> Module<'a> {
     fn check_section(&self, index: u32, section: &NewSection<'_>) -> Result<(), WriteError> {
         let kind = section.kind;
         self.section_number(section).ok_or(WriteError::SectionKind(index, kind))?;
-        if section.name.len() > SECTION_NAME || section.name.contains(&0) {
-            return Err(WriteError::SectionName(index));
-        }
+        let is_name = section.name.len() <= SECTION_NAME && !section.name.contains(&0);
+        ensure(is_name, WriteError::SectionName(index))?;
         let alignment = section.alignment;
-        if !alignment.is_power_of_two() || alignment > MAX_ALIGNMENT {
-            return Err(WriteError::SectionAlignment(index, alignment));
-        }
-        let size = self.payload_len(section);
-        if section.virtual_size.is_some_and(|memory| memory < size) {
-            return Err(WriteError::SectionSize(index));
-        }
+        let is_alignment = alignment.is_power_of_two() && alignment <= MAX_ALIGNMENT;
+        ensure(is_alignment, WriteError::SectionAlignment(index, alignment))?;
+        let fits = section.virtual_size.is_none_or(|memory| self.payload_len(section) <= memory);
+        ensure(fits, WriteError::SectionSize(index))?;
         let Payload::Relocs(relocs) = section.payload else { return Ok(()) };
         for (number, reloc) in (0u32..).zip(relocs) {
             let kind = WriteError::RelocKind(index, number, reloc.kind);
             self.layout.reloc_number(reloc.kind).ok_or(kind)?;
-            if u64::from(reloc.symbol) >= self.symbols.len() as u64 {
-                return Err(WriteError::RelocSymbol(index, number, reloc.symbol));
-            }
+            let is_there = u64::from(reloc.symbol) < self.symbols.len() as u64;
+            ensure(is_there, WriteError::RelocSymbol(index, number, reloc.symbol))?;
         }
         Ok(())
     }
@@ -260,9 +254,7 @@ impl<'a> Module<'a> {
     fn check_symbol(&self, index: u32, symbol: &NewSymbol<'_>) -> Result<(), WriteError> {
         let kind = WriteError::SymbolKind(index, symbol.kind);
         self.layout.symbol_number(symbol.kind).ok_or(kind)?;
-        if symbol.name.contains(&0) {
-            return Err(WriteError::SymbolName(index));
-        }
+        ensure(!symbol.name.contains(&0), WriteError::SymbolName(index))?;
         let sayable = match (symbol.place, self.layout) {
             (Place::Section(section), Layout::Native) => {
                 self.default_section(symbol.kind) == Some(usize::from(section))
@@ -274,7 +266,7 @@ impl<'a> Module<'a> {
             }
             (Place::Import | Place::Unstated, _) => true,
         };
-        if sayable { Ok(()) } else { Err(WriteError::SymbolPlace(index)) }
+        ensure(sayable, WriteError::SymbolPlace(index))
     }
 
     /// Where a symbol of this kind lives when its section is not stated.

@@ -19,7 +19,7 @@ use core::ops::Range;
 use thiserror::Error;
 
 use crate::alloc_util::{AllocError, try_push};
-use crate::format::error::FormatError;
+use crate::format::error::{FormatError, ensure};
 use crate::format::ext::cached_code;
 use crate::format::model::SectionFlags;
 use crate::format::read::sdn::document::{NOTE_CAP, find_end};
@@ -70,9 +70,8 @@ pub fn with_note(smf: &Smf<'_>, note: &[u8]) -> Result<Vec<u8>, RewriteError> {
     let openended = section.size == 0 && find_end(note, NOTE_CAP) == Some(note.len());
     let new = with_payload(smf, &section, note, openended)?;
     let read = Smf::parse(&new)?;
-    if read.note_bytes()?.map(|(bytes, _)| bytes) != Some(note) {
-        return Err(RewriteError::Differs);
-    }
+    let read_note = read.note_bytes()?.map(|(bytes, _)| bytes);
+    ensure(read_note == Some(note), RewriteError::Differs)?;
     check_same(smf, &read, &Change::of(&section)?)?;
     Ok(new)
 }
@@ -82,9 +81,8 @@ pub fn with_note(smf: &Smf<'_>, note: &[u8]) -> Result<Vec<u8>, RewriteError> {
 /// # Errors
 /// [`RewriteError`].
 pub fn with_cached_code(smf: &Smf<'_>, payload: &[u8]) -> Result<Vec<u8>, RewriteError> {
-    if cached_code::payload_of(smf).is_some_and(cached_code::is_foreign) {
-        return Err(RewriteError::Foreign);
-    }
+    let is_foreign = cached_code::payload_of(smf).is_some_and(cached_code::is_foreign);
+    ensure(!is_foreign, RewriteError::Foreign)?;
     let prepared;
     let (roomy, mut change) = match smf.sections().named(cached_code::NAME) {
         Some(section) => (*smf, Change::of(&section)?),
@@ -98,9 +96,7 @@ pub fn with_cached_code(smf: &Smf<'_>, payload: &[u8]) -> Result<Vec<u8>, Rewrit
     try_push(&mut change.rewritten, section.index)?;
     let new = with_payload(&roomy, &section, payload, false)?;
     let read = Smf::parse(&new)?;
-    if cached_code::payload_of(&read) != Some(payload) {
-        return Err(RewriteError::Differs);
-    }
+    ensure(cached_code::payload_of(&read) == Some(payload), RewriteError::Differs)?;
     check_same(smf, &read, &change)?;
     Ok(new)
 }
@@ -247,7 +243,6 @@ fn put_entry(
 
 /// Compares everything but what may differ.
 fn check_same(old: &Smf<'_>, new: &Smf<'_>, change: &Change) -> Result<(), RewriteError> {
-    let differs = RewriteError::Differs;
     let added = u32::from(change.added);
     let mut header = old.header();
     header.section_count = header.section_count.saturating_add(added);
@@ -259,26 +254,20 @@ fn check_same(old: &Smf<'_>, new: &Smf<'_>, change: &Change) -> Result<(), Rewri
         && new.base() == old.base()
         && new.sections().len() as u64 == old.sections().len() as u64 + u64::from(added)
         && new.symbols().len() == old.symbols().len();
-    if !same_file {
-        return Err(differs);
-    }
+    ensure(same_file, RewriteError::Differs)?;
     for (a, b) in old.sections().iter().zip(new.sections().iter()) {
         let same = (a.name, a.kind) == (b.name, b.kind)
             && (change.rewritten.contains(&a.index)
                 || (a.flags, a.virtual_size, a.alignment, a.data)
                     == (b.flags, b.virtual_size, b.alignment, b.data)
                     && (a.offset == b.offset || change.moved.contains(&a.index)));
-        if !same {
-            return Err(differs);
-        }
+        ensure(same, RewriteError::Differs)?;
     }
     for (a, b) in old.symbols().iter().zip(new.symbols().iter()) {
         let (a, b) = (a?, b?);
         let same = (a.name(), a.kind, a.value, a.size, a.section)
             == (b.name(), b.kind, b.value, b.size, b.section);
-        if !same {
-            return Err(differs);
-        }
+        ensure(same, RewriteError::Differs)?;
     }
     Ok(())
 }

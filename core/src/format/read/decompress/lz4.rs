@@ -9,7 +9,7 @@ use core::hash::Hasher as _;
 use lz4_flex::block::{DecompressError, decompress_into_with_dict};
 use twox_hash::XxHash32;
 
-use crate::format::error::CompressionErrorKind;
+use crate::format::error::{CompressionErrorKind, ensure};
 use crate::format::model::Compression;
 use crate::format::read::decompress::frame::Frame;
 use crate::format::read::decompress::output::Output;
@@ -35,9 +35,7 @@ pub(crate) fn frame(data: &[u8]) -> Result<Frame, CompressionErrorKind> {
         cursor.take(4).ok_or(CompressionErrorKind::Truncated)?;
     }
     let content = header.content;
-    if content.is_some_and(|content| content > held) {
-        return Err(CompressionErrorKind::Broken);
-    }
+    ensure(content.is_none_or(|content| content <= held), CompressionErrorKind::Broken)?;
     Ok(Frame { len: cursor.position(), most: content.unwrap_or(held), content, window: 0 })
 }
 
@@ -61,9 +59,8 @@ struct Block<'c> {
 
 impl Header {
     fn read(cursor: &mut Cursor<'_>) -> Result<Self, CompressionErrorKind> {
-        if u32_at(cursor.rest(), 0) != Some(MAGIC) {
-            return Err(CompressionErrorKind::NoFrame { compression: Compression::LZ4 });
-        }
+        let no_frame = CompressionErrorKind::NoFrame { compression: Compression::LZ4 };
+        ensure(u32_at(cursor.rest(), 0) == Some(MAGIC), no_frame)?;
         cursor.take(4).ok_or(CompressionErrorKind::Truncated)?;
         let descriptor = cursor.rest();
         let (header, has_dictionary) =
@@ -72,12 +69,8 @@ impl Header {
         let checksum = cursor.u8().ok_or(CompressionErrorKind::Truncated)?;
         let [_, expected, ..] =
             XxHash32::oneshot(0, descriptor.get(..len).unwrap_or(&[])).to_le_bytes();
-        if checksum != expected {
-            return Err(CompressionErrorKind::Checksum);
-        }
-        if has_dictionary {
-            return Err(CompressionErrorKind::Dictionary);
-        }
+        ensure(checksum == expected, CompressionErrorKind::Checksum)?;
+        ensure(!has_dictionary, CompressionErrorKind::Dictionary)?;
         header.ok_or(CompressionErrorKind::Broken)
     }
 
@@ -116,9 +109,7 @@ impl Header {
             return Ok(None);
         }
         let len = usize::try_from(size & !STORED).map_err(|_| CompressionErrorKind::Broken)?;
-        if len > self.block_size {
-            return Err(CompressionErrorKind::Broken);
-        }
+        ensure(len <= self.block_size, CompressionErrorKind::Broken)?;
         let data = cursor.take(len).ok_or(CompressionErrorKind::Truncated)?;
         let checksum = match self.blocks_have_checksums {
             true => Some(cursor.u32().ok_or(CompressionErrorKind::Truncated)?),
@@ -152,10 +143,8 @@ pub(crate) fn decode(data: &[u8], output: &mut Output<'_>) -> Result<(), Compres
     if header.has_checksum && cursor.u32() != Some(hash.finish_32()) {
         return Err(CompressionErrorKind::Checksum);
     }
-    match header.content {
-        Some(content) if content != output.written - start => Err(CompressionErrorKind::Broken),
-        _ => Ok(()),
-    }
+    let len = output.written - start;
+    ensure(header.content.is_none_or(|content| content == len), CompressionErrorKind::Broken)
 }
 
 impl Header {

@@ -11,7 +11,7 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use ruzstd::io::{Error, Write};
 use twox_hash::XxHash64;
 
-use crate::format::error::CompressionErrorKind;
+use crate::format::error::{CompressionErrorKind, ensure};
 use crate::format::model::Compression;
 use crate::format::read::decompress::frame::Frame;
 use crate::format::read::decompress::output::Output;
@@ -29,30 +29,22 @@ const MAX_LIMIT: u64 = 128 << 20;
 
 /// The frame at the start of `data`, which is to become part of a section of `virtual_size` bytes.
 pub(crate) fn frame(data: &[u8], virtual_size: u64) -> Result<Frame, CompressionErrorKind> {
-    if u32_at(data, 0) != Some(MAGIC) {
-        return Err(CompressionErrorKind::NoFrame { compression: Compression::ZSTD });
-    }
+    let no_frame = CompressionErrorKind::NoFrame { compression: Compression::ZSTD };
+    ensure(u32_at(data, 0) == Some(MAGIC), no_frame)?;
     let mut cursor = Cursor::new(data);
     let header = header(&mut cursor).ok_or(CompressionErrorKind::Truncated)?;
-    if header.is_reserved {
-        return Err(CompressionErrorKind::Broken);
-    }
-    if header.dictionary != 0 {
-        return Err(CompressionErrorKind::Dictionary);
-    }
+    ensure(!header.is_reserved, CompressionErrorKind::Broken)?;
+    ensure(header.dictionary == 0, CompressionErrorKind::Dictionary)?;
     let limit = virtual_size.checked_next_power_of_two().unwrap_or(u64::MAX);
     let limit = limit.clamp(MIN_LIMIT, MAX_LIMIT);
-    if header.window > limit {
-        return Err(CompressionErrorKind::Window { size: header.window, limit });
-    }
+    let size = header.window;
+    ensure(size <= limit, CompressionErrorKind::Window { size, limit })?;
     let held = blocks(&mut cursor, header.window.min(BLOCK))?;
     if header.has_checksum {
         cursor.take(4).ok_or(CompressionErrorKind::Truncated)?;
     }
     let Header { window, content, .. } = header;
-    if content.is_some_and(|content| content > held) {
-        return Err(CompressionErrorKind::Broken);
-    }
+    ensure(content.is_none_or(|content| content <= held), CompressionErrorKind::Broken)?;
     Ok(Frame { len: cursor.position(), most: content.unwrap_or(held), content, window })
 }
 
@@ -114,9 +106,7 @@ fn blocks(cursor: &mut Cursor<'_>, most: u64) -> Result<u64, CompressionErrorKin
             2 => (size, most),
             _ => return Err(CompressionErrorKind::Broken),
         };
-        if holds > most {
-            return Err(CompressionErrorKind::Broken);
-        }
+        ensure(holds <= most, CompressionErrorKind::Broken)?;
         held = held.saturating_add(holds);
         let len = usize::try_from(len).map_err(|_| CompressionErrorKind::Truncated)?;
         cursor.take(len).ok_or(CompressionErrorKind::Truncated)?;
@@ -133,9 +123,7 @@ pub(crate) fn decode(
     output: &mut Output<'_>,
 ) -> Result<(), CompressionErrorKind> {
     let long = CompressionErrorKind::Long { virtual_size: output.virtual_size };
-    if frame.content.is_some_and(|content| content > output.left()) {
-        return Err(long);
-    }
+    ensure(frame.content.is_none_or(|content| content <= output.left()), long)?;
     // What a frame cannot fill it does not get, or small frames would take long.
     let most = frame.most.min(output.left());
     ask_for_memory(frame.window.min(most))?;
@@ -157,20 +145,14 @@ pub(crate) fn decode(
         let decoded = decoder.decode_blocks(&mut input, BlockDecodingStrategy::UptoBlocks(1));
         decoded.map_err(|_| CompressionErrorKind::Broken)?;
         decoder.collect_to_writer(&mut written).map_err(|_| CompressionErrorKind::Broken)?;
-        if decoder.can_collect() != 0 {
-            return Err(long);
-        }
+        ensure(decoder.can_collect() == 0, long)?;
     }
     let checksum = decoder.get_checksum_from_data();
-    if checksum.is_some_and(|sum| u64::from(sum) != written.hash.finish() & 0xffff_ffff) {
-        return Err(CompressionErrorKind::Checksum);
-    }
-    match frame.content {
-        Some(content) if content != written.output.written - begin => {
-            Err(CompressionErrorKind::Broken)
-        }
-        _ => Ok(()),
-    }
+    let found = written.hash.finish() & 0xffff_ffff;
+    let is_true = checksum.is_none_or(|checksum| u64::from(checksum) == found);
+    ensure(is_true, CompressionErrorKind::Checksum)?;
+    let len = written.output.written - begin;
+    ensure(frame.content.is_none_or(|content| content == len), CompressionErrorKind::Broken)
 }
 
 /// Receives the bytes of a frame as they leave the window of the decoder.

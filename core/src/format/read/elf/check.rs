@@ -3,7 +3,7 @@
 //! Loaded sections and their relocations together hold no more bytes than the object, and take no more
 //! memory than a module may, so that a small object cannot cause unbounded work.
 
-use crate::format::error::{ElfError, ElfErrorKind, ElfPart, Result, SectionError};
+use crate::format::error::{ElfError, ElfErrorKind, ElfPart, Result, SectionError, ensure};
 use crate::format::model::SectionKind;
 use crate::format::read::elf::section::{
     Header, SHF_COMPRESSED, SHF_EXECINSTR, SHF_TLS, SHF_WRITE, SHT_NULL, SHT_RELA, SHT_STRTAB,
@@ -67,9 +67,8 @@ impl<'s, 'd> Walk<'s, 'd> {
         contents(self.sections, header).ok_or(ElfErrorKind::Outside)?;
         let name = name_at(self.names, header.name).ok_or(ElfErrorKind::Outside)?;
         let value = header.alignment;
-        if !value.is_power_of_two() || value > MAX_ALIGNMENT {
-            return Err(ElfErrorKind::Alignment { value });
-        }
+        let is_alignment = value.is_power_of_two() && value <= MAX_ALIGNMENT;
+        ensure(is_alignment, ElfErrorKind::Alignment { value })?;
         if header.kind == SHT_SYMTAB {
             self.check_symtab(index, header)?;
         } else if header.is_relocs() && header.size != 0 {
@@ -87,17 +86,12 @@ impl<'s, 'd> Walk<'s, 'd> {
     }
 
     fn check_loaded(&mut self, header: &Header, name: &[u8]) -> Result<(), ElfErrorKind> {
-        if header.has(SHF_TLS) && header.size != 0 {
-            return Err(ElfErrorKind::ThreadLocal);
-        } else if header.lists_functions(name) && header.size != 0 {
-            return Err(ElfErrorKind::Constructors);
-        } else if header.has(SHF_WRITE) && header.has(SHF_EXECINSTR) {
-            return Err(ElfErrorKind::WriteAndExecute);
-        } else if header.has(SHF_EXECINSTR) && !header.has_bytes() && header.size != 0 {
-            return Err(ElfErrorKind::ZeroCode);
-        } else if header.has(SHF_COMPRESSED) {
-            return Err(ElfErrorKind::Compressed);
-        }
+        let (is_empty, is_code) = (header.size == 0, header.has(SHF_EXECINSTR));
+        ensure(is_empty || !header.has(SHF_TLS), ElfErrorKind::ThreadLocal)?;
+        ensure(is_empty || !header.lists_functions(name), ElfErrorKind::Constructors)?;
+        ensure(!is_code || !header.has(SHF_WRITE), ElfErrorKind::WriteAndExecute)?;
+        ensure(is_empty || !is_code || header.has_bytes(), ElfErrorKind::ZeroCode)?;
+        ensure(!header.has(SHF_COMPRESSED), ElfErrorKind::Compressed)?;
         self.take_contents(header)
     }
 
@@ -124,7 +118,7 @@ impl<'s, 'd> Walk<'s, 'd> {
             && symtab.size.is_multiple_of(ELF_SYMBOL as u64)
             && names.is_some_and(|names| names.kind == SHT_STRTAB)
             && u32::try_from(symtab.size).is_ok();
-        if is_sound { Ok(()) } else { Err(ElfErrorKind::SymbolTable) }
+        ensure(is_sound, ElfErrorKind::SymbolTable)
     }
 
     /// Every common symbol takes memory as a section does.

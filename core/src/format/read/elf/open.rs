@@ -1,6 +1,6 @@
 //! Opening an ELF object.
 
-use crate::format::error::{ElfError, ElfErrorKind, ElfPart, FormatError, Result};
+use crate::format::error::{ElfError, ElfErrorKind, ElfPart, FormatError, Result, ensure};
 use crate::format::model::{Arch, SectionKind};
 use crate::format::read::elf::check::Walk;
 use crate::format::read::elf::section::{E_SHSTRNDX, names};
@@ -68,13 +68,10 @@ fn section_table<'d>(file: &Sections<'d>, arch: Arch, code: &Section<'d>) -> Res
     };
     let header: &[u8; ELF_HEADER] = array(data, 0).ok_or(fault(ElfErrorKind::CutOff, 0))?;
     let half = |at| u16_at(header, at).unwrap_or(0);
-    if array(header, ELF_MAGIC.len()) != Some(&IDENT) {
-        return Err(fault(ElfErrorKind::Ident, ELF_MAGIC.len()));
-    }
+    let is_read = array(header, ELF_MAGIC.len()) == Some(&IDENT);
+    ensure(is_read, fault(ElfErrorKind::Ident, ELF_MAGIC.len()))?;
     let (value, machine) = (half(E_TYPE), half(E_MACHINE));
-    if value != ET_REL {
-        return Err(fault(ElfErrorKind::Type { value }, E_TYPE));
-    }
+    ensure(value == ET_REL, fault(ElfErrorKind::Type { value }, E_TYPE))?;
     let layout = match (machine, arch) {
         (EM_X86_64, Arch::X86_64) => Layout::ElfX86_64,
         (EM_AARCH64, Arch::AARCH64) => Layout::ElfAarch64,
@@ -96,8 +93,6 @@ fn section_table<'d>(file: &Sections<'d>, arch: Arch, code: &Section<'d>) -> Res
         has_commons: false,
         base,
     };
-    match names(&sections) {
-        Some(_) => Ok(sections),
-        None => Err(fault(ElfErrorKind::NoNames, E_SHSTRNDX)),
-    }
+    ensure(names(&sections).is_some(), fault(ElfErrorKind::NoNames, E_SHSTRNDX))?;
+    Ok(sections)
 }

@@ -3,7 +3,7 @@
 //! What they do is up to the object. That the loader calls code at all is checked: every entry of an array is
 //! filled in by a relocation, and addresses that are known before loading are those of code.
 
-use crate::format::error::{Result, SharedObjectErrorKind as Kind};
+use crate::format::error::{Result, SharedObjectErrorKind as Kind, ensure};
 use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
 use crate::format::read::shared_object::image::{Image, Range};
 use crate::format::wire::elf_tag::Tag;
@@ -36,17 +36,17 @@ impl Arrays {
     pub(crate) fn read(dynamic: &Dynamic<'_>) -> Result<Self> {
         for entry in [Tag::INIT, Tag::FINI].into_iter().filter_map(|tag| dynamic.get(tag)) {
             let address = entry.value;
-            if !dynamic.image.is_executable(address) {
-                return Err(entry.refuse(Kind::NotExecutable { address }));
-            }
+            ensure(
+                dynamic.image.is_executable(address),
+                entry.refuse(Kind::NotExecutable { address }),
+            )?;
         }
         let mut arrays = Self([None; 3]);
         for ((tag, size), index) in ARRAYS.into_iter().zip(0..) {
             let Some(entry) = dynamic.get(tag) else { continue };
             let array = read(dynamic, entry, size)?;
-            if arrays.0.iter().flatten().any(|other| other.range.overlaps(array.range)) {
-                return Err(entry.refuse(Kind::ArraysOverlap));
-            }
+            let overlaps = arrays.0.iter().flatten().any(|other| other.range.overlaps(array.range));
+            ensure(!overlaps, entry.refuse(Kind::ArraysOverlap))?;
             if let Some(slot) = arrays.0.get_mut(index) {
                 *slot = Some(array);
             }
@@ -67,9 +67,8 @@ impl Arrays {
         let array = self.0.iter_mut().flatten().find(|array| array.range.overlaps(place));
         let Some(array) = array else { return Ok(()) };
         let offset = place.start.wrapping_sub(array.range.start);
-        if place.size != array.word || !offset.is_multiple_of(array.word) {
-            return Err(Kind::Misaligned { address: place.start });
-        }
+        let is_whole = place.size == array.word && offset.is_multiple_of(array.word);
+        ensure(is_whole, Kind::Misaligned { address: place.start })?;
         if let Some(address) = target.filter(|&address| !image.is_executable(address)) {
             return Err(Kind::NotExecutable { address });
         }
@@ -84,9 +83,7 @@ impl Arrays {
     pub(crate) fn check_filled(&self) -> Result<()> {
         for Array { entry, range, word, relocated } in self.0.iter().flatten() {
             let (entries, relocated) = (range.size / word, *relocated);
-            if entries != relocated {
-                return Err(entry.refuse(Kind::FunctionArray { entries, relocated }));
-            }
+            ensure(entries == relocated, entry.refuse(Kind::FunctionArray { entries, relocated }))?;
         }
         Ok(())
     }
@@ -94,9 +91,8 @@ impl Arrays {
 
 fn read(dynamic: &Dynamic<'_>, entry: Entry, size: Tag) -> Result<Array> {
     let (word, size) = (dynamic.word_size(), dynamic.require(size)?);
-    if !size.value.is_multiple_of(word) {
-        return Err(size.refuse(Kind::PartialEntry { size: size.value }));
-    }
+    let partial = size.refuse(Kind::PartialEntry { size: size.value });
+    ensure(size.value.is_multiple_of(word), partial)?;
     dynamic.table(&entry, size.value, word)?;
     let range = Range { start: entry.value, size: size.value };
     Ok(Array { entry, range, word, relocated: 0 })

@@ -4,7 +4,7 @@
 //! with one tag the last one would count; sound objects have several for needed libraries alone.
 
 use crate::format::error::{
-    FormatError, Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part,
+    FormatError, Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part, ensure,
 };
 use crate::format::read::shared_object::image::{Image, Range, Segment};
 use crate::format::read::shared_object::view::{View, refuse};
@@ -81,13 +81,9 @@ impl<'d> Dynamic<'d> {
         let word = image.header.file.encoding.word_size();
         let Segment { address: start, memory_size: size, .. } = *segment;
         let range = Range { start, size };
-        if !start.is_multiple_of(word) {
-            return Err(fault(Kind::Misaligned { address: start }));
-        }
+        ensure(start.is_multiple_of(word), fault(Kind::Misaligned { address: start }))?;
         // The loader may add the load address to its entries.
-        if !image.is_writable(range) {
-            return Err(fault(Kind::NotWritable));
-        }
+        ensure(image.is_writable(range), fault(Kind::NotWritable))?;
         let entries = image.bytes(start, size).ok_or(fault(Kind::NotLoaded))?;
         let mut dynamic = Self { image, entries, strings: &[], range };
         let end = entries.entries(2 * word).position(|entry| entry.word(0) == Some(0));
@@ -151,10 +147,7 @@ impl<'d> Dynamic<'d> {
 
     fn check_alignment(&self, entry: &Entry, alignment: u64) -> Result<()> {
         let address = entry.value;
-        if address.is_multiple_of(alignment) {
-            return Ok(());
-        }
-        Err(entry.refuse(Kind::Misaligned { address }))
+        ensure(address.is_multiple_of(alignment), entry.refuse(Kind::Misaligned { address }))
     }
 
     /// Of what there can be one of, a second entry would hide the first one.
@@ -192,10 +185,8 @@ impl<'d> Dynamic<'d> {
         let entry = self.require(Tag::STRTAB)?;
         let size = self.require(Tag::STRSZ)?.value;
         let strings = self.table(&entry, size, 1)?.bytes;
-        if strings.last() == Some(&0) {
-            return Ok(strings);
-        }
-        Err(entry.refuse(Kind::Unterminated))
+        ensure(strings.last() == Some(&0), entry.refuse(Kind::Unterminated))?;
+        Ok(strings)
     }
 
     fn check_strings(&self) -> Result<()> {

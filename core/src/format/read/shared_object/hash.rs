@@ -5,7 +5,7 @@
 //! table are linked lists: if all of them together have no more steps than the table has symbols, none is a
 //! circle.
 
-use crate::format::error::{Result, SharedObjectErrorKind as Kind};
+use crate::format::error::{Result, SharedObjectErrorKind as Kind, ensure};
 use crate::format::read::shared_object::dynamic::Dynamic;
 use crate::format::read::shared_object::header::machine;
 use crate::format::read::shared_object::image::Range;
@@ -35,17 +35,14 @@ pub(crate) fn gnu(dynamic: &Dynamic<'_>) -> Result<Hashed> {
     else {
         return Err(fault(Kind::NotLoaded));
     };
-    if buckets == 0 || !filter.is_power_of_two() || shift >= 32 {
-        return Err(fault(Kind::HashHeader));
-    }
+    let is_sound = buckets != 0 && filter.is_power_of_two() && shift < 32;
+    ensure(is_sound, fault(Kind::HashHeader))?;
     let buckets_at = HEADER + u64::from(filter) * word;
     let size = u64::from(buckets) * 4;
     let bucket_view = table.part(buckets_at, size).ok_or(fault(Kind::NotLoaded))?;
     let mut last = 0;
     for symbol in bucket_view.entries(4).filter_map(|bucket| bucket.u32(0)) {
-        if symbol != 0 && symbol < first {
-            return Err(fault(Kind::Bucket { symbol }));
-        }
+        ensure(symbol == 0 || symbol >= first, fault(Kind::Bucket { symbol }))?;
         last = last.max(symbol);
     }
     let chains = table.from(buckets_at + size).ok_or(fault(Kind::NotLoaded))?;
@@ -79,9 +76,7 @@ pub(crate) fn system_v(dynamic: &Dynamic<'_>) -> Result<Hashed> {
     }
     let start = dynamic.table(&entry, 8, 4)?;
     let (buckets, symbols) = (start.u32(0).unwrap_or(0), start.u32(4).unwrap_or(0));
-    if buckets == 0 {
-        return Err(fault(Kind::HashHeader));
-    }
+    ensure(buckets != 0, fault(Kind::HashHeader))?;
     let (buckets, symbols) = (u64::from(buckets), u64::from(symbols));
     let size = 8 + 4 * (buckets + symbols);
     let table = dynamic.table(&entry, size, 4)?;
@@ -90,10 +85,9 @@ pub(crate) fn system_v(dynamic: &Dynamic<'_>) -> Result<Hashed> {
         let mut symbol = table.nth_u32(2 + bucket).unwrap_or(0);
         while symbol != 0 {
             rest = rest.checked_sub(1).ok_or(fault(Kind::Chain))?;
-            if u64::from(symbol) >= symbols {
-                return Err(fault(Kind::SymbolIndex { index: symbol.into() }));
-            }
-            symbol = table.nth_u32(2 + buckets + u64::from(symbol)).unwrap_or(0);
+            let index = u64::from(symbol);
+            ensure(index < symbols, fault(Kind::SymbolIndex { index }))?;
+            symbol = table.nth_u32(2 + buckets + index).unwrap_or(0);
         }
     }
     Ok(Hashed { symbols, range: Range { start: entry.value, size } })

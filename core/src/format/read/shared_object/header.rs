@@ -1,6 +1,8 @@
 //! The file header of a shared object.
 
-use crate::format::error::{Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
+use crate::format::error::{
+    Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part, ensure,
+};
 use crate::format::read::shared_object::view::{Encoding, View, refuse};
 use crate::format::wire::{ELF_MAGIC, array, u8_at};
 
@@ -46,20 +48,14 @@ impl<'d> FileHeader<'d> {
         let ident = |at| u8_at(header, at).unwrap_or(0);
         let encoding = Encoding { is_64: ident(E_CLASS) == 2, is_big: ident(E_DATA) == 2 };
         for (at, values) in [(E_CLASS, 1..=2), (E_DATA, 1..=2), (E_IDENT_VERSION, 1..=1)] {
-            if !values.contains(&ident(at)) {
-                return Err(fault(Kind::Ident, at));
-            }
+            ensure(values.contains(&ident(at)), fault(Kind::Ident, at))?;
         }
         let file = View::new(object, encoding);
         let size = if encoding.is_64 { 64 } else { 52 };
         let header = file.part(0, size).ok_or(fault(Kind::CutOff, 0))?;
-        if header.u32(E_VERSION) != Some(1) {
-            return Err(fault(Kind::Ident, E_VERSION));
-        }
+        ensure(header.u32(E_VERSION) == Some(1), fault(Kind::Ident, E_VERSION))?;
         let value = header.u16(E_TYPE).unwrap_or(0);
-        if value != ET_DYN {
-            return Err(fault(Kind::Type { value }, E_TYPE));
-        }
+        ensure(value == ET_DYN, fault(Kind::Type { value }, E_TYPE))?;
         let table = program_headers(file, header)?;
         Ok(Self { file, machine: header.u16(E_MACHINE).unwrap_or(0), table })
     }
@@ -87,13 +83,9 @@ fn program_headers<'d>(file: View<'d>, header: View<'d>) -> Result<View<'d>> {
         if file.encoding.is_64 { [32, 54, 56] } else { [28, 42, 44] };
     let fault = |at: usize| refuse(Part::Object, Kind::ProgramHeaders, at as u64);
     let stride = stride(file.encoding);
-    if header.u16(size_at).map(u64::from) != Some(stride) {
-        return Err(fault(size_at));
-    }
+    ensure(header.u16(size_at).map(u64::from) == Some(stride), fault(size_at))?;
     let count = header.u16(count_at).unwrap_or(0);
-    if count > MAX_PROGRAM_HEADERS {
-        return Err(fault(count_at));
-    }
+    ensure(count <= MAX_PROGRAM_HEADERS, fault(count_at))?;
     let offset = header.word(offset_at).unwrap_or(0);
     file.part(offset, u64::from(count) * stride).ok_or(fault(offset_at))
 }

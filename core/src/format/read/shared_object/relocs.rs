@@ -3,7 +3,9 @@
 //! The system's loader writes to every place that a relocation names. Which places of the object's own data
 //! those are is up to the object; they must be writable, and hold nothing that the loader itself reads.
 
-use crate::format::error::{Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
+use crate::format::error::{
+    Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part, ensure,
+};
 use crate::format::read::shared_object::arrays::Arrays;
 use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
 use crate::format::read::shared_object::header::machine;
@@ -112,9 +114,8 @@ impl<'d> Relocs<'d> {
         for (table, (.., count)) in self.tables.iter().zip(TABLES) {
             let (Some(table), Some(count)) = (table, dynamic.get(count)) else { continue };
             let own = table.view.len() - self.shared_with_plt(table);
-            if count.value > own / table.stride() {
-                return Err(count.refuse(Kind::Value { value: count.value }));
-            }
+            let too_many = count.refuse(Kind::Value { value: count.value });
+            ensure(count.value <= own / table.stride(), too_many)?;
             let first = usize::try_from(count.value).unwrap_or(usize::MAX);
             for entry in table.view.entries(table.stride()).take(first) {
                 let value = table.decode(entry).map_or(0, |reloc| reloc.kind);
@@ -179,20 +180,16 @@ impl<'d> Relocs<'d> {
 }
 
 fn check_entry_size(entry: &Entry, expected: u64) -> Result<()> {
-    match entry.value {
-        value if value == expected => Ok(()),
-        value => Err(entry.refuse(Kind::EntrySize { value })),
-    }
+    ensure(entry.value == expected, entry.refuse(Kind::EntrySize { value: entry.value }))
 }
 
 fn read_table<'d>(dynamic: &Dynamic<'d>, entry: Entry, size: Tag, words: u64) -> Result<Table<'d>> {
     let size = dynamic.require(size)?;
     let view = dynamic.table(&entry, size.value, dynamic.word_size())?;
     let table = Table { entry, view, words };
-    if size.value.is_multiple_of(table.stride()) {
-        return Ok(table);
-    }
-    Err(size.refuse(Kind::PartialEntry { size: size.value }))
+    let partial = size.refuse(Kind::PartialEntry { size: size.value });
+    ensure(size.value.is_multiple_of(table.stride()), partial)?;
+    Ok(table)
 }
 
 /// What relocations are compared with.
@@ -229,13 +226,8 @@ impl Check<'_, '_> {
 
     fn check_place(&self, address: u64, size: u64) -> Result<(), Kind> {
         let place = Range { start: address, size };
-        if !self.dynamic.image.is_writable(place) {
-            return Err(Kind::NotWritable);
-        }
-        if self.tables.overlap(place) {
-            return Err(Kind::OverTable { address });
-        }
-        Ok(())
+        ensure(self.dynamic.image.is_writable(place), Kind::NotWritable)?;
+        ensure(!self.tables.overlap(place), Kind::OverTable { address })
     }
 
     /// Checks that a relocation and its symbol are both thread-local or neither is.

@@ -4,7 +4,7 @@
 //! and share no page. It then follows the other program headers without looking at their bounds.
 
 use crate::format::error::{
-    FormatError, Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part,
+    FormatError, Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part, ensure,
 };
 use crate::format::read::shared_object::header::machine;
 use crate::format::read::shared_object::image::{Image, PF_R, PF_W, PF_X, Range, Segment};
@@ -54,9 +54,7 @@ pub(crate) fn check(image: &Image<'_>, page: u64) -> Result<Found> {
             PT_TLS if segment.memory_size != 0 => tls.replace(segment.memory_size).is_none(),
             _ => true,
         };
-        if !once {
-            return Err(refuse(Part::Segment(segment.index), Kind::SecondSegment, segment.at));
-        }
+        ensure(once, refuse(Part::Segment(segment.index), Kind::SecondSegment, segment.at))?;
     }
     check_stack(image)?;
     let missing = no_segment(image, "PT_DYNAMIC");
@@ -87,51 +85,32 @@ fn check_loads(image: &Image<'_>, page: u64) -> Result<()> {
         let bytes = Range { start: load.offset, size: load.file_size };
         let before = image.loads().take_while(|other| other.index < load.index);
         let mut before = before.map(|other| Range { start: other.offset, size: other.file_size });
-        if before.any(|other| other.overlaps(bytes)) {
-            return Err(fault(Kind::SegmentsOverlap));
-        }
+        ensure(!before.any(|other| other.overlaps(bytes)), fault(Kind::SegmentsOverlap))?;
         let start = down(load.address, page);
-        if first.is_some() && start < end {
-            return Err(fault(Kind::Order));
-        }
+        ensure(first.is_none() || start >= end, fault(Kind::Order))?;
         let first = *first.get_or_insert(start);
         let too_large = |size| fault(Kind::MemorySize { size, limit: MAX_MEMORY });
         end = up(load.end(), page).ok_or(too_large(u64::MAX))?;
         let size = end.saturating_sub(first);
-        if size > MAX_MEMORY {
-            return Err(too_large(size));
-        }
+        ensure(size <= MAX_MEMORY, too_large(size))?;
     }
-    if first.is_none() { Err(no_segment(image, "PT_LOAD")) } else { Ok(()) }
+    ensure(first.is_some(), no_segment(image, "PT_LOAD"))
 }
 
 /// Checks a segment that is loaded by itself.
 fn check_load(image: &Image<'_>, load: &Segment, page: u64) -> Result<(), Kind> {
     let Segment { offset, address, file_size, memory_size, alignment, .. } = *load;
     let file = image.header.file;
-    if load.has(PF_W | PF_X) {
-        return Err(Kind::WriteAndExecute);
-    }
-    if file_size > memory_size {
-        return Err(Kind::FileSize);
-    }
-    if memory_size > file_size && !load.has(PF_W) {
-        return Err(Kind::ZeroesNotWritable);
-    }
+    ensure(!load.has(PF_W | PF_X), Kind::WriteAndExecute)?;
+    ensure(file_size <= memory_size, Kind::FileSize)?;
+    ensure(memory_size == file_size || load.has(PF_W), Kind::ZeroesNotWritable)?;
     let end = address.checked_add(memory_size);
-    if end.is_none_or(|end| end > file.encoding.max_address()) {
-        return Err(Kind::MemorySize { size: memory_size, limit: MAX_MEMORY });
-    }
-    if !is_alignment(alignment, MAX_ALIGNMENT) {
-        return Err(Kind::Alignment { value: alignment });
-    }
-    if (address ^ offset) & page.max(alignment).saturating_sub(1) != 0 {
-        return Err(Kind::Offset { offset, address });
-    }
-    if file.part(offset, file_size).is_none() {
-        return Err(Kind::OutsideFile);
-    }
-    Ok(())
+    let is_addressable = end.is_some_and(|end| end <= file.encoding.max_address());
+    ensure(is_addressable, Kind::MemorySize { size: memory_size, limit: MAX_MEMORY })?;
+    ensure(is_alignment(alignment, MAX_ALIGNMENT), Kind::Alignment { value: alignment })?;
+    let is_congruent = (address ^ offset) & page.max(alignment).saturating_sub(1) == 0;
+    ensure(is_congruent, Kind::Offset { offset, address })?;
+    ensure(file.part(offset, file_size).is_some(), Kind::OutsideFile)
 }
 
 /// Whether `value` is a power of two up to `limit`, or 0, which stands for 1.
@@ -157,22 +136,21 @@ fn check_other(image: &Image<'_>, segment: &Segment, page: u64) -> Result<()> {
 /// The bytes of a segment, which lie in the file where its address says.
 fn loaded<'d>(image: &Image<'d>, segment: &Segment) -> Result<View<'d>, Kind> {
     let Segment { offset, address, file_size, memory_size, .. } = *segment;
-    if file_size != memory_size {
-        return Err(Kind::FileSize);
-    }
+    ensure(file_size == memory_size, Kind::FileSize)?;
     let bytes = image.bytes(address, memory_size).ok_or(Kind::NotLoaded)?;
-    if bytes.at == offset { Ok(bytes) } else { Err(Kind::Offset { offset, address }) }
+    ensure(bytes.at == offset, Kind::Offset { offset, address })?;
+    Ok(bytes)
 }
 
 fn phdr(image: &Image<'_>, segment: &Segment) -> Result<(), Kind> {
     let table = image.header.table;
     let bytes = image.bytes(segment.address, table.len()).ok_or(Kind::NotLoaded)?;
-    if bytes.at == table.at { Ok(()) } else { Err(Kind::ProgramHeadersInMemory) }
+    ensure(bytes.at == table.at, Kind::ProgramHeadersInMemory)
 }
 
 fn interpreter(image: &Image<'_>, segment: &Segment) -> Result<(), Kind> {
     let name = loaded(image, segment)?;
-    if name.bytes.last() == Some(&0) { Ok(()) } else { Err(Kind::Unterminated) }
+    ensure(name.bytes.last() == Some(&0), Kind::Unterminated)
 }
 
 /// Every note must end inside its segment: the loader steps over them by the sizes that they state.
@@ -201,20 +179,12 @@ fn thread_local(image: &Image<'_>, segment: &Segment) -> Result<(), Kind> {
     if memory_size == 0 && file_size == 0 {
         return Ok(());
     }
-    if file_size > memory_size {
-        return Err(Kind::FileSize);
-    }
-    if memory_size > MAX_TLS {
-        return Err(Kind::MemorySize { size: memory_size, limit: MAX_TLS });
-    }
+    ensure(file_size <= memory_size, Kind::FileSize)?;
+    ensure(memory_size <= MAX_TLS, Kind::MemorySize { size: memory_size, limit: MAX_TLS })?;
     // The loader divides by it.
-    if value == 0 || !is_alignment(value, MAX_TLS_ALIGNMENT) {
-        return Err(Kind::Alignment { value });
-    }
-    if file_size != 0 && image.bytes(address, file_size).is_none() {
-        return Err(Kind::NotLoaded);
-    }
-    Ok(())
+    let is_divisor = value != 0 && is_alignment(value, MAX_TLS_ALIGNMENT);
+    ensure(is_divisor, Kind::Alignment { value })?;
+    ensure(file_size == 0 || image.bytes(address, file_size).is_some(), Kind::NotLoaded)
 }
 
 /// What becomes read-only after relocation is part of one writable segment. Linkers count it up to the end
@@ -230,19 +200,15 @@ fn relro(image: &Image<'_>, segment: &Segment, page: u64) -> Result<(), Kind> {
         memory.contains(Range { start: address, size })
     });
     let load = load.ok_or(Kind::NotWritable)?;
-    if offset.wrapping_sub(load.offset) == address.wrapping_sub(load.address) {
-        return Ok(());
-    }
-    Err(Kind::Offset { offset, address })
+    let is_congruent = offset.wrapping_sub(load.offset) == address.wrapping_sub(load.address);
+    ensure(is_congruent, Kind::Offset { offset, address })
 }
 
 /// Without this program header the stacks of the process would have to be executable.
 fn check_stack(image: &Image<'_>) -> Result<()> {
     let is_known = matches!(image.header.machine, machine::X86_64 | machine::AARCH64);
-    if is_known && !image.segments().any(|segment| segment.kind == PT_GNU_STACK) {
-        return Err(no_segment(image, "PT_GNU_STACK"));
-    }
-    Ok(())
+    let has_stack = image.segments().any(|segment| segment.kind == PT_GNU_STACK);
+    ensure(has_stack || !is_known, no_segment(image, "PT_GNU_STACK"))
 }
 
 /// Where the loader reads the program headers again, once the segments are mapped: where `PT_PHDR` says, or

@@ -1,6 +1,8 @@
 //! The dynamic symbols, as many as hash tables and relocations refer to.
 
-use crate::format::error::{Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part};
+use crate::format::error::{
+    Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part, ensure,
+};
 use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
 use crate::format::read::shared_object::image::Range;
 use crate::format::read::shared_object::view::{View, refuse};
@@ -123,31 +125,25 @@ impl<'d> SymbolTable<'d> {
 
     fn check_one(&self, dynamic: &Dynamic<'_>, symbol: &Symbol) -> Result<(), Kind> {
         let offset = u64::from(symbol.name);
-        if !dynamic.has_string(offset) {
-            return Err(Kind::String { offset });
-        }
+        ensure(dynamic.has_string(offset), Kind::String { offset })?;
         let address = symbol.value;
         // The loader takes an undefined symbol with a value for a function that is called through it.
         let header = dynamic.image.header;
-        if !symbol.is_defined() && address != 0 && header.has_known_relocations() {
-            return Err(Kind::SymbolAddress { address });
-        }
+        let is_sound = symbol.is_defined() || address == 0 || !header.has_known_relocations();
+        ensure(is_sound, Kind::SymbolAddress { address })?;
         if symbol.is_thread_local() {
             let is_inside = self.tls.is_some_and(|size| address <= size);
             let is_sound = !symbol.is_defined() || is_inside;
-            return if is_sound { Ok(()) } else { Err(Kind::SymbolAddress { address }) };
+            return ensure(is_sound, Kind::SymbolAddress { address });
         }
         if !symbol.has_address() {
             return Ok(());
         }
         // Symbols such as `_end` lie behind the last byte.
-        if dynamic.image.load_with(Range { start: address, size: 0 }, 0).is_none() {
-            return Err(Kind::SymbolAddress { address });
-        }
+        let load = dynamic.image.load_with(Range { start: address, size: 0 }, 0);
+        ensure(load.is_some(), Kind::SymbolAddress { address })?;
         // The loader calls it to learn an address.
-        if symbol.kind() == STT_GNU_IFUNC && !dynamic.image.is_executable(address) {
-            return Err(Kind::NotExecutable { address });
-        }
-        Ok(())
+        let is_callable = symbol.kind() != STT_GNU_IFUNC || dynamic.image.is_executable(address);
+        ensure(is_callable, Kind::NotExecutable { address })
     }
 }

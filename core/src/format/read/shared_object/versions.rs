@@ -4,7 +4,7 @@
 //! no more of them are followed than fit between the start of the table and the end of its segment.
 
 use crate::format::error::{
-    FormatError, Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part,
+    FormatError, Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part, ensure,
 };
 use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
 use crate::format::read::shared_object::image::Range;
@@ -102,18 +102,13 @@ impl<'c, 'd> Chain<'c, 'd> {
     }
 
     fn check_version(&self, record: View<'_>) -> Result<()> {
-        match record.u16(0).unwrap_or(0) {
-            CURRENT => Ok(()),
-            value => Err(self.refuse(record, Kind::Value { value: value.into() })),
-        }
+        let value = record.u16(0).unwrap_or(0);
+        ensure(value == CURRENT, self.refuse(record, Kind::Value { value: value.into() }))
     }
 
     fn check_name(&self, record: View<'_>, field: usize) -> Result<()> {
         let offset = u64::from(record.u32(field).unwrap_or(u32::MAX));
-        if self.dynamic.has_string(offset) {
-            return Ok(());
-        }
-        Err(self.refuse(record, Kind::String { offset }))
+        ensure(self.dynamic.has_string(offset), self.refuse(record, Kind::String { offset }))
     }
 }
 

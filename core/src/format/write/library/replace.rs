@@ -7,7 +7,7 @@ use core::ops::Range;
 use thiserror::Error;
 
 use crate::alloc_util::hash::{fnv1a_64, fnv1a_64_more};
-use crate::format::error::FormatError;
+use crate::format::error::{FormatError, ensure};
 use crate::format::read::library::Library;
 use crate::format::wire::library::{ENTRY, HEADER, entry, field, header};
 use crate::format::wire::{offset_in, put};
@@ -53,9 +53,7 @@ pub fn with_module(
     let old = library.module(index).ok_or(LibraryReplaceError::NoModule { index })??;
     let start = offset_in(library.data, old.data);
     let place = start..start.saturating_add(old.data.len() as u64);
-    if is_shared(library, index, &place)? {
-        return Err(LibraryReplaceError::Overlap { index });
-    }
+    ensure(!is_shared(library, index, &place)?, LibraryReplaceError::Overlap { index })?;
     let splice = Splice { end: place.end, old: old.data.len() as u64, new: module.len() as u64 };
     let mut new = Vec::new();
     let len = library.data.len().checked_add(module.len());
@@ -168,17 +166,13 @@ fn check(
     let new = Library::parse(file)?;
     new.verify()?;
     let differs = LibraryReplaceError::Overlap { index };
-    if new.len() != old.len() {
-        return Err(differs);
-    }
+    ensure(new.len() == old.len(), differs)?;
     for (a, b) in old.modules().zip(new.modules()) {
         let (a, b) = (a?, b?);
         let data = if a.index == index { module } else { a.data };
         let same =
             (a.name, data, a.object, a.object_hash) == (b.name, b.data, b.object, b.object_hash);
-        if !same {
-            return Err(differs);
-        }
+        ensure(same, differs)?;
     }
     Ok(())
 }
