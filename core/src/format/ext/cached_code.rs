@@ -43,7 +43,7 @@
 //! 2 an instance of a template, 3 the hook that traps go to; then u16 length of the name, of the type
 //! arguments and of the interface that the target had when the code was made, and these three.
 
-use crate::format::error::{CachedCodeError, Result};
+use crate::format::error::{CachedCodeError, Result, ensure};
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
@@ -147,21 +147,19 @@ pub(crate) fn check(smf: &Smf<'_>) -> Result<()> {
     if is_foreign(payload) {
         return Ok(());
     }
-    if !payload.starts_with(MAGIC) {
-        return Err(CachedCodeError::Header { at }.into());
-    }
+    ensure(payload.starts_with(MAGIC), CachedCodeError::Header { at })?;
     let (mut index, mut end) = (0, HEADER);
-    let broken = |index, start: usize| {
-        Err(CachedCodeError::Record { index, at: at.saturating_add(start as u64) }.into())
+    let broken = |index, start: usize| CachedCodeError::Record {
+        index,
+        at: at.saturating_add(start as u64),
     };
     for (start, record) in records(payload) {
         let code = CachedCode::read(record);
-        if !code.is_some_and(|code| code.relocations().all(|reloc| reloc.is_some())) {
-            return broken(index, start);
-        }
+        let is_sound = code.is_some_and(|code| code.relocations().all(|reloc| reloc.is_some()));
+        ensure(is_sound, broken(index, start))?;
         (index, end) = (index + 1, start.saturating_add(record.len()));
     }
-    if end == payload.len() { Ok(()) } else { broken(index, end) }
+    Ok(ensure(end == payload.len(), broken(index, end))?)
 }
 
 /// Whether a payload is of another version, which is not for this writer to change.

@@ -47,7 +47,7 @@ use alloc::vec::Vec;
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::{AllocError, try_collect, try_with_capacity};
-use crate::format::model::{Binding, SectionFlags, SectionKind};
+use crate::format::model::{Binding, SectionKind};
 use crate::format::read::symbol::{Found, Symbol, Symbols};
 use crate::format::wire::{LOW, SECTION_NAME, note_name, u32_at, u64_at, zero_bytes};
 #[cfg(feature = "alloc")]
@@ -417,14 +417,7 @@ pub(crate) const NO_INDEX: &[u8] = b"HASH\0\0\0\0";
 
 /// The section with this payload, to be written.
 pub fn section(payload: &[u8]) -> NewSection<'_> {
-    NewSection {
-        kind: SectionKind::Note,
-        name: NAME,
-        flags: SectionFlags(SectionFlags::READ),
-        alignment: 8,
-        virtual_size: None,
-        payload: Payload::Bytes(payload),
-    }
+    NewSection { alignment: 8, ..NewSection::new(SectionKind::Note, NAME, Payload::Bytes(payload)) }
 }
 
 const _: () = assert!(NAME.len() < SECTION_NAME && SLOTS == size_of::<u64>());

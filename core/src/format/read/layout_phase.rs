@@ -58,13 +58,10 @@ pub fn phases(smf: &Smf<'_>) -> Result<[PhaseSpan; 4]> {
             places.get_mut(phase).into_iter().for_each(|places: &mut Vec<_>| places.push(place));
         }
     }
-    let [startup, first_frame, steady, cold] = &mut places;
-    Ok([
-        span(Phase::Startup, startup),
-        span(Phase::FirstFrame, first_frame),
-        span(Phase::Steady, steady),
-        span(Phase::Cold, cold),
-    ])
+    Ok(Phase::ALL.map(|phase| {
+        let places = places.get_mut(usize::from(phase.number()));
+        span(phase, places.map_or(&mut [], |places| places.as_mut_slice()))
+    }))
 }
 
 /// The place of a symbol, if it is a function of the file. A local symbol without a size marks a position, such as the

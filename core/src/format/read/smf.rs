@@ -5,7 +5,7 @@
 //! Neither allocates. Facts: the SMF specification v1.1, sections 1 to 3, and its writers.
 //! `find_header` documents the search for the header.
 
-use crate::format::error::{CompressionError, NoteError, RelocError, Result, SectionError};
+use crate::format::error::{CompressionError, NoteError, RelocError, Result, SectionError, ensure};
 use crate::format::model::{Header, SectionKind};
 use crate::format::read::functions::Functions;
 use crate::format::read::note::Note;
@@ -126,9 +126,8 @@ impl<'d> Smf<'d> {
     /// A relocation section with what it applies to.
     pub(crate) fn reloc_table(&self, section: &Section<'d>) -> Result<RelocTable<'d>> {
         let Section { index, size, offset: at, .. } = *section;
-        if !section.data.len().is_multiple_of(RELOC) {
-            return Err(RelocError::TableSize { section: index, size, at }.into());
-        }
+        let is_whole = section.data.len().is_multiple_of(RELOC);
+        ensure(is_whole, RelocError::TableSize { section: index, size, at })?;
         let missing = RelocError::NoTarget { section: index, at: section.entry_offset };
         let target = self.reloc_target(section).ok_or(missing)?;
         Ok(RelocTable { section: *section, target, layout: self.layout() })
@@ -215,11 +214,7 @@ impl<'d> Smf<'d> {
 }
 
 /// Refuses to read what must be decompressed before.
-fn refuse_compressed(section: &Section<'_>) -> Result<()> {
+fn refuse_compressed(section: &Section<'_>) -> Result<(), CompressionError> {
     let Section { index, offset: at, .. } = *section;
-    if section.is_compressed() {
-        Err(CompressionError::StillCompressed { index, at }.into())
-    } else {
-        Ok(())
-    }
+    ensure(!section.is_compressed(), CompressionError::StillCompressed { index, at })
 }

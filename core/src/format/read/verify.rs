@@ -1,10 +1,10 @@
 //! Verification of a whole module.
 
-use crate::format::error::{ElfError, FormatError, HeaderError, RelocError, Result};
+use crate::format::error::{ElfError, HeaderError, RelocError, Result, ensure};
 use crate::format::ext::cached_code;
 use crate::format::ext::hash_index::SymbolIndex;
 use crate::format::ext::prelink::Prelink;
-use crate::format::model::{RelocKind, SectionKind, SymbolKind};
+use crate::format::model::{Reloc, RelocKind, SectionKind, SymbolKind};
 use crate::format::read::note::Note;
 use crate::format::read::reloc::RelocTable;
 use crate::format::read::section::Section;
@@ -101,31 +101,27 @@ impl<'d> Smf<'d> {
         let Some((at_index, reloc)) = table.first_broken(count) else { return Ok(()) };
         let index = u32::try_from(at_index).unwrap_or(u32::MAX);
         let at = table.section.offset + at_index as u64 * RELOC as u64;
-        Err(match reloc.kind {
+        let Reloc { kind, symbol, offset, .. } = reloc;
+        Err(match kind {
             RelocKind::Unknown(_) if self.layout().is_object() => {
                 let entry = table.section.data.as_chunks().0.get(at_index);
                 let number = entry.map_or(0, elf_reloc::number);
-                let kind = ElfReloc::new(self.layout(), number);
-                FormatError::Elf(ElfError::Reloc { section, index, kind, at })
+                let kind = ElfReloc { layout: self.layout(), number };
+                ElfError::Reloc { section, index, kind, at }.into()
             }
-            RelocKind::Unknown(value) => {
-                FormatError::Reloc(RelocError::Kind { section, index, value, at })
+            RelocKind::Unknown(value) => RelocError::Kind { section, index, value, at }.into(),
+            _ if u64::from(symbol) >= count => {
+                RelocError::Symbol { section, index, symbol, at }.into()
             }
-            _ if u64::from(reloc.symbol) >= count => {
-                FormatError::Reloc(RelocError::Symbol { section, index, symbol: reloc.symbol, at })
-            }
-            _ => FormatError::Reloc(RelocError::Place { section, index, offset: reloc.offset, at }),
+            _ => RelocError::Place { section, index, offset, at }.into(),
         })
     }
 
     fn verify_entry_point(&self) -> Result<()> {
         let offset = self.header().entry_point;
         let at = self.header_offset + self.layout().header_fields().entry_point as u64;
-        match self.code() {
-            _ if offset == 0 => Ok(()),
-            Some(code) if offset < code.memory_size() => Ok(()),
-            _ => Err(HeaderError::EntryPoint { offset, at }.into()),
-        }
+        let is_inside = self.code().is_some_and(|code| offset < code.memory_size());
+        Ok(ensure(offset == 0 || is_inside, HeaderError::EntryPoint { offset, at })?)
     }
 }
 

@@ -58,17 +58,13 @@ fn kind(layout: Layout, number: u32) -> Option<RelocKind> {
 /// An ELF relocation that is not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ElfReloc {
-    layout: Layout,
+    /// That of an object.
+    pub(crate) layout: Layout,
     /// Its number, whose meaning depends on the machine.
     pub number: u32,
 }
 
 impl ElfReloc {
-    /// The relocation with a number of `layout`, which is that of an object.
-    pub(crate) fn new(layout: Layout, number: u32) -> Self {
-        ElfReloc { layout, number }
-    }
-
     /// The name in the psABI supplement of the machine, if it is in the table.
     pub fn name(&self) -> Option<&'static str> {
         let names = if self.layout == Layout::ElfAarch64 { &AARCH64[..] } else { &X86_64[..] };
@@ -164,13 +160,13 @@ mod tests {
         {
             assert!(names.windows(2).all(|pair| pair[0].0 < pair[1].0));
             for number in 0..1100 {
-                let name = ElfReloc::new(layout, number).name();
+                let name = ElfReloc { layout, number }.name();
                 assert!(kind(layout, number).is_none() || name.is_none(), "{number}");
             }
         }
-        let local_exec = ElfReloc::new(Layout::ElfX86_64, 23);
+        let local_exec = ElfReloc { layout: Layout::ElfX86_64, number: 23 };
         assert_eq!(local_exec.to_string(), "R_X86_64_TPOFF32 (23)");
-        let odd = ElfReloc::new(Layout::ElfAarch64, 9999);
+        let odd = ElfReloc { layout: Layout::ElfAarch64, number: 9999 };
         assert_eq!(odd.to_string(), "a kind of the number 9999");
     }
 }

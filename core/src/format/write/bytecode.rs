@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use crate::alloc_util::try_with_capacity;
-use crate::format::model::{Flags, Header, SectionFlags, SectionKind};
+use crate::format::model::{Flags, Header, SectionKind};
 use crate::format::read::functions::{ENTRY, HEADER, MAGIC, VERSION};
 use crate::format::wire::Layout;
 use crate::format::write::error::WriteError;
@@ -76,17 +76,8 @@ pub fn write_functions(functions: &[NewFunction<'_>], flags: Flags) -> Result<Ve
 }
 
 fn module(header: Header, code: &[u8], names: &[u8]) -> Result<Vec<u8>, WriteError> {
-    let code = NewSection {
-        kind: SectionKind::Code,
-        name: b".code",
-        flags: SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE),
-        alignment: 8,
-        virtual_size: None,
-        payload: Payload::Bytes(code),
-    };
-    let flags = SectionFlags(SectionFlags::READ);
-    let payload = Payload::Bytes(names);
-    let names = NewSection { kind: SectionKind::StrTab, name: b".strtab", flags, payload, ..code };
+    let code = NewSection { name: b".code", alignment: 8, ..NewSection::code(code) };
+    let names = NewSection::new(SectionKind::StrTab, b".strtab", Payload::Bytes(names));
     let sections = [code, NewSection { alignment: 1, ..names }];
     let module =
         Module { layout: Layout::Native, header, stub: &[], sections: &sections, symbols: &[] };

@@ -296,12 +296,9 @@ impl<'a> Module<'a> {
         self.sections.iter().any(|section| matches!(section.payload, Payload::Strings))
     }
 
-    /// Each section with the offset of its payload, the first not before `start`.
-    pub(crate) fn placed(
-        &self,
-        start: u64,
-    ) -> impl Iterator<Item = (u64, &'a NewSection<'a>)> + '_ {
-        let mut next = start;
+    /// Each section with the offset of its payload.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = (u64, &'a NewSection<'a>)> + '_ {
+        let mut next = self.payloads_start();
         self.sections.iter().map(move |section| {
             let offset = align(next);
             next = offset + self.payload_len(section);
@@ -309,7 +306,7 @@ impl<'a> Module<'a> {
         })
     }
 
-    pub(crate) fn payloads_start(&self) -> u64 {
+    fn payloads_start(&self) -> u64 {
         match self.layout {
             Layout::Native => (NATIVE_HEADER + NATIVE_SECTION * self.sections.len()) as u64,
             _ => 0,
@@ -317,9 +314,8 @@ impl<'a> Module<'a> {
     }
 
     fn plan(&self) -> Plan {
-        let start = self.payloads_start();
-        let last = self.placed(start).last();
-        let payloads = last.map_or(start, |(offset, section)| offset + self.payload_len(section));
+        let end_of = |(offset, section)| offset + self.payload_len(section);
+        let payloads = self.placed().last().map_or(self.payloads_start(), end_of);
         let (sections, symbols) = match self.layout {
             Layout::Native => (NATIVE_HEADER as u64, align(payloads)),
             _ => {
@@ -330,12 +326,8 @@ impl<'a> Module<'a> {
             }
         };
         let strings = symbols + (SYMBOL * self.symbols.len()) as u64;
-        let implied = if self.symbols.is_empty() || self.has_strings_section() {
-            0
-        } else {
-            self.strings_len()
-        };
-        let end = strings + implied;
+        let is_implied = !self.symbols.is_empty() && !self.has_strings_section();
+        let end = strings + if is_implied { self.strings_len() } else { 0 };
         match self.layout {
             Layout::Native => Plan { sections, symbols, strings, header: 0, end },
             _ => Plan { sections, symbols, strings, header: end, end: end + PACKED_HEADER as u64 },

@@ -43,7 +43,7 @@ impl Module<'_> {
     fn put_sections(&self, out: &mut [u8], plan: &Plan) {
         let stride = self.layout.section_stride() as u64;
         let mut entry_at = plan.sections;
-        for (offset, section) in self.placed(self.payloads_start()) {
+        for (offset, section) in self.placed() {
             let size = self.payload_len(section);
             put(out, entry_at, &[self.section_number(section).unwrap_or(0)]);
             put(out, entry_at + 4, &section.flags.0.to_le_bytes());

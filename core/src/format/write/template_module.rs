@@ -4,11 +4,10 @@ use alloc::vec::Vec;
 
 use thiserror::Error;
 
-use crate::format::ext::hash_index;
 use crate::format::model::{Header, SectionKind};
 use crate::format::wire::Layout;
 use crate::format::write::error::WriteError;
-use crate::format::write::module::{Module, NewSection};
+use crate::format::write::module::{Module, NewSection, Payload};
 use crate::format::write::note::{NewPossible, write_possible};
 use crate::format::write::template::{NewTemplates, TemplateWriteError};
 
@@ -34,11 +33,12 @@ pub fn write_templates(
 ) -> Result<Vec<u8>, TemplateModuleError> {
     let templates = templates.to_vec()?;
     let note = write_possible(rows).map_err(WriteError::from)?;
-    let section = |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };
+    let (templates, note) = (Payload::Bytes(&templates), Payload::Bytes(note.as_bytes()));
     let sections = [
-        section(SectionKind::TemplateCode, &b".templates"[..], &templates[..]),
-        section(SectionKind::Note, b"note.sdn", note.as_bytes()),
+        NewSection::new(SectionKind::TemplateCode, b".templates", templates),
+        NewSection::new(SectionKind::Note, b"note.sdn", note),
     ];
+    let sections = sections.map(|section| NewSection { alignment: 8, ..section });
     let (layout, header) = (Layout::Packed, Header::default());
     let module = Module { layout, header, stub: &[], sections: &sections, symbols: &[] };
     Ok(module.to_vec()?)

@@ -175,10 +175,8 @@ impl<'d> Dynamic<'d> {
 
     fn check_flags(&self) -> Result<()> {
         let flags = self.get(Tag::FLAGS).filter(|flags| flags.value & DF_TEXTREL != 0);
-        if let Some(entry) = self.get(Tag::TEXTREL).or(flags) {
-            return Err(entry.refuse(Kind::TextRelocations));
-        }
-        Ok(())
+        let stated = self.get(Tag::TEXTREL).or(flags);
+        stated.map_or(Ok(()), |entry| Err(entry.refuse(Kind::TextRelocations)))
     }
 
     fn string_table(&self) -> Result<&'d [u8]> {
