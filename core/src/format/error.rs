@@ -18,17 +18,10 @@ mod shared_object;
 mod symbol;
 mod template;
 
-pub use compression::{CompressionError, CompressionErrorKind};
-pub use elf::{ElfError, ElfErrorKind, ElfPart};
-pub use ext::{CachedCodeError, HashIndexError, PrelinkError};
-pub use header::HeaderError;
-pub use library::LibraryError;
-pub use note::NoteError;
-pub use reloc::RelocError;
-pub use section::SectionError;
-pub use shared_object::{SharedObjectError, SharedObjectErrorKind, SharedObjectPart};
-pub use symbol::SymbolError;
-pub use template::TemplateError;
+pub use {
+    compression::*, elf::*, ext::*, header::*, library::*, note::*, reloc::*, section::*,
+    shared_object::*, symbol::*, template::*,
+};
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::AllocError;

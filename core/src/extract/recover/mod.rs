@@ -113,10 +113,8 @@ impl Function<'_, '_> {
             let Some(reference) = reference else { return Ok(()) };
             let reloc =
                 self.reloc(&reference).map_err(|()| DecodeError::Unnamed(self.offset(at)))?;
-            match reloc {
-                Some(reloc) => Ok(try_push(relocs, (self.section.index, reloc))?),
-                None => Ok(()),
-            }
+            let mut found = reloc.into_iter();
+            Ok(found.try_for_each(|reloc| try_push(relocs, (self.section.index, reloc)))?)
         })
     }
 

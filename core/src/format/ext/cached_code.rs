@@ -43,12 +43,12 @@
 //! 2 an instance of a template, 3 the hook that traps go to; then u16 length of the name, of the type
 //! arguments and of the interface that the target had when the code was made, and these three.
 
-use crate::format::error::{CachedCodeError, Result, ensure};
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::try_with_capacity;
+use crate::format::error::{CachedCodeError, Result, ensure};
 pub use crate::format::ext::hash_index::hash;
 use crate::format::model::{Arch, RelocKind, SectionKind};
 use crate::format::read::section::Section;

@@ -41,12 +41,12 @@
 //! finds a symbol of another name or one that is not exported, and never does more than a bounded amount
 //! of work. [`SymbolIndex::verify`] refuses every index that does not find what a walk finds.
 
-use crate::format::error::{HashIndexError, Result, ensure};
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::{AllocError, try_collect, try_with_capacity};
+use crate::format::error::{HashIndexError, Result, ensure};
 use crate::format::model::{Binding, SectionKind};
 use crate::format::read::symbol::{Found, Symbol, Symbols};
 use crate::format::wire::{LOW, SECTION_NAME, note_name, u32_at, u64_at, zero_bytes};

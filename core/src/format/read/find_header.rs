@@ -219,7 +219,15 @@ fn find_base(head: RawHeader<'_>, limits: Limits) -> Result<Option<u64>> {
         return Ok(None);
     }
     let stub = stub_len(head.data).unwrap_or(1).clamp(1, head.at.max(1));
-    let mut search = BaseSearch::new(head, limits);
+    let RawHeader { data, layout, bytes, at } = head;
+    let before = usize::try_from(at).ok().and_then(|at| data.get(..at)).unwrap_or(&[]);
+    let mut search = BaseSearch {
+        head,
+        header: Header::decode(bytes, layout),
+        limits,
+        left: 4 * data.len() as u64 + 65_536,
+        unended: unended(before) as u64,
+    };
     match search.between(stub, head.at)? {
         None if stub > 1 => search.between(1, stub),
         found => Ok(found),
@@ -266,16 +274,7 @@ struct BaseSearch<'d> {
     unended: u64,
 }
 
-impl<'d> BaseSearch<'d> {
-    fn new(head: RawHeader<'d>, limits: Limits) -> Self {
-        let RawHeader { data, layout, bytes, at } = head;
-        let header = Header::decode(bytes, layout);
-        let left = 4 * data.len() as u64 + 65_536;
-        let before = usize::try_from(at).ok().and_then(|at| data.get(..at)).unwrap_or(&[]);
-        let unended = unended(before) as u64;
-        BaseSearch { head, header, limits, left, unended }
-    }
-
+impl BaseSearch<'_> {
     /// The one base in `first..end`.
     fn between(&mut self, first: u64, end: u64) -> Result<Option<u64>> {
         let stride = self.head.layout.section_stride();

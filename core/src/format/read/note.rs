@@ -8,10 +8,10 @@
 //!
 //! The places of the columns are found once a table, and each row is split once.
 
-#[cfg(doc)]
-use crate::format::error::NoteError;
 use core::fmt;
 
+#[cfg(doc)]
+use crate::format::error::NoteError;
 use crate::format::error::Result;
 use crate::format::read::sdn::{Cell, Document, Row};
 

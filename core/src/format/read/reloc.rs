@@ -1,9 +1,8 @@
 //! Relocation tables. The module `link` applies them.
 
 use crate::format::model::{Reloc, RelocKind};
-use crate::format::wire::reloc::RelocEntry;
-
 use crate::format::read::section::Section;
+use crate::format::wire::reloc::RelocEntry;
 use crate::format::wire::{Layout, RELOC, elf_reloc};
 
 /// One relocation section: its entries and the section they apply to.

@@ -2,7 +2,6 @@
 
 use crate::format::error::{FormatError, SectionError};
 use crate::format::model::{SectionFlags, SectionKind};
-
 use crate::format::wire::{
     COMPACT_SECTION, ELF_MAGIC, Layout, MAX_ALIGNMENT, NATIVE_SECTION, SECTION_NAME, array,
     is_printable, note_name, padded_name, slice, u8_at, u32_at, u64_at,

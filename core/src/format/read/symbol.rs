@@ -3,15 +3,14 @@
 //! The stored hash of a name is only a hint: one writer computes it incorrectly.
 
 use crate::format::error::{ElfError, ElfPart, FormatError, Result, SymbolError};
-use crate::format::wire::{
-    IMPORT_SECTION, Layout, PACKED_ADDRESSED, SECTION_MARKER, SYMBOL, array, first_name,
-    is_first_name, name_at, starts_with_name, u8_at, u16_at, u32_at, u64_at, unended,
-};
-
 use crate::format::model::{Binding, SymbolFlags, SymbolKind};
 use crate::format::read::elf;
 use crate::format::read::elf::symbol::ElfSymbol;
 use crate::format::read::section::Sections;
+use crate::format::wire::{
+    IMPORT_SECTION, Layout, PACKED_ADDRESSED, SECTION_MARKER, SYMBOL, array, first_name,
+    is_first_name, name_at, starts_with_name, u8_at, u16_at, u32_at, u64_at, unended,
+};
 
 /// The place of a symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,6 @@ use crate::format::wire::{
     IMPORT_SECTION, Layout, MAX_ALIGNMENT, NATIVE_HEADER, NATIVE_SECTION, PACKED_HEADER,
     PACKED_SECTION, RELOC, SECTION_NAME, SYMBOL, note_name,
 };
-
 use crate::format::write::error::WriteError;
 
 /// A module to be written.
@@ -179,13 +178,15 @@ impl<'a> Module<'a> {
     /// # Errors
     /// What the layout cannot say.
     pub fn file_len(&self) -> Result<usize, WriteError> {
-        self.check()?;
-        self.len_of(&self.plan())
+        Ok(self.checked_plan()?.1)
     }
 
-    fn len_of(&self, plan: &Plan) -> Result<usize, WriteError> {
+    /// Where the parts of the file begin, and its length in bytes.
+    fn checked_plan(&self) -> Result<(Plan, usize), WriteError> {
+        self.check()?;
+        let plan = self.plan();
         let len = usize::try_from(plan.end).ok().and_then(|end| end.checked_add(self.stub.len()));
-        len.ok_or(WriteError::TooLarge)
+        Ok((plan, len.ok_or(WriteError::TooLarge)?))
     }
 
     /// The file, in a vector of its own.
@@ -204,10 +205,7 @@ impl<'a> Module<'a> {
     /// # Errors
     /// What the layout cannot say, or a buffer that is too short; `out` is then unchanged.
     pub fn write(&self, out: &mut [u8]) -> Result<usize, WriteError> {
-        self.check()?;
-        let plan = self.plan();
-        let needed = self.len_of(&plan)?;
-        let given = out.len();
+        let ((plan, needed), given) = (self.checked_plan()?, out.len());
         let file = out.get_mut(..needed).ok_or(WriteError::Buffer { needed, given })?;
         file.fill(0);
         self.put(file, &plan);

@@ -1,8 +1,8 @@
 //! Rows as entries: the columns of a table are found once by their names, and each row is split once.
 
-use crate::format::error::{NoteError, Result};
 use core::marker::PhantomData;
 
+use crate::format::error::{NoteError, Result};
 use crate::format::read::sdn::{Cell, Document, Row, Rows, Table, Tables};
 
 /// The most columns an entry reads.

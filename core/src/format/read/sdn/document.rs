@@ -1,8 +1,8 @@
 //! The text of a note as a whole.
 
-use crate::format::error::{NoteError, Result};
 use core::ops::Range;
 
+use crate::format::error::{NoteError, Result};
 use crate::format::read::sdn::line::absolute;
 use crate::format::read::sdn::table::Tables;
 

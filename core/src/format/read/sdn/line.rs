@@ -1,8 +1,8 @@
 //! Lines of SDN text.
 
-use crate::format::error::{FormatError, NoteError};
 use core::ops::Range;
 
+use crate::format::error::{FormatError, NoteError};
 use crate::format::read::sdn::cell::{is_blank, trim_start};
 
 /// An offset of the text as an offset of the file.

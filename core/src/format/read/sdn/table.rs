@@ -1,8 +1,8 @@
 //! Tables, their rows, and the iterators that come to them.
 
-use crate::format::error::{NoteError, Result};
 use core::ops::Range;
 
+use crate::format::error::{NoteError, Result};
 use crate::format::read::sdn::cell::{BLANKS, Cell, split_cell};
 use crate::format::read::sdn::line::{Line, LineKind, Lines, absolute, kind_of, says_nothing};
 

@@ -30,17 +30,16 @@ mod tests;
 mod versions;
 mod view;
 
-pub use crate::format::error::{SharedObjectErrorKind, SharedObjectPart};
-pub use crate::format::read::shared_object::target::Target;
-pub use crate::format::wire::elf_tag::Tag;
-
 use crate::format::error::Result;
+pub use crate::format::error::{SharedObjectErrorKind, SharedObjectPart};
 use crate::format::read::shared_object::dynamic::Dynamic;
 use crate::format::read::shared_object::header::FileHeader;
 use crate::format::read::shared_object::image::Image;
 use crate::format::read::shared_object::relocs::Relocs;
 use crate::format::read::shared_object::symbols::SymbolTable;
 use crate::format::read::shared_object::tables::Tables;
+pub use crate::format::read::shared_object::target::Target;
+pub use crate::format::wire::elf_tag::Tag;
 
 /// The least page size of the machines that shared objects are loaded on, in bytes.
 pub const MIN_PAGE_SIZE: u64 = 4096;

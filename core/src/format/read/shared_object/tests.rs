@@ -1,13 +1,13 @@
 //! Damaged shared objects. That loaders survive what is accepted is tested from outside, with a loader.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails loudly")]
 
-use crate::format::error::{
-    FormatError, SharedObjectError, SharedObjectErrorKind as Kind, SharedObjectPart as Part,
-};
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use crate::format::error::{
+    FormatError, SharedObjectError, SharedObjectErrorKind as Kind, SharedObjectPart as Part,
+};
 use crate::format::read::shared_object::{MIN_PAGE_SIZE, check};
 use crate::format::read::smf::Smf;
 use crate::format::wire::elf_tag::Tag;
