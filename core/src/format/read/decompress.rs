@@ -10,7 +10,7 @@
 //!   refused: they state neither a length nor a checksum, and no writer of modules emits any.
 //!
 //! Frames to be skipped are skipped in both, and every checksum that is there is checked. Which
-//! sections may be compressed, [`SectionKind::is_compressible`] says.
+//! sections may be compressed, [`is_compressible`](crate::format::SectionKind::is_compressible) says.
 //!
 //! Promises: a section that decompresses to more or less than its `virtual_size` is an error. A claim
 //! that the compressed bytes cannot keep, whatever they decompress to, is refused before any memory is

@@ -1,7 +1,7 @@
 //! Relocation entries.
 
 use crate::format::model::{Reloc, RelocKind};
-use crate::format::wire::{RELOC, i64_at, reloc_kind, u8_at, u32_at, u64_at};
+use crate::format::wire::{RELOC, i64_at, put, reloc_kind, u8_at, u32_at, u64_at};
 
 impl Reloc {
     #[inline]
@@ -17,13 +17,10 @@ impl Reloc {
     /// The wire form with `number` for the kind; pads are zero.
     pub(crate) fn encode(&self, number: u8) -> [u8; RELOC] {
         let mut bytes = [0; RELOC];
-        let (offset, rest) = bytes.split_at_mut(8);
-        let (symbol, rest) = rest.split_at_mut(4);
-        let (kind, addend) = rest.split_at_mut(4);
-        offset.copy_from_slice(&self.offset.to_le_bytes());
-        symbol.copy_from_slice(&self.symbol.to_le_bytes());
-        kind.copy_from_slice(&u32::from(number).to_le_bytes());
-        addend.copy_from_slice(&self.addend.to_le_bytes());
+        put(&mut bytes, 0, &self.offset.to_le_bytes());
+        put(&mut bytes, 8, &self.symbol.to_le_bytes());
+        put(&mut bytes, 12, &[number]);
+        put(&mut bytes, 16, &self.addend.to_le_bytes());
         bytes
     }
 }

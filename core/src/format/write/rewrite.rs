@@ -18,7 +18,7 @@ use core::ops::Range;
 
 use thiserror::Error;
 
-use crate::alloc_util::{AllocError, try_push};
+use crate::alloc_util::{AllocError, try_push, try_with_capacity};
 use crate::format::error::{FormatError, ensure};
 use crate::format::ext::cached_code;
 use crate::format::model::SectionFlags;
@@ -114,9 +114,8 @@ struct Change {
 
 impl Change {
     fn of(section: &Section<'_>) -> Result<Self, RewriteError> {
-        let mut rewritten = Vec::new();
         // One more may join it.
-        rewritten.try_reserve_exact(2).map_err(|_| FormatError::OutOfMemory)?;
+        let mut rewritten = try_with_capacity(2)?;
         rewritten.push(section.index);
         Ok(Self { rewritten, ..Self::default() })
     }
@@ -135,10 +134,8 @@ fn with_payload(
     let body = file.get(..file.len() - tail.len()).ok_or(RewriteError::Differs)?;
     let shared = overlaps(smf, Owner::Section(section.index), &old);
     let stays = old.end == body.len() && !shared;
-    let mut new = Vec::new();
     let room = file.len().checked_add(payload.len()).and_then(|len| len.checked_add(8));
-    let room = room.ok_or(RewriteError::TooLarge)?;
-    new.try_reserve_exact(room).map_err(|_| FormatError::OutOfMemory)?;
+    let mut new = try_with_capacity(room.ok_or(RewriteError::TooLarge)?)?;
     new.extend_from_slice(body);
     if stays {
         new.truncate(old.start);

@@ -7,6 +7,7 @@ use core::ops::Range;
 use thiserror::Error;
 
 use crate::alloc_util::hash::{fnv1a_64, fnv1a_64_more};
+use crate::alloc_util::try_concat;
 use crate::format::error::{FormatError, ensure};
 use crate::format::read::library::Library;
 use crate::format::wire::library::{ENTRY, HEADER, entry, field, header};
@@ -55,14 +56,11 @@ pub fn with_module(
     let place = start..start.saturating_add(old.data.len() as u64);
     ensure(!is_shared(library, index, &place)?, LibraryReplaceError::Overlap { index })?;
     let splice = Splice { end: place.end, old: old.data.len() as u64, new: module.len() as u64 };
-    let mut new = Vec::new();
-    let len = library.data.len().checked_add(module.len());
-    new.try_reserve_exact(len.ok_or(LibraryReplaceError::TooLarge)?)
-        .map_err(|_| LibraryReplaceError::TooLarge)?;
     let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX);
-    new.extend_from_slice(library.data.get(..at(place.start)).unwrap_or(&[]));
-    new.extend_from_slice(module);
-    new.extend_from_slice(library.data.get(at(place.end)..).unwrap_or(&[]));
+    let before = library.data.get(..at(place.start)).unwrap_or(&[]);
+    let behind = library.data.get(at(place.end)..).unwrap_or(&[]);
+    let new = try_concat(&[before, module, behind]);
+    let mut new = new.map_err(|_| LibraryReplaceError::TooLarge)?.into_vec();
     put_entries(library, index, module, &splice, &mut new).ok_or(LibraryReplaceError::TooLarge)?;
     put_header(library, &splice, &mut new).ok_or(LibraryReplaceError::TooLarge)?;
     check(library, index, module, &new)?;
