@@ -137,78 +137,76 @@ pub fn type_from_json(value: &Value) -> Result<Type, TypeJsonError> {
 fn read(value: &Value, depth: usize, left: &mut usize) -> Result<Type, TypeJsonError> {
     *left = left.checked_sub(1).filter(|_| depth <= MAX_DEPTH).ok_or(TypeJsonError::TooLarge)?;
     let object = value.as_object().ok_or(TypeJsonError::NotAnObject)?;
-    let kind = object.get("kind").and_then(Value::as_str).unwrap_or("");
-    Ok(match kind {
+    let fields = |kind| Fields { object, kind, depth };
+    Ok(match object.get("kind").and_then(Value::as_str).unwrap_or("") {
         "int" => {
-            let signed = object.get("signed").and_then(Value::as_bool);
-            let signed = signed.ok_or(TypeJsonError::Key { kind: "int", key: "signed" })?;
-            Type::int(bits(object, "int", &[8, 16, 32, 64, 128])?, signed)
+            let fields = fields("int");
+            let signed = fields.get("signed", Value::as_bool)?;
+            Type::int(fields.bits(&[8, 16, 32, 64, 128])?, signed)
         }
-        "float" => Type::Float { bits: bits(object, "float", &[16, 32, 64, 128])? },
+        "float" => Type::Float { bits: fields("float").bits(&[16, 32, 64, 128])? },
         "bool" => Type::Bool,
         "string" | "text" => Type::Text,
         "pointer" => Type::Pointer,
         "named" => {
-            let name = name(object, "named")?;
-            match list(object, "named", depth, left, true)? {
-                args if args.is_empty() => Type::from_word(name)?,
-                args => Type::Named { name: name.into(), args },
+            let fields = fields("named");
+            let name = fields.name()?;
+            let args = if object.contains_key("args") { fields.args(left)? } else { Vec::new() };
+            match args.is_empty() {
+                true => Type::from_word(name)?,
+                false => Type::Named { name: name.into(), args },
             }
         }
-        "generic" => Type::Variable(name(object, "generic")?.into()),
-        "array" => Type::Array(elem(object, "array", depth, left)?),
+        "generic" => Type::Variable(fields("generic").name()?.into()),
+        "array" => Type::Array(fields("array").elem(left)?),
         "simd" => {
-            let lanes = object.get("lanes").and_then(Value::as_u64);
-            let lanes = lanes.and_then(|lanes| u32::try_from(lanes).ok());
-            let lanes = lanes.filter(|lanes| (1..=MAX_LANES).contains(lanes));
-            let lanes = lanes.ok_or(TypeJsonError::Key { kind: "simd", key: "lanes" })?;
-            Type::Simd { lanes, elem: elem(object, "simd", depth, left)? }
+            let fields = fields("simd");
+            let in_range = |lanes: &u32| (1..=MAX_LANES).contains(lanes);
+            let lanes = |lanes: &Value| u32::try_from(lanes.as_u64()?).ok().filter(in_range);
+            Type::Simd { lanes: fields.get("lanes", lanes)?, elem: fields.elem(left)? }
         }
-        "tuple" => Type::Tuple(list(object, "tuple", depth, left, false)?),
+        "tuple" => Type::Tuple(fields("tuple").args(left)?),
         "function" => {
-            let args = list(object, "function", depth, left, false)?;
-            Type::Function { args, result: elem(object, "function", depth, left)? }
+            let fields = fields("function");
+            Type::Function { args: fields.args(left)?, result: fields.elem(left)? }
         }
         other => return Err(TypeJsonError::Kind(other.chars().take(64).collect())),
     })
 }
 
-fn bits(
-    object: &Map<String, Value>,
-    kind: &'static str,
-    allowed: &[u8],
-) -> Result<u8, TypeJsonError> {
-    let bits = object.get("bits").and_then(Value::as_u64).and_then(|bits| u8::try_from(bits).ok());
-    let bits = bits.filter(|bits| allowed.contains(bits));
-    bits.ok_or(TypeJsonError::Key { kind, key: "bits" })
-}
-
-fn name<'v>(object: &'v Map<String, Value>, kind: &'static str) -> Result<&'v str, TypeJsonError> {
-    let name = object.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
-    name.ok_or(TypeJsonError::Key { kind, key: "name" })
-}
-
-fn elem(
-    object: &Map<String, Value>,
+/// The members of a type of one kind.
+struct Fields<'v> {
+    object: &'v Map<String, Value>,
     kind: &'static str,
     depth: usize,
-    left: &mut usize,
-) -> Result<Box<Type>, TypeJsonError> {
-    let elem = object.get("elem").ok_or(TypeJsonError::Key { kind, key: "elem" })?;
-    read(elem, depth + 1, left).map(Box::new)
 }
 
-fn list(
-    object: &Map<String, Value>,
-    kind: &'static str,
-    depth: usize,
-    left: &mut usize,
-    optional: bool,
-) -> Result<Vec<Type>, TypeJsonError> {
-    match object.get("args") {
-        None if optional => Ok(Vec::new()),
-        Some(Value::Array(args)) => args.iter().map(|arg| read(arg, depth + 1, left)).collect(),
-        _ => Err(TypeJsonError::Key { kind, key: "args" }),
+impl<'v> Fields<'v> {
+    fn get<T>(
+        &self,
+        key: &'static str,
+        read: impl FnOnce(&'v Value) -> Option<T>,
+    ) -> Result<T, TypeJsonError> {
+        let kind = self.kind;
+        self.object.get(key).and_then(read).ok_or(TypeJsonError::Key { kind, key })
+    }
+
+    fn bits(&self, allowed: &[u8]) -> Result<u8, TypeJsonError> {
+        let is_allowed = |bits: &u8| allowed.contains(bits);
+        self.get("bits", |bits| u8::try_from(bits.as_u64()?).ok().filter(is_allowed))
+    }
+
+    fn name(&self) -> Result<&'v str, TypeJsonError> {
+        self.get("name", |name| name.as_str().filter(|name| !name.is_empty()))
+    }
+
+    fn elem(&self, left: &mut usize) -> Result<Box<Type>, TypeJsonError> {
+        read(self.get("elem", Some)?, self.depth + 1, left).map(Box::new)
+    }
+
+    fn args(&self, left: &mut usize) -> Result<Vec<Type>, TypeJsonError> {
+        let args = self.get("args", Value::as_array)?;
+        args.iter().map(|arg| read(arg, self.depth + 1, left)).collect()
     }
 }
 

@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use smf_core::format::Layout;
 use smf_core::link::host_arch;
 use smf_core::templates::{
@@ -149,26 +149,19 @@ impl References<'_> {
 
     fn to_json(&self, reloc: &CodeReloc) -> Value {
         let kind = Layout::Native.reloc_number(reloc.kind);
-        let mut object = Map::new();
-        object.insert("offset".to_owned(), reloc.offset.into());
-        object.insert("kind".to_owned(), kind.into());
-        object.insert("addend".to_owned(), reloc.addend.into());
+        let mut object = json!({"offset": reloc.offset, "kind": kind, "addend": reloc.addend});
         match self.reference(reloc.target) {
+            // The function itself.
             None => {}
-            Some(Reference::Symbol(symbol)) => {
-                object.insert("symbol".to_owned(), symbol.as_str().into());
-            }
-            Some(Reference::Address(address)) => {
-                object.insert("address".to_owned(), (*address).into());
-            }
+            Some(Reference::Symbol(symbol)) => object["symbol"] = json!(symbol),
+            Some(Reference::Address(address)) => object["address"] = json!(address),
             Some(Reference::Instance(template, types)) => {
-                let types_json: Vec<_> = types.iter().map(type_to_json).collect();
-                object.insert("template".to_owned(), template.as_str().into());
-                object.insert("types".to_owned(), types_json.into());
-                object.insert("symbol".to_owned(), mangle(template, types).ok().flatten().into());
+                object["template"] = json!(template);
+                object["types"] = types.iter().map(type_to_json).collect();
+                object["symbol"] = json!(mangle(template, types).ok().flatten());
             }
         }
-        object.into()
+        object
     }
 }
 

@@ -339,11 +339,9 @@ impl OpenUnifier {
 /// The error, with the types of a conflict.
 fn conflict(error: &UnifyError) -> Value {
     let mut answer = failed(error);
-    if let (UnifyError::Conflict(Conflict { left, right, .. }), Some(answer)) =
-        (error, answer.as_object_mut())
-    {
-        answer.insert("left".to_owned(), type_to_json(left));
-        answer.insert("right".to_owned(), type_to_json(right));
+    if let UnifyError::Conflict(Conflict { left, right, .. }) = error {
+        answer["left"] = type_to_json(left);
+        answer["right"] = type_to_json(right);
     }
     answer
 }

@@ -5,16 +5,14 @@ use std::ffi::{c_char, c_void};
 
 use smf_core::alloc_util::{try_box, try_concat, try_copy_bytes, try_push};
 use smf_core::link::{Resolve, ShortName};
-use smf_core::loader::{
-    DuplicateExports, LoaderOptions, ModuleBytes, Reloaded, StateMigration, UnresolvedImport,
-};
+use smf_core::loader::{DuplicateExports, LoaderOptions, ModuleBytes, Reloaded, StateMigration};
 use smf_core::memory::FileBytes;
 
 use super::args::{self, to_i64};
 use super::cptr::{UserData, slice, text};
 use super::error::{ApiError, ArgumentError, or, succeeded};
 use super::loader_handles;
-use super::missing::{self, Collector, with_nul};
+use super::missing::{self, with_nul};
 use super::versioned_struct::{self, versioned};
 use crate::files::Input;
 use crate::host_symbols::HostSymbols;
@@ -210,12 +208,9 @@ unsafe fn load(
         let dynlib = unsafe { loader.load_dynlib(&name, &bytes) }?;
         let handle = match dynlib {
             Some(handle) => handle,
-            None => {
-                let mut missing = Collector::default();
-                let mut add = |import: &UnresolvedImport<'_>| missing.add(import);
-                let loaded = loader.modules().load_reporting(&name, bytes, &mut add);
-                missing.finish(loaded)?
-            }
+            None => missing::reporting(|missing| {
+                loader.modules().load_reporting(&name, bytes, missing)
+            })?,
         };
         loader.module_to_raw(handle).inspect_err(|_| {
             // Without a handle C could never unload it.
@@ -345,10 +340,10 @@ unsafe fn reload(
         // SAFETY: the caller's promise.
         unsafe { versioned_struct::check_optional(into) }?;
         let migration = if keep_data { StateMigration::Copy } else { StateMigration::Reset };
-        let mut missing = Collector::default();
-        let mut add = |import: &UnresolvedImport<'_>| missing.add(import);
-        let reloaded = loader.modules().reload(handle, read()?, migration, &mut add);
-        let Reloaded { migrated, kept, .. } = missing.finish(reloaded)?;
+        let bytes = read()?;
+        let Reloaded { migrated, kept, .. } = missing::reporting(|missing| {
+            loader.modules().reload(handle, bytes, migration, missing)
+        })?;
         let bytes = to_i64(migrated.bytes);
         let (symbols, kept) = (i64::from(migrated.symbols), i64::from(kept));
         let filled = SmfReloaded { size: 0, symbols, bytes, kept };

@@ -39,9 +39,21 @@ thread_local! {
     static LAST: RefCell<Vec<Import>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Collects the unresolved imports that a load reports.
+/// Runs `load`, which reports unresolved imports, and stores them for this thread if they are why it failed.
+///
+/// # Errors
+/// Those of the load; [`ApiError::Missing`] for unresolved imports.
+pub(super) fn reporting<T>(
+    load: impl FnOnce(&mut dyn FnMut(&UnresolvedImport<'_>)) -> Result<T, LoadError>,
+) -> Result<T, ApiError> {
+    let mut missing = Collector::default();
+    let result = load(&mut |import| missing.alloc_failed |= missing.add(import).is_err());
+    result.map_err(|error| missing.finish(error))
+}
+
+/// The unresolved imports that a load reports.
 #[derive(Default)]
-pub(super) struct Collector {
+struct Collector {
     imports: Vec<Import>,
     /// Whether an allocation for the list failed.
     alloc_failed: bool,
@@ -66,38 +78,25 @@ fn replace(list: Vec<Import>) {
 }
 
 impl Collector {
-    pub(super) fn add(&mut self, import: &UnresolvedImport<'_>) {
-        self.alloc_failed |= self.try_add(import).is_err();
-    }
-
-    fn try_add(&mut self, import: &UnresolvedImport<'_>) -> Result<(), AllocError> {
+    fn add(&mut self, import: &UnresolvedImport<'_>) -> Result<(), AllocError> {
         let (symbol, module) = (with_nul(import.symbol)?, with_nul(import.module)?);
         try_push(&mut self.imports, Import { symbol, module })
     }
 
-    /// Stores the list for this thread if the load failed because of it.
-    ///
-    /// # Errors
-    /// Those of the load; [`ApiError::Missing`] for unresolved imports.
-    pub(super) fn finish<T>(self, result: Result<T, LoadError>) -> Result<T, ApiError> {
-        let error = match result {
-            Ok(done) => return Ok(done),
-            Err(error) => error,
-        };
-        let is_unresolved =
-            matches!(error, LoadError::Link { error: LinkError::MissingImports { .. }, .. });
-        if is_unresolved && self.alloc_failed {
-            return Err(LoadError::OutOfMemory.into());
+    fn finish(self, error: LoadError) -> ApiError {
+        if !matches!(error, LoadError::Link { error: LinkError::MissingImports { .. }, .. }) {
+            return error.into();
         }
-        let first = self.imports.first().filter(|_| is_unresolved).map(|first| ApiError::Missing {
+        if self.alloc_failed {
+            return LoadError::OutOfMemory.into();
+        }
+        let first = self.imports.first().map(|first| ApiError::Missing {
             count: self.imports.len(),
             symbol: short(&first.symbol),
             module: short(&first.module),
         });
-        if is_unresolved {
-            replace(self.imports);
-        }
-        Err(first.unwrap_or_else(|| error.into()))
+        replace(self.imports);
+        first.unwrap_or_else(|| error.into())
     }
 }
 

@@ -34,7 +34,9 @@ pub(super) fn write_library(
     library: &Library<'_>,
     out: impl io::Write,
 ) -> io::Result<()> {
-    Ok(serde_json::to_writer(out, &LibraryObject { file, library: *library })?)
+    let modules = Stream(|| library.modules().map(|found| found.map(module)));
+    let size = library.file().len();
+    Ok(serde_json::to_writer(out, &LibraryObject { file, size, layout: "library", modules })?)
 }
 
 pub(super) fn write_note(note: &Note<'_>, out: impl io::Write) -> io::Result<()> {
@@ -109,21 +111,13 @@ impl Serialize for ElfObject<'_> {
     }
 }
 
-struct LibraryObject<'a, 'd> {
+#[derive(Serialize)]
+#[serde(bound = "Stream<F>: Serialize")]
+struct LibraryObject<'a, F> {
     file: &'a str,
-    library: Library<'d>,
-}
-
-impl Serialize for LibraryObject<'_, '_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let modules = || self.library.modules();
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("file", self.file)?;
-        map.serialize_entry("size", &self.library.file().len())?;
-        map.serialize_entry("layout", "library")?;
-        map.serialize_entry("modules", &Stream(|| modules().map(|m| m.map(module))))?;
-        map.end()
-    }
+    size: usize,
+    layout: &'static str,
+    modules: Stream<F>,
 }
 
 #[derive(Serialize)]

@@ -10,7 +10,6 @@ use smf_core::link::ShortName;
 use smf_core::loader::LoadError;
 use smf_core::memory::MemoryError;
 use smf_core::memory::code_alloc::ExecError;
-#[cfg(feature = "jit")]
 use smf_core::templates::MetadataError;
 use smf_core::trap::TrapError;
 use thiserror::Error;
@@ -24,6 +23,7 @@ use crate::tools::ToolError;
 
 /// Why an export returned its failure value.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[cfg_attr(not(feature = "jit"), expect(dead_code, reason = "templates need the feature"))]
 pub(in super::super) enum ApiError {
     #[error(transparent)]
     Argument(#[from] ArgumentError),
@@ -94,7 +94,6 @@ pub(in super::super) enum ApiError {
     /// An object that cannot be closed because of threads.
     #[error("{what} is in use by {uses} functions that have not returned")]
     Busy { what: &'static str, uses: u32 },
-    #[cfg(feature = "jit")]
     #[error("{unit} is not being compiled on this thread")]
     NotCompiling { unit: u64 },
 
@@ -123,18 +122,14 @@ pub(in super::super) enum ApiError {
     #[error(fmt = fmt_call)]
     Call(TrapError),
 
-    #[cfg(feature = "jit")]
     #[error("{module} was loaded by the system's loader; nothing can be extracted from it")]
     NotSmf { module: ShortName },
-    #[cfg(feature = "jit")]
     #[error("{reason}")]
     Extract { code: Code, reason: Truncated },
     /// A module whose note or templates cannot be read.
-    #[cfg(feature = "jit")]
     #[error("{module}: {error}")]
     Metadata { module: ShortName, error: MetadataError },
     /// A nonzero result of `smf_jit_instantiate`.
-    #[cfg(feature = "jit")]
     #[error("{reason}")]
     Instantiate { outcome: i32, reason: Truncated<160> },
     #[error(transparent)]

@@ -2,21 +2,18 @@
 
 use rustix::io::Errno;
 use smf_core::cache::CacheError;
-#[cfg(feature = "jit")]
 use smf_core::extract::ExtractError;
 use smf_core::format::FormatError;
 use smf_core::link::LinkError;
 use smf_core::loader::{BytecodeError, LoadError};
 use smf_core::memory::MemoryError;
 use smf_core::memory::code_alloc::ExecError;
-#[cfg(feature = "jit")]
 use smf_core::templates::MetadataError;
 use smf_core::trap::TrapError;
 use smf_core::vm::{CodeError, EngineError};
 
 use super::api_error::{ApiError, is_policy};
 use super::code::Code;
-#[cfg(feature = "jit")]
 use super::truncate::Truncated;
 use crate::tools::ToolError;
 
@@ -25,9 +22,7 @@ impl ApiError {
     pub(in super::super) fn code(&self) -> Code {
         match self {
             Self::Argument(_) => Code::Argument,
-            Self::NotOpen { .. } | Self::Handle { .. } => Code::Handle,
-            #[cfg(feature = "jit")]
-            Self::NotCompiling { .. } => Code::Handle,
+            Self::NotOpen { .. } | Self::Handle { .. } | Self::NotCompiling { .. } => Code::Handle,
             Self::InUseAtFork { .. } => Code::Forked,
             Self::Exec(error) => of_exec(error),
             Self::Memory(error) | Self::File { error, .. } => of_memory(error),
@@ -45,24 +40,17 @@ impl ApiError {
             Self::TooManyOpen { .. } | Self::TooManyModules => Code::Full,
             Self::Held { .. } | Self::Prefetching { .. } | Self::Busy { .. } => Code::InUse,
             Self::NotInArchive { .. } => Code::File,
-            Self::Load { code, .. } => *code,
+            Self::Load { code, .. } | Self::Extract { code, .. } => *code,
             Self::SharedObject { .. } => Code::Link,
             Self::Missing { .. } => Code::Missing,
             Self::NoModule { .. } | Self::NoSymbol { .. } => Code::NotFound,
             Self::Unresolved { .. } | Self::NoEntryPoint { .. } => Code::NotFound,
             Self::Call(TrapError::Trap(_) | TrapError::Bytecode(_)) => Code::Trap,
             Self::Call(_) => Code::Argument,
-            #[cfg(feature = "jit")]
             Self::NotSmf { .. } => Code::Take,
-            #[cfg(feature = "jit")]
-            Self::Extract { code, .. } => *code,
-            #[cfg(feature = "jit")]
             Self::Metadata { error, .. } => of_metadata(error),
-            #[cfg(feature = "jit")]
             Self::Instantiate { outcome: 1, .. } => Code::NotFound,
-            #[cfg(feature = "jit")]
             Self::Instantiate { outcome: 4, .. } => Code::Update,
-            #[cfg(feature = "jit")]
             Self::Instantiate { .. } => Code::Instantiate,
             Self::Tool(ToolError::OutOfMemory { .. }) => Code::NoMemory,
             Self::Tool(_) => Code::System,
@@ -70,7 +58,6 @@ impl ApiError {
     }
 }
 
-#[cfg(feature = "jit")]
 impl From<ExtractError<'_>> for ApiError {
     fn from(error: ExtractError<'_>) -> Self {
         match error {
@@ -82,7 +69,6 @@ impl From<ExtractError<'_>> for ApiError {
     }
 }
 
-#[cfg(feature = "jit")]
 impl Code {
     /// The number of an error of extracting a function or a template.
     pub(in super::super) fn of_extract(error: &ExtractError<'_>) -> Self {
@@ -99,7 +85,6 @@ fn of_format(error: &FormatError) -> Code {
     if *error == FormatError::OutOfMemory { Code::NoMemory } else { Code::Format }
 }
 
-#[cfg(feature = "jit")]
 fn of_metadata(error: &MetadataError) -> Code {
     match error {
         MetadataError::Read(error) => of_memory(error),
