@@ -15,12 +15,6 @@ pub(crate) struct AddressMap<T> {
     pieces: Vec<Vec<(usize, T)>>,
 }
 
-impl<T> Default for AddressMap<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl<T> AddressMap<T> {
     pub(crate) const fn new() -> Self {
         Self { pieces: Vec::new() }
@@ -123,7 +117,7 @@ mod tests {
 
     #[test]
     fn random_operations_agree_with_btree_map() {
-        let (mut pieces, mut map) = (AddressMap::default(), BTreeMap::new());
+        let (mut pieces, mut map) = (AddressMap::new(), BTreeMap::new());
         let mut seed = 1u64;
         let mut random = |limit: usize| {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);

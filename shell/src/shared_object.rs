@@ -6,7 +6,6 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
@@ -42,7 +41,7 @@ pub enum SharedObjectError {
     #[error("the shared object is not opened: {0}")]
     Malformed(#[source] FormatError),
     /// An object for another machine, class or byte order than this process.
-    #[error("the shared object is built for {object}, and this process is {}", Host)]
+    #[error("the shared object is built for {object}, and this process is {}", host())]
     Target {
         /// The target of the object.
         object: Target,
@@ -52,16 +51,9 @@ pub enum SharedObjectError {
     Open(#[source] libloading::Error),
 }
 
-/// Shows the target of this process.
-struct Host;
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match Target::host() {
-            Some(host) => host.fmt(f),
-            None => f.write_str(std::env::consts::ARCH),
-        }
-    }
+/// The target of this process.
+fn host() -> String {
+    Target::host().map_or_else(|| std::env::consts::ARCH.to_owned(), |host| host.to_string())
 }
 
 impl SharedObject {

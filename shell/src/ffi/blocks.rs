@@ -11,10 +11,11 @@
 //! blocks come from an allocator of its own.
 #![allow(unsafe_code)]
 
+use std::mem;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use smf_core::alloc_util::{TryArc, try_push};
+use smf_core::alloc_util::{AllocError, TryArc};
 use smf_core::memory::code_alloc::{CodeMemory, CodeMemoryOptions, ExecError, PageUse, Statistics};
 use smf_core::memory::{self, PageCount};
 
@@ -125,11 +126,9 @@ impl Blocks {
     /// Creates an allocator for this child process. That of the parent is leaked, because its code may be running.
     fn replace_allocator(&mut self) -> Result<(), ApiError> {
         let (memory, shared) = (CodeMemory::new(self.options)?, TryArc::new(())?);
-        try_push(&mut self.inherited, AddressMap::new())?;
-        if let Some(inherited) = self.inherited.last_mut() {
-            std::mem::swap(inherited, &mut self.live);
-        }
-        std::mem::forget(std::mem::replace(&mut self.memory, memory));
+        self.inherited.try_reserve(1).map_err(|_| AllocError)?;
+        self.inherited.push(mem::replace(&mut self.live, AddressMap::new()));
+        mem::forget(mem::replace(&mut self.memory, memory));
         self.shared = shared;
         self.generation = fork::generation();
         Ok(())

@@ -4,9 +4,8 @@
 //! results are text of the runtime. A failure is an object with `"success": false` and an `"error"` message.
 #![allow(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::c_void;
-use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -27,12 +26,12 @@ use crate::types_json::{TypeJson, type_from_json, type_to_json};
 /// Objects by handles that count from 1 and are never reused.
 pub(super) struct Registry<T> {
     last: i64,
-    values: HashMap<i64, T, BuildHasherDefault<DefaultHasher>>,
+    values: BTreeMap<i64, T>,
 }
 
 impl<T> Registry<T> {
     const fn new() -> Self {
-        Self { last: 0, values: HashMap::with_hasher(BuildHasherDefault::new()) }
+        Self { last: 0, values: BTreeMap::new() }
     }
 }
 

@@ -35,9 +35,8 @@ pub(super) fn give(text: String) -> Answer {
 /// Strings that C owns until it frees them.
 #[cfg(not(feature = "tagged"))]
 mod owned {
-    use std::collections::HashMap;
+    use std::collections::BTreeMap;
     use std::ffi::{CString, c_char};
-    use std::hash::{BuildHasherDefault, DefaultHasher};
     use std::ptr;
 
     use crate::ffi::error::{ApiError, or};
@@ -46,11 +45,9 @@ mod owned {
     /// Text as a result.
     pub(in super::super) type Answer = *mut c_char;
 
-    type Strings = HashMap<usize, CString, BuildHasherDefault<DefaultHasher>>;
-
     /// The strings that C owns, by address. Only addresses found here are freed.
-    pub(in super::super) static STRINGS: ProcessLock<Strings> =
-        ProcessLock::new(HashMap::with_hasher(BuildHasherDefault::new()));
+    pub(in super::super) static STRINGS: ProcessLock<BTreeMap<usize, CString>> =
+        ProcessLock::new(BTreeMap::new());
 
     /// Passes a string to C. NULs are removed.
     pub(in super::super) fn give(text: String) -> Answer {

@@ -79,7 +79,7 @@ pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
     if table.is_none()
         && let Some(text) = generic::disassemble(&args.file, &smf, args.name.as_deref())?
     {
-        return generic::show(&text);
+        return output::to_stdout(|out| out.write_all(text.as_bytes()));
     }
     let table = table.ok_or_else(|| Failure::of(&args.file, "the module has no bytecode"))?;
     let functions: Result<Vec<_>, _> = table.iter().collect();

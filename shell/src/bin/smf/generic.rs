@@ -15,7 +15,7 @@ use smf_core::jit::ir::function_of;
 use smf_core::jit::ir::text::{ParsedTemplate, parse, print};
 use smf_core::types::{Type, TypeList, mangle};
 
-use crate::output::{self, Failure};
+use crate::output::Failure;
 
 /// The first word of a line that lists instances.
 const POSSIBLE: &str = "possible";
@@ -228,11 +228,6 @@ impl std::fmt::Display for Quoted<'_> {
             false => write!(f, "\"{}\"", self.0),
         }
     }
-}
-
-/// Writes a text to standard output.
-pub(crate) fn show(text: &str) -> Result<(), Failure> {
-    output::to_stdout(|out| std::io::Write::write_all(out, text.as_bytes()))
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ pub(crate) fn to_stdout<T>(
 }
 
 /// The number of functions that an error suggests.
-pub(crate) const SUGGESTED: usize = 8;
+const SUGGESTED: usize = 8;
 
 /// Names the functions of a module, for an error: `; it has f, g`.
 pub(crate) fn suggestions<'n>(verb: &str, mut names: impl Iterator<Item = &'n [u8]>) -> String {

@@ -104,7 +104,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         let mut times = vec![("load", loaded - start), ("link", linked - loaded)];
         times.extend(is_compiled.then(|| ("compile", compiled - linked)));
         times.push(("call", called - compiled));
-        report_times(&times);
+        let times: Vec<_> = times.into_iter().map(format_time).collect();
+        output::report("time", &times.join(", "));
     }
     match watch {
         Some(watch) => call_on_reload(args, loader, module, watch, uses_host),
@@ -152,11 +153,6 @@ fn compile(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<bool, F
 fn status(args: &Args, result: i64) -> ExitCode {
     let status = u8::try_from(result & 0xff).unwrap_or(0);
     if args.exit { ExitCode::from(status) } else { ExitCode::SUCCESS }
-}
-
-fn report_times(times: &[(&str, Duration)]) {
-    let text: Vec<_> = times.iter().copied().map(format_time).collect();
-    output::report("time", &text.join(", "));
 }
 
 fn print(result: &str, uses_host: bool) -> Result<(), Failure> {
@@ -250,6 +246,5 @@ fn no_function(args: &Args, module: &ModuleRef<'_>) -> String {
 fn suggestions(smf: &Smf<'_>) -> String {
     let callable = |symbol: &Symbol<'_>| symbol.is_export() && symbol.kind == SymbolKind::Function;
     let functions = smf.symbols().iter().flatten().filter(callable);
-    let names: Vec<_> = functions.take(output::SUGGESTED + 1).map(|s| s.name()).collect();
-    output::suggestions("exports", names.into_iter())
+    output::suggestions("exports", functions.map(|symbol| symbol.name()))
 }
