@@ -3,10 +3,6 @@
 /// `SmfErrorCode` in `smf.h`. A number never changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
-#[cfg_attr(
-    not(feature = "jit"),
-    expect(dead_code, reason = "extraction and templates need the feature")
-)]
 pub(in super::super) enum Code {
     Argument = 1,
     UnknownAddress = 2,
