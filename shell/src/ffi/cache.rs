@@ -66,7 +66,7 @@ const NO_PART: SmfCachePart = SmfCachePart { bytes: ptr::null(), length: -1 };
 pub unsafe extern "C" fn smf_cache_open(options: *const SmfCacheOptions) -> u64 {
     // SAFETY: the caller's promise.
     let options = unsafe { versioned_struct::read(options, SmfCacheOptions::default()) };
-    or(0, options.map_err(ApiError::from).and_then(open))
+    or(0, options.and_then(open))
 }
 
 fn open(options: SmfCacheOptions) -> Result<u64, ApiError> {
@@ -111,7 +111,7 @@ pub extern "C" fn smf_cache_close(cache: u64) -> bool {
 pub unsafe extern "C" fn smf_cache_get(cache: u64, path: *const c_char) -> SmfCacheFile {
     // SAFETY: the caller's promise.
     let path = unsafe { text("the path", path) };
-    hold(cache, |cache| Ok(cache.get(path?.to_bytes())?))
+    hold(cache, |cache| Ok(cache.get(path?)?))
 }
 
 /// Holds the module called `module` in the archive at `path`.
@@ -128,7 +128,7 @@ pub unsafe extern "C" fn smf_cache_get_module(
     let path = unsafe { text("the path", path) };
     // SAFETY: as above.
     let module = unsafe { text("the name of the module", module) };
-    hold(cache, |cache| Ok(cache.get_module(path?.to_bytes(), module?.to_bytes())?))
+    hold(cache, |cache| Ok(cache.get_module(path?, module?)?))
 }
 
 /// Holds a file once more, by its handle.
@@ -182,10 +182,10 @@ pub unsafe extern "C" fn smf_cache_section(
     let name = unsafe { text("the name of the section", name) };
     match name {
         Ok(name) => part(cache, file, |view| {
-            let section = view.smf()?.sections().named(name.to_bytes());
+            let section = view.smf()?.sections().named(name);
             section.map(|section| view.section_bytes(&section)).transpose()
         }),
-        Err(error) => or(NO_PART, Err(error.into())),
+        Err(error) => or(NO_PART, Err(error)),
     }
 }
 
@@ -217,7 +217,7 @@ fn part(
 pub unsafe extern "C" fn smf_cache_evict(cache: u64, path: *const c_char) -> i32 {
     // SAFETY: the caller's promise.
     let path = unsafe { text("the path", path) };
-    let evicted = CACHES.enter(cache).and_then(|cache| Ok(cache.evict(path?.to_bytes())));
+    let evicted = CACHES.enter(cache).and_then(|cache| Ok(cache.evict(path?)));
     or(-1, evicted.map(i32::from))
 }
 
@@ -235,7 +235,7 @@ pub extern "C" fn smf_cache_clear(cache: u64) -> bool {
 pub unsafe extern "C" fn smf_cache_refresh(cache: u64, path: *const c_char) -> i32 {
     // SAFETY: the caller's promise.
     let path = unsafe { text("the path", path) };
-    let changed = CACHES.enter(cache).and_then(|cache| Ok(cache.refresh(path?.to_bytes())?));
+    let changed = CACHES.enter(cache).and_then(|cache| Ok(cache.refresh(path?)?));
     or(-1, changed.map(i32::from))
 }
 

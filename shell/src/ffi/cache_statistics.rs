@@ -74,7 +74,7 @@ pub unsafe extern "C" fn smf_cache_statistics(
 ) -> bool {
     succeeded(CACHES.enter(cache).and_then(|cache| {
         // SAFETY: the caller's promise.
-        Ok(unsafe { versioned_struct::write(statistics, counts(&cache)) }?)
+        unsafe { versioned_struct::write(statistics, counts(&cache)) }
     }))
 }
 

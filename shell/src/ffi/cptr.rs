@@ -24,12 +24,12 @@ unsafe impl Sync for UserData {}
 pub(super) unsafe fn text<'t>(
     what: &'static str,
     text: *const c_char,
-) -> Result<&'t CStr, ArgumentError> {
+) -> Result<&'t [u8], ApiError> {
     if text.is_null() {
-        return Err(ArgumentError::Null { what });
+        return Err(ArgumentError::Null { what }.into());
     }
     // SAFETY: not null, so NUL-terminated by the caller's promise.
-    Ok(unsafe { CStr::from_ptr(text) })
+    Ok(unsafe { CStr::from_ptr(text) }.to_bytes())
 }
 
 /// The length of an array at `first`, which is checked unless the array is empty.

@@ -81,7 +81,7 @@ const DEFAULT_OPTIONS: SmfJitOptions = SmfJitOptions { size: 0, max_depth: 50, f
 pub unsafe extern "C" fn smf_jit_open(options: *const SmfJitOptions) -> u64 {
     // SAFETY: the caller's promise.
     let options = unsafe { versioned_struct::read_or(options, DEFAULT_OPTIONS) };
-    or(0, options.map_err(ApiError::from).and_then(open))
+    or(0, options.and_then(open))
 }
 
 fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
@@ -127,7 +127,7 @@ pub unsafe extern "C" fn smf_jit_load(jit: u64, path: *const c_char) -> bool {
     // SAFETY: the caller's promise.
     let path = unsafe { text("the path", path) };
     succeeded(enter(jit).and_then(|jit| {
-        let path = path?.to_bytes();
+        let path = path?;
         let short = ShortName::new(path);
         let loaded = jit.jit().load_smf_metadata(path);
         loaded.map_err(|error| ApiError::Metadata { module: short, error })
@@ -149,7 +149,7 @@ pub unsafe extern "C" fn smf_jit_load_archived(
     // SAFETY: as above.
     let module = unsafe { text("the name of the module", module) };
     succeeded(enter(jit).and_then(|jit| {
-        let (path, module) = (path?.to_bytes(), module?.to_bytes());
+        let (path, module) = (path?, module?);
         let refused = |error| ApiError::Metadata { module: ShortName::new(path), error };
         let name = std::str::from_utf8(module).map_err(|_| refused(MetadataError::NoModule))?;
         jit.jit().load_archived_metadata(path, name).map_err(refused)
@@ -172,7 +172,7 @@ pub unsafe extern "C" fn smf_jit_load_bytes(
     // SAFETY: as above.
     let bytes = unsafe { slice("the bytes of the module", bytes, length) };
     succeeded(enter(jit).and_then(|jit| {
-        let name = name?.to_bytes();
+        let name = name?;
         let loaded = jit.jit().load_smf_bytes(name, bytes?);
         loaded.map_err(|error| ApiError::Metadata { module: ShortName::new(name), error })
     }))
@@ -186,7 +186,7 @@ pub unsafe extern "C" fn smf_jit_load_bytes(
 pub unsafe extern "C" fn smf_jit_can_instantiate(jit: u64, symbol: *const c_char) -> bool {
     // SAFETY: the caller's promise.
     let symbol = unsafe { text("the symbol", symbol) };
-    let can = enter(jit).and_then(|jit| Ok(jit.jit().can_jit_instantiate(symbol?.to_bytes())));
+    let can = enter(jit).and_then(|jit| Ok(jit.jit().can_jit_instantiate(symbol?)));
     or(false, can)
 }
 
@@ -206,7 +206,7 @@ pub unsafe extern "C" fn smf_jit_instantiate(
     let symbol = unsafe { text("the symbol", symbol) };
     let instantiate = || {
         let jit = enter(jit)?;
-        let symbol = symbol?.to_bytes();
+        let symbol = symbol?;
         // SAFETY: as above.
         unsafe { versioned_struct::check_optional(instance) }?;
         let result = jit.jit().try_jit_instantiate(symbol);
@@ -247,7 +247,7 @@ pub unsafe extern "C" fn smf_jit_resolve(jit: u64, symbol: *const c_char) -> i64
     // SAFETY: the caller's promise.
     let symbol = unsafe { text("the symbol", symbol) };
     let resolved = enter(jit).and_then(|jit| {
-        let symbol = symbol?.to_bytes();
+        let symbol = symbol?;
         let unresolved = ApiError::Unresolved { symbol: ShortName::new(symbol) };
         jit.shared.resolver.resolve(symbol).map(u64::cast_signed).ok_or(unresolved)
     });
@@ -264,7 +264,7 @@ pub unsafe extern "C" fn smf_jit_register(jit: u64, symbol: *const c_char, addre
     let symbol = unsafe { text("the symbol", symbol) };
     succeeded(enter(jit).and_then(|jit| {
         let address = args::address("the address", address)?;
-        jit.shared.resolver.register(symbol?.to_bytes(), address as u64)?;
+        jit.shared.resolver.register(symbol?, address as u64)?;
         Ok(())
     }))
 }
@@ -324,8 +324,9 @@ pub unsafe extern "C" fn smf_jit_relocate(
     addend: i64,
 ) -> bool {
     // SAFETY: the caller's promise.
-    let symbol = if symbol.is_null() { Ok(c"") } else { unsafe { text("the symbol", symbol) } };
-    let relocate = || jit_handles::relocate(unit, offset, kind, symbol?.to_bytes(), addend);
+    let symbol =
+        if symbol.is_null() { Ok(&b""[..]) } else { unsafe { text("the symbol", symbol) } };
+    let relocate = || jit_handles::relocate(unit, offset, kind, symbol?, addend);
     succeeded(relocate())
 }
 
@@ -337,7 +338,7 @@ pub unsafe extern "C" fn smf_jit_relocate(
 pub unsafe extern "C" fn smf_jit_fail(unit: u64, why: *const c_char) -> bool {
     // SAFETY: the caller's promise.
     let why = unsafe { text("the reason", why) };
-    let fail = || jit_handles::fail(unit, why?.to_bytes());
+    let fail = || jit_handles::fail(unit, why?);
     succeeded(fail())
 }
 
@@ -370,6 +371,6 @@ pub unsafe extern "C" fn smf_jit_statistics(jit: u64, statistics: *mut SmfJitSta
             stale: to_i64(stats.cache_stale_count),
         };
         // SAFETY: the caller's promise.
-        Ok(unsafe { versioned_struct::write(statistics, filled) }?)
+        unsafe { versioned_struct::write(statistics, filled) }
     }))
 }

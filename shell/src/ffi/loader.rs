@@ -87,7 +87,7 @@ const DEFAULT_OPTIONS: SmfLoaderOptions =
 pub unsafe extern "C" fn smf_loader_open(options: *const SmfLoaderOptions) -> u64 {
     // SAFETY: the caller's promise.
     let options = unsafe { versioned_struct::read_or(options, DEFAULT_OPTIONS) };
-    or(0, options.map_err(ApiError::from).and_then(open))
+    or(0, options.and_then(open))
 }
 
 fn open(options: SmfLoaderOptions) -> Result<u64, ApiError> {
@@ -133,7 +133,7 @@ pub unsafe extern "C" fn smf_loader_load(loader: u64, path: *const c_char) -> u6
     // SAFETY: the caller's promise.
     let path = unsafe { text("the path", path) };
     let read = || {
-        let path = path?.to_bytes();
+        let path = path?;
         Ok((try_copy_bytes(path)?, read_file(path)?))
     };
     // SAFETY: as above.
@@ -155,7 +155,7 @@ pub unsafe extern "C" fn smf_loader_load_archived(
     // SAFETY: as above.
     let module = unsafe { text("the name of the module", module) };
     let read = || {
-        let (path, module) = (path?.to_bytes(), module?.to_bytes());
+        let (path, module) = (path?, module?);
         let missing = ApiError::NotInArchive {
             archive: ShortName::new(path),
             module: ShortName::new(module),
@@ -188,7 +188,7 @@ pub unsafe extern "C" fn smf_loader_load_bytes(
     let name = unsafe { text("the name", name) };
     // SAFETY: as above.
     let bytes = unsafe { slice("the bytes of the module", bytes, length) };
-    let read = || Ok((try_copy_bytes(name?.to_bytes())?, copy(bytes?)?));
+    let read = || Ok((try_copy_bytes(name?)?, copy(bytes?)?));
     // SAFETY: as above.
     unsafe { load(loader, read) }
 }
@@ -241,7 +241,7 @@ pub unsafe extern "C" fn smf_loader_provide(loader: u64, path: *const c_char) ->
     // SAFETY: the caller's promise.
     let path = unsafe { text("the path", path) };
     let read = || {
-        let path = path?.to_bytes();
+        let path = path?;
         Ok((path, read_file(path)?))
     };
     // SAFETY: as above.
@@ -264,7 +264,7 @@ pub unsafe extern "C" fn smf_loader_provide_bytes(
     // SAFETY: as above.
     let bytes = unsafe { slice("the bytes of the module", bytes, length) };
     // SAFETY: as above.
-    unsafe { provide(loader, || Ok((name?.to_bytes(), copy(bytes?)?))) }
+    unsafe { provide(loader, || Ok((name?, copy(bytes?)?))) }
 }
 
 /// # Safety
@@ -300,7 +300,7 @@ pub unsafe extern "C" fn smf_loader_reload(
 ) -> bool {
     // SAFETY: the caller's promise.
     let path = unsafe { text("the path", path) };
-    let read = || read_file(path?.to_bytes());
+    let read = || read_file(path?);
     // SAFETY: as above.
     unsafe { reload(loader, module, keep_data, reloaded, read) }
 }
@@ -348,7 +348,7 @@ unsafe fn reload(
         let (symbols, kept) = (i64::from(migrated.symbols), i64::from(kept));
         let filled = SmfReloaded { size: 0, symbols, bytes, kept };
         // SAFETY: as above.
-        Ok(unsafe { versioned_struct::write_optional(into, filled) }?)
+        unsafe { versioned_struct::write_optional(into, filled) }
     }))
 }
 
@@ -408,7 +408,7 @@ pub unsafe extern "C" fn smf_loader_define(loader: u64, name: *const c_char, add
     let name = unsafe { text("the name", name) };
     succeeded(loader_handles::enter(loader).and_then(|loader| {
         let address = args::address("the address", address)?;
-        loader.modules().define(name?.to_bytes(), address as u64)?;
+        loader.modules().define(name?, address as u64)?;
         Ok(())
     }))
 }
@@ -471,6 +471,6 @@ pub unsafe extern "C" fn smf_loader_statistics(
             replaced_bytes: to_i64(now.replaced_bytes),
         };
         // SAFETY: the caller's promise.
-        Ok(unsafe { versioned_struct::write(statistics, filled) }?)
+        unsafe { versioned_struct::write(statistics, filled) }
     }))
 }

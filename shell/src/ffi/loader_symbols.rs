@@ -60,7 +60,7 @@ pub unsafe extern "C" fn smf_loader_find(loader: u64, name: *const c_char) -> u6
     // SAFETY: the caller's promise.
     let name = unsafe { text("the name", name) };
     let found = loader_handles::enter(loader).and_then(|loader| {
-        let name = name?.to_bytes();
+        let name = name?;
         let found = loader.modules().find(name);
         loader.module_to_raw(found.ok_or(ApiError::NoModule { module: ShortName::new(name) })?)
     });
@@ -121,7 +121,7 @@ unsafe fn find_symbol(
     // SAFETY: the caller's promise.
     let name = unsafe { text("the name", name) };
     let found = loader_handles::enter(loader).and_then(|loader| {
-        let name = name?.to_bytes();
+        let name = name?;
         // SAFETY: as above.
         unsafe { versioned_struct::check_optional(symbol) }?;
         let found = find(&loader, name)?;
@@ -196,7 +196,7 @@ pub unsafe extern "C" fn smf_loader_call(
         }
         // SAFETY: the caller's promise.
         let arguments = unsafe { slice("the list of arguments", arguments, count) }?;
-        let name = name?.to_bytes();
+        let name = name?;
         let version = loader.version(module)?;
         let export = version.export(name).filter(|e| e.kind == SymbolKind::Function);
         // Dynlibs do not record the kinds of their symbols.

@@ -1,7 +1,7 @@
 //! `smf_name_code`, and the profilers and debuggers that receive names.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, OsStr, c_char};
+use std::ffi::{OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -22,10 +22,10 @@ pub unsafe extern "C" fn smf_name_code(address: i64, size: i64, name: *const c_c
     }
     // SAFETY: the caller's promise.
     let name = unsafe { text("the name", name) };
-    succeeded(name.map_err(ApiError::from).and_then(|name| name_code(address, size, name)))
+    succeeded(name.and_then(|name| name_code(address, size, name)))
 }
 
-fn name_code(address: i64, size: i64, name: &CStr) -> Result<(), ApiError> {
+fn name_code(address: i64, size: i64, name: &[u8]) -> Result<(), ApiError> {
     let range = args::range(address, size)?;
     blocks::with(|blocks| {
         if !blocks.is_code(&range) {
@@ -33,7 +33,7 @@ fn name_code(address: i64, size: i64, name: &CStr) -> Result<(), ApiError> {
         }
         let code = range.start as u64..range.end as u64;
         let size = range.len() as u64;
-        let function = Function { address: code.start, size, name: name.to_bytes() };
+        let function = Function { address: code.start, size, name };
         let announced = tools::announce(&[function], &[code])?;
         blocks.add_name(range.start, announced)
     })
@@ -54,8 +54,8 @@ pub extern "C" fn smf_perf_map_enable() -> bool {
 pub unsafe extern "C" fn smf_jitdump_enable(directory: *const c_char) -> bool {
     // SAFETY: the caller's promise.
     let directory = unsafe { text("the directory", directory) };
-    succeeded(directory.map_err(ApiError::from).and_then(|directory| {
-        let directory = Path::new(OsStr::from_bytes(directory.to_bytes()));
+    succeeded(directory.and_then(|directory| {
+        let directory = Path::new(OsStr::from_bytes(directory));
         Ok(tools::enable_jitdump(directory)?)
     }))
 }

@@ -58,7 +58,7 @@ impl<'l> PathList<'l> {
         for (index, &pointer) in pointers.iter().enumerate() {
             // SAFETY: the caller's promise.
             let Ok(path) = (unsafe { text("the path", pointer) }) else { continue };
-            try_push(&mut list.paths, Path::new(OsStr::from_bytes(path.to_bytes())))?;
+            try_push(&mut list.paths, Path::new(OsStr::from_bytes(path)))?;
             try_push(&mut list.indices, index)?;
         }
         Ok(list)

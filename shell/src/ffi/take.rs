@@ -136,12 +136,12 @@ pub unsafe extern "C" fn smf_take_concrete(
         // SAFETY: as above.
         unsafe { versioned_struct::check_optional(concrete) }?;
         let (all, output) = (FunctionExtractor::new(smf)?, output?);
-        let found = all.function(name?.to_bytes())?;
+        let found = all.function(name?)?;
         for (slot, reloc) in output.iter_mut().zip(found.relocations()) {
             slot.write(SmfTakenReloc::new(&reloc?));
         }
         // SAFETY: as above.
-        Ok(unsafe { versioned_struct::write_optional(concrete, SmfConcrete::new(&found)) }?)
+        unsafe { versioned_struct::write_optional(concrete, SmfConcrete::new(&found)) }
     });
     succeeded(extracted)
 }
@@ -184,9 +184,9 @@ pub unsafe extern "C" fn smf_take_deferred(
     // SAFETY: the caller's promise.
     let name = unsafe { text("the name", name) };
     let extracted = with_module(from, module, |smf| {
-        let found = extract::template(smf, name?.to_bytes())?;
+        let found = extract::template(smf, name?)?;
         // SAFETY: as above.
-        Ok(unsafe { versioned_struct::write_optional(deferred, SmfDeferred::new(&found)) }?)
+        unsafe { versioned_struct::write_optional(deferred, SmfDeferred::new(&found)) }
     });
     succeeded(extracted)
 }

@@ -144,7 +144,7 @@ fn hooks_in_use() -> Option<&'static Hooks> {
 pub unsafe extern "C" fn smf_set_value_hooks(hooks: *const SmfValueHooks) -> bool {
     // SAFETY: the caller's promise.
     let hooks = unsafe { versioned_struct::read(hooks, SmfValueHooks::default()) };
-    succeeded(hooks.map_err(ApiError::from).and_then(install))
+    succeeded(hooks.and_then(install))
 }
 
 fn install(hooks: SmfValueHooks) -> Result<(), ApiError> {

@@ -3,9 +3,9 @@
 
 use std::ptr;
 
-use super::error::ArgumentError;
+use super::error::{ApiError, ArgumentError};
 
-type Result<T> = std::result::Result<T, ArgumentError>;
+type Result<T> = std::result::Result<T, ApiError>;
 
 /// A structure that crosses the C API with its size in bytes.
 ///
@@ -27,7 +27,7 @@ pub(super) unsafe trait VersionedStruct: Copy {
 /// `pointer` is null or points to an `i64`.
 unsafe fn common_size<S: VersionedStruct>(pointer: *const S) -> Result<usize> {
     if pointer.is_null() {
-        return Err(ArgumentError::Null { what: S::NAME });
+        return Err(ArgumentError::Null { what: S::NAME }.into());
     }
     // SAFETY: not null, so it points to the size field by the caller's promise.
     let size = unsafe { pointer.cast::<i64>().read_unaligned() };
@@ -180,16 +180,16 @@ mod tests {
             let mut mine = Three { size, first: 5, second: 6 };
             let small = ArgumentError::SmallStruct { what: "Three", size };
             // SAFETY: the size field is readable.
-            assert_eq!(unsafe { read(&mine, DEFAULT) }, Err(small));
+            assert_eq!(unsafe { read(&mine, DEFAULT) }, Err(small.into()));
             // SAFETY: as above.
-            assert_eq!(unsafe { write(&mut mine, DEFAULT) }, Err(small));
+            assert_eq!(unsafe { write(&mut mine, DEFAULT) }, Err(small.into()));
             assert_eq!((mine.size, mine.first), (size, 5));
         }
-        let null = Err(ArgumentError::Null { what: "Three" });
+        let null = ArgumentError::Null { what: "Three" };
         // SAFETY: null is allowed.
-        assert_eq!(unsafe { read(ptr::null(), DEFAULT) }, null.map(|()| DEFAULT));
+        assert_eq!(unsafe { read(ptr::null(), DEFAULT) }, Err(null.into()));
         // SAFETY: as above.
-        assert_eq!(unsafe { write(ptr::null_mut(), DEFAULT) }, null);
+        assert_eq!(unsafe { write(ptr::null_mut(), DEFAULT) }, Err(null.into()));
         // SAFETY: as above.
         assert_eq!(unsafe { write_optional(ptr::null_mut(), DEFAULT) }, Ok(()));
         // SAFETY: as above.
