@@ -310,6 +310,13 @@ impl LinkedModule {
         self.bytecode().into_iter().flat_map(Bytecode::functions)
     }
 
+    fn native(&self) -> Option<&Module<'static>> {
+        match &self.module {
+            Linked::Native(module) => Some(module),
+            Linked::Bytecode { .. } => None,
+        }
+    }
+
     pub(super) fn bytecode(&self) -> Option<&Bytecode<'_>> {
         match &self.module {
             Linked::Native(_) => None,
@@ -324,10 +331,7 @@ impl LinkedModule {
         observer: &dyn LoadObserver,
     ) -> Result<Registration, AllocError> {
         // The observer accepts a module of any lifetime, so it cannot store a reference into this one.
-        match &self.module {
-            Linked::Native(module) => observer.on_load(name, module),
-            Linked::Bytecode { .. } => Ok(None),
-        }
+        self.native().map_or(Ok(None), |module| observer.on_load(name, module))
     }
 
     /// Drops the registrations of compiled bytecode.
@@ -355,10 +359,7 @@ impl LinkedModule {
 
     /// The address of a symbol of the module. Bytecode functions are not symbols.
     pub(super) fn address(&self, symbol: &Symbol<'_>) -> Option<u64> {
-        match &self.module {
-            Linked::Native(module) => module.address(symbol),
-            Linked::Bytecode { .. } => None,
-        }
+        self.native()?.address(symbol)
     }
 
     pub(super) fn contains(&self, address: u64) -> bool {
@@ -369,11 +370,7 @@ impl LinkedModule {
     }
 
     pub(super) fn code(&self) -> impl Iterator<Item = Range<usize>> {
-        let native = match &self.module {
-            Linked::Native(module) => Some(module.code()),
-            Linked::Bytecode { .. } => None,
-        };
-        native.into_iter().flatten()
+        self.native().into_iter().flat_map(Module::code)
     }
 
     /// Copies the bytes of `symbol`, a symbol of writable data, to `target`, one of the same size in the new version
@@ -404,27 +401,21 @@ impl LinkedModule {
 /// `len` bytes at `from` are readable and at `to` writable, the ranges do not overlap, and no Rust reference to them is
 /// in use.
 unsafe fn copy_relaxed(from: usize, to: usize, len: usize) {
-    const WORD: usize = size_of::<u64>();
-    let mut at = 0;
-    let aligned = from.is_multiple_of(WORD) && to.is_multiple_of(WORD);
-    while aligned && at + WORD <= len {
-        let source = ptr::with_exposed_provenance_mut::<u64>(from + at);
-        // SAFETY: inside the caller's range, and aligned.
-        let source = unsafe { AtomicU64::from_ptr(source) };
-        let target = ptr::with_exposed_provenance_mut::<u64>(to + at);
-        // SAFETY: as above.
-        let target = unsafe { AtomicU64::from_ptr(target) };
-        target.store(source.load(Ordering::Relaxed), Ordering::Relaxed);
-        at += WORD;
+    macro_rules! copy {
+        ($offsets:expr, $word:ty, $atomic:ty) => {
+            for at in $offsets {
+                let source = ptr::with_exposed_provenance_mut::<$word>(from + at);
+                // SAFETY: inside the caller's range, and aligned.
+                let source = unsafe { <$atomic>::from_ptr(source) };
+                let target = ptr::with_exposed_provenance_mut::<$word>(to + at);
+                // SAFETY: as above.
+                let target = unsafe { <$atomic>::from_ptr(target) };
+                target.store(source.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+        };
     }
-    while at < len {
-        let source = ptr::with_exposed_provenance_mut::<u8>(from + at);
-        // SAFETY: inside the caller's range.
-        let source = unsafe { AtomicU8::from_ptr(source) };
-        let target = ptr::with_exposed_provenance_mut::<u8>(to + at);
-        // SAFETY: as above.
-        let target = unsafe { AtomicU8::from_ptr(target) };
-        target.store(source.load(Ordering::Relaxed), Ordering::Relaxed);
-        at += 1;
-    }
+    let is_aligned = from.is_multiple_of(8) && to.is_multiple_of(8);
+    let in_words = if is_aligned { len - len % 8 } else { 0 };
+    copy!((0..in_words).step_by(8), u64, AtomicU64);
+    copy!(in_words..len, u8, AtomicU8);
 }

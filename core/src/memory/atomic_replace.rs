@@ -128,7 +128,7 @@ fn directory_len(path: &[u8]) -> usize {
 /// Opens and locks the file; `None` if the name refers to another file by then.
 fn open_locked(path: &[u8]) -> Result<Option<OpenFile>, ReplaceError> {
     let file = OpenFile::open(path)?;
-    let ownership = sys::ownership(file.descriptor());
+    let ownership = sys::ownership(&file.descriptor);
     let ownership = ownership.map_err(|errno| MemoryError::Inspect { errno })?;
     let any_write = Mode::WUSR | Mode::WGRP | Mode::WOTH;
     let is_writable = with_path(path, |path| Ok(sys::check_writable(path).is_ok()))?;
@@ -136,7 +136,7 @@ fn open_locked(path: &[u8]) -> Result<Option<OpenFile>, ReplaceError> {
         return Err(ReplaceError::ReadOnly);
     }
     let start = sys::monotonic();
-    while !sys::try_lock(file.descriptor()).map_err(|errno| ReplaceError::Lock { errno })? {
+    while !sys::try_lock(&file.descriptor).map_err(|errno| ReplaceError::Lock { errno })? {
         let waited = u64::try_from(sys::monotonic().saturating_sub(start)).unwrap_or(u64::MAX);
         if Duration::from_nanos(waited) > LOCK_TIMEOUT {
             return Err(ReplaceError::Busy);
@@ -144,7 +144,7 @@ fn open_locked(path: &[u8]) -> Result<Option<OpenFile>, ReplaceError> {
         sys::sleep(LOCK_INTERVAL);
     }
     // The file may have changed between `open` and `flock`.
-    Ok(if is_at(path, &file)? { Some(file.restat()?) } else { None })
+    Ok(if is_at(path, &file)? { Some(OpenFile::inspect(file.descriptor)?) } else { None })
 }
 
 /// Whether the path refers to this file.
@@ -168,7 +168,7 @@ fn temporary_path(path: &[u8]) -> Result<PathBytes, ReplaceError> {
 /// Writes the new file and renames it; false if the name of the old one refers to another file by then.
 fn write_and_rename(path: &[u8], old: &OpenFile, bytes: &[u8]) -> Result<bool, ReplaceError> {
     let temporary = temporary_path(path)?;
-    let renamed = with_two_paths(&temporary, path, |temporary, path_text| {
+    let replace = |temporary: &CStr, path_text: &CStr| {
         // Left by a crash, if it exists.
         sys::remove(temporary).map_err(|errno| ReplaceError::Create { errno })?;
         let new = sys::create_new(temporary).map_err(|errno| ReplaceError::Create { errno })?;
@@ -179,7 +179,8 @@ fn write_and_rename(path: &[u8], old: &OpenFile, bytes: &[u8]) -> Result<bool, R
         }
         sys::rename(temporary, path_text).map_err(|errno| ReplaceError::Rename { errno })?;
         Ok(true)
-    });
+    };
+    let renamed = with_path(&temporary, |one| with_path(path, |other| Ok(replace(one, other))))?;
     if !matches!(renamed, Ok(true)) {
         // The first error is the one to report.
         let _ = with_path(&temporary, |temporary| Ok(sys::remove(temporary)));
@@ -196,18 +197,10 @@ fn write_and_rename(path: &[u8], old: &OpenFile, bytes: &[u8]) -> Result<bool, R
     Ok(true)
 }
 
-fn with_two_paths<T>(
-    one: &[u8],
-    other: &[u8],
-    call: impl FnOnce(&CStr, &CStr) -> Result<T, ReplaceError>,
-) -> Result<T, ReplaceError> {
-    with_path(one, |one| with_path(other, |other| Ok(call(one, other))))?
-}
-
 /// Writes the new file with the ownership of the old one and synchronizes it to disk.
 fn write_all(new: &OwnedFd, old: &OpenFile, bytes: &[u8]) -> Result<(), ReplaceError> {
     let inspect = |errno| ReplaceError::Read(MemoryError::Inspect { errno });
-    let wanted = sys::ownership(old.descriptor()).map_err(inspect)?;
+    let wanted = sys::ownership(&old.descriptor).map_err(inspect)?;
     let actual = sys::ownership(new).map_err(inspect)?;
     if (wanted.owner, wanted.group) != (actual.owner, actual.group) {
         sys::set_owner(new, &wanted).map_err(|errno| ReplaceError::Ownership { errno })?;

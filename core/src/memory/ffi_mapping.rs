@@ -18,7 +18,7 @@
 use core::ops::Range;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, OFlags};
 
 use super::file::OpenFile;
 use super::page_count::PageCount;
@@ -86,11 +86,11 @@ impl FfiMapping {
     ) -> Result<Self, MemoryError> {
         let file = match protection {
             Protection::ReadExecute => return Err(MemoryError::SharedCode),
-            Protection::ReadWrite => OpenFile::open_writable(path),
+            Protection::ReadWrite => OpenFile::open_with(path, OFlags::RDWR),
             _ => OpenFile::open(path),
         }?;
         let length = range.length_in(file.stamp().size)?;
-        Self::shared(file.into_descriptor(), range.offset, length, protection)
+        Self::shared(file.descriptor, range.offset, length, protection)
     }
 
     /// Maps `len` zero bytes that child processes share.

@@ -171,10 +171,17 @@ impl Block {
         if self.is_forked() { Err(ExecError::Forked) } else { Ok(ExecutableBlock(self)) }
     }
 
+    /// Makes all bytes visible to instruction fetch and counts the block as published.
+    pub(super) fn record_executable(&self) -> Result<(), ExecError> {
+        self.synchronize(self.capacity())?;
+        self.allocator().lock(self.shard())?.counters.publications += 1;
+        Ok(())
+    }
+
     /// Makes the first `len` bytes, which are readable at the code address, visible to instruction fetch.
     // Benchmark row: "allocate, write, publish 100 bytes of code".
     #[inline(always)]
-    pub(super) fn synchronize(&self, len: usize) -> Result<(), ExecError> {
+    fn synchronize(&self, len: usize) -> Result<(), ExecError> {
         let code = ptr::with_exposed_provenance(self.address());
         // SAFETY: bytes of this block in the executable view, readable and not being written.
         Ok(icache::synchronize(unsafe { slice::from_raw_parts(code, len) })?)

@@ -78,7 +78,7 @@ impl CodeMemory {
             Some(match inside {
                 None => Err(ExecError::Outside { offset, len, capacity }),
                 Some(_) if len == 0 => Ok(0),
-                Some(start) => block.write(self.allocator(), start, bytes).map(|()| len),
+                Some(start) => block.write(start, bytes).map(|()| len),
             })
         })
     }
@@ -102,7 +102,7 @@ impl CodeMemory {
             if size != expected as u64 && size != capacity as u64 {
                 return Some(Err(ExecError::OtherSize { address, size, expected }));
             }
-            Some(block.protect(self.allocator(), protection))
+            Some(block.protect(protection))
         })
     }
 
@@ -119,7 +119,7 @@ impl CodeMemory {
             if expected as u64 != size {
                 return Some(Err(ExecError::OtherSize { address, size, expected }));
             }
-            if let Err(error) = block.prepare_free(self.allocator()) {
+            if let Err(error) = block.prepare_free() {
                 return Some(Err(error));
             }
             blocks.remove(&address).map(Ok)

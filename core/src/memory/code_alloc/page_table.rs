@@ -1,7 +1,7 @@
 //! A block of whole pages, which callers identify by address.
 
 use super::super::types::Protection;
-use super::allocator::{Allocator, CODE_PAGES};
+use super::allocator::CODE_PAGES;
 use super::block::Block;
 use super::error::ExecError;
 
@@ -29,11 +29,7 @@ impl PageBlock {
     }
 
     /// Sets the protection at the code address, and with it whether the block is executable.
-    fn set_protection(
-        &mut self,
-        allocator: &Allocator,
-        protection: Protection,
-    ) -> Result<(), ExecError> {
+    fn set_protection(&mut self, protection: Protection) -> Result<(), ExecError> {
         let is_executable = protection == Protection::ReadExecute && self.is_written;
         self.is_executable &= is_executable;
         if protection != self.protection {
@@ -41,34 +37,24 @@ impl PageBlock {
             self.protection = protection;
         }
         if is_executable {
-            self.block.synchronize(self.block.capacity())?;
-            allocator.lock(self.block.shard())?.counters.publications += 1;
+            self.block.record_executable()?;
         }
         self.is_executable = is_executable;
         Ok(())
     }
 
     /// Sets the protection at the request of a caller, who may write to writable pages.
-    pub(super) fn protect(
-        &mut self,
-        allocator: &Allocator,
-        protection: Protection,
-    ) -> Result<(), ExecError> {
-        self.set_protection(allocator, protection)?;
+    pub(super) fn protect(&mut self, protection: Protection) -> Result<(), ExecError> {
+        self.set_protection(protection)?;
         self.is_written |= protection == Protection::ReadWrite;
         Ok(())
     }
 
     /// Copies `bytes` to `offset`; the caller checked that they fit.
-    pub(super) fn write(
-        &mut self,
-        allocator: &Allocator,
-        offset: usize,
-        bytes: &[u8],
-    ) -> Result<(), ExecError> {
+    pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), ExecError> {
         let before = self.protection;
         if self.block.is_changing() && before != Protection::ReadWrite {
-            self.set_protection(allocator, Protection::ReadWrite)?;
+            self.set_protection(Protection::ReadWrite)?;
         }
         let destination = self.block.capacity_mut().get_mut(offset..);
         if let Some(destination) = destination.and_then(|rest| rest.get_mut(..bytes.len())) {
@@ -78,14 +64,14 @@ impl PageBlock {
         // The first write makes code executable; pages that a caller made writable stay so.
         let becomes_code = is_first && self.block.shard() == CODE_PAGES;
         let after = if becomes_code { Protection::ReadExecute } else { before };
-        self.set_protection(allocator, after)
+        self.set_protection(after)
     }
 
     /// Restores the protection with which the arena provided the pages. On an error, nothing changes.
-    pub(super) fn prepare_free(&mut self, allocator: &Allocator) -> Result<(), ExecError> {
+    pub(super) fn prepare_free(&mut self) -> Result<(), ExecError> {
         let initial = Self::initial_protection(&self.block);
         let is_written = core::mem::take(&mut self.is_written);
-        self.set_protection(allocator, initial).inspect_err(|_| self.is_written = is_written)
+        self.set_protection(initial).inspect_err(|_| self.is_written = is_written)
     }
 
     /// Frees the block. Dropping it fills the requested bytes with traps, and this the rest of the last page.

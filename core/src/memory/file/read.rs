@@ -135,7 +135,7 @@ impl fmt::Debug for FileBytes {
 /// An open regular file.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
-    file: OwnedFd,
+    pub(crate) descriptor: OwnedFd,
     stamp: FileStamp,
 }
 
@@ -145,39 +145,23 @@ impl OpenFile {
         Self::open_with(path, OFlags::RDONLY)
     }
 
-    /// Opens the file at `path` for reading and writing.
-    pub(crate) fn open_writable(path: &[u8]) -> Result<Self, MemoryError> {
-        Self::open_with(path, OFlags::RDWR)
-    }
-
-    fn open_with(path: &[u8], access: OFlags) -> Result<Self, MemoryError> {
+    /// Opens the file at `path` with this access.
+    pub(crate) fn open_with(path: &[u8], access: OFlags) -> Result<Self, MemoryError> {
         let open = |path: &CStr| sys::open(path, access);
         Self::inspect(with_path(path, |path| {
             open(path).map_err(|errno| MemoryError::Open { errno })
         })?)
     }
 
-    fn inspect(file: OwnedFd) -> Result<Self, MemoryError> {
-        let stamp = regular(sys::status(&file))?;
-        Ok(Self { file, stamp })
+    /// An open file with its current stamp.
+    pub(crate) fn inspect(descriptor: OwnedFd) -> Result<Self, MemoryError> {
+        let stamp = regular(sys::status(&descriptor))?;
+        Ok(Self { descriptor, stamp })
     }
 
     /// The stamp of the file when it was opened.
     pub(crate) fn stamp(&self) -> FileStamp {
         self.stamp
-    }
-
-    /// The same file with its current stamp.
-    pub(crate) fn restat(self) -> Result<Self, MemoryError> {
-        Self::inspect(self.file)
-    }
-
-    pub(crate) fn descriptor(&self) -> &OwnedFd {
-        &self.file
-    }
-
-    pub(crate) fn into_descriptor(self) -> OwnedFd {
-        self.file
     }
 
     /// Copies a part of the file as [`FileBytes::read_range`] does, with `tail` behind it.
@@ -222,11 +206,11 @@ impl OpenFile {
             let mut buffer = Buffer::new(size, tail, to)?;
             let settled = is_settled(&before);
             if !settled || before.size >= LARGE {
-                sys::wait_for_writes(&self.file);
+                sys::wait_for_writes(&self.descriptor);
             }
-            buffer.fill(&self.file, range.offset, size)?;
+            buffer.fill(&self.descriptor, range.offset, size)?;
             let equal = settled || self.equals(buffer.as_slice(), range.offset)?;
-            let after = regular(sys::status(&self.file))?;
+            let after = regular(sys::status(&self.descriptor))?;
             if equal && after == before {
                 return Ok((buffer, after));
             }
@@ -244,7 +228,7 @@ impl OpenFile {
             let at = offset.saturating_add((bytes.len() - rest.len()) as u64);
             let wanted = rest.len().min(block.len());
             let part = block.get_mut(..wanted).unwrap_or(&mut []);
-            let count = sys::read_at(&self.file, at, part)
+            let count = sys::read_at(&self.descriptor, at, part)
                 .map_err(|errno| MemoryError::Read { at, errno })?;
             let same = rest.split_at_checked(count).filter(|(head, _)| part.starts_with(head));
             match same {
@@ -276,7 +260,7 @@ pub fn stamp_of(path: &[u8]) -> Result<FileStamp, MemoryError> {
 /// Those of [`FileBytes::read`] that concern opening. A file system without read-ahead is no error.
 pub fn read_ahead(path: &[u8]) -> Result<(), MemoryError> {
     let file = OpenFile::open(path)?;
-    let _ = sys::read_ahead(&file.file);
+    let _ = sys::read_ahead(&file.descriptor);
     Ok(())
 }
 

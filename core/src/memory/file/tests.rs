@@ -262,7 +262,7 @@ fn file_shorter_than_its_size_is_read_to_its_end() {
     for to in [CopyTo::Allocator, CopyTo::Pages] {
         let read = |size| {
             let mut buffer = Buffer::new(size, 0, to).unwrap();
-            buffer.fill(open.descriptor(), 0, size).unwrap();
+            buffer.fill(&open.descriptor, 0, size).unwrap();
             buffer.as_slice().to_vec()
         };
         assert!(read(4096) == pattern(4096), "grown");
@@ -330,6 +330,6 @@ fn failing_system_call_gives_its_own_error() {
     let _fault = fault_injection::inject(Call::Read, 1, Errno::IO);
     let file = OpenFile::open(file.as_os_str().as_bytes()).unwrap();
     let mut buffer = Buffer::new(1001, 0, CopyTo::Allocator).unwrap();
-    let shrunk = buffer.fill(file.descriptor(), 0, 1001);
+    let shrunk = buffer.fill(&file.descriptor, 0, 1001);
     assert_eq!(shrunk, Err(MemoryError::Read { at: 1000, errno }));
 }
