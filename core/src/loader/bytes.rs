@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use super::bytecode::Bytecode;
 use super::context::Context;
-use super::error::{BytecodeError, LoadError};
+use super::error::{BytecodeError, LoadError, Result};
 use super::observer::{LoadObserver, Registration};
 use crate::alloc_util::{AllocError, SharedBytes, TryArc};
 use crate::format::bytes::offset_in;
@@ -130,11 +130,7 @@ impl ParsedModule {
     }
 
     /// Maps the image of the module, or verifies its bytecode.
-    pub(super) fn map(
-        &self,
-        name: &SharedBytes,
-        context: &Context,
-    ) -> Result<UnlinkedModule, LoadError> {
+    pub(super) fn map(&self, name: &SharedBytes, context: &Context) -> Result<UnlinkedModule> {
         if let Some(program) = self.bytecode(name, context)? {
             return Ok(self.unlinked(Unlinked::Bytecode(program)));
         }
@@ -171,7 +167,7 @@ impl ParsedModule {
         &self,
         name: &SharedBytes,
         context: &Context,
-    ) -> Result<Option<TryArc<Bytecode<'static>>>, LoadError> {
+    ) -> Result<Option<TryArc<Bytecode<'static>>>> {
         let malformed = |error| LoadError::link(name, LinkError::Format(error));
         let Some(table) = self.smf.functions().map_err(malformed)? else { return Ok(None) };
         let refused = |error| LoadError::Bytecode { module: Name::from(name), error };

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::error::LoadError;
+use super::error::{LoadError, Result};
 use super::handle::ModuleHandle;
 use super::inner::Inner;
 use super::load_set::{Exporter, LinkedMember};
@@ -22,8 +22,8 @@ const MAX_ATTEMPTS: u32 = 16;
 pub(super) fn retry<T>(
     loader: &Inner,
     name: &[u8],
-    mut attempt: impl FnMut(&mut DataReservation<'_>) -> Result<T, LoadError>,
-) -> Result<T, LoadError> {
+    mut attempt: impl FnMut(&mut DataReservation<'_>) -> Result<T>,
+) -> Result<T> {
     let mut reservation = DataReservation { loader, number: None };
     let mut left = MAX_ATTEMPTS;
     loop {
@@ -76,7 +76,7 @@ impl Inner {
         scope: &Scope,
         members: &[LinkedMember],
         replaced: Option<ModuleHandle>,
-    ) -> Result<(), LoadError> {
+    ) -> Result<()> {
         if self.context.options.duplicate_exports == DuplicateExports::FirstWins {
             return Ok(());
         }
@@ -103,7 +103,7 @@ impl Inner {
         scope: &Scope,
         members: Vec<LinkedMember>,
         reservation: &mut DataReservation<'_>,
-    ) -> Result<ModuleHandle, LoadError> {
+    ) -> Result<ModuleHandle> {
         let mut state = self.state();
         self.check_commit(&mut state, scope, &members, None, reservation)?;
         let mut commit = Commit::prepare(&mut state, &members)?;
@@ -124,7 +124,7 @@ impl Inner {
         members: &[LinkedMember],
         replaced: Option<ModuleHandle>,
         reservation: &mut DataReservation<'_>,
-    ) -> Result<(), LoadError> {
+    ) -> Result<()> {
         let checked = self.check_assumptions(state, scope, members, replaced);
         checked.inspect_err(|_| reservation.renew(state, members))
     }
@@ -135,7 +135,7 @@ impl Inner {
         scope: &Scope,
         members: &[LinkedMember],
         replaced: Option<ModuleHandle>,
-    ) -> Result<(), LoadError> {
+    ) -> Result<()> {
         let mut new = members.iter().enumerate().skip(usize::from(replaced.is_some()));
         if let Some((number, member)) = new.find(|(_, m)| state.by_name(&m.name).is_some()) {
             let module = Name::from(&member.name);
@@ -192,7 +192,7 @@ pub(super) struct Commit {
 
 impl Commit {
     /// Makes all allocations except [slots](Self::allocate_slots).
-    pub(super) fn prepare(state: &mut State, members: &[LinkedMember]) -> Result<Self, LoadError> {
+    pub(super) fn prepare(state: &mut State, members: &[LinkedMember]) -> Result<Self> {
         let mut dependencies = try_with_capacity(members.len())?;
         for member in members {
             dependencies.push(try_with_capacity(member.dependencies.len())?);
@@ -206,7 +206,7 @@ impl Commit {
         &mut self,
         state: &mut State,
         replaced: Option<ModuleHandle>,
-    ) -> Result<(), LoadError> {
+    ) -> Result<()> {
         self.handles.extend(replaced);
         while self.handles.len() < self.dependencies.len() {
             match state.allocate_slot() {

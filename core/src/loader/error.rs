@@ -38,6 +38,9 @@ impl From<CodeError> for BytecodeError {
     }
 }
 
+/// The result of an operation of a loader.
+pub(super) type Result<T, E = LoadError> = core::result::Result<T, E>;
+
 /// Why a loader refuses an operation. Every module is then as it was before.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]

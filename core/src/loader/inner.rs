@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::epoch::Domains;
-use super::error::LoadError;
+use super::error::Result;
 use super::provider_index::ProviderIndex;
 use super::state::{HostResolver, State};
 use super::version::Version;
@@ -49,7 +49,7 @@ impl Inner {
         version: &Version,
         name: &[u8],
         export: &Export,
-    ) -> Result<u64, LoadError> {
+    ) -> Result<u64> {
         let current = || self.state().version(version.handle).ok().cloned();
         version.stable_address(name, export, current)
     }

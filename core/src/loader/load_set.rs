@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
 use super::bytes::{LinkedModule, OwnedExports, ParsedModule, ReplaceError, UnlinkedModule};
-use super::error::LoadError;
+use super::error::{LoadError, Result};
 use super::handle::ModuleHandle;
 use super::inner::Inner;
 use super::observer::Registration;
@@ -37,7 +37,7 @@ struct Member {
 
 impl Member {
     /// The address by which other members use the export called `name`.
-    fn stable_address(&self, name: &[u8], export: &Export) -> Result<u64, LoadError> {
+    fn stable_address(&self, name: &[u8], export: &Export) -> Result<u64> {
         if export.address == 0 {
             check_address(&self.name, self.exports.refusal(name))?;
         }
@@ -105,7 +105,7 @@ impl<'l> LoadSet<'l> {
     }
 
     /// Maps a module and every provider that a member needs.
-    pub(super) fn map(&mut self, name: SharedBytes, parsed: ParsedModule) -> Result<(), LoadError> {
+    pub(super) fn map(&mut self, name: SharedBytes, parsed: ParsedModule) -> Result<()> {
         self.map_member(name, None, parsed)?;
         self.map_all_providers()
     }
@@ -124,7 +124,7 @@ impl<'l> LoadSet<'l> {
         self.map_all_providers().map_err(ReplaceError::Load)
     }
 
-    fn map_all_providers(&mut self) -> Result<(), LoadError> {
+    fn map_all_providers(&mut self) -> Result<()> {
         if self.loader.providers().is_empty() {
             return Ok(());
         }
@@ -141,7 +141,7 @@ impl<'l> LoadSet<'l> {
         name: SharedBytes,
         provider: Option<usize>,
         parsed: ParsedModule,
-    ) -> Result<(), LoadError> {
+    ) -> Result<()> {
         let context = &self.loader.context;
         let image = parsed.map(&name, context)?;
         let is_reloadable =
@@ -161,7 +161,7 @@ impl<'l> LoadSet<'l> {
         parsed: ParsedModule,
         image: UnlinkedModule,
         stubs: Option<TryArc<StubTable>>,
-    ) -> Result<(), LoadError> {
+    ) -> Result<()> {
         let exports = image.exports();
         let is_version = self.replaced.is_some() && self.members.is_empty();
         let member = Member { name, provider, exports, stubs, is_version, parsed };
@@ -170,7 +170,7 @@ impl<'l> LoadSet<'l> {
     }
 
     /// Maps the providers of the imports of a member.
-    fn map_providers(&mut self, member: usize) -> Result<(), LoadError> {
+    fn map_providers(&mut self, member: usize) -> Result<()> {
         let Some(parsed) = self.members.get(member).map(|member| member.parsed.clone()) else {
             return Ok(());
         };
@@ -209,7 +209,7 @@ impl<'l> LoadSet<'l> {
     }
 
     /// The member that defines a name: the first, else the one of its provider.
-    fn find_member(&self, name: &[u8]) -> Result<Option<(usize, Export)>, LoadError> {
+    fn find_member(&self, name: &[u8]) -> Result<Option<(usize, Export)>> {
         if let Some(export) = self.find_first_member(name) {
             return Ok(Some((0, export)));
         }
@@ -225,7 +225,7 @@ impl<'l> LoadSet<'l> {
     pub(super) fn link(
         mut self,
         unresolved: &mut dyn FnMut(&UnresolvedImport<'_>),
-    ) -> Result<(Scope, Vec<LinkedMember>), LoadError> {
+    ) -> Result<(Scope, Vec<LinkedMember>)> {
         let images = core::mem::take(&mut self.images);
         let mut linked = try_with_capacity(images.len())?;
         let mut first_unresolved = None;
@@ -312,7 +312,7 @@ impl Imports<'_, '_, '_> {
         Ok(self.set.loader.resolve_outside(name))
     }
 
-    fn depend_on(&self, exporter: Exporter, name: &[u8], export: &Export) -> Result<(), LoadError> {
+    fn depend_on(&self, exporter: Exporter, name: &[u8], export: &Export) -> Result<()> {
         if exporter == Exporter::Member(self.me) {
             return Ok(());
         }

@@ -6,7 +6,7 @@ use core::ops::Range;
 use hashbrown::HashMap;
 
 use super::bytes::LinkedModule;
-use super::error::LoadError;
+use super::error::{LoadError, Result};
 use crate::alloc_util::sort::sort;
 use crate::alloc_util::{AllocError, SharedBytes, try_collect, try_reserve};
 use crate::format::{SectionKind, Smf, Symbol, SymbolPlace};
@@ -27,7 +27,7 @@ pub(super) fn copy_data(
     name: &SharedBytes,
     from: &LinkedModule,
     to: &LinkedModule,
-) -> Result<Migrated, LoadError> {
+) -> Result<Migrated> {
     let failed = |error| match error {
         LinkError::OutOfMemory(_) => LoadError::OutOfMemory,
         error => LoadError::link(name, error),

@@ -7,7 +7,7 @@ use core::fmt;
 use super::bytes::{ModuleBytes, ParsedModule};
 use super::commit::retry;
 use super::context::Context;
-use super::error::LoadError;
+use super::error::{LoadError, Result};
 use super::handle::ModuleHandle;
 use super::inner::Inner;
 use super::load_set::LoadSet;
@@ -39,10 +39,7 @@ impl MappedModule<'_> {
     ///
     /// # Errors
     /// As [`ModuleLoader::load`].
-    pub fn link(
-        self,
-        unresolved: &mut dyn FnMut(&UnresolvedImport<'_>),
-    ) -> Result<ModuleHandle, LoadError> {
+    pub fn link(self, unresolved: &mut dyn FnMut(&UnresolvedImport<'_>)) -> Result<ModuleHandle> {
         let Self { loader, name, parsed, set } = self;
         let mut mapped = Some(set);
         retry(loader, &name, |reservation| {
@@ -68,7 +65,7 @@ fn map_set<'l>(
     loader: &'l Inner,
     name: &SharedBytes,
     parsed: &ParsedModule,
-) -> Result<LoadSet<'l>, LoadError> {
+) -> Result<LoadSet<'l>> {
     let scope = {
         let state = loader.state();
         if state.by_name(name).is_some() {
@@ -113,7 +110,7 @@ impl ModuleLoader {
     ///
     /// # Errors
     /// [`LoadError`]; nothing is loaded.
-    pub fn load(&self, name: &[u8], bytes: ModuleBytes) -> Result<ModuleHandle, LoadError> {
+    pub fn load(&self, name: &[u8], bytes: ModuleBytes) -> Result<ModuleHandle> {
         self.load_reporting(name, bytes, &mut |_| {})
     }
 
@@ -126,7 +123,7 @@ impl ModuleLoader {
         name: &[u8],
         bytes: ModuleBytes,
         unresolved: &mut dyn FnMut(&UnresolvedImport<'_>),
-    ) -> Result<ModuleHandle, LoadError> {
+    ) -> Result<ModuleHandle> {
         self.map(name, bytes)?.link(unresolved)
     }
 
@@ -135,7 +132,7 @@ impl ModuleLoader {
     ///
     /// # Errors
     /// As [`load`](Self::load), except unresolved imports.
-    pub fn map(&self, name: &[u8], bytes: ModuleBytes) -> Result<MappedModule<'_>, LoadError> {
+    pub fn map(&self, name: &[u8], bytes: ModuleBytes) -> Result<MappedModule<'_>> {
         let name = SharedBytes::copy_of(name)?;
         let parsed = ParsedModule::parse(&name, bytes)?;
         let set = map_set(&self.inner, &name, &parsed)?;
@@ -151,7 +148,7 @@ impl ModuleLoader {
         &self,
         name: &[u8],
         symbols: Box<dyn Resolve + Send + Sync>,
-    ) -> Result<ModuleHandle, LoadError> {
+    ) -> Result<ModuleHandle> {
         let name = SharedBytes::copy_of(name)?;
         let mut state = self.inner.state();
         if state.by_name(&name).is_some() {
@@ -179,7 +176,7 @@ impl ModuleLoader {
     ///
     /// # Errors
     /// [`LoadError::Format`]; [`LoadError::OutOfMemory`].
-    pub fn register_provider(&self, name: &[u8], bytes: ModuleBytes) -> Result<(), LoadError> {
+    pub fn register_provider(&self, name: &[u8], bytes: ModuleBytes) -> Result<()> {
         self.inner.providers().add(name, bytes)
     }
 
@@ -225,7 +222,7 @@ impl ModuleLoader {
     /// # Errors
     /// [`LoadError::Stub`] if there is no memory for the stub of a function; [`LoadError::Bytecode`] for a bytecode function
     /// without an address.
-    pub fn resolve(&self, name: &[u8]) -> Result<Option<Resolved<'_>>, LoadError> {
+    pub fn resolve(&self, name: &[u8]) -> Result<Option<Resolved<'_>>> {
         loop {
             let Some((module, export)) = self.find_held(name) else {
                 return Ok(self.inner.resolve_outside(name).map(|address| {
@@ -270,7 +267,7 @@ impl ModuleLoader {
     ///
     /// # Errors
     /// [`LoadError::Stale`].
-    pub fn get(&self, handle: ModuleHandle) -> Result<ModuleRef<'_>, LoadError> {
+    pub fn get(&self, handle: ModuleHandle) -> Result<ModuleRef<'_>> {
         let state = self.inner.state();
         let version = state.version(handle)?.clone();
         Ok(ModuleRef::new(&self.inner.domains, version))
@@ -297,7 +294,7 @@ impl ModuleLoader {
     /// # Errors
     /// [`LoadError::Stale`]; [`LoadError::InUse`] if it is held; [`LoadError::Needed`] if another module imports
     /// from it.
-    pub fn unload(&self, handle: ModuleHandle) -> Result<(), LoadError> {
+    pub fn unload(&self, handle: ModuleHandle) -> Result<()> {
         self.unload_all(&[handle])
     }
 
@@ -305,7 +302,7 @@ impl ModuleLoader {
     ///
     /// # Errors
     /// As [`unload`](Self::unload).
-    pub fn unload_all(&self, handles: &[ModuleHandle]) -> Result<(), LoadError> {
+    pub fn unload_all(&self, handles: &[ModuleHandle]) -> Result<()> {
         // An unloaded module counts as an importer until it is freed.
         self.inner.collect();
         self.inner.state().remove(handles, &self.inner.domains)?;

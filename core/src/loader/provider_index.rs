@@ -9,7 +9,7 @@ use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::bytes::{ModuleBytes, ParsedModule};
-use super::error::LoadError;
+use super::error::{LoadError, Result};
 use crate::alloc_util::{AllocError, SharedBytes, try_concat, try_push};
 use crate::format::bytes::offset_in;
 use crate::format::functions::Functions;
@@ -43,7 +43,7 @@ struct Export {
 
 impl ProviderIndex {
     /// Adds a module, or every module of an archive under the name `archive(module)`.
-    pub(super) fn add(&mut self, name: &[u8], bytes: ModuleBytes) -> Result<(), LoadError> {
+    pub(super) fn add(&mut self, name: &[u8], bytes: ModuleBytes) -> Result<()> {
         let Ok(File::Library(library)) = bytes.file() else {
             return self.add_module(SharedBytes::copy_of(name)?, bytes);
         };
@@ -52,7 +52,7 @@ impl ProviderIndex {
         added.inspect_err(|_| self.providers.truncate(before))
     }
 
-    fn add_module(&mut self, name: SharedBytes, bytes: ModuleBytes) -> Result<(), LoadError> {
+    fn add_module(&mut self, name: SharedBytes, bytes: ModuleBytes) -> Result<()> {
         let parsed = ParsedModule::parse(&name, bytes)?;
         Ok(try_push(&mut self.providers, Provider { name, parsed })?)
     }
@@ -62,7 +62,7 @@ impl ProviderIndex {
         name: &[u8],
         library: &Library<'_>,
         bytes: &ModuleBytes,
-    ) -> Result<(), LoadError> {
+    ) -> Result<()> {
         for module in library.modules() {
             let module = module.map_err(|error| malformed(name, error))?;
             let name = try_concat(&[name, b"(", module.name.as_bytes(), b")"])?;
@@ -80,7 +80,7 @@ impl ProviderIndex {
     ///
     /// # Errors
     /// A provider with a malformed symbol table; no memory for the index.
-    pub(super) fn find(&mut self, name: &[u8]) -> Result<Option<(usize, Provider)>, LoadError> {
+    pub(super) fn find(&mut self, name: &[u8]) -> Result<Option<(usize, Provider)>> {
         while self.indexed < self.providers.len() {
             self.index(self.indexed)?;
             self.indexed += 1;
@@ -92,7 +92,7 @@ impl ProviderIndex {
     }
 
     /// Indexes every export of a provider, bytecode functions included.
-    fn index(&mut self, provider: usize) -> Result<(), LoadError> {
+    fn index(&mut self, provider: usize) -> Result<()> {
         let Self { providers, hasher, exports, .. } = self;
         let Some(Provider { name, parsed }) = providers.get(provider) else { return Ok(()) };
         let smf = parsed.smf();

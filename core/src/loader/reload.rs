@@ -8,7 +8,7 @@ use core::cell::Cell;
 
 use super::bytes::{ModuleBytes, ParsedModule, ReplaceError};
 use super::commit::{Commit, DataReservation, retry};
-use super::error::LoadError;
+use super::error::{LoadError, Result};
 use super::handle::ModuleHandle;
 use super::inner::Inner;
 use super::load_set::{LinkedMember, LoadSet};
@@ -68,7 +68,7 @@ impl ModuleLoader {
         bytes: ModuleBytes,
         migration: StateMigration,
         unresolved: &mut dyn FnMut(&UnresolvedImport<'_>),
-    ) -> Result<Reloaded, LoadError> {
+    ) -> Result<Reloaded> {
         let loader = self.inner();
         // An unloaded module counts as an importer until it is freed.
         loader.collect();
@@ -93,7 +93,7 @@ impl Inner {
         migration: StateMigration,
         unresolved: &mut dyn FnMut(&UnresolvedImport<'_>),
         reservation: &mut DataReservation<'_>,
-    ) -> Result<Reloaded, LoadError> {
+    ) -> Result<Reloaded> {
         let (old, handle) = (old.version(), old.handle());
         let Some(VersionStubs { table, .. }) = &old.stubs else {
             return Err(LoadError::NotReloadable { module: old.error_name() });
@@ -120,11 +120,7 @@ impl Inner {
     }
 
     /// The data of a version that other modules import, unless it is to be reset.
-    fn data_in_use(
-        &self,
-        old: &TryArc<Version>,
-        migration: StateMigration,
-    ) -> Result<DataInUse, LoadError> {
+    fn data_in_use(&self, old: &TryArc<Version>, migration: StateMigration) -> Result<DataInUse> {
         let state = self.state();
         // The data may have moved to a newer version.
         check_current(&state, old)?;
@@ -144,7 +140,7 @@ impl Inner {
         members: Vec<LinkedMember>,
         (redirection, in_use): (Redirection<'_>, &DataInUse),
         reservation: &mut DataReservation<'_>,
-    ) -> Result<(), LoadError> {
+    ) -> Result<()> {
         let handle = old.handle;
         let mut state = self.state();
         check_current(&state, old)?;
@@ -168,7 +164,7 @@ impl Inner {
     }
 
     /// Checks the limit of replaced versions in memory. A single one is always allowed.
-    fn check_replaced_bytes(&self, state: &State, old: &Version) -> Result<(), LoadError> {
+    fn check_replaced_bytes(&self, state: &State, old: &Version) -> Result<()> {
         let limit = self.context.options.max_replaced_bytes;
         let bytes = state.retired.replaced_bytes();
         if bytes != 0 && bytes.saturating_add(old.memory_bytes()) > limit {
@@ -183,7 +179,7 @@ fn redirect<'t>(
     table: &'t StubTable,
     name: &SharedBytes,
     new: &LinkedMember,
-) -> Result<Redirection<'t>, LoadError> {
+) -> Result<Redirection<'t>> {
     let refusal = Cell::new(None);
     let function = |symbol: &[u8]| {
         let export = new.module.find(symbol)?;
@@ -232,7 +228,7 @@ impl DataInUse {
         old: &Version,
         parsed: &ParsedModule,
         table: &TryArc<StubTable>,
-    ) -> Result<(), LoadError> {
+    ) -> Result<()> {
         let from = old.linked().ok_or(LoadError::Stale { handle: old.handle })?;
         let data = self.0.iter().map(|UsedDatum { datum, .. }| DataSymbol {
             name: &datum.name,
@@ -251,7 +247,7 @@ impl DataInUse {
     }
 
     /// The versions whose memory contains the data.
-    fn owners(&self, old: &TryArc<Version>) -> Result<Vec<TryArc<Version>>, LoadError> {
+    fn owners(&self, old: &TryArc<Version>) -> Result<Vec<TryArc<Version>>> {
         let mut owners: Vec<TryArc<Version>> = Vec::new();
         for used in &self.0 {
             let owner =
@@ -269,7 +265,7 @@ impl DataInUse {
     }
 }
 
-fn check_current(state: &State, then: &TryArc<Version>) -> Result<(), LoadError> {
+fn check_current(state: &State, then: &TryArc<Version>) -> Result<()> {
     match state.version(then.handle) {
         Ok(now) if now.ptr_eq(then) => Ok(()),
         _ => Err(LoadError::Changed { module: then.error_name() }),

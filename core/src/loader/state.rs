@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use hashbrown::HashMap;
 
 use super::epoch::Domains;
-use super::error::LoadError;
+use super::error::{LoadError, Result};
 use super::handle::ModuleHandle;
 use super::retired::{RetireCause, Retired, RetiredVersions};
 use super::version::{ImportedDatum, Version};
@@ -133,7 +133,7 @@ impl State {
         self.scope.clone()
     }
 
-    fn slot(&self, handle: ModuleHandle) -> Result<&Slot, LoadError> {
+    fn slot(&self, handle: ModuleHandle) -> Result<&Slot> {
         let slot = usize::try_from(handle.slot).ok().and_then(|slot| self.slots.get(slot));
         let live =
             slot.filter(|slot| slot.generation == handle.generation && slot.version.is_some());
@@ -145,7 +145,7 @@ impl State {
         (slot.generation == handle.generation).then_some(slot)
     }
 
-    pub(super) fn version(&self, handle: ModuleHandle) -> Result<&TryArc<Version>, LoadError> {
+    pub(super) fn version(&self, handle: ModuleHandle) -> Result<&TryArc<Version>> {
         self.slot(handle)?.version.as_ref().ok_or(LoadError::Stale { handle })
     }
 
@@ -163,7 +163,7 @@ impl State {
     }
 
     /// Allocates a slot, which [`free_slot`](Self::free_slot) frees or [`insert`](Self::insert) fills.
-    pub(super) fn allocate_slot(&mut self) -> Result<ModuleHandle, LoadError> {
+    pub(super) fn allocate_slot(&mut self) -> Result<ModuleHandle> {
         if let Some(slot) = self.free.pop() {
             let found = usize::try_from(slot).ok().and_then(|slot| self.slots.get(slot));
             return Ok(ModuleHandle { slot, generation: found.map_or(0, |slot| slot.generation) });
@@ -294,11 +294,7 @@ impl State {
     }
 
     /// Retires modules that are not held and that only each other import from.
-    pub(super) fn remove(
-        &mut self,
-        handles: &[ModuleHandle],
-        domains: &Domains,
-    ) -> Result<(), LoadError> {
+    pub(super) fn remove(&mut self, handles: &[ModuleHandle], domains: &Domains) -> Result<()> {
         for handle in handles {
             let version = self.version(*handle)?;
             let pins = version.pins.load(Relaxed);

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 
-use super::error::LoadError;
+use super::error::{LoadError, Result};
 use super::observer::{Registration, SharedObserver};
 use super::stub;
 use crate::alloc_util::{AllocError, SharedBytes, try_box, try_reserve, try_with_capacity};
@@ -81,7 +81,7 @@ impl StubTable {
         module: &SharedBytes,
         name: &[u8],
         find: impl FnOnce(u32) -> Option<u64>,
-    ) -> Result<u64, LoadError> {
+    ) -> Result<u64> {
         let mut entries = self.entries.lock();
         // A function with an entry has one in every later version.
         if let Some(stub) = entries.existing_stub(name) {
@@ -94,11 +94,7 @@ impl StubTable {
 
     /// The address of the stub for a function of the next version. It must not be called before that version is
     /// [committed](Redirection::commit).
-    pub(super) fn next_version_stub(
-        &self,
-        module: &SharedBytes,
-        name: &[u8],
-    ) -> Result<u64, LoadError> {
+    pub(super) fn next_version_stub(&self, module: &SharedBytes, name: &[u8]) -> Result<u64> {
         let mut entries = self.entries.lock();
         self.stub_in(&mut entries, name, UNKNOWN).map_err(|error| stub_error(module, error))
     }
@@ -180,7 +176,7 @@ impl StubTable {
         &'e self,
         module: &SharedBytes,
         find: impl Fn(&[u8]) -> Option<u64>,
-    ) -> Result<Redirection<'e>, LoadError> {
+    ) -> Result<Redirection<'e>> {
         let mut entries = self.entries.lock();
         // With space for the current table among the outgrown ones.
         let reserved = try_reserve(&mut entries.outgrown, 1);

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::AtomicU32;
 
 use super::bytes::LinkedModule;
-use super::error::{BytecodeError, LoadError};
+use super::error::{BytecodeError, LoadError, Result};
 use super::handle::ModuleHandle;
 use super::observer::Registration;
 use super::stub_table::StubTable;
@@ -138,7 +138,7 @@ impl Version {
         name: &[u8],
         export: &Export,
         current: impl FnOnce() -> Option<TryArc<Version>>,
-    ) -> Result<u64, LoadError> {
+    ) -> Result<u64> {
         if export.address == 0
             && let Some(module) = self.body.linked()
         {
@@ -167,9 +167,6 @@ impl Version {
 }
 
 /// The error of a function of `module` without an address, if `refusal` says why.
-pub(super) fn check_address(
-    module: &SharedBytes,
-    refusal: Option<BytecodeError>,
-) -> Result<(), LoadError> {
+pub(super) fn check_address(module: &SharedBytes, refusal: Option<BytecodeError>) -> Result<()> {
     refusal.map_or(Ok(()), |error| Err(LoadError::Bytecode { module: Name::from(module), error }))
 }

@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use super::file::{CopyTo, OpenFile, stamp_of, with_path};
 use super::sys::{self, PATH_LIMIT, PathBytes};
-use super::types::{Errno, FileRange, MemoryError};
+use super::types::{Errno, FileRange, MemoryError, Result};
 use crate::alloc_util::hash::fnv1a_64;
 
 /// How long to wait for a lock that another process holds.
@@ -148,7 +148,7 @@ fn open_locked(path: &[u8]) -> Result<Option<OpenFile>, ReplaceError> {
 }
 
 /// Whether the path refers to this file.
-fn is_at(path: &[u8], file: &OpenFile) -> Result<bool, MemoryError> {
+fn is_at(path: &[u8], file: &OpenFile) -> Result<bool> {
     let (now, then) = (stamp_of(path)?, file.stamp());
     Ok((now.device, now.inode) == (then.device, then.inode))
 }

@@ -25,7 +25,7 @@ use super::page_count::PageCount;
 use super::pages::{PublishedPages, Segment, WritablePages};
 use super::region::Region;
 use super::sys;
-use super::types::{Advice, Errno, FileRange, MemoryError, Placement, Protection};
+use super::types::{Advice, Errno, FileRange, MemoryError, Placement, Protection, Result};
 
 /// A mapping that foreign code accesses by address. Dropping it unmaps the pages.
 #[derive(Debug)]
@@ -52,12 +52,7 @@ impl FfiMapping {
     ///
     /// # Errors
     /// As `FileBytes::read_range`; [`MemoryError::Protect`], [`MemoryError::Synchronize`].
-    pub fn copy(
-        path: &[u8],
-        range: FileRange,
-        limit: u64,
-        protection: Protection,
-    ) -> Result<Self, MemoryError> {
+    pub fn copy(path: &[u8], range: FileRange, limit: u64, protection: Protection) -> Result<Self> {
         let file = OpenFile::open(path)?;
         let (pages, len) = file.copy_to_pages(range, limit)?;
         Ok(Self { source: Source::Copy(publish(pages, protection)?), len, protection })
@@ -67,7 +62,7 @@ impl FfiMapping {
     ///
     /// # Errors
     /// [`MemoryError::TooManyBytes`], [`MemoryError::Map`], [`MemoryError::Protect`].
-    pub fn zeroed(len: u64, protection: Protection) -> Result<Self, MemoryError> {
+    pub fn zeroed(len: u64, protection: Protection) -> Result<Self> {
         let pages = WritablePages::allocate(PageCount::covering(len)?, Placement::Anywhere)?;
         let len = usize::try_from(len).map_err(|_| MemoryError::TooManyBytes { bytes: len })?;
         Ok(Self { source: Source::Zeroed(publish(pages, protection)?), len, protection })
@@ -79,11 +74,7 @@ impl FfiMapping {
     /// # Errors
     /// Those of `FileBytes::read_range` about opening and the range; [`MemoryError::Map`];
     /// [`MemoryError::SharedCode`].
-    pub fn share(
-        path: &[u8],
-        range: FileRange,
-        protection: Protection,
-    ) -> Result<Self, MemoryError> {
+    pub fn share(path: &[u8], range: FileRange, protection: Protection) -> Result<Self> {
         let file = match protection {
             Protection::ReadExecute => return Err(MemoryError::SharedCode),
             Protection::ReadWrite => OpenFile::open_with(path, OFlags::RDWR),
@@ -97,7 +88,7 @@ impl FfiMapping {
     ///
     /// # Errors
     /// [`MemoryError::TooManyBytes`], [`MemoryError::Map`], [`MemoryError::SharedCode`].
-    pub fn share_zeroed(len: u64, protection: Protection) -> Result<Self, MemoryError> {
+    pub fn share_zeroed(len: u64, protection: Protection) -> Result<Self> {
         if protection == Protection::ReadExecute {
             return Err(MemoryError::SharedCode);
         }
@@ -108,12 +99,7 @@ impl FfiMapping {
         Self::shared(file, 0, len, protection)
     }
 
-    fn shared(
-        file: OwnedFd,
-        offset: u64,
-        length: u64,
-        protection: Protection,
-    ) -> Result<Self, MemoryError> {
+    fn shared(file: OwnedFd, offset: u64, length: u64, protection: Protection) -> Result<Self> {
         let size = if length == 0 { PageCount::ZERO } else { PageCount::covering(length)? };
         let mut region = Region::map_shared(&file, offset, size, protection)?;
         region.expose();
@@ -152,7 +138,7 @@ impl FfiMapping {
     /// # Errors
     /// [`MemoryError::RangeOutside`]; [`MemoryError::NotReadable`]; [`MemoryError::Truncated`] if the file ends before
     /// the range, and [`MemoryError::Read`] if its file system fails.
-    pub fn read(&self, mut offset: usize, mut into: &mut [u8]) -> Result<(), MemoryError> {
+    pub fn read(&self, mut offset: usize, mut into: &mut [u8]) -> Result<()> {
         self.check(&(offset..offset.saturating_add(into.len())))?;
         while !into.is_empty() {
             let count = self.read_some(offset, into)?;
@@ -167,7 +153,7 @@ impl FfiMapping {
     ///
     /// # Errors
     /// As [`read`](Self::read); [`MemoryError::Truncated`] if the file ends at or before `offset`.
-    pub fn read_some(&self, offset: usize, into: &mut [u8]) -> Result<usize, MemoryError> {
+    pub fn read_some(&self, offset: usize, into: &mut [u8]) -> Result<usize> {
         self.check(&(offset..offset.saturating_add(into.len())))?;
         let not_readable = MemoryError::NotReadable { address: self.address() };
         if self.protection == Protection::None {
@@ -193,7 +179,7 @@ impl FfiMapping {
         }
     }
 
-    fn check(&self, range: &Range<usize>) -> Result<(), MemoryError> {
+    fn check(&self, range: &Range<usize>) -> Result<()> {
         if range.start <= range.end && range.end <= self.len {
             return Ok(());
         }
@@ -206,7 +192,7 @@ impl FfiMapping {
     ///
     /// # Errors
     /// [`MemoryError::RangeOutside`], [`MemoryError::Manage`].
-    pub fn sync(&self, range: Range<usize>, wait: bool) -> Result<(), MemoryError> {
+    pub fn sync(&self, range: Range<usize>, wait: bool) -> Result<()> {
         self.check(&range)?;
         match &self.source {
             Source::Shared { region, .. } => region.sync(&range, wait),
@@ -219,7 +205,7 @@ impl FfiMapping {
     ///
     /// # Errors
     /// [`MemoryError::RangeOutside`], [`MemoryError::Manage`]; no page is locked.
-    pub fn lock(&self, range: Range<usize>, locked: bool) -> Result<(), MemoryError> {
+    pub fn lock(&self, range: Range<usize>, locked: bool) -> Result<()> {
         self.check(&range)?;
         self.region().lock(&range, locked)
     }
@@ -228,7 +214,7 @@ impl FfiMapping {
     ///
     /// # Errors
     /// [`MemoryError::RangeOutside`], [`MemoryError::Manage`].
-    pub fn advise(&self, range: Range<usize>, advice: Advice) -> Result<(), MemoryError> {
+    pub fn advise(&self, range: Range<usize>, advice: Advice) -> Result<()> {
         self.check(&range)?;
         self.region().advise(&range, advice)
     }
@@ -238,7 +224,7 @@ impl FfiMapping {
     ///
     /// # Errors
     /// [`MemoryError::RangeOutside`], [`MemoryError::Manage`].
-    pub fn discard(&self, range: Range<usize>) -> Result<(), MemoryError> {
+    pub fn discard(&self, range: Range<usize>) -> Result<()> {
         self.check(&range)?;
         match &self.source {
             Source::Copy(pages) => pages.region().mark_cold(&range),
@@ -256,7 +242,7 @@ impl FfiMapping {
 }
 
 /// Publishes all pages with one protection.
-fn publish(pages: WritablePages, protection: Protection) -> Result<PublishedPages, MemoryError> {
+fn publish(pages: WritablePages, protection: Protection) -> Result<PublishedPages> {
     let size = pages.size();
     pages.publish(&[Segment { offset: PageCount::ZERO, size, protection }])
 }

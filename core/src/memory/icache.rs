@@ -23,7 +23,7 @@ compile_error!("smf-core: `memory::icache` supports x86_64, aarch64 and riscv64"
 
 pub(super) use cores::serialize_cores;
 
-use super::types::MemoryError;
+use super::types::{MemoryError, Result};
 
 /// Makes the current bytes of `code` visible to instruction fetch in every thread of the process.
 ///
@@ -31,7 +31,7 @@ use super::types::MemoryError;
 ///
 /// # Errors
 /// [`MemoryError::Synchronize`] if a system call that the architecture needs fails.
-pub fn synchronize(code: &[u8]) -> Result<(), MemoryError> {
+pub fn synchronize(code: &[u8]) -> Result<()> {
     if code.is_empty() {
         return Ok(());
     }

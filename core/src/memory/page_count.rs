@@ -4,7 +4,7 @@
 //! page size; only [`PageCount::covering`] rounds.
 
 use super::sys;
-use super::types::MemoryError;
+use super::types::{MemoryError, Result};
 
 /// A size in whole pages, at most `isize::MAX` bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +21,7 @@ impl PageCount {
     ///
     /// # Errors
     /// [`MemoryError::TooManyBytes`] if the pages have more than `isize::MAX` bytes.
-    pub fn covering(bytes: u64) -> Result<Self, MemoryError> {
+    pub fn covering(bytes: u64) -> Result<Self> {
         usize::try_from(bytes)
             .ok()
             .and_then(|bytes| bytes.checked_next_multiple_of(sys::page_size()))
@@ -34,7 +34,7 @@ impl PageCount {
     /// # Errors
     /// [`MemoryError::NotWholePages`] if `bytes` is not a multiple of the page size,
     /// [`MemoryError::TooManyBytes`] for more than `isize::MAX` bytes.
-    pub fn exact(bytes: u64) -> Result<Self, MemoryError> {
+    pub fn exact(bytes: u64) -> Result<Self> {
         let pages = Self::covering(bytes)?;
         if pages.bytes as u64 == bytes {
             Ok(pages)

@@ -7,7 +7,7 @@
 
 use super::page_count::PageCount;
 use super::region::Region;
-use super::types::{MemoryError, Placement, Protection};
+use super::types::{MemoryError, Placement, Protection, Result};
 use super::{icache, placement};
 
 /// Adjacent pages with the same protection.
@@ -41,7 +41,7 @@ impl WritablePages {
     /// # Errors
     /// [`MemoryError::Map`] if the kernel has no memory, [`MemoryError::NoFreeRange`] if no suitable addresses are
     /// free.
-    pub fn allocate(size: PageCount, placement: Placement) -> Result<Self, MemoryError> {
+    pub fn allocate(size: PageCount, placement: Placement) -> Result<Self> {
         let placement = if size == PageCount::ZERO { Placement::Anywhere } else { placement };
         placement::map(size, placement, Protection::ReadWrite)
             .map(|region| Self { region, reused: false })
@@ -54,7 +54,7 @@ impl WritablePages {
     /// # Errors
     /// [`MemoryError::Prefault`] if there is not enough memory. Without this call, the page faults would fail and
     /// end the process.
-    pub fn prefault(&mut self, len: usize) -> Result<(), MemoryError> {
+    pub fn prefault(&mut self, len: usize) -> Result<()> {
         let max_faults = PageCount::one().bytes().saturating_mul(3);
         if len <= max_faults { Ok(()) } else { self.region.populate(len) }
     }
@@ -100,7 +100,7 @@ impl WritablePages {
     /// # Errors
     /// The pages are unmapped. [`MemoryError::SegmentOrder`] and [`MemoryError::SegmentOutside`];
     /// [`MemoryError::Protect`] and [`MemoryError::Synchronize`] if the kernel fails.
-    pub fn publish(mut self, segments: &[Segment]) -> Result<PublishedPages, MemoryError> {
+    pub fn publish(mut self, segments: &[Segment]) -> Result<PublishedPages> {
         self.check(segments)?;
         for segment in segments.iter().filter(|s| s.protection == Protection::ReadExecute) {
             let start = segment.offset.bytes();
@@ -121,7 +121,7 @@ impl WritablePages {
     }
 
     /// Checks that the segments are inside the pages, ordered and disjoint.
-    fn check(&self, segments: &[Segment]) -> Result<(), MemoryError> {
+    fn check(&self, segments: &[Segment]) -> Result<()> {
         let len = self.size();
         let mut previous_end = PageCount::ZERO;
         for (index, &Segment { offset, size, .. }) in segments.iter().enumerate() {
@@ -147,12 +147,7 @@ struct ProtectionRun {
 
 impl ProtectionRun {
     /// Extends the run to `end` with `protection`; a run of another protection is applied first.
-    fn extend(
-        &mut self,
-        region: &mut Region,
-        end: usize,
-        protection: Protection,
-    ) -> Result<(), MemoryError> {
+    fn extend(&mut self, region: &mut Region, end: usize, protection: Protection) -> Result<()> {
         if end != self.end && protection != self.protection {
             self.apply(region)?;
             *self = Self { start: self.end, end: self.end, protection };
@@ -161,7 +156,7 @@ impl ProtectionRun {
         Ok(())
     }
 
-    fn apply(&self, region: &mut Region) -> Result<(), MemoryError> {
+    fn apply(&self, region: &mut Region) -> Result<()> {
         // All pages start readable and writable.
         if self.protection == Protection::ReadWrite {
             return Ok(());
@@ -186,7 +181,7 @@ impl PublishedPages {
     ///
     /// # Errors
     /// [`MemoryError::Protect`]; the pages are unmapped.
-    pub(super) fn reclaim(self) -> Result<WritablePages, MemoryError> {
+    pub(super) fn reclaim(self) -> Result<WritablePages> {
         let Self { mut region } = self;
         region.set_protection(0..region.size().bytes(), Protection::ReadWrite)?;
         Ok(WritablePages { region, reused: true })

@@ -9,7 +9,7 @@ use super::page_count::PageCount;
 use super::region::Region;
 use super::sys::{self, Place};
 use super::types::placement::{MIN_ADDRESS, TWO_GIB};
-use super::types::{MemoryError, Placement, Protection};
+use super::types::{MemoryError, Placement, Protection, Result};
 
 /// The distance in bytes between the first candidates.
 const COARSE_STEP: usize = 32 << 20;
@@ -26,11 +26,7 @@ const DISTANCE_COUNT: usize = TWO_GIB / (COARSE_STEP >> HALVINGS);
 /// * [`MemoryError::Map`]: no memory at any address.
 /// * [`MemoryError::NoFreeRange`]: no suitable addresses. The search finds every gap that is a mebibyte and a page
 ///   larger than `size`, in at most 4,096 system calls.
-pub(super) fn map(
-    size: PageCount,
-    placement: Placement,
-    protection: Protection,
-) -> Result<Region, MemoryError> {
+pub(super) fn map(size: PageCount, placement: Placement, protection: Protection) -> Result<Region> {
     let map = |place| Region::map(place, size, protection);
     let window = placement.window();
     let middle = match placement {
@@ -65,7 +61,7 @@ fn search(
     size: PageCount,
     window: &Range<usize>,
     middle: usize,
-    map: impl Fn(Place) -> Result<Region, MemoryError>,
+    map: impl Fn(Place) -> Result<Region>,
 ) -> Option<Region> {
     let candidate = |number| match number {
         0..DISTANCE_COUNT => below(middle, distance(number), size),

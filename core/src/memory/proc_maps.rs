@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use rustix::fs::OFlags;
 
 use super::sys;
-use super::types::{MemoryError, Permissions};
+use super::types::{MemoryError, Permissions, Result};
 
 /// The permissions of the byte at `address`; `None` if nothing is mapped there.
 ///
@@ -16,7 +16,7 @@ use super::types::{MemoryError, Permissions};
 /// # Errors
 /// [`MemoryError::Open`] and [`MemoryError::Read`] if the list cannot be read, for example because `/proc` is not
 /// mounted.
-pub fn permissions_at(address: usize) -> Result<Option<Permissions>, MemoryError> {
+pub fn permissions_at(address: usize) -> Result<Option<Permissions>> {
     let file = sys::open(c"/proc/self/maps", OFlags::RDONLY)
         .map_err(|errno| MemoryError::Open { errno })?;
     // The start of a line: what follows the permissions is cut off.

@@ -15,7 +15,7 @@ use rustix::mm::Advice as MmAdvice;
 
 use super::page_count::PageCount;
 use super::sys::{self, Place};
-use super::types::{Advice, Errno, MemoryError, Protection};
+use super::types::{Advice, Errno, MemoryError, Protection, Result};
 
 /// One mapping, unmapped when dropped. A region of size zero has no mapping.
 #[derive(Debug)]
@@ -45,11 +45,7 @@ unsafe impl Sync for Region {}
 
 impl Region {
     /// Maps zero-filled private memory.
-    pub(super) fn map(
-        place: Place,
-        size: PageCount,
-        protection: Protection,
-    ) -> Result<Self, MemoryError> {
+    pub(super) fn map(place: Place, size: PageCount, protection: Protection) -> Result<Self> {
         let access = match protection {
             Protection::ReadWrite => Access::Exclusive,
             _ => Access::Opaque,
@@ -65,7 +61,7 @@ impl Region {
         offset: u64,
         size: PageCount,
         protection: Protection,
-    ) -> Result<Self, MemoryError> {
+    ) -> Result<Self> {
         Self::new(size, Access::Opaque, |bytes| {
             sys::map_file_anywhere(file, offset, bytes, protection)
         })
@@ -75,7 +71,7 @@ impl Region {
         size: PageCount,
         access: Access,
         map: impl FnOnce(usize) -> Result<NonNull<u8>, Errno>,
-    ) -> Result<Self, MemoryError> {
+    ) -> Result<Self> {
         let start = match size.bytes() {
             0 => Ok(NonNull::dangling()),
             bytes => map(bytes),
@@ -149,7 +145,7 @@ impl Region {
     /// 5.14 cannot; there the page faults do it.
     ///
     /// The pages are writable.
-    pub(super) fn populate(&self, len: usize) -> Result<(), MemoryError> {
+    pub(super) fn populate(&self, len: usize) -> Result<()> {
         let size = len.min(self.size.bytes());
         if size == 0 {
             return Ok(());
@@ -171,7 +167,7 @@ impl Region {
         &mut self,
         range: Range<usize>,
         protection: Protection,
-    ) -> Result<(), MemoryError> {
+    ) -> Result<()> {
         let is_whole = range.start == 0 && range.end >= self.size.bytes();
         self.access = Access::Opaque;
         // SAFETY: `&mut self` ends all borrows of the bytes, and none can be made that `protection` forbids:
@@ -192,11 +188,7 @@ impl Region {
     /// # Safety
     /// * No reference into the range is alive that needs an access which `protection` removes.
     /// * The region does not lend slices.
-    pub(super) unsafe fn protect(
-        &self,
-        range: Range<usize>,
-        protection: Protection,
-    ) -> Result<(), MemoryError> {
+    pub(super) unsafe fn protect(&self, range: Range<usize>, protection: Protection) -> Result<()> {
         let end = range.end.min(self.size.bytes());
         let Some(size @ 1..) = end.checked_sub(range.start) else { return Ok(()) };
         // SAFETY: the offset is inside the mapping, because the range is not empty.
@@ -212,13 +204,13 @@ impl Region {
     }
 
     /// `madvise(2)` with advice that changes no byte, on offsets that start with a page.
-    pub(super) fn advise(&self, range: &Range<usize>, advice: Advice) -> Result<(), MemoryError> {
+    pub(super) fn advise(&self, range: &Range<usize>, advice: Advice) -> Result<()> {
         // SAFETY: pages of this mapping; no `Advice` changes a byte.
         self.manage(range, |start, len| unsafe { sys::advise(start, len, advice.into()) })
     }
 
     /// `mlock(2)` or `munlock(2)` on offsets that start with a page.
-    pub(super) fn lock(&self, range: &Range<usize>, locked: bool) -> Result<(), MemoryError> {
+    pub(super) fn lock(&self, range: &Range<usize>, locked: bool) -> Result<()> {
         self.manage(range, |start, len| {
             // SAFETY: pages of this mapping.
             let result = unsafe { sys::lock(start, len, locked) };
@@ -232,14 +224,14 @@ impl Region {
     }
 
     /// `msync(2)` on offsets that start with a page.
-    pub(super) fn sync(&self, range: &Range<usize>, wait: bool) -> Result<(), MemoryError> {
+    pub(super) fn sync(&self, range: &Range<usize>, wait: bool) -> Result<()> {
         // SAFETY: pages of this mapping.
         self.manage(range, |start, len| unsafe { sys::sync(start, len, wait) })
     }
 
     /// `madvise(2)` with `MADV_DONTNEED` on offsets that start with a page: private anonymous pages read as zeros
     /// afterwards, pages of a file as the file. Refused while the region lends slices.
-    pub(super) fn discard(&self, range: &Range<usize>) -> Result<(), MemoryError> {
+    pub(super) fn discard(&self, range: &Range<usize>) -> Result<()> {
         self.manage(range, |start, len| {
             if self.access == Access::Exclusive {
                 return Err(Raw::BUSY.into());
@@ -251,7 +243,7 @@ impl Region {
 
     /// `madvise(2)` with `MADV_COLD` (Linux 5.4) on offsets that start with a page: the kernel reclaims the pages
     /// first. No byte changes.
-    pub(super) fn mark_cold(&self, range: &Range<usize>) -> Result<(), MemoryError> {
+    pub(super) fn mark_cold(&self, range: &Range<usize>) -> Result<()> {
         self.manage(range, |start, len| {
             // SAFETY: pages of this mapping.
             // Older kernels do not know the advice, which is optional.
@@ -265,7 +257,7 @@ impl Region {
         &self,
         range: &Range<usize>,
         call: impl FnOnce(NonNull<u8>, usize) -> Result<(), Errno>,
-    ) -> Result<(), MemoryError> {
+    ) -> Result<()> {
         let (address, size) = (self.addresses().start.saturating_add(range.start), range.len());
         let error = |errno| MemoryError::Manage { address, size, errno };
         if range.start > range.end || range.end > self.size.bytes() {

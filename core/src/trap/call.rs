@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::bytecode;
 use super::chain::{ReturnRegisters, TrapChain};
-use super::error::{Trap, TrapError};
+use super::error::{Result, Trap, TrapError};
 #[cfg(target_arch = "x86_64")]
 use super::x86_64::{CallFrame, call_frame, call_integers, resume};
 use crate::memory::lock::Lock;
@@ -74,7 +74,7 @@ fn chain_in_table<'c>(thread: i32) -> Option<&'c TrapChain> {
 
 /// Runs `call` with the chain of this thread.
 #[inline]
-fn with_chain<T>(call: impl FnOnce(&TrapChain) -> Result<T, TrapError>) -> Result<T, TrapError> {
+fn with_chain<T>(call: impl FnOnce(&TrapChain) -> Result<T>) -> Result<T> {
     match chain_by_lookup() {
         Some(chain) => call(chain),
         None => with_table_chain(call),
@@ -82,9 +82,7 @@ fn with_chain<T>(call: impl FnOnce(&TrapChain) -> Result<T, TrapError>) -> Resul
 }
 
 /// Runs `call` with a chain on the stack of the outermost call of this thread, entered in [`TABLE`].
-fn with_table_chain<T>(
-    call: impl FnOnce(&TrapChain) -> Result<T, TrapError>,
-) -> Result<T, TrapError> {
+fn with_table_chain<T>(call: impl FnOnce(&TrapChain) -> Result<T>) -> Result<T> {
     let thread = thread_id();
     if let Some(chain) = chain_in_table(thread) {
         return call(chain);
@@ -150,7 +148,7 @@ pub(crate) fn stop_call(trap: bytecode::Trap) {
 /// * the function follows the C calling convention and takes at most as many integer arguments;
 /// * its module and its process allow everything it does: machine code is trusted.
 #[inline]
-pub unsafe fn call(address: u64, args: &[i64]) -> Result<i64, TrapError> {
+pub unsafe fn call(address: u64, args: &[i64]) -> Result<i64> {
     let entry = address as usize;
     macro_rules! invoke {
         ($($arg:ident: $type:ty),*) => {{
@@ -187,7 +185,7 @@ pub unsafe fn call(address: u64, args: &[i64]) -> Result<i64, TrapError> {
 /// belongs to generated code, or to a host function that owns no resource while it calls back and has not changed
 /// the floating-point rounding mode. The code does not leave this call in another way.
 #[inline]
-pub unsafe fn call_catching(address: u64, args: &[i64]) -> Result<i64, TrapError> {
+pub unsafe fn call_catching(address: u64, args: &[i64]) -> Result<i64> {
     // SAFETY: the caller's contract.
     with_chain(|chain| unsafe { call_catching_on(chain, address, args) })
 }
@@ -203,11 +201,7 @@ pub unsafe fn call_catching(address: u64, args: &[i64]) -> Result<i64, TrapError
 /// # Safety
 /// As [`call_catching`]; `chain` is the chain that the installed [`ChainLookup`] returns on this thread.
 #[inline(always)]
-pub unsafe fn call_catching_on(
-    chain: &TrapChain,
-    address: u64,
-    args: &[i64],
-) -> Result<i64, TrapError> {
+pub unsafe fn call_catching_on(chain: &TrapChain, address: u64, args: &[i64]) -> Result<i64> {
     // SAFETY: the caller's contract.
     unsafe { call_integers(chain, address, args) }.map(u64::cast_signed)
 }
@@ -220,7 +214,7 @@ pub unsafe fn call_catching_on(
 ///
 /// # Safety
 /// As [`call_catching`], with these arguments.
-pub unsafe fn call_values(address: u64, args: &[CallArg]) -> Result<ReturnRegisters, TrapError> {
+pub unsafe fn call_values(address: u64, args: &[CallArg]) -> Result<ReturnRegisters> {
     let mut stack = Vec::new();
     let mut frame = new_frame(address, args, &mut stack)?;
     // SAFETY: the caller's contract; the frame and the stack arguments outlive the call.
@@ -229,11 +223,7 @@ pub unsafe fn call_values(address: u64, args: &[CallArg]) -> Result<ReturnRegist
 
 /// Distributes the arguments over registers and `stack`, which the frame points to.
 #[cfg(target_arch = "x86_64")]
-fn new_frame(
-    function: u64,
-    args: &[CallArg],
-    stack: &mut Vec<u64>,
-) -> Result<CallFrame, TrapError> {
+fn new_frame(function: u64, args: &[CallArg], stack: &mut Vec<u64>) -> Result<CallFrame> {
     stack.try_reserve(args.len()).map_err(|_| TrapError::OutOfMemory)?;
     let mut frame = CallFrame::new(function);
     let (mut integers, mut floats) = (frame.integers.iter_mut(), frame.floats.iter_mut());
@@ -259,7 +249,7 @@ struct CallFrame {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn new_frame(function: u64, args: &[CallArg], _: &mut Vec<u64>) -> Result<CallFrame, TrapError> {
+fn new_frame(function: u64, args: &[CallArg], _: &mut Vec<u64>) -> Result<CallFrame> {
     let mut frame = CallFrame { function, args: arrayvec::ArrayVec::new() };
     for arg in args {
         let CallArg::Integer(bits) = *arg else { return Err(TrapError::FloatArgument) };
@@ -272,7 +262,7 @@ fn new_frame(function: u64, args: &[CallArg], _: &mut Vec<u64>) -> Result<CallFr
 /// # Safety
 /// As [`call`].
 #[cfg(not(target_arch = "x86_64"))]
-unsafe fn call_integers(_: &TrapChain, function: u64, args: &[i64]) -> Result<u64, TrapError> {
+unsafe fn call_integers(_: &TrapChain, function: u64, args: &[i64]) -> Result<u64> {
     // SAFETY: the caller's contract.
     unsafe { call(function, args) }.map(i64::cast_unsigned)
 }
@@ -280,10 +270,7 @@ unsafe fn call_integers(_: &TrapChain, function: u64, args: &[i64]) -> Result<u6
 /// # Safety
 /// As [`call`].
 #[cfg(not(target_arch = "x86_64"))]
-unsafe fn call_frame(
-    chain: &TrapChain,
-    frame: &mut CallFrame,
-) -> Result<ReturnRegisters, TrapError> {
+unsafe fn call_frame(chain: &TrapChain, frame: &mut CallFrame) -> Result<ReturnRegisters> {
     // SAFETY: the caller's contract.
     let integer = unsafe { call_integers(chain, frame.function, &frame.args) }?;
     Ok(ReturnRegisters { integer, float: 0 })
@@ -346,7 +333,7 @@ mod tests {
         [a, b, c, d, e, f, g, h].iter().fold(0, |sum, next| sum * 10 + next)
     }
 
-    fn trap(code: u32, at: u32) -> Result<i64, TrapError> {
+    fn trap(code: u32, at: u32) -> Result<i64> {
         Err(TrapError::Trap(Trap { code, at, function: HERE }))
     }
 

@@ -36,6 +36,9 @@ impl fmt::Display for Trap {
     }
 }
 
+/// The result of a call into machine code.
+pub(super) type Result<T, E = TrapError> = core::result::Result<T, E>;
+
 /// Why a call into machine code has no result.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]

@@ -11,7 +11,7 @@ use core::mem::{MaybeUninit, offset_of};
 use core::ptr;
 
 use super::chain::{ReturnRegisters, TrapChain};
-use super::error::{MAX_ARGS, TrapError};
+use super::error::{MAX_ARGS, Result, TrapError};
 
 /// Integer arguments that are passed in registers.
 const INTEGER_REGISTERS: usize = 6;
@@ -53,11 +53,7 @@ impl CallFrame {
 /// As [`call_catching_on`](crate::trap::call_catching_on).
 // Inlined for the same reason.
 #[inline(always)]
-pub(super) unsafe fn call_integers(
-    chain: &TrapChain,
-    function: u64,
-    args: &[i64],
-) -> Result<u64, TrapError> {
+pub(super) unsafe fn call_integers(chain: &TrapChain, function: u64, args: &[i64]) -> Result<u64> {
     // Registers of missing arguments stay uninitialised, which costs no instruction.
     let mut words = [MaybeUninit::uninit(); MAX_ARGS];
     let too_many = TrapError::TooManyArguments { given: args.len() };
@@ -104,7 +100,7 @@ pub(super) unsafe fn call_integers(
 pub(super) unsafe fn call_frame(
     chain: &TrapChain,
     frame: &mut CallFrame,
-) -> Result<ReturnRegisters, TrapError> {
+) -> Result<ReturnRegisters> {
     let (integer, trapped): (u64, *const TrapChain);
     // SAFETY: as in `call_integers`.
     unsafe {

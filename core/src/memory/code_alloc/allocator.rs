@@ -12,7 +12,7 @@ use super::super::lock::{Lock, LockGuard, ProcessId};
 use super::super::sys;
 use super::alloc_request::{AllocRequest, Allocation, ArenaKind, BlockRecord, MAX_BLOCK_SIZE};
 use super::arenas::Arenas;
-use super::error::ExecError;
+use super::error::{ExecError, Result};
 use super::options::{CodeMemoryOptions, Request};
 use super::shard::{KeepAlive, Shard};
 use super::statistics::Statistics;
@@ -128,7 +128,7 @@ impl Allocator {
     /// [`ExecError::Forked`] in a child process, where the memory is not mapped and a thread of the parent may have held
     /// the lock.
     #[inline]
-    pub(super) fn lock(&self, number: u16) -> Result<LockGuard<'_, Shard>, ExecError> {
+    pub(super) fn lock(&self, number: u16) -> Result<LockGuard<'_, Shard>> {
         // No other number exists.
         let shard = self.shards.get(usize::from(number)).ok_or(ExecError::Forked)?;
         let guard = self.wait(&shard.lock)?;
@@ -140,7 +140,7 @@ impl Allocator {
     /// # Errors
     /// [`ExecError::Forked`] if its holder is a thread of the parent process.
     #[inline]
-    pub(super) fn wait<'a, T>(&self, lock: &'a Lock<T>) -> Result<LockGuard<'a, T>, ExecError> {
+    pub(super) fn wait<'a, T>(&self, lock: &'a Lock<T>) -> Result<LockGuard<'a, T>> {
         self.process.lock(lock).ok_or(ExecError::Forked)
     }
 
@@ -154,7 +154,7 @@ impl Allocator {
         kind: ArenaKind,
         request: Request,
         keep_alive: &dyn Fn() -> KeepAlive,
-    ) -> Result<(Allocation, u16), ExecError> {
+    ) -> Result<(Allocation, u16)> {
         match self.allocate_fast(number, kind, request) {
             Some(allocation) => Ok((allocation, number)),
             None => self
@@ -188,7 +188,7 @@ impl Allocator {
         kind: ArenaKind,
         request: Request,
         keep_alive: &dyn Fn() -> KeepAlive,
-    ) -> Result<(Allocation, u16), ExecError> {
+    ) -> Result<(Allocation, u16)> {
         let resolved = self.resolve(kind, request)?;
         let number = self.uncontended(number);
         let in_chunks = |shard: &mut Shard| shard.allocate_in_chunks(&resolved, &self.arenas);
@@ -216,9 +216,9 @@ impl Allocator {
         &self,
         number: u16,
         len: usize,
-        allocate: &dyn Fn(&mut Shard) -> Result<Option<Allocation>, ExecError>,
+        allocate: &dyn Fn(&mut Shard) -> Result<Option<Allocation>>,
         keep_alive: &dyn Fn() -> KeepAlive,
-    ) -> Result<Option<Allocation>, ExecError> {
+    ) -> Result<Option<Allocation>> {
         let mut shard = self.lock(number)?;
         if !shard.counters.has_quota(len as u64) {
             drop(shard);
@@ -236,7 +236,7 @@ impl Allocator {
     }
 
     /// Checks a request and resolves it to the units of this system's arenas.
-    fn resolve(&self, kind: ArenaKind, request: Request) -> Result<AllocRequest, ExecError> {
+    fn resolve(&self, kind: ArenaKind, request: Request) -> Result<AllocRequest> {
         let Request { size, alignment } = request;
         let page = sys::page_size();
         if size == 0 {
@@ -270,7 +270,7 @@ impl Allocator {
     }
 
     /// Locks a shard and extends its quota to a block of `len` bytes.
-    fn lock_with_quota(&self, number: u16, len: usize) -> Result<LockGuard<'_, Shard>, ExecError> {
+    fn lock_with_quota(&self, number: u16, len: usize) -> Result<LockGuard<'_, Shard>> {
         let size = len as u64;
         let mut budget = self.wait(&self.budget)?;
         if budget.bytes < size || budget.blocks == 0 {
@@ -324,7 +324,7 @@ impl Allocator {
     }
 
     /// The addresses of the block that contains `address`: a live one, or a freed one in the quarantine or the magazine.
-    pub(super) fn block_range(&self, address: usize) -> Result<Option<Range<usize>>, ExecError> {
+    pub(super) fn block_range(&self, address: usize) -> Result<Option<Range<usize>>> {
         // Fails in a child process, before the list of arenas is locked.
         drop(self.lock(CODE_PAGES)?);
         let Some(owner) = self.arenas.owner(address)? else { return Ok(None) };
@@ -354,7 +354,7 @@ impl Allocator {
     }
 
     /// Returns memory without live blocks to the system. The caller holds the lock of the page table.
-    pub(super) fn trim(&self) -> Result<(), ExecError> {
+    pub(super) fn trim(&self) -> Result<()> {
         // All shards at once, because the fork detector goes with the last arena.
         let mut shards = ArrayVec::<LockGuard<'_, Shard>, { SHARD_COUNT as usize }>::new();
         for number in 0..SHARD_COUNT {

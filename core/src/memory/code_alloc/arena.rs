@@ -34,7 +34,7 @@ use super::super::sys::{self, Place};
 use super::super::types::{Errno, MemoryError, Protection};
 use super::alloc_request::{ArenaKind, SLAB_SIZE};
 use super::backing::{ArenaError, Candidate, create_file, is_policy};
-use super::error::ExecError;
+use super::error::{ExecError, Result};
 use super::span::SpanMap;
 use super::trap_fill;
 use crate::alloc_util::{TryArc, try_filled};
@@ -233,7 +233,7 @@ impl SlabRun {
         arena: &TryArc<Arena>,
         size: usize,
         owner: SlabOwner,
-    ) -> Result<Option<Self>, ExecError> {
+    ) -> Result<Option<Self>> {
         let count = size.div_ceil(SLAB_SIZE);
         let mut slabs = arena.slabs.lock();
         let Some(free) = slabs.map.free_spans().find(|span| span.len() >= count) else {

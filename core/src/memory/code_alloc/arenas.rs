@@ -10,7 +10,7 @@ use super::super::types::{Errno, MemoryError};
 use super::alloc_request::{ArenaKind, MAX_BLOCK_SIZE};
 use super::arena::{Arena, SlabOwner, SlabRun};
 use super::backing::{ArenaError, Backing, CANDIDATES};
-use super::error::ExecError;
+use super::error::{ExecError, Result};
 use super::fork_detector::ForkDetector;
 use super::statistics::Statistics;
 use crate::alloc_util::{TryArc, UninitArc};
@@ -61,7 +61,7 @@ impl Arenas {
     }
 
     /// Locks the list. The fork detector does not cover a child that was forked while the first arena was mapped.
-    pub(super) fn list(&self) -> Result<LockGuard<'_, Vec<TryArc<Arena>>>, ExecError> {
+    pub(super) fn list(&self) -> Result<LockGuard<'_, Vec<TryArc<Arena>>>> {
         self.process.lock(&self.list).ok_or(ExecError::Forked)
     }
 
@@ -72,7 +72,7 @@ impl Arenas {
 
     /// The kind of arena for `wanted` on this system. If the backing is not selected yet, this maps the first arena to
     /// select it.
-    pub(super) fn kind(&self, wanted: ArenaKind) -> Result<ArenaKind, ExecError> {
+    pub(super) fn kind(&self, wanted: ArenaKind) -> Result<ArenaKind> {
         let is_unselected = || self.candidate.load(Ordering::Acquire) == UNSELECTED;
         if wanted != ArenaKind::Changing && is_unselected() {
             let mut list = self.list()?;
@@ -91,12 +91,7 @@ impl Arenas {
     }
 
     /// Takes slabs for `bytes` bytes.
-    pub(super) fn take(
-        &self,
-        bytes: usize,
-        owner: SlabOwner,
-        kind: ArenaKind,
-    ) -> Result<SlabRun, ExecError> {
+    pub(super) fn take(&self, bytes: usize, owner: SlabOwner, kind: ArenaKind) -> Result<SlabRun> {
         let mut list = self.list()?;
         for arena in list.iter().filter(|arena| arena.kind == kind) {
             if let Some(slabs) = SlabRun::take(arena, bytes, owner)? {
@@ -113,7 +108,7 @@ impl Arenas {
         list: &mut Vec<TryArc<Arena>>,
         kind: ArenaKind,
         bytes: usize,
-    ) -> Result<TryArc<Arena>, ExecError> {
+    ) -> Result<TryArc<Arena>> {
         list.try_reserve(1).map_err(|_| ExecError::OutOfMemory)?;
         let memory = UninitArc::new()?;
         self.fork_detector.set()?;
@@ -133,7 +128,7 @@ impl Arenas {
     }
 
     /// Maps an arena of the best candidate that the system allows.
-    fn map(&self, kind: ArenaKind, size: usize) -> Result<Arena, ExecError> {
+    fn map(&self, kind: ArenaKind, size: usize) -> Result<Arena> {
         if kind == ArenaKind::Changing {
             return exec_error(Arena::map(CANDIDATES[LAST], kind, size, false), None);
         }
@@ -180,7 +175,7 @@ impl Arenas {
     ///
     /// # Errors
     /// [`ExecError::Forked`].
-    pub(super) fn trim(&self) -> Result<(), ExecError> {
+    pub(super) fn trim(&self) -> Result<()> {
         let mut list = self.list()?;
         list.retain(|arena| !arena.is_empty());
         if list.is_empty() {
@@ -194,7 +189,7 @@ impl Arenas {
     ///
     /// # Errors
     /// [`ExecError::Forked`].
-    pub(super) fn owner(&self, address: usize) -> Result<Option<SlabOwner>, ExecError> {
+    pub(super) fn owner(&self, address: usize) -> Result<Option<SlabOwner>> {
         let list = self.list()?;
         let arena = list.iter().find(|arena| arena.code.contains(&address));
         Ok(arena.and_then(|arena| arena.owner(address)))
@@ -204,7 +199,7 @@ impl Arenas {
     ///
     /// # Errors
     /// [`ExecError::Forked`].
-    pub(super) fn report(&self, sum: &mut Statistics) -> Result<(), ExecError> {
+    pub(super) fn report(&self, sum: &mut Statistics) -> Result<()> {
         for arena in self.list()?.iter() {
             let (held, metadata) = arena.usage();
             sum.arenas += 1;
@@ -217,7 +212,7 @@ impl Arenas {
 }
 
 /// Converts the error of the last candidate; `file` is the error of the first forbidden one.
-fn exec_error(result: Result<Arena, ArenaError>, file: Option<Errno>) -> Result<Arena, ExecError> {
+fn exec_error(result: Result<Arena, ArenaError>, file: Option<Errno>) -> Result<Arena> {
     result.map_err(|error| match error {
         ArenaError::Failed(error) => error,
         ArenaError::Forbidden(change) => ExecError::Policy { file: file.unwrap_or(change), change },

@@ -18,7 +18,7 @@ use super::super::types::Protection;
 use super::super::{icache, sys};
 use super::alloc_request::{Allocation, BlockRecord};
 use super::allocator::{Allocator, CODE_PAGES};
-use super::error::ExecError;
+use super::error::{ExecError, Result};
 use super::trap_fill;
 
 /// Up to this size, freed blocks are filled with traps while the shard is locked, which is cheaper than to wait for the
@@ -136,7 +136,7 @@ impl Block {
     }
 
     /// Changes the protection of the pages at the code address. It has no effect on a block without whole pages.
-    pub(super) fn protect(&mut self, protection: Protection) -> Result<(), ExecError> {
+    pub(super) fn protect(&mut self, protection: Protection) -> Result<()> {
         if !self.has_whole_pages() {
             return Ok(());
         }
@@ -154,7 +154,7 @@ impl Block {
     /// Makes the bytes executable.
     // Benchmark row: "allocate, write, publish 100 bytes of code".
     #[inline(always)]
-    fn publish(self) -> Result<ExecutableBlock, ExecError> {
+    fn publish(self) -> Result<ExecutableBlock> {
         // By value on both paths, so that the block can stay in registers on the first.
         if self.is_changing() || self.is_forked() || self.synchronize(self.len()).is_err() {
             return self.publish_slow();
@@ -163,7 +163,7 @@ impl Block {
     }
 
     #[cold]
-    fn publish_slow(mut self) -> Result<ExecutableBlock, ExecError> {
+    fn publish_slow(mut self) -> Result<ExecutableBlock> {
         if self.is_changing() {
             self.protect(Protection::ReadExecute)?;
         }
@@ -172,7 +172,7 @@ impl Block {
     }
 
     /// Makes all bytes visible to instruction fetch and counts the block as published.
-    pub(super) fn record_executable(&self) -> Result<(), ExecError> {
+    pub(super) fn record_executable(&self) -> Result<()> {
         self.synchronize(self.capacity())?;
         self.allocator().lock(self.shard())?.counters.publications += 1;
         Ok(())
@@ -181,7 +181,7 @@ impl Block {
     /// Makes the first `len` bytes, which are readable at the code address, visible to instruction fetch.
     // Benchmark row: "allocate, write, publish 100 bytes of code".
     #[inline(always)]
-    fn synchronize(&self, len: usize) -> Result<(), ExecError> {
+    fn synchronize(&self, len: usize) -> Result<()> {
         let code = ptr::with_exposed_provenance(self.address());
         // SAFETY: bytes of this block in the executable view, readable and not being written.
         Ok(icache::synchronize(unsafe { slice::from_raw_parts(code, len) })?)
@@ -252,7 +252,7 @@ impl WritableBlock {
     /// [`ExecError::Forked`] in a child process.
     // Benchmark row: "allocate, write, publish 100 bytes of code".
     #[inline(always)]
-    pub fn publish(self) -> Result<ExecutableBlock, ExecError> {
+    pub fn publish(self) -> Result<ExecutableBlock> {
         self.0.publish()
     }
 }

@@ -6,7 +6,7 @@ use core::ops::Range;
 use super::super::sys;
 use super::alloc_request::{AllocRequest, Allocation, BlockId, SMALL_UNITS, UnitId};
 use super::arena::SlabRun;
-use super::error::ExecError;
+use super::error::Result;
 use super::span::SpanMap;
 
 /// The maximum number of bytes that are backed with memory at once. A chunk starts with one page and doubles, so that the
@@ -75,7 +75,7 @@ impl Chunk {
         first: UnitId,
         request: &AllocRequest,
         warm_up: bool,
-    ) -> Result<Option<Placed>, ExecError> {
+    ) -> Result<Option<Placed>> {
         let Some((span, units)) = self.fit(first.unit as usize, request) else { return Ok(None) };
         let end = units.end << self.unit_shift;
         if end > self.slabs.warm {
@@ -100,7 +100,7 @@ impl Chunk {
 
     /// Backs the bytes up to offset `end`, and some more, with memory.
     #[cold]
-    fn warm_up_to(&mut self, end: usize) -> Result<(), ExecError> {
+    fn warm_up_to(&mut self, end: usize) -> Result<()> {
         let warm = self.slabs.warm;
         let step = warm.clamp(sys::page_size(), MAX_WARM_STEP);
         let target = if self.is_dedicated { self.slabs.size } else { end.max(warm + step) };

@@ -5,6 +5,9 @@ use thiserror::Error;
 use super::super::types::{Errno, MemoryError};
 use crate::alloc_util::AllocError;
 
+/// The result of a request.
+pub(super) type Result<T, E = ExecError> = core::result::Result<T, E>;
+
 /// A refused request for executable memory. Sizes are bytes.
 ///
 /// A refused request leaves every block, every byte and every counter unchanged.

@@ -11,7 +11,7 @@ use rustix::mm::Advice;
 
 use super::super::page_count::PageCount;
 use super::super::sys::{self, Place};
-use super::super::types::{MemoryError, Protection};
+use super::super::types::{MemoryError, Protection, Result};
 
 /// A byte that is 1 in the process that set it and 0 in its children. Initially absent.
 pub(super) struct ForkDetector {
@@ -34,7 +34,7 @@ impl ForkDetector {
     }
 
     /// Sets the byte for this process if it is absent. The caller prevents concurrent calls.
-    pub(super) fn set(&self) -> Result<(), MemoryError> {
+    pub(super) fn set(&self) -> Result<()> {
         if !self.page.load(Ordering::Acquire).is_null() {
             return Ok(());
         }

@@ -14,7 +14,7 @@ use super::super::types::Protection;
 use super::alloc_request::{ArenaKind, MAX_BLOCK_SIZE};
 use super::allocator::{CODE_PAGES, DATA_PAGES};
 use super::code_memory::CodeMemory;
-use super::error::ExecError;
+use super::error::{ExecError, Result};
 use super::options::Request;
 use super::page_table::PageBlock;
 
@@ -36,7 +36,7 @@ impl CodeMemory {
     ///
     /// # Errors
     /// As [`allocate_with`](Self::allocate_with).
-    pub fn allocate_pages(&self, size: u64, usage: PageUse) -> Result<usize, ExecError> {
+    pub fn allocate_pages(&self, size: u64, usage: PageUse) -> Result<usize> {
         let (shard, kind) = match usage {
             PageUse::Code => (CODE_PAGES, ArenaKind::Open),
             PageUse::Data => (DATA_PAGES, ArenaKind::Changing),
@@ -63,12 +63,7 @@ impl CodeMemory {
     /// * [`ExecError::Unknown`], [`ExecError::Inside`]: no block of pages starts there.
     /// * [`ExecError::Outside`]: the bytes exceed the block. Nothing was written.
     /// * [`ExecError::Memory`]: the kernel refused to change the protection.
-    pub fn write_pages(
-        &self,
-        address: usize,
-        offset: u64,
-        bytes: &[u8],
-    ) -> Result<usize, ExecError> {
+    pub fn write_pages(&self, address: usize, offset: u64, bytes: &[u8]) -> Result<usize> {
         self.with_pages(address, |blocks| {
             let block = blocks.get_mut(&address)?;
             let (capacity, len) = (block.block.capacity(), bytes.len());
@@ -90,12 +85,7 @@ impl CodeMemory {
     /// * [`ExecError::Unknown`], [`ExecError::Inside`], [`ExecError::OtherSize`]: no such block.
     /// * [`ExecError::Memory`]: the kernel refused, for example because `PR_SET_MDWE` forbids that memory which was writable
     ///   becomes executable.
-    pub fn protect_pages(
-        &self,
-        address: usize,
-        size: u64,
-        protection: Protection,
-    ) -> Result<(), ExecError> {
+    pub fn protect_pages(&self, address: usize, size: u64, protection: Protection) -> Result<()> {
         self.with_pages(address, |blocks| {
             let block = blocks.get_mut(&address)?;
             let (expected, capacity) = (block.block.len(), block.block.capacity());
@@ -112,7 +102,7 @@ impl CodeMemory {
     /// Nothing is freed. [`ExecError::Unknown`]: no block of pages contains the address. [`ExecError::Inside`],
     /// [`ExecError::OtherSize`]: not its start, not its size. [`ExecError::Memory`]: the kernel refused to change the
     /// protection.
-    pub fn free_pages(&self, address: usize, size: u64) -> Result<(), ExecError> {
+    pub fn free_pages(&self, address: usize, size: u64) -> Result<()> {
         let freed = self.with_pages(address, |blocks| {
             let block = blocks.get_mut(&address)?;
             let expected = block.block.len();
@@ -134,7 +124,7 @@ impl CodeMemory {
     /// # Errors
     /// [`ExecError::Unknown`] if no block contains the address, [`ExecError::NotExecutable`] if the block has no pages of its
     /// own, was freed recently or is not executable now; [`ExecError::Forked`] in a child process.
-    pub fn entry_point(&self, address: usize) -> Result<usize, ExecError> {
+    pub fn entry_point(&self, address: usize) -> Result<usize> {
         let pages = self.pages()?;
         let range = self.allocator().block_range(address)?.ok_or(ExecError::Unknown { address })?;
         let is_executable = pages.get(&range.start).is_some_and(|block| block.is_executable);
@@ -145,8 +135,8 @@ impl CodeMemory {
     fn with_pages<T>(
         &self,
         address: usize,
-        operation: impl FnOnce(&mut HashMap<usize, PageBlock>) -> Option<Result<T, ExecError>>,
-    ) -> Result<T, ExecError> {
+        operation: impl FnOnce(&mut HashMap<usize, PageBlock>) -> Option<Result<T>>,
+    ) -> Result<T> {
         let allocator = self.allocator();
         let mut pages = self.pages()?;
         // Fails in a child process.

@@ -3,7 +3,7 @@
 use super::super::types::Protection;
 use super::allocator::CODE_PAGES;
 use super::block::Block;
-use super::error::ExecError;
+use super::error::Result;
 
 /// A block of pages.
 pub(super) struct PageBlock {
@@ -29,7 +29,7 @@ impl PageBlock {
     }
 
     /// Sets the protection at the code address, and with it whether the block is executable.
-    fn set_protection(&mut self, protection: Protection) -> Result<(), ExecError> {
+    fn set_protection(&mut self, protection: Protection) -> Result<()> {
         let is_executable = protection == Protection::ReadExecute && self.is_written;
         self.is_executable &= is_executable;
         if protection != self.protection {
@@ -44,14 +44,14 @@ impl PageBlock {
     }
 
     /// Sets the protection at the request of a caller, who may write to writable pages.
-    pub(super) fn protect(&mut self, protection: Protection) -> Result<(), ExecError> {
+    pub(super) fn protect(&mut self, protection: Protection) -> Result<()> {
         self.set_protection(protection)?;
         self.is_written |= protection == Protection::ReadWrite;
         Ok(())
     }
 
     /// Copies `bytes` to `offset`; the caller checked that they fit.
-    pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), ExecError> {
+    pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<()> {
         let before = self.protection;
         if self.block.is_changing() && before != Protection::ReadWrite {
             self.set_protection(Protection::ReadWrite)?;
@@ -68,7 +68,7 @@ impl PageBlock {
     }
 
     /// Restores the protection with which the arena provided the pages. On an error, nothing changes.
-    pub(super) fn prepare_free(&mut self) -> Result<(), ExecError> {
+    pub(super) fn prepare_free(&mut self) -> Result<()> {
         let initial = Self::initial_protection(&self.block);
         let is_written = core::mem::take(&mut self.is_written);
         self.set_protection(initial).inspect_err(|_| self.is_written = is_written)

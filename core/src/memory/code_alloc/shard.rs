@@ -17,7 +17,7 @@ use super::alloc_request::{AllocRequest, Allocation, BlockId, UnitId};
 use super::arena::{Arena, SlabOwner};
 use super::arenas::{Arenas, CHUNK_SIZE};
 use super::chunk::{Chunk, Placed};
-use super::error::ExecError;
+use super::error::{ExecError, Result};
 use super::free_lists::FreeLists;
 use super::magazine::Magazine;
 use super::span::SpanMap;
@@ -145,7 +145,7 @@ impl Shard {
         &mut self,
         request: &AllocRequest,
         arenas: &Arenas,
-    ) -> Result<Option<Allocation>, ExecError> {
+    ) -> Result<Option<Allocation>> {
         if let Some(allocation) = self.allocate_fast(request) {
             return Ok(Some(allocation));
         }
@@ -182,7 +182,7 @@ impl Shard {
         &mut self,
         request: &AllocRequest,
         arenas: &Arenas,
-    ) -> Result<Allocation, ExecError> {
+    ) -> Result<Allocation> {
         if let Some(allocation) = self.allocate_in_chunks(request, arenas)? {
             return Ok(allocation);
         }
@@ -205,10 +205,7 @@ impl Shard {
     }
 
     /// Rebuilds the free lists and allocates from them, or from the first chunk in which the block fits.
-    fn allocate_scanning(
-        &mut self,
-        request: &AllocRequest,
-    ) -> Result<Option<Allocation>, ExecError> {
+    fn allocate_scanning(&mut self, request: &AllocRequest) -> Result<Option<Allocation>> {
         self.rebuild_free_lists();
         if let Some(allocation) = self.allocate_listed(request) {
             return Ok(Some(allocation));
@@ -240,7 +237,7 @@ impl Shard {
         &mut self,
         request: &AllocRequest,
         arenas: &Arenas,
-    ) -> Result<Allocation, ExecError> {
+    ) -> Result<Allocation> {
         // The quarantine may contain enough memory.
         if self.quarantined_bytes >= request.capacity {
             self.flush_quarantine(arenas);
@@ -264,7 +261,7 @@ impl Shard {
         request: &AllocRequest,
         is_dedicated: bool,
         arenas: &Arenas,
-    ) -> Result<u16, ExecError> {
+    ) -> Result<u16> {
         let map = SpanMap::new(bytes >> request.unit_shift)?;
         let number = self.vacant_number()?;
         let owner = SlabOwner { shard: self.number, chunk: number };
@@ -286,7 +283,7 @@ impl Shard {
     }
 
     /// The number of the next chunk: the last of `vacant`, where it stays until the chunk exists.
-    fn vacant_number(&mut self) -> Result<u16, ExecError> {
+    fn vacant_number(&mut self) -> Result<u16> {
         if let Some(&number) = self.vacant.last() {
             return Ok(number);
         }
@@ -306,7 +303,7 @@ impl Shard {
         first: UnitId,
         request: &AllocRequest,
         warm_up: bool,
-    ) -> Result<Option<Allocation>, ExecError> {
+    ) -> Result<Option<Allocation>> {
         let Some(chunk) = self.chunk_mut(first.chunk) else { return Ok(None) };
         let Some(placed) = chunk.allocate(first, request, warm_up)? else { return Ok(None) };
         let Placed { allocation, before, after } = placed;

@@ -7,7 +7,7 @@ use rustix::fd::OwnedFd;
 use super::super::page_count::PageCount;
 use super::super::pages::WritablePages;
 use super::super::sys;
-use super::super::types::{Errno, MemoryError, Placement};
+use super::super::types::{Errno, MemoryError, Placement, Result};
 
 /// Where a copy of a file goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(super) enum Buffer {
 
 impl Buffer {
     /// An empty buffer for `size` bytes of a file and `tail` bytes behind them.
-    pub(super) fn new(size: u64, tail: usize, to: CopyTo) -> Result<Self, MemoryError> {
+    pub(super) fn new(size: u64, tail: usize, to: CopyTo) -> Result<Self> {
         let refused = MemoryError::OutOfMemory { size };
         let capacity = size.checked_add(tail as u64).ok_or(refused)?;
         match to {
@@ -51,12 +51,7 @@ impl Buffer {
     }
 
     /// Reads `size` bytes at `offset` of `file`, or fewer if the file ends before.
-    pub(super) fn fill(
-        &mut self,
-        file: &OwnedFd,
-        offset: u64,
-        size: u64,
-    ) -> Result<(), MemoryError> {
+    pub(super) fn fill(&mut self, file: &OwnedFd, offset: u64, size: u64) -> Result<()> {
         let size = usize::try_from(size).map_err(|_| MemoryError::OutOfMemory { size })?;
         while let Some(missing @ 1..) = size.checked_sub(self.as_slice().len()) {
             let at = offset.saturating_add(self.as_slice().len() as u64);
@@ -125,7 +120,7 @@ impl OwnedBytes {
     ///
     /// # Errors
     /// [`MemoryError`] if there is no memory for them.
-    pub(crate) fn copy_of(bytes: &[u8], tail: &[u8], to: CopyTo) -> Result<Self, MemoryError> {
+    pub(crate) fn copy_of(bytes: &[u8], tail: &[u8], to: CopyTo) -> Result<Self> {
         let mut buffer = Buffer::new(bytes.len() as u64, tail.len(), to)?;
         buffer.append(bytes);
         Ok(buffer.finish(tail))

@@ -9,7 +9,9 @@ use rustix::fs::OFlags;
 
 use super::super::pages::WritablePages;
 use super::super::sys;
-use super::super::types::{Errno, FileKind, FileRange, FileStamp, MemoryError, Nanoseconds};
+use super::super::types::{
+    Errno, FileKind, FileRange, FileStamp, MemoryError, Nanoseconds, Result,
+};
 use super::owned::{Buffer, CopyTo, OwnedBytes};
 use super::path::with_path;
 
@@ -71,7 +73,7 @@ impl FileBytes {
     ///   allocation was refused.
     /// * [`MemoryError::Changing`]: the file was modified during every attempt.
     /// * [`MemoryError::Inspect`], [`MemoryError::Read`]: the file system failed.
-    pub fn read(path: &[u8], limit: u64) -> Result<Self, MemoryError> {
+    pub fn read(path: &[u8], limit: u64) -> Result<Self> {
         Self::read_range(path, FileRange::WHOLE, limit)
     }
 
@@ -80,7 +82,7 @@ impl FileBytes {
     /// # Errors
     ///
     /// As [`read`](Self::read), and [`MemoryError::RangeOutside`].
-    pub fn read_range(path: &[u8], range: FileRange, limit: u64) -> Result<Self, MemoryError> {
+    pub fn read_range(path: &[u8], range: FileRange, limit: u64) -> Result<Self> {
         OpenFile::open(path)?.copy(range, limit, &[], CopyTo::Allocator)
     }
 
@@ -95,12 +97,7 @@ impl FileBytes {
     /// # Errors
     ///
     /// [`MemoryError`] if there is no memory for them.
-    pub(crate) fn copy_of(
-        bytes: &[u8],
-        tail: &[u8],
-        stamp: FileStamp,
-        to: CopyTo,
-    ) -> Result<Self, MemoryError> {
+    pub(crate) fn copy_of(bytes: &[u8], tail: &[u8], stamp: FileStamp, to: CopyTo) -> Result<Self> {
         Ok(Self { bytes: OwnedBytes::copy_of(bytes, tail, to)?, stamp })
     }
 
@@ -141,12 +138,12 @@ pub(crate) struct OpenFile {
 
 impl OpenFile {
     /// Opens the file at `path` for reading. The errors are those of [`FileBytes::read`].
-    pub(crate) fn open(path: &[u8]) -> Result<Self, MemoryError> {
+    pub(crate) fn open(path: &[u8]) -> Result<Self> {
         Self::open_with(path, OFlags::RDONLY)
     }
 
     /// Opens the file at `path` with this access.
-    pub(crate) fn open_with(path: &[u8], access: OFlags) -> Result<Self, MemoryError> {
+    pub(crate) fn open_with(path: &[u8], access: OFlags) -> Result<Self> {
         let open = |path: &CStr| sys::open(path, access);
         Self::inspect(with_path(path, |path| {
             open(path).map_err(|errno| MemoryError::Open { errno })
@@ -154,7 +151,7 @@ impl OpenFile {
     }
 
     /// An open file with its current stamp.
-    pub(crate) fn inspect(descriptor: OwnedFd) -> Result<Self, MemoryError> {
+    pub(crate) fn inspect(descriptor: OwnedFd) -> Result<Self> {
         let stamp = regular(sys::status(&descriptor))?;
         Ok(Self { descriptor, stamp })
     }
@@ -171,7 +168,7 @@ impl OpenFile {
         limit: u64,
         tail: &[u8],
         to: CopyTo,
-    ) -> Result<FileBytes, MemoryError> {
+    ) -> Result<FileBytes> {
         let (buffer, stamp) = self.copy_to_buffer(range, limit, tail.len(), to)?;
         Ok(FileBytes { bytes: buffer.finish(tail), stamp })
     }
@@ -181,7 +178,7 @@ impl OpenFile {
         &self,
         range: FileRange,
         limit: u64,
-    ) -> Result<(WritablePages, usize), MemoryError> {
+    ) -> Result<(WritablePages, usize)> {
         match self.copy_to_buffer(range, limit, 0, CopyTo::Pages)? {
             (Buffer::Pages { pages, len }, _) => Ok((pages, len)),
             // `CopyTo::Pages` never gives another buffer.
@@ -196,7 +193,7 @@ impl OpenFile {
         limit: u64,
         tail: usize,
         to: CopyTo,
-    ) -> Result<(Buffer, FileStamp), MemoryError> {
+    ) -> Result<(Buffer, FileStamp)> {
         let mut before = self.stamp;
         for _ in 0..MAX_ATTEMPTS {
             let size = range.length_in(before.size)?;
@@ -221,7 +218,7 @@ impl OpenFile {
 
     /// Whether the file holds `bytes` at `offset`. Never inlined, because of its buffer on the stack.
     #[inline(never)]
-    pub(super) fn equals(&self, bytes: &[u8], offset: u64) -> Result<bool, MemoryError> {
+    pub(super) fn equals(&self, bytes: &[u8], offset: u64) -> Result<bool> {
         let mut block = [0; 4096];
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -245,7 +242,7 @@ impl OpenFile {
 /// # Errors
 ///
 /// As [`FileBytes::read`].
-pub fn stamp_of(path: &[u8]) -> Result<FileStamp, MemoryError> {
+pub fn stamp_of(path: &[u8]) -> Result<FileStamp> {
     // To open the file would fail with the same error numbers.
     with_path(path, |path| {
         let status = sys::status_at(path).map_err(|errno| MemoryError::Open { errno })?;
@@ -258,13 +255,13 @@ pub fn stamp_of(path: &[u8]) -> Result<FileStamp, MemoryError> {
 /// # Errors
 ///
 /// Those of [`FileBytes::read`] that concern opening. A file system without read-ahead is no error.
-pub fn read_ahead(path: &[u8]) -> Result<(), MemoryError> {
+pub fn read_ahead(path: &[u8]) -> Result<()> {
     let file = OpenFile::open(path)?;
     let _ = sys::read_ahead(&file.descriptor);
     Ok(())
 }
 
-fn regular(status: Result<sys::FileStatus, Errno>) -> Result<FileStamp, MemoryError> {
+fn regular(status: Result<sys::FileStatus, Errno>) -> Result<FileStamp> {
     let status = status.map_err(|errno| MemoryError::Inspect { errno })?;
     match status.kind {
         FileKind::Regular => Ok(status.stamp),

@@ -6,6 +6,9 @@ use super::errno::Errno;
 use super::file_kind::FileKind;
 use super::pages::Protection;
 
+/// The result of an operation on a file or on pages.
+pub(crate) type Result<T, E = MemoryError> = core::result::Result<T, E>;
+
 /// A failed operation on a file or on pages.
 ///
 /// Sizes, lengths, offsets and limits are bytes; addresses are those of the first byte. The path of a file is

@@ -1,6 +1,6 @@
 //! What identifies a file, a version of it and a part of it.
 
-use super::error::MemoryError;
+use super::error::{MemoryError, Result};
 
 /// A time or a duration in nanoseconds. Times of files count from 1970 up to 2262; other times count from
 /// an arbitrary moment.
@@ -33,7 +33,7 @@ impl FileRange {
     pub const WHOLE: Self = Self { offset: 0, length: None };
 
     /// The length in bytes within a file of `size` bytes.
-    pub(crate) fn length_in(self, size: u64) -> Result<u64, MemoryError> {
+    pub(crate) fn length_in(self, size: u64) -> Result<u64> {
         let rest = size.checked_sub(self.offset);
         let length = self.length.or(rest).unwrap_or(0);
         let error = MemoryError::RangeOutside { offset: self.offset, length, size };

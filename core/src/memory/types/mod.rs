@@ -11,6 +11,7 @@ pub(super) mod placement;
 
 pub use errno::Errno;
 pub use error::MemoryError;
+pub(crate) use error::Result;
 pub use file::{FileRange, FileStamp, Nanoseconds};
 pub use file_kind::FileKind;
 pub use pages::{Advice, Permissions, Protection};
