@@ -1,8 +1,6 @@
 //! Fallible counterparts of the infallible methods of `Vec` and `String`.
 
-use alloc::boxed::Box;
-use alloc::string::String;
-use alloc::vec::Vec;
+use alloc::{boxed::Box, string::String, vec::Vec};
 use core::fmt;
 
 use super::error::AllocError;

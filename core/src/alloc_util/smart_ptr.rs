@@ -6,17 +6,11 @@
 //! Sources: the contracts of `Box::from_raw` and of `alloc::sync::Arc`.
 #![allow(unsafe_code)]
 
-use alloc::alloc::alloc;
-use alloc::boxed::Box;
-use core::alloc::Layout;
-use core::borrow::Borrow;
-use core::fmt;
+use alloc::{alloc::alloc, boxed::Box};
 use core::hash::{Hash, Hasher};
-use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, MaybeUninit};
-use core::ops::Deref;
-use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use core::{alloc::Layout, borrow::Borrow, fmt, marker::PhantomData, ops::Deref, ptr::NonNull};
 
 #[cfg(not(all(test, loom)))]
 use core::sync::atomic::AtomicUsize;

@@ -8,8 +8,7 @@
 //! A program that stops ends the innermost [catching call](trap::call_catching) of its thread, as a trap of a template does.
 //! Without such a call the function returns 0.
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::ops::Range;
 
 use hashbrown::HashMap;

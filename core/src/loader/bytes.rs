@@ -4,9 +4,8 @@
 //! in this file pair such a view with the owner of the bytes, and lend it only for as long as they are borrowed.
 #![allow(unsafe_code)]
 
-use core::ops::Range;
-use core::ptr;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use core::{ops::Range, ptr};
 
 use super::bytecode::Bytecode;
 use super::context::Context;

@@ -1,7 +1,6 @@
 //! The loader: modules by name and by handle.
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
 
 use super::bytes::{ModuleBytes, ParsedModule};

@@ -1,8 +1,6 @@
 //! A held module.
 
-use core::fmt;
-use core::ops::Range;
-use core::sync::atomic::Ordering;
+use core::{fmt, ops::Range, sync::atomic::Ordering};
 
 use super::bytecode::Bytecode;
 use super::bytes::LinkedModule;

@@ -1,7 +1,6 @@
 //! The state behind the lock of a loader: the loaded modules, their order, and their dependencies.
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::sync::atomic::Ordering::Relaxed;
 
 use hashbrown::HashMap;

@@ -6,8 +6,7 @@
 //!
 //! A stub is made when its function is first looked up or imported.
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use hashbrown::HashMap;

@@ -1,7 +1,6 @@
 //! One version of a module and its dependencies.
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::sync::atomic::AtomicU32;
 
 use super::bytes::LinkedModule;

@@ -13,9 +13,7 @@
 //! Other hard links keep the old bytes. Extended attributes are not copied.
 
 use alloc::vec::Vec;
-use core::ffi::CStr;
-use core::fmt::Write;
-use core::time::Duration;
+use core::{ffi::CStr, fmt::Write, time::Duration};
 
 use arrayvec::ArrayString;
 use rustix::fd::OwnedFd;

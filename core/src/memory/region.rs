@@ -5,9 +5,7 @@
 //! copied out or reached through the address.
 #![allow(unsafe_code)]
 
-use core::ops::Range;
-use core::ptr::NonNull;
-use core::slice;
+use core::{ops::Range, ptr::NonNull, slice};
 
 use rustix::fd::OwnedFd;
 use rustix::io::Errno as Raw;

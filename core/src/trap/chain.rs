@@ -1,8 +1,6 @@
 //! The chain of catching calls of a thread.
 
-use core::cell::Cell;
-use core::mem::MaybeUninit;
-use core::ptr;
+use core::{cell::Cell, mem::MaybeUninit, ptr};
 
 use super::error::TrapError;
 

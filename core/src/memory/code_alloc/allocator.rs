@@ -2,9 +2,8 @@
 //!
 //! Locks are taken in this order: page table, budget, shards (ascending), list of arenas, slabs of one arena.
 
-use core::array;
-use core::ops::Range;
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use core::{array, ops::Range};
 
 use arrayvec::ArrayVec;
 

@@ -19,13 +19,10 @@
 #![allow(unsafe_code)]
 
 use alloc::vec::Vec;
-use core::ops::Range;
-use core::ptr::NonNull;
-use core::slice;
+use core::{ops::Range, ptr::NonNull, slice};
 
 use hashbrown::HashMap;
-use rustix::fd::OwnedFd;
-use rustix::mm::Advice;
+use rustix::{fd::OwnedFd, mm::Advice};
 
 use super::super::lock::Lock;
 use super::super::page_count::PageCount;

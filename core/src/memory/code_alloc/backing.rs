@@ -4,9 +4,8 @@
 //! security modules and seccomp filters each may forbid one. Sources: `memfd_create(2)`, Linux
 //! Documentation/userspace-api/mfd_noexec.rst, `prctl(2)` `PR_SET_MDWE`.
 
-use rustix::fd::OwnedFd;
-use rustix::fs::MemfdFlags;
 use rustix::io::Errno as Raw;
+use rustix::{fd::OwnedFd, fs::MemfdFlags};
 
 use super::super::sys;
 use super::super::types::{Errno, MemoryError};

@@ -1,7 +1,6 @@
 //! Chunks: parts of an arena from which blocks are cut.
 
-use core::num::NonZeroUsize;
-use core::ops::Range;
+use core::{num::NonZeroUsize, ops::Range};
 
 use super::super::sys;
 use super::alloc_request::{AllocRequest, Allocation, BlockId, SMALL_UNITS, UnitId};

@@ -1,8 +1,7 @@
 //! The handle of the allocator.
 
 use alloc::alloc::handle_alloc_error;
-use core::alloc::Layout;
-use core::fmt;
+use core::{alloc::Layout, fmt};
 
 use hashbrown::HashMap;
 

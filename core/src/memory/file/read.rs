@@ -1,11 +1,8 @@
 //! Reading files whole or in part.
 
-use core::ffi::CStr;
-use core::fmt;
-use core::ops::Deref;
+use core::{ffi::CStr, fmt, ops::Deref};
 
-use rustix::fd::OwnedFd;
-use rustix::fs::OFlags;
+use rustix::{fd::OwnedFd, fs::OFlags};
 
 use super::super::pages::WritablePages;
 use super::super::sys;

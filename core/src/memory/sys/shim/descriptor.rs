@@ -1,8 +1,7 @@
 //! Conversions between the descriptors of rustix and those of the standard library.
 #![allow(unsafe_code)]
 
-use core::mem::ManuallyDrop;
-use core::ops::Deref;
+use core::{mem::ManuallyDrop, ops::Deref};
 use std::fs::File;
 use std::os::fd::{FromRawFd as _, IntoRawFd};
 

@@ -1,15 +1,11 @@
 //! `rustix::fs` on the files of the standard library.
 
 use core::ffi::CStr;
-use std::ffi::OsStr;
-use std::format;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::vec;
-use std::vec::Vec;
+use std::{ffi::OsStr, format, os::unix::ffi::OsStrExt, vec, vec::Vec};
 
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{Access, Gid, MemfdFlags, Mode, OFlags, SealFlags, Uid};

@@ -3,11 +3,8 @@
 //! Addresses are stored as numbers, so the owner of a mapping has the only pointer to it and Miri reports leaks.
 
 use core::ops::Range;
-use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::string::String;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::vec::Vec;
+use std::{collections::BTreeMap, fmt::Write, string::String, vec::Vec};
 
 use rustix::mm::ProtFlags;
 

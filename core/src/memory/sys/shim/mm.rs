@@ -3,13 +3,9 @@
 //! Each function has the contract of the one in rustix.
 #![allow(unsafe_code)]
 
-use core::ffi::c_void;
-use core::ops::Range;
-use core::{ptr, slice};
+use core::{ffi::c_void, ops::Range, ptr, slice};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::sync::Arc;
-use std::vec;
-use std::vec::Vec;
+use std::{sync::Arc, vec, vec::Vec};
 
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, Result};
