@@ -15,7 +15,7 @@ use super::error::Result;
 use super::gc_sections::Reachable;
 use super::object::{InputReloc, Section, SymbolId};
 use super::pack_reloc::{ABS64, Isa, PC32, RelocForm, RelocTarget, Rewrite, Stub};
-use super::resolve::{Program, Resolution};
+use super::resolve::Resolution;
 use super::scanner::{RelocScanner, is_external};
 
 pub(super) const ISA: Isa = Isa {
@@ -103,19 +103,14 @@ impl RelocScanner<'_, '_> {
     }
 
     /// The page offset of a symbol, in an instruction that performs `access`.
-    fn page_offset(
-        &mut self,
-        reloc: InputReloc,
-        resolution: Resolution,
-        access: Access,
-    ) -> Result<()> {
+    fn page_offset(&mut self, reloc: InputReloc, to: Resolution, access: Access) -> Result<()> {
         if word_at(self.section, reloc.offset).and_then(Access::of) != Some(access) {
             return Err(self.error(reloc, "does not match its instruction"));
         }
-        if self.keeps_reference(reloc, resolution) {
-            return self.direct(reloc, PAGE_OFF12, resolution, None);
+        if self.keeps_reference(reloc, to) {
+            return self.direct(reloc, PAGE_OFF12, to, None);
         }
-        self.through_slot_operand(reloc, PAGE_OFF12, resolution, Some(Rewrite::AddToLoad))
+        self.through_slot_operand(reloc, PAGE_OFF12, to, Some(Rewrite::AddToLoad))
     }
 
     /// Whether ADRP and its second instruction keep referring to the symbol itself, not to its slot.
@@ -185,15 +180,12 @@ fn word_at(section: &Section<'_>, offset: u64) -> Option<u32> {
 
 /// The symbols whose instruction pairs cannot be rewritten: an instruction has no other form, or the pairs
 /// cannot be matched because their addends differ.
-pub(super) fn unrelaxable(
-    program: &Program<'_>,
-    reachable: &Reachable<'_, '_>,
-) -> HashSet<SymbolId> {
+pub(super) fn unrelaxable(reachable: &Reachable<'_, '_>) -> HashSet<SymbolId> {
     let mut addends = HashMap::new();
     let mut unrelaxable = HashSet::new();
     for (id, section) in reachable.sections() {
         for InputReloc { kind, symbol, offset, addend } in section.relocs(id.object) {
-            let Ok(resolution) = program.resolution(symbol) else { continue };
+            let Ok(resolution) = reachable.program.resolution(symbol) else { continue };
             let word = word_at(section, offset);
             if let Some(can_change) = can_change(kind, word, resolution) {
                 let first = *addends.entry(symbol).or_insert(addend);

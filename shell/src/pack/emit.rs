@@ -75,8 +75,9 @@ fn write(
         None => vec![None; contents.len()],
     };
     let bodies = outputs.iter().zip(contents).zip(&stored);
-    let bodies =
-        bodies.map(|((output, data), stored)| section(output, &data.bytes, stored.as_deref()));
+    let bodies = bodies.map(|((output, data), stored)| {
+        section(output, stored.as_deref().unwrap_or(&data.bytes), stored.is_some())
+    });
     let mut sections: Vec<_> = bodies.collect();
     let mut offsets: Vec<_> = outputs.iter().map(|output| output.image).collect();
     let tables = |of: fn(&SectionData) -> &[Reloc]| {
@@ -120,24 +121,20 @@ fn table_names(output: &OutputSection, layout: Layout) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// A section of the module, with its bytes or their compressed form.
-fn section<'a>(
-    output: &'a OutputSection,
-    bytes: &'a [u8],
-    compressed: Option<&'a [u8]>,
-) -> NewSection<'a> {
+fn section<'a>(output: &OutputSection, bytes: &'a [u8], is_compressed: bool) -> NewSection<'a> {
     let access = match output.kind {
         SectionKind::Code => SectionFlags::READ | SectionFlags::EXECUTE,
         SectionKind::RoData => SectionFlags::READ,
         _ => SectionFlags::READ | SectionFlags::WRITE,
     };
-    let mark = if compressed.is_some() { SectionFlags::COMPRESSED } else { 0 };
+    let mark = if is_compressed { SectionFlags::COMPRESSED } else { 0 };
     NewSection {
         kind: output.kind,
         name: output.name,
         flags: SectionFlags(access | mark),
         alignment: output.alignment,
         virtual_size: Some(output.size),
-        payload: Payload::Bytes(compressed.unwrap_or(bytes)),
+        payload: Payload::Bytes(bytes),
     }
 }
 
@@ -249,9 +246,7 @@ fn available(addresses: &ModuleLayout<'_, '_>, resolution: Resolution) -> Option
 
 /// The writable data that is not exported, by name, so that a new version of the module can take over its
 /// contents. Names that start with a dot are the compiler's and are left out.
-fn local_data<'p, 'd>(
-    addresses: &'p ModuleLayout<'_, 'd>,
-) -> impl Iterator<Item = NewSymbol<'d>> + 'p {
+fn local_data<'d>(addresses: &ModuleLayout<'_, 'd>) -> impl Iterator<Item = NewSymbol<'d>> {
     addresses.program.local_data().filter_map(|(symbol, resolution)| {
         let is_writable = match resolution {
             Resolution::Section { id, .. } => {
@@ -274,9 +269,7 @@ fn local_data<'p, 'd>(
 }
 
 /// The imported symbols.
-fn imports<'p, 'd>(
-    addresses: &'p ModuleLayout<'_, 'd>,
-) -> impl Iterator<Item = NewSymbol<'d>> + 'p {
+fn imports<'d>(addresses: &ModuleLayout<'_, 'd>) -> impl Iterator<Item = NewSymbol<'d>> {
     addresses.plan.imports.iter().map(|of| {
         let name = addresses.program.global(of.global).map_or(&[][..], |global| global.name);
         let kind = if of.is_data { SymbolKind::Data } else { SymbolKind::Function };

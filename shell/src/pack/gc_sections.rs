@@ -16,7 +16,7 @@ use super::resolve::{Program, Resolution, ResolveError};
 
 /// The reachable sections and common symbols.
 pub(super) struct Reachable<'p, 'd> {
-    program: &'p Program<'d>,
+    pub(super) program: &'p Program<'d>,
     live: HashSet<SectionId>,
     /// The objects of the live sections.
     objects: HashSet<usize>,
@@ -113,7 +113,7 @@ impl<'p, 'd> Reachable<'p, 'd> {
             match program.resolution(reloc.symbol) {
                 Ok(resolution) => self.mark(resolution)?,
                 Err(_) if reloc.kind == elf::R_X86_64_NONE => {}
-                Err(why) => return Err(reference_error(program, id, reloc, why)),
+                Err(why) => return Err(self.reference_error(id, reloc, why)),
             }
         }
         Ok(())
@@ -131,6 +131,33 @@ impl<'p, 'd> Reachable<'p, 'd> {
             }
         }
         Ok(())
+    }
+
+    /// The error for a relocation whose symbol cannot be resolved.
+    fn reference_error(&self, id: SectionId, reloc: InputReloc, why: ResolveError) -> PackError {
+        let program = self.program;
+        let (object, section) = program.titles(id);
+        let name = program.symbol_title(reloc.symbol);
+        let defining_object = program.symbol(reloc.symbol).and_then(|symbol| symbol.global);
+        match why {
+            ResolveError::Ifunc => {
+                let object = defining_object
+                    .map_or(object, |global| program.title(program.defining_object(global)));
+                PackError::Ifunc { name, object }
+            }
+            ResolveError::ThreadLocal => {
+                let kind = RelocType { machine: program.machine(), number: reloc.kind.0 };
+                PackError::ThreadLocalReference { object, section, kind, symbol: name }
+            }
+            ResolveError::Hidden => PackError::UndefinedHidden { name, object },
+            ResolveError::Discarded | ResolveError::NotLoaded => {
+                let why = match why {
+                    ResolveError::Discarded => "was dropped with another copy of its section group",
+                    _ => "is in a section that is not loaded",
+                };
+                PackError::RelocTarget { object, section, symbol: name, why }
+            }
+        }
     }
 
     fn warn_of_exceptions(&self, warnings: &mut Vec<PackWarning>) {
@@ -232,37 +259,6 @@ fn root_error(program: &Program<'_>, id: GlobalId, why: ResolveError) -> PackErr
         ResolveError::Discarded | ResolveError::NotLoaded => {
             let reason = "its section is not loaded";
             PackError::BrokenSymbol { object, symbol: name, reason }
-        }
-    }
-}
-
-/// The error for a relocation whose symbol cannot be resolved.
-fn reference_error(
-    program: &Program<'_>,
-    id: SectionId,
-    reloc: InputReloc,
-    why: ResolveError,
-) -> PackError {
-    let (object, section) = program.titles(id);
-    let name = program.symbol_title(reloc.symbol);
-    let defining_object = program.symbol(reloc.symbol).and_then(|symbol| symbol.global);
-    match why {
-        ResolveError::Ifunc => {
-            let object = defining_object
-                .map_or(object, |global| program.title(program.defining_object(global)));
-            PackError::Ifunc { name, object }
-        }
-        ResolveError::ThreadLocal => {
-            let kind = RelocType { machine: program.machine(), number: reloc.kind.0 };
-            PackError::ThreadLocalReference { object, section, kind, symbol: name }
-        }
-        ResolveError::Hidden => PackError::UndefinedHidden { name, object },
-        ResolveError::Discarded | ResolveError::NotLoaded => {
-            let why = match why {
-                ResolveError::Discarded => "was dropped with another copy of its section group",
-                _ => "is in a section that is not loaded",
-            };
-            PackError::RelocTarget { object, section, symbol: name, why }
         }
     }
 }

@@ -88,19 +88,19 @@ pub(super) struct ModuleLayout<'p, 'd> {
 /// # Errors
 /// [`PackError::TooLarge`].
 pub(super) fn place<'p, 'd>(
-    program: &'p Program<'d>,
-    reachable: &Reachable<'_, '_>,
+    reachable: &Reachable<'p, 'd>,
     plan: &'p RelocPlan,
     phases: SectionPhases,
     layout: Layout,
     entry: Option<Resolution>,
 ) -> Result<ModuleLayout<'p, 'd>> {
+    let program = reachable.program;
     let mut addresses = ModuleLayout {
         program,
         plan,
         layout,
         outputs: Vec::new(),
-        order: ordered(program, reachable, &phases),
+        order: ordered(reachable, &phases),
         extents: BTreeMap::new(),
         offsets: HashMap::new(),
         commons: HashMap::new(),
@@ -137,15 +137,12 @@ pub(super) fn place<'p, 'd>(
 }
 
 /// The reachable sections in image order.
-fn ordered(
-    program: &Program<'_>,
-    reachable: &Reachable<'_, '_>,
-    phases: &SectionPhases,
-) -> Vec<SectionId> {
+fn ordered(reachable: &Reachable<'_, '_>, phases: &SectionPhases) -> Vec<SectionId> {
     let live = reachable.sections();
     // The sections of an array (`__start_NAME`) are contiguous.
-    let keyed = live
-        .map(|(id, found)| (Segment::of(found), rank(program, id, found, phases), found.array, id));
+    let keyed = live.map(|(id, found)| {
+        (Segment::of(found), rank(reachable.program, id, found, phases), found.array, id)
+    });
     let mut keyed: Vec<_> = keyed.collect();
     keyed.sort_by_key(|(run, rank, array, _)| (*run, *rank, *array));
     keyed.into_iter().map(|(.., id)| id).collect()

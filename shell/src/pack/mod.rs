@@ -85,13 +85,13 @@ pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, P
     let mut warnings = Vec::new();
     let program = resolve::link(inputs, options.entry, &mut warnings)?;
     let reachable = gc_sections::mark_reachable(&program, options.entry, &mut warnings)?;
-    let plan = relocs::scan(&program, &reachable, &mut warnings)?;
+    let plan = relocs::scan(&reachable, &mut warnings)?;
     let entry = options.entry.and_then(|name| program.find(name.as_bytes()));
     let entry = entry.and_then(|id| program.resolve_global(id, false).ok());
     let no_phases = PhaseList::new();
     let list = options.phases.unwrap_or(&no_phases);
-    let phases = SectionPhases::new(&program, &reachable, list, &mut warnings);
-    let addresses = layout::place(&program, &reachable, &plan, phases, options.layout, entry)?;
+    let phases = SectionPhases::new(&reachable, list, &mut warnings);
+    let addresses = layout::place(&reachable, &plan, phases, options.layout, entry)?;
     if options.layout == Layout::Native && addresses.read_only_bytes() != 0 {
         let bytes = addresses.read_only_bytes();
         warnings.push(PackWarning::ReadOnlyDataWritable { bytes });

@@ -207,7 +207,7 @@ pub(super) fn parse<'d>(name: &str, data: &'d [u8], from_archive: bool) -> Resul
 }
 
 /// A result whose error says what is wrong with an object.
-type ObjectResult<T> = Result<T, &'static str>;
+type ObjectResult<T = ()> = Result<T, &'static str>;
 
 struct Decoder<'d> {
     data: &'d [u8],
@@ -275,11 +275,7 @@ impl<'d> Decoder<'d> {
     }
 
     /// Attaches a relocation table to the section that it applies to.
-    fn attach_relocs(
-        &mut self,
-        header: &'d Header,
-        sections: &mut [Section<'d>],
-    ) -> ObjectResult<()> {
+    fn attach_relocs(&mut self, header: &'d Header, sections: &mut [Section<'d>]) -> ObjectResult {
         let kind = header.sh_type(LE);
         let lacks_addends = [elf::SHT_REL, elf::SHT_CREL].contains(&kind);
         if (kind != elf::SHT_RELA && !lacks_addends) || header.sh_size(LE) == 0 {

@@ -64,11 +64,11 @@ pub(super) struct SectionPhases(HashMap<SectionId, Phase>);
 impl SectionPhases {
     /// Assigns every reachable section of one function the phase that `list` has for it.
     pub(super) fn new(
-        program: &Program<'_>,
         reachable: &Reachable<'_, '_>,
         list: &PhaseList<'_>,
         warnings: &mut Vec<PackWarning>,
     ) -> Self {
+        let program = reachable.program;
         let mut phases = HashMap::new();
         if list.is_empty() {
             return SectionPhases(phases);
@@ -126,9 +126,7 @@ impl SectionPhases {
 }
 
 /// The functions that the objects of a program define: section, offset and name.
-fn functions<'p, 'd>(
-    program: &'p Program<'d>,
-) -> impl Iterator<Item = (SectionId, u64, &'d [u8])> + 'p {
+fn functions<'d>(program: &Program<'d>) -> impl Iterator<Item = (SectionId, u64, &'d [u8])> {
     program.objects.iter().enumerate().flat_map(|(object, parsed)| {
         let functions = parsed.symbols.iter().filter(|symbol| symbol.kind == elf::STT_FUNC);
         functions.filter_map(move |symbol| match symbol.place {

@@ -14,20 +14,19 @@ use super::error::{PackError, PackWarning, Result};
 use super::gc_sections::Reachable;
 use super::machine::Machine;
 use super::pack_reloc::{PackReloc, RelocPlan, Rewrite};
-use super::resolve::Program;
 use super::scanner::RelocScanner;
 
 /// Scans the relocations of all reachable sections.
 pub(super) fn scan(
-    program: &Program<'_>,
     reachable: &Reachable<'_, '_>,
     warnings: &mut Vec<PackWarning>,
 ) -> Result<RelocPlan> {
+    let program = reachable.program;
     let mut plan = RelocPlan::default();
     let machine = program.machine();
     let unrelaxable = match machine {
         Machine::X86_64 => HashSet::new(),
-        Machine::Aarch64 => aarch64::unrelaxable(program, reachable),
+        Machine::Aarch64 => aarch64::unrelaxable(reachable),
     };
     for (id, section) in reachable.sections() {
         let first = plan.relocs.len();

@@ -69,12 +69,15 @@ pub(super) enum ResolveError {
     NotLoaded,
 }
 
+/// What a symbol resolves to, or why it cannot be.
+pub(super) type Resolved = Result<Resolution, ResolveError>;
+
 /// An exported symbol.
 pub(super) struct Export<'p, 'd> {
     pub(super) id: GlobalId,
     /// The defining symbol.
     pub(super) symbol: &'p Symbol<'d>,
-    pub(super) resolution: Result<Resolution, ResolveError>,
+    pub(super) resolution: Resolved,
 }
 
 /// The linked objects and their global names.
@@ -370,7 +373,7 @@ impl<'d> Program<'d> {
     }
 
     /// Resolves a symbol of an object.
-    pub(super) fn resolution(&self, id: SymbolId) -> Result<Resolution, ResolveError> {
+    pub(super) fn resolution(&self, id: SymbolId) -> Resolved {
         let Some(symbol) = self.symbol(id) else { return Err(ResolveError::Discarded) };
         match symbol.global {
             Some(global) => self.resolve_global(global, symbol.is_weak),
@@ -379,11 +382,7 @@ impl<'d> Program<'d> {
     }
 
     /// Resolves a global name.
-    pub(super) fn resolve_global(
-        &self,
-        id: GlobalId,
-        is_weak: bool,
-    ) -> Result<Resolution, ResolveError> {
+    pub(super) fn resolve_global(&self, id: GlobalId, is_weak: bool) -> Resolved {
         let Some(global) = self.global(id) else { return Err(ResolveError::Discarded) };
         if global.rank == Rank::Undefined {
             match (global.linker_defined, global.visibility) {
@@ -397,11 +396,7 @@ impl<'d> Program<'d> {
         }
     }
 
-    fn resolve_defined(
-        &self,
-        id: GlobalId,
-        global: &Global<'d>,
-    ) -> Result<Resolution, ResolveError> {
+    fn resolve_defined(&self, id: GlobalId, global: &Global<'d>) -> Resolved {
         if global.rank == Rank::Common {
             return Ok(Resolution::Common(id));
         }
@@ -410,11 +405,7 @@ impl<'d> Program<'d> {
     }
 
     /// Resolves a symbol that its own object defines.
-    fn resolve_local(
-        &self,
-        object: usize,
-        symbol: &Symbol<'d>,
-    ) -> Result<Resolution, ResolveError> {
+    fn resolve_local(&self, object: usize, symbol: &Symbol<'d>) -> Resolved {
         match symbol.kind {
             elf::STT_GNU_IFUNC => return Err(ResolveError::Ifunc),
             elf::STT_TLS => return Err(ResolveError::ThreadLocal),

@@ -86,14 +86,9 @@ impl RelocScanner<'_, '_> {
         }
     }
 
-    pub(super) fn slot(
-        &mut self,
-        reloc: InputReloc,
-        resolution: Resolution,
-        addend: i64,
-    ) -> RelocTarget {
-        self.note(reloc, resolution, false);
-        RelocTarget::GotSlot(self.slot_number(resolution, addend))
+    pub(super) fn slot(&mut self, reloc: InputReloc, to: Resolution, addend: i64) -> RelocTarget {
+        self.note(reloc, to, false);
+        RelocTarget::GotSlot(self.slot_number(to, addend))
     }
 
     fn slot_number(&mut self, resolution: Resolution, addend: i64) -> usize {
@@ -104,14 +99,9 @@ impl RelocScanner<'_, '_> {
         })
     }
 
-    pub(super) fn stub(
-        &mut self,
-        reloc: InputReloc,
-        resolution: Resolution,
-        addend: i64,
-    ) -> RelocTarget {
-        self.note(reloc, resolution, false);
-        let slot = self.slot_number(resolution, addend);
+    pub(super) fn stub(&mut self, reloc: InputReloc, to: Resolution, addend: i64) -> RelocTarget {
+        self.note(reloc, to, false);
+        let slot = self.slot_number(to, addend);
         let RelocPlan { stubs, stub_numbers, .. } = &mut *self.plan;
         RelocTarget::Stub(*stub_numbers.entry(slot).or_insert_with(|| {
             stubs.push(slot);
