@@ -10,7 +10,7 @@ use smf_core::format::{
     Arch, Binding, Header, Layout, Platform, Reloc, RelocKind, SectionFlags, SectionKind, Smf,
     SymbolKind,
 };
-use smf_core::link::{Chain, Image, LinkError, Module, NoImports, Resolve, missing_imports};
+use smf_core::link::{Image, LinkError, Module, NoImports, Resolve, missing_imports};
 use smf_core::memory::{PageCount, PagePool, Placement, Protection, Segment};
 use smf_core::trap;
 
@@ -103,7 +103,7 @@ fn imports_come_from_other_modules() {
     let lib = load(&sample!("lib.smf"), &NoImports).unwrap();
     for app in [sample!("app.smf"), sample!("app-native.smf")] {
         let exports = lib.exports();
-        let module = load(&app, &Chain(&[&NoImports, &exports])).unwrap();
+        let module = load(&app, &exports).unwrap();
         assert_eq!((call(&module, "direct", &[14]), call(&module, "through_got", &[-2])), (42, -6));
     }
 }

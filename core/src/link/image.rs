@@ -61,7 +61,11 @@ impl<'d> Image<'d> {
         let placement = first.map_or(Placement::Anywhere, Placement::PreferNear);
         let mut image = Self::map_with(smf, Some(pool), placement)?;
         if !data.is_empty() {
-            image.preserve(data)?;
+            let linked = image.object.as_deref().unwrap_or(&image.smf);
+            let preserved = preserved_data::find(linked, data)?;
+            preserved_data::apply(linked, &mut image.layout, &preserved)?;
+            let addresses = addresses(&image.layout, &image.pages)?;
+            image.exports = Exports::new(linked.symbols(), addresses, preserved)?;
         }
         Ok(image)
     }
@@ -85,16 +89,6 @@ impl<'d> Image<'d> {
         copy_sections(linked, &layout, &mut pages)?;
         let exports = Exports::new(linked.symbols(), addresses(&layout, &pages)?, Vec::new())?;
         Ok(Image { smf: *smf, object, layout, pages, exports, pool: pool.cloned() })
-    }
-
-    fn preserve(&mut self, data: &[DataSymbol<'_>]) -> Result<(), PreserveError> {
-        let linked = self.object.as_deref().unwrap_or(&self.smf);
-        let preserved = preserved_data::find(linked, data)?;
-        preserved_data::apply(linked, &mut self.layout, &preserved)?;
-        let addresses = addresses(&self.layout, &self.pages)?;
-        self.exports =
-            Exports::new(linked.symbols(), addresses, preserved).map_err(LinkError::from)?;
-        Ok(())
     }
 
     /// The exported symbols, with their final addresses.

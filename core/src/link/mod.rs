@@ -54,4 +54,4 @@ pub use machine::aarch64;
 pub use module::Module;
 pub use name::{Name, ShortName};
 pub(crate) use preserved_data::{DataSymbol, PreserveError};
-pub use resolve::{Chain, Export, Exports, NoImports, Resolve, missing_imports};
+pub use resolve::{Export, Exports, NoImports, Resolve, missing_imports};

@@ -53,16 +53,6 @@ impl Resolve for NoImports {
     }
 }
 
-/// Tries several resolvers in order.
-#[derive(Clone, Copy)]
-pub struct Chain<'r>(pub &'r [&'r dyn Resolve]);
-
-impl Resolve for Chain<'_> {
-    fn resolve(&self, name: &[u8]) -> Option<u64> {
-        self.0.iter().find_map(|resolver| resolver.resolve(name))
-    }
-}
-
 /// The imports of `smf` that are not weak and that `imports` does not resolve, in the order of the symbol table of the
 /// linked file. A malformed symbol ends the list. [`prelink::NAME`] is resolved by the linker and not listed.
 pub fn missing_imports<'d, 'r>(

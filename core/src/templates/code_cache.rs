@@ -14,7 +14,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use spin::Once;
 
 use super::compiler::{
-    CachePolicy, CodeReloc, CompileError, CompileRequest, Compiled, Environment, Target,
+    CachePolicy, CodeReloc, CompileError, CompileRequest, Compiled, Environment, Result, Target,
 };
 use super::cpu_features::CpuFeatures;
 use crate::alloc_util::sort::sort;
@@ -119,10 +119,7 @@ pub(super) fn is_valid(
 ///
 /// # Errors
 /// [`CompileError`] if a target is not available, or its signature has changed.
-pub(super) fn link(
-    code: &CachedCode<'_>,
-    environment: &mut dyn Environment,
-) -> Result<Compiled, CompileError> {
+pub(super) fn link(code: &CachedCode<'_>, environment: &mut dyn Environment) -> Result<Compiled> {
     let mut relocations = Vec::new();
     for reloc in code.relocations() {
         let CachedReloc { offset, kind, target, interface, addend } =
@@ -137,10 +134,7 @@ pub(super) fn link(
     Ok(Compiled { code: try_copy_bytes(code.code)?.into_vec(), relocations })
 }
 
-fn resolve(
-    target: CachedTarget<'_>,
-    environment: &mut dyn Environment,
-) -> Result<Target, CompileError> {
+fn resolve(target: CachedTarget<'_>, environment: &mut dyn Environment) -> Result<Target> {
     let malformed = CompileError::because("malformed type arguments in cached code");
     match target {
         CachedTarget::Own => Ok(Target::OWN),

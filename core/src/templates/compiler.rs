@@ -65,20 +65,20 @@ pub trait Environment {
     ///
     /// # Errors
     /// [`CompileError::Needs`] if the instance cannot be compiled. The compiler returns this error.
-    fn instance(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target, CompileError>;
+    fn instance(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target>;
 
     /// The definition of a symbol: an instance, which is compiled first if it does not exist, or else a
     /// symbol of the host or of a loaded module.
     ///
     /// # Errors
     /// [`CompileError::Needs`] or [`CompileError::Missing`]. The compiler returns this error.
-    fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError>;
+    fn symbol(&mut self, symbol: &[u8]) -> Result<Target>;
 
     /// An absolute address that the compiler provides, such as that of a function of the host.
     ///
     /// # Errors
     /// Too many targets.
-    fn absolute(&mut self, address: u64) -> Result<Target, CompileError>;
+    fn absolute(&mut self, address: u64) -> Result<Target>;
 
     /// The address of a target; `None` for [`Target::OWN`].
     fn address(&self, target: Target) -> Option<u64>;
@@ -90,6 +90,9 @@ pub trait Environment {
     /// The declared signature of a target that is an instance; `None` if undeclared and for [`Target::OWN`].
     fn signature(&self, target: Target) -> Option<&[u8]>;
 }
+
+/// A result of a template compiler.
+pub(super) type Result<T, E = CompileError> = core::result::Result<T, E>;
 
 /// The reason why a template is not compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -169,7 +172,7 @@ pub trait Compiler: Send + Sync {
         &self,
         request: &CompileRequest<'_>,
         environment: &mut dyn Environment,
-    ) -> Result<Compiled, CompileError>;
+    ) -> Result<Compiled>;
 }
 
 impl<C: Compiler + ?Sized> Compiler for TryArc<C> {
@@ -185,7 +188,7 @@ impl<C: Compiler + ?Sized> Compiler for TryArc<C> {
         &self,
         request: &CompileRequest<'_>,
         environment: &mut dyn Environment,
-    ) -> Result<Compiled, CompileError> {
+    ) -> Result<Compiled> {
         (**self).compile(request, environment)
     }
 }
@@ -199,9 +202,7 @@ pub struct Callback<F> {
 
 impl<F> Callback<F>
 where
-    F: Fn(&CompileRequest<'_>, &mut dyn Environment) -> Result<Compiled, CompileError>
-        + Send
-        + Sync,
+    F: Fn(&CompileRequest<'_>, &mut dyn Environment) -> Result<Compiled> + Send + Sync,
 {
     /// A compiler that calls `function`. Its code is not cached.
     pub fn new(function: F) -> Self {
@@ -217,9 +218,7 @@ where
 
 impl<F> Compiler for Callback<F>
 where
-    F: Fn(&CompileRequest<'_>, &mut dyn Environment) -> Result<Compiled, CompileError>
-        + Send
-        + Sync,
+    F: Fn(&CompileRequest<'_>, &mut dyn Environment) -> Result<Compiled> + Send + Sync,
 {
     fn recognizes(&self, _: &[u8]) -> bool {
         true
@@ -233,7 +232,7 @@ where
         &self,
         request: &CompileRequest<'_>,
         environment: &mut dyn Environment,
-    ) -> Result<Compiled, CompileError> {
+    ) -> Result<Compiled> {
         (self.function)(request, environment)
     }
 }

@@ -51,6 +51,9 @@ impl fmt::Display for Reason {
     }
 }
 
+/// A result of the instantiator.
+pub(super) type Result<T, E = InstantiateError> = core::result::Result<T, E>;
+
 /// The reason why [`JitInstantiator::try_jit_instantiate`](super::JitInstantiator::try_jit_instantiate)
 /// returns no instance.
 #[derive(Clone, Debug, thiserror::Error)]

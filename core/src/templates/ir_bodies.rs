@@ -17,7 +17,8 @@ use alloc::vec::Vec;
 use hashbrown::{DefaultHashBuilder, HashMap};
 
 use super::compiler::{
-    CachePolicy, CodeReloc, CompileError, CompileRequest, Compiled, Compiler, Environment, Target,
+    CachePolicy, CodeReloc, CompileError, CompileRequest, Compiled, Compiler, Environment, Result,
+    Target,
 };
 use super::cpu_features::CpuFeatures;
 use super::instance::Instance;
@@ -110,7 +111,7 @@ impl Compiler for IrBodies {
         &self,
         request: &CompileRequest<'_>,
         environment: &mut dyn Environment,
-    ) -> Result<Compiled, CompileError> {
+    ) -> Result<Compiled> {
         if request.arch != Arch::X86_64 {
             let arch = request.arch;
             return Err(CompileError::because(format_args!(
@@ -206,11 +207,7 @@ struct Link<'l> {
 }
 
 impl Link<'_> {
-    fn compiled(
-        mut self,
-        bytes: &[u8],
-        relocations: &[Relocation],
-    ) -> Result<Compiled, CompileError> {
+    fn compiled(mut self, bytes: &[u8], relocations: &[Relocation]) -> Result<Compiled> {
         let mut found = try_with_capacity(relocations.len())?;
         for &Relocation { offset, kind, target, addend } in relocations {
             found.push(CodeReloc { offset, kind, target: self.target(target)?, addend });
@@ -218,7 +215,7 @@ impl Link<'_> {
         Ok(Compiled { code: try_copy_bytes(bytes)?.into_vec(), relocations: found })
     }
 
-    fn target(&mut self, number: u32) -> Result<Target, CompileError> {
+    fn target(&mut self, number: u32) -> Result<Target> {
         let known = self.targets.iter().find(|(known, _)| *known == number);
         if let Some((_, target)) = known {
             return Ok(*target);
@@ -231,7 +228,7 @@ impl Link<'_> {
         Ok(target)
     }
 
-    fn callee(&mut self, number: u32) -> Result<Target, CompileError> {
+    fn callee(&mut self, number: u32) -> Result<Target> {
         let number = u16::try_from(number).unwrap_or(u16::MAX);
         let callee = self.instance.body().callee(number)?;
         let target = match callee.kind {
@@ -260,7 +257,7 @@ impl Link<'_> {
     }
 
     /// The type arguments of a callee.
-    fn types(&self, callee: &Callee<'_>) -> Result<Vec<Type>, CompileError> {
+    fn types(&self, callee: &Callee<'_>) -> Result<Vec<Type>> {
         let mut entries = callee.types();
         let mut types = Vec::new();
         for _ in 0..callee.arity {

@@ -31,7 +31,7 @@
 use alloc::vec::Vec;
 
 use super::compiler::{
-    CodeReloc, CompileError, CompileRequest, Compiled, Compiler, Environment, Target,
+    CodeReloc, CompileError, CompileRequest, Compiled, Compiler, Environment, Result, Target,
 };
 use crate::alloc_util::{AllocError, try_copy_bytes, try_push, try_to_string};
 use crate::format::bytes::Cursor;
@@ -206,7 +206,7 @@ impl<'b> DecodedVariant<'b> {
         Some(PrecompiledReloc { offset, kind, symbol: from.take(len)?, addend })
     }
 
-    fn link(mut self, environment: &mut dyn Environment) -> Result<Compiled, CompileError> {
+    fn link(mut self, environment: &mut dyn Environment) -> Result<Compiled> {
         let mut relocations = Vec::new();
         for _ in 0..self.count {
             let truncated = || CompileError::because(PrecompiledError::Truncated);
@@ -231,7 +231,7 @@ impl Compiler for PrecompiledBodies {
         &self,
         request: &CompileRequest<'_>,
         environment: &mut dyn Environment,
-    ) -> Result<Compiled, CompileError> {
+    ) -> Result<Compiled> {
         for variant in decode(request.body).map_err(CompileError::because)? {
             let variant = variant.map_err(CompileError::because)?;
             let matches = variant.arguments.is_empty()

@@ -8,7 +8,7 @@ use crate::alloc_util::{try_concat, try_copy_bytes, try_push};
 use crate::link::ShortName;
 use crate::templates::code_cache::{self, TargetName};
 use crate::templates::compiler::{
-    CachePolicy, CompileError, CompileRequest, Compiled, Environment, Target,
+    CachePolicy, CompileError, CompileRequest, Compiled, Environment, Result, Target,
 };
 use crate::templates::error::{InstantiateError, InstantiateErrorKind};
 use crate::templates::instance::Instance;
@@ -85,7 +85,7 @@ impl<'j> CompileEnvironment<'j> {
         self.targets.get(target.number()? as usize)
     }
 
-    fn add(&mut self, address: u64, instance: Option<Instance>) -> Result<Target, CompileError> {
+    fn add(&mut self, address: u64, instance: Option<Instance>) -> Result<Target> {
         let known = self.targets.iter().rposition(|target| target.address == address);
         let number = known.unwrap_or(self.targets.len());
         if known.is_none() {
@@ -110,7 +110,7 @@ impl<'j> CompileEnvironment<'j> {
         &mut self,
         symbol: &[u8],
         request: Option<&InstanceRequest<'_>>,
-    ) -> Option<Result<Target, CompileError>> {
+    ) -> Option<Result<Target>> {
         if *symbol == **self.symbol {
             return Some(Ok(Target::OWN));
         }
@@ -129,11 +129,7 @@ impl<'j> CompileEnvironment<'j> {
         })
     }
 
-    fn resolve_instance(
-        &mut self,
-        template: &[u8],
-        arguments: &[Type],
-    ) -> Result<Target, CompileError> {
+    fn resolve_instance(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target> {
         let missing = CompileError::Missing(ShortName::new(template));
         let request = InstanceRequest { template, arguments };
         if arguments.is_empty() {
@@ -158,7 +154,7 @@ impl<'j> CompileEnvironment<'j> {
         self.find_instance(&symbol, Some(&request)).unwrap_or(Err(missing))
     }
 
-    fn resolve_symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
+    fn resolve_symbol(&mut self, symbol: &[u8]) -> Result<Target> {
         if let Some(target) = self.find_instance(symbol, None) {
             return target;
         }
@@ -171,19 +167,19 @@ impl<'j> CompileEnvironment<'j> {
 }
 
 impl Environment for CompileEnvironment<'_> {
-    fn instance(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target, CompileError> {
+    fn instance(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target> {
         let target = self.resolve_instance(template, arguments)?;
         self.set_name(target, || TargetName::of_instance(template, arguments).ok());
         Ok(target)
     }
 
-    fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
+    fn symbol(&mut self, symbol: &[u8]) -> Result<Target> {
         let target = self.resolve_symbol(symbol)?;
         self.set_name(target, || try_copy_bytes(symbol).ok().map(TargetName::Symbol));
         Ok(target)
     }
 
-    fn absolute(&mut self, address: u64) -> Result<Target, CompileError> {
+    fn absolute(&mut self, address: u64) -> Result<Target> {
         let target = self.add(address, None)?;
         let is_hook = address == trap_hook as *const () as usize as u64;
         self.set_name(target, || is_hook.then_some(TargetName::TrapHook));

@@ -13,7 +13,7 @@ use crate::templates::code_cache;
 use crate::templates::compiler::{
     CachePolicy, CompileError, CompileRequest, Compiled, Compiler, Environment,
 };
-use crate::templates::error::{InstantiateError, InstantiateErrorKind, UpdateError};
+use crate::templates::error::{InstantiateError, InstantiateErrorKind, Result, UpdateError};
 use crate::templates::instance::Instance;
 use crate::templates::jobs::{Claim, Job, NoteUpdate, NoteUpdates};
 use crate::templates::module::{Module, TemplateRef};
@@ -28,7 +28,7 @@ impl JitInstantiator {
         &self,
         symbol: &[u8],
         request: Option<&InstanceRequest<'_>>,
-    ) -> Result<Instance, InstantiateError> {
+    ) -> Result<Instance> {
         let thread = thread_id();
         loop {
             let (claim, row) = {
@@ -94,7 +94,7 @@ struct Instantiation<'j> {
 
 impl Instantiation<'_> {
     /// Compiles and publishes the instance, wakes waiting threads, and records it in the module's note.
-    fn run(mut self, request: Option<&InstanceRequest<'_>>) -> Result<Instance, InstantiateError> {
+    fn run(mut self, request: Option<&InstanceRequest<'_>>) -> Result<Instance> {
         let jit = self.jit;
         jit.log(format_args!("compiling {}", self.symbol));
         let compiled = self.compile(request).and_then(|instance| {
@@ -134,10 +134,7 @@ impl Instantiation<'_> {
         row.into_iter().chain(cached_in).collect()
     }
 
-    fn compile(
-        &mut self,
-        request: Option<&InstanceRequest<'_>>,
-    ) -> Result<Instance, InstantiateError> {
+    fn compile(&mut self, request: Option<&InstanceRequest<'_>>) -> Result<Instance> {
         let Some(ModuleRow { module, row }) = self.row.clone() else {
             let not_found = || InstantiateError::NotFound { symbol: self.symbol.clone() };
             let request = request.ok_or_else(not_found)?;
@@ -155,11 +152,7 @@ impl Instantiation<'_> {
         self.compile_with(module.text(row.template).as_bytes(), &arguments)
     }
 
-    fn compile_with(
-        &mut self,
-        template: &[u8],
-        arguments: &[Type],
-    ) -> Result<Instance, InstantiateError> {
+    fn compile_with(&mut self, template: &[u8], arguments: &[Type]) -> Result<Instance> {
         let module = self.module_of(template);
         let found = module.as_ref().and_then(|module| Some((module, module.template(template)?)));
         let Some((module, found)) = found else {
@@ -229,7 +222,7 @@ impl Instantiation<'_> {
         module: &Module,
         request: &CompileRequest<'_>,
         policy: CachePolicy,
-    ) -> Option<Result<Instance, InstantiateError>> {
+    ) -> Option<Result<Instance>> {
         let mut is_stale = false;
         for code in module.cached(request.symbol) {
             is_stale = true;
