@@ -113,8 +113,8 @@ pub enum ConvertError {
     /// An ELF object has a form of its own; it is its module that can be written in another layout.
     #[error("an ELF object is no module; convert the module that holds it")]
     Object,
-    /// The header stands before the stub, so that the stub cannot be cut off.
-    #[error("the header stands before the stub, which cannot be cut off")]
+    /// The header stands before the stub, so that the stub cannot be truncated.
+    #[error("the header stands before the stub, which cannot be truncated")]
     LeadingHeader,
 }
 
