@@ -209,7 +209,6 @@ impl Relocator<'_, '_> {
         }
     }
 
-    #[cold]
     fn patch_error(
         &self,
         reloc: &Reloc,
