@@ -164,10 +164,8 @@ impl FileCache {
         let slot = state.slot(at).filter(|slot| slot.place == Place::Used)?;
         let file = slot.entry.clone();
         file.file()?.stamp().filter(|known| known == stamp)?;
-        match is_hit {
-            true => state.count_hit(at),
-            false => state.touch(at),
-        }
+        state.touch(at);
+        state.count_hit(is_hit);
         Some(CacheRef { file, link: None, handle, cache: self })
     }
 

@@ -68,7 +68,8 @@ impl FileCache {
         let file = found.file_handle();
         let mut state = self.lock_shard_of(file);
         if let Some(at) = state.find_handle(file) {
-            state.count_hit(at);
+            state.touch(at);
+            state.count_hit(true);
         }
         drop(state);
         if found.handle() != file {
@@ -95,19 +96,18 @@ impl FileCache {
         at: u32,
         is_hit: bool,
     ) -> Option<CacheRef<'c>> {
-        let (handle, slot) = (state.handle_of(at)?, state.slot(at)?);
-        let (entry, is_retained) = (slot.entry.clone(), slot.retained != 0);
-        if entry.link().is_some() {
-            if is_hit {
-                state.touch(at);
-            }
-            drop(state);
-            return self.follow(handle, entry, is_retained, is_hit);
-        }
         if is_hit {
-            state.count_hit(at);
+            // Before the entry is cloned: the processor does not load the neighbours in the list ahead of an atomic access.
+            state.touch(at);
         }
-        Some(CacheRef { file: entry, link: None, handle, cache: self })
+        let (handle, slot) = state.handle_and_slot(at)?;
+        let (file, is_retained) = (slot.entry.clone(), slot.retained != 0);
+        if file.link().is_some() {
+            drop(state);
+            return self.follow(handle, file, is_retained, is_hit);
+        }
+        state.count_hit(is_hit);
+        Some(CacheRef { file, link: None, handle, cache: self })
     }
 
     /// A reference to the file of a link.
@@ -125,8 +125,9 @@ impl FileCache {
         let at = state.find_handle(target).filter(is_valid)?;
         let file = state.slot(at)?.entry.clone();
         if is_hit {
-            state.count_hit(at);
+            state.touch(at);
         }
+        state.count_hit(is_hit);
         Some(CacheRef { file, link: Some(link), handle, cache: self })
     }
 }

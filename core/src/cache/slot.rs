@@ -19,8 +19,7 @@ pub(super) enum Place {
     Free,
 }
 
-/// Memory for one entry, and the links of the list that the slot is in. In one cache line.
-#[repr(align(64))]
+/// Memory for one entry, and the links of the list that the slot is in.
 pub(super) struct Slot {
     /// Shared with each `CacheRef` to the entry. The slot is the only owner of an entry that is not in use.
     pub(super) entry: TryArc<Entry>,

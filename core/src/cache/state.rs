@@ -87,11 +87,17 @@ impl LockedState {
         self.hits
     }
 
-    /// The handle of the entry in slot `at`.
+    /// Slot `at` and the handle of its entry.
     #[inline]
+    pub(super) fn handle_and_slot(&self, at: u32) -> Option<(Handle, &Slot)> {
+        let slot = self.slot(at)?;
+        let number = at << self.id.bits | self.id.number;
+        Some((Handle { slot: number, generation: slot.generation }, slot))
+    }
+
+    /// The handle of the entry in slot `at`.
     pub(super) fn handle_of(&self, at: u32) -> Option<Handle> {
-        let generation = self.slot(at)?.generation;
-        Some(Handle { slot: at << self.id.bits | self.id.number, generation })
+        self.handle_and_slot(at).map(|(handle, _)| handle)
     }
 
     /// The slot of a handle that is not stale. Detached entries are found as well.
@@ -106,9 +112,7 @@ impl LockedState {
     #[inline]
     pub(super) fn find(&self, hash: u64, key: &Key<'_>) -> Option<u32> {
         let slots = &self.slots;
-        let is_it = |at: &u32| {
-            slots.get(*at as usize).is_some_and(|slot| slot.hash == hash && key.is_of(&slot.entry))
-        };
+        let is_it = |at: &u32| slots.get(*at as usize).is_some_and(|slot| key.is_of(&slot.entry));
         self.keys.find(hash, is_it).copied()
     }
 
@@ -126,11 +130,9 @@ impl LockedState {
         }
     }
 
-    /// Counts a hit of slot `at` and marks its entry as used.
     #[inline]
-    pub(super) fn count_hit(&mut self, at: u32) {
-        self.hits += 1;
-        self.touch(at);
+    pub(super) fn count_hit(&mut self, is_hit: bool) {
+        self.hits += u64::from(is_hit);
     }
 
     /// The used slots, the most recently used first; with SIEVE the most recently inserted first.
