@@ -68,6 +68,21 @@ impl Module<'_> {
 }
 
 /// An LSMF archive.
+///
+/// ```
+/// use smf_core::format::{Library, Smf};
+///
+/// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/library.lsm");
+/// let file = std::fs::read(path)?;
+/// let library = Library::parse(&file)?;
+/// for module in library.modules() {
+///     let module = module?;
+///     Smf::parse(module.data)?.verify()?;
+///     let found = library.find(module.name).ok_or("no such module")??;
+///     assert_eq!(found.offset, module.offset);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Library<'d> {
     pub(crate) data: &'d [u8],

@@ -18,6 +18,21 @@ use crate::format::read::{elf, functions};
 use crate::format::wire::{Layout, NATIVE_HEADER, RELOC, slice};
 
 /// A module in its file. A view: it borrows the bytes and owns nothing.
+///
+/// ```
+/// use smf_core::format::{Layout, SectionKind, Smf};
+///
+/// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/packed.smf");
+/// let file = std::fs::read(path)?;
+/// let module = Smf::parse(&file)?;
+/// module.verify()?;
+/// assert_eq!(module.layout(), Layout::Packed);
+/// let code = module.sections().of_kind(SectionKind::Code).ok_or("no code")?;
+/// assert!(!code.data.is_empty());
+/// let symbols = module.symbols().iter().collect::<Result<Vec<_>, _>>()?;
+/// assert!(symbols.iter().any(|symbol| symbol.name() == b"add"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Smf<'d> {
     /// The undecoded header.

@@ -21,6 +21,20 @@ use crate::format::wire::{
 use crate::format::write::error::WriteError;
 
 /// A module to be written.
+///
+/// ```
+/// use smf_core::format::write::{Module, NewSection, NewSymbol, Place};
+/// use smf_core::format::{Header, Layout, Smf};
+///
+/// // mov eax, 42; ret
+/// let sections = [NewSection::code(&[0xb8, 42, 0, 0, 0, 0xc3])];
+/// let answer = NewSymbol { name: b"answer", place: Place::Section(0), ..NewSymbol::default() };
+/// let header = Header::default();
+/// let (layout, symbols) = (Layout::Packed, &[answer][..]);
+/// let file = Module { layout, header, stub: &[], sections: &sections, symbols }.to_vec()?;
+/// assert_eq!(Smf::parse(&file)?.symbols().len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Module<'a> {
     /// [`Layout::Packed`] or [`Layout::Native`].
