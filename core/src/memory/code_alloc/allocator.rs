@@ -11,6 +11,7 @@ use super::super::lock::{Lock, LockGuard, ProcessId};
 use super::super::sys;
 use super::alloc_request::{AllocRequest, Allocation, ArenaKind, BlockRecord, MAX_BLOCK_SIZE};
 use super::arenas::Arenas;
+use super::audit::{Action, AuditLog, DrainedEvents};
 use super::error::{ExecError, Result};
 use super::options::{CodeMemoryOptions, Request};
 use super::shard::{KeepAlive, Shard};
@@ -55,11 +56,18 @@ pub(super) struct Allocator {
     peak_bytes: AtomicU64,
     peak_blocks: AtomicU64,
     process: ProcessId,
+    audit: AuditLog,
 }
 
 impl Allocator {
     pub(super) fn new(options: CodeMemoryOptions) -> Self {
-        let CodeMemoryOptions { ceiling_bytes, ceiling_blocks, arena_bytes, perf_map } = options;
+        let CodeMemoryOptions {
+            ceiling_bytes,
+            ceiling_blocks,
+            arena_bytes,
+            perf_map,
+            audit_events,
+        } = options;
         let process = ProcessId::current();
         Self {
             shards: array::from_fn(|number| {
@@ -75,7 +83,19 @@ impl Allocator {
             peak_bytes: AtomicU64::new(0),
             peak_blocks: AtomicU64::new(0),
             process,
+            audit: AuditLog::new(audit_events),
         }
+    }
+
+    /// Records an event in the audit log.
+    #[inline]
+    pub(super) fn audit(&self, action: Action, address: usize, size: u64) {
+        self.audit.record(self.process, action, address, size);
+    }
+
+    /// Removes the events of the audit log.
+    pub(super) fn drain_events(&self) -> Result<DrainedEvents> {
+        self.audit.drain(self.process).ok_or(ExecError::Forked)
     }
 
     /// The shard for the calling thread.
@@ -158,7 +178,7 @@ impl Allocator {
             Some(allocation) => Ok((allocation, number)),
             None => self
                 .allocate_slow(number, kind, request, keep_alive)
-                .inspect_err(|_| self.refuse(number)),
+                .inspect_err(|error| self.refuse(number, *error, 0, request.size as u64)),
         }
     }
 
@@ -308,6 +328,7 @@ impl Allocator {
         let PaddedShard { lock, spare_bytes } = self.shards.get(usize::from(block.shard()))?;
         let mut shard = self.wait(lock).ok()?;
         // Under the lock: the processor drains these stores at the next atomic operation instead of at this lock.
+        self.audit(Action::Free, block.address.get(), block.len() as u64);
         if erase() && shard.quarantine(block.id, block.len(), &self.arenas) {
             spare_bytes.store(shard.spare_bytes(), Ordering::Relaxed);
         }
@@ -315,8 +336,9 @@ impl Allocator {
         if shard.counters.live_blocks() == 0 { shard.keep_alive.take() } else { None }
     }
 
-    /// Counts a refused request.
-    pub(super) fn refuse(&self, number: u16) {
+    /// Counts and records a refused request.
+    pub(super) fn refuse(&self, number: u16, error: ExecError, address: usize, size: u64) {
+        self.audit(Action::Refuse(error), address, size);
         if let Ok(mut shard) = self.lock(number) {
             shard.counters.refusals += 1;
         }

@@ -18,6 +18,7 @@ use super::super::types::Protection;
 use super::super::{icache, sys};
 use super::alloc_request::{Allocation, BlockRecord};
 use super::allocator::{Allocator, CODE_PAGES};
+use super::audit::Action;
 use super::error::{ExecError, Result};
 use super::trap_fill;
 
@@ -159,6 +160,7 @@ impl Block {
         if self.is_changing() || self.is_forked() || self.synchronize(self.len()).is_err() {
             return self.publish_slow();
         }
+        self.allocator().audit(Action::Publish, self.address(), self.len() as u64);
         Ok(ExecutableBlock(self))
     }
 
@@ -168,13 +170,18 @@ impl Block {
             self.protect(Protection::ReadExecute)?;
         }
         self.synchronize(self.len())?;
-        if self.is_forked() { Err(ExecError::Forked) } else { Ok(ExecutableBlock(self)) }
+        if self.is_forked() {
+            return Err(ExecError::Forked);
+        }
+        self.allocator().audit(Action::Publish, self.address(), self.len() as u64);
+        Ok(ExecutableBlock(self))
     }
 
     /// Makes all bytes visible to instruction fetch and counts the block as published.
     pub(super) fn record_executable(&self) -> Result<()> {
         self.synchronize(self.capacity())?;
         self.allocator().lock(self.shard())?.counters.publications += 1;
+        self.allocator().audit(Action::Publish, self.address(), self.len() as u64);
         Ok(())
     }
 

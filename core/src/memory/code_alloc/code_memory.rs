@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use super::super::lock::{Lock, LockGuard};
 use super::alloc_request::ArenaKind;
 use super::allocator::Allocator;
+use super::audit::{Action, DrainedEvents};
 use super::backing::Backing;
 use super::block::{Block, WritableBlock};
 use super::error::ExecError;
@@ -77,7 +78,9 @@ impl CodeMemory {
         let keep_alive = || self.inner.clone().into_any();
         let (allocation, shard) = allocator.allocate(shard, kind, request, &keep_alive)?;
         // The size is at most MAX_BLOCK_SIZE, which fits.
-        Ok(Block::new(allocator, allocation, request.size as u32, shard))
+        let block = Block::new(allocator, allocation, request.size as u32, shard);
+        allocator.audit(Action::Allocate, block.address(), request.size as u64);
+        Ok(block)
     }
 
     #[inline]
@@ -101,6 +104,14 @@ impl CodeMemory {
     /// The current statistics; zeros in a child process. It locks every shard.
     pub fn statistics(&self) -> Statistics {
         self.allocator().statistics()
+    }
+
+    /// Removes the events from the [audit log](CodeMemoryOptions::audit_events).
+    ///
+    /// # Errors
+    /// [`ExecError::Forked`] in a child process, if a thread of the parent was recording.
+    pub fn drain_events(&self) -> Result<DrainedEvents, ExecError> {
+        self.allocator().drain_events()
     }
 
     /// Unmaps every arena without live blocks.

@@ -45,6 +45,7 @@ mod alloc_request;
 mod allocator;
 mod arena;
 mod arenas;
+mod audit;
 mod backing;
 mod block;
 mod chunk;
@@ -63,6 +64,7 @@ mod statistics;
 mod tests;
 mod trap_fill;
 
+pub use audit::{Action, DrainedEvents, Event};
 pub use backing::Backing;
 pub use block::{ExecutableBlock, WritableBlock};
 pub use code_memory::CodeMemory;

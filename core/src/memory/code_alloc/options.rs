@@ -13,16 +13,20 @@ pub struct CodeMemoryOptions {
     /// Whether `perf report` resolves functions in this memory by `/tmp/perf-PID.map`, which it reads only for memory
     /// that it considers anonymous. Costs additional system calls for each arena.
     pub perf_map: bool,
+    /// The number of events that the audit log retains, for [`CodeMemory::drain_events`](super::CodeMemory::drain_events).
+    /// With 0 nothing is recorded; else each allocation, publication, release and refusal takes a lock.
+    pub audit_events: usize,
 }
 
 impl Default for CodeMemoryOptions {
-    /// Arenas of 128 MiB, no ceilings and no `perf` map.
+    /// Arenas of 128 MiB, no ceilings, no `perf` map and no audit log.
     fn default() -> Self {
         Self {
             ceiling_bytes: u64::MAX,
             ceiling_blocks: u64::MAX,
             arena_bytes: 128 << 20,
             perf_map: false,
+            audit_events: 0,
         }
     }
 }

@@ -45,9 +45,9 @@ impl CodeMemory {
         let mut pages = self.pages()?;
         let too_large = ExecError::TooLarge { size, limit: MAX_BLOCK_SIZE };
         let reserved = pages.try_reserve(1).map_err(|_| ExecError::OutOfMemory);
-        let size = reserved.and_then(|()| usize::try_from(size).map_err(|_| too_large));
-        let size = size.inspect_err(|_| allocator.refuse(shard))?;
-        let request = Request::new(size).aligned_to(sys::page_size());
+        let len = reserved.and_then(|()| usize::try_from(size).map_err(|_| too_large));
+        let len = len.inspect_err(|error| allocator.refuse(shard, *error, 0, size))?;
+        let request = Request::new(len).aligned_to(sys::page_size());
         let block = self.allocate_block(shard, kind, request)?;
         let address = block.address();
         pages.insert(address, PageBlock::new(block, usage == PageUse::Data));
@@ -149,7 +149,7 @@ impl CodeMemory {
             })
         });
         drop(pages);
-        result.inspect_err(|_| allocator.refuse(CODE_PAGES))
+        result.inspect_err(|error| allocator.refuse(CODE_PAGES, *error, address, 0))
     }
 }
 

@@ -416,3 +416,35 @@ fn child_forked_while_the_first_arena_is_mapped_is_refused() {
     drop(locked);
     assert_eq!(call(publish(&memory, &returning(5)).address()), 5);
 }
+
+#[test]
+fn audit_log_records_every_action() {
+    let options = CodeMemoryOptions { audit_events: 16, ..Default::default() };
+    let memory = CodeMemory::new(options).unwrap();
+    let block = publish(&memory, &[0; 77]);
+    let address = block.address();
+    block.free();
+    assert!(memory.allocate(0).is_err());
+    let pages = memory.allocate_pages(10, PageUse::Code).unwrap();
+    memory.write_pages(pages, 0, &[0xc3]).unwrap();
+    let unknown = ExecError::Unknown { address: 8 };
+    assert_eq!(memory.free_pages(8, 10), Err(unknown));
+    memory.free_pages(pages, 10).unwrap();
+    let drained = memory.drain_events().unwrap();
+    let actions: Vec<_> = drained.events.iter().map(|e| (e.action, e.size, e.address)).collect();
+    for expected in [
+        (Action::Allocate, 77, address),
+        (Action::Publish, 77, address),
+        (Action::Free, 77, address),
+        (Action::Refuse(ExecError::Empty), 0, 0),
+        (Action::Allocate, 10, pages),
+        (Action::Publish, 10, pages),
+        (Action::Refuse(unknown), 0, 8),
+        (Action::Free, 10, pages),
+    ] {
+        assert!(actions.contains(&expected), "{expected:x?} in {actions:x?}");
+    }
+    assert_eq!((actions.len(), drained.lost), (8, 0));
+    assert!(memory.drain_events().unwrap().events.is_empty());
+    assert!(CodeMemory::default().drain_events().unwrap().events.is_empty());
+}
