@@ -5,7 +5,7 @@
 //! stays so. Activations lie in one vector of values, their bookkeeping in another: nothing here
 //! calls itself, so that the depth of a program's calls takes no native stack. Both vectors are reused.
 //!
-//! A [`Trap`](crate::trap::bytecode::Trap) states why and where a program stopped. A [`TierUp`] has machine code for some of
+//! A [`Trap`] states why and where a program stopped. A [`TierUp`] has machine code for some of
 //! the functions: the interpreter calls it at calls and at back edges, and it may take over.
 
 mod activation;

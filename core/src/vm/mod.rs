@@ -262,15 +262,15 @@ impl<'c> Engine<'c> {
 
     /// Bytes of machine code compiled so far.
     pub fn code_bytes(&self) -> usize {
-        let mut sum = 0usize;
         match &self.inner {
-            Inner::Interpreted(_) => {}
+            Inner::Interpreted(_) => 0,
             #[cfg(target_arch = "x86_64")]
             Inner::Native(native) => {
+                let mut sum = 0usize;
                 native.for_each_code(|_, _, bytes| sum = sum.saturating_add(bytes));
+                sum
             }
         }
-        sum
     }
 
     /// Sets how many bytes the large activations of a [call](Self::call) may take together

@@ -149,19 +149,25 @@ impl References<'_> {
 
     fn to_json(&self, reloc: &CodeReloc) -> Value {
         let kind = Layout::Native.reloc_number(reloc.kind);
-        let mut object = json!({"offset": reloc.offset, "kind": kind, "addend": reloc.addend});
+        let (offset, addend) = (reloc.offset, reloc.addend);
         match self.reference(reloc.target) {
             // The function itself.
-            None => {}
-            Some(Reference::Symbol(symbol)) => object["symbol"] = json!(symbol),
-            Some(Reference::Address(address)) => object["address"] = json!(address),
-            Some(Reference::Instance(template, types)) => {
-                object["template"] = json!(template);
-                object["types"] = types.iter().map(type_to_json).collect();
-                object["symbol"] = json!(mangle(template, types).ok().flatten());
+            None => json!({"offset": offset, "kind": kind, "addend": addend}),
+            Some(Reference::Symbol(symbol)) => {
+                json!({"offset": offset, "kind": kind, "addend": addend, "symbol": symbol})
             }
+            Some(Reference::Address(address)) => {
+                json!({"offset": offset, "kind": kind, "addend": addend, "address": address})
+            }
+            Some(Reference::Instance(template, types)) => json!({
+                "offset": offset,
+                "kind": kind,
+                "addend": addend,
+                "template": template,
+                "types": types.iter().map(type_to_json).collect::<Value>(),
+                "symbol": mangle(template, types).ok().flatten(),
+            }),
         }
-        object
     }
 }
 

@@ -337,10 +337,7 @@ impl OpenUnifier {
 
 /// The error, with the types of a conflict.
 fn conflict(error: &UnifyError) -> Value {
-    let mut answer = failed(error);
-    if let UnifyError::Conflict(Conflict { left, right, .. }) = error {
-        answer["left"] = type_to_json(left);
-        answer["right"] = type_to_json(right);
-    }
-    answer
+    let UnifyError::Conflict(Conflict { left, right, .. }) = error else { return failed(error) };
+    let (left, right) = (type_to_json(left), type_to_json(right));
+    json!({"success": false, "error": error.to_string(), "left": left, "right": right})
 }

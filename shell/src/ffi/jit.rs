@@ -323,9 +323,12 @@ pub unsafe extern "C" fn smf_jit_relocate(
     symbol: *const c_char,
     addend: i64,
 ) -> bool {
-    // SAFETY: the caller's promise.
-    let symbol =
-        if symbol.is_null() { Ok(&b""[..]) } else { unsafe { text("the symbol", symbol) } };
+    let symbol = if symbol.is_null() {
+        Ok(&b""[..])
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { text("the symbol", symbol) }
+    };
     let relocate = || jit_handles::relocate(unit, offset, kind, symbol?, addend);
     succeeded(relocate())
 }

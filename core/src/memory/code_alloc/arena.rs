@@ -289,8 +289,8 @@ impl SlabRun {
         // is no other reference, and no code runs there.
         trap_fill::fill(unsafe { slice::from_raw_parts_mut(writable.as_ptr(), len) });
         if arena.kind != ArenaKind::Changing {
-            // SAFETY: the same pages in the executable view. An error only costs time.
             let code = arena.pointer(GUARD_SIZE + offset);
+            // SAFETY: the same pages in the executable view. An error only costs time.
             let _ = unsafe { sys::advise(code, len, Advice::LinuxPopulateRead) };
         }
         self.warm = end;
