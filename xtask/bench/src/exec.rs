@@ -57,7 +57,7 @@ pub(crate) fn measure(bench: &mut Bench) {
         let measure = Measure { name, peer, batches: 200, target, ..Measure::default() };
         bench.take(&measure, ours, Some(theirs));
     };
-    let target = Target { ratio: Some(0.4), nanoseconds: Some(40.0) };
+    let target = Target { ratio: Some(0.4), limit: Some(40.0) };
     take(
         bench,
         PUBLISH,
@@ -75,12 +75,12 @@ pub(crate) fn measure(bench: &mut Bench) {
         publish_code_memory(&memory),
         publish_mapped(),
     );
-    let target = Target { ratio: Some(0.6), nanoseconds: Some(25.0) };
+    let target = Target { ratio: Some(0.6), limit: Some(25.0) };
     take(bench, CHURN, "jit-allocator", target, churn_code_memory(&memory), churn_jit_allocator());
     let (alone, together) = (threads(&memory, 1), threads(&memory, 2));
     take(bench, THREADS, "one thread", Target::ratio(1.5), together, alone);
     measure_space(bench);
-    let target = Target::nanoseconds(60e3);
+    let target = Target::limit(60e3);
     let measure = Measure { name: FIRST, batches: 60, target, ..Measure::default() };
     bench.take(&measure, Box::new(|times| (0..times).map(|_| in_fresh_process()).sum()), None);
 }

@@ -31,7 +31,7 @@ const RELOCS: usize = 30_000;
 pub(crate) fn measure(bench: &mut Bench) {
     let (smf, elf) = (map(&module_with_sections()), map(&elf_with_sections()));
     assert_eq!(read_elf(&elf), read_elf_low(&elf));
-    let target = Target { ratio: Some(0.3), nanoseconds: Some(100.0) };
+    let target = Target { ratio: Some(0.3), limit: Some(100.0) };
     let parse = Measure { name: PARSE, peer: "object, File", target, ..Measure::default() };
     bench.take(&parse, repeat(|| read_smf(&smf)), Some(repeat(|| read_elf(&elf))));
     let low = Measure { name: PARSE_LOW, peer: "object, FileHeader64", ..Measure::default() };
@@ -41,7 +41,7 @@ pub(crate) fn measure(bench: &mut Bench) {
     let verify = Measure {
         name: VERIFY,
         per: large.len() as u64,
-        target: Target::nanoseconds(1.0),
+        target: Target::limit(1.0),
         ..Measure::default()
     };
     bench.take(&verify, repeat(|| Smf::parse(&large).unwrap().verify().unwrap()), None);

@@ -33,7 +33,7 @@ pub(crate) fn measure(bench: &mut Bench) {
     if !bench.wants(&[MAKE, FIND, CAN, PARSE, FIRST]) {
         return;
     }
-    let target = Target::nanoseconds;
+    let target = Target::limit;
     let rows = symbols();
     let file = module(&rows);
     {

@@ -40,12 +40,12 @@ pub(crate) fn measure(bench: &mut Bench) {
         let measure = Measure { name, peer, per, batches: 200, target, ..Measure::default() };
         bench.take(&measure, ours(&blocks), theirs);
     };
-    let target = Target { ratio: Some(0.05), nanoseconds: Some(4.0) };
+    let target = Target { ratio: Some(0.05), limit: Some(4.0) };
     take(bench, ICED, "iced-x86", count, target, Some(with_iced(&blocks)));
     take(bench, DYNASM, "dynasmrt", count, Target::ratio(1.0), Some(with_dynasm(&blocks)));
     let mut asm = Assembler::growing();
     let bytes = assemble(&mut asm, &blocks).try_into().unwrap();
-    take(bench, BYTE, "", bytes, Target::nanoseconds(1.0), None);
+    take(bench, BYTE, "", bytes, Target::limit(1.0), None);
 }
 
 fn blocks() -> Vec<Block> {

@@ -181,7 +181,7 @@ impl Files {
         };
         let module = loader.load(b"module", read()).unwrap();
         let reload = || loader.reload(module, read(), StateMigration::Copy, &mut |_| {}).unwrap();
-        let target = Target::nanoseconds(60_000.0);
+        let target = Target::limit(60_000.0);
         let measure = Measure { name: RELOAD, batches: 600, target, ..Measure::default() };
         bench.take(&measure, repeat(reload), None);
     }
@@ -251,7 +251,7 @@ impl Lookup {
             let theirs = || names.iter().filter(|name| get(name)).count();
             assert_eq!((ours(), theirs()), (found, found));
             let per = names.len() as u64;
-            let target = Target::nanoseconds(target);
+            let target = Target::limit(target);
             let measure = Measure { name, peer: "dlsym", per, target, ..Measure::default() };
             bench.take(&measure, repeat(ours), Some(repeat(theirs)));
         }

@@ -25,7 +25,7 @@ pub(crate) fn measure(bench: &mut Bench) {
         name: RUN,
         peer: "/bin/true",
         batches: 200,
-        target: Target::nanoseconds(2e6),
+        target: Target::limit(2e6),
         ..Measure::default()
     };
     bench.take(&measure, repeat(run), Some(repeat(nothing)));

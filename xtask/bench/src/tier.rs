@@ -256,7 +256,7 @@ fn compiling(bench: &mut Bench, functions: &[Assembled]) {
         bytes
     });
     let per = count_instructions(&many);
-    let target = Target { ratio: Some(0.02), nanoseconds: Some(10.0) };
+    let target = Target { ratio: Some(0.02), limit: Some(10.0) };
     let peer = "cranelift-jit, none";
     let measure = Measure { name: COMPILE, peer, per, batches: 60, target, ..Measure::default() };
     let theirs = repeat(move || {
@@ -291,7 +291,7 @@ fn running(bench: &mut Bench, engine: &Engine<'_>, functions: &[Assembled]) {
             let name = row(case.name, peer);
             let per = (case.instructions)(argument);
             // 1,500 million a second.
-            let target = Target { ratio: Some(ratio), nanoseconds: Some(1.0 / 1.5) };
+            let target = Target { ratio: Some(ratio), limit: Some(1.0 / 1.5) };
             let peer = format!("cranelift, {peer}");
             let measure =
                 Measure { name: &name, peer: &peer, per, batches, target, ..Measure::default() };
@@ -312,7 +312,7 @@ fn running(bench: &mut Bench, engine: &Engine<'_>, functions: &[Assembled]) {
         bench.take(&measure, calls(few, |argument| run(engine, argument)), Some(theirs));
         let name = row(case.name, "by the interpreter");
         // 250 million a second.
-        let target = Target::nanoseconds(4.0);
+        let target = Target::limit(4.0);
         let measure = Measure { name: &name, per, batches: 30, target, ..Measure::default() };
         bench.take(&measure, calls(few, |argument| run(&interpreter, argument)), None);
     }
@@ -320,7 +320,7 @@ fn running(bench: &mut Bench, engine: &Engine<'_>, functions: &[Assembled]) {
 
 fn host_call(bench: &mut Bench, engine: &Engine<'_>) {
     use smf_core::trap;
-    let target = Target::nanoseconds(3.0);
+    let target = Target::limit(3.0);
     for (index, args, name) in [
         (4, &[3, 4][..], "bytecode: host call by address"),
         (3, &[1][..], "bytecode: host call by address, of what calls others"),

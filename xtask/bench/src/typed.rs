@@ -55,7 +55,7 @@ pub(crate) fn measure(bench: &mut Bench) {
         assert!(open.as_ref().unwrap().try_jit_instantiate(symbol.as_bytes()).is_ok());
         jit.set(open);
     };
-    let target = Target::nanoseconds;
+    let target = Target::limit;
     let measure = Measure { name: MAKE, target: target(2000.0), ..Measure::default() };
     bench.take(&measure, repeat(make), None);
 
@@ -83,12 +83,8 @@ fn measure_first(bench: &mut Bench, module: &[u8]) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("typed.smf");
     write_old(&path, module);
-    let measure = Measure {
-        name: FIRST,
-        batches: 60,
-        target: Target::nanoseconds(300e3),
-        ..Measure::default()
-    };
+    let measure =
+        Measure { name: FIRST, batches: 60, target: Target::limit(300e3), ..Measure::default() };
     let first = |keep| {
         let path = path.clone();
         move |times| (0..times).map(|_| in_fresh_process(&path, keep)).sum()
