@@ -253,7 +253,7 @@ fn whatever_is_wrong_with_a_symbol_is_said() {
 fn whatever_is_wrong_with_a_relocation_is_said() {
     let fault = |at: usize, bytes: &[u8]| verdict(&[(at, bytes)]).unwrap_err();
     let tls = fault(RELOCS + 24 + 8, &[23]);
-    let text = "relocation 1 of section 2 of the ELF object is R_X86_64_TPOFF32 (23), which cannot be applied here, at offset 0x248";
+    let text = "relocation 1 of section 2 of the ELF object is R_X86_64_TPOFF32 (23), which is not supported, at offset 0x248";
     assert_eq!(tls.to_string(), text);
     // The number is known by its low byte only.
     let odd = fault(RELOCS + 8, &[2, 1]);

@@ -265,7 +265,7 @@ fn broken_files_say_what_and_where() {
         (sample!("bad/bad-section-index.smf"), "symbol 0: it lies in section 60"),
         (sample!("bad/reloc-type.smf"), "relocation 0 of section 3: unknown type 99"),
         (sample!("bad/reloc-symbol.smf"), "symbol 5000 does not exist"),
-        (sample!("bad/reloc-place.smf"), "relocation 0 of section 3: its place 0x5c"),
+        (sample!("bad/reloc-place.smf"), "relocation 0 of section 3: its field at 0x5c"),
     ] {
         let message = verdict(data);
         assert!(message.contains(words), "{message:?} lacks {words:?}");

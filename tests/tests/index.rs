@@ -123,6 +123,6 @@ fn false_index_is_refused_by_verify() {
     let output = smf(["verify".as_ref(), path.as_os_str()]);
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
-    let expected = format!("states 22 names and has 21, at offset 0x{:x}", section + 12);
+    let expected = format!("states 22 names, but has 21, at offset 0x{:x}", section + 12);
     assert!(error.contains(&expected), "{error}");
 }

@@ -225,7 +225,7 @@ fn unsupported_feature_is_refused_by_name() {
         (
             "long x; __attribute__((constructor)) static void c(void) { x = 1; }",
             &["-fPIC"],
-            "functions to be run",
+            "functions that run",
         ),
     ] {
         let Some(object) = gcc(source, arguments) else { return };

@@ -1,7 +1,7 @@
 //! Errors of reading and verifying files.
 //!
-//! Every error is one `Copy` value that states what is wrong and where. In all of them `at` is an offset in bytes from
-//! the first byte of the file, stub included; sizes, lengths and offsets are in bytes; indices count from 0 and lines
+//! Every error is one `Copy` value that states the problem and its position. In all of them `at` is an offset in bytes
+//! from the first byte of the file, stub included. Sizes, lengths and offsets are in bytes. Indices count from 0, lines
 //! from 1.
 
 use thiserror::Error;
@@ -44,7 +44,7 @@ named_enum! {
 /// The result of reading or verifying a file.
 pub type Result<T, E = FormatError> = core::result::Result<T, E>;
 
-/// `error`, unless `is_sound` holds.
+/// Returns `error` unless `is_sound` holds.
 pub(crate) fn ensure<E>(is_sound: bool, error: E) -> Result<(), E> {
     if is_sound { Ok(()) } else { Err(error) }
 }

@@ -20,7 +20,7 @@ const BAD: [(&str, &[&str]); 18] = [
     ("section-outside", &["section 0", "inside the file", "offset 0xd0"]),
     ("short", &["no magic"]),
     ("size-over-virtual", &["section 0", "virtual_size", "offset 0xd0"]),
-    ("symbol-outside", &["symbol 0", "0x200000000", "leave its section", "offset 0x1d0"]),
+    ("symbol-outside", &["symbol 0", "0x200000000", "exceed its section", "offset 0x1d0"]),
     ("table-outside", &["section table", "inside the file", "offset 0x399"]),
     ("table-wraps", &["section table", "inside the file", "offset 0x399"]),
     ("truncated", &["no magic"]),

@@ -4,12 +4,12 @@ use thiserror::Error;
 
 use crate::format::model::{Compression, SectionKind};
 
-/// Why a section cannot be decompressed.
+/// The reason why a section cannot be decompressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the module `error` documents the units of the fields")]
 pub enum CompressionErrorKind {
-    /// No frame of the algorithm, and no skippable frame, where a frame must begin.
+    /// No frame of the algorithm and no skippable frame at the start of a frame.
     #[error("no frame of {compression}")]
     NoFrame { compression: Compression },
     /// The section ends inside a frame.
@@ -19,15 +19,15 @@ pub enum CompressionErrorKind {
     #[error("a broken frame")]
     Broken,
     /// A frame that needs a dictionary.
-    #[error("a frame that needs a dictionary, which no module has")]
+    #[error("a frame that needs a dictionary, which is not supported")]
     Dictionary,
-    /// A window that is larger than a section of this size could need.
+    /// A window larger than a section of this size needs.
     #[error(
         "a frame with a window of {size:#x} bytes, more than the limit of {limit:#x} for a section of its size"
     )]
     Window { size: u64, limit: u64 },
     /// The decompressed bytes do not match a checksum of the frame.
-    #[error("its bytes do not have the checksum that the frame states")]
+    #[error("the decompressed bytes do not match the checksum of the frame")]
     Checksum,
     /// The section decompresses to more than its virtual size.
     #[error("it decompresses to more than its virtual_size of {virtual_size:#x}")]
@@ -38,7 +38,7 @@ pub enum CompressionErrorKind {
     )]
     Short { max: u64, virtual_size: u64 },
     /// The allocator has no memory for the output.
-    #[error("there is no memory for the {size:#x} bytes that it decompresses to")]
+    #[error("out of memory for {size:#x} decompressed bytes")]
     OutOfMemory { size: u64 },
     /// This build has no decoders.
     #[error(
@@ -47,7 +47,7 @@ pub enum CompressionErrorKind {
     NotBuilt { compression: Compression },
 }
 
-/// Why a compressed section is not accepted or cannot be read.
+/// The reason why a compressed section is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the module `error` documents the units of the fields")]
@@ -68,10 +68,9 @@ pub enum CompressionError {
         "section {index}: marked compressed, and the header names an unknown algorithm ({compression}), at offset {at:#x}"
     )]
     UnknownAlgorithm { index: u32, compression: Compression, at: u64 },
-    /// A compressed section of a kind that is read in place: code of an executable file, tables, notes of this
-    /// project.
+    /// A compressed section of a kind that is read in place: code of an executable file, tables, `.smf.` notes.
     #[error(
-        "section {index}: marked compressed, which a {kind} section like this never is, at offset {at:#x}"
+        "section {index}: marked compressed, which is not allowed for this {kind} section, at offset {at:#x}"
     )]
     SectionKind { index: u32, kind: SectionKind, at: u64 },
     /// A section that cannot be decompressed.

@@ -27,7 +27,7 @@ impl fmt::Display for ElfPart {
     }
 }
 
-/// Why an ELF object cannot be linked.
+/// The reason why an ELF object cannot be linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the module `error` documents the units of the fields")]
@@ -37,17 +37,17 @@ pub enum ElfError {
     Part { part: ElfPart, kind: ElfErrorKind, at: u64 },
     /// A relocation type that is not supported.
     #[error(
-        "relocation {index} of section {section} of the ELF object is {kind}, which cannot be applied here, at offset {at:#x}"
+        "relocation {index} of section {section} of the ELF object is {kind}, which is not supported, at offset {at:#x}"
     )]
     Reloc { section: u32, index: u32, kind: ElfReloc, at: u64 },
-    /// A section of the module that would have to be loaded or applied beside the object.
+    /// Another section of the module that must be loaded or applied, next to the object.
     #[error(
-        "section {section} stands beside an ELF object in the code, and the two cannot be linked to each other, at offset {at:#x}"
+        "section {section} cannot be linked with the ELF object in the code section, at offset {at:#x}"
     )]
     Beside { section: u32, at: u64 },
 }
 
-/// What is wrong with a part of an ELF object.
+/// The reason why a part of an ELF object is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the module `error` documents the units of the fields")]
@@ -60,58 +60,58 @@ pub enum ElfErrorKind {
     /// Shorter than its header.
     #[error("is shorter than its header")]
     CutOff,
-    /// Of 32 bits, big-endian, or of another version.
-    #[error("is not of 64 bits, little-endian and of version 1")]
+    /// Not 64-bit, not little-endian, or an unknown version.
+    #[error("is not a 64-bit little-endian file of version 1")]
     Ident,
     /// An executable, a shared object or a core file.
-    #[error("is of type {value} and not relocatable (type 1)")]
+    #[error("is of type {value}, not 1 (relocatable)")]
     Type { value: u16 },
-    /// Another machine than the module's, or one without a linker.
-    #[error(
-        "is for machine {value}, and must be for that of the module: x86-64 (62) or aarch64 (183)"
-    )]
+    /// A machine other than that of the module, or one without a linker.
+    #[error("is for machine {value}, not for that of the module: x86-64 (62) or aarch64 (183)")]
     Machine { value: u16 },
-    /// A section table outside the object, or whose count is not in the header.
-    #[error("has a section table that is not inside it or not counted in its header")]
+    /// A section table outside the object, or one whose number of entries is not in the header.
+    #[error(
+        "has a section table outside the object, or its header does not state the number of sections"
+    )]
     SectionTable,
     /// No section name table.
-    #[error("has no table with the names of its sections")]
+    #[error("has no section name table")]
     NoNames,
     /// A part outside the object, or without a name in the section name table.
-    #[error("does not lie inside it, or has no name there")]
+    #[error("does not lie inside the object, or has no name in the section name table")]
     Outside,
     /// Sections that together hold more bytes than the object.
     #[error("overlaps others: together they hold more bytes than the object")]
     Overlap,
     /// An alignment that is not a power of two, or is above 4096.
-    #[error("has the alignment {value}, which is no power of two up to 4096")]
+    #[error("has the alignment {value}, which is not a power of two up to 4096")]
     Alignment { value: u64 },
     /// Thread-local data.
-    #[error("is thread-local, which nothing in a module can be")]
+    #[error("is thread-local, which modules do not support")]
     ThreadLocal,
     /// Constructors or destructors.
-    #[error("lists functions to be run when it is loaded or unloaded, which no module has")]
+    #[error("lists functions that run at load or unload time, which modules do not support")]
     Constructors,
     /// A section that is writable and executable.
-    #[error("is writable and executable, which no memory may be")]
+    #[error("is writable and executable, which is not allowed")]
     WriteAndExecute,
     /// An executable section without bytes in the file.
-    #[error("is to be executed and has no bytes in the file")]
+    #[error("is executable and has no bytes in the file")]
     ZeroCode,
     /// A compressed section that must be loaded.
-    #[error("is compressed and is to be loaded")]
+    #[error("is compressed and must be loaded")]
     Compressed,
     /// Relocations without addends.
-    #[error("holds relocations without addends, in another form than RELA")]
+    #[error("holds relocations in a form other than RELA")]
     NoAddends,
     /// A relocation section with a partial entry, or without a target section or symbol table.
-    #[error("holds no whole relocations, or they apply to no section or no symbol table")]
+    #[error("has a partial entry, or no target section or symbol table")]
     Relocs,
     /// A symbol table with a partial entry, without names, or the second one.
-    #[error("is a symbol table without whole entries or names, or a second")]
+    #[error("is a symbol table with a partial entry or without names, or the second one")]
     SymbolTable,
     /// An indirect function.
-    #[error("is a function that chooses an address at load time (IFUNC), which no module has")]
+    #[error("is an indirect function (IFUNC), which modules do not support")]
     IndirectFunction,
     /// A symbol in a section that does not exist.
     #[error("lies in section {value:#x}, which does not exist")]

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// Why a library archive is invalid.
+/// The reason why a library archive is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the module `error` documents the units of the fields")]
@@ -25,17 +25,17 @@ pub enum LibraryError {
     ModuleName { index: u32, at: u64 },
     /// A module whose bytes do not match the hash in the index.
     #[error(
-        "module {index}: its bytes hash to 0x{found:016x}, the index says 0x{expected:016x}, at offset {at:#x}"
+        "module {index}: its hash is 0x{found:016x}, but the index states 0x{expected:016x}, at offset {at:#x}"
     )]
     ModuleHash { index: u32, expected: u64, found: u64, at: u64 },
     /// Modules that together claim more bytes than the archive has.
     #[error(
-        "module {index}: the modules up to it claim more bytes than the archive has, at offset {at:#x}"
+        "module {index}: the modules up to this one have more bytes than the archive, at offset {at:#x}"
     )]
     ModuleOverlap { index: u32, at: u64 },
     /// An archive whose index, or index and data, do not match the hash in the header.
     #[error(
-        "the archive's bytes hash to 0x{found:016x}, the header says 0x{expected:016x}, at offset {at:#x}"
+        "the hash of the archive is 0x{found:016x}, but the header states 0x{expected:016x}, at offset {at:#x}"
     )]
     Hash { expected: u64, found: u64, at: u64 },
 }

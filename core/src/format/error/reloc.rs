@@ -2,14 +2,14 @@
 
 use thiserror::Error;
 
-/// Why a relocation is invalid.
+/// The reason why a relocation is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the module `error` documents the units of the fields")]
 pub enum RelocError {
     /// A relocation section whose size is not a multiple of 24.
     #[error(
-        "section {section}: {size:#x} bytes are no whole number of 24-byte relocations, at offset {at:#x}"
+        "section {section}: size {size:#x} is not a multiple of the 24 bytes of a relocation, at offset {at:#x}"
     )]
     TableSize { section: u32, size: u64, at: u64 },
     /// A relocation section without a target section.
@@ -25,9 +25,9 @@ pub enum RelocError {
         "relocation {index} of section {section}: symbol {symbol} does not exist, at offset {at:#x}"
     )]
     Symbol { section: u32, index: u32, symbol: u32, at: u64 },
-    /// A relocation whose place does not lie inside its target section.
+    /// A relocation that writes outside its target section.
     #[error(
-        "relocation {index} of section {section}: its place {offset:#x} reaches outside the section, at offset {at:#x}"
+        "relocation {index} of section {section}: its field at {offset:#x} extends outside the section, at offset {at:#x}"
     )]
     Place { section: u32, index: u32, offset: u64, at: u64 },
 }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// Why a section entry is invalid.
+/// The reason why a section entry is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the module `error` documents the units of the fields")]

@@ -2,14 +2,14 @@
 
 use thiserror::Error;
 
-/// Why a symbol is invalid.
+/// The reason why a symbol is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the module `error` documents the units of the fields")]
 pub enum SymbolError {
-    /// A name that does not lie inside the strings, or is not terminated there.
+    /// A name that does not lie inside the string table, or is not terminated there.
     #[error(
-        "symbol {index}: its name ({offset:#x} into the strings) does not lie inside the strings or has no end there within 16 KiB, at offset {at:#x}"
+        "symbol {index}: its name ({offset:#x} into the strings) does not lie inside the strings or is not terminated within 16 KiB, at offset {at:#x}"
     )]
     Name { index: u32, offset: u64, at: u64 },
     /// An undefined symbol type.
@@ -30,7 +30,7 @@ pub enum SymbolError {
     NoSection { index: u32, at: u64 },
     /// A symbol that does not lie inside its section.
     #[error(
-        "symbol {index}: value {value:#x} and size {size:#x} leave its section, at offset {at:#x}"
+        "symbol {index}: value {value:#x} and size {size:#x} exceed its section, at offset {at:#x}"
     )]
     Outside { index: u32, value: u64, size: u64, at: u64 },
     /// A symbol index that the table does not have.

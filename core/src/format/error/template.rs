@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// Why a template section is invalid.
+/// The reason why a template section is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the module `error` documents the units of the fields")]
@@ -13,10 +13,10 @@ pub enum TemplateError {
     /// An undefined template kind.
     #[error("template {index}: unknown kind {value}, at offset {at:#x}")]
     Kind { index: u32, value: u8, at: u64 },
-    /// Neither of the two containers.
+    /// A payload that is neither container.
     #[error("the template section is neither a GTPL nor a counted container, at offset {at:#x}")]
     Container { at: u64 },
-    /// Metadata that is not `META`, a version and four counts.
-    #[error("the template metadata is not `META`, a version and four counts, at offset {at:#x}")]
+    /// Metadata without the magic `META`, or too short for a version and four counts.
+    #[error("the template metadata has no magic `META` or is too short, at offset {at:#x}")]
     Meta { at: u64 },
 }

@@ -5,25 +5,25 @@
 //! compiler. A reader skips a record that does not match and compiles the instance. Readers that do not support the
 //! section ignore it.
 //!
-//! The code is trusted like the machine code in the other sections of the file. Parsing a record trusts nothing: no
-//! bytes of it make a reader fail.
+//! The code is trusted like the machine code in the other sections of the file. The parser trusts no byte of a record:
+//! invalid bytes yield `None`, never a failure of the reader.
 //!
-//! An extension of this project, in a Note section called [`NAME`] (in the native layout, which has no
-//! notes, the section has the number of Debug, and its name wins). Never compressed. All numbers are
+//! This is an extension of this project, in a Note section called [`NAME`]. In the native layout, which has no notes,
+//! the section has the number of Debug, and the name takes precedence. The section is never compressed. All numbers are
 //! little-endian, and nothing is aligned:
 //!
-//! | at | type | what |
+//! | offset | type | contents |
 //! |---|---|---|
 //! | 0 | 4 bytes | `CODE` |
-//! | 4 | u32 | version: 1. A reader of another version passes over the section, and a writer leaves it alone |
-//! | 8 | | records, one after another, to the end of the section |
+//! | 4 | u32 | version: 1. A reader of another version skips the section, and a writer preserves it |
+//! | 8 | | records, back to back, to the end of the section |
 //!
 //! A record:
 //!
-//! | at | type | what |
+//! | offset | type | contents |
 //! |---|---|---|
 //! | 0 | u32 | length of the record in bytes, this field included |
-//! | 4 | u64 | [`hash`] of what follows, to the end of the record: another one means damage |
+//! | 4 | u64 | [`hash`] of the rest of the record, from offset 12 on; a mismatch means damage |
 //! | 12 | u8 | instruction set, as in the header of a module |
 //! | 13 | u8 | 0 |
 //! | 14 | u16 | length of the symbol |
@@ -38,10 +38,10 @@
 //! | 48 | | symbol; name; type arguments as text, with `, ` between them; interface; code |
 //! | | | relocations, to the end of the record |
 //!
-//! The interface says how the code is called, in words of its compiler. A relocation is u32 offset, i64
-//! addend, u8 kind (the numbers of the native layout), u8 what its target is: 0 the code itself, 1 a symbol,
-//! 2 an instance of a template, 3 the hook that traps go to; then u16 length of the name, of the type
-//! arguments and of the interface that the target had when the code was made, and these three.
+//! The interface describes the calling convention, in an encoding defined by the compiler. A relocation is u32 offset,
+//! i64 addend, u8 kind (a number of the native layout) and u8 target: 0 is the code itself, 1 a symbol, 2 an instance
+//! of a template, 3 the trap hook. Three u16 lengths follow: of the target's name, of its type arguments, and of its
+//! interface at the time of compilation. The three strings follow the lengths.
 
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
@@ -64,7 +64,7 @@ const VERSION: u32 = 1;
 const HEADER: usize = 8;
 /// Length and hash of a record.
 const RECORD: usize = 12;
-/// What else stands in front of the texts of a record, and in front of those of a relocation.
+/// The other fixed fields of a record, and the fixed fields of a relocation.
 #[cfg(feature = "alloc")]
 const FIXED: usize = 36;
 #[cfg(feature = "alloc")]
@@ -75,30 +75,30 @@ const FIXED_RELOC: usize = 20;
 pub enum CachedTarget<'d> {
     /// The code itself.
     Own,
-    /// What has this symbol.
+    /// The symbol with this name.
     Symbol(&'d [u8]),
     /// An instance: the template's name, and its type arguments as text.
     Instance(&'d [u8], &'d [u8]),
-    /// The hook that traps go to.
+    /// The hook that receives traps.
     TrapHook,
 }
 
 /// A relocation of cached code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CachedReloc<'d> {
-    /// The place, in bytes from the start of the code.
+    /// The offset of the relocated bytes from the start of the code.
     pub offset: u32,
-    /// How: a kind that the native layout has.
+    /// The kind, one that the native layout defines.
     pub kind: RelocKind,
-    /// Of what.
+    /// The target.
     pub target: CachedTarget<'d>,
     /// The interface of the target when the code was compiled; empty if unknown.
     pub interface: &'d [u8],
-    /// What is added.
+    /// The addend.
     pub addend: i64,
 }
 
-/// A compiled instance. A view.
+/// A compiled instance, as a view of its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CachedCode<'d> {
     /// The instruction set.
@@ -115,14 +115,14 @@ pub struct CachedCode<'d> {
     pub template: &'d [u8],
     /// The type arguments as text.
     pub arguments: &'d [u8],
-    /// How it is called, in words of its compiler.
+    /// The calling convention, in an encoding defined by the compiler.
     pub interface: &'d [u8],
     /// The code.
     pub code: &'d [u8],
     relocations: &'d [u8],
 }
 
-/// The payload of the section in `smf`, if any.
+/// The payload of the section of `smf`; `None` without the section.
 pub fn payload_of<'d>(smf: &Smf<'d>) -> Option<&'d [u8]> {
     section_of(smf).map(|section| section.data)
 }
@@ -136,8 +136,8 @@ fn section_of<'d>(smf: &Smf<'d>) -> Option<Section<'d>> {
     smf.sections().iter().find(is_it)
 }
 
-/// Checks what [`Smf::verify`] checks: that the payload of `smf`, if it is of this version, is records to its last
-/// byte, each with the hash and the relocations that it states. Readers pass over a record that is not.
+/// Checks what [`Smf::verify`] checks. If the payload of `smf` is of this version, it must consist of whole records,
+/// each with a matching hash and valid relocations. Readers skip a record that does not.
 ///
 /// # Errors
 /// [`CachedCodeError::Header`], [`CachedCodeError::Record`].
@@ -162,12 +162,12 @@ pub(crate) fn check(smf: &Smf<'_>) -> Result<()> {
     Ok(ensure(end == payload.len(), broken(index, end))?)
 }
 
-/// Whether a payload is of another version, which is not for this writer to change.
+/// Whether a payload is of another version. A writer must not change it then.
 pub fn is_foreign(payload: &[u8]) -> bool {
     payload.starts_with(MAGIC) && u32_at(payload, 4) != Some(VERSION)
 }
 
-/// The records of a payload as they stand, each with where it begins; up to one whose length cannot be.
+/// The records of a payload with their offsets in it. Stops before a record with an impossible length.
 pub fn records(payload: &[u8]) -> impl Iterator<Item = (usize, &[u8])> + Clone {
     let known = payload.starts_with(MAGIC) && u32_at(payload, 4) == Some(VERSION);
     let mut at = if known { HEADER } else { payload.len() };
@@ -179,10 +179,10 @@ pub fn records(payload: &[u8]) -> impl Iterator<Item = (usize, &[u8])> + Clone {
     })
 }
 
-/// A payload of these records.
+/// Encodes a payload of these records.
 ///
 /// # Errors
-/// No memory, and nothing else.
+/// [`FormatError::OutOfMemory`](crate::format::FormatError::OutOfMemory) only.
 #[cfg(feature = "alloc")]
 pub fn encode<'r>(records: impl Iterator<Item = &'r [u8]> + Clone) -> Result<Vec<u8>> {
     let len = records.clone().map(<[u8]>::len).fold(HEADER, usize::saturating_add);
@@ -194,7 +194,7 @@ pub fn encode<'r>(records: impl Iterator<Item = &'r [u8]> + Clone) -> Result<Vec
 }
 
 impl<'d> CachedCode<'d> {
-    /// Reads a record; `None` for a damaged one.
+    /// Decodes a record; `None` if it is damaged.
     pub fn read(record: &'d [u8]) -> Option<Self> {
         let mut head = Cursor::new(record);
         let len = head.u32()?;
@@ -228,7 +228,7 @@ impl<'d> CachedCode<'d> {
         })
     }
 
-    /// The relocations; the last one is `None` where they are no relocations any more.
+    /// The relocations. If the bytes of a relocation are invalid, the last item is `None`.
     pub fn relocations(&self) -> impl Iterator<Item = Option<CachedReloc<'d>>> + use<'d> {
         let mut rest = Cursor::new(self.relocations);
         core::iter::from_fn(move || {
@@ -243,8 +243,8 @@ impl<'d> CachedCode<'d> {
         })
     }
 
-    /// The record, with these relocations in the place of its own; `None` for more of something than its
-    /// field can count, for a kind of relocation without a number, and without memory.
+    /// The record with `relocations` in place of its own. Returns `None` if a length does not fit its field, if a
+    /// relocation kind has no number, or without memory.
     #[cfg(feature = "alloc")]
     pub fn encode(&self, relocations: &[CachedReloc<'_>]) -> Option<Vec<u8>> {
         let texts = [self.symbol, self.template, self.arguments, self.interface, self.code];
@@ -282,7 +282,7 @@ impl<'d> CachedCode<'d> {
         Some(record)
     }
 
-    /// A record without relocations of its own, to be written.
+    /// Creates a record without relocations, for [`CachedCode::encode`].
     pub fn new(arch: Arch, symbol: &'d [u8], body_hash: u64, code: &'d [u8]) -> Self {
         Self {
             arch,
@@ -301,7 +301,7 @@ impl<'d> CachedCode<'d> {
 
 #[cfg(feature = "alloc")]
 impl CachedReloc<'_> {
-    /// Bytes that it takes in a record.
+    /// The length in a record, in bytes.
     fn len(&self) -> usize {
         let (_, name, arguments) = self.target.parts();
         let texts = [name, arguments, self.interface];
@@ -311,7 +311,7 @@ impl CachedReloc<'_> {
 
 #[cfg(feature = "alloc")]
 impl<'d> CachedTarget<'d> {
-    /// Its number, a name and type arguments.
+    /// The number, the name and the type arguments.
     fn parts(self) -> (u8, &'d [u8], &'d [u8]) {
         match self {
             Self::Own => (0, &[], &[]),
@@ -378,7 +378,7 @@ mod tests {
         assert_eq!(read.code, b"machine code");
         assert!(read.relocations().eq(relocs().map(Some)));
         assert_eq!(read.encode(&relocs()).unwrap(), record);
-        // Asked for at once.
+        // The record is allocated once, at its final length.
         assert_eq!(record.capacity(), record.len());
     }
 
@@ -411,8 +411,8 @@ mod tests {
         }
     }
 
-    /// Whichever bit of the section is flipped, but for those of the version. Before `verify` looked at records, it
-    /// accepted all of these files.
+    /// Flips every bit of the section except those of the version. Before `verify` checked records, it accepted all of
+    /// these files.
     #[test]
     fn verify_refuses_every_damaged_record() {
         use crate::format::write::module::{Module, NewSection, Payload};
@@ -452,7 +452,7 @@ mod tests {
             let is_whole = len == HEADER || len == HEADER + record.len();
             assert_eq!(verify(&payload[..len]).0.is_ok(), is_whole, "{len} bytes");
         }
-        // The hash is true, and the relocations are none.
+        // The hash matches, and the relocations are invalid.
         let mut record = record.clone();
         let target = record.len() - 7;
         record[target] = 0xff;

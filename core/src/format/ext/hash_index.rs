@@ -1,45 +1,45 @@
 //! `.smf.hash`: a hash index of the exported names, for lookups without a scan of the symbol table.
 //!
-//! The symbol table is in no order that helps a search, and its own hashes are hints that one writer
-//! leaves out. This section leads from a name to the number of its symbol. It is a hint: a reader compares the
-//! symbol's name and checks that it is an export. A file without the section,
-//! or with one that a reader does not understand, is looked up in another way.
+//! The symbol table is not sorted for lookups, and its own hashes are hints that one writer omits. This section maps a
+//! name to the number of its symbol. The index is a hint: a reader compares the symbol's name and checks that the
+//! symbol is an export. Without the section, or with an unsupported version, a reader looks names up in another way.
 //!
-//! An extension of this project, in a Note section called [`NAME`] (in the native layout, which has no
-//! notes, the section has the number of Debug, and its name wins). Never compressed. All numbers are
+//! This is an extension of this project, in a Note section called [`NAME`]. In the native layout, which has no notes,
+//! the section has the number of Debug, and the name takes precedence. The section is never compressed. All numbers are
 //! little-endian, and nothing is aligned:
 //!
-//! | at | type | what |
+//! | offset | type | contents |
 //! |---|---|---|
 //! | 0 | 4 bytes | `HASH` |
 //! | 4 | u32 | version: 1. A reader of another version skips the section |
-//! | 8 | u32 | symbols of the file's table, exported or not; if this differs, a writer without support for the index
-//! changed the table, and the section is skipped |
-//! | 12 | u32 | names in the index |
+//! | 8 | u32 | number of symbols in the file's table, exported or not |
+//! | 12 | u32 | number of names in the index |
 //! | 16 | u32 | b, the number of buckets, a power of two |
 //! | 20 | 40 bytes each | buckets 0 to b-1 |
 //!
-//! A bucket has eight slots, filled from the first on:
+//! If the number of symbols differs from that of the file, a writer without support for the index has changed the table,
+//! and readers skip the section.
 //!
-//! | at | type | what |
+//! A bucket has eight slots, filled from the first slot on:
+//!
+//! | offset | type | contents |
 //! |---|---|---|
-//! | 0 | u8 each | tag of slot 0 to 7; 0 when it is empty |
-//! | 8 | u32 each | number of the symbol in slot 0 to 7; 0 when it is empty |
+//! | 0 | u8 each | tags of slots 0 to 7; 0 if the slot is empty |
+//! | 8 | u32 each | symbol numbers of slots 0 to 7; 0 if the slot is empty |
 //!
-//! With h the [`hash`] of a name, its tag is the top byte of h, or 1 where that is 0, and its slot is the
-//! first empty one of bucket h mod b or, where that is full, of the next bucket, the one behind the last
-//! being bucket 0. No name is farther away than [`PROBES`] buckets, counting the first, nor behind
-//! more than three slots with its tag. Each exported name (global or weak) is there once, with
-//! the symbol that counts: the first global one, else the first weak one.
+//! Let h be the [`hash`] of a name. Its tag is the top byte of h, or 1 if that byte is 0. Its slot is the first empty
+//! slot of bucket h mod b or, if that bucket is full, of the next one; bucket 0 follows the last bucket. A name is at
+//! most [`PROBES`] buckets away, counting the first, and at most three slots with the same tag precede it. Each
+//! exported name (global or weak) has exactly one slot, with the number of the symbol to which the name resolves: the
+//! first global one, else the first weak one.
 //!
-//! So the eight tags are a filter and an index at once. A lookup compares them in one step; for a name
-//! that is not there, one load of one word nearly always says so, and for one that is, it nearly
-//! always leads to the one symbol. The classic form (a Bloom filter, then chains of hashes, then
-//! symbols) takes a load more for both, and as many bytes.
+//! The eight tags serve as a filter and as an index. A lookup compares them in one step. For an absent name, one load
+//! of one word nearly always proves the absence; for a present name, it nearly always leads to the right symbol. The
+//! classic form (a Bloom filter, hash chains, symbols) needs one more load for both, and as many bytes.
 //!
-//! With a wrong index names are lost: a lookup in an unverified file trusts a miss. It never
-//! finds a symbol of another name or one that is not exported, and never does more than a bounded amount
-//! of work. [`SymbolIndex::verify`] refuses every index that does not find what a walk finds.
+//! A wrong index hides names: a lookup in an unverified file trusts a miss. The lookup never returns a symbol of
+//! another name or one that is not exported, and its work is bounded. [`SymbolIndex::verify`] refuses every index whose
+//! lookups differ from a search of the symbol table.
 
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
@@ -56,9 +56,9 @@ use crate::format::write::module::{NewSection, Payload};
 
 /// The name of the section.
 pub const NAME: &[u8] = note_name::HASH_INDEX;
-/// The buckets that a lookup looks at, at most.
+/// The maximum number of buckets that a lookup visits.
 pub const PROBES: usize = 8;
-/// The least number of exported names for which an index pays off.
+/// The minimum number of exported names for which an index pays off.
 pub const WORTHWHILE: usize = 8;
 
 const MAGIC: &[u8; 4] = b"HASH";
@@ -66,21 +66,25 @@ const VERSION: u32 = 1;
 const HEADER: usize = 20;
 const SLOTS: usize = 8;
 const BUCKET: usize = SLOTS + SLOTS * 4;
-/// The slots with the tag of a name that a lookup follows, at most.
+/// The maximum number of slots with a matching tag that a lookup visits.
 const CANDIDATES: usize = 4;
 
-/// The first 192 bits of the fraction of pi: numbers without a purpose of their own.
+/// The first 192 bits of the fraction of pi, as nothing-up-my-sleeve constants.
 const PI: [u64; 3] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0];
 
-/// The hash of a name, fixed for good.
+/// The hash of a name. It is part of the file format and never changes.
 ///
-/// `fold(x, y)` is the product of x and y in 128 bits, its upper half xor its lower half. The state
-/// begins as `PI[0] ^ length`. While more than 16 bytes are left, the next 16 are taken as two u64,
-/// a and b, and the state becomes `fold(a ^ state, b ^ PI[1])`. Of the bytes left, a and b are made:
-/// from 8 bytes on the first eight and the last eight; from 4 on the first four and the last four;
-/// below, a is the first, the middle (number length / 2 of those left) and the last byte, from the
-/// lowest byte up, and b is 0; both are 0 when nothing is left. The hash is
-/// `fold(fold(a ^ state, b ^ PI[1]), PI[2])`.
+/// `fold(x, y)` is the 128-bit product of x and y, its upper half xor its lower half. The initial state is
+/// `PI[0] ^ length`. While more than 16 bytes are left, the next 16 are read as two u64, a and b, and the state becomes
+/// `fold(a ^ state, b ^ PI[1])`. The remaining bytes yield a and b:
+///
+/// * from 8 bytes on: the first eight and the last eight;
+/// * from 4 bytes on: the first four and the last four;
+/// * below 4 bytes: a is the first, the middle (number length / 2 of the remaining ones) and the last byte, from the
+///   lowest byte up, and b is 0;
+/// * without remaining bytes: both are 0.
+///
+/// The hash is `fold(fold(a ^ state, b ^ PI[1]), PI[2])`.
 #[inline]
 pub fn hash(name: &[u8]) -> u64 {
     let mut state = PI[0] ^ name.len() as u64;
@@ -129,20 +133,20 @@ const fn tag(hash: u64) -> u8 {
     if top == 0 { 1 } else { top }
 }
 
-/// The index of a file's exported names. A view.
+/// The index of a file's exported names, as a view of its section.
 #[derive(Clone, Copy, Debug)]
 pub struct SymbolIndex<'d> {
     symbols: Symbols<'d>,
     buckets: &'d [[u8; BUCKET]],
-    /// As the section says.
+    /// The number of names that the section states.
     names: u32,
-    /// Where the payload begins in the file.
+    /// The offset of the payload in the file.
     at: u64,
 }
 
 impl<'d> SymbolIndex<'d> {
-    /// The index that the file of `symbols` brings; `None` when it brings none, or one that this
-    /// reader passes over: of another version, or for another number of symbols.
+    /// The index in the file of `symbols`. Returns `None` without the section, for another version, or for another
+    /// number of symbols.
     ///
     /// # Errors
     /// As [`SymbolIndex::parse`].
@@ -153,9 +157,9 @@ impl<'d> SymbolIndex<'d> {
         }
     }
 
-    /// Reads the payload of the section, which begins at `at` in the file of `symbols`, in constant
-    /// time; `None` for one of another version or for another number of symbols. Whether it finds what
-    /// is there is for [`SymbolIndex::verify`] to say.
+    /// Parses the payload of the section, which starts at offset `at` in the file of `symbols`, in constant time.
+    /// Returns `None` for another version or for another number of symbols. The slots are not checked;
+    /// [`SymbolIndex::verify`] does that.
     ///
     /// # Errors
     /// [`HashIndexError::Header`].
@@ -178,18 +182,19 @@ impl<'d> SymbolIndex<'d> {
         Some(SymbolIndex { symbols, buckets, names, at })
     }
 
-    /// How many names it has, as it says itself.
+    /// The number of names that the index states.
     pub fn names(&self) -> u32 {
         self.names
     }
 
-    /// How many buckets it has.
+    /// The number of buckets.
     pub fn buckets(&self) -> usize {
         self.buckets.len()
     }
 
-    /// The exported symbol of this name: in a file that verifies, what [`Symbols::find_export`] finds;
-    /// in another, one that it might find. Takes constant time but for comparing names.
+    /// Looks up the exported symbol with this name. In a file that verifies, the result is that of
+    /// [`Symbols::find_export`]; in any other file, it is one that [`Symbols::find_export`] might return. Takes
+    /// constant time, apart from the comparison of names.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<Found> {
         let hash = hash(name);
@@ -199,7 +204,7 @@ impl<'d> SymbolIndex<'d> {
         if matches == 0 && is_open(tags) {
             return None;
         }
-        // Nearly every name that is there is the first that its tag leads to.
+        // Nearly every present name is in the first slot with its tag.
         if matches != 0
             && let Some(found) = self.symbols.export(symbol_in(bucket, matches), name)
         {
@@ -208,7 +213,7 @@ impl<'d> SymbolIndex<'d> {
         self.find_on(name, hash)
     }
 
-    /// The whole search, of which [`SymbolIndex::find`] is the first step.
+    /// The complete lookup; [`SymbolIndex::find`] is its first step.
     fn find_on(&self, name: &[u8], hash: u64) -> Option<Found> {
         let mut at = first_bucket(hash, self.buckets.len());
         let mut candidates = 0;
@@ -234,12 +239,12 @@ impl<'d> SymbolIndex<'d> {
         None
     }
 
-    /// Checks the index against the symbols: every slot is the one that its symbol's name leads to, and
-    /// every exported name leads to the symbol that counts. Time is linear in both.
+    /// Checks the index against the symbols: a lookup of the name in every slot finds that slot, and every exported
+    /// name is found with the symbol to which it resolves. Time is linear in both.
     ///
     /// # Errors
-    /// [`HashIndexError::Slot`], [`HashIndexError::NameCount`], [`HashIndexError::Symbol`], or what
-    /// is wrong with a symbol.
+    /// [`HashIndexError::Slot`], [`HashIndexError::NameCount`], [`HashIndexError::Symbol`], or the error of an invalid
+    /// symbol.
     pub fn verify(&self) -> Result<()> {
         let mut found = 0u64;
         for (bucket, base) in self.buckets.iter().zip((self.at + HEADER as u64..).step_by(BUCKET)) {
@@ -256,7 +261,7 @@ impl<'d> SymbolIndex<'d> {
         Ok(())
     }
 
-    /// Whether the slot is taken.
+    /// Checks one slot and returns whether it is occupied.
     fn verify_slot(&self, bucket: &[u8; BUCKET], slot: usize, at: u64) -> Result<bool> {
         let tag = bucket.get(slot).copied().unwrap_or(0);
         let before = slot.checked_sub(1).and_then(|before| bucket.get(before));
@@ -274,7 +279,7 @@ impl<'d> SymbolIndex<'d> {
         Ok(true)
     }
 
-    /// That the symbol, if it is an export, is found, or one of its name that counts before it.
+    /// Checks that a lookup of an exported symbol finds it or a symbol of the same name that precedes it in resolution.
     fn verify_symbol(&self, symbol: &Symbol<'_>) -> Result<()> {
         if !symbol.is_export() {
             return Ok(());
@@ -288,7 +293,7 @@ impl<'d> SymbolIndex<'d> {
     }
 }
 
-/// The bucket that a name with this hash begins at, of `buckets`, a power of two.
+/// The first bucket of a name with this hash, of `buckets`, a power of two.
 #[inline]
 fn first_bucket(hash: u64, buckets: usize) -> usize {
     usize::try_from(hash & (buckets as u64).wrapping_sub(1)).unwrap_or(0)
@@ -298,32 +303,32 @@ fn next_bucket(at: usize, buckets: usize) -> usize {
     (at + 1) & buckets.wrapping_sub(1)
 }
 
-/// The highest bit of each byte of `tags` that is the tag of a name with this hash.
+/// Sets the highest bit of each byte of `tags` that equals the tag of a name with this hash.
 #[inline]
 fn slots_with(tags: u64, hash: u64) -> u64 {
     zero_bytes(tags ^ (u64::from(tag(hash)) * LOW))
 }
 
-/// The symbol in the first slot of `matches`, in which there is one.
+/// The symbol in the first slot of `matches`, which must not be 0.
 #[inline]
 fn symbol_in(bucket: &[u8; BUCKET], matches: u64) -> u32 {
     let slot = usize::try_from(matches.trailing_zeros() / 8).unwrap_or(0);
     symbol_at(bucket, slot)
 }
 
-/// The number in a slot, which is one of the eight.
+/// The symbol number in `slot`, 0 to 7.
 #[inline]
 fn symbol_at(bucket: &[u8; BUCKET], slot: usize) -> u32 {
     u32_at(bucket, SLOTS + slot * 4).unwrap_or(0)
 }
 
-/// Whether a bucket with these tags has a slot left, so that no name had to go on to the next.
+/// Whether a bucket with these tags has an empty slot, so that no name overflowed to the next bucket.
 #[inline]
 fn is_open(tags: u64) -> bool {
     tags >> 56 == 0
 }
 
-/// A name to be put into an index.
+/// A name to be inserted into an index.
 #[cfg(feature = "alloc")]
 struct Name {
     hash: u64,
@@ -331,23 +336,23 @@ struct Name {
     weak: bool,
 }
 
-/// The most names a bucket, on average.
+/// The maximum average number of names in a bucket.
 #[cfg(feature = "alloc")]
 const MOST_NAMES: usize = 5;
 
-/// How often the buckets are doubled when a name finds no place.
+/// How often the number of buckets is doubled when a name cannot be inserted.
 #[cfg(feature = "alloc")]
 const DOUBLINGS: u32 = 2;
 
-/// The payload of the section for a module with these symbols; the same for the same symbols. `None`
-/// when a name would be out of the reach of a lookup, which takes names that were made to collide, and when
-/// there is no memory for it: the module is then better written without an index.
+/// Encodes the payload of the section for a module with these symbols. The same symbols yield the same bytes. Returns
+/// `None` if a name cannot be inserted within the reach of a lookup, which requires names chosen to collide, and
+/// without memory. The module is then written without an index.
 #[cfg(feature = "alloc")]
 pub fn encode(symbols: &[NewSymbol<'_>]) -> Option<Vec<u8>> {
     let count = u32::try_from(symbols.len()).ok()?;
     let names = names_of(symbols).ok()?;
-    // At most five names a bucket, so that few of them are full: of eight at the most one. To go
-    // by fewer would nearly double the index of some files, which each load reads.
+    // At most five names a bucket, so that few buckets are full: at most one in eight. A lower limit would nearly
+    // double the index of some files, which each load reads.
     let buckets = names.len().div_ceil(MOST_NAMES).checked_next_power_of_two()?;
     (0..=DOUBLINGS).find_map(|doublings| {
         let buckets = buckets.checked_shl(doublings)?;
@@ -364,7 +369,7 @@ pub fn encode(symbols: &[NewSymbol<'_>]) -> Option<Vec<u8>> {
     })
 }
 
-/// The exported names, each once, with the symbol that counts.
+/// The exported names, each once, with the symbol to which it resolves.
 #[cfg(feature = "alloc")]
 fn names_of(symbols: &[NewSymbol<'_>]) -> Result<Vec<Name>, AllocError> {
     let text = |name: &Name| {
@@ -384,7 +389,7 @@ fn names_of(symbols: &[NewSymbol<'_>]) -> Result<Vec<Name>, AllocError> {
     Ok(names)
 }
 
-/// Puts a name into the first slot that a lookup of it finds empty; `None` when it finds none.
+/// Inserts a name into the first slot that a lookup finds empty; `None` if a lookup reaches no empty slot.
 #[cfg(feature = "alloc")]
 fn put(buckets: &mut [[u8; BUCKET]], name: &Name) -> Option<()> {
     let own = tag(name.hash);
@@ -415,7 +420,7 @@ fn put(buckets: &mut [[u8; BUCKET]], name: &Name) -> Option<()> {
 #[cfg(feature = "alloc")]
 pub(crate) const NO_INDEX: &[u8] = b"HASH\0\0\0\0";
 
-/// The section with this payload, to be written.
+/// A section with this payload.
 pub fn section(payload: &[u8]) -> NewSection<'_> {
     NewSection { alignment: 8, ..NewSection::new(SectionKind::Note, NAME, Payload::Bytes(payload)) }
 }
@@ -430,7 +435,7 @@ mod tests {
 
     use super::*;
 
-    /// The hash as its documentation tells it, with nothing read twice or at once.
+    /// The hash exactly as documented: bytewise, without overlapping reads.
     fn hash_as_told(name: &[u8]) -> u64 {
         let fold = |x: u64, y: u64| {
             let product = u128::from(x) * u128::from(y);
@@ -462,7 +467,7 @@ mod tests {
         }
     }
 
-    /// These never change: files in the field depend on them.
+    /// These values never change: existing files depend on them.
     #[test]
     fn the_hash_is_fixed_for_good() {
         for (name, expected) in [
@@ -478,10 +483,10 @@ mod tests {
         }
     }
 
-    /// How many names there are of a family.
+    /// The number of names in a family.
     const NAMES: usize = if cfg!(miri) { 100 } else { 1 << 16 };
 
-    /// Names as programs have them, which differ in little.
+    /// Names as in programs, which differ in few bytes.
     fn families() -> [Vec<String>; 4] {
         let numbers = 0..NAMES;
         [
@@ -505,13 +510,13 @@ mod tests {
                 buckets[first_bucket(hash, 1 << 14)] += 1;
                 tags[usize::from(tag(hash))] += 1;
             }
-            // Four names a bucket: 2.1 % have more than eight, 1.8 % have none.
+            // Four names a bucket on average: 2.1 % of the buckets have more than eight, 1.8 % have none.
             let share = |of: fn(&&u32) -> bool| buckets.iter().filter(of).count() as f64 / 16384.0;
             let (full, none) = (share(|n| **n > 8), share(|n| **n == 0));
             assert!((0.016..0.027).contains(&full), "{} {full}", names[1]);
             assert!((0.013..0.024).contains(&none), "{} {none}", names[1]);
             assert!(buckets.iter().all(|count| *count < 20), "{}", names[1]);
-            // 256 names a tag, and twice as many have the one that stands for two; six sigma.
+            // 256 names for each tag, and twice as many for tag 1, which represents two hash values; six sigma.
             assert_eq!(tags[0], 0);
             assert!(tags[2..].iter().all(|count| (160..=352).contains(count)), "{tags:?}");
         }

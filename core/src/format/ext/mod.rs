@@ -1,4 +1,4 @@
-//! Sections that this project adds to a module; readers that do not know them pass them over.
+//! Sections that this project adds to a module. Readers without support skip them.
 
 pub mod cached_code;
 pub mod hash_index;

@@ -1,28 +1,27 @@
-//! `.smf.image`: prelinking. A placement under which distances between sections are already resolved.
+//! `.smf.image`: prelinking. A section placement for which distances between sections are already resolved.
 //!
-//! Code that reaches data by a 32-bit distance needs the distance fixed, and SMF lets the loader place each section.
-//! A linker that chooses the placement can resolve the distances in the file, and no page of code is written at load
-//! time. This note states the placement and the relocation sections that are resolved under it.
-//! Relocations carry their addends, so a loader that ignores the note applies those sections too, with the same
-//! result.
+//! Code that accesses data by a 32-bit distance must be relocated for that distance, and SMF lets the loader place each
+//! section. A linker that chooses the placement can resolve the distances in the file, so that no code page is written
+//! at load time. This note states the placement and the relocation sections that are resolved for it. Relocations carry
+//! their addends, so a loader that ignores the note applies those sections too, with the same result.
 //!
-//! Not every distance can be kept as a relocation: the packed numbering has none for the instructions
-//! of aarch64. Code with such a resolved distance works under this placement only; its file imports [`NAME`], the
-//! address of the image. A loader that honours the note provides the import; any other loader refuses the file.
+//! Not every distance can be expressed as a relocation: the packed numbering has none for aarch64 instructions. Code
+//! with such a resolved distance works in this placement only. Its file imports [`NAME`], the address of the image. A
+//! loader that supports the note provides the import; any other loader refuses the file.
 //!
-//! An extension of this project, in a Note section called [`NAME`]. All numbers are little-endian:
+//! This is an extension of this project, in a Note section called [`NAME`]. All numbers are little-endian:
 //!
-//! | at | type | what |
+//! | offset | type | contents |
 //! |---|---|---|
 //! | 0 | 4 bytes | `IMG1` |
-//! | 4 | u32 | bytes of a page: 4096 |
+//! | 4 | u32 | page size in bytes: 4096 |
 //! | 8 | u32 | n, the number of sections of the file |
-//! | 12 | u64 each | where section 0 to n-1 begins, in bytes from the start of the image; all ones: not loaded |
-//! | 12 + 8n | u32 | m, the number of settled relocation sections |
+//! | 12 | u64 each | offsets of sections 0 to n-1 from the start of the image, in bytes; all ones: not loaded |
+//! | 12 + 8n | u32 | m, the number of prelinked relocation sections |
 //! | 16 + 8n | u32 each | their numbers, ascending |
 //!
-//! The image begins at a page. Loaded sections stand in the section table in the order of the image,
-//! each at a multiple of its alignment, none on a page of one with another protection.
+//! The image starts at a page boundary. Loaded sections are in the same order in the section table and in the image.
+//! Each is at a multiple of its alignment, and sections with different protections share no page.
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::{AllocError, try_concat};
@@ -36,7 +35,7 @@ use crate::format::wire::{ALL_FILES, MAX_ALIGNMENT, SECTION_NAME, array, u32_at}
 
 /// The name of the section.
 pub const NAME: &[u8] = b".smf.image";
-/// Bytes of a page of the image, which is what separates protections.
+/// The page size of the image, in bytes: the granularity of protections.
 pub const PAGE: u64 = 4096;
 
 const MAGIC: &[u8; 4] = b"IMG1";
@@ -45,21 +44,21 @@ const OFFSET: usize = 8;
 const INDEX: usize = 4;
 /// The offset of a section that is not loaded.
 const NOT_LOADED: u64 = u64::MAX;
-/// The allowance for gaps beside one page per section, in bytes.
+/// The bytes that gaps may take, besides one page per section.
 const SLACK: u64 = 1 << 16;
 
-/// The placement of a file's sections and its prelinked relocation sections. A view.
+/// The placement of a file's sections and its prelinked relocation sections, as a view of the note.
 #[derive(Clone, Copy, Debug)]
 pub struct Prelink<'d> {
     offsets: &'d [[u8; OFFSET]],
     prelinked: &'d [[u8; INDEX]],
-    /// Where the payload begins in the file.
+    /// The offset of the payload in the file.
     at: u64,
 }
 
 impl<'d> Prelink<'d> {
-    /// The prelink data of `smf`, checked against its sections; `None` without the section or without the feature
-    /// `all-files`. All relocations are applied then.
+    /// The prelink data of `smf`, checked against its sections. Returns `None` without the section or without the
+    /// feature `all-files`; all relocations are applied then.
     ///
     /// # Errors
     /// As [`Prelink::parse`] and [`Prelink::check`].
@@ -73,8 +72,8 @@ impl<'d> Prelink<'d> {
         Ok(Some(plan))
     }
 
-    /// Reads the payload of the section, which begins at `at` in its file. Whether the plan fits
-    /// the sections is for [`Prelink::check`] to say.
+    /// Parses the payload of the section, which starts at offset `at` in its file. The placement is not checked against
+    /// the sections; [`Prelink::check`] does that.
     ///
     /// # Errors
     /// [`PrelinkError::Header`].
@@ -95,14 +94,14 @@ impl<'d> Prelink<'d> {
         Some(Prelink { offsets: offsets.as_chunks().0, prelinked: prelinked.as_chunks().0, at })
     }
 
-    /// Where section `index` begins, in bytes from the start of the image; `None` when it is not
-    /// loaded or not there.
+    /// The offset of section `index` from the start of the image, in bytes; `None` if it is not loaded or does not
+    /// exist.
     pub fn section_offset(&self, index: u32) -> Option<u64> {
         let offset = self.offsets.get(usize::try_from(index).ok()?)?;
         Some(u64::from_le_bytes(*offset)).filter(|offset| *offset != NOT_LOADED)
     }
 
-    /// Whether relocation section `index` is resolved under this placement.
+    /// Whether relocation section `index` is resolved for this placement.
     pub fn is_prelinked(&self, index: u32) -> bool {
         self.prelinked.binary_search_by_key(&index, |bytes| u32::from_le_bytes(*bytes)).is_ok()
     }
@@ -112,8 +111,8 @@ impl<'d> Prelink<'d> {
         self.prelinked.iter().map(|bytes| u32::from_le_bytes(*bytes))
     }
 
-    /// Checks the plan against the sections of its file: none over another, none where its alignment
-    /// or its protection forbids it, none farther out than the sizes explain; and that the prelinked sections are
+    /// Checks the placement against the sections of the file: no two sections overlap, every section respects its
+    /// alignment and its protection, none is farther away than the sizes explain, and the prelinked sections are
     /// relocation sections. Time is linear in the sections.
     ///
     /// # Errors
@@ -148,12 +147,12 @@ impl<'d> Prelink<'d> {
         Ok(())
     }
 
-    /// Checks the prelinked sections: every relocation is a distance within the file, and the bytes at its place hold
-    /// it. Time is linear in the relocations. What
-    /// stands in compressed sections is left to [`Smf::verify_compressed`].
+    /// Checks the prelinked sections: every relocation is a distance within the file, and the bytes that it relocates
+    /// hold its value. Time is linear in the relocations. Compressed target sections are left to
+    /// [`Smf::verify_compressed`].
     ///
     /// # Errors
-    /// [`PrelinkError::Value`], or what is wrong with a table or a symbol.
+    /// [`PrelinkError::Value`], or the error of an invalid table or symbol.
     pub fn verify_prelinked(&self, smf: &Smf<'d>) -> Result<()> {
         for table in smf.reloc_tables() {
             let table = table?;
@@ -166,8 +165,8 @@ impl<'d> Prelink<'d> {
         Ok(())
     }
 
-    /// As [`Prelink::verify_prelinked`], for one table; `word` gives the four bytes at an offset of the section
-    /// that the table applies to.
+    /// As [`Prelink::verify_prelinked`], for one table. `word` returns the four bytes at an offset of the section that
+    /// the table applies to.
     pub(crate) fn verify_table(
         &self,
         smf: &Smf<'d>,
@@ -186,7 +185,7 @@ impl<'d> Prelink<'d> {
         Ok(())
     }
 
-    /// The value of a relocation in section `section`, if that is a distance within the image.
+    /// The value of a relocation in section `section`, if it is a distance within the image.
     fn distance(&self, section: u32, reloc: &Reloc, symbol: &Symbol<'_>) -> Option<i64> {
         let is_distance = matches!(reloc.kind, RelocKind::Pc32 | RelocKind::Plt32);
         let place = self.section_offset(section)?.checked_add(reloc.offset)?;
@@ -199,11 +198,11 @@ impl<'d> Prelink<'d> {
 /// The state of the placement check.
 #[derive(Default)]
 struct Walk {
-    /// The first byte that no section has taken.
+    /// The end of the last section, in bytes from the start of the image.
     end: u64,
-    /// Bytes that the sections up to here may reach.
+    /// The upper bound for the end of the current section.
     bound: u64,
-    /// The protection of the last section with any bytes.
+    /// The protection of the last section that is not empty.
     protection: Option<Protection>,
 }
 
@@ -238,8 +237,7 @@ impl Walk {
     }
 }
 
-/// The payload of a file that has one section more, the last one, which is not loaded; `None` for a
-/// payload that cannot be read.
+/// The payload for a file with one more section at the end, which is not loaded; `None` if `payload` is invalid.
 #[cfg(feature = "alloc")]
 pub(crate) fn with_section(payload: &[u8]) -> Option<Result<alloc::boxed::Box<[u8]>, AllocError>> {
     let plan = Prelink::split(payload, 0)?;
@@ -249,8 +247,8 @@ pub(crate) fn with_section(payload: &[u8]) -> Option<Result<alloc::boxed::Box<[u
     Some(try_concat(&[head, &sections, offsets, &NOT_LOADED.to_le_bytes(), behind]))
 }
 
-/// The payload of the section: where each section of the file begins, `None` for not loaded, and the prelinked
-/// relocation sections, ascending. `None` when a count does not fit its field.
+/// Encodes the payload of the section: the offset of each section of the file, `None` if it is not loaded, and the
+/// prelinked relocation sections, ascending. Returns `None` if a count does not fit its field.
 #[cfg(feature = "alloc")]
 pub fn encode(offsets: &[Option<u64>], prelinked: &[u32]) -> Option<alloc::vec::Vec<u8>> {
     let mut payload = alloc::vec::Vec::new();
@@ -293,7 +291,7 @@ mod tests {
         file
     }
 
-    /// Code, constants, data, zeroes and two relocation sections, with this note behind them.
+    /// Code, constants, data, zeroes and two relocation sections, followed by this note.
     fn with_note(note: &[u8]) -> Vec<u8> {
         let bytes = Payload::Bytes(&[0; 32]);
         let mut bss = section(SectionKind::Bss, b".bss", Payload::Bytes(&[]));
@@ -344,24 +342,24 @@ mod tests {
     #[test]
     fn places_that_no_loader_can_honour_are_refused() {
         for (index, wrong) in [
-            (0, None),                // loaded, and has no place
-            (4, Some(12288)),         // has a place, and is not loaded
-            (1, Some(4097)),          // its alignment
-            (1, Some(16)),            // over the code
+            (0, None),                // loaded, without an offset
+            (4, Some(12288)),         // not loaded, with an offset
+            (1, Some(4097)),          // misaligned
+            (1, Some(16)),            // overlaps the code
             (1, Some(32)),            // on the page of the code
             (2, Some(4096 + 64)),     // on the page of the constants
-            (3, Some(8192)),          // over the data
-            (2, Some(0)),             // before the section before it
-            (3, Some(1 << 20)),       // out of all proportion
+            (3, Some(8192)),          // overlaps the data
+            (2, Some(0)),             // before the previous section
+            (3, Some(1 << 20)),       // too far away
             (3, Some(u64::MAX - 15)), // wraps around
-            (3, Some(u64::MAX - 63)), // ends at the end of the numbers
+            (3, Some(u64::MAX - 63)), // ends at the maximum address
         ] {
             let mut offsets = GOOD;
             offsets[index] = wrong;
             let index = u32::try_from(index).unwrap();
             let error = check(&offsets, &[4]).unwrap_err();
             let names = |found| matches!(error, FormatError::Prelink(PrelinkError::SectionOffset { index, .. }) if index == found);
-            // A place too low shows at the section behind it when that is where the order breaks.
+            // An offset that is too low is reported at the following section if the order breaks there.
             assert!(names(index) || names(index + 1), "{error}");
             assert!(format!("{error}").contains("at offset 0x"));
         }
@@ -429,7 +427,7 @@ mod tests {
             let smf = Smf::parse(&file).unwrap();
             Prelink::of(&smf).unwrap().unwrap().verify_prelinked(&smf)
         };
-        // 0x1000 + 4 - 4 - 2 is what the code holds.
+        // 0x1000 + 4 - 4 - 2 is the value in the code.
         assert_eq!(verify(reloc(0, RelocKind::Pc32), 4096), Ok(()));
         for (reloc, at) in [
             (reloc(0, RelocKind::Pc32), 8192),

@@ -88,7 +88,7 @@ open_code! {
 }
 
 open_code! {
-    /// What kind of program a module is.
+    /// The kind of program that a module contains.
     AppType {
         /// A command.
         CLI = 0 "cli",
@@ -108,7 +108,7 @@ open_code! {
 pub struct Flags(pub u32);
 
 impl Flags {
-    /// The module can be run.
+    /// The module is executable.
     pub const EXECUTABLE: u32 = 1;
     /// The module may be replaced while it runs.
     pub const RELOADABLE: u32 = 2;
@@ -148,50 +148,50 @@ impl Flags {
 pub struct Header {
     /// Major and minor version; they do not distinguish the layouts.
     pub version: (u8, u8),
-    /// The system the module was made for.
+    /// The target system of the module.
     pub platform: Platform,
-    /// The instruction set of its code.
+    /// The instruction set of the code.
     pub arch: Arch,
-    /// What the module is and has.
+    /// The flags of the module.
     pub flags: Flags,
     /// The algorithm of compressed sections.
     pub compression: Compression,
     /// The compression level, as the writer states it.
     pub compression_level: u8,
-    /// Entries in the section table.
+    /// The number of entries in the section table.
     pub section_count: u32,
     /// The offset of the section table, in bytes.
     pub section_table: u64,
     /// The offset of the symbol table, in bytes; 0 if the file has no symbol table.
     pub symbol_table: u64,
-    /// Entries in the symbol table.
+    /// The number of entries in the symbol table.
     pub symbol_count: u32,
-    /// How many of them are exported, as the writer counted.
+    /// The number of exported symbols, as the writer states it.
     pub exported_count: u32,
-    /// The entry point, in bytes from the start of the code section.
+    /// The offset of the entry point from the start of the code section, in bytes.
     pub entry_point: u64,
-    /// Bytes of the stub before the module.
+    /// The length of the stub before the module, in bytes.
     pub stub_size: u32,
-    /// The base of every offset in the file, if not 0.
+    /// The base of every offset in the file, in bytes; 0 if undeclared.
     pub data_offset: u32,
-    /// A hash of the module, as the writer chose.
+    /// A hash of the module, as the writer defines it.
     pub module_hash: u64,
-    /// A hash of its source, as the writer chose.
+    /// A hash of the source, as the writer defines it.
     pub source_hash: u64,
-    /// What kind of program it is.
+    /// The kind of program.
     pub app_type: AppType,
     /// The window's width, in pixels.
     pub window_width: u16,
     /// The window's height, in pixels.
     pub window_height: u16,
-    /// Whether to read ahead the files on the command line of the program: 0 no, 1 yes.
+    /// Whether files on the program's command line are read ahead: 0 no, 1 yes.
     pub prefetch_hint: u8,
     /// The number of files to read ahead, if the hint is not 0.
     pub prefetch_files: u8,
 }
 
 impl Header {
-    /// The number of files on the command line of the program that are worth reading ahead.
+    /// The number of files on the program's command line to read ahead.
     pub fn files_to_prefetch(&self) -> usize {
         if self.prefetch_hint == 0 { 0 } else { usize::from(self.prefetch_files) }
     }

@@ -1,6 +1,6 @@
-//! What a module consists of, independent of how a layout encodes it.
+//! The contents of a module, independent of their encoding in a layout.
 
-/// Declares an enum whose variants have names, and perhaps one last variant for numbers without a meaning.
+/// Declares an enum of named variants, with an optional last variant for undefined numbers.
 macro_rules! named_enum {
     (
         $(#[$doc:meta])* $type:ident {
@@ -16,7 +16,7 @@ macro_rules! named_enum {
         }
 
         impl $type {
-            /// All that have a name.
+            /// All named variants.
             pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
 
             /// The name, in lower case.

@@ -1,10 +1,10 @@
 //! Kinds of relocations.
 
 named_enum! {
-    /// The computation of a relocation. S is the symbol's address, A the addend, P the place, G the address of a GOT slot
-    /// that holds S.
+    /// The computation of a relocation. S is the address of the symbol, A the addend, P the address of the relocated
+    /// bytes, G the address of a GOT slot that holds S.
     RelocKind {
-        /// Nothing to do.
+        /// No operation.
         None = "none",
         /// S + A, 64 bits.
         Abs64 = "abs64",
@@ -34,7 +34,7 @@ named_enum! {
 }
 
 impl RelocKind {
-    /// Bytes written at the place.
+    /// The number of bytes that the relocation writes.
     pub const fn width(self) -> u64 {
         match self {
             RelocKind::None | RelocKind::Unknown(_) => 0,
@@ -47,12 +47,12 @@ impl RelocKind {
 /// One relocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reloc {
-    /// The place, in bytes from the start of the target section.
+    /// The offset of the relocated bytes from the start of the target section.
     pub offset: u64,
     /// The number of the symbol S.
     pub symbol: u32,
-    /// How it is computed.
+    /// The computation.
     pub kind: RelocKind,
-    /// A.
+    /// The addend A, in bytes.
     pub addend: i64,
 }

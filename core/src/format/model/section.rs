@@ -7,17 +7,17 @@ named_enum! {
     SectionKind {
         /// Machine code, a relocatable ELF object, or bytecode.
         Code = "code",
-        /// Data that the program may write.
+        /// Writable data.
         Data = "data",
-        /// Data that it may not.
+        /// Read-only data.
         RoData = "rodata",
-        /// Zeroes that the program may write; no bytes in the file.
+        /// Zero-initialised writable data, without bytes in the file.
         Bss = "bss",
         /// Relocations.
         Reloc = "reloc",
-        /// A symbol table of another format; the header's one is what counts.
+        /// A symbol table of another format. The symbol table of the module is the one that the header refers to.
         SymTab = "symtab",
-        /// The names of symbols.
+        /// The names of the symbols.
         StrTab = "strtab",
         /// Debugging information.
         Debug = "debug",
@@ -25,17 +25,17 @@ named_enum! {
         TypeInfo = "typeinfo",
         /// Versions.
         Version = "version",
-        /// Where the code came from.
+        /// Source locations of the code.
         SrcMap = "srcmap",
-        /// Notes: `note.sdn`, and data of this project's own under a `.smf.` name.
+        /// Notes: `note.sdn`, and data of this project under a `.smf.` name.
         Note = "note",
         /// Bodies of generic templates.
         TemplateCode = "templatecode",
-        /// How many templates there are of each kind.
+        /// The number of templates of each kind.
         TemplateMeta = "templatemeta",
         /// A driver's manifest.
         DrvManifest = "drvmanifest",
-        /// How to launch the program.
+        /// Launch metadata of the program.
         LaunchMeta = "launchmeta",
         /// The directory of an aspect pack.
         AspectPackDirectory = "aspectpack",
@@ -51,17 +51,16 @@ impl SectionKind {
         )
     }
 
-    /// Whether sections of this kind and `name` may be compressed. Those may not that are read where
-    /// they stand: code, relocations, tables of symbols and strings, this project's own `.smf.` notes.
-    /// Bss has nothing to compress.
+    /// Whether sections of this kind and `name` may be compressed. Sections that are read in place may not: code,
+    /// relocations, symbol and string tables, `.smf.` notes. Bss has no bytes to compress.
     pub fn is_compressible(self, name: &[u8]) -> bool {
         use SectionKind as S;
         let in_place = matches!(self, S::Code | S::Bss | S::Reloc | S::SymTab | S::StrTab);
         !in_place && !name.starts_with(b".smf.")
     }
 
-    /// The kind of a compact section, which has nothing but a name: the kind's own name, with or
-    /// without a leading dot and underscores, in any case; `.text` and `note.sdn` besides.
+    /// The kind of a compact section, whose entry has a name but no kind. The name is that of the kind, with or without
+    /// a leading dot and underscores, in any case, or `.text` or `note.sdn`.
     pub(crate) fn from_name(name: &[u8]) -> SectionKind {
         let plain = name.strip_prefix(b".").unwrap_or(name);
         let is = |text: &str| {
@@ -85,11 +84,11 @@ impl SectionKind {
 pub struct SectionFlags(pub u32);
 
 impl SectionFlags {
-    /// May be read.
+    /// The section is readable.
     pub const READ: u32 = 1;
-    /// May be written.
+    /// The section is writable.
     pub const WRITE: u32 = 2;
-    /// May be executed.
+    /// The section is executable.
     pub const EXECUTE: u32 = 4;
     /// The payload is compressed with the header's algorithm.
     pub const COMPRESSED: u32 = 8;
@@ -101,7 +100,7 @@ impl SectionFlags {
 }
 
 impl fmt::Display for SectionFlags {
-    /// As `ls` writes it: `r-x`.
+    /// Formats the flags as `ls` does: `r-x`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let letter = |bit, letter| if self.has(bit) { letter } else { '-' };
         let (r, w) = (letter(Self::READ, 'r'), letter(Self::WRITE, 'w'));

@@ -1,13 +1,13 @@
 //! Kinds, bindings and flags of symbols.
 
 named_enum! {
-    /// What a symbol names.
+    /// The kind of entity that a symbol names.
     SymbolKind {
         /// Nothing (native layout only).
         None = "none",
         /// Code.
         Function = "function",
-        /// Data that may change.
+        /// Writable data.
         Data = "data",
         /// A type.
         Type = "type",
@@ -15,9 +15,9 @@ named_enum! {
         Trait = "trait",
         /// An actor.
         Actor = "actor",
-        /// Data that does not change.
+        /// Read-only data.
         Constant = "constant",
-        /// A section itself (packed layout only).
+        /// A section (packed layout only).
         Section = "section",
     }
 }
@@ -35,11 +35,11 @@ impl SymbolKind {
 named_enum! {
     /// The visibility of a symbol.
     Binding {
-        /// Its own module.
+        /// Visible in its own module.
         Local = "local",
-        /// Every module.
+        /// Visible in every module.
         Global = "global",
-        /// Every module, unless another defines it strongly; as an import, it may stay missing.
+        /// Visible in every module, unless another module has a strong definition. A weak import may stay unresolved.
         Weak = "weak",
     }
 }
@@ -57,11 +57,11 @@ named_enum! {
     Phase {
         /// From process start to the main loop.
         Startup = "startup",
-        /// From there to the first frame that is shown.
+        /// From the main loop to the first frame that is shown.
         FirstFrame = "first_frame",
-        /// From then on.
+        /// After the first frame.
         Steady = "steady",
-        /// Hardly ever.
+        /// Rarely or never.
         Cold = "cold",
     }
 }
@@ -72,7 +72,7 @@ impl Phase {
         self as u8
     }
 
-    /// The phase of this name.
+    /// The phase with this name.
     pub fn from_name(name: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|phase| phase.name().as_bytes() == name)
     }
@@ -85,16 +85,16 @@ pub struct SymbolFlags(pub u8);
 impl SymbolFlags {
     /// The bits of the layout phase.
     pub const PHASE: u8 = 0x03;
-    /// The event loop stands here.
+    /// The symbol marks the event loop.
     pub const EVENT_LOOP_ANCHOR: u8 = 0x04;
-    /// Must stay where it is.
+    /// The symbol must not be moved.
     pub const PINNED: u8 = 0x08;
     /// A generic template.
     pub const GENERIC: u8 = 0x10;
     /// An instance of a template.
     pub const SPECIALISED: u8 = 0x20;
 
-    /// When the symbol is needed. A writer that says nothing says startup.
+    /// The phase in which the symbol is needed. A writer that states no phase yields `startup`.
     pub const fn phase(self) -> Phase {
         match self.0 & Self::PHASE {
             0 => Phase::Startup,
@@ -104,7 +104,7 @@ impl SymbolFlags {
         }
     }
 
-    /// The names of what is set; the phase `startup`, which is 0, is not among them.
+    /// The names of the set flags and of the phase, except `startup`, which is 0.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         let phase = (self.0 & Self::PHASE != 0).then(|| self.phase().name());
         const NAMES: [(u8, &str); 4] = [

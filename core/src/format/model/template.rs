@@ -1,7 +1,7 @@
-//! What a template is a template of, in words and numbers.
+//! Kinds of templates.
 
 named_enum! {
-    /// What a template is a template of.
+    /// The kind of entity that a template generates.
     TemplateKind {
         /// A function.
         Function = "function",
@@ -22,7 +22,7 @@ impl TemplateKind {
         Self::ALL.get(usize::from(code)).copied()
     }
 
-    /// Its number in a file.
+    /// The number of the kind in a file.
     pub fn code(self) -> u8 {
         self as u8
     }

@@ -1,23 +1,22 @@
 //! Decompression of sections.
 //!
-//! The header names one algorithm for all sections that are marked compressed, and a section's
-//! `virtual_size` is what it decompresses to, to the byte. Only the functions of this module decompress;
-//! [`Section::data`] is always the bytes in the file.
+//! The header names one algorithm for all compressed sections. A section decompresses to exactly `virtual_size` bytes.
+//! Only the functions of this module decompress; [`Section::data`] is always the bytes in the file.
 //!
-//! * Zstandard: frames, one after another. Dictionaries are refused, and so is a window of more than
-//!   8 MiB that is larger than the section rounded up to a power of two, or larger than 128 MiB.
-//! * LZ4: frames, one after another, as the `lz4` tool writes them. Blocks without a frame are
-//!   refused: they state neither a length nor a checksum, and no writer of modules emits any.
+//! * Zstandard: frames, back to back. Dictionaries are refused. A window of more than 8 MiB is refused if it is larger
+//!   than the section rounded up to a power of two, or larger than 128 MiB.
+//! * LZ4: frames, back to back, as the `lz4` tool writes them. Blocks without a frame are refused: they state neither a
+//!   length nor a checksum, and no writer of modules emits them.
 //!
-//! Frames to be skipped are skipped in both, and every checksum that is there is checked. Which
-//! sections may be compressed, [`is_compressible`](crate::format::SectionKind::is_compressible) says.
+//! Skippable frames are skipped in both formats, and every checksum is verified.
+//! [`is_compressible`](crate::format::SectionKind::is_compressible) states which sections may be compressed.
 //!
-//! Promises: a section that decompresses to more or less than its `virtual_size` is an error. A claim
-//! that the compressed bytes cannot keep, whatever they decompress to, is refused before any memory is
-//! asked for. LZ4 takes no memory besides the output; Zstandard takes a window, which is the output rounded up
-//! to a power of two at the most, never above 128 MiB, and tables of less than 2 MiB. How much a section may
-//! claim for its length in the file, [`Limits`](crate::format::read::limits::Limits) says, and opening the file checks.
-//! [`Smf::verify_compressed`] looks at the output as it comes, and holds a window or a block of it.
+//! Guarantees: a section that decompresses to more or less than its `virtual_size` is an error. A `virtual_size` that
+//! the compressed bytes cannot reach is refused before memory is allocated. LZ4 allocates no memory besides the output.
+//! Zstandard allocates a window, at most the output rounded up to a power of two and never above 128 MiB, and tables of
+//! less than 2 MiB. [`Limits`](crate::format::read::limits::Limits) bounds `virtual_size` by the length in the file,
+//! which is checked when the file is opened. [`Smf::verify_compressed`] checks the output as it is produced and holds
+//! only a window or a block of it.
 
 #[cfg(feature = "alloc")]
 pub(crate) mod contents;
@@ -61,7 +60,7 @@ mod frames {
     }
 }
 
-/// Decompresses `data`, frames of `compression`, to `out`, which they are to fill exactly.
+/// Decompresses `data`, frames of `compression`, to `out`, which they must fill exactly.
 ///
 /// # Errors
 /// The reason. The contents of `out` are then unspecified.
@@ -74,9 +73,9 @@ pub fn decompress(
 }
 
 impl Smf<'_> {
-    /// Checks, without decompressing it, that a compressed section can be what it claims: whole frames
-    /// of the header's algorithm that can hold its `virtual_size`, and ask for no more memory than it
-    /// explains. Time is linear in the number of blocks. A section that is not compressed is sound.
+    /// Checks a compressed section without decompressing it: whole frames of the header's algorithm that can hold its
+    /// `virtual_size`, with windows that this size justifies. Time is linear in the number of blocks. A section that is
+    /// not compressed passes.
     ///
     /// # Errors
     /// [`CompressionError::Decompress`].
@@ -89,11 +88,11 @@ impl Smf<'_> {
             .map_err(|failure| failed(section, failure))
     }
 
-    /// Writes what a compressed section holds to `out`, which is to be its `virtual_size` long.
+    /// Decompresses a section to `out`, whose length must be the section's `virtual_size`.
     ///
     /// # Errors
-    /// [`CompressionError::Decompress`], also when what comes out does not fill `out` exactly. `out` then
-    /// holds anything.
+    /// [`CompressionError::Decompress`], also if the decompressed bytes do not fill `out` exactly. The contents of
+    /// `out` are then unspecified.
     pub fn decompress_into(&self, section: &Section<'_>, out: &mut [u8]) -> Result<()> {
         frames::decompress(self.header().compression, section.data, out)
             .map_err(|failure| failed(section, failure))
@@ -104,7 +103,7 @@ impl Smf<'_> {
 mod tests {
     use super::*;
 
-    /// A frame of each algorithm that holds three bytes as they are.
+    /// A frame of each algorithm that stores three bytes uncompressed.
     #[test]
     fn a_section_is_read_with_the_decoders_and_refused_without() {
         let zstd = b"\x28\xb5\x2f\xfd\x20\x03\x19\0\0abc";

@@ -1,4 +1,4 @@
-//! What a file is: a module or an archive of modules.
+//! Files of either kind: a module or an archive of modules.
 
 use crate::format::error::FormatError;
 use crate::format::read::library::{Library, is_library};
@@ -6,8 +6,8 @@ use crate::format::read::smf::Smf;
 
 /// A file of either kind, a view like [`Smf`] and [`Library`].
 ///
-/// The layout of a module is [`Smf::layout`]; [`Smf::object`] is the relocatable ELF object and [`Smf::shared_object`]
-/// the shared object that it may hold.
+/// [`Smf::layout`] is the layout of a module, [`Smf::object`] the relocatable ELF object in it and
+/// [`Smf::shared_object`] its shared object.
 ///
 /// ```
 /// use smf_core::format::{File, Layout};

@@ -1,9 +1,9 @@
 //! The search for the header: the layout of a file and the base of its offsets.
 //!
-//! A packed trailer wins when its tables fit; else a header at offset 0, native or packed or compact
-//! by which of them has a section table that fits; else a native trailer. Two readings that both fit are an error.
-//! Offsets count from `smf_data_offset`. If that is 0 and the tables do not fit, the stub is undeclared, and the
-//! search looks for the only base at which everything fits.
+//! A packed trailer takes precedence if its tables fit. A header at offset 0 follows: native, packed or compact,
+//! depending on which section table fits. A native trailer comes last. A file that fits two layouts is an error.
+//! Offsets count from `smf_data_offset`. If that is 0 and the tables do not fit, the stub is undeclared, and the search
+//! determines the only base at which everything fits.
 
 use crate::format::error::{FormatError, HeaderError, Result};
 use crate::format::model::{Header, SectionKind};
@@ -16,10 +16,10 @@ use crate::format::wire::{
 };
 
 impl<'d> Smf<'d> {
-    /// Reads the module in `data`, the whole file, with the default [`Limits`].
+    /// Parses the module in `data`, the whole file, with the default [`Limits`].
     ///
     /// # Errors
-    /// Why the file is no module of any layout, with an absolute offset.
+    /// The reason why the file is not a module of any layout, with an absolute offset.
     pub fn parse(data: &'d [u8]) -> Result<Self> {
         Self::parse_within(data, Limits::default())
     }
@@ -44,12 +44,12 @@ fn usual(data: &[u8], limits: Limits) -> Option<Smf<'_>> {
     is_plausible(&smf).then_some(smf)
 }
 
-/// Whether a packed header says that it ends a shared object.
+/// Whether a packed header marks the trailer of a shared object.
 fn is_dynlib(header: &[u8]) -> bool {
     u8_at(header, 60) == Some(2) && u32_at(header, 16) == Some(0)
 }
 
-/// The module in any file, wherever its header stands.
+/// Finds the module in any file, at every possible position of the header.
 fn find_header(data: &[u8], limits: Limits) -> Result<Smf<'_>> {
     if data.is_empty() {
         return Err(HeaderError::Empty.into());
@@ -73,7 +73,7 @@ fn find_header(data: &[u8], limits: Limits) -> Result<Smf<'_>> {
     }
 }
 
-/// The header at the end of the file, when it has the magic.
+/// The header at the end of the file; `None` without the magic.
 #[inline]
 fn trailer(data: &[u8], layout: Layout) -> Option<RawHeader<'_>> {
     let at = data.len().checked_sub(layout.header_len())?;
@@ -87,7 +87,7 @@ fn header_at(data: &[u8], layout: Layout, at: u64) -> Option<RawHeader<'_>> {
     Some(RawHeader { data, layout, bytes: array(data, start)?, at })
 }
 
-/// What the offsets in a file count from, as its header says.
+/// The base of the offsets in the file, as the header declares it.
 #[inline]
 fn declared_base(head: RawHeader<'_>) -> u64 {
     Header::decode(head.bytes, head.layout).data_offset.into()
@@ -104,7 +104,7 @@ fn packed_trailer(head: RawHeader<'_>, limits: Limits) -> Result<Smf<'_>> {
     Smf::open(RawHeader { layout: Layout::Dynlib, ..head }, 0, limits)
 }
 
-/// A header that may have a stub in front of the module: declared, or to be found.
+/// A header whose module may follow a stub, declared or not.
 fn with_stub(head: RawHeader<'_>, limits: Limits) -> Result<Smf<'_>> {
     let RawHeader { data, at, .. } = head;
     match Smf::open(head, declared_base(head), limits) {
@@ -112,14 +112,14 @@ fn with_stub(head: RawHeader<'_>, limits: Limits) -> Result<Smf<'_>> {
         Ok(_) if is_legacy(data, at) => Err(HeaderError::Legacy { at }.into()),
         here => match find_base(head, limits)? {
             Some(base) => Smf::open(head, base, limits),
-            // Nothing better: what the header says stands, and so does what is wrong with it.
+            // Without another base, the declared one applies, and so does its error.
             None => here.map_err(|error| legacy_or(data, at, error)),
         },
     }
 }
 
-/// Whether the tables are real: not zeroes of a stub that happen to be no impossible sections, and
-/// not absent because this header counts its sections elsewhere.
+/// Whether the section table is real: not zeroes of a stub that happen to decode as valid sections, and not empty
+/// because this header stores its section count elsewhere.
 #[inline]
 fn is_plausible(smf: &Smf<'_>) -> bool {
     match smf.sections().table.first() {
@@ -135,15 +135,15 @@ fn is_plausible_still(smf: Smf<'_>) -> bool {
     smf.sections().iter().any(|s| s.kind != SectionKind::Unknown(0) || !s.name.is_empty())
 }
 
-/// Whether the header may be of an age when `section_count` stood at 12. Byte 12 is the compression
-/// now, which is at most 2 and stands before its level and two reserved bytes.
+/// Whether the header may be of format version 0.1, with `section_count` at byte 12. In the current version, byte 12 is
+/// the compression, which is at most 2 and precedes its level and two reserved bytes.
 fn is_legacy(data: &[u8], at: u64) -> bool {
     let field = usize::try_from(at).ok().and_then(|at| u32_at(data, at + 12)).unwrap_or(0);
     matches!(field, 1..=0xffff) && !matches!(field & 0xff, 1..=2)
 }
 
-/// The error, unless it comes from the age of the header. An error about the compression is reported only if the
-/// tables fit.
+/// Replaces the error if the header may be of format version 0.1. An error about the compression is preserved: it is
+/// reported only if the tables fit.
 fn legacy_or(data: &[u8], at: u64, error: FormatError) -> FormatError {
     match error {
         FormatError::Compression(_) => error,
@@ -152,7 +152,7 @@ fn legacy_or(data: &[u8], at: u64, error: FormatError) -> FormatError {
     }
 }
 
-/// A header at offset 0: the layouts are told apart by which section table fits.
+/// Reads a header at offset 0. The section table that fits determines the layout.
 fn leading_header(data: &[u8], limits: Limits) -> Result<Smf<'_>> {
     let open = |layout| {
         let head = header_at(data, layout, 0).ok_or(HeaderError::NoLayout { at: 0 })?;
@@ -182,7 +182,8 @@ fn leading_header(data: &[u8], limits: Limits) -> Result<Smf<'_>> {
     }
 }
 
-/// Where both layouts read, an empty table is no evidence: the offset of a real one is.
+/// Whether the header refers to a section table. An empty table counts only if its offset is that of a real one:
+/// the end of the header.
 fn has_table(smf: &Smf<'_>) -> bool {
     !smf.sections().is_empty() || smf.header().section_table == smf.layout().header_len() as u64
 }
@@ -208,12 +209,11 @@ fn likeliest_error(data: &[u8], native: FormatError, packed: FormatError) -> For
     }
 }
 
-/// The one base above 0 at which every section entry, every payload and every symbol name fits;
-/// `None` when there is no such base.
+/// The only base above 0 at which every section entry, payload and symbol name fits; `None` without such a base.
 ///
-/// A stub usually states its end: a base inside the stub counts only without a base behind it. Every offset is
-/// tried, since two matches are an error. A test of an offset reads five bytes; all further work is bounded by the length
-/// of the file. Without the feature `all-files` a stub must be declared.
+/// A stub usually states its end. A base inside the stub counts only without a base after it. Every offset is tested,
+/// since two matches are an error. A test of an offset reads five bytes. All further work is bounded by the length of
+/// the file. Without the feature `all-files` a stub must be declared.
 fn find_base(head: RawHeader<'_>, limits: Limits) -> Result<Option<u64>> {
     if !ALL_FILES {
         return Ok(None);
@@ -254,7 +254,7 @@ fn stub_len(data: &[u8]) -> Option<u64> {
     Some(end)
 }
 
-/// A type that has a number, and flags of which only the low four bits can be set.
+/// Whether an entry has a type with a number and sets no flags above the low four bits.
 #[inline]
 fn looks_like_entry(entry: &[u8]) -> bool {
     match entry {
@@ -263,19 +263,19 @@ fn looks_like_entry(entry: &[u8]) -> bool {
     }
 }
 
-/// The search for a base, and how much more of it the file justifies.
+/// The search for a base, with its remaining work limit.
 struct BaseSearch<'d> {
     head: RawHeader<'d>,
     header: Header,
     limits: Limits,
-    /// Bytes that may still be looked at beyond the first look.
+    /// The number of bytes that the search may still read, beyond the five bytes at each offset.
     left: u64,
-    /// Bytes that opening looks at to find the end of the last name.
+    /// The number of bytes that opening reads to find the end of the last name.
     unended: u64,
 }
 
 impl BaseSearch<'_> {
-    /// The one base in `first..end`.
+    /// The only base in `first..end`; `None` without one.
     fn between(&mut self, first: u64, end: u64) -> Result<Option<u64>> {
         let stride = self.head.layout.section_stride();
         let table = u64::from(self.header.section_count) * stride as u64;
@@ -310,7 +310,7 @@ impl BaseSearch<'_> {
         let Ok(table) = section_table(data, layout, &header, at, base) else { return Ok(false) };
         for (_, _, entry) in table.entries(layout) {
             self.spend(layout.section_stride() as u64)?;
-            // The payloads end before the header.
+            // The payloads must end before the header.
             if !entry.is_plausible() || !entry.fits(at, base) {
                 return Ok(false);
             }

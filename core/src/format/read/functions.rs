@@ -1,8 +1,8 @@
 //! The function table of a bytecode section (FORMAT.md, section 8).
 //!
-//! `BCOD`, a version, a count, and 16 bytes a function. The table must lie inside the section, and
-//! every function's code too; names end with a NUL inside the strings. A function is checked when it
-//! is read, in constant time: the length of its name is computed on request.
+//! The table is `BCOD`, a version, a count, and 16 bytes a function. The table and the code of every function must lie
+//! inside the section. Names are NUL-terminated in the string table. A function is checked when it is read, in constant
+//! time; the length of its name is computed on request.
 
 use crate::format::error::{FormatError, Result, SymbolError, Table};
 use crate::format::wire::{slice, u16_at, u32_at, until_nul};
@@ -10,7 +10,7 @@ use crate::format::wire::{slice, u16_at, u32_at, until_nul};
 /// The first bytes of a bytecode section.
 pub(crate) const MAGIC: &[u8; 4] = b"BCOD";
 
-/// The one version there is.
+/// The only version.
 pub(crate) const VERSION: u16 = 1;
 
 /// Magic, version, count.
@@ -19,7 +19,7 @@ pub(crate) const HEADER: usize = 10;
 /// Bytes of a function's entry.
 pub(crate) const ENTRY: usize = 16;
 
-/// Whether a code section holds bytecode instead of machine code.
+/// Whether a code section holds bytecode and not machine code.
 pub fn is_bytecode(payload: &[u8]) -> bool {
     payload.starts_with(MAGIC)
 }
@@ -27,24 +27,24 @@ pub fn is_bytecode(payload: &[u8]) -> bool {
 /// One function of a bytecode section.
 #[derive(Clone, Copy, Debug)]
 pub struct Function<'d> {
-    /// From 0; calls refer to it.
+    /// The number of the function, from 0; calls refer to it.
     pub index: u32,
-    /// The offset of its code, in bytes from the start of the section.
+    /// The offset of the code from the start of the section, in bytes.
     pub code_offset: u32,
-    /// The length of its code in bytes.
+    /// The length of the code in bytes.
     pub length: u32,
-    /// How many arguments it takes.
+    /// The number of arguments.
     pub params: u16,
-    /// How many locals it has, the arguments among them.
+    /// The number of locals, including the arguments.
     pub locals: u16,
-    /// Its code.
+    /// The code.
     pub code: &'d [u8],
-    /// The strings from its name on.
+    /// The string table from the name on.
     name: &'d [u8],
 }
 
 impl<'d> Function<'d> {
-    /// The name as the file spells it, without the NUL; not necessarily UTF-8.
+    /// The name without the NUL; not necessarily UTF-8.
     pub fn name(&self) -> &'d [u8] {
         until_nul(self.name)
     }
@@ -55,14 +55,14 @@ impl<'d> Function<'d> {
 pub struct Functions<'d> {
     payload: &'d [u8],
     entries: &'d [[u8; ENTRY]],
-    /// Up to and including the last NUL: every name that begins in here ends in here.
+    /// The string table up to and including the last NUL: every name that starts in it is terminated in it.
     strings: &'d [u8],
     at: u64,
 }
 
 impl<'d> Functions<'d> {
-    /// The function table of `payload`, a code section for which [`is_bytecode`] holds and which
-    /// begins at offset `at` of the file. `strings` is the payload of the StrTab section.
+    /// Parses the function table of `payload`, a code section for which [`is_bytecode`] holds and which starts at
+    /// offset `at` of the file. `strings` is the payload of the StrTab section.
     ///
     /// # Errors
     /// [`FormatError::BytecodeVersion`] for a version other than 1 (0 when the magic is missing);
@@ -83,17 +83,17 @@ impl<'d> Functions<'d> {
         Ok(Self { payload, entries: entries.as_chunks().0, strings, at })
     }
 
-    /// How many functions there are.
+    /// The number of functions.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there are none.
+    /// Whether the table is empty.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The function with this index; `None` when the table does not have it.
+    /// The function with this index; `None` past the end of the table.
     ///
     /// # Errors
     /// [`FormatError::BytecodeFunction`] for code that leaves the section, or fewer locals than
@@ -112,7 +112,7 @@ impl<'d> Functions<'d> {
     /// Reads every function.
     ///
     /// # Errors
-    /// The first one of [`Functions::get`].
+    /// The first error of [`Functions::get`].
     pub fn check(&self) -> Result<()> {
         self.iter().try_for_each(|function| function.map(drop))
     }
@@ -129,7 +129,7 @@ impl<'d> Functions<'d> {
         Ok(Function { name, ..function })
     }
 
-    /// The function without its name; `None` when its numbers do not agree with the section.
+    /// The function without its name; `None` if the entry is inconsistent with the section.
     fn decode(&self, index: u32, entry: &[u8; ENTRY]) -> Option<Function<'d>> {
         let (code_offset, length) = (u32_at(entry, 0)?, u32_at(entry, 4)?);
         let (params, locals) = (u16_at(entry, 8)?, u16_at(entry, 10)?);

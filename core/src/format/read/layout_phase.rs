@@ -1,10 +1,10 @@
-//! How the functions of each layout phase lie in pages, and how they could.
+//! Pages that the functions of each layout phase touch, at present and if packed.
 //!
-//! A page that holds one function of a phase is touched in that phase, whatever else is on it. Counted
-//! here, from the symbol table alone, is how many pages the functions of each phase touch as they lie, and
-//! how many they would if they lay together. Where functions overlap, such as under two names of one, their
-//! bytes count once. The phases are those of section 3 of the specification, bits 0 and 1 of a symbol's
-//! flags; pages are those of [`PAGE`] bytes.
+//! A page that holds a function of a phase is touched in that phase, whatever else is on it. From the symbol table
+//! alone, this module counts the pages that the functions of each phase touch at their present offsets, and the pages
+//! that they would touch if packed together. Bytes of overlapping functions, such as two names of one function, count
+//! once. The phases are those of section 3 of the specification, bits 0 and 1 of a symbol's flags. Pages have [`PAGE`]
+//! bytes.
 
 use alloc::vec::Vec;
 
@@ -15,36 +15,35 @@ use crate::format::model::{Binding, Phase, SymbolKind};
 use crate::format::read::smf::Smf;
 use crate::format::read::symbol::Symbol;
 
-/// What the functions of one phase take.
+/// The size of the functions of one phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PhaseSpan {
     /// The phase.
     pub phase: Phase,
-    /// How many function symbols are marked with it, those of imports apart, and local ones that only mark
-    /// a place.
+    /// The number of function symbols of the phase, without imports and without local symbols of size 0.
     pub functions: u64,
-    /// How many bytes are in any of them.
+    /// The number of bytes in these functions.
     pub bytes: u64,
-    /// The number of pages that the functions touch in their present places. A function of unknown length counts as one
-    /// page.
+    /// The number of pages that the functions touch at their present offsets. A function of unknown length counts as
+    /// one page.
     pub pages: u64,
-    /// How many they would touch if they lay together, and began with a page.
+    /// The number of pages that the functions would touch if packed together from a page boundary.
     pub pages_packed: u64,
 }
 
-/// Where a function is.
+/// The location of a function.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
-    /// The section whose begin the bytes are counted from; 0 for the start of the image.
+    /// The section that the offsets count from; 0 for the start of the image.
     space: u32,
     start: u64,
     end: u64,
 }
 
-/// What the functions of each phase take, in the order of [`Phase::ALL`].
+/// The sizes of the functions of each phase, in the order of [`Phase::ALL`].
 ///
-/// In a file with a placement of its own (`.smf.image`), pages are those of the image; in any other, a
-/// section is taken to begin with a page.
+/// In a prelinked file (`.smf.image`), pages are those of the image. In any other file, each section is assumed to
+/// start at a page boundary.
 ///
 /// # Errors
 /// A malformed symbol or placement.
@@ -64,8 +63,8 @@ pub fn phases(smf: &Smf<'_>) -> Result<[PhaseSpan; 4]> {
     }))
 }
 
-/// The place of a symbol, if it is a function of the file. A local symbol without a size marks a position, such as the
-/// start of the code, and is not a function.
+/// The location of a symbol; `None` if the symbol is not a function of the file. A local symbol without a size marks a
+/// position, such as the start of the code, and is not a function.
 fn place(symbol: &Symbol<'_>, plan: Option<&Prelink<'_>>) -> Option<Place> {
     let marks = symbol.binding == Binding::Local && symbol.size == 0;
     let section = symbol.section.filter(|_| symbol.kind == SymbolKind::Function && !marks)?;
@@ -75,11 +74,11 @@ fn place(symbol: &Symbol<'_>, plan: Option<&Prelink<'_>>) -> Option<Place> {
     Some(Place { space, start, end: start.saturating_add(symbol.size) })
 }
 
-/// What functions at these places take. Sorts them.
+/// The size of the functions at these locations. Sorts `places`.
 fn span(phase: Phase, places: &mut [Place]) -> PhaseSpan {
     sort(places);
     let (mut bytes, mut pages) = (0u64, 0u64);
-    // The first byte and the first page that are not counted yet.
+    // The first byte and the first page that are not yet counted.
     let (mut space, mut next_byte, mut next_page) = (0, 0, 0);
     for place in &*places {
         if place.space != space {
@@ -89,12 +88,12 @@ fn span(phase: Phase, places: &mut [Place]) -> PhaseSpan {
         next_byte = next_byte.max(place.end);
         let last = place.end.saturating_sub(1).max(place.start) / PAGE;
         let first = (place.start / PAGE).max(next_page);
-        // Past the last page there is room for one more in the number.
+        // `last + 1` does not overflow, because `last` is a page number.
         pages += (last + 1).saturating_sub(first);
         next_page = next_page.max(last + 1);
     }
     let functions = places.len() as u64;
-    // Functions without a known length lie on some page as well.
+    // Functions of unknown length touch at least one page.
     let pages_packed = bytes.div_ceil(PAGE).max(u64::from(functions != 0));
     PhaseSpan { phase, functions, bytes, pages, pages_packed }
 }
@@ -115,7 +114,7 @@ mod tests {
 
     const CODE: usize = 5 * 4096;
 
-    /// A file with two code sections and these functions, with a placement or without.
+    /// A file with two code sections and these functions, prelinked or not.
     fn file(functions: &[(u16, u64, u64, u8)], begins: Option<[u64; 2]>) -> Vec<u8> {
         let symbols: Vec<_> = functions
             .iter()
@@ -151,7 +150,7 @@ mod tests {
         module.to_vec().unwrap()
     }
 
-    /// Byte by byte and page by page.
+    /// Counts byte by byte and page by page.
     fn slowly(functions: &[(u16, u64, u64, u8)], begins: Option<[u64; 2]>) -> [PhaseSpan; 4] {
         Phase::ALL.map(|phase| {
             let of_phase = functions.iter().filter(|f| f.3 & 3 == phase.number());

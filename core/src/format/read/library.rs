@@ -1,16 +1,16 @@
-//! LSMF archives: complete modules, one after another, behind an index (FORMAT.md, section 7).
+//! LSMF archives: an index and complete modules, back to back (FORMAT.md, section 7).
 //!
-//! Opening an archive reads its header alone; an entry of the index is checked when it is read, so
-//! that one module out of thousands costs what one module costs. Only what lies outside the archive
-//! is refused: modules may overlap, repeat, and stand in any order, and of two with one name the
-//! first is meant.
+//! Opening an archive reads its header only. An entry of the index is checked when it is read, so that the cost of one
+//! module does not depend on the number of modules. Only bytes outside the archive are refused: modules may overlap,
+//! repeat, and be in any order. If two modules have the same name, the first one is used.
 //!
-//! Which bytes the hashes cover is not in the format's text. Found by trying, and confirmed by the
-//! sample: `index_hash` is FNV-1a-64 of the index, `library_hash` of the index followed by all data
-//! from `data_offset` to the end of the archive; the header is in neither. A hash of 0 is one that
-//! the writer did not give.
+//! The format's text does not state which bytes the hashes cover. The coverage was determined by experiment and is
+//! confirmed by the sample: `index_hash` is FNV-1a-64 of the index, `library_hash` is that of the index followed by all
+//! data from `data_offset` to the end of the archive. Neither covers the header. A hash of 0 means that the writer
+//! stored none.
 //!
-//! [`write`](crate::format::write::library::write) lays an archive out as the sample is: header, index, then the modules back to back.
+//! [`write`](crate::format::write::library::write) lays an archive out as in the sample: header, index, then the
+//! modules back to back.
 
 use crate::alloc_util::hash::{fnv1a_64, fnv1a_64_more};
 use crate::format::error::{FormatError, LibraryError, Result, Table, ensure};
@@ -25,30 +25,29 @@ pub(super) fn is_library(data: &[u8]) -> bool {
 /// A module inside an archive.
 #[derive(Clone, Copy, Debug)]
 pub struct Module<'d> {
-    /// From 0, in the order of the index.
+    /// The number of the module, from 0, in the order of the index.
     pub index: u32,
     /// The name, such as `std/math/scale`; not empty.
     pub name: &'d str,
-    /// Where the module begins, in bytes from the start of the archive.
+    /// The offset of the module from the start of the archive, in bytes.
     pub offset: u64,
     /// The length of the module in bytes.
     pub size: u64,
-    /// The hash that the index gives for the module; 0 for none.
+    /// The hash of the module in the index; 0 for none.
     pub hash: u64,
     /// The module: a complete SMF file.
     pub data: &'d [u8],
-    /// The hash that the index gives for the object; 0 for none.
+    /// The hash of the object in the index; 0 for none.
     pub object_hash: u64,
-    /// The relocatable object that the module was made from, if the archive carries it.
+    /// The relocatable object that the module was made from, if the archive contains it.
     pub object: Option<&'d [u8]>,
 }
 
 impl Module<'_> {
-    /// Compares the bytes with the hashes, so far as the index gives them.
+    /// Compares the bytes with the hashes in the index that are not 0.
     ///
     /// # Errors
-    /// [`LibraryError::ModuleHash`], with the offset of the hash that is not true. `at` is the offset
-    /// of the entry.
+    /// [`LibraryError::ModuleHash`], with the offset of the hash that does not match. `at` is the offset of the entry.
     fn verify(&self, at: u64) -> Result<()> {
         let parts = [
             (self.hash, self.data, entry::HASH),
@@ -88,18 +87,18 @@ pub struct Library<'d> {
     pub(crate) data: &'d [u8],
     pub(crate) header: &'d [u8; HEADER],
     pub(crate) entries: &'d [[u8; ENTRY]],
-    /// What the header calls the index; it may be longer than its entries.
+    /// The index as the header delimits it; it may be longer than its entries.
     pub(crate) index: &'d [u8],
     pub(crate) index_offset: u64,
 }
 
 impl<'d> Library<'d> {
-    /// The archive that is `data`, whole.
+    /// Parses the archive in `data`, the whole file.
     ///
     /// # Errors
-    /// [`LibraryError::NoMagic`] also for one shorter than its header;
-    /// [`LibraryError::Version`]; [`FormatError::TableOutside`] for an index that does not lie
-    /// inside the archive or has no room for the modules it counts.
+    /// [`LibraryError::NoMagic`], also for a file shorter than its header; [`LibraryError::Version`];
+    /// [`FormatError::TableOutside`] for an index that does not lie inside the archive or is too small for its module
+    /// count.
     pub fn parse(data: &'d [u8]) -> Result<Self> {
         let header: &[u8; HEADER] = array(data, 0)
             .filter(|header| is_library(&header[..]))
@@ -127,17 +126,17 @@ impl<'d> Library<'d> {
         self.data
     }
 
-    /// How many modules there are.
+    /// The number of modules.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there are none.
+    /// Whether the archive has no modules.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The module with this index; `None` when the archive does not have it.
+    /// The module with this index; `None` past the end of the index.
     ///
     /// # Errors
     /// [`LibraryError::ModuleName`] for a name that is empty or not UTF-8;
@@ -147,7 +146,7 @@ impl<'d> Library<'d> {
         Some(self.read(index, entry))
     }
 
-    /// The first module of this name; `None` when the archive has none. Looks through the index.
+    /// The first module with this name; `None` without one. Takes time linear in the index.
     ///
     /// # Errors
     /// As [`Library::module`]; entries of other names are not checked.
@@ -163,13 +162,13 @@ impl<'d> Library<'d> {
         self.entries.iter().zip(0..).map(move |(entry, index)| library.read(index, entry))
     }
 
-    /// Reads every entry and compares every hash that is given with the bytes it speaks of: the
-    /// index, each module, each object, and at last the whole. Time is linear in the archive, which is
-    /// why modules that share so many bytes that they add up to more than it has are refused here.
+    /// Reads every entry and compares every hash that is not 0 with the bytes that it covers: the index, each module,
+    /// each object, and the whole archive. Time is linear in the archive. To guarantee this, modules whose lengths add
+    /// up to more than the archive are refused here.
     ///
     /// # Errors
     /// Those of [`Library::module`]; [`LibraryError::ModuleOverlap`]; [`LibraryError::ModuleHash`];
-    /// [`LibraryError::Hash`] with the offset of the header's hash that is not true.
+    /// [`LibraryError::Hash`] with the offset of the header's hash that does not match.
     pub fn verify(&self) -> Result<()> {
         let index_hash = fnv1a_64(self.index);
         self.compare(header::INDEX_HASH, index_hash)?;
@@ -196,7 +195,7 @@ impl<'d> Library<'d> {
         Err(LibraryError::Hash { expected, found, at: place as u64 }.into())
     }
 
-    /// Where the entry with this index begins, in bytes from the start of the archive.
+    /// The offset of the entry with this index from the start of the archive, in bytes.
     fn entry_offset(&self, index: u32) -> u64 {
         self.index_offset.saturating_add(u64::from(index).saturating_mul(ENTRY as u64))
     }

@@ -1,15 +1,15 @@
-//! Limits on what a file may claim.
+//! Limits on the resources that a file may claim.
 
 /// Limits on the resources that a file may claim.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of memory that all sections together may take.
+    /// The maximum memory of all sections together, in bytes.
     pub virtual_size: u64,
-    /// Entries of the section table. Sections are looked for by name, so that their number counts
-    /// twice; real files have a few dozen.
+    /// The maximum number of entries in the section table. Sections are looked up by name, so that work grows with the
+    /// square of the number; real files have a few dozen.
     pub sections: u32,
-    /// Bytes of memory, beyond the first MiB, that each compressed byte in the file may claim: for a section by
-    /// itself, and for all compressed sections of the file together.
+    /// The maximum memory, beyond the first MiB, for each compressed byte in the file, in bytes. Applies to each
+    /// section and to all compressed sections of the file together.
     pub compression_ratio: u64,
 }
 
@@ -21,10 +21,10 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What a compressed section may decompress to however short it is in the file, in bytes.
+    /// The size that a compressed section may decompress to, whatever its length in the file, in bytes.
     pub const FREE_VIRTUAL_SIZE: u64 = 1 << 20;
 
-    /// The most bytes that `compressed` bytes of a file may decompress to.
+    /// The maximum size that `compressed` bytes of a file may decompress to, in bytes.
     pub fn max_decompressed(&self, compressed: u64) -> u64 {
         let explained = compressed.saturating_mul(self.compression_ratio);
         explained.saturating_add(Self::FREE_VIRTUAL_SIZE)

@@ -1,4 +1,4 @@
-//! Reading modules. Views borrow the file and allocate nothing; only decompression takes memory.
+//! Reading modules. Views borrow the file and allocate nothing; only decompression allocates memory.
 
 pub(crate) mod decompress;
 pub(crate) mod elf;

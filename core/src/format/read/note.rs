@@ -1,12 +1,12 @@
 //! note.sdn: the instantiations of a module's templates, compiled and possible.
 //!
-//! The tables and columns of FORMAT.md, section 6, found by name, never by place: one writer counts
-//! its rows in a column `id`, another leaves that out, calls `to_obj` `output_file` and `context`
-//! `ctx`, adds columns and puts truth values in quotes. Columns that an entry is nothing without must
-//! be there; where another is missing, its cells read as empty, which is what a writer with nothing
-//! to say puts into it. Tables and columns that have no name here are left to [`Note::document`].
+//! Tables and columns are those of FORMAT.md, section 6. They are found by name, never by position: one writer numbers
+//! its rows in a column `id`; another omits it, calls `to_obj` `output_file` and `context` `ctx`, adds columns and
+//! quotes truth values. Columns without which an entry is meaningless are required. Cells of any other missing column
+//! read as empty, as if the writer had left them empty. Other tables and columns are available through
+//! [`Note::document`].
 //!
-//! The places of the columns are found once a table, and each row is split once.
+//! The positions of the columns are looked up once a table, and each row is split once.
 
 use core::fmt;
 
@@ -27,8 +27,8 @@ pub struct Note<'d> {
 }
 
 impl<'d> Note<'d> {
-    /// The note in `data`, whose first byte is at offset `at` of the file. The tables are read by the
-    /// iterators; [`Note::check`] reads them all.
+    /// Parses the note in `data`, whose first byte is at offset `at` of the file. The iterators read the tables;
+    /// [`Note::check`] reads all of them.
     ///
     /// # Errors
     /// [`NoteError::Encoding`].
@@ -41,7 +41,7 @@ impl<'d> Note<'d> {
         self.document
     }
 
-    /// The rows of the tables that hold `E`, from the top of the note.
+    /// The rows of the tables that hold `E`, in the order of the text.
     pub fn entries<E: Entry<'d>>(&self) -> Entries<'d, E> {
         Entries::of(&self.document)
     }
@@ -49,8 +49,8 @@ impl<'d> Note<'d> {
     /// Reads every row of every table, known or not.
     ///
     /// # Errors
-    /// The first one in the order of the text: those of [`Document::check`], and
-    /// [`NoteError::MissingColumn`] for a known table that lacks a column.
+    /// The first error in the order of the text: those of [`Document::check`], and [`NoteError::MissingColumn`] for a
+    /// known table that lacks a column.
     pub fn check(&self) -> Result<()> {
         for table in self.document.tables() {
             let table = table?;
@@ -83,7 +83,7 @@ macro_rules! entry {
         }
 
         impl<'d> $entry<'d> {
-            /// The row, to be found again in the text.
+            /// The row of the text that holds the entry.
             pub fn row(&self) -> Row<'d> {
                 self.row
             }
@@ -114,13 +114,13 @@ macro_rules! entry {
 }
 
 entry! {
-    /// A template that was made into code.
+    /// A compiled instance of a template.
     Instantiation of "instantiations":
     /// The template's name.
     template must "template";
-    /// Its type arguments, separated by commas.
+    /// The type arguments, separated by commas.
     type_args must "type_args";
-    /// The symbol that it became.
+    /// The symbol of the instance.
     mangled_name must "mangled_name";
     /// The source file that requested it.
     from_file may "from_file";
@@ -128,34 +128,34 @@ entry! {
     from_loc may "from_loc";
     /// The object file that holds the code; one writer calls the column `output_file`.
     to_obj may "to_obj" | "output_file";
-    /// The word that [`Instantiation::status`] reads.
+    /// The cell that [`Instantiation::status`] reads.
     status_text may "status";
 }
 
 impl<'d> Instantiation<'d> {
-    /// How far it came.
+    /// The state of the instantiation.
     pub fn status(&self) -> Status<'d> {
         Status::of(self.status_text)
     }
 }
 
 entry! {
-    /// An instantiation that may be made on demand.
+    /// An instantiation that can be compiled on demand.
     Possible of "possible":
     /// The template's name.
     template must "template";
-    /// Its type arguments, separated by commas.
+    /// The type arguments, separated by commas.
     type_args must "type_args";
-    /// The symbol that it would become.
+    /// The symbol that the instance would have.
     mangled_name must "mangled_name";
-    /// The symbol that needs it.
+    /// The symbol that requires the instance.
     required_by may "required_by";
-    /// The word that [`Possible::can_defer`] reads.
+    /// The cell that [`Possible::can_defer`] reads.
     can_defer_text may "can_defer";
 }
 
 impl Possible<'_> {
-    /// Whether it can be deferred until requested; `None` if the note does not state it.
+    /// Whether compilation can be deferred until the instance is requested; `None` if the note does not state it.
     pub fn can_defer(&self) -> Option<bool> {
         self.can_defer_text.to_bool()
     }
@@ -168,7 +168,7 @@ entry! {
     inferred_type must "inferred_type";
     /// The expression.
     expr may "expr";
-    /// Where the expression stands, such as `var_init`; one writer calls the column `ctx`.
+    /// The context of the expression, such as `var_init`; one writer calls the column `ctx`.
     context may "context" | "ctx";
     /// The source file.
     from_file may "from_file";
@@ -179,16 +179,16 @@ entry! {
 entry! {
     /// An edge of the graph of instantiations.
     Dependency of "dependencies":
-    /// The mangled name of the one that needs.
+    /// The mangled name of the dependent instance.
     from_inst must "from_inst";
-    /// The name of what it needs.
+    /// The name of the instance that it needs.
     to_inst must "to_inst";
-    /// The word that [`Dependency::dep_kind`] reads.
+    /// The cell that [`Dependency::dep_kind`] reads.
     dep_kind_text may "dep_kind";
 }
 
 impl<'d> Dependency<'d> {
-    /// Why it needs it.
+    /// The kind of the dependency.
     pub fn dep_kind(&self) -> DependencyKind<'d> {
         DependencyKind::of(self.dep_kind_text)
     }
@@ -204,22 +204,22 @@ entry! {
 }
 
 entry! {
-    /// A cycle that nothing breaks.
+    /// A cycle that no indirection breaks.
     CircularError of "circular_errors":
     /// The names along the cycle, joined by `->`.
     cycle_path must "cycle_path";
-    /// The compiler's code for it, such as `E0420`.
+    /// The compiler's error code, such as `E0420`.
     error_code may "error_code";
 }
 
-/// Declares a set of words that files may extend.
+/// Declares an open set of words.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident: $($(#[$word_doc:meta])* $variant:ident = $word:literal;)+) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
         pub enum $name<'d> {
             $($(#[$word_doc])* $variant,)+
-            /// A word that the format does not have, or none.
+            /// A word that the format does not define, or an empty cell.
             Other(Cell<'d>),
         }
 
@@ -244,26 +244,26 @@ macro_rules! words {
 }
 
 words! {
-    /// How far an instantiation came. Displays as the file spells it.
+    /// The state of an instantiation. Displays as spelled in the file.
     Status:
     /// Compiled ahead of time.
     Compiled = "compiled";
-    /// Left for later.
+    /// Compilation is deferred.
     Deferred = "deferred";
     /// Compiled by a loader.
     JitCompiled = "jit_compiled";
 }
 
 words! {
-    /// Why an instantiation needs another. Displays as the file spells it.
+    /// The kind of a dependency between instantiations. Displays as spelled in the file.
     DependencyKind:
-    /// As a type parameter.
+    /// A type parameter.
     TypeParam = "type_param";
-    /// As the type of a field.
+    /// The type of a field.
     FieldType = "field_type";
-    /// As the type it wraps.
+    /// A wrapped type.
     InnerType = "inner_type";
-    /// In a method.
+    /// A use in a method.
     MethodDep = "method_dep";
 }
 

@@ -1,4 +1,4 @@
-//! Opening a module whose header was found: every section entry is checked.
+//! Opening a module whose header was found. Every section entry is checked.
 
 use crate::format::error::{
     CompressionError, FormatError, HeaderError, Result, SectionError, Table,
@@ -12,12 +12,12 @@ use crate::format::read::symbol::Symbols;
 use crate::format::wire::{Layout, SECTION_NAME, SYMBOL, padded_name, slice};
 
 impl<'d> Smf<'d> {
-    /// Reads the module with this header and its offsets counting from `base`.
+    /// Opens the module with this header, whose offsets count from `base`.
     pub(crate) fn open(head: RawHeader<'d>, base: u64, limits: Limits) -> Result<Self> {
         Self::open_as(head, base, limits)
     }
 
-    /// As [`Smf::open`], compiled where it is called, for one layout where that is known.
+    /// As [`Smf::open`], inlined into the caller and so compiled for one layout where the layout is constant.
     // Row `parse` of the benchmark: compiled once for each layout.
     #[inline(always)]
     pub(crate) fn open_as(head: RawHeader<'d>, base: u64, limits: Limits) -> Result<Self> {
@@ -59,8 +59,8 @@ fn too_many_sections(layout: Layout, count: u32, at: u64, limits: Limits) -> For
     FormatError::Section(SectionError::TooMany { count, limit: limits.sections, at })
 }
 
-/// The symbol table and where it begins. Offset 0 means that there is none, whatever the count says:
-/// bytecode files count their functions there.
+/// The symbol table and its offset in the file. Offset 0 means no table, whatever the count: bytecode files store their
+/// number of functions in the count.
 #[inline]
 fn symbol_table<'d>(
     data: &'d [u8],
@@ -85,8 +85,8 @@ fn symbol_table<'d>(
     Ok((table, table_offset))
 }
 
-/// The strings of a file without a StrTab section: from the end of the symbol table to the trailer,
-/// or to the end of the file.
+/// The string table of a file without a StrTab section: from the end of the symbol table to the trailer, or to the end
+/// of the file.
 fn implied_strings<'d>(data: &'d [u8], table: &[u8], table_offset: u64, header: u64) -> &'d [u8] {
     if table.is_empty() {
         return &[];
@@ -96,7 +96,7 @@ fn implied_strings<'d>(data: &'d [u8], table: &[u8], table_offset: u64, header: 
     end.checked_sub(start).and_then(|len| slice(data, start, len)).unwrap_or(&[])
 }
 
-/// The first sections of the kinds that others refer to.
+/// The first sections of the kinds that other parts of the file refer to.
 #[derive(Default)]
 struct Found {
     code: Option<u32>,
@@ -104,22 +104,22 @@ struct Found {
     strtab: Option<u32>,
 }
 
-/// What section entries are compared with.
+/// The bounds and header fields that section entries are checked against.
 #[derive(Clone, Copy)]
 struct Bounds {
-    /// Bytes of the file.
+    /// The length of the file in bytes.
     len: u64,
-    /// What its offsets count from.
+    /// The base of the offsets in the file.
     base: u64,
-    /// The most that all sections may take in memory.
+    /// The maximum memory of all sections, in bytes.
     limit: u64,
     layout: Layout,
     compression: Compression,
     flags: Flags,
 }
 
-/// Checks every section entry. Compiled once for each layout. Opening a file is all in this loop: what it
-/// handed on by reference would lie in memory from then on, and take half of the time.
+/// Checks every section entry. Compiled once for each layout. This loop takes nearly all of the time to open a file.
+/// Values passed on by reference would stay in memory instead of registers, which would double the time.
 // Row `parse` of the benchmark: compiled once for each layout.
 #[inline(always)]
 fn check_sections(sections: &Sections<'_>, bounds: Bounds) -> Result<Found> {
@@ -127,7 +127,7 @@ fn check_sections(sections: &Sections<'_>, bounds: Bounds) -> Result<Found> {
     let mut total = 0u64;
     let mut found = Found::default();
     for (index, _, entry) in sections.entries(layout) {
-        // A look at what is written as nearly all are is a matter of speed alone.
+        // The check for plain entries is an optimisation; most entries are plain.
         total = match entry.plain_size(len, base) {
             Some(size) if size <= limit.saturating_sub(total) => total + size,
             _ => check_odd(sections.table, sections.table_offset, index, bounds, total)?,
@@ -142,8 +142,8 @@ fn check_sections(sections: &Sections<'_>, bounds: Bounds) -> Result<Found> {
     Ok(found)
 }
 
-/// Checks the entry of a section that is not plain, with `total` bytes of memory in those before it; returns
-/// what there are with it.
+/// Checks the entry of a section that is not plain. `total` is the memory of the sections before it in bytes; returns
+/// the total including this section.
 fn check_odd(
     table: &[u8],
     table_offset: u64,
@@ -166,8 +166,8 @@ fn check_odd(
     Ok(total)
 }
 
-/// What is marked compressed must be so in a known way, and not be read where it stands. Code that
-/// is not to be run may be anything.
+/// A compressed section must use a known algorithm and must not be read in place. Code that is not executable may be
+/// compressed.
 fn check_compression(
     (compression, flags): (Compression, Flags),
     (kind, name): (SectionKind, &[u8; SECTION_NAME]),
@@ -187,8 +187,8 @@ fn check_compression(
     if is_let_be { Ok(()) } else { Err(CompressionError::SectionKind { index, kind, at }.into()) }
 }
 
-/// Checks what compressed sections claim to decompress to against what they are in the file: each by itself, and
-/// all of them together, with bytes that several of them share counted once.
+/// Checks the decompressed sizes that compressed sections claim against their sizes in the file: for each section, and
+/// for all of them together, with shared bytes counted once.
 fn check_ratio(sections: &Sections<'_>, limits: Limits) -> Result<()> {
     let len = sections.data.len() as u64;
     let (mut stored, mut claimed) = (0u64, 0u64);

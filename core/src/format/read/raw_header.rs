@@ -1,22 +1,22 @@
-//! A header found in a file and its section table.
+//! A header found in a file, and its section table.
 
 use crate::format::error::{FormatError, Result, Table};
 use crate::format::model::Header;
 use crate::format::read::section::Sections;
 use crate::format::wire::{Layout, NATIVE_HEADER, PACKED_HEADER, slice};
 
-/// A header in a file, and the layout that it is read in.
+/// A header in a file and the layout that it is decoded with.
 #[derive(Clone, Copy)]
 pub(crate) struct RawHeader<'d> {
     /// The whole file.
     pub(crate) data: &'d [u8],
     pub(crate) layout: Layout,
     pub(crate) bytes: &'d [u8; NATIVE_HEADER],
-    /// Where it stands.
+    /// The offset of the header in the file.
     pub(crate) at: u64,
 }
 
-/// The section table, which must lie in the file and not under a leading header.
+/// The section table, which must lie inside the file and must not overlap a leading header.
 #[inline]
 pub(crate) fn section_table<'d>(
     data: &'d [u8],

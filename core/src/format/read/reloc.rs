@@ -16,17 +16,17 @@ pub struct RelocTable<'d> {
 }
 
 impl<'d> RelocTable<'d> {
-    /// How many relocations there are.
+    /// The number of relocations.
     pub fn len(&self) -> usize {
         self.section.data.len() / RELOC
     }
 
-    /// Whether there are none.
+    /// Whether the table is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// All of them, in the order of the table.
+    /// The relocations in the order of the table.
     #[inline]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Reloc> + use<'d> {
         // The layout is dispatched on once, not per entry.
@@ -40,15 +40,14 @@ impl<'d> RelocTable<'d> {
         })
     }
 
-    /// All of them as they are written. Those of an ELF object have other fields, which only
-    /// [`RelocTable::decode`] understands.
+    /// The undecoded relocations. Those of an ELF object have other fields, which only [`RelocTable::decode`] decodes.
     #[inline]
     pub fn entries(&self) -> impl ExactSizeIterator<Item = RelocEntry<'d>> + Clone + use<'d> {
         self.section.data.as_chunks::<RELOC>().0.iter().map(RelocEntry)
     }
 
-    /// The number of the first relocation from the one with number `from` on whose kind has another
-    /// [number](RelocEntry::number). Looks at four of them at a time, because most tables are all of one kind.
+    /// The index of the first relocation, from `from` on, whose kind has another [number](RelocEntry::number). Compares
+    /// four relocations at a time, because most tables are all of one kind.
     pub fn first_other(&self, number: u8, from: usize) -> Option<usize> {
         let entries = self.section.data.as_chunks::<RELOC>().0.get(from..)?;
         let differs = |entry: &[u8; RELOC]| RelocEntry(entry).number() ^ number;
@@ -58,12 +57,12 @@ impl<'d> RelocTable<'d> {
         rest.iter().position(|entry| differs(entry) != 0).map(|at| from + passed + at)
     }
 
-    /// The relocation with this number.
+    /// The relocation with this index; `None` past the end.
     pub fn get(&self, index: usize) -> Option<Reloc> {
         self.section.data.as_chunks().0.get(index).map(|bytes| self.decode(RelocEntry(bytes)))
     }
 
-    /// What an entry says.
+    /// Decodes an entry.
     #[inline]
     pub fn decode(&self, entry: RelocEntry<'_>) -> Reloc {
         if self.layout.is_object() {
@@ -72,14 +71,14 @@ impl<'d> RelocTable<'d> {
         Reloc::decode(entry, self.layout.reloc_kinds())
     }
 
-    /// The number that [entries](RelocEntry::number) of this kind have; `None` when the layout has none,
-    /// and for an ELF object, whose numbers are no bytes.
+    /// The number that [entries](RelocEntry::number) of this kind have; `None` if the layout does not define it, and
+    /// for an ELF object, whose numbers exceed a byte.
     pub fn number(&self, kind: RelocKind) -> Option<u8> {
         if self.layout.is_object() { None } else { self.layout.reloc_number(kind) }
     }
 
-    /// The number of the first one that is of an unknown kind, of none of `symbols` symbols, or not in
-    /// its place; and that one.
+    /// The index of the first relocation that has an unknown kind, refers to none of `symbols` symbols, or writes
+    /// outside the target section; and that relocation.
     pub(crate) fn first_broken(&self, symbols: u64) -> Option<(usize, Reloc)> {
         let (layout, room) = (self.layout, self.target.memory_size());
         let is_broken = |reloc: Reloc| {
@@ -88,7 +87,7 @@ impl<'d> RelocTable<'d> {
                 || u64::from(reloc.symbol) >= symbols
                 || end.is_none_or(|end| end > room)
         };
-        // Compiled once for each form: all of a table is in this loop.
+        // Compiled once for each form, because this loop takes nearly all of the time.
         let mut entries = self.entries();
         let index = if layout.is_object() {
             entries.position(|entry| is_broken(elf_reloc::decode(entry.0, layout)))

@@ -7,78 +7,78 @@ use crate::format::wire::{
     is_printable, note_name, padded_name, slice, u8_at, u32_at, u64_at,
 };
 
-/// One section: its entry, decoded, and its bytes.
+/// A section: its decoded entry and its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Section<'d> {
-    /// Its number in the table.
+    /// The index of the section in the table.
     pub index: u32,
-    /// What it holds.
+    /// The kind of its contents.
     pub kind: SectionKind,
-    /// How it may be used.
+    /// The permissions and the compression flag.
     pub flags: SectionFlags,
     /// The offset of its bytes in the file.
     pub offset: u64,
-    /// Bytes in the file, as the table says.
+    /// The size in the file as stated by the table, in bytes.
     pub size: u64,
-    /// Bytes in memory, as the table says.
+    /// The size in memory as stated by the table, in bytes.
     pub virtual_size: u64,
     /// The alignment in memory: a power of two, 1 to 4096 bytes.
     pub alignment: u64,
-    /// Its name, without the padding.
+    /// The name, without the padding.
     pub name: &'d [u8],
-    /// Its bytes in the file, compressed or not; empty for Bss.
+    /// The bytes in the file, compressed or not; empty for Bss.
     pub data: &'d [u8],
-    /// Where its entry stands, from the first byte of the file.
+    /// The offset of the section entry in the file.
     pub entry_offset: u64,
 }
 
 impl Section<'_> {
-    /// Bytes it takes in memory. Bss may state them in either field, or (one writer) in none.
+    /// The size in memory, in bytes. Bss may state it in either field, or (one writer) in none.
     pub fn memory_size(&self) -> u64 {
         let lost = if self.kind == SectionKind::Bss { self.size } else { 0 };
         self.virtual_size.max(lost)
     }
 
-    /// Whether its bytes must be decompressed before use, which [`Smf::contents`] does. Bss has none.
+    /// Whether the bytes must be decompressed before use, as [`Smf::contents`] does. Bss has no bytes.
     ///
     /// [`Smf::contents`]: crate::format::Smf::contents
     pub fn is_compressed(&self) -> bool {
         self.flags.has(SectionFlags::COMPRESSED) && self.kind != SectionKind::Bss
     }
 
-    /// Whether its code is a whole relocatable ELF object, as [`Smf::object`] shows it.
+    /// Whether the section is code that consists of a relocatable ELF object, which [`Smf::object`] returns.
     ///
     /// [`Smf::object`]: crate::format::Smf::object
     pub fn holds_object(&self) -> bool {
         self.kind == SectionKind::Code && self.data.starts_with(&ELF_MAGIC) && !self.is_compressed()
     }
 
-    /// A Bss section without a size. Its size follows from the symbols in it.
+    /// Whether the section is a Bss section without a size. The symbols in it determine its size.
     pub fn has_lost_size(&self) -> bool {
         self.kind == SectionKind::Bss && self.memory_size() == 0
     }
 }
 
-/// A decoded section entry, before it is checked against the file. Derived values are computed on demand.
+/// A decoded section entry, not yet checked against the file. Derived values are computed on demand.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry<'d> {
-    /// What the type byte alone says.
+    /// The kind according to the type byte.
     numbered: SectionKind,
     pub(crate) flags: u32,
     offset: u64,
     size: u64,
     virtual_size: u64,
-    /// The alignment, unless there is an early name.
+    /// The alignment. With an early name, only the low 32 bits are the alignment.
     alignment: u64,
-    /// The name, unless there is an early one.
+    /// The name, unless there is an early name.
     name: &'d [u8; SECTION_NAME],
-    /// One packed writer stores the alignment as `u32` and the name right behind it, at 36, where the
-    /// others have the high half of an alignment that never exceeds 4096, hence zeroes.
+    /// A name at offset 36. One packed writer stores the alignment as `u32`, followed by the name. Other writers have
+    /// the high half of the alignment there, which is zero because alignments never exceed 4096.
     early_name: Option<&'d [u8; SECTION_NAME]>,
 }
 
 impl<'d> Entry<'d> {
-    /// Reads an entry of the native or packed layout; both place everything in their first 56 bytes.
+    /// Decodes an entry of the native or packed layout. All fields of both are within the first 56 bytes.
     // Row `parse` of the benchmark: compiled once for each layout.
     #[inline(always)]
     fn decode_wide(bytes: &'d [u8; NATIVE_SECTION], layout: Layout) -> Option<Self> {
@@ -94,7 +94,7 @@ impl<'d> Entry<'d> {
         })
     }
 
-    /// The early name, when it is one.
+    /// The early name, if it is valid.
     #[inline]
     fn early_name(&self) -> Option<&'d [u8; SECTION_NAME]> {
         self.early_name.filter(|name| name.first().is_some_and(u8::is_ascii_graphic))
@@ -105,7 +105,7 @@ impl<'d> Entry<'d> {
         self.early_name().unwrap_or(self.name)
     }
 
-    /// The alignment; one that is not given is 1.
+    /// The alignment; 1 if none is stated.
     #[inline]
     fn alignment(&self) -> u64 {
         let stated = match self.early_name() {
@@ -115,8 +115,8 @@ impl<'d> Entry<'d> {
         stated.max(1)
     }
 
-    /// What the section holds. Names win over types: one writer files note.sdn under template
-    /// metadata, and the native layout has no number for notes, such as the symbol index and cached code.
+    /// The section kind. The name takes precedence over the type: one writer gives note.sdn the type of template
+    /// metadata, and the native layout has no number for notes such as the symbol index and cached code.
     #[inline]
     pub(crate) fn kind(&self) -> SectionKind {
         let is_note = self.name().starts_with(b"note.sdn\0")
@@ -125,7 +125,7 @@ impl<'d> Entry<'d> {
         if is_note { SectionKind::Note } else { self.numbered }
     }
 
-    /// What the section holds, when it is one of those that others refer to.
+    /// The section kind, if the type is one that other parts of the file refer to.
     #[inline]
     pub(crate) fn referred_kind(&self) -> Option<SectionKind> {
         let referred =
@@ -133,13 +133,13 @@ impl<'d> Entry<'d> {
         if referred { Some(self.kind()) } else { None }
     }
 
-    /// Whether it has no bytes in the file.
+    /// Whether the section has no bytes in the file.
     #[inline]
     fn is_bss(&self) -> bool {
         self.numbered == SectionKind::Bss && self.kind() == SectionKind::Bss
     }
 
-    /// Reads a compact entry: a name, an offset, a size.
+    /// Decodes a compact entry: a name, an offset, a size.
     fn decode_compact(bytes: &'d [u8; COMPACT_SECTION]) -> Option<Self> {
         let name = array(bytes, 0)?;
         let kind = SectionKind::from_name(padded_name(name));
@@ -161,7 +161,7 @@ impl<'d> Entry<'d> {
         })
     }
 
-    /// Decodes the entry at the start of `bytes`; `None` if there are too few.
+    /// Decodes the entry at the start of `bytes`; `None` if `bytes` is too short.
     // Row `parse` of the benchmark: compiled once for each layout.
     #[inline(always)]
     pub(crate) fn decode(bytes: &'d [u8], layout: Layout) -> Option<Self> {
@@ -172,35 +172,35 @@ impl<'d> Entry<'d> {
         }
     }
 
-    /// Whether the entry could have been written by a writer, with nothing but itself to go by.
+    /// Whether a writer could have written the entry, judged by the entry alone.
     pub(crate) fn is_plausible(&self) -> bool {
         self.numbered != SectionKind::Unknown(0)
             && self.flags <= 0xf
             && is_printable(padded_name(self.name()))
     }
 
-    /// Bytes that the section takes in memory.
+    /// The size in memory, in bytes.
     #[inline]
     pub(crate) fn memory_size(&self) -> u64 {
         let lost = if self.is_bss() { self.size } else { 0 };
         self.virtual_size.max(lost)
     }
 
-    /// Whether the section can be one of a file of `len` bytes whose offsets count from `base`: an
-    /// alignment that is one, no more bytes in the file than in memory, and all of them there.
+    /// Whether the section fits in a file of `len` bytes whose offsets count from `base`: a valid alignment, at most as
+    /// many bytes in the file as in memory, and all of them inside the file.
     #[inline]
     pub(crate) fn fits(&self, len: u64, base: u64) -> bool {
         let is_alignment =
             |bytes: u64| bytes & bytes.wrapping_sub(1) == 0 && bytes <= MAX_ALIGNMENT;
-        // An early name makes the field as a whole too great, so that it is looked at only then.
+        // The field of an entry with an early name exceeds the limit, so the early name is checked only then.
         let aligned = is_alignment(self.alignment) || is_alignment(self.alignment());
         let end = base.checked_add(self.offset).and_then(|start| start.checked_add(self.size));
         let inside = end.is_some_and(|end| end <= len) && self.size <= self.virtual_size;
         aligned && (inside || self.is_bss())
     }
 
-    /// Bytes in memory of a section that [fits](Entry::fits), is no Bss, is not compressed, and is written as
-    /// nearly all are. `None` for every other.
+    /// The size in memory of a section that [fits](Entry::fits), is neither Bss nor compressed, and has no early name;
+    /// `None` for any other section. Nearly all sections are of this form.
     #[inline]
     pub(crate) fn plain_size(&self, len: u64, base: u64) -> Option<u64> {
         let aligned =
@@ -228,7 +228,7 @@ impl<'d> Entry<'d> {
         }
     }
 
-    /// The entry as a section of `data`; what does not fit has no bytes.
+    /// The entry as a section of `data`. A section that does not fit has no bytes.
     #[inline]
     pub(crate) fn place(
         self,
@@ -256,7 +256,7 @@ impl<'d> Entry<'d> {
     }
 }
 
-/// The file offset and the contents of entry `index` in the table at `table_offset`.
+/// The file offset and the decoded entry with number `index` of the table at `table_offset`.
 #[inline]
 pub(crate) fn entry_at(
     table: &[u8],
@@ -269,7 +269,7 @@ pub(crate) fn entry_at(
     Some((table_offset.wrapping_add(start as u64), entry))
 }
 
-/// The section table of a file whose entries have all been checked.
+/// The section table of a file. All entries have been checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Sections<'d> {
     /// The whole file.
@@ -277,17 +277,17 @@ pub struct Sections<'d> {
     pub(crate) table: &'d [u8],
     pub(crate) table_offset: u64,
     pub(crate) layout: Layout,
-    /// The layout of the file's header, which is another one for an ELF object alone.
+    /// The layout of the file's header; it differs from `layout` only for an ELF object.
     pub(crate) header_layout: Layout,
-    /// Of an ELF object: whether some of its symbols are common.
+    /// For an ELF object: whether some of its symbols are common.
     pub(crate) has_commons: bool,
-    /// Of an ELF object: the section that holds its symbols; 0 for none.
+    /// For an ELF object: the section that holds its symbols; 0 for none.
     pub(crate) symtab: u32,
     pub(crate) base: u64,
 }
 
 impl<'d> Sections<'d> {
-    /// The entries as they stand.
+    /// The entries of the table.
     #[inline]
     pub(crate) fn entries(&self, layout: Layout) -> Entries<'d> {
         Entries { rest: self.table, at: self.table_offset, index: 0, layout }
@@ -333,7 +333,7 @@ mod tests {
         let entry = Entry::decode(&bytes, Layout::Packed).unwrap();
         assert_eq!((padded_name(entry.name()), entry.alignment()), (&b"code"[..], 16));
         assert!(entry.fits(0, 0));
-        // In the native layout the same bytes are an alignment, and an impossible one.
+        // In the native layout the same bytes are an invalid alignment.
         assert!(!Entry::decode(&bytes, Layout::Native).unwrap().fits(0, 0));
     }
 

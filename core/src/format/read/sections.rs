@@ -6,7 +6,7 @@ use crate::format::read::section::{Entries, Section, Sections, entry_at};
 use crate::format::wire::Layout;
 
 impl<'d> Sections<'d> {
-    /// How many sections there are.
+    /// The number of sections.
     pub fn len(&self) -> usize {
         match self.layout {
             layout if layout.is_object() => elf::lookup::section_count(self),
@@ -14,12 +14,12 @@ impl<'d> Sections<'d> {
         }
     }
 
-    /// Whether there are none.
+    /// Whether the table is empty.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
     }
 
-    /// The section with this number; `None` past the end.
+    /// The section with this index; `None` past the end.
     #[inline]
     pub fn get(&self, index: u32) -> Option<Section<'d>> {
         match self.layout {
@@ -36,29 +36,29 @@ impl<'d> Sections<'d> {
         Some(entry.place(self.data, self.base, index, at))
     }
 
-    /// All sections in the order of the table.
+    /// The sections in the order of the table.
     #[inline]
     pub fn iter(&self) -> SectionIter<'d> {
         SectionIter { entries: self.entries(self.layout), sections: *self }
     }
 
-    /// The first section of a kind.
+    /// The first section of this kind.
     pub fn of_kind(&self, kind: SectionKind) -> Option<Section<'d>> {
         self.iter().find(|section| section.kind == kind)
     }
 
-    /// The first note of a name.
+    /// The first note with this name.
     pub(crate) fn note(&self, name: &[u8]) -> Option<Section<'d>> {
         self.iter().find(|section| section.kind == SectionKind::Note && section.name == name)
     }
 
-    /// The first section of a name.
+    /// The first section with this name.
     pub fn named(&self, name: &[u8]) -> Option<Section<'d>> {
         self.iter().find(|section| section.name == name)
     }
 }
 
-/// The sections of a table, one after another.
+/// An iterator over the sections of a table.
 #[derive(Clone, Debug)]
 pub struct SectionIter<'d> {
     entries: Entries<'d>,

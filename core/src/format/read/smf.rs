@@ -1,9 +1,8 @@
-//! A module in its file.
+//! Modules.
 //!
-//! [`Smf::parse`] finds the header, checks that every section lies in the file, and nothing more, so
-//! that opening is fast; [`Smf::verify`] checks all the rest that can be checked without running.
-//! Neither allocates. Facts: the SMF specification v1.1, sections 1 to 3, and its writers.
-//! `find_header` documents the search for the header.
+//! [`Smf::parse`] finds the header and checks only that every section lies in the file, so that opening is fast.
+//! [`Smf::verify`] checks everything else that can be checked without running the module. Neither allocates. Sources:
+//! the SMF specification v1.1, sections 1 to 3, and its writers. `find_header` documents the search for the header.
 
 use crate::format::error::{CompressionError, NoteError, RelocError, Result, SectionError, ensure};
 use crate::format::model::{Header, SectionKind};
@@ -17,7 +16,7 @@ use crate::format::read::template::Templates;
 use crate::format::read::{elf, functions};
 use crate::format::wire::{Layout, NATIVE_HEADER, RELOC, slice};
 
-/// A module in its file. A view: it borrows the bytes and owns nothing.
+/// A module, as a view of its file: it borrows the bytes and owns nothing.
 ///
 /// ```
 /// use smf_core::format::{Layout, SectionKind, Smf};
@@ -53,17 +52,17 @@ impl<'d> Smf<'d> {
         Header::decode(self.header, self.symbols.sections.header_layout)
     }
 
-    /// Where the header stands, from the first byte of the file.
+    /// The offset of the header in the file, in bytes.
     pub fn header_offset(&self) -> u64 {
         self.header_offset
     }
 
-    /// The base of all offsets in the file: the length of the stub, declared or found.
+    /// The base of all offsets in the file, in bytes: the length of the stub, declared or found.
     pub fn base(&self) -> u64 {
         self.symbols.sections.base
     }
 
-    /// Whether something was put before the module, declared or not.
+    /// Whether a stub precedes the module, declared or not.
     pub fn has_stub(&self) -> bool {
         self.base() != 0
     }
@@ -83,17 +82,17 @@ impl<'d> Smf<'d> {
         self.symbols
     }
 
-    /// The relocatable ELF object that a code section holds, as a module of the layout
-    /// [`Layout::ElfX86_64`] or [`Layout::ElfAarch64`]; `None` when the code is no such object.
+    /// The relocatable ELF object in a code section, as a module of the layout [`Layout::ElfX86_64`] or
+    /// [`Layout::ElfAarch64`]; `None` if the code is not an ELF object.
     ///
-    /// It has the header of the file, and the sections, symbols and relocations of the object, whose
-    /// offsets are offsets in the file. They are all that is linked: the file's own symbol table may
-    /// repeat names of the object, with places that mean nothing before the object is linked, and is not
-    /// asked. For notes, templates and everything else that is not linked, ask the module itself.
+    /// The result has the header of the file, and the sections, symbols and relocations of the object; offsets count
+    /// from the start of the file. Only these are linked. The file's own symbol table is not used: it may repeat names
+    /// of the object, with values that are undefined before the object is linked. Notes, templates and everything else
+    /// that is not linked are read from the module itself.
     ///
     /// # Errors
-    /// What is wrong with a section of the object, or what a module cannot have; a section of the
-    /// module that would have to be loaded or applied beside the object.
+    /// An invalid section of the object; a feature that modules do not support; another section of the module that must
+    /// be loaded or applied with the object.
     pub fn object(&self) -> Result<Option<Smf<'d>>> {
         if self.layout().is_object() {
             return Ok(None);
@@ -102,14 +101,13 @@ impl<'d> Smf<'d> {
         code.map(|code| self.object_in(&code)).transpose()
     }
 
-    /// The object that a section [holds](Section::holds_object).
+    /// The object in a section for which [`Section::holds_object`] holds.
     pub(crate) fn object_in(&self, code: &Section<'d>) -> Result<Smf<'d>> {
         let symbols = elf::open::open(&self.sections(), self.header().arch, code)?;
         Ok(Smf { symbols, ..*self })
     }
 
-    /// The input of the linker: the [object](Smf::object) in the code section if there is one, else the module
-    /// itself.
+    /// The input of the linker: the [object](Smf::object) in the code section, or the module itself without one.
     ///
     /// # Errors
     /// As [`Smf::object`].
@@ -117,7 +115,7 @@ impl<'d> Smf<'d> {
         Ok(self.object()?.unwrap_or(*self))
     }
 
-    /// The section with this number.
+    /// The section with this index.
     ///
     /// # Errors
     /// [`SectionError::NoSuchSection`].
@@ -131,14 +129,14 @@ impl<'d> Smf<'d> {
         self.section(self.symbols.code?).ok()
     }
 
-    /// The relocation sections with what they apply to; an error stands in the place of a broken one.
+    /// The relocation sections with their target sections. An item is an error for an invalid one.
     pub fn reloc_tables(&self) -> impl Iterator<Item = Result<RelocTable<'d>>> + use<'d> {
         let smf = *self;
         let tables = self.sections().iter().filter(|section| section.kind == SectionKind::Reloc);
         tables.map(move |section| smf.reloc_table(&section))
     }
 
-    /// A relocation section with what it applies to.
+    /// A relocation section with its target section.
     pub(crate) fn reloc_table(&self, section: &Section<'d>) -> Result<RelocTable<'d>> {
         let Section { index, size, offset: at, .. } = *section;
         let is_whole = section.data.len().is_multiple_of(RELOC);
@@ -148,8 +146,8 @@ impl<'d> Smf<'d> {
         Ok(RelocTable { section: *section, target, layout: self.layout() })
     }
 
-    /// `.rela.NAME` applies to the section `NAME`, or `.NAME` as ELF has it; every other name, and a
-    /// `.rela.text` beside a code section that is called otherwise, to the code.
+    /// The target section. `.rela.NAME` applies to the section `NAME`, or `.NAME` as in ELF. `.rela.text` without such
+    /// a section, and every name without the prefix, applies to the code.
     fn reloc_target(&self, section: &Section<'d>) -> Option<Section<'d>> {
         if self.layout().is_object() {
             return elf::lookup::reloc_target(&self.sections(), section.index);
@@ -163,16 +161,16 @@ impl<'d> Smf<'d> {
         named.or_else(|| if name == b"text" { self.code() } else { None })
     }
 
-    /// The section note.sdn. An ELF object never has one.
+    /// The section note.sdn; `None` without one, and for an ELF object.
     pub(crate) fn note_section(&self) -> Option<Section<'d>> {
         self.sections().named(b"note.sdn").filter(|_| !self.layout().is_object())
     }
 
-    /// The bytes of note.sdn and where they begin in the file; `None` when there is no such section.
-    /// A size of 0 in the table means: up to the terminator.
+    /// The bytes of note.sdn and their offset in the file; `None` without a note. If the table states size 0, the note
+    /// extends to its terminator.
     ///
     /// # Errors
-    /// [`NoteError::Unterminated`]; [`CompressionError::StillCompressed`] for a note that
+    /// [`NoteError::Unterminated`]; [`CompressionError::StillCompressed`] for a compressed note, which
     /// [`Smf::note_contents`] decompresses.
     pub fn note_bytes(&self) -> Result<Option<(&'d [u8], u64)>> {
         let Some(section) = self.note_section() else { return Ok(None) };
@@ -186,19 +184,19 @@ impl<'d> Smf<'d> {
         Ok(rest.get(..len).map(|note| (note, at)))
     }
 
-    /// note.sdn, read; `None` when there is no such section.
+    /// The parsed note.sdn; `None` without one.
     ///
     /// # Errors
-    /// A note without an end, one that is compressed, or one that is not UTF-8.
+    /// A note without a terminator, a compressed note, or one that is not UTF-8.
     pub fn note(&self) -> Result<Option<Note<'d>>> {
         self.note_bytes()?.map(|(bytes, at)| Note::parse(bytes, at)).transpose()
     }
 
-    /// The templates, in whichever container; `None` when there is no such section.
+    /// The templates, in either container; `None` without a template section.
     ///
     /// # Errors
-    /// A container that is neither GTPL nor counted, or that does not hold what it counts;
-    /// [`CompressionError::StillCompressed`] for one that [`Smf::contents`] decompresses.
+    /// A container that is neither GTPL nor counted, or that does not hold its stated count;
+    /// [`CompressionError::StillCompressed`] for a compressed one, which [`Smf::contents`] decompresses.
     pub fn templates(&self) -> Result<Option<Templates<'d>>> {
         let Some(section) = self.sections().of_kind(SectionKind::TemplateCode) else {
             return Ok(None);
@@ -207,10 +205,10 @@ impl<'d> Smf<'d> {
         Templates::parse(section.data, section.offset).map(Some)
     }
 
-    /// The bytecode functions; `None` when the code is machine code.
+    /// The bytecode functions; `None` if the code is machine code.
     ///
     /// # Errors
-    /// A broken function table.
+    /// An invalid function table.
     pub fn functions(&self) -> Result<Option<Functions<'d>>> {
         let is_bytecode =
             |code: &Section<'_>| functions::is_bytecode(code.data) && !self.layout().is_object();
@@ -219,7 +217,7 @@ impl<'d> Smf<'d> {
         Functions::parse(code.data, strings, code.offset).map(Some)
     }
 
-    /// The ELF shared object of a dynlib; `None` in every other layout.
+    /// The ELF shared object of a dynlib; `None` for any other layout.
     pub fn shared_object(&self) -> Option<&'d [u8]> {
         if self.layout() != Layout::Dynlib {
             return None;
@@ -228,7 +226,7 @@ impl<'d> Smf<'d> {
     }
 }
 
-/// Refuses to read what must be decompressed before.
+/// Refuses a section that must be decompressed first.
 fn refuse_compressed(section: &Section<'_>) -> Result<(), CompressionError> {
     let Section { index, offset: at, .. } = *section;
     ensure(!section.is_compressed(), CompressionError::StillCompressed { index, at })

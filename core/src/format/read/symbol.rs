@@ -12,76 +12,76 @@ use crate::format::wire::{
     is_first_name, name_at, starts_with_name, u8_at, u16_at, u32_at, u64_at, unended,
 };
 
-/// The place of a symbol.
+/// The location of a symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SymbolPlace {
-    /// In another module.
+    /// Defined in another module.
     Import {
-        /// Whether it may stay missing.
+        /// Whether the import may stay unresolved.
         weak: bool,
     },
-    /// In a section of the file.
+    /// Defined in a section of the file.
     Section {
-        /// The section's number.
+        /// The index of the section.
         section: u32,
-        /// Bytes from its begin.
+        /// The offset from the start of the section, in bytes.
         value: u64,
-        /// The symbol's length in bytes.
+        /// The length of the symbol in bytes.
         size: u64,
     },
-    /// The symbol has no place in memory.
+    /// The symbol has no address.
     Nowhere,
 }
 
-/// One symbol.
+/// A symbol, decoded.
 #[derive(Clone, Copy, Debug)]
 pub struct Symbol<'d> {
-    /// Its number in the table.
+    /// The index in the table.
     pub index: u32,
-    /// What it names.
+    /// The kind of entity that the symbol names.
     pub kind: SymbolKind,
-    /// Its visibility.
+    /// The visibility to other modules.
     pub binding: Binding,
-    /// The visibility byte as written.
+    /// The visibility byte, undecoded.
     pub visibility: u8,
-    /// Layout phase and markers.
+    /// The layout phase and markers.
     pub flags: SymbolFlags,
-    /// Whether the file defines it; an import otherwise.
+    /// Whether the file defines the symbol; false for an import.
     pub defined: bool,
-    /// The section it lies in; `None` for imports and for what has no place in memory.
+    /// The section of the symbol; `None` for imports and for symbols without an address.
     pub section: Option<u32>,
-    /// Bytes from the start of its section.
+    /// The offset from the start of the section, in bytes.
     pub value: u64,
-    /// Its length in bytes; 0 when the writer did not know.
+    /// The length in bytes; 0 if the writer did not state it.
     pub size: u64,
-    /// A number for its type, as the writer chose.
+    /// A type number, as the writer defines it.
     pub type_id: u32,
-    /// Its version, as the writer chose.
+    /// The version, as the writer defines it.
     pub version: u32,
-    /// How many type parameters it has, when it is a template.
+    /// The number of type parameters of a template.
     pub template_params: u8,
-    /// Where its template lies, as the writer counted.
+    /// The offset of the template, as the writer defines it.
     pub template_offset: u64,
-    /// The hash of its name as written: a hint, never proof.
+    /// The stored hash of the name: a hint, never proof.
     pub name_hash: u32,
-    /// Where its entry stands, from the first byte of the file.
+    /// The offset of the symbol entry in the file, in bytes.
     pub entry_offset: u64,
     name: &'d [u8],
 }
 
 impl<'d> Symbol<'d> {
-    /// Its name: any bytes but NUL.
+    /// The name: any bytes except NUL.
     #[inline]
     pub fn name(&self) -> &'d [u8] {
         self.name
     }
 
-    /// Whether other modules can use it.
+    /// Whether the symbol is visible to other modules.
     pub fn is_export(&self) -> bool {
         self.defined && self.binding != Binding::Local
     }
 
-    /// Checks that it does not leave its section, which has `size` bytes in memory.
+    /// Checks that the symbol lies inside its section, which has `size` bytes in memory.
     ///
     /// # Errors
     /// [`SymbolError::Outside`].
@@ -93,26 +93,26 @@ impl<'d> Symbol<'d> {
         }
     }
 
-    /// Whether another module must provide it, or may when it is weak.
+    /// Whether another module must define the symbol, or may if the symbol is weak.
     pub fn is_import(&self) -> bool {
         !self.defined
     }
 }
 
-/// An exported symbol as a lookup returns it, without the fields that cost more to decode.
+/// An exported symbol as a lookup returns it, without the fields that are more expensive to decode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Its number in the table.
+    /// The index in the table.
     pub index: u32,
-    /// What it names.
+    /// The kind of entity that the symbol names.
     pub kind: SymbolKind,
-    /// Who can see it: not only its own module.
+    /// The visibility to other modules, never local.
     pub binding: Binding,
-    /// The section it lies in; `None` when it has no place in memory.
+    /// The section of the symbol; `None` if it has no address.
     pub section: Option<u32>,
-    /// Bytes from the start of its section.
+    /// The offset from the start of the section, in bytes.
     pub value: u64,
-    /// Its length in bytes; 0 when the writer did not know.
+    /// The length in bytes; 0 if the writer did not state it.
     pub size: u64,
 }
 
@@ -123,14 +123,14 @@ impl From<Symbol<'_>> for Found {
     }
 }
 
-/// The fields of an entry that need neither strings nor sections.
+/// The fields of an entry that are decoded without strings or sections.
 #[derive(Clone, Copy)]
 struct Entry {
     name_offset: u32,
     kind: u8,
     binding: u8,
     visibility: u8,
-    /// The section index that the packed layout can state.
+    /// The section index, which only the packed layout can state.
     section: Option<u16>,
     value: u64,
     size: u64,
@@ -151,7 +151,7 @@ impl Entry {
         }
     }
 
-    /// What the entry alone says about being defined.
+    /// Whether the symbol is defined according to its entry alone.
     #[inline]
     fn is_defined(&self) -> bool {
         match self.section {
@@ -166,8 +166,8 @@ impl Entry {
     }
 }
 
-/// All that the section of a symbol hangs on, in one word: its kind, its binding, its visibility, and in the
-/// packed layout the section that it states. Fewer than 2^56.
+/// All fields that determine the section of a symbol, in one word: kind, binding and visibility, and in the packed
+/// layout the stated section. The value is below 2^56.
 #[inline]
 fn section_words(bytes: &[u8; SYMBOL], layout: Layout) -> u64 {
     let kind = u64::from(u32_at(bytes, 8).unwrap_or(0) & 0xff_ffff);
@@ -177,8 +177,8 @@ fn section_words(bytes: &[u8; SYMBOL], layout: Layout) -> u64 {
     }
 }
 
-/// The section of a symbol of the packed layout, when it is an ordinary one: something with an address, in
-/// one of the first `sections` sections, which it states. It hangs on [`section_words`] alone.
+/// The section of an ordinary symbol of the packed layout: one with an address that states one of the first `sections`
+/// sections. The result depends on [`section_words`] only.
 fn packed_section(bytes: &[u8; SYMBOL], sections: u32) -> Option<u32> {
     let (kind, binding, stated) = (u8_at(bytes, 8)?, u8_at(bytes, 9)?, u32_at(bytes, 40)?);
     let has_address = PACKED_ADDRESSED.checked_shr(kind.into()).unwrap_or(0) & 1 != 0;
@@ -189,7 +189,7 @@ fn packed_section(bytes: &[u8; SYMBOL], sections: u32) -> Option<u32> {
     (is_ordinary && has_address).then_some(section)
 }
 
-/// As [`packed_section`], for the native layout: that of something visible, which is the one of its kind.
+/// As [`packed_section`], for the native layout: the section of a visible symbol, which its kind determines.
 fn native_section(bytes: &[u8; SYMBOL], code: Option<u32>, data: Option<u32>) -> Option<u32> {
     let (kind, binding, visibility) = (u8_at(bytes, 8)?, u8_at(bytes, 9)?, u8_at(bytes, 10)?);
     let section = match Layout::Native.symbol_kind(kind)? {
@@ -205,27 +205,27 @@ fn entries(table: &[u8], layout: Layout) -> impl Iterator<Item = Entry> {
     table.as_chunks::<SYMBOL>().0.iter().map(move |bytes| Entry::decode(bytes, layout))
 }
 
-/// The symbol table of a file and what is needed to understand it.
+/// The symbol table of a file and the data needed to decode it.
 #[derive(Clone, Copy, Debug)]
 pub struct Symbols<'d> {
-    /// Empty for an ELF object, whose symbols lie elsewhere.
+    /// The entries; empty for an ELF object, whose symbols are stored elsewhere.
     table: &'d [u8],
     table_offset: u64,
-    /// The strings without unterminated bytes at the end, up to the length of a name.
+    /// The string table, without unterminated bytes at the end, up to the length of a name.
     strings: &'d [u8],
-    /// What the symbols lie in.
+    /// The sections that the symbols refer to.
     pub(crate) sections: Sections<'d>,
     /// The first code section.
     pub(crate) code: Option<u32>,
     /// The first data section.
     data: Option<u32>,
-    /// One writer emits a defined `main` that looks like an import; true when nothing else is
-    /// defined and there is code for it.
+    /// One writer emits a defined `main` that decodes as an import. True if no other symbol is defined and there is
+    /// code for `main`.
     lone_main: bool,
 }
 
 impl<'d> Symbols<'d> {
-    /// A table over `table`, whose entries name themselves in `strings`.
+    /// A symbol table with the entries in `table` and their names in `strings`.
     #[inline]
     pub(crate) fn new(
         table: &'d [u8],
@@ -241,7 +241,7 @@ impl<'d> Symbols<'d> {
         Self { table, table_offset, strings, sections, code, data, lone_main }
     }
 
-    /// How many symbols there are.
+    /// The number of symbols.
     pub fn len(&self) -> usize {
         match self.table.len() / SYMBOL {
             0 if self.sections.layout.is_object() => elf::symbol::count(&self.sections),
@@ -249,16 +249,16 @@ impl<'d> Symbols<'d> {
         }
     }
 
-    /// Whether there are none.
+    /// Whether the table is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The symbol with this number.
+    /// The symbol with this index.
     ///
     /// # Errors
-    /// [`SymbolError::NoSuchSymbol`] past the end; otherwise why the entry is no symbol: a name
-    /// outside the strings, a type or binding that means nothing, a section that is not there.
+    /// [`SymbolError::NoSuchSymbol`] past the end; otherwise the reason why the entry is invalid: a name outside the
+    /// strings, an undefined type or binding, a section that does not exist.
     #[inline]
     pub fn get(&self, index: u32) -> Result<Symbol<'d>> {
         let Some(bytes) = self.entry_bytes(index) else { return self.get_elsewhere(index) };
@@ -289,11 +289,11 @@ impl<'d> Symbols<'d> {
         })
     }
 
-    /// Where the symbol with this number lies, which takes a fraction of the work of
-    /// [`Symbols::get`]: it does not check that the name is terminated.
+    /// The location of the symbol with this index. This takes a fraction of the work of [`Symbols::get`]: it does not
+    /// check that the name is terminated.
     ///
     /// # Errors
-    /// As [`Symbols::get`], but for names that end too late.
+    /// As [`Symbols::get`], except for names that are unterminated or too long.
     #[inline]
     pub fn place(&self, index: u32) -> Result<SymbolPlace> {
         match self.entry_bytes(index) {
@@ -302,10 +302,10 @@ impl<'d> Symbols<'d> {
         }
     }
 
-    /// Hands [`Symbols::place`] of one symbol after another to `visit`, in the order of the table, with the element
-    /// of `out` of the same index, until one fails or `out` ends.
+    /// Calls `visit` with [`Symbols::place`] of each symbol, in the order of the table, and the element of `out` with
+    /// the same index, until an error or the end of `out`.
     ///
-    /// # Errors
+    /// The first error of [`Symbols::place`] or of `visit`.
     /// The first one of [`Symbols::place`] or of `visit`.
     #[inline]
     pub fn try_for_each_place<T, E: From<FormatError>>(
@@ -344,7 +344,7 @@ impl<'d> Symbols<'d> {
         mut visit: impl FnMut(u32, SymbolPlace, &mut T) -> Result<(), E>,
     ) -> Result<(), E> {
         let names = self.strings.len() as u64;
-        // At first, words that no symbol has.
+        // The initial value differs from the words of every symbol.
         let (mut known, mut section) = (u64::MAX, 0);
         let mut index = 0;
         for (bytes, out) in self.table.as_chunks::<SYMBOL>().0.iter().zip(out) {
@@ -385,8 +385,8 @@ impl<'d> Symbols<'d> {
         })
     }
 
-    /// What the symbol with this number is, when it is an export and has this name: a fraction of the
-    /// work of [`Symbols::get`].
+    /// The symbol with this index if it is an export with this name. This takes a fraction of the work of
+    /// [`Symbols::get`].
     #[inline]
     pub(crate) fn export(&self, index: u32, name: &[u8]) -> Option<Found> {
         // Compiled once for each layout.
@@ -421,13 +421,13 @@ impl<'d> Symbols<'d> {
         array(self.table, start)
     }
 
-    /// Where the entry with this number stands in the file.
+    /// The offset of the entry with this index in the file.
     #[inline]
     fn entry_offset(&self, index: u32) -> u64 {
         self.table_offset + u64::from(index) * SYMBOL as u64
     }
 
-    /// The symbol of an ELF object with this number.
+    /// The symbol of an ELF object with this index.
     fn get_elsewhere(&self, index: u32) -> Result<Symbol<'d>> {
         let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
         let is_object = self.sections.layout.is_object();
@@ -484,8 +484,8 @@ impl<'d> Symbols<'d> {
         self.strings.get(usize::try_from(entry.name_offset).ok()?..)
     }
 
-    /// The packed numbering has one number for types and for sections; a local symbol that states
-    /// its section is the latter.
+    /// The kind and binding. The packed layout has one number for types and for sections: a local symbol that states a
+    /// section is a section symbol.
     #[inline]
     fn kind(&self, entry: &Entry, index: u32, at: u64) -> Result<(SymbolKind, Binding)> {
         let binding = Binding::ALL.get(usize::from(entry.binding)).copied();
@@ -499,8 +499,8 @@ impl<'d> Symbols<'d> {
         Ok((kind, binding))
     }
 
-    /// The section a defined symbol lies in: the stated one, else the code section for functions and
-    /// the data section for data.
+    /// The section of a defined symbol: the stated one, else the code section for functions and the data section for
+    /// data.
     #[inline]
     fn section(&self, entry: &Entry, kind: SymbolKind, index: u32, at: u64) -> Result<Option<u32>> {
         if let Some(section) = entry.section {
@@ -518,14 +518,14 @@ impl<'d> Symbols<'d> {
         }
     }
 
-    /// All symbols in the order of the table; an error stands in the place of a broken entry.
+    /// The symbols in the order of the table. An item is an error for an invalid entry.
     pub fn iter(&self) -> impl Iterator<Item = Result<Symbol<'d>>> + use<'d> {
         let symbols = *self;
         (0u32..).take(symbols.len()).map(move |index| symbols.get(index))
     }
 
-    /// The exported symbol of this name: the first global one, else the first weak one. Builds
-    /// nothing; takes time linear in the table.
+    /// The exported symbol with this name: the first global one, else the first weak one. Allocates nothing; takes time
+    /// linear in the table.
     pub fn find_export(&self, name: &[u8]) -> Option<Symbol<'d>> {
         let mut weak = None;
         for (index, entry) in (0u32..).zip(entries(self.table, self.sections.layout)) {
@@ -546,7 +546,7 @@ impl<'d> Symbols<'d> {
         }
     }
 
-    /// As [`Symbols::find_export`], in an ELF object; it has one symbol of a name that others can see.
+    /// As [`Symbols::find_export`], in an ELF object. A name has at most one visible symbol there.
     fn find_export_elsewhere(&self, name: &[u8]) -> Option<Symbol<'d>> {
         if !self.sections.layout.is_object() {
             return None;
@@ -587,7 +587,7 @@ mod tests {
         module.to_vec().unwrap()
     }
 
-    /// Runs of symbols, between which what a section hangs on changes in every way.
+    /// Runs of symbols, between which the fields that determine the section change in every way.
     #[test]
     fn a_walk_tells_the_places_that_each_symbol_tells() {
         let mut state = 1u64;
@@ -602,7 +602,7 @@ mod tests {
             for _ in some(0..4000, 10) {
                 let mut file = file.clone();
                 for _ in 0..random(8) {
-                    // Mostly what means something, in a few symbols one after another.
+                    // Mostly valid values, in a few consecutive symbols.
                     let (at, value) = match random(10) {
                         0 => (3, random(2)),
                         1 => (8, random(8)),

@@ -1,23 +1,21 @@
-//! Generic templates as a module carries them, and the counts beside them (FORMAT.md, section 5).
+//! Generic templates in a module, and their counts (FORMAT.md, section 5).
 //!
-//! Two containers are in use, told apart by the first four bytes. **GTPL** has a magic, a version and
-//! a header a template; what follows a header is the writer's own affair and has no length. Writers
-//! of version 1 put nothing there, so the headers stand back to back: when all of them do, and end
-//! with the section, that is how they are read. When they do not, only the first template can be
-//! listed, its body is everything behind it, and [`Templates::has_opaque_bodies`] says why the list is
-//! short. **Counted** has no magic and a length for every template.
+//! There are two containers, distinguished by the first four bytes. **GTPL** has a magic, a version and a header for
+//! each template. The writer defines the body after a header, which has no length. Writers of version 1 store no
+//! bodies, so the headers are back to back: if all headers are valid in this form and the last one ends with the
+//! section, the section is read this way. Otherwise only the first template is listed, its body is the rest of the
+//! section, and [`Templates::has_opaque_bodies`] is set. **Counted** has no magic, and a length for every template.
 //!
-//! An extension of this project gives a GTPL of several templates bodies that can be told apart: they
-//! stand behind the last header, where readers that know nothing of them have stopped. All numbers
-//! are little-endian.
+//! An extension of this project stores delimited bodies for several templates in a GTPL. They follow the last header,
+//! where readers without support have stopped. All numbers are little-endian.
 //!
 //! | bytes | |
 //! |---|---|
 //! | 4 | `GBDY` |
-//! | 4 | length of all this, these eight bytes included; it ends with the section |
+//! | 4 | length of the extension in bytes, these eight bytes included; it ends with the section |
 //! | 4 + n | for each template, in the order of the headers: the length of its body, and the body |
 //!
-//! The bodies are never looked into. A count is believed only as far as the bytes behind it reach.
+//! Bodies are not parsed. A count is checked against the length of the bytes that follow.
 
 use crate::format::error::{Result, TemplateError};
 pub use crate::format::model::TemplateKind;
@@ -26,56 +24,56 @@ use crate::format::wire::{Cursor, u16_at, u32_at};
 /// The first bytes of a GTPL container.
 pub(crate) const MAGIC: &[u8; 4] = b"GTPL";
 
-/// What begins the bodies behind the headers of a GTPL.
+/// The first bytes of the bodies after the headers of a GTPL.
 pub(crate) const BODIES: &[u8; 4] = b"GBDY";
 
-/// Magic and length of the bodies.
+/// The size of the magic and length of the bodies, in bytes.
 pub(crate) const BODIES_HEADER: usize = 8;
 
-/// Magic, version, count.
+/// The size of the magic, version and count, in bytes.
 const GTPL_HEADER: usize = 10;
 
-/// Kind, length of the name, number of parameters: a template without a name.
+/// The size of a template without a name, in bytes: kind, length of the name, number of parameters.
 const MIN_GTPL_TEMPLATE: usize = 6;
 
-/// Two lengths: a template without a name and without code.
+/// The size of a template without a name and body, in bytes: two lengths.
 const MIN_COUNTED_TEMPLATE: usize = 8;
 
-/// Which of the two containers a section is.
+/// The container of a template section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Container {
-    /// `GTPL`; headers with kind and number of parameters.
+    /// `GTPL`: headers with a kind and a number of parameters.
     Gtpl {
         /// Whether constraints follow each header: version bytes (1, 1).
         constrained: bool,
     },
-    /// Name and code, each with its length.
+    /// A name and a body, each with its length.
     Counted,
 }
 
 /// One template.
 #[derive(Clone, Copy, Debug)]
 pub struct Template<'d> {
-    /// From 0, in the order of the file.
+    /// The index of the template, from 0, in the order of the file.
     pub index: u32,
-    /// The name as the file spells it; not necessarily UTF-8.
+    /// The name as spelled in the file; not necessarily UTF-8.
     pub name: &'d [u8],
-    /// `None` in the counted container, which does not say.
+    /// The kind; `None` in the counted container, which does not state it.
     pub kind: Option<TemplateKind>,
-    /// The number of type parameters; 0 in the counted container, which does not say.
+    /// The number of type parameters; 0 in the counted container, which does not state it.
     pub params: u8,
-    /// What the type parameters must satisfy.
+    /// The constraints of the type parameters.
     pub constraints: Constraints<'d>,
-    /// What the writer made of the template: opaque.
+    /// The body, opaque: the writer defines its format.
     pub body: &'d [u8],
 }
 
 /// A bound on one type parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Constraint {
-    /// The parameter, from 0.
+    /// The index of the parameter, from 0.
     pub parameter: u16,
-    /// The writer's number of the bound.
+    /// The number of the bound, as the writer defines it.
     pub bound: u16,
 }
 
@@ -98,28 +96,28 @@ impl<'d> Constraints<'d> {
 /// The templates of a section.
 #[derive(Clone, Copy, Debug)]
 pub struct Templates<'d> {
-    /// What follows the count.
+    /// The bytes after the count.
     entries: &'d [u8],
-    /// Where `entries` begin in the file.
+    /// The offset of `entries` in the file.
     at: u64,
-    /// Which container this is.
+    /// The container.
     pub container: Container,
-    /// How many templates the container says it has.
+    /// The number of templates that the container states.
     pub count: u32,
-    /// Whether bodies of unknown length follow the headers, so that only the first template can be
-    /// listed. Its body then reaches to the end of the section.
+    /// Whether bodies of unknown length follow the headers, so that only the first template is listed. Its body then
+    /// extends to the end of the section.
     pub has_opaque_bodies: bool,
-    /// The bodies behind the headers of a GTPL, each with its length, where there are any.
+    /// The bodies after the headers of a GTPL, each with its length; `None` without them.
     bodies: Option<&'d [u8]>,
 }
 
 impl<'d> Templates<'d> {
-    /// The templates in `payload`, which begins at offset `at` of the file.
+    /// Parses the templates in `payload`, which starts at offset `at` of the file.
     ///
     /// # Errors
-    /// [`TemplateError::Container`] for bytes that are neither container, or a GTPL of an unknown
-    /// version; [`TemplateError::Truncated`] for a count that the bytes cannot hold, and for a first
-    /// template of a GTPL that is cut off; [`TemplateError::Kind`] when its kind means nothing.
+    /// [`TemplateError::Container`] for bytes that are neither container, or a GTPL of an unknown version;
+    /// [`TemplateError::Truncated`] for a count that exceeds the bytes, and for a truncated first template of a GTPL;
+    /// [`TemplateError::Kind`] if its kind is undefined.
     pub fn parse(payload: &'d [u8], at: u64) -> Result<Self> {
         let neither = TemplateError::Container { at };
         let container = match payload.strip_prefix(MAGIC) {
@@ -151,7 +149,7 @@ impl<'d> Templates<'d> {
         let neither = TemplateError::Container { at };
         let count = u32_at(payload, 0).ok_or(neither)?;
         let entries = payload.get(4..).ok_or(neither)?;
-        // Without a magic a count too large is the only sign that this is something else.
+        // Without a magic, a count that is too large is the only sign of another format.
         if u64::from(count) > (entries.len() / MIN_COUNTED_TEMPLATE) as u64 {
             return Err(neither.into());
         }
@@ -160,20 +158,19 @@ impl<'d> Templates<'d> {
         Ok(Self { entries, at, container, count, has_opaque_bodies: false, bodies: None })
     }
 
-    /// How many templates [`Templates::iter`] lists: all, or the first one when
-    /// [`Templates::has_opaque_bodies`].
+    /// The number of templates that [`Templates::iter`] lists: all, or one if [`Templates::has_opaque_bodies`].
     pub fn listed(&self) -> u32 {
         if self.has_opaque_bodies { self.count.min(1) } else { self.count }
     }
 
     /// The templates in the order of the file.
     ///
-    /// An item is an error for a template that does not lie inside the section; it is the last one.
+    /// An item is an error for a template that does not lie inside the section; the iterator ends there.
     pub fn iter(&self) -> impl Iterator<Item = Result<Template<'d>>> + Clone + use<'d> {
         self.entries().map(|entry| entry.map(|(template, _)| template))
     }
 
-    /// The templates, each with all its bytes in the container: its header, and its body.
+    /// The templates, each with all its bytes in the container: its header and its body.
     pub(crate) fn entries(
         &self,
     ) -> impl Iterator<Item = Result<(Template<'d>, &'d [u8])>> + Clone + use<'d> {
@@ -188,7 +185,7 @@ impl<'d> Templates<'d> {
                 indices = 0..0;
             }
             Some(found.map(|template| {
-                // An opaque body is all that is left, and the cursor stays in front of it.
+                // An opaque body is the rest of the section; the cursor stays before it.
                 let opaque = if templates.has_opaque_bodies { template.body.len() } else { 0 };
                 let end = cursor.position().saturating_add(opaque);
                 (template, templates.entries.get(start..end).unwrap_or(&[]))
@@ -199,13 +196,13 @@ impl<'d> Templates<'d> {
     /// Reads every template that can be listed.
     ///
     /// # Errors
-    /// [`TemplateError::Truncated`] for the first that does not lie inside the section.
+    /// [`TemplateError::Truncated`] for the first template that does not lie inside the section.
     pub fn check(&self) -> Result<()> {
         self.iter().try_for_each(|template| template.map(drop))
     }
 
-    /// What is behind the headers, when all of them are sound and named. A body read as a header would
-    /// have to look like one to its last byte.
+    /// The bytes after the headers, if all headers are valid and named. To be mistaken for headers, a body must match
+    /// the format to its last byte.
     fn behind_headers(&self) -> Option<&'d [u8]> {
         let mut cursor = Cursor::new(self.entries);
         for index in 0..self.count {
@@ -238,7 +235,7 @@ impl<'d> Templates<'d> {
         }
     }
 
-    /// A GTPL header, and the constraints behind it if the version has them.
+    /// Reads a GTPL header, and the constraints after it if the version has them.
     fn header(&self, cursor: &mut Cursor<'d>, index: u32) -> Result<Template<'d>> {
         let cut = self.cut_off(cursor, index);
         let at = self.at.saturating_add(cursor.position() as u64);
@@ -262,13 +259,13 @@ impl<'d> Templates<'d> {
     }
 }
 
-/// As many bytes as the `u32` before them says.
+/// Reads a `u32` length and that many bytes.
 fn take_counted<'d>(cursor: &mut Cursor<'d>) -> Option<&'d [u8]> {
     let len = usize::try_from(cursor.u32()?).ok()?;
     cursor.take(len)
 }
 
-/// The bodies in `rest`, what is behind the headers, if they are there for `count` templates.
+/// The bodies in `rest`, the bytes after the headers; `None` if they are not delimited bodies of `count` templates.
 fn read_bodies(rest: &[u8], count: u32) -> Option<&[u8]> {
     let stated = u32_at(rest.strip_prefix(BODIES)?, 0)?;
     let bodies = rest.get(BODIES_HEADER..)?;
@@ -285,27 +282,27 @@ fn read_constraints<'d>(cursor: &mut Cursor<'d>) -> Option<Constraints<'d>> {
     Some(Constraints { entries: cursor.take(len)?.as_chunks().0 })
 }
 
-/// How many templates of each kind a module has: section TemplateMeta.
+/// The number of templates of each kind in a module: the section TemplateMeta.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TemplateMeta {
-    /// The version as the file writes it; known is 1.
+    /// The version as stated in the file; only 1 is defined.
     pub version: u16,
-    /// Function templates.
+    /// The number of function templates.
     pub functions: u32,
-    /// Struct templates.
+    /// The number of struct templates.
     pub structs: u32,
-    /// Enum templates.
+    /// The number of enum templates.
     pub enums: u32,
-    /// Trait templates.
+    /// The number of trait templates.
     pub traits: u32,
 }
 
 impl TemplateMeta {
-    /// The counts in `payload`, which begins at offset `at` of the file. Bytes after the counts are
-    /// ignored. The counts are not compared with the templates.
+    /// Parses the counts in `payload`, which starts at offset `at` of the file. Bytes after the counts are ignored. The
+    /// counts are not compared with the templates.
     ///
     /// # Errors
-    /// [`TemplateError::Meta`] when the payload does not begin with `META` or is too short.
+    /// [`TemplateError::Meta`] if the payload does not start with `META` or is too short.
     pub fn parse(payload: &[u8], at: u64) -> Result<Self> {
         Ok(Self::read(payload).ok_or(TemplateError::Meta { at })?)
     }
@@ -349,7 +346,7 @@ mod tests {
         templates.iter().map(|t| t.unwrap()).map(|t| (t.name, t.kind, t.params, t.body)).collect()
     }
 
-    /// A container with the given version and count in front of `entries`.
+    /// A container with the given version and count before `entries`.
     fn container(version: [u8; 2], count: u32, entries: &[&[u8]]) -> Vec<u8> {
         let mut bytes = [b"GTPL", &version[..], &count.to_le_bytes()].concat();
         bytes.extend(entries.concat());
@@ -402,7 +399,7 @@ mod tests {
         assert!(!templates.has_opaque_bodies && templates.listed() == 3);
         let headers: usize = templates.entries().map(|entry| entry.unwrap().1.len()).sum();
         assert_eq!(headers + GTPL_HEADER, gtpl().len());
-        // Anything else there is some writer's own affair.
+        // Any other bytes there are in a format of the writer.
         for (place, byte) in [(0, b'H'), (4, 0x17), (8, 3), (18, 9)] {
             let mut broken = payload.clone();
             broken[gtpl().len() + place] = byte;
@@ -412,7 +409,8 @@ mod tests {
         assert!(Templates::parse(&longer, 0).unwrap().has_opaque_bodies);
     }
 
-    /// A reader as the first ones were: as many headers as the count says, and nothing of the rest.
+    /// A reader without support for the extension: it reads as many headers as the count states, and nothing after
+    /// them.
     fn names_by_an_old_reader(payload: &[u8]) -> Vec<&[u8]> {
         let count = u32_at(payload, 6).unwrap();
         let mut at = GTPL_HEADER;

@@ -15,14 +15,13 @@ use crate::format::wire::RELOC;
 use crate::format::wire::elf_reloc::{self, ElfReloc};
 
 impl<'d> Smf<'d> {
-    /// Checks everything that can be checked without running: every symbol, relocation, template,
-    /// bytecode function and note row, the placement, the symbol index, every record of kept code, the ELF object
-    /// in the code, and the tables of the shared object of a dynlib.
-    /// Time is linear in the file. Nothing is decompressed: what compressed sections hold is for
-    /// [`Smf::verify_compressed`] to check.
+    /// Checks everything that can be checked without running the module: every symbol, relocation, template, bytecode
+    /// function and note row, the prelink data, the symbol index, every record of cached code, the ELF object in the
+    /// code, and the tables of the shared object of a dynlib. Time is linear in the file. Nothing is decompressed;
+    /// [`Smf::verify_compressed`] checks the contents of compressed sections.
     ///
     /// # Errors
-    /// The first thing that is wrong, with an absolute offset.
+    /// The first error, with an absolute offset.
     pub fn verify(&self) -> Result<()> {
         self.verify_tables()?;
         if self.layout().is_object() {
@@ -67,7 +66,7 @@ impl<'d> Smf<'d> {
     }
 
     fn verify_symbols(&self) -> Result<()> {
-        // Symbols come in runs of one section, so the last one looked up is nearly always right.
+        // Consecutive symbols mostly share a section, so the last section looked up is nearly always the right one.
         let mut last: Option<(u32, u64)> = None;
         for symbol in self.symbols.iter() {
             let symbol = symbol?;
@@ -91,10 +90,10 @@ impl<'d> Smf<'d> {
         Ok(())
     }
 
-    /// Checks that every relocation of a table has a type, a symbol and a place.
+    /// Checks that every relocation of a table has a valid kind, a symbol, and an offset inside the target section.
     ///
     /// # Errors
-    /// The first one that has not.
+    /// The first invalid relocation.
     pub fn verify_relocs(&self, table: &RelocTable<'d>) -> Result<()> {
         let section = table.section.index;
         let count = self.symbols.len() as u64;

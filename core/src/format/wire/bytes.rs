@@ -3,13 +3,13 @@
 //! Nothing in an SMF file is aligned, so every field is read bytewise. No function here panics: an offset outside the
 //! bytes gives `None`. Offsets are `u64`, as in the file, and become `usize` by a checked conversion only.
 
-/// `N` bytes at `at`, or `None` when they do not all lie inside `data`.
+/// `N` bytes at `at`; `None` if they do not all lie inside `data`.
 #[inline]
 pub fn array<const N: usize>(data: &[u8], at: usize) -> Option<&[u8; N]> {
     data.get(at..)?.first_chunk()
 }
 
-/// `len` bytes at `at`, or `None` when they do not all lie inside `data`.
+/// `len` bytes at `at`; `None` if they do not all lie inside `data`.
 #[inline]
 pub fn slice(data: &[u8], at: u64, len: u64) -> Option<&[u8]> {
     let start = usize::try_from(at).ok()?;
@@ -47,13 +47,13 @@ pub fn i64_at(data: &[u8], at: usize) -> Option<i64> {
     array(data, at).map(|b| i64::from_le_bytes(*b))
 }
 
-/// Writes `bytes` at `at`; `None` when they do not all lie inside `out`, which is then unchanged.
+/// Writes `bytes` at `at`. Returns `None` and leaves `out` unchanged if they do not all lie inside `out`.
 pub(crate) fn put(out: &mut [u8], at: usize, bytes: &[u8]) -> Option<()> {
     out.get_mut(at..)?.get_mut(..bytes.len())?.copy_from_slice(bytes);
     Some(())
 }
 
-/// The bytes of `data` before its first NUL; all of them when it has none.
+/// The bytes of `data` before its first NUL; all of them without a NUL.
 #[inline]
 pub fn until_nul(data: &[u8]) -> &[u8] {
     data.split(|&b| b == 0).next().unwrap_or(data)
@@ -62,7 +62,7 @@ pub fn until_nul(data: &[u8]) -> &[u8] {
 /// The lowest bit of each byte of a word.
 pub(crate) const LOW: u64 = 0x0101_0101_0101_0101;
 
-/// The highest bit of each byte of `word` that is 0, and of no other.
+/// Sets the highest bit of each byte of `word` that is 0, and of no other byte.
 #[inline]
 pub(crate) const fn zero_bytes(word: u64) -> u64 {
     const REST: u64 = !(LOW << 7);
@@ -75,10 +75,10 @@ pub(crate) const fn has_zero(word: u64) -> bool {
     word.wrapping_sub(LOW) & !word & (LOW << 7) != 0
 }
 
-/// A name in a field of 16 bytes, up to its first NUL. The bytes are looked at eight at a time.
+/// A name in a field of 16 bytes, up to its first NUL. Compares eight bytes at a time.
 #[inline]
 pub fn padded_name(field: &[u8; 16]) -> &[u8] {
-    // The lowest bit set marks the first zero byte; those above it may lie.
+    // The lowest set bit marks the first zero byte. Higher bits may be wrong.
     let zeroes = |half: u64| half.wrapping_sub(LOW) & !half & (LOW << 7);
     let [low, high] = [u64_at(field, 0), u64_at(field, 8)].map(|half| zeroes(half.unwrap_or(0)));
     let (first, skipped) = if low == 0 { (high, 8) } else { (low, 0) };
@@ -122,7 +122,7 @@ impl<'d> Cursor<'d> {
         self.data.get(self.at..).unwrap_or(&[])
     }
 
-    /// The next `len` bytes; on `None` the cursor has not moved.
+    /// The next `len` bytes. On `None` the cursor has not moved.
     pub fn take(&mut self, len: usize) -> Option<&'d [u8]> {
         let end = self.at.checked_add(len)?;
         let taken = self.data.get(self.at..end)?;
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn zero_bytes_are_found_and_no_others() {
         for number in (0..1u64 << 16).step_by(if cfg!(miri) { 251 } else { 1 }) {
-            // Bytes from a few that make differences, in every order.
+            // Bytes from a few significant values, in every order.
             let bytes: [u8; 8] =
                 core::array::from_fn(|at| [0, 1, 0x7f, 0x80][(number >> (2 * at)) as usize & 3]);
             let expected = bytes.map(|byte| if byte == 0 { 0x80 } else { 0 });

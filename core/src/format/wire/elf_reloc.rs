@@ -8,7 +8,7 @@ use core::fmt;
 use crate::format::model::{Reloc, RelocKind};
 use crate::format::wire::{Layout, RELOC, i64_at, u32_at, u64_at};
 
-/// Decodes an entry; a number without a kind here becomes [`RelocKind::Unknown`] with its low byte.
+/// Decodes an entry. An unsupported number becomes [`RelocKind::Unknown`] with its low byte.
 pub(crate) fn decode(bytes: &[u8; RELOC], layout: Layout) -> Reloc {
     let number = number(bytes);
     Reloc {
@@ -43,9 +43,9 @@ fn kind(layout: Layout, number: u32) -> Option<RelocKind> {
         (Layout::ElfAarch64, 258) => K::Abs32,
         (Layout::ElfAarch64, 260) => K::Pc64,
         (Layout::ElfAarch64, 261) => K::Pc32,
-        // The instruction says whether it counts pages or bytes.
+        // The instruction determines whether the offset counts pages or bytes.
         (Layout::ElfAarch64, 274..=276) => K::Arm64Page21,
-        // ADD and the loads and stores of 8 to 128 bits, which say in what they count.
+        // ADD, and loads and stores of 8 to 128 bits; the instruction determines the scale.
         (Layout::ElfAarch64, 277 | 278 | 284..=286 | 299) => K::Arm64PageOff12,
         (Layout::ElfAarch64, 282 | 283) => K::Arm64Branch26,
         (Layout::ElfAarch64, 311) => K::Arm64GotLoadPage21,
@@ -58,9 +58,9 @@ fn kind(layout: Layout, number: u32) -> Option<RelocKind> {
 /// An ELF relocation that is not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ElfReloc {
-    /// That of an object.
+    /// The layout of the object.
     pub(crate) layout: Layout,
-    /// Its number, whose meaning depends on the machine.
+    /// The relocation number; its meaning depends on the machine.
     pub number: u32,
 }
 
@@ -82,7 +82,7 @@ impl fmt::Display for ElfReloc {
     }
 }
 
-/// What is refused, by number.
+/// Unsupported relocations, by number.
 const X86_64: [(u32, &str); 29] = [
     (3, "R_X86_64_GOT32"),
     (5, "R_X86_64_COPY"),

@@ -16,7 +16,7 @@ macro_rules! tags {
             $(pub const $once: Self = Self($once_value);)+
             $(pub const $name: Self = Self($value);)+
 
-            /// The tags that a loader reads, and that a sound object has once.
+            /// The tags that a loader reads and that must occur at most once.
             pub(crate) const ONCE: &[Self] = &[$(Self::$once),+];
 
             fn name(self) -> Option<&'static str> {

@@ -4,7 +4,7 @@ use crate::format::model::*;
 use crate::format::wire::{Layout, MAGIC, NATIVE_HEADER, put, u8_at, u16_at, u32_at, u64_at};
 
 impl Default for Header {
-    /// A version 1.1 x86-64 Linux command without sections: what a writer starts from.
+    /// The header of a version 1.1 x86-64 Linux command without sections.
     fn default() -> Self {
         Header {
             version: (1, 1),
@@ -17,8 +17,8 @@ impl Default for Header {
 }
 
 impl Header {
-    /// Reads the header whose magic is the first byte of `bytes`, in `layout`. The fields of both
-    /// layouts lie within the first 96 bytes, so that this cannot fail.
+    /// Decodes the header whose magic is the first byte of `bytes`, in `layout`. The fields of both layouts lie within
+    /// the first 96 bytes, so decoding cannot fail.
     #[inline]
     pub(crate) fn decode(bytes: &[u8; NATIVE_HEADER], layout: Layout) -> Self {
         let at = layout.header_fields();
@@ -49,8 +49,8 @@ impl Header {
         }
     }
 
-    /// Writes the fields into `out`, whose other bytes keep what they held. The counterpart of
-    /// [`Header::decode`]: the same table of offsets serves both.
+    /// Writes the fields into `out` and leaves all other bytes unchanged. This is the inverse of [`Header::decode`];
+    /// both use the same table of offsets.
     pub(crate) fn encode(&self, out: &mut [u8; NATIVE_HEADER], layout: Layout) {
         let at = layout.header_fields();
         let mut put = |at: usize, bytes: &[u8]| put(out, at, bytes);

@@ -1,8 +1,8 @@
 //! The wire layouts as tables: offsets, strides and numberings.
 //!
-//! Source: the SMF specification v1.1 and what its writers emit. The native layout is a C struct with padding, the
-//! packed one has no padding; the two number sections, symbols and relocations differently. Padding may hold garbage
-//! and is ignored.
+//! Sources: the SMF specification v1.1 and the output of its writers. The native layout is a C struct with padding; the
+//! packed layout has no padding. The two number sections, symbols and relocations differently. Padding may hold any
+//! bytes and is ignored.
 
 use crate::format::model::{RelocKind, SectionKind, SymbolKind};
 
@@ -34,7 +34,7 @@ pub(crate) const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
 pub const SECTION_NAME: usize = 16;
 /// The section marker of an import.
 pub(crate) const IMPORT_SECTION: u16 = 0xffff;
-/// The byte at 43 that says there is a section index at 41.
+/// The value of byte 43 that marks a section index at byte 41.
 pub(crate) const SECTION_MARKER: u8 = 0x53;
 /// The maximum alignment of a section, in bytes.
 pub const MAX_ALIGNMENT: u64 = 4096;
@@ -124,7 +124,7 @@ impl Layout {
     const fn section_kinds(self) -> &'static [SectionKind; 256] {
         match self {
             Layout::Native => &NATIVE_SECTIONS,
-            // The numbers of ELF are wider, and for its reader to understand.
+            // ELF section types are wider than a byte; the ELF reader decodes them.
             _ => &PACKED_SECTIONS,
         }
     }
@@ -254,7 +254,7 @@ const SECTIONS: [(SectionKind, SectionKind); 17] = {
     ]
 };
 
-/// The relocation kinds of the native layout by number: up to those of aarch64.
+/// The relocation kinds of the native layout by number, up to those of aarch64.
 const NATIVE_RELOCS: &[RelocKind] = RelocKind::ALL.split_at(10).0;
 
 /// The relocation kinds of the packed layout by number.

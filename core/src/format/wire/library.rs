@@ -11,10 +11,10 @@ pub(crate) const HEADER: usize = 128;
 /// Bytes of an entry of the index.
 pub(crate) const ENTRY: usize = 128;
 
-/// Bytes of an entry's name field, the NUL that ends the name included.
+/// The size of an entry's name field in bytes, including the terminating NUL.
 pub(crate) const NAME: usize = 64;
 
-/// Where the fields of the header stand.
+/// Offsets of the header fields.
 pub(crate) mod header {
     pub(crate) const COUNT: usize = 8;
     pub(crate) const INDEX_OFFSET: usize = 12;
@@ -24,7 +24,7 @@ pub(crate) mod header {
     pub(crate) const INDEX_HASH: usize = 44;
 }
 
-/// Where the fields of an index entry stand.
+/// Offsets of the fields of an index entry.
 pub(crate) mod entry {
     pub(crate) const OFFSET: usize = 64;
     pub(crate) const SIZE: usize = 72;
@@ -34,11 +34,11 @@ pub(crate) mod entry {
     pub(crate) const OBJECT_HASH: usize = 104;
 }
 
-// The reserved bytes at the end of both: 76 and 16.
+// Both end with reserved bytes: 76 and 16.
 const _: () =
     assert!(header::INDEX_HASH + 8 + 76 == HEADER && entry::OBJECT_HASH + 8 + 16 == ENTRY);
 
-/// The `u64` at a place that every header and every entry has.
+/// The `u64` at offset `at` of a header or an entry.
 pub(crate) fn field(bytes: &[u8; 128], at: usize) -> u64 {
     u64_at(bytes, at).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! Tables of the wire layouts: every offset, stride and number once, and access to bytes.
+//! Tables of the wire layouts, which state every offset, stride and number once, and access to bytes.
 
 pub mod bytes;
 pub(crate) mod elf_reloc;

@@ -7,10 +7,10 @@ use core::ffi::CStr;
 
 use crate::format::wire::bytes::has_zero;
 
-/// The greatest length of a symbol's name, in bytes.
+/// The maximum length of a symbol name, in bytes.
 pub const MAX_NAME: usize = 16_383;
 
-/// Whether `strings` begins with `name` and its NUL.
+/// Whether `strings` starts with `name` and its NUL.
 #[inline]
 pub(crate) fn starts_with_name(strings: &[u8], name: &[u8]) -> bool {
     strings.get(name.len()) == Some(&0) && strings.starts_with(name)
@@ -38,14 +38,14 @@ fn is_same_long(name: &[u8], first: &[u8]) -> bool {
     name.len() <= MAX_NAME && name == first && !name.contains(&0)
 }
 
-/// Whether two words are the same and hold no NUL.
+/// Whether two words are equal and contain no NUL.
 #[inline]
 fn same_text(a: &[u8; 8], b: &[u8; 8]) -> bool {
     let (a, b) = (u64::from_le_bytes(*a), u64::from_le_bytes(*b));
     a == b && !has_zero(a)
 }
 
-/// The number of bytes of `strings` behind its last NUL, up to the length of a name.
+/// The number of bytes of `strings` after its last NUL, up to the length of a name.
 pub(crate) fn unended(strings: &[u8]) -> usize {
     let unended = strings.iter().rev().take(MAX_NAME + 1).take_while(|byte| **byte != 0);
     unended.count()

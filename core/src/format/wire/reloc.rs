@@ -14,7 +14,7 @@ impl Reloc {
         }
     }
 
-    /// The wire form with `number` for the kind; pads are zero.
+    /// Encodes the relocation with `number` for the kind. Padding is zero.
     pub(crate) fn encode(&self, number: u8) -> [u8; RELOC] {
         let mut bytes = [0; RELOC];
         put(&mut bytes, 0, &self.offset.to_le_bytes());
@@ -42,7 +42,7 @@ impl RelocEntry<'_> {
         u32_at(self.0, 8).unwrap_or(0)
     }
 
-    /// The number of its kind in the layout of its file.
+    /// The number of the kind in the layout of the file.
     #[inline]
     pub fn number(&self) -> u8 {
         u8_at(self.0, 12).unwrap_or(0)

@@ -1,5 +1,5 @@
-//! Modules of bytecode written: the function table that [`functions`](crate::format::read::functions) reads, and the
-//! native module around it (FORMAT.md, section 8).
+//! Writing of bytecode modules: the function table that [`functions`](crate::format::read::functions) reads, in a
+//! native module (FORMAT.md, section 8).
 
 use alloc::vec::Vec;
 
@@ -10,28 +10,27 @@ use crate::format::wire::Layout;
 use crate::format::write::error::WriteError;
 use crate::format::write::module::{Module, NewSection, Payload};
 
-/// A function to be written.
+/// A function for [`write_functions`].
 #[derive(Clone, Copy, Debug)]
 pub struct NewFunction<'a> {
-    /// Its name, without a NUL.
+    /// The name, without a NUL.
     pub name: &'a [u8],
-    /// How many arguments it takes.
+    /// The number of arguments.
     pub params: u16,
-    /// How many locals it has, the arguments among them.
+    /// The number of locals, including the arguments.
     pub locals: u16,
-    /// Its code.
+    /// The code.
     pub code: &'a [u8],
 }
 
-/// A native module of these functions, with `flags` besides the one of everything that can be run. Where it
-/// begins to run is the function called `main`, if there is one: the entry point is where its code begins.
+/// Writes a native module of these functions, with `flags` and the executable flag. The entry point is the code of the
+/// function `main`, if there is one.
 ///
-/// The header names no platform, and an architecture only because it has to name one: bytecode is the same
-/// everywhere.
+/// Bytecode is portable: the header has the default platform and architecture, which loaders ignore.
 ///
 /// # Errors
-/// [`WriteError::TooLarge`] for more functions, code or names than 32 bits can place;
-/// [`WriteError::SymbolName`] for a name with a NUL; [`WriteError::OutOfMemory`].
+/// [`WriteError::TooLarge`] if functions, code or names exceed 32-bit offsets; [`WriteError::SymbolName`] for a name
+/// with a NUL; [`WriteError::OutOfMemory`].
 pub fn write_functions(functions: &[NewFunction<'_>], flags: Flags) -> Result<Vec<u8>, WriteError> {
     let count = u32::try_from(functions.len()).map_err(|_| WriteError::TooLarge)?;
     let lengths = functions.iter().map(|function| (function.code.len(), function.name.len() + 1));

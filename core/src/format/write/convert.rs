@@ -1,8 +1,8 @@
-//! The same module in another layout, and a module without its stub.
+//! Conversion of a module to another layout, and removal of its stub.
 //!
-//! Packed and native can say nearly the same. What the target cannot say is left out and listed:
-//! a reader of [`Converted::dropped`] knows everything the new file lacks. A module is verified
-//! before it is converted, so that no broken part is carried along. An index of names is made anew,
+//! The packed and the native layout can express nearly the same. Parts that the target layout cannot express are
+//! dropped and listed in [`Converted::dropped`], which is complete. A module is verified before conversion, so that no
+//! damage is copied. The symbol index is rebuilt, since symbols may be renumbered.
 //! since symbols may have other numbers.
 
 use alloc::vec::Vec;
@@ -22,53 +22,53 @@ use crate::format::write::module::{
     Module, NewSection, NewSymbol, Payload, Place, default_section, section_number,
 };
 
-/// A module in its new layout.
+/// A converted module.
 #[derive(Debug)]
 pub struct Converted<'d> {
     /// The new file.
     pub bytes: Vec<u8>,
-    /// What it lacks, in the order of the old one.
+    /// The dropped parts, in the order of the old file.
     pub dropped: Vec<Dropped<'d>>,
 }
 
-/// Something that the new layout cannot say.
+/// A part that the new layout cannot express.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dropped<'d> {
-    /// A section of a kind without a number, or relocations that apply to such a one.
+    /// A section whose kind has no number in the layout, or the relocations of such a section.
     Section {
-        /// Its name.
+        /// The name of the section.
         name: &'d [u8],
-        /// Its kind.
+        /// The kind of the section.
         kind: SectionKind,
     },
-    /// A symbol: its kind has no number, or its section cannot be stated.
+    /// A symbol whose kind has no number in the layout, or whose section cannot be stated.
     Symbol {
-        /// Its name.
+        /// The name of the symbol.
         name: &'d [u8],
-        /// Its kind.
+        /// The kind of the symbol.
         kind: SymbolKind,
     },
-    /// Something about a symbol that is otherwise kept.
+    /// A property of a symbol that is otherwise preserved.
     Detail {
-        /// Its name.
+        /// The name of the symbol.
         name: &'d [u8],
-        /// What about it.
+        /// The property.
         what: &'static str,
     },
-    /// A relocation: its kind has no number, or its symbol or section was dropped.
+    /// A relocation whose kind has no number in the layout, or whose symbol or section was dropped.
     Reloc {
         /// The name of the section that held it.
         table: &'d [u8],
-        /// Its number there.
+        /// The index in that section.
         index: u32,
-        /// Its kind.
+        /// The kind of the relocation.
         kind: RelocKind,
         /// The name of its symbol.
         symbol: &'d [u8],
     },
-    /// What stood before the module.
+    /// The stub before the module.
     Stub {
-        /// Its length.
+        /// The length of the stub in bytes.
         bytes: u64,
     },
     /// Reserved header bytes that were not zero.
@@ -97,31 +97,31 @@ impl fmt::Display for Dropped<'_> {
     }
 }
 
-/// Why a module cannot be converted.
+/// The reason why a module cannot be converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConvertError {
-    /// The module is not sound.
+    /// The module is invalid.
     #[error(transparent)]
     Format(#[from] FormatError),
     /// The new file cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// A dynlib is a shared object with a trailer: it has no sections to write elsewhere.
+    /// The file is a dynlib: a shared object with a trailer, without sections to convert.
     #[error("a dynlib is an ELF shared object with a trailer and has no sections to convert")]
     Dynlib,
-    /// An ELF object has a form of its own; it is its module that can be written in another layout.
-    #[error("an ELF object is no module; convert the module that holds it")]
+    /// The input is an ELF object. The module that contains it can be converted.
+    #[error("an ELF object is not a module; convert the module that contains it")]
     Object,
-    /// The header stands before the stub, so that the stub cannot be truncated.
-    #[error("the header stands before the stub, which cannot be truncated")]
+    /// The header precedes the stub, so the stub cannot be removed.
+    #[error("the header precedes the stub, so the stub cannot be removed")]
     LeadingHeader,
 }
 
-/// Writes `smf` in `layout`, [`Layout::Packed`] or [`Layout::Native`].
+/// Converts `smf` to `layout`, [`Layout::Packed`] or [`Layout::Native`].
 ///
 /// # Errors
-/// A module that does not verify, a dynlib, or a layout that is not written.
+/// An invalid module, a dynlib, or a layout that cannot be written.
 pub fn convert<'d>(smf: &Smf<'d>, layout: Layout) -> Result<Converted<'d>, ConvertError> {
     check_layout(smf)?;
     smf.verify()?;
@@ -141,7 +141,7 @@ pub fn convert<'d>(smf: &Smf<'d>, layout: Layout) -> Result<Converted<'d>, Conve
     conversion.finish()
 }
 
-/// Refuses what is no module with sections of its own.
+/// Refuses layouts without sections of their own.
 fn check_layout(smf: &Smf<'_>) -> Result<(), ConvertError> {
     match smf.layout() {
         Layout::Dynlib => Err(ConvertError::Dynlib),
@@ -150,10 +150,10 @@ fn check_layout(smf: &Smf<'_>) -> Result<(), ConvertError> {
     }
 }
 
-/// The bytes of `smf` without what stands before it, otherwise unchanged.
+/// The bytes of `smf` without its stub, otherwise unchanged.
 ///
 /// # Errors
-/// A dynlib, or a header that stands before the stub.
+/// A dynlib, or a header that precedes the stub.
 pub fn without_stub(smf: &Smf<'_>) -> Result<Vec<u8>, ConvertError> {
     check_layout(smf)?;
     if smf.base() > smf.header_offset() {
@@ -175,14 +175,14 @@ pub fn without_stub(smf: &Smf<'_>) -> Result<Vec<u8>, ConvertError> {
 struct Conversion<'d> {
     smf: Smf<'d>,
     layout: Layout,
-    /// The sections that the layout can say, with the number they had.
+    /// The sections that the layout can express, with their old numbers.
     kept: Vec<Section<'d>>,
     /// The new number of each old section.
     section_numbers: Vec<Option<u16>>,
     symbols: Vec<NewSymbol<'d>>,
     /// The new number of each old symbol.
     symbol_numbers: Vec<Option<u32>>,
-    /// The relocations of each kept section; none but in relocation sections.
+    /// The relocations of each preserved section; empty except for relocation sections.
     relocs: Vec<Vec<Reloc>>,
     dropped: Vec<Dropped<'d>>,
 }
@@ -194,7 +194,7 @@ impl<'d> Conversion<'d> {
             let Section { name, kind, .. } = section;
             let table = if kind == SectionKind::Reloc { tables.next().transpose()? } else { None };
             let sayable = |s: &Section<'_>| section_number(self.layout, s.kind, s.name).is_some();
-            // Relocations of a section that is left out would apply to nothing.
+            // Relocations of a dropped section have no target.
             let kept = sayable(&section) && table.is_none_or(|table| sayable(&table.target));
             let number = u16::try_from(self.kept.len()).ok();
             if kept && number.is_some() {
@@ -226,7 +226,8 @@ impl<'d> Conversion<'d> {
         Ok(())
     }
 
-    /// Lists what a kept symbol loses: the section of a type, which needs none, and being a section.
+    /// Records the properties that a preserved symbol loses: the section of a type, which needs none, and the kind
+    /// `section`.
     fn note_details(&mut self, symbol: &Symbol<'d>, new: &NewSymbol<'d>) {
         let name = symbol.name();
         if new.place == Place::Unstated && symbol.section.is_some() && !new.kind.has_address() {
@@ -256,8 +257,8 @@ impl<'d> Conversion<'d> {
         })
     }
 
-    /// The native layout has no section symbols; a local function or datum at the same place serves
-    /// relocations as well.
+    /// The kind of a symbol in the new layout. The native layout has no section symbols; a local function or datum at
+    /// the same offset is equivalent for relocations.
     fn new_kind(&self, symbol: &Symbol<'d>) -> Option<SymbolKind> {
         if self.layout != Layout::Native || symbol.kind != SymbolKind::Section {
             return Some(symbol.kind);
@@ -347,7 +348,7 @@ impl<'d> Conversion<'d> {
         Ok(Converted { bytes: module.to_vec()?, dropped: self.dropped })
     }
 
-    /// The index of the symbols as they are numbered now, when there is a section for one.
+    /// Rebuilds the symbol index with the new numbers; empty if the file has no section for it.
     fn new_index(&mut self) -> Vec<u8> {
         let is_index = |s: &&Section<'_>| s.kind == SectionKind::Note && s.name == hash_index::NAME;
         let Some(&Section { name, kind, .. }) = self.kept.iter().find(is_index) else {
@@ -359,7 +360,7 @@ impl<'d> Conversion<'d> {
         })
     }
 
-    /// A note of size 0 becomes one of its real size; what is compressed is carried along as it is.
+    /// The payload of a section. A note of size 0 gets its actual size; compressed bytes are copied unchanged.
     fn payload(&self, section: &Section<'d>) -> Result<&'d [u8]> {
         if section.name != b"note.sdn" || section.is_compressed() {
             return Ok(section.data);
@@ -367,7 +368,7 @@ impl<'d> Conversion<'d> {
         Ok(self.smf.note_bytes()?.map_or(section.data, |(note, _)| note))
     }
 
-    /// The stub goes along where the layout has a place for one.
+    /// The stub, if the layout supports one.
     fn stub(&mut self) -> &'d [u8] {
         let bytes = if self.smf.layout() == Layout::Compact { 0 } else { self.smf.base() };
         if bytes != 0 && self.layout == Layout::Native {
@@ -377,7 +378,7 @@ impl<'d> Conversion<'d> {
         slice(self.smf.file(), 0, bytes).unwrap_or(&[])
     }
 
-    /// The packed header has bytes behind its last field that some writer may use one day.
+    /// Records a loss if reserved bytes after the last field of the packed header are not zero.
     fn check_reserved(&mut self) {
         if self.smf.layout() == Layout::Native {
             return;

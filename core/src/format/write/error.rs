@@ -1,4 +1,4 @@
-//! Why a module cannot be written, in words.
+//! Errors of writing modules.
 
 use thiserror::Error;
 
@@ -7,17 +7,17 @@ use crate::alloc_util::AllocError;
 use crate::format::model::{RelocKind, SectionKind, SymbolKind};
 use crate::format::wire::Layout;
 
-/// Why a module cannot be written.
+/// The reason why a module cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// Only packed and native modules are written.
+    /// A layout other than packed and native.
     #[error("modules are written packed or native, not {}", .0.name())]
     Layout(Layout),
-    /// The native layout has its header in front and no place for a stub.
-    #[error("a native module has its header in front and cannot have a stub")]
+    /// A stub in the native layout, which has its header at the start of the file.
+    #[error("a native module starts with its header and cannot have a stub")]
     StubInNative,
-    /// More than 65,534 sections, or a file of 2^32 bytes and more in front of a table.
+    /// More than 65,534 sections, or 2^32 bytes or more before a table.
     #[error("the module is too large for its tables")]
     TooLarge,
     /// A section kind without a number in the layout.
@@ -26,7 +26,7 @@ pub enum WriteError {
     /// A section name longer than 16 bytes, or with a NUL.
     #[error("section {0}: its name is longer than 16 bytes or holds a NUL")]
     SectionName(u32),
-    /// An alignment that is no power of two up to 4096.
+    /// An alignment that is not a power of two up to 4096.
     #[error("section {0}: alignment {1} is not a power of two up to 4096")]
     SectionAlignment(u32, u64),
     /// More bytes in the file than in memory.
@@ -38,24 +38,24 @@ pub enum WriteError {
     /// A symbol name with a NUL.
     #[error("symbol {0}: its name holds a NUL")]
     SymbolName(u32),
-    /// A symbol in a section where the layout has no way to put it, or that is not there.
-    #[error("symbol {0}: the layout cannot say which section it is in")]
+    /// A symbol in a section that the layout cannot state or that does not exist.
+    #[error("symbol {0}: the layout cannot state its section")]
     SymbolPlace(u32),
-    /// A relocation kind without a number in the layout: section, number in it, kind.
+    /// A relocation kind without a number in the layout: section, index of the relocation, kind.
     #[error("relocation {1} of section {0}: the layout has no number for {2}")]
     RelocKind(u32, u32, RelocKind),
-    /// A relocation against a symbol that is not there: section, number in it, symbol.
+    /// A relocation against a symbol that does not exist: section, index of the relocation, symbol.
     #[error("relocation {1} of section {0}: there is no symbol {2}")]
     RelocSymbol(u32, u32, u32),
-    /// No memory for the file.
+    /// The allocator has no memory for the file.
     #[error("no memory for the file")]
     OutOfMemory,
-    /// A buffer that is shorter than the file.
-    #[error("the file takes {needed} bytes and the buffer has {given}")]
+    /// A buffer shorter than the file.
+    #[error("the file needs {needed} bytes, but the buffer has {given}")]
     Buffer {
-        /// Bytes of the file.
+        /// The length of the file in bytes.
         needed: usize,
-        /// Bytes of the buffer.
+        /// The length of the buffer in bytes.
         given: usize,
     },
 }

@@ -1,12 +1,12 @@
-//! Modules written: packed with its header as a trailer, or native with its header in front.
+//! Writing of modules: packed with the header as a trailer, or native with the header at the start.
 //!
-//! A [`Module`] says what to write and borrows all of it; [`Module::file_len`] tells how long the
-//! file will be, [`Module::write`] puts it into a buffer of the caller. Nothing is allocated. What the
-//! layout cannot say is an error that names it: nothing is dropped in silence.
+//! A [`Module`] describes the file and borrows all of its parts. [`Module::file_len`] returns the length of the file;
+//! [`Module::write`] writes the file into a buffer of the caller. Nothing is allocated. A part that the layout cannot
+//! express is an error that names it; nothing is dropped silently.
 //!
-//! Order of a packed file: stub, payloads, section table, symbols, strings, header. Of a native one:
-//! header, section table, payloads, symbols, strings. Payloads and tables begin at multiples of 8
-//! from the module's base. This is byte for byte what the packed writer in the field emits.
+//! Order of a packed file: stub, payloads, section table, symbols, strings, header. Order of a native file: header,
+//! section table, payloads, symbols, strings. Payloads and tables are at multiples of 8 from the module's base. A
+//! packed file is byte for byte that of the existing packed writer.
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util;
@@ -20,7 +20,7 @@ use crate::format::wire::{
 };
 use crate::format::write::error::WriteError;
 
-/// A module to be written.
+/// A description of a module for [`Module::write`].
 ///
 /// ```
 /// use smf_core::format::write::{Module, NewSection, NewSymbol, Place};
@@ -39,10 +39,10 @@ use crate::format::write::error::WriteError;
 pub struct Module<'a> {
     /// [`Layout::Packed`] or [`Layout::Native`].
     pub layout: Layout,
-    /// The header. Counts and offsets of tables and the stub are filled in by the writer; when there
-    /// are no symbols, `symbol_count` stays as given (bytecode files count their functions there).
+    /// The header. The writer fills in the stub length and the counts and offsets of tables. Without symbols,
+    /// `symbol_count` is preserved (bytecode files store their number of functions in it).
     pub header: Header,
-    /// What stands before the module; packed only.
+    /// The stub before the module; packed only.
     pub stub: &'a [u8],
     /// The sections, in order.
     pub sections: &'a [NewSection<'a>],
@@ -50,79 +50,79 @@ pub struct Module<'a> {
     pub symbols: &'a [NewSymbol<'a>],
 }
 
-/// A section to be written.
+/// A description of a section.
 #[derive(Clone, Copy, Debug)]
 pub struct NewSection<'a> {
-    /// What it holds.
+    /// The kind of the contents.
     pub kind: SectionKind,
-    /// Its name, at most 16 bytes.
+    /// The name, at most 16 bytes.
     pub name: &'a [u8],
-    /// How it may be used.
+    /// The permissions and the compression flag.
     pub flags: SectionFlags,
-    /// A power of two, 1 to 4096 bytes.
+    /// The alignment: a power of two, 1 to 4096 bytes.
     pub alignment: u64,
-    /// Bytes in memory; `None` for as many as in the file.
+    /// The size in memory in bytes; `None` for the size in the file.
     pub virtual_size: Option<u64>,
-    /// Its bytes.
+    /// The contents.
     pub payload: Payload<'a>,
 }
 
 impl<'a> NewSection<'a> {
-    /// A section of machine code that may be read and run: `.text`, at a multiple of 16 bytes.
+    /// A section `.text` of machine code, readable and executable, aligned to 16 bytes.
     pub fn code(bytes: &'a [u8]) -> Self {
         let flags = SectionFlags(SectionFlags::READ | SectionFlags::EXECUTE);
         Self { flags, ..Self::new(SectionKind::Code, b".text", Payload::Bytes(bytes)) }
     }
 
-    /// A section that may be read: at a multiple of 16 bytes, in memory as long as in the file.
+    /// A readable section, aligned to 16 bytes, with the same size in memory and in the file.
     pub fn new(kind: SectionKind, name: &'a [u8], payload: Payload<'a>) -> Self {
         let flags = SectionFlags(SectionFlags::READ);
         Self { kind, name, flags, alignment: 16, virtual_size: None, payload }
     }
 }
 
-/// The bytes of a section to be written.
+/// The payload of a section.
 #[derive(Clone, Copy, Debug)]
 pub enum Payload<'a> {
-    /// These.
+    /// Plain bytes.
     Bytes(&'a [u8]),
-    /// The wire form of these.
+    /// Relocations, encoded by the writer.
     Relocs(&'a [Reloc]),
-    /// The names of the symbols, which are then not written behind the symbol table.
+    /// The names of the symbols. They are then not written after the symbol table.
     Strings,
 }
 
-/// A symbol to be written.
+/// A description of a symbol.
 #[derive(Clone, Copy, Debug)]
 pub struct NewSymbol<'a> {
-    /// Its name, without a NUL.
+    /// The name, without a NUL.
     pub name: &'a [u8],
-    /// What it names.
+    /// The kind of entity that the symbol names.
     pub kind: SymbolKind,
-    /// Who can see it.
+    /// The visibility to other modules.
     pub binding: Binding,
-    /// Where it is.
+    /// The location.
     pub place: Place,
-    /// The visibility byte; a defined symbol that would read as an import without it gets 1.
+    /// The visibility byte. A defined symbol that would decode as an import without it gets 1.
     pub visibility: u8,
-    /// Layout phase and markers.
+    /// The layout phase and markers.
     pub flags: SymbolFlags,
-    /// Bytes from the start of its section.
+    /// The offset from the start of the section, in bytes.
     pub value: u64,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub size: u64,
-    /// A number for its type.
+    /// The type number.
     pub type_id: u32,
-    /// Its version.
+    /// The version.
     pub version: u32,
-    /// How many type parameters it has.
+    /// The number of type parameters.
     pub template_params: u8,
-    /// Where its template lies.
+    /// The offset of the template, as the writer defines it.
     pub template_offset: u64,
 }
 
 impl Default for NewSymbol<'_> {
-    /// An exported function of no length, in no stated section.
+    /// An exported function of length 0, in the default section.
     fn default() -> Self {
         NewSymbol {
             name: &[],
@@ -141,20 +141,20 @@ impl Default for NewSymbol<'_> {
     }
 }
 
-/// Where a symbol to be written is.
+/// The location of a symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In another module.
+    /// Defined in another module.
     Import,
-    /// In the section with this number.
+    /// Defined in the section with this index.
     Section(u16),
-    /// Where symbols of its kind live when nothing is said: code, or the data section.
+    /// Defined in the default section of its kind: the code section or the data section.
     Unstated,
 }
 
-/// The type byte of a section; `None` when the layout has none. note.sdn, the symbol index and kept
-/// code are told by their names, and the native layout, having no notes, files them under template
-/// metadata and debugging information.
+/// The type byte of a section; `None` if the layout does not define it. note.sdn, the symbol index and cached code are
+/// identified by their names. The native layout has no notes; note.sdn has the type of template metadata there, the
+/// others that of debugging information.
 pub(crate) fn section_number(layout: Layout, kind: SectionKind, name: &[u8]) -> Option<u8> {
     let kind = match (layout, kind) {
         (Layout::Native, SectionKind::Note) if name == b"note.sdn" => SectionKind::TemplateMeta,
@@ -164,7 +164,7 @@ pub(crate) fn section_number(layout: Layout, kind: SectionKind, name: &[u8]) -> 
     layout.section_number(kind)
 }
 
-/// The section kind in which symbols of a kind live when their section is not stated.
+/// The default section kind for symbols of this kind.
 pub(crate) fn default_section(kind: SymbolKind) -> Option<SectionKind> {
     match kind {
         SymbolKind::Function => Some(SectionKind::Code),
@@ -173,7 +173,7 @@ pub(crate) fn default_section(kind: SymbolKind) -> Option<SectionKind> {
     }
 }
 
-/// Where the parts of a file begin, in bytes from the module's base.
+/// The offsets of the parts of a file from the module's base, in bytes.
 pub(crate) struct Plan {
     pub(crate) sections: u64,
     pub(crate) symbols: u64,
@@ -187,15 +187,15 @@ const fn align(offset: u64) -> u64 {
 }
 
 impl<'a> Module<'a> {
-    /// Bytes of the file.
+    /// The length of the file in bytes.
     ///
     /// # Errors
-    /// What the layout cannot say.
+    /// A part that the layout cannot express.
     pub fn file_len(&self) -> Result<usize, WriteError> {
         Ok(self.checked_plan()?.1)
     }
 
-    /// Where the parts of the file begin, and its length in bytes.
+    /// The offsets of the parts of the file, and the length of the file in bytes.
     fn checked_plan(&self) -> Result<(Plan, usize), WriteError> {
         self.check()?;
         let plan = self.plan();
@@ -203,10 +203,10 @@ impl<'a> Module<'a> {
         Ok((plan, len.ok_or(WriteError::TooLarge)?))
     }
 
-    /// The file, in a vector of its own.
+    /// Writes the file into a new vector.
     ///
     /// # Errors
-    /// What the layout cannot say, and no memory.
+    /// A part that the layout cannot express, or [`WriteError::OutOfMemory`].
     #[cfg(feature = "alloc")]
     pub fn to_vec(&self) -> Result<alloc::vec::Vec<u8>, WriteError> {
         let mut file = alloc_util::try_filled(self.file_len()?, &0)?;
@@ -217,7 +217,7 @@ impl<'a> Module<'a> {
     /// Writes the file to the start of `out` and returns its length.
     ///
     /// # Errors
-    /// What the layout cannot say, or a buffer that is too short; `out` is then unchanged.
+    /// A part that the layout cannot express, or a buffer that is too short. `out` is then unchanged.
     pub fn write(&self, out: &mut [u8]) -> Result<usize, WriteError> {
         let ((plan, needed), given) = (self.checked_plan()?, out.len());
         let file = out.get_mut(..needed).ok_or(WriteError::Buffer { needed, given })?;
@@ -272,7 +272,7 @@ impl<'a> Module<'a> {
                 self.default_section(symbol.kind) == Some(usize::from(section))
             }
             (Place::Section(section), _) => usize::from(section) < self.sections.len(),
-            // Without a marker a local symbol, or one with a place, reads as defined.
+            // Without a marker, a local symbol, or one with a value or a size, decodes as defined.
             (Place::Import, Layout::Native) => {
                 symbol.binding != Binding::Local && symbol.value == 0 && symbol.size == 0
             }
@@ -281,7 +281,7 @@ impl<'a> Module<'a> {
         ensure(sayable, WriteError::SymbolPlace(index))
     }
 
-    /// Where a symbol of this kind lives when its section is not stated.
+    /// The index of the default section for symbols of this kind.
     fn default_section(&self, kind: SymbolKind) -> Option<usize> {
         let wanted = default_section(kind)?;
         self.sections.iter().position(|section| section.kind == wanted)
@@ -299,7 +299,7 @@ impl<'a> Module<'a> {
         }
     }
 
-    /// A NUL, then each name with its own.
+    /// The length of the string table: a NUL, then each name with its NUL.
     fn strings_len(&self) -> u64 {
         self.symbols.iter().fold(1, |len, symbol| len + symbol.name.len() as u64 + 1)
     }
@@ -308,7 +308,7 @@ impl<'a> Module<'a> {
         self.sections.iter().any(|section| matches!(section.payload, Payload::Strings))
     }
 
-    /// Each section with the offset of its payload.
+    /// The sections with the offsets of their payloads.
     pub(crate) fn placed(&self) -> impl Iterator<Item = (u64, &'a NewSection<'a>)> + '_ {
         let mut next = self.payloads_start();
         self.sections.iter().map(move |section| {
@@ -333,7 +333,7 @@ impl<'a> Module<'a> {
             _ => {
                 let table = align(payloads);
                 let symbols = table + (PACKED_SECTION * self.sections.len()) as u64;
-                // A symbol table at offset 0 is one that is not there.
+                // Offset 0 means that there is no symbol table.
                 (table, if self.symbols.is_empty() { symbols } else { symbols.max(8) })
             }
         };
@@ -348,7 +348,7 @@ impl<'a> Module<'a> {
 }
 
 impl NewSymbol<'_> {
-    /// Whether other modules can use it.
+    /// Whether the symbol is visible to other modules.
     pub fn is_export(&self) -> bool {
         self.place != Place::Import && self.binding != Binding::Local
     }

@@ -1,4 +1,4 @@
-//! A note of its own for a module that is made: what its templates may become.
+//! Writing of a note for a template module: the possible instances of its templates.
 
 use alloc::string::String;
 use core::fmt::Write;
@@ -6,25 +6,24 @@ use core::fmt::Write;
 use crate::alloc_util::{AllocError, TryWriter};
 use crate::format::write::note_edit::put_text;
 
-/// A row of `possible` to be written.
+/// A row of the table `possible`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewPossible<'a> {
-    /// The template.
+    /// The name of the template.
     pub template: &'a str,
-    /// Its type arguments, with commas between them.
+    /// The type arguments, separated by commas.
     pub type_args: &'a str,
     /// The symbol of the instance.
     pub mangled_name: &'a str,
 }
 
-/// The text of a note with these rows, none of which has been made: its tables as the field has them, and
-/// the line that ends it.
+/// The text of a note with these rows and no instantiations: the usual tables and the terminator line.
 ///
 /// # Errors
-/// No memory.
+/// The allocator has no memory.
 pub fn write_possible(rows: &[NewPossible<'_>]) -> Result<String, AllocError> {
     let mut text = String::new();
-    // Writing fails for want of memory alone.
+    // Formatting fails only without memory.
     write_rows(&mut TryWriter(&mut text), rows).map_err(|_| AllocError)?;
     Ok(text)
 }

@@ -1,9 +1,8 @@
-//! A note in which entries have been made: they leave `possible` and come to `instantiations`.
+//! Moves rows of compiled instances from the table `possible` to `instantiations`.
 //!
-//! The text is edited where it must be and kept byte by byte everywhere else, comments, unknown tables
-//! and the terminator included. The new rows follow the dialect of the table: its columns in its order,
-//! its indent, its line endings, its way to write numbers. What a column of the new row has no value
-//! for comes from the column of that name in the old row, else it is the empty string.
+//! All other bytes of the text are preserved, including comments, unknown tables and the terminator. New rows follow
+//! the dialect of the table: the order of its columns, its indent, its line endings, its number format. A column
+//! without a value of its own gets the cell of the same column in the old row, or the empty string.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -18,25 +17,25 @@ use crate::format::read::note::{Instantiation, Possible, Status};
 use crate::format::read::sdn::table::split_columns;
 use crate::format::read::sdn::{Cell, Document, Row, Table};
 
-/// Where code that a loader made is said to be.
+/// The object file name in rows of code that a loader compiled.
 pub const JIT_MEMORY: &str = "jit_memory";
 
-/// A note after entries were made.
+/// The result of an edit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edited {
     /// The note, with its terminator if it had one.
     pub note: Vec<u8>,
-    /// Which of the symbols moved, or were among the instantiations already.
+    /// For each symbol, whether its row moved or it was among the instantiations already.
     pub done: Box<[bool]>,
-    /// Whether any moved; the note is as it was when not.
+    /// Whether any row moved; the note is unchanged otherwise.
     pub changed: bool,
 }
 
-/// The note in `data`, which begins at offset `at` of its file, after the loader of the module at `path`
-/// has made `symbols`, which are in ascending order.
+/// Returns the note in `data`, which starts at offset `at` of its file, with the rows of `symbols` moved. The loader of
+/// the module at `path` has compiled these symbols; they must be in ascending order.
 ///
 /// # Errors
-/// What is wrong with the note, and no memory.
+/// An invalid note, or [`FormatError::OutOfMemory`](crate::format::FormatError::OutOfMemory).
 pub fn with_made(data: &[u8], at: u64, path: &dyn Display, symbols: &[&str]) -> Result<Edited> {
     let document = Document::parse(data, at)?;
     let mut done = try_with_capacity(symbols.len())?;
@@ -54,21 +53,21 @@ pub fn with_made(data: &[u8], at: u64, path: &dyn Display, symbols: &[&str]) -> 
     edit.write(home, data, path)
 }
 
-/// A row of `possible` that moves.
+/// A row of `possible` to be moved.
 struct Taken<'d> {
     table: Table<'d>,
     row: Row<'d>,
-    /// The number of its symbol.
+    /// The index of the row's symbol.
     symbol: usize,
 }
 
-/// Where new rows go, and what they look like.
+/// The position and the dialect of new rows.
 struct Home<'d> {
-    /// The columns of their table.
+    /// The columns of the table.
     columns: &'d str,
-    /// Whether the note does not have the table yet.
+    /// Whether the table must be created.
     is_new: bool,
-    /// Bytes of the text before the new rows.
+    /// The offset in the text at which the new rows are inserted.
     at: usize,
     indent: &'d str,
     quoted_id: bool,
@@ -79,11 +78,11 @@ struct Edit<'e, 'd> {
     text: &'d str,
     symbols: &'e [&'e str],
     taken: Vec<Taken<'d>>,
-    /// Which symbols are among the instantiations.
+    /// For each symbol, whether it is among the instantiations.
     done: Vec<bool>,
 }
 
-/// The cell of the column that an entry reads as its symbol.
+/// The position of the column that an entry decodes as its symbol.
 fn symbol_place<'d, E: Entry<'d>>(table: &Table<'d>) -> Result<u32> {
     const SYMBOL: &str = "mangled_name";
     let places = Places::of::<E>(table)?;
@@ -93,13 +92,13 @@ fn symbol_place<'d, E: Entry<'d>>(table: &Table<'d>) -> Result<u32> {
 }
 
 impl<'d> Edit<'_, 'd> {
-    /// The number of the symbol that a cell has.
+    /// The index of the symbol in a cell.
     fn symbol(&self, cell: Option<Cell<'d>>) -> Option<usize> {
         let cell = cell.unwrap_or_default();
         self.symbols.binary_search_by(|symbol| symbol.chars().cmp(cell.chars())).ok()
     }
 
-    /// Finds the rows that move.
+    /// Collects the rows to be moved.
     fn take_rows(&mut self, table: &Table<'d>) -> Result<()> {
         let place = symbol_place::<Possible<'_>>(table)?;
         for row in table.rows() {
@@ -111,7 +110,7 @@ impl<'d> Edit<'_, 'd> {
         Ok(())
     }
 
-    /// Finds where new rows go, unless a table before has said so, and which there are.
+    /// Determines the position of new rows, unless a previous table has, and marks the existing instantiations.
     fn look_for_place(&mut self, table: &Table<'d>, home: &mut Option<Home<'d>>) -> Result<()> {
         let place = symbol_place::<Instantiation<'_>>(table)?;
         let mut new = Home {
@@ -160,7 +159,7 @@ impl<'d> Edit<'_, 'd> {
         Ok(Edited { note, done: self.done.into_boxed_slice(), changed: true })
     }
 
-    /// Writes the new rows, below the header of a new table.
+    /// Writes the new rows, after the header of a new table.
     fn write_rows(
         &mut self,
         home: &mut Home<'_>,
@@ -172,7 +171,7 @@ impl<'d> Edit<'_, 'd> {
             write!(rows, "instantiations |{}|{ending}", home.columns)?;
         }
         for taken in &self.taken {
-            // What is there already, or comes twice, gets no second row.
+            // A symbol that is already in the table, or that repeats, gets no second row.
             let done = self.done.get_mut(taken.symbol);
             if done.is_some_and(|done| !core::mem::replace(done, true)) {
                 put_row(rows, home, taken, path)?;
@@ -182,7 +181,7 @@ impl<'d> Edit<'_, 'd> {
         Ok(())
     }
 
-    /// The text without the rows that move, and with the new ones.
+    /// Returns the text without the moved rows and with the new rows.
     fn put_together(&self, home: &Home<'_>, rows: &str, data: &[u8]) -> Result<Vec<u8>> {
         let ending = self.ending();
         let lines = |span: Range<usize>| {
@@ -190,10 +189,10 @@ impl<'d> Edit<'_, 'd> {
             let rest = behind.find('\n').map_or(behind.len(), |at| at + 1);
             span.start..span.end + rest
         };
-        // In ascending order, as the rows were found.
+        // The rows were found in ascending order.
         let mut edits = try_with_capacity(self.taken.len() + 1)?;
         edits.extend(self.taken.iter().map(|taken| lines(taken.row.span())));
-        // A new table goes before the line at which it was found to be missing.
+        // A new table precedes the table `possible`.
         let at = if home.is_new { home.at } else { lines(home.at..home.at).end };
         let place = edits.partition_point(|edit| edit.start < at);
         if edits.get(place).is_none_or(|edit| edit.start != at) {
@@ -212,14 +211,13 @@ impl<'d> Edit<'_, 'd> {
             from = end;
         }
         note.extend_from_slice(self.text.as_bytes().get(from..).unwrap_or(&[]));
-        // The terminator, and whatever stands behind it.
+        // The terminator and the bytes after it.
         note.extend_from_slice(data.get(self.text.len()..).unwrap_or(&[]));
         Ok(note)
     }
 }
 
-/// The table of instantiations that a note lacks, in the dialect of the table of `possible` in front of which
-/// it goes.
+/// The position and dialect of a new table of instantiations, before the table `possible` and in its dialect.
 fn new_table<'d>(possible: &Table<'d>) -> Home<'d> {
     let columns = if possible.column("id").is_some() { WITH_ID } else { WITHOUT_ID };
     let at = possible.header_span().start;
@@ -259,7 +257,7 @@ fn put_row(
     Ok(())
 }
 
-/// A cell as it stood.
+/// Writes a cell as in the old row.
 fn put_cell(row: &mut impl Write, cell: &Cell<'_>) -> fmt::Result {
     if cell.is_quoted() || cell.is_empty() {
         put_text(row, cell)
@@ -268,14 +266,14 @@ fn put_cell(row: &mut impl Write, cell: &Cell<'_>) -> fmt::Result {
     }
 }
 
-/// A cell in quotes, with escapes where it needs them.
+/// Writes a quoted cell, with escapes where necessary.
 pub(crate) fn put_text(row: &mut impl Write, text: impl Display) -> fmt::Result {
     row.write_char('"')?;
     write!(Escaped(&mut *row), "{text}")?;
     row.write_char('"')
 }
 
-/// What stands between quotes.
+/// Escapes the text between quotes.
 struct Escaped<'r, W>(&'r mut W);
 
 impl<W: Write> Write for Escaped<'_, W> {
@@ -322,7 +320,7 @@ mod tests {
             "# first\n\t8, \"Vec\", \"i64\", \"Vec$i64\", \"a.smf\", \"a.smf:0:0:jit\", \"jit_memory\", \"jit_compiled\"\n",
         );
         assert_eq!(made(text, &["Vec$i64"]), expected);
-        // Once more changes nothing.
+        // A second edit changes nothing.
         assert_eq!(made(&expected, &["Vec$i64"]), expected);
         assert_eq!(made(text, &["Vec$f64"]), text);
     }

@@ -1,4 +1,4 @@
-//! The bytes of a file, each part at the place that the plan gives it.
+//! Writing of the parts of a file at their planned offsets.
 
 use crate::alloc_util::hash::fnv1a_32;
 use crate::format::model::{Binding, Flags};
@@ -8,7 +8,7 @@ use crate::format::wire::{
 use crate::format::write::module::{Module, NewSection, NewSymbol, Payload, Place, Plan};
 
 impl Module<'_> {
-    /// Puts the file into `file`, which is as long as the plan and all zero.
+    /// Writes the module into `file`, which must have the planned length and be all zero.
     pub(crate) fn put(&self, file: &mut [u8], plan: &Plan) {
         let Some((stub, out)) = file.split_at_mut_checked(self.stub.len()) else { return };
         stub.copy_from_slice(self.stub);
@@ -124,7 +124,7 @@ impl NewSymbol<'_> {
     }
 }
 
-/// Puts bytes into a file that is long enough for all that is put into it.
+/// Writes bytes into a file that is long enough for them.
 fn put(out: &mut [u8], offset: u64, bytes: &[u8]) {
     let done = usize::try_from(offset).ok().and_then(|at| bytes::put(out, at, bytes));
     debug_assert!(done.is_some(), "the plan is as long as what is written");

@@ -1,17 +1,16 @@
-//! A module with another note.sdn, or other [kept code](crate::format::ext::cached_code): the same file, byte by byte, but for
-//! that section and its entry in the section table.
+//! Replacement of note.sdn or of the [cached code](crate::format::ext::cached_code) in a module. All other bytes are
+//! preserved, except the entry in the section table.
 //!
-//! Nothing that another part of the file refers to moves. A section that ends where the file ends, or
-//! where a trailer begins, is replaced there; any other one is put there, and what it was is filled with
-//! zeroes, so that a section moves once and the file does not grow by more than the section does. A note
-//! whose size is stated as 0 keeps saying so, as long as its end can be found that way.
+//! No part that another part of the file refers to moves. A section at the end of the file, or directly before a
+//! trailer, is replaced in place. Any other section moves there, and its old bytes are zeroed. A section therefore
+//! moves only once, and the file grows by no more than the section. The stated size 0 of a note is preserved if its
+//! terminator can still be found.
 //!
-//! Where there is no section for kept code yet, there is room for one more entry where the section table
-//! is, or the table moves to the end of the file; in the compact layout, whose table stands behind the
-//! header, what stands behind the table moves instead. A `.smf.image` learns that the new section is not
-//! loaded.
+//! If there is no section for cached code, its entry is added to the section table, which moves to the end of the file.
+//! In the compact layout the table is fixed after the header, and sections that are in the way of the new entry move
+//! instead. In a `.smf.image`, the new section is marked as not loaded.
 //!
-//! The new file is read again before it is handed out, and is refused if anything else differs.
+//! The new file is parsed and compared with the old one. It is refused if anything else differs.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -29,28 +28,28 @@ use crate::format::wire::{Layout, SYMBOL, bytes, offset_in, slice};
 
 mod section_entry;
 
-/// Why a module cannot be given another note, or code that is kept.
+/// The reason why a section of a module cannot be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RewriteError {
-    /// The module is not sound.
+    /// The module is invalid.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// There is no note to be replaced.
+    /// The module has no note.
     #[error("the module has no note.sdn")]
     NoNote,
-    /// A file of 4 GiB and more, where the layout counts no further.
+    /// A file of 4 GiB or more, which exceeds the offsets of the layout.
     #[error("the file would be too large for its tables")]
     TooLarge,
-    /// The layout has no room for a section more.
-    #[error("the file has no room for one more section")]
+    /// A section entry cannot be added.
+    #[error("no section entry can be added to the file")]
     NoRoom,
-    /// Code is kept there in a form that this writer does not know.
-    #[error("the file holds compiled code of another version, which is left alone")]
+    /// The cached code is of an unsupported version.
+    #[error("the file holds compiled code of an unsupported version, which cannot be replaced")]
     Foreign,
-    /// The module that would come out does not read as the same one.
+    /// The new file does not parse as the same module.
     #[error(
-        "the module cannot be given another section: its parts overlap, and others would change"
+        "the section cannot be replaced: parts of the module overlap, and other parts would change"
     )]
     Differs,
 }
@@ -61,7 +60,7 @@ impl From<AllocError> for RewriteError {
     }
 }
 
-/// The file of `smf` with `note` for its note.
+/// Returns the file of `smf` with `note` as its note.
 ///
 /// # Errors
 /// [`RewriteError`].
@@ -76,7 +75,7 @@ pub fn with_note(smf: &Smf<'_>, note: &[u8]) -> Result<Vec<u8>, RewriteError> {
     Ok(new)
 }
 
-/// The file of `smf` with `payload` for the code that is kept in it.
+/// Returns the file of `smf` with `payload` as its cached code.
 ///
 /// # Errors
 /// [`RewriteError`].
@@ -101,27 +100,27 @@ pub fn with_cached_code(smf: &Smf<'_>, payload: &[u8]) -> Result<Vec<u8>, Rewrit
     Ok(new)
 }
 
-/// What may differ between an old file and the new one.
+/// The permitted differences between an old file and the new one.
 #[derive(Debug, Default)]
 struct Change {
-    /// Sections that hold something else now.
+    /// Sections with new contents.
     rewritten: Vec<u32>,
-    /// Sections that were put somewhere else.
+    /// Sections that moved.
     moved: Vec<u32>,
-    /// The section that the old one does not have.
+    /// Whether the new file has one more section.
     added: bool,
 }
 
 impl Change {
     fn of(section: &Section<'_>) -> Result<Self, RewriteError> {
-        // One more may join it.
+        // A second section may be added later.
         let mut rewritten = try_with_capacity(2)?;
         rewritten.push(section.index);
         Ok(Self { rewritten, ..Self::default() })
     }
 }
 
-/// The file with other bytes for a section; `openended` for a size that is stated as 0.
+/// Returns the file with new bytes for a section. `openended`: the size is stated as 0.
 fn with_payload(
     smf: &Smf<'_>,
     section: &Section<'_>,
@@ -154,13 +153,13 @@ fn with_payload(
     Ok(new)
 }
 
-/// Fills a file up to where a payload may begin.
+/// Pads a file to the alignment of a payload.
 fn pad(file: &mut Vec<u8>, base: u64) {
     let missing = base.wrapping_sub(file.len() as u64) % 8;
     file.extend((0..missing).map(|_| 0));
 }
 
-/// The bytes of the file that are a section.
+/// The span of a section in the file.
 fn place_of(smf: &Smf<'_>, section: &Section<'_>) -> Result<Range<usize>, RewriteError> {
     let at = usize::try_from(section.offset).map_err(|_| RewriteError::TooLarge)?;
     let is_note = smf.note_section().is_some_and(|note| note.index == section.index);
@@ -172,7 +171,7 @@ fn place_of(smf: &Smf<'_>, section: &Section<'_>) -> Result<Range<usize>, Rewrit
     Ok(at..at.saturating_add(len))
 }
 
-/// What must stay at the end of the file: a header that is a trailer.
+/// The bytes that must stay at the end of the file: a header that is a trailer.
 fn tail_of<'d>(smf: &Smf<'d>) -> &'d [u8] {
     let file = smf.file();
     let header = smf.layout().header_len() as u64;
@@ -181,16 +180,16 @@ fn tail_of<'d>(smf: &Smf<'d>) -> &'d [u8] {
     if is_trailer { slice(file, from, header).unwrap_or(&[]) } else { &[] }
 }
 
-/// Whose bytes they are.
+/// The owner of a span of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
-    /// Those of the section with this number.
+    /// The section with this index.
     Section(u32),
-    /// Those of the section table.
+    /// The section table.
     Table,
 }
 
-/// Whether anything but their owner has some of these bytes.
+/// Whether a part other than the owner shares bytes with this span.
 fn overlaps(smf: &Smf<'_>, owner: Owner, place: &Range<usize>) -> bool {
     let hits = |at: u64, len: u64| {
         let (start, end) = (place.start as u64, place.end as u64);
@@ -212,7 +211,7 @@ fn overlaps(smf: &Smf<'_>, owner: Owner, place: &Range<usize>) -> bool {
         })
 }
 
-/// Writes where a section is into its entry of the section table.
+/// Updates the offset and the size in the entry of a section.
 fn put_entry(
     smf: &Smf<'_>,
     section: &Section<'_>,
@@ -238,7 +237,7 @@ fn put_entry(
     done.ok_or(RewriteError::Differs)
 }
 
-/// Compares everything but what may differ.
+/// Checks that everything except the permitted differences is equal.
 fn check_same(old: &Smf<'_>, new: &Smf<'_>, change: &Change) -> Result<(), RewriteError> {
     let added = u32::from(change.added);
     let mut header = old.header();
@@ -297,7 +296,7 @@ mod tests {
         (text + "# END_NOTE\n").into_bytes()
     }
 
-    /// A module of each layout that is written, with its note first, in the middle or last.
+    /// A module of each writable layout, with its note first, in the middle or last.
     fn made() -> Vec<Vec<u8>> {
         let mut all = Vec::new();
         for (layout, stub) in
@@ -324,7 +323,7 @@ mod tests {
         all
     }
 
-    /// Samples and files made here, of which the interpreter takes three.
+    /// Samples and generated files, three of them under Miri.
     fn files() -> impl Iterator<Item = Vec<u8>> {
         let all: Vec<_> = SAMPLES.into_iter().map(<[u8]>::to_vec).chain(made()).collect();
         some(0..all.len(), 3).map(move |file| all[file].clone())
@@ -339,7 +338,7 @@ mod tests {
             let once = Smf::parse(&longer).unwrap();
             once.verify().unwrap();
             assert_eq!(once.note().unwrap().unwrap().entries::<Possible>().count(), MANY);
-            // It moves once; from then on the file is as long as its note makes it.
+            // The note moves once; afterwards the length of the file depends only on the note's length.
             let shorter = with_note(&once, &note(1)).unwrap();
             assert_eq!(longer.len() - shorter.len(), note(MANY).len() - note(1).len());
             let again = with_note(&Smf::parse(&shorter).unwrap(), &note(MANY)).unwrap();
@@ -355,7 +354,7 @@ mod tests {
         let file = with_note(&smf, &note(5)).unwrap();
         let once = Smf::parse(&file).unwrap();
         assert_eq!(once.note_section().unwrap().size, 0);
-        // The old text is gone, so that who searches the file finds the new one.
+        // The old text is erased, so that a search of the file finds only the new one.
         let old = smf.note_bytes().unwrap().unwrap().0;
         assert!(!file.windows(40).any(|part| part == &old[..40]));
         for large in [note(60_000), note(5)[..20].to_vec()] {
@@ -383,12 +382,12 @@ mod tests {
             for (a, b) in smf.sections().iter().zip(read.sections().iter()) {
                 assert_eq!((a.name, a.data), (b.name, b.data));
             }
-            // It is there from now on, and takes as many bytes as it has.
+            // The section exists now and takes as many bytes as its payload.
             let longer = with_cached_code(&read, &record(400)).unwrap();
             assert_eq!(longer.len(), once.len() + 360);
             let again = with_cached_code(&Smf::parse(&longer).unwrap(), &record(40)).unwrap();
             assert_eq!(again, once);
-            // Both in one go, as a loader does it.
+            // Both replacements in sequence, as a loader performs them.
             if let Ok(noted) = with_note(&read, &note(7)) {
                 let noted = Smf::parse(&noted).unwrap();
                 assert_eq!(cached_code::payload_of(&noted), Some(&record(40)[..]));
@@ -397,7 +396,7 @@ mod tests {
         }
     }
 
-    /// The plan of an image counts the sections, and stays true.
+    /// The prelink data counts the sections and remains valid.
     #[test]
     fn an_image_learns_of_the_section() {
         use crate::format::ext::prelink;

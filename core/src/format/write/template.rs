@@ -1,8 +1,8 @@
-//! A template section written, in either container.
+//! Writing of template sections in either container.
 //!
-//! What a container cannot say is an error that names the template: nothing is dropped in silence. A
-//! GTPL says no lengths of bodies: that of an only template stands behind its header, where all readers
-//! look for it, and those of several behind all headers, each with its length.
+//! A template that the container cannot express is an error that names it; nothing is dropped silently. GTPL states no
+//! lengths of bodies. The body of an only template follows its header, where all readers expect it. Several bodies
+//! follow all headers, each with its length.
 
 use alloc::vec::Vec;
 
@@ -14,18 +14,18 @@ use crate::format::read::template::{
     BODIES, BODIES_HEADER, Constraints, Container, MAGIC, Template,
 };
 
-/// A template to be written.
+/// A description of a template.
 #[derive(Clone, Copy, Debug)]
 pub struct NewTemplate<'a> {
-    /// Its name.
+    /// The name.
     pub name: &'a [u8],
-    /// The kind of the template; `None` if unknown.
+    /// The kind; `None` if unknown.
     pub kind: Option<TemplateKind>,
-    /// How many type parameters it has.
+    /// The number of type parameters.
     pub params: u8,
-    /// What they must satisfy.
+    /// The constraints of the type parameters.
     pub constraints: Constraints<'a>,
-    /// What its writer made of it.
+    /// The body, in a format of the writer.
     pub body: &'a [u8],
 }
 
@@ -36,33 +36,33 @@ impl<'a> From<Template<'a>> for NewTemplate<'a> {
     }
 }
 
-/// Why templates cannot be written; each variant says which one, from 0.
+/// The reason why templates cannot be written. The field is the index of the template, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TemplateWriteError {
-    /// GTPL states a kind, and the kind of the template is unknown.
-    #[error("template {0}: GTPL states what it is a template of, and that is unknown")]
+    /// A template of unknown kind; GTPL must state a kind.
+    #[error("template {0}: GTPL must state its kind, which is unknown")]
     NoKind(u32),
-    /// The counted container states no kind, parameters or constraints, and the template has some.
+    /// A template with a kind, parameters or constraints, which the counted container cannot state.
     #[error(
         "template {0}: the counted container cannot state its kind, parameters and constraints"
     )]
     Header(u32),
-    /// GTPL of version 1.0 has no constraints, and the template has some.
+    /// A template with constraints, which GTPL of version 1.0 cannot state.
     #[error("template {0}: GTPL of version 1.0 cannot state its constraints")]
     Constraints(u32),
-    /// In GTPL a name without a byte would make the header look like something else.
+    /// A template with an empty name, which makes a GTPL header ambiguous.
     #[error("template {0}: it has no name, and GTPL needs one")]
     NoName(u32),
-    /// A name, a body, or a number of templates of 2^32 and more.
+    /// A name, a body, or a number of templates of 2^32 or more.
     #[error("template {0}: lengths and counts of 2^32 and more cannot be written")]
     TooLarge(u32),
-    /// No memory for the section.
-    #[error("no memory for the section of the templates")]
+    /// The allocator has no memory for the section.
+    #[error("no memory for the template section")]
     OutOfMemory,
 }
 
-/// A template section to be written.
+/// A description of a template section.
 #[derive(Clone, Copy, Debug)]
 pub struct NewTemplates<'a> {
     /// The container.
@@ -72,10 +72,10 @@ pub struct NewTemplates<'a> {
 }
 
 impl NewTemplates<'_> {
-    /// The payload of the section.
+    /// Encodes the payload of the section.
     ///
     /// # Errors
-    /// What the container cannot say, and no memory.
+    /// A template that the container cannot express, or [`TemplateWriteError::OutOfMemory`].
     pub fn to_vec(&self) -> Result<Vec<u8>, TemplateWriteError> {
         let mut len = 0usize;
         self.each(&mut |bytes| len = len.saturating_add(bytes.len()))?;
@@ -84,7 +84,7 @@ impl NewTemplates<'_> {
         Ok(payload)
     }
 
-    /// Hands out the payload piece by piece.
+    /// Passes the payload to `put` piece by piece.
     fn each(&self, put: &mut dyn FnMut(&[u8])) -> Result<(), TemplateWriteError> {
         let too_large = TemplateWriteError::TooLarge(u32::MAX);
         let count = u32::try_from(self.templates.len()).map_err(|_| too_large)?;
@@ -105,7 +105,7 @@ impl NewTemplates<'_> {
         }
     }
 
-    /// The bodies behind the headers of a GTPL: that of an only template as it is, others with lengths.
+    /// Passes the bodies after the headers of a GTPL: an only body as it is, several with lengths.
     fn bodies(&self, put: &mut dyn FnMut(&[u8])) -> Result<(), TemplateWriteError> {
         let has_bodies = self.templates.iter().any(|template| !template.body.is_empty());
         if let [template] = self.templates
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!((read(&payload)[0].name, read(&payload)[0].body), (&b"List"[..], known.body));
         let both = write(GTPL, &[plain[0], known]).unwrap();
         assert_eq!((read(&both)[0].body, read(&both)[1].body), (&b""[..], known.body));
-        // What looks like bodies with lengths gets a length itself.
+        // A body that resembles bodies with lengths gets a length itself.
         let odd = NewTemplate { body: b"GBDY\x0c\0\0\0\0\0\0\0", ..known };
         assert_eq!(read(&write(GTPL, &[odd]).unwrap())[0].body, odd.body);
         assert_eq!(write(Container::Counted, &plain), Err(TemplateWriteError::Header(0)));

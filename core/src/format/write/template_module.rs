@@ -1,4 +1,4 @@
-//! A module of templates and of what they may become, without code of its own.
+//! Writing of modules of templates and their possible instances, without code.
 
 use alloc::vec::Vec;
 
@@ -11,22 +11,22 @@ use crate::format::write::module::{Module, NewSection, Payload};
 use crate::format::write::note::{NewPossible, write_possible};
 use crate::format::write::template::{NewTemplates, TemplateWriteError};
 
-/// Why a module of templates cannot be written.
+/// The reason why a module of templates cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TemplateModuleError {
-    /// The templates.
+    /// The template section cannot be written.
     #[error(transparent)]
     Templates(#[from] TemplateWriteError),
-    /// The module around them.
+    /// The module cannot be written.
     #[error(transparent)]
     Module(#[from] WriteError),
 }
 
-/// A packed module of these templates, whose note has these rows.
+/// Writes a packed module of these templates, with a note of these rows.
 ///
 /// # Errors
-/// What the container cannot say, or more than 32 bits can place.
+/// A template that the container cannot express, or offsets that exceed 32 bits.
 pub fn write_templates(
     templates: &NewTemplates<'_>,
     rows: &[NewPossible<'_>],

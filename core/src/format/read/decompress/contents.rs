@@ -1,4 +1,4 @@
-//! What compressed sections hold, in memory of its own, and its verification.
+//! Contents of compressed sections in allocated memory, and their verification.
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
@@ -24,7 +24,7 @@ use crate::format::read::verify::check_contents;
 pub type Contents<'d> = Cow<'d, [u8]>;
 
 impl<'d> Smf<'d> {
-    /// What a section holds: its bytes in the file, or, when it is compressed, what they decompress to.
+    /// The contents of a section: its bytes in the file, decompressed if the section is compressed.
     ///
     /// # Errors
     /// [`CompressionError::Decompress`].
@@ -41,9 +41,8 @@ impl<'d> Smf<'d> {
         Ok(Cow::Owned(out))
     }
 
-    /// The text of note.sdn, decompressed when it is compressed, and where the section begins in the
-    /// file; `None` when there is none. Offsets in errors about a compressed note count as if it were
-    /// not.
+    /// The text of note.sdn, decompressed if it is compressed, and the offset of the section in the file. Returns
+    /// `None` without a note. Error offsets in a compressed note count as if the note were not compressed.
     ///
     /// # Errors
     /// [`CompressionError::Decompress`], [`NoteError::Unterminated`].
@@ -54,13 +53,12 @@ impl<'d> Smf<'d> {
         }
     }
 
-    /// Checks what [`Smf::verify`] leaves out because it does not decompress: that every compressed
-    /// section decompresses to its `virtual_size`, and what there is to check about notes, templates
-    /// and prelinked relocations in them. Notes and templates are decompressed one at a time; of every other section
-    /// only the decoder's window is in memory.
+    /// Checks what [`Smf::verify`] omits because it does not decompress: every compressed section decompresses to its
+    /// `virtual_size`, and compressed notes, templates and prelinked relocations are valid. Notes and templates are
+    /// decompressed one at a time; of every other section only the decoder's window is in memory.
     ///
     /// # Errors
-    /// The first thing that is wrong. Offsets inside a section count as if it were not compressed.
+    /// The first error. Offsets inside a section count as if the section were not compressed.
     pub fn verify_compressed(&self) -> Result<()> {
         let plan = Prelink::of(self)?;
         let prelinked = self.prelinked_in_compressed(plan.as_ref())?;
@@ -88,7 +86,7 @@ impl<'d> Smf<'d> {
         Ok(())
     }
 
-    /// Shows `observer` what a section decompresses to, in order, without holding all of it.
+    /// Passes the decompressed bytes of a section to `observer`, in order, without holding all of them.
     #[cfg(feature = "compress")]
     fn observe(&self, section: &Section<'_>, observer: Observer<'_>) -> Result<()> {
         let mut output = Output::observed(section.virtual_size, observer);
@@ -111,7 +109,7 @@ impl<'d> Smf<'d> {
     }
 }
 
-/// Whether [`check_contents`] has anything to look at, for which it needs all of the section.
+/// Whether [`check_contents`] checks this section, which requires the whole section in memory.
 fn is_parsed(section: &Section<'_>) -> bool {
     match section.kind {
         SectionKind::TemplateCode | SectionKind::TemplateMeta => true,

@@ -1,9 +1,9 @@
-//! What the header of a compressed frame states.
+//! The header of a compressed frame.
 
 use crate::format::error::{CompressionError, CompressionErrorKind, FormatError};
 use crate::format::read::section::Section;
 
-/// Why something was not decompressed, and how far into the section that is.
+/// The reason of a failed decompression and its offset in the section.
 pub(crate) type Failure = (CompressionErrorKind, usize);
 
 /// The error about a section that cannot be decompressed.
@@ -13,14 +13,14 @@ pub(crate) fn failed(section: &Section<'_>, (kind, into): Failure) -> FormatErro
 }
 
 #[cfg(feature = "compress")]
-/// What the headers of a frame say.
+/// The facts that the headers of a frame state.
 pub(crate) struct Frame {
-    /// Its bytes.
+    /// The length of the frame in bytes.
     pub(crate) len: usize,
-    /// The most that can come out of it.
+    /// The maximum number of decompressed bytes.
     pub(crate) most: u64,
-    /// What does come out of it, when it says so.
+    /// The number of decompressed bytes, if the frame states it.
     pub(crate) content: Option<u64>,
-    /// How far back it refers to what came out, where the decoder keeps a copy of that.
+    /// The window size in bytes, if the decoder holds a copy of the window.
     pub(crate) window: u64,
 }

@@ -1,4 +1,4 @@
-//! A section as frames of one algorithm, back to back, among frames to be skipped.
+//! A section as frames of one algorithm, back to back, interleaved with skippable frames.
 
 use crate::format::error::CompressionErrorKind;
 use crate::format::model::Compression;
@@ -7,10 +7,10 @@ use crate::format::read::decompress::output::Output;
 use crate::format::read::decompress::{lz4, zstd};
 use crate::format::wire::Cursor;
 
-/// The magic of a frame to be skipped, but for its last four bits. Both algorithms have the same.
+/// The magic of a skippable frame, without its lowest four bits. Both algorithms use it.
 const SKIPPABLE: u32 = 0x184d_2a50;
 
-/// The frames of a section that becomes `virtual_size` bytes. Ends after an error.
+/// The frames of a section of `virtual_size` bytes. The iterator ends after an error.
 struct Frames<'c> {
     compression: Compression,
     virtual_size: u64,
@@ -29,7 +29,7 @@ impl Frames<'_> {
 }
 
 impl<'c> Iterator for Frames<'c> {
-    /// A frame, its bytes, and where it begins.
+    /// A frame, its bytes, and its offset.
     type Item = Result<(Frame, &'c [u8], usize), Failure>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -55,7 +55,7 @@ impl<'c> Iterator for Frames<'c> {
     }
 }
 
-/// The length of a frame to be skipped: `None` when there is none, `Some(None)` when it does not end.
+/// The length of a skippable frame; `None` for any other frame, `Some(None)` if it does not end.
 fn skip(rest: &[u8]) -> Option<Option<usize>> {
     let mut cursor = Cursor::new(rest);
     cursor.u32().filter(|magic| magic & !0xf == SKIPPABLE)?;
@@ -63,7 +63,7 @@ fn skip(rest: &[u8]) -> Option<Option<usize>> {
     Some(len.and_then(|len| cursor.take(len)).map(|_| cursor.position()))
 }
 
-/// Checks that `data` is frames that can hold `virtual_size` bytes.
+/// Checks that `data` consists of frames that can hold `virtual_size` bytes.
 pub(crate) fn check(
     compression: Compression,
     data: &[u8],
@@ -81,7 +81,7 @@ pub(crate) fn check(
     check_filled(most, virtual_size)
 }
 
-/// Decompresses `data` to `out`, which it fills exactly.
+/// Decompresses `data` to `out`, which must be filled exactly.
 pub(crate) fn decompress(
     compression: Compression,
     data: &[u8],
@@ -90,7 +90,7 @@ pub(crate) fn decompress(
     decode(compression, data, &mut Output::whole(out))
 }
 
-/// Decompresses `data` to `output`, which it fills exactly.
+/// Decompresses `data` to `output`, which must be filled exactly.
 pub(crate) fn decode(
     compression: Compression,
     data: &[u8],
@@ -109,7 +109,7 @@ pub(crate) fn decode(
     check_filled(output.written, virtual_size)
 }
 
-/// Refuses frames that hold at most `max` bytes, if these are fewer than the section has.
+/// Refuses frames that hold at most `max` bytes if the section has more.
 fn check_filled(max: u64, virtual_size: u64) -> Result<(), Failure> {
     if max < virtual_size {
         return Err((CompressionErrorKind::Short { max, virtual_size }, 0));
@@ -127,7 +127,7 @@ mod tests {
     fn checksums_match_the_published_vectors() {
         let (xxh32, xxh64) =
             (|data: &[u8]| XxHash32::oneshot(0, data), |data: &[u8]| XxHash64::oneshot(0, data));
-        // The buffer of the reference implementation's own check.
+        // The buffer of the reference implementation's self-test.
         let mut random = 0x9e37_79b1u64;
         let buffer = [(); 222].map(|()| {
             let [.., byte] = random.to_le_bytes();

@@ -1,8 +1,8 @@
-//! LZ4 frames: walked here, their blocks decoded by lz4_flex straight into the output, or into a
-//! buffer of a block and the 64 KiB before it that a match reaches back to.
+//! LZ4 frames. This module parses them; lz4_flex decodes their blocks straight into the output, or into a buffer of one
+//! block and the preceding 64 KiB, the maximum distance of a match.
 //!
-//! Blocks without a frame are refused: they state neither a length nor a checksum, and no writer of
-//! modules emits any. Facts: the LZ4 frame format 1.6.4.
+//! Blocks without a frame are refused: they state neither a length nor a checksum, and no writer of modules emits them.
+//! Source: the LZ4 frame format 1.6.4.
 
 use core::hash::Hasher as _;
 
@@ -16,9 +16,9 @@ use crate::format::read::decompress::output::Output;
 use crate::format::wire::{Cursor, u32_at};
 
 const MAGIC: u32 = 0x184d_2204;
-/// The most bytes that come out of one byte of a block.
+/// The maximum number of bytes that one byte of a block decompresses to.
 const RATIO: u64 = 255;
-/// The bit of a block's length that says that it is stored as it is.
+/// The bit of a block's length that marks the block as stored uncompressed.
 const STORED: u32 = 1 << 31;
 
 /// The frame at the start of `data`.
@@ -39,9 +39,9 @@ pub(crate) fn frame(data: &[u8]) -> Result<Frame, CompressionErrorKind> {
     Ok(Frame { len: cursor.position(), most: content.unwrap_or(held), content, window: 0 })
 }
 
-/// What the descriptor of a frame says.
+/// The frame descriptor.
 struct Header {
-    /// The most that a block holds, decompressed or stored.
+    /// The maximum length of a block, decompressed or stored.
     block_size: usize,
     /// Blocks may refer to those before them.
     is_linked: bool,
@@ -50,7 +50,7 @@ struct Header {
     has_checksum: bool,
 }
 
-/// A block: its bytes, and what it says about them.
+/// A block: its bytes and the fields of its header.
 struct Block<'c> {
     data: &'c [u8],
     is_stored: bool,
@@ -74,8 +74,7 @@ impl Header {
         header.ok_or(CompressionErrorKind::Broken)
     }
 
-    /// The fields up to the checksum, none of them when one breaks the rules; whether there is a
-    /// dictionary.
+    /// The fields up to the checksum (`None` if a field is invalid), and whether the frame needs a dictionary.
     fn fields(cursor: &mut Cursor<'_>) -> Option<(Option<Self>, bool)> {
         let (flags, sizes) = (cursor.u8()?, cursor.u8()?);
         let has = |bit: u8| flags & bit != 0;
@@ -83,7 +82,7 @@ impl Header {
         if has(1) {
             cursor.take(4)?;
         }
-        // Version 1, and the reserved bits of both bytes are 0.
+        // The version is 1, and the reserved bits of both bytes are 0.
         let is_sound = flags >> 6 == 1 && !has(2) && sizes & 0x8f == 0;
         let block_size = match sizes >> 4 {
             size @ 4..=7 if is_sound => 1usize << (8 + 2 * u32::from(size)),
@@ -99,7 +98,7 @@ impl Header {
         Some((Some(header), has(1)))
     }
 
-    /// The next block; `None` behind the last one.
+    /// The next block; `None` after the last one.
     fn block<'c>(
         &self,
         cursor: &mut Cursor<'c>,
@@ -119,7 +118,7 @@ impl Header {
     }
 }
 
-/// Decodes the frame that is `data` to `output`.
+/// Decodes the frame in `data` to `output`.
 pub(crate) fn decode(data: &[u8], output: &mut Output<'_>) -> Result<(), CompressionErrorKind> {
     let mut cursor = Cursor::new(data);
     let header = Header::read(&mut cursor)?;
@@ -148,8 +147,8 @@ pub(crate) fn decode(data: &[u8], output: &mut Output<'_>) -> Result<(), Compres
 }
 
 impl Header {
-    /// Decodes a block to the start of `place`, with `window` before it; `None` as an error when `place` is
-    /// too short for the block.
+    /// Decodes a block to the start of `place`, with `window` before it. The error is `None` if `place` is too short
+    /// for the block.
     fn decode_block(
         &self,
         block: &Block<'_>,

@@ -1,7 +1,7 @@
-//! Where decompressed bytes go: to a buffer that holds all of them, or past an observer.
+//! The destination of decompressed bytes: a buffer for all of them, or an observer.
 //!
-//! Both decoders write through this, so that a section is checked without being held by the same code
-//! that decompresses it into memory.
+//! Both decoders write to this type, so that the same code decompresses a section into memory and verifies it without
+//! holding all of it.
 
 use alloc::vec::Vec;
 
@@ -10,15 +10,15 @@ use crate::format::error::CompressionErrorKind;
 /// Receives each stretch of the decompressed bytes, in order.
 pub(crate) type Observer<'o> = &'o mut dyn FnMut(&[u8]);
 
-/// How much of the output a decoder may refer back to in the buffer: the window of LZ4.
+/// The maximum distance back into the output that a decoder reads in the buffer: the LZ4 window.
 pub(crate) const WINDOW: usize = 64 << 10;
 
 /// The decompressed bytes of a section of `virtual_size` bytes.
 pub(crate) struct Output<'o> {
     buffer: Buffer<'o>,
-    /// The bytes of the buffer that are written.
+    /// The number of bytes in the buffer that are written.
     filled: usize,
-    /// Where the current frame begins in the buffer.
+    /// The start of the current frame in the buffer.
     frame: usize,
     /// Bytes written since the start of the section.
     pub(crate) written: u64,
@@ -26,36 +26,36 @@ pub(crate) struct Output<'o> {
 }
 
 enum Buffer<'o> {
-    /// Holds the whole section.
+    /// A buffer for the whole section.
     Whole(&'o mut [u8]),
-    /// Holds the last bytes alone, for a decoder that refers back to them.
+    /// A buffer for the last bytes only, for a decoder that refers back to them.
     Sliding(Vec<u8>, Observer<'o>),
 }
 
 impl<'o> Output<'o> {
-    /// Writes the section to `out`, which is its size.
+    /// An output into `out`, whose length is that of the section.
     pub(crate) fn whole(out: &'o mut [u8]) -> Self {
         let virtual_size = out.len() as u64;
         Output { buffer: Buffer::Whole(out), filled: 0, frame: 0, written: 0, virtual_size }
     }
 
-    /// Shows a section of `virtual_size` bytes to `observer`.
+    /// An output that passes a section of `virtual_size` bytes to `observer`.
     pub(crate) fn observed(virtual_size: u64, observer: Observer<'o>) -> Self {
         let buffer = Buffer::Sliding(Vec::new(), observer);
         Output { buffer, filled: 0, frame: 0, written: 0, virtual_size }
     }
 
-    /// Bytes that the section can still hold.
+    /// The number of bytes that the section can still hold.
     pub(crate) fn left(&self) -> u64 {
         self.virtual_size.saturating_sub(self.written)
     }
 
-    /// Starts a frame, which does not refer to those before it.
+    /// Starts a frame; it does not refer to bytes of previous frames.
     pub(crate) fn begin_frame(&mut self) {
         self.frame = self.filled;
     }
 
-    /// Appends bytes that the decoder holds itself; false when they are more than the section can hold.
+    /// Appends bytes from a buffer of the decoder. Returns false if the section cannot hold them.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
         if bytes.len() as u64 > self.left() {
             return false;
@@ -73,7 +73,7 @@ impl<'o> Output<'o> {
         true
     }
 
-    /// The last bytes of the frame, as far back as a decoder refers to them, and a place for the next ones: `len`
+    /// The last bytes of the frame, as far back as a decoder refers to them, and a buffer for the next bytes: `len`
     /// bytes, or as many as the section can still hold.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl<'o> Output<'o> {
         let len = usize::try_from(self.left()).map_or(len, |left| len.min(left));
         if let Buffer::Sliding(buffer, _) = &mut self.buffer {
             if buffer.len() - self.filled < len {
-                // Only the window is still referred to.
+                // Decoders refer to nothing before the window.
                 let kept = self.filled.saturating_sub(WINDOW);
                 buffer.copy_within(kept..self.filled, 0);
                 self.filled -= kept;
@@ -108,7 +108,7 @@ impl<'o> Output<'o> {
         Ok((before.get(from..).unwrap_or(&[]), rest.get_mut(..len).unwrap_or(&mut [])))
     }
 
-    /// Appends the first `len` bytes of the last [`Output::place`], which are handed to `inspect` as well.
+    /// Appends the first `len` bytes of the last [`Output::place`] and passes them to `inspect`.
     pub(crate) fn advance(&mut self, len: usize, inspect: impl FnOnce(&[u8])) {
         let end = self.filled.saturating_add(len);
         let new = self.filled..end;

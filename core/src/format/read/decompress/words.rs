@@ -9,22 +9,22 @@ use crate::format::read::reloc::RelocTable;
 /// Bytes of a prelinked distance.
 const WORD: usize = 4;
 
-/// Words of a section by their offsets in it.
+/// Words of a section, by their offsets in the section.
 #[derive(Default)]
 pub(crate) struct Words {
     /// Ascending, without repetitions.
     list: Vec<(u64, [u8; WORD])>,
-    /// The first word that has not passed whole.
+    /// The index of the first word that is not complete.
     next: usize,
-    /// Bytes that have passed.
+    /// The number of bytes observed.
     at: u64,
 }
 
 impl Words {
-    /// The places of the relocations of `tables`.
+    /// The offsets that the relocations of `tables` refer to.
     ///
     /// # Errors
-    /// No memory, and nothing else.
+    /// [`FormatError::OutOfMemory`](crate::format::FormatError::OutOfMemory) only.
     pub(crate) fn of(tables: &[RelocTable<'_>]) -> Result<Self> {
         let mut list = Vec::new();
         for reloc in tables.iter().flat_map(RelocTable::iter) {
@@ -35,7 +35,7 @@ impl Words {
         Ok(Self { list, next: 0, at: 0 })
     }
 
-    /// Takes the words in the next bytes of the section.
+    /// Stores the words in the next bytes of the section.
     pub(crate) fn observe(&mut self, bytes: &[u8]) {
         let (start, end) = (self.at, self.at.saturating_add(bytes.len() as u64));
         for (offset, word) in self.list.get_mut(self.next..).unwrap_or(&mut []) {
@@ -51,7 +51,7 @@ impl Words {
         self.at = end;
     }
 
-    /// The word at `offset`; `None` for one that is not among those asked for, or has not passed whole.
+    /// The word at `offset`; `None` if no relocation refers to it, or if it is not complete.
     pub(crate) fn get(&self, offset: u64) -> Option<u32> {
         let place = self.list.binary_search_by_key(&offset, |(offset, _)| *offset).ok()?;
         let (_, word) = self.list.get(place)?;

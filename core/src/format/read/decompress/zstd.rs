@@ -1,8 +1,8 @@
-//! Zstandard frames (RFC 8878): walked here, decoded by ruzstd.
+//! Zstandard frames (RFC 8878). This module parses them; ruzstd decodes them.
 //!
-//! The walk reads frame and block headers alone. It knows where a frame ends, how much it can hold
-//! and how large a window it asks for before the decoder sees any of it. The decoder holds a window of
-//! its own, at most as large as what comes out and 128 MiB, and copies from there.
+//! The parser reads frame and block headers only. It determines the length of a frame, its maximum decompressed size
+//! and its window size before the decoder runs. The decoder allocates its own window, at most as large as the output
+//! and 128 MiB, and copies from there.
 
 use alloc::vec::Vec;
 use core::hash::Hasher as _;
@@ -18,16 +18,15 @@ use crate::format::read::decompress::output::Output;
 use crate::format::wire::{Cursor, u32_at};
 
 const MAGIC: u32 = 0xfd2f_b528;
-/// The most that a block holds, whatever the window.
+/// The maximum decompressed size of a block, for any window size.
 const BLOCK: u64 = 128 << 10;
-/// The window that every decoder should support, which writers that stream ask for however little
-/// there is to come.
+/// The window size that every decoder should support. Streaming writers request it even for short data.
 const MIN_LIMIT: u64 = 8 << 20;
-/// The largest window, whatever the size of the section: that of level 22 of the reference tool, which
-/// refuses larger ones as well unless told otherwise.
+/// The maximum window size for a section of any size: that of level 22 of the reference tool, which refuses larger
+/// windows by default.
 const MAX_LIMIT: u64 = 128 << 20;
 
-/// The frame at the start of `data`, which is to become part of a section of `virtual_size` bytes.
+/// The frame at the start of `data`, a part of a section of `virtual_size` bytes.
 pub(crate) fn frame(data: &[u8], virtual_size: u64) -> Result<Frame, CompressionErrorKind> {
     let no_frame = CompressionErrorKind::NoFrame { compression: Compression::ZSTD };
     ensure(u32_at(data, 0) == Some(MAGIC), no_frame)?;
@@ -53,11 +52,11 @@ struct Header {
     dictionary: u32,
     content: Option<u64>,
     has_checksum: bool,
-    /// The bit that must be 0 is not.
+    /// A bit that must be 0 is set.
     is_reserved: bool,
 }
 
-/// Section 3.1.1.1 of the RFC.
+/// Parses the frame header (RFC 8878, section 3.1.1.1).
 fn header(cursor: &mut Cursor<'_>) -> Option<Header> {
     cursor.take(4)?;
     let descriptor = cursor.u8()?;
@@ -90,8 +89,8 @@ fn window(descriptor: u8) -> u64 {
     base + base / 8 * u64::from(descriptor & 7)
 }
 
-/// Walks over the blocks of a frame, none of which holds more than `most`; how much they hold
-/// together, at the most.
+/// Parses the blocks of a frame, each of at most `most` decompressed bytes. Returns an upper bound on the decompressed
+/// size of all of them.
 fn blocks(cursor: &mut Cursor<'_>, most: u64) -> Result<u64, CompressionErrorKind> {
     let mut held = 0u64;
     loop {
@@ -116,7 +115,7 @@ fn blocks(cursor: &mut Cursor<'_>, most: u64) -> Result<u64, CompressionErrorKin
     }
 }
 
-/// Decodes the frame that is `data` to `output`.
+/// Decodes the frame in `data` to `output`.
 pub(crate) fn decode(
     data: &[u8],
     frame: &Frame,
@@ -124,7 +123,7 @@ pub(crate) fn decode(
 ) -> Result<(), CompressionErrorKind> {
     let long = CompressionErrorKind::Long { virtual_size: output.virtual_size };
     ensure(frame.content.is_none_or(|content| content <= output.left()), long)?;
-    // What a frame cannot fill it does not get, or small frames would take long.
+    // The allocation is limited to what the frame can decompress to; otherwise many small frames would take long.
     let most = frame.most.min(output.left());
     ask_for_memory(frame.window.min(most))?;
     let mut decoder = FrameDecoder::new();
@@ -135,8 +134,8 @@ pub(crate) fn decode(
     };
     let mut input = start()?;
     if frame.window <= most {
-        // Only from the second start on does it take its window at once, and not in steps, copying what
-        // it has at each: that would take as long again.
+        // From the second start on, the decoder allocates its window at once. On the first start it grows the window in
+        // steps and copies it at each step, which would double the time.
         input = start()?;
     }
     let begin = output.written;
@@ -162,7 +161,7 @@ struct Written<'w, 'o> {
 }
 
 impl Write for Written<'_, '_> {
-    /// Writes all of `bytes`, or none when the section cannot hold them.
+    /// Writes all of `bytes`, or none of them if the section cannot hold them.
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Error> {
         if !self.output.append(bytes) {
             return Ok(0);
@@ -176,8 +175,8 @@ impl Write for Written<'_, '_> {
     }
 }
 
-/// Sees that the decoder will get memory for a window of `size` bytes, which it rounds up: it ends the
-/// process when it does not.
+/// Checks that memory for a window of `size` bytes is available. The decoder rounds the size up, and it aborts the
+/// process if its allocation fails.
 fn ask_for_memory(size: u64) -> Result<(), CompressionErrorKind> {
     let none = CompressionErrorKind::OutOfMemory { size };
     let rounded = size.checked_next_power_of_two().and_then(|size| size.checked_add(2 * BLOCK));

@@ -1,7 +1,7 @@
 //! Checks of all section headers of an ELF object.
 //!
-//! Loaded sections and their relocations together hold no more bytes than the object, and take no more
-//! memory than a module may, so that a small object cannot cause unbounded work.
+//! Loaded sections and their relocations together have at most as many bytes as the object, and take at most as much
+//! memory as a module may, so that a small object cannot cause unbounded work.
 
 use crate::format::error::{ElfError, ElfErrorKind, ElfPart, Result, SectionError, ensure};
 use crate::format::model::SectionKind;
@@ -14,7 +14,7 @@ use crate::format::read::limits::Limits;
 use crate::format::read::section::{Section, Sections};
 use crate::format::wire::{ELF_SECTION, ELF_SYMBOL, MAX_ALIGNMENT, RELOC, name_at, u32_at};
 
-/// What a walk over the sections has found.
+/// The sections found by a walk over the section headers.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Found {
     pub(crate) symtab: Option<u32>,
@@ -27,9 +27,9 @@ pub(crate) struct Found {
 pub(crate) struct Walk<'s, 'd> {
     sections: &'s Sections<'d>,
     names: &'d [u8],
-    /// Bytes that loaded sections and their relocations may still hold.
+    /// The number of bytes that further loaded sections and their relocations may have.
     contents_left: u64,
-    /// Bytes of memory that the sections up to here take.
+    /// The memory of the sections so far, in bytes.
     memory: u64,
     found: Found,
 }
@@ -121,7 +121,7 @@ impl<'s, 'd> Walk<'s, 'd> {
         ensure(is_sound, ElfErrorKind::SymbolTable)
     }
 
-    /// Every common symbol takes memory as a section does.
+    /// Every common symbol takes memory, as a section does.
     fn check_commons(&mut self, symtab: &Header) -> Result<()> {
         let table = contents(self.sections, symtab).unwrap_or(&[]).as_chunks().0;
         let start = self.sections.base.saturating_add(symtab.offset);

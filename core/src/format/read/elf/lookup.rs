@@ -1,4 +1,4 @@
-//! Sections of an ELF object by number; those of common symbols follow the section headers.
+//! Sections of an ELF object by number. The sections of common symbols follow the section headers.
 
 use crate::format::model::SectionKind;
 use crate::format::read::elf::section::{contents, header, header_count};
@@ -6,7 +6,7 @@ use crate::format::read::elf::symbol;
 use crate::format::read::section::{Section, Sections};
 use crate::format::wire::ELF_SECTION;
 
-/// The number of sections, those of common symbols included.
+/// The number of sections, including those of common symbols.
 pub(crate) fn section_count(sections: &Sections<'_>) -> usize {
     header_count(sections) + symbol::common_table(sections).len()
 }

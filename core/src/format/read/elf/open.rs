@@ -17,17 +17,17 @@ const ET_REL: u16 = 1;
 const EM_X86_64: u16 = 62;
 const EM_AARCH64: u16 = 183;
 
-// Where the fields of the header stand.
+// Offsets of the header fields.
 const E_TYPE: usize = 16;
 const E_MACHINE: usize = 18;
 const E_SHOFF: usize = 40;
 const E_SHENTSIZE: usize = 58;
 const E_SHNUM: usize = 60;
 
-/// Reads the object in `code`, a code section of `smf`.
+/// Opens the object in `code`, a code section of `smf`.
 ///
 /// # Errors
-/// An object that cannot be linked; another section of the module that would have to be loaded beside it.
+/// An object that cannot be linked, or another section of the module that must be loaded with it.
 pub(crate) fn open<'d>(file: &Sections<'d>, arch: Arch, code: &Section<'d>) -> Result<Symbols<'d>> {
     if !ALL_FILES {
         let (part, kind, at) = (ElfPart::Object, ElfErrorKind::NotBuilt, code.offset);
@@ -59,7 +59,7 @@ fn check_beside(file: &Sections<'_>, code: &Section<'_>) -> Result<()> {
     }
 }
 
-/// The section table of the object in `code`, with the file up to the object's end as its data.
+/// The section table of the object in `code`. The data of the table is the file up to the object's end.
 fn section_table<'d>(file: &Sections<'d>, arch: Arch, code: &Section<'d>) -> Result<Sections<'d>> {
     let (data, base) = (code.data, code.offset);
     let fault = |kind, field: usize| -> FormatError {

@@ -1,4 +1,4 @@
-//! Section headers of an ELF object, read as sections.
+//! Section headers of an ELF object.
 
 use crate::format::model::{SectionFlags, SectionKind};
 use crate::format::read::section::Sections;
@@ -49,7 +49,7 @@ impl Header {
             size: u64_at(bytes, 32)?,
             link: u32_at(bytes, 40)?,
             info: u32_at(bytes, 44)?,
-            // That of an entry without a section says nothing.
+            // The alignment of an unused entry is ignored.
             alignment: if kind == SHT_NULL { 1 } else { u64_at(bytes, 48)?.max(1) },
         })
     }
@@ -66,7 +66,7 @@ impl Header {
         matches!(self.kind, SHT_RELA | SHT_REL | SHT_CREL)
     }
 
-    /// Whether it holds what is to be run before or after everything else.
+    /// Whether the section holds functions that run at load or unload time.
     pub(crate) fn lists_functions(&self, name: &[u8]) -> bool {
         const LISTS: [&[u8]; 4] = [b".ctors", b".dtors", b".init", b".fini"];
         matches!(self.kind, SHT_INIT_ARRAY | SHT_FINI_ARRAY | SHT_PREINIT_ARRAY)
@@ -77,7 +77,7 @@ impl Header {
         !matches!(self.kind, SHT_NULL | SHT_NOBITS)
     }
 
-    /// What the section holds. Data that changes only while it is linked does not change any more.
+    /// The section kind. `.data.rel.ro` is read-only, because it changes only during linking.
     pub(crate) fn section_kind(&self, sections: &Sections<'_>) -> SectionKind {
         match self.plain_kind() {
             SectionKind::Data if is_called(self.name(sections), b".data.rel.ro") => {
@@ -95,8 +95,8 @@ impl Header {
         names(sections).and_then(|names| name_at(names, self.name)).unwrap_or(&[])
     }
 
-    /// What the flags alone say. Zeroes that are none are data: only a section whose size was lost is an
-    /// empty Bss.
+    /// The kind according to type and flags. An empty `SHT_NOBITS` section counts as data, because an empty Bss means a
+    /// section with a lost size.
     pub(crate) fn plain_kind(&self) -> SectionKind {
         match self.kind {
             _ if self.has(SHF_EXECINSTR) && self.is_loaded() => SectionKind::Code,
@@ -121,7 +121,7 @@ impl Header {
     }
 }
 
-/// Whether a section is called so, with or without something after another dot.
+/// Whether `name` is `stem`, or `stem` followed by a dot and a suffix.
 pub(crate) fn is_called(name: &[u8], stem: &[u8]) -> bool {
     let rest = name.strip_prefix(stem);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"."))
@@ -131,7 +131,7 @@ pub(crate) fn header(sections: &Sections<'_>, index: u32) -> Option<Header> {
     sections.table.as_chunks().0.get(usize::try_from(index).ok()?).and_then(Header::decode)
 }
 
-/// How many section headers there are; the sections of common symbols follow them.
+/// The number of section headers. The sections of common symbols follow them.
 pub(crate) fn header_count(sections: &Sections<'_>) -> usize {
     sections.table.len() / ELF_SECTION
 }
@@ -141,7 +141,7 @@ pub(crate) fn contents<'d>(sections: &Sections<'d>, header: &Header) -> Option<&
     slice(sections.data, sections.base.checked_add(header.offset)?, size)
 }
 
-/// The names of sections.
+/// The section name table.
 pub(crate) fn names<'d>(sections: &Sections<'d>) -> Option<&'d [u8]> {
     let base = usize::try_from(sections.base).ok()?;
     let index = u16_at(sections.data, base.checked_add(E_SHSTRNDX)?)?;
@@ -149,7 +149,7 @@ pub(crate) fn names<'d>(sections: &Sections<'d>) -> Option<&'d [u8]> {
     contents(sections, &header)
 }
 
-/// The header of the section that relocations apply to, when it is loaded.
+/// The header of the section that relocations apply to, if that section is loaded.
 pub(crate) fn reloc_target_header(sections: &Sections<'_>, relocs: &Header) -> Option<Header> {
     header(sections, relocs.info).filter(Header::is_loaded)
 }

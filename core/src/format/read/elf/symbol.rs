@@ -1,8 +1,7 @@
 //! The symbols of an ELF object.
 //!
-//! What has no place in memory (absolute symbols, names of source files, symbols of sections that are
-//! not loaded) is defined and nowhere. A name that is hidden from other objects of a program is local
-//! to its module.
+//! Symbols without an address (absolute symbols, names of source files, symbols of sections that are not loaded) are
+//! defined and have no section. A symbol that is hidden from other objects is local to its module.
 
 use crate::format::error::ElfErrorKind;
 use crate::format::model::{Binding, SectionFlags, SectionKind, SymbolKind};
@@ -34,10 +33,10 @@ const STT_GNU_IFUNC: u8 = 10;
 const STV_INTERNAL: u8 = 1;
 const STV_HIDDEN: u8 = 2;
 
-/// Compilers name it to say that there will be a table of addresses, which every module may have.
+/// Compilers refer to this symbol to request a GOT, which every module may have.
 pub(crate) const GOT: &[u8] = b"_GLOBAL_OFFSET_TABLE_";
 
-/// A symbol, decoded.
+/// A decoded symbol entry.
 struct Raw {
     name: u32,
     info: u8,
@@ -81,7 +80,7 @@ impl Raw {
     }
 }
 
-/// A common symbol: zeroes that the linker is to find a place for.
+/// A common symbol: zero-initialised data that the linker allocates.
 pub(crate) struct Common {
     name: u32,
     pub(crate) size: u64,
@@ -89,7 +88,7 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    /// The common symbol in an entry, if it is one.
+    /// The common symbol in an entry; `None` for any other symbol.
     pub(crate) fn of(bytes: &[u8; ELF_SYMBOL]) -> Option<Self> {
         let Raw { name, value, size, .. } = Raw::decode(bytes).filter(Raw::is_common)?;
         Some(Common { name, size, alignment: value.max(1) })
@@ -102,18 +101,18 @@ fn table<'d>(sections: &Sections<'d>) -> &'d [[u8; ELF_SYMBOL]] {
     symtab.and_then(|header| contents(sections, &header)).unwrap_or(&[]).as_chunks().0
 }
 
-/// What names the symbols.
+/// The string table of the symbols.
 pub(crate) fn strings<'d>(sections: &Sections<'d>) -> &'d [u8] {
     let strings = header(sections, sections.symtab).and_then(|table| header(sections, table.link));
     strings.and_then(|strings| contents(sections, &strings)).unwrap_or(&[])
 }
 
-/// The symbols of an object that has common ones; none otherwise.
+/// The symbols of an object with common symbols; empty for any other object.
 pub(crate) fn common_table<'d>(sections: &Sections<'d>) -> &'d [[u8; ELF_SYMBOL]] {
     if sections.has_commons { table(sections) } else { &[] }
 }
 
-/// The section that the symbol with this number is; one that holds nothing when it is not common.
+/// The section of the common symbol with number `symbol`; an empty section if the symbol is not common.
 pub(crate) fn common_section<'d>(
     sections: &Sections<'d>,
     symbol: usize,
@@ -143,22 +142,22 @@ pub(crate) fn common_section<'d>(
     })
 }
 
-/// A symbol, in the terms of modules.
+/// A symbol in the terms of the module format.
 #[derive(Clone, Copy)]
 pub(crate) struct ElfSymbol {
-    /// Where its name begins in the strings.
+    /// The offset of the name in the string table.
     pub(crate) name: u32,
     pub(crate) kind: SymbolKind,
     pub(crate) binding: Binding,
     pub(crate) defined: bool,
-    /// None for imports and for what has no place in memory.
+    /// `None` for imports and for symbols without an address.
     pub(crate) section: Option<u32>,
     pub(crate) value: u64,
     pub(crate) size: u64,
 }
 
 impl ElfSymbol {
-    /// The same name with no place in memory.
+    /// The symbol with the same name and no address.
     pub(crate) fn nowhere(self) -> Self {
         let (kind, binding) = (SymbolKind::None, Binding::Local);
         ElfSymbol { kind, binding, defined: true, section: None, ..self }
@@ -199,7 +198,7 @@ impl ElfSymbol {
         Ok(ElfSymbol { kind: SymbolKind::Data, section, value: 0, ..self })
     }
 
-    /// Nothing local can be imported; the entry that begins every table is such a one.
+    /// A local symbol cannot be imported. The first entry of every table is an undefined local symbol.
     fn undefined(self, raw: &Raw) -> Self {
         if self.binding == Binding::Local {
             return self;
@@ -226,8 +225,7 @@ impl ElfSymbol {
     }
 }
 
-/// The symbol with this number and where its entry stands in the file; `None` past the end, and for
-/// what is no object.
+/// The symbol with this number and the file offset of its entry; `None` past the end, and for a layout other than ELF.
 pub(crate) fn get(
     sections: &Sections<'_>,
     index: u32,
@@ -237,7 +235,7 @@ pub(crate) fn get(
     Some((symbol, offset_in(sections.data, bytes)))
 }
 
-/// The number of symbols of an object; 0 for another layout.
+/// The number of symbols of an object; 0 for any other layout.
 pub(crate) fn count(sections: &Sections<'_>) -> usize {
     table(sections).len()
 }

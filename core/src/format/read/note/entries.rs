@@ -1,14 +1,14 @@
-//! Rows as entries: the columns of a table are found once by their names, and each row is split once.
+//! Rows as entries. The columns of a table are looked up once by name, and each row is split once.
 
 use core::marker::PhantomData;
 
 use crate::format::error::{NoteError, Result};
 use crate::format::read::sdn::{Cell, Document, Row, Rows, Table, Tables};
 
-/// The most columns an entry reads.
+/// The maximum number of columns that an entry reads.
 pub(crate) const MAX_COLUMNS: usize = 8;
 
-/// A column of a known table: its names, the usual one first, and whether the table must have it.
+/// A column of a known table: its names, the usual one first, and whether the column is required.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
@@ -28,12 +28,12 @@ pub trait Entry<'d>: sealed::Sealed + Copy {
     #[doc(hidden)]
     const COLUMNS: &'static [Column];
 
-    /// The entry whose cells stand in the order of `COLUMNS`; `None` when there are too few.
+    /// Creates an entry from cells in the order of `COLUMNS`; `None` if there are too few.
     #[doc(hidden)]
     fn new(row: Row<'d>, cells: &[Cell<'d>]) -> Option<Self>;
 }
 
-/// Where in a row the columns of an entry stand; `u32::MAX` for one that the table does not have.
+/// The positions of an entry's columns in a row; `u32::MAX` for a column that the table does not have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Places(pub(crate) [u32; MAX_COLUMNS]);
 
@@ -55,10 +55,9 @@ impl Places {
     }
 }
 
-/// The entries of one kind, from the top of the note; over all tables of the name, should there be
-/// more than one.
+/// The entries of one kind in the order of the text, from all tables with that name.
 ///
-/// An item is an error for whatever is wrong with the text up to the entry; the iterator ends there.
+/// An item is an error if the text up to the entry is invalid. The iterator ends after an error.
 #[derive(Clone, Debug)]
 pub struct Entries<'d, E> {
     tables: Tables<'d>,
@@ -72,7 +71,7 @@ impl<'d, E: Entry<'d>> Entries<'d, E> {
         Self { tables: document.tables(), rows: None, failed: false, entry: PhantomData }
     }
 
-    /// The next row of the table under way.
+    /// The next row of the current table.
     fn next_row(&mut self) -> Option<Result<E>> {
         let (rows, places) = self.rows.as_mut()?;
         let mut cells = [Cell::default(); MAX_COLUMNS];
@@ -86,7 +85,7 @@ impl<'d, E: Entry<'d>> Entries<'d, E> {
         row.map(|row| E::new(row, &cells)).transpose()
     }
 
-    /// Moves on to the next table of the name; `None` when there is no other.
+    /// Advances to the next table with the name; `None` without another one.
     fn open_table(&mut self) -> Option<Result<()>> {
         loop {
             let opened = match self.tables.next()? {

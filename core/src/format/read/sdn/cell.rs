@@ -1,8 +1,8 @@
-//! One row of an SDN table taken apart: where a cell ends, and what it says.
+//! Splitting a row of an SDN table into cells, and the values of cells.
 
 use core::fmt::{self, Write as _};
 
-/// What separates cells from commas and comments.
+/// The characters that separate cells from commas and comments.
 pub(crate) const BLANKS: [char; 2] = [' ', '\t'];
 
 /// One value of a row.
@@ -13,12 +13,12 @@ pub struct Cell<'d> {
 }
 
 impl<'d> Cell<'d> {
-    /// The text as it stands in the file: between the quotes, escapes and all, or bare and trimmed.
+    /// The text as in the file: between the quotes with its escapes, or bare and trimmed.
     pub fn raw(&self) -> &'d str {
         self.raw
     }
 
-    /// Whether the text stood in quotes.
+    /// Whether the text is quoted.
     pub fn is_quoted(&self) -> bool {
         self.quoted
     }
@@ -28,13 +28,13 @@ impl<'d> Cell<'d> {
         self.raw.is_empty()
     }
 
-    /// The value as it stands in the file, when no escape makes it another.
+    /// The value, borrowed from the file; `None` if it has escapes.
     pub fn as_plain(&self) -> Option<&'d str> {
         let escaped = self.quoted && self.raw.as_bytes().contains(&b'\\');
         (!escaped).then_some(self.raw)
     }
 
-    /// The characters of the value, escapes resolved.
+    /// The characters of the value, with escapes resolved.
     pub fn chars(&self) -> impl Iterator<Item = char> + Clone + use<'d> {
         let (mut raw, quoted) = (self.raw.chars(), self.quoted);
         core::iter::from_fn(move || match raw.next()? {
@@ -48,7 +48,7 @@ impl<'d> Cell<'d> {
         })
     }
 
-    /// Whether the value is `text`.
+    /// Whether the value equals `text`.
     pub fn eq_str(&self, text: &str) -> bool {
         match self.as_plain() {
             Some(plain) => plain == text,
@@ -56,7 +56,7 @@ impl<'d> Cell<'d> {
         }
     }
 
-    /// The value as a truth value: `true` or `1`, `false` or `0`, in quotes or not.
+    /// The value as a boolean: `true` or `1`, `false` or `0`, quoted or not.
     pub fn to_bool(&self) -> Option<bool> {
         match self.raw {
             "true" | "1" => Some(true),
@@ -75,7 +75,7 @@ impl fmt::Display for Cell<'_> {
     }
 }
 
-/// The first cell of `text` and what follows its comma; `None` when it is broken.
+/// The first cell of `text` and the rest after its comma; `None` on a syntax error.
 pub(crate) fn split_cell(text: &str) -> Option<(Cell<'_>, Option<&str>)> {
     let text = trim_start(text);
     let Some(string) = text.strip_prefix('"') else { return split_bare(text) };
@@ -90,7 +90,7 @@ pub(crate) fn split_cell(text: &str) -> Option<(Cell<'_>, Option<&str>)> {
     Some((Cell { raw, quoted: true }, next))
 }
 
-/// Where the string ends whose opening quote stands before `string`; `None` without a closing quote
+/// The offset of the closing quote in `string`, which starts after the opening quote; `None` without a closing quote
 /// and for an unknown escape.
 fn closing_quote(string: &[u8]) -> Option<usize> {
     let mut from = 0usize;
@@ -105,7 +105,7 @@ fn closing_quote(string: &[u8]) -> Option<usize> {
     }
 }
 
-/// As [`split_cell`], for a cell that does not begin with a quote: a quote inside is a fault.
+/// As [`split_cell`], for a cell that is not quoted. A quote inside is a syntax error.
 fn split_bare(text: &str) -> Option<(Cell<'_>, Option<&str>)> {
     let bytes = text.as_bytes();
     let mut from = 0usize;
@@ -130,7 +130,7 @@ fn split_bare(text: &str) -> Option<(Cell<'_>, Option<&str>)> {
     }
 }
 
-/// How many bytes stand before the first that `stops`, and the bytes from there on.
+/// The number of bytes before the first byte for which `stops` holds, and the bytes from there on.
 #[inline]
 fn split_at_any(bytes: &[u8], stops: impl Fn(u8) -> bool) -> (usize, &[u8]) {
     let len = bytes.iter().position(|&b| stops(b)).unwrap_or(bytes.len());
@@ -152,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    /// The cells of a line as (value, quoted), and whether all of it was sound.
+    /// The cells of a line as (value, quoted), and whether the whole line is valid.
     fn cells(line: &str) -> (Vec<(String, bool)>, bool) {
         let (mut found, mut rest) = (Vec::new(), Some(line));
         while let Some(text) = rest {
@@ -163,7 +163,7 @@ mod tests {
         (found, true)
     }
 
-    /// The grammar of a row, one character at a time; `None` when it is broken.
+    /// The grammar of a row, one character at a time; `None` on a syntax error.
     fn naive(line: &str) -> Option<Vec<(String, bool)>> {
         let mut found = Vec::new();
         let mut chars = line.chars().peekable();
@@ -270,7 +270,7 @@ mod tests {
         }
     }
 
-    /// Every line of up to six signs, in the interpreter two, of an alphabet that has one of each kind.
+    /// Every line of up to six characters, two under Miri, of an alphabet with one character of each class.
     #[test]
     fn agrees_with_the_naive_reader_on_all_short_lines() {
         const LONGEST: u32 = if cfg!(miri) { 2 } else { 6 };

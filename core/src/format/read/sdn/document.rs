@@ -1,4 +1,4 @@
-//! The text of a note as a whole.
+//! The text of a note.
 
 use core::ops::Range;
 
@@ -6,23 +6,22 @@ use crate::format::error::{NoteError, Result};
 use crate::format::read::sdn::line::absolute;
 use crate::format::read::sdn::table::Tables;
 
-/// The comment that ends a note of size 0, alone in its line.
+/// The comment that ends a note of size 0, on a line of its own.
 pub const END_NOTE: &[u8] = b"# END_NOTE";
 
-/// How far the end of a note of size 0 is looked for, in bytes (FORMAT.md, section 6).
+/// The maximum length of a note of size 0, in bytes (FORMAT.md, section 6).
 pub const NOTE_CAP: usize = 1 << 20;
 
-/// The length of a note of size 0 that begins at `data[0]`: up to and including its terminator line.
+/// The length of a note of size 0 that starts at `data[0]`, up to and including its terminator line.
 ///
-/// The terminator may be the first line, may end with `\r\n`, and needs no line feed where `data`
-/// itself ends: a file that was cut right behind it has lost nothing. `None` when no terminator ends
-/// within the first `cap` bytes.
+/// The terminator may be the first line, may end with `\r\n`, and needs no line feed at the end of `data`: a file that
+/// was cut right after it is complete. Returns `None` if no terminator ends within the first `cap` bytes.
 pub fn find_end(data: &[u8], cap: usize) -> Option<usize> {
     let window = data.get(..cap).unwrap_or(data);
     terminator(window, window.len() == data.len()).map(|line| line.end)
 }
 
-/// The terminator line, with its line ending. `whole`: nothing follows `data` in the file.
+/// The terminator line with its line ending. `whole`: `data` extends to the end of the file.
 fn terminator(data: &[u8], whole: bool) -> Option<Range<usize>> {
     let mut from = 0;
     loop {
@@ -50,12 +49,12 @@ pub struct Document<'d> {
 }
 
 impl<'d> Document<'d> {
-    /// The document in `data`, up to its terminator line if it has one. `at` is the offset of `data`
-    /// in the file, for errors.
+    /// Parses the document in `data`, up to its terminator line if it has one. `at` is the offset of `data` in the
+    /// file, for errors.
     ///
     /// # Errors
-    /// [`NoteError::Encoding`] with the offset of the first byte that is not UTF-8. What stands
-    /// behind the terminator is not looked at.
+    /// [`NoteError::Encoding`] with the offset of the first byte that is not UTF-8. Bytes after the terminator are not
+    /// read.
     pub fn parse(data: &'d [u8], at: u64) -> Result<Self> {
         let end = terminator(data, true);
         let text = end.and_then(|line| data.get(..line.start)).unwrap_or(data);
@@ -65,12 +64,12 @@ impl<'d> Document<'d> {
         }
     }
 
-    /// The text without the terminator. Every span counts from its first byte.
+    /// The text without the terminator. Spans are offsets in this text.
     pub fn text(&self) -> &'d str {
         self.text
     }
 
-    /// The tables in the order of the text; a name may come more than once.
+    /// The tables in the order of the text; names may repeat.
     pub fn tables(&self) -> Tables<'d> {
         Tables::of(self.text, self.at)
     }
@@ -78,8 +77,8 @@ impl<'d> Document<'d> {
     /// Reads every row of every table.
     ///
     /// # Errors
-    /// The first one in the order of the text: [`NoteError::Syntax`] for a broken header, a
-    /// broken string or a row outside a table, [`NoteError::CellCount`] for a ragged row.
+    /// The first error in the order of the text: [`NoteError::Syntax`] for an invalid header, an invalid string or a
+    /// row outside a table, [`NoteError::CellCount`] for a row with a wrong number of cells.
     pub fn check(&self) -> Result<()> {
         for table in self.tables() {
             table?.rows().try_for_each(|row| row.map(drop))?;
@@ -257,7 +256,7 @@ mod tests {
         assert_eq!((document.text(), document.check()), ("t |a|\n1\n", Ok(())));
     }
 
-    /// Walks everything there is to walk.
+    /// Visits everything in a document.
     fn walk(data: &[u8]) {
         let Ok(document) = Document::parse(data, u64::MAX - 3) else { return };
         let checked = document.check().is_ok();

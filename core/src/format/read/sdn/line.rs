@@ -5,7 +5,7 @@ use core::ops::Range;
 use crate::format::error::{FormatError, NoteError};
 use crate::format::read::sdn::cell::{is_blank, trim_start};
 
-/// An offset of the text as an offset of the file.
+/// Converts an offset in the text to an offset in the file.
 pub(crate) fn absolute(base: u64, offset: usize) -> u64 {
     base.saturating_add(offset as u64)
 }
@@ -14,9 +14,9 @@ pub(crate) fn absolute(base: u64, offset: usize) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line<'d> {
     pub(crate) text: &'d str,
-    /// Of the line's first byte in the document's text.
+    /// The offset of the line in the document's text.
     pub(crate) start: usize,
-    /// From 1.
+    /// The line number, from 1.
     pub(crate) number: u32,
 }
 
@@ -52,7 +52,7 @@ impl<'d> Iterator for Lines<'d> {
     }
 }
 
-/// Whether `text` holds nothing but blanks and a comment.
+/// Whether `text` consists of blanks and a comment only.
 pub(crate) fn says_nothing(text: &str) -> bool {
     matches!(trim_start(text).as_bytes(), [] | [b'#', ..])
 }
@@ -65,7 +65,7 @@ pub(crate) enum LineKind {
     Row,
 }
 
-/// What a line is, from its left margin and the first sign behind its first word.
+/// The kind of a line, determined by its left margin and the first character after its first word.
 pub(crate) fn kind_of(line: &str) -> LineKind {
     match line.as_bytes().first() {
         _ if says_nothing(line) => LineKind::Nothing,

@@ -1,4 +1,4 @@
-//! Tables, their rows, and the iterators that come to them.
+//! Tables, their rows, and iterators over both.
 
 use core::ops::Range;
 
@@ -8,12 +8,12 @@ use crate::format::read::sdn::line::{Line, LineKind, Lines, absolute, kind_of, s
 
 /// The tables of a [`Document`](super::Document).
 ///
-/// An item is an error for a broken header, and for a row before any table or key.
+/// An item is an error for an invalid header, and for a row before any table or key.
 #[derive(Clone, Debug)]
 pub struct Tables<'d> {
     lines: Lines<'d>,
     at: u64,
-    /// Whether a key or a header stands above, to which a row can belong.
+    /// Whether a key or a header precedes, to which a row can belong.
     owned: bool,
     failed: bool,
 }
@@ -25,7 +25,7 @@ impl<'d> Tables<'d> {
         Self { lines, at, owned: false, failed: false }
     }
 
-    /// Steps over the lines that belong to the header just read, and returns them.
+    /// Skips the lines that belong to the last header, and returns them.
     fn body(&mut self) -> Lines<'d> {
         let start = self.lines;
         let end = loop {
@@ -63,12 +63,12 @@ impl<'d> Iterator for Tables<'d> {
     }
 }
 
-/// A table: a name, columns, and rows below them.
+/// A table: a name, columns, and rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Table<'d> {
     name: &'d str,
     pub(crate) columns: &'d str,
-    /// How many cells a row has; at least one.
+    /// The number of cells in a row; at least one.
     pub(crate) column_count: u32,
     header: Line<'d>,
     body: Lines<'d>,
@@ -76,7 +76,7 @@ pub struct Table<'d> {
 }
 
 impl<'d> Table<'d> {
-    /// The table that `header` opens, without its rows.
+    /// Parses the table that `header` opens, without its rows.
     fn open(header: Line<'d>, at: u64) -> Result<Self> {
         let broken = header.broken(at, 0);
         let (name, rest) = header.text.split_once('|').ok_or(broken)?;
@@ -90,37 +90,37 @@ impl<'d> Table<'d> {
         Ok(Self { name, columns, column_count, header, body, at })
     }
 
-    /// The word before the columns.
+    /// The name in the header.
     pub fn name(&self) -> &'d str {
         self.name
     }
 
-    /// The names of the columns, from the left. None is empty.
+    /// The names of the columns, from the left; none is empty.
     pub fn columns(&self) -> impl Iterator<Item = &'d str> + Clone + use<'d> {
         split_columns(self.columns)
     }
 
-    /// The place of the first column of this name, from 0.
+    /// The position of the first column with this name, from 0.
     pub fn column(&self, name: &str) -> Option<u32> {
         self.columns().position(|column| column == name).and_then(|at| u32::try_from(at).ok())
     }
 
-    /// The rows from the top.
+    /// The rows in the order of the text.
     pub fn rows(&self) -> Rows<'d> {
         Rows { lines: self.body, columns: self.column_count, at: self.at, failed: false }
     }
 
-    /// The line of the header, from 1.
+    /// The line number of the header, from 1.
     pub fn line(&self) -> u32 {
         self.header.number
     }
 
-    /// Where the header stands in the file, in bytes.
+    /// The offset of the header in the file, in bytes.
     pub fn offset(&self) -> u64 {
         absolute(self.at, self.header.start)
     }
 
-    /// The bytes of [`Document::text`](super::Document::text) that are the header, without its line ending.
+    /// The span of the header in [`Document::text`](super::Document::text), without its line ending.
     pub fn header_span(&self) -> Range<usize> {
         self.header.span()
     }
@@ -132,8 +132,8 @@ pub(crate) fn split_columns(columns: &str) -> impl Iterator<Item = &str> + Clone
 
 /// The rows of a [`Table`].
 ///
-/// An item is an error for a broken string and for a row that has more or fewer cells than the table
-/// has columns.
+/// An item is an error for an invalid string and for a row whose number of cells differs from the table's number of
+/// columns.
 #[derive(Clone, Debug)]
 pub struct Rows<'d> {
     lines: Lines<'d>,
@@ -143,8 +143,8 @@ pub struct Rows<'d> {
 }
 
 impl<'d> Rows<'d> {
-    /// The next row, and `each` of its cells with its column while it is split: who wants some cells
-    /// of every row need not split it again. On an error `each` has seen the cells before it.
+    /// The next row. Passes each of its cells with its column to `each` during the split, so that a caller that needs
+    /// some cells of every row does not split the row again. On an error, `each` has received the cells before it.
     pub(crate) fn next_with(&mut self, each: impl FnMut(u32, Cell<'d>)) -> Option<Result<Row<'d>>> {
         if self.failed {
             return None;
@@ -182,7 +182,7 @@ impl<'d> Iterator for Rows<'d> {
     }
 }
 
-/// A row whose cells are known to be sound, one for each column of its table.
+/// A valid row, with one cell for each column of its table.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'d> {
     line: Line<'d>,
@@ -199,17 +199,17 @@ impl<'d> Row<'d> {
         })
     }
 
-    /// The cell of column `index`, which [`Table::column`] gives.
+    /// The cell of column `index`, as returned by [`Table::column`].
     pub fn cell(&self, index: u32) -> Option<Cell<'d>> {
         self.cells().nth(usize::try_from(index).ok()?)
     }
 
-    /// The line of the row, from 1.
+    /// The line number of the row, from 1.
     pub fn line(&self) -> u32 {
         self.line.number
     }
 
-    /// The bytes of [`Document::text`](super::Document::text) that are the row: indent, cells and comment, but not the line
+    /// The span of the row in [`Document::text`](super::Document::text): indent, cells and comment, without the line
     /// ending.
     pub fn span(&self) -> Range<usize> {
         self.line.span()

@@ -1,7 +1,7 @@
 //! The functions that a loader calls when it opens and closes a shared object.
 //!
-//! What they do is up to the object. That the loader calls code at all is checked: every entry of an array is
-//! filled in by a relocation, and addresses that are known before loading are those of code.
+//! The code of these functions is not checked. The entry points are: a relocation must fill in every entry of an array,
+//! and addresses known before loading must be in executable segments.
 
 use crate::format::error::{Result, SharedObjectErrorKind as Kind, ensure};
 use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
@@ -21,7 +21,7 @@ struct Array {
     entry: Entry,
     range: Range,
     word: u64,
-    /// How many relocations fill in an entry.
+    /// The number of relocations that fill in an entry.
     relocated: u64,
 }
 
@@ -32,7 +32,7 @@ impl Arrays {
     /// Reads the arrays, and checks the functions outside them.
     ///
     /// # Errors
-    /// An array that is not in the file or overlaps another one; a function outside the code.
+    /// An array that is not in the file or overlaps another array; a function outside the code.
     pub(crate) fn read(dynamic: &Dynamic<'_>) -> Result<Self> {
         for entry in [Tag::INIT, Tag::FINI].into_iter().filter_map(|tag| dynamic.get(tag)) {
             let address = entry.value;
@@ -54,10 +54,10 @@ impl Arrays {
         Ok(arrays)
     }
 
-    /// Notes that a relocation writes to `place`, and `target` where that is known.
+    /// Records that a relocation writes to `place`, with the value `target` if it is known.
     ///
     /// # Errors
-    /// A place that is a part of an entry; a target outside the code.
+    /// A place that is not a whole entry; a target outside the code.
     pub(crate) fn fill(
         &mut self,
         image: &Image<'_>,
@@ -79,7 +79,7 @@ impl Arrays {
     /// Checks that every entry is filled in.
     ///
     /// # Errors
-    /// The first array with another number of relocations than entries.
+    /// The first array whose number of relocations differs from its number of entries.
     pub(crate) fn check_filled(&self) -> Result<()> {
         for Array { entry, range, word, relocated } in self.0.iter().flatten() {
             let (entries, relocated) = (range.size / word, *relocated);

@@ -1,7 +1,7 @@
-//! The dynamic section: which entries there must be, and which tables they refer to.
+//! The dynamic section: required entries and the tables that they refer to.
 //!
-//! The system's loader follows an entry without asking whether the one with its size is there. Of entries
-//! with one tag the last one would count; sound objects have several for needed libraries alone.
+//! The system's loader uses an entry without checking that the entry with its size exists. If a tag repeats, the last
+//! entry takes effect. In a sound object only the tag of needed libraries repeats.
 
 use crate::format::error::{
     FormatError, Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part, ensure,
@@ -14,13 +14,13 @@ use crate::format::wire::until_nul;
 /// `DT_TEXTREL` as a bit of `DT_FLAGS`.
 const DF_TEXTREL: u64 = 4;
 
-/// The most bytes of the names of libraries and search paths together. The loader copies them to the stack.
+/// The maximum total length of library names and search paths, in bytes. The loader copies them to the stack.
 const MAX_STRINGS: u64 = 64 << 10;
 
-/// What a name counts for at least, so that there are not too many short ones.
+/// The minimum length that a name counts for, in bytes, so that the number of short names is limited too.
 const MIN_STRING: u64 = 16;
 
-/// Entries of which none is there, or all are.
+/// Groups of entries: either all entries of a group are present, or none is.
 const GROUPS: [&[Tag]; 8] = [
     &[Tag::RELA, Tag::RELASZ, Tag::RELAENT],
     &[Tag::REL, Tag::RELSZ, Tag::RELENT],
@@ -61,13 +61,13 @@ impl Entry {
     }
 }
 
-/// The dynamic section up to its end, and the string table.
+/// The dynamic section without its terminator, and the string table.
 #[derive(Clone, Copy)]
 pub(crate) struct Dynamic<'d> {
     pub(crate) image: Image<'d>,
     entries: View<'d>,
     strings: &'d [u8],
-    /// The memory of the section.
+    /// The addresses of the section.
     pub(crate) range: Range,
 }
 
@@ -75,7 +75,7 @@ impl<'d> Dynamic<'d> {
     /// Reads the dynamic section in `segment`.
     ///
     /// # Errors
-    /// A section without an end, entries that others need, strings outside the string table.
+    /// A section without a terminator, a missing required entry, a string outside the string table.
     pub(crate) fn read(image: Image<'d>, segment: &Segment) -> Result<Self> {
         let fault = |kind| refuse(Part::Dynamic, kind, segment.at);
         let word = image.header.file.encoding.word_size();
@@ -97,7 +97,7 @@ impl<'d> Dynamic<'d> {
         Ok(dynamic)
     }
 
-    /// Bytes of an address.
+    /// The size of an address in bytes.
     pub(crate) fn word_size(&self) -> u64 {
         self.image.header.file.encoding.word_size()
     }
@@ -105,27 +105,27 @@ impl<'d> Dynamic<'d> {
     fn all(&self) -> impl Iterator<Item = Entry> + use<'d> {
         let size = 2 * self.word_size();
         self.entries.entries(size).filter_map(|entry| {
-            // A greater tag is unknown, and stands for one that is.
+            // A tag that exceeds 32 bits is unknown and is mapped to an unknown tag.
             let tag = u32::try_from(entry.nth_word(0)?).unwrap_or(u32::MAX - 1);
             Some(Entry { tag: Tag(tag), value: entry.nth_word(1)?, at: entry.at })
         })
     }
 
-    /// The entry with `tag`; the last one of those for libraries.
+    /// The entry with `tag`; the last one if the tag repeats.
     pub(crate) fn get(&self, tag: Tag) -> Option<Entry> {
         self.all().filter(|entry| entry.tag == tag).last()
     }
 
-    /// The entry with `tag`.
+    /// The entry with `tag`, which is required.
     ///
     /// # Errors
-    /// There is none.
+    /// The entry is missing.
     pub(crate) fn require(&self, tag: Tag) -> Result<Entry> {
         let missing = refuse(Part::Dynamic, Kind::Missing { tag }, self.entries.at);
         self.get(tag).ok_or(missing)
     }
 
-    /// The bytes of a table that lies in the file.
+    /// The bytes of a table, which must be in the file.
     ///
     /// # Errors
     /// No readable segment loads them, or their address is not a multiple of `alignment`.
@@ -136,7 +136,7 @@ impl<'d> Dynamic<'d> {
         bytes.ok_or(entry.refuse(Kind::NotLoaded))
     }
 
-    /// The bytes from where a table begins to the end of those that its segment loads.
+    /// The bytes from the start of a table to the end of the bytes that its segment loads.
     ///
     /// # Errors
     /// As [`table`](Self::table).
@@ -150,7 +150,7 @@ impl<'d> Dynamic<'d> {
         ensure(address.is_multiple_of(alignment), entry.refuse(Kind::Misaligned { address }))
     }
 
-    /// Of what there can be one of, a second entry would hide the first one.
+    /// Refuses a second entry with a tag that must occur once; it would hide the first one.
     fn check_once(&self) -> Result<()> {
         for &tag in Tag::ONCE {
             if let Some(second) = self.all().filter(|entry| entry.tag == tag).nth(1) {
@@ -199,12 +199,12 @@ impl<'d> Dynamic<'d> {
         Ok(())
     }
 
-    /// Whether a string begins at `offset`. All of them end inside the table.
+    /// Whether `offset` lies in the string table. The table ends with a NUL, so every string in it is terminated.
     pub(crate) fn has_string(&self, offset: u64) -> bool {
         offset < self.strings.len() as u64
     }
 
-    /// The string at `offset`, or that many bytes of it.
+    /// The string at `offset`, cut to at most `most` bytes.
     fn string_within(&self, offset: u64, most: u64) -> Option<&'d [u8]> {
         let start = usize::try_from(offset).ok()?;
         let bytes = self.strings.get(start..).filter(|bytes| !bytes.is_empty())?;
@@ -221,12 +221,12 @@ impl<'d> Dynamic<'d> {
         })
     }
 
-    /// How many libraries are needed.
+    /// The number of needed libraries.
     pub(crate) fn needed_count(&self) -> u64 {
         self.all().filter(|entry| entry.tag == Tag::NEEDED).count() as u64
     }
 
-    /// The memory of the string table.
+    /// The addresses of the string table.
     pub(crate) fn string_range(&self) -> Range {
         let start = self.get(Tag::STRTAB).map_or(0, |entry| entry.value);
         Range { start, size: self.strings.len() as u64 }

@@ -1,9 +1,8 @@
-//! The two hash tables of a shared object: how many symbols they lead to.
+//! The two hash tables of a shared object, and the number of symbols that they refer to.
 //!
-//! A lookup follows a chain until a symbol has the name, so that each chain must end. Chains of the GNU
-//! table lie one behind another and end with a set bit: if the last one ends, all do. Chains of the System V
-//! table are linked lists: if all of them together have no more steps than the table has symbols, none is a
-//! circle.
+//! A lookup follows a chain until a symbol has the name, so each chain must end. Chains of the GNU table are stored
+//! back to back and end with a set bit: if the last one ends, all do. Chains of the System V table are linked lists: if
+//! all of them together have at most as many steps as the table has symbols, no chain is a cycle.
 
 use crate::format::error::{Result, SharedObjectErrorKind as Kind, ensure};
 use crate::format::read::shared_object::dynamic::Dynamic;
@@ -11,16 +10,16 @@ use crate::format::read::shared_object::header::machine;
 use crate::format::read::shared_object::image::Range;
 use crate::format::wire::elf_tag::Tag;
 
-/// A hash table that was checked.
+/// A checked hash table.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Hashed {
-    /// One more than the greatest index of a symbol that it leads to.
+    /// The greatest symbol index in the table, plus one.
     pub(crate) symbols: u64,
-    /// Its memory.
+    /// The addresses of the table.
     pub(crate) range: Range,
 }
 
-/// Checks `DT_GNU_HASH`, if there is one.
+/// Checks `DT_GNU_HASH`, if it is present.
 ///
 /// # Errors
 /// A header, a bucket or a chain that cannot be followed.
@@ -60,10 +59,10 @@ pub(crate) fn gnu(dynamic: &Dynamic<'_>) -> Result<Hashed> {
     Ok(hashed)
 }
 
-/// Checks `DT_HASH`, if there is one.
+/// Checks `DT_HASH`, if it is present.
 ///
 /// # Errors
-/// A table that is not in the file, a chain that cannot be followed.
+/// A table that is not in the file, or a chain that cannot be followed.
 pub(crate) fn system_v(dynamic: &Dynamic<'_>) -> Result<Hashed> {
     let Some(entry) = dynamic.get(Tag::HASH) else { return Ok(Hashed::default()) };
     let fault = |kind| entry.refuse(kind);
@@ -71,7 +70,7 @@ pub(crate) fn system_v(dynamic: &Dynamic<'_>) -> Result<Hashed> {
     let is_wide =
         header.file.encoding.is_64 && matches!(header.machine, machine::ALPHA | machine::S390);
     if is_wide {
-        // Fields of 64 bits, and no machine that this loader runs on.
+        // The fields have 64 bits, on a machine that this loader does not run on.
         return Ok(Hashed::default());
     }
     let start = dynamic.table(&entry, 8, 4)?;

@@ -15,10 +15,10 @@ const E_TYPE: usize = 16;
 const E_MACHINE: usize = 18;
 const E_VERSION: usize = 20;
 
-/// The most program headers of a sound object. The system's loader copies all of them to the stack.
+/// The maximum number of program headers. The system's loader copies all of them to the stack.
 const MAX_PROGRAM_HEADERS: u16 = 64;
 
-/// Machines whose relocations are known here, or whose tables differ from those of the others.
+/// Machines whose relocations are known here, or whose tables differ from the generic ones.
 pub(crate) mod machine {
     pub(crate) const MIPS: u16 = 8;
     pub(crate) const S390: u16 = 22;
@@ -40,7 +40,7 @@ impl<'d> FileHeader<'d> {
     /// Reads the header of `object`.
     ///
     /// # Errors
-    /// A header that is not that of a shared object; a program header table outside the file.
+    /// A header that is not one of a shared object; a program header table outside the file.
     pub(crate) fn read(object: &'d [u8]) -> Result<Self> {
         let fault = |kind, at: usize| refuse(Part::Object, kind, at as u64);
         let header = array::<16>(object, 0).filter(|header| header.starts_with(&ELF_MAGIC));
@@ -66,7 +66,7 @@ impl<'d> FileHeader<'d> {
         is_known && self.file.encoding.is_64
     }
 
-    /// Bytes of a program header.
+    /// The size of a program header in bytes.
     pub(crate) fn stride(&self) -> u64 {
         stride(self.file.encoding)
     }
@@ -78,7 +78,7 @@ fn stride(encoding: Encoding) -> u64 {
 
 /// The program header table.
 fn program_headers<'d>(file: View<'d>, header: View<'d>) -> Result<View<'d>> {
-    // e_phoff, e_phentsize and e_phnum.
+    // The fields are e_phoff, e_phentsize and e_phnum.
     let [offset_at, size_at, count_at] =
         if file.encoding.is_64 { [32, 54, 56] } else { [28, 42, 44] };
     let fault = |at: usize| refuse(Part::Object, Kind::ProgramHeaders, at as u64);

@@ -1,4 +1,4 @@
-//! Which bytes of a shared object are at which address once it is loaded.
+//! The mapping from addresses of a loaded shared object to bytes of the file.
 
 use crate::format::read::shared_object::header::FileHeader;
 use crate::format::read::shared_object::view::View;
@@ -27,7 +27,7 @@ pub(crate) struct Segment {
 impl Segment {
     fn decode(index: u32, entry: View<'_>) -> Option<Self> {
         let is_64 = entry.encoding.is_64;
-        // Offset, address, size in the file, size in memory, alignment.
+        // The fields are offset, address, size in the file, size in memory and alignment.
         let words = if is_64 { [8, 16, 32, 40, 48] } else { [4, 8, 16, 20, 28] };
         let [offset, address, file_size, memory_size, alignment] = words.map(|at| entry.word(at));
         Some(Self {
@@ -47,7 +47,7 @@ impl Segment {
         self.flags & flags == flags
     }
 
-    /// The address behind the segment's memory; saturates.
+    /// The end address of the segment's memory; saturates.
     pub(crate) fn end(&self) -> u64 {
         self.address.saturating_add(self.memory_size)
     }
@@ -66,13 +66,13 @@ impl Range {
         self.size != 0 && other.size != 0 && self.start < ends[1] && other.start < ends[0]
     }
 
-    /// Whether `tail` is the end of this range.
+    /// Whether `tail` ends where this range ends and lies inside it.
     pub(crate) fn ends_with(self, tail: Self) -> bool {
         let ends = [self, tail].map(|range| range.start.checked_add(range.size));
         self.contains(tail) && ends[0] == ends[1]
     }
 
-    /// Whether `inner` lies inside.
+    /// Whether `inner` lies inside this range.
     pub(crate) fn contains(self, inner: Self) -> bool {
         let Some(skipped) = inner.start.checked_sub(self.start) else { return false };
         self.size.checked_sub(skipped).is_some_and(|rest| inner.size <= rest)
@@ -86,18 +86,18 @@ pub(crate) struct Image<'d> {
 }
 
 impl<'d> Image<'d> {
-    /// Every program header.
+    /// All program headers.
     pub(crate) fn segments(&self) -> impl Iterator<Item = Segment> + use<'d> {
         let entries = self.header.table.entries(self.header.stride());
         (0..).zip(entries).filter_map(|(index, entry)| Segment::decode(index, entry))
     }
 
-    /// The segments that are loaded.
+    /// The loaded segments.
     pub(crate) fn loads(&self) -> impl Iterator<Item = Segment> + use<'d> {
         self.segments().filter(|segment| segment.kind == PT_LOAD)
     }
 
-    /// The loaded segment with all of `range` in its memory, and with these flags.
+    /// The loaded segment with these flags whose memory contains all of `range`.
     pub(crate) fn load_with(&self, range: Range, flags: u32) -> Option<Segment> {
         self.loads().find(|load| {
             let memory = Range { start: load.address, size: load.memory_size };
@@ -113,7 +113,7 @@ impl<'d> Image<'d> {
         })
     }
 
-    /// The bytes of the file from `address` to the end of those that its segment loads, if that is readable.
+    /// The bytes of the file from `address` to the end of those that its segment loads, if the segment is readable.
     pub(crate) fn bytes_from(&self, address: u64) -> Option<View<'d>> {
         let load = self.load_of(address, PF_R)?;
         let skipped = address.checked_sub(load.address)?;
@@ -129,7 +129,7 @@ impl<'d> Image<'d> {
         self.load_with(range, PF_W).is_some()
     }
 
-    /// Whether code that is loaded from the file is at `address`.
+    /// Whether `address` lies in bytes that an executable segment loads from the file.
     pub(crate) fn is_executable(&self, address: u64) -> bool {
         self.load_of(address, PF_X).is_some()
     }

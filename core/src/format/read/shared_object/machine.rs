@@ -1,29 +1,29 @@
-//! The relocations that loaders apply, of the machines that this loader runs on.
+//! The dynamic relocations of the machines that this loader runs on.
 //!
 //! Sources: System V ABI, supplements for x86-64 (4.4 "Relocation") and aarch64 (AAELF64, 5.7.16 "Dynamic
 //! relocations").
 
 use crate::format::read::shared_object::header::{FileHeader, machine};
 
-/// What a relocation writes.
+/// The effect of a relocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Nothing.
+    /// No operation.
     None,
-    /// The load address and the addend.
+    /// Writes the load address plus the addend.
     Relative,
-    /// What the function at the load address and the addend returns.
+    /// Writes the result of the function at the load address plus the addend.
     Indirect,
-    /// As many bytes with the address of a symbol.
+    /// Writes the address of a symbol.
     Symbol { size: u8 },
-    /// As many bytes with the size of a symbol.
+    /// Writes the size of a symbol.
     SymbolSize { size: u8 },
-    /// As many bytes about a thread-local symbol.
+    /// Writes data about a thread-local symbol.
     ThreadLocal { size: u8 },
 }
 
 impl Action {
-    /// Bytes that are written, on machines with addresses of 64 bits.
+    /// The number of bytes written on machines with 64-bit addresses.
     pub(crate) fn size(self) -> u64 {
         match self {
             Self::None => 0,
@@ -35,7 +35,7 @@ impl Action {
     }
 }
 
-/// What a relocation of `kind` does; `None` for one that is unknown or cannot be applied in a shared object.
+/// The effect of a relocation of `kind`; `None` if the kind is unknown or cannot be applied in a shared object.
 pub(crate) fn action(header: &FileHeader<'_>, kind: u32) -> Option<Action> {
     match header.machine {
         _ if !header.has_known_relocations() => None,
@@ -69,7 +69,7 @@ fn x86_64(kind: u32) -> Option<Action> {
 
 fn aarch64(kind: u32) -> Option<Action> {
     Some(match kind {
-        // R_AARCH64_NONE, and the number that it had before.
+        // R_AARCH64_NONE, and its former number.
         0 | 256 => Action::None,
         // R_AARCH64_RELATIVE.
         1027 => Action::Relative,

@@ -1,15 +1,15 @@
-//! Whether an ELF shared object can be given to the system's loader.
+//! Checks whether an ELF shared object can be passed to the system's loader.
 //!
-//! A loader such as ld.so trusts the files that it opens: it follows addresses and indices without comparing
-//! them with anything, divides by what it reads, and ends the process where an assertion fails. [`check`]
-//! finds every such value outside its bounds before the loader does. What the object's code does, where that
-//! begins, and which of the object's own data relocations change, is up to the object and trusted.
+//! A loader such as ld.so trusts the files that it opens. It follows addresses and indices without bounds checks,
+//! divides by values from the file, and aborts the process when an assertion fails. [`check`] finds every such value
+//! outside its bounds first. The object's code, its entry points, and the relocations of the object's own data are
+//! trusted.
 //!
-//! Both classes and byte orders are read. Relocation types are known of x86-64 and aarch64; those of other
-//! machines are checked for their places and symbols alone.
+//! Both classes and byte orders are supported. Relocation types are known for x86-64 and aarch64. For other machines
+//! only the addresses and symbols of relocations are checked.
 //!
-//! No unsafe code, no allocation, no panic on any input. The time is linear in the file: no chain is followed
-//! for more steps than its table has entries.
+//! No unsafe code, no allocation, no panic on any input. The time is linear in the file: a chain is followed for at
+//! most as many steps as its table has entries.
 //!
 //! Sources: System V ABI, chapter 5 "Program Loading and Dynamic Linking"; its supplements; the GNU hash table
 //! as bfd and glibc have it; glibc 2.36, elf/dl-load.c, dl-reloc.c, dl-version.c, dl-lookup.c, do-rel.h.
@@ -41,16 +41,16 @@ use crate::format::read::shared_object::tables::Tables;
 pub use crate::format::read::shared_object::target::Target;
 pub use crate::format::wire::elf_tag::Tag;
 
-/// The least page size of the machines that shared objects are loaded on, in bytes.
+/// The minimum page size of the machines that load shared objects, in bytes.
 pub const MIN_PAGE_SIZE: u64 = 4096;
 
-/// Checks the shared object in `object`, the whole file, and says what it was built for.
+/// Checks the shared object in `object`, the whole file, and returns its target.
 ///
-/// `page_size` is that of the system that loads it, in bytes; [`MIN_PAGE_SIZE`] where that is not known. Less
-/// than that, or no power of two, counts as that.
+/// `page_size` is the page size of the system that loads the object, in bytes; [`MIN_PAGE_SIZE`] if it is unknown. A
+/// value below [`MIN_PAGE_SIZE`] or not a power of two is treated as [`MIN_PAGE_SIZE`].
 ///
 /// # Errors
-/// The first thing that a loader would not survive, with an offset in `object`.
+/// The first defect that can crash a loader, with an offset in `object`.
 pub fn check(object: &[u8], page_size: u64) -> Result<Target> {
     let is_page_size = page_size.is_power_of_two() && page_size >= MIN_PAGE_SIZE;
     let page = if is_page_size { page_size } else { MIN_PAGE_SIZE };

@@ -1,7 +1,7 @@
-//! The relocations: what they change, and by which symbol.
+//! The relocations: the addresses that they write to, and their symbols.
 //!
-//! The system's loader writes to every place that a relocation names. Which places of the object's own data
-//! those are is up to the object; they must be writable, and hold nothing that the loader itself reads.
+//! The system's loader writes to every address that a relocation states. The object may relocate any of its own data.
+//! The addresses must be writable, and must not belong to tables that the loader itself reads.
 
 use crate::format::error::{
     Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part, ensure,
@@ -21,7 +21,7 @@ use crate::format::wire::elf_tag::Tag;
 struct Table<'d> {
     entry: Entry,
     view: View<'d>,
-    /// Words of an entry: 3 with an addend, 2 without, 1 in the table of `DT_RELR`.
+    /// The number of words in an entry: 3 with an addend, 2 without, 1 in the table of `DT_RELR`.
     words: u64,
 }
 
@@ -61,17 +61,17 @@ pub(crate) struct Relocs<'d> {
     relative: Option<Table<'d>>,
 }
 
-/// The tables of relocations with entries, and where their sizes are.
+/// The tables of relocations with entries, and the tags of their sizes.
 const TABLES: [(Tag, Tag, Tag, Tag); 2] = [
     (Tag::RELA, Tag::RELASZ, Tag::RELAENT, Tag::RELACOUNT),
     (Tag::REL, Tag::RELSZ, Tag::RELENT, Tag::RELCOUNT),
 ];
 
 impl<'d> Relocs<'d> {
-    /// Reads the tables.
+    /// Reads the relocation tables.
     ///
     /// # Errors
-    /// One that is not in the file or has entries of another size.
+    /// A table that is not in the file or has entries of another size.
     pub(crate) fn read(dynamic: &Dynamic<'d>) -> Result<Self> {
         let mut tables = [None; 3];
         for (slot, (tag, size, entry_size, _)) in tables.iter_mut().zip(TABLES) {
@@ -82,7 +82,7 @@ impl<'d> Relocs<'d> {
         }
         if let Some(entry) = dynamic.get(Tag::JMPREL) {
             let kind = dynamic.require(Tag::PLTREL)?;
-            // Relocations of the machines that are known here have addends.
+            // Relocations of the known machines have addends.
             let has_rel = !dynamic.image.header.has_known_relocations();
             let words = match kind.value {
                 value if value == u64::from(Tag::RELA.0) => 3,
@@ -101,14 +101,14 @@ impl<'d> Relocs<'d> {
         Ok(relocs)
     }
 
-    /// The memory of the tables.
+    /// The addresses of the tables.
     pub(crate) fn ranges(&self) -> [Range; 4] {
         let [rela, rel, plt] = self.tables;
         [rela, rel, plt, self.relative].map(|table| table.map_or(Range::default(), |t| t.range()))
     }
 
-    /// The relocations that are said to add the load address must be the first ones, and do so: the loader
-    /// ends the process where one does not.
+    /// Checks that as many relocations as `DT_RELACOUNT` or `DT_RELCOUNT` states are at the start of their table and
+    /// add the load address. The loader aborts the process otherwise.
     fn check_counts(&self, dynamic: &Dynamic<'_>) -> Result<()> {
         let header = dynamic.image.header;
         for (table, (.., count)) in self.tables.iter().zip(TABLES) {
@@ -128,7 +128,7 @@ impl<'d> Relocs<'d> {
         Ok(())
     }
 
-    /// Bytes at the end of a table that are those of `DT_JMPREL` as well.
+    /// The number of bytes at the end of a table that are shared with `DT_JMPREL`.
     fn shared_with_plt(&self, table: &Table<'_>) -> u64 {
         let [_, _, Some(plt)] = self.tables else { return 0 };
         let end = |range: Range| range.start.wrapping_add(range.size);
@@ -136,10 +136,10 @@ impl<'d> Relocs<'d> {
         if is_tail { plt.view.len().min(table.view.len()) } else { 0 }
     }
 
-    /// One more than the greatest index of a symbol that a relocation refers to.
+    /// The greatest symbol index in a relocation, plus one.
     pub(crate) fn symbols(&self, dynamic: &Dynamic<'_>) -> u64 {
         if dynamic.image.header.machine == machine::MIPS {
-            // Their fields are of another order.
+            // The fields have another order on MIPS.
             return 0;
         }
         let tables = self.tables.iter().flatten();
@@ -149,10 +149,10 @@ impl<'d> Relocs<'d> {
         symbols.map(|reloc| u64::from(reloc.symbol) + 1).max().unwrap_or(0)
     }
 
-    /// Checks every relocation. `tables` are what none may change.
+    /// Checks every relocation. `tables` are the tables that no relocation may write to.
     ///
     /// # Errors
-    /// The first one that cannot be applied.
+    /// The first relocation that cannot be applied.
     pub(crate) fn check(
         &self,
         dynamic: &Dynamic<'_>,
@@ -192,7 +192,7 @@ fn read_table<'d>(dynamic: &Dynamic<'d>, entry: Entry, size: Tag, words: u64) ->
     Ok(table)
 }
 
-/// What relocations are compared with.
+/// The context of the checks.
 struct Check<'c, 'd> {
     dynamic: &'c Dynamic<'d>,
     symbols: &'c SymbolTable<'c>,
@@ -208,7 +208,7 @@ impl Check<'_, '_> {
             Some(Action::None) => return Ok(()),
             Some(action) => action,
             None if header.has_known_relocations() => return Err(Kind::RelocationType { value }),
-            // Where it is, is all that is known of it.
+            // Of an unknown relocation, only the address is known.
             None => return self.check_place(reloc.address, 1),
         };
         let size = action.size();
@@ -238,7 +238,7 @@ impl Check<'_, '_> {
             return Ok(());
         }
         let is_thread_local = matches!(action, Action::ThreadLocal { .. });
-        // Without a symbol it is about the object's own data.
+        // Without a symbol the relocation refers to the object's own data.
         let is_own = reloc.symbol == 0 || symbol.is_defined();
         let is_sound = if is_thread_local {
             let is_there = !is_own || self.symbols.tls.is_some();
@@ -254,7 +254,7 @@ impl Check<'_, '_> {
         }
     }
 
-    /// Checks the places in a table of `DT_RELR`: an address, then bits for the words behind it.
+    /// Checks the addresses in a table of `DT_RELR`: an address, followed by bitmaps of the next words.
     fn check_relative(&mut self, table: &Table<'_>) -> Result<()> {
         let word = self.dynamic.word_size();
         let mut next = None;

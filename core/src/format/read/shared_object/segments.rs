@@ -1,7 +1,7 @@
-//! Whether the program headers of a shared object can be followed.
+//! Checks of the program headers of a shared object.
 //!
-//! The system's loader maps the segments over whatever is at their addresses, so that they must ascend
-//! and share no page. It then follows the other program headers without looking at their bounds.
+//! The system's loader maps each segment over existing mappings at its address, so segments must ascend and share no
+//! page. The loader then uses the other program headers without bounds checks.
 
 use crate::format::error::{
     FormatError, Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part, ensure,
@@ -20,29 +20,29 @@ const PT_GNU_STACK: u32 = 0x6474_e551;
 const PT_GNU_RELRO: u32 = 0x6474_e552;
 const PT_GNU_PROPERTY: u32 = 0x6474_e553;
 
-/// The most bytes of memory that an object may take, as for a module of other layouts.
+/// The maximum memory of an object in bytes, as for modules of other layouts.
 const MAX_MEMORY: u64 = 4 << 30;
-/// The greatest alignment of a segment.
+/// The maximum alignment of a segment, in bytes.
 const MAX_ALIGNMENT: u64 = 1 << 30;
-/// The most bytes of thread-local data, which the loader must allocate in each thread or end the process.
+/// The maximum size of thread-local data, in bytes. The loader must allocate it in each thread or abort the process.
 const MAX_TLS: u64 = 16 << 20;
-/// The greatest alignment of thread-local data.
+/// The maximum alignment of thread-local data, in bytes.
 const MAX_TLS_ALIGNMENT: u64 = 1 << 16;
 
-/// The program headers that others refer to.
+/// Values from program headers that other checks use.
 #[derive(Clone, Copy)]
 pub(crate) struct Found {
     pub(crate) dynamic: Segment,
-    /// Bytes of thread-local data in each thread.
+    /// The size of thread-local data in each thread, in bytes.
     pub(crate) tls: Option<u64>,
-    /// Where the loader finds the program headers in memory.
+    /// The addresses at which the loader reads the program headers.
     pub(crate) program_headers: [Range; 2],
 }
 
-/// Checks every program header, for pages of `page` bytes, which is a power of two.
+/// Checks every program header, for pages of `page` bytes, a power of two.
 ///
 /// # Errors
-/// The first one that cannot be followed.
+/// The first invalid program header.
 pub(crate) fn check(image: &Image<'_>, page: u64) -> Result<Found> {
     check_loads(image, page)?;
     let mut dynamic = None;
@@ -71,7 +71,7 @@ fn down(address: u64, page: u64) -> u64 {
     address & !page.saturating_sub(1)
 }
 
-/// The first address of a page that is not below `address`.
+/// The lowest page address that is not below `address`.
 fn up(address: u64, page: u64) -> Option<u64> {
     Some(down(address.checked_add(page.saturating_sub(1))?, page))
 }
@@ -97,7 +97,7 @@ fn check_loads(image: &Image<'_>, page: u64) -> Result<()> {
     ensure(first.is_some(), no_segment(image, "PT_LOAD"))
 }
 
-/// Checks a segment that is loaded by itself.
+/// Checks a loaded segment by itself.
 fn check_load(image: &Image<'_>, load: &Segment, page: u64) -> Result<(), Kind> {
     let Segment { offset, address, file_size, memory_size, alignment, .. } = *load;
     let file = image.header.file;
@@ -118,7 +118,7 @@ fn is_alignment(value: u64, limit: u64) -> bool {
     value == 0 || value.is_power_of_two() && value <= limit
 }
 
-/// Checks a program header that describes a part of what is loaded.
+/// Checks a program header that describes a part of a loaded segment.
 fn check_other(image: &Image<'_>, segment: &Segment, page: u64) -> Result<()> {
     let checked = match segment.kind {
         PT_DYNAMIC | PT_GNU_EH_FRAME => loaded(image, segment).map(drop),
@@ -133,7 +133,7 @@ fn check_other(image: &Image<'_>, segment: &Segment, page: u64) -> Result<()> {
     checked.map_err(|kind| refuse(Part::Segment(segment.index), kind, segment.at))
 }
 
-/// The bytes of a segment, which lie in the file where its address says.
+/// The bytes of a segment, whose file offset must match its address.
 fn loaded<'d>(image: &Image<'d>, segment: &Segment) -> Result<View<'d>, Kind> {
     let Segment { offset, address, file_size, memory_size, .. } = *segment;
     ensure(file_size == memory_size, Kind::FileSize)?;
@@ -153,7 +153,7 @@ fn interpreter(image: &Image<'_>, segment: &Segment) -> Result<(), Kind> {
     ensure(name.bytes.last() == Some(&0), Kind::Unterminated)
 }
 
-/// Every note must end inside its segment: the loader steps over them by the sizes that they state.
+/// Checks that every note ends inside its segment: the loader steps over notes by their stated sizes.
 fn note(image: &Image<'_>, segment: &Segment) -> Result<(), Kind> {
     const HEADER: u64 = 12;
     let alignment = match segment.alignment {
@@ -181,14 +181,14 @@ fn thread_local(image: &Image<'_>, segment: &Segment) -> Result<(), Kind> {
     }
     ensure(file_size <= memory_size, Kind::FileSize)?;
     ensure(memory_size <= MAX_TLS, Kind::MemorySize { size: memory_size, limit: MAX_TLS })?;
-    // The loader divides by it.
+    // The loader divides by the alignment.
     let is_divisor = value != 0 && is_alignment(value, MAX_TLS_ALIGNMENT);
     ensure(is_divisor, Kind::Alignment { value })?;
     ensure(file_size == 0 || image.bytes(address, file_size).is_some(), Kind::NotLoaded)
 }
 
-/// What becomes read-only after relocation is part of one writable segment. Linkers count it up to the end
-/// of the segment's last page.
+/// Checks that the memory that becomes read-only after relocation is part of one writable segment. Linkers extend it to
+/// the end of the segment's last page.
 fn relro(image: &Image<'_>, segment: &Segment, page: u64) -> Result<(), Kind> {
     let Segment { address, offset, memory_size: size, .. } = *segment;
     if size == 0 {
@@ -204,15 +204,15 @@ fn relro(image: &Image<'_>, segment: &Segment, page: u64) -> Result<(), Kind> {
     ensure(is_congruent, Kind::Offset { offset, address })
 }
 
-/// Without this program header the stacks of the process would have to be executable.
+/// Requires `PT_GNU_STACK`, without which the stacks of the process would have to be executable.
 fn check_stack(image: &Image<'_>) -> Result<()> {
     let is_known = matches!(image.header.machine, machine::X86_64 | machine::AARCH64);
     let has_stack = image.segments().any(|segment| segment.kind == PT_GNU_STACK);
     ensure(has_stack || !is_known, no_segment(image, "PT_GNU_STACK"))
 }
 
-/// Where the loader reads the program headers again, once the segments are mapped: where `PT_PHDR` says, or
-/// in the first segment with them in its pages. Where there is none, it keeps a copy.
+/// The addresses at which the loader reads the program headers after it has mapped the segments: the address in
+/// `PT_PHDR`, and the first segment whose pages contain the table. Without such a segment, the loader uses a copy.
 fn program_headers(image: &Image<'_>, page: u64) -> Result<[Range; 2]> {
     let table = image.header.table;
     let (start, size) = (table.at, table.len());

@@ -1,4 +1,4 @@
-//! The dynamic symbols, as many as hash tables and relocations refer to.
+//! The dynamic symbols, up to the highest one that hash tables and relocations refer to.
 
 use crate::format::error::{
     Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part, ensure,
@@ -9,7 +9,7 @@ use crate::format::read::shared_object::view::{View, refuse};
 use crate::format::wire::elf_tag::Tag;
 
 const SHN_UNDEF: u16 = 0;
-/// Section numbers from here on are none, but for the one that stands for a number elsewhere.
+/// The first reserved section number. Only SHN_XINDEX among the reserved ones refers to a section.
 const SHN_LORESERVE: u16 = 0xff00;
 const SHN_XINDEX: u16 = 0xffff;
 
@@ -52,8 +52,8 @@ impl Symbol {
         self.info >> 4 == STB_WEAK
     }
 
-    /// Whether a relocation finds an address: an undefined symbol that is local or not visible elsewhere stands
-    /// for the load address.
+    /// Whether a relocation against the symbol yields an address. An undefined symbol that is local or not visible to
+    /// other objects yields the load address instead.
     pub(crate) fn can_be_found(&self) -> bool {
         self.is_defined() || self.info >> 4 != STB_LOCAL && self.other & 3 == STV_DEFAULT
     }
@@ -66,19 +66,19 @@ impl Symbol {
         self.section != SHN_UNDEF
     }
 
-    /// Whether it lies in a section, and so in memory.
+    /// Whether the symbol lies in a section, and so has an address.
     fn has_address(&self) -> bool {
         self.is_defined() && (self.section < SHN_LORESERVE || self.section == SHN_XINDEX)
     }
 }
 
-/// The symbol table, whose end is known only from what refers to it.
+/// The symbol table. Its length follows only from the tables that refer to it.
 #[derive(Clone, Copy)]
 pub(crate) struct SymbolTable<'d> {
     entry: Entry,
-    /// From the first symbol to the end of what its segment loads.
+    /// The bytes from the first symbol to the end of those that its segment loads.
     view: View<'d>,
-    /// Bytes of thread-local data.
+    /// The size of thread-local data in bytes.
     pub(crate) tls: Option<u64>,
 }
 
@@ -107,10 +107,10 @@ impl<'d> SymbolTable<'d> {
         Symbol::decode(self.view.part(at, self.stride())?)
     }
 
-    /// Checks the first `count` symbols; their memory.
+    /// Checks the first `count` symbols and returns their addresses.
     ///
     /// # Errors
-    /// The first one without a name or a place.
+    /// The first symbol without a valid name or address.
     pub(crate) fn check(&self, dynamic: &Dynamic<'_>, count: u64) -> Result<Range> {
         let size = count.saturating_mul(self.stride());
         let missing = self.entry.refuse(Kind::SymbolIndex { index: count.saturating_sub(1) });
@@ -127,7 +127,7 @@ impl<'d> SymbolTable<'d> {
         let offset = u64::from(symbol.name);
         ensure(dynamic.has_string(offset), Kind::String { offset })?;
         let address = symbol.value;
-        // The loader takes an undefined symbol with a value for a function that is called through it.
+        // The loader treats an undefined symbol with a value as a function that is called through it.
         let header = dynamic.image.header;
         let is_sound = symbol.is_defined() || address == 0 || !header.has_known_relocations();
         ensure(is_sound, Kind::SymbolAddress { address })?;
@@ -139,10 +139,10 @@ impl<'d> SymbolTable<'d> {
         if !symbol.has_address() {
             return Ok(());
         }
-        // Symbols such as `_end` lie behind the last byte.
+        // Symbols such as `_end` are one past the last byte.
         let load = dynamic.image.load_with(Range { start: address, size: 0 }, 0);
         ensure(load.is_some(), Kind::SymbolAddress { address })?;
-        // The loader calls it to learn an address.
+        // The loader calls the function to resolve an address.
         let is_callable = symbol.kind() != STT_GNU_IFUNC || dynamic.image.is_executable(address);
         ensure(is_callable, Kind::NotExecutable { address })
     }

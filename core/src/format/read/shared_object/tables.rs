@@ -1,11 +1,11 @@
-//! The memory of the tables that a loader reads.
+//! The addresses of the tables that a loader reads.
 
 use crate::format::error::{Result, SharedObjectErrorKind as Kind};
 use crate::format::read::shared_object::dynamic::Dynamic;
 use crate::format::read::shared_object::image::Range;
 use crate::format::wire::elf_tag::Tag;
 
-/// The dynamic section, the program headers, and the tables of these entries.
+/// The tags of the tables, besides the dynamic section and the program headers.
 const ENTRIES: [Tag; 11] = [
     Tag::STRTAB,
     Tag::SYMTAB,
@@ -20,7 +20,7 @@ const ENTRIES: [Tag; 11] = [
     Tag::RELR,
 ];
 
-/// Tables, none of which shares bytes with another.
+/// Tables that share no bytes with each other.
 pub(crate) struct Tables {
     /// The program headers and the dynamic section.
     headers: [Range; 3],
@@ -28,10 +28,11 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    /// Takes the tables of [`ENTRIES`], in their order; those that are not there are empty.
+    /// Takes the addresses of the tables of [`ENTRIES`], in that order; absent tables are empty.
     ///
     /// # Errors
-    /// A table that shares bytes with another one, but for relocations of functions at the end of the others.
+    /// A table that shares bytes with another one. Function relocations at the end of the other relocations may be
+    /// shared.
     pub(crate) fn new(
         dynamic: &Dynamic<'_>,
         [stated, mapped]: [Range; 2],
@@ -53,7 +54,7 @@ impl Tables {
         Ok(Self { headers, entries })
     }
 
-    /// Whether `range` shares bytes with one of them.
+    /// Whether `range` shares bytes with a table.
     pub(crate) fn overlap(&self, range: Range) -> bool {
         self.headers.iter().chain(&self.entries).any(|table| table.overlaps(range))
     }

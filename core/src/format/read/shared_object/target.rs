@@ -1,4 +1,4 @@
-//! What a shared object was built for.
+//! The target of a shared object.
 
 use core::fmt;
 
@@ -17,7 +17,7 @@ impl Target {
         Self { machine: header.machine, encoding: header.file.encoding }
     }
 
-    /// That of this build; `None` for a machine that the loader does not run modules on.
+    /// The target of this build; `None` for a machine on which the loader does not run modules.
     pub fn host() -> Option<Self> {
         let machine = if cfg!(target_arch = "x86_64") {
             machine::X86_64

@@ -1,4 +1,4 @@
-//! Damaged shared objects. That loaders survive what is accepted is tested from outside, with a loader.
+//! Damaged shared objects. Another test passes accepted objects to a loader.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails loudly")]
 
 use alloc::string::ToString;
@@ -14,7 +14,7 @@ use crate::format::wire::elf_tag::Tag;
 
 const DYNLIB: &[u8] = include_bytes!("../../../../../tests/samples/dynlib.smf");
 
-/// Where the dynamic section of the sample is in the file.
+/// The offset of the sample's dynamic section in the file.
 const DYNAMIC: usize = 0x2f50;
 
 fn object() -> Vec<u8> {
@@ -58,7 +58,7 @@ fn verify_checks_the_shared_object_of_a_dynlib() {
 
 #[test]
 fn writable_code_and_executable_stacks_are_refused() {
-    // The flags of the second segment, and of PT_GNU_STACK.
+    // The flags of the second segment and of PT_GNU_STACK.
     let (code, stack) = (64 + 56 + 4, 64 + 6 * 56 + 4);
     assert_eq!(refused(&with(code, &[7])).1, Kind::WriteAndExecute);
     assert_eq!(refused(&with(stack, &[7])).1, Kind::ExecutableStack);
@@ -68,7 +68,7 @@ fn writable_code_and_executable_stacks_are_refused() {
 fn a_header_of_another_type_class_or_order_is_refused_or_read_as_what_it_says() {
     assert_eq!(refused(&with(16, &[2])).1, Kind::Type { value: 2 });
     assert_eq!(refused(&with(4, &[3])).1, Kind::Ident);
-    // As an object of 32 bits its program headers have another size.
+    // As a 32-bit object, the program headers have another size.
     assert_eq!(refused(&with(4, &[1])).1, Kind::ProgramHeaders);
     assert_eq!(refused(&with(5, &[2])).1, Kind::Ident);
 }
@@ -92,7 +92,7 @@ fn every_truncation_is_refused_until_all_segments_are_there() {
     }
 }
 
-/// An object of 32 bits, big-endian: one segment with everything, and a hash table.
+/// A 32-bit big-endian object: one segment with everything, and a hash table.
 fn big_32() -> Vec<u8> {
     let mut object = vec![0u8; 0x200];
     let mut put = |at: usize, words: &[u32]| {
@@ -107,7 +107,7 @@ fn big_32() -> Vec<u8> {
     put(84, &[2, 0x100, 0x100, 0x100, 0x40, 0x40, 6, 4]);
     // DT_HASH, DT_STRTAB, DT_SYMTAB, DT_STRSZ.
     put(0x100, &[4, 0x180, 5, 0x1c0, 6, 0x150, 10, 1, 0, 0]);
-    // One bucket that leads to symbol 1 of two.
+    // One bucket, which refers to symbol 1 of two.
     put(0x180, &[1, 2, 1, 0, 0]);
     object
 }
@@ -122,7 +122,7 @@ fn objects_of_32_bits_and_big_endian_are_checked() {
     assert_eq!(refused(&circle), (Part::Entry(Tag::HASH), Kind::Chain, 0x100));
 }
 
-/// The offset of the error is that of the record with the link, not that of the place outside the file.
+/// The error has the offset of the record with the link, not the offset outside the file that the link refers to.
 #[test]
 fn a_version_record_that_links_out_of_the_file_is_named_by_its_own_offset() {
     const RECORD: usize = 0x1d0;
@@ -142,7 +142,7 @@ fn a_version_record_that_links_out_of_the_file_is_named_by_its_own_offset() {
     }
 }
 
-/// Chains that meet would be followed once for each bucket.
+/// Chains that join would be followed once for each bucket.
 #[test]
 fn hash_chains_are_followed_for_as_many_steps_as_there_are_symbols() {
     const BUCKETS: u32 = 1 << 16;

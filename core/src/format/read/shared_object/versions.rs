@@ -1,7 +1,7 @@
-//! The versions of symbols: what is needed of other libraries, and what is defined here.
+//! The versions of symbols: those needed of other libraries, and those defined by the object.
 //!
-//! The records are chains of offsets that count forward. Records of a sound table do not overlap, so that
-//! no more of them are followed than fit between the start of the table and the end of its segment.
+//! The records are chains of forward offsets. Records of a sound table do not overlap, so at most as many records are
+//! followed as fit between the start of the table and the end of its segment.
 
 use crate::format::error::{
     FormatError, Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part, ensure,
@@ -13,7 +13,7 @@ use crate::format::wire::elf_tag::Tag;
 
 /// The version of the records.
 const CURRENT: u16 = 1;
-/// What of a version index is no index.
+/// The flag bit in a version index.
 const HIDDEN: u16 = 0x8000;
 
 const NEEDED: u64 = 16;
@@ -24,17 +24,17 @@ const DEFINED_AUX: u64 = 8;
 /// The versions of a shared object.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Versions {
-    /// The greatest version index of a record.
+    /// The greatest version index in a record.
     last: u16,
     symbols: Option<Entry>,
-    /// The memory of the records.
+    /// The addresses of the records.
     pub(crate) ranges: [Range; 2],
 }
 
 /// Checks `DT_VERNEED` and `DT_VERDEF`.
 ///
 /// # Errors
-/// The first record that cannot be followed.
+/// The first invalid record.
 pub(crate) fn check(dynamic: &Dynamic<'_>) -> Result<Versions> {
     let mut versions = Versions { symbols: dynamic.get(Tag::VERSYM), ..Versions::default() };
     if let Some(entry) = dynamic.get(Tag::VERNEED) {
@@ -51,10 +51,10 @@ pub(crate) fn check(dynamic: &Dynamic<'_>) -> Result<Versions> {
 }
 
 impl Versions {
-    /// Checks the version index of each of `count` symbols; the memory of the indices.
+    /// Checks the version index of each of `count` symbols and returns the addresses of the indices.
     ///
     /// # Errors
-    /// Too few indices, or one without a record.
+    /// Too few indices, or an index without a record.
     pub(crate) fn check_symbols(&self, dynamic: &Dynamic<'_>, count: u64) -> Result<Range> {
         let Some(entry) = self.symbols else { return Ok(Range::default()) };
         let size = count.saturating_mul(2);
@@ -73,10 +73,10 @@ impl Versions {
 /// Records in one segment.
 struct Chain<'c, 'd> {
     dynamic: &'c Dynamic<'d>,
-    /// The first record, and everything behind it.
+    /// The bytes from the first record to the end of the segment.
     records: View<'d>,
     part: Part,
-    /// Bytes of records that may still come.
+    /// The number of bytes that further records may take.
     rest: u64,
     range: Range,
 }
@@ -88,7 +88,7 @@ impl<'c, 'd> Chain<'c, 'd> {
         Ok(Self { dynamic, records, part, rest: records.len(), range })
     }
 
-    /// The record of `size` bytes at `at`. An error has the file offset of `from`, which refers to it.
+    /// The record of `size` bytes at `at`. An error has the file offset of `from`, which refers to the record.
     fn record(&mut self, from: View<'_>, at: u64, size: u64) -> Result<View<'d>> {
         let outside = || refuse(self.part, Kind::VersionChain, from.at);
         let record = self.records.part(at, size).ok_or_else(outside)?;
@@ -112,7 +112,7 @@ impl<'c, 'd> Chain<'c, 'd> {
     }
 }
 
-/// Where the next record is; `None` behind the last one.
+/// The offset of the next record; `None` after the last one.
 fn next(at: u64, record: View<'_>, field: usize) -> Option<u64> {
     let skipped = record.u32(field).filter(|&skipped| skipped != 0)?;
     at.checked_add(u64::from(skipped))
@@ -121,7 +121,7 @@ fn next(at: u64, record: View<'_>, field: usize) -> Option<u64> {
 fn needed(chain: &mut Chain<'_, '_>, last: &mut u16) -> Result<()> {
     let mut at = Some(0);
     let mut from = chain.records;
-    // One for each library, so that not too many names are compared.
+    // One record for each library, which limits the number of name comparisons.
     let mut files = chain.dynamic.needed_count();
     while let Some(here) = at {
         let record = chain.record(from, here, NEEDED)?;

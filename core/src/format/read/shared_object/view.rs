@@ -10,17 +10,17 @@ pub(crate) fn refuse(part: SharedObjectPart, kind: SharedObjectErrorKind, at: u6
     SharedObjectError { part, kind, at }.into()
 }
 
-/// How an ELF file writes its fields.
+/// The encoding of fields in an ELF file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Encoding {
-    /// Addresses and sizes have 64 bits, otherwise 32.
+    /// Addresses and sizes have 64 bits; otherwise 32.
     pub(crate) is_64: bool,
-    /// The most significant byte comes first.
+    /// Fields are big-endian.
     pub(crate) is_big: bool,
 }
 
 impl Encoding {
-    /// Bytes of an address.
+    /// The size of an address in bytes.
     pub(crate) fn word_size(self) -> u64 {
         if self.is_64 { 8 } else { 4 }
     }
@@ -41,28 +41,28 @@ pub(crate) struct View<'d> {
 }
 
 impl<'d> View<'d> {
-    /// The whole file.
+    /// A view of the whole file.
     pub(crate) fn new(bytes: &'d [u8], encoding: Encoding) -> Self {
         Self { bytes, at: 0, encoding }
     }
 
-    /// Bytes of the part.
+    /// The length of the part in bytes.
     pub(crate) fn len(self) -> u64 {
         self.bytes.len() as u64
     }
 
-    /// `len` bytes from `at`, counted from the start of this part.
+    /// `len` bytes from `at`, an offset in this part.
     pub(crate) fn part(self, at: u64, len: u64) -> Option<Self> {
         let bytes = slice(self.bytes, at, len)?;
         Some(Self { bytes, at: self.at.saturating_add(at), ..self })
     }
 
-    /// All bytes from `at` on.
+    /// All bytes from `at` to the end.
     pub(crate) fn from(self, at: u64) -> Option<Self> {
         self.part(at, self.len().checked_sub(at)?)
     }
 
-    /// Whole entries of `size` bytes; fewer bytes at the end are no entry.
+    /// Consecutive entries of `size` bytes. An incomplete entry at the end is ignored.
     pub(crate) fn entries(self, size: u64) -> impl Iterator<Item = Self> {
         let size = usize::try_from(size).unwrap_or(usize::MAX).max(1);
         let entries = self.bytes.chunks_exact(size).zip((self.at..).step_by(size));
@@ -73,7 +73,7 @@ impl<'d> View<'d> {
         u8_at(self.bytes, at)
     }
 
-    /// The bytes of a field, the least significant one first.
+    /// The bytes of a field in little-endian order.
     fn field<const N: usize>(self, at: usize) -> Option<[u8; N]> {
         let mut field = *array(self.bytes, at)?;
         if self.encoding.is_big {
@@ -90,7 +90,7 @@ impl<'d> View<'d> {
         self.field(at).map(u32::from_le_bytes)
     }
 
-    /// An address or a size, as wide as the class has it.
+    /// An address or a size, 64 or 32 bits according to the class.
     pub(crate) fn word(self, at: usize) -> Option<u64> {
         if self.encoding.is_64 {
             self.field(at).map(u64::from_le_bytes)
@@ -99,12 +99,12 @@ impl<'d> View<'d> {
         }
     }
 
-    /// The word with the number `index`.
+    /// The word with this index.
     pub(crate) fn nth_word(self, index: usize) -> Option<u64> {
         self.word(index.checked_mul(if self.encoding.is_64 { 8 } else { 4 })?)
     }
 
-    /// The 32-bit field with the number `index`.
+    /// The 32-bit field with this index.
     pub(crate) fn nth_u32(self, index: u64) -> Option<u32> {
         self.u32(usize::try_from(index.checked_mul(4)?).ok()?)
     }

@@ -1,4 +1,4 @@
-//! Archives written: header, index, then the modules back to back.
+//! Writing of archives: header, index, then the modules back to back.
 
 use thiserror::Error;
 
@@ -6,7 +6,7 @@ use crate::alloc_util::hash::{fnv1a_64, fnv1a_64_more};
 use crate::format::wire::library::{ENTRY, HEADER, MAGIC, NAME, entry, header};
 use crate::format::wire::put;
 
-/// Why modules cannot be written as an archive.
+/// The reason why modules cannot be written as an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
@@ -15,29 +15,29 @@ pub enum LibraryWriteError {
     #[error("module {index} has no name")]
     NameEmpty { index: usize },
     /// A name longer than 63 bytes.
-    #[error("module {index}: its name has {len} bytes, an archive has room for 63")]
+    #[error("module {index}: its name has {len} bytes, more than the limit of 63")]
     NameTooLong { index: usize, len: usize },
-    /// A name with a NUL, which would end it.
+    /// A name with a NUL, which terminates names.
     #[error("module {index}: its name holds a NUL")]
     NameHoldsNul { index: usize },
-    /// Two modules of one name, of which only the first could be found again.
+    /// Two modules with the same name; a lookup finds only the first one.
     #[error("modules {first} and {second} have the same name")]
     NameTwice { first: usize, second: usize },
-    /// More modules than a `u32` counts, or more bytes than an address space has.
+    /// More modules than a `u32` can count, or more bytes than `usize` can.
     #[error("too many modules or too many bytes for one archive")]
     TooLarge,
-    /// A buffer shorter than the archive. Both in bytes.
-    #[error("the archive needs {needed} bytes, the buffer has {len}")]
+    /// A buffer shorter than the archive. Both fields are in bytes.
+    #[error("the archive needs {needed} bytes, but the buffer has {len}")]
     BufferTooSmall { needed: usize, len: usize },
 }
 
-/// A module to be written: its name and its bytes.
+/// The name and the bytes of a module.
 pub type NamedModule<'a> = (&'a str, &'a [u8]);
 
-/// The length in bytes of the archive that [`write()`] makes of `modules`.
+/// The length of the archive of `modules` that [`write()`] produces, in bytes.
 ///
 /// # Errors
-/// Those of [`write()`] but for a name that comes twice and a short buffer.
+/// Those of [`write()`], except for a repeated name and a short buffer.
 pub fn length(modules: &[NamedModule<'_>]) -> Result<usize, LibraryWriteError> {
     use LibraryWriteError as E;
     u32::try_from(modules.len()).map_err(|_| E::TooLarge)?;
@@ -53,11 +53,11 @@ pub fn length(modules: &[NamedModule<'_>]) -> Result<usize, LibraryWriteError> {
     total.ok_or(E::TooLarge)
 }
 
-/// Writes `modules` as an archive to the start of `out` and returns its length in bytes. All hashes
-/// are given; no module has an object. Time is linear in the bytes written.
+/// Writes `modules` as an archive to the start of `out` and returns its length in bytes. The archive has all hashes and
+/// no objects. Time is linear in the bytes written.
 ///
 /// # Errors
-/// [`LibraryWriteError`]; what `out` then holds is not an archive.
+/// [`LibraryWriteError`]; the contents of `out` are then unspecified.
 pub fn write(modules: &[NamedModule<'_>], out: &mut [u8]) -> Result<usize, LibraryWriteError> {
     let needed = length(modules)?;
     let too_small = LibraryWriteError::BufferTooSmall { needed, len: out.len() };
@@ -93,13 +93,13 @@ pub fn write(modules: &[NamedModule<'_>], out: &mut [u8]) -> Result<usize, Libra
     Ok(needed)
 }
 
-/// Where the index of `count` modules ends and the data begins.
+/// The offset at which the index of `count` modules ends and the data starts.
 fn index_end(count: usize) -> Option<usize> {
     count.checked_mul(ENTRY)?.checked_add(HEADER)
 }
 
-/// The first two modules of one name. `scratch` is the index to be, all zero: 32 slots of a hash
-/// table for each module, so that looking costs no memory of its own.
+/// The indices of the first two modules with the same name. `scratch` is the memory of the future index, all zero. It
+/// serves as a hash table with 32 slots for each module, so that the search allocates nothing.
 fn first_duplicate(modules: &[NamedModule<'_>], scratch: &mut [u8]) -> Option<(usize, usize)> {
     let (slots, _) = scratch.as_chunks_mut::<4>();
     let len = slots.len();

@@ -1,4 +1,4 @@
-//! Writing library archives, and replacing a module of one.
+//! Writing library archives, and replacing a module in one.
 
 mod archive;
 #[cfg(feature = "alloc")]

@@ -1,5 +1,5 @@
-//! An archive with another module in the place of one of its own: everything else is byte for byte what it
-//! was, at another place where it must be, and the index says so.
+//! Replacement of a module in an archive. All other bytes are preserved; parts after the module move, and the index is
+//! updated.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -13,34 +13,34 @@ use crate::format::read::library::Library;
 use crate::format::wire::library::{ENTRY, HEADER, entry, field, header};
 use crate::format::wire::{offset_in, put};
 
-/// Why a module of an archive cannot be replaced.
+/// The reason why a module of an archive cannot be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum LibraryReplaceError {
-    /// The archive is not sound, or has no such module.
+    /// The archive is invalid, or the entry of the module is.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// The archive has no module of this number.
+    /// The archive has no module with this index.
     #[error("the archive has no module {index}")]
     NoModule {
-        /// The number, from 0.
+        /// The index of the module, from 0.
         index: u32,
     },
-    /// Another part of the archive lies where the module does, and would change with it.
+    /// Another part of the archive overlaps the module and would change with it.
     #[error(
         "module {index} shares bytes with another part of the archive, which would change with it"
     )]
     Overlap {
-        /// The number of the module, from 0.
+        /// The index of the module, from 0.
         index: u32,
     },
-    /// No memory for the new archive.
-    #[error("there is no memory for the new archive")]
+    /// The allocator has no memory for the new archive.
+    #[error("out of memory for the new archive")]
     TooLarge,
 }
 
-/// The archive with `module` for the one with this number, whose name and object stay. Hashes that the
-/// archive gives are true afterwards, as they must be before; those that it leaves out stay left out.
+/// Returns the archive with `module` in place of the module with this index, whose name and object are preserved.
+/// Hashes in the archive must match before and match afterwards. Hashes that are 0 remain 0.
 ///
 /// # Errors
 /// [`LibraryReplaceError`].
@@ -49,7 +49,7 @@ pub fn with_module(
     index: u32,
     module: &[u8],
 ) -> Result<Vec<u8>, LibraryReplaceError> {
-    // Hashes are made anew: what is damaged must not come out as sound.
+    // Hashes are recomputed, so damage must be detected first.
     library.verify()?;
     let old = library.module(index).ok_or(LibraryReplaceError::NoModule { index })??;
     let start = offset_in(library.data, old.data);
@@ -67,22 +67,22 @@ pub fn with_module(
     Ok(new)
 }
 
-/// Where bytes come in or go, and how many.
+/// The position and the size of a replacement.
 struct Splice {
-    /// Of the old module: what begins here or behind moves.
+    /// The end of the old module. Parts from here on move.
     end: u64,
     old: u64,
     new: u64,
 }
 
 impl Splice {
-    /// Where a part is afterwards that was here.
+    /// The new offset of a part that was at offset `at`.
     fn moved(&self, at: u64) -> u64 {
         if at >= self.end { at.wrapping_sub(self.old).wrapping_add(self.new) } else { at }
     }
 }
 
-/// Whether anything else has bytes of the module.
+/// Whether any other part of the archive shares bytes with the module.
 fn is_shared(
     library: &Library<'_>,
     index: u32,
@@ -109,7 +109,7 @@ fn is_shared(
     Ok(false)
 }
 
-/// Writes where everything is into the index of the new archive.
+/// Updates the offsets, the size and the hash in the index of the new archive.
 fn put_entries(
     library: &Library<'_>,
     index: u32,
@@ -135,7 +135,7 @@ fn put_entries(
     Some(())
 }
 
-/// Writes where the index is and what all hashes to into the header of the new archive.
+/// Updates the offsets and hashes in the header of the new archive.
 fn put_header(library: &Library<'_>, splice: &Splice, new: &mut [u8]) -> Option<()> {
     let index_at = splice.moved(library.index_offset);
     let data_at = splice.moved(field(library.header, header::DATA_OFFSET));
@@ -154,7 +154,7 @@ fn put_header(library: &Library<'_>, splice: &Splice, new: &mut [u8]) -> Option<
     Some(())
 }
 
-/// Reads the new archive, and compares everything but the module.
+/// Parses the new archive, and compares everything except the module.
 fn check(
     old: &Library<'_>,
     index: u32,
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn an_index_behind_the_modules_moves_and_hashes_stay_left_out() {
-        // Header, one module of 4 bytes with an object of 3 behind it, and the index.
+        // Header, one module of 4 bytes with an object of 3 bytes after it, and the index.
         let mut file = vec![0; 128 + 7];
         file[..8].copy_from_slice(b"LSMF\x01\0\0\0");
         file[128..].copy_from_slice(b"codeobj");
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!((module.data, module.object), (&b"longer code"[..], Some(&b"obj"[..])));
         assert_eq!((module.hash, read.index_offset), (0, 142));
         assert_eq!(with_module(&read, 0, b"code").unwrap(), file);
-        // An object that is a part of its module.
+        // An object that is part of its module.
         file[135 + entry::OBJECT_OFFSET] = 129;
         let error = LibraryReplaceError::Overlap { index: 0 };
         assert_eq!(with_module(&Library::parse(&file).unwrap(), 0, b"code"), Err(error));
@@ -244,7 +244,7 @@ mod tests {
             let new = Library::parse(&new).unwrap();
             assert_eq!(new.module(1).unwrap().unwrap().data, b"else");
             for index in [0, 2] {
-                // How many there are no hash covers.
+                // No hash covers the number of modules.
                 let data = |library: &Library<'_>| {
                     library.module(index).map(|module| module.unwrap().data.to_vec())
                 };

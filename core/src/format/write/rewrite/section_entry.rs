@@ -1,4 +1,4 @@
-//! Room for one more entry in a section table.
+//! Addition of an entry to a section table.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -13,7 +13,7 @@ use crate::format::write::rewrite::{
     Change, Owner, RewriteError, overlaps, pad, place_of, put_entry, tail_of, with_payload,
 };
 
-/// The file with an entry for a section of kept code, which has no bytes yet.
+/// Returns the file with an entry for an empty section of cached code.
 pub(crate) fn with_entry(smf: &Smf<'_>) -> Result<(Vec<u8>, Change), RewriteError> {
     let mut change = Change { added: true, ..Change::default() };
     let file = match smf.layout() {
@@ -25,14 +25,14 @@ pub(crate) fn with_entry(smf: &Smf<'_>) -> Result<(Vec<u8>, Change), RewriteErro
     Ok((with_image.unwrap_or(file), change))
 }
 
-/// The table of the packed or the native layout, one entry longer, at the end of the file.
+/// Moves the table of the packed or the native layout to the end of the file, with one more entry.
 fn at_end(smf: &Smf<'_>) -> Result<Vec<u8>, RewriteError> {
     let (file, base, stride) = (smf.file(), smf.base(), smf.layout().section_stride());
     let tail = tail_of(smf);
     let count = smf.sections().len();
     let old = place_of_table(smf)?;
     let table = file.get(old.clone()).ok_or(RewriteError::Differs)?;
-    // With what fills in, and the new entry.
+    // Includes padding and the new entry.
     let room = [file.len(), table.len(), 8, stride].into_iter().try_fold(0, usize::checked_add);
     let mut new = try_with_capacity(room.ok_or(RewriteError::TooLarge)?)?;
     new.extend_from_slice(file.get(..file.len() - tail.len()).ok_or(RewriteError::Differs)?);
@@ -51,7 +51,7 @@ fn at_end(smf: &Smf<'_>) -> Result<Vec<u8>, RewriteError> {
     Ok(new)
 }
 
-/// The bytes of the file that are the section table.
+/// The span of the section table in the file.
 fn place_of_table(smf: &Smf<'_>) -> Result<Range<usize>, RewriteError> {
     let at = smf.base().checked_add(smf.header().section_table).ok_or(RewriteError::Differs)?;
     let at = usize::try_from(at).map_err(|_| RewriteError::TooLarge)?;
@@ -72,7 +72,7 @@ fn wide_entry(layout: Layout, offset: u64) -> [u8; PACKED_SECTION] {
     entry
 }
 
-/// Writes one section more, and where the table is, into the header.
+/// Increments the section count in the header and updates the offset of the table.
 fn put_header(smf: &Smf<'_>, file: &mut [u8], at: u64, table: u64) -> Result<(), RewriteError> {
     let old = smf.header();
     let section_count = old.section_count.checked_add(1).ok_or(RewriteError::TooLarge)?;
@@ -82,7 +82,7 @@ fn put_header(smf: &Smf<'_>, file: &mut [u8], at: u64, table: u64) -> Result<(),
     Ok(())
 }
 
-/// The compact table, one entry longer: what stands in its way goes to the end of the file.
+/// Extends the compact table by one entry. Sections in its way move to the end of the file.
 fn behind_header(smf: &Smf<'_>, change: &mut Change) -> Result<Vec<u8>, RewriteError> {
     let place = place_of_compact_entry(smf)?;
     let mut file = try_with_capacity(smf.file().len().max(place.end))?;
@@ -97,7 +97,7 @@ fn behind_header(smf: &Smf<'_>, change: &mut Change) -> Result<Vec<u8>, RewriteE
             return Err(RewriteError::NoRoom);
         }
         try_push(&mut change.moved, section.index)?;
-        // With what fills in.
+        // Includes padding.
         try_reserve(&mut file, own.len().saturating_add(8))?;
         pad(&mut file, smf.base());
         let at = file.len() as u64;
@@ -123,8 +123,7 @@ fn place_of_compact_entry(smf: &Smf<'_>) -> Result<Range<usize>, RewriteError> {
     Ok(start..start.checked_add(stride).ok_or(RewriteError::TooLarge)?)
 }
 
-/// The file with an image plan that knows of one section more, which is not loaded; `None` when it has
-/// no plan.
+/// Returns the file with prelink data for one more section, which is not loaded; `None` without prelink data.
 fn image_of(file: &[u8], change: &mut Change) -> Result<Option<Vec<u8>>, RewriteError> {
     let smf = Smf::parse(file)?;
     let Some(section) = smf.sections().note(prelink::NAME) else { return Ok(None) };
