@@ -7,12 +7,12 @@ pub mod bytecode;
 pub mod calls;
 pub mod compile;
 pub mod compressed;
+pub mod ir;
 pub mod play;
 pub mod scale;
 pub mod spec;
 pub mod tiny;
 pub mod trace;
-pub mod typed;
 pub mod walk;
 pub mod wrap;
 
@@ -29,18 +29,18 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Whether something in it is broken on purpose.
+    /// Whether the file is malformed on purpose.
     pub fn is_bad(&self) -> bool {
         self.name.starts_with("bad/")
     }
 
-    /// Where it lies.
+    /// Its path.
     pub fn path(&self) -> PathBuf {
         directory().join(&self.name)
     }
 }
 
-/// Where the samples are.
+/// The directory of the samples.
 pub fn directory() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/samples"))
 }
@@ -48,17 +48,17 @@ pub fn directory() -> &'static Path {
 /// The sample of this name.
 ///
 /// # Panics
-/// When it does not exist.
+/// If it does not exist.
 pub fn sample(name: &str) -> Sample {
     let path = directory().join(name);
     let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     Sample { name: name.to_owned(), bytes }
 }
 
-/// Every module and archive among the samples, sound and broken, in the order of their names.
+/// Every module and archive of the samples, valid and malformed, in the order of their names.
 ///
 /// # Panics
-/// When the directory cannot be read.
+/// If the directory cannot be read.
 pub fn samples() -> Vec<Sample> {
     let list = |below: &str| {
         let entries = fs::read_dir(directory().join(below)).unwrap();

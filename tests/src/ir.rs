@@ -1,5 +1,5 @@
-//! Typed bodies: the oracle for any bytes. A body that the verifier accepts compiles for all types that it permits, and returns what
-//! the interpreter returns.
+//! The oracle for IR functions from any bytes. A function that the verifier accepts compiles for all types that it permits, and
+//! returns the result of the interpreter.
 #![allow(unsafe_code)]
 
 use smf_core::format::template::{Constraints, Container};
@@ -14,16 +14,16 @@ use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitConfig, JitInstantiator};
 use smf_core::trap::{CallArg, ReturnRegisters, TrapError, call_values};
 
-/// Steps that a body is interpreted for. One that takes more is not run as machine code either.
+/// The step limit of the interpreter. A function that takes more steps is not run as machine code either.
 const STEPS: u64 = 2_000;
 
-/// Sets of types, and of arguments, that a body is tried with.
+/// The number of type lists, each with arguments, that a function is tried with.
 const TRIES: usize = 4;
 
-/// Parameters that go by registers and a little stack; a body may have 65,535.
+/// The maximum number of parameters: passed in registers and a little stack. A function may have 65,535.
 const MAX_PARAMS: usize = 64;
 
-/// Numbers that follow from the bytes alone.
+/// Numbers derived from the bytes alone.
 struct Numbers(u64);
 
 impl Numbers {
@@ -47,7 +47,7 @@ impl Numbers {
             .map_or(Scalar::I64, |s| *s)
     }
 
-    /// A value of a type: often at an end of it, and as often anywhere.
+    /// A value of a type: nearly half of the values are small or near the limits of the type.
     fn bits(&mut self, scalar: Scalar) -> u64 {
         let odd = [0, 1, u64::MAX, 1 << (scalar.bits() - 1), 2, 10, 0x3ff0_0000_0000_0000];
         let any = self.next();
@@ -58,12 +58,12 @@ impl Numbers {
     }
 }
 
-/// Whether these bytes held a body that was run both ways.
+/// Whether the bytes are a function that ran both ways.
 ///
 /// # Panics
-/// Where machine code and interpreter disagree, or something accepted cannot be compiled.
+/// If machine code and interpreter disagree, or an accepted function cannot be compiled.
 pub fn check_any(data: &[u8]) -> bool {
-    // With the length that they have, so that more than one in 2^32 gets further.
+    // With the correct length; otherwise only one input in 2^32 would pass the first check.
     let mut whole = data.to_vec();
     if let (true, Some(length), Ok(len)) =
         (is_function(data), whole.get_mut(4..8), u32::try_from(data.len()))
@@ -79,7 +79,7 @@ pub fn check_any(data: &[u8]) -> bool {
     for _ in 0..TRIES {
         let types: Vec<Scalar> = (0..body.type_params()).map(|_| numbers.scalar()).collect();
         let given: Vec<Argument> = types.iter().map(|&scalar| scalar.into()).collect();
-        let arguments = Arguments::new(&given).expect("as many as a body may have");
+        let arguments = Arguments::new(&given).expect("at most as many as a function may have");
         let Ok(instance) = verified.instance(arguments) else { continue };
         let code = lower::Compiler::new().compile(&instance).map(|code| code.bytes.len());
         assert!(code.expect("an accepted instance compiles") > 0);
@@ -88,7 +88,7 @@ pub fn check_any(data: &[u8]) -> bool {
     ran
 }
 
-/// Runs an instance that keeps to itself; false for one that does not, or that does not end.
+/// Runs an instance that accesses no memory and calls nothing; false for other instances, and if it does not end.
 fn run_both(instance: &FunctionInstance<'_, '_>, types: &[Scalar], numbers: &mut Numbers) -> bool {
     let body = instance.body();
     let params = body.signature().params.len();
@@ -97,7 +97,7 @@ fn run_both(instance: &FunctionInstance<'_, '_>, types: &[Scalar], numbers: &mut
         !matches!(opcode, O::Load | O::Store | O::LoadElement | O::StoreElement | O::Call)
     };
     let is_alone = body.instructions().flatten().all(|instruction| alone(instruction.opcode));
-    // A row of a note has an argument at least.
+    // A row of a note has at least one type argument.
     if !is_alone || types.is_empty() || params > MAX_PARAMS || body.locals() > 1024 {
         return false;
     }
@@ -118,7 +118,7 @@ fn run_both(instance: &FunctionInstance<'_, '_>, types: &[Scalar], numbers: &mut
             false => CallArg::Integer(*bits),
         };
         let words: Vec<CallArg> = scalars.iter().zip(&bits).map(word).collect();
-        // SAFETY: a function of these arguments, which touches no memory, calls nothing and ends, as the
+        // SAFETY: a function of these arguments that accesses no memory, calls nothing and ends, as the
         // interpreter has shown.
         let found = unsafe { call_values(address, &words) };
         compare(expected, found, instance.scalar(body.signature().result));
@@ -156,7 +156,7 @@ fn compare(
 
 const SYMBOL: &[u8] = b"fn$t";
 
-/// An instantiator that has made the instance of this body.
+/// An instantiator with the instance of this function.
 fn made(body: &Function<'_>, types: &[Scalar]) -> JitInstantiator {
     let template = NewTemplate {
         name: b"t",
@@ -175,7 +175,7 @@ fn made(body: &Function<'_>, types: &[Scalar]) -> JitInstantiator {
         CodeMemory::default(),
     )
     .unwrap();
-    jit.load_smf_bytes(b"m", &module).expect("a sound module");
+    jit.load_smf_bytes(b"m", &module).expect("a valid module");
     let result = jit.try_jit_instantiate(SYMBOL);
     assert!(result.is_ok(), "{result:?}");
     jit

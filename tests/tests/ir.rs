@@ -1,12 +1,12 @@
-//! Damaged typed bodies are refused, or have the same result in machine code and in the interpreter.
+//! Damaged IR functions are refused, or have the same result in machine code and in the interpreter.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails loudly")]
 
 use smf_core::jit::ir::text::parse;
-use smf_tests::typed::check_any;
+use smf_tests::ir::check_any;
 
 const LISTS: &str = include_str!("../templates/lists.sbt");
 
-/// Bodies that keep to themselves, so that they are run: arithmetic, branches, loops and traps.
+/// Functions that access no memory and call nothing, so that they are run: arithmetic, branches, loops and traps.
 const ALONE: &str = "
 template max<T>(a: T, b: T) -> T
     br_ge T a, b, first
