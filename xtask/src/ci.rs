@@ -145,7 +145,7 @@ fn clippy() -> Result<Outcome, Error> {
     // The features of the libraries for C, in either convention.
     let c = format!("{shell} --features c-api,gdb");
     let tagged = format!("{shell} --features tagged,jit");
-    // The core by itself has no decoders.
+    // The core alone has no decoders.
     for features in ["--workspace", shell, &c, &tagged, "--package smf-core"] {
         cargo(&format!("clippy {features} --all-targets --quiet -- -D warnings")).run()?;
     }

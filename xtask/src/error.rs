@@ -1,4 +1,4 @@
-//! Why a task failed.
+//! The errors of tasks.
 
 use std::fmt;
 use std::io;

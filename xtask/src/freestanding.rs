@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_told_apart_by_what_it_is_for() {
+    fn memory_is_counted_by_purpose() {
         let map = |line: &str, kilobytes| format!("{line}\nSize: 8 kB\nRss: {kilobytes} kB\n");
         let maps = [
             map("400000-401000 r--p 00000000 08:01 77 /program", 4),

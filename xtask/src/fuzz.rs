@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
     each(seconds, true, wanted).map(drop)
 }
 
-/// Runs all targets, or those `wanted`, each for `seconds`, as many at once as there are cores. Where `sanitize` is set,
+/// Runs all targets, or those listed, each for `seconds`, as many at once as there are cores. Where `sanitize` is set,
 /// targets that reach unsafe code run under the address sanitizer. Returns the number of targets.
 pub(crate) fn each(seconds: u32, sanitize: bool, wanted: &[String]) -> Result<u64, Error> {
     let targets = cargo("+nightly fuzz list").output()?;

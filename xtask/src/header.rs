@@ -1,7 +1,7 @@
 //! Checks `smf.h`, which is written by hand, against the exports: functions with their types, fields of structures, error
 //! numbers, and the version.
 //!
-//! The check knows only the plain form in which this repository writes both languages: an export is `#[unsafe(no_mangle)]`
+//! The check supports only the plain form in which this repository writes both languages: an export is `#[unsafe(no_mangle)]`
 //! directly before its function; a declaration is a statement outside of braces. An item in another form is missing on one side,
 //! and therefore reported.
 
@@ -186,7 +186,7 @@ pub(crate) fn exports(rust: &str) -> Vec<Function> {
     let mut found = Vec::new();
     for (at, marker) in rust.match_indices("#[unsafe(no_mangle)]\n") {
         let rest = rust.get(at + marker.len()..).unwrap_or_default().trim_start();
-        // Attributes may stand between.
+        // Attributes may precede the function.
         let rest = rest.lines().skip_while(|line| line.trim_start().starts_with("#["));
         let rest: String = rest.collect::<Vec<_>>().join("\n");
         let head = rest.split(['{', ';']).next().unwrap_or_default();
@@ -194,7 +194,7 @@ pub(crate) fn exports(rust: &str) -> Vec<Function> {
             found.push(function);
         }
     }
-    // The family that a macro writes out: a name and as many integers.
+    // The functions that a macro generates: a name and the number of integer arguments.
     let family = rust.split_once("\nexport! {\n").and_then(|(_, rest)| rest.split_once("\n}"));
     for line in family.map(|(lines, _)| lines).unwrap_or_default().lines() {
         if let Some((name, arguments)) = line.trim().trim_end_matches(");").split_once('(') {
@@ -415,7 +415,7 @@ int64_t three_2(int64_t f, int64_t a, int64_t b);
 ";
 
     #[test]
-    fn what_agrees_agrees() {
+    fn matching_header_is_accepted() {
         let declared = declared(C);
         assert_eq!(compare(&exports(RUST), &declared), [""; 0]);
         let in_tagged: Vec<bool> = declared.iter().map(|d| d.in_tagged).collect();

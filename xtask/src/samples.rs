@@ -1,7 +1,7 @@
 //! Checks `tests/samples` against its list and with the `smf` command.
 //!
 //! The samples were built byte by byte and are never written again. `EXPECTED.md` lists them with their lengths. `smf inspect` and
-//! `smf verify` succeed for sound samples; for malformed ones they succeed or print one error line, and never end by a signal.
+//! `smf verify` succeed for valid samples; for malformed ones they succeed or print one error line, and never end by a signal.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -34,7 +34,7 @@ pub(crate) fn sanitize(name: &str) -> Result<(), Error> {
         // The sanitizers reserve so many addresses that this test cannot use up the rest.
         .args(["--", "--skip", "full_address_space"])
         .env("RUSTFLAGS", &format!("-Zsanitizer={name} --cfg rustix_use_libc"))
-        // The core tells nested calls into modules apart by their stack addresses. The address sanitizer moves variables
+        // The core distinguishes nested calls into modules by their stack addresses. The address sanitizer moves variables
         // off the stack when it detects use after return.
         .env("ASAN_OPTIONS", "detect_stack_use_after_return=0")
         // Tests that measure memory to the page allow for the sanitizer's own.

@@ -1,4 +1,4 @@
-//! The cache of files beside caches of values in memory, and beside the system calls that reading a file takes.
+//! The cache of files compared with caches of values in memory, and with the system calls for reading a file.
 //!
 //! Paths have 62 bytes. Both sides get the same paths in the same order, and read the value that they get. The
 //! values of the peers are counted (`Arc`), because a reference of the cache outlives the lock as well.
@@ -118,7 +118,7 @@ impl Numbers {
     }
 }
 
-/// The files to request, in order. Short numbers, to leave the processor's cache to the measured code.
+/// The files to request, in order. Short numbers, which leave the processor's cache to the measured code.
 struct Order(Vec<u16>);
 
 impl Order {
@@ -127,7 +127,7 @@ impl Order {
         Order((0..1 << 13).map(|_| u16::try_from(numbers.next() % FILES as u64).unwrap()).collect())
     }
 
-    /// Calls `hit` so many times with the number of a file and returns the time.
+    /// Calls `hit` `times` times with the number of a file and returns the time.
     fn time(&self, times: u64, mut hit: impl FnMut(usize) -> u8) -> Duration {
         let mut left = usize::try_from(times).unwrap();
         let start = Instant::now();
@@ -217,7 +217,7 @@ fn in_two_threads<'a>(hit: impl Fn(usize) -> u8 + Sync + 'a) -> Contender<'a> {
         let (ready, hit) = (AtomicUsize::new(0), &hit);
         let work = |order: &Order| {
             ready.fetch_add(1, Ordering::SeqCst);
-            // A thread that slept here could start when the other one has ended.
+            // A sleeping thread could start after the other one has ended.
             while ready.load(Ordering::SeqCst) < 2 {
                 std::hint::spin_loop();
             }

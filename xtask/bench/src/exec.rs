@@ -135,7 +135,7 @@ fn publish_jit_allocator() -> Contender<'static> {
     })
 }
 
-/// Pages of its own for each function, as in many just-in-time compilers.
+/// Separate pages for each function, as in many just-in-time compilers.
 fn publish_mapped() -> Contender<'static> {
     let publish = || {
         let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);

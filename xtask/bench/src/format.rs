@@ -1,10 +1,10 @@
-//! Reading: how long until a file is understood, and until it is known to be sound.
+//! Reading: the time until a file is parsed, and until it is verified.
 //!
-//! Both sides open a file and read every field of its eight sections. They do not promise the same of what they
-//! have opened: `object` has found the tables of symbols and of names, and compares a section with the file when
-//! it is asked for its bytes; smf has checked the alignment, the place in the file, the sizes and the
-//! compression of each section, which its readers count on, and that they do not take too much memory together.
-//! What opening costs the peer without that is the row of its lowest level.
+//! Both sides open a file and read every field of its eight sections. Their guarantees for opened files differ:
+//! `object` has found the tables of symbols and of names, and compares a section with the file when its bytes are
+//! requested; smf has checked the alignment, the file range, the sizes and the compression of each section, on which
+//! its readers rely, and the memory limit of all sections together. The row of the lowest level of the peer shows the
+//! cost of opening without its checks.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -79,7 +79,7 @@ fn read_elf(data: &[u8]) -> u64 {
     fields.sum()
 }
 
-/// The same with nothing but the header and the section table decoded.
+/// The same with only the header and the section table decoded.
 fn read_elf_low(data: &[u8]) -> u64 {
     let header = elf::FileHeader64::<LittleEndian>::parse(data).unwrap();
     let endian = header.endian().unwrap();
@@ -124,7 +124,7 @@ fn module_with_sections() -> Vec<u8> {
     write(&sections.collect::<Vec<_>>(), &[])
 }
 
-/// As many sections, the one with the names of the others among them.
+/// An ELF file with this number of sections, including the one with the section names.
 fn elf_with_sections() -> Vec<u8> {
     let mut file = Vec::new();
     let mut writer = write_elf::Writer::new(object::Endianness::Little, true, &mut file);
@@ -174,7 +174,7 @@ fn elf_with_sections() -> Vec<u8> {
     file
 }
 
-/// A module in which everything that can be checked is there to be checked many times.
+/// A module with many instances of every part that can be checked.
 fn large_module() -> Vec<u8> {
     let code = vec![0x90; 8 * RELOCS];
     let kinds = [RelocKind::Pc32, RelocKind::Plt32, RelocKind::GotPcRel, RelocKind::Abs64];

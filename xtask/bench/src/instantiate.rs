@@ -1,7 +1,6 @@
-//! Templates made into code: how long one takes, and how long it takes to find what was made.
+//! Templates: the time to make an instance, and to find an existing one.
 //!
-//! The compiler is the one for code that was made ready, so that what is measured is everything but
-//! compiling.
+//! The bodies are precompiled, so that everything but compilation is measured.
 
 use std::cell::Cell;
 use std::fmt::Write;
@@ -62,7 +61,7 @@ pub(crate) fn measure(bench: &mut Bench) {
 
     let next = Cell::new(0);
     let jit = resolver.instantiator();
-    // Far apart in the module; who asks has the names at hand.
+    // Rows far apart in the module. The requests use existing names.
     let asked: Vec<_> = rows.iter().step_by(397).cloned().collect();
     let can = || {
         let number = (next.get() + 1) % asked.len();
@@ -106,7 +105,7 @@ fn symbols() -> Vec<String> {
     (0..MANY).map(|number| format!("fn$Vec$T{number}")).collect()
 }
 
-/// A note with a row for each symbol, as long as it stays below so many bytes.
+/// A note with a row for each symbol, up to this number of bytes.
 fn note(rows: &[String], most: usize) -> String {
     let mut text =
         "possible |id, template, type_args, mangled_name, required_by, can_defer|\n".to_owned();
@@ -144,7 +143,7 @@ fn module(rows: &[String]) -> Vec<u8> {
     Module { layout, header, stub: &[], sections: &sections, symbols: &[] }.to_vec().unwrap()
 }
 
-/// In an option, because it goes in and out of a cell.
+/// An `Option`, for moving it in and out of a cell.
 fn open(file: &[u8]) -> Result<Option<JitInstantiator>, MetadataError> {
     let jit = JitInstantiator::new(
         JitConfig { update_smf: false, ..JitConfig::default() },

@@ -1,4 +1,4 @@
-//! The assembler beside others: the same instructions, registers and labels that are known only at
+//! The assembler compared with others: the same instructions, with registers and labels that are known only at
 //! run time.
 
 use std::hint::black_box;
@@ -15,12 +15,12 @@ const ICED: &str = "assemble an instruction";
 const DYNASM: &str = "assemble an instruction, beside templates";
 const BYTE: &str = "assemble a byte of code (1 GB/s)";
 
-/// How many times the instructions of [`Block`] are assembled in one turn.
+/// The number of times that the instructions of [`Block`] are assembled in one turn.
 const BLOCKS: usize = 500;
-/// How many they are.
+/// The number of instructions of [`Block`].
 const INSTRUCTIONS: u64 = 22;
 
-/// Operands of the instructions that a compiler of one pass puts down for a few operations.
+/// Operands of the instructions that a single-pass compiler emits for a few operations.
 #[derive(Clone, Copy)]
 struct Block {
     registers: [u8; 3],
@@ -54,7 +54,7 @@ fn blocks() -> Vec<Block> {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (state >> 33) % end
     };
-    // Any but the stack pointer, which is no index.
+    // Any register but the stack pointer, which cannot be an index.
     let mut register = || {
         u8::try_from([0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15][next(15) as usize])
             .unwrap()
@@ -163,7 +163,7 @@ fn assemble_with_dynasm(asm: &mut VecAssembler<X64Relocation>, blocks: &[Block])
     len
 }
 
-/// The registers as this assembler has them.
+/// The registers in the types of this assembler.
 struct Registers {
     general: [AsmRegister64; 16],
     low: [AsmRegister8; 16],

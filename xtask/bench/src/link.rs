@@ -1,10 +1,10 @@
-//! Loading and looking up: the same C code as a module and as a shared object.
+//! Loading and lookup: the same C code as a module and as a shared object.
 //!
 //! One generator writes the source: 1,000 exported functions that call each other, and a table of
-//! 2,000 pointers to them, which makes 3,000 relocations; or ten times as many of all. gcc compiles it
-//! once, to an object that is linked into the shared object by gcc and into modules in two ways: as
-//! `smf pack` does it, which settles all distances inside the module, and with all relocations left to the
-//! loader. The peers are the system's loader and one that is written in Rust, `elf_loader`, both with the
+//! 2,000 pointers to them, with 3,000 relocations in total; or ten times as many of all. gcc compiles it
+//! once, to an object. gcc links the object into the shared object. It becomes modules in two ways: by
+//! `smf pack`, which resolves all distances inside the module, and with all relocations left to the
+//! loader. The peers are the system's loader and one written in Rust, `elf_loader`, both with the
 //! same shared object.
 #![allow(unsafe_code)]
 
@@ -47,8 +47,8 @@ const FIRST_IN_FILE: &str = "look up the first symbol after loading, index in th
 const FUNCTIONS: usize = 1000;
 const MANY: usize = 10_000;
 
-/// The function that is called after loading, and its argument. What it returns depends on
-/// how many functions there are.
+/// The function that is called after loading, and its argument. Its result depends on
+/// the number of functions.
 const CALLED: (&str, i64) = ("function_500", 3);
 
 pub(crate) fn measure(bench: &mut Bench) {
@@ -66,12 +66,12 @@ pub(crate) fn measure(bench: &mut Bench) {
     }
 }
 
-/// Which of so many functions a function calls.
+/// The function that function `number` of `functions` calls.
 const fn callee(number: usize, functions: usize) -> usize {
     (number * 7 + 1) % functions
 }
 
-/// What function `number` returns for `depth`; the oracle of the C code.
+/// The result of function `number` for `depth`; the oracle of the C code.
 const fn result_of(number: usize, depth: i64, functions: usize) -> i64 {
     if depth > 0 {
         result_of(callee(number, functions), depth - 1, functions) + number as i64
@@ -80,17 +80,17 @@ const fn result_of(number: usize, depth: i64, functions: usize) -> i64 {
     }
 }
 
-/// How many pointers there are to so many functions.
+/// The number of pointers to this number of functions.
 const fn pointers(functions: usize) -> usize {
     functions * 2
 }
 
-/// How many relocations that makes.
+/// The number of their relocations.
 const fn relocs(functions: usize) -> usize {
     functions + pointers(functions)
 }
 
-/// The C source of both.
+/// The C source of modules and shared objects.
 fn source(functions: usize) -> String {
     let mut c = String::from("typedef long i64;\n");
     for number in 0..functions {
@@ -114,7 +114,7 @@ fn source(functions: usize) -> String {
 }
 
 struct Files {
-    /// What the function that is called returns.
+    /// The result of the called function.
     result: i64,
     shared_object: PathBuf,
     packed: PathBuf,
@@ -127,7 +127,7 @@ impl Files {
         let path = |name| directory.join(name);
         fs::write(path("module.c"), source(functions)).unwrap();
         let gcc = |arguments: &[&str]| {
-            // The unwinding tables have relocations of their own, which a module has no use for.
+            // The unwinding tables have relocations of their own, and are useless in a module.
             let common = ["-O2", "-fPIC", "-fno-asynchronous-unwind-tables"];
             let mut command = Command::new("gcc");
             let status = command.args(common).args(arguments).current_dir(directory).status();
@@ -172,7 +172,7 @@ impl Files {
         self.measure_reload(bench);
     }
 
-    /// From the file to the new version that all callers reach, and the old one freed.
+    /// From the file to the new version that all callers reach, with the old one freed.
     fn measure_reload(&self, bench: &mut Bench) {
         let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
         let read = || {
@@ -209,7 +209,7 @@ impl Files {
         bench.take(&measure, ours, Some(theirs));
     }
 
-    /// The module with all relocations left brings no index, that of `smf pack` does.
+    /// The module with all relocations left has no index; that of `smf pack` has one.
     fn measure_lookup(&self, bench: &mut Bench) {
         let without = Lookup { hit: (HIT, 20.0), miss: (MISS, 10.0), first: FIRST };
         let hit = (HIT_IN_FILE, 15.0);
@@ -225,7 +225,7 @@ impl Files {
     }
 }
 
-/// The names of the lookups in one module, and what they may take.
+/// The names to look up in one module, and the target.
 struct Lookup {
     hit: (&'static str, f64),
     miss: (&'static str, f64),
@@ -239,7 +239,7 @@ impl Lookup {
         let library = unsafe { Library::open(Some(shared_object), RTLD_NOW | RTLD_LOCAL) };
         let library = library.unwrap();
         let (mut names, mut absent) = (shuffled("function_"), shuffled("functiom_"));
-        // What dlsym wants has a NUL behind it.
+        // dlsym requires a NUL behind each name.
         names.iter_mut().chain(&mut absent).for_each(|name| name.push('\0'));
 
         for ((name, target), names, found) in
@@ -265,7 +265,7 @@ fn bare(name: &str) -> &[u8] {
     name.as_bytes().strip_suffix(b"\0").unwrap_or(name.as_bytes())
 }
 
-/// As many names as there are functions, in an order that no cache can foresee.
+/// As many names as there are functions, in an order that defeats caches.
 fn shuffled(prefix: &str) -> Vec<String> {
     let mut order: Vec<usize> = (0..FUNCTIONS).collect();
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
@@ -290,12 +290,12 @@ fn load(file: &[u8]) -> Module<'_> {
     Image::map(&smf).unwrap().link(&NoImports).unwrap()
 }
 
-/// What a loader that lives on has; the system's loader finds its pages in the page cache.
+/// The page pool of a long-lived loader; the system's loader finds its pages in the page cache.
 fn pool(bytes: usize) -> TryArc<PagePool> {
     TryArc::new(PagePool::new(bytes)).unwrap()
 }
 
-/// Opens, parses, places, links, looks up, calls, unloads.
+/// Opens, parses, maps, links, looks up, calls, unloads.
 fn load_and_call(path: &Path, pool: &TryArc<PagePool>) -> i64 {
     let (name, argument) = CALLED;
     let file = FileBytes::read(path.as_os_str().as_bytes(), u64::MAX).unwrap();
@@ -306,7 +306,7 @@ fn load_and_call(path: &Path, pool: &TryArc<PagePool>) -> i64 {
     unsafe { call(function, &[black_box(argument)]) }.unwrap()
 }
 
-/// Who else loads.
+/// The peers that load shared objects.
 #[derive(Clone, Copy)]
 enum Peer {
     /// The system's loader, with these flags.

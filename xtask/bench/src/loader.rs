@@ -1,7 +1,7 @@
-//! Calls of a function in a loaded module, beside a call of the same code in this program.
+//! Calls of a function in a loaded module, compared with a call of the same code in this program.
 //!
-//! Each way is measured for a module that stays as it is, and for one that may be replaced, which others
-//! call through a stub: through the address from Rust, through `rt_call_function_1` as C does, and by name
+//! Each way is measured for a module that cannot be replaced, and for a reloadable one, which is
+//! called through a stub: through the address from Rust, through `rt_call_function_1` as in C, and by name
 //! through `smf_loader_call`.
 #![allow(unsafe_code)]
 
@@ -22,14 +22,14 @@ const FROM_RUST_STUB: &str = "call a module's function from Rust, may be replace
 const FROM_C_STUB: &str = "call a module's function from C, may be replaced";
 const BY_NAME: &str = "call a module's function by its name";
 
-/// What a call may cost beyond a direct one, in nanoseconds.
+/// The maximum cost of a call in addition to that of a direct one, in nanoseconds.
 const OVER: f64 = 2.0;
 
-/// What both sides do.
+/// The code of the module.
 const SOURCE: &str = "long work(long x) { return 3 * x + 1; }";
 const NAME: &CStr = c"work";
 
-/// The same code here.
+/// The same code in this program.
 #[inline(never)]
 extern "C" fn work(x: i64) -> i64 {
     x.wrapping_mul(3).wrapping_add(1)
@@ -52,7 +52,7 @@ pub(crate) fn measure(bench: &mut Bench) {
         };
         take(bench, from_rust, repeat(|| function(black_box(14))));
         let address = open.address;
-        // C calls it where it lies; here it would become part of the loop.
+        // C calls the exported function; here it would otherwise be inlined into the loop.
         let call: extern "C" fn(i64, i64) -> i64 = black_box(ffi::rt_call_function_1);
         take(bench, from_c, repeat(|| call(address, black_box(14))));
         if !reloadable {
@@ -63,11 +63,11 @@ pub(crate) fn measure(bench: &mut Bench) {
     }
 }
 
-/// A loader with the module in it, as C has it.
+/// A loader with the module, opened through the C API.
 struct Open {
     loader: u64,
     module: u64,
-    /// Where others call the function.
+    /// The stable address of the function.
     address: i64,
 }
 
@@ -84,9 +84,9 @@ impl Open {
         // SAFETY: null is allowed.
         let loader = unsafe { ffi::smf_loader_open(std::ptr::null()) };
         let (bytes, length) = (file.as_ptr(), i64::try_from(file.len()).unwrap());
-        // SAFETY: a slice has its bytes, and the name its NUL.
+        // SAFETY: the length is that of the slice, and the name ends with a NUL.
         let module = unsafe { ffi::smf_loader_load_bytes(loader, NAME.as_ptr(), bytes, length) };
-        // SAFETY: the name has its NUL, and null is allowed.
+        // SAFETY: the name ends with a NUL, and null is allowed.
         let address =
             unsafe { ffi::smf_loader_resolve(loader, NAME.as_ptr(), std::ptr::null_mut()) };
         assert!(loader != 0 && module != 0 && address != 0);
@@ -98,14 +98,14 @@ impl Open {
 
     fn function(&self) -> extern "C" fn(i64) -> i64 {
         let address = usize::try_from(self.address).unwrap();
-        // SAFETY: the function is declared so in the source, and it is not unloaded.
+        // SAFETY: the function is declared so in the source, and is not unloaded.
         unsafe { std::mem::transmute::<usize, extern "C" fn(i64) -> i64>(address) }
     }
 
     fn call_by_name(&self, argument: i64) -> i64 {
         let mut result = 0;
         let Self { loader, module, .. } = *self;
-        // SAFETY: the name has its NUL, there is one argument and room for the result.
+        // SAFETY: the name ends with a NUL; there is one argument, and a place for the result.
         let called = unsafe {
             ffi::smf_loader_call(loader, module, NAME.as_ptr(), &argument, 1, &mut result)
         };

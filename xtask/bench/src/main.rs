@@ -1,15 +1,16 @@
-//! Measures smf against its peers and prints one table.
+//! Measures smf and its peers and prints one table.
 //!
 //! `cargo xtask bench [FILTER] [--quick]`: only the measures whose names contain FILTER; `--quick`
-//! takes fewer samples and is good for nothing but seeing that everything runs.
+//! takes fewer samples, and only shows that everything runs.
 //!
-//! Every measure is taken in turns with its peer, a batch of one and a batch of the other, so that
-//! whatever else the machine does hits both. What is shown is the median of the batches.
+//! Batches of a measure and of its peer alternate, so that other load of the machine affects both. The table shows
+//! the median of the batches.
 
 mod cache;
 mod exec;
 mod format;
 mod instantiate;
+mod ir;
 mod jit;
 mod link;
 mod loader;
@@ -18,7 +19,6 @@ mod object_to_smf;
 mod prefetch;
 mod process;
 mod tier;
-mod typed;
 
 use std::fs;
 use std::process::{Command, ExitCode};
@@ -30,9 +30,9 @@ fn main() -> ExitCode {
         exec::first_function();
         return ExitCode::SUCCESS;
     }
-    if std::env::args().nth(1).is_some_and(|option| option == typed::FIRST_OPTION) {
+    if std::env::args().nth(1).is_some_and(|option| option == ir::FIRST_OPTION) {
         let module = std::env::args().nth(2).unwrap_or_default();
-        typed::first_instance(&module, std::env::args().nth(3).is_some());
+        ir::first_instance(&module, std::env::args().nth(3).is_some());
         return ExitCode::SUCCESS;
     }
     let (options, filters): (Vec<_>, Vec<_>) =
@@ -53,13 +53,13 @@ fn main() -> ExitCode {
     tier::measure(&mut bench);
     prefetch::measure(&mut bench);
     instantiate::measure(&mut bench);
-    typed::measure(&mut bench);
+    ir::measure(&mut bench);
     process::measure(&mut bench);
     Row::print(bench.rows());
     ExitCode::SUCCESS
 }
 
-/// What a reader of the figures must know about the machine.
+/// Prints the properties of the machine that affect the figures.
 fn print_machine() {
     let first_line = |mut command: Command| {
         let output = command.output().map(|output| output.stdout).unwrap_or_default();

@@ -1,14 +1,14 @@
-//! How things are measured, and the table that comes out.
+//! Measurement, and the table of results.
 
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Runs something so often and says how long that took.
+/// Runs an operation this number of times and returns the total time.
 pub(crate) type Contender<'a> = Box<dyn FnMut(u64) -> Duration + 'a>;
 
-/// A contender that does `work` and nothing else.
+/// A contender that only runs `work`.
 pub(crate) fn repeat<'a, T>(mut work: impl FnMut() -> T + 'a) -> Contender<'a> {
     Box::new(move |times| {
         let start = Instant::now();
@@ -19,7 +19,7 @@ pub(crate) fn repeat<'a, T>(mut work: impl FnMut() -> T + 'a) -> Contender<'a> {
     })
 }
 
-/// A contender that prepares something new each time and is timed only while it uses that.
+/// A contender that prepares a new value each time; only its use is timed.
 pub(crate) fn repeat_prepared<'a, P, T>(
     mut prepare: impl FnMut() -> P + 'a,
     mut work: impl FnMut(&P) -> T + 'a,
@@ -35,26 +35,26 @@ pub(crate) fn repeat_prepared<'a, P, T>(
     })
 }
 
-/// Writes a file that was last modified long ago, as nearly all files are that a loader reads. One that was
-/// modified within the last 100 ms is read twice, which doubles the time of loading: measured so soon after
-/// it was written, a module is slow for a tenth of a second, and a few batches see nothing else.
+/// Writes a file with an old time of modification, like that of almost all files that a loader reads. A file that was
+/// modified within the last 100 ms is read twice, which doubles the time of loading: right after it is written, a
+/// module is slow for a tenth of a second, which may be all of the time of a few batches.
 pub(crate) fn write_old(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
     let long_ago = SystemTime::now() - Duration::from_secs(3600);
     File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
 }
 
-/// What a figure is held against.
+/// The target of a figure.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Target {
-    /// The greatest part of the peer's time.
+    /// The maximum ratio to the peer's time.
     pub(crate) ratio: Option<f64>,
     /// A limit in the unit of the row. A time depends on the machine, so it is printed in parentheses and not judged.
     pub(crate) limit: Option<f64>,
 }
 
 impl Target {
-    /// Nothing is promised.
+    /// No target.
     pub(crate) const NONE: Target = Target { ratio: None, limit: None };
 
     pub(crate) const fn ratio(ratio: f64) -> Self {
@@ -68,16 +68,16 @@ impl Target {
 
 /// One figure.
 pub(crate) struct Measure<'a> {
-    /// What is done.
+    /// The measured operation.
     pub(crate) name: &'a str,
     /// The peer; empty without one.
     pub(crate) peer: &'a str,
-    /// What one turn of a contender is divided by, to say the time for each of many.
+    /// The divisor of a turn's time, for turns of several operations.
     pub(crate) per: u64,
-    /// How many batches of each contender are taken.
+    /// The number of batches of each contender.
     pub(crate) batches: usize,
     pub(crate) target: Target,
-    /// A limit of the nanoseconds beyond the peer's time; printed and not judged.
+    /// The maximum difference to the peer's time in nanoseconds; printed and not judged.
     pub(crate) over: Option<f64>,
 }
 
@@ -87,7 +87,7 @@ impl Default for Measure<'_> {
     }
 }
 
-/// What a figure counts.
+/// The unit of a figure.
 #[derive(Clone, Copy, Default)]
 pub(crate) enum Unit {
     #[default]
@@ -106,7 +106,7 @@ impl Unit {
     }
 }
 
-/// A line of the table.
+/// A row of the table.
 pub(crate) struct Row {
     name: String,
     ours: f64,
@@ -116,14 +116,14 @@ pub(crate) struct Row {
     over: Option<f64>,
 }
 
-/// Takes measures and keeps the figures.
+/// Takes measures and collects the figures.
 pub(crate) struct Bench {
     filter: String,
     quick: bool,
     rows: Vec<Row>,
 }
 
-/// How long a batch takes at least.
+/// The minimum duration of a batch.
 const BATCH: Duration = Duration::from_micros(500);
 
 impl Bench {
@@ -131,12 +131,12 @@ impl Bench {
         Bench { filter: filter.to_owned(), quick, rows: Vec::new() }
     }
 
-    /// Whether few batches of little work are taken.
+    /// Whether only a few short batches are taken.
     pub(crate) fn is_quick(&self) -> bool {
         self.quick
     }
 
-    /// Whether any of these measures is wanted; asked before something costly is prepared.
+    /// Whether any of these measures is selected; queried before expensive preparations.
     pub(crate) fn wants(&self, names: &[&str]) -> bool {
         names.iter().any(|name| name.contains(&self.filter))
     }
@@ -166,7 +166,7 @@ impl Bench {
         });
     }
 
-    /// States a figure that takes no time to take, and the most it should be.
+    /// Adds a figure that needs no measurement, and its maximum.
     pub(crate) fn state(&mut self, name: &str, ours: f64, unit: Unit, most: f64) {
         if self.wants(&[name]) {
             let (name, target) = (name.to_owned(), Target::limit(most));
@@ -191,7 +191,7 @@ fn in_turns(contenders: &mut [Contender<'_>], batches: usize) -> Vec<f64> {
     samples.into_iter().map(median).collect()
 }
 
-/// How many turns make a batch.
+/// The number of turns in a batch.
 fn calibrate(contender: &mut Contender<'_>) -> u64 {
     let mut times = 1;
     while contender(times) < BATCH && times < 1 << 40 {
@@ -254,7 +254,7 @@ impl Row {
     }
 }
 
-/// A time as people read it.
+/// A time in readable units.
 fn time(nanoseconds: f64) -> String {
     match nanoseconds {
         ..1e3 => format!("{nanoseconds:.2} ns"),
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_is_the_middle() {
+    fn median_is_the_middle() {
         assert_eq!(median(vec![9.0, 1.0, 2.0]), 2.0);
     }
 }

@@ -1,7 +1,7 @@
-//! An ELF object as a module that settles nothing: every relocation is left to the loader.
+//! Converts an ELF object to a module without resolving anything: every relocation is left to the loader.
 //!
-//! Only for the objects of these benchmarks, and the opposite of what `smf pack` does. Their sections
-//! become sections, their symbols symbols, their relocations relocations.
+//! Only for the objects of these benchmarks, and the opposite of `smf pack`. Each section, symbol and relocation
+//! is converted to one of the module.
 
 use object::read::elf::ElfFile64;
 use object::read::{Object, ObjectSection, ObjectSymbol, RelocationTarget, SectionIndex};
@@ -11,7 +11,7 @@ use smf_core::format::{
     Binding, Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind, SymbolKind,
 };
 
-/// What becomes of a section.
+/// The converted parts of a section.
 struct Part<'d> {
     index: SectionIndex,
     kind: SectionKind,

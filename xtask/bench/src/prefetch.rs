@@ -44,7 +44,7 @@ pub(crate) fn measure(bench: &mut Bench) {
     take(bench, ALONE_USED, "fs::read of each", Target::NONE, ours, theirs);
 }
 
-/// What the allocator has for a turn.
+/// The state of the allocator before a turn.
 #[derive(Clone, Copy)]
 enum Memory {
     /// Memory from the kernel.
@@ -55,7 +55,7 @@ enum Memory {
 
 impl Memory {
     fn prepare(self) {
-        /// How much free memory at its end the heap keeps: malloc.h.
+        /// The limit of free memory at the end of the heap: malloc.h.
         const M_TRIM_THRESHOLD: i32 = -1;
         unsafe extern "C" {
             fn malloc_trim(pad: usize) -> i32;
@@ -67,7 +67,7 @@ impl Memory {
             Memory::Used => {
                 // SAFETY: sets when free memory returns to the kernel, nothing else: mallopt(3).
                 unsafe { mallopt(M_TRIM_THRESHOLD, i32::MAX) };
-                // Somewhat more than a turn takes.
+                // Slightly more memory than a turn takes.
                 drop((0..FILES + FILES / 4).map(|_| vec![1u8; SIZE]).collect::<Vec<_>>());
             }
         }

@@ -1,4 +1,4 @@
-//! The `smf` command from start to end: what a shell script pays for one call.
+//! The `smf` command from start to exit: the cost of one call in a shell script.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

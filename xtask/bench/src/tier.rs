@@ -1,5 +1,5 @@
-//! Compiled bytecode beside Cranelift and the interpreter: what compiling costs, and how fast what
-//! comes out is.
+//! Compiled bytecode compared with Cranelift and the interpreter: the cost of compilation, and the speed of the
+//! code.
 
 mod clif;
 
@@ -14,7 +14,7 @@ use smf_core::vm::{Engine, Tiers};
 
 use crate::measure::{Bench, Contender, Measure, Target, Unit, repeat};
 
-/// A loop counts on in a local and goes round.
+/// Increments a loop counter in a local and jumps back.
 macro_rules! next_round {
     ($local:literal, $head:literal) => {
         concat!(
@@ -29,7 +29,7 @@ macro_rules! next_round {
     };
 }
 
-/// The programs, each with one function that its name says.
+/// The programs, each with one function of the same name.
 const SOURCE: &str = concat!(
     "
 function sum, 1, 3 ; local 1: i, local 2: the sum
@@ -141,12 +141,12 @@ function add, 2, 2
 "
 );
 
-/// A program and what one turn of it is.
+/// A program and its workload in one turn.
 struct Case {
     name: &'static str,
-    /// For the compilers; when it has to be quick; and for the interpreter, which is slow.
+    /// The arguments for the compilers, for quick runs, and for the interpreter, which is slow.
     arguments: [i64; 3],
-    /// How many instructions of bytecode run for an argument.
+    /// The number of bytecode instructions that run for an argument.
     instructions: fn(i64) -> u64,
 }
 
@@ -233,7 +233,7 @@ fn count_instructions(functions: &[Assembled]) -> u64 {
 }
 
 fn compiling(bench: &mut Bench, functions: &[Assembled]) {
-    // Large enough that the caches see more than one function.
+    // Large enough that the caches contain more than one function.
     let many: Vec<Assembled> =
         std::iter::repeat_n(&functions[..4], 100).flatten().cloned().collect();
     let codes: Vec<FunctionCode<'_>> = many
@@ -267,7 +267,7 @@ fn compiling(bench: &mut Bench, functions: &[Assembled]) {
     bench.take(&measure, ours, Some(theirs));
 }
 
-/// Calls `call` with an argument, as often as it is told.
+/// Calls `call` with an argument, the requested number of times.
 fn calls<'a>(argument: i64, call: impl Fn(i64) -> i64 + 'a) -> Contender<'a> {
     Box::new(move |times| -> Duration {
         let start = Instant::now();
@@ -290,7 +290,7 @@ fn running(bench: &mut Bench, engine: &Engine<'_>, functions: &[Assembled]) {
         for (peer, code, ratio) in [("none", &none, 1.5), ("speed", &speed, 2.5)] {
             let name = row(case.name, peer);
             let per = (case.instructions)(argument);
-            // 1,500 million a second.
+            // 1,500 million per second.
             let target = Target { ratio: Some(ratio), limit: Some(1.0 / 1.5) };
             let peer = format!("cranelift, {peer}");
             let measure =
@@ -311,7 +311,7 @@ fn running(bench: &mut Bench, engine: &Engine<'_>, functions: &[Assembled]) {
         let theirs = calls(few, |argument| run(&interpreter, argument));
         bench.take(&measure, calls(few, |argument| run(engine, argument)), Some(theirs));
         let name = row(case.name, "by the interpreter");
-        // 250 million a second.
+        // 250 million per second.
         let target = Target::limit(4.0);
         let measure = Measure { name: &name, per, batches: 30, target, ..Measure::default() };
         bench.take(&measure, calls(few, |argument| run(&interpreter, argument)), None);
@@ -330,7 +330,7 @@ fn host_call(bench: &mut Bench, engine: &Engine<'_>) {
         let ours = repeat(move || {
             let (mut sum, args) = (0, std::hint::black_box(args));
             for _ in 0..1000 {
-                // SAFETY: the engine gave the address for such arguments, and is alive.
+                // SAFETY: the engine returned the address for these arguments, and is alive.
                 sum += unsafe { trap::call(address, args) }.unwrap();
             }
             sum

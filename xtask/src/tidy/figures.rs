@@ -9,7 +9,7 @@ use crate::error::Error;
 /// The packages that are counted.
 const PACKAGES: [&str; 2] = ["core/src", "shell/src"];
 
-/// Directories that are rebuilt later, under this name or the one before.
+/// Directories that are rebuilt later, under this name or the previous one.
 const EXEMPT: [&str; 3] = ["core/src/jit/", "core/src/vm/", "core/src/tier/"];
 
 /// The lines of a function from its head to its closing brace that fit on a screen.
@@ -18,7 +18,7 @@ const MAX_FUNCTION_LINES: usize = 60;
 /// A source file: its path below the repository, and its text.
 pub(super) type File = (String, String);
 
-/// What is counted in all files outside the exempt directories.
+/// The figures of all files outside the exempt directories.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Counts {
     code_lines: usize,

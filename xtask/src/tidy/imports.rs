@@ -73,7 +73,7 @@ fn module_of(path: &str) -> Module {
     module
 }
 
-/// Whether a module holds tests, or stands for the kernel in them.
+/// Whether a module contains tests, or replaces the kernel in them.
 pub(super) fn is_test(module: &[String]) -> bool {
     let is_tests = |part: &String| part == "tests" || part == "shim";
     let last = module.last().map_or("", String::as_str);
@@ -168,7 +168,7 @@ fn resolve(from: &[String], path: &[String], modules: &BTreeMap<Module, &str>) -
     Some(base)
 }
 
-/// Sets of files that import each other in a circle, without those in which every file is exempt.
+/// Sets of files that import each other cyclically, without those in which every file is exempt.
 pub(super) fn cycles(imports: &[Import]) -> Vec<Vec<String>> {
     let judged: Vec<&Import> = imports.iter().filter(|import| !is_exempt(&import.from)).collect();
     let mut names: Vec<&Module> = judged.iter().flat_map(|i| [&i.from, &i.to]).collect();
@@ -193,7 +193,7 @@ pub(super) fn cycles(imports: &[Import]) -> Vec<Vec<String>> {
     found
 }
 
-/// Which of `names` are reached from `start` over at least one import.
+/// The subset of `names` that `start` reaches over at least one import.
 fn reach(start: &Module, names: &[&Module], imports: &[&Import]) -> Vec<bool> {
     let mut reached = vec![false; names.len()];
     let mut open = vec![start];

@@ -1,4 +1,4 @@
-//! A Rust file split into code and the rest, without a parser: comments and literals are blanked, lines stay lines.
+//! A Rust file split into code and the rest, without a parser: comments and literals are blanked, line numbers stay.
 
 /// Replaces comments and the contents of string and character literals by spaces, so that offsets and lines stay.
 pub(super) fn code_of(text: &str) -> String {
@@ -9,7 +9,7 @@ pub(super) fn code_of(text: &str) -> String {
         let end = match token_end(bytes, at) {
             Some(end) => end.min(bytes.len()),
             None => {
-                // Letters and digits are passed over as a word, so that the `r` of `for` opens no raw string.
+                // A word of letters and digits is skipped as a whole, so that the `r` of `for` opens no raw string.
                 at += word_len(bytes, at).max(1);
                 continue;
             }
@@ -70,7 +70,7 @@ fn block_comment_len(rest: &[u8]) -> usize {
     rest.len()
 }
 
-/// The length of a literal whose opening quote stands at `open`.
+/// The length of a literal whose opening quote is at `open`.
 fn escaped_len(rest: &[u8], open: usize, quote: u8) -> usize {
     let mut at = open + 1;
     while let Some(byte) = rest.get(at) {
@@ -110,7 +110,7 @@ fn without(mut code: String, mark: &str) -> String {
     code
 }
 
-/// The end of the item that begins behind `from`: its semicolon, or the brace that closes its body.
+/// The end of the item that begins after `from`: its semicolon, or the brace that closes its body.
 pub(super) fn item_end(code: &str, from: usize) -> usize {
     let mut depth = 0usize;
     for (offset, byte) in code.bytes().enumerate().skip(from) {

@@ -1,4 +1,4 @@
-//! The same programs as Cranelift gets them.
+//! The same programs in the IR of Cranelift.
 #![allow(unsafe_code)]
 
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -18,7 +18,7 @@ pub(super) struct Compiled {
 type Build = fn(&mut FunctionBuilder<'_>, FuncRef);
 
 impl Compiled {
-    /// At a level of optimisation: `none` or `speed`.
+    /// Compiles with an optimisation level: `none` or `speed`.
     pub(super) fn new(level: &str) -> Self {
         let mut flags = settings::builder();
         flags.set("opt_level", level).unwrap();
@@ -46,7 +46,7 @@ impl Compiled {
 impl Drop for Compiled {
     fn drop(&mut self) {
         if let Some(module) = self.module.take() {
-            // SAFETY: its functions are called through `self` alone.
+            // SAFETY: the functions are called through `self` only.
             unsafe { module.free_memory() };
         }
     }
@@ -74,7 +74,7 @@ fn define(
     id
 }
 
-/// The argument, and `N` variables that are `start` at first.
+/// The argument, and `N` variables that are initialised to `start`.
 fn variables<const N: usize>(
     b: &mut FunctionBuilder<'_>,
     start: [i64; N],

@@ -17,21 +17,20 @@ use smf_core::trap::call_catching;
 
 use crate::measure::{Bench, Measure, Target, repeat, repeat_prepared, write_old};
 
-const MAKE: &str =
-    "instantiate a typed template of 50 operations, metadata loaded, note not written";
-const COMPILE: &str = "compile a typed template of 50 operations";
-const FIND: &str = "resolve an instance of a typed template made before";
-const FIRST: &str = "first instance of a typed template in a fresh process";
+const MAKE: &str = "instantiate an IR template of 50 operations, metadata loaded, note not written";
+const COMPILE: &str = "compile an IR template of 50 operations";
+const FIND: &str = "resolve an instance of an IR template that exists";
+const FIRST: &str = "first instance of an IR template in a fresh process";
 const KEPT: &str =
-    "first instance of a typed template in a fresh process, its code kept in the file";
-const SORT: &str = "generic sort of 10^6 i64, made of a typed template, an element";
+    "first instance of an IR template in a fresh process, its code cached in the file";
+const SORT: &str = "generic sort of 10^6 i64, instance of an IR template, per element";
 
-/// How this program is told to be the fresh process.
+/// The argument that makes this program the fresh process.
 pub(crate) const FIRST_OPTION: &str = "--first-instance";
 
 const LISTS: &str = include_str!("../../../tests/templates/lists.sbt");
 
-/// Symbols of an instantiator before it is thrown away.
+/// The number of instances of an instantiator before it is dropped.
 const MANY: usize = 10_000;
 const ELEMENTS: usize = 1_000_000;
 
@@ -40,7 +39,7 @@ pub(crate) fn measure(bench: &mut Bench) {
         return;
     }
     let work = work();
-    // The second parameter is there so that there are many instances.
+    // The second parameter only serves to distinguish the instances.
     let rows: Vec<_> = (0..MANY).map(|n| row("work", &format!("i64, T{n}"))).collect();
     let file = module(std::slice::from_ref(&work), &rows);
     let next = Cell::new(0);
@@ -81,7 +80,7 @@ pub(crate) fn measure(bench: &mut Bench) {
 
 fn measure_first(bench: &mut Bench, module: &[u8]) {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("typed.smf");
+    let path = directory.path().join("ir.smf");
     write_old(&path, module);
     let measure =
         Measure { name: FIRST, batches: 60, target: Target::limit(300e3), ..Measure::default() };
@@ -101,7 +100,7 @@ fn measure_first(bench: &mut Bench, module: &[u8]) {
     bench.take(&measure, Box::new(first(true)), Some(Box::new(first(false))));
 }
 
-/// Has the file keep the code of the instance, and sees that it is taken from there.
+/// Caches the code of the instance in the file, and checks that it is used from there.
 fn keep_code(path: &Path) {
     let symbol = first_row();
     for kept in [0, 1] {
@@ -121,7 +120,7 @@ fn first_row() -> String {
     symbol
 }
 
-/// The time that a process of its own takes from nothing to the return of an instance, as it says itself.
+/// The time from the start of a new process to the return of an instance, as reported by that process.
 fn in_fresh_process(module: &Path, keep: bool) -> Duration {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.arg(FIRST_OPTION).arg(module).args(keep.then_some("keep"));
@@ -137,7 +136,7 @@ pub(crate) fn first_instance(module: &str, keep_code: bool) {
     let jit = JitInstantiator::new(config, CodeMemory::default()).unwrap();
     jit.load_smf_metadata(module.as_bytes()).unwrap();
     let made = jit.try_jit_instantiate(first_row().as_bytes());
-    // SAFETY: `work` takes two integers, an address that it leaves alone when the last one is 0, and that.
+    // SAFETY: `work` takes two integers, an address, which it does not access if the count is 0, and the count.
     let called = unsafe { call_catching(made.as_ref().unwrap().address(), &[40, 2, 0, 0]) };
     let elapsed = start.elapsed();
     assert_eq!(called.unwrap(), 40);
@@ -171,7 +170,7 @@ fn measure_sort(bench: &mut Bench) {
     };
     let mut expected = numbers.clone();
     expected.sort_unstable();
-    // What a list of cells holds may change through a shared reference.
+    // `Cell` permits changes of the elements through a shared reference.
     let fresh = || numbers.iter().copied().map(Cell::new).collect::<Vec<_>>();
     let (mine, peer) = (fresh(), fresh());
     ours(&mine);
@@ -193,11 +192,11 @@ fn measure_sort(bench: &mut Bench) {
 /// `sort` of lists.sbt, line by line.
 ///
 /// # Safety
-/// The elements from `low` to `high` are there.
+/// The list has the elements from `low` to `high`.
 unsafe fn sort_in_rust(list: *mut i64, mut low: isize, high: isize) {
     // SAFETY: every index lies between `low` and `high`.
     let place = |index: isize| unsafe { list.offset(index) };
-    // SAFETY: an element is there.
+    // SAFETY: the element exists.
     let load = |index: isize| unsafe { place(index).read() };
     // SAFETY: as above.
     let store = |index: isize, item: i64| unsafe { place(index).write(item) };
@@ -220,7 +219,7 @@ unsafe fn sort_in_rust(list: *mut i64, mut low: isize, high: isize) {
             store(i, b);
             store(j, a);
         }
-        // SAFETY: a part of the caller's.
+        // SAFETY: a subrange of the caller's.
         unsafe { sort_in_rust(list, low, j) };
         low = j + 1;
     }
