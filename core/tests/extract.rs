@@ -1,4 +1,4 @@
-//! Functions and templates taken out of modules, and put into others.
+//! Functions and templates extracted from modules, and inserted into others.
 #![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 use smf_core::extract::{ExtractError, ExtractedReloc, FunctionExtractor, template, templates};
@@ -16,11 +16,11 @@ macro_rules! sample {
     };
 }
 
-/// What a function is made of: its name, its bytes, and where, how and against what it is relocated.
+/// The parts of a function: its name, its bytes, and offset, kind, addend and symbol of each relocation.
 type Parts = (Vec<u8>, Vec<u8>, Vec<(u64, RelocKind, i64, u32)>);
 
-/// The functions of a module, found the slow and obvious way: every symbol is held against every
-/// other one, and against every relocation.
+/// The functions of a module, found by a naive search: every symbol is compared with every other one, and with every
+/// relocation.
 fn naive(smf: &Smf<'_>) -> Vec<Parts> {
     let smf = smf.linked().unwrap();
     let symbols: Vec<Symbol<'_>> = smf.symbols().iter().map(Result::unwrap).collect();
@@ -70,7 +70,7 @@ fn taken(all: &FunctionExtractor<'_>) -> Vec<Parts> {
 }
 
 #[test]
-fn the_functions_of_the_samples_agree_with_a_naive_search() {
+fn functions_of_samples_agree_with_a_naive_search() {
     let mut relocs = 0;
     for (smf, functions) in [
         (sample!("packed.smf"), 5),
@@ -94,7 +94,7 @@ fn the_functions_of_the_samples_agree_with_a_naive_search() {
     assert!(relocs > 8, "only {relocs} relocations were seen");
 }
 
-/// A module to be made, of functions in one code section.
+/// A module to be written, of functions in one code section.
 struct Made<'a> {
     code: Vec<u8>,
     symbols: Vec<NewSymbol<'a>>,
@@ -127,7 +127,7 @@ impl<'a> Made<'a> {
         module.to_vec().unwrap()
     }
 
-    /// Puts a function that was taken behind those that are there, with imports for what it uses.
+    /// Appends an extracted function, with imports for the symbols that it uses.
     fn put(&mut self, function: &smf_core::extract::FunctionBody<'_, 'a>) {
         self.code.resize(self.code.len().next_multiple_of(16), 0x90);
         let begin = self.code.len() as u64;
@@ -165,13 +165,13 @@ impl<'a> Made<'a> {
 }
 
 #[test]
-fn a_function_without_a_size_reaches_to_the_next_symbol() {
+fn function_without_size_ends_at_the_next_symbol() {
     let mut made = Made::new();
     made.code = (0..100).collect();
     let global = Binding::Global;
     made.function("last", 80, 0, global).function("first", 0, 0, global);
     made.function("sized", 20, 5, global).function("alias", 20, 0, Binding::Local);
-    // A label, inside of `first`, ends it.
+    // A label inside `first` ends it.
     let label = NewSymbol { kind: SymbolKind::Constant, ..made.symbols[0] };
     made.symbols.push(NewSymbol { name: b"label", value: 10, ..label });
     let file = made.file();
@@ -189,7 +189,7 @@ fn a_function_without_a_size_reaches_to_the_next_symbol() {
 }
 
 #[test]
-fn names_that_say_nothing_or_too_much_are_errors_with_the_name() {
+fn missing_or_ambiguous_name_is_an_error_with_the_name() {
     use Binding::{Global, Local, Weak};
     let mut made = Made::new();
     made.code = vec![0xc3; 64];
@@ -233,7 +233,7 @@ fn names_that_say_nothing_or_too_much_are_errors_with_the_name() {
 }
 
 #[test]
-fn a_relocation_on_the_edge_of_a_function_is_an_error() {
+fn relocation_across_the_end_of_a_function_is_an_error() {
     let mut made = Made::new();
     made.code = vec![0xc3; 64];
     made.function("before", 0, 16, Binding::Global).function("after", 16, 16, Binding::Global);
@@ -255,7 +255,7 @@ fn a_relocation_on_the_edge_of_a_function_is_an_error() {
 
 #[test]
 fn many_functions_and_relocations_in_any_order_agree_with_a_naive_search() {
-    // A linear congruential generator: the same numbers on every run.
+    // A linear congruential generator: equal numbers in every run.
     let mut state = 1u64;
     let mut random = |below: u64| {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -264,7 +264,7 @@ fn many_functions_and_relocations_in_any_order_agree_with_a_naive_search() {
     for round in 0..if cfg!(miri) { 4 } else { 60 } {
         let names: Vec<String> = (0..random(40)).map(|number| format!("f{number}")).collect();
         let mut made = Made::new();
-        // `push` and `pop`, which lead nowhere.
+        // `push` and `pop`, which refer to nothing.
         made.code = (0..64 * names.len().max(1)).map(|_| 0x50 + random(16) as u8).collect();
         for (number, name) in (0u64..).zip(&names) {
             let size = if random(3) == 0 { 0 } else { 8 * (1 + random(8)) };
@@ -293,19 +293,19 @@ fn many_functions_and_relocations_in_any_order_agree_with_a_naive_search() {
 }
 
 #[test]
-fn modules_whose_functions_cannot_be_parted_are_refused() {
+fn module_with_inseparable_functions_is_refused() {
     let refused = |smf: Smf<'_>| FunctionExtractor::new(&smf).err().unwrap();
     assert_eq!(refused(sample!("bcod.smf")), ExtractError::Bytecode);
     assert!(matches!(refused(sample!("bad/reloc-symbol.smf")), ExtractError::Format(_)));
     assert!(FunctionExtractor::new(&sample!("compact.smf")).unwrap().is_empty());
 
-    // One that was linked under a placement of its own: two sections, the second one not loaded.
+    // Linked with a layout of its own: two sections, of which the second is not loaded.
     let code = NewSection::code(&[0xc3; 16]);
     let plan = [&b"IMG1"[..], &[0, 16, 0, 0], &[2, 0, 0, 0], &[0; 8], &[0xff; 8], &[0; 4]].concat();
     let payload = Payload::Bytes(&plan);
     let plan = NewSection { kind: SectionKind::Note, name: b".smf.image", payload, ..code };
     let (layout, sections) = (Layout::Packed, &[code, plan]);
-    // The instructions of two machines are read.
+    // Instructions of two machines are decoded.
     for (arch, is_read) in [(Arch::X86_64, true), (Arch::AARCH64, true), (Arch::RISCV64, false)] {
         let header = Header { arch, ..Header::default() };
         let module = NewModule { layout, header, stub: &[], sections, symbols: &[] };
@@ -329,13 +329,13 @@ mod put_elsewhere {
         smf.verify().unwrap();
         let module = Image::map(&smf).unwrap().link(imports).unwrap();
         let function = module.function(name.as_bytes()).unwrap();
-        // SAFETY: the functions of the samples take integers, as many as are given here.
+        // SAFETY: the functions of the samples take integers, as many as are passed here.
         unsafe { call(function, args) }.unwrap()
     }
 
     #[test]
     #[cfg_attr(miri, ignore = "runs machine code")]
-    fn a_function_works_in_another_module() {
+    fn extracted_function_runs_in_another_module() {
         for smf in [sample!("packed.smf"), sample!("native.smf")] {
             let all = FunctionExtractor::new(&smf).unwrap();
             let mut made = Made::new();
@@ -364,7 +364,7 @@ mod put_elsewhere {
 
     #[test]
     #[cfg_attr(miri, ignore = "runs machine code")]
-    fn a_function_leaves_an_elf_object() {
+    fn function_is_extracted_from_an_elf_object() {
         let smf = sample!("elf-object.smf");
         let all = FunctionExtractor::new(&smf).unwrap();
         let mut made = Made::new();
@@ -397,7 +397,7 @@ fn with_templates(payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn templates_are_taken_as_they_stand() {
+fn templates_are_extracted_byte_for_byte() {
     for (smf, names) in [
         (sample!("note-zero-size.smf"), &["identity", "Pair", "max"][..]),
         (sample!("compact.smf"), &["Vec", "List"]),
@@ -407,7 +407,7 @@ fn templates_are_taken_as_they_stand() {
             all.iter().map(|one| one.template.name.escape_ascii().to_string()).collect();
         assert_eq!(found, names);
         let section = smf.sections().of_kind(SectionKind::TemplateCode).unwrap();
-        // All entries in a row, behind what counts them, are the section.
+        // All entries in a row, behind their count, are the section.
         let entries: Vec<u8> = all.iter().flat_map(|one| one.entry).copied().collect();
         assert!(section.data.ends_with(&entries));
         assert_eq!(section.data.len() - entries.len(), if names.len() == 3 { 10 } else { 4 });
@@ -425,7 +425,7 @@ fn templates_are_taken_as_they_stand() {
 }
 
 #[test]
-fn a_template_is_read_again_from_the_module_that_it_was_put_into() {
+fn template_inserted_into_a_module_is_read_back() {
     let gtpl = sample!("note-zero-size.smf");
     let counted = sample!("compact.smf");
     let pair = template(&gtpl, b"Pair").unwrap();
@@ -441,7 +441,7 @@ fn a_template_is_read_again_from_the_module_that_it_was_put_into() {
         assert_eq!((again.entry, again.container), (one.entry, one.container));
         assert_eq!(again.template.body, one.template.body);
     }
-    // Into the other container, once it is known what it is a template of.
+    // In the other container, which requires a known kind.
     let known = NewTemplate { kind: Some(TemplateKind::Class), params: 1, ..vec.template.into() };
     let container = Container::Gtpl { constrained: true };
     let payload = NewTemplates { container, templates: &[known] }.to_vec().unwrap();
@@ -456,7 +456,7 @@ fn ambiguous_templates_are_errors() {
     let file = with_templates(twice);
     let smf = Smf::parse(&file).unwrap();
     assert_eq!(template(&smf, b"T").err(), Some(ExtractError::Ambiguous { name: b"T" }));
-    // Two with bodies that have no lengths; one alone ends with the section.
+    // Two with bodies that have no lengths; a single one ends with the section.
     let header = b"\x04\x01\0\0\0T\x02";
     for (count, endless) in [(2u8, true), (1, false)] {
         let entries = [&header[..], b"body"].concat().repeat(count.into());

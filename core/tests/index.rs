@@ -1,5 +1,5 @@
-//! The index of exported names against a walk of the symbol table: whatever a file holds, a lookup finds
-//! nothing that is not there, and in a sound file all that is.
+//! The index of exported names, compared with a walk of the symbol table: for any index, a lookup finds
+//! only existing symbols, and in a valid file all of them.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 use smf_core::format::error::HashIndexError;
@@ -15,12 +15,12 @@ use smf_core::format::{
 
 const CODE: [u8; 64] = [0xc3; 64];
 
-/// Bytes of the header of an index, of a bucket, and of the tags at its begin.
+/// The sizes in bytes of the header of an index, of a bucket, and of its tags, which come first.
 const HEADER: usize = 20;
 const BUCKET: usize = 40;
 const TAGS: usize = 8;
 
-/// A generator of numbers that are the same in every run.
+/// A random number generator, with equal numbers in every run.
 struct Random(u64);
 
 impl Random {
@@ -31,7 +31,7 @@ impl Random {
         usize::try_from(self.0 % end as u64).unwrap()
     }
 
-    /// A name of any bytes but NUL, most of them short.
+    /// A name of any bytes but NUL; most names are short.
     fn name(&mut self) -> Vec<u8> {
         let len = match self.below(40) {
             0 => 4096,
@@ -39,7 +39,7 @@ impl Random {
             2 => 0,
             _ => self.below(20),
         };
-        // Few bytes, so that many names are alike.
+        // An alphabet of four bytes, so that many names are similar.
         (0..len).map(|_| [b'a', b'_', 0xff, 0xc3][self.below(4)]).collect()
     }
 }
@@ -48,7 +48,7 @@ fn symbol(name: &[u8], binding: Binding, place: Place) -> NewSymbol<'_> {
     NewSymbol { name, binding, place, ..NewSymbol::default() }
 }
 
-/// A file with these symbols and, as a section behind the code, this index.
+/// A file with these symbols and, in a section behind the code, this index.
 fn file(layout: Layout, symbols: &[NewSymbol<'_>], payload: Option<&[u8]>) -> Vec<u8> {
     let code = NewSection::code(&CODE);
     let sections: Vec<_> = [code].into_iter().chain(payload.map(hash_index::section)).collect();
@@ -64,13 +64,13 @@ fn of<'d>(smf: &Smf<'d>) -> SymbolIndex<'d> {
     SymbolIndex::of(smf.symbols()).unwrap().unwrap()
 }
 
-/// Asserts that a lookup finds what a walk finds, all of it.
+/// Asserts that lookup and walk find the same symbol, in all its fields.
 fn assert_same(index: &SymbolIndex<'_>, smf: &Smf<'_>, name: &[u8]) {
     let walked = smf.symbols().find_export(name);
     assert_eq!(index.find(name), walked.map(Into::into), "{}", name.escape_ascii());
 }
 
-/// Names near a name that are not the same.
+/// Names that differ slightly from a name.
 fn neighbours(name: &[u8]) -> Vec<Vec<u8>> {
     let mut near = vec![[name, b"a"].concat(), [name, b"\0"].concat(), [name, b"\0x"].concat()];
     if let Some((_, rest)) = name.split_last() {
@@ -89,7 +89,7 @@ fn symbols_of<'d>(smf: &Smf<'d>) -> Vec<Symbol<'d>> {
 }
 
 #[test]
-fn an_index_of_every_sample_finds_what_a_walk_finds() {
+fn index_of_every_sample_agrees_with_a_walk() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples");
     let mut seen = 0;
     for entry in std::fs::read_dir(directory).unwrap() {
@@ -113,7 +113,7 @@ fn an_index_of_every_sample_finds_what_a_walk_finds() {
 }
 
 #[test]
-fn random_symbols_are_found_as_a_walk_finds_them() {
+fn index_of_random_symbols_agrees_with_a_walk() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let counts = [0, 1, 2, 3, 7, 8, 9, 31, 32, 33, 100, 1000, 3000];
     let most = if cfg!(miri) { 33 } else { 3000 };
@@ -125,7 +125,7 @@ fn random_symbols_are_found_as_a_walk_finds_them() {
             .iter()
             .map(|name| {
                 let binding = bindings[random.below(4)];
-                // A local import is nothing that the native layout can say.
+                // The native layout cannot express a local import.
                 let local = binding == Binding::Local;
                 let place = if local { Place::Unstated } else { places[random.below(4)] };
                 let kinds = [SymbolKind::Function, SymbolKind::Type];
@@ -151,14 +151,14 @@ fn random_symbols_are_found_as_a_walk_finds_them() {
 }
 
 #[test]
-fn names_up_to_the_longest_are_found_and_longer_ones_are_nowhere() {
+fn name_is_found_up_to_the_maximum_length_only() {
     let names = [vec![b'x'; MAX_NAME], vec![b'x'; MAX_NAME + 1]];
     let symbols = [symbol(&names[0], Binding::Global, Place::Unstated)];
     let file = indexed(Layout::Packed, &symbols);
     let smf = Smf::parse(&file).unwrap();
     names.iter().for_each(|name| assert_same(&of(&smf), &smf, name));
     assert!(of(&smf).find(&names[0]).is_some());
-    // A name that no reader accepts leads nowhere, whatever the index says.
+    // A name that readers refuse is not found, for any index.
     let symbols = [symbol(&names[1], Binding::Global, Place::Unstated)];
     let file = indexed(Layout::Packed, &symbols);
     let smf = Smf::parse(&file).unwrap();
@@ -167,18 +167,18 @@ fn names_up_to_the_longest_are_found_and_longer_ones_are_nowhere() {
 }
 
 #[test]
-fn a_name_with_a_nul_is_nobodys() {
+fn name_with_a_nul_is_not_found() {
     let symbols = [b"left", b"next"].map(|name| symbol(name, Binding::Global, Place::Unstated));
     let file = indexed(Layout::Packed, &symbols);
     let smf = Smf::parse(&file).unwrap();
-    // As the strings have it.
+    // As in the string table.
     for name in [&b"left\0next"[..], b"left\0", b"\0left"] {
         assert!(smf.symbols().find_export(name).is_none());
         assert_same(&of(&smf), &smf, name);
     }
 }
 
-/// Twenty symbols, some of one name, some that are no exports.
+/// Twenty symbols, some with equal names, some not exported.
 fn some_symbols() -> Vec<NewSymbol<'static>> {
     let mut symbols = vec![
         symbol(b"twice", Binding::Weak, Place::Unstated),
@@ -208,7 +208,7 @@ fn some_symbols() -> Vec<NewSymbol<'static>> {
 }
 
 #[test]
-fn a_flipped_bit_makes_a_lookup_miss_and_never_find_another_symbol() {
+fn flipped_bit_of_index_never_finds_another_symbol() {
     let symbols = some_symbols();
     let mut names: Vec<_> = symbols.iter().map(|symbol| symbol.name.to_vec()).collect();
     let near = symbols.iter().flat_map(|symbol| neighbours(symbol.name));
@@ -245,7 +245,7 @@ fn a_flipped_bit_makes_a_lookup_miss_and_never_find_another_symbol() {
     }
 }
 
-/// The payload of the index of a file of the symbols above, with a change.
+/// The payload of the index of a file of the symbols above, changed.
 fn changed(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let symbols = some_symbols();
     let mut payload = hash_index::encode(&symbols).unwrap();
@@ -262,17 +262,17 @@ fn verdict(change: impl FnOnce(&mut Vec<u8>)) -> Result<(), FormatError> {
     result
 }
 
-/// The first slot of a payload that is taken: where its tag is, and where its number.
+/// The first used slot of a payload: the offsets of its tag and of its number.
 fn first_taken(payload: &[u8]) -> (usize, usize) {
     let bucket = (HEADER..payload.len()).step_by(BUCKET).find(|at| payload[*at] != 0).unwrap();
     (bucket, bucket + TAGS)
 }
 
 #[test]
-fn an_index_that_lies_is_refused() {
+fn inconsistent_index_is_refused() {
     use FormatError as E;
     assert_eq!(verdict(|_| ()), Ok(()));
-    // Bytes behind the buckets are for later versions.
+    // Bytes behind the buckets are reserved for later versions.
     assert_eq!(verdict(|payload| payload.push(7)), Ok(()));
     for (result, what) in [
         (verdict(|p| p[0] = b'h'), "magic"),
@@ -311,9 +311,9 @@ fn an_index_that_lies_is_refused() {
 }
 
 #[test]
-fn an_index_that_leaves_out_or_prefers_the_wrong_one_is_refused() {
+fn index_with_missing_or_wrong_preferred_symbol_is_refused() {
     let all = some_symbols();
-    // Made for other bindings, so that the counts agree and the choice does not.
+    // Computed for other bindings, so that the counts agree and the choice does not.
     for (number, binding, index) in
         [(1, Binding::Local, 1), (0, Binding::Global, 1), (8, Binding::Local, 8)]
     {
@@ -332,7 +332,7 @@ fn an_index_that_leaves_out_or_prefers_the_wrong_one_is_refused() {
 }
 
 #[test]
-fn an_index_of_a_later_version_or_of_other_symbols_is_passed_over() {
+fn index_of_later_version_or_other_symbols_is_ignored() {
     for at in [4, 8] {
         let file = changed(|payload| payload[at] += 1);
         let smf = Smf::parse(&file).unwrap();
@@ -341,10 +341,10 @@ fn an_index_of_a_later_version_or_of_other_symbols_is_passed_over() {
     }
 }
 
-/// One bucket whose slots all have the tag of the name: the work has an end all the same.
+/// One bucket whose slots all have the tag of the name: the number of steps is bounded nevertheless.
 #[test]
 #[cfg_attr(miri, ignore = "looks among twenty thousand names")]
-fn a_lookup_gives_up_where_tags_are_all_alike() {
+fn lookup_with_equal_tags_takes_bounded_steps() {
     let names: Vec<_> = (0..20_000).map(|number| format!("n{number}")).collect();
     let tag = |name: &str| hash_index::hash(name.as_bytes()) >> 56;
     let alike: Vec<_> = names.iter().filter(|name| tag(name) == 7).collect();
@@ -363,10 +363,10 @@ fn a_lookup_gives_up_where_tags_are_all_alike() {
     assert_eq!(found, 4);
 }
 
-/// Names that were made to collide are left without an index rather than with a slow one.
+/// Names constructed to collide get no index, instead of a slow one.
 #[test]
-fn names_that_all_collide_get_no_index() {
-    // Both halves of a product are 0 when one factor is: the last eight bytes are the constant.
+fn colliding_names_get_no_index() {
+    // Both halves of a product with 0 are 0: the last eight bytes are the constant.
     let end = 0x1319_8a2e_0370_7344u64.to_le_bytes();
     let names: Vec<_> = (0..9u8).map(|n| [&[b'a' + n; 8], &end[..]].concat()).collect();
     let symbols: Vec<_> =
@@ -374,7 +374,7 @@ fn names_that_all_collide_get_no_index() {
     assert_eq!(hash_index::hash(&names[0]), hash_index::hash(&names[1]));
     assert!(hash_index::encode(&symbols[..4]).is_some());
     assert!(hash_index::encode(&symbols[..5]).is_none());
-    // Nor does a conversion make one up: the section stays, empty, and is said to be lost.
+    // A conversion generates none either: the section stays, empty, and is reported as dropped.
     let file = file(Layout::Packed, &symbols, Some(b"HASH\x02\0\0\0"));
     let smf = Smf::parse(&file).unwrap();
     let converted = convert(&smf, Layout::Native).unwrap();
@@ -385,7 +385,7 @@ fn names_that_all_collide_get_no_index() {
 }
 
 #[test]
-fn a_conversion_indexes_the_symbols_as_they_are_numbered_then() {
+fn conversion_indexes_the_new_symbol_numbers() {
     let mut symbols = some_symbols();
     // In a section that the native layout cannot state for a function: dropped there.
     symbols.insert(3, symbol(b"gone", Binding::Global, Place::Section(1)));
@@ -399,7 +399,7 @@ fn a_conversion_indexes_the_symbols_as_they_are_numbered_then() {
     assert_eq!(smf.section(1).unwrap().kind, SectionKind::Note);
     symbols.iter().for_each(|symbol| assert_same(&of(&smf), &smf, symbol.name));
     assert_eq!(of(&smf).names() + 1, of(&packed).names());
-    // And back, to the bytes that a writer makes of what is left.
+    // Back, to the bytes that a writer produces for the remaining symbols.
     symbols.remove(3);
     let back = convert(&smf, Layout::Packed).unwrap();
     let smf = Smf::parse(&back.bytes).unwrap();

@@ -1,4 +1,4 @@
-//! From a file to a call: placement, every relocation with its checks, imports, veneers, unloading.
+//! From a file to a call: mapping, every relocation with its checks, imports, veneers, unloading.
 #![cfg(target_arch = "x86_64")]
 #![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
@@ -20,8 +20,8 @@ macro_rules! sample {
     };
 }
 
-/// The memory map belongs to the process: tests that look at an address must not meet modules that
-/// others load and unload meanwhile.
+/// The memory map belongs to the process: tests that examine an address must not run while other tests load and
+/// unload modules.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -38,7 +38,7 @@ fn call(module: &Module<'_>, name: &str, args: &[i64]) -> i64 {
 }
 
 #[test]
-fn the_samples_run_with_their_known_results() {
+fn samples_run_with_documented_results() {
     let _alone = alone();
     let packed = load(&sample!("packed.smf"), &NoImports).unwrap();
     assert_eq!(call(&packed, "answer", &[]), 42);
@@ -59,7 +59,7 @@ fn the_samples_run_with_their_known_results() {
     }
 }
 
-/// Relocations apply to what a section decompresses to. Without the decoders the section is named.
+/// Relocations apply to the decompressed section. Without the decoders the error names the section.
 #[test]
 fn compressed_sections_are_relocated_like_others() {
     let _alone = alone();
@@ -78,7 +78,7 @@ fn compressed_sections_are_relocated_like_others() {
 }
 
 #[test]
-fn the_pages_that_can_run_are_the_code() {
+fn only_code_pages_are_executable() {
     let _alone = alone();
     let packed = load(&sample!("packed.smf"), &NoImports).unwrap();
     let code: Vec<_> = packed.code().collect();
@@ -94,7 +94,7 @@ fn the_pages_that_can_run_are_the_code() {
             return assert_eq!(to, end);
         }
     }
-    panic!("no executable mapping begins at {start:#x}");
+    panic!("no executable mapping starts at {start:#x}");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn imports_come_from_other_modules() {
 }
 
 #[test]
-fn modules_that_cannot_run_say_what_they_are() {
+fn module_that_cannot_run_is_refused_with_its_kind() {
     let _alone = alone();
     let refused = |smf| Image::map(&smf).err().unwrap();
     let riscv = LinkError::Arch { module: Arch::RISCV64, host: Arch::X86_64 };
@@ -133,7 +133,7 @@ fn every_missing_import_is_listed() {
     assert_eq!(missing_imports(&app, &|_: &[u8]| Some(1)).count(), 0);
 }
 
-/// A module under construction: code at first, then constants, data, zeroes.
+/// A module under construction: code first, then constants, data, zeroes.
 #[derive(Default)]
 struct Builder {
     code: Vec<u8>,
@@ -235,7 +235,7 @@ const JUMP: [u8; 5] = [0xe9, 0, 0, 0, 0];
 const MOV_EAX: [u8; 6] = [0xb8, 0, 0, 0, 0, 0xc3];
 
 #[test]
-fn each_kind_computes_what_the_format_says() {
+fn each_relocation_kind_computes_the_documented_value() {
     let _alone = alone();
     let rodata = 0x1122_3344_5566_7788u64.to_le_bytes().to_vec();
     let mut module = Builder { bss: 5000, rodata, data: vec![0; 16], ..Builder::default() };
@@ -294,7 +294,7 @@ fn abs32_places_the_module_below_2_gib_and_checks_its_range() {
 }
 
 #[test]
-fn a_distance_of_3e9_is_refused_and_a_call_goes_through_a_veneer() {
+fn distance_of_3e9_is_refused_and_call_goes_through_a_veneer() {
     let _alone = alone();
     extern "C" fn triple(x: i64) -> i64 {
         3 * x
@@ -303,14 +303,14 @@ fn a_distance_of_3e9_is_refused_and_a_call_goes_through_a_veneer() {
     let far = module.symbol("far", SymbolKind::Function, Place::Import, 0);
     let jump = module.function("jump", &JUMP);
     module.reloc(".rela", jump + 1, far, RelocKind::Plt32, -4);
-    // The real function is somewhere; in reach or out of it, the call arrives.
+    // The real function may be at any address; within reach or not, the call succeeds.
     let function: extern "C" fn(i64) -> i64 = triple;
     let real = function as usize as u64;
     assert_eq!(
         module.load_with(&|_: &[u8]| Some(real), |m| assert_eq!(call(m, "jump", &[14]), 42)),
         None
     );
-    // Placed below 2 GiB, it can only arrive through a veneer.
+    // Placed below 2 GiB, it can only be called through a veneer.
     let datum = module.symbol("datum", SymbolKind::Data, Place::Section(DATA), 0);
     module.data = vec![0; 8];
     let low = module.function("low", &MOV_EAX);
@@ -333,7 +333,7 @@ fn a_distance_of_3e9_is_refused_and_a_call_goes_through_a_veneer() {
 }
 
 #[test]
-fn a_weak_import_may_be_missing() {
+fn weak_import_may_be_missing() {
     let _alone = alone();
     let mut module = Builder::default();
     let absent = module.symbol("absent", SymbolKind::Function, Place::Import, 0);
@@ -348,7 +348,7 @@ fn a_weak_import_may_be_missing() {
 }
 
 #[test]
-fn a_symbol_without_a_place_cannot_be_relocated_against() {
+fn relocation_against_symbol_without_address_is_refused() {
     let _alone = alone();
     let mut module = Builder::default();
     let shape = module.symbol("Shape", SymbolKind::Trait, Place::Unstated, 0);
@@ -394,7 +394,7 @@ fn each_section_has_the_protection_of_its_kind() {
 }
 
 #[test]
-fn unloading_gives_the_memory_back() {
+fn unloading_frees_the_memory() {
     let _alone = alone();
     let smf = sample!("packed.smf");
     let module = load(&smf, &NoImports).unwrap();
@@ -405,7 +405,7 @@ fn unloading_gives_the_memory_back() {
 }
 
 #[test]
-fn alignment_is_honoured_in_memory() {
+fn alignment_is_respected_in_memory() {
     let _alone = alone();
     let mut module = Builder { code: vec![0xc3; 3], data: vec![0; 3], ..Builder::default() };
     module.symbol("datum", SymbolKind::Data, Place::Section(DATA), 0);
@@ -428,7 +428,7 @@ fn lookups_agree_with_a_walk_of_the_table() {
     for name in names {
         module.function(name, &[0xc3]);
     }
-    // A weak namesake before and behind the strong one.
+    // A weak symbol of the same name before and after the strong one.
     for at in [0, 1000] {
         let weak = NewSymbol { name: b"name_5$5", binding: Binding::Weak, ..module.symbols[0] };
         module.symbols.insert(at, NewSymbol { value: 3, ..weak });
@@ -444,14 +444,14 @@ fn lookups_agree_with_a_walk_of_the_table() {
 }
 
 #[test]
-fn a_pool_serves_module_after_module_and_leaves_nothing_behind() {
+fn pool_is_reused_by_modules_and_leaks_nothing() {
     let _alone = alone();
     let pool = TryArc::new(PagePool::new(64 << 10)).unwrap();
     let (packed, native) = (sample!("packed.smf"), sample!("native.smf"));
     for round in 0..200 {
         let smf = if round % 3 == 0 { &native } else { &packed };
         let module = Image::map_in(smf, &pool).unwrap().link(&NoImports).unwrap();
-        // Data starts afresh each time.
+        // Data has its initial contents each time.
         assert_eq!((call(&module, "bump", &[5]), call(&module, "absload", &[])), (105, 105));
         assert_eq!(protection_at(module.symbol(b"answer").unwrap()), "r-x");
     }
@@ -467,7 +467,7 @@ fn a_pool_serves_module_after_module_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn kept_pages_hold_nothing_of_the_module_before() {
+fn pooled_pages_contain_no_bytes_of_the_previous_module() {
     let _alone = alone();
     let pool = TryArc::new(PagePool::new(1 << 20)).unwrap();
     let (rodata, data) = (vec![1; 3], vec![2; 5]);
@@ -476,7 +476,7 @@ fn kept_pages_hold_nothing_of_the_module_before() {
     let small = builder.file();
     let smf = Smf::parse(&small).unwrap();
     let begin = |module: &Module<'_>| module.symbol(b"f").unwrap() as *const [u8; 3 * 4096];
-    // SAFETY: code, constants and data take a page each, from the start of the code on, and can be read
+    // SAFETY: code, constants and data take a page each, starting at the code, and are readable
     // while the module is loaded.
     let bytes = |module: &Module<'_>| unsafe { *begin(module) };
     let fresh = bytes(&Image::map(&smf).unwrap().link(&NoImports).unwrap());

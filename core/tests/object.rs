@@ -1,7 +1,7 @@
-//! ELF objects in a code section: what is read from them, and every way in which one can be wrong.
+//! ELF objects in a code section: parsing, and every way in which one can be malformed.
 //!
-//! The object is that of the sample `elf-object.smf`, whose payload begins with the file; `readelf`
-//! says where what is patched here stands.
+//! The object is that of the sample `elf-object.smf`, whose payload starts at offset 0 of the file; the patched offsets are
+//! from `readelf`.
 #![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 use smf_core::format::error::{ElfError, RelocError, SectionError, SymbolError};
@@ -13,13 +13,13 @@ use smf_core::format::{
 };
 
 const SAMPLE: &[u8] = include_bytes!("../../tests/samples/elf-object.smf");
-/// Bytes of the object.
+/// The size of the object in bytes.
 const OBJECT: usize = 1520;
 const SECTIONS: usize = 0x330;
 const SYMBOLS: usize = 0xb0;
 const RELOCS: usize = 0x230;
 
-/// Where a field of section `index` stands.
+/// The offset of a field of section `index`.
 fn section(index: usize, field: usize) -> usize {
     SECTIONS + 64 * index + field
 }
@@ -46,7 +46,7 @@ fn verdict(patches: &[(usize, &[u8])]) -> Result<(), FormatError> {
     Smf::parse(&patched(patches)).unwrap().verify()
 }
 
-/// A module with this code and other sections beside.
+/// A module with this code and these additional sections.
 fn module(code: &[u8], arch: Arch, beside: &[NewSection<'_>]) -> Vec<u8> {
     let code = NewSection::code(code);
     let sections = [&[code][..], beside].concat();
@@ -57,7 +57,7 @@ fn module(code: &[u8], arch: Arch, beside: &[NewSection<'_>]) -> Vec<u8> {
 }
 
 #[test]
-fn an_object_reads_as_a_module() {
+fn object_is_read_as_a_module() {
     let smf = Smf::parse(SAMPLE).unwrap();
     smf.verify().unwrap();
     assert_eq!((smf.layout(), smf.symbols().len(), smf.sections().len()), (Layout::Packed, 1, 1));
@@ -119,7 +119,7 @@ fn an_object_reads_as_a_module() {
 }
 
 #[test]
-fn a_common_symbol_is_a_section_of_its_own() {
+fn common_symbol_is_a_section_of_its_own() {
     let smf = Smf::parse(SAMPLE).unwrap();
     let object = smf.object().unwrap().unwrap();
     let zeroes = object.symbols().find_export(b"zeroes").unwrap();
@@ -128,14 +128,14 @@ fn a_common_symbol_is_a_section_of_its_own() {
     assert_eq!((section.kind, section.memory_size()), (SectionKind::Bss, 24));
     assert_eq!((section.alignment, section.name, section.data), (16, &b"zeroes"[..], &[][..]));
     assert!(object.section(24).is_err());
-    // Without one, symbols are no sections.
+    // Without common symbols there are no sections for symbols.
     let file = patched(&[(SYMBOLS + 11 * 24 + 6, &[4, 0])]);
     let object = Smf::parse(&file).unwrap().object().unwrap().unwrap();
     assert_eq!(object.sections().len(), 11);
 }
 
 #[test]
-fn whatever_is_wrong_with_the_object_is_said() {
+fn malformed_object_header_is_refused_with_its_cause() {
     use ElfErrorKind as F;
     let whole = |at: usize, bytes: &[u8], fault, found: usize| {
         let error = FormatError::Elf(ElfError::Part {
@@ -171,7 +171,7 @@ fn whatever_is_wrong_with_the_object_is_said() {
 }
 
 #[test]
-fn whatever_is_wrong_with_a_section_is_said() {
+fn malformed_object_section_is_refused_with_its_cause() {
     use ElfErrorKind as F;
     let check = |index: usize, field, bytes: &[u8], fault| {
         let part = ElfPart::Section(index as u32);
@@ -198,9 +198,9 @@ fn whatever_is_wrong_with_a_section_is_said() {
     check(8, SIZE, &[0x37], F::SymbolTable);
     check(8, LINK, &[1], F::SymbolTable);
 
-    // Of two symbol tables the first counts; it has no names if they are the other one.
+    // The first of two symbol tables counts; it has no names if they are in the other one.
     let second = verdict(&[(section(10, TYPE), &[2])]);
-    assert!(second.is_err(), "the names of sections are none any more");
+    assert!(second.is_err(), "the section names are invalid");
     let zero_code: [(usize, &[u8]); 2] = [(section(4, FLAGS), &[6]), (section(4, SIZE), &[8])];
     assert!(matches!(
         verdict(&zero_code),
@@ -219,7 +219,7 @@ fn whatever_is_wrong_with_a_section_is_said() {
 }
 
 #[test]
-fn whatever_is_wrong_with_a_symbol_is_said() {
+fn malformed_object_symbol_is_refused_with_its_cause() {
     use ElfErrorKind as F;
     let check = |index: usize, field: usize, bytes: &[u8], fault| {
         let at = SYMBOLS + 24 * index;
@@ -250,12 +250,12 @@ fn whatever_is_wrong_with_a_symbol_is_said() {
 }
 
 #[test]
-fn whatever_is_wrong_with_a_relocation_is_said() {
+fn malformed_object_relocation_is_refused_with_its_cause() {
     let fault = |at: usize, bytes: &[u8]| verdict(&[(at, bytes)]).unwrap_err();
     let tls = fault(RELOCS + 24 + 8, &[23]);
     let text = "relocation 1 of section 2 of the ELF object is R_X86_64_TPOFF32 (23), which is not supported, at offset 0x248";
     assert_eq!(tls.to_string(), text);
-    // The number is known by its low byte only.
+    // The type is recognised by its low byte only.
     let odd = fault(RELOCS + 8, &[2, 1]);
     assert!(odd.to_string().contains("a kind of the number 258"), "{odd}");
     let symbol = fault(RELOCS + 12, &[13]);
@@ -271,9 +271,9 @@ fn whatever_is_wrong_with_a_relocation_is_said() {
 }
 
 #[test]
-fn relocations_of_what_is_not_loaded_are_let_be() {
-    // What .rela.data.rel.ro.local is for becomes a section that is not loaded, and is what no
-    // relocation may be.
+fn relocations_of_unloaded_sections_are_ignored() {
+    // The target of .rela.data.rel.ro.local becomes a section that is not loaded, with an invalid
+    // relocation.
     let file = patched(&[(section(6, FLAGS), &[0]), (0x2a8 + 8, &[0xff])]);
     let object = Smf::parse(&file).unwrap().object().unwrap().unwrap();
     object.verify().unwrap();
@@ -282,7 +282,7 @@ fn relocations_of_what_is_not_loaded_are_let_be() {
 }
 
 #[test]
-fn nothing_is_loaded_beside_an_object() {
+fn loaded_section_beside_an_object_is_refused() {
     let code = &SAMPLE[..OBJECT];
     let beside = |kind, bytes| NewSection {
         kind,
@@ -316,7 +316,7 @@ fn nothing_is_loaded_beside_an_object() {
 }
 
 #[test]
-fn the_reader_of_objects_is_for_the_code_alone() {
+fn module_without_object_in_code_is_read_as_itself() {
     for sample in [
         &include_bytes!("../../tests/samples/packed.smf")[..],
         include_bytes!("../../tests/samples/dynlib.smf"),
@@ -345,13 +345,13 @@ mod linked {
 
     fn run(module: &Module<'_>, name: &str, args: &[i64]) -> i64 {
         let function = module.function(name.as_bytes()).unwrap();
-        // SAFETY: the functions of the sample take integers, as many as are given here.
+        // SAFETY: the functions of the sample take integers, as many as are passed here.
         unsafe { call(function, args) }.unwrap()
     }
 
     #[test]
     #[cfg_attr(miri, ignore = "runs machine code")]
-    fn the_sample_runs() {
+    fn sample_object_runs() {
         let module = load(SAMPLE, &NoImports).unwrap();
         assert_eq!((run(&module, "answer", &[]), run(&module, "add", &[3, -5])), (42, -2));
         assert_eq!((run(&module, "bump", &[1]), run(&module, "bump", &[10])), (101, 111));
@@ -361,7 +361,7 @@ mod linked {
 
     #[test]
     fn exports_are_those_of_the_object() {
-        // The symbol in the module's own table is called so, and says the start of the object.
+        // The module's own table has a symbol of this name, at the start of the object.
         let module = load(SAMPLE, &NoImports).unwrap();
         let text = module.code().next().unwrap().start as u64;
         for _ in 0..2 {
@@ -380,11 +380,11 @@ mod linked {
     }
 
     #[test]
-    fn running_begins_at_main_or_at_the_first_function() {
+    fn entry_point_is_main_or_the_first_function() {
         let module = load(SAMPLE, &NoImports).unwrap();
         let first = module.entry_point();
         assert_eq!(first, module.function(b"add"));
-        // The entry point of the header counts bytes of the object's file, and leads nowhere.
+        // The entry point of the header is an offset in the object's file, and is invalid.
         let smf = Smf::parse(SAMPLE).unwrap();
         let at = smf.header_offset() as usize + 44;
         let module_file = patched(&[(at, &[0x50])]);
@@ -395,8 +395,8 @@ mod linked {
 
     #[test]
     #[cfg_attr(miri, ignore = "runs machine code")]
-    fn imports_of_an_object_are_wanted_by_name() {
-        // `add` becomes an import, then a weak one, which may stay away.
+    fn imports_of_an_object_are_resolved_by_name() {
+        // `add` becomes an import, then a weak one, which may be missing.
         let add = SYMBOLS + 6 * 24;
         let file = patched(&[(add + 6, &[0, 0]), (add + 16, &[0])]);
         let smf = Smf::parse(&file).unwrap();
@@ -416,15 +416,15 @@ mod linked {
     }
 
     #[test]
-    fn an_object_without_code_is_no_program() {
+    fn object_without_code_is_not_linked() {
         let file = patched(&[(section(1, FLAGS), &[2])]);
         assert_eq!(load(&file, &NoImports).err(), Some(LinkError::NoCode));
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "asks for places, which the allocator does not give")]
+    #[cfg_attr(miri, ignore = "maps memory at chosen addresses")]
     fn relocations_of_elf_alone_are_applied_and_checked() {
-        // `lea names(%rip)` takes 32 bits; they become those of an address, with and without a sign.
+        // `lea names(%rip)` has 32 bits; they become a zero-extended and a sign-extended address.
         for (kind, wanted) in [(10u8, true), (11, true), (24, false)] {
             let at = RELOCS + 3 * 24;
             let file = patched(&[(at + 8, &[kind]), (at + 16, &[0; 8])]);
@@ -434,7 +434,7 @@ mod linked {
             let text = module.code().next().unwrap().start as u64;
             let names = object.symbols().get(5).map(|symbol| module.address(&symbol)).unwrap();
             let (place, names) = (text + 0x39, names.unwrap());
-            // SAFETY: the code of a module that is loaded can be read.
+            // SAFETY: the code of a loaded module is readable.
             let found = unsafe { (place as usize as *const u64).read_unaligned() };
             if wanted {
                 assert!(names < 1 << 31, "addresses must fit 31 bits");

@@ -1,4 +1,4 @@
-//! Every kind of file in the field, read into the one model.
+//! Every kind of file in use, parsed into one model.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 use smf_core::format::error::{HeaderError, SymbolError};
@@ -72,17 +72,17 @@ fn imports_have_no_section_in_either_layout() {
 }
 
 #[test]
-fn a_lone_main_that_looks_like_an_import_is_defined() {
+fn lone_main_that_looks_like_an_import_is_defined() {
     let smf = Smf::parse(sample!("native-stub219.smf")).unwrap();
     assert_eq!(symbols(&smf), [("main".into(), SymbolKind::Function, true, Some(0), 0, 0)]);
-    // With code taken away there is nothing that it could name.
+    // Without code there is no section that it could refer to.
     let mut empty = sample!("native-stub219.smf").to_vec();
     empty[96 + 16] = 0;
     assert!(Smf::parse(&empty).unwrap().symbols().get(0).unwrap().is_import());
 }
 
 #[test]
-fn stubs_are_passed_over_declared_or_not() {
+fn declared_or_undeclared_stub_is_skipped() {
     for data in [&sample!("stub-declared.smf")[..], sample!("stub-cat.smf")] {
         let smf = Smf::parse(data).unwrap();
         assert_eq!((smf.base(), smf.has_stub()), (22, true));
@@ -93,7 +93,7 @@ fn stubs_are_passed_over_declared_or_not() {
 }
 
 #[test]
-fn the_base_behind_any_undeclared_stub_is_found() {
+fn base_behind_undeclared_stub_is_found() {
     let module = sample!("packed.smf");
     for stub in [vec![0u8; 1], vec![0; 5000], vec![0xff; 777], b"#!/bin/sh\nexit 1\n".to_vec()] {
         let file = [&stub[..], module].concat();
@@ -101,14 +101,14 @@ fn the_base_behind_any_undeclared_stub_is_found() {
         assert_eq!(smf.base(), stub.len() as u64);
         smf.verify().unwrap();
     }
-    // This program holds the same module as data, which must not be taken for the appended one.
+    // This program contains the same module as data, which must not be mistaken for the appended one.
     let elf = std::fs::read("/proc/self/exe").unwrap();
     let file = [&elf[..], module].concat();
     assert_eq!(Smf::parse(&file).unwrap().base(), elf.len() as u64);
 }
 
 #[test]
-fn two_possible_bases_are_an_error_that_names_both() {
+fn two_possible_bases_are_an_error_naming_both() {
     let module = sample!("packed.smf");
     let body = &module[..901];
     let file = [b"#!stub\n", body, module].concat();
@@ -118,8 +118,8 @@ fn two_possible_bases_are_an_error_that_names_both() {
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn a_search_for_a_base_that_looks_possible_everywhere_is_given_up() {
-    // A table of section entries all of which could be real, ended by one that is not.
+fn base_search_with_too_many_candidates_is_refused() {
+    // A table of plausible section entries, followed by an implausible one.
     let mut entry = [0u8; 64];
     entry[0] = 1;
     entry[32] = 1;
@@ -134,7 +134,7 @@ fn a_search_for_a_base_that_looks_possible_everywhere_is_given_up() {
 }
 
 #[test]
-fn a_packed_header_may_stand_in_front() {
+fn leading_packed_header_is_accepted() {
     let smf = Smf::parse(sample!("packed-leading.smf")).unwrap();
     assert_eq!((smf.layout(), smf.header_offset()), (Layout::Packed, 0));
     assert_eq!(symbols(&smf)[0].0, "answer");
@@ -142,7 +142,7 @@ fn a_packed_header_may_stand_in_front() {
 }
 
 #[test]
-fn a_native_trailer_is_accepted() {
+fn native_trailer_is_accepted() {
     // The native sample with its header moved to the end: payloads keep their offsets.
     let native = sample!("native.smf");
     let mut file = native.to_vec();
@@ -155,20 +155,20 @@ fn a_native_trailer_is_accepted() {
 }
 
 #[test]
-fn a_trailer_whose_tables_do_not_fit_gives_way_to_a_header_in_front() {
+fn leading_header_is_used_if_trailer_tables_do_not_fit() {
     let leading = sample!("packed-leading.smf");
     let mut trailer = sample!("packed.smf")[901..].to_vec();
     trailer[20..28].fill(0xff);
     let file = [&leading[..], &trailer].concat();
     assert_eq!(Smf::parse(&file).unwrap().header_offset(), 0);
-    // And wins when they fit.
+    // The trailer takes precedence when they fit.
     let file = [&leading[..], sample!("packed.smf")].concat();
     let smf = Smf::parse(&file).unwrap();
     assert_eq!((smf.base(), symbols(&smf).len()), (264, 7));
 }
 
 #[test]
-fn two_readings_at_offset_0_are_an_error_that_names_both() {
+fn two_readings_at_offset_0_are_an_error_naming_both() {
     // Tables for both: native at 24, packed at 20, whose upper half is the lower half of the other.
     let mut file = vec![0u8; 0x300 + 64];
     file[..4].copy_from_slice(b"SMF\0");
@@ -185,7 +185,7 @@ fn two_readings_at_offset_0_are_an_error_that_names_both() {
 }
 
 #[test]
-fn driver_entries_have_their_name_at_36() {
+fn driver_section_entry_has_its_name_at_36() {
     let smf = Smf::parse(sample!("driver.smf")).unwrap();
     let names: Vec<_> = smf.sections().iter().map(|s| (s.name, s.kind, s.alignment)).collect();
     assert_eq!(
@@ -205,7 +205,7 @@ fn driver_entries_have_their_name_at_36() {
 }
 
 #[test]
-fn compact_sections_are_known_by_name() {
+fn compact_sections_are_identified_by_name() {
     let smf = Smf::parse(sample!("compact.smf")).unwrap();
     assert_eq!(smf.layout(), Layout::Compact);
     let kinds: Vec<_> = smf.sections().iter().map(|s| s.kind).collect();
@@ -225,7 +225,7 @@ fn bytecode_lists_its_functions() {
 }
 
 #[test]
-fn a_dynlib_gives_its_shared_object() {
+fn dynlib_contains_its_shared_object() {
     let smf = Smf::parse(sample!("dynlib.smf")).unwrap();
     assert_eq!((smf.layout(), smf.sections().len()), (Layout::Dynlib, 0));
     let object = smf.shared_object().unwrap();
@@ -234,7 +234,7 @@ fn a_dynlib_gives_its_shared_object() {
 }
 
 #[test]
-fn other_machines_and_systems_are_read() {
+fn modules_for_other_machines_and_systems_are_read() {
     let arch = Smf::parse(sample!("bad/wrong-arch.smf")).unwrap();
     assert_eq!(arch.header().arch, Arch::RISCV64);
     let platform = Smf::parse(sample!("bad/wrong-platform.smf")).unwrap();
@@ -244,7 +244,7 @@ fn other_machines_and_systems_are_read() {
 }
 
 #[test]
-fn broken_files_say_what_and_where() {
+fn malformed_file_error_names_cause_and_offset() {
     let verdict =
         |data: &[u8]| Smf::parse(data).and_then(|smf| smf.verify()).unwrap_err().to_string();
     for (data, words) in [
@@ -274,7 +274,7 @@ fn broken_files_say_what_and_where() {
 }
 
 #[test]
-fn old_headers_are_refused_by_name() {
+fn old_header_is_refused_by_name() {
     let mut file = vec![0u8; 512];
     file[..4].copy_from_slice(b"SMF\0");
     file[4..6].copy_from_slice(&[0, 1]);
@@ -289,7 +289,7 @@ fn old_headers_are_refused_by_name() {
 }
 
 #[test]
-fn a_lost_bss_size_is_no_error() {
+fn bss_without_size_is_accepted() {
     let mut file = sample!("packed.smf").to_vec();
     // .data becomes a Bss of unknown size; `counter` lies in it.
     let entry = 0xd0 + 64;
@@ -298,7 +298,7 @@ fn a_lost_bss_size_is_no_error() {
     let smf = Smf::parse(&file).unwrap();
     assert!(smf.section(1).unwrap().has_lost_size());
     smf.verify().unwrap();
-    // A size that is stated is held to.
+    // A stated size is enforced.
     file[entry + 24] = 4;
     let error = Smf::parse(&file).unwrap().verify().unwrap_err();
     assert!(matches!(error, FormatError::Symbol(SymbolError::Outside { index: 5, .. })), "{error}");

@@ -1,7 +1,7 @@
-//! Nothing unwinds through a frame that catches traps: the process is aborted with a message.
+//! Unwinding never passes a frame that catches traps: the process is aborted with a message.
 //!
-//! Before the frame had a personality routine, a panic and a forced unwinding went through it and left the
-//! thread's chain of calls, or the table of threads, pointing at a stack frame that was gone. The children of
+//! Before the frame had a personality routine, a panic and a forced unwinding passed it and left the
+//! thread's chain of calls, or the table of threads, pointing at a stack frame that no longer existed. The children of
 //! this test then ended with status 0 and "the frame was left", or without the message.
 #![cfg(all(target_arch = "x86_64", not(miri)))]
 #![allow(unsafe_code, clippy::unwrap_used, clippy::panic, reason = "a test fails loudly")]
@@ -20,7 +20,7 @@ const HOW: &str = "SMF_TEST_UNWINDING";
 const MESSAGE: &str = "unwinding reached a call into machine code";
 const SIGABRT: i32 = 6;
 
-/// An exception of another language, as the Itanium C++ ABI lays it out.
+/// An exception of another language, laid out as in the Itanium C++ ABI.
 #[repr(C, align(16))]
 struct Exception {
     class: u64,
@@ -57,7 +57,7 @@ extern "C-unwind" fn throws(_: i64) -> i64 {
 }
 
 extern "C-unwind" fn exits(_: i64) -> i64 {
-    // SAFETY: the thread is one of `pthread_create`, with nothing on its stack that has a destructor.
+    // SAFETY: the thread was created by `pthread_create`, and its stack has no destructors.
     unsafe { pthread_exit(null_mut()) }
 }
 
@@ -65,21 +65,21 @@ extern "C" fn traps(_: i64) -> i64 {
     trap_hook(7, 0, 0).cast_signed()
 }
 
-/// Calls the function through both frames, or through the one that `frame` names.
+/// Calls the function through both kinds of frames, or through the one named `frame`.
 fn call(frame: &str, function: extern "C-unwind" fn(i64) -> i64) {
     let address = function as *const () as u64;
     let returned = if frame == "integers" {
         // SAFETY: a function of one integer.
         unsafe { call_catching(address, &[1]) }.map(drop)
     } else {
-        // SAFETY: the same.
+        // SAFETY: as above.
         unsafe { call_values(address, &[CallArg::Integer(1)]) }.map(drop)
     };
     eprintln!("the call returned {returned:?}");
     exit(4);
 }
 
-/// The frame was left, and something may still point at it.
+/// Reached when the frame was left, to which pointers may remain.
 fn left() -> ! {
     eprintln!("the frame was left");
     // SAFETY: a function of one integer that holds nothing.
@@ -109,7 +109,7 @@ fn child(how: &str) -> ! {
             let failed =
                 unsafe { pthread_create(&raw mut thread, null(), exit_in_thread, argument) };
             assert_eq!(failed, 0);
-            // SAFETY: the thread was just made, and is joined once.
+            // SAFETY: the thread was just created, and is joined once.
             assert_eq!(unsafe { pthread_join(thread, null_mut()) }, 0);
         }
     }

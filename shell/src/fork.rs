@@ -1,24 +1,25 @@
-//! What a child of `fork(2)` inherits from the threads of its parent.
+//! Locks in a child of `fork(2)`.
 //!
-//! A child has one thread, the one that forked, and a copy of everything that the other threads of its parent were
-//! changing at that moment, locked as it was. No thread of the child will unlock it. There are three kinds of locks,
-//! and each has one rule:
+//! A child has one thread: a copy of the thread that forked. State that other threads of the parent were changing at
+//! that moment is copied in its locked state, and no thread of the child will unlock it. There are three kinds of
+//! locks, each with one rule:
 //!
 //! | lock of | rule |
 //! |---------|------|
-//! | tables of the process: mappings, blocks, values, names ... | [`ProcessLock`]: the thread that forks holds all of them, so that they are whole and free in the child |
-//! | objects that C has opened and that have locks of their own: caches, loaders, instantiators, contexts | those that no thread was using work in the child; the others are refused there, for ever. The tables of seats and [`Users`] count the threads that use an object |
-//! | what code reaches without an export: executable memory, engines of bytecode | waiting for the lock gives up in a child (`memory::lock` of the core) |
+//! | tables of the process: mappings, blocks, values, names ... | [`ProcessLock`]: the forking thread holds all of them, so that they are consistent and unlocked in the child |
+//! | objects opened from C that have locks of their own: caches, loaders, instantiators, contexts | objects that no thread was using work in the child; the others are refused there for good. The handle tables and [`Users`] count the threads that use an object |
+//! | state that code reaches without an export: executable memory, engines of bytecode | waiting for the lock fails in a child (`memory::lock` of the core) |
 //!
-//! Only the first could have been done for all with handlers of `pthread_atfork(3)`. But locks of objects are many,
-//! are held while files are read, and work on an object goes on between them while functions of the host run, which
-//! may fork themselves: a handler that waits for that may wait for ever. No lock of the first kind is held while a
-//! function of the host runs, or while another lock is waited for that comes earlier in [the list](handlers).
+//! Handlers of `pthread_atfork(3)` could hold only the locks of the first kind. Locks of objects are many and are held
+//! while files are read. An operation on an object also spans several lock periods, between which functions of the
+//! host run, and these may fork themselves: a handler that waited for the end of an operation could wait for ever. No
+//! lock of the first kind is held while a function of the host runs, or while the thread waits for a lock that comes
+//! earlier in [the list](handlers).
 //!
-//! Where no handler runs (`_Fork`, `vfork`, `clone(2)`), only the third kind recognises the child, by the process identifier.
-//! `smf.h` says so.
+//! Where no handler runs (`_Fork`, `vfork`, `clone(2)`), only the third kind recognises the child, by the process
+//! identifier. `smf.h` documents this.
 #![allow(unsafe_code)]
-// Without the exports there is less that needs it.
+// Without the exports fewer parts use this module.
 #![cfg_attr(not(all(feature = "c-api", feature = "jit")), allow(dead_code))]
 
 use std::cell::UnsafeCell;
@@ -29,36 +30,36 @@ mod handlers;
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// How many forks there were between the first process and this one.
+/// The number of forks between the first process and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// A number that another process of the same memory does not have: the parent's is smaller.
+/// The generation of this process: larger than that of its parent, so that it differs in processes that share memory.
 pub(crate) fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// A lock that the thread which forks holds meanwhile.
+/// A lock that the forking thread holds during the fork.
 pub(crate) trait HeldAtFork: Sync {
-    /// Takes the lock, and keeps it.
+    /// Takes the lock and stores its guard.
     fn hold(&'static self);
 
-    /// Lets go of it.
+    /// Releases the lock.
     ///
     /// # Safety
-    /// This thread holds it, or did before it became that of the child.
+    /// This thread holds the lock, or is the child's copy of the thread that does.
     unsafe fn release(&'static self);
 }
 
-/// The lock of a table of the process. It must be on [the list](handlers).
+/// The lock of a table of the process. Each must be on [the list](handlers).
 pub(crate) struct ProcessLock<T: 'static> {
     lock: RwLock<T>,
-    /// The guard of the thread that forks. Only the holder of the lock touches it.
+    /// The guard of the forking thread. Only the holder of the lock accesses it.
     held: UnsafeCell<Option<ProcessGuard<T>>>,
 }
 
 pub(crate) type ProcessGuard<T> = RwLockWriteGuard<'static, T>;
 
-// SAFETY: a lock, and a place that only its exclusive holder touches. The guard never moves to another thread.
+// SAFETY: a lock, and a cell that only its exclusive holder accesses. The guard never moves to another thread.
 unsafe impl<T: Send + Sync> Sync for ProcessLock<T> {}
 
 impl<T> ProcessLock<T> {
@@ -66,10 +67,10 @@ impl<T> ProcessLock<T> {
         Self { lock: RwLock::new(value), held: UnsafeCell::new(None) }
     }
 
-    /// For threads that only read, which do not exclude each other.
+    /// Locks for reading. Readers do not exclude each other.
     pub(crate) fn read(&'static self) -> RwLockReadGuard<'static, T> {
         handlers::register();
-        // Nothing panics while it holds one of these locks, or leaves behind half of a change.
+        // No thread panics while it holds one of these locks, or leaves a change half done.
         self.lock.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -87,7 +88,7 @@ impl<T: Send + Sync> HeldAtFork for ProcessLock<T> {
     }
 
     unsafe fn release(&'static self) {
-        // SAFETY: this thread has the lock, says the caller, until what is taken is dropped.
+        // SAFETY: the caller guarantees that this thread holds the lock, which is released when the guard is dropped.
         let guard = unsafe { (*self.held.get()).take() };
         drop(guard);
     }
@@ -96,10 +97,10 @@ impl<T: Send + Sync> HeldAtFork for ProcessLock<T> {
 /// Counts the threads that use an object which has locks of its own.
 ///
 /// The upper half of the word is the [generation] in which a thread was counted last, the lower half the number of
-/// threads. A child finds an older generation: a thread that is counted then may be one that the child does not have.
+/// threads. A child finds an older generation: threads counted in it may not exist in the child.
 pub(crate) struct Users(AtomicU64);
 
-/// A thread that is counted, until this is dropped.
+/// A counted thread. Dropping it ends the count.
 pub(crate) struct User<'u>(&'u Users);
 
 impl Default for Users {
@@ -109,12 +110,12 @@ impl Default for Users {
 }
 
 impl Users {
-    /// Counts this thread; `None` when another one used the object at the fork of this process.
+    /// Counts this thread; `None` if another thread used the object when this process was forked.
     pub(crate) fn enter(&self) -> Option<User<'_>> {
         self.begin().then(|| User(self))
     }
 
-    /// As [`enter`](Self::enter), without a guard: the caller calls [`end`](Self::end) if the result is true.
+    /// Like [`enter`](Self::enter), without a guard: the caller calls [`end`](Self::end) if the result is true.
     pub(crate) fn begin(&self) -> bool {
         handlers::register();
         let present = u64::from(generation());
@@ -129,7 +130,7 @@ impl Users {
         (word & u64::from(u32::MAX) == 0).then_some(generation << 32 | 1)
     }
 
-    /// Counts this thread no longer. It was counted by [`begin`](Self::begin).
+    /// Removes this thread, counted by [`begin`](Self::begin), from the count.
     pub(crate) fn end(&self) {
         self.0.fetch_sub(1, Ordering::Release);
     }

@@ -224,7 +224,7 @@ fn descriptors_are_limited_by_threads_not_files() {
             thread::yield_now();
         }
     };
-    // The allocator keeps memory for each thread; allocate it first.
+    // The allocator caches memory for each thread; allocate it first.
     run(200, &list[..1000]);
     threads_are_gone();
     let (descriptors, mappings_before) = (count("/proc/self/fd"), mappings());

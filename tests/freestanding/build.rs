@@ -1,4 +1,4 @@
-//! Writes the module that the program carries, for the machine that it is built for.
+//! Writes the module embedded in the program, for the target machine.
 
 use std::path::Path;
 use std::{env, fs, io};
@@ -6,7 +6,7 @@ use std::{env, fs, io};
 use smf_core::format::Arch;
 
 #[path = "../src/tiny.rs"]
-#[expect(unreachable_pub, reason = "it is public where it is at home")]
+#[expect(unreachable_pub, reason = "public in its own package")]
 mod tiny;
 
 fn main() -> io::Result<()> {

@@ -11,21 +11,21 @@ use std::sync::atomic::Ordering::Relaxed;
 thread_local! {
     static REQUESTS: Cell<usize> = const { Cell::new(0) };
     static LARGEST: Cell<usize> = const { Cell::new(0) };
-    /// Bytes that this thread has allocated and not freed, and the most there were.
+    /// Bytes that this thread has allocated and not freed, and their maximum.
     static HELD: Cell<isize> = const { Cell::new(0) };
     static PEAK: Cell<isize> = const { Cell::new(0) };
-    /// How many more requests are granted; `None` for all.
+    /// The number of further requests to grant; `None` for all.
     static GRANTED: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
 /// Allocated bytes of the process.
 static LIVE: AtomicIsize = AtomicIsize::new(0);
 
-/// The system's allocator, counting what each thread asks for.
+/// The system's allocator, counting the requests of each thread.
 #[derive(Debug)]
 pub struct Watched;
 
-/// Notes a request; whether it is granted. The one that is not is the last that is refused.
+/// Counts a request and returns whether it is granted. After one refusal all further requests are granted.
 fn ask(size: usize) -> bool {
     REQUESTS.set(REQUESTS.get() + 1);
     LARGEST.set(LARGEST.get().max(size));
@@ -44,14 +44,14 @@ fn ask(size: usize) -> bool {
 
 /// Records that `more` bytes were allocated and `less` freed.
 fn keep(more: usize, less: usize) {
-    // No size is more than `isize::MAX`.
+    // No size exceeds `isize::MAX`.
     let change = more.cast_signed() - less.cast_signed();
     LIVE.fetch_add(change, Relaxed);
     HELD.set(HELD.get() + change);
     PEAK.set(PEAK.get().max(HELD.get()));
 }
 
-// SAFETY: every call goes to the system's allocator unchanged, or returns null; counting allocates
+// SAFETY: every call is forwarded to the system's allocator unchanged, or returns null; counting allocates
 // nothing.
 unsafe impl GlobalAlloc for Watched {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -59,7 +59,7 @@ unsafe impl GlobalAlloc for Watched {
             return std::ptr::null_mut();
         }
         keep(layout.size(), 0);
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller fulfils the contract of the system's allocator.
         unsafe { System.alloc(layout) }
     }
 
@@ -68,7 +68,7 @@ unsafe impl GlobalAlloc for Watched {
             return std::ptr::null_mut();
         }
         keep(layout.size(), 0);
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: as in `alloc`.
         unsafe { System.alloc_zeroed(layout) }
     }
 
@@ -77,18 +77,18 @@ unsafe impl GlobalAlloc for Watched {
             return std::ptr::null_mut();
         }
         keep(size, layout.size());
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: as in `alloc`.
         unsafe { System.realloc(old, layout, size) }
     }
 
     unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
         keep(0, layout.size());
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: as in `alloc`.
         unsafe { System.dealloc(old, layout) }
     }
 }
 
-/// What `work` returns, how often it asked for memory, and the most that it asked for at once.
+/// The result of `work`, the number of its requests for memory, and the size of the largest in bytes.
 pub fn counted<T>(work: impl FnOnce() -> T) -> (T, usize, usize) {
     REQUESTS.set(0);
     LARGEST.set(0);
@@ -96,7 +96,7 @@ pub fn counted<T>(work: impl FnOnce() -> T) -> (T, usize, usize) {
     (result, REQUESTS.get(), LARGEST.get())
 }
 
-/// What `work` returns, and the most bytes that this thread held at once in addition to those that it held before.
+/// The result of `work`, and the maximum number of bytes that this thread held in addition to those allocated before.
 pub fn peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = HELD.get();
     PEAK.set(before);
@@ -104,14 +104,13 @@ pub fn peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (result, usize::try_from(PEAK.get() - before).unwrap_or(0))
 }
 
-/// The allocated bytes of the process, by any thread: of use where no
-/// other test runs beside.
+/// The bytes that all threads of the process have allocated: meaningful only while no other test runs.
 pub fn live() -> isize {
     LIVE.load(Relaxed)
 }
 
-/// What `work` returns when so many requests are granted and the next one is not, and whether there was
-/// a next one.
+/// Runs `work` with `granted` requests granted and the next one refused. Returns its result, and whether a request
+/// was refused.
 pub fn refusing<T>(granted: usize, work: impl FnOnce() -> T) -> (T, bool) {
     GRANTED.set(Some(granted));
     let result = work();

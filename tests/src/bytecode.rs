@@ -1,4 +1,4 @@
-//! Programs of bytecode: the oracle for any bytes and for programs that were [drawn](draw()).
+//! Bytecode programs: the oracle for any bytes and for [drawn](draw()) programs.
 
 mod draw;
 
@@ -11,15 +11,15 @@ use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::trap::bytecode::{Cause, MAX_DEPTH, Trap};
 use smf_core::vm::{CallError, Engine, EngineError, Tiers};
 
-/// What large activations of a program may take together.
+/// The maximum number of stack bytes of all large activations of a program together.
 const BUDGET: u64 = 1 << 16;
 
-/// A number that each argument and its place among the others change.
+/// A number that depends on every argument and its position.
 fn mix(args: &[i64]) -> i64 {
     args.iter().fold(7, |sum, value| sum.wrapping_mul(31).wrapping_add(*value))
 }
 
-/// Functions of the host for all numbers of arguments that there may be, each under that number.
+/// Functions of the host for every permitted number of arguments, each at the index of that number.
 pub fn hosts() -> HostTable {
     use HostFunction as H;
     extern "C" fn f0() -> i64 {
@@ -65,12 +65,12 @@ pub fn hosts() -> HostTable {
     hosts
 }
 
-/// Stops a program after so many calls and jumps back.
+/// Stops a program after a number of calls and back edges.
 #[derive(Clone, Copy, Debug)]
 pub struct Fuel<'s> {
-    /// How many are left.
+    /// The remaining number.
     pub left: u32,
-    /// What is told to stop.
+    /// The signals that request the stop.
     pub signals: &'s Signals,
 }
 
@@ -95,10 +95,10 @@ impl TierUp for Fuel<'_> {
     }
 }
 
-/// What function 0 gives after at most `fuel` calls and jumps back.
+/// The result of function 0 within `fuel` calls and back edges.
 ///
 /// # Errors
-/// What stops it.
+/// The trap that stops it.
 pub fn interpret(program: &Program<'_>, args: &[u64], fuel: u32) -> Result<u64, Trap> {
     let (signals, hosts) = (Signals::new(), hosts());
     let environment = Environment { program, hosts: &hosts, signals: &signals };
@@ -107,12 +107,11 @@ pub fn interpret(program: &Program<'_>, args: &[u64], fuel: u32) -> Result<u64, 
     Interpreter::new().call(environment, &mut tier, 0, args, room)
 }
 
-/// Compares with what the interpreter gave what function 0 gives when it is compiled, at once and on the
-/// way. A NaN is as good as another: which one an operation gives the compiler of the interpreter
-/// decides.
+/// Compares the interpreter's result with those of function 0 compiled before the first call and by tier-up. All NaN
+/// are equal: the compiler of the interpreter decides which one an operation returns.
 ///
 /// # Panics
-/// When they differ.
+/// If the results differ.
 pub fn check_compiled(functions: &[FunctionCode<'_>], args: &[u64], expected: Result<u64, Trap>) {
     if !cfg!(target_arch = "x86_64") || functions.is_empty() {
         return;
@@ -129,7 +128,7 @@ pub fn check_compiled(functions: &[FunctionCode<'_>], args: &[u64], expected: Re
         let engine = MEMORY.with(|memory| Engine::with_tiers(program, hosts(), tiers, memory));
         let mut engine = match engine {
             Ok(engine) => engine,
-            // The interpreter finds out when it calls, the engine before anything runs.
+            // The interpreter detects this at the call, the engine before execution.
             Err(EngineError::Host(_)) if calls_host => return,
             Err(error) => panic!("{error}"),
         };
@@ -150,11 +149,11 @@ pub fn check_compiled(functions: &[FunctionCode<'_>], args: &[u64], expected: Re
     }
 }
 
-/// Any bytes are an error, or a program that runs until it returns, traps or is stopped: the first
-/// three say how many parameters and locals each function has and how many functions there are.
+/// Any bytes are an error, or a program that runs until it returns, traps or is stopped. The first three bytes
+/// are the numbers of parameters and locals of each function, and of functions.
 ///
 /// # Panics
-/// When an error lies outside the code.
+/// If an error lies outside the code.
 pub fn check_any(data: &[u8]) -> Option<Result<u64, Trap>> {
     let [params, locals, count, code @ ..] = data else { return None };
     let (params, locals) = (u16::from(params % 4), u16::from(locals % 8));
@@ -166,7 +165,7 @@ pub fn check_any(data: &[u8]) -> Option<Result<u64, Trap>> {
     match verified {
         Ok(program) => {
             let result = interpret(&program, &[1, 2, 3], 1000);
-            // What did not end is not waited for.
+            // Programs that did not end are skipped.
             if !matches!(result, Err(Trap { cause: Cause::Interrupted, .. })) {
                 check_compiled(&functions, &[1, 2, 3], result);
             }

@@ -1,11 +1,11 @@
-//! Calls of the C API in any order, with handles that are valid, of another kind, released or invented, beside a naive model of
+//! Calls of the C API in any order, with handles that are valid, of another kind, released or invented, compared with a naive model of
 //! their results: an oracle for fuzzing, which ordinary tests run as well.
 //!
 //! * A call that the model permits succeeds; every other call fails with a reason.
 //! * After each call the statistics of the library equal those of the model for the called part, and for all parts after every
 //!   sixteenth call, so that a failure has no effect.
 //!
-//! A broken promise panics. Blocks and mappings are counted for the whole process: one thread makes calls at a time.
+//! A broken guarantee panics. Blocks and mappings are counted for the whole process: one thread makes calls at a time.
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ use smf_loader::ffi::{
     smf_loader_open, smf_loader_statistics, smf_loader_unload, smf_value_free,
 };
 
-/// What is got from caches and loaded: sound, broken, and absent.
+/// The files to get from caches and to load: valid, malformed, and absent.
 const FILES: [&str; 4] = ["packed.smf", "lib.smf", "bad/truncated.smf", "absent.smf"];
 const MODULES: [&[u8]; 3] = [
     include_bytes!("../samples/packed.smf"),
@@ -31,34 +31,34 @@ const MODULES: [&[u8]; 3] = [
     include_bytes!("../samples/bad/truncated.smf"),
 ];
 
-/// The most of anything that is open at once.
+/// The maximum number of open objects of each kind.
 const MOST: usize = 6;
 
 const PAGE: i64 = 4096;
 
-/// A block that lives from one input to the next, or 0. Without it the last block of each input would take
-/// its arena along, and the next one spend its time mapping another.
+/// A block that lives from one input to the next, or 0. Without it, freeing the last block of an input would unmap the
+/// arena, and the next input would spend its time mapping another.
 ///
-/// Locked for as long as calls are made, so that tests beside each other do not count each other's blocks.
+/// Locked while calls are made, so that concurrent tests do not count each other's blocks.
 static BALLAST: Mutex<i64> = Mutex::new(0);
 
 struct Cache {
     number: u64,
-    /// The most files in it, those that are held included.
+    /// The maximum number of files in the cache, including held ones.
     most: usize,
-    /// Each time that a file was got, and is held.
+    /// The handle of each get that has not been released.
     held: Vec<u64>,
-    /// Of those that are held, the number of its path; `None` after it was evicted.
+    /// The index of the path of each held file; `None` after its eviction.
     paths: HashMap<u64, Option<usize>>,
 }
 
 impl Cache {
-    /// Whether there is a place for a file, or the file has one.
+    /// Whether the file is cached or can be inserted.
     fn has_room(&self, path: usize) -> bool {
         self.paths.len() < self.most || self.paths.values().any(|&held| held == Some(path))
     }
 
-    /// Gives up one time that a file is held.
+    /// Releases one hold of a file.
     fn release(&mut self, at: usize) -> u64 {
         let file = self.held.swap_remove(at);
         if !self.held.contains(&file) {
@@ -77,18 +77,18 @@ struct Loader {
 struct Model {
     caches: Vec<Cache>,
     loaders: Vec<Loader>,
-    /// Addresses, and the sizes that they were asked for with.
+    /// Addresses of blocks, and the requested sizes.
     blocks: Vec<(i64, i64)>,
     mappings: Vec<(i64, i64)>,
     /// Byte arrays, and their lengths.
     values: Vec<(*mut RuntimeValue, i64)>,
-    /// Blocks that are no input's, and their bytes.
+    /// The number of blocks that outlive an input, and their bytes.
     ballast: (i64, i64),
-    /// Every number that ever meant something, so that it is tried again when it does no more.
+    /// Every handle and address that was ever valid, to be tried again when it no longer is.
     seen: Vec<u64>,
 }
 
-/// One call: what, of which, and a number for it.
+/// One call: the function, the index of the object, and a number for it.
 #[derive(Clone, Copy)]
 struct Call {
     kind: u8,
@@ -101,7 +101,7 @@ fn path(which: usize) -> CString {
     CString::new(path.into_os_string().into_encoded_bytes()).unwrap()
 }
 
-/// What a call has returned is a success exactly when the model says so; a failure says why.
+/// Asserts that a call succeeded exactly if the model says so, and that a failure has a reason.
 #[track_caller]
 fn expect(is_success: bool, is_possible: bool) {
     assert_eq!(is_success, is_possible, "{:?}", smf_last_error());
@@ -121,7 +121,7 @@ impl Model {
         }
     }
 
-    /// What a call of this kind can have changed is what the model says.
+    /// Compares the state that a call of this kind can have changed with the model.
     fn check(&self, kind: u8) {
         match kind % 8 {
             0 => self.check_all(),
@@ -133,7 +133,7 @@ impl Model {
         }
     }
 
-    /// A number that means nothing where it is used: released, of another kind, or invented.
+    /// A number that is invalid where it is used: released, of another kind, or invented.
     fn stray(&self, call: Call) -> u64 {
         let made_up = u64::from(call.number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let all = self.seen.get(usize::from(call.number) % (self.seen.len() + 1));
@@ -151,7 +151,7 @@ impl Model {
                     policy: (call.which % 3) as i32,
                     freshness: 0,
                 };
-                // SAFETY: the options are of the size that they say.
+                // SAFETY: `size` is the size of the options.
                 let number = unsafe { smf_cache_open(&raw const options) };
                 expect(number != 0, files > 0 && options.policy < 2);
                 if number != 0 {
@@ -166,7 +166,7 @@ impl Model {
                 }
             }
             1 if self.loaders.len() < MOST => {
-                // SAFETY: null stands for the usual options.
+                // SAFETY: null selects the default options.
                 let number = unsafe { smf_loader_open(ptr::null()) };
                 expect(number != 0, true);
                 self.seen.push(number);
@@ -260,7 +260,7 @@ impl Model {
                 // SAFETY: the name ends with a NUL.
                 let found = unsafe { smf_loader_find(loader.number, name) };
                 let is_sound = bytes.as_ptr() != MODULES[2].as_ptr();
-                // SAFETY: as above, and the bytes are as many.
+                // SAFETY: as above, and the length is that of the bytes.
                 let module = unsafe {
                     smf_loader_load_bytes(loader.number, name, bytes.as_ptr(), bytes.len() as i64)
                 };
@@ -307,7 +307,7 @@ impl Model {
             (16..=19, Some((address, size))) => expect(rt_make_executable(address, size), true),
             (20..=23, Some((address, size))) => {
                 let protection = i32::from(call.number % 10);
-                // Writing goes with executing at no time, and there are three bits.
+                // Writable and executable exclude each other, and there are three bits.
                 let is_possible = protection & 6 != 6 && protection < 8;
                 expect(rt_set_protection(address, size, protection), is_possible);
             }
@@ -321,10 +321,10 @@ impl Model {
         }
     }
 
-    /// Bytes go to code and data alike, and none outside a block.
+    /// Writes bytes to code and data. A write outside a block fails.
     fn write(&self, address: i64, size: i64, call: Call) {
         let Some(&(value, length)) = self.values.get(call.which % self.values.len().max(1)) else {
-            // SAFETY: null is no value.
+            // SAFETY: null is not a value, and is refused.
             let written = unsafe { rt_write_exec_memory(address, ptr::null(), 0) };
             return expect(written >= 0, false);
         };
@@ -345,7 +345,7 @@ impl Model {
                 let path = path(call.which);
                 let offset = i64::from(call.number & 1);
                 let protection = i32::from(call.number >> 1 & 3);
-                // SAFETY: the path ends with a NUL. 2 is for a copy of the file, 0 for all of it.
+                // SAFETY: the path ends with a NUL. 2 requests a copy of the file, 0 all of it.
                 let mapping = unsafe { rt_mmap_file(path.as_ptr(), protection, 2, offset, 0) };
                 expect(mapping.address != 0, offset == 0 && call.which % FILES.len() != 3);
                 if mapping.address != 0 {
@@ -374,7 +374,7 @@ impl Model {
         match (call.kind >> 3, self.values.get(at).copied()) {
             (0..=15, _) if self.values.len() < 4 * MOST => {
                 let length = i64::from(call.number) - 10;
-                // SAFETY: null bytes stand for zeros.
+                // SAFETY: a null pointer requests zeros.
                 let value = unsafe { smf_bytes_new(ptr::null(), length) };
                 expect(!value.is_null() || length != 0, true);
                 if !value.is_null() {
@@ -387,13 +387,13 @@ impl Model {
                 expect(unsafe { smf_value_free(value) }, true);
             }
             (_, None) => {
-                // SAFETY: without a runtime, what is not alive is not followed.
+                // SAFETY: without a runtime, pointers to values that are not alive are not dereferenced.
                 expect(unsafe { smf_value_free(ptr::without_provenance_mut(64)) }, false);
             }
         }
     }
 
-    /// The library counts what the model counts.
+    /// Compares all statistics of the library with the model.
     fn check_all(&self) {
         self.check_caches();
         self.check_loaders();
@@ -405,10 +405,10 @@ impl Model {
         for cache in &self.caches {
             let mut now = SmfCacheStatistics {
                 size: size_of::<SmfCacheStatistics>() as i64,
-                // SAFETY: numbers, of which all bits may be 0.
+                // SAFETY: all fields are numbers, for which zero is valid.
                 ..unsafe { std::mem::zeroed() }
             };
-            // SAFETY: it is of the size that it says.
+            // SAFETY: `size` is the size of the structure.
             assert!(unsafe { smf_cache_statistics(cache.number, &raw mut now) });
             assert_eq!(now.held, cache.held.len() as i64);
         }
@@ -445,7 +445,7 @@ impl Model {
         }
     }
 
-    /// Gives everything back, in an order that is possible.
+    /// Releases everything, in a permitted order.
     fn end(mut self) {
         for cache in &mut self.caches {
             let held = std::mem::take(&mut cache.held);
@@ -463,11 +463,11 @@ impl Model {
     }
 }
 
-/// Makes the calls that `data` stands for, four bytes each, and gives everything back: one input in 16
-/// also the memory that blocks come from.
+/// Makes the calls that `data` encodes, four bytes each, and releases everything; for one input in 16 also the memory
+/// of the blocks.
 ///
 /// # Panics
-/// When a call does something else than the model.
+/// If a result differs from the model.
 pub fn called(data: &[u8]) {
     let mut ballast = BALLAST.lock().unwrap_or_else(PoisonError::into_inner);
     if *ballast == 0 {
@@ -477,7 +477,7 @@ pub fn called(data: &[u8]) {
     for (count, call) in data.chunks_exact(4).take(200).enumerate() {
         let number = u16::from_le_bytes([call[2], call[3]]);
         model.call(Call { kind: call[0], which: usize::from(call[1]), number });
-        // All of it now and then: a call may have changed what it should not touch.
+        // All statistics now and then: a call may have changed unrelated state.
         model.check(if count % 16 == 15 { 0 } else { call[0] });
     }
     model.check_all();

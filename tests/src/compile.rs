@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-/// A directory of its own, gone when dropped.
+/// A temporary directory, removed when dropped.
 ///
 /// # Panics
-/// When there is no room for one.
+/// If it cannot be created.
 pub fn scratch() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// A compiler that makes relocatable objects.
+/// A compiler that emits relocatable objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compiler {
     /// `gcc`, for C.
@@ -47,10 +47,10 @@ impl Compiler {
     }
 
     /// Compiles `source` to an object at `level` (0 to 3) with `extra` arguments and writes it to
-    /// `object`. `false` when the machine does not have the compiler.
+    /// `object`. `false` if the machine does not have the compiler.
     ///
     /// # Panics
-    /// When the compiler is there and refuses, or is not there and must be.
+    /// If the compiler fails, or is missing where the variable `CI` is set.
     pub fn compile(self, source: &Path, level: u8, extra: &[&str], object: &Path) -> bool {
         let mut command = self.command();
         match self {
@@ -74,7 +74,7 @@ impl Compiler {
     }
 }
 
-/// Says that a test is skipped for want of a tool.
+/// Reports that a test is skipped because a tool is missing.
 ///
 /// # Panics
 /// Where the variable `CI` is set.
@@ -86,7 +86,7 @@ pub fn skip(tool: &str) {
 /// Runs the `smf` binary with `arguments`.
 ///
 /// # Panics
-/// When it cannot be built or started.
+/// If it cannot be built or started.
 pub fn smf<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Output {
     let mut command = Command::new(smf_binary());
     command.args(arguments);
@@ -96,28 +96,27 @@ pub fn smf<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Output {
 /// The `smf` binary of the profile that the tests were built in.
 ///
 /// # Panics
-/// When it cannot be built.
+/// If it cannot be built.
 pub fn smf_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| build(None))
 }
 
-/// Builds the `smf` binary in the profile that the tests were built in, for this machine or for
-/// another target with a linker for it, and says where it is. Cargo builds the binaries of other
-/// packages only when asked, so that it is asked.
+/// Builds the `smf` binary in the profile that the tests were built in, for this machine or for another target with a
+/// linker for it, and returns its path. Cargo does not build the binaries of other packages for tests by itself.
 ///
 /// # Panics
-/// When it cannot be built.
+/// If it cannot be built.
 pub fn build(target: Option<(&str, &str)>) -> PathBuf {
     // .../target/debug/deps/test-0123456789abcdef
     let test = env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();
-    // A directory of its own: this build has not the features of the one that is running, and libraries
-    // that are linked into C programs have no hash in their names to tell the two apart.
+    // A directory of its own: this build has other features than the running one, and libraries that are linked
+    // into C programs have no hash in their names to distinguish the two.
     let directory = &profile.parent().unwrap().join("for-tests");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.args(["build", "--quiet", "--package", "smf-loader", "--bin", "smf"]);
-    // The tests start the command often and let it compute little.
+    // The tests start the command often, for little work each time.
     cargo.args(["--config", "profile.dev.package.smf-core.opt-level=0"]);
     cargo.arg("--target-dir").arg(directory);
     cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
@@ -135,10 +134,10 @@ pub fn build(target: Option<(&str, &str)>) -> PathBuf {
     built.join(profile.file_name().unwrap()).join("smf")
 }
 
-/// Ends the test when a command has failed.
+/// Panics if a command has failed.
 ///
 /// # Panics
-/// With what the command said.
+/// With the output of the command.
 pub fn succeed(command: &Command, output: &Output) {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {}\n{errors}", output.status);

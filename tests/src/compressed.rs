@@ -12,7 +12,7 @@ use smf_core::format::{
 };
 use smf_core::link::host_arch;
 
-/// A section that the header's algorithm applies to.
+/// A section that is compressed with the algorithm of the header.
 pub fn section<'a>(
     kind: SectionKind,
     name: &'a [u8],
@@ -29,10 +29,10 @@ pub fn section<'a>(
     }
 }
 
-/// A packed module with code that returns, and these sections behind it; `datum` names the first.
+/// A packed module with code that returns, followed by these sections; the symbol `datum` refers to the first.
 ///
 /// # Panics
-/// When there can be no such module.
+/// If the writer refuses the module.
 pub fn module(compression: Compression, sections: &[NewSection<'_>]) -> Vec<u8> {
     const RETURN: &[u8] = match host_arch() {
         Arch::X86_64 => &[0xc3],
@@ -57,14 +57,14 @@ pub fn module(compression: Compression, sections: &[NewSection<'_>]) -> Vec<u8> 
     module.to_vec().unwrap()
 }
 
-/// What `payload` decompresses to as a section of `virtual_size` bytes, whatever the ratio of the two. Whatever
-/// it is, no promise of the format room may be broken on the way.
+/// Decompresses `payload` as a section of `virtual_size` bytes, with any compression ratio, and checks the guarantees of
+/// `format`.
 ///
 /// # Errors
-/// Why it is not such a section.
+/// The reason why it is not such a section.
 ///
 /// # Panics
-/// When a promise is broken.
+/// If a guarantee is broken.
 pub fn decompress(
     compression: Compression,
     payload: &[u8],
@@ -85,11 +85,11 @@ pub fn decompress(
     })
 }
 
-/// Runs `program` with `arguments` and `input` on its standard input; what it prints, `None` when the
-/// machine does not have it.
+/// Runs `program` with `arguments` and `input` on its standard input. Returns its output, `None` if the machine does
+/// not have it.
 ///
 /// # Panics
-/// When it fails, or is not there and must be.
+/// If it fails, or is missing where the variable `CI` is set.
 pub fn through(program: &str, arguments: &[&str], input: &[u8]) -> Option<Vec<u8>> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -1,6 +1,6 @@
-//! Operations decoded from any bytes, each beside a naive model of its result: oracles for fuzzing, which ordinary tests run as well.
+//! Operations decoded from any bytes, each compared with a naive model of its result: oracles for fuzzing, which ordinary tests run as well.
 //!
-//! A broken promise panics.
+//! A broken guarantee panics.
 
 use std::cell::RefCell;
 
@@ -13,7 +13,7 @@ use smf_core::memory::code_alloc::{
 
 use crate::walk::walk;
 
-/// Sound modules that are changed.
+/// Valid modules to mutate.
 const BASES: [&[u8]; 8] = [
     include_bytes!("../samples/packed.smf"),
     include_bytes!("../samples/native.smf"),
@@ -25,11 +25,11 @@ const BASES: [&[u8]; 8] = [
     include_bytes!("../samples/note-zero-size.smf"),
 ];
 
-/// So that a module that asks for much costs little.
+/// Low limits, so that modules with large requests cost little.
 const LIMITS: Limits = Limits { virtual_size: 1 << 20, sections: 64, compression_ratio: u64::MAX };
 
-/// One of the samples, with a few bytes changed: the first number says which, and then each three bytes
-/// are a place and what to put there.
+/// A mutated sample: the first byte selects it, and each following three bytes are an offset and a new
+/// value.
 fn changed(data: &[u8]) -> Vec<u8> {
     let Some((first, changes)) = data.split_first() else { return Vec::new() };
     let mut file = BASES[usize::from(*first) % BASES.len()].to_vec();
@@ -40,26 +40,26 @@ fn changed(data: &[u8]) -> Vec<u8> {
     file
 }
 
-/// Walks a sample that was changed.
+/// Walks a mutated sample.
 ///
 /// # Panics
-/// When the format room breaks a promise.
+/// If `format` breaks a guarantee.
 pub fn mutated(data: &[u8]) {
     if let Ok(smf) = Smf::parse(&changed(data)) {
         walk(&smf);
     }
 }
 
-/// Places and links a sample that was changed, with imports wherever the first eight bytes say.
+/// Maps and links a mutated sample, with imports at addresses from the first eight bytes.
 ///
 /// # Panics
-/// When the file verifies and cannot even be placed for want of soundness.
+/// If an export of the image has another address after linking.
 pub fn linked(data: &[u8]) {
     let Some((address, rest)) = data.split_first_chunk() else { return };
     let address = u64::from_le_bytes(*address);
     let file = changed(rest);
     let Ok(smf) = Smf::parse_within(&file, LIMITS) else { return };
-    // Some are found and some not; two names need not be at one address.
+    // Some imports are found and some are not; two names may have different addresses.
     let hostile = |name: &[u8]| match name.len() % 4 {
         0 => None,
         length => Some(address.wrapping_mul(length as u64)),
@@ -115,7 +115,7 @@ pub fn cached(data: &[u8]) {
     }
 }
 
-/// A block, and what it was filled with.
+/// A block, and the byte that fills it.
 enum Block {
     Writable(WritableBlock, u8),
     Executable(ExecutableBlock),
@@ -136,7 +136,7 @@ impl Block {
     }
 }
 
-/// The most bytes of code at a time.
+/// The maximum number of live bytes of code.
 const CODE_BYTES: u64 = 200_000;
 
 fn code_memory() -> CodeMemory {
@@ -149,15 +149,15 @@ fn code_memory() -> CodeMemory {
 }
 
 std::thread_local! {
-    /// Goes from one input to the next, which mapping it would otherwise take most of the time of.
+    /// Reused for the next input, which would otherwise spend most of its time mapping memory.
     static CODE: RefCell<CodeMemory> = RefCell::new(code_memory());
 }
 
-/// Operations on executable memory, beside a list of the blocks that are alive: on memory that has
-/// served others before, and for one input in 16 on new memory.
+/// Operations on executable memory, compared with a list of the live blocks: on memory reused from earlier inputs,
+/// and for one input in 16 on new memory.
 ///
 /// # Panics
-/// When blocks overlap, change, or are miscounted.
+/// If blocks overlap, change, or are miscounted.
 pub fn coded(data: &[u8]) {
     if (data.len() / 4).is_multiple_of(16) {
         CODE.set(code_memory());
@@ -173,7 +173,7 @@ fn coded_in(memory: &CodeMemory, data: &[u8]) {
         let at = usize::from(which) % blocks.len().max(1);
         match kind & 3 {
             0 | 1 => {
-                // Mostly of the size of a function.
+                // Mostly the size of a function.
                 let shift = [0, 4, 6, 8][usize::from(kind >> 2 & 3)];
                 let size = usize::from(u16::from_le_bytes([low, high]) >> shift);
                 let request = Request::new(size).aligned_to(1 << (kind >> 4));
@@ -215,7 +215,7 @@ fn coded_in(memory: &CodeMemory, data: &[u8]) {
 mod tests {
     use super::*;
 
-    /// Bytes that look random and are the same in every run (Knuth's MMIX constants).
+    /// Pseudorandom bytes, equal in every run (Knuth's MMIX constants).
     fn bytes(seed: u64, len: usize) -> Vec<u8> {
         let mut state = seed;
         let next = || {

@@ -1,7 +1,7 @@
-//! Modules made from any bytes: equal bytes make equal modules.
+//! Modules generated from any bytes: equal bytes generate equal modules.
 //!
-//! Property tests and fuzz targets draw bytes. The result is a module that its layout can express; the writer writes it, and the
-//! reader's view is compared with it. Payloads and names contain no byte `S`, so that no header appears in them by chance.
+//! Property tests and fuzz targets supply the bytes. The result is a module that its layout can express; the writer writes it, and
+//! the reader's view is compared with it. Payloads and names contain no byte `S`, so that no header appears in them by chance.
 
 use std::fmt::Write as _;
 
@@ -17,7 +17,7 @@ const NOTE: &[u8] = b"possible |template, type_args, mangled_name|\n    \"A\", \
 const TEMPLATES: &[u8] = b"GTPL\x01\x00\x01\x00\x00\x00\x00\x02\x00\x00\x00id\x01";
 const META: &[u8] = b"META\x01\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
 
-/// A module, owned, that the writer accepts and the reader finds sound.
+/// An owned module that the writer and the reader accept.
 #[derive(Clone, Debug)]
 pub struct Spec {
     layout: Layout,
@@ -53,7 +53,7 @@ struct Symbol {
     template_offset: u64,
 }
 
-/// Draws numbers from bytes; zeroes when there are none left.
+/// Reads numbers from bytes; zeros after their end.
 struct Draw<'a>(Cursor<'a>);
 
 impl Draw<'_> {
@@ -83,7 +83,7 @@ impl Draw<'_> {
         (0..self.below(most)).map(|_| self.byte() & 0xaf).collect()
     }
 
-    /// Lower-case letters with a number behind them, so that no two are alike and none is `main`.
+    /// Lower-case letters followed by `number`, so that names are unique and none is `main`.
     fn name(&mut self, number: usize, most: usize) -> String {
         let mut name: String = (0..self.index(most)).map(|_| self.letter()).collect();
         write!(name, "{number}").unwrap();
@@ -96,7 +96,7 @@ impl Draw<'_> {
 }
 
 impl Spec {
-    /// The module that `bytes` make.
+    /// The module generated from `bytes`.
     pub fn draw(bytes: &[u8]) -> Self {
         let mut draw = Draw(Cursor::new(bytes));
         let layout = draw.one_of(&[Layout::Packed, Layout::Native]);
@@ -122,7 +122,7 @@ impl Spec {
         spec
     }
 
-    /// The layout it is written in.
+    /// The layout in which it is written.
     pub fn layout(&self) -> Layout {
         self.layout
     }
@@ -135,7 +135,7 @@ impl Spec {
         use SectionKind as S;
         let common = [S::Code, S::Data, S::RoData, S::Bss, S::StrTab, S::Note, S::TemplateCode];
         let mut rare = vec![S::TemplateMeta, S::Debug, S::SymTab, S::DrvManifest, S::Unknown(200)];
-        // Each layout has some that the other cannot say.
+        // Each layout has some that the other cannot express.
         rare.extend_from_slice(match self.layout {
             Layout::Native => &[S::TypeInfo, S::Version, S::SrcMap],
             _ => &[S::Unknown(10), S::Unknown(11)],
@@ -154,7 +154,7 @@ impl Spec {
         };
         let more = match kind {
             S::Bss => 1 + draw.below(5000),
-            // Neither goes into memory, and a converter may write them anew.
+            // Neither is loaded, and a converter may rewrite them.
             S::StrTab | S::Note => 0,
             _ => draw.below(3) * draw.below(100),
         };
@@ -169,7 +169,7 @@ impl Spec {
         });
     }
 
-    /// Where a symbol of this kind is when nothing is said.
+    /// The section of a symbol of this kind when the file does not state one.
     fn default_section(&self, kind: SymbolKind) -> Option<usize> {
         let wanted = match kind {
             SymbolKind::Function => SectionKind::Code,
@@ -188,7 +188,7 @@ impl Spec {
         let place = self.draw_place(draw, kind);
         match (kind, place) {
             (K::Section, _) => binding = Binding::Local,
-            // A local type with a section is a section, an import is never local.
+            // A local type with a section is a section symbol; an import is never local.
             (K::Type, Place::Section(_)) | (_, Place::Import) if binding == Binding::Local => {
                 binding = Binding::Weak;
             }
@@ -234,7 +234,7 @@ impl Spec {
         }
     }
 
-    /// A relocation section for some of the others, when there are symbols to relocate against.
+    /// Relocation sections for some of the other sections, if there are symbols to relocate against.
     fn draw_relocs(&mut self, draw: &mut Draw<'_>) {
         if self.symbols.is_empty() {
             return;
@@ -270,10 +270,10 @@ impl Spec {
         }
     }
 
-    /// The file that the writer makes of it.
+    /// The file that the writer produces.
     ///
     /// # Panics
-    /// When the writer refuses, or a buffer of the length it asked for is not filled.
+    /// If the writer refuses, or does not fill a buffer of the length that it requested.
     pub fn write(&self) -> Vec<u8> {
         let sections: Vec<NewSection<'_>> = self.sections.iter().map(Section::as_new).collect();
         let symbols: Vec<NewSymbol<'_>> = self.symbols.iter().map(Symbol::as_new).collect();
@@ -294,7 +294,7 @@ impl Spec {
     /// Asserts that `smf` is this module.
     ///
     /// # Panics
-    /// When it is not.
+    /// If it is not.
     pub fn assert_read(&self, smf: &Smf<'_>) {
         assert_eq!(smf.layout(), self.layout);
         assert_eq!(smf.base(), self.stub.len() as u64);
@@ -329,7 +329,7 @@ impl Spec {
             exported_count: u32::try_from(exports).unwrap(),
             stub_size: stub,
             data_offset: stub,
-            // What only the file can tell.
+            // Known only from the file.
             section_table: found.section_table,
             symbol_table: found.symbol_table,
             symbol_count: if self.symbols.is_empty() {
@@ -343,8 +343,8 @@ impl Spec {
     }
 }
 
-/// Whether the end of a native file looks like a trailer by chance, so that a reader may take it for
-/// another file.
+/// Whether the end of a native file happens to look like a trailer, so that a reader may take the file for
+/// another one.
 pub fn is_ambiguous(layout: Layout, file: &[u8]) -> bool {
     let magic_before_end = |len: usize| {
         file.len().checked_sub(len).is_some_and(|at| at != 0 && file[at..].starts_with(&MAGIC))
@@ -360,8 +360,8 @@ fn header(draw: &mut Draw<'_>) -> Header {
         arch: Arch(draw.byte()),
         flags: Flags(u32::from_le_bytes([(); 4].map(|()| draw.byte()))),
         compression,
-        // Without sections, a level of nothing may read as the section count of an old header, and
-        // a hash that ends in 2 as the role of a dynlib.
+        // Without sections, a compression level of zero may read as the section count of an old header,
+        // and a hash that ends in 2 as the role of a dynlib.
         compression_level: if compression == Compression::NONE { 0 } else { draw.byte() },
         module_hash: draw.number() | 1,
         source_hash: draw.number(),

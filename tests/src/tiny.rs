@@ -8,7 +8,7 @@ use smf_core::format::{
     Arch, Binding, Flags, Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind, SymbolKind,
 };
 
-/// What the template `same` may become.
+/// The note: the possible instance of the template `same`.
 const NOTE: &[u8] = b"possible |template, type_args, mangled_name|\n    same, i64, same$i64\n";
 
 /// `answer() = 42` and, eight bytes behind it, `add(a, b) = a + b`.
@@ -25,7 +25,7 @@ fn code(arch: Arch) -> [u8; 16] {
     both.to_le_bytes()
 }
 
-/// `same(a) = a`, ready-made for any types: the body of a template as `instantiate` describes it, with
+/// `same(a) = a`, precompiled for any types: the body of a template in the form that `templates` describes, with
 /// one variant.
 fn same(arch: Arch) -> Vec<u8> {
     let code: [u8; 4] = match arch {
@@ -51,10 +51,10 @@ fn same(arch: Arch) -> Vec<u8> {
 }
 
 /// A packed module for `arch` that exports `answer`, `add`, and `pointer`, which holds the address of
-/// `answer`; with `more` zeroes behind it. Its template `same` may become `same$i64`.
+/// `answer`, followed by `more` zero bytes. Its template `same` may become `same$i64`.
 ///
 /// # Errors
-/// None that the writer knows of.
+/// None known.
 pub fn module(arch: Arch, more: usize) -> Result<Vec<u8>, WriteError> {
     let (code, data) = (code(arch), vec![0; 8 + more]);
     let body = &same(arch)[..];

@@ -12,26 +12,26 @@ unsafe extern "C" {
 }
 
 const TRACE_ME: i64 = 0;
-/// Goes on to the next begin or end of a system call.
+/// Continues to the next entry or exit of a system call.
 const TO_SYSTEM_CALL: i64 = 24;
 const SET_OPTIONS: i64 = 0x4200;
-/// The process goes when its tracer does.
+/// The traced process is killed when its tracer ends.
 const EXIT_KILL: usize = 0x10_0000;
 const SIGKILL: i32 = 9;
 const SIGTRAP: i32 = 5;
 
-/// Runs a command that is killed at its `stop`th stop, counted from 0: each system call is one when it
-/// begins, before anything is done, and one when it has been done. Whether it came so far.
+/// Runs a command and kills it at its stop number `stop`, counted from 0. Each system call is a stop at its entry,
+/// before it has any effect, and another at its exit. Returns whether the command reached that stop.
 ///
 /// # Panics
-/// When a process cannot be traced here.
-#[expect(clippy::zombie_processes, reason = "it is waited for by its number, as its tracer must")]
+/// If processes cannot be traced here.
+#[expect(clippy::zombie_processes, reason = "the tracer waits for it by its process id")]
 pub fn killed_at(mut command: Command, stop: usize) -> bool {
     // SAFETY: one system call, which a forked child may make.
     unsafe { command.pre_exec(ask_to_be_traced) };
     let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let process = i32::try_from(child.id()).unwrap();
-    // It stops where its program begins.
+    // The first stop is at the start of its program.
     assert_eq!(wait(process), Some(SIGTRAP));
     trace(SET_OPTIONS, process, EXIT_KILL);
     for _ in 0..=stop {
@@ -54,15 +54,15 @@ fn ask_to_be_traced() -> io::Result<()> {
 }
 
 fn trace(request: i64, process: i32, data: usize) {
-    // SAFETY: a process that this one traces, and no address.
+    // SAFETY: the process is traced by this one, and no address is passed.
     let result = unsafe { ptrace(request, process, 0, data) };
     assert_eq!(result, 0, "ptrace: {}", io::Error::last_os_error());
 }
 
-/// The signal with which the process has stopped; `None` when it has ended.
+/// The signal that stopped the process; `None` if it has ended.
 fn wait(process: i32) -> Option<i32> {
     let mut status = 0;
-    // SAFETY: the status is this function's own.
+    // SAFETY: the status is a local variable.
     assert_eq!(unsafe { waitpid(process, &raw mut status, 0) }, process);
     (status & 0xff == 0x7f).then_some(status >> 8 & 0xff)
 }

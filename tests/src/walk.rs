@@ -1,10 +1,10 @@
-//! The oracle of `format`: walks everything that can be reached from a file and asserts the guarantees for any bytes.
+//! The oracle of `format`: walks everything reachable from a file and asserts the guarantees for any bytes.
 //!
 //! * Every view lies inside the file, at the offset that it reports.
 //! * A module that [`Smf::verify`] accepts has no malformed entry, and no symbol or relocation outside its section. The rules are
-//!   written here a second time, in the slow and obvious way.
+//!   implemented here a second time, slowly and plainly.
 //!
-//! A broken promise panics. Tests and fuzz targets use it alike.
+//! A broken guarantee panics. Tests and fuzz targets both use the oracle.
 
 use smf_core::format::ext::cached_code::{self, CachedCode};
 use smf_core::format::note::{
@@ -17,20 +17,20 @@ use smf_core::format::{
     SymbolIndex, SymbolKind,
 };
 
-/// How much a file holds: what the walk came across.
+/// The number of parts of a file that the walk has visited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
     /// Entries of the section table.
     pub sections: usize,
-    /// Sound entries of the symbol table.
+    /// Valid entries of the symbol table.
     pub symbols: usize,
-    /// Relocations in sound tables.
+    /// Relocations in valid tables.
     pub relocs: usize,
-    /// Templates up to the first broken one.
+    /// Templates up to the first malformed one.
     pub templates: usize,
-    /// Rows of the note, in tables with a known name, up to the first broken one.
+    /// Rows of the note, in tables with a known name, up to the first malformed one.
     pub note_rows: usize,
-    /// Sound bytecode functions.
+    /// Valid bytecode functions.
     pub functions: usize,
     /// Sections, symbols and relocations of the ELF object in the code, counted as above.
     pub object: [usize; 3],
@@ -39,7 +39,7 @@ pub struct Census {
 /// Walks everything in `smf`.
 ///
 /// # Panics
-/// When the format room breaks a promise.
+/// If `format` breaks a guarantee.
 pub fn walk(smf: &Smf<'_>) -> Census {
     let sound = smf.verify().is_ok();
     let walk = Walk { smf: *smf, file: smf.file(), sound };
@@ -66,7 +66,7 @@ fn walk_object(object: &Smf<'_>, smf: &Smf<'_>, sound: bool) -> [usize; 3] {
     [walk.sections(), walk.symbols(), walk.relocs()]
 }
 
-/// Walks every module of `library`; how many there are.
+/// Walks every module of `library` and returns their number.
 ///
 /// # Panics
 /// As [`walk`].
@@ -85,10 +85,10 @@ pub fn walk_library(library: &Library<'_>, file: &[u8]) -> usize {
     count
 }
 
-/// Walks the records of a payload of kept code; how many of them are sound.
+/// Walks the records of a payload of cached code and returns the number of valid ones.
 ///
 /// # Panics
-/// When the format room breaks a promise.
+/// If `format` breaks a guarantee.
 pub fn walk_kept(payload: &[u8]) -> usize {
     let mut sound = 0;
     for (at, record) in cached_code::records(payload) {
@@ -99,7 +99,7 @@ pub fn walk_kept(payload: &[u8]) -> usize {
         assert!(texts.iter().map(|text| text.len()).sum::<usize>() < record.len());
         let relocs: Vec<_> = code.relocations().collect();
         assert!(relocs.len() <= record.len());
-        // What can be read can be written, and is the same.
+        // A record that can be read is written back unchanged.
         if let Some(relocs) = relocs.into_iter().collect::<Option<Vec<_>>>()
             && let Some(again) = code.encode(&relocs)
         {
@@ -111,7 +111,7 @@ pub fn walk_kept(payload: &[u8]) -> usize {
     sound
 }
 
-/// Walks every table of `note`, which is all of `bytes`; how many rows its known tables have.
+/// Walks every table of `note`, which consists of `bytes`, and returns the number of rows in its known tables.
 ///
 /// # Panics
 /// As [`walk`].
@@ -144,14 +144,14 @@ fn entries<'d, E: Entry<'d>>(entries: Entries<'d, E>, sound: bool) -> usize {
 struct Walk<'d> {
     smf: Smf<'d>,
     file: &'d [u8],
-    /// Whether the file verifies, so that nothing in it may be broken.
+    /// Whether the file verifies, so that no part of it may be malformed.
     sound: bool,
 }
 
 impl<'d> Walk<'d> {
     fn sections(&self) -> usize {
         let sections = self.smf.sections();
-        assert_eq!(sections.iter().count(), sections.len(), "a section was passed over");
+        assert_eq!(sections.iter().count(), sections.len(), "a section was skipped");
         for (index, section) in sections.iter().enumerate() {
             assert_eq!(u32::try_from(index).unwrap(), section.index);
             assert_at(self.file, section.data, section.offset);
@@ -199,7 +199,7 @@ impl<'d> Walk<'d> {
         assert!(!self.sound || may_leave || end.unwrap() <= section.memory_size());
     }
 
-    /// What the index of names finds is there, and in a sound file all that is there is found.
+    /// The index of names finds only existing symbols, and in a valid file all of them.
     fn index(&self) {
         let Some(Some(index)) = sound_item(SymbolIndex::of(self.smf.symbols()), self.sound) else {
             return;
@@ -236,8 +236,8 @@ impl<'d> Walk<'d> {
         }
     }
 
-    /// What a section holds and whether nothing in it may be broken. What is compressed is looked into
-    /// by `verify_compressed` alone.
+    /// The contents of a section, and whether no part of them may be malformed. Compressed contents are checked by
+    /// `verify_compressed` alone.
     fn contents(&self, section: &Section<'d>) -> Option<(Contents<'d>, bool)> {
         if !section.is_compressed() {
             return Some((Contents::Borrowed(section.data), self.sound));
@@ -303,12 +303,12 @@ fn is_compressed(section: Option<Section<'_>>) -> bool {
     section.is_some_and(|section| section.is_compressed())
 }
 
-/// The item, unless it is broken, which nothing in a sound file may be.
+/// The item, unless it is malformed, which no item of a valid file may be.
 fn sound_item<T>(item: Result<T, FormatError>, sound: bool) -> Option<T> {
     match item {
         Ok(item) => Some(item),
         Err(error) => {
-            assert!(!sound, "the file verifies, and yet: {error}");
+            assert!(!sound, "the file verifies but has an error: {error}");
             None
         }
     }
@@ -320,7 +320,7 @@ fn assert_inside(file: &[u8], part: &[u8]) {
     assert!(part.is_empty() || (file.start <= part.start && part.end <= file.end));
 }
 
-/// Asserts that `part` is what `file` holds at `offset`.
+/// Asserts that `part` is the part of `file` at `offset`.
 fn assert_at(file: &[u8], part: &[u8], offset: u64) {
     let start = usize::try_from(offset).unwrap_or(usize::MAX);
     let place = file.get(start..).and_then(|rest| rest.get(..part.len()));

@@ -3,16 +3,16 @@
 use smf_core::format::write::{Module, NewSection, NewSymbol, Place};
 use smf_core::format::{Arch, Flags, Header, Layout};
 
-/// The header of a module for the machine of `object`, with these flags besides.
+/// The header of a module for the machine of `object`, with these additional flags.
 pub fn header(object: &[u8], flags: u32) -> Header {
     let arch = if object.get(18) == Some(&183) { Arch::AARCH64 } else { Arch::X86_64 };
     Header { arch, flags: Flags(Flags::EXECUTABLE | flags), ..Header::default() }
 }
 
-/// The module in `layout` whose code is `object`, and which says that it exports `names`.
+/// The module in `layout` whose code is `object` and whose table lists the exports `names`.
 ///
 /// # Panics
-/// When it cannot be written.
+/// If it cannot be written.
 pub fn wrap(object: &[u8], layout: Layout, flags: u32, names: &[&str]) -> Vec<u8> {
     let symbols: Vec<_> = names
         .iter()

@@ -1,4 +1,4 @@
-//! Bytecode from outside: drawn programs are accepted, end, and survive the round trip through text.
+//! Bytecode through the public API: drawn programs are accepted, end, and survive the round trip through text.
 
 use proptest::prelude::*;
 use smf_core::jit::text::{assemble, disassemble};
@@ -55,19 +55,19 @@ proptest! {
     }
 }
 
-/// How many programs are compared, unless the environment variable `SMF_PROGRAMS` gives another number.
+/// The number of compared programs, unless the environment variable `SMF_PROGRAMS` overrides it.
 const PROGRAMS: u64 = 2000;
 
-/// Calls and jumps back after which a program is given up.
+/// The limit of calls and back edges of a program.
 const FUEL: u32 = 100_000;
 
 /// Programs of the seeds from 0 on, interpreted and compiled. 50,000 of them:
 ///
 /// `SMF_PROGRAMS=50000 cargo test -p smf-tests --test bytecode seeded -- --nocapture`
 ///
-/// What it has found: the result of a call without arguments was lost when the register that it came in
-/// was taken for a value that had to leave the slot being pushed to (seed 3, the fourth program); the result
-/// of a division in the same way (seed 454, once calls were mended).
+/// Found: the result of a call without arguments was lost when its register was taken for a value that had to be moved
+/// out of the slot being pushed to (seed 3, the fourth program); the result of a division in the same way (seed 454,
+/// after the fix for calls).
 #[test]
 fn seeded_programs_run_alike_interpreted_and_compiled() {
     let count = std::env::var("SMF_PROGRAMS").map_or(PROGRAMS, |count| count.parse().unwrap());

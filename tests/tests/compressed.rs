@@ -1,4 +1,4 @@
-//! Compressed sections: round trips with the reference tools, bombs, false sizes, and modules that run.
+//! Compressed sections: round trips with the reference tools, bombs, wrong sizes, and execution.
 #![allow(unsafe_code)]
 
 use smf_core::format::error::CompressionErrorKind;
@@ -13,7 +13,7 @@ use smf_tests::compressed::{decompress, module, section, through};
 
 const BOTH: [Compression; 2] = [Compression::ZSTD, Compression::LZ4];
 
-/// Data of the kinds that sections hold, and of those that compressors stumble over.
+/// Data of the kinds that sections contain, and edge cases for compressors.
 fn data() -> Vec<Vec<u8>> {
     let mut state = 1u32;
     let mut noise = |len: usize, bits: u32| -> Vec<u8> {
@@ -40,11 +40,11 @@ fn data() -> Vec<Vec<u8>> {
 
 /// The memory of a loaded module.
 fn bytes_at<'m>(address: u64, len: usize) -> &'m [u8] {
-    // SAFETY: the caller knows that a section of a loaded module lies there, and looks at it at once.
+    // SAFETY: the caller passes a section of a loaded module, and uses the bytes before it is unloaded.
     unsafe { std::slice::from_raw_parts(address as *const u8, len) }
 }
 
-/// The tool for an algorithm and every way of writing that makes a difference to a reader.
+/// The tool for an algorithm, and all of its options that change the output in a way that matters to a reader.
 fn ways(compression: Compression) -> (&'static str, &'static [&'static [&'static str]]) {
     match compression {
         Compression::ZSTD => (
@@ -68,13 +68,13 @@ fn ways(compression: Compression) -> (&'static str, &'static [&'static [&'static
     }
 }
 
-/// `data` as the reference tool for an algorithm writes it.
+/// `data` compressed by the reference tool for an algorithm.
 fn compress(compression: Compression, data: &[u8]) -> Option<Vec<u8>> {
     let (tool, ways) = ways(compression);
     through(tool, ways[0], data)
 }
 
-/// What a section says that cannot be decompressed.
+/// The error of a section that cannot be decompressed.
 fn fault(compression: Compression, payload: &[u8], virtual_size: u64) -> CompressionErrorKind {
     match decompress(compression, payload, virtual_size) {
         Err(FormatError::Compression(CompressionError::Decompress {
@@ -104,7 +104,7 @@ fn output_of_reference_tools_is_read() {
     }
 }
 
-/// The other way round: sections that `smf pack` compresses, decompressed by the tools.
+/// The reverse: sections that `smf pack` compresses, decompressed by the tools.
 #[test]
 fn written_frames_are_read_by_reference_tools() {
     const TABLES: &str = "
@@ -131,7 +131,7 @@ fn written_frames_are_read_by_reference_tools() {
         for section in compressed() {
             let Some(found) = through(tool, &["-d", "-c", "-q"], section.data) else { return };
             assert!(found == *smf.contents(&section).unwrap(), "{tool}: {section:?}");
-            // In both formats this bit announces a checksum of what comes out.
+            // In both formats this bit announces a checksum of the decompressed bytes.
             assert_eq!(section.data[4] & 4, 4);
         }
     }
@@ -167,8 +167,8 @@ fn frames_follow_each_other_and_some_are_skipped() {
     }
 }
 
-/// Whatever a frame is cut off at or has flipped, it is an error or, where a bit says nothing, the same
-/// bytes; a checksum lets nothing else pass.
+/// A frame that is truncated anywhere or has any flipped bit is an error or, where the bit is unused, decompresses to
+/// the same bytes. A checksum detects all other damage.
 #[test]
 fn damaged_frame_is_refused() {
     let text =
@@ -193,7 +193,7 @@ fn damaged_frame_is_refused() {
 }
 
 #[test]
-fn the_virtual_size_is_exact() {
+fn virtual_size_that_differs_from_the_contents_is_refused() {
     for compression in BOTH {
         let data = b"0123456789".repeat(500);
         let Some(payload) = compress(compression, &data) else { return };
@@ -214,7 +214,7 @@ fn the_virtual_size_is_exact() {
     }
 }
 
-/// A frame of Zstandard: `descriptor` and what stands behind it, and blocks.
+/// A Zstandard frame: `descriptor` and the rest of the header, and blocks.
 fn zstd_frame(header: &[u8], blocks: &[(u32, u32, &[u8])]) -> Vec<u8> {
     let mut frame = [&[0x28, 0xb5, 0x2f, 0xfd], header].concat();
     for (number, (kind, size, bytes)) in blocks.iter().enumerate() {
@@ -227,7 +227,7 @@ fn zstd_frame(header: &[u8], blocks: &[(u32, u32, &[u8])]) -> Vec<u8> {
 
 const RLE: (u32, u32, &[u8]) = (1, 128 << 10, &[0]);
 
-/// 4 GiB of zeroes in 128 KiB, in a section that says so, or that says less.
+/// 4 GiB of zeroes in 128 KiB, in a section that states this size or a smaller one.
 #[test]
 fn bomb_is_refused_before_decompression() {
     let bomb = zstd_frame(&[0x00, 0x58], &vec![RLE; 32 << 10]);
@@ -238,7 +238,7 @@ fn bomb_is_refused_before_decompression() {
             CompressionErrorKind::Long { virtual_size }
         );
     }
-    // The limit of memory holds for what sections become, and it comes first.
+    // The memory limit applies to the decompressed sizes of sections, and is checked first.
     let claims = section(SectionKind::Data, b".data", &bomb, 4 << 30);
     let file = module(Compression::ZSTD, &[claims]);
     let limited = Limits { virtual_size: 64 << 20, ..Limits::default() };
@@ -249,14 +249,14 @@ fn bomb_is_refused_before_decompression() {
             "{refused}"
         );
     }
-    // The tool's own.
+    // The output of the reference tool.
     let Some(bomb) = through("lz4", &["-c", "-q", "-9"], &vec![0; 100 << 20]) else { return };
     let size = bomb.len() as u64;
     assert_eq!(
         fault(Compression::LZ4, &bomb, size),
         CompressionErrorKind::Long { virtual_size: size }
     );
-    // A frame that states what comes out is refused for that alone.
+    // A frame that states its decompressed size is refused for that alone.
     let Some(bomb) = through("zstd", &["-c", "-q", "--stream-size=104857600"], &vec![0; 100 << 20])
     else {
         return;
@@ -271,7 +271,7 @@ fn bomb_is_refused_before_decompression() {
     );
 }
 
-/// Memory is never asked for on the word of a header: a bomb in a bomb is data like any other.
+/// Decompressed bytes are never parsed as frames: a bomb inside a bomb is ordinary data.
 #[test]
 fn decompressed_bytes_are_not_parsed() {
     for compression in BOTH {
@@ -286,17 +286,17 @@ fn decompressed_bytes_are_not_parsed() {
 fn window_larger_than_the_section_is_refused() {
     let frame = |window: u8| zstd_frame(&[0, window], &[RLE]);
     let size = 128 << 10;
-    // 8 MiB is what every decoder should have; 9 MiB and 2 TiB are not.
+    // Decoders should support windows of 8 MiB; 9 MiB and 2 TiB are refused.
     assert!(decompress(Compression::ZSTD, &frame(0x68), size).is_ok());
     for (descriptor, window) in [(0x69, 9 << 20), (0xa8, 1 << 31), (0xff, 15 << 38)] {
         let found = fault(Compression::ZSTD, &frame(descriptor), size);
         assert_eq!(found, CompressionErrorKind::Window { size: window, limit: 8 << 20 });
     }
-    // A frame in one segment has its contents for a window.
+    // The window of a single-segment frame is its contents.
     let header = [&[0xe0][..], &(1u64 << 40).to_le_bytes()].concat();
     let found = fault(Compression::ZSTD, &zstd_frame(&header, &[RLE]), size);
     assert_eq!(found, CompressionErrorKind::Window { size: 1 << 40, limit: 8 << 20 });
-    // A section of 16 MiB explains a window of 16 MiB.
+    // A section of 16 MiB justifies a window of 16 MiB.
     let blocks = vec![RLE; 100];
     let size = 100 * (128 << 10);
     assert!(decompress(Compression::ZSTD, &zstd_frame(&[0, 0x70], &blocks), size).is_ok());
@@ -334,7 +334,7 @@ fn unsupported_frame_is_refused_by_name() {
     );
     for (payload, expected) in [
         (lz4(0x60, 0x40, 0x83), CompressionErrorKind::Checksum),
-        // A block without a frame, and a frame of the format before this one.
+        // A block without a frame, and a frame of the previous format.
         (b"\x30abc".to_vec(), no_frame),
         (b"\x02\x21\x4c\x18\x04\x00\x00\x00\x30abc".to_vec(), no_frame),
     ] {
@@ -343,7 +343,7 @@ fn unsupported_frame_is_refused_by_name() {
 }
 
 #[test]
-fn only_some_sections_may_be_compressed() {
+fn compressed_section_of_other_kind_is_refused() {
     use SectionKind as S;
     let Some(payload) = compress(Compression::LZ4, &[1; 100]) else { return };
     let parse = |compression, kind, name| {
@@ -463,7 +463,7 @@ fn notes_and_templates_are_decompressed_on_request() {
         let found = Templates::parse(&contents, 0).unwrap();
         assert_eq!(found.iter().next().unwrap().unwrap().name, name.as_bytes());
 
-        // What is wrong inside comes to light when it is looked for.
+        // Errors inside the contents are reported when the contents are read.
         let cut = templates.get(..100).unwrap();
         for broken in [file(&note, cut), file(&note.replace(", ", " "), &templates)] {
             let broken = broken.unwrap();
@@ -488,9 +488,9 @@ fn section_without_bytes_is_not_compressed() {
     assert!(Image::map(&smf).is_ok());
 }
 
-/// A frame gets no window that its blocks could not fill.
+/// The window of a frame is allocated only as far as its blocks can fill it.
 #[test]
-fn a_hundred_thousand_empty_frames_with_large_windows_are_read() {
+fn hundred_thousand_empty_frames_with_large_windows_are_read() {
     let empty = zstd_frame(&[0, 0x68], &[(0, 0, b"")]);
     let payload = empty.repeat(100_000);
     let size = 16 << 20;

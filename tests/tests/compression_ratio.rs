@@ -9,7 +9,7 @@ use smf_tests::compressed::{module, section, through};
 static ALLOCATOR: Watched = Watched;
 
 const MIB: u64 = 1 << 20;
-/// What a block of Zstandard can decompress to.
+/// The maximum decompressed size of a Zstandard block.
 const BLOCK: u64 = 128 << 10;
 
 /// A frame of `count` blocks of 128 KiB, each one byte in the file, with a window of `64 KiB << window_log`.
@@ -23,7 +23,7 @@ fn zeroes(count: u64, window: u8) -> Vec<u8> {
     frame
 }
 
-/// A module with one section of so many blocks of zeroes.
+/// A module with one section of that many blocks of zeroes.
 fn bomb(count: u64) -> Vec<u8> {
     let frame = zeroes(count, 0x58);
     module(Compression::ZSTD, &[section(SectionKind::Data, b".data", &frame, count * BLOCK)])
@@ -86,8 +86,8 @@ fn ratio_applies_beyond_the_first_mebibyte_and_is_adjustable() {
     verify(&bomb(100), ratio(u64::MAX)).unwrap();
 }
 
-/// Sections that are each within the limit may not exceed it together, and bytes that several of them share count
-/// once.
+/// Sections that are each within the limit must not exceed it together, and file bytes shared by several sections
+/// count once.
 #[test]
 fn many_small_sections_are_limited_together() {
     let frame = zeroes(8, 0x50);
@@ -105,7 +105,7 @@ fn many_small_sections_are_limited_together() {
     assert!(all > MIB + 200 * file.len() as u64, "the file does not explain them");
 }
 
-/// The section is more than ten times as large as what is held: the window of the frame, or a block, and a
+/// The section is more than ten times as large as the memory held: the window of the frame, or a block, and a
 /// little more.
 #[test]
 fn verify_holds_one_window_of_a_section() {
@@ -124,7 +124,7 @@ fn verify_holds_one_window_of_a_section() {
         (Compression::LZ4, "lz4", &["-c", "-q", "-B4", "-BX"], 5 * MIB),
     ];
     for (compression, tool, arguments, most) in cases {
-        // A ratio that the tools reach with data of this kind.
+        // A ratio that the tools achieve with data of this kind.
         let Some(frame) = through(tool, arguments, &data) else { return };
         let size = data.len() as u64;
         let mut file = module(compression, &[section(SectionKind::Data, b".data", &frame, size)]);
@@ -132,7 +132,7 @@ fn verify_holds_one_window_of_a_section() {
         assert_eq!(result, Ok(()), "{tool} {arguments:?}");
         assert!(held as u64 <= most, "{tool} {arguments:?}: {held} bytes held for {size}");
         println!("{tool} {arguments:?}: {held} bytes held for {size}, {} in the file", frame.len());
-        // The last bytes of the frame are a checksum of everything.
+        // The frame ends with a checksum of its contents.
         let end =
             file.windows(frame.len()).position(|window| window == frame).unwrap() + frame.len();
         file[end - 1] ^= 1;
@@ -147,9 +147,9 @@ fn verify_holds_one_window_of_a_section() {
     }
 }
 
-/// The window that a frame asks for is not allocated beyond what its blocks can fill.
+/// The window that a frame declares is allocated only as far as its blocks can fill it.
 #[test]
-fn a_window_is_not_allocated_on_the_word_of_a_header() {
+fn declared_window_beyond_its_blocks_is_not_allocated() {
     // 8 MiB, 128 MiB and 2 TiB.
     for (descriptor, is_sound) in [(0x68, true), (0x88, false), (0xff, false)] {
         let frame = zeroes(2, descriptor);

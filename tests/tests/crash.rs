@@ -1,8 +1,8 @@
-//! A process that is killed while it writes a file leaves the old file or the new one, and nothing else that the next run would not
-//! remove.
+//! A process that is killed while it writes a file leaves the old file or the new one, and no other files than those that the
+//! next run removes.
 //!
-//! Every command that writes is killed at the entry and at the exit of its system calls. A run has several hundred of these stops;
-//! one in 17 is tested unless the mode is exhaustive.
+//! Every command that writes files is killed at the entry and at the exit of its system calls. A run has several hundred of these
+//! stops; one in 17 is tested unless the mode is exhaustive.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,13 +23,13 @@ use smf_tests::scale::scale;
 use smf_tests::trace::killed_at;
 use smf_tests::{directory, sample};
 
-/// Stands for the file that is written, in a command line that changes it where it is.
+/// The placeholder of the output path in a command line that changes the file in place.
 const OUT: &str = "OUT";
 
 /// A command line that writes to `out`.
 struct Case {
     arguments: Vec<String>,
-    /// What is at `out` before; `None` for nothing.
+    /// The old contents of `out`; `None` if it does not exist.
     old: Option<&'static [u8]>,
 }
 
@@ -39,7 +39,7 @@ impl Case {
     }
 }
 
-/// What a program that was killed may find in its place.
+/// The directory in which a killed command has run.
 struct Place {
     directory: tempfile::TempDir,
 }
@@ -78,14 +78,14 @@ impl Place {
         assert!(status.success(), "{:?}", case.arguments);
     }
 
-    /// Runs it after it was killed. What has been changed in its place is not to be changed once more.
+    /// Runs the command again after it was killed. A change in place that is complete is not repeated.
     fn run_again(&self, case: &Case, is_new: bool) {
         if !(is_new && case.is_in_place()) {
             self.run(case);
         }
     }
 
-    /// Puts the old file there.
+    /// Restores the old file.
     fn begin(&self, case: &Case) {
         match case.old {
             Some(old) => fs::write(self.out(), old).unwrap(),
@@ -94,7 +94,7 @@ impl Place {
     }
 }
 
-/// Kills the command everywhere; at how many places.
+/// Kills the command at every stop; returns the number of kills.
 fn kill_everywhere(case: &Case) -> usize {
     let place = Place::new();
     place.begin(case);
@@ -122,7 +122,7 @@ fn kill_everywhere(case: &Case) -> usize {
     println!(
         "{name}: killed at {kills} places, {replaced} with the new file, {left} with a temporary one"
     );
-    // Otherwise the kills have come too early or too late to mean anything.
+    // Otherwise the kills were too early or too late to test anything.
     assert!(kills > 10 / stride && replaced < kills && (replaced > 0 && left > 0 || stride > 1));
     kills
 }
@@ -151,10 +151,10 @@ fn killed_writer_leaves_the_old_file_or_the_new_one() {
             ))
         };
         kills += jit(&[], Some(template(&ready())));
-        // The note and the code, in one replacement; and both inside an archive.
-        let typed = template(&typed());
-        kills += jit(&["--keep-code"], Some(typed));
-        kills += jit(&["--keep-code", "--module", "m"], Some(archive(typed)));
+        // Note and code, in one replacement; also inside an archive.
+        let ir = template(&ir_body());
+        kills += jit(&["--keep-code"], Some(ir));
+        kills += jit(&["--keep-code", "--module", "m"], Some(archive(ir)));
     }
     if let Some(object) = object(scratch.path()) {
         kills += kill_everywhere(&case(&["pack", object.to_str().unwrap()], Some(b"old")));
@@ -162,7 +162,7 @@ fn killed_writer_leaves_the_old_file_or_the_new_one() {
     println!("killed at {kills} places in all");
 }
 
-/// An archive with a module, and others around it.
+/// An archive with this module and others around it.
 fn archive(module: &[u8]) -> &'static [u8] {
     let others =
         [sample("app.smf"), sample("lib.smf")].map(|other| fs::read(other.path()).unwrap());
@@ -172,13 +172,13 @@ fn archive(module: &[u8]) -> &'static [u8] {
     archive.leak()
 }
 
-/// A body of IR that returns what it is given.
-fn typed() -> Vec<u8> {
+/// An IR function that returns its argument.
+fn ir_body() -> Vec<u8> {
     let text = "template same<T>(a: T) -> T\nreturn T a\nend\n";
     parse(text).unwrap().remove(0).body
 }
 
-/// The same as machine code.
+/// The same, precompiled.
 fn ready() -> Vec<u8> {
     // mov rax, rdi; ret
     let variant = Variant {
@@ -190,7 +190,7 @@ fn ready() -> Vec<u8> {
     encode_precompiled(&[variant]).unwrap()
 }
 
-/// A module whose note says that its template may become an instance.
+/// A module whose note lists a possible instance of its template.
 fn template(body: &[u8]) -> &'static [u8] {
     let (kind, params, constraints) = (None, 0, Default::default());
     let templates = &[NewTemplate { name: b"same", kind, params, constraints, body }];

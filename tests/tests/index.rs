@@ -9,8 +9,8 @@ use smf_core::link::{Image, NoImports, Resolve};
 use smf_loader::pack::{Input, Options, pack};
 use smf_tests::compile::{Compiler, scratch, smf};
 
-/// An object out of C with so many functions and a variable; `None` on a machine without a compiler,
-/// or one whose objects are not packed.
+/// An object compiled from C with this number of functions and a variable; `None` without a compiler, or on a machine
+/// whose objects cannot be packed.
 fn object(functions: usize) -> Option<Vec<u8>> {
     let directory = scratch();
     let path = |name: &str| directory.path().join(name);
@@ -28,7 +28,7 @@ fn packed(object: &[u8], layout: Layout) -> Vec<u8> {
     pack(&[input], &Options { layout, ..Options::default() }).unwrap().bytes
 }
 
-/// Asserts that the file has an index, and that it finds what a walk finds.
+/// Asserts that the file has an index with the results of a walk.
 fn assert_indexed(file: &[u8]) {
     let smf = Smf::parse(file).unwrap();
     smf.verify().unwrap();
@@ -74,7 +74,7 @@ fn module_of_few_names_has_no_index() {
     }
 }
 
-/// Runs the command, which must succeed; what it prints.
+/// Runs the command, which must succeed, and returns its output.
 fn run(args: &[&str]) -> String {
     let output = smf(args);
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -1,7 +1,7 @@
-//! Every prefix and every flipped bit of every sample, through all readers; a sample of them unless the mode is exhaustive.
+//! Every prefix and every flipped bit of every sample, through all readers; a subset of them unless the mode is exhaustive.
 //!
-//! A malformed file is an error or a module, never a panic, a crash or an endless loop. It never makes the loader request more memory
-//! than the file explains, and reading does not allocate. Nothing is executed here, but every file is mapped and relocated.
+//! A malformed file is an error or a module, never a panic, a crash or an endless loop. The loader never requests more memory than
+//! the size of the file justifies, and reading does not allocate. Nothing is executed here, but every file is mapped and relocated.
 
 use std::io;
 use std::num::NonZero;
@@ -17,34 +17,34 @@ use smf_tests::scale::scale;
 use smf_tests::walk::{Census, walk, walk_library};
 use smf_tests::{Sample, samples};
 
-/// The memory that one file may ask for, so that the run is quick.
+/// Low limits for the memory of one file, so that the run is quick.
 const LIMITS: Limits = Limits { virtual_size: 16 << 20, sections: 4096, compression_ratio: 200 };
 
-/// How long one file may take before it counts as hanging.
+/// The time after which a file counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How many mutations have their JSON parsed: one in so many.
+/// One mutation in this many has its JSON parsed.
 const JSON_EVERY: u64 = 5;
 
-/// Mutations that a thread takes at a time.
+/// The number of mutations that a thread takes at a time.
 const CHUNK: u64 = 512;
 
 #[global_allocator]
 static ALLOCATOR: Watched = Watched;
 
-/// The most that one allocation for a file may take: what decompresses to more than it has room in the
-/// file for takes that room, and a block of it.
+/// The maximum size of one allocation for a file. A section that decompresses to more than its size in the file takes
+/// its decompressed size, and a block.
 fn explained_by(file: &[u8]) -> usize {
     let compressed = Smf::parse(file)
         .is_ok_and(|smf| smf.sections().iter().any(|section| section.is_compressed()));
     if compressed { DECOMPRESSED } else { 2 * file.len() }
 }
 
-/// What the compressed samples, their virtual sizes flipped to whatever their frames can hold, may
-/// take: two blocks of zstd, and the tables of its decoder.
+/// The limit for compressed samples whose virtual sizes are flipped to any size that their frames can fill: two blocks
+/// of zstd, and the tables of its decoder.
 const DECOMPRESSED: usize = 1 << 20;
 
-/// Reads `file` in every way there is; `closely` looks at the JSON too.
+/// Reads `file` in every way; `closely` includes the JSON.
 fn check(file: &[u8], closely: bool) {
     let ((), allocations, _) = counted(|| {
         if let Ok(smf) = Smf::parse(file) {
@@ -72,14 +72,14 @@ fn check(file: &[u8], closely: bool) {
     assert!(largest <= explained_by(file), "{largest} bytes to link {}", file.len());
 }
 
-/// Shows a file as text and as JSON, which is valid whenever it is written to its end.
+/// Prints a file as text and as JSON, which is valid whenever it is complete.
 fn show(file: &File<'_>, most: usize, closely: bool) {
     let (written, _, largest) = counted(|| {
         let _ = inspect::write_text(file, "file", io::sink());
         inspect::write_json(file, "file", io::sink()).is_ok()
     });
-    assert!(largest <= most, "{largest} bytes to show, {most} explained");
-    assert!(written || inspect::check(file).is_err(), "sound, and cannot be shown");
+    assert!(largest <= most, "{largest} bytes to print, at most {most} are justified");
+    assert!(written || inspect::check(file).is_err(), "valid, but cannot be printed");
     if closely && written {
         let mut json = Vec::new();
         inspect::write_json(file, "file", &mut json).unwrap();
@@ -87,7 +87,7 @@ fn show(file: &File<'_>, most: usize, closely: bool) {
     }
 }
 
-/// Places and relocates, once with every import there is and once with none.
+/// Maps and relocates, once with every import resolved and once with none.
 fn place(smf: &Smf<'_>) {
     let everything = |_: &[u8]| Some(place as *const () as u64);
     for imports in [&everything as &dyn Resolve, &NoImports] {
@@ -97,7 +97,7 @@ fn place(smf: &Smf<'_>) {
     }
 }
 
-/// One way to spoil a sample: the first `len` numbers cut it off, the others flip a bit.
+/// One mutation of a sample: the first `len` numbers truncate it, the others flip a bit.
 fn spoil(sample: &Sample, number: u64, scratch: &mut Vec<u8>) {
     let number = usize::try_from(number).unwrap();
     let len = sample.bytes.len();
@@ -111,7 +111,7 @@ fn spoil(sample: &Sample, number: u64, scratch: &mut Vec<u8>) {
     }
 }
 
-/// One mutation in so many is checked: all of them in the exhaustive mode.
+/// One mutation in this many is checked: all of them in the exhaustive mode.
 fn stride() -> u64 {
     scale(1, 13)
 }
@@ -125,9 +125,9 @@ fn mutations(sample: &Sample) -> u64 {
 struct Progress {
     sample: AtomicUsize,
     mutation: AtomicU64,
-    /// Cases begun so far.
+    /// The number of cases started.
     cases: AtomicU64,
-    /// Whether it has no more to do.
+    /// Whether the thread has finished.
     idle: AtomicBool,
 }
 
@@ -144,7 +144,7 @@ impl Progress {
     }
 }
 
-/// Notes the end of a thread's work, and names the case that made it panic.
+/// Marks the end of a thread's work on drop, and names the case in which it panicked.
 struct Shift<'a>(&'a Progress, &'a [Sample]);
 
 impl Drop for Shift<'_> {
@@ -156,7 +156,7 @@ impl Drop for Shift<'_> {
     }
 }
 
-/// The chunks of all samples, handed out one by one.
+/// Distributes the chunks of all samples one by one.
 fn next_chunk(chunks: &[(usize, u64)], next: &AtomicUsize) -> Option<(usize, u64)> {
     chunks.get(next.fetch_add(1, Ordering::Relaxed)).copied()
 }
@@ -177,7 +177,7 @@ fn work(samples: &[Sample], chunks: &[(usize, u64)], next: &AtomicUsize, progres
     }
 }
 
-/// Ends the process, naming the case, when a thread stays at one for too long: a thread that hangs
+/// Ends the process and names the case when a thread spends too long on one: a thread that hangs
 /// cannot be made to panic.
 fn watch(samples: &[Sample], workers: &[Progress], done: &AtomicBool) {
     let mut seen = vec![(0, Instant::now()); workers.len()];
@@ -218,7 +218,7 @@ fn prefix_or_flipped_bit_is_an_error_or_a_module() {
         let ended = started.into_iter().map(thread::ScopedJoinHandle::join);
         let failed = ended.filter(Result::is_err).count();
         done.store(true, Ordering::Relaxed);
-        assert_eq!(failed, 0, "{failed} threads came upon a broken promise");
+        assert_eq!(failed, 0, "{failed} threads found a broken guarantee");
     });
     let checked: u64 = workers.iter().map(|worker| worker.cases.load(Ordering::Relaxed)).sum();
     assert_eq!(checked, samples.iter().map(|s| mutations(s).div_ceil(stride())).sum::<u64>());
@@ -234,7 +234,7 @@ fn allocations_are_counted() {
     assert_eq!((grown.len(), allocations, largest), (100, 2, 1000));
 }
 
-/// The walk sees what is in the samples; an oracle that finds nothing would find nothing wrong.
+/// The walk visits every part of the samples: otherwise it would find no defects.
 #[test]
 fn walk_of_samples_counts_their_parts() {
     let census = |name| walk(&Smf::parse(&smf_tests::sample(name).bytes).unwrap());

@@ -17,7 +17,7 @@ static ALLOCATOR: Watched = Watched;
 /// The result of `work`, which must not allocate.
 fn alone<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let (result, requests, _) = counted(work);
-    assert_eq!(requests, 0, "{what} asks for memory");
+    assert_eq!(requests, 0, "{what} allocates memory");
     result
 }
 
@@ -25,7 +25,7 @@ fn has_compressed(smf: &Smf<'_>) -> bool {
     smf.sections().iter().any(|section| section.is_compressed())
 }
 
-/// Reads a file in every way there is; whether it is a module or an archive.
+/// Reads a file in every way; whether it is a module or an archive.
 fn read(name: &str, file: &[u8]) -> bool {
     let module = alone(name, || Smf::parse(file).ok().filter(|smf| !has_compressed(smf)));
     let walked = module.map(|smf| alone(name, || walk(&smf)));

@@ -1,7 +1,7 @@
-//! ELF objects of compilers in the code sections of modules: alone, beside ordinary modules that import from them and export to them,
+//! ELF objects of compilers in the code sections of modules: alone, with ordinary modules that import from them and export to them,
 //! and replaced while they run.
 //!
-//! The tests of `programs.rs` check that every program computes the same as when it is packed.
+//! The tests of `programs.rs` check that every program has the same results as when it is packed.
 #![allow(unsafe_code)]
 
 use smf_core::format::error::ElfError;
@@ -39,7 +39,7 @@ fn program(name: &str) -> String {
     fs::read_to_string(programs.join(name)).unwrap()
 }
 
-/// The module that holds the object as it is.
+/// The module that contains the unchanged object.
 fn plain(object: &[u8]) -> Vec<u8> {
     wrap(object, Layout::Packed, 0, &[])
 }
@@ -56,7 +56,7 @@ fn load<'d>(file: &'d [u8], imports: &dyn Resolve) -> Result<Module<'d>, LinkErr
 
 fn run(module: &Module<'_>, name: &str, arguments: &[i64]) -> i64 {
     let address = module.function(name.as_bytes()).unwrap_or_else(|| panic!("no {name}"));
-    // SAFETY: the programs are ours, and the tests call them as they are declared.
+    // SAFETY: the functions are those of the programs above, called with their declared types.
     unsafe { call(address, arguments) }.unwrap()
 }
 
@@ -83,7 +83,7 @@ fn object_imports_from_objects_and_modules() {
     }
 }
 
-/// An ordinary module whose function `read` returns the datum `scale_by` of another.
+/// An ordinary module whose function `read` returns the datum `scale_by` of another module.
 fn reader() -> Vec<u8> {
     // mov scale_by@GOTPCREL(%rip), %rax; mov (%rax), %rax; ret
     let code = [0x48, 0x8b, 0x05, 0, 0, 0, 0, 0x48, 0x8b, 0x00, 0xc3];
@@ -138,7 +138,7 @@ fn cyclic_imports_of_objects_are_resolved() {
     assert_eq!([10, 7].map(|n| run_in(&loader, module, "even", &[n])), [1, 0]);
 }
 
-/// Of everything that a symbol may be: hidden, common, weak, local, at a great alignment.
+/// Symbols of every kind: hidden, common, weak, local, with a large alignment.
 const SYMBOLS: &str = r#"
     __attribute__((visibility("hidden"))) long hidden(void) { return 1; }
     __attribute__((weak)) long overridden(void) { return 2; }
@@ -170,7 +170,7 @@ fn symbols_of_every_kind_have_their_values() {
         assert!(module.find(b"overridden").is_some_and(|export| !export.is_strong()));
         let page = module.symbol(b"page").unwrap();
         assert_eq!((page % 4096, run(&module, "page_address", &[]) as u64), (0, page));
-        // A symbol that is local has its address, for debuggers.
+        // A local symbol has an address, for debuggers.
         let linked = module.linked();
         let own = linked.symbols().iter().flatten().find(|symbol| symbol.name() == b"own").unwrap();
         assert_eq!(module.address(&own), Some(run(&module, "own_address", &[]) as u64));
@@ -179,7 +179,7 @@ fn symbols_of_every_kind_have_their_values() {
     }
 }
 
-/// A module in which most data is for the linker to fill in, and whose code is far from what it calls.
+/// A module in which the linker fills in most data, and whose code is far from the functions that it calls.
 #[test]
 fn far_calls_and_pointers_are_linked() {
     let source = "
@@ -235,7 +235,7 @@ fn unsupported_feature_is_refused_by_name() {
             "{error}"
         );
         assert!(error.to_string().contains(said), "{error}");
-        // Placing alone says so too.
+        // Mapping alone reports the error as well.
         let file = plain(&object);
         assert_eq!(Image::map(&Smf::parse(&file).unwrap()).err(), Some(error));
     }
@@ -271,7 +271,7 @@ fn replaced_object_keeps_its_data() {
     assert_eq!((reloaded.migrated.symbols, reloaded.migrated.bytes), (4, 8024));
     assert_eq!(run_in(&loader, module, "record", &[7, 0]), 70);
     assert_eq!(run_in(&loader, user, "bump_twice", &[1]), 106);
-    // An ordinary version takes the place of one that is an object.
+    // An ordinary version replaces a version that is an object.
     let options = Options { reloadable: true, ..Options::default() };
     let ordinary = pack(&[Input { name: "state.o", data: &first }], &options).unwrap();
     let bytes = ModuleBytes::new(ordinary.bytes).unwrap();
@@ -304,7 +304,7 @@ fn large_object_is_linked() {
     }
 }
 
-/// More common symbols than 16 bits can count, each of which is a section.
+/// More common symbols than 16 bits can count. Each is a section.
 #[test]
 fn common_symbol_among_many_has_its_own_address() {
     let source = r#"

@@ -1,7 +1,7 @@
 //! Files that one process changes in every way while two others read them: a read returns the content of the file at one moment, or
 //! an error, and never raises a signal.
 //!
-//! A thousand rounds of each change in the exhaustive mode, else a hundred.
+//! The exhaustive mode runs a thousand rounds of each change, else a hundred.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -18,20 +18,20 @@ use smf_core::memory::{Errno, FileBytes, MemoryError};
 use smf_tests::compile::scratch;
 use smf_tests::scale::scale;
 
-/// Bytes of a whole file, several pages; and of one that was cut off, in the middle of a page.
+/// The size in bytes of a whole file, several pages; and of a truncated one, which ends in the middle of a page.
 const WHOLE: usize = 40_000;
 const PART: usize = 9_000;
 
-/// Set to the directory for those who read.
+/// Set to the directory in reader processes.
 const READER: &str = "SMF_TEST_READS_IN";
 
-/// What a version of the file holds.
+/// The contents of a version of the file.
 fn version(round: usize) -> Vec<u8> {
-    // Never zero, which is what a hole reads as.
+    // Never zero, which is the content of a hole.
     vec![1 + (round % 250) as u8; WHOLE]
 }
 
-/// How a file is changed. Each leaves a whole file of the version of its round.
+/// A way to change a file. Each leaves a whole file of the version of its round.
 type Change = fn(&Path, &Path, usize);
 
 fn truncate(file: &Path, _: &Path, round: usize) {
@@ -68,7 +68,7 @@ const CHANGES: [(&str, Change); 4] = [
     ("delete", delete),
 ];
 
-/// What a reader came upon.
+/// The observations of a reader.
 #[derive(Default)]
 struct Seen {
     whole: usize,
@@ -86,7 +86,7 @@ impl Seen {
         match bytes.len() {
             WHOLE => self.whole += 1,
             PART => self.part += 1,
-            other => panic!("{other} bytes, which the file never had"),
+            other => panic!("{other} bytes, a size that the file never had"),
         }
     }
 
@@ -104,7 +104,7 @@ fn is_missing(errno: Errno) -> bool {
     std::io::Error::from_raw_os_error(errno.raw()).kind() == ErrorKind::NotFound
 }
 
-/// Reads the file in every way, until the directory says that it is enough.
+/// Reads the file in every way until the directory contains the signal to stop.
 fn read(directory: &Path) {
     let file = directory.join("file");
     let path = file.as_os_str().as_bytes();
@@ -137,7 +137,7 @@ fn read(directory: &Path) {
     assert!(whole > 0 && versions > 3);
 }
 
-/// Runs the test of this name in another process, which reads.
+/// Runs the test of this name in another process, as a reader.
 fn reader(directory: &Path) -> Child {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", TEST, "--nocapture"]).env(READER, directory);
@@ -159,7 +159,7 @@ fn read_during_a_change_returns_one_moment_of_the_file() {
         let readers = [(); 2].map(|()| reader(scratch.path()));
         for round in 0..rounds {
             change(&file, &beside, round);
-            // Readers that are never let alone would see errors only.
+            // Without pauses, readers would only see errors.
             thread::sleep(Duration::from_micros(300 * (round as u64 % 8)));
         }
         fs::write(scratch.path().join("enough"), b"").unwrap();

@@ -1,7 +1,7 @@
 //! All operations at once: eight threads load, reload, unload, evict, prefetch and compile, and at the end the process has no more
 //! memory, mappings and files than after the warm-up.
 //!
-//! The test takes two seconds, or the number in the variable `SMF_SOAK_SECONDS`.
+//! The test takes two seconds, or the number of seconds in the variable `SMF_SOAK_SECONDS`.
 #![cfg(target_arch = "x86_64")]
 #![allow(unsafe_code)]
 
@@ -17,7 +17,7 @@ use smf_tests::sample;
 
 const THREADS: u64 = 8;
 
-/// What must stay as it is.
+/// Resources that must not grow.
 #[derive(Clone, Copy, Debug)]
 struct Footprint {
     resident: u64,
@@ -35,7 +35,7 @@ fn footprint() -> Footprint {
     }
 }
 
-/// What all threads use.
+/// State shared by all threads.
 struct Shared {
     loader: ModuleLoader,
     cache: FileCache,
@@ -59,7 +59,7 @@ impl Shared {
         Self { loader, cache, code: CodeMemory::default(), counter, steps: AtomicU64::new(0) }
     }
 
-    /// One step of one thread; what it makes it takes back.
+    /// One step of one thread, which frees everything that it creates.
     fn step(&self, thread: u64, step: u64) {
         let name = format!("app {thread}");
         match step % 5 {
@@ -83,7 +83,7 @@ impl Shared {
                 let paths = paths.each_ref().map(|path| path.to_str().unwrap().as_bytes());
                 let at = (thread + step) as usize % paths.len();
                 self.cache.evict(paths[at]);
-                // All may be held by others.
+                // Other threads may hold all files.
                 self.cache.prefetch(&paths[at..], 1, |_, _| {});
             }
             3 => {
@@ -93,7 +93,7 @@ impl Shared {
             _ => {
                 let counter = self.loader.get(self.counter).unwrap();
                 let answer = counter.function(b"answer").unwrap();
-                // SAFETY: it takes nothing, and the module is held.
+                // SAFETY: it takes no arguments, and the module is held.
                 assert_eq!(unsafe { call(answer, &[]) }.unwrap(), 42);
             }
         }
@@ -122,7 +122,10 @@ fn memory_is_constant_under_load() {
     unsafe { shared.loader.collect_quiescent() };
     let last = footprint();
     println!("{} steps: warm {warm:?}, in the end {last:?}", shared.steps.into_inner());
-    // The allocator of the system keeps some for each thread.
+    // The allocator of the system caches some memory for each thread.
     assert!(last.resident <= warm.resident + warm.resident / 4 + 4096, "resident memory grows");
-    assert!(last.maps <= warm.maps + 24 && last.files <= warm.files, "something is left");
+    assert!(
+        last.maps <= warm.maps + 24 && last.files <= warm.files,
+        "mappings or descriptors are leaked"
+    );
 }

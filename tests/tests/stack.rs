@@ -1,5 +1,5 @@
-//! The native stack of bytecode calls, measured on painted stacks: a function needs at most the stack that it is charged, a call without
-//! enough stack traps, and nothing is written below the end.
+//! The native stack of bytecode calls, measured on painted stacks: a function uses at most the stack that it is charged, a call
+//! without enough stack traps, and nothing is written below the end.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #![allow(unsafe_code)]
 
@@ -17,33 +17,33 @@ use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::trap::bytecode::{Cause, Trap, activation_cost};
 use smf_core::vm::{CallError, Engine, HOST_STACK, NEVER, Tiers, set_stack_bounds};
 
-/// What a word of a stack holds that nothing has written to.
+/// The contents of words of a stack that were never written.
 const PAINT: u64 = 0x5afe_57ac_5afe_57ac;
 
-/// Bytes that the way into compiled code takes on top of the activations: registers that are saved, and what
-/// looks for the end of the stack.
+/// Stack in bytes of the entry into compiled code, in addition to the activations: saved registers, and the query
+/// of the stack bounds.
 const ENTRY: u64 = 1024;
 
-/// A stack of its own.
+/// A stack for calls.
 struct Stack {
     words: Box<[u64]>,
 }
 
 impl Stack {
-    /// A painted one, of a multiple of 16 bytes.
+    /// A painted stack; `bytes` is a multiple of 16.
     fn new(bytes: usize) -> Self {
         Self { words: vec![PAINT; bytes / 16 * 2].into_boxed_slice() }
     }
 
-    /// Calls a function of the C convention without parameters with the stack pointer at the end.
+    /// Calls a C function without parameters, with the stack pointer at the end of this stack.
     fn call(&mut self, address: usize) -> i64 {
         let end = self.words.as_mut_ptr_range().end;
-        // Words of the allocator are not aligned to more than 16.
+        // The allocator aligns words to no more than 16 bytes.
         assert!(end.addr().is_multiple_of(16));
         let result: i64;
-        // SAFETY: the stack pointer is put back; the function has been given out by an engine, and returns.
-        // What is written to the words is written behind the back of the compiler, which `words` is borrowed
-        // from exclusively for.
+        // SAFETY: the stack pointer is restored; the address is that of an engine's function, which returns.
+        // The compiler does not see the writes to the words; `words` is borrowed exclusively for
+        // them.
         unsafe {
             asm!(
                 "mov r12, rsp",
@@ -60,7 +60,7 @@ impl Stack {
         result
     }
 
-    /// Bytes from the end down to the lowest word that was written.
+    /// The bytes from the end down to the lowest written word.
     fn used(&self) -> u64 {
         let clean = self.words.iter().take_while(|word| **word == PAINT).count();
         8 * (self.words.len() - clean) as u64
@@ -68,27 +68,27 @@ impl Stack {
 }
 
 std::thread_local! {
-    /// The stack that the next call goes to, if it is one of these.
+    /// The stack of the next call, if it is one of these.
     static BOUNDS: RefCell<Option<Range<usize>>> = const { RefCell::new(None) };
-    /// What has stopped the last call through an address.
+    /// The trap of the last call through an address.
     static TRAP: Cell<Option<Trap>> = const { Cell::new(None) };
 }
 
 const COMPILED: Tiers = Tiers::Compile { threshold: 0 };
 
-/// The bounds of the thread's own stack, unless another one has been said.
+/// The bounds of the thread's own stack, unless `BOUNDS` overrides them.
 fn bounds() -> Option<Range<usize>> {
     BOUNDS.with_borrow(Option::clone).or_else(smf_loader::stack::bounds)
 }
 
-/// A function of the host that uses most of what it is left.
+/// A function of the host that uses most of the stack reserved for the host.
 extern "C" fn use_stack() -> i64 {
     let mut bytes = [1_u8; HOST_STACK - (1 << 10)];
     i64::from(black_box(&mut bytes)[7])
 }
 
-/// Calls an address on a stack that has so many bytes: what it returns, or what has stopped it, and how many
-/// were used. What lies below them stays as it was.
+/// Calls an address on a stack of this many bytes: the result or the trap, and the number of used bytes. Memory below
+/// the stack must not change.
 fn call_with(bytes: usize, address: usize) -> (Result<i64, Cause>, u64) {
     set_stack_bounds(bounds);
     let mut stack = Stack::new(bytes + (64 << 10));
@@ -101,21 +101,21 @@ fn call_with(bytes: usize, address: usize) -> (Result<i64, Cause>, u64) {
     (TRAP.get().map_or(Ok(result), |trap| Err(trap.cause)), stack.used())
 }
 
-/// What an activation looks like.
+/// The shape of an activation.
 #[derive(Clone, Copy, Debug)]
 struct Shape {
     params: u16,
-    /// Locals behind the parameters.
+    /// Locals in addition to the parameters.
     more: u16,
-    /// Values on the vector when it calls.
+    /// Values on the operand stack at the call.
     pushed: u16,
-    /// Arguments of what it calls.
+    /// Arguments of the called function.
     passed: u16,
     calls: bool,
 }
 
-/// A function of this shape, and `f`, which calls it with arguments that all are 1. It adds up some of its
-/// parameters, and its other locals, which are 2 each; what it returns is the sum.
+/// A function of this shape, and `f`, which calls it with arguments that are all 1. It returns the sum of some of its
+/// parameters and of its other locals, which are 2 each.
 fn program_of(shape: Shape) -> (String, i64) {
     let Shape { params, more, pushed, passed, calls } = shape;
     let ones = |count: u16| "CONST_I64_PUSH 1\n".repeat(count.into());
@@ -141,7 +141,7 @@ fn program_of(shape: Shape) -> (String, i64) {
     (source, sum)
 }
 
-/// Bytes that the activations of `f`, `g` and `h` may take, as they are charged.
+/// The bytes that the activations of `f`, `g` and `h` are charged.
 fn cost_of(shape: Shape) -> u64 {
     let Shape { params, more, pushed, passed, .. } = shape;
     let max_stack_depth = u32::from(pushed) + u32::from(passed).max(2);
@@ -179,8 +179,8 @@ fn engine_of<'c>(functions: &'c [Assembled], tiers: Tiers, memory: &CodeMemory) 
     engine
 }
 
-/// What parameters on the stack had words of the frame besides, which nothing was charged for: an
-/// activation with 1,000 parameters took 8 KB more than was accounted for.
+/// Found: parameters on the stack also took words of the frame, which were not charged. An activation with 1,000
+/// parameters took 8 KB more than was accounted for.
 #[test]
 fn activation_uses_at_most_its_charged_stack() {
     let memory = CodeMemory::default();
@@ -197,7 +197,7 @@ fn activation_uses_at_most_its_charged_stack() {
     }
 }
 
-/// The least stack with which a call returns is what it uses, and what functions of the host are left.
+/// The least stack with which a call returns is the used stack and the stack reserved for functions of the host.
 #[test]
 fn call_without_enough_stack_traps() {
     let memory = CodeMemory::default();
@@ -218,14 +218,14 @@ fn call_without_enough_stack_traps() {
                 Err(cause) => (too_few, _) = (bytes, assert_eq!(cause, Cause::StackLimit)),
             }
         }
-        // The last function calls nothing and does not look; small ones use less than what looks.
+        // The last function calls nothing and does not check; small ones use less than the check.
         let needed = (enough - HOST_STACK) as u64;
         let least = if used < ENTRY { 0 } else { used - 256 };
         assert!((least..=used + 64).contains(&needed), "{shape:?}: {needed}, {used}");
     }
 }
 
-/// `f` counts down from its argument by way of `g`, and each calls the host.
+/// `f` counts down from its argument through `g`, and each calls the host.
 fn countdown(from: u32) -> String {
     let step = |callee| {
         format!(
@@ -240,17 +240,17 @@ fn countdown(from: u32) -> String {
     )
 }
 
-/// Calls of which some are compiled and some are not, on stacks from 8 KiB on: nothing below the end is
-/// written, whatever runs, and a larger stack is enough where a smaller one is.
+/// Calls of compiled and of interpreted functions, on stacks from 8 KiB on: nothing below the end is written in any
+/// combination, and a stack larger than a sufficient one is sufficient.
 #[test]
-fn nothing_is_written_below_the_end_of_a_stack() {
+fn call_writes_nothing_below_the_end_of_its_stack() {
     let memory = CodeMemory::default();
     let compiled: [&[u32]; 4] = [&[0, 1, 2], &[], &[1], &[0, 2]];
     let most = |compiled: &[u32], from: u32| {
         let functions = assemble(&countdown(from)).unwrap();
         let mut least = None;
         for bytes in (8 << 10..=256 << 10).step_by(if from < 10 { 1 << 10 } else { 7 << 10 }) {
-            // A new one each time: what is called first is translated.
+            // A new engine each time: the first call translates a function.
             let tiers = Tiers::Compile { threshold: NEVER };
             let engine = engine_of(&functions, tiers, &memory);
             compiled.iter().for_each(|function| assert!(engine.compile(*function).is_ok()));
@@ -269,14 +269,14 @@ fn nothing_is_written_below_the_end_of_a_stack() {
     for compiled in compiled {
         assert!(most(compiled, 1).is_some_and(|bytes| bytes <= 48 << 10), "{compiled:?}");
     }
-    // What is all compiled or all interpreted goes deep on little.
+    // Recursion that is all compiled or all interpreted is deep on a small stack.
     assert!(most(&[0, 1, 2], 900).is_some_and(|bytes| bytes <= 192 << 10));
     assert!(most(&[], 900).is_some_and(|bytes| bytes <= 48 << 10));
-    // Each way between the two takes stack of its own.
+    // Each transition between the two takes stack of its own.
     assert_eq!(most(&[1], 900), None);
 }
 
-/// What is compiled on the way, in functions and in loops, where there is enough stack for that.
+/// Functions and loops are compiled by tier-up where there is enough stack for the compiler.
 #[test]
 fn functions_and_loops_are_compiled_where_stack_suffices() {
     let memory = CodeMemory::default();
@@ -301,7 +301,7 @@ fn functions_and_loops_are_compiled_where_stack_suffices() {
     }
 }
 
-/// Threads with stacks from 64 KiB on: a leaf runs, what would go on for ever stops.
+/// Threads with stacks from 64 KiB on: a leaf runs, and endless recursion traps.
 #[test]
 fn call_on_small_thread_traps_before_the_end_of_its_stack() {
     set_stack_bounds(bounds);
@@ -329,7 +329,7 @@ fn call_on_small_thread_traps_before_the_end_of_its_stack() {
     }
 }
 
-/// A stack with unknown bounds must have as much as all activations may take together, 2 MiB.
+/// A stack with unknown bounds needs 2 MiB, the limit of all activations together.
 #[test]
 fn unknown_stack_of_two_mebibytes_is_enough() {
     let memory = CodeMemory::default();
@@ -344,7 +344,7 @@ fn unknown_stack_of_two_mebibytes_is_enough() {
         let functions = assemble(&source).unwrap();
         let engine = engine_of(&functions, COMPILED, &memory);
         (0..2).for_each(|function| assert!(engine.compile(function).is_ok()));
-        // Outside of the bounds of the thread that calls, as in a coroutine.
+        // Outside of the bounds of the calling thread, as in a coroutine.
         set_stack_bounds(bounds);
         let mut stack = Stack::new((2 << 20) + (64 << 10));
         TRAP.set(None);

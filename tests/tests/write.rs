@@ -10,7 +10,7 @@ use smf_core::format::{
 };
 use smf_tests::spec::{Spec, is_ambiguous};
 
-/// The worked example of the format's facts: 201 bytes of code, one relocation, one exported function
+/// The worked example of the format: 201 bytes of code, one relocation, one exported function
 /// with a name of four letters.
 #[test]
 fn packed_writer_is_byte_exact() {
@@ -63,7 +63,7 @@ fn packed_writer_is_byte_exact() {
     Smf::parse(&file).unwrap().verify().unwrap();
 }
 
-/// Asserts that `new` has all that `old` has, but for what is listed.
+/// Asserts that `new` has everything that `old` has, except for the listed parts.
 fn assert_same(old: &Smf<'_>, new: &Smf<'_>, dropped: &[Dropped<'_>]) {
     let gone = |name: &[u8]| {
         dropped.iter().any(|dropped| match dropped {
@@ -90,7 +90,7 @@ fn assert_same(old: &Smf<'_>, new: &Smf<'_>, dropped: &[Dropped<'_>]) {
         let seen = kept.map(|s| {
             let home = s.section.filter(|_| s.kind.has_address());
             let home = home.map(|home| smf.section(home).unwrap().name.to_vec());
-            // The native layout has no section symbols; an ordinary one serves as well.
+            // The native layout has no section symbols; a symbol of another kind may replace one.
             let kind = if s.kind == SymbolKind::Section { None } else { Some(s.kind) };
             let numbers = (s.value, s.size, s.type_id, s.version, s.template_offset);
             (
@@ -135,7 +135,7 @@ fn assert_same(old: &Smf<'_>, new: &Smf<'_>, dropped: &[Dropped<'_>]) {
     assert_eq!(kept, relocs(new).into_iter().map(|(_, reloc)| reloc).collect::<Vec<_>>());
 }
 
-/// Asserts that a thing was dropped because `layout` cannot say it.
+/// Asserts that a part was dropped because `layout` cannot express it.
 fn assert_unsayable(old: &Smf<'_>, layout: Layout, dropped: &[Dropped<'_>]) {
     let lost = |lost: fn(&Dropped<'_>, &[u8]) -> bool, name| dropped.iter().any(|d| lost(d, name));
     let is_section = |d: &Dropped<'_>, name: &[u8]| matches!(d, Dropped::Section { name: gone, .. } if *gone == name);
@@ -177,7 +177,7 @@ fn assert_unsayable(old: &Smf<'_>, layout: Layout, dropped: &[Dropped<'_>]) {
     }
 }
 
-/// What a symbol of the packed layout says that the native one has no words for, if it says it.
+/// The detail of a symbol that the native layout cannot express, if it has one.
 fn detail_lost(symbol: &Symbol<'_>) -> Option<&'static str> {
     match symbol.kind {
         SymbolKind::Section => Some("the kind `section`"),
@@ -186,7 +186,7 @@ fn detail_lost(symbol: &Symbol<'_>) -> Option<&'static str> {
     }
 }
 
-/// Asserts that every detail that was lost is listed.
+/// Asserts that every lost detail is listed.
 fn assert_details(old: &Smf<'_>, layout: Layout, dropped: &[Dropped<'_>]) {
     if layout != Layout::Native {
         return;
@@ -205,16 +205,16 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
 
     #[test]
-    fn what_is_written_is_read(spec in spec()) {
+    fn written_module_is_read_back(spec in spec()) {
         let file = spec.write();
         if !is_ambiguous(spec.layout(), &file) {
             spec.assert_read(&Smf::parse(&file).unwrap());
         }
     }
 
-    /// There and back again: all that both layouts can say arrives, and the rest is named.
+    /// Converted there and back, everything that both layouts can express is preserved, and the rest is listed.
     #[test]
-    fn conversion_keeps_what_both_layouts_can_say(spec in spec()) {
+    fn conversion_preserves_what_both_layouts_can_express(spec in spec()) {
         let file = spec.write();
         let other = if spec.layout() == Layout::Packed { Layout::Native } else { Layout::Packed };
         prop_assume!(!is_ambiguous(spec.layout(), &file));

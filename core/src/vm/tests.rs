@@ -1,4 +1,4 @@
-//! Programs behind an engine: the same results and the same errors in every tier.
+//! Programs in an engine: the same results and the same errors in every tier.
 
 use std::boxed::Box;
 use std::format;
@@ -18,7 +18,7 @@ const SAMPLE: &[u8] = include_bytes!("../../../tests/samples/bcod.smf");
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn calls_the_functions_of_the_sample() {
+fn functions_of_the_sample_are_called() {
     let table = Functions::parse(&SAMPLE[0xd0..0x16a], &SAMPLE[0x16a..0x175], 0xd0).unwrap();
     let program = Verifier::new().verify(functions_of(&table).unwrap()).unwrap();
     let engine = Engine::new(program, HostTable::new()).unwrap();
@@ -40,7 +40,7 @@ extern "C" fn forty() -> i64 {
 }
 
 #[test]
-fn wants_the_host_functions_that_are_called() {
+fn missing_host_function_is_refused() {
     // CALL_SFFI 0, 0; RET 0.
     let code = [0x50, 0, 0, 0, 0, 0, 0x44, 0, 0, 0];
     let program = || {
@@ -60,7 +60,7 @@ fn wants_the_host_functions_that_are_called() {
     assert!(other.contains("which takes 1"), "{other}");
 }
 
-/// What every test below runs in: each engine must do the same.
+/// The engines of the tests below, which must behave equally.
 fn engines(source: &str) -> [Engine<'static>; 3] {
     let functions: &'static [Assembled] = Box::leak(assemble(source).unwrap().into_boxed_slice());
     let tiers = [
@@ -86,7 +86,7 @@ fn engines(source: &str) -> [Engine<'static>; 3] {
     })
 }
 
-/// What function 0 gives in every tier, called often enough to be compiled on the way.
+/// The result of function 0 in every tier, called often enough for tier-up.
 fn everywhere(source: &str, args: &[i64]) -> Result<i64, Trap> {
     let mut results = Vec::new();
     for engine in engines(source) {
@@ -110,7 +110,7 @@ fn trap(cause: Cause, function: u32, at: u32) -> Result<i64, Trap> {
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn division_traps_where_it_stands() {
+fn division_by_zero_traps_at_its_offset() {
     let divide = |operator: &str, left: i64, right: i64| {
         let source = format!("function f, 2, 2\nLOAD_PUSH 0\nLOAD_PUSH 1\n{operator}\nRET 0");
         everywhere(&source, &[left, right])
@@ -125,7 +125,7 @@ fn division_traps_where_it_stands() {
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn division_by_what_is_known_rounds_towards_zero() {
+fn division_by_a_constant_rounds_towards_zero() {
     for right in [1, -1, 2, -2, 3, 7, -7, 8, 1 << 31, 1 << 40, 1 << 62, i64::MIN, i64::MAX] {
         for left in [0, 1, -1, 6, -6, 7, -8, 9, i64::MAX, i64::MIN, i64::MIN + 1, 1 << 40] {
             for (operator, expected) in
@@ -142,8 +142,8 @@ fn division_by_what_is_known_rounds_towards_zero() {
     }
 }
 
-/// A value whose slot is popped into another one is taken elsewhere when that slot is pushed to again.
-/// Compiled, it took the register of the result that was being pushed.
+/// A value whose slot is popped into another one is moved elsewhere when that slot is pushed to again.
+/// Found: the compiled code took the register of the result that was being pushed.
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
 fn result_pushed_where_a_copied_slot_was_is_kept() {
@@ -179,8 +179,8 @@ fn recursion_without_end_stops_at_the_same_depth() {
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn calls_in_place_of_the_caller_need_no_depth() {
-    // Nine parameters count down and travel through registers and stack.
+fn tail_calls_need_no_depth() {
+    // Nine parameters count down, passed in registers and on the stack.
     let pushes = (1..9).map(|local| format!("LOAD_PUSH {local}\n")).collect::<String>();
     let source = format!(
         "function f, 2, 2\nLOAD_PUSH 0\n{}TAIL_CALL g, 9\nfunction g, 9, 9\nLOAD_PUSH 0\nCONST_I64_PUSH 0\nEQ_JMP_IF_NOT on\nLOAD 0, 8\nRET 0\non:\nLOAD_PUSH 0\nCONST_I64_PUSH 1\nSUB_I64\n{}TAIL_CALL h, 8\nfunction h, 8, 8\nLOAD_PUSH 0\n{}CONST_I64_PUSH 5\nTAIL_CALL g, 9\n",
@@ -194,7 +194,7 @@ fn calls_in_place_of_the_caller_need_no_depth() {
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn long_vectors_and_large_frames_are_limited() {
+fn operand_stack_and_large_frames_are_limited() {
     let pushes = |count: usize| {
         let source = format!("function f, 0, 0\n{}RET 3", "CONST_I64_PUSH 7\n".repeat(count));
         everywhere(&source, &[])
@@ -211,16 +211,16 @@ fn long_vectors_and_large_frames_are_limited() {
     let large = "function f, 1, 8100\nLOAD_PUSH 0\nCONST_I64_PUSH 0\nEQ_JMP_IF_NOT on\nLOAD 0, 8000\nLOAD 0, 0\nRET 0\non:\nLOAD_PUSH 0\nPOP_STORE 8000\nLOAD_PUSH 0\nCONST_I64_PUSH 1\nSUB_I64\nCALL f, 1\nRET 0";
     assert_eq!(everywhere(large, &[14]), Ok(0));
     assert_eq!(everywhere(large, &[30]), trap(Cause::StackLimit, 0, 0));
-    // As large as an activation that costs nothing may be, as many as there may be.
+    // Activations of the largest size without charge, up to the limit of their number.
     let many = "function f, 1, 100\nLOAD_PUSH 0\nPOP_STORE 99\nLOAD_PUSH 99\nCALL f, 1\nRET 0";
     assert_eq!(everywhere(many, &[1]), trap(Cause::CallDepth, 0, 0));
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn values_are_followed_wherever_in_the_vector_they_are() {
-    // Constants and copies of locals on both sides of 64 values, which change places, and whose local is
-    // set while they are there.
+fn values_are_tracked_in_every_stack_slot() {
+    // Constants and copies of locals on both sides of stack slot 64, which are exchanged, and whose local is
+    // set meanwhile.
     let mut source = String::from("function f, 2, 2\n");
     let mut vector: Vec<i64> = Vec::new();
     for number in 0..150 {
@@ -251,7 +251,7 @@ fn values_are_followed_wherever_in_the_vector_they_are() {
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn what_never_ends_can_be_stopped_from_another_thread() {
+fn endless_program_is_stopped_from_another_thread() {
     let sources = [
         "function f, 1, 1\nagain:\nJMP again",
         "function f, 1, 1\nagain:\nLOAD_PUSH 0\nCONST_I64_PUSH 1\nEQ\nJMP_IF again\nRET_VOID",
@@ -274,7 +274,7 @@ fn what_never_ends_can_be_stopped_from_another_thread() {
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn threads_that_want_one_function_get_one() {
+fn threads_requesting_one_function_get_the_same() {
     let [_, tiers, always] = engines(
         "function f, 1, 3\nCONST_I64_PUSH 0\nPOP_STORE 1\nCONST_I64_PUSH 0\nPOP_STORE 2\nagain:\nLOAD_PUSH 1\nLOAD_PUSH 0\nLT_JMP_IF_NOT done\nLOAD_PUSH 2\nLOAD_PUSH 1\nADD_I64\nPOP_STORE 2\nLOAD_PUSH 1\nCONST_I64_PUSH 1\nADD_I64\nPOP_STORE 1\nJMP again\ndone:\nLOAD_PUSH 2\nRET 0",
     );
@@ -293,7 +293,7 @@ fn threads_that_want_one_function_get_one() {
 #[cfg(target_arch = "x86_64")]
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn the_host_calls_by_address() {
+fn host_calls_by_address() {
     use std::sync::atomic::{AtomicU32, Ordering};
     static TOLD: AtomicU32 = AtomicU32::new(0);
     fn tell(trap: Trap) {
@@ -338,6 +338,6 @@ fn the_host_calls_by_address() {
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "it calls machine code")]
 fn call_address(address: usize, args: &[i64]) -> i64 {
-    // SAFETY: the engine gave the address for such arguments, and is alive.
+    // SAFETY: the engine returned the address for these arguments, and is alive.
     unsafe { crate::trap::call(address as u64, args) }.unwrap()
 }

@@ -1,4 +1,4 @@
-//! What the cache asks the allocator for.
+//! Allocations of the cache.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -22,7 +22,7 @@ struct Counting;
 // SAFETY: forwards to the allocator of the system.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // Not while the thread ends.
+        // Thread-local storage may be gone while the thread ends.
         let _ = LIVE.try_with(|live| live.set(live.get() + layout.size() as i64));
         let _ = COUNT.try_with(|count| count.set(count.get() + 1));
         // SAFETY: forwarded to the caller.

@@ -260,7 +260,7 @@ fn bomb_reserves_nothing_and_broken_section_releases_reservation() {
     assert!(matches!(fault(1), CompressionErrorKind::Short { .. }));
     let statistics = cache.statistics();
     assert_eq!((statistics.files, statistics.bytes), (2, capacity - 3000));
-    assert_eq!(statistics.peak_bytes, capacity - 3000, "no room was made");
+    assert_eq!(statistics.peak_bytes, capacity - 3000, "nothing was reserved");
     // These errors show during decompression.
     assert_eq!(fault(0), CompressionErrorKind::Long { virtual_size: 5000 });
     assert_eq!(fault(2), CompressionErrorKind::Checksum);

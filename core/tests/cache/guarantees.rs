@@ -1,4 +1,4 @@
-//! The guarantees of the documentation of the cache, one by one.
+//! The documented guarantees of the cache, one by one.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
@@ -246,7 +246,7 @@ fn module_in_use_keeps_its_archive() {
         assert_eq!(missing, Err(CacheError::NoSuchModule));
         let held = cache.get_module(name, b"native").unwrap();
         let refused = cache.get(directory.file("other", b"other").as_os_str().as_bytes());
-        assert!(matches!(refused, Err(CacheError::AllInUse { .. })), "a module keeps its archive");
+        assert!(matches!(refused, Err(CacheError::AllInUse { .. })), "a module holds its archive");
         assert_eq!(&*held, modules[1].1);
     }
 }

@@ -129,7 +129,7 @@ fn sieve_evicts_as_naive_model() {
     compare_sieve(&cache(8, 1 << 20, Policy::Sieve), &paths);
 }
 
-/// Whether an evicted file is still remembered depends on the hashes.
+/// Whether SIEVE still remembers an evicted file depends on the hashes.
 #[test]
 fn sieve_marks_file_that_is_inserted_soon_after_eviction() {
     const FILES: u32 = 128;

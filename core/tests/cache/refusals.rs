@@ -40,7 +40,7 @@ fn invalid_path_is_an_error_and_leaves_cache_as_it_was() {
     assert_eq!(error(Path::new(&"x".repeat(5000))), CacheError::File(long));
     let secret = directory.file("secret", b"secret");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
-    // The superuser may read it all the same.
+    // The superuser may read it nevertheless.
     let readable = File::open(&secret).is_ok();
     assert_eq!(get(&cache, &secret).is_ok(), readable);
     let empty = get(&cache, &directory.file("empty", b"")).unwrap();

@@ -1,4 +1,4 @@
-//! Modules made to order, a few instructions a function.
+//! Modules built for tests, with a few instructions per function.
 
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{
@@ -6,12 +6,12 @@ use smf_core::format::{
 };
 use smf_core::loader::ModuleBytes;
 
-/// What a function does.
+/// The behaviour of a function.
 #[derive(Clone)]
 pub(crate) enum Does {
     /// Returns a number.
     Returns(i32),
-    /// Calls an import, as its last act, with whatever it was called with.
+    /// Tail-calls an import with its own arguments.
     Calls(&'static str),
     /// Adds its argument to data of its own and returns the sum.
     Adds(&'static str),
@@ -25,16 +25,16 @@ pub(crate) enum Does {
     AddsLow(&'static str),
 }
 
-/// A module to be made.
+/// A module to be built.
 #[derive(Clone, Default)]
 pub(crate) struct Spec {
     reloadable: bool,
     functions: Vec<(String, Binding, Does)>,
-    /// Names, first values, and whether the linker fills them with the address of the first function.
+    /// Names, initial values, and whether the linker fills them with the address of the first function.
     data: Vec<(&'static str, i64, bool)>,
-    /// Names of two words each, and the second.
+    /// Names of data of two words, and the second word.
     wide: Vec<(&'static str, i64)>,
-    /// Names and values that never change.
+    /// Names and values of constants.
     constants: Vec<(&'static str, i64)>,
     imports: Vec<(String, Binding, SymbolKind)>,
 }
@@ -156,19 +156,19 @@ impl Made {
         self.symbols.iter().position(|symbol| symbol.0 == name).unwrap_or(0) as u32
     }
 
-    /// The number of an import, which is made if there is none.
+    /// The index of an import, which is added if it is missing.
     fn import(&mut self, name: &str, kind: SymbolKind) -> u32 {
         let found = self.symbols.iter().position(|symbol| symbol.0 == name);
         let new = |made: &mut Self| made.symbol(name, Binding::Global, kind, Place::Import, 0, 0);
         found.map_or_else(|| new(self), |found| found as u32)
     }
 
-    /// Appends instructions; the last four of them are a distance to a symbol.
+    /// Appends instructions; their last four bytes are a distance to a symbol.
     fn with_distance(&mut self, code: &[u8], symbol: u32, kind: RelocKind) {
         self.with_distance_beyond(code, symbol, kind, 0);
     }
 
-    /// As `with_distance`, to so many bytes behind the symbol.
+    /// Like `with_distance`, to this number of bytes behind the symbol.
     fn with_distance_beyond(&mut self, code: &[u8], symbol: u32, kind: RelocKind, beyond: i64) {
         self.code.extend_from_slice(code);
         let offset = self.code.len() as u64;

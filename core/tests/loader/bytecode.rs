@@ -1,4 +1,4 @@
-//! Modules of bytecode: called by name and by other modules, replaced, refused, and gone.
+//! Modules of bytecode: called by name and from other modules, replaced, refused, and unloaded.
 
 use smf_core::format::Flags;
 use std::ops::Range;
@@ -27,7 +27,7 @@ fn module(source: &str) -> ModuleBytes {
     ModuleBytes::new(write_module(&assemble(source).unwrap(), Flags(0)).unwrap()).unwrap()
 }
 
-/// A quotient.
+/// Returns a quotient.
 const DIVIDES: &str = "function divide, 2, 2\nLOAD_PUSH 0\nLOAD_PUSH 1\nDIV_I64\nRET 0\n";
 
 fn divides() -> ModuleBytes {
@@ -44,7 +44,7 @@ fn is_by_zero(result: Result<i64, TrapError>) -> bool {
 }
 
 #[test]
-fn its_functions_are_called_like_any_others() {
+fn bytecode_functions_are_called_like_machine_code() {
     for threshold in [0, 3, NEVER] {
         let tiers = Tiers::Compile { threshold };
         let loader =
@@ -74,7 +74,7 @@ fn its_functions_are_called_like_any_others() {
 }
 
 #[test]
-fn what_stops_it_ends_the_call_from_the_host() {
+fn trap_in_bytecode_ends_the_call_of_the_host() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let bcod = loader.load(b"bcod", divides()).unwrap();
     let user = Spec::new().function("through", Does::Calls("divide"));
@@ -97,7 +97,7 @@ fn what_stops_it_ends_the_call_from_the_host() {
 }
 
 #[test]
-fn its_memory_goes_with_it() {
+fn unloaded_bytecode_frees_its_memory() {
     let code_memory = CodeMemory::default();
     let options = LoaderOptions { code_memory: code_memory.clone(), ..LoaderOptions::default() };
     let loader = ModuleLoader::new(options).unwrap();
@@ -111,7 +111,7 @@ fn its_memory_goes_with_it() {
 }
 
 #[test]
-fn a_new_version_is_reached_through_the_same_address() {
+fn new_version_is_reached_through_the_same_address() {
     let options = LoaderOptions { reload_unmarked: true, ..LoaderOptions::default() };
     let loader = ModuleLoader::new(options).unwrap();
     let version =
@@ -141,7 +141,7 @@ fn a_new_version_is_reached_through_the_same_address() {
 }
 
 #[test]
-fn data_that_others_refer_to_cannot_become_bytecode() {
+fn module_with_referenced_data_cannot_become_bytecode() {
     let options = LoaderOptions { reload_unmarked: true, ..LoaderOptions::default() };
     let loader = ModuleLoader::new(options).unwrap();
     let with_data = Spec::new().function("f", Does::Returns(1)).data("d", 7);
@@ -154,7 +154,7 @@ fn data_that_others_refer_to_cannot_become_bytecode() {
 }
 
 #[test]
-fn what_cannot_be_called_is_refused() {
+fn bytecode_that_cannot_be_called_is_refused() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let error = |loader: &ModuleLoader, bytes| loader.load(b"m", bytes).unwrap_err().to_string();
     let unsound = error(&loader, module("function f, 0, 0\nADD_I64\nRET 0\n"));
@@ -185,7 +185,7 @@ fn what_cannot_be_called_is_refused() {
 }
 
 #[test]
-fn a_function_of_nine_parameters_has_no_address() {
+fn function_of_nine_parameters_has_no_address() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let source =
         "function nine, 9, 9\nLOAD 0, 8\nRET 0\nfunction main, 0, 0\nCONST_I64 0, 3\nRET 0\n";
@@ -197,12 +197,12 @@ fn a_function_of_nine_parameters_has_no_address() {
 }
 
 #[test]
-fn machine_code_cannot_import_what_is_interpreted_alone() {
+fn machine_code_cannot_import_interpreted_only_functions() {
     let tiers = Tiers::Interpret;
     let loader = ModuleLoader::new(LoaderOptions { tiers, ..LoaderOptions::default() }).unwrap();
     let user = Spec::new().function("through", Does::Calls("sum"));
     loader.register_provider(b"bcod", ModuleBytes::new(SAMPLE).unwrap()).unwrap();
-    // Needed and not there yet, and there already.
+    // First with the provider not yet loaded, then with it loaded.
     for _ in 0..2 {
         let refused = loader.load(b"user", user.bytes()).unwrap_err();
         assert!(matches!(refused, LoadError::Bytecode { .. }), "{refused}");
@@ -218,7 +218,7 @@ fn machine_code_cannot_import_what_is_interpreted_alone() {
 }
 
 #[test]
-fn what_others_call_cannot_become_bytecode_without_addresses() {
+fn called_module_cannot_become_bytecode_without_addresses() {
     let options = LoaderOptions {
         reload_unmarked: true,
         tiers: Tiers::Interpret,
@@ -235,11 +235,11 @@ fn what_others_call_cannot_become_bytecode_without_addresses() {
     assert_eq!(call(&loader, user, "u", &[]), 4);
 }
 
-/// Remembers what it is told of code, until that goes.
+/// An observer that records registered code until it is unregistered.
 #[derive(Clone, Default)]
 struct Ear(Arc<Mutex<Vec<Heard>>>);
 
-/// A name and its code.
+/// The name and the addresses of code.
 type Heard = (String, Range<usize>);
 
 impl Ear {
@@ -287,7 +287,7 @@ fn heard_by(ear: &Ear, threshold: u32) -> ModuleLoader {
 }
 
 #[test]
-fn who_is_attached_hears_of_code_when_it_comes_and_when_it_goes() {
+fn observer_is_notified_of_created_and_freed_code() {
     let ear = Ear::default();
     let loader = heard_by(&ear, 3);
     let bcod = loader.load(b"bcod", ModuleBytes::new(SAMPLE).unwrap()).unwrap();
@@ -312,7 +312,7 @@ fn who_is_attached_hears_of_code_when_it_comes_and_when_it_goes() {
     }
     loader.unload(bcod).unwrap();
     assert_eq!(ear.names(), [""; 0]);
-    // Of what is never compiled, only how it is called.
+    // A function that is never compiled has only its entry code.
     let never = heard_by(&ear, NEVER);
     let bcod = never.load(b"bcod", ModuleBytes::new(SAMPLE).unwrap()).unwrap();
     assert_eq!(call(&never, bcod, "sum", &[100_000]), 5_000_050_000);
@@ -320,7 +320,7 @@ fn who_is_attached_hears_of_code_when_it_comes_and_when_it_goes() {
 }
 
 #[test]
-fn threads_that_want_one_address_get_one() {
+fn threads_requesting_one_address_get_the_same() {
     let ear = Ear::default();
     for _ in 0..20 {
         let loader = heard_by(&ear, 0);
@@ -345,7 +345,7 @@ fn threads_that_want_one_address_get_one() {
 }
 
 #[test]
-fn a_hundred_thousand_functions_cost_no_code_before_they_are_called() {
+fn hundred_thousand_uncalled_functions_take_no_code_memory() {
     let body = "LOAD_PUSH 0\nCONST_I64_PUSH 1\nADD_I64\nRET 0\n";
     let source: String = (0..100_000).map(|n| format!("function f{n}, 1, 1\n{body}")).collect();
     let code_memory = CodeMemory::default();
@@ -370,7 +370,7 @@ fn a_hundred_thousand_functions_cost_no_code_before_they_are_called() {
 }
 
 #[test]
-fn what_never_ends_is_stopped_from_another_thread_wherever_it_was_called_from() {
+fn endless_call_of_any_kind_is_stopped_from_another_thread() {
     let forever = "function forever, 1, 1\nagain:\nLOAD_PUSH 0\nPOP_STORE 0\nJMP again\n";
     for threshold in [0, 3, NEVER] {
         let tiers = Tiers::Compile { threshold };
@@ -400,16 +400,16 @@ fn what_never_ends_is_stopped_from_another_thread_wherever_it_was_called_from() 
     }
 }
 
-/// Where machine code is that bytecode calls.
+/// The address of machine code that bytecode calls.
 static THROUGH: AtomicU64 = AtomicU64::new(0);
-/// How many calls of it there are at present, and how many there may be.
+/// The current number of nested calls of it, and their limit.
 static DEPTH: AtomicUsize = AtomicUsize::new(0);
 const MOST: usize = 500;
 const TOO_DEEP: u32 = 99;
 static SIGNALS: AtomicUsize = AtomicUsize::new(0);
 static DOWN_TO: AtomicI64 = AtomicI64::new(0);
 
-/// What the host gives to bytecode: a function of another module, as deep as the host likes.
+/// A function of the host for bytecode: calls a function of another module, to a depth that the host limits.
 extern "C" fn go_through(n: i64) -> i64 {
     let deep = DEPTH.fetch_add(1, Ordering::Relaxed);
     DOWN_TO.fetch_min(n, Ordering::Relaxed);
@@ -417,7 +417,7 @@ extern "C" fn go_through(n: i64) -> i64 {
         call_at(THROUGH.load(Ordering::Relaxed), &[n])
     } else {
         let signals = SIGNALS.load(Ordering::Relaxed) as *const smf_core::jit::host::Signals;
-        // SAFETY: those of the engine that calls this, which is held by the test.
+        // SAFETY: the signals of the calling engine, which the test holds.
         unsafe { &*signals }.report(TOO_DEEP);
         0
     };
@@ -426,14 +426,14 @@ extern "C" fn go_through(n: i64) -> i64 {
 }
 
 #[test]
-fn recursion_through_both_worlds_is_as_deep_as_the_host_allows() {
-    // The host answers for the stack that it takes.
+fn recursion_through_both_kinds_of_code_is_limited_by_the_host() {
+    // The host provides the stack that it uses.
     let thread = std::thread::Builder::new().stack_size(16 << 20);
     thread.spawn(go_through_both_worlds).unwrap().join().unwrap();
 }
 
 fn go_through_both_worlds() {
-    // Calls itself through machine code until the argument is 0: one more each time.
+    // Calls itself through machine code until the argument is 0, and adds one per call.
     let down = "function down, 1, 1\nLOAD_PUSH 0\nCONST_I64_PUSH 0\nEQ_JMP_IF_NOT on\nLOAD 0, 0\nRET 0\non:\n\
         LOAD_PUSH 0\nCONST_I64_PUSH 1\nSUB_I64\nCALL_SFFI 5, 1\nCONST_I64_PUSH 1\nADD_I64\nRET 0\n";
     for threshold in [0, 3, NEVER] {
@@ -453,8 +453,8 @@ fn go_through_both_worlds() {
         for n in [0, 1, 10, MOST as i64] {
             assert_eq!(engine.call(0, &[n]), Ok(n), "{threshold}");
         }
-        // What never ends is ended by the host, whose error stops the innermost call; those around it get
-        // 0 of it, because no call was caught between them.
+        // The host stops endless recursion. Its error stops the innermost call; the outer calls receive
+        // 0 from it, because no call between them catches traps.
         DOWN_TO.store(0, Ordering::Relaxed);
         assert_eq!(engine.call(0, &[-1]), Ok(MOST as i64), "{threshold}");
         assert_eq!(DOWN_TO.load(Ordering::Relaxed), -2 - MOST as i64);
@@ -463,10 +463,10 @@ fn go_through_both_worlds() {
 }
 
 #[test]
-fn programs_of_any_size_are_run_or_stopped() {
-    // As many slots as an index can name, which is more than a vector may have.
+fn program_of_any_size_runs_or_traps() {
+    // As many slots as an index can address, more than the operand stack may have.
     let slots = "function main, 0, 0\nCONST_I64 65534, 1\nRET 65534\n";
-    // 10 MB of straight code: adds 1 to 9 over and over.
+    // 10 MB of straight-line code that adds 1 to 9 repeatedly.
     let adds =
         |n: i64| format!("LOAD_PUSH 0\nCONST_I64_PUSH {}\nADD_I64\nPOP_STORE 0\n", n % 9 + 1);
     let count = 10_000_000 / 20;

@@ -1,4 +1,4 @@
-//! What names mean, and who keeps whom.
+//! Name resolution, and references between modules.
 
 use std::sync::{Arc, Mutex};
 
@@ -22,7 +22,7 @@ fn names(loader: &ModuleLoader) -> Vec<String> {
 }
 
 #[test]
-fn an_import_means_the_module_then_others_in_order_then_the_host_then_the_fallback() {
+fn import_resolves_to_module_then_others_then_host_then_fallback() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let one = |value| Spec::new().function("f", Does::Returns(value)).bytes();
     let user = |name: &str| Spec::new().function(name, Does::Calls("f")).bytes();
@@ -66,7 +66,7 @@ fn an_import_means_the_module_then_others_in_order_then_the_host_then_the_fallba
 }
 
 #[test]
-fn a_strong_definition_wins_over_a_weak_one_before_it() {
+fn strong_definition_overrides_an_earlier_weak_one() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     loader.load(b"weak", Spec::new().weak("f", Does::Returns(1)).bytes()).unwrap();
     assert_eq!(address(&loader, "f").map(|f| call_at(f, &[])), Some(1));
@@ -87,7 +87,7 @@ fn unresolved_weak_import_is_zero() {
 }
 
 #[test]
-fn clashes_are_refused_when_they_are_to_be() {
+fn duplicate_export_is_refused_by_the_refuse_policy() {
     let options =
         LoaderOptions { duplicate_exports: DuplicateExports::Refuse, ..LoaderOptions::default() };
     let loader = ModuleLoader::new(options).unwrap();
@@ -100,7 +100,7 @@ fn clashes_are_refused_when_they_are_to_be() {
 }
 
 #[test]
-fn what_is_provided_is_loaded_when_it_is_needed() {
+fn provider_is_loaded_when_it_is_needed() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let uses =
         |name: &str, used: &'static str| Spec::new().function(name, Does::Calls(used)).bytes();
@@ -115,18 +115,18 @@ fn what_is_provided_is_loaded_when_it_is_needed() {
     let main = loader.load(b"main", uses("main", "b")).unwrap();
     assert_eq!(call(&loader, main, "main", &[]), 7);
     assert_eq!(names(&loader), ["main", "b", "c"]);
-    // What is there is used again.
+    // A loaded provider is reused.
     loader.load(b"again", uses("again", "c")).unwrap();
     assert_eq!(names(&loader), ["main", "b", "c", "again"]);
 }
 
 #[test]
-fn what_two_loads_need_at_once_is_loaded_once() {
+fn provider_of_two_concurrent_loads_is_loaded_once() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let uses = |name: &str| Spec::new().function(name, Does::Calls("shared")).bytes();
     let shared = Spec::new().function("shared", Does::Returns(7));
     loader.register_provider(b"library", shared.bytes()).unwrap();
-    // Neither finds the library of the other.
+    // Neither load sees the library of the other.
     let first = loader.map(b"first", uses("first")).unwrap();
     let second = loader.map(b"second", uses("second")).unwrap();
     let first = first.link(&mut |_| {}).unwrap();
@@ -136,7 +136,7 @@ fn what_two_loads_need_at_once_is_loaded_once() {
 }
 
 #[test]
-fn what_is_needed_does_not_take_the_name_of_another() {
+fn provider_with_the_name_of_another_module_is_refused() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     loader.register_provider(b"name", Spec::new().function("f", Does::Returns(1)).bytes()).unwrap();
     let user = Spec::new().function("u", Does::Calls("f"));
@@ -147,7 +147,7 @@ fn what_is_needed_does_not_take_the_name_of_another() {
 }
 
 #[test]
-fn modules_import_from_each_other_in_circles_and_go_together() {
+fn cyclic_modules_are_unloaded_together() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let a = Spec::new().function("a", Does::Calls("b")).function("end", Does::Returns(5));
     let b = Spec::new().function("b", Does::Calls("end"));
@@ -166,7 +166,7 @@ fn modules_import_from_each_other_in_circles_and_go_together() {
 }
 
 #[test]
-fn who_is_held_or_needed_stays() {
+fn held_or_needed_module_is_not_unloaded() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let library = loader.load(b"library", Spec::new().function("f", Does::Returns(1)).bytes());
     let library = library.unwrap();
@@ -183,7 +183,7 @@ fn who_is_held_or_needed_stays() {
         assert!(matches!(loader.get(stale), Err(LoadError::Stale { .. })));
         assert!(matches!(loader.unload(stale), Err(LoadError::Stale { .. })));
     }
-    // The slot is used again, and the old handle is not.
+    // The slot is reused, and the old handle is stale.
     let new = loader.load(b"new", Spec::new().function("f", Does::Returns(1)).bytes()).unwrap();
     assert!(loader.get(app).is_err() && loader.get(library).is_err() && loader.get(new).is_ok());
 }
@@ -218,7 +218,7 @@ fn unload_during_a_call_needs_no_later_action() {
 }
 
 #[test]
-fn every_missing_import_is_reported_with_who_wants_it() {
+fn every_missing_import_is_reported_with_its_importer() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let uses = |name: &str, used: [&'static str; 2]| {
         let [one, two] = used.map(Does::Calls);
@@ -261,7 +261,7 @@ fn ten_thousand_unresolved_imports_are_all_reported() {
 }
 
 #[test]
-fn data_is_no_function() {
+fn call_of_data_is_refused() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     loader.load(b"data", Spec::new().function("f", Does::Returns(1)).data("d", 5).bytes()).unwrap();
     let calls = Spec::new().function("g", Does::Calls("d"));
@@ -272,7 +272,7 @@ fn data_is_no_function() {
 }
 
 #[test]
-fn names_are_any_bytes() {
+fn names_may_contain_any_bytes() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let long = "x".repeat(4096);
     for name in ["fn$Vec$i64", "a<b>", "with space", &long] {
@@ -287,7 +287,7 @@ fn names_are_any_bytes() {
 }
 
 #[test]
-fn what_cannot_be_loaded_leaves_nothing_behind() {
+fn failed_load_leaves_nothing_behind() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let good = Spec::new().function("f", Does::Returns(1));
     loader.load(b"good", good.bytes()).unwrap();
@@ -310,7 +310,7 @@ fn what_cannot_be_loaded_leaves_nothing_behind() {
 }
 
 #[test]
-fn archives_provide_modules_and_give_single_ones() {
+fn archive_provides_all_modules_or_a_single_one() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let library: &[u8] = include_bytes!("../../../tests/samples/library.lsm");
     let app: &[u8] = include_bytes!("../../../tests/samples/app.smf");
@@ -333,7 +333,7 @@ fn archives_provide_modules_and_give_single_ones() {
 }
 
 #[test]
-fn strangers_are_modules_too() {
+fn foreign_modules_are_resolved_and_unloaded() {
     struct Stranger(Arc<Mutex<u32>>);
     impl smf_core::link::Resolve for Stranger {
         fn resolve(&self, name: &[u8]) -> Option<u64> {
@@ -359,7 +359,7 @@ fn strangers_are_modules_too() {
 }
 
 #[test]
-fn the_fallback_may_load_modules() {
+fn fallback_resolver_may_load_modules() {
     let loader = Arc::new(ModuleLoader::new(LoaderOptions::default()).unwrap());
     let inner = Arc::downgrade(&loader);
     loader

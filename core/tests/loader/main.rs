@@ -1,4 +1,4 @@
-//! Many modules: what names mean, who keeps whom, new versions in the place of old ones, threads.
+//! Many modules: name resolution, references, replacement by new versions, threads.
 #![cfg(target_arch = "x86_64")]
 #![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
@@ -13,9 +13,9 @@ mod threads;
 use smf_core::loader::{ModuleHandle, ModuleLoader};
 use smf_core::trap;
 
-/// Calls an address that the caller knows to be that of a function of these arguments.
+/// Calls an address, which must be that of a function with these arguments.
 fn call_at(address: u64, args: &[i64]) -> i64 {
-    // SAFETY: the tests hold the modules whose functions they call, and know what those take.
+    // SAFETY: the tests hold the modules whose functions they call, and pass the declared arguments.
     unsafe { trap::call(address, args) }.unwrap()
 }
 
@@ -25,7 +25,7 @@ fn call(loader: &ModuleLoader, module: ModuleHandle, name: &str, args: &[i64]) -
     call_at(module.function(name.as_bytes()).unwrap(), args)
 }
 
-/// Frees what was replaced. The tests hold the modules whose functions they call, so no thread is inside code
+/// Frees replaced versions. The tests hold the modules whose functions they call, so that no thread is inside code
 /// without being counted.
 fn collect(loader: &ModuleLoader) {
     // SAFETY: as above.

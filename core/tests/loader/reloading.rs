@@ -1,4 +1,4 @@
-//! New versions in the place of old ones.
+//! Replacement of modules by new versions.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ fn reload(loader: &ModuleLoader, module: ModuleHandle, spec: &Spec) -> Result<u3
 }
 
 #[test]
-fn callers_reach_the_new_version_and_holders_keep_the_old_one() {
+fn callers_reach_the_new_version_and_holders_the_old_one() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let module = loader.load(b"m", version(1).bytes()).unwrap();
     let user = loader.load(b"user", Spec::new().function("u", Does::Calls("f")).bytes()).unwrap();
@@ -66,7 +66,7 @@ fn replaced_versions_stay_while_threads_may_call_them_uncounted() {
     assert_eq!((retired(), call_at(resolved, &[])), ((2, 2), 3));
     collect(&loader);
     assert_eq!(retired(), (0, 0));
-    // What is held, and so counted, stays beyond the host's statement.
+    // A held, and therefore counted, version stays despite the statement of the host.
     let held = loader.get(module).unwrap();
     reload(&loader, module, &version(4)).unwrap();
     collect(&loader);
@@ -74,7 +74,7 @@ fn replaced_versions_stay_while_threads_may_call_them_uncounted() {
     drop(held);
     loader.collect();
     assert_eq!(retired(), (0, 0));
-    // To unload a module is to state the same of its versions.
+    // Unloading a module states the same for its versions.
     reload(&loader, module, &version(5)).unwrap();
     assert_eq!(retired(), (1, 1));
     loader.unload(module).unwrap();
@@ -82,13 +82,13 @@ fn replaced_versions_stay_while_threads_may_call_them_uncounted() {
 }
 
 #[test]
-fn a_replaced_version_that_another_module_imports_from_stays() {
+fn replaced_version_imported_by_another_module_stays() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let module = loader.load(b"m", version(1).bytes()).unwrap();
     let user = loader.load(b"user", Spec::new().function("u", Does::Calls("f")).bytes()).unwrap();
     reload(&loader, module, &version(2)).unwrap();
     assert_eq!((loader.statistics().uncounted, call(&loader, user, "u", &[])), (1, 2));
-    // That the importer is gone says nothing of threads that it has let in.
+    // Threads that the importer let in may still run after it is unloaded.
     loader.unload(user).unwrap();
     assert_eq!(loader.statistics().uncounted, 1);
     collect(&loader);
@@ -96,7 +96,7 @@ fn a_replaced_version_that_another_module_imports_from_stays() {
 }
 
 #[test]
-fn a_call_that_the_host_counts_keeps_replaced_versions() {
+fn replaced_version_stays_during_a_call_counted_by_the_host() {
     static CALLS: Epochs = Epochs::new();
     let options = LoaderOptions { call_epochs: Some(&CALLS), ..LoaderOptions::default() };
     let loader = ModuleLoader::new(options).unwrap();
@@ -140,7 +140,7 @@ fn replaced_versions_take_no_more_memory_than_the_limit() {
                 "{error}"
             );
             assert!(error.to_string().contains("smf_loader_collect"), "{error}");
-            assert_eq!(call_at(resolved, &[]), i64::from(versions), "as it was, in round {round}");
+            assert_eq!(call_at(resolved, &[]), i64::from(versions), "unchanged in round {round}");
             collect(&loader);
             assert_eq!(loader.statistics().retired, 0);
         }
@@ -148,7 +148,7 @@ fn replaced_versions_take_no_more_memory_than_the_limit() {
 }
 
 #[test]
-fn only_what_is_marked_is_replaced() {
+fn only_module_marked_reloadable_is_replaced() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let plain = Spec::new().function("f", Does::Returns(1));
     let module = loader.load(b"m", plain.bytes()).unwrap();
@@ -163,7 +163,7 @@ fn only_what_is_marked_is_replaced() {
 }
 
 #[test]
-fn data_of_one_name_and_size_moves_unless_the_linker_wrote_it() {
+fn data_of_same_name_and_size_migrates_unless_linker_filled() {
     let with_data = |factor: i64| {
         Spec::new()
             .reloadable()
@@ -193,7 +193,7 @@ fn data_of_one_name_and_size_moves_unless_the_linker_wrote_it() {
 }
 
 #[test]
-fn two_data_of_one_name_stay() {
+fn data_with_ambiguous_name_is_not_migrated() {
     let twice = || {
         Spec::new()
             .reloadable()
@@ -209,7 +209,7 @@ fn two_data_of_one_name_stay() {
 }
 
 #[test]
-fn whatever_is_refused_leaves_the_old_version() {
+fn refused_reload_leaves_the_old_version() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let spec = version(1).function("g", Does::Returns(7));
     let module = loader.load(b"m", spec.bytes()).unwrap();
@@ -240,7 +240,7 @@ fn whatever_is_refused_leaves_the_old_version() {
     assert!(matches!(reload(&loader, stale, &version(2)), Err(LoadError::Stale { .. })));
 }
 
-/// A module whose `add` adds to its `d`, which another one reads and adds to.
+/// A module whose `add` adds to its datum `d`, which another module reads and adds to.
 fn with_datum(value: i32) -> Spec {
     version(value).data("other", 7).data("d", 100).function("add", Does::Adds("d"))
 }
@@ -267,7 +267,7 @@ impl Shared {
         Ok((done.migrated.symbols, done.kept))
     }
 
-    /// What each side finds, after having added something.
+    /// The sums that each side reads, after it added something.
     fn sums(&self) -> [i64; 3] {
         let Self { loader, module, user } = self;
         [
@@ -279,12 +279,12 @@ impl Shared {
 }
 
 #[test]
-fn data_that_another_module_refers_to_stays_where_it_is() {
+fn data_referenced_by_another_module_stays_in_place() {
     let shared = Shared::new();
     let Shared { loader, module, user } = &shared;
     assert_eq!(shared.sums(), [101, 101, 111]);
     let there = address(loader, "d").unwrap();
-    // Whatever stands beside it, and before it.
+    // With any other data beside it and before it.
     let other_place = || version(2).data("more", 1).data("d", 5).function("add", Does::Adds("d"));
     for (round, new) in (1i64..).zip([with_datum(2), other_place(), with_datum(3)]) {
         let (_, kept) = shared.reload(&new).unwrap();
@@ -292,7 +292,7 @@ fn data_that_another_module_refers_to_stays_where_it_is() {
         let before = 100 + 11 * round;
         assert_eq!(shared.sums(), [before + 1, before + 1, before + 11]);
     }
-    // Who comes later finds it there as well.
+    // A module that is loaded later finds it there as well.
     let later = Spec::new().function("later", Does::Reads("d"));
     let later = loader.load(b"later", later.bytes()).unwrap();
     assert_eq!(call(loader, later, "later", &[]), 144);
@@ -305,16 +305,16 @@ fn data_that_another_module_refers_to_stays_where_it_is() {
     assert_eq!(loader.statistics().retired, 0);
 }
 
-/// Code that reaches its data by 32-bit distances must follow data which lies below 2 GiB.
+/// Code that reaches its data by 32-bit distances must be placed near data that lies below 2 GiB.
 #[test]
-fn a_new_version_comes_to_lie_near_the_data_that_stays() {
+fn new_version_is_placed_near_data_that_stays() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let low = version(1).data("d", 100).function("add", Does::AddsLow("d"));
     let module = loader.load(b"m", low.bytes()).unwrap();
     let user = Spec::new().function("read", Does::Reads("d"));
     let user = loader.load(b"user", user.bytes()).unwrap();
     assert!(address(&loader, "d").is_some_and(|address| address < 2 << 30));
-    // Pages that the second of them could have, and that lie elsewhere.
+    // Free pages elsewhere, in which the next version could otherwise be placed.
     let elsewhere = loader.load(b"elsewhere", with_datum(1).bytes()).unwrap();
     loader.unload(elsewhere).unwrap();
     for round in 1..=3 {
@@ -328,7 +328,7 @@ fn a_new_version_comes_to_lie_near_the_data_that_stays() {
 }
 
 #[test]
-fn data_that_cannot_stay_where_others_refer_to_it_keeps_the_old_version() {
+fn reload_is_refused_if_referenced_data_cannot_stay() {
     let shared = Shared::new();
     let check = |new: &Spec| {
         let error = shared.reload(new).unwrap_err();
@@ -345,12 +345,12 @@ fn data_that_cannot_stay_where_others_refer_to_it_keeps_the_old_version() {
     assert_eq!(check(&version(2).function("add", Does::Returns(1))), expected, "gone");
     assert_eq!(check(&add().pointer("d")), expected, "an address of one version");
     assert_eq!(check(&version(2).function("d", Does::Returns(1))), expected, "a function");
-    assert_eq!(check(&add().constant("d", 100)), expected, "not to be written");
+    assert_eq!(check(&add().constant("d", 100)), expected, "read-only");
     let by_section = version(2).data("other", 7).data("d", 100);
     let by_section = by_section.function("add", Does::AddsBySection("d"));
-    assert_eq!(check(&by_section), expected, "reached by another name");
+    assert_eq!(check(&by_section), expected, "referred to by another symbol");
     let image = add().data("d", 100).import(".smf.image", Binding::Global, SymbolKind::Data);
-    assert_eq!(check(&image), expected, "reached in ways that do not show");
+    assert_eq!(check(&image), expected, "referred to without relocations");
     let bytes = with_datum(2).bytes();
     let left = shared.loader.reload(shared.module, bytes, StateMigration::Reset, &mut |_| {});
     assert_eq!(left.unwrap_err().to_string(), expected);
@@ -359,8 +359,8 @@ fn data_that_cannot_stay_where_others_refer_to_it_keeps_the_old_version() {
     assert_eq!(shared.reload(&add().wide("d", 1)), Ok((0, 0)));
 }
 
-/// A loader that replaces its module each time that a name is looked up outside of it; that module; and how
-/// often that was. A request for `absent` finds nothing from the second time on.
+/// A loader that replaces its module each time a name is looked up outside of it; that module; and the number
+/// of these lookups. A request for `absent` finds nothing from the second time on.
 fn restless() -> (Arc<ModuleLoader>, ModuleHandle, Arc<AtomicI32>) {
     let loader = Arc::new(ModuleLoader::new(LoaderOptions::default()).unwrap());
     let module = loader.load(b"m", with_datum(0).bytes()).unwrap();
@@ -371,7 +371,7 @@ fn restless() -> (Arc<ModuleLoader>, ModuleHandle, Arc<AtomicI32>) {
             let (loader, round) = (inner.upgrade()?, 1 + count.fetch_add(1, Ordering::Relaxed));
             reload(&loader, module, &with_datum(round)).unwrap();
             if round > 1 {
-                // What is about to be imported stays where it is, like what has been.
+                // Data that is about to be imported stays in place, like imported data.
                 let wide = version(round).function("add", Does::Adds("d")).wide("d", 1);
                 let error = reload(&loader, module, &wide).unwrap_err();
                 assert!(error.to_string().contains("user refers to its `d`"), "{error}");
@@ -384,18 +384,18 @@ fn restless() -> (Arc<ModuleLoader>, ModuleHandle, Arc<AtomicI32>) {
 }
 
 #[test]
-fn data_is_imported_for_the_first_time_from_a_module_that_is_replaced_meanwhile() {
+fn data_is_first_imported_from_a_module_replaced_meanwhile() {
     let user =
         |hook| Spec::new().function("read", Does::Reads("d")).function("u", Does::Calls(hook));
     let (loader, module, asked) = restless();
     let loaded = loader.load(b"user", user("hook").bytes()).unwrap();
-    // The second try is the last.
+    // The second attempt is the last.
     assert_eq!(asked.load(Ordering::Relaxed), 2);
     assert_eq!((call(&loader, loaded, "read", &[]), call(&loader, loaded, "u", &[])), (100, 2));
     call(&loader, module, "add", &[1]);
     assert_eq!(call(&loader, loaded, "read", &[]), 101);
 
-    // So it is for a new version that imports what the old one did not.
+    // The same for a new version that imports a name which the old version did not.
     let (loader, module, asked) = restless();
     let loaded = loader.load(b"user", version(1).bytes()).unwrap();
     reload(&loader, loaded, &user("hook").reloadable().function("f", Does::Returns(7))).unwrap();
@@ -403,7 +403,7 @@ fn data_is_imported_for_the_first_time_from_a_module_that_is_replaced_meanwhile(
     call(&loader, module, "add", &[1]);
     assert_eq!(call(&loader, loaded, "read", &[]), 101);
 
-    // Who fails holds nothing any more.
+    // A failed attempt leaves no holds.
     let (loader, module, asked) = restless();
     let error = loader.load(b"user", user("absent").bytes()).unwrap_err();
     assert!(matches!(error, LoadError::Link { .. }), "{error}");
@@ -414,7 +414,7 @@ fn data_is_imported_for_the_first_time_from_a_module_that_is_replaced_meanwhile(
 }
 
 #[test]
-fn a_section_may_be_named_for_what_stands_beside_shared_data() {
+fn section_relocation_to_data_beside_shared_data_is_accepted() {
     let shared = Shared::new();
     let spec = with_datum(2).function("beside", Does::AddsBySection("other"));
     assert_eq!(shared.reload(&spec), Ok((1, 1)));
@@ -423,7 +423,7 @@ fn a_section_may_be_named_for_what_stands_beside_shared_data() {
 }
 
 #[test]
-fn a_constant_stays_while_it_is_the_same() {
+fn referenced_constant_stays_while_it_is_unchanged() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let spec = |value, constant| version(value).constant("k", constant);
     let module = loader.load(b"m", spec(1, 5).bytes()).unwrap();
@@ -439,8 +439,8 @@ fn a_constant_stays_while_it_is_the_same() {
 }
 
 #[test]
-fn memory_that_has_shared_data_is_not_handed_on_for_ever() {
-    if !alone("reloading::memory_that_has_shared_data_is_not_handed_on_for_ever") {
+fn memory_with_shared_data_is_freed_eventually() {
+    if !alone("reloading::memory_with_shared_data_is_freed_eventually") {
         return;
     }
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
@@ -449,7 +449,7 @@ fn memory_that_has_shared_data_is_not_handed_on_for_ever() {
     let mut before = (0, 0, 0);
     let mut user: Option<ModuleHandle> = None;
     for round in 0..1000 {
-        // In turns another one of them stays, in the memory of another version.
+        // Alternately another datum stays, in the memory of another version.
         let (name, datum) = [("even", "a"), ("odd", "b")][round as usize % 2];
         let new = Spec::new().function("u", Does::Reads(datum)).bytes();
         let new = loader.load(name.as_bytes(), new).unwrap();
@@ -474,9 +474,9 @@ fn unused_exports_may_be_removed_and_others_added() {
 }
 
 #[test]
-fn a_new_version_may_need_modules_that_the_old_one_did_not() {
+fn new_version_may_need_additional_modules() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
-    // It calls back into the module that is just being replaced.
+    // It calls back into the module that is being replaced.
     let library = Spec::new().function("l", Does::Calls("h"));
     loader.register_provider(b"library", library.bytes()).unwrap();
     let module = loader.load(b"m", version(1).bytes()).unwrap();
@@ -488,14 +488,14 @@ fn a_new_version_may_need_modules_that_the_old_one_did_not() {
     assert_eq!(call(&loader, module, "g", &[]), 4);
     reload(&loader, module, &new.clone().function("i", Does::Returns(5))).unwrap();
     assert_eq!((call(&loader, module, "g", &[]), call(&loader, module, "i", &[])), (4, 5));
-    // The library is needed by the new version, and the old one is gone with its needs.
+    // The new version needs the library; the old one is gone with its references.
     let library = loader.find(b"library").unwrap();
     assert!(matches!(loader.unload(library), Err(LoadError::Needed { .. })));
     loader.unload_all(&[library, module]).unwrap();
 }
 
-/// Loads a module that calls `between` and then `g`, while the resolver of `between` puts one version after
-/// the other in the place of the module that has `g`.
+/// Loads a module that calls `between` and then `g`, while the resolver of `between` repeatedly replaces
+/// the module that exports `g`.
 fn link_between(new: impl Fn(i32) -> Spec + Send + Sync + 'static) -> Result<i64, LoadError> {
     let loader = Arc::new(ModuleLoader::new(LoaderOptions::default()).unwrap());
     let old = version(0).function("g", Does::Returns(0));
@@ -516,16 +516,16 @@ fn link_between(new: impl Fn(i32) -> Spec + Send + Sync + 'static) -> Result<i64
 }
 
 #[test]
-fn a_module_that_is_replaced_each_time_another_is_linked_against_it_is_no_obstacle() {
+fn module_replaced_during_every_link_is_linked_nevertheless() {
     let called = link_between(|number| version(0).function("g", Does::Returns(number)));
     assert_eq!(called, Ok(1), "by the first attempt");
-    // What is really gone is missed, and not looked for again and again.
+    // A name that no longer exists is reported as missing, without endless retries.
     let missing = link_between(version).unwrap_err();
     assert_eq!(missing.to_string(), "user: unresolved import `g`");
 }
 
 #[test]
-fn old_needs_end_with_the_old_version() {
+fn references_of_the_old_version_end_with_it() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let library = loader.load(b"l", Spec::new().function("l", Does::Returns(1)).bytes()).unwrap();
     let old = Spec::new().reloadable().function("f", Does::Calls("l"));
@@ -539,7 +539,7 @@ fn old_needs_end_with_the_old_version() {
     loader.unload(library).unwrap();
 }
 
-/// Whether the test runs by itself in a process. If not, runs the test of this name in one of its own
+/// Whether the test runs alone in its process. If not, runs the test of this name in a process of its own
 /// and fails if it fails there.
 fn alone(test: &str) -> bool {
     const MARK: &str = "SMF_TEST_ALONE";
@@ -548,7 +548,7 @@ fn alone(test: &str) -> bool {
     }
     let arguments = ["--exact", test, "--test-threads=1"];
     let mut command = Command::new(env::current_exe().unwrap());
-    // What the address sanitizer keeps of freed memory would look like a leak.
+    // Freed memory that the address sanitizer retains would look like a leak.
     let options = env::var("ASAN_OPTIONS").unwrap_or_default();
     let options = format!("{options}:quarantine_size_mb=1:thread_local_quarantine_size_kb=64");
     command.args(arguments).env(MARK, "1").env("ASAN_OPTIONS", options);
@@ -558,7 +558,7 @@ fn alone(test: &str) -> bool {
     false
 }
 
-/// Mappings, open files and pages in memory of this process.
+/// The numbers of mappings, open files and resident pages of this process.
 fn footprint() -> (usize, usize, u64) {
     let maps = fs::read_to_string("/proc/self/maps").unwrap().lines().count();
     let files = fs::read_dir("/proc/self/fd").unwrap().count();
@@ -566,8 +566,8 @@ fn footprint() -> (usize, usize, u64) {
     (maps, files, pages.split(' ').nth(1).unwrap().parse().unwrap())
 }
 
-/// What so many rounds have left behind is nothing. A sanitizer (`SMF_TEST_SANITIZER` is set) has memory
-/// of its own, which grows: then it is less than a mapping or a page in every second round.
+/// Asserts that the rounds left nothing behind. A sanitizer (`SMF_TEST_SANITIZER` is set) has memory
+/// of its own, which grows: then the limit is one mapping or page in every second round.
 fn assert_flat(before: (usize, usize, u64), after: (usize, usize, u64), rounds: usize) {
     assert_eq!(after.1, before.1, "open files");
     if env::var_os("SMF_TEST_SANITIZER").is_some() {

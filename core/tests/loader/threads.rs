@@ -1,4 +1,4 @@
-//! Calls and lookups while others load, replace and unload.
+//! Calls and lookups while other threads load, replace and unload modules.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use crate::build::{Does, Spec};
 use crate::scale::scale;
 use crate::{call, call_at, collect};
 
-/// A leaked name that leak checkers find still in use.
+/// A leaked name that leak checkers find reachable.
 fn for_ever(name: &str) -> &'static str {
     static NAMES: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
     let name: &'static str = name.to_owned().leak();
@@ -19,7 +19,7 @@ fn for_ever(name: &str) -> &'static str {
 }
 
 #[test]
-fn callers_see_versions_in_order_while_modules_come_and_go() {
+fn callers_see_versions_in_order_during_loads_and_unloads() {
     let loader = &ModuleLoader::new(LoaderOptions::default()).unwrap();
     let version = |value| Spec::new().reloadable().function("f", Does::Returns(value)).bytes();
     let module = loader.load(b"m", version(0)).unwrap();
@@ -27,7 +27,7 @@ fn callers_see_versions_in_order_while_modules_come_and_go() {
     let (done, calls) = (&AtomicBool::new(false), &AtomicU64::new(0));
     const VERSIONS: i32 = 400;
     thread::scope(|scope| {
-        // Through the table.
+        // By stable address.
         scope.spawn(move || {
             let mut last = 0;
             while !done.load(Ordering::Relaxed) {
@@ -37,7 +37,7 @@ fn callers_see_versions_in_order_while_modules_come_and_go() {
                 calls.fetch_add(1, Ordering::Relaxed);
             }
         });
-        // By name, and into the version that is held.
+        // By name, and in the held version.
         scope.spawn(move || {
             while !done.load(Ordering::Relaxed) {
                 let resolved = loader.resolve(b"f").unwrap().unwrap();
@@ -47,7 +47,7 @@ fn callers_see_versions_in_order_while_modules_come_and_go() {
                 assert_eq!(call_at(held.function(b"f").unwrap(), &[]), own, "it does not change");
             }
         });
-        // Others that need it come and go.
+        // Modules that import from it are loaded and unloaded.
         scope.spawn(move || {
             let mut unloaded = 0;
             while !done.load(Ordering::Relaxed) || unloaded == 0 {
@@ -74,8 +74,8 @@ fn callers_see_versions_in_order_while_modules_come_and_go() {
     assert_eq!((loader.statistics().retired, loader.statistics().modules), (0, 2));
 }
 
-/// Eight threads that hold what they call, by its stable address and in its version: 10,000 reloads in the exhaustive mode,
-/// else 500. shell/tests/c/reload_threads.c has the calls of threads that hold nothing.
+/// Eight threads call held modules by stable address and by the address in the held version: 10,000 reloads in the
+/// exhaustive mode, else 500. shell/tests/c/reload_threads.c covers the calls of threads that hold nothing.
 #[test]
 fn code_is_not_freed_while_a_thread_that_holds_it_is_inside() {
     let loader = &ModuleLoader::new(LoaderOptions::default()).unwrap();
@@ -115,7 +115,7 @@ fn many(count: u32, value: i32) -> Spec {
 }
 
 #[test]
-fn a_function_is_imported_for_the_first_time_from_a_module_that_never_rests() {
+fn function_is_first_imported_from_a_continuously_replaced_module() {
     const FUNCTIONS: u32 = 300;
     let loader = &ModuleLoader::new(LoaderOptions::default()).unwrap();
     let module = loader.load(b"m", many(FUNCTIONS, 0).bytes()).unwrap();
@@ -135,7 +135,7 @@ fn a_function_is_imported_for_the_first_time_from_a_module_that_never_rests() {
         for number in 0..FUNCTIONS {
             let name = format!("f{number}");
             let user = Spec::new().function("u", Does::Calls(for_ever(&name))).bytes();
-            // Not before there is another version.
+            // Waits for another version.
             let before = reloads.load(Ordering::Relaxed);
             while reloads.load(Ordering::Relaxed) == before {
                 thread::yield_now();
@@ -155,10 +155,10 @@ fn a_function_is_imported_for_the_first_time_from_a_module_that_never_rests() {
 }
 
 #[test]
-fn data_is_imported_for_the_first_time_from_a_module_that_never_rests() {
+fn data_is_first_imported_from_a_continuously_replaced_module() {
     const ROUNDS: usize = 200;
     let loader = &ModuleLoader::new(LoaderOptions::default()).unwrap();
-    // The more there is to be resolved, the more often the module is another by then.
+    // The more symbols there are to resolve, the more often the module has been replaced by then.
     let data: Vec<&'static str> = (0..64).map(|n| for_ever(&format!("d{n}"))).collect();
     let version = |value: i32| {
         let spec = Spec::new().reloadable().function("f", Does::Returns(value));
@@ -173,7 +173,7 @@ fn data_is_imported_for_the_first_time_from_a_module_that_never_rests() {
                 while !done.load(Ordering::Relaxed) {
                     match loader.reload(module, version.clone(), StateMigration::Copy, &mut |_| {})
                     {
-                        // The other one was faster.
+                        // Another thread was faster.
                         Ok(_) | Err(LoadError::Changed { .. }) => collect(loader),
                         Err(error) => panic!("{error}"),
                     }
@@ -196,7 +196,7 @@ fn data_is_imported_for_the_first_time_from_a_module_that_never_rests() {
 }
 
 #[test]
-fn shared_data_is_one_while_its_module_is_replaced_a_thousand_times() {
+fn shared_data_has_one_copy_during_a_thousand_reloads() {
     let loader = &ModuleLoader::new(LoaderOptions::default()).unwrap();
     let version = |value| {
         let spec = Spec::new().reloadable().function("f", Does::Returns(value));
@@ -212,7 +212,7 @@ fn shared_data_is_one_while_its_module_is_replaced_a_thousand_times() {
             scope.spawn(move || {
                 let mut last = 0;
                 while !done.load(Ordering::Relaxed) {
-                    // By address, through the table, and in the version that is held.
+                    // By stable address, and in the held version.
                     let who = if number == 2 { module } else { user };
                     let now = call(loader, who, name, &[1]);
                     assert!(now > last, "{now} after {last}");
@@ -240,7 +240,7 @@ fn shared_data_is_one_while_its_module_is_replaced_a_thousand_times() {
         }
         done.store(true, Ordering::Relaxed);
     });
-    // Nothing that anybody has added is lost.
+    // No addition is lost.
     let sum = added.load(Ordering::Relaxed) as i64;
     assert_eq!((call(loader, user, "read", &[]), call(loader, module, "add", &[0])), (sum, sum));
     collect(loader);
@@ -250,7 +250,7 @@ fn shared_data_is_one_while_its_module_is_replaced_a_thousand_times() {
 }
 
 #[test]
-fn one_of_two_who_replace_the_same_version_is_told() {
+fn second_concurrent_reload_of_a_version_is_refused() {
     let loader = &ModuleLoader::new(LoaderOptions::default()).unwrap();
     let version = |value| Spec::new().reloadable().function("f", Does::Returns(value)).bytes();
     let module = loader.load(b"m", version(0)).unwrap();
@@ -276,7 +276,7 @@ fn one_of_two_who_replace_the_same_version_is_told() {
 }
 
 #[test]
-fn one_name_is_given_once() {
+fn concurrent_loads_of_one_name_succeed_once() {
     let loader = &ModuleLoader::new(LoaderOptions::default()).unwrap();
     let loaded = AtomicU64::new(0);
     thread::scope(|scope| {

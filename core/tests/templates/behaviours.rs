@@ -1,5 +1,5 @@
-//! The behaviours that runtimes count on, one test each, in the groups in which their specification has
-//! them. Updates have a file of their own.
+//! The behaviours that runtimes rely on, one test each, in the groups of their specification.
+//! Updates have a file of their own.
 
 mod checking;
 mod configuration;

@@ -1,4 +1,4 @@
-//! Modules with templates and notes, made to order, and a compiler for templates of a few words.
+//! Modules with templates and notes, built for tests, and a compiler for templates of a few words.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use smf_core::templates::{
 };
 use smf_core::types::Type;
 
-/// A module to be made.
+/// A module to be built.
 #[derive(Clone)]
 pub(crate) struct Spec {
     pub(crate) layout: Layout,

@@ -87,7 +87,7 @@ fn cached_code_is_used_by_the_next_process() {
         let (second, compiled, jit) = run(&path, KEEPING, COMPILER);
         assert_eq!((second, compiled), (4, 0));
         assert_eq!((jit.stats().cache_hit_count, jit.stats().cache_stale_count), (3, 0));
-        // It has nothing to tell.
+        // It records no update.
         assert_eq!(read(&path), file);
     }
 }
@@ -134,7 +134,7 @@ fn compact_module_caches_code() {
     assert_eq!(made(&instances), 0);
 }
 
-/// Typed bodies: callees without rows, traps, and what a caller may expect of a callee.
+/// IR functions: callees without rows, traps, and the signatures that callers expect of their callees.
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn ir_instances_are_cached_with_their_callees() {
@@ -145,7 +145,7 @@ fn ir_instances_are_cached_with_their_callees() {
     for template in parse(text).unwrap() {
         module = module.template(&template.name, &template.body);
     }
-    let directory = Directory::new("typed");
+    let directory = Directory::new("ir");
     let path = directory.file("a.smf", &module.file());
     for taken in [0, 2] {
         let jit = JitInstantiator::new(KEEPING, CodeMemory::default()).unwrap();
@@ -169,15 +169,15 @@ fn code_is_cached_only_if_enabled() {
     let off = JitConfig { keep_code: false, ..KEEPING };
     run(&path, off, COMPILER);
     assert!(Smf::parse(&read(&path)).unwrap().sections().named(b".smf.code").is_none());
-    // What another process has made is made again, although it is not possible any more.
+    // An instance that another process made is made again, although it is no longer listed as possible.
     let (value, compiled, jit) = run(&path, off, COMPILER);
     assert_eq!((value, compiled), (4, 3));
     assert!(!jit.can_jit_instantiate(b"f$i64") && jit.find_possible(b"f$i64").unwrap().is_none());
-    // What is there is not looked at either.
+    // An existing cache is not read either.
     run(&path, KEEPING, COMPILER);
     assert_eq!(run(&path, off, COMPILER).1, 3);
     assert_eq!(run(&path, KEEPING, COMPILER).1, 0);
-    // And it can be read without being written.
+    // The cache can be read without being written.
     let silent = JitConfig { update_smf: false, ..KEEPING };
     let before = read(&path);
     assert_eq!(run(&path, silent, COMPILER).1, 0);
@@ -195,7 +195,7 @@ fn cached_code_of_other_template_or_compiler_is_stale() {
     let newer = CachePolicy { compiler: 8, ..COMPILER };
     let (value, compiled, jit) = run(&path, silent, newer);
     assert_eq!((value, compiled, jit.stats().cache_stale_count), (4, 3, 3));
-    // Another body of `h`, and the record of the old one.
+    // Another body of `h`, with the record of the old one.
     let changed =
         Spec::new().both("f", "instance g i64").both("g", "call h$i64").both("h", "ret 5");
     directory.file("a.smf", &changed.file());
@@ -205,12 +205,12 @@ fn cached_code_of_other_template_or_compiler_is_stale() {
         (value, compiled, jit.stats().cache_stale_count, jit.stats().cache_hit_count),
         (5, 1, 1, 2)
     );
-    // Which is gone from then on.
+    // The stale record is removed by the next write.
     assert_eq!(records(&payload(&path)).count(), 3);
     assert_eq!(run(&path, KEEPING, COMPILER).1, 0);
 }
 
-/// A record for `f$i64` that returns 9, changed by `change`, instead of the one that is kept.
+/// Replaces the cached record by one for `f$i64` that returns 9, changed by `change`.
 fn with_record(path: &[u8], change: impl FnOnce(&mut CachedCode<'static>)) {
     let code: &'static [u8] = &[0xb8, 9, 0, 0, 0, 0xc3];
     let mut record = CachedCode::new(host_arch(), b"f$i64", hash(b"ret 4"), code);
@@ -239,7 +239,7 @@ fn record_is_valid_only_if_all_fields_match() {
         |record| record.arguments = b"u64",
         |record| record.symbol = b"f$u64",
         |record| record.arch.0 ^= 1,
-        // A block of no bytes cannot be made.
+        // A block cannot be empty.
         |record| record.code = b"",
     ];
     for (number, change) in changes.into_iter().enumerate() {
@@ -250,7 +250,7 @@ fn record_is_valid_only_if_all_fields_match() {
     }
 }
 
-/// Every prefix of the section, and every flipped bit of it: the instance is what its template says.
+/// Every prefix of the section, and every flipped bit of it: the instance is that of its template.
 #[test]
 fn damaged_cached_code_is_not_run() {
     let directory = Directory::new("damage");
@@ -275,7 +275,7 @@ fn damaged_cached_code_is_not_run() {
     }
 }
 
-/// Records that state a true hash and mean nothing: the worst is an instance that is compiled, or an error.
+/// Records with a correct hash and invalid contents: at worst the instance is compiled, or an error.
 #[test]
 fn malformed_records_are_ignored() {
     use smf_core::format::RelocKind;
@@ -336,7 +336,7 @@ fn cache_of_other_version_is_kept_and_reported() {
         "{result:?}"
     );
     assert_eq!((count.load(Ordering::Relaxed), payload(&path)), (1, newer.to_vec()));
-    // The note says it all the same, and nothing is left to be said.
+    // The note records the instance nevertheless, and no update remains.
     let note = read(&path);
     let note =
         Smf::parse(&note).unwrap().note().unwrap().unwrap().entries::<Instantiation>().count();

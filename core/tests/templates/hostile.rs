@@ -68,7 +68,7 @@ fn compiler_errors_are_returned_with_the_cause() {
     }
 }
 
-/// Each makes a larger type, without an end.
+/// Each template requires an instance for a larger type, without an end.
 #[test]
 fn unbounded_recursion_over_types_reaches_the_depth_limit() {
     let grow = Callback::new(|request: &CompileRequest<'_>, environment: &mut dyn Environment| {
@@ -235,7 +235,7 @@ fn hundred_thousand_possible_rows_are_found() {
 
 #[test]
 fn precompiled_code_of_two_instances_is_linked() {
-    // mov eax, edi; add eax, 5; ret - and a call of that.
+    // mov eax, edi; add eax, 5; ret; and a call of that.
     let five = encode_precompiled(&[Variant {
         arch: Arch::X86_64,
         arguments: &[],

@@ -126,13 +126,13 @@ fn trap_is_returned_by_the_call_on_its_thread() {
 
 /// From text to result: a module that imports a missing instance loads and runs.
 #[test]
-fn modules_load_that_miss_instances_of_typed_templates() {
+fn module_with_missing_ir_instance_loads_and_runs() {
     let text = "template quotient<T>(a: T, b: T) -> T\ncall a = halve<T>(a)\ndiv T a, a, b\n\
                 return T a\nend\n\
                 template halve<T>(a: T) -> T\nlocal two: T\ncall two = two()\ndiv T a, a, two\n\
                 return T a\nend\n\
                 template two() -> i64\nlocal n: i64\nconst i64 n, 2\nreturn i64 n\nend";
-    // A type that the template does not have must belong to the callee.
+    // Types at a call must equal those of the callee: the result of `two` is i64, not T.
     let text =
         text.replace("call two = two()", "local n: i64\ncall n = two()\nconvert T two, i64 n");
     let mut module = Spec::new().possible("quotient", "i64", "fn$quotient$i64");
@@ -193,7 +193,7 @@ fn told(module: Spec, symbol: &str) -> String {
     jit.load_smf_bytes(b"m", &module.file()).unwrap();
     let told = jit.try_jit_instantiate(symbol.as_bytes()).unwrap_err().to_string();
     assert!(told.contains(symbol), "{told}");
-    // A callee that is sound may be there.
+    // Valid callees may exist, but not the requested instance.
     assert_eq!(jit.address(symbol.as_bytes()), None);
     told
 }

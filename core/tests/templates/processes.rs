@@ -1,4 +1,4 @@
-//! Processes that make instances of one module at once.
+//! Processes that instantiate templates of one module concurrently.
 
 use std::env;
 use std::fs;

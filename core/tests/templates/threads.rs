@@ -16,7 +16,7 @@ use crate::call_at;
 
 const THREADS: usize = 8;
 
-/// Does `act` in every thread at once.
+/// Runs `act` in every thread at once.
 fn all<T: Send>(act: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let (barrier, act) = (Barrier::new(THREADS), &act);
     thread::scope(|scope| {
@@ -32,7 +32,7 @@ fn all<T: Send>(act: impl Fn(usize) -> T + Sync) -> Vec<T> {
     })
 }
 
-/// As the compiler of scripts, with a delay, so that other threads interleave.
+/// Like the compiler of scripts, with a delay, so that other threads interleave.
 fn slow(count: Arc<AtomicU32>, modules: &[Spec]) -> JitInstantiator {
     let compiler = Callback::new(move |request: &CompileRequest<'_>, env: &mut dyn Environment| {
         count.fetch_add(1, Relaxed);
@@ -78,7 +78,7 @@ fn eight_threads_get_the_same_failure() {
     assert_eq!(count.load(Relaxed), 1);
 }
 
-/// A cycle across threads: each waits for the instance that another one compiles.
+/// A cycle across threads: each waits for an instance that another thread compiles.
 #[test]
 fn circular_dependency_across_threads_is_detected() {
     for _ in 0..20 {

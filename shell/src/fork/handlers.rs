@@ -1,10 +1,10 @@
 //! The handlers that run around a fork, and the order in which they take the locks of the process.
 //!
-//! They are registered when the library is loaded, before any other thread can be inside of it; where a program
-//! leaves that out, before the first lock is taken. The C library forgets them when the library is closed.
+//! They are registered when the library is loaded, before any other thread can be inside of it; in programs that skip
+//! the initialisers, before the first lock is taken. The C library removes them when the library is closed.
 //!
-//! Those that a program registers later run before these take the locks, and after these have let go of them. So
-//! a program may call this library in its handlers if it registers them later, and must not otherwise.
+//! Handlers that a program registers later run before these take the locks, and after these have released them.
+//! Therefore a program may call this library in its handlers only if it registers them later.
 //!
 //! Source: pthread_atfork(3p); fork(2); glibc, `nptl/register-atfork.c` (handlers belong to a shared object).
 #![allow(unsafe_code)]
@@ -24,8 +24,8 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// Every lock of the process, in the order in which one thread takes several of them: freeing a block of code takes
-/// its name back from debuggers, and reading the environment switches tools on.
+/// Every lock of the process, in the order in which one thread takes several of them: freeing a block of code also
+/// unregisters its name from debuggers, and reading the environment enables tools.
 const LISTS: &[&[&dyn HeldAtFork]] = &[
     #[cfg(feature = "c-api")]
     crate::ffi::LOCKS,
@@ -33,7 +33,7 @@ const LISTS: &[&[&dyn HeldAtFork]] = &[
     crate::tools::LOCKS,
 ];
 
-/// Runs `register` before anything else of the library.
+/// Runs `register` when the library is loaded.
 #[cfg(not(miri))]
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -46,7 +46,7 @@ extern "C" fn at_start() {
 
 static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
 
-/// Has the handlers run from now on.
+/// Registers the handlers, once.
 #[inline]
 pub(super) fn register() {
     if !IS_REGISTERED.load(Ordering::Relaxed) {
@@ -61,7 +61,7 @@ fn register_now() {
         return;
     }
     if pthread_atfork(Some(prepare), Some(parent), Some(child)) != 0 {
-        // No memory: the next one tries again.
+        // Out of memory: the next call tries again.
         IS_REGISTERED.store(false, Ordering::Relaxed);
     }
 }
@@ -81,7 +81,7 @@ extern "C" fn parent() {
     release();
 }
 
-/// The thread that runs this is the only one.
+/// Runs in the only thread of the child.
 extern "C" fn child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     release();

@@ -1,4 +1,4 @@
-//! Children, and what they may use.
+//! Tests of locks and objects in forked children.
 
 use std::sync::mpsc::channel;
 use std::thread;
@@ -12,7 +12,7 @@ unsafe extern "C" {
     fn waitpid(process: i32, status: *mut i32, options: i32) -> i32;
 }
 
-/// Whether `act` is true in a child, which has 20 seconds.
+/// Whether `act` is true in a child, which is given 20 seconds.
 pub(crate) fn in_child(act: impl FnOnce() -> bool) -> bool {
     let child = fork();
     assert!(child >= 0);
@@ -26,14 +26,14 @@ pub(crate) fn in_child(act: impl FnOnce() -> bool) -> bool {
     status == 7 << 8
 }
 
-/// Does `act` while another thread does `hold`, and keeps the result.
+/// Runs `act` while another thread runs `hold` and retains its result.
 pub(crate) fn while_held<T>(hold: impl FnOnce() -> T + Send, act: impl FnOnce()) {
     let ((is_held, wait), (leave, left)) = (channel(), channel::<()>());
     thread::scope(|scope| {
         scope.spawn(move || {
             let held = hold();
             is_held.send(()).unwrap();
-            // Until `act` is done, or has panicked.
+            // Blocks until `act` has returned or panicked.
             let _ = left.recv();
             drop(held);
         });
@@ -77,7 +77,7 @@ fn object_in_use_at_fork_is_refused_in_the_child_alone() {
                 let refused = (0..3).all(|_| busy.enter().is_none());
                 let works =
                     (0..2).all(|_| idle.enter().is_some() && Users::default().enter().is_some());
-                // What the child uses is refused to its own child, and only while it does.
+                // An object that the child uses is refused in the child's own child, and only while it is used.
                 let user = idle.enter();
                 let again = in_child(|| idle.enter().is_none());
                 drop(user);

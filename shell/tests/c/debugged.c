@@ -1,4 +1,4 @@
-/* A program that is called back by generated code, where a debugger stops. */
+/* A program that generated code calls back, and that a debugger stops there. */
 #include "check.h"
 
 /* x86-64: a frame, and a call of the address in rdi with one argument less.

@@ -219,7 +219,7 @@ static bool compile_again(uint64_t unit, const SmfTemplate *source, void *user) 
 static void bodies(void) {
     int64_t context = compiler_create_context();
     const char *types = "[" I64 "]";
-    /* Typed bodies: relocations refer to names. */
+    /* IR bodies: relocations refer to names. */
     HOLDS(compiler_instantiate_template(context, read_file("half.json"), types), "\"success\":true",
           "\"symbol\":\"half$i64\"", "\"kind\":3", "\"address\":");
     HOLDS(compiler_instantiate_template(context, read_file("half.json"), "[{\"kind\":\"bool\"}]"), "\"success\":false",

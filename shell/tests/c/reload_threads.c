@@ -19,8 +19,8 @@ enum { THREADS = 8 };
 
 /* How the threads call the function. */
 enum mode {
-    BY_STABLE_ADDRESS,  /* rt_call_function_0 of what smf_loader_resolve returns */
-    BY_VERSION_ADDRESS, /* rt_call_function_0 of what smf_loader_symbol returns, looked up again when refused */
+    BY_STABLE_ADDRESS,  /* rt_call_function_0 of the address from smf_loader_resolve */
+    BY_VERSION_ADDRESS, /* rt_call_function_0 of the address from smf_loader_symbol, looked up again when refused */
     BY_NAME,            /* smf_loader_call */
     HELD,               /* a hold, the address in that version, the release */
     BY_IMPORT,          /* rt_call_function_0 of a function of another module, which imports it */

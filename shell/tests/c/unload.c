@@ -18,7 +18,7 @@
 
 static int64_t (*allocate)(int64_t);
 
-/* Whether a child exits with success, with or without the library. */
+/* Whether a child exits successfully, with or without the library. */
 static int forks(void) {
     int status = 0;
     pid_t child = fork();

@@ -1,4 +1,4 @@
-//! Typed bytecode templates: their text form, and the tour of the README.
+//! Templates in IR: their text form, and the tour of the README.
 
 use std::fs;
 
@@ -45,7 +45,7 @@ fn disassembled_templates_assemble_to_the_same_module() {
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn jit_calls_instances_with_typed_arguments() {
-    let directory = scratch("typed");
+    let directory = scratch("ir");
     let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
     let (source, module) = (path("lists.sbt"), path("lists.smf"));
     fs::write(&source, LISTS).unwrap();

@@ -17,7 +17,7 @@ use super::{scratch, smf, text};
 
 /// Writes a module with precompiled templates to `directory`.
 pub(crate) fn templates(directory: &Path) -> String {
-    // x86-64: lea rax, [rdi + rsi]; ret - and a call of that with what it was called with.
+    // x86-64: lea rax, [rdi + rsi]; ret; and a tail call of that with the same arguments.
     let variant =
         |code, relocations| Variant { arch: host_arch(), arguments: &[], code, relocations };
     let add = encode_precompiled(&[variant(&[0x48, 0x8d, 0x04, 0x37, 0xc3][..], &[][..])]).unwrap();

@@ -46,7 +46,7 @@ fn results(smf: &Smf<'_>) -> Vec<i64> {
     let module = Image::map(smf).unwrap().link(&NoImports).unwrap();
     let run = |name: &str, args: &[i64]| {
         let address = module.function(name.as_bytes()).unwrap();
-        // SAFETY: the functions take as many integers as are given and return one, and the module
+        // SAFETY: the functions take integers, as many as are passed, and return one; the module
         // lives until the end of the block.
         unsafe { call(address, args) }.unwrap()
     };
@@ -65,7 +65,7 @@ fn compressed_module_returns_the_same_results() {
     for flags in [&["-O0"][..], &["-O2"], &["-O2", "-fPIC"], &["-O2", "-fno-pie"]] {
         for layout in [Layout::Packed, Layout::Native] {
             if layout == Layout::Native && flags.contains(&"-fno-pie") {
-                // 32-bit addresses, which the native layout has none of.
+                // 32-bit addresses, which the native layout does not have.
                 continue;
             }
             let plain = made(layout, None, flags);
@@ -99,7 +99,7 @@ fn only_sections_that_shrink_are_compressed() {
                 let mut contents = smf.contents(&section).unwrap().into_owned();
                 if section.is_compressed() {
                     assert!(section.size < plain.size);
-                    // Zeroes in memory alone have become bytes.
+                    // Zeroes that existed in memory only have become bytes.
                     let tail = contents.split_off(plain.data.len());
                     assert!(tail.iter().all(|byte| *byte == 0));
                     compressed.push(section.kind);

@@ -160,7 +160,7 @@ fn overlapping_sections_are_refused() {
     let mut mutant = object.clone();
     let table = usize::try_from(u64::from_le_bytes(object[40..48].try_into().unwrap())).unwrap();
     for header in mutant[table..].chunks_exact_mut(64).skip(1) {
-        // Program bits that are loaded, all of the file.
+        // Loaded program bits that cover the whole file.
         header[4..8].copy_from_slice(&1u32.to_le_bytes());
         header[8..16].copy_from_slice(&2u64.to_le_bytes());
         header[24..32].fill(0);
@@ -199,7 +199,7 @@ fn code_with_magic_of_another_format_is_refused() {
                 )
             );
         }
-        // Somewhere else in the code they mean nothing.
+        // Elsewhere in the code the magic number has no meaning.
         let code = format!(".text\n.globl f\nf: nop\n .byte {magic}\n ret\n");
         let object = asm(&code);
         let options = Options::default();

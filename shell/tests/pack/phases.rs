@@ -72,7 +72,7 @@ fn reordered_code_runs() {
     let module = Image::map(&smf).unwrap().link(&NoImports).unwrap();
     for number in 0..30 {
         let function = module.function(format!("f{number}").as_bytes()).unwrap();
-        // SAFETY: the functions take nothing and return their number, and the module lives on.
+        // SAFETY: the functions take nothing and return their number, and the module is still loaded.
         assert_eq!(unsafe { call(function, &[]) }.unwrap(), number);
     }
 }

@@ -8,7 +8,7 @@ use smf_loader::pack::Options;
 
 use crate::made::{Made, c, try_pack};
 
-/// Counters of every kind, which count in steps of `STEP`.
+/// Counters of every kind, incremented by `STEP`.
 const COUNTERS: &str = r#"
     static long calls;
     static long total = 100;
@@ -91,7 +91,7 @@ fn imported_data_is_shared_by_both_versions() {
             let done = loader.reload(module, new, StateMigration::Copy, &mut |_| {}).unwrap();
             assert_eq!((done.migrated.symbols, done.kept), (7, 1), "{layout:?} {flags:?}");
             assert_eq!(run(&loader, user, "where", &[]), there);
-            // The others have moved, and this one was left.
+            // The other data was copied; this datum stayed.
             let visible = there as *mut i64;
             // SAFETY: the module is loaded, and no other reference to its datum exists.
             unsafe { *visible += 1000 };

@@ -46,7 +46,7 @@ fn run(made: &Made, name: &str, args: &[i64]) -> i64 {
     let smf = made.smf();
     let module = Image::map(&smf).unwrap().link(&NoImports).unwrap();
     let address = module.function(name.as_bytes()).unwrap();
-    // SAFETY: the functions of these tests take as many integers as are given and return one, and
+    // SAFETY: the functions of these tests take integers, as many as are passed, and return one;
     // the module lives until the end of the block.
     let result = unsafe { call(address, args) };
     result.unwrap()

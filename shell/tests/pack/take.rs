@@ -188,7 +188,7 @@ fn distances_are_extracted_as_named_relocations() {
         let slot = (RelocKind::GotPcRel, "far_data".to_owned());
         assert!(names("imports").contains(&call("outer")) && names("imports").contains(&slot));
         assert!(names("taken").contains(&(RelocKind::Pc32, "twice".to_owned())));
-        // Branches within a function need nothing.
+        // Branches within a function need no relocation.
         assert!(names("loops").iter().all(|(kind, _)| *kind != RelocKind::Plt32));
     }
 }

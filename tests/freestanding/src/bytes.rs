@@ -1,7 +1,7 @@
-//! The functions of `string.h` that the compiler calls by itself.
+//! The functions of `string.h` that the compiler calls implicitly.
 //!
-//! Each access is volatile, one byte or, on x86-64, one string instruction at a time. The compiler would otherwise recognise the
-//! loops and replace them by calls of these very functions.
+//! Each access is volatile: one byte or, on x86-64, one string instruction at a time. Otherwise the compiler would
+//! recognise the loops and replace them by calls of these same functions.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
@@ -15,7 +15,7 @@ use core::ffi::c_int;
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: the caller's bytes and no others; the direction flag is clear, as the ABI has it.
+    // SAFETY: only the caller's bytes are accessed; the direction flag is clear, as the ABI requires.
     unsafe {
         asm!(
             "rep movsb", inout("rcx") len => _, inout("rdi") to => _, inout("rsi") from => _,
@@ -34,8 +34,8 @@ unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
     if to.addr().wrapping_sub(from.addr()) >= len {
-        // SAFETY: the place does not begin inside of what is copied, so that from the first byte on
-        // nothing is overwritten before it was read.
+        // SAFETY: the destination does not begin inside the source, so that an ascending copy overwrites no byte
+        // before it is read.
         return unsafe { memcpy(to, from, len) };
     }
     (0..len).rev().for_each(|at| copy_byte(to, from, at));
@@ -63,7 +63,7 @@ unsafe extern "C" fn memset(to: *mut u8, byte: c_int, len: usize) -> *mut u8 {
     to
 }
 
-/// Which of two strings of `len` bytes comes first.
+/// Compares two strings of `len` bytes: negative, zero or positive.
 ///
 /// # Safety
 /// As `memcmp(3)`.
@@ -83,7 +83,7 @@ unsafe extern "C" fn bcmp(one: *const u8, other: *const u8, len: usize) -> c_int
     unsafe { memcmp(one, other, len) }
 }
 
-/// How many bytes there are in front of the NUL.
+/// The number of bytes before the NUL.
 ///
 /// # Safety
 /// As `strlen(3)`.

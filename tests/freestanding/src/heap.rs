@@ -15,14 +15,14 @@ use core::ptr;
 
 use smf_core::memory::{PageCount, Placement, WritablePages};
 
-/// What a chunk has at least, in bytes: one page where pages are not larger.
+/// The least size of a chunk, in bytes: one page where pages are not larger.
 const CHUNK: usize = 4096;
-/// Sizes and addresses of blocks are multiples of it: a hole can hold its own record.
+/// Sizes and addresses of blocks are multiples of this, so that each hole can store its own record.
 const UNIT: usize = size_of::<Hole>();
-/// From this size on a block has pages of its own.
+/// A block of at least this size has pages of its own.
 const LARGE: usize = CHUNK / 2;
 
-/// The record of a hole, which stands in it.
+/// The record of a hole, stored in the hole.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Hole {
@@ -31,7 +31,7 @@ struct Hole {
 }
 
 unsafe extern "C" {
-    /// Where the page of variables has nothing more, and its end: `link.ld`.
+    /// The unused end of the last page of variables, up to its end: `link.ld`.
     static mut heap_start: Hole;
     static heap_end: Hole;
 }
@@ -39,7 +39,7 @@ unsafe extern "C" {
 /// Memory for `alloc`.
 pub(crate) struct Heap {
     first: Cell<*mut Hole>,
-    /// Whether it has had its first chunk.
+    /// Whether the first chunk has been added.
     has_grown: Cell<bool>,
 }
 
@@ -49,8 +49,8 @@ unsafe impl Sync for Heap {}
 #[global_allocator]
 static HEAP: Heap = Heap { first: Cell::new(ptr::null_mut()), has_grown: Cell::new(false) };
 
-// SAFETY: a block is cut out of the holes, or has pages of its own, until it is freed, so that no two
-// overlap; its size is rounded up and its address aligned as asked for.
+// SAFETY: until it is freed, a block is cut out of the holes or has pages of its own, so that no two
+// overlap; its size is rounded up, and its address is aligned as requested.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if is_large(layout) {
@@ -70,7 +70,7 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if is_large(layout) {
             let pages = block.wrapping_sub(offset(layout)).cast::<WritablePages>();
-            // SAFETY: `large` has put them there, and they are not read again.
+            // SAFETY: `large` has stored them there, and they are not read again.
             drop(unsafe { pages.read() });
         } else {
             self.give(block.cast(), rounded(layout));
@@ -86,12 +86,12 @@ fn rounded(layout: Layout) -> usize {
     layout.size().next_multiple_of(UNIT)
 }
 
-/// How far into its pages a large block begins.
+/// The offset of a large block in its pages.
 fn offset(layout: Layout) -> usize {
     size_of::<WritablePages>().next_multiple_of(UNIT).max(layout.align())
 }
 
-/// A block in pages of its own, which know themselves at their begin.
+/// A block in pages of its own. Their `WritablePages` is stored at their start.
 fn large(layout: Layout) -> Option<*mut u8> {
     let size = offset(layout).checked_add(layout.size())?;
     let mut pages = pages(size)?;
@@ -126,7 +126,7 @@ impl Heap {
         }
     }
 
-    /// Makes a hole of `size` bytes at `start`, one with the holes that it touches.
+    /// Adds a hole of `size` bytes at `start`, merged with adjacent holes.
     fn give(&self, start: *mut Hole, size: usize) {
         let mut link: *const Cell<*mut Hole> = &raw const self.first;
         let mut before = ptr::null_mut();
@@ -141,7 +141,7 @@ impl Heap {
         }
     }
 
-    /// One chunk more.
+    /// Adds a chunk.
     fn grow(&self) -> Option<()> {
         if !self.has_grown.replace(true) {
             let (start, end) = (&raw mut heap_start, &raw const heap_end);
@@ -151,14 +151,14 @@ impl Heap {
         let mut pages = pages(CHUNK)?;
         let size = pages.size().bytes();
         let start = pages.as_mut_slice().as_mut_ptr();
-        // They stay as long as the program runs.
+        // The pages live as long as the program.
         mem::forget(pages);
         self.give(start.cast(), size);
         Some(())
     }
 }
 
-/// A hole, together with the next one if that begins where it ends.
+/// A hole, merged with the next one if they are adjacent.
 fn joined(start: *mut Hole, hole: Hole) -> Hole {
     match read(hole.next) {
         Some(next) if start.wrapping_byte_add(hole.size) == hole.next => {
@@ -169,22 +169,22 @@ fn joined(start: *mut Hole, hole: Hole) -> Hole {
 }
 
 fn read(hole: *mut Hole) -> Option<Hole> {
-    // SAFETY: addresses of holes lead to their records, and memory that is free belongs to the heap.
+    // SAFETY: addresses of holes point to their records, and free memory belongs to the heap.
     (!hole.is_null()).then(|| unsafe { hole.read() })
 }
 
 fn write(hole: *mut Hole, record: Hole) {
-    // SAFETY: as in `read`; a hole is aligned to its record, and no smaller.
+    // SAFETY: as in `read`; a hole is aligned for its record and at least as large.
     unsafe { hole.write(record) };
 }
 
-/// Where the address of the hole behind `hole` stands.
+/// The link to the hole after `hole`.
 fn next_of(hole: *mut Hole) -> *const Cell<*mut Hole> {
     hole.wrapping_byte_add(mem::offset_of!(Hole, next)).cast()
 }
 
 fn get(link: *const Cell<*mut Hole>) -> *mut Hole {
-    // SAFETY: a link is that of the heap or lies in a hole.
+    // SAFETY: a link is the head of the list or lies in a hole.
     unsafe { link.cast::<*mut Hole>().read() }
 }
 

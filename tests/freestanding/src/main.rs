@@ -23,7 +23,7 @@ use core::panic::PanicInfo;
 use run::{Failure, run};
 use start::{Arguments, exit, write};
 
-/// The files that a program begins with.
+/// The file descriptors that are open at program start.
 const OUTPUT: usize = 1;
 const ERRORS: usize = 2;
 
@@ -38,9 +38,9 @@ fn main(arguments: Arguments) -> u8 {
     }
 }
 
-/// Prints a line with a number; false when that is not possible.
+/// Prints a line with a number; false if that failed.
 fn print(number: i64) -> bool {
-    // A sign, nineteen digits and the end of the line.
+    // A sign, nineteen digits and a newline.
     let mut line = [b'\n'; 21];
     let mut rest = number.unsigned_abs();
     let mut start = line.len() - 1;
@@ -60,7 +60,7 @@ fn print(number: i64) -> bool {
     line.get(start..).is_some_and(|line| write_all(OUTPUT, line))
 }
 
-/// Writes everything; false when that is not possible.
+/// Writes all bytes; false if that failed.
 fn write_all(file: usize, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         match write(file, bytes).and_then(|count| bytes.get(count..)) {
@@ -87,13 +87,13 @@ fn complain(failure: &Failure) {
     let _ = writeln!(Errors, "error: {failure}");
 }
 
-/// Says that something is wrong; what it is would take 30 KiB of code and constants to say.
+/// Reports that an error occurred. Its description would need 30 KiB of code and constants.
 #[cfg(not(feature = "texts"))]
 fn complain(_: &Failure) {
     write_all(ERRORS, b"error\n");
 }
 
-/// The core does not panic, and the program has nothing that could.
+/// Required by the compiler. The core does not panic, and neither does this program.
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
     exit(101)

@@ -21,17 +21,17 @@ use smf_core::trap::{TrapError, call};
 
 use crate::start::Arguments;
 
-/// The module that the program carries.
+/// The embedded module.
 const CARRIED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/module.smf"));
 
-/// The most bytes that a module may have.
+/// The maximum size of a module, in bytes.
 const LIMIT: u64 = 64 << 20;
 
-/// The most arguments that a function is given. It is given as many always, which takes one way to call
-/// instead of nine: what it does not take it does not look at, as the calling convention has it.
+/// The maximum number of arguments of a function. Every call passes as many, so that one call sequence suffices
+/// instead of nine: the calling convention lets a function ignore additional arguments.
 const MOST: usize = 4;
 
-/// Why there is no result.
+/// The reason why there is no result.
 pub(crate) enum Failure {
     Usage,
     File(Reason<MemoryError>),
@@ -106,7 +106,7 @@ impl From<LinkError> for Failure {
     }
 }
 
-/// Does what the arguments say, and returns what the function returns.
+/// Runs the requested function and returns its result.
 pub(crate) fn run(arguments: Arguments) -> Result<i64, Failure> {
     match arguments.get(1) {
         Some(path) => given(path, arguments),
@@ -114,8 +114,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<i64, Failure> {
     }
 }
 
-/// What the function returns that the arguments name, of the module at `path`. Never a part of its caller,
-/// whose stack would have room for what reading a file takes.
+/// Calls the function named by the arguments in the module at `path`. Not inlined: the frame of the caller would
+/// include the locals for reading a file.
 #[inline(never)]
 fn given(path: &[u8], arguments: Arguments) -> Result<i64, Failure> {
     let name = arguments.get(2).ok_or(Failure::Usage)?;
@@ -127,7 +127,7 @@ fn given(path: &[u8], arguments: Arguments) -> Result<i64, Failure> {
     load_and_call(&file, name, &values)
 }
 
-/// What the functions of the module say that the program carries.
+/// The result of the functions of the embedded module.
 fn carried() -> Result<i64, Failure> {
     let answer = load_and_call(CARRIED, b"answer", &[0; MOST])?;
     if cfg!(feature = "templates") {
@@ -136,7 +136,7 @@ fn carried() -> Result<i64, Failure> {
     Ok(answer)
 }
 
-/// The decimal number that a text is; less code than to make sure of UTF-8 first.
+/// Parses a decimal number, from bytes: less code than with a check for UTF-8 first.
 fn integer(text: &[u8]) -> Option<i64> {
     let (is_negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
@@ -158,16 +158,16 @@ fn load_and_call(file: &[u8], name: &[u8], values: &[i64; MOST]) -> Result<i64, 
         Some(function) => function,
         None => instance(file, name)?,
     };
-    // SAFETY: the caller of the program vouches for the module, which stays loaded.
+    // SAFETY: the user of the program trusts the module, which stays loaded.
     unsafe { call(function, values) }.map_err(|error| Failure::Call(Reason::new(error)))
 }
 
-/// The function of this name in a module that stays loaded as long as the program runs.
+/// The function of this name in a module that is never unloaded.
 #[inline(never)]
 fn function(file: &[u8], name: &[u8]) -> Result<Option<u64>, Failure> {
-    // Placing checks what it uses.
+    // Mapping checks the parts that it uses.
     let smf = Smf::parse(file)?;
-    // The kernel takes its memory back faster.
+    // The kernel frees its memory faster at exit.
     let module = ManuallyDrop::new(Image::map(&smf)?.link(&NoImports));
     match ManuallyDrop::into_inner(module) {
         Ok(module) => {

@@ -22,10 +22,10 @@ mod number {
     pub(super) const EXIT_GROUP: usize = 94;
 }
 
-/// Where the kernel begins.
+/// The entry point, to which the kernel jumps.
 ///
 /// # Safety
-/// The kernel alone may come here.
+/// Only the kernel may enter here.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 unsafe extern "C" fn _start() -> ! {
@@ -42,31 +42,31 @@ unsafe extern "C" fn _start() -> ! {
 pub(crate) struct Arguments(&'static [*const c_char]);
 
 impl Arguments {
-    /// One of them.
+    /// The argument at `index`.
     pub(crate) fn get(self, index: usize) -> Option<&'static [u8]> {
         let argument = *self.0.get(index)?;
         // SAFETY: the kernel ends each with a NUL, and they stay as long as the program runs.
         Some(unsafe { CStr::from_ptr(argument) }.to_bytes())
     }
 
-    /// Those from one on.
+    /// The arguments from `index` on.
     pub(crate) fn from(self, index: usize) -> impl Iterator<Item = &'static [u8]> {
         (index..self.0.len()).filter_map(move |index| self.get(index))
     }
 }
 
 /// # Safety
-/// `stack` is what the stack pointer was at the first instruction.
+/// `stack` is the stack pointer at the first instruction.
 unsafe extern "C" fn begin(stack: *const usize) -> ! {
-    // SAFETY: there the number of arguments stands.
+    // SAFETY: the number of arguments is stored there.
     let count = unsafe { stack.read() };
     let first = stack.wrapping_add(1).cast();
-    // SAFETY: so many addresses stand behind it, and they never change.
+    // SAFETY: the number is followed by that many addresses, which never change.
     let arguments = unsafe { slice::from_raw_parts(first, count) };
     exit(crate::main(Arguments(arguments)))
 }
 
-/// How the program ends that may not end.
+/// The exit status if `exit_group` is refused.
 const REFUSED: u8 = 4;
 
 /// Ends the program.
@@ -79,8 +79,8 @@ pub(crate) fn exit(status: u8) -> ! {
     }
 }
 
-/// What the libraries of the compiler call when they are done with a frame that is left by a panic: they
-/// were compiled for programs that unwind, which this one does not.
+/// Called by the compiler's libraries after the cleanup of a frame during unwinding: they were compiled for
+/// programs that unwind, which this one does not.
 #[cfg(feature = "templates")]
 // SAFETY: the name is unique.
 #[unsafe(no_mangle)]
@@ -88,14 +88,14 @@ extern "C" fn _Unwind_Resume() -> ! {
     exit(101)
 }
 
-/// Writes to an open file as many bytes as it takes; `None` when it takes none.
+/// Writes to an open file; the number of bytes written, `None` on failure.
 pub(crate) fn write(file: usize, bytes: &[u8]) -> Option<usize> {
     const AGAIN: isize = -4;
     loop {
         let call = [file, bytes.as_ptr().expose_provenance(), bytes.len()];
         // SAFETY: the kernel reads these bytes and no others.
         match unsafe { system_call(number::WRITE, call) } {
-            // A signal came first.
+            // Interrupted by a signal.
             AGAIN => {}
             result => return usize::try_from(result).ok().filter(|&count| count != 0),
         }
@@ -103,7 +103,7 @@ pub(crate) fn write(file: usize, bytes: &[u8]) -> Option<usize> {
 }
 
 /// # Safety
-/// As the manual page of the system call says.
+/// As in the manual page of the system call.
 unsafe fn system_call(number: usize, [a, b, c]: [usize; 3]) -> isize {
     let result;
     #[cfg(target_arch = "x86_64")]

@@ -1,10 +1,9 @@
 //! Programs that the verifier accepts, drawn from any bytes.
 //!
-//! A drawn program has structure: blocks, branches and loops that leave the vector as long as they found
-//! it, in functions that call those after them, which take 0 to 9 arguments, and functions of the host,
-//! which take 0 to 8. Values stay on the vector across joins and are moved, copied and popped there; slots
-//! are written beyond the end of the vector. Loops count down, so that a program ends, unless it divides by
-//! zero.
+//! A drawn program is structured: blocks, branches and loops preserve the depth of the operand stack. Functions call
+//! later functions, which take 0 to 9 arguments, and functions of the host, which take 0 to 8. Values stay on the
+//! operand stack across joins and are moved, copied and popped there; slots are also written above the top of the
+//! stack. Loops count down, so that a program ends, unless it divides by zero.
 
 mod source;
 mod values;
@@ -16,45 +15,44 @@ use Instruction as I;
 use source::Source;
 pub use source::seeded;
 
-/// The values that the vector of a drawn function begins with. They stay.
+/// The operand stack at the start of a drawn function. These values are not popped.
 const KEPT: [Kind; 6] = [Kind::I64, Kind::I64, Kind::I64, Kind::F64, Kind::F64, Kind::Bool];
 
 /// Parameters of function 0.
 const PARAMS: u16 = 2;
 
-/// The most parameters of another one.
+/// The maximum number of parameters of other functions.
 const MOST_PARAMS: u8 = 9;
 
-/// Loops inside each other, at most.
+/// The maximum nesting depth of loops.
 const DEEPEST: u16 = 4;
 
-/// Rounds of a loop, at most.
+/// The maximum number of iterations of a loop.
 const ROUNDS: u8 = 5;
 
-/// Above this length of the vector nothing more is left there.
+/// At this stack depth and above, statements leave no further values.
 const LONGEST: usize = 90;
 
-/// A function that was drawn.
+/// A drawn function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drawn {
     /// Its code.
     pub code: Vec<u8>,
-    /// How many arguments it takes.
+    /// The number of parameters.
     pub params: u16,
-    /// How many locals it has.
+    /// The number of locals.
     pub locals: u16,
 }
 
 impl Drawn {
-    /// As the verifier takes it.
+    /// The function in the form that the verifier takes.
     pub fn function(&self) -> FunctionCode<'_> {
         FunctionCode { code: &self.code, params: self.params, locals: self.locals }
     }
 }
 
-/// A program of one to four functions that is accepted, whose function 0 takes two integers and returns
-/// one. The same bytes give the same program. A function of the host takes as many arguments as its index
-/// says.
+/// A valid program of one to four functions, whose function 0 takes two integers and returns one. Equal bytes give
+/// equal programs. A function of the host takes as many arguments as its index.
 pub fn draw(data: &[u8]) -> Vec<Drawn> {
     let mut source = Source { data };
     let count = 1 + source.below(4);
@@ -93,17 +91,17 @@ fn draw_function(source: &mut Source<'_>, index: usize, params: &[u16]) -> Drawn
 struct Writer<'p> {
     code: Vec<u8>,
     index: usize,
-    /// Of all functions.
+    /// The number of parameters of each function.
     params: &'p [u16],
-    /// How many locals are integers, the first ones. Those that count the rounds of loops follow.
+    /// The number of integer locals, which come first. Loop counters follow.
     integers: u16,
-    /// Loops around.
+    /// The number of enclosing loops.
     loops: u16,
-    /// The kinds of the values of the vector.
+    /// The kinds of the values on the operand stack.
     vector: Vec<Kind>,
-    /// How many of them stay until the block has ended.
+    /// The number of these that stay until the end of the block.
     floor: usize,
-    /// Statements that may still be drawn.
+    /// The number of statements that may still be drawn.
     left: u32,
 }
 
@@ -113,7 +111,7 @@ impl Writer<'_> {
         self.code.extend_from_slice(&bytes[..size]);
     }
 
-    /// Puts what takes `pops` values and pushes one.
+    /// Emits an instruction that pops `pops` values and pushes one.
     fn operate(&mut self, instruction: I, pops: usize, result: Kind) {
         self.put(instruction);
         self.vector.truncate(self.vector.len() - pops);
@@ -124,12 +122,12 @@ impl Writer<'_> {
         i32::try_from(self.code.len()).unwrap()
     }
 
-    /// The local that nothing reads, behind those that count.
+    /// A local that is never read, behind the loop counters.
     fn unread(&self) -> u16 {
         self.integers + DEEPEST
     }
 
-    /// Puts a jump whose distance is not known yet; [`Writer::land`] says where it leads.
+    /// Emits a jump whose distance [`Writer::land`] fills in.
     fn jump(&mut self, instruction: I) -> usize {
         let at = self.code.len();
         self.put(instruction);
@@ -153,7 +151,7 @@ impl Writer<'_> {
         });
     }
 
-    /// A slot with a value of this kind, if there is one.
+    /// A slot with a value of this kind, if any.
     fn slot_of(&self, source: &mut Source<'_>, kind: Kind) -> Option<u16> {
         let slots: Vec<u16> =
             (0..).zip(&self.vector).filter(|slot| *slot.1 == kind).map(|slot| slot.0).collect();
@@ -161,17 +159,17 @@ impl Writer<'_> {
         Some(slots[number])
     }
 
-    /// A slot with a value of a kind that the vector begins with.
+    /// A slot with a value of a kind that the stack starts with.
     fn slot(&self, source: &mut Source<'_>, kind: Kind) -> u16 {
         self.slot_of(source, kind).expect("they stay")
     }
 
-    /// A local that is an integer.
+    /// An integer local.
     fn local(&self, source: &mut Source<'_>) -> u16 {
         u16::from(source.byte()) % self.integers
     }
 
-    /// Statements, which leave the vector with the kinds that it has.
+    /// Statements, which preserve the kinds of the values on the stack.
     fn block(&mut self, source: &mut Source<'_>) {
         let floor = std::mem::replace(&mut self.floor, self.vector.len());
         for _ in 0..=source.below(6) {
@@ -232,7 +230,7 @@ impl Writer<'_> {
             18 if self.vector.len() < LONGEST => self.write_beyond(source),
             19..22 if self.vector.len() > self.floor => self.fold(source),
             22..26 => {
-                // The result may come to where a value was that is elsewhere now.
+                // The result may be pushed to the slot of a value that is now stored elsewhere.
                 if self.vector.len() > self.floor {
                     self.drop_last(source);
                 }
@@ -261,7 +259,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Writes a slot at the end of the vector, or behind it.
+    /// Writes a slot at the top of the stack or above.
     fn write_beyond(&mut self, source: &mut Source<'_>) {
         let gap = match source.below(8) {
             0 => usize::from(source.below(80)),
@@ -299,7 +297,7 @@ impl Writer<'_> {
         self.vector.push(written);
     }
 
-    /// A jump that is not taken into the next block, of one of the kinds that there are.
+    /// Emits a conditional jump past the next block, of any kind.
     fn unless(&mut self, source: &mut Source<'_>) -> usize {
         let length = self.vector.len();
         let jump = match source.below(4) {
@@ -322,7 +320,7 @@ impl Writer<'_> {
         self.jump(jump)
     }
 
-    /// A jump to the next instruction: where paths meet, every value is where it lives.
+    /// A jump to the next instruction: at the join every value is in its home location.
     fn join(&mut self) {
         let jump = self.jump(I::Jmp { offset: 0 });
         self.land(jump);
@@ -340,7 +338,7 @@ impl Writer<'_> {
         self.land(to_end);
     }
 
-    /// Returns in one of two cases.
+    /// Returns in one of two branches.
     fn leave_early(&mut self, source: &mut Source<'_>) {
         let to_rest = self.unless(source);
         let vector = self.vector.clone();
@@ -350,7 +348,7 @@ impl Writer<'_> {
         self.land(to_rest);
     }
 
-    /// A loop of some rounds, counted in a local of its own.
+    /// A loop with a counter in a local of its own.
     fn repeat(&mut self, source: &mut Source<'_>) {
         let local = self.integers + self.loops;
         self.loops += 1;
@@ -371,7 +369,7 @@ impl Writer<'_> {
         self.loops -= 1;
     }
 
-    /// Returns an integer, or what another function returns.
+    /// Returns an integer, or the result of another function.
     fn finish(&mut self, source: &mut Source<'_>) {
         let later = self.params.len() - self.index - 1;
         if later > 0 && source.below(4) == 0 {

@@ -1,4 +1,4 @@
-//! Bytecode, for which there is a compiler on another machine only.
+//! Bytecode on aarch64, for which there is no compiler.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Objects that modules hold as they are: the loader links them.
+//! Modules that contain whole objects, which the loader links.
 
 use std::fs;
 use std::process::Command;
@@ -11,7 +11,7 @@ use smf_tests::wrap::wrap;
 use crate::run::{C_WAYS, calls, programs};
 use crate::tools::{File, Loader, TOOLS};
 
-/// One object of several, as the linker of GNU joins them.
+/// Several objects joined into one by the GNU linker.
 fn joined(objects: &[Vec<u8>]) -> Vec<u8> {
     let directory = scratch();
     let mut command = Command::new(format!("{TOOLS}ld"));

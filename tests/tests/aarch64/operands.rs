@@ -1,4 +1,4 @@
-//! The operands of instructions, beside what the assembler and the linker of GNU write.
+//! Instruction operands, compared with the output of the GNU assembler and linker.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use smf_tests::compile::{scratch, succeed};
 
 use crate::tools::{TOOLS, compiler};
 
-/// Instructions with an operand `S`, and of what kind it is.
+/// Instructions with an operand `S`, and the kind of the operand.
 const INSTRUCTIONS: [(&str, Operand); 25] = [
     ("b S", Operand::Branch26),
     ("bl S", Operand::Branch26),
@@ -38,7 +38,7 @@ const INSTRUCTIONS: [(&str, Operand); 25] = [
     ("str q0, [x1, :lo12:S]", Operand::PageOff12),
 ];
 
-/// A place that an instruction can name, from another one up to the limits.
+/// An address that an instruction at `place` can refer to, up to the limits of the operand.
 fn reachable(operand: Operand, instruction: &str, place: u64, random: u64) -> u64 {
     let (bits, unit) = match operand {
         Operand::Branch26 => (28, 4),

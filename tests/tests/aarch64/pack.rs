@@ -1,4 +1,4 @@
-//! What becomes of every type of relocation, and of the instructions at which they stand.
+//! The result of packing every type of relocation, and of the instructions that they apply to.
 
 use smf_core::format::{Layout, RelocKind, Smf};
 use smf_loader::pack::{PackError, PackWarning, Packed};
@@ -22,7 +22,7 @@ impl Made {
         u32::from_le_bytes(code[number * 4..][..4].try_into().unwrap())
     }
 
-    /// The relocations of a section: where, how, the addend, against what.
+    /// The relocations of a section: offset, kind, addend, symbol.
     fn relocs(&self, section: &str) -> Vec<(u64, RelocKind, i64, String)> {
         let smf = self.smf();
         let tables = smf.reloc_tables().map(Result::unwrap);
@@ -44,7 +44,7 @@ impl Made {
     }
 }
 
-/// `None` when there is no assembler.
+/// Packs assembly text; `None` without an assembler.
 fn try_text(text: &str, layout: Layout) -> Option<Result<Packed, PackError>> {
     let object = assembled(&format!(".text\n.globl go\ngo:\n{text}\n"))?;
     Some(try_pack(&[&object], layout))
@@ -90,7 +90,7 @@ fn native_code_keeps_its_relocations() {
         reloc(48, RelocKind::Arm64Page21, at, ".data"),
         reloc(52, RelocKind::Arm64PageOff12, at, ".data"),
     ];
-    // What is at 0 in its section and what is behind it come in any order.
+    // The code at 0 in its section and the code behind it may come in any order.
     let at_8 = made.relocs(".text")[0].2;
     assert_eq!(made.relocs(".text")[0], reloc(0, RelocKind::Arm64Page21, at_8, ".data"));
     assert_eq!(made.relocs(".text")[2..], expected[2..]);
@@ -105,7 +105,7 @@ fn got_loads_become_additions_when_all_can() {
     let Some(made) = Made::new(text, Layout::Packed) else { return };
     assert_eq!((made.word(0), made.word(1)), (0x9000_0001, 0x9100_3022));
     assert_eq!(made.relocs(".got"), []);
-    // A load into nowhere has no other form, and both halves of the other pair stay as they are.
+    // A load into xzr has no other form, and both halves of the other pair stay unchanged.
     let rigid = format!(
         "{text}\n.section .text.cold,\"ax\"\n.globl cold\ncold: ldr xzr, [x1, :got_lo12:near]\n ret"
     );
@@ -148,7 +148,7 @@ fn data_words_are_relocated_or_left() {
     let text = ".globl n\n.set n, 77\n.text\n.globl go\ngo: ret\n.section .rodata\n.globl r\n\
                 r: .word go - .\n.word 0\n.quad go\n.quad n\n.word far - .";
     let Some(mut object) = assembled(text) else { return };
-    // The last relocation becomes R_AARCH64_PLT32, which not every assembler knows.
+    // The last relocation becomes R_AARCH64_PLT32, which some assemblers do not support.
     let (prel32, plt32) = (261u32.to_le_bytes(), 314u32.to_le_bytes());
     let at = object.windows(4).rposition(|bytes| bytes == prel32).unwrap();
     object[at..at + 4].copy_from_slice(&plt32);
@@ -177,7 +177,7 @@ fn unsupported_relocation_is_refused_by_name() {
             ".reloc ., R_AARCH64_MOVW_PREL_G0, far\n nop",
             "R_AARCH64_MOVW_PREL_G0 against `far` cannot",
         ),
-        // Relocations for other instructions than those they stand at.
+        // Relocations for other instructions than those at their offsets.
         (
             ".reloc ., R_AARCH64_CALL26, go\n nop",
             "R_AARCH64_CALL26 against `go` does not match its instruction",

@@ -1,4 +1,4 @@
-//! What the programs compute that compilers make of C and Rust, and calls over long distances.
+//! Execution of C and Rust programs, and calls over long distances.
 
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{
@@ -18,7 +18,7 @@ fn even_first_checksum(len: i64) -> i64 {
     values.iter().fold(0i64, |sum, value| sum.wrapping_mul(31).wrapping_add(*value))
 }
 
-/// Functions, their arguments, and what they return.
+/// Functions, their arguments, and their results.
 pub(crate) fn calls() -> Vec<(&'static str, Vec<i64>, i64)> {
     let circle = (std::f64::consts::PI * 17.0 * 17.0 * 1000.0) as i64;
     vec![
@@ -50,7 +50,7 @@ const PROGRAMS: [&str; 9] = [
     "callee.c",
 ];
 
-/// The objects of all programs, compiled in this way; `None` without a compiler.
+/// The objects of all programs, compiled with these options; `None` without a compiler.
 pub(crate) fn programs(way: &[&str]) -> Option<Vec<Vec<u8>>> {
     PROGRAMS.into_iter().chain(["libc.c"]).map(|name| program(name, way)).collect()
 }
@@ -115,14 +115,14 @@ fn modules_import_functions_and_data_of_each_other() {
     }
 }
 
-/// A section of a module made by hand.
+/// A section of a hand-built module.
 fn section<'a>(kind: SectionKind, name: &'a [u8], payload: Payload<'a>) -> NewSection<'a> {
     let flags = SectionFlags(SectionFlags::READ);
     NewSection { kind, name, flags, alignment: 16, virtual_size: None, payload }
 }
 
-/// A native module of these instructions, with relocations for some of them against `far`, and with so
-/// many zeroes behind it that no branch reaches across.
+/// A native module of these instructions, with relocations for some of them against `far`, followed by so many zero
+/// bytes that no branch reaches across.
 fn spread_out(words: &[u32], relocs: &[(u64, RelocKind)], far: Place) -> Vec<u8> {
     let code: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     let reloc = |&(offset, kind): &(u64, _)| Reloc { offset, symbol: 1, kind, addend: 0 };

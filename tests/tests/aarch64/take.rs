@@ -1,4 +1,4 @@
-//! Functions taken out of packed modules, whose distances come back as relocations.
+//! Extraction of functions from packed modules, whose distances become relocations again.
 
 use smf_core::extract::{ExtractError, FunctionExtractor};
 use smf_core::format::{Layout, RelocKind, Smf};
@@ -7,8 +7,8 @@ use crate::tools::{assembled, compiled, try_pack};
 use smf_tests::compile::scratch;
 use std::fs;
 
-/// Functions that lead to each other, to data and to imports, in every way that comes back, and in some
-/// that do not.
+/// Functions that refer to each other, to data and to imports, in every form that can be extracted, and in some
+/// that cannot.
 const TEXT: &str = "
     .macro function name
     .globl \\name
@@ -53,7 +53,7 @@ const TEXT: &str = "
     second: .quad 2
 ";
 
-/// What has to be done to a function: where, how, the addend, and against what.
+/// The relocations of a function: offset, kind, addend, symbol.
 type RelocList = Vec<(u64, RelocKind, i64, String)>;
 
 fn taken(all: &FunctionExtractor<'_>, name: &str) -> Result<RelocList, String> {
@@ -94,7 +94,7 @@ fn distances_are_extracted_as_relocations() {
         (12, Arm64GotLoadPageOff12, 0, "far_data"),
     ];
     assert_eq!(taken(&all, "reads"), told(&reads));
-    // The page stays in a register; and no relocation is for a conditional branch.
+    // The page address stays in a register; conditional branches have no relocation.
     let begin = |name: &[u8]| smf.symbols().find_export(name).unwrap().value;
     for name in ["keeps", "jumps"] {
         let refused = format!("instruction at {}", begin(name.as_bytes()));
@@ -139,7 +139,7 @@ fn compiled_function_is_extracted_or_refused_without_stale_distances() {
         assert_eq!(names("tail"), ["outer"], "{flags:?}");
         assert_eq!(names("twice"), [""; 0], "{flags:?}");
         assert_eq!(names("taken").len(), 2, "{flags:?}");
-        // Without a slot it reads and writes what is behind one page.
+        // Without a GOT slot, the load and the store share one page address.
         let has_slot = flags.contains(&"-fPIC");
         assert_eq!(taken(&all, "adds").is_ok(), has_slot, "{flags:?}");
     }

@@ -1,5 +1,5 @@
-//! Instances of templates: machine code that was made ready for both instruction sets runs here, and typed
-//! bytecode, for which there is no compiler here, says so.
+//! Instances of templates: bodies precompiled for both instruction sets run, and IR, which has no compiler for aarch64,
+//! is refused with an error.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-/// Code for x86-64 and aarch64; the first returns a wrong number, so that it is seen when it is taken.
+/// Code for x86-64 and aarch64. The code for x86-64 returns a wrong number, which would show its use.
 fn ready(code: &[u8], relocations: &[PrecompiledReloc<'_>]) -> Vec<u8> {
     let wrong = [0xb8, 13, 0, 0, 0, 0xc3];
     encode_precompiled(&[
@@ -29,7 +29,7 @@ fn ready(code: &[u8], relocations: &[PrecompiledReloc<'_>]) -> Vec<u8> {
 }
 
 #[test]
-fn precompiled_body_runs_and_typed_body_is_refused_by_name() {
+fn precompiled_body_runs_and_ir_body_is_refused_by_name() {
     let Some(loader) = Loader::get() else { return };
     // add x0, x0, x1; ret
     let add = ready(&words(&[0x8b01_0000, 0xd65f_03c0]), &[]);
@@ -42,8 +42,8 @@ fn precompiled_body_runs_and_typed_body_is_refused_by_name() {
     ];
     let there = [0x9000_0000, 0xf940_0000, 0xf100_001f, 0x9a9f_07e0, 0xd65f_03c0];
     let there = ready(&words(&there), &slot);
-    let typed = parse("template typed<T>(a: T) -> T\nreturn T a\nend\n").unwrap().remove(0).body;
-    let bodies = [("add", &add), ("tail", &tail), ("there", &there), ("typed", &typed)];
+    let ir = parse("template ir<T>(a: T) -> T\nreturn T a\nend\n").unwrap().remove(0).body;
+    let bodies = [("add", &add), ("tail", &tail), ("there", &there), ("ir", &ir)];
     let templates = bodies.map(|(name, body)| NewTemplate {
         name: name.as_bytes(),
         kind: None,
@@ -75,7 +75,7 @@ fn precompiled_body_runs_and_typed_body_is_refused_by_name() {
         let (done, out, told) = loader.says(&all);
         assert!(done && out == expected, "{symbol}: {out} {told}");
     }
-    let (done, _, told) = loader.says(&["jit", file, "typed$i64", "7"]);
+    let (done, _, told) = loader.says(&["jit", file, "ir$i64", "7"]);
     assert!(!done && told.contains("compiled for x86_64 only, not for aarch64"), "{told}");
     let (_, shown, _) = loader.says(&["templates", file]);
     assert!(shown.contains("tail$i64: tail of i64, jit_compiled\n"), "{shown}");

@@ -1,4 +1,4 @@
-//! Compilers for aarch64, and an `smf` that runs their code on whatever machine this is.
+//! Compilers for aarch64, and an `smf` binary that runs their code on any machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use smf_loader::pack::{Input, Options, PackError, Packed, pack};
 use smf_tests::compile::{build, scratch, skip, succeed};
 
 pub(crate) const TARGET: &str = "aarch64-unknown-linux-gnu";
-/// What the names of the tools for it begin with; on aarch64 itself they have it as well.
+/// The prefix of the names of the tools for aarch64, which exist under these names on aarch64 as well.
 pub(crate) const TOOLS: &str = "aarch64-linux-gnu-";
-/// Where the libraries for it are, on another machine.
+/// The directory of the libraries for aarch64 on other machines.
 pub(crate) const LIBRARIES: &str = "/usr/aarch64-linux-gnu";
 pub(crate) const EMULATORS: [&str; 2] = ["qemu-aarch64-static", "qemu-aarch64"];
 pub(crate) const LAYOUTS: [Layout; 2] = [Layout::Packed, Layout::Native];
@@ -21,7 +21,7 @@ fn is_there(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok()
 }
 
-/// The compiler, or what stands for it in a message when it is missing.
+/// The compiler; `None`, with a message, if it is missing.
 pub(crate) fn compiler() -> Option<String> {
     let gcc = format!("{TOOLS}gcc");
     if is_there(&gcc) {
@@ -31,14 +31,14 @@ pub(crate) fn compiler() -> Option<String> {
     None
 }
 
-/// An `smf` that runs code for aarch64.
+/// An `smf` binary that runs code for aarch64.
 pub(crate) struct Loader {
     binary: PathBuf,
     emulator: Option<&'static str>,
 }
 
 impl Loader {
-    /// `None` when the machine lacks what it takes.
+    /// `None` if the machine lacks a required tool.
     pub(crate) fn get() -> Option<&'static Self> {
         static LOADER: OnceLock<Option<Loader>> = OnceLock::new();
         LOADER.get_or_init(Self::new).as_ref()
@@ -75,21 +75,21 @@ impl Loader {
         command.args(arguments).output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
 
-    /// What `smf` says with these arguments: whether it succeeds, and both its outputs.
+    /// Runs `smf` with these arguments: whether it succeeds, and both its outputs.
     pub(crate) fn says(&self, arguments: &[&str]) -> (bool, String, String) {
         let output = self.output(arguments);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.success(), text(&output.stdout), text(&output.stderr))
     }
 
-    /// What it says about something that it does not do.
+    /// The error of a command that must fail.
     pub(crate) fn refuses(&self, arguments: &[&str]) -> String {
         let (done, _, errors) = self.says(arguments);
         assert!(!done, "{arguments:?}: {errors}");
         errors
     }
 
-    /// What a function of a module returns.
+    /// Calls a function of a module and returns its result.
     pub(crate) fn call(
         &self,
         module: &Path,
@@ -107,7 +107,7 @@ impl Loader {
     }
 }
 
-/// The bytes of an object out of a source in a file.
+/// The bytes of the object compiled from a source file.
 pub(crate) fn compiled(source: &Path, flags: &[&str]) -> Option<Vec<u8>> {
     let directory = scratch();
     let object = directory.path().join("out.o");
@@ -132,7 +132,7 @@ pub(crate) fn program(name: &str, flags: &[&str]) -> Option<Vec<u8>> {
     compiled(&programs.join(name), flags)
 }
 
-/// An object out of assembler text.
+/// The object assembled from a text.
 pub(crate) fn assembled(text: &str) -> Option<Vec<u8>> {
     let directory = scratch();
     let source = directory.path().join("in.s");
@@ -145,7 +145,7 @@ pub(crate) fn try_pack(objects: &[&[u8]], layout: Layout) -> Result<Packed, Pack
     pack(&inputs, &Options { layout, ..Options::default() })
 }
 
-/// A module in a file of its own, which goes with the directory.
+/// A module in a file, removed with its directory.
 pub(crate) struct File {
     directory: tempfile::TempDir,
 }

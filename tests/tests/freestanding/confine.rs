@@ -1,4 +1,4 @@
-//! What a process may do before it begins: another root directory, another user, fewer system calls.
+//! Restrictions set before a process starts its program: another root directory, another user, fewer system calls.
 //!
 //! Sources: seccomp(2), `linux/filter.h`, `linux/seccomp.h`, chroot(2), user_namespaces(7).
 
@@ -28,7 +28,7 @@ const PR_SET_NO_NEW_PRIVS: i32 = 38;
 const PR_SET_SECCOMP: i32 = 22;
 const SECCOMP_MODE_FILTER: i64 = 2;
 
-/// The word of the kernel about a call.
+/// The error of a system call that returned a failure.
 fn done(result: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -38,8 +38,8 @@ pub(crate) fn open_to_all(directory: &Path) {
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Starts the command in `root` as its root directory and without any privilege. Starting it fails
-/// where that is not permitted.
+/// Starts the command in `root` as its root directory and without any privilege. The start fails
+/// where this is not permitted.
 pub(crate) fn in_root(command: &mut Command, root: &Path) {
     let root = CString::new(root.as_os_str().as_bytes()).unwrap();
     let enter = move || {
@@ -63,7 +63,7 @@ pub(crate) fn in_root(command: &mut Command, root: &Path) {
     unsafe { command.pre_exec(enter) };
 }
 
-/// What becomes of a system call that is not allowed.
+/// The effect of a system call that is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Otherwise {
     /// It fails with `EPERM`.
@@ -96,7 +96,7 @@ const ALLOW: u32 = 0x7fff_0000;
 const REFUSE_EPERM: u32 = 0x0005_0001;
 const KILL_PROCESS: u32 = 0x8000_0000;
 
-/// Allows a command these system calls, by their names, and the one that begins a program.
+/// Allows a command the system calls with these names, and `execve`.
 pub(crate) fn allow(command: &mut Command, names: &[&str], otherwise: Otherwise) {
     let plain = |code, value| Instruction { code, if_true: 0, if_false: 0, value };
     // The number of the call is the first field of `struct seccomp_data`.
@@ -113,10 +113,10 @@ pub(crate) fn allow(command: &mut Command, names: &[&str], otherwise: Otherwise)
     let otherwise = if otherwise == Otherwise::Kill { KILL_PROCESS } else { REFUSE_EPERM };
     filter.push(plain(RETURN, otherwise));
     let install = move || {
-        // SAFETY: it takes numbers.
+        // SAFETY: all arguments are numbers.
         done(unsafe { prctl(PR_SET_NO_NEW_PRIVS, 1i64, 0i64, 0i64, 0i64) })?;
         let program = Filter { len: filter.len() as u16, first: filter.as_ptr() };
-        // SAFETY: the filter is as long as it says.
+        // SAFETY: the length of the program is that of the filter.
         done(unsafe { prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &raw const program) })
     };
     // SAFETY: system calls alone, which a forked child may make.
@@ -147,6 +147,6 @@ fn number(name: &str) -> u32 {
         "clock_gettime" => 228,
         "exit_group" => 231,
         "memfd_create" => 319,
-        _ => panic!("the README lists {name}, whose number is not known here"),
+        _ => panic!("the README lists {name}, which this table lacks"),
     }
 }

@@ -1,4 +1,4 @@
-//! The program without libc: it contains no libc, and works with a kernel alone.
+//! The program without libc: it contains no libc code, and needs only a kernel.
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)]
 
@@ -16,7 +16,7 @@ use smf_tests::{sample, tiny};
 
 use program::{Machine, is_there};
 
-/// What it prints, and how it ends.
+/// The output of the program, and its exit status.
 fn outcome(output: &Output) -> (String, Option<i32>) {
     assert_eq!(output.status.signal(), None, "{output:?}");
     (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code())
@@ -94,7 +94,7 @@ fn program_contains_no_foreign_code() {
             let is_foreign = ["__libc", "malloc", "getauxval", "__errno_location", "_Unwind"]
                 .into_iter()
                 .any(|foreign| name.starts_with(foreign));
-            // That one is the program's own, and ends it.
+            // The program defines that one itself; it ends the program.
             let is_foreign = is_foreign && name != "_Unwind_Resume";
             assert!(!is_foreign, "a symbol of libc: {name}");
         }
@@ -122,7 +122,7 @@ fn program_runs_in_empty_root_without_privileges() {
     }
 }
 
-/// A run of the program: its arguments, what it prints, and how it ends.
+/// A run of the program: its arguments, its output, and its exit status.
 struct Run {
     arguments: Vec<String>,
     printed: &'static str,
@@ -135,7 +135,7 @@ impl Run {
     }
 }
 
-/// Runs that between them make every system call that the program can make.
+/// Runs that together make every system call of the program.
 fn runs(scratch: &Path) -> Vec<Run> {
     let large = scratch.join("large");
     fs::write(&large, tiny::module(Arch::X86_64, 100_000).unwrap()).unwrap();
@@ -164,7 +164,7 @@ fn listed(row: &str) -> Vec<&'static str> {
     rows.next().expect("the README lists them").split_whitespace().collect()
 }
 
-/// How a run ends that may make these system calls.
+/// The outcome of a run under a filter that allows these system calls.
 #[cfg(target_arch = "x86_64")]
 fn confined(machine: &Machine, run: &Run, names: &[&str], otherwise: confine::Otherwise) -> Output {
     let mut command = machine.command();
@@ -179,7 +179,7 @@ fn program_makes_only_the_system_calls_of_the_readme() {
     let scratch = scratch();
     let (needs, tries) = (listed("needs"), listed("tries"));
     let all = [&needs[..], &tries].concat();
-    // What it only tries it does without; but what can be opened must be readable.
+    // Optional calls may fail; but a file that can be opened must be readable.
     let few = [&needs[..], &["read"]].concat();
     for run in runs(scratch.path()) {
         for (names, otherwise) in
@@ -212,9 +212,9 @@ fn refused_system_call_is_an_error() {
             assert!(matches!(found.1, Some(1 | 3 | 4)), "without {missing}: {found:?}");
             let said = String::from_utf8_lossy(&output.stderr);
             let is_said = said.starts_with("error: ") && said.ends_with('\n');
-            // Without these the status alone can say it.
+            // Without these only the status can report the error.
             assert!(is_said || ["write", "exit_group"].contains(missing), "{missing}: {said}");
         }
-        assert!(is_noticed || tries.contains(missing), "the absence of {missing} goes unnoticed");
+        assert!(is_noticed || tries.contains(missing), "the absence of {missing} is not noticed");
     }
 }

@@ -1,4 +1,4 @@
-//! The program, built for every machine that can be had here.
+//! The program, built for every machine that is supported here.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +11,7 @@ use smf_tests::scale::scale;
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/freestanding");
 
-/// Whether a program is there; says so when it is not.
+/// Whether a program is installed; prints a message if it is not.
 pub(crate) fn is_there(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     if !found {
@@ -20,7 +20,7 @@ pub(crate) fn is_there(program: &str) -> bool {
     found
 }
 
-/// The program for a machine, and what runs it.
+/// The program built for a machine, and the emulator that runs it.
 pub(crate) struct Machine {
     pub(crate) arch: Arch,
     pub(crate) binary: PathBuf,
@@ -28,7 +28,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// This machine; in the exhaustive mode those that it can emulate as well.
+    /// This machine; in the exhaustive mode also those with an emulator.
     pub(crate) fn all() -> &'static [Self] {
         static ALL: OnceLock<Vec<Machine>> = OnceLock::new();
         ALL.get_or_init(|| {
@@ -46,7 +46,7 @@ impl Machine {
         })
     }
 
-    /// The one that it is.
+    /// This machine.
     pub(crate) fn this() -> Option<&'static Self> {
         Self::all().iter().find(|machine| machine.emulator.is_none())
     }
@@ -60,7 +60,7 @@ impl Machine {
         Some(Self { arch, binary: build(target), emulator })
     }
 
-    /// A run of the program.
+    /// A command that runs the program.
     pub(crate) fn command(&self) -> Command {
         match self.emulator {
             None => Command::new(&self.binary),
@@ -73,7 +73,7 @@ impl Machine {
     }
 }
 
-/// Whether the compiler has its library for a target.
+/// Whether the standard library for a target is installed.
 fn has_library(target: &str) -> bool {
     let mut rustc = Command::new("rustc");
     let output = rustc.args(["--print=target-libdir", "--target", target]).output();
@@ -85,13 +85,13 @@ fn has_library(target: &str) -> bool {
     found
 }
 
-/// Builds the program as its directory says.
+/// Builds the program with the configuration of its directory.
 fn build(target: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("freestanding");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.args(["build", "--quiet", "--release", "--target", target, "--target-dir"]);
     cargo.arg(&directory).current_dir(SOURCE);
-    // How it is linked stands in the directory.
+    // The directory configures the linker.
     cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
     let output = cargo.output().unwrap_or_else(|error| panic!("{cargo:?}: {error}"));
     succeed(&cargo, &output);

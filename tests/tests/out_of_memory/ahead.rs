@@ -1,4 +1,4 @@
-//! Files read into a cache ahead of time, at once and by threads.
+//! Prefetching files into a cache, in the foreground and in the background.
 #![allow(unsafe_code)]
 
 use std::ffi::c_char;
@@ -17,15 +17,15 @@ use super::{Scenario, judge};
 
 const FILES: [&str; 3] = ["packed.smf", "app.smf", "lib.smf"];
 
-/// Reads the files on so many threads, and throws them out again.
+/// Prefetches the files on this number of threads, and evicts them again.
 fn read_at_once(granted: usize, threads: i32) -> i32 {
     let (cache, paths) = (open_cache(), FILES.map(path));
-    // What is null is an error of its own.
+    // A null path is an error of its own.
     let pointers = [paths[0].as_ptr(), ptr::null(), paths[1].as_ptr(), paths[2].as_ptr()];
     let read = || {
         let mut results = [-1; 4];
         let (list, results_at) = (pointers.as_ptr(), results.as_mut_ptr());
-        // SAFETY: four paths, and room for as many results.
+        // SAFETY: four paths, and an array of as many results.
         let ready = unsafe { smf_cache_prefetch(cache, list, 4, threads, results_at) };
         unless(-1, ready).inspect(|ready| {
             let good = results.iter().filter(|result| **result == 0).count();
@@ -43,7 +43,7 @@ fn read_at_once(granted: usize, threads: i32) -> i32 {
     end
 }
 
-/// Begins to read the files, waits, and asks for the results.
+/// Starts prefetching the files, waits, and reads the results.
 fn read_behind(cache: u64, pointers: &[*const c_char; 3]) -> Result<(), super::c::Failed> {
     // SAFETY: three paths.
     let number = unsafe { smf_cache_prefetch_start(cache, pointers.as_ptr(), 3, 2) };

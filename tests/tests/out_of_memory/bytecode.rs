@@ -1,4 +1,4 @@
-//! Bytecode: checked, interpreted, compiled and loaded.
+//! Bytecode: verified, interpreted, compiled and loaded.
 
 use smf_core::format::{Flags, Smf};
 use smf_core::jit::host::{HostFunction, HostTable, Signals};
@@ -12,7 +12,7 @@ use smf_core::vm::{Engine, Tiers};
 
 use super::{Scenario, judge};
 
-/// Calls, loops, results that are known late, floats, a long vector, many arguments and the host.
+/// Calls, loops, results with late known kinds, floats, a deep operand stack, many arguments and the host.
 const SOURCE: &str = "
 function main, 1, 2
     CALL meets, 0
@@ -69,7 +69,7 @@ function last, 40, 40
     RET 0
 ";
 
-/// What `main` gives for 10, and the number of `last`.
+/// The result of `main` for 10, and the number of `last`.
 const OF_TEN: i64 = 26;
 const LAST: u32 = 4;
 
@@ -106,7 +106,7 @@ fn program(functions: &[Assembled]) -> Program<'_> {
     Verifier::new().verify(codes(functions)).unwrap()
 }
 
-/// An engine, once more for each attempt.
+/// A new engine for each attempt.
 fn engine(functions: &[Assembled], tiers: Tiers) -> Engine<'_> {
     Engine::with_tiers(program(functions), hosts(), tiers, &CodeMemory::default()).unwrap()
 }
@@ -123,7 +123,7 @@ fn call(engine: &Engine<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// The first call of an engine is refused memory.
+/// The first call of an engine, with refused memory.
 fn first_call(granted: usize, tiers: Tiers) -> i32 {
     let functions = functions();
     let engine = engine(&functions, tiers);

@@ -1,4 +1,4 @@
-//! The functions for C: what they return where there is no memory, and that they say why.
+//! The C API: results without memory, and their error codes.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -21,17 +21,17 @@ use smf_tests::{sample, tiny};
 
 use super::{Scenario, judge};
 
-/// A function has failed. The reason is read on demand: a copy would need memory, which
+/// The failure of a function. Its text is read on demand: a copy would need memory, which
 /// may be refused.
 #[derive(Debug)]
 pub(super) struct Failed;
 
 impl Failed {
-    /// What it says, which is forgotten then.
+    /// The text of the error, which is cleared.
     fn take(&self) -> String {
         let error = smf_last_error();
         assert_ne!(error.code, 0, "a failure without a reason");
-        // SAFETY: a text of the library, which stays until the next call.
+        // SAFETY: a text of the library, valid until the next call.
         let text = unsafe { CStr::from_ptr(error.text) }.to_str().unwrap().to_owned();
         smf_clear_error();
         text
@@ -44,7 +44,7 @@ impl fmt::Display for Failed {
     }
 }
 
-/// What a function has returned, unless that is what it returns when it fails.
+/// The returned value, or an error if it is the value for failure.
 pub(super) fn unless<T: PartialEq>(failed: T, returned: T) -> Result<T, Failed> {
     if returned == failed { Err(Failed) } else { Ok(returned) }
 }
@@ -52,9 +52,9 @@ pub(super) fn unless<T: PartialEq>(failed: T, returned: T) -> Result<T, Failed> 
 /// `SMF_ERROR_NO_MEMORY`.
 const NO_MEMORY: i32 = 8;
 
-/// Gives a value back.
+/// Frees a value.
 fn free(value: *mut RuntimeValue) {
-    // SAFETY: made by the library, and released once.
+    // SAFETY: created by the library, and freed once.
     assert!(unsafe { smf_value_free(value) });
 }
 
@@ -63,7 +63,7 @@ pub(super) fn path(name: &str) -> CString {
 }
 
 pub(super) fn open_loader() -> u64 {
-    // SAFETY: null is no options.
+    // SAFETY: null selects the default options.
     unsafe { smf_loader_open(ptr::null()) }
 }
 
@@ -80,7 +80,7 @@ pub(super) fn open_cache() -> u64 {
 }
 
 pub(super) fn open_jit() -> u64 {
-    // SAFETY: null is no options.
+    // SAFETY: null selects the default options.
     unsafe { smf_jit_open(ptr::null()) }
 }
 
@@ -127,7 +127,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     }),
     ("C: values", |granted| {
         let make = || {
-            // SAFETY: as many bytes as are said.
+            // SAFETY: the length is that of the bytes.
             let text = unless(ptr::null_mut(), unsafe { smf_text_new(b"text".as_ptr(), 4) })?;
             let pair = unless(ptr::null_mut(), smf_pair_new(1, 2));
             free(text);
@@ -172,7 +172,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         let (loader, bytes) = (open_loader(), sample("app.smf").bytes);
         let lacking = || {
             let failed = unless(0, load(loader, c"app", &bytes)).unwrap_err();
-            // What is missing is told as long as there is memory for it.
+            // The missing import is reported as long as there is memory for it.
             if smf_last_error().code == NO_MEMORY { Err(failed) } else { Ok(()) }
         };
         let end = judge(granted, lacking, drop);

@@ -15,7 +15,7 @@ use smf_tests::{sample, tiny};
 
 use super::{Scenario, directory, judge};
 
-/// Makes the one instance that there is; what it is not the first time, it is the second.
+/// Makes the only possible instance. If its first request had an error, the second succeeds.
 fn instantiate(jit: &JitInstantiator) -> Result<(), InstantiateError> {
     jit.try_jit_instantiate(b"same$i64").map(drop)
 }
@@ -26,7 +26,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         let path = path.to_str().unwrap().as_bytes();
         judge(granted, || FileBytes::read(path, 1 << 20), drop)
     }),
-    ("place and link", |granted| {
+    ("map and link", |granted| {
         let file = sample("packed.smf").bytes;
         let smf = Smf::parse(&file).unwrap();
         judge(granted, || Image::map(&smf)?.link(&NoImports), drop)
@@ -94,7 +94,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         let jit = JitInstantiator::new(JitConfig::default(), CodeMemory::default()).unwrap();
         jit.load_smf_metadata(path.as_os_str().as_bytes()).unwrap();
         let made = judge(granted, || instantiate(&jit), drop);
-        // Also when the instance was there and the file could not be told.
+        // Required if the instance was made but the update of the file failed.
         jit.update().unwrap();
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
         let file = fs::read(&path).unwrap();

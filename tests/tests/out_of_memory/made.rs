@@ -1,4 +1,4 @@
-//! Loaders and instantiators made, and told whom they may ask.
+//! Creation and configuration of loaders and instantiators: resolvers and compilers.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_void};
@@ -48,19 +48,19 @@ fn foreign() -> Vec<u8> {
     write_templates(&NewTemplates { container: Container::Counted, templates }, &[row]).unwrap()
 }
 
-/// Compiles anything to a call of itself, once it was told what with.
+/// Compiles every template to a call of itself, after checking its type arguments.
 #[cfg(target_arch = "x86_64")]
 extern "C" fn compile(unit: u64, template: *const SmfTemplate, _: *mut c_void) -> bool {
-    // SAFETY: good until this returns.
+    // SAFETY: valid until this function returns.
     let types = unsafe { (*template).types };
-    // SAFETY: as above, with a NUL behind it.
+    // SAFETY: as above; the text ends with a NUL.
     let types = unsafe { CStr::from_ptr(types) };
     assert!(types.to_bytes().starts_with(br#"[{"args":[{"args":[{"bits":64,"#));
     let code = [0xe8, 0, 0, 0, 0, 0xc3];
     // SAFETY: bytes with their number.
     let emitted = unsafe { smf_jit_emit(unit, code.as_ptr(), code.len() as i64) };
     let call = RELOC_PLT32;
-    // SAFETY: no symbol is the code itself.
+    // SAFETY: a null symbol refers to the code itself.
     emitted && unsafe { smf_jit_relocate(unit, 1, call, ptr::null(), -4) }
 }
 
@@ -137,7 +137,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("C: set a resolver", |granted| {
         let loader = open_loader();
         let set = || {
-            // SAFETY: a function that uses nothing.
+            // SAFETY: the function uses no state.
             unless(false, unsafe {
                 smf_loader_set_resolver(loader, Some(knows), ptr::null_mut())
             })?;
@@ -161,7 +161,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         let jit = open_jit();
         assert!(load_jit(jit, &foreign()));
         let make = || {
-            // SAFETY: a compiler that uses nothing but what it is given, and a symbol.
+            // SAFETY: the compiler uses only its arguments; the text is a symbol.
             unless(false, unsafe { smf_jit_set_compiler(jit, Some(compile), ptr::null_mut()) })?;
             // SAFETY: a symbol; the second result is not requested.
             let made = unsafe { smf_jit_instantiate(jit, c"of$it".as_ptr(), ptr::null_mut()) };

@@ -1,18 +1,18 @@
 //! Every allocation refused in turn: the operation returns a typed error or continues without the memory.
 //!
-//! The first, second, ... allocation of a scenario is refused, each in a process of its own. After an error the same operation succeeds.
-//! Nothing leaks: repeated, the scenario takes no more memory than without a refusal. Allocations of `alloc` that cannot fail end the
-//! process: no scenario makes one.
+//! The first, second, ... allocation of a scenario is refused, each in a process of its own. After an error the same operation
+//! succeeds. Nothing leaks: repeated, the scenario takes no more memory than without a refusal. Allocations of `alloc` that cannot
+//! fail end the process: no scenario makes one.
 #![allow(unsafe_code)]
 
 mod ahead;
 mod bytecode;
 mod c;
+mod ir;
 mod machine;
 mod made;
 mod taken;
 mod tools;
-mod typed;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -25,8 +25,8 @@ use tempfile::TempDir;
 #[global_allocator]
 static ALLOCATOR: Watched = Watched;
 
-/// How a process ends: nothing was left to be refused; there was an error, and none afterwards; it did
-/// without.
+/// Exit statuses of a process: `DONE`, no allocation was left to refuse; `ERROR`, the operation failed and then
+/// succeeded; `WITHOUT`, it succeeded without the memory.
 const DONE: i32 = 20;
 const ERROR: i32 = 21;
 const WITHOUT: i32 = 22;
@@ -43,18 +43,18 @@ fn judge<T, E: Display>(granted: usize, act: impl Fn() -> Result<T, E>, undo: im
             ERROR
         }
     };
-    undo(act().unwrap_or_else(|error| panic!("not again: {error}")));
+    undo(act().unwrap_or_else(|error| panic!("the repeated operation failed: {error}")));
     end
 }
 
-/// Its name, and what runs it with so many requests granted.
+/// Its name, and a function that runs it with this number of allocations granted.
 type Scenario = (&'static str, fn(usize) -> i32);
 
-/// All of them.
+/// All scenarios.
 const SCENARIOS: [&[Scenario]; 8] = [
     machine::SCENARIOS,
     bytecode::SCENARIOS,
-    typed::SCENARIOS,
+    ir::SCENARIOS,
     made::SCENARIOS,
     taken::SCENARIOS,
     ahead::SCENARIOS,
@@ -62,24 +62,24 @@ const SCENARIOS: [&[Scenario]; 8] = [
     c::SCENARIOS,
 ];
 
-/// A directory in memory where there is one: a disk is waited for whenever a file takes the place of another,
-/// which takes ten times as long as everything else here.
+/// A directory in memory where possible: replacing a file on a disk waits for the disk,
+/// which takes ten times as long as the rest of the test.
 fn directory() -> TempDir {
     TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap()
 }
 
-/// How many bytes of the allocator the process has more of after `work` than before.
+/// The growth of the allocated bytes of the process during `work`.
 fn growth(work: impl FnOnce()) -> isize {
     let before = live();
     work();
     live() - before
 }
 
-/// Runs a scenario with a request refused, and ends the process as that tells. Repeated, it takes no more
-/// memory than a run in which none is refused; what is kept for later is kept once.
+/// Runs a scenario with a refused allocation, and exits with its status. Repeated, the scenario takes no more
+/// memory than a run without a refusal. Caches are filled only once.
 fn refuse(run: fn(usize) -> i32, granted: usize) -> ! {
     let end = run(granted);
-    // What is made once for the whole process is there by now.
+    // State that is created once per process exists from here on.
     run(usize::MAX);
     let usual = growth(|| _ = run(usize::MAX));
     let is_whole = (0..4).any(|_| growth(|| _ = run(granted)) <= usual);
@@ -89,27 +89,27 @@ fn refuse(run: fn(usize) -> i32, granted: usize) -> ! {
 
 unsafe extern "C" {
     safe fn fork() -> i32;
-    /// The place is null, or room for a number.
+    /// `status` is null or points to an integer.
     fn waitpid(process: i32, status: *mut i32, options: i32) -> i32;
 }
 
-/// Runs a scenario with one refusal in a process of its own; how it ends, `None` when the process does not
-/// come to its end. The process is a copy of this one, in which nothing was run, and which has but the one thread
-/// that makes it: of what the others hold it uses nothing.
+/// Runs a scenario with one refusal in a forked process and returns its exit status, `None` if the process was killed.
+/// The child is a copy of this process, in which no scenario has run. It has only the forking thread, and uses nothing
+/// that other threads have locked.
 fn apart(name: &str, run: fn(usize) -> i32, granted: usize) -> Option<i32> {
     let child = fork();
     if child == 0 {
-        // What fails is told at once, and nothing unwinds into the harness, whose other threads are not here.
+        // A panic is printed at once and does not unwind into the harness, whose other threads do not exist here.
         std::panic::set_hook(Box::new(|panic| _ = writeln!(std::io::stderr(), "{panic}")));
         let failed = std::panic::catch_unwind(|| refuse(run, granted)).is_err();
         exit(i32::from(failed));
     }
-    assert!(child > 0, "no process");
+    assert!(child > 0, "fork failed");
     let mut status = 0;
-    // SAFETY: room for a number.
+    // SAFETY: the status is a local variable.
     assert_eq!(unsafe { waitpid(child, &raw mut status, 0) }, child);
     let status = ExitStatus::from_raw(status);
-    // Refused memory that `alloc` cannot do without is SIGABRT; a crash would be another signal.
+    // Refused memory that `alloc` requires raises SIGABRT; a crash would raise another signal.
     let is_clean =
         matches!(status.code(), Some(DONE | ERROR | WITHOUT)) || status.signal() == Some(6);
     assert!(is_clean, "{name}, {granted} granted: {status}");

@@ -1,4 +1,4 @@
-//! What is told of modules: functions and templates taken out of them, lists, and files of their parts.
+//! Queries about modules: extracted functions and templates, lists, and parts of files.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_void};
@@ -31,7 +31,7 @@ extern "C" fn see_template(_: *const SmfDeferred, _: *mut c_void) -> bool {
     true
 }
 
-/// Does something with a loader and a module that it holds.
+/// Runs `act` with a loader and a module that it holds.
 fn with_held(bytes: &[u8], act: impl FnOnce(u64, u64) -> i32) -> i32 {
     let loader = open_loader();
     let held = smf_loader_hold(loader, load(loader, c"held", bytes));
@@ -121,7 +121,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                     binding: 0,
                     error: 0,
                 };
-                // SAFETY: a name, room for a function, and none for relocations.
+                // SAFETY: a name, a structure for the function, and no relocation buffer.
                 unless(false, unsafe {
                     let (found, none) = (&raw mut found, ptr::null_mut());
                     smf_take_concrete(loader, held, name.as_ptr(), found, none, 0)

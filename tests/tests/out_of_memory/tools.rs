@@ -1,4 +1,4 @@
-//! Profilers and debuggers that are told of code. Each is switched on for the process, which ends afterwards.
+//! Profilers and debuggers that are notified of code. Each is enabled for the process, which exits afterwards.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ fn load(granted: usize) -> i32 {
     judge(granted, load, |module| loader.modules().unload(module).unwrap())
 }
 
-/// Takes away the perf map of this process when it is dropped, if there is one.
+/// Removes the perf map of this process on drop, if there is one.
 struct PerfMap;
 
 impl Drop for PerfMap {

@@ -23,7 +23,7 @@ pub unsafe extern "C" fn crc32(data: *const u8, len: i64) -> i64 {
     let mut crc = u32::MAX;
     let mut at = 0;
     while at < len as usize {
-        // SAFETY: the caller has `len` bytes at `data`, and four bits count no further than the table.
+        // SAFETY: the caller has `len` bytes at `data`, and an index of four bits lies inside the table.
         unsafe {
             crc ^= *data.add(at) as u32;
             crc = crc >> 4 ^ *TABLE.as_ptr().add((crc & 15) as usize);

@@ -1,4 +1,4 @@
-// Calls the other programs, for a caller that can only pass integers and get one.
+// Calls the other programs, for a caller that can only pass integers and receive one.
 #include <stdint.h>
 
 typedef int64_t comparison(int64_t, int64_t);
@@ -21,7 +21,7 @@ int64_t sorted_checksum(int64_t len) {
     return (int64_t)checksum;
 }
 
-// Of data that other objects keep, and of data that they export.
+// Static data of other objects, and exported data.
 int64_t state_after(int64_t by) {
     record(999, by);
     bump(by);

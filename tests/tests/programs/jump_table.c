@@ -1,4 +1,4 @@
-// A switch that compiles to a table of jumps.
+// A switch that compiles to a jump table.
 #include <stdint.h>
 
 int64_t calculate(int64_t operation, int64_t a, int64_t b) {

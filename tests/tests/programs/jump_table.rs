@@ -1,4 +1,4 @@
-//! A match that compiles to a table of jumps.
+//! A match that compiles to a jump table.
 #![no_std]
 
 #[unsafe(no_mangle)]

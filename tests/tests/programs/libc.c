@@ -1,4 +1,4 @@
-// Uses the C library of the process that it is loaded into.
+// Calls the C library of the process that loads it.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

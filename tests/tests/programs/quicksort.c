@@ -1,4 +1,4 @@
-// Quicksort with a comparison that the caller gives, and with one of its own.
+// Quicksort with a comparison function of the caller, and with one of its own.
 #include <stdint.h>
 
 typedef int64_t comparison(int64_t, int64_t);

@@ -1,4 +1,4 @@
-//! Quicksort with a comparison that the caller gives, and with one of its own.
+//! Quicksort with a comparison function of the caller, and with one of its own.
 #![no_std]
 
 type Comparison = extern "C" fn(i64, i64) -> i64;
@@ -16,7 +16,7 @@ extern "C" fn downwards(a: i64, b: i64) -> i64 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn quicksort(mut values: *mut i64, mut len: i64, compare: Comparison) -> i64 {
     while len > 1 {
-        // SAFETY: the caller has `len` values at `values`, and the pivot stops both sides inside of them.
+        // SAFETY: the caller has `len` values at `values`, and the pivot stops both indices inside the array.
         unsafe {
             let pivot = *values.offset((len >> 1) as isize);
             let (mut left, mut right) = (0, len - 1);
@@ -45,6 +45,6 @@ pub unsafe extern "C" fn quicksort(mut values: *mut i64, mut len: i64, compare: 
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sort_downwards(values: *mut i64, len: i64) -> i64 {
-    // SAFETY: passed on to the caller.
+    // SAFETY: the contract is that of the caller.
     unsafe { quicksort(values, len, downwards) }
 }

@@ -1,4 +1,4 @@
-// Data that keeps what was written to it: initialised, zeroed, private, and exported.
+// Mutable data: initialised, zeroed, private, and exported.
 #include <stdint.h>
 
 static int64_t counter = 100;

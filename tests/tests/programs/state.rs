@@ -1,4 +1,4 @@
-//! Data that keeps what was written to it: initialised, zeroed, private, and exported.
+//! Mutable data: initialised, zeroed, private, and exported.
 #![no_std]
 
 use core::ptr::addr_of_mut;
@@ -21,7 +21,7 @@ pub unsafe extern "C" fn bump(by: i64) -> i64 {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn record(index: i64, value: i64) -> i64 {
-    // SAFETY: the caller gives one of the thousand records; one thread, as above.
+    // SAFETY: the caller passes the index of one of the thousand records; one thread, as above.
     unsafe {
         let place = addr_of_mut!(RECORDS).cast::<i64>().offset(index as isize);
         let before = *place;

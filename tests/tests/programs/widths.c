@@ -1,4 +1,4 @@
-// Loads and stores of every width, whose instructions count in units of what they move.
+// Loads and stores of every width, whose instructions scale offsets by the access size.
 #include <stdint.h>
 
 typedef int64_t pair __attribute__((vector_size(16)));

@@ -1,8 +1,8 @@
-//! Which damaged copies of a library are opened.
+//! Series of damaged copies of a library.
 
 use crate::tables::{Kind, Object, Table, u16_at, u32_at, u64_at};
 
-/// A library that is damaged.
+/// A library to damage.
 pub(crate) struct Library {
     pub(crate) name: String,
     pub(crate) object: Object,
@@ -35,11 +35,11 @@ impl Library {
 /// A series of damaged copies of a library.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Plan {
-    /// Each bit of the headers and tables, or every so many of them, is flipped.
+    /// Each bit of the headers and tables, or one in `step` of them, is flipped.
     Flips { step: u32 },
-    /// The copies end early, at that many places.
+    /// The copies are truncated, at `count` offsets.
     Truncations { count: u32 },
-    /// Up to 8 bytes are changed to others, most of them in the headers and tables, and none in what is
+    /// Up to 8 bytes are changed, most of them in the headers and tables, and none that is
     /// [`trusted`].
     Mutations { count: u32, seed: u32 },
 }
@@ -64,7 +64,7 @@ impl Plan {
         }
     }
 
-    /// How many cases it has.
+    /// The number of its cases.
     pub(crate) fn count(self, library: &Library) -> u32 {
         match self {
             Self::Flips { step } => (8 * library.table_bytes() as u32).div_ceil(step),
@@ -72,7 +72,7 @@ impl Plan {
         }
     }
 
-    /// The offset and the number of the bit that is flipped.
+    /// The offset and the number of the flipped bit.
     pub(crate) fn flip(self, library: &Library, case: u32) -> (usize, u32) {
         let Self::Flips { step } = self else { panic!("{self:?} flips no bits") };
         let index = case * step;
@@ -130,10 +130,10 @@ impl Random {
     }
 }
 
-/// Why a process may end in code when a byte of the headers and tables is changed; `None` where it may not.
+/// The reason why a process may crash in code when a byte of the headers and tables is changed; `None` if it must not.
 ///
-/// These bytes say where the object's code begins and what of the object's own data is changed before that.
-/// The check keeps them inside the object, and code on pages of code; the rest is as trusted as the code.
+/// These bytes determine the entry points of the object and the changes of its data before them. The check confines
+/// data to the object, and code to executable pages; the rest is as trusted as the code.
 pub(crate) fn trusted(library: &Library, at: usize) -> Option<&'static str> {
     const PT_LOAD: u32 = 1;
     const PT_GNU_RELRO: u32 = 0x6474_e552;

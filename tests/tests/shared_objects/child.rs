@@ -1,7 +1,7 @@
 //! A process that opens damaged shared objects until one of them kills it.
 //!
-//! It says which case it is at in a file, and how it was killed by its exit status: a fault in the text of the
-//! system's loader, or one anywhere else, which is code of the object or code that it calls.
+//! It records the current case in a file. Its exit status reports a fault in the text of the system's loader, or
+//! elsewhere: in code of the object or in code that it calls.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
@@ -17,20 +17,20 @@ use smf_loader::SharedObject;
 
 use crate::cases::{Library, Plan};
 
-/// Set to the directory of the case, its plan and the case to begin with.
+/// Set to the directory of the case, its plan and the first case.
 const CHILD: &str = "SMF_TEST_OPENS";
 
 /// Exit statuses for a fault in the loader and for one outside.
 const IN_LOADER: i32 = 101;
 const OUTSIDE: i32 = 102;
 
-/// Where the loader's text begins and ends.
+/// The start and the end of the loader's text.
 static LOADER: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
 /// How a case ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// A fault in the text of the system's loader, or an end that the loader made of the process.
+    /// A fault in the text of the system's loader, or an exit by the loader.
     InLoader,
     /// A fault anywhere else.
     Outside,
@@ -38,10 +38,10 @@ pub(crate) enum End {
     Hung,
 }
 
-/// What came of the cases of a plan.
+/// The results of a plan.
 #[derive(Default)]
 pub(crate) struct Outcome {
-    /// Objects that were opened, refused by the check, refused by the system's loader.
+    /// The numbers of objects that were opened, refused by the check, and refused by the system's loader.
     pub(crate) counts: [u32; 3],
     /// The cases that killed the process.
     pub(crate) killed: Vec<(u32, End)>,
@@ -117,10 +117,10 @@ fn count(progress: &File, which: u64) {
     progress.write_at(&(u32::from_le_bytes(word) + 1).to_le_bytes(), at).unwrap();
 }
 
-/// Opens an object, looks up its names and closes it again.
+/// Opens an object, looks up its names and closes it.
 fn open(bytes: &[u8], names: &[Vec<u8>]) -> u64 {
-    // SAFETY: its code and initialisers are those of a sound library. What they do where its tables were
-    // damaged is confined to this process, which is there to be killed by it.
+    // SAFETY: its code and initialisers are those of a valid library. Effects of its damaged tables
+    // are confined to this process, which may be killed by them.
     match unsafe { SharedObject::open(bytes) } {
         Ok(object) => {
             for name in names.iter().map(Vec::as_slice).chain([&b"no such name"[..]]) {
@@ -133,7 +133,7 @@ fn open(bytes: &[u8], names: &[Vec<u8>]) -> u64 {
     }
 }
 
-/// Ends the process at a fault with a status that says where it was.
+/// Ends the process at a fault with a status that reports its location.
 fn watch_faults() {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let text = maps.lines().find(|line| {
@@ -147,14 +147,14 @@ fn watch_faults() {
     let stack = Box::leak(vec![0u8; 1 << 16].into_boxed_slice());
     let stack =
         libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: stack.len() };
-    // SAFETY: memory that stays, for this thread, which is the one that opens objects.
+    // SAFETY: leaked memory, for this thread, which is the one that opens objects.
     assert_eq!(unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) }, 0);
     for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP] {
         // SAFETY: zeroes are a valid action.
         let mut action: libc::sigaction = unsafe { mem::zeroed() };
         action.sa_sigaction = on_fault as *const () as usize;
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        // SAFETY: a whole action; the handler only calls what may be called in one.
+        // SAFETY: a valid action; the handler is async-signal-safe.
         assert_eq!(unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) }, 0);
     }
 }
@@ -164,7 +164,7 @@ extern "C" fn on_fault(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) 
     let context = unsafe { &*context.cast::<libc::ucontext_t>() };
     let bounds = LOADER.each_ref().map(|place| place.load(Ordering::Relaxed));
     let is_inside = (bounds[0]..bounds[1]).contains(&program_counter(context));
-    // SAFETY: it ends the process and nothing else.
+    // SAFETY: it only ends the process.
     unsafe { libc::_exit(if is_inside { IN_LOADER } else { OUTSIDE }) };
 }
 

@@ -1,4 +1,4 @@
-//! The libraries that are damaged: the sample, and some that the tools of this machine make.
+//! The libraries to damage: the sample, and some built with the tools of this machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use smf_tests::compile::{scratch, skip, succeed};
 
 use crate::cases::Library;
 
-/// A library with something of everything that a loader reads.
+/// A library with every part that a loader reads.
 const SOURCE: &str = r#"
     #include <stdlib.h>
     static __thread int hidden = 5;
@@ -32,7 +32,7 @@ const SOURCE: &str = r#"
 /// Versions of its symbols.
 const VERSIONS: &str = "V_1 { global: value; per_thread; table; texts; zeroes; }; V_2 { global: *_name; chosen; } V_1;";
 
-/// The options that each of the libraries is made with.
+/// The linker options of each library.
 const OPTIONS: [(&str, &[&str]); 5] = [
     ("gnu-hash", &["-Wl,--hash-style=gnu,-z,now"]),
     ("system-v-hash", &["-Wl,--hash-style=sysv,-z,lazy", "-ftls-model=initial-exec"]),
@@ -41,7 +41,7 @@ const OPTIONS: [(&str, &[&str]); 5] = [
     ("descriptors", &["-mtls-dialect=gnu2", "-Wl,-rpath,/nowhere:$ORIGIN,-soname,lib.so"]),
 ];
 
-/// Other linkers than the compiler's own, where they are installed.
+/// Linkers other than the compiler's default, used where they are installed.
 const LINKERS: [&str; 2] = ["lld", "mold"];
 
 /// The sample that is a dynlib.
@@ -51,7 +51,7 @@ pub(crate) fn sample() -> Library {
     Library::new("dynlib.smf", object.to_vec())
 }
 
-/// Those that the compiler and the linkers of this machine make; none without a compiler.
+/// The libraries that the compiler and the linkers of this machine build; none without a compiler.
 pub(crate) fn made() -> Vec<Library> {
     let directory = scratch();
     let place = directory.path();
@@ -63,8 +63,8 @@ pub(crate) fn made() -> Vec<Library> {
     }
     let mut libraries: Vec<_> =
         OPTIONS.iter().filter_map(|(name, options)| make(place, name, options)).collect();
-    // The options of the last but one were new in 2022, and are those of x86-64 and of later linkers alone.
-    assert!(libraries.len() >= 3, "gcc refuses options that it has had for ever");
+    // The options of the last but one are new since 2022, and exist only for x86-64 and in newer linkers.
+    assert!(libraries.len() >= 3, "gcc refuses options that all of its versions have");
     for linker in LINKERS {
         let found = linker_directory(linker).map(|path| format!("-B{}", path.display()));
         let option = format!("-fuse-ld={linker}");
@@ -77,7 +77,7 @@ pub(crate) fn made() -> Vec<Library> {
     libraries
 }
 
-/// Where the Rust toolchain keeps a linker under the name that gcc looks for.
+/// The directory in which the Rust toolchain has a linker under the name that gcc searches for.
 fn linker_directory(linker: &str) -> Option<PathBuf> {
     let output = Command::new("rustc").args(["--print", "target-libdir"]).output().ok()?;
     let libraries = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
@@ -94,7 +94,7 @@ fn make(place: &Path, name: &str, options: &[&str]) -> Option<Library> {
         println!("without {name}: {}", String::from_utf8_lossy(&output.stderr));
         return None;
     }
-    // Only what is loaded is damaged; the rest of the file is as a release has it.
+    // Only loaded parts are damaged; the rest of the file is stripped, as in a release.
     let mut strip = Command::new("strip");
     let output = strip.arg("--strip-unneeded").arg(&file).output().unwrap();
     succeed(&strip, &output);

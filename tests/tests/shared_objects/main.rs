@@ -1,9 +1,10 @@
 //! Damaged shared objects in dynlibs: an object that the check accepts does not crash the system's loader.
 //!
-//! Each damaged copy of a library is opened, asked for its symbols and closed, in a child process, by the path that dynlibs take.
+//! Each damaged copy of a library is opened, its symbols are looked up, and it is closed, in a child process, by the code path of
+//! dynlibs.
 //!
-//! Bits of libraries other than the sample are sampled. Where the variable `SMF_TEST_ALL_BITS` is set, all of them are flipped, and more
-//! copies are mutated.
+//! Bits of libraries other than the sample are sampled. Where the variable `SMF_TEST_ALL_BITS` is set, all of them are flipped, and
+//! more copies are mutated.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -24,12 +25,12 @@ use cases::{Library, Plan, trusted};
 use child::{End, Outcome, run};
 use smf_core::format::shared_object::{MIN_PAGE_SIZE, Target, check};
 
-/// Whether everything is tried, which takes minutes.
+/// Whether all cases are tested, which takes minutes.
 fn is_thorough() -> bool {
     env::var_os("SMF_TEST_ALL_BITS").is_some()
 }
 
-/// Runs a plan, and says what came of it.
+/// Runs a plan and prints its results.
 fn opened(library: &Library, plan: Plan) -> Outcome {
     let outcome = run(library, plan);
     let [opened, refused, by_system] = outcome.counts;
@@ -56,7 +57,7 @@ fn check_flips(library: &Library, step: u32) {
     let mut unexpected = 0;
     for (case, end) in &outcome.killed {
         let (at, bit) = plan.flip(library, *case);
-        // Code may call the loader again, with arguments that it has made up.
+        // Code may call the loader again, with invalid arguments.
         if trusted(library, at).is_some() {
             continue;
         }
@@ -107,10 +108,10 @@ fn libraries_of_other_linkers_are_accepted() {
         accepted += accepted_in(Path::new(directory));
     }
     println!("{accepted} libraries of the system are accepted");
-    assert!(accepted > 0 || made.is_empty(), "there is a compiler, and no library");
+    assert!(accepted > 0 || made.is_empty(), "libraries were built, but none was accepted");
 }
 
-/// How many shared objects in a directory are accepted; all of them must be.
+/// The number of shared objects in a directory; all of them must be accepted.
 fn accepted_in(directory: &Path) -> usize {
     let Ok(entries) = fs::read_dir(directory) else { return 0 };
     let files = entries.map(|entry| entry.unwrap().path());

@@ -1,4 +1,4 @@
-//! The headers and tables of a sound shared object of 64 bits, little-endian: where they are in the file.
+//! The headers and tables of a valid 64-bit little-endian shared object: their offsets in the file.
 
 use std::ops::Range;
 
@@ -29,7 +29,7 @@ const DT_VERDEFNUM: u64 = 0x6fff_fffd;
 const DT_VERNEED: u64 = 0x6fff_fffe;
 const DT_VERNEEDNUM: u64 = 0x6fff_ffff;
 
-/// What bytes of a shared object are.
+/// The purpose of bytes of a shared object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Header,
@@ -71,10 +71,10 @@ fn size(value: u64) -> usize {
     usize::try_from(value).unwrap()
 }
 
-/// A shared object, taken apart.
+/// A parsed shared object.
 pub(crate) struct Object {
     pub(crate) bytes: Vec<u8>,
-    /// Kind, flags, offset, address and bytes in the file of each program header.
+    /// Kind, flags, offset, address and size in the file of each program header.
     segments: Vec<(u32, u32, usize, u64, usize)>,
     /// Tag, value and offset in the file of each dynamic entry.
     dynamic: Vec<(u64, u64, usize)>,
@@ -100,7 +100,7 @@ impl Object {
         Some(self.dynamic.iter().rfind(|entry| entry.0 == tag)?.1)
     }
 
-    /// The offset in the file of what is loaded to `address`.
+    /// The offset in the file of the byte that is loaded at `address`.
     pub(crate) fn offset(&self, address: u64) -> usize {
         let inside = |segment: &&(u32, u32, usize, u64, usize)| {
             let (kind, _, _, start, size) = **segment;
@@ -110,7 +110,7 @@ impl Object {
         offset + size(address - start)
     }
 
-    /// What of the file is loaded as code.
+    /// The parts of the file that are loaded as code.
     pub(crate) fn code(&self) -> impl Iterator<Item = Range<usize>> {
         let code =
             self.segments.iter().filter(|segment| segment.0 == PT_LOAD && segment.1 & 1 != 0);
@@ -122,7 +122,7 @@ impl Object {
         Some(Table { kind, bytes: start..start + size(self.get(size_tag)?) })
     }
 
-    /// Every header and table that is there.
+    /// Every header and table of the object.
     pub(crate) fn tables(&self) -> Vec<Table> {
         let bytes = &self.bytes;
         let program_headers = size(u64_at(bytes, 32));
@@ -165,7 +165,7 @@ impl Object {
         tables
     }
 
-    /// Symbols from the first one to the string table, which linkers put behind them, or what `DT_HASH` says.
+    /// The number of symbols: up to the string table, which linkers place behind them, or as stated by `DT_HASH`.
     pub(crate) fn symbol_count(&self) -> usize {
         if let Some(hash) = self.get(DT_HASH) {
             return size(u32_at(&self.bytes, self.offset(hash) + 4).into());
@@ -219,7 +219,7 @@ impl Object {
         tables
     }
 
-    /// The names of the symbols that are defined.
+    /// The names of the defined symbols.
     pub(crate) fn names(&self) -> Vec<Vec<u8>> {
         let (symbols, strings) =
             (self.offset(self.get(DT_SYMTAB).unwrap()), self.offset(self.get(DT_STRTAB).unwrap()));

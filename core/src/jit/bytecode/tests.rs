@@ -1,4 +1,4 @@
-//! Every opcode there and back, and everything that is no instruction.
+//! Every opcode decoded and encoded again, and all invalid instructions.
 
 use std::collections::BTreeMap;
 use std::string::ToString;
@@ -7,7 +7,7 @@ use std::vec::Vec;
 use super::*;
 use crate::testing::some;
 
-/// Opcode and length in bytes as BYTECODE.md tells them, by hand.
+/// Opcode and length in bytes according to BYTECODE.md, by hand.
 const LENGTHS: &[(&str, &[(u16, u32)])] = &[
     ("constants", &[(1, 12), (2, 12), (3, 4), (4, 4), (5, 4), (6, 4), (7, 8), (8, 8)]),
     ("vector", &[(0x10, 4), (0x11, 4), (0x12, 6), (0x13, 6)]),
@@ -36,7 +36,7 @@ fn bytes_of(opcode: u16, len: u32) -> Vec<u8> {
 }
 
 #[test]
-fn every_opcode_has_its_length_and_comes_back() {
+fn every_opcode_has_its_length_and_round_trips() {
     let lengths = lengths();
     assert!(lengths.keys().eq(Instruction::OPCODES));
     for (&opcode, &len) in &lengths {
@@ -60,7 +60,7 @@ fn code_that_ends_too_soon_is_refused_at_every_byte() {
             let truncated = Err(DecodeError::Truncated { at: 0, needed });
             assert_eq!(Instruction::decode(&bytes[..cut], 0), truncated, "{opcode:#x} {cut}");
         }
-        // What follows does not matter.
+        // The bytes behind it do not matter.
         let mut longer = bytes.clone();
         longer.extend([0xff; 20]);
         assert_eq!(Instruction::decode(&longer, 0), Instruction::decode(&bytes, 0));
@@ -82,7 +82,7 @@ fn every_other_opcode_is_unknown() {
 }
 
 #[test]
-fn operands_stand_in_the_order_of_the_table() {
+fn operands_are_in_the_order_of_the_table() {
     let decode = |bytes: &[u8]| Instruction::decode(bytes, 0).unwrap();
     let const_i64 = decode(&[1, 0, 7, 0, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
     assert_eq!(const_i64, Instruction::ConstI64 { dest: 7, value: -2 });
@@ -100,7 +100,7 @@ fn operands_stand_in_the_order_of_the_table() {
 }
 
 #[test]
-fn walks_the_code_of_a_function() {
+fn function_code_is_decoded_in_order() {
     let code = [1, 0, 0, 0, 42, 0, 0, 0, 0, 0, 0, 0, 0x44, 0, 0, 0];
     let found: Vec<_> = Instructions::new(&code).map(Result::unwrap).collect();
     let expected =
@@ -114,7 +114,7 @@ fn walks_the_code_of_a_function() {
 }
 
 #[test]
-fn what_is_refused_is_said_with_its_offset() {
+fn refused_instruction_is_reported_with_its_offset() {
     let said = |code: &[u8], at| Instruction::decode(code, at).unwrap_err().to_string();
     assert_eq!(said(&[0, 0, 0xff, 0xff], 2), "unknown opcode 0xffff, at offset 0x2");
     let cut = "the code ends inside an instruction of 8 bytes, at offset 0x1";
@@ -122,7 +122,7 @@ fn what_is_refused_is_said_with_its_offset() {
 }
 
 #[test]
-fn what_needs_more_than_a_machine_is_not_supported() {
+fn opcode_that_needs_a_runtime_is_not_supported() {
     let all = lengths();
     let supported = |opcode| {
         let bytes = bytes_of(opcode, all[&opcode]);
@@ -136,7 +136,7 @@ fn what_needs_more_than_a_machine_is_not_supported() {
 }
 
 #[test]
-fn an_instruction_is_small() {
+fn decoded_instruction_is_small() {
     assert_eq!(size_of::<Instruction>(), 16);
     assert_eq!(size_of::<Result<Instruction, DecodeError>>(), 16);
 }

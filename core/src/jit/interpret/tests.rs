@@ -1,4 +1,4 @@
-//! What programs give, and what stops them where.
+//! Results of programs, and the causes and locations of traps.
 
 use std::vec;
 use std::vec::Vec;
@@ -30,7 +30,7 @@ fn run_with<T: TierUp>(
     let mut interpreter = Interpreter::new();
     let first = interpreter.call(environment, tier, 0, &args, STACK_SPACE);
     if !T::WATCHES {
-        // Nothing is left behind, whatever happened.
+        // A second call has the same result, even after a trap.
         assert_eq!(interpreter.call(environment, tier, 0, &args, STACK_SPACE), first);
     }
     first.map(u64::cast_signed)
@@ -76,7 +76,7 @@ fn sum() -> Vec<I> {
 }
 
 #[test]
-fn gives_the_known_results() {
+fn programs_return_known_results() {
     assert_eq!(one(&[I::ConstI64 { dest: 0, value: 42 }, I::Ret { src: 0 }]), Ok(42));
     assert_eq!(run(&[(&sum(), 1, 2)], &[100]), Ok(5050));
     let adds = [I::ConstI64 { dest: 0, value: 10 }, I::ConstI64 { dest: 1, value: 32 }, I::AddI64];
@@ -85,7 +85,7 @@ fn gives_the_known_results() {
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn a_thousand_activations_are_the_most() {
+fn call_depth_is_limited_to_a_thousand() {
     // 1 + 1 + ... + 0, each in an activation of its own.
     let recursion = |depth| run(&[(&RECURSION, 1, 1)], &[depth]);
     assert_eq!(recursion(500), Ok(500));
@@ -94,7 +94,7 @@ fn a_thousand_activations_are_the_most() {
     assert_eq!(recursion(1000), Err(Trap { cause, function, at }));
 }
 
-/// How deep it can call itself.
+/// Recurses to the depth of its argument.
 const RECURSION: [I; 12] = [
     I::LoadPush { local: 0 },
     I::ConstI64Push { value: 0 },
@@ -112,7 +112,7 @@ const RECURSION: [I; 12] = [
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn a_vector_of_ten_thousand_values_is_the_longest() {
+fn operand_stack_is_limited_to_ten_thousand_values() {
     let pushes = |count: usize| {
         let mut instructions = vec![int(7); count];
         instructions.push(I::Ret { src: 0 });
@@ -160,7 +160,7 @@ fn integers_wrap_and_division_by_zero_stops() {
 }
 
 #[test]
-fn comparisons_know_their_kinds() {
+fn comparisons_depend_on_the_kind() {
     let float = |dest, value: f64| I::ConstF64 { dest, bits: value.to_bits() };
     let with = |left, right, op| one(&[left, right, op]).map(|result| result == 1);
     let nan = f64::NAN;
@@ -181,7 +181,7 @@ fn comparisons_know_their_kinds() {
         }
         assert_eq!(with(float(0, nan), float(1, 1.0), op), Ok(unordered));
         assert_eq!(with(int(1), float(1, nan), op), Ok(unordered));
-        // As bits they would be the other way round.
+        // Compared as bits the results would be reversed.
         assert_eq!(with(float(0, -1.0), float(1, -2.0), op), with(int(2), int(1), op));
     }
     assert_eq!(with(float(0, 0.0), float(1, -0.0), I::Eq), Ok(true));
@@ -212,7 +212,7 @@ fn floats_and_bools_are_computed() {
 
 #[test]
 fn locals_and_slots_begin_as_nil_in_every_activation() {
-    // Function 1 leaves ones where the second call's locals and slots will be.
+    // Function 1 leaves ones in the slots of the second call's locals and stack.
     let dirty = [
         I::ConstI64 { dest: 3, value: -1 },
         I::Store { local: 2, src: 3 },
@@ -230,7 +230,7 @@ fn locals_and_slots_begin_as_nil_in_every_activation() {
 }
 
 #[test]
-fn tail_calls_take_no_room() {
+fn tail_calls_use_no_stack() {
     // Counts down by tail calls.
     let down = [
         I::LoadPush { local: 0 },
@@ -259,7 +259,7 @@ extern "C" fn difference(left: i64, right: i64) -> i64 {
 }
 
 #[test]
-fn the_host_is_called_and_may_fail() {
+fn host_function_is_called_and_may_fail() {
     let mut hosts = HostTable::new();
     hosts.set(3, HostFunction::Args2(difference));
     let code = [int(1), int(50), int(8), I::CallSffi { index: 3, argc: 2 }, I::SubI64];
@@ -281,7 +281,7 @@ fn the_host_is_called_and_may_fail() {
 }
 
 #[test]
-fn an_interrupt_stops_loops_and_calls() {
+fn interrupt_stops_loops_and_calls() {
     let signals = Signals::new();
     signals.interrupt();
     let hosts = HostTable::new();
@@ -301,7 +301,7 @@ fn an_interrupt_stops_loops_and_calls() {
     });
 }
 
-/// Takes over function 1 always, and loops once slot or local 1 has a certain value.
+/// Takes over every call of function 1, and the loop at back edge number `at_head`.
 struct Takes {
     entered: Vec<(u32, Vec<u64>)>,
     heads: usize,
@@ -327,7 +327,7 @@ impl TierUp for Takes {
 }
 
 #[test]
-fn a_tier_may_take_over() {
+fn tier_up_may_take_over_calls_and_loops() {
     let hosts = HostTable::new();
     let signals = Signals::new();
     let mut tier = Takes { entered: Vec::new(), heads: 0, at_head: 10 };

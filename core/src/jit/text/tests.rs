@@ -1,4 +1,4 @@
-//! Sources there and back, and lines that are wrong.
+//! Round trips of sources, and malformed lines.
 
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -44,7 +44,7 @@ function "a; \"name\", \xff", 0, 0
 "#;
 
 #[test]
-fn assembles_what_is_written() {
+fn source_is_assembled_as_written() {
     let functions = assemble(SOURCE).unwrap();
     assert_eq!(functions.len(), 2);
     let (sum, other) = (&functions[0], &functions[1]);
@@ -63,7 +63,7 @@ fn assembles_what_is_written() {
 }
 
 #[test]
-fn says_which_line_is_wrong() {
+fn malformed_line_is_reported_with_its_number() {
     let said = |source: &str| assemble(source).unwrap_err().to_string();
     assert_eq!(said("\nADD_I64"), "line 2: no `function` line stands before it");
     assert_eq!(said("function f, 2, 1"), "line 1: fewer locals than parameters");
@@ -94,7 +94,7 @@ fn says_which_line_is_wrong() {
 }
 
 #[test]
-fn whatever_is_disassembled_assembles_to_the_same_bytes() {
+fn disassembly_assembles_to_the_same_bytes() {
     let mut random = Random(77);
     for _ in some(0..3000, 6) {
         let count = 1 + random.below(3);
@@ -106,7 +106,7 @@ fn whatever_is_disassembled_assembles_to_the_same_bytes() {
                     let opcode = Instruction::OPCODES[known.min(Instruction::OPCODES.len() - 1)];
                     code.extend(opcode.to_le_bytes());
                     let roles = Instruction::roles_of(opcode).unwrap();
-                    // Small numbers, so that some jumps lead somewhere.
+                    // Small numbers, so that some jumps have valid targets.
                     let small = random.below(2) == 0;
                     for role in roles {
                         let value = if small { random.below(16) * 2 } else { random.next() };
@@ -129,7 +129,7 @@ fn whatever_is_disassembled_assembles_to_the_same_bytes() {
 }
 
 #[test]
-fn no_text_makes_it_panic() {
+fn no_text_panics_the_assembler() {
     for cut in some(0..SOURCE.len(), 6) {
         if let Some(text) = SOURCE.get(cut..) {
             let _ = assemble(text);

@@ -1,4 +1,4 @@
-//! What is accepted, what is refused and how it is said, and how large things may be.
+//! Accepted and refused programs, error messages, and size limits.
 
 mod oracle;
 
@@ -23,7 +23,7 @@ fn one(instructions: &[I]) -> Result<Summary, VerifyError> {
     verify(&[(instructions, 0, 2)]).map(|summaries| summaries[0])
 }
 
-/// What is wrong, where, and how it is said.
+/// The offset and the kind of the error.
 fn fault(instructions: &[I]) -> (u32, Fault) {
     let error = one(instructions).unwrap_err();
     (error.at, error.fault)
@@ -33,7 +33,7 @@ const INT: I = I::ConstI64Push { value: 7 };
 const TRUE: I = I::ConstTrue { dest: 0 };
 
 #[test]
-fn accepts_the_sample() {
+fn sample_is_accepted() {
     let sample = include_bytes!("../../../../tests/samples/bcod.smf");
     let table = Functions::parse(&sample[0xd0..0x16a], &sample[0x16a..0x175], 0xd0).unwrap();
     let program = Verifier::new().verify(functions_of(&table).unwrap()).unwrap();
@@ -42,7 +42,7 @@ fn accepts_the_sample() {
     assert_eq!(program.summary(2), None);
     let mut verifier = Verifier::new();
     let facts = verifier.facts(&program, 1).unwrap();
-    // The loop's head and what comes after it.
+    // The loop head, and the instruction after the loop.
     let targets = facts.targets();
     assert_eq!(targets.len(), 2);
     assert!(targets[0].last_back_jump.is_some() && targets[1].last_back_jump.is_none());
@@ -53,7 +53,7 @@ fn accepts_the_sample() {
 }
 
 #[test]
-fn the_vector_is_extended_by_writing_and_not_by_reading() {
+fn operand_stack_is_extended_by_writes_only() {
     let dest = 3;
     let summary = one(&[I::ConstF64 { dest, bits: 0 }, I::Ret { src: 3 }]).unwrap();
     assert_eq!(summary, Summary { max_stack_depth: 4, result: Kind::F64 });
@@ -61,7 +61,7 @@ fn the_vector_is_extended_by_writing_and_not_by_reading() {
     assert_eq!(nil.result, Kind::Nil);
     let slot = fault(&[I::ConstTrue { dest: 3 }, I::Ret { src: 4 }]);
     assert_eq!(slot, (4, Fault::NoSlot { slot: 4, length: 4 }));
-    // The end is removed before it is written, which extends again.
+    // The top of the stack is popped before the slot is written, which extends the stack again.
     assert_eq!(one(&[INT, I::Pop { dest: 1 }, I::Ret { src: 0 }]).unwrap().result, Kind::Nil);
     let store = fault(&[I::Store { local: 0, src: 0 }, I::RetVoid]);
     assert_eq!(store, (0, Fault::NoSlot { slot: 0, length: 0 }));
@@ -70,7 +70,7 @@ fn the_vector_is_extended_by_writing_and_not_by_reading() {
 }
 
 #[test]
-fn operators_ask_for_kinds() {
+fn operand_of_wrong_kind_is_refused() {
     assert_eq!(one(&[INT, INT, I::AddI64, I::Ret { src: 0 }]).unwrap().result, Kind::I64);
     assert_eq!(fault(&[INT, I::AddI64]).1, Fault::Underflow { needed: 2, length: 1 });
     assert_eq!(fault(&[I::Not]).1, Fault::Underflow { needed: 1, length: 0 });
@@ -115,7 +115,7 @@ fn locals_begin_as_arguments_and_nil() {
     assert_eq!(result(2).unwrap_err().fault, Fault::NoLocal { local: 2, locals: 2 });
     let store = [INT, I::PopStore { local: 1 }, I::Load { dest: 0, local: 1 }, I::Ret { src: 0 }];
     assert_eq!(one(&store).unwrap().result, Kind::I64);
-    // Also where nothing ever comes.
+    // Also in unreachable code.
     let (local, src) = (2, 0);
     assert_eq!(
         fault(&[I::RetVoid, I::Store { local, src }]).1,
@@ -126,7 +126,7 @@ fn locals_begin_as_arguments_and_nil() {
 }
 
 #[test]
-fn jumps_lead_to_instructions() {
+fn jump_into_an_instruction_is_refused() {
     let raw = |code: &[u8]| {
         let error = Verifier::new().verify(vec![function(code, 0, 0)]).unwrap_err();
         (error.at, error.fault)
@@ -170,13 +170,13 @@ fn code_cut_at_any_byte_is_refused() {
 }
 
 #[test]
-fn paths_meet_with_vectors_of_one_length() {
-    // One way pushes, the other does not.
+fn paths_with_different_stack_depths_are_refused() {
+    // One path pushes, the other does not.
     let unbalanced = fault(&[TRUE, TRUE, I::JmpIf { offset: 4 }, INT, I::RetVoid]);
     assert_eq!(unbalanced, (24, Fault::Length { target: 24, there: 0, here: 1 }));
     let found = fault(&[TRUE, INT, I::Pop { dest: 1 }, I::Push { src: 0 }, I::JmpIf { offset: 1 }]);
     assert_eq!(found, (22, Fault::Length { target: 4, there: 1, here: 2 }));
-    // A loop that pushes each time.
+    // A loop that pushes in each iteration.
     let grows = fault(&[INT, I::Jmp { offset: 0 }]);
     assert_eq!(grows, (10, Fault::Length { target: 0, there: 0, here: 1 }));
 }
@@ -205,8 +205,8 @@ fn mixed_kinds_are_refused_where_they_are_read() {
 }
 
 #[test]
-fn a_loop_may_leave_other_kinds_where_nothing_reads() {
-    // Slot 1 is nil before the loop and bool after one round.
+fn loop_may_change_kinds_of_slots_that_are_not_read() {
+    // Slot 1 is nil before the loop and bool after one iteration.
     let head = [I::ConstNone { dest: 1 }];
     let with = |first: I, last: I| {
         let body = [first, TRUE, I::Dup { src: 0, dest: 1 }, I::Push { src: 1 }];
@@ -219,8 +219,8 @@ fn a_loop_may_leave_other_kinds_where_nothing_reads() {
 }
 
 #[test]
-fn what_is_nil_before_a_loop_may_be_read_inside() {
-    // It stays nil, so that nothing is wrong with reading it.
+fn slot_that_is_nil_before_a_loop_may_be_read_inside() {
+    // The slot stays nil, so that reading it is valid.
     let body = |last: I| {
         let head = [TRUE, I::ConstNone { dest: 1 }];
         let (local, slot) = (I::LoadPush { local: 1 }, I::Push { src: 1 });
@@ -229,7 +229,7 @@ fn what_is_nil_before_a_loop_may_be_read_inside() {
         one(&[&head[..], &reads, &jump].concat())
     };
     assert_eq!(body(I::Dup { src: 1, dest: 1 }).map(|summary| summary.max_stack_depth), Ok(3));
-    // And here it does not, in one round.
+    // Here it does not stay nil: one iteration changes it.
     let error = body(I::Dup { src: 0, dest: 1 }).unwrap_err();
     assert_eq!((error.at, error.fault), (8, Fault::Mixed { place: Place::Slot(1) }));
     let error = body(I::Store { local: 1, src: 0 }).unwrap_err();
@@ -237,13 +237,13 @@ fn what_is_nil_before_a_loop_may_be_read_inside() {
 }
 
 #[test]
-fn every_opcode_is_seen_in_its_length() {
+fn every_opcode_is_verified_with_its_length() {
     for &opcode in I::OPCODES {
         let mut bytes = opcode.to_le_bytes().to_vec();
         bytes.resize(14, 0);
         let size = usize::try_from(I::decode(&bytes, 0).unwrap().size()).unwrap();
         bytes.truncate(size);
-        // Nothing else is wrong with unreachable code whose operands are 0.
+        // Unreachable code whose operands are 0 has no other error.
         let whole = [&code(&[I::RetVoid])[..], &bytes, &code(&[I::RetVoid])].concat();
         let found = Verifier::new().verify(vec![function(&whole, 0, 1)]).map(drop);
         let supported = I::decode(&bytes, 0).unwrap().is_supported();
@@ -268,11 +268,11 @@ fn results_are_of_one_kind_throughout_the_program() {
     assert_eq!((error.function, error.at), (1, 0));
     let (callee, needed, known) = (1, KindSet::NIL, KindSet::I64);
     assert_eq!(error.fault, Fault::Result { callee, needed, known, function: 0, at: 18 });
-    // A chain that is known at its end only.
+    // A chain of calls whose kind is known only at its end.
     let passes = |function| [call(function), I::Ret { src: 0 }];
     let chain = verify(&[(&passes(1), 0, 0), (&passes(2), 0, 0), (&int, 0, 0)]).unwrap();
     assert!(chain.iter().all(|summary| summary.result == Kind::I64));
-    // What never returns gives nil.
+    // A function that never returns has the result nil.
     assert_eq!(verify(&[(&passes(0), 0, 0)]).unwrap()[0].result, Kind::Nil);
     let tail = [I::TailCall { function: 1, argc: 0 }];
     assert_eq!(verify(&[(&tail, 0, 0), (&int, 0, 0)]).unwrap()[0].result, Kind::I64);
@@ -283,9 +283,9 @@ fn results_are_of_one_kind_throughout_the_program() {
 }
 
 #[test]
-fn what_an_unknown_result_meets_is_settled_when_it_is_read() {
+fn unknown_result_at_a_join_is_resolved_when_it_is_read() {
     let int = [I::ConstI64 { dest: 0, value: 1 }, I::Ret { src: 0 }];
-    // Slot 0 is the result of function 1 on one way, an integer or a bool on the other.
+    // Slot 0 is the result of function 1 on one path, an integer or a bool on the other.
     let with = |other: I, result: &[I]| {
         let call = [I::Call { function: 1, argc: 0 }, I::Pop { dest: 0 }, I::Jmp { offset: 7 }];
         let first = [I::ConstTrue { dest: 0 }, I::Push { src: 0 }, I::JmpIf { offset: 6 }];
@@ -298,7 +298,7 @@ fn what_an_unknown_result_meets_is_settled_when_it_is_read() {
 }
 
 #[test]
-fn calls_pass_what_is_taken() {
+fn call_must_pass_the_declared_arguments() {
     let callee = [I::RetVoid];
     let caller = |argc| [INT, INT, I::Call { function: 1, argc }, I::RetVoid];
     verify(&[(&caller(2), 0, 0), (&callee, 2, 2)]).unwrap();
@@ -321,7 +321,7 @@ fn calls_pass_what_is_taken() {
 }
 
 #[test]
-fn code_may_run_off_its_end_where_nobody_calls() {
+fn code_without_final_return_is_refused_if_called() {
     assert_eq!(one(&[INT, INT, I::MulI64]).unwrap().result, Kind::I64);
     assert_eq!(
         one(&[TRUE, I::Push { src: 0 }, I::JmpIf { offset: 4 }, I::Ret { src: 0 }]).unwrap().result,
@@ -350,7 +350,7 @@ fn unsupported_instructions_are_refused_by_name() {
 
 #[test]
 fn loops_entered_in_the_middle_are_followed() {
-    // The condition stands behind the body, and the body is reached by jumping back alone.
+    // The condition is behind the body, and the body is reached by back edges only.
     let inverted = [
         I::ConstI64 { dest: 0, value: 10 },
         I::Jmp { offset: 5 },
@@ -370,8 +370,8 @@ fn loops_entered_in_the_middle_are_followed() {
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn large_programs_take_memory_and_time_that_their_length_explains() {
-    // 65,535 slots, with paths that meet.
+fn large_programs_take_memory_and_time_proportional_to_length() {
+    // 65,535 slots, with merging paths.
     let wide = code(&[
         I::ConstTrue { dest: 65535 },
         I::Push { src: 65535 },
@@ -405,7 +405,7 @@ fn large_programs_take_memory_and_time_that_their_length_explains() {
         .collect();
     let functions = codes.iter().map(|code| function(code, 0, 0)).collect();
     assert_eq!(verifier.verify(functions).unwrap().summary(7).unwrap().result, Kind::Nil);
-    // Many targets with long vectors are refused before they take memory.
+    // Many targets with deep stacks are refused before memory is allocated for them.
     let mut many = vec![I::ConstTrue { dest: 9999 }];
     many.extend((2..4000).flat_map(|_| [I::Push { src: 9999 }, I::JmpIf { offset: 1 }]));
     let jumps: Vec<_> = many

@@ -1,4 +1,4 @@
-//! What holds on every machine, whether there is a compiler for it or not.
+//! Properties of every machine, with or without a compiler for it.
 
 use std::format;
 use std::string::{String, ToString};
@@ -24,7 +24,7 @@ fn interpreting() -> ModuleLoader {
 
 #[test]
 fn every_machine_runs_bytecode() {
-    // Of machine code Miri knows nothing.
+    // Miri cannot run machine code.
     let loaders = [interpreting(), ModuleLoader::new(LoaderOptions::default()).unwrap()];
     for loader in loaders.into_iter().take(if cfg!(miri) { 1 } else { 2 }) {
         let bcod = loader.load(b"bcod", ModuleBytes::new(SAMPLE).unwrap()).unwrap();
@@ -43,7 +43,7 @@ fn every_machine_runs_bytecode() {
 }
 
 #[test]
-fn what_is_interpreted_alone_has_no_addresses_and_says_so() {
+fn interpreted_only_function_has_no_address_and_a_named_error() {
     let loader = interpreting();
     let source = "function main, 0, 0\nCONST_I64 0, 7\nRET 0\n";
     let m = loader.load(b"m", ModuleBytes::new(module(source)).unwrap()).unwrap();
@@ -80,7 +80,7 @@ fn compiling_is_refused_where_there_is_no_compiler() {
 }
 
 #[test]
-fn the_machine_and_the_system_in_the_header_mean_nothing() {
+fn machine_and_system_in_the_header_are_ignored() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     for number in (0..=u8::MAX).step_by(if cfg!(miri) { 51 } else { 1 }) {
         let mut file = SAMPLE.to_vec();
@@ -95,7 +95,7 @@ fn the_machine_and_the_system_in_the_header_mean_nothing() {
 }
 
 #[test]
-fn a_name_means_the_first_function_that_has_it() {
+fn duplicate_name_refers_to_the_first_function() {
     for count in [0, 1, 2, 7, if cfg!(miri) { 30 } else { 300 }] {
         let names: Vec<String> = (0..count).map(|n| format!("f{}", n * 7919 % 97)).collect();
         let new = |name: &'_ String| (name.clone().into_bytes(), [0x45, 0]);

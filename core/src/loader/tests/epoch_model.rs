@@ -1,12 +1,12 @@
-//! Calls against reclamation, in every interleaving.
+//! Calls and reclamation, in every interleaving.
 //!
-//! A caller pins the epoch and goes through a stub: it reads the root, then the table that the root leads
-//! to, then runs code of the version that the table leads to. The reloading thread writes the root and frees
-//! the old table and the old version when the retirement has passed. To free something is to write its
-//! cell: loom fails the model when that is not ordered after every read.
+//! A caller pins the epoch and goes through a stub: it reads the root, then the table that the root refers to, then runs
+//! code of the version that the table refers to. The reloading thread writes the root and frees the old table and the old
+//! version when the grace period of the retirement has passed. Freeing an object is modelled by a write to its cell: loom
+//! fails the model when the write is not ordered after every read.
 //!
-//! A stub reads through the root by plain dependent loads, which every supported machine keeps in order. The
-//! models have no dependent loads, so they acquire.
+//! A stub reads through the root by plain dependent loads, which every supported machine executes in order. The models
+//! have no dependent loads, so they acquire.
 #![allow(unsafe_code)]
 
 use super::*;
@@ -14,23 +14,23 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
-/// Runs `model` in every interleaving with at most so many preemptions: all of them would take hours.
+/// Runs `model` in every interleaving with at most this number of preemptions: all of them would take hours.
 fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.check(model);
 }
 
-/// What the table cells and the code cells hold until they are freed.
+/// The contents of table cells and code cells until they are freed.
 const IN_USE: u32 = 1;
 
-/// A stub, and two versions of a module that it leads to.
+/// A stub, and two versions of a module that it may call.
 struct Module {
-    /// The index of the present table.
+    /// The index of the current table.
     root: AtomicUsize,
     tables: [UnsafeCell<u32>; 2],
     code: [UnsafeCell<u32>; 2],
-    /// Whether a call by the address of version 0 finds it.
+    /// Whether version 0 is registered for calls by its address.
     is_registered: AtomicUsize,
 }
 
@@ -69,7 +69,7 @@ impl Module {
         read(&self.code[version]);
     }
 
-    /// Calls by the address of version 0, if that is known.
+    /// Calls by the address of version 0, if it is registered.
     fn call_version(&self, epochs: &Epochs) {
         let _pinned = epochs.pin();
         if self.is_registered.load(Acquire) == 1 {
@@ -77,7 +77,7 @@ impl Module {
         }
     }
 
-    /// Makes version 1 the present one.
+    /// Makes version 1 the current one.
     fn replace(&self, epochs: &Epochs) -> RetiredAt {
         write(&self.code[1], IN_USE);
         write(&self.tables[1], IN_USE);
@@ -111,9 +111,9 @@ fn replaced_code_is_not_freed_while_a_counted_call_is_inside() {
     });
 }
 
-/// Two loaders share the epochs of calls: the other one advances them at any time. The table stands for the
-/// version here. A pin without its second look at the epoch, and a retirement that only loads it, are found
-/// with four preemptions.
+/// Two loaders share the epochs of calls: the other one advances them at any time. The table stands for the version
+/// here. With four preemptions the model detects a pin without its second read of the epoch, and a retirement that only
+/// loads the epoch.
 #[test]
 fn another_loader_that_advances_the_epoch_frees_nothing_early() {
     check(4, || {
@@ -144,7 +144,7 @@ fn another_loader_that_advances_the_epoch_frees_nothing_early() {
 /// A call by the address of a version looks it up while pinned: the version is unregistered first, and
 /// freed after a second grace period.
 #[test]
-fn a_version_is_not_freed_while_a_call_by_its_own_address_is_inside() {
+fn version_is_not_freed_during_a_call_by_its_own_address() {
     check(3, || {
         let (epochs, module) = (Arc::new(Epochs::new()), Arc::new(Module::new()));
         let caller = {

@@ -1,4 +1,4 @@
-//! A read gives one whole version of a file or an error.
+//! A read returns one whole version of a file or an error.
 
 use super::super::fault_injection::{self, Call};
 use super::super::types::{FileKind, FileRange, MemoryError};
@@ -133,7 +133,7 @@ fn file_overwritten_in_place_is_read_as_one_version() {
 
 #[test]
 fn file_of_any_size_is_read_whole() {
-    // The interpreter takes minutes for millions of bytes.
+    // Miri takes minutes for millions of bytes.
     const LARGE: usize = if cfg!(miri) { 100_001 } else { 3_000_001 };
     let directory = Directory::new();
     for len in [0, 1, 4095, 4096, 4097, 65_536, LARGE] {

@@ -30,7 +30,7 @@ fn failed_call_leaves_code_memory_unchanged() {
     };
     let mut points = fail_each("code, the first block", first, || {}, drop);
 
-    // Each run uses a new allocator: a backing that the system refuses is not tried again, and a block whose page cannot
+    // Each run uses a new allocator: it does not retry a backing that the system refuses, and a block whose page cannot
     // be made writable when it is freed is leaked until its allocator is dropped.
     let large = || {
         let memory = CodeMemory::new(options).unwrap();

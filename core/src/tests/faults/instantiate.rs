@@ -113,7 +113,7 @@ fn failed_call_yields_an_instance_or_an_error() {
         return;
     }
     let bytes = module();
-    // Each run uses a new instantiator: code memory does not try a refused backing again.
+    // Each run uses a new instantiator: code memory does not retry a refused backing.
     let make = || {
         let jit = JitInstantiator::new(JitConfig::default(), CodeMemory::default()).unwrap();
         jit.load_smf_bytes(b"module", &bytes).map_err(|error| error.to_string())?;
@@ -132,7 +132,7 @@ fn failed_call_yields_an_instance_or_an_error() {
         match jit.try_jit_instantiate(b"tail$i64") {
             Ok(_) => Ok(jit),
             Err(InstantiateError::UpdateFailed { error, .. }) => {
-                // It can be used all the same. The one that it needs may have been told of before.
+                // The instance is usable. The update for the required instance may have been recorded before.
                 assert_eq!(call(&jit), 42);
                 Smf::parse(&fs::read(&place.file).unwrap()).unwrap().verify().unwrap();
                 fs::write(&place.file, &place.old).unwrap();

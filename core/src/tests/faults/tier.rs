@@ -20,7 +20,7 @@ fn failed_call_runs_bytecode_or_is_an_error() {
         return;
     }
     let functions = assemble(TWO).unwrap();
-    // Each run uses a new engine and new memory: code memory does not try a refused backing again.
+    // Each run uses a new engine and new memory: code memory does not retry a refused backing.
     let run = |threshold| {
         let codes = functions.iter().map(|function| FunctionCode {
             code: &function.code,

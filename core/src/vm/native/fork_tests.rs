@@ -1,4 +1,4 @@
-//! Programs in a child process, whose parent has threads that held the locks of the engine at the fork.
+//! Programs in a child process whose parent had threads that held the locks of the engine at the fork.
 
 use std::{panic, vec};
 
@@ -11,7 +11,7 @@ use crate::memory::testing::{End, in_child};
 const STACK_SPACE: StackSpace =
     StackSpace { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };
 
-/// Before the locks gave up in a child, each of these calls waited for ever.
+/// Found: each of these calls waited for ever before lock waits ended in a child.
 #[test]
 #[cfg_attr(miri, ignore = "forks, runs machine code")]
 fn call_in_child_of_engine_locked_at_fork_returns() {

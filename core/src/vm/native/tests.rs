@@ -1,4 +1,4 @@
-//! Compiled code against the interpreter, on programs made at random.
+//! Compiled code compared with the interpreter, on random programs.
 
 use std::io::Write;
 use std::vec;
@@ -15,7 +15,7 @@ use crate::testing::scale;
 const STACK_SPACE: StackSpace =
     StackSpace { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };
 
-/// A function being written: labels are numbers, jumps are patched at the end.
+/// A function under construction: labels are numbers, jumps are patched at the end.
 struct Writer<'r> {
     random: &'r mut Random,
     code: Vec<u8>,
@@ -38,7 +38,7 @@ impl Writer<'_> {
         at
     }
 
-    /// Lets the jump at `at` lead to the end.
+    /// Sets the target of the jump at `at` to the end.
     fn patch(&mut self, at: usize) {
         let offset = (self.code.len() - at - 6) as i32;
         self.code[at + 2..at + 6].copy_from_slice(&offset.to_le_bytes());
@@ -87,7 +87,7 @@ impl Writer<'_> {
             [self.below(7)]
     }
 
-    /// Pushes a value of a kind, made of others.
+    /// Pushes a value of a kind, computed from others.
     fn expression(&mut self, kind: Kind, deep: u32) {
         if deep == 0 || self.below(4) == 0 {
             return self.push(kind);
@@ -441,7 +441,7 @@ fn check(seed: u64, memory: &CodeMemory) {
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn a_bool_is_inverted_where_the_vector_is_longest() {
+fn bool_is_inverted_at_maximum_stack_depth() {
     let code = code(&[I::ConstTrue { dest: 0 }, I::Push { src: 0 }, I::Not, I::Ret { src: 1 }]);
     let program = Verifier::new().verify(std::vec![function(&code, 0, 0)]).unwrap();
     let native = Native::new(program, hosts(), CodeMemory::default(), 0).unwrap();
@@ -450,13 +450,13 @@ fn a_bool_is_inverted_where_the_vector_is_longest() {
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn does_what_the_interpreter_does() {
+fn compiled_code_agrees_with_the_interpreter() {
     let memory = CodeMemory::default();
     let asked_for = std::env::var("SMF_PROGRAMS").ok().map(|count| count.parse().unwrap());
     let count = asked_for.unwrap_or(scale(1_000_000, 5_000));
     for seed in 0..count {
         check(seed * 7919 + 12345, &memory);
     }
-    // Not through a macro, whose output tests keep to themselves.
+    // Not by a macro whose output the harness captures.
     writeln!(std::io::stderr(), "{count} programs ran alike, interpreted and compiled").unwrap();
 }

@@ -1,4 +1,4 @@
-//! Whether a symbol can be made, and of what.
+//! Queries whether a symbol can be instantiated, and from which template.
 
 use smf_core::templates::{JitConfig, PossibleEntry};
 

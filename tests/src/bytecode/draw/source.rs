@@ -1,8 +1,8 @@
-//! The bytes that programs are drawn from, and what is read out of them.
+//! The bytes that programs are drawn from.
 
-/// Bytes to draw a program from, which look random and are the same every time (xorshift64*).
+/// Pseudorandom bytes to draw a program from, equal in every run (xorshift64*).
 pub fn seeded(seed: u64) -> Vec<u8> {
-    // Another seed is another state, and none is 0.
+    // Different seeds give different states, and no state is 0.
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state ^= state >> 12;
@@ -14,7 +14,7 @@ pub fn seeded(seed: u64) -> Vec<u8> {
     (0..length).map(|_| next().to_le_bytes()[0]).collect()
 }
 
-/// Numbers out of bytes; zeros when they have come to their end.
+/// Reads numbers from bytes, and zeros after their end.
 pub(super) struct Source<'d> {
     pub(super) data: &'d [u8],
 }
@@ -30,7 +30,7 @@ impl Source<'_> {
         self.byte() % bound
     }
 
-    /// A number of arguments, of which none are as frequent as some.
+    /// A number of arguments; 0 is as frequent as all others together.
     pub(super) fn arguments(&mut self, most: u8) -> u16 {
         if self.below(2) == 0 { 0 } else { self.below(most + 1).into() }
     }
@@ -40,7 +40,7 @@ impl Source<'_> {
         among[usize::from(self.byte()) % N]
     }
 
-    /// Small numbers and extreme ones.
+    /// Small and extreme numbers.
     pub(super) fn integer(&mut self) -> i64 {
         match self.below(8) {
             0 => i64::MIN,

@@ -1,19 +1,19 @@
-//! Values of drawn programs: what pushes one, and what computes with the last.
+//! Values of drawn programs: instructions that push one, and that compute with the last.
 
 use smf_core::jit::verify::Kind;
 
 use super::source::Source;
 use super::{I, Writer};
 
-/// The most arguments of a function of the host.
+/// The maximum number of arguments of a function of the host.
 const MOST_HOST_ARGUMENTS: u8 = 8;
 
 impl Writer<'_> {
-    /// Computes with the last value, which was left there.
+    /// Computes with the last value on the stack.
     pub(super) fn fold(&mut self, source: &mut Source<'_>) {
         let Some(&kind) = self.vector.last() else { return };
         if source.below(2) == 0 {
-            // A copy of it goes elsewhere first.
+            // First copies it elsewhere.
             let src = u16::try_from(self.vector.len() - 1).unwrap();
             self.slot_of(source, kind).into_iter().for_each(|dest| self.put(I::Dup { src, dest }));
         }
@@ -22,7 +22,7 @@ impl Writer<'_> {
             (Kind::I64, 0) => self.operate(I::NegI64, 1, kind),
             (Kind::Bool, 0) => self.operate(I::Not, 1, kind),
             (_, choice) => {
-                // The value before it is the other operand, where that fits.
+                // The value below is the other operand if its kind fits.
                 let before = self.vector.len() - 2;
                 if choice != 1 || before < self.floor || self.vector[before] != kind {
                     self.value(source, kind, 1);
@@ -55,7 +55,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Pushes a value that is there.
+    /// Pushes an existing value.
     fn leaf(&mut self, source: &mut Source<'_>, kind: Kind) {
         match (kind, source.below(3), self.slot_of(source, kind)) {
             (Kind::I64, 0, _) => self.put(I::ConstI64Push { value: source.integer() }),
@@ -88,7 +88,7 @@ impl Writer<'_> {
         self.operate(operator, 2, Kind::I64);
     }
 
-    /// Calls a function that comes later, or one of the host, with arguments of this depth.
+    /// Calls a later function, or one of the host, with arguments of this depth.
     pub(super) fn call(&mut self, source: &mut Source<'_>, depth: u8) {
         let later = self.params.len() - self.index - 1;
         let (argc, instruction) = if later > 0 && source.below(3) != 0 {

@@ -35,7 +35,7 @@ fn with(at: usize, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn the_sample_is_sound_and_its_damaged_table_is_named_with_an_offset() {
+fn sample_is_accepted_and_its_damaged_table_is_named_with_an_offset() {
     let target = check(&object(), MIN_PAGE_SIZE).unwrap();
     assert_eq!(target.to_string(), "x86-64 (64 bits, little-endian)");
     // DT_STRTAB outside every segment.
@@ -65,7 +65,7 @@ fn writable_code_and_executable_stacks_are_refused() {
 }
 
 #[test]
-fn a_header_of_another_type_class_or_order_is_refused_or_read_as_what_it_says() {
+fn header_with_other_type_class_or_byte_order_is_refused() {
     assert_eq!(refused(&with(16, &[2])).1, Kind::Type { value: 2 });
     assert_eq!(refused(&with(4, &[3])).1, Kind::Ident);
     // As a 32-bit object, the program headers have another size.
@@ -74,7 +74,7 @@ fn a_header_of_another_type_class_or_order_is_refused_or_read_as_what_it_says() 
 }
 
 #[test]
-fn a_foreign_machine_is_checked_as_well() {
+fn object_for_another_machine_is_checked() {
     let riscv = with(18, &[243]);
     let target = check(&riscv, MIN_PAGE_SIZE).unwrap();
     assert_eq!(target.to_string(), "machine 243 (64 bits, little-endian)");
@@ -124,7 +124,7 @@ fn objects_of_32_bits_and_big_endian_are_checked() {
 
 /// The error has the offset of the record with the link, not the offset outside the file that the link refers to.
 #[test]
-fn a_version_record_that_links_out_of_the_file_is_named_by_its_own_offset() {
+fn version_record_with_invalid_link_is_named_by_its_own_offset() {
     const RECORD: usize = 0x1d0;
     let mut object = big_32();
     let put = |object: &mut [u8], at: usize, word: u32| {
@@ -144,7 +144,7 @@ fn a_version_record_that_links_out_of_the_file_is_named_by_its_own_offset() {
 
 /// Chains that join would be followed once for each bucket.
 #[test]
-fn hash_chains_are_followed_for_as_many_steps_as_there_are_symbols() {
+fn hash_chain_steps_are_limited_by_the_symbol_count() {
     const BUCKETS: u32 = 1 << 16;
     const SYMBOLS: u32 = 1 << 16;
     let mut object = big_32();

@@ -1,4 +1,4 @@
-//! Values at the ends of types, where machine code goes ways of its own.
+//! Limit values of types, which machine code handles specially.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use super::super::text::parse;
 use super::super::*;
 use super::machine::Machine;
 
-/// Integers around powers of two, and halfway between what floats hold.
+/// Integers near powers of two, and halfway between adjacent floats.
 fn integers() -> Vec<u64> {
     let mut all = Vec::new();
     for power in 0..64 {
@@ -47,7 +47,7 @@ fn is_nan(bits: u64, scalar: Scalar) -> bool {
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn every_type_becomes_every_other() {
+fn every_type_converts_to_every_other() {
     let text = "template t<A, B>(a: A) -> B\nlocal b: B\nconvert B b, A a\nreturn B b\nend";
     let templates = parse(text).unwrap();
     let verified = Verified::new(Function::parse(&templates[0].body).unwrap()).unwrap();
@@ -68,7 +68,7 @@ fn every_type_becomes_every_other() {
     }
 }
 
-/// The stack pointer as a callee finds it.
+/// The stack pointer at the entry of a callee.
 #[unsafe(naked)]
 extern "C" fn stack_pointer() -> u64 {
     core::arch::naked_asm!("mov rax, rsp", "ret");
@@ -76,8 +76,8 @@ extern "C" fn stack_pointer() -> u64 {
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn callees_find_the_stack_aligned() {
-    // With more and more locals that are alive across the call, and arguments on the stack.
+fn stack_is_aligned_at_calls() {
+    // With an increasing number of locals that are live across the call, and arguments on the stack.
     for count in 0..12 {
         let mut body = FunctionBuilder::new(0, Some(Scalar::U64.into()));
         let locals: Vec<Local> = (0..=count).map(|_| body.local(Scalar::U64)).collect();
@@ -95,15 +95,15 @@ fn callees_find_the_stack_aligned() {
         let mut machine = Machine::new(BTreeMap::from([("t", verified)]));
         machine.host.insert("stack_pointer", stack_pointer as *const () as usize);
         let at = machine.link("t", &[]).call(&[], Some(Scalar::U64)).unwrap();
-        // The return address is there already.
+        // The return address has been pushed.
         assert_eq!(at % 16, 8, "with {count} locals");
     }
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn trap_hooks_find_the_stack_as_the_function_did() {
-    // Eight locals in registers that must be saved, and a frame besides.
+fn trap_hook_is_called_with_the_stack_of_the_function() {
+    // Eight locals in callee-saved registers, and a frame.
     let mut body = FunctionBuilder::new(0, Some(Scalar::I64.into()));
     let (a, b) = (body.param(Scalar::I64), body.param(Scalar::I64));
     let locals: Vec<Local> = (0..20).map(|_| body.local(Scalar::I64)).collect();

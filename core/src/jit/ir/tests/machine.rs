@@ -25,7 +25,7 @@ type Name = (String, Vec<Scalar>);
 /// `mov r11, address; jmp r11`
 const VENEER: usize = 13;
 
-/// Templates, functions of the host, and the code that was made of them.
+/// Templates, functions of the host, and the code compiled from them.
 pub(super) struct Machine<'t> {
     pub(super) templates: BTreeMap<&'t str, Verified<'t>>,
     pub(super) host: BTreeMap<&'static str, usize>,
@@ -33,12 +33,12 @@ pub(super) struct Machine<'t> {
     compiler: Compiler,
 }
 
-/// Code that can be called.
+/// Callable code.
 pub(super) struct Linked {
     block: ExecutableBlock,
 }
 
-/// What a call got, bits by type.
+/// The result of a call as bits, or the reason why it stopped.
 pub(super) type Outcome = Result<u64, Stop>;
 
 impl<'t> Machine<'t> {
@@ -47,7 +47,7 @@ impl<'t> Machine<'t> {
         Self { templates, host: BTreeMap::new(), memory, compiler }
     }
 
-    /// The instance `name` of `arguments`, and all that it calls.
+    /// Links the instance `name` of `arguments`, and all of its callees.
     pub(super) fn link(&mut self, name: &str, arguments: &[Scalar]) -> Linked {
         let mut places: BTreeMap<Name, usize> = BTreeMap::new();
         let mut wanted: Vec<Name> = std::vec![(name.to_string(), arguments.to_vec())];
@@ -114,7 +114,7 @@ impl<'t> Machine<'t> {
     }
 }
 
-/// All the registers for arguments, and eight places on the stack, whatever a function takes of them.
+/// Passes all argument registers and eight stack slots, of which a function may use any number.
 type Function<R> = extern "C" fn(
     u64,
     u64,
@@ -152,7 +152,7 @@ impl Linked {
             }
         }
         assert!(stack.len() <= 8);
-        // What is above a narrow argument is anybody's.
+        // The upper bits of a narrow argument are undefined.
         integers.resize(6, 0xdead_beef_dead_beef);
         floats.resize(8, -1.25);
         stack.resize(8, 0xdead_beef_dead_beef);
@@ -166,7 +166,7 @@ impl Linked {
         if let Some((code, at)) = TRAP.take() {
             return Err(Stop::Trap { code, at });
         }
-        // A narrow integer comes extended to 32 bits: what is above that says nothing.
+        // A narrow integer is extended to 32 bits; the upper 32 bits are undefined.
         let Some(scalar) = result else { return Ok(0) };
         if scalar.bits() < 32 {
             let shift = 32 - scalar.bits();
@@ -180,10 +180,10 @@ impl Linked {
         Ok(bits & (u64::MAX >> (64 - scalar.bits())))
     }
 
-    /// Calls the function with this in the registers and on the stack; `R` is u64 or f64.
+    /// Calls the function with these registers and stack slots; `R` is u64 or f64.
     fn run<R>(&self, i: &[u64], f: &[f64], s: &[u64]) -> R {
-        // SAFETY: the block holds a function of the C convention, which outlives the call and looks
-        // at no more arguments than these.
+        // SAFETY: the block holds a function of the C convention, which outlives the call and reads
+        // no further arguments.
         let function: Function<R> = unsafe { std::mem::transmute(self.block.as_ptr()) };
         function(
             i[0], i[1], i[2], i[3], i[4], i[5], f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7],

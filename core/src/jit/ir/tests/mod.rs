@@ -1,4 +1,4 @@
-//! Bodies that run: interpreted, and as machine code.
+//! Execution of IR functions: interpreted, and as machine code.
 #![cfg(all(feature = "kernel", target_arch = "x86_64"))]
 
 mod ends;

@@ -1,4 +1,4 @@
-//! The functions that generic code is mostly made of, from text to result.
+//! Typical generic functions, from text to result.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use super::machine::Machine;
 
 pub(super) const PROGRAMS: &str = include_str!("programs.smt");
 
-/// Everything in the text, verified.
+/// All functions of the text, verified.
 fn with_machine(run: impl FnOnce(Machine<'_>)) {
     let templates: Vec<ParsedTemplate> = parse(PROGRAMS).unwrap();
     let bodies: BTreeMap<&str, Verified<'_>> = templates
@@ -34,7 +34,7 @@ const INTEGERS: [Scalar; 8] = [
     Scalar::U64,
 ];
 
-/// Numbers that jump about.
+/// Unordered numbers.
 fn scattered(count: usize) -> impl Iterator<Item = u64> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     core::iter::repeat_with(move || {
@@ -57,7 +57,7 @@ fn pack(values: &[u64], scalar: Scalar) -> Vec<u8> {
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn the_greater_of_two() {
+fn maximum_of_two() {
     with_machine(|mut machine| {
         for (scalar, a, b, greater) in [
             (Scalar::I8, 0x80, 1, 1),
@@ -77,7 +77,7 @@ fn the_greater_of_two() {
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn the_sum_of_a_buffer() {
+fn sum_of_a_buffer() {
     with_machine(|mut machine| {
         for scalar in INTEGERS {
             let values: Vec<u64> = scattered(100).collect();
@@ -97,7 +97,7 @@ fn the_sum_of_a_buffer() {
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn a_buffer_in_order() {
+fn buffer_is_sorted() {
     with_machine(|mut machine| {
         for scalar in INTEGERS {
             let shift = 64 - scalar.bits();
@@ -127,7 +127,7 @@ std::thread_local! {
         const { core::cell::RefCell::new(Vec::new()) };
 }
 
-/// Memory that stays until the thread ends.
+/// Memory that is freed when the thread ends.
 extern "C" fn allocate(bytes: u64) -> u64 {
     let words = usize::try_from(bytes).unwrap().div_ceil(8);
     let mut memory = std::vec![0u64; words].into_boxed_slice();
@@ -138,7 +138,7 @@ extern "C" fn allocate(bytes: u64) -> u64 {
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn a_vector_of_four_types() {
+fn vector_grows_for_four_types() {
     with_machine(|mut machine| {
         machine.host.insert("allocate", allocate as *const () as usize);
         for scalar in [Scalar::I8, Scalar::U32, Scalar::F64, Scalar::I64] {
@@ -163,7 +163,7 @@ fn a_vector_of_four_types() {
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn a_function_that_calls_itself() {
+fn recursive_function_returns_its_result() {
     with_machine(|mut machine| {
         let fib = machine.link("fib", &[Scalar::I32]);
         assert_eq!(fib.call(&[(Scalar::I32, 20)], Some(Scalar::I32)), Ok(6765));

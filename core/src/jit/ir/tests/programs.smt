@@ -1,4 +1,4 @@
-# What generic code is mostly made of.
+# Typical generic functions.
 
 template max<T>(a: T, b: T) -> T
     br_ge T a, b, first

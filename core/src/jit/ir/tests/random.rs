@@ -1,4 +1,4 @@
-//! Valid bodies at random, each run by the interpreter and as machine code: same results, same memory,
+//! Random valid functions, each run by the interpreter and as machine code: same results, same memory,
 //! same traps.
 #![allow(unsafe_code)]
 
@@ -11,13 +11,13 @@ use super::super::*;
 use super::machine::Machine;
 use crate::testing::{scale, some};
 
-/// Bodies in an exhaustive run, and in a sampled one.
+/// The number of functions in an exhaustive run, and in a sampled one.
 const BODIES: [u64; 2] = [100_000, 10_000];
 
-/// The most steps that a body is interpreted for.
+/// The step limit of the interpreter.
 const STEPS: u64 = 2_000;
 
-/// Integers and bools lie in front, then floats of each width: none is read as another kind.
+/// Integers and bools come first, then floats of each width, so that no value is read as another kind.
 const SINGLES: usize = 256;
 const DOUBLES: usize = 512;
 const BYTES: usize = 1024;
@@ -41,7 +41,7 @@ impl Random {
         from[self.below(from.len())]
     }
 
-    /// Numbers at the ends of types more often than others.
+    /// A number, often a limit of a type.
     fn number(&mut self) -> i32 {
         let odd = [0, 1, -1, 2, 7, 8, 63, 64, 127, 128, -128, 255, 32767, i32::MAX, i32::MIN];
         if self.below(3) == 0 { self.next() as i32 } else { self.pick(&odd) }
@@ -63,7 +63,7 @@ impl Random {
     }
 }
 
-/// A body, its arguments, and what it was made with.
+/// A function, its arguments, and the state of its generation.
 struct Case {
     body: Vec<u8>,
     arguments: Vec<Scalar>,
@@ -73,9 +73,9 @@ struct Generator<'r> {
     random: &'r mut Random,
     body: FunctionBuilder,
     arguments: Vec<Scalar>,
-    /// With their types, and what these stand for.
+    /// Each local with its type, and the scalar that the type stands for.
     locals: Vec<(Local, ValueType, Scalar)>,
-    /// Pointers to the three kinds of memory, and an index, which only the right things are done to.
+    /// Pointers to the three kinds of memory, and an index. They are used for valid accesses only.
     memory: [Local; 3],
     index: Local,
     labels: Vec<Label>,
@@ -98,7 +98,7 @@ impl<'r> Generator<'r> {
         let mut body = FunctionBuilder::new(count as u8, Some(result));
         let memory = [(); 3].map(|()| body.param(Scalar::Pointer));
         let mut locals = Vec::new();
-        // With the three pointers, eight integers at most go by the stack.
+        // With the three pointers, at most eight integers are passed on the stack.
         for _ in 0..random.below(12) {
             let ty = any(random);
             locals.push((body.param(ty), ty, concrete(ty)));
@@ -114,7 +114,7 @@ impl<'r> Generator<'r> {
         Self { random, body, arguments, locals, memory, index, labels }
     }
 
-    /// A local of a type that `fits`; any local's type is that of itself.
+    /// A local of a type that `fits`, with its type.
     fn local(&mut self, fits: impl Fn(Scalar) -> bool) -> Option<(Local, ValueType, Scalar)> {
         let fitting: Vec<_> = self.locals.iter().copied().filter(|l| fits(l.2)).collect();
         (!fitting.is_empty()).then(|| self.random.pick(&fitting))
@@ -213,7 +213,7 @@ impl<'r> Generator<'r> {
         Some(())
     }
 
-    /// Where a value of this type may lie, and how many of them.
+    /// The pointer to the memory for values of this type.
     fn home(&self, scalar: Scalar) -> Local {
         match scalar {
             Scalar::F32 => self.memory[1],
@@ -330,7 +330,7 @@ extern "C" fn narrow(a: u8) -> i8 {
 
 extern "C" fn nothing() {}
 
-/// The interpreter's surroundings: memory at the addresses of the real one, and the same functions.
+/// The environment of the interpreter: memory at the addresses of the real one, and the same functions.
 struct Interpreted<'m>(Memory<'m>);
 
 impl Host for Interpreted<'_> {
@@ -371,7 +371,7 @@ impl Host for Interpreted<'_> {
     }
 }
 
-/// What is no number has many forms, and which one comes out is nobody's promise.
+/// NaN has many encodings, and an operation may return any of them.
 fn canonical(bits: u64, scalar: Scalar) -> u64 {
     match scalar {
         Scalar::F32 if f32::from_bits(bits as u32).is_nan() => f32::NAN.to_bits().into(),
@@ -397,7 +397,7 @@ fn shown(body: &Function<'_>, arguments: &[Scalar]) -> String {
     listing
 }
 
-/// Whether it came to an end.
+/// Whether the function ended.
 fn check(case: &Case, random: &mut Random) -> bool {
     let body = Function::parse(&case.body).unwrap();
     let verified = Verified::new(body).unwrap_or_else(|e| panic!("{e}: {}", shown(&body, &[])));
@@ -451,7 +451,7 @@ fn check(case: &Case, random: &mut Random) -> bool {
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn machine_code_does_what_the_interpreter_does() {
+fn machine_code_agrees_with_the_interpreter() {
     let bodies = scale(BODIES[0], BODIES[1]);
     let mut ended = 0;
     for seed in 0..bodies {
@@ -463,7 +463,7 @@ fn machine_code_does_what_the_interpreter_does() {
 }
 
 #[test]
-fn text_leads_back_to_the_same_body() {
+fn text_round_trips_to_the_same_function() {
     for seed in some(0..2_000, 4) {
         let mut random = Random(seed as u64);
         let case = Generator::new(&mut random).finish();

@@ -1,5 +1,5 @@
-//! A second verifier, slow and plain: every way to choose the kinds of results is tried, and each
-//! function is followed with whole states until nothing changes.
+//! A second verifier, slow and simple: it tries every assignment of kinds to results, and iterates over whole
+//! states of each function until nothing changes.
 
 use std::vec;
 use std::vec::Vec;
@@ -8,7 +8,7 @@ use super::super::{FunctionCode, Kind, Verifier};
 use crate::jit::bytecode::Instruction as I;
 use crate::jit::testing::{Random, code, function};
 
-/// A kind, or none where paths left different ones.
+/// A kind, or `None` where paths left different ones.
 type Value = Option<Kind>;
 
 #[derive(Clone, PartialEq)]
@@ -45,7 +45,7 @@ impl State {
 const ANY: &[Kind] = &[Kind::I64, Kind::F64, Kind::Bool, Kind::Nil];
 const NUMBER: &[Kind] = &[Kind::I64, Kind::F64];
 
-/// The instruction, when it is accepted: what it returns, and whether the next one runs.
+/// Executes the instruction if it is valid: the kind that it returns, and whether the next one is reached.
 fn step(state: &mut State, instruction: I, results: &[Kind]) -> Option<(Option<Kind>, bool)> {
     let mut result = None;
     let mut goes = true;
@@ -129,7 +129,7 @@ struct Plain<'a> {
 }
 
 impl Plain<'_> {
-    /// The longest vector, when the function is accepted with these results.
+    /// The maximum stack depth, if the function is valid with these results.
     fn check(&self, own: Kind, results: &[Kind]) -> Option<usize> {
         let mut states: Vec<Option<State>> = vec![None; self.instructions.len() + 1];
         let mut locals = vec![Some(Kind::I64); self.params.into()];
@@ -174,7 +174,7 @@ fn join(old: Option<&State>, new: &State) -> Option<State> {
     })
 }
 
-/// The longest vectors of a program that is accepted, and every choice of results that does it.
+/// The maximum stack depths of a valid program, and every valid assignment of results.
 fn check(functions: &[Plain<'_>]) -> Option<(Vec<usize>, Vec<Vec<Kind>>)> {
     let mut accepted = Vec::new();
     let mut max_stack_depth = Vec::new();
@@ -191,7 +191,7 @@ fn check(functions: &[Plain<'_>]) -> Option<(Vec<usize>, Vec<Vec<Kind>>)> {
     (!accepted.is_empty()).then_some((max_stack_depth, accepted))
 }
 
-/// An instruction that mostly fits what lies on top of `vector`, and what it leaves there.
+/// An instruction that mostly fits the top of the stack, and its effect on the stack.
 fn draw(random: &mut Random, vector: &mut Vec<Kind>, len: u64, functions: u64) -> I {
     let slot = u16::try_from(random.below(3)).unwrap();
     let local = u16::try_from(random.below(2)).unwrap();
@@ -235,7 +235,7 @@ fn draw(random: &mut Random, vector: &mut Vec<Kind>, len: u64, functions: u64) -
     I::RetVoid
 }
 
-/// Roughly what is left on the vector.
+/// The approximate stack after an instruction.
 fn follow(vector: &mut Vec<Kind>, instruction: I) {
     let mut state = State {
         locals: vec![Some(Kind::Nil); 2],
@@ -247,7 +247,7 @@ fn follow(vector: &mut Vec<Kind>, instruction: I) {
 
 #[test]
 #[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
-fn accepts_what_the_plain_verifier_accepts() {
+fn verifier_agrees_with_the_naive_verifier() {
     let mut random = Random(0x5eed);
     let mut verifier = Verifier::new();
     let mut counts = [0; 2];
@@ -299,7 +299,7 @@ fn accepts_what_the_plain_verifier_accepts() {
             summaries.map(|s| (usize::try_from(s.max_stack_depth).unwrap(), s.result)).unzip();
         assert_eq!(lengths, max_stack_depth, "{round}: {programs:?}");
         assert!(choices.contains(&results), "{round}: {results:?} {choices:?} {programs:?}");
-        // The facts of a known program are those of a program on its way.
+        // The facts of a verified program are those of one of the valid assignments.
         for index in 0..u32::try_from(programs.len()).unwrap() {
             let facts = verifier.facts(&program, index).unwrap();
             assert_eq!(facts.max_stack_depth(), program.summary(index).unwrap().max_stack_depth);

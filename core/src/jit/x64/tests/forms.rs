@@ -9,7 +9,7 @@ use super::super::*;
 use super::reader::{Meant, Place, Random, general, read, sse};
 use crate::testing::scale;
 
-/// How often each form is tried.
+/// The number of trials of each form: exhaustive, sampled.
 const TIMES: [usize; 2] = [6000, 600];
 
 const ALU: [Mnemonic; 8] = {
@@ -67,14 +67,14 @@ const JUMP: [Mnemonic; 16] = {
 };
 const FLOATS: [Float; 2] = [Float::F32, Float::F64];
 
-/// Where the first instruction of a trial is: far enough from 0 that no distance leads below.
+/// The address of the first instruction of a trial, far enough from 0 that no distance leads below.
 const ADDRESS: u64 = 1 << 40;
 
-/// One instruction at a time.
+/// Encodes one instruction at a time.
 struct Trial {
     random: Random,
     asm: Assembler<Growing>,
-    /// Bound to the begin of the code.
+    /// Bound to the start of the code.
     start: Label,
     mnemonic: Mnemonic,
     operands: Vec<Meant>,
@@ -116,9 +116,9 @@ impl Trial {
         if self.random.next() & 1 == 0 { value } else { value.wrapping_neg() }.cast_signed()
     }
 
-    /// Puts down one instruction of a form and reads it back.
+    /// Encodes one instruction of a form and decodes it.
     fn check(&mut self, form: Form) {
-        // Behind something, so that the start is not where the instruction is.
+        // After another instruction, so that the instruction is not at the start.
         self.asm.clear();
         self.start = self.asm.label();
         self.asm.bind(self.start);
@@ -134,7 +134,7 @@ impl Trial {
 
 type Form = fn(&mut Trial);
 
-/// An operand of any class, and what a decoder should find.
+/// An operand of any class, and its expected decoding.
 trait Sample: Copy + 'static {
     fn sample(trial: &mut Trial) -> Self;
     fn meant(self, trial: &Trial, bits: u32) -> Meant;
@@ -256,7 +256,7 @@ impl Sample for Cl {
     }
 }
 
-/// A width that can be written down.
+/// A width that can be printed.
 trait AnyWidth: Width {
     const HERE: Self;
 }
@@ -285,7 +285,7 @@ fn test<W: AnyWidth, D: Sample, T: Sample + Source<D>>(trial: &mut Trial) {
     let (one, other) = (trial.any::<D>(), trial.any::<T>());
     trial.asm.test(W::HERE, one, other);
     let (one, other) = (one.meant(trial, W::BITS), other.meant(trial, W::BITS));
-    // There is one form for both orders, in which what can be memory comes first.
+    // One encoding exists for both orders, in which the possible memory operand comes first.
     let swapped = [TypeId::of::<Mem>(), TypeId::of::<Rip>(), TypeId::of::<GprOrStack>()]
         .contains(&TypeId::of::<T>());
     trial.means(Mnemonic::Test, if swapped { [other, one] } else { [one, other] });
@@ -297,7 +297,7 @@ fn mov<W: AnyWidth, D: Sample, T: Sample + Source<D>>(trial: &mut Trial) {
     trial.means(Mnemonic::Mov, [to.meant(trial, W::BITS), source.meant(trial, W::BITS)]);
 }
 
-/// An immediate that is not negative is moved to the lower half alone, which clears the upper one.
+/// A non-negative immediate is moved to the lower half only, which clears the upper one.
 fn filled_bits(bits: u32, value: i64) -> u32 {
     if bits == 64 && u32::try_from(value).is_ok() { 32 } else { bits }
 }
@@ -604,7 +604,7 @@ fn between_floats<T: Sample + XmmOperand>(trial: &mut Trial) {
     trial.means(name, [to.meant(trial, 0), source.meant(trial, bits(from))]);
 }
 
-/// A form for each operand, for each width.
+/// A form for each operand and each width.
 macro_rules! forms {
     ($forms:ident: $($form:ident [$($width:ident)*] $operands:tt;)*) => {
         $(forms!(@widths $forms $form [$($width)*] $operands);)*
@@ -617,7 +617,7 @@ macro_rules! forms {
     };
 }
 
-/// The same where no width is to be chosen.
+/// The same for forms without a width.
 macro_rules! plain_forms {
     ($($form:ident [$(($($operand:ident)*))*];)*) => {
         [$($($form::<$($operand),*> as Form),*),*]
@@ -687,14 +687,14 @@ fn try_all(times: usize, seed: u64) {
 
 #[test]
 #[cfg_attr(miri, ignore = "the decoder takes minutes to begin")]
-fn a_decoder_reads_what_was_meant() {
+fn decoder_reads_the_intended_instruction() {
     assert!(all_forms().len() * TIMES[0] >= 1_000_000);
     try_all(scale(TIMES[0], TIMES[1]), 1);
 }
 
 #[test]
 #[ignore = "takes minutes"]
-fn a_decoder_reads_what_was_meant_100_million_times() {
+fn decoder_reads_the_intended_instruction_100_million_times() {
     try_all(100_000_000 / all_forms().len(), 2);
 }
 

@@ -1,4 +1,4 @@
-//! Random programs with labels, beside a naive assembler that places the program anew for each
+//! Random programs with labels, compared with a naive assembler that lays out the program anew for each
 //! line.
 
 use std::vec::Vec;
@@ -10,7 +10,7 @@ use crate::testing::some;
 /// A line of a program.
 #[derive(Clone, Copy, Debug)]
 enum Line {
-    /// So many bytes that do not care where they are: `mov eax, imm32` and `nop` by turns.
+    /// This number of position-independent bytes: `mov eax, imm32` and `nop` alternately.
     Plain(u32),
     Bind(usize),
     Jmp(usize),
@@ -21,15 +21,15 @@ enum Line {
     Lea(usize),
     /// `cmp dword [rip + label], imm32`: bytes follow the distance.
     Compare(usize),
-    /// A call of what is outside.
+    /// A call of an external target.
     Outside(u32),
-    /// The address of what is outside, in an immediate.
+    /// The address of an external target, in an immediate.
     Address(u32),
-    /// The same by its distance.
+    /// The address of an external target, by its distance.
     Distance(u32),
-    /// A byte as it is.
+    /// A literal byte.
     Byte,
-    /// Somebody asks for the offset.
+    /// A query of the current offset.
     Offset,
     Align(u32),
 }
@@ -60,13 +60,13 @@ fn put(line: Line, labels: &[Label], asm: &mut Assembler<impl Storage>) {
     }
 }
 
-/// The naive assembler: the form of one jump after the other, each from where the forms so far put
-/// everything.
+/// The naive assembler: chooses the form of one jump after the other, with the layout that results from the
+/// previous choices.
 struct Naive<'p> {
     program: &'p [Line],
-    /// Where each line begins, and the end.
+    /// The offset of each line, and of the end.
     offsets: Vec<i64>,
-    /// Whether each line is a jump in its short form, or none at all.
+    /// Whether each line is a jump in its short form, or elided.
     forms: Vec<Form>,
 }
 
@@ -81,8 +81,8 @@ impl<'p> Naive<'p> {
     fn new(program: &'p [Line]) -> Self {
         let forms = std::vec![Form::Near; program.len()];
         let mut naive = Self { program, offsets: Vec::new(), forms };
-        // A form depends on those of lines before it and between it and its label, and those
-        // between a forward jump that becomes short and its label have one form alone.
+        // A form depends on the forms of lines before it and between it and its label. The lines
+        // between a forward jump that becomes short and its label have only one form.
         for line in 0..program.len() {
             naive.place();
             naive.forms[line] = naive.form(line);
@@ -195,7 +195,7 @@ impl<'p> Naive<'p> {
                     bytes.extend([0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0]);
                 }
                 (Line::Byte, _) => bytes.push(0x90),
-                // What nops look like is not the matter here.
+                // The encoding of nops is not compared here.
                 (Line::Align(_), _) => bytes.resize(usize::try_from(end).unwrap(), 0x90),
             }
         }
@@ -231,7 +231,7 @@ fn program(random: &mut Random) -> (Vec<Line>, usize) {
     for label in 0..labels {
         program.insert(random.below(program.len() + 1), Line::Bind(label));
     }
-    // A promise that holds: over a few bytes to a label of its own.
+    // A promised short jump that holds: over a few bytes to a label of its own.
     if random.next() & 1 == 0 {
         let at = random.below(program.len() + 1);
         let over = Line::Plain(random.below(128) as u32);
@@ -240,7 +240,7 @@ fn program(random: &mut Random) -> (Vec<Line>, usize) {
     (program, labels + 1)
 }
 
-/// Replaces all that is between instructions by single nops.
+/// Replaces all padding between instructions by single nops.
 fn with_plain_nops(naive: &Naive<'_>, bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for (line, ends) in naive.program.iter().zip(naive.offsets.windows(2)) {
@@ -264,7 +264,7 @@ fn check(program: &[Line], count: usize, asm: &mut Assembler<impl Storage>) -> u
 }
 
 #[test]
-fn labels_lead_where_a_naive_assembler_has_them() {
+fn labels_agree_with_a_naive_assembler() {
     let mut random = Random(3);
     let mut asm = Assembler::growing();
     for _ in some(0..20_000, 20) {
@@ -275,14 +275,14 @@ fn labels_lead_where_a_naive_assembler_has_them() {
 }
 
 #[test]
-fn slices_hold_the_same_code_and_say_what_they_lack() {
+fn fixed_buffers_hold_the_same_code_or_report_the_shortage() {
     let mut random = Random(4);
     let mut asm = Assembler::growing();
     for _ in some(0..2000, 8) {
         let (program, count) = program(&mut random);
         asm.clear();
         let len = check(&program, count, &mut asm);
-        // What a jump takes until its label is bound.
+        // The most bytes of a jump before its label is bound.
         let most = len + 6;
         let mut bytes = Vec::new();
         let mut labels = [LabelState::UNUSED; 16];
@@ -313,7 +313,7 @@ impl<S: Storage> Assembler<S> {
 }
 
 #[test]
-fn what_labels_do_wrong_is_kept() {
+fn label_error_is_reported_at_the_end() {
     let assembled = |put: fn(&mut Assembler<Growing>)| {
         let mut asm = Assembler::growing();
         put(&mut asm);
@@ -342,7 +342,7 @@ fn what_labels_do_wrong_is_kept() {
 }
 
 #[test]
-fn a_broken_promise_is_an_error() {
+fn short_jump_out_of_range_is_an_error() {
     let over = |len: u32, jumps: u32| {
         let mut asm = Assembler::growing();
         let label = asm.label();
@@ -354,7 +354,7 @@ fn a_broken_promise_is_an_error() {
     assert_eq!(over(127, 1), Ok(129));
     assert_eq!(over(128, 1), Err(AssembleError::NotShort { offset: 1, distance: 128 }));
     assert_eq!(over(125, 2), Ok(129));
-    // The last one in the chain is looked at first.
+    // The last one in the chain is checked first.
     assert_eq!(over(126, 2), Err(AssembleError::NotShort { offset: 1, distance: 128 }));
     assert!(over(0, 65).is_err());
     assert!(over(0, 64).is_ok());

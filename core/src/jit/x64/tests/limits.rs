@@ -1,4 +1,4 @@
-//! Lengths, relocations, and what happens at the end of the room.
+//! Lengths, relocations, and full buffers and tables.
 
 use std::vec;
 use std::vec::Vec;
@@ -43,10 +43,10 @@ fn forms_are_the_shortest_ones() {
 }
 
 #[test]
-fn a_jump_that_is_open_lands_or_there_is_no_code() {
+fn pending_jump_is_bound_or_no_code_is_returned() {
     let (bytes, _) = assembled(|asm| {
         let (label, first) = (asm.label(), asm.jcc_open(Cond::E));
-        // Is not made short: there is a jump between it and its label.
+        // Not shortened: there is a jump between it and its label.
         asm.jmp(label);
         let second = asm.jcc_open(Cond::Ne);
         asm.ret();
@@ -77,7 +77,7 @@ fn relocations_count_from_the_end_of_their_instruction() {
         assert_eq!(target, 3);
         (kind, bytes.len() - offset as usize, addend)
     };
-    // The kind, bytes from the place to the end of the instruction, and the addend.
+    // The kind, the bytes from the operand to the end of the instruction, and the addend.
     assert_eq!(one(&|asm| asm.mov(W64, Rax, place)), (RelocKind::Pc32, 4, 12));
     assert_eq!(one(&|asm| asm.cmp(W64, place, 1)), (RelocKind::Pc32, 5, 11));
     assert_eq!(one(&|asm| asm.mov(W16, place, 1)), (RelocKind::Pc32, 6, 10));
@@ -117,7 +117,7 @@ fn tables_that_are_full_are_errors() {
 }
 
 #[test]
-fn cleared_room_is_used_again() {
+fn cleared_buffer_is_reused() {
     let mut asm = Assembler::growing();
     let label = asm.label();
     asm.jmp(label);

@@ -1,4 +1,4 @@
-//! What an instruction was meant to be, held against what a decoder reads.
+//! Intended instructions, compared with the output of a decoder.
 
 use std::format;
 use std::string::String;
@@ -9,7 +9,7 @@ use iced_x86::{
 
 use super::super::{Gpr, Mem, Xmm};
 
-/// Random numbers, the same ones each time (splitmix64).
+/// Random numbers, equal in every run (splitmix64).
 pub(super) struct Random(pub(super) u64);
 
 impl Random {
@@ -30,14 +30,14 @@ impl Random {
     }
 }
 
-/// An operand as it was meant.
+/// An intended operand.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Meant {
     Register(Register),
     Memory(Place, u32),
-    /// An immediate of an instruction of so many bits.
+    /// An immediate of an instruction with this operand width in bits.
     Immediate(i64, u32),
-    /// Where a jump leads.
+    /// The target of a jump.
     Target(u64),
 }
 
@@ -62,7 +62,7 @@ impl From<Mem> for Place {
 }
 
 impl Place {
-    /// A place that is named by its distance and is at `address`.
+    /// A memory operand at `address`, relative to the instruction pointer.
     pub(super) fn relative(address: u64) -> Self {
         let (base, index) = (Register::RIP, Register::None);
         Place { base, index, scale: 1, displacement: address }
@@ -76,7 +76,7 @@ fn numbered(first: Register, number: u8) -> Register {
 pub(super) fn general(register: Gpr, bits: u32) -> Register {
     let number = register.number();
     match bits {
-        // After BL come AH and its like, and then SPL.
+        // AH and the other high bytes come after BL, and then SPL.
         8 => numbered(Register::AL, if number < 4 { number } else { number + 4 }),
         16 => numbered(Register::AX, number),
         32 => numbered(Register::EAX, number),
@@ -116,7 +116,7 @@ fn matches(instruction: &Instruction, operand: u32, meant: Meant) -> bool {
     }
 }
 
-/// What is wrong with the only instruction in `bytes`, at `address`; `None` if nothing is.
+/// The error of the only instruction in `bytes`, at `address`; `None` if it is as intended.
 pub(super) fn read(
     bytes: &[u8],
     address: u64,

@@ -29,7 +29,7 @@ fn call(asm: Assembler<Growing>, one: i64, two: i64) -> i64 {
         one + two
     }
     let block = publish(asm, sum as extern "C" fn(i64, i64) -> i64 as usize);
-    // SAFETY: each test below puts down such a function, which keeps to the calling convention.
+    // SAFETY: each test below assembles such a function, which follows the calling convention.
     let function: extern "C" fn(i64, i64) -> i64 = unsafe { core::mem::transmute(block.as_ptr()) };
     function(one, two)
 }
@@ -63,7 +63,7 @@ fn fibonacci_calls_itself() {
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn a_table_is_read_by_index() {
+fn table_is_read_by_index() {
     let mut asm = Assembler::growing();
     let table = asm.label();
     asm.lea(W64, Rcx, Rip::Label(table));
@@ -79,7 +79,7 @@ fn a_table_is_read_by_index() {
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn division_has_quotient_and_rest() {
+fn division_yields_quotient_and_remainder() {
     for (dividend, divisor) in [(17, 5), (-17, 5), (17, -5), (i64::MIN, 3)] {
         let mut asm = Assembler::growing();
         asm.mov(W64, Rax, Rdi);
@@ -117,7 +117,7 @@ fn floats_are_computed_and_compared() {
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn what_is_outside_is_called() {
+fn external_function_is_called() {
     let mut asm = Assembler::growing();
     asm.sub(W64, Rsp, 8);
     asm.mov_symbol(R11, 0, 0);
@@ -129,7 +129,7 @@ fn what_is_outside_is_called() {
 
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
-fn nops_and_conditions_do_what_they_say() {
+fn nops_and_conditions_have_their_documented_effects() {
     let mut asm = Assembler::growing();
     (0..32).for_each(|len| asm.nops(len));
     asm.align(64);

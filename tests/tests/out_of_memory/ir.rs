@@ -1,4 +1,4 @@
-//! Instances of templates with IR functions, and their code as files keep it.
+//! Instances of templates with IR functions, and their code in the code cache of a file.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -15,7 +15,7 @@ use smf_core::templates::{InstantiateError, JitConfig, JitInstantiator};
 
 use super::{Scenario, directory, judge};
 
-/// An instance that needs others: of types that have names and parts, and of the host.
+/// An instance that requires others: of named and composite types, and of the host.
 const SOURCE: &str = r#"
 template main<T>(a: T, n: i64) -> T
     local b: T
@@ -42,7 +42,7 @@ more:
 end
 "#;
 
-/// The instance that is asked for; two more are made for it.
+/// The requested instance; it requires two more.
 const SYMBOL: &[u8] = b"fn$main$i64";
 const MADE: usize = 3;
 
@@ -72,57 +72,57 @@ fn instantiator(keep_code: bool) -> JitInstantiator {
     JitInstantiator::new(config, CodeMemory::default()).unwrap().with_symbols(host).unwrap()
 }
 
-/// Makes the instance; when it is there already, that is enough.
+/// Makes the instance, or finds it.
 fn instantiate(jit: &JitInstantiator) -> Result<(), InstantiateError> {
     jit.try_jit_instantiate(SYMBOL).map(drop)
 }
 
-/// As another process has it, with the code that the file keeps.
+/// A new instantiator, as in another process, for a file with cached code.
 fn taken(path: &Path) -> JitInstantiator {
     let jit = instantiator(true);
     jit.load_smf_metadata(path.as_os_str().as_bytes()).unwrap();
     jit
 }
 
-/// A file that keeps the code of all instances.
+/// A file with the cached code of all instances.
 fn keeping(directory: &Path) -> std::path::PathBuf {
-    let path = directory.join("typed.smf");
+    let path = directory.join("ir.smf");
     fs::write(&path, module()).unwrap();
     instantiate(&taken(&path)).unwrap();
     path
 }
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    ("make typed instances", |granted| {
+    ("make IR instances", |granted| {
         let jit = instantiator(false);
-        jit.load_smf_bytes(b"typed", &module()).unwrap();
+        jit.load_smf_bytes(b"ir", &module()).unwrap();
         judge(granted, || instantiate(&jit), drop)
     }),
-    ("make typed instances and keep their code", |granted| {
+    ("make IR instances and cache their code", |granted| {
         let directory = directory();
-        let path = directory.path().join("typed.smf");
+        let path = directory.path().join("ir.smf");
         fs::write(&path, module()).unwrap();
         let jit = taken(&path);
         let made = judge(granted, || instantiate(&jit), drop);
-        // Also when the instance was there and the file could not be told.
+        // Required if the instance was made but the update of the file failed.
         jit.update().unwrap();
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
         let file = fs::read(&path).unwrap();
         let smf = Smf::parse(&file).unwrap();
         smf.verify().unwrap();
         let kept = records(payload_of(&smf).unwrap_or(&[])).count();
-        // What could not be said is compiled again another time.
+        // Instances that are missing from the file are compiled again later.
         assert!(kept <= MADE && (granted != usize::MAX || kept == MADE), "{kept}");
         instantiate(&taken(&path)).unwrap();
         made
     }),
-    ("read a file that keeps code", |granted| {
+    ("read a file with cached code", |granted| {
         let directory = directory();
         let path = keeping(directory.path());
         let jit = instantiator(true);
         judge(granted, || jit.load_smf_metadata(path.as_os_str().as_bytes()), drop)
     }),
-    ("take code that a file keeps", |granted| {
+    ("use the cached code of a file", |granted| {
         let directory = directory();
         let jit = taken(&keeping(directory.path()));
         let made = judge(granted, || instantiate(&jit), drop);
