@@ -7,17 +7,23 @@
 //! Source: pthread_getattr_np(3), pthread_attr_getstack(3), getrlimit(2).
 #![allow(unsafe_code)]
 
-use std::cell::OnceCell;
+use std::cell::Cell;
 use std::ops::Range;
 
 std::thread_local! {
-    // Has no destructor, so that destructors of other thread-local variables may use it.
-    static BOUNDS: OnceCell<Option<Range<usize>>> = const { OnceCell::new() };
+    // `None` before the first query. Has no destructor, so that destructors of other thread-local variables may use it.
+    static BOUNDS: Cell<Option<Option<(usize, usize)>>> = const { Cell::new(None) };
 }
 
 /// The addresses of the calling thread's stack, without guard pages; `None` if they are unknown.
+// A plain cell, as this runs where little stack is left.
 pub fn bounds() -> Option<Range<usize>> {
-    BOUNDS.with(|bounds| bounds.get_or_init(system::query).clone())
+    if let Some(known) = BOUNDS.get() {
+        return known.map(|(start, end)| start..end);
+    }
+    let found = system::query();
+    BOUNDS.set(Some(found.as_ref().map(|found| (found.start, found.end))));
+    found
 }
 
 /// Makes bytecode engines use [`bounds`].
