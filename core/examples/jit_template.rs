@@ -12,7 +12,7 @@ use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitConfig, JitInstantiator};
 use smf_core::trap::call;
 
-/// A template in the text form of typed bytecode.
+/// A template in the text form of the IR.
 const TEMPLATE: &str = "\
 template max<T>(a: T, b: T) -> T
     br_ge T a, b, first

@@ -947,7 +947,7 @@ SmfAnswer compiler_infer_types(int64_t context, SmfJson template_json, SmfJson h
  * "code": [bytes], "relocations": [{"offset", "kind", "addend"}]}, with the kinds of the native layout. A relocation
  * is against the code itself, unless it has a "symbol": one of the host, or, with "template" and "types" beside it,
  * that of another instance, which the caller compiles in the same way; or an "address", of a function of this process:
- * the trap handler. Bodies are typed bytecode, precompiled machine code, or whatever a callback compiles.
+ * the trap handler. Bodies are IR, precompiled machine code, or whatever a callback compiles.
  */
 SmfAnswer compiler_instantiate_template(int64_t context, SmfJson template_json, SmfJson types_json);
 

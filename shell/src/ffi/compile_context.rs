@@ -49,7 +49,7 @@ pub(super) struct Context {
     pub(super) counts: Counts,
     /// Threads that may hold the locks below.
     pub(super) users: Users,
-    typed: IrBodies,
+    ir: IrBodies,
     callback: CallbackCompiler,
     compiled: Mutex<HashMap<Key, Value>>,
 }
@@ -89,7 +89,7 @@ impl Context {
 
     /// The first compiler that recognizes the body.
     fn compiler(&self, body: &[u8]) -> Option<&dyn Compiler> {
-        let all: [&dyn Compiler; 3] = [&PrecompiledBodies, &self.typed, &self.callback];
+        let all: [&dyn Compiler; 3] = [&PrecompiledBodies, &self.ir, &self.callback];
         all.into_iter().find(|compiler| compiler.recognizes(body))
     }
 
