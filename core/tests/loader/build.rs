@@ -11,6 +11,9 @@ use smf_core::loader::ModuleBytes;
 pub(crate) enum Does {
     /// Returns a number.
     Returns(i32),
+    /// Counts to 10,000 and returns a number, so that a thread is often inside.
+    #[allow(dead_code, reason = "shell/tests/reload_threads.rs constructs it")]
+    ReturnsLate(i32),
     /// Tail-calls an import with its own arguments.
     Calls(&'static str),
     /// Adds its argument to data of its own and returns the sum.
@@ -178,6 +181,13 @@ impl Made {
 
     fn does(&mut self, does: &Does) {
         match does {
+            Does::ReturnsLate(value) => {
+                // mov ecx, 10000; 1: dec ecx; jnz 1b; mov eax, value; ret
+                self.code
+                    .extend_from_slice(&[0xb9, 0x10, 0x27, 0, 0, 0xff, 0xc9, 0x75, 0xfc, 0xb8]);
+                self.code.extend_from_slice(&value.to_le_bytes());
+                self.code.push(0xc3);
+            }
             Does::Returns(value) => {
                 // movsxd rax, imm; ret
                 self.code.extend_from_slice(&[0x48, 0xc7, 0xc0]);
