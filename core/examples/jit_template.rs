@@ -4,8 +4,8 @@
 use std::error::Error;
 
 use smf_core::format::ext::hash_index;
-use smf_core::format::template::Container;
-use smf_core::format::write::{Module, NewSection, NewTemplate, NewTemplates};
+use smf_core::format::template::{Container, Template};
+use smf_core::format::write::{Module, NewSection, NewTemplates};
 use smf_core::format::{Header, Layout, SectionKind};
 use smf_core::jit::ir::text::parse;
 use smf_core::memory::code_alloc::CodeMemory;
@@ -29,7 +29,7 @@ const NOTE: &[u8] = b"possible |template, type_args, mangled_name|\n    max, i64
 fn module() -> Result<Vec<u8>, Box<dyn Error>> {
     let body = parse(TEMPLATE)?.remove(0).body;
     let (kind, params, constraints) = (None, 0, Default::default());
-    let templates = &[NewTemplate { name: b"max", kind, params, constraints, body: &body }];
+    let templates = &[Template { name: b"max", kind, params, constraints, body: &body }];
     let templates = NewTemplates { container: Container::Counted, templates }.to_vec()?;
     let section = |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };
     let sections = &[

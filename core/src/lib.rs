@@ -1,8 +1,9 @@
 //! A loader for SMF modules without std and without libc.
 //!
-//! An SMF module (Simple Module Format) holds machine code, bytecode or generic templates, with symbols and relocations.
-//! This crate parses a module, maps its code, links it, caches its bytes, and compiles bytecode and templates on demand.
-//! Paths, threads, symbols of the host, the static linker and the exports for C are in the crate `smf-loader`.
+//! An SMF module (Simple Module Format) holds machine code, bytecode or generic templates, with symbols and
+//! relocations. This crate parses a module, maps its code, links it, caches its bytes, and compiles bytecode and
+//! templates on demand. Paths, threads, symbols of the host, the static linker and the exports for C are in the crate
+//! `smf-loader`.
 //!
 //! # Layers
 //!

@@ -37,6 +37,8 @@ pub use call::{
     trap_hook,
 };
 #[cfg(feature = "kernel")]
-pub use chain::{ReturnRegisters, TrapChain};
+pub use chain::{Landing, ReturnRegisters, TrapChain};
 #[cfg(feature = "kernel")]
 pub use error::{MAX_ARGS, Trap, TrapError};
+#[cfg(all(feature = "kernel", target_arch = "x86_64"))]
+pub use x86_64::{refuse_unwinding, take_error};

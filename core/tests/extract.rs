@@ -2,9 +2,10 @@
 #![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 use smf_core::extract::{ExtractError, ExtractedReloc, FunctionExtractor, template, templates};
-use smf_core::format::template::{Container, TemplateKind};
-use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
-use smf_core::format::write::{NewTemplate, NewTemplates};
+use smf_core::format::template::{Container, Template, TemplateKind};
+use smf_core::format::write::{
+    Module as NewModule, NewSection, NewSymbol, NewTemplates, Payload, Place,
+};
 use smf_core::format::{
     Arch, Binding, Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind, Smf, Symbol,
     SymbolKind,
@@ -431,8 +432,8 @@ fn template_inserted_into_a_module_is_read_back() {
     let pair = template(&gtpl, b"Pair").unwrap();
     let vec = template(&counted, b"Vec").unwrap();
     for (one, others) in [(pair, [b"max", b"max"]), (vec, [b"Lis", b"Lis"])] {
-        let other = NewTemplate { name: others[0], ..one.template.into() };
-        let templates = [other, one.template.into()];
+        let other = Template { name: others[0], ..one.template };
+        let templates = [other, one.template];
         let new = NewTemplates { container: one.container, templates: &templates };
         let file = with_templates(&new.to_vec().unwrap());
         let smf = Smf::parse(&file).unwrap();
@@ -442,7 +443,7 @@ fn template_inserted_into_a_module_is_read_back() {
         assert_eq!(again.template.body, one.template.body);
     }
     // In the other container, which requires a known kind.
-    let known = NewTemplate { kind: Some(TemplateKind::Class), params: 1, ..vec.template.into() };
+    let known = Template { kind: Some(TemplateKind::Class), params: 1, ..vec.template };
     let container = Container::Gtpl { constrained: true };
     let payload = NewTemplates { container, templates: &[known] }.to_vec().unwrap();
     let file = with_templates(&payload);

@@ -2,7 +2,7 @@
 //! only existing symbols, and in a valid file all of them.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
-use smf_core::format::error::HashIndexError;
+use smf_core::format::error::ExtensionError;
 use std::collections::BTreeSet;
 
 use smf_core::format::MAX_NAME;
@@ -284,11 +284,14 @@ fn inconsistent_index_is_refused() {
         (verdict(|p| p[19] = 0x80), "buckets out of all proportion"),
     ] {
         assert!(
-            matches!(result, Err(E::HashIndex(HashIndexError::Header { .. }))),
+            matches!(result, Err(E::Extension(ExtensionError::HashIndexHeader { .. }))),
             "{what}: {result:?}"
         );
     }
-    assert!(matches!(verdict(|p| p[12] += 1), Err(E::HashIndex(HashIndexError::NameCount { .. }))));
+    assert!(matches!(
+        verdict(|p| p[12] += 1),
+        Err(E::Extension(ExtensionError::HashIndexNameCount { .. }))
+    ));
     let slot = |change: fn(&mut Vec<u8>, usize, usize)| {
         verdict(|payload| {
             let (tag, number) = first_taken(payload);
@@ -304,7 +307,7 @@ fn inconsistent_index_is_refused() {
         (slot(|p, _, number| p[number + 28] = 1), "a number in an empty slot"),
     ] {
         assert!(
-            matches!(result, Err(E::HashIndex(HashIndexError::Slot { .. }))),
+            matches!(result, Err(E::Extension(ExtensionError::HashIndexSlot { .. }))),
             "{what}: {result:?}"
         );
     }
@@ -323,7 +326,7 @@ fn index_with_missing_or_wrong_preferred_symbol_is_refused() {
         let smf = Smf::parse(&file).unwrap();
         let error = smf.verify().unwrap_err();
         assert!(
-            matches!(error, FormatError::HashIndex(HashIndexError::Symbol { index: i, .. }) if i == index),
+            matches!(error, FormatError::Extension(ExtensionError::HashIndexSymbol { index: i, .. }) if i == index),
             "{error}"
         );
         let at = smf.symbols().get(index).unwrap().entry_offset;

@@ -184,7 +184,7 @@ fn malformed_object_section_is_refused_with_its_cause() {
     check(1, NAME, &[0xff; 4], F::Outside);
     check(9, SIZE, &(OBJECT as u64).to_le_bytes(), F::Outside);
     check(3, ALIGNMENT, &[3], F::Alignment { value: 3 });
-    check(3, ALIGNMENT, &[0, 0x20], F::Alignment { value: 8192 });
+    check(3, ALIGNMENT, &[0, 0, 0x40], F::Alignment { value: 4 << 20 });
     check(3, FLAGS, &[3, 4], F::ThreadLocal);
     check(6, TYPE, &[14], F::Constructors);
     check(1, FLAGS, &[7], F::WriteAndExecute);
@@ -234,7 +234,7 @@ fn malformed_object_symbol_is_refused_with_its_cause() {
     check(8, 6, &[11, 0], F::SymbolSection { value: 11 });
     check(8, 6, &[0xff, 0xff], F::SymbolSection { value: 0xffff });
     check(11, 8, &[3], F::Alignment { value: 3 });
-    check(11, 8, &[0, 0x20], F::Alignment { value: 8192 });
+    check(11, 8, &[0, 0, 0x40], F::Alignment { value: 4 << 20 });
     let outside = verdict(&[(SYMBOLS + 8 * 24 + 8, &[0x40])]).unwrap_err();
     assert!(
         matches!(outside, FormatError::Symbol(SymbolError::Outside { index: 8, .. })),

@@ -1,5 +1,5 @@
-//! Any bytes are records of cached code that lie inside them, or an error; also records with correct hashes, which a mutation
-//! hardly ever produces.
+//! Any bytes are records of cached code that lie inside them, or an error; also records with correct hashes, which a
+//! mutation hardly ever produces.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! Any bytes are an error, or a module that verifies or has a reason not to. This target is fast; the target `walk` checks each
-//! part.
+//! Any bytes are an error, or a module that verifies or has a reason not to. This target is fast; the target `walk`
+//! checks each part.
 #![no_main]
 
 use std::hint::black_box;

@@ -25,7 +25,5 @@ pub use collections::{try_collect, try_concat, try_copy_bytes, try_push};
 pub(crate) use collections::{try_copy_str, try_push_str, try_to_string};
 #[cfg(feature = "alloc")]
 pub use error::{AllocError, AttachResult};
-#[cfg(feature = "kernel")]
-pub(crate) use smart_ptr::SharedBytes;
 #[cfg(feature = "alloc")]
 pub use smart_ptr::{TryArc, UninitArc, try_box};

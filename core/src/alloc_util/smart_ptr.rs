@@ -10,14 +10,13 @@ use alloc::{alloc::alloc, boxed::Box};
 use core::hash::{Hash, Hasher};
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use core::{alloc::Layout, borrow::Borrow, fmt, marker::PhantomData, ops::Deref, ptr::NonNull};
+use core::{alloc::Layout, fmt, marker::PhantomData, ops::Deref, ptr::NonNull};
 
 #[cfg(not(all(test, loom)))]
 use core::sync::atomic::AtomicUsize;
 #[cfg(all(test, loom))]
 use loom::sync::atomic::AtomicUsize;
 
-use super::collections::try_copy_bytes;
 use super::error::AllocError;
 
 /// Allocates a box for a value that is not initialised yet.
@@ -54,9 +53,6 @@ struct Inner<T: ?Sized> {
     value: T,
 }
 
-/// Shared immutable bytes, for example a name.
-pub(crate) type SharedBytes = TryArc<Box<[u8]>>;
-
 /// Memory for the value of a [`TryArc`], allocated in advance.
 pub struct UninitArc<T>(Box<MaybeUninit<Inner<T>>>);
 
@@ -83,13 +79,6 @@ impl<T> TryArc<T> {
     /// [`AllocError`].
     pub fn new(value: T) -> Result<Self, AllocError> {
         Ok(UninitArc::new()?.fill(value))
-    }
-}
-
-impl TryArc<Box<[u8]>> {
-    /// Copies `bytes`.
-    pub(crate) fn copy_of(bytes: &[u8]) -> Result<Self, AllocError> {
-        Self::new(try_copy_bytes(bytes)?)
     }
 }
 
@@ -182,12 +171,6 @@ impl<T: ?Sized + Hash> Hash for TryArc<T> {
     }
 }
 
-impl Borrow<[u8]> for SharedBytes {
-    fn borrow(&self) -> &[u8] {
-        self
-    }
-}
-
 impl<T: ?Sized + fmt::Debug> fmt::Debug for TryArc<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
@@ -253,10 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn shared_bytes_are_copied_and_readable_after_type_erasure() {
-        let name = SharedBytes::copy_of(b"name").unwrap();
-        assert_eq!(&**name, b"name");
-        assert_eq!(name, SharedBytes::copy_of(b"name").unwrap());
+    fn bytes_are_readable_after_type_erasure() {
         let owner = TryArc::new(std::vec![1u8, 2]).unwrap().into_bytes();
         assert_eq!((*owner.clone()).as_ref(), [1, 2]);
     }
@@ -276,10 +256,8 @@ mod tests {
     }
 }
 
-#[cfg(test)]
-mod loom_tests {
-    #![cfg(loom)]
-
+#[cfg(all(test, loom))]
+mod model {
     use super::*;
     use loom::cell::UnsafeCell;
     use loom::thread;

@@ -4,9 +4,10 @@ use core::fmt;
 use core::ops::{Deref, Range};
 
 use super::entry::Entry;
+use super::error::CacheError;
 use super::file_cache::FileCache;
 use super::handle::Handle;
-use crate::alloc_util::TryArc;
+use super::lease::Lease;
 use crate::format::{FormatError, Smf};
 use crate::memory::FileStamp;
 
@@ -15,11 +16,9 @@ use crate::memory::FileStamp;
 /// They neither move nor change until the reference is dropped. The file is not evicted meanwhile; if it is
 /// replaced or evicted on request, its memory is freed when the last reference has been dropped.
 pub struct CacheRef<'c> {
-    /// An [`Entry::File`].
-    pub(super) file: TryArc<Entry>,
-    /// The [`Entry::Link`] through which the file was found.
-    pub(super) link: Option<TryArc<Entry>>,
-    pub(super) handle: Handle,
+    pub(super) file: Lease<Entry>,
+    /// The link through which the file was found.
+    pub(super) link: Option<Lease<Entry>>,
     pub(super) cache: &'c FileCache,
 }
 
@@ -27,13 +26,13 @@ impl CacheRef<'_> {
     /// The handle with which [`FileCache::get_by_handle`] finds the same bytes as long as they are in the cache.
     #[inline]
     pub fn handle(&self) -> Handle {
-        self.handle
+        self.found().handle
     }
 
     /// The stamp of the file when it was read; for a module, that of the archive. `None` for bytes that come
     /// from no file.
     pub fn stamp(&self) -> Option<FileStamp> {
-        self.file.file()?.stamp()
+        self.file.stamp()
     }
 
     /// Parses the bytes as a module.
@@ -44,15 +43,16 @@ impl CacheRef<'_> {
         Smf::parse(self)
     }
 
-    /// The handle of the file, whatever led there.
-    pub(super) fn file_handle(&self) -> Handle {
-        let link = self.link.as_ref().and_then(|link| link.link());
-        link.map_or(self.handle, |link| link.target())
+    /// The entry that was requested: a link, or the file.
+    #[inline]
+    pub(super) fn found(&self) -> &Entry {
+        self.link.as_ref().unwrap_or(&self.file)
     }
 
     /// Where the bytes lie in the file, unless they are the whole file.
+    #[inline]
     pub(super) fn range(&self) -> Option<&Range<usize>> {
-        self.link.as_ref()?.link()?.range()
+        self.link.as_ref()?.link.as_ref()?.range.as_ref()
     }
 }
 
@@ -61,16 +61,45 @@ impl Deref for CacheRef<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        let bytes = self.file.file().map_or(&[][..], |file| file.bytes());
         match self.range() {
-            Some(range) => bytes.get(range.clone()).unwrap_or(&[]),
-            None => bytes,
+            Some(range) => self.file.bytes.get(range.clone()).unwrap_or(&[]),
+            None => &self.file.bytes,
         }
+    }
+}
+
+/// The bytes of a whole cached file, as [`CacheRef`], without a borrow of the cache: for owners of bytes such as modules.
+/// They may outlive the cache.
+pub struct CachedBytes(Lease<Entry>);
+
+impl CachedBytes {
+    /// As [`FileCache::get`].
+    ///
+    /// # Errors
+    /// As [`FileCache::get`].
+    pub fn get(cache: &FileCache, path: &[u8]) -> Result<Self, CacheError> {
+        // A link to a whole file only saves time: its file stays without it.
+        Ok(Self(cache.get(path)?.file))
+    }
+}
+
+impl AsRef<[u8]> for CachedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.bytes
+    }
+}
+
+impl fmt::Debug for CachedBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedBytes").field("len", &self.as_ref().len()).finish()
     }
 }
 
 impl fmt::Debug for CacheRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CacheRef").field("handle", &self.handle).field("len", &self.len()).finish()
+        f.debug_struct("CacheRef")
+            .field("handle", &self.handle())
+            .field("len", &self.len())
+            .finish()
     }
 }

@@ -6,7 +6,7 @@ use spin::Once;
 
 use super::decompressed::Decompressed;
 use super::handle::Handle;
-use crate::memory::{FileBytes, FileStamp, OwnedBytes};
+use crate::memory::{FileBytes, FileStamp};
 
 /// What an entry is looked up by: a path, or a path and the name of a module in the archive there.
 #[derive(Clone, Copy)]
@@ -15,75 +15,71 @@ pub(super) struct Key<'k> {
     pub(super) module: Option<&'k [u8]>,
 }
 
-impl Key<'_> {
-    /// Whether `entry` is cached under this key.
-    #[inline]
-    pub(super) fn is_of(&self, entry: &Entry) -> bool {
-        match entry {
-            Entry::File(file) => self.module.is_none() && file.path() == self.path,
-            Entry::Link(link) => {
-                link.key.as_slice() == self.path
-                    && link.range.is_some() == self.module.is_some()
-                    && link.key.tail() == self.module.unwrap_or(&[])
-            }
-            Entry::Vacant => false,
-        }
-    }
-}
-
 /// The content of a slot.
-pub(super) enum Entry {
-    Vacant,
-    File(CachedFile),
-    Link(Link),
-}
-
-impl Entry {
-    #[inline]
-    pub(super) fn file(&self) -> Option<&CachedFile> {
-        match self {
-            Entry::File(file) => Some(file),
-            _ => None,
-        }
-    }
-
-    pub(super) fn link(&self) -> Option<&Link> {
-        match self {
-            Entry::Link(link) => Some(link),
-            _ => None,
-        }
-    }
-}
-
-/// A cached file.
-pub(super) struct CachedFile {
-    /// The bytes of the file. The tail is the path.
-    bytes: FileBytes,
-    parts: Parts,
+pub(super) struct Entry {
+    /// The bytes of a file, or the name of a module. The tail is the path.
+    pub(super) bytes: FileBytes,
+    /// `None` for a file.
+    pub(super) link: Option<Link>,
+    pub(super) handle: Handle,
+    /// Where the parts of the module lie that have been looked up before.
+    pub(super) note: Once<Option<Part>>,
+    pub(super) templates: Once<Option<Part>>,
     pub(super) decompressed: Decompressed,
 }
 
-impl CachedFile {
-    /// `bytes` has the path as its tail.
-    pub(super) fn new(bytes: FileBytes) -> Self {
-        Self { bytes, parts: Parts::default(), decompressed: Decompressed::default() }
+/// Another path of a cached file, or a module of a cached archive.
+pub(super) struct Link {
+    /// The handle of the file.
+    pub(super) target: Handle,
+    /// Where in the file the module lies; `None` for another path of the file.
+    pub(super) range: Option<Range<usize>>,
+}
+
+impl Entry {
+    /// The content of a vacant slot: a file without bytes.
+    pub(super) fn vacant(handle: Handle) -> Self {
+        Self {
+            bytes: FileBytes::empty(NO_FILE),
+            handle,
+            link: None,
+            note: Once::new(),
+            templates: Once::new(),
+            decompressed: Decompressed::default(),
+        }
+    }
+
+    /// Fills a vacant slot with a file, or with `link` a link.
+    pub(super) fn fill(&mut self, bytes: FileBytes, link: Option<Link>) {
+        (self.bytes, self.link) = (bytes, link);
+        (self.note, self.templates) = (Once::new(), Once::new());
+    }
+
+    /// Drops the content and starts a new generation.
+    pub(super) fn clear(&mut self) {
+        self.bytes = FileBytes::empty(NO_FILE);
+        self.decompressed = Decompressed::default();
+        self.handle.generation = self.handle.generation.wrapping_add(1).max(1);
+    }
+
+    /// Whether this is the entry of `key`.
+    #[inline]
+    pub(super) fn has_key(&self, key: &Key<'_>) -> bool {
+        self.bytes.tail() == key.path && self.module() == key.module
+    }
+
+    /// The name of the module to which this is a link.
+    #[inline]
+    fn module(&self) -> Option<&[u8]> {
+        self.link.as_ref()?.range.as_ref().map(|_| &*self.bytes)
     }
 
     #[inline]
-    pub(super) fn path(&self) -> &[u8] {
-        self.bytes.tail()
+    pub(super) fn is_file(&self) -> bool {
+        self.link.is_none()
     }
 
-    #[inline]
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    pub(super) fn parts(&self) -> &Parts {
-        &self.parts
-    }
-
-    /// The size in bytes that counts towards the capacity. Changes under the lock of the inventory only.
+    /// The size in bytes of a file that counts towards the capacity. Changes under the lock of the inventory only.
     pub(super) fn size(&self) -> u64 {
         self.bytes.len() as u64 + self.decompressed.size()
     }
@@ -97,42 +93,6 @@ impl CachedFile {
 /// The stamp of bytes that come from no file. No file has this size.
 pub(super) const NO_FILE: FileStamp =
     FileStamp { size: u64::MAX, modified: 0, device: 0, inode: 0 };
-
-/// Another path of a cached file, or a module of a cached archive.
-pub(super) struct Link {
-    /// The path, and as its tail the name of the module.
-    key: OwnedBytes,
-    target: Handle,
-    range: Option<Range<usize>>,
-    parts: Parts,
-}
-
-impl Link {
-    pub(super) fn new(key: OwnedBytes, target: Handle, range: Option<Range<usize>>) -> Self {
-        Self { key, target, range, parts: Parts::default() }
-    }
-
-    /// The handle of the file.
-    pub(super) fn target(&self) -> Handle {
-        self.target
-    }
-
-    /// Where in the file the module lies; `None` for another path of the file.
-    pub(super) fn range(&self) -> Option<&Range<usize>> {
-        self.range.as_ref()
-    }
-
-    pub(super) fn parts(&self) -> &Parts {
-        &self.parts
-    }
-}
-
-/// Where the parts of a module lie that have been looked up before.
-#[derive(Default)]
-pub(super) struct Parts {
-    pub(super) note: Once<Option<Part>>,
-    pub(super) templates: Once<Option<Part>>,
-}
 
 /// Where a part lies in the bytes of its module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -63,3 +63,11 @@ pub enum CacheError {
         handle: Handle,
     },
 }
+
+impl CacheError {
+    /// Whether a file could be read but not be cached, because the cache is too small for it or all other files are in
+    /// use.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::AllInUse { .. })
+    }
+}

@@ -5,20 +5,22 @@
 use alloc::vec::Vec;
 use core::fmt;
 use core::hash::{BuildHasher, Hasher};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use hashbrown::DefaultHashBuilder;
 
-use super::entry::{Entry, Key};
+use super::entry::{Entry, Key, Link};
 use super::error::CacheError;
 use super::handle::Handle;
 use super::inventory::Inventory;
+use super::lease::Lease;
 use super::options::{Capacity, Options, Storage};
 use super::slot::Place;
-use super::state::{LockedState, ShardId};
-use super::statistics::Statistics;
-use crate::alloc_util::{AllocError, TryArc, try_with_capacity};
-use crate::memory::CopyTo;
+use super::state::LockedState;
+use super::statistics::{SizeHistogram, Statistics};
+use crate::alloc_util::{AllocError, try_with_capacity};
 use crate::memory::lock::{Lock, LockGuard};
+use crate::memory::{CopyTo, FileBytes};
 
 /// The number of links that a growing cache may always have, because an archive has many modules.
 const MIN_LINKS: u32 = 4096;
@@ -29,7 +31,7 @@ const SHARDED_FROM: u32 = 64;
 /// The least number of files for each shard.
 const FILES_PER_SHARD: u32 = 32;
 
-const MAX_SHARDS: u32 = 16;
+const MAX_SHARDS: u32 = 32;
 
 /// A cache of files by path. Used by reference, from any thread.
 ///
@@ -47,10 +49,12 @@ pub struct FileCache {
     first: Shard,
     /// The other shards; together a power of two.
     others: Vec<Shard>,
-    inventory: Lock<Inventory>,
+    pub(super) inventory: Lock<Inventory>,
     hasher: DefaultHashBuilder,
     pub(super) capacity: Capacity,
     pub(super) options: Options,
+    /// Changes under the lock of the inventory only.
+    is_enabled: AtomicBool,
 }
 
 /// In cache lines that no other shard shares.
@@ -85,8 +89,8 @@ impl FileCache {
         let hasher = DefaultHashBuilder::default();
         let bits = shard_bits(capacity, options.storage);
         let shard = |number| -> Result<Shard, AllocError> {
-            let (id, keeps_ghosts) = (ShardId { number, bits }, capacity.files >= SHARDED_FROM);
-            LockedState::new(id, options.policy, keeps_ghosts, reserved_entries)
+            let keeps_ghosts = capacity.files >= SHARDED_FROM;
+            LockedState::new(number, bits, options.policy, keeps_ghosts, reserved_entries)
                 .map(|state| Shard(Lock::new(state)))
         };
         let mut others = try_with_capacity((1 << bits) - 1)?;
@@ -95,7 +99,29 @@ impl FileCache {
         }
         let inventory = Inventory::new(capacity, max_entries, hasher.clone(), reserved_files)?;
         let (first, inventory) = (shard(0)?, Lock::new(inventory));
-        Ok(Self { first, others, inventory, hasher, capacity, options })
+        let is_enabled = AtomicBool::new(true);
+        Ok(Self { first, others, inventory, hasher, capacity, options, is_enabled })
+    }
+
+    /// Whether files stay in the cache, as they do at first.
+    pub fn is_enabled(&self) -> bool {
+        self.is_enabled.load(Ordering::Relaxed)
+    }
+
+    /// Enables or disables the cache; returns the previous setting.
+    ///
+    /// Disabling removes all files, as [`clear`](Self::clear) does. While the cache is disabled, each request by path
+    /// reads its file, whose bytes no other request finds; they count towards the capacity as long as they are in use.
+    /// References, handles that are retained and statistics work as before.
+    pub fn set_enabled(&self, enabled: bool) -> bool {
+        let was_enabled = {
+            let _inventory = self.inventory.lock();
+            self.is_enabled.swap(enabled, Ordering::Relaxed)
+        };
+        if !enabled {
+            self.clear();
+        }
+        was_enabled
     }
 
     pub(super) fn hash(&self, key: &Key<'_>) -> u64 {
@@ -117,21 +143,18 @@ impl FileCache {
         }
     }
 
-    pub(super) fn lock_inventory(&self) -> LockGuard<'_, Inventory> {
-        self.inventory.lock()
-    }
-
     pub(super) fn shard_count(&self) -> u32 {
         // At most `MAX_SHARDS`.
         self.others.len() as u32 + 1
     }
 
-    /// Locks the shard of this number, of which the lowest bits count.
+    /// Locks the shard of this number, of which the lowest bits count: [`shard_of`] a hash, or the slot of a
+    /// handle.
     #[inline]
     pub(super) fn lock_shard(&self, number: u32) -> LockGuard<'_, LockedState> {
-        let number = number as usize & self.others.len();
-        let other = number.checked_sub(1).and_then(|number| self.others.get(number));
-        other.unwrap_or(&self.first).0.lock()
+        // Number 0 is out of range after the subtraction.
+        let other = (number as usize & self.others.len()).wrapping_sub(1);
+        self.others.get(other).unwrap_or(&self.first).0.lock()
     }
 
     /// Locks each shard in turn.
@@ -139,45 +162,45 @@ impl FileCache {
         (0..self.shard_count()).map(|number| self.lock_shard(number))
     }
 
-    /// Locks the shard of keys with this hash.
-    #[inline]
-    pub(super) fn lock_shard_of_hash(&self, hash: u64) -> LockGuard<'_, LockedState> {
-        self.lock_shard(shard_of(hash))
-    }
-
-    /// Locks the shard of a handle.
-    #[inline]
-    pub(super) fn lock_shard_of(&self, handle: Handle) -> LockGuard<'_, LockedState> {
-        self.lock_shard(handle.slot)
-    }
-
-    /// Inserts an entry, whose key and identity must not be in the cache, and evicts others for it.
+    /// Inserts a file, or with `link` a link, in the place of the entry with this key or with its hash, and
+    /// evicts others for it. The identity of the file must not be in the cache.
     pub(super) fn insert_entry(
         &self,
         inventory: &mut Inventory,
         hash: u64,
-        entry: Entry,
-    ) -> Result<(Handle, TryArc<Entry>), CacheError> {
-        let size = entry.file().map(|file| file.size());
-        let fits = |inventory: &Inventory| match size {
-            Some(size) => inventory.fits_file(size),
-            None => inventory.fits_link(),
-        };
+        key: &Key<'_>,
+        bytes: FileBytes,
+        link: Option<Link>,
+    ) -> Result<Lease<Entry>, CacheError> {
+        let size = link.is_none().then_some(bytes.len() as u64);
         let shard = shard_of(hash);
-        let mut state = self.lock_shard(shard);
-        if !fits(inventory) && !inventory.has_detached() {
-            state.evict(|evicted, handle| inventory.evict(evicted, handle));
+        if !self.is_enabled() {
+            // No file stays for a later request, so memory is freed as soon as it is no longer in use.
+            self.sweep(inventory);
         }
-        if !fits(inventory) {
+        let mut state = self.lock_shard(shard);
+        if let Some(at) = state.find_hash(hash) {
+            let is_replaced = state.find(hash, key).is_some();
+            detach(&mut state, inventory, at, is_replaced);
+        }
+        if !inventory.fits(size) && !inventory.has_detached() {
+            state.evict(|evicted| inventory.evict(evicted));
+        }
+        if !inventory.fits(size) {
             drop(state);
-            self.make_space(inventory, shard, |inventory| fits(inventory))?;
+            self.make_space(inventory, shard, |inventory| inventory.fits(size))?;
             state = self.lock_shard(shard);
         }
         inventory.reserve_one()?;
         state.reserve_one()?;
-        let (handle, entry) = state.insert(hash, entry).ok_or(AllocError)?;
-        inventory.add(&entry, handle);
-        Ok((handle, entry))
+        let entry = state.insert(hash, bytes, link).ok_or(AllocError)?;
+        inventory.add(&entry);
+        if !self.is_enabled()
+            && let Some(at) = state.find_handle(entry.handle)
+        {
+            detach(&mut state, inventory, at, false);
+        }
+        Ok(entry)
     }
 
     /// Evicts entries, of this shard and the others in turn, until `fits`.
@@ -192,9 +215,8 @@ impl FileCache {
                 continue;
             }
             let mut shards = (0..self.shard_count()).map(|step| shard.wrapping_add(step));
-            let has_evicted = shards.any(|number| {
-                self.lock_shard(number).evict(|evicted, handle| inventory.evict(evicted, handle))
-            });
+            let has_evicted = shards
+                .any(|number| self.lock_shard(number).evict(|evicted| inventory.evict(evicted)));
             if !has_evicted {
                 return Err(inventory.all_in_use());
             }
@@ -210,54 +232,72 @@ impl FileCache {
         }
         let mut swept = false;
         for mut state in self.lock_shards() {
-            while state.sweep_one(|entry| inventory.remove_detached(entry)) {
+            while state.sweep_one(|entry| inventory.detached.subtract(entry)) {
                 swept = true;
             }
         }
         swept
     }
 
-    /// Detaches the entry of a key; whether it was a file, or `None` if there is no such entry.
+    /// Detaches the entry of a key; whether there was one. `is_replaced` counts a file.
     pub(super) fn detach_key(
         &self,
         inventory: &mut Inventory,
         hash: u64,
         key: &Key<'_>,
-    ) -> Option<bool> {
-        let mut state = self.lock_shard_of_hash(hash);
-        let at = state.find(hash, key)?;
-        detach(&mut state, inventory, at)
+        is_replaced: bool,
+    ) -> bool {
+        let mut state = self.lock_shard(shard_of(hash));
+        let at = state.find(hash, key);
+        at.is_some_and(|at| detach(&mut state, inventory, at, is_replaced))
     }
 
-    /// Detaches the entry of a handle; whether it could still be found.
-    pub(super) fn detach_handle(&self, inventory: &mut Inventory, handle: Handle) -> bool {
-        let mut state = self.lock_shard_of(handle);
+    /// Detaches the file of a handle, which has changed, unless it can no longer be found.
+    pub(super) fn detach_replaced(&self, inventory: &mut Inventory, handle: Handle) -> bool {
+        let mut state = self.lock_shard(handle.slot);
         let at = state.find_handle(handle);
-        at.is_some_and(|at| detach(&mut state, inventory, at).is_some())
+        at.is_some_and(|at| detach(&mut state, inventory, at, true))
     }
 
-    /// What the cache has done so far. Locks all of it for a moment.
+    /// What the cache has done so far. Locks all of it for a moment, and visits every entry.
     pub fn statistics(&self) -> Statistics {
-        let inventory = self.lock_inventory();
-        inventory.statistics(self.lock_shards().map(|state| state.hits()).sum())
+        let inventory = self.inventory.lock();
+        let (mut hits, mut file_sizes) = (0, SizeHistogram::EMPTY);
+        for state in self.lock_shards() {
+            hits += state.hits;
+            let files = state.used_slots().filter(|slot| slot.entry.is_file());
+            files.for_each(|slot| file_sizes.add(slot.entry.bytes.len() as u64));
+        }
+        inventory.statistics(self.is_enabled(), hits, file_sizes)
     }
 }
 
-/// Detaches the entry of slot `at`; whether it was a file, or `None` if it could not be found any more.
-fn detach(state: &mut LockedState, inventory: &mut Inventory, at: u32) -> Option<bool> {
-    let handle = state.handle_of(at)?;
-    let slot = state.slot(at).filter(|slot| slot.place == Place::Used)?;
-    let is_file = slot.entry.file().is_some();
-    inventory.remove(&slot.entry, handle);
-    if state.detach(at) {
-        inventory.add_detached(&state.slot(at)?.entry);
+/// Detaches the entry of slot `at` unless it can no longer be found; whether it could be. `is_replaced` counts a
+/// file.
+pub(super) fn detach(
+    state: &mut LockedState,
+    inventory: &mut Inventory,
+    at: u32,
+    is_replaced: bool,
+) -> bool {
+    let Some(slot) = state.slots.get(at as usize).filter(|slot| slot.place == Place::Used) else {
+        return false;
+    };
+    match is_replaced {
+        true => inventory.replace(&slot.entry),
+        false => inventory.remove(&slot.entry),
     }
-    Some(is_file)
+    if state.detach(at)
+        && let Some(slot) = state.slots.get(at as usize)
+    {
+        inventory.detached.add(&slot.entry);
+    }
+    true
 }
 
 /// The shard of keys with this hash; its lowest bits count. The table of a shard uses the lowest and the highest
 /// bits of the hash.
-fn shard_of(hash: u64) -> u32 {
+pub(super) fn shard_of(hash: u64) -> u32 {
     (hash >> 48) as u32
 }
 

@@ -8,26 +8,31 @@ use super::entry::Entry;
 use super::error::CacheError;
 use super::handle::Handle;
 use super::options::Capacity;
-use super::statistics::{Histogram, Statistics, Timeline};
+use super::statistics::{Histogram, SizeHistogram, Statistics, Timeline};
 use crate::alloc_util::AllocError;
 use crate::memory::{FileStamp, Nanoseconds, monotonic};
 
-/// A number of files and their size in bytes.
+/// A number of entries, and the size of the files in bytes.
 #[derive(Debug, Default)]
-struct Amount {
+pub(super) struct Amount {
     files: u32,
-    bytes: u64,
+    links: u32,
+    pub(super) bytes: u64,
 }
 
 impl Amount {
-    fn add(&mut self, bytes: u64) {
-        self.files += 1;
-        self.bytes += bytes;
+    pub(super) fn add(&mut self, entry: &Entry) {
+        match entry.is_file() {
+            true => (self.files, self.bytes) = (self.files + 1, self.bytes + entry.size()),
+            false => self.links += 1,
+        }
     }
 
-    fn subtract(&mut self, bytes: u64) {
-        self.files -= 1;
-        self.bytes -= bytes;
+    pub(super) fn subtract(&mut self, entry: &Entry) {
+        match entry.is_file() {
+            true => (self.files, self.bytes) = (self.files - 1, self.bytes - entry.size()),
+            false => self.links -= 1,
+        }
     }
 }
 
@@ -48,12 +53,12 @@ pub(super) struct Inventory {
     max_entries: u32,
     identities: HashTable<Identity>,
     hasher: DefaultHashBuilder,
-    used: Amount,
-    detached: Amount,
-    links: u32,
-    detached_links: u32,
+    /// The entries that can be found.
+    pub(super) used: Amount,
+    /// The removed entries that stay in their slots because they are in use.
+    pub(super) detached: Amount,
     /// Bytes of sections that are being decompressed.
-    reserved: u64,
+    pub(super) reserved: u64,
     misses: u64,
     failures: u64,
     evictions: u64,
@@ -82,8 +87,6 @@ impl Inventory {
             hasher,
             used: Amount::default(),
             detached: Amount::default(),
-            links: 0,
-            detached_links: 0,
             reserved: 0,
             misses: 0,
             failures: 0,
@@ -110,63 +113,38 @@ impl Inventory {
     }
 
     /// Counts an entry that has been inserted.
-    pub(super) fn add(&mut self, entry: &Entry, handle: Handle) {
-        let Some(file) = entry.file() else {
-            self.links += 1;
-            return;
-        };
-        self.used.add(file.size());
+    pub(super) fn add(&mut self, entry: &Entry) {
+        self.used.add(entry);
         self.peak_bytes = self.peak_bytes.max(self.all_bytes());
-        if let Some(FileStamp { device, inode, .. }) = file.stamp() {
+        if let Some(FileStamp { device, inode, .. }) = entry.stamp() {
             let hash = hash_of(&self.hasher, device, inode);
-            self.identities.insert_unique(hash, Identity { device, inode, handle }, |_| 0);
+            let identity = Identity { device, inode, handle: entry.handle };
+            self.identities.insert_unique(hash, identity, |_| 0);
         }
     }
 
     /// Counts an entry that can no longer be found.
-    pub(super) fn remove(&mut self, entry: &Entry, handle: Handle) {
-        let Some(file) = entry.file() else {
-            self.links -= 1;
-            return;
-        };
-        self.used.subtract(file.size());
-        if let Some(FileStamp { device, inode, .. }) = file.stamp() {
+    pub(super) fn remove(&mut self, entry: &Entry) {
+        self.used.subtract(entry);
+        if let Some(FileStamp { device, inode, .. }) = entry.stamp() {
             let hash = hash_of(&self.hasher, device, inode);
-            if let Ok(known) = self.identities.find_entry(hash, |known| known.handle == handle) {
+            let is_it = |known: &Identity| known.handle == entry.handle;
+            if let Ok(known) = self.identities.find_entry(hash, is_it) {
                 known.remove();
             }
         }
     }
 
-    /// Counts a removed entry that stays in its slot because it is in use.
-    pub(super) fn add_detached(&mut self, entry: &Entry) {
-        match entry.file() {
-            Some(file) => self.detached.add(file.size()),
-            None => self.detached_links += 1,
-        }
-    }
-
-    /// Counts a detached entry that has left its slot.
-    pub(super) fn remove_detached(&mut self, entry: &Entry) {
-        match entry.file() {
-            Some(file) => self.detached.subtract(file.size()),
-            None => self.detached_links -= 1,
-        }
-    }
-
     pub(super) fn has_detached(&self) -> bool {
-        self.detached.files != 0 || self.detached_links != 0
+        self.detached.files != 0 || self.detached.links != 0
     }
 
-    /// Whether another file of this size fits in.
-    pub(super) fn fits_file(&self, size: u64) -> bool {
-        self.all_files() < self.capacity.files && self.fits_bytes(size) && self.fits_link()
-    }
-
-    /// Whether another link fits in.
-    pub(super) fn fits_link(&self) -> bool {
-        self.all_files().saturating_add(self.links).saturating_add(self.detached_links)
-            < self.max_entries
+    /// Whether another file of this size fits in, or another link.
+    pub(super) fn fits(&self, file_size: Option<u64>) -> bool {
+        let entries = self.all_files().saturating_add(self.used.links);
+        let fits_file = |size| self.all_files() < self.capacity.files && self.fits_bytes(size);
+        entries.saturating_add(self.detached.links) < self.max_entries
+            && file_size.is_none_or(fits_file)
     }
 
     fn fits_bytes(&self, size: u64) -> bool {
@@ -198,29 +176,16 @@ impl Inventory {
         fits
     }
 
-    /// Whether any bytes are reserved.
-    pub(super) fn has_reserved_bytes(&self) -> bool {
-        self.reserved != 0
-    }
-
-    pub(super) fn release_bytes(&mut self, size: u64) {
-        self.reserved -= size;
-    }
-
-    /// Counts a decompressed section of a file.
-    pub(super) fn add_section(&mut self, size: u64, is_detached: bool) {
-        let amount = if is_detached { &mut self.detached } else { &mut self.used };
-        amount.bytes += size;
-    }
-
     /// Counts an entry that is about to be evicted.
-    pub(super) fn evict(&mut self, entry: &Entry, handle: Handle) {
-        self.remove(entry, handle);
-        self.evictions += u64::from(entry.file().is_some());
+    pub(super) fn evict(&mut self, entry: &Entry) {
+        self.remove(entry);
+        self.evictions += u64::from(entry.is_file());
     }
 
-    pub(super) fn count_replacement(&mut self) {
-        self.replacements += 1;
+    /// Counts an entry that is about to be detached for another version of it.
+    pub(super) fn replace(&mut self, entry: &Entry) {
+        self.remove(entry);
+        self.replacements += u64::from(entry.is_file());
     }
 
     pub(super) fn count_failure(&mut self) {
@@ -235,13 +200,21 @@ impl Inventory {
         self.timeline.record(end, self.used.bytes);
     }
 
-    pub(super) fn statistics(&self, hits: u64) -> Statistics {
+    /// The statistics, with what the shards count.
+    pub(super) fn statistics(
+        &self,
+        is_enabled: bool,
+        hits: u64,
+        file_sizes: SizeHistogram,
+    ) -> Statistics {
         Statistics {
             files: self.used.files,
             bytes: self.used.bytes,
-            links: self.links,
+            links: self.used.links,
             detached_files: self.detached.files,
             detached_bytes: self.detached.bytes,
+            file_sizes,
+            is_enabled,
             hits,
             misses: self.misses,
             failures: self.failures,
@@ -249,7 +222,7 @@ impl Inventory {
             replacements: self.replacements,
             load_times: self.load_times,
             peak_bytes: self.peak_bytes,
-            bytes_over_time: self.timeline.samples(),
+            bytes_over_time: self.timeline.samples.clone(),
         }
     }
 }

@@ -6,29 +6,17 @@ use super::slot::{NIL, Place, Slot};
 #[derive(Debug)]
 pub(super) struct List {
     place: Place,
-    newest: u32,
-    oldest: u32,
-    len: u32,
+    /// The first slot; [`NIL`] if the list is empty.
+    pub(super) newest: u32,
+    /// The last slot; [`NIL`] if the list is empty.
+    pub(super) oldest: u32,
+    pub(super) len: u32,
 }
 
 impl List {
     /// An empty list of the slots at `place`.
     pub(super) const fn new(place: Place) -> Self {
         Self { place, newest: NIL, oldest: NIL, len: 0 }
-    }
-
-    /// The first slot; [`NIL`] if the list is empty.
-    pub(super) fn newest(&self) -> u32 {
-        self.newest
-    }
-
-    /// The last slot; [`NIL`] if the list is empty.
-    pub(super) fn oldest(&self) -> u32 {
-        self.oldest
-    }
-
-    pub(super) fn len(&self) -> u32 {
-        self.len
     }
 
     /// Inserts slot `at`, which is in no list, before all others.
@@ -105,7 +93,7 @@ mod tests {
 
     #[test]
     fn list_of_slots_orders_as_a_vector_does() {
-        let mut slots: Vec<Slot> = (0..8).map(|_| Slot::new().unwrap()).collect();
+        let mut slots: Vec<Slot> = (0..8).map(|at| Slot::new(at).unwrap()).collect();
         let mut list = List::new(Place::Used);
         let mut model: Vec<u32> = Vec::new();
         let mut seed = 1u32;

@@ -3,19 +3,18 @@
 use core::ops::Range;
 
 use super::cache_ref::CacheRef;
-use super::entry::{CachedFile, Entry, Key, Link, NO_FILE};
+use super::entry::{Entry, Key, Link, NO_FILE};
 use super::error::CacheError;
 use super::file_cache::FileCache;
 use super::handle::Handle;
 use super::inventory::Inventory;
+use super::lease::Lease;
 use super::options::Prefetched;
 use super::slot::Place;
-use crate::alloc_util::TryArc;
 use crate::format::Library;
 use crate::format::bytes::offset_in;
 use crate::memory::{
-    FileBytes, FileRange, FileStamp, MemoryError, Nanoseconds, OpenFile, OwnedBytes, monotonic,
-    read_ahead,
+    FileBytes, FileRange, FileStamp, MemoryError, Nanoseconds, OpenFile, monotonic, read_ahead,
 };
 
 impl FileCache {
@@ -43,9 +42,10 @@ impl FileCache {
             return Err(CacheError::TooLarge { size, capacity });
         }
         let key = Key { path, module: None };
+        let hash = self.hash(&key);
         let bytes = FileBytes::copy_of(bytes, path, NO_FILE, self.copy_to())?;
-        let mut inventory = self.lock_inventory();
-        self.insert_file(&mut inventory, self.hash(&key), &key, bytes)
+        let file = self.insert_entry(&mut self.inventory.lock(), hash, &key, bytes, None)?;
+        Ok(CacheRef { file, link: None, cache: self })
     }
 
     /// Reads files before they are requested, one after another.
@@ -83,17 +83,18 @@ impl FileCache {
             return self.load_module(hash, &key, module);
         }
         self.load_file(hash, &key).inspect_err(|_| {
-            let mut inventory = self.lock_inventory();
+            let mut inventory = self.inventory.lock();
             inventory.count_failure();
             // A file that can no longer be read is not served from the cache.
-            self.detach_key(&mut inventory, hash, &key);
+            self.detach_key(&mut inventory, hash, &key, false);
         })
     }
 
     fn load_file(&self, hash: u64, key: &Key<'_>) -> Result<CacheRef<'_>, CacheError> {
         let begin = monotonic();
         let file = OpenFile::open(key.path)?;
-        if let Some(known) = self.find_by_stamp(hash, key, &file.stamp()) {
+        let known = self.find_by_stamp(&mut self.inventory.lock(), hash, key, &file.stamp(), true);
+        if let Some(known) = known {
             return Ok(known);
         }
         let bytes = file
@@ -114,59 +115,39 @@ impl FileCache {
         end: Nanoseconds,
     ) -> Result<CacheRef<'_>, CacheError> {
         let stamp = bytes.stamp();
-        let mut inventory = self.lock_inventory();
-        if let Some(handle) = inventory.find(&stamp) {
-            if let Some(file) = self.reuse(handle, &stamp, false) {
-                inventory.count_load(begin, end);
-                return Ok(self.link_to(&mut inventory, hash, key, file));
+        let mut inventory = self.inventory.lock();
+        let loaded = match self.find_by_stamp(&mut inventory, hash, key, &stamp, false) {
+            Some(known) => known,
+            None => {
+                if let Some(handle) = inventory.find(&stamp) {
+                    self.detach_replaced(&mut inventory, handle);
+                }
+                let file = self.insert_entry(&mut inventory, hash, key, bytes, None)?;
+                CacheRef { file, link: None, cache: self }
             }
-            if self.detach_handle(&mut inventory, handle) {
-                inventory.count_replacement();
-            }
-        }
-        let inserted = self.insert_file(&mut inventory, hash, key, bytes)?;
+        };
         inventory.count_load(begin, end);
-        Ok(inserted)
+        Ok(loaded)
     }
 
-    /// Inserts a file and replaces the entry under its path.
-    fn insert_file(
+    /// The file with this stamp if it is cached under whatever path. From now on `key` leads to it.
+    fn find_by_stamp(
         &self,
         inventory: &mut Inventory,
         hash: u64,
         key: &Key<'_>,
-        bytes: FileBytes,
-    ) -> Result<CacheRef<'_>, CacheError> {
-        self.replace(inventory, hash, key);
-        let entry = Entry::File(CachedFile::new(bytes));
-        let (handle, file) = self.insert_entry(inventory, hash, entry)?;
-        Ok(CacheRef { file, link: None, handle, cache: self })
-    }
-
-    /// Detaches the entry under a key for another one.
-    fn replace(&self, inventory: &mut Inventory, hash: u64, key: &Key<'_>) {
-        if self.detach_key(inventory, hash, key) == Some(true) {
-            inventory.count_replacement();
-        }
-    }
-
-    /// The file with this stamp if it is cached under whatever path, as a hit. From now on `key` leads to it.
-    fn find_by_stamp(&self, hash: u64, key: &Key<'_>, stamp: &FileStamp) -> Option<CacheRef<'_>> {
-        let mut inventory = self.lock_inventory();
-        let file = self.reuse(inventory.find(stamp)?, stamp, true)?;
-        Some(self.link_to(&mut inventory, hash, key, file))
-    }
-
-    /// The file of a handle if it has this stamp, as used.
-    fn reuse(&self, handle: Handle, stamp: &FileStamp, is_hit: bool) -> Option<CacheRef<'_>> {
-        let mut state = self.lock_shard_of(handle);
+        stamp: &FileStamp,
+        is_hit: bool,
+    ) -> Option<CacheRef<'_>> {
+        let handle = inventory.find(stamp)?;
+        let mut state = self.lock_shard(handle.slot);
         let at = state.find_handle(handle)?;
-        let slot = state.slot(at).filter(|slot| slot.place == Place::Used)?;
-        let file = slot.entry.clone();
-        file.file()?.stamp().filter(|known| known == stamp)?;
-        state.touch(at);
-        state.count_hit(is_hit);
-        Some(CacheRef { file, link: None, handle, cache: self })
+        let slot = state.slots.get(at as usize).filter(|slot| slot.place == Place::Used)?;
+        slot.entry.stamp().filter(|known| known == stamp)?;
+        let (file, _) = state.lease(at, is_hit)?;
+        drop(state);
+        let found = CacheRef { file, link: None, cache: self };
+        Some(self.link_to(inventory, hash, key, found))
     }
 
     /// The same file as found by `key`, which becomes a link to it unless it is the file's own path.
@@ -175,20 +156,19 @@ impl FileCache {
         inventory: &mut Inventory,
         hash: u64,
         key: &Key<'_>,
-        file: CacheRef<'c>,
+        found: CacheRef<'c>,
     ) -> CacheRef<'c> {
-        if key.is_of(&file.file) {
-            return file;
+        if found.file.has_key(key) {
+            return found;
         }
-        self.replace(inventory, hash, key);
+        self.detach_key(inventory, hash, key, true);
         // A link to a file only saves time, so nothing is evicted for it.
-        let linked = inventory
-            .fits_link()
-            .then(|| self.insert_link(inventory, hash, key, (file.handle, None)).ok());
-        match linked.flatten() {
-            Some((handle, link)) => CacheRef { link: Some(link), handle, ..file },
-            None => file,
+        if inventory.fits(None)
+            && let Ok(link) = self.insert_link(inventory, hash, key, found.file.handle, None)
+        {
+            return CacheRef { link: Some(link), ..found };
         }
+        found
     }
 
     fn insert_link(
@@ -196,11 +176,12 @@ impl FileCache {
         inventory: &mut Inventory,
         hash: u64,
         key: &Key<'_>,
-        (target, range): (Handle, Option<Range<usize>>),
-    ) -> Result<(Handle, TryArc<Entry>), CacheError> {
-        let key = OwnedBytes::copy_of(key.path, key.module.unwrap_or(&[]), self.copy_to())?;
-        let link = Entry::Link(Link::new(key, target, range));
-        self.insert_entry(inventory, hash, link)
+        target: Handle,
+        range: Option<Range<usize>>,
+    ) -> Result<Lease<Entry>, CacheError> {
+        let name = key.module.unwrap_or(&[]);
+        let bytes = FileBytes::copy_of(name, key.path, NO_FILE, self.copy_to())?;
+        self.insert_entry(inventory, hash, key, bytes, Some(Link { target, range }))
     }
 
     /// Counts as one request: that for the archive.
@@ -214,12 +195,11 @@ impl FileCache {
         let name = core::str::from_utf8(module).map_err(|_| CacheError::NoSuchModule)?;
         let found = Library::parse(&archive)?.find(name).ok_or(CacheError::NoSuchModule)??;
         let start = usize::try_from(offset_in(&archive, found.data)).unwrap_or(0);
-        let target = (archive.file_handle(), Some(start..start + found.data.len()));
-        let mut inventory = self.lock_inventory();
-        self.detach_key(&mut inventory, hash, key);
-        let (handle, link) = self.insert_link(&mut inventory, hash, key, target)?;
-        let file = archive.file;
-        Ok(CacheRef { file, link: Some(link), handle, cache: self })
+        let range = start..start + found.data.len();
+        let mut inventory = self.inventory.lock();
+        let target = archive.file.handle;
+        let link = self.insert_link(&mut inventory, hash, key, target, Some(range))?;
+        Ok(CacheRef { file: archive.file, link: Some(link), cache: self })
     }
 }
 

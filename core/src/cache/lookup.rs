@@ -3,13 +3,12 @@
 use super::cache_ref::CacheRef;
 use super::entry::{Entry, Key};
 use super::error::CacheError;
-use super::file_cache::FileCache;
+use super::file_cache::{FileCache, shard_of};
 use super::handle::Handle;
+use super::lease::Lease;
 use super::options::Revalidation;
 use super::slot::Place;
 use super::state::LockedState;
-use crate::alloc_util::TryArc;
-use crate::memory::lock::LockGuard;
 use crate::memory::stamp_of;
 
 impl FileCache {
@@ -35,10 +34,40 @@ impl FileCache {
     #[inline]
     fn get_key(&self, key: Key<'_>) -> Result<CacheRef<'_>, CacheError> {
         let hash = self.hash(&key);
-        match self.find_fresh(hash, &key) {
-            Some(found) => Ok(found),
-            None => self.load(hash, key),
+        let is_hit = self.options.revalidation == Revalidation::Manual;
+        match self.find_entry(hash, &key, is_hit) {
+            Some((file, _)) if is_hit && file.is_file() => {
+                Ok(CacheRef { file, link: None, cache: self })
+            }
+            // Taken apart, so that the compiler keeps the reference above in registers.
+            found => match self.resolve_or_load(hash, key, found) {
+                Ok(found) => Ok(found),
+                Err(error) => Err(error),
+            },
         }
+    }
+
+    /// The rest of [`get`](Self::get), if `found` is not simply a hit of a file.
+    #[inline(never)]
+    fn resolve_or_load(
+        &self,
+        hash: u64,
+        key: Key<'_>,
+        found: Option<(Lease<Entry>, bool)>,
+    ) -> Result<CacheRef<'_>, CacheError> {
+        let is_hit = self.options.revalidation == Revalidation::Manual;
+        let found = found.and_then(|found| self.resolve(found, is_hit));
+        let Some(found) = found.filter(|found| is_hit || is_fresh(found, key.path)) else {
+            return self.load(hash, key);
+        };
+        if !is_hit {
+            for entry in [Some(&found.file), found.link.as_ref()].into_iter().flatten() {
+                let mut state = self.lock_shard(entry.handle.slot);
+                // The reference keeps the entry in its slot.
+                drop(state.find_handle(entry.handle).and_then(|at| state.lease(at, true)));
+            }
+        }
+        Ok(found)
     }
 
     /// The bytes of a handle.
@@ -47,94 +76,72 @@ impl FileCache {
     /// [`CacheError::Stale`] if they have been evicted or replaced, and for a number that is no handle.
     #[inline]
     pub fn get_by_handle(&self, handle: Handle) -> Result<CacheRef<'_>, CacheError> {
-        let state = self.lock_shard_of(handle);
+        let found = self.find_by_handle(handle, true);
+        found.map(|(found, _)| found).ok_or(CacheError::Stale { handle })
+    }
+
+    /// The bytes of a handle that is [retained](Self::retain). Counts as no request.
+    ///
+    /// # Errors
+    /// [`CacheError::Stale`]; [`CacheError::NotRetained`].
+    pub fn get_retained(&self, handle: Handle) -> Result<CacheRef<'_>, CacheError> {
+        match self.find_by_handle(handle, false) {
+            Some((found, true)) => Ok(found),
+            Some((_, false)) => Err(CacheError::NotRetained { handle }),
+            None => Err(CacheError::Stale { handle }),
+        }
+    }
+
+    /// The bytes of a handle, and whether it is retained; with `is_hit` this counts as a hit and as used.
+    #[inline]
+    fn find_by_handle(&self, handle: Handle, is_hit: bool) -> Option<(CacheRef<'_>, bool)> {
+        let mut state = self.lock_shard(handle.slot);
         let at = state.find_handle(handle).filter(|&at| is_available(&state, at));
-        at.and_then(|at| self.resolve(state, at, true)).ok_or(CacheError::Stale { handle })
-    }
-
-    /// Finds a key, as a hit, unless its file must be read again.
-    #[inline]
-    fn find_fresh(&self, hash: u64, key: &Key<'_>) -> Option<CacheRef<'_>> {
-        if self.options.revalidation == Revalidation::Manual {
-            return self.find(hash, key, true);
-        }
-        let found = self.find(hash, key, false).filter(|found| is_fresh(found, key.path))?;
-        self.count_hit(&found);
-        Some(found)
-    }
-
-    /// Counts a hit that was found without counting it.
-    fn count_hit(&self, found: &CacheRef<'_>) {
-        let file = found.file_handle();
-        let mut state = self.lock_shard_of(file);
-        if let Some(at) = state.find_handle(file) {
-            state.touch(at);
-            state.count_hit(true);
-        }
+        let found = at.and_then(|at| state.lease(at, is_hit));
         drop(state);
-        if found.handle() != file {
-            let mut state = self.lock_shard_of(found.handle());
-            if let Some(at) = state.find_handle(found.handle()) {
-                state.touch(at);
-            }
-        }
+        let (entry, is_retained) = found?;
+        Some((self.resolve((entry, is_retained), is_hit)?, is_retained))
     }
 
-    /// Finds a key; with `is_hit` it counts as a hit and as used.
-    #[inline]
+    /// Finds a file or the file of a link; with `is_hit` it counts as a hit and as used.
     pub(super) fn find(&self, hash: u64, key: &Key<'_>, is_hit: bool) -> Option<CacheRef<'_>> {
-        let state = self.lock_shard_of_hash(hash);
+        self.resolve(self.find_entry(hash, key, is_hit)?, is_hit)
+    }
+
+    /// As [`LockedState::lease`] of the entry of a key.
+    fn find_entry(&self, hash: u64, key: &Key<'_>, is_hit: bool) -> Option<(Lease<Entry>, bool)> {
+        let mut state = self.lock_shard(shard_of(hash));
         let at = state.find(hash, key)?;
-        self.resolve(state, at, is_hit)
+        state.lease(at, is_hit)
     }
 
-    /// A reference to the entry of slot `at`, or to the file to which it links.
+    /// A reference to a file, or to the file of a link.
     #[inline]
-    fn resolve<'c>(
-        &'c self,
-        mut state: LockGuard<'c, LockedState>,
-        at: u32,
-        is_hit: bool,
-    ) -> Option<CacheRef<'c>> {
-        if is_hit {
-            // Before the entry is cloned: the processor does not load the neighbours in the list ahead of an atomic access.
-            state.touch(at);
-        }
-        let (handle, slot) = state.handle_and_slot(at)?;
-        let (file, is_retained) = (slot.entry.clone(), slot.retained != 0);
-        if file.link().is_some() {
-            drop(state);
-            return self.follow(handle, file, is_retained, is_hit);
-        }
-        state.count_hit(is_hit);
-        Some(CacheRef { file, link: None, handle, cache: self })
-    }
-
-    /// A reference to the file of a link.
-    fn follow(
+    fn resolve(
         &self,
-        handle: Handle,
-        link: TryArc<Entry>,
-        is_retained: bool,
+        (entry, is_retained): (Lease<Entry>, bool),
         is_hit: bool,
     ) -> Option<CacheRef<'_>> {
-        let target = link.link()?.target();
-        let mut state = self.lock_shard_of(target);
+        match entry.is_file() {
+            true => Some(CacheRef { file: entry, link: None, cache: self }),
+            false => self.follow(entry, is_retained, is_hit),
+        }
+    }
+
+    fn follow(&self, link: Lease<Entry>, is_retained: bool, is_hit: bool) -> Option<CacheRef<'_>> {
+        let target = link.link.as_ref()?.target;
+        let mut state = self.lock_shard(target.slot);
         // A link that is retained keeps the file that it was made for.
         let is_valid = |at: &u32| is_retained || is_available(&state, *at);
         let at = state.find_handle(target).filter(is_valid)?;
-        let file = state.slot(at)?.entry.clone();
-        if is_hit {
-            state.touch(at);
-        }
-        state.count_hit(is_hit);
-        Some(CacheRef { file, link: Some(link), handle, cache: self })
+        let (file, _) = state.lease(at, is_hit)?;
+        Some(CacheRef { file, link: Some(link), cache: self })
     }
 }
 
 /// Whether the entry of slot `at` may be used: it was not detached, or is retained.
 fn is_available(state: &LockedState, at: u32) -> bool {
-    state.slot(at).is_some_and(|slot| slot.place == Place::Used || slot.retained != 0)
+    state.slots.get(at as usize).is_some_and(|slot| slot.place == Place::Used || slot.retained != 0)
 }
 
 /// Whether the file at `path` is still the version that was found; bytes that come from no file always are.

@@ -2,7 +2,7 @@
 
 use super::entry::Key;
 use super::error::CacheError;
-use super::file_cache::FileCache;
+use super::file_cache::{FileCache, detach};
 use super::handle::Handle;
 use super::lookup::is_fresh;
 use super::slot::Place;
@@ -33,11 +33,7 @@ impl FileCache {
         let mut removed = 0;
         for shard in 0..self.shard_count() {
             for handle in (0..).map_while(|at| self.stale_file(shard, at)).flatten() {
-                let mut inventory = self.lock_inventory();
-                if self.detach_handle(&mut inventory, handle) {
-                    inventory.count_replacement();
-                    removed += 1;
-                }
+                removed += u32::from(self.detach_replaced(&mut self.inventory.lock(), handle));
             }
         }
         removed
@@ -45,52 +41,42 @@ impl FileCache {
 
     /// The handle of the file in slot `at` of a shard if it has changed on disk; `None` behind the last slot.
     fn stale_file(&self, shard: u32, at: u32) -> Option<Option<Handle>> {
-        let state = self.lock_shard(shard);
-        let slot = state.slot(at)?;
-        let entry = (slot.place == Place::Used).then(|| slot.entry.clone());
-        let handle = state.handle_of(at);
+        let mut state = self.lock_shard(shard);
+        let is_used = state.slots.get(at as usize)?.place == Place::Used;
+        let entry = is_used.then(|| state.lease(at, false)).flatten();
         drop(state);
-        let is_stale = entry.is_some_and(|entry| {
-            // Bytes that come from no file cannot change.
-            let known = entry.file().and_then(|file| Some((file, file.stamp()?)));
-            known.is_some_and(|(file, known)| stamp_of(file.path()).ok() != Some(known))
-        });
-        Some(handle.filter(|_| is_stale))
+        // Bytes that come from no file, and links, cannot change.
+        let known = entry.and_then(|(entry, _)| Some((entry.stamp()?, entry)));
+        let stale =
+            known.filter(|(stamp, entry)| stamp_of(entry.bytes.tail()).ok() != Some(*stamp));
+        Some(stale.map(|(_, entry)| entry.handle))
     }
 
     /// Removes the file at `path`; returns whether it was in the cache. References to its bytes stay valid.
     pub fn evict(&self, path: &[u8]) -> bool {
         let key = Key { path, module: None };
-        let mut inventory = self.lock_inventory();
-        self.detach_key(&mut inventory, self.hash(&key), &key).is_some()
+        let mut inventory = self.inventory.lock();
+        self.detach_key(&mut inventory, self.hash(&key), &key, false)
     }
 
     /// Removes all files. References to their bytes stay valid.
     pub fn clear(&self) {
-        let mut inventory = self.lock_inventory();
-        for shard in 0..self.shard_count() {
-            while let Some(handle) = self.newest(shard) {
-                self.detach_handle(&mut inventory, handle);
+        let mut inventory = self.inventory.lock();
+        for mut state in self.lock_shards() {
+            while let Some(at) = state.newest() {
+                detach(&mut state, &mut inventory, at, false);
             }
         }
         self.sweep(&mut inventory);
     }
 
-    fn newest(&self, shard: u32) -> Option<Handle> {
-        let state = self.lock_shard(shard);
-        let newest = state.used_slots().next().map(|(at, _)| at);
-        newest.and_then(|at| state.handle_of(at))
-    }
-
     /// Calls `visit` with each path in the cache and its handle: within each shard the most recently used first,
     /// with SIEVE the most recently read first. The cache is locked meanwhile: `visit` must not use it.
     pub fn for_each(&self, mut visit: impl FnMut(&[u8], Handle)) {
-        let _inventory = self.lock_inventory();
+        let _inventory = self.inventory.lock();
         for state in self.lock_shards() {
-            for (at, slot) in state.used_slots() {
-                if let Some((file, handle)) = slot.entry.file().zip(state.handle_of(at)) {
-                    visit(file.path(), handle);
-                }
+            for slot in state.used_slots().filter(|slot| slot.entry.is_file()) {
+                visit(slot.entry.bytes.tail(), slot.entry.handle);
             }
         }
     }

@@ -21,13 +21,13 @@
 //! # Shards
 //!
 //! Slots hold the entries; a hash table finds them by path, and links inside the slots form the lists of
-//! the policy. A cache of 64 files or more is divided into up to 16 shards, each with a lock of its own, and
+//! the policy. A cache of 64 files or more is divided into up to 32 shards, each with a lock of its own, and
 //! the policy orders files within their shard. A smaller cache, and one with [`Storage::Reserved`], has one
 //! shard, in which [`Policy::Lru`] is exact. The limits hold for all shards together. A hit takes the lock of
 //! one shard; an insertion also takes the lock of the inventory, which holds what the shards share.
 //!
-//! A [`CacheRef`] is a counted reference to its entry. An entry whose count shows a reference, or that is
-//! [retained](FileCache::retain), is in use: it is passed over by eviction, and when it is replaced or
+//! A [`CacheRef`] holds a lease of its entry, which costs one atomic operation, when it is dropped. An entry
+//! that is leased or [retained](FileCache::retain) is in use: it is passed over by eviction, and when it is replaced or
 //! evicted on request, it stays in its slot as *detached* until it is no longer in use and the cache needs
 //! its memory.
 
@@ -39,6 +39,7 @@ mod error;
 mod file_cache;
 mod handle;
 mod inventory;
+mod lease;
 mod list;
 mod load;
 mod lookup;
@@ -50,9 +51,9 @@ mod slot;
 mod state;
 mod statistics;
 
-pub use cache_ref::CacheRef;
+pub use cache_ref::{CacheRef, CachedBytes};
 pub use error::CacheError;
 pub use file_cache::FileCache;
 pub use handle::Handle;
 pub use options::{Capacity, Options, Policy, Prefetched, Revalidation, Storage};
-pub use statistics::{Histogram, Sample, Statistics};
+pub use statistics::{Histogram, Sample, SizeHistogram, Statistics};

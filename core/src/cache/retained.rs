@@ -17,12 +17,11 @@ impl FileCache {
     /// As [`retain`](Self::retain) with the handle of a reference. Counts as no request.
     #[inline]
     pub fn retain_ref(&self, found: &CacheRef<'_>) {
-        let link = found.link.as_ref().map(|_| found.handle());
-        for handle in [Some(found.file_handle()), link].into_iter().flatten() {
-            let mut state = self.lock_shard_of(handle);
+        for entry in [Some(&found.file), found.link.as_ref()].into_iter().flatten() {
+            let mut state = self.lock_shard(entry.handle.slot);
             // The reference keeps the entry in its slot.
-            let at = state.find_handle(handle);
-            if let Some(slot) = at.and_then(|at| state.slot_mut(at)) {
+            let at = state.find_handle(entry.handle);
+            if let Some(slot) = at.and_then(|at| state.slots.get_mut(at as usize)) {
                 slot.retained = slot.retained.saturating_add(1);
             }
         }
@@ -41,18 +40,18 @@ impl FileCache {
 
     /// Releases one slot; if it holds a link, returns the file's handle.
     fn release_slot(&self, handle: Handle) -> Result<Option<Handle>, CacheError> {
-        let mut state = self.lock_shard_of(handle);
+        let mut state = self.lock_shard(handle.slot);
         let at = state.find_handle(handle).ok_or(CacheError::Stale { handle })?;
-        let slot = state.slot_mut(at).ok_or(CacheError::Stale { handle })?;
+        let slot = state.slots.get_mut(at as usize).ok_or(CacheError::Stale { handle })?;
         slot.retained = slot.retained.checked_sub(1).ok_or(CacheError::NotRetained { handle })?;
-        Ok(slot.entry.link().map(|link| link.target()))
+        Ok(slot.entry.link.as_ref().map(|link| link.target))
     }
 
     /// Whether the bytes of a handle are retained.
     #[inline]
     pub fn is_retained(&self, handle: Handle) -> bool {
-        let state = self.lock_shard_of(handle);
-        let slot = state.find_handle(handle).and_then(|at| state.slot(at));
+        let state = self.lock_shard(handle.slot);
+        let slot = state.find_handle(handle).and_then(|at| state.slots.get(at as usize));
         slot.is_some_and(|slot| slot.retained != 0)
     }
 
@@ -60,9 +59,8 @@ impl FileCache {
     /// exact if no other thread uses the cache meanwhile.
     pub fn retained(&self) -> u64 {
         let retained = self.lock_shards().map(|state| {
-            let slots = (0..state.slot_count()).filter_map(|at| state.slot(at));
             // Retaining a link retains its file as well.
-            let files = slots.filter(|slot| slot.entry.file().is_some());
+            let files = state.slots.iter().filter(|slot| slot.entry.is_file());
             files.map(|slot| u64::from(slot.retained)).sum::<u64>()
         });
         retained.sum()

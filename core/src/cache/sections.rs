@@ -5,7 +5,7 @@ use core::ops::Range;
 use spin::Once;
 
 use super::cache_ref::CacheRef;
-use super::entry::{Entry, Part, Parts};
+use super::entry::Part;
 use super::error::CacheError;
 use crate::format::bytes::offset_in;
 use crate::format::{FormatError, Section, SectionKind, Smf};
@@ -53,7 +53,9 @@ impl CacheRef<'_> {
         }
         let bytes: &[u8] = self;
         let foreign = CacheError::ForeignSection { index: section.index };
-        let file = self.file.file().filter(|_| contains(bytes, section.data)).ok_or(foreign)?;
+        if !contains(bytes, section.data) {
+            return Err(foreign);
+        }
         let range = range_in(bytes, section.data);
         let len = usize::try_from(section.virtual_size).ok();
         if let Some(known) = self.decompressed(&range).filter(|found| Some(found.len()) == len) {
@@ -72,7 +74,7 @@ impl CacheRef<'_> {
         let len = len.ok_or(CacheError::TooLarge { size, capacity: usize::MAX as u64 })?;
         let range = self.range_in_file(&range);
         let fill = |out: &mut [u8]| smf.decompress_into(&own, out);
-        self.cache.decompress(file, self.file_handle(), range, len, &fill)
+        self.cache.decompress(&self.file, range, len, &fill)
     }
 
     /// The bytes of note.sdn, decompressed if it is compressed; `None` if the module has no note. Looked up
@@ -81,7 +83,7 @@ impl CacheRef<'_> {
     /// # Errors
     /// As [`Smf::parse`], [`Smf::note_bytes`] and [`section_bytes`](Self::section_bytes).
     pub fn read_note_sdn(&self) -> Result<Option<&[u8]>, CacheError> {
-        self.part(|parts| &parts.note, find_note)
+        self.part(&self.found().note, find_note)
     }
 
     /// The bytes of the first template section, decompressed if it is compressed; `None` if the module has no
@@ -90,17 +92,12 @@ impl CacheRef<'_> {
     /// # Errors
     /// As [`Smf::parse`] and [`section_bytes`](Self::section_bytes).
     pub fn read_template_bytes(&self) -> Result<Option<&[u8]>, CacheError> {
-        self.part(|parts| &parts.templates, find_templates)
+        self.part(&self.found().templates, find_templates)
     }
 
-    fn part(
-        &self,
-        known: impl Fn(&Parts) -> &Once<Option<Part>>,
-        find: Find,
-    ) -> Result<Option<&[u8]>, CacheError> {
+    fn part(&self, known: &Once<Option<Part>>, find: Find) -> Result<Option<&[u8]>, CacheError> {
         let bytes: &[u8] = self;
-        let known = self.parts().map(known);
-        match known.and_then(Once::get) {
+        match known.get() {
             Some(None) => return Ok(None),
             Some(Some(part)) if !part.is_compressed => return Ok(bytes.get(part.range())),
             Some(Some(part)) => {
@@ -116,7 +113,7 @@ impl CacheRef<'_> {
             Found::Compressed(section) => Part::new(&range_in(bytes, section.data), true),
         });
         // A part beyond 4 GiB is looked up each time.
-        if let (Some(known), Some(part)) = (known, part.map_or(Some(None), |part| part.map(Some))) {
+        if let Some(part) = part.map_or(Some(None), |part| part.map(Some)) {
             known.call_once(|| part);
         }
         match found {
@@ -126,18 +123,9 @@ impl CacheRef<'_> {
         }
     }
 
-    /// The known parts of this module.
-    fn parts(&self) -> Option<&Parts> {
-        match &**self.link.as_ref().unwrap_or(&self.file) {
-            Entry::File(file) => Some(file.parts()),
-            Entry::Link(link) => Some(link.parts()),
-            Entry::Vacant => None,
-        }
-    }
-
     /// The decompressed bytes of the section at this range, if it was decompressed before.
     fn decompressed(&self, section: &Range<usize>) -> Option<&[u8]> {
-        self.file.file()?.decompressed.get(&self.range_in_file(section))
+        self.file.decompressed.get(&self.range_in_file(section))
     }
 
     /// A range of these bytes as a range of the file.

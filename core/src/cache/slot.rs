@@ -1,7 +1,9 @@
 //! Slots: where the entries of a cache are stored.
 
 use super::entry::Entry;
-use crate::alloc_util::{AllocError, TryArc};
+use super::handle::Handle;
+use super::lease::LeaseBox;
+use crate::alloc_util::AllocError;
 
 /// The index of no slot.
 pub(super) const NIL: u32 = u32::MAX;
@@ -21,12 +23,11 @@ pub(super) enum Place {
 
 /// Memory for one entry, and the links of the list that the slot is in.
 pub(super) struct Slot {
-    /// Shared with each `CacheRef` to the entry. The slot is the only owner of an entry that is not in use.
-    pub(super) entry: TryArc<Entry>,
+    /// Leased to each `CacheRef`. The handle in it names this slot; its generation, which is never 0, counts the
+    /// entries that the slot has had.
+    pub(super) entry: LeaseBox<Entry>,
     /// The hash of the key of the entry.
     pub(super) hash: u64,
-    /// Counts the entries that the slot has had; never 0.
-    pub(super) generation: u32,
     /// How many times the entry was retained and not released.
     pub(super) retained: u32,
     /// The next more recently used slot of the list.
@@ -41,12 +42,12 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// A vacant slot in no list.
-    pub(super) fn new() -> Result<Self, AllocError> {
+    /// A vacant slot in no list. `number` is the one in handles.
+    pub(super) fn new(number: u32) -> Result<Self, AllocError> {
+        let vacant = Entry::vacant(Handle { slot: number, generation: 1 });
         Ok(Self {
-            entry: TryArc::new(Entry::Vacant)?,
+            entry: LeaseBox::new(vacant)?,
             hash: 0,
-            generation: 1,
             retained: 0,
             newer: NIL,
             older: NIL,
@@ -59,15 +60,5 @@ impl Slot {
     /// Whether the entry is retained or a `CacheRef` to it exists.
     pub(super) fn is_in_use(&mut self) -> bool {
         self.retained != 0 || self.entry.get_mut().is_none()
-    }
-
-    /// Drops the entry and starts a new generation, unless the entry is in use; whether it was not.
-    pub(super) fn vacate(&mut self) -> bool {
-        match self.entry.get_mut() {
-            Some(entry) if self.retained == 0 => *entry = Entry::Vacant,
-            _ => return false,
-        }
-        self.generation = self.generation.wrapping_add(1).max(1);
-        true
     }
 }

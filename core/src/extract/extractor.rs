@@ -7,7 +7,7 @@ use crate::alloc_util::sort::sort;
 use crate::alloc_util::{try_push, try_with_capacity};
 use crate::extract::code_index::{CodeIndex, SectionOffset};
 use crate::extract::error::ExtractError;
-use crate::extract::recover::RecoveredRelocs;
+use crate::extract::recover::recover;
 use crate::format::ext::prelink::Prelink;
 use crate::format::{
     Arch, Binding, Reloc, RelocKind, Result, SectionKind, Smf, Symbol, SymbolKind,
@@ -78,9 +78,7 @@ impl<'d> FunctionExtractor<'d> {
         sort(&mut names);
         let mut refused = Vec::new();
         if has_decoder(smf.header().arch) {
-            let recovered = RecoveredRelocs::of(&code, prelink.is_some())?;
-            recovered.merge_into(&mut code.relocs)?;
-            refused = recovered.refused;
+            refused = recover(&mut code, prelink.is_some())?;
         }
         Ok(Self { code, names, refused })
     }

@@ -12,8 +12,7 @@ pub struct TemplateBody<'d> {
     /// The container that holds the template.
     pub container: Container,
     /// The bytes of the entry, without a body behind all headers of a GTPL. They can be appended to a container of
-    /// the same kind and version, whose count then grows by one. `template` as a [`NewTemplate`](crate::format::write::NewTemplate) serves
-    /// both containers.
+    /// the same kind and version, whose count then grows by one. `template` serves both containers.
     pub entry: &'d [u8],
 }
 

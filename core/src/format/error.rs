@@ -4,24 +4,16 @@
 //! from the first byte of the file, stub included. Sizes, lengths and offsets are in bytes. Indices count from 0, lines
 //! from 1.
 
+#![expect(missing_docs, reason = "the module documents the units of the fields")]
+
 use thiserror::Error;
 
 mod compression;
 mod elf;
-mod ext;
-mod header;
-mod library;
-mod note;
-mod reloc;
-mod section;
+mod module;
 mod shared_object;
-mod symbol;
-mod template;
 
-pub use {
-    compression::*, elf::*, ext::*, header::*, library::*, note::*, reloc::*, section::*,
-    shared_object::*, symbol::*, template::*,
-};
+pub use {compression::*, elf::*, module::*, shared_object::*};
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::AllocError;
@@ -52,7 +44,6 @@ pub(crate) fn ensure<E>(is_sound: bool, error: E) -> Result<(), E> {
 /// An error of reading or verifying a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the module documents the units of the fields")]
 pub enum FormatError {
     /// The allocator has no memory for data derived from the file.
     #[error("out of memory while reading the file")]
@@ -83,15 +74,9 @@ pub enum FormatError {
     /// An invalid note.sdn.
     #[error(transparent)]
     Note(#[from] NoteError),
-    /// An invalid `.smf.image`.
+    /// An invalid section of those that this project defines.
     #[error(transparent)]
-    Prelink(#[from] PrelinkError),
-    /// An invalid `.smf.code`.
-    #[error(transparent)]
-    CachedCode(#[from] CachedCodeError),
-    /// An invalid `.smf.hash`.
-    #[error(transparent)]
-    HashIndex(#[from] HashIndexError),
+    Extension(#[from] ExtensionError),
     /// An invalid library archive.
     #[error(transparent)]
     Library(#[from] LibraryError),

@@ -28,13 +28,10 @@ pub use read::file::File;
 #[cfg(feature = "alloc")]
 pub use read::layout_phase;
 pub use read::library::Library;
-pub use read::limits::Limits;
-pub use read::reloc::RelocTable;
-pub use read::section::{Section, Sections};
-pub use read::sections::SectionIter;
-pub use read::smf::Smf;
-pub use read::symbol::{Found, Symbol, SymbolPlace, Symbols};
-pub use read::{functions, library, note, sdn, shared_object, template};
+pub use read::{
+    Found, Limits, RelocTable, Section, Sections, Smf, Symbol, SymbolPlace, Symbols, functions,
+    library, note, sdn, shared_object, template,
+};
 pub use wire::bytes;
 pub use wire::elf_reloc::ElfReloc;
 pub use wire::layout::{Layout, MAGIC, MAX_ALIGNMENT, SECTION_NAME};

@@ -93,6 +93,17 @@ impl HostTable {
         Self::default()
     }
 
+    /// As [`set`](Self::set).
+    ///
+    /// # Errors
+    /// No memory; the table is unchanged.
+    #[cfg(feature = "kernel")]
+    pub fn try_set(&mut self, index: u16, function: HostFunction) -> Result<(), AllocError> {
+        self.functions.try_reserve(1).map_err(|_| AllocError)?;
+        self.set(index, function);
+        Ok(())
+    }
+
     /// Registers a function under an index, in place of the one that was there.
     pub fn set(&mut self, index: u16, function: HostFunction) {
         match self.place(index) {

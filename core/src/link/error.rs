@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::host_services::{HostServiceError, LibraryError};
 use super::name::Name;
 use crate::alloc_util::AllocError;
 use crate::format::{Arch, FormatError, Platform, RelocKind};
@@ -26,6 +27,15 @@ pub enum LinkError {
     /// The allocator has no memory left.
     #[error("the allocator has no memory left")]
     OutOfMemory(#[from] AllocError),
+    /// The process does not grant what the module needs.
+    #[error(transparent)]
+    Host(#[from] HostServiceError),
+    /// A shared library that the module needs and that cannot be opened.
+    #[error("cannot open the library `{library}`, which the module needs: {error}")]
+    Library { library: Name, error: LibraryError },
+    /// An import that only modules with a list of needed libraries have, but no such list.
+    #[error("the module needs shared libraries, but has no section `.smf.needed` that names them")]
+    NoLibraries,
     /// Code for another instruction set.
     #[error("the module is for {module} and this machine is {host}")]
     Arch { module: Arch, host: Arch },
@@ -40,8 +50,8 @@ pub enum LinkError {
     /// The code section holds bytecode.
     #[error("the code is bytecode (BCOD), which is run by a module loader and cannot be linked")]
     Bytecode,
-    /// There is no code section, or it is empty.
-    #[error("the module has no code")]
+    /// There is neither code nor data, or an ELF object without code.
+    #[error("the module has no code and no data")]
     NoCode,
     /// Code sections must not be compressed.
     #[error("section {section} is compressed code, which cannot be run")]
@@ -63,6 +73,12 @@ pub enum LinkError {
     /// A relocated value out of the range of its field.
     #[error("a {kind} relocation against `{symbol}` cannot reach 0x{target:x} from 0x{place:x}")]
     Overflow { kind: RelocKind, symbol: Name, place: u64, target: u64 },
+    /// A distance to an import that does not fit its field. The loader places the image within reach of all such imports
+    /// if there are such addresses.
+    #[error(
+        "a {kind} relocation against the import `{symbol}` cannot reach 0x{target:x} from 0x{place:x}, because the imports of the module lie too far apart; compile the objects that use it with -fPIC"
+    )]
+    Unreachable { kind: RelocKind, symbol: Name, place: u64, target: u64 },
     /// A relocation on an instruction without a matching operand.
     #[error(
         "a {kind} relocation against `{symbol}` does not apply to the instruction 0x{word:08x} at 0x{place:x}"
@@ -76,9 +92,43 @@ pub enum LinkError {
     /// Relocations of a section that is not loaded.
     #[error("section {section}: its relocations are for a section that is not loaded")]
     NotLoaded { section: u32 },
+    /// An array of constructors or destructors that is no whole number of addresses.
+    #[error(
+        "section {section}, an array of addresses, has {size} bytes, so that the address at offset 0x{:x} is incomplete", size & !7
+    )]
+    InitArraySize { section: u32, size: u64 },
+    /// A constructor or destructor outside of the code.
+    #[error(
+        "section {section}: the address 0x{address:x} at offset 0x{offset:x} is outside the code of the module"
+    )]
+    InitArrayEntry { section: u32, offset: u64, address: u64 },
+    /// Malformed unwinding tables.
+    #[error("section {section}, unwinding tables: {reason}, at offset 0x{offset:x}")]
+    EhFrame { section: u32, offset: u64, reason: &'static str },
     /// A called import that another module defines as data.
     #[error("the module calls its import `{symbol}`, which its provider exports as data")]
     NotAFunction { symbol: Name },
+    /// Imports that denote thread-local storage, but no section with its initial contents, or not one for them.
+    #[error("the module uses thread-local storage but has no section `.tdata`")]
+    NoTlsSection,
+    /// Thread-local storage that the process does not grant.
+    #[error(
+        "section {section}, {size} bytes of thread-local storage with alignment {alignment}: {reason}"
+    )]
+    ThreadLocalStorage { section: u32, size: u64, alignment: u64, reason: &'static str },
+    /// A thread-local import that no shared object of the process defines.
+    #[error(
+        "unresolved thread-local import `{symbol}`; thread-local symbols come from shared objects of the process, not from other modules"
+    )]
+    MissingTls { symbol: Name },
+    /// Indirect functions on another machine, or without their section.
+    #[error(
+        "the module has indirect functions (IFUNC), which are supported on x86-64 in a section `.igot` alone"
+    )]
+    IndirectFunctions,
+    /// An indirect function without a resolver in the module, or whose resolver returned no address.
+    #[error("the resolver of indirect function {index} (IFUNC) is not in the module or failed")]
+    IndirectFunction { index: u64 },
     /// Unresolved imports.
     #[error("{}", unresolved(*count, first))]
     MissingImports { count: u32, first: Name },

@@ -3,17 +3,22 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use super::eh_frame;
 use super::error::{LinkError, Result};
-use super::host::{HOST_PLATFORM, host_arch};
-use super::layout::{ImageLayout, Region};
+use super::file_parts::{self, Piece};
+use super::host_resources::{EhFrame, HostResources};
+use super::host_services::{HostServices, NoHostServices};
+use super::init_arrays::{self, InitArrays};
+use super::layout::ImageLayout;
+use super::libraries::Libraries;
+use super::machine::{HOST_PLATFORM, host_arch};
 use super::module::{Module, Pages};
 use super::preserved_data::{self, DataSymbol, PreserveError};
 use super::relocate;
 use super::resolve::{Exports, Resolve};
-use crate::alloc_util::sort::sort_by_key;
-use crate::alloc_util::{TryArc, try_box, try_with_capacity};
+use crate::alloc_util::{TryArc, try_box, try_collect};
 use crate::format::{Layout, Platform, Section, SectionKind, Smf, functions};
-use crate::memory::{PageCount, PagePool, Placement, Segment, WritablePages};
+use crate::memory::{FilePart, GuardedFile, PageCount, PagePool, Placement, WritablePages};
 
 /// A module whose addresses are final and whose pages are still writable.
 pub struct Image<'d> {
@@ -24,6 +29,29 @@ pub struct Image<'d> {
     pages: WritablePages,
     exports: Exports<'d>,
     pool: Option<TryArc<PagePool>>,
+    /// The mapped file that `smf` lies in, if some pages of the image are pages of it.
+    file: Option<TryArc<GuardedFile>>,
+    parts: Vec<FilePart>,
+}
+
+/// Where the pages of an image come from.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Sources<'s> {
+    /// Pages of unloaded modules.
+    pub(crate) pool: Option<&'s TryArc<PagePool>>,
+    /// The mapped file that the module lies in, pages of which may become pages of the image.
+    pub(crate) file: Option<&'s TryArc<GuardedFile>>,
+}
+
+/// Whether pages of files become pages of images.
+const MAPS_FILES: bool = cfg!(feature = "all-files");
+
+/// What an image should lie near.
+pub(crate) struct Reach<'r> {
+    /// An address that it should reach if code in it addresses no import by a 32-bit distance.
+    pub(crate) neighbour: Option<u64>,
+    /// The addresses of imports that are known before the image is mapped.
+    pub(crate) imports: &'r dyn Fn(&[u8]) -> Option<u64>,
 }
 
 impl<'d> Image<'d> {
@@ -36,7 +64,7 @@ impl<'d> Image<'d> {
     /// [`LinkError`]: a module for another machine or system, or of a kind that cannot be linked; a malformed
     /// file; a relocation kind of another machine; a failed allocation.
     pub fn map(smf: &Smf<'d>) -> Result<Self> {
-        Self::map_with(smf, None, Placement::Anywhere)
+        Self::map_with(smf, Sources::default(), Placement::Anywhere, &|_| None)
     }
 
     /// As [`Image::map`], with pages from `pool`, which they return to when the module is dropped.
@@ -44,22 +72,40 @@ impl<'d> Image<'d> {
     /// # Errors
     /// As [`Image::map`].
     pub fn map_in(smf: &Smf<'d>, pool: &TryArc<PagePool>) -> Result<Self> {
-        Self::map_with(smf, Some(pool), Placement::Anywhere)
+        let sources = Sources { pool: Some(pool), file: None };
+        Self::map_with(smf, sources, Placement::Anywhere, &|_| None)
+    }
+
+    /// Whether code addresses an import by a 32-bit distance.
+    pub(crate) fn has_near_imports(&self) -> bool {
+        self.layout.has_near_imports
+    }
+
+    /// The address of the first page.
+    pub(crate) fn address(&self) -> u64 {
+        self.pages.address() as u64
     }
 
     /// As [`Image::map_in`], with `data` left at its address in an older version of the module. The pages are
-    /// allocated within reach of the first datum if possible.
+    /// allocated within reach of the first datum if possible, and without data, within `reach`.
     ///
     /// # Errors
     /// [`PreserveError`]; as [`Image::map_in`].
     pub(crate) fn map_preserving(
         smf: &Smf<'d>,
-        pool: &TryArc<PagePool>,
+        sources: Sources<'_>,
         data: &[DataSymbol<'_>],
+        reach: &Reach<'_>,
     ) -> Result<Self, PreserveError> {
-        let first = data.first().and_then(|datum| usize::try_from(datum.address).ok());
+        let first = data.first().map(|datum| datum.address).or(reach.neighbour);
+        let first = first.and_then(|address| usize::try_from(address).ok());
         let placement = first.map_or(Placement::Anywhere, Placement::PreferNear);
-        let mut image = Self::map_with(smf, Some(pool), placement)?;
+        let none = |_: &[u8]| None;
+        let imports = if data.is_empty() { reach.imports } else { &none };
+        // Code that refers to preserved data is relocated, so that its pages are not those of the file.
+        let file = sources.file.filter(|_| data.is_empty());
+        let sources = Sources { file, ..sources };
+        let mut image = Self::map_with(smf, sources, placement, imports)?;
         if !data.is_empty() {
             let linked = image.object.as_deref().unwrap_or(&image.smf);
             let preserved = preserved_data::find(linked, data)?;
@@ -72,23 +118,40 @@ impl<'d> Image<'d> {
 
     fn map_with(
         smf: &Smf<'d>,
-        pool: Option<&TryArc<PagePool>>,
+        sources: Sources<'_>,
         placement: Placement,
+        imports: &dyn Fn(&[u8]) -> Option<u64>,
     ) -> Result<Self> {
         check_host(smf)?;
         let object = linked_object(smf)?;
         let linked = object.as_deref().unwrap_or(smf);
         let layout = ImageLayout::new(linked, PageCount::one().bytes() as u64)?;
         let size = PageCount::covering(layout.size)?;
-        let (pool, placement) =
-            if layout.needs_low_2gib { (None, Placement::Low2GiB) } else { (pool, placement) };
+        let near = layout.near_imports(linked, imports)?.and_then(near);
+        let file = sources.file.filter(|_| MAPS_FILES);
+        let parts = match file {
+            Some(file) => file_parts::find(linked, &layout, file.as_slice())?,
+            None => Vec::new(),
+        };
+        let file = file.filter(|_| !parts.is_empty());
+        // Pages of the pool are in memory already; replacing them would waste that.
+        let pool = sources.pool.filter(|_| parts.is_empty());
+        let (mut pool, placement) = match near {
+            _ if layout.needs_low_2gib => (None, Placement::Low2GiB),
+            Some(near) => (pool, near),
+            None => (pool, placement),
+        };
+        let alignment = PageCount::covering(layout.alignment)?;
+        // The pool takes no account of alignments.
+        pool = pool.filter(|_| alignment <= PageCount::one());
         let mut pages = match pool {
             Some(pool) => pool.take(size, placement)?,
-            None => WritablePages::allocate(size, placement)?,
+            None => WritablePages::allocate_aligned(size, alignment, placement)?,
         };
-        copy_sections(linked, &layout, &mut pages)?;
+        copy_sections(linked, &layout, &parts, &mut pages)?;
         let exports = Exports::new(linked.symbols(), addresses(&layout, &pages)?, Vec::new())?;
-        Ok(Image { smf: *smf, object, layout, pages, exports, pool: pool.cloned() })
+        let (pool, file) = (pool.cloned(), file.cloned());
+        Ok(Image { smf: *smf, object, layout, pages, exports, pool, file, parts })
     }
 
     /// The exported symbols, with their final addresses.
@@ -101,35 +164,103 @@ impl<'d> Image<'d> {
     /// # Errors
     /// [`LinkError`]: an unresolved import that is not weak; a malformed relocation or one out of range; pages
     /// that the kernel refuses to protect. The image is dropped.
-    pub fn link(mut self, imports: &dyn Resolve) -> Result<Module<'d>> {
-        let linked = self.object.as_deref().unwrap_or(&self.smf);
-        let base = self.pages.address() as u64;
-        relocate::relocate(linked, &self.layout, base, self.pages.as_mut_slice(), imports)?;
-        let regions = &self.layout.regions;
-        let mut segments = try_with_capacity(regions.len())?;
-        for region in regions {
-            segments.push(segment(region)?);
-        }
-        let Image { smf, object, exports, pool, .. } = self;
-        let pages = Pages { pages: Some(self.pages.publish(&segments)?), pool };
-        Ok(Module { smf, object, pages, segments, exports })
+    pub fn link(self, imports: &dyn Resolve) -> Result<Module<'d>> {
+        self.link_with(imports, &NoHostServices)
     }
+
+    /// As [`Image::link`], with the services of the process that the module may need.
+    ///
+    /// # Errors
+    /// As [`Image::link`]; [`LinkError::Host`] for a service that the process does not grant.
+    pub fn link_with(
+        self,
+        imports: &dyn Resolve,
+        services: &'static dyn HostServices,
+    ) -> Result<Module<'d>> {
+        let libraries = Libraries::open(&self.smf, services)?;
+        let module = self.link_deferred(imports, libraries)?;
+        module.resolve_indirect_functions()?;
+        Ok(module)
+    }
+
+    /// As [`Image::link_with`], without calling the resolvers of indirect functions, which may need modules that are not
+    /// linked yet. `libraries` are those that the module needs.
+    pub(crate) fn link_deferred(
+        mut self,
+        imports: &dyn Resolve,
+        libraries: Libraries,
+    ) -> Result<Module<'d>> {
+        let linked = self.object.as_deref().unwrap_or(&self.smf);
+        let (base, memory) = (self.pages.address() as u64, self.pages.as_mut_slice());
+        let mut resources = HostResources::new(libraries);
+        let needs =
+            relocate::relocate(linked, &self.layout, base, memory, imports, &mut resources)?;
+        let init = InitArrays::read(linked, &self.layout, base, memory, needs.constructors)?;
+        let eh_frame = find_eh_frame(linked, &self.layout, base, memory, needs.unwinding)?;
+        let Image { smf, object, exports, pool, parts, .. } = self;
+        let segments = self.layout.segments;
+        let pages = match self.file.filter(|_| MAPS_FILES) {
+            Some(file) => Pages::File(GuardedFile::publish(&file, self.pages, &segments, &parts)?),
+            None => Pages::Private { pages: Some(self.pages.publish(&segments)?), pool },
+        };
+        // A failure drops the resources before the pages.
+        let mut module = Module { smf, object, resources, pages, segments, exports, init };
+        let Module { resources, init, .. } = &mut module;
+        if let Some(eh_frame) = eh_frame {
+            resources.register_unwinding(eh_frame, needs.unwinding)?;
+        }
+        if !init.is_empty() {
+            resources.init = Some(resources.services.prepare_init(&init.functions())?);
+        }
+        Ok(module)
+    }
+}
+
+/// The placement within reach of the addresses between two.
+fn near((low, high): (u64, u64)) -> Option<Placement> {
+    let (low, high) = usize::try_from(low).ok().zip(usize::try_from(high).ok())?;
+    Some(Placement::PreferNearBoth(low, high))
+}
+
+/// The unwinding tables of an image, checked; `None` if there are none. `is_needed`: the module catches exceptions.
+///
+/// Distances in the tables are final in the prelinked layout, or the file has relocations for them. Otherwise
+/// the tables are not used.
+fn find_eh_frame(
+    smf: &Smf<'_>,
+    layout: &ImageLayout<'_>,
+    base: u64,
+    memory: &[u8],
+    is_needed: bool,
+) -> Result<Option<EhFrame>> {
+    let found = smf
+        .sections()
+        .named(b".eh_frame")
+        .filter(|section| section.kind == SectionKind::RoData && !smf.layout().is_object());
+    let Some((section, start)) = found.and_then(|s| Some((s.index, layout.section(s.index)?)))
+    else {
+        return Ok(None);
+    };
+    let is_relocated =
+        || smf.reloc_tables().any(|table| table.is_ok_and(|table| table.target.index == section));
+    if !layout.is_prelinked() && !is_relocated() {
+        return if is_needed { Err(LinkError::Prelink) } else { Ok(None) };
+    }
+    let bytes = usize::try_from(start).ok().and_then(|start| {
+        let size = found.map_or(0, |section| section.memory_size());
+        memory.get(start..)?.get(..usize::try_from(size).ok()?)
+    });
+    let bytes = bytes.ok_or(LinkError::TooLarge)?;
+    let address = base.checked_add(start).ok_or(LinkError::TooLarge)?;
+    eh_frame::check(section, bytes, address, &init_arrays::code_ranges(smf, layout, base)?)?;
+    let address = usize::try_from(address).map_err(|_| LinkError::TooLarge)?;
+    Ok(Some(EhFrame { address, size: bytes.len() }))
 }
 
 /// The address of each section; 0 if it is not loaded.
 fn addresses(layout: &ImageLayout<'_>, pages: &WritablePages) -> Result<Vec<u64>> {
     let base = pages.address() as u64;
-    let mut addresses = try_with_capacity(layout.sections.len())?;
-    addresses.extend(layout.sections.iter().map(|at| at.map_or(0, |at| base + at)));
-    Ok(addresses)
-}
-
-fn segment(region: &Region) -> Result<Segment> {
-    Ok(Segment {
-        offset: PageCount::exact(region.start)?,
-        size: PageCount::exact(region.end - region.start)?,
-        protection: region.protection,
-    })
+    Ok(try_collect(layout.sections.iter().map(|at| at.map_or(0, |at| base + at)))?)
 }
 
 fn check_host(smf: &Smf<'_>) -> Result<()> {
@@ -143,12 +274,12 @@ fn check_host(smf: &Smf<'_>) -> Result<()> {
     }
 }
 
-/// The ELF object in the code section, if the code is one. Checks that the module has code that can be linked.
+/// The ELF object in the code section, if the code is one. Checks that the module has code or data that can be linked.
 fn linked_object<'d>(smf: &Smf<'d>) -> Result<Option<Box<Smf<'d>>>> {
     if smf.layout() == Layout::Dynlib {
         return Err(LinkError::Dynlib);
     }
-    let (mut has_code, mut object) = (false, None);
+    let (mut has_contents, mut object) = (false, None);
     for section in smf.sections().iter().filter(|section| section.kind.is_loaded()) {
         if section.kind == SectionKind::Code {
             if section.is_compressed() {
@@ -158,61 +289,55 @@ fn linked_object<'d>(smf: &Smf<'d>) -> Result<Option<Box<Smf<'d>>>> {
                 return Err(LinkError::Bytecode);
             }
             object = object.or_else(|| Some(section).filter(Section::holds_object));
-            has_code |= section.size != 0;
         }
+        has_contents |= section.memory_size() != 0;
         // Before any page is allocated.
         smf.check_compressed(&section)?;
     }
     let Some(code) = object else {
-        return if has_code { Ok(None) } else { Err(LinkError::NoCode) };
+        return if has_contents { Ok(None) } else { Err(LinkError::NoCode) };
     };
     let object = try_box(smf.object_in(&code)?)?;
     let is_code = |section: Section<'_>| section.kind == SectionKind::Code && section.size != 0;
     if object.sections().iter().any(is_code) { Ok(Some(object)) } else { Err(LinkError::NoCode) }
 }
 
-/// Copies every section to its place in ascending order and zeroes the gaps in reused pages.
-fn copy_sections(smf: &Smf<'_>, layout: &ImageLayout<'_>, pages: &mut WritablePages) -> Result<()> {
-    let mut sections = try_with_capacity(layout.sections.len())?;
-    for (at, section) in layout.sections.iter().zip(smf.sections().iter()) {
-        if let Some(at) = *at
-            && !section.data.is_empty()
-        {
-            sections.push((at, section));
-        }
-    }
-    sort_by_key(&mut sections, |(at, _)| *at);
-    let to_usize = |number: u64| usize::try_from(number).map_err(|_| LinkError::TooLarge);
+/// Copies every section, except `parts`, to its place in ascending order and zeroes the gaps in reused pages.
+fn copy_sections(
+    smf: &Smf<'_>,
+    layout: &ImageLayout<'_>,
+    parts: &[FilePart],
+    pages: &mut WritablePages,
+) -> Result<()> {
+    let pieces = file_parts::pieces(smf, layout, parts)?;
     let is_used = pages.is_reused();
     if !is_used {
-        // Fresh pages behind the last section stay untouched until they are used.
-        let end = sections.last().map_or(0, |(at, section)| at.saturating_add(file_size(section)));
-        pages.prefault(to_usize(end)?)?;
+        // Fresh pages behind the last section, and those of a file, stay untouched until they are used.
+        for run in pieces.chunk_by(|one, next| !file_parts::is_between(parts, one, next)) {
+            if let (Some(first), Some(last)) = (run.first(), run.last()) {
+                pages.prefault_range(first.place.start..last.place.end)?;
+            }
+        }
     }
     let (memory, mut end) = (pages.as_mut_slice(), 0);
-    for (at, section) in sections {
-        let (start, len) = (to_usize(at)?, to_usize(file_size(&section))?);
-        let (before, place) = memory.split_at_mut_checked(start).ok_or(LinkError::TooLarge)?;
-        let place = place.get_mut(..len).ok_or(LinkError::TooLarge)?;
+    for Piece { place, section, from } in pieces {
+        let (before, rest) = memory.split_at_mut_checked(place.start).ok_or(LinkError::TooLarge)?;
+        let target = rest.get_mut(..place.len()).ok_or(LinkError::TooLarge)?;
         if section.is_compressed() {
-            smf.decompress_into(&section, place)?;
+            smf.decompress_into(&section, target)?;
         } else {
-            place.copy_from_slice(section.data);
+            let bytes = section.data.get(from..).and_then(|data| data.get(..target.len()));
+            target.copy_from_slice(bytes.ok_or(LinkError::TooLarge)?);
         }
         if is_used {
             before.get_mut(end..).unwrap_or(&mut []).fill(0);
         }
-        end = start + len;
+        end = place.end;
     }
     if is_used {
         // Pages behind the image become inaccessible and need no zeroes.
-        let size = to_usize(layout.size)?;
+        let size = usize::try_from(layout.size).map_err(|_| LinkError::TooLarge)?;
         memory.get_mut(end..size).unwrap_or(&mut []).fill(0);
     }
     Ok(())
-}
-
-/// The bytes of a section that come from the file, after decompression.
-fn file_size(section: &Section<'_>) -> u64 {
-    if section.is_compressed() { section.virtual_size } else { section.data.len() as u64 }
 }

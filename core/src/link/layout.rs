@@ -13,25 +13,21 @@ use super::machine::{self, Requirement, VENEER};
 use super::symbol_address::SymbolAddress;
 use crate::alloc_util::{try_box, try_filled, try_with_capacity};
 use crate::format::ext::prelink::{self, Prelink};
+use crate::format::ext::tls::TlsImport;
 use crate::format::{Reloc, RelocKind, RelocTable, Section, SectionKind, Smf, SymbolPlace};
-use crate::memory::Protection;
+use crate::memory::{PageCount, Protection, Segment};
 
 /// Bytes of a GOT slot.
 pub(super) const SLOT: u64 = 8;
+
+/// The maximum number of bytes between sections that only alignments above a page explain.
+const MAX_PADDING: u64 = 64 << 20;
 
 /// The GOT slot and the veneer of a symbol, counted from 1; 0 for none.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SymbolSlots {
     pub(super) got: u32,
     pub(super) veneer: u32,
-}
-
-/// Consecutive pages with one protection, in bytes from the start of the image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Region {
-    pub(super) start: u64,
-    pub(super) end: u64,
-    pub(super) protection: Protection,
 }
 
 /// The layout of one image. Offsets count bytes from its start.
@@ -56,11 +52,15 @@ pub(super) struct ImageLayout<'d> {
     pub(super) got_count: u32,
     veneer_count: u32,
     /// Ascending and adjacent, from 0 to the end.
-    pub(super) regions: Vec<Region>,
+    pub(super) segments: Vec<Segment>,
     /// The size of the image, in bytes.
     pub(super) size: u64,
     /// A relocation needs addresses below 2 GiB.
     pub(super) needs_low_2gib: bool,
+    /// A relocation holds the distance to an import in 32 bits or fewer, without a veneer.
+    pub(super) has_near_imports: bool,
+    /// The largest alignment of a loaded section, in bytes.
+    pub(super) alignment: u64,
     /// The addresses of preserved data, which symbols refer to as sections behind those of the image.
     pub(super) preserved: Vec<u64>,
 }
@@ -183,6 +183,7 @@ impl<'d> ImageLayout<'d> {
         let mut from = 0;
         while let Some((index, reloc)) = next_other(table, from) {
             from = index + 1;
+            self.has_near_imports |= self.is_near_import(&reloc);
             if needs_no_slot(&self.symbols, limit, &reloc, is_long) {
                 continue;
             }
@@ -194,6 +195,47 @@ impl<'d> ImageLayout<'d> {
             self.assign_slot(smf, table, (index, &reloc), is_long)?;
         }
         Ok(())
+    }
+
+    /// Whether a relocation is the distance to an import, which has to lie within 2 GiB.
+    fn is_near_import(&self, reloc: &Reloc) -> bool {
+        let is_distance = matches!(reloc.kind, RelocKind::Pc32 | RelocKind::Arm64Page21);
+        let symbol = self.symbols.get(to_usize(reloc.symbol)).copied();
+        is_distance && symbol.is_some_and(SymbolAddress::is_import)
+    }
+
+    /// The lowest and the highest address of the imports that have to lie within 2 GiB of the image, as far as
+    /// `imports` resolves them; `None` if there are none.
+    pub(super) fn near_imports(
+        &self,
+        smf: &Smf<'_>,
+        imports: &dyn Fn(&[u8]) -> Option<u64>,
+    ) -> Result<Option<(u64, u64)>> {
+        let mut bounds: Option<(u64, u64)> = None;
+        if !self.has_near_imports {
+            return Ok(bounds);
+        }
+        let mut asked = try_filled(self.symbols.len(), &false)?;
+        for table in smf.reloc_tables() {
+            let table = &table?;
+            let mut from = 0;
+            while let Some((index, reloc)) = next_other(table, from) {
+                from = index + 1;
+                if !self.is_near_import(&reloc) || self.is_prelinked_table(table) {
+                    continue;
+                }
+                let Some(asked) = asked.get_mut(to_usize(reloc.symbol)) else { continue };
+                if core::mem::replace(asked, true) {
+                    continue;
+                }
+                let symbol = smf.symbols().get(reloc.symbol)?;
+                let address = imports(symbol.name()).filter(|address| *address != 0);
+                let Some(address) = address else { continue };
+                let (low, high) = bounds.unwrap_or((address, address));
+                bounds = Some((low.min(address), high.max(address)));
+            }
+        }
+        Ok(bounds)
     }
 
     /// Assigns the slots of a verified relocation.
@@ -220,7 +262,10 @@ impl<'d> ImageLayout<'d> {
             Requirement::Nothing => return Ok(()),
             Requirement::Veneer if !is_far => return Ok(()),
             Requirement::Low2GiB => {
-                self.needs_low_2gib = true;
+                let name = smf.symbols().get(reloc.symbol)?.name();
+                // An offset from the thread pointer is no address.
+                let is_offset = address.is_import() && TlsImport::parse(name).is_some();
+                self.needs_low_2gib |= !is_offset;
                 return Ok(());
             }
             Requirement::GotSlot | Requirement::Veneer => {}
@@ -270,12 +315,21 @@ impl<'d> ImageLayout<'d> {
     }
 
     fn place_sections(&mut self, smf: &Smf<'_>, page: u64) -> Result<()> {
-        let max_regions = if self.is_prelinked() { smf.sections().len() + 2 } else { 3 };
-        self.regions = try_with_capacity(max_regions)?;
+        let loaded = smf.sections().iter().filter(|section| section.kind.is_loaded());
+        self.alignment = loaded.map(|section| section.alignment).max().unwrap_or(1);
+        let max_segments = if self.is_prelinked() { smf.sections().len() + 2 } else { 3 };
+        self.segments = try_with_capacity(max_segments)?;
         match self.prelink().copied() {
             Some(prelink) => self.place_prelinked(smf, &prelink, page),
             None => self.place_by_kind(smf, page),
-        }
+        }?;
+        // A small file must not explain much memory by alignments alone.
+        let sizes = self.sizes.iter().fold(0u64, |all, size| all.saturating_add(*size));
+        let slots = u64::from(self.got_count) * SLOT + u64::from(self.veneer_count) * VENEER;
+        let pages = (smf.sections().len() as u64).saturating_add(4).saturating_mul(2 * page);
+        let explained = sizes.saturating_add(slots).saturating_add(pages);
+        let is_explained = self.size <= explained.saturating_add(MAX_PADDING);
+        if is_explained { Ok(()) } else { Err(LinkError::TooLarge) }
     }
 
     /// Places sections by kind, veneers behind the code and the GOT behind the constants.
@@ -286,7 +340,7 @@ impl<'d> ImageLayout<'d> {
         self.place_got(page)?;
         self.place_kind(smf, SectionKind::Data)?;
         self.place_kind(smf, SectionKind::Bss)?;
-        self.end_region(Protection::ReadWrite, page)
+        self.end_segment(Protection::ReadWrite, page)
     }
 
     /// Places sections at their prelinked offsets, which have been checked.
@@ -298,7 +352,7 @@ impl<'d> ImageLayout<'d> {
             }
             let end = start.checked_add(section.memory_size()).ok_or(LinkError::TooLarge)?;
             self.size = self.size.max(end);
-            self.end_region(protection(section.kind), page)?;
+            self.end_segment(protection(section.kind), page)?;
         }
         self.place_veneers(page)?;
         self.place_got(page)
@@ -306,12 +360,12 @@ impl<'d> ImageLayout<'d> {
 
     fn place_veneers(&mut self, page: u64) -> Result<()> {
         self.veneers = self.reserve(u64::from(self.veneer_count) * VENEER, VENEER)?;
-        self.end_region(Protection::ReadExecute, page)
+        self.end_segment(Protection::ReadExecute, page)
     }
 
     fn place_got(&mut self, page: u64) -> Result<()> {
         self.got = self.reserve(u64::from(self.got_count) * SLOT, SLOT)?;
-        self.end_region(Protection::Read, page)
+        self.end_segment(Protection::Read, page)
     }
 
     fn place_kind(&mut self, smf: &Smf<'_>, kind: SectionKind) -> Result<()> {
@@ -335,14 +389,21 @@ impl<'d> ImageLayout<'d> {
         Ok(start)
     }
 
-    /// Ends a region at the next page boundary.
-    fn end_region(&mut self, protection: Protection, page: u64) -> Result<()> {
-        let start = self.regions.last().map_or(0, |region| region.end);
+    /// Ends a segment at the next page boundary.
+    fn end_segment(&mut self, protection: Protection, page: u64) -> Result<()> {
+        let end_of = |last: &Segment| (last.offset.bytes() + last.size.bytes()) as u64;
+        let start = self.segments.last().map_or(0, end_of);
         let end = self.size.checked_next_multiple_of(page).ok_or(LinkError::TooLarge)?;
         self.size = end;
-        match self.regions.last_mut() {
-            Some(last) if last.protection == protection => last.end = end,
-            _ if end > start => self.regions.push(Region { start, end, protection }),
+        let size = PageCount::exact(end.saturating_sub(start))?;
+        match self.segments.last_mut() {
+            Some(last) if last.protection == protection => {
+                last.size = last.size.checked_add(size).ok_or(LinkError::TooLarge)?;
+            }
+            _ if size > PageCount::ZERO => {
+                let offset = PageCount::exact(start)?;
+                self.segments.push(Segment { offset, size, protection });
+            }
             _ => {}
         }
         Ok(())
@@ -378,6 +439,11 @@ fn protection(kind: SectionKind) -> Protection {
     }
 }
 
+/// The bytes of a section that come from the file, after decompression.
+pub(super) fn file_size(section: &Section<'_>) -> u64 {
+    if section.is_compressed() { section.virtual_size } else { section.data.len() as u64 }
+}
+
 /// An index in a file. `usize` has at least 32 bits here.
 pub(super) fn to_usize(index: u32) -> usize {
     usize::try_from(index).unwrap_or(usize::MAX)
@@ -387,6 +453,9 @@ pub(super) fn to_usize(index: u32) -> usize {
 mod tests {
     use std::vec::Vec;
 
+    use super::super::host_resources::HostResources;
+    use super::super::host_services::NoHostServices;
+    use super::super::libraries::Libraries;
     use super::super::relocate::relocate;
     use super::*;
     use crate::format::FormatError;
@@ -421,7 +490,8 @@ mod tests {
     fn when_applied(smf: &Smf<'_>, layout: &ImageLayout<'_>) -> LinkError {
         let mut memory = std::vec![0; usize::try_from(layout.size).unwrap()];
         let imports = |_: &[u8]| Some(0x1000);
-        relocate(smf, layout, 0x1_0000, &mut memory, &imports).unwrap_err()
+        let mut resources = HostResources::new(Libraries::none(&NoHostServices));
+        relocate(smf, layout, 0x1_0000, &mut memory, &imports, &mut resources).unwrap_err()
     }
 
     fn compare(file: &[u8]) {

@@ -1,8 +1,8 @@
 //! Relocations and veneers of each instruction set.
 //!
-//! S is the symbol's address, A the addend, P the address of the relocated field, G the address of a GOT slot that holds
-//! S. Sums are computed in 128 bits, so nothing wraps before the range check. A call out of reach goes through a veneer,
-//! an indirect jump in the image's own code.
+//! S is the symbol's address, A the addend, P the address of the relocated field, G the address of a GOT slot that
+//! holds S. Sums are computed in 128 bits, so nothing wraps before the range check. A call out of reach goes through a
+//! veneer, an indirect jump in the image's own code.
 //!
 //! All instruction sets are compiled on every machine, because the module and not the host selects one: each can be
 //! tested anywhere, and only running a module needs its host.
@@ -10,9 +10,22 @@
 pub mod aarch64;
 
 use self::aarch64::PatchError;
-use super::host::host_arch;
 use crate::format::bytes::u32_at;
-use crate::format::{Arch, RelocKind};
+use crate::format::{Arch, Platform, RelocKind};
+
+/// The system that this loader runs on.
+pub(super) const HOST_PLATFORM: Platform = Platform::LINUX;
+
+/// The instruction set that this loader runs on.
+pub const fn host_arch() -> Arch {
+    if cfg!(target_arch = "x86_64") {
+        Arch::X86_64
+    } else if cfg!(target_arch = "aarch64") {
+        Arch::AARCH64
+    } else {
+        Arch::RISCV64
+    }
+}
 
 /// Bytes of a veneer: code that jumps to one symbol at any address.
 pub(super) const VENEER: u64 = 16;
@@ -55,8 +68,8 @@ pub(super) fn requirement(arch: Arch, kind: RelocKind) -> Option<Requirement> {
     })
 }
 
-/// The size of code, in bytes, within which every branch reaches every target. A module for x86-64 that is too large has
-/// distances that no relocation can hold.
+/// The size of code, in bytes, within which every branch reaches every target. A module for x86-64 that is too large
+/// has distances that no relocation can hold.
 pub(super) fn branch_reach(arch: Arch) -> u64 {
     if supported(arch) == Arch::AARCH64 { aarch64::BRANCH_REACH } else { u64::MAX }
 }
@@ -108,8 +121,8 @@ impl Operands {
     }
 }
 
-/// Applies a relocation to the field at offset `at` of `memory`; `None` if the field exceeds `memory`. A branch that does
-/// not reach its symbol leads to the veneer.
+/// Applies a relocation to the field at offset `at` of `memory`; `None` if the field exceeds `memory`. A branch that
+/// does not reach its symbol leads to the veneer.
 ///
 /// # Errors
 /// The value does not fit the field or the instruction.

@@ -34,24 +34,41 @@
 //! # fn main() {}
 //! ```
 
+mod eh_frame;
 mod error;
+mod file_parts;
 pub(crate) mod fixup;
-mod host;
+mod host_resources;
+mod host_services;
+mod ifunc;
 mod image;
+mod init_arrays;
 mod layout;
+mod libraries;
 mod machine;
 mod module;
 mod name;
 mod preserved_data;
 mod relocate;
+mod relocated_fields;
 mod resolve;
+mod special_imports;
 mod symbol_address;
+mod tls;
 
 pub use error::LinkError;
-pub use host::host_arch;
+pub use host_services::{
+    HostService, HostServiceError, HostServices, InitFunctions, InitToken, LibraryError,
+    LibraryToken, NoHostServices, TlsBlock, TlsTemplate,
+};
 pub use image::Image;
-pub use machine::aarch64;
+pub(crate) use image::{Reach, Sources};
+pub use init_arrays::{has_init_functions, runs_code_at_load};
+pub(crate) use libraries::Libraries;
+pub use machine::{aarch64, host_arch};
 pub use module::Module;
 pub use name::{Name, ShortName};
 pub(crate) use preserved_data::{DataSymbol, PreserveError};
+pub(crate) use relocated_fields::RelocatedFields;
 pub use resolve::{Export, Exports, NoImports, Resolve, missing_imports};
+pub use special_imports::{DSO_HANDLE, REQUIRES_CONSTRUCTORS, REQUIRES_UNWINDING, TRAP_HOOK};

@@ -4,31 +4,52 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use super::host_resources::HostResources;
+use super::init_arrays::InitArrays;
 use super::resolve::{Export, Exports, Resolve};
 use crate::alloc_util::TryArc;
 use crate::format::{Flags, Smf, Symbol, SymbolKind};
-use crate::memory::{PagePool, Protection, PublishedPages, Segment};
+use crate::memory::{FileBackedPages, PagePool, Protection, PublishedPages, Segment};
 
 /// A linked module. Dropping it unmaps its code and data, which invalidates every address in it.
 pub struct Module<'d> {
     pub(super) smf: Smf<'d>,
     /// The ELF object in the code section, if the code is one.
     pub(super) object: Option<Box<Smf<'d>>>,
+    /// Released before the pages.
+    pub(super) resources: HostResources,
     pub(super) pages: Pages,
     pub(super) segments: Vec<Segment>,
     pub(super) exports: Exports<'d>,
+    pub(super) init: InitArrays,
 }
 
-/// The pages of a module and the pool that they return to.
-pub(super) struct Pages {
-    /// `None` only while the value is dropped.
-    pub(super) pages: Option<PublishedPages>,
-    pub(super) pool: Option<TryArc<PagePool>>,
+/// The pages of a module.
+pub(super) enum Pages {
+    /// Private pages, and the pool that they return to.
+    Private {
+        /// `None` only while the value is dropped.
+        pages: Option<PublishedPages>,
+        pool: Option<TryArc<PagePool>>,
+    },
+    /// Pages some of which are those of the file.
+    File(FileBackedPages),
+}
+
+impl Pages {
+    fn published(&self) -> Option<&PublishedPages> {
+        match self {
+            Pages::Private { pages, .. } => pages.as_ref(),
+            Pages::File(pages) => Some(pages.pages()),
+        }
+    }
 }
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        if let (Some(pages), Some(pool)) = (self.pages.take(), &self.pool) {
+        if let Pages::Private { pages, pool: Some(pool) } = self
+            && let Some(pages) = pages.take()
+        {
             pool.put(pages);
         }
     }
@@ -99,7 +120,7 @@ impl<'d> Module<'d> {
     /// The address ranges of the executable pages, ascending.
     pub fn code(&self) -> impl Iterator<Item = Range<usize>> {
         let executable = |segment: &&Segment| segment.protection == Protection::ReadExecute;
-        let first = self.pages.pages.as_ref().map_or(0, PublishedPages::address);
+        let first = self.pages.published().map_or(0, PublishedPages::address);
         self.segments.iter().filter(executable).map(move |segment| {
             let start = first.saturating_add(segment.offset.bytes());
             start..start.saturating_add(segment.size.bytes())
@@ -108,12 +129,52 @@ impl<'d> Module<'d> {
 
     /// The size of the module's pages, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        self.pages.pages.as_ref().map_or(0, |pages| pages.size().bytes())
+        self.pages.published().map_or(0, |pages| pages.size().bytes())
     }
 
     /// Whether `address` lies in the module's pages.
     pub fn contains(&self, address: u64) -> bool {
         let Ok(address) = usize::try_from(address) else { return false };
-        self.pages.pages.as_ref().is_some_and(|pages| pages.contains(address))
+        self.pages.published().is_some_and(|pages| pages.contains(address))
+    }
+
+    /// The addresses of the constructors, in the order in which they run. Linking does not run them.
+    pub fn constructors(&self) -> &[u64] {
+        &self.init.constructors
+    }
+
+    /// The addresses of the destructors. They run in reverse order.
+    pub fn destructors(&self) -> &[u64] {
+        &self.init.destructors
+    }
+
+    /// Runs the constructors, once. The modules that this one imports from have run theirs.
+    ///
+    /// The host services call machine code of the module, which they trust.
+    pub fn run_constructors(&self) {
+        if let Some(init) = self.resources.init {
+            self.resources.services.run_constructors(init);
+        }
+    }
+
+    /// Runs the exit handlers that code of the module has registered, and the destructors; once, and only if the
+    /// constructors have run. No thread may be inside the module, and none may enter it afterwards.
+    pub fn run_destructors(&self) {
+        if let Some(init) = self.resources.init {
+            self.resources.services.run_destructors(init);
+        }
+    }
+
+    /// Whether dropping the module has to wait for [`run_destructors`](Self::run_destructors) or runs nothing.
+    pub(crate) fn has_init(&self) -> bool {
+        self.resources.init.is_some()
+    }
+
+    /// Whether threads still have to run destructors of their thread-local variables that are code of this module.
+    pub fn has_thread_destructors(&self) -> bool {
+        let Some(pages) = self.pages.published() else { return false };
+        let start = pages.address() as u64;
+        let image = start..start.saturating_add(pages.size().bytes() as u64);
+        self.resources.services.has_thread_destructors(image)
     }
 }

@@ -1,16 +1,19 @@
 //! Names of modules and symbols inside errors.
 
+use alloc::boxed::Box;
+use core::borrow::Borrow;
 use core::fmt::{self, Write};
+use core::ops::Deref;
 
 use arrayvec::ArrayString;
 
-use crate::alloc_util::{AllocError, SharedBytes};
+use crate::alloc_util::{AllocError, TryArc, try_copy_bytes};
 
-/// The full name of a module or a symbol inside an error. Clones share the bytes.
+/// The full name of a module or a symbol. Clones share the bytes.
 ///
 /// The `Display` form is valid UTF-8: control characters and invalid bytes are escaped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Name(SharedBytes);
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Name(TryArc<Box<[u8]>>);
 
 impl Name {
     /// Copies `name`.
@@ -18,7 +21,7 @@ impl Name {
     /// # Errors
     /// [`AllocError`].
     pub fn new(name: &[u8]) -> Result<Self, AllocError> {
-        SharedBytes::copy_of(name).map(Self)
+        TryArc::new(try_copy_bytes(name)?).map(Self)
     }
 
     /// The bytes of the name.
@@ -27,9 +30,18 @@ impl Name {
     }
 }
 
-impl From<&SharedBytes> for Name {
-    fn from(name: &SharedBytes) -> Self {
-        Self(name.clone())
+impl Deref for Name {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Borrow<[u8]> for Name {
+    fn borrow(&self) -> &[u8] {
+        self
     }
 }
 

@@ -18,9 +18,10 @@ use hashbrown::HashMap;
 
 use super::error::{LinkError, Result};
 use super::layout::{ImageLayout, to_usize};
+use super::relocated_fields::RelocatedFields;
 use super::symbol_address::SymbolAddress;
-use crate::alloc_util::sort::{sort, sort_by_key};
-use crate::alloc_util::{AllocError, try_collect, try_reserve, try_with_capacity};
+use crate::alloc_util::sort::sort_by_key;
+use crate::alloc_util::{AllocError, try_collect, try_with_capacity};
 use crate::format::bytes::slice;
 use crate::format::ext::prelink;
 use crate::format::{
@@ -143,9 +144,9 @@ fn find_definitions<'o, 'd>(
             *definition = Definition::of(smf, &symbol)?;
         }
     }
-    let relocated = relocated_fields(smf)?;
+    let relocated = RelocatedFields::of(smf)?;
     for definition in definitions.values_mut() {
-        *definition = definition.filter(|definition| !definition.is_relocated(&relocated));
+        *definition = definition.filter(|of| !relocated.overlap(of.section, of.value, of.size));
     }
     Ok(definitions)
 }
@@ -171,29 +172,6 @@ impl<'d> Definition<'d> {
     fn is_same(&self, other: &Definition<'_>) -> bool {
         self.size == other.size && self.constant == other.constant
     }
-
-    /// Whether one of these fields overlaps the datum.
-    fn is_relocated(&self, fields: &[(u32, u64)]) -> bool {
-        // A field has up to eight bytes and may start before the datum.
-        let from = (self.section, self.value.saturating_sub(7));
-        let first = fields.partition_point(|field| *field < from);
-        let end = (self.section, self.value.saturating_add(self.size));
-        fields.get(first).is_some_and(|field| *field < end)
-    }
-}
-
-/// The relocated fields outside of code: section and offset, sorted.
-fn relocated_fields(smf: &Smf<'_>) -> Result<Vec<(u32, u64)>, PreserveError> {
-    let mut fields = Vec::new();
-    for table in smf.reloc_tables() {
-        let table = table?;
-        if table.target.kind != SectionKind::Code {
-            try_reserve(&mut fields, table.len())?;
-            fields.extend(table.iter().map(|reloc| (table.target.index, reloc.offset)));
-        }
-    }
-    sort(&mut fields);
-    Ok(fields)
 }
 
 /// The range, of those in ascending order, that contains the byte at an offset, and its number.
@@ -290,8 +268,8 @@ mod tests {
     use crate::format::write::{Module, NewSection, NewSymbol, Payload, Place};
     use crate::format::{Header, Layout};
 
-    /// A module with 24 bytes of data, of which the middle eight are `shared`, and one relocation behind `code`, against
-    /// the section.
+    /// A module with 24 bytes of data, of which the middle eight are `shared`, and one relocation behind `code`,
+    /// against the section.
     fn file(code: &[u8], addend: i64) -> Vec<u8> {
         let code = [code, &[0; 12]].concat();
         let offset = code.len() as u64 - 12;
@@ -333,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_inside_the_data_goes_with_it() {
+    fn symbols_inside_preserved_data_are_preserved() {
         let symbols = preserve(&file(b"\x48\x8b\x05", -4)).unwrap();
         let addresses = [0x1000, 0x2000, 0, 0x5000];
         let found: Vec<u64> = symbols.iter().map(|s| s.resolve(&addresses, &[]).unwrap()).collect();

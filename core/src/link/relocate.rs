@@ -5,17 +5,22 @@
 use alloc::vec::Vec;
 
 use super::error::{LinkError, Result};
-use super::layout::{ImageLayout, to_usize};
+use super::host_resources::HostResources;
+use super::layout::{ImageLayout, file_size, to_usize};
+use super::libraries::Libraries;
 use super::machine::aarch64::PatchError;
 use super::machine::{self, Operands, put};
 use super::name::Name;
 use super::preserved_data;
 use super::resolve::Resolve;
+use super::special_imports;
 use super::symbol_address::SymbolAddress;
-use crate::alloc_util::try_filled;
+use super::tls::{self, TlsImports};
+use crate::alloc_util::{try_collect, try_filled};
 use crate::format::bytes::u32_at;
-use crate::format::ext::prelink;
+use crate::format::ext::{ifunc, needed, prelink};
 use crate::format::{Arch, Binding, Reloc, RelocEntry, RelocKind, RelocTable, Smf};
+use crate::trap::trap_hook;
 
 /// Applies every relocation of `smf` to its image in `memory`, which will be used at the address `base`.
 pub(super) fn relocate<'d>(
@@ -24,22 +29,38 @@ pub(super) fn relocate<'d>(
     base: u64,
     memory: &mut [u8],
     imports: &dyn Resolve,
-) -> Result<()> {
-    let imports = resolve_imports(smf, layout, base, imports)?;
+    resources: &mut HostResources,
+) -> Result<Requirements> {
+    let mut tls = TlsImports::default();
+    let (mut imports, requirements) =
+        resolve_imports(smf, layout, base, (imports, &resources.libraries), &mut tls)?;
     let symbols = symbol_addresses(layout, base, &imports)?;
-    Relocator { smf, layout, base, arch: smf.header().arch, symbols, memory }.apply_all()
+    let arch = smf.header().arch;
+    let mut relocator = Relocator { smf, layout, base, arch, symbols, memory };
+    if !tls.is_empty() {
+        if tls.has_storage() {
+            relocator.allocate_tls(&tls, resources)?;
+        }
+        tls.resolve(&mut imports, resources)?;
+        relocator.symbols = symbol_addresses(layout, base, &imports)?;
+    }
+    relocator.apply_all()?;
+    Ok(requirements)
+}
+
+/// The services that a module needs, by the special names that it imports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Requirements {
+    /// [`special_imports::REQUIRES_CONSTRUCTORS`].
+    pub(super) constructors: bool,
+    /// [`special_imports::REQUIRES_UNWINDING`].
+    pub(super) unwinding: bool,
 }
 
 /// The address of every symbol, or [`NO_ADDRESS`]. There are more relocations than symbols.
 fn symbol_addresses(layout: &ImageLayout<'_>, base: u64, imports: &[u64]) -> Result<Vec<u64>> {
-    let count = layout.sections.len();
-    let mut sections = try_filled(count + layout.preserved.len(), &0u64)?;
-    for (address, section) in sections.iter_mut().zip(&layout.sections) {
-        *address = section.map_or(0, |at| base + at);
-    }
-    for (address, preserved) in sections.iter_mut().skip(count).zip(&layout.preserved) {
-        *address = *preserved;
-    }
+    let sections = layout.sections.iter().map(|at| at.map_or(0, |at| base + at));
+    let sections = try_collect(sections.chain(layout.preserved.iter().copied()))?;
     let mut addresses = try_filled(layout.symbols.len(), &NO_ADDRESS)?;
     for (address, symbol) in addresses.iter_mut().zip(&layout.symbols) {
         *address = symbol.resolve(&sections, imports).unwrap_or(NO_ADDRESS);
@@ -50,18 +71,24 @@ fn symbol_addresses(layout: &ImageLayout<'_>, base: u64, imports: &[u64]) -> Res
 /// The address of a symbol without one ([`SymbolAddress::NONE`]). A resolver may return the same value.
 const NO_ADDRESS: u64 = u64::MAX;
 
-/// The address of every import, in the order of the symbol table; 0 for an unresolved weak one.
-fn resolve_imports(
-    smf: &Smf<'_>,
+/// The address of every import, in the order of the symbol table; 0 for an unresolved weak one, and for those that denote
+/// thread-local storage, which are added to `tls`.
+fn resolve_imports<'d>(
+    smf: &Smf<'d>,
     layout: &ImageLayout<'_>,
     base: u64,
-    imports: &dyn Resolve,
-) -> Result<Vec<u64>> {
+    (imports, libraries): (&dyn Resolve, &Libraries),
+    tls: &mut TlsImports<'d>,
+) -> Result<(Vec<u64>, Requirements)> {
     let mut values = try_filled(to_usize(layout.imports), &0u64)?;
     let (mut count, mut first) = (0u32, None);
+    let mut requirements = Requirements::default();
     let numbers = (0u32..).zip(&layout.symbols).filter(|(_, symbol)| symbol.is_import());
-    for ((index, _), value) in numbers.take(values.len()).zip(values.iter_mut()) {
+    for (number, ((index, _), value)) in numbers.zip(values.iter_mut()).enumerate() {
         let symbol = smf.symbols().get(index)?;
+        if tls.add(number, symbol.name())? {
+            continue;
+        }
         if symbol.name() == prelink::NAME {
             if !layout.is_prelinked() {
                 return Err(LinkError::Prelink);
@@ -69,8 +96,27 @@ fn resolve_imports(
             *value = base;
             continue;
         }
+        if symbol.name() == ifunc::NAME {
+            *value = super::ifunc::slots(smf, layout, base)?;
+            continue;
+        }
+        if symbol.name() == needed::IMPORT {
+            if !libraries.is_listed() {
+                return Err(LinkError::NoLibraries);
+            }
+            continue;
+        }
+        if special_imports::is_special(symbol.name()) {
+            if symbol.name() == special_imports::TRAP_HOOK {
+                *value = trap_hook as *const () as usize as u64;
+            }
+            requirements.constructors |= symbol.name() == special_imports::REQUIRES_CONSTRUCTORS;
+            requirements.unwinding |= symbol.name() == special_imports::REQUIRES_UNWINDING;
+            continue;
+        }
         let is_called = layout.slots.get(to_usize(index)).is_some_and(|s| s.veneer != 0);
-        match imports.resolve_import(&symbol, is_called)? {
+        let found = imports.resolve_import(&symbol, is_called, libraries)?;
+        match found {
             Some(address) => *value = address,
             None if symbol.binding == Binding::Weak => {}
             None => {
@@ -79,7 +125,7 @@ fn resolve_imports(
             }
         }
     }
-    let Some(first) = first else { return Ok(values) };
+    let Some(first) = first else { return Ok((values, requirements)) };
     Err(LinkError::named(first.name(), |first| LinkError::MissingImports { count, first }))
 }
 
@@ -113,6 +159,20 @@ impl Relocator<'_, '_> {
         let layout = self.layout;
         let is_preserved = |reloc: &Reloc| preserved_data::is_preserved(layout, reloc.symbol);
         table.iter().filter(is_preserved).try_for_each(|reloc| self.apply(start, &reloc))
+    }
+
+    /// Relocates the initial contents of the thread-local storage and allocates it.
+    fn allocate_tls(&mut self, tls: &TlsImports<'_>, resources: &mut HostResources) -> Result<()> {
+        let section = tls::section(self.smf)?;
+        for table in self.smf.reloc_tables() {
+            let table = &table?;
+            if table.target.index == section.index && !self.layout.is_prelinked_table(table) {
+                self.apply_table(table)?;
+            }
+        }
+        let start = self.layout.section(section.index).ok_or(LinkError::NoTlsSection)?;
+        let initial = part(self.memory, start, file_size(&section))?;
+        tls.allocate(&section, initial, resources)
     }
 
     /// Writes every GOT slot and every veneer.
@@ -219,7 +279,13 @@ impl Relocator<'_, '_> {
         let (kind, place) = (reloc.kind, operands.place);
         let target = operands.target(kind).wrapping_add_signed(reloc.addend);
         let word = usize::try_from(at).ok().and_then(|at| u32_at(self.memory, at)).unwrap_or(0);
+        let address = self.layout.symbols.get(to_usize(reloc.symbol)).copied();
+        let is_import = address.is_some_and(SymbolAddress::is_import)
+            && matches!(kind, RelocKind::Pc32 | RelocKind::Arm64Page21);
         self.named(reloc, |symbol| match error {
+            PatchError::Range if is_import => {
+                LinkError::Unreachable { kind, symbol, place, target }
+            }
             PatchError::Range => LinkError::Overflow { kind, symbol, place, target },
             PatchError::Instruction => LinkError::Instruction { kind, symbol, place, word },
             PatchError::Alignment(unit) => {

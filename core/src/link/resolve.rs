@@ -11,8 +11,9 @@ use spin::Once;
 
 use super::error::Result;
 use super::preserved_data::{self, PreservedData};
+use super::special_imports::is_special;
 use crate::alloc_util::{AllocError, TryArc};
-use crate::format::ext::prelink;
+use crate::format::ext::tls::TlsImport;
 use crate::format::{Binding, Found, Smf, Symbol, SymbolIndex, SymbolKind, Symbols};
 
 /// A source of symbol addresses.
@@ -21,13 +22,19 @@ pub trait Resolve {
     fn resolve(&self, name: &[u8]) -> Option<u64>;
 
     /// The address of `import` while a module is linked. By default that of its name. `is_called`: code of the module
-    /// jumps to it; the kind of the import itself is not reliable.
+    /// jumps to it; the kind of the import itself is not reliable. `libraries`: the shared libraries that the module
+    /// needs, which define what nothing else does.
     ///
     /// # Errors
     /// A definition of the wrong kind.
-    fn resolve_import(&self, import: &Symbol<'_>, is_called: bool) -> Result<Option<u64>> {
+    fn resolve_import(
+        &self,
+        import: &Symbol<'_>,
+        is_called: bool,
+        libraries: &dyn Resolve,
+    ) -> Result<Option<u64>> {
         let _ = is_called;
-        Ok(self.resolve(import.name()))
+        Ok(self.resolve(import.name()).or_else(|| libraries.resolve(import.name())))
     }
 }
 
@@ -54,7 +61,7 @@ impl Resolve for NoImports {
 }
 
 /// The imports of `smf` that are not weak and that `imports` does not resolve, in the order of the symbol table of the
-/// linked file. A malformed symbol ends the list. [`prelink::NAME`] is resolved by the linker and not listed.
+/// linked file. A malformed symbol ends the list. Imports that the linker itself resolves are not listed.
 pub fn missing_imports<'d, 'r>(
     smf: &Smf<'d>,
     imports: &'r dyn Resolve,
@@ -63,7 +70,8 @@ pub fn missing_imports<'d, 'r>(
     let symbols = linked.flat_map(|linked| linked.symbols().iter().map_while(Result::ok));
     symbols.filter(|symbol| {
         let needed = symbol.is_import() && symbol.binding != Binding::Weak;
-        needed && symbol.name() != prelink::NAME && imports.resolve(symbol.name()).is_none()
+        let is_linkers = is_special(symbol.name()) || TlsImport::parse(symbol.name()).is_some();
+        needed && !is_linkers && imports.resolve(symbol.name()).is_none()
     })
 }
 
@@ -131,14 +139,8 @@ impl<'d> Exports<'d> {
     }
 
     /// The address of a section; `None` if it is not loaded.
-    pub(super) fn section(&self, index: u32) -> Option<u64> {
+    pub fn section(&self, index: u32) -> Option<u64> {
         self.0.section(index)
-    }
-
-    /// Whether the index has been built.
-    #[cfg(test)]
-    pub(super) fn has_index(&self) -> bool {
-        self.0.index.is_completed()
     }
 }
 
@@ -151,9 +153,7 @@ impl Resolve for Exports<'_> {
         };
         match index {
             Index::InFile(index) => table.address(&index.find(name)?),
-            Index::Built(names) => {
-                names.get(name).map(|entry| entry.address).filter(|address| *address != 0)
-            }
+            Index::Built(_) => index.find(table, name).map(|export| export.address),
         }
     }
 }
@@ -221,7 +221,8 @@ impl<'d> Table<'d> {
 /// A hash index of exported names.
 enum Index<'d> {
     InFile(SymbolIndex<'d>),
-    Built(HashMap<&'d [u8], Entry>),
+    /// The address is 0 if the symbol has none; it still hides others of its name.
+    Built(HashMap<&'d [u8], Export>),
 }
 
 impl<'d> Index<'d> {
@@ -229,35 +230,22 @@ impl<'d> Index<'d> {
     fn find(&self, table: &Table<'d>, name: &[u8]) -> Option<Export> {
         match self {
             Index::InFile(index) => table.export(&index.find(name)?),
-            Index::Built(names) => {
-                let symbol = table.symbols.get(names.get(name)?.symbol).ok()?;
-                table.export(&symbol.into())
-            }
+            Index::Built(names) => names.get(name).copied().filter(|export| export.address != 0),
         }
     }
 }
 
-/// The symbol that a name denotes.
-#[derive(Clone, Copy)]
-struct Entry {
-    /// 0 if the symbol has none; it still hides others of its name.
-    address: u64,
-    /// The index in the symbol table.
-    symbol: u32,
-    weak: bool,
-}
-
 /// The exported names of a module. Of several symbols with one name it contains the first global one, else the first
 /// weak one, as [`Symbols::find_export`].
-fn index_names<'d>(module: &Table<'d>) -> Result<HashMap<&'d [u8], Entry>, AllocError> {
+fn index_names<'d>(module: &Table<'d>) -> Result<HashMap<&'d [u8], Export>, AllocError> {
     let mut names = HashMap::new();
     names.try_reserve(module.symbols.len()).map_err(|_| AllocError)?;
     for symbol in module.symbols.iter().filter_map(Result::ok).filter(Symbol::is_export) {
         let address = module.address(&symbol.into()).unwrap_or(0);
-        let weak = symbol.binding == Binding::Weak;
-        let new = Entry { address, symbol: symbol.index, weak };
+        let Symbol { kind, binding, size, .. } = symbol;
+        let new = Export { address, kind, binding, size };
         let known = names.entry(symbol.name()).or_insert(new);
-        if known.weak && !weak {
+        if !known.is_strong() && new.is_strong() {
             *known = new;
         }
     }
@@ -285,10 +273,10 @@ mod tests {
             (b"ad", None, true),
             (b"addd", None, true),
         ] {
-            assert_eq!((exports.resolve(name), exports.has_index()), (address, built));
+            assert_eq!((exports.resolve(name), exports.0.index.is_completed()), (address, built));
         }
         // A clone shares the index.
-        assert!(exports.clone().has_index());
+        assert!(exports.clone().0.index.is_completed());
     }
 
     /// A file with exports of each binding, one of them a type that hides a weak function of its name, and with
@@ -343,7 +331,7 @@ mod tests {
             // The first lookup scans unless the file has an index.
             for built in [in_file, true, true] {
                 let first = exports.find(b"run");
-                assert_eq!(exports.has_index(), built);
+                assert_eq!(exports.0.index.is_completed(), built);
                 assert_eq!(first, exports.find(b"run"));
                 for (name, expected) in [
                     (&b"run"[..], Some(run)),
@@ -371,7 +359,7 @@ mod tests {
                 Exports::new(smf.symbols(), std::vec![0x1000, 0x2000, 0], Vec::new()).unwrap();
             for built in [false, true] {
                 assert_eq!(exports.resolve(b"run"), Some(0x1020));
-                assert_eq!(exports.has_index(), built);
+                assert_eq!(exports.0.index.is_completed(), built);
             }
         }
     }

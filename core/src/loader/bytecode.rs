@@ -1,24 +1,24 @@
 //! Modules of bytecode: functions by name, with addresses in the C calling convention.
 //!
-//! The whole program is verified when its module is loaded, and an [`Engine`] runs it. A function gets an address when it is
-//! first looked up by address; most functions are called by the program only. Bytecode has no data symbols and imports no
-//! symbols; it calls host functions by number. The architecture and the platform in the header of its module are
-//! ignored, because bytecode does not depend on them. Functions that are only interpreted have no addresses.
+//! The whole program is verified when its module is loaded, and an [`Engine`] runs it. A function gets an address when
+//! it is first looked up by address; most functions are called by the program only. Bytecode has no data symbols and
+//! imports no symbols; it calls host functions by number. The architecture and the platform in the header of its module
+//! are ignored, because bytecode does not depend on them. Functions that are only interpreted have no addresses.
 //!
-//! A program that stops ends the innermost [catching call](trap::call_catching) of its thread, as a trap of a template does.
-//! Without such a call the function returns 0.
+//! A program that stops ends the innermost [catching call](trap::call_catching) of its thread, as a trap of a template
+//! does. Without such a call the function returns 0.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::ops::Range;
 
 use hashbrown::HashMap;
 
-use super::context::Context;
 use super::error::BytecodeError;
 use super::observer::SharedObserver;
+use super::options::Context;
 use crate::alloc_util::sort::sort;
 use crate::alloc_util::{AllocError, AttachResult, try_box, try_copy_bytes};
-use crate::format::functions::{Function, Functions};
+use crate::format::functions::Functions;
 use crate::format::{Binding, SymbolKind};
 use crate::jit::verify::{FunctionCode, Verifier};
 use crate::link::Export;
@@ -38,8 +38,8 @@ pub(super) struct Bytecode<'d> {
 }
 
 impl<'d> Bytecode<'d> {
-    /// The program of the module `name`, whose functions have this code. `entry_point` is the offset of the entry function in the code section, or 0;
-    /// without a function there, `main` is the entry function.
+    /// The program of the module `name`, whose functions have this code. `entry_point` is the offset of the entry
+    /// function in the code section, or 0; without a function there, `main` is the entry function.
     pub(super) fn new(
         name: &[u8],
         functions: &Functions<'d>,
@@ -85,18 +85,16 @@ impl<'d> Bytecode<'d> {
     /// The function called `name`. Its address is 0 if it [cannot have one](Bytecode::refusal).
     pub(super) fn find(&self, name: &[u8]) -> Option<Export> {
         let function = self.functions.get(self.index_of(name)?)?.ok()?;
-        has_address(&function).then(|| self.export(function.index, function.length))
-    }
-
-    fn export(&self, index: u32, length: u32) -> Export {
-        let address = self.engine.address(index).unwrap_or(0) as u64;
+        let address = self.engine.address(function.index).unwrap_or(0) as u64;
         let (kind, binding) = (SymbolKind::Function, Binding::Global);
-        Export { address, kind, binding, size: length.into() }
+        let export = Export { address, kind, binding, size: function.length.into() };
+        (function.params <= MAX_PARAMS).then_some(export)
     }
 
     /// Why the function called `name` has no address; `None` if it has one, or does not exist.
     pub(super) fn refusal(&self, name: &[u8]) -> Option<BytecodeError> {
-        Some(self.engine.address(self.index_of(name)?).err()?.into())
+        let error = self.engine.address(self.index_of(name)?).err()?;
+        Some(BytecodeError::Engine(error.into()))
     }
 
     /// Every function name with its index, sorted.
@@ -109,16 +107,8 @@ impl<'d> Bytecode<'d> {
 
     /// Every function with an address, sorted by name. Gives each of them its address.
     pub(super) fn exports(&self) -> impl Iterator<Item = (&'d [u8], Export)> {
-        let exported =
-            self.functions().filter_map(|(name, index)| Some((name, self.named(index)?)));
-        let exported = exported.filter(|(_, function)| has_address(function));
-        let exported =
-            exported.map(|(name, function)| (name, self.export(function.index, function.length)));
+        let exported = self.functions().filter_map(|(name, _)| Some((name, self.find(name)?)));
         exported.filter(|(_, export)| export.address != 0)
-    }
-
-    fn named(&self, index: u32) -> Option<Function<'d>> {
-        self.functions.get(index)?.ok()
     }
 
     /// Whether `address` is that of a function.
@@ -135,11 +125,6 @@ fn names_of<'d>(functions: &Functions<'d>) -> Result<HashMap<&'d [u8], u32>, All
         names.entry(function.name()).or_insert(function.index);
     }
     Ok(names)
-}
-
-/// Whether a function can have an address.
-fn has_address(function: &Function<'_>) -> bool {
-    function.params <= MAX_PARAMS
 }
 
 /// Notifies the observer of a loader of the compiled code of one program.

@@ -8,16 +8,19 @@ use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use core::{ops::Range, ptr};
 
 use super::bytecode::Bytecode;
-use super::context::Context;
 use super::error::{BytecodeError, LoadError, Result};
+use super::init_state::InitState;
 use super::observer::{LoadObserver, Registration};
-use crate::alloc_util::{AllocError, SharedBytes, TryArc};
+use super::options::Context;
+use crate::alloc_util::{AllocError, TryArc};
 use crate::format::bytes::offset_in;
 use crate::format::{File, FormatError, Library, Smf, Symbol};
 use crate::jit::verify::functions_of;
 use crate::link::{
-    DataSymbol, Export, Exports, Image, LinkError, Module, Name, PreserveError, Resolve,
+    DataSymbol, Export, Exports, Image, Libraries, LinkError, Module, Name, PreserveError, Reach,
+    Resolve, Sources,
 };
+use crate::memory::{FileContents, GuardedFile};
 
 /// The bytes of a module or an archive and their owner, parsed once. Clones share them.
 ///
@@ -37,6 +40,8 @@ pub struct ModuleBytes {
     /// As `slice`.
     file: Result<File<'static>, FormatError>,
     owner: TryArc<dyn AsRef<[u8]> + Send + Sync>,
+    /// The mapped file that the bytes are in, if they are.
+    mapped: Option<TryArc<GuardedFile>>,
 }
 
 impl ModuleBytes {
@@ -45,13 +50,33 @@ impl ModuleBytes {
     /// # Errors
     /// [`AllocError`].
     pub fn new<O: AsRef<[u8]> + Send + Sync + 'static>(owner: O) -> Result<Self, AllocError> {
-        let owner = TryArc::new(owner)?.into_bytes();
+        Ok(Self::owned_by(TryArc::new(owner)?.into_bytes(), None))
+    }
+
+    /// Takes the bytes of a file. If they are mapped, pages of the file may become pages of modules.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    pub fn of_file(contents: FileContents) -> Result<Self, AllocError> {
+        match contents {
+            FileContents::Copied(bytes) => Self::new(bytes),
+            FileContents::Mapped(file) => {
+                let file = TryArc::new(file)?;
+                Ok(Self::owned_by(file.clone().into_bytes(), Some(file)))
+            }
+        }
+    }
+
+    fn owned_by(
+        owner: TryArc<dyn AsRef<[u8]> + Send + Sync>,
+        mapped: Option<TryArc<GuardedFile>>,
+    ) -> Self {
         let slice: *const [u8] = (*owner).as_ref();
         // SAFETY: the slice is borrowed from a value that does not move and is never borrowed mutably, so the borrow
         // is valid as long as the value has owners. The field is private to this file, where it is always stored
         // next to an owner and dropped no later.
         let slice = unsafe { &*slice };
-        Ok(Self { slice, file: File::parse(slice), owner })
+        Self { slice, file: File::parse(slice), owner, mapped }
     }
 
     /// All bytes.
@@ -62,7 +87,8 @@ impl ModuleBytes {
     /// A part of the bytes, with the same owner; `None` if `range` is out of bounds.
     pub fn part(&self, range: Range<usize>) -> Option<Self> {
         let slice = self.slice.get(range)?;
-        Some(Self { slice, file: File::parse(slice), owner: self.owner.clone() })
+        let (owner, mapped) = (self.owner.clone(), self.mapped.clone());
+        Some(Self { slice, file: File::parse(slice), owner, mapped })
     }
 
     /// The module or archive.
@@ -111,11 +137,11 @@ impl ParsedModule {
     ///
     /// # Errors
     /// [`LoadError::Format`]; [`LoadError::Archive`].
-    pub(super) fn parse(name: &SharedBytes, bytes: ModuleBytes) -> Result<Self, LoadError> {
+    pub(super) fn parse(name: &Name, bytes: ModuleBytes) -> Result<Self, LoadError> {
         match bytes.file {
             Ok(File::Module(smf)) => Ok(Self { smf, bytes }),
-            Ok(File::Library(_)) => Err(LoadError::Archive { module: Name::from(name) }),
-            Err(error) => Err(LoadError::Format { module: Name::from(name), error }),
+            Ok(File::Library(_)) => Err(LoadError::Archive { module: name.clone() }),
+            Err(error) => Err(LoadError::Format { module: name.clone(), error }),
         }
     }
 
@@ -128,48 +154,44 @@ impl ParsedModule {
         self.smf.linked()
     }
 
-    /// Maps the image of the module, or verifies its bytecode.
-    pub(super) fn map(&self, name: &SharedBytes, context: &Context) -> Result<UnlinkedModule> {
-        if let Some(program) = self.bytecode(name, context)? {
-            return Ok(self.unlinked(Unlinked::Bytecode(program)));
-        }
-        let image = Image::map_in(&self.smf, &context.pool);
-        let image = image.map_err(|error| LoadError::link(name, error))?;
-        Ok(self.unlinked(Unlinked::Image(image)))
-    }
-
-    /// As [`ParsedModule::map`], with `data` left in the memory of an older version.
-    pub(super) fn map_preserving(
+    /// Maps the image of the module, or verifies its bytecode. `data` stays in the memory of an older version; `refused`
+    /// makes the error of a datum that cannot, given its index.
+    pub(super) fn map(
         &self,
-        name: &SharedBytes,
+        name: &Name,
         context: &Context,
         data: &[DataSymbol<'_>],
-    ) -> Result<UnlinkedModule, ReplaceError> {
-        if data.is_empty() {
-            return self.map(name, context).map_err(ReplaceError::Load);
-        }
-        let load = |error| ReplaceError::Load(LoadError::link(name, error));
-        if self.smf.functions().map_err(|error| load(LinkError::Format(error)))?.is_some() {
+        reach: &Reach<'_>,
+        refused: impl Fn(usize) -> LoadError,
+    ) -> Result<UnlinkedModule> {
+        let (image, table) = match self.bytecode(name, context)? {
             // Bytecode has no data symbols.
-            return Err(ReplaceError::Datum(0));
-        }
-        let image = Image::map_preserving(&self.smf, &context.pool, data);
-        let image = image.map_err(|error| match error {
-            PreserveError::Datum(datum) => ReplaceError::Datum(datum),
-            PreserveError::Link(error) => load(error),
-        })?;
-        Ok(self.unlinked(Unlinked::Image(image)))
+            Some(_) if !data.is_empty() => return Err(refused(0)),
+            Some(program) => (None, ExportTable::Bytecode(program)),
+            None => {
+                let sources =
+                    Sources { pool: Some(&context.pool), file: self.bytes.mapped.as_ref() };
+                let image = Image::map_preserving(&self.smf, sources, data, reach);
+                let image = image.map_err(|error| match error {
+                    PreserveError::Datum(datum) => refused(datum),
+                    PreserveError::Link(error) => LoadError::link(name, error),
+                })?;
+                let exports = image.exports();
+                (Some(image), ExportTable::Image(exports))
+            }
+        };
+        Ok(UnlinkedModule { image, exports: OwnedExports { table, parsed: self.clone() } })
     }
 
     /// The program of a bytecode module; `None` for machine code.
     fn bytecode(
         &self,
-        name: &SharedBytes,
+        name: &Name,
         context: &Context,
     ) -> Result<Option<TryArc<Bytecode<'static>>>> {
         let malformed = |error| LoadError::link(name, LinkError::Format(error));
         let Some(table) = self.smf.functions().map_err(malformed)? else { return Ok(None) };
-        let refused = |error| LoadError::Bytecode { module: Name::from(name), error };
+        let refused = |error| LoadError::Bytecode { module: name.clone(), error };
         if !cfg!(feature = "bytecode") {
             return Err(refused(BytecodeError::NotBuilt));
         }
@@ -178,61 +200,53 @@ impl ParsedModule {
         let program = Bytecode::new(name, &table, code, entry_point, context).map_err(refused)?;
         Ok(Some(TryArc::new(program)?))
     }
-
-    fn unlinked(&self, module: Unlinked) -> UnlinkedModule {
-        UnlinkedModule { module, parsed: self.clone() }
-    }
-}
-
-/// Why a new version cannot replace an old one.
-#[derive(Debug)]
-pub(super) enum ReplaceError {
-    /// The datum with this index cannot stay in the memory of the old version.
-    Datum(usize),
-    Load(LoadError),
-}
-
-enum Unlinked {
-    Image(Image<'static>),
-    Bytecode(TryArc<Bytecode<'static>>),
 }
 
 /// A module with final addresses that is not linked yet.
 pub(super) struct UnlinkedModule {
-    module: Unlinked,
-    parsed: ParsedModule,
+    /// Dropped before the bytes that it refers to; `None` for bytecode.
+    image: Option<Image<'static>>,
+    pub(super) exports: OwnedExports,
 }
 
 impl UnlinkedModule {
-    pub(super) fn exports(&self) -> OwnedExports {
-        let table = match &self.module {
-            Unlinked::Image(image) => ExportTable::Image(image.exports()),
-            Unlinked::Bytecode(program) => ExportTable::Bytecode(program.clone()),
-        };
-        OwnedExports { table, _bytes: self.parsed.bytes.clone() }
+    /// The address of the image, if code in it addresses imports by 32-bit distances.
+    pub(super) fn near_address(&self) -> Option<u64> {
+        let image = self.image.as_ref()?;
+        image.has_near_imports().then(|| image.address())
     }
 
-    pub(super) fn link(self, imports: &dyn Resolve) -> Result<LinkedModule, LinkError> {
-        let module = match self.module {
-            Unlinked::Image(image) => Linked::Native(image.link(imports)?),
-            Unlinked::Bytecode(program) => Linked::Bytecode { program, smf: self.parsed.smf },
-        };
-        Ok(LinkedModule { module, bytes: self.parsed.bytes })
+    /// Links the module. `libraries` are those that it needs.
+    pub(super) fn link(
+        self,
+        imports: &dyn Resolve,
+        libraries: Libraries,
+    ) -> Result<LinkedModule, LinkError> {
+        let native = self.image.map(|image| image.link_deferred(imports, libraries)).transpose()?;
+        Ok(LinkedModule { native, exports: self.exports, init: InitState::default() })
     }
 }
 
-/// The exports of a module.
+/// The exports of a module, and its file.
+#[derive(Clone)]
 pub(super) struct OwnedExports {
+    /// Dropped before the bytes that it refers to.
     table: ExportTable,
-    _bytes: ModuleBytes,
+    parsed: ParsedModule,
 }
 
+#[derive(Clone)]
 enum ExportTable {
     Image(Exports<'static>),
     Bytecode(TryArc<Bytecode<'static>>),
 }
 
 impl OwnedExports {
+    pub(super) fn parsed(&self) -> &ParsedModule {
+        &self.parsed
+    }
+
+    #[inline]
     pub(super) fn find(&self, name: &[u8]) -> Option<Export> {
         match &self.table {
             ExportTable::Image(exports) => exports.find(name),
@@ -240,83 +254,89 @@ impl OwnedExports {
         }
     }
 
-    /// Why a bytecode function has no address; `None` if it has one, and for other symbols.
-    pub(super) fn refusal(&self, name: &[u8]) -> Option<BytecodeError> {
+    fn bytecode(&self) -> Option<&Bytecode<'_>> {
         match &self.table {
             ExportTable::Image(_) => None,
-            ExportTable::Bytecode(program) => program.refusal(name),
+            ExportTable::Bytecode(program) => Some(program),
         }
+    }
+
+    /// Why a bytecode function has no address; `None` if it has one, and for other symbols.
+    pub(super) fn refusal(&self, name: &[u8]) -> Option<BytecodeError> {
+        self.bytecode()?.refusal(name)
     }
 }
 
 /// A callable module.
 pub(super) struct LinkedModule {
-    /// Dropped before the bytes that it refers to.
-    module: Linked,
-    bytes: ModuleBytes,
-}
-
-enum Linked {
-    Native(Module<'static>),
-    Bytecode { program: TryArc<Bytecode<'static>>, smf: Smf<'static> },
+    /// Dropped before the bytes that it refers to; `None` for bytecode.
+    native: Option<Module<'static>>,
+    exports: OwnedExports,
+    init: InitState,
 }
 
 impl LinkedModule {
     pub(super) fn smf(&self) -> &Smf<'_> {
-        match &self.module {
-            Linked::Native(module) => module.smf(),
-            Linked::Bytecode { smf, .. } => smf,
-        }
+        self.exports.parsed.smf()
     }
 
     /// As [`ParsedModule::linked`].
     pub(super) fn linked(&self) -> &Smf<'_> {
-        match &self.module {
-            Linked::Native(module) => module.linked(),
-            Linked::Bytecode { smf, .. } => smf,
-        }
+        self.native.as_ref().map_or_else(|| self.smf(), |module| module.linked())
     }
 
     #[inline]
     pub(super) fn find(&self, name: &[u8]) -> Option<Export> {
-        match &self.module {
-            Linked::Native(module) => module.find(name),
-            Linked::Bytecode { program, .. } => program.find(name),
-        }
+        self.exports.find(name)
     }
 
-    /// The address of an exported function.
-    pub(super) fn function(&self, name: &[u8]) -> Option<u64> {
-        match &self.module {
-            Linked::Native(module) => module.function(name),
-            Linked::Bytecode { program, .. } => {
-                program.find(name).map(|export| export.address).filter(|&address| address != 0)
-            }
-        }
+    /// Calls the resolvers of indirect functions.
+    pub(super) fn resolve_indirect_functions(&self) -> Result<(), LinkError> {
+        self.native.as_ref().map_or(Ok(()), Module::resolve_indirect_functions)
     }
 
     /// As [`OwnedExports::refusal`].
     pub(super) fn refusal(&self, name: &[u8]) -> Option<BytecodeError> {
-        self.bytecode()?.refusal(name)
-    }
-
-    /// The names and indices of all bytecode functions.
-    pub(super) fn bytecode_functions(&self) -> impl Iterator<Item = (&[u8], u32)> {
-        self.bytecode().into_iter().flat_map(Bytecode::functions)
-    }
-
-    fn native(&self) -> Option<&Module<'static>> {
-        match &self.module {
-            Linked::Native(module) => Some(module),
-            Linked::Bytecode { .. } => None,
-        }
+        self.exports.refusal(name)
     }
 
     pub(super) fn bytecode(&self) -> Option<&Bytecode<'_>> {
-        match &self.module {
-            Linked::Native(_) => None,
-            Linked::Bytecode { program, .. } => Some(program),
+        self.exports.bytecode()
+    }
+
+    /// Whether the module has constructors, destructors or exit handlers.
+    pub(super) fn has_init(&self) -> bool {
+        self.native.as_ref().is_some_and(Module::has_init)
+    }
+
+    pub(super) fn init_state(&self) -> &InitState {
+        &self.init
+    }
+
+    /// As [`InitState::announce`].
+    pub(super) fn announce_constructors(&self) {
+        if self.has_init() {
+            self.init.announce();
         }
+    }
+
+    /// As [`Module::run_constructors`].
+    pub(super) fn run_constructors(&self) {
+        if let Some(module) = self.native.as_ref().filter(|module| module.has_init()) {
+            self.init.run_constructors(module);
+        }
+    }
+
+    /// As [`Module::run_destructors`].
+    pub(super) fn run_destructors(&self) {
+        if let Some(module) = self.native.as_ref() {
+            module.run_destructors();
+        }
+    }
+
+    /// As [`Module::has_thread_destructors`].
+    pub(super) fn has_thread_destructors(&self) -> bool {
+        self.native.as_ref().is_some_and(Module::has_thread_destructors)
     }
 
     /// Registers the module with `observer`. Bytecode is registered when it is compiled.
@@ -326,7 +346,7 @@ impl LinkedModule {
         observer: &dyn LoadObserver,
     ) -> Result<Registration, AllocError> {
         // The observer accepts a module of any lifetime, so it cannot store a reference into this one.
-        self.native().map_or(Ok(None), |module| observer.on_load(name, module))
+        self.native.as_ref().map_or(Ok(None), |module| observer.on_load(name, module))
     }
 
     /// Drops the registrations of compiled bytecode.
@@ -338,34 +358,28 @@ impl LinkedModule {
 
     /// The size of the code, the data and the file, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
-        let code = match &self.module {
-            Linked::Native(module) => module.memory_bytes(),
-            Linked::Bytecode { program, .. } => program.engine().code_bytes(),
-        };
-        code.saturating_add(self.bytes.slice.len())
+        let code = self.native.as_ref().map_or(0, Module::memory_bytes);
+        let bytecode = self.bytecode().map_or(0, |program| program.engine().code_bytes());
+        code.saturating_add(bytecode).saturating_add(self.exports.parsed.bytes.slice.len())
     }
 
     pub(super) fn entry_point(&self) -> Option<u64> {
-        match &self.module {
-            Linked::Native(module) => module.entry_point(),
-            Linked::Bytecode { program, .. } => program.entry_point(),
-        }
+        let native = self.native.as_ref().and_then(Module::entry_point);
+        native.or_else(|| self.bytecode()?.entry_point())
     }
 
     /// The address of a symbol of the module. Bytecode functions are not symbols.
     pub(super) fn address(&self, symbol: &Symbol<'_>) -> Option<u64> {
-        self.native()?.address(symbol)
+        self.native.as_ref()?.address(symbol)
     }
 
     pub(super) fn contains(&self, address: u64) -> bool {
-        match &self.module {
-            Linked::Native(module) => module.contains(address),
-            Linked::Bytecode { program, .. } => program.contains(address),
-        }
+        let in_bytecode = || self.bytecode().is_some_and(|program| program.contains(address));
+        self.native.as_ref().is_some_and(|module| module.contains(address)) || in_bytecode()
     }
 
     pub(super) fn code(&self) -> impl Iterator<Item = Range<usize>> {
-        self.native().into_iter().flat_map(Module::code)
+        self.native.iter().flat_map(Module::code)
     }
 
     /// Copies the bytes of `symbol`, a symbol of writable data, to `target`, one of the same size in the new version

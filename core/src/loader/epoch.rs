@@ -17,6 +17,10 @@
 //! * The retiring thread's operation on the epoch comes either before an advance, which then publishes the
 //!   unlinking together with the new epoch, or after it, and then the code counts as retired in the new epoch.
 //!
+//! A host may also count threads in a way of its own ([`Epochs::with_others`]): the advance from `n` to `n + 1` then
+//! waits until each of them has been outside since epoch `n` began. Code that retired in epoch `n - 1` was unlinked
+//! before that.
+//!
 //! A plain load in either place misses one of these cases. The models in `tests/epoch_model.rs` run every
 //! interleaving under loom (`RUSTFLAGS="--cfg loom"`), with the stub that the threads call through.
 //!
@@ -29,12 +33,17 @@ use loom::sync::atomic::AtomicUsize;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
+/// Whether every thread that enters code without a guard has been outside of it since an epoch began, and observes
+/// afterwards what was unlinked before.
+pub type HaveLeft = fn(epoch: usize) -> bool;
+
 /// A reclamation domain: which threads may be inside code that was entered through it.
 #[derive(Debug)]
 pub struct Epochs {
     current: AtomicUsize,
     /// How many guards there are, by the parity of the epoch that each one pins.
     pinned: [AtomicUsize; 2],
+    others_have_left: HaveLeft,
 }
 
 /// Pins the epoch in which it was made, until it is dropped.
@@ -52,12 +61,29 @@ impl Epochs {
     /// A domain in which no thread is pinned.
     #[cfg(not(all(test, loom)))]
     pub const fn new() -> Self {
-        Self { current: AtomicUsize::new(0), pinned: [AtomicUsize::new(0), AtomicUsize::new(0)] }
+        Self::with_others(|_| true)
+    }
+
+    /// A domain that threads also enter without a guard, in a way of the host. The epoch after `epoch` begins only when
+    /// `have_left(epoch)`.
+    ///
+    /// Code that retired before `epoch` was unlinked before the call of `have_left`, and is freed after it at the
+    /// earliest.
+    #[cfg(not(all(test, loom)))]
+    pub const fn with_others(have_left: HaveLeft) -> Self {
+        let pinned = [AtomicUsize::new(0), AtomicUsize::new(0)];
+        Self { current: AtomicUsize::new(0), pinned, others_have_left: have_left }
     }
 
     #[cfg(all(test, loom))]
     pub(super) fn new() -> Self {
-        Self { current: AtomicUsize::new(0), pinned: [AtomicUsize::new(0), AtomicUsize::new(0)] }
+        let pinned = [AtomicUsize::new(0), AtomicUsize::new(0)];
+        Self { current: AtomicUsize::new(0), pinned, others_have_left: |_| true }
+    }
+
+    /// The current epoch. A thread that reads it observes what was unlinked before it began.
+    pub fn current(&self) -> usize {
+        self.current.load(Acquire)
     }
 
     /// The counter of the epochs with the parity of `epoch`.
@@ -89,10 +115,17 @@ impl Epochs {
 
     /// Advances by as many epochs as the pinned threads allow, at most the two that a retirement waits for.
     pub(super) fn advance(&self) {
+        self.advance_if(self.others_have_left);
+    }
+
+    /// As [`advance`](Self::advance), with another test of the threads without guards.
+    fn advance_if(&self, others_have_left: impl Fn(usize) -> bool) {
         for _ in 0..2 {
-            let epoch = self.current.load(Acquire);
+            let epoch = self.current();
             // That of the epoch before, which has the other parity.
-            if self.pinned(epoch.wrapping_add(1)).fetch_add(0, AcqRel) != 0 {
+            if self.pinned(epoch.wrapping_add(1)).fetch_add(0, AcqRel) != 0
+                || !others_have_left(epoch)
+            {
                 return;
             }
             let next = epoch.wrapping_add(1);
@@ -222,6 +255,18 @@ mod tests {
         pinned.clear();
         epochs.advance();
         assert!(retired.iter().all(|(retired_at, _)| epochs.has_passed(*retired_at)));
+    }
+
+    #[test]
+    fn epoch_advances_when_the_threads_of_the_host_have_left() {
+        static LEFT_IN: AtomicUsize = AtomicUsize::new(0);
+        let epochs = Epochs::with_others(|epoch| LEFT_IN.load(Acquire) >= epoch);
+        let retired_at = epochs.retire();
+        (0..9).for_each(|_| epochs.advance());
+        assert!(!epochs.has_passed(retired_at));
+        LEFT_IN.store(epochs.current(), Release);
+        epochs.advance();
+        assert!(epochs.has_passed(retired_at));
     }
 
     #[test]

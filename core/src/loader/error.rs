@@ -3,12 +3,12 @@
 use thiserror::Error;
 
 use super::handle::ModuleHandle;
-use crate::alloc_util::{AllocError, SharedBytes};
+use crate::alloc_util::AllocError;
 use crate::format::FormatError;
 use crate::jit::verify::VerifyError;
-use crate::link::{LinkError, Name};
+use crate::link::{LibraryError, LinkError, Name};
 use crate::memory::code_alloc::ExecError;
-use crate::vm::{CodeError, EngineError};
+use crate::vm::EngineError;
 
 /// Why a bytecode program cannot be called.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -28,13 +28,7 @@ pub enum BytecodeError {
 
 impl From<AllocError> for BytecodeError {
     fn from(error: AllocError) -> Self {
-        CodeError::from(error).into()
-    }
-}
-
-impl From<CodeError> for BytecodeError {
-    fn from(error: CodeError) -> Self {
-        BytecodeError::Engine(EngineError::Code(error))
+        Self::Engine(EngineError::Code(error.into()))
     }
 }
 
@@ -63,6 +57,19 @@ pub enum LoadError {
         #[source]
         error: LinkError,
     },
+    /// A module with constructors, destructors or indirect functions, which the options refuse.
+    #[error(
+        "{module} has constructors, destructors or indirect functions, which the options of the loader refuse"
+    )]
+    Constructors { module: Name },
+    /// A module whose code threads still have to run when they end.
+    #[error(
+        "{module} cannot be unloaded: threads still have to run destructors of its thread-local variables when they end"
+    )]
+    ThreadDestructors { module: Name },
+    /// A shared library that the host adds and that cannot be opened.
+    #[error("cannot open the library {library}: {error}")]
+    Library { library: Name, error: LibraryError },
     /// A bytecode module that cannot run, or a bytecode function that cannot be called by address.
     #[error("{module}: {error}")]
     Bytecode {
@@ -115,7 +122,7 @@ pub enum LoadError {
     Changed { module: Name },
     /// The allocator has no memory left.
     #[error("the allocator has no memory left")]
-    OutOfMemory,
+    OutOfMemory(#[from] AllocError),
 }
 
 impl LoadError {
@@ -125,8 +132,8 @@ impl LoadError {
     }
 
     /// The error of a module that cannot be linked.
-    pub(super) fn link(module: &SharedBytes, error: LinkError) -> Self {
-        let module = Name::from(module);
+    pub(super) fn link(module: &Name, error: LinkError) -> Self {
+        let module = module.clone();
         match error {
             LinkError::Format(error) => LoadError::Format { module, error },
             error => LoadError::Link { module, error },
@@ -136,11 +143,5 @@ impl LoadError {
     /// Whether an operation on the module `name` should be retried: another module changed meanwhile.
     pub(super) fn is_transient(&self, name: &[u8]) -> bool {
         matches!(self, LoadError::Changed { module } if module.as_bytes() != name)
-    }
-}
-
-impl From<AllocError> for LoadError {
-    fn from(_: AllocError) -> Self {
-        LoadError::OutOfMemory
     }
 }

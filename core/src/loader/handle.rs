@@ -13,6 +13,22 @@ impl ModuleHandle {
         (self.generation as u64) << 32 | self.slot as u64
     }
 
+    /// Stands for the member of a load set with this index until the set is committed. No module has generation 0.
+    pub(super) const fn member(index: u32) -> Self {
+        Self { slot: index, generation: 0 }
+    }
+
+    /// The handle of the member that this stands for, given those of all members; otherwise this handle.
+    pub(super) fn committed(self, members: &[Self]) -> Self {
+        let member = usize::try_from(self.slot).ok().and_then(|index| members.get(index));
+        member.copied().filter(|_| self.generation == 0).unwrap_or(self)
+    }
+
+    /// The index of the member that this stands for.
+    pub(super) fn as_member(self) -> Option<usize> {
+        usize::try_from(self.slot).ok().filter(|_| self.generation == 0)
+    }
+
     /// The inverse of [`to_raw`](Self::to_raw). Any number is allowed; one that is not a handle is refused where it is
     /// used.
     pub const fn from_raw(raw: u64) -> Self {

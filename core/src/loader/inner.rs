@@ -1,25 +1,36 @@
-//! The state of a loader, as the steps of loading and replacing modules use it.
+//! The loader and its state, as the steps of loading and replacing modules use it.
 
-use super::context::Context;
+use super::bytes::LinkedModule;
 use super::epoch::Domains;
 use super::error::Result;
+use super::observer::SharedObserver;
+use super::options::{Context, LoaderOptions};
 use super::provider_index::ProviderIndex;
-use super::state::{HostResolver, State};
+use super::retired::run_destructors;
+use super::state::State;
 use super::version::Version;
-use crate::link::Export;
+use crate::alloc_util::{AllocError, TryArc, try_collect};
+use crate::link::{Export, Resolve};
+use crate::memory::PagePool;
 use crate::memory::lock::{Lock, LockGuard};
 
-pub(super) struct Inner {
+/// A set of loaded modules. All methods may be called from any thread. See the [module documentation](super).
+pub struct ModuleLoader {
     pub(super) context: Context,
     providers: Lock<ProviderIndex>,
     state: Lock<State>,
     pub(super) domains: Domains,
 }
 
-impl Inner {
-    pub(super) fn new(context: Context) -> Self {
-        let domains = Domains::new(context.options.call_epochs);
-        Self { context, providers: Lock::default(), state: Lock::default(), domains }
+impl ModuleLoader {
+    pub(super) fn from_parts(
+        options: LoaderOptions,
+        observer: Option<SharedObserver>,
+    ) -> Result<Self, AllocError> {
+        let pool = TryArc::new(PagePool::new(options.kept_bytes))?;
+        let domains = Domains::new(options.call_epochs);
+        let context = Context { options, observer, pool };
+        Ok(Self { context, providers: Lock::default(), state: Lock::default(), domains })
     }
 
     pub(super) fn state(&self) -> LockGuard<'_, State> {
@@ -30,17 +41,25 @@ impl Inner {
         self.providers.lock()
     }
 
-    /// The address of `name` outside of all modules: a host symbol, else that of the host resolver, else that of the
-    /// fallback resolver.
-    pub(super) fn resolve_outside(&self, name: &[u8]) -> Option<u64> {
+    /// The address of `name` outside of all modules: a host symbol, else that of the host resolver, else that in a
+    /// library that the host has [added](Self::add_library) or in `libraries`, else that of the fallback resolver.
+    pub(super) fn resolve_outside(&self, name: &[u8], libraries: &dyn Resolve) -> Option<u64> {
+        self.resolve_in_host(name).or_else(|| libraries.resolve(name)).or_else(|| {
+            let resolver = self.state().fallback_resolver.clone();
+            resolver?.resolve(name)
+        })
+    }
+
+    /// The address of `name` in the host and the added libraries, without the fallback resolver.
+    pub(super) fn resolve_in_host(&self, name: &[u8]) -> Option<u64> {
         let state = self.state();
-        if let Some(&address) = state.host.get(name) {
-            return Some(address);
-        }
-        let resolvers = [state.host_resolver.clone(), state.fallback_resolver.clone()];
+        let known = state.host.get(name).copied();
+        let (resolver, added) = (state.host_resolver.clone(), state.libraries.clone());
         drop(state);
-        let resolve = |resolver: HostResolver| resolver.resolve(name);
-        resolvers.into_iter().flatten().find_map(resolve)
+        let replaced = || self.context.options.host_services.replacement(name);
+        let in_libraries = || added?.iter().find_map(|library| library.resolve(name));
+        let known = known.or_else(replaced).or_else(|| resolver?.resolve(name));
+        known.or_else(in_libraries)
     }
 
     /// [`Version::stable_address`] with the versions of this loader.
@@ -54,19 +73,24 @@ impl Inner {
         version.stable_address(name, export, current)
     }
 
-    /// Frees replaced and unloaded versions that no thread can reach.
-    pub(super) fn collect(&self) {
-        let left = self.state().retired.begin_unregister(&self.domains);
-        if !left.is_empty() {
-            left.iter().for_each(|left| left.version.unregister(left.with_stubs));
-            self.state().retired.unregistered(&left, &self.domains);
+    /// Runs the destructors of all modules, because the loader is dropped. If threads still have to run destructors that
+    /// are code of a module, all modules stay in memory.
+    pub(super) fn shut_down(&self) {
+        let (scope, retired) = {
+            let state = self.state();
+            let retired = state.retired.versions().cloned();
+            (state.scope(), try_collect(retired).unwrap_or_default())
+        };
+        let live = scope.versions().iter().cloned();
+        let Ok(versions) = try_collect(live.chain(retired)) else { return };
+        let versions = run_destructors(versions);
+        let is_pending = |version: &TryArc<Version>| {
+            version.body.linked().is_some_and(LinkedModule::has_thread_destructors)
+        };
+        if versions.iter().any(is_pending) {
+            core::mem::forget(versions);
+            // Their code contains addresses in these.
+            core::mem::forget(self.state().libraries.clone());
         }
-        let unreachable = self.state().take_unreachable(&self.domains);
-        for retired in &unreachable {
-            // Newer versions may use data of this one; this one does not use data of older ones any more.
-            let owners = core::mem::take(&mut *retired.version().data_owners.lock());
-            drop(owners);
-        }
-        drop(unreachable);
     }
 }

@@ -6,25 +6,25 @@
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
-use super::bytes::{LinkedModule, OwnedExports, ParsedModule, ReplaceError, UnlinkedModule};
+use super::bytes::{LinkedModule, OwnedExports, ParsedModule, UnlinkedModule};
 use super::error::{LoadError, Result};
 use super::handle::ModuleHandle;
-use super::inner::Inner;
-use super::observer::Registration;
+use super::inner::ModuleLoader;
 use super::options::UnresolvedImport;
 use super::provider_index::Provider;
 use super::state::Scope;
 use super::stub_table::StubTable;
-use super::version::{Dependency, ImportedDatum, Version, VersionStubs, check_address};
-use crate::alloc_util::{
-    AllocError, SharedBytes, TryArc, try_collect, try_push, try_with_capacity,
-};
+use super::version::{Body, Dependency, ImportedDatum, Version, VersionStubs, check_address};
+use crate::alloc_util::{AllocError, TryArc, try_collect, try_push, try_with_capacity};
 use crate::format::{Binding, Flags, Symbol, SymbolKind};
-use crate::link::{DataSymbol, Export, LinkError, Name, Resolve, missing_imports};
+use crate::link::{
+    DataSymbol, Export, Libraries, LinkError, Name, Reach, Resolve, missing_imports,
+    runs_code_at_load,
+};
 
 /// A mapped module of the set.
 struct Member {
-    name: SharedBytes,
+    name: Name,
     /// The index of the provider; `None` for the module to load.
     provider: Option<usize>,
     exports: OwnedExports,
@@ -32,7 +32,6 @@ struct Member {
     stubs: Option<TryArc<StubTable>>,
     /// Whether it replaces a version, whose stubs it inherits.
     is_version: bool,
-    parsed: ParsedModule,
 }
 
 impl Member {
@@ -50,78 +49,46 @@ impl Member {
     }
 }
 
-/// A linked member and its dependencies.
-pub(super) struct LinkedMember {
-    pub(super) name: SharedBytes,
-    /// Dropped before the module.
-    pub(super) registration: Registration,
-    pub(super) module: LinkedModule,
-    /// Only of a new module.
-    pub(super) stubs: Option<VersionStubs>,
-    pub(super) dependencies: Vec<PendingDependency>,
-    /// Older versions whose memory holds data of this one.
-    pub(super) data_owners: Vec<TryArc<Version>>,
-}
-
-/// The module that defines an import: a loaded one, or the member with this index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Exporter {
-    Loaded(ModuleHandle),
-    Member(usize),
-}
-
-/// A [`Dependency`] of a member, before members have handles.
-#[derive(Debug)]
-pub(super) struct PendingDependency {
-    pub(super) exporter: Exporter,
-    pub(super) data: Vec<ImportedDatum>,
-}
-
-impl PendingDependency {
-    /// The dependency, given the handles of the members.
-    pub(super) fn resolve(self, members: &[ModuleHandle]) -> Option<Dependency> {
-        let handle = match self.exporter {
-            Exporter::Loaded(handle) => handle,
-            Exporter::Member(member) => *members.get(member)?,
-        };
-        Some(Dependency { handle, data: self.data })
-    }
-}
-
 /// The set while it is built.
 pub(super) struct LoadSet<'l> {
-    loader: &'l Inner,
+    loader: &'l ModuleLoader,
     /// The modules that were loaded when the set was started.
     scope: Scope,
     /// The module that the first member replaces.
     replaced: Option<ModuleHandle>,
     members: Vec<Member>,
-    images: Vec<UnlinkedModule>,
+    /// The images of the members, and the libraries that they need.
+    images: Vec<(UnlinkedModule, Libraries)>,
 }
 
 impl<'l> LoadSet<'l> {
-    pub(super) fn new(loader: &'l Inner, scope: Scope, replaced: Option<ModuleHandle>) -> Self {
+    pub(super) fn new(
+        loader: &'l ModuleLoader,
+        scope: Scope,
+        replaced: Option<ModuleHandle>,
+    ) -> Self {
         Self { loader, scope, replaced, members: Vec::new(), images: Vec::new() }
     }
 
     /// Maps a module and every provider that a member needs.
-    pub(super) fn map(&mut self, name: SharedBytes, parsed: ParsedModule) -> Result<()> {
+    pub(super) fn map(&mut self, name: Name, parsed: &ParsedModule) -> Result<()> {
         self.map_member(name, None, parsed)?;
         self.map_all_providers()
     }
 
-    /// As [`LoadSet::map`], for a new version of a module with the stubs in `table`. `data` stays in the memory of the
-    /// old version.
+    /// As [`LoadSet::map`], for a new version of a module with the stubs in `table`. `data` and `refused` are those of
+    /// [`ParsedModule::map`].
     pub(super) fn map_version(
         &mut self,
-        name: SharedBytes,
-        parsed: ParsedModule,
+        name: Name,
+        parsed: &ParsedModule,
         table: TryArc<StubTable>,
         data: &[DataSymbol<'_>],
-    ) -> Result<(), ReplaceError> {
-        let image = parsed.map_preserving(&name, &self.loader.context, data)?;
-        self.add(name, None, parsed, image, Some(table)).map_err(ReplaceError::Load)?;
-        self.map_all_providers().map_err(ReplaceError::Load)
+        refused: impl Fn(usize) -> LoadError,
+    ) -> Result<()> {
+        let image = self.map_image(&name, parsed, data, refused)?;
+        self.add(name, None, image, Some(table))?;
+        self.map_all_providers()
     }
 
     fn map_all_providers(&mut self) -> Result<()> {
@@ -138,12 +105,12 @@ impl<'l> LoadSet<'l> {
 
     fn map_member(
         &mut self,
-        name: SharedBytes,
+        name: Name,
         provider: Option<usize>,
-        parsed: ParsedModule,
+        parsed: &ParsedModule,
     ) -> Result<()> {
         let context = &self.loader.context;
-        let image = parsed.map(&name, context)?;
+        let image = self.map_image(&name, parsed, &[], |_| AllocError.into())?;
         let is_reloadable =
             context.options.reload_unmarked || parsed.smf().header().flags.has(Flags::RELOADABLE);
         let new_table = || {
@@ -151,36 +118,65 @@ impl<'l> LoadSet<'l> {
             TryArc::new(StubTable::new(memory, context.observer.clone())?)
         };
         let stubs = is_reloadable.then(new_table).transpose()?;
-        self.add(name, provider, parsed, image, stubs)
+        self.add(name, provider, image, stubs)
+    }
+
+    /// Maps the image of a member within reach of the loaded modules and host symbols that it addresses by 32-bit
+    /// distances, or of the first member if that addresses other members so. Opens the libraries that it needs.
+    /// `data` and `refused` are those of [`ParsedModule::map`].
+    fn map_image(
+        &self,
+        name: &Name,
+        parsed: &ParsedModule,
+        data: &[DataSymbol<'_>],
+        refused: impl Fn(usize) -> LoadError,
+    ) -> Result<(UnlinkedModule, Libraries)> {
+        let services = self.loader.context.options.host_services;
+        let libraries = Libraries::open(parsed.smf(), services);
+        let libraries = libraries.map_err(|error| LoadError::link(name, error))?;
+        let imports = |import: &[u8]| {
+            let known = self.find_loaded(import).map(|(_, export)| export);
+            let known = known.or_else(|| self.find_first_member(import));
+            if let Some(export) = known {
+                return Some(export.address);
+            }
+            // A provider is mapped later, near this image.
+            let provider = self.loader.providers().find(import).ok()?;
+            if provider.is_some() { None } else { self.loader.resolve_outside(import, &libraries) }
+        };
+        let neighbour = self.images.first().and_then(|(image, _)| image.near_address());
+        let reach = Reach { neighbour, imports: &imports };
+        let image = parsed.map(name, &self.loader.context, data, &reach, refused)?;
+        Ok((image, libraries))
     }
 
     fn add(
         &mut self,
-        name: SharedBytes,
+        name: Name,
         provider: Option<usize>,
-        parsed: ParsedModule,
-        image: UnlinkedModule,
+        image: (UnlinkedModule, Libraries),
         stubs: Option<TryArc<StubTable>>,
     ) -> Result<()> {
-        let exports = image.exports();
+        let refuses = self.loader.context.options.refuse_constructors;
+        if refuses && runs_code_at_load(image.0.exports.parsed().smf()) {
+            return Err(LoadError::Constructors { module: name });
+        }
+        let exports = image.0.exports.clone();
         let is_version = self.replaced.is_some() && self.members.is_empty();
-        let member = Member { name, provider, exports, stubs, is_version, parsed };
-        try_push(&mut self.members, member)?;
+        try_push(&mut self.members, Member { name, provider, exports, stubs, is_version })?;
         Ok(try_push(&mut self.images, image)?)
     }
 
     /// Maps the providers of the imports of a member.
     fn map_providers(&mut self, member: usize) -> Result<()> {
-        let Some(parsed) = self.members.get(member).map(|member| member.parsed.clone()) else {
-            return Ok(());
-        };
+        let Some(Member { exports, .. }) = self.members.get(member) else { return Ok(()) };
         let resolved = |name: &[u8]| {
-            let own = self.members.get(member).and_then(|member| member.exports.find(name));
+            let own = exports.find(name);
             let other = own.or_else(|| Some(self.find_loaded(name)?.1));
             other.or_else(|| self.find_first_member(name)).map(|export| export.address)
         };
         let mut needed: Vec<(usize, Provider)> = Vec::new();
-        for import in missing_imports(parsed.smf(), &resolved) {
+        for import in missing_imports(exports.parsed().smf(), &resolved) {
             let Some(found) = self.loader.providers().find(import.name())? else { continue };
             // Imports from one module are often adjacent.
             if needed.last().is_none_or(|last| last.0 != found.0) {
@@ -192,9 +188,9 @@ impl<'l> LoadSet<'l> {
                 continue;
             }
             if self.members.iter().any(|member| member.name == provider.name) {
-                return Err(LoadError::NameTaken { module: Name::from(&provider.name) });
+                return Err(LoadError::NameTaken { module: provider.name });
             }
-            self.map_member(provider.name, Some(index), provider.parsed)?;
+            self.map_member(provider.name, Some(index), &provider.parsed)?;
         }
         Ok(())
     }
@@ -221,32 +217,32 @@ impl<'l> LoadSet<'l> {
         Ok(member.and_then(|at| Some((at, self.members.get(at)?.exports.find(name)?))))
     }
 
-    /// Links every member. `unresolved` is called for each unresolved import of any member.
+    /// Links every member; the results stand for versions that are not committed yet. `unresolved` is called for each unresolved import of any member.
     pub(super) fn link(
         mut self,
         unresolved: &mut dyn FnMut(&UnresolvedImport<'_>),
-    ) -> Result<(Scope, Vec<LinkedMember>)> {
+    ) -> Result<(Scope, Vec<TryArc<Version>>)> {
         let images = core::mem::take(&mut self.images);
         let mut linked = try_with_capacity(images.len())?;
         let mut first_unresolved = None;
-        for (me, image) in images.into_iter().enumerate() {
+        for (me, (image, libraries)) in images.into_iter().enumerate() {
             let Some(member) = self.members.get(me) else { break };
             let imports = Imports {
                 set: &self,
-                me,
+                handle: member_handle(me),
                 member,
                 dependencies: RefCell::new(Vec::new()),
                 unresolved: RefCell::new(&mut *unresolved),
                 error: Cell::new(None),
             };
-            let result = image.link(&imports);
+            let result = image.link(&imports, libraries);
             if let Some(error) = imports.error.take() {
-                return Err(error);
+                return Err(first_unresolved.unwrap_or(error));
             }
             let dependencies = imports.dependencies.into_inner();
             let failed = |error| LoadError::link(&member.name, error);
             match result {
-                Ok(module) => linked.push(self.linked_member(member, module, dependencies)?),
+                Ok(module) => linked.push(self.version(member, module, dependencies)?),
                 // Continues, to report the unresolved imports of the other members too.
                 Err(error @ LinkError::MissingImports { .. }) => {
                     first_unresolved = first_unresolved.or(Some(failed(error)));
@@ -254,44 +250,62 @@ impl<'l> LoadSet<'l> {
                 Err(error) => return Err(first_unresolved.unwrap_or_else(|| failed(error))),
             }
         }
-        first_unresolved.map_or(Ok((self.scope, linked)), Err)
+        if let Some(error) = first_unresolved {
+            return Err(error);
+        }
+        for version in &linked {
+            if let Body::Linked(module) = &version.body {
+                let resolved = module.resolve_indirect_functions();
+                resolved.map_err(|error| LoadError::link(&version.name, error))?;
+            }
+        }
+        Ok((self.scope, linked))
     }
 
-    fn linked_member(
+    fn version(
         &self,
         member: &Member,
         module: LinkedModule,
-        dependencies: Vec<PendingDependency>,
-    ) -> Result<LinkedMember, AllocError> {
-        let name = member.name.clone();
+        dependencies: Vec<Dependency>,
+    ) -> Result<TryArc<Version>, AllocError> {
         let registration = match &self.loader.context.observer {
-            Some(observer) => module.register(&name, &***observer)?,
+            Some(observer) => module.register(&member.name, &***observer)?,
             None => None,
         };
         let new_table = member.stubs.clone().filter(|_| !member.is_version);
         let stubs = new_table.map(|table| VersionStubs { table, version: 0 });
-        let data_owners = Vec::new();
-        Ok(LinkedMember { name, registration, module, stubs, dependencies, data_owners })
+        let body = (Body::Linked(module), registration);
+        Version::new(member.name.clone(), member_handle(0), body, dependencies, stubs)
     }
+}
+
+/// Stands for the member with this index until it is committed.
+fn member_handle(member: usize) -> ModuleHandle {
+    ModuleHandle::member(u32::try_from(member).unwrap_or(u32::MAX))
 }
 
 /// The resolver of the imports of one member.
 struct Imports<'s, 'l, 'u> {
     set: &'s LoadSet<'l>,
-    me: usize,
+    handle: ModuleHandle,
     member: &'s Member,
-    dependencies: RefCell<Vec<PendingDependency>>,
+    dependencies: RefCell<Vec<Dependency>>,
     unresolved: RefCell<&'u mut dyn FnMut(&UnresolvedImport<'_>)>,
-    /// An error that the linker cannot represent.
+    /// The error of an import, which the linker cannot represent.
     error: Cell<Option<LoadError>>,
 }
 
 impl Imports<'_, '_, '_> {
-    /// Searches the module itself, other modules, and the host.
-    fn find(&self, import: &Symbol<'_>, is_called: bool) -> Result<Option<u64>, ImportError> {
+    /// Searches the module itself, other modules, the host, and the libraries that the module needs.
+    fn find(
+        &self,
+        import: &Symbol<'_>,
+        is_called: bool,
+        libraries: &dyn Resolve,
+    ) -> Result<Option<u64>> {
         let name = import.name();
         if let Some(export) = self.member.exports.find(name) {
-            check_kind(import, is_called, &export)?;
+            self.check_kind(import, is_called, &export)?;
             return Ok(Some(export.address));
         }
         let loaded = self.set.find_loaded(name);
@@ -299,58 +313,45 @@ impl Imports<'_, '_, '_> {
         let member = if is_strong { None } else { self.set.find_member(name)? };
         let member = member.filter(|(_, export)| loaded.is_none() || export.is_strong());
         if let Some((at, export)) = member {
-            check_kind(import, is_called, &export)?;
-            self.depend_on(Exporter::Member(at), name, &export)?;
+            self.check_kind(import, is_called, &export)?;
+            self.depend_on(member_handle(at), name, &export)?;
             let Some(exporter) = self.set.members.get(at) else { return Ok(None) };
             return Ok(Some(exporter.stable_address(name, &export)?));
         }
         if let Some((version, export)) = loaded {
-            check_kind(import, is_called, &export)?;
-            self.depend_on(Exporter::Loaded(version.handle), name, &export)?;
+            self.check_kind(import, is_called, &export)?;
+            self.depend_on(version.handle, name, &export)?;
             return Ok(Some(self.set.loader.stable_address(version, name, &export)?));
         }
-        Ok(self.set.loader.resolve_outside(name))
+        Ok(self.set.loader.resolve_outside(name, libraries))
     }
 
-    fn depend_on(&self, exporter: Exporter, name: &[u8], export: &Export) -> Result<()> {
-        if exporter == Exporter::Member(self.me) {
+    fn check_kind(&self, import: &Symbol<'_>, is_called: bool, export: &Export) -> Result<()> {
+        if !is_called || !matches!(export.kind, SymbolKind::Data | SymbolKind::Constant) {
+            return Ok(());
+        }
+        let error = |symbol| LinkError::NotAFunction { symbol };
+        Err(LoadError::link(&self.member.name, LinkError::named(import.name(), error)))
+    }
+
+    fn depend_on(&self, handle: ModuleHandle, name: &[u8], export: &Export) -> Result<()> {
+        if handle == self.handle {
             return Ok(());
         }
         let is_data = !matches!(export.kind, SymbolKind::Function | SymbolKind::None);
-        let name = is_data.then(|| SharedBytes::copy_of(name)).transpose()?;
+        let name = is_data.then(|| Name::new(name)).transpose()?;
         let datum = name.map(|name| ImportedDatum { name, address: export.address });
         let mut all = self.dependencies.borrow_mut();
         // Imports from one module are often adjacent.
-        match all.iter_mut().rev().find(|other| other.exporter == exporter) {
+        match all.iter_mut().rev().find(|other| other.handle == handle) {
             Some(other) => datum.map_or(Ok(()), |datum| try_push(&mut other.data, datum))?,
             None => {
                 let data = try_collect(datum.into_iter())?;
-                try_push(&mut all, PendingDependency { exporter, data })?;
+                try_push(&mut all, Dependency { handle, data })?;
             }
         }
         Ok(())
     }
-}
-
-/// Why an import cannot be resolved.
-enum ImportError {
-    Link(LinkError),
-    Load(LoadError),
-}
-
-impl From<LoadError> for ImportError {
-    fn from(error: LoadError) -> Self {
-        ImportError::Load(error)
-    }
-}
-
-fn check_kind(import: &Symbol<'_>, is_called: bool, export: &Export) -> Result<(), ImportError> {
-    let is_data = matches!(export.kind, SymbolKind::Data | SymbolKind::Constant);
-    if is_called && is_data {
-        let error = |symbol| LinkError::NotAFunction { symbol };
-        return Err(ImportError::Link(LinkError::named(import.name(), error)));
-    }
-    Ok(())
 }
 
 impl Resolve for Imports<'_, '_, '_> {
@@ -363,16 +364,16 @@ impl Resolve for Imports<'_, '_, '_> {
         &self,
         import: &Symbol<'_>,
         is_called: bool,
+        libraries: &dyn Resolve,
     ) -> Result<Option<u64>, LinkError> {
-        match self.find(import, is_called) {
+        match self.find(import, is_called, libraries) {
             Ok(None) if import.binding != Binding::Weak => {
                 let import = UnresolvedImport { symbol: import.name(), module: &self.member.name };
                 (*self.unresolved.borrow_mut())(&import);
                 Ok(None)
             }
             Ok(found) => Ok(found),
-            Err(ImportError::Link(error)) => Err(error),
-            Err(ImportError::Load(error)) => {
+            Err(error) => {
                 // `LoadSet::link` returns it instead of the linker's error.
                 self.error.set(Some(error));
                 Err(AllocError.into())

@@ -1,16 +1,14 @@
 //! Copies the data of an old version into a new one.
 
 use alloc::vec::Vec;
-use core::ops::Range;
 
 use hashbrown::HashMap;
 
 use super::bytes::LinkedModule;
 use super::error::{LoadError, Result};
-use crate::alloc_util::sort::sort;
-use crate::alloc_util::{AllocError, SharedBytes, try_collect, try_reserve};
+use crate::alloc_util::{AllocError, try_collect};
 use crate::format::{SectionKind, Smf, Symbol, SymbolPlace};
-use crate::link::LinkError;
+use crate::link::{LinkError, Name, RelocatedFields};
 
 /// The data that a reload copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,15 +19,11 @@ pub struct Migrated {
     pub bytes: u64,
 }
 
-/// Copies the data with the same name and size in both versions that the linker has not written into. `to` must not have
-/// run yet. `name` is that of the module.
-pub(super) fn copy_data(
-    name: &SharedBytes,
-    from: &LinkedModule,
-    to: &LinkedModule,
-) -> Result<Migrated> {
+/// Copies the data with the same name and size in both versions that the linker has not written into. `to` must not
+/// have run yet. `name` is that of the module.
+pub(super) fn copy_data(name: &Name, from: &LinkedModule, to: &LinkedModule) -> Result<Migrated> {
     let failed = |error| match error {
-        LinkError::OutOfMemory(_) => LoadError::OutOfMemory,
+        LinkError::OutOfMemory(error) => error.into(),
         error => LoadError::link(name, error),
     };
     let mut migrated = Migrated::default();
@@ -38,10 +32,12 @@ pub(super) fn copy_data(
         return Ok(migrated);
     }
     let new = WritableData::of(to.linked()).map_err(failed)?;
+    let old_fields = RelocatedFields::of(from.linked()).map_err(failed)?;
+    let new_fields = RelocatedFields::of(to.linked()).map_err(failed)?;
     for symbol in &old.symbols {
         let Some(target) = new.find(symbol.name()) else { continue };
         let unique = old.find(symbol.name()).is_some();
-        let relocated = old.is_relocated(symbol) || new.is_relocated(target);
+        let relocated = is_relocated(&old_fields, symbol) || is_relocated(&new_fields, target);
         if !unique || relocated || target.size != symbol.size {
             continue;
         }
@@ -58,8 +54,6 @@ struct WritableData<'d> {
     symbols: Vec<Symbol<'d>>,
     /// The index of a symbol by name, and whether another symbol has the same name.
     indices: HashMap<&'d [u8], (usize, bool)>,
-    /// The relocated fields: section and offset, sorted.
-    relocated: Vec<(u32, u64)>,
 }
 
 impl<'d> WritableData<'d> {
@@ -85,24 +79,7 @@ impl<'d> WritableData<'d> {
                 indices.entry(symbol.name()).and_modify(|(_, is_repeated)| *is_repeated = true);
             entry.or_insert((index, false));
         }
-        let mut data = Self { symbols, indices, relocated: Vec::new() };
-        if !data.symbols.is_empty() {
-            data.find_relocated(smf)?;
-        }
-        Ok(data)
-    }
-
-    fn find_relocated(&mut self, smf: &Smf<'d>) -> Result<(), LinkError> {
-        for table in smf.reloc_tables() {
-            let table = table?;
-            if matches!(table.target.kind, SectionKind::Data | SectionKind::Bss) {
-                let section = table.target.index;
-                try_reserve(&mut self.relocated, table.len())?;
-                self.relocated.extend(table.iter().map(|reloc| (section, reloc.offset)));
-            }
-        }
-        sort(&mut self.relocated);
-        Ok(())
+        Ok(Self { symbols, indices })
     }
 
     /// The symbol called `name`, if there is exactly one.
@@ -110,13 +87,9 @@ impl<'d> WritableData<'d> {
         let (index, is_repeated) = self.indices.get(name)?;
         self.symbols.get(*index).filter(|_| !is_repeated)
     }
+}
 
-    /// Whether the linker has written into the bytes of the symbol.
-    fn is_relocated(&self, symbol: &Symbol<'_>) -> bool {
-        let Some(section) = symbol.section else { return true };
-        // A field has up to eight bytes and may start before the symbol.
-        let Range { start, end } = symbol.value.saturating_sub(7)..symbol.value + symbol.size;
-        let first = self.relocated.partition_point(|field| *field < (section, start));
-        self.relocated.get(first).is_some_and(|field| *field < (section, end))
-    }
+/// Whether the linker has written into the bytes of a symbol.
+fn is_relocated(fields: &RelocatedFields, symbol: &Symbol<'_>) -> bool {
+    symbol.section.is_none_or(|section| fields.overlap(section, symbol.value, symbol.size))
 }

@@ -42,15 +42,20 @@
 //! * Data that another module refers to by address stays in place when its module is replaced, and both versions share
 //!   it; if that is impossible, the module is not replaced.
 //! * A stale [`ModuleHandle`] is an error and never identifies another module.
-//! * No lock is held while a module is read, mapped or linked, or while a resolver of the host runs.
+//! * No lock is held while a module is read, mapped or linked, or while a resolver of the host, a constructor or a
+//!   destructor runs.
+//! * Constructors of a module run when lookups find it already, after those of the modules that it imports from. Its exit
+//!   handlers and destructors run before its memory is freed, in reverse order. A [new version](ModuleLoader::reload) is
+//!   constructed before it replaces the old one.
 
 mod bytecode;
 mod bytes;
 mod commit;
-mod context;
 pub mod epoch;
 mod error;
 mod handle;
+mod init;
+mod init_state;
 mod inner;
 mod load_set;
 mod migrate;
@@ -70,8 +75,9 @@ mod version;
 pub use bytes::ModuleBytes;
 pub use error::{BytecodeError, LoadError};
 pub use handle::ModuleHandle;
+pub use inner::ModuleLoader;
 pub use migrate::Migrated;
-pub use module_loader::{MappedModule, ModuleLoader};
+pub use module_loader::MappedModule;
 pub use module_ref::{ModuleRef, Resolved};
 pub use observer::LoadObserver;
 pub use options::{DuplicateExports, LoaderOptions, LoaderStatistics, UnresolvedImport};

@@ -5,36 +5,30 @@ use core::fmt;
 
 use super::bytes::{ModuleBytes, ParsedModule};
 use super::commit::retry;
-use super::context::Context;
 use super::error::{LoadError, Result};
 use super::handle::ModuleHandle;
-use super::inner::Inner;
+use super::init::{construct, init_order};
+use super::inner::ModuleLoader;
 use super::load_set::LoadSet;
 use super::module_ref::{ModuleRef, Resolved};
-use super::observer::{LoadObserver, SharedObserver};
+use super::observer::LoadObserver;
 use super::options::{LoaderOptions, LoaderStatistics, UnresolvedImport};
 use super::version::{Body, Version};
-use crate::alloc_util::{AllocError, SharedBytes, TryArc};
+use crate::alloc_util::{AllocError, TryArc, try_collect};
 use crate::format::SymbolKind;
-use crate::link::{Export, Name, Resolve};
-use crate::memory::PagePool;
-use crate::memory::lock::Lock;
-
-/// A set of loaded modules. All methods may be called from any thread. See the [module documentation](super).
-pub struct ModuleLoader {
-    inner: Inner,
-}
+use crate::link::{Export, Libraries, Name, NoImports, Resolve};
 
 /// A module and its providers, mapped and not linked yet.
 pub struct MappedModule<'l> {
-    loader: &'l Inner,
-    name: SharedBytes,
+    loader: &'l ModuleLoader,
+    name: Name,
     parsed: ParsedModule,
     set: LoadSet<'l>,
 }
 
 impl MappedModule<'_> {
-    /// The second half of [`ModuleLoader::load_reporting`]: links the modules and publishes them.
+    /// The second half of [`ModuleLoader::load_reporting`]: links the modules, publishes them and runs their
+    /// constructors.
     ///
     /// # Errors
     /// As [`ModuleLoader::load`].
@@ -48,7 +42,10 @@ impl MappedModule<'_> {
             };
             let (scope, members) = set.link(unresolved)?;
             loader.check_duplicates(&scope, &members, None)?;
-            loader.commit(&scope, members, reservation)
+            let order = init_order(&members)?;
+            let (first, new) = loader.commit(&scope, members, &order, reservation)?;
+            construct(loader, new.iter().map(|module| &**module.version()));
+            Ok(first)
         })
     }
 }
@@ -61,19 +58,19 @@ impl fmt::Debug for MappedModule<'_> {
 
 /// Maps a module and its providers, unless a loaded module has the name.
 fn map_set<'l>(
-    loader: &'l Inner,
-    name: &SharedBytes,
+    loader: &'l ModuleLoader,
+    name: &Name,
     parsed: &ParsedModule,
 ) -> Result<LoadSet<'l>> {
     let scope = {
         let state = loader.state();
         if state.by_name(name).is_some() {
-            return Err(LoadError::NameTaken { module: Name::from(name) });
+            return Err(LoadError::NameTaken { module: name.clone() });
         }
         state.scope()
     };
     let mut set = LoadSet::new(loader, scope, None);
-    set.map(name.clone(), parsed.clone())?;
+    set.map(name.clone(), parsed)?;
     Ok(set)
 }
 
@@ -97,15 +94,12 @@ impl ModuleLoader {
         Self::from_parts(options, Some(TryArc::new(observer)?))
     }
 
-    fn from_parts(
-        options: LoaderOptions,
-        observer: Option<SharedObserver>,
-    ) -> Result<Self, AllocError> {
-        let pool = TryArc::new(PagePool::new(options.kept_bytes))?;
-        Ok(Self { inner: Inner::new(Context { options, observer, pool }) })
-    }
-
-    /// Loads a module under `name`, and every [provider](Self::register_provider) that it needs.
+    /// Loads a module under `name`, and every [provider](Self::register_provider) that it needs, and runs their
+    /// constructors. Lookups of other threads find the modules before the constructors have ended, but another module that
+    /// imports from them is not constructed earlier.
+    ///
+    /// Constructors, and the resolvers of indirect functions, are machine code of the module, which is trusted: load trusted
+    /// modules alone, or [refuse](super::LoaderOptions::refuse_constructors) those that have such code.
     ///
     /// # Errors
     /// [`LoadError`]; nothing is loaded.
@@ -132,10 +126,10 @@ impl ModuleLoader {
     /// # Errors
     /// As [`load`](Self::load), except unresolved imports.
     pub fn map(&self, name: &[u8], bytes: ModuleBytes) -> Result<MappedModule<'_>> {
-        let name = SharedBytes::copy_of(name)?;
+        let name = Name::new(name)?;
         let parsed = ParsedModule::parse(&name, bytes)?;
-        let set = map_set(&self.inner, &name, &parsed)?;
-        Ok(MappedModule { loader: &self.inner, name, parsed, set })
+        let set = map_set(self, &name, &parsed)?;
+        Ok(MappedModule { loader: self, name, parsed, set })
     }
 
     /// Adds symbols that are not those of an SMF module, such as a library that the system's loader has opened. They are
@@ -148,25 +142,16 @@ impl ModuleLoader {
         name: &[u8],
         symbols: Box<dyn Resolve + Send + Sync>,
     ) -> Result<ModuleHandle> {
-        let name = SharedBytes::copy_of(name)?;
-        let mut state = self.inner.state();
+        let name = Name::new(name)?;
+        let body = (Body::Foreign(symbols), None);
+        let version = Version::new(name.clone(), ModuleHandle::member(0), body, Vec::new(), None)?;
+        let members = try_collect([version].into_iter())?;
+        let mut state = self.state();
         if state.by_name(&name).is_some() {
-            return Err(LoadError::NameTaken { module: Name::from(&name) });
+            return Err(LoadError::NameTaken { module: name });
         }
-        let mut pending = state.prepare(1)?;
-        let handle = state.allocate_slot()?;
-        let version = Version {
-            name,
-            handle,
-            registration: Lock::default(),
-            body: Body::Foreign(symbols),
-            dependencies: Vec::new(),
-            stubs: None,
-            data_owners: Lock::default(),
-            pins: Default::default(),
-        };
-        state.insert(&mut pending, version);
-        state.publish(pending);
+        let pending = state.prepare(1, None)?;
+        let (handle, _) = state.insert(pending, members).ok_or(AllocError)?;
         Ok(handle)
     }
 
@@ -176,7 +161,7 @@ impl ModuleLoader {
     /// # Errors
     /// [`LoadError::Format`]; [`LoadError::OutOfMemory`].
     pub fn register_provider(&self, name: &[u8], bytes: ModuleBytes) -> Result<()> {
-        self.inner.providers().add(name, bytes)
+        self.providers().add(name, bytes)
     }
 
     /// Defines a host symbol; returns its previous address. Loaded modules are not changed.
@@ -184,7 +169,7 @@ impl ModuleLoader {
     /// # Errors
     /// [`AllocError`].
     pub fn define(&self, name: &[u8], address: u64) -> Result<Option<u64>, AllocError> {
-        self.inner.state().define(name, address)
+        self.state().define(name, address)
     }
 
     /// Sets the resolver of names that neither a module nor [`define`](Self::define) defines, usually dlsym(3).
@@ -196,10 +181,24 @@ impl ModuleLoader {
         resolver: Option<Box<dyn Resolve + Send + Sync>>,
     ) -> Result<(), AllocError> {
         let resolver = resolver.map(TryArc::new).transpose()?;
-        let old = core::mem::replace(&mut self.inner.state().host_resolver, resolver);
+        let old = core::mem::replace(&mut self.state().host_resolver, resolver);
         // Without the lock.
         drop(old);
         Ok(())
+    }
+
+    /// Opens the shared library `name` of the system, a path if it contains a slash, and resolves names in it that
+    /// neither a module, [`define`](Self::define) nor the host resolver defines. Libraries are searched in the order in
+    /// which they are added. They stay open as long as the loader.
+    ///
+    /// # Errors
+    /// [`LoadError::Library`]; [`LoadError::OutOfMemory`].
+    pub fn add_library(&self, name: &[u8]) -> Result<()> {
+        let services = self.context.options.host_services;
+        let library = Libraries::open_one(name, services).map_err(|error| {
+            LoadError::named(name, |library| LoadError::Library { library, error })
+        })?;
+        Ok(self.state().add_library(TryArc::new(library)?)?)
     }
 
     /// Sets the resolver that is used last. It may load modules with this loader.
@@ -211,7 +210,7 @@ impl ModuleLoader {
         resolver: Option<Box<dyn Resolve + Send + Sync>>,
     ) -> Result<(), AllocError> {
         let resolver = resolver.map(TryArc::new).transpose()?;
-        let old = core::mem::replace(&mut self.inner.state().fallback_resolver, resolver);
+        let old = core::mem::replace(&mut self.state().fallback_resolver, resolver);
         drop(old);
         Ok(())
     }
@@ -224,12 +223,12 @@ impl ModuleLoader {
     pub fn resolve(&self, name: &[u8]) -> Result<Option<Resolved<'_>>> {
         loop {
             let Some((module, export)) = self.find_held(name) else {
-                return Ok(self.inner.resolve_outside(name).map(|address| {
+                return Ok(self.resolve_outside(name, &NoImports).map(|address| {
                     let kind = SymbolKind::None;
                     Resolved { address, kind, module: None }
                 }));
             };
-            match self.inner.stable_address(module.version(), name, &export) {
+            match self.stable_address(module.version(), name, &export) {
                 Ok(address) => {
                     let kind = export.kind;
                     return Ok(Some(Resolved { address, kind, module: Some(module) }));
@@ -243,23 +242,23 @@ impl ModuleLoader {
 
     /// The module that defines a name, held.
     fn find_held(&self, name: &[u8]) -> Option<(ModuleRef<'_>, Export)> {
-        let scope = self.inner.state().scope();
+        let scope = self.state().scope();
         let (version, export) = scope.find_except(name, None)?;
         if let Some(module) = self.hold(version) {
             return Some((module, export));
         }
         // It was unloaded or replaced meanwhile. Holding the lock prevents that now.
-        let state = self.inner.state();
+        let state = self.state();
         let scope = state.scope();
         let (version, export) = scope.find_except(name, None)?;
-        Some((ModuleRef::new(&self.inner.domains, version.clone()), export))
+        Some((ModuleRef::new(&self.domains, version.clone()), export))
     }
 
     /// Holds `version` if it is still current.
     fn hold(&self, version: &TryArc<Version>) -> Option<ModuleRef<'_>> {
-        let state = self.inner.state();
+        let state = self.state();
         let now = state.version(version.handle).ok()?;
-        now.ptr_eq(version).then(|| ModuleRef::new(&self.inner.domains, now.clone()))
+        now.ptr_eq(version).then(|| ModuleRef::new(&self.domains, now.clone()))
     }
 
     /// Holds the current version of a module.
@@ -267,32 +266,33 @@ impl ModuleLoader {
     /// # Errors
     /// [`LoadError::Stale`].
     pub fn get(&self, handle: ModuleHandle) -> Result<ModuleRef<'_>> {
-        let state = self.inner.state();
+        let state = self.state();
         let version = state.version(handle)?.clone();
-        Ok(ModuleRef::new(&self.inner.domains, version))
+        Ok(ModuleRef::new(&self.domains, version))
     }
 
     /// The module called `name`.
     pub fn find(&self, name: &[u8]) -> Option<ModuleHandle> {
-        self.inner.state().by_name(name)
+        self.state().by_name(name)
     }
 
     /// Whether a module can be [replaced](Self::reload).
     pub fn is_reloadable(&self, handle: ModuleHandle) -> bool {
-        self.inner.state().version(handle).is_ok_and(|version| version.stubs.is_some())
+        self.state().version(handle).is_ok_and(|version| version.stubs.is_some())
     }
 
     /// Calls `visit` with the name and the handle of each module, in load order.
     pub fn for_each(&self, mut visit: impl FnMut(&[u8], ModuleHandle)) {
-        let scope = self.inner.state().scope();
+        let scope = self.state().scope();
         scope.versions().iter().for_each(|version| visit(&version.name, version.handle));
     }
 
-    /// Unloads a module. Its memory is freed when no thread can be inside its code any more.
+    /// Unloads a module. Its memory is freed when no thread can be inside its code any more; its exit handlers and
+    /// destructors run before that, on a thread that unloads, reloads or [collects](Self::collect).
     ///
     /// # Errors
     /// [`LoadError::Stale`]; [`LoadError::InUse`] if it is held; [`LoadError::Needed`] if another module imports
-    /// from it.
+    /// from it; [`LoadError::ThreadDestructors`] while threads have to run destructors that are code of it.
     pub fn unload(&self, handle: ModuleHandle) -> Result<()> {
         self.unload_all(&[handle])
     }
@@ -303,26 +303,29 @@ impl ModuleLoader {
     /// As [`unload`](Self::unload).
     pub fn unload_all(&self, handles: &[ModuleHandle]) -> Result<()> {
         // An unloaded module counts as an importer until it is freed.
-        self.inner.collect();
-        self.inner.state().remove(handles, &self.inner.domains)?;
-        self.inner.collect();
+        self.collect();
+        self.state().remove(handles, &self.domains)?;
+        self.collect();
         Ok(())
     }
 
     /// The current counters.
     pub fn statistics(&self) -> LoaderStatistics {
-        let state = self.inner.state();
+        let state = self.state();
         LoaderStatistics {
             modules: state.scope().versions().len(),
             retired: state.retired.len(),
             uncounted: state.retired.uncounted(),
             replaced_bytes: state.retired.replaced_bytes(),
-            kept_bytes: self.inner.context.pool.cached_bytes(),
+            kept_bytes: self.context.pool.cached_bytes(),
         }
     }
+}
 
-    pub(super) fn inner(&self) -> &Inner {
-        &self.inner
+impl Drop for ModuleLoader {
+    /// Runs exit handlers and destructors of all modules, in reverse order of their constructors.
+    fn drop(&mut self) {
+        self.shut_down();
     }
 }
 

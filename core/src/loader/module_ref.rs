@@ -7,14 +7,14 @@ use super::bytes::LinkedModule;
 use super::epoch::{self, Domains};
 use super::error::LoadError;
 use super::handle::ModuleHandle;
-use super::version::{Body, Version};
+use super::version::Version;
 use crate::alloc_util::TryArc;
 use crate::format::{Smf, Symbol, SymbolKind};
 use crate::link::Export;
 use crate::vm::Engine;
 
-/// Holds one version of a module. Until the value is dropped, that version and every module that its code can reach stay
-/// in memory, even if they are replaced.
+/// Holds one version of a module. Until the value is dropped, that version and every module that its code can reach
+/// stay in memory, even if they are replaced.
 pub struct ModuleRef<'l> {
     version: TryArc<Version>,
     _guard: epoch::Guard<'l>,
@@ -72,15 +72,15 @@ impl<'l> ModuleRef<'l> {
     /// Why a bytecode function has no address; `None` if it has one, and for other symbols.
     pub fn refusal(&self, name: &[u8]) -> Option<LoadError> {
         let error = self.bytecode()?.refusal(name)?;
-        Some(LoadError::Bytecode { module: self.version.error_name(), error })
+        Some(LoadError::Bytecode { module: self.version.name.clone(), error })
     }
 
     /// The address of an exported function in this version.
     pub fn function(&self, name: &[u8]) -> Option<u64> {
-        match &self.version.body {
-            Body::Linked(module) => module.function(name),
-            Body::Foreign(_) => self.export(name).map(|export| export.address),
-        }
+        // The kind of a foreign symbol is unknown.
+        let is_function =
+            |export: &Export| matches!(export.kind, SymbolKind::Function | SymbolKind::None);
+        self.export(name).filter(is_function).map(|export| export.address)
     }
 
     /// The engine of a bytecode module. It calls functions with any number of arguments, reports why they stop, and can
@@ -104,8 +104,8 @@ impl<'l> ModuleRef<'l> {
         self.bytecode().into_iter().flat_map(Bytecode::functions)
     }
 
-    /// The bytecode functions that can be called by address, sorted by name. They are not in the symbol table. Gives each
-    /// of them its address; functions that [cannot have one](Self::refusal) are left out.
+    /// The bytecode functions that can be called by address, sorted by name. They are not in the symbol table. Gives
+    /// each of them its address; functions that [cannot have one](Self::refusal) are left out.
     pub fn bytecode_exports(&self) -> impl Iterator<Item = (&[u8], Export)> {
         self.bytecode().into_iter().flat_map(Bytecode::exports)
     }

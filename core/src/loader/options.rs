@@ -1,8 +1,12 @@
 //! Options and statistics of a loader.
 
 use super::epoch::Epochs;
+use super::observer::SharedObserver;
+use crate::alloc_util::TryArc;
 use crate::jit::host::HostTable;
+use crate::link::{HostServices, NoHostServices};
 use crate::memory::code_alloc::CodeMemory;
+use crate::memory::{FilePolicy, PagePool};
 use crate::vm::Tiers;
 
 /// The rule for two modules that export the same name.
@@ -32,6 +36,8 @@ pub struct LoaderOptions {
     /// Epochs that the host pins around each call by address that does not hold the module: a replaced version is not
     /// freed during a call that started before. Several loaders may share them.
     pub call_epochs: Option<&'static Epochs>,
+    /// How the bytes of a module's file get into memory, for callers that load modules by path.
+    pub file_policy: FilePolicy,
     /// The allocator of stubs and of compiled bytecode.
     pub code_memory: CodeMemory,
     /// How bytecode runs. Functions that are [only interpreted](Tiers::Interpret) have no addresses, so machine code
@@ -39,11 +45,18 @@ pub struct LoaderOptions {
     pub tiers: Tiers,
     /// The host functions that bytecode calls by number.
     pub host_functions: HostTable,
+    /// What modules may need from the process beside symbols. Services that run constructors trust the machine code of
+    /// every module that is loaded.
+    pub host_services: &'static dyn HostServices,
+    /// Modules with constructors, destructors or indirect functions are refused: loading, replacing and unloading a
+    /// module runs no machine code of it. By default this code is trusted, and runs.
+    pub refuse_constructors: bool,
 }
 
 impl LoaderOptions {
     /// The defaults: the first export wins, only marked modules are reloadable, 4 MiB are retained, replaced code is
-    /// limited to 64 MiB, there are no call epochs and no host functions.
+    /// limited to 64 MiB, there are no call epochs, no host functions and no
+    /// host services.
     pub fn new(code_memory: CodeMemory) -> Self {
         Self {
             duplicate_exports: DuplicateExports::default(),
@@ -51,9 +64,12 @@ impl LoaderOptions {
             kept_bytes: 4 << 20,
             max_replaced_bytes: 64 << 20,
             call_epochs: None,
+            file_policy: FilePolicy::default(),
             code_memory,
             tiers: Tiers::default(),
             host_functions: HostTable::new(),
+            host_services: &NoHostServices,
+            refuse_constructors: false,
         }
     }
 }
@@ -63,6 +79,13 @@ impl Default for LoaderOptions {
     fn default() -> Self {
         Self::new(CodeMemory::default())
     }
+}
+
+/// What every step of loading a module uses: the options of a loader, and the values derived from them.
+pub(super) struct Context {
+    pub(super) options: LoaderOptions,
+    pub(super) observer: Option<SharedObserver>,
+    pub(super) pool: TryArc<PagePool>,
 }
 
 /// An import that no module and no resolver of the host defines.

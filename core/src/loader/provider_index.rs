@@ -1,6 +1,7 @@
 //! Modules that are loaded on demand, when another module imports from them.
 //!
-//! The index over their exports is built for the first import. Of two providers that export one name, the first is used.
+//! The index over their exports is built for the first import. Of two providers that export one name, the first is
+//! used.
 
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
@@ -10,15 +11,16 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::bytes::{ModuleBytes, ParsedModule};
 use super::error::{LoadError, Result};
-use crate::alloc_util::{AllocError, SharedBytes, try_concat, try_push};
+use crate::alloc_util::{AllocError, try_concat, try_push};
 use crate::format::bytes::offset_in;
 use crate::format::functions::Functions;
 use crate::format::{Binding, File, FormatError, Library};
+use crate::link::Name;
 
 /// A module that is loaded on demand.
 #[derive(Clone)]
 pub(super) struct Provider {
-    pub(super) name: SharedBytes,
+    pub(super) name: Name,
     pub(super) parsed: ParsedModule,
 }
 
@@ -45,14 +47,14 @@ impl ProviderIndex {
     /// Adds a module, or every module of an archive under the name `archive(module)`.
     pub(super) fn add(&mut self, name: &[u8], bytes: ModuleBytes) -> Result<()> {
         let Ok(File::Library(library)) = bytes.file() else {
-            return self.add_module(SharedBytes::copy_of(name)?, bytes);
+            return self.add_module(Name::new(name)?, bytes);
         };
         let before = self.providers.len();
         let added = self.add_archive(name, &library, &bytes);
         added.inspect_err(|_| self.providers.truncate(before))
     }
 
-    fn add_module(&mut self, name: SharedBytes, bytes: ModuleBytes) -> Result<()> {
+    fn add_module(&mut self, name: Name, bytes: ModuleBytes) -> Result<()> {
         let parsed = ParsedModule::parse(&name, bytes)?;
         Ok(try_push(&mut self.providers, Provider { name, parsed })?)
     }
@@ -67,7 +69,7 @@ impl ProviderIndex {
             let module = module.map_err(|error| malformed(name, error))?;
             let name = try_concat(&[name, b"(", module.name.as_bytes(), b")"])?;
             let Some(part) = bytes.part_of(module.data) else { continue };
-            self.add_module(SharedBytes::new(name)?, part)?;
+            self.add_module(Name::new(&name)?, part)?;
         }
         Ok(())
     }

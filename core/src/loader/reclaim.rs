@@ -4,7 +4,8 @@
 //! because it may free machine code that a thread is running.
 #![allow(unsafe_code)]
 
-use super::module_loader::ModuleLoader;
+use super::inner::ModuleLoader;
+use super::retired::run_destructors;
 
 impl ModuleLoader {
     /// Frees replaced and unloaded versions that no thread can reach. Every replacement and unload does so too.
@@ -14,7 +15,23 @@ impl ModuleLoader {
     /// stable address of its module was [returned](Self::resolve) or imported: calls by such an address are not
     /// counted.
     pub fn collect(&self) {
-        self.inner().collect();
+        let left = self.state().retired.begin_unregister(&self.domains);
+        if !left.is_empty() {
+            left.iter().for_each(|(version, with_stubs)| version.unregister(*with_stubs));
+            self.state().retired.unregistered(&left, &self.domains);
+        }
+        let due = self.state().retired.begin_finalize(&self.domains);
+        if !due.is_empty() {
+            let due = run_destructors(due);
+            self.state().retired.finalized(&due);
+        }
+        let unreachable = self.state().retired.take_unreachable(&self.domains);
+        for retired in &unreachable {
+            // Newer versions may use data of this one; this one does not use data of older ones any more.
+            let owners = core::mem::take(&mut *retired.version().data_owners.lock());
+            drop(owners);
+        }
+        drop(unreachable);
     }
 
     /// As [`collect`](Self::collect), and also frees replaced versions that threads may have entered through a stable
@@ -30,7 +47,7 @@ impl ModuleLoader {
     /// A thread is inside from the first instruction of the stub until it has returned to the host, including the time
     /// that it spends in a host function that the code calls.
     pub unsafe fn collect_quiescent(&self) {
-        self.inner().state().retired.declare_quiescent();
+        self.state().retired.declare_quiescent();
         self.collect();
     }
 }

@@ -1,19 +1,21 @@
 //! Replacement of a module by a new version.
 //!
-//! The new version is mapped and linked next to the old one and takes over its data if requested. Then one store to the
-//! root of the stub table redirects all callers. A failure before that store leaves the old version unchanged.
+//! The new version is mapped and linked next to the old one, its constructors run, and it takes over the data of the old
+//! one if requested. Then one store to the root of the stub table redirects all callers. The destructors of the old version
+//! run when no thread can be inside it. A failure before that store leaves the old version unchanged; what can fail
+//! is tried before the constructors run, except where other threads change modules meanwhile.
 
 use alloc::vec::Vec;
 use core::cell::Cell;
 
-use super::bytes::{ModuleBytes, ParsedModule, ReplaceError};
-use super::commit::{Commit, DataReservation, retry};
+use super::bytes::{LinkedModule, ModuleBytes, ParsedModule};
+use super::commit::{DataReservation, retry};
 use super::error::{LoadError, Result};
 use super::handle::ModuleHandle;
-use super::inner::Inner;
-use super::load_set::{LinkedMember, LoadSet};
+use super::init::{construct, in_order, init_order, undo};
+use super::inner::ModuleLoader;
+use super::load_set::LoadSet;
 use super::migrate::{self, Migrated};
-use super::module_loader::ModuleLoader;
 use super::module_ref::ModuleRef;
 use super::options::UnresolvedImport;
 use super::retired::RetireCause;
@@ -21,9 +23,10 @@ use super::state::{Scope, State};
 use super::stub_table::{Redirection, StubTable};
 use super::version::{Body, ImportedDatum, Version, VersionStubs, check_address};
 use crate::alloc_util::sort::sort_by;
-use crate::alloc_util::{AllocError, SharedBytes, TryArc, try_collect, try_push};
+use crate::alloc_util::{AllocError, TryArc, try_collect, try_push};
 use crate::format::SymbolKind;
-use crate::link::{DataSymbol, Name};
+use crate::link::{DataSymbol, Name, has_init_functions};
+use crate::memory::lock::Lock;
 
 /// What happens to the data of the old version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,8 +38,14 @@ pub enum StateMigration {
     /// Data that another module imports, or is about to import, is not copied. It stays in the memory of the old version,
     /// which is kept as long, and the new version uses it there. This requires that both versions export it with
     /// one size, that the linker writes no address into it, and that relocations of the new version reach it by name.
+    ///
+    /// A module with constructors or destructors is [reset](Self::Reset) instead: its objects may own memory and
+    /// resources, which a copy would share with the destructors of the old version.
     #[default]
     Copy,
+    /// As [`Copy`](Self::Copy), for every module. Data is copied after the constructors of the new version have run and
+    /// before the destructors of the old one.
+    CopyConstructed,
     /// The new version starts with its initial data. Refused if another module imports data.
     Reset,
 }
@@ -69,23 +78,22 @@ impl ModuleLoader {
         migration: StateMigration,
         unresolved: &mut dyn FnMut(&UnresolvedImport<'_>),
     ) -> Result<Reloaded> {
-        let loader = self.inner();
         // An unloaded module counts as an importer until it is freed.
-        loader.collect();
+        self.collect();
         let reloaded = self.get(handle).and_then(|old| {
             // `old` is dropped before the second collection, which may free it.
             let name = &old.version().name;
             let parsed = ParsedModule::parse(name, bytes)?;
-            retry(loader, name, |reservation| {
-                loader.reload_once(&old, &parsed, migration, unresolved, reservation)
+            retry(self, name, |reservation| {
+                self.reload_once(&old, &parsed, migration, unresolved, reservation)
             })
         });
-        loader.collect();
+        self.collect();
         reloaded
     }
 }
 
-impl Inner {
+impl ModuleLoader {
     fn reload_once(
         &self,
         old: &ModuleRef<'_>,
@@ -96,27 +104,46 @@ impl Inner {
     ) -> Result<Reloaded> {
         let (old, handle) = (old.version(), old.handle());
         let Some(VersionStubs { table, .. }) = &old.stubs else {
-            return Err(LoadError::NotReloadable { module: old.error_name() });
+            return Err(LoadError::NotReloadable { module: old.name.clone() });
         };
+        let migration = effective(migration, old, parsed);
         let in_use = self.data_in_use(old, migration)?;
         let mut set = LoadSet::new(self, self.state().scope(), Some(handle));
         in_use.map(&mut set, old, parsed, table)?;
-        let (scope, mut members) = set.link(unresolved)?;
+        let (scope, members) = set.link(unresolved)?;
         self.check_duplicates(&scope, &members, Some(handle))?;
-        let Some(new) = members.first_mut() else { return Err(LoadError::OutOfMemory) };
-        let migrated = match (&old.body, migration) {
-            (Body::Linked(from), StateMigration::Copy) => {
-                migrate::copy_data(&old.name, from, &new.module)?
-            }
-            _ => Migrated::default(),
-        };
-        let redirection = redirect(table, &old.name, new)?;
-        let version = redirection.version();
-        new.stubs = Some(VersionStubs { table: table.clone(), version });
-        new.data_owners = in_use.owners(old)?;
-        self.replace(old, &scope, members, (redirection, &in_use), reservation)?;
+        let order = init_order(&members)?;
+        if !order.is_empty() {
+            // The lock is released before the constructors run.
+            self.check_replace(&mut self.state(), old, &scope, &members, &in_use, reservation)?;
+            construct(self, in_order(&members, &order));
+        }
+        let migrated =
+            self.switch(old, &scope, members, migration, (&in_use, &order), reservation)?;
         let kept = u32::try_from(in_use.0.len()).unwrap_or(u32::MAX);
         Ok(Reloaded { migrated, kept })
+    }
+
+    /// Migrates data and replaces the old version. If that fails, the destructors of the new modules run.
+    fn switch(
+        &self,
+        old: &TryArc<Version>,
+        scope: &Scope,
+        mut members: Vec<TryArc<Version>>,
+        migration: StateMigration,
+        (in_use, order): (&DataInUse, &[usize]),
+        reservation: &mut DataReservation<'_>,
+    ) -> Result<Migrated> {
+        let prepared = prepare_switch(old, &mut members, migration, in_use);
+        let (migrated, redirection) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                undo(&members, order);
+                return Err(error);
+            }
+        };
+        self.replace(old, scope, members, (redirection, in_use, order), reservation)?;
+        Ok(migrated)
     }
 
     /// The data of a version that other modules import, unless it is to be reset.
@@ -132,32 +159,56 @@ impl Inner {
         }
     }
 
-    /// Commits the new version, if nothing relevant has changed.
+    /// Checks what [`replace`](Self::replace) checks, before constructors run.
+    fn check_replace(
+        &self,
+        state: &mut State,
+        old: &TryArc<Version>,
+        scope: &Scope,
+        members: &[TryArc<Version>],
+        in_use: &DataInUse,
+        reservation: &mut DataReservation<'_>,
+    ) -> Result<()> {
+        let handle = old.handle;
+        check_current(state, old)?;
+        self.check_commit(state, scope, members, Some(handle), reservation)?;
+        let mut users = state.data_in_use(handle);
+        if let Some((_, by)) = users.find(|(datum, _)| !in_use.contains(datum)) {
+            // Another thread has imported more data; the next attempt includes it.
+            return Err(LoadError::Changed { module: by.clone() });
+        }
+        drop(users);
+        self.check_replaced_bytes(state, old)
+    }
+
+    /// Commits the new version, if nothing relevant has changed. Otherwise the destructors of members run that are
+    /// constructed.
     fn replace(
         &self,
         old: &TryArc<Version>,
         scope: &Scope,
-        members: Vec<LinkedMember>,
-        (redirection, in_use): (Redirection<'_>, &DataInUse),
+        members: Vec<TryArc<Version>>,
+        (redirection, in_use, order): (Redirection<'_>, &DataInUse, &[usize]),
         reservation: &mut DataReservation<'_>,
     ) -> Result<()> {
         let handle = old.handle;
         let mut state = self.state();
-        check_current(&state, old)?;
-        self.check_commit(&mut state, scope, &members, Some(handle), reservation)?;
-        let mut users = state.data_in_use(handle);
-        if let Some((_, by)) = users.find(|(datum, _)| !in_use.contains(datum)) {
-            // Another thread has imported more data; the next attempt includes it.
-            return Err(LoadError::Changed { module: Name::from(by) });
-        }
-        drop(users);
-        self.check_replaced_bytes(&state, old)?;
-        state.retired.try_reserve(1)?;
-        let mut commit = Commit::prepare(&mut state, &members)?;
-        commit.allocate_slots(&mut state, Some(handle))?;
+        let checked = self.check_replace(&mut state, old, scope, &members, in_use, reservation);
+        let pending = checked.and_then(|()| {
+            state.retired.try_reserve(1)?;
+            state.prepare(members.len(), Some(handle))
+        });
+        let pending = match pending {
+            Ok(pending) => pending,
+            Err(error) => {
+                drop(state);
+                undo(&members, order);
+                return Err(error);
+            }
+        };
         let cause = RetireCause::Replaced { uncounted: redirection.has_stubs() };
         let tables = redirection.commit();
-        if let Some(replaced) = commit.finish(&mut state, members) {
+        if let Some((_, Some(replaced))) = state.insert(pending, members) {
             state.retired.push(replaced, tables, cause, &self.domains);
         }
         Ok(())
@@ -168,23 +219,54 @@ impl Inner {
         let limit = self.context.options.max_replaced_bytes;
         let bytes = state.retired.replaced_bytes();
         if bytes != 0 && bytes.saturating_add(old.memory_bytes()) > limit {
-            return Err(LoadError::ReplacedCodeLimit { module: old.error_name(), bytes, limit });
+            return Err(LoadError::ReplacedCodeLimit { module: old.name.clone(), bytes, limit });
         }
         Ok(())
     }
 }
 
+/// Migrates data and prepares the redirection of the stubs.
+fn prepare_switch<'t>(
+    old: &'t TryArc<Version>,
+    members: &mut [TryArc<Version>],
+    migration: StateMigration,
+    in_use: &DataInUse,
+) -> Result<(Migrated, Redirection<'t>)> {
+    let new = members.first_mut().and_then(TryArc::get_mut).ok_or(AllocError)?;
+    let VersionStubs { table, .. } = old.stubs.as_ref().ok_or(AllocError)?;
+    let module = new.body.linked().ok_or(AllocError)?;
+    let migrated = match (&old.body, migration) {
+        (Body::Linked(from), StateMigration::Copy | StateMigration::CopyConstructed) => {
+            migrate::copy_data(&old.name, from, module)?
+        }
+        _ => Migrated::default(),
+    };
+    let redirection = redirect(table, &old.name, module)?;
+    let version = redirection.version();
+    new.stubs = Some(VersionStubs { table: table.clone(), version });
+    new.data_owners = Lock::new(in_use.owners(old)?);
+    Ok((migrated, redirection))
+}
+
+/// What a reload does with the data, given that a module with constructors is reset unless the caller insists.
+fn effective(migration: StateMigration, old: &Version, new: &ParsedModule) -> StateMigration {
+    let is_constructed = || {
+        old.linked().is_some_and(has_init_functions)
+            || new.linked().is_ok_and(|smf| has_init_functions(&smf))
+    };
+    match migration {
+        StateMigration::Copy if is_constructed() => StateMigration::Reset,
+        other => other,
+    }
+}
+
 /// Prepares the redirection of the stubs in `table`, those of the module `name`, to `new`.
-fn redirect<'t>(
-    table: &'t StubTable,
-    name: &SharedBytes,
-    new: &LinkedMember,
-) -> Result<Redirection<'t>> {
+fn redirect<'t>(table: &'t StubTable, name: &Name, new: &LinkedModule) -> Result<Redirection<'t>> {
     let refusal = Cell::new(None);
     let function = |symbol: &[u8]| {
-        let export = new.module.find(symbol)?;
+        let export = new.find(symbol)?;
         if export.address == 0 {
-            refusal.set(new.module.refusal(symbol));
+            refusal.set(new.refusal(symbol));
             return None;
         }
         (export.kind == SymbolKind::Function).then_some(export.address)
@@ -200,14 +282,14 @@ struct DataInUse(Vec<UsedDatum>);
 struct UsedDatum {
     datum: ImportedDatum,
     /// The name of the importing module.
-    by: SharedBytes,
+    by: Name,
 }
 
 impl UsedDatum {
     /// The error that the datum cannot stay in place.
     fn error(&self, module: &Version) -> LoadError {
-        let (symbol, by) = (Name::from(&self.datum.name), Name::from(&self.by));
-        LoadError::DataInUse { module: module.error_name(), symbol, by }
+        let (symbol, by) = (self.datum.name.clone(), self.by.clone());
+        LoadError::DataInUse { module: module.name.clone(), symbol, by }
     }
 }
 
@@ -236,14 +318,10 @@ impl DataInUse {
             from,
         });
         let data = try_collect(data)?;
-        let mapped = set.map_version(old.name.clone(), parsed.clone(), table.clone(), &data);
-        mapped.map_err(|error| match error {
-            ReplaceError::Datum(index) => match self.0.get(index) {
-                Some(used) => used.error(old),
-                None => LoadError::OutOfMemory,
-            },
-            ReplaceError::Load(error) => error,
-        })
+        let refused = |datum: usize| {
+            self.0.get(datum).map_or_else(|| AllocError.into(), |used| used.error(old))
+        };
+        set.map_version(old.name.clone(), parsed, table.clone(), &data, refused)
     }
 
     /// The versions whose memory contains the data.
@@ -268,6 +346,6 @@ impl DataInUse {
 fn check_current(state: &State, then: &TryArc<Version>) -> Result<()> {
     match state.version(then.handle) {
         Ok(now) if now.ptr_eq(then) => Ok(()),
-        _ => Err(LoadError::Changed { module: then.error_name() }),
+        _ => Err(LoadError::Changed { module: then.name.clone() }),
     }
 }

@@ -7,17 +7,21 @@
 //!    declares that there are none, or unloads the module.
 //! 2. *Draining*: threads pinned in the epoch of the retirement may be inside.
 //! 3. *Unregistered*: calls by address do not find its code any more. A call that found it before is pinned, so the
-//!    version waits for a second grace period.
+//!    version waits for a second grace period. A module with destructors or exit handlers also waits until no thread
+//!    has to run destructors of thread-local variables that are code of the version.
+//! 4. *Finalizing*: a thread runs its destructors and exit handlers, if there are any.
 //!
 //! Then it is freed.
 
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 
+use super::bytes::LinkedModule;
 use super::epoch::{Domains, RetiredAtBoth};
 use super::handle::ModuleHandle;
 use super::stub_table::Table;
 use super::version::Version;
+use crate::alloc_util::sort::sort_by;
 use crate::alloc_util::{AllocError, TryArc, try_with_capacity};
 
 /// The state of a retired version, by what it waits for.
@@ -31,6 +35,10 @@ enum Stage {
     Unregistering,
     /// Threads that were pinned when it was unregistered, to unpin.
     Unregistered,
+    /// A thread that runs its destructors.
+    Finalizing,
+    /// Nothing.
+    Finalized,
 }
 
 /// Why a version was retired.
@@ -60,17 +68,27 @@ impl Retired {
         &self.version
     }
 
+    fn has_init(&self) -> bool {
+        self.version.body.linked().is_some_and(LinkedModule::has_init)
+    }
+
     /// Whether all threads that were pinned when the current stage began have unpinned.
     fn has_drained(&self, domains: &Domains) -> bool {
         self.version.pins.load(Relaxed) == 0 && domains.has_passed(self.retirement)
     }
 }
 
-/// A version to unregister.
-pub(super) struct PendingUnregister {
-    pub(super) version: TryArc<Version>,
-    /// The module was unloaded: its stubs are unregistered too.
-    pub(super) with_stubs: bool,
+/// A version to unregister, and whether its stubs are unregistered too: the module was unloaded.
+pub(super) type PendingUnregister = (TryArc<Version>, bool);
+
+/// Runs the destructors of versions that no thread can reach, in reverse order of their constructors.
+pub(super) fn run_destructors(mut versions: Vec<TryArc<Version>>) -> Vec<TryArc<Version>> {
+    let order = |version: &Version| version.body.linked().map_or(0, |m| m.init_state().order());
+    sort_by(&mut versions, |one, two| order(one) > order(two));
+    for module in versions.iter().filter_map(|version| version.body.linked()) {
+        module.run_destructors();
+    }
+    versions
 }
 
 /// The retired versions of one loader.
@@ -107,15 +125,16 @@ impl RetiredVersions {
 
     /// As [`declare_quiescent`](Self::declare_quiescent), for the versions of one module, which is unloaded.
     pub(super) fn unload(&mut self, handle: ModuleHandle) {
-        self.leave_uncounted(|retired| retired.version.handle == handle);
-        for retired in self.0.iter_mut().filter(|retired| retired.version.handle == handle) {
-            retired.is_replaced = false;
-        }
+        self.leave_uncounted(|retired| {
+            let is_unloaded = retired.version.handle == handle;
+            retired.is_replaced &= !is_unloaded;
+            is_unloaded
+        });
     }
 
-    fn leave_uncounted(&mut self, which: impl Fn(&Retired) -> bool) {
-        for retired in self.0.iter_mut().filter(|retired| which(retired)) {
-            if retired.stage == Stage::Uncounted {
+    fn leave_uncounted(&mut self, which: impl Fn(&mut Retired) -> bool) {
+        for retired in &mut self.0 {
+            if which(retired) && retired.stage == Stage::Uncounted {
                 retired.stage = Stage::Draining;
             }
         }
@@ -128,19 +147,12 @@ impl RetiredVersions {
             return Vec::new();
         }
         domains.advance();
-        let is_due =
-            |retired: &Retired| retired.stage == Stage::Draining && retired.has_drained(domains);
-        let Ok(mut due) = try_with_capacity(self.0.iter().filter(|r| is_due(r)).count()) else {
-            return Vec::new();
-        };
-        for retired in self.0.iter_mut().filter(|retired| is_due(retired)) {
-            // A version may have drained since the count.
-            if due.len() == due.capacity() {
-                break;
+        let Ok(mut due) = try_with_capacity(self.0.len()) else { return Vec::new() };
+        for retired in &mut self.0 {
+            if retired.stage == Stage::Draining && retired.has_drained(domains) {
+                retired.stage = Stage::Unregistering;
+                due.push((retired.version.clone(), !retired.is_replaced));
             }
-            retired.stage = Stage::Unregistering;
-            let (version, with_stubs) = (retired.version.clone(), !retired.is_replaced);
-            due.push(PendingUnregister { version, with_stubs });
         }
         due
     }
@@ -152,8 +164,36 @@ impl RetiredVersions {
         // Both lists are in the same order.
         let mut done = versions.iter().peekable();
         for retired in &mut self.0 {
-            if done.next_if(|next| next.version.ptr_eq(&retired.version)).is_some() {
+            if done.next_if(|(version, _)| version.ptr_eq(&retired.version)).is_some() {
                 (retired.stage, retired.retirement) = (Stage::Unregistered, retirement);
+            }
+        }
+    }
+
+    /// The versions that no thread can reach and whose destructors are due. The caller runs them without the lock, then
+    /// calls [`finalized`](Self::finalized). Empty if there is no memory for the list.
+    pub(super) fn begin_finalize(&mut self, domains: &Domains) -> Vec<TryArc<Version>> {
+        if !self.0.iter().any(Retired::has_init) {
+            return Vec::new();
+        }
+        domains.advance();
+        let Ok(mut due) = try_with_capacity(self.0.len()) else { return Vec::new() };
+        for retired in &mut self.0 {
+            let has_drained = retired.stage == Stage::Unregistered && retired.has_drained(domains);
+            let module = retired.version.body.linked().filter(|module| module.has_init());
+            if has_drained && module.is_some_and(|module| !module.has_thread_destructors()) {
+                retired.stage = Stage::Finalizing;
+                due.push(retired.version.clone());
+            }
+        }
+        due
+    }
+
+    /// The destructors of these versions have run.
+    pub(super) fn finalized(&mut self, versions: &[TryArc<Version>]) {
+        for retired in &mut self.0 {
+            if versions.iter().any(|version| version.ptr_eq(&retired.version)) {
+                retired.stage = Stage::Finalized;
             }
         }
     }
@@ -165,8 +205,9 @@ impl RetiredVersions {
         }
         domains.advance();
         let Ok(mut unreachable) = try_with_capacity(self.0.len()) else { return Vec::new() };
-        let is_unreachable = |retired: &mut Retired| {
-            retired.stage == Stage::Unregistered && retired.has_drained(domains)
+        let is_unreachable = |retired: &mut Retired| match retired.stage {
+            Stage::Unregistered => !retired.has_init() && retired.has_drained(domains),
+            stage => stage == Stage::Finalized,
         };
         unreachable.extend(self.0.extract_if(.., is_unreachable));
         unreachable

@@ -5,16 +5,15 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use hashbrown::HashMap;
 
+use super::bytes::LinkedModule;
 use super::epoch::Domains;
 use super::error::{LoadError, Result};
 use super::handle::ModuleHandle;
-use super::retired::{RetireCause, Retired, RetiredVersions};
+use super::retired::{RetireCause, RetiredVersions};
 use super::version::{ImportedDatum, Version};
-use crate::alloc_util::{
-    AllocError, SharedBytes, TryArc, UninitArc, try_copy_bytes, try_reserve, try_with_capacity,
-};
+use crate::alloc_util::{AllocError, TryArc, try_copy_bytes, try_reserve, try_with_capacity};
 use crate::format::{Binding, SymbolKind};
-use crate::link::{Export, Resolve};
+use crate::link::{Export, Libraries, Name, Resolve};
 
 /// Modules in load order.
 type LoadOrder = Vec<TryArc<Version>>;
@@ -27,28 +26,6 @@ impl Scope {
     /// The modules, in load order.
     pub(super) fn versions(&self) -> &[TryArc<Version>] {
         self.0.as_ref().map_or(&[], |order| order)
-    }
-
-    /// A copy with capacity for `more` additional modules.
-    fn copy(&self, more: usize) -> Result<LoadOrder, AllocError> {
-        let mut order = try_with_capacity(self.versions().len().saturating_add(more))?;
-        order.extend_from_slice(self.versions());
-        Ok(order)
-    }
-
-    /// Copies a shared snapshot, so that it can be changed.
-    fn make_unique(&mut self) -> Result<(), AllocError> {
-        if self.0.as_mut().is_some_and(|order| order.get_mut().is_none()) {
-            self.0 = Some(TryArc::new(self.copy(0)?)?);
-        }
-        Ok(())
-    }
-
-    /// Removes a module from a snapshot that is [unique](Self::make_unique).
-    fn remove(&mut self, handle: ModuleHandle) {
-        if let Some(order) = self.0.as_mut().and_then(TryArc::get_mut) {
-            order.retain(|version| version.handle != handle);
-        }
     }
 
     /// The first module with a strong export of `name`, else the first with a weak one.
@@ -70,11 +47,9 @@ impl Scope {
         weak
     }
 
+    /// Whether both are the same snapshot.
     pub(super) fn is(&self, other: &Scope) -> bool {
-        match (&self.0, &other.0) {
-            (Some(one), Some(other)) => one.ptr_eq(other),
-            (one, other) => one.is_none() && other.is_none(),
-        }
+        core::ptr::eq(self.versions(), other.versions())
     }
 }
 
@@ -83,10 +58,6 @@ impl Scope {
 struct Slot {
     generation: u32,
     version: Option<TryArc<Version>>,
-    /// The number of versions that import from it, retired ones included.
-    importers: u32,
-    /// The number of those that import data.
-    data_importers: u32,
 }
 
 /// Data that a module being loaded is going to import.
@@ -96,7 +67,7 @@ struct ReservedDatum {
     handle: ModuleHandle,
     datum: ImportedDatum,
     /// The name of the importing module.
-    by: SharedBytes,
+    by: Name,
 }
 
 /// A resolver of the host.
@@ -104,10 +75,9 @@ pub(super) type HostResolver = TryArc<Box<dyn Resolve + Send + Sync>>;
 
 /// The allocations that insert versions into a [`State`], made in advance.
 pub(super) struct PendingInsert {
-    versions: Vec<UninitArc<Version>>,
-    order: LoadOrder,
-    scope: UninitArc<LoadOrder>,
-    replaced: Option<TryArc<Version>>,
+    /// Of each version.
+    handles: Vec<ModuleHandle>,
+    next: TryArc<LoadOrder>,
 }
 
 #[derive(Default)]
@@ -116,7 +86,7 @@ pub(super) struct State {
     free: Vec<u32>,
     scope: Scope,
     /// Loaded modules by name.
-    names: HashMap<SharedBytes, ModuleHandle>,
+    names: HashMap<Name, ModuleHandle>,
     /// Addresses of host symbols.
     pub(super) host: HashMap<Box<[u8]>, u64>,
     pub(super) host_resolver: Option<HostResolver>,
@@ -125,18 +95,31 @@ pub(super) struct State {
     reserved: Vec<ReservedDatum>,
     /// The number of the next reservation.
     next_reservation: u64,
+    /// Libraries that the host has added. Dropped after all modules, which contain addresses in them.
+    pub(super) libraries: Option<TryArc<Vec<TryArc<Libraries>>>>,
 }
 
 impl State {
+    /// Adds an open library behind the others. Threads may be searching the previous list.
+    pub(super) fn add_library(&mut self, library: TryArc<Libraries>) -> Result<(), AllocError> {
+        let known = self.libraries.as_ref().map_or(&[][..], |known| known);
+        let mut next = try_with_capacity(known.len().saturating_add(1))?;
+        next.extend_from_slice(known);
+        next.push(library);
+        self.libraries = Some(TryArc::new(next)?);
+        Ok(())
+    }
+
     pub(super) fn scope(&self) -> Scope {
         self.scope.clone()
     }
 
-    fn slot(&self, handle: ModuleHandle) -> Result<&Slot> {
-        let slot = usize::try_from(handle.slot).ok().and_then(|slot| self.slots.get(slot));
-        let live =
-            slot.filter(|slot| slot.generation == handle.generation && slot.version.is_some());
-        live.ok_or(LoadError::Stale { handle })
+    /// A copy of the load order, not shared yet, with capacity for `more` additional modules.
+    fn next_order(&self, more: usize) -> Result<TryArc<LoadOrder>, AllocError> {
+        let current = self.scope.versions();
+        let mut order = try_with_capacity(current.len().saturating_add(more))?;
+        order.extend_from_slice(current);
+        TryArc::new(order)
     }
 
     fn slot_mut(&mut self, handle: ModuleHandle) -> Option<&mut Slot> {
@@ -145,7 +128,9 @@ impl State {
     }
 
     pub(super) fn version(&self, handle: ModuleHandle) -> Result<&TryArc<Version>> {
-        self.slot(handle)?.version.as_ref().ok_or(LoadError::Stale { handle })
+        let slot = usize::try_from(handle.slot).ok().and_then(|slot| self.slots.get(slot));
+        let slot = slot.filter(|slot| slot.generation == handle.generation);
+        slot.and_then(|slot| slot.version.as_ref()).ok_or(LoadError::Stale { handle })
     }
 
     pub(super) fn by_name(&self, name: &[u8]) -> Option<ModuleHandle> {
@@ -161,85 +146,75 @@ impl State {
         Ok(self.host.insert(try_copy_bytes(name)?, address))
     }
 
-    /// Allocates a slot, which [`free_slot`](Self::free_slot) frees or [`insert`](Self::insert) fills.
-    pub(super) fn allocate_slot(&mut self) -> Result<ModuleHandle> {
-        if let Some(slot) = self.free.pop() {
-            let found = usize::try_from(slot).ok().and_then(|slot| self.slots.get(slot));
-            return Ok(ModuleHandle { slot, generation: found.map_or(0, |slot| slot.generation) });
-        }
-        let slot = u32::try_from(self.slots.len()).map_err(|_| LoadError::OutOfMemory)?;
-        try_reserve(&mut self.slots, 1)?;
+    /// Makes all allocations for inserting `count` versions, of which the first replaces `replaced`. The insertion must
+    /// follow.
+    pub(super) fn prepare(
+        &mut self,
+        count: usize,
+        replaced: Option<ModuleHandle>,
+    ) -> Result<PendingInsert> {
+        let new = count.saturating_sub(usize::from(replaced.is_some()));
+        self.names.try_reserve(new).map_err(|_| AllocError)?;
+        let mut handles = try_with_capacity(count)?;
+        let next = self.next_order(new)?;
+        self.reserve_slots(new)?;
+        handles.extend(replaced);
+        let slots = self.free.drain(self.free.len().saturating_sub(new)..).rev();
+        handles.extend(slots.map(|slot| {
+            let known = usize::try_from(slot).ok().and_then(|slot| self.slots.get(slot));
+            ModuleHandle { slot, generation: known.map_or(0, |slot| slot.generation) }
+        }));
+        Ok(PendingInsert { handles, next })
+    }
+
+    /// Adds slots until `count` are free.
+    fn reserve_slots(&mut self, count: usize) -> Result<()> {
+        let old_len = self.slots.len();
+        let new = count.saturating_sub(self.free.len());
+        u32::try_from(old_len.saturating_add(new)).map_err(|_| AllocError)?;
+        try_reserve(&mut self.slots, new)?;
         // Freeing a slot must not allocate.
-        try_reserve(&mut self.free, self.slots.len() + 1)?;
+        try_reserve(&mut self.free, old_len + new)?;
         // Generation 0 would allow a handle with the number 0.
-        self.slots.push(Slot { generation: 1, ..Slot::default() });
-        Ok(ModuleHandle { slot, generation: 1 })
+        self.slots.resize_with(old_len + new, || Slot { generation: 1, version: None });
+        // The length fits.
+        self.free.extend((old_len as u32..self.slots.len() as u32).rev());
+        Ok(())
     }
 
-    pub(super) fn free_slot(&mut self, handle: ModuleHandle) {
-        self.free.push(handle.slot);
-    }
-
-    /// Makes all allocations for inserting `count` versions, so that the insertion cannot fail while the lock is held.
-    pub(super) fn prepare(&mut self, count: usize) -> Result<PendingInsert, AllocError> {
-        self.names.try_reserve(count).map_err(|_| AllocError)?;
-        let mut versions = try_with_capacity(count)?;
-        for _ in 0..count {
-            versions.push(UninitArc::new()?);
-        }
-        Ok(PendingInsert {
-            versions,
-            order: self.scope.copy(count)?,
-            scope: UninitArc::new()?,
-            replaced: None,
-        })
-    }
-
-    /// Adds a version in its slot, in place of a previous version of the module.
-    pub(super) fn insert(&mut self, pending: &mut PendingInsert, version: Version) {
-        let Some(allocation) = pending.versions.pop() else { return };
-        let version = allocation.fill(version);
-        self.count_importer(&version, 1);
-        let handle = version.handle;
-        let old = self.slot_mut(handle).and_then(|slot| slot.version.replace(version.clone()));
-        let order = &mut pending.order;
-        let place = old.as_ref().and_then(|_| order.iter_mut().find(|v| v.handle == handle));
-        match place {
-            Some(place) => *place = version,
-            None => {
-                self.names.insert(version.name.clone(), handle);
-                order.push(version);
+    /// Adds the versions of a load set, and makes them visible. Returns the handle of the first, and the version that it
+    /// replaced.
+    pub(super) fn insert(
+        &mut self,
+        pending: PendingInsert,
+        members: Vec<TryArc<Version>>,
+    ) -> Option<(ModuleHandle, Option<TryArc<Version>>)> {
+        let PendingInsert { handles, mut next } = pending;
+        let (mut first, order) = (None, next.get_mut()?);
+        for (mut version, &handle) in members.into_iter().zip(&handles) {
+            // Nothing shares the version yet.
+            version.get_mut()?.set_handles(handle, &handles);
+            let old = self.slot_mut(handle)?.version.replace(version.clone());
+            let mut places = order.iter_mut();
+            match old.as_ref().and_then(|_| places.find(|other| other.handle == handle)) {
+                Some(place) => *place = version,
+                None => {
+                    self.names.insert(version.name.clone(), handle);
+                    order.push(version);
+                }
             }
+            first = first.or(Some((handle, old)));
         }
-        if pending.replaced.is_none() {
-            pending.replaced = old;
-        }
-    }
-
-    /// Makes the inserted versions visible. Returns the version that the first one replaced.
-    pub(super) fn publish(&mut self, pending: PendingInsert) -> Option<TryArc<Version>> {
-        let PendingInsert { order, scope, replaced, .. } = pending;
-        self.scope = Scope(Some(scope.fill(order)));
-        replaced
-    }
-
-    fn count_importer(&mut self, version: &Version, by: i32) {
-        for dependency in &version.dependencies {
-            let Some(slot) = self.slot_mut(dependency.handle) else { continue };
-            slot.importers = slot.importers.wrapping_add_signed(by);
-            if !dependency.data.is_empty() {
-                slot.data_importers = slot.data_importers.wrapping_add_signed(by);
-            }
-        }
+        self.scope = Scope(Some(next));
+        first
     }
 
     /// The data of a module that other modules import or [reserve](Self::reserve_data), with their names.
     pub(super) fn data_in_use(
         &self,
         handle: ModuleHandle,
-    ) -> impl Iterator<Item = (&ImportedDatum, &SharedBytes)> {
-        let is_used = self.slot(handle).is_ok_and(|slot| slot.data_importers != 0);
-        let importers = is_used.then(|| self.importers_of(handle)).into_iter().flatten();
+    ) -> impl Iterator<Item = (&ImportedDatum, &Name)> {
+        let importers = self.importers_of(handle);
         let used =
             importers.flat_map(|(user, data)| data.iter().map(move |datum| (datum, &user.name)));
         let reserved = self.reserved.iter().filter(move |reserved| reserved.handle == handle);
@@ -250,26 +225,23 @@ impl State {
     /// the reservation; `None` if there is no memory for it.
     pub(super) fn reserve_data<'n>(
         &mut self,
-        data: impl Iterator<Item = (ModuleHandle, impl Iterator<Item = &'n SharedBytes>)>,
-        by: &SharedBytes,
+        data: impl Iterator<Item = (ModuleHandle, &'n ImportedDatum)>,
+        by: &Name,
     ) -> Option<u64> {
         let number = self.next_reservation;
         self.next_reservation += 1;
-        for (handle, names) in data {
+        for (handle, ImportedDatum { name, .. }) in data {
             // The next attempt reports a module that was unloaded.
-            let Ok(version) = self.version(handle).cloned() else { continue };
-            for name in names {
-                let found = version.body.find(name);
-                let Some(export) = found.filter(|e| e.kind != SymbolKind::Function) else {
-                    continue;
-                };
-                if self.reserved.try_reserve(1).is_err() {
-                    self.release_data(number);
-                    return None;
-                }
-                let datum = ImportedDatum { name: name.clone(), address: export.address };
-                self.reserved.push(ReservedDatum { number, handle, datum, by: by.clone() });
+            let export = self.version(handle).ok().and_then(|version| version.body.find(name));
+            let Some(export) = export.filter(|export| export.kind != SymbolKind::Function) else {
+                continue;
+            };
+            if self.reserved.try_reserve(1).is_err() {
+                self.release_data(number);
+                return None;
             }
+            let datum = ImportedDatum { name: name.clone(), address: export.address };
+            self.reserved.push(ReservedDatum { number, handle, datum, by: by.clone() });
         }
         Some(number)
     }
@@ -296,37 +268,34 @@ impl State {
     pub(super) fn remove(&mut self, handles: &[ModuleHandle], domains: &Domains) -> Result<()> {
         for handle in handles {
             let version = self.version(*handle)?;
+            let module = &version.name;
             let pins = version.pins.load(Relaxed);
             if pins != 0 {
-                return Err(LoadError::InUse { module: version.error_name(), pins });
+                return Err(LoadError::InUse { module: module.clone(), pins });
             }
-            if self.slot(*handle)?.importers != 0 {
-                let mut importers = self.importers_of(*handle);
-                let outside = importers.find(|(user, _)| !Self::is_one_of(user, handles));
-                if let Some((user, _)) = outside {
-                    let (module, by) = (version.error_name(), user.error_name());
-                    return Err(LoadError::Needed { module, by });
-                }
+            if version.body.linked().is_some_and(LinkedModule::has_thread_destructors) {
+                return Err(LoadError::ThreadDestructors { module: module.clone() });
+            }
+            // Versions of these modules that are not held, current or retired, do not count.
+            let is_outside =
+                |user: &Version| !handles.contains(&user.handle) || user.pins.load(Relaxed) != 0;
+            if let Some((user, _)) = self.importers_of(*handle).find(|(user, _)| is_outside(user)) {
+                return Err(LoadError::Needed { module: module.clone(), by: user.name.clone() });
             }
         }
         self.retired.try_reserve(handles.len())?;
-        self.scope.make_unique()?;
-        for handle in handles {
-            self.remove_one(*handle, domains);
+        let mut next = self.next_order(0)?;
+        if let Some(order) = next.get_mut() {
+            order.retain(|version| !handles.contains(&version.handle));
         }
+        self.scope = Scope(Some(next));
+        handles.iter().for_each(|handle| self.remove_one(*handle, domains));
         Ok(())
     }
 
-    /// Whether a version, current or retired, belongs to one of these modules and is not held.
-    fn is_one_of(user: &Version, handles: &[ModuleHandle]) -> bool {
-        handles.contains(&user.handle) && user.pins.load(Relaxed) == 0
-    }
-
     fn remove_one(&mut self, handle: ModuleHandle, domains: &Domains) {
-        self.scope.remove(handle);
         let Some(slot) = self.slot_mut(handle) else { return };
         let version = slot.version.take();
-        (slot.importers, slot.data_importers) = (0, 0);
         // A slot without generations left stays empty.
         if let Some(next) = slot.generation.checked_add(1) {
             slot.generation = next;
@@ -337,15 +306,5 @@ impl State {
             self.retired.unload(handle);
             self.retired.push(version, Vec::new(), RetireCause::Unloaded, domains);
         }
-    }
-
-    /// Removes the retired versions that no thread can reach. A newer version that uses data in the memory of one keeps
-    /// it alive.
-    pub(super) fn take_unreachable(&mut self, domains: &Domains) -> Vec<Retired> {
-        let unreachable = self.retired.take_unreachable(domains);
-        for retired in &unreachable {
-            self.count_importer(retired.version(), -1);
-        }
-        unreachable
     }
 }

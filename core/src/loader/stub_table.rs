@@ -1,8 +1,8 @@
 //! Stubs and the table of function addresses of a reloadable module, as in a PLT and its GOT.
 //!
-//! Other modules call such a module through stubs, whose addresses are the same for all its versions. A stub jumps to an
-//! address in the table, which it finds through one word, the root. A reload writes that word, so all callers
-//! reach the new version in one step. The old table and the old code are freed when no thread can be inside any more.
+//! Other modules call such a module through stubs, whose addresses are the same for all its versions. A stub jumps to
+//! an address in the table, which it finds through one word, the root. A reload writes that word, so all callers reach
+//! the new version in one step. The old table and the old code are freed when no thread can be inside any more.
 //!
 //! A stub is made when its function is first looked up or imported.
 
@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 use super::error::{LoadError, Result};
 use super::observer::{Registration, SharedObserver};
 use super::stub;
-use crate::alloc_util::{AllocError, SharedBytes, try_box, try_reserve, try_with_capacity};
+use crate::alloc_util::{AllocError, try_box, try_reserve, try_with_capacity};
 use crate::link::Name;
 use crate::memory::code_alloc::{CodeMemory, ExecError, ExecutableBlock, Request};
 use crate::memory::lock::{Lock, LockGuard};
@@ -45,7 +45,7 @@ struct Entries {
     /// The number of the version to which the table leads, from 0.
     version: u32,
     /// Entry numbers by name.
-    numbers: HashMap<SharedBytes, usize>,
+    numbers: HashMap<Name, usize>,
     stubs: Vec<Stub>,
     /// The table to which the root points.
     table: Table,
@@ -54,7 +54,7 @@ struct Entries {
 }
 
 struct Stub {
-    name: SharedBytes,
+    name: Name,
     /// Dropped before the code.
     registration: Registration,
     code: ExecutableBlock,
@@ -77,7 +77,7 @@ impl StubTable {
     /// [`LoadError::Changed`] if `find` returns `None`; [`LoadError::Stub`].
     pub(super) fn stub(
         &self,
-        module: &SharedBytes,
+        module: &Name,
         name: &[u8],
         find: impl FnOnce(u32) -> Option<u64>,
     ) -> Result<u64> {
@@ -86,14 +86,14 @@ impl StubTable {
         if let Some(stub) = entries.existing_stub(name) {
             return Ok(stub);
         }
-        let changed = || LoadError::Changed { module: Name::from(module) };
+        let changed = || LoadError::Changed { module: module.clone() };
         let target = find(entries.version).ok_or_else(changed)?;
         self.stub_in(&mut entries, name, target).map_err(|error| stub_error(module, error))
     }
 
     /// The address of the stub for a function of the next version. It must not be called before that version is
     /// [committed](Redirection::commit).
-    pub(super) fn next_version_stub(&self, module: &SharedBytes, name: &[u8]) -> Result<u64> {
+    pub(super) fn next_version_stub(&self, module: &Name, name: &[u8]) -> Result<u64> {
         let mut entries = self.entries.lock();
         self.stub_in(&mut entries, name, UNKNOWN).map_err(|error| stub_error(module, error))
     }
@@ -111,7 +111,7 @@ impl StubTable {
         }
         entries.numbers.try_reserve(1).map_err(|_| ExecError::OutOfMemory)?;
         try_reserve(&mut entries.stubs, 1)?;
-        let name = SharedBytes::copy_of(name)?;
+        let name = Name::new(name)?;
         let code = self.new_stub(number)?;
         let address = code.address() as u64;
         // No thread has the address of the stub yet.
@@ -166,14 +166,14 @@ impl StubTable {
         }
     }
 
-    /// Prepares the table of a new version of `module`, in which `find` returns the address of each function. The table is
-    /// locked until the result is committed or dropped.
+    /// Prepares the table of a new version of `module`, in which `find` returns the address of each function. The table
+    /// is locked until the result is committed or dropped.
     ///
     /// # Errors
     /// [`LoadError::FunctionRemoved`] for a function that `find` does not return; [`LoadError::Stub`].
     pub(super) fn prepare<'e>(
         &'e self,
-        module: &SharedBytes,
+        module: &Name,
         find: impl Fn(&[u8]) -> Option<u64>,
     ) -> Result<Redirection<'e>> {
         let mut entries = self.entries.lock();
@@ -187,7 +187,7 @@ impl StubTable {
                 // Made for a version that was never committed: no thread has its address.
                 None if old.load(Ordering::Relaxed) == UNKNOWN => UNKNOWN,
                 None => {
-                    let (module, symbol) = (Name::from(module), Name::from(&stub.name));
+                    let (module, symbol) = (module.clone(), stub.name.clone());
                     return Err(LoadError::FunctionRemoved { module, symbol });
                 }
             };
@@ -202,8 +202,8 @@ fn new_table(len: usize) -> Result<Table, AllocError> {
     Ok(table.into_boxed_slice())
 }
 
-fn stub_error(module: &SharedBytes, error: ExecError) -> LoadError {
-    LoadError::Stub { module: Name::from(module), error }
+fn stub_error(module: &Name, error: ExecError) -> LoadError {
+    LoadError::Stub { module: module.clone(), error }
 }
 
 impl Entries {

@@ -8,7 +8,7 @@ use super::error::{BytecodeError, LoadError, Result};
 use super::handle::ModuleHandle;
 use super::observer::Registration;
 use super::stub_table::StubTable;
-use crate::alloc_util::{SharedBytes, TryArc};
+use crate::alloc_util::{AllocError, TryArc};
 use crate::format::{Binding, Smf, SymbolKind};
 use crate::link::{Export, Name, Resolve};
 use crate::memory::lock::Lock;
@@ -48,8 +48,9 @@ impl Body {
 }
 
 /// A module that a version imports from.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Dependency {
+    /// Until the version is committed, another member of its load set is a [member](ModuleHandle::member).
     pub(super) handle: ModuleHandle,
     /// The imported data, whose addresses the version contains.
     pub(super) data: Vec<ImportedDatum>,
@@ -58,15 +59,15 @@ pub(super) struct Dependency {
 /// A data symbol of another module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ImportedDatum {
-    pub(super) name: SharedBytes,
+    pub(super) name: Name,
     pub(super) address: u64,
 }
 
 pub(super) struct Version {
-    pub(super) name: SharedBytes,
+    pub(super) name: Name,
     pub(super) handle: ModuleHandle,
     /// Dropped when no thread is inside, a grace period before the body.
-    pub(super) registration: Lock<Registration>,
+    registration: Lock<Registration>,
     pub(super) body: Body,
     /// Each module once.
     pub(super) dependencies: Vec<Dependency>,
@@ -86,6 +87,33 @@ pub(super) struct VersionStubs {
 }
 
 impl Version {
+    pub(super) fn new(
+        name: Name,
+        handle: ModuleHandle,
+        (body, registration): (Body, Registration),
+        dependencies: Vec<Dependency>,
+        stubs: Option<VersionStubs>,
+    ) -> Result<TryArc<Self>, AllocError> {
+        TryArc::new(Self {
+            name,
+            handle,
+            registration: Lock::new(registration),
+            body,
+            dependencies,
+            stubs,
+            data_owners: Lock::default(),
+            pins: AtomicU32::new(0),
+        })
+    }
+
+    /// Sets the handle, and those of its dependencies among `members`, the modules of its load set.
+    pub(super) fn set_handles(&mut self, handle: ModuleHandle, members: &[ModuleHandle]) {
+        self.handle = handle;
+        for dependency in &mut self.dependencies {
+            dependency.handle = dependency.handle.committed(members);
+        }
+    }
+
     /// Drops the registrations of the code and, `with_stubs`, of the stubs: calls by address do not find them any more.
     pub(super) fn unregister(&self, with_stubs: bool) {
         let registration = self.registration.lock().take();
@@ -101,11 +129,6 @@ impl Version {
     /// The size of the code, the data and the file, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
         self.body.linked().map_or(0, LinkedModule::memory_bytes)
-    }
-
-    /// The name of the module for an error.
-    pub(super) fn error_name(&self) -> Name {
-        Name::from(&self.name)
     }
 
     /// The linked file.
@@ -166,6 +189,6 @@ impl Version {
 }
 
 /// The error of a function of `module` without an address, if `refusal` says why.
-pub(super) fn check_address(module: &SharedBytes, refusal: Option<BytecodeError>) -> Result<()> {
-    refusal.map_or(Ok(()), |error| Err(LoadError::Bytecode { module: Name::from(module), error }))
+pub(super) fn check_address(module: &Name, refusal: Option<BytecodeError>) -> Result<()> {
+    refusal.map_or(Ok(()), |error| Err(LoadError::Bytecode { module: module.clone(), error }))
 }

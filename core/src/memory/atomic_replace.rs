@@ -126,11 +126,11 @@ fn directory_len(path: &[u8]) -> usize {
 /// Opens and locks the file; `None` if the name refers to another file by then.
 fn open_locked(path: &[u8]) -> Result<Option<OpenFile>, ReplaceError> {
     let file = OpenFile::open(path)?;
-    let ownership = sys::ownership(&file.descriptor);
-    let ownership = ownership.map_err(|errno| MemoryError::Inspect { errno })?;
+    let status = sys::status(&file.descriptor);
+    let mode = status.map_err(|errno| MemoryError::Inspect { errno })?.mode;
     let any_write = Mode::WUSR | Mode::WGRP | Mode::WOTH;
     let is_writable = with_path(path, |path| Ok(sys::check_writable(path).is_ok()))?;
-    if !ownership.mode.intersects(any_write) || !is_writable {
+    if !mode.intersects(any_write) || !is_writable {
         return Err(ReplaceError::ReadOnly);
     }
     let start = sys::monotonic();
@@ -198,13 +198,14 @@ fn write_and_rename(path: &[u8], old: &OpenFile, bytes: &[u8]) -> Result<bool, R
 /// Writes the new file with the ownership of the old one and synchronizes it to disk.
 fn write_all(new: &OwnedFd, old: &OpenFile, bytes: &[u8]) -> Result<(), ReplaceError> {
     let inspect = |errno| ReplaceError::Read(MemoryError::Inspect { errno });
-    let wanted = sys::ownership(&old.descriptor).map_err(inspect)?;
-    let actual = sys::ownership(new).map_err(inspect)?;
+    let wanted = sys::status(&old.descriptor).map_err(inspect)?;
+    let actual = sys::status(new).map_err(inspect)?;
     if (wanted.owner, wanted.group) != (actual.owner, actual.group) {
-        sys::set_owner(new, &wanted).map_err(|errno| ReplaceError::Ownership { errno })?;
+        sys::set_owner(new, wanted.owner, wanted.group)
+            .map_err(|errno| ReplaceError::Ownership { errno })?;
     }
     // After the change of the owner, which clears some permission bits.
-    sys::set_mode(new, &wanted).map_err(|errno| ReplaceError::Ownership { errno })?;
+    sys::set_mode(new, wanted.mode).map_err(|errno| ReplaceError::Ownership { errno })?;
     let mut rest = bytes;
     while !rest.is_empty() {
         let count = sys::write(new, rest).map_err(|errno| ReplaceError::Write { errno })?;

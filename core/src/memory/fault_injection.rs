@@ -20,6 +20,9 @@ pub(crate) enum Call {
     MapFile(Protection),
     MapOver,
     CopyMapping,
+    MoveMapping,
+    FileSystem,
+    Send,
     MemoryFile,
     TemporaryFile,
     Resize,
@@ -43,8 +46,8 @@ pub(crate) enum Call {
     Sync,
 }
 
-/// The error numbers that manual pages of system calls list, of which kernels and seccomp filters may return any. `EINTR`
-/// is not among them: `sys` repeats the call.
+/// The error numbers that manual pages of system calls list, of which kernels and seccomp filters may return any.
+/// `EINTR` is not among them: `sys` repeats the call.
 pub(crate) fn errors() -> impl Iterator<Item = Raw> {
     let classic = Raw::PERM.raw_os_error()..=Raw::LOOP.raw_os_error();
     let classic = classic.map(Raw::from_raw_os_error).filter(|errno| *errno != Raw::INTR);

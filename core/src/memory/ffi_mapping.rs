@@ -22,14 +22,16 @@ use rustix::fs::{MemfdFlags, OFlags};
 
 use super::file::OpenFile;
 use super::page_count::PageCount;
-use super::pages::{PublishedPages, Segment, WritablePages};
+use super::pages::{Segment, WritablePages};
+use super::placement::Placement;
 use super::region::Region;
 use super::sys;
-use super::types::{Advice, Errno, FileRange, MemoryError, Placement, Protection, Result};
+use super::types::{Advice, Errno, FileRange, MemoryError, Protection, Result};
 
 /// A mapping that foreign code accesses by address. Dropping it unmaps the pages.
 #[derive(Debug)]
 pub struct FfiMapping {
+    region: Region,
     source: Source,
     /// The length in bytes; the last page may have more.
     len: usize,
@@ -39,11 +41,11 @@ pub struct FfiMapping {
 #[derive(Debug)]
 enum Source {
     /// A copy of a file.
-    Copy(PublishedPages),
+    Copy,
     /// Private anonymous memory.
-    Zeroed(PublishedPages),
+    Zeroed,
     /// The pages of `file` from `offset`.
-    Shared { region: Region, file: OwnedFd, offset: u64 },
+    Shared { file: OwnedFd, offset: u64 },
 }
 
 impl FfiMapping {
@@ -55,7 +57,7 @@ impl FfiMapping {
     pub fn copy(path: &[u8], range: FileRange, limit: u64, protection: Protection) -> Result<Self> {
         let file = OpenFile::open(path)?;
         let (pages, len) = file.copy_to_pages(range, limit)?;
-        Ok(Self { source: Source::Copy(publish(pages, protection)?), len, protection })
+        Ok(Self { region: publish(pages, protection)?, source: Source::Copy, len, protection })
     }
 
     /// Maps `len` zero bytes, private to this process.
@@ -65,7 +67,7 @@ impl FfiMapping {
     pub fn zeroed(len: u64, protection: Protection) -> Result<Self> {
         let pages = WritablePages::allocate(PageCount::covering(len)?, Placement::Anywhere)?;
         let len = usize::try_from(len).map_err(|_| MemoryError::TooManyBytes { bytes: len })?;
-        Ok(Self { source: Source::Zeroed(publish(pages, protection)?), len, protection })
+        Ok(Self { region: publish(pages, protection)?, source: Source::Zeroed, len, protection })
     }
 
     /// Maps a range of the file at `path`, whose offset is a multiple of the page size. Stores to the pages go to the
@@ -105,13 +107,13 @@ impl FfiMapping {
         region.expose();
         let len = usize::try_from(length);
         let len = len.map_err(|_| MemoryError::TooManyBytes { bytes: length })?;
-        Ok(Self { source: Source::Shared { region, file, offset }, len, protection })
+        Ok(Self { region, source: Source::Shared { file, offset }, len, protection })
     }
 
     /// The address of the first byte, a multiple of the page size. Meaningless if the mapping is empty.
     #[inline]
     pub fn address(&self) -> usize {
-        self.region().addresses().start
+        self.region.addresses().start
     }
 
     /// The length in bytes.
@@ -124,6 +126,12 @@ impl FfiMapping {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Whether no other process has the pages: a copy of a file, or zeroed private memory.
+    #[inline]
+    pub fn is_private(&self) -> bool {
+        !matches!(self.source, Source::Shared { .. })
     }
 
     /// The protection of the pages.
@@ -159,24 +167,17 @@ impl FfiMapping {
         if self.protection == Protection::None {
             return Err(not_readable);
         }
-        match &self.source {
-            Source::Copy(pages) | Source::Zeroed(pages) => {
-                if pages.region().copy_out(offset, into) {
-                    Ok(into.len())
-                } else {
-                    Err(not_readable)
-                }
-            }
-            Source::Shared { file, offset: first, .. } => {
-                let at = first.saturating_add(offset as u64);
-                let count = sys::read_at(file, at, into);
-                let count = count.map_err(|errno| MemoryError::Read { at, errno })?;
-                if count == 0 && !into.is_empty() {
-                    return Err(MemoryError::Truncated { at });
-                }
-                Ok(count)
-            }
+        let Source::Shared { file, offset: first } = &self.source else {
+            let is_copied = self.region.copy_out(offset, into);
+            return if is_copied { Ok(into.len()) } else { Err(not_readable) };
+        };
+        let at = first.saturating_add(offset as u64);
+        let count = sys::read_at(file, at, into);
+        let count = count.map_err(|errno| MemoryError::Read { at, errno })?;
+        if count == 0 && !into.is_empty() {
+            return Err(MemoryError::Truncated { at });
         }
+        Ok(count)
     }
 
     fn check(&self, range: &Range<usize>) -> Result<()> {
@@ -195,7 +196,7 @@ impl FfiMapping {
     pub fn sync(&self, range: Range<usize>, wait: bool) -> Result<()> {
         self.check(&range)?;
         match &self.source {
-            Source::Shared { region, .. } => region.sync(&range, wait),
+            Source::Shared { .. } => self.region.sync(&range, wait),
             _ => Ok(()),
         }
     }
@@ -207,7 +208,7 @@ impl FfiMapping {
     /// [`MemoryError::RangeOutside`], [`MemoryError::Manage`]; no page is locked.
     pub fn lock(&self, range: Range<usize>, locked: bool) -> Result<()> {
         self.check(&range)?;
-        self.region().lock(&range, locked)
+        self.region.lock(&range, locked)
     }
 
     /// Advises the kernel about the access pattern of a range. The range starts with a page.
@@ -216,35 +217,28 @@ impl FfiMapping {
     /// [`MemoryError::RangeOutside`], [`MemoryError::Manage`].
     pub fn advise(&self, range: Range<usize>, advice: Advice) -> Result<()> {
         self.check(&range)?;
-        self.region().advise(&range, advice)
+        self.region.advise(&range, advice)
     }
 
-    /// Advises the kernel that a range is not needed now. Pages of [`zeroed`](Self::zeroed) memory are freed and read as
-    /// zeros afterwards; all other bytes stay unchanged. The range starts with a page.
+    /// Advises the kernel that a range is not needed now. Pages of [`zeroed`](Self::zeroed) memory are freed and read
+    /// as zeros afterwards; all other bytes stay unchanged. The range starts with a page.
     ///
     /// # Errors
     /// [`MemoryError::RangeOutside`], [`MemoryError::Manage`].
     pub fn discard(&self, range: Range<usize>) -> Result<()> {
         self.check(&range)?;
         match &self.source {
-            Source::Copy(pages) => pages.region().mark_cold(&range),
-            Source::Zeroed(_) | Source::Shared { .. } => self.region().discard(&range),
-        }
-    }
-
-    #[inline]
-    fn region(&self) -> &Region {
-        match &self.source {
-            Source::Copy(pages) | Source::Zeroed(pages) => pages.region(),
-            Source::Shared { region, .. } => region,
+            Source::Copy => self.region.mark_cold(&range),
+            Source::Zeroed | Source::Shared { .. } => self.region.discard(&range),
         }
     }
 }
 
 /// Publishes all pages with one protection.
-fn publish(pages: WritablePages, protection: Protection) -> Result<PublishedPages> {
+fn publish(pages: WritablePages, protection: Protection) -> Result<Region> {
     let size = pages.size();
-    pages.publish(&[Segment { offset: PageCount::ZERO, size, protection }])
+    let all = Segment { offset: PageCount::ZERO, size, protection };
+    Ok(pages.publish(&[all])?.into_region())
 }
 
 /// Creates a file of `size` zero bytes whose size is sealed.

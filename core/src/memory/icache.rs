@@ -2,21 +2,11 @@
 //!
 //! One file for each architecture, each with one function `synchronize` of the same contract.
 
-#[cfg(target_arch = "aarch64")]
-mod aarch64;
-#[cfg(target_arch = "riscv64")]
-mod riscv64;
-#[cfg(target_arch = "x86_64")]
-mod x86_64;
-
+#[cfg_attr(target_arch = "aarch64", path = "icache/aarch64.rs")]
+#[cfg_attr(target_arch = "riscv64", path = "icache/riscv64.rs")]
+#[cfg_attr(target_arch = "x86_64", path = "icache/x86_64.rs")]
+mod arch;
 mod cores;
-
-#[cfg(target_arch = "aarch64")]
-use aarch64 as arch;
-#[cfg(target_arch = "riscv64")]
-use riscv64 as arch;
-#[cfg(target_arch = "x86_64")]
-use x86_64 as arch;
 
 #[cfg(not(any(target_arch = "aarch64", target_arch = "riscv64", target_arch = "x86_64")))]
 compile_error!("smf-core: `memory::icache` supports x86_64, aarch64 and riscv64");

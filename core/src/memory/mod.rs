@@ -3,6 +3,7 @@
 //! * [`FileBytes`]: a private copy of a file. No other process can change it or make an access raise a signal.
 //! * [`WritablePages`]: private memory that is writable and never executable. Publishing consumes it and returns
 //!   [`PublishedPages`], in which each segment has its final protection.
+//! * [`FileContents`]: the bytes of a module's file, mapped while they cannot change, or copied.
 //! * [`FfiMapping`]: pages for foreign code, whose bytes are read without a signal.
 //! * [`code_alloc`]: an allocator of executable memory.
 //! * [`replace_file`]: atomic replacement of a file.
@@ -40,6 +41,7 @@ pub mod code_alloc;
 pub(crate) mod fault_injection;
 mod ffi_mapping;
 mod file;
+mod guarded_file;
 mod icache;
 pub(crate) mod lock;
 mod page_count;
@@ -56,15 +58,18 @@ mod types;
 
 pub use atomic_replace::{ReplaceError, replace_file};
 pub use ffi_mapping::FfiMapping;
+pub(crate) use file::OpenFile;
 pub use file::{CopyTo, FileBytes, read_ahead, stamp_of};
-pub(crate) use file::{OpenFile, OwnedBytes};
+pub(crate) use guarded_file::{FileBackedPages, FilePart};
+pub use guarded_file::{FileContents, FileGuards, FileMapping, GuardedFile, NoFileGuards};
 pub use icache::synchronize;
 pub use page_count::PageCount;
 pub use pages::{PublishedPages, Segment, WritablePages};
+pub use placement::Placement;
 pub use pool::PagePool;
 pub use proc_maps::permissions_at;
 pub(crate) use sys::{monotonic, sleep, thread_id, yield_now};
 pub use types::{
-    Advice, Errno, FileKind, FileRange, FileStamp, MemoryError, Nanoseconds, Permissions,
-    Placement, Protection,
+    Advice, Errno, FileKind, FilePolicy, FileRange, FileStamp, MemoryError, Nanoseconds,
+    Permissions, Protection,
 };

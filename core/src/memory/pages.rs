@@ -5,10 +5,13 @@
 //! is no way back for a caller, so code does not change once it can run, and no page is writable and executable at
 //! any moment: one `mprotect` call removes write access and adds execute access.
 
+use core::ops::Range;
+
+use super::icache;
 use super::page_count::PageCount;
+use super::placement::{self, Placement};
 use super::region::Region;
-use super::types::{MemoryError, Placement, Protection, Result};
-use super::{icache, placement};
+use super::types::{MemoryError, Protection, Result};
 
 /// Adjacent pages with the same protection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +50,25 @@ impl WritablePages {
             .map(|region| Self { region, reused: false })
     }
 
+    /// As [`allocate`](Self::allocate), at a multiple of `alignment`, a power of two.
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate).
+    pub fn allocate_aligned(
+        size: PageCount,
+        alignment: PageCount,
+        placement: Placement,
+    ) -> Result<Self> {
+        if alignment <= PageCount::one() || size == PageCount::ZERO {
+            return Self::allocate(size, placement);
+        }
+        let all = size.checked_add(alignment);
+        let bytes = size.bytes() as u64;
+        let all = all.ok_or(MemoryError::TooManyBytes { bytes })?;
+        let region = placement::map(all, placement, Protection::ReadWrite)?;
+        Ok(Self { region: region.trim(alignment.bytes(), size), reused: false })
+    }
+
     /// Backs the first `len` bytes, all if there are fewer, with memory in one system call instead of one page
     /// fault for each page. It pays for bytes that are about to be written, from four pages on; fewer make no
     /// call. No byte changes.
@@ -55,8 +77,16 @@ impl WritablePages {
     /// [`MemoryError::Prefault`] if there is not enough memory. Without this call, the page faults would fail and
     /// end the process.
     pub fn prefault(&mut self, len: usize) -> Result<()> {
+        self.prefault_range(0..len)
+    }
+
+    /// As [`prefault`](Self::prefault), for the bytes at the offsets `range`.
+    ///
+    /// # Errors
+    /// As [`prefault`](Self::prefault).
+    pub fn prefault_range(&mut self, range: Range<usize>) -> Result<()> {
         let max_faults = PageCount::one().bytes().saturating_mul(3);
-        if len <= max_faults { Ok(()) } else { self.region.populate(len) }
+        if range.len() <= max_faults { Ok(()) } else { self.region.populate(range) }
     }
 
     /// Whether the pages come from a [`PagePool`](super::PagePool): they are backed by memory and hold the bytes of
@@ -194,9 +224,8 @@ impl PublishedPages {
     }
 
     /// The mapping.
-    #[inline]
-    pub(super) fn region(&self) -> &Region {
-        &self.region
+    pub(super) fn into_region(self) -> Region {
+        self.region
     }
 
     /// The address of the first byte, a multiple of the page size. Meaningless without pages.

@@ -1,4 +1,4 @@
-//! The search for addresses that satisfy a [`Placement`].
+//! Constraints on the addresses of new memory, and the search for addresses that satisfy them.
 //!
 //! The kernel finds free addresses anywhere and, on x86-64, below 2 GiB. For other placements it is asked for one
 //! address after another.
@@ -8,8 +8,51 @@ use core::ops::Range;
 use super::page_count::PageCount;
 use super::region::Region;
 use super::sys::{self, Place};
-use super::types::placement::{MIN_ADDRESS, TWO_GIB};
-use super::types::{MemoryError, Placement, Protection, Result};
+use super::types::{MemoryError, Protection, Result};
+
+/// The addresses at which memory is requested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// At any address. The cheapest.
+    Anywhere,
+    /// Every byte below 2 GiB, so that its address fits 32 bits, signed or unsigned.
+    Low2GiB,
+    /// Every byte less than 2 GiB - 16 MiB away from this address, so that signed 32-bit displacements
+    /// reach in both directions. The 16 MiB allow for addends and for neighbours of the address.
+    Near(usize),
+    /// As [`Near`](Self::Near) if such addresses are free, otherwise as [`Anywhere`](Self::Anywhere).
+    PreferNear(usize),
+    /// Every byte less than 2 GiB - 16 MiB away from both addresses, lowest first, if such addresses are free,
+    /// otherwise as [`Anywhere`](Self::Anywhere). Never in the gigabyte above the higher address: if both lie in a
+    /// program, its heap starts and grows there.
+    PreferNearBoth(usize, usize),
+}
+
+/// 2 GiB: the reach of a signed 32-bit displacement.
+const TWO_GIB: usize = 2 << 30;
+
+/// The largest distance in bytes that [`Placement::Near`] allows.
+const MAX_DISTANCE: usize = TWO_GIB - (16 << 20);
+
+/// The lowest address that an ordinary process can map: `vm.mmap_min_addr` as distributions set it.
+const MIN_ADDRESS: usize = 64 << 10;
+
+impl Placement {
+    /// The addresses that satisfy the placement, or that it prefers.
+    pub(crate) fn window(self) -> Range<usize> {
+        match self {
+            Placement::Anywhere => 0..usize::MAX,
+            Placement::Low2GiB => MIN_ADDRESS..TWO_GIB,
+            Placement::Near(address) | Placement::PreferNear(address) => {
+                address.saturating_sub(MAX_DISTANCE).max(MIN_ADDRESS)
+                    ..address.saturating_add(MAX_DISTANCE)
+            }
+            Placement::PreferNearBoth(low, high) => {
+                high.saturating_sub(MAX_DISTANCE).max(MIN_ADDRESS)..low.saturating_add(MAX_DISTANCE)
+            }
+        }
+    }
+}
 
 /// The distance in bytes between the first candidates.
 const COARSE_STEP: usize = 32 << 20;
@@ -32,7 +75,9 @@ pub(super) fn map(size: PageCount, placement: Placement, protection: Protection)
     let middle = match placement {
         Placement::Anywhere => return map(Place::Anywhere),
         Placement::Low2GiB => TWO_GIB / 2,
-        Placement::Near(address) | Placement::PreferNear(address) => address,
+        Placement::Near(address)
+        | Placement::PreferNear(address)
+        | Placement::PreferNearBoth(address, _) => address,
     };
     // The kernel maps below the libraries, so its own choice is usually near them. If this fails, there is no memory
     // and nothing to search for.
@@ -44,9 +89,13 @@ pub(super) fn map(size: PageCount, placement: Placement, protection: Protection)
     if lies_within(first.addresses().start, size, &window) {
         return Ok(first);
     }
-    match (search(size, &window, middle, map), placement) {
+    let lowest_above = match placement {
+        Placement::PreferNearBoth(_, high) => high.saturating_add(HEAP_DISTANCE),
+        _ => middle,
+    };
+    match (search(size, &window, middle, lowest_above, map), placement) {
         (Some(region), _) => Ok(region),
-        (None, Placement::PreferNear(_)) => Ok(first),
+        (None, Placement::PreferNear(_) | Placement::PreferNearBoth(..)) => Ok(first),
         (None, _) => Err(MemoryError::NoFreeRange {
             size: size.bytes(),
             low: window.start,
@@ -55,17 +104,21 @@ pub(super) fn map(size: PageCount, placement: Placement, protection: Protection)
     }
 }
 
+/// How far above a program its heap may start: the kernel shifts the program break by up to 1 GiB.
+const HEAP_DISTANCE: usize = (1 << 30) + (64 << 20);
+
 /// Tries one address after another: first below `middle`, then above it, where the heap and the stack of a program
-/// grow; on each side in coarse steps first.
+/// grow, from `lowest_above` on; on each side in coarse steps first.
 fn search(
     size: PageCount,
     window: &Range<usize>,
     middle: usize,
+    lowest_above: usize,
     map: impl Fn(Place) -> Result<Region>,
 ) -> Option<Region> {
     let candidate = |number| match number {
         0..DISTANCE_COUNT => below(middle, distance(number), size),
-        _ => above(middle, distance(number - DISTANCE_COUNT)),
+        _ => above(middle, distance(number - DISTANCE_COUNT)).filter(|at| *at >= lowest_above),
     };
     (0..2 * DISTANCE_COUNT)
         .filter_map(candidate)
@@ -107,7 +160,6 @@ fn above(middle: usize, distance: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::super::fault_injection::{self, Call};
-    use super::super::types::placement::MAX_DISTANCE;
     use super::*;
     use rustix::io::Errno;
     use std::collections::BTreeSet;
@@ -149,6 +201,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "asks for addresses, which the allocator does not give")]
+    fn placement_near_both_leaves_the_heap_above_free() {
+        // A program of a page at an address like that of a program that is not position-independent, and one far away.
+        for program in [0x40_0000, 0x15_5555_5000usize] {
+            let program = Region::map(Place::Exactly(program), PageCount::one(), Protection::Read);
+            let Ok(program) = program else { continue };
+            let (low, high) = (program.addresses().start + 8, program.addresses().end - 8);
+            let both = Placement::PreferNearBoth(low, high);
+            for bytes in [1, 1 << 20, 16 << 20] {
+                let size = PageCount::covering(bytes).unwrap();
+                let region = map(size, both).unwrap().addresses();
+                for (from, to) in [(region.start, high), (low, region.end)] {
+                    assert!(i32::try_from(to as i64 - from as i64).is_ok(), "{region:x?}");
+                }
+                assert!(region.end <= low || region.start > high + (1 << 30), "{region:x?}");
+            }
+        }
+        // No address is near both.
+        assert!(map(size(), Placement::PreferNearBoth(1 << 30, 1 << 40)).is_ok());
     }
 
     #[test]

@@ -10,8 +10,8 @@ use spin::Mutex;
 
 use super::page_count::PageCount;
 use super::pages::{PublishedPages, WritablePages};
-use super::placement::lies_within;
-use super::types::{MemoryError, Placement};
+use super::placement::{Placement, lies_within};
+use super::types::MemoryError;
 
 /// The maximum number of mappings in a pool.
 const MAX_MAPPINGS: usize = 8;

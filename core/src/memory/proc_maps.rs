@@ -24,8 +24,8 @@ pub fn permissions_at(address: usize) -> Result<Option<Permissions>> {
     let mut buffer = [0; 4096];
     let mut at = 0;
     loop {
-        let count =
-            sys::read_into(&file, &mut buffer).map_err(|errno| MemoryError::Read { at, errno })?;
+        let count = sys::read_at(&file, at, &mut buffer);
+        let count = count.map_err(|errno| MemoryError::Read { at, errno })?;
         at += count as u64;
         let Some(bytes @ [_, ..]) = buffer.get(..count) else { return Ok(None) };
         for &byte in bytes {

@@ -5,7 +5,7 @@
 //! copied out or reached through the address.
 #![allow(unsafe_code)]
 
-use core::{ops::Range, ptr::NonNull, slice};
+use core::{mem::ManuallyDrop, ops::Range, ptr::NonNull, slice};
 
 use rustix::fd::OwnedFd;
 use rustix::io::Errno as Raw;
@@ -60,9 +60,21 @@ impl Region {
         size: PageCount,
         protection: Protection,
     ) -> Result<Self> {
-        Self::new(size, Access::Opaque, |bytes| {
-            sys::map_file_anywhere(file, offset, bytes, protection)
-        })
+        // SAFETY: replaces no mapping.
+        let map = |bytes| unsafe { sys::map_file(file, offset, None, bytes, protection) };
+        Self::new(size, Access::Opaque, map)
+    }
+
+    /// Maps pages of a file from `offset`, a multiple of the page size, private and not writable.
+    pub(super) fn map_private(
+        file: &OwnedFd,
+        offset: u64,
+        size: PageCount,
+        protection: Protection,
+    ) -> Result<Self> {
+        // SAFETY: replaces no mapping.
+        let map = |bytes| unsafe { sys::map_private(file, offset, None, bytes, protection) };
+        Self::new(size, Access::Opaque, map)
     }
 
     fn new(
@@ -76,6 +88,36 @@ impl Region {
         };
         let start = start.map_err(|errno| MemoryError::Map { size: size.bytes(), errno })?;
         Ok(Self { start, size, access })
+    }
+
+    /// Unmaps the pages before the first multiple of `alignment`, a power of two, and those behind `size` from there
+    /// on. A region that does not contain `size` from there on is returned as it is.
+    pub(super) fn trim(self, alignment: usize, size: PageCount) -> Self {
+        let (address, whole) = (self.start.addr().get(), self.size.bytes());
+        let aligned = address.checked_next_multiple_of(alignment.max(sys::page_size()));
+        let Some(before) = aligned.and_then(|aligned| aligned.checked_sub(address)) else {
+            return self;
+        };
+        let Some(behind) =
+            whole.checked_sub(before).and_then(|left| left.checked_sub(size.bytes()))
+        else {
+            return self;
+        };
+        let region = ManuallyDrop::new(self);
+        // SAFETY: the offset is at most the size of the mapping.
+        let start = unsafe { region.start.add(before) };
+        if before != 0 {
+            // SAFETY: whole pages of this mapping, which the result does not own. `self` is consumed, so that no
+            // borrow of them is left.
+            unsafe { sys::unmap(region.start, before) };
+        }
+        if behind != 0 {
+            // SAFETY: the offset is at most the size of the mapping.
+            let end = unsafe { start.add(size.bytes()) };
+            // SAFETY: as for the pages before the start.
+            unsafe { sys::unmap(end, behind) };
+        }
+        Self { start, size, access: region.access }
     }
 
     /// The first byte, with provenance for the whole region.
@@ -139,20 +181,21 @@ impl Region {
         }
     }
 
-    /// Backs the first `len` bytes with memory, all if there are fewer, before they are written. Kernels before
-    /// 5.14 cannot; there the page faults do it.
+    /// Backs the pages of the offsets `range`, which is cut at the end of the region, with memory before they are
+    /// written. Kernels before 5.14 cannot; there the page faults do it.
     ///
     /// The pages are writable.
-    pub(super) fn populate(&self, len: usize) -> Result<()> {
-        let size = len.min(self.size.bytes());
-        if size == 0 {
-            return Ok(());
-        }
-        // SAFETY: the range starts with the mapping and ends inside it.
-        match unsafe { sys::advise(self.start, size, MmAdvice::LinuxPopulateWrite) } {
+    pub(super) fn populate(&self, range: Range<usize>) -> Result<()> {
+        let end = range.end.min(self.size.bytes());
+        let before = range.start % sys::page_size();
+        let Some(size @ 1..) = end.checked_sub(range.start - before) else { return Ok(()) };
+        // SAFETY: the offset is inside the mapping, because the range is not empty.
+        let start = unsafe { self.start.add(range.start - before) };
+        // SAFETY: whole pages inside the mapping; the kernel rounds the end up to at most the end of the mapping.
+        match unsafe { sys::advise(start, size, MmAdvice::LinuxPopulateWrite) } {
             // A later page fault would fail as well, and end the process.
             Err(errno) if errno == Raw::NOMEM => {
-                Err(MemoryError::Prefault { address: self.start.addr().get(), size, errno })
+                Err(MemoryError::Prefault { address: start.addr().get(), size, errno })
             }
             // Any other error only costs time.
             _ => Ok(()),

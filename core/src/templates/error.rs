@@ -7,12 +7,12 @@ use core::fmt;
 use arrayvec::ArrayString;
 
 use super::instance::Instance;
-use super::symbol::Symbol;
 use crate::alloc_util::{AllocError, try_box, try_collect};
+use crate::cache::CacheError;
 use crate::format::write::library::LibraryReplaceError;
 use crate::format::write::rewrite::RewriteError;
 use crate::format::{FormatError, RelocKind};
-use crate::link::ShortName;
+use crate::link::{Name, ShortName};
 use crate::memory::code_alloc::ExecError;
 use crate::memory::{MemoryError, ReplaceError};
 use crate::types::{MAX_ARGUMENTS, TypeError};
@@ -62,13 +62,13 @@ pub enum InstantiateError {
     #[error("no module lists an instance `{symbol}`")]
     NotFound {
         /// The requested symbol.
-        symbol: Symbol,
+        symbol: Name,
     },
     /// The instance requires itself while it is compiled.
     #[error("circular dependency between instances: {}", arrows(.cycle))]
     CircularDependency {
         /// The instances of the cycle, each requiring the next; the first one is repeated at the end.
-        cycle: Vec<Symbol>,
+        cycle: Vec<Name>,
     },
     /// The instance, or one that it requires, cannot be compiled.
     #[error(transparent)]
@@ -91,7 +91,7 @@ pub enum InstantiateError {
 #[error("cannot instantiate `{symbol}`: {}{kind}", required(.dependency))]
 pub struct InstantiateFailure {
     /// The requested symbol.
-    pub symbol: Symbol,
+    pub symbol: Name,
     /// The required instance that failed, if it is not the requested one.
     pub dependency: Option<ShortName>,
     /// The reason.
@@ -106,7 +106,7 @@ fn required(dependency: &Option<ShortName>) -> impl fmt::Display {
 }
 
 /// Symbols as a chain of arrows.
-fn arrows(cycle: &[Symbol]) -> impl fmt::Display {
+fn arrows(cycle: &[Name]) -> impl fmt::Display {
     fmt::from_fn(move |f| {
         for (index, symbol) in cycle.iter().enumerate() {
             write!(f, "{}`{symbol}`", if index == 0 { "" } else { " -> " })?;
@@ -118,7 +118,7 @@ fn arrows(cycle: &[Symbol]) -> impl fmt::Display {
 impl InstantiateError {
     #[inline(never)]
     pub(super) fn failed(
-        symbol: Symbol,
+        symbol: Name,
         dependency: Option<ShortName>,
         kind: InstantiateErrorKind,
     ) -> Self {
@@ -127,7 +127,7 @@ impl InstantiateError {
     }
 
     pub(super) fn not_found(symbol: &[u8]) -> Self {
-        Symbol::new(symbol).map_or_else(Self::from, |symbol| Self::NotFound { symbol })
+        Name::new(symbol).map_or_else(Self::from, |symbol| Self::NotFound { symbol })
     }
 
     pub(super) fn try_clone(&self) -> Result<Self, AllocError> {
@@ -156,7 +156,12 @@ impl InstantiateError {
             Self::CircularDependency { .. } => true,
             Self::Failed(failure) => !matches!(
                 failure.kind,
-                E::Depth { .. } | E::Exec(_) | E::OutOfMemory(_) | E::Abandoned | E::Missing { .. }
+                E::Depth { .. }
+                    | E::Instances { .. }
+                    | E::Exec(_)
+                    | E::OutOfMemory(_)
+                    | E::Abandoned
+                    | E::Missing { .. }
             ),
             _ => false,
         }
@@ -171,6 +176,9 @@ pub enum InstantiateErrorKind {
     /// The chain of required instances exceeds [`JitConfig::max_depth`](super::JitConfig::max_depth).
     #[error("Maximum JIT depth ({limit}) exceeded")]
     Depth { limit: u32 },
+    /// [`JitConfig::max_instances`](super::JitConfig::max_instances) instances exist or are being compiled.
+    #[error("Maximum number of JIT instances ({limit}) exceeded")]
+    Instances { limit: usize },
     /// Two rows of a note define one symbol differently.
     #[error("lines {line} and {other} of note.sdn define different instances of one symbol")]
     Ambiguous { line: u32, other: u32 },
@@ -231,6 +239,9 @@ pub enum MetadataError {
     /// The file cannot be read.
     #[error(transparent)]
     Read(#[from] MemoryError),
+    /// The file cannot be read through the cache.
+    #[error(transparent)]
+    Cache(CacheError),
     /// The file is malformed.
     #[error(transparent)]
     Format(#[from] FormatError),
@@ -243,6 +254,17 @@ pub enum MetadataError {
     /// The note has too many rows, or there is no memory for it.
     #[error("there is no memory for the note and the templates of the module")]
     TooLarge,
+}
+
+impl From<CacheError> for MetadataError {
+    fn from(error: CacheError) -> Self {
+        match error {
+            CacheError::File(error) => Self::Read(error),
+            CacheError::Format(error) => Self::Format(error),
+            CacheError::OutOfMemory(error) => error.into(),
+            error => Self::Cache(error),
+        }
+    }
 }
 
 impl From<AllocError> for MetadataError {

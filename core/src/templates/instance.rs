@@ -4,38 +4,28 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::ops::Range;
 
-use super::symbol::Symbol;
-use crate::alloc_util::{AllocError, TryArc};
+use crate::alloc_util::TryArc;
+use crate::link::Name;
 use crate::memory::code_alloc::ExecutableBlock;
 
 /// The machine code of a template for some type arguments. Clones share the code, which is freed with the
 /// last of them and the instantiator.
 #[derive(Clone)]
-pub struct Instance(TryArc<Inner>);
+pub struct Instance(pub(super) TryArc<InstanceData>);
 
-struct Inner {
-    symbol: Symbol,
-    /// The observer's registration; dropped before the code.
-    _registration: Option<Box<dyn Send + Sync>>,
-    block: ExecutableBlock,
+/// What the clones of an [`Instance`] share.
+pub(super) struct InstanceData {
+    pub(super) symbol: Name,
+    /// The observer's registration, which is dropped before the code.
+    pub(super) _registration: Option<Box<dyn Send + Sync>>,
+    pub(super) block: ExecutableBlock,
     /// Bytes of compiled code at the start of the block; address slots and veneers follow.
-    code_len: usize,
+    pub(super) code_len: usize,
     /// The signature in the compiler's encoding; empty if undeclared.
-    signature: Box<[u8]>,
+    pub(super) signature: Box<[u8]>,
 }
 
 impl Instance {
-    pub(super) fn new(
-        symbol: Symbol,
-        block: ExecutableBlock,
-        code_len: usize,
-        signature: Box<[u8]>,
-        registration: Option<Box<dyn Send + Sync>>,
-    ) -> Result<Self, AllocError> {
-        let inner = Inner { symbol, _registration: registration, block, code_len, signature };
-        TryArc::new(inner).map(Self)
-    }
-
     /// The signature that the compiler has [declared](super::Environment::declare_signature), in an encoding
     /// of its own; empty if it has declared none.
     pub fn signature(&self) -> &[u8] {

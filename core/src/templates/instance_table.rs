@@ -143,8 +143,10 @@ fn put(table: &[Once<Entry>], entry: Entry) {
 mod tests {
     use std::format;
 
-    use super::super::symbol::Symbol;
+    use super::super::instance::InstanceData;
     use super::*;
+    use crate::alloc_util::TryArc;
+    use crate::link::Name;
     use crate::memory::code_alloc::CodeMemory;
 
     /// The number of instances that each of three threads inserts.
@@ -152,8 +154,10 @@ mod tests {
 
     fn instance(memory: &CodeMemory, symbol: &str) -> Instance {
         let block = memory.allocate(4).unwrap().publish().unwrap();
-        let symbol = Symbol::new(symbol.as_bytes()).unwrap();
-        Instance::new(symbol, block, 4, Box::default(), None).unwrap()
+        let symbol = Name::new(symbol.as_bytes()).unwrap();
+        let signature = Box::default();
+        let data = InstanceData { symbol, _registration: None, block, code_len: 4, signature };
+        Instance(TryArc::new(data).unwrap())
     }
 
     #[test]

@@ -21,6 +21,9 @@ use crate::alloc_util::{
     AllocError, AttachResult, try_box, try_collect, try_copy_bytes, try_copy_str, try_push,
     try_to_string,
 };
+#[cfg(doc)]
+use crate::cache::CacheError;
+use crate::cache::FileCache;
 use crate::link::Resolve;
 use crate::memory::code_alloc::CodeMemory;
 use crate::memory::lock::{Lock, LockGuard};
@@ -35,6 +38,8 @@ pub struct JitConfig {
     pub update_smf: bool,
     /// The maximum length of a chain of instances that require each other.
     pub max_depth: u32,
+    /// The maximum number of instances; `usize::MAX` for no limit.
+    pub max_instances: usize,
     /// Whether instances are compiled at all.
     pub enabled: bool,
     /// Whether the [`Observer`] gets log messages.
@@ -44,9 +49,16 @@ pub struct JitConfig {
 }
 
 impl Default for JitConfig {
-    /// Records instances, at most 50 levels deep, without log messages and code cache.
+    /// Records instances, any number, at most 50 levels deep, without log messages and code cache.
     fn default() -> Self {
-        Self { update_smf: true, max_depth: 50, enabled: true, verbose: false, keep_code: false }
+        Self {
+            update_smf: true,
+            max_depth: 50,
+            max_instances: usize::MAX,
+            enabled: true,
+            verbose: false,
+            keep_code: false,
+        }
     }
 }
 
@@ -89,6 +101,12 @@ pub trait Observer: Send + Sync {
     fn made(&self, symbol: &[u8], code: Range<usize>) -> AttachResult {
         let _ = (symbol, code);
         Ok(None)
+    }
+
+    /// The file at `path`, a module or an archive, was replaced to record instances. A cache that has the previous
+    /// version can [evict](crate::cache::FileCache::evict) it. Called without locks held.
+    fn replaced(&self, path: &[u8]) {
+        let _ = path;
     }
 
     /// A log message; only if [`JitConfig::verbose`].
@@ -204,6 +222,45 @@ impl JitInstantiator {
         self.insert(Module::read_archived(path, module, self.config.keep_code)?)
     }
 
+    /// As [`load_smf_metadata`](Self::load_smf_metadata), with the bytes of the file from `cache`; from the file itself
+    /// if it [does not fit](CacheError::is_full) into the cache.
+    ///
+    /// # Errors
+    /// [`MetadataError`].
+    pub fn load_cached_metadata(
+        &self,
+        cache: &FileCache,
+        path: &[u8],
+    ) -> Result<(), MetadataError> {
+        match cache.get(path) {
+            Ok(file) => {
+                self.insert(Module::parse(path, Storage::File, self.config.keep_code, &file)?)
+            }
+            Err(error) if error.is_full() => self.load_smf_metadata(path),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// As [`load_archived_metadata`](Self::load_archived_metadata), with the bytes of the file from `cache`, as
+    /// [`load_cached_metadata`](Self::load_cached_metadata).
+    ///
+    /// # Errors
+    /// [`MetadataError`].
+    pub fn load_cached_archived_metadata(
+        &self,
+        cache: &FileCache,
+        path: &[u8],
+        module: &str,
+    ) -> Result<(), MetadataError> {
+        match cache.get(path) {
+            Ok(file) => {
+                self.insert(Module::parse_archived(path, module, self.config.keep_code, &file)?)
+            }
+            Err(error) if error.is_full() => self.load_archived_metadata(path, module),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// As [`load_smf_metadata`](Self::load_smf_metadata), for a module in memory with `name` as its path. Its
     /// note is updated in memory only.
     ///
@@ -308,9 +365,18 @@ impl JitInstantiator {
         let modules = try_collect(self.state().modules.modules.iter().cloned())?;
         let mut result = Ok(());
         for module in &modules {
-            result = result.and(module.note.write_pending());
+            result = result.and(self.write_note(module));
         }
         result
+    }
+
+    /// Writes the outstanding updates to the note of a module.
+    fn write_note(&self, module: &Module) -> Result<(), UpdateError> {
+        module.note.write_pending(&|path| {
+            if let Some(observer) = &self.observer {
+                observer.replaced(path);
+            }
+        })
     }
 
     fn compiler(&self, body: &[u8]) -> Option<&dyn Compiler> {
@@ -335,7 +401,7 @@ impl JitInstantiator {
         let mut result = result.map_err(UpdateError::from);
         for NoteUpdate { module, .. } in updates {
             // A module that occurs again has nothing pending.
-            let written = module.note.write_pending();
+            let written = self.write_note(module);
             if let Err(error) = written {
                 self.log(format_args!("{}: {error}", module.note.path.escape_ascii()));
             }

@@ -8,8 +8,8 @@ use hashbrown::HashMap;
 
 use super::error::{InstantiateError, InstantiateErrorKind};
 use super::module::Module;
-use super::symbol::Symbol;
-use crate::alloc_util::{AllocError, TryArc, UninitArc, try_push};
+use crate::alloc_util::{AllocError, TryArc, try_push};
+use crate::link::Name;
 
 /// The compilation of an instance.
 pub(super) struct Job {
@@ -22,7 +22,7 @@ pub(super) struct Job {
 pub(super) struct NoteUpdate {
     pub(super) module: TryArc<Module>,
     /// The symbol whose row moves to `instantiations`; `None` if only code is cached.
-    pub(super) symbol: Option<Symbol>,
+    pub(super) symbol: Option<Name>,
 }
 
 /// The updates by one instance: that of the module that lists it, and that of the module that caches its
@@ -34,7 +34,7 @@ const MAX_UPDATES: usize = 2;
 /// The answer to a request for an instance.
 pub(super) enum Claim {
     /// The caller compiles the instance.
-    Build(Symbol, TryArc<Job>),
+    Build(Name, TryArc<Job>),
     /// Another thread compiles it: the caller waits.
     Wait(TryArc<Job>),
     /// The request has failed.
@@ -45,16 +45,16 @@ pub(super) enum Claim {
 struct ThreadJobs {
     thread: i32,
     /// The instances that the thread compiles, each required by the one before.
-    stack: Vec<Symbol>,
+    stack: Vec<Name>,
     /// The instance that the thread waits for.
-    waits_for: Option<Symbol>,
+    waits_for: Option<Name>,
     /// The updates of its finished jobs, applied when the stack is empty.
     updates: Vec<NoteUpdate>,
 }
 
 impl ThreadJobs {
     /// Pushes a job; false if the stack has `limit` jobs already.
-    fn push(&mut self, symbol: &Symbol, limit: usize) -> Result<bool, AllocError> {
+    fn push(&mut self, symbol: &Name, limit: usize) -> Result<bool, AllocError> {
         if self.stack.len() >= limit {
             return Ok(false);
         }
@@ -71,9 +71,18 @@ impl ThreadJobs {
 #[derive(Default)]
 pub(super) struct JobTable {
     /// The permanent failures.
-    pub(super) failed: HashMap<Symbol, InstantiateError>,
-    jobs: HashMap<Symbol, TryArc<Job>>,
+    pub(super) failed: HashMap<Name, InstantiateError>,
+    jobs: HashMap<Name, TryArc<Job>>,
     threads: Vec<ThreadJobs>,
+    /// The jobs, and the instances that jobs have created.
+    instances: usize,
+}
+
+/// The limits of a [claim](JobTable::claim).
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) max_depth: u32,
+    pub(super) max_instances: usize,
 }
 
 impl JobTable {
@@ -85,7 +94,7 @@ impl JobTable {
         &mut self,
         thread: i32,
         symbol: &[u8],
-        max_depth: u32,
+        Limits { max_depth, max_instances }: Limits,
     ) -> Result<Claim, AllocError> {
         if let Some(failure) = self.failed.get(symbol) {
             return Ok(Claim::Done(failure.try_clone()?));
@@ -98,7 +107,12 @@ impl JobTable {
             self.thread(thread)?.waits_for = Some(symbol);
             return Ok(Claim::Wait(job));
         }
-        let (symbol, job) = (Symbol::new(symbol)?, UninitArc::new()?);
+        let symbol = Name::new(symbol)?;
+        if self.instances >= max_instances {
+            let kind = InstantiateErrorKind::Instances { limit: max_instances };
+            return Ok(Claim::Done(InstantiateError::failed(symbol, None, kind)));
+        }
+        let job = TryArc::new(Job { thread, done: AtomicBool::new(false) })?;
         self.jobs.try_reserve(1).map_err(|_| AllocError)?;
         let limit = usize::try_from(max_depth).unwrap_or(usize::MAX);
         let pushed = self.thread(thread)?.push(&symbol, limit);
@@ -108,8 +122,8 @@ impl JobTable {
             let kind = InstantiateErrorKind::Depth { limit: max_depth };
             return Ok(Claim::Done(InstantiateError::failed(symbol, None, kind)));
         }
-        let job = job.fill(Job { thread, done: AtomicBool::new(false) });
         self.jobs.insert(symbol.clone(), job.clone());
+        self.instances += 1;
         Ok(Claim::Build(symbol, job))
     }
 
@@ -133,7 +147,7 @@ impl JobTable {
     }
 
     /// The cycle that a wait of `thread` for `symbol` would close, from `symbol` to `symbol`.
-    fn find_cycle(&self, thread: i32, symbol: &Symbol) -> Result<Option<Vec<Symbol>>, AllocError> {
+    fn find_cycle(&self, thread: i32, symbol: &Name) -> Result<Option<Vec<Name>>, AllocError> {
         let mut cycle = Vec::new();
         let mut next = symbol;
         for _ in 0..=self.threads.len() {
@@ -154,7 +168,7 @@ impl JobTable {
     }
 
     /// The jobs of the thread that compiles `symbol`.
-    fn owner(&self, symbol: &Symbol) -> Option<&ThreadJobs> {
+    fn owner(&self, symbol: &Name) -> Option<&ThreadJobs> {
         let owner = self.jobs.get(symbol)?.thread;
         self.threads.iter().find(|jobs| jobs.thread == owner)
     }
@@ -163,11 +177,12 @@ impl JobTable {
     pub(super) fn finish(
         &mut self,
         thread: i32,
-        symbol: &Symbol,
+        symbol: &Name,
         failure: Option<&InstantiateError>,
         updates: NoteUpdates,
     ) -> Vec<NoteUpdate> {
         self.jobs.remove(symbol);
+        self.instances -= usize::from(failure.is_some());
         // Without memory the failure is not recorded, and the next request compiles again.
         if let Some(failure) = failure.filter(|failure| failure.is_permanent())
             && self.failed.try_reserve(1).is_ok()

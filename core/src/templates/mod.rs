@@ -74,7 +74,6 @@ mod module_note;
 mod precompiled;
 mod publish;
 mod resolver;
-mod symbol;
 
 pub use compiler::{
     CachePolicy, Callback, CodeReloc, CompileError, CompileRequest, Compiled, Compiler,
@@ -91,4 +90,3 @@ pub use precompiled::{
     PrecompiledBodies, PrecompiledError, PrecompiledReloc, Variant, encode_precompiled,
 };
 pub use resolver::JitSymbolResolver;
-pub use symbol::Symbol;

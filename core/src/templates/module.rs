@@ -91,7 +91,17 @@ impl Module {
         cache_code: bool,
     ) -> Result<Self, MetadataError> {
         let bytes = FileBytes::read(path, FileBytes::DEFAULT_LIMIT)?;
-        let module = Library::parse(&bytes)?.find(name).ok_or(MetadataError::NoModule)??;
+        Self::parse_archived(path, name, cache_code, &bytes)
+    }
+
+    /// As [`read_archived`](Self::read_archived), with the bytes of the archive.
+    pub(super) fn parse_archived(
+        path: &[u8],
+        name: &str,
+        cache_code: bool,
+        bytes: &[u8],
+    ) -> Result<Self, MetadataError> {
+        let module = Library::parse(bytes)?.find(name).ok_or(MetadataError::NoModule)??;
         let module_path = try_concat(&[path, b"(", name.as_bytes(), b")"])?;
         let storage = Storage::Archive { path: try_copy_bytes(path)?, name: try_copy_str(name)? };
         Self::parse(&module_path, storage, cache_code, module.data)

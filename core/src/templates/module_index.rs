@@ -8,7 +8,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::error::MetadataError;
 use super::module::{Module, Row, Span};
-use crate::alloc_util::{AllocError, TryArc, UninitArc, try_copy_bytes, try_with_capacity};
+use crate::alloc_util::{AllocError, TryArc, try_copy_bytes, try_with_capacity};
 
 /// A row of a module.
 #[derive(Clone)]
@@ -25,14 +25,6 @@ struct IndexEntry {
     module: u32,
     row: u32,
     symbol: Span,
-}
-
-/// Memory for the insertion of a module.
-struct Reserved {
-    module: UninitArc<Module>,
-    /// Copies of the symbols of [`Module::lost_rows`].
-    lost: Vec<Box<[u8]>>,
-    path: Box<[u8]>,
 }
 
 /// Modules by path, and their rows by symbol.
@@ -53,33 +45,35 @@ impl ModuleIndex {
     ///
     /// # Errors
     /// No memory, or too many modules. The index is then unchanged.
-    pub(super) fn insert(&mut self, mut module: Module) -> Result<TryArc<Module>, MetadataError> {
+    pub(super) fn insert(&mut self, module: Module) -> Result<TryArc<Module>, MetadataError> {
         let old = self.paths.get(&module.note.path).copied();
         let next = u32::try_from(self.modules.len()).map_err(|_| MetadataError::TooLarge)?;
         let number = old.unwrap_or(next);
-        let reserved = self.reserve(&module)?;
+        let lost_symbols = self.reserve(&module)?;
+        let path = try_copy_bytes(&module.note.path)?;
+        let mut module = TryArc::new(module)?;
         if old.is_some() {
             self.remove_rows(number);
         }
-        for row in 0..module.rows.len() {
-            self.insert_row(number, &mut module, row);
+        // Nothing shares the module yet.
+        if let Some(module) = module.get_mut() {
+            (0..module.rows.len()).for_each(|row| self.insert_row(number, module, row));
         }
-        for (symbol, row) in reserved.lost.into_iter().zip(&module.lost_rows) {
+        for (symbol, row) in lost_symbols.into_iter().zip(&module.lost_rows) {
             self.lost.entry(symbol).or_insert((number, *row));
         }
-        let module = reserved.module.fill(module);
         match self.modules.get_mut(number as usize) {
             Some(slot) => *slot = module.clone(),
             None => {
                 self.modules.push(module.clone());
-                self.paths.insert(reserved.path, number);
+                self.paths.insert(path, number);
             }
         }
         Ok(module)
     }
 
-    /// Allocates all memory for the insertion of `module`.
-    fn reserve(&mut self, module: &Module) -> Result<Reserved, AllocError> {
+    /// Reserves memory for the insertion of `module`. Returns copies of the symbols of [`Module::lost_rows`].
+    fn reserve(&mut self, module: &Module) -> Result<Vec<Box<[u8]>>, AllocError> {
         let Self { modules, hasher, paths, rows, lost } = self;
         let rehash = |entry: &IndexEntry| {
             let symbol = module_at(modules, entry.module).map_or("", |m| m.text(entry.symbol));
@@ -89,12 +83,11 @@ impl ModuleIndex {
         paths.try_reserve(1).map_err(|_| AllocError)?;
         lost.try_reserve(module.lost_rows.len()).map_err(|_| AllocError)?;
         modules.try_reserve(1).map_err(|_| AllocError)?;
-        let mut lost = try_with_capacity(module.lost_rows.len())?;
+        let mut lost_symbols = try_with_capacity(module.lost_rows.len())?;
         for row in &module.lost_rows {
-            lost.push(try_copy_bytes(module.text(row.symbol).as_bytes())?);
+            lost_symbols.push(try_copy_bytes(module.text(row.symbol).as_bytes())?);
         }
-        let path = try_copy_bytes(&module.note.path)?;
-        Ok(Reserved { module: UninitArc::new()?, lost, path })
+        Ok(lost_symbols)
     }
 
     /// Inserts a row of a module that is not in `modules` yet. Memory has been reserved.

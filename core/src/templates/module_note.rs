@@ -9,7 +9,6 @@ use hashbrown::HashMap;
 
 use super::code_cache::merge_records;
 use super::error::UpdateError;
-use super::symbol::Symbol;
 use crate::alloc_util::sort::sort;
 use crate::alloc_util::{AllocError, try_collect, try_copy_bytes, try_push};
 use crate::format::ext::cached_code;
@@ -19,6 +18,7 @@ use crate::format::write::library::with_module;
 use crate::format::write::note_edit::with_made;
 use crate::format::write::rewrite::{RewriteError, with_cached_code, with_note};
 use crate::format::{FormatError, SectionKind, Smf};
+use crate::link::Name;
 use crate::memory::lock::Lock;
 use crate::memory::{FileBytes, replace_file};
 
@@ -47,7 +47,7 @@ struct NoteState {
     /// The offset of the note in the file.
     offset: u64,
     /// Compiled instances that the file does not list.
-    pending: Vec<Symbol>,
+    pending: Vec<Name>,
     /// Code cache records that the file does not contain.
     records: Vec<Vec<u8>>,
 }
@@ -69,7 +69,7 @@ impl ModuleNote {
     }
 
     /// Queues the move of a row to `instantiations`.
-    pub(super) fn add_pending(&self, symbol: &Symbol) -> Result<(), AllocError> {
+    pub(super) fn add_pending(&self, symbol: &Name) -> Result<(), AllocError> {
         try_push(&mut self.state.lock().pending, symbol.clone())
     }
 
@@ -80,8 +80,9 @@ impl ModuleNote {
         is_cached && try_push(&mut self.state.lock().records, record).is_ok()
     }
 
-    /// Writes the queued updates to the note in memory and to the file.
-    pub(super) fn write_pending(&self) -> Result<(), UpdateError> {
+    /// Writes the queued updates to the note in memory and to the file, and calls `replaced` with the path of the file,
+    /// which may have been replaced even on failure.
+    pub(super) fn write_pending(&self, replaced: &dyn Fn(&[u8])) -> Result<(), UpdateError> {
         let (pending, records) = {
             let mut state = self.state.lock();
             (core::mem::take(&mut state.pending), core::mem::take(&mut state.records))
@@ -90,6 +91,11 @@ impl ModuleNote {
             return Ok(());
         }
         let written = self.write(&pending, &records);
+        match &self.storage {
+            Storage::Memory => {}
+            Storage::File => replaced(&self.path),
+            Storage::Archive { path, .. } => replaced(path),
+        }
         if !matches!(written, Ok(()) | Err(UpdateError::Changed | UpdateError::CodeCache(_))) {
             // The next update tries again.
             let mut state = self.state.lock();
@@ -99,7 +105,7 @@ impl ModuleNote {
         written
     }
 
-    fn write(&self, pending: &[Symbol], records: &[Vec<u8>]) -> Result<(), UpdateError> {
+    fn write(&self, pending: &[Name], records: &[Vec<u8>]) -> Result<(), UpdateError> {
         // A note is text: a symbol that is not UTF-8 has no row.
         let symbols = pending.iter().filter_map(|symbol| core::str::from_utf8(symbol).ok());
         let mut symbols = try_collect(symbols)?;

@@ -100,7 +100,7 @@ fn with_table_chain<T>(call: impl FnOnce(&TrapChain) -> Result<T>) -> Result<T> 
 
 /// The chain of this thread, if it is inside a catching call.
 fn active_chain<'c>() -> Option<&'c TrapChain> {
-    let is_active = |chain: &&TrapChain| !chain.innermost.get().is_null();
+    let is_active = |chain: &&TrapChain| chain.is_active();
     let in_table = || chain_in_table(thread_id()).filter(is_active);
     chain_by_lookup().filter(is_active).or_else(in_table)
 }
@@ -215,10 +215,33 @@ pub unsafe fn call_catching_on(chain: &TrapChain, address: u64, args: &[i64]) ->
 /// # Safety
 /// As [`call_catching`], with these arguments.
 pub unsafe fn call_values(address: u64, args: &[CallArg]) -> Result<ReturnRegisters> {
+    // SAFETY: the caller's contract.
+    unsafe { call_with(address, args) }
+}
+
+/// # Safety
+/// As [`call_values`].
+#[cfg(target_arch = "x86_64")]
+unsafe fn call_with(address: u64, args: &[CallArg]) -> Result<ReturnRegisters> {
     let mut stack = Vec::new();
     let mut frame = new_frame(address, args, &mut stack)?;
     // SAFETY: the caller's contract; the frame and the stack arguments outlive the call.
     with_chain(|chain| unsafe { call_frame(chain, &mut frame) })
+}
+
+/// # Safety
+/// As [`call_values`].
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn call_with(address: u64, args: &[CallArg]) -> Result<ReturnRegisters> {
+    let mut integers = arrayvec::ArrayVec::<i64, { super::MAX_ARGS }>::new();
+    for arg in args {
+        let CallArg::Integer(bits) = *arg else { return Err(TrapError::FloatArgument) };
+        let pushed = integers.try_push(bits.cast_signed());
+        pushed.map_err(|_| TrapError::TooManyArguments { given: args.len() })?;
+    }
+    // SAFETY: the caller's contract.
+    let integer = unsafe { call_catching(address, &integers) }?.cast_unsigned();
+    Ok(ReturnRegisters { integer, float: 0 })
 }
 
 /// Distributes the arguments over registers and `stack`, which the frame points to.
@@ -241,39 +264,12 @@ fn new_frame(function: u64, args: &[CallArg], stack: &mut Vec<u64>) -> Result<Ca
     Ok(frame)
 }
 
-/// A function and its integer arguments.
-#[cfg(not(target_arch = "x86_64"))]
-struct CallFrame {
-    function: u64,
-    args: arrayvec::ArrayVec<i64, { super::MAX_ARGS }>,
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn new_frame(function: u64, args: &[CallArg], _: &mut Vec<u64>) -> Result<CallFrame> {
-    let mut frame = CallFrame { function, args: arrayvec::ArrayVec::new() };
-    for arg in args {
-        let CallArg::Integer(bits) = *arg else { return Err(TrapError::FloatArgument) };
-        let pushed = frame.args.try_push(bits.cast_signed());
-        pushed.map_err(|_| TrapError::TooManyArguments { given: args.len() })?;
-    }
-    Ok(frame)
-}
-
 /// # Safety
 /// As [`call`].
 #[cfg(not(target_arch = "x86_64"))]
 unsafe fn call_integers(_: &TrapChain, function: u64, args: &[i64]) -> Result<u64> {
     // SAFETY: the caller's contract.
     unsafe { call(function, args) }.map(i64::cast_unsigned)
-}
-
-/// # Safety
-/// As [`call`].
-#[cfg(not(target_arch = "x86_64"))]
-unsafe fn call_frame(chain: &TrapChain, frame: &mut CallFrame) -> Result<ReturnRegisters> {
-    // SAFETY: the caller's contract.
-    let integer = unsafe { call_integers(chain, frame.function, &frame.args) }?;
-    Ok(ReturnRegisters { integer, float: 0 })
 }
 
 /// Never reached: no frame is ever added to a chain.

@@ -121,14 +121,14 @@ pub(super) unsafe fn call_frame(
     Err(unsafe { take_error(chain) })
 }
 
-/// The error of a call that trapped.
+/// The error of a call that trapped, for the host's [landing](TrapChain::set_landing) too.
 ///
 /// # Safety
 /// The last call with this chain trapped.
 // Out of line, so that a call that returns holds its result in registers: the same benchmark rows.
 #[cold]
 #[inline(never)]
-unsafe fn take_error(chain: &TrapChain) -> TrapError {
+pub unsafe fn take_error(chain: &TrapChain) -> TrapError {
     // SAFETY: a trap writes the error before it resumes the call.
     unsafe { chain.error.get().assume_init() }
 }
@@ -141,7 +141,7 @@ unsafe fn take_error(chain: &TrapChain) -> TrapError {
     clippy::panic,
     reason = "a function that cannot unwind: this prints a message and aborts the process"
 )]
-extern "C" fn refuse_unwinding() -> i32 {
+pub extern "C" fn refuse_unwinding() -> i32 {
     panic!("unwinding reached a call into machine code, which it may not leave");
 }
 
@@ -168,7 +168,8 @@ macro_rules! end_frame {
 }
 
 /// Saves the callee-saved registers and pushes a [`CatchFrame`](super::chain::CatchFrame). The chain, passed in r10,
-/// stays in rbx during the call, the previous frame in r12: the return path need not load it from the stack.
+/// stays in rbx during the call, the previous frame in r12: the return path need not load it from the stack. The odd
+/// address distinguishes the frame from one of the host.
 macro_rules! save_registers {
     () => {
         // The frame pointer lets debuggers unwind through this frame.
@@ -180,7 +181,8 @@ macro_rules! save_registers {
          mov rbx, r10\n\
          mov r12, [rbx + {last}]\n\
          push r12\n\
-         mov [rbx + {last}], rsp"
+         mov [rbx + {last}], rsp\n\
+         inc qword ptr [rbx + {last}]"
     };
 }
 
@@ -272,19 +274,25 @@ unsafe extern "C" fn enter_frame() {
 }
 
 /// Returns from the innermost catching call of this thread, as trapped: restores the stack and the registers of the
-/// innermost frame and returns from it with the chain in r11.
+/// innermost frame and returns from it with the chain in r11, or continues at the landing of a frame of the host.
 ///
 /// # Safety
 /// `chain` is this thread's and has an active frame, and every frame above that one may be discarded.
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn resume(chain: &TrapChain) -> ! {
     naked_asm!(
-        "mov rsp, [rdi + {last}]",
+        "mov rax, [rdi + {last}]",
+        // The carry flag stays what the lowest bit was.
+        "btr rax, 0",
+        "mov rsp, rax",
         "pop qword ptr [rdi + {last}]",
         "cld",
         "mov r11, rdi",
         "pop r15\npop r14\npop r13\npop r12\npop rbx\npop rbp",
+        "jnc 2f",
         "ret",
+        "2: jmp [rdi + {landing}]",
         last = const offset_of!(TrapChain, innermost),
+        landing = const offset_of!(TrapChain, landing),
     )
 }

@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::fmt;
 
 use super::term::{MAX_ARGUMENTS, Type};
 use super::unify::{TypeId, Unifier, UnifyError, Variables};
@@ -19,27 +18,20 @@ pub struct TemplateSignature {
 }
 
 /// The source of a [`Hint`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HintSource {
     /// The function argument with this index, from 0.
+    #[error("argument {0} of the call")]
     CallSite(u32),
     /// The use of the result.
+    #[error("the result")]
     Return,
     /// The assignment of the result.
+    #[error("the assignment")]
     Assignment,
     /// A constraint on the type parameter with this index, from 0.
+    #[error("the constraint on parameter {0}")]
     Constraint(u32),
-}
-
-impl fmt::Display for HintSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CallSite(index) => write!(f, "argument {index} of the call"),
-            Self::Return => f.write_str("the result"),
-            Self::Assignment => f.write_str("the assignment"),
-            Self::Constraint(index) => write!(f, "the constraint on parameter {index}"),
-        }
-    }
 }
 
 /// A known type of an argument, result or parameter. A variable with the name of a type parameter means

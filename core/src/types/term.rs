@@ -69,19 +69,6 @@ pub enum Type {
     Variable(Box<str>),
 }
 
-/// The widths of integers, in bits.
-const INT_BITS: [u8; 5] = [8, 16, 32, 64, 128];
-
-/// The widths of floats, in bits.
-const FLOAT_BITS: [u8; 4] = [16, 32, 64, 128];
-
-/// The meaning of a single word as a type.
-enum Word {
-    Primitive(Type),
-    Vector(Type, u32),
-    Name,
-}
-
 impl Type {
     /// A signed integer of 64 bits.
     pub const I64: Self = Self::int(64, true);
@@ -98,18 +85,16 @@ impl Type {
     /// # Errors
     /// No memory.
     pub fn from_word(word: &str) -> Result<Self, AllocError> {
-        Ok(match Word::classify(word) {
-            Word::Primitive(primitive) => primitive,
-            Word::Vector(elem, lanes) => Self::Simd { lanes, elem: try_box(elem)? },
-            Word::Name => {
-                Self::Named { name: try_copy_str(word)?.into_boxed_str(), args: Vec::new() }
-            }
+        Ok(match (primitive(word), vector(word)) {
+            (Some(primitive), _) => primitive,
+            (_, Some((elem, lanes))) => Self::Simd { lanes, elem: try_box(elem)? },
+            _ => Self::Named { name: try_copy_str(word)?.into_boxed_str(), args: Vec::new() },
         })
     }
 
     /// Whether `word` alone is a named type rather than a primitive or a vector.
     pub(super) fn is_name(word: &str) -> bool {
-        matches!(Word::classify(word), Word::Name)
+        primitive(word).is_none() && vector(word).is_none()
     }
 
     /// Whether a vector of this type is spelled as one word (`f32x4`).
@@ -175,34 +160,27 @@ impl Type {
     }
 }
 
-impl Word {
-    fn classify(word: &str) -> Self {
-        let vector = || Self::vector(word).map(|(elem, lanes)| Self::Vector(elem, lanes));
-        Self::primitive(word).map(Self::Primitive).or_else(vector).unwrap_or(Self::Name)
+/// The integer, float, `bool`, `text` or `ptr` that `word` spells.
+fn primitive(word: &str) -> Option<Type> {
+    match word {
+        "bool" => return Some(Type::Bool),
+        "text" => return Some(Type::Text),
+        "ptr" => return Some(Type::Pointer),
+        _ => {}
     }
+    let (kind, digits) = word.split_at_checked(1)?;
+    let bits = parse_number(digits).and_then(|bits| u8::try_from(bits).ok())?;
+    match (kind, bits) {
+        ("i" | "u", 8 | 16 | 32 | 64 | 128) => Some(Type::int(bits, kind == "i")),
+        ("f", 16 | 32 | 64 | 128) => Some(Type::Float { bits }),
+        _ => None,
+    }
+}
 
-    fn primitive(word: &str) -> Option<Type> {
-        match word {
-            "bool" => return Some(Type::Bool),
-            "text" => return Some(Type::Text),
-            "ptr" => return Some(Type::Pointer),
-            _ => {}
-        }
-        let mut chars = word.chars();
-        let kind = chars.next()?;
-        let bits = parse_number(chars.as_str()).and_then(|bits| u8::try_from(bits).ok())?;
-        match kind {
-            'i' | 'u' if INT_BITS.contains(&bits) => Some(Type::int(bits, kind == 'i')),
-            'f' if FLOAT_BITS.contains(&bits) => Some(Type::Float { bits }),
-            _ => None,
-        }
-    }
-
-    /// `f32x4`: lanes of a number or a boolean.
-    fn vector(word: &str) -> Option<(Type, u32)> {
-        let (elem, lanes) = word.rsplit_once('x')?;
-        Some((Self::primitive(elem).filter(Type::is_lane)?, parse_lanes(lanes)?))
-    }
+/// The vector that `word` spells as the type of a lane, `x` and the number of lanes.
+fn vector(word: &str) -> Option<(Type, u32)> {
+    let (elem, lanes) = word.rsplit_once('x')?;
+    Some((primitive(elem).filter(Type::is_lane)?, parse_lanes(lanes)?))
 }
 
 /// A decimal number without a sign or leading zeros.

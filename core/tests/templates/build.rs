@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use smf_core::format::ext::hash_index;
-use smf_core::format::template::{Container, TemplateKind};
-use smf_core::format::write::{Module, NewSection};
-use smf_core::format::write::{NewTemplate, NewTemplates};
+use smf_core::format::template::{Container, Template, TemplateKind};
+use smf_core::format::write::{Module, NewSection, NewTemplates};
 use smf_core::format::{Header, Layout, RelocKind, SectionKind};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{
@@ -87,7 +86,7 @@ impl Spec {
         let templates: Vec<_> = self
             .templates
             .iter()
-            .map(|(name, body)| NewTemplate {
+            .map(|(name, body)| Template {
                 name: name.as_bytes(),
                 kind: self.gtpl.map(|_| TemplateKind::Function),
                 params: self.gtpl.unwrap_or(0),
@@ -218,5 +217,11 @@ pub(crate) fn loaded(config: JitConfig, modules: &[Spec]) -> (JitInstantiator, A
 }
 
 /// Options without file updates and messages.
-pub(crate) const SILENT: JitConfig =
-    JitConfig { update_smf: false, max_depth: 50, enabled: true, verbose: false, keep_code: false };
+pub(crate) const SILENT: JitConfig = JitConfig {
+    update_smf: false,
+    max_depth: 50,
+    max_instances: usize::MAX,
+    enabled: true,
+    verbose: false,
+    keep_code: false,
+};

@@ -23,8 +23,14 @@ use smf_core::trap::{TrapError, call_catching};
 use crate::build::{Directory, Spec, compile};
 use crate::call_at;
 
-const KEEPING: JitConfig =
-    JitConfig { update_smf: true, max_depth: 50, enabled: true, verbose: false, keep_code: true };
+const KEEPING: JitConfig = JitConfig {
+    update_smf: true,
+    max_depth: 50,
+    max_instances: usize::MAX,
+    enabled: true,
+    verbose: false,
+    keep_code: true,
+};
 
 const COMPILER: CachePolicy = CachePolicy { compiler: 7, features: CpuFeatures::NONE };
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{
-    Callback, CompileRequest, Environment, InstantiateError, JitConfig, JitInstantiator,
+    Callback, CompileRequest, Environment, InstantiateError, InstantiateErrorKind, JitConfig,
+    JitInstantiator,
 };
 
 use crate::build::{Directory, SILENT, Spec, compile, instantiator, loaded};
@@ -115,6 +116,38 @@ fn depth_is_counted_per_thread() {
         (0..1_000_000).any(|_| jit.try_jit_instantiate(symbol.as_bytes()).is_ok())
     });
     assert!(made.iter().all(|made| *made), "{made:?}");
+}
+
+/// Failed jobs count no longer, and existing instances are returned at the limit.
+#[test]
+fn instances_of_all_threads_together_are_limited() {
+    let module = (0..40).fold(Spec::new(), |module, number| {
+        module.both(&format!("f{number}"), format!("ret {number}"))
+    });
+    let module = module.both("fails", "fail").both("needs", "instance f39 i64");
+    let (jit, _) = loaded(JitConfig { max_instances: 10, ..SILENT }, &[module]);
+    assert!(jit.try_jit_instantiate(b"fails$i64").is_err());
+    let is_refused = |symbol: &str| match jit.try_jit_instantiate(symbol.as_bytes()) {
+        Ok(_) => false,
+        Err(InstantiateError::Failed(failure)) => {
+            assert_eq!(failure.kind, InstantiateErrorKind::Instances { limit: 10 });
+            assert!(failure.to_string().contains("Maximum number of JIT instances (10) exceeded"));
+            true
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let refused = all(|thread| {
+        (0..40).filter(|number| is_refused(&format!("f{}$i64", (number + thread * 5) % 40))).count()
+    });
+    assert!(refused.iter().all(|refused| *refused <= 30), "{refused:?}");
+    assert_eq!(jit.stats().cached_count, 10);
+    assert_eq!((0..40).filter(|number| is_refused(&format!("f{number}$i64"))).count(), 30);
+
+    // A required instance counts as well.
+    let module = Spec::new().both("f39", "ret 39").both("needs", "instance f39 i64");
+    let (jit, _) = loaded(JitConfig { max_instances: 1, ..SILENT }, &[module]);
+    assert!(jit.try_jit_instantiate(b"needs$i64").is_err() && jit.stats().cached_count == 0);
+    assert!(jit.try_jit_instantiate(b"f39$i64").is_ok() && jit.stats().cached_count == 1);
 }
 
 #[test]

@@ -6,22 +6,13 @@
 
 use alloc::vec::Vec;
 
-use crate::alloc_util::{AllocError, try_push};
+use crate::alloc_util::{AllocError, try_push, try_reserve};
 use crate::extract::code_index::{CodeIndex, SectionOffset, place, sort_by_place};
 use crate::extract::decode::x86_64::{self, PcRelative, RefKind};
 use crate::format::bytes::{slice, u8_at, u32_at};
 use crate::format::{Arch, FormatError, Reloc, RelocKind, Result, Section, SectionKind, Symbol};
 
 mod aarch64;
-
-/// The relocations that were recovered from the code of all functions.
-#[derive(Default)]
-pub(super) struct RecoveredRelocs {
-    /// New relocations, and replacements of existing ones.
-    relocs: Vec<(u32, Reloc)>,
-    /// The starts of functions that cannot be extracted, and the offset of the instruction that prevents it.
-    pub(super) refused: Vec<(SectionOffset, u64)>,
-}
 
 /// Why a function cannot be decoded, with the offset of the instruction.
 enum DecodeError {
@@ -39,49 +30,40 @@ impl From<AllocError> for DecodeError {
     }
 }
 
-impl RecoveredRelocs {
-    /// Decodes every function of `code`. In a prelinked module an unknown instruction may hold a resolved distance, so
-    /// its function is refused; elsewhere the relocations are taken to be complete.
-    ///
-    /// # Errors
-    /// An invalid symbol, and no memory.
-    pub(super) fn of(code: &CodeIndex<'_>, is_prelinked: bool) -> Result<Self> {
-        let mut found = Self::default();
-        for (start, symbol) in &code.functions {
-            let symbol = code.smf.symbols().get(*symbol)?;
-            let section = code.smf.section(start.0)?;
-            let Some((bytes, ..)) = code.function_bytes(&symbol, &section) else { continue };
-            let function = Function { code, section: &section, start: start.1, bytes };
-            match function.decode(&mut found.relocs) {
-                Err(DecodeError::Unknown(offset)) if is_prelinked => {
-                    try_push(&mut found.refused, (*start, offset))?;
-                }
-                Err(DecodeError::Unnamed(offset)) => {
-                    try_push(&mut found.refused, (*start, offset))?
-                }
-                Err(DecodeError::OutOfMemory) => return Err(FormatError::OutOfMemory),
-                Ok(()) | Err(DecodeError::Unknown(_)) => {}
+/// Decodes every function of `code`, and adds what it finds to the relocations of the file, which it replaces at equal
+/// places. In a prelinked module an unknown instruction may hold a resolved distance, so its function is refused;
+/// elsewhere the relocations are taken to be complete.
+///
+/// Returns the starts of functions that cannot be extracted, and the offset of the instruction that prevents it.
+///
+/// # Errors
+/// An invalid symbol, and no memory.
+pub(super) fn recover(
+    code: &mut CodeIndex<'_>,
+    is_prelinked: bool,
+) -> Result<Vec<(SectionOffset, u64)>> {
+    let (mut relocs, mut refused) = (Vec::new(), Vec::new());
+    for (start, symbol) in &code.functions {
+        let symbol = code.smf.symbols().get(*symbol)?;
+        let section = code.smf.section(start.0)?;
+        let Some((bytes, ..)) = code.function_bytes(&symbol, &section) else { continue };
+        let function = Function { code, section: &section, start: start.1, bytes };
+        match function.decode(&mut relocs) {
+            Ok(()) => {}
+            Err(DecodeError::Unknown(_)) if !is_prelinked => {}
+            Err(DecodeError::Unknown(offset) | DecodeError::Unnamed(offset)) => {
+                try_push(&mut refused, (*start, offset))?;
             }
+            Err(DecodeError::OutOfMemory) => return Err(FormatError::OutOfMemory),
         }
-        Ok(found)
     }
-
-    /// Adds the recovered relocations to those of the file, which they replace at equal places.
-    pub(super) fn merge_into(&self, relocs: &mut Vec<(u32, Reloc)>) -> Result<(), AllocError> {
-        let old = relocs.len();
-        for new in &self.relocs {
-            let at =
-                relocs.get(..old).map(|relocs| relocs.binary_search_by_key(&place(new), place));
-            match at.and_then(|at| relocs.get_mut(at.ok()?)) {
-                Some(there) => *there = *new,
-                None => try_push(relocs, *new)?,
-            }
-        }
-        sort_by_place(relocs)?;
-        // A function with two names was decoded twice.
-        relocs.dedup_by_key(|reloc| place(reloc));
-        Ok(())
-    }
+    try_reserve(&mut relocs, code.relocs.len())?;
+    relocs.append(&mut code.relocs);
+    // Sorting is stable: of those at one place, the first recovered one is the first.
+    sort_by_place(&mut relocs)?;
+    relocs.dedup_by_key(|reloc| place(reloc));
+    code.relocs = relocs;
+    Ok(refused)
 }
 
 /// A function that is decoded.

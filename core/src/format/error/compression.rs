@@ -7,7 +7,6 @@ use crate::format::model::{Compression, SectionKind};
 /// The reason why a section cannot be decompressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the module `error` documents the units of the fields")]
 pub enum CompressionErrorKind {
     /// No frame of the algorithm and no skippable frame at the start of a frame.
     #[error("no frame of {compression}")]
@@ -50,7 +49,6 @@ pub enum CompressionErrorKind {
 /// The reason why a compressed section is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the module `error` documents the units of the fields")]
 pub enum CompressionError {
     /// A section that claims more memory than [`Limits`](crate::format::Limits) allows for its `size` in the file,
     /// alone or together with the compressed sections before it; then both sizes are totals.

@@ -1,36 +1,26 @@
 //! Errors in ELF objects.
 
-use core::fmt;
-
 use thiserror::Error;
 
 use crate::format::wire::elf_reloc::ElfReloc;
 
 /// The part of an ELF object that an error is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ElfPart {
     /// The object as a whole.
+    #[error("the ELF object in the code section")]
     Object,
     /// The section with this number.
+    #[error("section {0} of the ELF object")]
     Section(u32),
     /// The symbol with this number.
+    #[error("symbol {0} of the ELF object")]
     Symbol(u32),
-}
-
-impl fmt::Display for ElfPart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ElfPart::Object => f.write_str("the ELF object in the code section"),
-            ElfPart::Section(index) => write!(f, "section {index} of the ELF object"),
-            ElfPart::Symbol(index) => write!(f, "symbol {index} of the ELF object"),
-        }
-    }
 }
 
 /// The reason why an ELF object cannot be linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the module `error` documents the units of the fields")]
 pub enum ElfError {
     /// A part that is invalid or not supported.
     #[error("{part} {kind}, at offset {at:#x}")]
@@ -50,7 +40,6 @@ pub enum ElfError {
 /// The reason why a part of an ELF object is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the module `error` documents the units of the fields")]
 pub enum ElfErrorKind {
     /// This build does not link ELF objects.
     #[error(
@@ -83,8 +72,8 @@ pub enum ElfErrorKind {
     /// Sections that together hold more bytes than the object.
     #[error("overlaps others: together they hold more bytes than the object")]
     Overlap,
-    /// An alignment that is not a power of two, or is above 4096.
-    #[error("has the alignment {value}, which is not a power of two up to 4096")]
+    /// An alignment that is not a power of two, or is above 2 MiB.
+    #[error("has the alignment {value}, which is not a power of two up to 2 MiB")]
     Alignment { value: u64 },
     /// Thread-local data.
     #[error("is thread-local, which modules do not support")]

@@ -1,46 +1,37 @@
 //! Errors in shared objects.
 
-use core::fmt;
-
 use thiserror::Error;
 
 use crate::format::wire::elf_tag::Tag;
 
 /// The part of a shared object that an error is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SharedObjectPart {
     /// The file header, or the object as a whole.
+    #[error("the shared object")]
     Object,
     /// The program header with this number.
+    #[error("program header {0} of the shared object")]
     Segment(u32),
     /// The dynamic section.
+    #[error("the dynamic section of the shared object")]
     Dynamic,
     /// The entry of the dynamic section with this tag, or the table that it refers to.
+    #[error("{0} of the shared object")]
     Entry(Tag),
     /// The symbol with this number.
+    #[error("dynamic symbol {0} of the shared object")]
     Symbol(u32),
     /// A relocation in the table of this tag.
+    #[error("a relocation in {0} of the shared object")]
     Relocation(Tag),
     /// A record of needed versions (`DT_VERNEED`).
+    #[error("a version that the shared object needs")]
     NeededVersion,
     /// A record of defined versions (`DT_VERDEF`).
+    #[error("a version that the shared object defines")]
     DefinedVersion,
-}
-
-impl fmt::Display for SharedObjectPart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Object => f.write_str("the shared object"),
-            Self::Segment(index) => write!(f, "program header {index} of the shared object"),
-            Self::Dynamic => f.write_str("the dynamic section of the shared object"),
-            Self::Entry(tag) => write!(f, "{tag} of the shared object"),
-            Self::Symbol(index) => write!(f, "dynamic symbol {index} of the shared object"),
-            Self::Relocation(tag) => write!(f, "a relocation in {tag} of the shared object"),
-            Self::NeededVersion => f.write_str("a version that the shared object needs"),
-            Self::DefinedVersion => f.write_str("a version that the shared object defines"),
-        }
-    }
 }
 
 /// The error of a refused shared object. It reads: `part` `kind`, at offset `at` of the file.
@@ -58,7 +49,6 @@ pub struct SharedObjectError {
 /// The reason why a part of a shared object is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the module `error` documents the units of the fields")]
 pub enum SharedObjectErrorKind {
     /// Shorter than its file header.
     #[error("is shorter than its file header")]

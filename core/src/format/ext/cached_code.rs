@@ -48,11 +48,10 @@ use alloc::vec::Vec;
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::try_with_capacity;
-use crate::format::error::{CachedCodeError, Result, ensure};
+use crate::format::error::{ExtensionError, Result, ensure};
 pub use crate::format::ext::hash_index::hash;
 use crate::format::model::{Arch, RelocKind, SectionKind};
-use crate::format::read::section::Section;
-use crate::format::read::smf::Smf;
+use crate::format::read::{Section, Smf};
 use crate::format::wire::{Cursor, Layout, note_name, u32_at};
 
 /// The name of the section.
@@ -140,16 +139,16 @@ fn section_of<'d>(smf: &Smf<'d>) -> Option<Section<'d>> {
 /// each with a matching hash and valid relocations. Readers skip a record that does not.
 ///
 /// # Errors
-/// [`CachedCodeError::Header`], [`CachedCodeError::Record`].
+/// [`ExtensionError::CachedCodeHeader`], [`ExtensionError::CachedCodeRecord`].
 pub(crate) fn check(smf: &Smf<'_>) -> Result<()> {
     let Some(section) = section_of(smf) else { return Ok(()) };
     let (payload, at) = (section.data, section.offset);
     if is_foreign(payload) {
         return Ok(());
     }
-    ensure(payload.starts_with(MAGIC), CachedCodeError::Header { at })?;
+    ensure(payload.starts_with(MAGIC), ExtensionError::CachedCodeHeader { at })?;
     let (mut index, mut end) = (0, HEADER);
-    let broken = |index, start: usize| CachedCodeError::Record {
+    let broken = |index, start: usize| ExtensionError::CachedCodeRecord {
         index,
         at: at.saturating_add(start as u64),
     };
@@ -369,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn writing_round_trips() {
         let record = record();
         let read = CachedCode::read(&record).unwrap();
         assert_eq!((read.arch, read.features, read.compiler), (Arch::X86_64, 5, 9));
@@ -435,13 +434,15 @@ mod tests {
             let (verified, at) = verify(&damaged);
             let second = HEADER + record.len();
             let expected = match bit / 8 {
-                0..4 => Err(FormatError::CachedCode(CachedCodeError::Header { at })),
+                0..4 => Err(FormatError::Extension(ExtensionError::CachedCodeHeader { at })),
                 4..8 => Ok(()),
-                byte if byte < second => Err(FormatError::CachedCode(CachedCodeError::Record {
-                    index: 0,
-                    at: at + HEADER as u64,
-                })),
-                _ => Err(FormatError::CachedCode(CachedCodeError::Record {
+                byte if byte < second => {
+                    Err(FormatError::Extension(ExtensionError::CachedCodeRecord {
+                        index: 0,
+                        at: at + HEADER as u64,
+                    }))
+                }
+                _ => Err(FormatError::Extension(ExtensionError::CachedCodeRecord {
                     index: 1,
                     at: at + second as u64,
                 })),
@@ -462,7 +463,7 @@ mod tests {
         let payload = encode([&record[..]].into_iter()).unwrap();
         assert!(matches!(
             verify(&payload).0,
-            Err(FormatError::CachedCode(CachedCodeError::Record { index: 0, .. }))
+            Err(FormatError::Extension(ExtensionError::CachedCodeRecord { index: 0, .. }))
         ));
     }
 
@@ -483,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_said_is_not_written() {
+    fn inexpressible_code_is_not_written() {
         let long = [b'x'; 0x1_0000];
         assert_eq!(CachedCode::new(Arch::X86_64, &long, 0, b"").encode(&[]), None);
         let code = CachedCode::new(Arch::X86_64, b"f", 0, b"");

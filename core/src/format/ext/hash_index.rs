@@ -17,8 +17,8 @@
 //! | 16 | u32 | b, the number of buckets, a power of two |
 //! | 20 | 40 bytes each | buckets 0 to b-1 |
 //!
-//! If the number of symbols differs from that of the file, a writer without support for the index has changed the table,
-//! and readers skip the section.
+//! If the number of symbols differs from that of the file, a writer without support for the index has changed the
+//! table, and readers skip the section.
 //!
 //! A bucket has eight slots, filled from the first slot on:
 //!
@@ -46,7 +46,7 @@ use alloc::vec::Vec;
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::{AllocError, try_collect, try_with_capacity};
-use crate::format::error::{HashIndexError, Result, ensure};
+use crate::format::error::{ExtensionError, Result, ensure};
 use crate::format::model::{Binding, SectionKind};
 use crate::format::read::symbol::{Found, Symbol, Symbols};
 use crate::format::wire::{LOW, SECTION_NAME, note_name, u32_at, u64_at, zero_bytes};
@@ -162,9 +162,9 @@ impl<'d> SymbolIndex<'d> {
     /// [`SymbolIndex::verify`] does that.
     ///
     /// # Errors
-    /// [`HashIndexError::Header`].
+    /// [`ExtensionError::HashIndexHeader`].
     pub fn parse(payload: &'d [u8], at: u64, symbols: Symbols<'d>) -> Result<Option<Self>> {
-        let broken = HashIndexError::Header { at };
+        let broken = ExtensionError::HashIndexHeader { at };
         let version = u32_at(payload, 4).filter(|_| payload.starts_with(MAGIC)).ok_or(broken)?;
         if version != VERSION {
             return Ok(None);
@@ -243,7 +243,7 @@ impl<'d> SymbolIndex<'d> {
     /// name is found with the symbol to which it resolves. Time is linear in both.
     ///
     /// # Errors
-    /// [`HashIndexError::Slot`], [`HashIndexError::NameCount`], [`HashIndexError::Symbol`], or the error of an invalid
+    /// [`ExtensionError::HashIndexSlot`], [`ExtensionError::HashIndexNameCount`], [`ExtensionError::HashIndexSymbol`], or the error of an invalid
     /// symbol.
     pub fn verify(&self) -> Result<()> {
         let mut found = 0u64;
@@ -254,7 +254,7 @@ impl<'d> SymbolIndex<'d> {
             }
         }
         let (stated, at) = (self.names, self.at + 12);
-        ensure(found == stated.into(), HashIndexError::NameCount { stated, found, at })?;
+        ensure(found == stated.into(), ExtensionError::HashIndexNameCount { stated, found, at })?;
         for symbol in self.symbols.iter() {
             self.verify_symbol(&symbol?)?;
         }
@@ -266,7 +266,7 @@ impl<'d> SymbolIndex<'d> {
         let tag = bucket.get(slot).copied().unwrap_or(0);
         let before = slot.checked_sub(1).and_then(|before| bucket.get(before));
         let number = symbol_at(bucket, slot);
-        let wrong = HashIndexError::Slot { symbol: number, at };
+        let wrong = ExtensionError::HashIndexSlot { symbol: number, at };
         if tag == 0 {
             ensure(number == 0, wrong)?;
             return Ok(false);
@@ -289,7 +289,7 @@ impl<'d> SymbolIndex<'d> {
         let found = self.find(symbol.name());
         let is_first = found.is_some_and(|found| rank(found.binding, found.index) <= own);
         let (index, at) = (symbol.index, symbol.entry_offset);
-        Ok(ensure(is_first, HashIndexError::Symbol { index, at })?)
+        Ok(ensure(is_first, ExtensionError::HashIndexSymbol { index, at })?)
     }
 }
 
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_what_is_told_of_it() {
+    fn hash_has_the_documented_values() {
         let bytes: Vec<u8> = (0..200u8).map(|byte| byte.wrapping_mul(167) ^ 0x5a).collect();
         for len in 0..bytes.len() {
             assert_eq!(hash(&bytes[..len]), hash_as_told(&bytes[..len]), "{len} bytes");

@@ -1,5 +1,9 @@
 //! Sections that this project adds to a module. Readers without support skip them.
 
 pub mod cached_code;
+pub mod debug_addresses;
 pub mod hash_index;
+pub mod ifunc;
+pub mod needed;
 pub mod prelink;
+pub mod tls;

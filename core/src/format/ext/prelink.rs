@@ -25,13 +25,10 @@
 
 #[cfg(feature = "alloc")]
 use crate::alloc_util::{AllocError, try_concat};
-use crate::format::error::{PrelinkError, Result, ensure};
+use crate::format::error::{ExtensionError, Result, ensure};
 use crate::format::model::{Reloc, RelocKind, SectionKind};
-use crate::format::read::reloc::RelocTable;
-use crate::format::read::section::{Section, Sections};
-use crate::format::read::smf::Smf;
-use crate::format::read::symbol::Symbol;
-use crate::format::wire::{ALL_FILES, MAX_ALIGNMENT, SECTION_NAME, array, u32_at};
+use crate::format::read::{RelocTable, Section, Sections, Smf, Symbol};
+use crate::format::wire::{ALL_FILES, SECTION_NAME, array, u32_at};
 
 /// The name of the section.
 pub const NAME: &[u8] = b".smf.image";
@@ -76,9 +73,9 @@ impl<'d> Prelink<'d> {
     /// the sections; [`Prelink::check`] does that.
     ///
     /// # Errors
-    /// [`PrelinkError::Header`].
+    /// [`ExtensionError::PrelinkHeader`].
     pub fn parse(payload: &'d [u8], at: u64) -> Result<Self> {
-        Ok(Self::split(payload, at).ok_or(PrelinkError::Header { at })?)
+        Ok(Self::split(payload, at).ok_or(ExtensionError::PrelinkHeader { at })?)
     }
 
     fn split(payload: &'d [u8], at: u64) -> Option<Self> {
@@ -116,17 +113,25 @@ impl<'d> Prelink<'d> {
     /// relocation sections. Time is linear in the sections.
     ///
     /// # Errors
-    /// [`PrelinkError::SectionCount`], [`PrelinkError::SectionOffset`], [`PrelinkError::NotRelocs`].
+    /// [`ExtensionError::PrelinkSectionCount`], [`ExtensionError::PrelinkSectionOffset`], [`ExtensionError::PrelinkNotRelocs`].
     pub fn check(&self, sections: Sections<'_>) -> Result<()> {
         let (stated, count) = (self.offsets.len() as u64, sections.len() as u64);
-        ensure(stated == count, PrelinkError::SectionCount { stated, count, at: self.at })?;
+        ensure(
+            stated == count,
+            ExtensionError::PrelinkSectionCount { stated, count, at: self.at },
+        )?;
         let mut walk = Walk::default();
         for section in sections.iter() {
             let place = self.section_offset(section.index);
             if !walk.accepts(&section, place) {
                 let offset = place.unwrap_or(NOT_LOADED);
                 let at = self.at + HEADER as u64 + u64::from(section.index) * OFFSET as u64;
-                return Err(PrelinkError::SectionOffset { index: section.index, offset, at }.into());
+                return Err(ExtensionError::PrelinkSectionOffset {
+                    index: section.index,
+                    offset,
+                    at,
+                }
+                .into());
             }
         }
         self.check_prelinked(sections)
@@ -140,7 +145,7 @@ impl<'d> Prelink<'d> {
             if !is_reloc || last.is_some_and(|last| last >= index) {
                 let table = self.at + (HEADER + self.offsets.len() * OFFSET + INDEX) as u64;
                 let at = table + number * INDEX as u64;
-                return Err(PrelinkError::NotRelocs { index, at }.into());
+                return Err(ExtensionError::PrelinkNotRelocs { index, at }.into());
             }
             last = Some(index);
         }
@@ -152,35 +157,34 @@ impl<'d> Prelink<'d> {
     /// [`Smf::verify_compressed`].
     ///
     /// # Errors
-    /// [`PrelinkError::Value`], or the error of an invalid table or symbol.
+    /// [`ExtensionError::PrelinkValue`], or the error of an invalid table or symbol.
     pub fn verify_prelinked(&self, smf: &Smf<'d>) -> Result<()> {
         for table in smf.reloc_tables() {
             let table = table?;
             if !self.is_prelinked(table.section.index) || table.target.is_compressed() {
                 continue;
             }
-            let word = |offset| u32_at(table.target.data, usize::try_from(offset).ok()?);
-            self.verify_table(smf, &table, &word)?;
+            self.verify_table(smf, &table, table.target.data)?;
         }
         Ok(())
     }
 
-    /// As [`Prelink::verify_prelinked`], for one table. `word` returns the four bytes at an offset of the section that
-    /// the table applies to.
+    /// As [`Prelink::verify_prelinked`], for one table. `data` is the contents of the section that the table applies to.
     pub(crate) fn verify_table(
         &self,
         smf: &Smf<'d>,
         table: &RelocTable<'d>,
-        word: &dyn Fn(u64) -> Option<u32>,
+        data: &[u8],
     ) -> Result<()> {
         for (index, reloc) in (0u32..).zip(table.iter()) {
             let symbol = smf.symbols().get(reloc.symbol)?;
             let value = self.distance(table.target.index, &reloc, &symbol);
-            let found = word(reloc.offset).map(|word| i64::from(word.cast_signed()));
+            let found = usize::try_from(reloc.offset).ok().and_then(|at| u32_at(data, at));
+            let found = found.map(|word| i64::from(word.cast_signed()));
             let at = table.target.offset.saturating_add(reloc.offset);
             let section = table.section.index;
             let is_resolved = value.is_some() && value == found;
-            ensure(is_resolved, PrelinkError::Value { section, index, at })?;
+            ensure(is_resolved, ExtensionError::PrelinkValue { section, index, at })?;
         }
         Ok(())
     }
@@ -202,27 +206,20 @@ struct Walk {
     end: u64,
     /// The upper bound for the end of the current section.
     bound: u64,
-    /// The protection of the last section that is not empty.
-    protection: Option<Protection>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Protection {
-    Execute,
-    Read,
-    Write,
+    /// The kind of the last section that is not empty, as far as it determines the protection.
+    protection: Option<SectionKind>,
 }
 
 impl Walk {
     fn accepts(&mut self, section: &Section<'_>, place: Option<u64>) -> bool {
         let protection = match section.kind {
-            SectionKind::Code => Protection::Execute,
-            SectionKind::RoData => Protection::Read,
-            SectionKind::Data | SectionKind::Bss => Protection::Write,
+            SectionKind::Bss => SectionKind::Data,
+            kind if kind.is_loaded() => kind,
             _ => return place.is_none(),
         };
         let (Some(start), size) = (place, section.memory_size()) else { return false };
-        self.bound = self.bound.saturating_add(size).saturating_add(MAX_ALIGNMENT);
+        let gap = section.alignment.max(PAGE);
+        self.bound = self.bound.saturating_add(size).saturating_add(gap);
         let Some(end) = start.checked_add(size) else { return false };
         let apart = self.protection.is_none_or(|last| last == protection)
             || self.end.checked_next_multiple_of(PAGE).is_some_and(|page| start >= page);
@@ -358,7 +355,7 @@ mod tests {
             offsets[index] = wrong;
             let index = u32::try_from(index).unwrap();
             let error = check(&offsets, &[4]).unwrap_err();
-            let names = |found| matches!(error, FormatError::Prelink(PrelinkError::SectionOffset { index, .. }) if index == found);
+            let names = |found| matches!(error, FormatError::Extension(ExtensionError::PrelinkSectionOffset { index, .. }) if index == found);
             // An offset that is too low is reported at the following section if the order breaks there.
             assert!(names(index) || names(index + 1), "{error}");
             assert!(format!("{error}").contains("at offset 0x"));
@@ -375,7 +372,7 @@ mod tests {
         for prelinked in [&[3][..], &[7], &[u32::MAX], &[5, 4], &[4, 4], &[4, 6]] {
             let error = check(&GOOD, prelinked).unwrap_err();
             assert!(
-                matches!(error, FormatError::Prelink(PrelinkError::NotRelocs { .. })),
+                matches!(error, FormatError::Extension(ExtensionError::PrelinkNotRelocs { .. })),
                 "{error}"
             );
         }
@@ -387,7 +384,10 @@ mod tests {
         assert!(Prelink::parse(&whole, 0).is_ok());
         for short in cut(&whole) {
             let error = Prelink::parse(short, 77).err();
-            assert_eq!(error, Some(FormatError::Prelink(PrelinkError::Header { at: 77 })));
+            assert_eq!(
+                error,
+                Some(FormatError::Extension(ExtensionError::PrelinkHeader { at: 77 }))
+            );
         }
         for (at, byte) in [(0, b'J'), (5, 0x20), (11, 0xff), (12 + 7 * 8 + 3, 0xff)] {
             let mut wrong = whole.clone();
@@ -397,7 +397,7 @@ mod tests {
         let error = check(&GOOD[..6], &[]).unwrap_err();
         assert!(matches!(
             error,
-            FormatError::Prelink(PrelinkError::SectionCount { stated: 6, count: 7, .. })
+            FormatError::Extension(ExtensionError::PrelinkSectionCount { stated: 6, count: 7, .. })
         ));
     }
 
@@ -436,7 +436,7 @@ mod tests {
         ] {
             assert!(matches!(
                 verify(reloc, at),
-                Err(FormatError::Prelink(PrelinkError::Value { index: 0, .. }))
+                Err(FormatError::Extension(ExtensionError::PrelinkValue { index: 0, .. }))
             ));
         }
     }

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_in_place_is_not_compressible() {
+    fn section_read_in_place_is_not_compressible() {
         for kind in [SectionKind::Data, SectionKind::Debug, SectionKind::TemplateCode] {
             assert!(kind.is_compressible(b".some") && !kind.is_compressible(b".smf.some"));
         }

@@ -52,7 +52,8 @@ impl Binding {
 }
 
 named_enum! {
-    /// The phase of the program that runs a function. Functions of one phase can be placed together.
+    /// The phase of the program that runs a function, with its number on the wire. Functions of one phase can be placed
+    /// together.
     #[derive(PartialOrd, Ord)]
     Phase {
         /// From process start to the main loop.
@@ -67,11 +68,6 @@ named_enum! {
 }
 
 impl Phase {
-    /// The number on the wire, the same in all layouts.
-    pub const fn number(self) -> u8 {
-        self as u8
-    }
-
     /// The phase with this name.
     pub fn from_name(name: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|phase| phase.name().as_bytes() == name)

@@ -21,9 +21,4 @@ impl TemplateKind {
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code)).copied()
     }
-
-    /// The number of the kind in a file.
-    pub fn code(self) -> u8 {
-        self as u8
-    }
 }

@@ -27,13 +27,9 @@ mod frames;
 mod lz4;
 #[cfg(feature = "compress")]
 mod output;
-#[cfg(feature = "alloc")]
-mod words;
 #[cfg(feature = "compress")]
 mod zstd;
 
-#[cfg(doc)]
-use crate::format::error::CompressionError;
 use crate::format::error::{CompressionErrorKind, Result};
 use crate::format::model::Compression;
 use crate::format::read::decompress::frame::failed;
@@ -50,6 +46,9 @@ mod frames {
     pub(crate) fn check(compression: Compression, _: &[u8], _: u64) -> Result<(), Failure> {
         Err((CompressionErrorKind::NotBuilt { compression }, 0))
     }
+
+    #[cfg(feature = "alloc")]
+    pub(crate) use check as verify;
 
     pub(crate) fn decompress(
         compression: Compression,
@@ -78,7 +77,7 @@ impl Smf<'_> {
     /// not compressed passes.
     ///
     /// # Errors
-    /// [`CompressionError::Decompress`].
+    /// [`CompressionError::Decompress`](crate::format::error::CompressionError::Decompress).
     pub fn check_compressed(&self, section: &Section<'_>) -> Result<()> {
         if !section.is_compressed() {
             return Ok(());
@@ -91,7 +90,7 @@ impl Smf<'_> {
     /// Decompresses a section to `out`, whose length must be the section's `virtual_size`.
     ///
     /// # Errors
-    /// [`CompressionError::Decompress`], also if the decompressed bytes do not fill `out` exactly. The contents of
+    /// [`CompressionError::Decompress`](crate::format::error::CompressionError::Decompress), also if the decompressed bytes do not fill `out` exactly. The contents of
     /// `out` are then unspecified.
     pub fn decompress_into(&self, section: &Section<'_>, out: &mut [u8]) -> Result<()> {
         frames::decompress(self.header().compression, section.data, out)

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong_and_where() {
+    fn error_names_the_cause_and_the_offset() {
         assert_eq!(fault(code(), strings()), None);
         let version = |version| Some(FormatError::BytecodeVersion { version, at: 0xd0 });
         assert_eq!(fault(&patched(4, &[2, 0]), strings()), version(2));

@@ -12,8 +12,7 @@ use crate::alloc_util::sort::sort;
 use crate::format::error::Result;
 use crate::format::ext::prelink::{PAGE, Prelink};
 use crate::format::model::{Binding, Phase, SymbolKind};
-use crate::format::read::smf::Smf;
-use crate::format::read::symbol::Symbol;
+use crate::format::read::{Smf, Symbol};
 
 /// The size of the functions of one phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,12 +52,12 @@ pub fn phases(smf: &Smf<'_>) -> Result<[PhaseSpan; 4]> {
     for symbol in smf.symbols().iter() {
         let symbol = symbol?;
         if let Some(place) = place(&symbol, plan.as_ref()) {
-            let phase = usize::from(symbol.flags.phase().number());
+            let phase = symbol.flags.phase() as usize;
             places.get_mut(phase).into_iter().for_each(|places: &mut Vec<_>| places.push(place));
         }
     }
     Ok(Phase::ALL.map(|phase| {
-        let places = places.get_mut(usize::from(phase.number()));
+        let places = places.get_mut(phase as usize);
         span(phase, places.map_or(&mut [], |places| places.as_mut_slice()))
     }))
 }
@@ -153,7 +152,7 @@ mod tests {
     /// Counts byte by byte and page by page.
     fn slowly(functions: &[(u16, u64, u64, u8)], begins: Option<[u64; 2]>) -> [PhaseSpan; 4] {
         Phase::ALL.map(|phase| {
-            let of_phase = functions.iter().filter(|f| f.3 & 3 == phase.number());
+            let of_phase = functions.iter().filter(|f| f.3 & 3 == phase as u8);
             let (mut bytes, mut pages) = (BTreeSet::new(), BTreeSet::new());
             for &(section, value, size, _) in of_phase.clone() {
                 let (space, begin) = match begins {

@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_what_it_reads() {
+    fn library_is_rewritten_byte_for_byte() {
         let empty = archive(&[]).unwrap();
         assert_eq!(empty.len(), HEADER);
         assert!(Library::parse(&empty).unwrap().is_empty() && fault(&empty).is_none());
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong_and_where() {
+    fn error_names_the_cause_and_the_offset() {
         for len in 0..HEADER {
             assert_eq!(
                 fault(&SAMPLE[..len]),

@@ -11,7 +11,6 @@ pub mod library;
 pub(crate) mod limits;
 pub mod note;
 mod open;
-mod raw_header;
 pub(crate) mod reloc;
 pub mod sdn;
 pub(crate) mod section;
@@ -21,3 +20,11 @@ pub(crate) mod smf;
 pub(crate) mod symbol;
 pub mod template;
 pub(crate) mod verify;
+
+pub use {
+    limits::Limits,
+    reloc::RelocTable,
+    section::{Section, Sections},
+    smf::Smf,
+    symbol::{Found, Symbol, SymbolPlace, Symbols},
+};

@@ -10,15 +10,13 @@
 
 use core::fmt;
 
-#[cfg(doc)]
-use crate::format::error::NoteError;
 use crate::format::error::Result;
 use crate::format::read::sdn::{Cell, Document, Row};
 
 pub(crate) mod entries;
 
-pub use crate::format::read::note::entries::{Column, Entries, Entry};
-use crate::format::read::note::entries::{MAX_COLUMNS, Places, sealed};
+use crate::format::read::note::entries::{Column, MAX_COLUMNS, Places};
+pub use crate::format::read::note::entries::{Entries, Entry};
 
 /// The note of one module.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +29,7 @@ impl<'d> Note<'d> {
     /// [`Note::check`] reads all of them.
     ///
     /// # Errors
-    /// [`NoteError::Encoding`].
+    /// [`NoteError::Encoding`](crate::format::error::NoteError::Encoding).
     pub fn parse(data: &'d [u8], at: u64) -> Result<Self> {
         Document::parse(data, at).map(|document| Self { document })
     }
@@ -49,7 +47,7 @@ impl<'d> Note<'d> {
     /// Reads every row of every table, known or not.
     ///
     /// # Errors
-    /// The first error in the order of the text: those of [`Document::check`], and [`NoteError::MissingColumn`] for a
+    /// The first error in the order of the text: those of [`Document::check`], and [`NoteError::MissingColumn`](crate::format::error::NoteError::MissingColumn) for a
     /// known table that lacks a column.
     pub fn check(&self) -> Result<()> {
         for table in self.document.tables() {
@@ -93,8 +91,6 @@ macro_rules! entry {
                 self.$column
             })+
         }
-
-        impl sealed::Sealed for $entry<'_> {}
 
         impl<'d> Entry<'d> for $entry<'d> {
             const TABLE: &'static str = $table;

@@ -4,12 +4,60 @@ use crate::format::error::{
     CompressionError, FormatError, HeaderError, Result, SectionError, Table,
 };
 use crate::format::model::{Compression, Flags, Header, SectionFlags, SectionKind};
-use crate::format::read::limits::Limits;
-use crate::format::read::raw_header::{RawHeader, section_table};
-use crate::format::read::section::{Section, Sections, entry_at};
-use crate::format::read::smf::Smf;
-use crate::format::read::symbol::Symbols;
-use crate::format::wire::{Layout, SECTION_NAME, SYMBOL, padded_name, slice};
+use crate::format::read::section::entry_at;
+use crate::format::read::{Limits, Section, Sections, Smf, Symbols};
+use crate::format::wire::{
+    Layout, NATIVE_HEADER, PACKED_HEADER, SECTION_NAME, SYMBOL, padded_name, slice,
+};
+
+/// A header in a file and the layout that it is decoded with.
+#[derive(Clone, Copy)]
+pub(crate) struct RawHeader<'d> {
+    /// The whole file.
+    pub(crate) data: &'d [u8],
+    pub(crate) layout: Layout,
+    pub(crate) bytes: &'d [u8; NATIVE_HEADER],
+    /// The offset of the header in the file.
+    pub(crate) at: u64,
+}
+
+/// The section table, which must lie inside the file and must not overlap a leading header.
+#[inline]
+pub(crate) fn section_table<'d>(
+    data: &'d [u8],
+    layout: Layout,
+    header: &Header,
+    at: u64,
+    base: u64,
+) -> Result<Sections<'d>> {
+    let count = u64::from(header.section_count);
+    let (offset, field) = match layout {
+        Layout::Compact => (PACKED_HEADER as u64, layout.header_fields().section_count),
+        _ => (header.section_table, layout.header_fields().section_table),
+    };
+    let outside =
+        FormatError::TableOutside { table: Table::Sections, offset, count, at: at + field as u64 };
+    let none = Sections {
+        data,
+        table: &[],
+        table_offset: 0,
+        layout,
+        header_layout: layout,
+        has_commons: false,
+        symtab: 0,
+        base,
+    };
+    if count == 0 {
+        return Ok(none);
+    }
+    let table_offset = base.checked_add(offset).ok_or(outside)?;
+    if at == 0 && table_offset < layout.header_len() as u64 {
+        return Err(outside);
+    }
+    let len = count.checked_mul(layout.section_stride() as u64).ok_or(outside)?;
+    let table = slice(data, table_offset, len).ok_or(outside)?;
+    Ok(Sections { table, table_offset, ..none })
+}
 
 impl<'d> Smf<'d> {
     /// Opens the module with this header, whose offsets count from `base`.
@@ -29,7 +77,9 @@ impl<'d> Smf<'d> {
         }
         let sections = section_table(data, layout, &header, at, base)?;
         if header.section_count > limits.sections {
-            return Err(too_many_sections(layout, header.section_count, at, limits));
+            let at = at + layout.header_fields().section_count as u64;
+            let (count, limit) = (header.section_count, limits.sections);
+            return Err(SectionError::TooMany { count, limit, at }.into());
         }
         let (len, limit) = (data.len() as u64, limits.virtual_size);
         let (compression, flags) = (header.compression, header.flags);
@@ -52,11 +102,6 @@ impl<'d> Smf<'d> {
         let symbols = Symbols::new(table, table_offset, strings, sections, defaults);
         Ok(Smf { header: bytes, header_offset: at, symbols })
     }
-}
-
-fn too_many_sections(layout: Layout, count: u32, at: u64, limits: Limits) -> FormatError {
-    let at = at + layout.header_fields().section_count as u64;
-    FormatError::Section(SectionError::TooMany { count, limit: limits.sections, at })
 }
 
 /// The symbol table and its offset in the file. Offset 0 means no table, whatever the count: bytecode files store their
@@ -126,7 +171,7 @@ fn check_sections(sections: &Sections<'_>, bounds: Bounds) -> Result<Found> {
     let Bounds { len, base, limit, layout, .. } = bounds;
     let mut total = 0u64;
     let mut found = Found::default();
-    for (index, _, entry) in sections.entries(layout) {
+    for (index, entry) in sections.entries(layout) {
         // The check for plain entries is an optimisation; most entries are plain.
         total = match entry.plain_size(len, base) {
             Some(size) if size <= limit.saturating_sub(total) => total + size,

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_of_another_kind_is_what_a_walk_finds() {
+    fn first_of_another_kind_agrees_with_a_linear_scan() {
         use crate::format::model::Header;
         use crate::format::model::SectionKind;
         use crate::format::read::smf::Smf;

@@ -22,7 +22,7 @@ pub struct Section<'d> {
     pub size: u64,
     /// The size in memory as stated by the table, in bytes.
     pub virtual_size: u64,
-    /// The alignment in memory: a power of two, 1 to 4096 bytes.
+    /// The alignment in memory: a power of two, 1 byte to 2 MiB.
     pub alignment: u64,
     /// The name, without the padding.
     pub name: &'d [u8],
@@ -73,7 +73,7 @@ pub(crate) struct Entry<'d> {
     /// The name, unless there is an early name.
     name: &'d [u8; SECTION_NAME],
     /// A name at offset 36. One packed writer stores the alignment as `u32`, followed by the name. Other writers have
-    /// the high half of the alignment there, which is zero because alignments never exceed 4096.
+    /// the high half of the alignment there, which is zero because alignments never exceed 2 MiB.
     early_name: Option<&'d [u8; SECTION_NAME]>,
 }
 
@@ -95,18 +95,15 @@ impl<'d> Entry<'d> {
     }
 
     /// The early name, if it is valid.
-    #[inline]
     fn early_name(&self) -> Option<&'d [u8; SECTION_NAME]> {
         self.early_name.filter(|name| name.first().is_some_and(u8::is_ascii_graphic))
     }
 
-    #[inline]
     pub(crate) fn name(&self) -> &'d [u8; SECTION_NAME] {
         self.early_name().unwrap_or(self.name)
     }
 
     /// The alignment; 1 if none is stated.
-    #[inline]
     fn alignment(&self) -> u64 {
         let stated = match self.early_name() {
             Some(_) => self.alignment & 0xffff_ffff,
@@ -119,14 +116,16 @@ impl<'d> Entry<'d> {
     /// metadata, and the native layout has no number for notes such as the symbol index and cached code.
     #[inline]
     pub(crate) fn kind(&self) -> SectionKind {
-        let is_note = self.name().starts_with(b"note.sdn\0")
-            || (self.numbered == SectionKind::Debug
-                && note_name::is_own_note(padded_name(self.name())));
+        let is_note = self.name().starts_with(b"note.sdn\0") || self.is_own_note();
         if is_note { SectionKind::Note } else { self.numbered }
     }
 
-    /// The section kind, if the type is one that other parts of the file refer to.
     #[inline]
+    fn is_own_note(&self) -> bool {
+        self.numbered == SectionKind::Debug && note_name::is_own_note(padded_name(self.name()))
+    }
+
+    /// The section kind, if the type is one that other parts of the file refer to.
     pub(crate) fn referred_kind(&self) -> Option<SectionKind> {
         let referred =
             matches!(self.numbered, SectionKind::Code | SectionKind::Data | SectionKind::StrTab);
@@ -134,7 +133,6 @@ impl<'d> Entry<'d> {
     }
 
     /// Whether the section has no bytes in the file.
-    #[inline]
     fn is_bss(&self) -> bool {
         self.numbered == SectionKind::Bss && self.kind() == SectionKind::Bss
     }
@@ -180,7 +178,6 @@ impl<'d> Entry<'d> {
     }
 
     /// The size in memory, in bytes.
-    #[inline]
     pub(crate) fn memory_size(&self) -> u64 {
         let lost = if self.is_bss() { self.size } else { 0 };
         self.virtual_size.max(lost)
@@ -229,7 +226,8 @@ impl<'d> Entry<'d> {
     }
 
     /// The entry as a section of `data`. A section that does not fit has no bytes.
-    #[inline]
+    // Row `parse` of the benchmark: as `Sections::at`.
+    #[inline(always)]
     pub(crate) fn place(
         self,
         data: &'d [u8],
@@ -257,7 +255,8 @@ impl<'d> Entry<'d> {
 }
 
 /// The file offset and the decoded entry with number `index` of the table at `table_offset`.
-#[inline]
+// Row `parse` of the benchmark: compiled once for each layout.
+#[inline(always)]
 pub(crate) fn entry_at(
     table: &[u8],
     table_offset: u64,
@@ -287,35 +286,12 @@ pub struct Sections<'d> {
 }
 
 impl<'d> Sections<'d> {
-    /// The entries of the table.
-    #[inline]
-    pub(crate) fn entries(&self, layout: Layout) -> Entries<'d> {
-        Entries { rest: self.table, at: self.table_offset, index: 0, layout }
-    }
-}
-
-/// An iterator over the entries of a table with their numbers and file offsets.
-#[derive(Clone, Debug)]
-pub(crate) struct Entries<'d> {
-    rest: &'d [u8],
-    at: u64,
-    pub(crate) index: u32,
-    pub(crate) layout: Layout,
-}
-
-impl<'d> Iterator for Entries<'d> {
-    type Item = (u32, u64, Entry<'d>);
-
+    /// The entries with their indices. `layout` is that of the table.
     // Row `parse` of the benchmark: compiled once for each layout.
     #[inline(always)]
-    fn next(&mut self) -> Option<Self::Item> {
-        let entry = Entry::decode(self.rest, self.layout)?;
-        let stride = self.layout.section_stride();
-        let item = (self.index, self.at, entry);
-        self.rest = self.rest.get(stride..).unwrap_or(&[]);
-        self.at += stride as u64;
-        self.index += 1;
-        Some(item)
+    pub(crate) fn entries(&self, layout: Layout) -> impl Iterator<Item = (u32, Entry<'d>)> {
+        let entries = (0u32..).zip(self.table.chunks_exact(layout.section_stride()));
+        entries.map_while(move |(index, entry)| Some((index, Entry::decode(entry, layout)?)))
     }
 }
 
@@ -348,7 +324,7 @@ mod tests {
             bytes[8..16].copy_from_slice(&pick(2, [0, 60, 100, u64::MAX]).to_le_bytes());
             bytes[16..24].copy_from_slice(&pick(3, [0, 40, 41, u64::MAX]).to_le_bytes());
             bytes[24..32].copy_from_slice(&pick(4, [0, 40, 41, 1 << 40]).to_le_bytes());
-            bytes[32..36].copy_from_slice(&(pick(5, [0, 16, 12, 8192]) as u32).to_le_bytes());
+            bytes[32..36].copy_from_slice(&(pick(5, [0, 16, 12, 4 << 20]) as u32).to_le_bytes());
             bytes[36] = pick(6, [0, 0, 0x2e, 1]) as u8;
             bytes[40..45].copy_from_slice(b".name");
             for layout in [Layout::Native, Layout::Packed] {

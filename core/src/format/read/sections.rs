@@ -2,14 +2,14 @@
 
 use crate::format::model::SectionKind;
 use crate::format::read::elf;
-use crate::format::read::section::{Entries, Section, Sections, entry_at};
+use crate::format::read::section::{Section, Sections, entry_at};
 use crate::format::wire::Layout;
 
 impl<'d> Sections<'d> {
     /// The number of sections.
     pub fn len(&self) -> usize {
         match self.layout {
-            layout if layout.is_object() => elf::lookup::section_count(self),
+            layout if layout.is_object() => elf::symbol::section_count(self),
             layout => self.table.len() / layout.section_stride(),
         }
     }
@@ -20,17 +20,23 @@ impl<'d> Sections<'d> {
     }
 
     /// The section with this index; `None` past the end.
-    #[inline]
     pub fn get(&self, index: u32) -> Option<Section<'d>> {
+        self.at(index)
+    }
+
+    // Row `parse` of the benchmark: fields that the caller does not read are not computed.
+    #[inline(always)]
+    fn at(&self, index: u32) -> Option<Section<'d>> {
         match self.layout {
             Layout::Native => self.get_as(index, Layout::Native),
             Layout::Compact => self.get_as(index, Layout::Compact),
-            layout if layout.is_object() => elf::lookup::section(self, index),
+            layout if layout.is_object() => elf::symbol::section(self, index),
             _ => self.get_as(index, Layout::Packed),
         }
     }
 
-    #[inline]
+    // Row `parse` of the benchmark: compiled once for each layout.
+    #[inline(always)]
     fn get_as(&self, index: u32, layout: Layout) -> Option<Section<'d>> {
         let (at, entry) = entry_at(self.table, self.table_offset, index, layout)?;
         Some(entry.place(self.data, self.base, index, at))
@@ -38,8 +44,8 @@ impl<'d> Sections<'d> {
 
     /// The sections in the order of the table.
     #[inline]
-    pub fn iter(&self) -> SectionIter<'d> {
-        SectionIter { entries: self.entries(self.layout), sections: *self }
+    pub fn iter(&self) -> impl Iterator<Item = Section<'d>> + Clone + use<'d> {
+        SectionIter { sections: *self, next: 0 }
     }
 
     /// The first section of this kind.
@@ -58,30 +64,20 @@ impl<'d> Sections<'d> {
     }
 }
 
-/// An iterator over the sections of a table.
-#[derive(Clone, Debug)]
-pub struct SectionIter<'d> {
-    entries: Entries<'d>,
+#[derive(Clone)]
+struct SectionIter<'d> {
     sections: Sections<'d>,
-}
-
-impl<'d> SectionIter<'d> {
-    fn next_of_object(&mut self) -> Option<Section<'d>> {
-        let section = elf::lookup::section(&self.sections, self.entries.index)?;
-        self.entries.index += 1;
-        Some(section)
-    }
+    next: u32,
 }
 
 impl<'d> Iterator for SectionIter<'d> {
     type Item = Section<'d>;
 
+    // Row `parse` of the benchmark: as `Sections::at`. A closure with this body is not compiled into its callers.
     #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.entries.layout.is_object() {
-            return self.next_of_object();
-        }
-        let (index, at, entry) = self.entries.next()?;
-        Some(entry.place(self.sections.data, self.sections.base, index, at))
+    fn next(&mut self) -> Option<Section<'d>> {
+        let section = self.sections.at(self.next)?;
+        self.next += 1;
+        Some(section)
     }
 }

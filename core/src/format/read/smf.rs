@@ -150,7 +150,7 @@ impl<'d> Smf<'d> {
     /// a section, and every name without the prefix, applies to the code.
     fn reloc_target(&self, section: &Section<'d>) -> Option<Section<'d>> {
         if self.layout().is_object() {
-            return elf::lookup::reloc_target(&self.sections(), section.index);
+            return elf::symbol::reloc_target(&self.sections(), section.index);
         }
         let Some(name) = section.name.strip_prefix(b".rela.") else { return self.code() };
         let dotted = section.name.strip_prefix(b".rela")?;

@@ -168,7 +168,6 @@ impl Entry {
 
 /// All fields that determine the section of a symbol, in one word: kind, binding and visibility, and in the packed
 /// layout the stated section. The value is below 2^56.
-#[inline]
 fn section_words(bytes: &[u8; SYMBOL], layout: Layout) -> u64 {
     let kind = u64::from(u32_at(bytes, 8).unwrap_or(0) & 0xff_ffff);
     match layout {
@@ -200,7 +199,6 @@ fn native_section(bytes: &[u8; SYMBOL], code: Option<u32>, data: Option<u32>) ->
     (visibility != 0 && binding <= Binding::Weak.number()).then_some(section)
 }
 
-#[inline]
 fn entries(table: &[u8], layout: Layout) -> impl Iterator<Item = Entry> {
     table.as_chunks::<SYMBOL>().0.iter().map(move |bytes| Entry::decode(bytes, layout))
 }
@@ -415,14 +413,12 @@ impl<'d> Symbols<'d> {
         Some(Found { index, kind, binding, section, value: entry.value, size: entry.size })
     }
 
-    #[inline]
     fn entry_bytes(&self, index: u32) -> Option<&'d [u8; SYMBOL]> {
         let start = usize::try_from(index).ok()?.checked_mul(SYMBOL)?;
         array(self.table, start)
     }
 
     /// The offset of the entry with this index in the file.
-    #[inline]
     fn entry_offset(&self, index: u32) -> u64 {
         self.table_offset + u64::from(index) * SYMBOL as u64
     }
@@ -479,7 +475,6 @@ impl<'d> Symbols<'d> {
         entry.is_defined() || (self.lone_main && is_main())
     }
 
-    #[inline]
     fn strings_of(&self, entry: &Entry) -> Option<&'d [u8]> {
         self.strings.get(usize::try_from(entry.name_offset).ok()?..)
     }
@@ -589,7 +584,7 @@ mod tests {
 
     /// Runs of symbols, between which the fields that determine the section change in every way.
     #[test]
-    fn a_walk_tells_the_places_that_each_symbol_tells() {
+    fn iteration_and_lookup_agree_on_symbol_places() {
         let mut state = 1u64;
         let mut random = |below: u64| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

@@ -51,11 +51,9 @@ pub enum Container {
     Counted,
 }
 
-/// One template.
+/// One template, read or to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct Template<'d> {
-    /// The index of the template, from 0, in the order of the file.
-    pub index: u32,
     /// The name as spelled in the file; not necessarily UTF-8.
     pub name: &'d [u8],
     /// The kind; `None` in the counted container, which does not state it.
@@ -230,7 +228,7 @@ impl<'d> Templates<'d> {
                 let cut = self.cut_off(cursor, index);
                 let (name, body) = take_counted(cursor).zip(take_counted(cursor)).ok_or(cut)?;
                 let constraints = Constraints::default();
-                Ok(Template { index, name, kind: None, params: 0, constraints, body })
+                Ok(Template { name, kind: None, params: 0, constraints, body })
             }
         }
     }
@@ -250,7 +248,7 @@ impl<'d> Templates<'d> {
             Container::Gtpl { constrained: true } => read_constraints(cursor).ok_or(cut)?,
             _ => Constraints::default(),
         };
-        Ok(Template { index, name, kind, params, constraints, body: &[] })
+        Ok(Template { name, kind, params, constraints, body: &[] })
     }
 
     fn cut_off(&self, cursor: &Cursor<'d>, index: u32) -> TemplateError {
@@ -449,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_cannot_be() {
+    fn impossible_templates_are_refused() {
         let fault = |payload: &[u8]| Templates::parse(payload, 0x100).and_then(|t| t.check()).err();
         let neither = Some(FormatError::Template(TemplateError::Container { at: 0x100 }));
         for payload in [&b""[..], b"\0\0\0", b"GTPL", b"GTPL\x01\0\0\0\0", b"GTPL\x02\0\0\0\0\0"] {
@@ -472,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_counted_is_nothing_listed() {
+    fn count_of_zero_yields_an_empty_list() {
         assert_eq!(list(&container([1, 0], 0, &[])), []);
         assert_eq!(list(&[0; 4]), []);
         assert_eq!(list(&container([1, 0], 0, &[b"rest"])), []);

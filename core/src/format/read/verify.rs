@@ -2,22 +2,22 @@
 
 use crate::format::error::{ElfError, HeaderError, RelocError, Result, ensure};
 use crate::format::ext::cached_code;
+use crate::format::ext::debug_addresses::DebugAddresses;
 use crate::format::ext::hash_index::SymbolIndex;
+use crate::format::ext::needed::NeededLibraries;
 use crate::format::ext::prelink::Prelink;
 use crate::format::model::{Reloc, RelocKind, SectionKind, SymbolKind};
 use crate::format::read::note::Note;
-use crate::format::read::reloc::RelocTable;
-use crate::format::read::section::Section;
 use crate::format::read::shared_object;
-use crate::format::read::smf::Smf;
 use crate::format::read::template::{TemplateMeta, Templates};
+use crate::format::read::{RelocTable, Section, Smf};
 use crate::format::wire::RELOC;
 use crate::format::wire::elf_reloc::{self, ElfReloc};
 
 impl<'d> Smf<'d> {
     /// Checks everything that can be checked without running the module: every symbol, relocation, template, bytecode
-    /// function and note row, the prelink data, the symbol index, every record of cached code, the ELF object in the
-    /// code, and the tables of the shared object of a dynlib. Time is linear in the file. Nothing is decompressed;
+    /// function and note row, the prelink data, the symbol index, every record of cached code, the names of needed libraries, the addresses in
+    /// debugging information, the ELF object in the code, and the tables of the shared object of a dynlib. Time is linear in the file. Nothing is decompressed;
     /// [`Smf::verify_compressed`] checks the contents of compressed sections.
     ///
     /// # Errors
@@ -44,6 +44,8 @@ impl<'d> Smf<'d> {
             index.verify()?;
         }
         cached_code::check(self)?;
+        NeededLibraries::of(self)?;
+        DebugAddresses::of(self)?;
         if let Some(plan) = Prelink::of(self)? {
             plan.verify_prelinked(self)?;
         }

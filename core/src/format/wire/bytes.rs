@@ -63,14 +63,12 @@ pub fn until_nul(data: &[u8]) -> &[u8] {
 pub(crate) const LOW: u64 = 0x0101_0101_0101_0101;
 
 /// Sets the highest bit of each byte of `word` that is 0, and of no other byte.
-#[inline]
 pub(crate) const fn zero_bytes(word: u64) -> u64 {
     const REST: u64 = !(LOW << 7);
     !(((word & REST) + REST) | word | REST)
 }
 
 /// Whether one of the bytes of `word` is 0.
-#[inline]
 pub(crate) const fn has_zero(word: u64) -> bool {
     word.wrapping_sub(LOW) & !word & (LOW << 7) != 0
 }
@@ -194,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn cursor_stays_where_it_was_when_it_fails() {
+    fn failed_read_does_not_move_the_cursor() {
         let mut cursor = Cursor::new(&[1, 2, 3]);
         assert_eq!(cursor.u16(), Some(0x0201));
         assert_eq!(cursor.u32(), None);

@@ -30,25 +30,29 @@ pub(crate) const ELF_SECTION: usize = 64;
 pub(crate) const ELF_SYMBOL: usize = 24;
 /// The first bytes of every ELF file.
 pub(crate) const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
+/// ELF machine numbers whose relocations are known here.
+pub(crate) const EM_X86_64: u16 = 62;
+pub(crate) const EM_AARCH64: u16 = 183;
 /// Bytes of a section's name; shorter names are padded with NUL.
 pub const SECTION_NAME: usize = 16;
 /// The section marker of an import.
 pub(crate) const IMPORT_SECTION: u16 = 0xffff;
 /// The value of byte 43 that marks a section index at byte 41.
 pub(crate) const SECTION_MARKER: u8 = 0x53;
-/// The maximum alignment of a section, in bytes.
-pub const MAX_ALIGNMENT: u64 = 4096;
+/// The maximum alignment of a section, in bytes: a large page. Other readers refuse alignments above 4,096.
+pub const MAX_ALIGNMENT: u64 = 2 << 20;
 
 /// Whether this build reads every kind of module. Without the feature `all-files` it refuses ELF objects, undeclared
 /// stubs, the compact layout and prelinked placement.
 pub(crate) const ALL_FILES: bool = cfg!(feature = "all-files");
 
 /// The layout of a module in its file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
     /// A 96-byte header with C padding, usually at offset 0.
     Native,
     /// A 128-byte header without padding, usually at the end.
+    #[default]
     Packed,
     /// A 128-byte header and 32-byte named sections; no symbols.
     Compact,
@@ -82,7 +86,6 @@ impl Layout {
     }
 
     /// Whether this is the compact layout. Constant `false` without `all-files`.
-    #[inline]
     pub(crate) const fn is_compact(self) -> bool {
         ALL_FILES && matches!(self, Layout::Compact)
     }
@@ -106,26 +109,14 @@ impl Layout {
         }
     }
 
-    pub(crate) const fn header_fields(self) -> &'static HeaderFields {
-        match self {
-            Layout::Native => &NATIVE,
-            _ => &PACKED,
-        }
-    }
-
     /// The section kind with number `value` in this layout.
     #[inline]
     pub fn section_kind(self, value: u8) -> SectionKind {
-        self.section_kinds().get(usize::from(value)).copied().unwrap_or(SectionKind::Unknown(value))
-    }
-
-    /// The section kind of every number.
-    #[inline]
-    const fn section_kinds(self) -> &'static [SectionKind; 256] {
-        match self {
-            Layout::Native => &NATIVE_SECTIONS,
+        match SECTIONS.get(usize::from(value)) {
+            Some((native, _)) if self == Layout::Native => *native,
             // ELF section types are wider than a byte; the ELF reader decodes them.
-            _ => &PACKED_SECTIONS,
+            Some((_, packed)) => *packed,
+            None => SectionKind::Unknown(value),
         }
     }
 
@@ -151,7 +142,6 @@ impl Layout {
     }
 
     /// The relocation kinds by number, for [`reloc_kind`].
-    #[inline]
     pub(crate) const fn reloc_kinds(self) -> &'static [RelocKind] {
         match self {
             Layout::Native => NATIVE_RELOCS,
@@ -161,7 +151,7 @@ impl Layout {
 
     /// The number of a section kind in this layout; `None` if the layout does not define it.
     pub fn section_number(self, kind: SectionKind) -> Option<u8> {
-        number(self.section_kinds(), kind)
+        (0..=u8::MAX).find(|value| self.section_kind(*value) == kind)
     }
 
     /// The number of a symbol kind in this layout; `None` if the layout does not define it.
@@ -190,7 +180,6 @@ pub(crate) const PACKED_ADDRESSED: u32 = {
 };
 
 /// The relocation kind with number `value` in the table `kinds`.
-#[inline]
 pub(crate) fn reloc_kind(kinds: &[RelocKind], value: u8) -> RelocKind {
     kinds.get(usize::from(value)).copied().unwrap_or(RelocKind::Unknown(value))
 }
@@ -199,39 +188,8 @@ fn number<T: PartialEq>(table: &[T], wanted: T) -> Option<u8> {
     table.iter().position(|entry| *entry == wanted).and_then(|at| u8::try_from(at).ok())
 }
 
-/// Declares the fields of a header, each with its offset in the native and in the packed layout.
-macro_rules! header_fields {
-    ($($field:ident: $native:literal, $packed:literal;)+) => {
-        /// Offsets of header fields, in bytes from the magic.
-        pub(crate) struct HeaderFields {
-            $(pub(crate) $field: usize,)+
-        }
-
-        const NATIVE: HeaderFields = HeaderFields { $($field: $native,)+ };
-        const PACKED: HeaderFields = HeaderFields { $($field: $packed,)+ };
-    };
-}
-
-header_fields! {
-    section_count: 16, 16;
-    section_table: 24, 20;
-    symbol_table: 32, 28;
-    symbol_count: 40, 36;
-    exported_count: 44, 40;
-    entry_point: 48, 44;
-    stub_size: 56, 52;
-    data_offset: 60, 56;
-    module_hash: 64, 60;
-    source_hash: 72, 68;
-    app_type: 80, 76;
-    window_width: 82, 77;
-    window_height: 84, 79;
-    prefetch_hint: 86, 81;
-    prefetch_files: 87, 82;
-}
-
 /// The section kinds by number, each in the native and in the packed layout; higher numbers are unknown.
-const SECTIONS: [(SectionKind, SectionKind); 17] = {
+static SECTIONS: [(SectionKind, SectionKind); 17] = {
     use SectionKind as S;
     [
         (S::Unknown(0), S::Unknown(0)),
@@ -266,37 +224,6 @@ const PACKED_RELOCS: [RelocKind; 6] = [
     RelocKind::GotPcRel,
     RelocKind::Abs32,
 ];
-
-/// The section kind of every type byte.
-static NATIVE_SECTIONS: [SectionKind; 256] = section_kinds(false);
-static PACKED_SECTIONS: [SectionKind; 256] = section_kinds(true);
-
-#[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where it cannot panic")]
-const fn section_kinds(is_packed: bool) -> [SectionKind; 256] {
-    let mut kinds = [SectionKind::Unknown(0); 256];
-    let mut value = 0u8;
-    loop {
-        let at = value as usize;
-        kinds[at] = match is_packed {
-            _ if at >= SECTIONS.len() => SectionKind::Unknown(value),
-            true => SECTIONS[at].1,
-            false => SECTIONS[at].0,
-        };
-        if value == u8::MAX {
-            return kinds;
-        }
-        value += 1;
-    }
-}
-
-// The fields fill the wire structs.
-const _: () = {
-    assert!(NATIVE.prefetch_files + 1 + 8 == NATIVE_HEADER);
-    assert!(PACKED.prefetch_files + 1 + 45 == PACKED_HEADER);
-    assert!(NATIVE.section_table.is_multiple_of(8) && NATIVE.source_hash + 8 == NATIVE.app_type);
-    assert!(PACKED.section_table + 8 == PACKED.symbol_table);
-    assert!(PACKED.source_hash + 8 == PACKED.app_type);
-};
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,6 @@ use crate::format::wire::bytes::has_zero;
 pub const MAX_NAME: usize = 16_383;
 
 /// Whether `strings` starts with `name` and its NUL.
-#[inline]
 pub(crate) fn starts_with_name(strings: &[u8], name: &[u8]) -> bool {
     strings.get(name.len()) == Some(&0) && strings.starts_with(name)
 }
@@ -39,7 +38,6 @@ fn is_same_long(name: &[u8], first: &[u8]) -> bool {
 }
 
 /// Whether two words are equal and contain no NUL.
-#[inline]
 fn same_text(a: &[u8; 8], b: &[u8; 8]) -> bool {
     let (a, b) = (u64::from_le_bytes(*a), u64::from_le_bytes(*b));
     a == b && !has_zero(a)
@@ -57,7 +55,6 @@ pub(crate) fn name_at(strings: &[u8], offset: u32) -> Option<&[u8]> {
 }
 
 /// The name at the start of `strings`; `None` if it is unterminated or too long.
-#[inline]
 pub(crate) fn first_name(strings: &[u8]) -> Option<&[u8]> {
     let longest = strings.get(..=MAX_NAME).unwrap_or(strings);
     CStr::from_bytes_until_nul(longest).ok().map(CStr::to_bytes)

@@ -4,8 +4,14 @@
 pub(crate) const HASH_INDEX: &[u8] = b".smf.hash";
 /// Cached machine code.
 pub(crate) const CACHED_CODE: &[u8] = b".smf.code";
+/// The needed shared libraries.
+pub(crate) const NEEDED: &[u8] = b".smf.needed";
+
+/// Where debugging information holds addresses.
+pub(crate) const DEBUG_ADDRESSES: &[u8] = b".smf.debugaddr";
 
 /// Whether the native layout, which has no number for notes, stores a note of this name as debugging information.
+#[inline(never)]
 pub(crate) fn is_own_note(name: &[u8]) -> bool {
-    name == HASH_INDEX || name == CACHED_CODE
+    [HASH_INDEX, CACHED_CODE, NEEDED, DEBUG_ADDRESSES].contains(&name)
 }

@@ -61,7 +61,7 @@ mod tests {
     use crate::format::wire::Layout;
 
     #[test]
-    fn what_is_encoded_is_decoded() {
+    fn encoding_round_trips() {
         let reloc =
             Reloc { offset: 0x0102_0304_0506_0708, symbol: 9, kind: RelocKind::Plt32, addend: -4 };
         for layout in [Layout::Native, Layout::Packed] {

@@ -91,7 +91,7 @@ mod tests {
     use crate::format::read::smf::Smf;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn writing_round_trips() {
         let long = vec![0x45; 1000];
         let functions = [
             NewFunction { name: b"first", params: 1, locals: 2, code: &[0x45, 0] },

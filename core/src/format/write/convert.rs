@@ -6,16 +6,13 @@
 //! since symbols may have other numbers.
 
 use alloc::vec::Vec;
-use core::fmt;
 
 use thiserror::Error;
 
 use crate::format::error::{FormatError, Result};
 use crate::format::ext::hash_index;
 use crate::format::model::{Binding, Flags, Reloc, RelocKind, SectionKind, SymbolKind};
-use crate::format::read::section::Section;
-use crate::format::read::smf::Smf;
-use crate::format::read::symbol::Symbol;
+use crate::format::read::{Section, Smf, Symbol};
 use crate::format::wire::{Layout, PACKED_HEADER, slice};
 use crate::format::write::error::WriteError;
 use crate::format::write::module::{
@@ -32,9 +29,10 @@ pub struct Converted<'d> {
 }
 
 /// A part that the new layout cannot express.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Dropped<'d> {
     /// A section whose kind has no number in the layout, or the relocations of such a section.
+    #[error("section {} ({kind})", name.escape_ascii())]
     Section {
         /// The name of the section.
         name: &'d [u8],
@@ -42,6 +40,7 @@ pub enum Dropped<'d> {
         kind: SectionKind,
     },
     /// A symbol whose kind has no number in the layout, or whose section cannot be stated.
+    #[error("symbol {} ({kind})", name.escape_ascii())]
     Symbol {
         /// The name of the symbol.
         name: &'d [u8],
@@ -49,6 +48,7 @@ pub enum Dropped<'d> {
         kind: SymbolKind,
     },
     /// A property of a symbol that is otherwise preserved.
+    #[error("{what} of symbol {}", name.escape_ascii())]
     Detail {
         /// The name of the symbol.
         name: &'d [u8],
@@ -56,6 +56,11 @@ pub enum Dropped<'d> {
         what: &'static str,
     },
     /// A relocation whose kind has no number in the layout, or whose symbol or section was dropped.
+    #[error(
+        "relocation {index} of {} ({kind} against {})",
+        table.escape_ascii(),
+        symbol.escape_ascii()
+    )]
     Reloc {
         /// The name of the section that held it.
         table: &'d [u8],
@@ -67,34 +72,14 @@ pub enum Dropped<'d> {
         symbol: &'d [u8],
     },
     /// The stub before the module.
+    #[error("stub of {bytes} bytes")]
     Stub {
         /// The length of the stub in bytes.
         bytes: u64,
     },
     /// Reserved header bytes that were not zero.
+    #[error("reserved bytes of the header")]
     Reserved,
-}
-
-impl fmt::Display for Dropped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Dropped::Section { name, kind } => {
-                write!(f, "section {} ({kind})", name.escape_ascii())
-            }
-            Dropped::Symbol { name, kind } => write!(f, "symbol {} ({kind})", name.escape_ascii()),
-            Dropped::Detail { name, what } => {
-                write!(f, "{what} of symbol {}", name.escape_ascii())
-            }
-            Dropped::Reloc { table, index, kind, symbol } => write!(
-                f,
-                "relocation {index} of {} ({kind} against {})",
-                table.escape_ascii(),
-                symbol.escape_ascii()
-            ),
-            Dropped::Stub { bytes } => write!(f, "stub of {bytes} bytes"),
-            Dropped::Reserved => f.write_str("reserved bytes of the header"),
-        }
-    }
 }
 
 /// The reason why a module cannot be converted.

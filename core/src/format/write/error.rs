@@ -26,8 +26,8 @@ pub enum WriteError {
     /// A section name longer than 16 bytes, or with a NUL.
     #[error("section {0}: its name is longer than 16 bytes or holds a NUL")]
     SectionName(u32),
-    /// An alignment that is not a power of two up to 4096.
-    #[error("section {0}: alignment {1} is not a power of two up to 4096")]
+    /// An alignment that is not a power of two up to 2 MiB.
+    #[error("section {0}: alignment {1} is not a power of two up to 2 MiB")]
     SectionAlignment(u32, u64),
     /// More bytes in the file than in memory.
     #[error("section {0}: more bytes in the file than in memory")]
@@ -47,6 +47,23 @@ pub enum WriteError {
     /// A relocation against a symbol that does not exist: section, index of the relocation, symbol.
     #[error("relocation {1} of section {0}: there is no symbol {2}")]
     RelocSymbol(u32, u32, u32),
+    /// A template of unknown kind; GTPL must state a kind.
+    #[error("template {0}: GTPL must state its kind, which is unknown")]
+    TemplateKind(u32),
+    /// A template with a kind, parameters or constraints, which the counted container cannot state.
+    #[error(
+        "template {0}: the counted container cannot state its kind, parameters and constraints"
+    )]
+    TemplateHeader(u32),
+    /// A template with constraints, which GTPL of version 1.0 cannot state.
+    #[error("template {0}: GTPL of version 1.0 cannot state its constraints")]
+    TemplateConstraints(u32),
+    /// A template with an empty name, which makes a GTPL header ambiguous.
+    #[error("template {0}: it has no name, and GTPL needs one")]
+    TemplateName(u32),
+    /// A name, a body, or a number of templates of 2^32 or more.
+    #[error("template {0}: lengths and counts of 2^32 and more cannot be written")]
+    TemplateTooLarge(u32),
     /// The allocator has no memory for the file.
     #[error("no memory for the file")]
     OutOfMemory,

@@ -16,13 +16,8 @@ mod put;
 pub mod rewrite;
 #[cfg(feature = "alloc")]
 pub(crate) mod template;
-#[cfg(feature = "alloc")]
-pub(crate) mod template_module;
 
 pub use error::WriteError;
 pub use module::{Module, NewSection, NewSymbol, Payload, Place};
 #[cfg(feature = "alloc")]
-pub use {
-    template::{NewTemplate, NewTemplates, TemplateWriteError},
-    template_module::{TemplateModuleError, write_templates},
-};
+pub use template::{NewTemplates, write_templates};

@@ -9,7 +9,7 @@
 //! packed file is byte for byte that of the existing packed writer.
 
 #[cfg(feature = "alloc")]
-use crate::alloc_util;
+use crate::alloc_util::{self, AllocError};
 use crate::format::error::ensure;
 use crate::format::model::{
     Binding, Header, Reloc, SectionFlags, SectionKind, SymbolFlags, SymbolKind,
@@ -59,7 +59,7 @@ pub struct NewSection<'a> {
     pub name: &'a [u8],
     /// The permissions and the compression flag.
     pub flags: SectionFlags,
-    /// The alignment: a power of two, 1 to 4096 bytes.
+    /// The alignment: a power of two, 1 byte to 2 MiB.
     pub alignment: u64,
     /// The size in memory in bytes; `None` for the size in the file.
     pub virtual_size: Option<u64>,
@@ -90,6 +90,8 @@ pub enum Payload<'a> {
     Relocs(&'a [Reloc]),
     /// The names of the symbols. They are then not written after the symbol table.
     Strings,
+    /// Space of this many bytes, which the writer leaves as it is. The caller fills it.
+    Space(usize),
 }
 
 /// A description of a symbol.
@@ -182,6 +184,20 @@ pub(crate) struct Plan {
     pub(crate) end: u64,
 }
 
+/// The size of a page of a file that is mapped.
+const FILE_PAGE: u64 = 4096;
+
+/// The size in bytes from which on a read-only section starts on a page of the file, so that it can be mapped.
+const MIN_MAPPED: u64 = 64 << 10;
+
+/// Whether a section of `len` bytes may be mapped from the file.
+fn is_mapped(section: &NewSection<'_>, len: u64) -> bool {
+    let is_stored = section.flags.0 & SectionFlags::COMPRESSED == 0;
+    is_stored
+        && len >= MIN_MAPPED
+        && matches!(section.kind, SectionKind::Code | SectionKind::RoData)
+}
+
 const fn align(offset: u64) -> u64 {
     offset.next_multiple_of(8)
 }
@@ -214,7 +230,7 @@ impl<'a> Module<'a> {
         Ok(file)
     }
 
-    /// Writes the file to the start of `out` and returns its length.
+    /// Writes the file to the start of `out` and returns its length. [`Payload::Space`] is filled with zeroes.
     ///
     /// # Errors
     /// A part that the layout cannot express, or a buffer that is too short. `out` is then unchanged.
@@ -224,6 +240,27 @@ impl<'a> Module<'a> {
         file.fill(0);
         self.put(file, &plan);
         Ok(needed)
+    }
+
+    /// Writes the file around the sections of [`Payload::Space`] that `file` contains already, at the offsets of
+    /// [`Self::payload_offset`]. The other bytes of `file` up to its length must be zero.
+    ///
+    /// # Errors
+    /// A part that the layout cannot express, or [`WriteError::OutOfMemory`]. `file` is then unchanged.
+    #[cfg(feature = "alloc")]
+    pub fn write_around(&self, file: &mut alloc::vec::Vec<u8>) -> Result<(), WriteError> {
+        let (plan, len) = self.checked_plan()?;
+        file.try_reserve_exact(len.saturating_sub(file.len())).map_err(|_| AllocError)?;
+        file.resize(len, 0);
+        self.put(file, &plan);
+        Ok(())
+    }
+
+    /// The offset of a section's payload from the start of the file; `None` without a section of that index.
+    /// It depends on the payloads before it and, in the native layout, on the number of sections.
+    pub fn payload_offset(&self, index: usize) -> Option<u64> {
+        let (offset, _) = self.placed().nth(index)?;
+        offset.checked_add(self.stub.len() as u64)
     }
 
     fn check(&self) -> Result<(), WriteError> {
@@ -296,6 +333,7 @@ impl<'a> Module<'a> {
             Payload::Bytes(bytes) => bytes.len() as u64,
             Payload::Relocs(relocs) => relocs.len() as u64 * RELOC as u64,
             Payload::Strings => self.strings_len(),
+            Payload::Space(len) => len as u64,
         }
     }
 
@@ -312,8 +350,13 @@ impl<'a> Module<'a> {
     pub(crate) fn placed(&self) -> impl Iterator<Item = (u64, &'a NewSection<'a>)> + '_ {
         let mut next = self.payloads_start();
         self.sections.iter().map(move |section| {
-            let offset = align(next);
-            next = offset + self.payload_len(section);
+            let len = self.payload_len(section);
+            let offset = if is_mapped(section, len) {
+                next.next_multiple_of(FILE_PAGE)
+            } else {
+                align(next)
+            };
+            next = offset + len;
             (offset, section)
         })
     }

@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_moves_and_nothing_else_changes() {
+    fn moving_a_row_leaves_the_rest_unchanged() {
         let text = "# head\n\
             instantiations |id, template, type_args, mangled_name, from_file, from_loc, to_obj, status|\n\
             \t7, \"List\", \"Int\", \"List$Int\", \"a\", \"b\", \"c\", \"compiled\" # first\n\n\

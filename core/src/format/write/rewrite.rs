@@ -17,16 +17,16 @@ use core::ops::Range;
 
 use thiserror::Error;
 
-use crate::alloc_util::{AllocError, try_push, try_with_capacity};
+use crate::alloc_util::{AllocError, try_push, try_reserve, try_with_capacity};
 use crate::format::error::{FormatError, ensure};
-use crate::format::ext::cached_code;
-use crate::format::model::SectionFlags;
+use crate::format::ext::{cached_code, prelink};
+use crate::format::model::{Header, SectionFlags, SectionKind};
 use crate::format::read::sdn::document::{NOTE_CAP, find_end};
-use crate::format::read::section::Section;
-use crate::format::read::smf::Smf;
-use crate::format::wire::{Layout, SYMBOL, bytes, offset_in, slice};
-
-mod section_entry;
+use crate::format::read::{Section, Smf};
+use crate::format::wire::{
+    COMPACT_SECTION, Layout, PACKED_SECTION, SECTION_NAME, SYMBOL, bytes, offset_in, put, slice,
+};
+use crate::format::write::module::section_number;
 
 /// The reason why a section of a module cannot be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -86,7 +86,7 @@ pub fn with_cached_code(smf: &Smf<'_>, payload: &[u8]) -> Result<Vec<u8>, Rewrit
     let (roomy, mut change) = match smf.sections().named(cached_code::NAME) {
         Some(section) => (*smf, Change::of(&section)?),
         None => {
-            let (file, change) = section_entry::with_entry(smf)?;
+            let (file, change) = with_entry(smf)?;
             prepared = file;
             (Smf::parse(&prepared)?, change)
         }
@@ -131,7 +131,7 @@ fn with_payload(
     let old = place_of(smf, section)?;
     let tail = tail_of(smf);
     let body = file.get(..file.len() - tail.len()).ok_or(RewriteError::Differs)?;
-    let shared = overlaps(smf, Owner::Section(section.index), &old);
+    let shared = overlaps(smf, Some(section.index), &old);
     let stays = old.end == body.len() && !shared;
     let room = file.len().checked_add(payload.len()).and_then(|len| len.checked_add(8));
     let mut new = try_with_capacity(room.ok_or(RewriteError::TooLarge)?)?;
@@ -180,26 +180,17 @@ fn tail_of<'d>(smf: &Smf<'d>) -> &'d [u8] {
     if is_trailer { slice(file, from, header).unwrap_or(&[]) } else { &[] }
 }
 
-/// The owner of a span of the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
-    /// The section with this index.
-    Section(u32),
-    /// The section table.
-    Table,
-}
-
-/// Whether a part other than the owner shares bytes with this span.
-fn overlaps(smf: &Smf<'_>, owner: Owner, place: &Range<usize>) -> bool {
+/// Whether a part other than the owner shares bytes with this span. The owner is a section, or the section table
+/// (`None`).
+fn overlaps(smf: &Smf<'_>, owner: Option<u32>, place: &Range<usize>) -> bool {
     let hits = |at: u64, len: u64| {
         let (start, end) = (place.start as u64, place.end as u64);
         len != 0 && at < end && start < at.saturating_add(len)
     };
     let layout = smf.layout();
-    let mut sections =
-        smf.sections().iter().filter(|section| Owner::Section(section.index) != owner);
+    let mut sections = smf.sections().iter().filter(|section| Some(section.index) != owner);
     let stride = layout.section_stride() as u64;
-    let mut entries = smf.sections().iter().filter(|_| owner != Owner::Table);
+    let mut entries = smf.sections().iter().filter(|_| owner.is_some());
     let symbols = smf.symbols();
     hits(smf.header_offset(), layout.header_len() as u64)
         || sections.any(|section| hits(section.offset, section.data.len() as u64))
@@ -266,6 +257,125 @@ fn check_same(old: &Smf<'_>, new: &Smf<'_>, change: &Change) -> Result<(), Rewri
         ensure(same, RewriteError::Differs)?;
     }
     Ok(())
+}
+
+/// Returns the file with an entry for an empty section of cached code.
+fn with_entry(smf: &Smf<'_>) -> Result<(Vec<u8>, Change), RewriteError> {
+    let mut change = Change { added: true, ..Change::default() };
+    let file = match smf.layout() {
+        Layout::Compact => behind_header(smf, &mut change)?,
+        Layout::Native | Layout::Packed => at_end(smf)?,
+        _ => return Err(RewriteError::NoRoom),
+    };
+    let with_image = image_of(&file, &mut change)?;
+    Ok((with_image.unwrap_or(file), change))
+}
+
+/// Moves the table of the packed or the native layout to the end of the file, with one more entry.
+fn at_end(smf: &Smf<'_>) -> Result<Vec<u8>, RewriteError> {
+    let (file, base, stride) = (smf.file(), smf.base(), smf.layout().section_stride());
+    let tail = tail_of(smf);
+    let count = smf.sections().len();
+    let old = place_of_table(smf)?;
+    let table = file.get(old.clone()).ok_or(RewriteError::Differs)?;
+    // Includes padding and the new entry.
+    let room = [file.len(), table.len(), 8, stride].into_iter().try_fold(0, usize::checked_add);
+    let mut new = try_with_capacity(room.ok_or(RewriteError::TooLarge)?)?;
+    new.extend_from_slice(file.get(..file.len() - tail.len()).ok_or(RewriteError::Differs)?);
+    if !overlaps(smf, None, &old) {
+        new.get_mut(old).unwrap_or(&mut []).fill(0);
+    }
+    pad(&mut new, base);
+    let at = (new.len() as u64).checked_sub(base).ok_or(RewriteError::Differs)?;
+    new.extend_from_slice(table);
+    let end = at.checked_add(count as u64 * stride as u64 + stride as u64);
+    let entry = wide_entry(smf.layout(), end.ok_or(RewriteError::TooLarge)?);
+    new.extend_from_slice(entry.get(..stride).ok_or(RewriteError::NoRoom)?);
+    let place = if tail.is_empty() { smf.header_offset() } else { new.len() as u64 };
+    new.extend_from_slice(tail);
+    put_header(smf, &mut new, place, at)?;
+    Ok(new)
+}
+
+/// The span of the section table in the file.
+fn place_of_table(smf: &Smf<'_>) -> Result<Range<usize>, RewriteError> {
+    let at = smf.base().checked_add(smf.header().section_table).ok_or(RewriteError::Differs)?;
+    let at = usize::try_from(at).map_err(|_| RewriteError::TooLarge)?;
+    let len = smf.sections().len().checked_mul(smf.layout().section_stride());
+    let end = len.and_then(|len| at.checked_add(len)).ok_or(RewriteError::TooLarge)?;
+    Ok(at..end)
+}
+
+/// An entry of the packed or the native layout (FORMAT.md, section 2).
+fn wide_entry(layout: Layout, offset: u64) -> [u8; PACKED_SECTION] {
+    let mut entry = [0; PACKED_SECTION];
+    let kind = section_number(layout, SectionKind::Note, cached_code::NAME).unwrap_or(0);
+    put(&mut entry, 0, &[kind]);
+    put(&mut entry, 4, &SectionFlags::READ.to_le_bytes());
+    put(&mut entry, 8, &offset.to_le_bytes());
+    put(&mut entry, 32, &8u64.to_le_bytes());
+    put(&mut entry, 40, cached_code::NAME);
+    entry
+}
+
+/// Increments the section count in the header and updates the offset of the table.
+fn put_header(smf: &Smf<'_>, file: &mut [u8], at: u64, table: u64) -> Result<(), RewriteError> {
+    let old = smf.header();
+    let section_count = old.section_count.checked_add(1).ok_or(RewriteError::TooLarge)?;
+    let header = Header { section_count, section_table: table, ..old };
+    let place = usize::try_from(at).ok().and_then(|at| file.get_mut(at..)?.first_chunk_mut());
+    header.encode(place.ok_or(RewriteError::Differs)?, smf.layout());
+    Ok(())
+}
+
+/// Extends the compact table by one entry. Sections in its way move to the end of the file.
+fn behind_header(smf: &Smf<'_>, change: &mut Change) -> Result<Vec<u8>, RewriteError> {
+    let place = place_of_compact_entry(smf)?;
+    let mut file = try_with_capacity(smf.file().len().max(place.end))?;
+    file.extend_from_slice(smf.file());
+    file.resize(file.len().max(place.end), 0);
+    for section in smf.sections().iter() {
+        let own = place_of(smf, &section)?;
+        if own.is_empty() || own.start >= place.end || own.end <= place.start {
+            continue;
+        }
+        if overlaps(smf, Some(section.index), &own) {
+            return Err(RewriteError::NoRoom);
+        }
+        try_push(&mut change.moved, section.index)?;
+        // Includes padding.
+        try_reserve(&mut file, own.len().saturating_add(8))?;
+        pad(&mut file, smf.base());
+        let at = file.len() as u64;
+        file.extend_from_slice(smf.file().get(own.clone()).unwrap_or(&[]));
+        file.get_mut(own).unwrap_or(&mut []).fill(0);
+        put_entry(smf, &section, &mut file, at, section.size)?;
+    }
+    let end = file.len() as u64;
+    let mut entry = [0; COMPACT_SECTION];
+    put(&mut entry, 0, cached_code::NAME);
+    put(&mut entry, SECTION_NAME, &end.to_le_bytes());
+    file.get_mut(place).ok_or(RewriteError::Differs)?.copy_from_slice(&entry);
+    put_header(smf, &mut file, smf.header_offset(), smf.header().section_table)?;
+    Ok(file)
+}
+
+fn place_of_compact_entry(smf: &Smf<'_>) -> Result<Range<usize>, RewriteError> {
+    let first = smf.sections().iter().next().ok_or(RewriteError::NoRoom)?.entry_offset;
+    let stride = smf.layout().section_stride();
+    let table = smf.sections().len().checked_mul(stride);
+    let start = usize::try_from(first).ok().zip(table).and_then(|(at, len)| at.checked_add(len));
+    let start = start.ok_or(RewriteError::TooLarge)?;
+    Ok(start..start.checked_add(stride).ok_or(RewriteError::TooLarge)?)
+}
+
+/// Returns the file with prelink data for one more section, which is not loaded; `None` without prelink data.
+fn image_of(file: &[u8], change: &mut Change) -> Result<Option<Vec<u8>>, RewriteError> {
+    let smf = Smf::parse(file)?;
+    let Some(section) = smf.sections().note(prelink::NAME) else { return Ok(None) };
+    let payload = prelink::with_section(section.data).ok_or(RewriteError::Differs)??;
+    try_push(&mut change.rewritten, section.index)?;
+    with_payload(&smf, &section, &payload, false).map(Some)
 }
 
 #[cfg(test)]
@@ -348,7 +458,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "searches a mebibyte byte for byte")]
-    fn a_size_of_0_stays_while_the_end_can_be_found() {
+    fn zero_size_is_kept_while_the_end_can_be_computed() {
         let smf = Smf::parse(SAMPLES[0]).unwrap();
         assert_eq!(smf.note_section().unwrap().size, 0);
         let file = with_note(&smf, &note(5)).unwrap();
@@ -422,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn code_of_another_version_is_left_alone() {
+    fn code_of_another_version_is_not_rewritten() {
         let smf = Smf::parse(SAMPLES[1]).unwrap();
         let newer = with_cached_code(&smf, b"CODE\x02\0\0\0whatever").unwrap();
         let newer = Smf::parse(&newer).unwrap();
@@ -430,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_note_is_refused() {
+    fn module_without_note_is_refused() {
         let file = include_bytes!("../../../../tests/samples/packed.smf");
         assert_eq!(with_note(&Smf::parse(file).unwrap(), b"x"), Err(RewriteError::NoNote));
     }

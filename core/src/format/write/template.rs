@@ -1,4 +1,4 @@
-//! Writing of template sections in either container.
+//! Writing of template sections in either container, and of modules of templates without code.
 //!
 //! A template that the container cannot express is an error that names it; nothing is dropped silently. GTPL states no
 //! lengths of bodies. The body of an only template follows its header, where all readers expect it. Several bodies
@@ -6,61 +6,13 @@
 
 use alloc::vec::Vec;
 
-use thiserror::Error;
-
 use crate::alloc_util::try_with_capacity;
-use crate::format::model::TemplateKind;
-use crate::format::read::template::{
-    BODIES, BODIES_HEADER, Constraints, Container, MAGIC, Template,
-};
-
-/// A description of a template.
-#[derive(Clone, Copy, Debug)]
-pub struct NewTemplate<'a> {
-    /// The name.
-    pub name: &'a [u8],
-    /// The kind; `None` if unknown.
-    pub kind: Option<TemplateKind>,
-    /// The number of type parameters.
-    pub params: u8,
-    /// The constraints of the type parameters.
-    pub constraints: Constraints<'a>,
-    /// The body, in a format of the writer.
-    pub body: &'a [u8],
-}
-
-impl<'a> From<Template<'a>> for NewTemplate<'a> {
-    fn from(template: Template<'a>) -> Self {
-        let Template { name, kind, params, constraints, body, .. } = template;
-        NewTemplate { name, kind, params, constraints, body }
-    }
-}
-
-/// The reason why templates cannot be written. The field is the index of the template, from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum TemplateWriteError {
-    /// A template of unknown kind; GTPL must state a kind.
-    #[error("template {0}: GTPL must state its kind, which is unknown")]
-    NoKind(u32),
-    /// A template with a kind, parameters or constraints, which the counted container cannot state.
-    #[error(
-        "template {0}: the counted container cannot state its kind, parameters and constraints"
-    )]
-    Header(u32),
-    /// A template with constraints, which GTPL of version 1.0 cannot state.
-    #[error("template {0}: GTPL of version 1.0 cannot state its constraints")]
-    Constraints(u32),
-    /// A template with an empty name, which makes a GTPL header ambiguous.
-    #[error("template {0}: it has no name, and GTPL needs one")]
-    NoName(u32),
-    /// A name, a body, or a number of templates of 2^32 or more.
-    #[error("template {0}: lengths and counts of 2^32 and more cannot be written")]
-    TooLarge(u32),
-    /// The allocator has no memory for the section.
-    #[error("no memory for the template section")]
-    OutOfMemory,
-}
+use crate::format::model::{Header, SectionKind};
+use crate::format::read::template::{BODIES, BODIES_HEADER, Container, MAGIC, Template};
+use crate::format::wire::Layout;
+use crate::format::write::error::WriteError;
+use crate::format::write::module::{Module, NewSection, Payload};
+use crate::format::write::note::{NewPossible, write_possible};
 
 /// A description of a template section.
 #[derive(Clone, Copy, Debug)]
@@ -68,25 +20,25 @@ pub struct NewTemplates<'a> {
     /// The container.
     pub container: Container,
     /// The templates, in order.
-    pub templates: &'a [NewTemplate<'a>],
+    pub templates: &'a [Template<'a>],
 }
 
 impl NewTemplates<'_> {
     /// Encodes the payload of the section.
     ///
     /// # Errors
-    /// A template that the container cannot express, or [`TemplateWriteError::OutOfMemory`].
-    pub fn to_vec(&self) -> Result<Vec<u8>, TemplateWriteError> {
+    /// A template that the container cannot express, or [`WriteError::OutOfMemory`].
+    pub fn to_vec(&self) -> Result<Vec<u8>, WriteError> {
         let mut len = 0usize;
         self.each(&mut |bytes| len = len.saturating_add(bytes.len()))?;
-        let mut payload = try_with_capacity(len).map_err(|_| TemplateWriteError::OutOfMemory)?;
+        let mut payload = try_with_capacity(len)?;
         self.each(&mut |bytes| payload.extend_from_slice(bytes))?;
         Ok(payload)
     }
 
     /// Passes the payload to `put` piece by piece.
-    fn each(&self, put: &mut dyn FnMut(&[u8])) -> Result<(), TemplateWriteError> {
-        let too_large = TemplateWriteError::TooLarge(u32::MAX);
+    fn each(&self, put: &mut dyn FnMut(&[u8])) -> Result<(), WriteError> {
+        let too_large = WriteError::TemplateTooLarge(u32::MAX);
         let count = u32::try_from(self.templates.len()).map_err(|_| too_large)?;
         if let Container::Gtpl { constrained } = self.container {
             put(MAGIC);
@@ -106,7 +58,7 @@ impl NewTemplates<'_> {
     }
 
     /// Passes the bodies after the headers of a GTPL: an only body as it is, several with lengths.
-    fn bodies(&self, put: &mut dyn FnMut(&[u8])) -> Result<(), TemplateWriteError> {
+    fn bodies(&self, put: &mut dyn FnMut(&[u8])) -> Result<(), WriteError> {
         let has_bodies = self.templates.iter().any(|template| !template.body.is_empty());
         if let [template] = self.templates
             && !template.body.starts_with(BODIES)
@@ -121,7 +73,7 @@ impl NewTemplates<'_> {
         let whole =
             lengths.fold(BODIES_HEADER, |sum, len| sum.saturating_add(len).saturating_add(4));
         let last = u32::try_from(self.templates.len()).unwrap_or(u32::MAX).saturating_sub(1);
-        let whole = u32::try_from(whole).map_err(|_| TemplateWriteError::TooLarge(last))?;
+        let whole = u32::try_from(whole).map_err(|_| WriteError::TemplateTooLarge(last))?;
         put(BODIES);
         put(&whole.to_le_bytes());
         for (index, template) in (0u32..).zip(self.templates) {
@@ -134,12 +86,12 @@ impl NewTemplates<'_> {
 
 fn counted(
     index: u32,
-    template: &NewTemplate<'_>,
+    template: &Template<'_>,
     put: &mut dyn FnMut(&[u8]),
-) -> Result<(), TemplateWriteError> {
-    let NewTemplate { kind, params, constraints, .. } = template;
+) -> Result<(), WriteError> {
+    let Template { kind, params, constraints, .. } = template;
     if kind.is_some() || *params != 0 || !constraints.entries.is_empty() {
-        return Err(TemplateWriteError::Header(index));
+        return Err(WriteError::TemplateHeader(index));
     }
     put(&length(index, template.name)?);
     put(template.name);
@@ -150,39 +102,60 @@ fn counted(
 
 fn gtpl(
     index: u32,
-    template: &NewTemplate<'_>,
+    template: &Template<'_>,
     constrained: bool,
     put: &mut dyn FnMut(&[u8]),
-) -> Result<(), TemplateWriteError> {
-    let kind = template.kind.ok_or(TemplateWriteError::NoKind(index))?;
+) -> Result<(), WriteError> {
+    let kind = template.kind.ok_or(WriteError::TemplateKind(index))?;
     if template.name.is_empty() {
-        return Err(TemplateWriteError::NoName(index));
+        return Err(WriteError::TemplateName(index));
     }
-    put(&[kind.code()]);
+    put(&[kind as u8]);
     put(&length(index, template.name)?);
     put(template.name);
     put(&[template.params]);
     let entries = template.constraints.entries;
     if constrained {
         let count =
-            u32::try_from(entries.len()).map_err(|_| TemplateWriteError::TooLarge(index))?;
+            u32::try_from(entries.len()).map_err(|_| WriteError::TemplateTooLarge(index))?;
         put(&count.to_le_bytes());
         put(entries.as_flattened());
     } else if !entries.is_empty() {
-        return Err(TemplateWriteError::Constraints(index));
+        return Err(WriteError::TemplateConstraints(index));
     }
     Ok(())
 }
 
-fn length(index: u32, bytes: &[u8]) -> Result<[u8; 4], TemplateWriteError> {
-    let len = u32::try_from(bytes.len()).map_err(|_| TemplateWriteError::TooLarge(index))?;
+fn length(index: u32, bytes: &[u8]) -> Result<[u8; 4], WriteError> {
+    let len = u32::try_from(bytes.len()).map_err(|_| WriteError::TemplateTooLarge(index))?;
     Ok(len.to_le_bytes())
+}
+
+/// Writes a packed module of these templates, with a note of these rows.
+///
+/// # Errors
+/// A template that the container cannot express, or offsets that exceed 32 bits.
+pub fn write_templates(
+    templates: &NewTemplates<'_>,
+    rows: &[NewPossible<'_>],
+) -> Result<Vec<u8>, WriteError> {
+    let templates = templates.to_vec()?;
+    let note = write_possible(rows)?;
+    let (templates, note) = (Payload::Bytes(&templates), Payload::Bytes(note.as_bytes()));
+    let sections = [
+        NewSection::new(SectionKind::TemplateCode, b".templates", templates),
+        NewSection::new(SectionKind::Note, b"note.sdn", note),
+    ];
+    let sections = sections.map(|section| NewSection { alignment: 8, ..section });
+    let (layout, header) = (Layout::Packed, Header::default());
+    let module = Module { layout, header, stub: &[], sections: &sections, symbols: &[] };
+    module.to_vec()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::read::template::Templates;
+    use crate::format::read::template::{Constraints, TemplateKind, Templates};
 
     const NATIVE: &[u8] = include_bytes!("../../../../tests/samples/note-zero-size.smf");
     const COMPACT: &[u8] = include_bytes!("../../../../tests/samples/compact.smf");
@@ -190,20 +163,17 @@ mod tests {
     const GTPL: Container = Container::Gtpl { constrained: false };
     const CONSTRAINED: Container = Container::Gtpl { constrained: true };
 
-    fn read(payload: &[u8]) -> Vec<NewTemplate<'_>> {
+    fn read(payload: &[u8]) -> Vec<Template<'_>> {
         let templates = Templates::parse(payload, 0).unwrap();
-        templates.iter().map(|template| template.unwrap().into()).collect()
+        templates.iter().map(Result::unwrap).collect()
     }
 
-    fn write(
-        container: Container,
-        templates: &[NewTemplate<'_>],
-    ) -> Result<Vec<u8>, TemplateWriteError> {
+    fn write(container: Container, templates: &[Template<'_>]) -> Result<Vec<u8>, WriteError> {
         NewTemplates { container, templates }.to_vec()
     }
 
     #[test]
-    fn what_was_read_is_written_byte_for_byte() {
+    fn template_is_rewritten_byte_for_byte() {
         for (payload, container) in
             [(&NATIVE[0x146..][..0x2b], GTPL), (&COMPACT[0xc0..][..0x24], Container::Counted)]
         {
@@ -229,18 +199,18 @@ mod tests {
         assert_eq!(write(GTPL, &back).unwrap(), &NATIVE[0x146..][..0x2b]);
 
         let counted = read(&COMPACT[0xc0..][..0x24]);
-        assert_eq!(write(GTPL, &counted), Err(TemplateWriteError::NoKind(0)));
-        let known = NewTemplate { kind: Some(TemplateKind::Struct), params: 1, ..counted[1] };
+        assert_eq!(write(GTPL, &counted), Err(WriteError::TemplateKind(0)));
+        let known = Template { kind: Some(TemplateKind::Struct), params: 1, ..counted[1] };
         let payload = write(GTPL, &[known]).unwrap();
         assert_eq!((read(&payload)[0].name, read(&payload)[0].body), (&b"List"[..], known.body));
         let both = write(GTPL, &[plain[0], known]).unwrap();
         assert_eq!((read(&both)[0].body, read(&both)[1].body), (&b""[..], known.body));
         // A body that resembles bodies with lengths gets a length itself.
-        let odd = NewTemplate { body: b"GBDY\x0c\0\0\0\0\0\0\0", ..known };
+        let odd = Template { body: b"GBDY\x0c\0\0\0\0\0\0\0", ..known };
         assert_eq!(read(&write(GTPL, &[odd]).unwrap())[0].body, odd.body);
-        assert_eq!(write(Container::Counted, &plain), Err(TemplateWriteError::Header(0)));
+        assert_eq!(write(Container::Counted, &plain), Err(WriteError::TemplateHeader(0)));
         let bounds = [[0, 0, 7, 0]];
-        let bound = NewTemplate { constraints: Constraints { entries: &bounds }, ..plain[1] };
-        assert_eq!(write(GTPL, &[plain[0], bound]), Err(TemplateWriteError::Constraints(1)));
+        let bound = Template { constraints: Constraints { entries: &bounds }, ..plain[1] };
+        assert_eq!(write(GTPL, &[plain[0], bound]), Err(WriteError::TemplateConstraints(1)));
     }
 }

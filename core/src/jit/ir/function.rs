@@ -382,8 +382,8 @@ mod tests {
     use super::super::text::parse;
     use super::super::{IrError, Verified};
     use super::*;
-    use crate::format::template::{Container, TemplateKind, Templates};
-    use crate::format::write::{NewTemplate, NewTemplates};
+    use crate::format::template::{Container, Template, TemplateKind, Templates};
+    use crate::format::write::NewTemplates;
     use crate::testing::{cut, flipped};
 
     /// Byte for byte what the tables of the room say.
@@ -469,7 +469,7 @@ mod tests {
     fn both_containers_carry_bodies() {
         let templates = parse(TEXT).unwrap();
         let new = |kind, params| {
-            let template = |(template, params): (&'static str, u8), body| NewTemplate {
+            let template = |(template, params): (&'static str, u8), body| Template {
                 name: template.as_bytes(),
                 kind,
                 params,
@@ -477,10 +477,10 @@ mod tests {
                 body,
             };
             let (max, twice) = (&templates[0].body[..], &templates[1].body[..]);
-            let foreign = NewTemplate { body: b"AST", ..template(("other", params), &[]) };
+            let foreign = Template { body: b"AST", ..template(("other", params), &[]) };
             [template(("max", params), max), foreign, template(("twice", 0), twice)]
         };
-        let read = |container, new: &[NewTemplate<'_>]| {
+        let read = |container, new: &[Template<'_>]| {
             let bytes = NewTemplates { container, templates: new }.to_vec().unwrap();
             let section = Templates::parse(&bytes, 0).unwrap();
             assert_eq!((section.listed(), section.has_opaque_bodies), (3, false));

@@ -8,9 +8,9 @@
 //! | `rbp` | the address of the context of the host call, times 65,536, plus how many more activations there may be below this one |
 //! | `rsp` | a multiple of 16 where a call stands |
 //!
-//! Arguments are passed as in the C convention: six in registers, the others on the stack, the first of
-//! them lowest, in a multiple of 16 bytes. The result is in `rax`. The callee keeps `rbx`, `rbp`, `r12` to `r15`; and, unlike in C,
-//! it takes its arguments off the stack, so that a call in its place may have more of them.
+//! Arguments are passed as in the C convention: six in registers, the others on the stack, the first of them lowest, in
+//! a multiple of 16 bytes. The result is in `rax`. The callee keeps `rbx`, `rbp`, `r12` to `r15`; and, unlike in C, it
+//! takes its arguments off the stack, so that a call in its place may have more of them.
 //!
 //! The caller counts the activation of its callee: it takes one off `rbp` before the call, which traps
 //! below zero, and adds it again behind. The callee charges a large activation to the budget in the

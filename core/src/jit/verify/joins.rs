@@ -24,7 +24,8 @@ pub(super) struct Effort {
 }
 
 impl Effort {
-    /// For a program of `bytes` of code: one unit is one value compared or a byte of code looked at. There is enough for walks that guess and for those that do not.
+    /// For a program of `bytes` of code: one unit is one value compared or a byte of code looked at. There is enough
+    /// for walks that guess and for those that do not.
     pub(super) const fn for_code(bytes: u64) -> Self {
         Self { left: bytes.saturating_mul(128).saturating_add(1 << 23) }
     }

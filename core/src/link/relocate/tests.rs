@@ -4,6 +4,7 @@ use std::string::{String, ToString};
 use std::vec;
 use std::vec::Vec;
 
+use super::super::host_services::NoHostServices;
 use super::super::layout::SLOT;
 use super::*;
 use crate::format::write::{Module, NewSection, NewSymbol, Payload, Place};
@@ -150,7 +151,14 @@ impl Linked {
             }
         }
         let imports = |_: &[u8]| Some(import);
-        relocate(smf, &layout, BASE, &mut memory, &imports)?;
+        relocate(
+            smf,
+            &layout,
+            BASE,
+            &mut memory,
+            &imports,
+            &mut HostResources::new(Libraries::none(&NoHostServices)),
+        )?;
         let (got, veneers, got_count) = (layout.got, layout.veneers, layout.got_count);
         Ok(Linked { memory, sections, got, veneers, got_count })
     }
@@ -420,9 +428,13 @@ fn overflow_message_names_the_symbol_and_both_addresses() {
         module.code = vec![0; 3];
         let far = module.symbol("far", Place::Import, 0);
         module.code(word, far, kind, 4);
-        let expected = std::format!(
-            "a {kind} relocation against `far` cannot reach 0x1004 from 0x7f123456700c"
-        );
+        let places = "`far` cannot reach 0x1004 from 0x7f123456700c";
+        let expected = match kind {
+            RelocKind::Arm64Branch26 => std::format!("a {kind} relocation against {places}"),
+            _ => std::format!(
+                "a {kind} relocation against the import {places}, because the imports of the module lie too far apart; compile the objects that use it with -fPIC"
+            ),
+        };
         assert_eq!(module.error(0x1000), expected);
     }
 }
@@ -542,7 +554,14 @@ fn prelinked_code_gets_its_layout_or_is_refused() {
     let smf = Smf::parse(&file).unwrap();
     let layout = ImageLayout::new(&smf, 1 << 16).unwrap();
     let mut memory = vec![0; usize::try_from(layout.size).unwrap()];
-    let error = relocate(&smf, &layout, BASE, &mut memory, &|_: &[u8]| None);
+    let error = relocate(
+        &smf,
+        &layout,
+        BASE,
+        &mut memory,
+        &|_: &[u8]| None,
+        &mut HostResources::new(Libraries::none(&NoHostServices)),
+    );
     assert_eq!(error, Err(LinkError::Prelink));
     let imports = crate::link::NoImports;
     assert_eq!(crate::link::missing_imports(&smf, &imports).count(), 0);

@@ -1,9 +1,9 @@
 //! Calls and reclamation, in every interleaving.
 //!
-//! A caller pins the epoch and goes through a stub: it reads the root, then the table that the root refers to, then runs
-//! code of the version that the table refers to. The reloading thread writes the root and frees the old table and the old
-//! version when the grace period of the retirement has passed. Freeing an object is modelled by a write to its cell: loom
-//! fails the model when the write is not ordered after every read.
+//! A caller pins the epoch and goes through a stub: it reads the root, then the table that the root refers to, then
+//! runs code of the version that the table refers to. The reloading thread writes the root and frees the old table and
+//! the old version when the grace period of the retirement has passed. Freeing an object is modelled by a write to its
+//! cell: loom fails the model when the write is not ordered after every read.
 //!
 //! A stub reads through the root by plain dependent loads, which every supported machine executes in order. The models
 //! have no dependent loads, so they acquire.
@@ -12,6 +12,7 @@
 use super::*;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
+use loom::sync::atomic::{Ordering::SeqCst, fence};
 use loom::thread;
 
 /// Runs `model` in every interleaving with at most this number of preemptions: all of them would take hours.
@@ -162,5 +163,41 @@ fn version_is_not_freed_during_a_call_by_its_own_address() {
             }
         }
         caller.join().unwrap();
+    });
+}
+
+/// A thread that calls without a guard: its host counts it. In place of `membarrier(2)`, both threads execute a fence.
+/// The model detects a host that does not fence, one that ignores the epoch in which the thread reports to be outside,
+/// and an advance that does not ask the host.
+#[test]
+fn version_is_not_freed_during_a_call_that_the_host_counts() {
+    check(4, || {
+        let (epochs, module) = (Arc::new(Epochs::new()), Arc::new(Module::new()));
+        let [is_inside, left_in] = [0; 2].map(|zero| Arc::new(AtomicUsize::new(zero)));
+        let caller = {
+            let (epochs, module) = (epochs.clone(), module.clone());
+            let (is_inside, left_in) = (is_inside.clone(), left_in.clone());
+            thread::spawn(move || {
+                left_in.store(epochs.current(), Release);
+                is_inside.store(1, Relaxed);
+                fence(SeqCst);
+                let version = module.root.load(Acquire);
+                read(&module.tables[version]);
+                read(&module.code[version]);
+                is_inside.store(0, Release);
+            })
+        };
+        let have_left = |epoch| {
+            fence(SeqCst);
+            left_in.load(Acquire) >= epoch || is_inside.load(Acquire) == 0
+        };
+        let retired_at = module.replace(&epochs);
+        epochs.advance_if(have_left);
+        if epochs.has_passed(retired_at) {
+            module.free_old();
+        }
+        caller.join().unwrap();
+        epochs.advance_if(have_left);
+        assert!(epochs.has_passed(retired_at), "the thread is outside");
     });
 }

@@ -9,8 +9,8 @@ use crate::alloc_util::TryArc;
 use crate::loader::observer::LoadObserver;
 
 /// The name of the module.
-fn module() -> SharedBytes {
-    SharedBytes::copy_of(b"module").unwrap()
+fn module() -> Name {
+    Name::new(b"module").unwrap()
 }
 
 /// A function that returns `value`: `mov eax, value; ret`.
@@ -58,7 +58,7 @@ fn commit_redirects_every_stub() {
     assert_eq!(table.stub(&module(), b"later", in_version(1, &old[3])).map(call), Ok(3));
     assert_eq!(
         table.stub(&module(), b"new", in_version(0, &old[3])),
-        Err(LoadError::Changed { module: Name::from(&module()) })
+        Err(LoadError::Changed { module: module() })
     );
     assert_eq!(table.stub(&module(), b"f3", in_version(0, &old[3])).map(call), Ok(1003));
 }

@@ -9,7 +9,7 @@ pub(super) const SLAB_SIZE: usize = 64 << 10;
 /// The size of the largest block, so that 32-bit displacements reach within a block.
 pub(super) const MAX_BLOCK_SIZE: usize = 1 << 30;
 
-/// Blocks of fewer units than this have a size class of their own in a [`Magazine`](super::magazine::Magazine).
+/// Blocks of fewer units than this have a size class of their own in the magazine of a shard.
 pub(super) const SMALL_UNITS: usize = 64;
 
 /// Larger blocks have a chunk of their own.
@@ -100,49 +100,5 @@ impl BlockId {
     #[inline]
     pub(super) fn writable_offset(self) -> usize {
         (self.0 >> 16 & 0xffff) as usize * SLAB_SIZE
-    }
-}
-
-/// The location and the size of a block. Whole words, so that moving a block does not stall store forwarding.
-#[derive(Debug)]
-pub(super) struct BlockRecord {
-    /// The code address of the first byte.
-    pub(super) address: NonZeroUsize,
-    pub(super) id: BlockId,
-    /// From the lowest bit: 32 bits of the requested size; 16 of the shard; [`READ_ONLY`].
-    word: u64,
-}
-
-/// The bit of a block whose pages are mapped once and not writable now.
-const READ_ONLY: u64 = 1 << 48;
-
-impl BlockRecord {
-    #[inline]
-    pub(super) fn new(allocation: Allocation, len: u32, shard: u16) -> Self {
-        let Allocation { address, id } = allocation;
-        Self { address, id, word: u64::from(len) | u64::from(shard) << 32 }
-    }
-
-    /// The requested size in bytes.
-    #[inline]
-    pub(super) fn len(&self) -> usize {
-        // The cast extracts the field.
-        self.word as u32 as usize
-    }
-
-    #[inline]
-    pub(super) fn shard(&self) -> u16 {
-        // The cast extracts the field.
-        (self.word >> 32) as u16
-    }
-
-    /// Whether the pages are mapped once and not writable now.
-    #[inline]
-    pub(super) fn is_read_only(&self) -> bool {
-        self.word & READ_ONLY != 0
-    }
-
-    pub(super) fn set_read_only(&mut self, on: bool) {
-        self.word = if on { self.word | READ_ONLY } else { self.word & !READ_ONLY };
     }
 }

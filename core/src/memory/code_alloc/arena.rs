@@ -6,8 +6,8 @@
 //! guard | code, readable and executable | tail | the same bytes, readable and writable | tail
 //! ```
 //!
-//! The tails belong to the mappings but lie beyond the end of the file, whose size is sealed, so an access raises SIGBUS
-//! without a separate mapping. The reservation is three lines in `/proc/self/maps`.
+//! The tails belong to the mappings but lie beyond the end of the file, whose size is sealed, so an access raises
+//! SIGBUS without a separate mapping. The reservation is three lines in `/proc/self/maps`.
 //!
 //! Guarantees:
 //!
@@ -21,7 +21,6 @@
 use alloc::vec::Vec;
 use core::{ops::Range, ptr::NonNull, slice};
 
-use hashbrown::HashMap;
 use rustix::{fd::OwnedFd, mm::Advice};
 
 use super::super::lock::Lock;
@@ -40,16 +39,17 @@ use crate::alloc_util::{TryArc, try_filled};
 const GUARD_SIZE: usize = 64 << 10;
 
 /// The chunk that holds slabs of an arena.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct SlabOwner {
     pub(super) shard: u16,
     pub(super) chunk: u16,
 }
 
-/// Which slabs are used, and the owners of used spans by their first slab.
+/// Which slabs are used, and the owners of used spans.
 struct SlabTable {
     map: SpanMap,
-    owners: HashMap<usize, SlabOwner>,
+    /// By slab; meaningful for the first slab of a used span.
+    owners: Vec<SlabOwner>,
     /// Which slabs are free, backed with memory and hold traps.
     warm: Vec<bool>,
 }
@@ -79,12 +79,13 @@ impl Arena {
         let total = PageCount::covering(views.saturating_add(GUARD_SIZE) as u64)?;
         let map = SpanMap::new(size / SLAB_SIZE)?;
         let warm = try_filled(map.len(), &false)?;
+        let owners = try_filled(map.len(), &SlabOwner::default())?;
         let region = Region::map(Place::Anywhere, total, Protection::None)?;
         let start = region.addresses().start.saturating_add(GUARD_SIZE);
         let writable_start = if is_changing { GUARD_SIZE } else { GUARD_SIZE + view };
         // Blocks recover pointers from addresses.
         region.start().as_ptr().expose_provenance();
-        let slabs = Lock::new(SlabTable { map, owners: HashMap::new(), warm });
+        let slabs = Lock::new(SlabTable { map, owners, warm });
         let arena = Self { region, kind, code: start..start + size, writable_start, slabs };
         if is_changing {
             // SAFETY: whole pages of a new reservation, which is not used yet.
@@ -107,7 +108,7 @@ impl Arena {
         sys::resize(&file, size as u64).map_err(no_memory)?;
         let writable = self.pointer(self.writable_start);
         // SAFETY: whole pages inside the reservation of this arena, which is not used yet.
-        unsafe { sys::map_file(&file, writable, view, Protection::ReadWrite) }
+        unsafe { sys::map_file(&file, 0, Some(writable), view, Protection::ReadWrite) }
             .map_err(no_memory)?;
         // SAFETY: the pages that were just mapped.
         unsafe { sys::advise(writable, view, Advice::LinuxDontFork) }.map_err(no_memory)?;
@@ -121,8 +122,8 @@ impl Arena {
         }
         let code = self.pointer(GUARD_SIZE);
         // SAFETY: as above, and disjoint from the other view.
-        let mapped = unsafe { sys::map_file(&file, code, view, Protection::ReadExecute) };
-        mapped.map_err(|errno| match is_policy(errno) {
+        let mapped = unsafe { sys::map_file(&file, 0, Some(code), view, Protection::ReadExecute) };
+        mapped.map(drop).map_err(|errno| match is_policy(errno) {
             true => ArenaError::Forbidden(errno),
             false => no_memory(errno).into(),
         })
@@ -137,7 +138,8 @@ impl Arena {
         // SAFETY: whole pages of the reservation outside of the other view, which are not used yet.
         unsafe { sys::map_over(code, view, Protection::ReadExecute) }?;
         let page = sys::page_size();
-        let pattern = sys::map_file_anywhere(file, 0, page, Protection::ReadExecute)?;
+        // SAFETY: replaces no mapping.
+        let pattern = unsafe { sys::map_file(file, 0, None, page, Protection::ReadExecute) }?;
         // SAFETY: a whole shared mapping of the start of the file; the destination is as above.
         let copied = unsafe { sys::copy_mapping(pattern, code, view) };
         // SAFETY: mapped above and not used.
@@ -169,14 +171,14 @@ impl Arena {
         let slab = address.checked_sub(self.code.start)? / SLAB_SIZE;
         let slabs = self.slabs.lock();
         let span = slabs.map.span_containing(slab)?;
-        slabs.owners.get(&span.units.start).copied()
+        slabs.owners.get(span.units.start).copied().filter(|_| span.is_used)
     }
 
     /// Bytes of used slabs, and bytes of metadata.
     pub(super) fn usage(&self) -> (usize, usize) {
         let slabs = self.slabs.lock();
         let used = slabs.map.len() - slabs.map.free_units();
-        let lists = slabs.owners.allocation_size() + size_of_val(slabs.warm.as_slice());
+        let lists = size_of_val(slabs.owners.as_slice()) + size_of_val(slabs.warm.as_slice());
         (used * SLAB_SIZE, slabs.map.footprint() + lists + size_of::<Self>())
     }
 
@@ -219,8 +221,8 @@ pub(super) struct SlabRun {
     pub(super) size: usize,
     /// The distance in bytes from the code addresses up to the writable view.
     pub(super) writable_offset: usize,
-    /// The number of bytes, from the first on, that are backed with memory, and hold traps unless they belong to a block.
-    /// Blocks lie below.
+    /// The number of bytes, from the first on, that are backed with memory, and hold traps unless they belong to a
+    /// block. Blocks lie below.
     pub(super) warm: usize,
 }
 
@@ -237,9 +239,8 @@ impl SlabRun {
             return Ok(None);
         };
         let taken = free.start..free.start + count;
-        slabs.owners.try_reserve(1).map_err(|_| ExecError::OutOfMemory)?;
         slabs.map.allocate(free, taken.clone());
-        slabs.owners.insert(taken.start, owner);
+        slabs.owners.get_mut(taken.clone()).unwrap_or_default().fill(owner);
         let are_warm = slabs.warm.get_mut(taken.clone()).unwrap_or_default();
         let warm = are_warm.iter().take_while(|is_warm| **is_warm).count();
         are_warm.fill(false);
@@ -257,7 +258,6 @@ impl SlabRun {
     pub(super) fn release(self) -> (TryArc<Arena>, bool) {
         let mut slabs = self.arena.slabs.lock();
         let first = self.address.saturating_sub(self.arena.code.start) / SLAB_SIZE;
-        slabs.owners.remove(&first);
         slabs.map.free(first);
         let warm = first..first + self.warm / SLAB_SIZE;
         slabs.warm.get_mut(warm).unwrap_or_default().fill(true);
@@ -266,8 +266,8 @@ impl SlabRun {
         (self.arena, is_empty)
     }
 
-    /// Backs the bytes up to offset `end`, rounded up to a page and cut at the size, with memory in both views and fills
-    /// them with traps.
+    /// Backs the bytes up to offset `end`, rounded up to a page and cut at the size, with memory in both views and
+    /// fills them with traps.
     ///
     /// # Errors
     /// [`MemoryError::Prefault`] if there is not enough memory: the writes would raise a signal.
@@ -285,8 +285,8 @@ impl SlabRun {
             }
         }
         // SAFETY: mapped, initialised with zeros by the kernel, and writable, because pages of an arena are writable
-        // until a block changes them. This run owns the slabs, and bytes from `warm` on belong to no block yet, so there
-        // is no other reference, and no code runs there.
+        // until a block changes them. This run owns the slabs, and bytes from `warm` on belong to no block yet, so
+        // there is no other reference, and no code runs there.
         trap_fill::fill(unsafe { slice::from_raw_parts_mut(writable.as_ptr(), len) });
         if arena.kind != ArenaKind::Changing {
             let code = arena.pointer(GUARD_SIZE + offset);

@@ -12,7 +12,7 @@ use super::arena::{Arena, SlabOwner, SlabRun};
 use super::backing::{ArenaError, Backing, CANDIDATES};
 use super::error::{ExecError, Result};
 use super::fork_detector::ForkDetector;
-use super::statistics::Statistics;
+use super::statistics::{ArenaUse, Statistics};
 use crate::alloc_util::{TryArc, UninitArc};
 
 /// Bytes of a chunk: large enough that the waste at its end is small, small enough that an idle shard holds little.
@@ -156,8 +156,8 @@ impl Arenas {
         Err(ExecError::OutOfMemory)
     }
 
-    /// Returns slabs to their arena, and unmaps it if it is empty and not the only empty one of its kind: one is kept, so
-    /// that a program which frees everything does not map it again.
+    /// Returns slabs to their arena, and unmaps it if it is empty and not the only empty one of its kind: one is kept,
+    /// so that a program which frees everything does not map it again.
     pub(super) fn release(&self, slabs: SlabRun) {
         // In a child, the memory belongs to the parent.
         let Ok(mut list) = self.list() else { return };
@@ -193,6 +193,22 @@ impl Arenas {
         let list = self.list()?;
         let arena = list.iter().find(|arena| arena.code.contains(&address));
         Ok(arena.and_then(|arena| arena.owner(address)))
+    }
+
+    /// Calls `each` with the use of each arena, in the order in which they were mapped. The list is locked meanwhile.
+    ///
+    /// # Errors
+    /// [`ExecError::Forked`].
+    pub(super) fn for_each(&self, each: &mut dyn FnMut(&ArenaUse)) -> Result<()> {
+        if self.is_forked() {
+            // A thread of the parent may have held the lock of an arena.
+            return Err(ExecError::Forked);
+        }
+        for arena in self.list()?.iter() {
+            let held_bytes = arena.usage().0 as u64;
+            each(&ArenaUse { code: arena.code.clone(), held_bytes });
+        }
+        Ok(())
     }
 
     /// Adds the amounts to `sum`.

@@ -17,11 +17,11 @@ use super::error::ExecError;
 pub enum Backing {
     /// A memory file, mapped twice.
     MemoryFile,
-    /// An unnamed file in `/dev/shm`, mapped twice, because the system has no memory files or forbids executable mappings
-    /// of them.
+    /// An unnamed file in `/dev/shm`, mapped twice, because the system has no memory files or forbids executable
+    /// mappings of them.
     TemporaryFile,
-    /// Private memory whose pages change between writable and executable, because the system forbids executable mappings
-    /// of files that this process can write. Each block has pages of its own.
+    /// Private memory whose pages change between writable and executable, because the system forbids executable
+    /// mappings of files that this process can write. Each block has pages of its own.
     ChangingPages,
 }
 

@@ -8,7 +8,7 @@
 //! * An [`Allocation`] exists once for each used span, so a block is the only owner of its bytes, which are mapped and
 //!   initialised.
 //! * A block outside of sealed arenas has whole pages.
-//! * A shard with live blocks holds a reference to the owner of the allocator.
+//! * An allocator with live blocks holds a reference to the owner of the allocator.
 #![allow(unsafe_code)]
 
 use core::ptr::{self, NonNull};
@@ -16,13 +16,13 @@ use core::{fmt, slice};
 
 use super::super::types::Protection;
 use super::super::{icache, sys};
-use super::alloc_request::{Allocation, BlockRecord};
+use super::alloc_request::Allocation;
 use super::allocator::{Allocator, CODE_PAGES};
 use super::audit::Action;
 use super::error::{ExecError, Result};
 use super::trap_fill;
 
-/// Up to this size, freed blocks are filled with traps while the shard is locked, which is cheaper than to wait for the
+/// Up to this size, freed blocks are filled with traps while the shards are locked, which is cheaper than to wait for the
 /// stores before the lock.
 const MAX_ERASED_UNDER_LOCK: usize = 1024;
 
@@ -30,8 +30,14 @@ const MAX_ERASED_UNDER_LOCK: usize = 1024;
 pub(super) struct Block {
     /// Alive as long as the block: see the invariants.
     allocator: NonNull<Allocator>,
-    record: BlockRecord,
+    allocation: Allocation,
+    /// From the lowest bit: 32 bits of the requested size; 16 of the shard; [`READ_ONLY`]. One word, so that moving a
+    /// block does not stall store forwarding.
+    word: u64,
 }
+
+/// The bit of a block whose pages are mapped once and not writable now.
+const READ_ONLY: u64 = 1 << 48;
 
 // SAFETY: a block is the only owner of its bytes, and the allocator is shared behind locks.
 unsafe impl Send for Block {}
@@ -42,8 +48,8 @@ impl Block {
     /// The block of `len` bytes of an allocation that shard `shard` of `allocator` made and counts as live.
     #[inline]
     pub(super) fn new(allocator: &Allocator, allocation: Allocation, len: u32, shard: u16) -> Self {
-        let record = BlockRecord::new(allocation, len, shard);
-        Self { allocator: NonNull::from_ref(allocator), record }
+        let word = u64::from(len) | u64::from(shard) << 32;
+        Self { allocator: NonNull::from_ref(allocator), allocation, word }
     }
 
     #[inline]
@@ -60,24 +66,32 @@ impl Block {
 
     #[inline]
     pub(super) fn address(&self) -> usize {
-        self.record.address.get()
+        self.allocation.address.get()
     }
 
     /// The requested size in bytes.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.record.len()
+        // The cast extracts the field.
+        self.word as u32 as usize
     }
 
     #[inline]
     pub(super) fn shard(&self) -> u16 {
-        self.record.shard()
+        // The cast extracts the field.
+        (self.word >> 32) as u16
+    }
+
+    /// Whether the pages are mapped once and not writable now.
+    #[inline]
+    fn is_read_only(&self) -> bool {
+        self.word & READ_ONLY != 0
     }
 
     /// Whether its pages are mapped once, and are either writable or executable.
     #[inline]
     pub(super) fn is_changing(&self) -> bool {
-        self.record.id.writable_offset() == 0
+        self.allocation.id.writable_offset() == 0
     }
 
     /// Whether the block has whole pages, of which other blocks have no part.
@@ -99,7 +113,7 @@ impl Block {
     fn writable(&self) -> *mut u8 {
         // The arena exposed the provenance of both views.
         ptr::with_exposed_provenance_mut(
-            self.address().wrapping_add(self.record.id.writable_offset()),
+            self.address().wrapping_add(self.allocation.id.writable_offset()),
         )
     }
 
@@ -114,11 +128,11 @@ impl Block {
     /// The first `len` bytes, at most [`capacity`](Self::capacity); none while they are not writable.
     #[inline]
     fn bytes_mut(&mut self, len: usize) -> &mut [u8] {
-        if self.record.is_read_only() {
+        if self.is_read_only() {
             return &mut [];
         }
-        // SAFETY: the block owns the bytes; they are mapped, initialised and writable, and `&mut self` makes the slice the
-        // only access.
+        // SAFETY: the block owns the bytes; they are mapped, initialised and writable, and `&mut self` makes the slice
+        // the only access.
         unsafe { slice::from_raw_parts_mut(self.writable(), len) }
     }
 
@@ -129,7 +143,7 @@ impl Block {
 
     /// Makes all bytes writable and fills them with traps; false if the protection cannot be changed.
     pub(super) fn erase(&mut self) -> bool {
-        if self.record.is_read_only() && self.protect(Protection::ReadWrite).is_err() {
+        if self.is_read_only() && self.protect(Protection::ReadWrite).is_err() {
             return false;
         }
         trap_fill::fill(self.capacity_mut());
@@ -141,14 +155,15 @@ impl Block {
         if !self.has_whole_pages() {
             return Ok(());
         }
-        let arena = self.allocator().lock(self.shard())?.arena(self.record.id.first_unit());
+        let first = self.allocation.id.first_unit();
+        let arena = self.allocator().lock()?.get(self.shard()).arena(first);
         let arena = arena.ok_or(ExecError::OutOfMemory)?;
         let range = self.address()..self.address() + self.capacity();
-        // SAFETY: whole pages of this block; `&mut self` ends all borrows of them, and `bytes_mut` lends none that are not
-        // writable.
+        // SAFETY: whole pages of this block; `&mut self` ends all borrows of them, and `bytes_mut` lends none that are
+        // not writable.
         unsafe { arena.protect(range, protection) }?;
         let is_writable = protection == Protection::ReadWrite || !self.is_changing();
-        self.record.set_read_only(!is_writable);
+        self.word = if is_writable { self.word & !READ_ONLY } else { self.word | READ_ONLY };
         Ok(())
     }
 
@@ -160,7 +175,7 @@ impl Block {
         if self.is_changing() || self.is_forked() || self.synchronize(self.len()).is_err() {
             return self.publish_slow();
         }
-        self.allocator().audit(Action::Publish, self.address(), self.len() as u64);
+        self.allocator().audit.record(Action::Publish, self.address(), self.len() as u64);
         Ok(ExecutableBlock(self))
     }
 
@@ -173,15 +188,15 @@ impl Block {
         if self.is_forked() {
             return Err(ExecError::Forked);
         }
-        self.allocator().audit(Action::Publish, self.address(), self.len() as u64);
+        self.allocator().audit.record(Action::Publish, self.address(), self.len() as u64);
         Ok(ExecutableBlock(self))
     }
 
     /// Makes all bytes visible to instruction fetch and counts the block as published.
     pub(super) fn record_executable(&self) -> Result<()> {
         self.synchronize(self.capacity())?;
-        self.allocator().lock(self.shard())?.counters.publications += 1;
-        self.allocator().audit(Action::Publish, self.address(), self.len() as u64);
+        self.allocator().lock()?.counters.publications += 1;
+        self.allocator().audit.record(Action::Publish, self.address(), self.len() as u64);
         Ok(())
     }
 
@@ -203,10 +218,10 @@ impl Drop for Block {
             return;
         }
         let len = self.len();
-        let is_early = len > MAX_ERASED_UNDER_LOCK || self.record.is_read_only();
+        let is_early = len > MAX_ERASED_UNDER_LOCK || self.is_read_only();
         let erased = is_early.then(|| self.erase());
         let writable = self.writable();
-        let keep_alive = self.allocator().free(&self.record, || {
+        let keep_alive = self.allocator().free(self.shard(), &self.allocation, len, || {
             erased.unwrap_or_else(|| {
                 // SAFETY: as in `bytes_mut`: the pages are not read-only. The block is borrowed, its bytes are not.
                 trap_fill::fill(unsafe { slice::from_raw_parts_mut(writable, len) });

@@ -8,8 +8,8 @@ use super::arena::SlabRun;
 use super::error::Result;
 use super::span::SpanMap;
 
-/// The maximum number of bytes that are backed with memory at once. A chunk starts with one page and doubles, so that the
-/// first function of a process does not pay for later ones.
+/// The maximum number of bytes that are backed with memory at once. A chunk starts with one page and doubles, so that
+/// the first function of a process does not pay for later ones.
 const MAX_WARM_STEP: usize = 128 << 10;
 
 /// A part of an arena from which blocks are cut.

@@ -7,14 +7,14 @@ use hashbrown::HashMap;
 
 use super::super::lock::{Lock, LockGuard};
 use super::alloc_request::ArenaKind;
-use super::allocator::Allocator;
-use super::audit::{Action, DrainedEvents};
+use super::allocator::{Allocator, BYTES};
+use super::audit::{Action, DrainedEvents, Event};
 use super::backing::Backing;
 use super::block::{Block, WritableBlock};
 use super::error::ExecError;
 use super::options::{CodeMemoryOptions, Request};
 use super::page_table::PageBlock;
-use super::statistics::Statistics;
+use super::statistics::{ArenaUse, Statistics};
 use crate::alloc_util::TryArc;
 
 /// An allocator of executable memory for any number of threads. Clones are handles to the same allocator.
@@ -62,8 +62,7 @@ impl CodeMemory {
     // Benchmark row: "allocate, write, publish 100 bytes of code".
     #[inline(always)]
     pub fn allocate_with(&self, request: Request) -> Result<WritableBlock, ExecError> {
-        let shard = self.allocator().current_shard();
-        self.allocate_block(shard, ArenaKind::Sealed, request).map(WritableBlock)
+        self.allocate_block(BYTES, ArenaKind::Sealed, request).map(WritableBlock)
     }
 
     // Benchmark row: "allocate, write, publish 100 bytes of code".
@@ -76,10 +75,10 @@ impl CodeMemory {
     ) -> Result<Block, ExecError> {
         let allocator = self.allocator();
         let keep_alive = || self.inner.clone().into_any();
-        let (allocation, shard) = allocator.allocate(shard, kind, request, &keep_alive)?;
+        let allocation = allocator.allocate(shard, kind, request, &keep_alive)?;
         // The size is at most MAX_BLOCK_SIZE, which fits.
         let block = Block::new(allocator, allocation, request.size as u32, shard);
-        allocator.audit(Action::Allocate, block.address(), request.size as u64);
+        allocator.audit.record(Action::Allocate, block.address(), request.size as u64);
         Ok(block)
     }
 
@@ -101,7 +100,7 @@ impl CodeMemory {
         self.allocator().arenas.backing()
     }
 
-    /// The current statistics; zeros in a child process. It locks every shard.
+    /// The current statistics; zeros in a child process. It locks the shards.
     pub fn statistics(&self) -> Statistics {
         self.allocator().statistics()
     }
@@ -111,7 +110,38 @@ impl CodeMemory {
     /// # Errors
     /// [`ExecError::Forked`] in a child process, if a thread of the parent was recording.
     pub fn drain_events(&self) -> Result<DrainedEvents, ExecError> {
-        self.allocator().drain_events()
+        self.allocator().audit.drain()
+    }
+
+    /// As [`drain_events`](Self::drain_events), for the earliest `count` events: calls `each` with them, and returns the
+    /// number of events before them that were lost. Allocates nothing. The log is locked meanwhile: `each` must not use
+    /// this memory.
+    ///
+    /// # Errors
+    /// As [`drain_events`](Self::drain_events).
+    pub fn drain_first_events(
+        &self,
+        count: usize,
+        mut each: impl FnMut(&Event),
+    ) -> Result<u64, ExecError> {
+        self.allocator().audit.drain_first(count, &mut each)
+    }
+
+    /// Changes the number of events that the [audit log](CodeMemoryOptions::audit_events) retains, and returns the
+    /// previous one. Events that exceed it are lost.
+    ///
+    /// # Errors
+    /// As [`drain_events`](Self::drain_events).
+    pub fn set_audit_events(&self, events: usize) -> Result<usize, ExecError> {
+        self.allocator().audit.set_capacity(events)
+    }
+
+    /// Calls `each` with the use of each arena. The arenas are locked meanwhile: `each` must not use this memory.
+    ///
+    /// # Errors
+    /// [`ExecError::Forked`] in a child process.
+    pub fn for_each_arena(&self, mut each: impl FnMut(&ArenaUse)) -> Result<(), ExecError> {
+        self.allocator().arenas.for_each(&mut each)
     }
 
     /// Unmaps every arena without live blocks.

@@ -1,11 +1,10 @@
 //! Free spans by size class.
 //!
-//! The lists make an allocation fast and are never trusted: the [`SpanMap`](super::span::SpanMap) decides. So entries may
-//! be outdated, duplicated, or dropped when there are too many.
-
-use alloc::vec::Vec;
+//! The lists make an allocation fast and are never trusted: the [`SpanMap`](super::span::SpanMap) decides. So entries
+//! may be outdated, duplicated, or dropped when there are too many.
 
 use super::alloc_request::UnitId;
+use super::unit_lists::UnitLists;
 
 /// Lengths below this have a size class each: half of the bits of a bitmap.
 const EXACT_CLASSES: usize = 64;
@@ -13,17 +12,14 @@ const EXACT_CLASSES: usize = 64;
 /// Each larger power of two has four size classes.
 const CLASS_COUNT: usize = 128;
 
-/// The maximum number of entries in all lists: 96 KiB.
+/// The maximum number of entries in all lists: 64 KiB.
 const MAX_ENTRIES: usize = 8192;
 
 /// The maximum number of entries in one list, so that no class uses all nodes.
-const MAX_LISTED: u32 = 256;
+const MAX_LISTED: usize = 256;
 
 /// How many entries of a class of several lengths are tried before a larger class.
 const MAX_PROBES: usize = 8;
-
-/// The end of a list.
-const NIL: u16 = u16::MAX;
 
 /// The size class of spans of `len` units. Every span of a later class is longer.
 #[inline]
@@ -33,34 +29,20 @@ fn size_class(len: usize) -> usize {
     (EXACT_CLASSES + (power as usize - 6) * 4 + quarter).min(CLASS_COUNT - 1)
 }
 
-#[derive(Clone, Copy)]
-struct Entry {
-    first: UnitId,
-    next: u16,
-}
-
 /// Lists of free spans, one for each size class, the latest first.
+#[derive(Default)]
 pub(super) struct FreeLists {
     /// Bit i: class i has an entry.
     listed: u128,
-    /// First one head for each class, whose `next` is the first entry and whose `unit` counts the entries; then the
-    /// entries.
-    nodes: Vec<Entry>,
-    /// The first unused node.
-    unused: u16,
-}
-
-impl Default for FreeLists {
-    /// Empty lists. Nothing is allocated.
-    fn default() -> Self {
-        Self { listed: 0, nodes: Vec::new(), unused: NIL }
-    }
+    /// The number of entries.
+    len: usize,
+    lists: UnitLists<CLASS_COUNT, MAX_LISTED>,
 }
 
 impl FreeLists {
     pub(super) fn clear(&mut self) {
-        self.nodes.clear();
-        (self.listed, self.unused) = (0, NIL);
+        self.lists.clear();
+        (self.listed, self.len) = (0, 0);
     }
 
     #[inline]
@@ -70,94 +52,53 @@ impl FreeLists {
 
     /// Bytes allocated for the lists.
     pub(super) fn footprint(&self) -> usize {
-        self.nodes.capacity() * size_of::<Entry>()
+        self.lists.footprint()
     }
 
     /// Adds a free span of `len` units; false if there is no space for the entry.
     #[inline]
     pub(super) fn push(&mut self, len: usize, first: UnitId) -> bool {
         let class = size_class(len);
-        let count = self.nodes.get(class).map_or(0, |head| head.first.unit);
-        if count >= MAX_LISTED {
-            return false;
+        let is_added = self.len < MAX_ENTRIES && self.lists.push(class, first);
+        if is_added {
+            self.listed |= 1 << class;
+            self.len += 1;
         }
-        let Some(node) = self.unused_node() else { return false };
-        let Some(head) = self.nodes.get_mut(class) else { return false };
-        head.first.unit = count + 1;
-        let next = core::mem::replace(&mut head.next, node);
-        if let Some(entry) = self.nodes.get_mut(usize::from(node)) {
-            *entry = Entry { first, next };
-        }
-        self.listed |= 1 << class;
-        true
+        is_added
     }
 
-    #[inline]
-    fn unused_node(&mut self) -> Option<u16> {
-        match self.nodes.get(usize::from(self.unused)) {
-            Some(node) => Some(core::mem::replace(&mut self.unused, node.next)),
-            None => self.new_node(),
-        }
-    }
-
-    #[cold]
-    fn new_node(&mut self) -> Option<u16> {
-        const EMPTY: Entry = Entry { first: UnitId { chunk: 0, unit: 0 }, next: NIL };
-        if self.nodes.len() < CLASS_COUNT {
-            self.nodes.try_reserve(CLASS_COUNT).ok()?;
-            self.nodes.resize(CLASS_COUNT, EMPTY);
-        }
-        if self.nodes.len() >= CLASS_COUNT + MAX_ENTRIES {
-            return None;
-        }
-        self.nodes.try_reserve(1).ok()?;
-        self.nodes.push(EMPTY);
-        u16::try_from(self.nodes.len() - 1).ok()
-    }
-
-    /// Removes an entry of at least `len` units: from the smallest class, the latest first. `fits` decides whether a span
-    /// of the class of `len` is long enough.
+    /// Removes an entry of at least `len` units: from the smallest class, the latest first. `fits` decides whether a
+    /// span of the class of `len` is long enough.
     #[inline]
     pub(super) fn pop(&mut self, len: usize, fits: impl Fn(UnitId) -> bool) -> Option<UnitId> {
         let mut class = size_class(len);
         if class >= EXACT_CLASSES {
-            if let Some(first) = self.unlink_fitting(class, fits) {
+            if let Some(first) = self.pop_fitting(class, fits) {
                 return Some(first);
             }
             class += 1;
         }
         let listed = self.listed.checked_shr(class as u32).filter(|&listed| listed != 0)?;
         let class = class + listed.trailing_zeros() as usize;
-        self.unlink_after(class, class)
+        self.remove(class, 0)
     }
 
     /// Removes the first entry of the first [`MAX_PROBES`] that fits.
-    fn unlink_fitting(&mut self, class: usize, fits: impl Fn(UnitId) -> bool) -> Option<UnitId> {
-        let mut previous = class;
-        for _ in 0..MAX_PROBES {
-            let at = usize::from(self.nodes.get(previous)?.next);
-            if fits(self.nodes.get(at)?.first) {
-                return self.unlink_after(class, previous);
-            }
-            previous = at;
-        }
-        None
+    fn pop_fitting(&mut self, class: usize, fits: impl Fn(UnitId) -> bool) -> Option<UnitId> {
+        let mut latest = self.lists.list_mut(class)?.iter().rev().take(MAX_PROBES);
+        let age = latest.position(|&first| fits(first))?;
+        self.remove(class, age)
     }
 
-    /// Removes the entry after node `previous`.
-    // Benchmark row: "allocate, write, publish 100 bytes of code".
-    #[inline(always)]
-    fn unlink_after(&mut self, class: usize, previous: usize) -> Option<UnitId> {
-        let removed = self.nodes.get(previous)?.next;
-        let node = self.nodes.get_mut(usize::from(removed))?;
-        let Entry { first, next } = *node;
-        node.next = core::mem::replace(&mut self.unused, removed);
-        self.nodes.get_mut(previous)?.next = next;
-        let head = self.nodes.get_mut(class)?;
-        head.first.unit = head.first.unit.wrapping_sub(1);
-        if head.next == NIL {
+    /// Removes the entry that `age` later ones follow.
+    #[inline]
+    fn remove(&mut self, class: usize, age: usize) -> Option<UnitId> {
+        let list = self.lists.list_mut(class)?;
+        let first = list.remove(list.len().checked_sub(age + 1)?);
+        if list.is_empty() {
             self.listed &= !(1 << class);
         }
+        self.len -= 1;
         Some(first)
     }
 }

@@ -35,7 +35,7 @@
 //!
 //! ```text
 //! CodeMemory
-//!   Allocator        ceilings; one shard for each core
+//!   Allocator        ceilings; a shard for bytes, pages of code, and pages of data
 //!     Shard          chunks, free lists, magazine, quarantine of freed blocks
 //!       Chunk        slabs of an arena, cut into units by a SpanMap
 //!         Arena      the two mappings; slabs of 64 KiB
@@ -53,7 +53,6 @@ mod code_memory;
 mod error;
 mod fork_detector;
 mod free_lists;
-mod magazine;
 mod options;
 mod page_blocks;
 mod page_table;
@@ -63,6 +62,7 @@ mod statistics;
 #[cfg(test)]
 mod tests;
 mod trap_fill;
+mod unit_lists;
 
 pub use audit::{Action, DrainedEvents, Event};
 pub use backing::Backing;
@@ -71,4 +71,4 @@ pub use code_memory::CodeMemory;
 pub use error::ExecError;
 pub use options::{CodeMemoryOptions, Request};
 pub use page_blocks::PageUse;
-pub use statistics::Statistics;
+pub use statistics::{ArenaUse, Statistics};

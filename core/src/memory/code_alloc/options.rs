@@ -13,8 +13,9 @@ pub struct CodeMemoryOptions {
     /// Whether `perf report` resolves functions in this memory by `/tmp/perf-PID.map`, which it reads only for memory
     /// that it considers anonymous. Costs additional system calls for each arena.
     pub perf_map: bool,
-    /// The number of events that the audit log retains, for [`CodeMemory::drain_events`](super::CodeMemory::drain_events).
-    /// With 0 nothing is recorded; else each allocation, publication, release and refusal takes a lock.
+    /// The number of events that the audit log retains, for
+    /// [`CodeMemory::drain_events`](super::CodeMemory::drain_events). With 0 nothing is recorded; else each allocation,
+    /// publication, release and refusal takes a lock.
     pub audit_events: usize,
 }
 
@@ -48,9 +49,9 @@ impl Request {
     /// Aligns the block to `alignment`, a power of two up to the page size; from 16 on, its size is rounded up to a
     /// multiple of 16.
     ///
-    /// Code that reads 16-byte constants from its own block needs 16 (on x86-64, an unaligned legacy SSE operand faults),
-    /// and so does code with aligned loop heads. Other code runs at any multiple of 8, which wastes less memory for
-    /// small functions.
+    /// Code that reads 16-byte constants from its own block needs 16 (on x86-64, an unaligned legacy SSE operand
+    /// faults), and so does code with aligned loop heads. Other code runs at any multiple of 8, which wastes less
+    /// memory for small functions.
     #[inline]
     pub const fn aligned_to(self, alignment: usize) -> Self {
         Self { alignment, ..self }

@@ -1,7 +1,7 @@
 //! Blocks of whole pages that callers identify by address.
 //!
-//! An address from a caller is untrusted. It is looked up before any byte is read, written or protected, under one lock,
-//! so that a block is not freed while its bytes are written.
+//! An address from a caller is untrusted. It is looked up before any byte is read, written or protected, under one
+//! lock, so that a block is not freed while its bytes are written.
 //!
 //! There are pages for code, which are executable at their address once they were written by
 //! [`CodeMemory::write_pages`], and pages for data, which are initially readable and writable. Either can change between
@@ -9,6 +9,7 @@
 
 use hashbrown::HashMap;
 
+use super::super::lock::LockGuard;
 use super::super::sys;
 use super::super::types::Protection;
 use super::alloc_request::{ArenaKind, MAX_BLOCK_SIZE};
@@ -28,8 +29,8 @@ pub enum PageUse {
 }
 
 impl CodeMemory {
-    /// Allocates zero-filled pages of at least `size` bytes and returns their address. They live, and keep the allocator
-    /// alive, until they are freed by address.
+    /// Allocates zero-filled pages of at least `size` bytes and returns their address. They live, and keep the
+    /// allocator alive, until they are freed by address.
     ///
     /// [`PageUse::Code`] is readable and executable at its address; with [`Backing::ChangingPages`](super::Backing) it
     /// becomes so with the first write. [`PageUse::Data`] is readable and writable.
@@ -46,7 +47,7 @@ impl CodeMemory {
         let too_large = ExecError::TooLarge { size, limit: MAX_BLOCK_SIZE };
         let reserved = pages.try_reserve(1).map_err(|_| ExecError::OutOfMemory);
         let len = reserved.and_then(|()| usize::try_from(size).map_err(|_| too_large));
-        let len = len.inspect_err(|error| allocator.refuse(shard, *error, 0, size))?;
+        let len = len.inspect_err(|error| allocator.refuse(*error, 0, size))?;
         let request = Request::new(len).aligned_to(sys::page_size());
         let block = self.allocate_block(shard, kind, request)?;
         let address = block.address();
@@ -54,8 +55,8 @@ impl CodeMemory {
         Ok(address)
     }
 
-    /// Copies `bytes` to `offset` in the block that starts at `address`, which makes code executable. Returns the number of
-    /// bytes written, all of them.
+    /// Copies `bytes` to `offset` in the block that starts at `address`, which makes code executable. Returns the
+    /// number of bytes written, all of them.
     ///
     /// Where this changes the protection of pages, code in the block must not run meanwhile.
     ///
@@ -64,18 +65,18 @@ impl CodeMemory {
     /// * [`ExecError::Outside`]: the bytes exceed the block. Nothing was written.
     /// * [`ExecError::Memory`]: the kernel refused to change the protection.
     pub fn write_pages(&self, address: usize, offset: u64, bytes: &[u8]) -> Result<usize> {
-        self.with_pages(address, |blocks| {
-            let block = blocks.get_mut(&address)?;
+        let written = self.with_block(address, |block| {
             let (capacity, len) = (block.block.capacity(), bytes.len());
             let start = usize::try_from(offset).ok();
             let inside =
                 start.filter(|start| start.checked_add(len).is_some_and(|end| end <= capacity));
-            Some(match inside {
+            match inside {
                 None => Err(ExecError::Outside { offset, len, capacity }),
                 Some(_) if len == 0 => Ok(0),
                 Some(start) => block.write(start, bytes).map(|()| len),
-            })
-        })
+            }
+        });
+        Ok(written?.1)
     }
 
     /// Sets the protection of the block that starts at `address`. `size` is its requested size, or that rounded up to
@@ -86,14 +87,14 @@ impl CodeMemory {
     /// * [`ExecError::Memory`]: the kernel refused, for example because `PR_SET_MDWE` forbids that memory which was writable
     ///   becomes executable.
     pub fn protect_pages(&self, address: usize, size: u64, protection: Protection) -> Result<()> {
-        self.with_pages(address, |blocks| {
-            let block = blocks.get_mut(&address)?;
+        let protected = self.with_block(address, |block| {
             let (expected, capacity) = (block.block.len(), block.block.capacity());
             if size != expected as u64 && size != capacity as u64 {
-                return Some(Err(ExecError::OtherSize { address, size, expected }));
+                return Err(ExecError::OtherSize { address, size, expected });
             }
-            Some(block.protect(protection))
-        })
+            block.protect(protection)
+        });
+        protected.map(|_| ())
     }
 
     /// Frees the block that starts at `address` and was requested with `size` bytes.
@@ -103,19 +104,17 @@ impl CodeMemory {
     /// [`ExecError::OtherSize`]: not its start, not its size. [`ExecError::Memory`]: the kernel refused to change the
     /// protection.
     pub fn free_pages(&self, address: usize, size: u64) -> Result<()> {
-        let freed = self.with_pages(address, |blocks| {
-            let block = blocks.get_mut(&address)?;
+        let (mut pages, ()) = self.with_block(address, |block| {
             let expected = block.block.len();
             if expected as u64 != size {
-                return Some(Err(ExecError::OtherSize { address, size, expected }));
+                return Err(ExecError::OtherSize { address, size, expected });
             }
-            if let Err(error) = block.prepare_free() {
-                return Some(Err(error));
-            }
-            blocks.remove(&address).map(Ok)
+            block.prepare_free()
         })?;
+        let freed = pages.remove(&address);
+        drop(pages);
         // Outside of the lock, because large blocks take long to erase.
-        freed.free();
+        freed.into_iter().for_each(PageBlock::free);
         Ok(())
     }
 
@@ -131,33 +130,27 @@ impl CodeMemory {
         if is_executable { Ok(address) } else { Err(ExecError::NotExecutable { address }) }
     }
 
-    /// Calls `operation`, which returns `None` if no block starts at `address`, and counts a refusal.
-    fn with_pages<T>(
+    /// Calls `operation` with the block that starts at `address`, and counts a refusal. Returns the locked table too.
+    fn with_block<T>(
         &self,
         address: usize,
-        operation: impl FnOnce(&mut HashMap<usize, PageBlock>) -> Option<Result<T>>,
-    ) -> Result<T> {
+        operation: impl FnOnce(&mut PageBlock) -> Result<T>,
+    ) -> Result<(LockGuard<'_, HashMap<usize, PageBlock>>, T)> {
         let allocator = self.allocator();
         let mut pages = self.pages()?;
         // Fails in a child process.
-        drop(allocator.lock(CODE_PAGES)?);
-        let result = operation(&mut pages).unwrap_or_else(|| {
-            let start = allocator.block_range(address)?.map(|range| range.start);
-            Err(match start.filter(|start| pages.contains_key(start)) {
-                Some(start) => ExecError::Inside { address, start },
-                None => ExecError::Unknown { address },
-            })
-        });
-        drop(pages);
-        result.inspect_err(|error| allocator.refuse(CODE_PAGES, *error, address, 0))
-    }
-}
-
-#[cfg(test)]
-impl CodeMemory {
-    /// The addresses and sizes of all blocks of pages.
-    pub(super) fn pages_for_tests(&self) -> alloc::vec::Vec<(usize, u64)> {
-        let pages = self.pages().unwrap();
-        pages.iter().map(|(&address, block)| (address, block.block.len() as u64)).collect()
+        drop(allocator.lock()?);
+        let result = match pages.get_mut(&address) {
+            Some(block) => operation(block),
+            None => {
+                let start = allocator.block_range(address)?.map(|range| range.start);
+                Err(match start.filter(|start| pages.contains_key(start)) {
+                    Some(start) => ExecError::Inside { address, start },
+                    None => ExecError::Unknown { address },
+                })
+            }
+        };
+        let refused = |error: &ExecError| allocator.refuse(*error, address, 0);
+        Ok((pages, result.inspect_err(refused)?))
     }
 }

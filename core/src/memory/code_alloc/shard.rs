@@ -1,8 +1,8 @@
-//! Shards: the parts of the allocator, of which each core mostly uses its own.
+//! Shards: the parts of the allocator for blocks of bytes, pages of code and pages of data.
 //!
 //! A shard cuts blocks out of chunks, which it takes from the arenas and returns when they are empty. The span map of a
-//! chunk decides which units are free; the free lists and the bump span, the free end of the latest chunk, only refer to
-//! free spans.
+//! chunk decides which units are free; the free lists and the bump span, the free end of the latest chunk, only refer
+//! to free spans.
 //!
 //! A freed block is not reusable at once. Filled with traps, it enters the quarantine. When the quarantine is full, one
 //! system call serializes the instruction streams of all cores, as the architectures require before memory holds other
@@ -13,15 +13,14 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::super::{icache, sys};
-use super::alloc_request::{AllocRequest, Allocation, BlockId, UnitId};
+use super::alloc_request::{AllocRequest, Allocation, BlockId, SMALL_UNITS, UnitId};
 use super::arena::{Arena, SlabOwner};
 use super::arenas::{Arenas, CHUNK_SIZE};
 use super::chunk::{Chunk, Placed};
 use super::error::{ExecError, Result};
 use super::free_lists::FreeLists;
-use super::magazine::Magazine;
 use super::span::SpanMap;
-use super::statistics::ShardCounters;
+use super::unit_lists::UnitLists;
 use crate::alloc_util::{TryArc, try_push, try_reserve};
 
 /// Bytes of the first chunk of a shard, whose metadata is small as well.
@@ -29,6 +28,9 @@ const FIRST_CHUNK_SIZE: usize = 64 << 10;
 
 /// The maximum number of blocks in the quarantine.
 const MAX_QUARANTINED_BLOCKS: usize = 2048;
+
+/// The maximum number of blocks of one size in the magazine.
+const MAX_REUSABLE: usize = 2048;
 
 /// The quarantine is flushed above this number of bytes.
 const MAX_QUARANTINED_BYTES: usize = 512 << 10;
@@ -45,10 +47,11 @@ const MIN_SPAN: usize = 2;
 /// For states that cannot occur: a span that was just found is not free.
 const INCONSISTENT: ExecError = ExecError::OutOfMemory;
 
-/// Keeps the allocator alive while a shard has live blocks.
+/// Keeps the allocator alive while it has live blocks.
 pub(super) type KeepAlive = TryArc<dyn Send + Sync>;
 
-/// Limits how often all chunks are scanned: each scan that finds nothing doubles the number of new chunks before the next.
+/// Limits how often all chunks are scanned: each scan that finds nothing doubles the number of new chunks before the
+/// next.
 #[derive(Default)]
 struct ScanBackoff {
     remaining: u32,
@@ -64,7 +67,7 @@ pub(super) struct Shard {
     vacant: Vec<u16>,
     free_lists: FreeLists,
     /// Blocks for immediate reuse. The span maps consider them used.
-    magazine: Magazine,
+    magazine: UnitLists<SMALL_UNITS, MAX_REUSABLE>,
     /// The start of the free end of the latest chunk.
     bump: Option<UnitId>,
     /// An upper bound on the number of free spans that are not in the free lists.
@@ -73,11 +76,6 @@ pub(super) struct Shard {
     /// Freed blocks that cores may still hold in their pipelines.
     quarantine: Vec<BlockId>,
     quarantined_bytes: usize,
-    /// Bytes of all chunks.
-    bytes: u64,
-    pub(super) counters: ShardCounters,
-    /// Present while the shard has live blocks.
-    pub(super) keep_alive: Option<KeepAlive>,
 }
 
 impl Shard {
@@ -88,7 +86,7 @@ impl Shard {
     /// Allocates from the magazine, a free list or the bump span, without a system call.
     // Benchmark row: "allocate, write, publish 100 bytes of code".
     #[inline(always)]
-    pub(super) fn allocate_fast(&mut self, request: &AllocRequest) -> Option<Allocation> {
+    fn allocate_fast(&mut self, request: &AllocRequest) -> Option<Allocation> {
         if !request.is_shared() {
             return None;
         }
@@ -141,7 +139,7 @@ impl Shard {
     }
 
     /// Allocates in the existing chunks.
-    pub(super) fn allocate_in_chunks(
+    fn allocate_in_chunks(
         &mut self,
         request: &AllocRequest,
         arenas: &Arenas,
@@ -178,11 +176,21 @@ impl Shard {
     }
 
     /// Allocates in an existing or a new chunk.
+    // Benchmark row: "allocate, write, publish 100 bytes of code".
+    #[inline(always)]
     pub(super) fn allocate(
         &mut self,
         request: &AllocRequest,
         arenas: &Arenas,
     ) -> Result<Allocation> {
+        match self.allocate_fast(request) {
+            Some(allocation) => Ok(allocation),
+            None => self.allocate_slow(request, arenas),
+        }
+    }
+
+    #[cold]
+    fn allocate_slow(&mut self, request: &AllocRequest, arenas: &Arenas) -> Result<Allocation> {
         if let Some(allocation) = self.allocate_in_chunks(request, arenas)? {
             return Ok(allocation);
         }
@@ -268,7 +276,6 @@ impl Shard {
         let slabs = arenas.take(bytes, owner, request.kind)?;
         let chunk = Chunk { slabs, unit_shift: request.unit_shift, map, is_dedicated };
         self.vacant.pop();
-        self.bytes += bytes as u64;
         if let Some(slot) = self.chunks.get_mut(usize::from(number)) {
             *slot = Some(chunk);
         }
@@ -295,8 +302,8 @@ impl Shard {
         Ok(number)
     }
 
-    /// Allocates in the free span at `first`, if it satisfies `request`, and lists the rest of the span. Unless `warm_up`
-    /// is set, only memory that is backed already is allocated.
+    /// Allocates in the free span at `first`, if it satisfies `request`, and lists the rest of the span. Unless
+    /// `warm_up` is set, only memory that is backed already is allocated.
     #[inline]
     fn allocate_at(
         &mut self,
@@ -350,28 +357,22 @@ impl Shard {
         Some(chunk.addresses(&span.units))
     }
 
-    /// Bytes of the chunks outside of live blocks.
-    pub(super) fn spare_bytes(&self) -> u64 {
-        self.bytes.saturating_sub(self.counters.live_bytes)
-    }
-
-    /// Puts a freed block of `len` bytes, which holds traps, into the quarantine. Returns whether the quarantine was full.
+    /// Puts a freed block of `len` bytes, which holds traps, into the quarantine.
     #[inline]
-    pub(super) fn quarantine(&mut self, id: BlockId, len: usize, arenas: &Arenas) -> bool {
-        let is_full = self.quarantine.len() >= MAX_QUARANTINED_BLOCKS
-            || self.quarantined_bytes >= MAX_QUARANTINED_BYTES;
-        if is_full {
+    pub(super) fn quarantine(&mut self, id: BlockId, len: usize, arenas: &Arenas) {
+        if self.quarantine.len() >= MAX_QUARANTINED_BLOCKS
+            || self.quarantined_bytes >= MAX_QUARANTINED_BYTES
+        {
             self.flush_quarantine(arenas);
         }
         // If there is no memory for a longer quarantine, the block is leaked.
         if try_push(&mut self.quarantine, id).is_ok() {
             self.quarantined_bytes += len;
         }
-        is_full
     }
 
-    /// Serializes all cores, and moves the quarantined blocks to the magazine or the span maps. If the kernel fails, they
-    /// stay in the quarantine.
+    /// Serializes all cores, and moves the quarantined blocks to the magazine or the span maps. If the kernel fails,
+    /// they stay in the quarantine.
     #[cold]
     fn flush_quarantine(&mut self, arenas: &Arenas) {
         if self.quarantine.is_empty() || icache::serialize_cores().is_err() {
@@ -424,7 +425,6 @@ impl Shard {
         if let Some(chunk) = chunk {
             // `vacant_number` reserved capacity for every chunk.
             self.vacant.push(number);
-            self.bytes -= chunk.slabs.size as u64;
             arenas.release(chunk.slabs);
         }
     }

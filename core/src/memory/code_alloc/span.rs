@@ -6,8 +6,8 @@
 //! * `starts`: a span starts at the unit;
 //! * `used`: at the start of a span, that it is used.
 //!
-//! No two free spans are adjacent: [`SpanMap::free`] coalesces them. A summary bit for each 64 units records whether any
-//! span starts among them, so that the ends of a span are found in few steps, however long it is.
+//! No two free spans are adjacent: [`SpanMap::free`] coalesces them. A summary bit for each 64 units records whether
+//! any span starts among them, so that the ends of a span are found in few steps, however long it is.
 //!
 //! Every position is untrusted: one that is not the start of a span changes nothing and finds nothing.
 

@@ -6,8 +6,9 @@ use rustix::fd::OwnedFd;
 
 use super::super::page_count::PageCount;
 use super::super::pages::WritablePages;
+use super::super::placement::Placement;
 use super::super::sys;
-use super::super::types::{Errno, MemoryError, Placement, Result};
+use super::super::types::{Errno, MemoryError, Result};
 
 /// Where a copy of a file goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,7 @@ pub(super) enum Buffer {
 
 impl Buffer {
     /// An empty buffer for `size` bytes of a file and `tail` bytes behind them.
+    #[inline]
     pub(super) fn new(size: u64, tail: usize, to: CopyTo) -> Result<Self> {
         let refused = MemoryError::OutOfMemory { size };
         let capacity = size.checked_add(tail as u64).ok_or(refused)?;
@@ -86,7 +88,8 @@ impl Buffer {
     }
 
     /// Appends `more`, which must fit into the capacity.
-    fn append(&mut self, more: &[u8]) {
+    #[inline]
+    pub(super) fn append(&mut self, more: &[u8]) {
         match self {
             Buffer::Allocated(bytes) => bytes.extend_from_slice(more),
             Buffer::Pages { pages, len } => {
@@ -95,62 +98,6 @@ impl Buffer {
                     rest.copy_from_slice(more);
                     *len += more.len();
                 }
-            }
-        }
-    }
-
-    /// Appends `tail`, which must fit into the capacity, and makes the bytes read-only.
-    pub(super) fn finish(mut self, tail: &[u8]) -> OwnedBytes {
-        let len = self.as_slice().len();
-        self.append(tail);
-        OwnedBytes { memory: self, len }
-    }
-}
-
-/// Bytes with a tail behind them, which never change and have one owner.
-#[derive(Debug)]
-pub(crate) struct OwnedBytes {
-    memory: Buffer,
-    /// Where the tail starts.
-    len: usize,
-}
-
-impl OwnedBytes {
-    /// A copy of `bytes` and `tail`.
-    ///
-    /// # Errors
-    /// [`MemoryError`] if there is no memory for them.
-    pub(crate) fn copy_of(bytes: &[u8], tail: &[u8], to: CopyTo) -> Result<Self> {
-        let mut buffer = Buffer::new(bytes.len() as u64, tail.len(), to)?;
-        buffer.append(bytes);
-        Ok(buffer.finish(tail))
-    }
-
-    /// The bytes without the tail.
-    #[inline]
-    pub(crate) fn as_slice(&self) -> &[u8] {
-        self.memory.as_slice().get(..self.len).unwrap_or(&[])
-    }
-
-    /// The tail.
-    #[inline]
-    pub(crate) fn tail(&self) -> &[u8] {
-        self.memory.as_slice().get(self.len..).unwrap_or(&[])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_and_tail_in_either_memory_are_separate() {
-        for (len, tail) in [(0, 0), (0, 5), (5, 0), (4095, 1), (4096, 4095), (10_000, 62)] {
-            let all: Vec<u8> = (0..len + tail).map(|i| (i % 251) as u8).collect();
-            let (bytes, tail) = all.split_at(len);
-            for to in [CopyTo::Allocator, CopyTo::Pages] {
-                let owned = OwnedBytes::copy_of(bytes, tail, to).unwrap();
-                assert_eq!((owned.as_slice(), owned.tail()), (bytes, tail));
             }
         }
     }

@@ -1,16 +1,17 @@
-//! Reading files whole or in part.
+//! Reading files whole or in part. Paths are passed as system calls take them: bytes with one NUL, at the end.
 
+use alloc::vec::Vec;
 use core::{ffi::CStr, fmt, ops::Deref};
 
+use arrayvec::ArrayVec;
 use rustix::{fd::OwnedFd, fs::OFlags};
 
 use super::super::pages::WritablePages;
-use super::super::sys;
+use super::super::sys::{self, PATH_LIMIT};
 use super::super::types::{
-    Errno, FileKind, FileRange, FileStamp, MemoryError, Nanoseconds, Result,
+    Errno, FileKind, FileRange, FileStamp, FileVersion, MemoryError, Nanoseconds, Result,
 };
-use super::owned::{Buffer, CopyTo, OwnedBytes};
-use super::path::with_path;
+use super::owned::{Buffer, CopyTo};
 
 /// How many times a file that keeps changing is copied before the read fails.
 pub(super) const MAX_ATTEMPTS: u32 = 8;
@@ -19,11 +20,12 @@ pub(super) const MAX_ATTEMPTS: u32 = 8;
 const SETTLE_TIME: Nanoseconds = 100_000_000;
 
 /// The size in bytes from which on a single write may take longer than [`SETTLE_TIME`].
-const LARGE: u64 = 16 << 20;
+pub(in super::super) const LARGE: u64 = 16 << 20;
 
-/// Whether the last modification was so long ago that a write can no longer be under way.
-pub(super) fn is_settled(stamp: &FileStamp) -> bool {
-    stamp.modified.saturating_add(SETTLE_TIME) < sys::wall_clock()
+/// Whether the last change was so long ago that a write can no longer be under way.
+pub(in super::super) fn is_settled(version: &FileVersion) -> bool {
+    let last = version.stamp.modified.max(version.changed);
+    last.saturating_add(SETTLE_TIME) < sys::wall_clock()
 }
 
 /// A private copy of the bytes of a file.
@@ -31,7 +33,9 @@ pub(super) fn is_settled(stamp: &FileStamp) -> bool {
 /// No other process has access to the copy, so nothing can change it or make an access to it fault.
 pub struct FileBytes {
     /// The bytes of the file, with a tail that the caller of [`OpenFile::copy`] chose.
-    bytes: OwnedBytes,
+    memory: Buffer,
+    /// Where the tail starts.
+    len: usize,
     stamp: FileStamp,
 }
 
@@ -89,19 +93,35 @@ impl FileBytes {
         self.stamp
     }
 
+    /// No bytes, and no tail, with a stamp of the caller's choice.
+    pub(crate) fn empty(stamp: FileStamp) -> Self {
+        Self { memory: Buffer::Allocated(Vec::new()), len: 0, stamp }
+    }
+
     /// A copy of `bytes` that belong to no file, with `tail` behind them and a stamp of the caller's choice.
     ///
     /// # Errors
     ///
     /// [`MemoryError`] if there is no memory for them.
+    #[inline]
     pub(crate) fn copy_of(bytes: &[u8], tail: &[u8], stamp: FileStamp, to: CopyTo) -> Result<Self> {
-        Ok(Self { bytes: OwnedBytes::copy_of(bytes, tail, to)?, stamp })
+        let mut memory = Buffer::new(bytes.len() as u64, tail.len(), to)?;
+        memory.append(bytes);
+        Ok(Self::new(memory, tail, stamp))
+    }
+
+    /// The bytes of `memory`, with `tail`, which must fit into its capacity, behind them.
+    #[inline]
+    fn new(mut memory: Buffer, tail: &[u8], stamp: FileStamp) -> Self {
+        let len = memory.as_slice().len();
+        memory.append(tail);
+        Self { memory, len, stamp }
     }
 
     /// The tail behind the bytes.
     #[inline]
     pub(crate) fn tail(&self) -> &[u8] {
-        self.bytes.tail()
+        self.memory.as_slice().get(self.len..).unwrap_or(&[])
     }
 }
 
@@ -116,7 +136,7 @@ impl Deref for FileBytes {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        self.bytes.as_slice()
+        self.memory.as_slice().get(..self.len).unwrap_or(&[])
     }
 }
 
@@ -130,7 +150,7 @@ impl fmt::Debug for FileBytes {
 #[derive(Debug)]
 pub(crate) struct OpenFile {
     pub(crate) descriptor: OwnedFd,
-    stamp: FileStamp,
+    version: FileVersion,
 }
 
 impl OpenFile {
@@ -141,21 +161,30 @@ impl OpenFile {
 
     /// Opens the file at `path` with this access.
     pub(crate) fn open_with(path: &[u8], access: OFlags) -> Result<Self> {
-        let open = |path: &CStr| sys::open(path, access);
-        Self::inspect(with_path(path, |path| {
-            open(path).map_err(|errno| MemoryError::Open { errno })
-        })?)
+        let open =
+            |path: &CStr| sys::open(path, access).map_err(|errno| MemoryError::Open { errno });
+        Self::inspect(with_path(path, open)?)
     }
 
-    /// An open file with its current stamp.
+    /// An open file with its current version.
     pub(crate) fn inspect(descriptor: OwnedFd) -> Result<Self> {
-        let stamp = regular(sys::status(&descriptor))?;
-        Ok(Self { descriptor, stamp })
+        let version = regular(sys::status(&descriptor))?;
+        Ok(Self { descriptor, version })
     }
 
     /// The stamp of the file when it was opened.
     pub(crate) fn stamp(&self) -> FileStamp {
-        self.stamp
+        self.version.stamp
+    }
+
+    /// Whether no write was under way when the file was opened.
+    pub(crate) fn is_settled(&self) -> bool {
+        is_settled(&self.version)
+    }
+
+    /// Whether the file has not changed since it was opened.
+    pub(crate) fn is_unchanged(&self) -> Result<bool> {
+        Ok(regular(sys::status(&self.descriptor))? == self.version)
     }
 
     /// Copies a part of the file as [`FileBytes::read_range`] does, with `tail` behind it.
@@ -167,7 +196,7 @@ impl OpenFile {
         to: CopyTo,
     ) -> Result<FileBytes> {
         let (buffer, stamp) = self.copy_to_buffer(range, limit, tail.len(), to)?;
-        Ok(FileBytes { bytes: buffer.finish(tail), stamp })
+        Ok(FileBytes::new(buffer, tail, stamp))
     }
 
     /// Copies a part of the file to the start of writable pages; returns them and the number of bytes.
@@ -191,22 +220,22 @@ impl OpenFile {
         tail: usize,
         to: CopyTo,
     ) -> Result<(Buffer, FileStamp)> {
-        let mut before = self.stamp;
+        let mut before = self.version;
         for _ in 0..MAX_ATTEMPTS {
-            let size = range.length_in(before.size)?;
+            let size = range.length_in(before.stamp.size)?;
             if size > limit {
                 return Err(MemoryError::FileTooLarge { size, limit });
             }
             let mut buffer = Buffer::new(size, tail, to)?;
             let settled = is_settled(&before);
-            if !settled || before.size >= LARGE {
+            if !settled || size >= LARGE {
                 sys::wait_for_writes(&self.descriptor);
             }
             buffer.fill(&self.descriptor, range.offset, size)?;
             let equal = settled || self.equals(buffer.as_slice(), range.offset)?;
             let after = regular(sys::status(&self.descriptor))?;
             if equal && after == before {
-                return Ok((buffer, after));
+                return Ok((buffer, after.stamp));
             }
             before = after;
         }
@@ -234,6 +263,23 @@ impl OpenFile {
     }
 }
 
+/// Calls `call` with `path` and a NUL behind it.
+///
+/// Never inlined: the buffer for the longest path would enlarge the stack frame of every caller.
+#[inline(never)]
+pub(crate) fn with_path<T>(path: &[u8], call: impl FnOnce(&CStr) -> Result<T>) -> Result<T> {
+    let too_long = MemoryError::PathTooLong { len: path.len(), limit: PATH_LIMIT };
+    let mut buffer = ArrayVec::<u8, { PATH_LIMIT + 1 }>::new();
+    buffer.try_extend_from_slice(path).map_err(|_| too_long)?;
+    buffer.try_push(0).map_err(|_| too_long)?;
+    match CStr::from_bytes_until_nul(&buffer) {
+        Ok(path_to_nul) if path_to_nul.count_bytes() == path.len() => call(path_to_nul),
+        Ok(path_to_nul) => Err(MemoryError::PathNul { at: path_to_nul.count_bytes() }),
+        // The buffer ends with a NUL.
+        Err(_) => Err(too_long),
+    }
+}
+
 /// The current stamp of the regular file at `path`. One system call; the file is not opened.
 ///
 /// # Errors
@@ -243,7 +289,7 @@ pub fn stamp_of(path: &[u8]) -> Result<FileStamp> {
     // To open the file would fail with the same error numbers.
     with_path(path, |path| {
         let status = sys::status_at(path).map_err(|errno| MemoryError::Open { errno })?;
-        regular(Ok(status))
+        Ok(regular(Ok(status))?.stamp)
     })
 }
 
@@ -258,10 +304,10 @@ pub fn read_ahead(path: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn regular(status: Result<sys::FileStatus, Errno>) -> Result<FileStamp> {
+fn regular(status: Result<sys::FileStatus, Errno>) -> Result<FileVersion> {
     let status = status.map_err(|errno| MemoryError::Inspect { errno })?;
     match status.kind {
-        FileKind::Regular => Ok(status.stamp),
+        FileKind::Regular => Ok(status.version),
         kind => Err(MemoryError::NotRegular { kind }),
     }
 }

@@ -1,9 +1,9 @@
 //! A read returns one whole version of a file or an error.
 
 use super::super::fault_injection::{self, Call};
-use super::super::types::{FileKind, FileRange, MemoryError};
+use super::super::types::{FileKind, FileRange, FileStamp, MemoryError};
 use super::owned::Buffer;
-use super::read::{MAX_ATTEMPTS, is_settled};
+use super::read::MAX_ATTEMPTS;
 use super::*;
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::io::Errno;
@@ -52,10 +52,9 @@ fn pattern(len: usize) -> vec::Vec<u8> {
     (0..len).map(|i| (i % 251) as u8).collect()
 }
 
-/// Sets an old time of modification.
-fn settle(path: &Path) {
-    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
-    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+/// Waits until writes to a file that was written just now count as ended.
+fn settle() {
+    std::thread::sleep(std::time::Duration::from_millis(120));
 }
 
 #[test]
@@ -93,15 +92,19 @@ fn comparison_with_file_finds_changed_bytes() {
     let directory = Directory::new();
     let file = directory.file(&pattern(10_000));
     let open = OpenFile::open(file.as_os_str().as_bytes()).unwrap();
-    assert!(!is_settled(&open.stamp()), "it was written just now");
+    assert!(!open.is_settled(), "it was written just now");
+    let writer = fs::OpenOptions::new().write(true).open(&file).unwrap();
+    writer.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let open = OpenFile::open(file.as_os_str().as_bytes()).unwrap();
+    assert!(!open.is_settled(), "a writer can set the time of modification");
     assert_eq!(open.equals(&pattern(10_000), 0), Ok(true));
     assert_eq!(open.equals(&pattern(10_000)[5..], 5), Ok(true));
     assert_eq!(open.equals(&pattern(10_001), 0), Ok(false));
     let mut other = pattern(10_000);
     other[9_999] ^= 1;
     assert_eq!(open.equals(&other, 0), Ok(false));
-    settle(&file);
-    assert!(is_settled(&OpenFile::open(file.as_os_str().as_bytes()).unwrap().stamp()));
+    settle();
+    assert!(OpenFile::open(file.as_os_str().as_bytes()).unwrap().is_settled());
 }
 
 #[test]
@@ -117,6 +120,10 @@ fn file_overwritten_in_place_is_read_as_one_version() {
             let other = fs::OpenOptions::new().write(true).open(&file).unwrap();
             for value in (1..=9).cycle().take_while(|_| !done.load(Ordering::Relaxed)) {
                 other.write_all_at(&[value; LEN], 0).unwrap();
+                if value > 4 {
+                    // As `rsync` and `tar` do.
+                    other.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+                }
                 // Otherwise a write is always under way.
                 thread::sleep(std::time::Duration::from_micros(300));
             }
@@ -323,7 +330,7 @@ fn failing_system_call_gives_its_own_error() {
         assert_eq!(error(&file), expected);
         assert_eq!(expected.to_string(), text);
     }
-    settle(&file);
+    settle();
     let _fault = fault_injection::inject(Call::Read, 1, Errno::IO);
     assert!(read(&file).is_ok(), "one read gets it all");
     drop(_fault);
@@ -332,4 +339,17 @@ fn failing_system_call_gives_its_own_error() {
     let mut buffer = Buffer::new(1001, 0, CopyTo::Allocator).unwrap();
     let shrunk = buffer.fill(&file.descriptor, 0, 1001);
     assert_eq!(shrunk, Err(MemoryError::Read { at: 1000, errno }));
+}
+
+#[test]
+fn bytes_and_tail_in_either_memory_are_separate() {
+    const STAMP: FileStamp = FileStamp { size: 0, modified: 0, device: 0, inode: 0 };
+    for (len, tail) in [(0, 0), (0, 5), (5, 0), (4095, 1), (4096, 4095), (10_000, 62)] {
+        let all: vec::Vec<u8> = (0..len + tail).map(|i| (i % 251) as u8).collect();
+        let (bytes, tail) = all.split_at(len);
+        for to in [CopyTo::Allocator, CopyTo::Pages] {
+            let owned = FileBytes::copy_of(bytes, tail, STAMP, to).unwrap();
+            assert_eq!((&*owned, owned.tail()), (bytes, tail));
+        }
+    }
 }

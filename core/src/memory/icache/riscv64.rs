@@ -1,5 +1,5 @@
-//! riscv64: `fence.i` affects one hart, and the kernel may move a thread to another at any time. The system call affects
-//! every hart that runs the process, now or later.
+//! riscv64: `fence.i` affects one hart, and the kernel may move a thread to another at any time. The system call
+//! affects every hart that runs the process, now or later.
 //!
 //! Source: The RISC-V Instruction Set Manual volume I, "Zifencei" extension; Linux
 //! Documentation/arch/riscv/cmodx.rst.

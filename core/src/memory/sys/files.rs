@@ -6,10 +6,13 @@ use arrayvec::ArrayVec;
 use rustix::fd::OwnedFd;
 #[cfg(not(miri))]
 use rustix::fs;
-use rustix::fs::{Access, FileType, FlockOperation, Gid, MemfdFlags, Mode, OFlags, SealFlags, Uid};
+use rustix::fs::{
+    Access, AtFlags, FileType, FlockOperation, Gid, MemfdFlags, Mode, OFlags, SealFlags,
+    StatxAttributes, StatxFlags, Uid,
+};
 use rustix::io::{self, retry_on_intr};
 
-use super::super::types::{Errno, FileKind, FileStamp, Nanoseconds};
+use super::super::types::{Errno, FileKind, FileStamp, FileVersion, Nanoseconds};
 #[cfg(miri)]
 use super::shim::fs;
 
@@ -20,16 +23,13 @@ pub(crate) const PATH_LIMIT: usize = 4095;
 /// A path without its NUL.
 pub(crate) type PathBytes = ArrayVec<u8, PATH_LIMIT>;
 
-/// The type and the stamp of a file, from `stat(2)`.
+/// The result of `stat(2)`.
 pub(crate) struct FileStatus {
     pub(crate) kind: FileKind,
+    /// The file has a name.
+    pub(crate) is_linked: bool,
     /// Meaningful for regular files only.
-    pub(crate) stamp: FileStamp,
-}
-
-/// The owner and the permissions of a file, from `stat(2)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ownership {
+    pub(crate) version: FileVersion,
     /// Permissions, with the set-user-ID, set-group-ID and sticky bits.
     pub(crate) mode: Mode,
     pub(crate) owner: Uid,
@@ -90,33 +90,60 @@ fn status_of(status: &fs::Stat) -> Result<FileStatus, Errno> {
         _ => FileKind::Other,
     };
     let size = u64::try_from(status.st_size).map_err(|_| io::Errno::OVERFLOW)?;
-    let seconds = Nanoseconds::from(status.st_mtime).saturating_mul(1_000_000_000);
-    let modified = seconds.saturating_add(Nanoseconds::from(status.st_mtime_nsec as u32));
+    let time = |seconds: Nanoseconds, rest: u32| {
+        seconds.saturating_mul(1_000_000_000).saturating_add(rest.into())
+    };
+    let modified = time(status.st_mtime, status.st_mtime_nsec as u32);
+    let changed = time(status.st_ctime, status.st_ctime_nsec as u32);
     let (device, inode) = (status.st_dev, status.st_ino);
-    Ok(FileStatus { kind, stamp: FileStamp { size, modified, device, inode } })
-}
-
-/// `fstat(2)`: the owner and the permissions.
-pub(crate) fn ownership(file: &OwnedFd) -> Result<Ownership, Errno> {
-    fault_point!(Status);
-    let status = fs::fstat(file)?;
-    Ok(Ownership {
+    Ok(FileStatus {
+        kind,
+        is_linked: status.st_nlink != 0,
+        version: FileVersion { stamp: FileStamp { size, modified, device, inode }, changed },
         mode: Mode::from_raw_mode(status.st_mode),
         owner: Uid::from_raw(status.st_uid),
         group: Gid::from_raw(status.st_gid),
     })
 }
 
-/// One `read(2)` into `buffer`; returns the number of bytes read, 0 at the end of the file.
-pub(crate) fn read_into(file: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
-    fault_point!(Read);
-    Ok(retry_on_intr(|| io::read(file, &mut *buffer))?)
-}
-
 /// One `pread(2)` at offset `at`; returns the number of bytes read, 0 at the end of the file.
 pub(crate) fn read_at(file: &OwnedFd, at: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
     fault_point!(Read);
     Ok(retry_on_intr(|| io::pread(file, &mut *bytes, at))?)
+}
+
+/// `fcntl(2)` with `F_DUPFD_CLOEXEC`: another descriptor of the open file.
+pub(crate) fn duplicate(file: &OwnedFd) -> Result<OwnedFd, Errno> {
+    fault_point!(Open);
+    Ok(io::fcntl_dupfd_cloexec(file, 0)?)
+}
+
+/// `fstatfs(2)`: the type of the file system (`f_type`).
+pub(crate) fn file_system(file: &OwnedFd) -> Result<u64, Errno> {
+    fault_point!(FileSystem);
+    let found = if cfg!(miri) { Err(io::Errno::NOSYS) } else { rustix::fs::fstatfs(file) };
+    Ok(u64::try_from(found?.f_type).map_err(|_| io::Errno::OVERFLOW)?)
+}
+
+/// `statx(2)`: whether fs-verity protects the file. False if the kernel does not say so.
+pub(crate) fn has_verity(file: &OwnedFd) -> bool {
+    let (flags, mask) = (AtFlags::EMPTY_PATH, StatxFlags::empty());
+    let found = rustix::fs::statx(file, c"", flags, mask);
+    found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::VERITY))
+}
+
+/// `fcntl(2)` with `F_GET_SEALS`: whether the file can neither be written nor shrink.
+pub(crate) fn is_sealed(file: &OwnedFd) -> bool {
+    let needed = SealFlags::WRITE | SealFlags::SHRINK;
+    rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| seals.contains(needed))
+}
+
+/// `sendfile(2)`: copies at most `len` bytes at offset `at` of one file behind those of another, inside the kernel;
+/// returns their number, 0 at the end of the file.
+pub(crate) fn send(from: &OwnedFd, at: u64, len: usize, to: &OwnedFd) -> Result<usize, Errno> {
+    fault_point!(Send);
+    let mut at = at;
+    Ok(retry_on_intr(|| rustix::fs::sendfile(to, from, Some(&mut at), len))?)
 }
 
 /// One `write(2)`; returns the number of bytes written.
@@ -187,15 +214,15 @@ pub(crate) fn read_link(path: &CStr) -> Result<Option<PathBytes>, Errno> {
 }
 
 /// `fchown(2)`.
-pub(crate) fn set_owner(file: &OwnedFd, ownership: &Ownership) -> Result<(), Errno> {
+pub(crate) fn set_owner(file: &OwnedFd, owner: Uid, group: Gid) -> Result<(), Errno> {
     fault_point!(SetOwner);
-    Ok(fs::fchown(file, Some(ownership.owner), Some(ownership.group))?)
+    Ok(fs::fchown(file, Some(owner), Some(group))?)
 }
 
 /// `fchmod(2)`.
-pub(crate) fn set_mode(file: &OwnedFd, ownership: &Ownership) -> Result<(), Errno> {
+pub(crate) fn set_mode(file: &OwnedFd, mode: Mode) -> Result<(), Errno> {
     fault_point!(SetMode);
-    Ok(fs::fchmod(file, ownership.mode)?)
+    Ok(fs::fchmod(file, mode)?)
 }
 
 /// `fsync(2)` of a file or a directory.

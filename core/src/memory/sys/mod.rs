@@ -22,7 +22,4 @@ mod threads;
 
 pub(super) use files::*;
 pub(super) use pages::*;
-pub(super) use threads::{
-    core_number, process_id, register_synchronize_cores, synchronize_cores, wall_clock,
-};
-pub(crate) use threads::{monotonic, sleep, thread_id, yield_now};
+pub(crate) use threads::*;

@@ -118,42 +118,63 @@ fn flags_of(protection: Protection) -> ProtFlags {
     }
 }
 
-/// `mmap(2)` of the first `len` bytes of `file`, shared, over the mapping at `start`.
+/// `mmap(2)` of `len` bytes of `file` from `offset`, a multiple of the page size, shared: over the mapping at
+/// `over`, or at an address that the kernel chooses, which the caller owns and unmaps with [`unmap`].
 ///
 /// Access beyond the end of the file raises SIGBUS.
 ///
 /// # Safety
 ///
-/// * `start` to `start + len` are whole pages inside one live mapping of the caller.
+/// * If there is an `over`, it to `over + len` are whole pages inside one live mapping of the caller.
 /// * No reference into them is alive, and no code in them is running.
 pub(crate) unsafe fn map_file(
     file: &OwnedFd,
-    start: NonNull<u8>,
+    offset: u64,
+    over: Option<NonNull<u8>>,
     len: usize,
     protection: Protection,
-) -> Result<(), Errno> {
-    fault_point!(MapFile(protection));
-    let flags = MapFlags::SHARED | MapFlags::FIXED;
-    // SAFETY: MAP_FIXED replaces pages that the caller owns and that are unused.
-    unsafe { mm::mmap(start.as_ptr().cast(), len, flags_of(protection), flags, file, 0) }?;
-    Ok(())
+) -> Result<NonNull<u8>, Errno> {
+    // SAFETY: the contract of this function.
+    unsafe { map_file_as(MapFlags::SHARED, file, offset, over, len, protection) }
 }
 
-/// `mmap(2)` of `len` bytes of `file` from `offset`, a multiple of the page size, shared, at an address that
-/// the kernel chooses.
+/// As [`map_file`], private: the pages are those of the file until this process writes to them.
 ///
-/// The caller owns the memory and unmaps it with [`unmap`]. Access beyond the end of the file raises SIGBUS.
-pub(crate) fn map_file_anywhere(
+/// # Safety
+///
+/// As for [`map_file`].
+pub(crate) unsafe fn map_private(
     file: &OwnedFd,
     offset: u64,
+    over: Option<NonNull<u8>>,
+    len: usize,
+    protection: Protection,
+) -> Result<NonNull<u8>, Errno> {
+    // SAFETY: the contract of this function.
+    unsafe { map_file_as(MapFlags::PRIVATE, file, offset, over, len, protection) }
+}
+
+/// # Safety
+///
+/// As for [`map_file`].
+unsafe fn map_file_as(
+    sharing: MapFlags,
+    file: &OwnedFd,
+    offset: u64,
+    over: Option<NonNull<u8>>,
     len: usize,
     protection: Protection,
 ) -> Result<NonNull<u8>, Errno> {
     fault_point!(MapFile(protection));
-    let (anywhere, flags) = (ptr::null_mut(), MapFlags::SHARED);
-    // SAFETY: without MAP_FIXED the kernel never replaces an existing mapping.
-    let start = unsafe { mm::mmap(anywhere, len, flags_of(protection), flags, file, offset) }?;
-    // Without MAP_FIXED the kernel maps nothing at address 0.
+    let (start, fixed) = match over {
+        Some(over) => (over.as_ptr().cast(), MapFlags::FIXED),
+        None => (ptr::null_mut(), MapFlags::empty()),
+    };
+    let (protection, flags) = (flags_of(protection), sharing | fixed);
+    // SAFETY: MAP_FIXED replaces pages that the caller owns and that are unused; without it, the kernel never replaces
+    // an existing mapping.
+    let start = unsafe { mm::mmap(start, len, protection, flags, file, offset) }?;
+    // The kernel maps nothing at address 0 of its own choice.
     Ok(NonNull::new(start.cast()).ok_or(io::Errno::FAULT)?)
 }
 
@@ -191,6 +212,27 @@ pub(crate) unsafe fn copy_mapping(
     let (pattern, start) = (pattern.as_ptr().cast(), start.as_ptr().cast());
     // SAFETY: the destination is owned by the caller and unused; the pattern does not change.
     unsafe { mm::mremap_fixed(pattern, 0, len, MremapFlags::MAYMOVE, start) }?;
+    Ok(())
+}
+
+/// `mremap(2)` with `MREMAP_FIXED`: moves `len` bytes of the mapping at `from` over the mapping at `to`. A thread that
+/// accesses `to` meanwhile finds the old or the new pages.
+///
+/// # Safety
+///
+/// * `from` to `from + len` are whole pages inside one live mapping of the caller, to which no reference is alive. They
+///   are unmapped afterwards.
+/// * `to` to `to + len` are whole, live pages of the caller, apart from those. Code that refers to them or runs them
+///   accepts the new pages in their place.
+pub(crate) unsafe fn move_mapping(
+    from: NonNull<u8>,
+    len: usize,
+    to: NonNull<u8>,
+) -> Result<(), Errno> {
+    fault_point!(MoveMapping);
+    let (from, to) = (from.as_ptr().cast(), to.as_ptr().cast());
+    // SAFETY: the contract of this function.
+    unsafe { mm::mremap_fixed(from, len, len, MremapFlags::MAYMOVE, to) }?;
     Ok(())
 }
 

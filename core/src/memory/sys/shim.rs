@@ -29,9 +29,4 @@ pub(super) mod thread {
     pub(crate) fn membarrier(_command: MembarrierCommand) -> io::Result<()> {
         Err(Errno::NOSYS)
     }
-
-    /// A number that differs between threads.
-    pub(crate) fn sched_getcpu() -> usize {
-        gettid().as_raw_nonzero().get().unsigned_abs() as usize
-    }
 }

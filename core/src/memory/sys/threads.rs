@@ -11,27 +11,6 @@ use super::super::types::{Errno, Nanoseconds};
 #[cfg(miri)]
 use super::shim::thread;
 
-/// A number that mostly differs between threads that run at the same time. It only spreads load.
-///
-/// On x86-64 the number of the core (`getcpu(2)`), read through the vDSO.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-pub(crate) fn core_number() -> usize {
-    thread::sched_getcpu()
-}
-
-/// A number that mostly differs between threads that run at the same time. It only spreads load.
-///
-/// Where `getcpu(2)` is a system call, derived from the address of the stack: stacks of threads are at least
-/// 64 KiB apart, and multiplication by the golden ratio spreads the rest (Fibonacci hashing).
-#[cfg(not(target_arch = "x86_64"))]
-#[inline]
-pub(crate) fn core_number() -> usize {
-    let here = 0u8;
-    let stack = (&raw const here).addr() >> 16;
-    stack.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48
-}
-
 /// `sched_yield(2)`.
 pub(crate) fn yield_now() {
     thread::sched_yield();

@@ -221,3 +221,16 @@ fn protect_error_names_address_protection_and_errno() {
     assert!(text.starts_with(&format!("cannot make 0x{page:x} bytes at 0x")), "{text}");
     assert!(text.ends_with(" readable and executable: permission denied"), "{text}");
 }
+
+#[test]
+#[cfg_attr(miri, ignore = "asks for addresses, which the allocator does not give")]
+fn aligned_pages_start_at_a_multiple_of_the_alignment() {
+    for shift in [12, 13, 16, 21] {
+        let alignment = PageCount::covering(1 << shift).unwrap();
+        for placement in [Placement::Anywhere, Placement::Low2GiB] {
+            let mut all = WritablePages::allocate_aligned(pages(3), alignment, placement).unwrap();
+            assert!(all.address().is_multiple_of(alignment.bytes()) && all.size() == pages(3));
+            all.as_mut_slice().fill(1);
+        }
+    }
+}

@@ -19,6 +19,15 @@ pub struct FileStamp {
     pub inode: u64,
 }
 
+/// Distinguishes versions of a file that programs gave the same stamp: `touch`, `rsync` and `tar` set the time of the
+/// last modification; no program can set that of the last change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileVersion {
+    pub(crate) stamp: FileStamp,
+    /// The time of the last change of the bytes or attributes (`st_ctim`).
+    pub(crate) changed: Nanoseconds,
+}
+
 /// A range of bytes of a file. The offset needs no alignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileRange {
@@ -39,4 +48,18 @@ impl FileRange {
         let error = MemoryError::RangeOutside { offset: self.offset, length, size };
         if rest.is_some_and(|rest| length <= rest) { Ok(length) } else { Err(error) }
     }
+}
+
+/// How the bytes of a module's file get into memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FilePolicy {
+    /// Maps a file that cannot change, or whose changes the host delays until its pages are copied; copies others.
+    #[default]
+    Auto,
+    /// Copies every file.
+    Copy,
+    /// Maps every file. The caller vouches that no process writes to a file or truncates it as long as a module from it
+    /// is loaded: otherwise code changes while it runs, or an access raises SIGBUS.
+    Map,
 }

@@ -2,28 +2,23 @@
 
 use core::fmt;
 
+use thiserror::Error;
+
 /// The protection of a page. Writable and executable at once cannot be expressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum Protection {
     /// No access (`PROT_NONE`).
+    #[error("inaccessible")]
     None,
     /// Read-only.
+    #[error("read-only")]
     Read,
     /// Readable and writable.
+    #[error("readable and writable")]
     ReadWrite,
     /// Readable and executable.
+    #[error("readable and executable")]
     ReadExecute,
-}
-
-impl fmt::Display for Protection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Protection::None => "inaccessible",
-            Protection::Read => "read-only",
-            Protection::ReadWrite => "readable and writable",
-            Protection::ReadExecute => "readable and executable",
-        })
-    }
 }
 
 /// Permissions of an existing mapping, as `/proc/self/maps` lists them.

@@ -5,31 +5,27 @@ use alloc::vec::Vec;
 
 use super::JitInstantiator;
 use crate::alloc_util::{try_concat, try_copy_bytes, try_push};
-use crate::link::ShortName;
+use crate::link::{Name, ShortName};
 use crate::templates::code_cache::{self, TargetName};
 use crate::templates::compiler::{
     CachePolicy, CompileError, CompileRequest, Compiled, Environment, Result, Target,
 };
 use crate::templates::error::{InstantiateError, InstantiateErrorKind};
 use crate::templates::instance::Instance;
-use crate::templates::symbol::Symbol;
 use crate::trap::trap_hook;
 use crate::types::{Type, mangle, mangle_plain};
 
 /// The prefix of function symbols.
 const FUNCTION: &[u8] = b"fn$";
 
-/// An instance that no row lists.
-pub(super) struct InstanceRequest<'g> {
-    pub(super) template: &'g [u8],
-    pub(super) arguments: &'g [Type],
-}
+/// The template and the arguments of an instance that no row lists.
+pub(super) type InstanceRequest<'g> = (&'g [u8], &'g [Type]);
 
 /// The state of one compilation.
 pub(super) struct CompileEnvironment<'j> {
     jit: &'j JitInstantiator,
     /// The symbol of the instance.
-    symbol: &'j Symbol,
+    symbol: &'j Name,
     targets: Vec<ResolvedTarget>,
     /// The declared signature of the code.
     pub(super) signature: Box<[u8]>,
@@ -45,7 +41,7 @@ struct ResolvedTarget {
 }
 
 impl<'j> CompileEnvironment<'j> {
-    pub(super) fn new(jit: &'j JitInstantiator, symbol: &'j Symbol) -> Self {
+    pub(super) fn new(jit: &'j JitInstantiator, symbol: &'j Name) -> Self {
         Self { jit, symbol, targets: Vec::new(), signature: Box::default(), failure: None }
     }
 
@@ -109,7 +105,7 @@ impl<'j> CompileEnvironment<'j> {
     fn find_instance(
         &mut self,
         symbol: &[u8],
-        request: Option<&InstanceRequest<'_>>,
+        request: Option<InstanceRequest<'_>>,
     ) -> Option<Result<Target>> {
         if *symbol == **self.symbol {
             return Some(Ok(Target::OWN));
@@ -131,10 +127,11 @@ impl<'j> CompileEnvironment<'j> {
 
     fn resolve_instance(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target> {
         let missing = CompileError::Missing(ShortName::new(template));
-        let request = InstanceRequest { template, arguments };
         if arguments.is_empty() {
             // Rows always have arguments.
-            return self.find_instance(template, Some(&request)).unwrap_or(Err(missing));
+            return self
+                .find_instance(template, Some((template, arguments)))
+                .unwrap_or(Err(missing));
         }
         let name = core::str::from_utf8(template).map_err(|_| missing)?;
         let symbol = mangle(name, arguments)?.ok_or(missing)?;
@@ -151,7 +148,7 @@ impl<'j> CompileEnvironment<'j> {
         // No row lists it, but a template is sufficient.
         let prefix = if self.symbol.starts_with(FUNCTION) { FUNCTION } else { b"" };
         let symbol = try_concat(&[prefix, symbol.as_bytes()])?;
-        self.find_instance(&symbol, Some(&request)).unwrap_or(Err(missing))
+        self.find_instance(&symbol, Some((template, arguments))).unwrap_or(Err(missing))
     }
 
     fn resolve_symbol(&mut self, symbol: &[u8]) -> Result<Target> {

@@ -4,22 +4,21 @@ use core::hint;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 
-use super::JitInstantiator;
 use super::environment::{CompileEnvironment, InstanceRequest};
+use super::{JitConfig, JitInstantiator};
 use crate::alloc_util::TryArc;
-use crate::link::{ShortName, host_arch};
+use crate::link::{Name, ShortName, host_arch};
 use crate::memory::{sleep, thread_id, yield_now};
 use crate::templates::code_cache;
 use crate::templates::compiler::{
     CachePolicy, CompileError, CompileRequest, Compiled, Compiler, Environment,
 };
 use crate::templates::error::{InstantiateError, InstantiateErrorKind, Result, UpdateError};
-use crate::templates::instance::Instance;
-use crate::templates::jobs::{Claim, Job, NoteUpdate, NoteUpdates};
+use crate::templates::instance::{Instance, InstanceData};
+use crate::templates::jobs::{Claim, Job, Limits, NoteUpdate, NoteUpdates};
 use crate::templates::module::{Module, TemplateRef};
 use crate::templates::module_index::ModuleRow;
 use crate::templates::publish::publish;
-use crate::templates::symbol::Symbol;
 use crate::types::{MAX_ARGUMENTS, Type, TypeError};
 
 impl JitInstantiator {
@@ -27,7 +26,7 @@ impl JitInstantiator {
     pub(super) fn instantiate(
         &self,
         symbol: &[u8],
-        request: Option<&InstanceRequest<'_>>,
+        request: Option<InstanceRequest<'_>>,
     ) -> Result<Instance> {
         let thread = thread_id();
         loop {
@@ -41,7 +40,9 @@ impl JitInstantiator {
                 if row.is_none() && request.is_none() {
                     return Err(InstantiateError::not_found(symbol));
                 }
-                (state.jobs.claim(thread, symbol, self.config.max_depth)?, row)
+                let JitConfig { max_depth, max_instances, .. } = self.config;
+                let limits = Limits { max_depth, max_instances };
+                (state.jobs.claim(thread, symbol, limits)?, row)
             };
             match claim {
                 Claim::Done(error) => return Err(error),
@@ -83,7 +84,7 @@ fn wait(job: &Job) {
 struct Instantiation<'j> {
     jit: &'j JitInstantiator,
     thread: i32,
-    symbol: Symbol,
+    symbol: Name,
     job: TryArc<Job>,
     /// The row that lists the instance.
     row: Option<ModuleRow>,
@@ -94,7 +95,7 @@ struct Instantiation<'j> {
 
 impl Instantiation<'_> {
     /// Compiles and publishes the instance, wakes waiting threads, and records it in the module's note.
-    fn run(mut self, request: Option<&InstanceRequest<'_>>) -> Result<Instance> {
+    fn run(mut self, request: Option<InstanceRequest<'_>>) -> Result<Instance> {
         let jit = self.jit;
         jit.log(format_args!("compiling {}", self.symbol));
         let compiled = self.compile(request).and_then(|instance| {
@@ -134,11 +135,11 @@ impl Instantiation<'_> {
         row.into_iter().chain(cached_in).collect()
     }
 
-    fn compile(&mut self, request: Option<&InstanceRequest<'_>>) -> Result<Instance> {
+    fn compile(&mut self, request: Option<InstanceRequest<'_>>) -> Result<Instance> {
         let Some(ModuleRow { module, row }) = self.row.clone() else {
             let not_found = || InstantiateError::NotFound { symbol: self.symbol.clone() };
-            let request = request.ok_or_else(not_found)?;
-            return self.compile_with(request.template, request.arguments);
+            let (template, arguments) = request.ok_or_else(not_found)?;
+            return self.compile_with(template, arguments);
         };
         if row.conflicting_line != 0 {
             let (line, other) = (row.line, row.conflicting_line);
@@ -263,7 +264,9 @@ impl Instantiation<'_> {
         let registration =
             observer.map_or(Ok(None), |observer| observer.made(&self.symbol, code))?;
         let (symbol, signature) = (self.symbol.clone(), environment.signature);
-        Ok(Instance::new(symbol, block, compiled.code.len(), signature, registration)?)
+        let code_len = compiled.code.len();
+        let data = InstanceData { symbol, _registration: registration, block, code_len, signature };
+        Ok(Instance(TryArc::new(data)?))
     }
 
     /// The module that has the template: that of the row, or else the first one.

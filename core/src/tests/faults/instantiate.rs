@@ -9,9 +9,8 @@ use std::{env, format, fs, process};
 
 use super::fail_each;
 use crate::format::ext::hash_index;
-use crate::format::template::Container;
-use crate::format::write::{Module, NewSection};
-use crate::format::write::{NewTemplate, NewTemplates};
+use crate::format::template::{Container, Template};
+use crate::format::write::{Module, NewSection, NewTemplates};
 use crate::format::{Arch, Header, Layout, RelocKind, SectionKind, Smf};
 use crate::memory::code_alloc::CodeMemory;
 use crate::memory::testing::alone;
@@ -31,7 +30,7 @@ fn module() -> Vec<u8> {
     let tail = encode_precompiled(&[variant(&[0xe9, 0, 0, 0, 0], &call)]).unwrap();
     let templates = [(&b"add"[..], &add[..]), (b"tail", &tail)].map(|(name, body)| {
         let (kind, params, constraints) = (None, 0, Default::default());
-        NewTemplate { name, kind, params, constraints, body }
+        Template { name, kind, params, constraints, body }
     });
     let list = NewTemplates { container: Container::Counted, templates: &templates };
     let list = list.to_vec().unwrap();

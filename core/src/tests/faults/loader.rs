@@ -1,14 +1,20 @@
 //! Modules: load, reload, unload.
 #![allow(unsafe_code)]
 
+use std::os::unix::ffi::OsStrExt;
+use std::string::ToString;
 use std::vec::Vec;
 
 use rustix::io::Errno;
 
 use super::fail_each;
+use crate::alloc_util::TryArc;
+use crate::format::write::{Module, NewSection, NewSymbol, Place};
+use crate::format::{Header, Layout, SymbolKind};
 use crate::loader::{LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader, StateMigration};
 use crate::memory::fault_injection;
 use crate::memory::testing::alone;
+use crate::memory::{FileContents, FileGuards, FileMapping, FilePolicy};
 
 const PACKED: &[u8] = include_bytes!("../../../../tests/samples/packed.smf");
 const LIBRARY: &[u8] = include_bytes!("../../../../tests/samples/lib.smf");
@@ -73,4 +79,77 @@ fn failed_call_leaves_the_loader_unchanged() {
     intact();
     std::println!("unload: {unloads:?} points");
     assert!(loads >= 40 && reloads >= 40, "the faults did not reach the calls");
+}
+
+/// Guards every file, and gives its pages up when asked.
+struct Guards(spin::Mutex<Option<TryArc<FileMapping>>>);
+
+impl FileGuards for Guards {
+    fn guard(&self, file: &TryArc<FileMapping>) -> Option<u64> {
+        *self.0.lock() = Some(file.clone());
+        Some(0)
+    }
+
+    fn release(&self, _: u64) {
+        drop(self.0.lock().take());
+    }
+}
+
+static GUARDS: Guards = Guards(spin::Mutex::new(None));
+
+/// A module that is large enough to be mapped, whose function at the end of the code returns 42.
+fn large_module() -> Vec<u8> {
+    let mut code = std::vec![0xcc; 200_000];
+    // mov eax, 42; ret
+    code[199_000..199_006].copy_from_slice(&[0xb8, 42, 0, 0, 0, 0xc3]);
+    let symbol = NewSymbol {
+        name: b"answer",
+        kind: SymbolKind::Function,
+        place: Place::Section(0),
+        value: 199_000,
+        ..NewSymbol::default()
+    };
+    let (sections, symbols) = ([NewSection::code(&code)], [symbol]);
+    let (layout, header) = (Layout::Packed, Header::default());
+    Module { layout, header, stub: &[], sections: &sections, symbols: &symbols }.to_vec().unwrap()
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
+fn failed_call_leaves_no_pages_of_a_mapped_file() {
+    let test = "faults::loader::failed_call_leaves_no_pages_of_a_mapped_file";
+    if !alone(test) {
+        return;
+    }
+    let name = std::format!("smf-mapped-{}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, large_module()).unwrap();
+    // A file that was changed just now is not copied to a memory file.
+    std::thread::sleep(std::time::Duration::from_millis(120));
+    let loader = ModuleLoader::new(LoaderOptions { kept_bytes: 0, ..Default::default() }).unwrap();
+    let unload = |module| {
+        assert_eq!(call(&loader, module, b"answer", 0), 42);
+        loader.unload(module).unwrap();
+    };
+    for (policy, is_broken) in
+        [(FilePolicy::Map, false), (FilePolicy::Copy, false), (FilePolicy::Auto, true)]
+    {
+        let load = || {
+            let contents =
+                FileContents::open(path.as_os_str().as_bytes(), 1 << 30, policy, &GUARDS)
+                    .map_err(|error| error.to_string())?;
+            let bytes = ModuleBytes::of_file(contents).map_err(|error| error.to_string())?;
+            let module = loader.load(b"m", bytes).map_err(|error| error.to_string())?;
+            let mapping = GUARDS.0.lock().clone().filter(|_| is_broken);
+            let broken = mapping.map_or(Ok(()), |mapping| mapping.make_private());
+            broken.map(|()| module).map_err(|error| {
+                loader.unload(module).unwrap();
+                error.to_string()
+            })
+        };
+        let only_that = || assert_eq!(loader.statistics().modules, 0);
+        let points = fail_each(&std::format!("{policy:?}"), load, only_that, unload);
+        assert!(points >= 40, "the faults did not reach the calls");
+    }
+    std::fs::remove_file(&path).unwrap();
 }

@@ -7,9 +7,10 @@ use crate::build::{SILENT, Spec, instantiator, loaded};
 
 #[test]
 fn default_configuration_has_the_documented_values() {
-    let JitConfig { update_smf, max_depth, enabled, verbose, keep_code } = JitConfig::default();
+    let JitConfig { update_smf, max_depth, max_instances, enabled, verbose, keep_code } =
+        JitConfig::default();
     assert_eq!((update_smf, max_depth, enabled, verbose), (true, 50, true, false));
-    assert!(!keep_code);
+    assert!(!keep_code && max_instances == usize::MAX);
 }
 
 #[test]
@@ -17,6 +18,7 @@ fn custom_configuration_is_kept() {
     let config = JitConfig {
         update_smf: false,
         max_depth: 100,
+        max_instances: 7,
         enabled: false,
         verbose: true,
         keep_code: true,

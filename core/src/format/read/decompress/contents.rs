@@ -4,21 +4,13 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use crate::alloc_util::{try_filled, try_push};
-#[cfg(doc)]
-use crate::format::error::{CompressionError, NoteError};
 use crate::format::error::{CompressionErrorKind, Result};
 use crate::format::ext::prelink::Prelink;
 use crate::format::model::SectionKind;
 use crate::format::read::decompress::frame::failed;
-#[cfg(feature = "compress")]
 use crate::format::read::decompress::frames;
-#[cfg(feature = "compress")]
-use crate::format::read::decompress::output::{Observer, Output};
-use crate::format::read::decompress::words::Words;
-use crate::format::read::reloc::RelocTable;
-use crate::format::read::section::Section;
-use crate::format::read::smf::Smf;
 use crate::format::read::verify::check_contents;
+use crate::format::read::{RelocTable, Section, Smf};
 
 /// The contents of a section: bytes of the file, or decompressed bytes.
 pub type Contents<'d> = Cow<'d, [u8]>;
@@ -27,7 +19,7 @@ impl<'d> Smf<'d> {
     /// The contents of a section: its bytes in the file, decompressed if the section is compressed.
     ///
     /// # Errors
-    /// [`CompressionError::Decompress`].
+    /// [`CompressionError::Decompress`](crate::format::error::CompressionError::Decompress).
     pub fn contents(&self, section: &Section<'d>) -> Result<Contents<'d>> {
         if !section.is_compressed() {
             return Ok(Cow::Borrowed(section.data));
@@ -45,7 +37,7 @@ impl<'d> Smf<'d> {
     /// `None` without a note. Error offsets in a compressed note count as if the note were not compressed.
     ///
     /// # Errors
-    /// [`CompressionError::Decompress`], [`NoteError::Unterminated`].
+    /// [`CompressionError::Decompress`](crate::format::error::CompressionError::Decompress), [`NoteError::Unterminated`](crate::format::error::NoteError::Unterminated).
     pub fn note_contents(&self) -> Result<Option<(Contents<'d>, u64)>> {
         match self.note_section().filter(Section::is_compressed) {
             Some(section) => Ok(Some((self.contents(&section)?, section.offset))),
@@ -54,7 +46,7 @@ impl<'d> Smf<'d> {
     }
 
     /// Checks what [`Smf::verify`] omits because it does not decompress: every compressed section decompresses to its
-    /// `virtual_size`, and compressed notes, templates and prelinked relocations are valid. Notes and templates are
+    /// `virtual_size`, and compressed notes, templates and prelinked relocations are valid. Sections with any of them are
     /// decompressed one at a time; of every other section only the decoder's window is in memory.
     ///
     /// # Errors
@@ -63,38 +55,25 @@ impl<'d> Smf<'d> {
         let plan = Prelink::of(self)?;
         let prelinked = self.prelinked_in_compressed(plan.as_ref())?;
         for section in self.sections().iter().filter(Section::is_compressed) {
-            let of = |table: &RelocTable<'_>| table.target.index.cmp(&section.index);
-            let first = prelinked.partition_point(|table| of(table).is_lt());
-            let end = prelinked.partition_point(|table| of(table).is_le());
-            let tables = prelinked.get(first..end).unwrap_or(&[]);
-            let mut words = Words::of(tables)?;
-            if is_parsed(&section) {
-                let contents = self.contents(&section)?;
-                check_contents(&section, &contents)?;
-                words.observe(&contents);
-            } else {
+            let is_target = |table: &&RelocTable<'_>| table.target.index == section.index;
+            let mut tables = prelinked.iter().filter(is_target).peekable();
+            if !is_parsed(&section) && tables.peek().is_none() {
                 self.check_compressed(&section)?;
-                #[cfg(feature = "compress")]
-                self.observe(&section, &mut |bytes| words.observe(bytes))?;
+                let compression = self.header().compression;
+                frames::verify(compression, section.data, section.virtual_size)
+                    .map_err(|failure| failed(&section, failure))?;
+                continue;
             }
-            for table in tables {
-                if let Some(plan) = &plan {
-                    plan.verify_table(self, table, &|offset| words.get(offset))?;
-                }
+            let contents = self.contents(&section)?;
+            check_contents(&section, &contents)?;
+            if let Some(plan) = &plan {
+                tables.try_for_each(|table| plan.verify_table(self, table, &contents))?;
             }
         }
         Ok(())
     }
 
-    /// Passes the decompressed bytes of a section to `observer`, in order, without holding all of them.
-    #[cfg(feature = "compress")]
-    fn observe(&self, section: &Section<'_>, observer: Observer<'_>) -> Result<()> {
-        let mut output = Output::observed(section.virtual_size, observer);
-        frames::decode(self.header().compression, section.data, &mut output)
-            .map_err(|failure| failed(section, failure))
-    }
-
-    /// The prelinked relocation tables of compressed sections, sorted by target section.
+    /// The prelinked relocation tables of compressed sections.
     fn prelinked_in_compressed(&self, plan: Option<&Prelink<'d>>) -> Result<Vec<RelocTable<'d>>> {
         let mut prelinked = Vec::new();
         let Some(plan) = plan else { return Ok(prelinked) };
@@ -104,7 +83,6 @@ impl<'d> Smf<'d> {
                 try_push(&mut prelinked, table)?;
             }
         }
-        prelinked.sort_unstable_by_key(|table| (table.target.index, table.section.index));
         Ok(prelinked)
     }
 }

@@ -2,57 +2,42 @@
 
 use crate::format::error::CompressionErrorKind;
 use crate::format::model::Compression;
-use crate::format::read::decompress::frame::{Failure, Frame};
-use crate::format::read::decompress::output::Output;
+use crate::format::read::decompress::frame::Failure;
+use crate::format::read::decompress::output::{Frame, Output};
 use crate::format::read::decompress::{lz4, zstd};
 use crate::format::wire::Cursor;
 
 /// The magic of a skippable frame, without its lowest four bits. Both algorithms use it.
 const SKIPPABLE: u32 = 0x184d_2a50;
 
-/// The frames of a section of `virtual_size` bytes. The iterator ends after an error.
-struct Frames<'c> {
+/// The frames of a section of `virtual_size` bytes, each with its bytes and its offset. The iterator ends after an
+/// error.
+fn frames(
     compression: Compression,
+    data: &[u8],
     virtual_size: u64,
-    data: &'c [u8],
-    at: usize,
-}
-
-impl Frames<'_> {
-    fn frame(&self, rest: &[u8]) -> Result<Frame, CompressionErrorKind> {
-        match self.compression {
-            Compression::ZSTD => zstd::frame(rest, self.virtual_size),
-            Compression::LZ4 => lz4::frame(rest),
-            compression => Err(CompressionErrorKind::NoFrame { compression }),
-        }
-    }
-}
-
-impl<'c> Iterator for Frames<'c> {
-    /// A frame, its bytes, and its offset.
-    type Item = Result<(Frame, &'c [u8], usize), Failure>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+) -> impl Iterator<Item = Result<(Frame, &[u8], usize), Failure>> {
+    let mut next = 0usize;
+    core::iter::from_fn(move || {
         loop {
-            let at = self.at;
-            let rest = self.data.get(at..).filter(|rest| !rest.is_empty())?;
-            let found = match skip(rest) {
-                Some(Some(len)) => {
-                    self.at = at.saturating_add(len);
+            let at = next;
+            let rest = data.get(at..).filter(|rest| !rest.is_empty())?;
+            let found = match (skip(rest), compression) {
+                (Some(Some(len)), _) => {
+                    next = at.saturating_add(len);
                     continue;
                 }
-                Some(None) => Err(CompressionErrorKind::Truncated),
-                None => self.frame(rest),
+                (Some(None), _) => Err(CompressionErrorKind::Truncated),
+                (None, Compression::ZSTD) => zstd::frame(rest, virtual_size),
+                (None, Compression::LZ4) => lz4::frame(rest),
+                _ => Err(CompressionErrorKind::NoFrame { compression }),
             };
             let len = found.as_ref().map_or(rest.len(), |frame| frame.len);
-            self.at = at.saturating_add(len);
+            next = at.saturating_add(len);
             let bytes = rest.get(..len).unwrap_or(rest);
-            return Some(match found {
-                Ok(frame) => Ok((frame, bytes, at)),
-                Err(fault) => Err((fault, at)),
-            });
+            return Some(found.map(|frame| (frame, bytes, at)).map_err(|fault| (fault, at)));
         }
-    }
+    })
 }
 
 /// The length of a skippable frame; `None` for any other frame, `Some(None)` if it does not end.
@@ -70,7 +55,7 @@ pub(crate) fn check(
     virtual_size: u64,
 ) -> Result<(), Failure> {
     let (mut most, mut stated) = (0u64, 0u64);
-    for found in (Frames { compression, virtual_size, data, at: 0 }) {
+    for found in frames(compression, data, virtual_size) {
         let (frame, _, at) = found?;
         most = most.saturating_add(frame.most);
         stated = stated.saturating_add(frame.content.unwrap_or(0));
@@ -90,14 +75,19 @@ pub(crate) fn decompress(
     decode(compression, data, &mut Output::whole(out))
 }
 
-/// Decompresses `data` to `output`, which must be filled exactly.
-pub(crate) fn decode(
+/// Checks that `data` decompresses to `virtual_size` bytes, without holding all of them.
+pub(crate) fn verify(
     compression: Compression,
     data: &[u8],
-    output: &mut Output<'_>,
+    virtual_size: u64,
 ) -> Result<(), Failure> {
+    decode(compression, data, &mut Output::discarded(virtual_size))
+}
+
+/// Decompresses `data` to `output`, which must be filled exactly.
+fn decode(compression: Compression, data: &[u8], output: &mut Output<'_>) -> Result<(), Failure> {
     let virtual_size = output.virtual_size;
-    for found in (Frames { compression, virtual_size, data, at: 0 }) {
+    for found in frames(compression, data, virtual_size) {
         let (frame, bytes, at) = found?;
         output.begin_frame();
         let decoded = match compression {

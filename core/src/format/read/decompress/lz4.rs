@@ -11,8 +11,7 @@ use twox_hash::XxHash32;
 
 use crate::format::error::{CompressionErrorKind, ensure};
 use crate::format::model::Compression;
-use crate::format::read::decompress::frame::Frame;
-use crate::format::read::decompress::output::Output;
+use crate::format::read::decompress::output::{Frame, Output};
 use crate::format::wire::{Cursor, u32_at};
 
 const MAGIC: u32 = 0x184d_2204;
@@ -133,11 +132,10 @@ pub(crate) fn decode(data: &[u8], output: &mut Output<'_>) -> Result<(), Compres
         let len = header
             .decode_block(&block, window, place)
             .map_err(|fault| fault.unwrap_or(CompressionErrorKind::Long { virtual_size }))?;
-        output.advance(len, |bytes| {
-            if header.has_checksum {
-                hash.write(bytes)
-            }
-        });
+        if header.has_checksum {
+            hash.write(place.get(..len).unwrap_or(&[]));
+        }
+        output.advance(len);
     }
     if header.has_checksum && cursor.u32() != Some(hash.finish_32()) {
         return Err(CompressionErrorKind::Checksum);

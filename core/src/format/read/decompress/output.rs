@@ -1,4 +1,5 @@
-//! The destination of decompressed bytes: a buffer for all of them, or an observer.
+//! The facts about a compressed frame, and the destination of its bytes: a buffer for all of them, or only for those
+//! that the decoder reads again.
 //!
 //! Both decoders write to this type, so that the same code decompresses a section into memory and verifies it without
 //! holding all of it.
@@ -6,9 +7,6 @@
 use alloc::vec::Vec;
 
 use crate::format::error::CompressionErrorKind;
-
-/// Receives each stretch of the decompressed bytes, in order.
-pub(crate) type Observer<'o> = &'o mut dyn FnMut(&[u8]);
 
 /// The maximum distance back into the output that a decoder reads in the buffer: the LZ4 window.
 pub(crate) const WINDOW: usize = 64 << 10;
@@ -29,7 +27,7 @@ enum Buffer<'o> {
     /// A buffer for the whole section.
     Whole(&'o mut [u8]),
     /// A buffer for the last bytes only, for a decoder that refers back to them.
-    Sliding(Vec<u8>, Observer<'o>),
+    Sliding(Vec<u8>),
 }
 
 impl<'o> Output<'o> {
@@ -39,9 +37,9 @@ impl<'o> Output<'o> {
         Output { buffer: Buffer::Whole(out), filled: 0, frame: 0, written: 0, virtual_size }
     }
 
-    /// An output that passes a section of `virtual_size` bytes to `observer`.
-    pub(crate) fn observed(virtual_size: u64, observer: Observer<'o>) -> Self {
-        let buffer = Buffer::Sliding(Vec::new(), observer);
+    /// An output that discards a section of `virtual_size` bytes.
+    pub(crate) fn discarded(virtual_size: u64) -> Self {
+        let buffer = Buffer::Sliding(Vec::new());
         Output { buffer, filled: 0, frame: 0, written: 0, virtual_size }
     }
 
@@ -60,14 +58,11 @@ impl<'o> Output<'o> {
         if bytes.len() as u64 > self.left() {
             return false;
         }
-        match &mut self.buffer {
-            Buffer::Whole(out) => {
-                let rest = out.get_mut(self.filled..).and_then(|rest| rest.get_mut(..bytes.len()));
-                let Some(place) = rest else { return false };
-                place.copy_from_slice(bytes);
-                self.filled += bytes.len();
-            }
-            Buffer::Sliding(_, observer) => observer(bytes),
+        if let Buffer::Whole(out) = &mut self.buffer {
+            let rest = out.get_mut(self.filled..).and_then(|rest| rest.get_mut(..bytes.len()));
+            let Some(place) = rest else { return false };
+            place.copy_from_slice(bytes);
+            self.filled += bytes.len();
         }
         self.written += bytes.len() as u64;
         true
@@ -80,7 +75,7 @@ impl<'o> Output<'o> {
     /// [`CompressionErrorKind::OutOfMemory`].
     pub(crate) fn place(&mut self, len: usize) -> Result<(&[u8], &mut [u8]), CompressionErrorKind> {
         let len = usize::try_from(self.left()).map_or(len, |left| len.min(left));
-        if let Buffer::Sliding(buffer, _) = &mut self.buffer {
+        if let Buffer::Sliding(buffer) = &mut self.buffer {
             if buffer.len() - self.filled < len {
                 // Decoders refer to nothing before the window.
                 let kept = self.filled.saturating_sub(WINDOW);
@@ -100,7 +95,7 @@ impl<'o> Output<'o> {
         }
         let buffer = match &mut self.buffer {
             Buffer::Whole(out) => &mut **out,
-            Buffer::Sliding(buffer, _) => buffer,
+            Buffer::Sliding(buffer) => buffer,
         };
         let (before, rest) =
             buffer.split_at_mut_checked(self.filled).ok_or(CompressionErrorKind::Broken)?;
@@ -108,19 +103,21 @@ impl<'o> Output<'o> {
         Ok((before.get(from..).unwrap_or(&[]), rest.get_mut(..len).unwrap_or(&mut [])))
     }
 
-    /// Appends the first `len` bytes of the last [`Output::place`] and passes them to `inspect`.
-    pub(crate) fn advance(&mut self, len: usize, inspect: impl FnOnce(&[u8])) {
-        let end = self.filled.saturating_add(len);
-        let new = self.filled..end;
-        match &mut self.buffer {
-            Buffer::Whole(out) => inspect(out.get(new).unwrap_or(&[])),
-            Buffer::Sliding(buffer, observer) => {
-                let bytes = buffer.get(new).unwrap_or(&[]);
-                inspect(bytes);
-                observer(bytes);
-            }
-        }
-        self.filled = end;
+    /// Appends the first `len` bytes of the last [`Output::place`].
+    pub(crate) fn advance(&mut self, len: usize) {
+        self.filled = self.filled.saturating_add(len);
         self.written += len as u64;
     }
+}
+
+/// The facts that the headers of a frame state.
+pub(crate) struct Frame {
+    /// The length of the frame in bytes.
+    pub(crate) len: usize,
+    /// The maximum number of decompressed bytes.
+    pub(crate) most: u64,
+    /// The number of decompressed bytes, if the frame states it.
+    pub(crate) content: Option<u64>,
+    /// The window size in bytes, if the decoder holds a copy of the window.
+    pub(crate) window: u64,
 }

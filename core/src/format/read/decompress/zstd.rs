@@ -13,8 +13,7 @@ use twox_hash::XxHash64;
 
 use crate::format::error::{CompressionErrorKind, ensure};
 use crate::format::model::Compression;
-use crate::format::read::decompress::frame::Frame;
-use crate::format::read::decompress::output::Output;
+use crate::format::read::decompress::output::{Frame, Output};
 use crate::format::wire::{Cursor, u32_at};
 
 const MAGIC: u32 = 0xfd2f_b528;

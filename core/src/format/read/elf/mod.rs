@@ -12,8 +12,6 @@
 //! Sources: System V ABI, chapter 4 "Object Files"; its supplements for x86-64 (4.4 "Relocation") and
 //! aarch64 (AAELF64, 5.7).
 
-mod check;
-pub(crate) mod lookup;
 pub(crate) mod open;
 pub(crate) mod section;
 pub(crate) mod symbol;

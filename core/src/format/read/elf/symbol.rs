@@ -1,4 +1,4 @@
-//! The symbols of an ELF object.
+//! The symbols of an ELF object, and its sections by number. Sections of common symbols follow the section headers.
 //!
 //! Symbols without an address (absolute symbols, names of source files, symbols of sections that are not loaded) are
 //! defined and have no section. A symbol that is hidden from other objects is local to its module.
@@ -7,7 +7,9 @@ use crate::format::error::ElfErrorKind;
 use crate::format::model::{Binding, SectionFlags, SectionKind, SymbolKind};
 use crate::format::read::elf::section::{contents, header, header_count};
 use crate::format::read::section::{Section, Sections};
-use crate::format::wire::{ELF_SYMBOL, name_at, offset_in, u8_at, u16_at, u32_at, u64_at};
+use crate::format::wire::{
+    ELF_SECTION, ELF_SYMBOL, name_at, offset_in, u8_at, u16_at, u32_at, u64_at,
+};
 
 const SHN_UNDEF: u16 = 0;
 const SHN_LORESERVE: u16 = 0xff00;
@@ -108,16 +110,12 @@ pub(crate) fn strings<'d>(sections: &Sections<'d>) -> &'d [u8] {
 }
 
 /// The symbols of an object with common symbols; empty for any other object.
-pub(crate) fn common_table<'d>(sections: &Sections<'d>) -> &'d [[u8; ELF_SYMBOL]] {
+fn common_table<'d>(sections: &Sections<'d>) -> &'d [[u8; ELF_SYMBOL]] {
     if sections.has_commons { table(sections) } else { &[] }
 }
 
 /// The section of the common symbol with number `symbol`; an empty section if the symbol is not common.
-pub(crate) fn common_section<'d>(
-    sections: &Sections<'d>,
-    symbol: usize,
-    index: u32,
-) -> Option<Section<'d>> {
+fn common_section<'d>(sections: &Sections<'d>, symbol: usize, index: u32) -> Option<Section<'d>> {
     let bytes = common_table(sections).get(symbol)?;
     let none = Common { name: 0, size: 0, alignment: 1 };
     let common = Common::of(bytes);
@@ -140,6 +138,39 @@ pub(crate) fn common_section<'d>(
         data: &[],
         entry_offset: at,
     })
+}
+
+/// The number of sections, including those of common symbols.
+pub(crate) fn section_count(sections: &Sections<'_>) -> usize {
+    header_count(sections) + common_table(sections).len()
+}
+
+/// The section with number `index`; `None` past the end.
+pub(crate) fn section<'d>(sections: &Sections<'d>, index: u32) -> Option<Section<'d>> {
+    let at = usize::try_from(index).ok()?;
+    let Some(header) = header(sections, index) else {
+        return common_section(sections, at.checked_sub(header_count(sections))?, index);
+    };
+    let kind = header.section_kind(sections);
+    let data = contents(sections, &header).unwrap_or(&[]);
+    let size = if kind == SectionKind::Bss { header.size } else { data.len() as u64 };
+    Some(Section {
+        index,
+        kind,
+        flags: header.section_flags(),
+        offset: sections.base.wrapping_add(header.offset),
+        size,
+        virtual_size: size,
+        alignment: header.alignment,
+        name: header.name(sections),
+        data,
+        entry_offset: sections.table_offset.saturating_add((at * ELF_SECTION) as u64),
+    })
+}
+
+/// The section that the relocations in section `index` apply to.
+pub(crate) fn reloc_target<'d>(sections: &Sections<'d>, index: u32) -> Option<Section<'d>> {
+    section(sections, header(sections, index)?.info)
 }
 
 /// A symbol in the terms of the module format.

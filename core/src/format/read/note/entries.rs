@@ -9,19 +9,14 @@ use crate::format::read::sdn::{Cell, Document, Row, Rows, Table, Tables};
 pub(crate) const MAX_COLUMNS: usize = 8;
 
 /// A column of a known table: its names, the usual one first, and whether the column is required.
-#[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
     pub(crate) names: &'static [&'static str],
     pub(crate) required: bool,
 }
 
-pub(crate) mod sealed {
-    pub trait Sealed {}
-}
-
-/// A row of a known table.
-pub trait Entry<'d>: sealed::Sealed + Copy {
+/// A row of a known table. Only this crate can name the type of the columns, and so only it implements the trait.
+pub trait Entry<'d>: Copy {
     /// The name of the table.
     const TABLE: &'static str;
 

@@ -131,7 +131,6 @@ fn split_bare(text: &str) -> Option<(Cell<'_>, Option<&str>)> {
 }
 
 /// The number of bytes before the first byte for which `stops` holds, and the bytes from there on.
-#[inline]
 fn split_at_any(bytes: &[u8], stops: impl Fn(u8) -> bool) -> (usize, &[u8]) {
     let len = bytes.iter().position(|&b| stops(b)).unwrap_or(bytes.len());
     (len, bytes.get(len..).unwrap_or(&[]))
@@ -251,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn resolves_the_five_escapes_and_nothing_in_bare_text() {
+    fn five_escapes_are_resolved_in_quoted_text_only() {
         let (quoted, _) = split_cell(r#""\n\t\r\\\"ü""#).unwrap();
         assert!(
             quoted.eq_str("\n\t\r\\\"ü") && !quoted.eq_str("\n") && quoted.as_plain().is_none()

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_own_what_follows_them() {
+    fn keys_own_the_rows_below_them() {
         let text = "build:\n  features:\n    - +avx2\n- x\nt |a| # why\r\n\t1\r\n\n# c\n2\nkey: v\n  \"x\n\
                     größe|b , c|\n3,4\n x, y # z\n";
         let expected = [
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong_and_where() {
+    fn error_names_the_cause_and_the_offset() {
         let syntax =
             |line, at: u64| Some(FormatError::Note(NoteError::Syntax { line, at: 0x1000 + at }));
         assert_eq!(fault("\n  1, 2\n"), syntax(2, 1));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_behind_the_terminator_does_not_count() {
+    fn text_behind_the_terminator_is_ignored() {
         let document = Document::parse(b"t |a|\n1\n# END_NOTE\n\xff \"", 0).unwrap();
         assert_eq!((document.text(), document.check()), ("t |a|\n1\n", Ok(())));
     }

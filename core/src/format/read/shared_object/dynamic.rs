@@ -6,8 +6,7 @@
 use crate::format::error::{
     FormatError, Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part, ensure,
 };
-use crate::format::read::shared_object::image::{Image, Range, Segment};
-use crate::format::read::shared_object::view::{View, refuse};
+use crate::format::read::shared_object::image::{Image, Range, Segment, View, refuse};
 use crate::format::wire::elf_tag::Tag;
 use crate::format::wire::until_nul;
 
@@ -78,7 +77,7 @@ impl<'d> Dynamic<'d> {
     /// A section without a terminator, a missing required entry, a string outside the string table.
     pub(crate) fn read(image: Image<'d>, segment: &Segment) -> Result<Self> {
         let fault = |kind| refuse(Part::Dynamic, kind, segment.at);
-        let word = image.header.file.encoding.word_size();
+        let word = image.file.encoding.word_size();
         let Segment { address: start, memory_size: size, .. } = *segment;
         let range = Range { start, size };
         ensure(start.is_multiple_of(word), fault(Kind::Misaligned { address: start }))?;
@@ -99,7 +98,7 @@ impl<'d> Dynamic<'d> {
 
     /// The size of an address in bytes.
     pub(crate) fn word_size(&self) -> u64 {
-        self.image.header.file.encoding.word_size()
+        self.image.file.encoding.word_size()
     }
 
     fn all(&self) -> impl Iterator<Item = Entry> + use<'d> {

@@ -6,8 +6,7 @@
 
 use crate::format::error::{Result, SharedObjectErrorKind as Kind, ensure};
 use crate::format::read::shared_object::dynamic::Dynamic;
-use crate::format::read::shared_object::header::machine;
-use crate::format::read::shared_object::image::Range;
+use crate::format::read::shared_object::image::{EM_ALPHA, EM_S390, Range};
 use crate::format::wire::elf_tag::Tag;
 
 /// A checked hash table.
@@ -66,9 +65,8 @@ pub(crate) fn gnu(dynamic: &Dynamic<'_>) -> Result<Hashed> {
 pub(crate) fn system_v(dynamic: &Dynamic<'_>) -> Result<Hashed> {
     let Some(entry) = dynamic.get(Tag::HASH) else { return Ok(Hashed::default()) };
     let fault = |kind| entry.refuse(kind);
-    let header = dynamic.image.header;
-    let is_wide =
-        header.file.encoding.is_64 && matches!(header.machine, machine::ALPHA | machine::S390);
+    let image = dynamic.image;
+    let is_wide = image.file.encoding.is_64 && matches!(image.machine, EM_ALPHA | EM_S390);
     if is_wide {
         // The fields have 64 bits, on a machine that this loader does not run on.
         return Ok(Hashed::default());

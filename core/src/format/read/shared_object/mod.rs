@@ -14,32 +14,27 @@
 //! Sources: System V ABI, chapter 5 "Program Loading and Dynamic Linking"; its supplements; the GNU hash table
 //! as bfd and glibc have it; glibc 2.36, elf/dl-load.c, dl-reloc.c, dl-version.c, dl-lookup.c, do-rel.h.
 
-mod arrays;
 mod dynamic;
 mod hash;
-mod header;
 mod image;
 mod machine;
 mod relocs;
 mod segments;
 mod symbols;
-mod tables;
-mod target;
 #[cfg(test)]
 mod tests;
 mod versions;
-mod view;
+
+use core::fmt;
 
 use crate::format::error::Result;
 pub use crate::format::error::{SharedObjectErrorKind, SharedObjectPart};
 use crate::format::read::shared_object::dynamic::Dynamic;
-use crate::format::read::shared_object::header::FileHeader;
-use crate::format::read::shared_object::image::Image;
-use crate::format::read::shared_object::relocs::Relocs;
+use crate::format::read::shared_object::image::{Encoding, Image};
+use crate::format::read::shared_object::relocs::{Relocs, Tables};
 use crate::format::read::shared_object::symbols::SymbolTable;
-use crate::format::read::shared_object::tables::Tables;
-pub use crate::format::read::shared_object::target::Target;
 pub use crate::format::wire::elf_tag::Tag;
+use crate::format::wire::{EM_AARCH64, EM_X86_64};
 
 /// The minimum page size of the machines that load shared objects, in bytes.
 pub const MIN_PAGE_SIZE: u64 = 4096;
@@ -54,8 +49,7 @@ pub const MIN_PAGE_SIZE: u64 = 4096;
 pub fn check(object: &[u8], page_size: u64) -> Result<Target> {
     let is_page_size = page_size.is_power_of_two() && page_size >= MIN_PAGE_SIZE;
     let page = if is_page_size { page_size } else { MIN_PAGE_SIZE };
-    let header = FileHeader::read(object)?;
-    let image = Image { header };
+    let image = Image::read(object)?;
     let segments = segments::check(&image, page)?;
     let dynamic = Dynamic::read(image, &segments.dynamic)?;
     let versions = versions::check(&dynamic)?;
@@ -69,10 +63,57 @@ pub fn check(object: &[u8], page_size: u64) -> Result<Target> {
     let [gnu, system_v] = hashes.map(|hash| hash.range);
     let [needed, defined] = versions.ranges;
     let [rela, rel, plt, relr] = relocs.ranges();
-    let strings = dynamic.string_range();
-    let ranges =
-        [strings, symbol_range, gnu, system_v, index_range, needed, defined, rela, rel, plt, relr];
-    let tables = Tables::new(&dynamic, segments.program_headers, ranges)?;
+    let tables = [
+        (Tag::STRTAB, dynamic.string_range()),
+        (Tag::SYMTAB, symbol_range),
+        (Tag::GNU_HASH, gnu),
+        (Tag::HASH, system_v),
+        (Tag::VERSYM, index_range),
+        (Tag::VERNEED, needed),
+        (Tag::VERDEF, defined),
+        (Tag::RELA, rela),
+        (Tag::REL, rel),
+        (Tag::JMPREL, plt),
+        (Tag::RELR, relr),
+    ];
+    let tables = Tables::new(&dynamic, segments.program_headers, tables)?;
     relocs.check(&dynamic, &symbols, &tables)?;
-    Ok(Target::of(&header))
+    Ok(Target { machine: image.machine, encoding: image.file.encoding })
+}
+
+/// The machine, class and byte order of a shared object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    machine: u16,
+    encoding: Encoding,
+}
+
+impl Target {
+    /// The target of this build; `None` for a machine on which the loader does not run modules.
+    pub fn host() -> Option<Self> {
+        let machine = if cfg!(target_arch = "x86_64") {
+            EM_X86_64
+        } else if cfg!(target_arch = "aarch64") {
+            EM_AARCH64
+        } else {
+            return None;
+        };
+        let is_64 = cfg!(target_pointer_width = "64");
+        let is_big = cfg!(target_endian = "big");
+        Some(Self { machine, encoding: Encoding { is_64, is_big } })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Encoding { is_64, is_big } = self.encoding;
+        match self.machine {
+            EM_X86_64 => f.write_str("x86-64")?,
+            EM_AARCH64 => f.write_str("aarch64")?,
+            other => write!(f, "machine {other}")?,
+        }
+        let bits = if is_64 { 64 } else { 32 };
+        let order = if is_big { "big" } else { "little" };
+        write!(f, " ({bits} bits, {order}-endian)")
+    }
 }

@@ -2,18 +2,17 @@
 //!
 //! The system's loader writes to every address that a relocation states. The object may relocate any of its own data.
 //! The addresses must be writable, and must not belong to tables that the loader itself reads.
+//!
+//! The functions that the loader calls when it opens and closes an object are in arrays. Their code is not checked: a
+//! relocation must fill in every entry, and addresses known before loading must be in executable segments.
 
 use crate::format::error::{
     Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part, ensure,
 };
-use crate::format::read::shared_object::arrays::Arrays;
 use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
-use crate::format::read::shared_object::header::machine;
-use crate::format::read::shared_object::image::Range;
+use crate::format::read::shared_object::image::{EM_MIPS, Image, Range, View, refuse};
 use crate::format::read::shared_object::machine::{Action, action};
 use crate::format::read::shared_object::symbols::SymbolTable;
-use crate::format::read::shared_object::tables::Tables;
-use crate::format::read::shared_object::view::{View, refuse};
 use crate::format::wire::elf_tag::Tag;
 
 /// A table of relocations.
@@ -83,7 +82,7 @@ impl<'d> Relocs<'d> {
         if let Some(entry) = dynamic.get(Tag::JMPREL) {
             let kind = dynamic.require(Tag::PLTREL)?;
             // Relocations of the known machines have addends.
-            let has_rel = !dynamic.image.header.has_known_relocations();
+            let has_rel = !dynamic.image.has_known_relocations();
             let words = match kind.value {
                 value if value == u64::from(Tag::RELA.0) => 3,
                 value if value == u64::from(Tag::REL.0) && has_rel => 2,
@@ -110,7 +109,7 @@ impl<'d> Relocs<'d> {
     /// Checks that as many relocations as `DT_RELACOUNT` or `DT_RELCOUNT` states are at the start of their table and
     /// add the load address. The loader aborts the process otherwise.
     fn check_counts(&self, dynamic: &Dynamic<'_>) -> Result<()> {
-        let header = dynamic.image.header;
+        let image = dynamic.image;
         for (table, (.., count)) in self.tables.iter().zip(TABLES) {
             let (Some(table), Some(count)) = (table, dynamic.get(count)) else { continue };
             let own = table.view.len() - self.shared_with_plt(table);
@@ -119,7 +118,7 @@ impl<'d> Relocs<'d> {
             let first = usize::try_from(count.value).unwrap_or(usize::MAX);
             for entry in table.view.entries(table.stride()).take(first) {
                 let value = table.decode(entry).map_or(0, |reloc| reloc.kind);
-                if !matches!(action(&header, value), Some(Action::Relative) | None) {
+                if !matches!(action(&image, value), Some((Action::Relative, _)) | None) {
                     let part = Part::Relocation(table.entry.tag);
                     return Err(refuse(part, Kind::RelocationType { value }, entry.at));
                 }
@@ -138,7 +137,7 @@ impl<'d> Relocs<'d> {
 
     /// The greatest symbol index in a relocation, plus one.
     pub(crate) fn symbols(&self, dynamic: &Dynamic<'_>) -> u64 {
-        if dynamic.image.header.machine == machine::MIPS {
+        if dynamic.image.machine == EM_MIPS {
             // The fields have another order on MIPS.
             return 0;
         }
@@ -159,7 +158,7 @@ impl<'d> Relocs<'d> {
         symbols: &SymbolTable<'_>,
         tables: &Tables,
     ) -> Result<()> {
-        let header = dynamic.image.header;
+        let image = dynamic.image;
         let mut check = Check { dynamic, symbols, tables, arrays: Arrays::read(dynamic)? };
         for table in self.tables.iter().flatten() {
             for entry in table.view.entries(table.stride()) {
@@ -172,7 +171,7 @@ impl<'d> Relocs<'d> {
         if let Some(table) = &self.relative {
             check.check_relative(table)?;
         }
-        if header.has_known_relocations() {
+        if image.has_known_relocations() {
             check.arrays.check_filled()?;
         }
         Ok(())
@@ -203,15 +202,14 @@ struct Check<'c, 'd> {
 impl Check<'_, '_> {
     fn check(&mut self, reloc: &Reloc) -> Result<(), Kind> {
         let value = reloc.kind;
-        let header = self.dynamic.image.header;
-        let action = match action(&header, value) {
-            Some(Action::None) => return Ok(()),
-            Some(action) => action,
-            None if header.has_known_relocations() => return Err(Kind::RelocationType { value }),
+        let image = self.dynamic.image;
+        let (action, size) = match action(&image, value) {
+            Some((Action::None, _)) => return Ok(()),
+            Some(known) => known,
+            None if image.has_known_relocations() => return Err(Kind::RelocationType { value }),
             // Of an unknown relocation, only the address is known.
             None => return self.check_place(reloc.address, 1),
         };
-        let size = action.size();
         self.check_place(reloc.address, size)?;
         self.check_symbol(reloc, action)?;
         let target = matches!(action, Action::Relative | Action::Indirect).then_some(reloc.addend);
@@ -237,7 +235,7 @@ impl Check<'_, '_> {
         if matches!(action, Action::Relative | Action::Indirect) {
             return Ok(());
         }
-        let is_thread_local = matches!(action, Action::ThreadLocal { .. });
+        let is_thread_local = action == Action::ThreadLocal;
         // Without a symbol the relocation refers to the object's own data.
         let is_own = reloc.symbol == 0 || symbol.is_defined();
         let is_sound = if is_thread_local {
@@ -249,7 +247,7 @@ impl Check<'_, '_> {
         match action {
             _ if !is_sound => Err(Kind::ThreadLocal),
             _ if reloc.symbol != 0 && !symbol.can_be_found() => Err(Kind::Undefined),
-            Action::SymbolSize { .. } if symbol.is_weak() => Err(Kind::WeakSize),
+            Action::SymbolSize if symbol.is_weak() => Err(Kind::WeakSize),
             _ => Ok(()),
         }
     }
@@ -282,5 +280,130 @@ impl Check<'_, '_> {
         self.check_place(address, size)?;
         let target = self.dynamic.image.bytes(address, size).and_then(|place| place.word(0));
         self.arrays.fill(&self.dynamic.image, Range { start: address, size }, target)
+    }
+}
+
+/// The arrays of functions and their sizes.
+const ARRAYS: [(Tag, Tag); 3] = [
+    (Tag::PREINIT_ARRAY, Tag::PREINIT_ARRAYSZ),
+    (Tag::INIT_ARRAY, Tag::INIT_ARRAYSZ),
+    (Tag::FINI_ARRAY, Tag::FINI_ARRAYSZ),
+];
+
+/// An array of functions.
+#[derive(Clone, Copy)]
+struct Array {
+    entry: Entry,
+    range: Range,
+    word: u64,
+    /// The number of relocations that fill in an entry.
+    relocated: u64,
+}
+
+/// The arrays of a shared object.
+struct Arrays([Option<Array>; 3]);
+
+impl Arrays {
+    /// Reads the arrays, and checks the functions outside them.
+    ///
+    /// # Errors
+    /// An array that is not in the file or overlaps another array; a function outside the code.
+    fn read(dynamic: &Dynamic<'_>) -> Result<Self> {
+        for entry in [Tag::INIT, Tag::FINI].into_iter().filter_map(|tag| dynamic.get(tag)) {
+            let address = entry.value;
+            ensure(
+                dynamic.image.is_executable(address),
+                entry.refuse(Kind::NotExecutable { address }),
+            )?;
+        }
+        let mut arrays = Self([None; 3]);
+        for ((tag, size), index) in ARRAYS.into_iter().zip(0..) {
+            let Some(entry) = dynamic.get(tag) else { continue };
+            let array = read_array(dynamic, entry, size)?;
+            let overlaps = arrays.0.iter().flatten().any(|other| other.range.overlaps(array.range));
+            ensure(!overlaps, entry.refuse(Kind::ArraysOverlap))?;
+            if let Some(slot) = arrays.0.get_mut(index) {
+                *slot = Some(array);
+            }
+        }
+        Ok(arrays)
+    }
+
+    /// Records that a relocation writes to `place`, with the value `target` if it is known.
+    ///
+    /// # Errors
+    /// A place that is not a whole entry; a target outside the code.
+    fn fill(&mut self, image: &Image<'_>, place: Range, target: Option<u64>) -> Result<(), Kind> {
+        let array = self.0.iter_mut().flatten().find(|array| array.range.overlaps(place));
+        let Some(array) = array else { return Ok(()) };
+        let offset = place.start.wrapping_sub(array.range.start);
+        let is_whole = place.size == array.word && offset.is_multiple_of(array.word);
+        ensure(is_whole, Kind::Misaligned { address: place.start })?;
+        if let Some(address) = target.filter(|&address| !image.is_executable(address)) {
+            return Err(Kind::NotExecutable { address });
+        }
+        array.relocated += 1;
+        Ok(())
+    }
+
+    /// Checks that every entry is filled in.
+    ///
+    /// # Errors
+    /// The first array whose number of relocations differs from its number of entries.
+    fn check_filled(&self) -> Result<()> {
+        for Array { entry, range, word, relocated } in self.0.iter().flatten() {
+            let (entries, relocated) = (range.size / word, *relocated);
+            ensure(entries == relocated, entry.refuse(Kind::FunctionArray { entries, relocated }))?;
+        }
+        Ok(())
+    }
+}
+
+fn read_array(dynamic: &Dynamic<'_>, entry: Entry, size: Tag) -> Result<Array> {
+    let (word, size) = (dynamic.word_size(), dynamic.require(size)?);
+    let partial = size.refuse(Kind::PartialEntry { size: size.value });
+    ensure(size.value.is_multiple_of(word), partial)?;
+    dynamic.table(&entry, size.value, word)?;
+    let range = Range { start: entry.value, size: size.value };
+    Ok(Array { entry, range, word, relocated: 0 })
+}
+
+/// Tables that share no bytes with each other.
+pub(crate) struct Tables {
+    /// The program headers and the dynamic section.
+    headers: [Range; 3],
+    entries: [(Tag, Range); 11],
+}
+
+impl Tables {
+    /// Takes the addresses of the other tables with the tags of their entries. Absent tables are empty.
+    ///
+    /// # Errors
+    /// A table that shares bytes with another one. Function relocations at the end of the other relocations may be
+    /// shared.
+    pub(crate) fn new(
+        dynamic: &Dynamic<'_>,
+        [stated, mapped]: [Range; 2],
+        entries: [(Tag, Range); 11],
+    ) -> Result<Self> {
+        let headers = [stated, mapped, dynamic.range];
+        for (index, (tag, range)) in entries.into_iter().enumerate() {
+            let shares = |other: &(Tag, Range)| {
+                let is_relocs = [Tag::RELA, Tag::REL].contains(&other.0) && tag == Tag::JMPREL;
+                other.1.overlaps(range) && !(is_relocs && other.1.ends_with(range))
+            };
+            if entries.iter().take(index).any(shares)
+                || headers.iter().any(|other| other.overlaps(range))
+            {
+                return Err(dynamic.require(tag)?.refuse(Kind::TablesOverlap));
+            }
+        }
+        Ok(Self { headers, entries })
+    }
+
+    /// Whether `range` shares bytes with a table.
+    fn overlap(&self, range: Range) -> bool {
+        let entries = self.entries.iter().map(|(_, table)| table);
+        self.headers.iter().chain(entries).any(|table| table.overlaps(range))
     }
 }

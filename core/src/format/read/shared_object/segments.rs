@@ -6,9 +6,10 @@
 use crate::format::error::{
     FormatError, Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part, ensure,
 };
-use crate::format::read::shared_object::header::machine;
-use crate::format::read::shared_object::image::{Image, PF_R, PF_W, PF_X, Range, Segment};
-use crate::format::read::shared_object::view::{View, refuse};
+use crate::format::read::shared_object::image::{
+    Image, PF_R, PF_W, PF_X, Range, Segment, View, refuse,
+};
+use crate::format::wire::{EM_AARCH64, EM_X86_64};
 
 const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
@@ -63,7 +64,7 @@ pub(crate) fn check(image: &Image<'_>, page: u64) -> Result<Found> {
 }
 
 fn no_segment(image: &Image<'_>, kind: &'static str) -> FormatError {
-    refuse(Part::Object, Kind::NoSegment { kind }, image.header.table.at)
+    refuse(Part::Object, Kind::NoSegment { kind }, image.table.at)
 }
 
 /// The first address of the page that `address` lies in.
@@ -100,7 +101,7 @@ fn check_loads(image: &Image<'_>, page: u64) -> Result<()> {
 /// Checks a loaded segment by itself.
 fn check_load(image: &Image<'_>, load: &Segment, page: u64) -> Result<(), Kind> {
     let Segment { offset, address, file_size, memory_size, alignment, .. } = *load;
-    let file = image.header.file;
+    let file = image.file;
     ensure(!load.has(PF_W | PF_X), Kind::WriteAndExecute)?;
     ensure(file_size <= memory_size, Kind::FileSize)?;
     ensure(memory_size == file_size || load.has(PF_W), Kind::ZeroesNotWritable)?;
@@ -143,7 +144,7 @@ fn loaded<'d>(image: &Image<'d>, segment: &Segment) -> Result<View<'d>, Kind> {
 }
 
 fn phdr(image: &Image<'_>, segment: &Segment) -> Result<(), Kind> {
-    let table = image.header.table;
+    let table = image.table;
     let bytes = image.bytes(segment.address, table.len()).ok_or(Kind::NotLoaded)?;
     ensure(bytes.at == table.at, Kind::ProgramHeadersInMemory)
 }
@@ -206,7 +207,7 @@ fn relro(image: &Image<'_>, segment: &Segment, page: u64) -> Result<(), Kind> {
 
 /// Requires `PT_GNU_STACK`, without which the stacks of the process would have to be executable.
 fn check_stack(image: &Image<'_>) -> Result<()> {
-    let is_known = matches!(image.header.machine, machine::X86_64 | machine::AARCH64);
+    let is_known = matches!(image.machine, EM_X86_64 | EM_AARCH64);
     let has_stack = image.segments().any(|segment| segment.kind == PT_GNU_STACK);
     ensure(has_stack || !is_known, no_segment(image, "PT_GNU_STACK"))
 }
@@ -214,7 +215,7 @@ fn check_stack(image: &Image<'_>) -> Result<()> {
 /// The addresses at which the loader reads the program headers after it has mapped the segments: the address in
 /// `PT_PHDR`, and the first segment whose pages contain the table. Without such a segment, the loader uses a copy.
 fn program_headers(image: &Image<'_>, page: u64) -> Result<[Range; 2]> {
-    let table = image.header.table;
+    let table = image.table;
     let (start, size) = (table.at, table.len());
     let stated = image.segments().find(|segment| segment.kind == PT_PHDR);
     let stated = stated.map(|segment| Range { start: segment.address, size });

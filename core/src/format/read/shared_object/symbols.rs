@@ -4,8 +4,7 @@ use crate::format::error::{
     Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part, ensure,
 };
 use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
-use crate::format::read::shared_object::image::Range;
-use crate::format::read::shared_object::view::{View, refuse};
+use crate::format::read::shared_object::image::{Range, View, refuse};
 use crate::format::wire::elf_tag::Tag;
 
 const SHN_UNDEF: u16 = 0;
@@ -128,8 +127,8 @@ impl<'d> SymbolTable<'d> {
         ensure(dynamic.has_string(offset), Kind::String { offset })?;
         let address = symbol.value;
         // The loader treats an undefined symbol with a value as a function that is called through it.
-        let header = dynamic.image.header;
-        let is_sound = symbol.is_defined() || address == 0 || !header.has_known_relocations();
+        let image = dynamic.image;
+        let is_sound = symbol.is_defined() || address == 0 || !image.has_known_relocations();
         ensure(is_sound, Kind::SymbolAddress { address })?;
         if symbol.is_thread_local() {
             let is_inside = self.tls.is_some_and(|size| address <= size);

@@ -7,8 +7,7 @@ use crate::format::error::{
     FormatError, Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part, ensure,
 };
 use crate::format::read::shared_object::dynamic::{Dynamic, Entry};
-use crate::format::read::shared_object::image::Range;
-use crate::format::read::shared_object::view::{View, refuse};
+use crate::format::read::shared_object::image::{Range, View, refuse};
 use crate::format::wire::elf_tag::Tag;
 
 /// The version of the records.
@@ -97,6 +96,24 @@ impl<'c, 'd> Chain<'c, 'd> {
         Ok(record)
     }
 
+    /// Passes the records of `size` bytes from offset `at` on to `check`, each with its offset. `from` refers to the
+    /// first one, and the field at `next` of each states the distance to the following one, or 0.
+    fn follow(
+        &mut self,
+        mut at: Option<u64>,
+        mut from: View<'d>,
+        (size, next): (u64, usize),
+        check: &mut dyn FnMut(&mut Self, u64, View<'d>) -> Result<()>,
+    ) -> Result<()> {
+        while let Some(here) = at {
+            from = self.record(from, here, size)?;
+            check(self, here, from)?;
+            let distance = from.u32(next).filter(|&distance| distance != 0);
+            at = distance.and_then(|distance| here.checked_add(distance.into()));
+        }
+        Ok(())
+    }
+
     fn refuse(&self, record: View<'_>, kind: Kind) -> FormatError {
         refuse(self.part, kind, record.at)
     }
@@ -112,59 +129,28 @@ impl<'c, 'd> Chain<'c, 'd> {
     }
 }
 
-/// The offset of the next record; `None` after the last one.
-fn next(at: u64, record: View<'_>, field: usize) -> Option<u64> {
-    let skipped = record.u32(field).filter(|&skipped| skipped != 0)?;
-    at.checked_add(u64::from(skipped))
-}
-
 fn needed(chain: &mut Chain<'_, '_>, last: &mut u16) -> Result<()> {
-    let mut at = Some(0);
-    let mut from = chain.records;
     // One record for each library, which limits the number of name comparisons.
     let mut files = chain.dynamic.needed_count();
-    while let Some(here) = at {
-        let record = chain.record(from, here, NEEDED)?;
+    chain.follow(Some(0), chain.records, (NEEDED, 12), &mut |chain, here, record| {
         chain.check_version(record)?;
         chain.check_name(record, 4)?;
         let file = u64::from(record.u32(4).unwrap_or(u32::MAX));
-        let is_one_more = files.checked_sub(1);
-        if is_one_more.is_none() || !chain.dynamic.is_needed(file) {
-            return Err(chain.refuse(record, Kind::VersionFile));
-        }
-        files = is_one_more.unwrap_or(0);
-        let mut aux = here.checked_add(u64::from(record.u32(8).unwrap_or(0)));
-        from = record;
-        while let Some(here) = aux {
-            let version = chain.record(from, here, NEEDED_AUX)?;
-            chain.check_name(version, 8)?;
+        let rest = files.checked_sub(1).filter(|_| chain.dynamic.is_needed(file));
+        files = rest.ok_or_else(|| chain.refuse(record, Kind::VersionFile))?;
+        let aux = here.checked_add(u64::from(record.u32(8).unwrap_or(0)));
+        chain.follow(aux, record, (NEEDED_AUX, 12), &mut |chain, _, version| {
             *last = (*last).max(version.u16(6).unwrap_or(0) & !HIDDEN);
-            aux = next(here, version, 12);
-            from = version;
-        }
-        from = record;
-        at = next(here, record, 12);
-    }
-    Ok(())
+            chain.check_name(version, 8)
+        })
+    })
 }
 
 fn defined(chain: &mut Chain<'_, '_>, last: &mut u16) -> Result<()> {
-    let mut at = Some(0);
-    let mut from = chain.records;
-    while let Some(here) = at {
-        let record = chain.record(from, here, DEFINED)?;
+    chain.follow(Some(0), chain.records, (DEFINED, 16), &mut |chain, here, record| {
         chain.check_version(record)?;
         *last = (*last).max(record.u16(4).unwrap_or(0) & !HIDDEN);
-        let mut aux = here.checked_add(u64::from(record.u32(12).unwrap_or(0)));
-        from = record;
-        while let Some(here) = aux {
-            let name = chain.record(from, here, DEFINED_AUX)?;
-            chain.check_name(name, 0)?;
-            aux = next(here, name, 4);
-            from = name;
-        }
-        from = record;
-        at = next(here, record, 16);
-    }
-    Ok(())
+        let aux = here.checked_add(u64::from(record.u32(12).unwrap_or(0)));
+        chain.follow(aux, record, (DEFINED_AUX, 4), &mut |chain, _, name| chain.check_name(name, 0))
+    })
 }

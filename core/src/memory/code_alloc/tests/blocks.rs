@@ -117,7 +117,7 @@ fn compare_with_the_model(options: CodeMemoryOptions, seed: u64, steps: usize) {
     blocks.values().for_each(ModelBlock::check);
     let statistics = memory.statistics();
     assert_eq!((statistics.live_bytes, statistics.live_blocks), (live as u64, blocks.len() as u64));
-    assert!(statistics.peak_bytes >= peak as u64);
+    assert_eq!(statistics.peak_bytes, peak as u64);
     drop(blocks);
     memory.trim().unwrap();
     let statistics = memory.statistics();

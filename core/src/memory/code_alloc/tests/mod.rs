@@ -39,8 +39,8 @@ fn returning(number: u16) -> Vec<u8> {
     code
 }
 
-/// The result of the function at `address`, which [`returning`] encoded: Miri does not run machine code, so its bytes are
-/// decoded.
+/// The result of the function at `address`, which [`returning`] encoded: Miri does not run machine code, so its bytes
+/// are decoded.
 #[cfg(miri)]
 fn call(address: usize) -> i32 {
     assert_eq!(access(address), "r-x");

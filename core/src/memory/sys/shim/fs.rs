@@ -17,6 +17,7 @@ use super::descriptor::{borrowed, owned};
 /// The fields of `struct stat` that `sys` reads.
 pub(crate) struct Stat {
     pub(crate) st_mode: u32,
+    pub(crate) st_nlink: u64,
     pub(crate) st_size: i64,
     pub(crate) st_mtime: i64,
     pub(crate) st_mtime_nsec: i64,
@@ -30,6 +31,7 @@ impl From<Metadata> for Stat {
     fn from(of: Metadata) -> Self {
         Self {
             st_mode: of.mode(),
+            st_nlink: of.nlink(),
             st_size: of.size().cast_signed(),
             st_mtime: of.mtime(),
             st_mtime_nsec: of.mtime_nsec(),

@@ -1,0 +1,132 @@
+//! The arrays of constructors and destructors in a linked image.
+//!
+//! The sections `.init_array` and `.fini_array` hold addresses of 8 bytes each, which the linker has relocated. They are
+//! read once and checked: every entry is an address in the code of the module.
+
+use alloc::vec::Vec;
+
+use super::error::{LinkError, Result};
+use super::host_services::InitFunctions;
+use super::layout::ImageLayout;
+use super::special_imports::DSO_HANDLE;
+use crate::alloc_util::{try_collect, try_with_capacity};
+use crate::format::{Binding, Section, SectionKind, Smf, SymbolPlace};
+
+/// Bytes of an entry.
+const ENTRY: usize = 8;
+
+/// The functions that run when a module is loaded and unloaded.
+#[derive(Debug, Default)]
+pub(super) struct InitArrays {
+    /// In the order in which they run.
+    pub(super) constructors: Vec<u64>,
+    /// In reverse order.
+    pub(super) destructors: Vec<u64>,
+    /// 0 if there is none.
+    pub(super) dso_handle: u64,
+}
+
+impl InitArrays {
+    /// Reads the arrays of `smf` from its image in `memory`, relocated for the address `base`. `has_handlers`: code of
+    /// the module may register exit handlers.
+    ///
+    /// # Errors
+    /// [`LinkError::InitArraySize`], [`LinkError::InitArrayEntry`]; no memory.
+    pub(super) fn read(
+        smf: &Smf<'_>,
+        layout: &ImageLayout<'_>,
+        base: u64,
+        memory: &[u8],
+        has_handlers: bool,
+    ) -> Result<Self> {
+        let read = |name| match init_section(smf, name) {
+            Some(section) => entries(smf, layout, base, memory, &section),
+            None => Ok(Vec::new()),
+        };
+        let (constructors, destructors) = (read(b".init_array")?, read(b".fini_array")?);
+        let has_init = has_handlers || !constructors.is_empty() || !destructors.is_empty();
+        let dso_handle = if has_init { dso_handle(smf, layout, base) } else { None };
+        Ok(Self { constructors, destructors, dso_handle: dso_handle.unwrap_or(0) })
+    }
+
+    /// Whether anything may run at unload or has to run at load.
+    pub(super) fn is_empty(&self) -> bool {
+        self.constructors.is_empty() && self.destructors.is_empty() && self.dso_handle == 0
+    }
+
+    pub(super) fn functions(&self) -> InitFunctions<'_> {
+        let Self { constructors, destructors, dso_handle } = self;
+        InitFunctions { constructors, destructors, dso_handle: *dso_handle }
+    }
+}
+
+/// The array called `name`. The kind is checked because other readers of the format use names freely.
+fn init_section<'d>(smf: &Smf<'d>, name: &[u8]) -> Option<Section<'d>> {
+    smf.sections().named(name).filter(|section| section.kind == SectionKind::RoData)
+}
+
+/// Whether `smf` has constructors or destructors.
+pub fn has_init_functions(smf: &Smf<'_>) -> bool {
+    let is_filled = |name| init_section(smf, name).is_some_and(|section| section.virtual_size != 0);
+    is_filled(b".init_array") || is_filled(b".fini_array")
+}
+
+/// Whether loading or unloading `smf` runs machine code of it: constructors, destructors or resolvers of indirect
+/// functions.
+pub fn runs_code_at_load(smf: &Smf<'_>) -> bool {
+    has_init_functions(smf) || super::ifunc::section(smf).is_some()
+}
+
+fn entries(
+    smf: &Smf<'_>,
+    layout: &ImageLayout<'_>,
+    base: u64,
+    memory: &[u8],
+    array: &Section<'_>,
+) -> Result<Vec<u64>> {
+    let (section, size) = (array.index, array.memory_size());
+    if !size.is_multiple_of(ENTRY as u64) {
+        return Err(LinkError::InitArraySize { section, size });
+    }
+    let bytes = layout.section(section).and_then(|start| {
+        let start = usize::try_from(start).ok()?;
+        memory.get(start..)?.get(..usize::try_from(size).ok()?)
+    });
+    let bytes = bytes.ok_or(LinkError::TooLarge)?;
+    let words = bytes.as_chunks::<ENTRY>().0;
+    let mut addresses = try_with_capacity(words.len())?;
+    let code = code_ranges(smf, layout, base)?;
+    for (offset, word) in (0u64..).step_by(ENTRY).zip(words) {
+        let address = u64::from_le_bytes(*word);
+        if !code.iter().any(|(start, end)| (*start..*end).contains(&address)) {
+            return Err(LinkError::InitArrayEntry { section, offset, address });
+        }
+        addresses.push(address);
+    }
+    Ok(addresses)
+}
+
+/// The start and the end of each code section.
+pub(super) fn code_ranges(
+    smf: &Smf<'_>,
+    layout: &ImageLayout<'_>,
+    base: u64,
+) -> Result<Vec<(u64, u64)>> {
+    let code = smf.sections().iter().filter(|section| section.kind == SectionKind::Code);
+    Ok(try_collect(code.filter_map(|section| {
+        let start = base.checked_add(layout.section(section.index)?)?;
+        Some((start, start.checked_add(section.memory_size())?))
+    }))?)
+}
+
+/// The address of the local symbol `__dso_handle`.
+fn dso_handle(smf: &Smf<'_>, layout: &ImageLayout<'_>, base: u64) -> Option<u64> {
+    let mut symbols = smf.symbols().iter().map_while(core::result::Result::ok);
+    let symbol =
+        symbols.find(|symbol| symbol.binding == Binding::Local && symbol.name() == DSO_HANDLE)?;
+    let SymbolPlace::Section { section, value, .. } = smf.symbols().place(symbol.index).ok()?
+    else {
+        return None;
+    };
+    base.checked_add(layout.section(section)?)?.checked_add(value)
+}

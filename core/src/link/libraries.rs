@@ -1,0 +1,95 @@
+//! The shared libraries of the system that a module needs. See [`needed`] for their names in the file.
+
+use alloc::vec::Vec;
+
+use super::error::{LinkError, Result};
+use super::host_services::{HostServiceError, HostServices, LibraryError, LibraryToken};
+use super::resolve::Resolve;
+use crate::alloc_util::try_push;
+use crate::format::Smf;
+use crate::format::ext::needed::NeededLibraries;
+
+/// Open libraries, in the order of the file. Dropping them closes them, the last one first.
+pub(crate) struct Libraries {
+    services: &'static dyn HostServices,
+    open: Vec<LibraryToken>,
+    /// Whether the file names libraries.
+    is_listed: bool,
+}
+
+impl Libraries {
+    /// No libraries.
+    pub(super) fn none(services: &'static dyn HostServices) -> Self {
+        Self { services, open: Vec::new(), is_listed: false }
+    }
+
+    /// Opens the libraries that `smf` needs.
+    ///
+    /// # Errors
+    /// A malformed list; [`LinkError::Library`] for one that cannot be opened, or without the service.
+    pub(crate) fn open(smf: &Smf<'_>, services: &'static dyn HostServices) -> Result<Self> {
+        let mut libraries = Self::none(services);
+        let Some(needed) = NeededLibraries::of(smf)? else { return Ok(libraries) };
+        libraries.is_listed = true;
+        for name in needed.iter() {
+            libraries.add(name).map_err(|error| refused(name, error))?;
+        }
+        Ok(libraries)
+    }
+
+    /// Opens one library.
+    ///
+    /// # Errors
+    /// [`LibraryError`].
+    pub(crate) fn open_one(
+        name: &[u8],
+        services: &'static dyn HostServices,
+    ) -> Result<Self, LibraryError> {
+        let mut libraries = Self::none(services);
+        libraries.add(name)?;
+        Ok(libraries)
+    }
+
+    fn add(&mut self, name: &[u8]) -> Result<(), LibraryError> {
+        let library = self.services.open_library(name)?;
+        let added = try_push(&mut self.open, library);
+        Ok(added.inspect_err(|_| self.services.close_library(library))?)
+    }
+
+    pub(super) fn services(&self) -> &'static dyn HostServices {
+        self.services
+    }
+
+    pub(super) fn tokens(&self) -> &[LibraryToken] {
+        &self.open
+    }
+
+    pub(super) fn is_listed(&self) -> bool {
+        self.is_listed
+    }
+}
+
+impl Resolve for Libraries {
+    /// The address of `name` in the first library that defines it.
+    fn resolve(&self, name: &[u8]) -> Option<u64> {
+        let find = |library: &LibraryToken| self.services.library_symbol(*library, name);
+        self.open.iter().find_map(find)
+    }
+}
+
+impl Drop for Libraries {
+    fn drop(&mut self) {
+        while let Some(library) = self.open.pop() {
+            self.services.close_library(library);
+        }
+    }
+}
+
+fn refused(library: &[u8], error: LibraryError) -> LinkError {
+    match error {
+        LibraryError::Service(HostServiceError::OutOfMemory) => {
+            LinkError::Host(HostServiceError::OutOfMemory)
+        }
+        error => LinkError::named(library, |library| LinkError::Library { library, error }),
+    }
+}

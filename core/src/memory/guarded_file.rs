@@ -1,0 +1,474 @@
+//! Files that are read, and whose code runs, from the page cache.
+//!
+//! A mapped file must not change under its readers: a page that another process truncates away raises SIGBUS, and
+//! bytes that it writes appear at once. A file is therefore mapped only if it cannot change (a sealed memory file, a
+//! read-only file system, fs-verity), if the caller vouches for it ([`FilePolicy::Map`]), or while a *guard* of the
+//! host is in force ([`FileGuards`]): before any byte of the file changes, the host calls
+//! [`FileMapping::make_private`], which replaces every page by a private copy at the same address. Running code and
+//! readers do not notice: the kernel replaces a range of pages as a whole, and the bytes are the same.
+//!
+//! Any other large file is copied once, into a sealed memory file, and that is mapped. A small file is copied to the
+//! heap, which takes less time than a mapping.
+#![allow(unsafe_code)]
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::mem;
+use core::ptr::NonNull;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::MemfdFlags;
+
+use super::file::{CopyTo, FileBytes, LARGE, OpenFile};
+use super::lock::{Lock, LockGuard, ProcessId};
+use super::page_count::PageCount;
+use super::pages::{PublishedPages, Segment, WritablePages};
+use super::placement::Placement;
+use super::region::Region;
+use super::sys;
+use super::types::{Errno, FilePolicy, FileRange, FileStamp, MemoryError, Protection, Result};
+use crate::alloc_util::TryArc;
+
+/// The size in bytes from which on mapping a file takes less time than copying it.
+const MIN_MAPPED: u64 = 128 << 10;
+
+/// Guards files against changes, by means of the host's system.
+pub trait FileGuards: Sync {
+    /// Guards a file. From the return of this function until [`release`](Self::release) with the returned token, no
+    /// byte of the file changes before [`FileMapping::make_private`] has returned `Ok`. `None` if the host cannot
+    /// guarantee that for this file.
+    fn guard(&self, file: &TryArc<FileMapping>) -> Option<u64>;
+
+    /// Ends a guard. No module refers to the mapped bytes any more.
+    fn release(&self, token: u64);
+}
+
+/// Guards no file.
+#[derive(Clone, Copy, Debug)]
+pub struct NoFileGuards;
+
+impl FileGuards for NoFileGuards {
+    fn guard(&self, _: &TryArc<FileMapping>) -> Option<u64> {
+        None
+    }
+
+    fn release(&self, _: u64) {}
+}
+
+/// An open file, its mapping, and the ranges of images that its pages back.
+pub struct FileMapping {
+    descriptor: OwnedFd,
+    /// The whole file, readable.
+    whole: Region,
+    /// The size of the file, in bytes.
+    len: usize,
+    process: ProcessId,
+    state: Lock<State>,
+}
+
+struct State {
+    /// The pages are copies.
+    is_private: bool,
+    overlays: Vec<Overlay>,
+}
+
+/// Pages of the file inside an image.
+#[derive(Clone, Copy)]
+struct Overlay {
+    start: NonNull<u8>,
+    size: PageCount,
+    protection: Protection,
+}
+
+// SAFETY: the pointers of overlays denote pages of images, which other threads may map and unmap like this one; the
+// list is accessed under its lock.
+unsafe impl Send for FileMapping {}
+// SAFETY: as above.
+unsafe impl Sync for FileMapping {}
+
+impl FileMapping {
+    /// Maps a file of `size` bytes. `None` if the system forbids executable mappings of it.
+    fn new(descriptor: OwnedFd, size: u64) -> Result<Option<Self>> {
+        let page = PageCount::one();
+        if Region::map_private(&descriptor, 0, page, Protection::ReadExecute).is_err() {
+            return Ok(None);
+        }
+        let len = usize::try_from(size).map_err(|_| MemoryError::OutOfMemory { size })?;
+        let whole =
+            Region::map_private(&descriptor, 0, PageCount::covering(size)?, Protection::Read)?;
+        let state = State { is_private: false, overlays: Vec::new() };
+        let (process, state) = (ProcessId::current(), Lock::new(state));
+        Ok(Some(Self { descriptor, whole, len, process, state }))
+    }
+
+    /// The open file.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+
+    /// Replaces every page of the file in this process by a private copy with the same bytes and protection. Further
+    /// calls have no effect.
+    ///
+    /// In a child of a `clone(2)` without handlers, the pages stay as they are if another thread of the parent was loading
+    /// a module from them at that moment.
+    ///
+    /// # Errors
+    /// [`MemoryError`] if there is no memory for the copies. Some pages are still those of the file; the call may be
+    /// repeated.
+    pub fn make_private(&self) -> Result<()> {
+        let Some(mut state) = self.lock() else { return Ok(()) };
+        if state.is_private {
+            return Ok(());
+        }
+        let (start, size) = (self.whole.start(), self.whole.size());
+        let whole = Overlay { start, size, protection: Protection::Read };
+        for overlay in state.overlays.iter().chain([&whole]) {
+            overlay.make_private()?;
+        }
+        state.is_private = true;
+        Ok(())
+    }
+
+    fn lock(&self) -> Option<LockGuard<'_, State>> {
+        self.process.lock(&self.state)
+    }
+
+    fn forget(&self, start: usize, size: PageCount) {
+        let range = start..start.saturating_add(size.bytes());
+        if let Some(mut state) = self.lock() {
+            state.overlays.retain(|overlay| !range.contains(&overlay.start.addr().get()));
+        }
+    }
+}
+
+impl Overlay {
+    fn make_private(&self) -> Result<()> {
+        let copy = match self.copy_to_memory() {
+            // The system forbids making memory executable that has been writable (`PR_SET_MDWE`).
+            Err(MemoryError::Protect { .. }) => self.copy_to_file()?,
+            copy => copy?,
+        };
+        let size = self.size.bytes();
+        // SAFETY: both ranges are whole pages of this size. The pages that are replaced belong to the mapping or to
+        // an image that lists them here; the new ones have the same bytes and protection, so that every reference
+        // and every thread that runs them sees no difference.
+        let moved = unsafe { sys::move_mapping(copy.start(), size, self.start) };
+        moved.map_err(|errno| MemoryError::Map { size, errno })?;
+        // The pages have left the addresses of this region.
+        mem::forget(copy);
+        Ok(())
+    }
+
+    fn copy_to_memory(&self) -> Result<Region> {
+        let mut copy = WritablePages::allocate(self.size, Placement::Anywhere)?;
+        copy.prefault(self.size.bytes())?;
+        let into = copy.as_mut_slice();
+        // SAFETY: the pages are mapped and readable as long as the overlay is listed, and no thread writes to them:
+        // no overlay is writable, and the guard excludes changes of the file. `into` is other memory of this size.
+        // The file ends inside the last page.
+        unsafe { self.start.as_ptr().copy_to_nonoverlapping(into.as_mut_ptr(), into.len()) };
+        let (offset, size) = (PageCount::ZERO, self.size);
+        let published = copy.publish(&[Segment { offset, size, protection: self.protection }])?;
+        Ok(published.into_region())
+    }
+
+    fn copy_to_file(&self) -> Result<Region> {
+        let file = memory_file().map_err(|errno| MemoryError::Open { errno })?;
+        // SAFETY: as in `copy_to_memory`.
+        let mut rest =
+            unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.size.bytes()) };
+        while !rest.is_empty() {
+            let written = sys::write(&file, rest);
+            let written =
+                written.map_err(|errno| MemoryError::Map { size: self.size.bytes(), errno })?;
+            rest = rest.get(written..).unwrap_or(&[]);
+        }
+        Region::map_private(&file, 0, self.size, self.protection)
+    }
+}
+
+impl fmt::Debug for FileMapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileMapping").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+/// A mapped file whose bytes do not change.
+pub struct GuardedFile {
+    mapping: TryArc<FileMapping>,
+    stamp: FileStamp,
+    /// The guard and its token; `None` if the file cannot change.
+    guard: Option<(&'static dyn FileGuards, u64)>,
+}
+
+/// Pages of a file and their place in an image.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FilePart {
+    /// The offset in the image.
+    pub(crate) offset: PageCount,
+    pub(crate) size: PageCount,
+    /// The offset in the file, in bytes, a multiple of the page size.
+    pub(crate) file_offset: u64,
+    /// Not writable.
+    pub(crate) protection: Protection,
+}
+
+impl GuardedFile {
+    /// The bytes of the file.
+    pub fn as_slice(&self) -> &[u8] {
+        let FileMapping { whole, len, .. } = &*self.mapping;
+        // SAFETY: `len` bytes of the mapping lie in the file, whose size and bytes do not change while the guard is in
+        // force; before it ends, the pages are replaced by copies at the same addresses. No page is written.
+        unsafe { core::slice::from_raw_parts(whole.start().as_ptr(), *len) }
+    }
+
+    /// The stamp of the file.
+    pub fn stamp(&self) -> FileStamp {
+        self.stamp
+    }
+
+    /// Publishes an image, as [`WritablePages::publish`], of which `parts`, never written to, are pages of this file.
+    ///
+    /// # Errors
+    /// As [`WritablePages::publish`]; [`MemoryError::SegmentOutside`] for a part that is not inside the pages.
+    pub(crate) fn publish(
+        file: &TryArc<Self>,
+        mut pages: WritablePages,
+        segments: &[Segment],
+        parts: &[FilePart],
+    ) -> Result<FileBackedPages> {
+        let len = file.as_slice().len();
+        let refused = MemoryError::OutOfMemory { size: len as u64 };
+        for (index, part) in parts.iter().enumerate() {
+            let (offset, size) = (part.offset.bytes(), part.size.bytes());
+            let end = part.offset.checked_add(part.size).filter(|end| *end <= pages.size());
+            end.ok_or(MemoryError::SegmentOutside { index, offset, size, len })?;
+        }
+        let mut state = file.mapping.lock().ok_or(refused)?;
+        if state.is_private {
+            // The file has changed meanwhile. These bytes have not.
+            parts.iter().for_each(|part| file.copy_part(part, pages.as_mut_slice()));
+            let pages = pages.publish(segments)?;
+            return Ok(FileBackedPages { pages, file: file.clone() });
+        }
+        state.overlays.try_reserve(parts.len()).map_err(|_| refused)?;
+        let pages = pages.publish(segments)?;
+        let mapped = parts.iter().try_for_each(|part| {
+            let overlay = file.map_over(&pages, part)?;
+            state.overlays.push(overlay);
+            Ok(())
+        });
+        drop(state);
+        let backed = FileBackedPages { pages, file: file.clone() };
+        mapped.map(|()| backed)
+    }
+
+    fn copy_part(&self, part: &FilePart, into: &mut [u8]) {
+        let from = usize::try_from(part.file_offset).ok().and_then(|at| self.as_slice().get(at..));
+        let from = from.and_then(|from| from.get(..part.size.bytes()));
+        let into = into.get_mut(part.offset.bytes()..);
+        if let Some((from, into)) = from.zip(into)
+            && let Some(into) = into.get_mut(..from.len())
+        {
+            into.copy_from_slice(from);
+        }
+    }
+
+    /// Maps a part over published pages, inside which it lies, and which no code uses yet.
+    fn map_over(&self, pages: &PublishedPages, part: &FilePart) -> Result<Overlay> {
+        let FilePart { offset, size, file_offset, protection } = *part;
+        let start = pages.as_ptr().wrapping_add(offset.bytes());
+        let size_bytes = size.bytes();
+        let error = |errno| MemoryError::Map { size: size_bytes, errno };
+        let start = NonNull::new(start).ok_or_else(|| error(rustix::io::Errno::FAULT.into()))?;
+        let file = &self.mapping.descriptor;
+        // SAFETY: whole pages of the mapping `pages`, which the caller has just published: no reference to them exists,
+        // and their addresses are not known to any other code.
+        unsafe { sys::map_private(file, file_offset, Some(start), size_bytes, protection) }
+            .map_err(error)?;
+        Ok(Overlay { start, size, protection })
+    }
+}
+
+impl AsRef<[u8]> for GuardedFile {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl Drop for GuardedFile {
+    fn drop(&mut self) {
+        if let Some((guards, token)) = self.guard {
+            guards.release(token);
+        }
+    }
+}
+
+impl fmt::Debug for GuardedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardedFile").field("stamp", &self.stamp).finish_non_exhaustive()
+    }
+}
+
+/// The pages of an image, some of which are those of a file. Dropping it unmaps them.
+#[derive(Debug)]
+pub(crate) struct FileBackedPages {
+    pages: PublishedPages,
+    file: TryArc<GuardedFile>,
+}
+
+impl FileBackedPages {
+    pub(crate) fn pages(&self) -> &PublishedPages {
+        &self.pages
+    }
+}
+
+impl Drop for FileBackedPages {
+    fn drop(&mut self) {
+        // Before other mappings may get the addresses.
+        self.file.mapping.forget(self.pages.address(), self.pages.size());
+    }
+}
+
+/// The bytes of a file that was opened for loading.
+#[derive(Debug)]
+pub enum FileContents {
+    /// Mapped.
+    Mapped(GuardedFile),
+    /// Copied to the heap.
+    Copied(FileBytes),
+}
+
+impl FileContents {
+    /// Opens the file at `path`, of at most `limit` bytes, as `policy` says.
+    ///
+    /// # Errors
+    /// As [`FileBytes::read`].
+    pub fn open(
+        path: &[u8],
+        limit: u64,
+        policy: FilePolicy,
+        guards: &'static dyn FileGuards,
+    ) -> Result<Self> {
+        let file = OpenFile::open(path)?;
+        let size = file.stamp().size;
+        if size > limit {
+            return Err(MemoryError::FileTooLarge { size, limit });
+        }
+        if size >= MIN_MAPPED {
+            let way = match policy {
+                FilePolicy::Copy => Way::Copy,
+                FilePolicy::Map => Way::Stable,
+                FilePolicy::Auto => Way::of(&file),
+            };
+            if way != Way::Copy
+                && let Some(mapped) = map_itself(&file, way, guards)?
+            {
+                return Ok(Self::Mapped(mapped));
+            }
+            if let Some(mapped) = map_copy(&file)? {
+                return Ok(Self::Mapped(mapped));
+            }
+        }
+        file.copy(FileRange::WHOLE, limit, &[], CopyTo::Allocator).map(Self::Copied)
+    }
+}
+
+/// How a large file gets into memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// It does not change.
+    Stable,
+    /// The host guards it.
+    Guarded,
+    /// It is copied.
+    Copy,
+}
+
+/// `f_type` of file systems without writers: squashfs and erofs.
+const READ_ONLY: [u64; 2] = [0x7371_7368, 0xe0f5_e1e2];
+
+/// `f_type` of tmpfs, to which memory files belong.
+const TMPFS: u64 = 0x0102_1994;
+
+impl Way {
+    fn of(file: &OpenFile) -> Self {
+        let Ok(kind) = sys::file_system(&file.descriptor) else { return Self::Copy };
+        let is_stable = READ_ONLY.contains(&kind)
+            || kind == TMPFS && sys::is_sealed(&file.descriptor)
+            || kind != TMPFS && sys::has_verity(&file.descriptor);
+        // The kernel does not count the writers of a memory file.
+        let is_linked = || sys::status(&file.descriptor).is_ok_and(|status| status.is_linked);
+        match is_stable {
+            true => Self::Stable,
+            false if kind != TMPFS || is_linked() => Self::Guarded,
+            false => Self::Copy,
+        }
+    }
+}
+
+/// Maps a copy of a file; `None` if the system does not allow it, or if the file is being changed.
+fn map_copy(file: &OpenFile) -> Result<Option<GuardedFile>> {
+    let stamp = file.stamp();
+    let Some(copy) = sealed_copy(file)? else { return Ok(None) };
+    let Some(mapping) = FileMapping::new(copy, stamp.size)? else { return Ok(None) };
+    let refused = |_| MemoryError::OutOfMemory { size: stamp.size };
+    let mapping = TryArc::new(mapping).map_err(refused)?;
+    Ok(Some(GuardedFile { mapping, stamp, guard: None }))
+}
+
+/// Maps a file; `None` if the host does not guard it, or the system does not allow it.
+fn map_itself(
+    file: &OpenFile,
+    way: Way,
+    guards: &'static dyn FileGuards,
+) -> Result<Option<GuardedFile>> {
+    let stamp = file.stamp();
+    let descriptor = sys::duplicate(&file.descriptor);
+    let descriptor = descriptor.map_err(|errno| MemoryError::Open { errno })?;
+    let Some(mapping) = FileMapping::new(descriptor, stamp.size)? else { return Ok(None) };
+    let refused = |_| MemoryError::OutOfMemory { size: stamp.size };
+    let mapping = TryArc::new(mapping).map_err(refused)?;
+    if way == Way::Stable {
+        return Ok(Some(GuardedFile { mapping, stamp, guard: None }));
+    }
+    let Some(token) = guards.guard(&mapping) else { return Ok(None) };
+    let guarded = GuardedFile { mapping, stamp, guard: Some((guards, token)) };
+    // The file may have changed before the guard was in force.
+    Ok(file.is_unchanged()?.then_some(guarded))
+}
+
+/// A memory file that can be mapped executable.
+fn memory_file() -> Result<OwnedFd, Errno> {
+    let create = |flags| sys::memory_file(c"smf-module", flags);
+    // Kernels before 6.3 have no flags for this. Where all are refused, no memory file is executable.
+    create(MemfdFlags::NOEXEC_SEAL)
+        .or_else(|_| create(MemfdFlags::EXEC))
+        .or_else(|_| create(MemfdFlags::empty()))
+}
+
+/// A copy of a file in a sealed memory file. `None` if the system has none, or if the file is being changed.
+fn sealed_copy(file: &OpenFile) -> Result<Option<OwnedFd>> {
+    let stamp = file.stamp();
+    if !file.is_settled() {
+        return Ok(None);
+    }
+    let Ok(copy) = memory_file() else { return Ok(None) };
+    if stamp.size >= LARGE {
+        sys::wait_for_writes(&file.descriptor);
+    }
+    let mut at = 0;
+    while at < stamp.size {
+        let rest = usize::try_from(stamp.size - at).unwrap_or(usize::MAX);
+        match sys::send(&file.descriptor, at, rest, &copy) {
+            Ok(sent @ 1..) => at += sent as u64,
+            Err(errno) if errno == rustix::io::Errno::IO => {
+                return Err(MemoryError::Read { at, errno });
+            }
+            // It has been truncated, or the file system does not support the call.
+            _ => return Ok(None),
+        }
+    }
+    let is_whole = file.is_unchanged()? && sys::seal(&copy, false).is_ok();
+    Ok(is_whole.then_some(copy))
+}
