@@ -3,12 +3,16 @@
  *
  * Rules for every function:
  *
- *   - It may be called from any thread, and does not unwind.
+ *   - It may be called from any thread, and does not unwind. Each section below says, under "Threads" and "Fork", what
+ *     holds for its functions beyond that and beyond the rules after fork(2).
  *   - 64-bit addresses and sizes are int64_t. For null, negative, overflowing and foreign ones a function returns
  *     the failure value documented here, and has no effect.
+ *   - Where nothing else is documented, the failure value is false for a bool, null for a pointer, and 0 for a handle or
+ *     an address.
  *   - The reason of a failure is recorded for the thread: smf_last_error().
- *   - Addresses of executable memory and of mappings are looked up, never trusted. C strings, arrays with a length
- *     and the table of smf_set_value_hooks are dereferenced, and must be valid.
+ *   - Addresses of executable memory and of mappings are looked up, never trusted, except by the functions of the
+ *     section "Memory of the process". C strings, arrays with a length and the table of smf_set_value_hooks are
+ *     dereferenced, and must be valid.
  *
  * Machine code is trusted: this library does not restrict what called code does.
  *
@@ -44,12 +48,31 @@
 extern "C" {
 #endif
 
+/* ---- Version ------------------------------------------------------------------------------------ */
+
+/*
+ * Threads: no state.
+ * Fork: no state.
+ */
+
+/*
+ * The version of this header. The shared library's soname and the version of its symbols state the binary interface,
+ * which changes where a program would have to be compiled again.
+ */
 #define SMF_VERSION "0.1.0"
+#define SMF_VERSION_MAJOR 0
+#define SMF_VERSION_MINOR 1
+#define SMF_VERSION_PATCH 0
 
 /* The version of the library, as in SMF_VERSION; a static string. */
 const char *smf_version(void);
 
 /* ---- Errors ------------------------------------------------------------------------------------- */
+
+/*
+ * Threads: each thread has its own last error and its own text.
+ * Fork: the forking thread's last error is that of the child as well.
+ */
 
 /* Why a function failed. A number never changes its meaning. */
 typedef enum SmfErrorCode {
@@ -62,7 +85,7 @@ typedef enum SmfErrorCode {
     SMF_ERROR_WRITE_AND_EXECUTE = 6, /* write and execute permission together */
     SMF_ERROR_VALUE = 7,             /* not a live value, or of another kind */
     SMF_ERROR_NO_MEMORY = 8,
-    SMF_ERROR_CEILING = 9,           /* smf_exec_limit, or the limit of replaced code of a loader */
+    SMF_ERROR_CEILING = 9,           /* smf_exec_limit, or the limit of replaced code of a loader or of instances */
     SMF_ERROR_POLICY = 10,           /* the system, or smf_mmap_allow_exec, forbids executable memory */
     SMF_ERROR_FORKED = 11,           /* owned by the parent process, or in use when it forked */
     SMF_ERROR_UNMAPPED = 12,         /* no memory is mapped at the address */
@@ -82,7 +105,8 @@ typedef enum SmfErrorCode {
     SMF_ERROR_TAKE = 26,             /* a function or a template that cannot be extracted from its module */
     SMF_ERROR_INSTANTIATE = 27,      /* a template that cannot be instantiated */
     SMF_ERROR_UPDATE = 28,           /* an instance that could not be recorded in the note of its module */
-    SMF_ERROR_TRAP = 29              /* bytecode or template code that divided by 0 or was stopped */
+    SMF_ERROR_TRAP = 29,             /* bytecode or template code that divided by 0 or was stopped */
+    SMF_ERROR_UNSUPPORTED = 30       /* a part that this build of the library lacks */
 } SmfErrorCode;
 
 typedef struct SmfError {
@@ -101,9 +125,15 @@ void smf_clear_error(void);
 
 /* ---- Values ------------------------------------------------------------------------------------- */
 
+/*
+ * Threads: created, read and freed by any thread. Pointers to the contents of a value must not be used when another
+ *   thread frees it. Functions installed by the runtime are called on the thread of the caller.
+ * Fork: values and the installed functions are as in the parent.
+ */
+
 #ifndef SMF_TAGGED
 
-/* An opaque value of the runtime: text, a byte array or a pair of integers. */
+/* An opaque value of the runtime: text, a byte array, a pair of integers or a list of texts. */
 typedef struct RuntimeValue RuntimeValue;
 
 /* A byte array as an argument. Its bytes must not change during the call. */
@@ -115,6 +145,9 @@ typedef RuntimeValue *SmfValue;
 /* A path as an argument: a C string, not necessarily UTF-8. */
 typedef const char *SmfPath;
 
+/* A truth value as a result. */
+typedef bool SmfBool;
+
 /* The address and size of a mapping; both are 0 on failure. */
 typedef struct SmfMapping {
     int64_t address; /* of its first byte */
@@ -122,8 +155,9 @@ typedef struct SmfMapping {
 } SmfMapping;
 
 /*
- * The runtime's functions for its values. All must be present, be callable from any thread, and not unwind. A
- * function returns null or -1 for a value of another kind.
+ * The runtime's functions for its values. They must be callable from any thread, and not unwind. A function returns null
+ * or -1 for a value of another kind. All must be present, except the two for lists: without them, functions that return
+ * lists fail with SMF_ERROR_UNSUPPORTED. Later versions will append fields.
  */
 typedef struct SmfValueHooks {
     int64_t size;                                             /* sizeof(SmfValueHooks) */
@@ -135,6 +169,8 @@ typedef struct SmfValueHooks {
     int64_t (*text_length)(const RuntimeValue *);             /* the length of text in bytes */
     RuntimeValue *(*pair_new)(int64_t, int64_t);              /* creates a pair of integers */
     void (*free)(RuntimeValue *);                             /* frees a value */
+    RuntimeValue *(*list_new)(void);                          /* creates an empty list */
+    bool (*list_push)(RuntimeValue *, RuntimeValue *);        /* appends text to a list, which then owns it */
 } SmfValueHooks;
 
 /*
@@ -163,6 +199,11 @@ RuntimeValue *smf_pair_new(int64_t first, int64_t second);
 int64_t smf_pair_first(const RuntimeValue *value);
 int64_t smf_pair_second(const RuntimeValue *value);
 
+/* The number of texts in a built-in list; -1 on failure. */
+int64_t smf_list_length(const RuntimeValue *value);
+/* A text in a built-in list, by its index from 0; it is freed with the list. Null on failure. */
+RuntimeValue *smf_list_get(const RuntimeValue *value, int64_t index);
+
 /* Frees a value. False for an invalid value or one that was freed before. */
 bool smf_value_free(RuntimeValue *value);
 
@@ -171,11 +212,14 @@ bool smf_value_free(RuntimeValue *value);
 /* A byte array as an argument: a word of the runtime. */
 typedef int64_t SmfBytes;
 
-/* Text or a byte array as a result: a word of the runtime; NIL on failure. */
+/* Text, a byte array or a list of texts as a result: a word of the runtime; NIL on failure. An empty list is no failure. */
 typedef int64_t SmfValue;
 
-/* A path as an argument: text, or NIL for none. */
+/* A path as an argument: text, the address of a NUL-terminated string, or NIL for none. */
 typedef int64_t SmfPath;
+
+/* A truth value as a result, 0 or 1 in all 64 bits. */
+typedef int64_t SmfBool;
 
 /* The address and size of a mapping as a result: a tuple of two tagged integers; both 0 on failure. */
 typedef int64_t SmfMapping;
@@ -183,6 +227,13 @@ typedef int64_t SmfMapping;
 #endif
 
 /* ---- Files in memory ------------------------------------------------------------------------------ */
+
+/*
+ * Threads: unmapping waits for the threads that read the mapping in this library; it must not be accessed
+ *   directly then. The other functions wait for no other thread.
+ * Fork: mappings are as in the parent: SHARED ones show later writes of both processes, the others do not. Locks in memory
+ *   (smf_mmap_lock) are not inherited.
+ */
 
 /*
  * The terms of a protection, which is a sum. Write and execute permission each include read permission; both
@@ -220,9 +271,10 @@ SmfMapping rt_mmap_file(SmfPath path, int32_t prot, int32_t flags, int64_t offse
 
 /*
  * Unmaps a whole mapping, given its address and size. A thread that is reading it in this library finishes first,
- * and only then are the addresses released.
+ * and only then are the addresses released. Memory that something else has unmapped must not be unmapped again; a
+ * read of it through rt_mmap_read_* is SMF_ERROR_UNMAPPED.
  */
-bool rt_munmap(int64_t address, int64_t size);
+bool smf_mmap_unmap(int64_t address, int64_t size);
 
 /*
  * Copies `length` bytes at address + offset into a byte array. The address and the range must lie in one live,
@@ -245,15 +297,15 @@ int64_t rt_get_page_size(void);
 /*
  * These take a range inside one live mapping that starts at a page boundary; its end may be anywhere.
  *
- * rt_msync writes the changes in a SHARED mapping to its file, and waits for the medium unless is_async; it has no
- * effect on a PRIVATE mapping. rt_mlock locks the range in memory, counted against RLIMIT_MEMLOCK. rt_madvise takes 0
- * normal, 1 random, 2 sequential, 3 needed soon, 4 not needed; the last zeroes memory that is ANONYMOUS and PRIVATE,
- * and leaves other contents unchanged.
+ * smf_mmap_sync writes the changes in a SHARED mapping to its file, and waits for the medium unless is_async; it has
+ * no effect on a PRIVATE mapping. smf_mmap_lock locks the range in memory, counted against RLIMIT_MEMLOCK.
+ * smf_mmap_advise takes 0 normal, 1 random, 2 sequential, 3 needed soon, 4 not needed; the last zeroes memory that is
+ * ANONYMOUS and PRIVATE, and leaves other contents unchanged.
  */
-bool rt_msync(int64_t address, int64_t size, bool is_async);
-bool rt_mlock(int64_t address, int64_t size);
-bool rt_munlock(int64_t address, int64_t size);
-bool rt_madvise(int64_t address, int64_t size, int32_t advice);
+bool smf_mmap_sync(int64_t address, int64_t size, bool is_async);
+bool smf_mmap_lock(int64_t address, int64_t size);
+bool smf_mmap_unlock(int64_t address, int64_t size);
+bool smf_mmap_advise(int64_t address, int64_t size, int32_t advice);
 
 /*
  * Allows or forbids EXEC in rt_mmap_file from now on, for the whole process. Returns the previous setting, which is
@@ -261,7 +313,88 @@ bool rt_madvise(int64_t address, int64_t size, int32_t advice);
  */
 bool smf_mmap_allow_exec(bool allow);
 
+/* ---- Memory of the process ------------------------------------------------------------------------ */
+
+/*
+ * Threads: as the system calls; no function waits for another thread. Two threads must not unmap or write the same memory
+ *   at the same time.
+ * Fork: mappings and descriptors are inherited as the system does it.
+ */
+
+/*
+ * What the module loader of the Simple runtime calls. The runtime defines these names too, in some of its builds; here
+ * they are weak symbols with its signatures, so that a definition of the program has precedence. They accept any
+ * address of the process, which must be valid for the access, and consult no table, except that a mapping of
+ * rt_mmap_file must be unmapped whole. Protections, flags and advice are the kernel's numbers.
+ *
+ * The header of the runtime declares them itself: SPL_RUNTIME_H is its include guard.
+ */
+#ifndef SPL_RUNTIME_H
+
+/* mmap(2): the address; -1 on failure, and for write permission together with execute permission. */
+int64_t rt_mmap_raw(int64_t address, int64_t length, int64_t prot, int64_t flags, int64_t fd, int64_t offset);
+
+/* munmap(2): 0, or -1 on failure. rt_munmap is the same with another result, true or false. */
+int64_t rt_munmap_raw(int64_t address, int64_t length);
+SmfBool rt_munmap(void *address, int64_t size);
+
+/*
+ * mprotect(2): 0, or -1 on failure, and for write permission together with execute permission. With execute
+ * permission, every thread can call the code; if that fails, the range becomes inaccessible.
+ */
+int64_t rt_mprotect(int64_t address, int64_t length, int64_t prot);
+
+/* madvise(2): 0, or -1 on failure. rt_madvise takes the advice 0 to 4 only, and its result is true or false. */
+int64_t rt_madvise_raw(int64_t address, int64_t length, int64_t advice);
+SmfBool rt_madvise(void *address, int64_t size, int64_t advice);
+
+/* msync(2): 0, or -1 on failure. rt_msync waits for the medium, and its result is true or false. */
+int64_t rt_msync_flags(int64_t address, int64_t length, int64_t flags);
+SmfBool rt_msync(void *address, int64_t size);
+
+/* mlock(2) and munlock(2): 0, or -1 on failure. */
+int64_t rt_mlock(int64_t address, int64_t length);
+int64_t rt_munlock(int64_t address, int64_t length);
+
+/* open(2): the descriptor; -1 on failure. close(2): 0, or -1 on failure. */
+int64_t rt_open_fd(SmfPath path, int64_t flags, int64_t mode);
+int64_t rt_close_fd(int64_t fd);
+
+/* The page size in bytes. */
+int64_t rt_page_size(void);
+
+#endif
+
+/*
+ * Access to memory at address + offset, which need not be aligned. The address must be positive and the offset not
+ * negative: otherwise nothing is accessed, the error is recorded, and rt_ptr_read_u8 returns 0. (Those of the runtime
+ * abort.)
+ */
+int64_t rt_ptr_read_u8(int64_t address, int64_t offset);
+void rt_ptr_write_u8(int64_t address, int64_t offset, int64_t value);
+void rt_ptr_write_i32(int64_t address, int64_t offset, int32_t value);
+void rt_ptr_write_i64(int64_t address, int64_t offset, int64_t value);
+
+/* Copies `length` bytes from `source` to address + offset. Returns `length`; -1 on failure. */
+int64_t rt_ptr_write_bytes_raw(int64_t address, int64_t offset, int64_t source, int64_t length);
+
+/*
+ * Calls the function at an address, of whatever origin; 0 for a null or negative address. Traps are not caught.
+ * rt_call_function_* check the address and catch traps.
+ */
+int64_t rt_call_ptr_0(int64_t address);
+int64_t rt_call_ptr_1(int64_t address, int64_t a);
+int64_t rt_call_ptr_2(int64_t address, int64_t a, int64_t b);
+int64_t rt_call_ptr_3(int64_t address, int64_t a, int64_t b, int64_t c);
+
 /* ---- A cache of files ----------------------------------------------------------------------------- */
+
+/*
+ * Threads: smf_cache_close waits for the threads that are in a function with the cache, and smf_prefetch_wait and
+ *   smf_prefetch_free wait for the prefetch. Threads that ask for one file wait for the one that reads it.
+ * Fork: caches that were in use by another thread are refused (SMF_ERROR_FORKED), as are all prefetches; the others are as in the
+ *   parent. Held files stay where they are.
+ */
 
 /*
  * A cache of files by path, in bounded memory. Their contents are copies, which later changes of a file do not affect.
@@ -289,7 +422,7 @@ typedef struct SmfCacheOptions {
     int32_t freshness; /* SMF_FRESHNESS_* */
 } SmfCacheOptions;
 
-/* Opens a cache; up to 64 can be open. Returns its handle; 0 on failure. */
+/* Opens a cache with these options, which must not be null; up to 64 can be open. Returns its handle; 0 on failure. */
 uint64_t smf_cache_open(const SmfCacheOptions *options);
 
 /*
@@ -328,7 +461,7 @@ typedef struct SmfCachePart {
 } SmfCachePart;
 
 /*
- * The bytes of note.sdn, of the first template section, and of the first section with a name, of a held module. Each
+ * The bytes of note.sdn, of the first template section, and of the first section with a name, of a held module. No
  * call counts as a request. A compressed section is decompressed once while the file is cached or held, and counts
  * towards the bytes of the cache: SMF_ERROR_FULL if it does not fit.
  */
@@ -341,6 +474,13 @@ int32_t smf_cache_evict(uint64_t cache, const char *path);
 
 /* Evicts all files. */
 bool smf_cache_clear(uint64_t cache);
+
+/*
+ * Enables or disables a cache, which is enabled when it is opened: 1 if it was enabled, 0 if it was disabled; -1 on
+ * failure. Disabling evicts all files. While the cache is disabled, each get by path reads its file, which nothing else
+ * finds and which is freed when it is released; everything else works as before. A disabled cache has no hits by path.
+ */
+int32_t smf_cache_enable(uint64_t cache, bool enabled);
 
 /*
  * Reads the file at a path again if it is cached and has changed: 1 if it was read, else 0; -1 on failure, when a
@@ -361,7 +501,7 @@ typedef struct SmfCacheStatistics {
     int64_t detached_bytes; /* bytes of the detached files */
     int64_t held;           /* holds that have not been released */
     int64_t peak_bytes;     /* the maximum of `bytes` so far */
-    int64_t hits;           /* requests that did not read a file */
+    int64_t hits;           /* requests, by path or by handle, that found a file in the cache */
     int64_t misses;         /* requests that read a file or failed to */
     int64_t failures;       /* misses that ended in an error */
     int64_t evictions;      /* files evicted because the cache was full */
@@ -372,10 +512,35 @@ typedef struct SmfCacheStatistics {
     int64_t load_90;        /* 90th percentile */
     int64_t load_99;        /* 99th percentile */
     double hit_rate;        /* hits divided by requests, 0 to 1; -1 before the first request */
+    int64_t mean_file_size; /* mean size of the cached files in bytes, without decompressed sections; 0 without files */
+    int64_t enabled;        /* 1 if the cache is enabled, else 0 */
 } SmfCacheStatistics;
 
 /* Fills in the statistics. Takes time proportional to the number of files. */
 bool smf_cache_statistics(uint64_t cache, SmfCacheStatistics *statistics);
+
+#define SMF_HISTOGRAM_FILE_SIZES 0 /* of the cached files, in bytes without decompressed sections, by powers of two */
+#define SMF_HISTOGRAM_LOAD_TIMES 1 /* of reading a file, in nanoseconds, by four buckets for each power of two */
+
+/* A bucket of a histogram. */
+typedef struct SmfCacheBucket {
+    int64_t first; /* the least value in the bucket */
+    int64_t last;  /* the greatest one; INT64_MAX if there is no limit */
+    int64_t count; /* how many values are in it, at least 1 */
+} SmfCacheBucket;
+
+/*
+ * Copies up to `count` buckets of a histogram that are not empty, in ascending order, into an array, and returns how
+ * many exist, at most 160. The array may be null if the count is 0. -1 on failure.
+ */
+int64_t smf_cache_histogram(uint64_t cache, int32_t histogram, SmfCacheBucket *buckets, int64_t count);
+
+/*
+ * Writes a report for humans, several lines of text whose wording may change, into a buffer of `size` bytes, cut and
+ * NUL-terminated as by snprintf(3). Returns the length of the whole report in bytes, without the NUL. The buffer may be
+ * null if the size is 0. -1 on failure.
+ */
+int64_t smf_cache_report(uint64_t cache, char *text, int64_t size);
 
 /* The bytes in a cache at one time. */
 typedef struct SmfCacheSample {
@@ -435,9 +600,17 @@ bool smf_prefetch_free(uint64_t prefetch);
 /* ---- Modules --------------------------------------------------------------------------------------- */
 
 /*
+ * Threads: modules are loaded, replaced and unloaded by one thread at a time for each loader; lookups and calls do not wait
+ *   for them. Callbacks run on the thread of the caller and may call every function of this library.
+ * Fork: loaders that were in use by another thread are refused (SMF_ERROR_FORKED); the others are as in the parent, but refuse
+ *   bytecode modules and reloadable modules. Loaded code may be called. Pages that are mapped from a file under a lease are
+ *   copied before the fork.
+ */
+
+/*
  * A loader holds many modules, which import each other's symbols and are loaded, replaced and unloaded while the
  * program runs. An import resolves, in this order, to: the module's own export; that of another module, in load order;
- * that of a provider; a defined name; a symbol of the process; the result of the resolver. A refused call leaves every
+ * that of a provider; a defined name; a registered name; a symbol of the process; the result of the resolver. A refused call leaves every
  * module unchanged.
  *
  * Loaders, modules and holds are handles, never 0, which are looked up and never dereferenced. A handle that was
@@ -456,6 +629,28 @@ bool smf_prefetch_free(uint64_t prefetch);
 /* The terms of the flags of a loader, a sum. */
 #define SMF_LOADER_RELOAD_ALL 1      /* every module is reloadable, also without the flag in its file */
 #define SMF_LOADER_PROCESS_SYMBOLS 2 /* unresolved names are looked up in the process: dlsym(3) */
+#define SMF_LOADER_REFUSE_CONSTRUCTORS 4 /* modules with constructors, destructors or indirect functions are refused */
+/*
+ * How the bytes of files get into memory. With neither of these flags, a large file is mapped if it cannot change, or
+ * while this process holds a lease on it (F_SETLEASE of fcntl(2)): a process that opens it for writing then waits until
+ * its pages are copied. Processes share mapped pages, and pages that are not used are not read. Other files are copied.
+ */
+#define SMF_LOADER_COPY_FILES 8 /* every file is copied */
+#define SMF_LOADER_MAP_FILES 16 /* every large file is mapped; the caller vouches that none changes while it is loaded:
+                                   otherwise code changes while it runs, or an access raises SIGBUS */
+
+/*
+ * A function of the host that bytecode calls by number (CALL_SFFI): int64_t f(int64_t, ...), with `arguments` integers. It
+ * may be called from any thread while the loader is open, and must not unwind. It will not get more fields.
+ */
+typedef struct SmfHostFunction {
+    int32_t index;     /* the number, 0 to 65,535; of several with one number the last counts */
+    int32_t arguments; /* how many, 0 to 8 */
+    int64_t function;  /* its address */
+} SmfHostFunction;
+
+#define SMF_COMPILE_NEVER (-1) /* functions are interpreted, unless smf_loader_compile compiles them */
+#define SMF_COMPILE_FIRST (-2) /* a function is compiled before its first call */
 
 typedef struct SmfLoaderOptions {
     int64_t size;       /* sizeof(SmfLoaderOptions) */
@@ -463,6 +658,11 @@ typedef struct SmfLoaderOptions {
     int32_t clash;      /* SMF_CLASH_* */
     int32_t flags;      /* a sum of SMF_LOADER_* */
     int64_t max_replaced_bytes; /* the most bytes of memory of replaced versions; 0 for 64 MiB */
+    const SmfHostFunction *host_functions; /* the list is copied; null if there are none. A bytecode module that calls
+                                              another number, or with other arguments, is SMF_ERROR_LINK */
+    int64_t host_function_count;
+    int64_t compile_threshold; /* after how many calls and loop iterations a bytecode function is compiled: 1 to
+                                  4,294,967,294, 0 for 200, or SMF_COMPILE_*; ignored on machines without a compiler */
 } SmfLoaderOptions;
 
 /*
@@ -478,6 +678,15 @@ uint64_t smf_loader_open(const SmfLoaderOptions *options);
  * this one if a resolver, a visitor or a module calls.
  */
 bool smf_loader_close(uint64_t loader);
+
+/*
+ * Sets the cache through which a loader reads the files of its functions from now on; 0 for none, as at first. A file
+ * in the cache is not read again, and the bytes are copies whatever the flags of the loader say. A file in use by a
+ * module that was loaded from it is never evicted; one that does not fit into the cache is read without it. The cache
+ * may be closed before the loader: loading from a file then fails with SMF_ERROR_HANDLE until another cache is set, and
+ * loaded modules are not affected.
+ */
+bool smf_loader_set_cache(uint64_t loader, uint64_t cache);
 
 /*
  * Loads the module at a path under the path as its name, or the one called `module` in the archive at a path under
@@ -500,6 +709,15 @@ uint64_t smf_loader_load_bytes(uint64_t loader, const char *name, const uint8_t 
 bool smf_loader_provide(uint64_t loader, const char *path);
 bool smf_loader_provide_bytes(uint64_t loader, const char *name, const uint8_t *bytes, int64_t length);
 
+/*
+ * Opens a shared library of the system by its name ("libm.so.6") or, with a slash in it, its path, as dlopen with
+ * RTLD_NOW and RTLD_LOCAL, and resolves names in it that no module, smf_loader_define or resolver of the host defines.
+ * Libraries are searched in the order in which they are added, before those that a module needs itself (`smf pack
+ * --needed`), which need no call. The library is closed with the loader. The caller trusts its initialisers, which run
+ * before this function returns.
+ */
+bool smf_loader_add_library(uint64_t loader, const char *name);
+
 /* An unresolved import. */
 typedef struct SmfMissing {
     const char *symbol;    /* NUL-terminated; null on failure */
@@ -514,6 +732,32 @@ typedef struct SmfMissing {
  */
 int64_t smf_loader_missing_count(void);
 SmfMissing smf_loader_missing(int64_t index);
+
+/* A name of the host. It will not get more fields. */
+typedef struct SmfHostSymbol {
+    const char *name; /* NUL-terminated */
+    int64_t address;  /* positive */
+} SmfHostSymbol;
+
+/* Names of the host. Later versions will append fields. */
+typedef struct SmfSymbolTable {
+    int64_t size;                 /* sizeof(SmfSymbolTable) */
+    const SmfHostSymbol *symbols; /* may be null if the count is 0 */
+    int64_t count;
+} SmfSymbolTable;
+
+/*
+ * Registers names of the host, which are copied, for all loaders and for the code of all instantiators of the process,
+ * all or none. A name that is registered already has the new address from now on: loaded modules keep theirs. False on
+ * failure: a null name, or an address that is null or negative.
+ */
+bool smf_register_symbols(const SmfSymbolTable *table);
+
+/*
+ * Removes names that smf_register_symbols has registered, all or none: loaded modules and instances keep their
+ * addresses, which must therefore stay valid until these are gone. SMF_ERROR_NOT_FOUND if one is not registered.
+ */
+bool smf_unregister_symbols(const char *const *names, int64_t count);
 
 /* Defines a name of the host from now on: loaded modules keep their addresses. */
 bool smf_loader_define(uint64_t loader, const char *name, int64_t address);
@@ -592,6 +836,18 @@ bool smf_loader_call(uint64_t loader, uint64_t module, const char *name, const i
                      int64_t count, int64_t *result);
 
 /*
+ * Compiles a function of a bytecode module, or with a null name all of them, unless they are compiled already. Returns
+ * the size of their code in bytes; -1 on failure: SMF_ERROR_NOT_FOUND for another name or module.
+ */
+int64_t smf_loader_compile(uint64_t loader, uint64_t module, const char *name);
+
+/*
+ * Sets the threshold of compilation of a bytecode module, as compile_threshold in the options of its loader. Compiled
+ * functions stay compiled.
+ */
+bool smf_loader_set_threshold(uint64_t loader, uint64_t module, int64_t threshold);
+
+/*
  * Callbacks for each module and for each symbol of one: they receive its NUL-terminated name and the length without
  * the NUL, both valid during the call. They return whether to continue, may call the functions of this library, and
  * must not unwind.
@@ -607,6 +863,14 @@ int64_t smf_loader_modules(uint64_t loader, SmfModuleVisitor visit, void *user);
  * functions by name; none of a dynlib. Returns the number of calls; -1 on failure.
  */
 int64_t smf_loader_symbols(uint64_t loader, uint64_t module, SmfSymbolVisitor visit, void *user);
+
+/*
+ * The names that these two visit, and those of the modules of an archive in the order of its index, as lists of texts.
+ * Null on failure, NIL in the tagged convention; SMF_ERROR_FORMAT for a file that is not an archive.
+ */
+SmfValue smf_loader_module_names(uint64_t loader);
+SmfValue smf_loader_symbol_names(uint64_t loader, uint64_t module);
+SmfValue smf_loader_archive_names(uint64_t loader, const char *path);
 
 /* What a reload copied into the new version. Later versions will append fields. */
 typedef struct SmfReloaded {
@@ -672,9 +936,140 @@ typedef struct SmfLoaderStatistics {
 
 bool smf_loader_statistics(uint64_t loader, SmfLoaderStatistics *statistics);
 
+/* ---- Headers and sections of modules --------------------------------------------------------------- */
+
+/*
+ * Threads: any number of threads read one module.
+ * Fork: as for the cache or the loader.
+ */
+
+#define SMF_LAYOUT_NATIVE 1
+#define SMF_LAYOUT_PACKED 2
+#define SMF_LAYOUT_COMPACT 3
+#define SMF_LAYOUT_DYNLIB 4
+
+#define SMF_PLATFORM_ANY 0
+#define SMF_PLATFORM_LINUX 1
+#define SMF_PLATFORM_WINDOWS 2
+#define SMF_PLATFORM_MACOS 3
+#define SMF_PLATFORM_FREEBSD 4
+#define SMF_PLATFORM_NONE 5
+
+#define SMF_ARCH_X86_64 0
+#define SMF_ARCH_AARCH64 1
+#define SMF_ARCH_X86 2
+#define SMF_ARCH_ARM 3
+#define SMF_ARCH_RISCV64 4
+#define SMF_ARCH_RISCV32 5
+#define SMF_ARCH_WASM32 6
+#define SMF_ARCH_WASM64 7
+
+#define SMF_MODULE_EXECUTABLE 1
+#define SMF_MODULE_RELOADABLE 2
+#define SMF_MODULE_DEBUG_INFO 4
+#define SMF_MODULE_PIC 8
+#define SMF_MODULE_HAS_STUB 0x10
+#define SMF_MODULE_NOTE 0x20
+#define SMF_MODULE_ASPECT_PACK 0x40
+
+#define SMF_COMPRESSION_NONE 0
+#define SMF_COMPRESSION_ZSTD 1
+#define SMF_COMPRESSION_LZ4 2
+
+#define SMF_APP_CLI 0
+#define SMF_APP_TUI 1
+#define SMF_APP_GUI 2
+#define SMF_APP_SERVICE 3
+#define SMF_APP_REPL 4
+
+/* The header of a module. Platform, arch and others may have further values. Later versions will append fields. */
+typedef struct SmfModuleHeader {
+    int64_t size;        /* in: sizeof(SmfModuleHeader); out: the number of bytes filled in */
+    int64_t sections;    /* the number of sections */
+    int64_t symbols;     /* the number of symbols */
+    int64_t exported;    /* the number of exported symbols, as the writer states it */
+    int64_t entry_point; /* its offset from the start of the code section, in bytes */
+    int64_t stub_size;   /* the length of the stub before the module, in bytes */
+    uint64_t module_hash; /* as the writer defines it */
+    uint64_t source_hash; /* as the writer defines it */
+    int32_t layout;      /* SMF_LAYOUT_* */
+    int32_t version_major;
+    int32_t version_minor;
+    int32_t platform;    /* SMF_PLATFORM_* */
+    int32_t arch;        /* SMF_ARCH_* */
+    int32_t flags;       /* a sum of SMF_MODULE_* */
+    int32_t compression; /* SMF_COMPRESSION_* */
+    int32_t compression_level; /* as the writer states it */
+    int32_t app_type;    /* SMF_APP_* */
+    int32_t window_width;  /* in pixels */
+    int32_t window_height; /* in pixels */
+    int32_t prefetch_files; /* files on the command line of a program to read ahead */
+} SmfModuleHeader;
+
+/*
+ * Fills in the header of a module: `from` is an open cache and `module` a file of it that is held, which need not be
+ * loadable here; or `from` is an open loader and `module` a hold. SMF_ERROR_FORMAT for a file that is not a module.
+ */
+bool smf_module_header(uint64_t from, uint64_t module, SmfModuleHeader *header);
+
+#define SMF_SECTION_UNKNOWN 0
+#define SMF_SECTION_CODE 1
+#define SMF_SECTION_DATA 2
+#define SMF_SECTION_RODATA 3
+#define SMF_SECTION_BSS 4
+#define SMF_SECTION_RELOC 5
+#define SMF_SECTION_SYMTAB 6
+#define SMF_SECTION_STRTAB 7
+#define SMF_SECTION_DEBUG 8
+#define SMF_SECTION_TYPEINFO 9
+#define SMF_SECTION_VERSION 10
+#define SMF_SECTION_SRCMAP 11
+#define SMF_SECTION_NOTE 12
+#define SMF_SECTION_TEMPLATE_CODE 13
+#define SMF_SECTION_TEMPLATE_META 14
+#define SMF_SECTION_DRV_MANIFEST 15
+#define SMF_SECTION_LAUNCH_META 16
+#define SMF_SECTION_ASPECT_PACK 17
+
+#define SMF_SECTION_FLAG_READ 1
+#define SMF_SECTION_FLAG_WRITE 2
+#define SMF_SECTION_FLAG_EXECUTE 4
+#define SMF_SECTION_FLAG_COMPRESSED 8
+
+/*
+ * A section of a module. Its name, which is not NUL-terminated, and its bytes lie in the file, and are valid until that is
+ * released. Later versions will append fields.
+ */
+typedef struct SmfModuleSection {
+    int64_t size;         /* in: sizeof(SmfModuleSection); out: the number of bytes filled in */
+    const char *name;
+    int64_t name_length;  /* in bytes */
+    const uint8_t *bytes; /* in the file, compressed or not; null if there are none. smf_cache_section decompresses */
+    int64_t length;       /* of these bytes */
+    int64_t offset;       /* in the file, in bytes, as the table of sections states it */
+    int64_t memory_size;  /* the size in memory in bytes */
+    int64_t alignment;    /* in memory, in bytes */
+    int32_t kind;         /* SMF_SECTION_* */
+    int32_t flags;        /* a sum of SMF_SECTION_FLAG_* */
+} SmfModuleSection;
+
+/*
+ * Fills in a section by its index, from 0 up to the number of sections in the header; SMF_ERROR_NOT_FOUND beyond.
+ * `from` and `module` as for smf_module_header.
+ */
+bool smf_module_section(uint64_t from, uint64_t module, int64_t index, SmfModuleSection *section);
+
+/* The names of the sections, by index, as a list of texts; null on failure, NIL in the tagged convention. */
+SmfValue smf_module_section_names(uint64_t from, uint64_t module);
+
 #ifndef SMF_NO_JIT /* Only in a library that is built with the feature `jit`. */
 
 /* ---- Parts of modules ------------------------------------------------------------------------------ */
+
+/*
+ * Threads: any number of threads extract from one module.
+ * Fork: as for the cache or the loader.
+ */
 
 /*
  * Extracts functions and templates from a module, for a linker. `from` is an open cache and `module` a file of it that
@@ -787,6 +1182,13 @@ int64_t smf_take_all_deferred(uint64_t from, uint64_t module, SmfDeferredVisitor
 /* ---- Templates ------------------------------------------------------------------------------------ */
 
 /*
+ * Threads: an instance is compiled by one thread; others that request it wait. Callbacks run on the thread of the
+ *   caller. Calls with one context run in parallel; those with unifiers wait for each other.
+ * Fork: instantiators and contexts that were in use by another thread are refused (SMF_ERROR_FORKED). The others are as in the
+ *   parent; an inherited instantiator creates no code (SMF_JIT_FAILED). Unifiers are as in the parent.
+ */
+
+/*
  * The note.sdn of a module lists the possible instances of its templates: symbols such as fn$Vec$i64. An instantiator
  * compiles an instance when its symbol is requested, once for all threads, together with the instances that it calls,
  * and records it in the module's note, in memory and in its file.
@@ -797,6 +1199,7 @@ typedef struct SmfJitOptions {
     int64_t size;      /* sizeof(SmfJitOptions) */
     int32_t max_depth; /* the most nested instantiations: 50 */
     int32_t flags;     /* a sum of SMF_JIT_* */
+    int64_t max_instances; /* the most instances; 0 for no limit. One more is SMF_JIT_FAILED, with SMF_ERROR_CEILING */
 } SmfJitOptions;
 
 enum {
@@ -833,6 +1236,12 @@ uint64_t smf_jit_open(const SmfJitOptions *options);
 bool smf_jit_close(uint64_t jit);
 
 /*
+ * Sets the cache through which an instantiator reads files, as smf_loader_set_cache; 0 for none. An instantiator that
+ * records instances in a file evicts it.
+ */
+bool smf_jit_set_cache(uint64_t jit, uint64_t cache);
+
+/*
  * Loads the note and the templates of the module at a path, of one in an archive, or of one in `length` bytes, which
  * are copied, and whose note is updated in memory only. A module of the same path or name that was loaded before is
  * replaced; its instances stay. An archive is rewritten as a whole, with its other modules unchanged.
@@ -859,7 +1268,10 @@ enum {
  */
 int32_t smf_jit_instantiate(uint64_t jit, const char *symbol, SmfJitInstance *instance);
 
-/* The address of a symbol: the registered one, else that of its instance, created if necessary. 0 on failure. */
+/*
+ * The address of a symbol: that of smf_jit_register, else that of its instance, created if necessary, else that of
+ * smf_register_symbols. 0 on failure.
+ */
 int64_t smf_jit_resolve(uint64_t jit, const char *symbol);
 
 /* Registers the address of a symbol, replacing an earlier one. */
@@ -877,7 +1289,7 @@ typedef struct SmfTemplate {
     const char *name;    /* of the template */
     const uint8_t *body; /* its body, which the library does not interpret */
     int64_t body_length; /* in bytes */
-    const char *types;   /* its type arguments: a JSON list such as [{"kind":"int","bits":64,"signed":true}] */
+    const char *types;   /* its type arguments: a JSON list as of compiler_infer_types */
 } SmfTemplate;
 
 /*
@@ -909,11 +1321,13 @@ bool smf_loader_set_jit(uint64_t loader, uint64_t jit);
 /*
  * The JSON interface between a runtime and a compiler. Types are objects such as {"kind": "int", "bits": 64,
  * "signed": true}; the kinds are int, float (bits), bool, string, pointer, named (name, args), generic (name),
- * array (elem), simd (lanes, elem), tuple (args) and function (args, elem).
+ * array (elem), simd (lanes, elem), tuple (args) and function (args, elem). Results have a "name" in every type;
+ * arguments may omit "signed", and "bits" where a name such as "u8" implies it. Keys are written in a fixed order, those
+ * of an object before those of the objects in it.
  *
  * Every returned text is freed by the caller with smf_string_free; in the tagged convention it is text of the runtime,
  * or NIL if that is out of memory. A failure is {"success": false, "error": "..."}, with "Invalid context handle" for
- * an invalid handle.
+ * an invalid handle, and the last error of the thread as well.
  */
 #ifndef SMF_TAGGED
 
@@ -933,18 +1347,20 @@ typedef int64_t SmfAnswer;
 
 /* Creates a context. Returns its handle, greater than 0. */
 int64_t compiler_create_context(void);
-bool compiler_destroy_context(int64_t context);
+SmfBool compiler_destroy_context(int64_t context);
 
 /*
  * Infers the type arguments of a template: a list of types. The template is {"name", "type_params": ["T"],
  * "param_types": [...], "return_type": ...}, the last two of which are optional; the hints are a list of
- * {"source", "param_index", "ty"} with the sources call_site, return, assignment and constraint.
+ * {"source", "param_index", "ty"} with the sources call_site, return, assignment and constraint. A param_index that is
+ * absent or negative is 0. {"kind": "hint", "source", "type"} is accepted too, where the type may be text such as "i64".
+ * A repetition with the same texts is answered from a cache.
  */
 SmfAnswer compiler_infer_types(int64_t context, SmfJson template_json, SmfJson hints_json);
 
 /*
- * Compiles a template {"name", "type_params", "body": [bytes]} with a list of types: {"success": true, "symbol",
- * "code": [bytes], "relocations": [{"offset", "kind", "addend"}]}, with the kinds of the native layout. A relocation
+ * Compiles a template {"name", "type_params", "body": [bytes]} with a list of types: {"success": true,
+ * "code": [bytes], "symbol", "relocations": [{"offset", "kind", "addend"}]}, with the kinds of the native layout. A relocation
  * is against the code itself, unless it has a "symbol": one of the host, or, with "template" and "types" beside it,
  * that of another instance, which the caller compiles in the same way; or an "address", of a function of this process:
  * the trap handler. Bodies are IR, precompiled machine code, or whatever a callback compiles.
@@ -958,14 +1374,20 @@ SmfAnswer compiler_instantiate_template(int64_t context, SmfJson template_json, 
 bool compiler_set_callback(int64_t context, SmfCompiler compiler, void *user);
 
 /* Checks whether a template accepts a list of types: {"success": true, "symbol"}. */
-SmfAnswer compiler_check_types(int64_t context, SmfJson template_json, SmfJson types_json);
+SmfAnswer smf_check_types(int64_t context, SmfJson template_json, SmfJson types_json);
+
+/*
+ * Whether code is correctly typed: it is the "code" of an instance that this context has compiled with its present
+ * callback, or well-formed typed code of the runtime's own compiler. False otherwise: SMF_ERROR_FORMAT.
+ */
+SmfBool compiler_check_types(int64_t context, SmfBytes code);
 
 /* {"type_inferences", "template_instantiations", "cache_hits", "cache_misses"} */
 SmfAnswer compiler_get_stats(int64_t context);
 
 /* Creates a unifier. Returns its handle, greater than 0. */
 int64_t type_unifier_create(void);
-bool type_unifier_destroy(int64_t unifier);
+SmfBool type_unifier_destroy(int64_t unifier);
 
 /*
  * Unifies two types: {"success": true, "type"}. The bindings of variables persist for later calls. Types that do not
@@ -978,6 +1400,13 @@ SmfAnswer type_unifier_unify(int64_t unifier, SmfJson one_json, SmfJson other_js
 /* ---- Executable memory -------------------------------------------------------------------------- */
 
 /*
+ * Threads: allocation, writes and protection of blocks wait for each other briefly; calls do not wait. No thread may
+ *   execute the code of a block that another writes, frees or makes inaccessible.
+ * Fork: inherited blocks can be called and not changed (SMF_ERROR_FORKED); the statistics and limits count blocks of the child
+ *   alone.
+ */
+
+/*
  * Allocates zero-filled memory for code, `size` bytes rounded up to whole pages. It is executable once it has been
  * written by rt_write_exec_memory, and never writable and executable at one address. Returns the address; 0 on failure.
  */
@@ -987,7 +1416,7 @@ int64_t rt_alloc_exec_memory(int64_t size);
 int64_t rt_alloc_rw_memory(int64_t size);
 
 /* Frees a block of either kind, given its address and the requested size. */
-bool rt_free_exec_memory(int64_t address, int64_t size);
+SmfBool rt_free_exec_memory(int64_t address, int64_t size);
 
 /*
  * Copies a byte array into the block at `address`, from `offset` on. Returns the number of bytes written; -1 on
@@ -996,11 +1425,11 @@ bool rt_free_exec_memory(int64_t address, int64_t size);
 int64_t rt_write_exec_memory(int64_t address, SmfBytes code, int64_t offset);
 
 /* Makes a whole block readable and executable, or readable and writable. */
-bool rt_make_executable(int64_t address, int64_t size);
-bool rt_make_writable(int64_t address, int64_t size);
+SmfBool rt_make_executable(int64_t address, int64_t size);
+SmfBool rt_make_writable(int64_t address, int64_t size);
 
 /* Sets the protection of a whole block. Write together with execute permission is refused. */
-bool rt_set_protection(int64_t address, int64_t size, int32_t prot);
+SmfBool rt_set_protection(int64_t address, int64_t size, int32_t prot);
 
 /*
  * Synchronizes the instruction caches with a range inside one block. rt_write_exec_memory and making a block
@@ -1018,7 +1447,9 @@ int64_t rt_get_function_pointer(int64_t address);
  * Calls the function at `function`, in executable memory of this library that has been written, in a file mapped with
  * EXEC, or in a loaded module, and returns its result; 0 on failure. SMF_ERROR_TRAP: template code has trapped, or
  * bytecode was stopped; all functions that were called are left, as by longjmp. If the function itself returned 0,
- * smf_last_error() is SMF_OK. The block must not be freed during the call, and nothing may unwind out of it.
+ * smf_last_error() is SMF_OK. The block must not be freed during the call, and nothing may unwind out of it. A call ends
+ * on the thread on which it began, and the calls of a thread end in the reverse order of their beginnings: a coroutine
+ * inside of one is not resumed by another thread, nor past the end of a call that began later.
  *
  * Stack: bytecode is stopped, with SMF_ERROR_TRAP, before it exceeds the thread's stack, however it was called. A
  * function that calls nothing needs 40 KiB; 16 KiB of them are reserved for functions of the host. Nothing is compiled
@@ -1040,16 +1471,70 @@ int64_t rt_call_function_7(int64_t function, int64_t a, int64_t b, int64_t c, in
 int64_t rt_call_function_8(int64_t function, int64_t a, int64_t b, int64_t c, int64_t d, int64_t e,
                            int64_t f, int64_t g, int64_t h);
 
+/*
+ * The same for a function of any types, which the signature gives as C does, without names:
+ *
+ *     int32_t count = 3;
+ *     double scale = 0.5, result;
+ *     void *arguments[] = {&count, &scale};
+ *     if (smf_call(function, "double(int32_t, double)", arguments, &result)) ...
+ *
+ * `arguments` has the address of a value for each parameter, and may be null if there are none; `result` receives a
+ * value of the result's type, unless it is null or the type is void. The types are
+ *
+ *   - bool, char, short, int, long, long long, each signed or unsigned; float, double; void as a result, or alone between
+ *     the parentheses; int8_t to uint64_t, size_t, ssize_t, intptr_t, uintptr_t, ptrdiff_t;
+ *   - pointers: any words and a star, such as `const char *` or `struct point *`;
+ *   - structures by value, of up to 16 fields without structures among them: `{double, float}` or `struct {double, float}`.
+ *
+ * At most 127 parameters. SMF_ERROR_ARGUMENT: a malformed signature, whose first wrong character the error names as
+ * signature[index], or a null argument. SMF_ERROR_UNSUPPORTED: the library was built without the features `typed-calls` and
+ * `libffi`.
+ */
+bool smf_call(int64_t function, const char *signature, void *const *arguments, void *result);
+
 /* The protection in the kernel of any address of the process: a sum of SMF_PROT_*, -1 if nothing is mapped there. */
-bool rt_is_executable(int64_t address);
+SmfBool rt_is_executable(int64_t address);
 int32_t rt_get_protection(int64_t address);
 
 /* The requested bytes of all live blocks, and their number. */
 int64_t rt_exec_memory_total(void);
 int64_t rt_exec_memory_count(void);
 
-/* Writes these and further statistics to standard error. */
+/*
+ * Writes these and further statistics to standard error, and a line for each region of memory: arenas, which the system
+ * has mapped, and live blocks, with their addresses and sizes, and whether they are executable now.
+ */
 void rt_exec_memory_dump_stats(void);
+
+/* What an event says. */
+#define SMF_EXEC_ALLOCATE 1 /* a block was allocated */
+#define SMF_EXEC_PUBLISH 2  /* a block became executable */
+#define SMF_EXEC_FREE 3     /* a block was freed */
+#define SMF_EXEC_REFUSE 4   /* a request was refused */
+
+/* An event of executable memory. It will not get more fields. */
+typedef struct SmfExecEvent {
+    int64_t sequence;    /* the number of the event, from 0 */
+    int64_t nanoseconds; /* of CLOCK_MONOTONIC */
+    int64_t address;     /* of the block, or the refused one; 0 if there is none */
+    int64_t bytes;       /* as requested */
+    int32_t action;      /* SMF_EXEC_* */
+    int32_t error;       /* SMF_OK, or why a request was refused: one of SmfErrorCode */
+} SmfExecEvent;
+
+/*
+ * Sets how many of the latest events of executable memory are retained for an audit, at most 1,048,576; 0, as at first,
+ * records none. Events that exceed a smaller number are lost. The code of loaders and instantiators is recorded too.
+ * Returns the previous number; -1 on failure.
+ */
+int64_t smf_exec_audit(int64_t events);
+
+/*
+ * Removes up to `count` events, the earliest first, copies them into an array, and returns how many; -1 on failure. The
+ * array may be null if the count is 0. Unless it is null, `lost` receives how many events were lost since the last call.
+ */
+int64_t smf_exec_drain(SmfExecEvent *events, int64_t count, int64_t *lost);
 
 /* Sets ceilings in bytes and in blocks, both at least 1. False while blocks are live or loaders are open. */
 bool smf_exec_limit(int64_t bytes, int64_t blocks);
@@ -1058,6 +1543,11 @@ bool smf_exec_limit(int64_t bytes, int64_t blocks);
 bool smf_exec_trim(void);
 
 /* ---- Names for profilers and debuggers ----------------------------------------------------------- */
+
+/*
+ * Threads: names are written by one thread at a time.
+ * Fork: enabled tools stay enabled; the child writes files of its own.
+ */
 
 /*
  * Three tools, all disabled at first. Each is enabled by its function or by an environment variable, which is read at
@@ -1070,7 +1560,7 @@ bool smf_perf_map_enable(void);
 /* SMF_JITDUMP=DIRECTORY: writes jit-PID.dump there, for `perf record -k 1` and `perf inject --jit`. */
 bool smf_jitdump_enable(const char *directory);
 
-/* SMF_GDB=1: registers code with gdb and lldb until its block is freed. */
+/* SMF_GDB=1: registers code with gdb and lldb until its block is freed, and modules with their debugging information. */
 bool smf_gdb_enable(void);
 
 /*

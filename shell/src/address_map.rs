@@ -24,6 +24,11 @@ impl<T> AddressMap<T> {
         self.pieces.is_empty()
     }
 
+    /// All entries, by address.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
+        self.pieces.iter().flatten().map(|(start, value)| (*start, value))
+    }
+
     /// The piece that `address` belongs to, and the index in it of the first entry above `address`.
     fn position(&self, address: usize) -> (usize, usize) {
         let starts_at_or_before =

@@ -8,9 +8,22 @@ use std::ptr;
 use smf_core::loader::epoch::Epochs;
 use smf_core::trap::{self, CallArg, ReturnRegisters, TrapChain, TrapError};
 
-/// The epochs that each call by address pins, into code of any [`Loader`](crate::loader::Loader): a version that is replaced
-/// meanwhile is not freed before the call returns.
-pub static CALL_EPOCHS: Epochs = Epochs::new();
+#[cfg(target_arch = "x86_64")]
+use crate::call_record;
+
+/// The epochs that each call by address pins, into code of any [`Loader`](crate::loader::Loader): a version that is
+/// replaced meanwhile is not freed before the call returns. On x86-64, calls from C are counted by their thread instead.
+pub static CALL_EPOCHS: Epochs = new_epochs();
+
+#[cfg(target_arch = "x86_64")]
+const fn new_epochs() -> Epochs {
+    Epochs::with_others(call_record::have_left)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+const fn new_epochs() -> Epochs {
+    Epochs::new()
+}
 
 /// The address of the chain of this thread.
 #[cfg(not(target_arch = "x86_64"))]
@@ -21,39 +34,12 @@ fn chain() -> *const TrapChain {
     CHAIN.with(ptr::from_ref)
 }
 
-// The chain of each thread, initially zero.
-#[cfg(target_arch = "x86_64")]
-core::arch::global_asm!(
-    ".pushsection .tbss.smf_trap_chain, \"awT\", @nobits",
-    ".globl smf_trap_chain",
-    ".hidden smf_trap_chain",
-    ".type smf_trap_chain, @object",
-    ".size smf_trap_chain, {size}",
-    ".balign {align}",
-    "smf_trap_chain:",
-    ".zero {size}",
-    ".popsection",
-    size = const size_of::<TrapChain>(),
-    align = const align_of::<TrapChain>(),
-);
-
-/// The address of the chain of this thread, by the initial exec model: its offset from the thread pointer is fixed when
-/// the library is loaded. A `thread_local!` in a shared library calls the dynamic linker on every access instead (U.
-/// Drepper, ELF Handling For Thread-Local Storage, 4.3 and 4.4.6).
+/// The address of the chain of this thread.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 fn chain() -> *const TrapChain {
-    let chain;
-    // SAFETY: reads a GOT entry and the first word of the thread control block, which is its own address.
-    unsafe {
-        core::arch::asm!(
-            "mov {chain}, [rip + smf_trap_chain@GOTTPOFF]",
-            "add {chain}, fs:[0]",
-            chain = out(reg) chain,
-            options(pure, readonly, nostack),
-        );
-    }
-    chain
+    // SAFETY: a field of a thread-local variable.
+    unsafe { &raw const (*call_record::current()).chain }
 }
 
 /// Installs the chain lookup of this crate in the core. Required before code that may trap is called.

@@ -20,6 +20,16 @@ impl FallibleBuf {
         }
     }
 
+    /// Appends numbers of 32 bits in the byte order of this machine.
+    pub(crate) fn put_u32(&mut self, numbers: &[u32]) {
+        numbers.iter().for_each(|number| self.put(&number.to_ne_bytes()));
+    }
+
+    /// Appends numbers of 64 bits in the byte order of this machine.
+    pub(crate) fn put_u64(&mut self, numbers: &[u64]) {
+        numbers.iter().for_each(|number| self.put(&number.to_ne_bytes()));
+    }
+
     /// The length in bytes.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()

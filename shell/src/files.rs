@@ -26,12 +26,9 @@ fn syscall<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     call()
 }
 
-/// The path that denotes standard input or standard output.
-pub const STANDARD_STREAM: &str = "-";
-
-/// Whether `path` denotes a standard stream.
+/// Whether `path` denotes standard input or standard output: `-`.
 pub fn is_standard_stream(path: &Path) -> bool {
-    path == Path::new(STANDARD_STREAM)
+    path == Path::new("-")
 }
 
 /// The contents of an input, which other processes cannot change.
@@ -67,7 +64,7 @@ impl AsRef<[u8]> for Input {
 pub enum ReadError {
     /// Reading the file failed.
     #[error(transparent)]
-    File(MemoryError),
+    File(#[from] MemoryError),
     /// Reading standard input failed.
     #[error("cannot read standard input: {0}")]
     Stdin(#[source] io::Error),
@@ -83,8 +80,7 @@ pub enum ReadError {
 pub fn read(path: &Path) -> Result<Input, ReadError> {
     let limit = FileBytes::DEFAULT_LIMIT;
     if !is_standard_stream(path) {
-        let read = FileBytes::read(path.as_os_str().as_bytes(), limit);
-        return read.map(Input::File).map_err(ReadError::File);
+        return Ok(Input::File(FileBytes::read(path.as_os_str().as_bytes(), limit)?));
     }
     let mut bytes = Vec::new();
     let mut stdin = io::stdin().lock().take(limit.saturating_add(1));

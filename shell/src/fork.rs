@@ -80,11 +80,17 @@ impl<T> ProcessLock<T> {
     }
 }
 
-impl<T: Send + Sync> HeldAtFork for ProcessLock<T> {
-    fn hold(&'static self) {
-        let guard = self.lock();
+impl<T> ProcessLock<T> {
+    /// Keeps the lock, whose guard this is, during the fork.
+    pub(crate) fn keep(&'static self, guard: ProcessGuard<T>) {
         // SAFETY: this thread alone has the lock.
         unsafe { *self.held.get() = Some(guard) };
+    }
+}
+
+impl<T: Send + Sync> HeldAtFork for ProcessLock<T> {
+    fn hold(&'static self) {
+        self.keep(self.lock());
     }
 
     unsafe fn release(&'static self) {
@@ -112,32 +118,22 @@ impl Default for Users {
 impl Users {
     /// Counts this thread; `None` if another thread used the object when this process was forked.
     pub(crate) fn enter(&self) -> Option<User<'_>> {
-        self.begin().then(|| User(self))
-    }
-
-    /// Like [`enter`](Self::enter), without a guard: the caller calls [`end`](Self::end) if the result is true.
-    pub(crate) fn begin(&self) -> bool {
         handlers::register();
         let present = u64::from(generation());
         let counted = self.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, |word| {
-            if word >> 32 == present { Some(word + 1) } else { Self::first_of(present, word) }
+            let is_first = word as u32 == 0;
+            if word >> 32 == present {
+                Some(word + 1)
+            } else {
+                is_first.then_some(present << 32 | 1)
+            }
         });
-        counted.is_ok()
-    }
-
-    #[cold]
-    fn first_of(generation: u64, word: u64) -> Option<u64> {
-        (word & u64::from(u32::MAX) == 0).then_some(generation << 32 | 1)
-    }
-
-    /// Removes this thread, counted by [`begin`](Self::begin), from the count.
-    pub(crate) fn end(&self) {
-        self.0.fetch_sub(1, Ordering::Release);
+        counted.is_ok().then(|| User(self))
     }
 }
 
 impl Drop for User<'_> {
     fn drop(&mut self) {
-        self.0.end();
+        self.0.0.fetch_sub(1, Ordering::Release);
     }
 }

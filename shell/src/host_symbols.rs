@@ -3,7 +3,7 @@
 //! A library that is opened here is never closed, because linked modules contain addresses in it.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_void};
 use std::fmt;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
@@ -30,22 +30,18 @@ unsafe impl Sync for Source {}
 
 /// A shared library that could not be opened.
 #[derive(Debug, Error)]
-#[error("cannot open the host library {name}: {}", OpenError(.error))]
+#[error("cannot open the host library {name}: {}", open_error(.error))]
 pub struct HostLibraryError {
     name: String,
     #[source]
     error: libloading::Error,
 }
 
-/// Formats an error of dlopen(3) as the system's loader words it.
-pub(crate) struct OpenError<'e>(pub(crate) &'e libloading::Error);
-
-impl fmt::Display for OpenError<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            libloading::Error::DlOpen { source } => source.fmt(f),
-            error => error.fmt(f),
-        }
+/// An error of dlopen(3) as the system's loader words it.
+pub(crate) fn open_error(error: &libloading::Error) -> &dyn fmt::Display {
+    match error {
+        libloading::Error::DlOpen { source } => source,
+        error => error,
     }
 }
 
@@ -55,22 +51,15 @@ impl HostSymbols {
         self.sources.is_empty()
     }
 
-    /// The symbols of the [process](Self::add_process).
+    /// The symbols of the process: of the program, the libraries that it was started with, and those opened since with
+    /// `RTLD_GLOBAL`.
     ///
     /// # Errors
     /// [`AllocError`].
     pub fn of_process() -> Result<Self, AllocError> {
-        let mut symbols = Self::default();
-        symbols.add_process()?;
-        Ok(symbols)
-    }
-
-    /// Adds the program, the libraries that it was started with, and those opened since with `RTLD_GLOBAL`.
-    ///
-    /// # Errors
-    /// [`AllocError`].
-    pub fn add_process(&mut self) -> Result<(), AllocError> {
-        try_push(&mut self.sources, Source(Library::this().into_raw()))
+        let mut sources = Vec::new();
+        try_push(&mut sources, Source(Library::this().into_raw()))?;
+        Ok(Self { sources })
     }
 
     /// Opens the shared library `name` and adds it. The name is tried as given, which is a path if it contains a slash;
@@ -84,25 +73,18 @@ impl HostSymbols {
     /// The caller trusts the library that the system finds: its tables, its code and its initialisers, which run before
     /// this returns.
     pub unsafe fn add_library(&mut self, name: &str) -> Result<(), HostLibraryError> {
+        let numbered = (0..=MAX_VERSION).rev().map(|number| format!("lib{name}.so.{number}"));
+        let mut short = std::iter::once(format!("lib{name}.so")).chain(numbered);
         // SAFETY: the caller's contract.
         let library = unsafe { open(name) }.or_else(|error| {
             // SAFETY: as above.
-            let by_short_name = || unsafe { open_by_short_name(name) };
+            let mut by_short_name = || short.find_map(|name| unsafe { open(&name) }.ok());
             let found = if name.contains('/') { None } else { by_short_name() };
             found.ok_or_else(|| HostLibraryError { name: name.into(), error })
         })?;
         self.sources.push(Source(library.into_raw()));
         Ok(())
     }
-}
-
-/// # Safety
-/// As [`HostSymbols::add_library`].
-unsafe fn open_by_short_name(name: &str) -> Option<Library> {
-    let numbered = (0..=MAX_VERSION).rev().map(|number| format!("lib{name}.so.{number}"));
-    let mut patterns = std::iter::once(format!("lib{name}.so")).chain(numbered);
-    // SAFETY: the caller's contract.
-    patterns.find_map(|pattern| unsafe { open(&pattern) }.ok())
 }
 
 /// # Safety
@@ -114,15 +96,12 @@ unsafe fn open(name: &str) -> Result<Library, libloading::Error> {
 
 impl Resolve for HostSymbols {
     fn resolve(&self, name: &[u8]) -> Option<u64> {
-        unsafe extern "C" {
-            fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
-        }
         // Without memory the symbol is not found.
         let text = try_concat(&[name, b"\0"]).ok()?;
         let text = CStr::from_bytes_with_nul(&text).ok()?;
         self.sources.iter().find_map(|Source(handle)| {
             // SAFETY: a handle of dlopen(3) that is never closed, and a NUL-terminated name.
-            let symbol = unsafe { dlsym(*handle, text.as_ptr()) };
+            let symbol = unsafe { libc::dlsym(*handle, text.as_ptr()) };
             (!symbol.is_null()).then_some(symbol.addr() as u64)
         })
     }
@@ -130,11 +109,8 @@ impl Resolve for HostSymbols {
 
 /// Flushes the output streams of the C library.
 pub fn flush_stdio() {
-    unsafe extern "C" {
-        fn fflush(stream: *mut c_void) -> c_int;
-    }
     // SAFETY: fflush(3) with a null pointer flushes every open output stream. An error stays with its stream.
-    unsafe { fflush(std::ptr::null_mut()) };
+    unsafe { libc::fflush(std::ptr::null_mut()) };
 }
 
 #[cfg(test)]
@@ -143,9 +119,9 @@ mod tests {
 
     #[test]
     fn process_symbols_contain_libc() {
-        let mut host = HostSymbols::default();
+        let host = HostSymbols::default();
         assert_eq!((host.is_empty(), host.resolve(b"malloc")), (true, None));
-        host.add_process().unwrap();
+        let host = HostSymbols::of_process().unwrap();
         assert!(host.resolve(b"malloc").is_some_and(|address| address != 0));
         assert_eq!(host.resolve(b"no_such_symbol_anywhere"), None);
         assert_eq!(host.resolve(b"a\0b"), None);

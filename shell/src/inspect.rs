@@ -6,9 +6,12 @@
 
 use std::io::{self, Write};
 
+use smf_core::format::ext::tls::{SECTION, TlsImport};
 use smf_core::format::note::Note;
 use smf_core::format::template::Templates;
-use smf_core::format::{Contents, File, FormatError, Section, SectionKind, Smf};
+use smf_core::format::{
+    Contents, File, FormatError, RelocTable, Section, SectionKind, Smf, Symbol,
+};
 
 mod json;
 mod text;
@@ -22,6 +25,41 @@ fn shown_sections<'d>(smf: &Smf<'d>) -> impl Iterator<Item = Section<'d>> + use<
     smf.sections().iter().filter(is_any)
 }
 
+/// A function that runs when a module is loaded or unloaded.
+struct InitFunction<'d> {
+    /// The offset of its entry in the array, in bytes.
+    offset: u64,
+    /// The section of the function.
+    section: u32,
+    /// The offset in that section.
+    value: u64,
+    /// The name of an exported function there; empty if there is none.
+    name: &'d [u8],
+}
+
+/// The functions in the array called `array`, `.init_array` or `.fini_array`, by its relocations.
+fn init_functions<'d>(
+    smf: &Smf<'d>,
+    array: &'static [u8],
+) -> impl Iterator<Item = InitFunction<'d>> {
+    let smf = *smf;
+    let tables = smf.reloc_tables().filter_map(Result::ok);
+    let is_array = move |table: &RelocTable<'_>| {
+        table.target.name == array && table.target.kind == SectionKind::RoData
+    };
+    tables.filter(is_array).flat_map(|table| table.iter()).filter_map(move |reloc| {
+        let symbol = smf.symbols().get(reloc.symbol).ok()?;
+        let (section, value) = (symbol.section?, symbol.value.checked_add_signed(reloc.addend)?);
+        let is_there = |other: &Symbol<'_>| {
+            let place = (other.section, other.value, other.is_export());
+            place == (Some(section), value, true)
+        };
+        let named = smf.symbols().iter().filter_map(Result::ok).find(is_there);
+        let name = named.map_or(&[][..], |symbol| symbol.name());
+        Some(InitFunction { offset: reloc.offset, section, value, name })
+    })
+}
+
 /// Checks everything that showing the file reads, so that showing cannot fail half way. For an archive that is the
 /// index; hashes and modules are not checked.
 ///
@@ -31,7 +69,9 @@ pub fn check(file: &File<'_>) -> Result<(), FormatError> {
     match file {
         File::Module(smf) => {
             smf.verify()?;
-            Parts::of(smf)?.check()
+            let parts = Parts::of(smf)?;
+            parts.templates()?.map_or(Ok(()), |templates| templates.check())?;
+            parts.note()?.map_or(Ok(()), |note| note.check())
         }
         File::Library(library) => library.modules().try_for_each(|module| module.map(drop)),
     }
@@ -69,31 +109,66 @@ pub fn write_note_json(note: &Note<'_>, mut out: impl Write) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// The sections whose contents are shown, decompressed if necessary.
-struct Parts<'d> {
+/// The thread-local storage of a module.
+struct ThreadStorage {
+    size: u64,
+    /// Bytes of initial contents that are not zero by definition.
+    initial: u64,
+    alignment: u64,
+    /// Whether code addresses it relative to the thread pointer.
+    is_static: bool,
+}
+
+impl ThreadStorage {
+    /// `None` if the module has none. Malformed symbols are ignored.
+    fn of(smf: &Smf<'_>) -> Option<Self> {
+        let symbols = smf.symbols().iter().filter_map(Result::ok);
+        let imports = symbols.filter(|symbol| symbol.is_import());
+        let own = imports.filter_map(|symbol| TlsImport::parse(symbol.name()));
+        let mut own = own.filter(|import| import.symbol.is_none()).peekable();
+        own.peek()?;
+        let is_static = own.any(|import| import.value.is_static());
+        let mut sections = smf.sections().iter();
+        let is_storage = |s: &Section<'_>| s.kind == SectionKind::RoData && s.name == SECTION;
+        let section = sections.find(is_storage)?;
+        let size = section.memory_size();
+        let initial = if section.is_compressed() { size } else { section.size };
+        Some(Self { size, initial, alignment: section.alignment, is_static })
+    }
+}
+
+/// The template section and the note of a module, decompressed if necessary.
+pub struct Parts<'d> {
     templates: Option<(Contents<'d>, u64)>,
     note: Option<(Contents<'d>, u64)>,
 }
 
 impl<'d> Parts<'d> {
-    fn of(smf: &Smf<'d>) -> Result<Self, FormatError> {
+    /// Reads the sections.
+    ///
+    /// # Errors
+    /// A section that is out of bounds or cannot be decompressed.
+    pub fn of(smf: &Smf<'d>) -> Result<Self, FormatError> {
         let templates = smf.sections().of_kind(SectionKind::TemplateCode);
         let templates = templates
             .map(|section| smf.contents(&section).map(|contents| (contents, section.offset)));
         Ok(Parts { templates: templates.transpose()?, note: smf.note_contents()? })
     }
 
-    fn templates(&self) -> Result<Option<Templates<'_>>, FormatError> {
+    /// The templates; `None` without a template section.
+    ///
+    /// # Errors
+    /// A malformed header of the section.
+    pub fn templates(&self) -> Result<Option<Templates<'_>>, FormatError> {
         self.templates.as_ref().map(|(bytes, at)| Templates::parse(bytes, *at)).transpose()
     }
 
-    fn note(&self) -> Result<Option<Note<'_>>, FormatError> {
+    /// The note; `None` without one.
+    ///
+    /// # Errors
+    /// A note that is not UTF-8.
+    pub fn note(&self) -> Result<Option<Note<'_>>, FormatError> {
         self.note.as_ref().map(|(bytes, at)| Note::parse(bytes, *at)).transpose()
-    }
-
-    fn check(&self) -> Result<(), FormatError> {
-        self.templates()?.map_or(Ok(()), |templates| templates.check())?;
-        self.note()?.map_or(Ok(()), |note| note.check())
     }
 }
 

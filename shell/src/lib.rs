@@ -6,10 +6,11 @@
 //! * [`loader`]: loads modules by path, together with the modules that provide their imports;
 //! * `host_symbols` (feature `host`): resolves imports from the process and from shared libraries; `shared_object`
 //!   opens shared objects with the system's loader;
+//! * `host_services` (feature `host`): what modules need from the process beside symbols;
 //! * `inspect` (feature `cli`): prints the contents of a file, as text or as JSON;
 //! * `pack` (feature `pack`): links relocatable ELF objects into a module;
 //! * [`prefetch`]: reads files into a cache in advance, on several threads;
-//! * [`call`]: calls machine code and catches its traps;
+//! * [`call`]: calls machine code and catches its traps; `call_record` is the state of a thread that calls from C;
 //! * [`jit`]: registers template instances with the process; `types_json` converts their types from and to JSON;
 //! * `stack` (feature `jit`): the stack bounds of a thread, which bytecode checks;
 //! * [`tools`]: registers code with profilers and debuggers;
@@ -21,19 +22,33 @@
 #[cfg(feature = "c-api")]
 mod address_map;
 pub mod call;
+#[cfg(target_arch = "x86_64")]
+#[cfg_attr(not(feature = "c-api"), allow(dead_code))]
+mod call_record;
 #[cfg(feature = "c-api")]
 mod code_map;
+mod debug_info;
 mod fallible_buf;
 #[cfg(feature = "c-api")]
 pub mod ffi;
+#[cfg(feature = "host")]
+pub mod file_lease;
 pub mod files;
 mod fork;
 #[cfg(feature = "host")]
+pub mod host_services;
+#[cfg(feature = "host")]
 pub mod host_symbols;
+#[cfg(feature = "host")]
+mod init_functions;
 #[cfg(feature = "cli")]
 pub mod inspect;
 pub mod jit;
+#[cfg(feature = "pack")]
+pub mod library_search;
 pub mod loader;
+#[cfg(feature = "host")]
+mod needed_library;
 #[cfg(feature = "pack")]
 pub mod pack;
 pub mod prefetch;
@@ -43,9 +58,19 @@ mod shared_object;
 #[cfg(feature = "jit")]
 pub mod stack;
 mod stderr;
+#[cfg(feature = "host")]
+mod thread_exit;
+#[cfg(feature = "host")]
+mod thread_storage;
+#[cfg(feature = "host")]
+mod tls_descriptor;
+#[cfg(feature = "host")]
+mod tls_object;
 pub mod tools;
 #[cfg(any(feature = "jit", feature = "cli"))]
 pub mod types_json;
+#[cfg(feature = "host")]
+mod unwinding;
 
 #[cfg(feature = "host")]
 pub use shared_object::{SharedObject, SharedObjectError};

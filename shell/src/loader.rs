@@ -1,7 +1,7 @@
 //! Modules by path: files, archives and shared objects, on top of the core's [`ModuleLoader`].
 //!
-//! The core loads modules from bytes; this module adds paths and the system. Files are read into private copies, which
-//! other processes cannot change. A dynlib, a shared object with a trailer, is opened by the system's loader from
+//! The core loads modules from bytes; this module adds paths and the system. Files are mapped while they cannot change, or
+//! read into private copies ([`FilePolicy`]). A dynlib, a shared object with a trailer, is opened by the system's loader from
 //! such a copy. Profilers and debuggers are notified of every module.
 //!
 //! Opening a dynlib runs its initialisers, so the functions that may open one are unsafe. [`Loader::load_module`] and
@@ -12,22 +12,25 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use smf_core::alloc_util::{AllocError, AttachResult, try_box, try_concat};
-use smf_core::format::{File, FormatError};
+use smf_core::alloc_util::{AllocError, AttachResult, TryArc, try_box, try_concat};
+use smf_core::cache::{CacheError, CachedBytes, FileCache};
+use smf_core::format::File;
 use smf_core::link::{LinkError, Module};
 use smf_core::loader::{
     LoadError, LoadObserver, LoaderOptions, MappedModule, ModuleBytes, ModuleHandle, ModuleLoader,
     Reloaded, StateMigration, UnresolvedImport,
 };
-use smf_core::memory;
+use smf_core::memory::{self, FileBytes, FileContents, FileGuards, FilePolicy, MemoryError};
 use thiserror::Error;
 
 use crate::call::CALL_EPOCHS;
 #[cfg(feature = "c-api")]
 use crate::code_map::CodeRange;
-use crate::files::{self, ReadError};
+#[cfg(feature = "host")]
+use crate::file_lease::FileLeases;
+use crate::files::{self, ReadError, is_standard_stream};
 use crate::jit::name_code;
-use crate::registration::CodeRegistration;
+use crate::registration;
 #[cfg(feature = "host")]
 use crate::shared_object::{SharedObject, SharedObjectError};
 
@@ -90,21 +93,37 @@ pub struct MissingImport {
     pub module: String,
 }
 
-impl MissingImport {
-    fn of(import: &UnresolvedImport<'_>) -> Self {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Self { name: text(import.symbol), module: text(import.module) }
-    }
-}
-
 fn list(imports: &[MissingImport]) -> String {
     imports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
+
+/// The guards of mapped files.
+#[cfg(feature = "host")]
+const FILE_GUARDS: &dyn FileGuards = &FileLeases;
+#[cfg(not(feature = "host"))]
+const FILE_GUARDS: &dyn FileGuards = &memory::NoFileGuards;
 
 /// Loads modules by path. All methods may be called from any thread.
 #[derive(Debug)]
 pub struct Loader {
     modules: ModuleLoader,
+    file_policy: FilePolicy,
+    cache: Option<TryArc<FileCache>>,
+}
+
+/// Reads the file at `path` through a cache; `None` if it does not fit there.
+///
+/// # Errors
+/// [`CacheError::File`]; [`CacheError::OutOfMemory`].
+pub(crate) fn read_cached(
+    cache: &TryArc<FileCache>,
+    path: &[u8],
+) -> Result<Option<ModuleBytes>, CacheError> {
+    match CachedBytes::get(cache, path) {
+        Ok(bytes) => Ok(Some(ModuleBytes::new(bytes)?)),
+        Err(error) if error.is_full() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// A module and its providers, mapped and not linked yet.
@@ -130,7 +149,7 @@ struct Observer;
 
 impl LoadObserver for Observer {
     fn on_load(&self, _: &[u8], module: &Module<'_>) -> AttachResult {
-        Ok(Some(try_box(CodeRegistration::of(module)?)?))
+        registration::register(module)
     }
 
     fn on_compile(
@@ -158,15 +177,71 @@ impl LoadObserver for Observer {
 }
 
 impl Loader {
-    /// A loader without modules. Replaces [`LoaderOptions::call_epochs`] by [`CALL_EPOCHS`].
+    /// A loader without modules. Replaces [`LoaderOptions::call_epochs`] by [`CALL_EPOCHS`], and the host
+    /// services by those of this process.
     ///
     /// # Errors
     /// [`AllocError`].
     pub fn new(options: LoaderOptions) -> Result<Self, AllocError> {
         #[cfg(feature = "jit")]
         crate::stack::install_bounds();
-        let options = LoaderOptions { call_epochs: Some(&CALL_EPOCHS), ..options };
-        Ok(Self { modules: ModuleLoader::with_observer(options, try_box(Observer)?)? })
+        let options = LoaderOptions {
+            call_epochs: Some(&CALL_EPOCHS),
+            #[cfg(feature = "host")]
+            host_services: &crate::host_services::ProcessServices,
+            ..options
+        };
+        let file_policy = options.file_policy;
+        let modules = ModuleLoader::with_observer(options, try_box(Observer)?)?;
+        Ok(Self { modules, file_policy, cache: None })
+    }
+
+    /// Reads files through `cache` from now on, where they are in use as long as their modules are loaded. Files that
+    /// do not fit into the cache are read as without one.
+    #[must_use]
+    pub fn with_cache(self, cache: TryArc<FileCache>) -> Self {
+        Self { cache: Some(cache), ..self }
+    }
+
+    /// Opens a file as the options of the loader say.
+    pub(crate) fn open_file(&self, path: &[u8]) -> Result<FileContents, MemoryError> {
+        FileContents::open(path, FileBytes::DEFAULT_LIMIT, self.file_policy, FILE_GUARDS)
+    }
+
+    fn read(&self, path: &Path) -> Result<ModuleBytes, LoadFileError> {
+        let failed = |error| LoadFileError::Read { path: path.to_owned(), error };
+        if is_standard_stream(path) {
+            let input = files::read(path).map_err(failed)?;
+            return Ok(ModuleBytes::new(input).map_err(LoadError::from)?);
+        }
+        let bytes = path.as_os_str().as_bytes();
+        let cached = self.cache.as_ref().map(|cache| read_cached(cache, bytes)).transpose();
+        let cached = cached.map_err(|error| match error {
+            CacheError::File(error) => failed(ReadError::File(error)),
+            _ => LoadError::from(AllocError).into(),
+        })?;
+        if let Some(cached) = cached.flatten() {
+            return Ok(cached);
+        }
+        let contents = self.open_file(bytes);
+        let contents = contents.map_err(|error| failed(ReadError::File(error)))?;
+        Ok(ModuleBytes::of_file(contents).map_err(LoadError::from)?)
+    }
+
+    /// Reads a module of an archive. Returns the name under which it is loaded, and its bytes.
+    fn read_member(
+        &self,
+        path: &Path,
+        module: &str,
+    ) -> Result<(String, ModuleBytes), LoadFileError> {
+        let archive = path.to_string_lossy().into_owned();
+        let found = self.read(path)?.module(module).map_err(|error| {
+            LoadError::named(archive.as_bytes(), |module| LoadError::Format { module, error })
+        });
+        match found? {
+            Some(bytes) => Ok((format!("{archive}({module})"), bytes)),
+            None => Err(LoadFileError::NoSuchModule { archive, module: module.to_owned() }),
+        }
     }
 
     /// The loader of the core.
@@ -184,7 +259,7 @@ impl Loader {
     /// As [`map`](Self::map).
     pub unsafe fn load_file(&self, path: &Path) -> Result<ModuleHandle, LoadFileError> {
         // SAFETY: the caller's contract.
-        unsafe { self.map(&path.to_string_lossy(), read(path)?) }?.link()
+        unsafe { self.map(&path.to_string_lossy(), self.read(path)?) }?.link()
     }
 
     /// Loads the module at `path`, or the module `member` of the archive there. Refuses a dynlib without opening it.
@@ -197,8 +272,8 @@ impl Loader {
         member: Option<&str>,
     ) -> Result<ModuleHandle, LoadFileError> {
         let (name, bytes) = match member {
-            Some(member) => read_member(path, member)?,
-            None => (path.to_string_lossy().into_owned(), read(path)?),
+            Some(member) => self.read_member(path, member)?,
+            None => (path.to_string_lossy().into_owned(), self.read(path)?),
         };
         self.map_module(&name, bytes)?.link()
     }
@@ -216,7 +291,7 @@ impl Loader {
         path: &Path,
         with: &[P],
     ) -> Result<MappedFile<'_>, LoadFileError> {
-        let program = read(path)?;
+        let program = self.read(path)?;
         for file in read_ahead_files(&program, with) {
             // A failure is reported when the file is read.
             let _ = memory::read_ahead(file.as_ref().as_os_str().as_bytes());
@@ -276,7 +351,7 @@ impl Loader {
     /// # Safety
     /// As [`map`](Self::map).
     pub unsafe fn register_provider(&self, path: &Path) -> Result<(), LoadFileError> {
-        let (name, bytes) = (path.to_string_lossy(), read(path)?);
+        let (name, bytes) = (path.to_string_lossy(), self.read(path)?);
         // SAFETY: the caller's contract.
         if unsafe { self.load_dynlib(name.as_bytes(), &bytes) }?.is_none() {
             self.modules.register_provider(name.as_bytes(), bytes)?;
@@ -294,7 +369,7 @@ impl Loader {
         path: &Path,
         migration: StateMigration,
     ) -> Result<Reloaded, LoadFileError> {
-        let bytes = read(path)?;
+        let bytes = self.read(path)?;
         report_missing(|missing| self.modules.reload(module, bytes, migration, missing))
     }
 
@@ -349,8 +424,12 @@ impl MappedFile<'_> {
 fn report_missing<T>(
     link: impl FnOnce(&mut dyn FnMut(&UnresolvedImport<'_>)) -> Result<T, LoadError>,
 ) -> Result<T, LoadFileError> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut missing = Vec::new();
-    link(&mut |import| missing.push(MissingImport::of(import))).map_err(|error| match error {
+    let linked = link(&mut |import| {
+        missing.push(MissingImport { name: text(import.symbol), module: text(import.module) });
+    });
+    linked.map_err(|error| match error {
         LoadError::Link { error: LinkError::MissingImports { .. }, .. } => {
             LoadFileError::MissingImports(missing)
         }
@@ -358,31 +437,10 @@ fn report_missing<T>(
     })
 }
 
-/// The error of a malformed file called `name`.
-fn malformed(name: &str) -> impl Fn(FormatError) -> LoadFileError {
-    move |error| {
-        LoadError::named(name.as_bytes(), |module| LoadError::Format { module, error }).into()
-    }
-}
-
-fn read(path: &Path) -> Result<ModuleBytes, LoadFileError> {
-    let input =
-        files::read(path).map_err(|error| LoadFileError::Read { path: path.to_owned(), error })?;
-    Ok(ModuleBytes::new(input).map_err(LoadError::from)?)
-}
-
-/// Reads a module of an archive. Returns the name under which it is loaded, and its bytes.
-fn read_member(path: &Path, module: &str) -> Result<(String, ModuleBytes), LoadFileError> {
-    let archive = path.to_string_lossy().into_owned();
-    match read(path)?.module(module).map_err(malformed(&archive))? {
-        Some(bytes) => Ok((format!("{archive}({module})"), bytes)),
-        None => Err(LoadFileError::NoSuchModule { archive, module: module.to_owned() }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use smf_core::cache::{Capacity, Options};
     use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Place};
     use smf_core::format::{Arch, Header, Layout};
     use smf_core::link::host_arch;
@@ -443,6 +501,35 @@ mod tests {
         let name = format!("{}/module.smf", "directory/".repeat(10));
         let error = load(&loader, &name, module(Arch::WASM64, &["a"], &[])).unwrap_err();
         assert!(error.to_string().starts_with(&format!("{name}: ")), "{error}");
+    }
+
+    #[test]
+    fn files_are_read_once_through_a_cache() {
+        let samples = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples"));
+        let cache = |bytes| {
+            let cache = FileCache::new(Capacity { files: 4, bytes }, Options::default()).unwrap();
+            TryArc::new(cache).unwrap()
+        };
+        let (cache, small) = (cache(1 << 20), cache(1));
+        let path = samples.join("library.lsm");
+        drop(cache.get(path.as_os_str().as_bytes()).unwrap());
+        let loader = loader().with_cache(cache.clone());
+        for module in ["std/math/scale", "std/math/scale"] {
+            let scale = loader.load_module(&path, Some(module)).unwrap();
+            assert!(loader.modules().get(scale).unwrap().smf().is_some());
+            // The bytes outlive their entry.
+            cache.clear();
+            assert_eq!(cache.statistics().detached_files, 1);
+            loader.modules().unload(scale).unwrap();
+        }
+        let statistics = cache.statistics();
+        assert_eq!((statistics.hits, statistics.misses), (1, 2));
+        let error = loader.load_module(Path::new("no/such/file.smf"), None).unwrap_err();
+        assert!(matches!(error, LoadFileError::Read { .. }) && cache.statistics().failures == 1);
+
+        let loader = self::loader().with_cache(small.clone());
+        loader.load_module(&path, Some("std/math/scale")).unwrap();
+        assert_eq!(small.statistics().files, 0);
     }
 
     #[test]

@@ -6,40 +6,30 @@ use std::ops::Range;
 use smf_core::alloc_util::sort::sort_by_key;
 #[cfg(feature = "c-api")]
 use smf_core::alloc_util::try_push;
-use smf_core::alloc_util::{AllocError, try_collect};
+use smf_core::alloc_util::{AllocError, AttachResult, try_box, try_collect};
 use smf_core::format::SymbolKind;
 use smf_core::link::Module;
 
 #[cfg(feature = "c-api")]
 use crate::code_map::CodeRange;
+use crate::debug_info;
 use crate::tools::{self, Announced, Function};
 
-/// The registration of one module. Must be dropped before the memory of the module is freed.
-pub(crate) struct CodeRegistration {
+/// Registers a module. The registration must be dropped before the memory of the module is freed.
+///
+/// # Errors
+/// [`AllocError`].
+pub(crate) fn register(module: &Module<'_>) -> AttachResult {
+    let names = if tools::is_on() { announce(module) } else { Announced::default() };
     #[cfg(feature = "c-api")]
-    _code: Vec<CodeRange>,
-    _names: Announced,
-}
-
-impl CodeRegistration {
-    /// # Errors
-    /// [`AllocError`].
-    pub(crate) fn of(module: &Module<'_>) -> Result<Self, AllocError> {
-        let names = if tools::is_on() { announce(module) } else { Announced::default() };
-        #[cfg(feature = "c-api")]
-        let code = {
-            let mut code = Vec::new();
-            for range in module.code() {
-                try_push(&mut code, CodeRange::enter(range)?)?;
-            }
-            code
-        };
-        Ok(Self {
-            #[cfg(feature = "c-api")]
-            _code: code,
-            _names: names,
-        })
-    }
+    let names = {
+        let mut code = Vec::new();
+        for range in module.code() {
+            try_push(&mut code, CodeRange::enter(range)?)?;
+        }
+        (code, names)
+    };
+    Ok(Some(try_box(names)?))
 }
 
 /// Tells the tools the names of all functions. A failure is reported and does not prevent loading.
@@ -47,13 +37,15 @@ fn announce(module: &Module<'_>) -> Announced {
     let code = try_collect(module.code().map(|range| range.start as u64..range.end as u64));
     let functions = code.and_then(|code| Ok((functions(module, &code)?, code)));
     let Ok((functions, code)) = functions else { return Announced::default() };
-    tools::announce(&functions, &code).unwrap_or_else(|error| {
+    let sections = || debug_info::sections(module);
+    tools::announce_with(&functions, &code, sections).unwrap_or_else(|error| {
         tools::report(&error);
         Announced::default()
     })
 }
 
-/// Every function of a module, local ones included, sorted by address. A function without a size extends to the next one.
+/// Every function of a module, local ones included, sorted by address. A function without a size extends to the next
+/// one.
 fn functions<'d>(
     module: &Module<'d>,
     code: &[Range<u64>],

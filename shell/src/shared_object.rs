@@ -19,7 +19,7 @@ use smf_core::link::Resolve;
 use smf_core::memory::{FileBytes, MemoryError};
 use thiserror::Error;
 
-use crate::host_symbols::OpenError;
+use crate::host_symbols::open_error;
 
 /// A shared object that the system's loader has opened. Dropping it closes it.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub enum SharedObjectError {
         object: Target,
     },
     /// The system's loader refuses it.
-    #[error("the system's loader refuses the shared object: {}", OpenError(.0))]
+    #[error("the system's loader refuses the shared object: {}", open_error(.0))]
     Open(#[source] libloading::Error),
 }
 
@@ -59,8 +59,8 @@ fn host() -> String {
 impl SharedObject {
     /// Opens a copy of `bytes`, with `RTLD_NOW` and `RTLD_LOCAL`.
     ///
-    /// The copy is checked before the system's loader reads it. The libraries that it needs are not: the system's loader
-    /// searches for them itself.
+    /// The copy is checked before the system's loader reads it. The libraries that it needs are not: the system's
+    /// loader searches for them itself.
     ///
     /// # Errors
     /// [`SharedObjectError`]. A malformed object is refused with an offset in `bytes`, before any of its code runs.
@@ -70,7 +70,8 @@ impl SharedObject {
     /// the value is dropped. The caller trusts that code, in this process and on this thread, and that of the libraries
     /// that the object names.
     pub unsafe fn open(bytes: &[u8]) -> Result<Self, SharedObjectError> {
-        let file = memory_file(bytes).map_err(SharedObjectError::MemoryFile)?;
+        let flags = MemfdFlags::empty();
+        let file = memory_file(bytes, flags).map_err(SharedObjectError::MemoryFile)?;
         let path = unused_path(&file);
         let copy = FileBytes::read(path.as_bytes(), bytes.len() as u64);
         let copy = copy.map_err(SharedObjectError::Read)?;
@@ -80,16 +81,45 @@ impl SharedObject {
         if Some(object) != Target::host() {
             return Err(SharedObjectError::Target { object });
         }
+        // SAFETY: as the caller vouches.
+        unsafe { Self::open_at(&path) }
+    }
+
+    /// Opens a copy of `bytes`, which this program has made: a shared object without executable segments. Where the
+    /// system forbids executable memory files, this one is allowed.
+    ///
+    /// # Errors
+    /// [`SharedObjectError`], but malformed objects are not found.
+    ///
+    /// # Safety
+    /// The object is well-formed and has no code, and the libraries that it needs are open.
+    pub(crate) unsafe fn open_data(bytes: &[u8]) -> Result<Self, SharedObjectError> {
+        let file = match memory_file(bytes, MemfdFlags::NOEXEC_SEAL) {
+            // Before Linux 6.3.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                memory_file(bytes, MemfdFlags::empty())
+            }
+            result => result,
+        };
+        let file = file.map_err(SharedObjectError::MemoryFile)?;
+        let path = unused_path(&file);
+        // SAFETY: there is no code to run.
+        unsafe { Self::open_at(&path) }
+    }
+
+    /// # Safety
+    /// As [`SharedObject::open`], and the object at `path` is well-formed.
+    unsafe fn open_at(path: &str) -> Result<Self, SharedObjectError> {
         // SAFETY: the caller trusts the initialisers and terminators of the object and its libraries. It is closed
         // only when the value is dropped.
-        let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_LOCAL) };
+        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
         Ok(Self { library: library.map_err(SharedObjectError::Open)? })
     }
 }
 
 /// A memory file with `bytes`, sealed against changes.
-fn memory_file(bytes: &[u8]) -> io::Result<File> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+fn memory_file(bytes: &[u8], more: MemfdFlags) -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | more;
     let mut file = File::from(memfd_create("smf-dynlib", flags)?);
     file.write_all(bytes)?;
     let size = SealFlags::SHRINK | SealFlags::GROW;
@@ -99,8 +129,8 @@ fn memory_file(bytes: &[u8]) -> io::Result<File> {
 
 /// A path of an open file that no call in this process has returned before.
 ///
-/// The system's loader identifies objects by path, and descriptors of closed files are reused. The path encodes a counter
-/// in redundant `/` and `./` components.
+/// The system's loader identifies objects by path, and descriptors of closed files are reused. The path encodes a
+/// counter in redundant `/` and `./` components.
 fn unused_path(file: &File) -> String {
     static OPENED: AtomicU64 = AtomicU64::new(0);
     let mut number = OPENED.fetch_add(1, Ordering::Relaxed);
@@ -169,7 +199,8 @@ mod tests {
         assert!(files() <= before + 2, "the memory file is closed again");
     }
 
-    /// Regression: the system's loader returned the first object for the second one, whose memory file had the same number.
+    /// Regression: the system's loader returned the first object for the second one, whose memory file had the same
+    /// number.
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn objects_that_are_open_at_once_are_distinct() {
@@ -188,7 +219,7 @@ mod tests {
 
     #[test]
     fn path_of_a_file_is_never_repeated() {
-        let file = memory_file(b"").unwrap();
+        let file = memory_file(b"", MemfdFlags::empty()).unwrap();
         let paths: std::collections::HashSet<_> = (0..1000).map(|_| unused_path(&file)).collect();
         assert_eq!(paths.len(), 1000);
         assert!(paths.iter().all(|path| std::fs::metadata(path).is_ok()));
@@ -196,7 +227,7 @@ mod tests {
 
     #[test]
     fn memory_file_cannot_be_changed() {
-        let mut file = memory_file(b"bytes").unwrap();
+        let mut file = memory_file(b"bytes", MemfdFlags::empty()).unwrap();
         assert!(file.write_all(b"others").is_err() && file.set_len(0).is_err());
     }
 }

@@ -8,7 +8,11 @@
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use std::mem::MaybeUninit;
 use std::ops::Range;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use std::ptr;
 
 std::thread_local! {
     // `None` before the first query. Has no destructor, so that destructors of other thread-local variables may use it.
@@ -21,7 +25,7 @@ pub fn bounds() -> Option<Range<usize>> {
     if let Some(known) = BOUNDS.get() {
         return known.map(|(start, end)| start..end);
     }
-    let found = system::query();
+    let found = query();
     BOUNDS.set(Some(found.as_ref().map(|found| (found.start, found.end))));
     found
 }
@@ -31,54 +35,29 @@ pub fn install_bounds() {
     smf_core::vm::set_stack_bounds(bounds);
 }
 
+/// Queries the stack of the calling thread.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-mod system {
-    use std::ffi::{c_int, c_void};
-    use std::mem::MaybeUninit;
-    use std::ops::Range;
-    use std::ptr;
-
-    /// `pthread_attr_t`, which has at most 64 bytes in glibc.
-    #[repr(C, align(16))]
-    struct Attributes([u64; 16]);
-
-    unsafe extern "C" {
-        fn pthread_self() -> usize;
-        fn pthread_getattr_np(thread: usize, attributes: *mut Attributes) -> c_int;
-        fn pthread_attr_getstack(
-            attributes: *const Attributes,
-            address: *mut *mut c_void,
-            bytes: *mut usize,
-        ) -> c_int;
-        fn pthread_attr_destroy(attributes: *mut Attributes) -> c_int;
+fn query() -> Option<Range<usize>> {
+    let mut attributes = MaybeUninit::uninit();
+    // SAFETY: no arguments, and cannot fail.
+    let thread = unsafe { libc::pthread_self() };
+    // SAFETY: a running thread, and memory for its attributes, which are initialised if the result is 0.
+    if unsafe { libc::pthread_getattr_np(thread, attributes.as_mut_ptr()) } != 0 {
+        return None;
     }
-
-    /// Queries the stack of the calling thread.
-    pub(super) fn query() -> Option<Range<usize>> {
-        let mut attributes = MaybeUninit::uninit();
-        // SAFETY: no arguments, and cannot fail.
-        let thread = unsafe { pthread_self() };
-        // SAFETY: a running thread, and memory for its attributes, which are initialised if the result is 0.
-        if unsafe { pthread_getattr_np(thread, attributes.as_mut_ptr()) } != 0 {
-            return None;
-        }
-        let (mut start, mut bytes) = (ptr::null_mut(), 0);
-        // SAFETY: initialised attributes, and pointers to two words.
-        let failed =
-            unsafe { pthread_attr_getstack(attributes.as_ptr(), &raw mut start, &raw mut bytes) };
-        // SAFETY: initialised attributes, which are not used after this.
-        unsafe { pthread_attr_destroy(attributes.as_mut_ptr()) };
-        let end = start.addr().checked_add(bytes)?;
-        (failed == 0 && !start.is_null()).then_some(start.addr()..end)
-    }
+    let (attributes, mut start, mut bytes) = (attributes.as_mut_ptr(), ptr::null_mut(), 0);
+    // SAFETY: initialised attributes, and pointers to two words.
+    let failed = unsafe { libc::pthread_attr_getstack(attributes, &raw mut start, &raw mut bytes) };
+    // SAFETY: initialised attributes, which are not used after this.
+    unsafe { libc::pthread_attr_destroy(attributes) };
+    let end = start.addr().checked_add(bytes)?;
+    (failed == 0 && !start.is_null()).then_some(start.addr()..end)
 }
 
+/// Unknown.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-mod system {
-    /// Unknown.
-    pub(super) fn query() -> Option<std::ops::Range<usize>> {
-        None
-    }
+fn query() -> Option<Range<usize>> {
+    None
 }
 
 #[cfg(test)]

@@ -12,7 +12,11 @@
 //! | `{"kind": "tuple", "args": [...]}` | tuple |
 //! | `{"kind": "function", "args": [...], "elem": ...}` | function; `elem` is the result |
 //!
-//! Other keys are ignored. The limits of [`smf_core::types`] apply.
+//! Other keys are ignored. `bits` and `signed` may be absent if a `name` such as `u8` implies them; otherwise an integer
+//! is signed. The limits of [`smf_core::types`] apply.
+//!
+//! Every type is written with a `name`, and its own keys before those of nested types: the runtime's reader takes the
+//! first occurrence of a key in the whole text.
 
 use serde_core::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
@@ -77,17 +81,32 @@ impl Serialize for List<'_> {
 pub(crate) struct TypeJson<'t>(pub(crate) &'t Type);
 
 impl Serialize for TypeJson<'_> {
-    /// Writes the keys in alphabetical order.
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let Self(ty) = *self;
         let mut object = to.serialize_map(None)?;
+        object.serialize_entry("kind", kind_of(ty))?;
+        match ty {
+            Type::Named { name, .. } | Type::Variable(name) => {
+                object.serialize_entry("name", &**name)?;
+            }
+            Type::Int { .. } | Type::Float { .. } => {
+                object.serialize_entry("name", &format_args!("{ty}"))?;
+            }
+            _ => object.serialize_entry("name", kind_of(ty))?,
+        }
+        match ty {
+            Type::Int { bits, signed } => {
+                object.serialize_entry("bits", bits)?;
+                object.serialize_entry("signed", signed)?;
+            }
+            Type::Float { bits } => object.serialize_entry("bits", bits)?,
+            Type::Simd { lanes, .. } => object.serialize_entry("lanes", lanes)?,
+            _ => {}
+        }
         match ty {
             Type::Named { args, .. } if args.is_empty() => {}
             Type::Named { args, .. } | Type::Tuple(args) | Type::Function { args, .. } => {
                 object.serialize_entry("args", &List(args))?;
-            }
-            Type::Int { bits, .. } | Type::Float { bits } => {
-                object.serialize_entry("bits", bits)?
             }
             _ => {}
         }
@@ -95,15 +114,6 @@ impl Serialize for TypeJson<'_> {
             ty
         {
             object.serialize_entry("elem", &TypeJson(elem))?;
-        }
-        object.serialize_entry("kind", kind_of(ty))?;
-        match ty {
-            Type::Simd { lanes, .. } => object.serialize_entry("lanes", lanes)?,
-            Type::Named { name, .. } | Type::Variable(name) => {
-                object.serialize_entry("name", &**name)?;
-            }
-            Type::Int { signed, .. } => object.serialize_entry("signed", signed)?,
-            _ => {}
         }
         object.end()
     }
@@ -140,11 +150,21 @@ fn read(value: &Value, depth: usize, left: &mut usize) -> Result<Type, TypeJsonE
     let fields = |kind| Fields { object, kind, depth };
     Ok(match object.get("kind").and_then(Value::as_str).unwrap_or("") {
         "int" => {
-            let fields = fields("int");
-            let signed = fields.get("signed", Value::as_bool)?;
-            Type::int(fields.bits(&[8, 16, 32, 64, 128])?, signed)
+            let (fields, named) = (fields("int"), implied(object)?);
+            let (bits, signed) = match named {
+                Some(Type::Int { bits, signed }) => (Some(bits), signed),
+                _ => (None, true),
+            };
+            let signed = fields.get_or("signed", Some(signed), Value::as_bool)?;
+            Type::int(fields.bits(&[8, 16, 32, 64, 128], bits)?, signed)
         }
-        "float" => Type::Float { bits: fields("float").bits(&[16, 32, 64, 128])? },
+        "float" => {
+            let bits = match implied(object)? {
+                Some(Type::Float { bits }) => Some(bits),
+                _ => None,
+            };
+            Type::Float { bits: fields("float").bits(&[16, 32, 64, 128], bits)? }
+        }
         "bool" => Type::Bool,
         "string" | "text" => Type::Text,
         "pointer" => Type::Pointer,
@@ -174,6 +194,11 @@ fn read(value: &Value, depth: usize, left: &mut usize) -> Result<Type, TypeJsonE
     })
 }
 
+/// The primitive type that the `name` implies.
+fn implied(object: &Map<String, Value>) -> Result<Option<Type>, AllocError> {
+    object.get("name").and_then(Value::as_str).map(Type::from_word).transpose()
+}
+
 /// The members of a type of one kind.
 struct Fields<'v> {
     object: &'v Map<String, Value>,
@@ -191,9 +216,23 @@ impl<'v> Fields<'v> {
         self.object.get(key).and_then(read).ok_or(TypeJsonError::Key { kind, key })
     }
 
-    fn bits(&self, allowed: &[u8]) -> Result<u8, TypeJsonError> {
+    /// As [`get`](Self::get), with a value for an absent key.
+    fn get_or<T>(
+        &self,
+        key: &'static str,
+        absent: Option<T>,
+        read: impl FnOnce(&'v Value) -> Option<T>,
+    ) -> Result<T, TypeJsonError> {
+        match absent.filter(|_| !self.object.contains_key(key)) {
+            Some(absent) => Ok(absent),
+            None => self.get(key, read),
+        }
+    }
+
+    fn bits(&self, allowed: &[u8], absent: Option<u8>) -> Result<u8, TypeJsonError> {
         let is_allowed = |bits: &u8| allowed.contains(bits);
-        self.get("bits", |bits| u8::try_from(bits.as_u64()?).ok().filter(is_allowed))
+        let read = |bits: &Value| u8::try_from(bits.as_u64()?).ok().filter(is_allowed);
+        self.get_or("bits", absent, read)
     }
 
     fn name(&self) -> Result<&'v str, TypeJsonError> {
@@ -249,15 +288,35 @@ mod tests {
             {"kind": "int", "bits": 32, "signed": true, "comment": 1}]}"#;
         assert_eq!(from(vec), Ok(Type::parse("Vec<i32>").unwrap()));
         let int = type_to_json(&Type::I64);
-        assert_eq!(int.to_string(), r#"{"bits":64,"kind":"int","signed":true}"#);
+        let written = r#"{"kind":"int","name":"i64","bits":64,"signed":true}"#;
+        assert_eq!(int.to_string(), written);
+        // The keys of a type precede those of its parts.
+        let vec = type_to_json(&Type::parse("f32x4").unwrap()).to_string();
+        let elem = r#"{"kind":"float","name":"f32","bits":32}"#;
+        assert_eq!(vec, format!(r#"{{"kind":"simd","name":"simd","lanes":4,"elem":{elem}}}"#));
     }
 
     #[test]
-    fn what_is_no_type_is_refused() {
+    fn absent_bits_and_signs_are_implied_by_the_name() {
+        for (text, ty) in [
+            (r#"{"kind": "int", "bits": 32}"#, "i32"),
+            (r#"{"kind": "int", "name": "u16", "bits": 16}"#, "u16"),
+            (r#"{"kind": "int", "name": "u8"}"#, "u8"),
+            (r#"{"kind": "int", "name": "u8", "bits": 64, "signed": true}"#, "i64"),
+            (r#"{"kind": "float", "name": "f32"}"#, "f32"),
+        ] {
+            assert_eq!(from(text), Ok(Type::parse(ty).unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn value_that_is_no_type_is_refused() {
         for (text, why) in [
             ("1", "a type is an object"),
             ("{}", "unknown kind of type ``"),
-            (r#"{"kind": "int"}"#, "`signed` of a type of the kind `int` is missing or invalid"),
+            (r#"{"kind": "int"}"#, "`bits` of a type of the kind `int` is missing or invalid"),
+            (r#"{"kind": "int", "bits": 8, "signed": 1}"#, "`signed` of a type of the kind `int`"),
+            (r#"{"kind": "float", "name": "i64"}"#, "`bits` of a type"),
             (r#"{"kind": "int", "bits": 37, "signed": true}"#, "`bits` of a type"),
             (r#"{"kind": "int", "bits": -8, "signed": true}"#, "`bits` of a type"),
             (r#"{"kind": "float", "bits": 1e3}"#, "`bits` of a type"),

@@ -11,12 +11,15 @@
 //! blocks come from an allocator of its own.
 #![allow(unsafe_code)]
 
+use std::fmt::{self, Write};
 use std::mem;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use smf_core::alloc_util::{AllocError, TryArc};
-use smf_core::memory::code_alloc::{CodeMemory, CodeMemoryOptions, ExecError, PageUse, Statistics};
+use smf_core::memory::code_alloc::{
+    CodeMemory, CodeMemoryOptions, Event, ExecError, PageUse, Statistics,
+};
 use smf_core::memory::{self, PageCount};
 
 use super::error::ApiError;
@@ -27,6 +30,8 @@ use crate::tools::Announced;
 
 /// A live block.
 struct Block {
+    /// In bytes, as requested.
+    size: u64,
     /// In bytes, a multiple of the page size.
     capacity: usize,
     /// Registered while the code is executable.
@@ -56,11 +61,6 @@ pub(super) struct SharedAllocator {
 
 pub(super) static BLOCKS: ProcessLock<Option<Blocks>> = ProcessLock::new(None);
 
-/// Profilers can be enabled at any time, so arenas are always mapped in a way that they support.
-fn options() -> CodeMemoryOptions {
-    CodeMemoryOptions { perf_map: true, ..CodeMemoryOptions::default() }
-}
-
 /// Calls `act` with the table, which the first call creates.
 ///
 /// # Errors
@@ -69,7 +69,7 @@ pub(super) fn with<T>(act: impl FnOnce(&mut Blocks) -> Result<T, ApiError>) -> R
     let table = &mut *BLOCKS.lock();
     let blocks = match table {
         Some(blocks) => blocks,
-        None => table.insert(Blocks::new(options())?),
+        None => table.insert(Blocks::new()?),
     };
     act(blocks)
 }
@@ -86,8 +86,40 @@ pub(super) fn statistics() -> Statistics {
     BLOCKS.lock().as_ref().map_or_else(Statistics::default, |blocks| blocks.memory.statistics())
 }
 
+/// Appends a line for each arena and each live block, those inherited from a parent process last.
+pub(super) fn describe(text: &mut String) -> fmt::Result {
+    let table = BLOCKS.lock();
+    let Some(blocks) = table.as_ref() else { return Ok(()) };
+    let mut result = Ok(());
+    // In a child process, the arenas belong to the parent.
+    let _ = blocks.memory.for_each_arena(|arena| {
+        let (code, held) = (&arena.code, arena.held_bytes);
+        let (start, end, reserved) = (code.start, code.end, code.len());
+        let line = writeln!(
+            text,
+            "  arena 0x{start:x}-0x{end:x}: {reserved} bytes reserved, {held} bytes held"
+        );
+        result = result.and(line);
+    });
+    result?;
+    let inherited = blocks.inherited.iter().map(|blocks| (blocks, ", inherited"));
+    for (blocks, origin) in [(&blocks.live, "")].into_iter().chain(inherited) {
+        for (address, Block { size, capacity, code, .. }) in blocks.iter() {
+            let is = if code.is_some() { "executable" } else { "not executable" };
+            let end = address.saturating_add(*capacity);
+            writeln!(
+                text,
+                "  block 0x{address:x}-0x{end:x}: {size} bytes requested, {is}{origin}"
+            )?;
+        }
+    }
+    Ok(())
+}
+
 impl Blocks {
-    fn new(options: CodeMemoryOptions) -> Result<Self, ApiError> {
+    fn new() -> Result<Self, ApiError> {
+        // Profilers can be enabled at any time, so arenas are always mapped in a way that they support.
+        let options = CodeMemoryOptions { perf_map: true, ..CodeMemoryOptions::default() };
         Ok(Self {
             memory: CodeMemory::new(options)?,
             options,
@@ -123,6 +155,25 @@ impl Blocks {
         Ok(())
     }
 
+    /// Sets the number of events that the audit log retains, and returns the previous one.
+    pub(super) fn set_audit_events(&mut self, events: usize) -> Result<usize, ApiError> {
+        self.replace_inherited()?;
+        let previous = self.memory.set_audit_events(events)?;
+        self.options.audit_events = events;
+        Ok(previous)
+    }
+
+    /// Removes the earliest `count` events of this process from the audit log, calls `each` with them, and returns the
+    /// number of events before them that were lost.
+    pub(super) fn drain_events(
+        &mut self,
+        count: usize,
+        each: impl FnMut(&Event),
+    ) -> Result<u64, ApiError> {
+        self.replace_inherited()?;
+        Ok(self.memory.drain_first_events(count, each)?)
+    }
+
     /// Creates an allocator for this child process. That of the parent is leaked, because its code may be running.
     fn replace_allocator(&mut self) -> Result<(), ApiError> {
         let (memory, shared) = (CodeMemory::new(self.options)?, TryArc::new(())?);
@@ -145,7 +196,7 @@ impl Blocks {
             result => result?,
         };
         let capacity = PageCount::covering(size).map_or(0, PageCount::bytes);
-        let block = Block { capacity, code: None, names: AddressMap::new() };
+        let block = Block { size, capacity, code: None, names: AddressMap::new() };
         if let Err(no_memory) = self.live.insert(address, block) {
             self.memory.free_pages(address, size)?;
             return Err(no_memory.into());

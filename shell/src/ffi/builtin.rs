@@ -9,7 +9,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 use std::slice;
 
-use smf_core::alloc_util::TryArc;
+use smf_core::alloc_util::{TryArc, try_push};
 
 use super::error::ApiError;
 use super::slot_table::SlotTable;
@@ -63,10 +63,29 @@ impl Drop for Buffer {
     }
 }
 
+/// A kind of value with bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BufferKind {
+    Text,
+    Bytes,
+}
+
 pub(super) enum Value {
-    Text(TryArc<Buffer>),
-    Bytes(TryArc<Buffer>),
+    Buffer(BufferKind, TryArc<Buffer>),
     Pair(i64, i64),
+    List(List),
+}
+
+/// The tokens of text values, which are freed with the list. Not dropped while the table is locked, unless empty.
+pub(super) struct List(Vec<usize>);
+
+impl Drop for List {
+    fn drop(&mut self) {
+        // The host may have freed some of them.
+        for token in &self.0 {
+            free(*token);
+        }
+    }
 }
 
 /// The size of a pair in bytes.
@@ -81,14 +100,15 @@ type Slots = SlotTable<Value, { (1 << INDEX_BITS) - 1 }>;
 
 pub(super) static SLOTS: ProcessLock<Slots> = ProcessLock::new(Slots::new());
 
-/// The index in the low half, the 31 bits of the generation in the high half.
-fn to_token((index, generation): (u32, u32)) -> usize {
-    (generation as usize) << 32 | (index as usize + 1) << ALIGN_BITS
+/// The index in the low half, the 31 bits of the generation in the high half, as in the key of a slot.
+fn to_token(key: u64) -> usize {
+    (key >> 32 << 32) as usize | (key as u32 as usize + 1) << ALIGN_BITS
 }
 
-fn from_token(token: usize) -> Option<(u32, u32)> {
+fn from_token(token: usize) -> Option<u64> {
     let index = (token as u32 >> ALIGN_BITS).checked_sub(1)?;
-    Some((index, (token >> 32) as u32)).filter(|&slot| to_token(slot) == token)
+    let key = (token >> 32 << 32) as u64 | u64::from(index);
+    Some(key).filter(|&key| to_token(key) == token)
 }
 
 /// Stores a value of `bytes` bytes, which is for the error alone.
@@ -98,53 +118,64 @@ fn insert(value: Value, bytes: usize) -> Result<usize, ApiError> {
 
 /// What `read` finds in a live value.
 fn get<T>(token: usize, read: impl FnOnce(&Value) -> Option<T>) -> Option<T> {
-    let (index, generation) = from_token(token)?;
-    read(SLOTS.lock().get(index, generation)?)
+    read(SLOTS.lock().get(from_token(token)?)?)
 }
 
-/// A buffer with a copy of `len` bytes, or zeros if `bytes` is null.
+/// A value with a copy of `len` bytes, or zeros if `bytes` is null.
 ///
 /// # Safety
 /// `bytes` is null or points to `len` bytes.
-unsafe fn copy(bytes: *const u8, len: usize) -> Result<TryArc<Buffer>, ApiError> {
+pub(super) unsafe fn new_buffer(
+    kind: BufferKind,
+    bytes: *const u8,
+    len: usize,
+) -> Result<usize, ApiError> {
     let buffer = Buffer::new(len).ok_or(ApiError::NoMemory { bytes: len })?;
     if !bytes.is_null() {
         // SAFETY: `len` bytes by the caller's promise; the buffer is new, so they do not overlap.
         unsafe { buffer.data().copy_from_nonoverlapping(bytes, len) };
     }
-    TryArc::new(buffer).map_err(|_| ApiError::NoMemory { bytes: len })
-}
-
-/// # Safety
-/// `bytes` is null or points to `len` bytes.
-pub(super) unsafe fn new_text(bytes: *const u8, len: usize) -> Result<usize, ApiError> {
-    // SAFETY: the caller's promise.
-    unsafe { copy(bytes, len) }.and_then(|buffer| insert(Value::Text(buffer), len))
-}
-
-/// # Safety
-/// `bytes` is null or points to `len` bytes.
-pub(super) unsafe fn new_bytes(bytes: *const u8, len: usize) -> Result<usize, ApiError> {
-    // SAFETY: the caller's promise.
-    unsafe { copy(bytes, len) }.and_then(|buffer| insert(Value::Bytes(buffer), len))
+    let buffer = TryArc::new(buffer).map_err(|_| ApiError::NoMemory { bytes: len })?;
+    insert(Value::Buffer(kind, buffer), len)
 }
 
 pub(super) fn new_pair(first: i64, second: i64) -> Result<usize, ApiError> {
     insert(Value::Pair(first, second), PAIR_SIZE)
 }
 
-/// The bytes of a live byte array.
-pub(super) fn bytes(token: usize) -> Option<TryArc<Buffer>> {
+/// A list without texts.
+pub(super) fn new_list() -> Result<usize, ApiError> {
+    insert(Value::List(List(Vec::new())), 0)
+}
+
+/// Appends a copy of the text to a live list.
+pub(super) fn push(list: usize, text: &[u8]) -> Result<(), ApiError> {
+    // SAFETY: the bytes of a slice.
+    let text = unsafe { new_buffer(BufferKind::Text, text.as_ptr(), text.len()) }?;
+    let pushed = {
+        let mut slots = SLOTS.lock();
+        match from_token(list).and_then(|key| slots.get_mut(key)) {
+            Some(Value::List(List(texts))) => try_push(texts, text).map_err(ApiError::from),
+            _ => Err(ApiError::NotA { kind: "a list" }),
+        }
+    };
+    pushed.inspect_err(|_| {
+        free(text);
+    })
+}
+
+/// What `read` finds in the tokens of a live list.
+pub(super) fn list<T>(token: usize, read: impl FnOnce(&[usize]) -> Option<T>) -> Option<T> {
     get(token, |value| match value {
-        Value::Bytes(buffer) => Some(buffer.clone()),
+        Value::List(List(texts)) => read(texts),
         _ => None,
     })
 }
 
-/// The bytes of live text.
-pub(super) fn text(token: usize) -> Option<TryArc<Buffer>> {
+/// The bytes of a live value of this kind.
+pub(super) fn buffer(kind: BufferKind, token: usize) -> Option<TryArc<Buffer>> {
     get(token, |value| match value {
-        Value::Text(buffer) => Some(buffer.clone()),
+        Value::Buffer(found, buffer) if *found == kind => Some(buffer.clone()),
         _ => None,
     })
 }
@@ -160,8 +191,7 @@ pub(super) fn pair(token: usize) -> Option<(i64, i64)> {
 /// Frees a value; `false` for one that is not live.
 pub(super) fn free(token: usize) -> bool {
     // Dropped without the lock, whose guard ends with the statement.
-    let value =
-        from_token(token).and_then(|(index, generation)| SLOTS.lock().remove(index, generation));
+    let value = from_token(token).and_then(|key| SLOTS.lock().remove(key));
     value.is_some()
 }
 
@@ -171,14 +201,22 @@ mod tests {
 
     fn new(bytes: &[u8]) -> usize {
         // SAFETY: the bytes of a slice.
-        unsafe { new_bytes(bytes.as_ptr(), bytes.len()) }.unwrap()
+        unsafe { new_buffer(BufferKind::Bytes, bytes.as_ptr(), bytes.len()) }.unwrap()
+    }
+
+    fn bytes(token: usize) -> Option<TryArc<Buffer>> {
+        buffer(BufferKind::Bytes, token)
+    }
+
+    fn text(token: usize) -> Option<TryArc<Buffer>> {
+        buffer(BufferKind::Text, token)
     }
 
     #[test]
     fn value_has_one_kind_and_lives_until_free() {
         let (array, pair_) = (new(b"abc"), new_pair(-1, i64::MAX).unwrap());
         // SAFETY: five bytes.
-        let text_ = unsafe { new_text(b"hello".as_ptr(), 5) }.unwrap();
+        let text_ = unsafe { new_buffer(BufferKind::Text, b"hello".as_ptr(), 5) }.unwrap();
         assert_eq!(bytes(array).unwrap().as_slice(), b"abc");
         assert_eq!(text(text_).unwrap().as_slice(), b"hello");
         assert_eq!(pair(pair_), Some((-1, i64::MAX)));
@@ -188,6 +226,22 @@ mod tests {
         let next = new(b"next");
         assert!(next != array && bytes(array).is_none());
         assert!(free(next) && free(text_) && free(pair_));
+    }
+
+    #[test]
+    fn list_owns_its_texts() {
+        let list_ = new_list().unwrap();
+        for word in [&b"one"[..], b"", b"three"] {
+            push(list_, word).unwrap();
+        }
+        let at = |index: usize| list(list_, |texts| texts.get(index).copied());
+        let (one, three) = (at(0).unwrap(), at(2).unwrap());
+        assert_eq!(text(three).unwrap().as_slice(), b"three");
+        assert!(at(3).is_none() && bytes(list_).is_none() && list(one, |_| Some(())).is_none());
+        assert!(push(one, b"x").is_err());
+        // A text that the host has freed.
+        assert!(free(one) && free(list_) && !free(list_));
+        assert!(text(three).is_none() && push(list_, b"x").is_err());
     }
 
     #[test]
@@ -221,7 +275,7 @@ mod tests {
         assert_eq!((bytes(empty).unwrap().len(), free(empty)), (0, true));
         for len in [1 << 62, isize::MAX as usize] {
             // SAFETY: null stands for zeros.
-            let result = unsafe { new_bytes(std::ptr::null(), len) };
+            let result = unsafe { new_buffer(BufferKind::Bytes, std::ptr::null(), len) };
             assert_eq!(result, Err(ApiError::NoMemory { bytes: len }));
         }
     }

@@ -4,14 +4,12 @@
 use std::ffi::c_char;
 use std::ptr;
 
-use smf_core::cache::{
-    CacheError, CacheRef, Capacity, FileCache, Options, Policy, Revalidation, Storage,
-};
+use smf_core::cache::{CacheRef, Capacity, FileCache, Options, Policy, Revalidation, Storage};
 
 use super::args::{self, to_i64};
-use super::cache_handles::{self, CACHES, CacheGuard};
+use super::cache_handles::{self, CACHES, CacheGuard, with_held};
 use super::cptr::text;
-use super::error::{ApiError, ArgumentError, or, succeeded};
+use super::error::{ApiError, ArgumentError, attempt_with, or, succeeded};
 use super::versioned_struct::{self, versioned};
 
 /// Options of a cache.
@@ -55,7 +53,6 @@ pub struct SmfCachePart {
 }
 
 const NO_FILE: SmfCacheFile = SmfCacheFile { file: 0, bytes: ptr::null(), length: 0 };
-const MISSING_PART: SmfCachePart = SmfCachePart { bytes: ptr::null(), length: 0 };
 const NO_PART: SmfCachePart = SmfCachePart { bytes: ptr::null(), length: -1 };
 
 /// Opens a cache. Returns its handle; 0 on failure.
@@ -141,13 +138,12 @@ fn hold(
     cache: u64,
     get: impl FnOnce(&CacheGuard) -> Result<CacheRef<'_>, ApiError>,
 ) -> SmfCacheFile {
-    let held = CACHES.enter(cache).and_then(|cache| {
+    attempt_with(NO_FILE, CACHES.enter(cache), |cache| {
         let view = get(&cache)?;
         let file = cache.file_to_raw(view.handle())?;
         cache.retain_ref(&view);
         Ok(SmfCacheFile { file, bytes: view.as_ptr(), length: to_i64(view.len()) })
-    });
-    or(NO_FILE, held)
+    })
 }
 
 /// Releases a file, once for each time it was held.
@@ -159,13 +155,13 @@ pub extern "C" fn smf_cache_release(cache: u64, file: u64) -> bool {
 /// The bytes of note.sdn of a held module, decompressed.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_cache_note(cache: u64, file: u64) -> SmfCachePart {
-    part(cache, file, |view| view.read_note_sdn())
+    part(cache, file, |view| Ok(view.read_note_sdn()?))
 }
 
 /// The bytes of the template section of a held module, decompressed.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_cache_template(cache: u64, file: u64) -> SmfCachePart {
-    part(cache, file, |view| view.read_template_bytes())
+    part(cache, file, |view| Ok(view.read_template_bytes()?))
 }
 
 /// The bytes of the first section called `name` of a held module, decompressed.
@@ -178,33 +174,23 @@ pub unsafe extern "C" fn smf_cache_section(
     file: u64,
     name: *const c_char,
 ) -> SmfCachePart {
-    // SAFETY: the caller's promise.
-    let name = unsafe { text("the name of the section", name) };
-    match name {
-        Ok(name) => part(cache, file, |view| {
-            let section = view.smf()?.sections().named(name);
-            section.map(|section| view.section_bytes(&section)).transpose()
-        }),
-        Err(error) => or(NO_PART, Err(error)),
-    }
+    part(cache, file, |view| {
+        // SAFETY: the caller's promise.
+        let name = unsafe { text("the name of the section", name) }?;
+        let section = view.smf()?.sections().named(name);
+        Ok(section.map(|section| view.section_bytes(&section)).transpose()?)
+    })
 }
 
 fn part(
     cache: u64,
     file: u64,
-    find: impl for<'v> FnOnce(&'v CacheRef<'_>) -> Result<Option<&'v [u8]>, CacheError>,
+    find: impl for<'v> FnOnce(&'v CacheRef<'_>) -> Result<Option<&'v [u8]>, ApiError>,
 ) -> SmfCachePart {
-    let found = CACHES.enter(cache).and_then(|cache| {
-        let handle = cache.file_from_raw(file)?;
-        let view = cache.get_by_handle(handle)?;
-        if !cache.is_retained(handle) {
-            // The bytes would be valid for this call only.
-            return Err(CacheError::NotRetained { handle }.into());
-        }
-        Ok(find(&view)?.map_or(MISSING_PART, |bytes| SmfCachePart {
-            bytes: bytes.as_ptr(),
-            length: to_i64(bytes.len()),
-        }))
+    let found = with_held(cache, file, |view| {
+        let bytes = find(view)?;
+        let length = bytes.map_or(0, |bytes| to_i64(bytes.len()));
+        Ok(SmfCachePart { bytes: bytes.map_or(ptr::null(), <[u8]>::as_ptr), length })
     });
     or(NO_PART, found)
 }
@@ -225,6 +211,12 @@ pub unsafe extern "C" fn smf_cache_evict(cache: u64, path: *const c_char) -> i32
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_cache_clear(cache: u64) -> bool {
     succeeded(CACHES.enter(cache).map(|cache| cache.clear()))
+}
+
+/// Enables or disables a cache: 1 if it was enabled, 0 if not; -1 on failure.
+#[unsafe(no_mangle)]
+pub extern "C" fn smf_cache_enable(cache: u64, enabled: bool) -> i32 {
+    or(-1, CACHES.enter(cache).map(|cache| i32::from(cache.set_enabled(enabled))))
 }
 
 /// Reads the file at `path` again if it is cached and has changed: 1 if it was read, else 0; -1 on failure.

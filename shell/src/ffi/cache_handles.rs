@@ -1,6 +1,6 @@
 //! The open caches of C, and the handles of their files.
 
-use smf_core::cache::{CacheError, FileCache, Handle};
+use smf_core::cache::{CacheError, CacheRef, FileCache, Handle};
 
 use super::error::ApiError;
 use super::handle_table::{self, HandleTable, ITEM_SLOT_BITS, Item, Object};
@@ -16,11 +16,8 @@ impl Object for FileCache {
     const NAME: &'static str = "cache";
 }
 
-/// A short use of a cache.
+/// A use of a cache.
 pub(super) type CacheGuard = handle_table::Guard<FileCache>;
-
-/// A long use of a cache.
-pub(super) type CacheLease = handle_table::Lease<FileCache>;
 
 impl CacheGuard {
     /// The handle of a file in C.
@@ -28,8 +25,7 @@ impl CacheGuard {
     /// # Errors
     /// [`CacheError::NoCapacity`] for a slot beyond [`MAX_FILES`].
     pub(super) fn file_to_raw(&self, handle: Handle) -> Result<u64, ApiError> {
-        let raw = handle.to_raw();
-        let file = self.handle.item_to_raw(Item::File, raw as u32, (raw >> 32) as u32);
+        let file = self.handle.item_to_raw(Item::File, handle.to_raw());
         file.ok_or_else(|| CacheError::NoCapacity.into())
     }
 
@@ -38,11 +34,23 @@ impl CacheGuard {
     /// # Errors
     /// [`ApiError::Handle`] for a handle that this cache never issued.
     pub(super) fn file_from_raw(&self, file: u64) -> Result<Handle, ApiError> {
-        let found = self.handle.item_from_raw(Item::File, file);
-        let (slot, generation) =
-            found.ok_or(ApiError::Handle { what: "a file of this cache", handle: file })?;
-        Ok(Handle::from_raw(u64::from(generation) << 32 | u64::from(slot)))
+        let found = self.handle.item_from_raw(Item::File, file).map(Handle::from_raw);
+        found.ok_or(ApiError::Handle { what: "a file of this cache", handle: file })
     }
+}
+
+/// Calls `read` with a file that C holds: its bytes stay valid until it is released.
+///
+/// # Errors
+/// As for [`CacheGuard::file_from_raw`], [`CacheError::Stale`], [`CacheError::NotRetained`], and those of `read`.
+pub(super) fn with_held<T>(
+    cache: u64,
+    file: u64,
+    read: impl FnOnce(&CacheRef<'_>) -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
+    let cache = CACHES.enter(cache)?;
+    let handle = cache.file_from_raw(file)?;
+    read(&cache.get_retained(handle)?)
 }
 
 /// Closes a cache, which must not be in use. Waits for the guards of other threads.
@@ -126,7 +134,7 @@ mod tests {
     #[test]
     fn file_handle_is_refused_by_other_caches() {
         let (one, two) = (new(), new());
-        for raw in [0, 1, 1 << 32 | 5, u64::from(u32::MAX) << 32 | 0xff_ffff] {
+        for raw in [0, 1, 1 << 32 | 5, u64::from(u32::MAX) << 32 | 0xff_fffe] {
             let handle = Handle::from_raw(raw);
             let (in_one, in_two) = (CACHES.enter(one).unwrap(), CACHES.enter(two).unwrap());
             let file = in_one.file_to_raw(handle).unwrap();
@@ -137,7 +145,8 @@ mod tests {
             );
             assert!(CACHES.enter(file).is_err() && in_one.file_from_raw(one).is_err());
         }
-        let outside = CACHES.enter(one).unwrap().file_to_raw(Handle::from_raw(1 << ITEM_SLOT_BITS));
+        let outside =
+            CACHES.enter(one).unwrap().file_to_raw(Handle::from_raw((1 << ITEM_SLOT_BITS) - 1));
         assert!(outside.is_err());
         let handle = Handle::from_raw(1 << 32);
         let file = CACHES.enter(one).unwrap().file_to_raw(handle).unwrap();

@@ -1,10 +1,15 @@
-//! `smf_cache_statistics` and `smf_cache_samples`.
+//! `smf_cache_*`: the statistics of a cache, as numbers, histograms and text.
 #![allow(unsafe_code)]
+
+use std::ffi::c_char;
+use std::fmt::{self, Write};
+use std::mem::MaybeUninit;
+use std::ops::RangeInclusive;
 
 use super::args::to_i64;
 use super::cache_handles::{CACHES, CacheGuard};
 use super::cptr::slice_mut;
-use super::error::{or, succeeded};
+use super::error::{ApiError, ArgumentError, attempt_with, succeeded};
 use super::versioned_struct::{self, versioned};
 
 /// The statistics of a cache.
@@ -27,7 +32,7 @@ pub struct SmfCacheStatistics {
     pub held: i64,
     /// The maximum of `bytes` so far.
     pub peak_bytes: i64,
-    /// Requests that did not read a file.
+    /// Requests, by path or by handle, that found a file in the cache.
     pub hits: i64,
     /// Requests that read a file or failed to.
     pub misses: i64,
@@ -49,9 +54,25 @@ pub struct SmfCacheStatistics {
     pub load_99: i64,
     /// Hits divided by requests, 0 to 1; -1 before the first request.
     pub hit_rate: f64,
+    /// The mean size of the cached files in bytes, without decompressed sections; 0 without files.
+    pub mean_file_size: i64,
+    /// 1 if the cache is enabled, else 0.
+    pub enabled: i64,
 }
 
-versioned!(SmfCacheStatistics, 19 * 8);
+versioned!(SmfCacheStatistics, 19 * 8, 21 * 8);
+
+/// A bucket of a histogram.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SmfCacheBucket {
+    /// The least value in the bucket, in bytes or nanoseconds.
+    pub first: i64,
+    /// The greatest value in the bucket; `INT64_MAX` for any greater one.
+    pub last: i64,
+    /// How many values are in the bucket, at least 1.
+    pub count: i64,
+}
 
 /// The bytes in a cache at one time.
 #[repr(C)]
@@ -102,6 +123,8 @@ fn counts(cache: &CacheGuard) -> SmfCacheStatistics {
         load_90: within(0.9),
         load_99: within(0.99),
         hit_rate: s.hit_rate().unwrap_or(-1.0),
+        mean_file_size: s.file_sizes.mean().map_or(0, |mean| mean as i64),
+        enabled: i64::from(s.is_enabled),
     }
 }
 
@@ -115,7 +138,7 @@ pub unsafe extern "C" fn smf_cache_samples(
     samples: *mut SmfCacheSample,
     count: i64,
 ) -> i64 {
-    let copied = CACHES.enter(cache).and_then(|cache| {
+    attempt_with(-1, CACHES.enter(cache), |cache| {
         let all = cache.statistics().bytes_over_time;
         let count = count.min(to_i64(all.len()));
         // SAFETY: the caller's promise.
@@ -124,6 +147,89 @@ pub unsafe extern "C" fn smf_cache_samples(
             slot.write(SmfCacheSample { nanoseconds: sample.at, bytes: to_i64(sample.bytes) });
         }
         Ok(to_i64(all.len()))
-    });
-    or(-1, copied)
+    })
+}
+
+/// The histograms of a cache.
+const FILE_SIZES: i32 = 0;
+const LOAD_TIMES: i32 = 1;
+
+/// Copies up to `count` buckets of a histogram that are not empty, in ascending order, and returns how many exist. -1 on
+/// failure.
+///
+/// # Safety
+/// `buckets` is null or points to memory for `count` buckets.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_cache_histogram(
+    cache: u64,
+    histogram: i32,
+    buckets: *mut SmfCacheBucket,
+    count: i64,
+) -> i64 {
+    attempt_with(-1, CACHES.enter(cache), |cache| {
+        let statistics = cache.statistics();
+        let copy = |all: &mut dyn Iterator<Item = (RangeInclusive<u64>, u32)>| {
+            let count = count.min(MAX_BUCKETS);
+            // SAFETY: the caller's promise.
+            let output = unsafe { slice_mut("the array of buckets", buckets, count) }?;
+            let mut existing = 0;
+            for (index, (values, count)) in all.enumerate() {
+                if let Some(slot) = output.get_mut(index) {
+                    let (first, last) = (to_i64(*values.start()), to_i64(*values.end()));
+                    slot.write(SmfCacheBucket { first, last, count: i64::from(count) });
+                }
+                existing += 1;
+            }
+            Ok::<_, ApiError>(existing)
+        };
+        match histogram {
+            FILE_SIZES => copy(&mut statistics.file_sizes.buckets()),
+            LOAD_TIMES => copy(&mut statistics.load_times.buckets()),
+            other => Err(ArgumentError::unknown("histogram", other).into()),
+        }
+    })
+}
+
+/// More buckets than a histogram has.
+const MAX_BUCKETS: i64 = 1 << 10;
+
+/// Writes a report on a cache, with as many bytes of it as fit and a NUL, and returns its length in bytes. -1 on
+/// failure.
+///
+/// # Safety
+/// `text` is null or points to `size` bytes of memory.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_cache_report(cache: u64, text: *mut c_char, size: i64) -> i64 {
+    attempt_with(-1, CACHES.enter(cache), |cache| {
+        // SAFETY: the caller's promise.
+        let output = unsafe { slice_mut("the buffer", text.cast::<u8>(), size) }?;
+        let mut report = Truncated { output, len: 0 };
+        // Writing into the buffer does not fail.
+        let _ = writeln!(report, "{}held: {}", cache.statistics(), cache.retained());
+        let Truncated { output, len } = report;
+        if let Some(last) = output.len().checked_sub(1)
+            && let Some(end) = output.get_mut(len.min(last))
+        {
+            end.write(0);
+        }
+        Ok(to_i64(len))
+    })
+}
+
+/// Text in a buffer, whose last byte stays free; bytes that do not fit are counted.
+struct Truncated<'b> {
+    output: &'b mut [MaybeUninit<u8>],
+    len: usize,
+}
+
+impl Write for Truncated<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let capacity = self.output.len().saturating_sub(1);
+        let rest = self.output.get_mut(self.len.min(capacity)..capacity).unwrap_or_default();
+        for (slot, byte) in rest.iter_mut().zip(text.bytes()) {
+            slot.write(byte);
+        }
+        self.len = self.len.saturating_add(text.len());
+        Ok(())
+    }
 }

@@ -2,21 +2,35 @@
 #![allow(unsafe_code)]
 
 use smf_core::memory::code_alloc::ExecError;
-use smf_core::trap::TrapError;
+
+#[cfg(target_arch = "x86_64")]
+use smf_core::trap::refuse_unwinding;
 
 use super::error::{ApiError, or, record, smf_clear_error};
 use super::{args, blocks};
 use crate::call::{self, CALL_EPOCHS};
+#[cfg(target_arch = "x86_64")]
+use crate::call_record::{self, CallRecord, FOUND_FACTOR, FOUND_SHIFT};
 use crate::code_map;
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86_64::move_arguments;
+#[cfg(target_arch = "x86_64")]
+use x86_64::{enter, pop_arguments};
 
 fn call<const N: usize>(function: i64, arguments: [i64; N]) -> i64 {
     let address = function.cast_unsigned();
     // The epoch is pinned before the lookup, so that the code it finds is not freed before the call returns.
     let _guard = CALL_EPOCHS.pin();
-    if !usize::try_from(address).is_ok_and(code_map::is_callable) {
+    let Some(callable) = usize::try_from(address).ok().filter(|to| code_map::is_callable(*to))
+    else {
         record(refusal(function));
         return 0;
-    }
+    };
+    #[cfg(target_arch = "x86_64")]
+    call_record::remember(callable, CALL_EPOCHS.current(), x86_64::trapped, code_map::is_cached);
     // SAFETY: the address is in executable code of this library. The caller promises to keep it and that it takes
     // these arguments: machine code is trusted. Registering code has registered the trap chains.
     match unsafe { call::call_pinned(address, &arguments) } {
@@ -25,7 +39,20 @@ fn call<const N: usize>(function: i64, arguments: [i64; N]) -> i64 {
             0
         }
         Ok(result) => result,
-        Err(error) => trapped(error),
+        Err(error) => or(0, Err(ApiError::Call(error))),
+    }
+}
+
+/// Passes the address of a function to `act` that may be called until `act` returns.
+///
+/// # Errors
+/// The address is not one of callable code.
+pub(super) fn with_callable<T>(function: i64, act: impl FnOnce(u64) -> T) -> Result<T, ApiError> {
+    let address = function.cast_unsigned();
+    let _guard = CALL_EPOCHS.pin();
+    match usize::try_from(address).is_ok_and(code_map::is_callable) {
+        true => Ok(act(address)),
+        false => Err(refusal(function)),
     }
 }
 
@@ -42,19 +69,31 @@ fn refusal(function: i64) -> ApiError {
     }
 }
 
-#[cold]
-fn trapped(error: TrapError) -> i64 {
-    or(0, Err(ApiError::Call(error)))
-}
-
 /// Exports one function per number of arguments.
 macro_rules! export {
     ($($name:ident($($argument:ident),*);)*) => {$(
         /// Calls the function at `function`, in executable memory of this library or in a loaded module, and returns
         /// its result; 0 on failure and after a trap. If the function itself returned 0, the last error is cleared.
+        #[cfg(not(target_arch = "x86_64"))]
         #[unsafe(no_mangle)]
         pub extern "C" fn $name(function: i64, $($argument: i64),*) -> i64 {
             call(function, [$($argument),*])
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        mod $name {
+            pub(super) extern "C" fn slowly(function: i64, $($argument: i64),*) -> i64 {
+                super::call(function, [$($argument),*])
+            }
+        }
+
+        /// Calls the function at `function`, in executable memory of this library or in a loaded module, and returns
+        /// its result; 0 on failure and after a trap. If the function itself returned 0, the last error is cleared.
+        #[cfg(target_arch = "x86_64")]
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $name(function: i64, $($argument: i64),*) -> i64 {
+            enter!($name; $($argument)*)
         }
     )*};
 }

@@ -2,16 +2,17 @@
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 use smf_core::format::Layout;
 use smf_core::link::host_arch;
 use smf_core::templates::{
-    CodeReloc, CompileError, CompileRequest, Compiler, Environment, IrBodies, PrecompiledBodies,
-    Target,
+    CodeReloc, CompileError, CompileRequest, Compiled, Compiler, Environment, IrBodies,
+    PrecompiledBodies, Target,
 };
 use smf_core::types::{Type, mangle};
 
@@ -22,7 +23,7 @@ use crate::types_json::type_to_json;
 /// The statistics of a context.
 #[derive(Default)]
 pub(super) struct Counts {
-    pub(super) inferences: AtomicU64,
+    inferences: AtomicU64,
     pub(super) instantiations: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -43,7 +44,13 @@ impl Counts {
 /// A template, its body and its type arguments.
 type Key = (String, Vec<u8>, Vec<Type>);
 
-/// The compilers of a context, and a cache of their results.
+/// The template and the hints of an inference, as they were passed.
+type Inference = [Vec<u8>; 2];
+
+/// The most cached inferences.
+const MAX_INFERENCES: usize = 4096;
+
+/// The compilers of a context, and caches of their results and of inferences.
 #[derive(Default)]
 pub(super) struct Context {
     pub(super) counts: Counts,
@@ -52,6 +59,7 @@ pub(super) struct Context {
     ir: IrBodies,
     callback: CallbackCompiler,
     compiled: Mutex<HashMap<Key, Value>>,
+    inferred: Mutex<HashMap<Inference, String>>,
 }
 
 impl Context {
@@ -64,9 +72,46 @@ impl Context {
         self.compiled().clear();
     }
 
-    fn compiled(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Value>> {
+    fn compiled(&self) -> MutexGuard<'_, HashMap<Key, Value>> {
         // No code panics while it holds the lock.
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the code is that of a cached result.
+    pub(super) fn has_compiled(&self, code: &[u8]) -> bool {
+        let is_equal = |known: &Vec<Value>| {
+            known.len() == code.len()
+                && known
+                    .iter()
+                    .zip(code)
+                    .all(|(known, byte)| known.as_u64() == Some(u64::from(*byte)))
+        };
+        let codes = |answer: &Value| answer.get("code")?.as_array().map(is_equal);
+        self.compiled().values().filter_map(codes).any(|is_equal| is_equal)
+    }
+
+    /// Infers types by `infer`, or returns the cached answer for the same texts.
+    pub(super) fn infer(
+        &self,
+        texts: [&[u8]; 2],
+        infer: impl FnOnce() -> Result<String, Box<dyn Error>>,
+    ) -> Result<String, Box<dyn Error>> {
+        // No code panics while it holds the lock.
+        let inferred = || self.inferred.lock().unwrap_or_else(PoisonError::into_inner);
+        self.counts.inferences.fetch_add(1, Ordering::Relaxed);
+        let key = texts.map(<[u8]>::to_vec);
+        if let Some(known) = inferred().get(&key) {
+            self.counts.hits.fetch_add(1, Ordering::Relaxed);
+            return Ok(known.clone());
+        }
+        self.counts.misses.fetch_add(1, Ordering::Relaxed);
+        let types = infer()?;
+        let mut inferred = inferred();
+        if inferred.len() == MAX_INFERENCES {
+            inferred.clear();
+        }
+        inferred.insert(key, types.clone());
+        Ok(types)
     }
 
     /// Compiles a template with type arguments, or returns the cached result.
@@ -75,7 +120,7 @@ impl Context {
         name: &str,
         arguments: &[Type],
         body: Vec<u8>,
-    ) -> Result<Value, String> {
+    ) -> Result<Value, Box<dyn Error>> {
         let key = (name.to_owned(), body, arguments.to_vec());
         if let Some(known) = self.compiled().get(&key) {
             self.counts.hits.fetch_add(1, Ordering::Relaxed);
@@ -87,17 +132,17 @@ impl Context {
         Ok(compiled)
     }
 
-    /// The first compiler that recognizes the body.
-    fn compiler(&self, body: &[u8]) -> Option<&dyn Compiler> {
+    fn compile(
+        &self,
+        name: &str,
+        arguments: &[Type],
+        body: &[u8],
+    ) -> Result<Value, Box<dyn Error>> {
+        let symbol = mangle(name, arguments)?.ok_or("the template has no mangled name")?;
         let all: [&dyn Compiler; 3] = [&PrecompiledBodies, &self.ir, &self.callback];
-        all.into_iter().find(|compiler| compiler.recognizes(body))
-    }
-
-    fn compile(&self, name: &str, arguments: &[Type], body: &[u8]) -> Result<Value, String> {
-        let symbol = mangle(name, arguments).map_err(|error| error.to_string())?;
-        let symbol = symbol.ok_or_else(|| "the template has no mangled name".to_owned())?;
+        let compiler = all.into_iter().find(|compiler| compiler.recognizes(body));
         let unsupported = || format!("no compiler recognizes the body of the template `{name}`");
-        let compiler = self.compiler(body).ok_or_else(unsupported)?;
+        let compiler = compiler.ok_or_else(unsupported)?;
         let request = CompileRequest {
             symbol: symbol.as_bytes(),
             template: name.as_bytes(),
@@ -108,12 +153,10 @@ impl Context {
             arch: host_arch(),
         };
         let mut references = References { request: &request, targets: Vec::new() };
-        let compiled =
-            compiler.compile(&request, &mut references).map_err(|error| error.to_string())?;
-        let relocations = compiled.relocations.iter().map(|reloc| references.to_json(reloc));
-        let relocations: Vec<_> = relocations.collect();
-        let code = compiled.code;
-        Ok(json!({"success": true, "symbol": symbol, "code": code, "relocations": relocations}))
+        let Compiled { code, relocations } = compiler.compile(&request, &mut references)?;
+        let relocations: Value =
+            relocations.iter().map(|reloc| references.to_json(reloc)).collect();
+        Ok(json!({"success": true, "code": code, "symbol": symbol, "relocations": relocations}))
     }
 }
 
@@ -149,25 +192,20 @@ impl References<'_> {
 
     fn to_json(&self, reloc: &CodeReloc) -> Value {
         let kind = Layout::Native.reloc_number(reloc.kind);
-        let (offset, addend) = (reloc.offset, reloc.addend);
-        match self.reference(reloc.target) {
+        let own: Vec<(&str, Value)> = match self.reference(reloc.target) {
             // The function itself.
-            None => json!({"offset": offset, "kind": kind, "addend": addend}),
-            Some(Reference::Symbol(symbol)) => {
-                json!({"offset": offset, "kind": kind, "addend": addend, "symbol": symbol})
-            }
-            Some(Reference::Address(address)) => {
-                json!({"offset": offset, "kind": kind, "addend": addend, "address": address})
-            }
-            Some(Reference::Instance(template, types)) => json!({
-                "offset": offset,
-                "kind": kind,
-                "addend": addend,
-                "template": template,
-                "types": types.iter().map(type_to_json).collect::<Value>(),
-                "symbol": mangle(template, types).ok().flatten(),
-            }),
-        }
+            None => Vec::new(),
+            Some(Reference::Symbol(symbol)) => vec![("symbol", symbol.as_str().into())],
+            Some(Reference::Address(address)) => vec![("address", (*address).into())],
+            Some(Reference::Instance(template, types)) => vec![
+                ("template", template.as_str().into()),
+                ("types", types.iter().map(type_to_json).collect()),
+                ("symbol", mangle(template, types).ok().flatten().into()),
+            ],
+        };
+        let (offset, kind, addend) = (reloc.offset.into(), kind.into(), reloc.addend.into());
+        let place = [("offset", offset), ("kind", kind), ("addend", addend)];
+        place.into_iter().chain(own).collect()
     }
 }
 

@@ -7,15 +7,18 @@ use std::mem::MaybeUninit;
 use super::args;
 use super::error::{ApiError, ArgumentError};
 
-/// A pointer of the host that is only passed back to its callback.
+/// A callback of the host, and a pointer that is only passed back to it.
 #[derive(Clone, Copy)]
-pub(super) struct UserData(pub(super) *mut c_void);
+pub(super) struct Callback<F> {
+    pub(super) function: F,
+    pub(super) user: *mut c_void,
+}
 
 // SAFETY: the pointer is not dereferenced here. The header requires of the callback that it may be called from any
 // thread.
-unsafe impl Send for UserData {}
+unsafe impl<F: Send> Send for Callback<F> {}
 // SAFETY: as above.
-unsafe impl Sync for UserData {}
+unsafe impl<F: Sync> Sync for Callback<F> {}
 
 /// A C string.
 ///

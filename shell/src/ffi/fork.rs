@@ -1,6 +1,6 @@
 //! The tables of the exports around a fork; see [`crate::fork`].
 
-use super::{blocks, cache_handles, loader_handles, mappings, prefetch};
+use super::{blocks, cache_handles, loader_handles, mappings, prefetch, registered_symbols};
 #[cfg(feature = "jit")]
 use super::{compiler, jit_handles};
 use crate::code_map;
@@ -19,6 +19,7 @@ pub(crate) const LOCKS: &[&dyn HeldAtFork] = &[
     &super::strings::STRINGS,
     #[cfg(not(feature = "tagged"))]
     &super::builtin::SLOTS,
+    &registered_symbols::SYMBOLS,
     &code_map::RANGES,
 ];
 

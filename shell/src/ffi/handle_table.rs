@@ -2,7 +2,7 @@
 //!
 //! A handle is looked up and never dereferenced; a stale one is an error. A thread that uses an object counts itself
 //! in the object's slot first, without a lock. Closing marks the slot and waits until the count is 0. Long uses take
-//! a [`Lease`] instead: an object with leases cannot be closed.
+//! a [lease](Guard::lease) instead: an object with leases cannot be closed.
 //!
 //! The protocol is sequentially consistent: a user increments the count and then checks that the slot is open; a
 //! closing thread marks the slot and then reads the count. Of a user and a closing thread that race, at least one
@@ -15,7 +15,7 @@
 
 use std::cell::UnsafeCell;
 use std::ops::Deref;
-use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::thread;
 use std::time::Duration;
@@ -86,18 +86,22 @@ impl Handle {
         (item as u32) << (30 - ITEM_SLOT_BITS) | self.slot as u32
     }
 
-    /// The handle of an item of this object; `None` for a slot that does not fit.
-    pub(super) fn item_to_raw(self, item: Item, slot: u32, generation: u32) -> Option<u64> {
+    /// The handle of an item of this object, of which `key` has the slot in the lower half and the generation in the
+    /// upper half; `None` for a slot that does not fit.
+    pub(super) fn item_to_raw(self, item: Item, key: u64) -> Option<u64> {
+        // Slots count from 1: slot 0 would have the lower half of a prefetch's handle.
+        let slot = (key as u32).checked_add(1).filter(|slot| slot >> ITEM_SLOT_BITS == 0)?;
         let low = self.item_prefix(item) << ITEM_SLOT_BITS | slot;
-        let high = generation ^ self.item_mask();
-        (slot >> ITEM_SLOT_BITS == 0).then_some(u64::from(high) << 32 | u64::from(low))
+        let high = (key >> 32) as u32 ^ self.item_mask();
+        Some(u64::from(high) << 32 | u64::from(low))
     }
 
-    /// The slot and the generation of an item; `None` for a handle that this object never issued.
-    pub(super) fn item_from_raw(self, item: Item, raw: u64) -> Option<(u32, u32)> {
-        let (low, high) = (raw as u32, (raw >> 32) as u32);
-        let slot = low & ((1 << ITEM_SLOT_BITS) - 1);
-        (low >> ITEM_SLOT_BITS == self.item_prefix(item)).then_some((slot, high ^ self.item_mask()))
+    /// The key of an item; `None` for a handle that this object never issued.
+    pub(super) fn item_from_raw(self, item: Item, raw: u64) -> Option<u64> {
+        let (low, high) = (raw as u32, (raw >> 32) as u32 ^ self.item_mask());
+        let slot = (low & ((1 << ITEM_SLOT_BITS) - 1)).checked_sub(1)?;
+        let is_issued = low >> ITEM_SLOT_BITS == self.item_prefix(item);
+        is_issued.then_some(u64::from(high) << 32 | u64::from(slot))
     }
 }
 
@@ -106,8 +110,8 @@ struct HandleSlot<T> {
     state: AtomicU64,
     /// Present in the phases `OPEN`, `CLOSING` and `FORKED`.
     object: UnsafeCell<Option<TryArc<T>>>,
-    /// [`Guard`]s, and threads that check whether the slot is open.
-    users: AtomicU64,
+    /// [`Guard`]s that are not leases, and threads that check whether the slot is open.
+    users: AtomicU32,
     leases: AtomicU32,
 }
 
@@ -131,7 +135,7 @@ impl<T> HandleSlot<T> {
         Self {
             state: AtomicU64::new(VACANT),
             object: UnsafeCell::new(None),
-            users: AtomicU64::new(0),
+            users: AtomicU32::new(0),
             leases: AtomicU32::new(0),
         }
     }
@@ -168,15 +172,17 @@ impl<T> HandleSlot<T> {
     }
 }
 
-/// A short use of an object. Closing the object waits until the guard is dropped.
+/// A use of an object: a short one, until whose end closing the object waits, or a lease.
 pub(super) struct Guard<T: 'static> {
     slot: &'static HandleSlot<T>,
+    /// The count of the slot that includes this use.
+    count: &'static AtomicU32,
     pub(super) handle: Handle,
 }
 
 impl<T> Drop for Guard<T> {
     fn drop(&mut self) {
-        self.slot.users.fetch_sub(1, Release);
+        self.count.fetch_sub(1, SeqCst);
     }
 }
 
@@ -184,37 +190,17 @@ impl<T> Deref for Guard<T> {
     type Target = TryArc<T>;
 
     fn deref(&self) -> &TryArc<T> {
-        // SAFETY: this user is counted and observed the slot open after that.
+        // SAFETY: this use is counted, and its thread observed the slot open after that or took it from a counted use.
         unsafe { self.slot.object() }
     }
 }
 
 impl<T> Guard<T> {
-    /// A long use of the same object.
-    pub(super) fn lease(&self) -> Lease<T> {
-        self.slot.leases.fetch_add(1, SeqCst);
-        Lease { slot: self.slot, handle: self.handle }
-    }
-}
-
-/// A long use of an object, which cannot be closed while a lease exists.
-pub(super) struct Lease<T: 'static> {
-    slot: &'static HandleSlot<T>,
-    pub(super) handle: Handle,
-}
-
-impl<T> Drop for Lease<T> {
-    fn drop(&mut self) {
-        self.slot.leases.fetch_sub(1, SeqCst);
-    }
-}
-
-impl<T> Deref for Lease<T> {
-    type Target = TryArc<T>;
-
-    fn deref(&self) -> &TryArc<T> {
-        // SAFETY: the lease is counted and was taken by a counted user.
-        unsafe { self.slot.object() }
+    /// A long use of the same object, which cannot be closed while a lease exists.
+    pub(super) fn lease(&self) -> Self {
+        let Self { slot, handle, .. } = *self;
+        slot.leases.fetch_add(1, SeqCst);
+        Self { slot, count: &slot.leases, handle }
     }
 }
 
@@ -249,7 +235,7 @@ impl<T: Object> HandleTable<T> {
         }
         loop {
             slot.users.fetch_add(1, SeqCst);
-            let guard = Guard { slot, handle };
+            let guard = Guard { slot, count: &slot.users, handle };
             let state = slot.state.load(SeqCst);
             if state == handle.state(OPEN) {
                 return Ok(guard);

@@ -6,16 +6,20 @@ use std::ffi::{c_char, c_void};
 use smf_core::alloc_util::{TryArc, try_box};
 use smf_core::link::{Resolve, ShortName};
 use smf_core::templates::{
-    InstantiateError, JitConfig, JitInstantiator, JitSymbolResolver, MetadataError,
+    InstantiateError, InstantiateErrorKind, JitConfig, JitInstantiator, JitSymbolResolver,
+    MetadataError,
 };
 
 use super::args::to_i64;
 use super::cptr::{slice, text};
-use super::error::{ApiError, ArgumentError, Truncated, or, succeeded};
-use super::jit_handles::{self, CallbackCompiler, JITS, OpenJit, SharedJit, SmfCompiler, enter};
+use super::error::{ApiError, ArgumentError, Code, or, record, succeeded};
+use super::jit_handles::{
+    self, CacheHandle, CallbackCompiler, JITS, JitObserver, OpenJit, SharedJit, SmfCompiler, with,
+};
+use super::registered_symbols::RegisteredSymbols;
 use super::versioned_struct::{self, versioned};
 use super::{args, blocks, loader_handles};
-use crate::jit::Announce;
+use crate::fork::Users;
 
 /// Options of an instantiator.
 #[repr(C)]
@@ -28,9 +32,11 @@ pub struct SmfJitOptions {
     /// A sum of `SMF_JIT_*`: 1, notes of modules are not updated; 2, no instances are created; 4, messages on standard
     /// error; 8, code is cached in the files of modules.
     pub flags: i32,
+    /// The most instances; 0 for no limit.
+    pub max_instances: i64,
 }
 
-versioned!(SmfJitOptions, 16);
+versioned!(SmfJitOptions, 16, 24);
 
 /// An instance of a template.
 #[repr(C)]
@@ -71,7 +77,8 @@ const DISABLED: i32 = 2;
 const VERBOSE: i32 = 4;
 const KEEP_CODE: i32 = 8;
 
-const DEFAULT_OPTIONS: SmfJitOptions = SmfJitOptions { size: 0, max_depth: 50, flags: 0 };
+const DEFAULT_OPTIONS: SmfJitOptions =
+    SmfJitOptions { size: 0, max_depth: 50, flags: 0, max_instances: 0 };
 
 /// Opens an instantiator. Returns its handle; 0 on failure.
 ///
@@ -85,7 +92,7 @@ pub unsafe extern "C" fn smf_jit_open(options: *const SmfJitOptions) -> u64 {
 }
 
 fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
-    let SmfJitOptions { max_depth, flags, .. } = options;
+    let SmfJitOptions { max_depth, flags, max_instances, .. } = options;
     if flags & !(SILENT | DISABLED | VERBOSE | KEEP_CODE) != 0 {
         return Err(ArgumentError::unknown("sum of instantiator flags", flags).into());
     }
@@ -93,17 +100,30 @@ fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
         update_smf: flags & SILENT == 0,
         max_depth: u32::try_from(max_depth)
             .map_err(|_| ArgumentError::unknown("depth", max_depth))?,
+        max_instances: match args::length("the limit of instances", max_instances)? {
+            0 => usize::MAX,
+            limit => usize::try_from(limit).unwrap_or(usize::MAX),
+        },
         enabled: flags & DISABLED == 0,
         verbose: flags & VERBOSE != 0,
         keep_code: flags & KEEP_CODE != 0,
     };
     let memory = blocks::with(|blocks| blocks.share())?;
     let compiler = TryArc::new(CallbackCompiler::default())?;
+    let cache = TryArc::new(CacheHandle::default())?;
     let jit = JitInstantiator::new(config, memory.memory.clone())?
         .with_compiler(compiler.clone())?
-        .with_observer(Announce)?;
-    let shared = TryArc::new(SharedJit::new(JitSymbolResolver::new(jit)))?;
-    JITS.open(OpenJit { shared, compiler, _memory: memory })
+        .with_symbols(RegisteredSymbols::default())?
+        .with_observer(JitObserver { cache: cache.clone() })?;
+    let shared =
+        TryArc::new(SharedJit { resolver: JitSymbolResolver::new(jit), users: Users::default() })?;
+    JITS.open(OpenJit { shared, compiler, cache, _memory: memory })
+}
+
+/// Sets the cache through which an instantiator reads the files of modules; 0 for none.
+#[unsafe(no_mangle)]
+pub extern "C" fn smf_jit_set_cache(jit: u64, cache: u64) -> bool {
+    succeeded(with(jit, |jit| jit.cache.set(cache)))
 }
 
 /// Closes an instantiator. Its code is freed, unless a loader that it was set for is open.
@@ -124,13 +144,14 @@ pub extern "C" fn smf_jit_close(jit: u64) -> bool {
 /// `path` is null or NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jit_load(jit: u64, path: *const c_char) -> bool {
-    // SAFETY: the caller's promise.
-    let path = unsafe { text("the path", path) };
-    succeeded(enter(jit).and_then(|jit| {
-        let path = path?;
-        let short = ShortName::new(path);
-        let loaded = jit.jit().load_smf_metadata(path);
-        loaded.map_err(|error| ApiError::Metadata { module: short, error })
+    succeeded(with(jit, |jit| {
+        // SAFETY: the caller's promise.
+        let path = unsafe { text("the path", path) }?;
+        let loaded = match jit.cache.enter()? {
+            Some(cache) => jit.jit().load_cached_metadata(&cache, path),
+            None => jit.jit().load_smf_metadata(path),
+        };
+        loaded.map_err(refusal_of(path))
     }))
 }
 
@@ -144,15 +165,18 @@ pub unsafe extern "C" fn smf_jit_load_archived(
     path: *const c_char,
     module: *const c_char,
 ) -> bool {
-    // SAFETY: the caller's promise.
-    let path = unsafe { text("the path", path) };
-    // SAFETY: as above.
-    let module = unsafe { text("the name of the module", module) };
-    succeeded(enter(jit).and_then(|jit| {
-        let (path, module) = (path?, module?);
-        let refused = |error| ApiError::Metadata { module: ShortName::new(path), error };
-        let name = std::str::from_utf8(module).map_err(|_| refused(MetadataError::NoModule))?;
-        jit.jit().load_archived_metadata(path, name).map_err(refused)
+    succeeded(with(jit, |jit| {
+        // SAFETY: the caller's promise.
+        let path = unsafe { text("the path", path) }?;
+        // SAFETY: as above.
+        let module = unsafe { text("the name of the module", module) }?;
+        let name = str::from_utf8(module).map_err(|_| MetadataError::NoModule);
+        let cache = jit.cache.enter()?;
+        let loaded = name.and_then(|name| match &cache {
+            Some(cache) => jit.jit().load_cached_archived_metadata(cache, path, name),
+            None => jit.jit().load_archived_metadata(path, name),
+        });
+        loaded.map_err(refusal_of(path))
     }))
 }
 
@@ -167,15 +191,19 @@ pub unsafe extern "C" fn smf_jit_load_bytes(
     bytes: *const u8,
     length: i64,
 ) -> bool {
-    // SAFETY: the caller's promise.
-    let name = unsafe { text("the name", name) };
-    // SAFETY: as above.
-    let bytes = unsafe { slice("the bytes of the module", bytes, length) };
-    succeeded(enter(jit).and_then(|jit| {
-        let name = name?;
-        let loaded = jit.jit().load_smf_bytes(name, bytes?);
-        loaded.map_err(|error| ApiError::Metadata { module: ShortName::new(name), error })
+    succeeded(with(jit, |jit| {
+        // SAFETY: the caller's promise.
+        let name = unsafe { text("the name", name) }?;
+        // SAFETY: as above.
+        let bytes = unsafe { slice("the bytes of the module", bytes, length) }?;
+        jit.jit().load_smf_bytes(name, bytes).map_err(refusal_of(name))
     }))
+}
+
+/// Adds the name of the module to an error.
+fn refusal_of(module: &[u8]) -> impl FnOnce(MetadataError) -> ApiError {
+    let module = ShortName::new(module);
+    move |error| ApiError::Metadata { module, error }
 }
 
 /// Whether a loaded module has a template for a symbol.
@@ -186,8 +214,7 @@ pub unsafe extern "C" fn smf_jit_load_bytes(
 pub unsafe extern "C" fn smf_jit_can_instantiate(jit: u64, symbol: *const c_char) -> bool {
     // SAFETY: the caller's promise.
     let symbol = unsafe { text("the symbol", symbol) };
-    let can = enter(jit).and_then(|jit| Ok(jit.jit().can_jit_instantiate(symbol?)));
-    or(false, can)
+    or(false, with(jit, |jit| Ok(jit.jit().can_jit_instantiate(symbol?))))
 }
 
 /// Instantiates a symbol, or finds the existing instance. Returns a result of `SMF_JIT_*`; -1 for invalid
@@ -202,11 +229,9 @@ pub unsafe extern "C" fn smf_jit_instantiate(
     symbol: *const c_char,
     instance: *mut SmfJitInstance,
 ) -> i32 {
-    // SAFETY: the caller's promise.
-    let symbol = unsafe { text("the symbol", symbol) };
-    let instantiate = || {
-        let jit = enter(jit)?;
-        let symbol = symbol?;
+    let outcome = with(jit, |jit| {
+        // SAFETY: the caller's promise.
+        let symbol = unsafe { text("the symbol", symbol) }?;
         // SAFETY: as above.
         unsafe { versioned_struct::check_optional(instance) }?;
         let result = jit.jit().try_jit_instantiate(symbol);
@@ -221,21 +246,24 @@ pub unsafe extern "C" fn smf_jit_instantiate(
         };
         // SAFETY: as above.
         unsafe { versioned_struct::write_optional(instance, filled) }?;
-        let Err(error) = result else { return Ok(()) };
-        let outcome = match error {
-            InstantiateError::NotFound { .. } => 1,
-            InstantiateError::CircularDependency { .. } => 2,
-            InstantiateError::Failed(_) | InstantiateError::OutOfMemory(_) => 3,
-            InstantiateError::UpdateFailed { .. } => 4,
+        let Err(error) = result else { return Ok(0) };
+        let (outcome, code) = match error {
+            InstantiateError::NotFound { .. } => (1, Code::NotFound),
+            InstantiateError::Failed(ref failure)
+                if matches!(failure.kind, InstantiateErrorKind::Instances { .. }) =>
+            {
+                (3, Code::Ceiling)
+            }
+            InstantiateError::CircularDependency { .. } => (2, Code::Instantiate),
+            InstantiateError::Failed(_) | InstantiateError::OutOfMemory(_) => {
+                (3, Code::Instantiate)
+            }
+            InstantiateError::UpdateFailed { .. } => (4, Code::Update),
         };
-        Err(ApiError::Instantiate { outcome, reason: Truncated::new(&error) })
-    };
-    let result = instantiate();
-    let failure = match &result {
-        Err(ApiError::Instantiate { outcome, .. }) => *outcome,
-        _ => -1,
-    };
-    or(failure, result.map(|()| 0))
+        record(ApiError::other(code, &error));
+        Ok(outcome)
+    });
+    or(-1, outcome)
 }
 
 /// The address of a symbol: the registered one, else that of its instance, which is created if necessary; 0 on failure.
@@ -244,12 +272,13 @@ pub unsafe extern "C" fn smf_jit_instantiate(
 /// `symbol` is null or NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jit_resolve(jit: u64, symbol: *const c_char) -> i64 {
-    // SAFETY: the caller's promise.
-    let symbol = unsafe { text("the symbol", symbol) };
-    let resolved = enter(jit).and_then(|jit| {
-        let symbol = symbol?;
+    let resolved = with(jit, |jit| {
+        // SAFETY: the caller's promise.
+        let symbol = unsafe { text("the symbol", symbol) }?;
         let unresolved = ApiError::Unresolved { symbol: ShortName::new(symbol) };
-        jit.shared.resolver.resolve(symbol).map(u64::cast_signed).ok_or(unresolved)
+        let found = jit.shared.resolver.resolve(symbol);
+        let found = found.or_else(|| RegisteredSymbols::default().resolve(symbol));
+        found.map(u64::cast_signed).ok_or(unresolved)
     });
     or(0, resolved)
 }
@@ -262,7 +291,7 @@ pub unsafe extern "C" fn smf_jit_resolve(jit: u64, symbol: *const c_char) -> i64
 pub unsafe extern "C" fn smf_jit_register(jit: u64, symbol: *const c_char, address: i64) -> bool {
     // SAFETY: the caller's promise.
     let symbol = unsafe { text("the symbol", symbol) };
-    succeeded(enter(jit).and_then(|jit| {
+    succeeded(with(jit, |jit| {
         let address = args::address("the address", address)?;
         jit.shared.resolver.register(symbol?, address as u64)?;
         Ok(())
@@ -272,10 +301,8 @@ pub unsafe extern "C" fn smf_jit_register(jit: u64, symbol: *const c_char, addre
 /// Records all instances that are not recorded yet in the notes of their modules.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_jit_update(jit: u64) -> bool {
-    succeeded(enter(jit).and_then(|jit| {
-        let failed = |error| ApiError::Instantiate { outcome: 4, reason: Truncated::new(&error) };
-        jit.jit().update().map_err(failed)
-    }))
+    let failed = |error| ApiError::other(Code::Update, &error);
+    succeeded(with(jit, |jit| jit.jit().update().map_err(failed)))
 }
 
 /// Sets the compiler callback for bodies that the library cannot compile; null for none.
@@ -289,9 +316,10 @@ pub unsafe extern "C" fn smf_jit_set_compiler(
     compiler: SmfCompiler,
     user: *mut c_void,
 ) -> bool {
-    succeeded(enter(jit).map(|jit| {
+    succeeded(with(jit, |jit| {
         // SAFETY: the caller's promise.
         unsafe { jit.compiler.set(compiler, user) };
+        Ok(())
     }))
 }
 
@@ -329,8 +357,7 @@ pub unsafe extern "C" fn smf_jit_relocate(
         // SAFETY: the caller's promise.
         unsafe { text("the symbol", symbol) }
     };
-    let relocate = || jit_handles::relocate(unit, offset, kind, symbol?, addend);
-    succeeded(relocate())
+    succeeded(symbol.and_then(|symbol| jit_handles::relocate(unit, offset, kind, symbol, addend)))
 }
 
 /// Fails the unit being compiled.
@@ -341,8 +368,7 @@ pub unsafe extern "C" fn smf_jit_relocate(
 pub unsafe extern "C" fn smf_jit_fail(unit: u64, why: *const c_char) -> bool {
     // SAFETY: the caller's promise.
     let why = unsafe { text("the reason", why) };
-    let fail = || jit_handles::fail(unit, why?);
-    succeeded(fail())
+    succeeded(why.and_then(|why| jit_handles::fail(unit, why)))
 }
 
 /// Sets the instantiator that resolves the names which a loader cannot resolve otherwise; 0 for none.
@@ -351,7 +377,10 @@ pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
     succeeded(loader_handles::enter(loader).and_then(|loader| {
         let fallback = match jit {
             0 => None,
-            jit => Some(try_box(enter(jit)?.shared.clone())? as Box<dyn Resolve + Send + Sync>),
+            jit => {
+                let shared = with(jit, |jit| Ok(jit.shared.clone()))?;
+                Some(try_box(shared)? as Box<dyn Resolve + Send + Sync>)
+            }
         };
         Ok(loader.modules().set_fallback_resolver(fallback)?)
     }))
@@ -363,7 +392,7 @@ pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
 /// `statistics` is null or points to the `size` bytes that its first field says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_jit_statistics(jit: u64, statistics: *mut SmfJitStatistics) -> bool {
-    succeeded(enter(jit).and_then(|jit| {
+    succeeded(with(jit, |jit| {
         let stats = jit.jit().stats();
         let filled = SmfJitStatistics {
             size: 0,

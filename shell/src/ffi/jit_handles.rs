@@ -3,25 +3,28 @@
 
 use std::cell::RefCell;
 use std::ffi::{OsStr, c_char, c_void};
-use std::ops::Deref;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use smf_core::alloc_util::{AllocError, TryArc, try_copy_bytes, try_push};
+use smf_core::alloc_util::{AllocError, AttachResult, TryArc, try_copy_bytes, try_push};
 use smf_core::format::{Layout, RelocKind};
 use smf_core::link::Resolve;
 use smf_core::templates::{
     CodeReloc, CompileError, CompileRequest, Compiled, Compiler, Environment, JitInstantiator,
-    JitSymbolResolver, Target,
+    JitSymbolResolver, Observer, Target,
 };
 
 use super::args::to_i64;
 use super::blocks::SharedAllocator;
-use super::cptr::UserData;
+use super::cache_handles::{CACHES, CacheGuard};
+use super::cptr::Callback;
 use super::error::{ApiError, ArgumentError};
-use super::handle_table::{self, HandleTable, Object};
+use super::handle_table::{HandleTable, Object};
 use super::missing::with_nul;
 use crate::fork::Users;
+use crate::jit::Announce;
 use crate::types_json::types_to_text;
 
 pub(super) static JITS: HandleTable<OpenJit> = HandleTable::new();
@@ -30,6 +33,7 @@ pub(super) static JITS: HandleTable<OpenJit> = HandleTable::new();
 pub(super) struct OpenJit {
     pub(super) shared: TryArc<SharedJit>,
     pub(super) compiler: TryArc<CallbackCompiler>,
+    pub(super) cache: TryArc<CacheHandle>,
     pub(super) _memory: SharedAllocator,
 }
 
@@ -44,17 +48,61 @@ impl OpenJit {
     }
 }
 
+/// The handle of the cache through which an instantiator reads files; 0 for none. A handle, so that each use is counted
+/// and checked.
+#[derive(Default)]
+pub(super) struct CacheHandle(AtomicU64);
+
+impl CacheHandle {
+    /// # Errors
+    /// [`ApiError::NotOpen`], [`ApiError::InUseAtFork`].
+    pub(super) fn set(&self, cache: u64) -> Result<(), ApiError> {
+        if cache != 0 {
+            CACHES.enter(cache)?;
+        }
+        self.0.store(cache, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Starts a use of the cache; `None` without one.
+    ///
+    /// # Errors
+    /// As for [`set`](Self::set).
+    pub(super) fn enter(&self) -> Result<Option<CacheGuard>, ApiError> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Ok(None),
+            cache => CACHES.enter(cache).map(Some),
+        }
+    }
+}
+
+/// [`Announce`], which also evicts files that an instantiator replaces from its cache.
+pub(super) struct JitObserver {
+    pub(super) cache: TryArc<CacheHandle>,
+}
+
+impl Observer for JitObserver {
+    fn made(&self, symbol: &[u8], code: Range<usize>) -> AttachResult {
+        Announce.made(symbol, code)
+    }
+
+    fn replaced(&self, path: &[u8]) {
+        // A cache that was closed has no files.
+        if let Ok(Some(cache)) = self.cache.enter() {
+            cache.evict(path);
+        }
+    }
+
+    fn say(&self, message: &str) {
+        Announce.say(message);
+    }
+}
+
 /// Shared by an instantiator and the loaders that it was set for. Loaders use it without its handle, so threads are
 /// counted here as well.
 pub(super) struct SharedJit {
     pub(super) resolver: JitSymbolResolver,
-    users: Users,
-}
-
-impl SharedJit {
-    pub(super) fn new(resolver: JitSymbolResolver) -> Self {
-        Self { resolver, users: Users::default() }
-    }
+    pub(super) users: Users,
 }
 
 impl Resolve for SharedJit {
@@ -65,34 +113,17 @@ impl Resolve for SharedJit {
     }
 }
 
-/// A use of an instantiator, which cannot be closed meanwhile.
-pub(super) struct JitLease(handle_table::Lease<OpenJit>);
-
-/// Starts a use of an instantiator.
+/// Calls `act` with an instantiator, which cannot be closed meanwhile.
 ///
 /// # Errors
-/// [`ApiError::NotOpen`], [`ApiError::InUseAtFork`].
-pub(super) fn enter(jit: u64) -> Result<JitLease, ApiError> {
+/// [`ApiError::NotOpen`], [`ApiError::InUseAtFork`], and those of `act`.
+pub(super) fn with<T>(
+    jit: u64,
+    act: impl FnOnce(&OpenJit) -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
     let lease = JITS.enter(jit)?.lease();
-    if lease.shared.users.begin() {
-        Ok(JitLease(lease))
-    } else {
-        Err(ApiError::InUseAtFork { handle: jit })
-    }
-}
-
-impl Deref for JitLease {
-    type Target = OpenJit;
-
-    fn deref(&self) -> &OpenJit {
-        &self.0
-    }
-}
-
-impl Drop for JitLease {
-    fn drop(&mut self) {
-        self.0.shared.users.end();
-    }
+    let _user = lease.shared.users.enter().ok_or(ApiError::InUseAtFork { handle: jit })?;
+    act(&lease)
 }
 
 /// A template to be compiled. All pointers are valid until the compiler returns.
@@ -117,33 +148,22 @@ pub struct SmfTemplate {
 /// `smf_jit_relocate`, or `smf_jit_fail`, for the unit. Returns whether it emitted code.
 pub type SmfCompiler = Option<unsafe extern "C" fn(u64, *const SmfTemplate, *mut c_void) -> bool>;
 
-#[derive(Clone, Copy)]
-struct Callback {
-    function: unsafe extern "C" fn(u64, *const SmfTemplate, *mut c_void) -> bool,
-    user: UserData,
-}
+type CompilerFn = unsafe extern "C" fn(u64, *const SmfTemplate, *mut c_void) -> bool;
 
 /// The compiler that C has set, if any.
 #[derive(Default)]
-pub(super) struct CallbackCompiler(Mutex<Option<Callback>>);
+pub(super) struct CallbackCompiler(Mutex<Option<Callback<CompilerFn>>>);
 
 /// The output of a callback for one unit.
 #[derive(Default)]
 struct Unit {
     number: u64,
     code: Vec<u8>,
-    relocations: Vec<UnitReloc>,
+    /// Each with the name of its target, which is empty for the code itself.
+    relocations: Vec<(CodeReloc, Box<[u8]>)>,
     failure: Option<CompileError>,
     /// Whether an allocation for the output failed.
     alloc_failed: bool,
-}
-
-struct UnitReloc {
-    /// In bytes from the start of the code.
-    offset: u32,
-    kind: RelocKind,
-    symbol: Box<[u8]>,
-    addend: i64,
 }
 
 thread_local! {
@@ -158,11 +178,11 @@ impl CallbackCompiler {
     /// # Safety
     /// The function may be called with any unit, from any thread, while the instantiator is open, and does not unwind.
     pub(super) unsafe fn set(&self, function: SmfCompiler, user: *mut c_void) {
-        let callback = function.map(|function| Callback { function, user: UserData(user) });
+        let callback = function.map(|function| Callback { function, user });
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = callback;
     }
 
-    fn get(&self) -> Option<Callback> {
+    fn get(&self) -> Option<Callback<CompilerFn>> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -198,7 +218,7 @@ impl Compiler for CallbackCompiler {
             try_push(units, Unit { number, ..Unit::default() }).map(|()| number)
         })?;
         // SAFETY: by the contract of `set`; the template and its pointers are valid until the callback returns.
-        let done = unsafe { function(number, &raw const template, user.0) };
+        let done = unsafe { function(number, &raw const template, user) };
         let unit = UNITS.with_borrow_mut(Vec::pop).unwrap_or_default();
         unit.finish(done, environment)
     }
@@ -221,12 +241,11 @@ impl Unit {
             return Err(CompileError::because("the compiler failed without a reason"));
         }
         let mut relocations = Vec::new();
-        for UnitReloc { offset, kind, symbol, addend } in self.relocations {
-            let target = match &*symbol {
-                [] => Target::OWN,
-                symbol => environment.symbol(symbol)?,
-            };
-            try_push(&mut relocations, CodeReloc { offset, kind, target, addend })?;
+        for (mut reloc, symbol) in self.relocations {
+            if !symbol.is_empty() {
+                reloc.target = environment.symbol(&symbol)?;
+            }
+            try_push(&mut relocations, reloc)?;
         }
         Ok(Compiled { code: self.code, relocations })
     }
@@ -246,13 +265,10 @@ fn with_unit(
 /// Appends code to a unit.
 pub(super) fn emit(unit: u64, code: &[u8]) -> Result<(), ApiError> {
     with_unit(unit, |unit| {
-        let no_memory = ApiError::NoMemory { bytes: code.len() };
-        if code.len() > MAX_CODE.saturating_sub(unit.code.len()) {
-            return Err(no_memory);
-        }
-        unit.alloc_failed |= unit.code.try_reserve(code.len()).is_err();
-        if unit.alloc_failed {
-            return Err(no_memory);
+        let fits = code.len() <= MAX_CODE.saturating_sub(unit.code.len());
+        unit.alloc_failed |= fits && unit.code.try_reserve(code.len()).is_err();
+        if !fits || unit.alloc_failed {
+            return Err(ApiError::NoMemory { bytes: code.len() });
         }
         unit.code.extend_from_slice(code);
         Ok(())
@@ -273,9 +289,9 @@ pub(super) fn relocate(
     let known = known.filter(|kind| !matches!(kind, RelocKind::Unknown(_) | RelocKind::None));
     let kind = known.ok_or(ArgumentError::unknown("relocation kind", kind))?;
     with_unit(unit, |unit| {
-        let added = try_copy_bytes(symbol).and_then(|symbol| {
-            try_push(&mut unit.relocations, UnitReloc { offset, kind, symbol, addend })
-        });
+        let reloc = CodeReloc { offset, kind, target: Target::OWN, addend };
+        let symbol = try_copy_bytes(symbol);
+        let added = symbol.and_then(|symbol| try_push(&mut unit.relocations, (reloc, symbol)));
         Ok(added.inspect_err(|AllocError| unit.alloc_failed = true)?)
     })
 }

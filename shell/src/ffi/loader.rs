@@ -2,20 +2,24 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_void};
+use std::ptr;
 
 use smf_core::alloc_util::{try_box, try_concat, try_copy_bytes, try_push};
 use smf_core::link::{Resolve, ShortName};
 use smf_core::loader::{DuplicateExports, LoaderOptions, ModuleBytes, Reloaded, StateMigration};
-use smf_core::memory::FileBytes;
+use smf_core::memory::FilePolicy;
 
 use super::args::{self, to_i64};
-use super::cptr::{UserData, slice, text};
-use super::error::{ApiError, ArgumentError, or, succeeded};
-use super::loader_handles;
+use super::blocks;
+use super::cptr::{Callback, slice, text};
+use super::error::{ApiError, ArgumentError, attempt_with, or, succeeded};
+use super::loader_bytecode::{self, SmfHostFunction};
+use super::loader_handles::{self, OpenLoader, enter};
 use super::missing::{self, with_nul};
+use super::registered_symbols::RegisteredSymbols;
 use super::versioned_struct::{self, versioned};
-use crate::files::Input;
 use crate::host_symbols::HostSymbols;
+use crate::loader::Loader;
 
 /// Options of a loader.
 #[repr(C)]
@@ -27,13 +31,21 @@ pub struct SmfLoaderOptions {
     pub kept_bytes: i64,
     /// When two modules export the same name: 0 the first wins, 1 the second is refused.
     pub clash: i32,
-    /// A sum of 1, every module is reloadable, and 2, unresolved names are looked up in the process.
+    /// A sum of 1, every module is reloadable, 2, unresolved names are looked up in the process, and 4, modules with
+    /// constructors, destructors or indirect functions are refused; and of 8, files are copied, or 16, files are mapped
+    /// and the caller vouches that they do not change.
     pub flags: i32,
     /// The most bytes of memory of replaced versions that threads may still be executing; 0 for 64 MiB.
     pub max_replaced_bytes: i64,
+    /// The functions of the host that bytecode calls by number; may be null without any.
+    pub host_functions: *const SmfHostFunction,
+    /// How many functions of the host there are.
+    pub host_function_count: i64,
+    /// After how many calls and loop iterations a bytecode function is compiled, or one of `SMF_COMPILE_*`.
+    pub compile_threshold: i64,
 }
 
-versioned!(SmfLoaderOptions, 24, 32);
+versioned!(SmfLoaderOptions, 24, 56);
 
 /// What a reload copied into the new version.
 #[repr(C)]
@@ -75,52 +87,82 @@ versioned!(SmfLoaderStatistics, 40, 56);
 
 const RELOAD_ALL: i32 = 1;
 const PROCESS_SYMBOLS: i32 = 2;
+const REFUSE_CONSTRUCTORS: i32 = 4;
+const COPY_FILES: i32 = 8;
+const MAP_FILES: i32 = 16;
 
-const DEFAULT_OPTIONS: SmfLoaderOptions =
-    SmfLoaderOptions { size: 0, kept_bytes: 4 << 20, clash: 0, flags: 0, max_replaced_bytes: 0 };
+const DEFAULT_OPTIONS: SmfLoaderOptions = SmfLoaderOptions {
+    size: 0,
+    kept_bytes: 4 << 20,
+    clash: 0,
+    flags: 0,
+    max_replaced_bytes: 0,
+    host_functions: ptr::null(),
+    host_function_count: 0,
+    compile_threshold: 0,
+};
 
 /// Opens a loader. Returns its handle; 0 on failure.
 ///
 /// # Safety
-/// `options` is null or points to the `size` bytes that its first field says.
+/// `options` is null or points to the `size` bytes that its first field says; its host functions as for
+/// `loader_bytecode::host_functions`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_loader_open(options: *const SmfLoaderOptions) -> u64 {
     // SAFETY: the caller's promise.
     let options = unsafe { versioned_struct::read_or(options, DEFAULT_OPTIONS) };
-    or(0, options.and_then(open))
+    // SAFETY: as above.
+    or(0, options.and_then(|options| unsafe { open(&options) }))
 }
 
-fn open(options: SmfLoaderOptions) -> Result<u64, ApiError> {
+/// # Safety
+/// The host functions are as for [`loader_bytecode::host_functions`].
+unsafe fn open(options: &SmfLoaderOptions) -> Result<u64, ApiError> {
     let duplicate_exports = match options.clash {
         0 => DuplicateExports::FirstWins,
         1 => DuplicateExports::Refuse,
         other => return Err(ArgumentError::unknown("rule for clashing names", other).into()),
     };
-    if options.flags & !(RELOAD_ALL | PROCESS_SYMBOLS) != 0 {
-        return Err(ArgumentError::unknown("sum of loader flags", options.flags).into());
-    }
-    let kept = args::length("the number of retained bytes", options.kept_bytes)?;
-    let kept_bytes = usize::try_from(kept).unwrap_or(usize::MAX);
-    let replaced = args::length("the limit of replaced code", options.max_replaced_bytes)?;
-    let replaced = usize::try_from(replaced).unwrap_or(usize::MAX);
-    let reload_unmarked = options.flags & RELOAD_ALL != 0;
-    let core = |code_memory| {
-        let rest = LoaderOptions::new(code_memory);
-        let max_replaced_bytes = if replaced == 0 { rest.max_replaced_bytes } else { replaced };
-        LoaderOptions { duplicate_exports, reload_unmarked, kept_bytes, max_replaced_bytes, ..rest }
+    let file_policy = match options.flags & !(RELOAD_ALL | PROCESS_SYMBOLS | REFUSE_CONSTRUCTORS) {
+        0 => FilePolicy::Auto,
+        COPY_FILES => FilePolicy::Copy,
+        MAP_FILES => FilePolicy::Map,
+        _ => return Err(ArgumentError::unknown("sum of loader flags", options.flags).into()),
     };
-    loader_handles::open(core, |modules| {
-        if options.flags & PROCESS_SYMBOLS == 0 {
-            return Ok(());
-        }
-        modules.set_host_resolver(Some(try_box(HostSymbols::of_process()?)?))
-    })
+    let kept = args::length("the number of retained bytes", options.kept_bytes)?;
+    let replaced = args::length("the limit of replaced code", options.max_replaced_bytes)?;
+    let SmfLoaderOptions { host_functions, host_function_count: count, .. } = *options;
+    // SAFETY: the caller's promise.
+    let host_functions = unsafe { loader_bytecode::host_functions(host_functions, count) }?;
+    let tiers = loader_bytecode::tiers(options.compile_threshold)?;
+    let memory = blocks::with(|blocks| blocks.share())?;
+    let mut core = LoaderOptions::new(memory.memory.clone());
+    core.duplicate_exports = duplicate_exports;
+    core.file_policy = file_policy;
+    (core.host_functions, core.tiers) = (host_functions, tiers);
+    core.reload_unmarked = options.flags & RELOAD_ALL != 0;
+    core.refuse_constructors = options.flags & REFUSE_CONSTRUCTORS != 0;
+    core.kept_bytes = usize::try_from(kept).unwrap_or(usize::MAX);
+    if replaced != 0 {
+        core.max_replaced_bytes = usize::try_from(replaced).unwrap_or(usize::MAX);
+    }
+    let loader = Loader::new(core)?;
+    let has_process = options.flags & PROCESS_SYMBOLS != 0;
+    let process = has_process.then(HostSymbols::of_process).transpose()?;
+    loader.modules().set_host_resolver(Some(try_box(RegisteredSymbols { process })?))?;
+    loader_handles::open(loader, memory)
 }
 
 /// Closes a loader and unloads its modules. Fails while a module is held or the loader is in use.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_close(loader: u64) -> bool {
     succeeded(loader_handles::close(loader))
+}
+
+/// Sets the cache through which a loader reads files; 0 for none.
+#[unsafe(no_mangle)]
+pub extern "C" fn smf_loader_set_cache(loader: u64, cache: u64) -> bool {
+    succeeded(enter(loader).and_then(|loader| loader.set_cache(cache)))
 }
 
 /// Loads the module at `path`, with the providers of its imports. Returns its handle; 0 on failure.
@@ -130,11 +172,10 @@ pub extern "C" fn smf_loader_close(loader: u64) -> bool {
 /// `SharedObject::open`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_loader_load(loader: u64, path: *const c_char) -> u64 {
-    // SAFETY: the caller's promise.
-    let path = unsafe { text("the path", path) };
-    let read = || {
-        let path = path?;
-        Ok((try_copy_bytes(path)?, read_file(path)?))
+    let read = |loader: &OpenLoader| {
+        // SAFETY: the caller's promise.
+        let path = unsafe { text("the path", path) }?;
+        Ok((try_copy_bytes(path)?, read_file(loader, path)?))
     };
     // SAFETY: as above.
     unsafe { load(loader, read) }
@@ -150,23 +191,19 @@ pub unsafe extern "C" fn smf_loader_load_archived(
     path: *const c_char,
     module: *const c_char,
 ) -> u64 {
-    // SAFETY: the caller's promise.
-    let path = unsafe { text("the path", path) };
-    // SAFETY: as above.
-    let module = unsafe { text("the name of the module", module) };
-    let read = || {
-        let (path, module) = (path?, module?);
-        let missing = ApiError::NotInArchive {
-            archive: ShortName::new(path),
-            module: ShortName::new(module),
-        };
+    let read = |loader: &OpenLoader| {
+        // SAFETY: the caller's promise.
+        let path = unsafe { text("the path", path) }?;
+        // SAFETY: as above.
+        let module = unsafe { text("the name of the module", module) }?;
+        let (archive, short) = (ShortName::new(path), ShortName::new(module));
         // Names in archives are UTF-8.
         let found = match str::from_utf8(module) {
-            Ok(module) => read_file(path)?.module(module)?,
+            Ok(module) => read_file(loader, path)?.module(module)?,
             Err(_) => None,
         };
         let name = try_concat(&[path, b"(", module, b")"])?;
-        Ok((name, found.ok_or(missing)?))
+        Ok((name, found.ok_or(ApiError::NotInArchive { archive, module: short })?))
     };
     // SAFETY: as above.
     unsafe { load(loader, read) }
@@ -188,7 +225,7 @@ pub unsafe extern "C" fn smf_loader_load_bytes(
     let name = unsafe { text("the name", name) };
     // SAFETY: as above.
     let bytes = unsafe { slice("the bytes of the module", bytes, length) };
-    let read = || Ok((try_copy_bytes(name?)?, copy(bytes?)?));
+    let read = |_: &OpenLoader| Ok((try_copy_bytes(name?)?, copy(bytes?)?));
     // SAFETY: as above.
     unsafe { load(loader, read) }
 }
@@ -199,11 +236,11 @@ pub unsafe extern "C" fn smf_loader_load_bytes(
 /// Dynlibs as for [`smf_loader_load`].
 unsafe fn load(
     loader: u64,
-    read: impl FnOnce() -> Result<(Box<[u8]>, ModuleBytes), ApiError>,
+    read: impl FnOnce(&OpenLoader) -> Result<(Box<[u8]>, ModuleBytes), ApiError>,
 ) -> u64 {
     missing::clear();
-    let loaded = loader_handles::enter(loader).and_then(|loader| {
-        let (name, bytes) = read()?;
+    attempt_with(0, enter(loader), |loader| {
+        let (name, bytes) = read(&loader)?;
         // SAFETY: the caller's promise.
         let dynlib = unsafe { loader.load_dynlib(&name, &bytes) }?;
         let handle = match dynlib {
@@ -216,15 +253,16 @@ unsafe fn load(
             // Without a handle C could never unload it.
             let _ = loader.modules().unload(handle);
         })
-    });
-    or(0, loaded)
+    })
 }
 
 /// Reads the file at a path.
-fn read_file(path: &[u8]) -> Result<ModuleBytes, ApiError> {
-    let bytes = FileBytes::read(path, FileBytes::DEFAULT_LIMIT);
+pub(super) fn read_file(loader: &OpenLoader, path: &[u8]) -> Result<ModuleBytes, ApiError> {
+    if let Some(bytes) = loader.read_cached(path)? {
+        return Ok(bytes);
+    }
     let with_path = |error| ApiError::File { path: ShortName::new(path), error };
-    Ok(ModuleBytes::new(Input::File(bytes.map_err(with_path)?))?)
+    Ok(ModuleBytes::of_file(loader.open_file(path).map_err(with_path)?)?)
 }
 
 fn copy(bytes: &[u8]) -> Result<ModuleBytes, ApiError> {
@@ -238,11 +276,10 @@ fn copy(bytes: &[u8]) -> Result<ModuleBytes, ApiError> {
 /// `path` is null or NUL-terminated. Dynlibs as for [`smf_loader_load`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_loader_provide(loader: u64, path: *const c_char) -> bool {
-    // SAFETY: the caller's promise.
-    let path = unsafe { text("the path", path) };
-    let read = || {
-        let path = path?;
-        Ok((path, read_file(path)?))
+    let read = |loader: &OpenLoader| {
+        // SAFETY: the caller's promise.
+        let path = unsafe { text("the path", path) }?;
+        Ok((path, read_file(loader, path)?))
     };
     // SAFETY: as above.
     unsafe { provide(loader, read) }
@@ -264,17 +301,17 @@ pub unsafe extern "C" fn smf_loader_provide_bytes(
     // SAFETY: as above.
     let bytes = unsafe { slice("the bytes of the module", bytes, length) };
     // SAFETY: as above.
-    unsafe { provide(loader, || Ok((name?, copy(bytes?)?))) }
+    unsafe { provide(loader, |_| Ok((name?, copy(bytes?)?))) }
 }
 
 /// # Safety
 /// Dynlibs as for [`smf_loader_load`].
 unsafe fn provide<'n>(
     loader: u64,
-    read: impl FnOnce() -> Result<(&'n [u8], ModuleBytes), ApiError>,
+    read: impl FnOnce(&OpenLoader) -> Result<(&'n [u8], ModuleBytes), ApiError>,
 ) -> bool {
-    succeeded(loader_handles::enter(loader).and_then(|loader| {
-        let (name, bytes) = read()?;
+    succeeded(enter(loader).and_then(|loader| {
+        let (name, bytes) = read(&loader)?;
         // Dynlibs have no table of exports to index, so they are loaded at once.
         // SAFETY: the caller's promise.
         let dynlib = unsafe { loader.load_dynlib(name, &bytes) }?;
@@ -299,8 +336,7 @@ pub unsafe extern "C" fn smf_loader_reload(
     reloaded: *mut SmfReloaded,
 ) -> bool {
     // SAFETY: the caller's promise.
-    let path = unsafe { text("the path", path) };
-    let read = || read_file(path?);
+    let read = |loader: &OpenLoader| read_file(loader, unsafe { text("the path", path) }?);
     // SAFETY: as above.
     unsafe { reload(loader, module, keep_data, reloaded, read) }
 }
@@ -319,8 +355,7 @@ pub unsafe extern "C" fn smf_loader_reload_bytes(
     reloaded: *mut SmfReloaded,
 ) -> bool {
     // SAFETY: the caller's promise.
-    let bytes = unsafe { slice("the bytes of the module", bytes, length) };
-    let read = || copy(bytes?);
+    let read = |_: &OpenLoader| copy(unsafe { slice("the bytes of the module", bytes, length) }?);
     // SAFETY: as above.
     unsafe { reload(loader, module, keep_data, reloaded, read) }
 }
@@ -332,21 +367,20 @@ unsafe fn reload(
     module: u64,
     keep_data: bool,
     into: *mut SmfReloaded,
-    read: impl FnOnce() -> Result<ModuleBytes, ApiError>,
+    read: impl FnOnce(&OpenLoader) -> Result<ModuleBytes, ApiError>,
 ) -> bool {
     missing::clear();
-    succeeded(loader_handles::enter(loader).and_then(|loader| {
+    succeeded(enter(loader).and_then(|loader| {
         let handle = loader.module_from_raw(module)?;
         // SAFETY: the caller's promise.
         unsafe { versioned_struct::check_optional(into) }?;
         let migration = if keep_data { StateMigration::Copy } else { StateMigration::Reset };
-        let bytes = read()?;
+        let bytes = read(&loader)?;
         let Reloaded { migrated, kept, .. } = missing::reporting(|missing| {
             loader.modules().reload(handle, bytes, migration, missing)
         })?;
-        let bytes = to_i64(migrated.bytes);
-        let (symbols, kept) = (i64::from(migrated.symbols), i64::from(kept));
-        let filled = SmfReloaded { size: 0, symbols, bytes, kept };
+        let (symbols, bytes) = (i64::from(migrated.symbols), to_i64(migrated.bytes));
+        let filled = SmfReloaded { size: 0, symbols, bytes, kept: i64::from(kept) };
         // SAFETY: as above.
         unsafe { versioned_struct::write_optional(into, filled) }
     }))
@@ -361,7 +395,7 @@ unsafe fn reload(
 /// of this library or holds the module.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_loader_collect(loader: u64) -> bool {
-    succeeded(loader_handles::enter(loader).map(|loader| {
+    succeeded(enter(loader).map(|loader| {
         // SAFETY: the caller's promise; functions of this library that call code pin the call epochs or hold the
         // module.
         unsafe { loader.modules().collect_quiescent() };
@@ -371,7 +405,7 @@ pub unsafe extern "C" fn smf_loader_collect(loader: u64) -> bool {
 /// Unloads a module.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_unload(loader: u64, module: u64) -> bool {
-    succeeded(loader_handles::enter(loader).and_then(|loader| {
+    succeeded(enter(loader).and_then(|loader| {
         let handle = loader.module_from_raw(module)?;
         Ok(loader.modules().unload(handle)?)
     }))
@@ -387,11 +421,11 @@ pub unsafe extern "C" fn smf_loader_unload_all(
     modules: *const u64,
     count: i64,
 ) -> bool {
-    // SAFETY: the caller's promise.
-    let modules = unsafe { slice("the list of modules", modules, count) };
-    succeeded(loader_handles::enter(loader).and_then(|loader| {
+    succeeded(enter(loader).and_then(|loader| {
+        // SAFETY: the caller's promise.
+        let modules = unsafe { slice("the list of modules", modules, count) }?;
         let mut handles = Vec::new();
-        for module in modules? {
+        for module in modules {
             try_push(&mut handles, loader.module_from_raw(*module)?)?;
         }
         Ok(loader.modules().unload_all(&handles)?)
@@ -406,27 +440,33 @@ pub unsafe extern "C" fn smf_loader_unload_all(
 pub unsafe extern "C" fn smf_loader_define(loader: u64, name: *const c_char, address: i64) -> bool {
     // SAFETY: the caller's promise.
     let name = unsafe { text("the name", name) };
-    succeeded(loader_handles::enter(loader).and_then(|loader| {
+    succeeded(enter(loader).and_then(|loader| {
         let address = args::address("the address", address)?;
         loader.modules().define(name?, address as u64)?;
         Ok(())
     }))
 }
 
+/// Opens a shared library of the system and resolves names in it.
+///
+/// # Safety
+/// `name` is null or NUL-terminated. The caller trusts the library, whose initialisers run.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_add_library(loader: u64, name: *const c_char) -> bool {
+    // SAFETY: the caller's promise.
+    let name = unsafe { text("the name", name) };
+    succeeded(enter(loader).and_then(|loader| Ok(loader.modules().add_library(name?)?)))
+}
+
 /// A resolver callback: receives a NUL-terminated name, its length and the user pointer. Returns an address, or 0.
 pub type SmfResolver = Option<unsafe extern "C" fn(*const c_char, i64, *mut c_void) -> i64>;
 
-struct Callback {
-    function: unsafe extern "C" fn(*const c_char, i64, *mut c_void) -> i64,
-    user: UserData,
-}
-
-impl Resolve for Callback {
+impl Resolve for Callback<unsafe extern "C" fn(*const c_char, i64, *mut c_void) -> i64> {
     fn resolve(&self, name: &[u8]) -> Option<u64> {
         let text = with_nul(name).ok()?;
         let length = to_i64(name.len());
         // SAFETY: by the contract of `smf_loader_set_resolver`.
-        let address = unsafe { (self.function)(text.as_ptr().cast(), length, self.user.0) };
+        let address = unsafe { (self.function)(text.as_ptr().cast(), length, self.user) };
         u64::try_from(address).ok().filter(|&address| address != 0)
     }
 }
@@ -442,9 +482,8 @@ pub unsafe extern "C" fn smf_loader_set_resolver(
     resolver: SmfResolver,
     user: *mut c_void,
 ) -> bool {
-    succeeded(loader_handles::enter(loader).and_then(|loader| {
-        let callback =
-            resolver.map(|function| try_box(Callback { function, user: UserData(user) }));
+    succeeded(enter(loader).and_then(|loader| {
+        let callback = resolver.map(|function| try_box(Callback { function, user }));
         let fallback = callback.transpose()?.map(|callback| callback as Box<_>);
         Ok(loader.modules().set_fallback_resolver(fallback)?)
     }))
@@ -459,7 +498,7 @@ pub unsafe extern "C" fn smf_loader_statistics(
     loader: u64,
     statistics: *mut SmfLoaderStatistics,
 ) -> bool {
-    succeeded(loader_handles::enter(loader).and_then(|loader| {
+    succeeded(enter(loader).and_then(|loader| {
         let now = loader.modules().statistics();
         let filled = SmfLoaderStatistics {
             size: 0,

@@ -3,17 +3,20 @@
 
 use std::mem::transmute;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use smf_core::alloc_util::{AllocError, TryArc};
-use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleLoader, ModuleRef};
-use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::alloc_util::TryArc;
+use smf_core::cache::CacheError;
+use smf_core::link::ShortName;
+use smf_core::loader::{ModuleBytes, ModuleHandle, ModuleRef};
 
 use super::blocks::{self, SharedAllocator};
+use super::cache_handles::CACHES;
 use super::error::ApiError;
 use super::handle_table::{self, HandleTable, ITEM_SLOT_BITS, Item, Object};
 use super::slot_table::SlotTable;
-use crate::loader::Loader;
+use crate::loader::{Loader, read_cached};
 
 pub(super) static LOADERS: HandleTable<OpenLoader> = HandleTable::new();
 
@@ -22,6 +25,9 @@ pub(super) struct OpenLoader {
     /// Dropped before the modules that they belong to.
     holds: Mutex<Holds>,
     loader: Loader,
+    /// The handle of the cache through which files are read; 0 for none. A handle, so that each use is counted and
+    /// checked.
+    cache: AtomicU64,
     _memory: SharedAllocator,
 }
 
@@ -30,7 +36,8 @@ impl Object for OpenLoader {
     const NAME: &'static str = "loader";
 }
 
-type Holds = SlotTable<HeldVersion, { 1 << ITEM_SLOT_BITS }>;
+/// With as many slots as handles have, whose slots count from 1.
+type Holds = SlotTable<HeldVersion, { (1 << ITEM_SLOT_BITS) - 1 }>;
 
 /// A held version. The lifetime is really that of the loader.
 pub(super) type HeldVersion = TryArc<ModuleRef<'static>>;
@@ -53,21 +60,42 @@ impl OpenLoader {
     pub(super) fn held(&self) -> u64 {
         self.holds().len()
     }
+
+    /// Sets the cache through which files are read; 0 for none.
+    ///
+    /// # Errors
+    /// [`ApiError::NotOpen`], [`ApiError::InUseAtFork`].
+    pub(super) fn set_cache(&self, cache: u64) -> Result<(), ApiError> {
+        if cache != 0 {
+            CACHES.enter(cache)?;
+        }
+        self.cache.store(cache, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Reads a file through the cache; `None` without a cache and for a file that does not fit there.
+    ///
+    /// # Errors
+    /// As for [`set_cache`](Self::set_cache), and those of the cache.
+    pub(super) fn read_cached(&self, path: &[u8]) -> Result<Option<ModuleBytes>, ApiError> {
+        let cache = match self.cache.load(Ordering::Relaxed) {
+            0 => return Ok(None),
+            cache => CACHES.enter(cache)?,
+        };
+        read_cached(&cache, path).map_err(|error| match error {
+            CacheError::File(error) => ApiError::File { path: ShortName::new(path), error },
+            error => error.into(),
+        })
+    }
 }
 
-/// Opens a loader, whose stubs come from the executable memory of C.
+/// Opens a loader, whose stubs come from `memory`.
 ///
 /// # Errors
 /// [`ApiError::TooManyOpen`]; no memory.
-pub(super) fn open(
-    options: impl FnOnce(CodeMemory) -> LoaderOptions,
-    prepare: impl FnOnce(&ModuleLoader) -> Result<(), AllocError>,
-) -> Result<u64, ApiError> {
-    let memory = blocks::with(|blocks| blocks.share())?;
-    let loader = Loader::new(options(memory.memory.clone()))?;
-    prepare(loader.modules())?;
-    let open = OpenLoader { holds: Mutex::new(Holds::new()), loader, _memory: memory };
-    LOADERS.open(open)
+pub(super) fn open(loader: Loader, memory: SharedAllocator) -> Result<u64, ApiError> {
+    let (holds, cache) = (Mutex::new(Holds::new()), AtomicU64::new(0));
+    LOADERS.open(OpenLoader { holds, loader, cache, _memory: memory })
 }
 
 /// Closes a loader and unloads its modules.
@@ -86,7 +114,7 @@ pub(super) fn close(loader: u64) -> Result<(), ApiError> {
 }
 
 /// A use of a loader, which cannot be closed meanwhile: modules and the host may run for long.
-pub(super) type LoaderLease = handle_table::Lease<OpenLoader>;
+pub(super) type LoaderLease = handle_table::Guard<OpenLoader>;
 
 /// Starts a use of a loader.
 ///
@@ -97,7 +125,6 @@ pub(super) fn enter(loader: u64) -> Result<LoaderLease, ApiError> {
 }
 
 /// Whether a handle can be that of a loader rather than of a cache.
-#[cfg(feature = "jit")]
 pub(super) fn is_loader(handle: u64) -> bool {
     handle as u32 & OpenLoader::TAG != 0
 }
@@ -108,11 +135,7 @@ impl LoaderLease {
     /// # Errors
     /// [`ApiError::TooManyModules`].
     pub(super) fn module_to_raw(&self, module: ModuleHandle) -> Result<u64, ApiError> {
-        let raw = module.to_raw();
-        // Slots count from 1: slot 0 would have the lower half of a prefetch's handle.
-        let slot = (raw as u32).checked_add(1);
-        let generation = (raw >> 32) as u32;
-        let module = slot.and_then(|slot| self.handle.item_to_raw(Item::Module, slot, generation));
+        let module = self.handle.item_to_raw(Item::Module, module.to_raw());
         module.ok_or(ApiError::TooManyModules)
     }
 
@@ -121,11 +144,8 @@ impl LoaderLease {
     /// # Errors
     /// [`ApiError::Handle`] for a handle that this loader never issued.
     pub(super) fn module_from_raw(&self, module: u64) -> Result<ModuleHandle, ApiError> {
-        let found = self.handle.item_from_raw(Item::Module, module);
-        let found = found.and_then(|(slot, generation)| Some((slot.checked_sub(1)?, generation)));
-        let (slot, generation) =
-            found.ok_or(ApiError::Handle { what: "a module of this loader", handle: module })?;
-        Ok(ModuleHandle::from_raw(u64::from(generation) << 32 | u64::from(slot)))
+        let found = self.handle.item_from_raw(Item::Module, module).map(ModuleHandle::from_raw);
+        found.ok_or(ApiError::Handle { what: "a module of this loader", handle: module })
     }
 
     /// The version that a hold refers to, or the current version of a module.
@@ -146,8 +166,7 @@ impl LoaderLease {
     pub(super) fn held_version(&self, hold: u64) -> Result<HeldVersion, ApiError> {
         let item = self.handle.item_from_raw(Item::Hold, hold);
         let holds = self.holds();
-        let found = item.and_then(|(slot, generation)| holds.get(slot, generation));
-        found.cloned().ok_or(no_hold(hold))
+        item.and_then(|key| holds.get(key)).cloned().ok_or(no_hold(hold))
     }
 
     /// Holds a version until it is [released](Self::release).
@@ -164,9 +183,8 @@ impl LoaderLease {
                 TryArc::new(unsafe { transmute::<ModuleRef<'_>, ModuleRef<'static>>(version) })?
             }
         };
-        let slot = self.holds().insert(held);
-        let hold = slot
-            .and_then(|(slot, generation)| self.handle.item_to_raw(Item::Hold, slot, generation));
+        let key = self.holds().insert(held);
+        let hold = key.and_then(|key| self.handle.item_to_raw(Item::Hold, key));
         hold.ok_or(ApiError::TooManyModules)
     }
 
@@ -176,7 +194,7 @@ impl LoaderLease {
     /// [`ApiError::Handle`].
     pub(super) fn release(&self, hold: u64) -> Result<(), ApiError> {
         let item = self.handle.item_from_raw(Item::Hold, hold);
-        let held = item.and_then(|(slot, generation)| self.holds().remove(slot, generation));
+        let held = item.and_then(|key| self.holds().remove(key));
         drop(held.ok_or(no_hold(hold))?);
         self.modules().collect();
         Ok(())
@@ -211,10 +229,12 @@ impl<'u> Deref for Version<'u> {
 mod tests {
 
     use super::*;
-    use smf_core::loader::ModuleBytes;
+    use smf_core::loader::LoaderOptions;
 
     fn new() -> u64 {
-        open(LoaderOptions::new, |_| Ok(())).unwrap()
+        let memory = blocks::with(|blocks| blocks.share()).unwrap();
+        let loader = Loader::new(LoaderOptions::new(memory.memory.clone())).unwrap();
+        open(loader, memory).unwrap()
     }
 
     fn load(loader: &LoaderLease) -> u64 {

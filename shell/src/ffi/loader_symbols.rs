@@ -3,23 +3,18 @@
 
 use std::ffi::{c_char, c_void};
 
-use smf_core::alloc_util::AllocError;
 use smf_core::format::{Binding, SymbolKind};
 use smf_core::link::{Export, ShortName};
-
 use smf_core::loader::ModuleRef;
 use smf_core::trap::MAX_ARGS;
 #[cfg(any(test, not(target_arch = "x86_64")))]
-use smf_core::trap::TrapError;
-#[cfg(any(test, not(target_arch = "x86_64")))]
-use smf_core::vm::CallError;
+use smf_core::{trap::TrapError, vm::CallError};
 
 use super::args::to_i64;
 use super::cptr::{slice, text};
-use super::error::{ApiError, ArgumentError, or, succeeded};
-use super::loader_handles::{self, LoaderLease};
+use super::error::{ApiError, ArgumentError, attempt_with, or, succeeded};
+use super::loader_handles::{LoaderLease, enter};
 use super::missing::with_nul;
-use super::symbol_codes::{binding_code, symbol_kind_code};
 use super::versioned_struct::{self, versioned};
 use crate::call;
 
@@ -44,10 +39,22 @@ pub struct SmfSymbol {
 versioned!(SmfSymbol, 40);
 
 impl SmfSymbol {
-    fn new(module: u64, address: u64, bytes: u64, kind: SymbolKind, binding: Binding) -> Self {
-        let (kind, binding) = (symbol_kind_code(kind), binding_code(binding));
-        let (address, bytes) = (address.cast_signed(), to_i64(bytes));
-        Self { size: 0, address, bytes, module, kind, binding }
+    fn new(module: u64, export: &Export) -> Self {
+        let (address, bytes) = (export.address.cast_signed(), to_i64(export.size));
+        let (kind, binding) = (symbol_kind_code(export.kind), i32::from(export.binding.number()));
+        Self { size: size_of::<Self>() as i64, address, bytes, module, kind, binding }
+    }
+}
+
+/// `SMF_SYMBOL_*`.
+pub(super) fn symbol_kind_code(kind: SymbolKind) -> i32 {
+    match kind {
+        SymbolKind::Function => 1,
+        SymbolKind::Data => 2,
+        SymbolKind::Constant => 3,
+        SymbolKind::Section => 4,
+        // Without an address, or of an unknown kind.
+        SymbolKind::None | SymbolKind::Type | SymbolKind::Trait | SymbolKind::Actor => 0,
     }
 }
 
@@ -57,27 +64,25 @@ impl SmfSymbol {
 /// `name` is null or NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_loader_find(loader: u64, name: *const c_char) -> u64 {
-    // SAFETY: the caller's promise.
-    let name = unsafe { text("the name", name) };
-    let found = loader_handles::enter(loader).and_then(|loader| {
-        let name = name?;
+    attempt_with(0, enter(loader), |loader| {
+        // SAFETY: the caller's promise.
+        let name = unsafe { text("the name", name) }?;
         let found = loader.modules().find(name);
         loader.module_to_raw(found.ok_or(ApiError::NoModule { module: ShortName::new(name) })?)
-    });
-    or(0, found)
+    })
 }
 
 /// Holds the current version of a module, or a held version once more. Returns the handle of the hold; 0 on
 /// failure.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_hold(loader: u64, module: u64) -> u64 {
-    or(0, loader_handles::enter(loader).and_then(|loader| loader.hold(module)))
+    or(0, enter(loader).and_then(|loader| loader.hold(module)))
 }
 
 /// Releases a hold.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_release(loader: u64, hold: u64) -> bool {
-    succeeded(loader_handles::enter(loader).and_then(|loader| loader.release(hold)))
+    succeeded(enter(loader).and_then(|loader| loader.release(hold)))
 }
 
 /// Resolves a name as an import is. Returns the address; 0 on failure.
@@ -94,15 +99,12 @@ pub unsafe extern "C" fn smf_loader_resolve(
     let find = |loader: &LoaderLease, name: &[u8]| {
         let unresolved = ApiError::Unresolved { symbol: ShortName::new(name) };
         let found = loader.modules().resolve(name)?.ok_or(unresolved)?;
-        let Some(module) = found.module else {
-            return Ok(SmfSymbol::new(0, found.address, 0, found.kind, Binding::Global));
-        };
+        let (address, kind) = (found.address, found.kind);
+        let unlisted = Export { address, kind, binding: Binding::Global, size: 0 };
+        let Some(module) = found.module else { return Ok(SmfSymbol::new(0, &unlisted)) };
         let handle = loader.module_to_raw(module.handle())?;
-        let (size, kind, binding) = match module.export(name) {
-            Some(export) => (export.size, export.kind, export.binding),
-            None => (0, found.kind, Binding::Global),
-        };
-        Ok(SmfSymbol::new(handle, found.address, size, kind, binding))
+        let export = module.export(name).unwrap_or(unlisted);
+        Ok(SmfSymbol::new(handle, &Export { address, ..export }))
     };
     // SAFETY: the caller's promise.
     unsafe { find_symbol(loader, name, symbol, find) }
@@ -118,18 +120,16 @@ unsafe fn find_symbol(
     symbol: *mut SmfSymbol,
     find: impl FnOnce(&LoaderLease, &[u8]) -> Result<SmfSymbol, ApiError>,
 ) -> i64 {
-    // SAFETY: the caller's promise.
-    let name = unsafe { text("the name", name) };
-    let found = loader_handles::enter(loader).and_then(|loader| {
-        let name = name?;
+    attempt_with(0, enter(loader), |loader| {
+        // SAFETY: the caller's promise.
+        let name = unsafe { text("the name", name) }?;
         // SAFETY: as above.
         unsafe { versioned_struct::check_optional(symbol) }?;
         let found = find(&loader, name)?;
         // SAFETY: as above.
         unsafe { versioned_struct::write_optional(symbol, found) }?;
         Ok(found.address)
-    });
-    or(0, found)
+    })
 }
 
 /// Looks up an export of a module or of a held version. Returns the address; 0 on failure.
@@ -147,7 +147,7 @@ pub unsafe extern "C" fn smf_loader_symbol(
         let version = loader.version(module)?;
         let export = version.export(name).ok_or_else(|| not_found(&version, name))?;
         let module = loader.module_to_raw(version.handle())?;
-        Ok(SmfSymbol::new(module, export.address, export.size, export.kind, export.binding))
+        Ok(SmfSymbol::new(module, &export))
     };
     // SAFETY: the caller's promise.
     unsafe { find_symbol(loader, name, symbol, find) }
@@ -165,12 +165,11 @@ fn not_found(version: &ModuleRef<'_>, symbol: &[u8]) -> ApiError {
 /// The entry point of a module or of a held version; 0 on failure.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_entry_point(loader: u64, module: u64) -> i64 {
-    let found = loader_handles::enter(loader).and_then(|loader| {
+    attempt_with(0, enter(loader), |loader| {
         let version = loader.version(module)?;
         let module = ShortName::new(version.name());
         version.entry_point().map(u64::cast_signed).ok_or(ApiError::NoEntryPoint { module })
-    });
-    or(0, found)
+    })
 }
 
 /// Calls a function of a module or of a held version. The version is held during the call.
@@ -188,15 +187,14 @@ pub unsafe extern "C" fn smf_loader_call(
     count: i64,
     result: *mut i64,
 ) -> bool {
-    // SAFETY: the caller's promise.
-    let name = unsafe { text("the name", name) };
-    let called = loader_handles::enter(loader).and_then(|loader| {
+    let called = enter(loader).and_then(|loader| {
         if count > MAX_ARGS as i64 {
             return Err(ArgumentError::TooManyArguments { count }.into());
         }
         // SAFETY: the caller's promise.
         let arguments = unsafe { slice("the list of arguments", arguments, count) }?;
-        let name = name?;
+        // SAFETY: as above.
+        let name = unsafe { text("the name", name) }?;
         let version = loader.version(module)?;
         let export = version.export(name).filter(|e| e.kind == SymbolKind::Function);
         // Dynlibs do not record the kinds of their symbols.
@@ -258,7 +256,7 @@ pub unsafe extern "C" fn smf_loader_modules(
     visit: SmfModuleVisitor,
     user: *mut c_void,
 ) -> i64 {
-    let visited = loader_handles::enter(loader).and_then(|loader| {
+    attempt_with(-1, enter(loader), |loader| {
         let visit = visit.ok_or(ArgumentError::Null { what: "the visitor" })?;
         let (mut visited, mut proceed, mut result) = (0, true, Ok(()));
         loader.modules().for_each(|name, handle| {
@@ -277,8 +275,7 @@ pub unsafe extern "C" fn smf_loader_modules(
             }
         });
         Ok(result.map(|()| visited)?)
-    });
-    or(-1, visited)
+    })
 }
 
 /// Calls `visit` for each symbol with an address that a module or a held version defines. Returns the number of
@@ -293,40 +290,36 @@ pub unsafe extern "C" fn smf_loader_symbols(
     visit: SmfSymbolVisitor,
     user: *mut c_void,
 ) -> i64 {
-    let visited = loader_handles::enter(loader).and_then(|loader| {
+    attempt_with(-1, enter(loader), |loader| {
         let visit = visit.ok_or(ArgumentError::Null { what: "the visitor" })?;
-        for_each_symbol(&loader, module, |symbol, name| {
+        let version = loader.version(module)?;
+        let handle = loader.module_to_raw(version.handle())?;
+        let mut visited = 0;
+        for (name, export) in definitions(&version) {
             let (text, length) = (with_nul(name)?, to_i64(name.len()));
+            visited += 1;
+            let symbol = &SmfSymbol::new(handle, &export);
             // SAFETY: the caller's promise.
-            Ok(unsafe { visit(symbol, text.as_ptr().cast(), length, user) })
-        })
-    });
-    or(-1, visited)
+            if !unsafe { visit(symbol, text.as_ptr().cast(), length, user) } {
+                break;
+            }
+        }
+        Ok(visited)
+    })
 }
 
-fn for_each_symbol(
-    loader: &LoaderLease,
-    module: u64,
-    mut visit: impl FnMut(&SmfSymbol, &[u8]) -> Result<bool, AllocError>,
-) -> Result<i64, ApiError> {
-    let version = loader.version(module)?;
-    let handle = loader.module_to_raw(version.handle())?;
-    let mut visited = 0;
-    let Some(linked) = version.linked() else { return Ok(visited) };
-    let table = linked.symbols().iter().filter_map(Result::ok).filter(|s| !s.is_import());
+/// The symbols with an address that a version defines.
+pub(super) fn definitions<'v>(
+    version: &'v ModuleRef<'_>,
+) -> impl Iterator<Item = (&'v [u8], Export)> {
+    let table = version.linked().into_iter().flat_map(|linked| linked.symbols().iter());
+    let table = table.filter_map(Result::ok).filter(|symbol| !symbol.is_import());
     let table = table.filter_map(|symbol| {
         let (kind, binding, size) = (symbol.kind, symbol.binding, symbol.size);
         let address = version.address(&symbol)?;
         Some((symbol.name(), Export { address, kind, binding, size }))
     });
-    for (name, Export { address, kind, binding, size }) in table.chain(version.bytecode_exports()) {
-        let symbol = SmfSymbol::new(handle, address, size, kind, binding);
-        visited += 1;
-        if !visit(&SmfSymbol { size: size_of::<SmfSymbol>() as i64, ..symbol }, name)? {
-            break;
-        }
-    }
-    Ok(visited)
+    table.chain(version.bytecode_exports())
 }
 
 #[cfg(test)]
@@ -354,7 +347,7 @@ mod tests {
         assert_eq!(call(b"missing", &[]), None);
         version.engine().unwrap().signals().interrupt();
         assert_eq!(call(b"sum", &[100]), Some(Err(crate::ffi::error::Code::Trap)));
-        assert!(matches!(not_found(&version, b"sum"), ApiError::Load { .. }));
+        assert!(matches!(not_found(&version, b"sum"), ApiError::Other { .. }));
         assert!(matches!(not_found(&version, b"missing"), ApiError::NoSymbol { .. }));
     }
 }

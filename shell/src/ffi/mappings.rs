@@ -6,16 +6,17 @@
 use std::ops::Range;
 
 use smf_core::alloc_util::{AllocError, TryArc};
-use smf_core::memory::{FfiMapping, Protection};
+use smf_core::memory::{FfiMapping, PageCount, Protection};
 
+use super::checked_copy;
 use super::error::ApiError;
 use crate::address_map::AddressMap;
 use crate::code_map::CodeRange;
 use crate::fork::ProcessLock;
 
 pub(super) struct LiveMapping {
-    /// Registered while an executable mapping lives.
-    code: Option<CodeRange>,
+    /// Registered while an executable mapping lives; dropped before it is unmapped.
+    _code: Option<CodeRange>,
     pages: TryArc<FfiMapping>,
 }
 
@@ -40,6 +41,33 @@ impl MappedAt {
         let end = usize::try_from(length).ok().and_then(|length| offset.checked_add(length));
         end.filter(|&end| end <= pages.len()).map(|end| *offset..end).ok_or(outside)
     }
+
+    /// Fills `into` with bytes from `offset` of the mapping.
+    ///
+    /// # Errors
+    /// [`ApiError::Memory`]; [`ApiError::Unmapped`] if others have unmapped the pages.
+    pub(super) fn read(&self, mut offset: usize, mut into: &mut [u8]) -> Result<(), ApiError> {
+        while !into.is_empty() {
+            let count = self.read_some(offset, into)?;
+            into = into.get_mut(count..).unwrap_or_default();
+            offset += count;
+        }
+        Ok(())
+    }
+
+    /// As [`read`](Self::read), but may fill only the first bytes; returns their number.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(super) fn read_some(&self, offset: usize, into: &mut [u8]) -> Result<usize, ApiError> {
+        if self.pages.is_private() && self.pages.protection() != Protection::None {
+            let copied = checked_copy::copy(self.pages.address() + offset, into)?;
+            if let Some(count) = copied {
+                return Ok(count);
+            }
+        }
+        Ok(self.pages.read_some(offset, into)?)
+    }
 }
 
 /// Registers a mapping under its address, and returns its range.
@@ -49,8 +77,9 @@ impl MappedAt {
 pub(super) fn insert(pages: FfiMapping) -> Result<Range<usize>, AllocError> {
     let range = pages.address()..pages.address().saturating_add(pages.len());
     let is_code = pages.protection() == Protection::ReadExecute;
+    forget_overlapping(&range);
     let code = is_code.then(|| CodeRange::enter(range.clone())).transpose()?;
-    let live = LiveMapping { code, pages: TryArc::new(pages)? };
+    let live = LiveMapping { _code: code, pages: TryArc::new(pages)? };
     LIVE.lock().insert(range.start, live)?;
     Ok(range)
 }
@@ -80,12 +109,45 @@ pub(super) fn remove(address: usize, size: u64) -> Result<(), ApiError> {
     }
     let removed = all.remove(address);
     drop(all);
-    if let Some(LiveMapping { code, pages }) = removed {
-        // Not callable any more before it is unmapped.
-        drop(code);
-        drop(pages);
-    }
+    drop(removed);
     Ok(())
+}
+
+/// Unmaps the mapping whose pages a range consists of; `false` if the range contains no page of a mapping.
+///
+/// # Errors
+/// [`ApiError::MappingSize`]: the range contains some pages of a mapping, or more than one.
+pub(super) fn remove_range(range: &Range<usize>) -> Result<bool, ApiError> {
+    let pages = |len: usize| len.next_multiple_of(PageCount::one().bytes());
+    let (address, size) = match overlapping(&LIVE.read(), range) {
+        None => return Ok(false),
+        Some((start, len)) if start == range.start && pages(len) == pages(range.len()) => {
+            (start, len as u64)
+        }
+        Some((address, len)) => {
+            return Err(ApiError::MappingSize { address, size: range.len() as u64, len });
+        }
+    };
+    remove(address, size).map(|()| true)
+}
+
+/// The last mapping that has a page in a range: its address and length.
+fn overlapping(live: &AddressMap<LiveMapping>, range: &Range<usize>) -> Option<(usize, usize)> {
+    let (start, last) = live.at_or_before(range.end.checked_sub(1)?)?;
+    let len = last.pages.len();
+    (range.start < start + len.next_multiple_of(PageCount::one().bytes())).then_some((start, len))
+}
+
+/// Forgets mappings whose memory others have unmapped, which shows when the kernel hands out their addresses again.
+fn forget_overlapping(range: &Range<usize>) {
+    let mut live = LIVE.lock();
+    while let Some((start, _)) = overlapping(&live, range) {
+        // Dropping it would unmap the new owner's pages.
+        let stale = live.remove(start).map(|stale| std::mem::forget(stale.pages));
+        if stale.is_none() {
+            break;
+        }
+    }
 }
 
 /// Whether `address` is in an executable mapping.
@@ -96,7 +158,6 @@ pub(super) fn is_code(address: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use smf_core::memory::PageCount;
 
     #[test]
     fn live_mapping_is_found_inside_its_range_only() {

@@ -10,7 +10,7 @@ use smf_core::link::{LinkError, ShortName};
 use smf_core::loader::{LoadError, UnresolvedImport};
 
 use super::args::{self, to_i64};
-use super::error::{ApiError, ArgumentError, or};
+use super::error::{ApiError, ArgumentError, attempt};
 
 /// An unresolved import.
 #[repr(C)]
@@ -46,17 +46,29 @@ thread_local! {
 pub(super) fn reporting<T>(
     load: impl FnOnce(&mut dyn FnMut(&UnresolvedImport<'_>)) -> Result<T, LoadError>,
 ) -> Result<T, ApiError> {
-    let mut missing = Collector::default();
-    let result = load(&mut |import| missing.alloc_failed |= missing.add(import).is_err());
-    result.map_err(|error| missing.finish(error))
+    let (mut imports, mut added) = (Vec::new(), Ok(()));
+    let result = load(&mut |import| added = added.and(add(&mut imports, import)));
+    result.map_err(|error| {
+        if !matches!(error, LoadError::Link { error: LinkError::MissingImports { .. }, .. }) {
+            return error.into();
+        }
+        if let Err(no_memory) = added {
+            return no_memory.into();
+        }
+        let count = imports.len();
+        let first = imports.first().map(|Import { symbol, module }| ApiError::Missing {
+            count,
+            symbol: short(symbol),
+            module: short(module),
+        });
+        replace(imports);
+        first.unwrap_or_else(|| error.into())
+    })
 }
 
-/// The unresolved imports that a load reports.
-#[derive(Default)]
-struct Collector {
-    imports: Vec<Import>,
-    /// Whether an allocation for the list failed.
-    alloc_failed: bool,
+fn add(imports: &mut Vec<Import>, import: &UnresolvedImport<'_>) -> Result<(), AllocError> {
+    let (symbol, module) = (with_nul(import.symbol)?, with_nul(import.module)?);
+    try_push(imports, Import { symbol, module })
 }
 
 /// A NUL-terminated copy of a name.
@@ -77,29 +89,6 @@ fn replace(list: Vec<Import>) {
     let _ = LAST.try_with(|last| last.replace(list));
 }
 
-impl Collector {
-    fn add(&mut self, import: &UnresolvedImport<'_>) -> Result<(), AllocError> {
-        let (symbol, module) = (with_nul(import.symbol)?, with_nul(import.module)?);
-        try_push(&mut self.imports, Import { symbol, module })
-    }
-
-    fn finish(self, error: LoadError) -> ApiError {
-        if !matches!(error, LoadError::Link { error: LinkError::MissingImports { .. }, .. }) {
-            return error.into();
-        }
-        if self.alloc_failed {
-            return LoadError::OutOfMemory.into();
-        }
-        let first = self.imports.first().map(|first| ApiError::Missing {
-            count: self.imports.len(),
-            symbol: short(&first.symbol),
-            module: short(&first.module),
-        });
-        replace(self.imports);
-        first.unwrap_or_else(|| error.into())
-    }
-}
-
 fn short(name: &[u8]) -> ShortName {
     ShortName::new(name.strip_suffix(b"\0").unwrap_or(name))
 }
@@ -114,7 +103,7 @@ pub extern "C" fn smf_loader_missing_count() -> i64 {
 /// One of them; all null on failure. Valid until this thread loads or reloads again.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_missing(index: i64) -> SmfMissing {
-    let find = || {
+    attempt(NO_IMPORT, || {
         let position = usize::try_from(args::length("the index", index)?).ok();
         let found = LAST.try_with(|last| {
             let last = last.borrow();
@@ -130,6 +119,5 @@ pub extern "C" fn smf_loader_missing(index: i64) -> SmfMissing {
         });
         let unknown = ArgumentError::unknown("index of a missing import", index);
         Ok(found.ok().flatten().ok_or(unknown)?)
-    };
-    or(NO_IMPORT, find())
+    })
 }

@@ -1,4 +1,4 @@
-//! `rt_mmap_*` and related exports: mapped files and memory, by address.
+//! `rt_mmap_*`, `smf_mmap_*` and related exports: mapped files and memory, by address.
 //!
 //! No read through these functions raises a signal, whatever another process does to the file. A PRIVATE mapping is
 //! a copy, which is safe to access at its address as well. A SHARED mapping consists of the file's own pages: these
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use smf_core::memory::{Advice, FfiMapping, FileBytes, FileRange, PageCount, Protection, stamp_of};
 
 use super::args::{self, to_i64};
-use super::error::{ApiError, ArgumentError, or, succeeded};
+use super::error::{ApiError, ArgumentError, attempt, attempt_with, succeeded};
 use super::exec::protection;
 use super::mappings::{self, MappedAt};
 use super::values::{self, Mapping, Path, Value};
@@ -51,13 +51,12 @@ pub unsafe extern "C" fn rt_mmap_file(
     offset: i64,
     length: i64,
 ) -> Mapping {
-    let mapped = request(prot, flags, offset, length).and_then(|request| {
+    let Range { start, end } = attempt(0..0, || {
+        let request = request(prot, flags, offset, length)?;
         // SAFETY: the caller's promise.
-        let path = unsafe { values::path(path) }?;
-        let pages = map(path, &request)?;
+        let pages = map(unsafe { values::path(path) }?, &request)?;
         if pages.is_empty() { Err(ApiError::NothingToMap) } else { Ok(mappings::insert(pages)?) }
     });
-    let Range { start, end } = or(0..0, mapped);
     // User-space addresses are below 2^63.
     values::mapping(start.cast_signed() as i64, (end - start).cast_signed() as i64)
 }
@@ -115,7 +114,7 @@ fn map(path: Option<&[u8]>, request: &Request) -> Result<FfiMapping, ApiError> {
 
 /// Unmaps a whole mapping, given its address and size.
 #[unsafe(no_mangle)]
-pub extern "C" fn rt_munmap(address: i64, size: i64) -> bool {
+pub extern "C" fn smf_mmap_unmap(address: i64, size: i64) -> bool {
     let unmap = || mappings::remove(args::address("the address", address)?, args::size(size)?);
     succeeded(unmap())
 }
@@ -123,18 +122,17 @@ pub extern "C" fn rt_munmap(address: i64, size: i64) -> bool {
 /// Copies `length` bytes at `address + offset`, all in one mapping, into a byte array. Null on failure.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_mmap_read_bytes(address: i64, offset: i64, length: i64) -> Value {
-    let value = find(address, offset).and_then(|found| {
+    attempt_with(values::NO_VALUE, find(address, offset), |found| {
         let range = found.range(args::length("the length", length)?)?;
-        values::filled_bytes(range.len(), |into| Ok(found.pages.read(range.start, into)?))
-    });
-    or(values::NO_VALUE, value)
+        values::filled_bytes(range.len(), |into| found.read(range.start, into))
+    })
 }
 
 /// Copies text at `address + offset`, up to a NUL, the end of the mapping or, unless it is 0, `max_length` bytes.
 /// U+FFFD replaces invalid UTF-8. Null on failure.
 #[unsafe(no_mangle)]
 pub extern "C" fn rt_mmap_read_string(address: i64, offset: i64, max_length: i64) -> Value {
-    let value = find(address, offset).and_then(|found| {
+    attempt_with(values::NO_VALUE, find(address, offset), |found| {
         let rest = found.pages.len() - found.offset;
         let limit = match args::length("the maximum length", max_length)? {
             0 => rest,
@@ -145,8 +143,7 @@ pub extern "C" fn rt_mmap_read_string(address: i64, offset: i64, max_length: i64
             Ok(text) => values::new_text(text),
             Err(_) => values::new_text(&lossy_utf8(&bytes)?),
         }
-    });
-    or(values::NO_VALUE, value)
+    })
 }
 
 /// The bytes before the first NUL, at most `limit`.
@@ -158,7 +155,7 @@ fn read_until_nul(found: &MappedAt, limit: usize) -> Result<Vec<u8>, ApiError> {
         bytes.try_reserve(wanted).map_err(|_| ApiError::NoMemory { bytes: start + wanted })?;
         bytes.resize(start + wanted, 0);
         let into = bytes.get_mut(start..).unwrap_or_default();
-        let count = found.pages.read_some(found.offset + start, into)?;
+        let count = found.read_some(found.offset + start, into)?;
         bytes.truncate(start + count);
         let new = bytes.get(start..).unwrap_or_default();
         if let Some(nul) = new.iter().position(|&byte| byte == 0) {
@@ -195,12 +192,12 @@ fn find(address: i64, offset: i64) -> Result<MappedAt, ApiError> {
 /// As for [`rt_mmap_file`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_file_size_for_mmap(path: Path) -> i64 {
-    // SAFETY: the caller's promise.
-    let size = unsafe { values::path(path) }.and_then(|path| {
-        let stamp = stamp_of(path.ok_or(ArgumentError::Null { what: "the path" })?)?;
-        Ok(to_i64(stamp.size))
-    });
-    or(-1, size)
+    attempt(-1, || {
+        // SAFETY: the caller's promise.
+        let path =
+            unsafe { values::path(path) }?.ok_or(ArgumentError::Null { what: "the path" })?;
+        Ok(to_i64(stamp_of(path)?.size))
+    })
 }
 
 /// The page size in bytes.
@@ -212,26 +209,26 @@ pub extern "C" fn rt_get_page_size() -> i64 {
 /// Writes a range of a SHARED mapping back to its file, and waits for the medium unless `is_async`. Without effect on
 /// a PRIVATE mapping.
 #[unsafe(no_mangle)]
-pub extern "C" fn rt_msync(address: i64, size: i64, is_async: bool) -> bool {
+pub extern "C" fn smf_mmap_sync(address: i64, size: i64, is_async: bool) -> bool {
     manage(address, size, |pages, range| Ok(pages.sync(range, !is_async)?))
 }
 
 /// Locks a range in memory.
 #[unsafe(no_mangle)]
-pub extern "C" fn rt_mlock(address: i64, size: i64) -> bool {
+pub extern "C" fn smf_mmap_lock(address: i64, size: i64) -> bool {
     manage(address, size, |pages, range| Ok(pages.lock(range, true)?))
 }
 
 /// Unlocks a range.
 #[unsafe(no_mangle)]
-pub extern "C" fn rt_munlock(address: i64, size: i64) -> bool {
+pub extern "C" fn smf_mmap_unlock(address: i64, size: i64) -> bool {
     manage(address, size, |pages, range| Ok(pages.lock(range, false)?))
 }
 
 /// Advises the kernel on the use of a range: 0 normal, 1 random, 2 sequential, 3 needed soon, 4 not needed. Advice 4
 /// zeroes ANONYMOUS PRIVATE memory and leaves other contents unchanged.
 #[unsafe(no_mangle)]
-pub extern "C" fn rt_madvise(address: i64, size: i64, advice: i32) -> bool {
+pub extern "C" fn smf_mmap_advise(address: i64, size: i64, advice: i32) -> bool {
     manage(address, size, |pages, range| {
         let advice = match advice {
             0 => Advice::Normal,
@@ -251,16 +248,15 @@ fn manage(
     size: i64,
     act: impl FnOnce(&FfiMapping, Range<usize>) -> Result<(), ApiError>,
 ) -> bool {
-    let manage = || {
+    attempt(false, || {
         let range = args::range(address, size)?;
         if range.start % PageCount::one().bytes() != 0 {
             let value = range.start as u64;
             return Err(ArgumentError::NotPageAligned { what: "the address", value }.into());
         }
         let found = mappings::find(range.start, 0)?;
-        act(&found.pages, found.range(range.len() as u64)?)
-    };
-    succeeded(manage())
+        act(&found.pages, found.range(range.len() as u64)?).map(|()| true)
+    })
 }
 
 /// Allows or forbids EXEC for PRIVATE file mappings from now on. Returns the previous setting, which is false at

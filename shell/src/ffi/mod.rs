@@ -4,7 +4,8 @@
 //!
 //! * It does not unwind: an `extern "C"` function aborts on a panic, and no code in here panics.
 //! * It dereferences only C strings, arrays with a length, versioned structures and the function table of the
-//!   runtime. Handles and addresses of memory are looked up in tables, never trusted.
+//!   runtime. Handles and addresses of memory are looked up in tables, never trusted; the exports of `raw` alone
+//!   access any address, as their namesakes in the runtime do.
 //! * `args`, `cptr` and `versioned_struct` validate arguments in one place. A refused call has no effect; it returns
 //!   the failure value in the header and records the reason for the thread ([`smf_last_error`]).
 //! * It may be called from any thread.
@@ -13,15 +14,21 @@
 //! |------|---------|
 //! | `exec` | executable memory by address; `blocks` is its table |
 //! | `mmap` | mapped files and memory by address; `mappings` is their table |
-//! | `cache` | a cache of files; `cache_handles` is the table of caches, `cache_statistics` their statistics |
+//! | `raw` | mappings, protection, memory and calls at any address, as `weak` symbols |
+//! | `cache`, `cache_statistics` | a cache of files; `cache_handles` is the table of caches |
 //! | `prefetch` | reading files in advance |
 //! | `loader` | loading, replacing and unloading modules; `loader_handles` is the table of loaders |
+//! | `loader_bytecode` | host functions and compilation of bytecode |
 //! | `loader_symbols`, `missing` | symbols of loaded modules; unresolved imports |
+//! | `module_info` | headers and sections of modules |
+//! | `lists` | names of modules, symbols and sections as lists |
+//! | `registered_symbols` | names of the host for all loaders |
 //! | `take` | extraction of functions and templates |
-//! | `call` | calls through a bare address |
+//! | `call` | calls through a bare address with words |
+//! | `typed_call` | the same with the types of a `signature` |
 //! | `values` or `tagged` | byte arrays, text and pairs of the runtime or of the `builtin` set |
 //! | `jit` | instantiation of templates; `jit_handles` is the table of instantiators |
-//! | `compiler` | the JSON interface to the compiler, with `compile_context` and `strings` |
+//! | `compiler` | the JSON interface to the compiler, with `compile_context`, `typed_code` and `strings` |
 //! | `names` | names for profilers and debuggers |
 //! | `error` | the last error, the version |
 //!
@@ -42,6 +49,7 @@ mod cache;
 mod cache_handles;
 mod cache_statistics;
 mod call;
+mod checked_copy;
 #[cfg(feature = "jit")]
 mod compile_context;
 #[cfg(feature = "jit")]
@@ -55,31 +63,41 @@ mod handle_table;
 mod jit;
 #[cfg(feature = "jit")]
 mod jit_handles;
+mod lists;
 mod loader;
+mod loader_bytecode;
 mod loader_handles;
 mod loader_symbols;
 mod mappings;
 mod missing;
 mod mmap;
+mod module_info;
 mod names;
 mod prefetch;
+mod raw;
+mod registered_symbols;
+mod signature;
 mod slot_table;
 #[cfg(feature = "jit")]
 mod strings;
-mod symbol_codes;
 #[cfg(feature = "jit")]
 mod take;
+mod typed_call;
+#[cfg(feature = "jit")]
+mod typed_code;
 #[cfg(not(feature = "tagged"))]
 mod values;
 #[cfg(feature = "tagged")]
 #[path = "tagged.rs"]
 mod values;
 mod versioned_struct;
+mod weak;
 
 // The exports and their types are all that these files make public.
 pub use self::{
-    cache::*, cache_statistics::*, call::*, error::*, exec::*, loader::*, loader_symbols::*,
-    missing::*, mmap::*, names::*, prefetch::*,
+    cache::*, cache_statistics::*, call::*, error::*, exec::*, lists::*, loader::*,
+    loader_bytecode::*, loader_symbols::*, missing::*, mmap::*, module_info::*, names::*,
+    prefetch::*, registered_symbols::*, typed_call::*,
 };
 #[cfg(feature = "jit")]
 pub use self::{compiler::*, jit::*, jit_handles::*, take::*};

@@ -1,12 +1,10 @@
 //! `smf_cache_prefetch*`: reads files into a cache in advance, synchronously or in the background.
 #![allow(unsafe_code)]
 
-use std::collections::HashMap;
-use std::ffi::{OsStr, OsString, c_char};
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::ffi::{OsString, c_char};
 use std::mem;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,9 +12,10 @@ use std::time::{Duration, Instant};
 use smf_core::alloc_util::{AllocError, TryArc, UninitArc, try_copy_bytes, try_push};
 
 use super::args::{self, to_i64};
-use super::cache_handles::{CACHES, CacheGuard, CacheLease};
+use super::cache_handles::{CACHES, CacheGuard};
 use super::cptr::{slice, slice_mut, text};
-use super::error::{ApiError, ArgumentError, or, record, succeeded};
+use super::error::{ApiError, ArgumentError, attempt_with, or, record, succeeded};
+use crate::address_map::AddressMap;
 use crate::fork::ProcessLock;
 use crate::prefetch::{self, Options, Outcome, Prefetch, State, Watch};
 
@@ -37,20 +36,19 @@ pub struct SmfPrefetchProgress {
 const NO_PROGRESS: SmfPrefetchProgress =
     SmfPrefetchProgress { total: -1, done: 0, failed: 0, bytes: 0 };
 
-/// A list of paths from C.
-struct PathList<'l> {
+/// A copy of a list of paths from C.
+struct PathList {
     /// The paths that are not null.
-    paths: Vec<&'l Path>,
+    paths: Vec<PathBuf>,
     /// The index of each path in the list of C.
     indices: Vec<usize>,
     /// The length of the list of C.
     total: usize,
 }
 
-impl<'l> PathList<'l> {
+impl PathList {
     /// # Safety
-    /// `paths` is null or points to `count` pointers, each of which is null or NUL-terminated and valid as long as
-    /// the list.
+    /// `paths` is null or points to `count` pointers, each of which is null or NUL-terminated.
     unsafe fn new(paths: *const *const c_char, count: i64) -> Result<Self, ApiError> {
         // SAFETY: the caller's promise.
         let pointers = unsafe { slice("the list of paths", paths, count) }?;
@@ -58,20 +56,11 @@ impl<'l> PathList<'l> {
         for (index, &pointer) in pointers.iter().enumerate() {
             // SAFETY: the caller's promise.
             let Ok(path) = (unsafe { text("the path", pointer) }) else { continue };
-            try_push(&mut list.paths, Path::new(OsStr::from_bytes(path)))?;
+            let path = OsString::from_vec(try_copy_bytes(path)?.into_vec());
+            try_push(&mut list.paths, path.into())?;
             try_push(&mut list.indices, index)?;
         }
         Ok(list)
-    }
-
-    /// Copies of the paths.
-    fn owned(&self) -> Result<Vec<PathBuf>, AllocError> {
-        let mut owned = Vec::new();
-        for path in &self.paths {
-            let bytes = try_copy_bytes(path.as_os_str().as_bytes())?.into_vec();
-            try_push(&mut owned, OsString::from_vec(bytes).into())?;
-        }
-        Ok(owned)
     }
 }
 
@@ -105,11 +94,10 @@ pub unsafe extern "C" fn smf_cache_prefetch(
     threads: i32,
     results: *mut i32,
 ) -> i64 {
-    let ready = CACHES.enter(cache).and_then(|cache| {
+    attempt_with(-1, CACHES.enter(cache), |cache| {
         // SAFETY: the caller's promise.
         let list = unsafe { PathList::new(paths, count) }?;
-        let watch = Watch::default();
-        let outcome = prefetch::warm(&cache, &list.paths, options(threads)?, &watch)?;
+        let outcome = prefetch::warm(&cache, &list.paths, options(threads)?, &Watch::default())?;
         if !results.is_null() {
             // SAFETY: the caller's promise.
             let results = unsafe { slice_mut("the results", results, count) }?;
@@ -118,8 +106,7 @@ pub unsafe extern "C" fn smf_cache_prefetch(
             }
         }
         Ok(to_i64(outcome.ready))
-    });
-    or(-1, ready)
+    })
 }
 
 /// A number of `SmfErrorCode`.
@@ -130,21 +117,23 @@ fn code(result: &Result<(), ApiError>) -> i32 {
 /// A prefetch in the background.
 pub(super) struct Job {
     /// With the lease of the cache until all threads have ended; `None` once it is being freed.
-    running: Mutex<Option<(Prefetch, CacheLease)>>,
-    state: State,
+    running: Mutex<Option<(Prefetch, CacheGuard)>>,
+    state: TryArc<State>,
     /// As [`PathList::indices`].
     indices: Vec<usize>,
     total: usize,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code panics while it holds the lock.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl Job {
+    fn running(&self) -> MutexGuard<'_, Option<(Prefetch, CacheGuard)>> {
+        // No code panics while it holds the lock.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// By handle, which is never reused; `None` for a prefetch that is being started.
-pub(super) static JOBS: ProcessLock<Jobs> =
-    ProcessLock::new(HashMap::with_hasher(BuildHasherDefault::new()));
+pub(super) static JOBS: ProcessLock<AddressMap<Option<TryArc<Job>>>> =
+    ProcessLock::new(AddressMap::new());
 
 /// The upper half of the next handle.
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -152,24 +141,19 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 /// The upper half of the first handle that this process issued rather than its parents.
 static FIRST: AtomicU64 = AtomicU64::new(1);
 
-pub(super) type Jobs = HashMap<u64, Option<TryArc<Job>>, BuildHasherDefault<DefaultHasher>>;
-
 /// The lower half of the handles, which no cache and no file has.
 const TAG: u64 = 1 << 30;
 
 fn job(prefetch: u64) -> Result<TryArc<Job>, ApiError> {
-    JOBS.lock().get(&prefetch).cloned().flatten().ok_or_else(|| unknown(prefetch))
+    JOBS.lock().get(prefetch as usize).cloned().flatten().ok_or_else(|| unknown(prefetch))
 }
 
 /// The error for a handle that is not a prefetch of this process.
-/// What a handle is not that is freed.
-const FREED: &str = "a prefetch, or was freed";
-
 fn unknown(prefetch: u64) -> ApiError {
     let inherited = 1..FIRST.load(Ordering::Relaxed);
     match prefetch & u64::from(u32::MAX) == TAG && inherited.contains(&(prefetch >> 32)) {
         true => ApiError::InUseAtFork { handle: prefetch },
-        false => ApiError::Handle { what: FREED, handle: prefetch },
+        false => ApiError::Handle { what: "a prefetch, or was freed", handle: prefetch },
     }
 }
 
@@ -177,7 +161,7 @@ fn unknown(prefetch: u64) -> ApiError {
 pub(super) fn begin_child() {
     FIRST.store(NEXT.load(Ordering::Relaxed), Ordering::Relaxed);
     // Leaked: their locks may be locked for ever.
-    mem::forget(mem::take(&mut *JOBS.lock()));
+    mem::forget(mem::replace(&mut *JOBS.lock(), AddressMap::new()));
 }
 
 /// Starts to read files into the cache in the background. Returns the handle of the prefetch; 0 on failure.
@@ -191,46 +175,42 @@ pub unsafe extern "C" fn smf_cache_prefetch_start(
     count: i64,
     threads: i32,
 ) -> u64 {
-    let started = CACHES.enter(cache).and_then(|cache| {
+    attempt_with(0, CACHES.enter(cache), |cache| {
         // SAFETY: the caller's promise.
         let list = unsafe { PathList::new(paths, count) }?;
         start(&cache, list, options(threads)?)
-    });
-    or(0, started)
+    })
 }
 
-fn start(cache: &CacheGuard, list: PathList<'_>, options: Options) -> Result<u64, ApiError> {
+fn start(cache: &CacheGuard, list: PathList, options: Options) -> Result<u64, ApiError> {
     let handle = NEXT.fetch_add(1, Ordering::Relaxed) << 32 | TAG;
-    let (job, paths) = (UninitArc::new()?, list.owned()?);
-    let mut jobs = JOBS.lock();
-    jobs.try_reserve(1).map_err(|_| AllocError)?;
-    jobs.insert(handle, None);
-    drop(jobs);
+    let PathList { paths, indices, total } = list;
+    let job = UninitArc::new()?;
+    JOBS.lock().insert(handle as usize, None)?;
     let lease = cache.lease();
     let started = prefetch::start(TryArc::clone(&lease), paths, options);
-    let started = started.inspect_err(|AllocError| _ = JOBS.lock().remove(&handle))?;
+    let started = started.inspect_err(|AllocError| _ = JOBS.lock().remove(handle as usize))?;
     let (state, running) = (started.state(), Mutex::new(Some((started, lease))));
-    let PathList { indices, total, .. } = list;
     let job = job.fill(Job { running, state, indices, total });
-    JOBS.lock().insert(handle, Some(job));
+    // Replaces the entry without an allocation.
+    JOBS.lock().insert(handle as usize, Some(job))?;
     Ok(handle)
 }
 
 /// The progress of a prefetch.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_prefetch_progress(prefetch: u64) -> SmfPrefetchProgress {
-    let progress = job(prefetch).map(|job| {
-        let now = job.state.progress();
+    attempt_with(NO_PROGRESS, job(prefetch), |job| {
+        let now = job.state.watch.progress();
         // Null paths count as failed from the start.
         let nulls = job.total - job.indices.len();
-        SmfPrefetchProgress {
+        Ok(SmfPrefetchProgress {
             total: to_i64(job.total),
             done: to_i64(now.done + nulls),
             failed: to_i64(now.failed + nulls),
             bytes: to_i64(now.bytes),
-        }
-    });
-    or(NO_PROGRESS, progress)
+        })
+    })
 }
 
 /// Waits until a prefetch has finished, for at most as many milliseconds unless they are negative: 1 if it has
@@ -240,17 +220,12 @@ pub extern "C" fn smf_prefetch_wait(prefetch: u64, milliseconds: i64) -> i32 {
     let limit = u64::try_from(milliseconds).ok().map(Duration::from_millis);
     // Without a limit where the clock cannot represent it.
     let end = limit.and_then(|limit| Instant::now().checked_add(limit));
-    or(-1, job(prefetch).and_then(|job| job.wait(prefetch, end)).map(i32::from))
-}
-
-impl Job {
-    /// Whether it has finished before `end`.
-    fn wait(&self, prefetch: u64, end: Option<Instant>) -> Result<bool, ApiError> {
-        let is_finished = self.state.wait_until(end);
+    attempt_with(-1, job(prefetch), |job| {
+        let is_finished = job.state.wait_until(end);
         // Another thread may have freed the prefetch during the wait.
-        let is_open = lock(&self.running).is_some();
-        is_open.then_some(is_finished).ok_or(ApiError::Handle { what: FREED, handle: prefetch })
-    }
+        let is_open = job.running().is_some();
+        is_open.then_some(i32::from(is_finished)).ok_or_else(|| unknown(prefetch))
+    })
 }
 
 /// The result for the path at `index` of a finished prefetch: `SMF_OK`, or the error, which becomes the last error.
@@ -276,18 +251,13 @@ pub extern "C" fn smf_prefetch_result(prefetch: u64, index: i64) -> i32 {
 /// Files that were read stay cached.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_prefetch_free(prefetch: u64) -> bool {
-    let removed = JOBS.lock().remove(&prefetch).ok_or_else(|| unknown(prefetch));
-    succeeded(removed.map(|job| _ = job.map(|job| job.end())))
-}
-
-impl Job {
-    /// Cancels the prefetch and joins its threads.
-    fn end(&self) {
-        let running = lock(&self.running).take();
+    let removed = JOBS.lock().remove(prefetch as usize).ok_or_else(|| unknown(prefetch));
+    succeeded(removed.map(|job| {
+        let running = job.and_then(|job| job.running().take());
         if let Some((prefetch, lease)) = running {
             prefetch.cancel();
             prefetch.join();
             drop(lease);
         }
-    }
+    }))
 }

@@ -10,6 +10,9 @@ pub(super) struct SlotTable<T, const SLOTS: usize> {
     live: u64,
 }
 
+/// A slot in the lower half, and its generation in the upper half.
+type Key = u64;
+
 struct Slot<T> {
     generation: u32,
     value: Option<T>,
@@ -25,8 +28,8 @@ impl<T, const SLOTS: usize> SlotTable<T, SLOTS> {
         self.live
     }
 
-    /// Stores a value; its slot and generation. `None` if the table is full, and without memory.
-    pub(super) fn insert(&mut self, value: T) -> Option<(u32, u32)> {
+    /// Stores a value; its key. `None` if the table is full, and without memory.
+    pub(super) fn insert(&mut self, value: T) -> Option<Key> {
         if self.free.is_empty() {
             let len = Some(self.slots.len()).filter(|&len| len < SLOTS)?;
             self.slots.try_reserve(1).ok()?;
@@ -39,22 +42,29 @@ impl<T, const SLOTS: usize> SlotTable<T, SLOTS> {
         let slot = self.slots.get_mut(usize::try_from(index).ok()?)?;
         slot.value = Some(value);
         self.live += 1;
-        Some((index, slot.generation))
+        Some(u64::from(slot.generation) << 32 | u64::from(index))
     }
 
     /// The value in a slot, if it is of this generation.
-    pub(super) fn get(&self, index: u32, generation: u32) -> Option<&T> {
-        let slot = self.slots.get(usize::try_from(index).ok()?)?;
-        slot.value.as_ref().filter(|_| slot.generation == generation)
+    pub(super) fn get(&self, key: Key) -> Option<&T> {
+        let slot = self.slots.get(key as u32 as usize)?;
+        slot.value.as_ref().filter(|_| u64::from(slot.generation) == key >> 32)
+    }
+
+    /// As [`get`](Self::get), mutable.
+    #[cfg(not(feature = "tagged"))]
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        let slot = self.slots.get_mut(key as u32 as usize)?;
+        slot.value.as_mut().filter(|_| u64::from(slot.generation) == key >> 32)
     }
 
     /// Removes the value in a slot, if it is of this generation.
-    pub(super) fn remove(&mut self, index: u32, generation: u32) -> Option<T> {
-        let slot = self.slots.get_mut(usize::try_from(index).ok()?)?;
-        let value = slot.value.take_if(|_| slot.generation == generation)?;
+    pub(super) fn remove(&mut self, key: Key) -> Option<T> {
+        let slot = self.slots.get_mut(key as u32 as usize)?;
+        let value = slot.value.take_if(|_| u64::from(slot.generation) == key >> 32)?;
         if slot.generation < MAX_GENERATION {
             slot.generation += 1;
-            self.free.push(index);
+            self.free.push(key as u32);
         }
         self.live -= 1;
         Some(value)
@@ -69,12 +79,13 @@ mod tests {
     fn slot_is_reused_under_another_generation() {
         let mut table = SlotTable::<_, 2>::new();
         let (one, two) = (table.insert('a').unwrap(), table.insert('b').unwrap());
-        assert_eq!((one, two, table.insert('c')), ((0, 0), (1, 0), None));
-        assert_eq!((table.remove(0, 1), table.remove(0, 0), table.len()), (None, Some('a'), 1));
-        assert_eq!((table.get(0, 0), table.get(2, 0)), (None, None));
-        assert_eq!(table.remove(0, 0), None);
-        assert_eq!((table.insert('d'), table.get(0, 1)), (Some((0, 1)), Some(&'d')));
+        assert_eq!((one, two, table.insert('c')), (0, 1, None));
+        assert_eq!((table.remove(1 << 32), table.remove(0), table.len()), (None, Some('a'), 1));
+        assert_eq!((table.get(0), table.get(2)), (None, None));
+        assert_eq!(table.remove(0), None);
+        assert_eq!((table.insert('d'), table.get(1 << 32)), (Some(1 << 32), Some(&'d')));
         table.slots[1].generation = MAX_GENERATION;
-        assert_eq!((table.remove(1, MAX_GENERATION), table.insert('e')), (Some('b'), None));
+        let last = u64::from(MAX_GENERATION) << 32 | 1;
+        assert_eq!((table.remove(last), table.insert('e')), (Some('b'), None));
     }
 }

@@ -7,23 +7,19 @@
 
 use std::ffi::{c_char, c_void};
 use std::ops::Range;
-use std::ptr;
 
 use smf_core::alloc_util::try_push;
-use smf_core::cache::CacheError;
 use smf_core::extract::{
     self, ExtractError, ExtractedReloc, FunctionBody, FunctionExtractor, TemplateBody,
 };
 use smf_core::format::template::Container;
 use smf_core::format::{RelocKind, Smf};
-use smf_core::link::ShortName;
 
 use super::args::to_i64;
-use super::cache_handles::CACHES;
 use super::cptr::{slice_mut, text};
-use super::error::{ApiError, ArgumentError, Code, or, succeeded};
-use super::loader_handles;
-use super::symbol_codes::{binding_code, symbol_kind_code};
+use super::error::{ApiError, ArgumentError, Code, attempt, succeeded};
+use super::loader_symbols::symbol_kind_code;
+use super::module_info::with_module;
 use super::versioned_struct::{self, versioned};
 
 /// A relocation of an extracted function. It will not get more fields.
@@ -52,7 +48,7 @@ pub struct SmfTakenReloc {
 
 /// An extracted function.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct SmfConcrete {
     /// In: `sizeof(SmfConcrete)`. Out: the number of bytes filled in.
     pub size: i64,
@@ -78,7 +74,7 @@ pub struct SmfConcrete {
 
 /// An extracted template.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct SmfDeferred {
     /// In: `sizeof(SmfDeferred)`. Out: the number of bytes filled in.
     pub size: i64,
@@ -128,22 +124,20 @@ pub unsafe extern "C" fn smf_take_concrete(
     relocations: *mut SmfTakenReloc,
     count: i64,
 ) -> bool {
-    // SAFETY: the caller's promise.
-    let name = unsafe { text("the name", name) };
-    // SAFETY: as above.
-    let output = unsafe { slice_mut("the list of relocations", relocations, count) };
-    let extracted = with_module(from, module, |smf| {
-        // SAFETY: as above.
+    succeeded(with_module(from, module, |smf| {
+        // SAFETY: the caller's promise.
         unsafe { versioned_struct::check_optional(concrete) }?;
-        let (all, output) = (FunctionExtractor::new(smf)?, output?);
-        let found = all.function(name?)?;
+        let all = FunctionExtractor::new(smf)?;
+        // SAFETY: as above.
+        let output = unsafe { slice_mut("the list of relocations", relocations, count) }?;
+        // SAFETY: as above.
+        let found = all.function(unsafe { text("the name", name) }?)?;
         for (slot, reloc) in output.iter_mut().zip(found.relocations()) {
             slot.write(SmfTakenReloc::new(&reloc?));
         }
         // SAFETY: as above.
         unsafe { versioned_struct::write_optional(concrete, SmfConcrete::new(&found)) }
-    });
-    succeeded(extracted)
+    }))
 }
 
 /// Calls `visit` for each function of a held module. Returns the number of calls; -1 on failure.
@@ -157,16 +151,15 @@ pub unsafe extern "C" fn smf_take_concretes(
     visit: SmfConcreteVisitor,
     user: *mut c_void,
 ) -> i64 {
-    let extract = || {
+    attempt(-1, || {
         let visit = visit.ok_or(ArgumentError::Null { what: "the visitor" })?;
-        let Functions { functions, relocs } = with_module(from, module, Functions::new)?;
+        let (functions, relocs) = with_module(from, module, functions)?;
         Ok(visit_all(&functions, |(concrete, range)| {
             let relocs = relocs.get(range.clone()).unwrap_or_default();
             // SAFETY: the caller's promise.
             unsafe { visit(concrete, relocs.as_ptr(), user) }
         }))
-    };
-    or(-1, extract())
+    })
 }
 
 /// Extracts the template called `name` from a held module.
@@ -181,14 +174,13 @@ pub unsafe extern "C" fn smf_take_deferred(
     name: *const c_char,
     deferred: *mut SmfDeferred,
 ) -> bool {
-    // SAFETY: the caller's promise.
-    let name = unsafe { text("the name", name) };
-    let extracted = with_module(from, module, |smf| {
-        let found = extract::template(smf, name?)?;
+    succeeded(with_module(from, module, |smf| {
+        // SAFETY: the caller's promise.
+        let name = unsafe { text("the name", name) }?;
+        let found = extract::template(smf, name)?;
         // SAFETY: as above.
         unsafe { versioned_struct::write_optional(deferred, SmfDeferred::new(&found)) }
-    });
-    succeeded(extracted)
+    }))
 }
 
 /// Calls `visit` for each template of a held module. Returns the number of calls; -1 on failure.
@@ -202,13 +194,12 @@ pub unsafe extern "C" fn smf_take_all_deferred(
     visit: SmfDeferredVisitor,
     user: *mut c_void,
 ) -> i64 {
-    let extract = || {
+    attempt(-1, || {
         let visit = visit.ok_or(ArgumentError::Null { what: "the visitor" })?;
         let templates = with_module(from, module, templates)?;
         // SAFETY: the caller's promise.
         Ok(visit_all(&templates, |deferred| unsafe { visit(deferred, user) }))
-    };
-    or(-1, extract())
+    })
 }
 
 /// Calls `visit` until it returns false; the number of calls. No object is in use meanwhile, so that `visit` may
@@ -218,59 +209,31 @@ fn visit_all<T>(all: &[T], mut visit: impl FnMut(&T) -> bool) -> i64 {
     to_i64(visited)
 }
 
-/// Calls `read` with a file that a cache holds, or with a version that a loader holds. Pointers into the module stay
-/// valid while it is held.
-fn with_module<T>(
-    from: u64,
-    module: u64,
-    read: impl FnOnce(&Smf<'_>) -> Result<T, ApiError>,
-) -> Result<T, ApiError> {
-    if loader_handles::is_loader(from) {
-        let loader = loader_handles::enter(from)?;
-        let version = loader.held_version(module)?;
-        let not_smf = || ApiError::NotSmf { module: ShortName::new(version.name()) };
-        return read(version.smf().ok_or_else(not_smf)?);
-    }
-    let cache = CACHES.enter(from)?;
-    let handle = cache.file_from_raw(module)?;
-    let view = cache.get_by_handle(handle)?;
-    if !cache.is_retained(handle) {
-        return Err(CacheError::NotRetained { handle }.into());
-    }
-    read(&view.smf()?)
-}
+/// Functions, each with the range of its relocations, and the relocations of all.
+type Functions = (Vec<(SmfConcrete, Range<usize>)>, Vec<SmfTakenReloc>);
 
 /// The functions of a module.
-#[derive(Default)]
-struct Functions {
-    /// Each with the range of its relocations.
-    functions: Vec<(SmfConcrete, Range<usize>)>,
-    relocs: Vec<SmfTakenReloc>,
-}
-
-impl Functions {
-    fn new(smf: &Smf<'_>) -> Result<Self, ApiError> {
-        let all = FunctionExtractor::new(smf)?;
-        let Self { mut functions, mut relocs } = Self::default();
-        for found in all.iter() {
-            let first = relocs.len();
-            let concrete = match found {
-                Ok(found) => {
-                    for reloc in found.relocations() {
-                        try_push(&mut relocs, SmfTakenReloc::new(&reloc?))?;
-                    }
-                    SmfConcrete::new(&found)
+fn functions(smf: &Smf<'_>) -> Result<Functions, ApiError> {
+    let all = FunctionExtractor::new(smf)?;
+    let (mut functions, mut relocs) = Functions::default();
+    for found in all.iter() {
+        let first = relocs.len();
+        let concrete = match found {
+            Ok(found) => {
+                for reloc in found.relocations() {
+                    try_push(&mut relocs, SmfTakenReloc::new(&reloc?))?;
                 }
-                Err(ExtractError::Format(error)) => return Err(error.into()),
-                Err(error) => SmfConcrete {
-                    error: Code::of_extract(&error) as i32,
-                    ..SmfConcrete::named(error.name().unwrap_or_default())
-                },
-            };
-            try_push(&mut functions, (concrete, first..relocs.len()))?;
-        }
-        Ok(Self { functions, relocs })
+                SmfConcrete::new(&found)
+            }
+            Err(ExtractError::Format(error)) => return Err(error.into()),
+            Err(error) => SmfConcrete {
+                error: Code::of_extract(&error) as i32,
+                ..SmfConcrete::named(error.name().unwrap_or_default())
+            },
+        };
+        try_push(&mut functions, (concrete, first..relocs.len()))?;
     }
+    Ok((functions, relocs))
 }
 
 fn templates(smf: &Smf<'_>) -> Result<Vec<SmfDeferred>, ApiError> {
@@ -296,13 +259,7 @@ impl SmfConcrete {
             size: size_of::<Self>() as i64,
             name: name.as_ptr().cast(),
             name_length: to_i64(name.len()),
-            bytes: ptr::null(),
-            length: 0,
-            offset: 0,
-            alignment: 0,
-            relocations: 0,
-            binding: 0,
-            error: 0,
+            ..Self::default()
         }
     }
 
@@ -314,7 +271,7 @@ impl SmfConcrete {
             offset: symbol.value.cast_signed(),
             alignment: alignment.cast_signed(),
             relocations: to_i64(found.relocations().len()),
-            binding: binding_code(symbol.binding),
+            binding: i32::from(symbol.binding.number()),
             ..Self::named(symbol.name())
         }
     }
@@ -333,7 +290,7 @@ impl SmfTakenReloc {
             section: section.and_then(|section| i32::try_from(section).ok()).unwrap_or(-1),
             kind: reloc_code(*kind),
             symbol_kind: symbol_kind_code(symbol.kind),
-            binding: binding_code(symbol.binding),
+            binding: i32::from(symbol.binding.number()),
         }
     }
 }
@@ -345,14 +302,7 @@ impl SmfDeferred {
             size: size_of::<Self>() as i64,
             name: name.as_ptr().cast(),
             name_length: to_i64(name.len()),
-            entry: ptr::null(),
-            entry_length: 0,
-            body: ptr::null(),
-            body_length: 0,
-            container: 0,
-            kind: 0,
-            parameters: 0,
-            error: 0,
+            ..Self::default()
         }
     }
 
@@ -368,7 +318,7 @@ impl SmfDeferred {
                 Container::Gtpl { constrained: true } => 2,
                 Container::Counted => 3,
             },
-            kind: template.kind.map_or(0, |kind| i32::from(kind.code()) + 1),
+            kind: template.kind.map_or(0, |kind| kind as i32 + 1),
             parameters: i32::from(template.params),
             ..Self::named(template.name)
         }

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use smf_core::alloc_util::try_box;
 
-use super::args::{array_len, to_i64};
-use super::builtin;
+use super::args::{self, array_len, to_i64};
+use super::builtin::{self, BufferKind, buffer};
 use super::cptr::{BYTE_ARRAY, TEXT, fill_value, value_bytes};
-use super::error::{ApiError, ArgumentError, or, succeeded};
+use super::error::{ApiError, ArgumentError, Code, or, succeeded};
 use super::versioned_struct::{self, versioned};
 
 /// An opaque value of the runtime.
@@ -38,6 +38,9 @@ pub(super) const NO_VALUE: Value = ptr::null_mut();
 /// A path as an argument.
 pub(super) type Path = *const c_char;
 
+/// A truth value as a result of `rt_*`, `compiler_*` and `type_*`.
+pub(super) type Bool = bool;
+
 /// The address and size of a mapping as a result.
 pub(super) type Mapping = SmfMapping;
 
@@ -51,12 +54,16 @@ pub struct SmfMapping {
     pub size: i64,
 }
 
+pub(super) fn to_bool(value: bool) -> Bool {
+    value
+}
+
 pub(super) fn mapping(address: i64, size: i64) -> Mapping {
     SmfMapping { address, size }
 }
 
-/// The runtime's functions for its values. All must be present, be callable from any thread, and not unwind. A
-/// function returns null or -1 for a value of another kind.
+/// The runtime's functions for its values. They must be callable from any thread, and not unwind. A function returns null
+/// or -1 for a value of another kind. All must be present, except those for lists.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SmfValueHooks {
@@ -78,9 +85,13 @@ pub struct SmfValueHooks {
     pub pair_new: Option<unsafe extern "C" fn(i64, i64) -> *mut RuntimeValue>,
     /// Frees a value, or does what the runtime does instead.
     pub free: Option<unsafe extern "C" fn(*mut RuntimeValue)>,
+    /// Creates an empty list; null without memory. May be absent: then functions that return lists fail.
+    pub list_new: Option<unsafe extern "C" fn() -> *mut RuntimeValue>,
+    /// Appends text to a list, which owns it then; false without memory. May be absent as well.
+    pub list_push: Option<unsafe extern "C" fn(*mut RuntimeValue, *mut RuntimeValue) -> bool>,
 }
 
-versioned!(SmfValueHooks, 72);
+versioned!(SmfValueHooks, 72, 88);
 
 /// A complete table of functions.
 struct Hooks {
@@ -92,6 +103,14 @@ struct Hooks {
     text_length: unsafe extern "C" fn(*const RuntimeValue) -> i64,
     pair_new: unsafe extern "C" fn(i64, i64) -> *mut RuntimeValue,
     free: unsafe extern "C" fn(*mut RuntimeValue),
+    list: Option<ListHooks>,
+}
+
+/// The functions for lists.
+#[derive(Clone, Copy)]
+struct ListHooks {
+    new: unsafe extern "C" fn() -> *mut RuntimeValue,
+    push: unsafe extern "C" fn(*mut RuntimeValue, *mut RuntimeValue) -> bool,
 }
 
 impl SmfValueHooks {
@@ -105,6 +124,7 @@ impl SmfValueHooks {
             text_length: self.text_length?,
             pair_new: self.pair_new?,
             free: self.free?,
+            list: self.list_new.zip(self.list_push).map(|(new, push)| ListHooks { new, push }),
         })
     }
 }
@@ -172,8 +192,8 @@ pub(super) unsafe fn with_bytes<T>(
         return Err(ArgumentError::Null { what: "the byte array" }.into());
     }
     let Some(hooks) = hooks_in_use() else {
-        let buffer = builtin::bytes(value.addr()).ok_or(ApiError::NotA { kind: BYTE_ARRAY })?;
-        return read(buffer.as_slice());
+        let found = buffer(BufferKind::Bytes, value.addr());
+        return read(found.ok_or(ApiError::NotA { kind: BYTE_ARRAY })?.as_slice());
     };
     // SAFETY: the runtime's function for its value.
     let length = unsafe { (hooks.bytes_length)(value) };
@@ -217,6 +237,39 @@ pub(super) fn new_text(text: &str) -> Result<Value, ApiError> {
     unsafe { text_new(text.as_ptr(), to_i64(text.len())) }
 }
 
+/// A new list of the texts that `fill` passes to its argument.
+pub(super) fn new_list(
+    fill: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<(), ApiError>) -> Result<(), ApiError>,
+) -> Result<Value, ApiError> {
+    let Some(hooks) = hooks() else {
+        let list = builtin::new_list()?;
+        let filled = fill(&mut |text| builtin::push(list, text));
+        return filled.map(|()| from_token(list)).inspect_err(|_| {
+            builtin::free(list);
+        });
+    };
+    let none = || ApiError::other(Code::Unsupported, &"the installed functions create no lists");
+    let functions = hooks.list.ok_or_else(none)?;
+    // SAFETY: the runtime's function.
+    let list = created(unsafe { (functions.new)() }, 0)?;
+    let filled = fill(&mut |text| {
+        // SAFETY: the runtime's function, with the bytes of a slice.
+        let text =
+            created(unsafe { (hooks.text_new)(text.as_ptr(), to_i64(text.len())) }, text.len())?;
+        // SAFETY: the runtime's function for its values.
+        if unsafe { (functions.push)(list, text) } {
+            return Ok(());
+        }
+        // SAFETY: as above; the list does not own the text.
+        unsafe { (hooks.free)(text) };
+        Err(ApiError::NoMemory { bytes: size_of::<Value>() })
+    });
+    filled.map(|()| list).inspect_err(|_| {
+        // SAFETY: the runtime's function for its value, which is not used any more.
+        unsafe { (hooks.free)(list) };
+    })
+}
+
 /// A new value; null stands for a lack of memory.
 fn created(value: *mut RuntimeValue, bytes: usize) -> Result<*mut RuntimeValue, ApiError> {
     if value.is_null() { Err(ApiError::NoMemory { bytes }) } else { Ok(value) }
@@ -247,7 +300,7 @@ unsafe fn text_new(bytes: *const u8, length: i64) -> Result<*mut RuntimeValue, A
         return created(unsafe { (hooks.text_new)(bytes, length) }, len);
     }
     // SAFETY: the caller's promise.
-    unsafe { builtin::new_text(bytes, len) }.map(from_token)
+    unsafe { builtin::new_buffer(BufferKind::Text, bytes, len) }.map(from_token)
 }
 
 /// Creates a byte array of `length` bytes: a copy of those at `bytes`, or zeros if that is null. Null on failure.
@@ -264,7 +317,7 @@ unsafe fn bytes_new(bytes: *const u8, length: i64) -> Result<*mut RuntimeValue, 
     let len = array_len::<u8>("the length", length)?;
     let Some(hooks) = hooks() else {
         // SAFETY: the caller's promise.
-        return unsafe { builtin::new_bytes(bytes, len) }.map(from_token);
+        return unsafe { builtin::new_buffer(BufferKind::Bytes, bytes, len) }.map(from_token);
     };
     // SAFETY: the runtime's function.
     let value = created(unsafe { (hooks.bytes_new)(length) }, len)?;
@@ -320,7 +373,9 @@ fn read<T>(
 pub unsafe extern "C" fn smf_bytes_data(value: *const RuntimeValue) -> *mut u8 {
     // SAFETY: the runtime's function for its value.
     let hook = |hooks: &Hooks| Some(unsafe { (hooks.bytes_data)(value) }).filter(|d| !d.is_null());
-    read(value, ptr::null_mut(), BYTE_ARRAY, hook, |token| Some(builtin::bytes(token)?.data()))
+    read(value, ptr::null_mut(), BYTE_ARRAY, hook, |token| {
+        Some(buffer(BufferKind::Bytes, token)?.data())
+    })
 }
 
 /// The length of a byte array; -1 on failure.
@@ -331,7 +386,7 @@ pub unsafe extern "C" fn smf_bytes_data(value: *const RuntimeValue) -> *mut u8 {
 pub unsafe extern "C" fn smf_bytes_length(value: *const RuntimeValue) -> i64 {
     // SAFETY: the runtime's function for its value.
     let hook = |hooks: &Hooks| Some(unsafe { (hooks.bytes_length)(value) }).filter(|&l| l >= 0);
-    read(value, -1, BYTE_ARRAY, hook, |token| Some(to_i64(builtin::bytes(token)?.len())))
+    read(value, -1, BYTE_ARRAY, hook, |token| Some(to_i64(buffer(BufferKind::Bytes, token)?.len())))
 }
 
 /// The bytes of text, valid until it is freed; the built-in set appends a NUL. Null on failure.
@@ -342,7 +397,7 @@ pub unsafe extern "C" fn smf_bytes_length(value: *const RuntimeValue) -> i64 {
 pub unsafe extern "C" fn smf_text_data(value: *const RuntimeValue) -> *const u8 {
     // SAFETY: the runtime's function for its value.
     let hook = |hooks: &Hooks| Some(unsafe { (hooks.text_data)(value) }).filter(|d| !d.is_null());
-    let built_in = |token| Some(builtin::text(token)?.data().cast_const());
+    let built_in = |token| Some(buffer(BufferKind::Text, token)?.data().cast_const());
     read(value, ptr::null(), TEXT, hook, built_in)
 }
 
@@ -354,7 +409,7 @@ pub unsafe extern "C" fn smf_text_data(value: *const RuntimeValue) -> *const u8 
 pub unsafe extern "C" fn smf_text_length(value: *const RuntimeValue) -> i64 {
     // SAFETY: the runtime's function for its value.
     let hook = |hooks: &Hooks| Some(unsafe { (hooks.text_length)(value) }).filter(|&l| l >= 0);
-    read(value, -1, TEXT, hook, |token| Some(to_i64(builtin::text(token)?.len())))
+    read(value, -1, TEXT, hook, |token| Some(to_i64(buffer(BufferKind::Text, token)?.len())))
 }
 
 const BUILTIN_PAIR: &str = "a pair of the built-in set";
@@ -369,6 +424,39 @@ pub extern "C" fn smf_pair_first(value: *const RuntimeValue) -> i64 {
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_pair_second(value: *const RuntimeValue) -> i64 {
     read(value, 0, BUILTIN_PAIR, |_| None, |token| Some(builtin::pair(token)?.1))
+}
+
+const BUILTIN_LIST: &str = "a list of the built-in set";
+
+/// The number of texts in a list of the built-in set; -1 on failure.
+#[unsafe(no_mangle)]
+pub extern "C" fn smf_list_length(value: *const RuntimeValue) -> i64 {
+    read(
+        value,
+        -1,
+        BUILTIN_LIST,
+        |_| None,
+        |token| builtin::list(token, |texts| Some(to_i64(texts.len()))),
+    )
+}
+
+/// A text in a list of the built-in set, by its index from 0; null on failure. It is freed with the list.
+#[unsafe(no_mangle)]
+pub extern "C" fn smf_list_get(value: *const RuntimeValue, index: i64) -> *mut RuntimeValue {
+    let list = match args::length("the index in the list", index) {
+        Ok(_) => value,
+        Err(error) => return or(NO_VALUE, Err(error.into())),
+    };
+    read(
+        list,
+        NO_VALUE,
+        BUILTIN_LIST,
+        |_| None,
+        |token| {
+            let index = usize::try_from(index).ok()?;
+            builtin::list(token, |texts| texts.get(index).copied().map(from_token))
+        },
+    )
 }
 
 /// Frees a value. False for an invalid one.

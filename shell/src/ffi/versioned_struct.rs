@@ -3,6 +3,7 @@
 
 use std::ptr;
 
+use super::args::to_i64;
 use super::error::{ApiError, ArgumentError};
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -16,9 +17,6 @@ pub(super) unsafe trait VersionedStruct: Copy {
     const NAME: &'static str;
     /// The size of the oldest version, in bytes.
     const OLDEST_SIZE: usize;
-
-    /// The same value with another size field.
-    fn with_size(self, size: i64) -> Self;
 }
 
 /// The number of bytes that the caller and this library both know of the structure.
@@ -108,10 +106,11 @@ pub(super) unsafe fn write_optional<S: VersionedStruct>(into: *mut S, value: S) 
 pub(super) unsafe fn write<S: VersionedStruct>(into: *mut S, value: S) -> Result<()> {
     // SAFETY: the caller's promise.
     let len = unsafe { common_size(into) }?;
-    let value = value.with_size(i64::try_from(len).unwrap_or(i64::MAX));
     let bytes = ptr::from_ref(&value).cast::<u8>();
     // SAFETY: not null; both structures have `len` bytes.
     unsafe { into.cast::<u8>().copy_from_nonoverlapping(bytes, len) };
+    // SAFETY: the size field is the first.
+    unsafe { into.cast::<i64>().write_unaligned(to_i64(len)) };
     Ok(())
 }
 
@@ -125,10 +124,6 @@ macro_rules! versioned {
         unsafe impl crate::ffi::versioned_struct::VersionedStruct for $name {
             const NAME: &'static str = stringify!($name);
             const OLDEST_SIZE: usize = $oldest;
-
-            fn with_size(self, size: i64) -> Self {
-                Self { size, ..self }
-            }
         }
 
         const _: () = assert!(size_of::<$name>() == $current && $oldest <= $current);
@@ -151,10 +146,6 @@ mod tests {
     unsafe impl VersionedStruct for Three {
         const NAME: &'static str = "Three";
         const OLDEST_SIZE: usize = 16;
-
-        fn with_size(self, size: i64) -> Self {
-            Self { size, ..self }
-        }
     }
 
     const DEFAULT: Three = Three { size: 0, first: -1, second: -2 };

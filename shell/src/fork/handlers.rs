@@ -9,40 +9,36 @@
 //! Source: pthread_atfork(3p); fork(2); glibc, `nptl/register-atfork.c` (handlers belong to a shared object).
 #![allow(unsafe_code)]
 
-use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{GENERATION, HeldAtFork};
-
-type Handler = extern "C" fn();
-
-unsafe extern "C" {
-    safe fn pthread_atfork(
-        prepare: Option<Handler>,
-        parent: Option<Handler>,
-        child: Option<Handler>,
-    ) -> c_int;
-}
 
 /// Every lock of the process, in the order in which one thread takes several of them: freeing a block of code also
 /// unregisters its name from debuggers, and reading the environment enables tools.
 const LISTS: &[&[&dyn HeldAtFork]] = &[
     #[cfg(feature = "c-api")]
     crate::ffi::LOCKS,
+    #[cfg(target_arch = "x86_64")]
+    crate::call_record::LOCKS,
+    #[cfg(feature = "host")]
+    crate::init_functions::LOCKS,
+    #[cfg(feature = "host")]
+    crate::thread_exit::LOCKS,
+    #[cfg(feature = "host")]
+    crate::unwinding::LOCKS,
     crate::jit::LOCKS,
     crate::tools::LOCKS,
+    #[cfg(feature = "host")]
+    crate::thread_storage::LOCKS,
+    #[cfg(feature = "host")]
+    crate::file_lease::LOCKS,
 ];
 
-/// Runs `register` when the library is loaded.
+/// Registers the handlers when the library is loaded.
 #[cfg(not(miri))]
 #[used]
 #[unsafe(link_section = ".init_array")]
-static AT_START: Handler = at_start;
-
-#[cfg(not(miri))]
-extern "C" fn at_start() {
-    register();
-}
+static AT_START: extern "C" fn() = register_now;
 
 static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
 
@@ -56,11 +52,12 @@ pub(super) fn register() {
 
 #[cold]
 #[inline(never)]
-fn register_now() {
+extern "C" fn register_now() {
     if cfg!(miri) || IS_REGISTERED.swap(true, Ordering::Relaxed) {
         return;
     }
-    if pthread_atfork(Some(prepare), Some(parent), Some(child)) != 0 {
+    // SAFETY: the handlers may run in any thread that forks.
+    if unsafe { libc::pthread_atfork(Some(prepare), Some(release), Some(child)) } != 0 {
         // Out of memory: the next call tries again.
         IS_REGISTERED.store(false, Ordering::Relaxed);
     }
@@ -70,21 +67,22 @@ extern "C" fn prepare() {
     LISTS.iter().copied().flatten().for_each(|lock| lock.hold());
 }
 
-fn release() {
+/// Runs in the parent.
+extern "C" fn release() {
     for lock in LISTS.iter().rev().flat_map(|locks| locks.iter().rev()) {
         // SAFETY: this thread has held it since `prepare`.
         unsafe { lock.release() };
     }
 }
 
-extern "C" fn parent() {
-    release();
-}
-
 /// Runs in the only thread of the child.
 extern "C" fn child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     release();
+    #[cfg(target_arch = "x86_64")]
+    crate::call_record::begin_child();
+    #[cfg(feature = "host")]
+    crate::file_lease::begin_child();
     #[cfg(feature = "c-api")]
     crate::ffi::begin_child();
 }

@@ -4,12 +4,14 @@
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
+use smf_core::format::ext::needed::NeededLibraries;
+use smf_core::format::functions::Function;
 use smf_core::format::layout_phase::{PhaseSpan, phases};
 use smf_core::format::sdn::Table;
 use smf_core::format::template::TemplateKind;
-use smf_core::format::{Library, RelocTable, Section, Smf, Symbol, SymbolIndex};
+use smf_core::format::{Library, Reloc, RelocTable, Section, Smf, Symbol, SymbolIndex};
 
-use super::{Parts, shown_sections};
+use super::{InitFunction, Parts, ThreadStorage, init_functions, shown_sections};
 
 /// Bytes as printable text.
 struct Printable<'d>(&'d [u8]);
@@ -53,6 +55,8 @@ pub(super) fn write_module(file: &str, smf: &Smf<'_>, out: &mut impl Write) -> i
     write_sections(smf, out)?;
     write_symbols(smf, out)?;
     write_phases(smf, out)?;
+    write_init_functions("constructors", smf, b".init_array", out)?;
+    write_init_functions("destructors", smf, b".fini_array", out)?;
     write_functions(smf, out)?;
     write_relocs(smf, out)?;
     write_object(smf, out)?;
@@ -83,6 +87,18 @@ fn write_header(file: &str, smf: &Smf<'_>, out: &mut impl Write) -> io::Result<(
     match smf.base() {
         0 => writeln!(out, "  stub         none")?,
         base => writeln!(out, "  stub         {base} bytes{declared}")?,
+    }
+    if let Some(storage) = ThreadStorage::of(smf) {
+        let ThreadStorage { size, initial, alignment, is_static } = storage;
+        let place = if is_static { ", static" } else { "" };
+        writeln!(
+            out,
+            "  thread-local {size} bytes, {initial} of them initialised, alignment {alignment}{place}"
+        )?;
+    }
+    let needed = NeededLibraries::of(smf).map_err(io::Error::other)?;
+    for library in needed.iter().flat_map(NeededLibraries::iter) {
+        writeln!(out, "  needs        {}", Printable(library))?;
     }
     let Ok(Some(index)) = SymbolIndex::of(smf.symbols()) else { return Ok(()) };
     writeln!(out, "  name index   {} names in {} buckets", index.names(), index.buckets())
@@ -152,14 +168,31 @@ fn write_phases(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
+/// The functions that run when the module is loaded, or those that run in reverse order when it is unloaded.
+fn write_init_functions(
+    what: &str,
+    smf: &Smf<'_>,
+    array: &'static [u8],
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let count = init_functions(smf, array).count();
+    if count == 0 {
+        return Ok(());
+    }
+    heading(out, what, count, "entry  section       value  name")?;
+    for InitFunction { offset, section, value, name } in init_functions(smf, array) {
+        writeln!(out, "  {offset:>#5x}  {section:>7}  {value:>#10x}  {}", Printable(name))?;
+    }
+    Ok(())
+}
+
 fn write_functions(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
     let Some(functions) = smf.functions().map_err(io::Error::other)? else { return Ok(()) };
     let columns = "    offset      length  params  locals  name";
     heading(out, "bytecode functions", functions.len(), columns)?;
     for function in functions.iter() {
         let function = function.map_err(io::Error::other)?;
-        let (offset, length) = (function.code_offset, function.length);
-        let (params, locals) = (function.params, function.locals);
+        let Function { code_offset: offset, length, params, locals, .. } = function;
         let name = Printable(function.name());
         writeln!(out, "  {offset:>#10x}  {length:>10}  {params:>6}  {locals:>6}  {name}")?;
     }
@@ -175,8 +208,7 @@ fn write_relocs(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
         heading(out, &title, table.len(), columns)?;
         for reloc in table.iter() {
             let symbol = smf.symbols().get(reloc.symbol).map_err(io::Error::other)?;
-            let (offset, kind, addend) = (reloc.offset, reloc.kind, reloc.addend);
-            let name = Printable(symbol.name());
+            let (Reloc { offset, kind, addend, .. }, name) = (reloc, Printable(symbol.name()));
             writeln!(out, "  {offset:>#10x}  {kind:<21}  {addend:>10}  {name}")?;
         }
     }
@@ -208,9 +240,8 @@ fn write_note(parts: &Parts<'_>, out: &mut impl Write) -> io::Result<()> {
             let row = row.map_err(io::Error::other)?;
             write!(out, "   ")?;
             for (column, cell) in table.columns().zip(row.cells()) {
-                let (column, cell) =
-                    (Printable(column.as_bytes()), Printable(cell.raw().as_bytes()));
-                write!(out, " {column}=\"{cell}\"")?;
+                let cell = Printable(cell.raw().as_bytes());
+                write!(out, " {}=\"{cell}\"", Printable(column.as_bytes()))?;
             }
             writeln!(out)?;
         }

@@ -6,15 +6,16 @@
 //!
 //! Source: ELF for the Arm 64-bit Architecture (AAELF64), 5.7 (relocation types).
 
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 
 use ::object::elf::{self, RelocationType};
 use smf_core::link::aarch64::{self, Operand};
 
 use super::error::Result;
 use super::gc_sections::Reachable;
+use super::init_sections::FragmentFrame;
 use super::object::{InputReloc, Section, SymbolId};
-use super::pack_reloc::{ABS64, Isa, PC32, RelocForm, RelocTarget, Rewrite, Stub};
+use super::pack_reloc::{ABS64, Isa, PC32, RegistrarCode, RelocForm, RelocTarget, Rewrite, Stub};
 use super::resolve::Resolution;
 use super::scanner::{RelocScanner, is_external};
 
@@ -26,7 +27,43 @@ pub(super) const ISA: Isa = Isa {
         bytes: &[16, 0, 0, 0x90, 0x10, 2, 0x40, 0xf9, 0, 2, 0x1f, 0xd6, 0, 0, 0, 0],
         operands: &[(0, PAGE21, 0), (4, PAGE_OFF12, 0)],
     },
+    registrars: [
+        RegistrarCode {
+            // `adrp x2, handle; add x2, x2, handle; mov x1, #0` and the jump of a stub
+            bytes: &[
+                2, 0, 0, 0x90, 0x42, 0, 0, 0x91, 1, 0, 0x80, 0xd2, 16, 0, 0, 0x90, 0x10, 2, 0x40,
+                0xf9, 0, 2, 0x1f, 0xd6, 0, 0, 0, 0, 0, 0, 0, 0,
+            ],
+            handle: &[(0, PAGE21, 0), (4, PAGE_OFF12, 0)],
+            slot: &[(12, PAGE21, 0), (16, PAGE_OFF12, 0)],
+        },
+        RegistrarCode {
+            // `adrp x1, handle; add x1, x1, handle` and the jump
+            bytes: &[
+                1, 0, 0, 0x90, 0x21, 0, 0, 0x91, 16, 0, 0, 0x90, 0x10, 2, 0x40, 0xf9, 0, 2, 0x1f,
+                0xd6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            ],
+            handle: &[(0, PAGE21, 0), (4, PAGE_OFF12, 0)],
+            slot: &[(8, PAGE21, 0), (12, PAGE_OFF12, 0)],
+        },
+        RegistrarCode {
+            // `adrp x3, handle; add x3, x3, handle` and the jump
+            bytes: &[
+                3, 0, 0, 0x90, 0x63, 0, 0, 0x91, 16, 0, 0, 0x90, 0x10, 2, 0x40, 0xf9, 0, 2, 0x1f,
+                0xd6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            ],
+            handle: &[(0, PAGE21, 0), (4, PAGE_OFF12, 0)],
+            slot: &[(8, PAGE21, 0), (12, PAGE_OFF12, 0)],
+        },
+    ],
+    // `bti c; stp x29, x30, [sp, #-16]!; mov x29, sp`, `ldp x29, x30, [sp], #16; ret`
+    fragments: FragmentFrame {
+        start: &[0x5f, 0x24, 3, 0xd5, 0xfd, 0x7b, 0xbf, 0xa9, 0xfd, 3, 0, 0x91],
+        end: &[0xfd, 0x7b, 0xc1, 0xa8, 0xc0, 3, 0x5f, 0xd6],
+        nop: &[0x1f, 0x20, 3, 0xd5],
+    },
     code_alignment: aarch64::PAGE,
+    plain: &[(elf::R_AARCH64_ABS64, ABS64)],
     addresses: &[elf::R_AARCH64_ABS64, elf::R_AARCH64_ABS32],
 };
 
@@ -40,6 +77,10 @@ impl RelocScanner<'_, '_> {
         let Some(resolution) = resolution else { return Err(self.error(reloc, "has no target")) };
         let direct = RelocTarget::Symbol(resolution);
         let absolute = |bytes| RelocForm::Absolute { bytes, signed: false };
+        // Whether ADRP and its second instruction keep referring to the symbol, or to its slot.
+        let is_fixed = self.unrelaxable.contains(&reloc.symbol);
+        let keeps_symbol = !is_external(resolution) || is_fixed;
+        let keeps_slot = is_external(resolution) || is_fixed;
         let (form, to) = match reloc.kind {
             elf::R_AARCH64_ABS64 => (ABS64, direct),
             elf::R_AARCH64_ABS32 => (absolute(4), direct),
@@ -66,19 +107,26 @@ impl RelocScanner<'_, '_> {
                 (PAGE21, direct)
             }
             elf::R_AARCH64_ADR_PREL_PG_HI21 | elf::R_AARCH64_ADR_PREL_PG_HI21_NC => {
-                return self.page(reloc, resolution);
+                if keeps_symbol {
+                    self.warn_of_near_import(reloc, resolution);
+                }
+                return self.operand(reloc, PAGE21, resolution, keeps_symbol, None);
             }
             elf::R_AARCH64_ADR_GOT_PAGE => {
-                return self.got_operand(reloc, PAGE21, resolution, None);
+                return self.operand(reloc, PAGE21, resolution, !keeps_slot, None);
             }
             elf::R_AARCH64_LD64_GOT_LO12_NC => {
-                let rewrite = Some(Rewrite::LoadToAdd);
-                return self.got_operand(reloc, PAGE_OFF12, resolution, rewrite);
+                let rewrite = (!keeps_slot).then_some(Rewrite::LoadToAdd);
+                return self.operand(reloc, PAGE_OFF12, resolution, !keeps_slot, rewrite);
             }
-            kind => match access_of(kind) {
-                Some(access) => return self.page_offset(reloc, resolution, access),
-                None => return Err(self.unsupported(reloc)),
-            },
+            kind => {
+                let access = access_of(kind).ok_or_else(|| self.unsupported(reloc))?;
+                if word_at(self.section, reloc.offset).and_then(Access::of) != Some(access) {
+                    return Err(self.error(reloc, "does not match its instruction"));
+                }
+                let rewrite = (!keeps_symbol).then_some(Rewrite::AddToLoad);
+                return self.operand(reloc, PAGE_OFF12, resolution, keeps_symbol, rewrite);
+            }
         };
         self.push(reloc, form, to, reloc.addend, None)
     }
@@ -93,53 +141,18 @@ impl RelocScanner<'_, '_> {
         self.push(reloc, form, to, 0, None)
     }
 
-    /// ADRP of a symbol, or of its GOT slot when the symbol is in another module.
-    fn page(&mut self, reloc: InputReloc, resolution: Resolution) -> Result<()> {
-        if self.keeps_reference(reloc, resolution) {
-            self.warn_of_near_import(reloc, resolution);
-            return self.direct(reloc, PAGE21, resolution, None);
-        }
-        self.through_slot_operand(reloc, PAGE21, resolution, None)
-    }
-
-    /// The page offset of a symbol, in an instruction that performs `access`.
-    fn page_offset(&mut self, reloc: InputReloc, to: Resolution, access: Access) -> Result<()> {
-        if word_at(self.section, reloc.offset).and_then(Access::of) != Some(access) {
-            return Err(self.error(reloc, "does not match its instruction"));
-        }
-        if self.keeps_reference(reloc, to) {
-            return self.direct(reloc, PAGE_OFF12, to, None);
-        }
-        self.through_slot_operand(reloc, PAGE_OFF12, to, Some(Rewrite::AddToLoad))
-    }
-
-    /// Whether ADRP and its second instruction keep referring to the symbol itself, not to its slot.
-    fn keeps_reference(&self, reloc: InputReloc, resolution: Resolution) -> bool {
-        !is_external(resolution) || self.unrelaxable.contains(&reloc.symbol)
-    }
-
-    /// ADRP of a GOT slot, or a load from it (`rewrite`), relaxed to the symbol itself where possible.
-    fn got_operand(
+    /// An operand with the address of a symbol (`is_direct`) or of its GOT slot.
+    fn operand(
         &mut self,
         reloc: InputReloc,
         form: RelocForm,
         resolution: Resolution,
+        is_direct: bool,
         rewrite: Option<Rewrite>,
     ) -> Result<()> {
-        if is_external(resolution) || self.unrelaxable.contains(&reloc.symbol) {
-            return self.through_slot_operand(reloc, form, resolution, None);
+        if is_direct {
+            return self.direct(reloc, form, resolution, rewrite);
         }
-        self.direct(reloc, form, resolution, rewrite)
-    }
-
-    /// An operand with the address of a GOT slot.
-    fn through_slot_operand(
-        &mut self,
-        reloc: InputReloc,
-        form: RelocForm,
-        resolution: Resolution,
-        rewrite: Option<Rewrite>,
-    ) -> Result<()> {
         let to = self.slot(reloc, resolution, reloc.addend);
         self.push(reloc, form, to, 0, rewrite)
     }

@@ -3,7 +3,7 @@
 //! The archive's own symbol index is optional and may be stale, so the members' symbol tables are read. A
 //! member that is not an object causes a warning.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use ::object::read::archive::ArchiveFile;
 
@@ -19,22 +19,80 @@ pub struct Input<'a> {
     pub data: &'a [u8],
 }
 
+/// An input of the linker.
+pub(super) enum LinkInput<'d> {
+    /// An object or an archive of objects.
+    File(Input<'d>),
+    /// The members of an archive, with their names in messages.
+    Members(Vec<(String, &'d [u8])>),
+}
+
 /// Whether `data` is an archive and not an object.
 pub(super) fn is_archive(data: &[u8]) -> bool {
     data.starts_with(&::object::archive::MAGIC) || data.starts_with(&::object::archive::THIN_MAGIC)
+}
+
+/// The number of members for which a further thread pays.
+const MEMBERS_PER_THREAD: usize = 32;
+
+/// Parses members, on as many threads as pay; a thread that cannot be started costs time alone.
+fn parse_all<'d>(members: &[(String, &'d [u8])]) -> Vec<Result<Object<'d>>> {
+    fn parse<'d>(members: &[(String, &'d [u8])]) -> Vec<Result<Object<'d>>> {
+        members.iter().map(|(name, data)| object::parse(name, data)).collect()
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores.min(members.len() / MEMBERS_PER_THREAD).max(1);
+    let mut chunks = members.chunks(members.len().div_ceil(threads).max(1));
+    let first = chunks.next().unwrap_or(&[]);
+    std::thread::scope(|scope| {
+        let start = |chunk| {
+            let thread = std::thread::Builder::new().spawn_scoped(scope, move || parse(chunk));
+            (chunk, thread.ok())
+        };
+        let others: Vec<_> = chunks.map(start).collect();
+        let mut parsed = parse(first);
+        for (chunk, thread) in others {
+            let result = thread.and_then(|thread| thread.join().ok());
+            parsed.extend(result.unwrap_or_else(|| parse(chunk)));
+        }
+        parsed
+    })
+}
+
+/// The members of an archive, with their names in messages.
+///
+/// # Errors
+/// [`PackError::ThinArchive`], or [`PackError::Broken`] for a malformed archive.
+pub(super) fn members<'d>(input: &Input<'d>) -> Result<Vec<(String, &'d [u8])>> {
+    let broken = |_| PackError::Broken {
+        object: input.name.to_owned(),
+        reason: "the archive is truncated or has a broken header",
+    };
+    let archive = ArchiveFile::parse(input.data).map_err(broken)?;
+    if archive.is_thin() {
+        return Err(PackError::ThinArchive { archive: input.name.to_owned() });
+    }
+    let mut counts: HashMap<&[u8], u32> = HashMap::new();
+    let mut members = Vec::new();
+    for member in archive.members() {
+        let member = member.map_err(broken)?;
+        let count = counts.entry(member.name()).or_default();
+        *count += 1;
+        let number = if *count == 1 { String::new() } else { format!("#{count}") };
+        let name = format!("{}({}{number})", input.name, text(member.name()));
+        let data = member.data(input.data).map_err(broken)?;
+        members.push((name, data));
+    }
+    Ok(members)
 }
 
 /// The archive members that are not linked yet.
 #[derive(Default)]
 pub(super) struct Archives<'d> {
     members: Vec<Option<Object<'d>>>,
-    /// The first member that defines a name; a full definition takes precedence over a common one.
-    definitions: HashMap<&'d [u8], Definition>,
-}
-
-struct Definition {
-    member: usize,
-    is_common: bool,
+    /// The first member that defines a name, and whether the definition is a common one, over which a full one takes
+    /// precedence.
+    definitions: HashMap<&'d [u8], (usize, bool)>,
 }
 
 impl<'d> Archives<'d> {
@@ -43,27 +101,25 @@ impl<'d> Archives<'d> {
     /// # Errors
     /// [`PackError::ThinArchive`], or [`PackError::Broken`] for a malformed archive.
     pub(super) fn add(&mut self, input: &Input<'d>, warnings: &mut Vec<PackWarning>) -> Result<()> {
-        let broken = |_| PackError::Broken {
-            object: input.name.to_owned(),
-            reason: "the archive is truncated or has a broken header",
-        };
-        let archive = ArchiveFile::parse(input.data).map_err(broken)?;
-        if archive.is_thin() {
-            return Err(PackError::ThinArchive { archive: input.name.to_owned() });
-        }
-        for member in archive.members() {
-            let member = member.map_err(broken)?;
-            let name = format!("{}({})", input.name, text(member.name()));
-            let data = member.data(input.data).map_err(broken)?;
-            match object::parse(&name, data, true) {
+        self.add_members(&members(input)?, warnings);
+        Ok(())
+    }
+
+    /// Adds members with these names. One that is not an object causes a warning.
+    pub(super) fn add_members(
+        &mut self,
+        members: &[(String, &'d [u8])],
+        warnings: &mut Vec<PackWarning>,
+    ) {
+        for (parsed, (name, _)) in parse_all(members).into_iter().zip(members) {
+            match parsed {
                 Ok(object) => self.index(object),
                 Err(error) => {
-                    let reason = error.to_string();
-                    warnings.push(PackWarning::IgnoredMember { member: name, reason });
+                    let (member, reason) = (name.clone(), error.to_string());
+                    warnings.push(PackWarning::IgnoredMember { member, reason });
                 }
             }
         }
-        Ok(())
     }
 
     fn index(&mut self, object: Object<'d>) {
@@ -74,9 +130,9 @@ impl<'d> Archives<'d> {
                 SymbolLocation::Common { .. } => true,
                 SymbolLocation::Absolute(_) | SymbolLocation::Section { .. } => false,
             };
-            let known = self.definitions.get(symbol.name);
-            if known.is_none_or(|known| known.is_common && !is_common) {
-                self.definitions.insert(symbol.name, Definition { member, is_common });
+            let known = self.definitions.entry(symbol.name).or_insert((member, is_common));
+            if known.1 && !is_common {
+                *known = (member, is_common);
             }
         }
         self.members.push(Some(object));
@@ -85,15 +141,13 @@ impl<'d> Archives<'d> {
     /// Takes the member that defines `name`, unless it was taken. A name that is common so far
     /// (`has_common`) only needs a member with a full definition.
     pub(super) fn take(&mut self, name: &[u8], has_common: bool) -> Option<Object<'d>> {
-        let definition = self.definitions.get(name)?;
-        if has_common && definition.is_common {
-            return None;
-        }
-        self.members.get_mut(definition.member)?.take()
+        let (member, is_common) = *self.definitions.get(name)?;
+        let member = self.members.get_mut(member).filter(|_| !(has_common && is_common))?;
+        member.take()
     }
 
-    /// Takes all remaining members.
-    pub(super) fn take_all(&mut self) -> impl Iterator<Item = Object<'d>> + '_ {
-        self.members.iter_mut().filter_map(Option::take)
+    /// The members, in their order; `None` for those that were taken.
+    pub(super) fn members(&mut self) -> &mut [Option<Object<'d>>] {
+        &mut self.members
     }
 }

@@ -21,7 +21,10 @@ pub(super) fn check(module: &[u8], options: &Options<'_>) -> Result<()> {
 }
 
 /// Refuses code that starts with the magic number of ELF or bytecode.
-pub(super) fn check_code(addresses: &ModuleLayout<'_, '_>, contents: &[SectionData]) -> Result<()> {
+pub(super) fn check_code(
+    addresses: &ModuleLayout<'_, '_>,
+    contents: &[SectionData<'_>],
+) -> Result<()> {
     let program = addresses.program;
     for (number, (output, data)) in addresses.outputs.iter().zip(contents).enumerate() {
         let format = match &*data.bytes {
@@ -35,8 +38,8 @@ pub(super) fn check_code(addresses: &ModuleLayout<'_, '_>, contents: &[SectionDa
             let has_bytes = program.section(*id).is_some_and(|section| section.size != 0);
             has_bytes && OutputOffset::of(addresses.section(*id)).is_some_and(is_first)
         });
-        let (object, section) = first.map(|id| program.titles(id)).unwrap_or_default();
-        return Err(PackError::CodeMagic { object, section, offset: 0, format });
+        let place = first.map(|id| program.place(id)).unwrap_or_default();
+        return Err(PackError::CodeMagic { place, offset: 0, format });
     }
     Ok(())
 }

@@ -5,7 +5,6 @@
 //! checksum and is decompressed once for comparison, so that an encoder error only costs the compression. A
 //! section whose compression ratio readers would refuse as a decompression bomb stays uncompressed.
 
-use std::borrow::Cow;
 use std::io::Write;
 
 use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
@@ -19,39 +18,41 @@ const ZSTD_LEVEL: u8 = 9;
 
 /// A compression algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Algorithm {
-    /// Zstandard: smaller files.
+    /// Zstandard
+    ///
+    /// Smaller files.
     Zstd,
-    /// LZ4: faster loading.
+    /// LZ4
+    ///
+    /// Faster loading.
     Lz4,
 }
 
 impl Algorithm {
-    fn compression(self) -> Compression {
+    /// The algorithm and the level in a header.
+    fn compression(self) -> (Compression, u8) {
         match self {
-            Algorithm::Zstd => Compression::ZSTD,
-            Algorithm::Lz4 => Compression::LZ4,
+            Algorithm::Zstd => (Compression::ZSTD, ZSTD_LEVEL),
+            Algorithm::Lz4 => (Compression::LZ4, 0),
         }
     }
 
     /// Sets the algorithm in a header.
     pub(super) fn set_in(self, header: &mut Header) {
-        header.compression = self.compression();
-        header.compression_level = match self {
-            Algorithm::Zstd => ZSTD_LEVEL,
-            Algorithm::Lz4 => 0,
-        };
+        (header.compression, header.compression_level) = self.compression();
     }
 
     /// The frame to store for each section with the contents `contents`; `None` for a section to store
     /// uncompressed.
     pub(super) fn compress_all<'b>(
         self,
-        outputs: &[OutputSection],
+        outputs: impl Iterator<Item = &'b OutputSection>,
         contents: impl Iterator<Item = &'b [u8]>,
     ) -> Vec<Option<Vec<u8>>> {
         let mut budget = SizeBudget::default();
-        let sections = outputs.iter().zip(contents);
+        let sections = outputs.zip(contents);
         sections
             .map(|(output, bytes)| {
                 let frame = self.compress(output, bytes)?;
@@ -65,15 +66,20 @@ impl Algorithm {
         if !output.kind.is_compressible(output.name) {
             return None;
         }
-        let contents = memory_contents(output, bytes)?;
+        let size = usize::try_from(output.size).ok()?;
+        // The frame includes the zeroes behind the bytes. With more zeroes than bytes every load would have to write
+        // them.
+        size.checked_sub(bytes.len()).filter(|zeroes| *zeroes <= bytes.len())?;
+        let mut contents = bytes.to_vec();
+        contents.resize(size, 0);
         let frame = match self {
             Algorithm::Zstd => Some(zstd(&contents)),
             Algorithm::Lz4 => lz4(&contents),
         };
         let frame = frame.filter(|frame| frame.len() < bytes.len())?;
         let mut again = vec![0; contents.len()];
-        decompress(self.compression(), &frame, &mut again).ok()?;
-        (again == *contents).then_some(frame)
+        decompress(self.compression().0, &frame, &mut again).ok()?;
+        (again == contents).then_some(frame)
     }
 }
 
@@ -98,21 +104,6 @@ impl SizeBudget {
             (self.stored, self.decompressed) = (all_stored, all);
         }
         fits
-    }
-}
-
-/// The section's contents in memory: its bytes and the zeroes behind them, which become part of the frame.
-/// `None` when there are more zeroes than bytes: every load would have to write them.
-fn memory_contents<'b>(output: &OutputSection, bytes: &'b [u8]) -> Option<Cow<'b, [u8]>> {
-    let size = usize::try_from(output.size).ok()?;
-    match size.checked_sub(bytes.len())? {
-        0 => Some(Cow::Borrowed(bytes)),
-        tail if tail > bytes.len() => None,
-        _ => {
-            let mut memory_contents = bytes.to_vec();
-            memory_contents.resize(size, 0);
-            Some(Cow::Owned(memory_contents))
-        }
     }
 }
 

@@ -1,29 +1,51 @@
 //! Writes the module: sections, symbols, header.
 
-use smf_core::format::ext::{hash_index, prelink};
+use ::object::elf;
+use smf_core::format::ext::{debug_addresses, hash_index, ifunc, needed, prelink, tls};
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{
-    Binding, Flags, Header, Layout, Phase, Reloc, SectionFlags, SectionKind, SymbolFlags,
-    SymbolKind,
+    Binding, Flags, Header, Layout, Reloc, SectionFlags, SectionKind, SymbolFlags, SymbolKind,
 };
 
+use smf_core::link::{DSO_HANDLE, REQUIRES_CONSTRUCTORS, REQUIRES_UNWINDING};
+
 use super::check::check_code;
+use super::contents;
+use super::debug_info::DebugInfo;
 use super::error::{PackError, PackWarning, Result};
 use super::layout::{Address, ModuleLayout};
+use super::module::{ExtraSection, Metadata};
 use super::object::text;
 use super::options::Options;
 use super::output::{OutputSection, Segment};
-use super::relocate::{ExportedData, OutputOffset, Relocated, SectionData, relocate};
-use super::resolve::{Export, Resolution};
+use super::output_file::OutputFile;
+use super::relocate::{ExportedData, OutputOffset, RelocContext, Relocator};
+use super::resolve::{Export, Rank, Resolution};
+use super::shared_library;
+
+/// What the module contains beside what is linked.
+pub(super) struct Additions<'a> {
+    /// Its code catches exceptions.
+    pub(super) needs_unwinding: bool,
+    /// The libraries that input modules need.
+    pub(super) needed: Vec<&'a [u8]>,
+    /// Templates and notes.
+    pub(super) metadata: Metadata,
+    pub(super) debug_info: DebugInfo,
+}
 
 /// Writes the module.
 pub(super) fn emit(
     addresses: &ModuleLayout<'_, '_>,
     options: &Options<'_>,
     entry: Option<Resolution>,
+    additions: &Additions<'_>,
     warnings: &mut Vec<PackWarning>,
 ) -> Result<Vec<u8>> {
-    let mut symbols = section_symbols(&addresses.outputs);
+    let mut symbols = section_symbols(&addresses.outputs, addresses.layout);
+    let first_own = symbols.len();
+    symbols.extend(dso_handle(addresses));
+    let has_handle = symbols.len() != first_own;
     symbols.extend(exports(addresses, warnings)?);
     if options.reloadable {
         symbols.extend(local_data(addresses));
@@ -32,75 +54,169 @@ pub(super) fn emit(
     let exported_data =
         if options.reloadable { exported_data(&symbols) } else { ExportedData::new() };
     symbols.extend(imports(addresses));
-    let Relocated { contents, has_low_addresses, needs_prelink } =
-        relocate(addresses, first_import, &exported_data, warnings)?;
-    check_code(addresses, &contents)?;
+    let tls = tls_imports(addresses);
+    symbols.extend(tls.iter().map(|name| import(name, SymbolKind::Data, Binding::Global)));
+    if !addresses.ifuncs.is_empty() {
+        // Readers that do not call resolvers refuse the module.
+        symbols.push(import(ifunc::NAME, SymbolKind::Data, Binding::Global));
+    }
+    let context = RelocContext { addresses, first_import, exported_data: &exported_data };
+    let mut file = OutputFile::new(&addresses.outputs, options, tables_len(addresses, &symbols))?;
+    let relocated = contents::write(context, file.sections(), warnings)?;
+    check_code(addresses, &relocated.contents)?;
+    let Relocator { contents, low_addresses, needs_prelink, .. } = relocated;
+    let relocs = contents.into_iter().map(|data| (data.prelinked, data.pending)).collect();
+    let has_arrays = [Segment::InitArray, Segment::FiniArray].map(|run| addresses.output_of(run));
+    if has_handle || has_arrays.iter().any(Option::is_some) {
+        symbols.push(import(REQUIRES_CONSTRUCTORS, SymbolKind::Data, Binding::Global));
+    }
+    if additions.needs_unwinding {
+        symbols.push(import(REQUIRES_UNWINDING, SymbolKind::Data, Binding::Global));
+    }
     if needs_prelink {
         // Marks a module that is valid in its prelinked image only.
         symbols.push(import(prelink::NAME, SymbolKind::Data, Binding::Global));
     }
 
+    let needed = needed_libraries(addresses, options, &additions.needed)?;
+    if needed.is_some() {
+        symbols.push(import(needed::IMPORT, SymbolKind::Data, Binding::Global));
+    }
     let entry_point = entry_point(addresses, options, entry)?;
-    let mut flags = Flags(0);
-    flags.0 |= if has_low_addresses { 0 } else { Flags::PIC };
-    flags.0 |= if entry_point.is_some() { Flags::EXECUTABLE } else { 0 };
-    flags.0 |= if options.reloadable { Flags::RELOADABLE } else { 0 };
+    let mut header = header(addresses, options, entry_point);
+    header.flags.0 |= if low_addresses != 0 { 0 } else { Flags::PIC };
+    let has_debug_info = !additions.debug_info.outputs.is_empty();
+    header.flags.0 |= if has_debug_info { Flags::DEBUG_INFO } else { 0 };
+    let tables = Tables { relocs, needed, needs_prelink, symbols: &symbols, additions };
+    write(header, options, &addresses.outputs, file, &tables)
+}
+
+/// The header, as the options and the entry point determine it.
+fn header(
+    addresses: &ModuleLayout<'_, '_>,
+    options: &Options<'_>,
+    entry_point: Option<u64>,
+) -> Header {
     let mut header = Header {
         arch: addresses.program.machine().arch(),
-        flags,
         entry_point: entry_point.unwrap_or(0),
         prefetch_hint: u8::from(options.prefetch != 0),
         prefetch_files: options.prefetch,
         ..Header::default()
     };
+    header.flags.0 |= if entry_point.is_some() { Flags::EXECUTABLE } else { 0 };
+    header.flags.0 |= if options.reloadable { Flags::RELOADABLE } else { 0 };
     if let Some(algorithm) = options.compress {
         algorithm.set_in(&mut header);
     }
-    write(header, options, &addresses.outputs, &contents, needs_prelink, &symbols)
+    header
 }
+
+/// What the module contains beside its sections.
+struct Tables<'t> {
+    /// Of each section.
+    relocs: Vec<RelocTables>,
+    /// The names of needed libraries.
+    needed: Option<Vec<u8>>,
+    needs_prelink: bool,
+    symbols: &'t [NewSymbol<'t>],
+    additions: &'t Additions<'t>,
+}
+
+/// The payload of the section with the names of needed libraries; `None` without any.
+fn needed_libraries(
+    addresses: &ModuleLayout<'_, '_>,
+    options: &Options<'_>,
+    of_modules: &[&[u8]],
+) -> Result<Option<Vec<u8>>> {
+    let mut names = shared_library::needed(options.needed, addresses.program, addresses.plan)?;
+    for name in of_modules {
+        if !names.contains(name) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() {
+        return Ok(None);
+    }
+    needed::encode(&names).ok().flatten().ok_or(PackError::TooLarge).map(Some)
+}
+
+/// About how many bytes the relocations, the symbols and their names take.
+fn tables_len(addresses: &ModuleLayout<'_, '_>, symbols: &[NewSymbol<'_>]) -> usize {
+    const RELOC: usize = 24;
+    const SYMBOL: usize = 56;
+    let names = symbols.iter().map(|symbol| symbol.name.len() + 1 + SYMBOL);
+    let relocs = addresses.plan.sections.iter().map(|section| section.count * RELOC);
+    names.chain(relocs).sum()
+}
+
+/// The relocations of a module section: prelinked, and pending.
+type RelocTables = (Vec<Reloc>, Vec<Reloc>);
 
 fn write(
     header: Header,
     options: &Options<'_>,
     outputs: &[OutputSection],
-    contents: &[SectionData],
-    needs_prelink: bool,
-    symbols: &[NewSymbol<'_>],
+    file: OutputFile,
+    tables: &Tables<'_>,
 ) -> Result<Vec<u8>> {
+    let Tables { relocs, needed, needs_prelink, symbols, additions } = tables;
+    let DebugInfo { outputs: debug, contents: debug_contents, addresses } = &additions.debug_info;
     let names: Vec<_> = outputs.iter().map(|output| table_names(output, options.layout)).collect();
-    let stored = match options.compress {
-        Some(algorithm) => {
-            algorithm.compress_all(outputs, contents.iter().map(|data| &*data.bytes))
-        }
-        None => vec![None; contents.len()],
-    };
-    let bodies = outputs.iter().zip(contents).zip(&stored);
-    let bodies = bodies.map(|((output, data), stored)| {
-        section(output, stored.as_deref().unwrap_or(&data.bytes), stored.is_some())
+    let stored = compress(options, outputs, &file, &additions.debug_info);
+    let (stored, stored_debug) = stored.split_at_checked(outputs.len()).unwrap_or_default();
+    let bodies = outputs.iter().zip(file.contents()).zip(stored);
+    let bodies = bodies.map(|((output, bytes), stored)| match stored {
+        Some(stored) => section(output, Payload::Bytes(stored), true),
+        None => section(output, Payload::Space(bytes.len()), false),
     });
     let mut sections: Vec<_> = bodies.collect();
     let mut offsets: Vec<_> = outputs.iter().map(|output| output.image).collect();
-    let tables = |of: fn(&SectionData) -> &[Reloc]| {
-        contents.iter().map(of).zip(&names).filter(|(relocs, _)| !relocs.is_empty())
+    let tables = |of: fn(&RelocTables) -> &[Reloc]| {
+        relocs.iter().map(of).zip(&names).filter(|(relocs, _)| !relocs.is_empty())
     };
     let mut prelinked = Vec::new();
-    for (relocs, (name, _)) in tables(|data| &data.prelinked) {
+    for (relocs, (name, _)) in tables(|(prelinked, _)| prelinked) {
         prelinked.push(u32::try_from(sections.len()).map_err(|_| PackError::TooLarge)?);
         sections.push(unmapped_section(SectionKind::Reloc, name, Payload::Relocs(relocs)));
     }
-    for (relocs, (_, name)) in tables(|data| &data.pending) {
+    for (relocs, (_, name)) in tables(|(_, pending)| pending) {
         sections.push(unmapped_section(SectionKind::Reloc, name, Payload::Relocs(relocs)));
     }
     let index = index_of(symbols);
     sections.extend(index.as_deref().map(hash_index::section));
+    sections.extend(needed.as_deref().map(needed::section));
+    sections.extend(additions.metadata.sections.iter().map(ExtraSection::new_section));
+    let debug_bodies = debug.iter().zip(debug_contents).zip(stored_debug);
+    sections.extend(debug_bodies.map(|((output, bytes), stored)| {
+        section(output, Payload::Bytes(stored.as_ref().unwrap_or(bytes)), stored.is_some())
+    }));
+    sections.extend((!debug.is_empty()).then(|| debug_addresses::section(addresses)));
+    // The distances in unwinding tables have no relocations.
+    let is_table = |output: &OutputSection| output.name == b".eh_frame" && output.image.is_some();
     let note;
-    if needs_prelink || !prelinked.is_empty() {
+    if *needs_prelink || !prelinked.is_empty() || outputs.iter().any(is_table) {
         offsets.resize(sections.len().saturating_add(1), None);
         note = prelink::encode(&offsets, &prelinked).ok_or(PackError::TooLarge)?;
         sections.push(unmapped_section(SectionKind::Note, prelink::NAME, Payload::Bytes(&note)));
     }
     let (layout, stub) = (options.layout, options.stub);
-    Ok(Module { layout, header, stub, sections: &sections, symbols }.to_vec()?)
+    Ok(file.finish(Module { layout, header, stub, sections: &sections, symbols })?)
+}
+
+/// The compressed form of each section that becomes smaller by it: of those that are loaded, and of debugging information.
+fn compress(
+    options: &Options<'_>,
+    outputs: &[OutputSection],
+    file: &OutputFile,
+    debug_info: &DebugInfo,
+) -> Vec<Option<Vec<u8>>> {
+    let DebugInfo { outputs: debug, contents, .. } = debug_info;
+    let all = file.contents().chain(contents.iter().map(Vec::as_slice));
+    match options.compress {
+        Some(algorithm) => algorithm.compress_all(outputs.iter().chain(debug), all),
+        None => vec![None; outputs.len().saturating_add(debug.len())],
+    }
 }
 
 /// The hash index of the exported names, if there are enough of them to be worth it.
@@ -120,11 +236,15 @@ fn table_names(output: &OutputSection, layout: Layout) -> (Vec<u8>, Vec<u8>) {
     }
 }
 
-/// A section of the module, with its bytes or their compressed form.
-fn section<'a>(output: &OutputSection, bytes: &'a [u8], is_compressed: bool) -> NewSection<'a> {
+/// A section of the module.
+fn section<'a>(
+    output: &OutputSection,
+    payload: Payload<'a>,
+    is_compressed: bool,
+) -> NewSection<'a> {
     let access = match output.kind {
         SectionKind::Code => SectionFlags::READ | SectionFlags::EXECUTE,
-        SectionKind::RoData => SectionFlags::READ,
+        SectionKind::RoData | SectionKind::Debug => SectionFlags::READ,
         _ => SectionFlags::READ | SectionFlags::WRITE,
     };
     let mark = if is_compressed { SectionFlags::COMPRESSED } else { 0 };
@@ -134,7 +254,7 @@ fn section<'a>(output: &OutputSection, bytes: &'a [u8], is_compressed: bool) -> 
         flags: SectionFlags(access | mark),
         alignment: output.alignment,
         virtual_size: Some(output.size),
-        payload: Payload::Bytes(bytes),
+        payload,
     }
 }
 
@@ -145,17 +265,49 @@ fn unmapped_section<'a>(kind: SectionKind, name: &'a [u8], payload: Payload<'a>)
 }
 
 /// A local symbol at the start of every section, which relocations refer to.
-fn section_symbols(outputs: &[OutputSection]) -> Vec<NewSymbol<'_>> {
-    (0u16..)
-        .zip(outputs)
-        .map(|(number, output)| NewSymbol {
+fn section_symbols(outputs: &[OutputSection], layout: Layout) -> Vec<NewSymbol<'_>> {
+    let symbols = (0u16..).zip(outputs).map(|(number, output)| {
+        // The native layout has no symbols in read-only sections, and no relocation refers to this one.
+        let is_nowhere = layout == Layout::Native && output.kind == SectionKind::RoData;
+        let (kind, place) = match is_nowhere {
+            true => (SymbolKind::None, Place::Unstated),
+            false => (symbol_kind(output.kind), Place::Section(number)),
+        };
+        NewSymbol {
             name: output.name,
-            kind: symbol_kind(output.kind),
+            kind,
             binding: Binding::Local,
-            place: Place::Section(number),
+            place,
             ..NewSymbol::default()
-        })
-        .collect()
+        }
+    });
+    symbols.collect()
+}
+
+/// The names of the imports that denote values of thread-local storage.
+fn tls_imports(addresses: &ModuleLayout<'_, '_>) -> Vec<Vec<u8>> {
+    let symbol = |global| addresses.program.global(global).map(|global| global.name);
+    let imports = addresses.plan.tls_imports.iter();
+    let names = imports.map(|(value, global)| match global.and_then(symbol) {
+        Some(symbol) => [value.name(), &[tls::SEPARATOR], symbol].concat(),
+        None => value.name().to_vec(),
+    });
+    names.collect()
+}
+
+/// A local symbol at the address by which code of the module registers exit handlers, if any does.
+fn dso_handle<'d>(addresses: &ModuleLayout<'_, 'd>) -> Option<NewSymbol<'d>> {
+    let program = addresses.program;
+    let at = addresses.locate(program.dso_handle());
+    let OutputOffset { output, offset } = OutputOffset::of(at)?;
+    Some(NewSymbol {
+        name: DSO_HANDLE,
+        kind: symbol_kind(addresses.outputs.get(output)?.kind),
+        binding: Binding::Local,
+        place: Place::Section(u16::try_from(output).ok()?),
+        value: offset,
+        ..NewSymbol::default()
+    })
 }
 
 /// The symbol numbers of exported data, by section and offset. A new version of the module may leave such
@@ -189,6 +341,9 @@ fn exports<'d>(
         let Some(global) = program.global(export.id) else { continue };
         let Ok(resolution) = export.resolution else { continue };
         match addresses.locate(resolution) {
+            _ if export.symbol.kind == elf::STT_TLS => {
+                warnings.push(PackWarning::ThreadLocalNotExported { name: text(global.name) });
+            }
             address @ Some(Address::Section { .. }) => {
                 let symbol = new_export(addresses, &export, resolution, OutputOffset::of(address));
                 let outside = || PackError::BrokenSymbol {
@@ -226,9 +381,9 @@ fn new_export<'d>(
     Some(NewSymbol {
         name: global.name,
         kind: symbol_kind(addresses.outputs.get(output)?.kind),
-        binding: if program.is_weak(export.id) { Binding::Weak } else { Binding::Global },
+        binding: if global.rank == Rank::Weak { Binding::Weak } else { Binding::Global },
         place: Place::Section(u16::try_from(output).ok()?),
-        flags: SymbolFlags(phase.map_or(0, Phase::number)),
+        flags: SymbolFlags(phase.map_or(0, |phase| phase as u8)),
         value: offset,
         size: size.min(available(addresses, resolution)?),
         ..NewSymbol::default()
@@ -240,6 +395,7 @@ fn available(addresses: &ModuleLayout<'_, '_>, resolution: Resolution) -> Option
     match resolution {
         Resolution::Section { id, value } => addresses.program.section(id)?.size.checked_sub(value),
         Resolution::Common(id) => Some(addresses.program.global(id)?.common_size),
+        Resolution::Ifunc { .. } => Some(addresses.program.machine().isa().stub.bytes.len() as u64),
         _ => None,
     }
 }
@@ -248,12 +404,11 @@ fn available(addresses: &ModuleLayout<'_, '_>, resolution: Resolution) -> Option
 /// contents. Names that start with a dot are the compiler's and are left out.
 fn local_data<'d>(addresses: &ModuleLayout<'_, 'd>) -> impl Iterator<Item = NewSymbol<'d>> {
     addresses.program.local_data().filter_map(|(symbol, resolution)| {
-        let is_writable = match resolution {
-            Resolution::Section { id, .. } => {
-                Segment::of(addresses.program.section(id)?).is_writable()
-            }
-            _ => true,
+        let segment = match resolution {
+            Resolution::Section { id, .. } => Segment::of(addresses.program.section(id)?),
+            _ => Segment::Bss,
         };
+        let is_writable = matches!(segment, Segment::Data | Segment::Bss);
         let size = symbol.size.min(available(addresses, resolution)?);
         let OutputOffset { output, offset } = OutputOffset::of(addresses.locate(resolution))?;
         (is_writable && size != 0 && !symbol.name.starts_with(b".")).then_some(NewSymbol {
@@ -270,8 +425,8 @@ fn local_data<'d>(addresses: &ModuleLayout<'_, 'd>) -> impl Iterator<Item = NewS
 
 /// The imported symbols.
 fn imports<'d>(addresses: &ModuleLayout<'_, 'd>) -> impl Iterator<Item = NewSymbol<'d>> {
-    addresses.plan.imports.iter().map(|of| {
-        let name = addresses.program.global(of.global).map_or(&[][..], |global| global.name);
+    addresses.plan.imports.iter().map(|(&id, of)| {
+        let name = addresses.program.global(id).map_or(&[][..], |global| global.name);
         let kind = if of.is_data { SymbolKind::Data } else { SymbolKind::Function };
         import(name, kind, if of.is_weak { Binding::Weak } else { Binding::Global })
     })

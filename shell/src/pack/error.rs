@@ -1,10 +1,12 @@
 //! Errors and warnings of the packer. Each displays as one sentence that names the input it is about.
 
+use hashbrown::HashSet;
 use std::fmt;
 
 use ::object::elf::RelocationType;
-use smf_core::format::FormatError;
+use smf_core::format::error::NeededNameError;
 use smf_core::format::write::WriteError;
+use smf_core::format::{FormatError, RelocKind};
 use thiserror::Error;
 
 use super::machine::Machine;
@@ -30,7 +32,8 @@ impl fmt::Display for RelocType {
 /// A result of the packer.
 pub(super) type Result<T, E = PackError> = std::result::Result<T, E>;
 
-/// Why objects cannot be packed into a module. Offsets are in bytes from the start of the input section.
+/// Why objects cannot be packed into a module. A `place` is an object and a section of it. Offsets are in bytes from
+/// the start of the input section.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the message of each variant names its fields")]
@@ -41,18 +44,57 @@ pub enum PackError {
     /// There is neither an exported symbol nor an entry point.
     #[error("the module would be empty: the objects define no exported symbol")]
     NothingExported,
+    /// There is no entry point, and all symbols are hidden.
+    #[error(
+        "the module would be empty: all {hidden} symbols that the objects define, such as `{first}`, are hidden; export some of them by name (--export) or all of them (--export-all)"
+    )]
+    AllHidden { hidden: usize, first: String },
+    /// A symbol to export is undefined.
+    #[error("the symbol `{name}` is to be exported but is defined in no input")]
+    ExportMissing { name: String },
+    /// Several constructs that a module cannot express, in the order in which they were found.
+    #[error("{}", lines(.0))]
+    Several(Vec<PackError>),
     /// An input is neither an object nor an archive.
     #[error("{object}: not a relocatable ELF object for x86-64 or aarch64 but {found}")]
     NotAnObject { object: String, found: &'static str },
     /// An object's instruction set differs from that of the objects before it.
-    #[error("{object}: an object for {machine}, among objects for {others}")]
-    OtherMachine { object: String, machine: Machine, others: Machine },
+    #[error("{object}: an object for {machine}, among objects for {others} such as {first}")]
+    OtherMachine { object: String, machine: Machine, first: String, others: Machine },
+    /// A malformed module.
+    #[error("{module}: {error}")]
+    Module { module: String, error: FormatError },
+    /// A module that cannot be linked into another one.
+    #[error("{module}: the module {why}")]
+    ModuleRefused { module: String, why: &'static str },
+    /// A relocation of a module that an object cannot express.
+    #[error(
+        "{module}, section `{section}`: a {kind} relocation at 0x{offset:x} cannot be linked again"
+    )]
+    ModuleReloc { module: String, section: String, kind: RelocKind, offset: u64 },
+    /// Modules that contradict each other.
+    #[error("{first} and {second} {why}")]
+    ModulesConflict { first: String, second: String, why: &'static str },
+    /// Two templates of one name.
+    #[error("the template `{template}` differs in {first} and {second}")]
+    TemplatesDiffer { template: String, first: String, second: String },
+    /// Two possible instances of one name.
+    #[error("{first} and {second} list `{symbol}` as possible for different templates or types")]
+    PossibleDiffers { symbol: String, first: String, second: String },
+    /// An instance of a template that cannot be compiled.
+    #[error(
+        "{module}: the instance `{symbol}` cannot be compiled: {why}; it may be left to the loader (--defer)"
+    )]
+    Instance { symbol: String, module: String, why: String },
     /// An object is not valid ELF.
     #[error("{object}: {reason}")]
     Broken { object: String, reason: &'static str },
-    /// A section is not valid ELF.
-    #[error("{object}, section `{section}`: {reason}")]
-    BrokenSection { object: String, section: String, reason: &'static str },
+    /// A section is not valid ELF, or a module cannot express it.
+    #[error("{place}: {reason}")]
+    Section { place: String, reason: &'static str },
+    /// The contents of a section are malformed.
+    #[error("{place}: {reason}, at offset 0x{offset:x}")]
+    SectionContents { place: String, reason: &'static str, offset: u64 },
     /// A symbol is not valid ELF.
     #[error("{object}, symbol `{symbol}`: {reason}")]
     BrokenSymbol { object: String, symbol: String, reason: &'static str },
@@ -71,52 +113,33 @@ pub enum PackError {
     #[error("{object}: the hidden symbol `{name}` is defined in no input")]
     UndefinedHidden { name: String, object: String },
     /// A symbol's address is computed by a resolver function at load time.
-    #[error("{object}: `{name}` is an indirect function (IFUNC), which a module cannot express")]
+    #[error(
+        "{object}: `{name}` is an indirect function (IFUNC), which only modules for x86-64 in the packed layout can express"
+    )]
     Ifunc { name: String, object: String },
-    /// A section holds thread-local storage.
-    #[error("{object}, section `{section}`: thread-local storage, which a module cannot express")]
-    ThreadLocal { object: String, section: String },
-    /// A relocation refers to a thread-local symbol.
-    #[error(
-        "{object}, section `{section}`: {kind} against the thread-local `{symbol}`, which a module cannot express"
-    )]
-    ThreadLocalReference { object: String, section: String, kind: RelocType, symbol: String },
     /// A module cannot express a relocation.
-    #[error("{object}, section `{section}`: {kind} against `{symbol}` {why}")]
-    RelocKind {
-        object: String,
-        section: String,
-        kind: RelocType,
-        symbol: String,
-        why: &'static str,
-    },
+    #[error("{place}: {kind} against `{symbol}` {why}")]
+    RelocKind { place: String, kind: RelocType, symbol: String, why: &'static str },
     /// A relocation's value is out of range for its field.
-    #[error(
-        "{object}, section `{section}`: {kind} against `{symbol}` at 0x{offset:x} is out of range"
-    )]
-    RelocRange { object: String, section: String, kind: RelocType, symbol: String, offset: u64 },
+    #[error("{place}: {kind} against `{symbol}` at 0x{offset:x} is out of range")]
+    RelocRange { place: String, kind: RelocType, symbol: String, offset: u64 },
     /// Two relocations change the same bytes; the offset is that of the second one.
-    #[error("{object}, section `{section}`: two relocations overlap at 0x{offset:x}")]
-    RelocOverlap { object: String, section: String, offset: u64 },
+    #[error("{place}: two relocations overlap at 0x{offset:x}")]
+    RelocOverlap { place: String, offset: u64 },
     /// Code starts with the magic number of another format that a code section may hold.
     #[error(
-        "{object}, section `{section}`: the code at 0x{offset:x} starts with the magic number of {format}, so that loaders would misread it"
+        "{place}: the code at 0x{offset:x} starts with the magic number of {format}, so that loaders would misread it"
     )]
-    CodeMagic { object: String, section: String, offset: u64, format: &'static str },
+    CodeMagic { place: String, offset: u64, format: &'static str },
     /// A relocation refers to something that is not part of the module.
-    #[error("{object}, section `{section}`: refers to `{symbol}`, which {why}")]
-    RelocTarget { object: String, section: String, symbol: String, why: &'static str },
-    /// A section's alignment exceeds a page.
-    #[error(
-        "{object}, section `{section}`: alignment {alignment} exceeds the maximum of a module, 4096"
-    )]
-    Alignment { object: String, section: String, alignment: u64 },
-    /// A section is both writable and executable.
-    #[error("{object}, section `{section}`: writable and executable sections are not supported")]
-    WritableCode { object: String, section: String },
-    /// A section holds constructors or destructors, which the loader does not run.
-    #[error("{object}, section `{section}`: constructors and destructors are not supported")]
-    Constructors { object: String, section: String },
+    #[error("{place}: refers to `{symbol}`, which {why}")]
+    RelocTarget { place: String, symbol: String, why: &'static str },
+    /// A section's alignment exceeds a large page.
+    #[error("{place}: alignment {alignment} exceeds the maximum of a module, 2 MiB")]
+    Alignment { place: String, alignment: u64 },
+    /// A name that a needed library cannot have.
+    #[error("the name `{name}` of a needed library {error}")]
+    LibraryName { name: String, error: NeededNameError },
     /// The entry point is undefined.
     #[error("the entry point `{name}` is defined in no input")]
     EntryMissing { name: String },
@@ -137,7 +160,50 @@ pub enum PackError {
     ReadDifferently,
 }
 
-/// A remark about a module that could be written.
+/// The messages of several errors, a line each.
+fn lines(errors: &[PackError]) -> impl fmt::Display + use<> {
+    let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+/// Collects the reasons why objects cannot be packed, so that one run reports all of them.
+#[derive(Default)]
+pub(super) struct Refusals {
+    errors: Vec<PackError>,
+    messages: HashSet<String>,
+}
+
+impl Refusals {
+    /// Adds an error, unless one with the same message is known.
+    pub(super) fn add(&mut self, error: PackError) {
+        match error {
+            PackError::Several(errors) => errors.into_iter().for_each(|error| self.add(error)),
+            error if self.messages.insert(error.to_string()) => self.errors.push(error),
+            _ => {}
+        }
+    }
+
+    /// The value of a result; its error is added.
+    pub(super) fn check<T>(&mut self, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.add(error)).ok()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.errors.is_empty()
+    }
+
+    /// The errors so far, as one.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        let mut errors = std::mem::take(&mut self.errors);
+        match errors.len() {
+            0 => Ok(()),
+            1 => errors.pop().map_or(Ok(()), Err),
+            _ => Err(PackError::Several(errors)),
+        }
+    }
+}
+
+/// A remark about a module that could be written. A `place` is an object and a section of it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the message of each variant names its fields")]
@@ -150,30 +216,41 @@ pub enum PackWarning {
     /// An archive member cannot be linked, and no object needs it so far.
     #[error("{member} is ignored: {reason}")]
     IgnoredMember { member: String, reason: String },
+    /// An archive member repeats a definition and is not needed.
+    #[error(
+        "{member} is not linked: it defines `{name}`, as {first} does, and nothing refers to it"
+    )]
+    RepeatedDefinition { member: String, name: String, first: String },
+    /// Debugging information is left out.
+    #[error(
+        "{module}: the debugging information of the module is left out; link its objects to keep it"
+    )]
+    DebugInfoLeftOut { module: String },
+    /// A definition of an older version of a symbol.
+    #[error("{object}: `{name}` is not the default version of the symbol and is not exported")]
+    VersionNotExported { object: String, name: String },
     /// Code refers to another module's data by a 32-bit distance.
     #[error(
-        "{object}, section `{section}`: refers to the import `{symbol}` by a 32-bit distance, so that both modules have to lie within 2 GiB; compile with -fPIC"
+        "{place}: refers to the import `{symbol}` by a 32-bit distance, so that both modules have to lie within 2 GiB; compile with -fPIC"
     )]
-    NearImport { object: String, section: String, symbol: String },
+    NearImport { place: String, symbol: String },
     /// A 32-bit field holds an address.
-    #[error(
-        "{object}, section `{section}`: holds 32-bit addresses and has to be placed below 2 GiB; compile with -fPIC"
-    )]
-    LowAddress { object: String, section: String },
+    #[error("{place}: holds 32-bit addresses and has to be placed below 2 GiB; compile with -fPIC")]
+    LowAddress { place: String },
     /// An exported symbol is absolute.
     #[error("`{name}` is an absolute symbol and is not exported")]
     AbsoluteNotExported { name: String },
+    /// An exported symbol is thread-local.
+    #[error(
+        "`{name}` is thread-local and is not exported; other modules reach it through a function"
+    )]
+    ThreadLocalNotExported { name: String },
     /// A function with a phase shares its section with other functions.
     #[error(
-        "{object}, section `{section}`: `{name}` has a phase but shares the section with other functions and stays there; compile with -ffunction-sections"
+        "{place}: `{name}` has a phase but shares the section with other functions and stays there; compile with -ffunction-sections"
     )]
-    PhaseShared { object: String, section: String, name: String },
+    PhaseShared { place: String, name: String },
     /// A phase is given for a function that the module does not contain.
     #[error("`{name}` has a phase, but the module has no function of that name")]
     PhaseUnused { name: String },
-    /// An object catches exceptions.
-    #[error(
-        "{object}: catches exceptions, but a module has no unwinding tables: an exception ends the process"
-    )]
-    NoUnwinding { object: String },
 }

@@ -2,21 +2,28 @@
 //! layout those to an image with fixed distances (see [`prelink`]).
 //!
 //! Code comes first, in the order of its phases, cold code last. Constants follow, those with relocations
-//! behind those without, so that the loader writes to few pages; then the global offset table; then data,
+//! behind those without and if possible in a section of their own, so that the loader writes to few pages and maps the
+//! others from the file; then the global offset table; then data,
 //! those with relocations first, and zeroes. Protections change at page boundaries.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use smf_core::format::ext::prelink;
+use hashbrown::HashMap;
+
+use smf_core::format::ext::{ifunc, prelink, tls};
 use smf_core::format::{Layout, Phase, SectionKind};
 
+use super::eh_frame::EhFrameTable;
 use super::error::{PackError, Result};
 use super::gc_sections::Reachable;
-use super::object::{GlobalId, Section, SectionId};
+use super::init_sections::{Fragment, FragmentFrame, InitSection};
+use super::object::{GlobalId, Section, SectionId, SectionMap, text};
 use super::output::{OutputSection, Segment};
-use super::pack_reloc::RelocPlan;
+use super::pack_reloc::{RegistrarCode, RelocPlan};
 use super::phases::SectionPhases;
+use super::registrars::Registrar;
 use super::resolve::{Program, Resolution};
+use super::tls_value::{TlsSymbol, TlsValue};
 
 /// Bytes of a GOT slot.
 pub(super) const SLOT: u64 = 8;
@@ -24,6 +31,40 @@ pub(super) const SLOT: u64 = 8;
 const ENTRY_PAD: u64 = 16;
 /// Distances within an image have to fit a signed 32-bit field.
 const LIMIT: u64 = i32::MAX as u64;
+
+/// The name and the kind of a module section, and the segments in it.
+type SectionOf = (&'static [u8], SectionKind, &'static [Segment]);
+
+/// The segments of code.
+const CODE: &[Segment] = &[Segment::Text, Segment::Init, Segment::Fini];
+
+const PACKED_SECTIONS: [SectionOf; 11] = [
+    (b".text", SectionKind::Code, CODE),
+    (b".rodata", SectionKind::RoData, &[Segment::RoData]),
+    (b".eh_frame", SectionKind::RoData, &[Segment::EhFrame]),
+    (b".relro", SectionKind::RoData, &[Segment::RelRo]),
+    (b".init_array", SectionKind::RoData, &[Segment::InitArray]),
+    (b".fini_array", SectionKind::RoData, &[Segment::FiniArray]),
+    (b".got", SectionKind::RoData, &[Segment::Got]),
+    (tls::SECTION, SectionKind::RoData, &[Segment::Tls]),
+    (ifunc::SECTION, SectionKind::Data, &[Segment::Igot]),
+    (b".data", SectionKind::Data, &[Segment::Data]),
+    (b".bss", SectionKind::Bss, &[Segment::Bss]),
+];
+
+/// Symbols cannot lie in sections other than code and data. Read-only sections have no symbols.
+const NATIVE_SECTIONS: [SectionOf; 6] = [
+    (b".text", SectionKind::Code, CODE),
+    (
+        b".data",
+        SectionKind::Data,
+        &[Segment::RoData, Segment::RelRo, Segment::Got, Segment::Data, Segment::Bss],
+    ),
+    (b".eh_frame", SectionKind::RoData, &[Segment::EhFrame]),
+    (b".init_array", SectionKind::RoData, &[Segment::InitArray]),
+    (b".fini_array", SectionKind::RoData, &[Segment::FiniArray]),
+    (tls::SECTION, SectionKind::RoData, &[Segment::Tls]),
+];
 
 /// The extent of a segment.
 #[derive(Clone, Copy)]
@@ -62,6 +103,11 @@ pub(super) enum Address {
     },
     Absolute(u64),
     Import(GlobalId),
+    /// A value of thread-local storage that the loader provides, by its number, and an offset to add.
+    Tls {
+        import: usize,
+        offset: i64,
+    },
 }
 
 /// The addresses of everything in the module.
@@ -70,17 +116,32 @@ pub(super) struct ModuleLayout<'p, 'd> {
     pub(super) plan: &'p RelocPlan,
     pub(super) layout: Layout,
     pub(super) outputs: Vec<OutputSection>,
+    /// How many of the first module sections have a symbol.
+    pub(super) symbol_outputs: usize,
+    pub(super) eh_frame: &'p EhFrameTable,
     /// The reachable input sections, in image order.
     pub(super) order: Vec<SectionId>,
     extents: BTreeMap<Segment, SegmentExtent>,
     /// Of each reachable section: bytes from the start of the segment.
-    offsets: HashMap<SectionId, u64>,
+    offsets: SectionMap<u64>,
+    /// Of each reachable section.
+    placed: SectionMap<Address>,
     /// Bytes from the start of the Bss segment.
     commons: HashMap<GlobalId, u64>,
     pub(super) phases: SectionPhases,
-    /// Segment, start and end of each section array; `None` when it spans more than one segment.
-    bounds: HashMap<usize, Option<(Segment, u64, u64)>>,
+    /// Segment, start and end of each section array. Those of a referenced array lie in one segment.
+    bounds: HashMap<usize, (Segment, u64, u64)>,
     stubs: u64,
+    /// Bytes of the thread-local storage that the file contains; zeroes follow.
+    tls_len: u64,
+    /// The number of each indirect function, by section and offset of its resolver.
+    pub(super) ifuncs: &'p HashMap<(SectionId, u64), usize>,
+    /// Bytes from the start of the code to the stubs of indirect functions.
+    ifunc_stubs: u64,
+    /// Bytes from the start of the code to each thunk.
+    thunks: Vec<u64>,
+    /// Bytes from the start of the text.
+    registrars: HashMap<Registrar, u64>,
 }
 
 /// Assigns addresses to everything that is reachable.
@@ -88,7 +149,7 @@ pub(super) struct ModuleLayout<'p, 'd> {
 /// # Errors
 /// [`PackError::TooLarge`].
 pub(super) fn place<'p, 'd>(
-    reachable: &Reachable<'p, 'd>,
+    reachable: &'p Reachable<'p, 'd>,
     plan: &'p RelocPlan,
     phases: SectionPhases,
     layout: Layout,
@@ -100,38 +161,40 @@ pub(super) fn place<'p, 'd>(
         plan,
         layout,
         outputs: Vec::new(),
+        symbol_outputs: 0,
+        eh_frame: &reachable.eh_frame,
         order: ordered(reachable, &phases),
         extents: BTreeMap::new(),
-        offsets: HashMap::new(),
+        offsets: SectionMap::new(),
+        placed: SectionMap::new(),
         commons: HashMap::new(),
         phases,
         bounds: HashMap::new(),
         stubs: 0,
+        tls_len: 0,
+        ifuncs: &reachable.ifuncs,
+        ifunc_stubs: 0,
+        thunks: Vec::new(),
+        registrars: HashMap::new(),
     };
     let first = addresses.order.first().copied();
     if first.is_some_and(|id| entry == Some(Resolution::Section { id, value: 0 })) {
         addresses.extent(Segment::Text).reserve(ENTRY_PAD, 1)?;
     }
     addresses.place_sections()?;
-    for id in reachable.commons() {
-        let Some(global) = program.global(id) else { continue };
-        let (size, alignment) = (global.common_size, global.common_alignment);
-        let start = addresses.extent(Segment::Bss).reserve(size, alignment)?;
-        addresses.commons.insert(id, start);
-    }
-    if !plan.slots.is_empty() || plan.uses_got {
-        let slots = plan.slots.len().max(1) as u64;
-        addresses.extent(Segment::Got).reserve(slots.saturating_mul(SLOT), SLOT)?;
-    }
+    addresses.reserve_tables(reachable)?;
     let code = addresses.extent(Segment::Text);
     code.alignment = code.alignment.max(program.machine().isa().code_alignment);
     for extent in addresses.extents.values_mut() {
         // A symbol at the end of an empty segment needs a byte to lie at.
         extent.size = extent.size.max(u64::from(extent.is_used));
     }
-    match layout {
-        Layout::Native => addresses.make_native_sections()?,
-        _ => addresses.make_packed_sections()?,
+    addresses.make_sections()?;
+    for number in 0..addresses.order.len() {
+        let Some(&id) = addresses.order.get(number) else { continue };
+        let segment = program.section(id).map(Segment::of);
+        let at = segment.and_then(|run| addresses.at(run, *addresses.offsets.get(id)?));
+        at.and_then(|at| addresses.placed.insert(id, at));
     }
     Ok(addresses)
 }
@@ -141,15 +204,23 @@ fn ordered(reachable: &Reachable<'_, '_>, phases: &SectionPhases) -> Vec<Section
     let live = reachable.sections();
     // The sections of an array (`__start_NAME`) are contiguous.
     let keyed = live.map(|(id, found)| {
-        (Segment::of(found), rank(reachable.program, id, found, phases), found.array, id)
+        let array = InitSection::array_part(found).is_some();
+        // Among constructors of one priority, the names decide.
+        let name = if array { found.name } else { &[] };
+        (Segment::of(found), rank(reachable.program, id, found, phases), found.array, name, id)
     });
     let mut keyed: Vec<_> = keyed.collect();
-    keyed.sort_by_key(|(run, rank, array, _)| (*run, *rank, *array));
+    keyed.sort_by_key(|(run, rank, array, name, _)| (*run, *rank, *array, *name));
     keyed.into_iter().map(|(.., id)| id).collect()
 }
 
 /// The sort key of a section within its segment.
-fn rank(program: &Program<'_>, id: SectionId, section: &Section<'_>, phases: &SectionPhases) -> u8 {
+fn rank(
+    program: &Program<'_>,
+    id: SectionId,
+    section: &Section<'_>,
+    phases: &SectionPhases,
+) -> u32 {
     // Arrays are contiguous, whether or not the loader has to write to each part.
     let is_written = || {
         let addresses = program.machine().isa().addresses;
@@ -157,16 +228,49 @@ fn rank(program: &Program<'_>, id: SectionId, section: &Section<'_>, phases: &Se
             || section.relocs(id.object).any(|reloc| addresses.contains(&reloc.kind))
     };
     match Segment::of(section) {
-        Segment::Text => phases.rank(id, section),
-        Segment::RoData => u8::from(is_written()),
-        Segment::Data => u8::from(!is_written()),
-        Segment::Got | Segment::Bss => 0,
+        Segment::Text => u32::from(phases.rank(id, section)),
+        Segment::RoData | Segment::RelRo => u32::from(is_written()),
+        Segment::Data => u32::from(!is_written()),
+        Segment::InitArray | Segment::FiniArray => {
+            InitSection::array_part(section).map_or(0, |part| part.priority)
+        }
+        // Zeroes come last.
+        Segment::Tls => u32::from(section.is_zeroes()),
+        Segment::Init | Segment::Fini => 0,
+        Segment::EhFrame | Segment::Got | Segment::Igot | Segment::Bss => 0,
     }
 }
 
 impl ModuleLayout<'_, '_> {
     fn extent(&mut self, run: Segment) -> &mut SegmentExtent {
         self.extents.entry(run).or_insert(SegmentExtent::EMPTY)
+    }
+
+    /// Reserves the memory of common symbols, unwinding tables and slots.
+    fn reserve_tables(&mut self, reachable: &Reachable<'_, '_>) -> Result<()> {
+        for &id in &reachable.commons {
+            let Some(global) = self.program.global(id) else { continue };
+            let (size, alignment) = (global.common_size, global.common_alignment);
+            let start = self.extent(Segment::Bss).reserve(size, alignment)?;
+            self.commons.insert(id, start);
+        }
+        if reachable.eh_frame.size != 0 {
+            self.extent(Segment::EhFrame).reserve(reachable.eh_frame.size, SLOT)?;
+        }
+        if !self.plan.slots.is_empty() || self.plan.uses_got {
+            let slots = self.plan.slots.len().max(1) as u64;
+            self.extent(Segment::Got).reserve(slots.saturating_mul(SLOT), SLOT)?;
+        }
+        if let Some((id, _)) = self.ifuncs.keys().min() {
+            if self.layout == Layout::Native {
+                let section = self.program.section(*id).map_or_else(String::new, |s| text(s.name));
+                let object = self.program.title(id.object);
+                return Err(PackError::Ifunc { name: section, object });
+            }
+            let slots = self.ifuncs.len() as u64;
+            self.extent(Segment::Igot).reserve(slots.saturating_mul(SLOT), SLOT)?;
+        }
+        Ok(())
     }
 
     /// Places all sections: warm code, the stubs, cold code and the rest.
@@ -182,11 +286,52 @@ impl ModuleLayout<'_, '_> {
         if stubs != 0 {
             self.stubs = self.extent(Segment::Text).reserve(stubs, 16)?;
         }
+        let ifuncs = (self.ifuncs.len() as u64).saturating_mul(self.stub_bytes());
+        if ifuncs != 0 {
+            self.ifunc_stubs = self.extent(Segment::Text).reserve(ifuncs, 16)?;
+        }
+        for thunk in &self.plan.thunks {
+            let start = self.extent(Segment::Text).reserve(thunk.bytes.len() as u64, 1)?;
+            self.thunks.push(start);
+        }
+        for registrar in &self.plan.registrars {
+            let size = self.registrar_code(*registrar).map_or(0, |code| code.bytes.len() as u64);
+            let start = self.extent(Segment::Text).reserve(size, 16)?;
+            self.registrars.insert(*registrar, start);
+        }
         if self.is_better_on_own_page(self.measure(cold)?) {
             self.extent(Segment::Text).reserve(0, prelink::PAGE)?;
         }
         self.place_all(cold)?;
-        self.place_all(others)
+        let used = Fragment::ALL.into_iter().filter(|fragment| {
+            let segment = fragment.segments().0;
+            others.iter().any(|id| section(id).is_some_and(|s| Segment::of(s) == segment))
+        });
+        let used: Vec<_> = used.collect();
+        for fragment in &used {
+            let (code, array) = fragment.segments();
+            let start = self.fragment_frame(*fragment).map_or(0, |frame| frame.start.len() as u64);
+            self.extent(code).reserve(start, 16)?;
+            self.extent(array).reserve(SLOT, SLOT)?;
+        }
+        self.place_all(others)?;
+        for fragment in used {
+            let end = self.fragment_frame(fragment).map_or(0, |frame| frame.end.len() as u64);
+            self.extent(fragment.segments().0).reserve(end, 1)?;
+        }
+        Ok(())
+    }
+
+    /// The instructions that are added to fragments; `None` if the input has them.
+    pub(super) fn fragment_frame(&self, fragment: Fragment) -> Option<&'static FragmentFrame> {
+        let is_complete = fragment.definition(self.program).is_some();
+        Some(&self.program.machine().isa().fragments).filter(|_| !is_complete)
+    }
+
+    /// The start of a segment, and its size in bytes; `None` if it is empty.
+    pub(super) fn segment(&self, run: Segment) -> Option<(Address, u64)> {
+        let extent = self.extents.get(&run).filter(|extent| extent.is_used)?;
+        Some((self.at(run, 0)?, extent.size))
     }
 
     /// Total bytes of `sections` when the first one starts at a page boundary.
@@ -213,84 +358,75 @@ impl ModuleLayout<'_, '_> {
             let run = Segment::of(section);
             let start = self.extent(run).reserve(section.size, section.alignment)?;
             self.offsets.insert(*id, start);
+            if run == Segment::Tls && !section.is_zeroes() {
+                self.tls_len = start + section.size;
+            }
             if let Some(array) = section.array {
-                self.extend_bounds(array, run, start, start + section.size);
+                let end = start + section.size;
+                let known = self.bounds.entry(array).and_modify(|(.., known)| *known = end);
+                known.or_insert((run, start, end));
             }
         }
         Ok(())
     }
 
-    /// Extends the bounds of an array by a section.
-    fn extend_bounds(&mut self, array: usize, run: Segment, start: u64, end: u64) {
-        let bounds = self.bounds.entry(array).or_insert(Some((run, start, end)));
-        *bounds = match *bounds {
-            Some((known, from, to)) if known == run => Some((run, from.min(start), to.max(end))),
-            _ => None,
-        };
+    pub(super) fn registrar_code(&self, registrar: Registrar) -> Option<&'static RegistrarCode> {
+        let position = Registrar::ALL.iter().position(|other| *other == registrar)?;
+        self.program.machine().isa().registrars.get(position)
     }
 
     fn stub_bytes(&self) -> u64 {
         self.program.machine().isa().stub.bytes.len() as u64
     }
 
-    /// Makes one module section of each segment, and an image of all of them.
-    fn make_packed_sections(&mut self) -> Result<()> {
+    /// Makes the module sections, and for the packed layout an image of all of them.
+    fn make_sections(&mut self) -> Result<()> {
+        let is_native = self.layout == Layout::Native;
+        let groups = if is_native { &NATIVE_SECTIONS[..] } else { &PACKED_SECTIONS };
         let (mut end, mut last) = (0u64, SectionKind::Code);
-        for run in Segment::ALL {
-            let SegmentExtent { size, alignment, is_used, .. } = *self.extent(run);
+        for &(name, kind, segments) in groups {
+            let (mut all, mut len) = (SegmentExtent::EMPTY, 0);
+            for &run in segments {
+                let output = self.outputs.len();
+                let extent = self.extent(run);
+                if extent.is_used {
+                    let base = all.reserve(extent.size, extent.alignment)?;
+                    (extent.output, extent.base) = (output, base);
+                }
+                len = match run {
+                    Segment::Bss => len,
+                    Segment::Tls => self.tls_len,
+                    _ => all.size,
+                };
+            }
+            let SegmentExtent { size, alignment, is_used, .. } = all;
             if !is_used {
                 continue;
             }
-            let (name, kind): (&[u8], _) = match run {
-                Segment::Text => (b".text", SectionKind::Code),
-                Segment::RoData => (b".rodata", SectionKind::RoData),
-                Segment::Got => (b".got", SectionKind::RoData),
-                Segment::Data => (b".data", SectionKind::Data),
-                Segment::Bss => (b".bss", SectionKind::Bss),
-            };
             let shares = kind == last || kind == SectionKind::Bss && last == SectionKind::Data;
-            let start = end.next_multiple_of(if shares { alignment } else { prelink::PAGE });
-            end = start.saturating_add(size);
-            if end > LIMIT {
+            let page = if shares { 1 } else { prelink::PAGE };
+            let start = end.next_multiple_of(alignment.max(page));
+            (end, last) = (start.saturating_add(size), kind);
+            if end > LIMIT && !is_native {
                 return Err(PackError::TooLarge);
             }
-            last = kind;
-            let (len, image) = (if run == Segment::Bss { 0 } else { size }, Some(start));
-            self.extent(run).output = self.outputs.len();
+            let image = (!is_native).then_some(start);
             self.outputs.push(OutputSection { name, kind, alignment, len, size, image });
         }
+        let has_symbol = |output: &&OutputSection| !is_native || output.kind != SectionKind::RoData;
+        self.symbol_outputs = self.outputs.iter().take_while(has_symbol).count();
         Ok(())
     }
 
-    /// Makes a code section and one data section of all other segments: symbols cannot lie in other sections.
-    fn make_native_sections(&mut self) -> Result<()> {
-        let SegmentExtent { size, alignment, is_used, .. } = *self.extent(Segment::Text);
-        if is_used {
-            let (name, kind, len, image) = (b".text", SectionKind::Code, size, None);
-            self.outputs.push(OutputSection { name, kind, alignment, len, size, image });
-        }
-        let (output, mut all, mut len) = (self.outputs.len(), SegmentExtent::EMPTY, 0);
-        for run in [Segment::RoData, Segment::Got, Segment::Data, Segment::Bss] {
-            let extent = *self.extent(run);
-            if extent.is_used {
-                let base = all.reserve(extent.size, extent.alignment)?;
-                *self.extent(run) = SegmentExtent { output, base, ..extent };
-            }
-            if run != Segment::Bss {
-                len = all.size;
-            }
-        }
-        let SegmentExtent { size, alignment, is_used, .. } = all;
-        if is_used {
-            let (name, kind, image) = (b".data", SectionKind::Data, None);
-            self.outputs.push(OutputSection { name, kind, alignment, len, size, image });
-        }
-        Ok(())
+    /// The module section of a segment; `None` if it is empty.
+    pub(super) fn output_of(&self, run: Segment) -> Option<usize> {
+        self.extents.get(&run).filter(|extent| extent.is_used).map(|extent| extent.output)
     }
 
     /// Bytes of read-only data.
     pub(super) fn read_only_bytes(&self) -> u64 {
-        let read_only = [Segment::RoData, Segment::Got].map(|run| self.extents.get(&run));
+        let read_only =
+            [Segment::RoData, Segment::RelRo, Segment::Got].map(|run| self.extents.get(&run));
         read_only.iter().flatten().map(|extent| extent.size).sum()
     }
 
@@ -303,7 +439,7 @@ impl ModuleLayout<'_, '_> {
 
     /// The address of an input section; `None` when it is unreachable.
     pub(super) fn section(&self, id: SectionId) -> Option<Address> {
-        self.at(Segment::of(self.program.section(id)?), *self.offsets.get(&id)?)
+        self.placed.get(id).copied()
     }
 
     /// The address of a GOT slot.
@@ -317,6 +453,18 @@ impl ModuleLayout<'_, '_> {
         self.at(Segment::Text, offset.checked_add(self.stubs)?)
     }
 
+    /// The stub and the slot of an indirect function.
+    pub(super) fn ifunc(&self, number: usize) -> Option<(Address, Address)> {
+        let stub = (number as u64).checked_mul(self.stub_bytes())?.checked_add(self.ifunc_stubs)?;
+        let slot = (number as u64).checked_mul(SLOT)?;
+        self.at(Segment::Text, stub).zip(self.at(Segment::Igot, slot))
+    }
+
+    /// The address of a thunk.
+    pub(super) fn thunk(&self, number: usize) -> Option<Address> {
+        self.at(Segment::Text, *self.thunks.get(number)?)
+    }
+
     /// The address of a resolved symbol; `None` when its section is unreachable.
     pub(super) fn locate(&self, resolution: Resolution) -> Option<Address> {
         match resolution {
@@ -327,15 +475,39 @@ impl ModuleLayout<'_, '_> {
                 }
                 other => Some(other),
             },
+            Resolution::Ifunc { id, value } => {
+                self.ifunc(*self.ifuncs.get(&(id, value))?).map(|(stub, _)| stub)
+            }
             Resolution::Common(id) => self.at(Segment::Bss, *self.commons.get(&id)?),
             Resolution::Absolute(value) => Some(Address::Absolute(value)),
             Resolution::Import(id) => Some(Address::Import(id)),
             Resolution::Got => self.slot(0),
-            Resolution::DsoHandle => self.slot(*self.plan.slot_numbers.get(&(resolution, 0))?),
+            Resolution::DsoHandle => self.slot(self.plan.slots.get_index_of(&(resolution, 0))?),
+            Resolution::Registrar(registrar) => {
+                self.at(Segment::Text, *self.registrars.get(&registrar)?)
+            }
             Resolution::ArrayBound { array, end } => {
-                let (run, from, to) = (*self.bounds.get(&array)?)?;
+                let (run, from, to) = *self.bounds.get(&array)?;
                 self.at(run, if end { to } else { from })
             }
+            Resolution::Tls(value) => self.tls(value),
         }
+    }
+
+    /// A value of thread-local storage.
+    fn tls(&self, value: TlsValue) -> Option<Address> {
+        let offset = match value.symbol() {
+            Some((TlsSymbol::Section { id, value }, more)) => {
+                let offset = self.offsets.get(id)?.checked_add(value)?;
+                i64::try_from(offset).ok()?.checked_add(more)?
+            }
+            Some((TlsSymbol::Base | TlsSymbol::Import(_), more)) => more,
+            None => 0,
+        };
+        let Some(import) = value.import() else {
+            return Some(Address::Absolute(offset.cast_unsigned()));
+        };
+        let import = self.plan.tls_imports.get_index_of(&import)?;
+        Some(Address::Tls { import, offset })
     }
 }

@@ -2,13 +2,17 @@
 
 use std::fmt;
 
+use ::object::LittleEndian;
 use ::object::elf::{self, RelocationType};
+use ::object::read::archive::ArchiveFile;
+use ::object::read::elf::FileHeader;
 use smf_core::format::Arch;
 
 /// An instruction set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Machine {
     /// x86-64.
+    #[default]
     X86_64,
     /// 64-bit ARM.
     Aarch64,
@@ -24,6 +28,18 @@ impl Machine {
         }
     }
 
+    /// The instruction set of an ELF object or of the first object in an archive; `None` for other bytes.
+    pub fn of_object(data: &[u8]) -> Option<Self> {
+        if let Ok(archive) = ArchiveFile::parse(data) {
+            let members = archive.members().filter_map(|member| member.ok()?.data(data).ok());
+            return members
+                .filter(|data| ArchiveFile::parse(*data).is_err())
+                .find_map(Self::of_object);
+        }
+        let header = elf::FileHeader64::<LittleEndian>::parse(data).ok()?;
+        Self::of(header.e_machine(LittleEndian))
+    }
+
     /// The value of the module header.
     pub(super) fn arch(self) -> Arch {
         match self {
@@ -34,11 +50,10 @@ impl Machine {
 
     /// The ELF name of a relocation type.
     pub(super) fn reloc_name(self, kind: RelocationType) -> Option<&'static str> {
-        let names = match self {
-            Machine::X86_64 => &elf::NAMES_R_X86_64,
-            Machine::Aarch64 => &elf::NAMES_R_AARCH64,
-        };
-        names.name(kind)
+        match self {
+            Machine::X86_64 => elf::NAMES_R_X86_64.name(kind),
+            Machine::Aarch64 => elf::NAMES_R_AARCH64.name(kind),
+        }
     }
 }
 

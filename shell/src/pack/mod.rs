@@ -4,14 +4,23 @@
 //! ```text
 //! object, archive      parse sections, symbols, groups, relocations
 //! resolve              resolve symbols; link archive members that are needed
-//! gc_sections          keep the sections that exports and the entry point reach
+//! gc_sections          keep the sections that exports, constructors and the entry point reach
+//! eh_frame             the unwinding tables of kept functions
+//! init_sections        sections with constructors and destructors, fragments of `.init` and `.fini`
+//! module               convert input modules to objects; merge their templates and notes
 //! relocs, scanner      translate relocations: values, GOT slots, stubs, relaxed instructions
 //! x86_64, aarch64      the relocation types of each instruction set
+//! shared_library       shared libraries of the system that the module needs
+//! thunk                move instructions that access imported data by a distance
+//! tls                  the relocation types of thread-local storage
+//! registrars           `atexit` and its like, which belong to each module
 //! phases               order code by when it runs
 //! layout               assign addresses
-//! relocate, operands   write contents; collect the relocations for the loader
+//! contents             copy and relocate the input sections, on all cores
+//! relocate, operands   write values; collect the relocations for the loader
+//! debug_info           merge the debugging information
 //! compress             compress sections
-//! emit                 write the module
+//! emit, output_file    write the module
 //! check                verify the module
 //! ```
 //!
@@ -22,29 +31,39 @@
 //! says so. Where pages are larger than 4 KiB, use the native layout.
 //!
 //! Objects may be hostile: everything is checked, allocations are bounded by the length of the input, and
-//! every error names its input. A construct that a module cannot express is an error: thread-local storage,
-//! indirect functions, constructors, other relocation types.
+//! every error names its input. A construct that a module cannot express is an error.
 
 mod aarch64;
 mod archive;
 mod check;
 mod compress;
+mod contents;
+mod debug_info;
+mod eh_frame;
 mod emit;
 mod error;
 mod gc_sections;
+mod init_sections;
 mod layout;
 mod machine;
+mod module;
 mod object;
 mod operands;
 mod options;
 mod output;
+mod output_file;
 mod pack_reloc;
 mod phases;
+mod registrars;
 mod relocate;
 mod relocs;
 mod resolve;
 mod scanner;
+mod shared_library;
 mod target;
+mod thunk;
+mod tls;
+mod tls_value;
 mod x86_64;
 
 pub use archive::Input;
@@ -53,10 +72,12 @@ pub use error::{PackError, PackWarning, RelocType};
 pub use machine::Machine;
 pub use options::Options;
 pub use phases::{PhaseList, PhaseListError, parse_phases};
+pub use shared_library::{SharedLibrary, SharedObject};
 
+use error::Refusals;
 use phases::SectionPhases;
-use smf_core::format::Layout;
 use smf_core::format::write::WriteError;
+use smf_core::format::{Arch, Layout};
 
 /// A packed module.
 #[derive(Clone, Debug)]
@@ -69,12 +90,16 @@ pub struct Packed {
 
 /// Links objects into a module.
 ///
+/// Modules are linked as objects, and archives of modules (LSMF) as archives of objects.
+///
 /// All objects are linked, and the archive members that define undefined names, in any order of inputs.
-/// Without objects and entry point, all archive members are linked. Global and weak symbols are exported
-/// unless they are hidden or internal.
+/// Those of [`Options::libraries`] come last, and only needed members of them are linked.
+/// Without objects and entry point, all archive members are linked; a member that repeats a strong definition of an
+/// earlier one is linked only if something refers to it, and is an error then. Global and weak symbols are exported
+/// unless they are hidden or internal; the options export those as well.
 ///
 /// # Errors
-/// The first reason why the module cannot be made.
+/// The reasons why the module cannot be made; [`PackError::Several`] if there is more than one.
 pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, PackError> {
     match options.layout {
         Layout::Packed => {}
@@ -83,20 +108,91 @@ pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, P
         layout => return Err(WriteError::Layout(layout).into()),
     }
     let mut warnings = Vec::new();
-    let program = resolve::link(inputs, options.entry, &mut warnings)?;
-    let reachable = gc_sections::mark_reachable(&program, options.entry, &mut warnings)?;
-    let plan = relocs::scan(&reachable, &mut warnings)?;
+    let mut refusals = Refusals::default();
+    let inputs = module::Inputs::new(inputs)?;
+    let reloadable = inputs.check_flags(options)?;
+    let options = &Options { reloadable, entry: inputs.entry(options), ..*options };
+    let Options { entry, exports, export_all, libraries, .. } = *options;
+    let roots = resolve::Roots { entry, exports, export_all, libraries };
+    let instances = instantiate(&inputs, &roots, options)?;
+    let linked = inputs.link_inputs(instances.inputs());
+    let program = resolve::link(&linked, &roots, &mut warnings, &mut refusals)?;
+    let omits = options.omit_unwind_tables;
+    let reachable = gc_sections::mark_reachable(&program, options.entry, omits, &mut refusals);
+    let Some(reachable) = refusals.check(reachable) else { return Err(all(&mut refusals)) };
+    let plan = relocs::scan(&reachable, &mut warnings, &mut refusals);
     let entry = options.entry.and_then(|name| program.find(name.as_bytes()));
     let entry = entry.and_then(|id| program.resolve_global(id, false).ok());
-    let no_phases = PhaseList::new();
-    let list = options.phases.unwrap_or(&no_phases);
-    let phases = SectionPhases::new(&reachable, list, &mut warnings);
-    let addresses = layout::place(&reachable, &plan, phases, options.layout, entry)?;
+    let phases = SectionPhases::new(&reachable, options.phases, &mut warnings);
+    let addresses = layout::place(&reachable, &plan, phases, options.layout, entry);
+    let Some(addresses) = refusals.check(addresses) else { return Err(all(&mut refusals)) };
     if options.layout == Layout::Native && addresses.read_only_bytes() != 0 {
         let bytes = addresses.read_only_bytes();
         warnings.push(PackWarning::ReadOnlyDataWritable { bytes });
     }
-    let bytes = emit::emit(&addresses, options, entry, &mut warnings)?;
+    let mut debug_info = debug_info::DebugInfo::default();
+    if options.debug_info {
+        inputs.warn_of_debug_info(&program, &mut warnings);
+        let merged = debug_info::merge(&addresses, &mut refusals);
+        debug_info = refusals.check(merged).unwrap_or_default();
+    }
+    let additions = emit::Additions {
+        debug_info,
+        needs_unwinding: reachable.needs_unwinding() || inputs.need_unwinding(&program),
+        needed: inputs.needed(&program)?,
+        metadata: module::Metadata::new(&inputs, &program, &instances)?,
+    };
+    let bytes = match emit::emit(&addresses, options, entry, &additions, &mut warnings) {
+        // A consequence of what is refused already.
+        Err(PackError::Write(_)) if !refusals.is_empty() => return Err(all(&mut refusals)),
+        bytes => refusals.check(bytes),
+    };
+    refusals.finish()?;
+    let Some(bytes) = bytes else { return Err(all(&mut refusals)) };
     check::check(&bytes, options)?;
     Ok(Packed { bytes, warnings })
+}
+
+/// Compiles the instances of templates that the program imports. They may need archive members, which may need further
+/// instances.
+fn instantiate(
+    inputs: &module::Inputs<'_>,
+    roots: &resolve::Roots<'_>,
+    options: &Options<'_>,
+) -> Result<module::Instances, PackError> {
+    let mut instances = module::Instances::default();
+    if !inputs.has_possible()? {
+        return Ok(instances);
+    }
+    while let Some((names, arch)) = imports(inputs, roots, options, &instances) {
+        if !inputs.instantiate(&names, arch, options.defer, &mut instances)? {
+            break;
+        }
+    }
+    Ok(instances)
+}
+
+/// The names that the program imports, and its machine; `None` for one that cannot be linked.
+fn imports(
+    inputs: &module::Inputs<'_>,
+    roots: &resolve::Roots<'_>,
+    options: &Options<'_>,
+    instances: &module::Instances,
+) -> Option<(Vec<Vec<u8>>, Arch)> {
+    // What is refused here is refused again when the program is linked.
+    let (mut warnings, mut refusals) = (Vec::new(), Refusals::default());
+    let linked = inputs.link_inputs(instances.inputs());
+    let program = resolve::link(&linked, roots, &mut warnings, &mut refusals).ok()?;
+    let omits = options.omit_unwind_tables;
+    let reachable = gc_sections::mark_reachable(&program, roots.entry, omits, &mut refusals);
+    let reachable = reachable.ok()?;
+    let plan = relocs::scan(&reachable, &mut warnings, &mut refusals);
+    let imports = plan.imports.keys().filter_map(|id| program.global(*id));
+    let names = imports.map(|global| global.name.to_vec()).collect();
+    Some((names, program.machine().arch()))
+}
+
+/// The error for what was refused.
+fn all(refusals: &mut Refusals) -> PackError {
+    refusals.finish().err().unwrap_or(PackError::NothingExported)
 }

@@ -8,6 +8,7 @@
 use ::object::LittleEndian as LE;
 use ::object::elf;
 use ::object::read::elf::{FileHeader, SectionHeader, SectionTable, Sym, SymbolTable};
+use hashbrown::DefaultHashBuilder;
 
 use super::error::{PackError, Result};
 use super::machine::Machine;
@@ -22,14 +23,43 @@ const NAME_SHARING: usize = 8;
 /// `SHN_X86_64_LCOMMON`: common symbols of the medium and large code models.
 const LARGE_COMMON: elf::SymbolSection = elf::SymbolSection(0xff02);
 
+/// Tables in order of insertion, with a fast hash function.
+pub(super) type IndexMap<K, V> = indexmap::IndexMap<K, V, DefaultHashBuilder>;
+pub(super) type IndexSet<K> = indexmap::IndexSet<K, DefaultHashBuilder>;
+
 /// The index of a global name in the program.
 pub(super) type GlobalId = usize;
 
 /// An input section.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SectionId {
     pub(super) object: usize,
     pub(super) section: usize,
+}
+
+/// A value for each of some input sections.
+pub(super) struct SectionMap<T>(Vec<Vec<Option<T>>>);
+
+impl<T> SectionMap<T> {
+    pub(super) const fn new() -> Self {
+        SectionMap(Vec::new())
+    }
+
+    pub(super) fn get(&self, id: SectionId) -> Option<&T> {
+        self.0.get(id.object)?.get(id.section)?.as_ref()
+    }
+
+    /// Sets the value of a section and returns the previous one. The section exists, which bounds the memory.
+    pub(super) fn insert(&mut self, id: SectionId, value: T) -> Option<T> {
+        if self.0.len() <= id.object {
+            self.0.resize_with(id.object.saturating_add(1), Vec::new);
+        }
+        let sections = self.0.get_mut(id.object)?;
+        if sections.len() <= id.section {
+            sections.resize_with(id.section.saturating_add(1), || None);
+        }
+        sections.get_mut(id.section)?.replace(value)
+    }
 }
 
 /// A symbol of an input object.
@@ -43,9 +73,9 @@ pub(super) struct SymbolId {
 pub(super) struct Object<'d> {
     /// The name in messages: `a.o`, or `lib.a(b.o)`.
     pub(super) name: String,
+    /// The bytes of the file.
+    pub(super) data: &'d [u8],
     pub(super) machine: Machine,
-    /// Linked in because a symbol of it was needed, not because it was given.
-    pub(super) from_archive: bool,
     pub(super) sections: Vec<Section<'d>>,
     pub(super) symbols: Vec<Symbol<'d>>,
     pub(super) groups: Vec<Group<'d>>,
@@ -89,7 +119,7 @@ impl Section<'_> {
     }
 
     /// The relocations of the section, which is one of the object with the index `object`.
-    pub(super) fn relocs(&self, object: usize) -> impl Iterator<Item = InputReloc> {
+    pub(super) fn relocs(&self, object: usize) -> impl Iterator<Item = InputReloc> + Clone {
         self.tables.iter().copied().flatten().map(move |rela| InputReloc {
             kind: rela.r_type(LE, false),
             symbol: SymbolId { object, symbol: rela.r_sym(LE, false) as usize },
@@ -180,7 +210,7 @@ fn describe_foreign(data: &[u8]) -> Option<&'static str> {
 ///
 /// # Errors
 /// [`PackError::NotAnObject`], or the ELF rule that the object breaks.
-pub(super) fn parse<'d>(name: &str, data: &'d [u8], from_archive: bool) -> Result<Object<'d>> {
+pub(super) fn parse<'d>(name: &str, data: &'d [u8]) -> Result<Object<'d>> {
     let object = || name.to_owned();
     let foreign = |found| PackError::NotAnObject { object: object(), found };
     let broken = |reason| PackError::Broken { object: object(), reason };
@@ -203,7 +233,7 @@ pub(super) fn parse<'d>(name: &str, data: &'d [u8], from_archive: bool) -> Resul
     if symbols.iter().any(|symbol| symbol.name == b"__gnu_lto_slim") {
         return Err(PackError::Intermediate { object: object() });
     }
-    Ok(Object { name: object(), machine, from_archive, sections, symbols, groups })
+    Ok(Object { name: object(), data, machine, sections, symbols, groups })
 }
 
 /// A result whose error says what is wrong with an object.

@@ -24,7 +24,7 @@ impl From<PatchError> for RelocError {
     }
 }
 
-impl Relocator<'_, '_> {
+impl Relocator<'_, '_, '_> {
     /// Writes an address into the operand of an aarch64 instruction.
     pub(super) fn operand(
         &mut self,
@@ -37,7 +37,7 @@ impl Relocator<'_, '_> {
             Address::Absolute(value) if operand == Operand::PageOff12 => {
                 return self.patch(at, operand, 0, i128::from(value) + addend);
             }
-            Address::Absolute(_) => return Err(ABSOLUTE_DISTANCE),
+            Address::Absolute(_) | Address::Tls { .. } => return Err(ABSOLUTE_DISTANCE),
             Address::Import(_) => return self.emit_operand_reloc(at, operand, to),
             Address::Section { output, offset } => (output, offset),
         };

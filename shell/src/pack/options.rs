@@ -2,16 +2,29 @@
 
 use smf_core::format::Layout;
 
+use super::archive::Input;
 use super::compress::Algorithm;
 use super::phases::PhaseList;
+use super::shared_library::SharedLibrary;
 
-/// The properties of the module to make.
-#[derive(Clone, Copy, Debug)]
+/// The properties of the module to make: by default packed and uncompressed, without a stub.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Options<'a> {
     /// [`Layout::Packed`] or [`Layout::Native`].
     pub layout: Layout,
     /// The name of the entry point; by default `main`, if it is defined.
     pub entry: Option<&'a str>,
+    /// The names of symbols to export although they are hidden. Archive members that define them are linked.
+    pub exports: &'a [&'a str],
+    /// Exports hidden symbols as if they were not hidden.
+    pub export_all: bool,
+    /// Archives of which only needed members are linked, after those of all inputs.
+    pub libraries: &'a [Input<'a>],
+    /// The shared libraries that the module opens at load.
+    pub needed: &'a [SharedLibrary<'a>],
+    /// Leaves instances of templates that the program imports to the loader, if the notes permit it; otherwise they are
+    /// compiled.
+    pub defer: bool,
     /// The bytes before the module; packed layout only.
     pub stub: &'a [u8],
     /// Marks the module as reloadable, and gives it a local symbol for each writable datum that it does not
@@ -23,21 +36,11 @@ pub struct Options<'a> {
     /// The phases of functions, which determine the order of code: startup first, cold last. They apply to
     /// functions in sections of their own, and override the phases that compilers express.
     pub phases: Option<&'a PhaseList<'a>>,
+    /// Leaves the unwinding tables out: the module becomes smaller, and an exception that reaches it ends the process.
+    pub omit_unwind_tables: bool,
+    /// Keeps the debugging information of the objects (DWARF), which debuggers get with the module. It is not loaded
+    /// into memory with it.
+    pub debug_info: bool,
     /// How many of a program's files to prefetch.
     pub prefetch: u8,
-}
-
-impl Default for Options<'_> {
-    /// A packed, uncompressed module without a stub, with `main` as entry point if it is defined.
-    fn default() -> Self {
-        Options {
-            layout: Layout::Packed,
-            entry: None,
-            stub: &[],
-            reloadable: false,
-            compress: None,
-            phases: None,
-            prefetch: 0,
-        }
-    }
 }

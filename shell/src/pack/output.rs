@@ -3,38 +3,67 @@
 use ::object::elf;
 use smf_core::format::SectionKind;
 
+use super::init_sections::{Fragment, InitSection};
 use super::object::{Section, is_called};
 
 /// Input sections of one use, in image order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Segment {
     Text,
+    /// The function of `.init` sections.
+    Init,
+    /// The function of `.fini` sections.
+    Fini,
     RoData,
+    /// Unwinding tables.
+    EhFrame,
+    /// Constants in which the loader writes addresses.
+    RelRo,
+    /// Addresses of constructors.
+    InitArray,
+    /// Addresses of destructors.
+    FiniArray,
     /// The global offset table.
     Got,
+    /// The initial contents of thread-local storage.
+    Tls,
+    /// The slots of indirect functions.
+    Igot,
     Data,
     Bss,
 }
 
 impl Segment {
-    pub(super) const ALL: [Segment; 5] =
-        [Segment::Text, Segment::RoData, Segment::Got, Segment::Data, Segment::Bss];
-
     pub(super) fn of(section: &Section<'_>) -> Segment {
+        match InitSection::of(section) {
+            Some(InitSection::Array(part)) if part.is_fini => return Segment::FiniArray,
+            Some(InitSection::Array(_)) => return Segment::InitArray,
+            Some(InitSection::Fragment(fragment)) => return fragment.segments().0,
+            Some(InitSection::Preinit) | None => {}
+        }
         if section.is_code() {
             Segment::Text
+        } else if section.has(elf::SHF_TLS) {
+            Segment::Tls
         } else if section.is_zeroes() {
             Segment::Bss
-        } else if !section.has(elf::SHF_WRITE) || is_called(section.name, b".data.rel.ro") {
+        } else if is_called(section.name, b".data.rel.ro") {
+            Segment::RelRo
+        } else if !section.has(elf::SHF_WRITE) {
             Segment::RoData
         } else {
             Segment::Data
         }
     }
+}
 
-    /// Whether the program may write to it.
-    pub(super) fn is_writable(self) -> bool {
-        matches!(self, Segment::Data | Segment::Bss)
+impl Fragment {
+    /// The segment of the instructions, and that of the array whose first entry is the function.
+    pub(super) fn segments(self) -> (Segment, Segment) {
+        match self {
+            Fragment::Init => (Segment::Init, Segment::InitArray),
+            Fragment::Fini => (Segment::Fini, Segment::FiniArray),
+        }
     }
 }
 

@@ -65,14 +65,12 @@ impl SectionPhases {
     /// Assigns every reachable section of one function the phase that `list` has for it.
     pub(super) fn new(
         reachable: &Reachable<'_, '_>,
-        list: &PhaseList<'_>,
+        list: Option<&PhaseList<'_>>,
         warnings: &mut Vec<PackWarning>,
     ) -> Self {
         let program = reachable.program;
         let mut phases = HashMap::new();
-        if list.is_empty() {
-            return SectionPhases(phases);
-        }
+        let Some(list) = list else { return SectionPhases(phases) };
         // Sections with functions at different offsets, which cannot be moved alone.
         let mut first: HashMap<SectionId, u64> = HashMap::new();
         let mut shared = HashSet::new();
@@ -89,8 +87,8 @@ impl SectionPhases {
             let Some(phase) = list.get(name).copied() else { continue };
             found.insert(name);
             if shared.contains(&id) {
-                let (object, section) = program.titles(id);
-                warnings.push(PackWarning::PhaseShared { object, section, name: text(name) });
+                let place = program.place(id);
+                warnings.push(PackWarning::PhaseShared { place, name: text(name) });
             } else {
                 // For two names of one function, the earlier phase counts.
                 let known = phases.entry(id).or_insert(phase);

@@ -1,81 +1,38 @@
-//! Relocates the contents of the module's sections, and collects the relocations for the loader.
+//! Relocates fields of the module's sections, and collects the relocations for the loader.
 //!
 //! Distances within a module section are final. Distances between sections are written for the prelinked
 //! image and kept as relocations in a table of their own, which a loader that maps the image may skip. The
 //! native layout has no prelink note, so that its loaders apply every relocation.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
-use smf_core::format::{Layout, Reloc, RelocKind, SectionKind};
+use smf_core::format::ext::tls::TlsImport;
+use smf_core::format::{Layout, Reloc, RelocKind};
 use smf_core::link::aarch64;
 
-use super::error::{PackError, PackWarning, RelocType, Result};
+use super::eh_frame::Piece;
+use super::error::{PackError, Result};
+use super::init_sections::Fragment;
 use super::layout::{Address, ModuleLayout, SLOT};
-use super::object::SectionId;
-use super::pack_reloc::{PackReloc, RelocForm, RelocTarget, Rewrite, Stub};
+use super::object::{InputReloc, SectionId, Symbol, SymbolId};
+use super::output::Segment;
+use super::pack_reloc::{ABS64, PC32, PackReloc, RelocForm, RelocTarget, Rewrite, Stub};
+use super::resolve::Resolution;
 
-/// The contents and relocations of a module section.
-pub(super) struct SectionData {
-    pub(super) bytes: Vec<u8>,
-    /// Relocations that the prelinked image satisfies already, by offset.
+/// The contents and relocations of a module section, or of a part of one.
+pub(super) struct SectionData<'b> {
+    /// The offset of the bytes in the section.
+    pub(super) start: u64,
+    pub(super) bytes: &'b mut [u8],
+    /// Relocations that the prelinked image satisfies already.
     pub(super) prelinked: Vec<Reloc>,
-    /// Relocations for the loader to apply, by offset.
+    /// Relocations for the loader to apply.
     pub(super) pending: Vec<Reloc>,
 }
 
 /// The symbol numbers of exported data, by module section and offset. Relocations refer to such data by symbol
 /// because a new version may place it elsewhere.
 pub(super) type ExportedData = HashMap<(usize, u64), u32>;
-
-/// Relocated sections.
-pub(super) struct Relocated {
-    /// One for each module section, in order.
-    pub(super) contents: Vec<SectionData>,
-    /// A field holds a 32-bit address.
-    pub(super) has_low_addresses: bool,
-    /// A field holds a distance to another section without a relocation, so that only the image is valid.
-    pub(super) needs_prelink: bool,
-}
-
-/// Copies and relocates the contents of all module sections. `first_import` is the number of the first imported
-/// symbol; the section symbols come first.
-///
-/// # Errors
-/// A relocation that a module cannot express, or whose value does not fit.
-pub(super) fn relocate(
-    addresses: &ModuleLayout<'_, '_>,
-    first_import: u32,
-    exported_data: &ExportedData,
-    warnings: &mut Vec<PackWarning>,
-) -> Result<Relocated> {
-    let trap = addresses.program.machine().isa().trap;
-    let contents = addresses.outputs.iter().map(|output| {
-        let len = usize::try_from(output.len).map_err(|_| PackError::TooLarge)?;
-        let fill = if output.kind == SectionKind::Code { trap } else { 0 };
-        Ok(SectionData { bytes: vec![fill; len], prelinked: Vec::new(), pending: Vec::new() })
-    });
-    let contents = contents.collect::<Result<_>>()?;
-    let mut relocator = Relocator {
-        addresses,
-        first_import,
-        exported_data,
-        contents,
-        low_addresses: 0,
-        needs_prelink: false,
-        by_symbol: true,
-    };
-    relocator.copy_sections().ok_or(PackError::TooLarge)?;
-    relocator.apply_relocs(warnings)?;
-    // Stubs and slots are placed and within reach of each other if the module is not too large.
-    relocator.make_stubs().map_err(|_| PackError::TooLarge)?;
-    relocator.make_slots().map_err(|_| PackError::TooLarge)?;
-    for data in &mut relocator.contents {
-        data.prelinked.sort_by_key(|reloc| reloc.offset);
-        data.pending.sort_by_key(|reloc| reloc.offset);
-    }
-    let Relocator { contents, low_addresses, needs_prelink, .. } = relocator;
-    Ok(Relocated { contents, has_low_addresses: low_addresses != 0, needs_prelink })
-}
 
 /// Why a value cannot be written.
 pub(super) enum RelocError {
@@ -101,7 +58,7 @@ impl OutputOffset {
         Some(OutputOffset { output, offset: u64::try_from(offset).ok()? })
     }
 
-    fn plus(self, offset: u64) -> Option<OutputOffset> {
+    pub(super) fn plus(self, offset: u64) -> Option<OutputOffset> {
         Some(OutputOffset { offset: self.offset.checked_add(offset)?, ..self })
     }
 }
@@ -113,75 +70,136 @@ pub(super) struct Target {
     pub(super) addend: i64,
 }
 
-pub(super) struct Relocator<'e, 'd> {
+/// What relocation depends on.
+#[derive(Clone, Copy)]
+pub(super) struct RelocContext<'e, 'd> {
+    pub(super) addresses: &'e ModuleLayout<'e, 'd>,
+    /// The number of the first imported symbol; the section symbols come first.
+    pub(super) first_import: u32,
+    pub(super) exported_data: &'e ExportedData,
+}
+
+/// Sections while they are relocated.
+pub(super) struct Relocator<'e, 'd, 'b> {
     pub(super) addresses: &'e ModuleLayout<'e, 'd>,
     first_import: u32,
     exported_data: &'e ExportedData,
-    contents: Vec<SectionData>,
+    /// Of each module section, in order.
+    pub(super) contents: Vec<SectionData<'b>>,
+    /// The module section of unwinding tables.
+    eh_frame: Option<usize>,
     /// Fields that hold a 32-bit address.
-    low_addresses: u64,
+    pub(super) low_addresses: u64,
+    /// A field holds a distance to another section without a relocation, so that only the image is valid.
     pub(super) needs_prelink: bool,
     /// Whether the current relocation refers to a global symbol rather than a section.
     by_symbol: bool,
 }
 
-impl Relocator<'_, '_> {
+impl<'e, 'd, 'b> Relocator<'e, 'd, 'b> {
+    pub(super) fn new(context: RelocContext<'e, 'd>, contents: Vec<SectionData<'b>>) -> Self {
+        let RelocContext { addresses, first_import, exported_data } = context;
+        Relocator {
+            addresses,
+            first_import,
+            exported_data,
+            contents,
+            eh_frame: addresses.output_of(Segment::EhFrame),
+            low_addresses: 0,
+            needs_prelink: false,
+            by_symbol: true,
+        }
+    }
+}
+
+impl Relocator<'_, '_, '_> {
+    /// The bytes of a module section from `at` on.
+    fn bytes(&mut self, at: OutputOffset) -> Option<&mut [u8]> {
+        let data = self.contents.get_mut(at.output)?;
+        let start = usize::try_from(at.offset.checked_sub(data.start)?).ok()?;
+        data.bytes.get_mut(start..)
+    }
+
     /// Overwrites the bytes at `at`; `None` when they exceed the section's contents.
     pub(super) fn put(&mut self, at: OutputOffset, bytes: &[u8]) -> Option<()> {
-        let start = usize::try_from(at.offset).ok()?;
-        let end = start.checked_add(bytes.len())?;
-        self.contents.get_mut(at.output)?.bytes.get_mut(start..end)?.copy_from_slice(bytes);
+        self.bytes(at)?.get_mut(..bytes.len())?.copy_from_slice(bytes);
         Some(())
     }
 
     /// The instruction at `at`.
-    pub(super) fn word(&self, at: OutputOffset) -> Option<u32> {
-        let start = usize::try_from(at.offset).ok()?;
-        let bytes = self.contents.get(at.output)?.bytes.get(start..)?.first_chunk();
-        bytes.map(|bytes| u32::from_le_bytes(*bytes))
+    pub(super) fn word(&mut self, at: OutputOffset) -> Option<u32> {
+        self.bytes(at)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
     }
 
-    fn copy_sections(&mut self) -> Option<()> {
+    /// Copies a record of the unwinding tables, with its length and the distance of its common record.
+    pub(super) fn copy_record(&mut self, piece: &Piece) -> Option<()> {
         let addresses = self.addresses;
-        for id in &addresses.order {
-            let bytes = addresses.program.section(*id).map_or(&[][..], |section| section.bytes);
-            if !bytes.is_empty() {
-                self.put(OutputOffset::of(addresses.section(*id))?, bytes)?;
-            }
-        }
-        Some(())
+        let bytes = addresses.program.section(piece.section)?.bytes;
+        let bytes = bytes.get(usize::try_from(piece.start).ok()?..)?;
+        let at = OutputOffset { output: self.eh_frame?, offset: piece.offset };
+        self.put(at, bytes.get(..usize::try_from(piece.size).ok()?)?)?;
+        let length = u32::try_from(piece.padded().checked_sub(4)?).ok()?;
+        self.put(at, &length.to_le_bytes())?;
+        let Some(common) = piece.common else { return Some(()) };
+        let distance = u32::try_from((piece.offset + 4).checked_sub(common)?).ok()?;
+        self.put(at.plus(4)?, &distance.to_le_bytes())
     }
 
-    fn apply_relocs(&mut self, warnings: &mut Vec<PackWarning>) -> Result<()> {
-        let mut warned: Option<SectionId> = None;
-        for reloc in &self.addresses.plan.relocs {
-            let before = self.low_addresses;
-            self.relocate(reloc).map_err(|error| self.refused(reloc, error))?;
-            if self.low_addresses != before && warned != Some(reloc.section) {
-                warned = Some(reloc.section);
-                let (object, section) = self.addresses.program.titles(reloc.section);
-                warnings.push(PackWarning::LowAddress { object, section });
-            }
-        }
-        Ok(())
-    }
-
-    fn relocate(&mut self, reloc: &PackReloc) -> RelocResult {
+    /// Writes what a relocation asks for into the field at `at`.
+    pub(super) fn relocate(&mut self, reloc: &PackReloc, at: OutputOffset) -> RelocResult {
         let addresses = self.addresses;
         let address = match reloc.to {
             RelocTarget::Symbol(resolution) => addresses.locate(resolution),
             RelocTarget::GotSlot(number) => addresses.slot(number),
             RelocTarget::Stub(number) => addresses.stub(number),
+            RelocTarget::Thunk(number) => addresses.thunk(number),
+            RelocTarget::Refused => return Ok(()),
         };
         let address = address.ok_or(NO_TARGET)?;
-        let section = OutputOffset::of(addresses.section(reloc.section));
-        let at = section.and_then(|section| section.plus(reloc.input.offset)).ok_or(NO_TARGET)?;
         if let Some(rewrite) = reloc.rewrite {
             self.rewrite(at, rewrite).ok_or(NO_TARGET)?;
         }
-        let symbol = addresses.program.symbol(reloc.input.symbol);
-        self.by_symbol = symbol.is_some_and(|symbol| symbol.global.is_some());
-        self.write_value(at, reloc.form, Target { address, addend: reloc.addend })
+        self.write_reference(
+            at,
+            reloc.form,
+            reloc.input.symbol,
+            Target { address, addend: reloc.addend },
+        )
+    }
+
+    /// Writes what a plain relocation asks for into the field at `at`.
+    pub(super) fn relocate_plain(
+        &mut self,
+        input: InputReloc,
+        form: RelocForm,
+        at: OutputOffset,
+    ) -> RelocResult {
+        let Ok(resolution) = self.addresses.program.resolution(input.symbol) else { return Ok(()) };
+        let address = self.addresses.locate(resolution).ok_or(NO_TARGET)?;
+        self.write_reference(at, form, input.symbol, Target { address, addend: input.addend })
+    }
+
+    fn write_reference(
+        &mut self,
+        at: OutputOffset,
+        form: RelocForm,
+        symbol: SymbolId,
+        to: Target,
+    ) -> RelocResult {
+        let is_global = |symbol: &Symbol<'_>| symbol.global.is_some();
+        self.by_symbol = !self.exported_data.is_empty()
+            && self.addresses.program.symbol(symbol).is_some_and(is_global);
+        self.write_value(at, form, to)
+    }
+
+    /// Writes the code and the table entries that the packer adds.
+    pub(super) fn add_own(&mut self) -> RelocResult {
+        self.make_stubs()?;
+        self.make_ifuncs()?;
+        self.make_thunks()?;
+        self.make_registrars()?;
+        self.make_fragments()?;
+        self.make_slots()
     }
 
     /// Changes the instruction whose operand is at `at`.
@@ -195,11 +213,17 @@ impl Relocator<'_, '_> {
                 self.put(before(1)?, &[0xe9])?;
                 self.put(at.plus(4)?, &[0x90])
             }
+            Rewrite::Thunk { nops, is_call } => {
+                self.put(before(1)?, &[if is_call { 0xe8 } else { 0xe9 }])?;
+                self.put(at.plus(4)?, [0x90; 16].get(..usize::from(nops))?)
+            }
             Rewrite::LoadToAdd => {
-                self.put(at, &aarch64::load_to_add(self.word(at)?)?.to_le_bytes())
+                let word = aarch64::load_to_add(self.word(at)?)?;
+                self.put(at, &word.to_le_bytes())
             }
             Rewrite::AddToLoad => {
-                self.put(at, &aarch64::add_to_load(self.word(at)?)?.to_le_bytes())
+                let word = aarch64::add_to_load(self.word(at)?)?;
+                self.put(at, &word.to_le_bytes())
             }
         }
     }
@@ -214,6 +238,115 @@ impl Relocator<'_, '_> {
             for &(offset, form, addend) in operands {
                 let operand = stub.plus(offset).ok_or(NO_TARGET)?;
                 self.write_value(operand, form, Target { address, addend })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the stubs of indirect functions, and the addresses of their resolvers into the slots.
+    fn make_ifuncs(&mut self) -> RelocResult {
+        self.by_symbol = false;
+        let addresses = self.addresses;
+        let Stub { bytes, operands } = addresses.program.machine().isa().stub;
+        for (&(id, value), &number) in addresses.ifuncs {
+            let (stub, slot) = addresses.ifunc(number).ok_or(NO_TARGET)?;
+            let stub = OutputOffset::of(Some(stub)).ok_or(NO_TARGET)?;
+            self.put(stub, bytes).ok_or(NO_TARGET)?;
+            for &(offset, form, addend) in operands {
+                let operand = stub.plus(offset).ok_or(NO_TARGET)?;
+                self.write_value(operand, form, Target { address: slot, addend })?;
+            }
+            let slot = OutputOffset::of(Some(slot)).ok_or(NO_TARGET)?;
+            let resolver = addresses.locate(Resolution::Section { id, value }).ok_or(NO_TARGET)?;
+            self.write_value(slot, ABS64, Target { address: resolver, addend: 0 })?;
+        }
+        Ok(())
+    }
+
+    fn make_thunks(&mut self) -> RelocResult {
+        let addresses = self.addresses;
+        for (number, thunk) in addresses.plan.thunks.iter().enumerate() {
+            let start = OutputOffset::of(addresses.thunk(number)).ok_or(NO_TARGET)?;
+            self.put(start, &thunk.bytes).ok_or(NO_TARGET)?;
+            let back = OutputOffset::of(addresses.section(thunk.section)).ok_or(NO_TARGET)?;
+            let back = back.plus(thunk.back).ok_or(NO_TARGET)?;
+            let back = Address::Section {
+                output: back.output,
+                offset: i64::try_from(back.offset).map_err(|_| NO_TARGET)?,
+            };
+            let slot = addresses.slot(thunk.slot).ok_or(NO_TARGET)?;
+            let back = thunk.back_operand.map(|operand| (operand, back));
+            for (operand, address) in [(thunk.slot_operand, slot)].into_iter().chain(back) {
+                let at = start.plus(operand).ok_or(NO_TARGET)?;
+                self.write_value(at, PC32, Target { address, addend: -4 })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the instructions that frame the fragments of `.init` and `.fini`, and the entries of the functions.
+    fn make_fragments(&mut self) -> RelocResult {
+        self.by_symbol = false;
+        let addresses = self.addresses;
+        for fragment in Fragment::ALL {
+            let (code, array) = fragment.segments();
+            let Some((start, size)) = addresses.segment(code) else { continue };
+            self.frame_fragments(fragment, (start, size)).ok_or(NO_TARGET)?;
+            let function = fragment.definition(addresses.program);
+            let address = function.map_or(Some(start), |function| addresses.locate(function));
+            let (entry, _) = addresses.segment(array).ok_or(NO_TARGET)?;
+            let entry = OutputOffset::of(Some(entry)).ok_or(NO_TARGET)?;
+            let to = Target { address: address.ok_or(NO_TARGET)?, addend: 0 };
+            self.write_value(entry, ABS64, to)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the instructions before, between and behind the fragments in `size` bytes at `start`.
+    fn frame_fragments(&mut self, fragment: Fragment, (start, size): (Address, u64)) -> Option<()> {
+        let addresses = self.addresses;
+        let frame = addresses.fragment_frame(fragment);
+        let (head, tail) = frame.map_or((&[][..], &[][..]), |frame| (frame.start, frame.end));
+        let start = OutputOffset::of(Some(start))?;
+        self.put(start, head)?;
+        let mut end = start.plus(head.len() as u64)?;
+        let tail_at = start.plus(size.checked_sub(tail.len() as u64)?)?;
+        let is_part = |id: &&SectionId| {
+            let section = addresses.program.section(**id);
+            section.is_some_and(|section| Segment::of(section) == fragment.segments().0)
+        };
+        for id in addresses.order.iter().filter(is_part) {
+            let at = OutputOffset::of(addresses.section(*id))?;
+            self.fill(end, at)?;
+            end = at.plus(addresses.program.section(*id)?.size)?;
+        }
+        self.fill(end, tail_at)?;
+        self.put(tail_at, tail)
+    }
+
+    /// Fills a gap between fragments.
+    fn fill(&mut self, from: OutputOffset, to: OutputOffset) -> Option<()> {
+        let nop = self.addresses.program.machine().isa().fragments.nop;
+        let len = usize::try_from(to.offset.checked_sub(from.offset)?).ok()?;
+        self.put(from, &nop.iter().copied().cycle().take(len).collect::<Vec<u8>>())
+    }
+
+    fn make_registrars(&mut self) -> RelocResult {
+        let addresses = self.addresses;
+        for &registrar in &addresses.plan.registrars {
+            let target = addresses.program.target_of(registrar).ok_or(NO_TARGET)?;
+            let slot = addresses.plan.slots.get_index_of(&(target, 0)).ok_or(NO_TARGET)?;
+            let slot = addresses.slot(slot).ok_or(NO_TARGET)?;
+            let handle = addresses.locate(addresses.program.dso_handle()).ok_or(NO_TARGET)?;
+            let at = addresses.locate(Resolution::Registrar(registrar));
+            let at = OutputOffset::of(at).ok_or(NO_TARGET)?;
+            let code = addresses.registrar_code(registrar).ok_or(NO_TARGET)?;
+            self.put(at, code.bytes).ok_or(NO_TARGET)?;
+            for (address, operands) in [(handle, code.handle), (slot, code.slot)] {
+                for &(offset, form, addend) in operands {
+                    let operand = at.plus(offset).ok_or(NO_TARGET)?;
+                    self.write_value(operand, form, Target { address, addend })?;
+                }
             }
         }
         Ok(())
@@ -241,21 +374,43 @@ impl Relocator<'_, '_> {
             (RelocForm::Absolute { bytes, signed }, _) => self.address(at, bytes, signed, to),
             (RelocForm::PcRelative { bytes }, _) => self.distance(at, bytes, to),
             (RelocForm::Instruction(operand), _) => self.operand(at, operand, to),
-            (RelocForm::GotRelative { bytes }, address) => {
-                match (address, self.addresses.slot(0)) {
-                    (
-                        Address::Section { output, offset },
-                        Some(Address::Section { output: table, offset: begin }),
-                    ) if output == table => {
-                        let value = i128::from(offset) + addend - i128::from(begin);
-                        self.number(at, value, bytes, None)
-                    }
-                    _ => Err(RelocError::Unsupported(
-                        "is relative to the GOT but in another section; compile with the small code model",
-                    )),
-                }
-            }
+            (RelocForm::GotRelative { bytes }, _) => self.got_distance(at, bytes, to),
         }
+    }
+
+    /// Writes the distance from the start of the GOT. One to another section is valid in the prelinked image only.
+    fn got_distance(&mut self, at: OutputOffset, bytes: u64, to: Target) -> RelocResult {
+        let (address, table) = (to.address, self.addresses.slot(0));
+        let (
+            Address::Section { output, offset },
+            Some(Address::Section { output: table, offset: start }),
+        ) = (address, table)
+        else {
+            return Err(RelocError::Unsupported(
+                "is a distance from the GOT to another module, which a module cannot express; compile with the small code model",
+            ));
+        };
+        let mut value = i128::from(offset) + i128::from(to.addend) - i128::from(start);
+        if output != table {
+            let (from, target) = self.image_distance(table, output, offset)?;
+            value += i128::from(target) - i128::from(from);
+        }
+        self.number(at, value, bytes, None)
+    }
+
+    /// The offsets in the image of two module sections, of which the second contains the target of a distance that no
+    /// relocation can express: the module is valid in its prelinked image only.
+    fn image_distance(&mut self, from: usize, to: usize, offset: i64) -> RelocResult<(u64, u64)> {
+        if self.exported_data(to, offset).is_some() {
+            return Err(RelocError::Unsupported(
+                "is a distance of 64 bits to data that a reloadable module may leave in its old version; compile with the small code model",
+            ));
+        }
+        let offsets = self.image_offsets(from, to).ok_or(RelocError::Unsupported(
+            "is a distance to another section in a field that is not of 32 bits, which the native layout cannot express",
+        ))?;
+        self.needs_prelink = true;
+        Ok(offsets)
     }
 
     /// Writes a number if it fits; `signed` is `None` for distances.
@@ -279,20 +434,32 @@ impl Relocator<'_, '_> {
         self.put(at, low).ok_or(RelocError::Range)
     }
 
-    /// Whether a reference is to the module and not behind the end of its section.
-    fn is_inside(&self, to: Target) -> bool {
+    /// Whether a reference is to the image, or at most 32 KiB before its start: `table - 8(,%rax,8)`.
+    fn is_near_image(&self, to: Target) -> bool {
         let Address::Section { output, offset } = to.address else { return false };
-        let size = self.addresses.outputs.get(output).map_or(0, |output| output.size);
-        let end = offset.checked_add(to.addend).map(|at| u64::try_from(at).unwrap_or(0));
-        end.is_some_and(|at| at <= size)
+        let start = self.addresses.outputs.get(output).and_then(|output| output.image);
+        let last = self.addresses.outputs.last();
+        let end = last.and_then(|last| Some(last.image?.saturating_add(last.size)));
+        let at = i128::from(offset) + i128::from(to.addend) + i128::from(start.unwrap_or(0));
+        (-0x8000..=i128::from(end.unwrap_or(0))).contains(&at)
     }
 
     fn address(&mut self, at: OutputOffset, bytes: u64, signed: bool, to: Target) -> RelocResult {
         let is_packed = self.addresses.layout == Layout::Packed;
         let why = match (bytes, signed) {
             (8, _) => return self.emit_reloc(at, RelocKind::Abs64, to),
-            // Modules with 32-bit addresses are placed below 2 GiB, where sign extension changes nothing.
-            (4, _) if is_packed && (!signed || self.is_inside(to)) => {
+            (4, true) if matches!(to.address, Address::Tls { .. }) => {
+                if is_packed {
+                    return self.emit_reloc(at, RelocKind::Abs32, to);
+                }
+                "is a 32-bit offset from the thread pointer, which the native layout cannot express; compile with -fPIC"
+            }
+            (4, false) if is_packed && self.is_thread_value(to) => {
+                return self.emit_reloc(at, RelocKind::Abs32, to);
+            }
+            // Modules with 32-bit addresses are placed below 2 GiB, where sign extension changes nothing, and above the
+            // lowest 64 KiB, so that a reference may lie before the start of the image.
+            (4, _) if is_packed && (!signed || self.is_near_image(to)) => {
                 self.low_addresses += 1;
                 return self.emit_reloc(at, RelocKind::Abs32, to);
             }
@@ -300,11 +467,18 @@ impl Relocator<'_, '_> {
                 "needs a 32-bit address, which the native layout cannot express; compile with -fPIC"
             }
             (4, true) => {
-                "sign-extends a 32-bit address that is unknown, which a module cannot express; compile with -fPIC"
+                "sign-extends a 32-bit address that the module does not contain, which a module cannot express; compile with -fPIC"
             }
             _ => "needs an address in fewer than 32 bits, which a module cannot express",
         };
         Err(RelocError::Unsupported(why))
+    }
+
+    /// Whether the target is an import that denotes thread-local storage, as input modules have them.
+    fn is_thread_value(&self, to: Target) -> bool {
+        let Address::Import(id) = to.address else { return false };
+        let global = self.addresses.program.global(id);
+        global.is_some_and(|global| TlsImport::parse(global.name).is_some())
     }
 
     fn distance(&mut self, at: OutputOffset, bytes: u64, to: Target) -> RelocResult {
@@ -317,12 +491,22 @@ impl Relocator<'_, '_> {
                     "is a distance to another module in a field that is not of 32 bits, which a module cannot express",
                 );
             }
-            Address::Absolute(_) => return Err(ABSOLUTE_DISTANCE),
+            Address::Absolute(_) | Address::Tls { .. } => return Err(ABSOLUTE_DISTANCE),
         };
         let value = i128::from(offset) + i128::from(to.addend) - i128::from(at.offset);
+        if Some(at.output) == self.eh_frame
+            && let Some((from, target)) = self.image_offsets(at.output, output)
+        {
+            // Without a relocation: only a reader that uses the image registers the tables.
+            return self.number(at, value + i128::from(target) - i128::from(from), bytes, None);
+        }
         let may_move = self.exported_data(output, offset).is_some();
         if output == at.output && !(may_move && bytes == 4) {
             return self.number(at, value, bytes, None);
+        }
+        if bytes == 8 {
+            let (from, target) = self.image_distance(at.output, output, offset)?;
+            return self.number(at, value + i128::from(target) - i128::from(from), bytes, None);
         }
         if bytes != 4 {
             return unsupported(
@@ -361,12 +545,18 @@ impl Relocator<'_, '_> {
         let (symbol, addend) = match to.address {
             Address::Section { output, offset } => match self.exported_data(output, offset) {
                 Some(symbol) => (Some(symbol), Some(to.addend)),
+                None if output >= self.addresses.symbol_outputs => (None, None),
                 None => (u32::try_from(output).ok(), to.addend.checked_add(offset)),
             },
             Address::Import(global) => {
-                let number = self.addresses.plan.import_numbers.get(&global);
-                let number = number.and_then(|number| u32::try_from(*number).ok());
+                let number = self.addresses.plan.imports.get_index_of(&global);
+                let number = number.and_then(|number| u32::try_from(number).ok());
                 (number.and_then(|n| n.checked_add(self.first_import)), Some(to.addend))
+            }
+            Address::Tls { import, offset } => {
+                let number = u32::try_from(self.addresses.plan.imports.len() + import).ok();
+                let number = number.and_then(|number| number.checked_add(self.first_import));
+                (number, to.addend.checked_add(offset))
             }
             Address::Absolute(_) => (None, None),
         };
@@ -379,17 +569,21 @@ impl Relocator<'_, '_> {
         self.exported_data.get(&place).copied().filter(|_| self.by_symbol)
     }
 
-    fn refused(&self, reloc: &PackReloc, error: RelocError) -> PackError {
+    /// The error for a relocation.
+    pub(super) fn refused(
+        &self,
+        section: SectionId,
+        input: InputReloc,
+        error: RelocError,
+    ) -> PackError {
         let program = self.addresses.program;
-        let (object, section) = program.titles(reloc.section);
-        let symbol = program.symbol_title(reloc.input.symbol);
-        let kind = RelocType { machine: program.machine(), number: reloc.input.kind.0 };
-        let offset = reloc.input.offset;
+        let place = program.place(section);
+        let symbol = program.symbol_title(input.symbol);
+        let kind = program.reloc_type(input);
+        let offset = input.offset;
         match error {
-            RelocError::Unsupported(why) => {
-                PackError::RelocKind { object, section, kind, symbol, why }
-            }
-            RelocError::Range => PackError::RelocRange { object, section, kind, symbol, offset },
+            RelocError::Unsupported(why) => PackError::RelocKind { place, kind, symbol, why },
+            RelocError::Range => PackError::RelocRange { place, kind, symbol, offset },
         }
     }
 }

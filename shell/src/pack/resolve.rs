@@ -5,27 +5,32 @@
 //! kept. An archive member is linked in when it defines a name that is undefined and not weak, or a name that
 //! is common so far; the order of archives does not matter.
 
-use std::collections::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use ::object::elf;
 
-use super::archive::{Archives, Input, is_archive};
-use super::error::{PackError, PackWarning, Result};
+use super::archive::{Archives, Input, LinkInput, is_archive};
+use super::error::{PackError, PackWarning, Refusals, RelocType, Result};
 use super::machine::Machine;
 use super::object::{
-    self, GlobalId, Object, Section, SectionId, Symbol, SymbolId, SymbolLocation, text,
+    self, GlobalId, IndexMap, InputReloc, Object, Section, SectionId, Symbol, SymbolId,
+    SymbolLocation, text,
 };
+use super::registrars::Registrar;
+use super::tls_value::{TlsSymbol, TlsValue};
 
 /// A global name, shared by all objects.
 pub(super) struct Global<'d> {
     pub(super) name: &'d [u8],
-    rank: Rank,
+    pub(super) rank: Rank,
     /// The defining symbol, unless the rank is `Undefined`.
     definition: SymbolId,
     /// The most constraining visibility of all objects.
     visibility: elf::SymbolVisibility,
     /// The definition by the linker, once all objects are linked in.
     linker_defined: Option<Resolution>,
+    /// Exported although it may be hidden.
+    is_forced: bool,
     /// The largest size and alignment of all common definitions.
     pub(super) common_size: u64,
     pub(super) common_alignment: u64,
@@ -33,7 +38,7 @@ pub(super) struct Global<'d> {
 
 /// The precedence of a definition.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
+pub(super) enum Rank {
     Undefined,
     Weak,
     Common,
@@ -45,6 +50,8 @@ enum Rank {
 pub(super) enum Resolution {
     /// An offset in an input section.
     Section { id: SectionId, value: u64 },
+    /// An indirect function, whose resolver is at an offset in an input section. Its address is that of a stub.
+    Ifunc { id: SectionId, value: u64 },
     /// A common symbol, allocated by the linker.
     Common(GlobalId),
     /// An absolute value.
@@ -55,15 +62,18 @@ pub(super) enum Resolution {
     Got,
     /// An address that is unique to this module: `__dso_handle`.
     DsoHandle,
+    /// A function that the packer adds: `atexit` and its like.
+    Registrar(Registrar),
     /// The start or the end of a section array: `__start_NAME`, `__stop_NAME`.
     ArrayBound { array: usize, end: bool },
+    /// A value of thread-local storage: `_TLS_MODULE_BASE_`, or what a relocation computes from a symbol.
+    Tls(TlsValue),
 }
 
 /// Why a symbol cannot be resolved.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ResolveError {
     Ifunc,
-    ThreadLocal,
     Hidden,
     Discarded,
     NotLoaded,
@@ -84,58 +94,79 @@ pub(super) struct Export<'p, 'd> {
 #[derive(Default)]
 pub(super) struct Program<'d> {
     pub(super) objects: Vec<Object<'d>>,
-    pub(super) globals: Vec<Global<'d>>,
-    names: HashMap<&'d [u8], GlobalId>,
+    globals: IndexMap<&'d [u8], Global<'d>>,
     /// The object that defines each section group first, and the group's index in it.
     groups: HashMap<&'d [u8], (usize, usize)>,
     /// The sections of each array, which `__start_NAME` and `__stop_NAME` bound.
-    arrays: Vec<Vec<SectionId>>,
-    array_names: HashMap<&'d [u8], usize>,
+    arrays: IndexMap<&'d [u8], Vec<SectionId>>,
     /// Names that an archive member may define, oldest first.
     candidates: Vec<GlobalId>,
+    /// What each symbol of each object resolves to, once all objects are linked in.
+    resolutions: Vec<Vec<Resolved>>,
+}
+
+/// What the options request of the symbols of a module.
+pub(super) struct Roots<'d> {
+    /// The name of the entry point.
+    pub(super) entry: Option<&'d str>,
+    /// Names to export although they are hidden.
+    pub(super) exports: &'d [&'d str],
+    /// Exports hidden symbols as if they were not hidden.
+    pub(super) export_all: bool,
+    /// Archives of which only needed members are linked.
+    pub(super) libraries: &'d [Input<'d>],
 }
 
 /// Links all objects and the needed archive members. Without an object and an entry point, all archive
-/// members are linked.
+/// members are linked, except those that repeat a strong definition of an earlier one and that nothing refers to.
 pub(super) fn link<'d>(
-    inputs: &[Input<'d>],
-    entry: Option<&'d str>,
+    inputs: &[LinkInput<'d>],
+    roots: &Roots<'d>,
     warnings: &mut Vec<PackWarning>,
+    refusals: &mut Refusals,
 ) -> Result<Program<'d>> {
     let mut program = Program::default();
     let mut archives = Archives::default();
     for input in inputs {
-        if is_archive(input.data) {
-            archives.add(input, warnings)?;
-        } else {
-            program.add(object::parse(input.name, input.data, false)?)?;
+        match input {
+            LinkInput::Members(members) => archives.add_members(members, warnings),
+            LinkInput::File(input) if is_archive(input.data) => archives.add(input, warnings)?,
+            LinkInput::File(input) => {
+                program.add(object::parse(input.name, input.data)?, refusals)?;
+            }
         }
     }
-    if let Some(entry) = entry {
-        let entry = program.intern(entry.as_bytes());
-        program.candidates.push(entry);
-    } else if program.objects.is_empty() {
-        archives.take_all().try_for_each(|object| program.add(object))?;
+    let is_whole = roots.entry.is_none() && program.objects.is_empty();
+    for name in roots.exports.iter().copied().chain(roots.entry) {
+        let id = program.intern(name.as_bytes());
+        program.candidates.push(id);
+    }
+    let repeated = if is_whole { program.add_all(&mut archives, refusals)? } else { Vec::new() };
+    for library in roots.libraries {
+        archives.add(library, warnings)?;
     }
     let mut next = 0;
     while let Some(id) = program.candidates.get(next).copied() {
         next += 1;
-        let Some(Global { name, rank: rank @ (Rank::Undefined | Rank::Common), .. }) =
-            program.global(id)
-        else {
-            continue;
-        };
-        if let Some(object) = archives.take(name, *rank == Rank::Common) {
-            program.add(object)?;
-        }
+        let needed = program.global(id).filter(|global| global.needs_definition());
+        let member =
+            needed.and_then(|global| archives.take(global.name, global.rank == Rank::Common));
+        member.map_or(Ok(()), |object| program.add(object, refusals))?;
     }
+    let ignored = repeated
+        .into_iter()
+        .filter(|(member, _)| archives.members().get(*member).is_some_and(Option::is_some));
+    warnings.extend(ignored.map(|(_, warning)| warning));
     program.define_linker_symbols();
+    program.force_exports(roots, refusals);
+    program.warn_of_versions(warnings);
+    program.resolutions = program.resolve_all();
     if program.objects.is_empty() { Err(PackError::NoObject) } else { Ok(program) }
 }
 
 impl<'d> Program<'d> {
     pub(super) fn global(&self, id: GlobalId) -> Option<&Global<'d>> {
-        self.globals.get(id)
+        self.globals.get_index(id).map(|(_, global)| global)
     }
 
     pub(super) fn object(&self, number: usize) -> Option<&Object<'d>> {
@@ -160,9 +191,20 @@ impl<'d> Program<'d> {
         self.symbol(id).map_or_else(String::new, |symbol| text(symbol.name))
     }
 
-    /// The names of a section's object and of the section, in messages.
-    pub(super) fn titles(&self, id: SectionId) -> (String, String) {
-        (self.title(id.object), self.section(id).map_or_else(String::new, |s| text(s.name)))
+    /// A section and its object in messages.
+    pub(super) fn place(&self, id: SectionId) -> String {
+        let section = self.section(id).map_or_else(String::new, |s| text(s.name));
+        format!("{}, section `{section}`", self.title(id.object))
+    }
+
+    /// The error for a section that is malformed or that a module cannot express.
+    pub(super) fn bad_section(&self, id: SectionId, reason: &'static str) -> PackError {
+        PackError::Section { place: self.place(id), reason }
+    }
+
+    /// Whether a section is thread-local storage.
+    pub(super) fn is_thread_local(&self, id: SectionId) -> bool {
+        self.section(id).is_some_and(|section| section.has(elf::SHF_TLS))
     }
 
     /// All sections of all objects.
@@ -174,19 +216,18 @@ impl<'d> Program<'d> {
     }
 
     fn intern(&mut self, name: &'d [u8]) -> GlobalId {
-        let next = self.globals.len();
-        let id = *self.names.entry(name).or_insert(next);
-        if id == next {
-            self.globals.push(Global {
-                name,
-                rank: Rank::Undefined,
-                definition: SymbolId::default(),
-                visibility: elf::STV_DEFAULT,
-                linker_defined: None,
-                common_size: 0,
-                common_alignment: 1,
-            });
-        }
+        let entry = self.globals.entry(name);
+        let id = entry.index();
+        entry.or_insert(Global {
+            name,
+            rank: Rank::Undefined,
+            definition: SymbolId::default(),
+            visibility: elf::STV_DEFAULT,
+            linker_defined: None,
+            is_forced: false,
+            common_size: 0,
+            common_alignment: 1,
+        });
         id
     }
 
@@ -195,10 +236,91 @@ impl<'d> Program<'d> {
         self.objects.first().map_or(Machine::X86_64, |object| object.machine)
     }
 
-    fn add(&mut self, mut object: Object<'d>) -> Result<()> {
+    /// The type of a relocation in messages.
+    pub(super) fn reloc_type(&self, reloc: InputReloc) -> RelocType {
+        RelocType { machine: self.machine(), number: reloc.kind.0 }
+    }
+
+    /// Adds all archive members, except those that repeat a definition, which are returned with a warning.
+    fn add_all(
+        &mut self,
+        archives: &mut Archives<'d>,
+        refusals: &mut Refusals,
+    ) -> Result<Vec<(usize, PackWarning)>> {
+        let mut repeated = Vec::new();
+        for (number, member) in archives.members().iter_mut().enumerate() {
+            match member.as_ref().and_then(|object| self.repetition(object)) {
+                Some(warning) => repeated.push((number, warning)),
+                None => member.take().map_or(Ok(()), |object| self.add(object, refusals))?,
+            }
+        }
+        Ok(repeated)
+    }
+
+    /// The warning for an object that defines a strong name again.
+    fn repetition(&self, object: &Object<'d>) -> Option<PackWarning> {
+        let known_groups =
+            object.groups.iter().filter(|group| self.groups.contains_key(group.signature));
+        let discarded: HashSet<usize> =
+            known_groups.flat_map(|group| group.members.iter().copied()).collect();
+        let is_strong = |symbol: &&Symbol<'_>| match symbol.place {
+            SymbolLocation::Section { section, .. } => !discarded.contains(&section),
+            SymbolLocation::Absolute(_) => true,
+            SymbolLocation::Common { .. } | SymbolLocation::Undefined => false,
+        };
+        let globals = object.symbols.iter().filter(|symbol| !symbol.is_local && !symbol.is_weak);
+        let known = globals.filter(is_strong).find_map(|symbol| {
+            let global = self.globals.get(symbol.name)?;
+            (global.rank == Rank::Strong).then_some(global)
+        })?;
+        Some(PackWarning::RepeatedDefinition {
+            member: object.name.clone(),
+            name: text(known.name),
+            first: self.title(known.definition.object),
+        })
+    }
+
+    /// Exports the hidden names that the options list.
+    fn force_exports(&mut self, roots: &Roots<'d>, refusals: &mut Refusals) {
+        for global in self.globals.values_mut() {
+            global.is_forced = roots.export_all;
+        }
+        for name in roots.exports {
+            match self.globals.get_mut(name.as_bytes()) {
+                Some(global) if global.rank != Rank::Undefined => global.is_forced = true,
+                _ => refusals.add(PackError::ExportMissing { name: (*name).to_owned() }),
+            }
+        }
+    }
+
+    /// Warns of definitions of versions that are not the default.
+    fn warn_of_versions(&self, warnings: &mut Vec<PackWarning>) {
+        let defined = self.globals.values().filter(|global| {
+            let is_exported = global.is_visible() || global.is_forced;
+            is_exported && global.rank != Rank::Undefined && global.name.contains(&b'@')
+        });
+        warnings.extend(defined.map(|global| PackWarning::VersionNotExported {
+            object: self.title(global.definition.object),
+            name: text(global.name),
+        }));
+    }
+
+    /// The error for a program without exports.
+    pub(super) fn nothing_exported(&self) -> PackError {
+        let mut hidden = self.globals.values().filter(|global| {
+            global.rank != Rank::Undefined && !global.is_visible() && !global.name.contains(&b'@')
+        });
+        match hidden.next().map(|global| text(global.name)) {
+            Some(first) => PackError::AllHidden { hidden: hidden.count() + 1, first },
+            None => PackError::NothingExported,
+        }
+    }
+
+    fn add(&mut self, mut object: Object<'d>, refusals: &mut Refusals) -> Result<()> {
         let (machine, others) = (object.machine, self.machine());
         if !self.objects.is_empty() && machine != others {
-            return Err(PackError::OtherMachine { object: object.name, machine, others });
+            let first = self.title(0);
+            return Err(PackError::OtherMachine { object: object.name, machine, first, others });
         }
         let number = self.objects.len();
         self.discard_group_copies(&mut object, number);
@@ -209,7 +331,7 @@ impl<'d> Program<'d> {
                 let id = self.intern(symbol.name);
                 symbol.global = Some(id);
                 let definition = SymbolId { object: number, symbol: index };
-                self.merge(id, definition, symbol, &object)?;
+                refusals.check(self.merge(id, definition, symbol, &object));
             }
         }
         object.symbols = symbols;
@@ -220,13 +342,9 @@ impl<'d> Program<'d> {
     fn gather_arrays(&mut self, object: &mut Object<'d>, number: usize) {
         for (section, found) in object.sections.iter_mut().enumerate() {
             if found.is_loaded() && !found.discarded && is_c_name(found.name) {
-                let array = *self.array_names.entry(found.name).or_insert(self.arrays.len());
-                found.array = Some(array);
-                let id = SectionId { object: number, section };
-                match self.arrays.get_mut(array) {
-                    Some(sections) => sections.push(id),
-                    None => self.arrays.push(vec![id]),
-                }
+                let array = self.arrays.entry(found.name);
+                found.array = Some(array.index());
+                array.or_default().push(SectionId { object: number, section });
             }
         }
     }
@@ -265,7 +383,7 @@ impl<'d> Program<'d> {
         symbol: &Symbol<'d>,
         object: &Object<'d>,
     ) -> Result<()> {
-        let Some(global) = self.globals.get_mut(id) else { return Ok(()) };
+        let Some((_, global)) = self.globals.get_index_mut(id) else { return Ok(()) };
         global.visibility = stricter(global.visibility, symbol.visibility);
         let rank = match symbol.place {
             SymbolLocation::Undefined if symbol.is_weak => return Ok(()),
@@ -290,7 +408,7 @@ impl<'d> Program<'d> {
         if rank > global.rank {
             (global.rank, global.definition) = (rank, definition);
         }
-        if matches!(global.rank, Rank::Undefined | Rank::Common) {
+        if global.needs_definition() {
             self.candidates.push(id);
         }
         Ok(())
@@ -298,7 +416,7 @@ impl<'d> Program<'d> {
 
     /// The exported symbols.
     pub(super) fn exports(&self) -> impl Iterator<Item = Export<'_, 'd>> {
-        let numbered = self.globals.iter().enumerate();
+        let numbered = self.globals.values().enumerate();
         numbered.filter(|(_, global)| global.is_exported()).filter_map(|(id, global)| {
             let symbol = self.symbol(global.definition)?;
             let resolution = self.resolve_defined(id, global);
@@ -330,15 +448,21 @@ impl<'d> Program<'d> {
         self.resolve_local(id.object, symbol).ok().filter(|_| !dropped)
     }
 
-    /// Whether the definition is weak.
-    pub(super) fn is_weak(&self, id: GlobalId) -> bool {
-        self.global(id).is_some_and(|global| global.rank == Rank::Weak)
-    }
-
     /// The id of a defined name, exported or not.
     pub(super) fn find(&self, name: &[u8]) -> Option<GlobalId> {
-        let id = *self.names.get(name)?;
-        self.global(id).filter(|global| global.rank != Rank::Undefined).map(|_| id)
+        let (id, _, global) = self.globals.get_full(name)?;
+        (global.rank != Rank::Undefined).then_some(id)
+    }
+
+    /// The function that a registrar jumps to.
+    pub(super) fn target_of(&self, registrar: Registrar) -> Option<Resolution> {
+        self.resolve_global(self.globals.get_index_of(registrar.target())?, false).ok()
+    }
+
+    /// The definition of `__dso_handle`: of an object, or that of the packer.
+    pub(super) fn dso_handle(&self) -> Resolution {
+        let own = self.find(b"__dso_handle").and_then(|id| self.resolve_global(id, false).ok());
+        own.unwrap_or(Resolution::DsoHandle)
     }
 
     /// The object that defines a name.
@@ -346,20 +470,9 @@ impl<'d> Program<'d> {
         self.global(id).map_or(0, |global| global.definition.object)
     }
 
-    /// The section that contains a name's definition.
-    pub(super) fn output(&self, id: GlobalId) -> Option<SectionId> {
-        let definition = self.global(id)?.definition;
-        match self.symbol(definition)?.place {
-            SymbolLocation::Section { section, .. } => {
-                Some(SectionId { object: definition.object, section })
-            }
-            _ => None,
-        }
-    }
-
     /// The sections of an array.
     pub(super) fn array(&self, array: usize) -> &[SectionId] {
-        self.arrays.get(array).map_or(&[], Vec::as_slice)
+        self.arrays.get_index(array).map_or(&[], |(_, sections)| sections)
     }
 
     /// The defining symbol of `id`, or the symbol itself while the name is undefined.
@@ -372,8 +485,23 @@ impl<'d> Program<'d> {
         }
     }
 
-    /// Resolves a symbol of an object.
+    /// What a symbol of an object resolves to.
     pub(super) fn resolution(&self, id: SymbolId) -> Resolved {
+        let known = self.resolutions.get(id.object).and_then(|object| object.get(id.symbol));
+        known.copied().unwrap_or(Err(ResolveError::Discarded))
+    }
+
+    /// Resolves all symbols of all objects: most of them are referred to more than once.
+    fn resolve_all(&self) -> Vec<Vec<Resolved>> {
+        let objects = self.objects.iter().enumerate();
+        let resolve = |(object, parsed): (usize, &Object<'_>)| {
+            let symbols = (0..parsed.symbols.len()).map(|symbol| SymbolId { object, symbol });
+            symbols.map(|id| self.resolve(id)).collect()
+        };
+        objects.map(resolve).collect()
+    }
+
+    fn resolve(&self, id: SymbolId) -> Resolved {
         let Some(symbol) = self.symbol(id) else { return Err(ResolveError::Discarded) };
         match symbol.global {
             Some(global) => self.resolve_global(global, symbol.is_weak),
@@ -406,10 +534,8 @@ impl<'d> Program<'d> {
 
     /// Resolves a symbol that its own object defines.
     fn resolve_local(&self, object: usize, symbol: &Symbol<'d>) -> Resolved {
-        match symbol.kind {
-            elf::STT_GNU_IFUNC => return Err(ResolveError::Ifunc),
-            elf::STT_TLS => return Err(ResolveError::ThreadLocal),
-            _ => {}
+        if symbol.kind == elf::STT_GNU_IFUNC && self.machine() != Machine::X86_64 {
+            return Err(ResolveError::Ifunc);
         }
         let (section, value) = match symbol.place {
             SymbolLocation::Section { section, value } => (section, value),
@@ -424,23 +550,36 @@ impl<'d> Program<'d> {
             found = self.section(id).filter(|kept_copy| !kept_copy.discarded);
         }
         match found {
-            Some(found) if found.is_loaded() => Ok(Resolution::Section { id, value }),
-            Some(_) => Err(ResolveError::NotLoaded),
+            Some(found) if !found.is_loaded() => Err(ResolveError::NotLoaded),
+            Some(_) if symbol.kind == elf::STT_GNU_IFUNC => Ok(Resolution::Ifunc { id, value }),
+            Some(_) => Ok(Resolution::Section { id, value }),
             None => Err(ResolveError::Discarded),
         }
     }
 
     /// Defines the names that linkers provide.
     fn define_linker_symbols(&mut self) {
-        for global in self.globals.iter_mut().filter(|global| global.rank == Rank::Undefined) {
+        for registrar in Registrar::ALL {
+            let known = self.globals.get(registrar.name());
+            if known.is_some_and(|global| global.rank == Rank::Undefined) {
+                self.intern(registrar.target());
+            }
+        }
+        for global in self.globals.values_mut().filter(|global| global.rank == Rank::Undefined) {
             let bound = |prefix: &[u8], end| {
-                let array = *self.array_names.get(global.name.strip_prefix(prefix)?)?;
+                let array = self.arrays.get_index_of(global.name.strip_prefix(prefix)?)?;
                 Some(Resolution::ArrayBound { array, end })
             };
             global.linker_defined = match global.name {
                 b"_GLOBAL_OFFSET_TABLE_" => Some(Resolution::Got),
                 b"__dso_handle" => Some(Resolution::DsoHandle),
-                _ => bound(b"__start_", false).or_else(|| bound(b"__stop_", true)),
+                b"_TLS_MODULE_BASE_" => {
+                    Some(Resolution::Tls(TlsValue::BlockOffset(TlsSymbol::Base)))
+                }
+                name => Registrar::of(name)
+                    .map(Resolution::Registrar)
+                    .or_else(|| bound(b"__start_", false))
+                    .or_else(|| bound(b"__stop_", true)),
             };
         }
     }
@@ -453,9 +592,19 @@ impl Object<'_> {
 }
 
 impl Global<'_> {
+    /// Whether an archive member may define it.
+    fn needs_definition(&self) -> bool {
+        matches!(self.rank, Rank::Undefined | Rank::Common)
+    }
+
+    fn is_visible(&self) -> bool {
+        [elf::STV_DEFAULT, elf::STV_PROTECTED].contains(&self.visibility)
+    }
+
     fn is_exported(&self) -> bool {
-        let visible = [elf::STV_DEFAULT, elf::STV_PROTECTED].contains(&self.visibility);
-        visible && self.rank != Rank::Undefined && !self.name.contains(&b'@')
+        (self.is_visible() || self.is_forced)
+            && self.rank != Rank::Undefined
+            && !self.name.contains(&b'@')
     }
 }
 

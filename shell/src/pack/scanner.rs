@@ -1,13 +1,16 @@
 //! The scan of one section's relocations: allocates GOT slots, stubs and imports as they are referred to.
 
-use std::collections::HashSet;
+use hashbrown::HashSet;
+use std::cell::OnceCell;
 
 use ::object::elf;
 
-use super::error::{PackError, PackWarning, RelocType, Result};
+use super::error::{PackError, PackWarning, Result};
 use super::object::{GlobalId, InputReloc, Section, SectionId, SymbolId};
 use super::pack_reloc::{Import, PackReloc, RelocForm, RelocPlan, RelocTarget, Rewrite};
+use super::registrars::Registrar;
 use super::resolve::{Program, Resolution};
+use super::thunk::{self, InstructionRange, MovableInstructions, Thunk};
 
 /// The scan of one section.
 pub(super) struct RelocScanner<'s, 'd> {
@@ -16,8 +19,12 @@ pub(super) struct RelocScanner<'s, 'd> {
     pub(super) warnings: &'s mut Vec<PackWarning>,
     /// Symbols that are referred to by instructions which have no alternative form.
     pub(super) unrelaxable: &'s HashSet<SymbolId>,
+    /// The instructions of the section that can be moved to a thunk, once one of them has to be.
+    pub(super) movable: OnceCell<MovableInstructions>,
     pub(super) id: SectionId,
     pub(super) section: &'s Section<'d>,
+    /// The index of the current relocation.
+    pub(super) index: usize,
 }
 
 impl RelocScanner<'_, '_> {
@@ -30,20 +37,24 @@ impl RelocScanner<'_, '_> {
         rewrite: Option<Rewrite>,
     ) -> Result<()> {
         // A direct jump is one byte shorter than one through a slot; a `nop` fills the gap.
-        let len = form.bytes() + u64::from(rewrite == Some(Rewrite::Jump));
+        let padding = match rewrite {
+            Some(Rewrite::Jump) => 1,
+            Some(Rewrite::Thunk { nops, .. }) => u64::from(nops),
+            _ => 0,
+        };
+        let len = form.bytes() + padding;
         let end = reloc.offset.checked_add(len).filter(|end| *end <= self.section.size);
         if end.is_none() {
-            let (object, section) = self.program.titles(self.id);
             let reason = "a relocation reaches outside the section";
-            return Err(PackError::BrokenSection { object, section, reason });
+            return Err(self.program.bad_section(self.id, reason));
         }
         if let RelocTarget::Symbol(resolution) = to {
             let is_near = matches!(form, RelocForm::PcRelative { .. } | RelocForm::Instruction(_));
             self.note(reloc, resolution, is_near);
         }
         self.plan.uses_got |= matches!(form, RelocForm::GotRelative { .. });
-        let (section, input) = (self.id, reloc);
-        self.plan.relocs.push(PackReloc { section, input, form, to, addend, rewrite });
+        let (index, input) = (self.index, reloc);
+        self.plan.relocs.push(PackReloc { index, input, form, to, addend, rewrite });
         Ok(())
     }
 
@@ -63,10 +74,12 @@ impl RelocScanner<'_, '_> {
         match resolution {
             Resolution::Import(global) => self.import(reloc, global, is_data),
             Resolution::Got => self.plan.uses_got = true,
+            Resolution::Tls(value) => self.plan.note_tls(value),
             // `__dso_handle` is the address of a GOT slot that holds that address, and so is unique.
             Resolution::DsoHandle => {
-                self.slot_number(resolution, 0);
+                self.plan.slots.insert((resolution, 0));
             }
+            Resolution::Registrar(registrar) => self.registrar(registrar),
             _ => {}
         }
     }
@@ -75,38 +88,74 @@ impl RelocScanner<'_, '_> {
         let symbol = self.program.symbol(reloc.symbol);
         let is_weak = symbol.is_some_and(|symbol| symbol.is_weak);
         let is_data = is_data || symbol.is_some_and(|symbol| symbol.kind == elf::STT_OBJECT);
-        let plan = &mut *self.plan;
-        let number = *plan.import_numbers.entry(global).or_insert(plan.imports.len());
-        match plan.imports.get_mut(number) {
-            Some(import) => {
-                import.is_weak &= is_weak;
-                import.is_data |= is_data;
-            }
-            None => plan.imports.push(Import { global, is_weak, is_data }),
+        self.add_import(global, is_weak, is_data);
+    }
+
+    /// Records a reference to a function that the packer adds, and what its code refers to.
+    fn registrar(&mut self, registrar: Registrar) {
+        if !self.plan.registrars.insert(registrar) {
+            return;
         }
+        if self.program.dso_handle() == Resolution::DsoHandle {
+            self.plan.slots.insert((Resolution::DsoHandle, 0));
+        }
+        let Some(target) = self.program.target_of(registrar) else { return };
+        if let Resolution::Import(global) = target {
+            self.add_import(global, false, false);
+        }
+        self.plan.slots.insert((target, 0));
+    }
+
+    fn add_import(&mut self, global: GlobalId, is_weak: bool, is_data: bool) {
+        let import = self.plan.imports.entry(global).or_insert(Import { is_weak, is_data });
+        import.is_weak &= is_weak;
+        import.is_data |= is_data;
     }
 
     pub(super) fn slot(&mut self, reloc: InputReloc, to: Resolution, addend: i64) -> RelocTarget {
         self.note(reloc, to, false);
-        RelocTarget::GotSlot(self.slot_number(to, addend))
-    }
-
-    fn slot_number(&mut self, resolution: Resolution, addend: i64) -> usize {
-        let RelocPlan { slots, slot_numbers, .. } = &mut *self.plan;
-        *slot_numbers.entry((resolution, addend)).or_insert_with(|| {
-            slots.push((resolution, addend));
-            slots.len() - 1
-        })
+        RelocTarget::GotSlot(self.plan.slots.insert_full((to, addend)).0)
     }
 
     pub(super) fn stub(&mut self, reloc: InputReloc, to: Resolution, addend: i64) -> RelocTarget {
         self.note(reloc, to, false);
-        let slot = self.slot_number(to, addend);
-        let RelocPlan { stubs, stub_numbers, .. } = &mut *self.plan;
-        RelocTarget::Stub(*stub_numbers.entry(slot).or_insert_with(|| {
-            stubs.push(slot);
-            stubs.len() - 1
-        }))
+        let (slot, _) = self.plan.slots.insert_full((to, addend));
+        RelocTarget::Stub(self.plan.stubs.insert_full(slot).0)
+    }
+
+    /// Moves the instruction that refers to an external symbol by a distance or an address (`is_absolute`) to a thunk.
+    /// Returns the jump to it, or `None` if the instruction cannot be moved.
+    pub(super) fn thunk(
+        &mut self,
+        reloc: InputReloc,
+        resolution: Resolution,
+        is_absolute: bool,
+    ) -> Option<(InputReloc, RelocTarget, Rewrite)> {
+        let object = self.program.object(self.id.object).filter(|_| self.section.is_code())?;
+        let (id, section) = (self.id, self.section);
+        let movable = self.movable.get_or_init(|| thunk::movable_instructions(object, id, section));
+        let &InstructionRange { start, end } = movable.get(&reloc.offset)?;
+        let bytes = section.bytes.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)?;
+        let is_call = bytes.starts_with(&[0xff, 0x15]);
+        // A distance counts from the end of the instruction.
+        let behind = if is_absolute { 0 } else { end.checked_sub(reloc.offset)? };
+        let offset = reloc.addend.checked_add_unsigned(behind)?;
+        let field = reloc.offset.checked_sub(start)?;
+        let (bytes, slot_operand, back_operand) = thunk::encode(bytes, field, offset, is_absolute)?;
+        let nops = u8::try_from(end.checked_sub(start)?.checked_sub(5)?).ok()?;
+        self.note(reloc, resolution, !is_absolute);
+        let (slot, _) = self.plan.slots.insert_full((resolution, 0));
+        let number = self.plan.thunks.len();
+        self.plan.thunks.push(Thunk {
+            bytes,
+            slot_operand,
+            back_operand,
+            slot,
+            section: id,
+            back: end,
+        });
+        let jump = InputReloc { offset: start.checked_add(1)?, ..reloc };
+        Some((jump, RelocTarget::Thunk(number), Rewrite::Thunk { nops, is_call }))
     }
 
     /// The size of a symbol as an absolute value.
@@ -125,7 +174,7 @@ impl RelocScanner<'_, '_> {
         let name = self.program.machine().reloc_name(reloc.kind).unwrap_or_default();
         let has = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
         let why = if has(&["TLS", "TPOFF", "DTPOFF", "DTPMOD"]) {
-            "refers to thread-local storage, which a module cannot express"
+            "refers to thread-local storage in a way that a module cannot express; compile with -fPIC"
         } else if has(&["IRELATIVE"]) {
             "is an indirect function (IFUNC), which a module cannot express"
         } else if has(&["MOVW_UABS", "MOVW_SABS"]) {
@@ -141,18 +190,18 @@ impl RelocScanner<'_, '_> {
     }
 
     pub(super) fn error(&self, reloc: InputReloc, why: &'static str) -> PackError {
-        let (object, section) = self.program.titles(self.id);
+        let place = self.program.place(self.id);
         let symbol = self.program.symbol_title(reloc.symbol);
-        let kind = RelocType { machine: self.program.machine(), number: reloc.kind.0 };
-        PackError::RelocKind { object, section, kind, symbol, why }
+        let kind = self.program.reloc_type(reloc);
+        PackError::RelocKind { place, kind, symbol, why }
     }
 
     pub(super) fn warn_of_near_import(&mut self, reloc: InputReloc, resolution: Resolution) {
         let Resolution::Import(global) = resolution else { return };
         if self.plan.warned.insert((self.id.object, global)) {
-            let (object, section) = self.program.titles(self.id);
+            let place = self.program.place(self.id);
             let symbol = self.program.symbol_title(reloc.symbol);
-            self.warnings.push(PackWarning::NearImport { object, section, symbol });
+            self.warnings.push(PackWarning::NearImport { place, symbol });
         }
     }
 }

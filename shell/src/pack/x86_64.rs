@@ -6,8 +6,9 @@
 use ::object::elf;
 
 use super::error::Result;
+use super::init_sections::FragmentFrame;
 use super::object::InputReloc;
-use super::pack_reloc::{ABS64, Isa, PC32, RelocForm, RelocTarget, Rewrite, Stub};
+use super::pack_reloc::{ABS64, Isa, PC32, RegistrarCode, RelocForm, RelocTarget, Rewrite, Stub};
 use super::resolve::Resolution;
 use super::scanner::{RelocScanner, is_external};
 
@@ -18,7 +19,34 @@ pub(super) const ISA: Isa = Isa {
     trap: TRAP,
     // `jmp *slot(%rip)` and padding.
     stub: Stub { bytes: &[0xff, 0x25, 0, 0, 0, 0, TRAP, TRAP], operands: &[(2, PC32, -4)] },
+    registrars: [
+        RegistrarCode {
+            // `lea handle(%rip), %rdx; xor %esi, %esi; jmp *slot(%rip)`
+            bytes: &[0x48, 0x8d, 0x15, 0, 0, 0, 0, 0x31, 0xf6, 0xff, 0x25, 0, 0, 0, 0, TRAP],
+            handle: &[(3, PC32, -4)],
+            slot: &[(11, PC32, -4)],
+        },
+        RegistrarCode {
+            // `lea handle(%rip), %rsi; jmp *slot(%rip)`
+            bytes: &[0x48, 0x8d, 0x35, 0, 0, 0, 0, 0xff, 0x25, 0, 0, 0, 0, TRAP, TRAP, TRAP],
+            handle: &[(3, PC32, -4)],
+            slot: &[(9, PC32, -4)],
+        },
+        RegistrarCode {
+            // `lea handle(%rip), %rcx; jmp *slot(%rip)`
+            bytes: &[0x48, 0x8d, 0x0d, 0, 0, 0, 0, 0xff, 0x25, 0, 0, 0, 0, TRAP, TRAP, TRAP],
+            handle: &[(3, PC32, -4)],
+            slot: &[(9, PC32, -4)],
+        },
+    ],
+    // `endbr64; sub $8, %rsp`, `add $8, %rsp; ret`
+    fragments: FragmentFrame {
+        start: &[0xf3, 0x0f, 0x1e, 0xfa, 0x48, 0x83, 0xec, 8],
+        end: &[0x48, 0x83, 0xc4, 8, 0xc3],
+        nop: &[0x90],
+    },
     code_alignment: 1,
+    plain: &[(elf::R_X86_64_64, ABS64), (elf::R_X86_64_PC32, PC32), (elf::R_X86_64_PLT32, PC32)],
     addresses: &[elf::R_X86_64_64, elf::R_X86_64_32, elf::R_X86_64_32S],
 };
 
@@ -27,6 +55,13 @@ impl RelocScanner<'_, '_> {
     pub(super) fn x86_64(&mut self, reloc: InputReloc) -> Result<()> {
         let resolution = self.program.resolution(reloc.symbol).ok();
         let Some(resolution) = resolution else { return Err(self.error(reloc, "has no target")) };
+        let is_address = [elf::R_X86_64_32, elf::R_X86_64_32S].contains(&reloc.kind);
+        if is_address
+            && matches!(resolution, Resolution::Import(_))
+            && let Some((jump, to, rewrite)) = self.thunk(reloc, resolution, true)
+        {
+            return self.push(jump, PC32, to, -4, Some(rewrite));
+        }
         let direct = RelocTarget::Symbol(resolution);
         let absolute = |bytes, signed| RelocForm::Absolute { bytes, signed };
         let distance = |bytes| RelocForm::PcRelative { bytes };
@@ -89,10 +124,13 @@ impl RelocScanner<'_, '_> {
                 let to = self.slot(reloc, resolution, addend);
                 self.push(reloc, PC32, to, -4, Some(Rewrite::LeaToMov))
             }
-            _ => {
-                self.warn_of_near_import(reloc, resolution);
-                self.direct(reloc, PC32, resolution, None)
-            }
+            _ => match self.thunk(reloc, resolution, false) {
+                Some((jump, to, rewrite)) => self.push(jump, PC32, to, -4, Some(rewrite)),
+                None => {
+                    self.warn_of_near_import(reloc, resolution);
+                    self.direct(reloc, PC32, resolution, None)
+                }
+            },
         }
     }
 

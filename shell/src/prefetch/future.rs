@@ -1,16 +1,13 @@
 //! Prefetching in the background.
 
 use std::fmt;
-use std::mem;
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::thread;
 #[cfg(feature = "c-api")]
 use std::time::{Duration, Instant};
 
@@ -44,24 +41,22 @@ use super::watch::{Progress, Watch};
 ///
 /// # Errors
 /// An allocation failed; no file was read.
-pub fn start<C>(cache: C, paths: Vec<PathBuf>, options: Options) -> Result<Prefetch, AllocError>
-where
-    C: Deref<Target = FileCache> + Clone + Send + 'static,
-{
+pub fn start(
+    cache: impl Deref<Target = FileCache> + Clone + Send + 'static,
+    paths: Vec<PathBuf>,
+    options: Options,
+) -> Result<Prefetch, AllocError> {
     start_on(cache, paths, options, STACK)
 }
 
-fn start_on<C>(
-    cache: C,
+fn start_on(
+    cache: impl Deref<Target = FileCache> + Clone + Send + 'static,
     paths: Vec<PathBuf>,
     options: Options,
     stack: usize,
-) -> Result<Prefetch, AllocError>
-where
-    C: Deref<Target = FileCache> + Clone + Send + 'static,
-{
+) -> Result<Prefetch, AllocError> {
     let count = options.threads_for(paths.len());
-    let shared = TryArc::new(Shared::new(paths, count, options)?)?;
+    let shared = TryArc::new(State::new(paths, count, options)?)?;
     let spawn = |_| {
         let (worker_shared, cache) = (shared.clone(), cache.clone());
         shared.running.fetch_add(1, Relaxed);
@@ -96,14 +91,15 @@ where
 /// files that have been read stay in the cache.
 #[must_use = "dropping it cancels it"]
 pub struct Prefetch {
-    shared: TryArc<Shared>,
+    shared: TryArc<State>,
     threads: Vec<Thread>,
 }
 
-struct Shared {
+/// The state of a prefetch, which its threads share.
+pub(crate) struct State {
     paths: Vec<PathBuf>,
     queue: Queue,
-    watch: Watch,
+    pub(crate) watch: Watch,
     threads: AtomicUsize,
     /// Running threads, and the spawning thread until all are spawned.
     running: AtomicUsize,
@@ -114,11 +110,11 @@ struct Shared {
 /// The result of the last thread, and the waker of the task that awaits it.
 #[derive(Default)]
 struct Completion {
-    result: Option<thread::Result<Outcome>>,
+    result: Option<Outcome>,
     waker: Option<Waker>,
 }
 
-impl Shared {
+impl State {
     fn new(paths: Vec<PathBuf>, workers: usize, options: Options) -> Result<Self, AllocError> {
         let queue = Queue::new(paths.len(), workers, options.read_ahead)?;
         let watch = Watch::default();
@@ -134,10 +130,9 @@ impl Shared {
             return;
         }
         let threads = self.threads.load(Relaxed);
-        let finish = || Outcome { threads, ..self.queue.finish(job, &self.watch) };
-        let result = catch_unwind(AssertUnwindSafe(finish));
+        let outcome = Outcome { threads, ..self.queue.finish(job, &self.watch) };
         let mut completion = self.completion();
-        completion.result = Some(result);
+        completion.result = Some(outcome);
         let waker = completion.waker.take();
         drop(completion);
         self.completed.notify_all();
@@ -152,14 +147,7 @@ impl Shared {
 
     /// The report, once the last thread has ended.
     fn report(&self) -> Option<Report> {
-        let mut completion = self.completion();
-        let result = completion.result.as_mut()?;
-        if let Ok(outcome) = result {
-            return Some(outcome.report(&self.paths));
-        }
-        let panicked = mem::replace(result, Ok(Outcome::default()));
-        drop(completion);
-        panicked.err().map(|payload| resume_unwind(payload))
+        Some(self.completion().result.as_ref()?.report(&self.paths))
     }
 }
 
@@ -180,9 +168,6 @@ impl Prefetch {
     }
 
     /// Waits until all files have been processed and all threads have ended.
-    ///
-    /// # Panics
-    /// If reading a file panicked twice, with the payload of the second panic.
     pub fn wait(mut self) -> Report {
         self.threads.drain(..).for_each(Thread::join);
         self.shared.report().unwrap_or_default()
@@ -196,44 +181,34 @@ impl Prefetch {
 
     /// The shared state, which outlives the prefetch.
     #[cfg(feature = "c-api")]
-    pub(crate) fn state(&self) -> State {
-        State(self.shared.clone())
+    pub(crate) fn state(&self) -> TryArc<State> {
+        self.shared.clone()
     }
 }
 
-/// The state of a prefetch. Its methods do not allocate.
-#[cfg(feature = "c-api")]
-pub(crate) struct State(TryArc<Shared>);
-
+/// The methods do not allocate.
 #[cfg(feature = "c-api")]
 impl State {
-    pub(crate) fn progress(&self) -> Progress {
-        self.0.watch.progress()
-    }
-
     /// Waits until all files have been processed, at most until `deadline`; returns whether they have been.
     pub(crate) fn wait_until(&self, deadline: Option<Instant>) -> bool {
-        let mut state = self.0.completion();
+        let mut state = self.completion();
         while state.result.is_none() {
             let rest = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let completed = &self.0.completed;
             state = match rest {
                 Some(Duration::ZERO) => return false,
                 Some(rest) => {
-                    completed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0
+                    let waited = self.completed.wait_timeout(state, rest);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
                 }
-                None => completed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => self.completed.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
         true
     }
 
-    /// Applies `look` to the outcome; `None` before the end and after a panic.
+    /// Applies `look` to the outcome; `None` before the end.
     pub(crate) fn outcome<T>(&self, look: impl FnOnce(&Outcome) -> T) -> Option<T> {
-        match &self.0.completion().result {
-            Some(Ok(outcome)) => Some(look(outcome)),
-            _ => None,
-        }
+        self.completion().result.as_ref().map(look)
     }
 }
 
@@ -241,9 +216,6 @@ impl Future for Prefetch {
     type Output = Report;
 
     /// Ready once all files have been processed. May be polled again afterwards.
-    ///
-    /// # Panics
-    /// As [`wait`](Prefetch::wait).
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Report> {
         // Cloning and dropping a waker run foreign code: never under the lock.
         let waker = context.waker().clone();
@@ -270,9 +242,8 @@ impl fmt::Debug for Prefetch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::queue::FileRead;
     use super::*;
-    use smf_core::cache::{CacheError, Capacity};
+    use smf_core::cache::Capacity;
     use std::sync::Arc;
 
     #[test]
@@ -287,24 +258,5 @@ mod tests {
         assert_eq!((report.ready, report.threads, report.failures.len()), (2, 1, 1));
         assert_eq!(cache.statistics().files, 2);
         assert_eq!(Arc::strong_count(&cache), 1);
-    }
-
-    #[test]
-    fn read_that_always_panics_resumes_unwinding_in_poll_once() {
-        struct PanickingJob;
-        impl Job for PanickingJob {
-            fn readahead(&self, _: usize) {}
-            fn read(&self, _: usize) -> Result<FileRead, CacheError> {
-                resume_unwind(Box::new("broken"))
-            }
-        }
-        let shared = Shared::new(vec!["one".into()], 1, Options::default()).unwrap();
-        shared.queue.work(&PanickingJob, &shared.watch);
-        shared.worker_ended(&PanickingJob);
-        let mut prefetch = Prefetch { shared: TryArc::new(shared).unwrap(), threads: Vec::new() };
-        let mut context = Context::from_waker(Waker::noop());
-        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut prefetch).poll(&mut context)));
-        assert_eq!(polled.unwrap_err().downcast_ref(), Some(&"broken"));
-        assert_eq!(prefetch.wait(), Report::default(), "the panic is resumed once");
     }
 }

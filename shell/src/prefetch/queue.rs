@@ -3,12 +3,10 @@
 //! Threads take files one at a time: batches could leave one thread with several large files while the
 //! others are idle.
 //!
-//! Unless the queue is stopped, each file is read, or its error recorded, exactly once. When reading a file
-//! panics, the file is retried by [`Queue::finish`], which propagates a second panic.
+//! Unless the queue is stopped, each file is read, or its error recorded, exactly once.
 
 use std::mem;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -47,6 +45,7 @@ pub(super) struct FileRead {
     pub(super) time: Duration,
 }
 
+#[derive(Default)]
 pub(super) struct Queue {
     total: usize,
     read_ahead: ReadAhead,
@@ -79,18 +78,8 @@ impl Queue {
     ) -> Result<Self, AllocError> {
         let mut results = Results::default();
         results.outcome.failures.try_reserve_exact(total).map_err(|_| AllocError)?;
-        // A single thread sets a file aside when it panics.
         results.retry.try_reserve_exact(total).map_err(|_| AllocError)?;
-        Ok(Self {
-            total,
-            read_ahead,
-            workers,
-            working: AtomicUsize::new(0),
-            next: AtomicUsize::new(0),
-            readahead_end: AtomicUsize::new(0),
-            cancelled: AtomicBool::new(false),
-            results: Mutex::new(results),
-        })
+        Ok(Self { total, read_ahead, workers, results: Mutex::new(results), ..Self::default() })
     }
 
     /// Makes every thread end after its current file.
@@ -106,33 +95,27 @@ impl Queue {
     /// other threads hold.
     pub(super) fn work(&self, job: &impl Job, watch: &Watch) {
         let (mut ready, mut bytes) = (0, 0);
-        let mut disk = DiskDetector::new(self.read_ahead);
+        let mut disk = DiskDetector { read_ahead: self.read_ahead, ..DiskDetector::default() };
         self.working.fetch_add(1, Relaxed);
         while let Some(index) = self.next_file() {
             let ahead = self.to_read_ahead(index, disk.reads_ahead());
-            let read = catch_unwind(AssertUnwindSafe(|| {
-                ahead.for_each(|index| job.readahead(index));
-                job.read(index)
-            }));
-            match read {
-                Ok(Ok(read)) => {
+            ahead.for_each(|index| job.readahead(index));
+            match job.read(index) {
+                Ok(read) => {
                     disk.record(read);
                     ready += 1;
                     bytes += read.bytes;
                     watch.count_ready(read.bytes);
                 }
-                Ok(Err(error)) if !(self.workers > 1 && is_shared_resource_error(&error)) => {
+                Err(error) if !(self.workers > 1 && is_shared_resource_error(&error)) => {
                     self.results().outcome.failures.push((index, error));
                     watch.count_failed();
                 }
-                Ok(Err(_)) => {
+                Err(_) => {
                     self.results().retry.push(index);
                     if self.leave_early() {
                         break;
                     }
-                }
-                Err(_panic) => {
-                    self.results().retry.push(index);
                 }
             }
         }
@@ -206,6 +189,7 @@ fn is_shared_resource_error(error: &CacheError) -> bool {
 }
 
 /// Detects reads from the disk.
+#[derive(Default)]
 struct DiskDetector {
     read_ahead: ReadAhead,
     /// The number of files for which reading ahead continues.
@@ -215,10 +199,6 @@ struct DiskDetector {
 }
 
 impl DiskDetector {
-    fn new(read_ahead: ReadAhead) -> Self {
-        Self { read_ahead, remaining: 0, was_slow: false }
-    }
-
     fn reads_ahead(&mut self) -> bool {
         match self.read_ahead {
             ReadAhead::Never => false,
@@ -329,23 +309,6 @@ mod tests {
         assert_eq!((results.failures, results.ready), (expected, 250));
         assert_eq!((progress.done, progress.failed), (500, 250));
         assert_eq!(script.reads(), vec![1; 500], "permanent failures are not retried");
-    }
-
-    #[test]
-    fn file_whose_read_panics_is_retried() {
-        let hook = std::panic::take_hook();
-        std::panic::set_hook(Box::new(|_| {}));
-        for workers in [1, 3] {
-            let script = Script::new(60, |index, before| {
-                assert!(index % 10 != 3 || before != 0, "scripted");
-                Ok(1)
-            });
-            let (results, progress) = script.run(workers, ReadAhead::Never);
-            assert_eq!((results.ready, progress.done), (60, 60));
-            let twice = script.reads().iter().filter(|count| **count == 2).count();
-            assert_eq!(twice, 6);
-        }
-        std::panic::set_hook(hook);
     }
 
     #[test]

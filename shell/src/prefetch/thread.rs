@@ -6,58 +6,40 @@
 //! Source: pthread_create(3), pthread_attr_setstacksize(3), pthread_join(3), pthread_detach(3).
 #![allow(unsafe_code)]
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 use std::mem::{self, MaybeUninit};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
 use smf_core::alloc_util::try_box;
-
-/// `pthread_t`, a number or a pointer.
-type PthreadId = usize;
-
-/// `pthread_attr_t`. It has at most 64 bytes on supported systems.
-#[repr(C, align(16))]
-struct Attributes([u64; 16]);
-
-unsafe extern "C" {
-    fn pthread_attr_init(attributes: *mut Attributes) -> c_int;
-    fn pthread_attr_setstacksize(attributes: *mut Attributes, bytes: usize) -> c_int;
-    fn pthread_attr_destroy(attributes: *mut Attributes) -> c_int;
-    fn pthread_create(
-        thread: *mut PthreadId,
-        attributes: *const Attributes,
-        start: extern "C" fn(*mut c_void) -> *mut c_void,
-        argument: *mut c_void,
-    ) -> c_int;
-    fn pthread_join(thread: PthreadId, result: *mut *mut c_void) -> c_int;
-    fn pthread_detach(thread: PthreadId) -> c_int;
-}
 
 /// The closure of a thread.
 type Work = Box<dyn FnOnce() + Send>;
 
 /// A thread. Dropping it detaches it.
 #[derive(Debug)]
-pub(super) struct Thread(PthreadId);
+pub(super) struct Thread(libc::pthread_t);
+
+// SAFETY: any thread may join or detach a thread. The identifier is a pointer in some C libraries.
+unsafe impl Send for Thread {}
+// SAFETY: as above.
+unsafe impl Sync for Thread {}
 
 impl Thread {
     /// Runs `work` on a thread with `stack` bytes of stack; `None` without the memory for it.
     pub(super) fn spawn(stack: usize, work: impl FnOnce() + Send + 'static) -> Option<Self> {
         let work: Work = try_box(work).ok()?;
         let work = Box::into_raw(try_box(work).ok()?);
-        let thread = create(stack, work.cast());
-        if thread.is_none() {
+        create(stack, work.cast()).map(Self).or_else(|| {
             // SAFETY: the pointer comes from `Box::into_raw`, and no thread was created that owns it.
             drop(unsafe { Box::from_raw(work) });
-        }
-        thread.map(Self)
+            None
+        })
     }
 
     /// Waits until it has ended.
     pub(super) fn join(self) {
         // SAFETY: the thread was neither joined nor detached, since both consume the value.
-        let _joined = unsafe { pthread_join(self.0, ptr::null_mut()) };
+        let _joined = unsafe { libc::pthread_join(self.0, ptr::null_mut()) };
         mem::forget(self);
     }
 }
@@ -65,7 +47,7 @@ impl Thread {
 impl Drop for Thread {
     fn drop(&mut self) {
         // SAFETY: as in `join`.
-        let _detached = unsafe { pthread_detach(self.0) };
+        let _detached = unsafe { libc::pthread_detach(self.0) };
     }
 }
 
@@ -91,32 +73,34 @@ pub(super) fn run_on_many(others: usize, stack: usize, work: &(dyn Fn() + Sync))
 }
 
 /// Creates a thread that runs [`thread_main`] with `argument`.
-fn create(stack: usize, argument: *mut c_void) -> Option<PthreadId> {
-    let mut attributes = MaybeUninit::<Attributes>::uninit();
-    let attributes_ptr = attributes.as_mut_ptr();
-    // SAFETY: writable memory of sufficient size.
-    if unsafe { pthread_attr_init(attributes_ptr) } != 0 {
+fn create(stack: usize, argument: *mut c_void) -> Option<libc::pthread_t> {
+    let mut attributes = MaybeUninit::uninit();
+    let attributes = attributes.as_mut_ptr();
+    // SAFETY: writable memory.
+    if unsafe { libc::pthread_attr_init(attributes) } != 0 {
         return None;
     }
-    let mut thread = 0;
+    let mut thread = MaybeUninit::uninit();
     // SAFETY: initialised above.
-    let mut status = unsafe { pthread_attr_setstacksize(attributes_ptr, stack) };
+    let mut status = unsafe { libc::pthread_attr_setstacksize(attributes, stack) };
     if status == 0 {
         // SAFETY: initialised above; `thread` is writable; `argument` is a boxed `Work` that the thread owns.
-        status = unsafe { pthread_create(&raw mut thread, attributes_ptr, thread_main, argument) };
+        status =
+            unsafe { libc::pthread_create(thread.as_mut_ptr(), attributes, thread_main, argument) };
     }
     // SAFETY: initialised above; the thread has a copy.
-    let _always_0 = unsafe { pthread_attr_destroy(attributes_ptr) };
-    (status == 0).then_some(thread)
+    let _always_0 = unsafe { libc::pthread_attr_destroy(attributes) };
+    // SAFETY: `pthread_create` has succeeded and initialised it.
+    (status == 0).then(|| unsafe { thread.assume_init() })
 }
 
+/// A panic ends the process: no frame above this one catches it.
 extern "C" fn thread_main(work: *mut c_void) -> *mut c_void {
     // SAFETY: the box that `spawn` released to this thread.
     let work = unsafe { Box::from_raw(work.cast::<Work>()) };
     // The name is for debuggers; failure to set it does not matter.
     let _ = rustix::thread::set_name(c"smf-prefetch");
-    // The panic hook has printed the message.
-    let _ = catch_unwind(AssertUnwindSafe(*work));
+    work();
     ptr::null_mut()
 }
 
@@ -156,13 +140,5 @@ mod tests {
         // No address space can hold this stack.
         assert!(Thread::spawn(1 << 60, move || drop(held)).is_none());
         assert_eq!(Arc::strong_count(&count), 1);
-    }
-
-    #[test]
-    fn panic_ends_its_thread_only() {
-        let hook = std::panic::take_hook();
-        std::panic::set_hook(Box::new(|_| {}));
-        Thread::spawn(256 << 10, || panic!("intended")).unwrap().join();
-        std::panic::set_hook(hook);
     }
 }

@@ -7,9 +7,9 @@ use smf_core::cache::FileCache;
 
 use super::file_job::Files;
 use super::options::{Options, STACK};
-use super::queue::{Job, Queue};
+use super::queue::Queue;
 use super::report::Outcome;
-use super::thread;
+use super::thread::run_on_many;
 use super::watch::Watch;
 
 /// Reads the files at `paths` into `cache` and returns when all have been processed. The calling thread is
@@ -40,26 +40,15 @@ pub fn warm<P: AsRef<Path>>(
     let queue = Queue::new(paths.len(), threads, options.read_ahead)?;
     watch.begin(paths.len());
     let job = Files { cache, paths: &paths };
-    let started = run_workers(&queue, &job, watch, threads, STACK);
+    let started = run_on_many(threads - 1, STACK, &|| queue.work(&job, watch));
     Ok(Outcome { threads: started, ..queue.finish(&job, watch) })
-}
-
-/// Runs `queue` on up to `threads` threads, including this one; returns how many there were.
-fn run_workers(
-    queue: &Queue,
-    job: &impl Job,
-    watch: &Watch,
-    threads: usize,
-    stack: usize,
-) -> usize {
-    thread::run_on_many(threads.saturating_sub(1), stack, &|| queue.work(job, watch))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::prefetch::options::ReadAhead;
-    use crate::prefetch::queue::FileRead;
+    use crate::prefetch::queue::{FileRead, Job};
     use smf_core::cache::CacheError;
     use std::time::Duration;
 
@@ -74,7 +63,7 @@ mod tests {
         }
         let (queue, watch) = (Queue::new(100, 8, ReadAhead::Never).unwrap(), Watch::default());
         // No address space can hold this stack.
-        assert_eq!(run_workers(&queue, &FixedJob, &watch, 8, 1 << 60), 1);
+        assert_eq!(run_on_many(7, 1 << 60, &|| queue.work(&FixedJob, &watch)), 1);
         let results = queue.finish(&FixedJob, &watch);
         assert_eq!((results.ready, results.bytes), (100, 200));
     }

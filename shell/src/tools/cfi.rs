@@ -61,19 +61,13 @@ impl State {
             Effect::None | Effect::Call | Effect::Branch(_) | Effect::Jump(_) | Effect::End => {}
             Effect::Push(register) => {
                 next.grow(8);
-                next.save(register);
+                next.save(register, next.stack);
             }
-            Effect::PushOther => next.grow(8),
             Effect::Pop(register) => {
                 next.restore(register);
                 next.grow(-8);
-                match register {
-                    RSP => next.stack = None,
-                    RBP => next.frame = None,
-                    _ => {}
-                }
+                next.lose(register);
             }
-            Effect::PopOther => next.grow(-8),
             Effect::Move(distance) => next.grow(distance.checked_neg()?),
             Effect::StackFromFrame(distance) => {
                 next.stack = self.frame.and_then(|frame| frame.checked_sub(distance));
@@ -87,7 +81,7 @@ impl State {
             }
             Effect::Store(register, base, distance) => {
                 let base = if base == RSP { self.stack } else { self.frame };
-                next.save_at(register, base.and_then(|base| base.checked_sub(distance)));
+                next.save(register, base.and_then(|base| base.checked_sub(distance)));
             }
             Effect::Leave => {
                 next.stack = self.frame;
@@ -95,8 +89,7 @@ impl State {
                 next.grow(-8);
                 next.frame = None;
             }
-            Effect::LoseStack => next.stack = None,
-            Effect::LoseFrame => next.frame = None,
+            Effect::Lose(register) => next.lose(register),
         }
         next.cfa().map(|_| next)
     }
@@ -105,20 +98,21 @@ impl State {
         self.stack = self.stack.and_then(|stack| stack.checked_add(bytes));
     }
 
-    fn slot(&mut self, register: u8) -> Option<&mut Option<i64>> {
-        CALLEE_SAVED
-            .iter()
-            .zip(&mut self.saved)
-            .find_map(|(&saved, slot)| (saved == register).then_some(slot))
+    /// Records an unknown write to a register.
+    fn lose(&mut self, register: u8) {
+        match register {
+            RSP => self.stack = None,
+            RBP => self.frame = None,
+            _ => {}
+        }
     }
 
-    /// Records a push of a register.
-    fn save(&mut self, register: u8) {
-        self.save_at(register, self.stack);
+    fn slot(&mut self, register: u8) -> Option<&mut Option<i64>> {
+        self.saved.get_mut(CALLEE_SAVED.iter().position(|&saved| saved == register)?)
     }
 
     /// Records a store of a register to the frame; the first one saves it.
-    fn save_at(&mut self, register: u8, at: Option<i64>) {
+    fn save(&mut self, register: u8, at: Option<i64>) {
         if let Some(slot @ None) = self.slot(register) {
             *slot = at.filter(|at| *at > 0);
         }
@@ -144,11 +138,9 @@ const MAX_PASSES: usize = 8;
 /// The state at the target of a backward branch, behind a call that does not return, is known in the second
 /// pass only.
 fn rows(code: &[u8]) -> Option<(Vec<Row>, usize)> {
-    let mut pass = Pass::new(code, HashMap::new())?;
-    pass.run()?;
+    let mut pass = Pass::run(code, HashMap::new())?;
     for _ in 1..MAX_PASSES {
-        let mut again = Pass::new(code, pass.branches)?;
-        again.run()?;
+        let again = Pass::run(code, pass.branches)?;
         let is_stable = again.rows == pass.rows;
         pass = again;
         if is_stable {
@@ -175,41 +167,36 @@ struct Pass<'c> {
 }
 
 impl<'c> Pass<'c> {
-    fn new(code: &'c [u8], last: HashMap<usize, State>) -> Option<Self> {
+    fn run(code: &'c [u8], last: HashMap<usize, State>) -> Option<Self> {
         let (frame, body) = (State::ENTRY, State::ENTRY);
         let mut rows = Vec::new();
         try_push(&mut rows, Row { at: 0, frame }).ok()?;
         let (branches, described) = (HashMap::new(), 0);
-        Some(Self { code, frame, body, in_epilogue: false, branches, last, rows, described })
-    }
-
-    fn run(&mut self) -> Option<()> {
+        let mut pass =
+            Self { code, frame, body, in_epilogue: false, branches, last, rows, described };
         let mut at = 0;
-        while let Some(rest @ [_, ..]) = self.code.get(at..) {
-            self.enter(at)?;
-            let Some(end) = self.step(rest, at) else { return self.truncate() };
+        while let Some(rest @ [_, ..]) = code.get(at..) {
+            pass.enter(at)?;
+            let Some(end) = pass.step(rest, at) else {
+                // The description ends after the last return.
+                pass.rows.retain(|row| row.at < pass.described);
+                return (pass.described != 0).then_some(pass);
+            };
             at = end;
         }
-        self.described = at;
-        Some(())
+        pass.described = at;
+        Some(pass)
     }
 
     /// Decodes the instruction at `at`; its end, or `None` when it cannot be followed.
     fn step(&mut self, rest: &[u8], at: usize) -> Option<usize> {
-        let instruction = decode(rest)?;
-        let end = at + instruction.len;
-        self.apply(instruction.effect, end)?;
-        if instruction.effect == Effect::End {
+        let (len, effect) = decode(rest)?;
+        let end = at + len;
+        self.apply(effect, end)?;
+        if effect == Effect::End {
             self.described = end;
         }
         Some(end)
-    }
-
-    /// Truncates the rows after the last return; `None` when there was none.
-    fn truncate(&mut self) -> Option<()> {
-        let described = self.described;
-        self.rows.retain(|row| row.at < described);
-        (described != 0).then_some(())
     }
 
     /// Applies the state of a branch to `at`, which takes precedence over that of the code before it.
@@ -227,12 +214,9 @@ impl<'c> Pass<'c> {
     fn apply(&mut self, effect: Effect, end: usize) -> Option<()> {
         let goes_on = match effect {
             Effect::End => false,
-            Effect::Branch(distance) => {
-                self.branch(end, distance)?;
-                true
-            }
             // A jump out of the function is a tail call, behind an epilogue.
             Effect::Jump(distance) => self.branch(end, distance)?,
+            Effect::Branch(distance) => self.branch(end, distance).map(|_| true)?,
             _ => true,
         };
         self.frame = if goes_on { self.frame.after(effect)? } else { self.body };
@@ -266,7 +250,7 @@ impl<'c> Pass<'c> {
 /// Whether an instruction may belong to an epilogue.
 fn is_epilogue(effect: Effect) -> bool {
     match effect {
-        Effect::Pop(_) | Effect::PopOther | Effect::Leave | Effect::StackFromFrame(_) => true,
+        Effect::Pop(_) | Effect::Leave | Effect::StackFromFrame(_) => true,
         Effect::Move(distance) => distance > 0,
         _ => false,
     }
@@ -291,7 +275,7 @@ pub(super) fn debug_frame(
     // One common information entry (CIE): no augmentation, code alignment factor 1, data alignment factor
     // -8; initially the CFA is 8 bytes above the stack pointer, with the return address below it.
     let mut cie = FallibleBuf::default();
-    cie.put(&u32::MAX.to_le_bytes());
+    cie.put_u32(&[u32::MAX]);
     cie.put(&[1, 0, 1, 0x78, RETURN_ADDRESS]);
     put_def_cfa(&mut cie, RSP, 8);
     cie.put(&[DW_CFA_OFFSET | RETURN_ADDRESS, 1]);
@@ -299,9 +283,8 @@ pub(super) fn debug_frame(
     for (address, code) in functions {
         if let Some((rows, described)) = rows(&code) {
             let mut entry = FallibleBuf::default();
-            entry.put(&0u32.to_le_bytes());
-            entry.put(&address.to_le_bytes());
-            entry.put(&(described as u64).to_le_bytes());
+            entry.put_u32(&[0]);
+            entry.put_u64(&[address, described as u64]);
             put_rows(&mut entry, &rows);
             put_entry(&mut section, entry)?;
         }
@@ -313,7 +296,7 @@ pub(super) fn debug_frame(
 fn put_entry(section: &mut FallibleBuf, entry: FallibleBuf) -> Result<(), AllocError> {
     let entry = entry.finish()?;
     let len = (entry.len() + 4).next_multiple_of(8) - 4;
-    section.put(&u32::try_from(len).unwrap_or(0).to_le_bytes());
+    section.put_u32(&[u32::try_from(len).unwrap_or(0)]);
     section.put(&entry);
     // Padded with DW_CFA_nop.
     section.put([0; 8].get(..len - entry.len()).unwrap_or_default());
@@ -324,22 +307,19 @@ fn put_rows(entry: &mut FallibleBuf, rows: &[Row]) {
     for pair in rows.windows(2) {
         let [before, row] = pair else { continue };
         put_advance_loc(entry, row.at - before.at);
-        if let Some((register, distance)) =
-            row.frame.cfa().filter(|b| Some(*b) != before.frame.cfa())
-        {
+        let cfa = row.frame.cfa().filter(|cfa| Some(*cfa) != before.frame.cfa());
+        if let Some((register, distance)) = cfa {
             put_def_cfa(entry, register, distance.unsigned_abs());
         }
-        for ((&register, was), is) in
-            CALLEE_SAVED.iter().zip(before.frame.saved).zip(row.frame.saved)
-        {
-            let number = DWARF_REGISTERS.get(usize::from(register)).copied().unwrap_or(0);
+        let saved = before.frame.saved.into_iter().zip(row.frame.saved);
+        for (&register, (was, is)) in CALLEE_SAVED.iter().zip(saved) {
             match is {
                 _ if was == is => {}
                 Some(distance) => {
-                    entry.put(&[DW_CFA_OFFSET | number]);
+                    entry.put(&[DW_CFA_OFFSET | dwarf_register(register)]);
                     put_leb(entry, distance.unsigned_abs() / 8);
                 }
-                None => entry.put(&[DW_CFA_RESTORE | number]),
+                None => entry.put(&[DW_CFA_RESTORE | dwarf_register(register)]),
             }
         }
     }
@@ -350,14 +330,18 @@ fn put_advance_loc(entry: &mut FallibleBuf, bytes: usize) {
         Ok(few @ 0..0x40) => entry.put(&[DW_CFA_ADVANCE_LOC | few]),
         _ => {
             entry.put(&[DW_CFA_ADVANCE_LOC4]);
-            entry.put(&u32::try_from(bytes).unwrap_or(0).to_le_bytes());
+            entry.put_u32(&[u32::try_from(bytes).unwrap_or(0)]);
         }
     }
 }
 
 fn put_def_cfa(entry: &mut FallibleBuf, register: u8, distance: u64) {
-    entry.put(&[DW_CFA_DEF_CFA, DWARF_REGISTERS.get(usize::from(register)).copied().unwrap_or(0)]);
+    entry.put(&[DW_CFA_DEF_CFA, dwarf_register(register)]);
     put_leb(entry, distance);
+}
+
+fn dwarf_register(register: u8) -> u8 {
+    DWARF_REGISTERS.get(usize::from(register)).copied().unwrap_or(0)
 }
 
 /// Appends a number in ULEB128.
@@ -461,7 +445,7 @@ mod tests {
                 let theirs =
                     compiler_cfi.rows.iter().rev().find(|row| row.0 <= compiler_cfi.start + at);
                 let theirs = theirs.map_or("rsp+8", |row| &row.1);
-                let len = decode(&code[at..]).unwrap().len;
+                let len = decode(&code[at..]).unwrap().0;
                 let here = &code[at..at + len];
                 let padding = here.ends_with(&[0x90]) || here.windows(2).any(|w| w == [0x0f, 0x1f]);
                 if !padding {
@@ -488,7 +472,7 @@ mod tests {
                 .map(|byte| u8::from_str_radix(byte, 16).unwrap())
                 .collect();
             if !text.contains("(bad)") && bytes[0] != 0x9b {
-                let len = decode(&bytes).map(|instruction| instruction.len);
+                let len = decode(&bytes).map(|(len, _)| len);
                 assert_eq!(len, Some(bytes.len()), "{line}");
                 count += 1;
             }
@@ -576,11 +560,11 @@ mod tests {
                 seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 code.push(seed.to_le_bytes()[7]);
             }
-            if let Some(instruction) = decode(&code) {
-                assert!((1..=15).contains(&instruction.len), "{code:x?}");
+            if let Some(instruction @ (len, _)) = decode(&code) {
+                assert!((1..=15).contains(&len), "{code:x?}");
                 // A truncated instruction is not decoded.
-                assert_eq!(decode(&code[..instruction.len]), Some(instruction), "{code:x?}");
-                assert_eq!(decode(&code[..instruction.len - 1]), None, "{code:x?}");
+                assert_eq!(decode(&code[..len]), Some(instruction), "{code:x?}");
+                assert_eq!(decode(&code[..len - 1]), None, "{code:x?}");
             }
             let _ = debug_frame([(0x1000, code)].into_iter());
         }

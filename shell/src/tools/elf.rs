@@ -1,4 +1,5 @@
-//! Writes an ELF object for debuggers: the names of functions, and their call frame information where known.
+//! Writes an ELF object for debuggers: the names of functions, and sections with call frame information and debugging
+//! information.
 //!
 //! The code stays where it runs: each range becomes a section without contents (SHT_NOBITS) at its address.
 //! For functions without CFI, debuggers find the start by the symbol and analyse the prologue, which works
@@ -21,162 +22,135 @@ pub(super) const MACHINE: u16 = 183;
 #[cfg(target_arch = "riscv64")]
 pub(super) const MACHINE: u16 = 243;
 
-const HEADER: usize = 64;
-const SECTION: usize = 64;
-const SYMBOL: usize = 24;
-const ET_EXEC: u16 = 2;
+const HEADER: u64 = 64;
+const SECTION: u64 = 64;
+const SYMBOL: u64 = 24;
+const ET_EXEC: u64 = 2;
+const EV_CURRENT: u64 = 1;
 const SHT_PROGBITS: u32 = 1;
 const SHT_SYMTAB: u32 = 2;
 const SHT_STRTAB: u32 = 3;
 const SHT_NOBITS: u32 = 8;
 /// `SHF_ALLOC` and `SHF_EXECINSTR`.
 const CODE_FLAGS: u64 = 6;
+const SHF_ALLOC: u64 = 2;
 /// `STB_GLOBAL` and `STT_FUNC`.
-const GLOBAL_FUNCTION: u8 = 0x12;
+const GLOBAL_FUNCTION: u32 = 0x12;
 /// The section index of absolute symbols.
 const SHN_ABS: u16 = 0xfff1;
 
-/// Sections besides code: null, symbols, two string tables, `.debug_frame`.
-const OTHERS: usize = 5;
+/// The names of the sections that every object has, with their offsets.
+const NAMES: &[u8] = b"\0.text\0.symtab\0.strtab\0.shstrtab\0";
+const TEXT: u32 = 1;
+const SYMTAB: u32 = 7;
+const STRTAB: u32 = 15;
+const SHSTRTAB: u32 = 23;
+
+/// Sections besides code that every object has: null, symbols, two string tables.
+const OTHERS: usize = 4;
 
 /// The maximum number of code sections. Further ranges are omitted, and their symbols are absolute.
-const MAX_RANGES: usize = 0xff00 - OTHERS;
+const MAX_RANGES: usize = 0x8000;
 
-/// Encodes an object with a `.text` for each range of `code`, a symbol for each function, and `.debug_frame`.
+/// A section for debuggers.
+#[derive(Clone, Debug)]
+pub struct DebugSection {
+    /// Its ELF name, without a NUL.
+    pub name: &'static [u8],
+    /// Its address, if it lies in memory; 0 otherwise.
+    pub address: u64,
+    /// Its contents.
+    pub bytes: Vec<u8>,
+}
+
+/// Encodes an object with a `.text` for each range of `code`, a symbol for each function, and `extra` sections.
+///
+/// Headers and symbols are sequences of 64-bit words, some of which consist of two or more fields.
 ///
 /// # Errors
 /// Allocation failure.
 pub(super) fn object(
     functions: &[Function<'_>],
     code: &[Range<u64>],
-    frames: &[u8],
+    extra: &[DebugSection],
 ) -> Result<Vec<u8>, AllocError> {
     let code = code.get(..MAX_RANGES).unwrap_or(code);
-    let (mut strings, mut symbols) = (Strings::new(), FallibleBuf::default());
-    symbols.put(&[0; SYMBOL]);
-    for function in functions {
-        put_symbol(&mut symbols, strings.add(function.name), function, code);
-    }
-    let (symbols, strings) = (symbols.finish()?, strings.0.finish()?);
-    let mut names = Strings::new();
-    let text = names.add(b".text");
-    let [symtab, strtab, shstrtab, debug_frame] =
-        [&b".symtab"[..], b".strtab", b".shstrtab", b".debug_frame"].map(|name| names.add(name));
-
-    let (names, mut sections) = (names.0.finish()?, FallibleBuf::default());
-    sections.put(&[0; SECTION]);
+    let (symbols, strings) = symbol_table(functions, code)?;
+    let mut sections = FallibleBuf::default();
+    sections.put_u64(&[0; 8]);
     for range in code {
         let size = range.end.saturating_sub(range.start);
-        let (address, alignment) = (range.start, 16);
-        let section =
-            Section { name: text, kind: SHT_NOBITS, size, alignment, ..Section::default() };
-        Section { flags: CODE_FLAGS, address, ..section }.put(&mut sections);
+        let kind = pair(TEXT, SHT_NOBITS);
+        sections.put_u64(&[kind, CODE_FLAGS, range.start, 0, size, 0, 16, 0]);
     }
-    let mut offset = HEADER as u64;
-    let string_section = u32::try_from(code.len() + 2).unwrap_or(0);
-    for (name, kind, bytes) in [
-        (symtab, SHT_SYMTAB, &*symbols),
-        (strtab, SHT_STRTAB, &strings),
-        (debug_frame, SHT_PROGBITS, frames),
-        (shstrtab, SHT_STRTAB, &names),
+    let count = (code.len() + OTHERS + extra.len()) as u64;
+    // The index of the string table, and of the first global symbol.
+    let links = pair(code.len() as u32 + 2, 1);
+    let mut names = FallibleBuf::default();
+    names.put(NAMES);
+    let mut offset = HEADER;
+    for (name, bytes, [links, alignment, entry]) in [
+        (pair(SYMTAB, SHT_SYMTAB), &*symbols, [links, 8, SYMBOL]),
+        (pair(STRTAB, SHT_STRTAB), &*strings, [0; 3]),
     ] {
-        let mut section =
-            Section { name, kind, offset, size: bytes.len() as u64, ..Section::default() };
-        if kind == SHT_SYMTAB {
-            // Its string table, and the index of the first global symbol.
-            (section.link, section.info) = (string_section, 1);
-            (section.alignment, section.entry) = (8, SYMBOL as u64);
-        }
-        section.put(&mut sections);
-        offset += section.size;
+        let size = bytes.len() as u64;
+        sections.put_u64(&[name, 0, 0, offset, size, links, alignment, entry]);
+        offset += size;
     }
+    for DebugSection { name, address, bytes } in extra {
+        let (size, flags) = (bytes.len() as u64, if *address == 0 { 0 } else { SHF_ALLOC });
+        let kind = pair(u32::try_from(names.len()).unwrap_or(0), SHT_PROGBITS);
+        sections.put_u64(&[kind, flags, *address, offset, size, 0, 1, 0]);
+        names.put(name);
+        names.put(b"\0");
+        offset += size;
+    }
+    let names = names.finish()?;
+    let size = names.len() as u64;
+    sections.put_u64(&[pair(SHSTRTAB, SHT_STRTAB), 0, 0, offset, size, 0, 0, 0]);
+    offset += size;
 
-    let mut object = header(offset, code.len() + OTHERS);
-    for part in [&*symbols, &strings, frames, &names, &sections.finish()?] {
-        object.put(part);
-    }
+    let mut object = FallibleBuf::default();
+    // 64-bit, little-endian, version 1.
+    object.put(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+    // No entry point and no program headers.
+    let kind = ET_EXEC | u64::from(MACHINE) << 16 | EV_CURRENT << 32;
+    let counts = SECTION << 16 | count << 32 | (count - 1) << 48;
+    object.put_u64(&[kind, 0, 0, offset, HEADER << 32, counts]);
+    object.put(&symbols);
+    object.put(&strings);
+    extra.iter().for_each(|section| object.put(&section.bytes));
+    object.put(&names);
+    object.put(&sections.finish()?);
     object.finish()
 }
 
-fn header(section_table: u64, sections: usize) -> FallibleBuf {
-    let sections = u16::try_from(sections).unwrap_or(0);
-    // 64-bit, little-endian, version 1.
-    let mut header = FallibleBuf::default();
-    header.put(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
-    put16(&mut header, &[ET_EXEC, MACHINE]);
-    put32(&mut header, &[1]);
-    // No entry point and no program headers.
-    put64(&mut header, &[0, 0, section_table]);
-    put32(&mut header, &[0]);
-    let (size, section) = (HEADER as u16, SECTION as u16);
-    put16(&mut header, &[size, 0, 0, section, sections, sections.saturating_sub(1)]);
-    header
-}
-
-fn put_symbol(out: &mut FallibleBuf, name: u32, function: &Function<'_>, code: &[Range<u64>]) {
-    let within = code.iter().position(|range| range.contains(&function.address));
-    let section = within.and_then(|at| u16::try_from(at + 1).ok()).unwrap_or(SHN_ABS);
-    put32(out, &[name]);
-    out.put(&[GLOBAL_FUNCTION, 0]);
-    put16(out, &[section]);
-    put64(out, &[function.address, function.size]);
-}
-
-/// A section header.
-#[derive(Default)]
-struct Section {
-    name: u32,
-    kind: u32,
-    flags: u64,
-    address: u64,
-    offset: u64,
-    size: u64,
-    link: u32,
-    info: u32,
-    alignment: u64,
-    entry: u64,
-}
-
-impl Section {
-    fn put(&self, out: &mut FallibleBuf) {
-        put32(out, &[self.name, self.kind]);
-        put64(out, &[self.flags, self.address, self.offset, self.size]);
-        put32(out, &[self.link, self.info]);
-        put64(out, &[self.alignment, self.entry]);
-    }
-}
-
-/// A string table.
-struct Strings(FallibleBuf);
-
-impl Strings {
-    fn new() -> Self {
-        let mut strings = FallibleBuf::default();
-        strings.put(&[0]);
-        Self(strings)
-    }
-
-    /// Adds a string, truncated at its first NUL, and returns its offset; 0, the empty string, when full.
-    fn add(&mut self, string: &[u8]) -> u32 {
-        let at = u32::try_from(self.0.len()).unwrap_or(0);
-        if at != 0 {
-            self.0.put(string.split(|&byte| byte == 0).next().unwrap_or_default());
-            self.0.put(&[0]);
+/// The symbol of each function, and their names.
+fn symbol_table(
+    functions: &[Function<'_>],
+    code: &[Range<u64>],
+) -> Result<(Vec<u8>, Vec<u8>), AllocError> {
+    let (mut symbols, mut strings) = (FallibleBuf::default(), FallibleBuf::default());
+    symbols.put_u64(&[0; 3]);
+    strings.put(b"\0");
+    for function in functions {
+        // When the string table is full, the empty string at its start.
+        let name = u32::try_from(strings.len()).unwrap_or(0);
+        let range = code.iter().position(|range| range.contains(&function.address));
+        let section = range.and_then(|at| u16::try_from(at + 1).ok()).unwrap_or(SHN_ABS);
+        let kind = GLOBAL_FUNCTION | u32::from(section) << 16;
+        symbols.put_u64(&[pair(name, kind), function.address, function.size]);
+        if name != 0 {
+            strings.put(function.name.split(|&byte| byte == 0).next().unwrap_or_default());
+            strings.put(b"\0");
         }
-        at
     }
+    Ok((symbols.finish()?, strings.finish()?))
 }
 
-fn put16(out: &mut FallibleBuf, values: &[u16]) {
-    values.iter().for_each(|value| out.put(&value.to_le_bytes()));
-}
-
-fn put32(out: &mut FallibleBuf, values: &[u32]) {
-    values.iter().for_each(|value| out.put(&value.to_le_bytes()));
-}
-
-fn put64(out: &mut FallibleBuf, values: &[u64]) {
-    values.iter().for_each(|value| out.put(&value.to_le_bytes()));
+/// The word of two fields of 32 bits.
+fn pair(first: u32, second: u32) -> u64 {
+    u64::from(first) | u64::from(second) << 32
 }
 
 #[cfg(feature = "pack")]
@@ -190,7 +164,13 @@ mod tests {
         let named = |name, address| Function { address, size: 5, name };
         let functions =
             [named(&b"first"[..], 0x1000), named(b"second\0cut", 0x5010), named(b"", 9)];
-        let bytes = object(&functions, &[0x1000..0x2000, 0x5000..0x5800], b"frames").unwrap();
+        let extra = [(&b".debug_frame"[..], 0, b"frames"), (b".eh_frame", 0x7000, b"tables")];
+        let extra = extra.map(|(name, address, bytes)| DebugSection {
+            name,
+            address,
+            bytes: bytes.to_vec(),
+        });
+        let bytes = object(&functions, &[0x1000..0x2000, 0x5000..0x5800], &extra).unwrap();
         let file = ::object::File::parse(&*bytes).unwrap();
         let sections: Vec<_> = file.sections().filter(|s| s.name() == Ok(".text")).collect();
         let places =
@@ -210,7 +190,9 @@ mod tests {
             ]
         );
         let frames = file.section_by_name(".debug_frame").unwrap();
-        assert_eq!(frames.data().unwrap(), b"frames");
+        assert_eq!((frames.data().unwrap(), frames.address()), (&b"frames"[..], 0));
+        let tables = file.section_by_name(".eh_frame").unwrap();
+        assert_eq!((tables.data().unwrap(), tables.address()), (&b"tables"[..], 0x7000));
         assert!(symbols.len() == 3 && file.architecture() != ::object::Architecture::Unknown);
     }
 

@@ -3,6 +3,7 @@
 use std::io;
 
 use smf_core::alloc_util::AllocError;
+use smf_core::format::FormatError;
 use thiserror::Error;
 
 /// A tool.
@@ -45,6 +46,14 @@ pub enum ToolError {
         /// The tool.
         tool: Tool,
     },
+    /// The debugging information of a module is malformed.
+    #[error("{tool}: the debugging information of a module is not used: {error}")]
+    DebugInfo {
+        /// The tool.
+        tool: Tool,
+        /// What is wrong.
+        error: FormatError,
+    },
     /// The library was built without it.
     #[error("{tool} is not included in this build of the library")]
     LeftOut {
@@ -54,10 +63,13 @@ pub enum ToolError {
 }
 
 impl ToolError {
-    pub(super) fn system(tool: Tool, doing: &'static str) -> impl Fn(io::Error) -> Self {
-        move |error| match error.kind() {
-            io::ErrorKind::OutOfMemory => Self::OutOfMemory { tool },
-            _ => Self::System { tool, doing, errno: error.raw_os_error().unwrap_or(0) },
+    pub(super) fn system<E: Into<io::Error>>(
+        tool: Tool,
+        doing: &'static str,
+    ) -> impl Fn(E) -> Self {
+        move |error| match error.into() {
+            error if error.kind() == io::ErrorKind::OutOfMemory => Self::OutOfMemory { tool },
+            error => Self::System { tool, doing, errno: error.raw_os_error().unwrap_or(0) },
         }
     }
 

@@ -17,7 +17,7 @@ pub struct Function<'n> {
 
 impl Function<'_> {
     /// Reads its bytes through the kernel, so that unmapped memory is an error.
-    pub(super) fn code(&self) -> io::Result<Vec<u8>> {
+    pub(crate) fn code(&self) -> io::Result<Vec<u8>> {
         let mut code = Vec::new();
         let size = usize::try_from(self.size).unwrap_or(0);
         code.try_reserve_exact(size).map_err(|_| io::ErrorKind::OutOfMemory)?;

@@ -10,7 +10,7 @@ use std::ptr;
 
 use smf_core::alloc_util::{AllocError, try_box, try_copy_bytes};
 
-use super::error::ToolError;
+use super::elf::MACHINE;
 use crate::fork::{ProcessGuard, ProcessLock};
 
 /// `jit_code_entry`.
@@ -49,13 +49,31 @@ extern "C" fn __jit_debug_register_code() {
     unsafe { std::arch::asm!("", options(nostack, preserves_flags)) };
 }
 
+/// An ELF file without sections: `e_ident`, the type (ET_EXEC), machine and version, no entry point and tables, and the
+/// sizes of the header and of a section header.
+static EMPTY: [u64; 8] = [
+    u64::from_le_bytes(*b"\x7fELF\x02\x01\x01\0"),
+    0,
+    2 | (MACHINE as u64) << 16 | 1 << 32,
+    0,
+    0,
+    0,
+    64 << 32,
+    64 << 16,
+];
+
+/// Makes gdb take breakpoints out of code whose object was just unregistered: it does so when the next object is
+/// registered, and would restore old bytes in code that has the same address by then.
+fn reset_breakpoints(list: &ProcessGuard<()>) {
+    let (next, prev) = (ptr::null_mut(), ptr::null_mut());
+    let (symfile, symfile_size) = ((&raw const EMPTY).cast(), size_of_val(&EMPTY) as u64);
+    let mut entry = Entry { next, prev, symfile, symfile_size };
+    notify(list, REGISTER, &raw mut entry);
+    notify(list, UNREGISTER, &raw mut entry);
+}
+
 /// Guards the list of objects.
 pub(super) static LIST: ProcessLock<()> = ProcessLock::new(());
-
-/// Checks that the interface is built in.
-pub(super) fn available() -> Result<(), ToolError> {
-    Ok(())
-}
 
 /// An object that is registered with debuggers.
 #[derive(Debug)]
@@ -111,6 +129,7 @@ impl Drop for Object {
             None => set_first(&list, next),
         }
         notify(&list, UNREGISTER, self.entry);
+        reset_breakpoints(&list);
         // SAFETY: from `Box::into_raw`, and removed from the list.
         drop(unsafe { Box::from_raw(self.entry) });
     }

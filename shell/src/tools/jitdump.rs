@@ -8,15 +8,14 @@
 //! `perf record -k 1`.
 #![allow(unsafe_code)]
 
-use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr;
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
 use smf_core::alloc_util::{AllocError, try_copy_bytes};
@@ -40,7 +39,7 @@ const CODE_LOAD_HEADER: usize = 56;
 pub(super) struct Jitdump {
     file: File,
     /// The directory for the dump of a forked child.
-    directory: PathBuf,
+    directory: Box<[u8]>,
     process: u32,
     /// The unique index of the next function.
     next: u64,
@@ -50,35 +49,31 @@ impl Jitdump {
     /// Creates or truncates `jit-PID.dump` in `directory`.
     pub(super) fn open(directory: &Path) -> Result<Self, ToolError> {
         let process = std::process::id();
-        let error = |doing| ToolError::system(Tool::Jitdump, doing);
         let out_of_memory = ToolError::out_of_memory(Tool::Jitdump);
+        let directory = directory.as_os_str().as_bytes();
         let mut path = FallibleBuf::default();
-        path.put(directory.as_os_str().as_bytes());
+        path.put(directory);
         // Writing to a buffer cannot fail; allocation failures are reported by `finish`.
         let _ = write!(path, "/jit-{process}.dump");
-        let path = OsString::from_vec(path.finish().map_err(out_of_memory)?);
-        let own = try_copy_bytes(directory.as_os_str().as_bytes()).map_err(out_of_memory)?;
+        let path = path.finish().map_err(out_of_memory)?;
+        let directory = try_copy_bytes(directory).map_err(out_of_memory)?;
         let header = header(process).map_err(out_of_memory)?;
-        let no_follow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(no_follow)
-            .open(path)
-            .map_err(error("create its file"))?;
-        file.write_all(&header).map_err(error("write to its file"))?;
-        map_for_perf(&file).map_err(error("map its file so that perf sees it"))?;
-        let directory = OsString::from_vec(own.into_vec()).into();
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC;
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&*path, flags, Mode::RUSR | Mode::WUSR);
+        let file = file.map_err(ToolError::system(Tool::Jitdump, "create its file"))?;
+        let mut file = File::from(file);
+        let written = file.write_all(&header);
+        written.map_err(ToolError::system(Tool::Jitdump, "write to its file"))?;
+        let mapped = map_for_perf(&file);
+        mapped.map_err(ToolError::system(Tool::Jitdump, "map its file so that perf sees it"))?;
         Ok(Self { file, directory, process, next: 0 })
     }
 
     /// Appends a record for each function.
     pub(super) fn append(&mut self, functions: &[Function<'_>]) -> Result<(), ToolError> {
         if self.process != std::process::id() {
-            *self = Self::open(&self.directory)?;
+            *self = Self::open(Path::new(OsStr::from_bytes(&self.directory)))?;
         }
         for function in functions {
             let code =
@@ -104,13 +99,9 @@ fn map_for_perf(file: &File) -> io::Result<()> {
 
 fn header(process: u32) -> Result<Vec<u8>, AllocError> {
     let mut header = FallibleBuf::default();
-    for field in [MAGIC, VERSION, HEADER, u32::from(elf::MACHINE), 0, process] {
-        header.put(&field.to_ne_bytes());
-    }
+    header.put_u32(&[MAGIC, VERSION, HEADER, elf::MACHINE.into(), 0, process]);
     // Timestamp and flags, which are 0.
-    for field in [now(), 0] {
-        header.put(&field.to_ne_bytes());
-    }
+    header.put_u64(&[now(), 0]);
     header.finish()
 }
 
@@ -123,17 +114,11 @@ fn record(
     let name = function.name.split(|&byte| byte == 0).next().unwrap_or_default();
     let size = CODE_LOAD_HEADER + name.len() + 1 + code.len();
     let mut record = FallibleBuf::default();
-    for field in [CODE_LOAD, u32::try_from(size).unwrap_or(u32::MAX)] {
-        record.put(&field.to_ne_bytes());
-    }
-    record.put(&now().to_ne_bytes());
+    record.put_u32(&[CODE_LOAD, u32::try_from(size).unwrap_or(u32::MAX)]);
+    record.put_u64(&[now()]);
     let thread = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
-    for field in [process, thread] {
-        record.put(&field.to_ne_bytes());
-    }
-    for field in [function.address, function.address, code.len() as u64, index] {
-        record.put(&field.to_ne_bytes());
-    }
+    record.put_u32(&[process, thread]);
+    record.put_u64(&[function.address, function.address, code.len() as u64, index]);
     for part in [name, &[0], code] {
         record.put(part);
     }

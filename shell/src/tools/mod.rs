@@ -10,8 +10,9 @@
 //!
 //! The perf map is the simplest and has no timestamps: when memory is reused, the names of old code remain.
 //! A jitdump has timestamps and the bytes of every function, so that `perf annotate` shows instructions.
-//! Debuggers get an ELF object in memory for each module or named piece of code, with call frame information
-//! where it can be inferred (`cfi`), and lose it when the code is freed.
+//! Debuggers get an ELF object in memory for each module or named piece of code, and lose it when the code is freed. It has
+//! the debugging information and the unwinding tables of the module; without the latter, call frame information where it
+//! can be inferred (`cfi`).
 //!
 //! While all tools are off, a name costs one relaxed load ([`is_on`]). The environment is read when the first
 //! name is announced; code that was announced before a tool was enabled is not reported to it.
@@ -35,11 +36,12 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use smf_core::alloc_util::AllocError;
+use smf_core::alloc_util::try_push;
 
 use crate::fallible_buf::FallibleBuf;
 use crate::fork::{HeldAtFork, ProcessLock};
 use crate::stderr;
+pub use elf::DebugSection;
 pub use error::{Tool, ToolError};
 pub use function::Function;
 use jitdump::Jitdump;
@@ -67,8 +69,11 @@ pub(crate) const LOCKS: &[&dyn HeldAtFork] = &[
     &gdb::LIST,
 ];
 
-/// Whether a tool is enabled, or might be: the environment has not been read before the first announcement.
+/// Whether a tool is enabled. The first call reads the environment.
 pub fn is_on() -> bool {
+    if ON.load(Ordering::Relaxed) == UNREAD {
+        read_environment();
+    }
     ON.load(Ordering::Relaxed) != 0
 }
 
@@ -100,7 +105,9 @@ pub fn enable_gdb() -> Result<(), ToolError> {
 }
 
 fn switch_on_gdb() -> Result<(), ToolError> {
-    gdb::available()?;
+    if cfg!(not(feature = "gdb")) {
+        return Err(ToolError::LeftOut { tool: Tool::Gdb });
+    }
     ON.fetch_or(GDB, Ordering::Relaxed);
     Ok(())
 }
@@ -124,19 +131,17 @@ fn read_environment() {
     if std::mem::replace(&mut *is_read, true) {
         return;
     }
+    let request = |name, enable: &dyn Fn(&Path) -> Result<(), ToolError>| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty() && value != "0");
+        if let Some(Err(error)) = value.map(|value| enable(Path::new(&value))) {
+            report(&error);
+        }
+    };
+    request("SMF_PERF_MAP", &|_| enable(&THE_PERF_MAP, PERF_MAP, PerfMap::open));
+    request("SMF_JITDUMP", &|path| enable(&THE_JITDUMP, JITDUMP, || Jitdump::open(path)));
+    request("SMF_GDB", &|_| switch_on_gdb());
+    // Last, so that other threads wait for the lock until then.
     ON.fetch_and(!UNREAD, Ordering::Relaxed);
-    let requested = |name| std::env::var_os(name).filter(|value| !value.is_empty() && value != "0");
-    let mut outcomes = [Ok(()); 3];
-    if requested("SMF_PERF_MAP").is_some() {
-        outcomes[0] = enable(&THE_PERF_MAP, PERF_MAP, PerfMap::open);
-    }
-    if let Some(directory) = requested("SMF_JITDUMP") {
-        outcomes[1] = enable(&THE_JITDUMP, JITDUMP, || Jitdump::open(Path::new(&directory)));
-    }
-    if requested("SMF_GDB").is_some() {
-        outcomes[2] = switch_on_gdb();
-    }
-    outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).for_each(report);
 }
 
 /// Prints an error of a tool that the environment enabled, so that no caller can receive it.
@@ -165,51 +170,60 @@ pub fn announce(
     functions: &[Function<'_>],
     code: &[std::ops::Range<u64>],
 ) -> Result<Announced, ToolError> {
-    read_environment();
-    match ON.load(Ordering::Relaxed) {
-        0 => Ok(Announced(None)),
-        on => announce_to(on, functions, code),
-    }
+    announce_with(functions, code, || Ok(Vec::new()))
 }
 
-fn announce_to(
-    on: u8,
+/// As [`announce`]; debuggers also get the sections that `debug_sections` returns, which is called if one may be there.
+///
+/// # Errors
+/// As [`announce`]. An error of `debug_sections` is printed, and debuggers get the rest.
+pub fn announce_with(
     functions: &[Function<'_>],
     code: &[std::ops::Range<u64>],
+    debug_sections: impl FnOnce() -> Result<Vec<DebugSection>, ToolError>,
 ) -> Result<Announced, ToolError> {
+    read_environment();
+    let on = ON.load(Ordering::Relaxed);
     let mut outcome = Ok(());
     if on & PERF_MAP != 0 {
-        outcome = update(&THE_PERF_MAP, |map| map.append(functions));
+        let mut map = THE_PERF_MAP.lock();
+        outcome = map.as_mut().map_or(Ok(()), |map| map.append(functions));
     }
     if on & JITDUMP != 0 {
-        outcome = outcome.and(update(&THE_JITDUMP, |dump| dump.append(functions)));
+        let mut dump = THE_JITDUMP.lock();
+        outcome = outcome.and(dump.as_mut().map_or(Ok(()), |dump| dump.append(functions)));
     }
     if on & GDB == 0 {
         return outcome.map(|()| Announced(None));
     }
-    // Without call frame information debuggers fall back to frame pointers.
-    let debug_frame = debug_frame(functions).unwrap_or_default();
-    let object = elf::object(functions, code, &debug_frame).and_then(gdb::Object::register);
+    let mut sections = debug_sections().unwrap_or_else(|error| {
+        report(&error);
+        Vec::new()
+    });
+    let has_frames = sections.iter().any(|section| FRAMES.contains(&section.name));
+    if !has_frames {
+        let section = DebugSection { name: b".debug_frame", address: 0, bytes: frames(functions) };
+        // Without call frame information debuggers fall back to frame pointers.
+        let _ = try_push(&mut sections, section);
+    }
+    let object = elf::object(functions, code, &sections);
+    let object = object.and_then(gdb::Object::register);
     let object = object.map_err(ToolError::out_of_memory(Tool::Gdb));
     outcome.and(object.map(|object| Announced(Some(object))))
 }
 
-/// The call frame information of the functions, as far as it can be inferred.
-#[cfg(target_arch = "x86_64")]
-fn debug_frame(functions: &[Function<'_>]) -> Result<Vec<u8>, AllocError> {
-    let read = functions.iter().filter_map(|f| Some((f.address, f.code().ok()?)));
-    cfi::debug_frame(read)
-}
+/// The sections with call frame information.
+const FRAMES: [&[u8]; 2] = [b".eh_frame", b".debug_frame"];
 
-/// Empty: debuggers fall back to frame pointers.
-#[cfg(not(target_arch = "x86_64"))]
-fn debug_frame(_: &[Function<'_>]) -> Result<Vec<u8>, AllocError> {
-    Ok(Vec::new())
-}
-
-fn update<T>(
-    slot: &'static ProcessLock<Option<T>>,
-    update: impl FnOnce(&mut T) -> Result<(), ToolError>,
-) -> Result<(), ToolError> {
-    slot.lock().as_mut().map_or(Ok(()), update)
+/// The call frame information that can be inferred; empty without any.
+fn frames(functions: &[Function<'_>]) -> Vec<u8> {
+    #[cfg(target_arch = "x86_64")]
+    let frames =
+        cfi::debug_frame(functions.iter().filter_map(|f| Some((f.address, f.code().ok()?))));
+    #[cfg(not(target_arch = "x86_64"))]
+    let frames = {
+        let _ = functions;
+        Ok::<_, smf_core::AllocError>(Vec::new())
+    };
+    frames.unwrap_or_default()
 }

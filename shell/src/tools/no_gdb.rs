@@ -2,8 +2,6 @@
 
 use smf_core::alloc_util::AllocError;
 
-use super::error::{Tool, ToolError};
-
 /// Never registered.
 #[derive(Debug)]
 pub(super) struct Object;
@@ -12,8 +10,4 @@ impl Object {
     pub(super) fn register(_: Vec<u8>) -> Result<Self, AllocError> {
         Ok(Self)
     }
-}
-
-pub(super) fn available() -> Result<(), ToolError> {
-    Err(ToolError::LeftOut { tool: Tool::Gdb })
 }

@@ -8,12 +8,12 @@
 //! or to its own user, which is checked here. A file of an earlier process with the same id, common in
 //! containers, is truncated.
 
-use std::ffi::OsStr;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{Read, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
+
+use rustix::fs::{Mode, OFlags};
 
 use super::error::{Tool, ToolError};
 use super::function::Function;
@@ -35,16 +35,13 @@ impl PerfMap {
         // Writing to a buffer cannot fail; allocation failures are reported by `finish`.
         let _ = write!(path, "/tmp/perf-{process}.map");
         let path = path.finish().map_err(ToolError::out_of_memory(Tool::PerfMap))?;
-        let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .custom_flags(no_follow)
-            .open(OsStr::from_bytes(&path))
-            .map_err(ToolError::system(Tool::PerfMap, "open its file in /tmp"))?;
-        let status =
-            file.metadata().map_err(ToolError::system(Tool::PerfMap, "inspect its file"))?;
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&*path, flags, Mode::RUSR | Mode::WUSR);
+        let file = file.map_err(ToolError::system(Tool::PerfMap, "open its file in /tmp"))?;
+        let file = File::from(file);
+        let status = file.metadata();
+        let status = status.map_err(ToolError::system(Tool::PerfMap, "inspect its file"))?;
         if !status.is_file() || status.uid() != rustix::process::geteuid().as_raw() {
             return Err(ToolError::NotOurs { tool: Tool::PerfMap });
         }

@@ -9,20 +9,18 @@ use smf_core::extract::decode::x86_64::{self, OpcodeMap, Prefixes};
 /// Register numbers of the instruction encoding.
 pub(super) const RSP: u8 = 4;
 pub(super) const RBP: u8 = 5;
+/// An operand that is not a register.
+const OTHER: u8 = u8::MAX;
 
 /// The effect of an instruction on the unwinding state. Distances are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Nothing.
     None,
-    /// Pushes a register.
+    /// Pushes a register, or another operand as [`OTHER`].
     Push(u8),
-    /// Pushes another operand.
-    PushOther,
-    /// Pops a register.
+    /// Pops a register, or another operand as [`OTHER`].
     Pop(u8),
-    /// Pops to another operand.
-    PopOther,
     /// `rsp += distance`.
     Move(i64),
     /// `rsp = rbp + distance`.
@@ -33,10 +31,8 @@ pub(super) enum Effect {
     Store(u8, u8, i64),
     /// `rsp = rbp; pop rbp`.
     Leave,
-    /// Changes `rsp` to an unknown value.
-    LoseStack,
-    /// Changes `rbp` to an unknown value.
-    LoseFrame,
+    /// Changes `rsp` or `rbp` to an unknown value.
+    Lose(u8),
     /// Calls; the stack pointer is unchanged on return.
     Call,
     /// A conditional branch, relative to the next instruction.
@@ -47,15 +43,8 @@ pub(super) enum Effect {
     End,
 }
 
-/// A decoded instruction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Instruction {
-    pub(super) len: usize,
-    pub(super) effect: Effect,
-}
-
-/// Decodes the instruction at the start of `code`; `None` when it is unknown or truncated.
-pub(super) fn decode(code: &[u8]) -> Option<Instruction> {
+/// The length and the effect of the instruction at the start of `code`; `None` when it is unknown or truncated.
+pub(super) fn decode(code: &[u8]) -> Option<(usize, Effect)> {
     let found = x86_64::decode(code)?;
     let operands = code.get(found.operands..found.len)?;
     let effect = match found.map {
@@ -63,7 +52,7 @@ pub(super) fn decode(code: &[u8]) -> Option<Instruction> {
         OpcodeMap::Two => second_effect(found.opcode, operands, found.prefixes),
         _ => Effect::None,
     };
-    Some(Instruction { len: found.len, effect })
+    Some((found.len, effect))
 }
 
 /// The register number in the `reg` field.
@@ -80,16 +69,20 @@ fn rm_register(prefixes: Prefixes, modrm: u8) -> u8 {
 fn effect(opcode: u8, rest: &[u8], prefixes: Prefixes) -> Effect {
     // Compilers emit neither 16-bit pushes nor writes to half a stack pointer.
     if prefixes.operand16 && matches!(opcode, 0x50..=0x5f | 0x68 | 0x6a | 0x9c | 0x9d) {
-        return Effect::LoseStack;
+        return Effect::Lose(RSP);
     }
     let modrm = rest.first().copied().unwrap_or(0);
+    let (reg, rm) = (reg_register(prefixes, modrm), rm_register(prefixes, modrm));
+    // The operand `rm` is a register, not memory.
+    let is_direct = modrm >= 0xc0;
+    let whole = |register| prefixes.is_wide().then_some((register, 0));
     match opcode {
         0x50..=0x57 => Effect::Push(rm_register(prefixes, opcode)),
         0x58..=0x5f => Effect::Pop(rm_register(prefixes, opcode)),
-        0x68 | 0x6a | 0x9c => Effect::PushOther,
-        0x9d => Effect::PopOther,
-        0x8f if modrm >= 0xc0 => Effect::Pop(rm_register(prefixes, modrm)),
-        0x8f => Effect::PopOther,
+        0x68 | 0x6a | 0x9c => Effect::Push(OTHER),
+        0x9d => Effect::Pop(OTHER),
+        0x8f if is_direct => Effect::Pop(rm),
+        0x8f => Effect::Pop(OTHER),
         0xc9 => Effect::Leave,
         0xc2 | 0xc3 | 0xca | 0xcb | 0xcc | 0xcf | 0xf4 => Effect::End,
         0x70..=0x7f | 0xe0..=0xe3 => Effect::Branch(signed(rest)),
@@ -97,35 +90,29 @@ fn effect(opcode: u8, rest: &[u8], prefixes: Prefixes) -> Effect {
         0xe9 | 0xeb => Effect::Jump(signed(rest)),
         0xff => match modrm >> 3 & 7 {
             2 | 3 => Effect::Call,
-            6 => Effect::PushOther,
+            6 => Effect::Push(OTHER),
             4 | 5 => Effect::End,
-            0 | 1 if modrm >= 0xc0 => lose(rm_register(prefixes, modrm)),
+            0 | 1 if is_direct => lose(rm),
             _ => Effect::None,
         },
-        0x81 | 0x83 if modrm >= 0xc0 => arithmetic(modrm, rest.get(1..).unwrap_or(&[]), prefixes),
-        0x89 if modrm < 0xc0 => store(rest, prefixes),
-        0x89 if modrm >= 0xc0 => {
-            copy(rm_register(prefixes, modrm), reg_register(prefixes, modrm), prefixes)
-        }
-        0x8b if modrm >= 0xc0 => {
-            copy(reg_register(prefixes, modrm), rm_register(prefixes, modrm), prefixes)
-        }
-        0x8d => address(rest, prefixes),
-        0x8b | 0x63 | 0x69 | 0x6b => lose(reg_register(prefixes, modrm)),
-        0xb8..=0xbf => lose(rm_register(prefixes, opcode)),
-        0x87 if modrm >= 0xc0 => match lose(rm_register(prefixes, modrm)) {
-            Effect::None => lose(reg_register(prefixes, modrm)),
-            lost => lost,
+        0x81 | 0x83 if is_direct => arithmetic(modrm, rest.get(1..).unwrap_or(&[]), prefixes),
+        0x89 if is_direct => assign(rm, whole(reg)),
+        0x89 => match place(rest, prefixes) {
+            Some((base @ (RSP | RBP), distance)) => Effect::Store(reg, base, distance),
+            _ => Effect::None,
         },
-        0x87 => lose(reg_register(prefixes, modrm)),
-        0xc1 | 0xc7 | 0xd1 | 0xd3 if modrm >= 0xc0 => lose(rm_register(prefixes, modrm)),
+        0x8b if is_direct => assign(reg, whole(rm)),
+        0x8d => assign(reg, place(rest, prefixes)),
+        0x8b | 0x63 | 0x69 | 0x6b => lose(reg),
+        0xb8..=0xbf => lose(rm_register(prefixes, opcode)),
+        0x87 if is_direct && lose(rm) != Effect::None => lose(rm),
+        0x87 => lose(reg),
+        0xc1 | 0xc7 | 0xd1 | 0xd3 if is_direct => lose(rm),
         // Multiplication and division do not write to RSP or RBP; `not` and `neg` may.
-        0xf7 if modrm >= 0xc0 && matches!(modrm >> 3 & 7, 2 | 3) => {
-            lose(rm_register(prefixes, modrm))
-        }
+        0xf7 if is_direct && matches!(modrm >> 3 & 7, 2 | 3) => lose(rm),
         // Comparisons are excluded.
-        0x00..=0x37 if opcode & 7 == 1 && modrm >= 0xc0 => lose(rm_register(prefixes, modrm)),
-        0x00..=0x37 if opcode & 7 == 3 => lose(reg_register(prefixes, modrm)),
+        0x00..=0x37 if opcode & 7 == 1 && is_direct => lose(rm),
+        0x00..=0x37 if opcode & 7 == 3 => lose(reg),
         _ => Effect::None,
     }
 }
@@ -143,18 +130,16 @@ fn second_effect(opcode: u8, operands: &[u8], prefixes: Prefixes) -> Effect {
 
 /// The effect of an unknown write to a register.
 fn lose(register: u8) -> Effect {
-    match register {
-        RSP => Effect::LoseStack,
-        RBP => Effect::LoseFrame,
-        _ => Effect::None,
-    }
+    if matches!(register, RSP | RBP) { Effect::Lose(register) } else { Effect::None }
 }
 
-fn copy(to: u8, from: u8, prefixes: Prefixes) -> Effect {
-    match (to, from) {
-        (RSP, RBP) if prefixes.is_wide() => Effect::StackFromFrame(0),
-        (RBP, RSP) if prefixes.is_wide() => Effect::FrameFromStack(0),
-        (to, _) => lose(to),
+/// The effect of a write of the sum of a register and a distance, if the value is one.
+fn assign(to: u8, value: Option<(u8, i64)>) -> Effect {
+    match (to, value) {
+        (RSP, Some((RSP, distance))) => Effect::Move(distance),
+        (RSP, Some((RBP, distance))) => Effect::StackFromFrame(distance),
+        (RBP, Some((RSP, distance))) => Effect::FrameFromStack(distance),
+        _ => lose(to),
     }
 }
 
@@ -166,26 +151,6 @@ fn arithmetic(modrm: u8, immediate: &[u8], prefixes: Prefixes) -> Effect {
         5 if register == RSP && prefixes.is_wide() => Effect::Move(-signed(immediate)),
         7 => Effect::None,
         _ => lose(register),
-    }
-}
-
-/// `lea`.
-fn address(rest: &[u8], prefixes: Prefixes) -> Effect {
-    let to = reg_register(prefixes, rest.first().copied().unwrap_or(0));
-    match (to, place(rest, prefixes)) {
-        (RSP, Some((RSP, distance))) => Effect::Move(distance),
-        (RSP, Some((RBP, distance))) => Effect::StackFromFrame(distance),
-        (RBP, Some((RSP, distance))) => Effect::FrameFromStack(distance),
-        _ => lose(to),
-    }
-}
-
-/// `mov` to memory.
-fn store(rest: &[u8], prefixes: Prefixes) -> Effect {
-    let register = reg_register(prefixes, rest.first().copied().unwrap_or(0));
-    match place(rest, prefixes) {
-        Some((base @ (RSP | RBP), distance)) => Effect::Store(register, base, distance),
-        _ => Effect::None,
     }
 }
 

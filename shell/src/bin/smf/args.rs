@@ -1,10 +1,10 @@
 //! The command line: the commands and their documentation.
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::{
-    bytecode, convert, generate, inspect, jit, library, note, pack, prefetch, run, stub, templates,
-    verify,
+    bytecode, convert, inspect, jit, library, note, pack, prefetch, run, stub, templates, verify,
 };
 
 /// Loads, runs, verifies and links SMF modules.
@@ -26,7 +26,7 @@ pub(crate) enum Command {
     /// Shows header, sections, symbols, relocations, templates and note
     Inspect(inspect::Args),
     Verify(verify::Args),
-    /// Links relocatable ELF objects into one module
+    /// Links relocatable ELF objects and modules into one module
     Pack(pack::Args),
     Convert(convert::Args),
     /// Removes the stub before the module
@@ -34,7 +34,8 @@ pub(crate) enum Command {
     /// Extracts the module, or the shared object of a dynlib, from a hybrid file
     Extract(stub::Args),
     /// Creates and reads LSMF archives
-    Lib(library::Args),
+    #[command(subcommand)]
+    Lib(library::Command),
     /// Shows note.sdn
     Note(note::Args),
     Jit(jit::Args),
@@ -45,10 +46,16 @@ pub(crate) enum Command {
     Disasm(bytecode::DisasmArgs),
     /// Prints completions for a shell
     #[command(hide = true)]
-    Completions(generate::CompletionsArgs),
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
     /// Prints the man page, or that of one command
     #[command(hide = true)]
-    Man(generate::ManArgs),
+    Man {
+        /// The command [default: the page that lists all commands]
+        command: Option<String>,
+    },
 }
 
 #[cfg(test)]

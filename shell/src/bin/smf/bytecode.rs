@@ -15,7 +15,7 @@ use smf_core::loader::ModuleRef;
 use smf_core::vm::Engine;
 
 use crate::generic;
-use crate::output::{self, Failure};
+use crate::output::{self, At, Failure};
 
 /// The column for instruction bytes; few instructions have more.
 const BYTES_IN_A_LINE: usize = 10;
@@ -42,16 +42,14 @@ pub(crate) struct AsmArgs {
 
 pub(crate) fn asm(args: &AsmArgs) -> Result<(), Failure> {
     let data = output::read(&args.file)?;
-    let source = std::str::from_utf8(&data)
-        .map_err(|error| Failure::of(&args.file, format_args!("not UTF-8: {error}")))?;
-    if generic::is_source(source) {
-        let module = generic::assemble(source).map_err(|why| Failure::of(&args.file, why))?;
-        return output::write(&args.output, &module, None);
-    }
-    let functions = assemble(source).map_err(Failure::at(&args.file))?;
-    let flags = Flags(if args.reloadable { Flags::RELOADABLE } else { 0 });
-    let module = write_module(&functions, flags);
-    let module = module.map_err(Failure::at(&args.file))?;
+    let source = std::str::from_utf8(&data).map_err(|error| format!("not UTF-8: {error}"));
+    let source = source.at(&args.file)?;
+    let module = if generic::is_source(source) {
+        generic::assemble(source).at(&args.file)?
+    } else {
+        let flags = Flags(if args.reloadable { Flags::RELOADABLE } else { 0 });
+        write_module(&assemble(source).at(&args.file)?, flags).at(&args.file)?
+    };
     output::write(&args.output, &module, None)
 }
 
@@ -75,19 +73,20 @@ pub(crate) struct DisasmArgs {
 pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
     let data = output::read(&args.file)?;
     let smf = output::module(&args.file, &data)?;
-    let table = smf.functions().map_err(Failure::at(&args.file))?;
-    if table.is_none()
-        && let Some(text) = generic::disassemble(&args.file, &smf, args.name.as_deref())?
-    {
+    let Some(table) = smf.functions().at(&args.file)? else {
+        let text = generic::disassemble(&smf, args.name.as_deref()).at(&args.file)?;
+        let text = text.ok_or("the module has no bytecode").at(&args.file)?;
         return output::to_stdout(|out| out.write_all(text.as_bytes()));
-    }
-    let table = table.ok_or_else(|| Failure::of(&args.file, "the module has no bytecode"))?;
-    let functions: Result<Vec<_>, _> = table.iter().collect();
-    let functions = functions.map_err(Failure::at(&args.file))?;
-    let wanted: Vec<_> = match &args.name {
-        None => functions.iter().collect(),
-        Some(name) => vec![find(&args.file, &functions, name.as_bytes())?],
     };
+    let functions = table.iter().collect::<Result<Vec<_>, _>>().at(&args.file)?;
+    let is_wanted =
+        |f: &&Function<'_>| args.name.as_ref().is_none_or(|name| f.name() == name.as_bytes());
+    let mut wanted = functions.iter().filter(is_wanted).peekable();
+    if let (Some(name), None) = (&args.name, wanted.peek()) {
+        let names = functions.iter().map(Function::name);
+        return Err(no_function(name.as_bytes()) + &output::suggestions("has", names))
+            .at(&args.file);
+    }
     // A single function is shown without the names of its callees, which the output does not define.
     let named = |index: u32| functions.get(usize::try_from(index).ok()?).map(Function::name);
     let callee = |index| named(index).filter(|_| args.name.is_none());
@@ -100,9 +99,8 @@ pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
             let lowered = native
                 .as_mut()
                 .and_then(|(compiler, program)| compiler.function(program, function.index).ok());
-            let mut note = |out: &mut dyn fmt::Write, at| match &lowered {
-                Some(lowered) => write_code(out, lowered, at),
-                None => Ok(()),
+            let mut note = |out: &mut dyn fmt::Write, at| {
+                lowered.as_ref().map_or(Ok(()), |lowered| write_code(out, lowered, at))
             };
             annotate(&mut text, function.name(), code, &callee, &mut note)
                 .map_err(io::Error::other)?;
@@ -115,8 +113,7 @@ pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
 
 /// A compiler that records the source map, and the verified program.
 fn native<'d>(path: &Path, table: &Functions<'d>) -> Result<(Compiler, Program<'d>), Failure> {
-    let codes = functions_of(table).map_err(Failure::at(path))?;
-    let program = Verifier::new().verify(codes).map_err(Failure::at(path))?;
+    let program = Verifier::new().verify(functions_of(table).at(path)?).at(path)?;
     let mut compiler = Compiler::new();
     compiler.record_source_map(true);
     Ok((compiler, program))
@@ -161,26 +158,8 @@ fn write_instructions(out: &mut dyn fmt::Write, code: &[u8], offset: u64) -> fmt
     Ok(())
 }
 
-fn find<'f, 'd>(
-    path: &Path,
-    functions: &'f [Function<'d>],
-    name: &[u8],
-) -> Result<&'f Function<'d>, Failure> {
-    functions.iter().find(|function| function.name() == name).ok_or_else(|| {
-        let names = functions.iter().map(Function::name);
-        Failure::of(path, no_function(name) + &output::suggestions("has", names))
-    })
-}
-
 fn no_function(name: &[u8]) -> String {
     format!("no function `{}`", String::from_utf8_lossy(name))
-}
-
-/// Compiles every function of a bytecode module.
-pub(crate) fn compile(path: &Path, engine: &Engine<'_>) -> Result<(), Failure> {
-    let mut indices = (0..).zip(engine.program().functions());
-    let compiled = indices.try_for_each(|(index, _)| engine.compile(index).map(drop));
-    compiled.map_err(Failure::at(path))
 }
 
 /// Calls a bytecode function, by default the entry point. Returns the result and its text.
@@ -198,9 +177,10 @@ pub(crate) fn call(
     let index = found.ok_or_else(|| {
         let why = name.map_or("no entry point and no function `main`".to_owned(), no_function);
         let names = module.bytecode_functions().map(|(name, _)| name);
-        Failure::of(path, why + &output::suggestions("has", names))
-    })?;
-    let result = engine.call(index, args).map_err(Failure::at(path))?;
+        why + &output::suggestions("has", names)
+    });
+    let index = index.at(path)?;
+    let result = engine.call(index, args).at(path)?;
     let kind = engine.program().summary(index).map_or(Kind::Nil, |summary| summary.result);
     let shown = match kind {
         Kind::F64 => format!("{:?}", f64::from_bits(result.cast_unsigned())),

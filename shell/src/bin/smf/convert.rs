@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use smf_core::format::write::convert;
 
 use crate::layout::WrittenLayout;
-use crate::output::{self, Failure};
+use crate::output::{self, At, Failure};
 
 /// Writes a module in another layout
 ///
@@ -26,8 +26,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let data = output::read(&args.file)?;
     let smf = output::module(&args.file, &data)?;
-    let converted = convert::convert(&smf, args.layout.into());
-    let converted = converted.map_err(Failure::at(&args.file))?;
+    let converted = convert::convert(&smf, args.layout.into()).at(&args.file)?;
     output::write(&args.output, &converted.bytes, Some(&args.file))?;
     for dropped in &converted.dropped {
         output::report("dropped", &dropped.to_string());

@@ -7,27 +7,15 @@ use clap_complete::Shell;
 
 use crate::output::{self, Failure};
 
-#[derive(clap::Args)]
-pub(crate) struct CompletionsArgs {
-    /// The shell
-    shell: Shell,
-}
-
-#[derive(clap::Args)]
-pub(crate) struct ManArgs {
-    /// The command [default: the page that lists all commands]
-    command: Option<String>,
-}
-
-pub(crate) fn completions(args: &CompletionsArgs, mut command: Command) -> Result<(), Failure> {
+pub(crate) fn completions(shell: Shell, mut command: Command) -> Result<(), Failure> {
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut command, "smf", &mut text);
+    clap_complete::generate(shell, &mut command, "smf", &mut text);
     output::to_stdout(|out| out.write_all(&text))
 }
 
-pub(crate) fn man(args: &ManArgs, mut page: Command) -> Result<(), Failure> {
+pub(crate) fn man(name: Option<&str>, mut page: Command) -> Result<(), Failure> {
     page.build();
-    if let Some(name) = &args.command {
+    if let Some(name) = name {
         let command = page.find_subcommand(name).cloned();
         page = command.ok_or_else(|| Failure::Because(format!("no command `{name}`")))?;
     }

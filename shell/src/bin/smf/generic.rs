@@ -3,19 +3,18 @@
 //! The text form is that of `smf_core::jit::ir::text`, with lines between the templates that list
 //! instances: `possible max<i64>, max<f64>`, or `possible max<u8> as greatest` for an explicit symbol.
 
+use std::error::Error;
 use std::fmt::Write;
-use std::path::Path;
 
+use smf_core::format::Smf;
 use smf_core::format::note::{Note, Possible};
-use smf_core::format::template::{Constraints, Container, TemplateKind, Templates};
+use smf_core::format::template::{Constraints, Container, Template, TemplateKind};
 use smf_core::format::write::note::NewPossible;
-use smf_core::format::write::{NewTemplate, NewTemplates, TemplateModuleError, write_templates};
-use smf_core::format::{FormatError, SectionKind, Smf};
+use smf_core::format::write::{NewTemplates, WriteError, write_templates};
 use smf_core::jit::ir::function_of;
 use smf_core::jit::ir::text::{ParsedTemplate, parse, print};
 use smf_core::types::{Type, TypeList, mangle};
-
-use crate::output::Failure;
+use smf_loader::inspect::Parts;
 
 /// The first word of a line that lists instances.
 const POSSIBLE: &str = "possible";
@@ -39,7 +38,7 @@ struct Row {
 }
 
 /// Assembles a module.
-pub(crate) fn assemble(source: &str) -> Result<Vec<u8>, String> {
+pub(crate) fn assemble(source: &str) -> Result<Vec<u8>, Box<dyn Error>> {
     let mut rows = Vec::new();
     let mut templates = String::new();
     for (number, line) in source.lines().enumerate() {
@@ -52,22 +51,21 @@ pub(crate) fn assemble(source: &str) -> Result<Vec<u8>, String> {
         }
         templates.push('\n');
     }
-    let templates = parse(&templates).map_err(|error| error.to_string())?;
+    let templates = parse(&templates)?;
     check(&templates, &rows)?;
-    write(&templates, &rows).map_err(|error| error.to_string())
+    Ok(write(&templates, &rows)?)
 }
 
 /// Parses `NAME<TYPES>` and `NAME<TYPES> as SYMBOL`, separated by commas.
-fn rows_of(text: &str, line: usize, rows: &mut Vec<Row>) -> Result<(), String> {
+fn rows_of(text: &str, line: usize, rows: &mut Vec<Row>) -> Result<(), Box<dyn Error>> {
     let mut rest = text.trim();
     loop {
         let (template, after) = name(rest, '<').ok_or("expected a template name and `<`")?;
         let after = after.strip_prefix('<').ok_or("expected `<` after the template name")?;
         let end = closing(after).ok_or("missing `>`")?;
         let (types, after) = after.split_at(end);
-        let arguments = Type::parse_arguments(types).map_err(|error| error.to_string())?;
-        let mangled = mangle(template, &arguments).map_err(|error| error.to_string())?;
-        let mangled = mangled.ok_or("the instance has no mangled name")?;
+        let arguments = Type::parse_arguments(types)?;
+        let mangled = mangle(template, &arguments)?.ok_or("the instance has no mangled name")?;
         let mut symbol = format!("fn${mangled}");
         rest = after.get(1..).unwrap_or("").trim_start();
         if let Some(own) = rest.strip_prefix("as ") {
@@ -79,7 +77,7 @@ fn rows_of(text: &str, line: usize, rows: &mut Vec<Row>) -> Result<(), String> {
         match rest.strip_prefix(',') {
             Some(more) => rest = more.trim_start(),
             None if rest.is_empty() || rest.starts_with('#') => return Ok(()),
-            None => return Err("expected a comma or the end of the line".to_owned()),
+            None => return Err("expected a comma or the end of the line".into()),
         }
     }
 }
@@ -98,19 +96,16 @@ fn name(text: &str, stop: char) -> Option<(&str, &str)> {
 
 /// The position of the `>` that closes a `<` before the text. The `>` of an arrow `->` does not count.
 fn closing(text: &str) -> Option<usize> {
-    let mut depth = 0u32;
-    let mut before = ' ';
-    for (at, c) in text.char_indices() {
-        match c {
-            '<' => depth += 1,
-            '>' if before == '-' => {}
-            '>' if depth == 0 => return Some(at),
-            '>' => depth -= 1,
+    let text = text.replace("->", "  ");
+    let mut depth = 1u32;
+    text.bytes().position(|byte| {
+        match byte {
+            b'<' => depth += 1,
+            b'>' => depth -= 1,
             _ => {}
         }
-        before = c;
-    }
-    None
+        depth == 0
+    })
 }
 
 /// Checks the rows against the templates, where line numbers are available.
@@ -138,10 +133,10 @@ fn check(templates: &[ParsedTemplate], rows: &[Row]) -> Result<(), String> {
     Ok(())
 }
 
-fn write(templates: &[ParsedTemplate], rows: &[Row]) -> Result<Vec<u8>, TemplateModuleError> {
+fn write(templates: &[ParsedTemplate], rows: &[Row]) -> Result<Vec<u8>, WriteError> {
     let templates: Vec<_> = templates
         .iter()
-        .map(|template| NewTemplate {
+        .map(|template| Template {
             name: template.name.as_bytes(),
             kind: Some(TemplateKind::Function),
             params: template.type_params,
@@ -163,26 +158,12 @@ fn write(templates: &[ParsedTemplate], rows: &[Row]) -> Result<Vec<u8>, Template
 
 /// The text of a module's templates, or of one of them; `None` without templates with IR bodies.
 pub(crate) fn disassemble(
-    path: &Path,
     smf: &Smf<'_>,
     wanted: Option<&str>,
-) -> Result<Option<String>, Failure> {
-    let text = source_of(smf, wanted).map_err(Failure::at(path))?;
-    let none = || Failure::of(path, format_args!("no template `{}`", wanted.unwrap_or_default()));
-    match text {
-        Some(text) if text.is_empty() && wanted.is_some() => Err(none()),
-        text => Ok(text),
-    }
-}
-
-fn source_of(
-    smf: &Smf<'_>,
-    wanted: Option<&str>,
-) -> Result<Option<String>, Box<dyn std::error::Error>> {
-    let Some(section) = smf.sections().of_kind(SectionKind::TemplateCode) else { return Ok(None) };
-    let payload = smf.contents(&section)?;
+) -> Result<Option<String>, Box<dyn Error>> {
+    let parts = Parts::of(smf)?;
     let (mut text, mut any) = (String::new(), false);
-    for template in Templates::parse(&payload, section.offset)?.iter() {
+    for template in parts.templates()?.into_iter().flat_map(|templates| templates.iter()) {
         let template = template?;
         let Some(body) = function_of(template.body) else { continue };
         any = true;
@@ -192,49 +173,45 @@ fn source_of(
             print(&name, &body.map_err(|error| format!("template `{name}`: {error}"))?, &mut text)?;
         }
     }
-    if let Some((note, at)) = smf.note_contents()?.filter(|_| wanted.is_none() && any) {
-        put_rows(&mut text, &Note::parse(&note, at)?)?;
+    match wanted {
+        Some(wanted) if any && text.is_empty() => {
+            return Err(format!("no template `{wanted}`").into());
+        }
+        None if any => parts.note()?.map_or(Ok(()), |note| put_rows(&mut text, &note))?,
+        _ => {}
     }
     Ok(any.then_some(text))
 }
 
-fn put_rows(text: &mut String, note: &Note<'_>) -> Result<(), FormatError> {
-    let mut first = true;
-    for row in note.entries::<Possible>() {
+fn put_rows(text: &mut String, note: &Note<'_>) -> Result<(), Box<dyn Error>> {
+    for (index, row) in note.entries::<Possible>().enumerate() {
         let row = row?;
         let [template, arguments, symbol] =
             [row.template(), row.type_args(), row.mangled_name()].map(|cell| cell.to_string());
         let types = Type::parse_arguments(&arguments).ok();
         let usual = types.and_then(|types| mangle(&template, &types).ok().flatten());
         let is_usual = usual.is_some_and(|usual| symbol.strip_prefix("fn$") == Some(&usual));
-        text.push_str(if first { "\n" } else { "" });
-        first = false;
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{POSSIBLE} {}<{arguments}>", Quoted(&template));
-        let _ = if is_usual { Ok(()) } else { write!(text, " as {}", Quoted(&symbol)) };
+        text.push_str(if index == 0 { "\n" } else { "" });
+        write!(text, "{POSSIBLE} {}<{arguments}>", quoted(&template))?;
+        if !is_usual {
+            write!(text, " as {}", quoted(&symbol))?;
+        }
         text.push('\n');
     }
     Ok(())
 }
 
 /// A name in the text form, quoted where necessary.
-struct Quoted<'n>(&'n str);
-
-impl std::fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "_.$".contains(c);
-        match self.0.chars().all(plain) {
-            true => f.write_str(self.0),
-            false => write!(f, "\"{}\"", self.0),
-        }
-    }
+fn quoted(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_.$".contains(c);
+    if name.chars().all(is_plain) { name.to_owned() } else { format!("\"{name}\"") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn rows(text: &str) -> Result<Vec<[String; 3]>, String> {
+    fn rows(text: &str) -> Result<Vec<[String; 3]>, Box<dyn Error>> {
         let mut rows = Vec::new();
         rows_of(text, 1, &mut rows)?;
         Ok(rows.into_iter().map(|row| [row.template, row.spelled, row.symbol]).collect())
@@ -261,7 +238,7 @@ mod tests {
             ("max<i64>,", "name"),
             ("max<i64> as ", "a comma"),
         ] {
-            let told = rows(text).unwrap_err();
+            let told = rows(text).unwrap_err().to_string();
             assert!(told.contains(cause), "{text}: {told}");
         }
     }
@@ -284,7 +261,7 @@ mod tests {
             (template, "duplicate template `f`"),
             ("nothing", "line 4: `template` is expected"),
         ] {
-            let told = assemble(&format!("{template}{rows}")).unwrap_err();
+            let told = assemble(&format!("{template}{rows}")).unwrap_err().to_string();
             assert!(told.contains(cause), "{told}");
         }
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use smf_core::format::File;
 
-use crate::output::{self, Failure};
+use crate::output::{self, At, Failure};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -17,6 +17,6 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let data = output::read(&args.file)?;
-    let file = File::parse(&data).map_err(Failure::at(&args.file))?;
+    let file = File::parse(&data).at(&args.file)?;
     output::show(&args.file, &file, args.json)
 }

@@ -5,20 +5,17 @@ use std::ffi::OsString;
 /// Parses a 64-bit integer, decimal or `0x` hexadecimal, with an optional `-`. The upper half of the unsigned
 /// range wraps, as in a register.
 pub(crate) fn integer(text: &str) -> Result<i64, String> {
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(digits) => (true, digits),
-        None => (false, text),
-    };
+    let digits = text.strip_prefix('-');
+    let (is_negative, digits) = (digits.is_some(), digits.unwrap_or(text));
     let hex = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
     let (digits, radix) = hex.map_or((digits, 10), |digits| (digits, 16));
     let magnitude = Some(digits)
         .filter(|digits| !digits.starts_with('+'))
         .and_then(|digits| u64::from_str_radix(digits, radix).ok());
-    let value = match (magnitude, negative) {
-        (Some(magnitude), false) => Some(magnitude.cast_signed()),
-        (Some(magnitude), true) => 0i64.checked_sub_unsigned(magnitude),
-        (None, _) => None,
-    };
+    let value = magnitude.and_then(|magnitude| match is_negative {
+        true => 0i64.checked_sub_unsigned(magnitude),
+        false => Some(magnitude.cast_signed()),
+    });
     value.ok_or_else(|| "not a 64-bit integer, decimal or 0x hexadecimal".to_owned())
 }
 
@@ -30,16 +27,12 @@ pub(crate) fn with_decimal_negatives(
     let mut options = true;
     args.map(move |arg| {
         options &= arg != "--";
-        let decimal = arg.to_str().filter(|text| options && is_hex_negative(text)).map(integer);
-        match decimal {
+        let is_hex = |text: &&str| text.starts_with("-0x") || text.starts_with("-0X");
+        match arg.to_str().filter(|_| options).filter(is_hex).map(integer) {
             Some(Ok(value)) => value.to_string().into(),
             _ => arg,
         }
     })
-}
-
-fn is_hex_negative(text: &str) -> bool {
-    text.starts_with("-0x") || text.starts_with("-0X")
 }
 
 #[cfg(test)]

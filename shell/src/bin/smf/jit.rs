@@ -6,7 +6,6 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use smf_core::alloc_util::AllocError;
 use smf_core::jit::ir::Scalar;
 use smf_core::link::LinkError;
 use smf_core::loader::{LoadError, LoaderOptions};
@@ -19,7 +18,7 @@ use smf_loader::call;
 use smf_loader::jit::{Announce, InCall};
 use smf_loader::loader::{LoadFileError, Loader};
 
-use crate::output::{self, Failure};
+use crate::output::{self, At, Failure};
 use crate::values::{Array, Shown, word};
 
 /// Instantiates a template of a module, calls the instance and prints the result
@@ -65,43 +64,36 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         keep_code: args.keep_code,
         ..JitConfig::default()
     };
-    let no_memory = |error: AllocError| Failure::of(&args.file, error);
     // Leaked: exit handlers and threads of the module may use its code until the process ends.
     let loader: &'static Loader =
-        Box::leak(Box::new(Loader::new(LoaderOptions::default()).map_err(no_memory)?));
+        Box::leak(Box::new(Loader::new(LoaderOptions::default()).at(&args.file)?));
     let symbols = |name: &[u8]| Some(loader.modules().resolve(name).ok()??.address);
     let jit = JitInstantiator::new(config, CodeMemory::default())
         .and_then(|jit| jit.with_observer(Announce)?.with_symbols(symbols))
-        .map_err(Failure::at(&args.file))?;
+        .at(&args.file)?;
     let path = args.file.as_os_str().as_bytes();
-    let loaded = match &args.module {
+    match &args.module {
         Some(name) => jit.load_archived_metadata(path, name),
         None => jit.load_smf_metadata(path),
-    };
-    loaded.map_err(Failure::at(&args.file))?;
+    }
+    .at(&args.file)?;
     let resolver: &'static _ = Box::leak(Box::new(JitSymbolResolver::new(jit)));
     let fallback = |name: &[u8]| resolver.resolve(name);
-    loader.modules().set_fallback_resolver(Some(Box::new(fallback))).map_err(no_memory)?;
+    loader.modules().set_fallback_resolver(Some(Box::new(fallback))).at(&args.file)?;
     // A module with templates need not be loadable; an error is reported if the instance needs the module.
     let module = loader.load_module(&args.file, args.module.as_deref());
-    if module.as_ref().is_err_and(is_dynlib) {
+    if let Err(LoadFileError::Load(LoadError::Link { error: LinkError::Dynlib, .. })) = module {
         let why = "a dynlib has no templates; call its functions with `smf run`";
         return Err(Failure::of(&args.file, why));
     }
     let instance = resolver.instantiator().try_jit_instantiate(args.symbol.as_bytes());
     let instance = instance.map_err(|error| match (&error, &module) {
-        (InstantiateError::Failed(_), Err(module_error)) => Failure::of(
-            &args.file,
-            format_args!("{error} (the module itself was not loaded: {module_error})"),
-        ),
-        _ => Failure::of(&args.file, error),
-    })?;
-    call(&args.file, &instance, &args.args)
-}
-
-/// Whether a module was refused because it is a dynlib.
-fn is_dynlib(error: &LoadFileError) -> bool {
-    matches!(error, LoadFileError::Load(LoadError::Link { error: LinkError::Dynlib, .. }))
+        (InstantiateError::Failed(_), Err(module_error)) => {
+            format!("{error} (the module itself was not loaded: {module_error})")
+        }
+        _ => error.to_string(),
+    });
+    call(&args.file, &instance.at(&args.file)?, &args.args)
 }
 
 /// Calls an instance; prints its result and the arrays that it has changed.
@@ -121,8 +113,8 @@ fn call(file: &Path, instance: &Instance, args: &[String]) -> Result<(), Failure
     for (number, &scalar) in params.iter().enumerate() {
         let text = args.get(number).map_or("0", String::as_str);
         let word = word(text, scalar, &mut arrays);
-        let at = number + 1;
-        words.push(word.map_err(|why| Failure::of(file, format_args!("argument {at}: {why}")))?);
+        let word = word.map_err(|why| format!("argument {}: {why}", number + 1));
+        words.push(word.at(file)?);
     }
     // SAFETY: the instance's code is never freed, and its author declares a function of these parameters:
     // machine code is trusted. The arrays outlive the call, and only generated code and module code lies
@@ -130,11 +122,13 @@ fn call(file: &Path, instance: &Instance, args: &[String]) -> Result<(), Failure
     let returned = unsafe { call::call_values(instance.address(), &words) };
     let returned = returned.map_err(|error| {
         let error = InCall { called: instance.symbol(), error };
-        Failure::of(file, format_args!("`{symbol}`: {error}"))
-    })?;
+        format!("`{symbol}`: {error}")
+    });
+    let returned = returned.at(file)?;
     output::to_stdout(|out| {
         if let Some(scalar) = result {
-            writeln!(out, "{}", Shown::returned(scalar, returned))?;
+            let bits = if scalar.is_float() { returned.float } else { returned.integer };
+            writeln!(out, "{}", Shown(scalar, bits))?;
         }
         arrays.iter().filter(|array| array.is_changed()).try_for_each(|a| writeln!(out, "{a}"))
     })

@@ -1,21 +1,15 @@
 //! `smf lib`: archives of modules.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Subcommand;
 use smf_core::format::write::library::{self, NamedModule};
 use smf_core::format::{File, Library, Smf};
 
-use crate::output::{self, Failure};
-
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
+use crate::output::{self, At, Failure};
 
 #[derive(Subcommand)]
-enum Command {
+pub(crate) enum Command {
     /// Creates an archive of modules
     Create {
         /// The archive to write
@@ -54,39 +48,31 @@ fn member(text: &str) -> Result<(String, PathBuf), String> {
     }
 }
 
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    match &args.command {
-        Command::Create { output, modules } => create(output, modules),
-        Command::List { file, json } => list(file, *json),
-        Command::Extract { file, name, output } => extract(file, name, output),
+pub(crate) fn run(command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Create { output: out, modules } => {
+            let inputs = modules.iter().map(|(_, file)| output::read(file));
+            let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+            let mut named: Vec<NamedModule<'_>> = Vec::with_capacity(inputs.len());
+            for ((name, file), data) in modules.iter().zip(&inputs) {
+                Smf::parse(data).at(file)?;
+                named.push((name, data));
+            }
+            let mut archive = vec![0; library::length(&named).at(out)?];
+            library::write(&named, &mut archive).at(out)?;
+            output::write(out, &archive, None)
+        }
+        Command::List { file, json } => {
+            let data = output::read(file)?;
+            let library = Library::parse(&data).at(file)?;
+            output::show(file, &File::Library(library), *json)
+        }
+        Command::Extract { file, name, output: out } => {
+            let data = output::read(file)?;
+            let library = Library::parse(&data).at(file)?;
+            let missing = || Failure::of(file, format_args!("the archive has no module `{name}`"));
+            let module = library.find(name).ok_or_else(missing)?.at(file)?;
+            output::write(out, module.data, None)
+        }
     }
-}
-
-fn create(out: &Path, members: &[(String, PathBuf)]) -> Result<(), Failure> {
-    let read = members.iter().map(|(_, file)| output::read(file));
-    let inputs = read.collect::<Result<Vec<_>, _>>()?;
-    let mut modules: Vec<NamedModule<'_>> = Vec::with_capacity(inputs.len());
-    for ((name, file), data) in members.iter().zip(&inputs) {
-        Smf::parse(data).map_err(Failure::at(file))?;
-        modules.push((name, data));
-    }
-    let failed = Failure::at(out);
-    let mut archive = vec![0; library::length(&modules).map_err(failed)?];
-    library::write(&modules, &mut archive).map_err(failed)?;
-    output::write(out, &archive, None)
-}
-
-fn list(file: &Path, json: bool) -> Result<(), Failure> {
-    let data = output::read(file)?;
-    let library = Library::parse(&data).map_err(Failure::at(file))?;
-    output::show(file, &File::Library(library), json)
-}
-
-fn extract(file: &Path, name: &str, out: &Path) -> Result<(), Failure> {
-    let data = output::read(file)?;
-    let library = Library::parse(&data).map_err(Failure::at(file))?;
-    let missing = || Failure::of(file, format_args!("the archive has no module `{name}`"));
-    let module = library.find(name).ok_or_else(missing)?;
-    let module = module.map_err(Failure::at(file))?;
-    output::write(out, module.data, None)
 }

@@ -49,13 +49,13 @@ fn main() -> ExitCode {
         Command::Convert(args) => convert::run(args),
         Command::StripStub(args) => stub::strip(args),
         Command::Extract(args) => stub::extract(args),
-        Command::Lib(args) => library::run(args),
+        Command::Lib(command) => library::run(command),
         Command::Note(args) => note::run(args),
         Command::Prefetch(args) => prefetch::run(args),
         Command::Asm(args) => bytecode::asm(args),
         Command::Disasm(args) => bytecode::disasm(args),
-        Command::Completions(args) => generate::completions(args, Cli::command()),
-        Command::Man(args) => generate::man(args, Cli::command()),
+        Command::Completions { shell } => generate::completions(*shell, Cli::command()),
+        Command::Man { command } => generate::man(command.as_deref(), Cli::command()),
     };
     finish(done.map(|()| ExitCode::SUCCESS))
 }

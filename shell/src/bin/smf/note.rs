@@ -3,11 +3,10 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use smf_core::format::FormatError;
 use smf_core::format::note::Note;
 use smf_loader::inspect::write_note_json;
 
-use crate::output::{self, Failure};
+use crate::output::{self, At, Failure};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -19,16 +18,15 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let broken = |error: FormatError| Failure::of(&args.file, error);
     let data = output::read(&args.file)?;
     let smf = output::module(&args.file, &data)?;
-    let Some((text, at)) = smf.note_contents().map_err(broken)? else {
+    let Some((text, at)) = smf.note_contents().at(&args.file)? else {
         return Err(Failure::of(&args.file, "the module has no note.sdn"));
     };
     if !args.json {
         return output::to_stdout(|out| out.write_all(&text));
     }
-    let note = Note::parse(&text, at).map_err(broken)?;
-    note.check().map_err(broken)?;
+    let note = Note::parse(&text, at).at(&args.file)?;
+    note.check().at(&args.file)?;
     output::to_stdout(|out| write_note_json(&note, out))
 }

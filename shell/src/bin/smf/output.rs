@@ -1,8 +1,11 @@
 //! Input, output and errors of the commands.
 
+use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
-use std::path::Path;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::thread::ScopedJoinHandle;
 
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use smf_core::format::{File, Smf};
@@ -30,15 +33,24 @@ impl Failure {
     pub(crate) fn of(path: &Path, why: impl Display) -> Self {
         Failure::Because(format!("{}: {why}", path.display()))
     }
+}
 
-    /// An error that names its file itself.
-    pub(crate) fn because(why: impl Display) -> Self {
-        Failure::Because(why.to_string())
+/// An error that names its file itself, or concerns none.
+impl<E: Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Failure::Because(error.to_string())
     }
+}
 
-    /// What [`Failure::of`] makes of any error.
-    pub(crate) fn at<E: Display>(path: &Path) -> impl Fn(E) -> Self + Copy {
-        move |error| Self::of(path, error)
+/// Results of operations on a file, whose errors do not name it.
+pub(crate) trait At<T> {
+    /// Names the file in the error.
+    fn at(self, path: &Path) -> Result<T, Failure>;
+}
+
+impl<T, E: Display> At<T> for Result<T, E> {
+    fn at(self, path: &Path) -> Result<T, Failure> {
+        self.map_err(|error| Failure::of(path, error))
     }
 }
 
@@ -62,10 +74,7 @@ pub(crate) fn to_stdout<T>(
     write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<T>,
 ) -> Result<T, Failure> {
     let mut out = BufWriter::with_capacity(OUTPUT_BUFFER, io::stdout().lock());
-    let written = write(&mut out).and_then(|value| {
-        out.flush()?;
-        Ok(value)
-    });
+    let written = write(&mut out).and_then(|value| out.flush().map(|()| value));
     // Dropping the writer would retry the failed write.
     let _ = out.into_parts();
     written.map_err(Failure::Output)
@@ -86,46 +95,64 @@ pub(crate) fn suggestions<'n>(verb: &str, mut names: impl Iterator<Item = &'n [u
 
 /// A progress bar; hidden for few files and when standard error is not a terminal.
 pub(crate) fn progress(files: usize) -> ProgressBar {
-    if files > MANY_FILES && io::stderr().is_terminal() {
-        ProgressBar::with_draw_target(u64::try_from(files).ok(), ProgressDrawTarget::stderr())
-    } else {
-        ProgressBar::hidden()
-    }
+    let is_shown = files > MANY_FILES && io::stderr().is_terminal();
+    let hidden = ProgressDrawTarget::hidden();
+    let target = if is_shown { ProgressDrawTarget::stderr() } else { hidden };
+    ProgressBar::with_draw_target(Some(files as u64), target)
 }
 
 /// Reads an input.
 pub(crate) fn read(path: &Path) -> Result<Input, Failure> {
-    files::read(path).map_err(Failure::at(path))
+    files::read(path).at(path)
+}
+
+/// Reads inputs, on as many threads as pay. Only files: standard input is read by one thread, in order.
+pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<Input>, Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let has_stdin = paths.iter().any(|path| files::is_standard_stream(path));
+    let threads = if has_stdin { 1 } else { cores.min(paths.len()).max(1) };
+    let read_some = |paths: &[PathBuf]| paths.iter().map(|path| read(path)).collect();
+    let mut chunks = paths.chunks(paths.len().div_ceil(threads).max(1));
+    let first = chunks.next().unwrap_or(&[]);
+    let parts: Vec<Result<Vec<Input>, Failure>> = std::thread::scope(|scope| {
+        let start = |chunk| {
+            let thread = std::thread::Builder::new().spawn_scoped(scope, move || read_some(chunk));
+            (chunk, thread.ok())
+        };
+        let others: Vec<_> = chunks.map(start).collect();
+        let first = std::iter::once(read_some(first));
+        // A thread that cannot be started costs time alone.
+        let join = |(chunk, thread): (_, Option<ScopedJoinHandle<'_, _>>)| {
+            thread.and_then(|thread| thread.join().ok()).unwrap_or_else(|| read_some(chunk))
+        };
+        first.chain(others.into_iter().map(join)).collect()
+    });
+    let parts = parts.into_iter().collect::<Result<Vec<_>, _>>()?;
+    Ok(parts.into_iter().flatten().collect())
 }
 
 /// Parses a module.
 pub(crate) fn module<'d>(path: &Path, data: &'d [u8]) -> Result<Smf<'d>, Failure> {
-    let file = File::parse(data).map_err(Failure::at(path))?;
+    let file = File::parse(data).at(path)?;
     let hint = "this is an archive: extract a module with `smf lib extract`";
     file.module().ok_or_else(|| Failure::of(path, hint))
 }
 
 /// Shows a module or an archive, after checking everything that is shown.
 pub(crate) fn show(path: &Path, file: &File<'_>, json: bool) -> Result<(), Failure> {
-    inspect::check(file).map_err(Failure::at(path))?;
+    inspect::check(file).at(path)?;
     let name = path.to_string_lossy();
-    to_stdout(|out| {
-        if json {
-            inspect::write_json(file, &name, out)
-        } else {
-            inspect::write_text(file, &name, out)
-        }
+    to_stdout(|out| match json {
+        true => inspect::write_json(file, &name, out),
+        false => inspect::write_text(file, &name, out),
     })
 }
 
 /// Writes an output; a program is executable if `source` is.
 pub(crate) fn write(path: &Path, bytes: &[u8], source: Option<&Path>) -> Result<(), Failure> {
     let executable = files::is_program(bytes) && source.is_some_and(files::is_executable);
-    files::write(path, bytes, executable).map_err(|error| {
-        if files::is_standard_stream(path) {
-            Failure::Output(error)
-        } else {
-            Failure::of(path, format_args!("cannot write the file: {error}"))
-        }
+    files::write(path, bytes, executable).map_err(|error| match files::is_standard_stream(path) {
+        true => Failure::Output(error),
+        false => Failure::of(path, format_args!("cannot write the file: {error}")),
     })
 }

@@ -14,7 +14,6 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::{Value, json};
-use smf_core::alloc_util::AllocError;
 use smf_core::cache::{self, CacheError, Capacity, FileCache};
 use smf_core::memory::{FileBytes, FileKind, FileRange, MemoryError, stamp_of};
 use smf_loader::files;
@@ -65,8 +64,7 @@ fn threads(text: &str) -> Result<usize, String> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let cache = FileCache::new(CAPACITY, cache::Options::default());
-    let cache = cache.map_err(Failure::because)?;
+    let cache = FileCache::new(CAPACITY, cache::Options::default())?;
     let begin = Instant::now();
     let mut report = with_progress(&cache, args)?;
     read_large(&mut report);
@@ -76,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     output::to_stdout(|out| {
         if args.json {
-            serde_json::to_writer(&mut *out, &Summary::of(&report, took, &cache))?;
+            serde_json::to_writer(&mut *out, &summary(&report, took, &cache))?;
             return writeln!(out);
         }
         writeln!(out, "{}", line(&report, took))
@@ -91,18 +89,14 @@ fn with_progress(cache: &FileCache, args: &Args) -> Result<Report, Failure> {
     thread::scope(|scope| {
         let show = || show(&bar, &watch, &done);
         // If the thread cannot be spawned, no bar is shown.
-        let shown = if bar.is_hidden() {
-            None
-        } else {
-            thread::Builder::new().spawn_scoped(scope, show).ok()
-        };
+        let spawn = || thread::Builder::new().spawn_scoped(scope, show).ok();
+        let shown = if bar.is_hidden() { None } else { spawn() };
         let outcome = prefetch::warm(cache, &args.files, options, &watch);
         done.store(true, Ordering::Relaxed);
         if let Some(shown) = shown {
             shown.thread().unpark();
         }
-        let outcome = outcome.map_err(|AllocError| Failure::because("out of memory"))?;
-        Ok(outcome.report(&args.files))
+        Ok(outcome?.report(&args.files))
     })
 }
 
@@ -176,7 +170,7 @@ struct Summary {
     bytes: u64,
     failed: usize,
     threads: usize,
-    time: u64,
+    time: u128,
     bytes_per_second: f64,
     cache: CacheSummary,
     failures: Vec<FailureSummary>,
@@ -201,30 +195,22 @@ struct FailureSummary {
     error: String,
 }
 
-impl Summary {
-    fn of(report: &Report, took: Duration, cache: &FileCache) -> Self {
-        let failure = |failure: &FailedFile| FailureSummary {
-            file: failure.path.to_string_lossy().into_owned(),
-            error: why(failure),
-        };
-        Self {
-            files: report.ready,
-            bytes: report.bytes,
-            failed: report.failures.len(),
-            threads: report.threads,
-            time: u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
-            bytes_per_second: bytes_per_second(report, took),
-            cache: CacheSummary::of(&cache.statistics()),
-            failures: report.failures.iter().map(failure).collect(),
-        }
-    }
-}
-
-impl CacheSummary {
-    fn of(statistics: &cache::Statistics) -> Self {
-        let times = &statistics.load_times;
-        let samples = statistics.bytes_over_time.iter();
-        Self {
+fn summary(report: &Report, took: Duration, cache: &FileCache) -> Summary {
+    let statistics = cache.statistics();
+    let times = &statistics.load_times;
+    let samples = statistics.bytes_over_time.iter();
+    let failure = |failure: &FailedFile| FailureSummary {
+        file: failure.path.to_string_lossy().into_owned(),
+        error: why(failure),
+    };
+    Summary {
+        files: report.ready,
+        bytes: report.bytes,
+        failed: report.failures.len(),
+        threads: report.threads,
+        time: took.as_nanos(),
+        bytes_per_second: bytes_per_second(report, took),
+        cache: CacheSummary {
             files: statistics.files,
             bytes: statistics.bytes,
             peak_bytes: statistics.peak_bytes,
@@ -239,6 +225,7 @@ impl CacheSummary {
                 "p99": times.percentile(0.99),
             }),
             bytes_over_time: samples.map(|s| json!({"at": s.at, "bytes": s.bytes})).collect(),
-        }
+        },
+        failures: report.failures.iter().map(failure).collect(),
     }
 }

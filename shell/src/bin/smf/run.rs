@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use smf_core::format::{Smf, Symbol, SymbolKind};
+use smf_core::format::{Symbol, SymbolKind};
 use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleRef};
+use smf_core::memory::FilePolicy;
 use smf_core::trap::MAX_ARGS;
 use smf_core::vm::Tiers;
 use smf_loader::call;
@@ -19,12 +20,13 @@ use smf_loader::loader::Loader;
 
 use crate::bytecode;
 use crate::integer::integer;
-use crate::output::{self, Failure};
-use crate::watch::{Snapshot, Watch};
+use crate::output::{self, At, Failure};
+use crate::watch::Watch;
 
 /// Loads and links a module, calls one of its functions and prints the result
 ///
-/// Machine code is trusted: running a module is running a program. A dynlib is trusted as soon as it is
+/// Machine code is trusted: running a module is running a program. Constructors run when it is loaded,
+/// destructors and exit handlers when the process ends. A dynlib is trusted as soon as it is
 /// opened, because the system's loader runs its initialisers.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -51,6 +53,12 @@ pub(crate) struct Args {
     /// May be repeated. The process comes first, then the libraries in order.
     #[arg(long, value_name = "NAME")]
     host_library: Vec<String>,
+    /// Refuse modules with constructors, destructors or indirect functions, whose code runs at load
+    #[arg(long)]
+    no_constructors: bool,
+    /// How the bytes of files get into memory
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = Files::Auto)]
+    files: Files,
     /// Interpret bytecode, without compiling it
     ///
     /// Has no effect on machine code.
@@ -78,23 +86,51 @@ pub(crate) struct Args {
     watch: bool,
 }
 
+/// How the bytes of files get into memory.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Files {
+    /// Large files are mapped while they cannot change, other files are copied
+    Auto,
+    /// Every file is copied
+    Copy,
+    /// Large files are mapped, trusting that no process changes them
+    Map,
+}
+
+impl From<Files> for FilePolicy {
+    fn from(files: Files) -> Self {
+        match files {
+            Files::Auto => FilePolicy::Auto,
+            Files::Copy => FilePolicy::Copy,
+            Files::Map => FilePolicy::Map,
+        }
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let host = host(args)?;
     let uses_host = !host.is_empty();
     let start = Instant::now();
-    let options = LoaderOptions { tiers: tiers(args), ..LoaderOptions::default() };
+    let options = LoaderOptions {
+        tiers: tiers(args),
+        refuse_constructors: args.no_constructors,
+        file_policy: args.files.into(),
+        ..LoaderOptions::default()
+    };
     // Leaked: exit handlers and threads of the module may use its code until the process ends.
-    let loader: &'static Loader =
-        Box::leak(Box::new(Loader::new(options).map_err(Failure::because)?));
-    loader.modules().set_host_resolver(Some(Box::new(host))).map_err(Failure::because)?;
+    let loader: &'static Loader = Box::leak(Box::new(Loader::new(options)?));
+    loader.modules().set_host_resolver(Some(Box::new(host)))?;
     let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
-    let snapshot = args.watch.then(|| Snapshot::new(files));
+    let watch = args.watch.then(|| Watch::new(loader, files));
     // SAFETY: the user runs the dynlib as a program, so that its initialisers are trusted.
-    let mapped = unsafe { loader.map_program(&args.file, &args.with) }.map_err(Failure::because)?;
+    let mapped = unsafe { loader.map_program(&args.file, &args.with) }?;
     let loaded = Instant::now();
-    let module = mapped.link().map_err(Failure::because)?;
+    let module = mapped.link()?;
     let linked = Instant::now();
-    let watch = snapshot.map(|snapshot| snapshot.watch(loader)).transpose()?;
+    if args.watch && !loader.modules().is_reloadable(module) {
+        let why = "not marked as reloadable; mark it with `smf pack --reloadable` or `smf asm --reloadable`";
+        return Err(Failure::of(&args.file, why));
+    }
     let is_compiled = args.compile && compile(args, loader, module)?;
     let compiled = Instant::now();
     let (result, text) = call(args, loader, module)?;
@@ -107,20 +143,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         let times: Vec<_> = times.into_iter().map(format_time).collect();
         output::report("time", &times.join(", "));
     }
-    match watch {
-        Some(watch) => call_on_reload(args, loader, module, watch, uses_host),
-        None => Ok(status(args, result)),
-    }
-}
-
-/// Calls the function again after each reload. Returns on an output error only.
-fn call_on_reload(
-    args: &Args,
-    loader: &Loader,
-    module: ModuleHandle,
-    mut watch: Watch<'_>,
-    uses_host: bool,
-) -> Result<ExitCode, Failure> {
+    let Some(mut watch) = watch else {
+        return Ok(ExitCode::from(if args.exit { (result & 0xff) as u8 } else { 0 }));
+    };
+    // Calls the function again after each reload, until an output error.
     loop {
         collect(loader);
         watch.wait();
@@ -144,15 +170,11 @@ fn tiers(args: &Args) -> Tiers {
 
 /// Compiles the module if it is bytecode; returns whether it is.
 fn compile(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<bool, Failure> {
-    let module = loader.modules().get(module).map_err(Failure::at(&args.file))?;
+    let module = loader.modules().get(module).at(&args.file)?;
     let Some(engine) = module.engine() else { return Ok(false) };
-    bytecode::compile(&args.file, engine)?;
+    let mut indices = (0..).zip(engine.program().functions());
+    indices.try_for_each(|(index, _)| engine.compile(index).map(drop)).at(&args.file)?;
     Ok(true)
-}
-
-fn status(args: &Args, result: i64) -> ExitCode {
-    let status = u8::try_from(result & 0xff).unwrap_or(0);
-    if args.exit { ExitCode::from(status) } else { ExitCode::SUCCESS }
 }
 
 fn print(result: &str, uses_host: bool) -> Result<(), Failure> {
@@ -168,14 +190,11 @@ fn format_time((phase, duration): (&str, Duration)) -> String {
 }
 
 fn host(args: &Args) -> Result<HostSymbols, Failure> {
-    let mut host = HostSymbols::default();
-    if args.host_symbols {
-        host.add_process().map_err(Failure::because)?;
-    }
+    let mut host =
+        if args.host_symbols { HostSymbols::of_process()? } else { HostSymbols::default() };
     for name in &args.host_library {
         // SAFETY: the user names the library and trusts its initialisers as those of a program.
-        let added = unsafe { host.add_library(name) };
-        added.map_err(Failure::because)?;
+        unsafe { host.add_library(name) }?;
     }
     Ok(host)
 }
@@ -191,7 +210,7 @@ fn collect(loader: &Loader) {
 
 /// Calls the requested function. Returns the result and its text.
 fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, String), Failure> {
-    let module = &loader.modules().get(module).map_err(Failure::at(&args.file))?;
+    let module = &loader.modules().get(module).at(&args.file)?;
     if let Some(engine) = module.engine() {
         let name = args.name.as_ref().map(|name| name.as_bytes());
         return bytecode::call(&args.file, module, engine, name, &args.args);
@@ -200,19 +219,16 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
         Some(name) => module.function(name.as_bytes()),
         None => module.entry_point(),
     };
-    let address = address.ok_or_else(|| Failure::of(&args.file, no_function(args, module)))?;
+    let address = address.ok_or_else(|| no_function(args, module)).at(&args.file)?;
     // The address of a dynlib's function comes from the system's loader.
     if module.smf().is_some() && !module.contains(address) {
         return Err(Failure::of(&args.file, "the function is outside the module's memory"));
     }
-    let mut arguments = [0; MAX_ARGS];
-    for (argument, given) in arguments.iter_mut().zip(&args.args) {
-        *argument = *given;
-    }
+    let mut arguments = args.args.clone();
+    arguments.resize(MAX_ARGS, 0);
     // SAFETY: the module stays loaded until the process ends, and its file declares a function at the
     // address: machine code is trusted. A function of the C convention ignores surplus integer arguments.
-    let result = unsafe { call::call(address, &arguments) };
-    let result = result.map_err(Failure::at(&args.file))?;
+    let result = unsafe { call::call(address, &arguments) }.at(&args.file)?;
     Ok((result, result.to_string()))
 }
 
@@ -224,27 +240,19 @@ fn no_function(args: &Args, module: &ModuleRef<'_>) -> String {
             Some(name) => format!("no function `{}`", name.to_string_lossy()),
         };
     };
-    let named =
-        |wanted: &[u8]| smf.symbols().iter().flatten().find(|symbol| symbol.name() == wanted);
-    let why = match &args.name {
-        None => "no entry point and no function `main`".to_owned(),
-        Some(name) => {
-            let text = name.to_string_lossy();
-            match named(name.as_bytes()) {
-                Some(symbol) if symbol.is_import() => format!("`{text}` is an import"),
-                Some(symbol) if symbol.kind != SymbolKind::Function => {
-                    format!("`{text}` is not a function but of kind {}", symbol.kind)
-                }
-                Some(_) => format!("`{text}` is local to the module"),
-                None => format!("no function `{text}`"),
-            }
-        }
+    let named = |name: &OsString| {
+        smf.symbols().iter().flatten().find(|symbol| symbol.name() == name.as_bytes())
     };
-    why + &suggestions(smf)
-}
-
-fn suggestions(smf: &Smf<'_>) -> String {
+    let why = match args.name.as_ref().map(|name| (name.to_string_lossy(), named(name))) {
+        None => "no entry point and no function `main`".to_owned(),
+        Some((name, None)) => format!("no function `{name}`"),
+        Some((name, Some(symbol))) if symbol.is_import() => format!("`{name}` is an import"),
+        Some((name, Some(symbol))) if symbol.kind != SymbolKind::Function => {
+            format!("`{name}` is not a function but of kind {}", symbol.kind)
+        }
+        Some((name, Some(_))) => format!("`{name}` is local to the module"),
+    };
     let callable = |symbol: &Symbol<'_>| symbol.is_export() && symbol.kind == SymbolKind::Function;
     let functions = smf.symbols().iter().flatten().filter(callable);
-    output::suggestions("exports", functions.map(|symbol| symbol.name()))
+    why + &output::suggestions("exports", functions.map(|symbol| symbol.name()))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use smf_core::format::Layout;
 use smf_core::format::write::convert;
 
-use crate::output::{self, Failure};
+use crate::output::{self, At, Failure};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -24,18 +24,16 @@ pub(crate) fn strip(args: &Args) -> Result<(), Failure> {
         let why = "a dynlib has no stub; extract its shared object with `smf extract`";
         return Err(Failure::of(&args.file, why));
     }
-    let module = convert::without_stub(&smf).map_err(Failure::at(&args.file))?;
+    let module = convert::without_stub(&smf).at(&args.file)?;
     output::write(&args.output, &module, Some(&args.file))
 }
 
 pub(crate) fn extract(args: &Args) -> Result<(), Failure> {
     let data = output::read(&args.file)?;
     let smf = output::module(&args.file, &data)?;
-    if let Some(object) = smf.shared_object() {
-        return output::write(&args.output, object, Some(&args.file));
+    match smf.shared_object() {
+        Some(object) => output::write(&args.output, object, Some(&args.file)),
+        None if smf.has_stub() => strip(args),
+        None => output::write(&args.output, &data, Some(&args.file)),
     }
-    if !smf.has_stub() {
-        return output::write(&args.output, &data, Some(&args.file));
-    }
-    strip(args)
 }

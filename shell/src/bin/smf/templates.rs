@@ -3,13 +3,15 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use serde::Serialize;
 use serde_json::{Value, json};
+use smf_core::format::FormatError;
 use smf_core::format::note::{Instantiation, Note, Possible};
 use smf_core::format::sdn::Cell;
-use smf_core::format::template::{Template, Templates};
-use smf_core::format::{FormatError, SectionKind};
+use smf_core::format::template::Template;
+use smf_loader::inspect::Parts;
 
-use crate::output::{self, Failure, one_line};
+use crate::output::{self, At, Failure, one_line};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -21,11 +23,11 @@ pub(crate) struct Args {
 }
 
 /// A possible or existing instance.
+#[derive(Serialize)]
 struct Row {
-    symbol: String,
+    mangled_name: String,
     template: String,
-    arguments: String,
-    /// The status of an existing instance; `None` for a possible one.
+    type_args: String,
     status: String,
 }
 
@@ -45,69 +47,45 @@ impl Row {
     }
 
     fn new(cells: [Cell<'_>; 3], status: String) -> Self {
-        let [symbol, template, arguments] = cells.map(|cell| cell.to_string());
-        Self { symbol, template, arguments, status }
-    }
-
-    fn json(&self) -> Value {
-        let Self { symbol, template, arguments, status } = self;
-        json!({
-            "mangled_name": symbol,
-            "template": template,
-            "type_args": arguments,
-            "status": status,
-        })
+        let [mangled_name, template, type_args] = cells.map(|cell| cell.to_string());
+        Self { mangled_name, template, type_args, status }
     }
 }
 
-fn name(template: &Template<'_>) -> String {
-    String::from_utf8_lossy(template.name).into_owned()
+fn template_json(template: &Template<'_>) -> Value {
+    json!({
+        "name": String::from_utf8_lossy(template.name),
+        "kind": template.kind.map(|kind| kind.name()),
+        "params": template.kind.map(|_| template.params),
+        "body_size": template.body.len(),
+    })
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let broken = |error: FormatError| Failure::of(&args.file, error);
     let data = output::read(&args.file)?;
     let smf = output::module(&args.file, &data)?;
-    let section = smf.sections().of_kind(SectionKind::TemplateCode);
-    let section = section.map(|section| Ok((smf.contents(&section)?, section.offset))).transpose();
-    let section = section.map_err(broken)?;
-    let listed = section
-        .as_ref()
-        .map(|(payload, at)| Templates::parse(payload, *at)?.iter().collect::<Result<Vec<_>, _>>());
-    let templates = listed.transpose().map_err(broken)?.unwrap_or_default();
-    let note = smf.note_contents().map_err(broken)?;
-    let rows = note.as_ref().map(|(text, at)| Row::all(&Note::parse(text, *at)?));
-    let rows = rows.transpose().map_err(broken)?.unwrap_or_default();
-    if args.json {
-        let templates = templates.iter().map(|template| {
-            let kind = template.kind.map(|kind| kind.name());
-            json!({
-                "name": name(template),
-                "kind": kind,
-                "params": template.kind.map(|_| template.params),
-                "body_size": template.body.len(),
-            })
-        });
-        let templates: Vec<_> = templates.collect();
-        let rows: Vec<_> = rows.iter().map(Row::json).collect();
-        return output::to_stdout(|out| {
-            writeln!(out, "{}", json!({"templates": templates, "instances": rows}))
-        });
-    }
+    let parts = Parts::of(&smf).at(&args.file)?;
+    let templates = parts.templates().at(&args.file)?;
+    let templates = templates.into_iter().flat_map(|templates| templates.iter());
+    let templates = templates.collect::<Result<Vec<_>, _>>().at(&args.file)?;
+    let note = parts.note().at(&args.file)?;
+    let rows = note.map_or(Ok(Vec::new()), |note| Row::all(&note)).at(&args.file)?;
     output::to_stdout(|out| {
+        if args.json {
+            let templates: Vec<_> = templates.iter().map(template_json).collect();
+            return writeln!(out, "{}", json!({"templates": templates, "instances": rows}));
+        }
         for template in &templates {
             let kind = template.kind.map_or("template", |kind| kind.name());
-            write!(out, "{kind} {}", one_line(&name(template)))?;
+            write!(out, "{kind} {}", one_line(&String::from_utf8_lossy(template.name)))?;
             if template.kind.is_some() {
                 write!(out, ", {} type parameters", template.params)?;
             }
             writeln!(out, ", {} bytes", template.body.len())?;
         }
-        for row in &rows {
-            let Row { symbol, template, arguments, status } = row;
-            let cells = [symbol, template, arguments, status];
-            let [symbol, template, arguments, status] = cells.map(|text| one_line(text));
-            writeln!(out, "{symbol}: {template} of {arguments}, {status}")?;
+        for Row { mangled_name, template, type_args, status } in &rows {
+            let line = format!("{mangled_name}: {template} of {type_args}, {status}");
+            writeln!(out, "{}", one_line(&line))?;
         }
         Ok(())
     })

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use smf_core::jit::ir::Scalar;
-use smf_core::trap::{CallArg, ReturnRegisters};
+use smf_core::trap::CallArg;
 
 use crate::integer::integer;
 
@@ -37,13 +37,6 @@ impl fmt::Display for Array {
 
 /// Formats a value according to its type.
 pub(crate) struct Shown(pub(crate) Scalar, pub(crate) u64);
-
-impl Shown {
-    /// The result of a function.
-    pub(crate) fn returned(scalar: Scalar, returned: ReturnRegisters) -> Self {
-        Self(scalar, if scalar.is_float() { returned.float } else { returned.integer })
-    }
-}
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

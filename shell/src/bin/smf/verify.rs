@@ -1,9 +1,10 @@
 //! `smf verify`: checks files without running them, with one line a file.
 
+use std::error::Error;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use smf_core::format::{File, FormatError, Library, Smf};
+use smf_core::format::{File, Library, Smf};
 use smf_core::jit::verify::{Verifier, functions_of};
 use smf_loader::files;
 
@@ -26,11 +27,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut failed = false;
     for path in &args.files {
         let result = verify(path);
+        failed |= result.is_err();
+        let name = path.to_string_lossy();
         let written = bar.suspend(|| match result {
-            Ok(()) => print_ok(path),
+            Ok(()) => writeln!(io::stdout(), "{}: ok", output::one_line(&name)),
             Err(why) => {
-                failed = true;
-                output::report("error", &format!("{}: {why}", path.display()));
+                output::report("error", &format!("{name}: {why}"));
                 Ok(())
             }
         });
@@ -41,34 +43,29 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if failed { Err(Failure::Reported) } else { Ok(()) }
 }
 
-fn print_ok(path: &Path) -> io::Result<()> {
-    let line = output::one_line(&path.to_string_lossy()) + ": ok\n";
-    io::stdout().lock().write_all(line.as_bytes())
-}
-
-fn verify(path: &Path) -> Result<(), String> {
-    let data = files::read(path).map_err(|error| error.to_string())?;
-    match File::parse(&data).map_err(|error| error.to_string())? {
+fn verify(path: &Path) -> Result<(), Box<dyn Error>> {
+    let data = files::read(path)?;
+    match File::parse(&data)? {
         File::Module(smf) => verify_module(&smf),
         File::Library(library) => verify_library(&library),
     }
 }
 
-fn verify_module(smf: &Smf<'_>) -> Result<(), String> {
-    let format = |error: FormatError| error.to_string();
-    smf.verify().map_err(format)?;
-    smf.verify_compressed().map_err(format)?;
-    let Some(functions) = smf.functions().map_err(format)? else { return Ok(()) };
-    let functions = functions_of(&functions).map_err(format)?;
-    Verifier::new().verify(functions).map(drop).map_err(|error| error.to_string())
+fn verify_module(smf: &Smf<'_>) -> Result<(), Box<dyn Error>> {
+    smf.verify()?;
+    smf.verify_compressed()?;
+    if let Some(functions) = smf.functions()? {
+        Verifier::new().verify(functions_of(&functions)?)?;
+    }
+    Ok(())
 }
 
-fn verify_library(library: &Library<'_>) -> Result<(), String> {
-    library.verify().map_err(|error| error.to_string())?;
+fn verify_library(library: &Library<'_>) -> Result<(), Box<dyn Error>> {
+    library.verify()?;
     for module in library.modules() {
-        let module = module.map_err(|error| error.to_string())?;
-        let parsed = Smf::parse(module.data).map_err(|error| error.to_string());
-        parsed.and_then(|smf| verify_module(&smf)).map_err(|error| {
+        let module = module?;
+        let verified = Smf::parse(module.data).map_err(Into::into);
+        verified.and_then(|smf| verify_module(&smf)).map_err(|error| {
             format!("module `{}` (at 0x{:x}): {error} of the module", module.name, module.offset)
         })?;
     }

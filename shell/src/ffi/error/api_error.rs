@@ -1,17 +1,19 @@
-//! The error type of the exports.
+//! The error type of the exports, and the error number of each error.
 
 use std::fmt;
 
 use rustix::io::Errno;
 use smf_core::alloc_util::AllocError;
 use smf_core::cache::CacheError;
+use smf_core::extract::ExtractError;
 use smf_core::format::FormatError;
-use smf_core::link::ShortName;
-use smf_core::loader::LoadError;
-use smf_core::memory::MemoryError;
+use smf_core::link::{LinkError, ShortName};
+use smf_core::loader::{BytecodeError, LoadError};
 use smf_core::memory::code_alloc::ExecError;
+use smf_core::memory::{self, MemoryError};
 use smf_core::templates::MetadataError;
 use smf_core::trap::TrapError;
+use smf_core::vm::{CodeError, EngineError};
 use thiserror::Error;
 
 use super::argument::ArgumentError;
@@ -53,6 +55,9 @@ pub(in super::super) enum ApiError {
     NotCode { address: usize, size: usize },
     #[error("no memory is mapped at 0x{address:x}")]
     Unmapped { address: usize },
+    /// A system call failed.
+    #[error("{call} failed: {errno}")]
+    System { call: &'static str, errno: Errno },
     /// Something that must happen earlier, later or not at all.
     #[error("{0}")]
     State(&'static str),
@@ -69,7 +74,7 @@ pub(in super::super) enum ApiError {
     NothingToMap,
     #[error("0x{address:x} is not the address of a live mapping of this library")]
     NotMapped { address: usize },
-    /// `rt_munmap` with a size, in bytes, other than that of the mapping.
+    /// `smf_mmap_unmap` with a size, in bytes, other than that of the mapping.
     #[error("the mapping at 0x{address:x} has 0x{len:x} bytes, not 0x{size:x}")]
     MappingSize { address: usize, size: u64, len: usize },
     /// A range, in bytes, beyond its mapping.
@@ -102,11 +107,6 @@ pub(in super::super) enum ApiError {
     File { path: ShortName, error: MemoryError },
     #[error("{archive}: no module called {module} in this archive")]
     NotInArchive { archive: ShortName, module: ShortName },
-    #[error("{reason}")]
-    Load { code: Code, reason: Truncated<256> },
-    /// The system's loader refused a shared object.
-    #[error("{module}: {reason}")]
-    SharedObject { module: ShortName, reason: Truncated },
     /// Unresolved imports; the first of them by name.
     #[error(fmt = fmt_missing)]
     Missing { count: usize, symbol: ShortName, module: ShortName },
@@ -122,18 +122,20 @@ pub(in super::super) enum ApiError {
     #[error(fmt = fmt_call)]
     Call(TrapError),
 
+    #[error("{module} is not a bytecode module")]
+    NotBytecode { module: ShortName },
+    #[error("there is no section {index}: the module has {count} sections")]
+    NoSection { index: u64, count: i64 },
     #[error("{module} was loaded by the system's loader; nothing can be extracted from it")]
     NotSmf { module: ShortName },
-    #[error("{reason}")]
-    Extract { code: Code, reason: Truncated },
     /// A module whose note or templates cannot be read.
     #[error("{module}: {error}")]
     Metadata { module: ShortName, error: MetadataError },
-    /// A nonzero result of `smf_jit_instantiate`.
-    #[error("{reason}")]
-    Instantiate { outcome: i32, reason: Truncated<160> },
     #[error(transparent)]
     Tool(#[from] ToolError),
+    /// An error that is formatted where it occurs, because it borrows names or owns memory.
+    #[error("{reason}")]
+    Other { code: Code, reason: Truncated },
 }
 
 /// Appended to errors of mprotect(2) that a policy explains.
@@ -176,27 +178,27 @@ fn fmt_call(error: &TrapError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 }
 
 /// Whether the kernel refused to change a protection because of a security policy.
-pub(super) fn is_policy(error: &MemoryError) -> bool {
+fn is_policy(error: &MemoryError) -> bool {
     matches!(error, MemoryError::Protect { errno, .. }
         if [Errno::ACCESS, Errno::PERM].iter().any(|policy| *errno == *policy))
 }
 
 impl From<AllocError> for ApiError {
-    fn from(_: AllocError) -> Self {
-        LoadError::OutOfMemory.into()
+    fn from(error: AllocError) -> Self {
+        LoadError::from(error).into()
     }
 }
 
 impl From<LoadError> for ApiError {
     fn from(error: LoadError) -> Self {
-        let reason = match error {
+        let code = Code::of_load(&error);
+        match error {
             // Handles of C differ from those of the core, which its messages print.
             LoadError::Stale { .. } => {
-                Truncated::new(&"the module was unloaded, or was never loaded")
+                Self::other(code, &"the module was unloaded, or was never loaded")
             }
-            _ => Truncated::new(&error),
-        };
-        Self::Load { code: Code::of_load(&error), reason }
+            _ => Self::other(code, &error),
+        }
     }
 }
 
@@ -204,14 +206,181 @@ impl From<LoadFileError> for ApiError {
     fn from(error: LoadFileError) -> Self {
         match error {
             LoadFileError::Load(error) => error.into(),
-            LoadFileError::SharedObject { module, error } => Self::SharedObject {
-                module: ShortName::new(module.as_bytes()),
-                reason: Truncated::new(&error),
-            },
-            // Errors of reading a path, which the exports do themselves.
-            other => {
-                Self::SharedObject { module: ShortName::new(b""), reason: Truncated::new(&other) }
+            LoadFileError::SharedObject { module, error } => {
+                let module = ShortName::new(module.as_bytes());
+                Self::other(Code::Link, &format_args!("{module}: {error}"))
             }
+            // Errors of reading a path, which the exports do themselves.
+            other => Self::other(Code::Link, &other),
         }
+    }
+}
+
+impl ApiError {
+    pub(in super::super) fn other(code: Code, error: &dyn fmt::Display) -> Self {
+        Self::Other { code, reason: Truncated::new(error) }
+    }
+
+    /// The number of this error in `smf.h`.
+    pub(in super::super) fn code(&self) -> Code {
+        match self {
+            Self::Argument(_) => Code::Argument,
+            Self::NotOpen { .. } | Self::Handle { .. } | Self::NotCompiling { .. } => Code::Handle,
+            Self::InUseAtFork { .. } => Code::Forked,
+            Self::Exec(error) => of_exec(error),
+            Self::Memory(error) | Self::File { error, .. } => of_memory(error),
+            Self::NotCallable { .. } | Self::NotCode { .. } => Code::NotExecutable,
+            Self::Unmapped { .. } => Code::Unmapped,
+            Self::System { errno, .. } => of_system(*errno),
+            Self::State(_) => Code::State,
+            Self::NotA { .. } => Code::Value,
+            Self::NoMemory { .. } => Code::NoMemory,
+            Self::ExecNotAllowed => Code::Policy,
+            Self::NothingToMap | Self::OutsideMapping { .. } => Code::OutOfRange,
+            Self::NotMapped { .. } => Code::UnknownAddress,
+            Self::MappingSize { .. } => Code::OtherSize,
+            Self::Cache(error) => of_cache(error),
+            Self::Format(error) => of_format(error),
+            Self::TooManyOpen { .. } | Self::TooManyModules => Code::Full,
+            Self::Held { .. } | Self::Prefetching { .. } | Self::Busy { .. } => Code::InUse,
+            Self::NotInArchive { .. } => Code::File,
+            Self::Other { code, .. } => *code,
+            Self::Missing { .. } => Code::Missing,
+            Self::NoModule { .. } | Self::NoSymbol { .. } => Code::NotFound,
+            Self::NoSection { .. } | Self::NotBytecode { .. } => Code::NotFound,
+            Self::Unresolved { .. } | Self::NoEntryPoint { .. } => Code::NotFound,
+            Self::Call(TrapError::Trap(_) | TrapError::Bytecode(_)) => Code::Trap,
+            Self::Call(_) => Code::Argument,
+            Self::NotSmf { .. } => Code::Take,
+            Self::Metadata { error, .. } => of_metadata(error),
+            Self::Tool(ToolError::OutOfMemory { .. }) => Code::NoMemory,
+            Self::Tool(_) => Code::System,
+        }
+    }
+}
+
+impl From<ExtractError<'_>> for ApiError {
+    fn from(error: ExtractError<'_>) -> Self {
+        Self::other(Code::of_extract(&error), &error)
+    }
+}
+
+fn of_format(error: &FormatError) -> Code {
+    if *error == FormatError::OutOfMemory { Code::NoMemory } else { Code::Format }
+}
+
+fn of_metadata(error: &MetadataError) -> Code {
+    match error {
+        MetadataError::Read(error) => of_memory(error),
+        MetadataError::Format(error) => of_format(error),
+        MetadataError::Cache(error) => of_cache(error),
+        _ => Code::Format,
+    }
+}
+
+fn of_cache(error: &CacheError) -> Code {
+    use CacheError as E;
+    match error {
+        E::File(error) => of_memory(error),
+        E::Format(error) => of_format(error),
+        E::NoSuchModule => Code::File,
+        E::ForeignSection { .. } => Code::Argument,
+        E::OutOfMemory(_) | E::NoCapacity => Code::NoMemory,
+        E::TooLarge { .. } | E::AllInUse { .. } => Code::Full,
+        E::Stale { .. } | E::NotRetained { .. } => Code::Handle,
+        _ => Code::System,
+    }
+}
+
+impl Code {
+    /// The number of an error of extracting a function or a template.
+    pub(in super::super) fn of_extract(error: &ExtractError<'_>) -> Self {
+        use ExtractError as E;
+        match error {
+            E::Format(error) => of_format(error),
+            E::Missing { .. } | E::Import { .. } | E::NotAFunction { .. } => Self::NotFound,
+            _ => Self::Take,
+        }
+    }
+
+    /// The number of an error of loading a module.
+    fn of_load(error: &LoadError) -> Self {
+        use LoadError as E;
+        match error {
+            E::Format { error, .. } => of_format(error),
+            E::Archive { .. } => Code::Format,
+            E::Link { error: LinkError::MissingImports { .. }, .. } => Code::Missing,
+            E::Link { error: LinkError::Memory(error), .. } => of_memory(error),
+            E::Link { error: LinkError::OutOfMemory(_), .. } | E::OutOfMemory(_) => Code::NoMemory,
+            E::Link { .. } | E::Constructors { .. } | E::Library { .. } => Code::Link,
+            E::Stub { error, .. } => of_exec(error),
+            E::Bytecode { error, .. } => of_bytecode(error),
+            E::NameTaken { .. } | E::DuplicateExport { .. } => Code::NameTaken,
+            E::Stale { .. } => Code::Handle,
+            E::InUse { .. } | E::Needed { .. } | E::DataInUse { .. } => Code::InUse,
+            E::ThreadDestructors { .. } => Code::InUse,
+            E::NotReloadable { .. } | E::FunctionRemoved { .. } => Code::Reload,
+            E::ReplacedCodeLimit { .. } => Code::Ceiling,
+            E::Changed { .. } => Code::State,
+            _ => Code::System,
+        }
+    }
+}
+
+fn of_bytecode(error: &BytecodeError) -> Code {
+    match error {
+        BytecodeError::Engine(EngineError::Code(CodeError::Exec(error))) => of_exec(error),
+        BytecodeError::Engine(EngineError::Code(CodeError::OutOfMemory)) => Code::NoMemory,
+        _ => Code::Link,
+    }
+}
+
+fn of_memory(error: &MemoryError) -> Code {
+    use MemoryError as E;
+    match error {
+        error if is_policy(error) => Code::Policy,
+        E::Open { errno } if is_denied(errno) => Code::Access,
+        E::PathNul { .. } | E::PathTooLong { .. } | E::Open { .. } | E::Inspect { .. } => {
+            Code::File
+        }
+        E::NotRegular { .. } | E::FileTooLarge { .. } | E::Read { .. } => Code::File,
+        E::Changing { .. } | E::Truncated { .. } => Code::File,
+        E::RangeOutside { .. } => Code::OutOfRange,
+        E::NotReadable { .. } => Code::Access,
+        E::OutOfMemory { .. } | E::Prefault { .. } | E::TooManyBytes { .. } => Code::NoMemory,
+        E::Map { errno, .. } | E::Manage { errno, .. } if *errno == Errno::NOMEM => Code::NoMemory,
+        _ => Code::System,
+    }
+}
+
+fn of_system(errno: Errno) -> Code {
+    match errno {
+        Errno::NOMEM => Code::NoMemory,
+        Errno::ACCESS | Errno::PERM => Code::Access,
+        Errno::NOENT => Code::File,
+        _ => Code::System,
+    }
+}
+
+fn is_denied(errno: &memory::Errno) -> bool {
+    [Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::TXTBSY].iter().any(|denied| *errno == *denied)
+}
+
+fn of_exec(error: &ExecError) -> Code {
+    match error {
+        ExecError::Memory(error) if is_policy(error) => Code::Policy,
+        ExecError::Empty | ExecError::TooLarge { .. } | ExecError::Alignment { .. } => {
+            Code::Argument
+        }
+        ExecError::CeilingBytes { .. } | ExecError::CeilingBlocks { .. } => Code::Ceiling,
+        ExecError::OutOfMemory | ExecError::Memory(_) => Code::NoMemory,
+        ExecError::Policy { .. } => Code::Policy,
+        ExecError::Forked => Code::Forked,
+        ExecError::Unknown { .. } | ExecError::Inside { .. } => Code::UnknownAddress,
+        ExecError::OtherSize { .. } => Code::OtherSize,
+        ExecError::Outside { .. } => Code::OutOfRange,
+        ExecError::WriteAndExecute => Code::WriteAndExecute,
+        ExecError::NotExecutable { .. } => Code::NotExecutable,
+        _ => Code::System,
     }
 }

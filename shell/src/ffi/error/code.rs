@@ -3,6 +3,7 @@
 /// `SmfErrorCode` in `smf.h`. A number never changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
+#[cfg_attr(not(feature = "jit"), expect(dead_code, reason = "errors of the feature `jit`"))]
 pub(in super::super) enum Code {
     Argument = 1,
     UnknownAddress = 2,
@@ -33,4 +34,5 @@ pub(in super::super) enum Code {
     Instantiate = 27,
     Update = 28,
     Trap = 29,
+    Unsupported = 30,
 }

@@ -7,7 +7,9 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char};
 
 use super::api_error::ApiError;
-use super::truncate::Truncated;
+use super::truncate::{SIZE, Truncated};
+#[cfg(target_arch = "x86_64")]
+use crate::call_record;
 
 /// The result of `smf_last_error`.
 #[repr(C)]
@@ -19,12 +21,9 @@ pub struct SmfError {
     pub text: *const c_char,
 }
 
-/// The size of the message buffer in bytes, with the NUL.
-const TEXT_SIZE: usize = 256;
-
 thread_local! {
     static LAST: RefCell<Option<ApiError>> = const { RefCell::new(None) };
-    static TEXT: Cell<[u8; TEXT_SIZE]> = const { Cell::new([0; TEXT_SIZE]) };
+    static TEXT: Cell<[u8; SIZE]> = const { Cell::new([0; SIZE]) };
 }
 
 /// The value of `result`, or `failure` after recording the error.
@@ -34,6 +33,20 @@ pub(in super::super) fn or<T>(failure: T, result: Result<T, ApiError>) -> T {
         record(error);
         failure
     })
+}
+
+/// The result of `act`, or `failure` after recording the error.
+pub(in super::super) fn attempt<T>(failure: T, act: impl FnOnce() -> Result<T, ApiError>) -> T {
+    or(failure, act())
+}
+
+/// The result of `act` for an object in use, or `failure` after recording the error.
+pub(in super::super) fn attempt_with<O, T>(
+    failure: T,
+    object: Result<O, ApiError>,
+    act: impl FnOnce(O) -> Result<T, ApiError>,
+) -> T {
+    or(failure, object.and_then(act))
 }
 
 /// Whether `result` is a success; an error is recorded.
@@ -49,8 +62,12 @@ pub(in super::super) fn record(error: ApiError) {
 }
 
 fn set(error: Option<ApiError>) {
+    let is_error = error.is_some();
     // Without effect while the thread is exiting.
-    let _ = LAST.try_with(|last| last.replace(error));
+    if LAST.try_with(|last| last.replace(error)).is_ok() {
+        #[cfg(target_arch = "x86_64")]
+        call_record::set_has_error(is_error);
+    }
 }
 
 /// The error of the last export that failed in this thread. A successful export leaves it unchanged, except
@@ -91,7 +108,7 @@ mod tests {
         let SmfError { code, text } = smf_last_error();
         let bytes = TEXT.get();
         let end = bytes.iter().position(|&byte| byte == 0).unwrap();
-        assert!(!text.is_null() && end < TEXT_SIZE);
+        assert!(!text.is_null() && end < SIZE);
         (code, String::from_utf8_lossy(&bytes[..end]).into_owned())
     }
 

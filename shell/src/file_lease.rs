@@ -1,0 +1,339 @@
+//! File leases: mapped files that do not change.
+//!
+//! While a process holds a read lease on a file (`F_SETLEASE`, fcntl(2)), the kernel stops every process that opens the
+//! file for writing or truncates it, and signals the holder. One thread of this module receives the signals, makes the
+//! pages of the file private, and then releases the lease, so that the writer goes on. The signals are directed to
+//! that thread, which has all signals blocked and waits for them; no handler is installed.
+//!
+//! Limits:
+//!
+//! * The kernel grants a lease to the owner of the file only, or with CAP_LEASE, and not while a writer has it open. Then
+//!   there is no guard, and the file is copied.
+//! * Only file systems of which it is known that every writer breaks a lease are used: ext4, xfs, btrfs, tmpfs. On
+//!   overlayfs a write to the lower layer passes unseen; writers of network and FUSE file systems are elsewhere.
+//! * After `/proc/sys/fs/lease-break-time` (45 s) the kernel lets the writer go on. A process that is stopped for longer
+//!   may see its mapped files change.
+//! * A child process has no thread that receives signals. Therefore all pages are made private before a fork, and parent
+//!   and child share the copies. A child of a raw `clone(2)` shares the lease of its parent and is guarded only as
+//!   long as the parent holds it.
+//!
+//! Renaming another file over the name does not break a lease, and need not: the mapped file does not change.
+#![allow(unsafe_code)]
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::thread::JoinHandleExt;
+use std::thread;
+use std::time::Duration;
+
+use libc::{c_int, clockid_t, pid_t, pthread_t, siginfo_t, sigset_t};
+use rustix::fs::fstatfs;
+use smf_core::alloc_util::TryArc;
+use smf_core::memory::{FileGuards, FileMapping};
+
+use crate::fork::{HeldAtFork, ProcessLock, generation};
+
+/// The locks of this module that the forking thread holds.
+pub(crate) const LOCKS: &[&dyn HeldAtFork] = &[&NoLeases];
+
+static LEASES: ProcessLock<Option<Leases>> = ProcessLock::new(None);
+
+/// The guards of files by leases.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FileLeases;
+
+#[derive(Default)]
+struct Leases {
+    /// The thread that receives the signals, and the generation of the process in which it was started.
+    thread: Option<(pid_t, u32)>,
+    /// The files under a lease.
+    files: Vec<TryArc<FileMapping>>,
+}
+
+/// The lock of the table, and the state in which a process forks: without leases.
+struct NoLeases;
+
+impl HeldAtFork for NoLeases {
+    fn hold(&'static self) {
+        let mut guard = LEASES.lock();
+        if let Some(leases) = &mut *guard {
+            leases.files.retain(|file| {
+                // Without memory, the pages stay those of the file, for the child under the lease of the parent.
+                let is_private = file.make_private().is_ok();
+                if is_private {
+                    release_lease(file.descriptor());
+                }
+                !is_private
+            });
+        }
+        LEASES.keep(guard);
+    }
+
+    unsafe fn release(&'static self) {
+        // SAFETY: the guarantee of the caller.
+        unsafe { LEASES.release() };
+    }
+}
+
+/// A file system on which every writer breaks a lease: `f_type` of statfs(2).
+const HONOURED: [u64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
+
+/// `F_SETSIG`, `F_SETOWN_EX` and `F_OWNER_TID` of fcntl(2), which the libc crate lacks for some targets.
+const F_SETSIG: c_int = 10;
+const F_SETOWN_EX: c_int = 15;
+const F_OWNER_TID: c_int = 0;
+
+/// `struct f_owner_ex` of fcntl(2).
+#[repr(C)]
+struct Owner {
+    kind: c_int,
+    id: pid_t,
+}
+
+impl FileGuards for FileLeases {
+    fn guard(&self, file: &TryArc<FileMapping>) -> Option<u64> {
+        let descriptor = file.descriptor();
+        let kind = fstatfs(descriptor).ok()?.f_type;
+        if !HONOURED.contains(&u64::try_from(kind).ok()?) {
+            return None;
+        }
+        let mut leases = LEASES.lock();
+        let leases = leases.get_or_insert_default();
+        let thread = leases.thread()?;
+        let number = descriptor.as_raw_fd();
+        leases.files.try_reserve(1).ok()?;
+        leases.files.push(file.clone());
+        if !take(descriptor, thread) {
+            leases.files.pop();
+            return None;
+        }
+        u64::try_from(number).ok()
+    }
+
+    fn release(&self, token: u64) {
+        let Ok(number) = RawFd::try_from(token) else { return };
+        let file = LEASES.lock().as_mut().and_then(|leases| leases.remove(number));
+        // There is none after a fork, nor in a child process of a parent that keeps the lease.
+        if let Some(file) = file {
+            release_lease(file.descriptor());
+        }
+    }
+}
+
+impl Leases {
+    fn remove(&mut self, number: RawFd) -> Option<TryArc<FileMapping>> {
+        let at = self.files.iter().position(|file| number_of(file) == number)?;
+        Some(self.files.swap_remove(at))
+    }
+
+    /// The thread that receives the signals; `None` if it cannot be started.
+    fn thread(&mut self) -> Option<pid_t> {
+        match self.thread {
+            Some((thread, started)) if started == generation() => Some(thread),
+            _ => {
+                let thread = start_thread()?;
+                self.thread = Some((thread, generation()));
+                Some(thread)
+            }
+        }
+    }
+}
+
+/// Takes a read lease, whose signals go to `thread`; whether the kernel grants it.
+fn take(file: BorrowedFd<'_>, thread: pid_t) -> bool {
+    let number = file.as_raw_fd();
+    let owner = Owner { kind: F_OWNER_TID, id: thread };
+    // SAFETY: the descriptor is open, and the structure is that of the call.
+    let owned = unsafe { libc::fcntl(number, F_SETOWN_EX, &raw const owner) } == 0;
+    // SAFETY: the descriptor is open.
+    let signalled = owned && unsafe { libc::fcntl(number, F_SETSIG, signal()) } == 0;
+    // SAFETY: as above.
+    signalled && unsafe { libc::fcntl(number, libc::F_SETLEASE, libc::F_RDLCK) } == 0
+}
+
+fn release_lease(file: BorrowedFd<'_>) {
+    // SAFETY: the descriptor is open. It fails if the kernel has taken the lease away, which needs nothing done.
+    let _ = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) };
+}
+
+/// The signal that says which file is about to change.
+fn signal() -> c_int {
+    libc::SIGRTMAX()
+}
+
+/// The set of all signals.
+fn all_signals() -> sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: the call initialises the set, and cannot fail.
+    unsafe { libc::sigfillset(set.as_mut_ptr()) };
+    // SAFETY: initialised above.
+    unsafe { set.assume_init() }
+}
+
+/// Starts the thread that receives the signals, with all signals blocked, and returns its number.
+fn start_thread() -> Option<pid_t> {
+    let (all, mut before) = (all_signals(), MaybeUninit::uninit());
+    // A new thread inherits the mask.
+    // SAFETY: both sets are places for a set, and the first one is initialised.
+    if unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, before.as_mut_ptr()) } != 0
+    {
+        return None;
+    }
+    let builder = thread::Builder::new().name("smf-leases".into()).stack_size(64 << 10);
+    let started = builder.spawn(receive_signals);
+    // SAFETY: `before` was initialised by the call above.
+    let _ =
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
+    thread_number(started.ok()?.as_pthread_t())
+}
+
+/// The number of a thread that does not end, without waiting until it runs: clocks of threads are numbered by
+/// theirs (`CPUCLOCK_PERTHREAD_MASK` of the kernel's `posix-timers.h`).
+fn thread_number(thread: pthread_t) -> Option<pid_t> {
+    let mut clock: clockid_t = 0;
+    // SAFETY: the thread exists, and there is a place for the number of its clock.
+    let error = unsafe { libc::pthread_getcpuclockid(thread, &raw mut clock) };
+    (error == 0).then_some(!(clock >> 3))
+}
+
+fn receive_signals() {
+    let mut set = MaybeUninit::<sigset_t>::uninit();
+    // SAFETY: the call initialises the set, and cannot fail.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    for signal in [signal(), libc::SIGIO] {
+        // SAFETY: initialised above; both signals exist.
+        unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
+    }
+    loop {
+        let mut info = MaybeUninit::<siginfo_t>::zeroed();
+        // SAFETY: the set is initialised, and there is a place for the information.
+        let received = unsafe { libc::sigwaitinfo(set.as_ptr(), info.as_mut_ptr()) };
+        match received {
+            -1 => {}
+            // The queue of signals was full: it may be any file.
+            libc::SIGIO => descriptors().into_iter().for_each(end_lease),
+            // SAFETY: zeroed, and filled in by the call.
+            _ => end_lease(descriptor_in(&unsafe { info.assume_init() })),
+        }
+    }
+}
+
+/// `si_fd`, which the libc crate does not name: behind the three numbers, padding, and the 64-bit `si_band`.
+fn descriptor_in(info: &siginfo_t) -> RawFd {
+    const AT: usize = 24;
+    let field = (&raw const *info).cast::<u8>().wrapping_add(AT).cast::<c_int>();
+    // SAFETY: the structure has 128 bytes, all initialised.
+    unsafe { field.read_unaligned() }
+}
+
+fn number_of(file: &FileMapping) -> RawFd {
+    file.descriptor().as_raw_fd()
+}
+
+/// The descriptors of all files under a lease.
+fn descriptors() -> Vec<RawFd> {
+    let leases = LEASES.read();
+    leases.iter().flat_map(|leases| &leases.files).map(|file| number_of(file)).collect()
+}
+
+/// How often making pages private is tried, and the time between. Together less than the time after which the kernel
+/// takes the lease away.
+const ATTEMPTS: u32 = 400;
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Makes the pages of the file with this descriptor private and lets the writer go on. Without memory for that, the
+/// writer waits.
+fn end_lease(descriptor: RawFd) {
+    for _ in 0..ATTEMPTS {
+        // As long as this thread has the lock, no other one ends the lease, so that the pages are still there; and none
+        // forks, so that a child never has a part of the pages replaced.
+        let leases = LEASES.read();
+        let mut files = leases.iter().flat_map(|leases| &leases.files);
+        let Some(file) = files.find(|file| number_of(file) == descriptor) else { return };
+        // SAFETY: the descriptor is open. The kernel has marked the lease before it sends the signal.
+        if unsafe { libc::fcntl(descriptor, libc::F_GETLEASE) } == libc::F_RDLCK {
+            // The signal was for another file, which had this descriptor before.
+            return;
+        }
+        if file.make_private().is_ok() {
+            return release_lease(file.descriptor());
+        }
+        drop(leases);
+        thread::sleep(INTERVAL);
+    }
+}
+
+/// Forgets the leases in a child process: they are the parent's.
+pub(crate) fn begin_child() {
+    // Dropping the table would free memory in a child of a process with threads, where the allocator may be locked.
+    std::mem::forget(LEASES.lock().take());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smf_core::memory::{FileContents, FilePolicy, GuardedFile};
+    use std::fs;
+    use std::io::Write;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::PathBuf;
+    use std::time::Instant;
+
+    static GUARDS: FileLeases = FileLeases;
+
+    fn file(name: &str, bytes: &[u8]) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("smf-lease-{}-{name}", std::process::id()));
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    fn open(path: &std::path::Path) -> Option<GuardedFile> {
+        let path = path.as_os_str().as_bytes();
+        match FileContents::open(path, 1 << 30, FilePolicy::Auto, &GUARDS).unwrap() {
+            FileContents::Mapped(file) => Some(file),
+            FileContents::Copied(_) => None,
+        }
+    }
+
+    #[test]
+    fn writers_wait_and_readers_keep_the_bytes() {
+        let old: Vec<u8> = (0..10_000_000u32).map(|at| (at % 251) as u8).collect();
+        let path = file("writers", &old);
+        let Some(guarded) = open(&path) else {
+            eprintln!("SKIPPED: no leases on the file system of {}", path.display());
+            return;
+        };
+        let start = Instant::now();
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+        assert!(start.elapsed() < Duration::from_secs(5));
+        assert_eq!(guarded.as_slice(), old);
+        fs::write(&path, b"new").unwrap();
+        assert_eq!(guarded.as_slice(), old);
+        drop(guarded);
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn file_open_for_writing_is_not_guarded() {
+        let path = file("open", &[1; 1_000_000]);
+        let mut writer = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        assert!(open(&path).is_none());
+        writer.write_all(b"other").unwrap();
+        drop(writer);
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn released_file_may_be_written_at_once() {
+        let path = file("released", &[1; 1_000_000]);
+        let guarded = open(&path);
+        let is_guarded = guarded.is_some_and(|file| file.as_slice().len() == 1_000_000);
+        if !is_guarded {
+            eprintln!("SKIPPED: no leases on the file system of {}", path.display());
+        }
+        let start = Instant::now();
+        fs::write(&path, b"more bytes").unwrap();
+        assert!(LEASES.read().is_none() || start.elapsed() < Duration::from_secs(5));
+        fs::remove_file(&path).unwrap();
+    }
+}

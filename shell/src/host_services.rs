@@ -1,0 +1,86 @@
+//! The services of a Linux process with libc for loaded modules: thread-local storage, exit handlers, unwinding tables,
+//! shared libraries.
+
+use std::ops::Range;
+
+use smf_core::alloc_util::try_collect;
+use smf_core::link::{
+    HostServiceError, HostServices, InitFunctions, InitToken, LibraryError, LibraryToken, TlsBlock,
+    TlsTemplate,
+};
+
+use crate::{
+    init_functions, needed_library, thread_exit, thread_storage, tls_descriptor, unwinding,
+};
+
+/// The services of this process. The machine code of modules is trusted: their constructors run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProcessServices;
+
+impl HostServices for ProcessServices {
+    fn allocate_tls(&self, template: &TlsTemplate<'_>) -> Result<TlsBlock, HostServiceError> {
+        thread_storage::allocate(template)
+    }
+
+    fn find_tls(
+        &self,
+        name: &[u8],
+        is_static: bool,
+        libraries: &[LibraryToken],
+    ) -> Result<Option<TlsBlock>, HostServiceError> {
+        let names = try_collect(libraries.iter().map(|library| needed_library::name(*library)))?;
+        thread_storage::find(name, is_static, &names)
+    }
+
+    fn tls_descriptor_function(&self) -> Result<u64, HostServiceError> {
+        tls_descriptor::function()
+    }
+
+    fn release_tls(&self, block: TlsBlock) {
+        thread_storage::release(block);
+    }
+
+    fn register_unwinding(&self, address: usize, size: usize) -> Result<usize, HostServiceError> {
+        unwinding::register(address, size)
+    }
+
+    fn deregister_unwinding(&self, address: usize, size: usize, token: usize) {
+        unwinding::deregister(address, size, token);
+    }
+
+    fn prepare_init(&self, functions: &InitFunctions<'_>) -> Result<InitToken, HostServiceError> {
+        init_functions::prepare(functions)
+    }
+
+    fn run_constructors(&self, token: InitToken) {
+        init_functions::run_constructors(token);
+    }
+
+    fn run_destructors(&self, token: InitToken) {
+        init_functions::run_destructors(token);
+    }
+
+    fn release_init(&self, token: InitToken) {
+        init_functions::release(token);
+    }
+
+    fn replacement(&self, name: &[u8]) -> Option<u64> {
+        thread_exit::replacement(name)
+    }
+
+    fn has_thread_destructors(&self, image: Range<u64>) -> bool {
+        thread_exit::is_pending(&image)
+    }
+
+    fn open_library(&self, name: &[u8]) -> Result<LibraryToken, LibraryError> {
+        needed_library::open(name)
+    }
+
+    fn library_symbol(&self, library: LibraryToken, name: &[u8]) -> Option<u64> {
+        needed_library::symbol(library, name)
+    }
+
+    fn close_library(&self, library: LibraryToken) {
+        needed_library::close(library);
+    }
+}

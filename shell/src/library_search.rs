@@ -1,0 +1,327 @@
+//! Finds libraries by their short names, as ld does for `-l` and `-L`.
+//!
+//! In each directory, `libNAME.so` comes before `libNAME.a`; a library for another machine is skipped. A text file is a
+//! linker script: the files in its commands INPUT and GROUP take its place, and those in AS_NEEDED are needed only if
+//! they define an import.
+//!
+//! Source: the manual of GNU ld, options `-l` and `-L`, and File Commands.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::pack::{Input, Machine, SharedLibrary, SharedObject};
+
+/// How deep linker scripts may refer to each other.
+const MAX_DEPTH: usize = 8;
+
+/// Why a library is not found.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LibrarySearchError {
+    /// No directory has it.
+    #[error(
+        "there is no library {name}: searched lib{name}.so and lib{name}.a in {directories}; a library that is installed without its development files is needed by its full name (--needed)"
+    )]
+    NotFound {
+        /// The short name.
+        name: String,
+        /// Where it was searched.
+        directories: String,
+    },
+    /// A file cannot be read.
+    #[error("{}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: io::Error,
+    },
+    /// Neither a shared library, nor an archive or an object, nor a linker script.
+    #[error("{}: {why}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: &'static str,
+    },
+}
+
+type Result<T, E = LibrarySearchError> = std::result::Result<T, E>;
+
+/// A file to link.
+#[derive(Debug)]
+pub struct FoundFile {
+    name: String,
+    data: Vec<u8>,
+}
+
+impl FoundFile {
+    /// The file as an input of the packer.
+    pub fn input(&self) -> Input<'_> {
+        Input { name: &self.name, data: &self.data }
+    }
+}
+
+/// A shared library that a module may need.
+#[derive(Debug)]
+pub struct FoundLibrary {
+    soname: String,
+    /// The file, if the library is needed only for what it defines.
+    as_needed: Option<Vec<u8>>,
+}
+
+impl FoundLibrary {
+    /// The library as an option of the packer.
+    pub fn library(&self) -> SharedLibrary<'_> {
+        SharedLibrary { name: &self.soname, as_needed: self.as_needed.as_deref() }
+    }
+}
+
+/// The files of libraries, in the order in which they were found, each once.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Archives and objects.
+    pub archives: Vec<FoundFile>,
+    /// Shared libraries.
+    pub shared: Vec<FoundLibrary>,
+    paths: HashSet<(PathBuf, bool)>,
+}
+
+/// The directories of libraries for one machine.
+#[derive(Debug)]
+pub struct LibrarySearch {
+    directories: Vec<PathBuf>,
+    machine: Machine,
+}
+
+/// How a file is asked for.
+#[derive(Clone, Copy)]
+struct Demand {
+    as_needed: bool,
+    depth: usize,
+}
+
+impl LibrarySearch {
+    /// Searches `directories` and then those of the system for this machine.
+    pub fn new(directories: &[PathBuf], machine: Machine) -> Self {
+        let triple = match machine {
+            Machine::X86_64 => "x86_64-linux-gnu",
+            Machine::Aarch64 => "aarch64-linux-gnu",
+        };
+        let of_machine =
+            ["/usr/local/lib", "/lib", "/usr/lib"].map(|dir| format!("{dir}/{triple}"));
+        let cross = format!("/usr/{triple}/lib");
+        let common =
+            ["/usr/local/lib64", "/lib64", "/usr/lib64", "/usr/local/lib", "/lib", "/usr/lib"];
+        let of_system = of_machine.iter().chain([&cross]).map(String::as_str).chain(common);
+        let directories = directories.iter().cloned().chain(of_system.map(PathBuf::from)).collect();
+        Self { directories, machine }
+    }
+
+    /// Adds the files of the library `name` to `found`: `libNAME.so` or `libNAME.a`, or FILE for `:FILE`.
+    ///
+    /// # Errors
+    /// [`LibrarySearchError`].
+    pub fn find(&self, name: &str, found: &mut Found) -> Result<()> {
+        self.find_as(name, Demand { as_needed: false, depth: 0 }, found)
+    }
+
+    fn find_as(&self, name: &str, demand: Demand, found: &mut Found) -> Result<()> {
+        let files = match name.strip_prefix(':') {
+            Some(file) => vec![file.to_owned()],
+            None => vec![format!("lib{name}.so"), format!("lib{name}.a")],
+        };
+        for path in self.directories.iter().flat_map(|dir| files.iter().map(|file| dir.join(file)))
+        {
+            if path.is_file() && self.add(&path, demand, found)? {
+                return Ok(());
+            }
+        }
+        let directories: Vec<_> =
+            self.directories.iter().map(|dir| dir.to_string_lossy()).collect();
+        let (name, directories) = (name.to_owned(), directories.join(", "));
+        Err(LibrarySearchError::NotFound { name, directories })
+    }
+
+    /// Adds a file; returns `false` if it is for another machine.
+    fn add(&self, path: &Path, demand: Demand, found: &mut Found) -> Result<bool> {
+        let read = |error| LibrarySearchError::Read { path: path.to_owned(), error };
+        let malformed = |why| LibrarySearchError::Malformed { path: path.to_owned(), why };
+        let data = fs::read(path).map_err(read)?;
+        let object = SharedObject::read(&data);
+        if let Some((machine, soname)) =
+            object.map(|object| (object.machine, object.soname.map(<[u8]>::to_vec)))
+        {
+            if machine != self.machine {
+                return Ok(false);
+            }
+            if !found.paths.insert((path.to_owned(), demand.as_needed)) {
+                return Ok(true);
+            }
+            let file_name = || Some(path.file_name()?.to_str()?.to_owned());
+            let soname = soname.map_or_else(file_name, |soname| String::from_utf8(soname).ok());
+            let soname = soname.ok_or_else(|| malformed("its name is not UTF-8"))?;
+            let as_needed = demand.as_needed.then_some(data);
+            found.shared.push(FoundLibrary { soname, as_needed });
+            return Ok(true);
+        }
+        if data.starts_with(b"!<arch>\n") || data.starts_with(b"\x7fELF") {
+            if Machine::of_object(&data).is_some_and(|machine| machine != self.machine) {
+                return Ok(false);
+            }
+            if found.paths.insert((path.to_owned(), false)) {
+                found.archives.push(FoundFile { name: path.to_string_lossy().into_owned(), data });
+            }
+            return Ok(true);
+        }
+        let script = str::from_utf8(&data).map_err(|_| malformed("not a library"))?;
+        if demand.depth == MAX_DEPTH {
+            return Err(malformed("linker scripts refer to each other too often"));
+        }
+        let files = script_files(script).map_err(malformed)?;
+        let dir = path.parent().unwrap_or(Path::new("."));
+        for (file, as_needed) in files {
+            let demand =
+                Demand { as_needed: demand.as_needed || as_needed, depth: demand.depth + 1 };
+            self.add_of_script(&file, dir, demand, found)?;
+        }
+        Ok(true)
+    }
+
+    /// Adds a file that a linker script in `dir` names.
+    fn add_of_script(
+        &self,
+        file: &str,
+        dir: &Path,
+        demand: Demand,
+        found: &mut Found,
+    ) -> Result<()> {
+        if let Some(name) = file.strip_prefix("-l") {
+            return self.find_as(name, demand, found);
+        }
+        let beside = dir.join(file);
+        // A path with a directory, or a name beside the script.
+        if file.contains('/') || beside.is_file() {
+            if !self.add(&beside, demand, found)? {
+                let why = "a library for another machine, which a linker script names";
+                return Err(LibrarySearchError::Malformed { path: beside, why });
+            }
+            return Ok(());
+        }
+        self.find_as(&format!(":{file}"), demand, found)
+    }
+}
+
+/// The files that a linker script names, and whether each is in AS_NEEDED.
+fn script_files(script: &str) -> Result<Vec<(String, bool)>, &'static str> {
+    const MALFORMED: &str = "neither a library nor a linker script of INPUT and GROUP";
+    let mut words = tokens(script)?.into_iter();
+    let mut files = Vec::new();
+    while let Some(command) = words.next() {
+        if command == ";" {
+            continue;
+        }
+        if words.next().as_deref() != Some("(") {
+            return Err(MALFORMED);
+        }
+        let is_input = match &*command {
+            "INPUT" | "GROUP" => true,
+            "OUTPUT_FORMAT" | "OUTPUT_ARCH" | "SEARCH_DIR" | "TARGET" => false,
+            _ => return Err(MALFORMED),
+        };
+        let (mut depth, mut as_needed) = (1, false);
+        while depth != 0 {
+            let word = words.next().ok_or(MALFORMED)?;
+            match &*word {
+                ")" => (depth, as_needed) = (depth - 1, false),
+                "AS_NEEDED" if is_input && depth == 1 => {
+                    if words.next().as_deref() != Some("(") {
+                        return Err(MALFORMED);
+                    }
+                    (depth, as_needed) = (2, true);
+                }
+                "(" => return Err(MALFORMED),
+                _ if is_input => files.push((word, as_needed)),
+                _ => {}
+            }
+        }
+    }
+    if files.is_empty() { Err(MALFORMED) } else { Ok(files) }
+}
+
+/// The words of a linker script; parentheses and semicolons are words.
+fn tokens(script: &str) -> Result<Vec<String>, &'static str> {
+    let mut rest = script;
+    let mut words = Vec::new();
+    loop {
+        rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == ',');
+        let Some(first) = rest.chars().next() else { return Ok(words) };
+        if let Some(comment) = rest.strip_prefix("/*") {
+            rest = comment.split_once("*/").ok_or("a comment without an end")?.1;
+            continue;
+        }
+        let (word, behind) = if let Some(quoted) = rest.strip_prefix('"') {
+            quoted.split_once('"').ok_or("a quoted name without an end")?
+        } else if matches!(first, '(' | ')' | ';') {
+            rest.split_at(1)
+        } else {
+            let is_end = |c: char| c.is_whitespace() || matches!(c, '(' | ')' | ';' | ',' | '"');
+            rest.split_at(rest.find(is_end).unwrap_or(rest.len()))
+        };
+        words.push(word.to_owned());
+        rest = behind;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn linker_script_is_read_as_ld_does() {
+        let libc = "/* GNU ld script\n   Use the shared library. */\nOUTPUT_FORMAT(elf64-x86-64)\nGROUP ( /lib/libc.so.6 \"/a b/c.a\"  AS_NEEDED ( /lib64/ld.so.2, -lz ) x.so )\nINPUT(-lgcc)";
+        let expected = [
+            ("/lib/libc.so.6", false),
+            ("/a b/c.a", false),
+            ("/lib64/ld.so.2", true),
+            ("-lz", true),
+            ("x.so", false),
+            ("-lgcc", false),
+        ];
+        let expected = expected.map(|(file, as_needed)| (file.to_owned(), as_needed));
+        assert_eq!(script_files(libc).unwrap(), expected);
+    }
+
+    #[test]
+    fn other_text_is_refused() {
+        for text in [
+            "",
+            "hello",
+            "GROUP",
+            "GROUP (",
+            "GROUP ( a",
+            "GROUP ( AS_NEEDED ( a )",
+            "GROUP ( ( a ) )",
+            "SECTIONS { }",
+            "/* comment",
+            "GROUP ( \"a )",
+            "OUTPUT_FORMAT(elf64-x86-64)",
+        ] {
+            assert!(script_files(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn missing_library_is_named_with_the_directories() {
+        let search = LibrarySearch::new(&[PathBuf::from("/nowhere")], Machine::X86_64);
+        let error = search.find("no-such", &mut Found::default()).unwrap_err().to_string();
+        for part in ["no-such", "/nowhere, /usr/local/lib", "--needed"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Shared libraries that loaded modules need: dlopen(3), dlsym(3), dlclose(3).
+//!
+//! A token is the address of a leaked box with the library and its name.
+#![allow(unsafe_code)]
+
+use std::ffi::{OsStr, c_void};
+use std::os::unix::ffi::OsStrExt;
+
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use smf_core::alloc_util::{try_box, try_concat, try_copy_bytes};
+use smf_core::link::{LibraryError, LibraryToken, Name};
+
+use crate::host_symbols::open_error;
+
+struct OpenLibrary {
+    library: Library,
+    name: Box<[u8]>,
+}
+
+/// Opens the library `name`, a path if it contains a slash, or counts one more user of it. Its symbols do not become
+/// visible to others.
+///
+/// # Errors
+/// [`LibraryError::Refused`] with the message of the system's loader.
+pub(crate) fn open(name: &[u8]) -> Result<LibraryToken, LibraryError> {
+    let copy = try_copy_bytes(name)?;
+    // SAFETY: initialisers of the library run. The author of the module, whose machine code is trusted, or the host
+    // names it. It is closed when its last user has closed it.
+    let library = unsafe { Library::open(Some(OsStr::from_bytes(name)), RTLD_NOW | RTLD_LOCAL) };
+    let library = library.map_err(|error| refused(&error))?;
+    let token = Box::into_raw(try_box(OpenLibrary { library, name: copy })?).expose_provenance();
+    Ok(LibraryToken(token as u64))
+}
+
+fn refused(error: &libloading::Error) -> LibraryError {
+    let reason = open_error(error).to_string();
+    Name::new(reason.as_bytes()).map_or_else(LibraryError::from, LibraryError::Refused)
+}
+
+/// The box of an open library.
+fn pointer(library: LibraryToken) -> *mut OpenLibrary {
+    std::ptr::with_exposed_provenance_mut(usize::try_from(library.0).unwrap_or(0))
+}
+
+fn get<'l>(library: LibraryToken) -> Option<&'l OpenLibrary> {
+    // SAFETY: the token is the address of a box that `open` has leaked, unless it is 0. Its users do not close it while
+    // they use the result, and nothing changes it.
+    unsafe { pointer(library).as_ref() }
+}
+
+/// The name under which a library was opened.
+pub(crate) fn name<'l>(library: LibraryToken) -> &'l [u8] {
+    get(library).map_or(&[], |library| &library.name)
+}
+
+/// The address of `name` in a library or in those that it needs.
+pub(crate) fn symbol(library: LibraryToken, name: &[u8]) -> Option<u64> {
+    // Without memory the symbol is not found.
+    let text = try_concat(&[name, b"\0"]).ok().filter(|_| !name.contains(&0))?;
+    // SAFETY: the pointer is only converted to an address.
+    let symbol = unsafe { get(library)?.library.get::<*mut c_void>(&*text) }.ok()?;
+    let address = symbol.as_raw_ptr().addr() as u64;
+    (address != 0).then_some(address)
+}
+
+/// Closes a library for one of its users.
+pub(crate) fn close(library: LibraryToken) {
+    let library = pointer(library);
+    if !library.is_null() {
+        // SAFETY: the token is the address of a box that `open` has leaked, and each is closed once.
+        drop(unsafe { Box::from_raw(library) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn library_is_opened_by_its_name_and_searched() {
+        let library = open(b"libm.so.6").unwrap();
+        assert_eq!(name(library), b"libm.so.6");
+        assert!(symbol(library, b"cos").is_some());
+        assert_eq!((symbol(library, b"no_such_symbol"), symbol(library, b"a\0b")), (None, None));
+        close(library);
+    }
+
+    #[test]
+    fn missing_library_is_refused_with_the_reason() {
+        for name in [&b"libno-such.so.1"[..], b"a\0b"] {
+            let error = open(name).unwrap_err();
+            assert!(matches!(error, LibraryError::Refused(_)), "{error}");
+        }
+        let error = open(b"libno-such.so.1").unwrap_err().to_string();
+        assert!(error.contains("libno-such.so.1: cannot open"), "{error}");
+    }
+}

@@ -1,0 +1,458 @@
+//! Converts a module to a relocatable ELF object, so that it is linked as one.
+//!
+//! Each section of the module becomes a section of the object, whose bytes stay together: distances inside a section
+//! of a module are final. Distances between sections have relocations, prelinked or not. A module that omits them,
+//! because its prelinked placement is the only valid one, cannot be linked again.
+
+use ::object::elf;
+use smf_core::format::ext::tls::{self, TlsImport};
+use smf_core::format::ext::{ifunc, needed, prelink};
+use smf_core::format::{
+    Arch, Binding, Layout, Reloc, RelocKind, Section, SectionKind, Smf, Symbol, SymbolKind,
+    functions,
+};
+use smf_core::link::{DSO_HANDLE, REQUIRES_CONSTRUCTORS, REQUIRES_UNWINDING, TRAP_HOOK};
+
+use super::elf_writer::{ElfObject, ElfReloc, ElfSection, ElfSymbol};
+use super::frames::Frames;
+use super::thread_local;
+use crate::pack::error::{PackError, Result};
+use crate::pack::object::text;
+
+/// The section of unwinding tables, most of whose distances have no relocations.
+const EH_FRAME: &[u8] = b".eh_frame";
+/// The hidden symbol at the entry point of a module.
+pub(super) const ENTRY: &str = "__smf_entry_point";
+/// The maximum number of zeroes that become bytes because they belong to a section with other contents.
+const MAX_PADDING: u64 = 64 << 20;
+/// The maximum number of sections.
+const MAX_SECTIONS: usize = 1 << 12;
+
+/// A module and its name in messages.
+#[derive(Clone, Copy)]
+pub(super) struct NamedModule<'n, 'd> {
+    pub(super) name: &'n str,
+    pub(super) smf: Smf<'d>,
+}
+
+impl NamedModule<'_, '_> {
+    pub(super) fn refused(&self, why: &'static str) -> PackError {
+        PackError::ModuleRefused { module: self.name.to_owned(), why }
+    }
+
+    fn symbol_refused(&self, symbol: &Symbol<'_>, reason: &'static str) -> PackError {
+        let symbol = text(symbol.name());
+        PackError::BrokenSymbol { object: self.name.to_owned(), symbol, reason }
+    }
+
+    pub(super) fn malformed(&self, error: smf_core::format::FormatError) -> PackError {
+        PackError::Module { module: self.name.to_owned(), error }
+    }
+
+    /// Whether code of the module catches exceptions.
+    pub(super) fn needs_unwinding(&self) -> bool {
+        let mut symbols = self.smf.symbols().iter().filter_map(Result::ok);
+        symbols.any(|symbol| symbol.is_import() && symbol.name() == REQUIRES_UNWINDING)
+    }
+
+    fn malformed_at(&self, section: &[u8], offset: u64, reason: &'static str) -> PackError {
+        let place = format!("{}, section `{}`", self.name, text(section));
+        PackError::SectionContents { place, reason, offset }
+    }
+
+    /// Whether the header states an entry point other than `main`.
+    pub(super) fn needs_entry(&self) -> bool {
+        let value = self.smf.header().entry_point;
+        let code = self.smf.code().map(|code| code.index);
+        let is_main = |symbol: &Symbol<'_>| {
+            symbol.name() == b"main" && symbol.value == value && symbol.section == code
+        };
+        let mut symbols = self.smf.symbols().iter().filter_map(Result::ok);
+        value != 0 && !symbols.any(|symbol| is_main(&symbol))
+    }
+
+    /// The bytes of a relocatable object that is equivalent to the code and the data of the module; `None` for one
+    /// without either.
+    ///
+    /// # Errors
+    /// A malformed module, or one that cannot be linked again.
+    pub(super) fn to_object(self) -> Result<Option<Vec<u8>>> {
+        let smf = &self.smf;
+        smf.verify()
+            .and_then(|()| smf.verify_compressed())
+            .map_err(|error| self.malformed(error))?;
+        match smf.layout() {
+            Layout::Packed | Layout::Native => {}
+            Layout::Dynlib => {
+                return Err(self.refused("is a dynlib, which the system's loader opens as a whole"));
+            }
+            _ => return Err(self.refused("is in a layout without symbols and relocations")),
+        }
+        if let Some(code) = smf.code() {
+            if functions::is_bytecode(code.data) {
+                return Err(self.refused("holds bytecode, which is not linked"));
+            }
+            if code.data.starts_with(&elf::ELFMAG) {
+                return Ok(Some(code.data.to_vec()));
+            }
+        }
+        let machine = match smf.header().arch {
+            Arch::X86_64 => elf::EM_X86_64,
+            Arch::AARCH64 => elf::EM_AARCH64,
+            _ => return Err(self.refused("is for a machine that is not supported")),
+        };
+        let loaded: Vec<_> = smf.sections().iter().filter(|s| s.kind.is_loaded()).collect();
+        if loaded.len() > MAX_SECTIONS {
+            return Err(self.refused("has too many sections"));
+        }
+        if loaded.iter().all(|section| section.memory_size() == 0) {
+            return Ok(None);
+        }
+        let sections = loaded.iter().map(|section| self.section(section)).collect::<Result<_>>()?;
+        let mut object = ElfObject { machine, sections, symbols: Vec::new() };
+        let number = |index: u32| loaded.iter().position(|section| section.index == index);
+        for symbol in smf.symbols().iter() {
+            let symbol = symbol.map_err(|error| self.malformed(error))?;
+            object.symbols.push(self.symbol(&symbol, &number)?);
+        }
+        self.add_entry(&mut object, &number);
+        let first = add_section_symbols(&mut object);
+        let symbols = SectionSymbols { first, number: &number };
+        self.add_relocs(&mut object, &symbols)?;
+        self.add_frames(&mut object, &symbols)?;
+        tie_together(&mut object, first);
+        Ok(Some(object.to_vec()))
+    }
+
+    fn section(&self, section: &Section<'_>) -> Result<ElfSection> {
+        let alloc = elf::SHF_ALLOC.0;
+        let write = elf::SHF_WRITE.0;
+        let flags = match section.kind {
+            SectionKind::Code => alloc | elf::SHF_EXECINSTR.0,
+            SectionKind::RoData if section.name == tls::SECTION => alloc | write | elf::SHF_TLS.0,
+            SectionKind::RoData => alloc,
+            _ => alloc | write,
+        };
+        let size = section.memory_size();
+        let is_storage = section.kind == SectionKind::RoData && section.name == tls::SECTION;
+        let is_zeroes =
+            section.kind == SectionKind::Bss || is_storage && section.data.is_empty() && size != 0;
+        let mut bytes = Vec::new();
+        if !is_zeroes {
+            let contents = self.smf.contents(section).map_err(|error| self.malformed(error))?;
+            bytes = contents.into_owned();
+            let padding = size.saturating_sub(bytes.len() as u64);
+            if padding > MAX_PADDING {
+                return Err(self.refused("has more than 64 MiB of zeroes in a section with other contents; pack it in the packed layout, which has a section for zeroes"));
+            }
+            bytes.resize(bytes.len().saturating_add(padding as usize), 0);
+        }
+        let size = if is_zeroes { size } else { bytes.len() as u64 };
+        let kind = if is_zeroes { elf::SHT_NOBITS } else { elf::SHT_PROGBITS };
+        let (name, alignment) = (section.name.to_vec(), section.alignment.max(1));
+        Ok(ElfSection { name, kind, flags, bytes, size, alignment, relocs: Vec::new() })
+    }
+
+    fn symbol(
+        &self,
+        symbol: &Symbol<'_>,
+        number: &dyn Fn(u32) -> Option<usize>,
+    ) -> Result<ElfSymbol> {
+        let mut converted = ElfSymbol {
+            name: symbol.name().to_vec(),
+            binding: match symbol.binding {
+                Binding::Local => elf::STB_LOCAL,
+                Binding::Global => elf::STB_GLOBAL,
+                Binding::Weak => elf::STB_WEAK,
+            },
+            kind: elf::STT_NOTYPE,
+            visibility: elf::STV_DEFAULT,
+            section: None,
+            value: symbol.value,
+            size: symbol.size,
+        };
+        if symbol.is_import() {
+            self.check_import(symbol)?;
+            if [needed::IMPORT, REQUIRES_CONSTRUCTORS, REQUIRES_UNWINDING].contains(&symbol.name())
+            {
+                // The packer adds them again.
+                (converted.name, converted.binding) = (Vec::new(), elf::STB_LOCAL);
+            }
+            return Ok(converted);
+        }
+        if symbol.binding == Binding::Local && symbol.name() == DSO_HANDLE {
+            // References to it are found by its address.
+            (converted.name, converted.binding) = (Vec::new(), elf::STB_LOCAL);
+        }
+        converted.section = symbol.section.and_then(number);
+        if converted.section.is_none() {
+            let is_local = symbol.binding == Binding::Local || symbol.kind == SymbolKind::None;
+            if !is_local {
+                return Err(
+                    self.symbol_refused(symbol, "it has no address, so that it cannot be linked")
+                );
+            }
+            (converted.name, converted.binding) = (Vec::new(), elf::STB_LOCAL);
+            return Ok(converted);
+        }
+        converted.kind = match symbol.kind {
+            SymbolKind::Function => elf::STT_FUNC,
+            SymbolKind::Data | SymbolKind::Constant => elf::STT_OBJECT,
+            _ => elf::STT_NOTYPE,
+        };
+        Ok(converted)
+    }
+
+    /// Refuses imports that stand for what this conversion does not carry over.
+    fn check_import(&self, symbol: &Symbol<'_>) -> Result<()> {
+        let name = symbol.name();
+        if name == prelink::NAME {
+            return Err(self.refused("is valid in its own placement only, because it has no relocations for distances that its layout cannot express; pack it with --layout native, or link its objects"));
+        }
+        if name == ifunc::NAME {
+            return Err(self.refused("has indirect functions (IFUNC), which are resolved for the module as it is; link its objects"));
+        }
+        let is_known = name == needed::IMPORT
+            || name == REQUIRES_CONSTRUCTORS
+            || name == REQUIRES_UNWINDING
+            || name == TRAP_HOOK
+            || TlsImport::parse(name).is_some()
+            || !name.starts_with(b"__smf_requires_");
+        if is_known {
+            return Ok(());
+        }
+        Err(self.symbol_refused(symbol, "it stands for a feature of the module that the linker cannot carry over; link its objects"))
+    }
+
+    /// Adds a hidden symbol at the entry point, unless that is `main`, which needs none.
+    fn add_entry(&self, object: &mut ElfObject, number: &dyn Fn(u32) -> Option<usize>) {
+        let (value, code) = (self.smf.header().entry_point, self.smf.code());
+        let Some(code) = code.filter(|_| self.needs_entry()) else { return };
+        object.symbols.push(ElfSymbol {
+            name: ENTRY.as_bytes().to_vec(),
+            binding: elf::STB_GLOBAL,
+            kind: elf::STT_FUNC,
+            visibility: elf::STV_HIDDEN,
+            section: number(code.index),
+            value,
+            size: 0,
+        });
+    }
+
+    fn add_relocs(&self, object: &mut ElfObject, symbols: &SectionSymbols<'_>) -> Result<()> {
+        let handle = self.handle(object)?;
+        let storage = self.smf.sections().named(tls::SECTION);
+        let storage = storage.and_then(|section| symbols.of(section.index));
+        let machine = object.machine;
+        for table in self.smf.reloc_tables() {
+            let table = table.map_err(|error| self.malformed(error))?;
+            let number = (symbols.number)(table.target.index);
+            let Some(section) = number.and_then(|at| object.sections.get_mut(at)) else {
+                return Err(self.refused("has relocations for a section that is not loaded"));
+            };
+            for reloc in table.iter() {
+                let symbol = self.smf.symbols().get(reloc.symbol);
+                let symbol = symbol.map_err(|error| self.malformed(error))?;
+                let import = TlsImport::parse(symbol.name()).filter(|_| symbol.is_import());
+                let of_storage = match &import {
+                    Some(import) => thread_local::relocs(machine, &reloc, import, storage, section),
+                    None => Ok(None),
+                };
+                let of_storage = of_storage
+                    .map_err(|reason| self.malformed_at(table.target.name, reloc.offset, reason))?;
+                if let Some(relocs) = of_storage {
+                    section.relocs.extend(relocs);
+                    continue;
+                }
+                let mut made = self.reloc(machine, section, table.target.name, &reloc)?;
+                let to_handle = handle.as_ref().and_then(|h| h.of(machine, &symbol, &reloc));
+                if let Some((symbol, addend)) = to_handle {
+                    (made.symbol, made.addend) = (symbol, addend);
+                }
+                section.relocs.push(made);
+            }
+        }
+        Ok(())
+    }
+
+    fn reloc(
+        &self,
+        machine: elf::Machine,
+        section: &ElfSection,
+        name: &[u8],
+        reloc: &Reloc,
+    ) -> Result<ElfReloc> {
+        let &Reloc { offset, symbol, kind, addend } = reloc;
+        let at = usize::try_from(offset).ok();
+        let word = at.and_then(|at| section.bytes.get(at..)?.first_chunk());
+        let word = word.map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        let elf_kind = reloc_type(machine, kind, word).ok_or_else(|| PackError::ModuleReloc {
+            module: self.name.to_owned(),
+            section: text(name),
+            kind,
+            offset,
+        })?;
+        Ok(ElfReloc { offset, symbol, kind: elf_kind, addend })
+    }
+
+    /// Adds the relocations of unwinding tables.
+    fn add_frames(&self, object: &mut ElfObject, symbols: &SectionSymbols<'_>) -> Result<()> {
+        let Some(table) = self.smf.sections().named(EH_FRAME) else { return Ok(()) };
+        let machine = object.machine;
+        let number = (symbols.number)(table.index);
+        let Some(section) = number.and_then(|at| object.sections.get_mut(at)) else {
+            return Ok(());
+        };
+        let relocated = section.relocs.iter().map(|reloc| reloc.offset).collect();
+        let symbol = |index| symbols.of(index);
+        let frames =
+            Frames { smf: &self.smf, section: &table, machine, relocated, symbol: &symbol };
+        let relocs = frames.relocs(&mut section.bytes);
+        let relocs =
+            relocs.map_err(|(offset, reason)| self.malformed_at(EH_FRAME, offset, reason))?;
+        section.relocs.extend(relocs);
+        Ok(())
+    }
+
+    /// The address by which code of the module registers exit handlers: it becomes that of the linked module.
+    ///
+    /// # Errors
+    /// One among data, where other references may have its address.
+    fn handle(&self, object: &mut ElfObject) -> Result<Option<Handle>> {
+        let mut symbols = self.smf.symbols().iter().filter_map(Result::ok);
+        let is_handle = |s: &Symbol<'_>| s.binding == Binding::Local && s.name() == DSO_HANDLE;
+        let Some(symbol) = symbols.find(is_handle) else { return Ok(None) };
+        let section = symbol.section.and_then(|index| self.smf.sections().get(index));
+        let section = section.filter(|s| s.kind == SectionKind::RoData && s.name == b".got");
+        let Some(section) = section else {
+            return Err(self.refused("registers exit handlers under its own `__dso_handle` among its data; pack it in the packed layout, or link its objects"));
+        };
+        let handle = Handle {
+            symbol: object.symbols.len() as u32,
+            section: section.index,
+            value: symbol.value,
+        };
+        object.symbols.push(ElfSymbol {
+            name: DSO_HANDLE.to_vec(),
+            binding: elf::STB_GLOBAL,
+            kind: elf::STT_NOTYPE,
+            visibility: elf::STV_HIDDEN,
+            section: None,
+            value: 0,
+            size: 0,
+        });
+        Ok(Some(handle))
+    }
+}
+
+/// The symbols of the sections of an object, which are numbered as in the module.
+struct SectionSymbols<'n> {
+    /// The number of the first one.
+    first: u32,
+    number: &'n dyn Fn(u32) -> Option<usize>,
+}
+
+impl SectionSymbols<'_> {
+    /// The symbol of the section with this index in the module.
+    fn of(&self, index: u32) -> Option<u32> {
+        self.first.checked_add(u32::try_from((self.number)(index)?).ok()?)
+    }
+}
+
+/// The address by which code of a module registers exit handlers.
+struct Handle {
+    /// The undefined symbol that takes its place.
+    symbol: u32,
+    section: u32,
+    value: u64,
+}
+
+impl Handle {
+    /// The symbol and the addend of a relocation to the handle; `None` for all others.
+    fn of(&self, machine: elf::Machine, symbol: &Symbol<'_>, reloc: &Reloc) -> Option<(u32, i64)> {
+        if symbol.section != Some(self.section) {
+            return None;
+        }
+        // The instructions that take an address have no operand behind the distance, which counts from their end.
+        let is_distance = machine == elf::EM_X86_64 && reloc.kind == RelocKind::Pc32;
+        let end = if is_distance { 4 } else { 0 };
+        let target = symbol.value.checked_add_signed(reloc.addend.checked_add(end)?)?;
+        (target == self.value).then_some((self.symbol, -end))
+    }
+}
+
+/// Adds a symbol at the start of every section and returns the number of the first one.
+fn add_section_symbols(object: &mut ElfObject) -> u32 {
+    let first = object.symbols.len() as u32;
+    for section in 0..object.sections.len() {
+        object.symbols.push(ElfSymbol {
+            name: Vec::new(),
+            binding: elf::STB_LOCAL,
+            kind: elf::STT_SECTION,
+            visibility: elf::STV_DEFAULT,
+            section: Some(section),
+            value: 0,
+            size: 0,
+        });
+    }
+    first
+}
+
+/// Makes every section reachable from the first, so that the module is linked as a whole. The symbols of the sections
+/// start with the number `first`. Unwinding tables are kept for the functions that they describe.
+fn tie_together(object: &mut ElfObject, first: u32) {
+    let is_table = |section: &ElfSection| section.name == EH_FRAME;
+    let tables = object.sections.iter().zip(0u32..).filter(|(section, _)| is_table(section));
+    let tables: Vec<_> = tables.map(|(_, number)| number).collect();
+    let count = object.sections.len() as u32;
+    for (number, section) in (0u32..).zip(&mut object.sections) {
+        if section.kind == elf::SHT_NOBITS || is_table(section) {
+            continue;
+        }
+        let others = (0..count).filter(|other| *other != number && !tables.contains(other));
+        // Type 0, which changes nothing, on every machine.
+        let none = |other| ElfReloc { offset: 0, symbol: first + other, kind: 0, addend: 0 };
+        section.relocs.extend(others.map(none));
+    }
+}
+
+/// The ELF type of a relocation. `word`: the instruction that it changes.
+pub(super) fn reloc_type(machine: elf::Machine, kind: RelocKind, word: u32) -> Option<u32> {
+    let kind = match (machine, kind) {
+        (_, RelocKind::None) => return Some(0),
+        (elf::EM_X86_64, RelocKind::Abs64) => elf::R_X86_64_64,
+        (elf::EM_X86_64, RelocKind::Pc32) => elf::R_X86_64_PC32,
+        (elf::EM_X86_64, RelocKind::Plt32) => elf::R_X86_64_PLT32,
+        (elf::EM_X86_64, RelocKind::GotPcRel) => elf::R_X86_64_GOTPCREL,
+        (elf::EM_X86_64, RelocKind::Abs32) => elf::R_X86_64_32,
+        (elf::EM_AARCH64, RelocKind::Abs64) => elf::R_AARCH64_ABS64,
+        (elf::EM_AARCH64, RelocKind::Pc32) => elf::R_AARCH64_PREL32,
+        (elf::EM_AARCH64, RelocKind::Plt32) => elf::R_AARCH64_PLT32,
+        (elf::EM_AARCH64, RelocKind::Arm64Branch26) => elf::R_AARCH64_CALL26,
+        (elf::EM_AARCH64, RelocKind::Arm64Page21) => elf::R_AARCH64_ADR_PREL_PG_HI21,
+        (elf::EM_AARCH64, RelocKind::Arm64PageOff12) => page_offset(word)?,
+        (elf::EM_AARCH64, RelocKind::Arm64GotLoadPage21) => elf::R_AARCH64_ADR_GOT_PAGE,
+        (elf::EM_AARCH64, RelocKind::Arm64GotLoadPageOff12) => elf::R_AARCH64_LD64_GOT_LO12_NC,
+        _ => return None,
+    };
+    Some(kind.0)
+}
+
+/// The type for the page offset in an aarch64 instruction: an addition, or a load or store of some size.
+fn page_offset(word: u32) -> Option<elf::RelocationType> {
+    if word & 0x1f00_0000 == 0x1100_0000 {
+        return Some(elf::R_AARCH64_ADD_ABS_LO12_NC);
+    }
+    if word & 0x3b00_0000 != 0x3900_0000 {
+        return None;
+    }
+    // Vector registers of 16 bytes have the size 0 and the upper bit of opc.
+    let is_quad = word & 0x0480_0000 == 0x0480_0000;
+    Some(match word >> 30 {
+        0 if is_quad => elf::R_AARCH64_LDST128_ABS_LO12_NC,
+        0 => elf::R_AARCH64_LDST8_ABS_LO12_NC,
+        1 => elf::R_AARCH64_LDST16_ABS_LO12_NC,
+        2 => elf::R_AARCH64_LDST32_ABS_LO12_NC,
+        _ => elf::R_AARCH64_LDST64_ABS_LO12_NC,
+    })
+}

@@ -1,0 +1,248 @@
+//! The inputs of the packer, with modules converted to objects.
+
+use hashbrown::HashSet;
+
+use smf_core::format::ext::debug_addresses;
+use smf_core::format::ext::needed::NeededLibraries;
+use smf_core::format::{File, Flags, Library, Section, SectionKind, Smf};
+
+use super::convert::{ENTRY, NamedModule};
+use crate::pack::archive::{self, Input, LinkInput, is_archive};
+use crate::pack::error::{PackError, PackWarning, Result};
+use crate::pack::options::Options;
+use crate::pack::resolve::Program;
+
+/// The bytes that stand for one input.
+enum Linked<'a> {
+    /// As they are: an object, or an archive of objects.
+    Given(Input<'a>),
+    /// An object made of a module; `None` for a module of templates alone.
+    Object(&'a str, Option<Vec<u8>>),
+    /// An archive with modules: its members, as they are or converted.
+    Members(Vec<(String, Member<'a>)>),
+}
+
+enum Member<'a> {
+    Given(&'a [u8]),
+    Object(Vec<u8>),
+}
+
+/// A module of the input.
+pub(in crate::pack) struct InputModule<'a> {
+    /// The name of its object in messages.
+    pub(super) name: String,
+    pub(super) smf: Smf<'a>,
+    pub(super) from_archive: bool,
+}
+
+/// The inputs, with modules converted to objects.
+pub(in crate::pack) struct Inputs<'a> {
+    linked: Vec<Linked<'a>>,
+    pub(in crate::pack) modules: Vec<InputModule<'a>>,
+}
+
+impl<'a> Inputs<'a> {
+    /// Converts the modules among `inputs`.
+    ///
+    /// # Errors
+    /// A malformed module, or one that cannot be linked again.
+    pub(in crate::pack) fn new(inputs: &[Input<'a>]) -> Result<Self> {
+        let mut converted = Self { linked: Vec::new(), modules: Vec::new() };
+        for input in inputs {
+            let linked = converted.convert(*input)?;
+            converted.linked.push(linked);
+        }
+        Ok(converted)
+    }
+
+    fn convert(&mut self, input: Input<'a>) -> Result<Linked<'a>> {
+        if is_archive(input.data) {
+            return self.convert_archive(input);
+        }
+        match module_file(input.data) {
+            None => Ok(Linked::Given(input)),
+            Some(Ok(File::Module(smf))) => {
+                let object = NamedModule { name: input.name, smf }.to_object()?;
+                self.add(input.name.to_owned(), smf, false);
+                Ok(Linked::Object(input.name, object))
+            }
+            Some(Ok(File::Library(library))) => self.convert_library(input.name, &library),
+            Some(Err(error)) => Err(PackError::Module { module: input.name.to_owned(), error }),
+        }
+    }
+
+    fn add(&mut self, name: String, smf: Smf<'a>, from_archive: bool) {
+        self.modules.push(InputModule { name, smf, from_archive });
+    }
+
+    fn convert_library(&mut self, name: &'a str, library: &Library<'a>) -> Result<Linked<'a>> {
+        let malformed = |error| PackError::Module { module: name.to_owned(), error };
+        library.verify().map_err(malformed)?;
+        let mut members = Vec::new();
+        for module in library.modules() {
+            let module = module.map_err(malformed)?;
+            let title = format!("{name}({})", module.name);
+            members.extend(self.convert_member(title, module.data)?);
+        }
+        Ok(Linked::Members(members))
+    }
+
+    fn convert_archive(&mut self, input: Input<'a>) -> Result<Linked<'a>> {
+        let members = archive::members(&input)?;
+        if members.iter().all(|(_, data)| module_file(data).is_none()) {
+            return Ok(Linked::Given(input));
+        }
+        let mut converted = Vec::new();
+        for (name, data) in members {
+            converted.extend(self.convert_member(name, data)?);
+        }
+        Ok(Linked::Members(converted))
+    }
+
+    /// Converts a member of an archive; `None` for a module of templates alone.
+    fn convert_member(
+        &mut self,
+        name: String,
+        data: &'a [u8],
+    ) -> Result<Option<(String, Member<'a>)>> {
+        let smf = match module_file(data) {
+            None => return Ok(Some((name, Member::Given(data)))),
+            Some(Ok(File::Module(smf))) => smf,
+            Some(Ok(File::Library(_))) => {
+                let why = "is an archive inside an archive";
+                return Err(PackError::ModuleRefused { module: name, why });
+            }
+            Some(Err(error)) => return Err(PackError::Module { module: name, error }),
+        };
+        let object = NamedModule { name: &name, smf }.to_object()?;
+        self.add(name.clone(), smf, true);
+        Ok(object.map(|object| (name, Member::Object(object))))
+    }
+
+    /// The inputs of the linker, followed by instances.
+    pub(in crate::pack) fn link_inputs<'i>(
+        &'i self,
+        instances: impl Iterator<Item = Input<'i>>,
+    ) -> Vec<LinkInput<'i>> {
+        let mut inputs = Vec::new();
+        for linked in &self.linked {
+            match linked {
+                Linked::Given(input) => inputs.push(LinkInput::File(*input)),
+                Linked::Object(name, data) => {
+                    let input = data.as_deref().map(|data| Input { name, data });
+                    inputs.extend(input.map(LinkInput::File));
+                }
+                Linked::Members(members) => {
+                    let bytes = members.iter().map(|(name, member)| match member {
+                        Member::Given(data) => (name.clone(), *data),
+                        Member::Object(data) => (name.clone(), &**data),
+                    });
+                    inputs.push(LinkInput::Members(bytes.collect()));
+                }
+            }
+        }
+        inputs.extend(instances.map(LinkInput::File));
+        inputs
+    }
+
+    /// The modules that are part of the program.
+    pub(super) fn linked_modules<'i>(&'i self, program: &Program<'_>) -> Vec<&'i InputModule<'a>> {
+        let names: HashSet<&str> = program.objects.iter().map(|object| &*object.name).collect();
+        let is_linked = |m: &&InputModule<'_>| !m.from_archive || names.contains(&*m.name);
+        self.modules.iter().filter(is_linked).collect()
+    }
+
+    /// The names of the libraries that the linked modules need.
+    pub(in crate::pack) fn needed(&self, program: &Program<'_>) -> Result<Vec<&'a [u8]>> {
+        let mut names = Vec::new();
+        for module in self.linked_modules(program) {
+            let needed =
+                NeededLibraries::of(&module.smf).map_err(|error| module.malformed(error))?;
+            names.extend(needed.iter().flat_map(NeededLibraries::iter));
+        }
+        Ok(names)
+    }
+
+    /// Whether code of a linked module catches exceptions.
+    pub(in crate::pack) fn need_unwinding(&self, program: &Program<'_>) -> bool {
+        let modules = self.linked_modules(program);
+        modules.iter().any(|m| NamedModule { name: &m.name, smf: m.smf }.needs_unwinding())
+    }
+
+    /// Warns of modules with debugging information, whose offsets are final and cannot be merged.
+    pub(in crate::pack) fn warn_of_debug_info(
+        &self,
+        program: &Program<'_>,
+        warnings: &mut Vec<PackWarning>,
+    ) {
+        for module in self.linked_modules(program) {
+            let is_dwarf = |section: Section<'_>| {
+                section.kind == SectionKind::Debug
+                    && debug_addresses::elf_name(section.name).is_some()
+            };
+            if module.smf.sections().iter().any(is_dwarf) {
+                warnings.push(PackWarning::DebugInfoLeftOut { module: module.name.clone() });
+            }
+        }
+    }
+
+    /// Whether the module is reloadable: as the options say, or as all modules agree.
+    ///
+    /// # Errors
+    /// Modules for different systems; modules of which only some are reloadable, unless the options decide.
+    pub(in crate::pack) fn check_flags(&self, options: &Options<'_>) -> Result<bool> {
+        let Some(first) = self.modules.first() else { return Ok(options.reloadable) };
+        let conflict = |other: &InputModule<'_>, why| PackError::ModulesConflict {
+            first: first.name.clone(),
+            second: other.name.clone(),
+            why,
+        };
+        let reloadable =
+            |module: &InputModule<'_>| module.smf.header().flags.has(Flags::RELOADABLE);
+        for other in &self.modules {
+            if other.smf.header().platform != first.smf.header().platform {
+                return Err(conflict(other, "are for different systems"));
+            }
+            if !options.reloadable && reloadable(other) != reloadable(first) {
+                return Err(conflict(
+                    other,
+                    "differ in whether they are reloadable; decide with --reloadable",
+                ));
+            }
+            if other.smf.header().app_type != first.smf.header().app_type {
+                return Err(conflict(other, "are programs of different kinds"));
+            }
+        }
+        Ok(options.reloadable || reloadable(first))
+    }
+
+    /// The name of the entry point that a module states, if it is not `main`.
+    pub(in crate::pack) fn entry<'e>(&self, options: &Options<'e>) -> Option<&'e str> {
+        let stated = |module: &InputModule<'_>| {
+            let module_of = NamedModule { name: "", smf: module.smf };
+            module_of.needs_entry() && !module.from_archive
+        };
+        options.entry.or_else(|| self.modules.iter().any(stated).then_some(ENTRY))
+    }
+}
+
+impl InputModule<'_> {
+    pub(in crate::pack) fn malformed(&self, error: smf_core::format::FormatError) -> PackError {
+        PackError::Module { module: self.name.clone(), error }
+    }
+}
+
+/// The module or the archive of modules in `data`; `None` for an object and for other files.
+fn module_file(data: &[u8]) -> Option<Result<File<'_>, smf_core::format::FormatError>> {
+    // ET_REL.
+    let is_object = data.starts_with(b"\x7fELF") && data.get(16) == Some(&1);
+    if is_object {
+        return None;
+    }
+    let is_module = data.starts_with(b"SMF\0") || data.starts_with(b"LSMF");
+    match File::parse(data) {
+        Err(error) if is_module => Some(Err(error)),
+        Err(_) => None,
+        file => Some(file),
+    }
+}

@@ -1,0 +1,403 @@
+//! Instances of templates that the program imports: compiled at link time, as the loader does it at run time.
+//!
+//! An instance that the note of a module lists as possible becomes an object of its own. Instances that it calls are
+//! compiled with it. Compilers, symbols and types are those of [`smf_core::templates`]. A note may permit that an
+//! instance is left to the loader; that happens if the options say so.
+
+use hashbrown::HashMap;
+
+use ::object::elf;
+use smf_core::format::note::{Note, Possible};
+use smf_core::format::template::{Template, Templates};
+use smf_core::format::{Arch, SectionKind};
+use smf_core::link::TRAP_HOOK;
+use smf_core::templates::{
+    CompileError, CompileRequest, Compiled, Compiler, Environment, IrBodies, PrecompiledBodies,
+    Target,
+};
+use smf_core::trap::trap_hook;
+use smf_core::types::{Type, mangle, mangle_plain};
+
+use super::convert::reloc_type;
+use super::elf_writer::{ElfObject, ElfReloc, ElfSection, ElfSymbol};
+use super::inputs::{InputModule, Inputs};
+use crate::pack::archive::Input;
+use crate::pack::error::{PackError, Result};
+
+/// How deep instances may require each other.
+const MAX_DEPTH: usize = 100;
+
+/// A possible instance in the note of a module.
+struct PossibleRow {
+    template: String,
+    arguments: String,
+    module: usize,
+    can_defer: bool,
+}
+
+/// An instance that was compiled at link time.
+pub(in crate::pack) struct Instance {
+    pub(super) symbol: String,
+    /// The module whose note lists it, or whose template it is of.
+    pub(super) module: String,
+    /// The name in messages.
+    pub(super) title: String,
+    /// The object.
+    pub(super) data: Vec<u8>,
+    signature: Box<[u8]>,
+}
+
+/// The instances that were compiled so far.
+#[derive(Default)]
+pub(in crate::pack) struct Instances {
+    pub(super) all: Vec<Instance>,
+}
+
+impl Instances {
+    /// The objects.
+    pub(in crate::pack) fn inputs(&self) -> impl Iterator<Item = Input<'_>> {
+        self.all.iter().map(|instance| Input { name: &instance.title, data: &instance.data })
+    }
+
+    fn find(&self, symbol: &str) -> Option<&Instance> {
+        self.all.iter().find(|instance| instance.symbol == symbol)
+    }
+}
+
+impl Inputs<'_> {
+    /// Compiles the possible instances among the imports `names`. Returns whether there are any new ones.
+    ///
+    /// # Errors
+    /// A malformed note or template; [`PackError::Instance`] for an instance that cannot be compiled.
+    pub(in crate::pack) fn instantiate(
+        &self,
+        names: &[Vec<u8>],
+        arch: Arch,
+        defers: bool,
+        instances: &mut Instances,
+    ) -> Result<bool> {
+        let rows = self.possible()?;
+        let before = instances.all.len();
+        for name in names.iter().filter_map(|name| str::from_utf8(name).ok()) {
+            let Some(row) = rows.get(name) else { continue };
+            if !(defers && row.can_defer) && instances.find(name).is_none() {
+                let mut linker =
+                    Instantiator { inputs: self, rows: &rows, arch, instances, stack: Vec::new() };
+                linker.instantiate(name, None)?;
+            }
+        }
+        Ok(instances.all.len() != before)
+    }
+
+    /// Whether a module lists possible instances.
+    pub(in crate::pack) fn has_possible(&self) -> Result<bool> {
+        Ok(!self.possible()?.is_empty())
+    }
+
+    /// The possible instances of all modules, the first of each symbol.
+    fn possible(&self) -> Result<HashMap<String, PossibleRow>> {
+        let mut rows = HashMap::new();
+        for (number, module) in self.modules.iter().enumerate() {
+            let malformed = |error| module.malformed(error);
+            let Some((note, at)) = module.smf.note_contents().map_err(malformed)? else {
+                continue;
+            };
+            for row in Note::parse(&note, at).map_err(malformed)?.entries::<Possible>() {
+                let row = row.map_err(malformed)?;
+                let symbol = row.mangled_name().to_string();
+                let entry = PossibleRow {
+                    template: row.template().to_string(),
+                    arguments: row.type_args().to_string(),
+                    module: number,
+                    can_defer: row.can_defer().unwrap_or(true),
+                };
+                rows.entry(symbol).or_insert(entry);
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// The state of compiling one instance and those that it requires.
+struct Instantiator<'i, 'a> {
+    inputs: &'i Inputs<'a>,
+    rows: &'i HashMap<String, PossibleRow>,
+    arch: Arch,
+    instances: &'i mut Instances,
+    /// The symbols of the instances being compiled, each required by the one before.
+    stack: Vec<String>,
+}
+
+impl Instantiator<'_, '_> {
+    /// Compiles `symbol`, unless that is done: the instance of its row, else `request`.
+    fn instantiate(&mut self, symbol: &str, request: Option<(&str, &[Type])>) -> Result<()> {
+        if self.instances.find(symbol).is_some() {
+            return Ok(());
+        }
+        let inputs = self.inputs;
+        let listed = self.rows.get(symbol);
+        let owner = listed.and_then(|row| inputs.modules.get(row.module));
+        let title = owner.or(inputs.modules.first()).map_or("", |module| &*module.name);
+        let refused = |why: String| PackError::Instance {
+            symbol: symbol.to_owned(),
+            module: title.to_owned(),
+            why,
+        };
+        if self.stack.len() >= MAX_DEPTH {
+            return Err(refused(format!(
+                "instances require each other more than {MAX_DEPTH} deep"
+            )));
+        }
+        if self.stack.iter().any(|other| other == symbol) {
+            let cycle = self.stack.join(" -> ");
+            return Err(refused(format!("circular dependency: {cycle} -> {symbol}")));
+        }
+        let (template, arguments) = match (listed, request) {
+            (Some(row), _) => {
+                let arguments = Type::parse_arguments(&row.arguments);
+                let arguments = arguments.map_err(|error| refused(error.to_string()))?;
+                (row.template.clone(), arguments)
+            }
+            (None, Some((template, arguments))) => (template.to_owned(), arguments.to_vec()),
+            (None, None) => return Err(refused("no module lists it as possible".to_owned())),
+        };
+        self.stack.push(symbol.to_owned());
+        let first = owner.into_iter().chain(&inputs.modules);
+        let mut compiled = None;
+        for module in first {
+            compiled = self.compile_in(module, symbol, &template, &arguments)?;
+            if compiled.is_some() {
+                break;
+            }
+        }
+        self.stack.pop();
+        let missing = || refused(format!("no module has a template `{template}`"));
+        self.instances.all.push(compiled.ok_or_else(missing)?);
+        Ok(())
+    }
+
+    /// Compiles an instance of a template in `module`; `None` if it has no such template.
+    fn compile_in(
+        &mut self,
+        module: &InputModule<'_>,
+        symbol: &str,
+        template: &str,
+        arguments: &[Type],
+    ) -> Result<Option<Instance>> {
+        let malformed = |error| module.malformed(error);
+        let Some(section) = module.smf.sections().of_kind(SectionKind::TemplateCode) else {
+            return Ok(None);
+        };
+        let payload = module.smf.contents(&section).map_err(malformed)?;
+        let templates = Templates::parse(&payload, section.offset).map_err(malformed)?;
+        let mut found = None;
+        for candidate in templates.iter() {
+            let candidate = candidate.map_err(malformed)?;
+            if candidate.name == template.as_bytes() {
+                found = Some(candidate);
+                break;
+            }
+        }
+        let Some(found) = found else { return Ok(None) };
+        let refused = |why: String| PackError::Instance {
+            symbol: symbol.to_owned(),
+            module: module.name.clone(),
+            why,
+        };
+        let (compiled, environment) =
+            self.compile(&found, symbol, arguments).map_err(|error| match error {
+                Failure::Compile(error) => refused(error.to_string()),
+                Failure::Required(error) => error,
+            })?;
+        let Compilation { targets, signature } = environment;
+        let title = format!("{}({symbol})", module.name);
+        let object = object(self.arch, symbol, compiled, &targets).map_err(refused)?;
+        let (symbol, module) = (symbol.to_owned(), module.name.clone());
+        Ok(Some(Instance { symbol, module, title, data: object, signature }))
+    }
+
+    fn compile(
+        &mut self,
+        template: &Template<'_>,
+        symbol: &str,
+        arguments: &[Type],
+    ) -> Result<(Compiled, Compilation), Failure> {
+        if template.kind.is_some() && usize::from(template.params) != arguments.len() {
+            let (given, taken) = (arguments.len(), template.params);
+            let why =
+                format!("the template has {taken} type parameters, and {given} types are given");
+            return Err(Failure::Compile(CompileError::because(why)));
+        }
+        let (ir, precompiled) = (IrBodies::new(), PrecompiledBodies);
+        let compilers: [&dyn Compiler; 2] = [&precompiled, &ir];
+        let compiler = compilers.into_iter().find(|compiler| compiler.recognizes(template.body));
+        let unknown =
+            || CompileError::because("no compiler of the linker knows the form of its body");
+        let compiler = compiler.ok_or_else(unknown).map_err(Failure::Compile)?;
+        let request = CompileRequest {
+            symbol: symbol.as_bytes(),
+            template: template.name,
+            kind: template.kind,
+            parameters: template.kind.map(|_| template.params),
+            body: template.body,
+            arguments,
+            arch: self.arch,
+        };
+        let mut environment = LinkEnvironment {
+            linker: self,
+            symbol,
+            targets: Vec::new(),
+            signature: Box::default(),
+            failure: None,
+        };
+        let compiled = compiler.compile(&request, &mut environment);
+        let LinkEnvironment { targets, signature, failure, .. } = environment;
+        match (compiled, failure) {
+            (Ok(compiled), _) => Ok((compiled, Compilation { targets, signature })),
+            (Err(CompileError::Needs), Some(failure)) => Err(Failure::Required(failure)),
+            (Err(error), _) => Err(Failure::Compile(error)),
+        }
+    }
+}
+
+/// Why an instance is not compiled.
+enum Failure {
+    Compile(CompileError),
+    /// An instance that it requires.
+    Required(PackError),
+}
+
+/// What a compilation has requested and declared.
+struct Compilation {
+    /// The symbols of its targets.
+    targets: Vec<String>,
+    signature: Box<[u8]>,
+}
+
+/// The [`Environment`] of a compilation: targets are symbols, to be linked.
+struct LinkEnvironment<'e, 'i, 'a> {
+    linker: &'e mut Instantiator<'i, 'a>,
+    /// The symbol of the instance.
+    symbol: &'e str,
+    targets: Vec<String>,
+    signature: Box<[u8]>,
+    failure: Option<PackError>,
+}
+
+impl LinkEnvironment<'_, '_, '_> {
+    fn target(&mut self, symbol: &str) -> Result<Target, CompileError> {
+        if symbol == self.symbol {
+            return Ok(Target::OWN);
+        }
+        let known = self.targets.iter().position(|known| known == symbol);
+        let number = known.unwrap_or(self.targets.len());
+        if known.is_none() {
+            self.targets.push(symbol.to_owned());
+        }
+        let target = u32::try_from(number).ok().and_then(Target::of);
+        target.ok_or_else(|| CompileError::because("too many relocation targets"))
+    }
+
+    fn required(
+        &mut self,
+        symbol: &str,
+        request: Option<(&str, &[Type])>,
+    ) -> Result<Target, CompileError> {
+        if symbol != self.symbol
+            && let Err(error) = self.linker.instantiate(symbol, request)
+        {
+            self.failure = Some(error);
+            return Err(CompileError::Needs);
+        }
+        self.target(symbol)
+    }
+}
+
+impl Environment for LinkEnvironment<'_, '_, '_> {
+    fn instance(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target, CompileError> {
+        let unnamed = || CompileError::because("it requires an instance without a symbol");
+        let template = str::from_utf8(template).map_err(|_| unnamed())?;
+        if arguments.is_empty() {
+            return self.required(template, Some((template, arguments)));
+        }
+        let names = [mangle(template, arguments)?, mangle_plain(template, arguments)?];
+        let names: Vec<_> = names.into_iter().flatten().map(|name| format!("fn${name}")).collect();
+        let listed = names.iter().find(|name| self.linker.rows.contains_key(*name));
+        let symbol = listed.or(names.first()).ok_or_else(unnamed)?.clone();
+        self.required(&symbol, Some((template, arguments)))
+    }
+
+    fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
+        let symbol = str::from_utf8(symbol)
+            .map_err(|_| CompileError::because("it requires a symbol that is not UTF-8"))?;
+        let is_listed = self.linker.rows.contains_key(symbol);
+        if is_listed { self.required(symbol, None) } else { self.target(symbol) }
+    }
+
+    fn absolute(&mut self, address: u64) -> Result<Target, CompileError> {
+        // The loader knows the address in its own process.
+        if address == trap_hook as *const () as usize as u64 {
+            return self.target(&String::from_utf8_lossy(TRAP_HOOK));
+        }
+        Err(CompileError::because("it refers to an address in the process of the linker"))
+    }
+
+    fn address(&self, _: Target) -> Option<u64> {
+        None
+    }
+
+    fn declare_signature(&mut self, signature: Box<[u8]>) {
+        self.signature = signature;
+    }
+
+    fn signature(&self, target: Target) -> Option<&[u8]> {
+        let symbol = self.targets.get(usize::try_from(target.number()?).ok()?)?;
+        let instance = self.linker.instances.find(symbol)?;
+        Some(&*instance.signature).filter(|signature| !signature.is_empty())
+    }
+}
+
+/// The object of an instance.
+fn object(
+    arch: Arch,
+    symbol: &str,
+    compiled: Compiled,
+    targets: &[String],
+) -> Result<Vec<u8>, String> {
+    let machine = if arch == Arch::X86_64 { elf::EM_X86_64 } else { elf::EM_AARCH64 };
+    let new_symbol = |name: &str, section, size| ElfSymbol {
+        name: name.as_bytes().to_vec(),
+        binding: elf::STB_GLOBAL,
+        kind: if section == Some(0) { elf::STT_FUNC } else { elf::STT_NOTYPE },
+        visibility: elf::STV_DEFAULT,
+        section,
+        value: 0,
+        size,
+    };
+    let size = compiled.code.len() as u64;
+    let own = new_symbol(symbol, Some(0), size);
+    let others = targets.iter().map(|name| new_symbol(name, None, 0));
+    let symbols = std::iter::once(own).chain(others).collect();
+    let mut relocs = Vec::new();
+    for reloc in &compiled.relocations {
+        let at = usize::try_from(reloc.offset).unwrap_or(usize::MAX);
+        let word = compiled.code.get(at..).and_then(|code| code.first_chunk());
+        let word = word.map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        let kind = reloc_type(machine, reloc.kind, word);
+        let kind = kind.ok_or_else(|| format!("a {} relocation cannot be linked", reloc.kind))?;
+        let symbol = reloc.target.number().map_or(0, |number| number.saturating_add(1));
+        let (offset, addend) = (u64::from(reloc.offset), reloc.addend);
+        relocs.push(ElfReloc { offset, symbol, kind, addend });
+    }
+    let section = ElfSection {
+        name: b".text.instance".to_vec(),
+        kind: elf::SHT_PROGBITS,
+        flags: elf::SHF_ALLOC.0 | elf::SHF_EXECINSTR.0,
+        bytes: compiled.code,
+        size,
+        // Instructions may require that constants behind the code are aligned.
+        alignment: 16,
+        relocs,
+    };
+    Ok(ElfObject { machine, sections: vec![section], symbols }.to_vec())
+}

@@ -1,0 +1,384 @@
+//! Merges what modules contain beside code and data: templates, notes, and sections that only one of them has.
+
+use std::fmt::Write;
+
+use hashbrown::HashMap;
+use indexmap::{IndexMap, IndexSet};
+
+use smf_core::format::ext::debug_addresses;
+use smf_core::format::note::{Note, Possible};
+use smf_core::format::sdn::{Cell, Table};
+use smf_core::format::template::{Template, TemplateMeta, Templates};
+use smf_core::format::write::{NewSection, NewTemplates, Payload};
+use smf_core::format::{Contents, SectionKind};
+
+use super::inputs::{InputModule, Inputs};
+use super::instances::{Instance, Instances};
+use crate::pack::error::{PackError, Result};
+use crate::pack::resolve::Program;
+
+/// A section that is not loaded.
+pub(in crate::pack) struct ExtraSection {
+    kind: SectionKind,
+    name: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
+impl ExtraSection {
+    pub(in crate::pack) fn new_section(&self) -> NewSection<'_> {
+        NewSection::new(self.kind, &self.name, Payload::Bytes(&self.bytes))
+    }
+}
+
+/// The sections that are not loaded.
+#[derive(Default)]
+pub(in crate::pack) struct Metadata {
+    pub(in crate::pack) sections: Vec<ExtraSection>,
+}
+
+impl Metadata {
+    /// Merges the metadata of the linked modules.
+    ///
+    /// # Errors
+    /// Modules that contradict each other.
+    pub(in crate::pack) fn new(
+        inputs: &Inputs<'_>,
+        program: &Program<'_>,
+        instances: &Instances,
+    ) -> Result<Self> {
+        let mut modules = inputs.linked_modules(program);
+        let is_used =
+            |m: &InputModule<'_>| instances.all.iter().any(|instance| instance.module == m.name);
+        for module in inputs.modules.iter().filter(|m| m.from_archive && is_used(m)) {
+            if modules.iter().all(|other| other.name != module.name) {
+                modules.push(module);
+            }
+        }
+        let modules = &*modules;
+        let mut merged = Self::default();
+        merged.sections.extend(merge_templates(modules)?);
+        merged.sections.extend(merge_counts(modules)?);
+        merged.sections.extend(merge_notes(modules, instances)?);
+        merged.add_others(modules)?;
+        Ok(merged)
+    }
+
+    /// Adds sections of other kinds, each of which only one module may have. Tables that the linker makes itself and
+    /// caches are left out.
+    fn add_others(&mut self, modules: &[&InputModule<'_>]) -> Result<()> {
+        let mut owners: HashMap<(SectionKind, &[u8]), &InputModule<'_>> = HashMap::new();
+        for module in modules {
+            for section in module.smf.sections().iter() {
+                let made_again = matches!(
+                    section.kind,
+                    SectionKind::Reloc
+                        | SectionKind::SymTab
+                        | SectionKind::StrTab
+                        | SectionKind::TemplateCode
+                        | SectionKind::TemplateMeta
+                        | SectionKind::Unknown(_)
+                );
+                let is_note = section.name == b"note.sdn" || section.name.starts_with(b".smf.");
+                // Its addresses are those of the code before it was linked again.
+                let is_dwarf = section.kind == SectionKind::Debug
+                    && debug_addresses::elf_name(section.name).is_some();
+                let is_left_out = section.kind.is_loaded() || made_again || is_note || is_dwarf;
+                if is_left_out || section.size == 0 {
+                    continue;
+                }
+                if let Some(first) = owners.insert((section.kind, section.name), module) {
+                    return Err(PackError::ModulesConflict {
+                        first: first.name.clone(),
+                        second: module.name.clone(),
+                        why: "have a section of one name that is neither code, data, templates nor a note, and that cannot be merged",
+                    });
+                }
+                let bytes = module.smf.contents(&section);
+                let bytes = bytes.map_err(|error| module.malformed(error))?.into_owned();
+                let (kind, name) = (section.kind, section.name.to_vec());
+                self.sections.push(ExtraSection { kind, name, bytes });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The template section of a module and its offset.
+fn templates_of<'m>(module: &'m InputModule<'_>) -> Result<Option<(Contents<'m>, u64)>> {
+    let Some(section) = module.smf.sections().of_kind(SectionKind::TemplateCode) else {
+        return Ok(None);
+    };
+    let contents = module.smf.contents(&section).map_err(|error| module.malformed(error))?;
+    Ok(Some((contents, section.offset)))
+}
+
+/// One container with the templates of all modules. Equal templates of one name are one template.
+fn merge_templates(modules: &[&InputModule<'_>]) -> Result<Option<ExtraSection>> {
+    let mut payloads = Vec::new();
+    for module in modules {
+        payloads.extend(templates_of(module)?.map(|(payload, at)| (*module, payload, at)));
+    }
+    let name = b"templates".to_vec();
+    if let [(_, payload, _)] = &*payloads {
+        let bytes = payload.to_vec();
+        return Ok(Some(ExtraSection { kind: SectionKind::TemplateCode, name, bytes }));
+    }
+    let mut merged: IndexMap<&[u8], (&InputModule<'_>, Template<'_>)> = IndexMap::new();
+    let mut container = None;
+    for (module, payload, at) in &payloads {
+        let malformed = |error| module.malformed(error);
+        let templates = Templates::parse(payload, *at).map_err(malformed)?;
+        let conflict = |first: &InputModule<'_>, why| PackError::ModulesConflict {
+            first: first.name.clone(),
+            second: module.name.clone(),
+            why,
+        };
+        let (first, known) = *container.get_or_insert((*module, templates.container));
+        if known != templates.container {
+            return Err(conflict(first, "have template sections in different containers"));
+        }
+        // The body of an only template extends to the end.
+        if templates.has_opaque_bodies && templates.count != 1 {
+            let why = "has several templates without lengths of their bodies, so that they cannot be merged with those of others";
+            return Err(PackError::ModuleRefused { module: module.name.clone(), why });
+        }
+        for template in templates.iter() {
+            let template = template.map_err(malformed)?;
+            let (first, known) = merged.entry(template.name).or_insert((*module, template));
+            if !is_same(known, &template) {
+                let template = String::from_utf8_lossy(template.name).into_owned();
+                let (first, second) = (first.name.clone(), module.name.clone());
+                return Err(PackError::TemplatesDiffer { template, first, second });
+            }
+        }
+    }
+    let Some((_, container)) = container else { return Ok(None) };
+    let templates: Vec<_> = merged.into_values().map(|(_, template)| template).collect();
+    let bytes = NewTemplates { container, templates: &templates }.to_vec()?;
+    Ok(Some(ExtraSection { kind: SectionKind::TemplateCode, name, bytes }))
+}
+
+fn is_same(one: &Template<'_>, other: &Template<'_>) -> bool {
+    let constraints = |template: &Template<'_>| {
+        template.constraints.iter().map(|c| (c.parameter, c.bound)).collect::<Vec<_>>()
+    };
+    one.kind == other.kind
+        && one.params == other.params
+        && one.body == other.body
+        && constraints(one) == constraints(other)
+}
+
+/// The counts of templates: the only ones, or the sums.
+fn merge_counts(modules: &[&InputModule<'_>]) -> Result<Option<ExtraSection>> {
+    let mut found = Vec::new();
+    for module in modules {
+        let Some(section) = module.smf.sections().of_kind(SectionKind::TemplateMeta) else {
+            continue;
+        };
+        let payload = module.smf.contents(&section).map_err(|error| module.malformed(error))?;
+        let meta = TemplateMeta::parse(&payload, section.offset);
+        let meta = meta.map_err(|error| module.malformed(error))?;
+        found.push((*module, meta, payload.into_owned()));
+    }
+    let Some((first, first_meta, payload)) = found.first() else { return Ok(None) };
+    let mut bytes = payload.clone();
+    if found.len() > 1 {
+        let mut sums = [0u32; 4];
+        for (module, meta, _) in &found {
+            if meta.version != first_meta.version {
+                return Err(PackError::ModulesConflict {
+                    first: first.name.clone(),
+                    second: module.name.clone(),
+                    why: "have template metadata of different versions",
+                });
+            }
+            let counts = [meta.functions, meta.structs, meta.enums, meta.traits];
+            for (sum, count) in sums.iter_mut().zip(counts) {
+                *sum = sum.saturating_add(count);
+            }
+        }
+        bytes = [b"META", &first_meta.version.to_le_bytes()[..]].concat();
+        bytes.extend(sums.iter().flat_map(|sum| sum.to_le_bytes()));
+    }
+    Ok(Some(ExtraSection {
+        kind: SectionKind::TemplateMeta,
+        name: b"template_meta".to_vec(),
+        bytes,
+    }))
+}
+
+/// The rows of one table of all notes, by column.
+#[derive(Default)]
+struct MergedTable {
+    columns: IndexSet<String>,
+    rows: Vec<HashMap<usize, String>>,
+}
+
+impl MergedTable {
+    fn column(&mut self, name: &str) -> usize {
+        self.columns.insert_full(name.to_owned()).0
+    }
+
+    fn add(&mut self, module: &InputModule<'_>, table: &Table<'_>) -> Result<()> {
+        let columns: Vec<_> = table.columns().map(|name| self.column(name)).collect();
+        for row in table.rows() {
+            let row = row.map_err(|error| module.malformed(error))?;
+            let cells = columns.iter().copied().zip(row.cells().map(|cell| spelled(&cell)));
+            let cells: HashMap<usize, String> = cells.collect();
+            let id = self.columns.get_index_of("id");
+            let same = |other: &HashMap<usize, String>| {
+                let without_id = |cells: &HashMap<usize, String>| {
+                    let mut cells: Vec<_> = cells
+                        .iter()
+                        .filter(|(column, text)| Some(**column) != id && !text.is_empty())
+                        .map(|(column, text)| (*column, text.clone()))
+                        .collect();
+                    cells.sort();
+                    cells
+                };
+                without_id(other) == without_id(&cells)
+            };
+            if !self.rows.iter().any(same) {
+                self.rows.push(cells);
+            }
+        }
+        Ok(())
+    }
+
+    fn push<const N: usize>(&mut self, cells: [(&str, String); N]) {
+        let cells = cells.map(|(name, cell)| (self.column(name), cell));
+        self.rows.push(cells.into_iter().collect());
+    }
+
+    fn write(&self, name: &str, text: &mut String) -> std::fmt::Result {
+        let columns: Vec<_> = self.columns.iter().map(String::as_str).collect();
+        writeln!(text, "{name} |{}|", columns.join(", "))?;
+        let id = self.columns.get_index_of("id");
+        for (number, row) in self.rows.iter().enumerate() {
+            let cells = (0..columns.len()).map(|column| match row.get(&column) {
+                _ if Some(column) == id => number.to_string(),
+                Some(cell) => cell.clone(),
+                None => "\"\"".to_owned(),
+            });
+            writeln!(text, "    {}", cells.collect::<Vec<_>>().join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// A cell as it is written.
+fn spelled(cell: &Cell<'_>) -> String {
+    if cell.is_quoted() { format!("\"{}\"", cell.raw()) } else { cell.raw().to_owned() }
+}
+
+/// One note with the tables of all modules. Instances that were compiled at link time move to `instantiations`.
+fn merge_notes(
+    modules: &[&InputModule<'_>],
+    instances: &Instances,
+) -> Result<Option<ExtraSection>> {
+    let (kind, name) = (SectionKind::Note, b"note.sdn".to_vec());
+    let mut notes = Vec::new();
+    for module in modules {
+        let contents = module.smf.note_contents().map_err(|error| module.malformed(error))?;
+        notes.extend(contents.map(|(note, at)| (*module, note, at)));
+    }
+    if notes.is_empty() {
+        return Ok(None);
+    }
+    if let ([(_, note, _)], []) = (&*notes, &*instances.all) {
+        return Ok(Some(ExtraSection { kind, name, bytes: note.to_vec() }));
+    }
+    let mut tables: IndexMap<String, MergedTable> = IndexMap::new();
+    let mut possible: HashMap<String, (&InputModule<'_>, [String; 2])> = HashMap::new();
+    for (module, note, at) in &notes {
+        let malformed = |error| module.malformed(error);
+        let note = Note::parse(note, *at).map_err(malformed)?;
+        note.check().map_err(malformed)?;
+        check_possible(module, &note, &mut possible)?;
+        for table in note.document().tables() {
+            let table = table.map_err(malformed)?;
+            tables.entry(table.name().to_owned()).or_default().add(module, &table)?;
+        }
+    }
+    for instance in &instances.all {
+        move_instance(&mut tables, instance);
+    }
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    for (name, table) in &tables {
+        let _ = table.write(name, &mut text);
+    }
+    text.push_str("# END_NOTE\n");
+    Ok(Some(ExtraSection { kind, name, bytes: text.into_bytes() }))
+}
+
+/// Refuses two modules that list one symbol for different instances.
+fn check_possible<'m, 'a>(
+    module: &'m InputModule<'a>,
+    note: &Note<'_>,
+    known: &mut HashMap<String, (&'m InputModule<'a>, [String; 2])>,
+) -> Result<()> {
+    for row in note.entries::<Possible>() {
+        let row = row.map_err(|error| module.malformed(error))?;
+        let symbol = row.mangled_name().to_string();
+        let cells = [row.template().to_string(), row.type_args().to_string()];
+        let (first, other) = known.entry(symbol.clone()).or_insert_with(|| (module, cells.clone()));
+        if *other != cells {
+            let (first, second) = (first.name.clone(), module.name.clone());
+            return Err(PackError::PossibleDiffers { symbol, first, second });
+        }
+    }
+    Ok(())
+}
+
+/// Text as a cell.
+fn quoted(text: &str) -> String {
+    let mut cell = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '\\' => cell.push_str("\\\\"),
+            '"' => cell.push_str("\\\""),
+            '\n' => cell.push_str("\\n"),
+            '\t' => cell.push_str("\\t"),
+            '\r' => cell.push_str("\\r"),
+            c => cell.push(c),
+        }
+    }
+    cell + "\""
+}
+
+/// Moves the row of an instance from `possible` to `instantiations`, and notes what required it.
+fn move_instance(tables: &mut IndexMap<String, MergedTable>, instance: &Instance) {
+    let Some(table) = tables.get_mut("possible") else { return };
+    let columns = ["mangled_name", "template", "type_args", "required_by"];
+    let columns = columns.map(|name| table.columns.get_index_of(name));
+    let symbol = quoted(&instance.symbol);
+    let is_it = |cells: &HashMap<usize, String>| {
+        let cell = columns.first().copied().flatten().and_then(|column| cells.get(&column));
+        cell.is_some_and(|cell| *cell == symbol || *cell == instance.symbol)
+    };
+    let Some(at) = table.rows.iter().position(is_it) else { return };
+    let row = table.rows.remove(at);
+    table.rows.retain(|row| !is_it(row));
+    let empty = || "\"\"".to_owned();
+    let [_, template, arguments, required_by] = columns
+        .map(|column| column.and_then(|column| row.get(&column).cloned()).unwrap_or_else(empty));
+    let place = format!("{}:0:0:link", instance.module);
+    let made = tables.entry("instantiations".to_owned()).or_default();
+    let cells = [
+        ("id", String::new()),
+        ("template", template),
+        ("type_args", arguments),
+        ("mangled_name", symbol.clone()),
+        ("from_file", quoted(&instance.module)),
+        ("from_loc", quoted(&place)),
+        ("to_obj", quoted("link_output.o")),
+        ("status", quoted("compiled")),
+    ];
+    made.push(cells);
+    if required_by != empty() && !required_by.is_empty() {
+        let edges = tables.entry("dependencies".to_owned()).or_default();
+        let kind = quoted("type_param");
+        edges.push([("from_inst", required_by), ("to_inst", symbol), ("dep_kind", kind)]);
+    }
+}
