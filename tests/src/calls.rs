@@ -1,5 +1,5 @@
-//! Calls of the C API in any order, with handles that are valid, of another kind, released or invented, compared with a naive model of
-//! their results: an oracle for fuzzing, which ordinary tests run as well.
+//! Calls of the C API in any order, with handles that are valid, of another kind, released or invented, compared with a
+//! naive model of their results: an oracle for fuzzing, which ordinary tests run as well.
 //!
 //! * A call that the model permits succeeds; every other call fails with a reason.
 //! * After each call the statistics of the library equal those of the model for the called part, and for all parts after every
@@ -16,11 +16,11 @@ use std::sync::{Mutex, PoisonError};
 use smf_loader::ffi::{
     RuntimeValue, SmfCacheOptions, SmfCacheStatistics, SmfLoaderStatistics, rt_alloc_exec_memory,
     rt_alloc_rw_memory, rt_exec_memory_count, rt_exec_memory_total, rt_free_exec_memory,
-    rt_make_executable, rt_mmap_file, rt_mmap_read_bytes, rt_munmap, rt_set_protection,
-    rt_write_exec_memory, smf_bytes_length, smf_bytes_new, smf_cache_close, smf_cache_evict,
-    smf_cache_get, smf_cache_get_again, smf_cache_open, smf_cache_release, smf_cache_statistics,
-    smf_clear_error, smf_last_error, smf_loader_close, smf_loader_find, smf_loader_load_bytes,
-    smf_loader_open, smf_loader_statistics, smf_loader_unload, smf_value_free,
+    rt_make_executable, rt_mmap_file, rt_mmap_read_bytes, rt_set_protection, rt_write_exec_memory,
+    smf_bytes_length, smf_bytes_new, smf_cache_close, smf_cache_evict, smf_cache_get,
+    smf_cache_get_again, smf_cache_open, smf_cache_release, smf_cache_statistics, smf_clear_error,
+    smf_last_error, smf_loader_close, smf_loader_find, smf_loader_load_bytes, smf_loader_open,
+    smf_loader_statistics, smf_loader_unload, smf_mmap_unmap, smf_value_free,
 };
 
 /// The files to get from caches and to load: valid, malformed, and absent.
@@ -353,11 +353,11 @@ impl Model {
                 }
             }
             (10..=19, Some((address, size))) => {
-                expect(rt_munmap(address, size), true);
+                expect(smf_mmap_unmap(address, size), true);
                 self.mappings.remove(at);
             }
             (_, Some((address, size))) => {
-                expect(rt_munmap(address, size + PAGE), false);
+                expect(smf_mmap_unmap(address, size + PAGE), false);
                 let length = i64::from(call.number);
                 let value = rt_mmap_read_bytes(address, 0, length);
                 assert!(value.is_null() || length <= size);
@@ -365,7 +365,7 @@ impl Model {
                     self.values.push((value, length));
                 }
             }
-            (_, None) => expect(rt_munmap(i64::from(call.number) * PAGE, PAGE), false),
+            (_, None) => expect(smf_mmap_unmap(i64::from(call.number) * PAGE, PAGE), false),
         }
     }
 
@@ -453,7 +453,7 @@ impl Model {
             expect(smf_cache_close(cache.number), true);
         }
         self.loaders.iter().for_each(|loader| expect(smf_loader_close(loader.number), true));
-        self.mappings.iter().for_each(|&(at, size)| expect(rt_munmap(at, size), true));
+        self.mappings.iter().for_each(|&(at, size)| expect(smf_mmap_unmap(at, size), true));
         self.blocks.iter().for_each(|&(at, size)| expect(rt_free_exec_memory(at, size), true));
         for &(value, _) in &self.values {
             // SAFETY: it is alive, and is not used afterwards.

@@ -1,6 +1,7 @@
 //! Compilers and the `smf` binary, called as a user calls them.
 //!
-//! On a machine without a compiler the tests that need it report that they are skipped; where the variable `CI` is set, they fail.
+//! On a machine without a compiler the tests that need it report that they are skipped; where the variable `CI` is set,
+//! they fail.
 
 use std::env;
 use std::ffi::OsStr;
@@ -108,6 +109,14 @@ pub fn smf_binary() -> &'static Path {
 /// # Panics
 /// If it cannot be built.
 pub fn build(target: Option<(&str, &str)>) -> PathBuf {
+    build_package(target, &["--package", "smf-loader", "--bin", "smf"]).join("smf")
+}
+
+/// Builds what the arguments of cargo select, as [`build`] does, and returns the directory of the results.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn build_package(target: Option<(&str, &str)>, selection: &[&str]) -> PathBuf {
     // .../target/debug/deps/test-0123456789abcdef
     let test = env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();
@@ -115,7 +124,7 @@ pub fn build(target: Option<(&str, &str)>) -> PathBuf {
     // into C programs have no hash in their names to distinguish the two.
     let directory = &profile.parent().unwrap().join("for-tests");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.args(["build", "--quiet", "--package", "smf-loader", "--bin", "smf"]);
+    cargo.args(["build", "--quiet"]).args(selection);
     // The tests start the command often, for little work each time.
     cargo.args(["--config", "profile.dev.package.smf-core.opt-level=0"]);
     cargo.arg("--target-dir").arg(directory);
@@ -131,7 +140,7 @@ pub fn build(target: Option<(&str, &str)>) -> PathBuf {
     }
     let output = cargo.output().unwrap_or_else(|error| panic!("{cargo:?}: {error}"));
     succeed(&cargo, &output);
-    built.join(profile.file_name().unwrap()).join("smf")
+    built.join(profile.file_name().unwrap())
 }
 
 /// Panics if a command has failed.

@@ -1,10 +1,10 @@
-//! The oracle for IR functions from any bytes. A function that the verifier accepts compiles for all types that it permits, and
-//! returns the result of the interpreter.
+//! The oracle for IR functions from any bytes. A function that the verifier accepts compiles for all types that it
+//! permits, and returns the result of the interpreter.
 #![allow(unsafe_code)]
 
-use smf_core::format::template::{Constraints, Container};
+use smf_core::format::template::{Constraints, Container, Template};
 use smf_core::format::write::note::NewPossible;
-use smf_core::format::write::{NewTemplate, NewTemplates, write_templates};
+use smf_core::format::write::{NewTemplates, write_templates};
 use smf_core::jit::ir::text::print;
 use smf_core::jit::ir::{
     Argument, Arguments, Function, FunctionInstance, Memory, Opcode, Scalar, Stop, Verified,
@@ -158,7 +158,7 @@ const SYMBOL: &[u8] = b"fn$t";
 
 /// An instantiator with the instance of this function.
 fn made(body: &Function<'_>, types: &[Scalar]) -> JitInstantiator {
-    let template = NewTemplate {
+    let template = Template {
         name: b"t",
         kind: None,
         params: 0,

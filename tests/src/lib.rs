@@ -10,6 +10,7 @@ pub mod compressed;
 pub mod ir;
 pub mod play;
 pub mod scale;
+pub mod services;
 pub mod spec;
 pub mod tiny;
 pub mod trace;

@@ -1,4 +1,5 @@
-//! Operations decoded from any bytes, each compared with a naive model of its result: oracles for fuzzing, which ordinary tests run as well.
+//! Operations decoded from any bytes, each compared with a naive model of its result: oracles for fuzzing, which
+//! ordinary tests run as well.
 //!
 //! A broken guarantee panics.
 
@@ -11,10 +12,11 @@ use smf_core::memory::code_alloc::{
     CodeMemory, CodeMemoryOptions, ExecutableBlock, Request, WritableBlock,
 };
 
+use crate::services::{self, ModelServices};
 use crate::walk::walk;
 
 /// Valid modules to mutate.
-const BASES: [&[u8]; 8] = [
+const BASES: [&[u8]; 10] = [
     include_bytes!("../samples/packed.smf"),
     include_bytes!("../samples/native.smf"),
     include_bytes!("../samples/app.smf"),
@@ -23,6 +25,8 @@ const BASES: [&[u8]; 8] = [
     include_bytes!("../samples/compact.smf"),
     include_bytes!("../samples/bcod.smf"),
     include_bytes!("../samples/note-zero-size.smf"),
+    include_bytes!("../samples/needed.smf"),
+    include_bytes!("../samples/services.smf"),
 ];
 
 /// Low limits, so that modules with large requests cost little.
@@ -50,11 +54,18 @@ pub fn mutated(data: &[u8]) {
     }
 }
 
-/// Maps and links a mutated sample, with imports at addresses from the first eight bytes.
+/// Maps and links a mutated sample, with imports at addresses from the first eight bytes, and with a model of the
+/// services of the process.
 ///
 /// # Panics
-/// If an export of the image has another address after linking.
+/// If an export of the image has another address after linking, if a request for a service breaks a guarantee, or if what
+/// was granted is not released.
 pub fn linked(data: &[u8]) {
+    link(data);
+    services::assert_released();
+}
+
+fn link(data: &[u8]) {
     let Some((address, rest)) = data.split_first_chunk() else { return };
     let address = u64::from_le_bytes(*address);
     let file = changed(rest);
@@ -66,7 +77,8 @@ pub fn linked(data: &[u8]) {
     };
     let Ok(image) = Image::map(&smf) else { return };
     let exports = image.exports();
-    let Ok(module) = image.link(&hostile as &dyn Resolve) else { return };
+    let Ok(module) = image.link_with(&hostile as &dyn Resolve, &ModelServices) else { return };
+    services::check(&module);
     for symbol in smf.symbols().iter().flatten() {
         let address = exports.resolve(symbol.name());
         assert!(address.is_none_or(|address| module.symbol(symbol.name()) == Some(address)));
@@ -214,6 +226,7 @@ fn coded_in(memory: &CodeMemory, data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scale::scale;
 
     /// Pseudorandom bytes, equal in every run (Knuth's MMIX constants).
     fn bytes(seed: u64, len: usize) -> Vec<u8> {
@@ -236,6 +249,45 @@ mod tests {
                 coded(&bytes(seed, 8 * len));
             }
         }
+    }
+
+    /// Changes in the tables that services of the process read, which changes anywhere in the file seldom hit.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn changed_tables_for_services_of_the_process_are_refused_or_harmless() {
+        let number = u8::try_from(BASES.len() - 1).unwrap();
+        let file = changed(&[number]);
+        let smf = Smf::parse(&file).unwrap();
+        let names: [&[u8]; 10] = [
+            b".tdata",
+            b".init_array",
+            b".fini_array",
+            b".eh_frame",
+            b".got",
+            b".rela.init_array",
+            b".rela.got",
+            b".smf.needed",
+            b".smf.image",
+            b".smf.debugaddr",
+        ];
+        let mut cases = 0;
+        for name in names {
+            let section = smf.sections().named(name).unwrap();
+            let entry = section.entry_offset..section.entry_offset + 64;
+            let contents = section.offset..section.offset + section.data.len() as u64;
+            for at in entry.chain(contents) {
+                let [low, high] = u16::try_from(at).unwrap().to_le_bytes();
+                for value in [0, 1, 4, 0x10, 0x1b, 0x7f, 0x80, 0xff] {
+                    cases += 1;
+                    if cases % scale(1, 7) == 0 {
+                        let address = 0x1000u64.to_le_bytes();
+                        mutated(&[number, low, high, value]);
+                        linked(&[&address[..], &[number, low, high, value]].concat());
+                    }
+                }
+            }
+        }
+        assert!(cases > 8 * 1000, "{cases}");
     }
 
     #[test]

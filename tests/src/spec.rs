@@ -1,7 +1,8 @@
 //! Modules generated from any bytes: equal bytes generate equal modules.
 //!
-//! Property tests and fuzz targets supply the bytes. The result is a module that its layout can express; the writer writes it, and
-//! the reader's view is compared with it. Payloads and names contain no byte `S`, so that no header appears in them by chance.
+//! Property tests and fuzz targets supply the bytes. The result is a module that its layout can express; the writer
+//! writes it, and the reader's view is compared with it. Payloads and names contain no byte `S`, so that no header
+//! appears in them by chance.
 
 use std::fmt::Write as _;
 

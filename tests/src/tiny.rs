@@ -1,9 +1,10 @@
-//! The smallest module with one of everything: code, data, a relocation between them, and a template with its possible instance, for
-//! each instruction set of the loader. It is written by hand, so that no cross compiler is needed.
+//! The smallest module with one of everything: code, data, a relocation between them, and a template with its possible
+//! instance, for each instruction set of the loader. It is written by hand, so that no cross compiler is needed.
 
-use smf_core::format::template::Container;
-use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place, WriteError};
-use smf_core::format::write::{NewTemplate, NewTemplates};
+use smf_core::format::template::{Container, Template};
+use smf_core::format::write::{
+    Module, NewSection, NewSymbol, NewTemplates, Payload, Place, WriteError,
+};
 use smf_core::format::{
     Arch, Binding, Flags, Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind, SymbolKind,
 };
@@ -59,7 +60,7 @@ pub fn module(arch: Arch, more: usize) -> Result<Vec<u8>, WriteError> {
     let (code, data) = (code(arch), vec![0; 8 + more]);
     let body = &same(arch)[..];
     let (kind, params, constraints) = (None, 0, Default::default());
-    let templates = &[NewTemplate { name: b"same", kind, params, constraints, body }];
+    let templates = &[Template { name: b"same", kind, params, constraints, body }];
     let templates = NewTemplates { container: Container::Counted, templates }.to_vec();
     let templates = templates.unwrap_or_default();
     let relocs = [Reloc { offset: 0, symbol: 0, kind: RelocKind::Abs64, addend: 0 }];

@@ -7,6 +7,8 @@
 //! A broken guarantee panics. Tests and fuzz targets both use the oracle.
 
 use smf_core::format::ext::cached_code::{self, CachedCode};
+use smf_core::format::ext::debug_addresses::{DebugAddresses, FIELD};
+use smf_core::format::ext::needed::{NAME, NeededLibraries};
 use smf_core::format::note::{
     CircularError, CircularWarning, Dependency, Entries, Entry, Instantiation, Note, Possible,
     TypeInference,
@@ -32,6 +34,10 @@ pub struct Census {
     pub note_rows: usize,
     /// Valid bytecode functions.
     pub functions: usize,
+    /// Names of needed libraries.
+    pub libraries: usize,
+    /// Fields of debugging information that hold addresses.
+    pub debug_fields: usize,
     /// Sections, symbols and relocations of the ELF object in the code, counted as above.
     pub object: [usize; 3],
 }
@@ -44,6 +50,8 @@ pub fn walk(smf: &Smf<'_>) -> Census {
     let sound = smf.verify().is_ok();
     let walk = Walk { smf: *smf, file: smf.file(), sound };
     cached_code::payload_of(smf).map(walk_kept);
+    let needed = sound_item(NeededLibraries::of(smf), sound).flatten();
+    let debug = sound_item(DebugAddresses::of(smf), sound).flatten();
     let object = sound_item(smf.object(), sound).flatten();
     Census {
         object: object.map_or([0; 3], |object| walk_object(&object, smf, sound)),
@@ -53,7 +61,43 @@ pub fn walk(smf: &Smf<'_>) -> Census {
         templates: walk.templates(),
         note_rows: walk.note_rows(),
         functions: walk.functions(),
+        libraries: needed.map_or(0, |needed| walk_needed(smf, needed)),
+        debug_fields: debug.map_or(0, |debug| walk_debug(smf, debug)),
     }
+}
+
+/// Walks the lists of fields of debugging information that hold addresses.
+fn walk_debug(smf: &Smf<'_>, addresses: DebugAddresses<'_>) -> usize {
+    let mut count = 0;
+    for list in addresses.lists() {
+        let same = |section: &Section<'_>| smf.section(section.index).unwrap().name == section.name;
+        assert!(same(&list.debug) && list.debug.kind == SectionKind::Debug);
+        assert!(same(&list.loaded) && list.loaded.kind.is_loaded());
+        let mut end = 0;
+        for offset in list.offsets().map(u64::from) {
+            assert!(offset >= end, "fields overlap");
+            end = offset + FIELD;
+            assert!(end <= list.debug.memory_size());
+            count += 1;
+        }
+    }
+    count
+}
+
+/// Walks the names of needed libraries.
+fn walk_needed(smf: &Smf<'_>, needed: NeededLibraries<'_>) -> usize {
+    let file = smf.file();
+    for (number, name) in needed.iter().enumerate() {
+        assert_inside(file, name);
+        assert!((1..256).contains(&name.len()) && !name.contains(&0) && !name.contains(&b'/'));
+        assert!(needed.iter().take(number).all(|earlier| earlier != name));
+    }
+    let (count, bytes) =
+        needed.iter().fold((0, 0), |(n, bytes), name| (n + 1, bytes + 1 + name.len()));
+    // The section may be called a note or, in the native layout, debugging information.
+    let is_whole = |s: &Section<'_>| s.name == NAME && s.data.len() == 12 + bytes;
+    assert!(count <= 1024 && smf.sections().iter().any(|section| is_whole(&section)));
+    count
 }
 
 /// Walks the object in the code of `smf`.
@@ -156,7 +200,7 @@ impl<'d> Walk<'d> {
             assert_eq!(u32::try_from(index).unwrap(), section.index);
             assert_at(self.file, section.data, section.offset);
             assert_inside(self.file, section.name);
-            assert!(section.alignment.is_power_of_two() && section.alignment <= 4096);
+            assert!(section.alignment.is_power_of_two() && section.alignment <= 2 << 20);
             let len = section.data.len() as u64;
             assert!(section.kind == SectionKind::Bss || len == section.size);
             assert!(len <= section.memory_size());

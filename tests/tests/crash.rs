@@ -1,8 +1,8 @@
-//! A process that is killed while it writes a file leaves the old file or the new one, and no other files than those that the
-//! next run removes.
+//! A process that is killed while it writes a file leaves the old file or the new one, and no other files than those
+//! that the next run removes.
 //!
-//! Every command that writes files is killed at the entry and at the exit of its system calls. A run has several hundred of these
-//! stops; one in 17 is tested unless the mode is exhaustive.
+//! Every command that writes files is killed at the entry and at the exit of its system calls. A run has several
+//! hundred of these stops; one in 17 is tested unless the mode is exhaustive.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use smf_core::format::ext::hash_index;
-use smf_core::format::template::Container;
+use smf_core::format::template::{Container, Template};
 use smf_core::format::write::library;
-use smf_core::format::write::{Module, NewSection};
-use smf_core::format::write::{NewTemplate, NewTemplates};
+use smf_core::format::write::{Module, NewSection, NewTemplates};
 use smf_core::format::{Arch, Header, Layout, SectionKind};
 use smf_core::jit::ir::text::parse;
 use smf_core::link::host_arch;
@@ -193,7 +192,7 @@ fn ready() -> Vec<u8> {
 /// A module whose note lists a possible instance of its template.
 fn template(body: &[u8]) -> &'static [u8] {
     let (kind, params, constraints) = (None, 0, Default::default());
-    let templates = &[NewTemplate { name: b"same", kind, params, constraints, body }];
+    let templates = &[Template { name: b"same", kind, params, constraints, body }];
     let list = NewTemplates { container: Container::Counted, templates }.to_vec().unwrap();
     let note = b"possible |template, type_args, mangled_name|\n    same, i64, same$i64\n";
     let section = |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };

@@ -1,7 +1,9 @@
-//! Every prefix and every flipped bit of every sample, through all readers; a subset of them unless the mode is exhaustive.
+//! Every prefix and every flipped bit of every sample, through all readers; a subset of them unless the mode is
+//! exhaustive.
 //!
-//! A malformed file is an error or a module, never a panic, a crash or an endless loop. The loader never requests more memory than
-//! the size of the file justifies, and reading does not allocate. Nothing is executed here, but every file is mapped and relocated.
+//! A malformed file is an error or a module, never a panic, a crash or an endless loop. The loader never requests more
+//! memory than the size of the file justifies, and reading does not allocate. Nothing is executed here, but every file
+//! is mapped and relocated.
 
 use std::io;
 use std::num::NonZero;
@@ -14,6 +16,7 @@ use smf_core::link::{Image, NoImports, Resolve};
 use smf_loader::inspect;
 use smf_tests::allocator::{Watched, counted};
 use smf_tests::scale::scale;
+use smf_tests::services::{self, ModelServices};
 use smf_tests::walk::{Census, walk, walk_library};
 use smf_tests::{Sample, samples};
 
@@ -37,8 +40,11 @@ static ALLOCATOR: Watched = Watched;
 fn explained_by(file: &[u8]) -> usize {
     let compressed = Smf::parse(file)
         .is_ok_and(|smf| smf.sections().iter().any(|section| section.is_compressed()));
-    if compressed { DECOMPRESSED } else { 2 * file.len() }
+    if compressed { DECOMPRESSED } else { (2 * file.len()).max(ROW) }
 }
+
+/// The limit for the smallest samples: a row of the JSON, whose values keep the order of their keys.
+const ROW: usize = 1 << 10;
 
 /// The limit for compressed samples whose virtual sizes are flipped to any size that their frames can fill: two blocks
 /// of zstd, and the tables of its decoder.
@@ -87,13 +93,16 @@ fn show(file: &File<'_>, most: usize, closely: bool) {
     }
 }
 
-/// Maps and relocates, once with every import resolved and once with none.
+/// Maps and relocates with a model of the services of the process, once with every import resolved and once with none.
 fn place(smf: &Smf<'_>) {
     let everything = |_: &[u8]| Some(place as *const () as u64);
     for imports in [&everything as &dyn Resolve, &NoImports] {
-        if let Ok(image) = Image::map(smf) {
-            let _ = image.link(imports);
+        if let Ok(image) = Image::map(smf)
+            && let Ok(module) = image.link_with(imports, &ModelServices)
+        {
+            services::check(&module);
         }
+        services::assert_released();
     }
 }
 
@@ -198,7 +207,7 @@ fn watch(samples: &[Sample], workers: &[Progress], done: &AtomicBool) {
 #[test]
 fn prefix_or_flipped_bit_is_an_error_or_a_module() {
     let samples = samples();
-    assert!(samples.len() >= 38, "only {} samples", samples.len());
+    assert!(samples.len() >= 39, "only {} samples", samples.len());
     let chunks_of = |(index, sample): (usize, &Sample)| {
         (0..mutations(sample))
             .step_by(usize::try_from(CHUNK).unwrap())
@@ -250,6 +259,8 @@ fn walk_of_samples_counts_their_parts() {
     let packed = census("packed.smf");
     assert!(packed.symbols >= 6 && packed.relocs >= 4, "{packed:?}");
     assert_eq!(census("elf-object.smf").object, [24, 13, 7]);
+    let services = census("services.smf");
+    assert_eq!((services.sections, services.libraries, services.debug_fields), (21, 1, 14));
     let library = smf_tests::sample("library.lsm").bytes;
     assert_eq!(walk_library(&Library::parse(&library).unwrap(), &library), 3);
 }

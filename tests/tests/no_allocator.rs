@@ -1,7 +1,7 @@
 //! `format` without an allocator: reading and writing make no allocation.
 //!
-//! Every sample, and every flipped bit of the short ones, goes through the oracle of `format`. Compressed sections are the exception:
-//! decompression allocates.
+//! Every sample, and every flipped bit of the short ones, goes through the oracle of `format`. Compressed sections are
+//! the exception: decompression allocates.
 
 use smf_core::format::note::Note;
 use smf_core::format::write::library;

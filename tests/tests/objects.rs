@@ -1,5 +1,5 @@
-//! ELF objects of compilers in the code sections of modules: alone, with ordinary modules that import from them and export to them,
-//! and replaced while they run.
+//! ELF objects of compilers in the code sections of modules: alone, with ordinary modules that import from them and
+//! export to them, and replaced while they run.
 //!
 //! The tests of `programs.rs` check that every program has the same results as when it is packed.
 #![allow(unsafe_code)]
@@ -20,8 +20,8 @@ use smf_loader::pack::{Input, Options, pack};
 use smf_tests::compile::{Compiler, scratch};
 use smf_tests::wrap::wrap;
 
-/// The object that gcc compiles from a source with these arguments at -O2; `None` without gcc, or on a machine that cannot run
-/// the object.
+/// The object that gcc compiles from a source with these arguments at -O2; `None` without gcc, or on a machine that
+/// cannot run the object.
 fn gcc(source: &str, arguments: &[&str]) -> Option<Vec<u8>> {
     if !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
         eprintln!("SKIPPED: objects are linked for x86-64 and aarch64 alone");

@@ -1,7 +1,7 @@
 //! C and Rust programs, compiled here, packed, loaded and called.
 //!
-//! Each program is compiled with several options and packed into both layouts; each result is compared with a computation in this
-//! file.
+//! Each program is compiled with several options and packed into both layouts; each result is compared with a
+//! computation in this file.
 #![allow(unsafe_code)]
 
 use std::fs;
@@ -84,8 +84,7 @@ fn with_every(sources: &[&str], check: impl Fn(&Program<'_>)) {
                 }
                 Err(error) => panic!("{error}"),
             };
-            let mut host = HostSymbols::default();
-            host.add_process().unwrap();
+            let host = HostSymbols::of_process().unwrap();
             let smf = Smf::parse(&module).unwrap();
             smf.verify().unwrap();
             check(&Program(Image::map(&smf).unwrap().link(&host).unwrap()));
@@ -95,8 +94,7 @@ fn with_every(sources: &[&str], check: impl Fn(&Program<'_>)) {
             let module = wrap(&fs::read(object).unwrap(), Layout::Packed, 0, &[]);
             let smf = Smf::parse(&module).unwrap();
             smf.verify().unwrap();
-            let mut host = HostSymbols::default();
-            host.add_process().unwrap();
+            let host = HostSymbols::of_process().unwrap();
             check(&Program(Image::map(&smf).unwrap().link(&host).unwrap()));
         }
     }

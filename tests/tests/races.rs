@@ -1,5 +1,5 @@
-//! Files that one process changes in every way while two others read them: a read returns the content of the file at one moment, or
-//! an error, and never raises a signal.
+//! Files that one process changes in every way while two others read them: a read returns the content of the file at
+//! one moment, or an error, and never raises a signal.
 //!
 //! The exhaustive mode runs a thousand rounds of each change, else a hundred.
 

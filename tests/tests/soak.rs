@@ -1,5 +1,5 @@
-//! All operations at once: eight threads load, reload, unload, evict, prefetch and compile, and at the end the process has no more
-//! memory, mappings and files than after the warm-up.
+//! All operations at once: eight threads load, reload, unload, evict, prefetch and compile, and at the end the process
+//! has no more memory, mappings and files than after the warm-up.
 //!
 //! The test takes two seconds, or the number of seconds in the variable `SMF_SOAK_SECONDS`.
 #![cfg(target_arch = "x86_64")]

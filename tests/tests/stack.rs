@@ -1,5 +1,5 @@
-//! The native stack of bytecode calls, measured on painted stacks: a function uses at most the stack that it is charged, a call
-//! without enough stack traps, and nothing is written below the end.
+//! The native stack of bytecode calls, measured on painted stacks: a function uses at most the stack that it is
+//! charged, a call without enough stack traps, and nothing is written below the end.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #![allow(unsafe_code)]
 

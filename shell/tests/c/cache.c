@@ -266,6 +266,248 @@ static void compressed(const char *path, int64_t size) {
     CHECK(smf_cache_release(cache, file.file) && smf_cache_close(cache));
 }
 
+/* Hits are the lookups that found a file, whatever is read of the file then. */
+static void hits(void) {
+    uint64_t cache = open_cache(4, 1 << 20, SMF_POLICY_LRU, SMF_FRESHNESS_ON_REQUEST);
+    for (int i = 0; i < 8; i++) {
+        SmfCacheFile file = smf_cache_get(cache, SAMPLES "compact.smf");
+        CHECK(smf_cache_note(cache, file.file).length == 722 && smf_cache_template(cache, file.file).length == 36);
+        CHECK(smf_cache_section(cache, file.file, "note.sdn").length == 722);
+        CHECK(smf_cache_release(cache, file.file));
+    }
+    SmfCacheStatistics s = statistics(cache);
+    CHECK(s.hits == 7 && s.misses == 1 && s.hit_rate == 0.875);
+    uint64_t file = smf_cache_get_again(cache, smf_cache_get(cache, SAMPLES "compact.smf").file).file;
+    CHECK(statistics(cache).hits == 9 && smf_cache_release(cache, file) && smf_cache_release(cache, file));
+    REFUSED(smf_cache_note(cache, file).length == -1, SMF_ERROR_HANDLE);
+    REFUSED(!smf_cache_get(cache, SAMPLES "absent").file, SMF_ERROR_FILE);
+    s = statistics(cache);
+    CHECK(s.hits == 9 && s.misses == 2 && s.failures == 1 && s.hit_rate == 9 / 11.0);
+    CHECK(smf_cache_close(cache));
+}
+
+static int64_t sum(const SmfCacheBucket *buckets, int64_t count) {
+    int64_t all = 0, last = -1;
+    for (int64_t i = 0; i < count; i++) {
+        CHECK(buckets[i].count > 0 && buckets[i].first > last && buckets[i].last >= buckets[i].first);
+        last = buckets[i].last;
+        all += buckets[i].count;
+    }
+    return all;
+}
+
+static void histograms(void) {
+    static const char bytes[64];
+    uint64_t cache = open_cache(8, 1000, SMF_POLICY_LRU, SMF_FRESHNESS_ON_REQUEST);
+    SmfCacheBucket b[160];
+    CHECK(smf_cache_histogram(cache, SMF_HISTOGRAM_FILE_SIZES, b, 160) == 0);
+    CHECK(smf_cache_histogram(cache, SMF_HISTOGRAM_LOAD_TIMES, NULL, 0) == 0);
+    const int64_t sizes[] = {0, 1, 5, 7, 64};
+    for (int i = 0; i < 5; i++) {
+        write_file(numbered(i), bytes, (size_t)sizes[i]);
+        CHECK(smf_cache_release(cache, smf_cache_get(cache, numbered(i)).file));
+    }
+    /* Another path of a file is no file. */
+    CHECK(link(numbered(4), strcat(strcpy((char[128]){0}, directory), "/linked")) == 0);
+    CHECK(smf_cache_release(cache, smf_cache_get(cache, named("linked")).file));
+    static const SmfCacheBucket expected[] = {{0, 0, 1}, {1, 1, 1}, {4, 7, 2}, {64, 127, 1}};
+    CHECK(smf_cache_histogram(cache, SMF_HISTOGRAM_FILE_SIZES, b, 160) == 4);
+    CHECK(!memcmp(b, expected, sizeof expected) && sum(b, 4) == 5);
+    CHECK(statistics(cache).mean_file_size == 77 / 5);
+    int64_t times = smf_cache_histogram(cache, SMF_HISTOGRAM_LOAD_TIMES, b, INT64_MAX);
+    CHECK(times >= 1 && times <= 5 && sum(b, times) == 5);
+    /* A smaller array gets the first buckets only. */
+    memset(b, 0xee, sizeof b);
+    CHECK(smf_cache_histogram(cache, SMF_HISTOGRAM_FILE_SIZES, b, 1) == 4 && b[0].count == 1 && b[1].count != 1);
+    CHECK(smf_cache_histogram(cache, SMF_HISTOGRAM_FILE_SIZES, NULL, 0) == 4);
+    REFUSED(smf_cache_histogram(cache, SMF_HISTOGRAM_FILE_SIZES, NULL, 1) == -1, SMF_ERROR_ARGUMENT);
+    REFUSED(smf_cache_histogram(cache, SMF_HISTOGRAM_FILE_SIZES, b, -1) == -1, SMF_ERROR_ARGUMENT);
+    REFUSED(smf_cache_histogram(cache, 2, b, 1) == -1, SMF_ERROR_ARGUMENT);
+    REFUSED(smf_cache_histogram(cache, -1, b, 1) == -1, SMF_ERROR_ARGUMENT);
+    CHECK(smf_cache_evict(cache, numbered(2)) == 1 && smf_cache_evict(cache, numbered(4)) == 1);
+    CHECK(smf_cache_histogram(cache, SMF_HISTOGRAM_FILE_SIZES, b, 160) == 3 && sum(b, 3) == 3);
+    CHECK(statistics(cache).mean_file_size == 8 / 3);
+
+    char report[2000], part[20];
+    int64_t length = smf_cache_report(cache, report, sizeof report);
+    CHECK(length > 100 && length == (int64_t)strlen(report));
+    CHECK(strstr(report, "cache: enabled, 3 files, 8 bytes") && strstr(report, "1 hits, 5 misses, 0 failures"));
+    CHECK(strstr(report, "4 to 7 bytes: 1 files") && strstr(report, "held: 0\n") && strstr(report, "load time: "));
+    memset(part, 0xee, sizeof part);
+    CHECK(smf_cache_report(cache, part, 10) == length && !memcmp(part, report, 9) && !part[9]);
+    CHECK((uint8_t)part[10] == 0xee && smf_cache_report(cache, part, 1) == length && !part[0]);
+    CHECK(smf_cache_report(cache, NULL, 0) == length);
+    REFUSED(smf_cache_report(cache, NULL, 1) == -1, SMF_ERROR_ARGUMENT);
+    REFUSED(smf_cache_report(cache, report, -1) == -1, SMF_ERROR_ARGUMENT);
+    CHECK(smf_cache_clear(cache) && statistics(cache).mean_file_size == 0);
+    CHECK(smf_cache_report(cache, report, sizeof report) < length && !strstr(report, "file size"));
+    CHECK(unlink(named("linked")) == 0 && smf_cache_close(cache));
+
+    /* The oldest structure of a program has neither the mean size nor the setting. */
+    cache = open_cache(1, 1, 0, 0);
+    SmfCacheStatistics s = {.size = 152, .mean_file_size = -7, .enabled = -7};
+    CHECK(smf_cache_statistics(cache, &s) && s.size == 152 && s.mean_file_size == -7 && s.enabled == -7);
+    CHECK(smf_cache_close(cache));
+}
+
+/* A disabled cache reads each file, and keeps none. */
+static void disabled(int32_t policy) {
+    uint64_t cache = open_cache(2, 20, policy, SMF_FRESHNESS_ON_REQUEST);
+    write_file(named("one"), "0123456789", 10);
+    SmfCacheFile before = smf_cache_get(cache, named("one"));
+    CHECK(statistics(cache).enabled == 1 && smf_cache_enable(cache, true) == 1);
+    CHECK(smf_cache_enable(cache, false) == 1 && smf_cache_enable(cache, false) == 0);
+    SmfCacheStatistics s = statistics(cache);
+    CHECK(s.enabled == 0 && s.files == 0 && s.detached_files == 1 && is(before, "0123456789", 10));
+    write_file(named("one"), "9876543210", 10);
+    SmfCacheFile during = smf_cache_get(cache, named("one"));
+    CHECK(is(during, "9876543210", 10) && during.file != before.file);
+    CHECK(is(smf_cache_get_again(cache, during.file), "9876543210", 10) && smf_cache_release(cache, during.file));
+    s = statistics(cache);
+    CHECK(s.files == 0 && s.detached_files == 2 && s.misses == 2 && s.hits == 1);
+    /* Held files count towards the capacity. */
+    REFUSED(!smf_cache_get(cache, named("one")).file, SMF_ERROR_FULL);
+    CHECK(smf_cache_release(cache, during.file));
+    REFUSED(!smf_cache_get_again(cache, during.file).file, SMF_ERROR_HANDLE);
+    for (int i = 0; i < 100; i++) {
+        uint64_t file = smf_cache_get(cache, named("one")).file;
+        CHECK(file && statistics(cache).detached_files == 2 && smf_cache_release(cache, file));
+    }
+    s = statistics(cache);
+    CHECK(s.hits == 1 && s.loads == 102 && s.evictions == 0 && s.replacements == 0);
+    CHECK(smf_cache_enable(cache, true) == 0 && smf_cache_release(cache, before.file));
+    SmfCacheFile after = smf_cache_get(cache, named("one"));
+    CHECK(smf_cache_get(cache, named("one")).file == after.file && statistics(cache).hits == 2);
+    CHECK(smf_cache_release(cache, after.file) && smf_cache_release(cache, after.file) && smf_cache_close(cache));
+
+    /* The same for modules of archives and in advance. */
+    cache = open_cache(2, 1 << 20, policy, SMF_FRESHNESS_ON_REQUEST);
+    CHECK(smf_cache_enable(cache, false) == 1);
+    SmfCacheFile module = smf_cache_get_module(cache, SAMPLES "library.lsm", MODULE);
+    CHECK(module.file && is(smf_cache_get_again(cache, module.file), module.bytes, module.length));
+    CHECK(smf_cache_note(cache, module.file).length >= 0 && statistics(cache).files == 0);
+    CHECK(smf_cache_release(cache, module.file) && smf_cache_release(cache, module.file));
+    const char *path = named("one");
+    CHECK(smf_cache_prefetch(cache, &path, 1, 1, NULL) == 1 && statistics(cache).files == 0);
+    CHECK(unlink(path) == 0 && smf_cache_close(cache));
+}
+
+static bool called(const SmfModuleSection *section, const char *name) {
+    return section->name_length == (int64_t)strlen(name) && !memcmp(section->name, name, strlen(name));
+}
+
+/* The header and the sections of a file that a cache holds, and of a version that a loader holds. */
+static void inspection(void) {
+    uint64_t cache = open_cache(8, 1 << 20, SMF_POLICY_LRU, SMF_FRESHNESS_ON_REQUEST), loader = smf_loader_open(NULL);
+    SmfCacheFile file = smf_cache_get(cache, SAMPLES "packed.smf");
+    uint64_t module = smf_loader_load(loader, SAMPLES "packed.smf"), hold = smf_loader_hold(loader, module);
+    CHECK(file.file && hold);
+    const uint64_t sources[][2] = {{cache, file.file}, {loader, hold}};
+    SmfModuleHeader h[2];
+    for (int i = 0; i < 2; i++) {
+        uint64_t from = sources[i][0], of = sources[i][1];
+        memset(&h[i], 0xee, sizeof h[i]);
+        h[i].size = sizeof h[i];
+        CHECK(smf_module_header(from, of, &h[i]) && h[i].size == sizeof h[i]);
+        CHECK(h[i].layout == SMF_LAYOUT_PACKED && h[i].arch == SMF_ARCH_X86_64 && h[i].compression == 0);
+        CHECK(h[i].sections > 0 && h[i].symbols > 0 && h[i].stub_size == 0);
+        bool has_code = false;
+        for (int64_t index = 0; index < h[i].sections; index++) {
+            SmfModuleSection s = {.size = sizeof s};
+            CHECK(smf_module_section(from, of, index, &s) && s.size == sizeof s && s.name);
+            CHECK(s.alignment > 0 && (s.length == 0) == !s.bytes && s.offset >= 0);
+            if (s.kind == SMF_SECTION_CODE) {
+                CHECK(s.flags == (SMF_SECTION_FLAG_READ | SMF_SECTION_FLAG_EXECUTE) && s.memory_size == s.length);
+                CHECK(i == 1 || (s.bytes == file.bytes + s.offset && called(&s, ".text")));
+                has_code = true;
+            }
+        }
+        CHECK(has_code);
+        SmfModuleSection s = {.size = sizeof s};
+        REFUSED(!smf_module_section(from, of, h[i].sections, &s), SMF_ERROR_NOT_FOUND);
+        REFUSED(!smf_module_section(from, of, INT64_MAX, &s), SMF_ERROR_NOT_FOUND);
+        REFUSED(!smf_module_section(from, of, -1, &s), SMF_ERROR_ARGUMENT);
+        REFUSED(!smf_module_section(from, of, 0, NULL), SMF_ERROR_ARGUMENT);
+        REFUSED(!smf_module_header(from, of, NULL), SMF_ERROR_ARGUMENT);
+        s.size = h[i].size = 8;
+        REFUSED(!smf_module_section(from, of, 0, &s), SMF_ERROR_ARGUMENT);
+        REFUSED(!smf_module_header(from, of, &h[i]), SMF_ERROR_ARGUMENT);
+        h[i].size = sizeof h[i];
+        REFUSED(!smf_module_header(from, of + 1, &h[i]), SMF_ERROR_HANDLE);
+        REFUSED(!smf_module_section(from, from, 0, &s), SMF_ERROR_HANDLE);
+    }
+    CHECK(!memcmp(&h[0], &h[1], sizeof h[0]));
+    /* Without a hold, which the bytes would not outlive. */
+    REFUSED(!smf_module_header(loader, module, &h[0]), SMF_ERROR_HANDLE);
+    REFUSED(!smf_module_header(0, file.file, &h[0]), SMF_ERROR_HANDLE);
+    CHECK(smf_loader_release(loader, hold) && smf_cache_release(cache, file.file));
+    REFUSED(!smf_module_header(loader, hold, &h[0]), SMF_ERROR_HANDLE);
+    REFUSED(!smf_module_header(cache, file.file, &h[0]), SMF_ERROR_HANDLE);
+
+    SmfModuleHeader header = {.size = sizeof header};
+    SmfModuleSection s = {.size = sizeof s};
+    SmfCacheFile compact = smf_cache_get(cache, SAMPLES "compact.smf");
+    CHECK(smf_module_header(cache, compact.file, &header) && header.layout == SMF_LAYOUT_COMPACT);
+    CHECK(header.symbols == 0 && smf_module_section(cache, compact.file, header.sections - 1, &s));
+    SmfCacheFile small = smf_cache_get(cache, SAMPLES "compressed-zstd.smf");
+    CHECK(smf_module_header(cache, small.file, &header) && header.compression == SMF_COMPRESSION_ZSTD);
+    int compressed_sections = 0;
+    for (int64_t index = 0; index < header.sections; index++) {
+        CHECK(smf_module_section(cache, small.file, index, &s));
+        if (s.flags & SMF_SECTION_FLAG_COMPRESSED && called(&s, ".data")) {
+            CHECK(s.kind == SMF_SECTION_DATA && s.memory_size == 512 && s.length < 512);
+            compressed_sections++;
+        }
+    }
+    CHECK(compressed_sections == 1);
+    SmfCacheFile archive = smf_cache_get(cache, SAMPLES "library.lsm"), none = smf_cache_get(cache, SAMPLES "bad/not-smf.smf");
+    REFUSED(!smf_module_header(cache, archive.file, &header), SMF_ERROR_FORMAT);
+    REFUSED(!smf_module_section(cache, none.file, 0, &s), SMF_ERROR_FORMAT);
+    const uint64_t held[] = {compact.file, small.file, archive.file, none.file};
+    for (int i = 0; i < 4; i++) {
+        CHECK(smf_cache_release(cache, held[i]));
+    }
+    CHECK(smf_cache_close(cache) && smf_loader_close(loader));
+}
+
+/* A loader reads through a cache, whose files outlive it while modules have them. */
+static void loaders(void) {
+    uint64_t cache = open_cache(2, 1 << 20, SMF_POLICY_LRU, SMF_FRESHNESS_ON_REQUEST), loader = smf_loader_open(NULL);
+    SmfCacheFile file = smf_cache_get(cache, SAMPLES "library.lsm");
+    CHECK(loader && smf_loader_set_cache(loader, cache));
+    uint64_t scale = smf_loader_load_archived(loader, SAMPLES "library.lsm", MODULE);
+    CHECK(scale && smf_cache_release(cache, file.file));
+    SmfCacheStatistics s = statistics(cache);
+    CHECK(s.misses == 1 && s.hits == 1 && s.held == 0);
+    /* In use by the module: not evicted, and detached on request. */
+    for (int i = 0; i < 4; i++) {
+        CHECK(smf_cache_release(cache, smf_cache_get(cache, numbered(i)).file));
+    }
+    s = statistics(cache);
+    CHECK(s.files == 2 && s.evictions == 3 && smf_cache_evict(cache, SAMPLES "library.lsm") == 1);
+    CHECK(statistics(cache).detached_files == 1);
+    CHECK(smf_loader_unload(loader, scale));
+    CHECK(smf_cache_clear(cache) && statistics(cache).detached_files == 0);
+    CHECK(smf_loader_provide(loader, SAMPLES "library.lsm") && smf_loader_load(loader, SAMPLES "app.smf"));
+    CHECK(statistics(cache).misses == 7);
+
+    REFUSED(!smf_loader_load(loader, named("absent")), SMF_ERROR_FILE);
+    CHECK(strstr(smf_last_error().text, "absent"));
+    REFUSED(!smf_loader_set_cache(loader, loader), SMF_ERROR_HANDLE);
+    REFUSED(!smf_loader_set_cache(cache, cache), SMF_ERROR_HANDLE);
+    REFUSED(!smf_loader_set_cache(loader, UINT64_MAX), SMF_ERROR_HANDLE);
+    /* The refused handles change nothing; the cache may be closed first. */
+    CHECK(smf_cache_close(cache));
+    REFUSED(!smf_loader_load(loader, SAMPLES "packed.smf"), SMF_ERROR_HANDLE);
+    CHECK(smf_loader_set_cache(loader, 0) && smf_loader_load(loader, SAMPLES "packed.smf"));
+    CHECK(smf_loader_close(loader));
+    /* A file that does not fit is read without the cache. */
+    cache = open_cache(1, 1, SMF_POLICY_LRU, SMF_FRESHNESS_ON_REQUEST);
+    loader = smf_loader_open(NULL);
+    CHECK(smf_loader_set_cache(loader, cache) && smf_loader_load(loader, SAMPLES "packed.smf"));
+    CHECK(statistics(cache).files == 0 && smf_loader_close(loader) && smf_cache_close(cache));
+}
+
 /* Every function with a file argument refuses an invalid handle. */
 static void refuse_file(uint64_t cache, uint64_t file, int32_t why) {
     REFUSED(!smf_cache_get_again(cache, file).file, why);
@@ -287,6 +529,9 @@ static void refuse_cache(uint64_t cache, uint64_t file) {
     REFUSED(smf_cache_refresh_all(cache) == -1, SMF_ERROR_HANDLE);
     REFUSED(!smf_cache_statistics(cache, &s), SMF_ERROR_HANDLE);
     REFUSED(smf_cache_samples(cache, NULL, 0) == -1, SMF_ERROR_HANDLE);
+    REFUSED(smf_cache_histogram(cache, SMF_HISTOGRAM_FILE_SIZES, NULL, 0) == -1, SMF_ERROR_HANDLE);
+    REFUSED(smf_cache_report(cache, NULL, 0) == -1, SMF_ERROR_HANDLE);
+    REFUSED(smf_cache_enable(cache, false) == -1, SMF_ERROR_HANDLE);
     REFUSED(smf_cache_prefetch(cache, &path, 1, 0, NULL) == -1, SMF_ERROR_HANDLE);
     REFUSED(!smf_cache_prefetch_start(cache, &path, 1, 0), SMF_ERROR_HANDLE);
     REFUSED(!smf_cache_close(cache), SMF_ERROR_HANDLE);
@@ -334,7 +579,7 @@ static void numbers(void) {
     REFUSED(smf_cache_refresh(two, NULL) == -1, SMF_ERROR_ARGUMENT);
     REFUSED(!smf_cache_statistics(two, NULL), SMF_ERROR_ARGUMENT);
     struct { SmfCacheStatistics known; int64_t more; } newer = {.more = 7};
-    const int64_t small[] = {0, 8, sizeof newer.known - 1, -1, INT64_MIN};
+    const int64_t small[] = {0, 8, 151, -1, INT64_MIN};
     for (int i = 0; i < 5; i++) {
         newer.known.size = small[i];
         newer.known.files = -5;
@@ -483,6 +728,8 @@ static void *user(void *argument) {
         case 4: smf_cache_prefetch(cache, list, LIST, 2, NULL); break;
         case 5: smf_prefetch_wait(shared_job, -1); break;
         case 6: smf_prefetch_free(shared_job); break;
+        case 7: smf_cache_enable(cache, rand_r(&seed) % 2); break;
+        case 8: smf_cache_report(cache, (char[100]){0}, 100); break;
         }
     }
     return NULL;
@@ -525,7 +772,12 @@ static void everything(void) {
     for (int32_t policy = 0; policy < 2; policy++) {
         life(policy);
         eviction(policy);
+        disabled(policy);
     }
+    hits();
+    histograms();
+    loaders();
+    inspection();
     freshness();
     modules();
     compressed(SAMPLES "compressed-zstd.smf", 1176);

@@ -77,14 +77,25 @@ static inline char *mappings(void) {
 /* x86-64: `mov eax, number; ret`. */
 #define RETURNS(number) {0xb8, (number) & 0xff, (number) >> 8 & 0xff, 0, 0, 0xc3}
 
-/* x86-64: `mov rax, address; jmp rax`. */
-static inline void jump_to(uint8_t code[12], int64_t address) {
+#ifdef __aarch64__
+/* `ldr x16, .+8; br x16; .quad address` */
+#define JUMP_SIZE 16
+static inline void jump_to(uint8_t code[JUMP_SIZE], int64_t address) {
+    const uint32_t instructions[] = {0x58000050, 0xd61f0200};
+    memcpy(code, instructions, sizeof instructions);
+    memcpy(code + 8, &address, 8);
+}
+#else
+/* `mov rax, address; jmp rax` */
+#define JUMP_SIZE 12
+static inline void jump_to(uint8_t code[JUMP_SIZE], int64_t address) {
     code[0] = 0x48;
     code[1] = 0xb8;
     memcpy(code + 2, &address, 8);
     code[10] = 0xff;
     code[11] = 0xe0;
 }
+#endif
 
 #define ADDRESS(pointer) ((int64_t)(intptr_t)(pointer))
 

@@ -337,6 +337,42 @@ static void calls(void) {
     CHECK(rt_free_exec_memory(f, 12));
 }
 
+/* The library's own definitions of the runtime's names, with invalid arguments. owners.c tests valid ones. */
+static void raw(void) {
+    int64_t word = 0x0102030405060708, at = ADDRESS(&word);
+    const int64_t no_addresses[] = {0, -1, INT64_MIN};
+    for (int i = 0; i < 3; i++) {
+        int64_t bad = no_addresses[i];
+        REFUSED((rt_ptr_write_u8(bad, 0, 1), 1), SMF_ERROR_ARGUMENT);
+        REFUSED((rt_ptr_write_i32(bad, 0, 1), 1), SMF_ERROR_ARGUMENT);
+        REFUSED((rt_ptr_write_i64(bad, 8, 1), 1), SMF_ERROR_ARGUMENT);
+        REFUSED(rt_ptr_read_u8(bad, 0) == 0, SMF_ERROR_ARGUMENT);
+        REFUSED(rt_ptr_write_bytes_raw(bad, 0, at, 1) == -1, SMF_ERROR_ARGUMENT);
+        REFUSED(rt_ptr_write_bytes_raw(at, 0, bad, 1) == -1, SMF_ERROR_ARGUMENT);
+        REFUSED(rt_call_ptr_0(bad) == 0 && rt_call_ptr_3(bad, 1, 2, 3) == 0, SMF_ERROR_ARGUMENT);
+        REFUSED(rt_munmap_raw(bad, PAGE) == -1 && !rt_munmap((void *)(intptr_t)bad, PAGE), SMF_ERROR_ARGUMENT);
+        REFUSED(rt_mprotect(bad, PAGE, 1) == -1 && rt_madvise_raw(bad, PAGE, 0) == -1, SMF_ERROR_ARGUMENT);
+        REFUSED(rt_msync_flags(bad, PAGE, 4) == -1 && rt_mlock(bad, 1) == -1, SMF_ERROR_ARGUMENT);
+        REFUSED(rt_mmap_raw(0, bad, 1, 0x22, -1, 0) == -1, bad ? SMF_ERROR_ARGUMENT : SMF_ERROR_SYSTEM);
+    }
+    REFUSED((rt_ptr_write_u8(at, -1, 1), 1), SMF_ERROR_ARGUMENT);
+    REFUSED(rt_ptr_read_u8(at, INT64_MIN) == 0, SMF_ERROR_ARGUMENT);
+    REFUSED(rt_ptr_write_bytes_raw(at, 0, at, -1) == -1, SMF_ERROR_ARGUMENT);
+    CHECK(rt_ptr_write_bytes_raw(0, 0, 0, 0) == 0 && word == 0x0102030405060708);
+    REFUSED(rt_mprotect(at & -PAGE, PAGE, 6) == -1, SMF_ERROR_WRITE_AND_EXECUTE);
+    REFUSED(rt_mmap_raw(0, PAGE, 7, 0x22, -1, 0) == -1, SMF_ERROR_WRITE_AND_EXECUTE);
+    REFUSED(rt_mmap_raw(0, PAGE, INT64_MAX, 0x22, -1, 0) == -1, SMF_ERROR_ARGUMENT);
+    REFUSED(rt_mmap_raw(0, PAGE, 1, 2, 999, 0) == -1 && rt_close_fd(999) == -1, SMF_ERROR_SYSTEM);
+    REFUSED(rt_close_fd(-1) == -1, SMF_ERROR_SYSTEM);
+    REFUSED(rt_open_fd(NULL, 0, 0) == -1, SMF_ERROR_ARGUMENT);
+    REFUSED(rt_open_fd("/absent/file", 0, 0) == -1, SMF_ERROR_FILE);
+    /* A mapping of this library is unmapped whole, or not at all. */
+    SmfMapping mapping = rt_mmap_file(NULL, SMF_PROT_READ, SMF_MAP_PRIVATE | SMF_MAP_ANONYMOUS, 0, 3 * PAGE);
+    REFUSED(rt_munmap_raw(mapping.address, PAGE) == -1, SMF_ERROR_OTHER_SIZE);
+    REFUSED(rt_munmap_raw(mapping.address + PAGE, PAGE) == -1, SMF_ERROR_OTHER_SIZE);
+    CHECK(rt_ptr_read_u8(mapping.address, 2 * PAGE) == 0 && rt_munmap_raw(mapping.address, 3 * PAGE - 1) == 0);
+}
+
 static void ceilings(void) {
     REFUSED(!smf_exec_limit(0, 1), SMF_ERROR_ARGUMENT);
     REFUSED(!smf_exec_limit(1, -1), SMF_ERROR_ARGUMENT);
@@ -558,6 +594,70 @@ static void threads(void) {
     pthread_join(watching, NULL);
 }
 
+/* The audit log retains the latest events. */
+static void audit(void) {
+    SmfExecEvent e[8];
+    int64_t lost = -7;
+    CHECK(smf_exec_drain(e, 8, &lost) == 0 && lost == 0 && smf_exec_audit(4) == 0);
+    int64_t block = rt_alloc_exec_memory(100);
+    RuntimeValue *code = smf_bytes_new((const uint8_t[])RETURNS(7), 6);
+    CHECK(block && rt_write_exec_memory(block, code, 0) == 6);
+    CHECK(smf_value_free(code) && !rt_free_exec_memory(block, 99) && rt_free_exec_memory(block, 100));
+    CHECK(smf_exec_drain(e, 1, &lost) == 1 && lost == 0);
+    CHECK(e[0].action == SMF_EXEC_ALLOCATE && e[0].address == block && e[0].bytes == 100 && e[0].error == SMF_OK);
+    int64_t first = e[0].sequence, time = e[0].nanoseconds;
+    CHECK(time > 0 && smf_exec_drain(e, 8, NULL) == 3);
+    const int32_t actions[] = {SMF_EXEC_PUBLISH, SMF_EXEC_REFUSE, SMF_EXEC_FREE};
+    for (int i = 0; i < 3; i++) {
+        CHECK(e[i].action == actions[i] && e[i].address == block && e[i].sequence == first + 1 + i);
+        CHECK(e[i].nanoseconds >= time && (e[i].error == SMF_ERROR_OTHER_SIZE) == (i == 1));
+        time = e[i].nanoseconds;
+    }
+    for (int i = 0; i < 10; i++) {
+        CHECK(rt_free_exec_memory(rt_alloc_rw_memory(1), 1));
+    }
+    CHECK(smf_exec_drain(e, 8, &lost) == 4 && lost == 16 && e[3].action == SMF_EXEC_FREE);
+    REFUSED(smf_exec_audit(-1) == -1, SMF_ERROR_ARGUMENT);
+    REFUSED(smf_exec_audit((1 << 20) + 1) == -1, SMF_ERROR_ARGUMENT);
+    REFUSED(smf_exec_drain(NULL, 1, &lost) == -1, SMF_ERROR_ARGUMENT);
+    REFUSED(smf_exec_drain(e, -1, &lost) == -1, SMF_ERROR_ARGUMENT);
+    REFUSED(smf_exec_drain((void *)((char *)e + 1), 1, &lost) == -1, SMF_ERROR_ARGUMENT);
+    /* Events of the parent are not those of its child. */
+    block = rt_alloc_rw_memory(1);
+    pid_t child = fork();
+    CHECK(child != -1);
+    if (child == 0) {
+        CHECK(smf_exec_drain(e, 8, &lost) == 0 && lost == 0 && rt_alloc_rw_memory(1));
+        CHECK(smf_exec_drain(e, 8, &lost) == 1 && e[0].sequence == 0);
+        _exit(0);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    CHECK(rt_free_exec_memory(block, 1) && smf_exec_audit(0) == 4);
+    CHECK(smf_exec_drain(e, 8, &lost) == 0 && lost == 2);
+}
+
+/* The report has a line for each region. */
+static void regions(void) {
+    char text[8192] = "", expected[128];
+    int64_t code = rt_alloc_exec_memory(5000), data = rt_alloc_rw_memory(10);
+    FILE *file = tmpfile();
+    int kept = dup(2);
+    CHECK(code && data && file && kept >= 0 && dup2(fileno(file), 2) == 2);
+    rt_exec_memory_dump_stats();
+    CHECK(dup2(kept, 2) == 2 && close(kept) == 0);
+    rewind(file);
+    CHECK(fread(text, 1, sizeof text - 1, file) > 0 && fclose(file) == 0);
+    CHECK(strstr(text, "executable memory: 5010 bytes in 2 blocks live") && strstr(text, "\n  arena 0x"));
+    snprintf(expected, sizeof expected, "\n  block 0x%lx-0x%lx: 5000 bytes requested, not executable\n", (long)code,
+             (long)code + 2 * PAGE);
+    CHECK(strstr(text, expected));
+    snprintf(expected, sizeof expected, "\n  block 0x%lx-0x%lx: 10 bytes requested, not executable\n", (long)data,
+             (long)data + PAGE);
+    CHECK(strstr(text, expected));
+    CHECK(rt_free_exec_memory(code, 5000) && rt_free_exec_memory(data, 10));
+}
+
 int main(void) {
     /* So that the C library caches nothing for threads. */
     mallopt(M_ARENA_MAX, 1);
@@ -572,12 +672,15 @@ int main(void) {
     sizes();
     addresses();
     calls();
+    raw();
     char *after = mappings();
     CHECK(watch() == 0 && !strcmp(before, after));
     free(before);
     free(after);
     ceilings();
     children();
+    audit();
+    regions();
     names();
     threads();
     rt_exec_memory_dump_stats();
@@ -589,8 +692,11 @@ int main(void) {
     sizes();
     addresses();
     calls();
+    raw();
     ceilings();
     children();
+    audit();
+    regions();
     threads();
     CHECK(smf_exec_trim() && watch() == 0);
     after = mappings();

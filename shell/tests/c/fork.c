@@ -76,15 +76,15 @@ static void mappings_group(void) {
         read = rt_mmap_read_string(from.address, 16, 8);
         MUST(read && smf_value_free(read));
     }
-    MUST(rt_madvise(anonymous.address, PAGE, 0) && rt_msync(file.address, file.size, false));
+    MUST(smf_mmap_advise(anonymous.address, PAGE, 0) && smf_mmap_sync(file.address, file.size, false));
     SmfMapping own = rt_mmap_file(NULL, 3, SMF_MAP_PRIVATE | SMF_MAP_ANONYMOUS, 0, 3 * PAGE);
     SmfMapping copy = rt_mmap_file(SAMPLES "packed.smf", 1, SMF_MAP_PRIVATE, 0, 0);
     MUST(own.address && copy.address);
     memcpy((void *)own.address, "text", 5);
     RuntimeValue *read = rt_mmap_read_string(own.address, 0, 0);
     MUST(read && smf_text_length(read) == 4 && smf_value_free(read));
-    MUST(rt_munmap(own.address, own.size) && rt_munmap(copy.address, copy.size));
-    MUST(!rt_munmap(own.address + 1, own.size));
+    MUST(smf_mmap_unmap(own.address, own.size) && smf_mmap_unmap(copy.address, copy.size));
+    MUST(!smf_mmap_unmap(own.address + 1, own.size));
 }
 
 static void executable_group(void) {
@@ -242,7 +242,7 @@ static bool compile(uint64_t unit, const SmfTemplate *source, void *user) {
 }
 
 static uint64_t open_jit(void) {
-    SmfJitOptions options = {sizeof options, 50, SMF_JIT_SILENT};
+    SmfJitOptions options = {sizeof options, 50, SMF_JIT_SILENT, 0};
     uint64_t opened = smf_jit_open(&options);
     MUST(opened && smf_jit_set_compiler(opened, compile, NULL));
     MUST(smf_jit_load(opened, made("templates/templates.smf")));
@@ -293,10 +293,13 @@ static void compiler_group(void) {
     for (int i = 0; i < 2; i++) {
         int64_t own = i ? compiler_create_context() : context;
         says(compiler_infer_types(own, identity, hints), "\"int\"", !i);
-        says(compiler_check_types(own, identity, "[" I64 "]"), "id$i64", !i);
+        says(smf_check_types(own, identity, "[" I64 "]"), "id$i64", !i);
         says(compiler_instantiate_template(own, ready, "[" I64 "]"), "[195]", !i);
         says(compiler_get_stats(own), "cache_hits", !i);
         INHERITED(compiler_set_callback(own, NULL, NULL));
+        RuntimeValue *typed = smf_bytes_new((const uint8_t[]){0, 0, 0, 16, 254}, 5);
+        INHERITED(compiler_check_types(own, typed));
+        MUST(smf_value_free(typed));
         int64_t types = i ? type_unifier_create() : unifier;
         says(type_unifier_unify(types, variable, I64), "\"success\":true", !i);
         MUST(!i || (compiler_destroy_context(own) && type_unifier_destroy(types)));

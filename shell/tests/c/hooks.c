@@ -1,13 +1,14 @@
 /* A runtime with values of its own: the library creates and reads values only through its table. */
 #include "check.h"
 
-enum kind { TEXT, BYTES, PAIR };
+enum kind { TEXT, BYTES, PAIR, LIST };
 
 struct RuntimeValue {
     enum kind kind;
     int64_t length;
     int64_t parts[2];
     uint8_t data[256];
+    RuntimeValue *texts[4];
 };
 
 static int live;
@@ -56,18 +57,54 @@ static RuntimeValue *pair_new(int64_t first, int64_t second) {
     }
     return value;
 }
+static RuntimeValue *list_new(void) { return create(LIST, 0); }
+static int64_t list_limit = 4;
+static bool list_push(RuntimeValue *list, RuntimeValue *text) {
+    CHECK(list->kind == LIST && text->kind == TEXT);
+    if (list->length == list_limit) {
+        return false;
+    }
+    list->texts[list->length++] = text;
+    return true;
+}
 static void free_value(RuntimeValue *value) {
+    for (int64_t i = 0; value->kind == LIST && i < value->length; i++) {
+        free_value(value->texts[i]);
+    }
     live--;
     free(value);
 }
 
-int main(void) {
+static void lists(bool has_lists) {
+    const char *archive = "../tests/samples/library.lsm";
+    uint64_t loader = smf_loader_open(NULL);
+    RuntimeValue *names = smf_loader_archive_names(loader, archive);
+    if (has_lists) {
+        CHECK(names->kind == LIST && names->length == 3 && live == 4 && names->texts[2]->kind == TEXT);
+        REFUSED(smf_list_length(names) == -1 && !smf_list_get(names, 0), SMF_ERROR_VALUE);
+        CHECK(smf_value_free(names) && live == 0);
+        list_limit = 2;
+        REFUSED(!smf_loader_archive_names(loader, archive) && live == 0, SMF_ERROR_NO_MEMORY);
+    } else {
+        REFUSED(!smf_loader_archive_names(loader, archive) && live == 0, SMF_ERROR_UNSUPPORTED);
+    }
+    CHECK(smf_loader_close(loader));
+}
+
+int main(int count, char **arguments) {
+    (void)arguments;
     /* Reading an invalid value does not select the built-in set. */
     CHECK(smf_bytes_length(NULL) == -1 && smf_bytes_data((RuntimeValue *)16) == NULL);
     SmfValueHooks hooks = {sizeof hooks,  text_new,    bytes_new, bytes_data, bytes_length,
-                           text_data,     text_length, pair_new,  NULL};
+                           text_data,     text_length, pair_new,  NULL,       list_new,
+                           list_push};
     REFUSED(!smf_set_value_hooks(&hooks), SMF_ERROR_ARGUMENT);
     hooks.free = free_value;
+    /* A program that was compiled with an older header has no lists. */
+    bool has_lists = count == 1;
+    if (!has_lists) {
+        hooks.size = 72;
+    }
     CHECK(smf_set_value_hooks(&hooks));
     REFUSED(!smf_set_value_hooks(&hooks), SMF_ERROR_STATE);
 
@@ -95,6 +132,7 @@ int main(void) {
     CHECK(rt_free_exec_memory(block, 6));
     CHECK(smf_value_free(code) && smf_value_free(zeros) && smf_value_free(text) && smf_value_free(pair));
     CHECK(live == 0);
+    lists(has_lists);
     puts("ok");
     return 0;
 }

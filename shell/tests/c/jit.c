@@ -14,7 +14,7 @@ static const char *made(const char *name) {
 }
 
 static uint64_t open_jit(int32_t depth, int32_t flags) {
-    SmfJitOptions options = {sizeof options, depth, flags};
+    SmfJitOptions options = {sizeof options, depth, flags, 0};
     uint64_t jit = smf_jit_open(&options);
     CHECK(jit);
     return jit;
@@ -27,7 +27,7 @@ static bool compile(uint64_t unit, const SmfTemplate *source, void *user) {
     char body[64] = "";
     CHECK(source->size == sizeof *source && source->body_length < 64 && user == (void *)42);
     memcpy(body, source->body, (size_t)source->body_length);
-    CHECK(strstr(source->types, "{\"bits\":64,\"kind\":\"int\",\"signed\":true}"));
+    CHECK(strstr(source->types, "{\"kind\":\"int\",\"name\":\"i64\",\"bits\":64,\"signed\":true}"));
     if (body[0] == '>') {
         const uint8_t jump[] = {0xe9, 0, 0, 0, 0};
         return smf_jit_emit(unit, jump, 5) && smf_jit_relocate(unit, 1, 3, body + 1, -4);
@@ -71,7 +71,12 @@ static void instances(void) {
     REFUSED(smf_jit_instantiate(jit, "ping$i64", NULL) == SMF_JIT_CIRCULAR, SMF_ERROR_INSTANTIATE);
     CHECK(says("`ping$i64` -> `pong$i64` -> `ping$i64`"));
     REFUSED(smf_jit_resolve(jit, "none$i64") == 0, SMF_ERROR_NOT_FOUND);
+    /* A name of the host comes after an instance, and before an error. */
+    SmfHostSymbol host[] = {{"none$i64", 8192}, {"one$i64", 8192}};
+    CHECK(smf_register_symbols(&(SmfSymbolTable){sizeof(SmfSymbolTable), host, 2}));
+    CHECK(smf_jit_resolve(jit, "none$i64") == 8192 && smf_jit_resolve(jit, "one$i64") == instance.address);
     CHECK(smf_jit_register(jit, "none$i64", 4096) && smf_jit_resolve(jit, "none$i64") == 4096);
+    CHECK(smf_unregister_symbols((const char *[]){"none$i64", "one$i64"}, 2));
     SmfJitStatistics statistics = {.size = sizeof statistics};
     CHECK(smf_jit_statistics(jit, &statistics));
     CHECK(statistics.cached == 3 && statistics.modules == 1 && statistics.failed == 3);
@@ -103,6 +108,60 @@ static void kept(void) {
         CHECK(smf_jit_statistics(jit, &statistics) && statistics.size == 32 && statistics.kept == 7);
         CHECK(smf_jit_close(jit));
     }
+}
+
+/* The limit of instances, and the oldest structure, which has none. */
+static void limited(void) {
+    SmfJitOptions options = {sizeof options, 50, SMF_JIT_SILENT, 1}, old = {16, 50, SMF_JIT_SILENT, 1};
+    SmfJitInstance instance = {.size = sizeof instance};
+    options.max_instances = -1;
+    REFUSED(!smf_jit_open(&options), SMF_ERROR_ARGUMENT);
+    options.max_instances = 1;
+    uint64_t jit = smf_jit_open(&options);
+    CHECK(jit && smf_jit_set_compiler(jit, compile, (void *)42) && smf_jit_load(jit, made("templates.smf")));
+    REFUSED(smf_jit_instantiate(jit, "calls$i64", NULL) == SMF_JIT_FAILED, SMF_ERROR_CEILING);
+    CHECK(says("Maximum number of JIT instances (1) exceeded"));
+    CHECK(smf_jit_instantiate(jit, "slow$i64", &instance) == SMF_JIT_SUCCESS && instance.address);
+    REFUSED(smf_jit_instantiate(jit, "half$i64", &instance) == SMF_JIT_FAILED, SMF_ERROR_CEILING);
+    CHECK(!instance.address && smf_jit_instantiate(jit, "slow$i64", NULL) == SMF_JIT_SUCCESS);
+    CHECK(smf_jit_close(jit));
+    jit = smf_jit_open(&old);
+    CHECK(jit && smf_jit_set_compiler(jit, compile, (void *)42) && smf_jit_load(jit, made("templates.smf")));
+    CHECK(smf_jit_resolve(jit, "slow$i64") && smf_jit_resolve(jit, "half$i64") && smf_jit_close(jit));
+}
+
+/* Instantiators read files through a cache, and evict those that they replace. */
+static void cached(void) {
+    SmfCacheOptions options = {sizeof options, 4, 1 << 20, SMF_POLICY_LRU, SMF_FRESHNESS_ON_REQUEST};
+    SmfCacheStatistics s = {.size = sizeof s};
+    uint64_t cache = smf_cache_open(&options), jit = open_jit(50, SMF_JIT_SILENT), other = open_jit(50, 0);
+    SmfCacheFile before = smf_cache_get(cache, made("cached.smf"));
+    CHECK(before.file && smf_jit_set_cache(jit, cache) && smf_jit_set_cache(other, cache));
+    CHECK(smf_jit_load(jit, made("cached.smf")) && smf_jit_load(other, made("cached.smf")));
+    CHECK(smf_cache_statistics(cache, &s) && s.misses == 1 && s.hits == 2);
+    CHECK(smf_jit_resolve(jit, "half$i64") && smf_cache_statistics(cache, &s) && s.files == 1);
+    CHECK(smf_jit_can_instantiate(other, "half$i64") && smf_jit_resolve(other, "half$i64"));
+    CHECK(smf_cache_statistics(cache, &s) && s.files == 0 && s.detached_files == 1);
+    SmfCacheFile after = smf_cache_get(cache, made("cached.smf"));
+    CHECK(after.file != before.file && after.length != before.length);
+    uint64_t third = open_jit(50, SMF_JIT_SILENT);
+    CHECK(smf_jit_set_cache(third, cache) && smf_jit_load(third, made("cached.smf")));
+    CHECK(!smf_jit_can_instantiate(third, "half$i64") && smf_jit_close(third));
+    CHECK(smf_cache_release(cache, before.file) && smf_cache_release(cache, after.file));
+
+    REFUSED(!smf_jit_load(jit, made("absent.smf")), SMF_ERROR_FILE);
+    REFUSED(!smf_jit_load_archived(jit, made("cached.smf"), "x"), SMF_ERROR_FORMAT);
+    REFUSED(!smf_jit_set_cache(jit, cache + 1), SMF_ERROR_HANDLE);
+    REFUSED(!smf_jit_set_cache(jit, jit), SMF_ERROR_HANDLE);
+    REFUSED(!smf_jit_set_cache(cache, cache), SMF_ERROR_HANDLE);
+    CHECK(smf_cache_close(cache));
+    REFUSED(!smf_jit_load(jit, made("cached.smf")), SMF_ERROR_HANDLE);
+    CHECK(smf_jit_set_cache(jit, 0) && smf_jit_load(jit, made("cached.smf")) && smf_jit_close(jit));
+    /* A file that does not fit is read without the cache. */
+    options.bytes = 1;
+    cache = smf_cache_open(&options);
+    CHECK(smf_jit_set_cache(other, cache) && smf_jit_load(other, made("cached.smf")));
+    CHECK(smf_cache_close(cache) && smf_jit_close(other));
 }
 
 static void *resolve(void *jit) {
@@ -140,9 +199,9 @@ static void linked(void) {
 
 static void refusals(void) {
     uint64_t jit = open_jit(50, 0);
-    SmfJitOptions options = {sizeof options, 50, 64};
+    SmfJitOptions options = {sizeof options, 50, 64, 0};
     REFUSED(!smf_jit_open(&options), SMF_ERROR_ARGUMENT);
-    options = (SmfJitOptions){sizeof options, -1, 0};
+    options = (SmfJitOptions){sizeof options, -1, 0, 0};
     REFUSED(!smf_jit_open(&options), SMF_ERROR_ARGUMENT);
     options.size = 8;
     REFUSED(!smf_jit_open(&options), SMF_ERROR_ARGUMENT);
@@ -202,7 +261,7 @@ static const char *read_file(const char *name) {
 }
 
 #define I64 "{\"kind\":\"int\",\"bits\":64,\"signed\":true}"
-#define SHOWN "{\"bits\":64,\"kind\":\"int\",\"signed\":true}"
+#define SHOWN "{\"kind\":\"int\",\"name\":\"i64\",\"bits\":64,\"signed\":true}"
 
 static int64_t inner;
 
@@ -235,14 +294,82 @@ static void bodies(void) {
     CHECK(compiler_set_callback(context, compile, (void *)42));
     HOLDS(compiler_instantiate_template(context, one, types), "\"code\":[184,111,0,0,0,195]", "\"relocations\":[]");
     HOLDS(compiler_instantiate_template(context, calls, types), "\"code\":[233,0,0,0,0]",
-          "{\"addend\":-4,\"kind\":3,\"offset\":1,\"symbol\":\"puts\"}");
-    HOLDS(compiler_instantiate_template(context, fails, types), "{\"error\":\"why\",\"success\":false}");
+          "{\"offset\":1,\"kind\":3,\"addend\":-4,\"symbol\":\"puts\"}");
+    HOLDS(compiler_instantiate_template(context, fails, types), "{\"success\":false,\"error\":\"why\"}");
     inner = context;
     CHECK(compiler_set_callback(context, compile_again, (void *)42));
     HOLDS(compiler_instantiate_template(context, one, types), "\"code\":[184,111,0,0,0,195]");
     CHECK(compiler_set_callback(context, NULL, NULL));
     HOLDS(compiler_instantiate_template(context, one, types), "no compiler recognizes");
     CHECK(compiler_destroy_context(context) && !compiler_set_callback(context, compile, NULL));
+}
+
+/* Both spellings of hints, with what the runtime omits. */
+static void hints(int64_t context, const char *identity) {
+    const char *const accepted[] = {
+        "[{\"source\":\"call_site\",\"ty\":{\"kind\":\"int\",\"bits\":64}}]",
+        "[{\"source\":\"call_site\",\"param_index\":null,\"ty\":{\"kind\":\"int\",\"name\":\"i64\"}}]",
+        "[{\"source\":\"constraint\",\"param_index\":-1,\"ty\":" I64 "}]",
+        "[{\"kind\":\"hint\",\"source\":\"call_site\",\"type\":" I64 "}]",
+        "[{\"kind\":\"hint\",\"source\":\"return\",\"type\":\"i64\"}]",
+        "[{\"source\":\"assignment\",\"ty\":" I64 "},{\"source\":\"call_site\",\"ty\":" I64 "}]",
+    };
+    for (size_t i = 0; i < sizeof accepted / sizeof *accepted; i++) {
+        expect(compiler_infer_types(context, identity, accepted[i]), "[" SHOWN "]");
+    }
+    /* A repetition is answered from the cache. */
+    HOLDS(compiler_get_stats(context), "\"cache_hits\":0");
+    expect(compiler_infer_types(context, identity, accepted[0]), "[" SHOWN "]");
+    HOLDS(compiler_get_stats(context), "\"type_inferences\":9", "\"cache_hits\":1", "\"cache_misses\":8");
+    const char *const refused[][2] = {
+        {"{}", "the hints are not a list"},
+        {"[1]", "a hint has no `ty`"},
+        {"[{\"source\":\"call_site\"}]", "a hint has no `ty`"},
+        {"[{\"ty\":" I64 "}]", "a hint has an unknown `source`"},
+        {"[{\"source\":\"\",\"ty\":" I64 "}]", "a hint has an unknown `source`"},
+        {"[{\"source\":\"call_site\",\"ty\":1}]", "a type is an object"},
+        {"[{\"source\":\"call_site\",\"type\":\"[\"}]", "\"success\":false"},
+        {"[{\"source\":\"call_site\",\"ty\":{\"kind\":\"int\"}}]", "`bits` of a type"},
+        {"[{\"source\":\"call_site\",\"param_index\":\"0\",\"ty\":" I64 "}]", "`param_index` of a hint is invalid"},
+        {"[{\"source\":\"call_site\",\"param_index\":0.5,\"ty\":" I64 "}]", "`param_index` of a hint is invalid"},
+        {"[{\"source\":\"call_site\",\"param_index\":4294967296,\"ty\":" I64 "}]", "is invalid"},
+        {"[{\"source\":\"call_site\",\"param_index\":1,\"ty\":" I64 "}]", "does not have argument 1"},
+    };
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        smf_clear_error();
+        HOLDS(compiler_infer_types(context, identity, refused[i][0]), refused[i][1]);
+        CHECK(smf_last_error().code == SMF_ERROR_INSTANTIATE);
+    }
+}
+
+static bool is_typed(int64_t context, const uint8_t *bytes, int64_t length) {
+    RuntimeValue *code = smf_bytes_new(bytes, length);
+    bool is_typed = compiler_check_types(context, code);
+    CHECK(smf_value_free(code));
+    return is_typed;
+}
+
+/* Code of the context, and the typed code of the runtime's compiler. */
+static void code_types(int64_t context) {
+    const uint8_t typed[] = {0, 1, 0, 1, 16, 8, 16, 32, 0, 16, 254, 255, 16}, compiled[] = {195}, other[] = {0xcc};
+    CHECK(is_typed(context, typed, sizeof typed) && is_typed(context, compiled, 1));
+    for (int64_t length = 0; length < 13; length++) {
+        if (length != 11) {
+            REFUSED(!is_typed(context, typed, length), SMF_ERROR_FORMAT);
+        }
+    }
+    int64_t fresh = compiler_create_context();
+    REFUSED(!is_typed(context, other, 1), SMF_ERROR_FORMAT);
+    REFUSED(!is_typed(fresh, compiled, 1), SMF_ERROR_FORMAT);
+    CHECK(is_typed(fresh, typed, sizeof typed) && compiler_destroy_context(fresh));
+    REFUSED(!is_typed(fresh, typed, sizeof typed), SMF_ERROR_HANDLE);
+    REFUSED(!compiler_check_types(context, NULL), SMF_ERROR_ARGUMENT);
+    RuntimeValue *text = smf_text_new((const uint8_t *)"x", 1);
+    REFUSED(!compiler_check_types(context, text), SMF_ERROR_VALUE);
+    CHECK(smf_value_free(text));
+    REFUSED(!compiler_check_types(context, text), SMF_ERROR_VALUE);
+    REFUSED(!compiler_check_types(context, (SmfBytes)&fresh), SMF_ERROR_VALUE);
+    REFUSED(!compiler_set_callback(fresh, NULL, NULL), SMF_ERROR_HANDLE);
 }
 
 static void json(void) {
@@ -252,25 +379,28 @@ static void json(void) {
     expect(compiler_infer_types(context, identity, "[{\"source\":\"call_site\",\"param_index\":0,\"ty\":" I64 "}]"),
            "[" SHOWN "]");
     expect(compiler_infer_types(context, "{\"name\":\"id\",\"params\":[{\"name\":\"T\"}]}", "[]"),
-           "{\"error\":\"no hint determines the type parameter `T`\",\"success\":false}");
-    expect(compiler_check_types(context, identity, "[" I64 "]"), "{\"success\":true,\"symbol\":\"id$i64\"}");
-    expect(compiler_check_types(context, identity, "[]"),
-           "{\"error\":\"0 type arguments; there must be 1 to 64\",\"success\":false}");
+           "{\"success\":false,\"error\":\"no hint determines the type parameter `T`\"}");
+    hints(context, identity);
+    expect(smf_check_types(context, identity, "[" I64 "]"), "{\"success\":true,\"symbol\":\"id$i64\"}");
+    expect(smf_check_types(context, identity, "[]"),
+           "{\"success\":false,\"error\":\"0 type arguments; there must be 1 to 64\"}");
     /* `ret`, precompiled for any types on x86-64. */
     const char *ready = "{\"name\":\"id\",\"type_params\":[\"T\"],\"body\":[77,65,67,72,29,0,0,0,1,0,1,0,"
                         "17,0,0,0,0,0,0,0,1,0,0,0,0,0,0,0,195]}";
-    const char *code = "{\"code\":[195],\"relocations\":[],\"success\":true,\"symbol\":\"id$i64\"}";
+    const char *code = "{\"success\":true,\"code\":[195],\"symbol\":\"id$i64\",\"relocations\":[]}";
     expect(compiler_instantiate_template(context, ready, "[" I64 "]"), code);
     expect(compiler_instantiate_template(context, ready, "[" I64 "]"), code);
     expect(compiler_instantiate_template(context, identity, "[" I64 "]"),
-           "{\"error\":\"no compiler recognizes the body of the template `id`\",\"success\":false}");
-    expect(compiler_get_stats(context), "{\"cache_hits\":1,\"cache_misses\":2,\"template_instantiations\":3,"
-                                        "\"type_inferences\":2}");
-    CHECK(compiler_destroy_context(context) && !compiler_destroy_context(context));
-    const char *invalid = "{\"error\":\"Invalid context handle\",\"success\":false}";
+           "{\"success\":false,\"error\":\"no compiler recognizes the body of the template `id`\"}");
+    expect(compiler_get_stats(context), "{\"type_inferences\":21,\"template_instantiations\":3,"
+                                        "\"cache_hits\":2,\"cache_misses\":22}");
+    code_types(context);
+    CHECK(compiler_destroy_context(context));
+    REFUSED(!compiler_destroy_context(context), SMF_ERROR_HANDLE);
+    const char *invalid = "{\"success\":false,\"error\":\"Invalid context handle\"}";
     expect(compiler_infer_types(context, identity, "[]"), invalid);
     expect(compiler_instantiate_template(-1, identity, "[]"), invalid);
-    expect(compiler_check_types(0, NULL, NULL), invalid);
+    expect(smf_check_types(0, NULL, NULL), invalid);
     expect(compiler_get_stats(context), invalid);
 
     int64_t unifier = type_unifier_create();
@@ -278,14 +408,15 @@ static void json(void) {
     expect(type_unifier_unify(unifier, "{\"kind\":\"generic\",\"name\":\"T\"}", I64),
            "{\"success\":true,\"type\":" SHOWN "}");
     expect(type_unifier_unify(unifier, "{\"kind\":\"bool\"}", "{\"kind\":\"generic\",\"name\":\"T\"}"),
-           "{\"error\":\"`bool` and `i64` are different types\",\"left\":{\"kind\":\"bool\"},\"right\":" SHOWN
-           ",\"success\":false}");
+           "{\"success\":false,\"error\":\"`bool` and `i64` are different types\",\"left\":{\"kind\":\"bool\","
+           "\"name\":\"bool\"},\"right\":" SHOWN "}");
     char *broken = type_unifier_unify(unifier, "{", I64);
     CHECK(strstr(broken, "Invalid JSON") && smf_string_free(broken));
     broken = type_unifier_unify(unifier, NULL, I64);
     CHECK(strstr(broken, "is null") && smf_string_free(broken));
-    CHECK(type_unifier_destroy(unifier) && !type_unifier_destroy(unifier));
-    expect(type_unifier_unify(unifier, I64, I64), "{\"error\":\"Invalid unifier handle\",\"success\":false}");
+    CHECK(type_unifier_destroy(unifier));
+    REFUSED(!type_unifier_destroy(unifier), SMF_ERROR_HANDLE);
+    expect(type_unifier_unify(unifier, I64, I64), "{\"success\":false,\"error\":\"Invalid unifier handle\"}");
     char here[8] = "mine";
     CHECK(!smf_string_free(here) && smf_string_free(NULL));
 }
@@ -296,7 +427,9 @@ int main(int count, char **arguments) {
     refusals();
     instances();
     linked();
+    limited();
     kept();
+    cached();
     json();
     bodies();
     CHECK(rt_exec_memory_count() == 0);

@@ -32,7 +32,7 @@ static uint8_t *whole(const char *path, int64_t *length) {
 }
 
 static uint64_t open_loader(int32_t clash, int32_t flags) {
-    SmfLoaderOptions options = {sizeof options, 0, clash, flags, 0};
+    SmfLoaderOptions options = {.size = sizeof options, .clash = clash, .flags = flags};
     uint64_t loader = smf_loader_open(&options);
     CHECK(loader);
     return loader;
@@ -61,16 +61,20 @@ static bool says(const char *what) { return strstr(smf_last_error().text, what) 
 static void options(void) {
     const struct { int64_t size, kept; int32_t clash, flags; } bad[] = {
         {0, 0, 0, 0}, {23, 0, 0, 0}, {-1, 0, 0, 0}, {INT64_MIN, 0, 0, 0}, {24, -1, 0, 0}, {24, INT64_MIN, 0, 0},
-        {24, 0, 2, 0}, {24, 0, -1, 0}, {24, 0, 0, 4}, {24, 0, 0, -1}, {24, 0, INT32_MIN, INT32_MIN},
+        {24, 0, 2, 0}, {24, 0, -1, 0}, {24, 0, 0, 24}, {24, 0, 0, 32}, {24, 0, 0, -1}, {24, 0, INT32_MIN, INT32_MIN},
     };
     SmfLoaderOptions negative = {.size = sizeof negative, .max_replaced_bytes = -1};
     REFUSED(!smf_loader_open(&negative), SMF_ERROR_ARGUMENT);
     for (int64_t i = 0; i < LENGTH(bad); i++) {
-        SmfLoaderOptions o = {bad[i].size, bad[i].kept, bad[i].clash, bad[i].flags, 0};
+        SmfLoaderOptions o = {.size = bad[i].size, .kept_bytes = bad[i].kept, .clash = bad[i].clash, .flags = bad[i].flags};
         REFUSED(!smf_loader_open(&o), SMF_ERROR_ARGUMENT);
     }
+    /* Files are copied, or mapped, but not both. */
+    CHECK(smf_loader_close(open_loader(0, SMF_LOADER_COPY_FILES)));
+    CHECK(smf_loader_close(open_loader(0, SMF_LOADER_MAP_FILES)));
     /* A program with a newer header than the library. */
-    struct { SmfLoaderOptions known; int64_t more; } newer = {{sizeof newer, INT64_MAX, 1, 3, INT64_MAX}, 7};
+    struct { SmfLoaderOptions known; int64_t more; } newer = {
+        {.size = sizeof newer, .kept_bytes = INT64_MAX, .clash = 1, .flags = 3, .max_replaced_bytes = INT64_MAX}, 7};
     uint64_t loaders[65];
     CHECK((loaders[0] = smf_loader_open(&newer.known)) && smf_loader_close(loaders[0]));
     int open = 0;
@@ -330,6 +334,25 @@ static void missing(void) {
     CHECK(smf_loader_missing_count() == 0 && smf_loader_close(loader));
 }
 
+static void libraries(void) {
+    uint64_t loader = smf_loader_open(NULL);
+    REFUSED(!smf_loader_load(loader, made("cosine")), SMF_ERROR_MISSING);
+    CHECK(says("`cos`"));
+    /* A library that a module needs is opened with it. */
+    CHECK(call(loader, load(loader, "cosine-needed"), "cosine", 0) == 1000);
+    REFUSED(!smf_loader_load(loader, made("cosine-absent")), SMF_ERROR_LINK);
+    CHECK(says("cosine-absent") && says("`libno-such.so.9`") && says("No such file"));
+    /* Or the host adds it. */
+    REFUSED(!smf_loader_add_library(loader, NULL), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_loader_add_library(0, "libm.so.6"), SMF_ERROR_HANDLE);
+    REFUSED(!smf_loader_add_library(loader, "libno-such.so.9"), SMF_ERROR_LINK);
+    CHECK(says("libno-such.so.9") && says("No such file"));
+    REFUSED(!smf_loader_resolve(loader, "cos", NULL), SMF_ERROR_NOT_FOUND);
+    CHECK(smf_loader_add_library(loader, "libm.so.6"));
+    CHECK(call(loader, load(loader, "cosine"), "cosine", 0) == 1000);
+    CHECK(smf_loader_resolve(loader, "cos", NULL) && smf_loader_close(loader));
+}
+
 static void reload(void) {
     uint64_t loader = open_loader(SMF_CLASH_FIRST_WINS, 0);
     uint64_t counter = load(loader, "counter"), user = load(loader, "user");
@@ -417,6 +440,195 @@ static void reload(void) {
 /* A module that is held or being called is not unloaded. */
 struct spinning { uint64_t loader, module; volatile int64_t flag; };
 
+static int64_t plus_one(int64_t x) { return x + 1; }
+static int64_t plus_two(int64_t x) { return x + 2; }
+
+/* Names for all loaders, also those that are open already. */
+static void registered(void) {
+    static bool again;
+    uint64_t before = open_loader(0, 0), process = open_loader(0, SMF_LOADER_PROCESS_SYMBOLS);
+    if (!again) {
+        REFUSED(!smf_loader_load(before, made("registered")), SMF_ERROR_MISSING);
+        REFUSED(!smf_loader_resolve(before, "registered_function", NULL), SMF_ERROR_NOT_FOUND);
+    }
+    SmfHostSymbol symbols[] = {{"registered_function", ADDRESS(plus_one)}, {"getpid", ADDRESS(plus_two)}};
+    SmfSymbolTable table = {sizeof table, symbols, 2};
+    /* All or none. */
+    symbols[1].name = NULL;
+    REFUSED(!smf_register_symbols(&table), SMF_ERROR_ARGUMENT);
+    symbols[1] = (SmfHostSymbol){"getpid", 0};
+    REFUSED(!smf_register_symbols(&table), SMF_ERROR_ARGUMENT);
+    symbols[1].address = -1;
+    REFUSED(!smf_register_symbols(&table), SMF_ERROR_ARGUMENT);
+    if (!again) {
+        REFUSED(!smf_loader_resolve(before, "registered_function", NULL), SMF_ERROR_NOT_FOUND);
+    }
+    symbols[1].address = ADDRESS(plus_two);
+    REFUSED(!smf_register_symbols(NULL), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_register_symbols(&(SmfSymbolTable){23, symbols, 2}), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_register_symbols(&(SmfSymbolTable){sizeof table, symbols, -1}), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_register_symbols(&(SmfSymbolTable){sizeof table, NULL, 1}), SMF_ERROR_ARGUMENT);
+    CHECK(smf_register_symbols(&(SmfSymbolTable){sizeof table, NULL, 0}));
+    table.count = 1;
+    CHECK(smf_register_symbols(&table));
+    again = true;
+    uint64_t module = load(before, "registered");
+    CHECK(call(before, module, "call_registered", 40) == 42);
+    /* A registered name comes before the process, and after a defined one. */
+    symbols[0] = (SmfHostSymbol){"registered_function", ADDRESS(plus_two)};
+    CHECK(smf_register_symbols(&table) && call(before, module, "call_registered", 40) == 42);
+    CHECK(smf_loader_resolve(process, "registered_function", NULL) == ADDRESS(plus_two));
+    CHECK(smf_loader_resolve(process, "getpid", NULL) && !smf_loader_resolve(before, "getpid", NULL));
+    CHECK(smf_loader_define(process, "registered_function", ADDRESS(plus_one)));
+    CHECK(smf_loader_resolve(process, "registered_function", NULL) == ADDRESS(plus_one));
+    /* Removed, all or none: a loaded module keeps its addresses. */
+    const char *names[] = {"registered_function", "never_registered"};
+    REFUSED(!smf_unregister_symbols(names, 2), SMF_ERROR_NOT_FOUND);
+    CHECK(strstr(smf_last_error().text, "never_registered"));
+    REFUSED(!smf_unregister_symbols(NULL, 1) && !smf_unregister_symbols(names, -1), SMF_ERROR_ARGUMENT);
+    names[1] = NULL;
+    REFUSED(!smf_unregister_symbols(names, 2), SMF_ERROR_ARGUMENT);
+    CHECK(smf_loader_resolve(before, "registered_function", NULL) == ADDRESS(plus_two));
+    names[1] = names[0];
+    CHECK(smf_unregister_symbols(NULL, 0) && smf_unregister_symbols(names, 2));
+    REFUSED(!smf_unregister_symbols(names, 1), SMF_ERROR_NOT_FOUND);
+    REFUSED(!smf_loader_resolve(before, "registered_function", NULL), SMF_ERROR_NOT_FOUND);
+    CHECK(call(before, module, "call_registered", 40) == 42);
+    CHECK(smf_loader_close(before) && smf_loader_close(process));
+}
+
+static bool go_on(const SmfSymbol *symbol, const char *name, int64_t length, void *user) {
+    (void)user;
+    return symbol && (int64_t)strlen(name) == length;
+}
+
+static const char *text_at(const RuntimeValue *list, int64_t index) {
+    return (const char *)smf_text_data(smf_list_get(list, index));
+}
+
+static void lists(void) {
+    uint64_t loader = open_loader(0, 0);
+    RuntimeValue *names = smf_loader_module_names(loader);
+    CHECK(names && smf_list_length(names) == 0);
+    REFUSED(!smf_list_get(names, 0), SMF_ERROR_VALUE);
+    CHECK(smf_value_free(names));
+    uint64_t counter = load(loader, "counter"), user = load(loader, "user");
+    names = smf_loader_module_names(loader);
+    CHECK(smf_list_length(names) == 2 && strstr(text_at(names, 0), "counter.smf") && strstr(text_at(names, 1), "user.smf"));
+    REFUSED(!smf_list_get(names, 2), SMF_ERROR_VALUE);
+    REFUSED(!smf_list_get(names, -1), SMF_ERROR_ARGUMENT);
+    RuntimeValue *first = smf_list_get(names, 0);
+    REFUSED(smf_list_length(first) == -1 && !smf_list_get(first, 0), SMF_ERROR_VALUE);
+    REFUSED(smf_list_length(NULL) == -1 && !smf_list_get(NULL, 0), SMF_ERROR_ARGUMENT);
+    CHECK(smf_value_free(names));
+    REFUSED(smf_list_length(names) == -1 && smf_text_length(first) == -1, SMF_ERROR_VALUE);
+    /* As the visitor says. */
+    struct { int count; bool has_main; } seen = {0, false};
+    names = smf_loader_symbol_names(loader, counter);
+    for (int64_t i = 0; i < smf_list_length(names); i++) {
+        seen.count++;
+        seen.has_main |= !strcmp(text_at(names, i), "main");
+    }
+    CHECK(seen.has_main && seen.count == smf_loader_symbols(loader, counter, go_on, NULL));
+    CHECK(smf_value_free(names));
+    uint64_t hold = smf_loader_hold(loader, user);
+    names = smf_module_section_names(loader, hold);
+    SmfModuleHeader header = {.size = sizeof header};
+    CHECK(smf_module_header(loader, hold, &header) && smf_list_length(names) == header.sections);
+    for (int64_t i = 0; i < header.sections; i++) {
+        SmfModuleSection section = {.size = sizeof section};
+        CHECK(smf_module_section(loader, hold, i, &section));
+        CHECK(smf_text_length(smf_list_get(names, i)) == section.name_length);
+        CHECK(!memcmp(text_at(names, i), section.name, (size_t)section.name_length));
+    }
+    CHECK(smf_value_free(names) && smf_loader_release(loader, hold));
+    names = smf_loader_archive_names(loader, "../tests/samples/library.lsm");
+    CHECK(smf_list_length(names) == 3);
+    CHECK(smf_loader_load_archived(loader, "../tests/samples/library.lsm", text_at(names, 0)));
+    CHECK(smf_value_free(names));
+    REFUSED(!smf_loader_archive_names(loader, "../tests/samples/packed.smf"), SMF_ERROR_FORMAT);
+    REFUSED(!smf_loader_archive_names(loader, "/absent"), SMF_ERROR_FILE);
+    CHECK(smf_loader_close(loader));
+    REFUSED(!smf_loader_module_names(loader), SMF_ERROR_HANDLE);
+}
+
+static int64_t difference(int64_t a, int64_t b) { return a - b; }
+static int64_t nine(void) { return 9; }
+
+/* Bytecode calls functions of the host by number, interpreted and compiled. */
+static void host_functions(void) {
+    SmfHostFunction functions[] = {{513, 2, ADDRESS(nine)}, {0, 0, ADDRESS(nine)}, {513, 2, ADDRESS(difference)}};
+    SmfLoaderOptions options = {.size = sizeof options, .host_functions = functions, .host_function_count = 3};
+    const int64_t thresholds[] = {SMF_COMPILE_NEVER, SMF_COMPILE_FIRST, 0, 1, 4294967294};
+    int64_t two[] = {50, 8}, result = 0;
+    for (int64_t i = 0; i < LENGTH(thresholds); i++) {
+        options.compile_threshold = thresholds[i];
+        uint64_t loader = smf_loader_open(&options), module = load(loader, "hosted");
+        for (int round = 0; round < 3; round++) {
+            CHECK(smf_loader_call(loader, module, "ask", two, 2, &result) && result == 42);
+            CHECK(smf_loader_call(loader, module, "nine", NULL, 0, &result) && result == 9);
+        }
+        CHECK(smf_loader_close(loader));
+    }
+    /* Compiled now, and no more memory at the second time. */
+    options.compile_threshold = SMF_COMPILE_NEVER;
+    uint64_t loader = smf_loader_open(&options), module = load(loader, "hosted"), other = load(loader, "counter");
+    CHECK(smf_loader_call(loader, module, "ask", two, 2, &result) && result == 42);
+    CHECK(smf_exec_audit(100) == 0);
+    int64_t ask = smf_loader_compile(loader, module, "ask"), all = smf_loader_compile(loader, module, NULL);
+    SmfExecEvent events[8];
+    CHECK(ask > 0 && all > ask && smf_exec_drain(events, 8, NULL) == 4);
+    CHECK(events[0].action == SMF_EXEC_ALLOCATE && events[0].bytes == ask && events[1].action == SMF_EXEC_PUBLISH);
+    CHECK(events[2].action == SMF_EXEC_ALLOCATE && events[2].bytes == all - ask && events[2].sequence == 2);
+    CHECK(smf_loader_compile(loader, module, "ask") == ask && smf_loader_compile(loader, module, NULL) == all);
+    CHECK(smf_exec_drain(events, 8, NULL) == 0 && smf_exec_audit(0) == 100);
+    CHECK(smf_loader_call(loader, module, "ask", two, 2, &result) && result == 42);
+    REFUSED(smf_loader_compile(loader, module, "absent") == -1, SMF_ERROR_NOT_FOUND);
+    REFUSED(smf_loader_compile(loader, other, NULL) == -1, SMF_ERROR_NOT_FOUND);
+    REFUSED(smf_loader_compile(loader, 0, NULL) == -1, SMF_ERROR_HANDLE);
+    REFUSED(smf_loader_compile(0, module, NULL) == -1, SMF_ERROR_HANDLE);
+    CHECK(smf_loader_set_threshold(loader, module, SMF_COMPILE_FIRST) && smf_loader_set_threshold(loader, module, 5));
+    REFUSED(!smf_loader_set_threshold(loader, module, -3), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_loader_set_threshold(loader, module, 4294967295), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_loader_set_threshold(loader, other, 5), SMF_ERROR_NOT_FOUND);
+    REFUSED(!smf_loader_set_threshold(module, module, 5), SMF_ERROR_HANDLE);
+    CHECK(smf_loader_close(loader));
+
+    /* The threshold of a module: a loop that is compiled by its second call. */
+    options.compile_threshold = SMF_COMPILE_NEVER;
+    loader = smf_loader_open(&options);
+    module = load(loader, "hosted");
+    CHECK(smf_loader_call(loader, module, "nine", NULL, 0, &result));
+    CHECK(smf_loader_set_threshold(loader, module, SMF_COMPILE_FIRST) && smf_exec_audit(100) == 0);
+    CHECK(smf_loader_call(loader, module, "nine", NULL, 0, &result) && result == 9);
+    CHECK(smf_exec_drain(events, 8, NULL) >= 1 && smf_exec_audit(0) == 100);
+    CHECK(smf_loader_close(loader));
+
+    /* Numbers that are not there, or take other arguments. */
+    options.host_function_count = 1;
+    loader = smf_loader_open(&options);
+    REFUSED(!smf_loader_load(loader, made("hosted")), SMF_ERROR_LINK);
+    CHECK(says("host function 0") && smf_loader_close(loader));
+    options.host_function_count = 3;
+    functions[2].arguments = 1;
+    loader = smf_loader_open(&options);
+    REFUSED(!smf_loader_load(loader, made("hosted")), SMF_ERROR_LINK);
+    CHECK(says("which takes 1") && smf_loader_close(loader));
+    const SmfHostFunction bad[] = {{-1, 0, 1}, {65536, 0, 1}, {1, -1, 1}, {1, 9, 1}, {1, 0, 0}, {1, 0, -1}};
+    for (int64_t i = 0; i < LENGTH(bad); i++) {
+        functions[1] = bad[i];
+        REFUSED(!smf_loader_open(&options), SMF_ERROR_ARGUMENT);
+    }
+    options.host_function_count = -1;
+    REFUSED(!smf_loader_open(&options), SMF_ERROR_ARGUMENT);
+    options = (SmfLoaderOptions){.size = sizeof options, .host_function_count = 1};
+    REFUSED(!smf_loader_open(&options), SMF_ERROR_ARGUMENT);
+    options = (SmfLoaderOptions){.size = sizeof options, .compile_threshold = -3};
+    REFUSED(!smf_loader_open(&options), SMF_ERROR_ARGUMENT);
+    options.compile_threshold = 4294967295;
+    REFUSED(!smf_loader_open(&options), SMF_ERROR_ARGUMENT);
+}
+
 /* Counts the symbols, and looks for `answer`. */
 static bool visit_answer(const SmfSymbol *symbol, const char *name, int64_t length, void *user) {
     CHECK(symbol->kind == SMF_SYMBOL_FUNCTION && length == (int64_t)strlen(name));
@@ -425,6 +637,7 @@ static bool visit_answer(const SmfSymbol *symbol, const char *name, int64_t leng
 }
 
 static void bytecode(void) {
+    host_functions();
     uint64_t loader = open_loader(0, 0), quotients = load(loader, "quotients"), user = load(loader, "divides");
     uint64_t sample = smf_loader_load(loader, SAMPLES "bcod.smf");
     SmfSymbol sum = {.size = sizeof sum}, quotient = sum, divide = sum;
@@ -659,7 +872,10 @@ static void everything(void (*with_bytecode)(void)) {
     life();
     bytes();
     host();
+    registered();
+    lists();
     missing();
+    libraries();
     reload();
     held();
     with_bytecode();

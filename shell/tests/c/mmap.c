@@ -64,8 +64,8 @@ static void every_mode(void) {
                 reads(m.address, m.size, "", 0);
                 reads(m.address + m.size - 1, 0, pattern + offset + m.size - 1, 1);
                 CHECK(!memcmp((void *)(intptr_t)m.address, pattern + offset, (size_t)m.size));
-                CHECK(rt_munmap(m.address, m.size));
-                REFUSED(!rt_munmap(m.address, m.size), SMF_ERROR_UNKNOWN_ADDRESS);
+                CHECK(smf_mmap_unmap(m.address, m.size));
+                REFUSED(!smf_mmap_unmap(m.address, m.size), SMF_ERROR_UNKNOWN_ADDRESS);
                 REFUSED(rt_mmap_read_bytes(m.address, 0, 1) == NULL, SMF_ERROR_UNKNOWN_ADDRESS);
                 REFUSED(rt_mmap_read_string(m.address, 0, 1) == NULL, SMF_ERROR_UNKNOWN_ADDRESS);
             }
@@ -76,7 +76,7 @@ static void every_mode(void) {
         CHECK(none.address && rt_get_protection(none.address) == 0);
         REFUSED(rt_mmap_read_bytes(none.address, 0, 1) == NULL, SMF_ERROR_ACCESS);
         REFUSED(rt_mmap_read_string(none.address, 0, 0) == NULL, SMF_ERROR_ACCESS);
-        CHECK(rt_munmap(none.address, none.size));
+        CHECK(smf_mmap_unmap(none.address, none.size));
     }
 }
 
@@ -97,7 +97,7 @@ static void strings(void) {
         says(m.address, m.size, 0, "");
         REFUSED(rt_mmap_read_string(m.address, 0, -1) == NULL, SMF_ERROR_ARGUMENT);
         REFUSED(rt_mmap_read_string(m.address, m.size + 1, 0) == NULL, SMF_ERROR_OUT_OF_RANGE);
-        CHECK(rt_munmap(m.address, m.size));
+        CHECK(smf_mmap_unmap(m.address, m.size));
     }
 }
 
@@ -108,18 +108,18 @@ static void writing(void) {
     memcpy((char *)(intptr_t)mine.address + 10, "mine", 4);
     reads(mine.address, 10, "mine", 4);
     reads(other.address, PAGE + 10, pattern + PAGE + 10, 4);
-    CHECK(rt_msync(mine.address, mine.size, false) && rt_msync(mine.address, 1, true));
+    CHECK(smf_mmap_sync(mine.address, mine.size, false) && smf_mmap_sync(mine.address, 1, true));
     memcpy((char *)(intptr_t)shared.address + 10, "ours", 4);
     reads(shared.address, 10, "ours", 4);
     reads(other.address, PAGE + 10, "ours", 4);
     reads(mine.address, 10, "mine", 4);
-    CHECK(rt_msync(shared.address, shared.size, false) && rt_msync(shared.address, shared.size, true));
+    CHECK(smf_mmap_sync(shared.address, shared.size, false) && smf_mmap_sync(shared.address, shared.size, true));
     int file = open(named("pattern"), O_RDONLY);
     char found[4];
     CHECK(pread(file, found, 4, PAGE + 10) == 4 && !memcmp(found, "ours", 4) && close(file) == 0);
     memcpy((char *)(intptr_t)shared.address + 10, pattern + PAGE + 10, 4);
-    CHECK(rt_munmap(shared.address, shared.size) && rt_munmap(mine.address, mine.size));
-    CHECK(rt_munmap(other.address, other.size));
+    CHECK(smf_mmap_unmap(shared.address, shared.size) && smf_mmap_unmap(mine.address, mine.size));
+    CHECK(smf_mmap_unmap(other.address, other.size));
 }
 
 static void anonymous(void) {
@@ -129,17 +129,17 @@ static void anonymous(void) {
         static const uint8_t zeros[PAGE + 1];
         reads(m.address, 0, zeros, PAGE + 1);
         memset((void *)(intptr_t)m.address, 7, PAGE + 1);
-        CHECK(rt_msync(m.address, m.size, false));
+        CHECK(smf_mmap_sync(m.address, m.size, false));
         for (int advice = 0; advice <= 3; advice++) {
-            CHECK(rt_madvise(m.address, m.size, advice));
+            CHECK(smf_mmap_advise(m.address, m.size, advice));
         }
         reads(m.address, PAGE, "\7", 1);
-        CHECK(rt_madvise(m.address, m.size, 4));
+        CHECK(smf_mmap_advise(m.address, m.size, 4));
         reads(m.address, PAGE, shared == SHARED ? "\7" : "\0", 1);
-        CHECK(rt_munmap(m.address, m.size));
+        CHECK(smf_mmap_unmap(m.address, m.size));
         m = rt_mmap_file("", READ, shared | ANON, 0, 1);
         reads(m.address, 0, zeros, 1);
-        CHECK(rt_munmap(m.address, 1));
+        CHECK(smf_mmap_unmap(m.address, 1));
     }
     REFUSED(FAILED(rt_mmap_file(NULL, READ, PRIVATE | ANON, 0, 0)), SMF_ERROR_ARGUMENT);
     REFUSED(FAILED(rt_mmap_file(NULL, READ, PRIVATE | ANON, 0, -1)), SMF_ERROR_ARGUMENT);
@@ -224,17 +224,17 @@ static void refusals(void) {
 
 /* Every function with a range argument refuses one that is not in one live mapping. */
 static void refuse_range(int64_t address, int64_t size, int32_t why) {
-    REFUSED(!rt_msync(address, size, false), why);
-    REFUSED(!rt_msync(address, size, true), why);
-    REFUSED(!rt_mlock(address, size), why);
-    REFUSED(!rt_munlock(address, size), why);
+    REFUSED(!smf_mmap_sync(address, size, false), why);
+    REFUSED(!smf_mmap_sync(address, size, true), why);
+    REFUSED(!smf_mmap_lock(address, size), why);
+    REFUSED(!smf_mmap_unlock(address, size), why);
     for (int32_t advice = 0; advice <= 4; advice++) {
-        REFUSED(!rt_madvise(address, size, advice), why);
+        REFUSED(!smf_mmap_advise(address, size, advice), why);
     }
 }
 
 static void refuse_address(int64_t address, int32_t why) {
-    REFUSED(!rt_munmap(address, PAGE), why);
+    REFUSED(!smf_mmap_unmap(address, PAGE), why);
     REFUSED(rt_mmap_read_bytes(address, 0, 1) == NULL, why);
     REFUSED(rt_mmap_read_bytes(address, 0, 0) == NULL, why);
     REFUSED(rt_mmap_read_string(address, 0, 0) == NULL, why);
@@ -251,7 +251,7 @@ static void ranges(void) {
             refuse_address(none[i], SMF_ERROR_ARGUMENT);
             refuse_range(none[i], PAGE, SMF_ERROR_ARGUMENT);
             refuse_range(m.address, none[i], SMF_ERROR_ARGUMENT);
-            REFUSED(!rt_munmap(m.address, none[i]), SMF_ERROR_ARGUMENT);
+            REFUSED(!smf_mmap_unmap(m.address, none[i]), SMF_ERROR_ARGUMENT);
         }
         const int64_t foreign[] = {
             ADDRESS(&local), ADDRESS(heap), ADDRESS(ranges), 1, PAGE, INT64_MAX, INT64_MAX - (PAGE - 1),
@@ -267,9 +267,9 @@ static void ranges(void) {
         }
         const int64_t sizes[] = {1, PAGE, sizeof pattern - 1, sizeof pattern + 1, 4 * PAGE, INT64_MAX};
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-            REFUSED(!rt_munmap(m.address, sizes[i]), SMF_ERROR_OTHER_SIZE);
+            REFUSED(!smf_mmap_unmap(m.address, sizes[i]), SMF_ERROR_OTHER_SIZE);
         }
-        REFUSED(!rt_munmap(m.address + PAGE, m.size - PAGE), SMF_ERROR_UNKNOWN_ADDRESS);
+        REFUSED(!smf_mmap_unmap(m.address + PAGE, m.size - PAGE), SMF_ERROR_UNKNOWN_ADDRESS);
         const struct { int64_t offset, length; } outside[] = {
             {0, m.size + 1}, {m.size, 1}, {m.size + 1, 0}, {1, m.size}, {INT64_MAX, 1}, {1, INT64_MAX}, {INT64_MAX, INT64_MAX},
         };
@@ -284,19 +284,19 @@ static void ranges(void) {
         refuse_range(m.address, m.size + 1, SMF_ERROR_OUT_OF_RANGE);
         refuse_range(m.address + PAGE, m.size, SMF_ERROR_OUT_OF_RANGE);
         refuse_range(m.address, INT64_MAX, SMF_ERROR_OUT_OF_RANGE);
-        REFUSED(!rt_madvise(m.address, PAGE, 5), SMF_ERROR_ARGUMENT);
-        REFUSED(!rt_madvise(m.address, PAGE, -1), SMF_ERROR_ARGUMENT);
-        CHECK(rt_mlock(m.address + PAGE, 1) && rt_munlock(m.address + PAGE, PAGE) && rt_mlock(m.address, m.size));
-        CHECK(rt_munlock(m.address, m.size));
+        REFUSED(!smf_mmap_advise(m.address, PAGE, 5), SMF_ERROR_ARGUMENT);
+        REFUSED(!smf_mmap_advise(m.address, PAGE, -1), SMF_ERROR_ARGUMENT);
+        CHECK(smf_mmap_lock(m.address + PAGE, 1) && smf_mmap_unlock(m.address + PAGE, PAGE) && smf_mmap_lock(m.address, m.size));
+        CHECK(smf_mmap_unlock(m.address, m.size));
         for (int32_t advice = 0; advice <= 4; advice++) {
-            CHECK(rt_madvise(m.address + PAGE, m.size - PAGE, advice) && rt_madvise(m.address, 1, advice));
+            CHECK(smf_mmap_advise(m.address + PAGE, m.size - PAGE, advice) && smf_mmap_advise(m.address, 1, advice));
         }
         reads(m.address, 0, pattern, m.size);
         /* Mappings are not blocks, and blocks are not mappings. */
         REFUSED(!rt_free_exec_memory(m.address, m.size), SMF_ERROR_UNKNOWN_ADDRESS);
         REFUSED(!rt_set_protection(m.address, m.size, WRITE), SMF_ERROR_UNKNOWN_ADDRESS);
         REFUSED(rt_call_function_0(m.address) == 0, SMF_ERROR_NOT_EXECUTABLE);
-        CHECK(rt_munmap(m.address, m.size) && rt_free_exec_memory(block.address, PAGE));
+        CHECK(smf_mmap_unmap(m.address, m.size) && rt_free_exec_memory(block.address, PAGE));
         refuse_range(m.address, m.size, SMF_ERROR_UNKNOWN_ADDRESS);
     }
     free(heap);
@@ -319,7 +319,7 @@ static void running(void) {
     CHECK(rt_call_function_0(m.address) == 7);
     reads(m.address, 0, seven, sizeof seven);
     REFUSED(rt_get_function_pointer(m.address + m.size) == 0, SMF_ERROR_UNKNOWN_ADDRESS);
-    CHECK(rt_munmap(m.address, m.size));
+    CHECK(smf_mmap_unmap(m.address, m.size));
     REFUSED(rt_call_function_0(m.address) == 0, SMF_ERROR_NOT_EXECUTABLE);
     REFUSED(rt_get_function_pointer(m.address) == 0, SMF_ERROR_UNKNOWN_ADDRESS);
     CHECK(smf_mmap_allow_exec(false) && !smf_mmap_allow_exec(false));
@@ -339,13 +339,13 @@ static void cut_off(void) {
     REFUSED(rt_mmap_read_bytes(shared.address, 3 * PAGE, 1) == NULL, SMF_ERROR_FILE);
     REFUSED(rt_mmap_read_string(shared.address, PAGE, 0) == NULL, SMF_ERROR_FILE);
     says(shared.address, PAGE, 10, "xxxxxxxxxx");
-    CHECK(rt_msync(shared.address, shared.size, false) && rt_madvise(shared.address, shared.size, 3));
-    CHECK(!rt_mlock(shared.address, shared.size) && rt_munlock(shared.address, shared.size));
+    CHECK(smf_mmap_sync(shared.address, shared.size, false) && smf_mmap_advise(shared.address, shared.size, 3));
+    CHECK(!smf_mmap_lock(shared.address, shared.size) && smf_mmap_unlock(shared.address, shared.size));
     reads(mine.address, 0, bytes, mine.size);
     CHECK(!memcmp((void *)(intptr_t)mine.address, bytes, sizeof bytes));
     CHECK(unlink(named("cut")) == 0);
     reads(shared.address, 0, bytes, PAGE + 10);
-    CHECK(rt_munmap(shared.address, shared.size) && rt_munmap(mine.address, mine.size));
+    CHECK(smf_mmap_unmap(shared.address, shared.size) && smf_mmap_unmap(mine.address, mine.size));
 }
 
 /* Another process changes two files in a loop: it truncates, extends and writes one, and also deletes and replaces the
@@ -402,16 +402,16 @@ static void another_process(void) {
         if (now.address) {
             value = rt_mmap_read_bytes(now.address, 0, now.size);
             CHECK(value || round % 2 == 0);
-            CHECK((!value || smf_value_free(value)) && rt_munmap(now.address, now.size));
+            CHECK((!value || smf_value_free(value)) && smf_mmap_unmap(now.address, now.size));
         }
         CHECK(!memcmp((void *)(intptr_t)mine.address, bytes, sizeof bytes));
-        rt_mlock(shared.address, shared.size);
-        CHECK(rt_munlock(shared.address, shared.size) && rt_msync(shared.address, shared.size, true));
+        smf_mmap_lock(shared.address, shared.size);
+        CHECK(smf_mmap_unlock(shared.address, shared.size) && smf_mmap_sync(shared.address, shared.size, true));
     }
     reads(mine.address, 0, bytes, mine.size);
     kill(child, SIGKILL);
     CHECK(waitpid(child, NULL, 0) == child);
-    CHECK(rt_munmap(mine.address, mine.size) && rt_munmap(shared.address, shared.size));
+    CHECK(smf_mmap_unmap(mine.address, mine.size) && smf_mmap_unmap(shared.address, shared.size));
 }
 
 /* One thread maps and unmaps, others read at the address. Each file consists of one letter. */
@@ -432,13 +432,13 @@ static void *reader(void *unused) {
         RuntimeValue *text = address ? rt_mmap_read_string(address, PAGE, 100) : NULL;
         CHECK(!text || smf_value_free(text));
         if (address) {
-            rt_mlock(address, PAGE);
-            rt_munlock(address, PAGE);
-            rt_madvise(address, 3 * PAGE, 3);
+            smf_mmap_lock(address, PAGE);
+            smf_mmap_unlock(address, PAGE);
+            smf_mmap_advise(address, 3 * PAGE, 3);
         }
         /* Any thread may unmap, but only one succeeds. */
         if (address && seen % 64 == 0) {
-            rt_munmap(address, 3 * PAGE);
+            smf_mmap_unmap(address, 3 * PAGE);
         }
     }
     return unused;
@@ -468,7 +468,7 @@ static void threads(void) {
             usleep(50);
         }
         /* A reader may have unmapped it first. */
-        rt_munmap(m.address, m.size);
+        smf_mmap_unmap(m.address, m.size);
         /* The address may have been reused by now. */
     }
     stop = true;
@@ -488,14 +488,14 @@ static void children(void) {
         memcpy((void *)(intptr_t)copy.address, "child", 6);
         says(ours.address, 0, 0, "child");
         says(copy.address, 0, 0, "child");
-        CHECK(rt_munmap(ours.address, ours.size) && rt_munmap(copy.address, copy.size));
+        CHECK(smf_mmap_unmap(ours.address, ours.size) && smf_mmap_unmap(copy.address, copy.size));
         _exit(0);
     }
     int status;
     CHECK(waitpid(child, &status, 0) == child && status == 0);
     says(ours.address, 0, 0, "child");
     reads(copy.address, 0, pattern, copy.size);
-    CHECK(rt_munmap(ours.address, ours.size) && rt_munmap(copy.address, copy.size));
+    CHECK(smf_mmap_unmap(ours.address, ours.size) && smf_mmap_unmap(copy.address, copy.size));
 }
 
 /* Without free descriptors both SHARED and PRIVATE fail, and nothing leaks. */

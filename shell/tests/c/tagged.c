@@ -1,76 +1,46 @@
-/* A small runtime of the tagged convention, with the accessor functions that the library imports. */
+/* The tagged convention, with each generation of the runtime (runtime/values.c). */
 #define _GNU_SOURCE
 #define SMF_TAGGED
+#include "runtime/runtime.h"
+
 #include "check.h"
 
 #include <unistd.h>
 
-#define NIL 0x3
-#define TRUE_VALUE 0xb
-#define FALSE_VALUE 0x13
-#define ERROR_VALUE 0x1b
-
-struct object {
-    int64_t kind; /* 1 text, 2 byte array, 3 tuple */
-    int64_t length;
-    int64_t words[4];
-    uint8_t bytes[1024];
-};
-
-static int64_t tag(struct object *object) { return ADDRESS(object) | 1; }
-static struct object *object(int64_t value, int64_t kind) {
-    struct object *object = (struct object *)(intptr_t)(value & ~INT64_C(7));
-    return (value & 7) == 1 && object->kind == kind ? object : NULL;
-}
-
-int64_t rt_string_new(const uint8_t *bytes, uint64_t length);
-int64_t rt_string_len(int64_t value);
-const uint8_t *rt_string_data(int64_t value);
-int64_t rt_byte_array_new(uint64_t length);
-uint8_t *rt_array_data_ptr_u8(int64_t value);
-int64_t rt_array_len(int64_t value);
-int64_t rt_tuple_new(int64_t length);
-void rt_tuple_set(int64_t tuple, int64_t index, int64_t value);
-int64_t rt_value_int(int64_t number);
-
-int64_t rt_string_new(const uint8_t *bytes, uint64_t length) {
-    struct object *text = calloc(1, sizeof *text);
-    text->kind = 1;
-    text->length = (int64_t)length;
-    memcpy(text->bytes, bytes, length);
-    return tag(text);
-}
-int64_t rt_string_len(int64_t value) { return object(value, 1) ? object(value, 1)->length : -1; }
-const uint8_t *rt_string_data(int64_t value) { return object(value, 1) ? object(value, 1)->bytes : NULL; }
-int64_t rt_byte_array_new(uint64_t length) {
-    struct object *array = calloc(1, sizeof *array);
-    array->kind = 2;
-    array->length = (int64_t)length;
-    return tag(array);
-}
-uint8_t *rt_array_data_ptr_u8(int64_t value) { return object(value, 2) ? object(value, 2)->bytes : NULL; }
-int64_t rt_array_len(int64_t value) { return object(value, 2) ? object(value, 2)->length : -1; }
-int64_t rt_tuple_new(int64_t length) {
-    struct object *tuple = calloc(1, sizeof *tuple);
-    tuple->kind = 3;
-    tuple->length = length;
-    return tag(tuple);
-}
-void rt_tuple_set(int64_t tuple, int64_t index, int64_t value) { object(tuple, 3)->words[index] = value; }
-int64_t rt_value_int(int64_t number) { return (int64_t)((uint64_t)number << 3); }
-
 static int64_t text(const char *bytes) { return rt_string_new((const uint8_t *)bytes, strlen(bytes)); }
 
 static int64_t part(int64_t tuple, int i) {
-    CHECK(object(tuple, 3) && object(tuple, 3)->length == 2 && object(tuple, 3)->words[i] % 8 == 0);
-    return object(tuple, 3)->words[i] / 8;
+    CHECK(rt_tuple_len(tuple) == 2 && rt_tuple_get(tuple, i) % 8 == 0);
+    return rt_value_as_int(rt_tuple_get(tuple, i));
 }
 
 #define FAILED(tuple) (part(tuple, 0) == 0 && part(tuple, 1) == 0)
 
 static bool says(int64_t text, const char *expected) {
-    struct object *found = object(text, 1);
-    return found && found->length == (int64_t)strlen(expected) && !memcmp(found->bytes, expected, strlen(expected));
+    return rt_string_len(text) == (int64_t)strlen(expected) && !memcmp(rt_string_data(text), expected, strlen(expected));
+}
+
+static uint8_t *data(int64_t array) { return (uint8_t *)(intptr_t)rt_array_data_ptr_u8(array); }
+
+/* A packed array. */
+static int64_t packed(const uint8_t *bytes, int64_t length) {
+    int64_t array = rt_byte_array_new((uint64_t)length);
+    memcpy(data(array), bytes, (size_t)length);
+    CHECK(rt_array_set_len_known(rt_array_header_ptr(array), length));
+    return array;
+}
+
+/* An array of tagged integers. */
+static int64_t slots(const uint8_t *bytes, int64_t length) {
+    int64_t array = rt_array_new(0);
+    for (int64_t i = 0; i < length; i++) {
+        CHECK(rt_array_push(array, rt_value_int(bytes[i])));
+    }
+    return array;
+}
+
+static bool holds(int64_t array, const char *expected) {
+    return rt_array_len(array) == (int64_t)strlen(expected) && !memcmp(data(array), expected, strlen(expected));
 }
 
 static void files(void) {
@@ -78,24 +48,29 @@ static void files(void) {
     int file = mkstemp(path);
     CHECK(file >= 0 && write(file, "hello\0world", 11) == 11 && close(file) == 0);
     int64_t name = text(path);
+#ifndef RUST_RUNTIME
+    /* A literal of compiled programs, at any alignment. */
+    for (int shift = 0; shift < 8; shift++) {
+        char raw[64];
+        CHECK(rt_file_size_for_mmap(ADDRESS(strcpy(raw + shift, path))) == 11);
+    }
+#endif
     CHECK(rt_file_size_for_mmap(name) == 11 && rt_get_page_size() == PAGE);
     for (int flags = SMF_MAP_SHARED; flags <= SMF_MAP_PRIVATE; flags++) {
         int64_t mapping = rt_mmap_file(name, SMF_PROT_READ, flags, 0, 0);
         int64_t address = part(mapping, 0), size = part(mapping, 1);
         CHECK(address % PAGE == 0 && size == 11);
-        struct object *bytes = object(rt_mmap_read_bytes(address, 6, 5), 2);
-        CHECK(bytes && bytes->length == 5 && !memcmp(bytes->bytes, "world", 5));
-        CHECK(object(rt_mmap_read_bytes(address, 11, 0), 2)->length == 0);
+        CHECK(holds(rt_mmap_read_bytes(address, 6, 5), "world") && holds(rt_mmap_read_bytes(address, 11, 0), ""));
         CHECK(says(rt_mmap_read_string(address, 0, 0), "hello") && says(rt_mmap_read_string(address, 6, 2), "wo"));
         REFUSED(rt_mmap_read_bytes(address, 6, 6) == NIL, SMF_ERROR_OUT_OF_RANGE);
         REFUSED(rt_mmap_read_bytes(0, 6, 6) == NIL, SMF_ERROR_ARGUMENT);
         REFUSED(rt_mmap_read_string(address, -1, 0) == NIL, SMF_ERROR_ARGUMENT);
-        CHECK(rt_msync(address, size, false) && rt_madvise(address, size, 3) && rt_mlock(address, size));
-        CHECK(rt_munlock(address, size) && rt_munmap(address, size) && !rt_munmap(address, size));
+        CHECK(smf_mmap_sync(address, size, false) && smf_mmap_advise(address, size, 3) && smf_mmap_lock(address, size));
+        CHECK(smf_mmap_unlock(address, size) && smf_mmap_unmap(address, size) && !smf_mmap_unmap(address, size));
     }
     for (int empty = 0; empty < 2; empty++) {
         int64_t mapping = rt_mmap_file(empty ? text("") : NIL, SMF_PROT_READ, SMF_MAP_PRIVATE | SMF_MAP_ANONYMOUS, 0, 9);
-        CHECK(says(rt_mmap_read_string(part(mapping, 0), 0, 0), "") && rt_munmap(part(mapping, 0), 9));
+        CHECK(says(rt_mmap_read_string(part(mapping, 0), 0, 0), "") && smf_mmap_unmap(part(mapping, 0), 9));
     }
     const int64_t no_texts[] = {0, TRUE_VALUE, FALSE_VALUE, ERROR_VALUE, -2, rt_value_int(6), rt_byte_array_new(2)};
     for (size_t i = 0; i < sizeof no_texts / sizeof *no_texts; i++) {
@@ -118,7 +93,27 @@ static void modules(void) {
     CHECK(module && smf_loader_call(loader, module, "add", arguments, 2, &result) && result == 42);
     CHECK(rt_call_function_2(smf_loader_resolve(loader, "add", NULL), 40, 2) == 42);
     REFUSED(!smf_loader_load(loader, "absent"), SMF_ERROR_FILE);
+    /* Lists are arrays of text; an empty one is a real array. */
+    int64_t names = smf_loader_module_names(loader), archive = 0;
+    CHECK(rt_array_len(names) == 1 && says(rt_array_get(names, 0), "../tests/samples/packed.smf"));
+    names = smf_loader_symbol_names(loader, module);
+    bool has_add = false;
+    for (int64_t i = 0; i < rt_array_len(names); i++) {
+        has_add |= says(rt_array_get(names, i), "add");
+    }
+    CHECK(has_add && rt_array_get(names, rt_array_len(names)) == NIL);
+    archive = smf_loader_archive_names(loader, "../tests/samples/library.lsm");
+    CHECK(rt_array_len(archive) > 0 && rt_string_len(rt_array_get(archive, 0)) > 0);
+    REFUSED(smf_loader_archive_names(loader, "absent") == NIL, SMF_ERROR_FILE);
+    uint64_t hold = smf_loader_hold(loader, module);
+    names = smf_module_section_names(loader, hold);
+    SmfModuleHeader header = {.size = sizeof header};
+    CHECK(smf_module_header(loader, hold, &header) && rt_array_len(names) == header.sections);
+    CHECK(smf_loader_release(loader, hold) && smf_loader_unload(loader, module));
+    names = smf_loader_module_names(loader);
+    CHECK(names != NIL && rt_array_len(names) == 0 && rt_array_push(names, text("x")) && rt_array_len(names) == 1);
     CHECK(smf_loader_close(loader));
+    REFUSED(smf_loader_module_names(loader) == NIL && smf_module_section_names(loader, hold) == NIL, SMF_ERROR_HANDLE);
 }
 
 /* Text arguments and results are words, handles are not tagged. */
@@ -132,36 +127,62 @@ static void compilers(void) {
     int64_t ready = text("{\"name\":\"id\",\"type_params\":[\"T\"],\"body\":[77,65,67,72,29,0,0,0,1,0,1,0,"
                          "17,0,0,0,0,0,0,0,1,0,0,0,0,0,0,0,195]}");
     CHECK(context > 0 && unifier > 0);
-    CHECK(says(compiler_check_types(context, identity, types), "{\"success\":true,\"symbol\":\"id$i64\"}"));
-    CHECK(says(compiler_infer_types(context, returns, hints), "[{\"kind\":\"bool\"}]"));
+    CHECK(says(smf_check_types(context, identity, types), "{\"success\":true,\"symbol\":\"id$i64\"}"));
+    CHECK(says(compiler_infer_types(context, returns, hints), "[{\"kind\":\"bool\",\"name\":\"bool\"}]"));
     CHECK(says(compiler_instantiate_template(context, ready, types),
-               "{\"code\":[195],\"relocations\":[],\"success\":true,\"symbol\":\"id$i64\"}"));
-    CHECK(says(compiler_get_stats(context), "{\"cache_hits\":0,\"cache_misses\":1,\"template_instantiations\":1,"
-                                            "\"type_inferences\":1}"));
+               "{\"success\":true,\"code\":[195],\"symbol\":\"id$i64\",\"relocations\":[]}"));
+    CHECK(says(compiler_get_stats(context), "{\"type_inferences\":1,\"template_instantiations\":1,"
+                                            "\"cache_hits\":0,\"cache_misses\":2}"));
     CHECK(says(type_unifier_unify(unifier, i64, i64),
-               "{\"success\":true,\"type\":{\"bits\":64,\"kind\":\"int\",\"signed\":true}}"));
+               "{\"success\":true,\"type\":{\"kind\":\"int\",\"name\":\"i64\",\"bits\":64,\"signed\":true}}"));
+    const uint8_t typed[] = {0, 1, 0, 1, 16, 8, 16, 32, 0, 16, 254, 255, 16};
+    int64_t code = packed(typed, sizeof typed);
+    CHECK(compiler_check_types(context, code) == 1);
+#if !defined OLD_RUNTIME || defined RUST_RUNTIME
+    CHECK(compiler_check_types(context, slots(typed, sizeof typed)) == 1);
+#endif
+    REFUSED(compiler_check_types(context, packed(typed, 12)) == 0, SMF_ERROR_FORMAT);
+    REFUSED(compiler_check_types(context, NIL) == 0 && compiler_check_types(context, identity) == 0, SMF_ERROR_VALUE);
+    REFUSED(compiler_check_types(-1, code) == 0, SMF_ERROR_HANDLE);
     const int64_t no_texts[] = {0, TRUE_VALUE, ERROR_VALUE, rt_value_int(6), rt_byte_array_new(2), NIL};
     for (size_t i = 0; i < sizeof no_texts / sizeof *no_texts; i++) {
-        struct object *answer = object(compiler_check_types(context, no_texts[i], types), 1);
-        CHECK(answer && strstr((char *)answer->bytes, "\"success\":false"));
-        answer = object(type_unifier_unify(unifier, i64, no_texts[i]), 1);
-        CHECK(answer && strstr((char *)answer->bytes, "\"success\":false"));
+        const int64_t answers[] = {smf_check_types(context, no_texts[i], types),
+                                   type_unifier_unify(unifier, i64, no_texts[i])};
+        for (int j = 0; j < 2; j++) {
+            const char *failure = "\"success\":false";
+            CHECK(rt_string_len(answers[j]) > 0);
+            CHECK(memmem(rt_string_data(answers[j]), (size_t)rt_string_len(answers[j]), failure, strlen(failure)));
+        }
     }
     CHECK(compiler_destroy_context(context) && type_unifier_destroy(unifier));
-    const char *invalid = "{\"error\":\"Invalid context handle\",\"success\":false}";
-    CHECK(says(compiler_get_stats(context), invalid) && says(compiler_check_types(context, identity, types), invalid));
+    const char *invalid = "{\"success\":false,\"error\":\"Invalid context handle\"}";
+    CHECK(says(compiler_get_stats(context), invalid) && says(smf_check_types(context, identity, types), invalid));
+}
+
+/* Compiled programs test all 64 bits of a truth value. */
+static void truth(int64_t block) {
+    int64_t (*is_executable)(int64_t) = (int64_t(*)(int64_t))(intptr_t)rt_is_executable;
+    CHECK(is_executable(block) == 1 && is_executable(ADDRESS(&block)) == 0);
 }
 
 int main(void) {
     const uint8_t seven[] = RETURNS(7);
-    int64_t code = rt_byte_array_new(sizeof seven);
-    memcpy(rt_array_data_ptr_u8(code), seven, sizeof seven);
+    int64_t code = packed(seven, sizeof seven);
     /* Integer arguments and results are not tagged. */
     int64_t block = rt_alloc_exec_memory(6);
     CHECK(block % PAGE == 0 && rt_exec_memory_total() == 6 && rt_exec_memory_count() == 1);
     CHECK(rt_write_exec_memory(block, code, 0) == 6 && rt_call_function_0(block) == 7);
     CHECK(rt_write_exec_memory(block, code, 10) == 6 && rt_call_function_0(block + 10) == 7);
+#ifndef OLD_RUNTIME
     CHECK(rt_write_exec_memory(block, rt_byte_array_new(0), 0) == 0);
+#endif
+    int64_t words = slots(seven, sizeof seven);
+#if defined OLD_RUNTIME && !defined RUST_RUNTIME
+    REFUSED(rt_write_exec_memory(block, words, 100) == -1, SMF_ERROR_VALUE);
+    CHECK(strstr(smf_last_error().text, "rt_array_bytes_copy_checked"));
+#else
+    CHECK(rt_write_exec_memory(block, words, 100) == 6 && rt_call_function_0(block + 100) == 7);
+#endif
 
     const int64_t no_arrays[] = {
         0, NIL, TRUE_VALUE, FALSE_VALUE, ERROR_VALUE, -1, INT64_MIN, INT64_MAX, rt_value_int(6), code - 1, code + 1,
@@ -174,6 +195,7 @@ int main(void) {
     REFUSED(rt_write_exec_memory(block, code, -1) == -1, SMF_ERROR_ARGUMENT);
     REFUSED(rt_write_exec_memory(block + 1, code, 0) == -1, SMF_ERROR_UNKNOWN_ADDRESS);
     REFUSED(rt_write_exec_memory(0, code, 0) == -1, SMF_ERROR_ARGUMENT);
+    truth(block);
     CHECK(rt_make_writable(block, 6) && !rt_is_executable(block) && rt_make_executable(block, 6));
     CHECK(rt_call_function_0(block) == 7 && rt_free_exec_memory(block, 6));
     CHECK(watch() == 0);

@@ -13,6 +13,7 @@ use smf_core::loader::{LoaderOptions, ModuleBytes};
 use smf_core::vm::Tiers;
 use smf_loader::ffi;
 use smf_loader::loader::Loader;
+use smf_loader::pack::{Input, Options, pack};
 
 use super::{C, Linking, SCRATCH, both, compile, has, succeed};
 /// The output of `perf report`.
@@ -143,6 +144,38 @@ fn gdb_shows_a_backtrace_through_generated_functions() {
         let (before, after) = said.rsplit_once("after\n").unwrap();
         assert!(before.contains("generated_outer\n"), "{said}");
         assert!(!after.contains("generated_outer"), "{said}");
+    }
+}
+
+/// Instructions that calls by address execute beyond those of a direct call, on a thread that has called before.
+#[test]
+fn calls_by_address_execute_few_instructions() {
+    if !has("gdb") {
+        return;
+    }
+    for linking in [Linking::Static, Linking::Shared] {
+        let count = "finish\nset $count = 0\nwhile $pc != (long)&end\nstepi\n\
+                     set $count = $count + 1\nend\n";
+        let mut script = "break begin\nrun\n".to_owned();
+        for way in ["direct", "function", "function returning 0", "pointer"] {
+            script += &format!("{count}printf \"instructions %d {way}\\n\", $count\ncontinue\n");
+        }
+        let commands = Path::new(SCRATCH).join(format!("instructions-{linking:?}.gdb"));
+        fs::write(&commands, script).unwrap();
+        let mut gdb = Command::new("gdb");
+        gdb.args(["-nx", "-batch", "-x"]).arg(&commands).env_remove("DEBUGINFOD_URLS");
+        let said = succeed(gdb.arg(compile("instructions", C, linking)));
+        let count = |way: &str| -> i64 {
+            let line = said.lines().find_map(|line| {
+                line.strip_prefix("instructions ")?.split_once(' ').filter(|(_, name)| *name == way)
+            });
+            line.unwrap_or_else(|| panic!("{said}")).0.parse().unwrap()
+        };
+        let beyond = |way| count(way) - count("direct");
+        let found = ["function", "function returning 0", "pointer"].map(beyond);
+        println!("{linking:?}: {found:?}");
+        assert!(found[0] <= 25 && found[1] <= 25 && found[2] <= 10, "{linking:?}: {found:?}");
+        assert!(found.iter().all(|count| *count > 0), "{said}");
     }
 }
 
@@ -282,4 +315,171 @@ fn module_functions_are_named_automatically() {
         &said,
         &["#0 ", "stop_in_this_test", " module_inner ", " module_outer ", "rt_call_function_3"],
     );
+}
+
+/// The names of the modules with debugging information, with the compiler and its arguments for each object. Every module
+/// exports `run_NAME`, which calls a function of one argument whose local variable is shown.
+const SOURCES_SHOWN: [(&str, &str, &[&str], &str); 5] = [
+    ("c", "gcc", &["-g", "-O0", "-gz=none"], C_SHOWN),
+    (
+        "optimised",
+        "gcc",
+        &["-g", "-O2", "-fno-ipa-sra", "-fno-ipa-cp", "-gz=zlib", "-gdwarf-4"],
+        C_SHOWN,
+    ),
+    ("clang", "clang", &["-g", "-O1"], C_SHOWN),
+    ("cpp", "g++", &["-g", "-O0", "-fno-exceptions", "-ffunction-sections"], CPP_SHOWN),
+    ("rust", "rustc", &["-g", "--edition=2024", "--crate-type=lib", "--emit=obj"], RUST_SHOWN),
+];
+
+const C_SHOWN: &str = "struct pair { int first, second; };
+static long counter = 40;
+extern int unused(int a) { return a + (int)counter; }
+__attribute__((noinline)) static long shown(struct pair *pair) {
+    long sum = pair->first + pair->second;
+    counter += sum; /* stop */
+    return counter;
+}
+long run_NAME(void) { struct pair pair = {1, 2}; return shown(&pair); }
+";
+
+const CPP_SHOWN: &str = "struct pair { int first, second; };
+template <class T> struct holder { T value; T get() const; };
+template <class T> __attribute__((noinline)) T holder<T>::get() const { return value; }
+inline long counter = 40;
+inline __attribute__((noinline)) long shown(pair *pair) {
+    long sum = pair->first + pair->second;
+    counter += sum; /* stop */
+    return counter;
+}
+extern \"C\" long run_NAME() { pair pair = {1, 2}; return shown(&pair) + holder<long>{0}.get(); }
+";
+
+const RUST_SHOWN: &str = "#![no_std]
+#[panic_handler] fn panic(_: &core::panic::PanicInfo<'_>) -> ! { loop {} }
+pub struct Pair { pub first: i32, pub second: i32 }
+static COUNTER: core::sync::atomic::AtomicI64 = core::sync::atomic::AtomicI64::new(40);
+#[inline(never)] fn shown(pair: &Pair) -> i64 {
+    let sum = i64::from(pair.first.wrapping_add(pair.second));
+    COUNTER.fetch_add(sum, core::sync::atomic::Ordering::Relaxed).wrapping_add(sum) // stop
+}
+#[unsafe(no_mangle)] pub extern \"C\" fn run_NAME() -> i64 { shown(&Pair { first: 1, second: 2 }) }
+";
+
+/// Compiles and packs one of the modules.
+fn with_debug_info(name: &str, compiler: &str, flags: &[&str], source: &str) -> Vec<u8> {
+    let directory = Path::new(SCRATCH).join(format!("shown-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    let extension = match name {
+        "cpp" => "cpp",
+        "rust" => "rs",
+        _ => "c",
+    };
+    let file = directory.join(format!("shown_{name}.{extension}"));
+    fs::write(&file, source.replace("NAME", name)).unwrap();
+    let object = file.with_extension("o");
+    let mut compile = Command::new(compiler);
+    compile.args(flags).args(if name == "rust" {
+        &["-Cpanic=abort"][..]
+    } else {
+        &["-fPIC", "-c"]
+    });
+    succeed(compile.arg(&file).arg("-o").arg(&object));
+    let object = fs::read(object).unwrap();
+    let mut inputs = vec![Input { name, data: &object }];
+    // The same functions in groups, of which the second copy is dropped.
+    let copy = if name == "cpp" {
+        let copy = directory.join("copy_cpp.cpp");
+        fs::write(&copy, source.replace("run_NAME", "run_copy")).unwrap();
+        let object = copy.with_extension("o");
+        succeed(
+            Command::new(compiler)
+                .args(flags)
+                .args(["-fPIC", "-c"])
+                .arg(&copy)
+                .arg("-o")
+                .arg(&object),
+        );
+        fs::read(object).unwrap()
+    } else {
+        Vec::new()
+    };
+    if !copy.is_empty() {
+        inputs.push(Input { name: "copy", data: &copy });
+    }
+    pack(&inputs, &Options { debug_info: true, ..Options::default() }).unwrap().bytes
+}
+
+/// Also run under gdb by another test.
+#[test]
+fn modules_with_source_lines_run() {
+    let loader = Loader::new(LoaderOptions::default()).unwrap();
+    for (name, compiler, flags, source) in SOURCES_SHOWN {
+        if !has(compiler) {
+            continue;
+        }
+        let module = with_debug_info(name, compiler, flags, source);
+        let bytes = ModuleBytes::new(module).unwrap();
+        let handle = loader.map_module(name, bytes).unwrap().link().unwrap();
+        let module = loader.modules().get(handle).unwrap();
+        let run = module.function(format!("run_{name}").as_bytes()).unwrap().cast_signed();
+        assert_eq!(ffi::rt_call_function_0(run), 43, "{name}");
+        drop(module);
+        loader.modules().unload(handle).unwrap();
+    }
+    after_unload();
+}
+
+#[test]
+fn gdb_shows_source_lines_variables_and_types_of_modules() {
+    if !["gdb", "gcc", "clang", "g++"].into_iter().all(has) {
+        return;
+    }
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-nx", "-batch", "-ex", "set breakpoint pending on", "-ex", "break after_unload"]);
+    for (name, _, _, source) in SOURCES_SHOWN {
+        let file = match name {
+            "cpp" => "shown_cpp.cpp".to_owned(),
+            "rust" => "shown_rust.rs".to_owned(),
+            name => format!("shown_{name}.c"),
+        };
+        let line = source.lines().position(|line| line.contains("stop")).unwrap() + 1;
+        gdb.arg("-ex").arg(format!("break {file}:{line}"));
+    }
+    gdb.args(["-ex", "run"]);
+    for _ in SOURCES_SHOWN {
+        for command in ["backtrace 2", "print sum", "print *pair", "info breakpoints", "continue"] {
+            gdb.args(["-ex", command]);
+        }
+    }
+    gdb.args(["-ex", "echo after\\n", "-ex", "info line shown_c.c:5", "-ex", "echo end\\n"]);
+    let alone = ["--exact", "tools::modules_with_source_lines_run", "--test-threads=1"];
+    gdb.arg("--args").arg(std::env::current_exe().unwrap()).args(alone);
+    let said = succeed(gdb.env("SMF_GDB", "1").env_remove("DEBUGINFOD_URLS"));
+    let mut rest = &*said;
+    for (name, _, _, source) in SOURCES_SHOWN {
+        let line = source.lines().position(|line| line.contains("stop")).unwrap() + 1;
+        let caller = source.lines().position(|line| line.contains("run_NAME")).unwrap() + 1;
+        let at = rest.find("hit Breakpoint").unwrap_or_else(|| panic!("{name}:\n{said}"));
+        let (_, from) = rest.split_at(at + 1);
+        let end = from.find("hit Breakpoint").unwrap_or(from.len());
+        let (stop, others) = from.split_at(end);
+        let shown = format!("shown_{name}.");
+        let (at, from) = (format!(":{line}"), format!(":{caller}"));
+        let run = format!("run_{name}");
+        assert_in_order(
+            stop,
+            &[
+                "#0 ", "shown", "pair=", &shown, &at, "#1 ", &run, &shown, &from, " = 3", "first",
+                " 1",
+            ],
+        );
+        // The copy of a function in a dropped group is not another location.
+        let of_file =
+            stop.lines().filter(|line| line.contains("breakpoint  ") && line.contains(&shown));
+        assert!(of_file.count() == 1 && !stop.contains("<MULTIPLE>"), "{stop}");
+        rest = others;
+    }
+    let (_, after) = said.rsplit_once("after\n").unwrap();
+    assert!(!after.contains("starts at address"), "{said}");
 }

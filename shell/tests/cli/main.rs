@@ -18,9 +18,15 @@ mod convert;
 mod generic;
 #[cfg(target_arch = "x86_64")]
 mod host;
+#[cfg(target_arch = "x86_64")]
+mod init;
 mod inspect;
 mod library;
 mod memory;
+#[cfg(target_arch = "x86_64")]
+mod merge;
+#[cfg(target_arch = "x86_64")]
+mod needed;
 mod note;
 #[cfg(target_arch = "x86_64")]
 mod pack;
@@ -32,7 +38,7 @@ mod templates;
 mod verify;
 
 /// The valid samples.
-const GOOD: [&str; 17] = [
+const GOOD: [&str; 19] = [
     "app-native.smf",
     "app.smf",
     "bcod.smf",
@@ -45,9 +51,11 @@ const GOOD: [&str; 17] = [
     "library.lsm",
     "native-stub219.smf",
     "native.smf",
+    "needed.smf",
     "note-zero-size.smf",
     "packed-leading.smf",
     "packed.smf",
+    "services.smf",
     "stub-cat.smf",
     "stub-declared.smf",
 ];

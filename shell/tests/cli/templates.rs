@@ -5,9 +5,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use smf_core::format::ext::hash_index;
-use smf_core::format::template::Container;
-use smf_core::format::write::{Module, NewSection};
-use smf_core::format::write::{NewTemplate, NewTemplates};
+use smf_core::format::template::{Container, Template};
+use smf_core::format::write::{Module, NewSection, NewTemplates};
 use smf_core::format::{Header, Layout, RelocKind, SectionKind};
 use smf_core::jit::ir::text::parse;
 use smf_core::link::host_arch;
@@ -24,7 +23,7 @@ pub(crate) fn templates(directory: &Path) -> String {
     let call =
         [PrecompiledReloc { offset: 1, kind: RelocKind::Plt32, symbol: b"fn$add$i64", addend: -4 }];
     let tail = encode_precompiled(&[variant(&[0xe9, 0, 0, 0, 0], &call)]).unwrap();
-    let template = |name, body| NewTemplate {
+    let template = |name, body| Template {
         name,
         kind: None,
         params: 0,

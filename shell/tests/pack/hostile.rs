@@ -1,9 +1,10 @@
 //! Malformed objects cause errors, neither panics nor endless loops, and packed modules pass `smf verify`.
 
-use smf_core::format::{Layout, Smf};
+use smf_core::format::{Layout, Section, SectionKind, Smf};
 use smf_loader::pack::{Algorithm, Input, Options, PackError, pack};
 
 use crate::made::{ar, asm, c};
+use crate::scale::scale;
 
 const SOURCE: &str = r#"
     extern int far(int); int common[4]; int data = 3; const char *name = "name";
@@ -13,25 +14,48 @@ const SOURCE: &str = r#"
         case 3: return data; case 4: return table[x & 1](x); } return common[x & 3] + name[0]; }
 "#;
 
-/// Packs an object with several options. A packed module passes verification; other objects are refused before
-/// the final check.
-fn pack_with_all_options(name: &str, data: &[u8]) {
+/// What the process has to provide: thread-local storage, constructors, an indirect function, unwinding tables, and
+/// imported data that only a thunk reaches where the code is not compiled with `-fPIC`.
+#[cfg(target_arch = "x86_64")]
+const RUNTIME: &str = r#"
+    extern int far(int), datum;
+    _Thread_local int counter = 7;
+    static _Thread_local char buffer[24] __attribute__((aligned(64)));
+    static int one(int x) { return x + 1; }
+    static int (*choose(void))(int) { return one; }
+    int chosen(int) __attribute__((ifunc("choose")));
+    __attribute__((constructor)) static void start(void) { counter = datum; }
+    __attribute__((destructor(200))) static void stop(void) { far(buffer[0]); }
+    __attribute__((visibility("hidden"))) int hidden(int x) { return far(x) + far(2); }
+    int go(int x) { counter += x; buffer[x & 7] = 1; return chosen(x) + datum + hidden(counter); }
+"#;
+
+/// Options that differ in the code that they run.
+fn all_options() -> [Options<'static>; 4] {
     let plain = Options::default();
-    for options in [
+    [
         plain,
+        Options { debug_info: true, ..plain },
         Options { entry: Some("go"), reloadable: true, ..plain },
         Options { layout: Layout::Native, compress: Some(Algorithm::Lz4), ..plain },
-    ] {
-        match pack(&[Input { name, data }], &options) {
-            Ok(packed) => assert_valid(&packed.bytes, &options),
-            Err(PackError::Unsound(error)) => panic!("{options:?}: {error}"),
-            Err(_) => {}
-        }
+    ]
+}
+
+fn pack_with_all_options(name: &str, data: &[u8]) {
+    all_options().iter().for_each(|options| pack_or_refuse(name, data, options));
+}
+
+/// A packed module passes verification; other objects are refused before the final check.
+fn pack_or_refuse(name: &str, data: &[u8], options: &Options<'_>) {
+    match pack(&[Input { name, data }], options) {
+        Ok(packed) => assert_valid(&packed.bytes, options),
+        Err(PackError::Unsound(error)) => panic!("{options:?}: {error}"),
+        Err(_) => {}
     }
 }
 
 /// Verifies a module as `smf verify` does.
-fn assert_valid(module: &[u8], options: &Options<'_>) {
+pub(crate) fn assert_valid(module: &[u8], options: &Options<'_>) {
     let smf = Smf::parse(module).unwrap_or_else(|error| panic!("{options:?}: {error}"));
     let verified = smf.verify().and_then(|()| smf.verify_compressed());
     let verified = verified.and_then(|()| smf.functions());
@@ -41,6 +65,38 @@ fn assert_valid(module: &[u8], options: &Options<'_>) {
         }
         Err(error) => panic!("{options:?}: packed, but malformed: {error}"),
     }
+    let is_plain = |section: &Section<'_>| !section.is_compressed();
+    let read_only = smf.sections().iter().filter(|s| s.kind == SectionKind::RoData);
+    for section in read_only.filter(is_plain) {
+        match section.name {
+            b".init_array" | b".fini_array" => {
+                assert_eq!(section.data.len() % 8, 0, "{options:?}: a part of an address");
+            }
+            b".eh_frame" => assert_records(section.data),
+            b".tdata" => {
+                assert!(section.alignment.is_power_of_two(), "{options:?}");
+                assert!(section.memory_size() >= section.data.len() as u64, "{options:?}");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Unwinders do not check these tables: every length and every distance of a common record must be right, and a zero word
+/// must end them.
+fn assert_records(table: &[u8]) {
+    let word = |at: usize| u32::from_le_bytes(table[at..at + 4].try_into().unwrap()) as usize;
+    let (mut at, mut commons) = (0, Vec::new());
+    while word(at) != 0 {
+        let (end, id) = (at + 4 + word(at), word(at + 4));
+        assert!(end >= at + 8, "a record of {} bytes at {at:#x}", end - at);
+        match id {
+            0 => commons.push(at),
+            _ => assert!(commons.contains(&(at + 4 - id)), "no common record for that at {at:#x}"),
+        }
+        at = end;
+    }
+    assert_eq!(at + 4, table.len(), "bytes behind the end of the records");
 }
 
 fn refused(data: &[u8]) -> String {
@@ -62,12 +118,67 @@ fn truncated_object_is_refused_or_packed() {
 
 #[test]
 fn object_with_any_changed_byte_is_refused_or_packed() {
-    let object = c(SOURCE, &["-O1", "-fPIC", "-ffunction-sections"]);
-    let mut mutant = object.clone();
+    change_bytes(&c(SOURCE, &["-O1", "-fPIC", "-ffunction-sections"]), scale(1, 13));
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn object_for_services_of_the_process_with_any_changed_byte_is_refused_or_packed() {
+    for flags in [&["-O1"][..], &["-O1", "-fPIC", "-ffunction-sections"]] {
+        let object = c(RUNTIME, flags);
+        let packed = pack(&[Input { name: "a.o", data: &object }], &Options::default()).unwrap();
+        let smf = Smf::parse(&packed.bytes).unwrap();
+        let sections = smf.sections();
+        for name in [&b".init_array"[..], b".fini_array", b".eh_frame", b".tdata"] {
+            assert!(sections.iter().any(|section| section.name == name), "{flags:?}");
+        }
+        change_bytes(&object, scale(1, 37));
+    }
+}
+
+#[test]
+fn object_with_any_changed_byte_in_debugging_information_is_refused_or_packed() {
+    let source = "struct pair { int first, second; }; static __thread int storage;
+        int go(struct pair *pair) { storage++; return pair->first; }";
+    for flags in [&["-g", "-O1", "-gz=none"][..], &["-g", "-O1", "-gz", "-gdwarf-4"]] {
+        let object = c(source, flags);
+        let options = Options { debug_info: true, ..Options::default() };
+        let packed = pack(&[Input { name: "a.o", data: &object }], &options).unwrap();
+        let smf = Smf::parse(&packed.bytes).unwrap();
+        assert!(smf.sections().named(b".debug_info").is_some(), "{flags:?}");
+        change_bytes(&object, scale(1, 13));
+    }
+}
+
+/// Names the case of a test that fails.
+struct Case {
+    at: usize,
+    value: u8,
+}
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the byte at {:#x} of the object is {:#x}", self.at, self.value);
+        }
+    }
+}
+
+/// Packs with every byte changed to every value, with all options: one case in `stride`, which is coprime to the number of
+/// values and options, so that each of them occurs in every part of the object.
+fn change_bytes(object: &[u8], stride: usize) {
+    let mut mutant = object.to_vec();
+    let mut case = 0usize;
     for at in 0..object.len() {
         for value in [0, 1, 0x7f, 0x80, 0xff, object[at] ^ 4] {
             mutant[at] = value;
-            pack_with_all_options("a.o", &mutant);
+            let _case = Case { at, value };
+            for options in &all_options() {
+                case += 1;
+                if case.is_multiple_of(stride) {
+                    pack_or_refuse("a.o", &mutant, options);
+                }
+            }
         }
         mutant[at] = object[at];
     }
@@ -81,7 +192,7 @@ fn object_with_many_changed_bytes_is_refused_or_packed() {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         usize::try_from(state >> 33).unwrap() % bound
     };
-    for _ in 0..2000 {
+    for _ in 0..scale(2000, 400) {
         let mut mutant = object.clone();
         for _ in 0..=next(12) {
             let at = next(mutant.len());
@@ -125,7 +236,7 @@ fn object_with_any_relocation_is_refused_or_packed() {
         let object = c(SOURCE, flags);
         let relocs = relocs(&object);
         assert!(relocs.len() > 10);
-        for _ in 0..3000 {
+        for _ in 0..scale(3000, 400) {
             let mut mutant = object.clone();
             for _ in 0..=next(2) {
                 let (at, size) = relocs[usize::try_from(next(relocs.len() as u64)).unwrap()];

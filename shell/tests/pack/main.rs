@@ -4,13 +4,22 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod archives;
+mod breadth;
 mod compress;
+mod debug_info;
 mod hostile;
+#[cfg(target_arch = "x86_64")]
+mod init;
 mod made;
+mod merge;
 mod phases;
 mod reload;
 mod relocations;
 mod run;
+mod run_breadth;
+#[path = "../../../tests/src/scale.rs"]
+mod scale;
 mod sections;
 mod symbols;
 mod take;
+mod threads;

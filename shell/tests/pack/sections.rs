@@ -22,7 +22,6 @@ fn data_is_sorted_into_sections_by_kind() {
         for (name, section, kind) in [
             ("get", ".text", SectionKind::Code),
             ("table", ".rodata", SectionKind::RoData),
-            ("pointer", ".rodata", SectionKind::RoData),
             ("counter", ".data", SectionKind::Data),
             ("words", ".data", SectionKind::Data),
             ("zeroes", ".bss", SectionKind::Bss),
@@ -30,6 +29,8 @@ fn data_is_sorted_into_sections_by_kind() {
             assert_eq!(made.place(name).0, section, "{name} with {flags:?}");
             assert_eq!(made.section(section).kind, kind);
         }
+        // Without `-fPIC`, and if the compiler is not for position-independent programs, it is a constant like others.
+        assert!([".rodata", ".relro"].contains(&made.place("pointer").0.as_str()));
         assert_eq!(made.export("zeroes").unwrap().size, 400);
         assert_eq!(made.section(".bss").size, 0);
         assert!(made.section(".bss").virtual_size >= 400);
@@ -46,7 +47,24 @@ fn section_named_data_rel_root_is_writable() {
         "extern int far; int *root = &far; int *ro_t[2] = {&far}; int *const fixed = &far;";
     let made = packed(&c(source, &["-O1", "-fPIC", "-fdata-sections"]));
     assert_eq!(["root", "ro_t"].map(|name| made.place(name).0), [".data", ".data"]);
-    assert_eq!(made.place("fixed").0, ".rodata");
+    assert_eq!(made.place("fixed").0, ".relro");
+}
+
+/// So that they can be mapped.
+#[test]
+fn large_read_only_sections_lie_on_file_pages_without_relocations() {
+    let source = "const char bytes[70000] = {1}; extern int far; int *const fixed = &far;
+        __asm__(\".text; .skip 70000; .globl last; last: ret; .data; .skip 3\");";
+    let made = packed(&c(source, &["-O1", "-fPIC"]));
+    for name in [".text", ".rodata"] {
+        let section = made.section(name);
+        assert!(section.size >= 70_000 && section.offset.is_multiple_of(4096), "{name}");
+        assert_eq!(made.relocs(name, false), [], "{name}");
+    }
+    assert!(!made.relocs(".relro", false).is_empty());
+    // Small modules are not padded.
+    let small = packed(&c(EVERYTHING, &["-O1", "-fPIC"]));
+    assert!(small.section(".rodata").offset < 1000);
 }
 
 #[test]
@@ -70,7 +88,9 @@ fn code_has_no_relocations() {
 fn native_layout_has_code_and_one_data_section() {
     let made = native(&c(EVERYTHING, &["-O2", "-fPIC"]));
     let names: Vec<_> = made.smf().sections().iter().map(|s| s.name.to_vec()).collect();
-    assert_eq!(names, [&b".text"[..], b".data", b".rela", b".rela.data"]);
+    let tables =
+        [&b".text"[..], b".data", b".eh_frame", b".rela", b".rela.data", b".rela.eh_frame"];
+    assert_eq!(names, tables);
     for name in ["table", "pointer", "counter", "words", "zeroes"] {
         assert_eq!(made.place(name).0, ".data");
     }
@@ -98,89 +118,158 @@ fn unreachable_sections_are_dropped() {
     assert_eq!(made.imports(), ["wanted", "unwanted"]);
 }
 
-#[test]
-fn unwinding_tables_are_dropped() {
-    let made = packed(&asm(r#"
-        .text
-        .globl go
-        .type go, @function
-    go: .cfi_startproc
+/// Two functions in sections of their own, with a table of handlers each, and a personality function.
+const UNWINDING: &str = r#"
+        .macro function name
+        .section .text.\name,"ax"
+        .globl \name
+        .type \name, @function
+    \name: .cfi_startproc
         .cfi_personality 0x9b, DW.ref.personality
-        .cfi_lsda 0x1b, .Llsda
+        .cfi_lsda 0x1b, .Llsda\name
         ret
         .cfi_endproc
-        .size go, .-go
-        .section .gcc_except_table,"a"
-    .Llsda: .byte 0xff, 0xff, 1, 0
+        .size \name, .-\name
+        .section .gcc_except_table.\name,"a"
+    .Llsda\name: .byte 0xff, 0xff, 1, 0
+        .endm
+        function go
+        function other
+        .hidden other
         .hidden DW.ref.personality
         .weak DW.ref.personality
         .section .data.rel.local.DW.ref.personality,"awG",@progbits,DW.ref.personality,comdat
         .type DW.ref.personality, @object
     DW.ref.personality: .quad personality
-    "#));
-    assert_eq!(made.imports(), [""; 0]);
+"#;
+
+#[test]
+fn unwinding_tables_of_reachable_functions_are_kept() {
+    let made = packed(&asm(UNWINDING));
+    assert_eq!(made.imports(), ["personality", "__smf_requires_unwinding"]);
     assert_eq!(made.code(), [0xc3]);
-    assert_eq!(made.warnings, [PackWarning::NoUnwinding { object: "a.o".into() }]);
+    assert_eq!(made.warnings, []);
+    // A common record of 32 bytes, one function record of 24, and the end.
+    let frame = made.section(".eh_frame");
+    assert_eq!(
+        (frame.kind, frame.size, frame.flags.to_string()),
+        (SectionKind::RoData, 60, "r--".into())
+    );
+    assert_eq!(made.relocs(".eh_frame", false), []);
+    assert_eq!(made.relocs(".eh_frame", true), []);
+    let word = |at: usize| u32::from_le_bytes(frame.data[at..at + 4].try_into().unwrap());
+    assert_eq!([0, 4, 32, 36, 56].map(word), [28, 0, 20, 36, 0]);
+    assert_eq!(made.section(".rodata").data, [0xff, 0xff, 1, 0]);
+    // The common records of two objects are one record.
+    let second = UNWINDING.replace("function go", "function second").replace("other", "another");
+    let both = linked(&[("a.o", &asm(UNWINDING)), ("b.o", &asm(&second))]);
+    assert_eq!(both.section(".eh_frame").size, 60 + 24);
+
+    let options = Options { omit_unwind_tables: true, ..Options::default() };
+    let made = try_pack(&[("a.o", &asm(UNWINDING))], &options).unwrap();
+    assert_eq!(made.imports(), [""; 0]);
 }
 
 #[test]
-fn alignment_is_respected_up_to_a_page() {
+fn malformed_unwinding_tables_are_refused() {
+    let frame = |words: &str| {
+        let text = ".text\n.globl go\ngo: ret\n.section .eh_frame,\"a\",@progbits\n";
+        refusal(&asm(&format!("{text}{words}\n")))
+    };
+    for (words, reason, offset) in [
+        (".byte 1, 2", "a record is truncated", 0),
+        (".long 8, 0", "a record exceeds the section", 0),
+        (".long 0xffffffff, 0, 0, 0", "a record has a 64-bit length", 0),
+        (".long 2, 0", "a record is too short", 0),
+        (".long 12, 4, 0, 0", "a record refers to no common record", 0),
+        (".long 4, 0, 12, 12, 0, 0", "a record has no relocation for its function", 8),
+    ] {
+        let refused = format!("a.o, section `.eh_frame`: {reason}, at offset {offset:#x}");
+        assert_eq!(frame(words), refused);
+    }
+}
+
+#[test]
+fn alignment_is_respected_up_to_a_large_page() {
     let source = r#"
         char one = 1;
         _Alignas(64) char lines[3] = {1, 2, 3};
         _Alignas(4096) char page[3] = {7, 8, 9};
+        _Alignas(2097152) char large[3] = {4, 5, 6};
         _Alignas(512) const char fixed[2] = {1, 2};
         _Alignas(128) char room[5];
     "#;
     let made = packed(&c(source, &["-O1", "-fdata-sections"]));
-    for (name, alignment) in [("lines", 64), ("page", 4096), ("fixed", 512), ("room", 128)] {
+    for (name, alignment) in
+        [("lines", 64), ("page", 4096), ("large", 2 << 20), ("fixed", 512), ("room", 128)]
+    {
         let (section, value) = made.place(name);
         let section = made.section(&section);
         assert!(section.alignment >= alignment && value.is_multiple_of(alignment), "{name}");
         assert!(made.plan_offset(section.index).is_none_or(|at| at.is_multiple_of(alignment)));
     }
     assert_eq!(&made.at("page")[..3], [7, 8, 9]);
-    let object = c("_Alignas(8192) char far[2] = {1};", &["-fdata-sections"]);
+    let object = c("_Alignas(4194304) char far[2] = {1};", &["-fdata-sections"]);
     assert_eq!(
         refusal(&object),
-        "a.o, section `.data.far`: alignment 8192 exceeds the maximum of a module, 4096"
+        "a.o, section `.data.far`: alignment 4194304 exceeds the maximum of a module, 2 MiB"
     );
 }
 
 #[test]
-fn constructors_of_needed_objects_are_refused() {
-    let source = "int go(void){return 1;} __attribute__((constructor)) static void first(void){}";
-    assert_eq!(
-        refusal(&c(source, &[])),
-        "a.o, section `.init_array`: constructors and destructors are not supported"
-    );
-    let source = "int go(void){return 1;} __attribute__((destructor)) static void last(void){}";
-    assert!(refusal(&c(source, &[])).starts_with("a.o, section `.fini_array`:"));
+fn constructors_of_linked_objects_are_kept() {
+    let source = "int n; int go(void){return 1;}
+        __attribute__((constructor)) static void first(void){n++;}";
+    let object = c(source, &["-O1", "-ffunction-sections"]);
+    let made = packed(&object);
+    assert_eq!(made.imports(), ["__smf_requires_constructors"]);
+    let array = made.section(".init_array");
+    assert_eq!((array.kind, array.size), (SectionKind::RoData, 8));
+    assert_eq!(made.relocs(".init_array", false).len(), 1);
     let text = |section| format!(".section {section}\n.text\n.globl go\ngo: ret\n");
-    packed(&asm(&text(".init_array,\"aw\",@init_array")));
-    packed(&asm(&text(".ctors,\"aw\"")));
-    let full = format!("{}.section .ctors.65535,\"aw\"\n.quad go\n", text(".ctors,\"aw\""));
-    assert!(refusal(&asm(&full)).starts_with("a.o, section `.ctors.65535`:"));
+    assert_eq!(packed(&asm(&text(".init_array,\"aw\",@init_array"))).imports(), [""; 0]);
+    let odd = format!("{}.section .ctors.65535,\"aw\"\n.long 0\n", text(".ctors,\"aw\""));
+    assert_eq!(
+        refusal(&asm(&odd)),
+        "a.o, section `.ctors.65535`: its size is not a whole number of addresses"
+    );
+    let fragment = format!("{}.section .init,\"ax\"\ncall go\n", text(".data"));
+    assert_eq!(packed(&asm(&fragment)).imports(), ["__smf_requires_constructors"]);
+    let data = format!("{}.section .init,\"aw\"\n.long 0\n", text(".data"));
+    assert_eq!(refusal(&asm(&data)), "a.o, section `.init`: it is not code");
 }
 
 #[test]
-fn thread_local_storage_is_refused() {
-    assert_eq!(
-        refusal(&c("__thread int mine = 3;", &[])),
-        "a.o, section `.tdata`: thread-local storage, which a module cannot express"
-    );
-    let source = "static __thread int mine; int go(void) { return ++mine; }";
-    let error = refusal(&c(source, &["-fPIE"]));
-    assert_eq!(
-        error,
-        "a.o, section `.text`: R_X86_64_TPOFF32 against the thread-local `mine`, which a module cannot express"
-    );
-    let source = "extern __thread int other; int go(void) { return other; }";
-    let error = refusal(&c(source, &["-fPIC", "-O1"]));
-    assert!(
-        error.starts_with("a.o, section `.text`: R_X86_64_TLSGD against `other` refers to"),
-        "{error}"
-    );
+fn thread_local_storage_is_one_section_with_zeroes_at_the_end() {
+    let source = "static __thread int first = 3; static __thread char zero[100];
+        static __thread long last __attribute__((aligned(32))) = 4;
+        long go(void) { return first++ + zero[1]++ + last++; }";
+    let made = packed(&c(source, &["-fPIC", "-O1"]));
+    let smf = made.smf();
+    let section = smf.sections().named(b".tdata").unwrap();
+    assert_eq!((section.kind, section.alignment), (SectionKind::RoData, 32));
+    assert!(section.size <= 48 && section.virtual_size >= section.size + 100, "{section:?}");
+    let imports = smf.symbols().iter().map(Result::unwrap).filter(|s| s.is_import());
+    let mut imports: Vec<_> = imports.map(|import| import.name()).collect();
+    imports.sort_unstable();
+    assert_eq!(imports, [&b"__smf_requires_tls_module"[..], b"__tls_get_addr"]);
+}
+
+#[test]
+fn reference_that_mismatches_thread_local_storage_is_refused() {
+    let storage = ".section .tdata,\"awT\",@progbits\nmine: .long 1\n.text\n.globl go\ngo: ";
+    for (code, message) in [
+        ("lea mine(%rip), %rax", "R_X86_64_PC32 against `mine` uses thread-local storage as if"),
+        ("movabs $mine, %rax", "R_X86_64_64 against `mine` uses thread-local storage as if"),
+        (
+            "lea other@dtpoff(%rax), %rax",
+            "R_X86_64_DTPOFF32 against `other` is imported, and local",
+        ),
+    ] {
+        let error = refusal(&asm(&format!("{storage}{code}\n")));
+        let expected = format!("a.o, section `.text`: {message}");
+        assert!(error.starts_with(&expected), "{error}");
+    }
 }
 
 #[test]
@@ -333,7 +422,7 @@ fn common_symbols_are_allocated() {
     let weak = asm(".data\n.weak shared\nshared: .long 9\n");
     let made = linked(&[("w.o", &weak), ("a.o", &common(8, 8))]);
     assert_eq!(made.place("shared").0, ".bss");
-    let wild = asm(".comm wild, 8, 8192\n");
+    let wild = asm(".comm wild, 8, 4194304\n");
     assert!(refusal(&wild).contains("`wild`"));
 }
 

@@ -1,9 +1,10 @@
 //! The allocator: small blocks from chunks of pages, large ones in pages of their own.
 //!
-//! Free memory is a list of holes in the order of their addresses. An allocation takes the start of the first hole that is large
-//! enough; a freed block is merged with adjacent holes. That suits a program with some dozens of blocks: it is small and wastes
-//! little, and is slow with thousands. The first chunk is the unused end of the last page of the program's variables; all others
-//! come from [`WritablePages`], so that the allocator makes no system calls, and a refused request is a failed allocation.
+//! Free memory is a list of holes in the order of their addresses. An allocation takes the start of the first hole that
+//! is large enough; a freed block is merged with adjacent holes. That suits a program with some dozens of blocks: it is
+//! small and wastes little, and is slow with thousands. The first chunk is the unused end of the last page of the
+//! program's variables; all others come from [`WritablePages`], so that the allocator makes no system calls, and a
+//! refused request is a failed allocation.
 //!
 //! The program has one thread and no signal handlers, so that calls of the allocator never overlap.
 #![allow(unsafe_code)]

@@ -1,4 +1,5 @@
-//! Loads, links and calls a function of a module; compiles an instance of a template for a function that the module lacks.
+//! Loads, links and calls a function of a module; compiles an instance of a template for a function that the module
+//! lacks.
 #![allow(unsafe_code)]
 
 #[cfg(feature = "templates")]

@@ -1,7 +1,8 @@
 //! The entry point, and the two system calls that the core does not make.
 //!
-//! Sources: the System V ABI of each architecture, "Process Initialization": at the first instruction the stack pointer addresses the
-//! number of arguments, which their addresses follow; syscall(2) for the registers; asm/unistd.h for the numbers.
+//! Sources: the System V ABI of each architecture, "Process Initialization": at the first instruction the stack pointer
+//! addresses the number of arguments, which their addresses follow; syscall(2) for the registers; asm/unistd.h for the
+//! numbers.
 #![allow(unsafe_code)]
 
 use core::arch::naked_asm;

@@ -4,10 +4,13 @@
 //! GNU assembler and linker for the same instructions.
 
 mod bytecode;
+mod init;
 mod objects;
 mod operands;
 mod pack;
 mod run;
 mod take;
 mod templates;
+mod thread_local;
 mod tools;
+mod typed_calls;

@@ -170,8 +170,11 @@ fn unsupported_relocation_is_refused_by_name() {
         ("movz x0, #:abs_g3:far", "R_AARCH64_MOVW_UABS_G3 against `far` is part of"),
         ("ldr x0, [x1, :gotpage_lo15:far]", "R_AARCH64_LD64_GOTPAGE_LO15 against `far` needs"),
         ("ldr x0, :got:far", "R_AARCH64_GOT_LD_PREL19 against `far` needs"),
-        ("adrp x0, :tlsgd:far", "R_AARCH64_TLSGD_ADR_PAGE21 against `far` refers to thread-local"),
-        ("adrp x0, :tlsdesc:far", "R_AARCH64_TLSDESC_ADR_PAGE21 against `far` refers to"),
+        (
+            "add x0, x0, #:tprel_hi12:far",
+            "R_AARCH64_TLSLE_ADD_TPREL_HI12 against `far` refers to thread-local storage in a way",
+        ),
+        ("adr x0, :tlsdesc:far", "R_AARCH64_TLSDESC_ADR_PREL21 against `far` refers to"),
         (".reloc ., R_AARCH64_COPY, far\n nop", "R_AARCH64_COPY against `far` cannot be expressed"),
         (
             ".reloc ., R_AARCH64_MOVW_PREL_G0, far\n nop",
@@ -209,7 +212,7 @@ fn objects_for_two_machines_are_refused() {
     let mut other = object.clone();
     other[18] = 62;
     let error = try_pack(&[&object, &other], Layout::Packed).err().unwrap().to_string();
-    assert_eq!(error, "a.o: an object for x86-64, among objects for aarch64");
+    assert_eq!(error, "a.o: an object for x86-64, among objects for aarch64 such as a.o");
 }
 
 #[test]

@@ -3,9 +3,9 @@
 
 use std::fs;
 
-use smf_core::format::template::Container;
+use smf_core::format::template::{Container, Template};
 use smf_core::format::write::note::NewPossible;
-use smf_core::format::write::{NewTemplate, NewTemplates, write_templates};
+use smf_core::format::write::{NewTemplates, write_templates};
 use smf_core::format::{Arch, RelocKind};
 use smf_core::jit::ir::text::parse;
 use smf_core::templates::{PrecompiledReloc, Variant, encode_precompiled};
@@ -44,7 +44,7 @@ fn precompiled_body_runs_and_ir_body_is_refused_by_name() {
     let there = ready(&words(&there), &slot);
     let ir = parse("template ir<T>(a: T) -> T\nreturn T a\nend\n").unwrap().remove(0).body;
     let bodies = [("add", &add), ("tail", &tail), ("there", &there), ("ir", &ir)];
-    let templates = bodies.map(|(name, body)| NewTemplate {
+    let templates = bodies.map(|(name, body)| Template {
         name: name.as_bytes(),
         kind: None,
         params: 0,

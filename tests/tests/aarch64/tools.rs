@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use smf_core::format::{Arch, Layout, Smf};
 use smf_loader::pack::{Input, Options, PackError, Packed, pack};
-use smf_tests::compile::{build, scratch, skip, succeed};
+use smf_tests::compile::{build, build_package, scratch, skip, succeed};
 
 pub(crate) const TARGET: &str = "aarch64-unknown-linux-gnu";
 /// The prefix of the names of the tools for aarch64, which exist under these names on aarch64 as well.
@@ -64,14 +64,16 @@ impl Loader {
         Some(Loader { binary: build(Some((TARGET, &compiler()?))), emulator })
     }
 
+    /// The command that runs a program for aarch64.
+    pub(crate) fn command(&self, program: &Path) -> Command {
+        let Some(emulator) = self.emulator else { return Command::new(program) };
+        let mut command = Command::new(emulator);
+        command.args(["-L", LIBRARIES]).arg(program);
+        command
+    }
+
     fn output(&self, arguments: &[&str]) -> Output {
-        let mut command = match self.emulator {
-            Some(emulator) => Command::new(emulator),
-            None => Command::new(&self.binary),
-        };
-        if self.emulator.is_some() {
-            command.args(["-L", LIBRARIES]).arg(&self.binary);
-        }
+        let mut command = self.command(&self.binary);
         command.args(arguments).output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
 
@@ -80,6 +82,14 @@ impl Loader {
         let output = self.output(arguments);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.success(), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// The directory of the static library for C with these features.
+    pub(crate) fn library(&self, features: &str) -> PathBuf {
+        let gcc = compiler().unwrap();
+        let target = self.emulator.map(|_| (TARGET, &*gcc));
+        let selection = ["--package", "smf-capi-static", "--no-default-features", "--features"];
+        build_package(target, &[&selection[..], &[features]].concat())
     }
 
     /// The error of a command that must fail.

@@ -8,14 +8,14 @@ use std::ptr;
 use smf_core::link::host_arch;
 use smf_loader::ffi::{
     RuntimeValue, SmfCacheOptions, SmfLoaderOptions, SmfSymbol, rt_alloc_exec_memory,
-    rt_free_exec_memory, rt_mmap_file, rt_mmap_read_bytes, rt_mmap_read_string, rt_munmap,
-    smf_cache_close, smf_cache_evict, smf_cache_get, smf_cache_open, smf_cache_release,
-    smf_clear_error, smf_jit_close, smf_jit_instantiate, smf_jit_load_bytes, smf_jit_open,
-    smf_jit_register, smf_jit_resolve, smf_last_error, smf_loader_close, smf_loader_define,
-    smf_loader_find, smf_loader_hold, smf_loader_load, smf_loader_load_archived,
-    smf_loader_load_bytes, smf_loader_modules, smf_loader_open, smf_loader_provide_bytes,
-    smf_loader_release, smf_loader_reload_bytes, smf_loader_resolve, smf_loader_symbols,
-    smf_loader_unload, smf_loader_unload_all, smf_pair_new, smf_text_new, smf_value_free,
+    rt_free_exec_memory, rt_mmap_file, rt_mmap_read_bytes, rt_mmap_read_string, smf_cache_close,
+    smf_cache_evict, smf_cache_get, smf_cache_open, smf_cache_release, smf_clear_error,
+    smf_jit_close, smf_jit_instantiate, smf_jit_load_bytes, smf_jit_open, smf_jit_register,
+    smf_jit_resolve, smf_last_error, smf_loader_close, smf_loader_define, smf_loader_find,
+    smf_loader_hold, smf_loader_load, smf_loader_load_archived, smf_loader_load_bytes,
+    smf_loader_modules, smf_loader_open, smf_loader_provide_bytes, smf_loader_release,
+    smf_loader_reload_bytes, smf_loader_resolve, smf_loader_symbols, smf_loader_unload,
+    smf_loader_unload_all, smf_mmap_unmap, smf_pair_new, smf_text_new, smf_value_free,
 };
 use smf_tests::{sample, tiny};
 
@@ -109,7 +109,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             let mapping = unsafe { rt_mmap_file(path.as_ptr(), 1, 2, 0, 0) };
             unless(0, mapping.address).map(|_| mapping)
         };
-        judge(granted, map, |mapping| assert!(rt_munmap(mapping.address, mapping.size)))
+        judge(granted, map, |mapping| assert!(smf_mmap_unmap(mapping.address, mapping.size)))
     }),
     ("C: read a mapping", |granted| {
         let path = path("packed.smf");
@@ -122,7 +122,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             text
         };
         let end = judge(granted, read, free);
-        assert!(rt_munmap(mapping.address, mapping.size));
+        assert!(smf_mmap_unmap(mapping.address, mapping.size));
         end
     }),
     ("C: values", |granted| {
@@ -201,6 +201,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             clash: 0,
             flags: 1,
             max_replaced_bytes: 0,
+            host_functions: std::ptr::null(),
+            host_function_count: 0,
+            compile_threshold: 0,
         };
         assert!(smf_loader_close(loader));
         // SAFETY: options with their size.

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use smf_core::format::Smf;
 use smf_core::format::ext::cached_code::{payload_of, records};
-use smf_core::format::template::{Constraints, Container};
+use smf_core::format::template::{Constraints, Container, Template};
 use smf_core::format::write::note::NewPossible;
-use smf_core::format::write::{NewTemplate, NewTemplates, write_templates};
+use smf_core::format::write::{NewTemplates, write_templates};
 use smf_core::jit::ir::text::parse;
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{InstantiateError, JitConfig, JitInstantiator};
@@ -58,7 +58,7 @@ fn module() -> Vec<u8> {
     let templates = parse(SOURCE).unwrap();
     let new = |(name, body)| {
         let constraints = Constraints::default();
-        NewTemplate { name, kind: None, params: 0, constraints, body }
+        Template { name, kind: None, params: 0, constraints, body }
     };
     let all = templates.iter().map(|template| (template.name.as_bytes(), &template.body[..]));
     let all: Vec<_> = all.map(new).collect();

@@ -6,11 +6,11 @@ use std::ptr;
 
 use smf_core::alloc_util::{TryArc, try_box};
 #[cfg(target_arch = "x86_64")]
-use smf_core::format::template::Container;
+use smf_core::format::template::{Container, Template};
 #[cfg(target_arch = "x86_64")]
 use smf_core::format::write::note::NewPossible;
 #[cfg(target_arch = "x86_64")]
-use smf_core::format::write::{NewTemplate, NewTemplates, write_templates};
+use smf_core::format::write::{NewTemplates, write_templates};
 use smf_core::link::host_arch;
 use smf_core::loader::{LoaderOptions, ModuleLoader};
 use smf_core::memory::code_alloc::{CodeMemory, CodeMemoryOptions};
@@ -42,7 +42,7 @@ extern "C" fn knows(_: *const c_char, _: i64, _: *mut c_void) -> i64 {
 #[cfg(target_arch = "x86_64")]
 fn foreign() -> Vec<u8> {
     let (kind, params, constraints) = (None, 0, Default::default());
-    let template = NewTemplate { name: b"of", kind, params, constraints, body: b"foreign" };
+    let template = Template { name: b"of", kind, params, constraints, body: b"foreign" };
     let templates = &[template];
     let row = NewPossible { template: "of", type_args: "(Vec<i64>, T)", mangled_name: "of$it" };
     write_templates(&NewTemplates { container: Container::Counted, templates }, &[row]).unwrap()
@@ -55,7 +55,9 @@ extern "C" fn compile(unit: u64, template: *const SmfTemplate, _: *mut c_void) -
     let types = unsafe { (*template).types };
     // SAFETY: as above; the text ends with a NUL.
     let types = unsafe { CStr::from_ptr(types) };
-    assert!(types.to_bytes().starts_with(br#"[{"args":[{"args":[{"bits":64,"#));
+    let expected =
+        br#"[{"kind":"tuple","name":"tuple","args":[{"kind":"named","name":"Vec","args":[{"#;
+    assert!(types.to_bytes().starts_with(expected));
     let code = [0xe8, 0, 0, 0, 0, 0xc3];
     // SAFETY: bytes with their number.
     let emitted = unsafe { smf_jit_emit(unit, code.as_ptr(), code.len() as i64) };
@@ -114,6 +116,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             clash: 0,
             flags: 3,
             max_replaced_bytes: 0,
+            host_functions: std::ptr::null(),
+            host_function_count: 0,
+            compile_threshold: 0,
         };
         // SAFETY: options with their size.
         let open = || unless(0, unsafe { smf_loader_open(&raw const options) });
@@ -126,6 +131,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             clash: 0,
             flags: 2,
             max_replaced_bytes: 0,
+            host_functions: std::ptr::null(),
+            host_function_count: 0,
+            compile_threshold: 0,
         };
         // SAFETY: options with their size.
         let loader = unsafe { smf_loader_open(&raw const options) };
@@ -151,7 +159,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     }),
     ("C: open an instantiator", |granted| {
         let size = size_of::<SmfJitOptions>() as i64;
-        let options = SmfJitOptions { size, max_depth: 9, flags: 0 };
+        let options = SmfJitOptions { size, max_depth: 9, flags: 0, max_instances: 0 };
         // SAFETY: options with their size.
         let open = || unless(0, unsafe { smf_jit_open(&raw const options) });
         judge(granted, open, |jit| assert!(smf_jit_close(jit)))

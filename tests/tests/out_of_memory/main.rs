@@ -1,8 +1,8 @@
 //! Every allocation refused in turn: the operation returns a typed error or continues without the memory.
 //!
-//! The first, second, ... allocation of a scenario is refused, each in a process of its own. After an error the same operation
-//! succeeds. Nothing leaks: repeated, the scenario takes no more memory than without a refusal. Allocations of `alloc` that cannot
-//! fail end the process: no scenario makes one.
+//! The first, second, ... allocation of a scenario is refused, each in a process of its own. After an error the same
+//! operation succeeds. Nothing leaks: repeated, the scenario takes no more memory than without a refusal. Allocations
+//! of `alloc` that cannot fail end the process: no scenario makes one.
 #![allow(unsafe_code)]
 
 mod ahead;

@@ -1,10 +1,10 @@
 //! Damaged shared objects in dynlibs: an object that the check accepts does not crash the system's loader.
 //!
-//! Each damaged copy of a library is opened, its symbols are looked up, and it is closed, in a child process, by the code path of
-//! dynlibs.
+//! Each damaged copy of a library is opened, its symbols are looked up, and it is closed, in a child process, by the
+//! code path of dynlibs.
 //!
-//! Bits of libraries other than the sample are sampled. Where the variable `SMF_TEST_ALL_BITS` is set, all of them are flipped, and
-//! more copies are mutated.
+//! Bits of libraries other than the sample are sampled. Where the variable `SMF_TEST_ALL_BITS` is set, all of them are
+//! flipped, and more copies are mutated.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,0 +1,71 @@
+//! Thread-local storage with each access model.
+
+use std::path::Path;
+
+use smf_core::format::Layout;
+
+use crate::tools::{File, LAYOUTS, Loader, compiled, try_pack};
+
+const MODELS: [&[&str]; 4] = [
+    // TLS descriptors, the default.
+    &["-fPIC"],
+    &["-fPIC", "-mtls-dialect=trad"],
+    &["-fPIC", "-mtls-dialect=trad", "-ftls-model=local-dynamic"],
+    // The static storage of the system's loader has the alignment of the libraries that a program starts with.
+    &["-fPIC", "-ftls-model=initial-exec", "-DALIGNMENT=16"],
+];
+
+fn storage(flags: &[&str]) -> Option<Vec<u8>> {
+    let directory = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/thread_local"));
+    compiled(&directory.join("storage.c"), flags)
+}
+
+#[test]
+fn every_access_model_has_storage_in_every_thread() {
+    let Some(loader) = Loader::get() else { return };
+    for level in ["-O0", "-O2"] {
+        for model in MODELS {
+            let Some(object) = storage(&[&[level, "-ffp-contract=off"], model].concat()) else {
+                return;
+            };
+            for layout in LAYOUTS {
+                println!("{level} {model:?} {}", layout.name());
+                let file = File::packed(&[&object], layout);
+                let call = |name: &str, arguments: &[i64]| {
+                    loader.call(&file.path(), name, arguments, &["--host-symbols"])
+                };
+                assert_eq!((call("check_threads", &[]), call("bump", &[])), (0, 4));
+                assert_eq!(call("mixed_bits", &[50]), mixed(50));
+            }
+        }
+    }
+}
+
+/// The value of `mixed_bits` by the same arithmetic.
+fn mixed(n: i64) -> i64 {
+    let (mut a, mut b, mut c, mut d) = (1.5f64, 2.5f64, 3.5f64, 4.5f64);
+    let (mut e, mut f, mut g, mut h, mut i) = (1i64, 2i64, 3i64, 4i64, 5i64);
+    let mut zeroes = [0i64; 16];
+    for round in 0..n {
+        let zero = &mut zeroes[(round % 16) as usize];
+        *zero += round;
+        a += b * c - d;
+        b += 0.25;
+        c += 0.5;
+        d += a;
+        e = e.wrapping_add(f ^ g);
+        f = f.wrapping_add(h.wrapping_mul(i));
+        g = g.wrapping_add(e);
+        h ^= f;
+        i = i.wrapping_add(*zero);
+    }
+    let sum = e.wrapping_add(f).wrapping_add(g).wrapping_add(h).wrapping_add(i) & 0xffff;
+    (a + b + c + d + sum as f64).to_bits().cast_signed()
+}
+
+#[test]
+fn local_exec_is_refused_with_the_remedy() {
+    let Some(object) = storage(&["-O2", "-fPIE"]) else { return };
+    let error = try_pack(&[&object], Layout::Packed).unwrap_err().to_string();
+    assert!(error.contains("R_AARCH64_TLSLE_") && error.contains("compile with -fPIC"), "{error}");
+}

@@ -1,0 +1,387 @@
+//! Modules whose code is mapped from their files, which other processes change in every way meanwhile: no signal is
+//! raised, no code changes, and the writer does not wait for long.
+//!
+//! The exhaustive mode runs fifty times as many rounds.
+#![cfg(target_arch = "x86_64")]
+#![allow(unsafe_code)]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+use std::{env, thread};
+
+use smf_core::format::write::{Module, NewSection, NewSymbol, Place};
+use smf_core::format::{Header, Layout, SymbolKind};
+use smf_core::link::host_arch;
+use smf_core::loader::{LoaderOptions, ModuleHandle};
+use smf_core::memory::FilePolicy;
+use smf_loader::loader::Loader;
+use smf_tests::compile::{scratch, skip};
+use smf_tests::scale::scale;
+
+const PAGE: usize = 4096;
+
+/// The number of functions, each on a page of its own.
+const FUNCTIONS: usize = 200;
+
+/// The file of a module. The function at page `n` of its code returns `version + n`.
+fn version(version: u32) -> Vec<u8> {
+    let mut code = vec![0xcc; FUNCTIONS * PAGE];
+    for (number, page) in (version..).zip(code.chunks_exact_mut(PAGE)) {
+        // mov eax, number; ret
+        page[0] = 0xb8;
+        page[1..5].copy_from_slice(&number.to_le_bytes());
+        page[5] = 0xc3;
+    }
+    let first = NewSymbol {
+        name: b"first",
+        kind: SymbolKind::Function,
+        place: Place::Section(0),
+        ..NewSymbol::default()
+    };
+    let header = Header { arch: host_arch(), ..Header::default() };
+    let sections = [NewSection::code(&code)];
+    let symbols = [first];
+    let layout = Layout::Packed;
+    Module { layout, header, stub: &[], sections: &sections, symbols: &symbols }.to_vec().unwrap()
+}
+
+/// Writes a file whose last modification is old.
+fn write(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).unwrap();
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
+}
+
+/// A loaded module.
+struct Loaded {
+    loader: Loader,
+    module: ModuleHandle,
+    first: usize,
+}
+
+impl Loaded {
+    fn load(path: &Path, file_policy: FilePolicy) -> Result<Self, String> {
+        let options = LoaderOptions { file_policy, kept_bytes: 0, ..LoaderOptions::default() };
+        let loader = Loader::new(options).unwrap();
+        let module = loader.load_module(path, None).map_err(|error| error.to_string())?;
+        let first = loader.modules().resolve(b"first").unwrap().unwrap().address;
+        Ok(Self { loader, module, first: usize::try_from(first).unwrap() })
+    }
+
+    fn call(&self, number: usize) -> u32 {
+        call(self.first, number)
+    }
+
+    /// Calls every function; the version of the code, of which all must be.
+    fn version(&self) -> u32 {
+        let version = self.call(0);
+        for number in 0..FUNCTIONS {
+            assert_eq!(self.call(number), version + number as u32, "function {number}");
+        }
+        version
+    }
+
+    /// The line of `/proc/self/maps` with the code.
+    fn mapping(&self) -> String {
+        mapping(self.first)
+    }
+
+    fn is_mapped_from(&self, path: &Path) -> bool {
+        self.mapping().ends_with(path.to_str().unwrap())
+    }
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        self.loader.modules().unload(self.module).unwrap();
+    }
+}
+
+fn call(first: usize, number: usize) -> u32 {
+    // SAFETY: a function of this type, whose code `version` made.
+    let function: extern "C" fn() -> u32 = unsafe { std::mem::transmute(first + number * PAGE) };
+    function()
+}
+
+fn mapping(address: usize) -> String {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let contains = |line: &&str| {
+        let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+        let number = |text| usize::from_str_radix(text, 16).unwrap();
+        range.is_some_and(|(start, end)| (number(start)..number(end)).contains(&address))
+    };
+    maps.lines().find(contains).unwrap().to_owned()
+}
+
+/// Loads `path`, whose file system supports leases; reports otherwise.
+fn load_mapped(path: &Path) -> Option<Loaded> {
+    let loaded = Loaded::load(path, FilePolicy::Auto).unwrap();
+    if !loaded.is_mapped_from(path) {
+        skip("a file system with leases");
+        return None;
+    }
+    Some(loaded)
+}
+
+/// Runs `work` while two threads call the functions of `loaded`; the time that `work` takes.
+fn while_running(loaded: &Loaded, work: impl FnOnce()) -> Duration {
+    let (done, calls, expected) = (AtomicBool::new(false), AtomicUsize::new(0), loaded.version());
+    thread::scope(|scope| {
+        let _end = SetAtEnd(&done);
+        let threads = [(); 2].map(|()| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert_eq!(loaded.version(), expected);
+                    calls.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        });
+        let wait_for = |count| {
+            while calls.load(Ordering::Relaxed) < count {
+                assert!(!threads.iter().any(thread::ScopedJoinHandle::is_finished));
+                thread::yield_now();
+            }
+        };
+        wait_for(2);
+        let start = Instant::now();
+        work();
+        let time = start.elapsed();
+        wait_for(calls.load(Ordering::Relaxed) + 4);
+        time
+    })
+}
+
+/// Sets a flag at its end, so that threads of a scope also end when a test fails.
+struct SetAtEnd<'f>(&'f AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn shell(script: &str, path: &Path) {
+    let status = Command::new("sh").args(["-ec", script, "sh"]).arg(path).status().unwrap();
+    assert!(status.success(), "{script}");
+}
+
+/// A change of a file, in this process or in another one, and whether it changes the mapped bytes.
+type Change = (&'static str, fn(&Path), bool);
+
+const CHANGES: [Change; 6] = [
+    ("truncate in this process", |path| File::create(path).map(drop).unwrap(), true),
+    ("truncate", |path| shell(": > \"$1\"", path), true),
+    (
+        "overwrite",
+        |path| shell("yes | dd of=\"$1\" conv=notrunc bs=64k count=8 2>/dev/null", path),
+        true,
+    ),
+    ("punch a hole", |path| shell("fallocate -p -o 4096 -l 65536 \"$1\"", path), true),
+    ("rename over", |path| shell("echo > \"$1.new\"; mv \"$1.new\" \"$1\"", path), false),
+    ("delete", |path| shell("rm \"$1\"", path), false),
+];
+
+#[test]
+fn running_code_does_not_change_with_its_mapped_file() {
+    let directory = scratch();
+    for round in 0..scale(50, 1) {
+        for (number, (name, change, breaks)) in (0u32..).zip(CHANGES) {
+            let path = directory.path().join("module.smf");
+            write(&path, &version(1000 * number + round));
+            let Some(loaded) = load_mapped(&path) else { return };
+            let time = while_running(&loaded, || change(&path));
+            assert!(time < Duration::from_secs(20), "{name} took {time:?}");
+            assert_eq!(loaded.version(), 1000 * number + round, "{name}");
+            let is_private = !loaded.mapping().contains("module.smf");
+            assert_eq!(is_private, breaks, "{name}: {}", loaded.mapping());
+        }
+    }
+}
+
+#[test]
+fn code_in_a_child_does_not_change_when_the_parent_gives_up_its_lease() {
+    let directory = scratch();
+    let path = directory.path().join("module.smf");
+    for _ in 0..scale(100, 5) {
+        write(&path, &version(7));
+        let Some(loaded) = load_mapped(&path) else { return };
+        let (mut reader, mut writer) = std::io::pipe().unwrap();
+        // SAFETY: the child calls functions of the module and reads and ends.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let mut byte = [0];
+            let before = call(loaded.first, 0);
+            let is_read = reader.read_exact(&mut byte).is_ok();
+            let good =
+                before == 7 && is_read && (0..FUNCTIONS).all(|n| loaded.call(n) == 7 + n as u32);
+            // SAFETY: ends the process at once.
+            unsafe { libc::_exit(i32::from(!good)) };
+        }
+        shell(": > \"$1\"; head -c 1000000 /dev/zero > \"$1\"", &path);
+        writer.write_all(&[1]).unwrap();
+        let mut status = 1;
+        // SAFETY: a child of this process, and a place for its status.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0);
+        assert_eq!(loaded.version(), 7);
+    }
+}
+
+#[test]
+fn lease_of_a_child_does_not_outlive_its_parent() {
+    let directory = scratch();
+    let path = directory.path().join("module.smf");
+    write(&path, &version(7));
+    let Some(loaded) = load_mapped(&path) else { return };
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    // SAFETY: the child reads and ends.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        drop(writer);
+        let _ = (&reader).read(&mut [0]);
+        // SAFETY: ends the process at once.
+        unsafe { libc::_exit(0) };
+    }
+    // As at the end of the parent, the child has the only descriptors from here on.
+    drop(loaded);
+    let start = Instant::now();
+    write(&path, b"changed");
+    assert!(start.elapsed() < Duration::from_secs(20));
+    writer.write_all(&[1]).unwrap();
+    // SAFETY: a child of this process; its status is not needed.
+    unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+}
+
+/// The file is rewritten in place and replaced while it is loaded again and again.
+#[test]
+fn load_during_changes_gives_one_version_or_an_error() {
+    let directory = scratch();
+    let path = directory.path().join("module.smf");
+    write(&path, &version(0));
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _end = SetAtEnd(&done);
+        scope.spawn(|| {
+            let beside = directory.path().join("beside");
+            for number in (1..).take_while(|_| !done.load(Ordering::Relaxed)) {
+                let bytes = version(number);
+                if number % 3 == 0 {
+                    write(&beside, &bytes);
+                    fs::rename(&beside, &path).unwrap();
+                } else {
+                    let file = OpenOptions::new().write(true).open(&path).unwrap();
+                    if number % 3 == 1 {
+                        file.set_len(10_000).unwrap();
+                    }
+                    file.write_at(&bytes, 0).unwrap();
+                    file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+                }
+                thread::sleep(Duration::from_millis(2));
+            }
+        });
+        let (mut loads, mut errors, mut last) = (0, 0, String::new());
+        let end = Instant::now() + Duration::from_secs(60);
+        while loads < scale(5_000, 100) && Instant::now() < end {
+            match Loaded::load(&path, FilePolicy::Auto) {
+                Ok(loaded) => {
+                    loads += 1;
+                    loaded.version();
+                    thread::sleep(Duration::from_micros(500));
+                    loaded.version();
+                }
+                Err(error) => {
+                    errors += 1;
+                    last = error;
+                }
+            }
+        }
+        println!("{loads} loads, {errors} errors: {last}");
+        assert!(loads > 0);
+    });
+}
+
+#[test]
+fn policy_decides_whether_a_file_is_mapped() {
+    let directory = scratch();
+    let path = directory.path().join("module.smf");
+    write(&path, &version(3));
+    let is_mapped = |policy| {
+        let loaded = Loaded::load(&path, policy).unwrap();
+        assert_eq!(loaded.version(), 3);
+        loaded.is_mapped_from(&path)
+    };
+    assert!(is_mapped(FilePolicy::Map));
+    assert!(!is_mapped(FilePolicy::Copy));
+    let writer = OpenOptions::new().write(true).open(&path).unwrap();
+    assert!(!is_mapped(FilePolicy::Auto), "a process may write to it");
+    // Before the copy is used, the file is that of the writer.
+    let loaded = Loaded::load(&path, FilePolicy::Copy).unwrap();
+    writer.set_len(0).unwrap();
+    assert_eq!(loaded.version(), 3);
+}
+
+#[test]
+fn sealed_memory_file_is_mapped_without_a_lease() {
+    // SAFETY: a name with a NUL.
+    let number = unsafe { libc::memfd_create(c"module".as_ptr(), libc::MFD_ALLOW_SEALING) };
+    assert!(number >= 0);
+    let path = PathBuf::from(format!("/proc/self/fd/{number}"));
+    fs::write(&path, version(5)).unwrap();
+    let unsealed = Loaded::load(&path, FilePolicy::Auto).unwrap();
+    assert!(
+        !unsealed.mapping().contains("memfd:module "),
+        "it has a writer: {}",
+        unsealed.mapping()
+    );
+    let seals = libc::F_SEAL_WRITE | libc::F_SEAL_SHRINK;
+    // SAFETY: an open file.
+    assert_eq!(unsafe { libc::fcntl(number, libc::F_ADD_SEALS, seals) }, 0);
+    let sealed = Loaded::load(&path, FilePolicy::Auto).unwrap();
+    assert!(sealed.mapping().contains("memfd:module "), "{}", sealed.mapping());
+    assert_eq!((sealed.version(), unsealed.version()), (5, 5));
+    // SAFETY: opened above.
+    unsafe { libc::close(number) };
+}
+
+/// Set to the mounted directory in the process that has the mount.
+const OVERLAY: &str = "SMF_TEST_OVERLAY";
+
+/// A write to the lower layer of an overlay passes by the lease.
+#[test]
+fn file_of_an_overlay_is_copied() {
+    if let Some(directory) = env::var_os(OVERLAY) {
+        let directory = PathBuf::from(directory);
+        let loaded = Loaded::load(&directory.join("merged/module.smf"), FilePolicy::Auto).unwrap();
+        fs::write(directory.join("lower/module.smf"), vec![0; 900_000]).unwrap();
+        assert_eq!(loaded.version(), 9);
+        println!("copied from an overlay");
+        return;
+    }
+    let directory = scratch();
+    for name in ["lower", "upper", "work", "merged"] {
+        fs::create_dir(directory.path().join(name)).unwrap();
+    }
+    write(&directory.path().join("lower/module.smf"), &version(9));
+    let mount = "cd \"$1\"; shift; \
+        mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged || exit 77; \
+        exec \"$@\" --exact file_of_an_overlay_is_copied --nocapture";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", mount, "sh"]).arg(directory.path());
+    command.arg(env::current_exe().unwrap()).env(OVERLAY, directory.path());
+    match command.output() {
+        Ok(output) if output.status.success() => {
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(text.contains("copied from an overlay"), "{text}");
+        }
+        Ok(output) if output.status.code() == Some(101) => {
+            panic!("{}", String::from_utf8_lossy(&output.stderr))
+        }
+        // It takes rights that a continuous integration rarely has.
+        _ => eprintln!("SKIPPED: no overlay can be mounted"),
+    }
+}
