@@ -4,8 +4,8 @@
 //! `.ci/run` installs what the steps need and calls it. `cargo xtask ci full` runs the same steps in their exhaustive
 //! modes and adds the sanitizers, Miri and the slow emulators.
 //!
-//! A step that lacks a tool reports it and counts as skipped, never as passed; where the variable `CI` is set, a skipped
-//! step counts as failed.
+//! A step that lacks a tool reports it and counts as skipped, never as passed; where the variable `CI` is set, a
+//! skipped step counts as failed.
 
 use std::fs;
 use std::time::Instant;
@@ -146,10 +146,11 @@ fn clippy() -> Result<Outcome, Error> {
     let c = format!("{shell} --features c-api,gdb");
     let tagged = format!("{shell} --features tagged,jit");
     // The core alone has no decoders.
-    for features in ["--workspace", shell, &c, &tagged, "--package smf-core"] {
+    let libffi = format!("{shell} --features c-api,libffi");
+    for features in ["--workspace", shell, &c, &tagged, &libffi, "--package smf-core"] {
         cargo(&format!("clippy {features} --all-targets --quiet -- -D warnings")).run()?;
     }
-    Ok(Outcome::Passed(5))
+    Ok(Outcome::Passed(6))
 }
 
 /// The tests of the workspace, with the command that the README names.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::freestanding;
+use crate::install;
 use crate::shell::{cargo, command, root, target};
 
 /// The number of measurements of resident memory. The kernel faults pages in by sixteens, which random addresses align
@@ -12,19 +13,17 @@ use crate::shell::{cargo, command, root, target};
 const RUNS: usize = 301;
 
 pub(crate) fn run() -> Result<(), Error> {
-    cargo("build --quiet --release --package smf-capi --package smf-capi-static").run()?;
-    let release = target().join("release");
+    let installed = target().join("install");
+    install::install("gdb", &installed)?;
+    let (release, libraries) = (target().join("release"), installed.join("lib"));
     cargo("build --quiet --release --package smf-loader --bin smf").run()?;
-    let library = stripped(&release)?;
-    let without = Program::compile("", &release)?.resident()?;
-    let more = Program::compile("-DLOAD", &release)?.resident()?.saturating_sub(without);
+    let library = stripped(&libraries)?;
+    let without = Program::compile("", &libraries)?.resident()?;
+    let more = Program::compile("-DLOAD", &libraries)?.resident()?.saturating_sub(without);
 
-    // A separate target directory leaves the measured files above in place.
     let all = target().join("footprint");
-    cargo("build --quiet --release --package smf-capi --features jit --target-dir")
-        .args([all.as_path()])
-        .run()?;
-    let library_with_jit = stripped(&all.join("release"))?;
+    install::install("gdb,jit", &all)?;
+    let library_with_jit = stripped(&all.join("lib"))?;
 
     let format = core_text("--no-default-features")?;
     let core = core_text("")?;
@@ -34,7 +33,7 @@ pub(crate) fn run() -> Result<(), Error> {
     println!();
     print_asked("libsmf_loader.so, stripped", library, 700);
     print_size("the same with the feature jit", library_with_jit);
-    print_size("libsmf_loader.a", size(&release.join("libsmf_loader.a"))?);
+    print_size("libsmf_loader.a", size(&libraries.join("libsmf_loader.a"))?);
     print_size("smf", size(&release.join("smf"))?);
     print_size("smf-core, text, format alone", format);
     print_size("smf-core, text", core);

@@ -102,7 +102,8 @@ fn run_target(name: &str, seconds: u32, sanitize: bool) -> Result<Statistics, Er
     cargo(&format!("+nightly fuzz run --sanitizer {sanitizer} {name}"))
         .args([corpus, seeds])
         .args(["--", "-timeout=10", "-rss_limit_mb=1024", "-print_final_stats=1"])
-        // The address sanitizer looks for leaks once, at the end: a search after each input takes longer than the input.
+        // The address sanitizer looks for leaks once, at the end: a search after each input takes longer than the
+        // input.
         .args(["-detect_leaks=0"])
         .args([format!("-max_len={limit}"), format!("-max_total_time={seconds}")])
         .for_each_error(|line| {

@@ -1,9 +1,9 @@
-//! Checks `smf.h`, which is written by hand, against the exports: functions with their types, fields of structures, error
-//! numbers, and the version.
+//! Checks `smf.h`, which is written by hand, against the exports: functions with their types, fields of structures,
+//! error numbers, and the version. Every function must be in a section that states its behaviour with threads and forks.
 //!
-//! The check supports only the plain form in which this repository writes both languages: an export is `#[unsafe(no_mangle)]`
-//! directly before its function; a declaration is a statement outside of braces. An item in another form is missing on one side,
-//! and therefore reported.
+//! The check supports only the plain form in which this repository writes both languages: an export is
+//! `#[unsafe(no_mangle)]` directly before its function; a declaration is a statement outside of braces. An item in
+//! another form is missing on one side, and therefore reported.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,9 +16,10 @@ pub(crate) const HEADER: &str = "shell/include/smf.h";
 const EXPORTS: &str = "shell/src/ffi";
 
 /// The types of the interface, in Rust and in C.
-const TYPES: [(&str, &str); 49] = [
+const TYPES: [(&str, &str); 58] = [
     ("()", "void"),
     ("bool", "bool"),
+    ("Bool", "SmfBool"),
     ("u64", "uint64_t"),
     ("i32", "int32_t"),
     ("i64", "int64_t"),
@@ -40,8 +41,10 @@ const TYPES: [(&str, &str); 49] = [
     ("SmfCachePart", "SmfCachePart"),
     ("*mut SmfCacheStatistics", "SmfCacheStatistics *"),
     ("*mut SmfCacheSample", "SmfCacheSample *"),
+    ("*mut SmfCacheBucket", "SmfCacheBucket *"),
     ("SmfPrefetchProgress", "SmfPrefetchProgress"),
     ("*mut c_void", "void *"),
+    ("*const *mut c_void", "void *const *"),
     ("*const i64", "const int64_t *"),
     ("*mut i64", "int64_t *"),
     ("*const u64", "const uint64_t *"),
@@ -52,6 +55,12 @@ const TYPES: [(&str, &str); 49] = [
     ("SmfMissing", "SmfMissing"),
     ("SmfResolver", "SmfResolver"),
     ("SmfModuleVisitor", "SmfModuleVisitor"),
+    ("*mut SmfModuleHeader", "SmfModuleHeader *"),
+    ("*mut SmfModuleSection", "SmfModuleSection *"),
+    ("*mut SmfExecEvent", "SmfExecEvent *"),
+    ("*const SmfHostSymbol", "const SmfHostSymbol *"),
+    ("*const SmfSymbolTable", "const SmfSymbolTable *"),
+    ("*const SmfHostFunction", "const SmfHostFunction *"),
     ("SmfSymbolVisitor", "SmfSymbolVisitor"),
     ("*mut SmfConcrete", "SmfConcrete *"),
     ("*mut SmfTakenReloc", "SmfTakenReloc *"),
@@ -69,7 +78,7 @@ const TYPES: [(&str, &str); 49] = [
 ];
 
 /// The structures of the interface.
-const STRUCTS: [&str; 21] = [
+const STRUCTS: [&str; 28] = [
     "SmfError",
     "SmfValueHooks",
     "SmfMapping",
@@ -77,6 +86,7 @@ const STRUCTS: [&str; 21] = [
     "SmfCacheFile",
     "SmfCachePart",
     "SmfCacheStatistics",
+    "SmfCacheBucket",
     "SmfCacheSample",
     "SmfPrefetchProgress",
     "SmfLoaderOptions",
@@ -84,6 +94,8 @@ const STRUCTS: [&str; 21] = [
     "SmfSymbol",
     "SmfReloaded",
     "SmfLoaderStatistics",
+    "SmfModuleHeader",
+    "SmfModuleSection",
     "SmfTakenReloc",
     "SmfConcrete",
     "SmfDeferred",
@@ -91,6 +103,10 @@ const STRUCTS: [&str; 21] = [
     "SmfJitInstance",
     "SmfJitStatistics",
     "SmfTemplate",
+    "SmfExecEvent",
+    "SmfHostSymbol",
+    "SmfSymbolTable",
+    "SmfHostFunction",
 ];
 
 /// A function, with the types of C.
@@ -121,7 +137,7 @@ pub(crate) struct Declared {
 /// Every difference, one a line.
 pub(crate) fn check(root: &Path) -> Result<(), String> {
     let header = read(&root.join(HEADER))?;
-    let (mut exported, mut rust) = (Vec::new(), String::new());
+    let (mut exported, mut rust, mut weakly) = (Vec::new(), String::new(), Vec::new());
     let mut places = vec![root.join(EXPORTS)];
     while let Some(place) = places.pop() {
         if place.is_dir() {
@@ -132,13 +148,19 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
         }
         let text = read(&place)?;
         exported.extend(exports(&text));
+        weakly.extend(weak(&text).map(str::to_owned));
         rust.push_str(&text);
     }
     let declared = declared(&header);
     let mut differences = compare(&exported, &declared);
     differences.extend(compare_structs(&STRUCTS, &rust, &header));
     differences.extend(compare_codes(&rust, &header));
+    differences.extend(check_groups(&header));
     differences.extend(compare_version(&read(&root.join("Cargo.toml"))?, &header));
+    weakly.sort_unstable();
+    if weakly != RUNTIME {
+        differences.push(format!("the weak exports are {weakly:?}, and the runtime's {RUNTIME:?}"));
+    }
     if exported.is_empty() {
         differences.push("there are no exports".to_owned());
     }
@@ -181,9 +203,64 @@ impl Function {
     }
 }
 
+/// The names that the Simple runtime may define itself: those of its mapping functions, and what its module loader calls.
+const RUNTIME: [&str; 22] = [
+    "rt_call_ptr_0",
+    "rt_call_ptr_1",
+    "rt_call_ptr_2",
+    "rt_call_ptr_3",
+    "rt_close_fd",
+    "rt_madvise",
+    "rt_madvise_raw",
+    "rt_mlock",
+    "rt_mmap_raw",
+    "rt_mprotect",
+    "rt_msync",
+    "rt_msync_flags",
+    "rt_munlock",
+    "rt_munmap",
+    "rt_munmap_raw",
+    "rt_open_fd",
+    "rt_page_size",
+    "rt_ptr_read_u8",
+    "rt_ptr_write_bytes_raw",
+    "rt_ptr_write_i32",
+    "rt_ptr_write_i64",
+    "rt_ptr_write_u8",
+];
+
+/// The names that a Rust file exports as weak symbols.
+fn weak(rust: &str) -> impl Iterator<Item = &str> {
+    let list = rust.split_once("\nexport_weak! {\n").and_then(|(_, rest)| rest.split_once("\n}"));
+    list.map(|(names, _)| names).unwrap_or_default().lines().map(|l| l.trim().trim_end_matches(';'))
+}
+
+/// The functions that a macro generates: a name and the number of integer arguments.
+fn family(rust: &str, macro_name: &str) -> Vec<Function> {
+    let start = format!("\n{macro_name}! {{\n");
+    let family = rust.split_once(&start).and_then(|(_, rest)| rest.split_once("\n}"));
+    let mut found = Vec::new();
+    for line in family.map(|(lines, _)| lines).unwrap_or_default().lines() {
+        if let Some((name, arguments)) = line.trim().trim_end_matches(");").split_once('(') {
+            let count = 1 + arguments.split(',').filter(|a| !a.trim().is_empty()).count();
+            let integer = || "int64_t".to_owned();
+            let arguments = (0..count).map(|_| integer()).collect();
+            found.push(Function { name: name.to_owned(), result: integer(), arguments });
+        }
+    }
+    found
+}
+
 /// The exports of a Rust file.
 pub(crate) fn exports(rust: &str) -> Vec<Function> {
-    let mut found = Vec::new();
+    let mut found = family(rust, "export");
+    let calls = family(rust, "calls");
+    for name in weak(rust) {
+        let generated = calls.iter().find(|function| function.name == name).cloned();
+        let start = format!("extern \"C\" fn {name}(");
+        let head = rust.find(&start).and_then(|at| rust.get(at..)?.split('{').next());
+        found.extend(generated.or_else(|| export(head?)));
+    }
     for (at, marker) in rust.match_indices("#[unsafe(no_mangle)]\n") {
         let rest = rust.get(at + marker.len()..).unwrap_or_default().trim_start();
         // Attributes may precede the function.
@@ -192,16 +269,6 @@ pub(crate) fn exports(rust: &str) -> Vec<Function> {
         let head = rest.split(['{', ';']).next().unwrap_or_default();
         if let Some(function) = export(head).filter(|f| !f.name.starts_with('$')) {
             found.push(function);
-        }
-    }
-    // The functions that a macro generates: a name and the number of integer arguments.
-    let family = rust.split_once("\nexport! {\n").and_then(|(_, rest)| rest.split_once("\n}"));
-    for line in family.map(|(lines, _)| lines).unwrap_or_default().lines() {
-        if let Some((name, arguments)) = line.trim().trim_end_matches(");").split_once('(') {
-            let count = 1 + arguments.split(',').filter(|a| !a.trim().is_empty()).count();
-            let integer = || "int64_t".to_owned();
-            let arguments = (0..count).map(|_| integer()).collect();
-            found.push(Function { name: name.to_owned(), result: integer(), arguments });
         }
     }
     found
@@ -365,10 +432,30 @@ fn in_capitals(name: &str) -> String {
     text
 }
 
+/// Checks that every function is in a section with one statement on threads and one on forks.
+fn check_groups(header: &str) -> Vec<String> {
+    let mut differences = Vec::new();
+    for section in header.split("\n/* ---- ").filter(|section| !declared(section).is_empty()) {
+        let title =
+            section.lines().next().unwrap_or_default().trim_end_matches([' ', '-', '*', '/']);
+        for what in ["Threads", "Fork"] {
+            let count = section.matches(&format!("\n * {what}: ")).count();
+            if count != 1 {
+                differences.push(format!("{count} statements of `{what}:` in the section {title}"));
+            }
+        }
+    }
+    differences
+}
+
 fn compare_version(manifest: &str, header: &str) -> Option<String> {
     let ours = manifest.lines().find_map(|line| line.strip_prefix("version = "))?;
-    let theirs = header.lines().find_map(|line| line.strip_prefix("#define SMF_VERSION "));
-    (Some(ours) != theirs).then(|| format!("version {ours}, and {theirs:?} in the header"))
+    let macro_of =
+        |name| header.lines().find_map(|line| line.strip_prefix("#define ")?.strip_prefix(name));
+    let theirs = macro_of("SMF_VERSION ");
+    let parts = ["SMF_VERSION_MAJOR ", "SMF_VERSION_MINOR ", "SMF_VERSION_PATCH "].map(macro_of);
+    let is_equal = Some(ours) == theirs && ours.trim_matches('"').split('.').map(Some).eq(parts);
+    (!is_equal).then(|| format!("version {ours}, and {theirs:?} {parts:?} in the header"))
 }
 
 #[cfg(test)]
@@ -443,6 +530,24 @@ int64_t three_2(int64_t f, int64_t a, int64_t b);
     }
 
     #[test]
+    fn section_without_statements_on_threads_and_forks_is_found() {
+        let statements = "/*\n * Threads: any.\n * Fork: as in the parent.\n */\n";
+        let header = format!(
+            "#define A 1\n/* ---- One -- */\n{statements}void a(void);\n/* ---- Two --- */\n"
+        );
+        assert_eq!(check_groups(&header), [""; 0]);
+        let two = format!("{header}void b(void);\n");
+        let absent =
+            ["Threads", "Fork"].map(|w| format!("0 statements of `{w}:` in the section Two"));
+        assert_eq!(check_groups(&two), absent);
+        assert_eq!(check_groups(&format!("{two}{statements}")), [""; 0]);
+        assert_eq!(check_groups(&format!("{header}{statements}void b(void);\n")), [""; 0]);
+        assert_eq!(check_groups(&header.replace("/* ---- One -- */", "")).len(), 0);
+        assert_eq!(check_groups(&format!("{statements}{header}")).len(), 0);
+        assert_eq!(check_groups(&header.replace(statements, &statements.repeat(2))).len(), 2);
+    }
+
+    #[test]
     fn structures_codes_and_versions_are_compared() {
         let rust = "pub struct SmfError {\n    pub code: i32,\n}\npub struct SmfValueHooks {\n    pub size: i64,\n    pub free: Option<F>,\n}\nenum Code {\n    Argument = 1,\n    OutOfRange = 4,\n}\n";
         let c = "typedef struct SmfError {\n    int32_t code; /* x */\n} SmfError;\ntypedef struct SmfValueHooks {\n    int64_t size;\n    void (*free)(RuntimeValue *);\n} SmfValueHooks;\ntypedef enum SmfErrorCode {\n    SMF_OK = 0,\n    SMF_ERROR_ARGUMENT = 1, /* y */\n    SMF_ERROR_OUT_OF_RANGE = 4\n} SmfErrorCode;\n";
@@ -452,8 +557,11 @@ int64_t three_2(int64_t f, int64_t a, int64_t b);
         assert_eq!(compare_structs(&names, rust, &c.replace("(*free)", "(*release)")).len(), 1);
         assert_eq!(compare_codes(rust, &c.replace("= 4", "= 5")).len(), 1);
         assert_eq!(compare_codes(rust, &c.replace("= 4", "= 4,\n    SMF_MORE = 6")).len(), 1);
-        let header = "#define SMF_VERSION \"1.2.3\"\n";
+        let header = "#define SMF_VERSION \"1.2.3\"\n#define SMF_VERSION_MAJOR 1\n\
+                      #define SMF_VERSION_MINOR 2\n#define SMF_VERSION_PATCH 3\n";
         assert_eq!(compare_version("version = \"1.2.3\"\n", header), None);
         assert!(compare_version("version = \"1.2.4\"\n", header).is_some());
+        let other = header.replace("MINOR 2", "MINOR 3");
+        assert!(compare_version("version = \"1.2.3\"\n", &other).is_some());
     }
 }

@@ -8,9 +8,12 @@ mod footprint;
 mod freestanding;
 mod fuzz;
 mod header;
+mod install;
+mod library;
 mod samples;
 mod sanitize;
 mod shell;
+mod survey;
 mod tidy;
 
 use std::path::Path;
@@ -28,7 +31,10 @@ usage: cargo xtask TASK
   samples                    checks tests/samples against its list and with the `smf` command
   bench [FILTER] [--quick]   measures smf against its peers
   header                     checks smf.h against the exports of the library
+  library [--features LIST] [PREFIX]
+                             builds the libraries for C and installs them below PREFIX, or in target/install
   footprint                  the sizes of the shipped files
+  survey DIRECTORY           packs, verifies and loads every static archive below the directory
   fuzz [--seconds N] [TARGET...]
                              all fuzz targets, or these, as many at once as there are cores
   soak [--minutes N]         all operations at once, with constant memory at the end
@@ -50,7 +56,9 @@ fn main() -> ExitCode {
         "samples" => samples::run(),
         "bench" => bench(arguments),
         "header" => check_header(),
+        "library" => install::run(arguments),
         "footprint" => footprint::run(),
+        "survey" => survey::run(arguments),
         "soak" => sanitize::soak(arguments),
         "tsan" => sanitize::sanitize("thread"),
         "asan" => sanitize::sanitize("address"),
@@ -74,6 +82,7 @@ fn main() -> ExitCode {
 /// The benchmarks are a package of their own because of their dependencies.
 fn bench(arguments: &[String]) -> Result<(), Error> {
     cargo("build --quiet --release --package smf-loader --bin smf").run()?;
+    install::install("gdb", &shell::target().join("install"))?;
     cargo("run --quiet --release --package smf-bench --").args(arguments).run()
 }
 

@@ -34,16 +34,16 @@ pub(crate) fn sanitize(name: &str) -> Result<(), Error> {
         // The sanitizers reserve so many addresses that this test cannot use up the rest.
         .args(["--", "--skip", "full_address_space"])
         .env("RUSTFLAGS", &format!("-Zsanitizer={name} --cfg rustix_use_libc"))
-        // The core distinguishes nested calls into modules by their stack addresses. The address sanitizer moves variables
-        // off the stack when it detects use after return.
+        // The core distinguishes nested calls into modules by their stack addresses. The address sanitizer moves
+        // variables off the stack when it detects use after return.
         .env("ASAN_OPTIONS", "detect_stack_use_after_return=0")
         // Tests that measure memory to the page allow for the sanitizer's own.
         .env("SMF_TEST_SANITIZER", name)
         .run()
 }
 
-/// The tests that Miri interprets, with a shim instead of the kernel: all unit tests, and the integration tests that need
-/// not run machine code. Tests that it cannot interpret are marked with the reason.
+/// The tests that Miri interprets, with a shim instead of the kernel: all unit tests, and the integration tests that
+/// need not run machine code. Tests that it cannot interpret are marked with the reason.
 const INTERPRETED: &str =
     "--features compress --lib --test index --test object --test samples --test extract";
 

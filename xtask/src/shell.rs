@@ -37,6 +37,14 @@ pub(crate) fn cargo(line: &str) -> Command {
     command(&format!("cargo {line}"))
 }
 
+impl From<process::Command> for Command {
+    fn from(command: process::Command) -> Self {
+        let words = [command.get_program()].into_iter().chain(command.get_args());
+        let shown: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+        Self { shown: shown.join(" "), command }
+    }
+}
+
 impl Command {
     pub(crate) fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
         for argument in arguments {

@@ -4,10 +4,11 @@
 //! values of the peers are counted (`Arc`), because a reference of the cache outlives the lock as well.
 #![allow(unsafe_code)]
 
+use std::fs;
 use std::hint::black_box;
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -19,7 +20,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use smf_core::cache::{Capacity, FileCache, Handle, Options, Policy};
 
-use crate::measure::{Bench, Contender, Measure, Target, Unit, repeat, write_old};
+use crate::measure::{Bench, Contender, Measure, Target, Unit, repeat, settle, write_settled};
 
 const HIT: &str = "cache hit by path, one thread, LRU";
 const HIT_SIEVE: &str = "cache hit by path, one thread, SIEVE";
@@ -63,7 +64,7 @@ pub(crate) fn measure(bench: &mut Bench) {
     }
 }
 
-/// Files with an old time of modification, in a temporary directory.
+/// Files in a temporary directory.
 struct Files {
     paths: Vec<String>,
     _directory: tempfile::TempDir,
@@ -76,7 +77,8 @@ impl Files {
         let fill = PATH.checked_sub(start.len() + 5).expect("a shorter directory for files");
         let path = |number| format!("{start}{}{number:05}", "m".repeat(fill));
         let paths: Vec<String> = (0..count).map(path).collect();
-        paths.iter().for_each(|path| write_old(Path::new(path), &vec![1; size]));
+        paths.iter().for_each(|path| fs::write(path, vec![1; size]).unwrap());
+        settle();
         Files { paths, _directory: directory }
     }
 }
@@ -254,7 +256,7 @@ fn measure_insert(bench: &mut Bench, files: &Files) {
 fn measure_miss(bench: &mut Bench) {
     let directory = tempfile::tempdir().unwrap();
     let path: PathBuf = directory.path().join("four");
-    write_old(&path, &[3; 4096]);
+    write_settled(&path, &[3; 4096]);
     let cache = cache(FILES, Policy::Lru);
     let name = path.as_os_str().as_bytes();
     let miss = || {

@@ -5,8 +5,6 @@
 use std::fs;
 use std::hint::black_box;
 use std::process::Command;
-use std::sync::Barrier;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use jit_allocator::{JitAllocator, JitAllocatorOptions};
@@ -18,7 +16,6 @@ use crate::measure::{Bench, Contender, Measure, Target, Unit};
 const PUBLISH: &str = "allocate, write, publish 100 bytes of code";
 const PUBLISH_MAPPED: &str = "allocate, write, publish 100 bytes of code, a mapping each";
 const CHURN: &str = "free and allocate 100 bytes of code again";
-const THREADS: &str = "allocate, write, publish, free, two threads at once";
 const OVERHEAD: &str = "bytes beyond the 100 of a function";
 const OVERHEAD_WIDE: &str = "bytes beyond the 100 of a function, 16-byte steps";
 const MAPPINGS: &str = "mappings for 64 MiB of code";
@@ -40,16 +37,7 @@ const LIVE_MAPPED: usize = 500;
 const PAGE: usize = 4096;
 
 pub(crate) fn measure(bench: &mut Bench) {
-    if !bench.wants(&[
-        PUBLISH,
-        PUBLISH_MAPPED,
-        CHURN,
-        THREADS,
-        OVERHEAD,
-        OVERHEAD_WIDE,
-        MAPPINGS,
-        FIRST,
-    ]) {
+    if !bench.wants(&[PUBLISH, PUBLISH_MAPPED, CHURN, OVERHEAD, OVERHEAD_WIDE, MAPPINGS, FIRST]) {
         return;
     }
     let memory = CodeMemory::default();
@@ -77,8 +65,6 @@ pub(crate) fn measure(bench: &mut Bench) {
     );
     let target = Target { ratio: Some(0.6), limit: Some(25.0) };
     take(bench, CHURN, "jit-allocator", target, churn_code_memory(&memory), churn_jit_allocator());
-    let (alone, together) = (threads(&memory, 1), threads(&memory, 2));
-    take(bench, THREADS, "one thread", Target::ratio(1.5), together, alone);
     measure_space(bench);
     let target = Target::limit(60e3);
     let measure = Measure { name: FIRST, batches: 60, target, ..Measure::default() };
@@ -180,33 +166,6 @@ fn churn_jit_allocator() -> Contender<'static> {
         // SAFETY: allocated by this allocator and released once.
         unsafe { allocator.release(held[index]) }.unwrap();
         held[index] = allocate(&mut allocator);
-    })
-}
-
-/// Runs `count` threads at once; the time is that of the slowest.
-fn threads(memory: &CodeMemory, count: usize) -> Contender<'_> {
-    let work = |times: u64, barrier: &Barrier| {
-        let mut held = Vec::with_capacity(LIVE);
-        let round = |held: &mut Vec<_>| (0..LIVE).for_each(|_| held.push(publish_one(memory)));
-        // Warm-up: the first round maps memory.
-        round(&mut held);
-        held.clear();
-        barrier.wait();
-        let start = Instant::now();
-        for _ in 0..times.div_ceil(LIVE as u64) {
-            round(&mut held);
-            held.clear();
-        }
-        let rounds = times.div_ceil(LIVE as u64) * LIVE as u64;
-        start.elapsed().mul_f64(times as f64 / rounds as f64)
-    };
-    Box::new(move |times| {
-        let barrier = Barrier::new(count);
-        thread::scope(|scope| {
-            let started: Vec<_> =
-                (0..count).map(|_| scope.spawn(|| work(times, &barrier))).collect();
-            started.into_iter().map(|thread| thread.join().unwrap()).max().unwrap()
-        })
     })
 }
 

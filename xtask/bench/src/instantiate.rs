@@ -9,16 +9,15 @@ use std::hint::black_box;
 use smf_core::format::Layout;
 use smf_core::format::ext::hash_index;
 use smf_core::format::note::Note;
-use smf_core::format::template::Container;
-use smf_core::format::write::{Module, NewSection};
-use smf_core::format::write::{NewTemplate, NewTemplates};
+use smf_core::format::template::{Container, Template};
+use smf_core::format::write::{Module, NewSection, NewTemplates};
 use smf_core::format::{Arch, Header, SectionKind};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{
     JitConfig, JitInstantiator, JitSymbolResolver, MetadataError, Variant, encode_precompiled,
 };
 
-use crate::measure::{Bench, Measure, Target, repeat, write_old};
+use crate::measure::{Bench, Measure, Target, repeat, write_settled};
 
 const MAKE: &str = "instantiate a template whose code is ready, metadata loaded, note not written";
 const FIND: &str = "resolve an instance made before";
@@ -86,7 +85,7 @@ pub(crate) fn measure(bench: &mut Bench) {
 
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("small.smf");
-    write_old(&path, &module(&rows[..100]));
+    write_settled(&path, &module(&rows[..100]));
     let path = path.into_os_string().into_encoded_bytes();
     let first = || {
         let jit = JitInstantiator::new(
@@ -124,7 +123,7 @@ fn module(rows: &[String]) -> Vec<u8> {
     let code = [&[0x90; 63][..], &[0xc3]].concat();
     let variant = Variant { arch: Arch::X86_64, arguments: &[], code: &code, relocations: &[] };
     let body = encode_precompiled(&[variant]).unwrap();
-    let template = NewTemplate {
+    let template = Template {
         name: b"Vec",
         kind: None,
         params: 0,

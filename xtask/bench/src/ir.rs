@@ -6,16 +6,16 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use smf_core::format::template::{Constraints, Container, TemplateKind};
+use smf_core::format::template::{Constraints, Container, Template, TemplateKind};
 use smf_core::format::write::note::NewPossible;
-use smf_core::format::write::{NewTemplate, NewTemplates, write_templates};
+use smf_core::format::write::{NewTemplates, write_templates};
 use smf_core::jit::ir::text::{ParsedTemplate, parse};
 use smf_core::jit::ir::{Argument, Arguments, Function, Scalar, VerifiedTemplate, lower};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitConfig, JitInstantiator, JitSymbolResolver};
 use smf_core::trap::call_catching;
 
-use crate::measure::{Bench, Measure, Target, repeat, repeat_prepared, write_old};
+use crate::measure::{Bench, Measure, Target, repeat, repeat_prepared, write_settled};
 
 const MAKE: &str = "instantiate an IR template of 50 operations, metadata loaded, note not written";
 const COMPILE: &str = "compile an IR template of 50 operations";
@@ -81,7 +81,7 @@ pub(crate) fn measure(bench: &mut Bench) {
 fn measure_first(bench: &mut Bench, module: &[u8]) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ir.smf");
-    write_old(&path, module);
+    write_settled(&path, module);
     let measure =
         Measure { name: FIRST, batches: 60, target: Target::limit(300e3), ..Measure::default() };
     let first = |keep| {
@@ -263,10 +263,10 @@ fn work() -> ParsedTemplate {
 }
 
 fn module(templates: &[ParsedTemplate], rows: &[[String; 3]]) -> Vec<u8> {
-    fn new(template: &ParsedTemplate) -> NewTemplate<'_> {
+    fn new(template: &ParsedTemplate) -> Template<'_> {
         let ParsedTemplate { name, type_params, body } = template;
         let (name, kind, params) = (name.as_bytes(), Some(TemplateKind::Function), *type_params);
-        NewTemplate { name, kind, params, constraints: Constraints::default(), body }
+        Template { name, kind, params, constraints: Constraints::default(), body }
     }
     let templates: Vec<_> = templates.iter().map(new).collect();
     let container = Container::Gtpl { constrained: false };

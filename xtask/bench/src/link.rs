@@ -26,7 +26,7 @@ use smf_core::memory::{FileBytes, PagePool};
 use smf_core::trap::call;
 use smf_loader::pack::{Input, Options, pack};
 
-use crate::measure::{Bench, Measure, Target, repeat, repeat_prepared, write_old};
+use crate::measure::{Bench, Measure, Target, repeat, repeat_prepared, write_settled};
 use crate::object_to_smf;
 
 const LOAD_PACKED: &str = "load 1,000 functions, as packed";
@@ -142,10 +142,10 @@ impl Files {
         let all_relocs = object_to_smf::convert(&object);
         let relocs = relocs(functions);
         assert_eq!(relocs_in(&all_relocs), relocs);
-        write_old(&path("packed.smf"), &packed);
-        write_old(&path("all.smf"), &all_relocs);
+        write_settled(&path("packed.smf"), &packed);
+        write_settled(&path("all.smf"), &all_relocs);
         let reloadable = Options { reloadable: true, ..Options::default() };
-        write_old(&path("reload.smf"), &pack(&[input], &reloadable).unwrap().bytes);
+        write_settled(&path("reload.smf"), &pack(&[input], &reloadable).unwrap().bytes);
         eprintln!(
             "relocations left to the loader: {} as packed, {relocs} with all",
             relocs_in(&packed)

@@ -8,7 +8,9 @@
 
 mod cache;
 mod exec;
+mod first_load;
 mod format;
+mod generated_library;
 mod instantiate;
 mod ir;
 mod jit;
@@ -16,9 +18,11 @@ mod link;
 mod loader;
 mod measure;
 mod object_to_smf;
+mod pack;
 mod prefetch;
 mod process;
 mod tier;
+mod unwinding;
 
 use std::fs;
 use std::process::{Command, ExitCode};
@@ -47,6 +51,8 @@ fn main() -> ExitCode {
     format::measure(&mut bench);
     link::measure(&mut bench);
     loader::measure(&mut bench);
+    first_load::measure(&mut bench);
+    unwinding::measure(&mut bench);
     exec::measure(&mut bench);
     cache::measure(&mut bench);
     jit::measure(&mut bench);
@@ -54,6 +60,7 @@ fn main() -> ExitCode {
     prefetch::measure(&mut bench);
     instantiate::measure(&mut bench);
     ir::measure(&mut bench);
+    pack::measure(&mut bench);
     process::measure(&mut bench);
     Row::print(bench.rows());
     ExitCode::SUCCESS

@@ -1,9 +1,10 @@
 //! Measurement, and the table of results.
 
-use std::fs::{self, File};
+use std::fs;
 use std::hint::black_box;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Runs an operation this number of times and returns the total time.
 pub(crate) type Contender<'a> = Box<dyn FnMut(u64) -> Duration + 'a>;
@@ -35,13 +36,16 @@ pub(crate) fn repeat_prepared<'a, P, T>(
     })
 }
 
-/// Writes a file with an old time of modification, like that of almost all files that a loader reads. A file that was
-/// modified within the last 100 ms is read twice, which doubles the time of loading: right after it is written, a
-/// module is slow for a tenth of a second, which may be all of the time of a few batches.
-pub(crate) fn write_old(path: &Path, bytes: &[u8]) {
+/// Writes a file and waits until it is as old as almost all files that a loader reads. A file that was changed within
+/// the last 100 ms is read twice, which doubles the time of loading, and that may be all of the time of a few batches.
+pub(crate) fn write_settled(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
-    let long_ago = SystemTime::now() - Duration::from_secs(3600);
-    File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+    settle();
+}
+
+/// Waits until files that were written just now are as old.
+pub(crate) fn settle() {
+    thread::sleep(Duration::from_millis(120));
 }
 
 /// The target of a figure.

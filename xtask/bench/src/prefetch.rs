@@ -15,7 +15,7 @@ use smf_core::cache::{Capacity, FileCache};
 use smf_loader::prefetch::{self, Options, Watch};
 use tempfile::TempDir;
 
-use crate::measure::{Bench, Contender, Measure, Target, repeat_prepared, write_old};
+use crate::measure::{Bench, Contender, Measure, Target, repeat_prepared, settle};
 
 const TOGETHER: &str = "prefetch of 2,000 files of 16 KiB on two threads";
 const ALONE: &str = "prefetch of 2,000 files of 16 KiB on one thread";
@@ -31,6 +31,7 @@ pub(crate) fn measure(bench: &mut Bench) {
     }
     let directory = TempDir::new().unwrap();
     let files: Vec<_> = (0..FILES).map(|number| file(&directory, number)).collect();
+    settle();
     let take = |bench: &mut Bench, name, peer, target, ours, theirs| {
         let measure = Measure { name, peer, batches: 60, target, ..Measure::default() };
         bench.take(&measure, ours, Some(theirs));
@@ -76,7 +77,7 @@ impl Memory {
 
 fn file(directory: &TempDir, number: usize) -> PathBuf {
     let path = directory.path().join(format!("{number}.smf"));
-    write_old(&path, &vec![number as u8; SIZE]);
+    fs::write(&path, vec![number as u8; SIZE]).unwrap();
     path
 }
 

@@ -48,6 +48,12 @@ pub(crate) fn print(root: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// The functions with too many lines.
+pub(super) fn long_functions_of(files: &[File]) -> Vec<String> {
+    let message = |found| format!("{found}, of at most {MAX_FUNCTION_LINES}");
+    count(files).long_functions.into_iter().map(message).collect()
+}
+
 /// The files below a directory, with their paths from there.
 pub(super) fn below(files: &[File], directory: &str) -> Vec<File> {
     let in_directory = files.iter().filter_map(|(name, text)| {

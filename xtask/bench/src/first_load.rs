@@ -1,0 +1,198 @@
+//! The first load of a library in a new process, compared with `dlopen` of the same library.
+//!
+//! Each turn starts a small C program, which opens the library, looks up a function and calls it, and prints how long
+//! that took. The files are in the page cache. The libraries differ in size and in the number of dynamic relocations.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use smf_loader::pack::{Input, Options, pack};
+
+use crate::measure::{Bench, Contender, Measure, Target, write_settled};
+
+/// A generated library.
+struct Library {
+    row: &'static str,
+    /// The size of text and data in KiB.
+    size: usize,
+    /// The number of dynamic relocations.
+    relocs: usize,
+    /// How the program loads it.
+    mode: &'static str,
+    target: Target,
+}
+
+const LIBRARIES: [Library; 13] = [
+    mapped("first load of 5 KiB, sparse", 5, 2),
+    mapped("first load of 5 KiB, dense", 5, 50),
+    mapped("first load of 300 KiB, sparse", 300, 90),
+    mapped("first load of 300 KiB, dense", 300, 3_000),
+    mapped("first load of 1,500 KiB, sparse", 1_500, 450),
+    mapped("first load of 1,500 KiB, dense", 1_500, 15_000),
+    mapped("first load of 7,000 KiB, sparse", 7_000, 2_100),
+    mapped("first load of 7,000 KiB, dense", 7_000, 70_000),
+    copied("first copy of 5 KiB, sparse", 5, 2),
+    copied("first copy of 5 KiB, dense", 5, 50),
+    copied("first copy of 300 KiB, sparse", 300, 90),
+    copied("first copy of 300 KiB, dense", 300, 3_000),
+    copied("first copy of 1,500 KiB, dense", 1_500, 15_000),
+];
+
+/// Mapped if the files are large.
+const fn mapped(row: &'static str, size: usize, relocs: usize) -> Library {
+    Library { row, size, relocs, mode: "smf", target: Target::ratio(0.8) }
+}
+
+const fn copied(row: &'static str, size: usize, relocs: usize) -> Library {
+    Library { row, size, relocs, mode: "copy", target: Target::ratio(1.5) }
+}
+
+/// The bytes of a function; three quarters of a library are functions.
+const FUNCTION: usize = 1024;
+
+pub(crate) fn measure(bench: &mut Bench) {
+    if !bench.wants(&LIBRARIES.each_ref().map(|library| library.row)) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let host = build_host(directory.path());
+    for library in &LIBRARIES {
+        if !bench.wants(&[library.row]) {
+            continue;
+        }
+        let (module, shared) = library.build(directory.path());
+        let measure = Measure {
+            name: library.row,
+            peer: "dlopen, RTLD_NOW",
+            batches: 60,
+            target: library.target,
+            ..Measure::default()
+        };
+        let (ours, theirs) = (start(&host, library.mode, &module), start(&host, "dlopen", &shared));
+        bench.take(&measure, ours, Some(theirs));
+    }
+}
+
+/// Starts the program and returns the time that it prints.
+fn start(host: &Path, mode: &'static str, file: &Path) -> Contender<'static> {
+    let (host, file) = (host.to_owned(), file.to_owned());
+    Box::new(move |times| {
+        let turn = |_| {
+            let output = Command::new(&host).arg(mode).arg(&file).output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            let time = text.trim().parse().unwrap_or_else(|_| {
+                panic!("{mode}: {text}{}", String::from_utf8_lossy(&output.stderr))
+            });
+            Duration::from_nanos(time)
+        };
+        (0..times).map(turn).sum()
+    })
+}
+
+/// Prints the nanoseconds from opening a library to the result of its function `first`.
+const HOST: &str = r#"
+#include <dlfcn.h>
+#include <smf.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static long now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+int main(int count, char **arguments) {
+    if (count != 3) return 2;
+    const char *path = arguments[2];
+    long start = now();
+    long (*first)(long) = 0;
+    if (strcmp(arguments[1], "dlopen") == 0) {
+        void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        if (library != 0) first = (long (*)(long))dlsym(library, "first");
+    } else {
+        SmfLoaderOptions options = { sizeof options, 4 << 20, 0, SMF_LOADER_COPY_FILES, 0 };
+        int copy = strcmp(arguments[1], "copy") == 0;
+        uint64_t loader = smf_loader_open(copy ? &options : 0);
+        uint64_t module = smf_loader_load(loader, path);
+        if (module != 0) first = (long (*)(long))smf_loader_symbol(loader, module, "first", 0);
+    }
+    if (first == 0) return 1;
+    long result = first(40);
+    long end = now();
+    if (result != 42) return 3;
+    printf("%ld\n", end - start);
+    return 0;
+}
+"#;
+
+fn gcc(arguments: &[&str], directory: &Path) {
+    let mut command = Command::new("gcc");
+    let status = command.args(arguments).current_dir(directory).status();
+    assert!(status.is_ok_and(|status| status.success()), "{command:?}");
+}
+
+/// The program, linked with the shared library for C, which `cargo xtask bench` installs in the target directory.
+fn build_host(directory: &Path) -> PathBuf {
+    let libraries = std::env::current_exe().unwrap();
+    let libraries = libraries.ancestors().nth(2).unwrap().join("install/lib").display().to_string();
+    fs::write(directory.join("host.c"), HOST).unwrap();
+    let include = concat!("-I", env!("CARGO_MANIFEST_DIR"), "/../../shell/include");
+    let (search, run) = (format!("-L{libraries}"), format!("-Wl,-rpath,{libraries}"));
+    gcc(&["-O2", include, "host.c", "-o", "host", &search, &run, "-lsmf_loader"], directory);
+    directory.join("host")
+}
+
+impl Library {
+    /// Functions of [`FUNCTION`] bytes, a table of pointers to them, and constants.
+    fn source(&self) -> String {
+        let bytes = self.size * 1024;
+        let functions = (bytes * 3 / 4 / FUNCTION).max(1);
+        let constants = (bytes / 4).saturating_sub(8 * self.relocs).max(8);
+        let mut c = String::new();
+        for number in 0..functions {
+            // One function in four is exported.
+            let linkage = if number % 4 == 0 { "" } else { "static " };
+            writeln!(
+                c,
+                "{linkage}long function_{number}(long x) {{ __asm__(\".skip {FUNCTION}, 0x90\"); return x + {number}; }}"
+            )
+            .unwrap();
+        }
+        writeln!(c, "static long (*const table[])(long) = {{").unwrap();
+        for pointer in 0..self.relocs {
+            // Static functions, so that both loaders need no name.
+            let number = (pointer * 13 % functions) / 4 * 4 + 1;
+            writeln!(c, "function_{},", if number < functions { number } else { 0 }).unwrap();
+        }
+        writeln!(c, "}};\nconst char constants[{constants}] = {{ 1 }};").unwrap();
+        let last = self.relocs - 1;
+        writeln!(
+            c,
+            "long first(long x) {{ long (*const volatile *t)(long) = table; return t[0](x) - t[0](0) + constants[0] + (t[{last}] != 0); }}"
+        )
+        .unwrap();
+        c
+    }
+
+    /// The packed module and the shared object.
+    fn build(&self, directory: &Path) -> (PathBuf, PathBuf) {
+        let stem = format!("l{}-{}", self.size, self.relocs);
+        let file = |extension: &str| format!("{stem}.{extension}");
+        fs::write(directory.join(file("c")), self.source()).unwrap();
+        let common = ["-O1", "-fPIC", "-fno-asynchronous-unwind-tables"];
+        let [source, object, shared] = ["c", "o", "so"].map(file);
+        gcc(&[&common[..], &["-c", &source, "-o", &object]].concat(), directory);
+        gcc(&["-shared", "-s", &object, "-o", &shared], directory);
+        let data = fs::read(directory.join(&object)).unwrap();
+        let input = Input { name: &object, data: &data };
+        let module = pack(&[input], &Options::default()).unwrap().bytes;
+        let path = directory.join(file("smf"));
+        write_settled(&path, &module);
+        (path, directory.join(shared))
+    }
+}

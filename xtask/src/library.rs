@@ -1,0 +1,73 @@
+//! Links the shared library for C, and arranges an installation of both libraries.
+//!
+//! Cargo links a `cdylib` with a version script of its own, which hides every symbol that Rust does not define: the weak
+//! ones. The shared library is therefore linked from an archive, with a script of the names in `smf.h`.
+//!
+//! The tests of the C API include this file.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use crate::header::Declared;
+
+/// The version of the binary interface: part of the soname, and of the version of every symbol.
+const ABI: &str = "0";
+
+/// The symbols by which GDB finds generated code.
+const GDB: [&str; 2] = ["__jit_debug_descriptor", "__jit_debug_register_code"];
+
+/// The system's libraries that the Rust standard library needs, as `rustc --print native-static-libs` lists them.
+const SYSTEM: [&str; 7] = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"];
+
+/// The name of the library in a convention, without `lib` and extension.
+pub(crate) fn name(is_tagged: bool) -> &'static str {
+    if is_tagged { "smf_loader_tagged" } else { "smf_loader" }
+}
+
+/// The file name of the shared library, which is its soname.
+pub(crate) fn soname(is_tagged: bool) -> String {
+    format!("lib{}.so.{ABI}", name(is_tagged))
+}
+
+/// A version script that exports the functions of the header, and nothing else.
+pub(crate) fn version_script(declared: &[Declared], is_tagged: bool) -> String {
+    let mut script = format!("SMF_{ABI} {{\n  global:\n");
+    let functions = declared.iter().filter(|d| d.in_tagged || !is_tagged);
+    for symbol in functions.map(|d| &*d.function.name).chain(GDB) {
+        // Writing to a string does not fail.
+        let _ = writeln!(script, "    {symbol};");
+    }
+    script.push_str("  local: *;\n};\n");
+    script
+}
+
+/// How the shared library is linked.
+pub(crate) struct Link<'p> {
+    /// `libsmf_loader_shared.a`.
+    pub(crate) archive: &'p Path,
+    /// The version script.
+    pub(crate) script: &'p Path,
+    /// The shared library.
+    pub(crate) to: &'p Path,
+    pub(crate) is_tagged: bool,
+    /// Whether the archive calls libffi.
+    pub(crate) needs_libffi: bool,
+    /// The linker script of builds that abort on panic, `unwind.ld`.
+    pub(crate) unwind: Option<&'p Path>,
+}
+
+impl Link<'_> {
+    /// The command that links the library.
+    pub(crate) fn command(&self) -> Command {
+        let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+        let mut command = Command::new(compiler);
+        command.args(["-shared", "-Wl,--gc-sections,--as-needed,-z,relro,-z,now"]);
+        command.arg(format!("-Wl,-soname,{}", soname(self.is_tagged)));
+        command.arg(format!("-Wl,--version-script,{}", self.script.display()));
+        command.args(self.unwind.map(|script| format!("-Wl,-T,{}", script.display())));
+        command.arg("-Wl,--whole-archive").arg(self.archive).arg("-Wl,--no-whole-archive");
+        command.args(self.needs_libffi.then_some("-lffi")).args(SYSTEM).arg("-o").arg(self.to);
+        command
+    }
+}
