@@ -126,6 +126,7 @@ impl<'d> ImageLayout<'d> {
 
     /// The location of a symbol beyond the limit of its section: the section is not loaded, or its size was lost
     /// and grows with its symbols, or the symbol is malformed.
+    #[cold]
     fn locate_outside_limit(
         &mut self,
         smf: &Smf<'_>,

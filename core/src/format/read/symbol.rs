@@ -303,7 +303,7 @@ impl<'d> Symbols<'d> {
     /// Calls `visit` with [`Symbols::place`] of each symbol, in the order of the table, and the element of `out` with
     /// the same index, until an error or the end of `out`.
     ///
-    /// The first error of [`Symbols::place`] or of `visit`.
+    /// # Errors
     /// The first one of [`Symbols::place`] or of `visit`.
     #[inline]
     pub fn try_for_each_place<T, E: From<FormatError>>(
