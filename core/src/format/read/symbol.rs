@@ -496,7 +496,8 @@ impl<'d> Symbols<'d> {
 
     /// The section of a defined symbol: the stated one, else the code section for functions and the data section for
     /// data.
-    #[inline]
+    // Row `look up` of the benchmark: compiled once for each layout, so that the number of sections takes no division.
+    #[inline(always)]
     fn section(&self, entry: &Entry, kind: SymbolKind, index: u32, at: u64) -> Result<Option<u32>> {
         if let Some(section) = entry.section {
             let section = u32::from(section);
