@@ -445,7 +445,8 @@ fn entry_point(
     let code_offset = |resolution| {
         let at = OutputOffset::of(addresses.locate(resolution))?;
         let is_code = addresses.outputs.get(at.output)?.kind == SectionKind::Code;
-        is_code.then_some(at.offset)
+        let is_inside = available(addresses, resolution).is_some_and(|bytes| bytes != 0);
+        (is_code && is_inside).then_some(at.offset)
     };
     if let (Some(name), Some(resolution)) = (options.entry, entry) {
         let not_code = || PackError::EntryNotCode { name: name.to_owned() };
