@@ -14,6 +14,7 @@ use smf_core::format::{
 };
 
 mod json;
+mod properties;
 mod text;
 
 /// The sections of a table, without null sections. ELF tables start with one, and common symbols are the only
@@ -184,6 +185,7 @@ mod tests {
     const BYTECODE: &[u8] = include_bytes!("../../tests/samples/bcod.smf");
     const LIBRARY: &[u8] = include_bytes!("../../tests/samples/library.lsm");
     const STUB: &[u8] = include_bytes!("../../tests/samples/stub-cat.smf");
+    const PROPERTIES: &[u8] = include_bytes!("../../tests/samples/properties.smf");
     const OBJECT: &[u8] = include_bytes!("../../tests/samples/elf-object.smf");
     const DYNLIB: &[u8] = include_bytes!("../../tests/samples/dynlib.smf");
 
@@ -238,6 +240,23 @@ mod tests {
         let symbol = &shown["symbols"][1];
         assert_eq!((&symbol["name"], &symbol["kind"]), (&"sum".into(), &"function".into()));
         assert_eq!(symbol["value"], shown["functions"][1]["code_offset"]);
+    }
+
+    #[test]
+    fn properties_are_shown_by_name() {
+        let shown = &json(PROPERTIES)["properties"];
+        assert_eq!(shown.as_array().unwrap().len(), 2);
+        assert_eq!(
+            (&shown[0]["type"], &shown[0]["value"]),
+            (&"X86_FEATURE_1_AND".into(), &3.into())
+        );
+        assert_eq!(
+            shown[0]["flags"],
+            serde_json::json!(["X86_FEATURE_1_IBT", "X86_FEATURE_1_SHSTK"])
+        );
+        assert!(json(PACKED).get("properties").is_none());
+        let line = "  property     X86_ISA_1_NEEDED 0x1 X86_ISA_1_BASELINE\n";
+        assert!(text(PROPERTIES).contains(line), "{}", text(PROPERTIES));
     }
 
     #[test]

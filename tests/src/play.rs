@@ -16,7 +16,7 @@ use crate::services::{self, ModelServices};
 use crate::walk::walk;
 
 /// Valid modules to mutate.
-const BASES: [&[u8]; 10] = [
+const BASES: [&[u8]; 11] = [
     include_bytes!("../samples/packed.smf"),
     include_bytes!("../samples/native.smf"),
     include_bytes!("../samples/app.smf"),
@@ -26,6 +26,7 @@ const BASES: [&[u8]; 10] = [
     include_bytes!("../samples/bcod.smf"),
     include_bytes!("../samples/note-zero-size.smf"),
     include_bytes!("../samples/needed.smf"),
+    include_bytes!("../samples/properties.smf"),
     include_bytes!("../samples/services.smf"),
 ];
 

@@ -8,6 +8,7 @@
 
 use smf_core::format::ext::cached_code::{self, CachedCode};
 use smf_core::format::ext::debug_addresses::{DebugAddresses, FIELD};
+use smf_core::format::ext::gnu_property::{self, Properties};
 use smf_core::format::ext::needed::{NAME, NeededLibraries};
 use smf_core::format::note::{
     CircularError, CircularWarning, Dependency, Entries, Entry, Instantiation, Note, Possible,
@@ -36,6 +37,8 @@ pub struct Census {
     pub functions: usize,
     /// Names of needed libraries.
     pub libraries: usize,
+    /// Properties of the code.
+    pub properties: usize,
     /// Fields of debugging information that hold addresses.
     pub debug_fields: usize,
     /// Sections, symbols and relocations of the ELF object in the code, counted as above.
@@ -51,6 +54,7 @@ pub fn walk(smf: &Smf<'_>) -> Census {
     let walk = Walk { smf: *smf, file: smf.file(), sound };
     cached_code::payload_of(smf).map(walk_kept);
     let needed = sound_item(NeededLibraries::of(smf), sound).flatten();
+    let properties = sound_item(Properties::of(smf), sound).flatten();
     let debug = sound_item(DebugAddresses::of(smf), sound).flatten();
     let object = sound_item(smf.object(), sound).flatten();
     Census {
@@ -62,6 +66,7 @@ pub fn walk(smf: &Smf<'_>) -> Census {
         note_rows: walk.note_rows(),
         functions: walk.functions(),
         libraries: needed.map_or(0, |needed| walk_needed(smf, needed)),
+        properties: properties.map_or(0, |properties| walk_properties(smf, properties)),
         debug_fields: debug.map_or(0, |debug| walk_debug(smf, debug)),
     }
 }
@@ -98,6 +103,25 @@ fn walk_needed(smf: &Smf<'_>, needed: NeededLibraries<'_>) -> usize {
     let is_whole = |s: &Section<'_>| s.name == NAME && s.data.len() == 12 + bytes;
     assert!(count <= 1024 && smf.sections().iter().any(|section| is_whole(&section)));
     count
+}
+
+/// Walks the properties of the code.
+fn walk_properties(smf: &Smf<'_>, properties: Properties<'_>) -> usize {
+    let section = smf.sections().named(gnu_property::NAME).unwrap();
+    let mut end = 0;
+    for property in properties {
+        let property = property.unwrap();
+        assert_inside(smf.file(), property.value);
+        assert!(property.offset >= end && property.offset % 8 == 0, "properties overlap");
+        let word = |at: u64| {
+            let at = usize::try_from(property.offset + at).unwrap();
+            u32::from_le_bytes(section.data[at..at + 4].try_into().unwrap())
+        };
+        assert_eq!((word(0), word(4), word(8)), (property.kind, 4, property.number().unwrap()));
+        end = property.offset + 12;
+    }
+    assert!(end <= section.size);
+    properties.count()
 }
 
 /// Walks the object in the code of `smf`.

@@ -207,7 +207,7 @@ fn watch(samples: &[Sample], workers: &[Progress], done: &AtomicBool) {
 #[test]
 fn prefix_or_flipped_bit_is_an_error_or_a_module() {
     let samples = samples();
-    assert!(samples.len() >= 39, "only {} samples", samples.len());
+    assert!(samples.len() >= 40, "only {} samples", samples.len());
     let chunks_of = |(index, sample): (usize, &Sample)| {
         (0..mutations(sample))
             .step_by(usize::try_from(CHUNK).unwrap())
@@ -261,6 +261,8 @@ fn walk_of_samples_counts_their_parts() {
     assert_eq!(census("elf-object.smf").object, [24, 13, 7]);
     let services = census("services.smf");
     assert_eq!((services.sections, services.libraries, services.debug_fields), (21, 1, 14));
+    let properties = census("properties.smf");
+    assert_eq!((properties.sections, properties.properties), (2, 2));
     let library = smf_tests::sample("library.lsm").bytes;
     assert_eq!(walk_library(&Library::parse(&library).unwrap(), &library), 3);
 }

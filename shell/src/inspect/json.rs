@@ -17,6 +17,7 @@ use smf_core::format::{
     Binding, FormatError, Library, Reloc, Section, Smf, Symbol, SymbolKind, library,
 };
 
+use super::properties::{NamedProperty, properties};
 use super::{InitFunction, Parts, ThreadStorage, init_functions, shown_sections};
 
 /// The number of tables of a note that are merged by name. Further repeated names become repeated keys, so that
@@ -58,9 +59,7 @@ pub(super) fn write_module(file: &str, smf: &Smf<'_>, out: impl io::Write) -> io
     if functions().next().is_some() {
         map.serialize_entry("functions", &Stream(|| functions().map(|f| f.map(function))))?;
     }
-    let arrays: [(_, &[u8]); 2] =
-        [("constructors", b".init_array"), ("destructors", b".fini_array")];
-    for (key, array) in arrays {
+    for (key, array) in [("constructors", &b".init_array"[..]), ("destructors", b".fini_array")] {
         let functions = || init_functions(smf, array);
         if functions().next().is_some() {
             map.serialize_entry(key, &Stream(|| functions().map(|f| Ok(init_function(f)))))?;
@@ -73,8 +72,11 @@ pub(super) fn write_module(file: &str, smf: &Smf<'_>, out: impl io::Write) -> io
         map.serialize_entry("thread_local", &thread_storage(&storage))?;
     }
     if let Some(needed) = NeededLibraries::of(smf).map_err(io::Error::other)? {
-        let names = || needed.iter().map(|library| Ok(name(library)));
-        map.serialize_entry("needed_libraries", &Stream(names))?;
+        let names = Stream(|| needed.iter().map(|library| Ok(name(library))));
+        map.serialize_entry("needed_libraries", &names)?;
+    }
+    if let Some(properties) = properties(smf).map_err(io::Error::other)? {
+        map.serialize_entry("properties", &Stream(|| properties.clone().map(property)))?;
     }
     if let Some(object) = smf.object().map_err(io::Error::other)? {
         map.serialize_entry("object", &ElfObject(object))?;
@@ -156,6 +158,14 @@ fn init_function(function: InitFunction<'_>) -> Object<'static> {
         ("value", function.value.into()),
         ("name", name(function.name)),
     ])
+}
+
+fn property(property: NamedProperty) -> Result<Object<'static>, FormatError> {
+    Ok(Object(vec![
+        ("type", property.name.into()),
+        ("value", property.value.into()),
+        ("flags", names(property.flags.into_iter())),
+    ]))
 }
 
 fn section(section: Section<'_>) -> Result<Object<'static>, FormatError> {

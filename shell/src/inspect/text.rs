@@ -11,6 +11,7 @@ use smf_core::format::sdn::Table;
 use smf_core::format::template::TemplateKind;
 use smf_core::format::{Library, Reloc, RelocTable, Section, Smf, Symbol, SymbolIndex};
 
+use super::properties::properties;
 use super::{InitFunction, Parts, ThreadStorage, init_functions, shown_sections};
 
 /// Bytes as printable text.
@@ -99,6 +100,10 @@ fn write_header(file: &str, smf: &Smf<'_>, out: &mut impl Write) -> io::Result<(
     let needed = NeededLibraries::of(smf).map_err(io::Error::other)?;
     for library in needed.iter().flat_map(NeededLibraries::iter) {
         writeln!(out, "  needs        {}", Printable(library))?;
+    }
+    for property in properties(smf).map_err(io::Error::other)?.into_iter().flatten() {
+        let flags = property.flags.join(", ");
+        writeln!(out, "  property     {} {:#x} {flags}", property.name, property.value)?;
     }
     let Ok(Some(index)) = SymbolIndex::of(smf.symbols()) else { return Ok(()) };
     writeln!(out, "  name index   {} names in {} buckets", index.names(), index.buckets())

@@ -16,6 +16,7 @@
 //! registrars           `atexit` and its like, which belong to each module
 //! phases               order code by when it runs
 //! layout               assign addresses
+//! gnu_property         combine the properties of the objects
 //! contents             copy and relocate the input sections, on all cores
 //! relocate, operands   write values; collect the relocations for the loader
 //! debug_info           merge the debugging information
@@ -43,6 +44,7 @@ mod eh_frame;
 mod emit;
 mod error;
 mod gc_sections;
+mod gnu_property;
 mod init_sections;
 mod layout;
 mod machine;
@@ -136,11 +138,12 @@ pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, P
         let merged = debug_info::merge(&addresses, &mut refusals);
         debug_info = refusals.check(merged).unwrap_or_default();
     }
+    let properties = gnu_property::combine(&program, &mut refusals);
     let additions = emit::Additions {
         debug_info,
         needs_unwinding: reachable.needs_unwinding() || inputs.need_unwinding(&program),
         needed: inputs.needed(&program)?,
-        metadata: module::Metadata::new(&inputs, &program, &instances)?,
+        metadata: module::Metadata::new(&inputs, &program, &instances, properties)?,
     };
     let bytes = match emit::emit(&addresses, options, entry, &additions, &mut warnings) {
         // A consequence of what is refused already.

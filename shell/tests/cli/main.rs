@@ -38,7 +38,7 @@ mod templates;
 mod verify;
 
 /// The valid samples.
-const GOOD: [&str; 19] = [
+const GOOD: [&str; 20] = [
     "app-native.smf",
     "app.smf",
     "bcod.smf",
@@ -55,6 +55,7 @@ const GOOD: [&str; 19] = [
     "note-zero-size.smf",
     "packed-leading.smf",
     "packed.smf",
+    "properties.smf",
     "services.smf",
     "stub-cat.smf",
     "stub-declared.smf",

@@ -150,6 +150,18 @@ fn object_with_any_changed_byte_in_debugging_information_is_refused_or_packed() 
     }
 }
 
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn object_with_any_changed_byte_in_properties_is_refused_or_packed() {
+    let object =
+        asm(".text\n.globl go\ngo: ret\n.section .note.gnu.property, \"a\", @note\n.p2align 3
+        .long 4, 32, 5\n.asciz \"GNU\"\n.long 0xc0000002, 4, 3, 0, 0xc0008002, 4, 1, 0
+        .long 4, 16, 5\n.asciz \"GNU\"\n.long 0xc0010002, 4, 1, 0\n");
+    let packed = pack(&[Input { name: "a.o", data: &object }], &Options::default()).unwrap();
+    assert!(Smf::parse(&packed.bytes).unwrap().sections().named(b".smf.property").is_some());
+    change_bytes(&object, scale(1, 5));
+}
+
 /// Names the case of a test that fails.
 struct Case {
     at: usize,

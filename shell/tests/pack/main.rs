@@ -7,6 +7,7 @@ mod archives;
 mod breadth;
 mod compress;
 mod debug_info;
+mod gnu_property;
 mod hostile;
 #[cfg(target_arch = "x86_64")]
 mod init;

@@ -1,9 +1,14 @@
 //! The result of packing every type of relocation, and of the instructions that they apply to.
 
+use std::path::Path;
+use std::process::Command;
+
+use smf_core::format::ext::gnu_property::Properties;
 use smf_core::format::{Layout, RelocKind, Smf};
 use smf_loader::pack::{PackError, PackWarning, Packed};
+use smf_tests::compile::{scratch, succeed};
 
-use crate::tools::{LAYOUTS, assembled, try_pack};
+use crate::tools::{LAYOUTS, TOOLS, assembled, compiled, try_pack};
 
 /// A packed or native module of this code, which begins with `go`.
 struct Made(Packed);
@@ -239,4 +244,48 @@ fn damaged_object_is_refused_or_makes_a_sound_module() {
         }
     }
     assert!(sound > 100 && refused > 100, "{sound} {refused}");
+}
+
+/// The note of properties in an object or a shared object, as `readelf` shows it.
+fn shown_properties(file: &Path) -> Option<String> {
+    let output = Command::new(format!("{TOOLS}readelf")).arg("-nW").arg(file).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    Some(text.split_once("AArch64 feature: ")?.1.lines().next()?.to_owned())
+}
+
+#[test]
+fn branch_protection_of_all_objects_is_recorded_as_by_the_linker() {
+    let protections = ["standard", "bti", "pac-ret", "none"];
+    let built = protections.map(|protection| {
+        let source = scratch();
+        let file = source.path().join("in.c");
+        std::fs::write(&file, format!("int {}(int x) {{ return x + 1; }}", &protection[..3]))
+            .unwrap();
+        compiled(&file, &[&format!("-mbranch-protection={protection}"), "-fPIC"])
+    });
+    let [Some(standard), Some(bti), Some(pac), Some(none)] = &built else { return };
+    let bits = |objects: &[&[u8]]| {
+        let directory = scratch();
+        let mut link = Command::new(format!("{TOOLS}ld"));
+        let out = directory.path().join("out.so");
+        link.args(["-shared", "-o"]).arg(&out);
+        for (number, object) in objects.iter().enumerate() {
+            let path = directory.path().join(format!("{number}.o"));
+            std::fs::write(&path, object).unwrap();
+            link.arg(path);
+        }
+        let output = link.output().unwrap();
+        succeed(&link, &output);
+        let packed = try_pack(objects, Layout::Packed).unwrap();
+        let smf = Smf::parse(&packed.bytes).unwrap();
+        let mut found = Properties::of(&smf).unwrap().into_iter().flatten().flatten();
+        let value = found.next().map(|property| (property.kind, property.number().unwrap()));
+        (value, shown_properties(&out))
+    };
+    let (kind, shown) = (0xc000_0000, |text: &str| Some(text.to_owned()));
+    assert_eq!(bits(&[standard]), (Some((kind, 3)), shown("BTI, PAC")));
+    assert_eq!(bits(&[standard, bti]), (Some((kind, 1)), shown("BTI")));
+    assert_eq!(bits(&[pac, standard]), (Some((kind, 2)), shown("PAC")));
+    assert_eq!(bits(&[bti, pac]), (None, None));
+    assert_eq!(bits(&[standard, none]), (None, None));
 }

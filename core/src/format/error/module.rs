@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::format::model::named_enum;
+
 /// The reason why no header was found, or why the header is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -289,6 +291,9 @@ pub enum ExtensionError {
     /// A name that is not that of a shared library.
     #[error("section {section}, .smf.needed: name {index} {kind}, at offset {at:#x}")]
     NeededName { section: u32, index: u32, kind: NeededNameError, at: u64 },
+    /// A malformed note of properties.
+    #[error("section {section}, .smf.property: {kind}, at offset {at:#x}")]
+    Property { section: u32, kind: PropertyErrorKind, at: u64 },
     /// No magic, or another version.
     #[error(
         "section {section}, .smf.debugaddr: missing magic `DBGA` or a version other than 1, at offset {at:#x}"
@@ -304,6 +309,20 @@ pub enum ExtensionError {
         "section {section}, .smf.debugaddr: the field at {offset:#x} of list {index} overlaps the one before it or exceeds its section, at offset {at:#x}"
     )]
     DebugAddressesField { section: u32, index: u32, offset: u32, at: u64 },
+}
+
+named_enum! {
+    /// The reason why notes of properties are malformed.
+    PropertyErrorKind {
+        /// A note that extends past the end of the section.
+        Note = "a property note extends past the end of the section",
+        /// A note whose size is not a multiple of eight.
+        Size = "the size of a property note is not a multiple of 8",
+        /// A property that extends past the end of its note.
+        Property = "a property extends past the end of its note",
+        /// A property whose value has a number of bytes other than four.
+        Value = "the value of a property has a size other than 4 bytes",
+    }
 }
 
 /// The reason why a name is not that of a needed library.

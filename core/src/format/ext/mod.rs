@@ -2,6 +2,7 @@
 
 pub mod cached_code;
 pub mod debug_addresses;
+pub mod gnu_property;
 pub mod hash_index;
 pub mod ifunc;
 pub mod needed;

@@ -3,6 +3,7 @@
 use crate::format::error::{ElfError, HeaderError, RelocError, Result, ensure};
 use crate::format::ext::cached_code;
 use crate::format::ext::debug_addresses::DebugAddresses;
+use crate::format::ext::gnu_property::Properties;
 use crate::format::ext::hash_index::SymbolIndex;
 use crate::format::ext::needed::NeededLibraries;
 use crate::format::ext::prelink::Prelink;
@@ -16,7 +17,7 @@ use crate::format::wire::elf_reloc::{self, ElfReloc};
 
 impl<'d> Smf<'d> {
     /// Checks everything that can be checked without running the module: every symbol, relocation, template, bytecode
-    /// function and note row, the prelink data, the symbol index, every record of cached code, the names of needed libraries, the addresses in
+    /// function and note row, the prelink data, the symbol index, every record of cached code, the names of needed libraries, the properties of the code, the addresses in
     /// debugging information, the ELF object in the code, and the tables of the shared object of a dynlib. Time is linear in the file. Nothing is decompressed;
     /// [`Smf::verify_compressed`] checks the contents of compressed sections.
     ///
@@ -45,6 +46,7 @@ impl<'d> Smf<'d> {
         }
         cached_code::check(self)?;
         NeededLibraries::of(self)?;
+        Properties::of(self)?;
         DebugAddresses::of(self)?;
         if let Some(plan) = Prelink::of(self)? {
             plan.verify_prelinked(self)?;

@@ -6,12 +6,13 @@ pub(crate) const HASH_INDEX: &[u8] = b".smf.hash";
 pub(crate) const CACHED_CODE: &[u8] = b".smf.code";
 /// The needed shared libraries.
 pub(crate) const NEEDED: &[u8] = b".smf.needed";
-
+/// The properties of the code.
+pub(crate) const GNU_PROPERTY: &[u8] = b".smf.property";
 /// Where debugging information holds addresses.
 pub(crate) const DEBUG_ADDRESSES: &[u8] = b".smf.debugaddr";
 
 /// Whether the native layout, which has no number for notes, stores a note of this name as debugging information.
 #[inline(never)]
 pub(crate) fn is_own_note(name: &[u8]) -> bool {
-    [HASH_INDEX, CACHED_CODE, NEEDED, DEBUG_ADDRESSES].contains(&name)
+    [HASH_INDEX, CACHED_CODE, NEEDED, GNU_PROPERTY, DEBUG_ADDRESSES].contains(&name)
 }

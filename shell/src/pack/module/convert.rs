@@ -6,7 +6,7 @@
 
 use ::object::elf;
 use smf_core::format::ext::tls::{self, TlsImport};
-use smf_core::format::ext::{ifunc, needed, prelink};
+use smf_core::format::ext::{gnu_property, ifunc, needed, prelink};
 use smf_core::format::{
     Arch, Binding, Layout, Reloc, RelocKind, Section, SectionKind, Smf, Symbol, SymbolKind,
     functions,
@@ -17,6 +17,7 @@ use super::elf_writer::{ElfObject, ElfReloc, ElfSection, ElfSymbol};
 use super::frames::Frames;
 use super::thread_local;
 use crate::pack::error::{PackError, Result};
+use crate::pack::gnu_property::SECTION;
 use crate::pack::object::text;
 
 /// The section of unwinding tables, most of whose distances have no relocations.
@@ -121,6 +122,7 @@ impl NamedModule<'_, '_> {
         self.add_relocs(&mut object, &symbols)?;
         self.add_frames(&mut object, &symbols)?;
         tie_together(&mut object, first);
+        self.add_properties(&mut object);
         Ok(Some(object.to_vec()))
     }
 
@@ -293,6 +295,20 @@ impl NamedModule<'_, '_> {
             offset,
         })?;
         Ok(ElfReloc { offset, symbol, kind: elf_kind, addend })
+    }
+
+    /// Adds the note with the properties of the code.
+    fn add_properties(&self, object: &mut ElfObject) {
+        let Some(note) = self.smf.sections().named(gnu_property::NAME) else { return };
+        object.sections.push(ElfSection {
+            name: SECTION.to_vec(),
+            kind: elf::SHT_NOTE,
+            flags: elf::SHF_ALLOC.0,
+            bytes: note.data.to_vec(),
+            size: note.size,
+            alignment: 8,
+            relocs: Vec::new(),
+        });
     }
 
     /// Adds the relocations of unwinding tables.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use hashbrown::HashMap;
 use indexmap::{IndexMap, IndexSet};
 
-use smf_core::format::ext::debug_addresses;
+use smf_core::format::ext::{debug_addresses, gnu_property};
 use smf_core::format::note::{Note, Possible};
 use smf_core::format::sdn::{Cell, Table};
 use smf_core::format::template::{Template, TemplateMeta, Templates};
@@ -37,7 +37,7 @@ pub(in crate::pack) struct Metadata {
 }
 
 impl Metadata {
-    /// Merges the metadata of the linked modules.
+    /// Merges the metadata of the linked modules, and adds the section with these `properties`.
     ///
     /// # Errors
     /// Modules that contradict each other.
@@ -45,6 +45,7 @@ impl Metadata {
         inputs: &Inputs<'_>,
         program: &Program<'_>,
         instances: &Instances,
+        properties: Option<Vec<u8>>,
     ) -> Result<Self> {
         let mut modules = inputs.linked_modules(program);
         let is_used =
@@ -59,6 +60,10 @@ impl Metadata {
         merged.sections.extend(merge_templates(modules)?);
         merged.sections.extend(merge_counts(modules)?);
         merged.sections.extend(merge_notes(modules, instances)?);
+        merged.sections.extend(properties.map(|bytes| {
+            let (kind, name) = (SectionKind::Note, gnu_property::NAME.to_vec());
+            ExtraSection { kind, name, bytes }
+        }));
         merged.add_others(modules)?;
         Ok(merged)
     }
