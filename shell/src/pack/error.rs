@@ -110,7 +110,7 @@ pub enum PackError {
     #[error("duplicate definition of `{name}` in {first} and {second}")]
     DuplicateDefinition { name: String, first: String, second: String },
     /// A hidden symbol is undefined.
-    #[error("{object}: the hidden symbol `{name}` is defined in no input")]
+    #[error("{object}: the hidden symbol `{name}` is defined in no input{}", hint(.name))]
     UndefinedHidden { name: String, object: String },
     /// A symbol's address is computed by a resolver function at load time.
     #[error(
@@ -158,6 +158,15 @@ pub enum PackError {
     /// The stub contains a module header, which readers would find first.
     #[error("the stub contains a module header, which readers would find first")]
     ReadDifferently,
+}
+
+/// The remedy for a hidden symbol that is undefined, where one is known.
+fn hint(name: &str) -> &'static str {
+    match name {
+        // In `libc_nonshared.a`.
+        "__stack_chk_fail_local" => "; the static part of the C library defines it (-lc)",
+        _ => "",
+    }
 }
 
 /// The messages of several errors, a line each.

@@ -68,6 +68,14 @@ fn cpp_with_streams_exceptions_and_threads_runs_in_c_and_rust() {
     }
 }
 
+#[test]
+fn functions_that_every_program_has_of_its_own_run_in_c_and_rust() {
+    let mut gcc = Command::new("cc");
+    gcc.args(["-Wall", "-Werror", "-fPIC", "-O1", "-c"]);
+    let module = packed(gcc, "nonshared.c", "nonshared.o", &[]);
+    check(&[&module], "calls", 0, ["", "left\n"], 0);
+}
+
 /// LLVM's library of the newest version that is installed.
 fn llvm_unwinder() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib").into_iter().flatten().filter_map(Result::ok);

@@ -343,6 +343,24 @@ fn exit_handlers_are_those_of_the_module() {
 }
 
 #[test]
+fn functions_that_every_program_has_of_its_own_are_found() {
+    let program = Program::new("init-nonshared");
+    let source = include_str!("../programs/nonshared.c");
+    for more in [&["--export", "calls"][..], &["-lc"]] {
+        let module = program.module("nonshared.c", source, &["-O1", "-fPIC"], more);
+        assert_eq!(ok(&["run", &module, "calls", "0", "--host-symbols"]), "0\nleft\n", "{more:?}");
+    }
+    // Its own copy belongs to every program too, but is hidden, so that only the library's static part defines it.
+    let source = "extern __attribute__((visibility(\"hidden\"))) void __stack_chk_fail_local(void);
+        long go(long x) { if (x > 9) __stack_chk_fail_local(); return x; }";
+    let object = program.object("stack.c", source, &["-fPIC"]);
+    let error = fails(&["pack", &object, "-o", &program.path("stack.smf")]);
+    contains(&error, &["the hidden symbol `__stack_chk_fail_local`", "(-lc)"]);
+    let module = program.module("stack.c", source, &["-fPIC"], &["-lc"]);
+    assert_eq!(ok(&["run", &module, "go", "5", "--host-symbols"]), "5\n");
+}
+
+#[test]
 fn functions_that_only_executables_can_run_are_refused() {
     let program = Program::new("init-refused");
     let source = "void f(void) {} __attribute__((section(\".preinit_array\"), used)) \
