@@ -73,10 +73,10 @@ pub enum LinkError {
     /// A relocated value out of the range of its field.
     #[error("a {kind} relocation against `{symbol}` cannot reach 0x{target:x} from 0x{place:x}")]
     Overflow { kind: RelocKind, symbol: Name, place: u64, target: u64 },
-    /// A distance to an import that does not fit its field. The loader places the image within reach of all such imports
-    /// if there are such addresses.
+    /// An address of an import, or a distance to it, that does not fit its field. The loader places the image within
+    /// reach of all imports that are addressed by distances if there are such addresses.
     #[error(
-        "a {kind} relocation against the import `{symbol}` cannot reach 0x{target:x} from 0x{place:x}, because the imports of the module lie too far apart; compile the objects that use it with -fPIC"
+        "a {kind} relocation against the import `{symbol}` cannot reach 0x{target:x} from 0x{place:x}, because {}; compile the objects that use it with -fPIC", out_of_reach(*.kind)
     )]
     Unreachable { kind: RelocKind, symbol: Name, place: u64, target: u64 },
     /// A relocation on an instruction without a matching operand.
@@ -132,6 +132,14 @@ pub enum LinkError {
     /// Unresolved imports.
     #[error("{}", unresolved(*count, first))]
     MissingImports { count: u32, first: Name },
+}
+
+/// Why an import is out of reach.
+fn out_of_reach(kind: RelocKind) -> &'static str {
+    match kind {
+        RelocKind::Abs32 | RelocKind::Abs32S => "it holds 32 bits of an address",
+        _ => "the imports of the module lie too far apart",
+    }
 }
 
 /// The message of [`LinkError::MissingImports`].

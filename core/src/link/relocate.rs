@@ -276,12 +276,13 @@ impl Relocator<'_, '_> {
         operands: &Operands,
         error: PatchError,
     ) -> LinkError {
+        use RelocKind::{Abs32, Abs32S, Arm64Page21, Pc32};
         let (kind, place) = (reloc.kind, operands.place);
         let target = operands.target(kind).wrapping_add_signed(reloc.addend);
         let word = usize::try_from(at).ok().and_then(|at| u32_at(self.memory, at)).unwrap_or(0);
         let address = self.layout.symbols.get(to_usize(reloc.symbol)).copied();
         let is_import = address.is_some_and(SymbolAddress::is_import)
-            && matches!(kind, RelocKind::Pc32 | RelocKind::Arm64Page21);
+            && matches!(kind, Pc32 | Arm64Page21 | Abs32 | Abs32S);
         self.named(reloc, |symbol| match error {
             PatchError::Range if is_import => {
                 LinkError::Unreachable { kind, symbol, place, target }

@@ -243,6 +243,11 @@ pub enum PackWarning {
         "{place}: refers to the import `{symbol}` by a 32-bit distance, so that both modules have to lie within 2 GiB; compile with -fPIC"
     )]
     NearImport { place: String, symbol: String },
+    /// A 32-bit field holds the address of an import.
+    #[error(
+        "{place}: holds the address of the import `{symbol}` in 32 bits, which only hosts that are not position-independent can fill; compile with -fPIC"
+    )]
+    LowImport { place: String, symbol: String },
     /// A 32-bit field holds an address.
     #[error("{place}: holds 32-bit addresses and has to be placed below 2 GiB; compile with -fPIC")]
     LowAddress { place: String },

@@ -459,15 +459,14 @@ impl Relocator<'_, '_, '_> {
             }
             // Modules with 32-bit addresses are placed below 2 GiB, where sign extension changes nothing, and above the
             // lowest 64 KiB, so that a reference may lie before the start of the image.
-            (4, _) if is_packed && (!signed || self.is_near_image(to)) => {
+            (4, _) if is_packed => {
                 self.low_addresses += 1;
-                return self.emit_reloc(at, RelocKind::Abs32, to);
+                let is_plain = !signed || self.is_near_image(to);
+                let kind = if is_plain { RelocKind::Abs32 } else { RelocKind::Abs32S };
+                return self.emit_reloc(at, kind, to);
             }
-            (4, false) => {
+            (4, _) => {
                 "needs a 32-bit address, which the native layout cannot express; compile with -fPIC"
-            }
-            (4, true) => {
-                "sign-extends a 32-bit address that the module does not contain, which a module cannot express; compile with -fPIC"
             }
             _ => "needs an address in fewer than 32 bits, which a module cannot express",
         };

@@ -4,6 +4,7 @@ use hashbrown::HashSet;
 use std::cell::OnceCell;
 
 use ::object::elf;
+use smf_core::format::ext::tls::TlsImport;
 
 use super::error::{PackError, PackWarning, Result};
 use super::object::{GlobalId, InputReloc, Section, SectionId, SymbolId};
@@ -196,12 +197,20 @@ impl RelocScanner<'_, '_> {
         PackError::RelocKind { place, kind, symbol, why }
     }
 
+    /// Warns of an import that is referred to by a 32-bit distance or address.
     pub(super) fn warn_of_near_import(&mut self, reloc: InputReloc, resolution: Resolution) {
         let Resolution::Import(global) = resolution else { return };
         if self.plan.warned.insert((self.id.object, global)) {
             let place = self.program.place(self.id);
             let symbol = self.program.symbol_title(reloc.symbol);
-            self.warnings.push(PackWarning::NearImport { place, symbol });
+            let is_address = self.program.machine().isa().addresses.contains(&reloc.kind);
+            let name = self.program.global(global).map_or(&[][..], |global| global.name);
+            match is_address {
+                // The offset of thread-local storage that an input module imports.
+                true if TlsImport::parse(name).is_some() => {}
+                true => self.warnings.push(PackWarning::LowImport { place, symbol }),
+                false => self.warnings.push(PackWarning::NearImport { place, symbol }),
+            }
         }
     }
 }

@@ -56,11 +56,11 @@ impl RelocScanner<'_, '_> {
         let resolution = self.program.resolution(reloc.symbol).ok();
         let Some(resolution) = resolution else { return Err(self.error(reloc, "has no target")) };
         let is_address = [elf::R_X86_64_32, elf::R_X86_64_32S].contains(&reloc.kind);
-        if is_address
-            && matches!(resolution, Resolution::Import(_))
-            && let Some((jump, to, rewrite)) = self.thunk(reloc, resolution, true)
-        {
-            return self.push(jump, PC32, to, -4, Some(rewrite));
+        if is_address && matches!(resolution, Resolution::Import(_)) {
+            if let Some((jump, to, rewrite)) = self.thunk(reloc, resolution, true) {
+                return self.push(jump, PC32, to, -4, Some(rewrite));
+            }
+            self.warn_of_near_import(reloc, resolution);
         }
         let direct = RelocTarget::Symbol(resolution);
         let absolute = |bytes, signed| RelocForm::Absolute { bytes, signed };

@@ -6,6 +6,9 @@
 #include <unistd.h>
 
 long host_datum = 40;
+long host_array[3] = {10, 20, 30};
+long host_function(long x) { return 3 * x; }
+long (*host_functions[])(long) = {host_function};
 static const char *directory;
 
 static uint64_t load(uint64_t loader, const char *name) {
@@ -26,8 +29,33 @@ static bool heap_grows(void) {
     return sbrk(1 << 20) == end && sbrk(0) == end + (1 << 20);
 }
 
+/* The error names the module, the import and the remedy. */
+static void check_refused(uint64_t loader, const char *name, const char *symbol) {
+    CHECK(!load(loader, name));
+    const char *text = smf_last_error().text;
+    CHECK(strstr(text, name) && strstr(text, symbol) && strstr(text, "-fPIC"));
+}
+
+/* Code for an executable holds 32-bit addresses, which a host has if it is one without -pie (is_low). */
+static void check_fixed(uint64_t loader, bool is_low) {
+    CHECK(smf_loader_define(loader, "host_array", ADDRESS(host_array)));
+    CHECK(smf_loader_define(loader, "host_function", ADDRESS(host_function)));
+    CHECK(smf_loader_define(loader, "host_functions", ADDRESS(host_functions)));
+    uint64_t moved = load(loader, "fixed-moved");
+    CHECK(moved && call(loader, moved, "go_on", 2) == 3 * 34 && host_array[2] == 34);
+    if (is_low) {
+        uint64_t data = load(loader, "fixed-data");
+        CHECK(data && call(loader, data, "go", 4) == 21 + 20 + 4);
+        uint64_t function = load(loader, "fixed-function");
+        CHECK(function && call(loader, function, "go_there", 0) == 16);
+    } else {
+        check_refused(loader, "fixed-data", "host_array");
+        check_refused(loader, "fixed-function", "host_function");
+    }
+}
+
 int main(int count, char **arguments) {
-    CHECK(count == 3);
+    CHECK(count == 4);
     directory = arguments[1];
     bool is_apart = strcmp(arguments[2], "apart") == 0;
     SmfLoaderOptions options = {.size = sizeof options, .flags = SMF_LOADER_PROCESS_SYMBOLS};
@@ -57,6 +85,7 @@ int main(int count, char **arguments) {
     } else {
         CHECK(both && call(loader, both, "pushed_both", 0) == ADDRESS(stderr));
     }
+    check_fixed(loader, strcmp(arguments[3], "low") == 0);
     CHECK(heap_grows());
     CHECK(smf_loader_close(loader));
     watch();

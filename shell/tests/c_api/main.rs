@@ -388,17 +388,42 @@ const REACH: [(&str, &str); 5] = [
     ),
 ];
 
+/// Modules of objects for an executable, whose code holds 32-bit addresses of imports in instructions that cannot be moved, or
+/// in instructions that can.
+const FIXED: [(&str, &str); 3] = [
+    (
+        "fixed-data",
+        "extern long host_array[]; long many(long, long, long, long, long, long, long *, long);
+         long many(long a, long b, long c, long d, long e, long f, long *g, long h) { return a + b + c + d + e + f + g[1] + h; }
+         long (*volatile pointer)(long, long, long, long, long, long, long *, long) = many;
+         long go(long x) { return pointer(1, 2, 3, 4, 5, 6, host_array, x); }",
+    ),
+    (
+        "fixed-function",
+        "extern long (*host_functions[])(long); extern long host_function(long);
+         long go_there(long x) { return host_functions[x](host_functions[x] == host_function ? 5 : 6) + 1; }",
+    ),
+    (
+        "fixed-moved",
+        "extern long host_array[], host_function(long); static const long own[] = {1, 2, 4};
+         long go_on(long x) { host_array[x] += own[x]; return host_function(host_array[x]); }",
+    ),
+];
+
 /// Hosts built in three ways, which have copies of library data in the program or not.
 #[test]
 fn default_objects_reach_data_of_every_host() {
     let directory = Path::new(SCRATCH).join("reach");
     fs::create_dir_all(&directory).unwrap();
-    for (name, source) in REACH {
+    let fixed = FIXED.map(|(name, source)| (name, source, "-fno-pie"));
+    for (name, source, model) in
+        REACH.map(|(name, source)| (name, source, "-fpie")).into_iter().chain(fixed)
+    {
         let [c, o, smf] = ["c", "o", "smf"].map(|end| directory.join(name).with_extension(end));
         fs::write(&c, source).unwrap();
         let mut gcc = Command::new("gcc");
         // No flags but those that other systems than Debian do not have by default.
-        succeed(gcc.args(["-O1", "-fpie", "-fno-builtin", "-c", "-o"]).arg(&o).arg(&c));
+        succeed(gcc.args(["-O1", model, "-fno-builtin", "-c", "-o"]).arg(&o).arg(&c));
         let data = fs::read(&o).unwrap();
         let packed = pack(&[Input { name, data: &data }], &Options::default()).unwrap();
         fs::write(&smf, packed.bytes).unwrap();
@@ -420,7 +445,8 @@ fn default_objects_reach_data_of_every_host() {
                 .arg(format!("-Wl,--disable-new-dtags,-rpath,{}", libraries.display())),
         );
         let apart = if is_apart { "apart" } else { "together" };
-        let said = succeed(Command::new(&program).arg(&directory).arg(apart));
+        let low = if way == "no-pie" { "low" } else { "high" };
+        let said = succeed(Command::new(&program).arg(&directory).args([apart, low]));
         assert!(said.contains("ok"), "{way}: {said}");
     }
 }

@@ -216,3 +216,111 @@ fn table_before_its_start_is_addressed_by_a_sign_extended_address() {
     let module = Image::map(&smf).unwrap().link(&NoImports).unwrap();
     assert_eq!((run(&module, "from_one", &[1]), run(&module, "from_one", &[4])), (5, 8));
 }
+
+/// What code for an executable takes the addresses of: data and functions of the host, and its own tables.
+const FIXED: &str = r#"
+    extern long host_data[], host_fn(long), (*host_table[])(long); extern int host_ints[];
+    extern char host_bytes[]; extern double host_ratios[];
+    static const long own[] = {3, 1, 4, 1, 5}; static int counters[8];
+    long *kept; long (*kept_fn)(long); struct pair { long *data; long (*fn)(long); };
+    __attribute__((noinline, noipa)) static long many(long a, long b, long c, long d, long e, long f, long *g, long (*h)(long)) {
+        return a + b + c + d + e + f + g[1] + h(2); }
+    long pushed(void) { return many(1, 2, 3, 4, 5, 6, host_data, host_fn); }
+    long stored(void) { kept = host_data; kept_fn = host_fn; return kept_fn(kept[2]); }
+    __attribute__((noinline, noipa)) static void fill(struct pair *p) { p->data = host_data + 1; p->fn = host_fn; }
+    long filled(void) { struct pair p; fill(&p); return p.fn(*p.data); }
+    long called(long i) { return host_table[i](i) + 1; }
+    long jumped(long i, long x) { return host_table[i](x); }
+    long is_data(long *p) { return p == host_data; }
+    long is_fn(struct pair *p) { return p->fn == host_fn; }
+    long index(long *p) { return p - host_data; }
+    long counted(long i) { host_ints[i]++; host_data[3] += i; host_bytes[i] = 7; counters[i & 7] += 2;
+        return host_ints[i] * 100 + host_bytes[i] * 10 + counters[i & 7]; }
+    long halved(long i) { return (long)(host_ratios[i] * 2 + host_ratios[i + 1]); }
+    long scaled(long n) { for (long i = 0; i < n; i++) host_ints[i + 4] *= 3; return host_ints[5]; }
+    long switched(long i) { switch (i) { case 0: return own[i]; case 1: return host_data[1]; case 2: return 17;
+        case 3: return host_fn(3); case 4: return own[4]; case 5: return -1; default: return counters[i & 7]; } }
+    const char *names[] = {"one", "two", "three"};
+    long named(long i) { return names[i][1]; }
+    long *data(void) { return host_data; }
+    void *function(void) { return host_fn; }
+"#;
+
+/// The host: in the low 2 GiB if it is for an executable.
+const FIXED_HOST: &str = r#"
+    long host_data[4] = {10, 11, 12, 13}; long host_fn(long x) { return 3 * x; }
+    static long other(long x) { return 5 * x; } long (*host_table[])(long) = {host_fn, other};
+    int host_ints[16] = {1, 2, 3, 4, 5, 6}; char host_bytes[16]; double host_ratios[] = {1.5, 2.5, 3.5};
+    long in_host(long i) { return host_data[i]; }
+"#;
+
+#[test]
+fn position_dependent_code_addresses_imports_below_2_gib() {
+    for level in ["-O0", "-O1", "-O2", "-Os", "-O3"] {
+        let made = packed(&c(FIXED, &[level, "-fno-pic", "-fno-pie"]));
+        let host = packed(&c(FIXED_HOST, &["-O1", "-fno-pic", "-fno-pie"]));
+        let (host, smf) = (host.smf(), made.smf());
+        let host = Image::map(&host).unwrap().link(&NoImports).unwrap();
+        let address = |name: &[u8]| host.symbol(name);
+        let module = Image::map(&smf).unwrap().link(&address).unwrap();
+        let data = address(b"host_data").unwrap().cast_signed();
+        let function = address(b"host_fn").unwrap().cast_signed();
+        assert!(data < 1 << 31 && function < 1 << 31, "the host has no 32-bit addresses");
+        let pair = [data, function];
+        let is = |name, args: &[i64], result| {
+            assert_eq!(run(&module, name, args), result, "{name} {level}");
+        };
+        is("pushed", &[], 21 + 11 + 6);
+        is("stored", &[], 36);
+        is("filled", &[], 33);
+        is("called", &[1], 6);
+        is("jumped", &[0, 7], 21);
+        is("is_data", &[data], 1);
+        is("is_data", &[data + 8], 0);
+        is("is_fn", &[pair.as_ptr().expose_provenance().cast_signed() as i64], 1);
+        is("index", &[data + 24], 3);
+        is("counted", &[1], 372);
+        is("counted", &[1], 474);
+        is("halved", &[1], 8);
+        is("scaled", &[2], 18);
+        for (case, result) in [(0, 3), (1, 11), (2, 17), (3, 9), (4, 5), (5, -1), (9, 4)] {
+            is("switched", &[case], result);
+        }
+        is("named", &[2], i64::from(b'h'));
+        is("data", &[], data);
+        is("function", &[], function);
+        assert_eq!(run(&host, "in_host", &[3]), 13 + 2);
+    }
+}
+
+#[test]
+fn import_above_2_gib_of_position_dependent_code_is_refused_with_the_remedy() {
+    let host = packed(&c(FIXED_HOST, &["-O1", "-fPIC"]));
+    let host = host.smf();
+    let host = Image::map(&host).unwrap().link(&NoImports).unwrap();
+    let address = |name: &[u8]| host.symbol(if name == b"many" { b"host_fn" } else { name });
+    // Instructions that cannot be moved: `call *host_table(,%rdi,8)` and `push $host_fn`.
+    let push = "extern long host_fn(long);
+        long many(long, long, long, long, long, long, long (*)(long), long);
+        long f(void) { return many(1, 2, 3, 4, 5, 6, host_fn, 8) + 1; }";
+    for (source, name) in [
+        (
+            "extern long (*host_table[])(long); long f(long i) { return host_table[i](i); }",
+            "host_table",
+        ),
+        (push, "host_fn"),
+    ] {
+        let made = packed(&c(source, &["-O2", "-fno-pic", "-fno-pie"]));
+        let warning = made.warnings.iter().map(ToString::to_string).find(|w| w.contains(name));
+        let expected =
+            format!("a.o, section `.text`: holds the address of the import `{name}` in 32 bits");
+        assert!(warning.unwrap().starts_with(&expected));
+        let smf = made.smf();
+        let error = Image::map(&smf).unwrap().link(&address).err().unwrap().to_string();
+        let start = format!("a abs32s relocation against the import `{name}` cannot reach 0x");
+        assert!(error.starts_with(&start), "{error}");
+        let end =
+            "because it holds 32 bits of an address; compile the objects that use it with -fPIC";
+        assert!(error.ends_with(end), "{error}");
+    }
+}

@@ -215,14 +215,20 @@ static SECTIONS: [(SectionKind, SectionKind); 17] = {
 /// The relocation kinds of the native layout by number, up to those of aarch64.
 const NATIVE_RELOCS: &[RelocKind] = RelocKind::ALL.split_at(10).0;
 
-/// The relocation kinds of the packed layout by number.
-const PACKED_RELOCS: [RelocKind; 6] = [
+/// The relocation kinds of the packed layout by number. The last one is an extension of this project, behind all numbers of
+/// the native layout; other readers refuse it.
+const PACKED_RELOCS: [RelocKind; 11] = [
     RelocKind::None,
     RelocKind::Abs64,
     RelocKind::Pc32,
     RelocKind::Plt32,
     RelocKind::GotPcRel,
     RelocKind::Abs32,
+    RelocKind::Unknown(6),
+    RelocKind::Unknown(7),
+    RelocKind::Unknown(8),
+    RelocKind::Unknown(9),
+    RelocKind::Abs32S,
 ];
 
 #[cfg(test)]
@@ -256,6 +262,9 @@ mod tests {
         assert_eq!(Layout::Packed.symbol_kind(0), Some(SymbolKind::Function));
         assert_eq!(Layout::Native.reloc_kind(5), RelocKind::Arm64Branch26);
         assert_eq!(Layout::Packed.reloc_kind(5), RelocKind::Abs32);
+        assert_eq!(Layout::Packed.reloc_kind(9), RelocKind::Unknown(9));
+        assert_eq!(Layout::Packed.reloc_number(RelocKind::Abs32S), Some(10));
+        assert_eq!(Layout::Native.reloc_kind(10), RelocKind::Unknown(10));
         assert_eq!(Layout::Native.section_number(SectionKind::Note), None);
         assert_eq!(Layout::Packed.reloc_number(RelocKind::Arm64Page21), None);
     }

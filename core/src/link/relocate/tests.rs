@@ -312,12 +312,12 @@ fn data_relocations_agree_with_an_oracle() {
     let mut module = Builder::new(Arch::AARCH64, Layout::Packed);
     let far = module.symbol("far", Place::Import, 0);
     module.code = vec![0xd65f_03c0];
-    let kinds = [RelocKind::Abs64, RelocKind::Pc32, RelocKind::Abs32];
+    let kinds = [RelocKind::Abs64, RelocKind::Pc32, RelocKind::Abs32, RelocKind::Abs32S];
     let (mut state, mut written, mut refused) = (1u64, 0, 0);
     for case in 0..if cfg!(miri) { 20 } else { 100_000i64 } {
         // Addresses of every magnitude, and distances about the limits.
         state = state.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
-        let kind = kinds[usize::try_from(case % 3).unwrap()];
+        let kind = kinds[usize::try_from(case % 5 % 4).unwrap()];
         let addend = (state >> 20).cast_signed() % 4096 - 2048;
         let near = if kind == RelocKind::Pc32 { BASE } else { 0 };
         let shift = 29 + state % 5;
@@ -330,7 +330,7 @@ fn data_relocations_agree_with_an_oracle() {
         let expected = match kind {
             RelocKind::Abs64 => bit_by_bit(sum.rem_euclid(1 << 64), 64, false),
             RelocKind::Pc32 => bit_by_bit(sum - i128::from(place), 32, true),
-            _ => bit_by_bit(sum, 32, false),
+            kind => bit_by_bit(sum, 32, kind == RelocKind::Abs32S),
         };
         let found = found.map(|linked| {
             let high = if kind == RelocKind::Abs64 { linked.word(DATA, 5) } else { 0 };
@@ -436,6 +436,21 @@ fn overflow_message_names_the_symbol_and_both_addresses() {
             ),
         };
         assert_eq!(module.error(0x1000), expected);
+    }
+}
+
+#[test]
+fn import_that_exceeds_32_bits_is_named_with_the_remedy() {
+    for (kind, address) in [(RelocKind::Abs32, 1 << 32), (RelocKind::Abs32S, 1 << 31)] {
+        let mut module = Builder::new(Arch::AARCH64, Layout::Packed);
+        module.code = vec![0; 3];
+        let far = module.symbol("far", Place::Import, 0);
+        module.code(0, far, kind, 4);
+        let expected = std::format!(
+            "a {kind} relocation against the import `far` cannot reach 0x{address:x} from 0x7f123456700c, because it holds 32 bits of an address; compile the objects that use it with -fPIC"
+        );
+        assert_eq!(module.error(address - 4), expected);
+        assert!(module.link(address - 5).is_ok());
     }
 }
 

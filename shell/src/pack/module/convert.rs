@@ -441,6 +441,7 @@ pub(super) fn reloc_type(machine: elf::Machine, kind: RelocKind, word: u32) -> O
         (elf::EM_X86_64, RelocKind::Plt32) => elf::R_X86_64_PLT32,
         (elf::EM_X86_64, RelocKind::GotPcRel) => elf::R_X86_64_GOTPCREL,
         (elf::EM_X86_64, RelocKind::Abs32) => elf::R_X86_64_32,
+        (elf::EM_X86_64, RelocKind::Abs32S) => elf::R_X86_64_32S,
         (elf::EM_AARCH64, RelocKind::Abs64) => elf::R_AARCH64_ABS64,
         (elf::EM_AARCH64, RelocKind::Pc32) => elf::R_AARCH64_PREL32,
         (elf::EM_AARCH64, RelocKind::Plt32) => elf::R_AARCH64_PLT32,
