@@ -14,11 +14,8 @@ use smf_core::format::ext::gnu_property::{self, Properties, PropertyError};
 
 use super::error::{PackError, Refusals, Result};
 use super::machine::Machine;
-use super::object::{Object, SectionId};
+use super::object::{Object, PROPERTY_SECTION, SectionId};
 use super::resolve::Program;
-
-/// The section of an object.
-pub(super) const SECTION: &[u8] = b".note.gnu.property";
 
 /// How the values of two objects are combined.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -88,7 +85,7 @@ pub(super) fn combine(program: &Program<'_>, refusals: &mut Refusals) -> Option<
 fn values(program: &Program<'_>, number: usize, object: &Object<'_>) -> Result<Values> {
     let mut values = Values::new();
     for (section, contents) in object.sections.iter().enumerate() {
-        if contents.name != SECTION {
+        if contents.name != PROPERTY_SECTION {
             continue;
         }
         let place = || program.place(SectionId { object: number, section });

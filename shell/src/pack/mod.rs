@@ -13,6 +13,7 @@
 //! shared_library       shared libraries of the system that the module needs
 //! thunk                move instructions that access imported data by a distance
 //! tls                  the relocation types of thread-local storage
+//! outline_atomics      the functions for atomic operations that code for aarch64 calls
 //! registrars           `atexit` and its like, which belong to each module
 //! phases               order code by when it runs
 //! layout               assign addresses
@@ -52,6 +53,7 @@ mod module;
 mod object;
 mod operands;
 mod options;
+mod outline_atomics;
 mod output;
 mod output_file;
 mod pack_reloc;

@@ -23,6 +23,9 @@ const NAME_SHARING: usize = 8;
 /// `SHN_X86_64_LCOMMON`: common symbols of the medium and large code models.
 const LARGE_COMMON: elf::SymbolSection = elf::SymbolSection(0xff02);
 
+/// The section with the properties of the code.
+pub(super) const PROPERTY_SECTION: &[u8] = b".note.gnu.property";
+
 /// Tables in order of insertion, with a fast hash function.
 pub(super) type IndexMap<K, V> = indexmap::IndexMap<K, V, DefaultHashBuilder>;
 pub(super) type IndexSet<K> = indexmap::IndexSet<K, DefaultHashBuilder>;

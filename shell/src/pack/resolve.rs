@@ -16,6 +16,7 @@ use super::object::{
     self, GlobalId, IndexMap, InputReloc, Object, Section, SectionId, Symbol, SymbolId,
     SymbolLocation, text,
 };
+use super::outline_atomics;
 use super::registrars::Registrar;
 use super::tls_value::{TlsSymbol, TlsValue};
 
@@ -149,8 +150,10 @@ pub(super) fn link<'d>(
     while let Some(id) = program.candidates.get(next).copied() {
         next += 1;
         let needed = program.global(id).filter(|global| global.needs_definition());
-        let member =
-            needed.and_then(|global| archives.take(global.name, global.rank == Rank::Common));
+        let member = needed.and_then(|global| {
+            let member = archives.take(global.name, global.rank == Rank::Common);
+            member.or_else(|| program.built_in(global.name))
+        });
         member.map_or(Ok(()), |object| program.add(object, refusals))?;
     }
     let ignored = repeated
@@ -229,6 +232,14 @@ impl<'d> Program<'d> {
             common_alignment: 1,
         });
         id
+    }
+
+    /// The object of the packer that defines `name`, if one does.
+    fn built_in(&self, name: &[u8]) -> Option<Object<'d>> {
+        let is_arm = self.machine() == Machine::Aarch64;
+        let bytes = outline_atomics::object(name).filter(|_| is_arm)?;
+        let object = object::parse("built-in atomics", bytes).ok()?;
+        object.symbols.iter().any(|symbol| symbol.name == name).then_some(object)
     }
 
     /// The instruction set of all objects.

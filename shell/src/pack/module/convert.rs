@@ -17,8 +17,7 @@ use super::elf_writer::{ElfObject, ElfReloc, ElfSection, ElfSymbol};
 use super::frames::Frames;
 use super::thread_local;
 use crate::pack::error::{PackError, Result};
-use crate::pack::gnu_property::SECTION;
-use crate::pack::object::text;
+use crate::pack::object::{PROPERTY_SECTION, text};
 
 /// The section of unwinding tables, most of whose distances have no relocations.
 const EH_FRAME: &[u8] = b".eh_frame";
@@ -301,7 +300,7 @@ impl NamedModule<'_, '_> {
     fn add_properties(&self, object: &mut ElfObject) {
         let Some(note) = self.smf.sections().named(gnu_property::NAME) else { return };
         object.sections.push(ElfSection {
-            name: SECTION.to_vec(),
+            name: PROPERTY_SECTION.to_vec(),
             kind: elf::SHT_NOTE,
             flags: elf::SHF_ALLOC.0,
             bytes: note.data.to_vec(),

@@ -10,42 +10,42 @@ const SYMBOL: u64 = 24;
 const RELA: u64 = 24;
 
 /// A section.
-pub(super) struct ElfSection {
-    pub(super) name: Vec<u8>,
-    pub(super) kind: elf::SectionType,
-    pub(super) flags: u64,
+pub(in crate::pack) struct ElfSection {
+    pub(in crate::pack) name: Vec<u8>,
+    pub(in crate::pack) kind: elf::SectionType,
+    pub(in crate::pack) flags: u64,
     /// Empty for zeroes.
-    pub(super) bytes: Vec<u8>,
+    pub(in crate::pack) bytes: Vec<u8>,
     /// Bytes in memory.
-    pub(super) size: u64,
-    pub(super) alignment: u64,
-    pub(super) relocs: Vec<ElfReloc>,
+    pub(in crate::pack) size: u64,
+    pub(in crate::pack) alignment: u64,
+    pub(in crate::pack) relocs: Vec<ElfReloc>,
 }
 
 /// A relocation against the symbol with this index in [`ElfObject::symbols`].
-pub(super) struct ElfReloc {
-    pub(super) offset: u64,
-    pub(super) symbol: u32,
-    pub(super) kind: u32,
-    pub(super) addend: i64,
+pub(in crate::pack) struct ElfReloc {
+    pub(in crate::pack) offset: u64,
+    pub(in crate::pack) symbol: u32,
+    pub(in crate::pack) kind: u32,
+    pub(in crate::pack) addend: i64,
 }
 
 /// A symbol, in the section with this index in [`ElfObject::sections`]; undefined without one.
-pub(super) struct ElfSymbol {
-    pub(super) name: Vec<u8>,
-    pub(super) binding: elf::SymbolBind,
-    pub(super) kind: elf::SymbolType,
-    pub(super) visibility: elf::SymbolVisibility,
-    pub(super) section: Option<usize>,
-    pub(super) value: u64,
-    pub(super) size: u64,
+pub(in crate::pack) struct ElfSymbol {
+    pub(in crate::pack) name: Vec<u8>,
+    pub(in crate::pack) binding: elf::SymbolBind,
+    pub(in crate::pack) kind: elf::SymbolType,
+    pub(in crate::pack) visibility: elf::SymbolVisibility,
+    pub(in crate::pack) section: Option<usize>,
+    pub(in crate::pack) value: u64,
+    pub(in crate::pack) size: u64,
 }
 
 /// An object.
-pub(super) struct ElfObject {
-    pub(super) machine: elf::Machine,
-    pub(super) sections: Vec<ElfSection>,
-    pub(super) symbols: Vec<ElfSymbol>,
+pub(in crate::pack) struct ElfObject {
+    pub(in crate::pack) machine: elf::Machine,
+    pub(in crate::pack) sections: Vec<ElfSection>,
+    pub(in crate::pack) symbols: Vec<ElfSymbol>,
 }
 
 /// The fields of a section header that differ between sections.
@@ -131,7 +131,7 @@ impl Writer {
 
 impl ElfObject {
     /// The bytes of the object. There are fewer than 2^15 sections.
-    pub(super) fn to_vec(&self) -> Vec<u8> {
+    pub(in crate::pack) fn to_vec(&self) -> Vec<u8> {
         let mut writer = Writer { file: vec![0; HEADER], ..Writer::default() };
         writer.section(b"", &[], Fields::default());
         for section in &self.sections {

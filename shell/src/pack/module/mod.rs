@@ -7,7 +7,7 @@
 //! linked.
 
 mod convert;
-mod elf_writer;
+pub(super) mod elf_writer;
 mod frames;
 mod inputs;
 mod instances;
