@@ -9,6 +9,7 @@ mod objects;
 mod operands;
 mod pack;
 mod run;
+mod standard;
 mod take;
 mod templates;
 mod thread_local;

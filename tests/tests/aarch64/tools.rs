@@ -17,7 +17,7 @@ pub(crate) const LIBRARIES: &str = "/usr/aarch64-linux-gnu";
 pub(crate) const EMULATORS: [&str; 2] = ["qemu-aarch64-static", "qemu-aarch64"];
 pub(crate) const LAYOUTS: [Layout; 2] = [Layout::Packed, Layout::Native];
 
-fn is_there(program: &str) -> bool {
+pub(crate) fn is_there(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok()
 }
 
