@@ -112,7 +112,7 @@ fn walk_properties(smf: &Smf<'_>, properties: Properties<'_>) -> usize {
     for property in properties {
         let property = property.unwrap();
         assert_inside(smf.file(), property.value);
-        assert!(property.offset >= end && property.offset % 8 == 0, "properties overlap");
+        assert!(property.offset >= end && property.offset.is_multiple_of(8), "properties overlap");
         let word = |at: u64| {
             let at = usize::try_from(property.offset + at).unwrap();
             u32::from_le_bytes(section.data[at..at + 4].try_into().unwrap())

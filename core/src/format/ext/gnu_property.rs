@@ -110,7 +110,7 @@ impl<'d> Properties<'d> {
             // The last note of a section may lack its padding.
             self.at = end.checked_next_multiple_of(ALIGNMENT)?.min(self.notes.len());
             self.end = self.at;
-        } else if size as usize % ALIGNMENT == 0 {
+        } else if (size as usize).is_multiple_of(ALIGNMENT) {
             (self.at, self.end) = (start, end);
         } else {
             return Some(Err(PropertyErrorKind::Size));
