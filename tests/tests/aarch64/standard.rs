@@ -42,14 +42,14 @@ fn packed(mut command: Command, source: &str, exports: &[&str]) -> File {
 }
 
 /// The program in C that loads modules and calls a function of the first.
-struct Host {
+pub(crate) struct Host {
     loader: &'static Loader,
     program: PathBuf,
     _directory: tempfile::TempDir,
 }
 
 impl Host {
-    fn new(loader: &'static Loader) -> Self {
+    pub(crate) fn new(loader: &'static Loader) -> Self {
         let directory = scratch();
         let program = directory.path().join("standard");
         let sources = Path::new(SHELL).join("tests/c");
@@ -65,7 +65,7 @@ impl Host {
 
     /// Calls a function of the first of `modules` in the program in C and with `smf run`. Both print `said` and return
     /// `result`.
-    fn check(&self, modules: &[&File], call: (&str, i64), said: [&str; 2], result: i64) {
+    pub(crate) fn check(&self, modules: &[&File], call: (&str, i64), said: [&str; 2], result: i64) {
         let (function, argument) = (call.0, call.1.to_string());
         let [at_load, at_end] = said;
         let paths: Vec<PathBuf> = modules.iter().map(|module| module.path()).collect();

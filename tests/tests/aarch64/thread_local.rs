@@ -4,6 +4,7 @@ use std::path::Path;
 
 use smf_core::format::Layout;
 
+use crate::standard::Host;
 use crate::tools::{File, LAYOUTS, Loader, compiled, try_pack};
 
 const MODELS: [&[&str]; 4] = [
@@ -38,6 +39,19 @@ fn every_access_model_has_storage_in_every_thread() {
                 assert_eq!(call("mixed_bits", &[50]), mixed(50));
             }
         }
+    }
+}
+
+#[test]
+fn program_in_c_has_storage_with_every_access_model() {
+    let Some(loader) = Loader::get() else { return };
+    let host = Host::new(loader);
+    for model in MODELS {
+        let Some(object) = storage(&[&["-O2", "-ffp-contract=off"], model].concat()) else {
+            return;
+        };
+        let file = File::packed(&[&object], Layout::Packed);
+        host.check(&[&file], ("check_threads", 0), ["", ""], 0);
     }
 }
 
