@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::error::{LinkError, Result};
-use super::layout::{ImageLayout, file_size, to_usize};
+use super::layout::{ImageLayout, to_usize};
 use crate::alloc_util::sort::sort_by_key;
 use crate::alloc_util::{try_filled, try_push, try_with_capacity};
 use crate::format::bytes::offset_in;
@@ -37,7 +37,8 @@ pub(super) fn find(smf: &Smf<'_>, layout: &ImageLayout<'_>, file: &[u8]) -> Resu
         let table = &table?;
         let target = is_relocated.get_mut(to_usize(table.target.index));
         if let Some(target) = target.filter(|_| !table.is_empty()) {
-            *target |= !layout.is_prelinked_table(table);
+            let prelink = layout.prelink();
+            *target |= !prelink.is_some_and(|plan| plan.is_prelinked(table.section.index));
         }
     }
     let mut parts = Vec::new();
@@ -92,7 +93,7 @@ pub(super) fn pieces<'d>(
     let to_usize = |number: u64| usize::try_from(number).map_err(|_| LinkError::TooLarge);
     for (at, section) in layout.sections.iter().zip(smf.sections().iter()) {
         let Some(start) = at.filter(|_| !section.data.is_empty()) else { continue };
-        let (start, len) = (to_usize(start)?, to_usize(file_size(&section))?);
+        let (start, len) = (to_usize(start)?, to_usize(section.contents_size())?);
         let end = start.checked_add(len).ok_or(LinkError::TooLarge)?;
         let part = parts.iter().find(|part| (start..end).contains(&part.offset.bytes()));
         let skipped = part.map_or(end..end, |part| {

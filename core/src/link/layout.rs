@@ -158,7 +158,7 @@ impl<'d> ImageLayout<'d> {
         let is_long = self.code_bytes(smf) > machine::branch_reach(smf.header().arch);
         for table in smf.reloc_tables() {
             let table = &table?;
-            if self.is_prelinked_table(table) {
+            if self.is_resolved_table(table) {
                 continue;
             }
             if !table.is_empty() && !table.target.kind.is_loaded() {
@@ -222,7 +222,7 @@ impl<'d> ImageLayout<'d> {
             let mut from = 0;
             while let Some((index, reloc)) = next_other(table, from) {
                 from = index + 1;
-                if !self.is_near_import(&reloc) || self.is_prelinked_table(table) {
+                if !self.is_near_import(&reloc) || self.is_resolved_table(table) {
                     continue;
                 }
                 let Some(asked) = asked.get_mut(to_usize(reloc.symbol)) else { continue };
@@ -301,7 +301,7 @@ impl<'d> ImageLayout<'d> {
     }
 
     /// The prelinked layout of the file, if the image follows it.
-    fn prelink(&self) -> Option<&Prelink<'d>> {
+    pub(super) fn prelink(&self) -> Option<&Prelink<'d>> {
         self.prelink.as_ref().filter(|_| cfg!(feature = "all-files"))
     }
 
@@ -310,9 +310,10 @@ impl<'d> ImageLayout<'d> {
         self.prelink().is_some()
     }
 
-    /// Whether the writer of the file has applied the relocations of a table under the layout that is followed.
-    pub(super) fn is_prelinked_table(&self, table: &RelocTable<'_>) -> bool {
-        self.prelink().is_some_and(|prelink| prelink.is_prelinked(table.section.index))
+    /// Whether the writer of the file has applied the relocations of a table under the layout that is followed, possibly
+    /// except for the address of the image.
+    pub(super) fn is_resolved_table(&self, table: &RelocTable<'_>) -> bool {
+        self.prelink().is_some_and(|prelink| prelink.is_resolved(table.section.index))
     }
 
     fn place_sections(&mut self, smf: &Smf<'_>, page: u64) -> Result<()> {
@@ -438,11 +439,6 @@ fn protection(kind: SectionKind) -> Protection {
         SectionKind::Data | SectionKind::Bss => Protection::ReadWrite,
         _ => Protection::Read,
     }
-}
-
-/// The bytes of a section that come from the file, after decompression.
-pub(super) fn file_size(section: &Section<'_>) -> u64 {
-    if section.is_compressed() { section.virtual_size } else { section.data.len() as u64 }
 }
 
 /// An index in a file. `usize` has at least 32 bits here.

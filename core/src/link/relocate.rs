@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::error::{LinkError, Result};
 use super::host_resources::HostResources;
-use super::layout::{ImageLayout, file_size, to_usize};
+use super::layout::{ImageLayout, to_usize};
 use super::libraries::Libraries;
 use super::machine::aarch64::PatchError;
 use super::machine::{self, Operands, put};
@@ -31,6 +31,7 @@ pub(super) fn relocate<'d>(
     imports: &dyn Resolve,
     resources: &mut HostResources,
 ) -> Result<Requirements> {
+    apply_relative(layout, base, memory)?;
     let mut tls = TlsImports::default();
     let (mut imports, requirements) =
         resolve_imports(smf, layout, base, (imports, &resources.libraries), &mut tls)?;
@@ -46,6 +47,25 @@ pub(super) fn relocate<'d>(
     }
     relocator.apply_all()?;
     Ok(requirements)
+}
+
+/// Adds the address of the image to every word that the list of relative relocations names.
+fn apply_relative(layout: &ImageLayout<'_>, base: u64, memory: &mut [u8]) -> Result<()> {
+    let Some(prelink) = layout.prelink() else { return Ok(()) };
+    for group in prelink.relative_relocs().groups() {
+        let start = usize::try_from(group.start).map_err(|_| LinkError::TooLarge)?;
+        let (words, _) = memory.get_mut(start..).unwrap_or_default().as_chunks_mut();
+        let mut mask = group.mask;
+        while mask != 0 {
+            // The check of the list has bounded it.
+            let Some(word) = words.get_mut(mask.trailing_zeros() as usize) else {
+                return Err(LinkError::TooLarge);
+            };
+            *word = u64::from_le_bytes(*word).wrapping_add(base).to_le_bytes();
+            mask &= mask - 1;
+        }
+    }
+    Ok(())
 }
 
 /// The services that a module needs, by the special names that it imports.
@@ -143,17 +163,20 @@ impl Relocator<'_, '_> {
     fn apply_all(&mut self) -> Result<()> {
         self.fill_slots()?;
         for table in self.smf.reloc_tables() {
-            let table = &table?;
-            if !self.layout.is_prelinked_table(table) {
-                self.apply_table(table)?;
-            } else if !self.layout.preserved.is_empty() {
-                self.apply_preserved(table)?;
-            }
+            self.apply_pending(&table?)?;
         }
         Ok(())
     }
 
-    /// Applies the relocations of a prelinked table that refer to preserved data, which is outside the image.
+    /// Applies the relocations of a table that the writer of the file left to the loader.
+    fn apply_pending(&mut self, table: &RelocTable<'_>) -> Result<()> {
+        if !self.layout.is_resolved_table(table) {
+            return self.apply_table(table);
+        }
+        if self.layout.preserved.is_empty() { Ok(()) } else { self.apply_preserved(table) }
+    }
+
+    /// Applies the relocations of a resolved table that refer to preserved data, which is outside the image.
     fn apply_preserved(&mut self, table: &RelocTable<'_>) -> Result<()> {
         let Some(start) = self.layout.section(table.target.index) else { return Ok(()) };
         let layout = self.layout;
@@ -166,12 +189,12 @@ impl Relocator<'_, '_> {
         let section = tls::section(self.smf)?;
         for table in self.smf.reloc_tables() {
             let table = &table?;
-            if table.target.index == section.index && !self.layout.is_prelinked_table(table) {
-                self.apply_table(table)?;
+            if table.target.index == section.index {
+                self.apply_pending(table)?;
             }
         }
         let start = self.layout.section(section.index).ok_or(LinkError::NoTlsSection)?;
-        let initial = part(self.memory, start, file_size(&section))?;
+        let initial = part(self.memory, start, section.contents_size())?;
         tls.allocate(&section, initial, resources)
     }
 

@@ -231,9 +231,9 @@ pub enum LibraryError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ExtensionError {
-    /// No magic, another page size, or fewer bytes than the counts need.
+    /// No magic, another page size, or other bytes than the counts state.
     #[error(
-        ".smf.image: missing magic `IMG1`, a page size other than 4096, or too few bytes for its counts, at offset {at:#x}"
+        ".smf.image: missing magic `IMG1` or `RELR`, a page size other than 4096, or other bytes than its counts state, at offset {at:#x}"
     )]
     PrelinkHeader { at: u64 },
     /// A section count other than that of the file.
@@ -252,6 +252,16 @@ pub enum ExtensionError {
         "relocation {index} of section {section} is prelinked, but the relocated bytes do not hold its value, at offset {at:#x}"
     )]
     PrelinkValue { section: u32, index: u32, at: u64 },
+    /// A relative relocation at a place that it must not have.
+    #[error(
+        ".smf.image: the relative relocation at image offset {place:#x} is misaligned, out of order, outside the contents of constants and data, or in no relocation section, at offset {at:#x}"
+    )]
+    PrelinkRelative { place: u64, at: u64 },
+    /// A relocation of a section that relative relocations replace, at another place than the next one of them.
+    #[error(
+        "relocation {index} of section {section} is not at the next place of the relative relocations in .smf.image, at offset {at:#x}"
+    )]
+    PrelinkPlace { section: u32, index: u32, at: u64 },
     /// No magic.
     #[error(".smf.code does not begin with its magic, at offset {at:#x}")]
     CachedCodeHeader { at: u64 },

@@ -7,4 +7,7 @@ pub mod hash_index;
 pub mod ifunc;
 pub mod needed;
 pub mod prelink;
+mod relative_relocs;
 pub mod tls;
+
+pub use relative_relocs::{PlaceGroup, RelativeRelocs};

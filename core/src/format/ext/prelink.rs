@@ -20,15 +20,31 @@
 //! | 12 + 8n | u32 | m, the number of prelinked relocation sections |
 //! | 16 + 8n | u32 each | their numbers, ascending |
 //!
+//! An optional part follows at p = 16 + 8n + 4m, the relative relocations:
+//!
+//! | offset | type | contents |
+//! |---|---|---|
+//! | p | 4 bytes | `RELR` |
+//! | p + 4 | u32 | k, the number of relocation sections that it replaces |
+//! | p + 8 | u32 each | their numbers, ascending; none is prelinked |
+//! | p + 8 + 4k | u32 | l, the number of entries |
+//! | p + 12 + 4k | u64 each | the places, encoded as in ELF's `SHT_RELR` (see [`RelativeRelocs`]) |
+//!
+//! A place is a 64-bit word in the contents of constants or of data. It holds its value for an image at address 0, and
+//! loading adds the address of the image. The places are those of the relocations in the k sections, in the same order,
+//! all of which are [`RelocKind::Abs64`] against symbols of the file. A loader that ignores this part, as those that
+//! read notes before it was defined do, applies the k sections and overwrites the words.
+//!
 //! The image starts at a page boundary. Loaded sections are in the same order in the section table and in the image.
 //! Each is at a multiple of its alignment, and sections with different protections share no page.
 
+use super::relative_relocs::{self, RelativeRelocs};
 #[cfg(feature = "alloc")]
 use crate::alloc_util::{AllocError, try_concat};
 use crate::format::error::{ExtensionError, Result, ensure};
 use crate::format::model::{Reloc, RelocKind, SectionKind};
 use crate::format::read::{RelocTable, Section, Sections, Smf, Symbol};
-use crate::format::wire::{ALL_FILES, SECTION_NAME, array, u32_at};
+use crate::format::wire::{ALL_FILES, SECTION_NAME, array, u32_at, u64_at};
 
 /// The name of the section.
 pub const NAME: &[u8] = b".smf.image";
@@ -36,6 +52,8 @@ pub const NAME: &[u8] = b".smf.image";
 pub const PAGE: u64 = 4096;
 
 const MAGIC: &[u8; 4] = b"IMG1";
+/// The magic of the relative relocations.
+const RELATIVE: &[u8; 4] = b"RELR";
 const HEADER: usize = 12;
 const OFFSET: usize = 8;
 const INDEX: usize = 4;
@@ -49,6 +67,9 @@ const SLACK: u64 = 1 << 16;
 pub struct Prelink<'d> {
     offsets: &'d [[u8; OFFSET]],
     prelinked: &'d [[u8; INDEX]],
+    /// The relocation sections that `places` replaces.
+    relative: &'d [[u8; INDEX]],
+    places: RelativeRelocs<'d>,
     /// The offset of the payload in the file.
     at: u64,
 }
@@ -86,9 +107,20 @@ impl<'d> Prelink<'d> {
         let sections = usize::try_from(u32_at(payload, 8)?).ok()?;
         let (offsets, rest) =
             payload.get(HEADER..)?.split_at_checked(sections.checked_mul(OFFSET)?)?;
-        let prelinked = usize::try_from(u32_at(rest, 0)?).ok()?;
-        let prelinked = rest.get(INDEX..)?.get(..prelinked.checked_mul(INDEX)?)?;
-        Some(Prelink { offsets: offsets.as_chunks().0, prelinked: prelinked.as_chunks().0, at })
+        let (prelinked, rest) = split_counted(rest)?;
+        let (mut relative, mut entries) = (&[][..], &[][..]);
+        if !rest.is_empty() {
+            let rest = rest.strip_prefix(RELATIVE)?;
+            let (sections, rest) = split_counted(rest)?;
+            let (list, rest) = split_counted(rest)?;
+            (relative, entries) = (sections, list);
+            if !rest.is_empty() {
+                return None;
+            }
+        }
+        let list_at = payload.len().checked_sub(entries.as_flattened().len())?;
+        let places = RelativeRelocs { entries, at: at.saturating_add(list_at as u64) };
+        Some(Prelink { offsets: offsets.as_chunks().0, prelinked, relative, places, at })
     }
 
     /// The offset of section `index` from the start of the image, in bytes; `None` if it is not loaded or does not
@@ -100,7 +132,17 @@ impl<'d> Prelink<'d> {
 
     /// Whether relocation section `index` is resolved for this placement.
     pub fn is_prelinked(&self, index: u32) -> bool {
-        self.prelinked.binary_search_by_key(&index, |bytes| u32::from_le_bytes(*bytes)).is_ok()
+        contains(self.prelinked, index)
+    }
+
+    /// Whether the relocations of section `index` are among [`Prelink::relative_relocs`].
+    pub fn is_relative(&self, index: u32) -> bool {
+        contains(self.relative, index)
+    }
+
+    /// The words to which the address of the image is added.
+    pub fn relative_relocs(&self) -> RelativeRelocs<'d> {
+        self.places
     }
 
     /// The prelinked relocation sections, ascending.
@@ -109,11 +151,13 @@ impl<'d> Prelink<'d> {
     }
 
     /// Checks the placement against the sections of the file: no two sections overlap, every section respects its
-    /// alignment and its protection, none is farther away than the sizes explain, and the prelinked sections are
-    /// relocation sections. Time is linear in the sections.
+    /// alignment and its protection, none is farther away than the sizes explain, the prelinked sections and those of
+    /// relative relocations are relocation sections, and the places of relative relocations are distinct words of
+    /// constants or data. Time is linear in the note and the sections.
     ///
     /// # Errors
-    /// [`ExtensionError::PrelinkSectionCount`], [`ExtensionError::PrelinkSectionOffset`], [`ExtensionError::PrelinkNotRelocs`].
+    /// [`ExtensionError::PrelinkSectionCount`], [`ExtensionError::PrelinkSectionOffset`], [`ExtensionError::PrelinkNotRelocs`],
+    /// [`ExtensionError::PrelinkRelative`].
     pub fn check(&self, sections: Sections<'_>) -> Result<()> {
         let (stated, count) = (self.offsets.len() as u64, sections.len() as u64);
         ensure(
@@ -134,53 +178,89 @@ impl<'d> Prelink<'d> {
                 .into());
             }
         }
-        self.check_prelinked(sections)
-    }
-
-    fn check_prelinked(&self, sections: Sections<'_>) -> Result<()> {
-        let mut last = None;
-        for (number, index) in (0u64..).zip(self.prelinked()) {
-            let section = sections.get(index);
-            let is_reloc = section.is_some_and(|section| section.kind == SectionKind::Reloc);
-            if !is_reloc || last.is_some_and(|last| last >= index) {
-                let table = self.at + (HEADER + self.offsets.len() * OFFSET + INDEX) as u64;
-                let at = table + number * INDEX as u64;
-                return Err(ExtensionError::PrelinkNotRelocs { index, at }.into());
-            }
-            last = Some(index);
-        }
-        Ok(())
+        let table = self.at + (HEADER + self.offsets.len() * OFFSET + INDEX) as u64;
+        check_relocs(self.prelinked, table, sections, |_| true)?;
+        let table = table + (self.prelinked.len() * INDEX + RELATIVE.len() + INDEX) as u64;
+        check_relocs(self.relative, table, sections, |index| !self.is_prelinked(index))?;
+        let regions = sections.iter().filter_map(|section| {
+            let is_data = matches!(section.kind, SectionKind::RoData | SectionKind::Data);
+            let start = self.section_offset(section.index).filter(|_| is_data)?;
+            Some(start..start.checked_add(section.contents_size())?)
+        });
+        Ok(self.places.check(regions.filter(|region| !region.is_empty()))?)
     }
 
     /// Checks the prelinked sections: every relocation is a distance within the file, and the bytes that it relocates
-    /// hold its value. Time is linear in the relocations. Compressed target sections are left to
-    /// [`Smf::verify_compressed`].
+    /// hold its value. Checks those of relative relocations: every relocation is the address of a symbol of the file,
+    /// at the next place, which holds its value. Time is linear in the relocations. The bytes of compressed target
+    /// sections are left to [`Smf::verify_compressed`].
     ///
     /// # Errors
-    /// [`ExtensionError::PrelinkValue`], or the error of an invalid table or symbol.
+    /// [`ExtensionError::PrelinkValue`], [`ExtensionError::PrelinkPlace`], [`ExtensionError::PrelinkRelative`], or the
+    /// error of an invalid table or symbol.
     pub fn verify_prelinked(&self, smf: &Smf<'d>) -> Result<()> {
+        let mut places = self.places.places();
         for table in smf.reloc_tables() {
             let table = table?;
-            if !self.is_prelinked(table.section.index) || table.target.is_compressed() {
-                continue;
+            if self.is_relative(table.section.index) {
+                self.verify_places(&table, &mut places)?;
             }
-            self.verify_table(smf, &table, table.target.data)?;
+            if self.is_resolved(table.section.index) && !table.target.is_compressed() {
+                self.verify_table(smf, &table, table.target.data)?;
+            }
+        }
+        match places.next() {
+            Some(place) => {
+                Err(ExtensionError::PrelinkRelative { place, at: self.places.at }.into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the relocations of section `index` need no symbol in this placement: it is prelinked or relative.
+    pub(crate) fn is_resolved(&self, index: u32) -> bool {
+        self.is_prelinked(index) || self.is_relative(index)
+    }
+
+    /// Checks that the relocations of a table are at the next places.
+    fn verify_places(
+        &self,
+        table: &RelocTable<'d>,
+        places: &mut impl Iterator<Item = u64>,
+    ) -> Result<()> {
+        let start = self.section_offset(table.target.index);
+        for (index, reloc) in (0u32..).zip(table.iter()) {
+            let place = start.and_then(|start| start.checked_add(reloc.offset));
+            let is_next = place.is_some() && places.next() == place;
+            let at = table.target.offset.saturating_add(reloc.offset);
+            let section = table.section.index;
+            ensure(is_next, ExtensionError::PrelinkPlace { section, index, at })?;
         }
         Ok(())
     }
 
-    /// As [`Prelink::verify_prelinked`], for one table. `data` is the contents of the section that the table applies to.
+    /// As [`Prelink::verify_prelinked`], for the values of one table. `data` is the contents of the section that the
+    /// table applies to.
     pub(crate) fn verify_table(
         &self,
         smf: &Smf<'d>,
         table: &RelocTable<'d>,
         data: &[u8],
     ) -> Result<()> {
+        let is_relative = self.is_relative(table.section.index);
         for (index, reloc) in (0u32..).zip(table.iter()) {
             let symbol = smf.symbols().get(reloc.symbol)?;
-            let value = self.distance(table.target.index, &reloc, &symbol);
-            let found = usize::try_from(reloc.offset).ok().and_then(|at| u32_at(data, at));
-            let found = found.map(|word| i64::from(word.cast_signed()));
+            let target = self.target(&reloc, &symbol);
+            let offset = usize::try_from(reloc.offset).ok();
+            let (value, found) = if is_relative {
+                let found = offset.and_then(|at| u64_at(data, at));
+                let is_address = reloc.kind == RelocKind::Abs64;
+                (target.filter(|_| is_address), found.map(u64::cast_signed))
+            } else {
+                let found = offset.and_then(|at| u32_at(data, at));
+                let value = self.distance(table.target.index, &reloc, target);
+                (value, found.map(|word| i64::from(word.cast_signed())))
+            };
             let at = table.target.offset.saturating_add(reloc.offset);
             let section = table.section.index;
             let is_resolved = value.is_some() && value == found;
@@ -189,14 +269,51 @@ impl<'d> Prelink<'d> {
         Ok(())
     }
 
+    /// The address that a relocation refers to, in bytes from the start of the image; `None` for an import.
+    fn target(&self, reloc: &Reloc, symbol: &Symbol<'_>) -> Option<i64> {
+        let target = self.section_offset(symbol.section?)?.checked_add(symbol.value)?;
+        i64::try_from(target).ok()?.checked_add(reloc.addend)
+    }
+
     /// The value of a relocation in section `section`, if it is a distance within the image.
-    fn distance(&self, section: u32, reloc: &Reloc, symbol: &Symbol<'_>) -> Option<i64> {
+    fn distance(&self, section: u32, reloc: &Reloc, target: Option<i64>) -> Option<i64> {
         let is_distance = matches!(reloc.kind, RelocKind::Pc32 | RelocKind::Plt32);
         let place = self.section_offset(section)?.checked_add(reloc.offset)?;
-        let target = self.section_offset(symbol.section?)?.checked_add(symbol.value)?;
-        let value = i64::try_from(target).ok()?.checked_add(reloc.addend)?;
-        value.checked_sub(i64::try_from(place).ok()?).filter(|_| is_distance)
+        target?.checked_sub(i64::try_from(place).ok()?).filter(|_| is_distance)
     }
+}
+
+/// Splits off a count and as many items of `N` bytes.
+fn split_counted<const N: usize>(bytes: &[u8]) -> Option<(&[[u8; N]], &[u8])> {
+    let count = usize::try_from(u32_at(bytes, 0)?).ok()?;
+    let (items, rest) = bytes.get(INDEX..)?.split_at_checked(count.checked_mul(N)?)?;
+    Some((items.as_chunks().0, rest))
+}
+
+/// Whether ascending section numbers contain `index`.
+fn contains(indices: &[[u8; INDEX]], index: u32) -> bool {
+    indices.binary_search_by_key(&index, |bytes| u32::from_le_bytes(*bytes)).is_ok()
+}
+
+/// Checks that `indices`, which start at offset `at` in the file, are relocation sections in ascending order.
+fn check_relocs(
+    indices: &[[u8; INDEX]],
+    at: u64,
+    sections: Sections<'_>,
+    is_allowed: impl Fn(u32) -> bool,
+) -> Result<()> {
+    let mut last = None;
+    for (number, index) in (0u64..).zip(indices) {
+        let index = u32::from_le_bytes(*index);
+        let section = sections.get(index);
+        let is_reloc = section.is_some_and(|section| section.kind == SectionKind::Reloc);
+        if !is_reloc || !is_allowed(index) || last.is_some_and(|last| last >= index) {
+            let at = at + number * INDEX as u64;
+            return Err(ExtensionError::PrelinkNotRelocs { index, at }.into());
+        }
+        last = Some(index);
+    }
+    Ok(())
 }
 
 /// The state of the placement check.
@@ -260,6 +377,23 @@ pub fn encode(offsets: &[Option<u64>], prelinked: &[u32]) -> Option<alloc::vec::
         payload.extend_from_slice(&index.to_le_bytes());
     }
     Some(payload)
+}
+
+/// Appends relative relocations to an encoded payload: the relocation sections that they replace, ascending, and their
+/// places, ascending. Returns `None` if a count does not fit its field.
+#[cfg(feature = "alloc")]
+pub fn append_relative(
+    payload: &mut alloc::vec::Vec<u8>,
+    sections: &[u32],
+    places: &[u64],
+) -> Option<()> {
+    let entries = relative_relocs::entries(places);
+    payload.extend_from_slice(RELATIVE);
+    payload.extend_from_slice(&u32::try_from(sections.len()).ok()?.to_le_bytes());
+    payload.extend(sections.iter().flat_map(|index| index.to_le_bytes()));
+    payload.extend_from_slice(&u32::try_from(entries.len()).ok()?.to_le_bytes());
+    payload.extend(entries.iter().flat_map(|entry| entry.to_le_bytes()));
+    Some(())
 }
 
 const _: () = assert!(NAME.len() <= SECTION_NAME);
@@ -399,6 +533,53 @@ mod tests {
             error,
             FormatError::Extension(ExtensionError::PrelinkSectionCount { stated: 6, count: 7, .. })
         ));
+    }
+
+    #[test]
+    fn relative_relocations_are_read_as_encoded() {
+        let base = encode(&GOOD, &[4]).unwrap();
+        let mut note = base.clone();
+        append_relative(&mut note, &[5], &[4096, 4120, 8192, 8192 + 24]).unwrap();
+        let file = with_note(&note);
+        let smf = Smf::parse(&file).unwrap();
+        let plan = Prelink::of(&smf).unwrap().unwrap();
+        assert!(plan.is_prelinked(4) && !plan.is_relative(4));
+        assert!(plan.is_relative(5) && !plan.is_prelinked(5) && plan.is_resolved(5));
+        let places: Vec<_> = plan.relative_relocs().places().collect();
+        assert_eq!(places, [4096, 4120, 8192, 8216]);
+        // No byte can be missing, except all of them, and none can be added.
+        for short in cut(&note).filter(|short| short.len() > base.len()) {
+            assert!(Prelink::parse(short, 0).is_err(), "{}", short.len());
+        }
+        assert!(Prelink::parse(&base, 0).is_ok_and(|plan| plan.relative_relocs().is_empty()));
+        note.push(0);
+        assert!(Prelink::parse(&note, 0).is_err());
+    }
+
+    #[test]
+    fn relative_relocations_outside_of_data_are_refused() {
+        let check = |sections: &[u32], places: &[u64]| {
+            let mut note = encode(&GOOD, &[4]).unwrap();
+            let list = note.len() as u64 + 12 + 4 * sections.len() as u64;
+            append_relative(&mut note, sections, places).unwrap();
+            let file = with_note(&note);
+            let smf = Smf::parse(&file).unwrap();
+            let start = smf.sections().note(NAME).unwrap().offset;
+            (Prelink::of(&smf).map(drop), start + list)
+        };
+        // The last words of constants and of data; the words of code, behind both, and of zeroes.
+        assert_eq!(check(&[5], &[4096 + 24, 8192 + 24]).0, Ok(()));
+        for place in [0, 4096 + 32, 8192 + 32, 8192 + 88, 1 << 40] {
+            let (checked, at) = check(&[5], &[place]);
+            let error = ExtensionError::PrelinkRelative { place, at };
+            assert_eq!(checked, Err(FormatError::Extension(error)));
+        }
+        // A section that is prelinked, is no relocation section, or does not exist.
+        for index in [4, 3, 7] {
+            let (checked, list) = check(&[index], &[4096]);
+            let error = ExtensionError::PrelinkNotRelocs { index, at: list - 8 };
+            assert_eq!(checked, Err(FormatError::Extension(error)));
+        }
     }
 
     #[test]

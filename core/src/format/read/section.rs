@@ -39,6 +39,11 @@ impl Section<'_> {
         self.virtual_size.max(lost)
     }
 
+    /// The number of bytes that come from the file, after decompression.
+    pub(crate) fn contents_size(&self) -> u64 {
+        if self.is_compressed() { self.virtual_size } else { self.data.len() as u64 }
+    }
+
     /// Whether the bytes must be decompressed before use, as [`Smf::contents`] does. Bss has no bytes.
     ///
     /// [`Smf::contents`]: crate::format::Smf::contents

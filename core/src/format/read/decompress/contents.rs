@@ -46,17 +46,17 @@ impl<'d> Smf<'d> {
     }
 
     /// Checks what [`Smf::verify`] omits because it does not decompress: every compressed section decompresses to its
-    /// `virtual_size`, and compressed notes, templates and prelinked relocations are valid. Sections with any of them are
+    /// `virtual_size`, and compressed notes, templates, prelinked and relative relocations are valid. Sections with any of them are
     /// decompressed one at a time; of every other section only the decoder's window is in memory.
     ///
     /// # Errors
     /// The first error. Offsets inside a section count as if the section were not compressed.
     pub fn verify_compressed(&self) -> Result<()> {
         let plan = Prelink::of(self)?;
-        let prelinked = self.prelinked_in_compressed(plan.as_ref())?;
+        let resolved = self.resolved_in_compressed(plan.as_ref())?;
         for section in self.sections().iter().filter(Section::is_compressed) {
             let is_target = |table: &&RelocTable<'_>| table.target.index == section.index;
-            let mut tables = prelinked.iter().filter(is_target).peekable();
+            let mut tables = resolved.iter().filter(is_target).peekable();
             if !is_parsed(&section) && tables.peek().is_none() {
                 self.check_compressed(&section)?;
                 let compression = self.header().compression;
@@ -73,17 +73,17 @@ impl<'d> Smf<'d> {
         Ok(())
     }
 
-    /// The prelinked relocation tables of compressed sections.
-    fn prelinked_in_compressed(&self, plan: Option<&Prelink<'d>>) -> Result<Vec<RelocTable<'d>>> {
-        let mut prelinked = Vec::new();
-        let Some(plan) = plan else { return Ok(prelinked) };
+    /// The relocation tables of compressed sections that hold the values of the relocations.
+    fn resolved_in_compressed(&self, plan: Option<&Prelink<'d>>) -> Result<Vec<RelocTable<'d>>> {
+        let mut resolved = Vec::new();
+        let Some(plan) = plan else { return Ok(resolved) };
         for table in self.reloc_tables() {
             let table = table?;
-            if plan.is_prelinked(table.section.index) && table.target.is_compressed() {
-                try_push(&mut prelinked, table)?;
+            if plan.is_resolved(table.section.index) && table.target.is_compressed() {
+                try_push(&mut resolved, table)?;
             }
         }
-        Ok(prelinked)
+        Ok(resolved)
     }
 }
 
