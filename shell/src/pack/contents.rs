@@ -6,7 +6,7 @@
 use std::num::NonZero;
 use std::sync::{Mutex, PoisonError};
 
-use smf_core::format::{Reloc, SectionKind};
+use smf_core::format::SectionKind;
 
 use super::error::{PackError, PackWarning, Refusals, Result};
 use super::init_sections::{InitSection, reversed};
@@ -14,7 +14,9 @@ use super::layout::ModuleLayout;
 use super::object::{InputReloc, SectionId, SectionMap};
 use super::output::Segment;
 use super::pack_reloc::SectionRelocs;
-use super::relocate::{NO_TARGET, OutputOffset, RelocContext, Relocator, SectionData};
+use super::relocate::{
+    NO_TARGET, OutputOffset, OutputRelocs, RelocContext, Relocator, SectionData,
+};
 
 /// The work of a run: bytes to copy, and [`RELOC_WORK`] for each relocation.
 const RUN: u64 = 1 << 19;
@@ -35,26 +37,19 @@ pub(super) fn write<'e, 'd, 'b>(
     let runs = divide(&items, context.addresses);
     let parts = buffers.iter_mut().map(|bytes| &mut **bytes).collect();
     let written = run_all(context, jobs(&runs, parts))?;
-    let data = |bytes| SectionData { start: 0, bytes, prelinked: Vec::new(), pending: Vec::new() };
+    let data = |bytes| SectionData { start: 0, bytes, relocs: OutputRelocs::default() };
     let mut relocator = Relocator::new(context, buffers.into_iter().map(data).collect());
     let (mut low, mut refused) = (Vec::new(), Vec::new());
-    for (number, data) in relocator.contents.iter_mut().enumerate() {
-        let lens = written.iter().filter_map(|run| run.tables.get(number));
-        let (prelinked, pending) = lens.fold((0, 0), |(one, other), (prelinked, pending)| {
-            (one + prelinked.len(), other + pending.len())
-        });
-        data.prelinked.reserve_exact(prelinked);
-        data.pending.reserve_exact(pending);
-    }
+    let mut parts: Vec<_> = relocator.contents.iter().map(|_| Vec::new()).collect();
     for run in written {
         relocator.low_addresses += run.low_addresses;
         relocator.needs_prelink |= run.needs_prelink;
         low.extend(run.found.low);
         refused.extend(run.found.refused);
-        for (data, (prelinked, pending)) in relocator.contents.iter_mut().zip(run.tables) {
-            data.prelinked.extend(prelinked);
-            data.pending.extend(pending);
-        }
+        parts.iter_mut().zip(run.relocs).for_each(|(parts, part)| parts.push(part));
+    }
+    for (data, parts) in relocator.contents.iter_mut().zip(parts) {
+        data.relocs.extend(parts);
     }
     low.sort_unstable();
     let program = context.addresses.program;
@@ -66,8 +61,7 @@ pub(super) fn write<'e, 'd, 'b>(
     // Stubs and slots are placed and within reach of each other if the module is not too large.
     relocator.add_own().map_err(|_| PackError::TooLarge)?;
     for data in &mut relocator.contents {
-        data.prelinked.sort_by_key(|reloc| reloc.offset);
-        data.pending.sort_by_key(|reloc| reloc.offset);
+        data.relocs.sort();
     }
     Ok(relocator)
 }
@@ -164,7 +158,7 @@ fn jobs<'i, 'p, 'b>(runs: &[&'i [Item<'p>]], buffers: Vec<&'b mut [u8]>) -> Vec<
             };
             let (bytes, others) = bytes.split_at_mut(len.min(bytes.len()));
             *rest = (start.saturating_add(bytes.len() as u64), others);
-            SectionData { start, bytes, prelinked: Vec::new(), pending: Vec::new() }
+            SectionData { start, bytes, relocs: OutputRelocs::default() }
         };
         Job { items, contents: rest.iter_mut().enumerate().map(part).collect() }
     };
@@ -173,8 +167,8 @@ fn jobs<'i, 'p, 'b>(runs: &[&'i [Item<'p>]], buffers: Vec<&'b mut [u8]>) -> Vec<
 
 /// What a run yields besides the bytes.
 struct Written {
-    /// The relocations for the loader of each module section: prelinked, and pending.
-    tables: Vec<(Vec<Reloc>, Vec<Reloc>)>,
+    /// The relocations for the loader of each module section.
+    relocs: Vec<OutputRelocs>,
     low_addresses: u64,
     needs_prelink: bool,
     found: Findings,
@@ -232,9 +226,9 @@ impl Job<'_, '_, '_> {
             item.copy(&mut relocator)?;
             item.relocate(&mut relocator, &mut found);
         }
-        let tables = relocator.contents.into_iter().map(|data| (data.prelinked, data.pending));
+        let relocs = relocator.contents.into_iter().map(|data| data.relocs);
         Some(Written {
-            tables: tables.collect(),
+            relocs: relocs.collect(),
             low_addresses: relocator.low_addresses,
             needs_prelink: relocator.needs_prelink,
             found,

@@ -19,7 +19,7 @@ use super::object::text;
 use super::options::Options;
 use super::output::{OutputSection, Segment};
 use super::output_file::OutputFile;
-use super::relocate::{ExportedData, OutputOffset, RelocContext, Relocator};
+use super::relocate::{ExportedData, OutputOffset, OutputRelocs, RelocContext, Relocator};
 use super::resolve::{Export, Rank, Resolution};
 use super::shared_library;
 
@@ -65,7 +65,7 @@ pub(super) fn emit(
     let relocated = contents::write(context, file.sections(), warnings)?;
     check_code(addresses, &relocated.contents)?;
     let Relocator { contents, low_addresses, needs_prelink, .. } = relocated;
-    let relocs = contents.into_iter().map(|data| (data.prelinked, data.pending)).collect();
+    let relocs = contents.into_iter().map(|data| data.relocs).collect();
     let has_arrays = [Segment::InitArray, Segment::FiniArray].map(|run| addresses.output_of(run));
     if has_handle || has_arrays.iter().any(Option::is_some) {
         symbols.push(import(REQUIRES_CONSTRUCTORS, SymbolKind::Data, Binding::Global));
@@ -115,7 +115,7 @@ fn header(
 /// What the module contains beside its sections.
 struct Tables<'t> {
     /// Of each section.
-    relocs: Vec<RelocTables>,
+    relocs: Vec<OutputRelocs>,
     /// The names of needed libraries.
     needed: Option<Vec<u8>>,
     needs_prelink: bool,
@@ -150,9 +150,6 @@ fn tables_len(addresses: &ModuleLayout<'_, '_>, symbols: &[NewSymbol<'_>]) -> us
     names.chain(relocs).sum()
 }
 
-/// The relocations of a module section: prelinked, and pending.
-type RelocTables = (Vec<Reloc>, Vec<Reloc>);
-
 fn write(
     header: Header,
     options: &Options<'_>,
@@ -172,17 +169,15 @@ fn write(
     });
     let mut sections: Vec<_> = bodies.collect();
     let mut offsets: Vec<_> = outputs.iter().map(|output| output.image).collect();
-    let tables = |of: fn(&RelocTables) -> &[Reloc]| {
+    let tables = |of: fn(&OutputRelocs) -> &Vec<Reloc>| {
         relocs.iter().map(of).zip(&names).filter(|(relocs, _)| !relocs.is_empty())
     };
-    let mut prelinked = Vec::new();
-    for (relocs, (name, _)) in tables(|(prelinked, _)| prelinked) {
-        prelinked.push(u32::try_from(sections.len()).map_err(|_| PackError::TooLarge)?);
-        sections.push(unmapped_section(SectionKind::Reloc, name, Payload::Relocs(relocs)));
-    }
-    for (relocs, (_, name)) in tables(|(_, pending)| pending) {
-        sections.push(unmapped_section(SectionKind::Reloc, name, Payload::Relocs(relocs)));
-    }
+    let prelinked = tables(|relocs| &relocs.prelinked).map(|(relocs, (name, _))| (relocs, name));
+    let prelinked = add_tables(&mut sections, prelinked)?;
+    let relative = tables(|relocs| &relocs.relative).map(|(relocs, (_, name))| (relocs, name));
+    let relative = add_tables(&mut sections, relative)?;
+    let pending = tables(|relocs| &relocs.pending).map(|(relocs, (_, name))| (relocs, name));
+    add_tables(&mut sections, pending)?;
     let index = index_of(symbols);
     sections.extend(index.as_deref().map(hash_index::section));
     sections.extend(needed.as_deref().map(needed::section));
@@ -195,13 +190,51 @@ fn write(
     // The distances in unwinding tables have no relocations.
     let is_table = |output: &OutputSection| output.name == b".eh_frame" && output.image.is_some();
     let note;
-    if *needs_prelink || !prelinked.is_empty() || outputs.iter().any(is_table) {
+    let is_resolved = !prelinked.is_empty() || !relative.is_empty();
+    if *needs_prelink || is_resolved || outputs.iter().any(is_table) {
         offsets.resize(sections.len().saturating_add(1), None);
-        note = prelink::encode(&offsets, &prelinked).ok_or(PackError::TooLarge)?;
+        let payload = prelink_note(&offsets, &prelinked, &relative, &places(outputs, relocs));
+        note = payload.ok_or(PackError::TooLarge)?;
         sections.push(unmapped_section(SectionKind::Note, prelink::NAME, Payload::Bytes(&note)));
     }
     let (layout, stub) = (options.layout, options.stub);
     Ok(file.finish(Module { layout, header, stub, sections: &sections, symbols })?)
+}
+
+/// Adds relocation sections and returns their numbers.
+fn add_tables<'t>(
+    sections: &mut Vec<NewSection<'t>>,
+    tables: impl Iterator<Item = (&'t Vec<Reloc>, &'t Vec<u8>)>,
+) -> Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for (relocs, name) in tables {
+        numbers.push(u32::try_from(sections.len()).map_err(|_| PackError::TooLarge)?);
+        sections.push(unmapped_section(SectionKind::Reloc, name, Payload::Relocs(relocs)));
+    }
+    Ok(numbers)
+}
+
+/// The places of the relative relocations, in bytes from the start of the image, ascending.
+fn places(outputs: &[OutputSection], relocs: &[OutputRelocs]) -> Vec<u64> {
+    let places = outputs.iter().zip(relocs).flat_map(|(output, relocs)| {
+        let start = output.image.unwrap_or(0);
+        relocs.relative.iter().map(move |reloc| start.saturating_add(reloc.offset))
+    });
+    places.collect()
+}
+
+/// The payload of the prelink note; `None` if a count does not fit its field.
+fn prelink_note(
+    offsets: &[Option<u64>],
+    prelinked: &[u32],
+    relative: &[u32],
+    places: &[u64],
+) -> Option<Vec<u8>> {
+    let mut note = prelink::encode(offsets, prelinked)?;
+    if !relative.is_empty() {
+        prelink::append_relative(&mut note, relative, places)?;
+    }
+    Some(note)
 }
 
 /// The compressed form of each section that becomes smaller by it: of those that are loaded, and of debugging information.

@@ -1,13 +1,14 @@
 //! Relocates fields of the module's sections, and collects the relocations for the loader.
 //!
 //! Distances within a module section are final. Distances between sections are written for the prelinked
-//! image and kept as relocations in a table of their own, which a loader that maps the image may skip. The
+//! image and kept as relocations in a table of their own, which a loader that maps the image may skip. So are aligned
+//! 64-bit addresses in the module, to which such a loader adds the address of the image. The
 //! native layout has no prelink note, so that its loaders apply every relocation.
 
 use hashbrown::HashMap;
 
 use smf_core::format::ext::tls::TlsImport;
-use smf_core::format::{Layout, Reloc, RelocKind};
+use smf_core::format::{Layout, Reloc, RelocKind, SectionKind};
 use smf_core::link::aarch64;
 
 use super::eh_frame::Piece;
@@ -24,10 +25,39 @@ pub(super) struct SectionData<'b> {
     /// The offset of the bytes in the section.
     pub(super) start: u64,
     pub(super) bytes: &'b mut [u8],
-    /// Relocations that the prelinked image satisfies already.
+    pub(super) relocs: OutputRelocs,
+}
+
+/// The relocations for the loader of a module section, or of a part of one.
+#[derive(Default)]
+pub(super) struct OutputRelocs {
+    /// Those that the prelinked image satisfies already.
     pub(super) prelinked: Vec<Reloc>,
-    /// Relocations for the loader to apply.
+    /// Those that it satisfies at address 0: the loader adds its address.
+    pub(super) relative: Vec<Reloc>,
+    /// Those for the loader to apply.
     pub(super) pending: Vec<Reloc>,
+}
+
+impl OutputRelocs {
+    /// Appends those of each part in turn, and sorts them by place.
+    pub(super) fn extend(&mut self, parts: Vec<OutputRelocs>) {
+        let count = |of: fn(&OutputRelocs) -> &Vec<Reloc>| parts.iter().map(|p| of(p).len()).sum();
+        self.prelinked.reserve_exact(count(|part| &part.prelinked));
+        self.relative.reserve_exact(count(|part| &part.relative));
+        self.pending.reserve_exact(count(|part| &part.pending));
+        for part in parts {
+            self.prelinked.extend(part.prelinked);
+            self.relative.extend(part.relative);
+            self.pending.extend(part.pending);
+        }
+    }
+
+    pub(super) fn sort(&mut self) {
+        for relocs in [&mut self.prelinked, &mut self.relative, &mut self.pending] {
+            relocs.sort_by_key(|reloc| reloc.offset);
+        }
+    }
 }
 
 /// The symbol numbers of exported data, by module section and offset. Relocations refer to such data by symbol
@@ -447,7 +477,7 @@ impl Relocator<'_, '_, '_> {
     fn address(&mut self, at: OutputOffset, bytes: u64, signed: bool, to: Target) -> RelocResult {
         let is_packed = self.addresses.layout == Layout::Packed;
         let why = match (bytes, signed) {
-            (8, _) => return self.emit_reloc(at, RelocKind::Abs64, to),
+            (8, _) => return self.wide_address(at, to),
             (4, true) if matches!(to.address, Address::Tls { .. }) => {
                 if is_packed {
                     return self.emit_reloc(at, RelocKind::Abs32, to);
@@ -471,6 +501,28 @@ impl Relocator<'_, '_, '_> {
             _ => "needs an address in fewer than 32 bits, which a module cannot express",
         };
         Err(RelocError::Unsupported(why))
+    }
+
+    /// Writes an address of 64 bits for an image at address 0 if the loader can add the address of the image to it.
+    fn wide_address(&mut self, at: OutputOffset, to: Target) -> RelocResult {
+        let Some(value) = self.image_address(at, to) else {
+            return self.emit_reloc(at, RelocKind::Abs64, to);
+        };
+        let reloc = self.reloc(at, RelocKind::Abs64, to)?;
+        self.put(at, &value.to_le_bytes()).ok_or(RelocError::Range)?;
+        self.contents.get_mut(at.output).ok_or(NO_TARGET)?.relocs.relative.push(reloc);
+        Ok(())
+    }
+
+    /// The address of a target in an image at address 0; `None` if no relative relocation can stand for it at `at`.
+    fn image_address(&self, at: OutputOffset, to: Target) -> Option<i64> {
+        let Address::Section { output, offset } = to.address else { return None };
+        let (place, target) = self.image_offsets(at.output, output)?;
+        let kind = self.addresses.outputs.get(at.output)?.kind;
+        let is_data = matches!(kind, SectionKind::RoData | SectionKind::Data);
+        let is_aligned = place.checked_add(at.offset)?.is_multiple_of(SLOT);
+        let value = i64::try_from(target).ok()?.checked_add(offset)?.checked_add(to.addend);
+        value.filter(|_| is_data && is_aligned)
     }
 
     /// Whether the target is an import that denotes thread-local storage, as input modules have them.
@@ -517,7 +569,7 @@ impl Relocator<'_, '_, '_> {
         };
         self.number(at, value + i128::from(target) - i128::from(from), bytes, None)?;
         let reloc = self.reloc(at, RelocKind::Pc32, to)?;
-        self.contents.get_mut(at.output).ok_or(NO_TARGET)?.prelinked.push(reloc);
+        self.contents.get_mut(at.output).ok_or(NO_TARGET)?.relocs.prelinked.push(reloc);
         Ok(())
     }
 
@@ -535,7 +587,7 @@ impl Relocator<'_, '_, '_> {
         to: Target,
     ) -> RelocResult {
         let reloc = self.reloc(at, kind, to)?;
-        self.contents.get_mut(at.output).ok_or(NO_TARGET)?.pending.push(reloc);
+        self.contents.get_mut(at.output).ok_or(NO_TARGET)?.relocs.pending.push(reloc);
         Ok(())
     }
 

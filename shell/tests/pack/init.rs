@@ -1,17 +1,18 @@
 //! Constructors and destructors of modules in a host that loads, reloads and unloads them.
 #![allow(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smf_core::format::Smf;
-use smf_core::link::{HostServiceError, HostServices, Image, InitFunctions, InitToken};
+use smf_core::link::{HostServiceError, HostServices, Image, InitFunctions, InitToken, LinkError};
 use smf_core::loader::{LoadError, LoaderOptions, ModuleBytes, ModuleHandle, StateMigration};
 use smf_core::trap::call;
 use smf_loader::host_symbols::HostSymbols;
 use smf_loader::loader::Loader;
 use smf_loader::pack::{Input, Options, pack};
 
-use crate::made::c;
+use crate::made::{c, without_relative};
 
 /// The digits that code of modules has recorded, in order.
 static RECORD: Mutex<Vec<i64>> = Mutex::new(Vec::new());
@@ -197,24 +198,27 @@ fn loader_without_host_services_refuses_constructors_by_name() {
 #[test]
 fn damaged_array_is_refused_with_section_and_offset() {
     let _one = one_at_a_time();
-    let bytes = recorder(10, false);
-    let smf = Smf::parse(bytes.as_slice()).unwrap();
+    let relative = recorder(10, false);
+    let plain = without_relative(relative.as_slice());
+    let smf = Smf::parse(&plain).unwrap();
     let array = smf.sections().named(b".init_array").unwrap();
     let table = smf.reloc_tables().map(Result::unwrap).find(|t| t.target.index == array.index);
     let table = table.unwrap().section;
     let loader = loader(LoaderOptions::default());
-    let load = |at: u64, value: u8| {
-        let mut damaged = bytes.as_slice().to_vec();
+    let load = |bytes: &[u8], at: u64, value: u8| {
+        let mut damaged = bytes.to_vec();
         damaged[usize::try_from(at).unwrap()] = value;
         loader.modules().load(b"damaged", ModuleBytes::new(damaged).unwrap()).map(|handle| {
             loader.modules().unload(handle).unwrap();
         })
     };
-    // The addend of the relocation leads behind the code.
-    let error = load(table.offset + 18, 0x7f).unwrap_err().to_string();
-    let start = format!("damaged: section {}: the address 0x", array.index);
-    assert!(error.starts_with(&start), "{error}");
-    assert!(error.ends_with(" at offset 0x0 is outside the code of the module"), "{error}");
+    // The addend of the relocation, or the address that the file holds, leads behind the code.
+    for (bytes, at) in [(&plain[..], table.offset + 18), (relative.as_slice(), array.offset + 2)] {
+        let error = load(bytes, at, 0x7f).unwrap_err().to_string();
+        let start = format!("damaged: section {}: the address 0x", array.index);
+        assert!(error.starts_with(&start), "{error}");
+        assert!(error.ends_with(" at offset 0x0 is outside the code of the module"), "{error}");
+    }
     assert!(recorded().is_empty());
 }
 
@@ -234,12 +238,36 @@ impl HostServices for Accepting {
 
 #[test]
 fn every_damaged_byte_of_arrays_and_unwinding_tables_is_refused_or_harmless() {
-    let bytes = recorder(10, false);
-    let bytes = bytes.as_slice();
+    let module = recorder(10, false);
+    let relative = refused_damage(module.as_slice());
+    let plain = without_relative(module.as_slice());
+    let plain = refused_damage(&plain);
+    // Loaders do not read relocations that the list replaces.
+    assert!(!relative.contains_key(&b".rela.init_array"[..]), "{relative:?}");
+    for (refused, names) in [
+        (relative, [&b".eh_frame"[..], b".init_array", b".fini_array", b".smf.image"]),
+        (plain, [b".eh_frame", b".rela.init_array", b".rela.fini_array", b".smf.image"]),
+    ] {
+        let count = |name: &[u8]| refused.get(name).map_or(0, |(count, _)| *count);
+        for name in names {
+            assert!(count(name) > 10, "{refused:?}");
+        }
+    }
+}
+
+/// Damages every byte of the arrays, of their relocations, of the unwinding tables and of the prelink note. Returns how
+/// often each section was refused, with an error.
+fn refused_damage(bytes: &[u8]) -> BTreeMap<&[u8], (u32, LinkError)> {
     let smf = Smf::parse(bytes).unwrap();
-    let names: [&[u8]; 5] =
-        [b".init_array", b".fini_array", b".eh_frame", b".rela.init_array", b".rela.fini_array"];
-    let mut refused = std::collections::BTreeMap::new();
+    let names: [&[u8]; 6] = [
+        b".init_array",
+        b".fini_array",
+        b".eh_frame",
+        b".rela.init_array",
+        b".rela.fini_array",
+        b".smf.image",
+    ];
+    let mut refused = BTreeMap::new();
     for section in smf.sections().iter().filter(|section| names.contains(&section.name)) {
         let start = usize::try_from(section.offset).unwrap();
         for at in start..start + section.data.len() {
@@ -247,8 +275,9 @@ fn every_damaged_byte_of_arrays_and_unwinding_tables_is_refused_or_harmless() {
                 let mut damaged = bytes.to_vec();
                 damaged[at] = value;
                 let Ok(smf) = Smf::parse(&damaged) else { continue };
-                let Ok(image) = Image::map(&smf) else { continue };
-                match image.link_with(&|_: &[u8]| Some(16), &Accepting) {
+                let linked = Image::map(&smf)
+                    .and_then(|image| image.link_with(&|_: &[u8]| Some(16), &Accepting));
+                match linked {
                     Ok(module) => {
                         let code: Vec<_> = module.code().collect();
                         let functions = [module.constructors(), module.destructors()].concat();
@@ -263,8 +292,5 @@ fn every_damaged_byte_of_arrays_and_unwinding_tables_is_refused_or_harmless() {
             }
         }
     }
-    let count = |name: &[u8]| refused.get(name).map_or(0, |(count, _)| *count);
-    for name in [&b".eh_frame"[..], b".rela.init_array", b".rela.fini_array"] {
-        assert!(count(name) > 10, "{refused:?}");
-    }
+    refused
 }

@@ -112,6 +112,20 @@ pub(crate) fn refusal_of(objects: &[(&str, &[u8])]) -> String {
     try_pack(objects, &Options::default()).err().expect("the objects can be packed").to_string()
 }
 
+/// The module as packed without relative relocations, so that loaders apply the relocation sections: the note ends before
+/// them.
+pub(crate) fn without_relative(module: &[u8]) -> Vec<u8> {
+    let mut module = module.to_vec();
+    let note = Smf::parse(&module).unwrap().sections().named(b".smf.image").unwrap();
+    let len = note.data.windows(4).position(|magic| magic == b"RELR").unwrap() as u64;
+    let entry = usize::try_from(note.entry_offset).unwrap();
+    // The sizes in the file and in memory.
+    for size in [entry + 16, entry + 24] {
+        module[size..size + 8].copy_from_slice(&len.to_le_bytes());
+    }
+    module
+}
+
 /// A packed module, verified.
 pub(crate) struct Made {
     bytes: Vec<u8>,
@@ -134,6 +148,11 @@ impl Made {
         let entry = usize::try_from(self.section(".smf.image").entry_offset).unwrap();
         bytes[entry + 40..][..10].copy_from_slice(b".not.image");
         Made::new(bytes, Vec::new())
+    }
+
+    /// See [`without_relative`].
+    pub(crate) fn without_relative(&self) -> Self {
+        Made::new(without_relative(&self.bytes), Vec::new())
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

@@ -14,6 +14,7 @@ mod init;
 mod made;
 mod merge;
 mod phases;
+mod relative;
 mod reload;
 mod relocations;
 mod run;

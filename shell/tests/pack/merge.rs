@@ -1,6 +1,6 @@
 //! Malformed modules as inputs cause errors, and merged modules pass verification.
 
-use smf_core::format::Smf;
+use smf_core::format::{Section, Smf};
 use smf_loader::pack::{Input, Options, PackError, SharedLibrary, pack};
 
 use crate::hostile::assert_valid;
@@ -103,13 +103,18 @@ fn changed_module_with_services_of_the_process_is_refused_or_linked() {
     assert!(tried > 200 && linked > tried / 10 && linked < tried, "{linked} of {tried}");
 }
 
-/// The module with `change` applied to the contents of one section.
+/// The module with `change` applied to the contents of one section, the last one of this name.
 fn changed(module: &[u8], section: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
-    let found = Smf::parse(module).unwrap().sections().named(section).unwrap();
+    let found = last_named(&Smf::parse(module).unwrap(), section);
     let start = usize::try_from(found.offset).unwrap();
     let mut changed = module.to_vec();
     change(&mut changed[start..start + found.data.len()]);
     changed
+}
+
+/// The last section of a name: of relocation sections, the one that a loader applies.
+fn last_named<'d>(smf: &Smf<'d>, name: &[u8]) -> Section<'d> {
+    smf.sections().iter().filter(|section| section.name == name).last().unwrap()
 }
 
 #[test]
@@ -132,7 +137,7 @@ fn malformed_tables_of_a_module_are_refused_with_section_and_offset() {
         assert_eq!(error, format!("{place}{expected}"));
     }
     // The number of the storage in the last word of the section, where no offset can follow.
-    let table = Smf::parse(&module).unwrap().sections().named(b".rela.got").unwrap();
+    let table = last_named(&Smf::parse(&module).unwrap(), b".rela.got");
     let got = Smf::parse(&module).unwrap().sections().named(b".got").unwrap().data.len() as u64;
     let is_storage = |entry: &[u8]| entry[..8] != [0; 8];
     let last = table.data.chunks_exact(24).position(is_storage).unwrap() * 24;

@@ -3,12 +3,13 @@
 
 use std::mem::offset_of;
 
+use smf_core::format::Smf;
 use smf_core::link::{Image, LinkError, Module, NoImports};
 use smf_core::trap::call;
 use smf_loader::pack::Options;
 
 use crate::breadth::{IFUNC, MODELS};
-use crate::made::{Made, asm, c, packed, try_pack};
+use crate::made::{asm, c, packed, try_pack};
 
 fn run(module: &Module<'_>, name: &str, args: &[i64]) -> i64 {
     let address = module.function(name.as_bytes()).unwrap();
@@ -65,11 +66,19 @@ fn indirect_function_calls_what_its_resolver_returns() {
 
 #[test]
 fn indirect_function_without_a_resolver_in_the_module_is_refused() {
-    let refused = |made: &Made| Image::map(&made.smf()).unwrap().link(&NoImports).err().unwrap();
+    let refused = |smf: &Smf<'_>| Image::map(smf).unwrap().link(&NoImports).err().unwrap();
+    let refused_bytes = |bytes: &[u8]| refused(&Smf::parse(bytes).unwrap());
     let null = asm(".text\n.globl f\n.type f, @gnu_indirect_function\nf: xorl %eax, %eax\nret\n");
-    assert_eq!(refused(&packed(&null)), LinkError::IndirectFunction { index: 0 });
+    assert_eq!(refused(&packed(&null).smf()), LinkError::IndirectFunction { index: 0 });
     // The slot holds the address of a datum, which is no code.
     let made = packed(&c(IFUNC, &["-O1"]));
+    let mut bytes = made.bytes().to_vec();
+    let slot = usize::try_from(made.section(".igot").offset).unwrap();
+    let datum = made.plan_offset(made.section(".data").index).unwrap();
+    bytes[slot..slot + 8].copy_from_slice(&datum.to_le_bytes());
+    assert_eq!(refused_bytes(&bytes), LinkError::IndirectFunction { index: 0 });
+    // The same by a relocation.
+    let made = made.without_relative();
     let mut bytes = made.bytes().to_vec();
     let (reloc, data) = (made.relocs(".igot", false).remove(0).0, made.symbols());
     let data = data.iter().position(|symbol| symbol.name() == b".data").unwrap() as u32;
@@ -77,9 +86,7 @@ fn indirect_function_without_a_resolver_in_the_module_is_refused() {
     let at = table.offset as usize;
     assert_eq!(bytes[at..at + 8], reloc.offset.to_le_bytes());
     bytes[at + 8..at + 12].copy_from_slice(&data.to_le_bytes());
-    let error =
-        Image::map(&smf_core::format::Smf::parse(&bytes).unwrap()).unwrap().link(&NoImports);
-    assert_eq!(error.err(), Some(LinkError::IndirectFunction { index: 0 }));
+    assert_eq!(refused_bytes(&bytes), LinkError::IndirectFunction { index: 0 });
 }
 
 const FAR: &str = r#"
