@@ -6,6 +6,7 @@
 
 use std::io::{self, Write};
 
+use smf_core::format::ext::prelink::Prelink;
 use smf_core::format::ext::tls::{SECTION, TlsImport};
 use smf_core::format::note::Note;
 use smf_core::format::template::Templates;
@@ -36,6 +37,11 @@ struct InitFunction<'d> {
     value: u64,
     /// The name of an exported function there; empty if there is none.
     name: &'d [u8],
+}
+
+/// The prelink data of a module. That of an invalid note, which `smf verify` reports, is not shown.
+fn prelink<'d>(smf: &Smf<'d>) -> Option<Prelink<'d>> {
+    Prelink::of(smf).ok().flatten()
 }
 
 /// The functions in the array called `array`, `.init_array` or `.fini_array`, by its relocations.
@@ -186,6 +192,7 @@ mod tests {
     const LIBRARY: &[u8] = include_bytes!("../../tests/samples/library.lsm");
     const STUB: &[u8] = include_bytes!("../../tests/samples/stub-cat.smf");
     const PROPERTIES: &[u8] = include_bytes!("../../tests/samples/properties.smf");
+    const RELATIVE: &[u8] = include_bytes!("../../tests/samples/relative.smf");
     const OBJECT: &[u8] = include_bytes!("../../tests/samples/elf-object.smf");
     const DYNLIB: &[u8] = include_bytes!("../../tests/samples/dynlib.smf");
 
@@ -275,6 +282,26 @@ mod tests {
         assert_eq!((&zeroes["kind"], &zeroes["virtual_size"]), (&"bss".into(), &24.into()));
         assert_eq!(object["relocations"].as_array().unwrap().len(), 7);
         assert!(json(PACKED).get("object").is_none());
+    }
+
+    #[test]
+    fn relative_relocations_are_shown() {
+        let shown = json(RELATIVE);
+        let offsets =
+            serde_json::json!([0, 4096, 4160, 4288, 8192, null, null, null, null, null, null]);
+        let image = serde_json::json!({
+            "offsets": offsets, "prelinked": [5], "relative": [6, 7, 8], "places": 11
+        });
+        assert_eq!(shown["image"], image);
+        assert!(json(PACKED).get("image").is_none());
+        let shown = text(RELATIVE);
+        for title in [
+            "prelinked relocations for section 0 .text (4)",
+            "relative relocations for section 2 .relro (9)",
+            "\nrelocations for section 2 .relro (1)",
+        ] {
+            assert!(shown.contains(title), "{shown}");
+        }
     }
 
     #[test]

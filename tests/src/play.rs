@@ -28,6 +28,7 @@ const BASES: [&[u8]; 11] = [
     include_bytes!("../samples/needed.smf"),
     include_bytes!("../samples/properties.smf"),
     include_bytes!("../samples/services.smf"),
+    include_bytes!("../samples/relative.smf"),
 ];
 
 /// Low limits, so that modules with large requests cost little.
@@ -256,9 +257,6 @@ mod tests {
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn changed_tables_for_services_of_the_process_are_refused_or_harmless() {
-        let number = u8::try_from(BASES.len() - 1).unwrap();
-        let file = changed(&[number]);
-        let smf = Smf::parse(&file).unwrap();
         let names: [&[u8]; 10] = [
             b".tdata",
             b".init_array",
@@ -271,6 +269,25 @@ mod tests {
             b".smf.image",
             b".smf.debugaddr",
         ];
+        let cases = play_changes(9, &names);
+        assert!(cases > 8 * 1000, "{cases}");
+    }
+
+    /// Changes in the tables of relative relocations, and in the words that they apply to.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn changed_relative_relocations_are_refused_or_harmless() {
+        let names: [&[u8]; 5] = [b".relro", b".data", b".rela.relro", b".rela.data", b".smf.image"];
+        let cases = play_changes(10, &names);
+        assert!(cases > 8 * 500, "{cases}");
+    }
+
+    /// Changes every byte of these sections, and of their entries in the section table, to several values. Returns the
+    /// number of changes, of which a part is tried.
+    #[cfg(target_arch = "x86_64")]
+    fn play_changes(base: u8, names: &[&[u8]]) -> usize {
+        let file = changed(&[base]);
+        let smf = Smf::parse(&file).unwrap();
         let mut cases = 0;
         for name in names {
             let section = smf.sections().named(name).unwrap();
@@ -282,13 +299,13 @@ mod tests {
                     cases += 1;
                     if cases % scale(1, 7) == 0 {
                         let address = 0x1000u64.to_le_bytes();
-                        mutated(&[number, low, high, value]);
-                        linked(&[&address[..], &[number, low, high, value]].concat());
+                        mutated(&[base, low, high, value]);
+                        linked(&[&address[..], &[base, low, high, value]].concat());
                     }
                 }
             }
         }
-        assert!(cases > 8 * 1000, "{cases}");
+        cases
     }
 
     #[test]

@@ -10,6 +10,7 @@ use smf_core::format::ext::cached_code::{self, CachedCode};
 use smf_core::format::ext::debug_addresses::{DebugAddresses, FIELD};
 use smf_core::format::ext::gnu_property::{self, Properties};
 use smf_core::format::ext::needed::{NAME, NeededLibraries};
+use smf_core::format::ext::prelink::Prelink;
 use smf_core::format::note::{
     CircularError, CircularWarning, Dependency, Entries, Entry, Instantiation, Note, Possible,
     TypeInference,
@@ -41,6 +42,8 @@ pub struct Census {
     pub properties: usize,
     /// Fields of debugging information that hold addresses.
     pub debug_fields: usize,
+    /// Places of relative relocations.
+    pub relative: usize,
     /// Sections, symbols and relocations of the ELF object in the code, counted as above.
     pub object: [usize; 3],
 }
@@ -56,6 +59,7 @@ pub fn walk(smf: &Smf<'_>) -> Census {
     let needed = sound_item(NeededLibraries::of(smf), sound).flatten();
     let properties = sound_item(Properties::of(smf), sound).flatten();
     let debug = sound_item(DebugAddresses::of(smf), sound).flatten();
+    let prelink = sound_item(Prelink::of(smf), sound).flatten();
     let object = sound_item(smf.object(), sound).flatten();
     Census {
         object: object.map_or([0; 3], |object| walk_object(&object, smf, sound)),
@@ -68,6 +72,7 @@ pub fn walk(smf: &Smf<'_>) -> Census {
         libraries: needed.map_or(0, |needed| walk_needed(smf, needed)),
         properties: properties.map_or(0, |properties| walk_properties(smf, properties)),
         debug_fields: debug.map_or(0, |debug| walk_debug(smf, debug)),
+        relative: prelink.map_or(0, |prelink| walk_relative(smf, &prelink, sound)),
     }
 }
 
@@ -86,6 +91,33 @@ fn walk_debug(smf: &Smf<'_>, addresses: DebugAddresses<'_>) -> usize {
             count += 1;
         }
     }
+    count
+}
+
+/// Walks the places of relative relocations, which are those of the relocations that they replace.
+fn walk_relative(smf: &Smf<'_>, prelink: &Prelink<'_>, sound: bool) -> usize {
+    let start = |section: &Section<'_>| prelink.section_offset(section.index);
+    let tables = smf.reloc_tables().filter_map(|table| sound_item(table, sound));
+    let replaced = tables.filter(|table| prelink.is_relative(table.section.index));
+    let mut replaced = replaced.flat_map(|table| {
+        let start = start(&table.target).unwrap_or(0);
+        table.iter().map(move |reloc| start.wrapping_add(reloc.offset))
+    });
+    let (mut count, mut end) = (0, 0);
+    for place in prelink.relative_relocs().places() {
+        assert!(place >= end && place % 8 == 0, "{place:#x} is misaligned or out of order");
+        assert!(!sound || replaced.next() == Some(place), "{place:#x} has no relocation");
+        end = place + 8;
+        let holds = |section: Section<'_>| {
+            let is_data = matches!(section.kind, SectionKind::Data | SectionKind::RoData);
+            let is_compressed = section.is_compressed();
+            let len = if is_compressed { section.virtual_size } else { section.data.len() as u64 };
+            is_data && start(&section).is_some_and(|at| place >= at && end <= at + len)
+        };
+        assert!(smf.sections().iter().any(holds), "{place:#x} is not in the contents of data");
+        count += 1;
+    }
+    assert!(!sound || replaced.next().is_none(), "a relocation has no place");
     count
 }
 

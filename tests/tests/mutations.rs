@@ -263,6 +263,8 @@ fn walk_of_samples_counts_their_parts() {
     assert_eq!((services.sections, services.libraries, services.debug_fields), (21, 1, 14));
     let properties = census("properties.smf");
     assert_eq!((properties.sections, properties.properties), (2, 2));
+    let relative = census("relative.smf");
+    assert_eq!((relative.relative, relative.relocs, services.relative), (11, 16, 0));
     let library = smf_tests::sample("library.lsm").bytes;
     assert_eq!(walk_library(&Library::parse(&library).unwrap(), &library), 3);
 }

@@ -8,6 +8,7 @@ use serde::ser::{Error as _, SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use smf_core::format::ext::needed::NeededLibraries;
+use smf_core::format::ext::prelink::Prelink;
 use smf_core::format::functions::Function;
 use smf_core::format::layout_phase::{PhaseSpan, phases};
 use smf_core::format::note::Note;
@@ -18,7 +19,7 @@ use smf_core::format::{
 };
 
 use super::properties::{NamedProperty, properties};
-use super::{InitFunction, Parts, ThreadStorage, init_functions, shown_sections};
+use super::{InitFunction, Parts, ThreadStorage, init_functions, prelink, shown_sections};
 
 /// The number of tables of a note that are merged by name. Further repeated names become repeated keys, so that
 /// the time stays linear.
@@ -71,6 +72,9 @@ pub(super) fn write_module(file: &str, smf: &Smf<'_>, out: impl io::Write) -> io
     if let Some(storage) = ThreadStorage::of(smf) {
         map.serialize_entry("thread_local", &thread_storage(&storage))?;
     }
+    if let Some(prelink) = prelink(smf) {
+        map.serialize_entry("image", &Image(smf, prelink))?;
+    }
     if let Some(needed) = NeededLibraries::of(smf).map_err(io::Error::other)? {
         let names = Stream(|| needed.iter().map(|library| Ok(name(library))));
         map.serialize_entry("needed_libraries", &names)?;
@@ -115,6 +119,25 @@ struct ThreadStorageRow {
 fn thread_storage(storage: &ThreadStorage) -> ThreadStorageRow {
     let &ThreadStorage { size, initial: initialised, alignment, is_static } = storage;
     ThreadStorageRow { size, initialised, alignment, is_static }
+}
+
+/// The prelink data of a module: the offset of each section from the start of the image, if it is loaded, the numbers
+/// of relocation sections that it resolves, and how many words depend on the address of the image alone.
+struct Image<'s, 'd>(&'s Smf<'d>, Prelink<'d>);
+
+impl Serialize for Image<'_, '_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(smf, prelink) = self;
+        let sections = || smf.sections().iter().map(|section| section.index);
+        let offsets = || sections().map(|index| Ok(prelink.section_offset(index)));
+        let relative = || sections().filter(|index| prelink.is_relative(*index)).map(Ok);
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("offsets", &Stream(offsets))?;
+        map.serialize_entry("prelinked", &Stream(|| prelink.prelinked().map(Ok)))?;
+        map.serialize_entry("relative", &Stream(relative))?;
+        map.serialize_entry("places", &prelink.relative_relocs().places().count())?;
+        map.end()
+    }
 }
 
 /// The tables of an ELF object in the code section, under the keys of a module.

@@ -12,7 +12,7 @@ use smf_core::format::template::TemplateKind;
 use smf_core::format::{Library, Reloc, RelocTable, Section, Smf, Symbol, SymbolIndex};
 
 use super::properties::properties;
-use super::{InitFunction, Parts, ThreadStorage, init_functions, shown_sections};
+use super::{InitFunction, Parts, ThreadStorage, init_functions, prelink, shown_sections};
 
 /// Bytes as printable text.
 struct Printable<'d>(&'d [u8]);
@@ -205,10 +205,16 @@ fn write_functions(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn write_relocs(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
+    let prelink = prelink(smf);
     for table in smf.reloc_tables() {
         let table: RelocTable<'_> = table.map_err(io::Error::other)?;
         let (index, target) = (table.target.index, Printable(table.target.name));
-        let title = format!("relocations for section {index} {target}");
+        let resolved = match prelink {
+            Some(plan) if plan.is_prelinked(table.section.index) => "prelinked ",
+            Some(plan) if plan.is_relative(table.section.index) => "relative ",
+            _ => "",
+        };
+        let title = format!("{resolved}relocations for section {index} {target}");
         let columns = "    offset  kind                       addend  symbol";
         heading(out, &title, table.len(), columns)?;
         for reloc in table.iter() {

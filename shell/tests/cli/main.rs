@@ -38,7 +38,7 @@ mod templates;
 mod verify;
 
 /// The valid samples.
-const GOOD: [&str; 20] = [
+const GOOD: [&str; 21] = [
     "app-native.smf",
     "app.smf",
     "bcod.smf",
@@ -56,6 +56,7 @@ const GOOD: [&str; 20] = [
     "packed-leading.smf",
     "packed.smf",
     "properties.smf",
+    "relative.smf",
     "services.smf",
     "stub-cat.smf",
     "stub-declared.smf",

@@ -511,11 +511,15 @@ mod tests {
     fn an_image_learns_of_the_section() {
         use crate::format::ext::prelink;
         use crate::format::ext::prelink::Prelink;
-        let plan = prelink::encode(&[Some(0), None, None], &[]).unwrap();
+        let offsets = [Some(0), Some(4096), None, None, None];
+        let mut plan = prelink::encode(&offsets, &[]).unwrap();
+        prelink::append_relative(&mut plan, &[2], &[4096, 4104]).unwrap();
         let section =
             |kind, name, payload| NewSection { kind, name, ..hash_index::section(payload) };
         let sections = [
             section(SectionKind::Code, &b".text"[..], &[0xc3; 16][..]),
+            section(SectionKind::Data, b".data", &[0; 16]),
+            section(SectionKind::Reloc, b".rela.data", &[]),
             section(SectionKind::Note, prelink::NAME, &plan),
             section(SectionKind::Note, b"note.sdn", b"possible |template|\n"),
         ];
@@ -527,8 +531,9 @@ mod tests {
         let new = with_cached_code(&smf, b"CODE\x01\0\0\0").unwrap();
         let new = Smf::parse(&new).unwrap();
         let plan = Prelink::of(&new).unwrap().unwrap();
-        let places: Vec<_> = (0..4).map(|index| plan.section_offset(index)).collect();
-        assert_eq!(places, [Some(0), None, None, None]);
+        let places: Vec<_> = (0..6).map(|index| plan.section_offset(index)).collect();
+        assert_eq!(places, [Some(0), Some(4096), None, None, None, None]);
+        assert!(plan.is_relative(2) && plan.relative_relocs().places().eq([4096, 4104]));
     }
 
     #[test]
