@@ -20,6 +20,7 @@
 //! Renaming another file over the name does not break a lease, and need not: the mapped file does not change.
 #![allow(unsafe_code)]
 
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::thread::JoinHandleExt;
@@ -27,7 +28,6 @@ use std::thread;
 use std::time::Duration;
 
 use libc::{c_int, clockid_t, pid_t, pthread_t, siginfo_t, sigset_t};
-use rustix::fs::fstatfs;
 use smf_core::alloc_util::TryArc;
 use smf_core::memory::{FileGuards, FileMapping};
 
@@ -91,12 +91,12 @@ struct Owner {
 }
 
 impl FileGuards for FileLeases {
+    fn accepts(&self, file: BorrowedFd<'_>, file_system: u64) -> bool {
+        HONOURED.contains(&file_system) && may_take(file)
+    }
+
     fn guard(&self, file: &TryArc<FileMapping>) -> Option<u64> {
         let descriptor = file.descriptor();
-        let kind = fstatfs(descriptor).ok()?.f_type;
-        if !HONOURED.contains(&u64::try_from(kind).ok()?) {
-            return None;
-        }
         let mut leases = LEASES.lock();
         let leases = leases.get_or_insert_default();
         let thread = leases.thread()?;
@@ -137,6 +137,14 @@ impl Leases {
             }
         }
     }
+}
+
+/// Whether this process may take leases on a file. The removal of a lease that does not exist is refused for the same
+/// reasons as a lease.
+fn may_take(file: BorrowedFd<'_>) -> bool {
+    // SAFETY: the descriptor is open.
+    let removed = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) } == 0;
+    removed || io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
 }
 
 /// Takes a read lease, whose signals go to `thread`; whether the kernel grants it.
@@ -310,6 +318,16 @@ mod tests {
         fs::write(&path, b"new").unwrap();
         assert_eq!(guarded.as_slice(), old);
         drop(guarded);
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn file_of_an_unknown_file_system_is_not_accepted() {
+        let path = file("accepted", &[1; 10]);
+        let file = fs::File::open(&path).unwrap();
+        let of = |kind| GUARDS.accepts(std::os::fd::AsFd::as_fd(&file), kind);
+        assert!(HONOURED.into_iter().all(of), "the owner of a file may take leases on it");
+        assert!(!of(0x794c_7630), "overlayfs");
         fs::remove_file(&path).unwrap();
     }
 

@@ -34,7 +34,11 @@ const MIN_MAPPED: u64 = 128 << 10;
 
 /// Guards files against changes, by means of the host's system.
 pub trait FileGuards: Sync {
-    /// Guards a file. From the return of this function until [`release`](Self::release) with the returned token, no
+    /// Whether the host may be able to guard a file, which lies on a file system of the type `file_system` (`f_type` of
+    /// statfs(2)).
+    fn accepts(&self, file: BorrowedFd<'_>, file_system: u64) -> bool;
+
+    /// Guards a file, which the host [accepts](Self::accepts). From the return of this function until [`release`](Self::release) with the returned token, no
     /// byte of the file changes before [`FileMapping::make_private`] has returned `Ok`. `None` if the host cannot
     /// guarantee that for this file.
     fn guard(&self, file: &TryArc<FileMapping>) -> Option<u64>;
@@ -48,6 +52,10 @@ pub trait FileGuards: Sync {
 pub struct NoFileGuards;
 
 impl FileGuards for NoFileGuards {
+    fn accepts(&self, _: BorrowedFd<'_>, _: u64) -> bool {
+        false
+    }
+
     fn guard(&self, _: &TryArc<FileMapping>) -> Option<u64> {
         None
     }
@@ -57,7 +65,7 @@ impl FileGuards for NoFileGuards {
 
 /// An open file, its mapping, and the ranges of images that its pages back.
 pub struct FileMapping {
-    descriptor: OwnedFd,
+    file: OpenFile,
     /// The whole file, readable.
     whole: Region,
     /// The size of the file, in bytes.
@@ -87,23 +95,24 @@ unsafe impl Send for FileMapping {}
 unsafe impl Sync for FileMapping {}
 
 impl FileMapping {
-    /// Maps a file of `size` bytes. `None` if the system forbids executable mappings of it.
-    fn new(descriptor: OwnedFd, size: u64) -> Result<Option<Self>> {
-        let page = PageCount::one();
-        if Region::map_private(&descriptor, 0, page, Protection::ReadExecute).is_err() {
-            return Ok(None);
-        }
-        let len = usize::try_from(size).map_err(|_| MemoryError::OutOfMemory { size })?;
-        let whole =
-            Region::map_private(&descriptor, 0, PageCount::covering(size)?, Protection::Read)?;
+    /// Maps a file. `None` if the system forbids executable mappings of it.
+    fn new(file: OpenFile) -> Result<Option<TryArc<Self>>> {
+        let size = file.stamp().size;
+        let refused = |_| MemoryError::OutOfMemory { size };
+        let (len, pages) = (usize::try_from(size).map_err(refused)?, PageCount::covering(size)?);
+        let mapped = Region::map_private(&file.descriptor, 0, pages, Protection::ReadExecute);
+        let Ok(whole) = mapped else { return Ok(None) };
+        // SAFETY: no reference into the new mapping exists, and the region lends none.
+        unsafe { whole.protect(0..pages.bytes(), Protection::Read) }?;
         let state = State { is_private: false, overlays: Vec::new() };
         let (process, state) = (ProcessId::current(), Lock::new(state));
-        Ok(Some(Self { descriptor, whole, len, process, state }))
+        let mapping = TryArc::new(Self { file, whole, len, process, state });
+        Ok(Some(mapping.map_err(|_| MemoryError::OutOfMemory { size })?))
     }
 
     /// The open file.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.descriptor.as_fd()
+        self.file.descriptor.as_fd()
     }
 
     /// Replaces every page of the file in this process by a private copy with the same bytes and protection. Further
@@ -196,7 +205,6 @@ impl fmt::Debug for FileMapping {
 /// A mapped file whose bytes do not change.
 pub struct GuardedFile {
     mapping: TryArc<FileMapping>,
-    stamp: FileStamp,
     /// The guard and its token; `None` if the file cannot change.
     guard: Option<(&'static dyn FileGuards, u64)>,
 }
@@ -214,6 +222,18 @@ pub(crate) struct FilePart {
 }
 
 impl GuardedFile {
+    /// Maps a file; `None` if the host does not guard it, or the system does not allow it.
+    fn map(file: OpenFile, way: Way, guards: &'static dyn FileGuards) -> Result<Option<Self>> {
+        let Some(mapping) = FileMapping::new(file)? else { return Ok(None) };
+        if way == Way::Stable {
+            return Ok(Some(Self { mapping, guard: None }));
+        }
+        let Some(token) = guards.guard(&mapping) else { return Ok(None) };
+        let guarded = Self { mapping, guard: Some((guards, token)) };
+        // The file may have changed before the guard was in force.
+        Ok(guarded.mapping.file.is_unchanged()?.then_some(guarded))
+    }
+
     /// The bytes of the file.
     pub fn as_slice(&self) -> &[u8] {
         let FileMapping { whole, len, .. } = &*self.mapping;
@@ -224,7 +244,7 @@ impl GuardedFile {
 
     /// The stamp of the file.
     pub fn stamp(&self) -> FileStamp {
-        self.stamp
+        self.mapping.file.stamp()
     }
 
     /// Publishes an image, as [`WritablePages::publish`], of which `parts`, never written to, are pages of this file.
@@ -281,7 +301,7 @@ impl GuardedFile {
         let size_bytes = size.bytes();
         let error = |errno| MemoryError::Map { size: size_bytes, errno };
         let start = NonNull::new(start).ok_or_else(|| error(rustix::io::Errno::FAULT.into()))?;
-        let file = &self.mapping.descriptor;
+        let file = &self.mapping.file.descriptor;
         // SAFETY: whole pages of the mapping `pages`, which the caller has just published: no reference to them exists,
         // and their addresses are not known to any other code.
         unsafe { sys::map_private(file, file_offset, Some(start), size_bytes, protection) }
@@ -306,7 +326,7 @@ impl Drop for GuardedFile {
 
 impl fmt::Debug for GuardedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GuardedFile").field("stamp", &self.stamp).finish_non_exhaustive()
+        f.debug_struct("GuardedFile").field("stamp", &self.stamp()).finish_non_exhaustive()
     }
 }
 
@@ -356,17 +376,16 @@ impl FileContents {
             return Err(MemoryError::FileTooLarge { size, limit });
         }
         if size >= MIN_MAPPED {
-            let way = match policy {
-                FilePolicy::Copy => Way::Copy,
-                FilePolicy::Map => Way::Stable,
-                FilePolicy::Auto => Way::of(&file),
-            };
-            if way != Way::Copy
-                && let Some(mapped) = map_itself(&file, way, guards)?
-            {
-                return Ok(Self::Mapped(mapped));
+            let way = Way::of(&file, policy, guards);
+            if way != Way::Copy {
+                return match GuardedFile::map(file, way, guards)? {
+                    Some(mapped) => Ok(Self::Mapped(mapped)),
+                    None => Self::open(path, limit, FilePolicy::Copy, guards),
+                };
             }
-            if let Some(mapped) = map_copy(&file)? {
+            if let Some(copy) = sealed_copy(&file)?
+                && let Some(mapped) = GuardedFile::map(copy, Way::Stable, guards)?
+            {
                 return Ok(Self::Mapped(mapped));
             }
         }
@@ -392,50 +411,26 @@ const READ_ONLY: [u64; 2] = [0x7371_7368, 0xe0f5_e1e2];
 const TMPFS: u64 = 0x0102_1994;
 
 impl Way {
-    fn of(file: &OpenFile) -> Self {
-        let Ok(kind) = sys::file_system(&file.descriptor) else { return Self::Copy };
-        let is_stable = READ_ONLY.contains(&kind)
-            || kind == TMPFS && sys::is_sealed(&file.descriptor)
-            || kind != TMPFS && sys::has_verity(&file.descriptor);
+    fn of(file: &OpenFile, policy: FilePolicy, guards: &dyn FileGuards) -> Self {
+        match policy {
+            FilePolicy::Copy => return Self::Copy,
+            FilePolicy::Map => return Self::Stable,
+            FilePolicy::Auto => {}
+        }
+        let descriptor = &file.descriptor;
+        let Ok(kind) = sys::file_system(descriptor) else { return Self::Copy };
         // The kernel does not count the writers of a memory file.
-        let is_linked = || sys::status(&file.descriptor).is_ok_and(|status| status.is_linked);
-        match is_stable {
-            true => Self::Stable,
-            false if kind != TMPFS || is_linked() => Self::Guarded,
-            false => Self::Copy,
+        let is_linked = || sys::status(descriptor).is_ok_and(|status| status.is_linked);
+        if READ_ONLY.contains(&kind) || kind == TMPFS && sys::is_sealed(descriptor) {
+            Self::Stable
+        } else if guards.accepts(descriptor.as_fd(), kind) && (kind != TMPFS || is_linked()) {
+            Self::Guarded
+        } else if kind != TMPFS && sys::has_verity(descriptor) {
+            Self::Stable
+        } else {
+            Self::Copy
         }
     }
-}
-
-/// Maps a copy of a file; `None` if the system does not allow it, or if the file is being changed.
-fn map_copy(file: &OpenFile) -> Result<Option<GuardedFile>> {
-    let stamp = file.stamp();
-    let Some(copy) = sealed_copy(file)? else { return Ok(None) };
-    let Some(mapping) = FileMapping::new(copy, stamp.size)? else { return Ok(None) };
-    let refused = |_| MemoryError::OutOfMemory { size: stamp.size };
-    let mapping = TryArc::new(mapping).map_err(refused)?;
-    Ok(Some(GuardedFile { mapping, stamp, guard: None }))
-}
-
-/// Maps a file; `None` if the host does not guard it, or the system does not allow it.
-fn map_itself(
-    file: &OpenFile,
-    way: Way,
-    guards: &'static dyn FileGuards,
-) -> Result<Option<GuardedFile>> {
-    let stamp = file.stamp();
-    let descriptor = sys::duplicate(&file.descriptor);
-    let descriptor = descriptor.map_err(|errno| MemoryError::Open { errno })?;
-    let Some(mapping) = FileMapping::new(descriptor, stamp.size)? else { return Ok(None) };
-    let refused = |_| MemoryError::OutOfMemory { size: stamp.size };
-    let mapping = TryArc::new(mapping).map_err(refused)?;
-    if way == Way::Stable {
-        return Ok(Some(GuardedFile { mapping, stamp, guard: None }));
-    }
-    let Some(token) = guards.guard(&mapping) else { return Ok(None) };
-    let guarded = GuardedFile { mapping, stamp, guard: Some((guards, token)) };
-    // The file may have changed before the guard was in force.
-    Ok(file.is_unchanged()?.then_some(guarded))
 }
 
 /// A memory file that can be mapped executable.
@@ -447,19 +442,20 @@ fn memory_file() -> Result<OwnedFd, Errno> {
         .or_else(|_| create(MemfdFlags::empty()))
 }
 
-/// A copy of a file in a sealed memory file. `None` if the system has none, or if the file is being changed.
-fn sealed_copy(file: &OpenFile) -> Result<Option<OwnedFd>> {
-    let stamp = file.stamp();
+/// A copy of a file, with its stamp, in a sealed memory file. `None` if the system has none, or if the file is being
+/// changed.
+fn sealed_copy(file: &OpenFile) -> Result<Option<OpenFile>> {
+    let size = file.stamp().size;
     if !file.is_settled() {
         return Ok(None);
     }
     let Ok(copy) = memory_file() else { return Ok(None) };
-    if stamp.size >= LARGE {
+    if size >= LARGE {
         sys::wait_for_writes(&file.descriptor);
     }
     let mut at = 0;
-    while at < stamp.size {
-        let rest = usize::try_from(stamp.size - at).unwrap_or(usize::MAX);
+    while at < size {
+        let rest = usize::try_from(size - at).unwrap_or(usize::MAX);
         match sys::send(&file.descriptor, at, rest, &copy) {
             Ok(sent @ 1..) => at += sent as u64,
             Err(errno) if errno == rustix::io::Errno::IO => {
@@ -470,5 +466,9 @@ fn sealed_copy(file: &OpenFile) -> Result<Option<OwnedFd>> {
         }
     }
     let is_whole = file.is_unchanged()? && sys::seal(&copy, false).is_ok();
-    Ok(is_whole.then_some(copy))
+    Ok(is_whole.then(|| file.copied_to(copy)))
 }
+
+#[cfg(test)]
+#[path = "tests/guarded_file.rs"]
+mod tests;

@@ -172,6 +172,11 @@ impl OpenFile {
         Ok(Self { descriptor, version })
     }
 
+    /// A copy of the file, with the version of the original.
+    pub(in super::super) fn copied_to(&self, descriptor: OwnedFd) -> Self {
+        Self { descriptor, version: self.version }
+    }
+
     /// The stamp of the file when it was opened.
     pub(crate) fn stamp(&self) -> FileStamp {
         self.version.stamp

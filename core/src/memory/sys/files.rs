@@ -112,12 +112,6 @@ pub(crate) fn read_at(file: &OwnedFd, at: u64, bytes: &mut [u8]) -> Result<usize
     Ok(retry_on_intr(|| io::pread(file, &mut *bytes, at))?)
 }
 
-/// `fcntl(2)` with `F_DUPFD_CLOEXEC`: another descriptor of the open file.
-pub(crate) fn duplicate(file: &OwnedFd) -> Result<OwnedFd, Errno> {
-    fault_point!(Open);
-    Ok(io::fcntl_dupfd_cloexec(file, 0)?)
-}
-
 /// `fstatfs(2)`: the type of the file system (`f_type`).
 pub(crate) fn file_system(file: &OwnedFd) -> Result<u64, Errno> {
     fault_point!(FileSystem);
