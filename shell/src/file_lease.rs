@@ -20,18 +20,19 @@
 //! Renaming another file over the name does not break a lease, and need not: the mapped file does not change.
 #![allow(unsafe_code)]
 
+use std::ffi::c_void;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::thread::JoinHandleExt;
-use std::thread;
 use std::time::Duration;
+use std::{ptr, thread};
 
 use libc::{c_int, clockid_t, pid_t, pthread_t, siginfo_t, sigset_t};
 use smf_core::alloc_util::TryArc;
 use smf_core::memory::{FileGuards, FileMapping};
 
 use crate::fork::{HeldAtFork, ProcessLock, generation};
+use crate::raw_thread;
 
 /// The locks of this module that the forking thread holds.
 pub(crate) const LOCKS: &[&dyn HeldAtFork] = &[&NoLeases];
@@ -169,30 +170,9 @@ fn signal() -> c_int {
     libc::SIGRTMAX()
 }
 
-/// The set of all signals.
-fn all_signals() -> sigset_t {
-    let mut set = MaybeUninit::uninit();
-    // SAFETY: the call initialises the set, and cannot fail.
-    unsafe { libc::sigfillset(set.as_mut_ptr()) };
-    // SAFETY: initialised above.
-    unsafe { set.assume_init() }
-}
-
-/// Starts the thread that receives the signals, with all signals blocked, and returns its number.
+/// Starts the thread that receives the signals and returns its number.
 fn start_thread() -> Option<pid_t> {
-    let (all, mut before) = (all_signals(), MaybeUninit::uninit());
-    // A new thread inherits the mask.
-    // SAFETY: both sets are places for a set, and the first one is initialised.
-    if unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, before.as_mut_ptr()) } != 0
-    {
-        return None;
-    }
-    let builder = thread::Builder::new().name("smf-leases".into()).stack_size(64 << 10);
-    let started = builder.spawn(receive_signals);
-    // SAFETY: `before` was initialised by the call above.
-    let _ =
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
-    thread_number(started.ok()?.as_pthread_t())
+    thread_number(raw_thread::create(64 << 10, receive_signals, ptr::null_mut())?)
 }
 
 /// The number of a thread that does not end, without waiting until it runs: clocks of threads are numbered by
@@ -204,7 +184,10 @@ fn thread_number(thread: pthread_t) -> Option<pid_t> {
     (error == 0).then_some(!(clock >> 3))
 }
 
-fn receive_signals() {
+/// Ends leases, and never itself. It allocates no memory before the first signal.
+extern "C" fn receive_signals(_: *mut c_void) -> *mut c_void {
+    // The name is for debuggers; failure to set it does not matter.
+    let _ = rustix::thread::set_name(c"smf-leases");
     let mut set = MaybeUninit::<sigset_t>::uninit();
     // SAFETY: the call initialises the set, and cannot fail.
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };

@@ -52,6 +52,7 @@ mod needed_library;
 #[cfg(feature = "pack")]
 pub mod pack;
 pub mod prefetch;
+mod raw_thread;
 mod registration;
 #[cfg(feature = "host")]
 mod shared_object;

@@ -3,14 +3,16 @@
 //! `std::thread` allocates a handle, a name and a result slot infallibly. These threads need a box for their
 //! closure, which may fail, and a stack, which pthreads maps.
 //!
-//! Source: pthread_create(3), pthread_attr_setstacksize(3), pthread_join(3), pthread_detach(3).
+//! Source: pthread_join(3), pthread_detach(3).
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
-use std::mem::{self, MaybeUninit};
+use std::mem;
 use std::ptr;
 
 use smf_core::alloc_util::try_box;
+
+use crate::raw_thread;
 
 /// The closure of a thread.
 type Work = Box<dyn FnOnce() + Send>;
@@ -29,7 +31,7 @@ impl Thread {
     pub(super) fn spawn(stack: usize, work: impl FnOnce() + Send + 'static) -> Option<Self> {
         let work: Work = try_box(work).ok()?;
         let work = Box::into_raw(try_box(work).ok()?);
-        create(stack, work.cast()).map(Self).or_else(|| {
+        raw_thread::create(stack, thread_main, work.cast()).map(Self).or_else(|| {
             // SAFETY: the pointer comes from `Box::into_raw`, and no thread was created that owns it.
             drop(unsafe { Box::from_raw(work) });
             None
@@ -70,28 +72,6 @@ pub(super) fn run_on_many(others: usize, stack: usize, work: &(dyn Fn() + Sync))
     threads.0.extend((0..most).map_while(|_| Thread::spawn(stack, work)));
     work();
     1 + threads.0.len()
-}
-
-/// Creates a thread that runs [`thread_main`] with `argument`.
-fn create(stack: usize, argument: *mut c_void) -> Option<libc::pthread_t> {
-    let mut attributes = MaybeUninit::uninit();
-    let attributes = attributes.as_mut_ptr();
-    // SAFETY: writable memory.
-    if unsafe { libc::pthread_attr_init(attributes) } != 0 {
-        return None;
-    }
-    let mut thread = MaybeUninit::uninit();
-    // SAFETY: initialised above.
-    let mut status = unsafe { libc::pthread_attr_setstacksize(attributes, stack) };
-    if status == 0 {
-        // SAFETY: initialised above; `thread` is writable; `argument` is a boxed `Work` that the thread owns.
-        status =
-            unsafe { libc::pthread_create(thread.as_mut_ptr(), attributes, thread_main, argument) };
-    }
-    // SAFETY: initialised above; the thread has a copy.
-    let _always_0 = unsafe { libc::pthread_attr_destroy(attributes) };
-    // SAFETY: `pthread_create` has succeeded and initialised it.
-    (status == 0).then(|| unsafe { thread.assume_init() })
 }
 
 /// A panic ends the process: no frame above this one catches it.

@@ -1,0 +1,44 @@
+//! Threads of the C library, which receive no signals of the host.
+//!
+//! `std::thread` allocates in both threads, and the allocator of glibc maps an arena for a thread that allocates or
+//! frees memory. A thread of this module does neither before its function does.
+//!
+//! Source: pthread_create(3), pthread_attr_setstacksize(3), pthread_sigmask(3).
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::mem::MaybeUninit;
+use std::ptr;
+
+/// The function of a thread.
+pub(crate) type Main = extern "C" fn(*mut c_void) -> *mut c_void;
+
+/// Creates a thread with `stack` bytes of stack and all signals blocked, which calls `main` with `argument`; `None` if
+/// there is no memory for it.
+pub(crate) fn create(stack: usize, main: Main, argument: *mut c_void) -> Option<libc::pthread_t> {
+    let (mut attributes, mut thread) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+    let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+    let attributes = attributes.as_mut_ptr();
+    // SAFETY: writable memory.
+    if unsafe { libc::pthread_attr_init(attributes) } != 0 {
+        return None;
+    }
+    // SAFETY: writable memory; the call cannot fail.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // A new thread inherits the mask.
+    // SAFETY: the first set is initialised, and the second is writable memory.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
+    // SAFETY: initialised above.
+    let mut status = unsafe { libc::pthread_attr_setstacksize(attributes, stack) };
+    if status == 0 {
+        // SAFETY: initialised above; `thread` is writable. `main` takes any argument: it is safe, and its callers
+        // pass one that it may have.
+        status = unsafe { libc::pthread_create(thread.as_mut_ptr(), attributes, main, argument) };
+    }
+    // SAFETY: initialised by the first call, which has no reason to fail.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
+    // SAFETY: initialised above; the thread has a copy.
+    let _always_0 = unsafe { libc::pthread_attr_destroy(attributes) };
+    // SAFETY: `pthread_create` has succeeded and initialised it.
+    (status == 0).then(|| unsafe { thread.assume_init() })
+}
