@@ -1,8 +1,9 @@
 //! The pages of an image that may be pages of the module's file, which processes share.
 //!
-//! These are the whole pages of a large read-only section, if nothing is relocated in it and its file offset and its
-//! offset in the image have the same distance from a page boundary. The rest of such a section, and every other section,
-//! is copied. Writers align large read-only sections in the file accordingly.
+//! These are the pages of a large read-only section, if nothing is relocated in it and its file offset and its offset
+//! in the image have the same distance from a page boundary. A page that the section shares with others in the image,
+//! and every other section, is copied. Behind the section, its last page holds what follows in the file. Writers align
+//! large read-only sections in the file accordingly.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -30,7 +31,7 @@ pub(super) struct Piece<'d> {
     pub(super) from: usize,
 }
 
-/// The parts of the image that may be pages of `file`, which `smf` lies in; in no particular order, disjoint.
+/// The parts of the image that may be pages of `file`, which `smf` lies in; in ascending order, disjoint.
 pub(super) fn find(smf: &Smf<'_>, layout: &ImageLayout<'_>, file: &[u8]) -> Result<Vec<FilePart>> {
     let mut is_relocated = try_filled(layout.sections.len(), &false)?;
     for table in smf.reloc_tables() {
@@ -48,6 +49,7 @@ pub(super) fn find(smf: &Smf<'_>, layout: &ImageLayout<'_>, file: &[u8]) -> Resu
             try_push(&mut parts, part)?;
         }
     }
+    sort_by_key(&mut parts, |part| part.offset);
     Ok(parts)
 }
 
@@ -73,7 +75,7 @@ fn part_of(
         return Ok(None);
     }
     let Some(first) = start.checked_next_multiple_of(page) else { return Ok(None) };
-    let end = start.saturating_add(len) / page * page;
+    let end = end_of_part(section, layout, start.saturating_add(len));
     // No file is so large that this overflows.
     let file_offset = in_file.saturating_add(first - start);
     if !file_offset.is_multiple_of(page) || end.saturating_sub(first) < MIN_PART {
@@ -81,6 +83,14 @@ fn part_of(
     }
     let (offset, size) = (PageCount::exact(first)?, PageCount::exact(end - first)?);
     Ok(Some(FilePart { offset, size, file_offset, protection }))
+}
+
+/// The end of the last page of a section that ends at `end`, if only that section uses the page; otherwise its start.
+fn end_of_part(section: &Section<'_>, layout: &ImageLayout<'_>, end: u64) -> u64 {
+    let page = PageCount::one().bytes() as u64;
+    let next = end.checked_next_multiple_of(page).unwrap_or(end);
+    let is_alone = section.memory_size() <= section.data.len() as u64;
+    if is_alone && layout.is_free(&(end..next)) { next } else { end / page * page }
 }
 
 /// Every byte of the file that belongs to the image and lies in none of `parts`, in ascending order.

@@ -7,6 +7,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::error::{LinkError, Result};
 use super::machine::{self, Requirement, VENEER};
@@ -290,6 +291,15 @@ impl<'d> ImageLayout<'d> {
     /// The offset of one section; `None` if it is not loaded.
     pub(super) fn section(&self, index: u32) -> Option<u64> {
         self.sections.get(to_usize(index)).copied().flatten()
+    }
+
+    /// Whether neither a section, nor a veneer or a GOT slot, starts at one of these offsets.
+    pub(super) fn is_free(&self, range: &Range<u64>) -> bool {
+        let sections = self.sections.iter().zip(&self.sizes);
+        let mut starts = sections.filter_map(|(start, size)| start.filter(|_| *size != 0));
+        !starts.any(|start| range.contains(&start))
+            && (self.veneer_count == 0 || !range.contains(&self.veneers))
+            && (self.got_count == 0 || !range.contains(&self.got))
     }
 
     /// The offsets of the GOT slot and of the veneer of a symbol, if it has them.

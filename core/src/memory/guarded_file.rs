@@ -14,6 +14,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 use core::mem;
+use core::ops::Range;
 use core::ptr::NonNull;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -221,6 +222,14 @@ pub(crate) struct FilePart {
     pub(crate) protection: Protection,
 }
 
+impl FilePart {
+    /// The offsets in the image.
+    fn range(&self) -> Range<usize> {
+        let start = self.offset.bytes();
+        start..start.saturating_add(self.size.bytes())
+    }
+}
+
 impl GuardedFile {
     /// Maps a file; `None` if the host does not guard it, or the system does not allow it.
     fn map(file: OpenFile, way: Way, guards: &'static dyn FileGuards) -> Result<Option<Self>> {
@@ -247,7 +256,8 @@ impl GuardedFile {
         self.mapping.file.stamp()
     }
 
-    /// Publishes an image, as [`WritablePages::publish`], of which `parts`, never written to, are pages of this file.
+    /// Publishes an image, as [`WritablePages::publish`], of which `parts`, in ascending order and never written to, are
+    /// pages of this file.
     ///
     /// # Errors
     /// As [`WritablePages::publish`]; [`MemoryError::SegmentOutside`] for a part that is not inside the pages.
@@ -272,7 +282,8 @@ impl GuardedFile {
             return Ok(FileBackedPages { pages, file: file.clone() });
         }
         state.overlays.try_reserve(parts.len()).map_err(|_| refused)?;
-        let pages = pages.publish(segments)?;
+        let holes = parts.iter().map(FilePart::range);
+        let pages = pages.publish_around(segments, holes)?;
         let mapped = parts.iter().try_for_each(|part| {
             let overlay = file.map_over(&pages, part)?;
             state.overlays.push(overlay);
@@ -285,7 +296,8 @@ impl GuardedFile {
 
     fn copy_part(&self, part: &FilePart, into: &mut [u8]) {
         let from = usize::try_from(part.file_offset).ok().and_then(|at| self.as_slice().get(at..));
-        let from = from.and_then(|from| from.get(..part.size.bytes()));
+        // Behind the end of the file, the last page is zero.
+        let from = from.map(|from| from.get(..part.size.bytes()).unwrap_or(from));
         let into = into.get_mut(part.offset.bytes()..);
         if let Some((from, into)) = from.zip(into)
             && let Some(into) = into.get_mut(..from.len())

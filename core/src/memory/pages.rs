@@ -5,6 +5,7 @@
 //! is no way back for a caller, so code does not change once it can run, and no page is writable and executable at
 //! any moment: one `mprotect` call removes write access and adds execute access.
 
+use core::iter;
 use core::ops::Range;
 
 use super::icache;
@@ -130,7 +131,17 @@ impl WritablePages {
     /// # Errors
     /// The pages are unmapped. [`MemoryError::SegmentOrder`] and [`MemoryError::SegmentOutside`];
     /// [`MemoryError::Protect`] and [`MemoryError::Synchronize`] if the kernel fails.
-    pub fn publish(mut self, segments: &[Segment]) -> Result<PublishedPages> {
+    pub fn publish(self, segments: &[Segment]) -> Result<PublishedPages> {
+        self.publish_around(segments, iter::empty())
+    }
+
+    /// As [`publish`](Self::publish), but the pages of `holes`, which are in ascending order, each inside a segment, stay
+    /// writable: other pages are about to replace them.
+    pub(super) fn publish_around(
+        mut self,
+        segments: &[Segment],
+        holes: impl Iterator<Item = Range<usize>>,
+    ) -> Result<PublishedPages> {
         self.check(segments)?;
         for segment in segments.iter().filter(|s| s.protection == Protection::ReadExecute) {
             let start = segment.offset.bytes();
@@ -139,10 +150,16 @@ impl WritablePages {
         }
         let size = self.size().bytes();
         let mut run = ProtectionRun { start: 0, end: 0, protection: Protection::ReadWrite };
+        let mut holes = holes.peekable();
         for segment in segments {
             let start = segment.offset.bytes();
+            let end = start + segment.size.bytes();
             run.extend(&mut self.region, start, Protection::None)?;
-            run.extend(&mut self.region, start + segment.size.bytes(), segment.protection)?;
+            while let Some(hole) = holes.next_if(|hole| hole.end <= end) {
+                run.extend(&mut self.region, hole.start, segment.protection)?;
+                run.extend(&mut self.region, hole.end, Protection::ReadWrite)?;
+            }
+            run.extend(&mut self.region, end, segment.protection)?;
         }
         run.extend(&mut self.region, size, Protection::None)?;
         run.apply(&mut self.region)?;
