@@ -73,14 +73,25 @@ impl<'d> ImageLayout<'d> {
         // On larger pages two protections would share one.
         let prelink = Prelink::of(smf)?.filter(|_| page <= prelink::PAGE);
         let count = smf.sections().len();
-        let sections = try_filled(count, &None)?;
-        let mut sizes = try_filled(count, &0)?;
-        for (size, section) in sizes.iter_mut().zip(smf.sections().iter()) {
+        let (sections, mut sizes) = (try_filled(count, &None)?, try_filled(count, &0)?);
+        // The end of the offsets that need no further check: 0 for a section that is not loaded.
+        let mut limits = try_filled(count, &0u64)?;
+        let (mut alignment, mut code_bytes) = (1, 0u64);
+        let each = sizes.iter_mut().zip(&mut limits).zip(smf.sections().iter());
+        for ((size, limit), section) in each {
             *size = section.memory_size();
+            if section.kind.is_loaded() {
+                *limit = SymbolAddress::MAX_OFFSET.min(*size);
+                alignment = section.alignment.max(alignment);
+            }
+            if section.kind == SectionKind::Code {
+                code_bytes = code_bytes.saturating_add(*size);
+            }
         }
-        let mut layout = try_box(Self { prelink, sections, sizes, ..Self::default() })?;
-        layout.locate_symbols(smf)?;
-        layout.check_relocs(smf)?;
+        limits.truncate(to_usize(SymbolAddress::MAX_SECTIONS));
+        let mut layout = try_box(Self { prelink, sections, sizes, alignment, ..Self::default() })?;
+        layout.locate_symbols(smf, &mut limits)?;
+        layout.check_relocs(smf, code_bytes > machine::branch_reach(smf.header().arch))?;
         layout.place_sections(smf, page)?;
         Ok(layout)
     }
@@ -88,18 +99,10 @@ impl<'d> ImageLayout<'d> {
     /// Determines the location of each symbol and checks that it lies inside its section.
     // Not inlined: the loop needs the registers of its caller (row "load 1,000 functions").
     #[inline(never)]
-    fn locate_symbols(&mut self, smf: &Smf<'_>) -> Result<()> {
+    fn locate_symbols(&mut self, smf: &Smf<'_>, limits: &mut [u64]) -> Result<()> {
         let symbols = smf.symbols();
         u32::try_from(symbols.len()).map_err(|_| LinkError::TooLarge)?;
         let mut addresses = try_filled(symbols.len(), &SymbolAddress::NONE)?;
-        let sections = self.sizes.len().min(to_usize(SymbolAddress::MAX_SECTIONS));
-        // The end of the offsets that need no further check: 0 for a section that is not loaded.
-        let mut limits = try_filled(sections, &0u64)?;
-        let sizes = smf.sections().iter().zip(&self.sizes);
-        for (limit, (section, size)) in limits.iter_mut().zip(sizes) {
-            *limit =
-                if section.kind.is_loaded() { SymbolAddress::MAX_OFFSET.min(*size) } else { 0 };
-        }
         symbols.try_for_each_place(&mut addresses, |index, place, address| {
             *address = match place {
                 SymbolPlace::Nowhere => SymbolAddress::NONE,
@@ -109,7 +112,7 @@ impl<'d> ImageLayout<'d> {
                         (Some(limit), Some(end)) if end <= *limit => {
                             SymbolAddress::in_checked_section(section, value)
                         }
-                        _ => self.locate_outside_limit(smf, index, &mut limits)?,
+                        _ => self.locate_outside_limit(smf, index, limits)?,
                     }
                 }
             };
@@ -155,8 +158,8 @@ impl<'d> ImageLayout<'d> {
     }
 
     /// Checks the relocations to apply, except those that [`next_other`] skips, and assigns GOT slots and veneers.
-    fn check_relocs(&mut self, smf: &Smf<'_>) -> Result<()> {
-        let is_long = self.code_bytes(smf) > machine::branch_reach(smf.header().arch);
+    /// `is_long`: a branch may have to cross more code than it reaches.
+    fn check_relocs(&mut self, smf: &Smf<'_>, is_long: bool) -> Result<()> {
         for table in smf.reloc_tables() {
             let table = &table?;
             if self.is_resolved_table(table) {
@@ -169,13 +172,6 @@ impl<'d> ImageLayout<'d> {
             self.assign_slots(smf, table, is_long)?;
         }
         Ok(())
-    }
-
-    /// Bytes of code that a branch may have to cross.
-    fn code_bytes(&self, smf: &Smf<'_>) -> u64 {
-        let sections = smf.sections().iter().zip(&self.sizes);
-        let code = sections.filter(|(section, _)| section.kind == SectionKind::Code);
-        code.fold(0, |all, (_, size)| all.saturating_add(*size))
     }
 
     /// Assigns the slots of one table. `is_long`: branches inside the module may need veneers too.
@@ -327,8 +323,6 @@ impl<'d> ImageLayout<'d> {
     }
 
     fn place_sections(&mut self, smf: &Smf<'_>, page: u64) -> Result<()> {
-        let loaded = smf.sections().iter().filter(|section| section.kind.is_loaded());
-        self.alignment = loaded.map(|section| section.alignment).max().unwrap_or(1);
         let max_segments = if self.is_prelinked() { smf.sections().len() + 2 } else { 3 };
         self.segments = try_with_capacity(max_segments)?;
         match self.prelink().copied() {

@@ -64,6 +64,17 @@ impl Section<'_> {
     }
 }
 
+/// The offset of the name in an entry of the native or packed layout.
+const WIDE_NAME: usize = 40;
+/// The offset of an [early name](Entry::early_name).
+const EARLY_NAME: usize = 36;
+
+/// Whether an entry may have this name, judged by its bytes alone. False only if it has another name.
+pub(crate) fn may_be_named(entry: &[u8], layout: Layout, name: &[u8]) -> bool {
+    let is_at = |at: usize| entry.get(at..).is_some_and(|field| field.starts_with(name));
+    if layout.is_compact() { is_at(0) } else { is_at(WIDE_NAME) || is_at(EARLY_NAME) }
+}
+
 /// A decoded section entry, not yet checked against the file. Derived values are computed on demand.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry<'d> {
@@ -94,8 +105,8 @@ impl<'d> Entry<'d> {
             size: u64_at(bytes, 16)?,
             virtual_size: u64_at(bytes, 24)?,
             alignment: u64_at(bytes, 32)?,
-            name: array(bytes, 40)?,
-            early_name: if layout == Layout::Packed { array(bytes, 36) } else { None },
+            name: array(bytes, WIDE_NAME)?,
+            early_name: if layout == Layout::Packed { array(bytes, EARLY_NAME) } else { None },
         })
     }
 

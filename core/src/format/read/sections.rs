@@ -2,7 +2,7 @@
 
 use crate::format::model::SectionKind;
 use crate::format::read::elf;
-use crate::format::read::section::{Section, Sections, entry_at};
+use crate::format::read::section::{Section, Sections, entry_at, may_be_named};
 use crate::format::wire::Layout;
 
 impl<'d> Sections<'d> {
@@ -55,12 +55,27 @@ impl<'d> Sections<'d> {
 
     /// The first note with this name.
     pub(crate) fn note(&self, name: &[u8]) -> Option<Section<'d>> {
-        self.iter().find(|section| section.kind == SectionKind::Note && section.name == name)
+        self.find(name, |kind| kind == SectionKind::Note)
     }
 
     /// The first section with this name.
     pub fn named(&self, name: &[u8]) -> Option<Section<'d>> {
-        self.iter().find(|section| section.name == name)
+        self.find(name, |_| true)
+    }
+
+    /// The first section with this name and such a kind. Entries with other names are not decoded.
+    pub(crate) fn find(
+        &self,
+        name: &[u8],
+        is_wanted: fn(SectionKind) -> bool,
+    ) -> Option<Section<'d>> {
+        let is_wanted = |section: &Section<'_>| section.name == name && is_wanted(section.kind);
+        if self.layout.is_object() {
+            return self.iter().find(is_wanted);
+        }
+        let entries = (0u32..).zip(self.table.chunks_exact(self.layout.section_stride()));
+        let mut named = entries.filter(|(_, entry)| may_be_named(entry, self.layout, name));
+        named.find_map(|(index, _)| self.get(index).filter(is_wanted))
     }
 }
 
@@ -89,5 +104,47 @@ impl<'d> Iterator for SectionIter<'d> {
             result = f(result, section);
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Smf;
+    use crate::testing::some;
+
+    const SAMPLES: [&[u8]; 4] = [
+        include_bytes!("../../../../tests/samples/packed.smf"),
+        include_bytes!("../../../../tests/samples/native.smf"),
+        include_bytes!("../../../../tests/samples/lib.smf"),
+        include_bytes!("../../../../tests/samples/elf-object.smf"),
+    ];
+
+    /// Compares lookups with searches of all decoded entries.
+    fn compare(file: &[u8]) {
+        let Ok(smf) = Smf::parse(file).and_then(|smf| smf.linked()) else { return };
+        let sections = smf.sections();
+        let names = sections.iter().map(|section| section.name);
+        for name in names.chain([&b""[..], b".smf.hash", b"note.sdn", b"more than sixteen bytes"]) {
+            let index = |found: Option<Section<'_>>| found.map(|section| section.index);
+            let mut all = sections.iter().filter(|section| section.name == name);
+            assert_eq!(index(sections.named(name)), index(all.clone().next()));
+            let note = all.find(|section| section.kind == SectionKind::Note);
+            assert_eq!(index(sections.note(name)), index(note));
+        }
+    }
+
+    #[test]
+    fn lookup_by_name_agrees_with_all_entries() {
+        for sample in SAMPLES {
+            compare(sample);
+            for at in some(0..sample.len(), 2) {
+                for value in [0, b'.', b'n', 0xff] {
+                    let mut file = sample.to_vec();
+                    file[at] = value;
+                    compare(&file);
+                }
+            }
+        }
     }
 }

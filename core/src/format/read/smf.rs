@@ -154,9 +154,8 @@ impl<'d> Smf<'d> {
         }
         let Some(name) = section.name.strip_prefix(b".rela.") else { return self.code() };
         let dotted = section.name.strip_prefix(b".rela")?;
-        let other_named = |name: &[u8]| {
-            self.sections().iter().find(|s| s.kind != SectionKind::Reloc && s.name == name)
-        };
+        let other_named =
+            |name: &[u8]| self.sections().find(name, |kind| kind != SectionKind::Reloc);
         let named = other_named(name).or_else(|| other_named(dotted));
         named.or_else(|| if name == b"text" { self.code() } else { None })
     }
