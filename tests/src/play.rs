@@ -16,7 +16,7 @@ use crate::services::{self, ModelServices};
 use crate::walk::walk;
 
 /// Valid modules to mutate.
-const BASES: [&[u8]; 11] = [
+const BASES: [&[u8]; 12] = [
     include_bytes!("../samples/packed.smf"),
     include_bytes!("../samples/native.smf"),
     include_bytes!("../samples/app.smf"),

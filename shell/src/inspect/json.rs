@@ -60,13 +60,22 @@ pub(super) fn write_module(file: &str, smf: &Smf<'_>, out: impl io::Write) -> io
     if functions().next().is_some() {
         map.serialize_entry("functions", &Stream(|| functions().map(|f| f.map(function))))?;
     }
+    write_extensions(smf, &mut map)?;
+    Ok(SerializeMap::end(map)?)
+}
+
+/// What few files have, each as a key of its own.
+fn write_extensions(
+    smf: &Smf<'_>,
+    map: &mut impl SerializeMap<Error = serde_json::Error>,
+) -> io::Result<()> {
     for (key, array) in [("constructors", &b".init_array"[..]), ("destructors", b".fini_array")] {
         let functions = || init_functions(smf, array);
         if functions().next().is_some() {
             map.serialize_entry(key, &Stream(|| functions().map(|f| Ok(init_function(f)))))?;
         }
     }
-    if smf.base() != u64::from(header.data_offset) {
+    if smf.base() != u64::from(smf.header().data_offset) {
         map.serialize_entry("base", &smf.base())?;
     }
     if let Some(storage) = ThreadStorage::of(smf) {
@@ -85,7 +94,7 @@ pub(super) fn write_module(file: &str, smf: &Smf<'_>, out: impl io::Write) -> io
     if let Some(object) = smf.object().map_err(io::Error::other)? {
         map.serialize_entry("object", &ElfObject(object))?;
     }
-    Ok(SerializeMap::end(map)?)
+    Ok(())
 }
 
 pub(super) fn write_library(

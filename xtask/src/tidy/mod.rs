@@ -99,6 +99,7 @@ const UNSAFE: &[&str] = &[
     "shell/src/loader.rs",
     "shell/src/needed_library.rs",
     "shell/src/prefetch/thread.rs",
+    "shell/src/raw_thread.rs",
     "shell/src/shared_object.rs",
     "shell/src/stack.rs",
     "shell/src/thread_exit.rs",

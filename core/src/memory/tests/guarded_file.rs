@@ -1,7 +1,7 @@
 //! A file is mapped in few system calls, and only if the host may guard it.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{env, format, fs, process, vec, vec::Vec};
 
 use super::super::fault_injection::{Call, recorded};
@@ -30,7 +30,7 @@ fn file(name: &str) -> PathBuf {
     path
 }
 
-fn open(path: &PathBuf, guards: &'static Guards) -> (FileContents, Vec<Call>) {
+fn open(path: &Path, guards: &'static Guards) -> (FileContents, Vec<Call>) {
     let path = path.as_os_str().as_bytes();
     let (contents, calls) =
         recorded(|| FileContents::open(path, 1 << 30, FilePolicy::Auto, guards));
