@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn records_stand_one_behind_another() {
+    fn records_are_contiguous() {
         let (record, other) = (record(), CachedCode::new(Arch::AARCH64, b"g", 1, b"x"));
         let other = other.encode(&[]).unwrap();
         let payload = encode([&record[..], &other].into_iter()).unwrap();
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn no_damage_is_read() {
+    fn damaged_payload_is_refused() {
         let record = record();
         for short in cut(&record) {
             assert_eq!(CachedCode::read(short), None, "{}", short.len());
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn relocations_that_are_none_end_the_list() {
+    fn relocations_of_kind_none_end_the_list() {
         let code = CachedCode::new(Arch::X86_64, b"f", 0, b"");
         let parts = code.encode(&relocs()).unwrap();
         let all = CachedCode::read(&parts).unwrap().relocations;

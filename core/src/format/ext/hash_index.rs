@@ -469,7 +469,7 @@ mod tests {
 
     /// These values never change: existing files depend on them.
     #[test]
-    fn the_hash_is_fixed_for_good() {
+    fn hash_never_changes_between_versions() {
         for (name, expected) in [
             (&b""[..], 0x9ba9_bea0_cd04_dfde),
             (b"a", 0x6980_9bd2_a286_6e9e),
@@ -502,7 +502,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "a statistic of a quarter of a million names")]
-    fn names_spread_over_buckets_and_tags_as_chance_would_have_it() {
+    fn names_spread_evenly_over_buckets_and_tags() {
         for names in families() {
             let (mut buckets, mut tags) = (vec![0u32; 1 << 14], [0u32; 256]);
             for name in &names {
@@ -544,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn many_names_all_find_a_place_in_the_fewest_buckets() {
+    fn many_names_fill_the_minimum_of_buckets() {
         for names in families() {
             for count in [1, 8, 9, 1000, 1024, NAMES].map(|count| count.min(NAMES)) {
                 let symbols: Vec<_> = names[..count]

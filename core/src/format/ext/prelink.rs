@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_is_read() {
+    fn encoded_record_is_read() {
         let file = with_note(&encode(&GOOD, &[4, 5]).unwrap());
         let smf = Smf::parse(&file).unwrap();
         let plan = Prelink::of(&smf).unwrap().unwrap();
@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_a_note_has_no_plan() {
+    fn file_without_the_note_has_no_prelink() {
         let code = [section(SectionKind::Code, b".text", Payload::Bytes(&[0xc3]))];
         let data = [section(SectionKind::Data, NAME, Payload::Bytes(b"IMG1"))];
         for sections in [&code, &data] {
@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn places_that_no_loader_can_honour_are_refused() {
+    fn unusable_placements_are_refused() {
         for (index, wrong) in [
             (0, None),                // loaded, without an offset
             (4, Some(12288)),         // not loaded, with an offset
@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn settled_sections_are_relocation_sections_in_order() {
+    fn prelinked_sections_are_relocation_sections_in_order() {
         assert_eq!(check(&GOOD, &[]), Ok(()));
         for prelinked in [&[3][..], &[7], &[u32::MAX], &[5, 4], &[4, 4], &[4, 6]] {
             let error = check(&GOOD, prelinked).unwrap_err();
@@ -583,7 +583,7 @@ mod tests {
     }
 
     #[test]
-    fn settled_bytes_are_compared_with_what_they_settle() {
+    fn prelinked_bytes_are_compared_with_their_relocations() {
         let code = [0x8b, 0x05, 0xfe, 0x0f, 0, 0, 0xc3];
         let reloc = |symbol, kind| Reloc { offset: 2, symbol, kind, addend: -4 };
         let verify = |reloc: Reloc, at: u64| {

@@ -210,7 +210,7 @@ mod tests {
 
     /// Against a check of one place after the other.
     #[test]
-    fn check_agrees_with_a_naive_one() {
+    fn check_agrees_with_a_naive_check() {
         let mut state = 1u64;
         let mut draw = |below: u64| {
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);

@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_codes_show_their_number() {
+    fn unknown_code_is_shown_as_its_number() {
         use std::string::ToString;
         assert_eq!(
             (Arch(77).to_string(), Arch::RISCV64.to_string()),

@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn compact_names_say_the_kind() {
+    fn compact_section_name_determines_the_kind() {
         for (name, kind) in [
             (&b"TemplateCode"[..], SectionKind::TemplateCode),
             (b"template_meta", SectionKind::TemplateMeta),

@@ -104,7 +104,7 @@ mod tests {
 
     /// A frame of each algorithm that stores three bytes uncompressed.
     #[test]
-    fn a_section_is_read_with_the_decoders_and_refused_without() {
+    fn compressed_section_is_read_with_decoders_and_refused_without() {
         let zstd = b"\x28\xb5\x2f\xfd\x20\x03\x19\0\0abc";
         let lz4 = b"\x04\x22\x4d\x18\x60\x40\x82\x03\0\0\x80abc\0\0\0\0";
         for (compression, data) in [(Compression::ZSTD, &zstd[..]), (Compression::LZ4, lz4)] {

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_the_functions_of_the_sample() {
+    fn functions_of_the_sample_are_listed() {
         assert!(is_bytecode(code()) && !is_bytecode(strings()) && !is_bytecode(b"BCO"));
         let functions = Functions::parse(code(), strings(), 0xd0).unwrap();
         assert_eq!((functions.len(), functions.is_empty()), (2, false));
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn no_damage_makes_it_panic() {
+    fn damaged_input_never_panics() {
         let walk = |payload: &[u8], strings: &[u8]| {
             let Ok(functions) = Functions::parse(payload, strings, u64::MAX - 3) else { return };
             for function in functions.iter().flatten() {

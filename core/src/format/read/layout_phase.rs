@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn phases_are_those_of_a_count_by_hand() {
+    fn phases_agree_with_a_naive_count() {
         let functions = [(0, 0, 100, 0), (0, 4000, 200, 0), (0, 8192, 1, 7), (1, 0, 4097, 7)];
         let spans = phases(&Smf::parse(&file(&functions, None)).unwrap()).unwrap();
         let numbers = spans.map(|span| (span.functions, span.bytes, span.pages, span.pages_packed));
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn data_and_imports_have_no_phase_and_hostile_sizes_do_no_harm() {
+    fn data_and_imports_have_no_phase_and_sums_of_sizes_saturate() {
         let sample = include_bytes!("../../../../tests/samples/lib.smf");
         let spans = phases(&Smf::parse(sample).unwrap()).unwrap();
         let defined = Smf::parse(sample).unwrap().symbols().iter().flatten();

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_sample() {
+    fn sample_is_read() {
         let library = Library::parse(SAMPLE).unwrap();
         library.verify().unwrap();
         assert_eq!((library.len(), library.is_empty()), (3, false));
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_the_sample_byte_for_byte() {
+    fn sample_is_written_byte_for_byte() {
         assert_eq!(length(&MODULES), Ok(SAMPLE.len()));
         assert_eq!(archive(&MODULES).unwrap(), SAMPLE);
     }
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_names_that_would_not_come_back() {
+    fn names_that_do_not_round_trip_are_refused() {
         use LibraryWriteError as E;
         let long = "x".repeat(64);
         assert_eq!(archive(&[("a", b""), ("", b"")]), Err(E::NameEmpty { index: 1 }));
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_of_index_and_data_is_noticed() {
+    fn every_flipped_bit_of_index_and_data_is_an_error() {
         let at = header::INDEX_HASH as u64;
         for (bit, damaged) in flipped(SAMPLE).filter(|(bit, _)| bit / 8 >= HEADER) {
             match fault(&damaged).unwrap() {
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_of_zero_is_not_given() {
+    fn absent_hash_is_not_compared() {
         let mut archive = SAMPLE.to_vec();
         archive[header::INDEX_HASH..][..8].fill(0);
         archive[0xe0..0xe8].fill(0);
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_and_checks_objects() {
+    fn objects_are_read_and_checked() {
         let mut archive = SAMPLE.to_vec();
         archive[header::INDEX_HASH..][..8].fill(0);
         archive[header::LIBRARY_HASH..][..8].fill(0);
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_cannot_claim_more_than_there_is() {
+    fn overlapping_modules_without_hashes_are_refused_by_verify() {
         let mut archive = archive(&[("a", b"1"), ("b", b"2")]).unwrap();
         archive[header::INDEX_HASH..][..8].fill(0);
         for entry in [HEADER, HEADER + ENTRY] {
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_modules_of_a_name_the_first_is_meant() {
+    fn first_of_two_modules_with_one_name_is_found() {
         let mut archive = archive(&[("a", b"1"), ("b", b"2")]).unwrap();
         archive[HEADER + ENTRY] = b'a';
         archive[header::INDEX_HASH..][..8].fill(0);
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn no_damage_makes_it_panic() {
+    fn damaged_input_never_panics() {
         let walk = |archive: &[u8]| {
             let Ok(library) = Library::parse(archive) else { return };
             assert!(library.modules().flatten().all(|module| !module.name.is_empty()));

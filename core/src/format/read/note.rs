@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_dialect_with_ids() {
+    fn dialect_with_ids_is_read() {
         let note = Note::parse(bytes(NATIVE, 0x187), 0x187).unwrap();
         note.check().unwrap();
         let possible: Vec<_> = note.entries::<Possible>().map(Result::unwrap).collect();
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_dialect_without_ids() {
+    fn dialect_without_ids_is_read() {
         let note = Note::parse(bytes(DRIVER, 0x47), 0x47).unwrap();
         note.check().unwrap();
         let possible = note.entries::<Possible>().next().unwrap().unwrap();
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_may_have_two_names_and_any_place() {
+    fn column_with_either_name_at_any_position_is_found() {
         let note = note(
             "type_inferences |ctx, inferred_type|\n a, b\n\
              instantiations |output_file, to_obj, status, mangled_name, template, type_args|\n\
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn two_tables_of_a_name_are_read_as_one() {
+    fn tables_with_one_name_are_merged() {
         let note = note(
             "circular_errors |cycle_path|\n a\nx |y|\n z\ncircular_errors |error_code,cycle_path|\n e,b\n",
         );
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_column_is_named() {
+    fn missing_column_is_named_in_the_error() {
         let note = note("# c\npossible |template, mangled_name|\n a, b\n");
         let error =
             FormatError::Note(NoteError::MissingColumn { line: 2, column: "type_args", at: 0x104 });
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ragged_row_is_found_even_in_an_unknown_table() {
+    fn row_with_wrong_cell_count_in_an_unknown_table_is_refused() {
         let note = note("mine |a, b|\n 1\ndependencies |from_inst, to_inst|\n x, y\n");
         assert!(matches!(
             note.check(),
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn no_damage_makes_it_panic() {
+    fn damaged_input_never_panics() {
         for (_, damaged) in flipped(bytes(NATIVE, 0x187)) {
             let Ok(note) = Note::parse(&damaged, 0x187) else { continue };
             let failures = note.entries::<Instantiation>().filter(Result::is_err).count()

@@ -317,7 +317,7 @@ mod tests {
     use crate::testing::some;
 
     #[test]
-    fn a_name_at_36_moves_the_alignment() {
+    fn name_at_offset_36_narrows_the_alignment() {
         let mut bytes = [0u8; NATIVE_SECTION];
         bytes[0] = 1;
         bytes[32] = 16;
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_entry_is_one_that_fits_and_needs_no_more() {
+    fn plain_entry_agrees_with_the_complete_check() {
         let mut plain = [0; 2];
         for number in some(0..1 << 14, 200) {
             let pick = |at: u32, from: [u64; 4]| from[number >> (2 * at) & 3];
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_has_a_name() {
+    fn every_kind_has_a_distinct_name() {
         use std::string::ToString;
         for value in 0..=255 {
             for layout in [Layout::Native, Layout::Packed] {

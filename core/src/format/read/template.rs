@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_gtpl_without_bodies() {
+    fn gtpl_without_bodies_is_read() {
         use TemplateKind::{Function, Struct};
         let expected: [Listed; 3] = [
             (b"identity", Some(Function), 1, b""),
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_counted_container() {
+    fn counted_container_is_read() {
         let expected: [Listed; 2] =
             [(b"Vec", None, 0, &[1, 2, 3]), (b"List", None, 0, &counted()[30..])];
         assert_eq!(list(counted()), expected);
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_the_first_template_an_opaque_body() {
+    fn opaque_bytes_are_the_body_of_the_first_template() {
         let payload = [gtpl(), b"!"].concat();
         let templates = Templates::parse(&payload, 0).unwrap();
         assert!(templates.has_opaque_bodies && templates.check().is_ok());
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_bodies_behind_the_headers() {
+    fn bodies_after_the_headers_are_read() {
         let tail = b"GBDY\x18\0\0\0\x02\0\0\0ab\0\0\0\0\x02\0\0\0cd";
         let payload = [gtpl(), tail].concat();
         let bodies: Vec<_> = list(&payload).into_iter().map(|listed| listed.3).collect();
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn old_readers_do_not_see_the_bodies() {
+    fn old_readers_ignore_the_bodies() {
         let tail = b"GBDY\x18\0\0\0\x02\0\0\0ab\0\0\0\0\x02\0\0\0cd";
         let payload = [gtpl(), tail].concat();
         assert_eq!(names_by_an_old_reader(&payload), names_by_an_old_reader(gtpl()));
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_constraints_in_version_1_1() {
+    fn constraints_of_version_1_1_are_read() {
         let header = b"\x01\x01\0\0\0P\x02";
         let constraints = b"\x02\0\0\0\0\0\x07\0\x01\0\x08\x01";
         let payload = container([1, 1], 2, &[header, constraints, header, &[0; 4]]);
@@ -486,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn no_damage_makes_it_panic() {
+    fn damaged_input_never_panics() {
         let constrained = container([1, 1], 1, &[b"\x01\x01\0\0\0P\x02", b"\x01\0\0\0\0\0\x07\0"]);
         let bodies = [gtpl(), b"GBDY\x18\0\0\0\x02\0\0\0ab\0\0\0\0\x02\0\0\0cd"].concat();
         for payload in [gtpl(), counted(), &constrained, &bodies] {
@@ -496,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_counts() {
+    fn template_counts_are_read() {
         let payload = &NATIVE[0x171..0x171 + 0x16];
         let meta = TemplateMeta { version: 1, functions: 2, structs: 1, enums: 0, traits: 0 };
         assert_eq!(TemplateMeta::parse(payload, 0), Ok(meta));

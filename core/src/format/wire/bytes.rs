@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_inside_and_refuses_outside() {
+    fn offsets_outside_the_bytes_are_refused() {
         let data = [1u8, 2, 3, 4, 5, 6, 7, 8, 9];
         assert_eq!(u64_at(&data, 1), Some(0x0908_0706_0504_0302));
         assert_eq!(u64_at(&data, 2), None);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_padded_name_ends_where_a_walk_finds_the_first_nul() {
+    fn padded_name_ends_at_the_first_nul() {
         for len in 0..=16 {
             for junk in [0u8, 1, 0x80, 0xff] {
                 let mut field = [junk; 16];
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_bytes_are_found_and_no_others() {
+    fn zero_bytes_are_found_without_false_positives() {
         for number in (0..1u64 << 16).step_by(if cfg!(miri) { 251 } else { 1 }) {
             // Bytes from a few significant values, in every order.
             let bytes: [u8; 8] =

@@ -154,7 +154,7 @@ mod tests {
     use std::string::ToString;
 
     #[test]
-    fn numbers_have_one_meaning_each() {
+    fn relocation_number_has_a_kind_or_a_name_but_not_both() {
         for (layout, names) in
             [(Layout::ElfX86_64, &X86_64[..]), (Layout::ElfAarch64, &AARCH64[..])]
         {

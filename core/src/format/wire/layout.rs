@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_go_there_and_back() {
+    fn kind_numbers_round_trip() {
         for layout in [Layout::Native, Layout::Packed] {
             for value in 0..=255u8 {
                 assert_eq!(layout.section_number(layout.section_kind(value)), Some(value));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_two_numberings_differ_where_the_facts_say_so() {
+    fn numberings_of_both_layouts_match_the_specification() {
         assert_eq!(Layout::Native.section_kind(7), SectionKind::StrTab);
         assert_eq!(Layout::Packed.section_kind(7), SectionKind::Note);
         assert_eq!(Layout::Native.section_kind(6), SectionKind::SymTab);

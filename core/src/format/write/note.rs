@@ -52,7 +52,7 @@ mod tests {
     use std::vec::Vec;
 
     #[test]
-    fn written_note_is_read_back() {
+    fn written_note_round_trips() {
         let strange = ["a\"b\\c\n", "Vec<i64>, u8", "fn$x y"];
         let [template, type_args, mangled_name] = strange;
         let plain = NewPossible { template: "f", type_args: "i64", mangled_name: "f$i64" };

@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn moving_a_row_leaves_the_rest_unchanged() {
+    fn moved_row_leaves_the_rest_unchanged() {
         let text = "# head\n\
             instantiations |id, template, type_args, mangled_name, from_file, from_loc, to_obj, status|\n\
             \t7, \"List\", \"Int\", \"List$Int\", \"a\", \"b\", \"c\", \"compiled\" # first\n\n\
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_dialect_keeps_its_columns() {
+    fn other_dialect_preserves_its_columns() {
         let text = "instantiations |template, extra, mangled_name, type_args, output_file, status|\r\n\
             possible |template, type_args, mangled_name, extra, can_defer|\r\n\
             \x20 Vec, i64, Vec$i64, 12, \"true\"\r\n";
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_is_not_there_is_made() {
+    fn missing_table_is_created() {
         for (id, output) in [("id, ", "to_obj"), ("", "output_file")] {
             let number = if id.is_empty() { "" } else { "5, " };
             let zero = if id.is_empty() { "" } else { "0, " };
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn all_entries_of_the_samples_can_be_made() {
+    fn instantiation_of_every_possible_entry_is_recorded() {
         for (file, at) in [(NATIVE, 0x187), (DRIVER, 0x47)] {
             let data = &file[at..][..find_end(&file[at..], NOTE_CAP).unwrap()];
             let note = Note::parse(data, 0).unwrap();
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn two_rows_of_one_symbol_leave_together() {
+    fn both_rows_of_one_symbol_are_removed() {
         let text = "possible |template, type_args, mangled_name|\n a, b, c\n a, b, d\n a, b, c\n";
         let found = made(text, &["c"]);
         let note = Note::parse(found.as_bytes(), 0).unwrap();

@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn every_layout_takes_a_longer_and_a_shorter_note() {
+    fn note_of_another_length_is_written_in_every_layout() {
         const MANY: usize = if cfg!(miri) { 20 } else { 100 };
         for file in files() {
             let smf = Smf::parse(&file).unwrap();
@@ -458,7 +458,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "searches a mebibyte byte for byte")]
-    fn zero_size_is_kept_while_the_end_can_be_computed() {
+    fn zero_size_is_preserved_if_the_end_is_computable() {
         let smf = Smf::parse(SAMPLES[0]).unwrap();
         assert_eq!(smf.note_section().unwrap().size, 0);
         let file = with_note(&smf, &note(5)).unwrap();
@@ -475,7 +475,7 @@ mod tests {
 
     /// Cached code is added and removed in every layout without other changes.
     #[test]
-    fn every_layout_takes_code() {
+    fn code_is_written_in_every_layout() {
         let record = |len| {
             let code = vec![0xc3; len];
             let code = cached_code::CachedCode::new(crate::format::Arch::X86_64, b"f", 1, &code);
@@ -508,7 +508,7 @@ mod tests {
 
     /// The prelink data counts the sections and remains valid.
     #[test]
-    fn an_image_learns_of_the_section() {
+    fn added_section_extends_the_image() {
         use crate::format::ext::prelink;
         use crate::format::ext::prelink::Prelink;
         let offsets = [Some(0), Some(4096), None, None, None];
@@ -551,7 +551,7 @@ mod tests {
     }
 
     #[test]
-    fn no_damage_makes_anything_but_the_note_change() {
+    fn rewrite_of_a_damaged_file_leaves_the_code_unchanged() {
         for file in [SAMPLES[0], SAMPLES[2], &made()[4]] {
             for (_, damaged) in flipped(file) {
                 let Ok(smf) = Smf::parse(&damaged) else { continue };

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_go_from_one_container_to_another_that_can_say_them() {
+    fn templates_convert_to_containers_that_can_express_them() {
         let plain = read(&NATIVE[0x146..][..0x2b]);
         let with_room = write(CONSTRAINED, &plain).unwrap();
         let back = read(&with_room);

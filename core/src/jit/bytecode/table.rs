@@ -129,7 +129,7 @@ macro_rules! instructions {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) struct Opcode(pub(crate) u8);
 
-        #[expect(dead_code, reason = "what is not supported is looked at by nobody")]
+        #[expect(dead_code, reason = "unsupported opcodes are never decoded")]
         #[expect(non_upper_case_globals, reason = "they are named as the instructions are")]
         impl Opcode {
             $( pub(crate) const $variant: Self = Self($opcode); )+

@@ -47,7 +47,7 @@ impl fmt::Display for Part {
 /// Why bytes are not a body, or why a body has no instance for some arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
+#[expect(missing_docs, reason = "the message of each variant names its fields")]
 pub enum IrError {
     /// The magic is not there.
     Magic,

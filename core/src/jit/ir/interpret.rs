@@ -295,7 +295,7 @@ fn f32_of(bits: u64) -> f32 {
 }
 
 /// The number as a value of the type.
-#[expect(clippy::cast_precision_loss, reason = "the nearest value is what is asked for")]
+#[expect(clippy::cast_precision_loss, reason = "the conversion rounds to the nearest value")]
 pub(super) fn number(number: i32, scalar: Scalar) -> u64 {
     match scalar {
         Scalar::F32 => (number as f32).to_bits().into(),
@@ -385,7 +385,7 @@ fn integer(binary: Binary, scalar: Scalar, left: u64, right: u64) -> Option<u64>
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
     clippy::cast_sign_loss,
-    reason = "the language's own conversions are what is asked for"
+    reason = "the conversions are those of the language"
 )]
 fn convert(bits: u64, from: Scalar, to: Scalar) -> u64 {
     let float = match from {

@@ -5,7 +5,7 @@ use core::fmt;
 /// What went wrong first while instructions were put down. It is kept until the code is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
+#[expect(missing_docs, reason = "the message of each variant names its fields")]
 pub enum AssembleError {
     /// The caller's bytes are too few. `needed` are enough.
     Full { room: usize, needed: usize },

@@ -79,7 +79,7 @@ pub struct Cl;
 /// What the index of an address is multiplied by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-#[expect(missing_docs, reason = "the names say all")]
+#[expect(missing_docs, reason = "the names are those of the instruction set")]
 pub enum Scale {
     By1 = 0,
     By2 = 1,
@@ -187,7 +187,7 @@ impl From<Gpr> for GprOrStack {
 
 /// An SSE register or a place in memory, where only the program that compiles knows which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say all")]
+#[expect(missing_docs, reason = "the names are those of the instruction set")]
 pub enum XmmOrMem {
     Xmm(Xmm),
     Mem(Mem),

@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_are_those_of_the_rfc() {
+    fn window_sizes_match_the_rfc() {
         assert_eq!(window(0), 1 << 10);
         assert_eq!(window(0x58), 2 << 20);
         assert_eq!(window(0x6f), (8 << 20) / 8 * 15);

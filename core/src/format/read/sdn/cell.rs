@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn splits_both_dialects() {
+    fn cells_of_both_dialects_are_split() {
         let (found, sound) = cells(r#"    1, "Pair", "i64,f64", "a \"b\", c" , true"#);
         assert!(sound);
         let expected = [
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_cell_is_a_cell() {
+    fn empty_cell_is_counted() {
         for (line, count) in [("", 1), (",", 2), ("\"\"", 1), ("a,", 2), (", ,\"\"", 3)] {
             let (found, sound) = cells(line);
             assert!(sound && found.len() == count, "{line:?}: {found:?}");
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_ends_a_row_but_not_a_word() {
+    fn comment_after_a_space_ends_the_row() {
         assert_eq!(cells("a#1, b # c, d").0.len(), 2);
         assert_eq!(cells("a#1, b # c, d").0[0].0, "a#1");
         assert_eq!(cells("\"a\"#c, d"), (Vec::from([("a".into(), true)]), true));
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_broken_strings() {
+    fn malformed_strings_are_refused() {
         for line in
             [r#""a"#, r#""a\"#, r#""a\x""#, r#""a" b"#, r#"a "b""#, r#""a\""#, "\"", "x, \""]
         {
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_truth_values() {
+    fn boolean_cells_are_read() {
         for (line, expected) in
             [("true", Some(true)), ("\"false\"", Some(false)), ("1", Some(true)), ("maybe", None)]
         {
@@ -271,7 +271,7 @@ mod tests {
 
     /// Every line of up to six characters, two under Miri, of an alphabet with one character of each class.
     #[test]
-    fn agrees_with_the_naive_reader_on_all_short_lines() {
+    fn tokenizer_agrees_with_a_naive_reader_on_all_short_lines() {
         const LONGEST: u32 = if cfg!(miri) { 2 } else { 6 };
         const SIGNS: [char; 8] = ['a', ' ', ',', '"', '\\', 'n', '#', 'ü'];
         for len in 0..=LONGEST {

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_notes_of_the_samples() {
+    fn notes_of_the_samples_are_read() {
         for (note, at) in notes() {
             let document = Document::parse(note, at).unwrap();
             assert!(document.text().ends_with("\n\n"));
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn skips_the_build_key_of_the_other_dialect() {
+    fn build_key_of_the_other_dialect_is_skipped() {
         let (driver, at) = notes()[1];
         let document = Document::parse(driver, at).unwrap();
         let tables: Vec<_> = document.tables().map(|table| table.unwrap()).collect();
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_the_lines() {
+    fn spans_of_rows_are_their_lines() {
         for (note, at) in notes() {
             let document = Document::parse(note, at).unwrap();
             let lines: Vec<_> = document.text().split('\n').collect();
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_own_the_rows_below_them() {
+    fn rows_belong_to_the_key_above_them() {
         let text = "build:\n  features:\n    - +avx2\n- x\nt |a| # why\r\n\t1\r\n\n# c\n2\nkey: v\n  \"x\n\
                     größe|b , c|\n3,4\n x, y # z\n";
         let expected = [
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn an_iterator_ends_after_its_error() {
+    fn iterator_ends_after_its_error() {
         let document = Document::parse(b"t |a|\n 1,2\n 3\n", 0).unwrap();
         let mut rows = table(&document, "t").rows();
         assert!(rows.next().unwrap().is_err() && rows.next().is_none());
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_end_of_a_note_without_a_size() {
+    fn end_of_a_note_without_size_is_found() {
         let (note, _) = notes()[0];
         assert_eq!((0x187 + note.len(), NATIVE[0x187 + note.len()]), (0x459, 0));
         for (data, cap, end) in [
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn no_damage_makes_it_panic() {
+    fn damaged_input_never_panics() {
         for (note, _) in notes() {
             for short in cut(note) {
                 walk(short);
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mebibyte_of_one_sign_is_read_in_one_pass() {
+    fn mebibyte_of_one_character_is_read_in_one_pass() {
         for sign in [",", "#", "\"", "\\", "|", "\n", " ", "t |a|\n", "\n# END_NOT", "a,"] {
             let len = if cfg!(miri) { 1 << 5 } else { 1 << 20 };
             let filling = sign.repeat(len / sign.len());

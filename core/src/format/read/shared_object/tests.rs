@@ -84,7 +84,7 @@ fn object_for_another_machine_is_checked() {
 }
 
 #[test]
-fn every_truncation_is_refused_until_all_segments_are_there() {
+fn truncation_before_the_end_of_the_segments_is_refused() {
     let object = object();
     // The last segment ends at 0x3000.
     for len in (0..object.len()).step_by(if cfg!(miri) { 997 } else { 1 }) {

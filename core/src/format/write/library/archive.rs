@@ -9,7 +9,7 @@ use crate::format::wire::put;
 /// The reason why modules cannot be written as an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are what the sentence of each variant shows")]
+#[expect(missing_docs, reason = "the message of each variant names its fields")]
 pub enum LibraryWriteError {
     /// A module without a name. Indices count from 0.
     #[error("module {index} has no name")]

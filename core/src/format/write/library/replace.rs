@@ -139,7 +139,7 @@ mod tests {
     const SAMPLE: &[u8] = include_bytes!("../../../../../tests/samples/library.lsm");
 
     #[test]
-    fn a_module_grows_and_shrinks_and_the_others_stay() {
+    fn replaced_module_of_another_size_leaves_others_unchanged() {
         let library = Library::parse(SAMPLE).unwrap();
         for index in 0..3 {
             let old = library.module(index).unwrap().unwrap();
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_behind_the_modules_moves_and_hashes_stay_left_out() {
+    fn index_after_the_modules_moves_and_absent_hashes_stay_absent() {
         // Header, one module of 4 bytes with an object of 3 bytes after it, and the index.
         let mut file = vec![0; 128 + 7];
         file[..8].copy_from_slice(b"LSMF\x01\0\0\0");
