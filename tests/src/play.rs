@@ -26,9 +26,9 @@ const BASES: [&[u8]; 12] = [
     include_bytes!("../samples/bcod.smf"),
     include_bytes!("../samples/note-zero-size.smf"),
     include_bytes!("../samples/needed.smf"),
-    include_bytes!("../samples/properties.smf"),
     include_bytes!("../samples/services.smf"),
     include_bytes!("../samples/relative.smf"),
+    include_bytes!("../samples/properties.smf"),
 ];
 
 /// Low limits, so that modules with large requests cost little.
