@@ -42,3 +42,34 @@ pub(crate) fn create(stack: usize, main: Main, argument: *mut c_void) -> Option<
     // SAFETY: `pthread_create` has succeeded and initialised it.
     (status == 0).then(|| unsafe { thread.assume_init() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns a null pointer if all signals that can be blocked are.
+    extern "C" fn find_unblocked(_: *mut c_void) -> *mut c_void {
+        let mut mask = MaybeUninit::uninit();
+        // SAFETY: writable memory; nothing is changed.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), mask.as_mut_ptr()) };
+        let is_blocked = |signal: &i32| {
+            // SAFETY: initialised above.
+            unsafe { libc::sigismember(mask.as_ptr(), *signal) == 1 }
+        };
+        let realtime = libc::SIGRTMIN()..=libc::SIGRTMAX();
+        let mut signals = [libc::SIGINT, libc::SIGTERM, libc::SIGIO].into_iter().chain(realtime);
+        ptr::without_provenance_mut(usize::from(!signals.all(|signal| is_blocked(&signal))))
+    }
+
+    #[test]
+    fn created_thread_has_all_signals_blocked_and_its_creator_none_more() {
+        let is_here = find_unblocked(ptr::null_mut());
+        let thread = create(64 << 10, find_unblocked, ptr::null_mut()).unwrap();
+        let mut result = ptr::without_provenance_mut(7);
+        // SAFETY: created above, and there is a place for its result.
+        assert_eq!(unsafe { libc::pthread_join(thread, &raw mut result) }, 0);
+        assert!(result.is_null());
+        assert_eq!(find_unblocked(ptr::null_mut()), is_here);
+        assert!(!is_here.is_null());
+    }
+}
