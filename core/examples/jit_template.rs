@@ -7,7 +7,7 @@ use smf_core::format::ext::hash_index;
 use smf_core::format::template::{Container, Template};
 use smf_core::format::write::{Module, NewSection, NewTemplates};
 use smf_core::format::{Header, Layout, SectionKind};
-use smf_core::jit::ir::text::parse;
+use smf_core::ir::text::parse;
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitConfig, JitInstantiator};
 use smf_core::trap::call;

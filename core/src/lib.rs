@@ -15,7 +15,9 @@
 //! | 6 | [`loader`] | many modules: load, resolve, reload, unload |
 //! | 5 | [`vm`] | runs bytecode: interpreted first, compiled when hot |
 //! | 5 | [`link`] | one file becomes callable: image layout, relocation, symbol resolution |
-//! | 4 | [`jit`] | verifies, interprets and compiles bytecode; assemblers |
+//! | 4 | [`bytecode`] | BCOD: instructions, text form, verifier, interpreter |
+//! | 4 | [`codegen`] | machine code: assemblers, buffers with relocations |
+//! | 3 | [`ir`] | typed three-address code: verifier, text form, binary form, interpreter |
 //! | 3 | [`types`] | type terms, unification, mangled names |
 //! | 3 | [`trap`] | catches traps of generated code |
 //! | 3 | [`cache`] | a path becomes the bytes of a file, read once |
@@ -62,7 +64,7 @@
 //!                                                    +------> machine code
 //! ```
 //!
-//! The verifier of [`jit`] checks every instruction before the first one runs. [`vm`] interprets a function first,
+//! The verifier of [`bytecode`] checks every instruction before the first one runs. [`vm`] interprets a function first,
 //! compiles it when it is hot, and enters the compiled code at the next call or, in a loop, by on-stack replacement.
 //!
 //! # From a template to an instance
@@ -100,14 +102,20 @@ extern crate std;
 
 #[doc(hidden)]
 pub mod alloc_util;
+#[cfg(feature = "alloc")]
+pub mod bytecode;
 #[cfg(feature = "kernel")]
 pub mod cache;
+pub mod codegen;
 pub mod extract;
 #[cfg(test)]
 #[cfg(feature = "kernel")]
 #[path = "tests/faults/mod.rs"]
 mod faults;
 pub mod format;
+#[cfg(feature = "alloc")]
+pub mod ir;
+#[cfg(feature = "alloc")]
 pub mod jit;
 #[cfg(feature = "kernel")]
 pub mod link;

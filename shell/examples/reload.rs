@@ -4,8 +4,8 @@
 use std::error::Error;
 use std::fs;
 
+use smf_core::bytecode::text::{assemble, write_module};
 use smf_core::format::Flags;
-use smf_core::jit::text::{assemble, write_module};
 use smf_core::loader::{LoaderOptions, StateMigration};
 use smf_core::trap::call;
 use smf_loader::loader::Loader;

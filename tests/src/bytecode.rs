@@ -4,9 +4,9 @@ mod draw;
 
 pub use draw::{Drawn, draw, seeded};
 
-use smf_core::jit::host::{HostFunction, HostTable, Signals};
-use smf_core::jit::interpret::{Environment, Interpreter, LoopHead, StackSpace, TierUp};
-use smf_core::jit::verify::{FunctionCode, Kind, Program, Verifier, VerifyError};
+use smf_core::bytecode::host::{HostFunction, HostTable, Signals};
+use smf_core::bytecode::interpret::{Environment, Interpreter, LoopHead, StackSpace, TierUp};
+use smf_core::bytecode::verify::{FunctionCode, Kind, Program, Verifier, VerifyError};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::trap::bytecode::{Cause, MAX_DEPTH, Trap};
 use smf_core::vm::{CallError, Engine, EngineError, Tiers};

@@ -5,11 +5,12 @@
 use smf_core::format::template::{Constraints, Container, Template};
 use smf_core::format::write::note::NewPossible;
 use smf_core::format::write::{NewTemplates, write_templates};
-use smf_core::jit::ir::text::print;
-use smf_core::jit::ir::{
+use smf_core::ir::text::print;
+use smf_core::ir::{
     Argument, Arguments, Function, FunctionInstance, Memory, Opcode, Scalar, Stop, Verified,
-    function_of, interpret, is_function, lower,
+    function_of, interpret, is_function,
 };
+use smf_core::jit::ir_lower;
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitConfig, JitInstantiator};
 use smf_core::trap::{CallArg, ReturnRegisters, TrapError, call_values};
@@ -81,7 +82,7 @@ pub fn check_any(data: &[u8]) -> bool {
         let given: Vec<Argument> = types.iter().map(|&scalar| scalar.into()).collect();
         let arguments = Arguments::new(&given).expect("at most as many as a function may have");
         let Ok(instance) = verified.instance(arguments) else { continue };
-        let code = lower::Compiler::new().compile(&instance).map(|code| code.bytes.len());
+        let code = ir_lower::Compiler::new().compile(&instance).map(|code| code.bytes.len());
         assert!(code.expect("an accepted instance compiles") > 0);
         ran |= cfg!(target_arch = "x86_64") && run_both(&instance, &types, &mut numbers);
     }

@@ -1,8 +1,8 @@
 //! Bytecode through the public API: drawn programs are accepted, end, and survive the round trip through text.
 
 use proptest::prelude::*;
-use smf_core::jit::text::{assemble, disassemble};
-use smf_core::jit::verify::{Kind, Verifier};
+use smf_core::bytecode::text::{assemble, disassemble};
+use smf_core::bytecode::verify::{Kind, Verifier};
 use smf_core::trap::bytecode::Cause;
 use smf_tests::bytecode::{check_any, check_compiled, draw, interpret, seeded};
 

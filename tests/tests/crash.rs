@@ -14,7 +14,7 @@ use smf_core::format::template::{Container, Template};
 use smf_core::format::write::library;
 use smf_core::format::write::{Module, NewSection, NewTemplates};
 use smf_core::format::{Arch, Header, Layout, SectionKind};
-use smf_core::jit::ir::text::parse;
+use smf_core::ir::text::parse;
 use smf_core::link::host_arch;
 use smf_core::templates::{Variant, encode_precompiled};
 use smf_tests::compile::{Compiler, scratch, smf_binary};

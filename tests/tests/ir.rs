@@ -1,7 +1,7 @@
 //! Damaged IR functions are refused, or have the same result in machine code and in the interpreter.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails loudly")]
 
-use smf_core::jit::ir::text::parse;
+use smf_core::ir::text::parse;
 use smf_tests::ir::check_any;
 
 const LISTS: &str = include_str!("../templates/lists.sbt");

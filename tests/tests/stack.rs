@@ -10,9 +10,9 @@ use std::hint::black_box;
 use std::ops::Range;
 use std::thread;
 
-use smf_core::jit::host::{HostFunction, HostTable};
-use smf_core::jit::text::{Assembled, assemble};
-use smf_core::jit::verify::{FunctionCode, Verifier};
+use smf_core::bytecode::host::{HostFunction, HostTable};
+use smf_core::bytecode::text::{Assembled, assemble};
+use smf_core::bytecode::verify::{FunctionCode, Verifier};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::trap::bytecode::{Cause, Trap, activation_cost};
 use smf_core::vm::{CallError, Engine, HOST_STACK, NEVER, Tiers, set_stack_bounds};

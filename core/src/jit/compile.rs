@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::lower::{Locations, LowerError, Lowered, Lowering};
-use super::verify::{Fault, Program, Verifier, VerifyError};
+use crate::bytecode::verify::{Fault, Program, Verifier, VerifyError};
 
 /// Why there is no code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,9 +13,9 @@ use super::init_state::InitState;
 use super::observer::{LoadObserver, Registration};
 use super::options::Context;
 use crate::alloc_util::{AllocError, TryArc};
+use crate::bytecode::verify::functions_of;
 use crate::format::bytes::offset_in;
 use crate::format::{File, FormatError, Library, Smf, Symbol};
-use crate::jit::verify::functions_of;
 use crate::link::{
     DataSymbol, Export, Exports, Image, Libraries, LinkError, Module, Name, PreserveError, Reach,
     Resolve, Sources,

@@ -4,8 +4,8 @@ use thiserror::Error;
 
 use super::handle::ModuleHandle;
 use crate::alloc_util::AllocError;
+use crate::bytecode::verify::VerifyError;
 use crate::format::FormatError;
-use crate::jit::verify::VerifyError;
 use crate::link::{LibraryError, LinkError, Name};
 use crate::memory::code_alloc::ExecError;
 use crate::vm::EngineError;

@@ -3,7 +3,7 @@
 use super::epoch::Epochs;
 use super::observer::SharedObserver;
 use crate::alloc_util::TryArc;
-use crate::jit::host::HostTable;
+use crate::bytecode::host::HostTable;
 use crate::link::{HostServices, NoHostServices};
 use crate::memory::code_alloc::CodeMemory;
 use crate::memory::{FilePolicy, PagePool};

@@ -5,7 +5,7 @@
 //! while it compiles; required instances are compiled first, so that every target has an address. The
 //! instance itself is [`Target::OWN`].
 //!
-//! [`IrBodies`](super::IrBodies) compiles bodies in [IR](crate::jit::ir).
+//! [`IrBodies`](super::IrBodies) compiles bodies in [IR](crate::ir).
 //! [`PrecompiledBodies`](super::PrecompiledBodies) accepts bodies of machine code. [`Callback`] wraps a
 //! closure that compiles all other bodies.
 

@@ -1,4 +1,4 @@
-//! Template bodies in [IR](crate::jit::ir).
+//! Template bodies in [IR](crate::ir).
 //!
 //! A body is verified once. The verified form is cached under the template's name and compared with the
 //! body at the next use. Scalar type arguments become those of the function. Other types can only be
@@ -25,14 +25,14 @@ use super::instance::Instance;
 use crate::alloc_util::{
     AllocError, TryArc, try_collect, try_copy_bytes, try_copy_str, try_push, try_with_capacity,
 };
+use crate::codegen::code::Relocation;
+use crate::codegen::x64::AssembleError;
 use crate::format::Arch;
-use crate::jit::code::Relocation;
-use crate::jit::ir::lower::{self, TRAP_HOOK};
-use crate::jit::ir::{
+use crate::ir::{
     Argument, Arguments, Callee, CalleeKind, FunctionInstance, IrError, Scalar, Signature,
     TypeEntry, ValueType, VerifiedTemplate, is_function,
 };
-use crate::jit::x64::AssembleError;
+use crate::jit::ir_lower::{self, TRAP_HOOK};
 use crate::memory::lock::Lock;
 use crate::trap::trap_hook;
 use crate::types::{MAX_DEPTH, MAX_NODES, Type};
@@ -49,11 +49,11 @@ const CODEGEN_VERSION: u32 = 0x063814fe;
 /// The maximum number of idle code generators, about the number of threads that compile concurrently.
 const MAX_IDLE: usize = 4;
 
-/// The compiler of bodies in [IR](crate::jit::ir), for x86-64.
+/// The compiler of bodies in [IR](crate::ir), for x86-64.
 #[derive(Debug, Default)]
 pub struct IrBodies {
     verified: Lock<HashMap<Box<[u8]>, TryArc<VerifiedTemplate>, DefaultHashBuilder>>,
-    idle: Lock<Vec<lower::Compiler>>,
+    idle: Lock<Vec<ir_lower::Compiler>>,
 }
 
 impl IrBodies {
@@ -89,7 +89,7 @@ impl IrBodies {
         Ok(verified)
     }
 
-    fn recycle(&self, codegen: lower::Compiler) {
+    fn recycle(&self, codegen: ir_lower::Compiler) {
         let mut idle = self.idle.lock();
         if idle.len() < MAX_IDLE {
             // Without memory it is dropped.
@@ -141,11 +141,11 @@ impl From<IrError> for CompileError {
     }
 }
 
-impl From<lower::LowerError> for CompileError {
-    fn from(error: lower::LowerError) -> Self {
+impl From<ir_lower::LowerError> for CompileError {
+    fn from(error: ir_lower::LowerError) -> Self {
         match error {
-            lower::LowerError::Typed(error) => error.into(),
-            lower::LowerError::Assemble(AssembleError::OutOfMemory { .. }) => AllocError.into(),
+            ir_lower::LowerError::Typed(error) => error.into(),
+            ir_lower::LowerError::Assemble(AssembleError::OutOfMemory { .. }) => AllocError.into(),
             error => Self::because(error),
         }
     }
@@ -319,7 +319,7 @@ mod tests {
     use std::string::String;
 
     use super::*;
-    use crate::jit::ir::text::parse;
+    use crate::ir::text::parse;
     use crate::link::ShortName;
 
     /// Records requests.
@@ -433,7 +433,7 @@ mod tests {
     #[test]
     fn codegen_version_matches_the_generated_code() {
         use crate::format::ext::hash_index::hash;
-        let programs = parse(include_str!("../jit/ir/tests/programs.smt")).unwrap();
+        let programs = parse(include_str!("../ir/tests/programs.smt")).unwrap();
         let compiler = IrBodies::new();
         let mut all = Vec::new();
         for template in &programs {

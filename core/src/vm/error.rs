@@ -3,8 +3,8 @@
 use core::fmt;
 
 use crate::alloc_util::AllocError;
+use crate::codegen::x64::AssembleError;
 use crate::jit::lower::LowerError;
-use crate::jit::x64::AssembleError;
 use crate::memory::code_alloc::ExecError;
 
 /// The reason why a function has no compiled code.

@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use crate::alloc_util::try_push;
-use crate::jit::interpret::{Environment, Interpreter, StackSpace, TierUp};
+use crate::bytecode::interpret::{Environment, Interpreter, StackSpace, TierUp};
 use crate::memory::lock::{Lock, ProcessId};
 use crate::trap::bytecode::{Cause, Trap};
 

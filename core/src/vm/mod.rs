@@ -26,9 +26,9 @@ pub use error::CodeError;
 pub use stack::{HOST_STACK, StackBounds, set_stack_bounds};
 
 use crate::alloc_util::{AttachResult, try_collect};
-use crate::jit::host::{HostLinkError, HostTable, Signals};
-use crate::jit::interpret::{Environment, NoTierUp, StackSpace};
-use crate::jit::verify::Program;
+use crate::bytecode::host::{HostLinkError, HostTable, Signals};
+use crate::bytecode::interpret::{Environment, NoTierUp, StackSpace};
+use crate::bytecode::verify::Program;
 use crate::memory::code_alloc::CodeMemory;
 use crate::memory::lock::ProcessId;
 use crate::trap::bytecode::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};

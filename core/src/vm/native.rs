@@ -23,11 +23,11 @@ use hashbrown::HashMap;
 
 use super::{CodeError, CodeObserver, InterpreterPool, NEVER, Registration, TrapHook, stack};
 use crate::alloc_util::{AllocError, try_box, try_collect, try_with_capacity};
+use crate::bytecode::host::{HostTable, Signals};
+use crate::bytecode::interpret::{Environment, LoopHead, StackSpace, TierUp};
+use crate::bytecode::verify::{Fault, Program};
 use crate::jit::compile::{CompileError, Compiler};
-use crate::jit::host::{HostTable, Signals};
-use crate::jit::interpret::{Environment, LoopHead, StackSpace, TierUp};
 use crate::jit::lower::OsrFrame;
-use crate::jit::verify::{Fault, Program};
 use crate::memory::code_alloc::{CodeMemory, ExecError, ExecutableBlock, Request};
 use crate::memory::lock::{Lock, LockGuard, ProcessId};
 use crate::trap::bytecode::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};

@@ -8,10 +8,10 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
+use crate::bytecode::host::HostFunction;
+use crate::bytecode::text::{Assembled, assemble};
+use crate::bytecode::verify::{FunctionCode, Verifier, functions_of};
 use crate::format::functions::Functions;
-use crate::jit::host::HostFunction;
-use crate::jit::text::{Assembled, assemble};
-use crate::jit::verify::{FunctionCode, Verifier, functions_of};
 use crate::trap::bytecode::Cause;
 
 const SAMPLE: &[u8] = include_bytes!("../../../tests/samples/bcod.smf");

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use smf_core::alloc_util::AttachResult;
-use smf_core::jit::host::{HostFunction, HostTable};
-use smf_core::jit::text::{assemble, write_module};
+use smf_core::bytecode::host::{HostFunction, HostTable};
+use smf_core::bytecode::text::{assemble, write_module};
 use smf_core::link::Module;
 use smf_core::loader::{
     DuplicateExports, LoadError, LoadObserver, LoaderOptions, ModuleBytes, ModuleLoader, Resolved,
@@ -416,7 +416,7 @@ extern "C" fn go_through(n: i64) -> i64 {
     let result = if deep < MOST {
         call_at(THROUGH.load(Ordering::Relaxed), &[n])
     } else {
-        let signals = SIGNALS.load(Ordering::Relaxed) as *const smf_core::jit::host::Signals;
+        let signals = SIGNALS.load(Ordering::Relaxed) as *const smf_core::bytecode::host::Signals;
         // SAFETY: the signals of the calling engine, which the test holds.
         unsafe { &*signals }.report(TOO_DEEP);
         0

@@ -11,7 +11,7 @@ use smf_core::format::ext::cached_code::{
 use smf_core::format::note::{Instantiation, Possible};
 use smf_core::format::write::rewrite::{RewriteError, with_cached_code};
 use smf_core::format::{Layout, Smf};
-use smf_core::jit::ir::text::parse;
+use smf_core::ir::text::parse;
 use smf_core::link::host_arch;
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{

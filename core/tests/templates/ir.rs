@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use smf_core::jit::ir::text::parse;
+use smf_core::ir::text::parse;
 use smf_core::link::Resolve;
 use smf_core::loader::{LoaderOptions, ModuleLoader};
 use smf_core::memory::code_alloc::CodeMemory;
@@ -13,7 +13,7 @@ use crate::build::{SILENT, Spec};
 use crate::call_at;
 use crate::linked::user;
 
-const PROGRAMS: &str = include_str!("../../src/jit/ir/tests/programs.smt");
+const PROGRAMS: &str = include_str!("../../src/ir/tests/programs.smt");
 
 /// Leaked memory.
 extern "C" fn allocate(bytes: u64) -> *mut u64 {

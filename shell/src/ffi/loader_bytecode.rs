@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use std::mem::transmute;
 use std::ptr;
 
-use smf_core::jit::host::{HostFunction, HostTable};
+use smf_core::bytecode::host::{HostFunction, HostTable};
 use smf_core::link::ShortName;
 use smf_core::loader::ModuleRef;
 use smf_core::trap::MAX_ARGS;

@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use smf_core::bytecode::text::{assemble, write_module};
 use smf_core::format::ext::hash_index;
 use smf_core::format::write::{Module as NewModule, NewSection};
 use smf_core::format::{Flags, Header, Layout, SectionKind};
-use smf_core::jit::ir::text::parse;
-use smf_core::jit::text::{assemble, write_module};
+use smf_core::ir::text::parse;
 use smf_loader::ffi;
 use smf_loader::loader::Loader;
 use smf_loader::pack::{Input, Options, SharedLibrary, pack};

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
+use smf_core::bytecode::host::{HostFunction, HostTable};
+use smf_core::bytecode::text::{assemble, write_module};
 use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Place};
 use smf_core::format::{Flags, Header, Layout};
-use smf_core::jit::host::{HostFunction, HostTable};
-use smf_core::jit::text::{assemble, write_module};
 use smf_core::loader::{LoaderOptions, ModuleBytes};
 use smf_core::vm::Tiers;
 use smf_loader::ffi;

@@ -8,7 +8,7 @@ use smf_core::format::ext::hash_index;
 use smf_core::format::template::{Container, Template};
 use smf_core::format::write::{Module, NewSection, NewTemplates};
 use smf_core::format::{Header, Layout, RelocKind, SectionKind};
-use smf_core::jit::ir::text::parse;
+use smf_core::ir::text::parse;
 use smf_core::link::host_arch;
 use smf_core::templates::{PrecompiledReloc, Variant, encode_precompiled};
 

@@ -8,8 +8,8 @@
 mod source;
 mod values;
 
-use smf_core::jit::bytecode::{Instruction, OPCODE_SIZE};
-use smf_core::jit::verify::{FunctionCode, Kind};
+use smf_core::bytecode::instruction::{Instruction, OPCODE_SIZE};
+use smf_core::bytecode::verify::{FunctionCode, Kind};
 
 use Instruction as I;
 use source::Source;

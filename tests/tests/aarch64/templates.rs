@@ -7,7 +7,7 @@ use smf_core::format::template::{Container, Template};
 use smf_core::format::write::note::NewPossible;
 use smf_core::format::write::{NewTemplates, write_templates};
 use smf_core::format::{Arch, RelocKind};
-use smf_core::jit::ir::text::parse;
+use smf_core::ir::text::parse;
 use smf_core::templates::{PrecompiledReloc, Variant, encode_precompiled};
 use smf_tests::compile::scratch;
 

@@ -1,10 +1,10 @@
 //! Bytecode: verified, interpreted, compiled and loaded.
 
+use smf_core::bytecode::host::{HostFunction, HostTable, Signals};
+use smf_core::bytecode::interpret::{Environment, Interpreter, NoTierUp, StackSpace};
+use smf_core::bytecode::text::{Assembled, assemble, write_module};
+use smf_core::bytecode::verify::{FunctionCode, Program, Verifier, functions_of};
 use smf_core::format::{Flags, Smf};
-use smf_core::jit::host::{HostFunction, HostTable, Signals};
-use smf_core::jit::interpret::{Environment, Interpreter, NoTierUp, StackSpace};
-use smf_core::jit::text::{Assembled, assemble, write_module};
-use smf_core::jit::verify::{FunctionCode, Program, Verifier, functions_of};
 use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleLoader};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::trap::bytecode::{DEFAULT_BUDGET, MAX_DEPTH};

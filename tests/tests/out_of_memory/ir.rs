@@ -9,7 +9,7 @@ use smf_core::format::ext::cached_code::{payload_of, records};
 use smf_core::format::template::{Constraints, Container, Template};
 use smf_core::format::write::note::NewPossible;
 use smf_core::format::write::{NewTemplates, write_templates};
-use smf_core::jit::ir::text::parse;
+use smf_core::ir::text::parse;
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{InstantiateError, JitConfig, JitInstantiator};
 

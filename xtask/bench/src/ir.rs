@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use smf_core::format::template::{Constraints, Container, Template, TemplateKind};
 use smf_core::format::write::note::NewPossible;
 use smf_core::format::write::{NewTemplates, write_templates};
-use smf_core::jit::ir::text::{ParsedTemplate, parse};
-use smf_core::jit::ir::{Argument, Arguments, Function, Scalar, VerifiedTemplate, lower};
+use smf_core::ir::text::{ParsedTemplate, parse};
+use smf_core::ir::{Argument, Arguments, Function, Scalar, VerifiedTemplate};
+use smf_core::jit::ir_lower;
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitConfig, JitInstantiator, JitSymbolResolver};
 use smf_core::trap::call_catching;
@@ -59,7 +60,7 @@ pub(crate) fn measure(bench: &mut Bench) {
     bench.take(&measure, repeat(make), None);
 
     let template = VerifiedTemplate::new(&work.body).unwrap();
-    let mut compiler = lower::Compiler::new();
+    let mut compiler = ir_lower::Compiler::new();
     let arguments = Arguments::new(&[Scalar::I64.into(), Argument::Named]).unwrap();
     let compile = || {
         let instance = template.instance(arguments).unwrap();

@@ -7,7 +7,7 @@ use dynasmrt::{DynasmApi, DynasmLabelApi, VecAssembler, dynasm, x64::X64Relocati
 use iced_x86::code_asm::{
     self as iced, AsmRegister8, AsmRegister64, AsmRegisterXmm, CodeAssembler,
 };
-use smf_core::jit::x64::{Assembler, Cond, Gpr, Growing, Index, Mem, Scale, W8, W64, Xmm};
+use smf_core::codegen::x64::{Assembler, Cond, Gpr, Growing, Index, Mem, Scale, W8, W64, Xmm};
 
 use crate::measure::{Bench, Contender, Measure, Target, repeat};
 

@@ -5,10 +5,10 @@ mod clif;
 
 use std::time::{Duration, Instant};
 
+use smf_core::bytecode::host::HostTable;
+use smf_core::bytecode::text::{Assembled, assemble};
+use smf_core::bytecode::verify::{FunctionCode, Program, Verifier};
 use smf_core::jit::compile::Compiler;
-use smf_core::jit::host::HostTable;
-use smf_core::jit::text::{Assembled, assemble};
-use smf_core::jit::verify::{FunctionCode, Program, Verifier};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::vm::{Engine, Tiers};
 
@@ -228,7 +228,7 @@ fn row(case: &str, peer: &str) -> String {
 }
 
 fn count_instructions(functions: &[Assembled]) -> u64 {
-    use smf_core::jit::bytecode::Instructions;
+    use smf_core::bytecode::instruction::Instructions;
     functions.iter().map(|function| Instructions::new(&function.code).count() as u64).sum()
 }
 

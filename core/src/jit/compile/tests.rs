@@ -3,7 +3,7 @@
 use std::vec::Vec;
 
 use super::*;
-use crate::jit::testing::{Random, statement_program, view};
+use crate::bytecode::testing::{Random, statement_program, view};
 
 #[test]
 fn loop_heads_of_compiled_code_are_the_verified_targets_of_back_jumps() {

@@ -4,8 +4,8 @@ use super::abi::Shared;
 use super::frame::{signed, stack_bytes};
 use super::values::SCRATCH;
 use super::{Body, Lowering};
-use crate::jit::machine::ARGUMENTS;
-use crate::jit::x64::{Cond, Gpr, GprOrStack, Index, Mem, Scale, W16, W32, W64};
+use crate::codegen::ARGUMENTS;
+use crate::codegen::x64::{Cond, Gpr, GprOrStack, Index, Mem, Scale, W16, W32, W64};
 
 /// Arguments that come in registers.
 const IN_REGISTERS: u32 = 6;

@@ -2,9 +2,9 @@
 
 use super::variable::Value;
 use super::{Body, Lowering};
-use crate::jit::bytecode::Opcode;
-use crate::jit::relation::Relation;
-use crate::jit::x64::{Cond, GprOrStack, Label, W8, W32, W64};
+use crate::bytecode::Relation;
+use crate::bytecode::instruction::Opcode;
+use crate::codegen::x64::{Cond, GprOrStack, Label, W8, W32, W64};
 
 /// After a comparison of integers.
 pub(super) fn signed(relation: Relation) -> Cond {

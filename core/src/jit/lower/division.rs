@@ -3,7 +3,7 @@
 use super::abi::TrapKind;
 use super::variable::{TEMPORARIES, Value};
 use super::{Body, Lowering};
-use crate::jit::x64::{Cond, Gpr, GprOrStack, W64};
+use crate::codegen::x64::{Cond, Gpr, GprOrStack, W64};
 
 /// Which result of a division is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

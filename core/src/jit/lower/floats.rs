@@ -7,9 +7,9 @@
 use super::Body;
 use super::compare::Outcome;
 use super::variable::Value;
-use crate::jit::bytecode::Opcode;
-use crate::jit::relation::Relation;
-use crate::jit::x64::{Cond, Float, Scalar, W64, Xmm, XmmOrMem};
+use crate::bytecode::Relation;
+use crate::bytecode::instruction::Opcode;
+use crate::codegen::x64::{Cond, Float, Scalar, W64, Xmm, XmmOrMem};
 
 impl Body<'_, '_> {
     /// Pops two floats and pushes what the instruction makes of them.

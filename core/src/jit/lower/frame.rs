@@ -12,8 +12,9 @@ use super::abi::{Context, STACK_PAGE, Shared, TrapKind, UNCHECKED_STACK};
 use super::homes::{Homes, KEPT, VOLATILE};
 use super::variable::{Value, Variable};
 use super::{Body, Lowering, Shape};
-use crate::jit::machine::{ARGUMENTS, Source};
-use crate::jit::x64::{Assembler, Cond, Gpr, GprOrStack, Growing, Mem, W32, W64};
+use crate::codegen::ARGUMENTS;
+use crate::codegen::parallel_move::Source;
+use crate::codegen::x64::{Assembler, Cond, Gpr, GprOrStack, Growing, Mem, W32, W64};
 use crate::trap::bytecode::{MAX_STACK_DEPTH, activation_charge};
 
 /// Arguments that are passed in registers.

@@ -2,8 +2,8 @@
 
 use super::Shape;
 use super::variable::Variable;
-use crate::jit::machine::ARGUMENTS;
-use crate::jit::x64::Gpr;
+use crate::codegen::ARGUMENTS;
+use crate::codegen::x64::Gpr;
 
 /// Registers for variables that calls do not keep.
 pub(super) const VOLATILE: [Gpr; 6] = [Gpr::Rdi, Gpr::Rsi, Gpr::R8, Gpr::R9, Gpr::R10, Gpr::R11];

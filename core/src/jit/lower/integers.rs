@@ -2,9 +2,9 @@
 
 use super::variable::{Value, Variable};
 use super::{Body, Lowering};
-use crate::jit::bytecode::Opcode;
-use crate::jit::verify::At;
-use crate::jit::x64::{Alu, Gpr, GprOrStack, Mem, Scale, W64};
+use crate::bytecode::instruction::Opcode;
+use crate::bytecode::verify::At;
+use crate::codegen::x64::{Alu, Gpr, GprOrStack, Mem, Scale, W64};
 
 /// An operator on two integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::frame::{Frame, signed};
 use super::homes::Homes;
 use super::variable::Variable;
 use crate::alloc_util::try_resize;
-use crate::jit::x64::Gpr;
+use crate::codegen::x64::Gpr;
 
 /// Where the values of an activation are at a loop head.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! What of a function says how its activations look.
 
-use crate::jit::verify::Facts;
+use crate::bytecode::verify::Facts;
 
 /// What homes and frame of a function depend on.
 #[derive(Clone, Copy, Debug)]

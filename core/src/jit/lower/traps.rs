@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::Lowering;
 use super::abi::{Shared, TrapKind};
 use crate::alloc_util::try_push;
-use crate::jit::x64::{Cond, Gpr, Label, Mem, OpenJump};
+use crate::codegen::x64::{Cond, Gpr, Label, Mem, OpenJump};
 
 /// A place where a trap is jumped to.
 #[derive(Debug)]

@@ -4,8 +4,8 @@
 
 use super::variable::{FLOATS, Registers, TEMPORARIES, Value, Variable};
 use super::{Body, Lowering};
-use crate::jit::machine::Source;
-use crate::jit::x64::{Cond, Float, Gpr, GprOrStack, Scale, W32, W64, Xmm};
+use crate::codegen::parallel_move::Source;
+use crate::codegen::x64::{Cond, Float, Gpr, GprOrStack, Scale, W32, W64, Xmm};
 
 /// How many positions may have values that are not at home: those before them all have.
 const WINDOW: u32 = 64;

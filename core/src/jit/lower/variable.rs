@@ -3,7 +3,7 @@
 //! All of these travel in one or two registers while compiling: what an enum holds is as wide in each
 //! variant.
 
-use crate::jit::x64::{Gpr, Xmm};
+use crate::codegen::x64::{Gpr, Xmm};
 
 /// A local, or a position of the vector: even and odd numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

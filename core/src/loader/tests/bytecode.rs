@@ -5,9 +5,9 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::*;
+use crate::bytecode::text::{assemble, write_module};
 use crate::format::write::bytecode::{NewFunction, write_functions};
 use crate::format::{Flags, Smf};
-use crate::jit::text::{assemble, write_module};
 use crate::loader::{LoadError, LoaderOptions, ModuleBytes, ModuleLoader};
 use crate::vm::{CallError, Tiers};
 

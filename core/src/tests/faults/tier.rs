@@ -3,9 +3,9 @@
 use std::string::{String, ToString};
 
 use super::fail_each;
-use crate::jit::host::HostTable;
-use crate::jit::text::assemble;
-use crate::jit::verify::{FunctionCode, Verifier};
+use crate::bytecode::host::HostTable;
+use crate::bytecode::text::assemble;
+use crate::bytecode::verify::{FunctionCode, Verifier};
 use crate::memory::code_alloc::CodeMemory;
 use crate::memory::testing::alone;
 use crate::vm::{Engine, Tiers};

@@ -11,7 +11,7 @@ use core::ptr::NonNull;
 use core::slice;
 use core::sync::atomic::AtomicUsize;
 
-use crate::jit::host::Signals;
+use crate::bytecode::host::Signals;
 use crate::jit::lower::abi::Shared;
 
 /// What stands before the words of functions.

@@ -11,7 +11,7 @@ use arrayvec::ArrayVec;
 use super::Native;
 use super::stubs::Resume;
 use crate::alloc_util::{AllocError, try_collect};
-use crate::jit::interpret::StackSpace;
+use crate::bytecode::interpret::StackSpace;
 use crate::jit::lower::abi;
 use crate::trap::bytecode::{Cause, Trap};
 use crate::vm::{TrapHook, stack};

@@ -3,9 +3,9 @@
 use std::{panic, vec};
 
 use super::*;
-use crate::jit::bytecode::Instruction as I;
-use crate::jit::testing::{code, function};
-use crate::jit::verify::Verifier;
+use crate::bytecode::instruction::Instruction as I;
+use crate::bytecode::testing::{code, function};
+use crate::bytecode::verify::Verifier;
 use crate::memory::testing::{End, in_child};
 
 const STACK_SPACE: StackSpace =

@@ -4,13 +4,13 @@
 //! All of them are made once for an engine, and lie in one block behind each other. Their contract with
 //! compiled code is that of [`abi`](crate::jit::lower::abi).
 
-use crate::jit::code::CodeBuffer;
-use crate::jit::lower::OSR_REGISTERS;
-use crate::jit::lower::abi::{Context, Shared, TrapKind};
-use crate::jit::machine::ARGUMENTS;
-use crate::jit::x64::{
+use crate::codegen::ARGUMENTS;
+use crate::codegen::code::CodeBuffer;
+use crate::codegen::x64::{
     AssembleError, Assembler, Cond, Gpr, Growing, Index, Label, Mem, Rip, Scale, W16, W32, W64,
 };
+use crate::jit::lower::OSR_REGISTERS;
+use crate::jit::lower::abi::{Context, Shared, TrapKind};
 
 /// Bytes of what stands in for a function.
 pub(super) const EXIT_TRAMPOLINE: usize = 10;

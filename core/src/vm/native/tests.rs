@@ -5,11 +5,11 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
-use crate::jit::bytecode::Instruction as I;
-use crate::jit::host::HostFunction;
-use crate::jit::interpret::{Interpreter, NoTierUp};
-use crate::jit::testing::{Random, code, function, statement_program, view};
-use crate::jit::verify::{Kind, Verifier};
+use crate::bytecode::host::HostFunction;
+use crate::bytecode::instruction::Instruction as I;
+use crate::bytecode::interpret::{Interpreter, NoTierUp};
+use crate::bytecode::testing::{Random, code, function, statement_program, view};
+use crate::bytecode::verify::{Kind, Verifier};
 use crate::testing::scale;
 
 const STACK_SPACE: StackSpace =

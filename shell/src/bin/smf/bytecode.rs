@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
+use smf_core::bytecode::text::{annotate, assemble, write_module};
+use smf_core::bytecode::verify::{FunctionCode, Kind, Program, Verifier, functions_of};
 use smf_core::format::Flags;
 use smf_core::format::functions::{Function, Functions};
 use smf_core::jit::compile::Compiler;
 use smf_core::jit::lower::Lowered;
-use smf_core::jit::text::{annotate, assemble, write_module};
-use smf_core::jit::verify::{FunctionCode, Kind, Program, Verifier, functions_of};
 use smf_core::loader::ModuleRef;
 use smf_core::vm::Engine;
 

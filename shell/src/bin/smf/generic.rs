@@ -1,6 +1,6 @@
 //! `smf asm` and `smf disasm` for templates with IR bodies.
 //!
-//! The text form is that of `smf_core::jit::ir::text`, with lines between the templates that list
+//! The text form is that of `smf_core::ir::text`, with lines between the templates that list
 //! instances: `possible max<i64>, max<f64>`, or `possible max<u8> as greatest` for an explicit symbol.
 
 use std::error::Error;
@@ -11,8 +11,8 @@ use smf_core::format::note::{Note, Possible};
 use smf_core::format::template::{Constraints, Container, Template, TemplateKind};
 use smf_core::format::write::note::NewPossible;
 use smf_core::format::write::{NewTemplates, WriteError, write_templates};
-use smf_core::jit::ir::function_of;
-use smf_core::jit::ir::text::{ParsedTemplate, parse, print};
+use smf_core::ir::function_of;
+use smf_core::ir::text::{ParsedTemplate, parse, print};
 use smf_core::types::{Type, TypeList, mangle};
 use smf_loader::inspect::Parts;
 

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use smf_core::jit::ir::Scalar;
+use smf_core::ir::Scalar;
 use smf_core::link::LinkError;
 use smf_core::loader::{LoadError, LoaderOptions};
 use smf_core::memory::code_alloc::CodeMemory;

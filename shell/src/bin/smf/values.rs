@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use smf_core::jit::ir::Scalar;
+use smf_core::ir::Scalar;
 use smf_core::trap::CallArg;
 
 use crate::integer::integer;

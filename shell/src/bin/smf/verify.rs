@@ -4,8 +4,8 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use smf_core::bytecode::verify::{Verifier, functions_of};
 use smf_core::format::{File, Library, Smf};
-use smf_core::jit::verify::{Verifier, functions_of};
 use smf_loader::files;
 
 use crate::output::{self, Failure};

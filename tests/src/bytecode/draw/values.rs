@@ -1,6 +1,6 @@
 //! Values of drawn programs: instructions that push one, and that compute with the last.
 
-use smf_core::jit::verify::Kind;
+use smf_core::bytecode::verify::Kind;
 
 use super::source::Source;
 use super::{I, Writer};

@@ -1,0 +1,19 @@
+//! Bytecode (BCOD code sections): instructions, text form, verifier and interpreter.
+//!
+//! * [`instruction`] decodes and encodes instructions one at a time.
+//! * [`verify`] checks a program before anything runs, and derives the facts that a compiler needs.
+//! * [`text`] assembles and disassembles.
+//! * [`interpret`] runs a verified program; [`trap`](crate::trap) names what stops it, [`host`] what it may call.
+//!
+//! [`crate::format::functions`] reads the table of functions of a file; [`crate::vm`] runs programs.
+
+pub mod host;
+pub mod instruction;
+pub mod interpret;
+mod relation;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod text;
+pub mod verify;
+
+pub(crate) use relation::Relation;

@@ -1,0 +1,195 @@
+//! Why a program is refused: which function, which instruction, and what is wrong with it.
+
+use core::fmt;
+
+use super::kind::{Kind, KindSet};
+use crate::alloc_util::AllocError;
+use crate::bytecode::instruction::{DecodeError, Instruction};
+
+/// Why a program is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifyError {
+    /// The index of the function.
+    pub function: u32,
+    /// Where the instruction begins, in bytes from the begin of the function's code.
+    pub at: u32,
+    /// The instruction's opcode; 0 where there is none.
+    pub opcode: u16,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+/// What is wrong with an instruction or with its function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "each variant tells what its fields are")]
+pub enum Fault {
+    /// No instruction, or a part of one.
+    Decode(DecodeError),
+    /// An instruction that needs what is not there: a constant pool, a heap, collections, patterns,
+    /// actors or another machine's runtime.
+    Unsupported,
+    /// A program of more functions than are counted, or a function of 2^31 bytes or more.
+    TooLarge,
+    /// Fewer locals than parameters.
+    Locals { params: u16, locals: u16 },
+    /// A jump that leads out of the code, to the offset `target`.
+    JumpOutside { target: i64 },
+    /// A jump that leads into the middle of an instruction, to the offset `target`.
+    JumpInside { target: u32 },
+    /// A local that the function does not have.
+    NoLocal { local: u16, locals: u16 },
+    /// A slot at or past the end of the vector is read.
+    NoSlot { slot: u16, length: u32 },
+    /// A vector of too few values for what is popped.
+    Underflow { needed: u32, length: u32 },
+    /// A value that is read although paths meet that left different kinds there.
+    Mixed { place: Place },
+    /// A value of another kind than those that are needed.
+    Kind { place: Place, needed: KindSet, found: KindSet },
+    /// Two paths meet with vectors of different lengths.
+    Length { target: u32, there: u32, here: u32 },
+    /// A function that does not exist.
+    NoFunction { callee: u32, count: u32 },
+    /// A number of arguments that is not the number of parameters.
+    Arguments { callee: u32, argc: u16, params: u16 },
+    /// A host function that is called with another number of arguments elsewhere.
+    HostArguments { index: u16, argc: u16, other: u16, function: u32, at: u32 },
+    /// The result of `callee` would be of a kind here that it is not according to the instruction at
+    /// `at` in `function`.
+    Result { callee: u32, needed: KindSet, known: KindSet, function: u32, at: u32 },
+    /// The code ends without a return, and the function is called by others.
+    RunsOff,
+    /// The code ends without a return, and the vector is empty.
+    NothingReturned,
+    /// More to remember or to compare where paths meet than the length of the code explains.
+    Joins,
+    /// No memory for what the verifier has to remember.
+    OutOfMemory,
+}
+
+impl From<AllocError> for Fault {
+    fn from(_: AllocError) -> Self {
+        Fault::OutOfMemory
+    }
+}
+
+/// Keeps why an instruction is refused, out of the way of those that are not.
+#[cold]
+#[inline(never)]
+pub(super) fn keep(place: &mut Option<Fault>, fault: Fault) {
+    *place = Some(fault);
+}
+
+/// Where a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A position of the vector.
+    Slot(u32),
+    /// A local.
+    Local(u16),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Slot(slot) => write!(f, "slot {slot}"),
+            Place::Local(local) => write!(f, "local {local}"),
+        }
+    }
+}
+
+impl fmt::Display for VerifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { function, at, opcode, fault } = *self;
+        write!(f, "function {function}: ")?;
+        if let Some(name) = Instruction::name_of(opcode).filter(|_| opcode != 0) {
+            write!(f, "{name} ")?;
+        }
+        match fault {
+            // It says its offset itself.
+            Fault::Decode(error) => error.fmt(f),
+            fault => write!(f, "{fault}, at offset 0x{at:x}"),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Fault::Decode(error) => error.fmt(f),
+            Fault::Unsupported => f.write_str(
+                "is not supported: there is no heap, no constant pool and no other runtime",
+            ),
+            Fault::TooLarge => {
+                f.write_str("is too large: more than 2^30 functions, or 2^31 bytes of code")
+            }
+            Fault::Locals { params, locals } => {
+                write!(f, "has {params} parameters and only {locals} locals")
+            }
+            Fault::JumpOutside { target } => {
+                write!(f, "jumps out of the code, to offset {target}")
+            }
+            Fault::JumpInside { target } => {
+                write!(f, "jumps into the middle of an instruction, to offset 0x{target:x}")
+            }
+            Fault::NoLocal { local, locals } => {
+                write!(f, "names local {local} of a function that has {locals}")
+            }
+            Fault::NoSlot { slot, length } => {
+                write!(f, "reads slot {slot} of an operand stack of {length} values")
+            }
+            Fault::Underflow { needed, length } => {
+                write!(f, "pops {needed} of an operand stack of {length} values")
+            }
+            Fault::Mixed { place } => {
+                write!(f, "reads {place}, which paths that meet left with different kinds")
+            }
+            Fault::Kind { place, needed, found } => {
+                write!(f, "needs {needed} and finds {found} in {place}")
+            }
+            Fault::Length { target, there, here } => write!(
+                f,
+                "leads to offset 0x{target:x} with an operand stack of {here} values, where another path has {there}"
+            ),
+            Fault::NoFunction { callee, count } => {
+                write!(f, "calls function {callee} of a program of {count}")
+            }
+            Fault::Arguments { callee, argc, params } => {
+                write!(f, "passes {argc} arguments to function {callee}, which takes {params}")
+            }
+            Fault::HostArguments { index, argc, other, function, at } => write!(
+                f,
+                "passes {argc} arguments to host function {index}, which gets {other} in function {function} at offset 0x{at:x}"
+            ),
+            Fault::Result { callee, needed, known, function, at } => write!(
+                f,
+                "takes the result of function {callee} for {needed}, which is {known} according to function {function} at offset 0x{at:x}"
+            ),
+            Fault::RunsOff => {
+                f.write_str("is called by other functions and its code ends without a return")
+            }
+            Fault::NothingReturned => {
+                f.write_str("ends without a return and with an empty operand stack")
+            }
+            Fault::Joins => f.write_str(
+                "meets other paths with more values than the length of the code allows to compare",
+            ),
+            Fault::OutOfMemory => f.write_str("cannot be checked: no memory"),
+        }
+    }
+}
+
+impl core::error::Error for VerifyError {}
+
+/// The set of this kind alone.
+impl From<Kind> for KindSet {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::I64 => KindSet::I64,
+            Kind::F64 => KindSet::F64,
+            Kind::Bool => KindSet::BOOL,
+            Kind::Nil => KindSet::NIL,
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! What can be seen of a function without knowing what its values are: where its instructions begin,
+//! where its jumps lead, which locals it sets, and whom it calls.
+//!
+//! Everything in the code is looked at, whether it can be reached or not. Instructions are of even
+//! length, so that everything is numbered by pairs of bytes ([`At`]): an instruction is kept under the
+//! number of its first pair, from which its offset follows, and under which a jump finds it.
+
+use alloc::vec::Vec;
+
+use super::error::Fault;
+use super::offsets::Offsets;
+use super::op::{At, Op, offset};
+use super::{FunctionCode, HostCalls};
+use crate::alloc_util::{AllocError, try_reserve, try_resize};
+use crate::bytecode::instruction::{
+    Instruction, Instructions, OPCODE_SIZE, Role, bytes_of, target,
+};
+
+/// An offset where a jump leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// In bytes from the begin of the code; the length of the code for its end.
+    pub offset: u32,
+    /// Where the last instruction begins that jumps back to it; `None` when it is no loop head.
+    pub last_back_jump: Option<u32>,
+}
+
+impl Target {
+    /// The pair of bytes at its offset.
+    #[inline(always)]
+    pub(crate) fn at(&self) -> At {
+        usize::try_from(self.offset / OPCODE_SIZE).unwrap_or(usize::MAX)
+    }
+}
+
+/// Pairs of bytes of a jump.
+const JUMP_PAIRS: usize = (Instruction::Jmp { offset: 0 }.size() / OPCODE_SIZE) as usize;
+
+/// A jump that the scan came across, and where it leads.
+#[derive(Clone, Copy, Debug)]
+struct Jump {
+    at: At,
+    target: At,
+}
+
+/// What [`Scan::function`] finds, and its memory.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    /// For every pair of bytes the instruction that begins there, [`Op::NONE`] where none does.
+    ops: Vec<Op>,
+    jumped_to: Offsets,
+    /// In the order in which they stand.
+    jumps: Vec<Jump>,
+    /// For the pairs of bytes that jumps lead to the numbers of the targets; others are stale.
+    numbers: Vec<u32>,
+    /// Ascending.
+    pub(super) targets: Vec<Target>,
+    /// One more than the last local that is ever set; the parameters count.
+    pub(super) locals_set: u16,
+    /// One more than the last local that is ever named.
+    pub(super) locals_named: u16,
+}
+
+impl Scan {
+    /// Looks at a function. On an error, the offset of the instruction comes with it.
+    pub(super) fn function(
+        &mut self,
+        function: &FunctionCode<'_>,
+        calls: &mut impl Calls,
+    ) -> Result<(), (u32, Fault)> {
+        let FunctionCode { code, params, locals } = *function;
+        if code.len() >= 1 << 31 {
+            return Err((0, Fault::TooLarge));
+        }
+        if params > locals {
+            return Err((0, Fault::Locals { params, locals }));
+        }
+        let (pairs, last) = code.as_chunks();
+        self.make_room(pairs.len()).map_err(|none| (0, none.into()))?;
+        self.decode(pairs, Locals::new(params, locals), calls)
+            .filter(|()| last.is_empty())
+            .ok_or_else(|| refusal(function, calls))?;
+        let inside = |target| (source(code, target), Fault::JumpInside { target });
+        self.targets.clear();
+        try_reserve(&mut self.targets, self.jumps.len()).map_err(|none| (0, none.into()))?;
+        self.find_targets().map_err(inside)?;
+        self.number_jumps();
+        Ok(())
+    }
+
+    /// Room for code of so many pairs of bytes, for all the jumps that it may have, and for its end.
+    #[inline(always)]
+    fn make_room(&mut self, pairs: usize) -> Result<(), AllocError> {
+        self.ops.clear();
+        try_resize(&mut self.ops, pairs, Op::NONE)?;
+        self.jumps.clear();
+        try_reserve(&mut self.jumps, pairs / JUMP_PAIRS)?;
+        if self.numbers.len() <= pairs {
+            try_resize(&mut self.numbers, pairs + 1, 0)?;
+        }
+        self.jumped_to.reset(pairs)
+    }
+
+    /// The instructions, each at its pair of bytes.
+    #[inline(always)]
+    pub(super) fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// Decodes all of the code; `None` when something is refused, of which [`refusal`] tells more.
+    fn decode(
+        &mut self,
+        pairs: &[[u8; 2]],
+        mut locals: Locals,
+        calls: &mut impl Calls,
+    ) -> Option<()> {
+        let Self { ops, jumped_to, jumps, .. } = self;
+        let (ops, code) = (ops.get_mut(..pairs.len())?, pairs.as_flattened());
+        let mut at = 0;
+        while let Some(place) = ops.get_mut(at) {
+            let rest = pairs.get(at..)?.as_flattened();
+            let bytes = rest.first_chunk().copied().unwrap_or_else(|| padded(code, rest));
+            let Shape { length, class } = *SHAPES.get(usize::from(first_short(bytes)))?;
+            let op = Op::new(bytes, length);
+            let behind = op.behind(at);
+            *place = op;
+            match class {
+                Class::Plain => {}
+                Class::Names => locals.name(op.a())?,
+                Class::NamesSecond => locals.name(op.b())?,
+                Class::Sets => locals.set(op.a())?,
+                Class::Jumps => {
+                    let target = landing(behind, op.long().cast_signed(), pairs.len())?;
+                    jumped_to.insert(target);
+                    jumps.push(Jump { at, target });
+                }
+                Class::Calls => calls.function(op.long(), op.argc()).ok()?,
+                Class::CallsHost => calls.host(op.a(), op.b(), offset(at)).ok()?,
+                Class::Refused => return None,
+            }
+            at = behind;
+        }
+        let count = |locals| u16::try_from(locals).unwrap_or(u16::MAX);
+        (self.locals_set, self.locals_named) = (count(locals.set), count(locals.named));
+        (at == pairs.len()).then_some(())
+    }
+
+    /// The targets of the function, for which there is room. An error is one where no instruction begins.
+    fn find_targets(&mut self) -> Result<(), u32> {
+        let Self { targets, numbers, jumped_to, ops, .. } = self;
+        jumped_to.try_for_each(|at| {
+            let offset = offset(at);
+            if ops.get(at).is_some_and(|op| *op == Op::NONE) {
+                return Err(offset);
+            }
+            if let Some(number) = numbers.get_mut(at) {
+                *number = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+            }
+            targets.push(Target { offset, last_back_jump: None });
+            Ok(())
+        })
+    }
+
+    /// Tells jumps the numbers of their targets, and targets their last jump back.
+    fn number_jumps(&mut self) {
+        let Self { targets, numbers, jumps, ops, .. } = self;
+        for &Jump { at, target } in &*jumps {
+            let number = numbers.get(target).copied().unwrap_or(u32::MAX);
+            if let Some(op) = ops.get_mut(at) {
+                op.set_long(number);
+            }
+            if target <= at
+                && let Some(target) =
+                    usize::try_from(number).ok().and_then(|number| targets.get_mut(number))
+            {
+                // The last one of each target counts.
+                target.last_back_jump = Some(offset(at));
+            }
+        }
+    }
+}
+
+/// Where a jump leads, `distance` bytes from the pair `behind` it, in code of so many pairs; `None` when
+/// no instruction can begin there.
+#[inline(always)]
+fn landing(behind: At, distance: i32, pairs: usize) -> Option<At> {
+    if distance % 2 != 0 {
+        return None;
+    }
+    let target = behind.wrapping_add_signed(isize::try_from(distance / 2).ok()?);
+    (target <= pairs).then_some(target)
+}
+
+/// What the scan wants to know of an instruction.
+#[derive(Clone, Copy)]
+enum Class {
+    /// Nothing but its length.
+    Plain,
+    /// It names a local, first or second.
+    Names,
+    NamesSecond,
+    /// It names a local first, and sets it.
+    Sets,
+    Jumps,
+    Calls,
+    CallsHost,
+    /// Unknown or not supported.
+    Refused,
+}
+
+/// What an opcode says of an instruction.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// The bits of its length.
+    length: u16,
+    class: Class,
+}
+
+/// The shape of each opcode. The others are unknown.
+const SHAPES: [Shape; 256] = {
+    let mut shapes = [Shape::REFUSED; 256];
+    let (mut opcode, mut rest) = (0, shapes.as_mut_slice());
+    while let Some((shape, others)) = rest.split_first_mut() {
+        *shape = Shape::of_opcode(opcode);
+        (opcode, rest) = (opcode + 1, others);
+    }
+    shapes
+};
+
+impl Shape {
+    const REFUSED: Self = Self { length: 0, class: Class::Refused };
+
+    const fn of_opcode(opcode: u16) -> Self {
+        let Some(roles) = Instruction::roles_of(opcode) else { return Self::REFUSED };
+        let class = match roles {
+            _ if !Instruction::supports(opcode) => return Self::REFUSED,
+            [Role::Local, ..] if Instruction::sets_local(opcode) => Class::Sets,
+            [Role::Local, ..] => Class::Names,
+            [_, Role::Local] => Class::NamesSecond,
+            [Role::Offset] => Class::Jumps,
+            [Role::Function, ..] => Class::Calls,
+            [Role::Host, ..] => Class::CallsHost,
+            _ => Class::Plain,
+        };
+        Self { length: Op::bits_of_length(bytes_of(roles)), class }
+    }
+}
+
+/// The first eight bytes of `rest`, the end of `code`, which has fewer.
+#[inline(always)]
+fn padded(code: &[u8], rest: &[u8]) -> [u8; 8] {
+    let Some(last) = code.last_chunk() else {
+        let byte = |word: u64, byte: &u8| word << 8 | u64::from(*byte);
+        return rest.iter().rev().fold(0, byte).to_le_bytes();
+    };
+    // What is before `rest` is shifted out.
+    let others = size_of::<u64>().saturating_sub(rest.len());
+    (u64::from_le_bytes(*last) >> (8 * others % 64)).to_le_bytes()
+}
+
+#[inline(always)]
+fn first_short([low, high, ..]: [u8; 8]) -> u16 {
+    u16::from_le_bytes([low, high])
+}
+
+/// The locals of a function.
+struct Locals {
+    /// How many there are.
+    count: u16,
+    /// One more than the last one that is set.
+    set: u32,
+    /// One more than the last one that is named.
+    named: u32,
+}
+
+impl Locals {
+    fn new(params: u16, count: u16) -> Self {
+        Self { count, set: params.into(), named: 0 }
+    }
+
+    /// Names a local; `None` when there is none.
+    #[inline(always)]
+    fn name(&mut self, local: u16) -> Option<()> {
+        self.named = self.named.max(u32::from(local) + 1);
+        (local < self.count).then_some(())
+    }
+
+    /// Names a local that is set.
+    #[inline(always)]
+    fn set(&mut self, local: u16) -> Option<()> {
+        self.set = self.set.max(u32::from(local) + 1);
+        self.name(local)
+    }
+}
+
+/// The first instruction that is refused, and why.
+#[cold]
+fn refusal(function: &FunctionCode<'_>, calls: &mut dyn Calls) -> (u32, Fault) {
+    for found in Instructions::new(function.code) {
+        let refused = match found {
+            Ok((at, instruction)) => {
+                accept(function, (at, instruction), calls).map_err(|fault| (at, fault))
+            }
+            Err(error) => Err((error.at(), Fault::Decode(error))),
+        };
+        if let Err(refused) = refused {
+            return refused;
+        }
+    }
+    // What was refused once was memory for a call.
+    (0, Fault::OutOfMemory)
+}
+
+/// Whether an instruction may stand where it does; asks about calls as often as it is asked.
+fn accept(
+    function: &FunctionCode<'_>,
+    (at, instruction): (u32, Instruction),
+    calls: &mut dyn Calls,
+) -> Result<(), Fault> {
+    let locals = function.locals;
+    match instruction {
+        _ if !instruction.is_supported() => Err(Fault::Unsupported),
+        Instruction::Load { local, .. }
+        | Instruction::LoadPush { local }
+        | Instruction::Store { local, .. }
+        | Instruction::PopStore { local }
+            if local >= locals =>
+        {
+            Err(Fault::NoLocal { local, locals })
+        }
+        Instruction::Call { function, argc } | Instruction::TailCall { function, argc } => {
+            calls.function(function, argc)
+        }
+        Instruction::CallSffi { index, argc } => calls.host(index, argc, at),
+        _ => instruction.jump_offset().map_or(Ok(()), |distance| {
+            let target = target(at, instruction.size(), distance);
+            match usize::try_from(target).ok().filter(|target| *target <= function.code.len()) {
+                None => Err(Fault::JumpOutside { target }),
+                Some(_) if target % 2 == 0 => Ok(()),
+                Some(_) => {
+                    Err(Fault::JumpInside { target: u32::try_from(target).unwrap_or(u32::MAX) })
+                }
+            }
+        }),
+    }
+}
+
+/// Where the first jump stands that leads to `wanted`; only errors ask.
+fn source(code: &[u8], wanted: u32) -> u32 {
+    let leads_there = |&(at, instruction): &(u32, Instruction)| {
+        let offset = instruction.jump_offset();
+        offset.is_some_and(|offset| target(at, instruction.size(), offset) == i64::from(wanted))
+    };
+    let mut jumps = Instructions::new(code).flatten().filter(leads_there);
+    jumps.next().map_or(0, |(at, _)| at)
+}
+
+/// What is asked about the functions that are called.
+pub(super) trait Calls {
+    /// A CALL or TAIL_CALL.
+    fn function(&mut self, callee: u32, argc: u16) -> Result<(), Fault>;
+    /// A CALL_SFFI at offset `at`.
+    fn host(&mut self, index: u16, argc: u16, at: u32) -> Result<(), Fault>;
+}
+
+/// The functions of a program, for [`Calls`].
+pub(super) struct Callees<'p, 'c> {
+    pub(super) functions: &'p [FunctionCode<'c>],
+    pub(super) called: &'p mut [bool],
+    pub(super) hosts: &'p mut HostCalls,
+    pub(super) caller: u32,
+}
+
+impl Calls for Callees<'_, '_> {
+    fn function(&mut self, callee: u32, argc: u16) -> Result<(), Fault> {
+        let index = usize::try_from(callee).unwrap_or(usize::MAX);
+        let count = u32::try_from(self.functions.len()).unwrap_or(u32::MAX);
+        let function = self.functions.get(index).ok_or(Fault::NoFunction { callee, count })?;
+        if function.params != argc {
+            return Err(Fault::Arguments { callee, argc, params: function.params });
+        }
+        if let Some(called) = self.called.get_mut(index) {
+            *called = true;
+        }
+        Ok(())
+    }
+
+    fn host(&mut self, index: u16, argc: u16, at: u32) -> Result<(), Fault> {
+        self.hosts.add(index, argc, self.caller, at)
+    }
+}

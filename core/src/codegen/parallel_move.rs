@@ -1,0 +1,226 @@
+//! Many moves into registers at once, as if all of them read before any of them writes.
+//!
+//! Registers come first: a move whose destination nobody has yet to read is done; when none is left but
+//! cycles, an exchange settles one register of a cycle and shortens it. What comes from memory or is a
+//! constant reads no register that is written, and is done at the end.
+
+use arrayvec::ArrayVec;
+
+use crate::codegen::x64::{Assembler, Gpr, GprOrStack, Storage, W64, Xmm};
+
+/// The most moves at once: no more than there are registers.
+const MOST: usize = 16;
+
+/// Registers of a kind.
+pub(crate) trait Register: Copy + PartialEq {
+    /// Moves all of a register, and changes no flag.
+    fn mov<S: Storage>(asm: &mut Assembler<S>, to: Self, from: Self);
+
+    /// Exchanges two registers, and changes no flag.
+    fn exchange<S: Storage>(asm: &mut Assembler<S>, one: Self, other: Self);
+}
+
+impl Register for Gpr {
+    #[inline]
+    fn mov<S: Storage>(asm: &mut Assembler<S>, to: Self, from: Self) {
+        asm.mov(W64, to, from);
+    }
+
+    fn exchange<S: Storage>(asm: &mut Assembler<S>, one: Self, other: Self) {
+        asm.xchg(W64, one, other);
+    }
+}
+
+impl Register for Xmm {
+    #[inline]
+    fn mov<S: Storage>(asm: &mut Assembler<S>, to: Self, from: Self) {
+        asm.movaps(to, from);
+    }
+
+    /// By way of the last one, in which no value is kept.
+    fn exchange<S: Storage>(asm: &mut Assembler<S>, one: Self, other: Self) {
+        asm.movaps(Xmm::Xmm15, one);
+        asm.movaps(one, other);
+        asm.movaps(other, Xmm::Xmm15);
+    }
+}
+
+/// Moves between registers of a kind that happen at once. No register is the destination of two.
+#[derive(Debug)]
+pub(crate) struct RegisterMoves<R> {
+    /// Apart from the sources, so that each is read as it was written.
+    destinations: ArrayVec<R, MOST>,
+    sources: ArrayVec<R, MOST>,
+}
+
+impl<R> Default for RegisterMoves<R> {
+    fn default() -> Self {
+        Self { destinations: ArrayVec::new(), sources: ArrayVec::new() }
+    }
+}
+
+impl<R: Register> RegisterMoves<R> {
+    /// Adds a move. One that is too many is left out; there are never more than registers.
+    #[inline]
+    pub(crate) fn add(&mut self, to: R, from: R) {
+        if to != from && self.destinations.try_push(to).is_ok() {
+            let _ = self.sources.try_push(from);
+        }
+    }
+
+    /// Puts the instructions down, none of which changes the flags, and forgets the moves.
+    #[inline]
+    pub(crate) fn emit<S: Storage>(&mut self, asm: &mut Assembler<S>) {
+        while !self.destinations.is_empty() {
+            self.step(asm);
+        }
+    }
+
+    /// Does one move, or settles one register of a cycle.
+    fn step<S: Storage>(&mut self, asm: &mut Assembler<S>) {
+        let free = self.destinations.iter().position(|to| !self.sources.contains(to));
+        if let Some((to, from)) = free.and_then(|free| self.remove(free)) {
+            return R::mov(asm, to, from);
+        }
+        let (Some(to), Some(from)) = (self.destinations.pop(), self.sources.pop()) else { return };
+        R::exchange(asm, to, from);
+        // What was to be read in one of them is in the other one now.
+        for source in &mut self.sources {
+            *source = match *source {
+                same if same == to => from,
+                same if same == from => to,
+                same => same,
+            };
+        }
+        let moves = self.destinations.iter().zip(&self.sources);
+        if let Some(done) = moves.into_iter().position(|(to, from)| to == from) {
+            self.remove(done);
+        }
+    }
+
+    fn remove(&mut self, number: usize) -> Option<(R, R)> {
+        Some((self.destinations.swap_pop(number)?, self.sources.swap_pop(number)?))
+    }
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A register.
+    Gpr(Gpr),
+    /// The stack, or a register that is not written.
+    Place(GprOrStack),
+    /// Nowhere.
+    Constant(i64),
+}
+
+impl From<GprOrStack> for Source {
+    fn from(place: GprOrStack) -> Self {
+        place.register().map_or(Source::Place(place), Source::Gpr)
+    }
+}
+
+/// Moves into general registers that happen at once. No register is the destination of two.
+#[derive(Debug, Default)]
+pub(crate) struct Moves {
+    registers: RegisterMoves<Gpr>,
+    rest: ArrayVec<(Gpr, Source), MOST>,
+}
+
+impl Moves {
+    /// Adds a move. One that is too many is left out; there are never more than registers.
+    #[inline]
+    pub(crate) fn add(&mut self, to: Gpr, from: Source) {
+        match from {
+            Source::Gpr(from) => self.registers.add(to, from),
+            from => drop(self.rest.try_push((to, from))),
+        }
+    }
+
+    /// Puts the instructions down, none of which changes the flags, and forgets the moves.
+    #[inline]
+    pub(crate) fn emit<S: Storage>(&mut self, asm: &mut Assembler<S>) {
+        self.registers.emit(asm);
+        if self.rest.is_empty() {
+            return;
+        }
+        for (to, from) in self.rest.drain(..) {
+            match from {
+                Source::Gpr(from) => asm.mov(W64, to, from),
+                Source::Place(place) => asm.mov(W64, to, place),
+                Source::Constant(value) => asm.mov_imm(to, value.cast_unsigned()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::testing::some;
+
+    /// What the registers hold afterwards, by running `mov` and `xchg` between registers.
+    fn run(code: &[u8]) -> [u8; 16] {
+        let mut registers: [u8; 16] = core::array::from_fn(|number| number as u8);
+        for instruction in code.chunks_exact(3) {
+            let &[rex, opcode, modrm] = instruction else { panic!("{instruction:x?}") };
+            let from = usize::from((modrm >> 3 & 7) + (rex & 4) * 2);
+            let to = usize::from((modrm & 7) + (rex & 1) * 8);
+            match opcode {
+                0x89 => registers[to] = registers[from],
+                0x87 => registers.swap(to, from),
+                _ => panic!("{instruction:x?}"),
+            }
+        }
+        registers
+    }
+
+    #[test]
+    fn all_read_before_any_writes() {
+        // Every way to fill five registers from five.
+        for number in some(0..5usize.pow(5), 50) {
+            let sources: Vec<usize> = (0..5).map(|place| number / 5usize.pow(place) % 5).collect();
+            let mut asm = Assembler::growing();
+            let mut moves = Moves::default();
+            let register = |number: usize| Gpr::ALL[number + 6];
+            for (to, &from) in sources.iter().enumerate() {
+                moves.add(register(to), Source::Gpr(register(from)));
+            }
+            moves.emit(&mut asm);
+            let after = run(&asm.finish().unwrap().bytes);
+            for (to, from) in sources.iter().enumerate() {
+                assert_eq!(usize::from(after[to + 6]), from + 6, "{sources:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn floats_change_places_by_way_of_the_last_register() {
+        let mut asm = Assembler::growing();
+        let mut moves = RegisterMoves::default();
+        moves.add(Xmm::Xmm0, Xmm::Xmm1);
+        moves.add(Xmm::Xmm1, Xmm::Xmm0);
+        moves.add(Xmm::Xmm2, Xmm::Xmm1);
+        moves.emit(&mut asm);
+        let mut expected = Assembler::growing();
+        for (to, from) in [(2, 1), (15, 1), (1, 0), (0, 15)] {
+            expected.movaps(Xmm::ALL[to], Xmm::ALL[from]);
+        }
+        assert_eq!(asm.finish().unwrap().bytes, expected.finish().unwrap().bytes);
+    }
+
+    #[test]
+    fn memory_and_constants_come_last() {
+        let mut asm = Assembler::growing();
+        let mut moves = Moves::default();
+        moves.add(Gpr::Rsi, Source::Constant(7));
+        moves.add(Gpr::Rdi, Source::Gpr(Gpr::Rsi));
+        moves.add(Gpr::Rdx, Source::Place(GprOrStack::stack(8)));
+        moves.add(Gpr::Rcx, Source::Gpr(Gpr::Rcx));
+        moves.emit(&mut asm);
+        let expected = [0x48, 0x89, 0xf7, 0xbe, 7, 0, 0, 0, 0x48, 0x8b, 0x54, 0x24, 8];
+        assert_eq!(asm.finish().unwrap().bytes, expected);
+    }
+}

@@ -1,0 +1,143 @@
+//! Jumps, calls, and what stands between functions.
+//!
+//! Each names its page in Intel SDM volume 2, "Instruction Set Reference".
+
+use super::Assembler;
+use super::encode::{GprOperand, Imm, Opcode};
+use super::label::{Label, NOWHERE, OpenJump};
+use super::operand::Cond;
+use super::storage::Storage;
+use crate::codegen::code::Relocation;
+use crate::format::RelocKind;
+
+/// The longest of these that fits, as often as needed. Source: "NOP—No Operation", table 4-12.
+const NOPS: [&[u8]; 9] = [
+    &[0x90],
+    &[0x66, 0x90],
+    &[0x0f, 0x1f, 0x00],
+    &[0x0f, 0x1f, 0x40, 0x00],
+    &[0x0f, 0x1f, 0x44, 0x00, 0x00],
+    &[0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00],
+    &[0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00],
+    &[0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+    &[0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+];
+
+impl<S: Storage> Assembler<S> {
+    /// Jumps to `label`. A jump backward is as short as it can be. One forward takes five bytes, or
+    /// two if nothing but plain instructions, at most 127 bytes of them, lie between it and the
+    /// label: none with a label, a relocation or [`offset`](Self::offset) at it. To the next
+    /// instruction, there is no jump at all. Source: "JMP—Jump".
+    #[inline]
+    pub fn jmp(&mut self, label: Label) {
+        self.jump(0xeb, 0xe9, false, label);
+    }
+
+    /// As [`jmp`](Self::jmp), in two bytes: the caller promises that the label is near enough, at
+    /// most 127 bytes behind the jump or 128 before its end.
+    #[inline]
+    pub fn jmp_short(&mut self, label: Label) {
+        self.jump_short(0xeb, label);
+    }
+
+    /// Jumps to `label` where the condition holds: as [`jmp`](Self::jmp), a byte longer if it is
+    /// not short. Source: "Jcc—Jump if Condition Is Met".
+    #[inline]
+    pub fn jcc(&mut self, cond: Cond, label: Label) {
+        self.jump(0x70 | cond.number(), 0x80 | cond.number(), true, label);
+    }
+
+    /// As [`jcc`](Self::jcc), in two bytes: as [`jmp_short`](Self::jmp_short).
+    #[inline]
+    pub fn jcc_short(&mut self, cond: Cond, label: Label) {
+        self.jump_short(0x70 | cond.number(), label);
+    }
+
+    /// As [`jcc`](Self::jcc), in six bytes, to where it will [`land`](Self::land).
+    #[inline]
+    pub fn jcc_open(&mut self, cond: Cond) -> OpenJump {
+        self.jump_open(u64::from(0x80 | cond.number()) << 8 | 0x0f)
+    }
+
+    /// Jumps to the address in a register or in memory. Source: "JMP—Jump".
+    #[inline]
+    pub fn jmp_to(&mut self, address: impl GprOperand) {
+        self.emit(Opcode::one(0xff), 4, address, Imm::NONE, false);
+    }
+
+    /// Jumps to what is outside, and leaves a relocation of kind `Plt32`. Source: "JMP—Jump".
+    #[inline]
+    pub fn jmp_symbol(&mut self, target: u32) {
+        self.branch_outside(0xe9, target);
+    }
+
+    /// Calls `label`. Source: "CALL—Call Procedure".
+    #[inline]
+    pub fn call(&mut self, label: Label) {
+        self.last_jump = NOWHERE;
+        let distance = self.distance(label, self.at + 1, 0);
+        self.put_short(0xe8 | u64::from(distance) << 8, 5);
+    }
+
+    /// Calls the address in a register or in memory. Source: "CALL—Call Procedure".
+    #[inline]
+    pub fn call_to(&mut self, address: impl GprOperand) {
+        self.emit(Opcode::one(0xff), 2, address, Imm::NONE, false);
+    }
+
+    /// Calls what is outside, and leaves a relocation of kind `Plt32`. Source: "CALL—Call
+    /// Procedure".
+    #[inline]
+    pub fn call_symbol(&mut self, target: u32) {
+        self.branch_outside(0xe8, target);
+    }
+
+    #[inline(always)]
+    fn branch_outside(&mut self, opcode: u8, target: u32) {
+        self.last_jump = NOWHERE;
+        let offset = self.at + 1;
+        self.relocate(Relocation { offset, kind: RelocKind::Plt32, target, addend: -4 });
+        self.put_short(opcode.into(), 5);
+    }
+
+    /// Returns. Source: "RET—Return From Procedure".
+    #[inline]
+    pub fn ret(&mut self) {
+        self.emit_plain(Opcode::one(0xc3), Imm::NONE);
+    }
+
+    /// Traps as an invalid instruction. Source: "UD—Undefined Instruction".
+    #[inline]
+    pub fn ud2(&mut self) {
+        self.emit_plain(Opcode::two(0x0b), Imm::NONE);
+    }
+
+    /// Traps as a breakpoint. Source: "INT n/INTO/INT3/INT1—Call to Interrupt Procedure".
+    #[inline]
+    pub fn int3(&mut self) {
+        self.emit_plain(Opcode::one(0xcc), Imm::NONE);
+    }
+
+    /// `len` bytes that do nothing, in few instructions.
+    pub fn nops(&mut self, len: u32) {
+        let mut left = len as usize;
+        while let Some(nop) = NOPS.get(left.min(NOPS.len()).wrapping_sub(1)) {
+            self.put_bytes(nop);
+            left -= nop.len();
+        }
+    }
+
+    /// Goes on at a multiple of `alignment`, which is a power of two (of others, the next one
+    /// counts). What is between does nothing.
+    pub fn align(&mut self, alignment: u32) {
+        let at = self.offset();
+        let mask = alignment.checked_next_power_of_two().map_or(0, |power| power - 1);
+        self.nops(at.wrapping_neg() & mask);
+    }
+
+    /// Puts down bytes as they are: constants, or what no method is for.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.last_jump = NOWHERE;
+        self.put_bytes(bytes);
+    }
+}

@@ -1,0 +1,423 @@
+//! Instructions on general registers and memory.
+//!
+//! Each names its page in Intel SDM volume 2, "Instruction Set Reference".
+
+use super::Assembler;
+use super::encode::{Address, GprOperand, Imm, Opcode, Operand};
+use super::label::NOWHERE;
+use super::operand::{
+    Cl, Cond, Full, Gpr, GprOrStack, Mem, Narrow, Rip, W32, W64, Wide, Width, sealed::Sealed,
+};
+use super::storage::Storage;
+use super::table::{Alu, Shift, Unary};
+use crate::codegen::code::Relocation;
+use crate::format::RelocKind;
+
+/// What can be moved to, combined or compared with a destination `D`: a register with anything,
+/// memory with a register or an immediate. An immediate is an `i32` and counts modulo the width;
+/// for 64 bits it is sign-extended.
+pub trait Source<D>: Sealed {
+    /// Chooses the form.
+    #[doc(hidden)]
+    fn put<S: Storage, W: Width>(self, asm: &mut Assembler<S>, family: Family, width: W, to: D);
+}
+
+/// Instructions that have the forms of [`Source`].
+#[derive(Clone, Copy)]
+pub enum Family {
+    /// Arithmetic and logic.
+    Alu(Alu),
+    /// Moves.
+    Mov,
+    /// Comparison of bits.
+    Test,
+}
+
+impl Family {
+    /// From a register to r/m.
+    #[inline(always)]
+    fn store<W: Width>(self, width: W) -> Opcode {
+        let byte = match self {
+            Family::Alu(Alu { digit }) => digit << 3,
+            Family::Mov => 0x88,
+            Family::Test => 0x84,
+        };
+        Opcode::one(byte).sized(width)
+    }
+
+    /// From r/m to a register.
+    #[inline(always)]
+    fn load<W: Width>(self, width: W) -> Opcode {
+        let byte = match self {
+            Family::Alu(Alu { digit }) => digit << 3 | 2,
+            Family::Mov => 0x8a,
+            Family::Test => 0x84,
+        };
+        Opcode::one(byte).sized(width)
+    }
+}
+
+impl Sealed for i32 {}
+
+macro_rules! sources {
+    ($($source:ident to $destination:ident:
+        $from:ident $to:ident
+        => $register:ident $operand:ident, $opcode:ident;)*) => {$(
+        impl Source<$destination> for $source {
+            #[inline(always)]
+            fn put<S: Storage, W: Width>(
+                self,
+                asm: &mut Assembler<S>,
+                family: Family,
+                width: W,
+                to: $destination,
+            ) {
+                let ($from, $to) = (self, to);
+                let low_byte = W::BITS == 8 && (to.needs_rex() || self.needs_rex());
+                let opcode = family.$opcode(width);
+                asm.emit(opcode, $register.number(), $operand, Imm::NONE, low_byte);
+            }
+        }
+    )*};
+}
+
+sources! {
+    Gpr to Gpr: register operand => register operand, store;
+    Mem to Gpr: operand register => register operand, load;
+    Rip to Gpr: operand register => register operand, load;
+    GprOrStack to Gpr: operand register => register operand, load;
+    Gpr to Mem: register operand => register operand, store;
+    Gpr to Rip: register operand => register operand, store;
+    Gpr to GprOrStack: register operand => register operand, store;
+}
+
+impl<D: Destination> Source<D> for i32 {
+    #[inline(always)]
+    fn put<S: Storage, W: Width>(self, asm: &mut Assembler<S>, family: Family, width: W, to: D) {
+        // As the instruction will extend it.
+        let unused = 32_u32.saturating_sub(W::BITS);
+        let value = self << unused >> unused;
+        match family {
+            Family::Alu(row) => asm.alu_immediate(row, width, to, value),
+            Family::Mov => to.fill(asm, width, value),
+            Family::Test => asm.test_immediate(width, to, value),
+        }
+    }
+}
+
+/// What an immediate can be moved to: [`Gpr`], [`Mem`], [`Rip`] or [`GprOrStack`].
+pub trait Destination: GprOperand {
+    /// Moves it.
+    #[inline(always)]
+    fn fill<S: Storage, W: Width>(self, asm: &mut Assembler<S>, width: W, value: i32) {
+        let imm = Imm::full(value, width);
+        asm.emit(Opcode::one(0xc6).sized(width), 0, self, imm, false);
+    }
+}
+
+impl Destination for Mem {}
+impl Destination for Rip {}
+
+impl Destination for Gpr {
+    #[inline(always)]
+    fn fill<S: Storage, W: Width>(self, asm: &mut Assembler<S>, width: W, value: i32) {
+        let imm = Imm::full(value, width);
+        match W::BITS {
+            8 => asm.emit_short(Opcode::one(0xb0), self, imm, self.needs_rex()),
+            // Positive, it is no longer than the lower half, and that clears the upper one.
+            64 if value < 0 => asm.emit(Opcode::one(0xc7).width(W64), 0, self, imm, false),
+            64 => asm.emit_short(Opcode::one(0xb8), self, imm, false),
+            _ => asm.emit_short(Opcode::one(0xb8).width(width), self, imm, false),
+        }
+    }
+}
+
+impl Destination for GprOrStack {
+    #[inline(always)]
+    fn fill<S: Storage, W: Width>(self, asm: &mut Assembler<S>, width: W, value: i32) {
+        match self.register() {
+            Some(register) => register.fill(asm, width, value),
+            None => self.memory().fill(asm, width, value),
+        }
+    }
+}
+
+/// How far to shift: a `u8` or [`Cl`].
+pub trait Count: Sealed {
+    /// The opcode for 8 bits, and the immediate.
+    #[doc(hidden)]
+    fn form(self) -> (u8, Option<u8>);
+}
+
+impl Sealed for u8 {}
+impl Count for u8 {
+    #[inline(always)]
+    fn form(self) -> (u8, Option<u8>) {
+        if self == 1 { (0xd0, None) } else { (0xc0, Some(self)) }
+    }
+}
+
+impl Sealed for Cl {}
+impl Count for Cl {
+    #[inline(always)]
+    fn form(self) -> (u8, Option<u8>) {
+        (0xd2, None)
+    }
+}
+
+impl<S: Storage> Assembler<S> {
+    /// One of the instructions of [`Alu`].
+    #[inline]
+    pub fn alu<W: Width, D>(&mut self, row: Alu, width: W, destination: D, source: impl Source<D>) {
+        source.put(self, Family::Alu(row), width, destination);
+    }
+
+    #[inline(always)]
+    fn alu_immediate<W: Width>(&mut self, row: Alu, width: W, to: impl GprOperand, value: i32) {
+        let imm = Imm::full(value, width);
+        let byte = i8::try_from(value).ok().filter(|_| W::BITS != 8);
+        if let Some(byte) = byte {
+            let imm = Imm::byte(byte.cast_unsigned());
+            self.emit(Opcode::one(0x83).width(width), row.digit, to, imm, false);
+        } else if to.is_accumulator() {
+            self.emit_plain(Opcode::one(row.digit << 3 | 4).sized(width), imm);
+        } else {
+            let low_byte = W::BITS == 8 && to.needs_rex();
+            self.emit(Opcode::one(0x80).sized(width), row.digit, to, imm, low_byte);
+        }
+    }
+
+    /// Sets the flags by the bits that both have. Source: "TEST—Logical Compare".
+    #[inline]
+    pub fn test<W: Width, D>(&mut self, width: W, one: D, other: impl Source<D>) {
+        other.put(self, Family::Test, width, one);
+    }
+
+    #[inline(always)]
+    fn test_immediate<W: Width>(&mut self, width: W, to: impl GprOperand, value: i32) {
+        let imm = Imm::full(value, width);
+        if to.is_accumulator() {
+            return self.emit_plain(Opcode::one(0xa8).sized(width), imm);
+        }
+        let low_byte = W::BITS == 8 && to.needs_rex();
+        self.emit(Opcode::one(0xf6).sized(width), 0, to, imm, low_byte);
+    }
+
+    /// Moves. 8 and 16 bits leave the rest of a register. Source: "MOV—Move".
+    #[inline]
+    pub fn mov<W: Width, D>(&mut self, width: W, destination: D, source: impl Source<D>) {
+        source.put(self, Family::Mov, width, destination);
+    }
+
+    /// Fills a register, in 5 to 10 bytes. Source: "MOV—Move".
+    #[inline]
+    pub fn mov_imm(&mut self, register: Gpr, value: u64) {
+        if let Ok(low) = u32::try_from(value) {
+            register.fill(self, W32, low.cast_signed());
+        } else if let Ok(low) = i32::try_from(value.cast_signed()) {
+            register.fill(self, W64, low);
+        } else {
+            self.emit_long(Opcode::one(0xb8).width(W64), register, value);
+        }
+    }
+
+    /// Fills a register with 0, and changes the flags. Source: "XOR—Logical Exclusive OR".
+    #[inline]
+    pub fn zero(&mut self, register: Gpr) {
+        self.xor(W32, register, register);
+    }
+
+    /// Fills a register with the address of what is outside, and leaves a relocation of kind
+    /// `Abs64`. Source: "MOV—Move".
+    #[inline]
+    pub fn mov_symbol(&mut self, register: Gpr, target: u32, addend: i64) {
+        self.last_jump = NOWHERE;
+        let offset = self.at + 2;
+        self.relocate(Relocation { offset, kind: RelocKind::Abs64, target, addend });
+        self.emit_long(Opcode::one(0xb8).width(W64), register, 0);
+    }
+
+    /// Moves and clears all that is above. From 32 bits, `mov` does. Source: "MOVZX—Move With
+    /// Zero-Extend".
+    #[inline]
+    pub fn movzx<N: Narrow>(&mut self, register: Gpr, _: N, source: impl GprOperand) {
+        let (opcode, low_byte) = match N::BITS {
+            8 => (0xb6, source.needs_rex()),
+            _ => (0xb7, false),
+        };
+        self.emit(Opcode::two(opcode), register.number(), source, Imm::NONE, low_byte);
+    }
+
+    /// Moves and fills what is above with the sign. Source: "MOVSX/MOVSXD—Move With
+    /// Sign-Extension".
+    #[inline]
+    pub fn movsx<W: Full, N: Narrow>(
+        &mut self,
+        width: W,
+        register: Gpr,
+        _: N,
+        source: impl GprOperand,
+    ) {
+        let (opcode, low_byte) = match N::BITS {
+            8 => (0xbe, source.needs_rex()),
+            _ => (0xbf, false),
+        };
+        let opcode = Opcode::two(opcode).width(width);
+        self.emit(opcode, register.number(), source, Imm::NONE, low_byte);
+    }
+
+    /// Moves 32 bits into 64 and fills the upper half with the sign. Source: "MOVSX/MOVSXD—Move
+    /// With Sign-Extension".
+    #[inline]
+    pub fn movsxd(&mut self, register: Gpr, source: impl GprOperand) {
+        self.emit(Opcode::one(0x63).width(W64), register.number(), source, Imm::NONE, false);
+    }
+
+    /// The address itself. Source: "LEA—Load Effective Address".
+    #[inline]
+    pub fn lea<W: Full>(&mut self, width: W, register: Gpr, address: impl Address) {
+        self.emit(Opcode::one(0x8d).width(width), register.number(), address, Imm::NONE, false);
+    }
+
+    /// Puts 64 bits on the stack. Source: "PUSH—Push Word, Doubleword, or Quadword Onto the Stack".
+    #[inline]
+    pub fn push(&mut self, register: Gpr) {
+        self.emit_short(Opcode::one(0x50), register, Imm::NONE, false);
+    }
+
+    /// As [`push`](Self::push), from memory.
+    #[inline]
+    pub fn push_mem(&mut self, place: impl Address) {
+        self.emit(Opcode::one(0xff), 6, place, Imm::NONE, false);
+    }
+
+    /// As [`push`](Self::push), 32 bits that are sign-extended.
+    #[inline]
+    pub fn push_imm(&mut self, value: i32) {
+        match i8::try_from(value) {
+            Ok(byte) => self.emit_plain(Opcode::one(0x6a), Imm::byte(byte.cast_unsigned())),
+            Err(_) => self.emit_plain(Opcode::one(0x68), Imm::full(value, W32)),
+        }
+    }
+
+    /// Takes 64 bits from the stack. Source: "POP—Pop a Value From the Stack".
+    #[inline]
+    pub fn pop(&mut self, register: Gpr) {
+        self.emit_short(Opcode::one(0x58), register, Imm::NONE, false);
+    }
+
+    /// As [`pop`](Self::pop), into memory. An address by RSP counts after the stack pointer has
+    /// moved.
+    #[inline]
+    pub fn pop_mem(&mut self, place: impl Address) {
+        self.emit(Opcode::one(0x8f), 0, place, Imm::NONE, false);
+    }
+
+    /// One of the instructions of [`Unary`].
+    #[inline]
+    pub fn unary<W: Width>(&mut self, row: Unary, width: W, operand: impl GprOperand) {
+        let low_byte = W::BITS == 8 && operand.needs_rex();
+        let opcode = Opcode::one(row.opcode).sized(width);
+        self.emit(opcode, row.digit, operand, Imm::NONE, low_byte);
+    }
+
+    /// One of the instructions of [`Shift`], by a `u8` or by [`Cl`].
+    #[inline]
+    pub fn shift<W: Width>(
+        &mut self,
+        row: Shift,
+        width: W,
+        operand: impl GprOperand,
+        count: impl Count,
+    ) {
+        let low_byte = W::BITS == 8 && operand.needs_rex();
+        let (opcode, imm) = count.form();
+        let imm = imm.map_or(Imm::NONE, Imm::byte);
+        self.emit(Opcode::one(opcode).sized(width), row.digit, operand, imm, low_byte);
+    }
+
+    /// Multiplies; the flags tell whether the product was cut. Source: "IMUL—Signed Multiply".
+    #[inline]
+    pub fn imul<W: Wide>(&mut self, width: W, register: Gpr, source: impl GprOperand) {
+        self.emit(Opcode::two(0xaf).width(width), register.number(), source, Imm::NONE, false);
+    }
+
+    /// Multiplies `source` by an immediate. Source: "IMUL—Signed Multiply".
+    #[inline]
+    pub fn imul_imm<W: Wide>(
+        &mut self,
+        width: W,
+        register: Gpr,
+        source: impl GprOperand,
+        value: i32,
+    ) {
+        let value = if W::BITS == 16 { value << 16 >> 16 } else { value };
+        let (opcode, imm) = match i8::try_from(value) {
+            Ok(byte) => (0x6b, Imm::byte(byte.cast_unsigned())),
+            Err(_) => (0x69, Imm::full(value, width)),
+        };
+        self.emit(Opcode::one(opcode).width(width), register.number(), source, imm, false);
+    }
+
+    /// Fills RDX with the sign of RAX: what a signed division needs before it. For 64 bits it is
+    /// `cqo`, for 32 `cdq`, for 16 `cwd`. Source: "CWD/CDQ/CQO—Convert Word to Doubleword/Convert
+    /// Doubleword to Quadword".
+    #[inline]
+    pub fn sign_to_rdx<W: Wide>(&mut self, width: W) {
+        self.emit_plain(Opcode::one(0x99).width(width), Imm::NONE);
+    }
+
+    /// [`sign_to_rdx`](Self::sign_to_rdx) for 32 bits.
+    #[inline]
+    pub fn cdq(&mut self) {
+        self.sign_to_rdx(W32);
+    }
+
+    /// [`sign_to_rdx`](Self::sign_to_rdx) for 64 bits.
+    #[inline]
+    pub fn cqo(&mut self) {
+        self.sign_to_rdx(W64);
+    }
+
+    /// A byte: 1 where the condition holds, and 0. Source: "SETcc—Set Byte on Condition".
+    #[inline]
+    pub fn setcc(&mut self, cond: Cond, operand: impl GprOperand) {
+        let low_byte = operand.needs_rex();
+        self.emit(Opcode::two(0x90 | cond.number()), 0, operand, Imm::NONE, low_byte);
+    }
+
+    /// Moves where the condition holds; 32 bits clear the upper half in any case. Memory is read in
+    /// any case. Source: "CMOVcc—Conditional Move".
+    #[inline]
+    pub fn cmovcc<W: Wide>(
+        &mut self,
+        cond: Cond,
+        width: W,
+        register: Gpr,
+        source: impl GprOperand,
+    ) {
+        let opcode = Opcode::two(0x40 | cond.number()).width(width);
+        self.emit(opcode, register.number(), source, Imm::NONE, false);
+    }
+
+    /// Exchanges; with memory, atomically. Source: "XCHG—Exchange Register/Memory With Register".
+    #[inline]
+    pub fn xchg<W: Width>(&mut self, width: W, operand: impl GprOperand, register: Gpr) {
+        let low_byte = W::BITS == 8 && (operand.needs_rex() || register.needs_rex());
+        self.emit(Opcode::one(0x86).sized(width), register.number(), operand, Imm::NONE, low_byte);
+    }
+
+    /// Reverses the bytes. Source: "BSWAP—Byte Swap".
+    #[inline]
+    pub fn bswap<W: Full>(&mut self, width: W, register: Gpr) {
+        self.emit_short(Opcode::two(0xc8).width(width), register, Imm::NONE, false);
+    }
+
+    /// Counts the bits that are set. The extension POPCNT. Source: "POPCNT—Return the Count of
+    /// Number of Bits Set to 1".
+    #[inline]
+    pub fn popcnt<W: Full>(&mut self, width: W, register: Gpr, source: impl GprOperand) {
+        let opcode = Opcode::two(0xb8).prefix(0xf3).width(width);
+        self.emit(opcode, register.number(), source, Imm::NONE, false);
+    }
+}

@@ -1,0 +1,517 @@
+//! The encoded form of an IR function, split into its tables.
+//!
+//! A body begins with its length, so that who does not know its version can step over it. Cutting
+//! allocates nothing, and looks only at the header; what the tables hold is the verifier's affair.
+
+use super::error::{IrError, Part};
+use super::instruction::{INSTRUCTION_SIZE, Instruction};
+use super::types::{MAX_PARAMETERS, ValueType};
+use crate::format::bytes::{u8_at, u16_at, u32_at};
+
+/// The first bytes of a body.
+pub(crate) const MAGIC: &[u8; 4] = b"SMTB";
+
+/// The one version there is.
+pub(crate) const VERSION: u16 = 1;
+
+/// Bytes of the header.
+pub(crate) const HEADER: usize = 40;
+
+/// Bytes of a callee's entry.
+pub(crate) const CALLEE: usize = 12;
+
+/// Bytes of an entry in the table of types.
+pub(crate) const TYPE: usize = 4;
+
+/// In the table of types: a type with a name and arguments of its own.
+pub(crate) const NAMED: u8 = 0xff;
+
+/// The longest name in bytes, without its NUL: many entries may share one, and each measures it.
+pub const MAX_NAME: usize = 1023;
+
+/// Whether the body of a template starts with the magic of an IR function.
+pub fn is_function(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC)
+}
+
+/// The body in the bytes that a container has for a template; `None` when there is some other
+/// writer's affair, or nothing.
+///
+/// # Errors
+/// Those of [`Function::parse`].
+pub fn function_of(template: &[u8]) -> Option<Result<Function<'_>, IrError>> {
+    is_function(template).then(|| Function::parse(template))
+}
+
+/// What parameters a function takes, and what it gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signature<'d> {
+    /// The codes of the parameters' types.
+    pub params: &'d [u8],
+    /// The code of the result's type; 0 when there is no result.
+    pub result: u8,
+}
+
+impl Signature<'_> {
+    /// The type of the result.
+    pub fn result(&self) -> Option<ValueType> {
+        ValueType::from_code(self.result)
+    }
+}
+
+/// Who provides a callee.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CalleeKind {
+    /// Another instance, or the same one.
+    Instance,
+    /// The host, by symbol.
+    Host,
+}
+
+/// A function that the body calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Callee<'d> {
+    /// Who provides it.
+    pub kind: CalleeKind,
+    /// The template's name, or the symbol.
+    pub name: &'d str,
+    /// How it is called, in terms of the caller's types.
+    pub signature: Signature<'d>,
+    /// How many type arguments the template gets.
+    pub arity: u8,
+    /// The type arguments.
+    types: TypeList<'d>,
+}
+
+impl<'d> Callee<'d> {
+    /// The type arguments, one entry after another: behind a named type come its own arguments.
+    pub fn types(&self) -> impl Iterator<Item = TypeEntry<'d>> + Clone + use<'d> {
+        self.types
+    }
+}
+
+/// A type that is handed to another template, or a part of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TypeEntry<'d> {
+    /// A scalar, or what the caller has for a parameter of its own.
+    Type(ValueType),
+    /// A type with a name; as many types follow as it has arguments.
+    Named {
+        /// Its name.
+        name: &'d str,
+        /// How many types follow that belong to it.
+        arity: u8,
+    },
+}
+
+/// Complete types in the table of types, from one entry on.
+#[derive(Clone, Copy, Debug)]
+struct TypeList<'d> {
+    entries: &'d [[u8; TYPE]],
+    strings: &'d [u8],
+    /// Types that are still to come.
+    left: u32,
+}
+
+impl<'d> Iterator for TypeList<'d> {
+    type Item = TypeEntry<'d>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let (&[code, arity, n0, n1], rest) = self.entries.split_first()?;
+        self.entries = rest;
+        if code != NAMED {
+            return ValueType::from_code(code).map(TypeEntry::Type);
+        }
+        self.left = self.left.checked_add(arity.into())?;
+        let name = name_in(self.strings, u16::from_le_bytes([n0, n1]))?;
+        Some(TypeEntry::Named { name, arity })
+    }
+}
+
+/// The name at `offset`, up to its NUL; `None` when it is empty, too long, not UTF-8 or has no end.
+fn name_in(strings: &[u8], offset: u16) -> Option<&str> {
+    let from = strings.get(usize::from(offset)..)?;
+    let mut bytes = from.iter().take(MAX_NAME + 1);
+    let len = bytes.position(|&byte| byte == 0).filter(|&len| len > 0)?;
+    core::str::from_utf8(from.get(..len)?).ok()
+}
+
+/// A generic function: the encoded body of a template.
+#[derive(Clone, Copy, Debug)]
+pub struct Function<'d> {
+    /// All of it.
+    pub(crate) bytes: &'d [u8],
+    pub(crate) type_params: u8,
+    pub(crate) result: u8,
+    pub(crate) params: u16,
+    pub(crate) locals: u16,
+    pub(crate) constants: &'d [[u8; 8]],
+    pub(crate) instructions: &'d [[u8; INSTRUCTION_SIZE]],
+    pub(crate) callees: &'d [[u8; CALLEE]],
+    pub(crate) types: &'d [[u8; TYPE]],
+    pub(crate) operands: &'d [[u8; 2]],
+    pub(crate) codes: &'d [u8],
+    pub(crate) strings: &'d [u8],
+}
+
+impl<'d> Function<'d> {
+    /// The bytes that a body of any version takes, which begins `bytes`; `None` when none does.
+    pub fn length(bytes: &[u8]) -> Option<u32> {
+        is_function(bytes).then(|| u32_at(bytes, 4))?
+    }
+
+    /// Cuts `bytes`, a whole body and nothing else, into its tables.
+    ///
+    /// # Errors
+    /// [`IrError::Magic`], [`IrError::Version`], [`IrError::Flags`] and
+    /// [`IrError::Length`] for what is no body of this version; [`IrError::Tables`] when the
+    /// tables do not fill it to its last byte; [`IrError::Parameters`] and
+    /// [`IrError::Locals`] for counts that cannot be.
+    pub fn parse(bytes: &'d [u8]) -> Result<Self, IrError> {
+        let stated = Self::length(bytes).ok_or(IrError::Magic)?;
+        let version = u16_at(bytes, 8).unwrap_or(0);
+        if version != VERSION {
+            return Err(IrError::Version { version });
+        }
+        let flags = u16_at(bytes, 10).unwrap_or(0);
+        if flags != 0 {
+            return Err(IrError::Flags { flags });
+        }
+        let given = bytes.len() as u64;
+        if given != u64::from(stated) {
+            return Err(IrError::Length { stated, given });
+        }
+        let needed = needed(bytes).unwrap_or(HEADER as u64);
+        let tables = IrError::Tables { needed, stated };
+        let body = Self::cut(bytes).filter(|_| needed == given).ok_or(tables)?;
+        if body.type_params > MAX_PARAMETERS {
+            return Err(IrError::Parameters { count: body.type_params });
+        }
+        if body.params > body.locals || usize::from(body.locals) > body.codes.len() {
+            return Err(IrError::Locals { at: 14 });
+        }
+        Ok(body)
+    }
+
+    /// The tables, if they all lie inside `bytes`.
+    fn cut(bytes: &'d [u8]) -> Option<Self> {
+        let mut rest = bytes.get(HEADER..)?;
+        let mut take = |count: u32, size: usize| {
+            let len = usize::try_from(count).ok()?.checked_mul(size)?;
+            let (taken, after) = rest.split_at_checked(len)?;
+            rest = after;
+            Some(taken)
+        };
+        let constants = take(u32_at(bytes, 32)?, 8)?.as_chunks().0;
+        let instructions = take(u32_at(bytes, 36)?, INSTRUCTION_SIZE)?.as_chunks().0;
+        let callees = take(u16_at(bytes, 18)?.into(), CALLEE)?.as_chunks().0;
+        let types = take(u16_at(bytes, 20)?.into(), TYPE)?.as_chunks().0;
+        let operands = take(u32_at(bytes, 24)?, 2)?.as_chunks().0;
+        let codes = take(u32_at(bytes, 28)?, 1)?;
+        Some(Self {
+            bytes,
+            type_params: u8_at(bytes, 12)?,
+            result: u8_at(bytes, 13)?,
+            params: u16_at(bytes, 14)?,
+            locals: u16_at(bytes, 16)?,
+            constants,
+            instructions,
+            callees,
+            types,
+            operands,
+            codes,
+            strings: take(u16_at(bytes, 22)?.into(), 1)?,
+        })
+    }
+
+    /// All of its bytes.
+    pub fn bytes(&self) -> &'d [u8] {
+        self.bytes
+    }
+
+    /// How many type parameters the template has.
+    pub fn type_params(&self) -> u8 {
+        self.type_params
+    }
+
+    /// What it takes and gives.
+    pub fn signature(&self) -> Signature<'d> {
+        let params = self.codes.get(..usize::from(self.params)).unwrap_or(&[]);
+        Signature { params, result: self.result }
+    }
+
+    /// How many locals there are, parameters included.
+    pub fn locals(&self) -> u16 {
+        self.locals
+    }
+
+    /// The codes of the locals' types, parameters first.
+    pub fn local_codes(&self) -> &'d [u8] {
+        self.codes.get(..usize::from(self.locals)).unwrap_or(&[])
+    }
+
+    /// The type of a local.
+    pub fn local_type(&self, local: u16) -> Option<ValueType> {
+        self.local_codes().get(usize::from(local)).and_then(|&code| ValueType::from_code(code))
+    }
+
+    /// How many instructions there are.
+    pub fn len(&self) -> usize {
+        self.instructions.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.instructions.is_empty()
+    }
+
+    /// The instructions in order; `None` stands for one whose opcode is not known.
+    pub fn instructions(
+        &self,
+    ) -> impl ExactSizeIterator<Item = Option<Instruction>> + Clone + use<'d> {
+        self.instructions.iter().map(Instruction::decode)
+    }
+
+    /// The instruction with this number.
+    #[inline]
+    pub fn instruction(&self, index: u32) -> Option<Instruction> {
+        let bytes = self.instructions.get(usize::try_from(index).ok()?)?;
+        Instruction::decode(bytes)
+    }
+
+    /// Where an instruction lies, in bytes from the begin of the body.
+    pub fn offset(&self, instruction: usize) -> u32 {
+        self.place(self.instructions.as_flattened(), instruction * INSTRUCTION_SIZE)
+    }
+
+    /// Where the byte `within` of `table` lies.
+    pub(crate) fn place(&self, table: &[u8], within: usize) -> u32 {
+        let begin = crate::format::bytes::offset_in(self.bytes, table);
+        u32::try_from(begin.saturating_add(within as u64)).unwrap_or(u32::MAX)
+    }
+
+    /// The bits of a constant.
+    pub fn constant(&self, index: i32) -> Option<u64> {
+        let bytes = self.constants.get(usize::try_from(index).ok()?)?;
+        Some(u64::from_le_bytes(*bytes))
+    }
+
+    /// How many callees there are.
+    pub fn callee_count(&self) -> u16 {
+        u16::try_from(self.callees.len()).unwrap_or(u16::MAX)
+    }
+
+    /// The callee with this number.
+    ///
+    /// # Errors
+    /// [`IrError::Index`] when there is none; [`IrError::CalleeKind`], [`IrError::Name`],
+    /// [`IrError::HostTypes`] for what its entry says.
+    pub fn callee(&self, index: u16) -> Result<Callee<'d>, IrError> {
+        let place = usize::from(index) * CALLEE;
+        let at = self.place(self.callees.as_flattened(), place);
+        let none = IrError::Index { at, part: Part::Callees, index: index.into() };
+        let entry = self.callees.get(usize::from(index)).ok_or(none)?;
+        let &[n0, n1, kind, result, arity, params, t0, t1, p0, p1, p2, p3] = entry;
+        let kind = match kind {
+            0 => CalleeKind::Instance,
+            1 if arity == 0 => CalleeKind::Host,
+            1 => return Err(IrError::HostTypes { at }),
+            _ => return Err(IrError::CalleeKind { at, kind }),
+        };
+        let name = name_in(self.strings, u16::from_le_bytes([n0, n1]));
+        let name = name.ok_or(IrError::Name { at })?;
+        let first = u32::from_le_bytes([p0, p1, p2, p3]);
+        let none = IrError::Index { at, part: Part::Codes, index: first };
+        let params = self.codes_from(first, params).ok_or(none)?;
+        let first = u16::from_le_bytes([t0, t1]);
+        let none = IrError::Index { at, part: Part::Types, index: first.into() };
+        let entries = self.types.get(usize::from(first)..).ok_or(none)?;
+        let types = TypeList { entries, strings: self.strings, left: arity.into() };
+        Ok(Callee { kind, name, signature: Signature { params, result }, arity, types })
+    }
+
+    /// Where the types of a callee begin in their table.
+    pub(crate) fn first_type(&self, callee: u16) -> u16 {
+        let entry = self.callees.get(usize::from(callee));
+        entry.and_then(|entry| u16_at(entry, 6)).unwrap_or(u16::MAX)
+    }
+
+    fn codes_from(&self, first: u32, count: u8) -> Option<&'d [u8]> {
+        self.codes.get(usize::try_from(first).ok()?..)?.get(..usize::from(count))
+    }
+
+    /// The locals that a call hands over; `None` when the table of operands does not have them.
+    #[inline]
+    pub fn call_operands(&self, call: &Instruction, callee: &Callee<'_>) -> Option<Operands<'d>> {
+        let from = self.operands.get(usize::try_from(call.imm).ok()?..)?;
+        from.get(..callee.signature.params.len()).map(Operands)
+    }
+}
+
+/// The bytes that a body with this header takes.
+fn needed(bytes: &[u8]) -> Option<u64> {
+    let tables = [
+        (u64::from(u16_at(bytes, 18)?), CALLEE),
+        (u64::from(u16_at(bytes, 20)?), TYPE),
+        (u64::from(u16_at(bytes, 22)?), 1),
+        (u64::from(u32_at(bytes, 24)?), 2),
+        (u64::from(u32_at(bytes, 28)?), 1),
+        (u64::from(u32_at(bytes, 32)?), 8),
+        (u64::from(u32_at(bytes, 36)?), INSTRUCTION_SIZE),
+    ];
+    // No count reaches 2^32, so that no sum of these wraps.
+    Some(tables.iter().fold(HEADER as u64, |sum, &(count, size)| sum + count * size as u64))
+}
+
+/// The locals that a call hands over.
+#[derive(Clone, Copy, Debug)]
+pub struct Operands<'d>(&'d [[u8; 2]]);
+
+impl<'d> Operands<'d> {
+    /// The locals, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = u16> + Clone + use<'d> {
+        self.0.iter().map(|bytes| u16::from_le_bytes(*bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::super::text::parse;
+    use super::super::{IrError, Verified};
+    use super::*;
+    use crate::format::template::{Container, Template, TemplateKind, Templates};
+    use crate::format::write::NewTemplates;
+    use crate::testing::{cut, flipped};
+
+    /// Byte for byte what the tables of the room say.
+    const MAX: &[u8] = &[
+        b'S', b'M', b'T', b'B', 78, 0, 0, 0, 1, 0, 0, 0, 1, 0x40, 2, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, // header
+        0x35, 0x40, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, // br_ge T0 v0, v1, L2
+        0x51, 0x40, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, // return T0 v1
+        0x51, 0x40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // return T0 v0
+        0x40, 0x40,
+    ];
+
+    const TEXT: &str = "template max<T>(a: T, b: T) -> T
+        br_ge T a, b, first
+        return T b
+        first:
+        return T a
+        end
+        template twice(n: i64) -> i64
+        call_host n = abs(n)
+        call n = \"two words\"<Pair<i64, Unit>, u8>(n)
+        return i64 n
+        end";
+
+    #[test]
+    fn the_bytes_are_those_of_the_tables() {
+        let templates = parse(TEXT).unwrap();
+        assert_eq!(templates[0].body, MAX);
+        let body = Function::parse(MAX).unwrap();
+        assert_eq!((body.type_params(), body.locals(), body.len()), (1, 2, 3));
+        assert_eq!((body.is_empty(), body.offset(1), body.bytes().len()), (false, 52, 78));
+        let signature = body.signature();
+        assert_eq!(
+            (signature.params, signature.result()),
+            (&[0x40, 0x40][..], ValueType::from_code(0x40))
+        );
+        assert_eq!(body.local_type(2), None);
+    }
+
+    #[test]
+    fn callees_say_what_they_are() {
+        let templates = parse(TEXT).unwrap();
+        let body = Function::parse(&templates[1].body).unwrap();
+        assert_eq!(body.callee_count(), 2);
+        let [host, other] = [0, 1].map(|index| body.callee(index).unwrap());
+        assert_eq!((host.kind, host.name, host.types().count()), (CalleeKind::Host, "abs", 0));
+        assert_eq!((other.kind, other.name, other.arity), (CalleeKind::Instance, "two words", 2));
+        let types: Vec<_> = other.types().collect();
+        let named = |name, arity| TypeEntry::Named { name, arity };
+        let plain = |code| TypeEntry::Type(ValueType::from_code(code).unwrap());
+        assert_eq!(types, [named("Pair", 2), plain(4), named("Unit", 0), plain(5)]);
+        assert!(matches!(body.callee(2), Err(IrError::Index { part: Part::Callees, .. })));
+    }
+
+    #[test]
+    fn refuses_what_is_no_body() {
+        let patched = |at: usize, byte| {
+            let mut bytes = MAX.to_vec();
+            bytes[at] = byte;
+            Function::parse(&bytes).err()
+        };
+        assert_eq!(patched(0, b'X'), Some(IrError::Magic));
+        assert_eq!(patched(8, 2), Some(IrError::Version { version: 2 }));
+        assert_eq!(patched(11, 0x80), Some(IrError::Flags { flags: 0x8000 }));
+        assert_eq!(patched(4, 79), Some(IrError::Length { stated: 79, given: 78 }));
+        assert_eq!(patched(36, 4), Some(IrError::Tables { needed: 90, stated: 78 }));
+        assert_eq!(patched(12, 65), Some(IrError::Parameters { count: 65 }));
+        assert_eq!(patched(14, 3), Some(IrError::Locals { at: 14 }));
+        assert_eq!(patched(16, 3), Some(IrError::Locals { at: 14 }));
+        let needed = 40 + 12 * u64::from(u32::MAX) + 2;
+        let mut endless = MAX.to_vec();
+        endless[36..40].fill(0xff);
+        assert_eq!(Function::parse(&endless).err(), Some(IrError::Tables { needed, stated: 78 }));
+        assert_eq!(Function::length(MAX), Some(78));
+        assert_eq!([Function::length(&MAX[..7]), Function::length(b"BCOD1234")], [None; 2]);
+        assert!(
+            function_of(b"AST").is_none()
+                && function_of(&MAX[..9]).is_some_and(|body| body.is_err())
+        );
+    }
+
+    #[test]
+    fn both_containers_carry_bodies() {
+        let templates = parse(TEXT).unwrap();
+        let new = |kind, params| {
+            let template = |(template, params): (&'static str, u8), body| Template {
+                name: template.as_bytes(),
+                kind,
+                params,
+                constraints: Default::default(),
+                body,
+            };
+            let (max, twice) = (&templates[0].body[..], &templates[1].body[..]);
+            let foreign = Template { body: b"AST", ..template(("other", params), &[]) };
+            [template(("max", params), max), foreign, template(("twice", 0), twice)]
+        };
+        let read = |container, new: &[Template<'_>]| {
+            let bytes = NewTemplates { container, templates: new }.to_vec().unwrap();
+            let section = Templates::parse(&bytes, 0).unwrap();
+            assert_eq!((section.listed(), section.has_opaque_bodies), (3, false));
+            let found: Vec<Option<usize>> = section
+                .iter()
+                .map(|template| function_of(template.unwrap().body).map(|body| body.unwrap().len()))
+                .collect();
+            assert_eq!(found, [Some(3), None, Some(3)]);
+        };
+        read(Container::Counted, &new(None, 0));
+        for constrained in [false, true] {
+            read(Container::Gtpl { constrained }, &new(Some(TemplateKind::Function), 1));
+        }
+    }
+
+    #[test]
+    fn no_damage_makes_it_panic() {
+        let templates = parse(TEXT).unwrap();
+        for template in &templates {
+            for (_, damaged) in flipped(&template.body) {
+                let Ok(body) = Function::parse(&damaged) else { continue };
+                let mut listing = std::string::String::new();
+                super::super::text::print("damaged", &body, &mut listing).unwrap();
+                let Ok(verified) = Verified::new(body) else { continue };
+                let given = [super::super::Argument::Scalar(super::super::Scalar::U16)];
+                let given = &given[..usize::from(body.type_params().min(1))];
+                let arguments = super::super::Arguments::new(given).unwrap();
+                let Ok(instance) = verified.instance(arguments) else { continue };
+                crate::jit::ir_lower::Compiler::new().compile(&instance).unwrap();
+            }
+            assert!(cut(&template.body).all(|short| Function::parse(short).is_err()));
+        }
+    }
+}
