@@ -8,15 +8,17 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::function::{CALLEE, CalleeKind, HEADER, MAGIC, TYPE, VERSION};
+use super::function::{CALLEE, CalleeKind, DATA, HEADER, LOCATION, MAGIC, SLOT, TYPE};
 use super::instruction::{Instruction, NONE};
 use super::opcode::{Binary, Condition, Opcode, Unary};
 use super::types::{MAX_PARAMETERS, Scalar, ValueType};
 
 mod call;
 mod error;
+mod extended;
 
 pub use error::BuildError;
+pub use extended::{Data, Slot};
 
 /// A local of the body that is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +110,10 @@ pub struct FunctionBuilder {
     codes: Vec<u8>,
     strings: Vec<u8>,
     known_strings: BTreeMap<String, u16>,
+    slots: Vec<[u8; SLOT]>,
+    data: Vec<[u8; DATA]>,
+    data_bytes: Vec<u8>,
+    locations: Vec<[u8; LOCATION]>,
     error: Option<BuildError>,
 }
 
@@ -129,6 +135,10 @@ impl FunctionBuilder {
             codes: Vec::new(),
             strings: Vec::new(),
             known_strings: BTreeMap::new(),
+            slots: Vec::new(),
+            data: Vec::new(),
+            data_bytes: Vec::new(),
+            locations: Vec::new(),
             error: (type_params > MAX_PARAMETERS).then_some(BuildError::Parameters),
         }
     }
@@ -434,7 +444,8 @@ impl FunctionBuilder {
         let codes = [&self.locals[..], &self.codes[..]].concat();
         let mut out = Vec::from(MAGIC);
         out.extend([0; 4]);
-        out.extend(VERSION.to_le_bytes());
+        let version = self.version();
+        out.extend(version.to_le_bytes());
         out.extend([0, 0, self.type_params, self.result]);
         out.extend(self.params.to_le_bytes());
         out.extend(locals.to_le_bytes());
@@ -448,6 +459,14 @@ impl FunctionBuilder {
             out.extend(u32::try_from(count).ok()?.to_le_bytes());
         }
         debug_assert_eq!(out.len(), HEADER);
+        if version > 1 {
+            for count in [self.slots.len(), self.data.len()] {
+                out.extend(u16::try_from(count).ok()?.to_le_bytes());
+            }
+            for count in [self.data_bytes.len(), self.locations.len(), 0] {
+                out.extend(u32::try_from(count).ok()?.to_le_bytes());
+            }
+        }
         out.extend(self.constants.iter().flat_map(|constant| constant.to_le_bytes()));
         out.extend(self.instructions.iter().flat_map(Instruction::encode));
         out.extend_from_slice(self.callees.as_flattened());
@@ -455,6 +474,10 @@ impl FunctionBuilder {
         out.extend(self.operands.iter().flat_map(|operand| operand.to_le_bytes()));
         out.extend_from_slice(&codes);
         out.extend_from_slice(&self.strings);
+        out.extend_from_slice(self.slots.as_flattened());
+        out.extend_from_slice(self.data.as_flattened());
+        out.extend_from_slice(self.locations.as_flattened());
+        out.extend_from_slice(&self.data_bytes);
         let length = u32::try_from(out.len()).ok()?;
         out.get_mut(4..8)?.copy_from_slice(&length.to_le_bytes());
         Some(out)

@@ -11,11 +11,29 @@ use crate::format::bytes::{u8_at, u16_at, u32_at};
 /// The first bytes of a body.
 pub(crate) const MAGIC: &[u8; 4] = b"SMTB";
 
-/// The one version there is.
-pub(crate) const VERSION: u16 = 1;
+/// The newest version.
+pub(crate) const VERSION: u16 = 2;
 
-/// Bytes of the header.
+/// Bytes of the header of version 1, with which that of version 2 begins.
 pub(crate) const HEADER: usize = 40;
+
+/// Bytes of the header of version 2.
+pub(crate) const HEADER_2: usize = 56;
+
+/// Bytes of a stack slot's entry.
+pub(crate) const SLOT: usize = 8;
+
+/// Bytes of the entry of read-only data.
+pub(crate) const DATA: usize = 12;
+
+/// Bytes of a source location's entry.
+pub(crate) const LOCATION: usize = 12;
+
+/// The largest alignment of a stack slot, in bytes: that of the stack.
+pub const MAX_SLOT_ALIGN: u32 = 16;
+
+/// The largest alignment of read-only data, in bytes.
+pub const MAX_DATA_ALIGN: u32 = 4096;
 
 /// Bytes of a callee's entry.
 pub(crate) const CALLEE: usize = 12;
@@ -66,6 +84,41 @@ pub enum CalleeKind {
     Instance,
     /// The host, by symbol.
     Host,
+    /// A function of the same program, by number.
+    Function(u32),
+    /// The function at an address: the entry states its signature.
+    Indirect,
+}
+
+/// A part of the frame of an activation, whose bytes are undefined until they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StackSlot {
+    /// In bytes.
+    pub size: u32,
+    /// In bytes: a power of two up to [`MAX_SLOT_ALIGN`].
+    pub align: u32,
+}
+
+/// Read-only bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataEntry<'d> {
+    /// The bytes.
+    pub bytes: &'d [u8],
+    /// Of their address, in bytes: a power of two up to [`MAX_DATA_ALIGN`].
+    pub align: u32,
+}
+
+/// Where in a source text the instructions from one on come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceLocation<'d> {
+    /// The first instruction.
+    pub instruction: u32,
+    /// The line, from 1; of bytecode, the offset of the instruction in its section.
+    pub line: u32,
+    /// The column, from 1; 0 where it is not known.
+    pub column: u16,
+    /// The name of the file; `None` where it is not known.
+    pub file: Option<&'d str>,
 }
 
 /// A function that the body calls.
@@ -73,7 +126,7 @@ pub enum CalleeKind {
 pub struct Callee<'d> {
     /// Who provides it.
     pub kind: CalleeKind,
-    /// The template's name, or the symbol.
+    /// The template's name, or the symbol; empty for callees that have none.
     pub name: &'d str,
     /// How it is called, in terms of the caller's types.
     pub signature: Signature<'d>,
@@ -142,6 +195,7 @@ fn name_in(strings: &[u8], offset: u16) -> Option<&str> {
 pub struct Function<'d> {
     /// All of it.
     pub(crate) bytes: &'d [u8],
+    pub(crate) version: u16,
     pub(crate) type_params: u8,
     pub(crate) result: u8,
     pub(crate) params: u16,
@@ -153,6 +207,10 @@ pub struct Function<'d> {
     pub(crate) operands: &'d [[u8; 2]],
     pub(crate) codes: &'d [u8],
     pub(crate) strings: &'d [u8],
+    pub(crate) slots: &'d [[u8; SLOT]],
+    pub(crate) data: &'d [[u8; DATA]],
+    pub(crate) locations: &'d [[u8; LOCATION]],
+    pub(crate) data_bytes: &'d [u8],
 }
 
 impl<'d> Function<'d> {
@@ -171,7 +229,7 @@ impl<'d> Function<'d> {
     pub fn parse(bytes: &'d [u8]) -> Result<Self, IrError> {
         let stated = Self::length(bytes).ok_or(IrError::Magic)?;
         let version = u16_at(bytes, 8).unwrap_or(0);
-        if version != VERSION {
+        if !(1..=VERSION).contains(&version) {
             return Err(IrError::Version { version });
         }
         let flags = u16_at(bytes, 10).unwrap_or(0);
@@ -196,7 +254,8 @@ impl<'d> Function<'d> {
 
     /// The tables, if they all lie inside `bytes`.
     fn cut(bytes: &'d [u8]) -> Option<Self> {
-        let mut rest = bytes.get(HEADER..)?;
+        let version = u16_at(bytes, 8)?;
+        let mut rest = bytes.get(if version == 1 { HEADER } else { HEADER_2 }..)?;
         let mut take = |count: u32, size: usize| {
             let len = usize::try_from(count).ok()?.checked_mul(size)?;
             let (taken, after) = rest.split_at_checked(len)?;
@@ -209,8 +268,12 @@ impl<'d> Function<'d> {
         let types = take(u16_at(bytes, 20)?.into(), TYPE)?.as_chunks().0;
         let operands = take(u32_at(bytes, 24)?, 2)?.as_chunks().0;
         let codes = take(u32_at(bytes, 28)?, 1)?;
+        let strings = take(u16_at(bytes, 22)?.into(), 1)?;
+        let [slots, data, data_bytes, locations] =
+            if version == 1 { [0; 4] } else { new_counts(bytes)? };
         Some(Self {
             bytes,
+            version,
             type_params: u8_at(bytes, 12)?,
             result: u8_at(bytes, 13)?,
             params: u16_at(bytes, 14)?,
@@ -221,13 +284,61 @@ impl<'d> Function<'d> {
             types,
             operands,
             codes,
-            strings: take(u16_at(bytes, 22)?.into(), 1)?,
+            strings,
+            slots: take(slots, SLOT)?.as_chunks().0,
+            data: take(data, DATA)?.as_chunks().0,
+            locations: take(locations, LOCATION)?.as_chunks().0,
+            data_bytes: take(data_bytes, 1)?,
         })
     }
 
     /// All of its bytes.
     pub fn bytes(&self) -> &'d [u8] {
         self.bytes
+    }
+
+    /// The version of the binary form.
+    pub fn version(&self) -> u16 {
+        self.version
+    }
+
+    /// The stack slots; `None` stands for an entry whose alignment is none that a slot can have.
+    pub fn slots(&self) -> impl ExactSizeIterator<Item = Option<StackSlot>> + Clone + use<'d> {
+        self.slots.iter().map(|&[s0, s1, s2, s3, a0, a1, a2, a3]| {
+            let align = u32::from_le_bytes([a0, a1, a2, a3]);
+            let size = u32::from_le_bytes([s0, s1, s2, s3]);
+            let is_possible = align.is_power_of_two() && align <= MAX_SLOT_ALIGN;
+            is_possible.then_some(StackSlot { size, align })
+        })
+    }
+
+    /// How many entries of read-only data there are.
+    pub fn data_count(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Read-only data; `None` where there is no such entry, or one that lies outside of the bytes.
+    pub fn data(&self, index: usize) -> Option<DataEntry<'d>> {
+        let entry = self.data.get(index)?;
+        let (offset, len, align) = (u32_at(entry, 0)?, u32_at(entry, 4)?, u32_at(entry, 8)?);
+        let from = self.data_bytes.get(usize::try_from(offset).ok()?..)?;
+        let bytes = from.get(..usize::try_from(len).ok()?)?;
+        let is_possible = align.is_power_of_two() && align <= MAX_DATA_ALIGN;
+        is_possible.then_some(DataEntry { bytes, align })
+    }
+
+    /// The source locations, by ascending instruction in a verified function.
+    pub fn locations(&self) -> impl ExactSizeIterator<Item = SourceLocation<'d>> + Clone + use<'d> {
+        let strings = self.strings;
+        self.locations.iter().map(move |entry| {
+            let &[i0, i1, i2, i3, l0, l1, l2, l3, c0, c1, f0, f1] = entry;
+            SourceLocation {
+                instruction: u32::from_le_bytes([i0, i1, i2, i3]),
+                line: u32::from_le_bytes([l0, l1, l2, l3]),
+                column: u16::from_le_bytes([c0, c1]),
+                file: name_in(strings, u16::from_le_bytes([f0, f1])),
+            }
+        })
     }
 
     /// How many type parameters the template has.
@@ -317,14 +428,22 @@ impl<'d> Function<'d> {
             0 => CalleeKind::Instance,
             1 if arity == 0 => CalleeKind::Host,
             1 => return Err(IrError::HostTypes { at }),
+            2..=3 if self.version > 1 && arity > 0 => return Err(IrError::HostTypes { at }),
+            2 if self.version > 1 => CalleeKind::Function(u32::from_le_bytes([n0, n1, t0, t1])),
+            3 if self.version > 1 => CalleeKind::Indirect,
             _ => return Err(IrError::CalleeKind { at, kind }),
         };
-        let name = name_in(self.strings, u16::from_le_bytes([n0, n1]));
-        let name = name.ok_or(IrError::Name { at })?;
+        let name = match kind {
+            CalleeKind::Instance | CalleeKind::Host => {
+                name_in(self.strings, u16::from_le_bytes([n0, n1])).ok_or(IrError::Name { at })?
+            }
+            CalleeKind::Function(_) | CalleeKind::Indirect => "",
+        };
         let first = u32::from_le_bytes([p0, p1, p2, p3]);
         let none = IrError::Index { at, part: Part::Codes, index: first };
         let params = self.codes_from(first, params).ok_or(none)?;
-        let first = u16::from_le_bytes([t0, t1]);
+        let has_types = !matches!(kind, CalleeKind::Function(_));
+        let first = if has_types { u16::from_le_bytes([t0, t1]) } else { 0 };
         let none = IrError::Index { at, part: Part::Types, index: first.into() };
         let entries = self.types.get(usize::from(first)..).ok_or(none)?;
         let types = TypeList { entries, strings: self.strings, left: arity.into() };
@@ -360,8 +479,28 @@ fn needed(bytes: &[u8]) -> Option<u64> {
         (u64::from(u32_at(bytes, 32)?), 8),
         (u64::from(u32_at(bytes, 36)?), INSTRUCTION_SIZE),
     ];
+    let (header, new) = match u16_at(bytes, 8)? {
+        1 => (HEADER, [0; 4]),
+        _ => (HEADER_2, new_counts(bytes)?),
+    };
+    let [slots, data, data_bytes, locations] = new.map(u64::from);
+    let new = [(slots, SLOT), (data, DATA), (data_bytes, 1), (locations, LOCATION)];
     // No count reaches 2^32, so that no sum of these wraps.
-    Some(tables.iter().fold(HEADER as u64, |sum, &(count, size)| sum + count * size as u64))
+    let tables = tables.iter().chain(&new);
+    Some(tables.fold(header as u64, |sum, &(count, size)| sum + count * size as u64))
+}
+
+/// The numbers of stack slots, entries of data, bytes of data and source locations in a header of version 2;
+/// `None` also where its last field is not 0.
+fn new_counts(bytes: &[u8]) -> Option<[u32; 4]> {
+    let reserved = u32_at(bytes, 52)?;
+    let counts = [
+        u16_at(bytes, 40)?.into(),
+        u16_at(bytes, 42)?.into(),
+        u32_at(bytes, 44)?,
+        u32_at(bytes, 48)?,
+    ];
+    (reserved == 0).then_some(counts)
 }
 
 /// The locals that a call hands over.
@@ -446,7 +585,7 @@ mod tests {
             Function::parse(&bytes).err()
         };
         assert_eq!(patched(0, b'X'), Some(IrError::Magic));
-        assert_eq!(patched(8, 2), Some(IrError::Version { version: 2 }));
+        assert_eq!(patched(8, 3), Some(IrError::Version { version: 3 }));
         assert_eq!(patched(11, 0x80), Some(IrError::Flags { flags: 0x8000 }));
         assert_eq!(patched(4, 79), Some(IrError::Length { stated: 79, given: 78 }));
         assert_eq!(patched(36, 4), Some(IrError::Tables { needed: 90, stated: 78 }));

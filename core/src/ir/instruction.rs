@@ -74,10 +74,11 @@ impl Instruction {
     pub fn written(&self) -> Option<u16> {
         use Opcode as O;
         match self.opcode {
-            O::Call => (self.a != NONE).then_some(self.a),
+            O::Call | O::CallIndirect => (self.a != NONE).then_some(self.a),
             O::Constant | O::WideConstant | O::Move | O::SizeOf | O::Convert => Some(self.a),
             O::Unary(_) | O::Binary(_) | O::Compare(_) => Some(self.a),
-            O::Load | O::LoadElement | O::Element => Some(self.a),
+            O::Load | O::LoadElement | O::Element | O::Select => Some(self.a),
+            O::SlotAddress | O::DataAddress | O::FunctionAddress => Some(self.a),
             _ => None,
         }
     }
@@ -91,13 +92,22 @@ impl Instruction {
         match self.opcode {
             O::Move | O::Convert | O::Unary(_) | O::Load => [Some(self.b), None, None],
             O::Binary(_) | O::Compare(_) => [Some(self.b), second(self.c), None],
-            O::Branch(_) => [Some(self.a), second(self.b), None],
-            O::BranchIf(_) | O::Return => [Some(self.a), None, None],
+            O::Branch(_) | O::TrapCompare(_) => [Some(self.a), second(self.b), None],
+            O::BranchIf(_) | O::Return | O::TrapIf(_) | O::CheckStack => [Some(self.a), None, None],
+            O::Select => [Some(self.b), Some(self.c), self.other()],
+            O::CopyMemory | O::FillMemory => [Some(self.a), Some(self.b), second(self.c)],
+            O::CallIndirect | O::ReturnCallIndirect => [Some(self.c), None, None],
             O::Store => [Some(self.a), Some(self.b), None],
             O::LoadElement | O::Element => [Some(self.b), index, None],
             O::StoreElement => [Some(self.a), Some(self.b), index],
             _ => [None; 3],
         }
+    }
+
+    /// The local of a selection that is taken when the bool is false; the verifier has checked that it is one.
+    #[inline]
+    pub fn other(&self) -> Option<u16> {
+        u16::try_from(self.imm).ok()
     }
 
     /// The number that a comparison and branch carries in the place of a local.
@@ -109,7 +119,10 @@ impl Instruction {
     /// The number that stands for the second value, wherever the opcode has it.
     #[inline]
     pub fn number(&self) -> i32 {
-        if self.opcode.has_target() { self.short_number() } else { self.imm }
+        match self.opcode {
+            Opcode::Branch(_) | Opcode::TrapCompare(_) => self.short_number(),
+            _ => self.imm,
+        }
     }
 }
 

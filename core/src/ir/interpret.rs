@@ -16,6 +16,12 @@ use super::verify::FunctionInstance;
 /// The code of the trap that an integer division by zero is.
 pub const DIVISION_BY_ZERO: u32 = 1;
 
+/// The code of the trap of an operation that checks for overflow.
+pub const OVERFLOW: u32 = 2;
+
+/// The code of the trap of a stack that is too short for a frame.
+pub const STACK_LIMIT: u32 = 3;
+
 /// Why a run ended without a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -328,6 +334,10 @@ fn apply_unary(unary: Unary, scalar: Scalar, bits: u64) -> u64 {
         (Unary::Negate, _) => bits.wrapping_neg(),
         (Unary::Not, Scalar::Bool) => bits ^ 1,
         (Unary::Not, _) => !bits,
+        (Unary::Absolute, Scalar::F32) => bits & 0x7fff_ffff,
+        (Unary::Absolute, _) => bits & (u64::MAX >> 1),
+        (Unary::SquareRoot, Scalar::F32) => libm::sqrtf(f32_of(bits)).to_bits().into(),
+        (Unary::SquareRoot, _) => libm::sqrt(f64::from_bits(bits)).to_bits(),
     }
 }
 
@@ -376,7 +386,26 @@ fn integer(binary: Binary, scalar: Scalar, left: u64, right: u64) -> Option<u64>
         Binary::Xor => left ^ right,
         Binary::ShiftLeft => left << shift,
         Binary::ShiftRight => wrap(a >> shift),
+        Binary::AddChecked | Binary::SubtractChecked | Binary::MultiplyChecked => {
+            return checked(binary, scalar, a, b);
+        }
+        Binary::RotateLeft => {
+            let value = truncate(left, scalar);
+            value << shift | value.checked_shr(scalar.bits() - shift).unwrap_or(0)
+        }
     })
+}
+
+/// The result of an operation that checks for overflow; `None` where it does not fit the type.
+fn checked(binary: Binary, scalar: Scalar, left: i128, right: i128) -> Option<u64> {
+    let value = match binary {
+        Binary::SubtractChecked => left - right,
+        // Two numbers of 64 bits without a sign have a product that `i128` does not hold.
+        Binary::MultiplyChecked => left.checked_mul(right)?,
+        _ => left + right,
+    };
+    let bits = wrap(value);
+    (signed(bits, scalar) == value).then_some(bits)
 }
 
 /// `bits`, a value of `from`, as one of `to`: what Rust's `as` gives. A pointer counts as a u64; a

@@ -38,6 +38,8 @@ names! {
     Unary 0x08:
     Negate "neg" "The value below 0 that is as far from it; integers wrap.",
     Not "not" "All bits of an integer, or a bool, turned over.",
+    SquareRoot "sqrt" "The square root of a floating-point value; version 2.",
+    Absolute "abs" "A floating-point value without its sign; version 2.",
 }
 
 names! {
@@ -53,6 +55,10 @@ names! {
     Xor "xor" "The bits that are in one alone.",
     ShiftLeft "shl" "The bits moved up by the second value modulo the width.",
     ShiftRight "shr" "The bits moved down by the second value modulo the width; signed types keep the sign.",
+    AddChecked "add_checked" "The sum of integers; traps with code 2 where it wraps; version 2.",
+    SubtractChecked "sub_checked" "The difference of integers; traps with code 2 where it wraps; version 2.",
+    MultiplyChecked "mul_checked" "The product of integers; traps with code 2 where it wraps; version 2.",
+    RotateLeft "rotl" "The bits rotated up by the second value modulo the width; version 2.",
 }
 
 names! {
@@ -73,13 +79,35 @@ impl Binary {
         match self {
             Self::Add | Self::Subtract | Self::Multiply | Self::Divide => TypeSet::NUMBERS,
             Self::And | Self::Or | Self::Xor => TypeSet::BITS,
-            Self::Remainder | Self::ShiftLeft | Self::ShiftRight => TypeSet::INTEGERS,
+            Self::Remainder | Self::ShiftLeft | Self::ShiftRight | Self::RotateLeft => {
+                TypeSet::INTEGERS
+            }
+            Self::AddChecked | Self::SubtractChecked | Self::MultiplyChecked => TypeSet::INTEGERS,
         }
+    }
+
+    /// Whether it traps where the result does not fit the type.
+    pub fn is_checked(self) -> bool {
+        matches!(self, Self::AddChecked | Self::SubtractChecked | Self::MultiplyChecked)
+    }
+
+    /// Whether it traps for some values: divisions, and operations that check for overflow.
+    pub fn can_trap(self) -> bool {
+        matches!(self, Self::Divide | Self::Remainder) || self.is_checked()
     }
 
     /// Whether its values may change places.
     pub fn is_commutative(self) -> bool {
-        matches!(self, Self::Add | Self::Multiply | Self::And | Self::Or | Self::Xor)
+        matches!(
+            self,
+            Self::Add
+                | Self::Multiply
+                | Self::And
+                | Self::Or
+                | Self::Xor
+                | Self::AddChecked
+                | Self::MultiplyChecked
+        )
     }
 }
 
@@ -89,6 +117,7 @@ impl Unary {
         match self {
             Self::Negate => TypeSet::NUMBERS,
             Self::Not => TypeSet::BITS,
+            Self::SquareRoot | Self::Absolute => TypeSet::FLOATS,
         }
     }
 }
@@ -158,7 +187,34 @@ pub enum Opcode {
     ReturnNone,
     /// Leaves the function with an error.
     Trap,
+    /// Leaves the function with an error when a condition holds.
+    TrapCompare(Condition),
+    /// Leaves the function with an error when a bool is as said.
+    TrapIf(bool),
+    /// One of two values, by a bool.
+    Select,
+    /// The address of a stack slot.
+    SlotAddress,
+    /// The address of read-only data.
+    DataAddress,
+    /// The address of a callee.
+    FunctionAddress,
+    /// Copies bytes from one address to another.
+    CopyMemory,
+    /// Sets bytes at an address to one value.
+    FillMemory,
+    /// Leaves the function with an error when its frame would reach below an address in memory.
+    CheckStack,
+    /// Calls the function at an address.
+    CallIndirect,
+    /// Leaves the function by a call, whose result becomes that of this function.
+    ReturnCall,
+    /// The same for a function at an address.
+    ReturnCallIndirect,
 }
+
+/// How far the code of a conditional trap lies behind that of the comparison with its condition.
+const TRAP: u8 = 0x40;
 
 /// How far the code of a branch lies behind that of the comparison with its condition.
 const BRANCH: u8 = 0x10;
@@ -184,6 +240,18 @@ const PLAIN: &[(u8, Opcode, &str)] = &[
     (0x51, Opcode::Return, "return"),
     (0x52, Opcode::ReturnNone, "return_none"),
     (0x53, Opcode::Trap, "trap"),
+    (0x06, Opcode::Select, "select"),
+    (0x45, Opcode::SlotAddress, "slot_address"),
+    (0x46, Opcode::DataAddress, "data_address"),
+    (0x47, Opcode::FunctionAddress, "function_address"),
+    (0x48, Opcode::CopyMemory, "copy_memory"),
+    (0x49, Opcode::FillMemory, "fill_memory"),
+    (0x4a, Opcode::CheckStack, "check_stack"),
+    (0x54, Opcode::CallIndirect, "call_indirect"),
+    (0x55, Opcode::ReturnCall, "return_call"),
+    (0x56, Opcode::ReturnCallIndirect, "return_call_indirect"),
+    (0x66, Opcode::TrapIf(true), "trap_true"),
+    (0x67, Opcode::TrapIf(false), "trap_false"),
 ];
 
 /// The opcodes by code, and whether the second value is a number.
@@ -220,8 +288,14 @@ const fn by_code() -> [Option<(Opcode, bool)>; 256] {
         let code = code + BRANCH as usize;
         table[code] = Some((Opcode::Branch(condition), false));
         table[code | IMMEDIATE as usize] = Some((Opcode::Branch(condition), true));
+        let code = Condition::FIRST as usize + at + TRAP as usize;
+        table[code] = Some((Opcode::TrapCompare(condition), false));
+        table[code | IMMEDIATE as usize] = Some((Opcode::TrapCompare(condition), true));
         at += 1;
     }
+    let copy = Opcode::CopyMemory;
+    table[0x48 | IMMEDIATE as usize] = Some((copy, true));
+    table[0x49 | IMMEDIATE as usize] = Some((Opcode::FillMemory, true));
     table
 }
 
@@ -239,6 +313,7 @@ impl Opcode {
             Self::Binary(binary) => binary.code(),
             Self::Compare(condition) => condition.code(),
             Self::Branch(condition) => condition.code() + BRANCH,
+            Self::TrapCompare(condition) => condition.code() + TRAP,
             _ => PLAIN.iter().find(|plain| plain.1 == self).map_or(0, |plain| plain.0),
         };
         if immediate { code | IMMEDIATE } else { code }
@@ -247,7 +322,15 @@ impl Opcode {
     /// Whether the instruction behind it is never reached from it.
     #[inline]
     pub fn ends(self) -> bool {
-        matches!(self, Self::Jump | Self::Return | Self::ReturnNone | Self::Trap)
+        matches!(
+            self,
+            Self::Jump
+                | Self::Return
+                | Self::ReturnNone
+                | Self::Trap
+                | Self::ReturnCall
+                | Self::ReturnCallIndirect
+        )
     }
 
     /// Whether `imm` of its instructions is the number of an instruction.
@@ -256,7 +339,30 @@ impl Opcode {
         matches!(self, Self::Jump | Self::Branch(_) | Self::BranchIf(_))
     }
 
-    /// The name in the text form; branches on a condition have `br_` in front of it.
+    /// The first version of the binary form that has it.
+    pub fn version(self) -> u16 {
+        let is_new = match self {
+            Self::Unary(unary) => matches!(unary, Unary::SquareRoot | Unary::Absolute),
+            Self::Binary(binary) => binary.is_checked() || binary == Binary::RotateLeft,
+            Self::TrapCompare(_) | Self::TrapIf(_) | Self::Select => true,
+            Self::SlotAddress | Self::DataAddress | Self::FunctionAddress => true,
+            Self::CopyMemory | Self::FillMemory | Self::CheckStack => true,
+            Self::CallIndirect | Self::ReturnCall | Self::ReturnCallIndirect => true,
+            _ => false,
+        };
+        if is_new { 2 } else { 1 }
+    }
+
+    /// Whether it calls another function: its operands lie in the table of operands.
+    #[inline]
+    pub fn is_call(self) -> bool {
+        matches!(
+            self,
+            Self::Call | Self::CallIndirect | Self::ReturnCall | Self::ReturnCallIndirect
+        )
+    }
+
+    /// The name in the text form; branches on a condition have `br_` in front of it, conditional traps `trap_`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Unary(unary) => unary.name(),
@@ -269,6 +375,14 @@ impl Opcode {
                 Condition::LessEqual => "br_le",
                 Condition::Greater => "br_gt",
                 Condition::GreaterEqual => "br_ge",
+            },
+            Self::TrapCompare(condition) => match condition {
+                Condition::Equal => "trap_eq",
+                Condition::NotEqual => "trap_ne",
+                Condition::Less => "trap_lt",
+                Condition::LessEqual => "trap_le",
+                Condition::Greater => "trap_gt",
+                Condition::GreaterEqual => "trap_ge",
             },
             _ => PLAIN.iter().find(|plain| plain.1 == self).map_or("", |plain| plain.2),
         }
@@ -287,12 +401,19 @@ impl Opcode {
     #[inline]
     pub fn types(self) -> Option<TypeSet> {
         Some(match self {
-            Self::Jump | Self::BranchIf(_) | Self::Call | Self::ReturnNone | Self::Trap => {
+            Self::Jump | Self::BranchIf(_) | Self::ReturnNone | Self::Trap | Self::TrapIf(_) => {
                 return None;
             }
+            Self::Call | Self::CallIndirect | Self::ReturnCall | Self::ReturnCallIndirect => {
+                return None;
+            }
+            Self::SlotAddress | Self::DataAddress | Self::FunctionAddress => return None,
+            Self::CopyMemory | Self::FillMemory | Self::CheckStack => return None,
             Self::Unary(unary) => unary.types(),
             Self::Binary(binary) => binary.types(),
-            Self::Compare(condition) | Self::Branch(condition) => condition.types(),
+            Self::Compare(condition) | Self::Branch(condition) | Self::TrapCompare(condition) => {
+                condition.types()
+            }
             _ => TypeSet::SCALARS,
         })
     }
@@ -312,7 +433,7 @@ mod tests {
             assert_eq!(immediate, code >= 0x80);
             known += 1;
         }
-        assert_eq!(known, PLAIN.len() + 2 + 2 * (10 + 6 + 6));
+        assert_eq!(known, PLAIN.len() + 2 + 4 + 2 * (14 + 6 + 6 + 6));
     }
 
     #[test]

@@ -65,6 +65,9 @@ impl<'d> Verified<'d> {
             let at = body.offset(index);
             let code = bytes.first().copied().unwrap_or(0);
             let instruction = Instruction::decode(bytes).ok_or(IrError::Opcode { at, code })?;
+            if instruction.opcode.version() > body.version() {
+                return Err(IrError::Opcode { at, code });
+            }
             check.instruction(at, &instruction)?;
         }
         let last = body.len().saturating_sub(1);

@@ -126,6 +126,9 @@ impl Compiler {
     /// # Errors
     /// [`LowerError::Assemble`] for code beyond 256 MiB, or a lack of memory.
     pub fn compile(&mut self, instance: &FunctionInstance<'_, '_>) -> Result<Code<'_>, LowerError> {
+        if instance.body().version() > 1 {
+            return Err(IrError::Version { version: instance.body().version() }.into());
+        }
         self.asm.clear();
         self.traps.clear();
         self.places.assign(instance)?;
@@ -458,6 +461,8 @@ impl Lowering<'_, '_> {
             (Unary::Not, Scalar::Bool) => self.asm.xor(W32, to, 1),
             (Unary::Not, _) => self.asm.not(W64, to),
             (Unary::Negate, _) => self.asm.neg(W64, to),
+            // Of version 2, which is refused before.
+            (Unary::SquareRoot | Unary::Absolute, _) => {}
         }
         if scalar != Scalar::Bool {
             self.extend(to, scalar);

@@ -237,6 +237,16 @@ impl Link<'_> {
                 let arguments = self.types(&callee)?;
                 self.environment.instance(callee.name.as_bytes(), &arguments)?
             }
+            CalleeKind::Function(index) => {
+                return Err(CompileError::because(format_args!(
+                    "it calls function {index} of a program, but a template is none"
+                )));
+            }
+            CalleeKind::Indirect => {
+                return Err(CompileError::because(format_args!(
+                    "an indirect callee has no address of its own"
+                )));
+            }
         };
         let expected = encode_signature(self.instance, &callee.signature)?;
         let own;

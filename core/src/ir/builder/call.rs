@@ -20,20 +20,30 @@ impl FunctionBuilder {
     ) {
         let result = to.and_then(|to| self.local_type(to)).or(dropped);
         let callee = self.callee(kind, name, types, arguments, result.map_or(0, ValueType::code));
+        let to = to.map_or(NONE, Local::number);
+        self.call_with(Opcode::Call, callee, [to, 0], arguments);
+    }
+
+    /// Appends a call of `callee`. `fields` are the first and the last one of the instruction.
+    pub(super) fn call_with(
+        &mut self,
+        opcode: Opcode,
+        callee: Result<u16, BuildError>,
+        fields: [u16; 2],
+        arguments: &[Local],
+    ) {
         let first = self.operands.len();
         self.operands.extend(arguments.iter().map(|local| local.0));
+        let [a, c] = fields;
         match (callee, i32::try_from(first)) {
-            (Ok(callee), Ok(first)) => {
-                let to = to.map_or(NONE, Local::number);
-                self.plain(Opcode::Call, None, [to, callee, 0], first);
-            }
+            (Ok(callee), Ok(first)) => self.plain(opcode, None, [a, callee, c], first),
             (Err(error), _) => self.fail(error),
             (_, Err(_)) => self.fail(BuildError::TooLarge),
         }
     }
 
     /// The number of the callee that is described so; the one before is used again when it is the same.
-    fn callee(
+    pub(super) fn callee(
         &mut self,
         kind: CalleeKind,
         name: &str,
@@ -46,15 +56,28 @@ impl FunctionBuilder {
         let params = u8::try_from(arguments.len()).map_err(|_| large)?;
         let first_type = u16::try_from(self.types.len() / TYPE).map_err(|_| large)?;
         let first_code = u32::try_from(self.codes.len()).map_err(|_| large)?;
-        let [n0, n1] = self.string(name)?.to_le_bytes();
+        let [n0, n1, t0, t1] = match kind {
+            CalleeKind::Function(index) => index.to_le_bytes(),
+            CalleeKind::Indirect => [0; 4],
+            CalleeKind::Instance | CalleeKind::Host => {
+                let [n0, n1] = self.string(name)?.to_le_bytes();
+                let [t0, t1] = first_type.to_le_bytes();
+                [n0, n1, t0, t1]
+            }
+        };
         types.iter().try_for_each(|ty| self.type_argument(ty))?;
         let codes = arguments.iter().map(|local| self.locals.get(usize::from(local.0)));
         self.codes.extend(codes.map(|code| code.copied().unwrap_or(0)));
-        let kind = u8::from(kind == CalleeKind::Host);
-        let [t0, t1] = first_type.to_le_bytes();
+        let has_types = matches!(kind, CalleeKind::Instance);
+        let kind = match kind {
+            CalleeKind::Instance => 0,
+            CalleeKind::Host => 1,
+            CalleeKind::Function(_) => 2,
+            CalleeKind::Indirect => 3,
+        };
         let [p0, p1, p2, p3] = first_code.to_le_bytes();
         let entry = [n0, n1, kind, result, arity, params, t0, t1, p0, p1, p2, p3];
-        if let Some(index) = self.same_callee(&entry) {
+        if let Some(index) = self.same_callee(&entry, has_types) {
             self.types.truncate(usize::from(first_type) * TYPE);
             self.codes.truncate(arguments_begin(first_code));
             return Ok(index);
@@ -64,13 +87,18 @@ impl FunctionBuilder {
     }
 
     /// The callee whose entry says the same as `entry`, whose types and codes are the last ones.
-    fn same_callee(&self, entry: &[u8; CALLEE]) -> Option<u16> {
+    fn same_callee(&self, entry: &[u8; CALLEE], has_types: bool) -> Option<u16> {
         let described = |entry: &[u8; CALLEE]| {
             let [n0, n1, kind, result, arity, params, t0, t1, p0, p1, p2, p3] = *entry;
             let types = usize::from(u16::from_le_bytes([t0, t1])) * TYPE;
             let codes = arguments_begin(u32::from_le_bytes([p0, p1, p2, p3]));
             let codes = self.codes.get(codes..)?.get(..usize::from(params))?;
-            Some(([n0, n1, kind, result, arity, params], self.types.get(types..)?, codes))
+            // Without types the field is the upper half of the number of a function.
+            let (number, types) = match has_types {
+                true => (0, self.types.get(types..)?),
+                false => (types, &[][..]),
+            };
+            Some((([n0, n1, kind, result, arity, params], number), types, codes))
         };
         let (head, types, codes) = described(entry)?;
         let same = |known: &[u8; CALLEE]| {
@@ -101,7 +129,7 @@ impl FunctionBuilder {
     }
 
     /// Where `name` is among the strings.
-    fn string(&mut self, name: &str) -> Result<u16, BuildError> {
+    pub(super) fn string(&mut self, name: &str) -> Result<u16, BuildError> {
         if name.is_empty() || name.len() > MAX_NAME || name.contains('\0') {
             return Err(BuildError::Name);
         }

@@ -159,13 +159,13 @@ impl<'r> Generator<'r> {
                 self.body.convert(ty, to, source, from);
             }
             4 => {
-                let unary = self.random.pick(Unary::ALL);
+                let unary = self.random.pick(&Unary::ALL[..2]);
                 let (to, ty, _) = self.local(|scalar| unary.types().has(scalar.into()))?;
                 let from = self.same(ty);
                 self.body.unary(unary, ty, to, from);
             }
             5..=8 => {
-                let binary = self.random.pick(Binary::ALL);
+                let binary = self.random.pick(&Binary::ALL[..10]);
                 let (to, ty, scalar) = self.local(|scalar| binary.types().has(scalar.into()))?;
                 let (left, right) = (self.same(ty), self.second(ty, scalar, false));
                 self.body.binary(binary, ty, to, left, right);

@@ -1,0 +1,200 @@
+//! What version 2 has: memory of the function, read-only data, conditional traps, calls by number and by address.
+
+use super::{BuildError, FunctionBuilder, Label, Local, Value};
+use crate::ir::function::CalleeKind;
+use crate::ir::instruction::{Instruction, NONE};
+use crate::ir::opcode::{Condition, Opcode};
+use crate::ir::types::ValueType;
+
+/// A stack slot of the function that is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(u16);
+
+/// Read-only data of the function that is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Data(u16);
+
+impl FunctionBuilder {
+    /// The version of the binary form that has everything that was used.
+    pub(super) fn version(&self) -> u16 {
+        let has_tables =
+            !(self.slots.is_empty() && self.data.is_empty() && self.locations.is_empty());
+        let has_new = self.instructions.iter().any(|i| i.opcode.version() > 1);
+        let has_callees = self.callees.iter().any(|&[_, _, kind, ..]| kind > 1);
+        if has_tables || has_new || has_callees { 2 } else { 1 }
+    }
+
+    /// A stack slot of `size` bytes whose address is a multiple of `align`, at most
+    /// [`MAX_SLOT_ALIGN`](crate::ir::MAX_SLOT_ALIGN).
+    pub fn slot(&mut self, size: u32, align: u32) -> Slot {
+        let number = self.number_of(self.slots.len());
+        let ([s0, s1, s2, s3], [a0, a1, a2, a3]) = (size.to_le_bytes(), align.to_le_bytes());
+        self.slots.push([s0, s1, s2, s3, a0, a1, a2, a3]);
+        Slot(number)
+    }
+
+    /// Read-only bytes whose address is a multiple of `align`, at most
+    /// [`MAX_DATA_ALIGN`](crate::ir::MAX_DATA_ALIGN).
+    pub fn data(&mut self, bytes: &[u8], align: u32) -> Data {
+        let number = self.number_of(self.data.len());
+        let padding = self.data_bytes.len().next_multiple_of(align.clamp(1, 4096) as usize);
+        self.data_bytes.resize(padding, 0);
+        let (offset, len) = (u32::try_from(padding), u32::try_from(bytes.len()));
+        self.data_bytes.extend_from_slice(bytes);
+        let (Ok(offset), Ok(len)) = (offset, len) else {
+            self.fail(BuildError::TooLarge);
+            return Data(number);
+        };
+        let mut entry = [0; 12];
+        let fields = [offset, len, align].map(u32::to_le_bytes);
+        entry.copy_from_slice(fields.as_flattened());
+        self.data.push(entry);
+        Data(number)
+    }
+
+    fn number_of(&mut self, count: usize) -> u16 {
+        u16::try_from(count).unwrap_or_else(|_| {
+            self.fail(BuildError::TooLarge);
+            0
+        })
+    }
+
+    /// States where the instructions from here on come from. The column is 0 where it is not known; `file` is the
+    /// name of a file, or nothing.
+    pub fn location(&mut self, line: u32, column: u16, file: Option<&str>) {
+        let file = match file.map(|file| self.string(file)) {
+            None => NONE,
+            Some(Ok(offset)) => offset,
+            Some(Err(error)) => return self.fail(error),
+        };
+        let next = u32::try_from(self.instructions.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let ([i0, i1, i2, i3], [l0, l1, l2, l3]) = (next, line.to_le_bytes());
+        let ([c0, c1], [f0, f1]) = (column.to_le_bytes(), file.to_le_bytes());
+        let entry = [i0, i1, i2, i3, l0, l1, l2, l3, c0, c1, f0, f1];
+        match self.locations.last_mut() {
+            Some(last) if last.starts_with(&next) => *last = entry,
+            _ => self.locations.push(entry),
+        }
+    }
+
+    /// Sets `to` to `first` where `condition`, a bool, is true, and to `second` elsewhere.
+    pub fn select(
+        &mut self,
+        ty: impl Into<ValueType>,
+        to: Local,
+        condition: Local,
+        first: Local,
+        second: Local,
+    ) {
+        let fields = [to.0, condition.0, first.0];
+        self.plain(Opcode::Select, Some(ty.into()), fields, second.0.into());
+    }
+
+    /// Sets `to`, a pointer, to the address of byte `bytes` of a stack slot.
+    pub fn slot_address(&mut self, to: Local, slot: Slot, bytes: i32) {
+        self.plain(Opcode::SlotAddress, None, [to.0, slot.0, 0], bytes);
+    }
+
+    /// Sets `to`, a pointer, to the address of byte `bytes` of read-only data.
+    pub fn data_address(&mut self, to: Local, data: Data, bytes: i32) {
+        self.plain(Opcode::DataAddress, None, [to.0, data.0, 0], bytes);
+    }
+
+    /// Sets `to`, a pointer, to the address of function `index` of the program.
+    pub fn function_address(
+        &mut self,
+        to: Local,
+        index: u32,
+        params: &[Local],
+        result: Option<ValueType>,
+    ) {
+        let result = result.map_or(0, ValueType::code);
+        match self.callee(CalleeKind::Function(index), "", &[], params, result) {
+            Ok(callee) => self.plain(Opcode::FunctionAddress, None, [to.0, callee, 0], 0),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Traps with `code` when `condition` holds for two values of type `ty`.
+    pub fn trap_compare(
+        &mut self,
+        condition: Condition,
+        ty: impl Into<ValueType>,
+        left: Local,
+        right: impl Into<Value>,
+        code: u32,
+    ) {
+        self.branch(condition, ty, left, right, Label(0));
+        if let Some(last) = self.instructions.last_mut() {
+            last.opcode = Opcode::TrapCompare(condition);
+            last.imm = code.cast_signed();
+        }
+    }
+
+    /// Traps with `code` when `condition`, a bool, is `expected`.
+    pub fn trap_if(&mut self, condition: Local, expected: bool, code: u32) {
+        self.plain(Opcode::TrapIf(expected), None, [condition.0, 0, 0], code.cast_signed());
+    }
+
+    /// Copies `bytes` (an i64 or u64, or a number) from the address in `from` to the address in `to`.
+    pub fn copy_memory(&mut self, to: Local, from: Local, bytes: impl Into<Value>) {
+        self.memory(Opcode::CopyMemory, to, from, bytes.into());
+    }
+
+    /// Sets `bytes` (an i64 or u64, or a number) at the address in `to` to `value`, a u8.
+    pub fn fill_memory(&mut self, to: Local, value: Local, bytes: impl Into<Value>) {
+        self.memory(Opcode::FillMemory, to, value, bytes.into());
+    }
+
+    fn memory(&mut self, opcode: Opcode, to: Local, from: Local, bytes: Value) {
+        let (immediate, c, imm) = match bytes {
+            Value::Local(local) => (false, local.0, 0),
+            Value::Number(number) => (true, 0, number),
+        };
+        self.push(Instruction { opcode, immediate, type_code: 0, a: to.0, b: from.0, c, imm });
+    }
+
+    /// Traps with code 3 when the frame of the function would reach below the address that lies in memory at
+    /// `at + bytes`.
+    pub fn check_stack(&mut self, at: Local, bytes: i32) {
+        self.plain(Opcode::CheckStack, None, [at.0, 0, 0], bytes);
+    }
+
+    /// Calls function `index` of the program, as [`call`](Self::call) does.
+    pub fn call_function(
+        &mut self,
+        index: u32,
+        to: Option<Local>,
+        arguments: &[Local],
+        dropped: Option<ValueType>,
+    ) {
+        self.call_of(CalleeKind::Function(index), "", &[], to, arguments, dropped);
+    }
+
+    /// Calls the function at `address`, a pointer, as [`call`](Self::call) does.
+    pub fn call_indirect(
+        &mut self,
+        address: Local,
+        to: Option<Local>,
+        arguments: &[Local],
+        dropped: Option<ValueType>,
+    ) {
+        let result = to.and_then(|to| self.local_type(to)).or(dropped);
+        let result = result.map_or(0, ValueType::code);
+        let callee = self.callee(CalleeKind::Indirect, "", &[], arguments, result);
+        let to = to.map_or(NONE, Local::number);
+        self.call_with(Opcode::CallIndirect, callee, [to, address.0], arguments);
+    }
+
+    /// Leaves the function by a call of function `index` of the program, whose result is that of this function.
+    pub fn return_call_function(&mut self, index: u32, arguments: &[Local]) {
+        let callee = self.callee(CalleeKind::Function(index), "", &[], arguments, self.result);
+        self.call_with(Opcode::ReturnCall, callee, [0, 0], arguments);
+    }
+
+    /// Leaves the function by a call of the function at `address`, whose result is that of this function.
+    pub fn return_call_indirect(&mut self, address: Local, arguments: &[Local]) {
+        let callee = self.callee(CalleeKind::Indirect, "", &[], arguments, self.result);
+        self.call_with(Opcode::ReturnCallIndirect, callee, [0, address.0], arguments);
+    }
+}
