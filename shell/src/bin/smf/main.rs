@@ -13,6 +13,7 @@ mod allocator;
 mod args;
 mod bytecode;
 mod convert;
+mod crash;
 mod diff;
 mod generate;
 mod generic;
@@ -21,6 +22,7 @@ mod integer;
 mod jit;
 mod layout;
 mod library;
+mod map;
 mod nm;
 mod note;
 mod output;
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Jit(args) => jit::run(args),
         Command::Templates(args) => templates::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Map(args) => map::run(args),
         Command::Nm(args) => nm::nm(args),
         Command::Size(args) => nm::size(args),
         Command::Top(args) => nm::top(args),
