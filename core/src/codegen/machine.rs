@@ -95,9 +95,6 @@ pub(crate) trait Machine: Debug + Sized {
     /// A register that holds no local, not even an argument of a call.
     const INT_SCRATCH: Self::Int;
 
-    /// A register that holds no local, not even an argument of a call.
-    const FLOAT_SCRATCH: Self::Float;
-
     /// The integer register with this hardware number.
     fn int(number: u8) -> Self::Int;
 
