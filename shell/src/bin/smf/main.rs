@@ -13,6 +13,7 @@ mod allocator;
 mod args;
 mod bytecode;
 mod convert;
+mod crash;
 mod diff;
 mod generate;
 mod generic;
