@@ -1,0 +1,8 @@
+//! Generated code against the interpreter, and its unwind rows against a simulation of the stack.
+
+mod context;
+mod harness;
+mod memory;
+mod operations;
+mod program;
+mod unwind;
