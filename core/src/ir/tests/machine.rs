@@ -8,6 +8,7 @@ use std::vec::Vec;
 
 use super::super::*;
 use crate::codegen::{Options, TRAP_HOOK, X64Compiler};
+use crate::format::RelocKind;
 use crate::memory::code_alloc::{CodeMemory, ExecutableBlock, Request};
 
 std::thread_local! {
@@ -15,7 +16,8 @@ std::thread_local! {
 }
 
 extern "C" fn trap_hook(code: u32, at: u32, _function: u64) -> u64 {
-    TRAP.set(Some((code, at)));
+    // The callers of the function go on, and may trap again.
+    TRAP.set(TRAP.get().or(Some((code, at))));
     0
 }
 
@@ -29,6 +31,8 @@ const VENEER: usize = 13;
 pub(super) struct Machine<'t> {
     pub(super) templates: BTreeMap<&'t str, Verified<'t>>,
     pub(super) host: BTreeMap<&'static str, usize>,
+    /// The names of the functions of the program by number.
+    pub(super) program: Vec<&'t str>,
     memory: CodeMemory,
     compiler: X64Compiler,
 }
@@ -44,7 +48,7 @@ pub(super) type Outcome = Result<u64, Stop>;
 impl<'t> Machine<'t> {
     pub(super) fn new(templates: BTreeMap<&'t str, Verified<'t>>) -> Self {
         let (memory, compiler) = (CodeMemory::default(), X64Compiler::new());
-        Self { templates, host: BTreeMap::new(), memory, compiler }
+        Self { templates, host: BTreeMap::new(), program: Vec::new(), memory, compiler }
     }
 
     /// Links the instance `name` of `arguments`, and all of its callees.
@@ -56,14 +60,14 @@ impl<'t> Machine<'t> {
             if places.contains_key(&next) {
                 continue;
             }
-            code.resize(code.len().next_multiple_of(16), 0xcc);
-            places.insert(next.clone(), code.len());
             let verified = &self.templates[next.0.as_str()];
             let given: Vec<Argument> = next.1.iter().map(|&scalar| scalar.into()).collect();
             let instance = verified.instance(Arguments::new(&given).unwrap()).unwrap();
             let made = self.compiler.compile(&instance, &Options::default()).unwrap();
+            code.resize(code.len().next_multiple_of(made.align as usize), 0xcc);
+            places.insert(next.clone(), code.len());
             for relocation in made.relocations {
-                let place = code.len() + relocation.offset as usize;
+                let place = (code.len() + relocation.offset as usize, relocation.kind);
                 if relocation.target == TRAP_HOOK {
                     fixes.push((place, Err(trap_hook as *const () as usize)));
                     continue;
@@ -72,6 +76,12 @@ impl<'t> Machine<'t> {
                 let callee = verified.body().callee(index).unwrap();
                 if callee.kind == CalleeKind::Host {
                     fixes.push((place, Err(self.host[callee.name])));
+                    continue;
+                }
+                if let CalleeKind::Function(number) = callee.kind {
+                    let callee: Name = (self.program[number as usize].to_string(), Vec::new());
+                    wanted.push(callee.clone());
+                    fixes.push((place, Ok(callee)));
                     continue;
                 }
                 let types = callee.types().map(|entry| match entry {
@@ -90,12 +100,13 @@ impl<'t> Machine<'t> {
     fn publish(
         &self,
         mut code: Vec<u8>,
-        fixes: &[(usize, Result<Name, usize>)],
+        fixes: &[((usize, RelocKind), Result<Name, usize>)],
         places: &BTreeMap<Name, usize>,
     ) -> Linked {
-        let request = Request::new(code.len() + fixes.len() * VENEER).aligned_to(16);
+        let request = Request::new(code.len() + fixes.len() * VENEER).aligned_to(4096);
         let mut block = self.memory.allocate_with(request).unwrap();
-        for (place, target) in fixes {
+        let base = block.address();
+        for ((place, kind), target) in fixes {
             let target = match target {
                 Ok(name) => places[name],
                 Err(address) => {
@@ -106,6 +117,11 @@ impl<'t> Machine<'t> {
                     veneer
                 }
             };
+            if *kind == RelocKind::Abs64 {
+                let address = (base + target) as u64;
+                code[*place..*place + 8].copy_from_slice(&address.to_le_bytes());
+                continue;
+            }
             let distance = target as i64 - *place as i64 - 4;
             let distance = i32::try_from(distance).unwrap().to_le_bytes();
             code[*place..*place + 4].copy_from_slice(&distance);
