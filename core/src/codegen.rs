@@ -3,6 +3,8 @@
 //! Nothing here knows where code will live: a [`code::CodeBuffer`] holds bytes that run at any address once their
 //! relocations are applied.
 
+#[cfg(feature = "alloc")]
+pub mod aarch64;
 pub mod code;
 #[cfg(feature = "alloc")]
 pub(crate) mod parallel_move;
