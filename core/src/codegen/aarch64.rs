@@ -39,6 +39,7 @@ mod float;
 mod immediate;
 mod integer;
 mod label;
+mod lower;
 mod memory;
 mod operand;
 mod table;
@@ -47,7 +48,8 @@ mod tests;
 
 pub use assembler::{Assembler, Code};
 pub use immediate::{BitMask, FloatImm, Imm12};
-pub use label::Label;
+pub use label::{Label, Labels};
+pub use lower::Aarch64;
 pub use memory::{Mem, PairMode};
 pub use operand::{Cond, Extension, Float, Fpr, Gpr, ShiftKind, Width};
 pub use table::{

@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use super::label::{Field, Fixup, Label, UNBOUND};
+use super::label::{Field, Fixup, Label, Labels, UNBOUND};
 use crate::alloc_util::{try_push, try_reserve};
 use crate::codegen::code::{CodeBuffer, Relocation};
 use crate::codegen::x64::AssembleError;
@@ -65,6 +65,11 @@ impl Assembler {
         self.has_long_branches = long;
     }
 
+    /// Whether conditional branches to labels that are not bound reach all of the code.
+    pub fn has_long_branches(&self) -> bool {
+        self.has_long_branches
+    }
+
     /// Appends an instruction.
     #[inline]
     pub(super) fn word(&mut self, word: u32) {
@@ -89,7 +94,7 @@ impl Assembler {
     }
 
     /// Appends bytes that are no instructions, behind zeros up to the next multiple of `align`, a power of two.
-    pub fn data(&mut self, bytes: &[u8], align: u32) {
+    pub fn put_data(&mut self, bytes: &[u8], align: u32) {
         let align = usize::try_from(align).unwrap_or(1).max(1);
         let zeros = self.bytes.len().next_multiple_of(align) - self.bytes.len();
         let more = zeros.saturating_add(bytes.len());
@@ -157,6 +162,20 @@ impl Assembler {
             self.fail(AssembleError::OutOfMemory { bytes: size_of::<u32>() });
         }
         Label(number)
+    }
+
+    /// `count` labels that are not bound.
+    pub fn labels(&mut self, count: usize) -> Labels {
+        let first = u32::try_from(self.labels.len()).unwrap_or(UNBOUND);
+        let room = usize::try_from(UNBOUND - first).unwrap_or(usize::MAX);
+        let count = count.min(room);
+        if try_reserve(&mut self.labels, count).is_err() {
+            let bytes = count.saturating_mul(size_of::<u32>());
+            self.fail(AssembleError::OutOfMemory { bytes });
+            return Labels { first, count: 0 };
+        }
+        self.labels.resize(self.labels.len() + count, UNBOUND);
+        Labels { first, count: u32::try_from(count).unwrap_or(0) }
     }
 
     /// Binds `label` to the offset of the next instruction.

@@ -3,7 +3,7 @@
 use super::assembler::{Assembler, MAX_CODE};
 use super::label::{Field, Label};
 use super::operand::{Cond, Fpr, Gpr, Width};
-use super::table::Hint;
+use super::table::{AddSub, Hint};
 use crate::format::RelocKind;
 
 impl Assembler {
@@ -67,6 +67,25 @@ impl Assembler {
     /// ADR: the address of a label. Limit: 1 MiB.
     pub fn adr(&mut self, to: Gpr, label: Label) {
         self.refer(0x1000_0000 | to.bits(), Field::Adr21, label);
+    }
+
+    /// The address of a label: ADR, or where that may not reach, ADR of itself and the distance in `scratch`. No limit.
+    pub fn address(&mut self, to: Gpr, label: Label, scratch: Gpr) {
+        let width = Width::W64;
+        match self.distance(label) {
+            Some(distance) if Field::Adr21.encode(distance).is_none() => {
+                self.word(0x1000_0000 | to.bits());
+                self.mov_imm(width, scratch, distance.unsigned_abs());
+                self.add_sub(AddSub::SUB, width, to, to, scratch);
+            }
+            None if self.has_long_branches => {
+                self.word(0x1000_0000 | to.bits());
+                self.refer(0xd280_0000 | scratch.bits(), Field::Low16, label);
+                self.refer(0xf2a0_0000 | scratch.bits(), Field::High16, label);
+                self.add_sub(AddSub::ADD, width, to, to, scratch);
+            }
+            _ => self.adr(to, label),
+        }
     }
 
     /// LDR (literal) of 64 bits. Limit: 1 MiB.

@@ -86,4 +86,9 @@ impl Assembler {
     pub fn fzero(&mut self, to: Fpr) {
         self.word(0x2f00_e400 | to.bits());
     }
+
+    /// DUP (general) of 16 bytes: copies of the low byte of a register.
+    pub fn dup_bytes(&mut self, to: Fpr, from: Gpr) {
+        self.word(0x4e01_0c00 | from.bits() << 5 | to.bits());
+    }
 }

@@ -180,6 +180,14 @@ rows! {
         STR_X "str x" 0xf800_0000 "STR (immediate), (register); STUR";
         /// Loads 64 bits.
         LDR_X "ldr x" 0xf840_0000 "LDR (immediate), (register); LDUR";
+        /// Stores 8 bits of a floating-point register.
+        STR_B "str b" 0x3c00_0000 "STR (immediate, SIMD&FP), (register, SIMD&FP); STUR (SIMD&FP)";
+        /// Loads 8 bits into a floating-point register, with zeros.
+        LDR_B "ldr b" 0x3c40_0000 "LDR (immediate, SIMD&FP), (register, SIMD&FP); LDUR (SIMD&FP)";
+        /// Stores 16 bits of a floating-point register.
+        STR_H "str h" 0x7c00_0000 "STR (immediate, SIMD&FP), (register, SIMD&FP); STUR (SIMD&FP)";
+        /// Loads 16 bits into a floating-point register, with zeros.
+        LDR_H "ldr h" 0x7c40_0000 "LDR (immediate, SIMD&FP), (register, SIMD&FP); LDUR (SIMD&FP)";
         /// Stores 32 bits of a floating-point register.
         STR_S "str s" 0xbc00_0000 "STR (immediate, SIMD&FP), (register, SIMD&FP); STUR (SIMD&FP)";
         /// Loads 32 bits into a floating-point register, with zeros.

@@ -7,7 +7,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::super::*;
-use crate::codegen::{Options, TRAP_HOOK, X64Compiler};
+use crate::codegen::{NativeCompiler, Options, TRAP_HOOK};
 use crate::memory::code_alloc::{CodeMemory, ExecutableBlock, Request};
 
 std::thread_local! {
@@ -22,15 +22,24 @@ extern "C" fn trap_hook(code: u32, at: u32, _function: u64) -> u64 {
 /// A template's name and its arguments.
 type Name = (String, Vec<Scalar>);
 
-/// `mov r11, address; jmp r11`
-const VENEER: usize = 13;
+/// Code that jumps to `address`: `mov r11, address; jmp r11`, or `ldr x16, #8; br x16` and the address.
+fn veneer(address: usize) -> Vec<u8> {
+    let bytes = address.to_le_bytes();
+    match cfg!(target_arch = "x86_64") {
+        true => [&[0x49, 0xbb][..], &bytes, &[0x41, 0xff, 0xe3]].concat(),
+        false => [&[0x50, 0, 0, 0x58, 0, 2, 0x1f, 0xd6][..], &bytes].concat(),
+    }
+}
+
+/// The most bytes of a veneer.
+const VENEER: usize = 16;
 
 /// Templates, functions of the host, and the code compiled from them.
 pub(super) struct Machine<'t> {
     pub(super) templates: BTreeMap<&'t str, Verified<'t>>,
     pub(super) host: BTreeMap<&'static str, usize>,
     memory: CodeMemory,
-    compiler: X64Compiler,
+    compiler: NativeCompiler,
 }
 
 /// Callable code.
@@ -43,7 +52,7 @@ pub(super) type Outcome = Result<u64, Stop>;
 
 impl<'t> Machine<'t> {
     pub(super) fn new(templates: BTreeMap<&'t str, Verified<'t>>) -> Self {
-        let (memory, compiler) = (CodeMemory::default(), X64Compiler::new());
+        let (memory, compiler) = (CodeMemory::default(), NativeCompiler::new());
         Self { templates, host: BTreeMap::new(), memory, compiler }
     }
 
@@ -56,7 +65,7 @@ impl<'t> Machine<'t> {
             if places.contains_key(&next) {
                 continue;
             }
-            code.resize(code.len().next_multiple_of(16), 0xcc);
+            code.resize(code.len().next_multiple_of(16), 0);
             places.insert(next.clone(), code.len());
             let verified = &self.templates[next.0.as_str()];
             let given: Vec<Argument> = next.1.iter().map(|&scalar| scalar.into()).collect();
@@ -83,6 +92,7 @@ impl<'t> Machine<'t> {
                 fixes.push((place, Ok(callee)));
             }
             code.extend_from_slice(made.bytes);
+            code.resize(code.len().next_multiple_of(16), 0);
         }
         self.publish(code, &fixes, &places)
     }
@@ -99,16 +109,19 @@ impl<'t> Machine<'t> {
             let target = match target {
                 Ok(name) => places[name],
                 Err(address) => {
-                    let veneer = code.len();
-                    code.extend([0x49, 0xbb]);
-                    code.extend(address.to_le_bytes());
-                    code.extend([0x41, 0xff, 0xe3]);
-                    veneer
+                    let place = code.len();
+                    code.extend(veneer(*address));
+                    place
                 }
             };
-            let distance = target as i64 - *place as i64 - 4;
-            let distance = i32::try_from(distance).unwrap().to_le_bytes();
-            code[*place..*place + 4].copy_from_slice(&distance);
+            let bytes = code[*place..].first_chunk_mut::<4>().unwrap();
+            let distance = target as i64 - *place as i64;
+            *bytes = if cfg!(target_arch = "x86_64") {
+                i32::try_from(distance - 4).unwrap().to_le_bytes()
+            } else {
+                // B or BL.
+                (u32::from_le_bytes(*bytes) | (distance as u32 >> 2 & 0x03ff_ffff)).to_le_bytes()
+            };
         }
         block.as_mut_slice()[..code.len()].copy_from_slice(&code);
         Linked { block: block.publish().unwrap() }
@@ -116,6 +129,36 @@ impl<'t> Machine<'t> {
 }
 
 /// Passes all argument registers and eight stack slots, of which a function may use any number.
+#[cfg(target_arch = "aarch64")]
+type Function<R> = extern "C" fn(
+    u64,
+    u64,
+    u64,
+    u64,
+    u64,
+    u64,
+    u64,
+    u64,
+    f64,
+    f64,
+    f64,
+    f64,
+    f64,
+    f64,
+    f64,
+    f64,
+    u64,
+    u64,
+    u64,
+    u64,
+    u64,
+    u64,
+    u64,
+    u64,
+) -> R;
+
+/// Passes all argument registers and eight stack slots, of which a function may use any number.
+#[cfg(target_arch = "x86_64")]
 type Function<R> = extern "C" fn(
     u64,
     u64,
@@ -141,6 +184,9 @@ type Function<R> = extern "C" fn(
     u64,
 ) -> R;
 
+/// The integers that are passed in registers.
+const INTEGERS: usize = if cfg!(target_arch = "x86_64") { 6 } else { 8 };
+
 impl Linked {
     /// Calls the function with arguments of these types.
     pub(super) fn call(&self, arguments: &[(Scalar, u64)], result: Option<Scalar>) -> Outcome {
@@ -148,13 +194,13 @@ impl Linked {
         for &(scalar, bits) in arguments {
             match scalar.is_float() {
                 true if floats.len() < 8 => floats.push(f64::from_bits(bits)),
-                false if integers.len() < 6 => integers.push(bits),
+                false if integers.len() < INTEGERS => integers.push(bits),
                 _ => stack.push(bits),
             }
         }
         assert!(stack.len() <= 8);
         // The upper bits of a narrow argument are undefined.
-        integers.resize(6, 0xdead_beef_dead_beef);
+        integers.resize(INTEGERS, 0xdead_beef_dead_beef);
         floats.resize(8, -1.25);
         stack.resize(8, 0xdead_beef_dead_beef);
         TRAP.set(None);
@@ -186,6 +232,12 @@ impl Linked {
         // SAFETY: the block holds a function of the C convention, which outlives the call and reads
         // no further arguments.
         let function: Function<R> = unsafe { std::mem::transmute(self.block.as_ptr()) };
+        #[cfg(target_arch = "aarch64")]
+        return function(
+            i[0], i[1], i[2], i[3], i[4], i[5], i[6], i[7], f[0], f[1], f[2], f[3], f[4], f[5],
+            f[6], f[7], s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7],
+        );
+        #[cfg(target_arch = "x86_64")]
         function(
             i[0], i[1], i[2], i[3], i[4], i[5], f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7],
             s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7],

@@ -307,6 +307,11 @@ fn floats() {
             asm.fzero(to);
             format!("movi {}, #0x0", float_name(to, Float::F64))
         },
+        |asm, random| {
+            let (to, from) = (random.fpr(), random.gpr());
+            asm.dup_bytes(to, from);
+            format!("dup v{}.16b, {}", to.number(), name(from, Width::W32))
+        },
     ]);
 }
 

@@ -59,11 +59,11 @@ fn apart(branch: Branch, between: usize, backward: bool, long: bool) -> Result<V
     let label = asm.label();
     if backward {
         asm.bind(label);
-        asm.data(&vec![0; between], 1);
+        asm.put_data(&vec![0; between], 1);
         branch(&mut asm, label);
     } else {
         branch(&mut asm, label);
-        asm.data(&vec![0; between - 4], 1);
+        asm.put_data(&vec![0; between - 4], 1);
         asm.bind(label);
     }
     asm.code().map(|code| code.bytes.to_vec())
