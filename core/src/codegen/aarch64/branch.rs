@@ -125,12 +125,13 @@ impl Assembler {
         self.word(0x9400_0000);
     }
 
-    /// The address of a relocation target: ADRP and ADD. Limit: 4 GiB.
-    pub fn address_of(&mut self, to: Gpr, target: u32, addend: i64) {
-        self.relocate(RelocKind::Arm64Page21, target, addend);
+    /// The address of a relocation target out of a slot that the linker fills: ADRP and LDR. Limit: the slot is within
+    /// 4 GiB.
+    pub fn load_address(&mut self, to: Gpr, target: u32) {
+        self.relocate(RelocKind::Arm64GotLoadPage21, target, 0);
         self.word(0x9000_0000 | to.bits());
-        self.relocate(RelocKind::Arm64PageOff12, target, addend);
-        self.word(0x9100_0000 | to.bits() << 5 | to.bits());
+        self.relocate(RelocKind::Arm64GotLoadPageOff12, target, 0);
+        self.word(0xf940_0000 | to.bits() << 5 | to.bits());
     }
 
     /// BRK: a debug exception.

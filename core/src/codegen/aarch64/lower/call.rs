@@ -78,7 +78,7 @@ impl Lower<'_, '_> {
             Ok(callee) if self.is_own(&callee) => {
                 self.asm.address(to, self.start, Gpr::X17);
             }
-            Ok(_) => self.asm.address_of(to, i.b.into(), 0),
+            Ok(_) => self.asm.load_address(to, i.b.into()),
             Err(error) => return self.fail(error),
         }
         self.set_int(i.a, to);

@@ -125,18 +125,18 @@ fn relocations_stand_at_their_instructions() {
     asm.hint(Hint::NOP);
     asm.bl_target(7);
     asm.b_target(8);
-    asm.address_of(Gpr::X3, 9, 16);
+    asm.load_address(Gpr::X3, 9);
     let code = asm.finish().unwrap();
     let relocation = |offset, kind, target, addend| Relocation { offset, kind, target, addend };
     let expected = [
         relocation(4, RelocKind::Arm64Branch26, 7, 0),
         relocation(8, RelocKind::Arm64Branch26, 8, 0),
-        relocation(12, RelocKind::Arm64Page21, 9, 16),
-        relocation(16, RelocKind::Arm64PageOff12, 9, 16),
+        relocation(12, RelocKind::Arm64GotLoadPage21, 9, 0),
+        relocation(16, RelocKind::Arm64GotLoadPageOff12, 9, 0),
     ];
     assert_eq!(code.relocations, expected);
     let Some(lines) = disassemble(&code.bytes, true) else { return };
-    let texts = ["nop", "bl 0x4", "b 0x8", "adrp x3, 0x0", "add x3, x3, #0x0"];
+    let texts = ["nop", "bl 0x4", "b 0x8", "adrp x3, 0x0", "ldr x3, [x3]"];
     assert_eq!(lines, texts.map(|text| text.to_string()));
 }
 
