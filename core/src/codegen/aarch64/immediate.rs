@@ -10,6 +10,8 @@ pub struct Imm12 {
 impl Imm12 {
     /// 1.
     pub const ONE: Self = Self { bits: 1 << 10 };
+    /// 16.
+    pub const SIXTEEN: Self = Self { bits: 16 << 10 };
 
     /// The operand with this value, if there is one.
     #[inline]

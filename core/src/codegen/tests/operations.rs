@@ -317,12 +317,13 @@ struct Runner {
     compiler: NativeCompiler,
     host: HostFunctions,
     functions: usize,
+    variants: usize,
 }
 
 impl Runner {
     fn new() -> Self {
         let host = [("nothing", nothing as *const () as usize)].into();
-        Self { compiler: NativeCompiler::new(), host, functions: 0 }
+        Self { compiler: NativeCompiler::new(), host, functions: 0, variants: 0 }
     }
 
     fn check(&mut self, op: Op, ty: Scalar) {
@@ -333,7 +334,13 @@ impl Runner {
         };
         let same: Vec<[u64; 2]> = limits.iter().map(|&a| [a, a]).collect();
         let expected = [expect(op, ty, &pairs), expect(op, ty, &same)];
+        // An emulator takes a long time for new code.
+        let step = if cfg!(target_arch = "x86_64") { 1 } else { 11 };
         for variant in variants(op, ty) {
+            self.variants += 1;
+            if self.variants % step != 0 {
+                continue;
+            }
             let (values, expected) = match variant.same {
                 Same::Operands | Same::All => (&same, &expected[1]),
                 _ => (&pairs, &expected[0]),

@@ -108,12 +108,11 @@ impl Lower<'_, '_> {
     /// Moves `count` bytes to x16, from x17 or v31.
     fn block_loop(&mut self, count: Gpr, is_copy: bool) {
         let [head, tail] = [self.asm.label(), self.asm.label()];
-        let sixteen = Imm12::new(16).unwrap_or(Imm12::ONE);
-        self.asm.add_sub_imm(AddSub::SUBS, Width::W64, count, count, sixteen);
+        self.asm.add_sub_imm(AddSub::SUBS, Width::W64, count, count, Imm12::SIXTEEN);
         self.asm.b_cond(Cond::Lo, tail);
         self.bind(head);
         self.step(Access::LDR_Q, Access::STR_Q, 16, is_copy);
-        self.asm.add_sub_imm(AddSub::SUBS, Width::W64, count, count, sixteen);
+        self.asm.add_sub_imm(AddSub::SUBS, Width::W64, count, count, Imm12::SIXTEEN);
         self.asm.b_cond(Cond::Hs, head);
         self.bind(tail);
         // The low bits of the number have not changed.

@@ -4,3 +4,5 @@ mod disassembler;
 mod forms;
 mod labels;
 mod memory_forms;
+#[cfg(feature = "kernel")]
+mod unwind;
