@@ -5,11 +5,19 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
-use crate::codegen::{Options, TRAP_HOOK, TrapConvention, X64Compiler};
+#[cfg_attr(target_arch = "x86_64", path = "harness/x86_64.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "harness/aarch64.rs")]
+mod machine;
+
+use machine::{INTEGERS, enter, handler, veneer};
+
+use crate::codegen::code::Relocation;
+use crate::codegen::{NativeCompiler, Options, TRAP_HOOK, TrapConvention};
 use crate::format::RelocKind;
 use crate::ir::{
     Argument, Arguments, CalleeKind, Function, FunctionInstance, Scalar, Stop, Verified,
 };
+use crate::link::aarch64::{Operand, patch};
 use crate::memory::code_alloc::{CodeMemory, ExecutableBlock, Request};
 
 std::thread_local! {
@@ -51,97 +59,9 @@ pub(super) const CONTEXT: Options = Options {
     tag: 0x1234_5678,
     own_function: None,
     landing_pad: false,
+    sign_return_address: false,
     source_map: false,
 };
-
-/// Calls a function with all registers and eight stack slots of arguments.
-#[unsafe(naked)]
-unsafe extern "C" fn enter(
-    context: *mut Context,
-    function: *const u8,
-    ints: *const u64,
-    floats: *const u64,
-    stack: *const u64,
-) {
-    core::arch::naked_asm!(
-        "push rbx",
-        "push rbp",
-        "push r12",
-        "push r13",
-        "push r14",
-        "push r15",
-        "push rdi",
-        "mov [rdi], rsp",
-        "mov rax, rsi",
-        "mov r10, rdx",
-        "push [r8 + 56]",
-        "push [r8 + 48]",
-        "push [r8 + 40]",
-        "push [r8 + 32]",
-        "push [r8 + 24]",
-        "push [r8 + 16]",
-        "push [r8 + 8]",
-        "push [r8]",
-        "movsd xmm0, [rcx]",
-        "movsd xmm1, [rcx + 8]",
-        "movsd xmm2, [rcx + 16]",
-        "movsd xmm3, [rcx + 24]",
-        "movsd xmm4, [rcx + 32]",
-        "movsd xmm5, [rcx + 40]",
-        "movsd xmm6, [rcx + 48]",
-        "movsd xmm7, [rcx + 56]",
-        "mov rdi, [r10]",
-        "mov rsi, [r10 + 8]",
-        "mov rdx, [r10 + 16]",
-        "mov rcx, [r10 + 24]",
-        "mov r8, [r10 + 32]",
-        "mov r9, [r10 + 40]",
-        "mov ebx, 11",
-        "mov ebp, 22",
-        "mov r12d, 33",
-        "mov r13d, 44",
-        "mov r14d, 55",
-        "mov r15d, 66",
-        "call rax",
-        "add rsp, 64",
-        "pop rdi",
-        "mov [rdi + 24], rax",
-        "movsd [rdi + 32], xmm0",
-        "mov [rdi + 40], rbx",
-        "mov [rdi + 48], rbp",
-        "mov [rdi + 56], r12",
-        "mov [rdi + 64], r13",
-        "mov [rdi + 72], r14",
-        "mov [rdi + 80], r15",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbp",
-        "pop rbx",
-        "ret",
-    );
-}
-
-/// The handler of traps: leaves [`enter`].
-#[unsafe(naked)]
-unsafe extern "C" fn handler() {
-    core::arch::naked_asm!(
-        "mov [rdi + 88], esi",
-        "mov [rdi + 92], edx",
-        "mov [rdi + 96], ecx",
-        "mov dword ptr [rdi + 100], 1",
-        "mov rsp, [rdi]",
-        "pop rdi",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbp",
-        "pop rbx",
-        "ret",
-    );
-}
 
 impl Context {
     pub(super) fn new() -> Self {
@@ -160,8 +80,63 @@ impl Context {
     }
 }
 
-/// `mov r11, address; jmp r11`
-const VENEER: usize = 13;
+/// The most bytes of a veneer or an address slot, with padding.
+pub(crate) const VENEER: usize = 32;
+
+/// Applies a relocation at `place`, which has the address `address`.
+fn relocate(place: &mut [u8], address: u64, relocation: &Relocation, target: u64) {
+    let value = i128::from(target) + i128::from(relocation.addend);
+    let word = place.first_chunk_mut::<4>().unwrap();
+    let operand = match relocation.kind {
+        RelocKind::Abs64 => {
+            return place[..8].copy_from_slice(&u64::try_from(value).unwrap().to_le_bytes());
+        }
+        RelocKind::Arm64Branch26 => Operand::Branch26,
+        RelocKind::Arm64GotLoadPage21 => Operand::Page21,
+        RelocKind::Arm64GotLoadPageOff12 => Operand::PageOff12,
+        _ => {
+            let distance = i32::try_from(value - i128::from(address)).unwrap();
+            return *word = distance.to_le_bytes();
+        }
+    };
+    let patched = patch(operand, u32::from_le_bytes(*word), address, value).unwrap();
+    *word = patched.to_le_bytes();
+}
+
+/// Appends something with the alignment of an address, and returns its offset.
+fn append(code: &mut Vec<u8>, bytes: &[u8]) -> usize {
+    code.resize(code.len().next_multiple_of(8), 0);
+    code.extend(bytes);
+    code.len() - bytes.len()
+}
+
+/// Code that is being linked at an address.
+pub(crate) struct Link<'c> {
+    pub(crate) code: &'c mut Vec<u8>,
+    pub(crate) base: usize,
+}
+
+impl Link<'_> {
+    /// Applies a relocation at the offset `place` against an offset in the code, or an address elsewhere. Appends a
+    /// veneer or a slot for an address where the kind of the relocation needs one.
+    pub(crate) fn apply(
+        &mut self,
+        place: usize,
+        relocation: &Relocation,
+        target: Result<usize, usize>,
+    ) {
+        let mut target = match target {
+            Ok(offset) => offset,
+            Err(address) => append(self.code, &veneer(address)),
+        };
+        let kind = relocation.kind;
+        if matches!(kind, RelocKind::Arm64GotLoadPage21 | RelocKind::Arm64GotLoadPageOff12) {
+            target = append(self.code, &(self.base + target).to_le_bytes());
+        }
+        let [address, target] = [place, target].map(|offset| (self.base + offset) as u64);
+        relocate(&mut self.code[place..], address, relocation, target);
+    }
+}
 
 /// The functions of the host, by name.
 pub(super) type HostFunctions = BTreeMap<&'static str, usize>;
@@ -187,7 +162,7 @@ pub(super) fn plain<'v, 'd>(verified: &'v Verified<'d>) -> FunctionInstance<'v, 
 impl Program {
     /// Compiles and links functions, which call each other by their numbers.
     pub(super) fn link(
-        compiler: &mut X64Compiler,
+        compiler: &mut NativeCompiler,
         functions: &[FunctionInstance<'_, '_>],
         host: &HostFunctions,
         options: Options,
@@ -222,24 +197,11 @@ impl Program {
             CodeMemory::default().allocate_with(Request::new(size).aligned_to(4096)).unwrap();
         let base = block.address();
         for (place, relocation, target) in fixes {
-            let target = match target {
-                Ok(index) => starts[index],
-                Err(address) => {
-                    let veneer = code.len();
-                    code.extend([0x49, 0xbb]);
-                    code.extend(address.to_le_bytes());
-                    code.extend([0x41, 0xff, 0xe3]);
-                    veneer
-                }
-            };
-            if relocation.kind == RelocKind::Abs64 {
-                let address = (base + target) as u64;
-                code[place..place + 8].copy_from_slice(&address.to_le_bytes());
-                continue;
-            }
-            let distance = target as i64 - place as i64 + relocation.addend;
-            let distance = i32::try_from(distance).unwrap().to_le_bytes();
-            code[place..place + 4].copy_from_slice(&distance);
+            Link { code: &mut code, base }.apply(
+                place,
+                &relocation,
+                target.map(|index: usize| starts[index]),
+            );
         }
         block.as_mut_slice()[..code.len()].copy_from_slice(&code);
         Self { block: block.publish().unwrap(), starts, options }
@@ -273,12 +235,12 @@ impl Program {
             let bits = if scalar.bits() < 64 { bits | noise } else { bits };
             match scalar.is_float() {
                 true if floats.len() < 8 => floats.push(bits),
-                false if ints.len() < 6 => ints.push(bits),
+                false if ints.len() < INTEGERS => ints.push(bits),
                 _ => stack.push(bits),
             }
         }
         assert!(stack.len() <= 8);
-        ints.resize(6, 0xdead_beef_dead_beef);
+        ints.resize(INTEGERS, 0xdead_beef_dead_beef);
         floats.resize(8, 0xdead_beef_dead_beef);
         stack.resize(8, 0xdead_beef_dead_beef);
         TRAP.set(None);

@@ -3,7 +3,7 @@
 use std::vec::Vec;
 
 use super::harness::{CONTEXT, HostFunctions, Program, plain, verified};
-use crate::codegen::{Options, X64Compiler};
+use crate::codegen::{NativeCompiler, Options};
 use crate::ir::{Binary, FunctionBuilder, Local, Scalar, Value};
 
 const I64: Scalar = Scalar::I64;
@@ -12,7 +12,7 @@ const POINTER: Scalar = Scalar::Pointer;
 fn link(functions: &[Vec<u8>]) -> Program {
     let verified: Vec<_> = functions.iter().map(|bytes| verified(bytes)).collect();
     let instances: Vec<_> = verified.iter().map(plain).collect();
-    Program::link(&mut X64Compiler::new(), &instances, &HostFunctions::new(), Options::default())
+    Program::link(&mut NativeCompiler::new(), &instances, &HostFunctions::new(), Options::default())
 }
 
 /// `fn(to, from, value, count) -> i64`, with `operation` between uses of many locals. `swapped` puts the operands
@@ -166,9 +166,9 @@ fn data_is_behind_the_code_and_aligned() {
     f.binary(Binary::Add, I64, sum, sum, value);
     f.return_value(I64, sum);
     let bytes = f.finish().unwrap();
-    let program = link(&[bytes.clone()]);
+    let program = link(std::slice::from_ref(&bytes));
     assert_eq!(program.call(0, &[(I64, 6)], Some(I64)), Ok(8 + 49 + u64::from(b'c')));
-    let mut compiler = X64Compiler::new();
+    let mut compiler = NativeCompiler::new();
     let code = compiler.compile(&plain(&verified(&bytes)), &CONTEXT).unwrap();
     assert_eq!((code.align, code.bytes.len()), (1024, 1024 + 80));
     assert!(code.code_size < 100);

@@ -3,7 +3,7 @@
 use std::vec::Vec;
 
 use super::harness::{CONTEXT, HostFunctions, Program, plain, verified};
-use crate::codegen::{Options, X64Compiler};
+use crate::codegen::{NativeCompiler, Options};
 use crate::ir::{
     Binary, Condition, FunctionBuilder, Local, Memory, ProgramHost, Scalar, Stop, ValueType,
 };
@@ -237,9 +237,9 @@ fn check(seed: u64) -> bool {
         (0..FUNCTIONS).map(|number| function(&mut random, &shapes, number)).collect();
     let verified: Vec<_> = bodies.iter().map(|bytes| verified(bytes)).collect();
     let instances: Vec<_> = verified.iter().map(plain).collect();
-    let options = if seed % 2 == 0 { CONTEXT } else { Options::default() };
+    let options = if seed.is_multiple_of(2) { CONTEXT } else { Options::default() };
     let program =
-        Program::link(&mut X64Compiler::new(), &instances, &HostFunctions::new(), options);
+        Program::link(&mut NativeCompiler::new(), &instances, &HostFunctions::new(), options);
     let Shape { params, result } = &shapes[0];
     let arguments: Vec<(Scalar, u64)> = params
         .iter()
