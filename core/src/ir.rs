@@ -195,7 +195,6 @@ pub(crate) mod interpret;
 pub(crate) mod opcode;
 pub mod text;
 pub(crate) mod types;
-pub(crate) mod usage;
 pub(crate) mod verify;
 
 pub use arguments::Arguments;

@@ -258,7 +258,17 @@ fn browser() -> Result<Outcome, Error> {
 }
 
 fn aarch64() -> Result<Outcome, Error> {
-    let filters = ["format", "link", "cache", "memory::icache", "vm", "loader::bytecode"];
+    let filters = [
+        "format",
+        "link",
+        "cache",
+        "memory::icache",
+        "vm",
+        "loader::bytecode",
+        "codegen",
+        "ir::tests",
+        "trap",
+    ];
     emulated("aarch64-unknown-linux-gnu", "aarch64", &filters)
 }
 

@@ -9,13 +9,13 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::marker::PhantomData;
 
 use super::arguments::Arguments;
 use super::error::IrError;
 use super::function::{Callee, Function, Signature};
 use super::instruction::Instruction;
 use super::types::{Argument, Scalar, TypeSet, ValueType};
-use super::usage::Usage;
 use crate::alloc_util::{try_copy_bytes as copy_of, try_filled};
 
 mod check;
@@ -42,14 +42,14 @@ pub struct VerifiedTemplate {
 pub(crate) struct Facts {
     /// The permitted arguments of each type parameter.
     allowed: Vec<TypeSet>,
-    pub(crate) usage: Usage,
 }
 
 /// A function with an argument for each of its type parameters.
 #[derive(Clone, Copy, Debug)]
 pub struct FunctionInstance<'v, 'd> {
     body: Function<'d>,
-    pub(crate) facts: &'v Facts,
+    /// An instance exists only while the function that the verifier has accepted does.
+    verified: PhantomData<&'v Facts>,
     arguments: Arguments,
 }
 
@@ -76,7 +76,7 @@ impl<'d> Verified<'d> {
         if !ends {
             return Err(IrError::FallsOff { at: body.offset(last) });
         }
-        let facts = Facts { allowed: check.allowed, usage: Usage::of(&body)? };
+        let facts = Facts { allowed: check.allowed };
         Ok(Self { body, facts })
     }
 
@@ -95,7 +95,7 @@ impl<'d> Verified<'d> {
             debug_assert!(!is_invalid(&verified), "an invalid function is trusted: {verified:?}");
         }
         let allowed = try_filled(usize::from(body.type_params), &TypeSet::ANY)?;
-        Ok(Self { body, facts: Facts { allowed, usage: Usage::default() } })
+        Ok(Self { body, facts: Facts { allowed } })
     }
 
     /// The function.
@@ -154,7 +154,7 @@ impl<'v, 'd> FunctionInstance<'v, 'd> {
                 return Err(refusal(&body, parameter, argument));
             }
         }
-        Ok(Self { body, facts, arguments })
+        Ok(Self { body, verified: PhantomData, arguments })
     }
 
     /// The function.

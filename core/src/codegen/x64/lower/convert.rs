@@ -1,7 +1,7 @@
 //! From one type to another, as Rust's `as` does: integers wrap, floats are cut towards 0 and stop at the
 //! ends of what they become, what is no number becomes 0.
 
-use super::{Lowering, float_of, is_wide};
+use super::{Lower, float_of, is_wide};
 use crate::codegen::x64::{Bitwise, Cond, Gpr, Scalar as Row, W8, W32, W64, Xmm};
 use crate::ir::types::Scalar;
 
@@ -9,7 +9,7 @@ use crate::ir::types::Scalar;
 const TWO_TO_63: u64 = 0x43e0_0000_0000_0000;
 const TWO_TO_64: u64 = 0x43f0_0000_0000_0000;
 
-impl Lowering<'_, '_> {
+impl Lower<'_, '_> {
     pub(super) fn convert(&mut self, a: u16, to: Scalar, b: u16, from: Scalar) {
         match (from.is_float(), to.is_float()) {
             (false, false) => self.integer_to_integer(a, to, b, from),
@@ -46,7 +46,7 @@ impl Lowering<'_, '_> {
     /// The value in 64 bits, with its sign.
     fn widen(&mut self, to: Gpr, source: Gpr, from: Scalar) {
         match from {
-            _ if is_wide(from) => self.move_integer(to, source),
+            _ if is_wide(from) => self.move_gpr(to, source),
             _ if from.is_signed() => self.asm.movsxd(to, source),
             _ => self.asm.mov(W32, to, source),
         }
@@ -75,15 +75,15 @@ impl Lowering<'_, '_> {
         self.asm.jcc(Cond::S, large);
         self.asm.cvtsi2s(float, to, W64, source);
         self.asm.jmp(done);
-        self.asm.bind(large);
+        self.bind(large);
         self.asm.mov(W64, Gpr::Rcx, source);
-        self.move_integer(Gpr::Rax, source);
+        self.move_gpr(Gpr::Rax, source);
         self.asm.shr(W64, Gpr::Rcx, 1u8);
         self.asm.and(W32, Gpr::Rax, 1);
         self.asm.or(W64, Gpr::Rcx, Gpr::Rax);
         self.asm.cvtsi2s(float, to, W64, Gpr::Rcx);
         self.asm.scalar(Row::ADD, float, to, to);
-        self.asm.bind(done);
+        self.bind(done);
     }
 
     fn float_to_integer(&mut self, a: u16, to: Scalar, b: u16, from: Scalar) {
@@ -91,7 +91,7 @@ impl Lowering<'_, '_> {
         match from {
             // Exactly, so that the rest is the same for both.
             Scalar::F32 => self.asm.cvtss2sd(Xmm::Xmm15, source),
-            _ => self.move_float(Xmm::Xmm15, source),
+            _ => self.move_xmm(Xmm::Xmm15, source),
         }
         match to {
             Scalar::Bool => self.float_to_bool(),
@@ -133,7 +133,7 @@ impl Lowering<'_, '_> {
         self.load_14(highest.to_bits());
         self.asm.minsd(Xmm::Xmm15, Xmm::Xmm14);
         self.asm.cvttsd2si(W64, Gpr::Rax, Xmm::Xmm15);
-        self.asm.bind(done);
+        self.bind(done);
     }
 
     /// The processor gives the lowest number for all that does not fit.
@@ -146,7 +146,7 @@ impl Lowering<'_, '_> {
         self.compare_with(TWO_TO_63);
         self.asm.jcc(Cond::B, done);
         self.asm.mov_imm(Gpr::Rax, i64::MAX.cast_unsigned());
-        self.asm.bind(done);
+        self.bind(done);
     }
 
     /// The upper half of the numbers is converted without its highest bit.
@@ -160,7 +160,7 @@ impl Lowering<'_, '_> {
         self.asm.jcc(Cond::Ae, large);
         self.asm.cvttsd2si(W64, Gpr::Rax, Xmm::Xmm15);
         self.asm.jmp(done);
-        self.asm.bind(large);
+        self.bind(large);
         self.asm.mov_imm(Gpr::Rax, u64::MAX);
         self.compare_with(TWO_TO_64);
         self.asm.jcc(Cond::Ae, done);
@@ -169,7 +169,7 @@ impl Lowering<'_, '_> {
         self.asm.cvttsd2si(W64, Gpr::Rax, Xmm::Xmm15);
         self.asm.mov_imm(Gpr::Rcx, 1 << 63);
         self.asm.xor(W64, Gpr::Rax, Gpr::Rcx);
-        self.asm.bind(done);
+        self.bind(done);
     }
 }
 
