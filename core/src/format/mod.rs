@@ -29,7 +29,7 @@ pub use read::file::File;
 pub use read::layout_phase;
 pub use read::library::Library;
 pub use read::{
-    Found, Limits, RelocTable, Section, Sections, Smf, Symbol, SymbolPlace, Symbols, functions,
+    Found, Limits, RelocTable, Section, Sections, Smf, Symbol, SymbolPlace, Symbols, constants, functions,
     library, note, sdn, shared_object, template,
 };
 pub use wire::bytes;

@@ -26,9 +26,16 @@ pub struct VerifyError {
 pub enum Fault {
     /// No instruction, or a part of one.
     Decode(DecodeError),
-    /// An instruction that needs what is not there: a constant pool, a heap, collections, patterns,
-    /// actors or another machine's runtime.
+    /// An instruction whose meaning no source defines completely, or that needs actors.
     Unsupported,
+    /// A function that works on objects, of which there are no facts: it is interpreted alone.
+    Objects,
+    /// A constant that the pool does not have.
+    NoConstant { index: u32, count: u32 },
+    /// A constant of an unknown type, a bool that is neither 0 nor 1, or a string outside of the string table.
+    BadConstant { index: u32 },
+    /// A constant that is not a string.
+    NoText { index: u32 },
     /// A program of more functions than are counted, or a function of 2^31 bytes or more.
     TooLarge,
     /// Fewer locals than parameters.
@@ -119,8 +126,16 @@ impl fmt::Display for Fault {
         match *self {
             Fault::Decode(error) => error.fmt(f),
             Fault::Unsupported => f.write_str(
-                "is not supported: there is no heap, no constant pool and no other runtime",
+                "is not supported: its meaning is not defined, or it needs a scheduler of actors",
             ),
+            Fault::Objects => f.write_str("works on objects, and is only interpreted"),
+            Fault::NoConstant { index, count } => {
+                write!(f, "loads constant {index} of a pool of {count}")
+            }
+            Fault::BadConstant { index } => {
+                write!(f, "loads constant {index}, which has no valid type and value")
+            }
+            Fault::NoText { index } => write!(f, "loads constant {index}, which is not a string"),
             Fault::TooLarge => {
                 f.write_str("is too large: more than 2^30 functions, or 2^31 bytes of code")
             }
@@ -190,6 +205,7 @@ impl From<Kind> for KindSet {
             Kind::F64 => KindSet::F64,
             Kind::Bool => KindSet::BOOL,
             Kind::Nil => KindSet::NIL,
+            Kind::Value => KindSet::VALUE,
         }
     }
 }

@@ -9,7 +9,8 @@ use super::scan::{Scan, Target};
 use super::uses::Uses;
 use super::{FunctionCode, Kind};
 use crate::alloc_util::AllocError;
-use crate::bytecode::instruction::Opcode;
+use crate::bytecode::instruction::{Instruction, Opcode};
+use crate::format::constants::{Constant, Constants};
 
 /// A function on its way through the verifier.
 pub(super) struct Flow<'v, 'c> {
@@ -22,6 +23,9 @@ pub(super) struct Flow<'v, 'c> {
     pub(super) effort: &'v mut Effort,
     /// The results of all functions, once they are known.
     pub(super) known: Option<&'v [Kind]>,
+    pub(super) constants: Constants<'c>,
+    /// Whether the function works on objects, or calls one that does.
+    pub(super) is_dynamic: bool,
     /// Whether what is nil before a loop is taken for mixed.
     pub(super) guesses: bool,
     /// Whether a path ends at the end of the code.
@@ -68,9 +72,11 @@ impl<'v> Flow<'v, '_> {
         let targets = self.scan.targets.len();
         let none = |none: AllocError| (0, none.into());
         let (params, locals) = (self.function.params, self.scan.locals_set);
-        self.joins.start(targets, self.function.code.len(), locals).map_err(none)?;
+        let (given, mixed) =
+            if self.is_dynamic { (Type::VALUE, Type::VALUE) } else { (Type::I64, Type::MIXED) };
+        self.joins.start(targets, self.function.code.len(), locals, mixed).map_err(none)?;
         self.uses.start(self.scan.locals_named, targets).map_err(none)?;
-        let mut state = frame.start(params, locals, self.index).map_err(none)?;
+        let mut state = frame.start(params, given, locals, self.index).map_err(none)?;
         let (mut at, mut passed) = (0, 0);
         loop {
             let path = self.path(&mut state, at, passed);
@@ -211,13 +217,16 @@ impl<'v> Flow<'v, '_> {
 
     /// The function returns a value of this type.
     fn returns(&mut self, ty: Type, at: At) -> Result<(), Fault> {
-        if self.known.is_some() {
+        if self.known.is_some() || self.is_dynamic {
             return Ok(());
         }
         self.results.returns(self.index, ty, (self.index, offset(at))).map_err(Fault::from)
     }
 
     fn result_of(&mut self, callee: u32) -> Type {
+        if self.is_dynamic {
+            return Type::VALUE;
+        }
         let known = self.known.and_then(|known| known.get(usize::try_from(callee).ok()?));
         match known {
             Some(&kind) => Type::of(kind.into()),
@@ -236,7 +245,8 @@ impl<'v> Flow<'v, '_> {
     #[inline(always)]
     fn step(&mut self, state: &mut State<'_>, op: Op, at: At) -> Result<Next, Fault> {
         use Opcode as O;
-        let Self { results, uses, .. } = self;
+        let Self { results, uses, is_dynamic, .. } = self;
+        let arguments = if *is_dynamic { KindSet::ANY } else { KindSet::I64 };
         match op.opcode() {
             O::ConstI64 => state.write(uses.slot(op.a()), Type::I64),
             O::ConstF64 => state.write(uses.slot(op.a()), Type::F64),
@@ -320,20 +330,20 @@ impl<'v> Flow<'v, '_> {
             }
             O::Call => {
                 uses.call(op.argc());
-                pop_arguments(state, op.argc(), results, at)?;
+                pop_arguments(state, op.argc(), arguments, results, at)?;
                 let result = self.result_of(op.long());
                 state.push(result);
             }
             O::TailCall => {
                 uses.tail_call(op.argc());
-                pop_arguments(state, op.argc(), results, at)?;
+                pop_arguments(state, op.argc(), arguments, results, at)?;
                 let result = self.result_of(op.long());
                 self.returns(result, at)?;
                 return Ok(Next::Ends);
             }
             O::CallSffi => {
                 uses.call(op.b());
-                pop_arguments(state, op.b(), results, at)?;
+                pop_arguments(state, op.b(), KindSet::I64, results, at)?;
                 state.push(Type::I64);
             }
             O::Ret => {
@@ -345,8 +355,8 @@ impl<'v> Flow<'v, '_> {
                 self.returns(Type::NIL, at)?;
                 return Ok(Next::Ends);
             }
-            // The scan lets nothing else through.
-            _ => return Err(Fault::Unsupported),
+            // The scan lets no other instruction through.
+            _ => self.object_operation(state, at)?,
         }
         Ok(Next::Follows)
     }
@@ -356,12 +366,106 @@ impl<'v> Flow<'v, '_> {
 fn pop_arguments(
     state: &mut State<'_>,
     argc: u16,
+    needed: KindSet,
     results: &mut Results,
     at: At,
 ) -> Result<(), Fault> {
-    state.require(argc)?;
+    state.require(argc.into())?;
     for _ in 0..argc {
-        state.pop(KindSet::I64, results, at)?;
+        state.pop(needed, results, at)?;
     }
     Ok(())
+}
+
+impl Flow<'_, '_> {
+    /// What an instruction that works on objects does to the kinds. Its operands are read from the code, because
+    /// [`Op`] does not contain all of them.
+    #[cold]
+    #[inline(never)]
+    fn object_operation(&mut self, state: &mut State<'_>, at: At) -> Result<(), Fault> {
+        use Instruction as I;
+        let object = KindSet::VALUE;
+        let instruction = Instruction::decode(self.function.code, offset(at));
+        let instruction = instruction.map_err(Fault::Decode)?;
+        let popped = popped(instruction);
+        self.effort.spend(usize::try_from(popped).unwrap_or(usize::MAX))?;
+        let results = &mut *self.results;
+        state.pop_all(popped, results, at)?;
+        let (dest, result) = match instruction {
+            I::LoadConst { dest, index } => (dest, constant_type(self.constants.get(index))),
+            I::LoadString { dest, .. }
+            | I::GcAlloc { dest, .. }
+            | I::ArrayLit { dest, .. }
+            | I::DictLit { dest, .. }
+            | I::TupleLit { dest, .. }
+            | I::EnumNew { dest, .. }
+            | I::EnumNewTyped { dest, .. } => (dest, Type::VALUE),
+            I::CallIndirect { .. } | I::CallRuntime { .. } => {
+                state.push(Type::VALUE);
+                return Ok(());
+            }
+            I::LoadHeap { dest, ptr: source, .. } | I::EnumPayload { dest, value: source, .. } => {
+                state.read_as(object, source, results, at)?;
+                (dest, Type::VALUE)
+            }
+            I::Len { dest, collection } => {
+                state.read_as(object, collection, results, at)?;
+                (dest, Type::I64)
+            }
+            I::IndexGet { dest, collection, index } => {
+                state.read_as(object, collection, results, at)?;
+                state.read(index, results, at)?;
+                (dest, Type::VALUE)
+            }
+            I::Slice { dest, collection, start, end } => {
+                state.read_as(object, collection, results, at)?;
+                state.read_as(KindSet::I64, start, results, at)?;
+                state.read_as(KindSet::I64, end, results, at)?;
+                (dest, Type::VALUE)
+            }
+            I::EnumMatch { dest, value, .. }
+            | I::EnumMatchTyped { dest, value, .. }
+            | I::IsSome { dest, value } => {
+                state.read(value, results, at)?;
+                (dest, Type::BOOL)
+            }
+            I::StoreHeap { ptr: object_slot, src: value, .. }
+            | I::Append { collection: object_slot, value } => {
+                state.read_as(object, object_slot, results, at)?;
+                return state.read(value, results, at).map(drop);
+            }
+            I::IndexSet { collection, index, value } => {
+                state.read_as(object, collection, results, at)?;
+                state.read(index, results, at)?;
+                return state.read(value, results, at).map(drop);
+            }
+            _ => return Err(Fault::Unsupported),
+        };
+        state.write(dest, result);
+        Ok(())
+    }
+}
+
+/// The number of values that an instruction that works on objects pops.
+fn popped(instruction: Instruction) -> u32 {
+    match instruction {
+        Instruction::CallIndirect { argc } => u32::from(argc) + 1,
+        Instruction::CallRuntime { argc, .. } => argc.into(),
+        Instruction::DictLit { count, .. } => 2 * u32::from(count),
+        Instruction::ArrayLit { count, .. }
+        | Instruction::TupleLit { count, .. }
+        | Instruction::EnumNew { count, .. }
+        | Instruction::EnumNewTyped { count, .. } => count.into(),
+        _ => 0,
+    }
+}
+
+fn constant_type(constant: Option<Constant<'_>>) -> Type {
+    match constant {
+        Some(Constant::I64(_)) => Type::I64,
+        Some(Constant::F64(_)) => Type::F64,
+        Some(Constant::Bool(_)) => Type::BOOL,
+        Some(Constant::Nil) => Type::NIL,
+        Some(Constant::Text(_)) | None => Type::VALUE,
+    }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod decompress;
 pub(crate) mod elf;
+pub mod constants;
 pub(crate) mod file;
 mod find_header;
 pub mod functions;
