@@ -9,6 +9,7 @@
 //! the functions: the interpreter calls it at calls and at back edges, and it may take over.
 
 mod activation;
+mod dynamic;
 mod ops;
 
 use alloc::boxed::Box;
@@ -16,9 +17,11 @@ use alloc::vec::Vec;
 
 use super::host::{HostTable, Signals};
 use super::verify::{Fault, Program, Verifier};
-use crate::alloc_util::{try_box, try_push, try_reserve, try_resize};
+use super::objects::{ObjectArena, Objects, Value};
+use crate::alloc_util::{try_box, try_collect, try_push, try_reserve, try_resize};
 use crate::trap::bytecode::{Cause, MAX_STACK_DEPTH, Trap};
 use activation::{Activation, Event};
+use dynamic::{DynamicRun, DynamicState, bits_of};
 use ops::Ops;
 
 /// What a call may still use.
@@ -50,6 +53,9 @@ pub trait TierUp {
 
     /// Called at a back edge. `None` continues the interpretation; a value is the result of the activation.
     fn on_back_edge(&mut self, head: LoopHead<'_>) -> Option<Result<u64, Trap>>;
+
+    /// Called at calls and back edges of activations whose values have dynamic kinds, which are always interpreted.
+    fn on_dynamic(&mut self) {}
 }
 
 /// An activation at a back edge.
@@ -132,6 +138,7 @@ pub struct Interpreter {
     frames: Vec<Frame>,
     /// What translates, from the first function on: it is large, and interpreters lie on the stack.
     verifier: Option<Box<Verifier>>,
+    dynamic: DynamicState,
 }
 
 impl Interpreter {
@@ -141,11 +148,50 @@ impl Interpreter {
     }
 
     /// Calls function `function` with `args`, as many as it has parameters: missing ones are 0. Its
-    /// activations take what they need of `space`.
+    /// activations take what they need of `space`. A function that works on objects gets an
+    /// [`ObjectArena`], which is dropped at the end of the call.
+    ///
+    /// # Errors
+    /// What stops the program; a result that is an object, which is dropped.
+    pub fn call<T: TierUp>(
+        &mut self,
+        environment: Environment<'_, '_>,
+        tier: &mut T,
+        function: u32,
+        args: &[u64],
+        space: StackSpace,
+    ) -> Result<u64, Trap> {
+        let Some(found) = environment.program.function(function) else { return Ok(0) };
+        if environment.program.compiles(function) {
+            return self.call_typed(environment, tier, function, args, space);
+        }
+        let trap = |cause| Trap { cause, function, at: 0 };
+        let args = args.iter().copied().chain(core::iter::repeat(0)).take(found.params.into());
+        let args = try_collect(args.map(|arg| Value::I64(arg.cast_signed())));
+        let args = args.map_err(|none| trap(none.into()))?;
+        let mut arena = ObjectArena::new();
+        let result = self.call_with(environment, &mut arena, tier, function, &args, space)?;
+        bits_of(result).map_err(|error| trap(error.into()))
+    }
+
+    /// Calls function `function` with values and with the objects of the host. Missing arguments are nil.
     ///
     /// # Errors
     /// What stops the program.
-    pub fn call<T: TierUp>(
+    pub fn call_with<T: TierUp>(
+        &mut self,
+        environment: Environment<'_, '_>,
+        objects: &mut dyn Objects,
+        tier: &mut T,
+        function: u32,
+        args: &[Value],
+        space: StackSpace,
+    ) -> Result<Value, Trap> {
+        DynamicRun { interpreter: self, environment, objects, tier, space }.call(function, args)
+    }
+
+    /// As [`call`](Self::call), of a function that compiles.
+    fn call_typed<T: TierUp>(
         &mut self,
         environment: Environment<'_, '_>,
         tier: &mut T,

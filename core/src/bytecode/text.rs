@@ -23,8 +23,19 @@
 //! What is no instruction is spelled in bytes: `BYTES 0xff 0xff`. A name that holds anything but letters,
 //! digits, `_`, `.`, `$` and `:` stands between `"`, with `\"`, `\\` and `\xNN`.
 //!
-//! [`Assembled`] holds the functions of a source, [`disassemble`] writes what assembles to the same
-//! bytes, whether the verifier accepts them or not.
+//! Constants of the pool stand in lines of their own and are numbered from 0 in their order. Instructions refer to the
+//! numbers:
+//!
+//! ```text
+//! constant i64 -5             ; 0
+//! constant f64 1.5            ; 1, as an operand of CONST_F64
+//! constant bool true          ; 2
+//! constant nil                ; 3
+//! constant string "a text"    ; 4, quoted as a name
+//! ```
+//!
+//! [`AssembledProgram`] holds the functions and the constants of a source, [`disassemble`] and [`write_constants`]
+//! write what assembles to the same bytes, whether the verifier accepts them or not; an invalid constant becomes nil.
 
 mod parse;
 mod print;
@@ -32,14 +43,15 @@ mod print;
 use alloc::vec::Vec;
 use core::fmt;
 
-pub use parse::assemble;
-pub use print::{annotate, disassemble};
+pub use parse::{assemble, assemble_program};
+pub use print::{annotate, disassemble, write_constants};
 
 #[cfg(doc)]
 use super::instruction::Instruction;
 use crate::format::Flags;
 use crate::format::write::WriteError;
-use crate::format::write::bytecode::{NewFunction, write_functions};
+use crate::format::constants::Constant;
+use crate::format::write::bytecode::{NewFunction, write_program};
 
 /// A function of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,18 +66,74 @@ pub struct Assembled {
     pub code: Vec<u8>,
 }
 
-/// A module of these functions, as [`write_functions`] makes it.
+/// A constant of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AssembledConstant {
+    /// An integer.
+    I64(i64),
+    /// The bits of a float.
+    F64(u64),
+    /// A truth value.
+    Bool(bool),
+    /// No information.
+    Nil,
+    /// A string; not necessarily UTF-8, and without a NUL.
+    Text(Vec<u8>),
+}
+
+impl AssembledConstant {
+    /// The constant as the pool of a module contains it.
+    pub fn as_constant(&self) -> Constant<'_> {
+        match self {
+            AssembledConstant::I64(value) => Constant::I64(*value),
+            AssembledConstant::F64(bits) => Constant::F64(*bits),
+            AssembledConstant::Bool(value) => Constant::Bool(*value),
+            AssembledConstant::Nil => Constant::Nil,
+            AssembledConstant::Text(text) => Constant::Text(text),
+        }
+    }
+}
+
+/// The functions and the constants of a source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AssembledProgram {
+    /// The functions, in their order.
+    pub functions: Vec<Assembled>,
+    /// The constants, in their order.
+    pub constants: Vec<AssembledConstant>,
+}
+
+impl AssembledProgram {
+    /// A module of the program, as [`write_program`] makes it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn to_module(&self, flags: Flags) -> Result<Vec<u8>, WriteError> {
+        let constants = self.constants.iter().map(AssembledConstant::as_constant);
+        write_assembled(&self.functions, &constants.collect::<Vec<_>>(), flags)
+    }
+}
+
+/// A module of these functions, without a constant pool.
 ///
 /// # Errors
-/// As there.
+/// As [`write_program`].
 pub fn write_module(functions: &[Assembled], flags: Flags) -> Result<Vec<u8>, WriteError> {
+    write_assembled(functions, &[], flags)
+}
+
+fn write_assembled(
+    functions: &[Assembled],
+    constants: &[Constant<'_>],
+    flags: Flags,
+) -> Result<Vec<u8>, WriteError> {
     let functions = functions.iter().map(|function| NewFunction {
         name: &function.name,
         params: function.params,
         locals: function.locals,
         code: &function.code,
     });
-    write_functions(&functions.collect::<Vec<_>>(), flags)
+    write_program(&functions.collect::<Vec<_>>(), constants, flags)
 }
 
 /// A line that cannot be assembled.
@@ -85,6 +153,10 @@ pub enum TextFault {
     NoFunction,
     /// A line `function` that is not name, parameters, locals.
     Function,
+    /// A line `constant` that is not type, value.
+    Constant,
+    /// A constant in a source of functions alone.
+    UnexpectedConstant,
     /// Fewer locals than parameters.
     Locals,
     /// Two functions of one name.
@@ -124,6 +196,10 @@ impl fmt::Display for TextFault {
         match *self {
             TextFault::NoFunction => f.write_str("no `function` line stands before it"),
             TextFault::Function => f.write_str("not `function NAME, PARAMETERS, LOCALS`"),
+            TextFault::Constant => f.write_str(
+                "not `constant TYPE VALUE`, where the type is i64, f64, bool, nil or string",
+            ),
+            TextFault::UnexpectedConstant => f.write_str("a constant, and there is no constant pool"),
             TextFault::Locals => f.write_str("fewer locals than parameters"),
             TextFault::FunctionTwice => f.write_str("a second function of this name"),
             TextFault::Mnemonic => f.write_str("no instruction has this name"),

@@ -21,6 +21,7 @@ mod jit;
 mod layout;
 mod library;
 mod note;
+mod objects;
 mod output;
 mod pack;
 mod prefetch;
