@@ -300,3 +300,6 @@ pub(super) fn bits_of(value: Value) -> Result<u64, ValueError> {
         Value::Object(_) => return Err(ValueError::ObjectResult),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@ use super::*;
 use crate::bytecode::instruction::Instruction;
 use crate::bytecode::testing::Random;
 use crate::bytecode::verify::FunctionCode;
+use crate::format::Smf;
+use crate::format::constants::Constants;
 use crate::testing::some;
 
 fn text(functions: &[Assembled]) -> String {
@@ -60,6 +62,57 @@ fn source_is_assembled_as_written() {
     assert_eq!(found[8].1.jump_offset(), Some(-66));
     assert_eq!(assemble(&text(&functions)), Ok(functions.clone()));
     assert!(text(&functions).contains("L30:"), "{}", text(&functions));
+}
+
+#[test]
+fn constants_are_assembled_and_written() {
+    let source = "constant i64 -5\nconstant f64 1.5\nconstant f64 0x7ff8000000000001\nconstant bool true\n\
+        constant bool false\nconstant nil\nconstant string \"a; \\\"b\\\", \\xff\"\nconstant string \"\"\n";
+    let commented = std::format!("{source}function f, 0, 0 ; f\nLOAD_STRING 0, 7\nRET_VOID\n");
+    let program = assemble_program(&commented).unwrap();
+    use AssembledConstant as C;
+    let expected = [
+        C::I64(-5),
+        C::F64(1.5f64.to_bits()),
+        C::F64(0x7ff8_0000_0000_0001),
+        C::Bool(true),
+        C::Bool(false),
+        C::Nil,
+        C::Text(b"a; \"b\", \xff".to_vec()),
+        C::Text(Vec::new()),
+    ];
+    assert_eq!(program.constants, expected);
+    let module = program.to_module(Flags(0)).unwrap();
+    let smf = Smf::parse(&module).unwrap();
+    let mut written = String::new();
+    write_constants(&mut written, smf.constants()).unwrap();
+    assert_eq!(written, source);
+    assert_eq!(assemble_program(&(written + &text(&program.functions))), Ok(program));
+    let mut invalid = String::new();
+    write_constants(&mut invalid, Constants::parse(&[9; 16], b"")).unwrap();
+    assert_eq!(invalid, "constant nil ; not valid\n");
+}
+
+#[test]
+fn malformed_constant_is_refused() {
+    let fault = |line: &str| assemble_program(line).unwrap_err().fault;
+    for line in [
+        "constant",
+        "constant i64",
+        "constant i64 1.5",
+        "constant f64 one",
+        "constant bool 1",
+        "constant nil 0",
+        "constant string text",
+        "constant string \"a\" b",
+        "constant u64 1",
+    ] {
+        assert_eq!(fault(line), TextFault::Constant, "{line}");
+    }
+    assert_eq!(fault("constant string \"a"), TextFault::Name);
+    let error = assemble("function f, 0, 0\nconstant nil").unwrap_err();
+    assert_eq!(error, TextError { line: 2, fault: TextFault::UnexpectedConstant });
+    assert_eq!(error.to_string(), "line 2: a constant, and there is no constant pool");
 }
 
 #[test]

@@ -115,7 +115,9 @@ mod tests {
             bytes[8..].copy_from_slice(&value.to_le_bytes());
             bytes
         };
-        let get = |bytes: &[u8]| Constants::parse(bytes, b"a\0b").get(0);
+        fn get(bytes: &[u8]) -> Option<Constant<'_>> {
+            Constants::parse(bytes, b"a\0b").get(0)
+        }
         assert_eq!(get(&entry(0, 7)), Some(Constant::I64(7)));
         assert_eq!(get(&entry(0, 7)[..15]), None);
         assert_eq!(get(&entry(5, 0)), None);
