@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::verify::{HostCall, Program};
 use super::objects::{Objects, Value};
+use super::verify::{HostCall, Program};
 #[cfg(feature = "kernel")]
 use crate::alloc_util::try_collect;
 use crate::alloc_util::{AllocError, try_reserve};

@@ -16,8 +16,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::host::{HostTable, Signals};
-use super::verify::{Fault, Program, Verifier};
 use super::objects::{ObjectArena, Objects, Value};
+use super::verify::{Fault, Program, Verifier};
 use crate::alloc_util::{try_box, try_collect, try_push, try_reserve, try_resize};
 use crate::trap::bytecode::{Cause, MAX_STACK_DEPTH, Trap};
 use activation::{Activation, Event};

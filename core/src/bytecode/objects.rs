@@ -82,7 +82,11 @@ impl Value {
     /// # Errors
     /// [`ValueError::WrongKind`].
     pub const fn as_bool(self) -> Result<bool, ValueError> {
-        if let Value::Bool(value) = self { Ok(value) } else { Err(self.wrong_kind(ValueKind::Bool)) }
+        if let Value::Bool(value) = self {
+            Ok(value)
+        } else {
+            Err(self.wrong_kind(ValueKind::Bool))
+        }
     }
 
     /// The object.

@@ -49,8 +49,8 @@ pub use print::{annotate, disassemble, write_constants};
 #[cfg(doc)]
 use super::instruction::Instruction;
 use crate::format::Flags;
-use crate::format::write::WriteError;
 use crate::format::constants::Constant;
+use crate::format::write::WriteError;
 use crate::format::write::bytecode::{NewFunction, write_program};
 
 /// A function of a source.
@@ -199,7 +199,9 @@ impl fmt::Display for TextFault {
             TextFault::Constant => f.write_str(
                 "not `constant TYPE VALUE`, where the type is i64, f64, bool, nil or string",
             ),
-            TextFault::UnexpectedConstant => f.write_str("a constant, and there is no constant pool"),
+            TextFault::UnexpectedConstant => {
+                f.write_str("a constant, and there is no constant pool")
+            }
             TextFault::Locals => f.write_str("fewer locals than parameters"),
             TextFault::FunctionTwice => f.write_str("a second function of this name"),
             TextFault::Mnemonic => f.write_str("no instruction has this name"),

@@ -246,8 +246,7 @@ impl Verifier {
         for (&function, index) in functions.iter().zip(0..) {
             let Self { scan, called, hosts, runtime, .. } = self;
             let (edges, caller) = (None, index);
-            let mut calls =
-                Callees { functions, called, constants, hosts, runtime, edges, caller };
+            let mut calls = Callees { functions, called, constants, hosts, runtime, edges, caller };
             let scanned = scan.function(&function, &mut calls);
             let error = |(at, fault)| VerifyError::new(index, function.code, at, fault);
             scanned.map_err(error)?;

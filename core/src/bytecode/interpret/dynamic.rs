@@ -52,19 +52,21 @@ enum Step {
     /// The instruction with this number.
     Jump(usize),
     /// Calls a function with values from the end of the operand stack.
-    Call { function: u32, argc: usize },
+    Call {
+        function: u32,
+        argc: usize,
+    },
     /// The same in place of this activation.
-    TailCall { function: u32, argc: usize },
+    TailCall {
+        function: u32,
+        argc: usize,
+    },
     Return(Value),
 }
 
 impl DynamicState {
     /// The function in its form for this interpreter; `None` when the program does not have it.
-    fn ops(
-        &mut self,
-        program: &Program<'_>,
-        function: u32,
-    ) -> Result<Option<&DynamicOps>, Cause> {
+    fn ops(&mut self, program: &Program<'_>, function: u32) -> Result<Option<&DynamicOps>, Cause> {
         if self.functions.is_empty() {
             let count = program.functions().len();
             try_reserve(&mut self.functions, count)?;

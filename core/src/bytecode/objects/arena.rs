@@ -194,12 +194,7 @@ impl ObjectArena {
     }
 
     /// Sets the value of a key of a dictionary.
-    fn set_pair(
-        &mut self,
-        dict: ObjectHandle,
-        key: Value,
-        value: Value,
-    ) -> Result<(), ValueError> {
+    fn set_pair(&mut self, dict: ObjectHandle, key: Value, value: Value) -> Result<(), ValueError> {
         // Taken out, because the key may lie in the same arena.
         let Object::Dict(place) = self.object_mut(dict)? else { return Ok(()) };
         let mut taken = core::mem::take(place);

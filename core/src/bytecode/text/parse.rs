@@ -111,9 +111,7 @@ impl Assembler {
         let (kind, value) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
         let value = value.trim();
         let constant = match (kind, value) {
-            ("i64", value) => {
-                integer(value).map(|bits| AssembledConstant::I64(bits.cast_signed()))
-            }
+            ("i64", value) => integer(value).map(|bits| AssembledConstant::I64(bits.cast_signed())),
             ("f64", value) => float(value).map(AssembledConstant::F64),
             ("bool", "true") => Some(AssembledConstant::Bool(true)),
             ("bool", "false") => Some(AssembledConstant::Bool(false)),

@@ -58,13 +58,8 @@ impl KindSet {
 
     /// The kinds in the set.
     pub fn iter(self) -> impl Iterator<Item = Kind> {
-        let all = [
-            (1, Kind::I64),
-            (2, Kind::F64),
-            (4, Kind::Bool),
-            (8, Kind::Nil),
-            (16, Kind::Value),
-        ];
+        let all =
+            [(1, Kind::I64), (2, Kind::F64), (4, Kind::Bool), (8, Kind::Nil), (16, Kind::Value)];
         all.into_iter().filter_map(move |(bit, kind)| (self.0 & bit != 0).then_some(kind))
     }
 

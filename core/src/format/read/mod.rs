@@ -1,8 +1,8 @@
 //! Reading modules. Views borrow the file and allocate nothing; only decompression allocates memory.
 
+pub mod constants;
 pub(crate) mod decompress;
 pub(crate) mod elf;
-pub mod constants;
 pub(crate) mod file;
 mod find_header;
 pub mod functions;

@@ -108,20 +108,12 @@ fn encode_constants(
     Ok(pool)
 }
 
-fn module(
-    header: Header,
-    code: &[u8],
-    names: &[u8],
-    pool: &[u8],
-) -> Result<Vec<u8>, WriteError> {
+fn module(header: Header, code: &[u8], names: &[u8], pool: &[u8]) -> Result<Vec<u8>, WriteError> {
     let code = NewSection { name: b".code", alignment: 8, ..NewSection::code(code) };
     let names = NewSection::new(SectionKind::StrTab, b".strtab", Payload::Bytes(names));
     let pool = NewSection::new(SectionKind::Data, b".data", Payload::Bytes(pool));
-    let sections = [
-        code,
-        NewSection { alignment: 1, ..names },
-        NewSection { alignment: 8, ..pool },
-    ];
+    let sections =
+        [code, NewSection { alignment: 1, ..names }, NewSection { alignment: 8, ..pool }];
     let count = if matches!(pool.payload, Payload::Bytes([])) { 2 } else { 3 };
     let sections = sections.get(..count).unwrap_or(&sections);
     let module = Module { layout: Layout::Native, header, stub: &[], sections, symbols: &[] };

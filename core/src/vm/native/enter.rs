@@ -97,7 +97,9 @@ impl Context {
             3 => Cause::StackLimit,
             4 => Cause::Interrupted,
             OUT_OF_MEMORY => Cause::OutOfMemory,
-            VALUE => ValueError::from_code(self.host_error).map_or(Cause::OutOfMemory, Cause::Value),
+            VALUE => {
+                ValueError::from_code(self.host_error).map_or(Cause::OutOfMemory, Cause::Value)
+            }
             _ if self.host_error != 0 => Cause::Host(self.host_error),
             _ => Cause::Host(native.signals().take_error().unwrap_or(1)),
         };

@@ -85,9 +85,7 @@ impl<'a> Text<'a> {
                 Ok(Some(variant)) => {
                     (format!("variant {}:{}(", variant.type_id, variant.discriminant), ")")
                 }
-                _ if arena.kind(object) == Ok(ValueKind::Tuple) => {
-                    ("(".to_owned(), ")")
-                }
+                _ if arena.kind(object) == Ok(ValueKind::Tuple) => ("(".to_owned(), ")"),
                 _ => ("[".to_owned(), "]"),
             };
             self.out.write_str(&open)?;

@@ -14,11 +14,7 @@ use Instruction as I;
 
 impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
     /// Executes an instruction that works on objects.
-    pub(super) fn object_operation(
-        &mut self,
-        frame: Frame,
-        instruction: I,
-    ) -> Result<Step, Cause> {
+    pub(super) fn object_operation(&mut self, frame: Frame, instruction: I) -> Result<Step, Cause> {
         let (dest, value) = match instruction {
             I::LoadConst { dest, index } | I::LoadString { dest, index } => {
                 (dest, self.constant(index)?)
@@ -49,9 +45,7 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
                 let variant = self.variant(frame, value)?;
                 (dest, Value::Bool(variant == Some(Variant { type_id, discriminant })))
             }
-            I::IsSome { dest, value } => {
-                (dest, Value::Bool(self.slot(frame, value) != Value::Nil))
-            }
+            I::IsSome { dest, value } => (dest, Value::Bool(self.slot(frame, value) != Value::Nil)),
             instruction => return self.new_object(frame, instruction),
         };
         self.write(frame, dest, value);

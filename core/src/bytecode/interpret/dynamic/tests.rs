@@ -160,7 +160,10 @@ fn errors_of_objects_trap_at_their_instruction() {
     assert_eq!(tuple("CONST_I64 1, 0\nSLICE 2, 0, 1, 1"), (array_only, 18));
     assert_eq!(tuple("LOAD_HEAP 1, 0, 0"), (kind(ValueKind::Block, ValueKind::Tuple), 6));
     assert_eq!(tuple("ENUM_PAYLOAD 1, 0, 0"), (kind(ValueKind::Variant, ValueKind::Tuple), 6));
-    assert_eq!(cause("GC_ALLOC 0, 8, 0\nLEN 1, 0", &[]).0, kind(ValueKind::Collection, ValueKind::Block));
+    assert_eq!(
+        cause("GC_ALLOC 0, 8, 0\nLEN 1, 0", &[]).0,
+        kind(ValueKind::Collection, ValueKind::Block)
+    );
     assert_eq!(cause("GC_ALLOC 0, 8, 0\nSTORE_HEAP 0, 4, 0", &[]), (out, 10));
     let nil = "CONST_NONE 0\nPUSH 0\nPUSH 0\nDICT_LIT 1, 1";
     assert_eq!(cause(nil, &[]), (kind(ValueKind::Key, ValueKind::Nil), 12));
@@ -202,7 +205,10 @@ fn value_of_another_kind_traps_by_name() {
     assert_eq!(with("LOAD_HEAP 1, 0, 0", five), (kind(ValueKind::Block, ValueKind::I64), 6));
     assert_eq!(with("STORE_HEAP 0, 0, 0", five), (kind(ValueKind::Block, ValueKind::I64), 6));
     assert_eq!(with("ENUM_PAYLOAD 1, 0, 0", five), (kind(ValueKind::Variant, ValueKind::I64), 6));
-    assert_eq!(with("PUSH 0\nCALL_INDIRECT 0", nil), (kind(ValueKind::Function, ValueKind::Nil), 10));
+    assert_eq!(
+        with("PUSH 0\nCALL_INDIRECT 0", nil),
+        (kind(ValueKind::Function, ValueKind::Nil), 10)
+    );
     let by_zero = "PUSH 0\nCONST_I64_PUSH 0\nDIV_I64";
     assert_eq!(with(by_zero, five), (Cause::DivisionByZero, 20));
 }
@@ -259,7 +265,10 @@ fn block_holds_values_at_offsets() {
     let with = |rest: &str| value(&format!("{block}{rest}"));
     assert_eq!(with("LOAD_HEAP 2, 0, 16\nRET 2"), "Bool(true)");
     assert_eq!(with("LOAD_HEAP 2, 0, 0\nRET 2"), "Nil");
-    assert_eq!(with("STORE_HEAP 0, 0, 0\nLOAD_HEAP 2, 0, 0\nPUSH 0\nPUSH 2\nEQ\nPOP 3\nRET 3"), "Bool(true)");
+    assert_eq!(
+        with("STORE_HEAP 0, 0, 0\nLOAD_HEAP 2, 0, 0\nPUSH 0\nPUSH 2\nEQ\nPOP 3\nRET 3"),
+        "Bool(true)"
+    );
 }
 
 #[test]
@@ -268,7 +277,10 @@ fn functions_of_the_host_get_values() {
     assert_eq!(value(pair), "I64(1) \"text\"");
     // Host function 0 takes the place of a runtime function.
     assert_eq!(value("CONST_I64_PUSH 21\nCALL_RUNTIME 0, 1\nPOP 0\nRET 0"), "I64(42)");
-    assert_eq!(value("CONST_I64_PUSH 21\nCALL_SFFI 0, 1\nPOP 0\nLOAD_CONST 1, 3\nRET 0"), "I64(42)");
+    assert_eq!(
+        value("CONST_I64_PUSH 21\nCALL_SFFI 0, 1\nPOP 0\nLOAD_CONST 1, 3\nRET 0"),
+        "I64(42)"
+    );
     assert_eq!(cause("CALL_RUNTIME 2, 0", &[]), (Cause::Host(9), 0));
     let hosts = hosts();
     assert_eq!((hosts.runtime_index("fails"), hosts.runtime_index("absent")), (Some(2), None));
@@ -309,8 +321,14 @@ fn typed_function_gets_values_of_any_kind() {
     let trap = run(floats, &[]).unwrap_err();
     let expected = Trap { cause: kind(ValueKind::I64, ValueKind::F64), function: 1, at: 8 };
     assert_eq!(trap, expected);
-    assert_eq!(value("CONST_I64_PUSH 4\nCONST_I64_PUSH 5\nCALL add, 2\nPOP 0\nLOAD_CONST 1, 0\nRET 0"), "I64(9)");
-    assert_eq!(value("LOAD_CONST 0, 0\nCONST_I64_PUSH 4\nCONST_I64_PUSH 5\nTAIL_CALL add, 2"), "I64(9)");
+    assert_eq!(
+        value("CONST_I64_PUSH 4\nCONST_I64_PUSH 5\nCALL add, 2\nPOP 0\nLOAD_CONST 1, 0\nRET 0"),
+        "I64(9)"
+    );
+    assert_eq!(
+        value("LOAD_CONST 0, 0\nCONST_I64_PUSH 4\nCONST_I64_PUSH 5\nTAIL_CALL add, 2"),
+        "I64(9)"
+    );
 }
 
 #[test]
@@ -320,7 +338,8 @@ fn end_of_the_code_returns_the_top() {
 
 #[test]
 fn depth_and_interruption_stop_dynamic_functions() {
-    let recursion = "function f, 1, 1\nLOAD_PUSH 0\nCALL f, 1\nLOAD_CONST 0, 0\nRET 0\nconstant nil";
+    let recursion =
+        "function f, 1, 1\nLOAD_PUSH 0\nCALL f, 1\nLOAD_CONST 0, 0\nRET 0\nconstant nil";
     let trap = run_in(&mut ObjectArena::new(), recursion, &[Value::Nil]).unwrap_err();
     assert_eq!((trap.cause, trap.at), (Cause::CallDepth, 0));
     let tail = "constant nil\nfunction f, 1, 1\nLOAD_CONST 0, 0\nLOAD_PUSH 0\nCONST_I64_PUSH 0\nEQ_JMP_IF_NOT more\n\
@@ -342,14 +361,17 @@ fn depth_and_interruption_stop_dynamic_functions() {
             }
         }
     }
-    with_program("constant nil\nfunction f, 0, 0\nLOAD_CONST 0, 0\nagain:\nLOAD_CONST 0, 0\nJMP again", |program| {
-        let (hosts, signals) = (HostTable::new(), Signals::new());
-        let environment = Environment { program, hosts: &hosts, signals: &signals };
-        let mut tier = Stop(&signals, 0);
-        let trap = Interpreter::new().call(environment, &mut tier, 0, &[], SPACE).unwrap_err();
-        assert_eq!(trap, Trap { cause: Cause::Interrupted, function: 0, at: 16 });
-        assert_eq!(tier.1, 5);
-    });
+    with_program(
+        "constant nil\nfunction f, 0, 0\nLOAD_CONST 0, 0\nagain:\nLOAD_CONST 0, 0\nJMP again",
+        |program| {
+            let (hosts, signals) = (HostTable::new(), Signals::new());
+            let environment = Environment { program, hosts: &hosts, signals: &signals };
+            let mut tier = Stop(&signals, 0);
+            let trap = Interpreter::new().call(environment, &mut tier, 0, &[], SPACE).unwrap_err();
+            assert_eq!(trap, Trap { cause: Cause::Interrupted, function: 0, at: 16 });
+            assert_eq!(tier.1, 5);
+        },
+    );
 }
 
 #[test]
