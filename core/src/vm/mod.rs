@@ -176,6 +176,10 @@ struct Interpreted<'c> {
 }
 
 #[derive(Debug)]
+#[cfg_attr(
+    target_arch = "x86_64",
+    expect(clippy::large_enum_variant, reason = "an engine is made once and stays in its place")
+)]
 enum Inner<'c> {
     Interpreted(Interpreted<'c>),
     #[cfg(target_arch = "x86_64")]

@@ -178,9 +178,11 @@ fn invalid_bytecode_is_refused_with_function_and_offset() {
         ),
         ("CALL first, 3\nRET 0", &["function 1", "offset 0x0"]),
         ("CALL #77, 0\nRET 0", &["function 1", "77", "offset 0x0"]),
-        // Opcodes that allocate or write memory are not supported.
-        ("BYTES 0x63 0 0 0 0 0 0 0 0 0\nRET 0", &["function 1", "GC_ALLOC", "offset 0x0"]),
+        // A block in a slot that does not exist.
         ("BYTES 0x65 0 0 0 0 0 0 0 0 0\nRET 0", &["function 1", "STORE_HEAP", "offset 0x0"]),
+        // Opcodes without a complete definition are not supported.
+        ("BYTES 0x62 0 0 0 0 0\nRET 0", &["function 1", "LOCAL_ADDR", "offset 0x0"]),
+        ("BYTES 0x80 0 0 0 0 0 0 0 0 0\nRET 0", &["function 1", "PATTERN_TEST", "offset 0x0"]),
         ("BYTES 0x90 0 0 0 0 0\nRET 0", &["function 1", "AWAIT", "offset 0x0"]),
     ] {
         let source = format!("function first, 0, 0\nRET_VOID\nfunction main, 0, 1\n{source}\n");

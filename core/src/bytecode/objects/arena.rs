@@ -235,7 +235,7 @@ fn bound(index: i64, length: usize) -> usize {
 
 /// The number of the cell of a block at an offset.
 fn cell(offset: u32) -> Result<usize, ValueError> {
-    let index = usize::try_from(offset / CELL_SIZE).ok().filter(|_| offset % CELL_SIZE == 0);
+    let index = usize::try_from(offset / CELL_SIZE).ok().filter(|_| offset.is_multiple_of(CELL_SIZE));
     index.ok_or(ValueError::IndexOutOfRange)
 }
 
