@@ -5,7 +5,7 @@
 //! vector and the kind of its result; [`Facts`] tell more, while a function is looked at.
 //!
 //! What is checked, for all of the code: every instruction exists, is whole and is supported; jumps
-//! lead to the begin of an instruction or to the end of the code; locals and called functions exist;
+//! lead to the start of an instruction or to the end of the code; locals and called functions exist;
 //! calls pass as many arguments as there are parameters. And for what can be reached: what is read or
 //! popped is there and of the kind that is needed; where paths meet, the vectors are of one length;
 //! what paths left with different kinds is not read; the results of a function are of one kind. The
@@ -36,8 +36,10 @@ mod frame;
 mod hosts;
 mod joins;
 mod kind;
+mod objects;
 mod offsets;
 mod op;
+mod program;
 mod scan;
 mod uses;
 
@@ -46,134 +48,25 @@ use alloc::vec::Vec;
 pub use error::{Fault, Place, VerifyError};
 pub use kind::{Kind, KindSet};
 pub(crate) use op::{At, Op, offset};
+pub use program::{FunctionCode, HostCall, Program, Summary, functions_of};
 pub use scan::Target;
 
 use crate::alloc_util::{AllocError, try_collect, try_push, try_resize, try_with_capacity};
-use crate::format::FormatError;
 use crate::format::constants::Constants;
-use crate::format::functions::Functions;
 use flow::Flow;
 use frame::Frame;
 use hosts::HostCalls;
 use joins::{Effort, Joins};
 use kind::{MAX_FUNCTIONS, Results, Type};
+use program::is_marked;
 use scan::{Callees, Calls, Scan};
 use uses::Uses;
-
-/// A function to be verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FunctionCode<'c> {
-    /// Its instructions.
-    pub code: &'c [u8],
-    /// How many arguments it takes.
-    pub params: u16,
-    /// How many locals it has, the arguments among them.
-    pub locals: u16,
-}
-
-/// The functions of a bytecode section, in the order in which calls number them.
-///
-/// # Errors
-/// The first function whose entry in the table is broken, or no memory.
-pub fn functions_of<'c>(table: &Functions<'c>) -> Result<Vec<FunctionCode<'c>>, FormatError> {
-    let mut functions = try_with_capacity(table.len()).map_err(|_| FormatError::OutOfMemory)?;
-    for function in table.iter() {
-        let function = function?;
-        let (params, locals) = (function.params, function.locals);
-        let function = FunctionCode { code: function.code, params, locals };
-        try_push(&mut functions, function).map_err(|_| FormatError::OutOfMemory)?;
-    }
-    Ok(functions)
-}
-
-/// What is known of a function of a verified program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// The most values that its vector ever holds.
-    pub max_stack_depth: u32,
-    /// The kind of what it returns.
-    pub result: Kind,
-}
 
 /// What is found when each function is checked on its own.
 struct Walked {
     max_stack_depth: Vec<u32>,
     /// The functions whose code ends without a return.
     runs_off: Vec<u32>,
-}
-
-/// A call to the host, as the program makes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HostCall {
-    /// The index of the host function.
-    pub index: u16,
-    /// How many arguments it is passed, everywhere in the program.
-    pub argc: u16,
-    /// The function that makes the first such call.
-    pub function: u32,
-    /// Where that stands in its code.
-    pub at: u32,
-}
-
-/// A program that has been verified.
-#[derive(Clone, Debug)]
-pub struct Program<'c> {
-    functions: Vec<FunctionCode<'c>>,
-    max_stack_depth: Vec<u32>,
-    results: Vec<Kind>,
-    hosts: Vec<HostCall>,
-    runtime: Vec<HostCall>,
-    constants: Constants<'c>,
-    /// For each function whether it is dynamic; empty if none is.
-    dynamic: Vec<bool>,
-}
-
-impl<'c> Program<'c> {
-    /// Its functions, in the order in which calls number them.
-    pub fn functions(&self) -> &[FunctionCode<'c>] {
-        &self.functions
-    }
-
-    /// The function with this index.
-    pub fn function(&self, index: u32) -> Option<FunctionCode<'c>> {
-        self.functions.get(usize::try_from(index).ok()?).copied()
-    }
-
-    /// What is known of the function with this index.
-    pub fn summary(&self, index: u32) -> Option<Summary> {
-        let index = usize::try_from(index).ok()?;
-        Some(Summary {
-            max_stack_depth: *self.max_stack_depth.get(index)?,
-            result: *self.results.get(index)?,
-        })
-    }
-
-    /// The host functions that it calls, by index, each once.
-    pub fn host_calls(&self) -> impl Iterator<Item = HostCall> + '_ {
-        self.hosts.iter().copied()
-    }
-
-    /// The runtime functions of the host that it calls, by index, each once.
-    pub fn runtime_calls(&self) -> impl Iterator<Item = HostCall> + '_ {
-        self.runtime.iter().copied()
-    }
-
-    /// The constant pool.
-    pub fn constants(&self) -> Constants<'c> {
-        self.constants
-    }
-
-    /// Whether a function, and every function that it calls, uses only operations that a compiler translates. Others
-    /// work on objects and are interpreted; they may call functions that compile.
-    pub fn compiles(&self, index: u32) -> bool {
-        usize::try_from(index)
-            .is_ok_and(|index| index < self.functions.len() && !is_marked(&self.dynamic, index))
-    }
-}
-
-/// Whether a function is marked in a list that is empty if no function is.
-fn is_marked(list: &[bool], index: usize) -> bool {
-    list.get(index).copied().unwrap_or(false)
 }
 
 /// Checks programs. Its memory is reused.
@@ -376,27 +269,6 @@ impl Calls for Accepted {
 
     fn constant(&mut self, _: u32, _: bool) -> Result<(), Fault> {
         Ok(())
-    }
-}
-
-/// What belongs to no instruction.
-impl From<Fault> for VerifyError {
-    fn from(fault: Fault) -> Self {
-        VerifyError { function: 0, at: 0, opcode: 0, fault }
-    }
-}
-
-impl From<AllocError> for VerifyError {
-    fn from(none: AllocError) -> Self {
-        Fault::from(none).into()
-    }
-}
-
-impl VerifyError {
-    fn new(function: u32, code: &[u8], at: u32, fault: Fault) -> Self {
-        let start = usize::try_from(at).unwrap_or(usize::MAX);
-        let opcode = code.get(start..).and_then(|rest| rest.first_chunk());
-        Self { function, at, opcode: opcode.map_or(0, |bytes| u16::from_le_bytes(*bytes)), fault }
     }
 }
 

@@ -4,7 +4,13 @@
 //! their bytes, each with the role it plays. Everything that depends on the opcode alone is derived
 //! from it: decoding, encoding, length, name, and the operands that the text form spells.
 
-use super::{DecodeError, MAX_SIZE, OPCODE_SIZE};
+use super::error::DecodeError;
+
+/// Bytes of an opcode, and of the shortest instruction.
+pub const OPCODE_SIZE: u32 = 2;
+
+/// Bytes of the longest instruction.
+pub const MAX_SIZE: u32 = 14;
 
 /// What an operand says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,7 +204,7 @@ macro_rules! instructions {
                 }
             }
 
-            /// Puts the instruction at the begin of `bytes` and says how long it is.
+            /// Writes the instruction to the start of `bytes` and returns its length.
             #[inline(always)]
             pub(super) fn write(&self, bytes: &mut [u8; MAX_SIZE as usize]) -> Option<usize> {
                 let mut rest = bytes.as_mut_slice();

@@ -13,7 +13,8 @@ mod step;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::{Environment, Interpreter, StackSpace, TierUp};
+use super::tier::{Environment, StackSpace, TierUp};
+use super::typed::TypedInterpreter;
 use crate::alloc_util::{try_box, try_collect, try_push, try_reserve};
 use crate::bytecode::instruction::Instruction;
 use crate::bytecode::objects::{ObjectHandle, Objects, Value, ValueError};
@@ -89,7 +90,8 @@ impl DynamicState {
 
 /// A call on its way.
 pub(super) struct DynamicRun<'r, 'e, 'c, T> {
-    pub(super) interpreter: &'r mut Interpreter,
+    pub(super) typed: &'r mut TypedInterpreter,
+    pub(super) state: &'r mut DynamicState,
     pub(super) environment: Environment<'e, 'c>,
     pub(super) objects: &'r mut dyn Objects,
     pub(super) tier: &'r mut T,
@@ -99,7 +101,7 @@ pub(super) struct DynamicRun<'r, 'e, 'c, T> {
 impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
     /// Calls a function; missing arguments are nil.
     pub(super) fn call(&mut self, function: u32, args: &[Value]) -> Result<Value, Trap> {
-        let DynamicState { stack, frames, texts, .. } = &mut self.interpreter.dynamic;
+        let DynamicState { stack, frames, texts, .. } = &mut *self.state;
         stack.clear();
         frames.clear();
         texts.clear();
@@ -125,7 +127,7 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
             self.tier.on_dynamic();
         }
         self.space.depth = self.space.depth.checked_sub(1).ok_or(trap(Cause::CallDepth))?;
-        let ops = self.interpreter.dynamic.ops(self.environment.program, function);
+        let ops = self.state.ops(self.environment.program, function);
         let ops = ops.map_err(trap)?.ok_or(trap(ValueError::NoFunction.into()))?;
         if ops.max_stack_depth > MAX_STACK_DEPTH {
             return Err(trap(Cause::StackLimit));
@@ -136,7 +138,7 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
         if self.environment.signals.is_interrupted() {
             return Err(trap(Cause::Interrupted));
         }
-        let DynamicState { stack, frames, .. } = &mut self.interpreter.dynamic;
+        let DynamicState { stack, frames, .. } = &mut *self.state;
         try_reserve(stack, room).map_err(|none| trap(none.into()))?;
         let base = stack.len().saturating_sub(argc);
         let vector = base + locals;
@@ -148,7 +150,7 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
 
     /// Calls a function that compiles, if its arguments, the last values of the stack, are integers.
     fn call_typed(&mut self, function: u32, argc: usize) -> Result<Option<Value>, Trap> {
-        let stack = &self.interpreter.dynamic.stack;
+        let stack = &self.state.stack;
         let base = stack.len().saturating_sub(argc);
         let args = stack.get(base..).unwrap_or(&[]);
         if !args.iter().all(|arg| matches!(arg, Value::I64(_))) {
@@ -157,17 +159,17 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
         let args = try_collect(args.iter().map(|arg| arg.as_i64().unwrap_or(0).cast_unsigned()));
         let args = args.map_err(|none| Trap { cause: none.into(), function, at: 0 })?;
         let (environment, space) = (self.environment, self.space);
-        let bits = self.interpreter.call_typed(environment, self.tier, function, &args, space)?;
-        self.interpreter.dynamic.stack.truncate(base);
+        let bits = self.typed.call(environment, self.tier, function, &args, space)?;
+        self.state.stack.truncate(base);
         let kind = environment.program.summary(function).map(|summary| summary.result);
         Ok(Some(value_of(kind.unwrap_or(Kind::Nil), bits)))
     }
 
     /// Runs until the first activation has returned.
     fn run(&mut self) -> Result<Value, Trap> {
-        while let Some(frame) = self.interpreter.dynamic.frames.pop() {
+        while let Some(frame) = self.state.frames.pop() {
             let Frame { function, next, .. } = frame;
-            let ops = self.interpreter.dynamic.known(function);
+            let ops = self.state.known(function);
             let instruction = ops.and_then(|ops| ops.get(next));
             let step = match instruction {
                 Some(instruction) => self.step_with_collection(frame, instruction),
@@ -183,26 +185,26 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
                 Step::Call { function, argc } => {
                     self.resume(Frame { next: next + 1, ..frame });
                     if let Some(value) = self.enter(function, argc)? {
-                        self.interpreter.dynamic.stack.push(value);
+                        self.state.stack.push(value);
                     }
                     continue;
                 }
                 Step::TailCall { function, argc } => {
                     match self.tail_call(frame, function, argc)? {
-                        Some(value) if self.interpreter.dynamic.frames.is_empty() => {
+                        Some(value) if self.state.frames.is_empty() => {
                             return Ok(value);
                         }
-                        Some(value) => self.interpreter.dynamic.stack.push(value),
+                        Some(value) => self.state.stack.push(value),
                         None => {}
                     }
                     continue;
                 }
                 Step::Return(value) => {
                     self.leave(frame);
-                    if self.interpreter.dynamic.frames.is_empty() {
+                    if self.state.frames.is_empty() {
                         return Ok(value);
                     }
-                    self.interpreter.dynamic.stack.push(value);
+                    self.state.stack.push(value);
                     continue;
                 }
             };
@@ -213,14 +215,14 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
 
     /// Puts an activation back, whose place is still there.
     fn resume(&mut self, frame: Frame) {
-        self.interpreter.dynamic.frames.push(frame);
+        self.state.frames.push(frame);
     }
 
     /// Ends an activation.
     fn leave(&mut self, frame: Frame) {
         self.space.depth += 1;
         self.space.budget += frame.charge;
-        self.interpreter.dynamic.stack.truncate(frame.base);
+        self.state.stack.truncate(frame.base);
     }
 
     /// Calls a function in place of an activation.
@@ -230,7 +232,7 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
         function: u32,
         argc: usize,
     ) -> Result<Option<Value>, Trap> {
-        let stack = &mut self.interpreter.dynamic.stack;
+        let stack = &mut self.state.stack;
         let first = stack.len().saturating_sub(argc);
         stack.copy_within(first.., frame.base.min(first));
         stack.truncate(frame.base + argc);
@@ -254,7 +256,7 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
     }
 
     fn trap(&self, frame: Frame, cause: Cause) -> Trap {
-        let ops = self.interpreter.dynamic.known(frame.function);
+        let ops = self.state.known(frame.function);
         let at = ops.map_or(0, |ops| ops.offset(frame.next));
         Trap { cause, function: frame.function, at }
     }
@@ -271,7 +273,7 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
         if !is_short || matches!(instruction, Instruction::CallRuntime { .. }) {
             return step;
         }
-        let DynamicState { stack, texts, .. } = &self.interpreter.dynamic;
+        let DynamicState { stack, texts, .. } = &*self.state;
         let on_stack = stack.iter().filter_map(|value| match value {
             Value::Object(object) => Some(*object),
             _ => None,

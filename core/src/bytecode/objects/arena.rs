@@ -8,8 +8,10 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::dict::{Dict, Key};
-use super::{ObjectHandle, Objects, Value, ValueError, ValueKind, Variant};
+use super::interface::{Objects, Variant};
+use super::value::{ObjectHandle, Value};
 use crate::alloc_util::{try_collect, try_copy_bytes, try_filled, try_push};
+use crate::trap::bytecode::{ValueError, ValueKind};
 
 /// The bytes of a value, and of an offset of a block.
 const VALUE_SIZE: usize = size_of::<Value>();
@@ -235,7 +237,8 @@ fn bound(index: i64, length: usize) -> usize {
 
 /// The number of the cell of a block at an offset.
 fn cell(offset: u32) -> Result<usize, ValueError> {
-    let index = usize::try_from(offset / CELL_SIZE).ok().filter(|_| offset.is_multiple_of(CELL_SIZE));
+    let index =
+        usize::try_from(offset / CELL_SIZE).ok().filter(|_| offset.is_multiple_of(CELL_SIZE));
     index.ok_or(ValueError::IndexOutOfRange)
 }
 

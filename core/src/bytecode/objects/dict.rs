@@ -4,9 +4,10 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::{Value, ValueError, ValueKind};
+use super::value::Value;
 use crate::alloc_util::hash::fnv1a_64;
 use crate::alloc_util::{AllocError, try_copy_bytes, try_push, try_resize};
+use crate::trap::bytecode::{ValueError, ValueKind};
 
 /// The key of a pair. A float is its bits, and negative zero is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

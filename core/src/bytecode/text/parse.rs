@@ -3,7 +3,9 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::{Assembled, AssembledConstant, AssembledProgram, TextError, TextFault, is_plain};
+use super::error::{TextError, TextFault};
+use super::name::is_plain;
+use super::program::{Assembled, AssembledConstant, AssembledProgram};
 use crate::bytecode::instruction::{Instruction, Role};
 
 /// The functions of a source without constants, in its order.

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::is_plain;
+use super::name::is_plain;
 use crate::bytecode::instruction::{
     Instruction, Instructions, MAX_SIZE, OPCODE_SIZE, Role, target,
 };

@@ -134,7 +134,7 @@ fn malformed_line_is_reported_with_its_number() {
     assert_eq!(fault("CONST_F64 0, one"), TextFault::Number { operand: 2 });
     assert_eq!(fault("\nJMP nowhere\nfunction g, 0, 0"), TextFault::NoSuchName);
     assert_eq!(fault("JMP +2147483648"), TextFault::Number { operand: 1 });
-    assert_eq!(fault("CALL nobody, 0"), TextFault::NoSuchName);
+    assert_eq!(fault("CALL absent, 0"), TextFault::NoSuchName);
     assert_eq!(fault("a:\na:"), TextFault::LabelTwice);
     assert_eq!(fault("function f, 0, 0"), TextFault::FunctionTwice);
     assert_eq!(fault("function g, 0"), TextFault::Function);

@@ -8,9 +8,10 @@
 
 use alloc::vec::Vec;
 
+use super::error::VerifyError;
 use super::hosts::HostCalls;
+use super::program::FunctionCode;
 use super::scan::{Callees, Scan};
-use super::{FunctionCode, VerifyError};
 use crate::alloc_util::sort::sort;
 use crate::alloc_util::{AllocError, try_push, try_resize};
 use crate::format::constants::Constants;

@@ -3,14 +3,15 @@
 use super::error::{Fault, keep};
 use super::frame::{Frame, State};
 use super::joins::{Effort, Joins, Met};
-use super::kind::{KindSet, Results, Type};
+use super::kind::{Kind, KindSet, Results, Type};
+use super::objects;
 use super::op::{At, Op, offset};
+use super::program::FunctionCode;
 use super::scan::{Scan, Target};
 use super::uses::Uses;
-use super::{FunctionCode, Kind};
 use crate::alloc_util::AllocError;
 use crate::bytecode::instruction::{Instruction, Opcode};
-use crate::format::constants::{Constant, Constants};
+use crate::format::constants::Constants;
 
 /// A function on its way through the verifier.
 pub(super) struct Flow<'v, 'c> {
@@ -245,8 +246,7 @@ impl<'v> Flow<'v, '_> {
     #[inline(always)]
     fn step(&mut self, state: &mut State<'_>, op: Op, at: At) -> Result<Next, Fault> {
         use Opcode as O;
-        let Self { results, uses, is_dynamic, .. } = self;
-        let arguments = if *is_dynamic { KindSet::ANY } else { KindSet::I64 };
+        let Self { results, uses, .. } = self;
         match op.opcode() {
             O::ConstI64 => state.write(uses.slot(op.a()), Type::I64),
             O::ConstF64 => state.write(uses.slot(op.a()), Type::F64),
@@ -271,6 +271,34 @@ impl<'v> Flow<'v, '_> {
                 state.write(a, right);
                 state.write(b, left);
             }
+            O::Load => {
+                let ty = state.local(op.b(), uses, results, at)?;
+                state.write(uses.slot(op.a()), ty);
+            }
+            O::Store => {
+                let ty = state.read(uses.slot(op.b()), results, at)?;
+                state.set_local(uses.local(op.a()), ty);
+            }
+            O::ConstI64Push => state.push(Type::I64),
+            O::LoadPush => {
+                let ty = state.local(op.a(), uses, results, at)?;
+                state.push(ty);
+            }
+            O::PopStore => {
+                let ty = state.pop(KindSet::ANY, results, at)?;
+                state.set_local(uses.local(op.a()), ty);
+            }
+            _ => return self.compute(state, op, at),
+        }
+        Ok(Next::Follows)
+    }
+
+    /// What an instruction that computes does to the kinds.
+    #[inline(always)]
+    fn compute(&mut self, state: &mut State<'_>, op: Op, at: At) -> Result<Next, Fault> {
+        use Opcode as O;
+        let Self { results, uses, .. } = self;
+        match op.opcode() {
             O::AddI64 | O::SubI64 | O::MulI64 | O::DivI64 | O::ModI64 => {
                 state.combine_two(Type::I64, results, at)?
             }
@@ -294,27 +322,22 @@ impl<'v> Flow<'v, '_> {
                 state.pop(KindSet::BOOL, results, at)?;
                 state.push(Type::BOOL);
             }
-            O::Load => {
-                let ty = state.local(op.b(), uses, results, at)?;
-                state.write(uses.slot(op.a()), ty);
-            }
-            O::Store => {
-                let ty = state.read(uses.slot(op.b()), results, at)?;
-                state.set_local(uses.local(op.a()), ty);
-            }
-            O::ConstI64Push => state.push(Type::I64),
-            O::LoadPush => {
-                let ty = state.local(op.a(), uses, results, at)?;
-                state.push(ty);
-            }
-            O::PopStore => {
-                let ty = state.pop(KindSet::ANY, results, at)?;
-                state.set_local(uses.local(op.a()), ty);
-            }
             O::AddI64Pop | O::SubI64Pop | O::MulI64Pop => {
                 state.pop_two(Type::I64, results, at)?;
                 state.write(uses.slot(op.a()), Type::I64);
             }
+            _ => return self.transfer(state, op, at),
+        }
+        Ok(Next::Follows)
+    }
+
+    /// What a jump, a call, a return or an operation on objects does.
+    #[inline(always)]
+    fn transfer(&mut self, state: &mut State<'_>, op: Op, at: At) -> Result<Next, Fault> {
+        use Opcode as O;
+        let Self { results, uses, is_dynamic, .. } = self;
+        let arguments = if *is_dynamic { KindSet::ANY } else { KindSet::I64 };
+        match op.opcode() {
             O::Jmp => return Ok(Next::Jumps),
             O::JmpIf | O::JmpIfNot => {
                 state.pop(KindSet::BOOL, results, at)?;
@@ -383,89 +406,12 @@ impl Flow<'_, '_> {
     #[cold]
     #[inline(never)]
     fn object_operation(&mut self, state: &mut State<'_>, at: At) -> Result<(), Fault> {
-        use Instruction as I;
-        let object = KindSet::VALUE;
         let instruction = Instruction::decode(self.function.code, offset(at));
         let instruction = instruction.map_err(Fault::Decode)?;
-        let popped = popped(instruction);
+        let popped = objects::popped(instruction);
         self.effort.spend(usize::try_from(popped).unwrap_or(usize::MAX))?;
-        let results = &mut *self.results;
-        state.pop_all(popped, results, at)?;
-        let (dest, result) = match instruction {
-            I::LoadConst { dest, index } => (dest, constant_type(self.constants.get(index))),
-            I::LoadString { dest, .. }
-            | I::GcAlloc { dest, .. }
-            | I::ArrayLit { dest, .. }
-            | I::DictLit { dest, .. }
-            | I::TupleLit { dest, .. }
-            | I::EnumNew { dest, .. }
-            | I::EnumNewTyped { dest, .. } => (dest, Type::VALUE),
-            I::CallIndirect { .. } | I::CallRuntime { .. } => {
-                state.push(Type::VALUE);
-                return Ok(());
-            }
-            I::LoadHeap { dest, ptr: source, .. } | I::EnumPayload { dest, value: source, .. } => {
-                state.read_as(object, source, results, at)?;
-                (dest, Type::VALUE)
-            }
-            I::Len { dest, collection } => {
-                state.read_as(object, collection, results, at)?;
-                (dest, Type::I64)
-            }
-            I::IndexGet { dest, collection, index } => {
-                state.read_as(object, collection, results, at)?;
-                state.read(index, results, at)?;
-                (dest, Type::VALUE)
-            }
-            I::Slice { dest, collection, start, end } => {
-                state.read_as(object, collection, results, at)?;
-                state.read_as(KindSet::I64, start, results, at)?;
-                state.read_as(KindSet::I64, end, results, at)?;
-                (dest, Type::VALUE)
-            }
-            I::EnumMatch { dest, value, .. }
-            | I::EnumMatchTyped { dest, value, .. }
-            | I::IsSome { dest, value } => {
-                state.read(value, results, at)?;
-                (dest, Type::BOOL)
-            }
-            I::StoreHeap { ptr: object_slot, src: value, .. }
-            | I::Append { collection: object_slot, value } => {
-                state.read_as(object, object_slot, results, at)?;
-                return state.read(value, results, at).map(drop);
-            }
-            I::IndexSet { collection, index, value } => {
-                state.read_as(object, collection, results, at)?;
-                state.read(index, results, at)?;
-                return state.read(value, results, at).map(drop);
-            }
-            _ => return Err(Fault::Unsupported),
-        };
-        state.write(dest, result);
-        Ok(())
-    }
-}
-
-/// The number of values that an instruction that works on objects pops.
-fn popped(instruction: Instruction) -> u32 {
-    match instruction {
-        Instruction::CallIndirect { argc } => u32::from(argc) + 1,
-        Instruction::CallRuntime { argc, .. } => argc.into(),
-        Instruction::DictLit { count, .. } => 2 * u32::from(count),
-        Instruction::ArrayLit { count, .. }
-        | Instruction::TupleLit { count, .. }
-        | Instruction::EnumNew { count, .. }
-        | Instruction::EnumNewTyped { count, .. } => count.into(),
-        _ => 0,
-    }
-}
-
-fn constant_type(constant: Option<Constant<'_>>) -> Type {
-    match constant {
-        Some(Constant::I64(_)) => Type::I64,
-        Some(Constant::F64(_)) => Type::F64,
-        Some(Constant::Bool(_)) => Type::BOOL,
-        Some(Constant::Nil) => Type::NIL,
-        Some(Constant::Text(_)) | None => Type::VALUE,
+        state.pop_all(popped, self.results, at)?;
+        let constants = self.constants;
+        objects::apply(instruction, state, self.results, constants, at)
     }
 }

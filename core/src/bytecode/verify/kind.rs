@@ -13,7 +13,6 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::error::Fault;
 use crate::alloc_util::{AllocError, try_push, try_reserve};
 
 /// The kind of a value.
@@ -72,6 +71,19 @@ impl KindSet {
     /// `kind`.
     pub(super) const fn comparable(kind: KindSet) -> KindSet {
         if kind.0 & Self::NUMBER.0 != 0 { Self::NUMBER } else { kind }
+    }
+}
+
+/// The set of this kind alone.
+impl From<Kind> for KindSet {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::I64 => KindSet::I64,
+            Kind::F64 => KindSet::F64,
+            Kind::Bool => KindSet::BOOL,
+            Kind::Nil => KindSet::NIL,
+            Kind::Value => KindSet::VALUE,
+        }
     }
 }
 
@@ -158,13 +170,6 @@ pub(super) struct Clash {
     pub(super) place: (u32, u32),
     /// What it would have to be.
     pub(super) needed: KindSet,
-}
-
-impl From<Clash> for Fault {
-    fn from(clash: Clash) -> Self {
-        let Clash { function: callee, known, place: (function, at), needed } = clash;
-        Fault::Result { callee, needed, known, function, at }
-    }
 }
 
 /// A class of functions whose results are of one kind.
@@ -256,7 +261,7 @@ impl Results {
         }
     }
 
-    /// As [`Results::settle`], for who only looks.
+    /// As [`Results::settle`], without shortening the way to the class.
     pub(super) fn settled(&self, ty: Type) -> Type {
         let Some(mut function) = ty.function() else { return ty };
         while self.parent(function) != function {
@@ -381,7 +386,7 @@ impl Results {
         }
     }
 
-    /// `types`, which may be pairs, with one that is none.
+    /// `types`, which may be pairs, with one that is no pair.
     fn add(&mut self, types: Type, new: Type, looked_at: &mut usize) -> Result<Type, AllocError> {
         let mut rest = Some(types);
         while let Some(ty) = rest {

@@ -8,9 +8,10 @@
 use alloc::vec::Vec;
 
 use super::error::Fault;
+use super::hosts::HostCalls;
 use super::offsets::Offsets;
 use super::op::{At, Op, offset};
-use super::{FunctionCode, HostCalls};
+use super::program::FunctionCode;
 use crate::alloc_util::{AllocError, try_push, try_reserve, try_resize};
 use crate::bytecode::instruction::{
     Instruction, Instructions, OPCODE_SIZE, Opcode, Role, bytes_of, target,
@@ -20,7 +21,7 @@ use crate::format::constants::{Constant, Constants};
 /// An offset where a jump leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// In bytes from the begin of the code; the length of the code for its end.
+    /// In bytes from the start of the code; the length of the code for its end.
     pub offset: u32,
     /// Where the last instruction begins that jumps back to it; `None` when it is no loop head.
     pub last_back_jump: Option<u32>,

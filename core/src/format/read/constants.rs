@@ -48,7 +48,7 @@ pub struct Constants<'d> {
 }
 
 impl<'d> Constants<'d> {
-    /// The constants in the payload of a data section. An incomplete entry at its end is none. `strings` is the payload
+    /// The constants in the payload of a data section. An incomplete entry at its end is ignored. `strings` is the payload
     /// of the StrTab section.
     pub fn parse(payload: &'d [u8], strings: &'d [u8]) -> Self {
         let ends = strings.iter().rposition(|&byte| byte == 0).map_or(0, |last| last + 1);

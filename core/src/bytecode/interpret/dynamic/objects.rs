@@ -5,7 +5,7 @@
 use super::{DynamicRun, Frame, Step};
 use crate::alloc_util::try_resize;
 use crate::bytecode::instruction::Instruction;
-use crate::bytecode::interpret::TierUp;
+use crate::bytecode::interpret::tier::TierUp;
 use crate::bytecode::objects::{ObjectHandle, Objects, Value, ValueError, ValueKind, Variant};
 use crate::format::constants::Constant;
 use crate::trap::bytecode::Cause;
@@ -86,7 +86,7 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
             }
             instruction => return self.change(frame, instruction),
         };
-        let stack = &mut self.interpreter.dynamic.stack;
+        let stack = &mut self.state.stack;
         stack.truncate(stack.len().saturating_sub(count));
         self.write(frame, dest, Value::Object(object));
         Ok(Step::Next)
@@ -121,7 +121,7 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
 
     /// The objects, and the last `count` values of the operand stack.
     fn operands(&mut self, count: usize) -> (&mut dyn Objects, &[Value]) {
-        let stack = &self.interpreter.dynamic.stack;
+        let stack = &self.state.stack;
         let first = stack.len().saturating_sub(count);
         (&mut *self.objects, stack.get(first..).unwrap_or(&[]))
     }
@@ -152,7 +152,7 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
             Some(Constant::Text(text)) => text,
             Some(Constant::Nil) | None => return Ok(Value::Nil),
         };
-        let texts = &mut self.interpreter.dynamic.texts;
+        let texts = &mut self.state.texts;
         if texts.is_empty() {
             try_resize(texts, constants.len(), None)?;
         }
@@ -178,7 +178,7 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
         if let Some(error) = self.environment.signals.take_error() {
             return Err(Cause::Host(error));
         }
-        let stack = &mut self.interpreter.dynamic.stack;
+        let stack = &mut self.state.stack;
         stack.truncate(stack.len().saturating_sub(argc.into()));
         result
     }

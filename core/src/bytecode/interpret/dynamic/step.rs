@@ -3,7 +3,7 @@
 use super::{DynamicRun, Frame, Step};
 use crate::bytecode::Relation;
 use crate::bytecode::instruction::Instruction;
-use crate::bytecode::interpret::TierUp;
+use crate::bytecode::interpret::tier::TierUp;
 use crate::bytecode::objects::{Value, ValueError, ValueKind};
 use crate::trap::bytecode::Cause;
 
@@ -115,7 +115,7 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
 
     /// Calls a function of the host that takes integers, which are popped.
     pub(super) fn call_host(&mut self, index: u16, argc: u16) -> Result<Value, Cause> {
-        let stack = &mut self.interpreter.dynamic.stack;
+        let stack = &mut self.state.stack;
         let first = stack.len().saturating_sub(argc.into());
         let mut args = [0; 8];
         for (place, arg) in args.iter_mut().zip(stack.get(first..).unwrap_or(&[])) {
@@ -133,11 +133,11 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
 
     pub(super) fn push(&mut self, value: Value) {
         // The capacity was reserved when the activation began.
-        self.interpreter.dynamic.stack.push(value);
+        self.state.stack.push(value);
     }
 
     pub(super) fn pop(&mut self) -> Value {
-        self.interpreter.dynamic.stack.pop().unwrap_or_default()
+        self.state.stack.pop().unwrap_or_default()
     }
 
     /// Pops right and left; returns left and right.
@@ -147,13 +147,13 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
     }
 
     pub(super) fn slot(&self, frame: Frame, slot: u16) -> Value {
-        let stack = &self.interpreter.dynamic.stack;
+        let stack = &self.state.stack;
         stack.get(frame.vector + usize::from(slot)).copied().unwrap_or_default()
     }
 
     /// Writes a slot, which extends the operand stack if it lies behind the end.
     pub(super) fn write(&mut self, frame: Frame, slot: u16, value: Value) {
-        let stack = &mut self.interpreter.dynamic.stack;
+        let stack = &mut self.state.stack;
         let index = frame.vector + usize::from(slot);
         if index >= stack.len() {
             stack.resize(index + 1, Value::Nil);
@@ -164,12 +164,12 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
     }
 
     fn local(&self, frame: Frame, local: u16) -> Value {
-        let stack = &self.interpreter.dynamic.stack;
+        let stack = &self.state.stack;
         stack.get(frame.base + usize::from(local)).copied().unwrap_or_default()
     }
 
     fn set_local(&mut self, frame: Frame, local: u16, value: Value) {
-        let stack = &mut self.interpreter.dynamic.stack;
+        let stack = &mut self.state.stack;
         if let Some(place) = stack.get_mut(frame.base + usize::from(local)) {
             *place = value;
         }

@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use super::*;
 use crate::bytecode::host::{HostFunction, HostTable, RuntimeFunction, Signals};
-use crate::bytecode::interpret::{LoopHead, NoTierUp};
+use crate::bytecode::interpret::{Interpreter, LoopHead, NoTierUp};
 use crate::bytecode::objects::{ArenaLimits, ObjectArena, ValueKind, Variant};
 use crate::bytecode::text::assemble_program;
 use crate::bytecode::verify::{Verifier, functions_of};
