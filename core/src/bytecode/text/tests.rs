@@ -7,8 +7,8 @@ use super::*;
 use crate::bytecode::instruction::Instruction;
 use crate::bytecode::testing::Random;
 use crate::bytecode::verify::FunctionCode;
-use crate::format::Smf;
 use crate::format::constants::Constants;
+use crate::format::{Flags, Smf};
 use crate::testing::some;
 
 fn text(functions: &[Assembled]) -> String {

@@ -11,6 +11,7 @@ use super::*;
 use crate::bytecode::instruction::{DecodeError, Instruction as I, Instructions};
 use crate::bytecode::testing::{code, function};
 use crate::format::constants::Constant;
+use crate::format::functions::Functions;
 
 fn verify(functions: &[(&[I], u16, u16)]) -> Result<Vec<Summary>, VerifyError> {
     let codes: Vec<_> = functions.iter().map(|(instructions, ..)| code(instructions)).collect();
