@@ -23,6 +23,11 @@ pub enum CodeError {
         /// The number of parameters.
         params: u16,
     },
+    /// The function works on objects, or calls one that does: it is interpreted.
+    Objects {
+        /// The index of the function.
+        index: u32,
+    },
     /// The function was not compiled.
     Lower(LowerError),
     /// There is no memory for code.
@@ -65,6 +70,9 @@ impl fmt::Display for CodeError {
             CodeError::NoFunction { index } => write!(f, "the program has no function {index}"),
             CodeError::Parameters { index, params } => {
                 write!(f, "function {index} takes {params} arguments, and a host passes 8 at most")
+            }
+            CodeError::Objects { index } => {
+                write!(f, "function {index} works on objects, and is only interpreted")
             }
             CodeError::Lower(error) => error.fmt(f),
             CodeError::Exec(error) => error.fmt(f),

@@ -13,7 +13,7 @@ use super::stubs::Resume;
 use crate::alloc_util::{AllocError, try_collect};
 use crate::bytecode::interpret::StackSpace;
 use crate::jit::lower::abi;
-use crate::trap::bytecode::{Cause, Trap};
+use crate::trap::bytecode::{Cause, Trap, ValueError};
 use crate::vm::{TrapHook, stack};
 
 /// What compiled code knows of the host call that it runs in.
@@ -53,6 +53,9 @@ const HOST: u32 = 5;
 /// The number of a trap for want of memory, which the interpreter alone runs into.
 const OUT_OF_MEMORY: u32 = 6;
 
+/// The number of a trap of an operation on a value, which the interpreter alone runs into.
+const VALUE: u32 = 7;
+
 impl Context {
     fn new(space: StackSpace) -> Self {
         Self {
@@ -79,6 +82,7 @@ impl Context {
             Cause::Interrupted => (4, 0),
             Cause::Host(error) => (HOST, error),
             Cause::OutOfMemory => (OUT_OF_MEMORY, 0),
+            Cause::Value(error) => (VALUE, error.code()),
         };
         self.trap_function = trap.function;
         self.trap_offset = trap.at.into();
@@ -93,6 +97,9 @@ impl Context {
             3 => Cause::StackLimit,
             4 => Cause::Interrupted,
             OUT_OF_MEMORY => Cause::OutOfMemory,
+            VALUE => {
+                ValueError::from_code(self.host_error).map_or(Cause::OutOfMemory, Cause::Value)
+            }
             _ if self.host_error != 0 => Cause::Host(self.host_error),
             _ => Cause::Host(native.signals().take_error().unwrap_or(1)),
         };

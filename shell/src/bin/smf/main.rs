@@ -26,6 +26,7 @@ mod library;
 mod map;
 mod nm;
 mod note;
+mod objects;
 mod output;
 mod pack;
 mod prefetch;

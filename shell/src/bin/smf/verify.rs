@@ -55,7 +55,7 @@ fn verify_module(smf: &Smf<'_>) -> Result<(), Box<dyn Error>> {
     smf.verify()?;
     smf.verify_compressed()?;
     if let Some(functions) = smf.functions()? {
-        Verifier::new().verify(functions_of(&functions)?)?;
+        Verifier::new().verify_program(functions_of(&functions)?, smf.constants())?;
     }
     Ok(())
 }
