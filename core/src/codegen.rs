@@ -6,6 +6,8 @@
 pub mod code;
 #[cfg(feature = "alloc")]
 pub(crate) mod parallel_move;
+#[cfg(feature = "alloc")]
+pub mod passes;
 pub mod x64;
 
 #[cfg(feature = "alloc")]

@@ -311,7 +311,7 @@ pub(crate) fn number(number: i32, scalar: Scalar) -> u64 {
     }
 }
 
-fn holds(condition: Condition, scalar: Scalar, left: u64, right: u64) -> bool {
+pub(crate) fn holds(condition: Condition, scalar: Scalar, left: u64, right: u64) -> bool {
     let order = match scalar {
         Scalar::F32 => f32_of(left).partial_cmp(&f32_of(right)),
         Scalar::F64 => f64::from_bits(left).partial_cmp(&f64::from_bits(right)),
@@ -327,7 +327,7 @@ fn holds(condition: Condition, scalar: Scalar, left: u64, right: u64) -> bool {
     }
 }
 
-fn apply_unary(unary: Unary, scalar: Scalar, bits: u64) -> u64 {
+pub(crate) fn apply_unary(unary: Unary, scalar: Scalar, bits: u64) -> u64 {
     match (unary, scalar) {
         (Unary::Negate, Scalar::F32) => bits ^ 0x8000_0000,
         (Unary::Negate, Scalar::F64) => bits ^ (1 << 63),
@@ -341,7 +341,7 @@ fn apply_unary(unary: Unary, scalar: Scalar, bits: u64) -> u64 {
     }
 }
 
-fn apply(binary: Binary, scalar: Scalar, left: u64, right: u64) -> Option<u64> {
+pub(crate) fn apply(binary: Binary, scalar: Scalar, left: u64, right: u64) -> Option<u64> {
     match scalar {
         Scalar::F32 => {
             let result = float(binary, f32_of(left), f32_of(right));
@@ -416,7 +416,7 @@ fn checked(binary: Binary, scalar: Scalar, left: i128, right: i128) -> Option<u6
     clippy::cast_sign_loss,
     reason = "the conversions are those of the language"
 )]
-fn convert(bits: u64, from: Scalar, to: Scalar) -> u64 {
+pub(crate) fn convert(bits: u64, from: Scalar, to: Scalar) -> u64 {
     let float = match from {
         Scalar::F32 => Some(f64::from(f32_of(bits))),
         Scalar::F64 => Some(f64::from_bits(bits)),

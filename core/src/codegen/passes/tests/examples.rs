@@ -1,0 +1,1 @@
+//! Functions by example, before and after a pass.
