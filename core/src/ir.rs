@@ -9,7 +9,7 @@
 //! 2. [`Verified::new`] verifies it once for all instances and derives the permitted arguments of each
 //!    parameter ([`VerifiedTemplate`] is the owned form);
 //! 3. [`Verified::instance`] checks the arguments, in constant time for each;
-//! 4. [`lower::Compiler`] compiles an instance; [`interpret()`] interprets it.
+//! 4. a [`Compiler`](crate::codegen::Compiler) of the code generator compiles an instance; [`interpret()`] interprets it.
 //!
 //! [`FunctionBuilder`] builds functions, [`text`] prints and parses them.
 //!
@@ -145,17 +145,19 @@ pub(crate) mod interpret;
 pub(crate) mod opcode;
 pub mod text;
 pub(crate) mod types;
-pub(crate) mod usage;
 pub(crate) mod verify;
 
 pub use builder::{BuildError, Data, FunctionBuilder, Label, Local, Slot, TypeArgument, Value};
 pub use error::{IrError, Part};
 pub use function::{
-    Callee, CalleeKind, DataEntry, Function, MAX_DATA_ALIGN, MAX_NAME, MAX_SLOT_ALIGN, Operands,
-    Signature, SourceLocation, StackSlot, TypeEntry, function_of, is_function,
+    Callee, CalleeKind, DataEntry, Function, MAX_DATA_ALIGN, MAX_NAME, MAX_SLOT_ALIGN,
+    MAX_SLOT_BYTES, Operands, Signature, SourceLocation, StackSlot, TypeEntry, function_of,
+    is_function,
 };
 pub use instruction::{INSTRUCTION_SIZE, Instruction, NONE};
-pub use interpret::{DIVISION_BY_ZERO, Host, Memory, OVERFLOW, STACK_LIMIT, Stop, interpret};
+pub use interpret::{
+    DIVISION_BY_ZERO, Host, Memory, OVERFLOW, ProgramHost, STACK_LIMIT, Stop, interpret,
+};
 pub use opcode::{Binary, Condition, Opcode, Unary};
 pub use types::{Argument, Arguments, MAX_PARAMETERS, Scalar, TypeSet, ValueType};
 pub use verify::{FunctionInstance, Verified, VerifiedTemplate};

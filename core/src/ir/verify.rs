@@ -5,20 +5,20 @@
 //! ends in a return or a trap. What a type parameter may be is gathered at the same time as a set, so
 //! that an instance is checked without another look at the instructions.
 //!
-//! A second walk counts how often, and how deep in loops, each local is used, for the lowering.
-//! Memory: a few bytes a local and an instruction, all of which the body's length explains.
+//! Memory: a few bytes for each type parameter.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::marker::PhantomData;
 
 use super::error::IrError;
 use super::function::{Callee, Function, Signature};
 use super::instruction::Instruction;
 use super::types::{Argument, Arguments, Scalar, TypeSet, ValueType};
-use super::usage::Usage;
-use crate::alloc_util::try_copy_bytes as copy_of;
+use crate::alloc_util::{try_copy_bytes as copy_of, try_filled};
 
 mod check;
+mod tables;
 
 use check::Check;
 
@@ -41,14 +41,14 @@ pub struct VerifiedTemplate {
 pub(crate) struct Facts {
     /// What each type parameter may be.
     allowed: Vec<TypeSet>,
-    pub(crate) usage: Usage,
 }
 
 /// A body and the types of one instance.
 #[derive(Clone, Copy, Debug)]
 pub struct FunctionInstance<'v, 'd> {
     body: Function<'d>,
-    pub(crate) facts: &'v Facts,
+    /// An instance exists only while the function that the verifier has accepted does.
+    verified: PhantomData<&'v Facts>,
     arguments: Arguments,
 }
 
@@ -76,8 +76,26 @@ impl<'d> Verified<'d> {
         if !ends {
             return Err(IrError::FallsOff { at: body.offset(last) });
         }
-        let facts = Facts { allowed: check.allowed, usage: Usage::of(&body)? };
+        let facts = Facts { allowed: check.allowed };
         Ok(Self { body, facts })
+    }
+
+    /// Takes a function from a front end whose output is known to be valid, without verifying it.
+    ///
+    /// In a debug build the function is verified. In a release build it is the caller's contract that
+    /// [`Verified::new`] would accept it. Nothing panics or accesses memory for a function that breaks the contract,
+    /// but the interpreter and generated code do anything with it. It is meant for the front ends of this library, whose
+    /// output is verified in tests; functions from files must be verified.
+    ///
+    /// # Errors
+    /// [`IrError::OutOfMemory`].
+    pub fn trusted(body: Function<'d>) -> Result<Self, IrError> {
+        if cfg!(debug_assertions) {
+            let verified = Self::new(body);
+            debug_assert!(!is_invalid(&verified), "an invalid function is trusted: {verified:?}");
+        }
+        let allowed = try_filled(usize::from(body.type_params), &TypeSet::ANY)?;
+        Ok(Self { body, facts: Facts { allowed } })
     }
 
     /// The body.
@@ -136,7 +154,7 @@ impl<'v, 'd> FunctionInstance<'v, 'd> {
                 return Err(refusal(&body, parameter, argument));
             }
         }
-        Ok(Self { body, facts, arguments })
+        Ok(Self { body, verified: PhantomData, arguments })
     }
 
     /// The body.
@@ -172,6 +190,11 @@ impl<'v, 'd> FunctionInstance<'v, 'd> {
         let (found, found_result) = other.concrete(&theirs);
         expected_result == found_result && expected.eq(found)
     }
+}
+
+/// Whether verification failed for another reason than a lack of memory.
+fn is_invalid(verified: &Result<Verified<'_>, IrError>) -> bool {
+    verified.as_ref().is_err_and(|&error| error != IrError::OutOfMemory)
 }
 
 /// Where `parameter` of a body cannot be `argument`.
@@ -312,8 +335,8 @@ mod tests {
         let text = std::format!("template t<T>(a: T, n: i64) -> i64\n{lines}\nend");
         match parse(&text) {
             Ok(_) => None,
-            Err(error) => match error.fault {
-                super::super::text::TextFault::Typed(fault) => Some(fault),
+            Err(error) => match error.kind {
+                super::super::text::TextErrorKind::Verify(fault) => Some(fault),
                 other => panic!("{other:?}"),
             },
         }

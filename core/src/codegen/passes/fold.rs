@@ -14,7 +14,8 @@ use super::identities::{self, Identity};
 use super::local_map::LocalMap;
 use crate::alloc_util::AllocError;
 use crate::ir::instruction::{Instruction, NONE};
-use crate::ir::interpret::{self, DIVISION_BY_ZERO, OVERFLOW, number};
+use crate::ir::interpret::value::{self, number};
+use crate::ir::interpret::{DIVISION_BY_ZERO, OVERFLOW};
 use crate::ir::opcode::{Binary, Condition, Opcode, Unary};
 use crate::ir::types::Scalar;
 
@@ -127,7 +128,7 @@ impl Fold {
             Opcode::Convert => self.convert(i, scalar),
             Opcode::Unary(unary) => {
                 let bits = self.known.get(i.b);
-                let result = bits.map(|bits| interpret::apply_unary(unary, scalar, bits));
+                let result = bits.map(|bits| value::apply_unary(unary, scalar, bits));
                 self.value(i, scalar, result)
             }
             Opcode::Binary(binary) => self.binary(function, i, binary, scalar),
@@ -141,7 +142,7 @@ impl Fold {
 
     fn value(&self, i: &Instruction, scalar: Scalar, bits: Option<u64>) -> Simplified {
         match bits {
-            Some(bits) => Value(scalar, i.a, interpret::truncate(bits, scalar)),
+            Some(bits) => Value(scalar, i.a, value::truncate(bits, scalar)),
             None => Unchanged,
         }
     }
@@ -165,7 +166,7 @@ impl Fold {
             return To(copy(i.type_code, i.a, i.b));
         }
         let bits = self.known.get(i.b);
-        self.value(i, scalar, bits.map(|bits| interpret::convert(bits, source, scalar)))
+        self.value(i, scalar, bits.map(|bits| value::convert(bits, source, scalar)))
     }
 
     fn binary(
@@ -177,8 +178,8 @@ impl Fold {
     ) -> Simplified {
         let (left, right) = (self.known.get(i.b), self.second(i, i.c, scalar));
         if let Some((left, right)) = left.zip(right) {
-            return match interpret::apply(binary, scalar, left, right) {
-                Some(bits) => Value(scalar, i.a, interpret::truncate(bits, scalar)),
+            return match value::apply(binary, scalar, left, right) {
+                Some(bits) => Value(scalar, i.a, value::truncate(bits, scalar)),
                 None if binary.is_checked() => To(trap(OVERFLOW)),
                 None => To(trap(DIVISION_BY_ZERO)),
             };
@@ -236,8 +237,8 @@ impl Fold {
         }
         let is_associative = matches!(binary, Binary::Add | Binary::And | Binary::Or | Binary::Xor);
         let [m, n] = [inner, *i].map(|i| number(i.imm, scalar));
-        let sum = interpret::apply(binary, scalar, m, n).filter(|_| is_associative);
-        let imm = sum.and_then(|sum| immediate_of(scalar, interpret::truncate(sum, scalar)));
+        let sum = value::apply(binary, scalar, m, n).filter(|_| is_associative);
+        let imm = sum.and_then(|sum| immediate_of(scalar, value::truncate(sum, scalar)));
         match imm {
             Some(imm) => To(Instruction { b: inner.b, imm, ..*i }),
             None => Unchanged,
@@ -487,10 +488,10 @@ fn decide(
     is_same: bool,
 ) -> Option<bool> {
     if let Some((left, right)) = left.zip(right) {
-        return Some(interpret::holds(condition, scalar, left, right));
+        return Some(value::holds(condition, scalar, left, right));
     }
     if is_same && !scalar.is_float() {
-        return Some(interpret::holds(condition, scalar, 0, 0));
+        return Some(value::holds(condition, scalar, 0, 0));
     }
     let lowest = right == Some(0) && !scalar.is_float() && !scalar.is_signed();
     match condition {
