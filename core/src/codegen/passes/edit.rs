@@ -56,8 +56,6 @@ pub(super) struct EditableFunction {
     pub(super) operands: Vec<u16>,
     pub(super) callees: Vec<CalleeShape>,
     pub(super) strings: Vec<u8>,
-    /// Whether the function states source locations.
-    pub(super) has_locations: bool,
     /// How many operands may be added before calls share those that they have.
     operand_budget: usize,
     /// The new numbers of instructions, and of the first instruction inserted in front of each.
@@ -141,7 +139,6 @@ impl EditableFunction {
         refill(&mut self.strings, body.strings.iter().copied())?;
         let code = body.instructions().map(|i| i.map_or(DELETED, |i| bind(i, bound)));
         refill(&mut self.code, code)?;
-        self.has_locations = body.locations().len() > 0;
         self.operand_budget = self.operands.len().saturating_add(self.code.len());
         self.load_origins(body)
     }
@@ -149,7 +146,7 @@ impl EditableFunction {
     fn load_origins(&mut self, body: &Function<'_>) -> Result<(), AllocError> {
         self.origins.clear();
         try_reserve(&mut self.origins, body.len())?;
-        if !self.has_locations {
+        if body.locations.is_empty() {
             let lines = (0..body.len()).map(|index| body.offset(index));
             self.origins.extend(lines.map(|line| Origin { line, column: 0, file: NONE }));
             return Ok(());
@@ -394,15 +391,11 @@ impl EditableFunction {
         Some(())
     }
 
-    /// The source locations where they change. Where they are offsets, only those that a trap or a call reports.
+    /// The source locations where they change.
     fn locations(&self) -> impl Iterator<Item = (usize, Origin)> + '_ {
         let mut last = None;
-        let all = self.code.iter().zip(&self.origins).enumerate();
-        all.filter_map(move |(index, (i, &origin))| {
-            let is_reported = self.has_locations || can_trap(i) || i.opcode.is_call();
-            let is_new = is_reported && last.replace(origin) != Some(origin);
-            is_new.then_some((index, origin))
-        })
+        let all = self.origins.iter().copied().enumerate();
+        all.filter(move |&(_, origin)| last.replace(origin) != Some(origin))
     }
 }
 

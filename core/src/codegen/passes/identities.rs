@@ -83,3 +83,83 @@ pub(super) fn is_exact(binary: Binary, scalar: Scalar, right: u64) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::interpret::value::{apply, apply_unary, truncate};
+
+    const NUMBERS: [i32; 16] =
+        [0, 1, -1, 2, 3, 4, 7, 8, 16, 64, 127, -128, 256, 65536, i32::MAX, i32::MIN];
+
+    /// What `i` computes of `left`.
+    fn result(i: &Instruction, scalar: Scalar, left: u64) -> u64 {
+        let bits = match i.opcode {
+            Opcode::Binary(binary) => {
+                apply(binary, scalar, left, number(i.imm, scalar)).expect("no trap")
+            }
+            Opcode::Unary(unary) => apply_unary(unary, scalar, left),
+            other => panic!("{other:?}"),
+        };
+        truncate(bits, scalar)
+    }
+
+    #[test]
+    fn identities_of_integers_hold_for_all_types() {
+        let mut found = 0;
+        for scalar in Scalar::ALL.into_iter().filter(|scalar| !scalar.is_float()) {
+            for &binary in Binary::ALL.iter().filter(|binary| binary.types().has(scalar.into())) {
+                for imm in NUMBERS {
+                    let opcode = Opcode::Binary(binary);
+                    let i = plain(opcode, scalar.code(), [0, 1, 0], imm);
+                    let i = Instruction { immediate: true, ..i };
+                    let Some(identity) = immediate(&i, binary, scalar) else { continue };
+                    found += 1;
+                    for left in NUMBERS.map(|left| number(left, scalar)) {
+                        let expected = result(&i, scalar, left);
+                        let got = match identity {
+                            First => left,
+                            Value(bits) => bits,
+                            To(new) => result(&new, scalar, left),
+                        };
+                        assert_eq!(got, expected, "{binary:?} {scalar} {imm} of {left:x}");
+                    }
+                }
+            }
+        }
+        assert!(found > 300, "{found}");
+    }
+
+    #[test]
+    fn identities_of_equal_values_hold() {
+        for scalar in Scalar::ALL {
+            for &binary in Binary::ALL.iter().filter(|binary| binary.types().has(scalar.into())) {
+                let i = plain(Opcode::Binary(binary), scalar.code(), [0, 1, 1], 0);
+                let Some(identity) = same(&i, binary, scalar) else { continue };
+                for left in NUMBERS.map(|left| number(left, scalar)) {
+                    let expected = apply(binary, scalar, left, left).unwrap();
+                    let got = if identity == First { left } else { 0 };
+                    assert_eq!(got, truncate(expected, scalar), "{binary:?} {scalar}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn identities_of_floats_are_exact() {
+        let values = [0.0, -0.0, 1.0, -1.5, f64::MIN_POSITIVE, 1e308, f64::INFINITY];
+        let mut found = 0;
+        for binary in [Binary::Add, Binary::Subtract, Binary::Multiply, Binary::Divide] {
+            for right in values.map(f64::to_bits) {
+                if !is_exact(binary, Scalar::F64, right) {
+                    continue;
+                }
+                found += 1;
+                for left in values.map(f64::to_bits) {
+                    assert_eq!(apply(binary, Scalar::F64, left, right), Some(left), "{binary:?}");
+                }
+            }
+        }
+        assert_eq!(found, 3);
+    }
+}

@@ -13,7 +13,7 @@ use crate::ir::{
 use crate::testing::scale;
 
 /// The number of functions in an exhaustive run, and in a sampled one.
-const FUNCTIONS: [u64; 2] = [20_000, 2_000];
+const FUNCTIONS: [u64; 2] = [40_000, 4_000];
 
 /// The step limit of the interpreter.
 const STEPS: u64 = 5_000;
@@ -34,6 +34,8 @@ struct World<'w> {
     calls: Vec<u64>,
     functions: &'w [Verified<'w>],
     steps: u64,
+    /// Why a function of the program ended.
+    inner: Option<Stop>,
 }
 
 impl Host for World<'_> {
@@ -55,8 +57,9 @@ impl Host for World<'_> {
             let function = &self.functions[number as usize];
             let instance = function.instance(Arguments::new(&[]).unwrap()).unwrap();
             let mut steps = self.steps;
-            return interpret(&instance, arguments, self, &mut steps)
-                .map_err(|stop| reported(function.body(), stop));
+            let end = interpret(&instance, arguments, self, &mut steps);
+            self.inner = end.err().map(|stop| reported(function.body(), stop));
+            return end;
         }
         self.calls.push(arguments[0]);
         // The callee may read and write all memory.
@@ -120,11 +123,12 @@ fn run(bytes: &[u8], functions: &[Verified<'_>], seed: u64, steps: u64) -> Outco
     let mut arguments = Vec::from([0, SINGLES as u64, DOUBLES as u64].map(|at| BASE + at));
     arguments.extend(PARAMS.map(|scalar| random.bits(scalar)));
     let memory_view = Memory { base: BASE, bytes: &mut memory };
-    let mut world = World { memory: memory_view, calls: Vec::new(), functions, steps };
+    let mut world = World { memory: memory_view, calls: Vec::new(), functions, steps, inner: None };
     let mut left = steps;
     let end = interpret(&instance, &arguments, &mut world, &mut left);
-    let end = end.map(|bits| canonical(bits, RESULT)).map_err(|stop| reported(&body, stop));
-    let calls = world.calls;
+    let World { calls, inner, .. } = world;
+    let end = end.map(|bits| canonical(bits, RESULT));
+    let end = end.map_err(|stop| inner.unwrap_or_else(|| reported(&body, stop)));
     Outcome { end, memory: canonical_memory(&memory), calls }
 }
 

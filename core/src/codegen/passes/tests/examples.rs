@@ -67,7 +67,7 @@ fn loads_are_redundant_until_a_store() {
                   load i64 a, p + 0\nload i64 b, p + 0\nstore i64 b, q + 0\nload i64 c, p + 0\n\
                   add i64 c, c, b\nload i64 a, q + 0\nadd i64 c, c, a\nreturn i64 c\nend";
     let loads = optimized(1, source).iter().filter(|line| line.starts_with("load")).count();
-    assert_eq!(loads, 3);
+    assert_eq!(loads, 2);
     let stored = "template f(p: ptr, a: i64) -> i64\nlocal b: i64\nstore i64 a, p + 8\n\
                   load i64 b, p + 8\nreturn i64 b\nend";
     assert_eq!(optimized(1, stored), ["store i64 v1, v0 + 8", "return i64 v1"]);

@@ -84,6 +84,12 @@ enum Statement {
     StoreElement(Scalar, Local, Local, Option<Local>, i32),
     Observe(Local, Local),
     Mask(Local),
+    Select(Scalar, Local, Local, Local, Local),
+    Trap(Condition, Scalar, Local, Value, u32),
+    TrapIf(Local, bool, u32),
+    /// Copies or fills so many bytes of the memory of integers.
+    CopyMemory(Local, Local, Value),
+    FillMemory(Local, Local, Value),
 }
 
 /// What a random function may contain besides version 1 of the IR without calls.
@@ -282,7 +288,7 @@ impl<'r> Generator<'r> {
                 Statement::Copy(ty, self.local(ty), self.local(ty))
             }
             4 => {
-                let unary = self.random.pick(&Unary::ALL[..2]);
+                let unary = self.random.pick(Unary::ALL);
                 let ty = self.ty(|ty| unary.types().has(ty.into()));
                 Statement::Unary(unary, ty, self.local(ty), self.local(ty))
             }
@@ -298,14 +304,53 @@ impl<'r> Generator<'r> {
                 Statement::Convert(to, self.local(to), from, self.local(from))
             }
             7 | 8 if !self.options.is_leaf => self.access(),
+            9 => self.extended(),
             _ => {
                 let binary = match self.random.below(4) {
                     0 => self.random.pick(&[Binary::Add, Binary::Multiply, Binary::Subtract]),
-                    _ => self.random.pick(&Binary::ALL[..10]),
+                    _ => self.random.pick(Binary::ALL),
                 };
                 let ty = self.ty(|ty| binary.types().has(ty.into()));
                 let right = self.second(ty, false);
                 Statement::Binary(binary, ty, self.local(ty), self.local(ty), right)
+            }
+        }
+    }
+
+    fn extended(&mut self) -> Statement {
+        match self.random.below(8) {
+            0..4 => {
+                let ty = self.ty(|_| true);
+                let (to, condition) = (self.local(ty), self.local(Scalar::Bool));
+                Statement::Select(ty, to, condition, self.local(ty), self.local(ty))
+            }
+            4 | 5 => {
+                // Seldom true, so that most functions go on.
+                let ty = self.ty(|ty| ty.bits() >= 32 && !ty.is_float());
+                let condition = self.random.pick(&[Condition::Equal, Condition::Greater]);
+                let right = match condition {
+                    Condition::Equal => Value::Number(self.random.pick(&[3, 12, 100])),
+                    _ if self.random.below(2) == 0 => Value::Number(30_000),
+                    _ => Value::Local(self.local(ty)),
+                };
+                Statement::Trap(condition, ty, self.local(ty), right, self.random.below(3) as u32)
+            }
+            6 if self.options.is_leaf || self.random.below(2) == 0 => {
+                Statement::TrapIf(self.local(Scalar::Bool), true, 77)
+            }
+            _ if self.options.is_leaf => {
+                Statement::Copy(Scalar::I64, self.local(Scalar::I64), self.local(Scalar::I64))
+            }
+            _ => {
+                let bytes = match self.random.below(2) {
+                    0 => Value::Number(self.random.below(9) as i32),
+                    _ => Value::Local(self.index),
+                };
+                let to = self.memory[0];
+                match self.random.below(2) {
+                    0 => Statement::CopyMemory(to, self.memory[0], bytes),
+                    _ => Statement::FillMemory(to, self.local(Scalar::U8), bytes),
+                }
             }
         }
     }
@@ -353,6 +398,15 @@ impl<'r> Generator<'r> {
                 body.store_element(ty, value, array, index, more);
             }
             Statement::Observe(to, value) => body.call_host("observe", Some(to), &[value]),
+            Statement::Select(ty, to, condition, first, second) => {
+                body.select(ty, to, condition, first, second);
+            }
+            Statement::Trap(condition, ty, left, right, code) => {
+                body.trap_compare(condition, ty, left, right, code);
+            }
+            Statement::TrapIf(condition, expected, code) => body.trap_if(condition, expected, code),
+            Statement::CopyMemory(to, from, bytes) => body.copy_memory(to, from, bytes),
+            Statement::FillMemory(to, value, bytes) => body.fill_memory(to, value, bytes),
             Statement::Mask(from) => body.binary(Binary::And, Scalar::I64, self.index, from, 7),
         }
     }
