@@ -114,7 +114,7 @@ fn is_same_test(i: &Instruction, next: &Instruction) -> bool {
 }
 
 /// The opcode of the branch that is taken where `i` is not.
-fn inverted(i: &Instruction) -> Option<Opcode> {
+pub(super) fn inverted(i: &Instruction) -> Option<Opcode> {
     match i.opcode {
         Opcode::BranchIf(expected) => Some(Opcode::BranchIf(!expected)),
         Opcode::Branch(condition) => {

@@ -284,7 +284,7 @@ impl EditableFunction {
         Ok(())
     }
 
-    /// Removes the deleted instructions and inserts others, which are sorted and are no jumps.
+    /// Removes the deleted instructions and inserts others, which are sorted. Their targets are old numbers, too.
     pub(super) fn rebuild(&mut self, insertions: &[Insertion]) -> Result<(), AllocError> {
         self.renumber(insertions)?;
         let capacity = self.len().saturating_add(insertions.len());
@@ -295,7 +295,8 @@ impl EditableFunction {
         let mut rest = insertions.iter().peekable();
         for (index, (i, origin)) in self.code.iter().zip(&self.origins).enumerate() {
             while let Some(insertion) = rest.next_if(|insertion| insertion.before <= index) {
-                self.spare_code.push(insertion.instruction);
+                let (i, before) = (&insertion.instruction, insertion.before);
+                self.spare_code.push(retarget(i, before, &self.numbers, insertions));
                 self.spare_origins.push(insertion.origin);
             }
             if !is_deleted(i) {
