@@ -72,7 +72,9 @@ impl Control {
 
     /// Marks the instructions that control falls through from `start`, and notes the targets of branches.
     fn follow(&mut self, function: &EditableFunction, start: usize) -> Result<(), AllocError> {
-        for (i, mark) in function.code.iter().zip(&mut self.is_reached).skip(start) {
+        let code = function.code.get(start..).unwrap_or(&[]);
+        let marks = self.is_reached.get_mut(start..).unwrap_or(&mut []);
+        for (i, mark) in code.iter().zip(marks) {
             if core::mem::replace(mark, true) {
                 return Ok(());
             }

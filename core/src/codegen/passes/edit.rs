@@ -286,6 +286,9 @@ impl EditableFunction {
 
     /// Removes the deleted instructions and inserts others, which are sorted. Their targets are old numbers, too.
     pub(super) fn rebuild(&mut self, insertions: &[Insertion]) -> Result<(), AllocError> {
+        if insertions.is_empty() {
+            return self.compact();
+        }
         self.renumber(insertions)?;
         let capacity = self.len().saturating_add(insertions.len());
         self.spare_code.clear();
@@ -306,6 +309,21 @@ impl EditableFunction {
         }
         core::mem::swap(&mut self.code, &mut self.spare_code);
         core::mem::swap(&mut self.origins, &mut self.spare_origins);
+        Ok(())
+    }
+
+    /// Removes the deleted instructions in place.
+    fn compact(&mut self) -> Result<(), AllocError> {
+        if !self.code.iter().any(is_deleted) {
+            return Ok(());
+        }
+        self.renumber(&[])?;
+        let mut retained = self.code.iter().map(|i| !is_deleted(i));
+        self.origins.retain(|_| retained.next().unwrap_or(true));
+        self.code.retain(|i| !is_deleted(i));
+        for i in &mut self.code {
+            *i = retarget(i, 0, &self.numbers, &[]);
+        }
         Ok(())
     }
 
