@@ -141,6 +141,8 @@ pub struct Manager {
     max_code_bytes: usize,
     /// Calls in progress.
     active: AtomicUsize,
+    /// Held during a compilation: units are compiled one at a time, while functions are called.
+    compiling: Lock<()>,
     state: Lock<State>,
 }
 
@@ -157,7 +159,8 @@ impl Manager {
         let (names, order) = (HashMap::new(), Vec::new());
         let state = State { names, order, units: Vec::new(), next_unit: 0, level };
         let (stubs, active) = (NativeBackend::default(), AtomicUsize::new(0));
-        Self { backend, stubs, symbols, max_code_bytes, active, state: Lock::new(state) }
+        let (compiling, state) = (Lock::new(()), Lock::new(state));
+        Self { backend, stubs, symbols, max_code_bytes, active, compiling, state }
     }
 
     /// The name of the back end.
@@ -181,12 +184,15 @@ impl Manager {
     /// [`ManagerError::Backend`], [`ManagerError::Signature`], [`ManagerError::CodeLimit`],
     /// [`ManagerError::OutOfMemory`].
     pub fn compile(&self, unit: &Unit) -> Result<()> {
-        let mut state = self.state.lock();
-        self.free_retired(&mut state);
-        check_signatures(&state, unit)?;
-        let level = state.level;
+        let _compiling = self.compiling.lock();
+        let level = {
+            let mut state = self.state.lock();
+            self.free_retired(&mut state);
+            check_signatures(&state, unit)?;
+            state.level
+        };
         let mut error = None;
-        let mut symbol = |name: &[u8]| match self.symbol(&mut state, name) {
+        let mut symbol = |name: &[u8]| match self.symbol(name) {
             Ok(address) => address,
             Err(failed) => {
                 error.get_or_insert(failed);
@@ -198,6 +204,7 @@ impl Manager {
             return Err(error);
         }
         let compiled = compiled?;
+        let mut state = self.state.lock();
         let needed = state.code_bytes().saturating_add(compiled.bytes);
         if needed > self.max_code_bytes {
             return Err(ManagerError::CodeLimit { limit: self.max_code_bytes, needed });
@@ -206,8 +213,10 @@ impl Manager {
     }
 
     /// The address of a callee that is none of the unit: the stub of a function of another unit, or a symbol of the host.
-    fn symbol(&self, state: &mut State, name: &[u8]) -> Result<Option<u64>> {
+    fn symbol(&self, name: &[u8]) -> Result<Option<u64>> {
+        let mut state = self.state.lock();
         let Some(named) = state.names.get_mut(name) else {
+            drop(state);
             return Ok(self.symbols.as_ref().and_then(|symbols| symbols(name)));
         };
         if let Some(stub) = &named.stub {
