@@ -108,7 +108,7 @@ pub mod bytecode;
 #[cfg(feature = "kernel")]
 pub mod cache;
 pub mod codegen;
-#[cfg(feature = "bytecode")]
+#[cfg(all(feature = "bytecode", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub mod exec;
 pub mod extract;
 #[cfg(test)]

@@ -8,18 +8,13 @@ use crate::alloc_util::{
     AllocError, try_box, try_collect, try_push, try_reserve, try_resize, try_with_capacity,
 };
 use crate::codegen::code::Relocation;
-use crate::codegen::passes::{PassMemory, optimize};
-use crate::codegen::{CodegenError, Options, TRAP_HOOK, X64Compiler};
-use crate::format::Arch;
+use crate::codegen::{CodegenError, NativeCompiler, Options, TRAP_HOOK};
 use crate::ir::{Arguments, CalleeKind, Function, FunctionInstance, IrError, Verified};
-use crate::link::ShortName;
 use crate::link::fixup::{Fixup, FixupError, FixupPlan};
+use crate::link::{ShortName, host_arch};
 use crate::memory::code_alloc::{CodeMemory, ExecutableBlock, Request};
 use crate::memory::lock::Lock;
 use crate::trap::trap_hook;
-
-/// The machine of the generated code.
-const ARCH: Arch = Arch::X86_64;
 
 /// The alignment of functions, in bytes.
 const ALIGN: usize = 16;
@@ -27,18 +22,11 @@ const ALIGN: usize = 16;
 /// The maximum number of idle compilers, about the number of threads that compile concurrently.
 const MAX_IDLE: usize = 4;
 
-/// The memory of a compilation, which is used again.
-#[derive(Debug, Default)]
-struct Workspace {
-    compiler: X64Compiler,
-    passes: PassMemory,
-}
-
 /// The code generator of this crate.
 #[derive(Debug, Default)]
 pub struct NativeBackend {
     memory: CodeMemory,
-    idle: Lock<Vec<Workspace>>,
+    idle: Lock<Vec<NativeCompiler>>,
 }
 
 impl NativeBackend {
@@ -54,25 +42,25 @@ impl NativeBackend {
             Verified::new(Function::parse(function).map_err(invalid)?).map_err(invalid)?;
         let arguments = Arguments::new(&[]).map_err(invalid)?;
         let instance = verified.instance(arguments).map_err(invalid)?;
-        let mut workspace = self.workspace();
-        let block = match workspace.compiler.compile(&instance, &Options::default()) {
+        let mut compiler = self.compiler();
+        let block = match compiler.compile(&instance, &Options::default()) {
             Ok(compiled) => place(&self.memory, compiled.bytes),
             Err(CodegenError::OutOfMemory) => Err(AllocError.into()),
             Err(_) => Err(BackendError::Machine),
         };
-        self.recycle(workspace);
+        self.recycle(compiler);
         block
     }
 
-    fn workspace(&self) -> Workspace {
+    fn compiler(&self) -> NativeCompiler {
         self.idle.lock().pop().unwrap_or_default()
     }
 
-    fn recycle(&self, workspace: Workspace) {
+    fn recycle(&self, compiler: NativeCompiler) {
         let mut idle = self.idle.lock();
         if idle.len() < MAX_IDLE {
             // Without memory it is dropped.
-            let _ = try_push(&mut idle, workspace);
+            let _ = try_push(&mut idle, compiler);
         }
     }
 }
@@ -97,10 +85,7 @@ impl Backend for NativeBackend {
         level: Level,
         symbol: &mut dyn FnMut(&[u8]) -> Option<u64>,
     ) -> Result<CompiledUnit, BackendError> {
-        if crate::link::host_arch() != ARCH {
-            return Err(BackendError::Machine);
-        }
-        let mut workspace = self.workspace();
+        let mut compiler = self.compiler();
         let mut code = UnitCode::default();
         let all = unit.functions();
         let mut bodies = try_with_capacity(all.len())?;
@@ -109,9 +94,9 @@ impl Backend for NativeBackend {
             bodies.push(*instance.map_err(|error| in_function(function, error.into()))?.body());
         }
         let done = all.iter().enumerate().try_for_each(|(index, function)| {
-            code.add(&mut workspace, function, index, &bodies, level, &mut *symbol)
+            code.add(&mut compiler, function, index, &bodies, level, &mut *symbol)
         });
-        self.recycle(workspace);
+        self.recycle(compiler);
         done?;
         code.place(&self.memory, all)
     }
@@ -147,7 +132,7 @@ impl UnitCode {
     /// Compiles a function, appends its code and finds the targets of its relocations.
     fn add(
         &mut self,
-        workspace: &mut Workspace,
+        compiler: &mut NativeCompiler,
         function: &UnitFunction,
         index: usize,
         bodies: &[Function<'_>],
@@ -158,14 +143,9 @@ impl UnitCode {
         let invalid = |error: IrError| failed(error.into());
         let instance = function.instance().map_err(invalid)?;
         let lookup = |number: u32| bodies.get(usize::try_from(number).ok()?);
-        let Workspace { compiler, passes } = workspace;
-        let optimized = optimize(level as u8, &instance, &lookup, passes)?;
         let own_function = u32::try_from(index).ok();
-        let options = Options { own_function, ..Options::default() };
-        let body = optimized.unwrap_or(*instance.body());
-        let verified = Verified::trusted(body).map_err(invalid)?;
-        let instance = verified.instance(*instance.arguments()).map_err(invalid)?;
-        let compiled = compiler.compile(&instance, &options).map_err(failed)?;
+        let options = Options { own_function, level: level as u8, ..Options::default() };
+        let compiled = compiler.compile_in_program(&instance, &options, &lookup).map_err(failed)?;
         let align = usize::try_from(compiled.align).unwrap_or(ALIGN).max(ALIGN);
         self.align = self.align.max(align);
         let start = self.bytes.len().next_multiple_of(align);
@@ -215,16 +195,17 @@ impl UnitCode {
                 _ => BackendError::Machine,
             }
         };
-        let plan = FixupPlan::new(ARCH, self.bytes.len(), fixups.iter()).map_err(failed)?;
+        let arch = host_arch();
+        let plan = FixupPlan::new(arch, self.bytes.len(), fixups.iter()).map_err(failed)?;
         let mut block = memory.allocate_with(Request::new(plan.size).aligned_to(self.align))?;
         let base = block.address() as u64;
         let memory = block.as_mut_slice();
         for (place, byte) in memory.iter_mut().zip(&self.bytes) {
             *place = *byte;
         }
-        plan.fill(ARCH, base, memory).map_err(|error| failed((0, error)))?;
+        plan.fill(arch, base, memory).map_err(|error| failed((0, error)))?;
         for (index, fixup) in fixups.iter().enumerate() {
-            plan.apply(ARCH, base, fixup, memory).map_err(|error| failed((index, error)))?;
+            plan.apply(arch, base, fixup, memory).map_err(|error| failed((index, error)))?;
         }
         let addresses = try_collect(self.starts.iter().map(|start| base + *start as u64))?;
         Ok(CompiledUnit { addresses, bytes: plan.size, code: try_box(block.publish()?)? })
