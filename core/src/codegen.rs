@@ -5,7 +5,11 @@
 
 pub mod code;
 #[cfg(feature = "alloc")]
+pub(crate) mod liveness;
+#[cfg(feature = "alloc")]
 pub(crate) mod parallel_move;
+#[cfg(feature = "alloc")]
+pub(crate) mod regalloc;
 pub mod x64;
 
 #[cfg(feature = "alloc")]

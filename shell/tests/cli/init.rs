@@ -411,3 +411,44 @@ fn rust_library_with_std_catches_panics() {
     let run = |n| ok(&["run", &module, "go", n, "--host-symbols", "--host-library", "gcc_s"]);
     assert_eq!([run("10"), run("200")], ["45\n", "-1\n"]);
 }
+
+const TYPED: &str = r#"
+    #include <stdint.h>
+    #include <string.h>
+    int negative(int a) { return a - 10; }
+    unsigned char narrow(unsigned char a) { return a + 1; }
+    float halved(float a) { return a / 2; }
+    double mixed(int a, double b, float c) { return a + b * c; }
+    _Bool is_positive(double a) { return a > 0; }
+    const char *tail(const char *text) { return strlen(text) > 2 ? text + 2 : 0; }
+    void fill(unsigned char *to, long size) { memset(to, 7, size); }
+    long sum(const int64_t *from, long count) { long s = 0; while (count--) s += *from++; return s; }
+    void negate(float *all, long count) { while (count--) { *all = -*all; all++; } }
+"#;
+
+#[test]
+fn arguments_and_results_have_the_types_that_are_stated() {
+    let program = Program::new("typed-values");
+    let module = program.module("typed.c", TYPED, &["-O2"], &[]);
+    let run = |returns: &'static str, args: &[&str]| {
+        ok(&[&["run", "--host-symbols", "--returns", returns, &module][..], args].concat())
+    };
+    assert_eq!(run("i32", &["negative", "5"]), "-5\n");
+    assert_eq!(ok(&["run", &module, "negative", "5", "--host-symbols"]), "4294967291\n");
+    assert_eq!(run("u8", &["narrow", "u8:255"]), "0\n");
+    assert_eq!(run("f32", &["halved", "f32:5"]), "2.5\n");
+    assert_eq!(run("f64", &["mixed", "3", "-1.5", "f32:2"]), "0.0\n");
+    assert_eq!(run("bool", &["is_positive", "1e-3"]), "true\n");
+    assert_eq!(run("str", &["tail", "str:abcd"]), "cd\n");
+    assert_eq!(run("str", &["tail", "str:a"]), "null\n");
+    assert_eq!(run("void", &["fill", "buf:3", "3"]), "u8:7,7,7\n");
+    assert_eq!(run("i64", &["sum", "i64:1,2,39", "3"]), "42\n");
+    assert_eq!(run("void", &["negate", "f32:1.5,", "1"]), "f32:-1.5\n");
+    let refused = super::smf(&["run", "--host-symbols", &module, "sum", "i64:x,1"]);
+    let refused = super::text(&refused.stderr);
+    contains(&refused, &["`x` is not a valid i64"]);
+    contains(
+        &fails(&["run", &module, "tail", "str:abcd"]),
+        &["`strlen`", "--host-symbols", "--with"],
+    );
+}

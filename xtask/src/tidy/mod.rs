@@ -56,6 +56,7 @@ const UNSAFE: &[&str] = &[
     "shell/src/bin/smf/allocator.rs",
     "shell/src/bin/smf/jit.rs",
     "shell/src/bin/smf/run.rs",
+    "shell/src/bin/smf/values.rs",
     "shell/src/call.rs",
     "shell/src/call_record.rs",
     "shell/src/ffi/blocks.rs",
