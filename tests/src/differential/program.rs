@@ -1,0 +1,76 @@
+//! A program: verified functions in IR that call each other by number.
+
+use std::fmt;
+
+use smf_core::ir::text::print;
+use smf_core::ir::{Arguments, Function, FunctionInstance, Scalar, VerifiedTemplate};
+
+/// The functions of a program. Function 0 is called from outside.
+#[derive(Debug)]
+pub struct Program {
+    functions: Vec<VerifiedTemplate>,
+    bytes: Vec<Vec<u8>>,
+}
+
+impl Program {
+    /// A program of these encoded functions.
+    ///
+    /// # Panics
+    /// If the verifier refuses one: a generator emits valid functions only.
+    pub fn new(bytes: Vec<Vec<u8>>) -> Self {
+        let verified = |(index, bytes): (usize, &Vec<u8>)| match VerifiedTemplate::new(bytes) {
+            Ok(function) => function,
+            Err(error) => panic!("function {index}: {error}\n{}", text(index, bytes)),
+        };
+        Self { functions: bytes.iter().enumerate().map(verified).collect(), bytes }
+    }
+
+    /// The encoded functions.
+    pub fn bytes(&self) -> &[Vec<u8>] {
+        &self.bytes
+    }
+
+    /// The functions as instances without type arguments.
+    ///
+    /// # Panics
+    /// If a function has type parameters.
+    pub fn instances(&self) -> Vec<FunctionInstance<'_, '_>> {
+        let none = Arguments::new(&[]).unwrap();
+        self.functions.iter().map(|function| function.instance(none).unwrap()).collect()
+    }
+
+    /// The types of the parameters of function `index`, and that of its result.
+    pub fn signature(&self, index: usize) -> (Vec<Scalar>, Option<Scalar>) {
+        let function = Function::parse(&self.bytes[index]).unwrap();
+        let signature = function.signature();
+        let params = signature.params.iter().filter_map(|&code| Scalar::from_code(code));
+        (params.collect(), Scalar::from_code(signature.result))
+    }
+
+    /// The number of instructions of all functions.
+    pub fn len(&self) -> usize {
+        self.bytes.iter().map(|bytes| Function::parse(bytes).unwrap().len()).sum()
+    }
+
+    /// Whether the program has no instructions.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The text of a function that may be invalid.
+fn text(index: usize, bytes: &[u8]) -> String {
+    let mut text = String::new();
+    let function = Function::parse(bytes).unwrap();
+    let printed = print(&format!("f{index}"), &function, &mut text);
+    printed.map_or_else(|error| format!("{error:?}"), |()| text)
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.bytes
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, bytes)| f.write_str(&text(index, bytes)))
+    }
+}
