@@ -14,6 +14,7 @@ pub mod engine;
 pub mod faulty;
 pub mod host;
 pub mod interpreter;
+pub mod native;
 pub mod program;
 pub mod shrink;
 
@@ -23,5 +24,6 @@ pub use engine::{Engine, Outcome, Runnable};
 pub use faulty::{Defect, Faulty};
 pub use host::{Host, HostCall, HostFunction};
 pub use interpreter::Interpreter;
+pub use native::call_native;
 pub use program::Program;
 pub use shrink::shrink;
