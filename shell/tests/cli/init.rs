@@ -452,3 +452,71 @@ fn arguments_and_results_have_the_types_that_are_stated() {
         &["`strlen`", "--host-symbols", "--with"],
     );
 }
+
+const PROGRAM: &str = r#"
+    #include <stdio.h>
+    #include <stdlib.h>
+    extern char **environ;
+    int main(int argc, char **argv, char **envp) {
+        for (int i = 1; i < argc; i++) printf("%d=%s\n", i, argv[i]);
+        printf("%s %d %d\n", getenv("SMF_PROGRAM_TEST"), argv[argc] == 0, envp == environ);
+        return argc + 300;
+    }
+"#;
+
+#[test]
+fn main_is_called_as_a_program() {
+    let program = Program::new("main-program");
+    let module = program.module("main.c", PROGRAM, &["-O1"], &[]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
+    command.env("SMF_PROGRAM_TEST", "here").args(["run", "--host-symbols", "--main", &module]);
+    let output = command.args(["--", "one", "-x", "--exit", "u9:z"]).output().unwrap();
+    assert_eq!(super::text(&output.stdout), "1=one\n2=-x\n3=--exit\n4=u9:z\nhere 1 1\n");
+    assert_eq!(output.status.code(), Some(305 & 0xff));
+    assert_eq!(super::smf(&["run", "--main", "--exit", &module]).status.code(), Some(2));
+}
+
+const CRASHES: &str = r#"
+    #include <stdlib.h>
+    #define KEEP __attribute__((noinline, noipa))
+    KEEP long read_at(long *p) { return *p + 1; }
+    KEEP long outer(long *p) { return read_at(p) * 3; }
+    KEEP long divide(long a, long b) { return a / b + 1; }
+    KEEP long deep(volatile char *p) { volatile char block[4096]; block[0] = *p; return deep(block) + 1; }
+    KEEP long call_null(long (*f)(void)) { return f() + 1; }
+    KEEP long give_up(void) { abort(); }
+"#;
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn crash_is_reported_with_signal_function_line_and_backtrace() {
+    use std::os::unix::process::ExitStatusExt;
+    let program = Program::new("crashes");
+    let module = program.module("crash.c", CRASHES, &["-O1", "-g"], &["-g"]);
+    let plain = program.module("plain.c", CRASHES, &["-O1"], &[]);
+    let crash = |module: &str, args: &[&str], signal: i32, words: &[&str]| {
+        let all = [&["run", "--host-symbols", module][..], args].concat();
+        let output = super::smf(&all);
+        assert_eq!(output.status.signal(), Some(signal), "{args:?}");
+        contains(&super::text(&output.stderr), words);
+    };
+    for (args, signal, words) in [
+        (
+            &["outer", "16"][..],
+            libc::SIGSEGV,
+            &["SIGSEGV", "0x10", "#0", "in read_at + 0x", "#1", "in outer + 0x"][..],
+        ),
+        (&["divide", "1", "0"], libc::SIGFPE, &["SIGFPE", "in divide + 0x"]),
+        (
+            &["call_null", "0"],
+            libc::SIGSEGV,
+            &["SIGSEGV", "#0 0x000000000000", "in call_null + 0x"],
+        ),
+        (&["deep", "str:a"], libc::SIGSEGV, &["SIGSEGV", "in deep + 0x"]),
+        (&["give_up"], libc::SIGABRT, &["SIGABRT", "in give_up + 0x", "#3"]),
+    ] {
+        crash(&module, args, signal, words);
+        crash(&plain, args, signal, words);
+    }
+    crash(&module, &["outer", "16"], libc::SIGSEGV, &["crash.c:4", "crash.c:5"]);
+}

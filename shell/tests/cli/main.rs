@@ -27,6 +27,7 @@ mod memory;
 mod merge;
 #[cfg(target_arch = "x86_64")]
 mod needed;
+mod nm;
 mod note;
 #[cfg(target_arch = "x86_64")]
 mod pack;

@@ -55,6 +55,7 @@ const UNSAFE: &[&str] = &[
     "shell/examples/reload.rs",
     "shell/src/bin/smf/allocator.rs",
     "shell/src/bin/smf/jit.rs",
+    "shell/src/bin/smf/crash.rs",
     "shell/src/bin/smf/run.rs",
     "shell/src/bin/smf/values.rs",
     "shell/src/call.rs",

@@ -1,7 +1,7 @@
 //! `smf run`: loads a module and calls one of its functions.
 #![allow(unsafe_code)]
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString, c_char};
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use clap::CommandFactory;
+use clap::error::ErrorKind;
 use smf_core::format::{Symbol, SymbolKind};
 use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleRef};
 use smf_core::memory::FilePolicy;
@@ -18,7 +20,9 @@ use smf_loader::call;
 use smf_loader::host_symbols::{self, HostSymbols};
 use smf_loader::loader::{LoadFileError, Loader};
 
+use crate::args::Cli;
 use crate::bytecode;
+use crate::crash;
 use crate::integer::integer;
 use crate::output::{self, At, Failure};
 use crate::values::{ArgumentMemory, Returns, typed_text, typed_word};
@@ -40,9 +44,13 @@ pub(crate) struct Args {
     /// Numbers without a type are i64, or f64 if they have a point or an exponent. Strings, arrays and buffers (so many
     /// zeroed bytes) are passed by address; arrays and buffers are printed if the function has changed them. Missing
     /// arguments are 0. Functions of bytecode take integers.
-    #[arg(value_name = "ARG", value_parser = typed_text, allow_negative_numbers = true)]
-    #[arg(num_args = 0..=MAX_ARGS)]
-    args: Vec<String>,
+    #[arg(value_name = "ARG", allow_negative_numbers = true)]
+    args: Vec<OsString>,
+    /// Call `main` as a program: with argc, argv and environ, and with its result as exit status
+    ///
+    /// All arguments after the module are those of the program; put `--` before those that begin with `-`.
+    #[arg(long, conflicts_with_all = ["watch", "exit", "returns", "compile", "interpret"])]
+    main: bool,
     /// The type of the result of machine code: i8 to i64, u8 to u64, f32, f64, bool, ptr, str or void
     ///
     /// A C `int` is i32. A function of bytecode has a result of its own type.
@@ -116,6 +124,7 @@ impl From<Files> for FilePolicy {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    check_arguments(args);
     let host = host(args)?;
     let uses_host = !host.is_empty();
     let start = Instant::now();
@@ -128,6 +137,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     // Leaked: exit handlers and threads of the module may use its code until the process ends.
     let loader: &'static Loader = Box::leak(Box::new(Loader::new(options)?));
     loader.modules().set_host_resolver(Some(Box::new(host)))?;
+    crash::install(loader);
     let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
     let watch = args.watch.then(|| Watch::new(loader, files));
     // SAFETY: the user runs the dynlib as a program, so that its initialisers are trusted.
@@ -138,6 +148,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     if args.watch && !loader.modules().is_reloadable(module) {
         let why = "not marked as reloadable; mark it with `smf pack --reloadable` or `smf asm --reloadable`";
         return Err(Failure::of(&args.file, why));
+    }
+    if args.main {
+        return call_main(args, loader, module);
     }
     let is_compiled = args.compile && compile(args, loader, module)?;
     let compiled = Instant::now();
@@ -183,6 +196,45 @@ fn compile(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<bool, F
     let mut indices = (0..).zip(engine.program().functions());
     indices.try_for_each(|(index, _)| engine.compile(index).map(drop)).at(&args.file)?;
     Ok(true)
+}
+
+/// Ends the program for arguments of a function that cannot be passed: wrong usage.
+fn check_arguments(args: &Args) {
+    if args.main {
+        return;
+    }
+    let mut wrong = args.args.iter().find_map(|text| typed_text(text).err());
+    if args.args.len() > MAX_ARGS {
+        wrong = Some(format!("a function is called with up to {MAX_ARGS} arguments"));
+    }
+    if let Some(why) = wrong {
+        Cli::command().error(ErrorKind::ValueValidation, why).exit();
+    }
+}
+
+/// Calls `main` with the arguments of the program and its environment. The result becomes the exit status.
+fn call_main(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<ExitCode, Failure> {
+    let module = &loader.modules().get(module).at(&args.file)?;
+    let address = module.function(b"main").or_else(|| module.entry_point());
+    let address = address.ok_or_else(|| no_function(args, module)).at(&args.file)?;
+    let texts = std::iter::once(args.file.as_os_str()).chain(args.name.as_deref());
+    let texts = texts.chain(args.args.iter().map(OsString::as_os_str));
+    // Arguments of a process contain no NUL.
+    let texts: Vec<CString> = texts.flat_map(|text| CString::new(text.as_bytes())).collect();
+    let mut arguments: Vec<*const c_char> = texts.iter().map(|text| text.as_ptr()).collect();
+    let count = arguments.len() as u64;
+    arguments.push(std::ptr::null());
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    // SAFETY: the C library defines it; this program has one thread that could change it.
+    let environment = unsafe { environ }.expose_provenance() as u64;
+    let arguments = arguments.as_ptr().expose_provenance() as u64;
+    let words = [count, arguments, environment].map(CallArg::Integer);
+    // SAFETY: the user states that the function is `main` of a program: machine code is trusted. The arguments outlive
+    // the call.
+    let returned = unsafe { call::call_values(address, &words) }.at(&args.file)?;
+    Ok(ExitCode::from((returned.integer & 0xff) as u8))
 }
 
 /// Adds to missing imports the options that may provide them.
@@ -236,7 +288,7 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
     let module = &loader.modules().get(module).at(&args.file)?;
     if let Some(engine) = module.engine() {
         let name = args.name.as_ref().map(|name| name.as_bytes());
-        let integers = args.args.iter().map(|text| integer(text));
+        let integers = args.args.iter().map(|text| integer(&text.to_string_lossy()));
         let integers: Vec<i64> = integers.collect::<Result<_, _>>().at(&args.file)?;
         let (result, text) = bytecode::call(&args.file, module, engine, name, &integers)?;
         return Ok((result, text + "\n"));

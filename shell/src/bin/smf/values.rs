@@ -1,7 +1,7 @@
 //! Arguments and results of `smf run` and `smf jit`: the text forms of numbers, arrays, strings and buffers.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::fmt;
 
 use smf_core::ir::Scalar;
@@ -92,7 +92,8 @@ pub(crate) struct ArgumentMemory {
 /// Parses an argument whose text states its type: `7` and `0x10` are i64, `1.5` is f64, `true` is bool, `u8:255` has the
 /// type named, `i64:1,2,3` is an array, `buf:64` a zeroed buffer of so many bytes, `str:abc` a string. The last three are
 /// passed by address.
-pub(crate) fn typed_word(text: &str, memory: &mut ArgumentMemory) -> Result<CallArg, String> {
+pub(crate) fn typed_word(text: &OsStr, memory: &mut ArgumentMemory) -> Result<CallArg, String> {
+    let text = text.to_str().ok_or("an argument is not UTF-8")?;
     if let Some(text) = text.strip_prefix("str:") {
         let text = CString::new(text).map_err(|_| "a string cannot contain a NUL".to_owned())?;
         let address = text.as_ptr().expose_provenance();
@@ -130,8 +131,8 @@ pub(crate) fn typed_word(text: &str, memory: &mut ArgumentMemory) -> Result<Call
 }
 
 /// Checks the text of an argument for [`typed_word`].
-pub(crate) fn typed_text(text: &str) -> Result<String, String> {
-    typed_word(text, &mut ArgumentMemory::default()).map(|_| text.to_owned())
+pub(crate) fn typed_text(text: &OsStr) -> Result<(), String> {
+    typed_word(text, &mut ArgumentMemory::default()).map(drop)
 }
 
 /// The largest buffer that an argument asks for, in bytes.
@@ -258,11 +259,11 @@ mod tests {
             ("i8:-1", CallArg::Integer(0xff)),
             ("true", CallArg::Integer(1)),
         ] {
-            assert_eq!(typed_word(text, &mut memory), Ok(expected), "{text}");
+            assert_eq!(typed_word(text.as_ref(), &mut memory), Ok(expected), "{text}");
         }
         assert!(memory.arrays.is_empty());
         for text in ["i64:1,2,3", "buf:3", "u8:9,", "f32:"] {
-            typed_word(text, &mut memory).unwrap();
+            typed_word(text.as_ref(), &mut memory).unwrap();
         }
         let shown: Vec<String> = memory.arrays.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["i64:1,2,3", "u8:0,0,0", "u8:9", "f32:"]);
@@ -278,7 +279,7 @@ mod tests {
             "bool:1",
             "i64:1,x",
         ] {
-            assert!(typed_word(text, &mut memory).is_err(), "{text}");
+            assert!(typed_word(text.as_ref(), &mut memory).is_err(), "{text}");
         }
     }
 
