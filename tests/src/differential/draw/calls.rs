@@ -1,6 +1,6 @@
 //! Calls of functions of the program, by number and by address, and of the host.
 
-use smf_core::ir::{Binary, Condition, Local, Scalar};
+use smf_core::ir::{Binary, Condition, Local, Scalar, ValueType};
 
 use super::super::host::{FUEL, FUNCTIONS, HostFunction};
 use super::Writer;
@@ -97,7 +97,9 @@ impl Writer<'_, '_> {
 
     fn function_address(&mut self, number: u32, args: &[Local], result: Option<Scalar>) -> Local {
         let to = self.temporary(Scalar::Pointer);
-        self.builder.function_address(to, number, args, result.map(Into::into));
+        let types = args.iter().filter_map(|&arg| self.builder.local_type(arg));
+        let types: Vec<ValueType> = types.collect();
+        self.builder.function_address(to, number, &types, result.map(Into::into));
         to
     }
 
