@@ -1,7 +1,7 @@
 //! From one type to another, as Rust's `as` does: integers wrap, floats are cut towards 0 and stop at the
 //! ends of what they become, what is no number becomes 0.
 
-use super::{Lowering, float_of, is_wide};
+use super::{Lower, float_of, is_wide};
 use crate::codegen::x64::{Bitwise, Cond, Gpr, Scalar as Row, W8, W32, W64, Xmm};
 use crate::ir::types::Scalar;
 
@@ -9,7 +9,7 @@ use crate::ir::types::Scalar;
 const TWO_TO_63: u64 = 0x43e0_0000_0000_0000;
 const TWO_TO_64: u64 = 0x43f0_0000_0000_0000;
 
-impl Lowering<'_, '_> {
+impl Lower<'_, '_> {
     pub(super) fn convert(&mut self, a: u16, to: Scalar, b: u16, from: Scalar) {
         match (from.is_float(), to.is_float()) {
             (false, false) => self.integer_to_integer(a, to, b, from),
@@ -46,7 +46,7 @@ impl Lowering<'_, '_> {
     /// The value in 64 bits, with its sign.
     fn widen(&mut self, to: Gpr, source: Gpr, from: Scalar) {
         match from {
-            _ if is_wide(from) => self.move_integer(to, source),
+            _ if is_wide(from) => self.move_gpr(to, source),
             _ if from.is_signed() => self.asm.movsxd(to, source),
             _ => self.asm.mov(W32, to, source),
         }
@@ -77,7 +77,7 @@ impl Lowering<'_, '_> {
         self.asm.jmp(done);
         self.asm.bind(large);
         self.asm.mov(W64, Gpr::Rcx, source);
-        self.move_integer(Gpr::Rax, source);
+        self.move_gpr(Gpr::Rax, source);
         self.asm.shr(W64, Gpr::Rcx, 1u8);
         self.asm.and(W32, Gpr::Rax, 1);
         self.asm.or(W64, Gpr::Rcx, Gpr::Rax);
@@ -91,7 +91,7 @@ impl Lowering<'_, '_> {
         match from {
             // Exactly, so that the rest is the same for both.
             Scalar::F32 => self.asm.cvtss2sd(Xmm::Xmm15, source),
-            _ => self.move_float(Xmm::Xmm15, source),
+            _ => self.move_xmm(Xmm::Xmm15, source),
         }
         match to {
             Scalar::Bool => self.float_to_bool(),
