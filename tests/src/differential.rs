@@ -24,6 +24,6 @@ pub use engine::{Engine, Outcome, Runnable};
 pub use faulty::{Defect, Faulty};
 pub use host::{Host, HostCall, HostFunction};
 pub use interpreter::Interpreter;
-pub use native::call_native;
+pub use native::{Native, PlacedProgram, call_native};
 pub use program::Program;
 pub use shrink::shrink;

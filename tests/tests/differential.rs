@@ -1,14 +1,18 @@
 //! Engines agree on random programs, and the harness finds defects.
 
 use smf_tests::differential::{
-    Checked, Defect, Engine, Faulty, Interpreter, check, draw, seeded, shrink,
+    Checked, Defect, Engine, Faulty, Interpreter, Native, check, draw, seeded, shrink,
 };
 
 /// The number of programs, unless the environment variable `SMF_PROGRAMS` overrides it.
 const PROGRAMS: u64 = 2000;
 
 fn engines() -> Vec<Box<dyn Engine>> {
-    vec![Box::new(Interpreter::default()), Box::new(Interpreter { steps: u64::MAX })]
+    let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(Interpreter::default())];
+    if cfg!(target_arch = "x86_64") {
+        engines.extend([false, true].map(|has_context| Box::new(Native { has_context }) as _));
+    }
+    engines
 }
 
 #[test]

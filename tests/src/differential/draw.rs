@@ -53,8 +53,9 @@ struct Signature {
 pub fn draw(data: &[u8]) -> Case {
     let mut source = Source { data };
     let count = 1 + source.below(MAX_FUNCTIONS);
+    let has_context = source.below(3) == 0;
     let signatures: Vec<Signature> =
-        (0..count).map(|index| signature(&mut source, index)).collect();
+        (0..count).map(|index| signature(&mut source, index, has_context)).collect();
     let seed = u64::from(source.byte());
     let arguments: Vec<Vec<u64>> = (0..ARGUMENTS)
         .map(|_| signatures[0].params.iter().map(|&scalar| bits(&mut source, scalar)).collect())
@@ -80,13 +81,14 @@ fn scalar(source: &mut Source<'_>) -> Scalar {
     }
 }
 
-/// The types of function `index`. The first parameter of function 0 is the address of the memory, and half of the other
-/// functions have no parameters.
-fn signature(source: &mut Source<'_>, index: u8) -> Signature {
+/// The types of function `index`. The first parameter of function 0 is the address of the memory. So are those of the
+/// other functions with `has_context`; otherwise half of them have no parameters.
+fn signature(source: &mut Source<'_>, index: u8, has_context: bool) -> Signature {
     let most = if source.below(8) == 0 { 14 } else { 5 };
-    let count = if index == 0 { 1 + u16::from(source.below(most)) } else { source.arguments(most) };
+    let is_first = index == 0 || has_context;
+    let count = if is_first { 1 + u16::from(source.below(most)) } else { source.arguments(most) };
     let mut params: Vec<Scalar> = (0..count).map(|_| scalar(source)).collect();
-    if index == 0 || source.below(2) == 0 {
+    if is_first || source.below(2) == 0 {
         if let Some(first) = params.first_mut() {
             *first = Scalar::Pointer;
         }

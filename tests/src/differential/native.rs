@@ -1,12 +1,95 @@
-//! Calls of machine code of drawn programs.
+//! The code generator as an engine, and calls of machine code of drawn programs.
 #![allow(unsafe_code)]
 
+mod place;
+
+use smf_core::codegen::TrapConvention;
 use smf_core::ir::Scalar;
+use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::trap::{CallArg, TrapError, call_values};
 
-use super::engine::Outcome;
-use super::host::{Host, canonical};
+pub use place::PlacedProgram;
+
+use super::engine::{Engine, Outcome, Runnable};
+use super::host::{FUNCTIONS, HANDLER, Host, HostFunction, canonical};
 use super::interpreter::place;
+use super::program::Program;
+
+/// The code generator for this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Native {
+    /// Whether traps jump to the handler in the context, in programs whose functions all have one.
+    pub has_context: bool,
+}
+
+impl Engine for Native {
+    fn name(&self) -> &str {
+        if self.has_context { "machine code with contexts" } else { "machine code" }
+    }
+
+    fn compile<'p>(&self, program: &'p Program) -> Result<Box<dyn Runnable + 'p>, String> {
+        thread_local! {
+            static MEMORY: CodeMemory = CodeMemory::default();
+        }
+        let functions = program.instances();
+        let has_context = self.has_context && program.has_context();
+        let traps = match has_context {
+            true => TrapConvention::Context { handler_offset: i32::try_from(HANDLER).unwrap() },
+            false => TrapConvention::Hook,
+        };
+        let host = |name: &str| Some((FUNCTIONS[HostFunction::index(name)?].address)());
+        let placed = MEMORY.with(|memory| PlacedProgram::new(&functions, traps, memory, host))?;
+        let (params, result) = program.signature(0);
+        Ok(Box::new(Placed { placed, params, result, has_context }))
+    }
+}
+
+struct Placed {
+    placed: PlacedProgram,
+    params: Vec<Scalar>,
+    result: Option<Scalar>,
+    has_context: bool,
+}
+
+impl Runnable for Placed {
+    fn run(&mut self, args: &[u64], host: &mut Host) -> Outcome {
+        let Self { placed, params, result, has_context } = self;
+        if *has_context {
+            host.set_handler(trap_handler());
+        }
+        let function_of = |function| match *has_context {
+            true => u32::try_from(function).ok(),
+            false => placed.function_at(function),
+        };
+        // SAFETY: a drawn program with these arguments, which ends.
+        unsafe { call_native(placed.address(0), args, params, *result, host, function_of) }
+    }
+}
+
+/// The address of a handler that reports a trap, with the tag of the function as its address.
+#[cfg(target_arch = "x86_64")]
+fn trap_handler() -> u64 {
+    /// Gets the context, the code, the place and the tag, with the stack of the function that trapped.
+    #[unsafe(naked)]
+    unsafe extern "C" fn handler() {
+        std::arch::naked_asm!(
+            "mov edi, esi",
+            "mov esi, edx",
+            "mov edx, ecx",
+            "and rsp, -16",
+            "call {hook}",
+            "ud2",
+            hook = sym smf_core::trap::trap_hook,
+        )
+    }
+    handler as *const () as u64
+}
+
+/// The address of a handler: none on machines without a code generator.
+#[cfg(not(target_arch = "x86_64"))]
+fn trap_handler() -> u64 {
+    0
+}
 
 /// Calls the machine code of function 0 with the memory and the functions of the host. `function_of` is the number of
 /// the function for what the code reports as the function that trapped.

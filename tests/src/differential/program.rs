@@ -47,6 +47,12 @@ impl Program {
         (params.collect(), Scalar::from_code(signature.result))
     }
 
+    /// Whether parameter 0 of each function is an address: that of the memory.
+    pub fn has_context(&self) -> bool {
+        let is_first = |index| self.signature(index).0.first() == Some(&Scalar::Pointer);
+        (0..self.bytes.len()).all(is_first)
+    }
+
     /// The number of instructions of all functions.
     pub fn len(&self) -> usize {
         self.bytes.iter().map(|bytes| Function::parse(bytes).unwrap().len()).sum()

@@ -68,6 +68,7 @@ impl Writer<'_, '_> {
             .callable(None)
             .into_iter()
             .filter(|&function| self.signatures[function].result == result)
+            .filter(|&function| self.fits_in_arguments(function))
             .collect();
         let Some(&function) = self.pick(&functions) else { return false };
         let params = self.signatures[function].params.clone();
@@ -80,6 +81,19 @@ impl Writer<'_, '_> {
             self.builder.return_call_indirect(address, &args);
         }
         true
+    }
+
+    /// Whether the arguments that another function takes on the stack fit where those of this function are, on each
+    /// machine.
+    fn fits_in_arguments(&self, function: usize) -> bool {
+        let words = |function: usize, registers: usize| {
+            let params = &self.signatures[function].params;
+            let floats = params.iter().filter(|scalar| scalar.is_float()).count();
+            floats.saturating_sub(8) + (params.len() - floats).saturating_sub(registers)
+        };
+        [6, 8]
+            .into_iter()
+            .all(|registers| words(function, registers) <= words(self.index, registers))
     }
 
     fn call_function(&mut self, function: usize, to: Option<Local>, depth: u8) {
