@@ -16,6 +16,7 @@ pub mod host;
 pub mod interpreter;
 pub mod native;
 pub mod program;
+pub mod programs;
 pub mod shrink;
 
 pub use check::{Checked, Mismatch, check};

@@ -1,7 +1,14 @@
 //! Engines agree on random programs, and the harness finds defects.
+#![allow(unsafe_code)]
 
+use smf_core::codegen::TrapConvention;
+use smf_core::ir::{Memory, ProgramHost};
+use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::trap::call_catching;
+use smf_tests::differential::programs::ALL;
 use smf_tests::differential::{
-    Checked, Defect, Engine, Faulty, Interpreter, Native, check, draw, seeded, shrink,
+    Checked, Defect, Engine, Faulty, Interpreter, Native, PlacedProgram, Program, check, draw,
+    seeded, shrink,
 };
 
 /// The number of programs, unless the environment variable `SMF_PROGRAMS` overrides it.
@@ -49,4 +56,34 @@ fn every_defect_is_found_within_1000_programs() {
         eprintln!("{defect:?}: program {found:?}");
         assert!(found.is_some(), "{defect:?}");
     }
+}
+
+#[test]
+fn known_programs_return_the_results_of_their_equals_in_c() {
+    for known in ALL {
+        let program = known.program();
+        let (size, result) = known.small;
+        assert_eq!(interpreted(&program, size, (known.memory)(size)), result, "{}", known.name);
+        if cfg!(target_arch = "x86_64") {
+            let host = |_: &str| None;
+            let memory = CodeMemory::default();
+            let hook = TrapConvention::Hook;
+            let placed = PlacedProgram::new(&program.instances(), hook, &memory, host).unwrap();
+            let mut words = vec![0u64; usize::try_from((known.memory)(size)).unwrap() / 8 + 1];
+            let args = [words.as_mut_ptr() as i64, size];
+            // SAFETY: the program takes memory and a size, and its checks hold it inside of the memory.
+            let found = unsafe { call_catching(placed.address(0), &args) };
+            assert_eq!(found, Ok(result), "{}", known.name);
+        }
+    }
+}
+
+/// The result of a program that does not call the host.
+fn interpreted(program: &Program, size: i64, memory: i64) -> i64 {
+    const BASE: u64 = 0x10000;
+    let mut bytes = vec![0; usize::try_from(memory).unwrap()];
+    let functions = program.instances();
+    let mut outer = Memory { base: BASE, bytes: &mut bytes };
+    let mut host = ProgramHost::new(&functions, &mut outer, u64::MAX).unwrap();
+    host.call_function(0, &[BASE, size.cast_unsigned()]).unwrap().cast_signed()
 }
