@@ -29,6 +29,8 @@ const VENEER: usize = 13;
 pub(super) struct Machine<'t> {
     pub(super) templates: BTreeMap<&'t str, Verified<'t>>,
     pub(super) host: BTreeMap<&'static str, usize>,
+    /// The optimisation level.
+    pub(super) level: u8,
     memory: CodeMemory,
     compiler: X64Compiler,
 }
@@ -44,7 +46,7 @@ pub(super) type Outcome = Result<u64, Stop>;
 impl<'t> Machine<'t> {
     pub(super) fn new(templates: BTreeMap<&'t str, Verified<'t>>) -> Self {
         let (memory, compiler) = (CodeMemory::default(), X64Compiler::new());
-        Self { templates, host: BTreeMap::new(), memory, compiler }
+        Self { templates, host: BTreeMap::new(), level: 0, memory, compiler }
     }
 
     /// Links the instance `name` of `arguments`, and all of its callees.
@@ -61,7 +63,8 @@ impl<'t> Machine<'t> {
             let verified = &self.templates[next.0.as_str()];
             let given: Vec<Argument> = next.1.iter().map(|&scalar| scalar.into()).collect();
             let instance = verified.instance(Arguments::new(&given).unwrap()).unwrap();
-            let made = self.compiler.compile(&instance, &Options::default()).unwrap();
+            let options = Options { level: self.level, ..Options::default() };
+            let made = self.compiler.compile(&instance, &options).unwrap();
             for relocation in made.relocations {
                 let place = code.len() + relocation.offset as usize;
                 if relocation.target == TRAP_HOOK {
