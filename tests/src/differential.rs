@@ -4,8 +4,7 @@
 //! compiles the program, and runs function 0. [`check`] compares the outcomes of all engines: the bits of the result or
 //! the trap with its code and place, the calls of the host with their arguments, and the memory.
 //!
-//! [`draw()`] makes a case of any bytes, so that a fuzzer mutates programs, and [`shrink`] reduces the bytes of a case
-//! that fails. The engines of this package are the interpreter of the IR and the code generator; the benchmark and the
+//! [`draw()`] makes a case of any bytes, so that a fuzzer mutates programs, and [`smallest`] reduces a case that fails. The engines of this package are the interpreter of the IR and the code generator; the benchmark and the
 //! fuzz targets add Cranelift. [`Faulty`] is an engine with a defect, with which tests measure what the harness finds.
 
 pub mod check;
@@ -27,4 +26,4 @@ pub use host::{Host, HostCall, HostFunction};
 pub use interpreter::Interpreter;
 pub use native::{Native, PlacedProgram, call_native};
 pub use program::Program;
-pub use shrink::shrink;
+pub use shrink::{shrink, smallest};

@@ -8,7 +8,7 @@ use smf_core::trap::call_catching;
 use smf_tests::differential::programs::ALL;
 use smf_tests::differential::{
     Checked, Defect, Engine, Faulty, Interpreter, Native, PlacedProgram, Program, check, draw,
-    seeded, shrink,
+    seeded, smallest,
 };
 
 /// The number of programs, unless the environment variable `SMF_PROGRAMS` overrides it.
@@ -17,7 +17,9 @@ const PROGRAMS: u64 = 2000;
 fn engines() -> Vec<Box<dyn Engine>> {
     let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(Interpreter::default())];
     if cfg!(target_arch = "x86_64") {
-        engines.extend([false, true].map(|has_context| Box::new(Native { has_context }) as _));
+        for (level, has_context) in [(0, false), (0, true), (1, false), (2, false), (2, true)] {
+            engines.push(Box::new(Native { level, has_context }));
+        }
     }
     engines
 }
@@ -33,13 +35,14 @@ fn engines_agree_on_random_programs() {
         match check(&engines, &draw(&data)) {
             Ok(checked) => sum = sum.plus(checked),
             Err(_) => {
-                let smaller = shrink(&data, |data| check(&engines, &draw(data)).is_err());
-                panic!("seed {seed}: {}", check(&engines, &draw(&smaller)).unwrap_err());
+                let smallest = smallest(&data, |case| check(&engines, case).is_err());
+                panic!("seed {seed}: {}", check(&engines, &smallest).unwrap_err());
             }
         }
     }
     eprintln!("{sum:?}");
     let all = sum.compared + sum.exhausted;
+    assert_eq!(sum.invalid, 0);
     assert!(sum.exhausted * 10 <= all && sum.trapped * 4 <= all, "{sum:?}");
 }
 
@@ -65,15 +68,17 @@ fn known_programs_return_the_results_of_their_equals_in_c() {
         let (size, result) = known.small;
         assert_eq!(interpreted(&program, size, (known.memory)(size)), result, "{}", known.name);
         if cfg!(target_arch = "x86_64") {
-            let host = |_: &str| None;
-            let memory = CodeMemory::default();
+            let (host, memory) = (|_: &str| None, CodeMemory::default());
             let hook = TrapConvention::Hook;
-            let placed = PlacedProgram::new(&program.instances(), hook, &memory, host).unwrap();
-            let mut words = vec![0u64; usize::try_from((known.memory)(size)).unwrap() / 8 + 1];
-            let args = [words.as_mut_ptr() as i64, size];
-            // SAFETY: the program takes memory and a size, and its checks hold it inside of the memory.
-            let found = unsafe { call_catching(placed.address(0), &args) };
-            assert_eq!(found, Ok(result), "{}", known.name);
+            let functions = program.instances();
+            for level in [0, 2] {
+                let placed = PlacedProgram::new(&functions, level, hook, &memory, host).unwrap();
+                let mut words = vec![0u64; usize::try_from((known.memory)(size)).unwrap() / 8 + 1];
+                let args = [words.as_mut_ptr() as i64, size];
+                // SAFETY: the program takes memory and a size, and its checks hold it inside of the memory.
+                let found = unsafe { call_catching(placed.address(0), &args) };
+                assert_eq!(found, Ok(result), "{}", known.name);
+            }
         }
     }
 }

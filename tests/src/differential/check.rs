@@ -15,6 +15,8 @@ pub struct Checked {
     pub trapped: u32,
     /// Runs that exceeded the step limit of the first engine.
     pub exhausted: u32,
+    /// Runs that the first engine found to be invalid. Drawn programs have none.
+    pub invalid: u32,
 }
 
 impl Checked {
@@ -25,6 +27,7 @@ impl Checked {
             compared: self.compared + other.compared,
             trapped: self.trapped + other.trapped,
             exhausted: self.exhausted + other.exhausted,
+            invalid: self.invalid + other.invalid,
         }
     }
 }
@@ -43,18 +46,20 @@ pub struct Observed {
 impl Observed {
     /// Whether an engine that reports less about a trap may have observed the same.
     fn agrees(&self, other: &Self) -> bool {
-        let is_same = match (self.outcome, other.outcome) {
+        let is_equal = match (self.outcome, other.outcome) {
             (
                 Outcome::Trapped { code, at, function },
                 Outcome::Trapped { code: other_code, at: other_at, function: other_function },
-            ) => {
-                let is_known = function.is_some() && other_function.is_some();
-                code == other_code && at == other_at && (!is_known || function == other_function)
-            }
+            ) => code == other_code && is_same(at, other_at) && is_same(function, other_function),
             (outcome, other) => outcome == other,
         };
-        is_same && self.calls == other.calls && self.memory == other.memory
+        is_equal && self.calls == other.calls && self.memory == other.memory
     }
+}
+
+/// Whether two engines report the same, or one of them does not report it.
+fn is_same(one: Option<u32>, other: Option<u32>) -> bool {
+    one.is_none() || other.is_none() || one == other
 }
 
 /// Two engines that disagree.
@@ -122,8 +127,12 @@ pub fn check(engines: &[&dyn Engine], case: &Case) -> Result<Checked, Box<Mismat
             Observed { outcome, calls, memory }
         });
         let Some(expected) = observed.next() else { continue };
-        if expected.outcome == Outcome::Exhausted {
-            checked.exhausted += 1;
+        match expected.outcome {
+            Outcome::Exhausted => checked.exhausted += 1,
+            Outcome::Invalid => checked.invalid += 1,
+            _ => {}
+        }
+        if matches!(expected.outcome, Outcome::Exhausted | Outcome::Invalid) {
             continue;
         }
         for (engine, found) in others.iter().zip(observed) {

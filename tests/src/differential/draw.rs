@@ -28,6 +28,9 @@ const STATEMENTS: u32 = 30;
 /// The largest nesting depth of loops.
 const MAX_LOOPS: u32 = 3;
 
+/// More than the source locations of a function.
+const MAX_LINES: u32 = 10_000;
+
 /// The number of argument lists of a case.
 const ARGUMENTS: usize = 3;
 
@@ -54,6 +57,7 @@ pub fn draw(data: &[u8]) -> Case {
     let mut source = Source { data };
     let count = 1 + source.below(MAX_FUNCTIONS);
     let has_context = source.below(3) == 0;
+    let has_locations = source.below(2) == 0;
     let signatures: Vec<Signature> =
         (0..count).map(|index| signature(&mut source, index, has_context)).collect();
     let seed = u64::from(source.byte());
@@ -61,7 +65,7 @@ pub fn draw(data: &[u8]) -> Case {
         .map(|_| signatures[0].params.iter().map(|&scalar| bits(&mut source, scalar)).collect())
         .collect();
     let functions = (0..signatures.len())
-        .map(|index| Writer::new(&mut source, &signatures, index).function())
+        .map(|index| Writer::new(&mut source, &signatures, index, has_locations).function())
         .collect();
     Case { program: Program::new(functions), arguments, seed }
 }
@@ -138,10 +142,17 @@ struct Writer<'w, 'd> {
     loops: u32,
     /// The number of statements that may still be drawn.
     left: u32,
+    /// The line of the last source location, in a program that states them.
+    line: Option<u32>,
 }
 
 impl<'w, 'd> Writer<'w, 'd> {
-    fn new(source: &'w mut Source<'d>, signatures: &'w [Signature], index: usize) -> Self {
+    fn new(
+        source: &'w mut Source<'d>,
+        signatures: &'w [Signature],
+        index: usize,
+        has_locations: bool,
+    ) -> Self {
         let result = signatures[index].result.map(Into::into);
         Self {
             source,
@@ -154,6 +165,15 @@ impl<'w, 'd> Writer<'w, 'd> {
             data: Vec::new(),
             loops: 0,
             left: STATEMENTS,
+            line: has_locations.then(|| u32::try_from(index).unwrap() * MAX_LINES),
+        }
+    }
+
+    /// States a new source location, in programs that have them.
+    fn locate(&mut self) {
+        if let Some(line) = &mut self.line {
+            *line += 1;
+            self.builder.location(*line, 0, None);
         }
     }
 
@@ -172,6 +192,7 @@ impl<'w, 'd> Writer<'w, 'd> {
             let local = self.builder.local(scalar);
             self.variables.push((local, scalar));
         }
+        self.locate();
         self.storage();
         if self.source.below(4) == 0 {
             self.graph();

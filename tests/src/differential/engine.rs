@@ -33,11 +33,14 @@ pub enum Outcome {
     Trapped {
         /// The code.
         code: u32,
-        /// The place in the function that trapped, as the engines report it.
-        at: u32,
+        /// The place: the line of the source location in functions that state them, else the offset of the instruction;
+        /// `None` where the engine has lost it.
+        at: Option<u32>,
         /// The number of that function, where the engine knows it.
         function: Option<u32>,
     },
     /// More steps than the engine allows.
     Exhausted,
+    /// The program accesses memory that is not there, or does something else that machine code does not check.
+    Invalid,
 }

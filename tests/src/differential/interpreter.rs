@@ -44,9 +44,14 @@ impl Runnable for Interpreted<'_> {
         match program.call_function(0, &args) {
             Ok(bits) if result.is_some() => Outcome::Returned(canonical(bits, result)),
             Ok(_) => Outcome::Returned(0),
-            Err(Stop::Trap { code, at }) => Outcome::Trapped { code, at, function: None },
+            Err(Stop::Trap { code, at }) => {
+                let function = program.failed_function();
+                let at = function.map(|function| self.program.place_of(function, at));
+                let function = function.and_then(|function| u32::try_from(function).ok());
+                Outcome::Trapped { code, at, function }
+            }
             Err(Stop::Steps | Stop::Depth) => Outcome::Exhausted,
-            Err(other) => panic!("the program is invalid: {other}\n{}", self.program),
+            Err(_) => Outcome::Invalid,
         }
     }
 }

@@ -18,13 +18,20 @@ use super::program::Program;
 /// The code generator for this machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Native {
+    /// The optimisation level.
+    pub level: u8,
     /// Whether traps jump to the handler in the context, in programs whose functions all have one.
     pub has_context: bool,
 }
 
 impl Engine for Native {
     fn name(&self) -> &str {
-        if self.has_context { "machine code with contexts" } else { "machine code" }
+        match (self.level, self.has_context) {
+            (0, false) => "machine code",
+            (0, true) => "machine code with contexts",
+            (_, false) => "optimised machine code",
+            (_, true) => "optimised machine code with contexts",
+        }
     }
 
     fn compile<'p>(&self, program: &'p Program) -> Result<Box<dyn Runnable + 'p>, String> {
@@ -38,9 +45,12 @@ impl Engine for Native {
             false => TrapConvention::Hook,
         };
         let host = |name: &str| Some((FUNCTIONS[HostFunction::index(name)?].address)());
-        let placed = MEMORY.with(|memory| PlacedProgram::new(&functions, traps, memory, host))?;
+        let placed = MEMORY
+            .with(|memory| PlacedProgram::new(&functions, self.level, traps, memory, host))?;
         let (params, result) = program.signature(0);
-        Ok(Box::new(Placed { placed, params, result, has_context }))
+        // A trap in an inlined function is one in the caller, at the location in the callee if that has one.
+        let (may_inline, has_locations) = (self.level > 1, program.has_locations());
+        Ok(Box::new(Placed { placed, params, result, has_context, may_inline, has_locations }))
     }
 }
 
@@ -49,11 +59,13 @@ struct Placed {
     params: Vec<Scalar>,
     result: Option<Scalar>,
     has_context: bool,
+    may_inline: bool,
+    has_locations: bool,
 }
 
 impl Runnable for Placed {
     fn run(&mut self, args: &[u64], host: &mut Host) -> Outcome {
-        let Self { placed, params, result, has_context } = self;
+        let Self { placed, params, result, has_context, .. } = self;
         if *has_context {
             host.set_handler(trap_handler());
         }
@@ -62,7 +74,15 @@ impl Runnable for Placed {
             false => placed.function_at(function),
         };
         // SAFETY: a drawn program with these arguments, which ends.
-        unsafe { call_native(placed.address(0), args, params, *result, host, function_of) }
+        let outcome =
+            unsafe { call_native(placed.address(0), args, params, *result, host, function_of) };
+        match outcome {
+            Outcome::Trapped { code, at, .. } if self.may_inline => {
+                let at = at.filter(|_| self.has_locations);
+                Outcome::Trapped { code, at, function: None }
+            }
+            outcome => outcome,
+        }
     }
 }
 
@@ -117,7 +137,8 @@ pub unsafe fn call_native(
     let returned = host.serve(|| unsafe { call_values(address, &words) });
     match returned {
         Err(TrapError::Trap(trap)) => {
-            Outcome::Trapped { code: trap.code, at: trap.at, function: function_of(trap.function) }
+            let function = function_of(trap.function);
+            Outcome::Trapped { code: trap.code, at: Some(trap.at), function }
         }
         Err(other) => panic!("{other}"),
         Ok(returned) => Outcome::Returned(match result {

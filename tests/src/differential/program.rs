@@ -3,7 +3,9 @@
 use std::fmt;
 
 use smf_core::ir::text::print;
-use smf_core::ir::{Arguments, Function, FunctionInstance, Scalar, VerifiedTemplate};
+use smf_core::ir::{
+    Arguments, Function, FunctionInstance, Scalar, SourceLocation, VerifiedTemplate,
+};
 
 /// The functions of a program. Function 0 is called from outside.
 #[derive(Debug)]
@@ -45,6 +47,26 @@ impl Program {
         let signature = function.signature();
         let params = signature.params.iter().filter_map(|&code| Scalar::from_code(code));
         (params.collect(), Scalar::from_code(signature.result))
+    }
+
+    /// What trap handlers see as the place of the instruction at an offset.
+    pub fn place_of(&self, function: usize, offset: u32) -> u32 {
+        let function = Function::parse(&self.bytes[function]).unwrap();
+        let locations: Vec<SourceLocation<'_>> = function.locations().collect();
+        if locations.is_empty() {
+            return offset;
+        }
+        let after = |location: &SourceLocation<'_>| {
+            function.offset(location.instruction as usize) <= offset
+        };
+        let after = locations.partition_point(after);
+        after.checked_sub(1).map_or(0, |last| locations[last].line)
+    }
+
+    /// Whether each function states source locations.
+    pub fn has_locations(&self) -> bool {
+        let states = |bytes: &Vec<u8>| Function::parse(bytes).unwrap().locations().len() > 0;
+        self.bytes.iter().all(states)
     }
 
     /// Whether parameter 0 of each function is an address: that of the memory.

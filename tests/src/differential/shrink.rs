@@ -1,4 +1,9 @@
-//! Smaller bytes that fail in the same way.
+//! Smaller cases that fail in the same way: fewer bytes to draw from, then fewer lines of the program's text.
+
+use smf_core::ir::text::parse;
+
+use super::draw::{Case, draw};
+use super::program::Program;
 
 /// The largest number of attempts.
 const ATTEMPTS: u32 = 4000;
@@ -33,6 +38,41 @@ pub fn shrink(data: &[u8], mut fails: impl FnMut(&[u8]) -> bool) -> Vec<u8> {
         }
     }
     best
+}
+
+/// The smallest case found for which `fails` holds, as it does for that of `data`.
+pub fn smallest(data: &[u8], fails: impl Fn(&Case) -> bool) -> Case {
+    let case = draw(&shrink(data, |data| fails(&draw(data))));
+    let text = case.program.to_string();
+    let mut lines: Vec<&str> = text.lines().collect();
+    let mut best = case;
+    for size in [32, 16, 8, 4, 2, 1, 1] {
+        let mut at = 0;
+        while at < lines.len() {
+            let end = lines.len().min(at + size);
+            let fewer = [&lines[..at], &lines[end..]].concat();
+            match case_of(&fewer, &best)
+                .filter(|_| lines[at..end].iter().all(|line| is_removable(line)))
+            {
+                Some(case) if fails(&case) => (lines, best) = (fewer, case),
+                _ => at += size,
+            }
+        }
+    }
+    best
+}
+
+/// Whether a program without this line may still mean the same on all engines. The bytes of a slot are not defined
+/// before they are filled, and the bits of NaN must not be stored.
+fn is_removable(line: &str) -> bool {
+    let first = line.split_whitespace().next().unwrap_or("");
+    !matches!(first, "fill_memory" | "select" | "end" | "template" | "slot" | "data")
+}
+
+fn case_of(lines: &[&str], like: &Case) -> Option<Case> {
+    let functions = parse(&lines.join("\n")).ok()?;
+    let program = Program::new(functions.into_iter().map(|function| function.body).collect());
+    Some(Case { program, arguments: like.arguments.clone(), seed: like.seed })
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ impl Writer<'_, '_> {
     }
 
     fn statement(&mut self) {
+        self.locate();
         match self.source.below(24) {
             0..3 => self.branch(),
             3..5 if self.loops < MAX_LOOPS => self.counted_loop(),
@@ -29,6 +30,7 @@ impl Writer<'_, '_> {
 
     /// A statement without labels of its own, but for guards.
     pub(super) fn simple(&mut self) {
+        self.locate();
         match self.source.below(16) {
             0 | 1 => self.store(),
             2 => {

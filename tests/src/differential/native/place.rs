@@ -27,12 +27,13 @@ struct Unplaced {
 }
 
 impl PlacedProgram {
-    /// Compiles and places functions. `host` is the address of a symbol.
+    /// Compiles functions at an optimisation level, and places them. `host` is the address of a symbol.
     ///
     /// # Errors
     /// The limit that a function exceeds, or a symbol that the host does not have.
     pub fn new(
         functions: &[FunctionInstance<'_, '_>],
+        level: u8,
         traps: TrapConvention,
         memory: &CodeMemory,
         host: impl Fn(&str) -> Option<u64>,
@@ -41,8 +42,10 @@ impl PlacedProgram {
         // The largest alignment of read-only data, in front of the first function too.
         let (mut next, mut most) = (0, 16);
         for (function, tag) in functions.iter().zip(0..) {
-            let options = Options { traps, tag, own_function: Some(tag), ..Options::default() };
-            let code = compiler.compile(function, &options);
+            let options =
+                Options { level, traps, tag, own_function: Some(tag), ..Options::default() };
+            let lookup = |index: u32| functions.get(index as usize).map(FunctionInstance::body);
+            let code = compiler.compile_in_program(function, &options, &lookup);
             let code = code.map_err(|error: CodegenError| error.to_string())?;
             let align = code.align as usize;
             let offset = usize::next_multiple_of(next, align);

@@ -1,7 +1,7 @@
 //! Cranelift agrees with the interpreter on random programs.
 
 use smf_clif::Cranelift;
-use smf_tests::differential::{Checked, Engine, Interpreter, check, draw, seeded, shrink};
+use smf_tests::differential::{Checked, Engine, Interpreter, check, draw, seeded, smallest};
 
 /// The number of programs, unless the environment variable `SMF_PROGRAMS` overrides it.
 const PROGRAMS: u64 = 200;
@@ -18,8 +18,8 @@ fn cranelift_agrees_with_the_interpreter() {
         match check(&engines, &draw(&data)) {
             Ok(checked) => sum = sum.plus(checked),
             Err(_) => {
-                let smaller = shrink(&data, |data| check(&engines, &draw(data)).is_err());
-                panic!("seed {seed}: {}", check(&engines, &draw(&smaller)).unwrap_err());
+                let smallest = smallest(&data, |case| check(&engines, case).is_err());
+                panic!("seed {seed}: {}", check(&engines, &smallest).unwrap_err());
             }
         }
     }
