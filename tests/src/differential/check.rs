@@ -100,6 +100,46 @@ impl fmt::Display for Mismatch {
     }
 }
 
+/// Runs `run` with a host.
+pub fn observe(mut host: Host, run: impl FnOnce(&mut Host) -> Outcome) -> Observed {
+    let outcome = run(&mut host);
+    let (calls, memory) = host.finish();
+    Observed { outcome, calls, memory }
+}
+
+/// Compares engines with what something else, which `name` describes, observed of the only call of a case.
+///
+/// # Errors
+/// The first difference, or the refusal of an engine.
+pub fn check_against(
+    (name, expected): (&str, &Observed),
+    engines: &[&dyn Engine],
+    case: &Case,
+) -> Result<(), Box<Mismatch>> {
+    let [args] = &case.arguments[..] else { return Ok(()) };
+    for engine in engines {
+        let mismatch = Mismatch {
+            engines: [name.to_owned(), engine.name().to_owned()],
+            args: args.clone(),
+            observed: None,
+            refused: String::new(),
+            program: String::new(),
+        };
+        let program = || case.program.to_string();
+        let found = match engine.compile(&case.program) {
+            Ok(mut runnable) => observe(Host::new(case.seed), |host| runnable.run(args, host)),
+            Err(refused) => {
+                return Err(Box::new(Mismatch { refused, program: program(), ..mismatch }));
+            }
+        };
+        if !expected.agrees(&found) {
+            let observed = Some(Box::new([expected.clone(), found]));
+            return Err(Box::new(Mismatch { observed, program: program(), ..mismatch }));
+        }
+    }
+    Ok(())
+}
+
 /// Runs a case on all engines and compares them with the first one, which has a limit of steps.
 ///
 /// # Errors
@@ -120,12 +160,9 @@ pub fn check(engines: &[&dyn Engine], case: &Case) -> Result<Checked, Box<Mismat
     }
     let mut checked = Checked::default();
     for args in &case.arguments {
-        let mut observed = runnables.iter_mut().map(|runnable| {
-            let mut host = Host::new(case.seed);
-            let outcome = runnable.run(args, &mut host);
-            let (calls, memory) = host.finish();
-            Observed { outcome, calls, memory }
-        });
+        let mut observed = runnables
+            .iter_mut()
+            .map(|runnable| observe(Host::new(case.seed), |host| runnable.run(args, host)));
         let Some(expected) = observed.next() else { continue };
         match expected.outcome {
             Outcome::Exhausted => checked.exhausted += 1,

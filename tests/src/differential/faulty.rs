@@ -54,7 +54,8 @@ impl<E: Engine + Clone + 'static> Engine for Faulty<E> {
 
     fn compile<'p>(&self, program: &'p Program) -> Result<Box<dyn Runnable + 'p>, String> {
         let changed = program.bytes().iter().map(|bytes| change(bytes, self.defect)).collect();
-        Ok(Box::new(Changed { program: Program::new(changed), engine: self.engine.clone() }))
+        let program = Program::with_entry(changed, program.entry());
+        Ok(Box::new(Changed { program, engine: self.engine.clone() }))
     }
 }
 

@@ -229,7 +229,9 @@ macro_rules! functions {
     (@result) => { None };
     (@result $scalar:ident) => { Some(Scalar::$scalar) };
     ($($index:literal $name:ident($($arg:ident: $type:ident $scalar:ident),*) -> $result:ty $(, $result_scalar:ident)?;)*) => {
-        $(extern "C" fn $name($($arg: $type),*) -> $result {
+        $(
+        /// The function of the host with this name.
+        pub extern "C" fn $name($($arg: $type),*) -> $result {
             <$result as Bits>::from_word(serve($index, &[$($arg.to_word()),*]))
         })*
 
@@ -258,6 +260,19 @@ functions! {
     7 host_flag(a: u64 U64) -> bool, Bool;
     8 host_take(a: i64 I64, b: f32 F32) -> ();
     9 host_poke(a: u64 Pointer, b: i64 I64) -> i16, I16;
+    10 host_args0() -> i64, I64;
+    11 host_args1(a: i64 I64) -> i64, I64;
+    12 host_args2(a: i64 I64, b: i64 I64) -> i64, I64;
+    13 host_args3(a: i64 I64, b: i64 I64, c: i64 I64) -> i64, I64;
+    14 host_args4(a: i64 I64, b: i64 I64, c: i64 I64, d: i64 I64) -> i64, I64;
+    15 host_args5(a: i64 I64, b: i64 I64, c: i64 I64, d: i64 I64, e: i64 I64) -> i64, I64;
+    16 host_args6(a: i64 I64, b: i64 I64, c: i64 I64, d: i64 I64, e: i64 I64, f: i64 I64) -> i64, I64;
+    17 host_args7(
+        a: i64 I64, b: i64 I64, c: i64 I64, d: i64 I64, e: i64 I64, f: i64 I64, g: i64 I64
+    ) -> i64, I64;
+    18 host_args8(
+        a: i64 I64, b: i64 I64, c: i64 I64, d: i64 I64, e: i64 I64, f: i64 I64, g: i64 I64, h: i64 I64
+    ) -> i64, I64;
 }
 
 #[cfg(test)]

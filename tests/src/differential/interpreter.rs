@@ -3,7 +3,7 @@
 use smf_core::ir::{self, Callee, CalleeKind, FunctionInstance, ProgramHost, Scalar, Stop};
 
 use super::engine::{Engine, Outcome, Runnable};
-use super::host::{Host, HostFunction, canonical};
+use super::host::{FUNCTIONS, Host, HostFunction, canonical};
 use super::program::Program;
 
 /// The interpreter with a limit of steps.
@@ -37,11 +37,12 @@ struct Interpreted<'p> {
 impl Runnable for Interpreted<'_> {
     fn run(&mut self, args: &[u64], host: &mut Host) -> Outcome {
         let functions = self.program.instances();
-        let (params, result) = self.program.signature(0);
+        let (params, result) = self.program.signature(self.program.entry());
+        let entry = u32::try_from(self.program.entry()).unwrap();
         let args = place(args, &params, host);
         let mut outer = Outer { host };
         let mut program = ProgramHost::new(&functions, &mut outer, self.steps).unwrap();
-        match program.call_function(0, &args) {
+        match program.call_function(entry, &args) {
             Ok(bits) if result.is_some() => Outcome::Returned(canonical(bits, result)),
             Ok(_) => Outcome::Returned(0),
             Err(Stop::Trap { code, at }) => {
@@ -93,5 +94,19 @@ impl ir::Host for Outer<'_> {
     ) -> Result<u64, Stop> {
         let function = HostFunction::index(callee.name).filter(|_| callee.kind == CalleeKind::Host);
         Ok(self.host.call(function.ok_or(Stop::Callee)?, args))
+    }
+
+    fn call_indirect(
+        &mut self,
+        _: &FunctionInstance<'_, '_>,
+        callee: &Callee<'_>,
+        address: u64,
+        args: &[u64],
+    ) -> Result<u64, Stop> {
+        let at = |function: &HostFunction| (function.address)() == address;
+        let function = FUNCTIONS.iter().position(at).ok_or(Stop::Callee)?;
+        let types = FUNCTIONS[function].params.iter().map(|scalar| scalar.code());
+        let is_same = types.eq(callee.signature.params.iter().copied());
+        if is_same { Ok(self.host.call(function, args)) } else { Err(Stop::Callee) }
     }
 }

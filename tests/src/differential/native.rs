@@ -47,14 +47,24 @@ impl Engine for Native {
         let host = |name: &str| Some((FUNCTIONS[HostFunction::index(name)?].address)());
         let placed = MEMORY
             .with(|memory| PlacedProgram::new(&functions, self.level, traps, memory, host))?;
-        let (params, result) = program.signature(0);
+        let (params, result) = program.signature(program.entry());
         // A trap in an inlined function is one in the caller, at the location in the callee if that has one.
         let (may_inline, has_locations) = (self.level > 1, program.has_locations());
-        Ok(Box::new(Placed { placed, params, result, has_context, may_inline, has_locations }))
+        let entry = program.entry();
+        Ok(Box::new(Placed {
+            entry,
+            placed,
+            params,
+            result,
+            has_context,
+            may_inline,
+            has_locations,
+        }))
     }
 }
 
 struct Placed {
+    entry: usize,
     placed: PlacedProgram,
     params: Vec<Scalar>,
     result: Option<Scalar>,
@@ -65,7 +75,7 @@ struct Placed {
 
 impl Runnable for Placed {
     fn run(&mut self, args: &[u64], host: &mut Host) -> Outcome {
-        let Self { placed, params, result, has_context, .. } = self;
+        let Self { entry, placed, params, result, has_context, .. } = self;
         if *has_context {
             host.set_handler(trap_handler());
         }
@@ -74,8 +84,9 @@ impl Runnable for Placed {
             false => placed.function_at(function),
         };
         // SAFETY: a drawn program with these arguments, which ends.
-        let outcome =
-            unsafe { call_native(placed.address(0), args, params, *result, host, function_of) };
+        let outcome = unsafe {
+            call_native(placed.address(*entry), args, params, *result, host, function_of)
+        };
         match outcome {
             Outcome::Trapped { code, at, .. } if self.may_inline => {
                 let at = at.filter(|_| self.has_locations);

@@ -7,24 +7,38 @@ use smf_core::ir::{
     Arguments, Function, FunctionInstance, Scalar, SourceLocation, VerifiedTemplate,
 };
 
-/// The functions of a program. Function 0 is called from outside.
+/// The functions of a program, of which one is called from outside.
 #[derive(Debug)]
 pub struct Program {
+    entry: usize,
     functions: Vec<VerifiedTemplate>,
     bytes: Vec<Vec<u8>>,
 }
 
 impl Program {
-    /// A program of these encoded functions.
+    /// A program of these encoded functions, of which the first is called from outside.
+    ///
+    /// # Panics
+    /// As [`with_entry`](Self::with_entry).
+    pub fn new(bytes: Vec<Vec<u8>>) -> Self {
+        Self::with_entry(bytes, 0)
+    }
+
+    /// A program of these encoded functions, of which that with number `entry` is called from outside.
     ///
     /// # Panics
     /// If the verifier refuses one: a generator emits valid functions only.
-    pub fn new(bytes: Vec<Vec<u8>>) -> Self {
+    pub fn with_entry(bytes: Vec<Vec<u8>>, entry: usize) -> Self {
         let verified = |(index, bytes): (usize, &Vec<u8>)| match VerifiedTemplate::new(bytes) {
             Ok(function) => function,
             Err(error) => panic!("function {index}: {error}\n{}", text(index, bytes)),
         };
-        Self { functions: bytes.iter().enumerate().map(verified).collect(), bytes }
+        Self { entry, functions: bytes.iter().enumerate().map(verified).collect(), bytes }
+    }
+
+    /// The number of the function that is called from outside.
+    pub fn entry(&self) -> usize {
+        self.entry
     }
 
     /// The encoded functions.

@@ -71,7 +71,8 @@ fn is_removable(line: &str) -> bool {
 
 fn case_of(lines: &[&str], like: &Case) -> Option<Case> {
     let functions = parse(&lines.join("\n")).ok()?;
-    let program = Program::new(functions.into_iter().map(|function| function.body).collect());
+    let bytes = functions.into_iter().map(|function| function.body).collect();
+    let program = Program::with_entry(bytes, like.program.entry());
     Some(Case { program, arguments: like.arguments.clone(), seed: like.seed })
 }
 

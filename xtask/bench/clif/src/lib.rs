@@ -33,12 +33,13 @@ impl Engine for Cranelift {
     fn compile<'p>(&self, program: &'p Program) -> Result<Box<dyn Runnable + 'p>, String> {
         let symbols = FUNCTIONS.iter().map(|function| (function.name, (function.address)()));
         let compiled = Compiled::new(&program.instances(), self.level, symbols)?;
-        let (params, result) = program.signature(0);
-        Ok(Box::new(Callable { compiled, params, result }))
+        let (params, result) = program.signature(program.entry());
+        Ok(Box::new(Callable { entry: program.entry(), compiled, params, result }))
     }
 }
 
 struct Callable {
+    entry: usize,
     compiled: Compiled,
     params: Vec<Scalar>,
     result: Option<Scalar>,
@@ -50,7 +51,7 @@ impl Runnable for Callable {
         // SAFETY: a drawn program with these arguments, which ends.
         unsafe {
             call_native(
-                self.compiled.address(0),
+                self.compiled.address(self.entry),
                 args,
                 &self.params,
                 self.result,
