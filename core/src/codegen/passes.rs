@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 0 | none |
 //! | 1 | constant folding, value numbering, control flow, dead definitions |
-//! | 2 and above | inlining first, and loop-invariant motion behind those of level 1 |
+//! | 2 and above | inlining first; behind those of level 1 loop rotation and loop-invariant motion |
 //!
 //! The IR is not in SSA form: a local may be set several times, and each pass states what it uses a fact for. The
 //! result has the same results, effects on memory and traps, including the source location that a trap reports. An
@@ -21,6 +21,7 @@ mod live;
 mod local_map;
 mod loop_invariant;
 mod loops;
+mod rotate;
 #[cfg(test)]
 mod tests;
 mod value_numbering;
@@ -45,6 +46,7 @@ pub struct PassMemory {
     value_numbering: value_numbering::ValueNumbering,
     loop_invariant: loop_invariant::LoopInvariant,
     inline: inline::Inline,
+    rotate: rotate::Rotate,
     bytes: Vec<u8>,
 }
 
@@ -69,9 +71,8 @@ pub fn optimize<'m>(
         memory.inline.run(&mut memory.function, lookup)?;
     }
     memory.simplify()?;
-    if level > 1 && memory.loop_invariant.run(&mut memory.function, &mut memory.live)? {
-        memory.value_numbering.run(&mut memory.function)?;
-        memory.dead.run(&mut memory.function, &mut memory.live)?;
+    if level > 1 {
+        memory.move_out_of_loops()?;
     }
     if !memory.function.encode(instance, &mut memory.bytes)? {
         return Ok(None);
@@ -90,5 +91,17 @@ impl PassMemory {
         self.fold.run(function)?;
         self.control.run(function)?;
         self.dead.run(function, &mut self.live)
+    }
+
+    /// The passes of loops, which use that redundant checks are gone.
+    fn move_out_of_loops(&mut self) -> Result<(), AllocError> {
+        let function = &mut self.function;
+        self.rotate.run(function)?;
+        self.control.run(function)?;
+        if self.loop_invariant.run(function, &mut self.live)? {
+            self.value_numbering.run(function)?;
+            self.dead.run(function, &mut self.live)?;
+        }
+        Ok(())
     }
 }

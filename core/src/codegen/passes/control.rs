@@ -72,7 +72,9 @@ impl Control {
 
     /// Marks the instructions that control falls through from `start`, and notes the targets of branches.
     fn follow(&mut self, function: &EditableFunction, start: usize) -> Result<(), AllocError> {
-        for (i, mark) in function.code.iter().zip(&mut self.is_reached).skip(start) {
+        let code = function.code.get(start..).unwrap_or(&[]);
+        let marks = self.is_reached.get_mut(start..).unwrap_or(&mut []);
+        for (i, mark) in code.iter().zip(marks) {
             if core::mem::replace(mark, true) {
                 return Ok(());
             }
@@ -114,7 +116,7 @@ fn is_same_test(i: &Instruction, next: &Instruction) -> bool {
 }
 
 /// The opcode of the branch that is taken where `i` is not.
-fn inverted(i: &Instruction) -> Option<Opcode> {
+pub(super) fn inverted(i: &Instruction) -> Option<Opcode> {
     match i.opcode {
         Opcode::BranchIf(expected) => Some(Opcode::BranchIf(!expected)),
         Opcode::Branch(condition) => {

@@ -284,8 +284,11 @@ impl EditableFunction {
         Ok(())
     }
 
-    /// Removes the deleted instructions and inserts others, which are sorted and are no jumps.
+    /// Removes the deleted instructions and inserts others, which are sorted. Their targets are old numbers, too.
     pub(super) fn rebuild(&mut self, insertions: &[Insertion]) -> Result<(), AllocError> {
+        if insertions.is_empty() {
+            return self.compact();
+        }
         self.renumber(insertions)?;
         let capacity = self.len().saturating_add(insertions.len());
         self.spare_code.clear();
@@ -295,7 +298,8 @@ impl EditableFunction {
         let mut rest = insertions.iter().peekable();
         for (index, (i, origin)) in self.code.iter().zip(&self.origins).enumerate() {
             while let Some(insertion) = rest.next_if(|insertion| insertion.before <= index) {
-                self.spare_code.push(insertion.instruction);
+                let (i, before) = (&insertion.instruction, insertion.before);
+                self.spare_code.push(retarget(i, before, &self.numbers, insertions));
                 self.spare_origins.push(insertion.origin);
             }
             if !is_deleted(i) {
@@ -305,6 +309,21 @@ impl EditableFunction {
         }
         core::mem::swap(&mut self.code, &mut self.spare_code);
         core::mem::swap(&mut self.origins, &mut self.spare_origins);
+        Ok(())
+    }
+
+    /// Removes the deleted instructions in place.
+    fn compact(&mut self) -> Result<(), AllocError> {
+        if !self.code.iter().any(is_deleted) {
+            return Ok(());
+        }
+        self.renumber(&[])?;
+        let mut retained = self.code.iter().map(|i| !is_deleted(i));
+        self.origins.retain(|_| retained.next().unwrap_or(true));
+        self.code.retain(|i| !is_deleted(i));
+        for i in &mut self.code {
+            *i = retarget(i, 0, &self.numbers, &[]);
+        }
         Ok(())
     }
 

@@ -34,7 +34,7 @@ impl ValueNumbering {
         self.effects = 0;
         function.targets(&mut self.targets)?;
         for index in 0..function.len() {
-            if self.targets.get(index) == Some(&true) {
+            if self.targets.get(index) == Some(&true) || self.table.is_full() {
                 self.table.clear();
             }
             let Some(mut i) = function.get(index) else { continue };

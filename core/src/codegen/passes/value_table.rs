@@ -51,10 +51,13 @@ pub(super) struct ValueTable {
 const NIL: u32 = u32::MAX;
 
 /// The largest number of chains.
-const MAX_HEADS: usize = 1 << 16;
+const MAX_HEADS: usize = 1 << 15;
 
 /// The entries of a chain that are searched: more are a sign of an unlucky hash.
-const MAX_CHAIN: usize = 32;
+const MAX_CHAIN: usize = 8;
+
+/// The expressions after which a long block starts anew, so that the table stays small.
+const MAX_ENTRIES: usize = 1 << 14;
 
 impl ValueTable {
     /// Makes an empty table for a function with so many locals and instructions.
@@ -74,6 +77,11 @@ impl ValueTable {
         self.values.clear();
         self.entries.clear();
         self.epoch = self.epoch.saturating_add(1);
+    }
+
+    /// Whether the table is to be cleared before the next instruction.
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.len() > MAX_ENTRIES
     }
 
     /// A new value that `holder` has.

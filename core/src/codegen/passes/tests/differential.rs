@@ -13,7 +13,7 @@ use crate::ir::{
 use crate::testing::scale;
 
 /// The number of functions in an exhaustive run, and in a sampled one.
-const FUNCTIONS: [u64; 2] = [40_000, 4_000];
+const FUNCTIONS: [u64; 2] = [40_000, 3_000];
 
 /// The step limit of the interpreter.
 const STEPS: u64 = 5_000;
@@ -213,6 +213,14 @@ fn value_numbering_preserves_behaviour() {
 fn loop_invariant_motion_preserves_behaviour() {
     let changed = check(Options::default(), |memory, function| {
         memory.loop_invariant.run(function, &mut memory.live).unwrap();
+    });
+    assert!(changed > 30, "{changed} % of the functions changed");
+}
+
+#[test]
+fn loop_rotation_preserves_behaviour() {
+    let changed = check(Options::default(), |memory, function| {
+        memory.rotate.run(function).unwrap();
     });
     assert!(changed > 30, "{changed} % of the functions changed");
 }

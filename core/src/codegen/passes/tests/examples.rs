@@ -104,6 +104,16 @@ fn division_leaves_the_loop_only_from_its_first_instructions() {
 }
 
 #[test]
+fn rotated_loop_has_one_jump_and_invariant_loads_in_front() {
+    let source = "template f(p: ptr, n: i64) -> i64\nlocal i: i64\nlocal t: i64\nlocal s: i64\nhead:\n\
+                  br_ge i64 i, n, over\nload i64 t, p + 0\nadd i64 s, s, t\nadd i64 i, i, 1\n\
+                  jump head\nover:\nreturn i64 s\nend";
+    let all = optimized(2, source);
+    assert_eq!(all[..2], ["br_ge i64 v2, v1, L5", "load i64 v3, v0"], "{all:?}");
+    assert!(!all.iter().any(|line| line.starts_with("jump")), "{all:?}");
+}
+
+#[test]
 fn load_of_a_polled_flag_stays_in_the_loop() {
     let source = |test: &str| {
         std::format!(

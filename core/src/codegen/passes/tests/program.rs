@@ -237,6 +237,7 @@ impl<'r> Generator<'r> {
                         self.branch(target);
                     }
                 },
+                10 => self.through_temporary(),
                 5..8 if !self.recent.is_empty() => {
                     let statement = self.repeated();
                     self.emit(statement);
@@ -409,6 +410,25 @@ impl<'r> Generator<'r> {
             Statement::FillMemory(to, value, bytes) => body.fill_memory(to, value, bytes),
             Statement::Mask(from) => body.binary(Binary::And, Scalar::I64, self.index, from, 7),
         }
+    }
+
+    /// A value that is computed into a local of its own and then copied, with statements in between.
+    fn through_temporary(&mut self) {
+        let ty = self.ty(|ty| Binary::Add.types().has(ty.into()));
+        let (temporary, to) = (self.body.local(ty), self.local(ty));
+        let right = self.second(ty, false);
+        let left = self.local(ty);
+        self.emit(Statement::Binary(Binary::Add, ty, temporary, left, right));
+        for _ in 0..self.random.below(3) {
+            let statement = match self.random.below(4) {
+                0 => Statement::Copy(ty, self.local(ty), temporary),
+                1 => Statement::Binary(Binary::Subtract, ty, to, to, Value::Local(temporary)),
+                2 => Statement::Copy(ty, self.local(ty), to),
+                _ => self.statement(),
+            };
+            self.emit(statement);
+        }
+        self.emit(Statement::Copy(ty, to, temporary));
     }
 
     fn call(&mut self) {
