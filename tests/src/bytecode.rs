@@ -1,6 +1,6 @@
 //! Bytecode programs: the oracle for any bytes and for [drawn](draw()) programs.
 
-mod draw;
+pub(crate) mod draw;
 mod objects;
 
 pub use draw::{Drawn, draw, seeded};

@@ -5,7 +5,7 @@
 //! operand stack across joins and are moved, copied and popped there; slots are also written above the top of the
 //! stack. Loops count down, so that a program ends, unless it divides by zero.
 
-pub(super) mod source;
+pub(crate) mod source;
 mod values;
 
 use smf_core::bytecode::instruction::{Instruction, OPCODE_SIZE};
