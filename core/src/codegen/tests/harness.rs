@@ -9,16 +9,14 @@ use std::vec::Vec;
 #[cfg_attr(target_arch = "aarch64", path = "harness/aarch64.rs")]
 mod machine;
 
-use machine::{INTEGERS, enter, handler, veneer};
+use machine::{INTEGERS, enter, handler};
 
-use crate::codegen::code::Relocation;
 use crate::codegen::{NativeCompiler, Options, TRAP_HOOK, TrapConvention};
-use crate::format::RelocKind;
 use crate::ir::{
     Argument, Arguments, CalleeKind, Function, FunctionInstance, Scalar, Stop, Verified,
 };
-use crate::link::aarch64::{Operand, patch};
 use crate::memory::code_alloc::{CodeMemory, ExecutableBlock, Request};
+use crate::testing::machine_code::{VENEER, add_veneer, relocate};
 
 std::thread_local! {
     static TRAP: Cell<Option<(u32, u32)>> = const { Cell::new(None) };
@@ -80,36 +78,6 @@ impl Context {
     }
 }
 
-/// The most bytes of a veneer or an address slot, with padding.
-const VENEER: usize = 32;
-
-/// Applies a relocation at `place`, which has the address `address`.
-fn relocate(place: &mut [u8], address: u64, relocation: &Relocation, target: u64) {
-    let value = i128::from(target) + i128::from(relocation.addend);
-    let word = place.first_chunk_mut::<4>().unwrap();
-    let operand = match relocation.kind {
-        RelocKind::Abs64 => {
-            return place[..8].copy_from_slice(&u64::try_from(value).unwrap().to_le_bytes());
-        }
-        RelocKind::Arm64Branch26 => Operand::Branch26,
-        RelocKind::Arm64GotLoadPage21 => Operand::Page21,
-        RelocKind::Arm64GotLoadPageOff12 => Operand::PageOff12,
-        _ => {
-            let distance = i32::try_from(value - i128::from(address)).unwrap();
-            return *word = distance.to_le_bytes();
-        }
-    };
-    let patched = patch(operand, u32::from_le_bytes(*word), address, value).unwrap();
-    *word = patched.to_le_bytes();
-}
-
-/// Appends something with the alignment of an address, and returns its offset.
-fn append(code: &mut Vec<u8>, bytes: &[u8]) -> usize {
-    code.resize(code.len().next_multiple_of(8), 0);
-    code.extend(bytes);
-    code.len() - bytes.len()
-}
-
 /// The functions of the host, by name.
 pub(super) type HostFunctions = BTreeMap<&'static str, usize>;
 
@@ -164,21 +132,16 @@ impl Program {
             }
             code.extend_from_slice(made.bytes);
         }
-        let size = code.len() + fixes.len() * VENEER + 4096;
+        let size = code.len() + 2 * fixes.len() * VENEER + 4096;
         let mut block =
             CodeMemory::default().allocate_with(Request::new(size).aligned_to(4096)).unwrap();
         let base = block.address();
         for (place, relocation, target) in fixes {
-            let mut target = match target {
+            let target = match target {
                 Ok(index) => starts[index],
-                Err(address) => append(&mut code, &veneer(address)),
+                Err(address) => add_veneer(&mut code, address),
             };
-            let kind = relocation.kind;
-            if matches!(kind, RelocKind::Arm64GotLoadPage21 | RelocKind::Arm64GotLoadPageOff12) {
-                target = append(&mut code, &(base + target).to_le_bytes());
-            }
-            let [address, target] = [place, target].map(|offset| (base + offset) as u64);
-            relocate(&mut code[place..], address, &relocation, target);
+            relocate(&mut code, base, place, &relocation, target);
         }
         block.as_mut_slice()[..code.len()].copy_from_slice(&code);
         Self { block: block.publish().unwrap(), starts, options }

@@ -7,37 +7,30 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::super::*;
+use crate::codegen::code::Relocation;
 use crate::codegen::{NativeCompiler, Options, TRAP_HOOK};
 use crate::memory::code_alloc::{CodeMemory, ExecutableBlock, Request};
+use crate::testing::machine_code::{VENEER, add_veneer, relocate};
 
 std::thread_local! {
     static TRAP: Cell<Option<(u32, u32)>> = const { Cell::new(None) };
 }
 
 extern "C" fn trap_hook(code: u32, at: u32, _function: u64) -> u64 {
-    TRAP.set(Some((code, at)));
+    // The callers of the function go on, and may trap again.
+    TRAP.set(TRAP.get().or(Some((code, at))));
     0
 }
 
 /// A template's name and its arguments.
 type Name = (String, Vec<Scalar>);
 
-/// Code that jumps to `address`: `mov r11, address; jmp r11`, or `ldr x16, #8; br x16` and the address.
-fn veneer(address: usize) -> Vec<u8> {
-    let bytes = address.to_le_bytes();
-    match cfg!(target_arch = "x86_64") {
-        true => [&[0x49, 0xbb][..], &bytes, &[0x41, 0xff, 0xe3]].concat(),
-        false => [&[0x50, 0, 0, 0x58, 0, 2, 0x1f, 0xd6][..], &bytes].concat(),
-    }
-}
-
-/// The most bytes of a veneer.
-const VENEER: usize = 16;
-
 /// Templates, functions of the host, and the code compiled from them.
 pub(super) struct Machine<'t> {
     pub(super) templates: BTreeMap<&'t str, Verified<'t>>,
     pub(super) host: BTreeMap<&'static str, usize>,
+    /// The names of the functions of the program by number.
+    pub(super) program: Vec<&'t str>,
     memory: CodeMemory,
     compiler: NativeCompiler,
 }
@@ -53,7 +46,7 @@ pub(super) type Outcome = Result<u64, Stop>;
 impl<'t> Machine<'t> {
     pub(super) fn new(templates: BTreeMap<&'t str, Verified<'t>>) -> Self {
         let (memory, compiler) = (CodeMemory::default(), NativeCompiler::new());
-        Self { templates, host: BTreeMap::new(), memory, compiler }
+        Self { templates, host: BTreeMap::new(), program: Vec::new(), memory, compiler }
     }
 
     /// Links the instance `name` of `arguments`, and all of its callees.
@@ -65,14 +58,14 @@ impl<'t> Machine<'t> {
             if places.contains_key(&next) {
                 continue;
             }
-            code.resize(code.len().next_multiple_of(16), 0);
-            places.insert(next.clone(), code.len());
             let verified = &self.templates[next.0.as_str()];
             let given: Vec<Argument> = next.1.iter().map(|&scalar| scalar.into()).collect();
             let instance = verified.instance(Arguments::new(&given).unwrap()).unwrap();
             let made = self.compiler.compile(&instance, &Options::default()).unwrap();
+            code.resize(code.len().next_multiple_of(made.align as usize), 0xcc);
+            places.insert(next.clone(), code.len());
             for relocation in made.relocations {
-                let place = code.len() + relocation.offset as usize;
+                let place = (code.len() + relocation.offset as usize, *relocation);
                 if relocation.target == TRAP_HOOK {
                     fixes.push((place, Err(trap_hook as *const () as usize)));
                     continue;
@@ -81,6 +74,12 @@ impl<'t> Machine<'t> {
                 let callee = verified.body().callee(index).unwrap();
                 if callee.kind == CalleeKind::Host {
                     fixes.push((place, Err(self.host[callee.name])));
+                    continue;
+                }
+                if let CalleeKind::Function(number) = callee.kind {
+                    let callee: Name = (self.program[number as usize].to_string(), Vec::new());
+                    wanted.push(callee.clone());
+                    fixes.push((place, Ok(callee)));
                     continue;
                 }
                 let types = callee.types().map(|entry| match entry {
@@ -92,7 +91,6 @@ impl<'t> Machine<'t> {
                 fixes.push((place, Ok(callee)));
             }
             code.extend_from_slice(made.bytes);
-            code.resize(code.len().next_multiple_of(16), 0);
         }
         self.publish(code, &fixes, &places)
     }
@@ -100,28 +98,18 @@ impl<'t> Machine<'t> {
     fn publish(
         &self,
         mut code: Vec<u8>,
-        fixes: &[(usize, Result<Name, usize>)],
+        fixes: &[((usize, Relocation), Result<Name, usize>)],
         places: &BTreeMap<Name, usize>,
     ) -> Linked {
-        let request = Request::new(code.len() + fixes.len() * VENEER).aligned_to(16);
+        let request = Request::new(code.len() + (2 * fixes.len() + 1) * VENEER).aligned_to(4096);
         let mut block = self.memory.allocate_with(request).unwrap();
-        for (place, target) in fixes {
+        let base = block.address();
+        for ((place, relocation), target) in fixes {
             let target = match target {
                 Ok(name) => places[name],
-                Err(address) => {
-                    let place = code.len();
-                    code.extend(veneer(*address));
-                    place
-                }
+                Err(address) => add_veneer(&mut code, *address),
             };
-            let bytes = code[*place..].first_chunk_mut::<4>().unwrap();
-            let distance = target as i64 - *place as i64;
-            *bytes = if cfg!(target_arch = "x86_64") {
-                i32::try_from(distance - 4).unwrap().to_le_bytes()
-            } else {
-                // B or BL.
-                (u32::from_le_bytes(*bytes) | (distance as u32 >> 2 & 0x03ff_ffff)).to_le_bytes()
-            };
+            relocate(&mut code, base, *place, relocation, target);
         }
         block.as_mut_slice()[..code.len()].copy_from_slice(&code);
         Linked { block: block.publish().unwrap() }
