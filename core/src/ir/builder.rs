@@ -8,10 +8,11 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::function::{CALLEE, CalleeKind, DATA, HEADER, LOCATION, MAGIC, SLOT, TYPE};
-use super::instruction::{Instruction, NONE};
+use super::function::{CALLEE, CalleeKind, DATA, HEADER, HEADER_2, LOCATION, MAGIC, SLOT, TYPE};
+use super::instruction::{INSTRUCTION_SIZE, Instruction, NONE};
 use super::opcode::{Binary, Condition, Opcode, Unary};
 use super::types::{MAX_PARAMETERS, Scalar, ValueType};
+use crate::alloc_util::{AllocError, try_push, try_reserve};
 
 mod call;
 mod error;
@@ -99,8 +100,9 @@ pub struct FunctionBuilder {
     /// Codes of the types of the locals.
     locals: Vec<u8>,
     constants: Vec<u64>,
-    known_constants: BTreeMap<u64, usize>,
-    instructions: Vec<Instruction>,
+    instructions: Vec<[u8; INSTRUCTION_SIZE]>,
+    /// The instructions that refer to labels.
+    jumps: Vec<u32>,
     /// The instruction that each label stands in front of.
     labels: Vec<Option<u32>>,
     callees: Vec<[u8; CALLEE]>,
@@ -114,20 +116,28 @@ pub struct FunctionBuilder {
     data: Vec<[u8; DATA]>,
     data_bytes: Vec<u8>,
     locations: Vec<[u8; LOCATION]>,
+    /// Whether something was used that version 1 of the binary form does not have.
+    is_new: bool,
     error: Option<BuildError>,
+    /// The function that was encoded last.
+    out: Vec<u8>,
 }
+
+/// How many of the last constants and callees are searched for one that is used again: a long body is not
+/// searched for each of its instructions.
+const SEARCHED: usize = 16;
 
 impl FunctionBuilder {
     /// A body with `type_params` type parameters that gives `result`.
     pub fn new(type_params: u8, result: Option<ValueType>) -> Self {
-        Self {
+        let mut builder = Self {
             type_params,
-            result: result.map_or(0, ValueType::code),
+            result: 0,
             params: 0,
             locals: Vec::new(),
             constants: Vec::new(),
-            known_constants: BTreeMap::new(),
             instructions: Vec::new(),
+            jumps: Vec::new(),
             labels: Vec::new(),
             callees: Vec::new(),
             types: Vec::new(),
@@ -139,12 +149,68 @@ impl FunctionBuilder {
             data: Vec::new(),
             data_bytes: Vec::new(),
             locations: Vec::new(),
-            error: (type_params > MAX_PARAMETERS).then_some(BuildError::Parameters),
-        }
+            is_new: false,
+            error: None,
+            out: Vec::new(),
+        };
+        builder.reset(type_params, result);
+        builder
     }
 
+    /// Starts another function, with the memory of the last one.
+    pub fn reset(&mut self, type_params: u8, result: Option<ValueType>) {
+        self.type_params = type_params;
+        self.result = result.map_or(0, ValueType::code);
+        self.params = 0;
+        self.locals.clear();
+        self.constants.clear();
+        self.instructions.clear();
+        self.jumps.clear();
+        self.labels.clear();
+        self.callees.clear();
+        self.types.clear();
+        self.operands.clear();
+        self.codes.clear();
+        self.strings.clear();
+        self.known_strings.clear();
+        self.slots.clear();
+        self.data.clear();
+        self.data_bytes.clear();
+        self.locations.clear();
+        self.is_new = false;
+        self.error = (type_params > MAX_PARAMETERS).then_some(BuildError::Parameters);
+    }
+
+    #[cold]
     fn fail(&mut self, error: BuildError) {
         self.error.get_or_insert(error);
+    }
+
+    /// Whether an error was recorded, so that nothing more needs to be built.
+    pub fn has_failed(&self) -> bool {
+        self.error.is_some()
+    }
+
+    /// How many instructions there are.
+    pub fn len(&self) -> usize {
+        self.instructions.len()
+    }
+
+    /// Whether there are no instructions.
+    pub fn is_empty(&self) -> bool {
+        self.instructions.is_empty()
+    }
+
+    /// How many locals there are, parameters included.
+    pub fn local_count(&self) -> usize {
+        self.locals.len()
+    }
+
+    /// Records that memory was refused.
+    fn require(&mut self, result: Result<(), AllocError>) {
+        if result.is_err() {
+            self.fail(BuildError::OutOfMemory);
+        }
     }
 
     /// The next parameter of the function.
@@ -163,7 +229,8 @@ impl FunctionBuilder {
             self.fail(BuildError::Locals);
             return Local(0);
         }
-        self.locals.push(ty.into().code());
+        let pushed = try_push(&mut self.locals, ty.into().code());
+        self.require(pushed);
         Local(number)
     }
 
@@ -174,7 +241,8 @@ impl FunctionBuilder {
 
     /// A label that stands nowhere yet.
     pub fn label(&mut self) -> Label {
-        self.labels.push(None);
+        let pushed = try_push(&mut self.labels, None);
+        self.require(pushed);
         Label(self.labels.len().saturating_sub(1))
     }
 
@@ -188,8 +256,15 @@ impl FunctionBuilder {
     }
 
     /// Appends an instruction as it stands, but for its target: that is the number of a label.
+    #[inline]
     pub(super) fn push(&mut self, instruction: Instruction) {
-        self.instructions.push(instruction);
+        let next = u32::try_from(self.instructions.len()).unwrap_or(u32::MAX);
+        self.is_new |= instruction.opcode.version() > 1;
+        let mut pushed = try_push(&mut self.instructions, instruction.encode());
+        if instruction.opcode.has_target() {
+            pushed = pushed.and(try_push(&mut self.jumps, next));
+        }
+        self.require(pushed);
     }
 
     fn plain(&mut self, opcode: Opcode, ty: Option<ValueType>, fields: [u16; 3], imm: i32) {
@@ -206,9 +281,11 @@ impl FunctionBuilder {
     /// Sets `to` to the value with these bits, of which those above the type's width are 0.
     pub fn wide_constant(&mut self, ty: Scalar, to: Local, bits: u64) {
         let next = self.constants.len();
-        let index = *self.known_constants.entry(bits).or_insert(next);
+        let mut last = self.constants.iter().enumerate().rev().take(SEARCHED);
+        let index = last.find(|(_, known)| **known == bits).map_or(next, |(index, _)| index);
         if index == next {
-            self.constants.push(bits);
+            let pushed = try_push(&mut self.constants, bits);
+            self.require(pushed);
         }
         match i32::try_from(index) {
             Ok(index) => self.plain(Opcode::WideConstant, Some(ty.into()), [to.0, 0, 0], index),
@@ -285,7 +362,13 @@ impl FunctionBuilder {
         right: impl Into<Value>,
         target: Label,
     ) {
-        let (immediate, b, c) = match right.into() {
+        let imm = Self::refer(target);
+        self.condition(Opcode::Branch(condition), ty.into(), left, right.into(), imm);
+    }
+
+    /// A branch or a trap on a comparison; a number in it has 16 bits.
+    fn condition(&mut self, opcode: Opcode, ty: ValueType, left: Local, right: Value, imm: i32) {
+        let (immediate, b, c) = match right {
             Value::Local(local) => (false, local.0, 0),
             Value::Number(number) => {
                 let short = i16::try_from(number);
@@ -295,8 +378,7 @@ impl FunctionBuilder {
                 (true, 0, short.unwrap_or(0).cast_unsigned())
             }
         };
-        let (opcode, type_code) = (Opcode::Branch(condition), ty.into().code());
-        let imm = Self::refer(target);
+        let type_code = ty.code();
         self.push(Instruction { opcode, immediate, type_code, a: left.0, b, c, imm });
     }
 
@@ -413,6 +495,15 @@ impl FunctionBuilder {
     /// # Errors
     /// The first mistake that was made.
     pub fn finish(mut self) -> Result<Vec<u8>, BuildError> {
+        self.encode()?;
+        Ok(self.out)
+    }
+
+    /// The body, in memory of the builder, which is to be [reset](Self::reset) before it builds another one.
+    ///
+    /// # Errors
+    /// The first mistake that was made.
+    pub fn encode(&mut self) -> Result<&[u8], BuildError> {
         self.resolve()?;
         let large = BuildError::TooLarge;
         let locals = u16::try_from(self.locals.len()).map_err(|_| BuildError::Locals)?;
@@ -422,7 +513,16 @@ impl FunctionBuilder {
             let first = u32::from_le_bytes([*p0, *p1, *p2, *p3]).checked_add(locals.into());
             [*p0, *p1, *p2, *p3] = first.ok_or(large)?.to_le_bytes();
         }
-        self.encode(locals).ok_or(large)
+        self.out.clear();
+        let size = self.size();
+        try_reserve(&mut self.out, size).map_err(|_| BuildError::OutOfMemory)?;
+        self.encode_header(locals).ok_or(large)?;
+        self.encode_tables();
+        let length = u32::try_from(self.out.len()).map_err(|_| large)?;
+        if let Some(place) = self.out.get_mut(4..8) {
+            place.copy_from_slice(&length.to_le_bytes());
+        }
+        Ok(&self.out)
     }
 
     /// Puts the numbers of instructions in the places of those of labels.
@@ -430,32 +530,50 @@ impl FunctionBuilder {
         if let Some(error) = self.error {
             return Err(error);
         }
-        for instruction in &mut self.instructions {
-            let Some(number) = instruction.target() else { continue };
+        for &jump in &self.jumps {
+            let jump = usize::try_from(jump).ok().and_then(|jump| self.instructions.get_mut(jump));
+            let Some([.., i0, i1, i2, i3]) = jump else { continue };
+            let number = u32::from_le_bytes([*i0, *i1, *i2, *i3]);
             let label = usize::try_from(number).unwrap_or(usize::MAX);
             let place = self.labels.get(label).copied().flatten();
             let target = place.ok_or(BuildError::Unbound(label))?;
-            instruction.imm = i32::try_from(target).map_err(|_| BuildError::TooLarge)?;
+            [*i0, *i1, *i2, *i3] = target.to_le_bytes();
         }
         Ok(())
     }
 
-    fn encode(&self, locals: u16) -> Option<Vec<u8>> {
-        let codes = [&self.locals[..], &self.codes[..]].concat();
-        let mut out = Vec::from(MAGIC);
-        out.extend([0; 4]);
+    /// An upper bound of the encoded bytes.
+    fn size(&self) -> usize {
+        HEADER_2
+            + 8 * self.constants.len()
+            + INSTRUCTION_SIZE * self.instructions.len()
+            + CALLEE * self.callees.len()
+            + self.types.len()
+            + 2 * self.operands.len()
+            + self.locals.len()
+            + self.codes.len()
+            + self.strings.len()
+            + SLOT * self.slots.len()
+            + DATA * self.data.len()
+            + LOCATION * self.locations.len()
+            + self.data_bytes.len()
+    }
+
+    /// Appends the header, for which there is memory; `None` for more of something than it can count.
+    fn encode_header(&mut self, locals: u16) -> Option<()> {
         let version = self.version();
+        let codes = self.locals.len().checked_add(self.codes.len())?;
+        let out = &mut self.out;
+        out.extend(MAGIC);
+        out.extend([0; 4]);
         out.extend(version.to_le_bytes());
         out.extend([0, 0, self.type_params, self.result]);
         out.extend(self.params.to_le_bytes());
         out.extend(locals.to_le_bytes());
-        let small = [self.callees.len(), self.types.len() / TYPE, self.strings.len()];
-        for count in small {
+        for count in [self.callees.len(), self.types.len() / TYPE, self.strings.len()] {
             out.extend(u16::try_from(count).ok()?.to_le_bytes());
         }
-        let counts =
-            [self.operands.len(), codes.len(), self.constants.len(), self.instructions.len()];
-        for count in counts {
+        for count in [self.operands.len(), codes, self.constants.len(), self.instructions.len()] {
             out.extend(u32::try_from(count).ok()?.to_le_bytes());
         }
         debug_assert_eq!(out.len(), HEADER);
@@ -467,20 +585,24 @@ impl FunctionBuilder {
                 out.extend(u32::try_from(count).ok()?.to_le_bytes());
             }
         }
+        Some(())
+    }
+
+    /// Appends the tables, for which there is memory.
+    fn encode_tables(&mut self) {
+        let out = &mut self.out;
         out.extend(self.constants.iter().flat_map(|constant| constant.to_le_bytes()));
-        out.extend(self.instructions.iter().flat_map(Instruction::encode));
+        out.extend_from_slice(self.instructions.as_flattened());
         out.extend_from_slice(self.callees.as_flattened());
         out.extend_from_slice(&self.types);
         out.extend(self.operands.iter().flat_map(|operand| operand.to_le_bytes()));
-        out.extend_from_slice(&codes);
+        out.extend_from_slice(&self.locals);
+        out.extend_from_slice(&self.codes);
         out.extend_from_slice(&self.strings);
         out.extend_from_slice(self.slots.as_flattened());
         out.extend_from_slice(self.data.as_flattened());
         out.extend_from_slice(self.locations.as_flattened());
         out.extend_from_slice(&self.data_bytes);
-        let length = u32::try_from(out.len()).ok()?;
-        out.get_mut(4..8)?.copy_from_slice(&length.to_le_bytes());
-        Some(out)
     }
 }
 

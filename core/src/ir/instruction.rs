@@ -47,6 +47,7 @@ impl Instruction {
     }
 
     /// The bytes of the instruction.
+    #[inline]
     pub fn encode(&self) -> [u8; INSTRUCTION_SIZE] {
         let [a0, a1] = self.a.to_le_bytes();
         let [b0, b1] = self.b.to_le_bytes();

@@ -307,6 +307,7 @@ impl Opcode {
     }
 
     /// Its code, with the bit for a number when `immediate`.
+    #[inline]
     pub fn code(self, immediate: bool) -> u8 {
         let code = match self {
             Self::Unary(unary) => unary.code(),
@@ -314,7 +315,35 @@ impl Opcode {
             Self::Compare(condition) => condition.code(),
             Self::Branch(condition) => condition.code() + BRANCH,
             Self::TrapCompare(condition) => condition.code() + TRAP,
-            _ => PLAIN.iter().find(|plain| plain.1 == self).map_or(0, |plain| plain.0),
+            Self::Constant => 0x01,
+            Self::WideConstant => 0x02,
+            Self::Move => 0x03,
+            Self::SizeOf => 0x04,
+            Self::Convert => 0x05,
+            Self::Select => 0x06,
+            Self::Jump => 0x38,
+            Self::BranchIf(true) => 0x39,
+            Self::BranchIf(false) => 0x3a,
+            Self::Load => 0x40,
+            Self::Store => 0x41,
+            Self::LoadElement => 0x42,
+            Self::StoreElement => 0x43,
+            Self::Element => 0x44,
+            Self::SlotAddress => 0x45,
+            Self::DataAddress => 0x46,
+            Self::FunctionAddress => 0x47,
+            Self::CopyMemory => 0x48,
+            Self::FillMemory => 0x49,
+            Self::CheckStack => 0x4a,
+            Self::Call => 0x50,
+            Self::Return => 0x51,
+            Self::ReturnNone => 0x52,
+            Self::Trap => 0x53,
+            Self::CallIndirect => 0x54,
+            Self::ReturnCall => 0x55,
+            Self::ReturnCallIndirect => 0x56,
+            Self::TrapIf(true) => 0x66,
+            Self::TrapIf(false) => 0x67,
         };
         if immediate { code | IMMEDIATE } else { code }
     }

@@ -2,7 +2,8 @@
 
 use alloc::vec;
 
-use super::{BuildError, FunctionBuilder, Local, TypeArgument};
+use super::{BuildError, FunctionBuilder, Local, SEARCHED, TypeArgument};
+use crate::alloc_util::{try_push, try_reserve};
 use crate::ir::function::{CALLEE, CalleeKind, MAX_NAME, NAMED, TYPE};
 use crate::ir::instruction::NONE;
 use crate::ir::opcode::Opcode;
@@ -33,6 +34,10 @@ impl FunctionBuilder {
         arguments: &[Local],
     ) {
         let first = self.operands.len();
+        let reserved = try_reserve(&mut self.operands, arguments.len());
+        if reserved.is_err() {
+            return self.require(reserved);
+        }
         self.operands.extend(arguments.iter().map(|local| local.0));
         let [a, c] = fields;
         match (callee, i32::try_from(first)) {
@@ -66,6 +71,7 @@ impl FunctionBuilder {
             }
         };
         types.iter().try_for_each(|ty| self.type_argument(ty))?;
+        try_reserve(&mut self.codes, arguments.len()).map_err(|_| BuildError::OutOfMemory)?;
         let codes = arguments.iter().map(|local| self.locals.get(usize::from(local.0)));
         self.codes.extend(codes.map(|code| code.copied().unwrap_or(0)));
         let has_types = matches!(kind, CalleeKind::Instance);
@@ -82,7 +88,8 @@ impl FunctionBuilder {
             self.codes.truncate(arguments_begin(first_code));
             return Ok(index);
         }
-        self.callees.push(entry);
+        self.is_new |= kind > 1;
+        try_push(&mut self.callees, entry).map_err(|_| BuildError::OutOfMemory)?;
         u16::try_from(self.callees.len() - 1).map_err(|_| large)
     }
 
@@ -105,8 +112,7 @@ impl FunctionBuilder {
             let found = described(known);
             found.is_some_and(|(h, t, c)| h == head && c == codes && t.starts_with(types))
         };
-        // The last few: a body that calls many functions is not searched again for each of them.
-        let recent = self.callees.iter().enumerate().rev().take(16);
+        let recent = self.callees.iter().enumerate().rev().take(SEARCHED);
         let index = recent.into_iter().find(|(_, known)| same(known))?.0;
         u16::try_from(index).ok()
     }

@@ -20,6 +20,8 @@ pub enum BuildError {
     Name,
     /// More callees, types, names, or arguments of a call or a type than the format has room for.
     TooLarge,
+    /// No memory.
+    OutOfMemory,
 }
 
 impl fmt::Display for BuildError {
@@ -40,6 +42,7 @@ impl fmt::Display for BuildError {
             Self::TooLarge => {
                 f.write_str("the body has more of something than its format can count")
             }
+            Self::OutOfMemory => f.write_str("no memory to build the body"),
         }
     }
 }

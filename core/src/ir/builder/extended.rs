@@ -1,6 +1,7 @@
 //! What version 2 has: memory of the function, read-only data, conditional traps, calls by number and by address.
 
-use super::{BuildError, FunctionBuilder, Label, Local, Value};
+use super::{BuildError, FunctionBuilder, Local, Value};
+use crate::alloc_util::try_push;
 use crate::ir::function::CalleeKind;
 use crate::ir::instruction::{Instruction, NONE};
 use crate::ir::opcode::{Condition, Opcode};
@@ -19,9 +20,7 @@ impl FunctionBuilder {
     pub(super) fn version(&self) -> u16 {
         let has_tables =
             !(self.slots.is_empty() && self.data.is_empty() && self.locations.is_empty());
-        let has_new = self.instructions.iter().any(|i| i.opcode.version() > 1);
-        let has_callees = self.callees.iter().any(|&[_, _, kind, ..]| kind > 1);
-        if has_tables || has_new || has_callees { 2 } else { 1 }
+        if has_tables || self.is_new { 2 } else { 1 }
     }
 
     /// A stack slot of `size` bytes whose address is a multiple of `align`, at most
@@ -29,7 +28,8 @@ impl FunctionBuilder {
     pub fn slot(&mut self, size: u32, align: u32) -> Slot {
         let number = self.number_of(self.slots.len());
         let ([s0, s1, s2, s3], [a0, a1, a2, a3]) = (size.to_le_bytes(), align.to_le_bytes());
-        self.slots.push([s0, s1, s2, s3, a0, a1, a2, a3]);
+        let pushed = try_push(&mut self.slots, [s0, s1, s2, s3, a0, a1, a2, a3]);
+        self.require(pushed);
         Slot(number)
     }
 
@@ -73,7 +73,10 @@ impl FunctionBuilder {
         let entry = [i0, i1, i2, i3, l0, l1, l2, l3, c0, c1, f0, f1];
         match self.locations.last_mut() {
             Some(last) if last.starts_with(&next) => *last = entry,
-            _ => self.locations.push(entry),
+            _ => {
+                let pushed = try_push(&mut self.locations, entry);
+                self.require(pushed);
+            }
         }
     }
 
@@ -124,11 +127,8 @@ impl FunctionBuilder {
         right: impl Into<Value>,
         code: u32,
     ) {
-        self.branch(condition, ty, left, right, Label(0));
-        if let Some(last) = self.instructions.last_mut() {
-            last.opcode = Opcode::TrapCompare(condition);
-            last.imm = code.cast_signed();
-        }
+        let imm = code.cast_signed();
+        self.condition(Opcode::TrapCompare(condition), ty.into(), left, right.into(), imm);
     }
 
     /// Traps with `code` when `condition`, a bool, is `expected`.
