@@ -151,11 +151,14 @@ pub(crate) mod verify;
 pub use builder::{BuildError, Data, FunctionBuilder, Label, Local, Slot, TypeArgument, Value};
 pub use error::{IrError, Part};
 pub use function::{
-    Callee, CalleeKind, DataEntry, Function, MAX_DATA_ALIGN, MAX_NAME, MAX_SLOT_ALIGN, Operands,
-    Signature, SourceLocation, StackSlot, TypeEntry, function_of, is_function,
+    Callee, CalleeKind, DataEntry, Function, MAX_DATA_ALIGN, MAX_NAME, MAX_SLOT_ALIGN,
+    MAX_SLOT_BYTES, Operands, Signature, SourceLocation, StackSlot, TypeEntry, function_of,
+    is_function,
 };
 pub use instruction::{INSTRUCTION_SIZE, Instruction, NONE};
-pub use interpret::{DIVISION_BY_ZERO, Host, Memory, OVERFLOW, STACK_LIMIT, Stop, interpret};
+pub use interpret::{
+    DIVISION_BY_ZERO, Host, Memory, OVERFLOW, ProgramHost, STACK_LIMIT, Stop, interpret,
+};
 pub use opcode::{Binary, Condition, Opcode, Unary};
 pub use types::{Argument, Arguments, MAX_PARAMETERS, Scalar, TypeSet, ValueType};
 pub use verify::{FunctionInstance, Verified, VerifiedTemplate};

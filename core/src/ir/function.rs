@@ -32,6 +32,9 @@ pub(crate) const LOCATION: usize = 12;
 /// The largest alignment of a stack slot, in bytes: that of the stack.
 pub const MAX_SLOT_ALIGN: u32 = 16;
 
+/// The limit of the bytes of a function's stack slots, with the gaps for their alignments.
+pub const MAX_SLOT_BYTES: u32 = 1 << 20;
+
 /// The largest alignment of read-only data, in bytes.
 pub const MAX_DATA_ALIGN: u32 = 4096;
 
@@ -240,6 +243,10 @@ impl<'d> Function<'d> {
         if given != u64::from(stated) {
             return Err(IrError::Length { stated, given });
         }
+        let reserved = if version > 1 { u32_at(bytes, 52).unwrap_or(0) } else { 0 };
+        if reserved != 0 {
+            return Err(IrError::Reserved { value: reserved });
+        }
         let needed = needed(bytes).unwrap_or(HEADER as u64);
         let tables = IrError::Tables { needed, stated };
         let body = Self::cut(bytes).filter(|_| needed == given).ok_or(tables)?;
@@ -312,6 +319,21 @@ impl<'d> Function<'d> {
         })
     }
 
+    /// Where slot `index` begins among the slots, which follow each other in order, each at its alignment; for their
+    /// number, the bytes of all of them.
+    pub fn slot_offset(&self, index: usize) -> u64 {
+        let mut end = 0u64;
+        for (number, slot) in self.slots().enumerate().take(index.saturating_add(1)) {
+            let slot = slot.unwrap_or(StackSlot { size: 0, align: 1 });
+            let start = end.next_multiple_of(slot.align.into());
+            if number == index {
+                return start;
+            }
+            end = start + u64::from(slot.size);
+        }
+        end
+    }
+
     /// How many entries of read-only data there are.
     pub fn data_count(&self) -> usize {
         self.data.len()
@@ -325,6 +347,11 @@ impl<'d> Function<'d> {
         let bytes = from.get(..usize::try_from(len).ok()?)?;
         let is_possible = align.is_power_of_two() && align <= MAX_DATA_ALIGN;
         is_possible.then_some(DataEntry { bytes, align })
+    }
+
+    /// Where an entry of read-only data begins among the bytes of all.
+    pub fn data_offset(&self, index: u16) -> Option<u32> {
+        u32_at(self.data.get(usize::from(index))?, 0)
     }
 
     /// The source locations, by ascending instruction in a verified function.
@@ -429,6 +456,9 @@ impl<'d> Function<'d> {
             1 if arity == 0 => CalleeKind::Host,
             1 => return Err(IrError::HostTypes { at }),
             2..=3 if self.version > 1 && arity > 0 => return Err(IrError::HostTypes { at }),
+            3 if self.version > 1 && [n0, n1, t0, t1] != [0; 4] => {
+                return Err(IrError::CalleeField { at });
+            }
             2 if self.version > 1 => CalleeKind::Function(u32::from_le_bytes([n0, n1, t0, t1])),
             3 if self.version > 1 => CalleeKind::Indirect,
             _ => return Err(IrError::CalleeKind { at, kind }),
@@ -442,12 +472,22 @@ impl<'d> Function<'d> {
         let first = u32::from_le_bytes([p0, p1, p2, p3]);
         let none = IrError::Index { at, part: Part::Codes, index: first };
         let params = self.codes_from(first, params).ok_or(none)?;
-        let has_types = !matches!(kind, CalleeKind::Function(_));
+        let has_types = matches!(kind, CalleeKind::Instance | CalleeKind::Host);
         let first = if has_types { u16::from_le_bytes([t0, t1]) } else { 0 };
         let none = IrError::Index { at, part: Part::Types, index: first.into() };
         let entries = self.types.get(usize::from(first)..).ok_or(none)?;
         let types = TypeList { entries, strings: self.strings, left: arity.into() };
         Ok(Callee { kind, name, signature: Signature { params, result }, arity, types })
+    }
+
+    /// The name at this offset of the strings, if it is one.
+    pub(crate) fn name(&self, offset: u16) -> Option<&'d str> {
+        name_in(self.strings, offset)
+    }
+
+    /// Whether a callee is called by address.
+    pub(crate) fn is_indirect(&self, callee: u16) -> bool {
+        self.callees.get(usize::from(callee)).is_some_and(|&[_, _, kind, ..]| kind == 3)
     }
 
     /// Where the types of a callee begin in their table.
@@ -460,7 +500,28 @@ impl<'d> Function<'d> {
         self.codes.get(usize::try_from(first).ok()?..)?.get(..usize::from(count))
     }
 
-    /// The locals that a call hands over; `None` when the table of operands does not have them.
+    /// How the callee with this number is called. In contrast to [`Function::callee`], its name and its type arguments
+    /// are not looked at.
+    #[inline]
+    pub fn callee_signature(&self, index: u16) -> Option<Signature<'d>> {
+        let &[_, _, _, result, _, params, _, _, p0, p1, p2, p3] =
+            self.callees.get(usize::from(index))?;
+        let params = self.codes_from(u32::from_le_bytes([p0, p1, p2, p3]), params)?;
+        Some(Signature { params, result })
+    }
+
+    /// The locals that a call passes; `None` for any other instruction, and where the tables do not have them.
+    #[inline]
+    pub fn operands_of(&self, call: &Instruction) -> Option<Operands<'d>> {
+        if !call.opcode.is_call() {
+            return None;
+        }
+        let &[_, _, _, _, _, params, ..] = self.callees.get(usize::from(call.b))?;
+        let from = self.operands.get(usize::try_from(call.imm).ok()?..)?;
+        from.get(..usize::from(params)).map(Operands)
+    }
+
+    /// The locals that a call of `callee` passes; `None` where the table of operands does not have them.
     #[inline]
     pub fn call_operands(&self, call: &Instruction, callee: &Callee<'_>) -> Option<Operands<'d>> {
         let from = self.operands.get(usize::try_from(call.imm).ok()?..)?;
@@ -490,17 +551,10 @@ fn needed(bytes: &[u8]) -> Option<u64> {
     Some(tables.fold(header as u64, |sum, &(count, size)| sum + count * size as u64))
 }
 
-/// The numbers of stack slots, entries of data, bytes of data and source locations in a header of version 2;
-/// `None` also where its last field is not 0.
+/// The numbers of stack slots, entries of data, bytes of data and source locations in a header of version 2.
 fn new_counts(bytes: &[u8]) -> Option<[u32; 4]> {
-    let reserved = u32_at(bytes, 52)?;
-    let counts = [
-        u16_at(bytes, 40)?.into(),
-        u16_at(bytes, 42)?.into(),
-        u32_at(bytes, 44)?,
-        u32_at(bytes, 48)?,
-    ];
-    (reserved == 0).then_some(counts)
+    let (slots, data) = (u16_at(bytes, 40)?, u16_at(bytes, 42)?);
+    Some([slots.into(), data.into(), u32_at(bytes, 44)?, u32_at(bytes, 48)?])
 }
 
 /// The locals that a call hands over.
