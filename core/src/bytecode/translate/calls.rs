@@ -93,7 +93,11 @@ impl Body<'_, '_> {
             }
             _ => {
                 let (limit, value) = (1 << 27, function.into());
-                self.t.fail(TranslateError::Limit { name: "functions before a callee", limit, value });
+                self.t.fail(TranslateError::Limit {
+                    name: "functions before a callee",
+                    limit,
+                    value,
+                });
             }
         }
         address

@@ -117,7 +117,8 @@ impl Body<'_, '_> {
         let Some(label) = self.prepare_jump(target) else { return true };
         let Comparison { condition, class, left, right } = it;
         let ty = class.scalar();
-        let is_exact = class != Class::Float || relation == Relation::Eq || relation == Relation::Ne;
+        let is_exact =
+            class != Class::Float || relation == Relation::Eq || relation == Relation::Ne;
         match (when, is_exact) {
             (true, _) => self.t.ir.branch(condition, ty, left, right, label),
             (false, true) => self.t.ir.branch(inverted(condition), ty, left, right, label),

@@ -59,7 +59,10 @@ impl fmt::Display for TranslateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Limit { name, limit, value } => {
-                write!(f, "the function cannot be compiled: {value} {name}, and the limit is {limit}")
+                write!(
+                    f,
+                    "the function cannot be compiled: {value} {name}, and the limit is {limit}"
+                )
             }
             Self::NoLoop { at } => write!(f, "no loop starts at offset 0x{at:x}"),
             Self::Ir(error) => error.fmt(f),

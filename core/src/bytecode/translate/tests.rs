@@ -12,7 +12,8 @@ use crate::bytecode::interpret::{
     Environment, Interpreter, LoopHead, NoTierUp, StackSpace, TierUp,
 };
 use crate::bytecode::testing::{Random, hosts, slot_program, statement_program, view};
-use crate::bytecode::verify::Verifier;
+use crate::bytecode::text::assemble;
+use crate::bytecode::verify::{FunctionCode, Verifier};
 use crate::ir::{
     Arguments, Callee, CalleeKind, Function, FunctionInstance, Host, INSTRUCTION_SIZE, Stop,
     Verified, interpret,
@@ -249,6 +250,19 @@ impl TierUp for Replacing<'_> {
     }
 }
 
+/// The result of function 0 of assembled functions, translated.
+fn run(source: &str, args: &[u64]) -> Result<u64, Trap> {
+    let functions = assemble(source).unwrap();
+    let codes = functions.iter().map(|function| FunctionCode {
+        code: &function.code,
+        params: function.params,
+        locals: function.locals,
+    });
+    let program = Verifier::new().verify(codes.collect()).unwrap();
+    let (hosts, signals) = (hosts(), Signals::new());
+    Machine::new(&program, &hosts, &signals).call(0, args, SPACE)
+}
+
 fn check(seed: u64) {
     let mut random = Random(seed | 1);
     (0..4).for_each(|_| assert_ne!(random.next(), 0));
@@ -278,6 +292,61 @@ fn translated_programs_agree_with_the_interpreter() {
     for seed in 0..asked_for.unwrap_or(scale(100_000, 2_000)) {
         check(seed * 7919 + 12345);
     }
+}
+
+#[test]
+fn popped_value_outlives_the_extension_of_the_stack() {
+    let source = "function f, 1, 1\nLOAD 0, 0\nJMP on\non:\nPOP 70\nRET 70";
+    assert_eq!(run(source, &[9]), Ok(9));
+}
+
+#[test]
+fn copy_of_a_slot_outlives_its_change() {
+    let on = "function f, 1, 1\nLOAD 0, 0\nJMP on\non:\nPUSH 0";
+    let written = "CONST_I64_PUSH 1\nCONST_I64_PUSH 2\nADD_I64_POP 0\nRET 1";
+    assert_eq!(run(&std::format!("{on}\n{written}"), &[9]), Ok(9));
+    let compared = "CONST_I64 0, 5\nCONST_I64_PUSH 7\nLT_JMP_IF_NOT other\nCONST_I64 0, 1\nRET 0\nother:\nRET 0";
+    assert_eq!(run(&std::format!("{on}\n{compared}"), &[9]), Ok(5));
+    let bools = "function f, 1, 1\nLOAD_PUSH 0\nCONST_I64_PUSH 7\nLT\nJMP on\non:\nPUSH 0\n\
+        CONST_TRUE 0\nJMP_IF other\nRET 0\nother:\nCONST_FALSE 0\nRET 0";
+    assert_eq!((run(bools, &[9]), run(bools, &[5])), (Ok(1), Ok(0)));
+}
+
+#[test]
+fn limits_are_named() {
+    let pushes = "CONST_I64_PUSH 1\n".repeat(65);
+    let source =
+        std::format!("function f, 0, 0\n{pushes}CALL g, 65\nRET 0\nfunction g, 65, 65\nRET_VOID");
+    let functions = assemble(&source).unwrap();
+    let codes = functions.iter().map(|function| FunctionCode {
+        code: &function.code,
+        params: function.params,
+        locals: function.locals,
+    });
+    let program = Verifier::new().verify(codes.collect()).unwrap();
+    for (index, name) in [(0, "arguments of a call"), (1, "parameters")] {
+        let mut verifier = Verifier::new();
+        let facts = verifier.facts(&program, index).unwrap();
+        let found = Translator::new().function(&program, &facts, Entry::Call).map(|_| ());
+        assert_eq!(found, Err(TranslateError::Limit { name, limit: 64, value: 65 }));
+        let found = Translator::new().function(&program, &facts, Entry::LoopHead(0)).map(|_| ());
+        assert_eq!(found, Err(TranslateError::NoLoop { at: 0 }));
+    }
+}
+
+/// More values are computed than an IR function has locals.
+#[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
+fn long_function_uses_temporaries_again() {
+    let step = "LOAD_PUSH 0\nCONST_I64_PUSH 3\nMUL_I64\nLOAD_PUSH 0\nSUB_I64\nADD_I64\n";
+    // A value that is computed then waits until the temporaries have been used many times.
+    let source = std::format!(
+        "function f, 1, 1\nCONST_I64_PUSH 1\n{}LOAD_PUSH 0\nCONST_I64_PUSH 5\nMUL_I64\n\
+            CONST_I64_PUSH 0\n{}SUB_I64\nADD_I64\nRET 0",
+        step.repeat(20_000),
+        step.repeat(1_000),
+    );
+    assert_eq!(run(&source, &[7]), Ok(1 + 20_000 * 14 + 35 - 1_000 * 14));
 }
 
 #[test]

@@ -174,7 +174,11 @@ impl Body<'_, '_> {
             }
         }
         // A write may have moved copies of the home to temporaries, behind it or before it.
-        if self.t.stack.tracked().any(|position| matches!(self.t.stack.get(position), Val::Temp(..)))
+        if self
+            .t
+            .stack
+            .tracked()
+            .any(|position| matches!(self.t.stack.get(position), Val::Temp(..)))
         {
             self.flush_all();
         }
