@@ -1,12 +1,51 @@
-//! Machine code that is not placed yet: buffers with relocations, assemblers, parallel moves.
+//! From [IR](crate::ir) to machine code.
 //!
-//! Nothing here knows where code will live: a [`code::CodeBuffer`] holds bytes that run at any address once their
-//! relocations are applied.
+//! ```text
+//!   FunctionInstance --liveness--> intervals --regalloc--> locations --frame, lowering--> code, relocations,
+//!                                                                                         unwind rows, source map
+//! ```
+//!
+//! A [`Compiler`] turns one [`FunctionInstance`] after another into code. Nothing here knows where code will live: the
+//! bytes run at any address once their [relocations](code::Relocation) are applied.
+//!
+//! **Machines.** The `Machine` trait is what differs between them: an assembler, registers, prologue and epilogue, and
+//! the lowering of each instruction. [`x64`] implements it.
+//!
+//! **Functions** follow the C calling convention of the machine (System V ABI, AAPCS64). Integers narrower than 32 bits
+//! are returned extended to 32; of those that come in, only their own bits count.
+//!
+//! **Targets of relocations** are the numbers of callees in the function, or [`TRAP_HOOK`].
+//!
+//! **Traps** leave the function in one of two ways, [`TrapConvention`].
 
+#[cfg(feature = "alloc")]
+mod abi;
 pub mod code;
 #[cfg(feature = "alloc")]
+mod error;
+#[cfg(feature = "alloc")]
+mod frame;
+#[cfg(feature = "alloc")]
+mod liveness;
+#[cfg(feature = "alloc")]
+mod lowering;
+#[cfg(feature = "alloc")]
+pub(crate) mod machine;
+#[cfg(feature = "alloc")]
 pub(crate) mod parallel_move;
+#[cfg(feature = "alloc")]
+mod regalloc;
+#[cfg(feature = "alloc")]
+pub mod unwind;
 pub mod x64;
+
+#[cfg(feature = "alloc")]
+pub use compiler::{CompiledFunction, Compiler, Options, TRAP_HOOK, TrapConvention, X64Compiler};
+#[cfg(feature = "alloc")]
+pub use error::{CodegenError, Limit};
+
+#[cfg(feature = "alloc")]
+mod compiler;
 
 #[cfg(feature = "alloc")]
 use x64::Gpr;

@@ -47,6 +47,8 @@ pub enum Entry {
 #[derive(Debug)]
 pub struct Translator {
     ir: FunctionBuilder,
+    /// The encoded function.
+    encoded: Vec<u8>,
     stack: ValueStack,
     variables: Variables,
     /// The labels of the targets of jumps.
@@ -69,6 +71,7 @@ impl Translator {
     pub fn new() -> Self {
         Self {
             ir: FunctionBuilder::new(0, None),
+            encoded: Vec::new(),
             stack: ValueStack::default(),
             variables: Variables::default(),
             labels: Vec::new(),
@@ -100,10 +103,11 @@ impl Translator {
         };
         self.start(facts)?;
         Body::new(self, program, facts, start.is_some()).translate(start);
-        match self.error {
-            Some(error) => Err(error),
-            None => Ok(self.ir.encode()?),
+        if let Some(error) = self.error {
+            return Err(error);
         }
+        self.ir.finish_into(&mut self.encoded)?;
+        Ok(&self.encoded)
     }
 
     fn start(&mut self, facts: &Facts<'_, '_>) -> Result<(), TranslateError> {
@@ -221,7 +225,7 @@ impl<'t, 'f> Body<'t, 'f> {
     }
 
     fn has_failed(&self) -> bool {
-        self.t.error.is_some() || self.t.ir.has_failed()
+        self.t.error.is_some()
     }
 
     /// Translates the rest of a block; whether the instruction behind it is reached from there.
@@ -248,7 +252,7 @@ impl<'t, 'f> Body<'t, 'f> {
         if self.t.records_source_map {
             self.locate();
         }
-        if Variables::reuses(&self.t.ir) {
+        if self.t.variables.reuses() {
             self.flush_temporaries();
         }
         let [base, each] = INSTRUCTIONS;

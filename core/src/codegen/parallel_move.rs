@@ -6,46 +6,13 @@
 
 use arrayvec::ArrayVec;
 
-use crate::codegen::x64::{Assembler, Gpr, GprOrStack, Storage, W64, Xmm};
+use super::machine::Register;
+use crate::codegen::x64::{Assembler, Gpr, GprOrStack, Storage, W64};
 
 /// The most moves at once: no more than there are registers.
 const MOST: usize = 16;
 
-/// Registers of a kind.
-pub(crate) trait Register: Copy + PartialEq {
-    /// Moves all of a register, and changes no flag.
-    fn mov<S: Storage>(asm: &mut Assembler<S>, to: Self, from: Self);
-
-    /// Exchanges two registers, and changes no flag.
-    fn exchange<S: Storage>(asm: &mut Assembler<S>, one: Self, other: Self);
-}
-
-impl Register for Gpr {
-    #[inline]
-    fn mov<S: Storage>(asm: &mut Assembler<S>, to: Self, from: Self) {
-        asm.mov(W64, to, from);
-    }
-
-    fn exchange<S: Storage>(asm: &mut Assembler<S>, one: Self, other: Self) {
-        asm.xchg(W64, one, other);
-    }
-}
-
-impl Register for Xmm {
-    #[inline]
-    fn mov<S: Storage>(asm: &mut Assembler<S>, to: Self, from: Self) {
-        asm.movaps(to, from);
-    }
-
-    /// By way of the last one, in which no value is kept.
-    fn exchange<S: Storage>(asm: &mut Assembler<S>, one: Self, other: Self) {
-        asm.movaps(Xmm::Xmm15, one);
-        asm.movaps(one, other);
-        asm.movaps(other, Xmm::Xmm15);
-    }
-}
-
-/// Moves between registers of a kind that happen at once. No register is the destination of two.
+/// Moves between registers of a class that happen at once. No register is the destination of two.
 #[derive(Debug)]
 pub(crate) struct RegisterMoves<R> {
     /// Apart from the sources, so that each is read as it was written.
@@ -59,7 +26,7 @@ impl<R> Default for RegisterMoves<R> {
     }
 }
 
-impl<R: Register> RegisterMoves<R> {
+impl<R: Copy + PartialEq> RegisterMoves<R> {
     /// Adds a move. One that is too many is left out; there are never more than registers.
     #[inline]
     pub(crate) fn add(&mut self, to: R, from: R) {
@@ -70,14 +37,20 @@ impl<R: Register> RegisterMoves<R> {
 
     /// Puts the instructions down, none of which changes the flags, and forgets the moves.
     #[inline]
-    pub(crate) fn emit<S: Storage>(&mut self, asm: &mut Assembler<S>) {
+    pub(crate) fn emit<A>(&mut self, asm: &mut A)
+    where
+        R: Register<A>,
+    {
         while !self.destinations.is_empty() {
             self.step(asm);
         }
     }
 
     /// Does one move, or settles one register of a cycle.
-    fn step<S: Storage>(&mut self, asm: &mut Assembler<S>) {
+    fn step<A>(&mut self, asm: &mut A)
+    where
+        R: Register<A>,
+    {
         let free = self.destinations.iter().position(|to| !self.sources.contains(to));
         if let Some((to, from)) = free.and_then(|free| self.remove(free)) {
             return R::mov(asm, to, from);
@@ -159,6 +132,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::codegen::x64::Xmm;
     use crate::testing::some;
 
     /// What the registers hold afterwards, by running `mov` and `xchg` between registers.

@@ -42,6 +42,8 @@ mod error;
 mod float;
 mod integer;
 mod label;
+#[cfg(feature = "alloc")]
+mod lower;
 mod operand;
 mod storage;
 mod table;
@@ -53,6 +55,8 @@ pub use error::AssembleError;
 pub use float::{FloatSource, MovSource};
 pub use integer::{Count, Source};
 pub use label::{Label, LabelState, Labels, OpenJump};
+#[cfg(feature = "alloc")]
+pub use lower::X64;
 pub use operand::{
     Cl, Cond, Float, Full, Gpr, GprOrStack, Index, Mem, Narrow, Rip, Scale, W8, W16, W32, W64,
     Wide, Width, Xmm, XmmOrMem,
@@ -132,6 +136,13 @@ impl<S: Storage> Assembler<S> {
                 Ok(Code { bytes, relocations })
             }
         }
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl Default for Assembler<Growing> {
+    fn default() -> Self {
+        Self::growing()
     }
 }
 

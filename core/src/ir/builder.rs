@@ -1,76 +1,33 @@
 //! The builder of IR functions.
 //!
-//! The builder knows labels, shares what is said twice (constants, names, callees), and encodes. It
-//! does not check types: what it gives is checked like any other body, by
-//! [`Verified`](super::Verified).
+//! The builder resolves labels, stores equal constants, names and callees once, and encodes. It does not check types: its
+//! output is verified like any other function, by [`Verified`](super::Verified).
+//!
+//! It lies on the path of compilation. Instructions are encoded as they are appended, and a builder is used again for
+//! any number of functions ([`FunctionBuilder::reset`]), so that a function causes no allocation after the first ones.
 
-use alloc::collections::BTreeMap;
-use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::function::{CALLEE, CalleeKind, DATA, HEADER, HEADER_2, LOCATION, MAGIC, SLOT, TYPE};
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::function::{CALLEE, CalleeKind, DATA, LOCATION, SLOT};
 use super::instruction::{INSTRUCTION_SIZE, Instruction, NONE};
 use super::opcode::{Binary, Condition, Opcode, Unary};
 use super::types::{MAX_PARAMETERS, Scalar, ValueType};
-use crate::alloc_util::{AllocError, try_push, try_reserve};
+use crate::alloc_util::try_push;
 
 mod call;
+mod encode;
 mod error;
 mod extended;
+mod operand;
 
+pub(crate) use call::NewCallee;
 pub use error::BuildError;
-pub use extended::{Data, Slot};
+pub use operand::{Data, Label, Local, Slot, TypeArgument, Value};
 
-/// A local of the body that is built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Local(pub(super) u16);
-
-impl Local {
-    /// Its number, parameters first.
-    pub fn number(self) -> u16 {
-        self.0
-    }
-}
-
-/// A place among the instructions, which may be named before it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Label(usize);
-
-/// A second value: a local, or a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Value {
-    /// What a local holds.
-    Local(Local),
-    /// The number, in the type of the operation: integers wrap, floating-point numbers are the nearest.
-    Number(i32),
-}
-
-impl From<Local> for Value {
-    fn from(local: Local) -> Self {
-        Self::Local(local)
-    }
-}
-
-impl From<i32> for Value {
-    fn from(number: i32) -> Self {
-        Self::Number(number)
-    }
-}
-
-/// A type argument for another template.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TypeArgument {
-    /// A scalar, or a parameter of this template.
-    Type(ValueType),
-    /// A type with a name, and its own arguments.
-    Named(String, Vec<TypeArgument>),
-}
-
-impl<T: Into<ValueType>> From<T> for TypeArgument {
-    fn from(ty: T) -> Self {
-        Self::Type(ty.into())
-    }
-}
+/// The place of a label that is not bound yet.
+const UNBOUND: u32 = u32::MAX;
 
 /// Builds an IR function.
 ///
@@ -92,92 +49,79 @@ impl<T: Into<ValueType>> From<T> for TypeArgument {
 /// assert!(Verified::new(Function::parse(&bytes)?).is_ok());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Debug, Default)]
 pub struct FunctionBuilder {
     type_params: u8,
     result: u8,
     params: u16,
+    /// The version of the binary form that has everything that was used.
+    version: u16,
     /// Codes of the types of the locals.
     locals: Vec<u8>,
     constants: Vec<u64>,
+    /// Indices of constants, by value.
+    known_constants: HashTable<u32>,
     instructions: Vec<[u8; INSTRUCTION_SIZE]>,
-    /// The instructions that refer to labels.
-    jumps: Vec<u32>,
-    /// The instruction that each label stands in front of.
-    labels: Vec<Option<u32>>,
+    /// The number of the instruction behind each label, or [`UNBOUND`].
+    labels: Vec<u32>,
+    /// Instructions whose target was not bound when they were appended.
+    fixups: Vec<Fixup>,
     callees: Vec<[u8; CALLEE]>,
     types: Vec<u8>,
     operands: Vec<u16>,
     /// Codes of the types of the callees' parameters.
     codes: Vec<u8>,
     strings: Vec<u8>,
-    known_strings: BTreeMap<String, u16>,
+    /// Offsets of names in the strings, by name.
+    known_strings: HashTable<u16>,
+    hasher: DefaultHashBuilder,
     slots: Vec<[u8; SLOT]>,
     data: Vec<[u8; DATA]>,
     data_bytes: Vec<u8>,
     locations: Vec<[u8; LOCATION]>,
-    /// Whether something was used that version 1 of the binary form does not have.
-    is_new: bool,
     error: Option<BuildError>,
-    /// The function that was encoded last.
-    out: Vec<u8>,
 }
 
-/// How many of the last constants and callees are searched for one that is used again: a long body is not
-/// searched for each of its instructions.
-const SEARCHED: usize = 16;
+/// An instruction whose target is a label.
+#[derive(Clone, Copy, Debug)]
+struct Fixup {
+    instruction: u32,
+    label: u32,
+}
 
 impl FunctionBuilder {
-    /// A body with `type_params` type parameters that gives `result`.
+    /// A builder of a function with `type_params` type parameters and a result of type `result`.
     pub fn new(type_params: u8, result: Option<ValueType>) -> Self {
-        let mut builder = Self {
-            type_params,
-            result: 0,
-            params: 0,
-            locals: Vec::new(),
-            constants: Vec::new(),
-            instructions: Vec::new(),
-            jumps: Vec::new(),
-            labels: Vec::new(),
-            callees: Vec::new(),
-            types: Vec::new(),
-            operands: Vec::new(),
-            codes: Vec::new(),
-            strings: Vec::new(),
-            known_strings: BTreeMap::new(),
-            slots: Vec::new(),
-            data: Vec::new(),
-            data_bytes: Vec::new(),
-            locations: Vec::new(),
-            is_new: false,
-            error: None,
-            out: Vec::new(),
-        };
+        let mut builder = Self::default();
         builder.reset(type_params, result);
         builder
     }
 
-    /// Starts another function, with the memory of the last one.
+    /// Begins another function, in the memory of the last one.
     pub fn reset(&mut self, type_params: u8, result: Option<ValueType>) {
         self.type_params = type_params;
         self.result = result.map_or(0, ValueType::code);
-        self.params = 0;
+        (self.params, self.version) = (0, 0);
+        if !self.constants.is_empty() {
+            self.known_constants.clear();
+        }
+        if !self.strings.is_empty() {
+            self.known_strings.clear();
+        }
         self.locals.clear();
         self.constants.clear();
         self.instructions.clear();
-        self.jumps.clear();
         self.labels.clear();
+        self.fixups.clear();
         self.callees.clear();
         self.types.clear();
         self.operands.clear();
         self.codes.clear();
         self.strings.clear();
-        self.known_strings.clear();
         self.slots.clear();
         self.data.clear();
         self.data_bytes.clear();
         self.locations.clear();
-        self.is_new = false;
         self.error = (type_params > MAX_PARAMETERS).then_some(BuildError::Parameters);
     }
 
@@ -186,30 +130,11 @@ impl FunctionBuilder {
         self.error.get_or_insert(error);
     }
 
-    /// Whether an error was recorded, so that nothing more needs to be built.
-    pub fn has_failed(&self) -> bool {
-        self.error.is_some()
-    }
-
-    /// How many instructions there are.
-    pub fn len(&self) -> usize {
-        self.instructions.len()
-    }
-
-    /// Whether there are no instructions.
-    pub fn is_empty(&self) -> bool {
-        self.instructions.is_empty()
-    }
-
-    /// How many locals there are, parameters included.
-    pub fn local_count(&self) -> usize {
-        self.locals.len()
-    }
-
-    /// Records that memory was refused.
-    fn require(&mut self, result: Result<(), AllocError>) {
-        if result.is_err() {
-            self.fail(BuildError::OutOfMemory);
+    /// Records the error of a step, if it failed.
+    #[inline]
+    fn record<E: Into<BuildError>>(&mut self, step: Result<(), E>) {
+        if let Err(error) = step {
+            self.fail(error.into());
         }
     }
 
@@ -223,6 +148,7 @@ impl FunctionBuilder {
     }
 
     /// Another local, which is 0 until it is set.
+    #[inline]
     pub fn local(&mut self, ty: impl Into<ValueType>) -> Local {
         let number = u16::try_from(self.locals.len()).unwrap_or(NONE);
         if number == NONE {
@@ -230,7 +156,7 @@ impl FunctionBuilder {
             return Local(0);
         }
         let pushed = try_push(&mut self.locals, ty.into().code());
-        self.require(pushed);
+        self.record(pushed);
         Local(number)
     }
 
@@ -239,34 +165,63 @@ impl FunctionBuilder {
         self.locals.get(usize::from(local.0)).and_then(|&code| ValueType::from_code(code))
     }
 
-    /// A label that stands nowhere yet.
-    pub fn label(&mut self) -> Label {
-        let pushed = try_push(&mut self.labels, None);
-        self.require(pushed);
-        Label(self.labels.len().saturating_sub(1))
+    /// The number of instructions so far.
+    pub fn len(&self) -> usize {
+        self.instructions.len()
     }
 
-    /// Puts a label in front of the next instruction.
+    /// Whether there are no instructions yet.
+    pub fn is_empty(&self) -> bool {
+        self.instructions.is_empty()
+    }
+
+    /// The number of the next instruction.
+    #[inline]
+    fn next(&self) -> u32 {
+        u32::try_from(self.instructions.len()).unwrap_or(UNBOUND)
+    }
+
+    /// A label that is not bound yet.
+    #[inline]
+    pub fn label(&mut self) -> Label {
+        let number = u32::try_from(self.labels.len()).unwrap_or(UNBOUND);
+        let pushed = try_push(&mut self.labels, UNBOUND);
+        self.record(pushed);
+        Label(number)
+    }
+
+    /// Binds a label to the next instruction.
     pub fn bind(&mut self, label: Label) {
-        let next = u32::try_from(self.instructions.len()).unwrap_or(u32::MAX);
-        let Some(place) = self.labels.get_mut(label.0) else { return };
-        if place.replace(next).is_some() {
-            self.fail(BuildError::Bound(label.0));
+        let next = self.next();
+        let Some(place) = self.labels.get_mut(label.index()) else { return };
+        if core::mem::replace(place, next) != UNBOUND {
+            self.fail(BuildError::Bound(label.index()));
         }
     }
 
-    /// Appends an instruction as it stands, but for its target: that is the number of a label.
+    /// The target in the next instruction; it is filled in later if the label is not bound yet.
+    #[inline]
+    fn refer(&mut self, label: Label) -> i32 {
+        match self.labels.get(label.index()) {
+            Some(&place) if place != UNBOUND => place.cast_signed(),
+            _ => {
+                let fixup = Fixup { instruction: self.next(), label: label.0 };
+                let pushed = try_push(&mut self.fixups, fixup);
+                self.record(pushed);
+                0
+            }
+        }
+    }
+
+    /// Appends an instruction.
     #[inline]
     pub(super) fn push(&mut self, instruction: Instruction) {
-        let next = u32::try_from(self.instructions.len()).unwrap_or(u32::MAX);
-        self.is_new |= instruction.opcode.version() > 1;
-        let mut pushed = try_push(&mut self.instructions, instruction.encode());
-        if instruction.opcode.has_target() {
-            pushed = pushed.and(try_push(&mut self.jumps, next));
-        }
-        self.require(pushed);
+        self.version = self.version.max(instruction.opcode.version());
+        let pushed = try_push(&mut self.instructions, instruction.encode());
+        self.record(pushed);
     }
 
+    #[inline]
     fn plain(&mut self, opcode: Opcode, ty: Option<ValueType>, fields: [u16; 3], imm: i32) {
         let type_code = ty.map_or(0, ValueType::code);
         let [a, b, c] = fields;
@@ -280,16 +235,9 @@ impl FunctionBuilder {
 
     /// Sets `to` to the value with these bits, of which those above the type's width are 0.
     pub fn wide_constant(&mut self, ty: Scalar, to: Local, bits: u64) {
-        let next = self.constants.len();
-        let mut last = self.constants.iter().enumerate().rev().take(SEARCHED);
-        let index = last.find(|(_, known)| **known == bits).map_or(next, |(index, _)| index);
-        if index == next {
-            let pushed = try_push(&mut self.constants, bits);
-            self.require(pushed);
-        }
-        match i32::try_from(index) {
+        match self.constant_index(bits) {
             Ok(index) => self.plain(Opcode::WideConstant, Some(ty.into()), [to.0, 0, 0], index),
-            Err(_) => self.fail(BuildError::TooLarge),
+            Err(error) => self.fail(error),
         }
     }
 
@@ -362,12 +310,12 @@ impl FunctionBuilder {
         right: impl Into<Value>,
         target: Label,
     ) {
-        let imm = Self::refer(target);
-        self.condition(Opcode::Branch(condition), ty.into(), left, right.into(), imm);
+        let imm = self.refer(target);
+        self.short(Opcode::Branch(condition), ty.into(), left, right.into(), imm);
     }
 
-    /// A branch or a trap on a comparison; a number in it has 16 bits.
-    fn condition(&mut self, opcode: Opcode, ty: ValueType, left: Local, right: Value, imm: i32) {
+    /// An instruction that compares with a local or a number of 16 bits.
+    fn short(&mut self, opcode: Opcode, ty: ValueType, left: Local, right: Value, imm: i32) {
         let (immediate, b, c) = match right {
             Value::Local(local) => (false, local.0, 0),
             Value::Number(number) => {
@@ -384,19 +332,14 @@ impl FunctionBuilder {
 
     /// Goes to `target`.
     pub fn jump(&mut self, target: Label) {
-        let imm = Self::refer(target);
+        let imm = self.refer(target);
         self.plain(Opcode::Jump, None, [0; 3], imm);
     }
 
     /// Goes to `target` when `condition`, a bool, is `expected`.
     pub fn branch_if(&mut self, condition: Local, expected: bool, target: Label) {
-        let imm = Self::refer(target);
+        let imm = self.refer(target);
         self.plain(Opcode::BranchIf(expected), None, [condition.0, 0, 0], imm);
-    }
-
-    /// The number of a label, in the place of its instruction until all are known.
-    fn refer(label: Label) -> i32 {
-        i32::try_from(label.0).unwrap_or(i32::MAX)
     }
 
     /// Sets `to` to what lies at `from + bytes`.
@@ -457,8 +400,8 @@ impl FunctionBuilder {
         self.plain(opcode, Some(ty), fields, more);
     }
 
-    /// Calls the instance of the template `name` for `types`. The callee takes what the locals are
-    /// of, and gives what `to` is of; a result that nobody wants is stated as `dropped`.
+    /// Calls the instance of the template `name` for `types`. The types of the callee's parameters and of its result are
+    /// those of the locals; a result that is not used is stated as `dropped`.
     pub fn call(
         &mut self,
         name: &str,
@@ -467,142 +410,29 @@ impl FunctionBuilder {
         arguments: &[Local],
         dropped: Option<ValueType>,
     ) {
-        self.call_of(CalleeKind::Instance, name, types, to, arguments, dropped);
+        let callee = NewCallee { kind: CalleeKind::Instance, name, types };
+        self.call_of(Opcode::Call, callee, to, None, arguments, dropped);
     }
 
-    /// Calls the function of the host that has the symbol `name`.
+    /// Calls the function of the host with the symbol `name`.
     pub fn call_host(&mut self, name: &str, to: Option<Local>, arguments: &[Local]) {
-        self.call_of(CalleeKind::Host, name, &[], to, arguments, None);
+        let callee = NewCallee { kind: CalleeKind::Host, name, types: &[] };
+        self.call_of(Opcode::Call, callee, to, None, arguments, None);
     }
 
-    /// Leaves the function with `value`.
+    /// Returns `value`.
     pub fn return_value(&mut self, ty: impl Into<ValueType>, value: Local) {
         self.plain(Opcode::Return, Some(ty.into()), [value.0, 0, 0], 0);
     }
 
-    /// Leaves a function that gives nothing.
+    /// Returns from a function without a result.
     pub fn return_none(&mut self) {
         self.plain(Opcode::ReturnNone, None, [0; 3], 0);
     }
 
-    /// Leaves the function with the error `code`; 1 is the division by zero.
+    /// Traps with `code`.
     pub fn trap(&mut self, code: u32) {
         self.plain(Opcode::Trap, None, [0; 3], code.cast_signed());
-    }
-
-    /// The body.
-    ///
-    /// # Errors
-    /// The first mistake that was made.
-    pub fn finish(mut self) -> Result<Vec<u8>, BuildError> {
-        self.encode()?;
-        Ok(self.out)
-    }
-
-    /// The body, in memory of the builder, which is to be [reset](Self::reset) before it builds another one.
-    ///
-    /// # Errors
-    /// The first mistake that was made.
-    pub fn encode(&mut self) -> Result<&[u8], BuildError> {
-        self.resolve()?;
-        let large = BuildError::TooLarge;
-        let locals = u16::try_from(self.locals.len()).map_err(|_| BuildError::Locals)?;
-        // The codes of the callees' parameters follow those of the locals.
-        for callee in &mut self.callees {
-            let [.., p0, p1, p2, p3] = callee;
-            let first = u32::from_le_bytes([*p0, *p1, *p2, *p3]).checked_add(locals.into());
-            [*p0, *p1, *p2, *p3] = first.ok_or(large)?.to_le_bytes();
-        }
-        self.out.clear();
-        let size = self.size();
-        try_reserve(&mut self.out, size).map_err(|_| BuildError::OutOfMemory)?;
-        self.encode_header(locals).ok_or(large)?;
-        self.encode_tables();
-        let length = u32::try_from(self.out.len()).map_err(|_| large)?;
-        if let Some(place) = self.out.get_mut(4..8) {
-            place.copy_from_slice(&length.to_le_bytes());
-        }
-        Ok(&self.out)
-    }
-
-    /// Puts the numbers of instructions in the places of those of labels.
-    fn resolve(&mut self) -> Result<(), BuildError> {
-        if let Some(error) = self.error {
-            return Err(error);
-        }
-        for &jump in &self.jumps {
-            let jump = usize::try_from(jump).ok().and_then(|jump| self.instructions.get_mut(jump));
-            let Some([.., i0, i1, i2, i3]) = jump else { continue };
-            let number = u32::from_le_bytes([*i0, *i1, *i2, *i3]);
-            let label = usize::try_from(number).unwrap_or(usize::MAX);
-            let place = self.labels.get(label).copied().flatten();
-            let target = place.ok_or(BuildError::Unbound(label))?;
-            [*i0, *i1, *i2, *i3] = target.to_le_bytes();
-        }
-        Ok(())
-    }
-
-    /// An upper bound of the encoded bytes.
-    fn size(&self) -> usize {
-        HEADER_2
-            + 8 * self.constants.len()
-            + INSTRUCTION_SIZE * self.instructions.len()
-            + CALLEE * self.callees.len()
-            + self.types.len()
-            + 2 * self.operands.len()
-            + self.locals.len()
-            + self.codes.len()
-            + self.strings.len()
-            + SLOT * self.slots.len()
-            + DATA * self.data.len()
-            + LOCATION * self.locations.len()
-            + self.data_bytes.len()
-    }
-
-    /// Appends the header, for which there is memory; `None` for more of something than it can count.
-    fn encode_header(&mut self, locals: u16) -> Option<()> {
-        let version = self.version();
-        let codes = self.locals.len().checked_add(self.codes.len())?;
-        let out = &mut self.out;
-        out.extend(MAGIC);
-        out.extend([0; 4]);
-        out.extend(version.to_le_bytes());
-        out.extend([0, 0, self.type_params, self.result]);
-        out.extend(self.params.to_le_bytes());
-        out.extend(locals.to_le_bytes());
-        for count in [self.callees.len(), self.types.len() / TYPE, self.strings.len()] {
-            out.extend(u16::try_from(count).ok()?.to_le_bytes());
-        }
-        for count in [self.operands.len(), codes, self.constants.len(), self.instructions.len()] {
-            out.extend(u32::try_from(count).ok()?.to_le_bytes());
-        }
-        debug_assert_eq!(out.len(), HEADER);
-        if version > 1 {
-            for count in [self.slots.len(), self.data.len()] {
-                out.extend(u16::try_from(count).ok()?.to_le_bytes());
-            }
-            for count in [self.data_bytes.len(), self.locations.len(), 0] {
-                out.extend(u32::try_from(count).ok()?.to_le_bytes());
-            }
-        }
-        Some(())
-    }
-
-    /// Appends the tables, for which there is memory.
-    fn encode_tables(&mut self) {
-        let out = &mut self.out;
-        out.extend(self.constants.iter().flat_map(|constant| constant.to_le_bytes()));
-        out.extend_from_slice(self.instructions.as_flattened());
-        out.extend_from_slice(self.callees.as_flattened());
-        out.extend_from_slice(&self.types);
-        out.extend(self.operands.iter().flat_map(|operand| operand.to_le_bytes()));
-        out.extend_from_slice(&self.locals);
-        out.extend_from_slice(&self.codes);
-        out.extend_from_slice(&self.strings);
-        out.extend_from_slice(self.slots.as_flattened());
-        out.extend_from_slice(self.data.as_flattened());
-        out.extend_from_slice(self.locations.as_flattened());
-        out.extend_from_slice(&self.data_bytes);
     }
 }
 
@@ -679,5 +509,45 @@ mod tests {
         let body = Function::parse(&bytes).unwrap();
         assert_eq!((body.callee_count(), body.constants.len(), body.strings), (3, 1, &b"f\0"[..]));
         assert_eq!((body.types.len(), body.codes.len(), body.operands.len()), (4, 5, 9));
+    }
+
+    /// Two functions from one builder, the second without the tables of the first.
+    #[test]
+    fn builder_is_reused_for_another_function() {
+        let mut builder = FunctionBuilder::new(0, Some(INT));
+        let mut fresh = Vec::new();
+        let mut out = Vec::new();
+        for round in 0..3 {
+            builder.reset(0, Some(INT));
+            let make = |body: &mut FunctionBuilder| {
+                let a = body.param(INT);
+                let p = body.local(Scalar::Pointer);
+                let end = body.label();
+                body.branch(Condition::Less, INT, a, 3, end);
+                body.wide_constant(Scalar::I64, a, 1 << 40);
+                if round == 0 {
+                    let (slot, data) = (body.slot(9, 8), body.data(b"bytes", 1));
+                    body.slot_address(p, slot, 0);
+                    body.data_address(p, data, 5);
+                    body.location(1, 2, Some("file"));
+                }
+                body.call_host("f", Some(a), &[a]);
+                body.bind(end);
+                body.return_value(INT, a);
+            };
+            make(&mut builder);
+            builder.finish_into(&mut out).unwrap();
+            let mut other = FunctionBuilder::new(0, Some(INT));
+            make(&mut other);
+            other.finish_into(&mut fresh).unwrap();
+            assert_eq!(out, fresh);
+            let function = Function::parse(&out).unwrap();
+            assert_eq!(function.version(), if round == 0 { 2 } else { 1 });
+            assert!(super::super::Verified::new(function).is_ok());
+        }
+        builder.reset(0, None);
+        builder.jump(Label(7));
+        assert_eq!(builder.finish_into(&mut out), Err(BuildError::Unbound(7)));
+        assert!(out.is_empty());
     }
 }

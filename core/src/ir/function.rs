@@ -702,7 +702,9 @@ mod tests {
                 let given = &given[..usize::from(body.type_params().min(1))];
                 let arguments = super::super::Arguments::new(given).unwrap();
                 let Ok(instance) = verified.instance(arguments) else { continue };
-                crate::jit::ir_lower::Compiler::new().compile(&instance).unwrap();
+                crate::codegen::X64Compiler::new()
+                    .compile(&instance, &crate::codegen::Options::default())
+                    .unwrap();
             }
             assert!(cut(&template.body).all(|short| Function::parse(short).is_err()));
         }

@@ -26,6 +26,7 @@ macro_rules! names {
             /// The code of the first of its kind; those of the others follow.
             const FIRST: u8 = $first;
 
+            #[inline]
             fn code(self) -> u8 {
                 Self::FIRST + self as u8
             }
@@ -222,37 +223,61 @@ const BRANCH: u8 = 0x10;
 /// The bit of the code that says that the second value is a number in the instruction.
 pub(super) const IMMEDIATE: u8 = 0x80;
 
-const PLAIN: &[(u8, Opcode, &str)] = &[
-    (0x01, Opcode::Constant, "const"),
-    (0x02, Opcode::WideConstant, "const_wide"),
-    (0x03, Opcode::Move, "move"),
-    (0x04, Opcode::SizeOf, "size_of"),
-    (0x05, Opcode::Convert, "convert"),
-    (0x38, Opcode::Jump, "jump"),
-    (0x39, Opcode::BranchIf(true), "br_true"),
-    (0x3a, Opcode::BranchIf(false), "br_false"),
-    (0x40, Opcode::Load, "load"),
-    (0x41, Opcode::Store, "store"),
-    (0x42, Opcode::LoadElement, "load_element"),
-    (0x43, Opcode::StoreElement, "store_element"),
-    (0x44, Opcode::Element, "element"),
-    (0x50, Opcode::Call, "call"),
-    (0x51, Opcode::Return, "return"),
-    (0x52, Opcode::ReturnNone, "return_none"),
-    (0x53, Opcode::Trap, "trap"),
-    (0x06, Opcode::Select, "select"),
-    (0x45, Opcode::SlotAddress, "slot_address"),
-    (0x46, Opcode::DataAddress, "data_address"),
-    (0x47, Opcode::FunctionAddress, "function_address"),
-    (0x48, Opcode::CopyMemory, "copy_memory"),
-    (0x49, Opcode::FillMemory, "fill_memory"),
-    (0x4a, Opcode::CheckStack, "check_stack"),
-    (0x54, Opcode::CallIndirect, "call_indirect"),
-    (0x55, Opcode::ReturnCall, "return_call"),
-    (0x56, Opcode::ReturnCallIndirect, "return_call_indirect"),
-    (0x66, Opcode::TrapIf(true), "trap_true"),
-    (0x67, Opcode::TrapIf(false), "trap_false"),
-];
+macro_rules! plain {
+    ($($code:literal $name:ident $(($value:literal))? $text:literal,)*) => {
+        /// The opcodes that stand alone, with their codes.
+        const PLAIN: &[(u8, Opcode)] = &[$(($code, Opcode::$name $(($value))?),)*];
+
+        impl Opcode {
+            #[inline]
+            fn plain_code(self) -> u8 {
+                match self {
+                    $(Self::$name $(($value))? => $code,)*
+                    _ => 0,
+                }
+            }
+
+            fn plain_name(self) -> &'static str {
+                match self {
+                    $(Self::$name $(($value))? => $text,)*
+                    _ => "",
+                }
+            }
+        }
+    };
+}
+
+plain! {
+    0x01 Constant "const",
+    0x02 WideConstant "const_wide",
+    0x03 Move "move",
+    0x04 SizeOf "size_of",
+    0x05 Convert "convert",
+    0x06 Select "select",
+    0x38 Jump "jump",
+    0x39 BranchIf(true) "br_true",
+    0x3a BranchIf(false) "br_false",
+    0x40 Load "load",
+    0x41 Store "store",
+    0x42 LoadElement "load_element",
+    0x43 StoreElement "store_element",
+    0x44 Element "element",
+    0x45 SlotAddress "slot_address",
+    0x46 DataAddress "data_address",
+    0x47 FunctionAddress "function_address",
+    0x48 CopyMemory "copy_memory",
+    0x49 FillMemory "fill_memory",
+    0x4a CheckStack "check_stack",
+    0x50 Call "call",
+    0x51 Return "return",
+    0x52 ReturnNone "return_none",
+    0x53 Trap "trap",
+    0x54 CallIndirect "call_indirect",
+    0x55 ReturnCall "return_call",
+    0x56 ReturnCallIndirect "return_call_indirect",
+    0x66 TrapIf(true) "trap_true",
+    0x67 TrapIf(false) "trap_false",
+}
 
 /// The opcodes by code, and whether the second value is a number.
 static BY_CODE: [Option<(Opcode, bool)>; 256] = by_code();
@@ -264,7 +289,7 @@ static BY_CODE: [Option<(Opcode, bool)>; 256] = by_code();
 const fn by_code() -> [Option<(Opcode, bool)>; 256] {
     let mut table = [None; 256];
     let mut rest = PLAIN;
-    while let [(code, opcode, _), tail @ ..] = rest {
+    while let [(code, opcode), tail @ ..] = rest {
         table[*code as usize] = Some((*opcode, false));
         rest = tail;
     }
@@ -315,35 +340,7 @@ impl Opcode {
             Self::Compare(condition) => condition.code(),
             Self::Branch(condition) => condition.code() + BRANCH,
             Self::TrapCompare(condition) => condition.code() + TRAP,
-            Self::Constant => 0x01,
-            Self::WideConstant => 0x02,
-            Self::Move => 0x03,
-            Self::SizeOf => 0x04,
-            Self::Convert => 0x05,
-            Self::Select => 0x06,
-            Self::Jump => 0x38,
-            Self::BranchIf(true) => 0x39,
-            Self::BranchIf(false) => 0x3a,
-            Self::Load => 0x40,
-            Self::Store => 0x41,
-            Self::LoadElement => 0x42,
-            Self::StoreElement => 0x43,
-            Self::Element => 0x44,
-            Self::SlotAddress => 0x45,
-            Self::DataAddress => 0x46,
-            Self::FunctionAddress => 0x47,
-            Self::CopyMemory => 0x48,
-            Self::FillMemory => 0x49,
-            Self::CheckStack => 0x4a,
-            Self::Call => 0x50,
-            Self::Return => 0x51,
-            Self::ReturnNone => 0x52,
-            Self::Trap => 0x53,
-            Self::CallIndirect => 0x54,
-            Self::ReturnCall => 0x55,
-            Self::ReturnCallIndirect => 0x56,
-            Self::TrapIf(true) => 0x66,
-            Self::TrapIf(false) => 0x67,
+            _ => self.plain_code(),
         };
         if immediate { code | IMMEDIATE } else { code }
     }
@@ -369,6 +366,7 @@ impl Opcode {
     }
 
     /// The first version of the binary form that has it.
+    #[inline]
     pub fn version(self) -> u16 {
         let is_new = match self {
             Self::Unary(unary) => matches!(unary, Unary::SquareRoot | Unary::Absolute),
@@ -413,7 +411,7 @@ impl Opcode {
                 Condition::Greater => "trap_gt",
                 Condition::GreaterEqual => "trap_ge",
             },
-            _ => PLAIN.iter().find(|plain| plain.1 == self).map_or("", |plain| plain.2),
+            _ => self.plain_name(),
         }
     }
 

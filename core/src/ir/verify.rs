@@ -336,8 +336,8 @@ mod tests {
         let text = std::format!("template t<T>(a: T, n: i64) -> i64\n{lines}\nend");
         match parse(&text) {
             Ok(_) => None,
-            Err(error) => match error.fault {
-                super::super::text::TextFault::Typed(fault) => Some(fault),
+            Err(error) => match error.kind {
+                super::super::text::TextErrorKind::Verify(fault) => Some(fault),
                 other => panic!("{other:?}"),
             },
         }

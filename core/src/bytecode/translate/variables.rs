@@ -26,6 +26,8 @@ pub(super) struct Variables {
     slots: Vec<Homes>,
     /// The class of the value that each local holds at the current instruction.
     classes: Vec<Class>,
+    /// The number of IR locals of variables and temporaries.
+    count: usize,
     /// The temporaries that are used again, by type, and the number of uses.
     rings: [(Vec<Local>, usize); TEMPORARIES.len()],
 }
@@ -39,6 +41,7 @@ impl Variables {
         try_resize(&mut self.slots, slots, Homes::default())?;
         self.classes.clear();
         try_resize(&mut self.classes, locals, Class::Int)?;
+        self.count = 0;
         for (ring, uses) in &mut self.rings {
             ring.clear();
             *uses = 0;
@@ -56,13 +59,13 @@ impl Variables {
     /// The home of a local for values of a class.
     #[inline]
     pub(super) fn local(&mut self, ir: &mut FunctionBuilder, local: usize, class: Class) -> Local {
-        home(self.locals.get_mut(local), ir, class)
+        home(self.locals.get_mut(local), ir, class, &mut self.count)
     }
 
     /// The home of a position for values of a class.
     #[inline]
     pub(super) fn slot(&mut self, ir: &mut FunctionBuilder, slot: usize, class: Class) -> Local {
-        home(self.slots.get_mut(slot), ir, class)
+        home(self.slots.get_mut(slot), ir, class, &mut self.count)
     }
 
     /// The home of a position for values of a class, if it has one yet.
@@ -86,8 +89,8 @@ impl Variables {
 
     /// Whether temporaries are used again, so that none may live longer than the current instruction.
     #[inline]
-    pub(super) fn reuses(ir: &FunctionBuilder) -> bool {
-        ir.local_count() >= FRESH_LOCALS
+    pub(super) fn reuses(&self) -> bool {
+        self.count >= FRESH_LOCALS
     }
 
     /// A temporary.
@@ -97,7 +100,11 @@ impl Variables {
         ir: &mut FunctionBuilder,
         ty: Scalar,
     ) -> Result<Local, AllocError> {
-        if Self::reuses(ir) { self.reused(ir, ty) } else { Ok(ir.local(ty)) }
+        if self.reuses() {
+            return self.reused(ir, ty);
+        }
+        self.count += 1;
+        Ok(ir.local(ty))
     }
 
     #[cold]
@@ -116,10 +123,18 @@ impl Variables {
 }
 
 #[inline]
-fn home(homes: Option<&mut Homes>, ir: &mut FunctionBuilder, class: Class) -> Local {
+fn home(
+    homes: Option<&mut Homes>,
+    ir: &mut FunctionBuilder,
+    class: Class,
+    count: &mut usize,
+) -> Local {
     match homes.and_then(|homes| homes.get_mut(class as usize)) {
         Some(Some(home)) => *home,
-        Some(place) => *place.insert(ir.local(class.scalar())),
+        Some(place) => {
+            *count += 1;
+            *place.insert(ir.local(class.scalar()))
+        }
         // The verifier has shown that every variable exists.
         None => ir.local(class.scalar()),
     }

@@ -106,6 +106,27 @@ impl<S: Storage> Assembler<S> {
         self.emit_plain(Opcode::one(0xc3), Imm::NONE);
     }
 
+    /// Marks a place that indirect calls and jumps may lead to; does nothing else. Source: "ENDBR64—Terminate an
+    /// Indirect Branch in 64-bit Mode".
+    #[inline]
+    pub fn endbr64(&mut self) {
+        self.put_short(0xfa1e_0ff3, 4);
+    }
+
+    /// Copies RCX bytes from where RSI points to where RDI points. Source: "REP/REPE/REPZ/REPNE/REPNZ—Repeat String
+    /// Operation Prefix", "MOVS/MOVSB/MOVSW/MOVSD/MOVSQ—Move Data From String to String".
+    #[inline]
+    pub fn rep_movsb(&mut self) {
+        self.put_short(0xa4f3, 2);
+    }
+
+    /// Fills RCX bytes where RDI points with AL. Source: "REP/REPE/REPZ/REPNE/REPNZ—Repeat String Operation Prefix",
+    /// "STOS/STOSB/STOSW/STOSD/STOSQ—Store String".
+    #[inline]
+    pub fn rep_stosb(&mut self) {
+        self.put_short(0xaaf3, 2);
+    }
+
     /// Traps as an invalid instruction. Source: "UD—Undefined Instruction".
     #[inline]
     pub fn ud2(&mut self) {

@@ -136,14 +136,17 @@ pub enum Rip {
     },
 }
 
-/// A general register, or the place in memory that lies so many bytes from where the stack pointer
-/// leads, where only the program that compiles knows which: where it keeps its variables. It travels in
-/// two registers. The stack pointer itself is none of the registers.
+/// A general register, or a place in the stack frame, where only the program that compiles knows which: where it keeps
+/// its variables. It travels in two registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GprOrStack {
     pub(super) base: Gpr,
+    /// [`REGISTER`] for a register.
     pub(super) displacement: i32,
 }
+
+/// The displacement that says that it is a register: no frame is that large.
+const REGISTER: i32 = i32::MIN;
 
 impl GprOrStack {
     /// `[rsp + displacement]`.
@@ -152,29 +155,36 @@ impl GprOrStack {
         Self { base: Gpr::Rsp, displacement }
     }
 
-    /// The register, or of the stack pointer what it leads to.
+    /// `[rbp + displacement]`.
+    #[inline(always)]
+    pub const fn frame(displacement: i32) -> Self {
+        Self { base: Gpr::Rbp, displacement }
+    }
+
+    /// The register.
     #[inline(always)]
     pub const fn gpr(register: Gpr) -> Self {
-        Self { base: register, displacement: 0 }
+        Self { base: register, displacement: REGISTER }
     }
 
     /// The register, if it is one.
     #[inline(always)]
-    pub fn register(self) -> Option<Gpr> {
-        (self.base != Gpr::Rsp).then_some(self.base)
+    pub const fn register(self) -> Option<Gpr> {
+        if self.displacement == REGISTER { Some(self.base) } else { None }
     }
 
     /// Of what is on the stack, the same `bytes` further on; modulo 2^32. A register stays what it is.
     #[inline(always)]
     pub const fn moved(self, bytes: i32) -> Self {
-        let bytes = if matches!(self.base, Gpr::Rsp) { bytes } else { 0 };
+        let bytes = if self.displacement == REGISTER { 0 } else { bytes };
         Self { displacement: self.displacement.wrapping_add(bytes), ..self }
     }
 
     /// The place in memory; of a register, that to which it leads.
     #[inline(always)]
     pub const fn memory(self) -> Mem {
-        Mem::at(self.base, self.displacement)
+        let displacement = if self.displacement == REGISTER { 0 } else { self.displacement };
+        Mem::at(self.base, displacement)
     }
 }
 

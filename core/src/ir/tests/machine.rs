@@ -7,7 +7,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::super::*;
-use crate::jit::ir_lower::{Compiler, TRAP_HOOK};
+use crate::codegen::{Options, TRAP_HOOK, X64Compiler};
 use crate::memory::code_alloc::{CodeMemory, ExecutableBlock};
 
 std::thread_local! {
@@ -30,7 +30,7 @@ pub(super) struct Machine<'t> {
     pub(super) templates: BTreeMap<&'t str, Verified<'t>>,
     pub(super) host: BTreeMap<&'static str, usize>,
     memory: CodeMemory,
-    compiler: Compiler,
+    compiler: X64Compiler,
 }
 
 /// Callable code.
@@ -43,7 +43,7 @@ pub(super) type Outcome = Result<u64, Stop>;
 
 impl<'t> Machine<'t> {
     pub(super) fn new(templates: BTreeMap<&'t str, Verified<'t>>) -> Self {
-        let (memory, compiler) = (CodeMemory::default(), Compiler::new());
+        let (memory, compiler) = (CodeMemory::default(), X64Compiler::new());
         Self { templates, host: BTreeMap::new(), memory, compiler }
     }
 
@@ -61,7 +61,7 @@ impl<'t> Machine<'t> {
             let verified = &self.templates[next.0.as_str()];
             let given: Vec<Argument> = next.1.iter().map(|&scalar| scalar.into()).collect();
             let instance = verified.instance(Arguments::new(&given).unwrap()).unwrap();
-            let made = self.compiler.compile(&instance).unwrap();
+            let made = self.compiler.compile(&instance, &Options::default()).unwrap();
             for relocation in made.relocations {
                 let place = code.len() + relocation.offset as usize;
                 if relocation.target == TRAP_HOOK {

@@ -1,0 +1,261 @@
+//! Passing arguments: by the C calling convention, integers and floating-point values go to registers of their class in
+//! order, and to the stack when those are used up, eight bytes each.
+//!
+//! Sources: System V ABI, AMD64 supplement, 3.2.3 "Parameter Passing"; Procedure Call Standard for the Arm 64-bit
+//! Architecture, 6.8.2 "Parameter passing rules".
+
+use arrayvec::ArrayVec;
+
+use super::frame::StackPlace;
+use super::lowering::Lowering;
+use super::machine::{Machine, Register};
+use super::parallel_move::RegisterMoves;
+use super::regalloc::{Location, RegisterFile};
+use crate::ir::{Instruction, NONE, Operands, Scalar};
+
+/// Where an argument is passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ArgumentPlace {
+    /// In an integer register, by hardware number.
+    Int(u8),
+    /// In a floating-point register, by hardware number.
+    Float(u8),
+    /// On the stack, in bytes from the first argument there.
+    Stack(u32),
+}
+
+/// Assigns the places of the arguments of one function, in order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ArgumentPlaces {
+    ints: &'static [u8],
+    floats: &'static [u8],
+    stack: u32,
+}
+
+impl ArgumentPlaces {
+    pub(crate) fn new(file: &'static RegisterFile) -> Self {
+        Self { ints: file.int.arguments, floats: file.float.arguments, stack: 0 }
+    }
+
+    /// The place of the next argument.
+    #[inline]
+    pub(crate) fn next(&mut self, is_float: bool) -> ArgumentPlace {
+        let registers = if is_float { &mut self.floats } else { &mut self.ints };
+        if let Some((&register, rest)) = registers.split_first() {
+            *registers = rest;
+            let place = if is_float { ArgumentPlace::Float } else { ArgumentPlace::Int };
+            return place(register);
+        }
+        let offset = self.stack;
+        self.stack = offset.saturating_add(8);
+        ArgumentPlace::Stack(offset)
+    }
+
+    /// Bytes of the arguments on the stack so far.
+    pub(crate) fn stack(&self) -> u32 {
+        self.stack
+    }
+}
+
+/// The arguments of a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallArguments<'d> {
+    pub(crate) operands: Operands<'d>,
+    /// The type codes of the callee's parameters.
+    pub(crate) params: &'d [u8],
+}
+
+impl<M: Machine> Lowering<'_, '_, M> {
+    fn each_argument(
+        &mut self,
+        arguments: &CallArguments<'_>,
+        mut take: impl FnMut(&mut Self, ArgumentPlace, u16),
+    ) {
+        let mut places = ArgumentPlaces::new(M::REGISTERS);
+        for (local, &code) in arguments.operands.iter().zip(arguments.params) {
+            let is_float = self.instance.scalar(code).is_some_and(Scalar::is_float);
+            take(self, places.next(is_float), local);
+        }
+    }
+
+    /// Stores the arguments that go by the stack. `place` is [`StackPlace::Outgoing`], or
+    /// [`StackPlace::Incoming`] for a tail call. Returns how many bytes there are, and how many floating-point registers
+    /// hold arguments.
+    pub(crate) fn pass_on_stack(
+        &mut self,
+        arguments: &CallArguments<'_>,
+        place: fn(u32) -> StackPlace,
+    ) -> (u32, u8) {
+        let (mut bytes, mut floats) = (0, 0);
+        self.each_argument(arguments, |lowering, argument, local| match argument {
+            ArgumentPlace::Int(_) => {}
+            ArgumentPlace::Float(_) => floats += 1,
+            ArgumentPlace::Stack(offset) => {
+                bytes = offset.saturating_add(8);
+                lowering.copy_to_stack(place(offset), local);
+            }
+        });
+        (bytes, floats)
+    }
+
+    fn copy_to_stack(&mut self, to: StackPlace, local: u16) {
+        match self.allocation.location(local) {
+            Location::Int(register) => M::store_int(self, to, M::int(register)),
+            Location::Float(register) => M::store_float(self, to, M::float(register)),
+            Location::Frame(slot) => {
+                M::load_int(self, M::INT_SCRATCH, StackPlace::Spill(slot));
+                M::store_int(self, to, M::INT_SCRATCH);
+            }
+            Location::Unused => {}
+        }
+    }
+
+    /// Moves the arguments that go by registers.
+    pub(crate) fn pass_in_registers(&mut self, arguments: &CallArguments<'_>) {
+        let mut ints = RegisterMoves::<M::Int>::default();
+        let mut floats = RegisterMoves::<M::Float>::default();
+        let mut loads = ArrayVec::<(ArgumentPlace, u32), 16>::new();
+        self.each_argument(arguments, |lowering, argument, local| {
+            match (argument, lowering.allocation.location(local)) {
+                (ArgumentPlace::Int(to), Location::Int(from)) => {
+                    ints.add(M::int(to), M::int(from));
+                }
+                (ArgumentPlace::Float(to), Location::Float(from)) => {
+                    floats.add(M::float(to), M::float(from));
+                }
+                (ArgumentPlace::Int(_) | ArgumentPlace::Float(_), Location::Frame(slot)) => {
+                    // No machine passes more than 16 arguments in registers.
+                    let _ = loads.try_push((argument, slot));
+                }
+                _ => {}
+            }
+        });
+        ints.emit(self.asm);
+        floats.emit(self.asm);
+        for (argument, slot) in loads {
+            match argument {
+                ArgumentPlace::Int(to) => M::load_int(self, M::int(to), StackPlace::Spill(slot)),
+                ArgumentPlace::Float(to) => {
+                    M::load_float(self, M::float(to), StackPlace::Spill(slot));
+                }
+                ArgumentPlace::Stack(_) => {}
+            }
+        }
+    }
+
+    /// Saves the caller-saved registers whose locals live on behind the call.
+    pub(crate) fn save_around_call(&mut self) {
+        let allocation = self.allocation;
+        for (_, location, slot) in allocation.saved_around(self.index) {
+            match location {
+                Location::Int(from) => M::store_int(self, StackPlace::Spill(slot), M::int(from)),
+                Location::Float(from) => {
+                    M::store_float(self, StackPlace::Spill(slot), M::float(from));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Restores what [`save_around_call`](Self::save_around_call) has saved, but not `result`.
+    pub(crate) fn restore_around_call(&mut self, result: u16) {
+        let allocation = self.allocation;
+        for (local, location, slot) in allocation.saved_around(self.index) {
+            match location {
+                _ if local == result => {}
+                Location::Int(to) => M::load_int(self, M::int(to), StackPlace::Spill(slot)),
+                Location::Float(to) => M::load_float(self, M::float(to), StackPlace::Spill(slot)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes the result of a call out of its register. `result` is the type code of the callee's result.
+    pub(crate) fn take_result(&mut self, call: &Instruction, result: u8) {
+        let Some(scalar) = self.instance.scalar(result).filter(|_| call.a != NONE) else { return };
+        let file = M::REGISTERS;
+        let (int, float) = (M::int(file.int.result), M::float(file.float.result));
+        match self.allocation.location(call.a) {
+            Location::Int(to) => {
+                let to = M::int(to);
+                if to != int {
+                    M::Int::mov(self.asm, to, int);
+                }
+                M::extend(self, to, scalar);
+            }
+            Location::Float(to) if M::float(to) != float => {
+                M::Float::mov(self.asm, M::float(to), float);
+            }
+            Location::Frame(slot) if scalar.is_float() => {
+                M::store_float(self, StackPlace::Spill(slot), float);
+            }
+            Location::Frame(slot) => {
+                M::extend(self, int, scalar);
+                M::store_int(self, StackPlace::Spill(slot), int);
+            }
+            _ => {}
+        }
+    }
+
+    /// Brings the parameters from where the caller has put them to their locations, and zeroes the locals
+    /// that may be read before they are set.
+    pub(crate) fn take_parameters(&mut self) {
+        let mut ints = RegisterMoves::<M::Int>::default();
+        let mut floats = RegisterMoves::<M::Float>::default();
+        self.each_parameter(|lowering, place, local, scalar| {
+            match (place, lowering.allocation.location(local)) {
+                (ArgumentPlace::Int(from), Location::Int(to)) => ints.add(M::int(to), M::int(from)),
+                (ArgumentPlace::Float(from), Location::Float(to)) => {
+                    floats.add(M::float(to), M::float(from));
+                }
+                (ArgumentPlace::Int(from), Location::Frame(slot)) => {
+                    M::extend(lowering, M::int(from), scalar);
+                    M::store_int(lowering, StackPlace::Spill(slot), M::int(from));
+                }
+                (ArgumentPlace::Float(from), Location::Frame(slot)) => {
+                    M::store_float(lowering, StackPlace::Spill(slot), M::float(from));
+                }
+                _ => {}
+            }
+        });
+        ints.emit(self.asm);
+        floats.emit(self.asm);
+        self.each_parameter(Self::finish_parameter);
+        let liveness = self.liveness;
+        let codes = self.body.local_codes();
+        for &local in liveness.zeroed() {
+            let scalar = codes.get(usize::from(local)).and_then(|&code| self.instance.scalar(code));
+            if let Some(scalar) = scalar {
+                M::zero(self, local, scalar);
+            }
+        }
+    }
+
+    fn each_parameter(&mut self, mut take: impl FnMut(&mut Self, ArgumentPlace, u16, Scalar)) {
+        let mut places = ArgumentPlaces::new(M::REGISTERS);
+        for (local, &code) in (0u16..).zip(self.body.signature().params) {
+            let Some(scalar) = self.instance.scalar(code) else { continue };
+            take(self, places.next(scalar.is_float()), local, scalar);
+        }
+    }
+
+    /// Loads a parameter from the stack, and extends one in a register.
+    fn finish_parameter(&mut self, place: ArgumentPlace, local: u16, scalar: Scalar) {
+        match (place, self.allocation.location(local)) {
+            (ArgumentPlace::Stack(offset), Location::Float(to)) => {
+                M::load_float(self, M::float(to), StackPlace::Incoming(offset));
+            }
+            (ArgumentPlace::Stack(offset), Location::Int(to)) => {
+                M::load_int(self, M::int(to), StackPlace::Incoming(offset));
+                M::extend(self, M::int(to), scalar);
+            }
+            (ArgumentPlace::Stack(offset), Location::Frame(slot)) => {
+                M::load_int(self, M::INT_SCRATCH, StackPlace::Incoming(offset));
+                M::extend(self, M::INT_SCRATCH, scalar);
+                M::store_int(self, StackPlace::Spill(slot), M::INT_SCRATCH);
+            }
+            (_, Location::Int(to)) => M::extend(self, M::int(to), scalar),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The driver: from a function instance to code, one phase after another.
+
+use alloc::vec::Vec;
+
+use super::CodegenError;
+use super::code::{Relocation, SourceLoc};
+use super::frame::Frame;
+use super::liveness::Liveness;
+use super::lowering::{Buffers, Lowering};
+use super::machine::{Machine, MachineAssembler};
+use super::regalloc::Allocation;
+use super::unwind::{UnwindMachine, UnwindRow};
+use super::x64::X64;
+use crate::ir::FunctionInstance;
+
+/// The target of relocations for the function that traps jump to under [`TrapConvention::Hook`]; no callee has this
+/// number.
+pub const TRAP_HOOK: u32 = 0x1_0000;
+
+/// How a trap leaves a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrapConvention {
+    /// The function takes down its frame and jumps to [`TRAP_HOOK`],
+    /// `extern "C" fn(code: u32, at: u32, function: u64) -> u64`, where `function` is the address of the function's first
+    /// byte. What the hook returns is the result of the function, an undefined number if it returns a float.
+    Hook,
+    /// Parameter 0 of the function is a pointer to a context. The function jumps to the handler whose address is at
+    /// `context + handler_offset`, with the context, the code, the place and the tag of the [`Options`] in registers:
+    /// rdi, esi, edx, ecx, or x0 to x3. The handler restores the stack pointer.
+    Context {
+        /// Bytes from the context to the address of the handler.
+        handler_offset: i32,
+    },
+}
+
+/// How to compile a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How traps leave the function.
+    pub traps: TrapConvention,
+    /// The number of the function for trap handlers and the source map.
+    pub tag: u32,
+    /// The number of this function in its program: calls of it need no relocation.
+    pub own_function: Option<u32>,
+    /// Whether the function starts with a landing pad for indirect calls (ENDBR64, BTI).
+    pub landing_pad: bool,
+    /// Whether the source map is recorded.
+    pub source_map: bool,
+}
+
+impl Default for Options {
+    /// Traps by the hook, no landing pad, no source map.
+    fn default() -> Self {
+        Self {
+            traps: TrapConvention::Hook,
+            tag: 0,
+            own_function: None,
+            landing_pad: false,
+            source_map: false,
+        }
+    }
+}
+
+/// The code of one function, until the compiler compiles the next one.
+#[derive(Clone, Copy, Debug)]
+pub struct CompiledFunction<'c> {
+    /// Instructions, then literals and read-only data. The function begins with the first byte.
+    pub bytes: &'c [u8],
+    /// Bytes of instructions.
+    pub code_size: u32,
+    /// The alignment that the first byte needs.
+    pub align: u32,
+    /// What depends on addresses outside, by ascending offset.
+    pub relocations: &'c [Relocation],
+    /// How to find the caller's frame, by ascending offset.
+    pub unwind: &'c [UnwindRow],
+    /// The instructions by ascending offset, as trap handlers see them; empty unless
+    /// [asked for](Options::source_map).
+    pub source_map: &'c [SourceLoc],
+    /// Bytes of stack that an activation takes below its return address, with the arguments that it passes but
+    /// without the return address of what it calls.
+    pub frame_size: u32,
+}
+
+/// Generates code for one function instance after another. Its memory is reused.
+#[derive(Debug)]
+#[expect(private_bounds, reason = "the machines are those of this crate")]
+pub struct Compiler<M: Machine> {
+    asm: M::Assembler,
+    liveness: Liveness,
+    allocation: Allocation,
+    slots: Vec<u32>,
+    buffers: Buffers<<M::Assembler as MachineAssembler>::Label>,
+}
+
+/// Generates code for x86-64.
+pub type X64Compiler = Compiler<X64>;
+
+impl<M: Machine> Default for Compiler<M> {
+    fn default() -> Self {
+        Self {
+            asm: M::Assembler::default(),
+            liveness: Liveness::default(),
+            allocation: Allocation::default(),
+            slots: Vec::new(),
+            buffers: Buffers::default(),
+        }
+    }
+}
+
+#[expect(private_bounds, reason = "the machines are those of this crate")]
+impl<M: Machine> Compiler<M> {
+    /// A compiler that has no memory yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The properties of the machine for [`unwind::encode_eh_frame`](super::unwind::encode_eh_frame).
+    pub fn unwind_machine() -> UnwindMachine {
+        M::UNWIND
+    }
+
+    /// Generates the code of `instance`.
+    ///
+    /// # Errors
+    /// [`CodegenError::OutOfMemory`]; [`CodegenError::Limit`] for a function that exceeds a limit of the code generator.
+    pub fn compile(
+        &mut self,
+        instance: &FunctionInstance<'_, '_>,
+        options: &Options,
+    ) -> Result<CompiledFunction<'_>, CodegenError> {
+        let Self { asm, liveness, allocation, slots, buffers } = self;
+        asm.clear();
+        buffers.clear();
+        let has_context = matches!(options.traps, TrapConvention::Context { .. });
+        liveness.compute(instance, has_context)?;
+        allocation.assign(instance, liveness, M::REGISTERS)?;
+        let frame = Frame::plan::<M>(instance, liveness, allocation, slots)?;
+        let mut lowering =
+            Lowering::<M>::new(asm, instance, options, liveness, allocation, frame, slots, buffers);
+        let code_size = lowering.function()?;
+        let align = (0..instance.body().data_count())
+            .filter_map(|index| instance.body().data(index))
+            .fold(16, |align, entry| entry.align.max(align));
+        let (bytes, relocations) = self.asm.code()?;
+        Ok(CompiledFunction {
+            bytes,
+            code_size,
+            align,
+            relocations,
+            unwind: &self.buffers.unwind,
+            source_map: &self.buffers.source_map,
+            // The frame pointer.
+            frame_size: if frame.is_needed { frame.size.saturating_add(8) } else { 0 },
+        })
+    }
+}

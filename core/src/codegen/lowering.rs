@@ -1,0 +1,335 @@
+//! One function on its way to machine code: what lowering of all machines shares.
+//!
+//! The instructions are lowered in order. What no path reaches is left out. Trap sites are collected and put down
+//! behind the last instruction, then literals and the read-only data of the function.
+
+use super::abi::CallArguments;
+use super::frame::{Frame, StackPlace};
+use super::liveness::Liveness;
+use super::machine::{Machine, MachineAssembler, Shift};
+use super::regalloc::{Allocation, Location};
+use super::unwind::{UnwindOp, UnwindRow};
+use super::{CodegenError, Options};
+use crate::alloc_util::{AllocError, try_push};
+use crate::codegen::code::SourceLoc;
+use crate::ir::error::Part;
+use crate::ir::{Callee, Function, FunctionInstance, Instruction, IrError};
+
+/// A conditional exit of the function, whose code is put down behind it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TrapSite<L> {
+    pub(crate) label: L,
+    pub(crate) code: u32,
+    /// The instruction, as trap handlers see it.
+    pub(crate) at: u32,
+}
+
+/// A constant that is loaded from memory behind the code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Literal<L> {
+    pub(crate) label: L,
+    pub(crate) bits: u64,
+    /// Whether the 16 bytes at the label are `bits` and 0, aligned to 16.
+    pub(crate) is_wide: bool,
+}
+
+/// Literals that are compared with a new one.
+const RECENT_LITERALS: usize = 16;
+
+/// What lowering a function fills. The memory is reused.
+#[derive(Debug)]
+pub(crate) struct Buffers<L> {
+    pub(crate) traps: alloc::vec::Vec<TrapSite<L>>,
+    pub(crate) literals: alloc::vec::Vec<Literal<L>>,
+    pub(crate) unwind: alloc::vec::Vec<UnwindRow>,
+    pub(crate) source_map: alloc::vec::Vec<SourceLoc>,
+}
+
+impl<L> Default for Buffers<L> {
+    fn default() -> Self {
+        let (traps, literals) = Default::default();
+        let (unwind, source_map) = Default::default();
+        Self { traps, literals, unwind, source_map }
+    }
+}
+
+impl<L> Buffers<L> {
+    pub(crate) fn clear(&mut self) {
+        self.traps.clear();
+        self.literals.clear();
+        self.unwind.clear();
+        self.source_map.clear();
+    }
+}
+
+type LabelOf<M> = <<M as Machine>::Assembler as MachineAssembler>::Label;
+type LabelsOf<M> = <<M as Machine>::Assembler as MachineAssembler>::Labels;
+
+/// A function that is being lowered.
+#[derive(Debug)]
+pub(crate) struct Lowering<'c, 'i, M: Machine> {
+    pub(crate) asm: &'c mut M::Assembler,
+    pub(crate) instance: &'c FunctionInstance<'i, 'i>,
+    pub(crate) body: Function<'i>,
+    pub(crate) options: &'c Options,
+    pub(crate) liveness: &'c Liveness,
+    pub(crate) allocation: &'c Allocation,
+    pub(crate) frame: Frame,
+    pub(crate) buffers: &'c mut Buffers<LabelOf<M>>,
+    /// The distance of each stack slot from the frame pointer.
+    slots: &'c [u32],
+    /// One for each instruction.
+    labels: LabelsOf<M>,
+    /// One for each entry of the read-only data.
+    data: LabelsOf<M>,
+    /// The first byte of the function.
+    pub(crate) start: LabelOf<M>,
+    /// The current instruction, and the next one.
+    pub(crate) index: u32,
+    next: u32,
+    /// The line of the current instruction, and the next entry of the source locations.
+    line: u32,
+    next_location: usize,
+    /// The first error, so that no instruction returns one.
+    error: Option<CodegenError>,
+}
+
+impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
+    #[expect(clippy::too_many_arguments, reason = "the parts of one compiler")]
+    pub(crate) fn new(
+        asm: &'c mut M::Assembler,
+        instance: &'c FunctionInstance<'i, 'i>,
+        options: &'c Options,
+        liveness: &'c Liveness,
+        allocation: &'c Allocation,
+        frame: Frame,
+        slots: &'c [u32],
+        buffers: &'c mut Buffers<LabelOf<M>>,
+    ) -> Self {
+        let body = *instance.body();
+        let labels = asm.labels(body.len());
+        let data = asm.labels(body.data_count());
+        let start = asm.label();
+        Self {
+            asm,
+            instance,
+            body,
+            options,
+            liveness,
+            allocation,
+            frame,
+            buffers,
+            slots,
+            labels,
+            data,
+            start,
+            index: 0,
+            next: 0,
+            line: 0,
+            next_location: 0,
+            error: None,
+        }
+    }
+
+    /// Lowers the whole function. Returns the length of its code, without literals and data.
+    pub(crate) fn function(&mut self) -> Result<u32, CodegenError> {
+        self.bind(self.start);
+        M::enter(self);
+        self.take_parameters();
+        self.instructions();
+        M::traps(self);
+        let size = self.asm.position();
+        self.constants();
+        self.error.map_or(Ok(size), Err)
+    }
+
+    fn instructions(&mut self) {
+        let mut is_reached = true;
+        while let Some(i) = self.body.instruction(self.next) {
+            self.index = self.next;
+            self.next = self.index.saturating_add(1);
+            if self.liveness.is_target(self.index) {
+                is_reached = true;
+                if let Some(label) = self.label(self.index) {
+                    self.bind(label);
+                }
+            }
+            if is_reached {
+                self.locate();
+                M::instruction(self, &i);
+                is_reached = !i.opcode.ends();
+            }
+        }
+    }
+
+    /// The next instruction, if no jump leads to it.
+    #[inline]
+    pub(crate) fn peek(&self) -> Option<Instruction> {
+        self.body.instruction(self.next).filter(|_| !self.liveness.is_target(self.next))
+    }
+
+    /// Leaves out the next instruction, which [`peek`](Self::peek) has returned and which does not end the code.
+    pub(crate) fn take_next(&mut self) {
+        self.next = self.next.saturating_add(1);
+    }
+
+    /// Whether `local` is not read behind instruction `index`.
+    #[inline]
+    pub(crate) fn dies_at(&self, local: u16, index: u32) -> bool {
+        self.liveness.interval(local).end <= index
+    }
+
+    /// Puts a label here. Offsets that were recorded are corrected if code moves.
+    pub(crate) fn bind(&mut self, label: LabelOf<M>) {
+        if let Some(Shift { from, by }) = self.asm.bind(label) {
+            let rows = self.buffers.unwind.iter_mut().rev().map(|row| &mut row.offset);
+            rows.take_while(|offset| **offset >= from).for_each(|offset| *offset -= by);
+            let lines = self.buffers.source_map.iter_mut().rev().map(|line| &mut line.offset);
+            lines.take_while(|offset| **offset >= from).for_each(|offset| *offset -= by);
+        }
+    }
+
+    /// Finds the source location of the current instruction.
+    #[inline]
+    fn locate(&mut self) {
+        let mut is_new = self.body.locations.is_empty();
+        while let Some([i0, i1, i2, i3, l0, l1, l2, l3, ..]) =
+            self.body.locations.get(self.next_location)
+            && u32::from_le_bytes([*i0, *i1, *i2, *i3]) <= self.index
+        {
+            self.line = u32::from_le_bytes([*l0, *l1, *l2, *l3]);
+            self.next_location += 1;
+            is_new = true;
+        }
+        if self.options.source_map && is_new {
+            self.record_location();
+        }
+    }
+
+    #[cold]
+    fn record_location(&mut self) {
+        let (offset, instruction) = (self.asm.position(), self.at());
+        let location = SourceLoc { offset, function: self.options.tag, instruction };
+        let pushed = try_push(&mut self.buffers.source_map, location);
+        self.check(pushed);
+    }
+
+    /// What trap handlers see as the place of the current instruction.
+    pub(crate) fn at(&self) -> u32 {
+        if !self.body.locations.is_empty() {
+            return self.line;
+        }
+        self.body.offset(usize::try_from(self.index).unwrap_or(usize::MAX))
+    }
+
+    /// A place behind the function that traps with `code` at the current instruction.
+    pub(crate) fn trap(&mut self, code: u32) -> LabelOf<M> {
+        let at = self.at();
+        if let Some(last) = self.buffers.traps.last()
+            && (last.code, last.at) == (code, at)
+        {
+            return last.label;
+        }
+        let label = self.asm.label();
+        let pushed = try_push(&mut self.buffers.traps, TrapSite { label, code, at });
+        self.check(pushed);
+        label
+    }
+
+    /// The place of a constant behind the code.
+    pub(crate) fn literal(&mut self, bits: u64, is_wide: bool) -> LabelOf<M> {
+        let recent = self.buffers.literals.iter().rev().take(RECENT_LITERALS);
+        let found = recent.into_iter().find(|known| (known.bits, known.is_wide) == (bits, is_wide));
+        if let Some(found) = found {
+            return found.label;
+        }
+        let label = self.asm.label();
+        let pushed = try_push(&mut self.buffers.literals, Literal { label, bits, is_wide });
+        self.check(pushed);
+        label
+    }
+
+    /// Puts down literals and read-only data.
+    fn constants(&mut self) {
+        for is_wide in [true, false] {
+            let literals = core::mem::take(&mut self.buffers.literals);
+            for literal in literals.iter().filter(|literal| literal.is_wide == is_wide) {
+                self.asm.align_data(if is_wide { 16 } else { 8 });
+                self.bind(literal.label);
+                self.asm.data(&literal.bits.to_le_bytes());
+                if is_wide {
+                    self.asm.data(&[0; 8]);
+                }
+            }
+            self.buffers.literals = literals;
+        }
+        for index in 0..self.body.data_count() {
+            let Some(entry) = self.body.data(index) else { continue };
+            self.asm.align_data(entry.align);
+            if let Some(label) = M::Assembler::nth(self.data, index) {
+                self.bind(label);
+            }
+            self.asm.data(entry.bytes);
+        }
+    }
+
+    /// Records an unwind row for the next instruction.
+    pub(crate) fn row(&mut self, op: UnwindOp) {
+        let offset = self.asm.position();
+        let pushed = try_push(&mut self.buffers.unwind, UnwindRow { offset, op });
+        self.check(pushed);
+    }
+
+    /// Records an error.
+    pub(crate) fn fail(&mut self, error: impl Into<CodegenError>) {
+        self.error.get_or_insert(error.into());
+    }
+
+    fn check(&mut self, result: Result<(), AllocError>) {
+        if let Err(error) = result {
+            self.fail(error);
+        }
+    }
+
+    /// The label of an instruction.
+    #[inline]
+    pub(crate) fn label(&self, instruction: u32) -> Option<LabelOf<M>> {
+        M::Assembler::nth(self.labels, usize::try_from(instruction).ok()?)
+    }
+
+    /// The label of an entry of the read-only data.
+    pub(crate) fn data_label(&self, entry: u16) -> Option<LabelOf<M>> {
+        M::Assembler::nth(self.data, usize::from(entry))
+    }
+
+    /// The distance of a stack slot of the function from the frame pointer, downwards.
+    pub(crate) fn slot_distance(&self, slot: u16) -> i32 {
+        let distance = self.slots.get(usize::from(slot)).copied().unwrap_or(0);
+        i32::try_from(distance).unwrap_or(0)
+    }
+
+    /// The location of a local.
+    #[inline]
+    pub(crate) fn location(&self, local: u16) -> Location {
+        self.allocation.location(local)
+    }
+
+    /// The callee of a call and its arguments.
+    pub(crate) fn callee(
+        &self,
+        call: &Instruction,
+    ) -> Result<(Callee<'i>, CallArguments<'i>), IrError> {
+        let callee = self.body.callee(call.b)?;
+        let (at, index) = (self.body.offset(0), call.imm.cast_unsigned());
+        let none = IrError::Index { at, part: Part::Operands, index };
+        let operands = self.body.call_operands(call, &callee).ok_or(none)?;
+        let params = callee.signature.params;
+        Ok((callee, CallArguments { operands, params }))
+    }
+
+    /// Bytes of a place in the stack from the frame pointer.
+    #[inline]
+    pub(crate) fn from_frame_pointer(&self, place: StackPlace) -> i32 {
+        self.frame.from_frame_pointer(place)
+    }
+}

@@ -1,0 +1,119 @@
+//! Assignments against the definition: no two locals that are live at once share a place, and no register that a call
+//! overwrites holds a local across it unsaved.
+
+use std::vec::Vec;
+
+use super::*;
+use crate::codegen::liveness::tests::{random_function, with_instance};
+
+const FEW: RegisterFile = RegisterFile {
+    int: ClassRegisters {
+        caller_saved: &[6, 7, 8],
+        callee_saved: &[3, 12],
+        arguments: &[7, 6, 2],
+        result: 0,
+    },
+    float: ClassRegisters {
+        caller_saved: &[0, 1],
+        callee_saved: &[],
+        arguments: &[0, 1],
+        result: 0,
+    },
+};
+
+const MANY: RegisterFile = RegisterFile {
+    int: ClassRegisters {
+        caller_saved: &[6, 7, 8, 9, 10, 11],
+        callee_saved: &[3, 12, 13, 14, 15],
+        arguments: &[7, 6, 2, 1, 8, 9],
+        result: 0,
+    },
+    float: ClassRegisters {
+        caller_saved: &[0, 1, 2, 3, 4, 5, 6, 7],
+        callee_saved: &[8, 9],
+        arguments: &[0, 1, 2, 3],
+        result: 0,
+    },
+};
+
+fn check(seed: u64, size: usize, file: &RegisterFile) {
+    let (mut liveness, mut allocation) = (Liveness::default(), Allocation::default());
+    with_instance(&random_function(seed, size), |instance| {
+        liveness.compute(instance, seed % 2 == 0).unwrap();
+        allocation.assign(instance, &liveness, file).unwrap();
+        let placed: Vec<(u16, Interval, Location)> = (0..instance.body().locals())
+            .map(|local| (local, liveness.interval(local), allocation.location(local)))
+            .collect();
+        for (local, interval, location) in &placed {
+            assert_eq!(interval.is_used(), *location != Location::Unused, "seed {seed}: {local}");
+            let class = match (is_float(instance, *local), location) {
+                (_, Location::Frame(slot)) => {
+                    assert!(*slot < allocation.spill_slots());
+                    continue;
+                }
+                (false, Location::Int(register)) => (&file.int, register),
+                (true, Location::Float(register)) => (&file.float, register),
+                (_, Location::Unused) => continue,
+                _ => panic!("seed {seed}: {local} in {location:?}"),
+            };
+            let (registers, register) = class;
+            let (int, float) = allocation.callee_saved();
+            if registers.callee_saved.contains(register) {
+                let mask = if is_float(instance, *local) { float } else { int };
+                assert!(mask & 1 << register != 0, "seed {seed}: {register} is not saved");
+                continue;
+            }
+            assert!(registers.caller_saved.contains(register));
+            for call in liveness.calls().filter(|call| interval.crosses(*call)) {
+                let saved = allocation.saved_around(call).find(|saved| saved.0 == *local);
+                assert!(saved.is_some(), "seed {seed}: {local} is lost at {call}");
+            }
+        }
+        for (index, (one, first, place)) in placed.iter().enumerate() {
+            for (other, second, _) in
+                placed.iter().skip(index + 1).filter(|(_, _, found)| found == place)
+            {
+                let is_apart = !first.is_used()
+                    || first.last_use() <= second.first_value()
+                    || second.last_use() <= first.first_value();
+                assert!(is_apart, "seed {seed}: {one} and {other} share {place:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn no_two_live_locals_share_a_place_and_calls_lose_none() {
+    for seed in 0..400 {
+        check(seed, 4 + seed as usize % 80, &FEW);
+        check(seed, 4 + seed as usize % 80, &MANY);
+    }
+}
+
+#[test]
+fn slots_of_saved_registers_are_their_own() {
+    let (mut liveness, mut allocation) = (Liveness::default(), Allocation::default());
+    let mut saved = 0;
+    for seed in 0..200 {
+        with_instance(&random_function(seed, 60), |instance| {
+            liveness.compute(instance, false).unwrap();
+            allocation.assign(instance, &liveness, &MANY).unwrap();
+            for call in liveness.calls() {
+                let found: Vec<_> = allocation.saved_around(call).collect();
+                saved += found.len();
+                for (index, (local, register, slot)) in found.iter().enumerate() {
+                    assert!(liveness.interval(*local).crosses(call));
+                    assert!(
+                        !found.iter().skip(index + 1).any(|f| f.1 == *register || f.2 == *slot)
+                    );
+                    let in_frame = (0..instance.body().locals()).any(|other| {
+                        allocation.location(other) == Location::Frame(*slot)
+                            && liveness.interval(other).crosses(call)
+                    });
+                    assert!(!in_frame, "seed {seed}: slot {slot} has two uses");
+                }
+            }
+        });
+    }
+    assert!(saved > 100, "{saved}");
+}

@@ -1,0 +1,183 @@
+//! Unwind rows: how to find the caller's frame at each instruction, and their encoding as `.eh_frame`.
+//!
+//! Rows are exact at every instruction boundary, prologues and epilogues included.
+//!
+//! Sources: DWARF 5, 6.4 "Call Frame Information"; Linux Standard Base 5.0, 10.6 "Exception Frames".
+
+use alloc::vec::Vec;
+
+use crate::alloc_util::{AllocError, try_reserve};
+
+/// A change of the rules by which the caller's registers are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnwindOp {
+    /// The canonical frame address is the value of a register plus `offset`.
+    DefineCfa {
+        /// DWARF number of the register.
+        register: u8,
+        /// In bytes.
+        offset: u32,
+    },
+    /// The caller's value of a register lies in the stack.
+    Saved {
+        /// DWARF number of the register.
+        register: u8,
+        /// Bytes below the canonical frame address, a multiple of 8.
+        below: u32,
+    },
+    /// The register has the caller's value again.
+    Restored {
+        /// DWARF number of the register.
+        register: u8,
+    },
+    /// Puts all rules aside.
+    RememberState,
+    /// Takes back the rules that were put aside last.
+    RestoreState,
+    /// aarch64: the return address becomes signed, or is no longer.
+    NegateReturnAddressState,
+}
+
+/// A change that holds from an offset in the code on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnwindRow {
+    /// The first instruction that the change applies to, in bytes from the start of the code.
+    pub offset: u32,
+    /// The change.
+    pub op: UnwindOp,
+}
+
+/// The properties of a machine that unwind tables depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnwindMachine {
+    /// DWARF number of the return address.
+    pub return_address: u8,
+    /// DWARF number of the stack pointer.
+    pub stack_pointer: u8,
+    /// Bytes from the stack pointer to the canonical frame address at the first instruction.
+    pub entry_offset: u8,
+    /// Whether the return address is in memory at the first instruction, eight bytes below the canonical frame address.
+    pub pushes_return_address: bool,
+    /// Bytes that offsets of code are a multiple of.
+    pub code_alignment: u8,
+}
+
+const DW_CFA_ADVANCE_LOC: u8 = 0x40;
+const DW_CFA_OFFSET: u8 = 0x80;
+const DW_CFA_RESTORE: u8 = 0xc0;
+const DW_CFA_ADVANCE_LOC1: u8 = 0x02;
+const DW_CFA_ADVANCE_LOC2: u8 = 0x03;
+const DW_CFA_ADVANCE_LOC4: u8 = 0x04;
+const DW_CFA_REMEMBER_STATE: u8 = 0x0a;
+const DW_CFA_RESTORE_STATE: u8 = 0x0b;
+const DW_CFA_DEF_CFA: u8 = 0x0c;
+const DW_CFA_AARCH64_NEGATE_RA_STATE: u8 = 0x2d;
+
+/// `-8` as SLEB128.
+const DATA_ALIGNMENT: u8 = 0x78;
+
+/// Appends an `.eh_frame` section with one CIE, one FDE and a terminator to `out`. `address` is where the code of
+/// `size` bytes lies.
+///
+/// # Errors
+/// [`AllocError`].
+pub fn encode_eh_frame(
+    machine: &UnwindMachine,
+    rows: &[UnwindRow],
+    address: u64,
+    size: u64,
+    out: &mut Vec<u8>,
+) -> Result<(), AllocError> {
+    // The longest row is an advance of 5 bytes and an operation of 11.
+    try_reserve(out, rows.len().saturating_mul(16).saturating_add(96))?;
+    let cie = out.len();
+    begin_entry(out);
+    out.extend_from_slice(&[0, 0, 0, 0]); // CIE identifier
+    out.extend_from_slice(&[1, b'z', b'R', 0, machine.code_alignment, DATA_ALIGNMENT]);
+    out.extend_from_slice(&[machine.return_address, 1, 0]); // DW_EH_PE_absptr
+    out.extend_from_slice(&[DW_CFA_DEF_CFA, machine.stack_pointer, machine.entry_offset]);
+    if machine.pushes_return_address {
+        out.extend_from_slice(&[DW_CFA_OFFSET | machine.return_address, 1]);
+    }
+    end_entry(out, cie);
+    let fde = out.len();
+    begin_entry(out);
+    let distance = u32::try_from(out.len().saturating_sub(cie)).unwrap_or(u32::MAX);
+    out.extend_from_slice(&distance.to_le_bytes());
+    out.extend_from_slice(&address.to_le_bytes());
+    out.extend_from_slice(&size.to_le_bytes());
+    out.push(0); // no augmentation data
+    let mut at = 0;
+    for row in rows {
+        advance(out, row.offset.saturating_sub(at) / u32::from(machine.code_alignment.max(1)));
+        at = row.offset;
+        encode_op(out, row.op);
+    }
+    end_entry(out, fde);
+    out.extend_from_slice(&[0; 4]);
+    Ok(())
+}
+
+fn begin_entry(out: &mut Vec<u8>) {
+    out.extend_from_slice(&[0; 4]);
+}
+
+/// Pads the entry that begins at `start` with `DW_CFA_nop` and states its length.
+fn end_entry(out: &mut Vec<u8>, start: usize) {
+    while !out.len().saturating_sub(start).is_multiple_of(8) {
+        out.push(0);
+    }
+    let len = u32::try_from(out.len().saturating_sub(start + 4)).unwrap_or(u32::MAX);
+    if let Some(place) = out.get_mut(start..).and_then(<[u8]>::first_chunk_mut) {
+        *place = len.to_le_bytes();
+    }
+}
+
+fn advance(out: &mut Vec<u8>, delta: u32) {
+    let [low, second, ..] = delta.to_le_bytes();
+    match delta {
+        0 => {}
+        1..=0x3f => out.push(DW_CFA_ADVANCE_LOC | low),
+        0x40..=0xff => out.extend_from_slice(&[DW_CFA_ADVANCE_LOC1, low]),
+        0x100..=0xffff => out.extend_from_slice(&[DW_CFA_ADVANCE_LOC2, low, second]),
+        _ => {
+            out.push(DW_CFA_ADVANCE_LOC4);
+            out.extend_from_slice(&delta.to_le_bytes());
+        }
+    }
+}
+
+fn encode_op(out: &mut Vec<u8>, op: UnwindOp) {
+    match op {
+        UnwindOp::DefineCfa { register, offset } => {
+            out.extend_from_slice(&[DW_CFA_DEF_CFA, register]);
+            uleb128(out, offset);
+        }
+        UnwindOp::Saved { register, below } if register < 0x40 => {
+            out.push(DW_CFA_OFFSET | register);
+            uleb128(out, below / 8);
+        }
+        UnwindOp::Saved { register, below } => {
+            // DW_CFA_offset_extended
+            out.extend_from_slice(&[0x05, register]);
+            uleb128(out, below / 8);
+        }
+        UnwindOp::Restored { register } if register < 0x40 => out.push(DW_CFA_RESTORE | register),
+        // DW_CFA_restore_extended
+        UnwindOp::Restored { register } => out.extend_from_slice(&[0x06, register]),
+        UnwindOp::RememberState => out.push(DW_CFA_REMEMBER_STATE),
+        UnwindOp::RestoreState => out.push(DW_CFA_RESTORE_STATE),
+        UnwindOp::NegateReturnAddressState => out.push(DW_CFA_AARCH64_NEGATE_RA_STATE),
+    }
+}
+
+fn uleb128(out: &mut Vec<u8>, mut value: u32) {
+    loop {
+        let [low, ..] = value.to_le_bytes();
+        value >>= 7;
+        if value == 0 {
+            return out.push(low & 0x7f);
+        }
+        out.push(low | 0x80);
+    }
+}

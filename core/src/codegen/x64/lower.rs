@@ -1,0 +1,279 @@
+//! Lowering of IR to x86-64.
+//!
+//! Locals are in `rsi rdi r8 r9 r10 r11`, `rbx r12 r13 r14 r15`, `xmm0` to `xmm13`, or in spill slots below `rbp`.
+//! `rax rcx rdx xmm14 xmm15` are scratch registers of one instruction. The destination of an instruction may be the
+//! register of any of its sources, so that sources are read before it is written, or the result is computed in a scratch
+//! register.
+
+mod call;
+mod checked;
+mod compare;
+mod convert;
+mod division;
+mod float;
+mod frame;
+mod integer;
+mod memory;
+mod value;
+
+use super::{Assembler, Float, Gpr, Growing, Label, Labels, W64, Xmm};
+use crate::codegen::CodegenError;
+use crate::codegen::code::Relocation;
+use crate::codegen::frame::StackPlace;
+use crate::codegen::lowering::Lowering;
+use crate::codegen::machine::{Machine, MachineAssembler, Register, Shift};
+use crate::codegen::regalloc::{ClassRegisters, RegisterFile};
+use crate::codegen::unwind::UnwindMachine;
+use crate::codegen::x64::{Mem, Storage};
+use crate::ir::interpret::number;
+use crate::ir::{Instruction, Opcode, Scalar};
+
+/// The machine x86-64 for the code generator.
+#[derive(Debug)]
+pub enum X64 {}
+
+/// rbp is the frame pointer. r12 and r13 come last: as base registers they take one byte more.
+static REGISTERS: RegisterFile = RegisterFile {
+    int: ClassRegisters {
+        caller_saved: &[6, 7, 8, 9, 10, 11],
+        callee_saved: &[3, 14, 15, 12, 13],
+        arguments: &[7, 6, 2, 1, 8, 9],
+        result: 0,
+    },
+    float: ClassRegisters {
+        caller_saved: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],
+        callee_saved: &[],
+        arguments: &[0, 1, 2, 3, 4, 5, 6, 7],
+        result: 0,
+    },
+};
+
+/// A function that is being lowered to x86-64.
+pub(super) type Lower<'c, 'i> = Lowering<'c, 'i, X64>;
+
+impl MachineAssembler for Assembler<Growing> {
+    type Label = Label;
+    type Labels = Labels;
+
+    fn clear(&mut self) {
+        Assembler::clear(self);
+    }
+
+    #[inline]
+    fn label(&mut self) -> Label {
+        Assembler::label(self)
+    }
+
+    fn labels(&mut self, count: usize) -> Labels {
+        Assembler::labels(self, count)
+    }
+
+    #[inline]
+    fn nth(labels: Labels, number: usize) -> Option<Label> {
+        labels.get(number)
+    }
+
+    #[inline]
+    fn bind(&mut self, label: Label) -> Option<Shift> {
+        let (before, jump) = (self.at, self.last_jump);
+        Assembler::bind(self, label);
+        let by = before.saturating_sub(self.at);
+        (by > 0).then(|| Shift { from: jump.saturating_add(4), by })
+    }
+
+    #[inline]
+    fn position(&self) -> u32 {
+        self.at
+    }
+
+    fn align_data(&mut self, alignment: u32) {
+        let len = self.offset().wrapping_neg() & alignment.wrapping_sub(1);
+        for _ in 0..len {
+            self.bytes(&[0]);
+        }
+    }
+
+    fn data(&mut self, bytes: &[u8]) {
+        self.bytes(bytes);
+    }
+
+    fn code(&mut self) -> Result<(&[u8], &[Relocation]), CodegenError> {
+        let code = Assembler::code(self)?;
+        Ok((code.bytes, code.relocations))
+    }
+}
+
+impl<S: Storage> Register<Assembler<S>> for Gpr {
+    #[inline]
+    fn mov(asm: &mut Assembler<S>, to: Self, from: Self) {
+        asm.mov(W64, to, from);
+    }
+
+    fn exchange(asm: &mut Assembler<S>, one: Self, other: Self) {
+        asm.xchg(W64, one, other);
+    }
+}
+
+impl<S: Storage> Register<Assembler<S>> for Xmm {
+    #[inline]
+    fn mov(asm: &mut Assembler<S>, to: Self, from: Self) {
+        asm.movaps(to, from);
+    }
+
+    fn exchange(asm: &mut Assembler<S>, one: Self, other: Self) {
+        asm.movaps(Xmm::Xmm15, one);
+        asm.movaps(one, other);
+        asm.movaps(other, Xmm::Xmm15);
+    }
+}
+
+impl Machine for X64 {
+    type Assembler = Assembler<Growing>;
+    type Int = Gpr;
+    type Float = Xmm;
+
+    const REGISTERS: &'static RegisterFile = &REGISTERS;
+    const UNWIND: UnwindMachine = UnwindMachine {
+        return_address: 16,
+        stack_pointer: 7,
+        entry_offset: 8,
+        pushes_return_address: true,
+        code_alignment: 1,
+    };
+    const INT_SCRATCH: Gpr = Gpr::Rax;
+
+    #[inline]
+    fn int(number: u8) -> Gpr {
+        Gpr::ALL.get(usize::from(number)).copied().unwrap_or(Gpr::Rax)
+    }
+
+    #[inline]
+    fn float(number: u8) -> Xmm {
+        Xmm::ALL.get(usize::from(number)).copied().unwrap_or(Xmm::Xmm15)
+    }
+
+    fn enter(lowering: &mut Lower<'_, '_>) {
+        lowering.enter();
+    }
+
+    fn load_int(lowering: &mut Lower<'_, '_>, to: Gpr, from: StackPlace) {
+        let from = lowering.stack(from);
+        lowering.asm.mov(W64, to, from);
+    }
+
+    fn store_int(lowering: &mut Lower<'_, '_>, to: StackPlace, from: Gpr) {
+        let to = lowering.stack(to);
+        lowering.asm.mov(W64, to, from);
+    }
+
+    fn load_float(lowering: &mut Lower<'_, '_>, to: Xmm, from: StackPlace) {
+        let from = lowering.stack(from);
+        lowering.asm.movsd(to, from);
+    }
+
+    fn store_float(lowering: &mut Lower<'_, '_>, to: StackPlace, from: Xmm) {
+        let to = lowering.stack(to);
+        lowering.asm.movsd(to, from);
+    }
+
+    fn extend(lowering: &mut Lower<'_, '_>, register: Gpr, scalar: Scalar) {
+        lowering.extend(register, scalar);
+    }
+
+    fn zero(lowering: &mut Lower<'_, '_>, local: u16, scalar: Scalar) {
+        lowering.constant(local, scalar, 0);
+    }
+
+    fn instruction(lowering: &mut Lower<'_, '_>, instruction: &Instruction) {
+        lowering.instruction(instruction);
+    }
+
+    fn traps(lowering: &mut Lower<'_, '_>) {
+        lowering.trap_sites();
+    }
+}
+
+impl Lower<'_, '_> {
+    /// A place in the stack.
+    fn stack(&self, place: StackPlace) -> Mem {
+        match place {
+            StackPlace::Outgoing(offset) => Mem::at(Gpr::Rsp, i32::try_from(offset).unwrap_or(0)),
+            _ => Mem::at(Gpr::Rbp, self.from_frame_pointer(place)),
+        }
+    }
+
+    fn instruction(&mut self, i: &Instruction) {
+        let Some(scalar) = self.instance.scalar(i.type_code) else {
+            return self.untyped(i);
+        };
+        match i.opcode {
+            Opcode::Constant => self.constant(i.a, scalar, number(i.imm, scalar)),
+            Opcode::WideConstant => {
+                let bits = self.body.constant(i.imm).unwrap_or(0);
+                self.constant(i.a, scalar, bits);
+            }
+            Opcode::SizeOf => self.constant(i.a, Scalar::U64, scalar.size().into()),
+            Opcode::Move => self.copy(i.a, i.b, scalar),
+            Opcode::Convert => {
+                let code = u8::try_from(i.c).unwrap_or(0);
+                let from = self.instance.scalar(code).unwrap_or(scalar);
+                self.convert(i.a, scalar, i.b, from);
+            }
+            Opcode::Unary(unary) if scalar.is_float() => self.float_unary(i, scalar, unary),
+            Opcode::Unary(unary) => self.unary(i, scalar, unary),
+            Opcode::Binary(binary) if scalar.is_float() => self.float_binary(i, scalar, binary),
+            Opcode::Binary(binary) => self.binary(i, scalar, binary),
+            Opcode::Compare(condition) => self.compare(i, scalar, condition),
+            Opcode::Branch(condition) => self.branch(i, scalar, condition),
+            Opcode::TrapCompare(condition) => self.trap_compare(i, scalar, condition),
+            Opcode::Select => self.select_by_bool(i, scalar),
+            Opcode::Load | Opcode::LoadElement => self.load(i, scalar),
+            Opcode::Store | Opcode::StoreElement => self.store(i, scalar),
+            Opcode::Element => self.element(i, scalar),
+            Opcode::Return => self.return_value(i.a, scalar),
+            _ => {}
+        }
+    }
+
+    /// What names no type.
+    fn untyped(&mut self, i: &Instruction) {
+        match i.opcode {
+            Opcode::Jump => {
+                if let Some(target) = self.target(i) {
+                    self.asm.jmp(target);
+                }
+            }
+            Opcode::BranchIf(expected) => self.branch_if(i, expected),
+            Opcode::TrapIf(expected) => self.trap_if(i, expected),
+            Opcode::Call => self.call(i),
+            Opcode::CallIndirect => self.call_indirect(i),
+            Opcode::ReturnCall | Opcode::ReturnCallIndirect => self.tail_call(i),
+            Opcode::ReturnNone => self.leave_and_return(),
+            Opcode::Trap => {
+                let trap = self.trap(i.imm.cast_unsigned());
+                self.asm.jmp(trap);
+            }
+            Opcode::SlotAddress => self.slot_address(i),
+            Opcode::DataAddress => self.data_address(i),
+            Opcode::FunctionAddress => self.function_address(i),
+            Opcode::CopyMemory => self.copy_memory(i),
+            Opcode::FillMemory => self.fill_memory(i),
+            Opcode::CheckStack => self.check_stack(i),
+            _ => {}
+        }
+    }
+
+    /// Where a jump or branch leads.
+    fn target(&self, i: &Instruction) -> Option<Label> {
+        self.label(i.target()?)
+    }
+}
+
+/// Whether an integer takes the whole of a register.
+fn is_wide(scalar: Scalar) -> bool {
+    scalar.size() == 8
+}
+
+fn float_of(scalar: Scalar) -> Float {
+    if scalar == Scalar::F32 { Float::F32 } else { Float::F64 }
+}

@@ -1,0 +1,103 @@
+//! Calls.
+
+use super::Lower;
+use crate::codegen::error::{CodegenError, Limit};
+use crate::codegen::frame::StackPlace;
+use crate::codegen::x64::{Gpr, GprOrStack, Rip, W64};
+use crate::ir::{Callee, CalleeKind, Instruction, Opcode, Scalar};
+
+/// The registers of the first six integer arguments.
+/// Source: System V ABI, AMD64 supplement, 3.2.3 "Parameter Passing".
+const ARGUMENTS: [Gpr; 6] = [Gpr::Rdi, Gpr::Rsi, Gpr::Rdx, Gpr::Rcx, Gpr::R8, Gpr::R9];
+
+impl Lower<'_, '_> {
+    /// Whether the callee is the function itself.
+    fn is_own(&self, callee: &Callee<'_>) -> bool {
+        match callee.kind {
+            CalleeKind::Function(number) => self.options.own_function == Some(number),
+            _ => false,
+        }
+    }
+
+    /// A function of variable arguments asks for an upper bound of the number of SSE registers with arguments.
+    fn count_floats(&mut self, callee: &Callee<'_>, floats: u8) {
+        if callee.kind == CalleeKind::Host {
+            self.integer_constant(Gpr::Rax, floats.into());
+        }
+    }
+
+    pub(super) fn call(&mut self, i: &Instruction) {
+        let (callee, arguments) = match self.callee(i) {
+            Ok(found) => found,
+            Err(error) => return self.fail(error),
+        };
+        self.save_around_call();
+        let (_, floats) = self.pass_on_stack(&arguments, StackPlace::Outgoing);
+        self.pass_in_registers(&arguments);
+        self.count_floats(&callee, floats);
+        match self.is_own(&callee) {
+            true => self.asm.call(self.start),
+            false => self.asm.call_symbol(i.b.into()),
+        }
+        self.take_result(i, callee.signature.result);
+        self.restore_around_call(i.a);
+    }
+
+    pub(super) fn call_indirect(&mut self, i: &Instruction) {
+        let (callee, arguments) = match self.callee(i) {
+            Ok(found) => found,
+            Err(error) => return self.fail(error),
+        };
+        self.save_around_call();
+        self.pass_on_stack(&arguments, StackPlace::Outgoing);
+        let mut address: GprOrStack = self.place(i.c);
+        if address.register().is_some_and(|register| ARGUMENTS.contains(&register)) {
+            self.move_place(Gpr::Rax, address, Scalar::Pointer);
+            address = Gpr::Rax.into();
+        }
+        self.pass_in_registers(&arguments);
+        self.asm.call_to(address);
+        self.take_result(i, callee.signature.result);
+        self.restore_around_call(i.a);
+    }
+
+    /// A call whose result is that of this function. Its arguments on the stack take the place of the function's own.
+    pub(super) fn tail_call(&mut self, i: &Instruction) {
+        let (callee, arguments) = match self.callee(i) {
+            Ok(found) => found,
+            Err(error) => return self.fail(error),
+        };
+        let (bytes, floats) = self.pass_on_stack(&arguments, StackPlace::Incoming);
+        if bytes > self.frame.incoming {
+            let (most, value) = (self.frame.incoming.into(), bytes.into());
+            let limit = Limit::TailCallStackBytes;
+            return self.fail(CodegenError::Limit { limit, most, value });
+        }
+        let is_indirect = i.opcode == Opcode::ReturnCallIndirect;
+        if is_indirect {
+            let address = self.place(i.c);
+            self.move_place(Gpr::Rax, address, Scalar::Pointer);
+        }
+        self.pass_in_registers(&arguments);
+        self.leave();
+        match (is_indirect, self.is_own(&callee)) {
+            (true, _) => self.asm.jmp_to(Gpr::Rax),
+            (false, true) => self.asm.jmp(self.start),
+            (false, false) => {
+                self.count_floats(&callee, floats);
+                self.asm.jmp_symbol(i.b.into());
+            }
+        }
+        self.left();
+    }
+
+    pub(super) fn function_address(&mut self, i: &Instruction) {
+        let to = self.destination(i.a, Gpr::Rax);
+        match self.body.callee(i.b) {
+            Ok(callee) if self.is_own(&callee) => self.asm.lea(W64, to, Rip::Label(self.start)),
+            Ok(_) => self.asm.mov_symbol(to, i.b.into(), 0),
+            Err(error) => return self.fail(error),
+        }
+        self.set(i.a, to);
+    }
+}

@@ -1,0 +1,110 @@
+//! Arithmetic that traps where the result does not fit its type.
+
+use super::integer::row_of;
+use super::value::{Right, extended};
+use super::{Lower, is_wide};
+use crate::codegen::TrapConvention;
+use crate::codegen::x64::{Alu, Cond, Gpr, GprOrStack, Label, W8, W16, W32, W64};
+use crate::ir::interpret::{OVERFLOW, number};
+use crate::ir::{Binary, Instruction, Scalar};
+
+impl Lower<'_, '_> {
+    pub(super) fn checked(&mut self, i: &Instruction, scalar: Scalar, binary: Binary) {
+        let trap = self.trap(OVERFLOW);
+        match binary {
+            Binary::MultiplyChecked => self.multiply_checked(i, scalar, trap),
+            _ => self.add_checked(i, scalar, binary, trap),
+        }
+    }
+
+    /// The register to compute in. The trap site reads the context behind the operation, whose last use it may be.
+    fn checked_destination(&self, local: u16) -> Gpr {
+        let is_context = self.options.traps != TrapConvention::Hook;
+        match self.location(local) == self.location(0) && is_context {
+            true => Gpr::Rax,
+            false => self.destination(local, Gpr::Rax),
+        }
+    }
+
+    fn add_checked(&mut self, i: &Instruction, scalar: Scalar, binary: Binary, trap: Label) {
+        let (right, left) = (self.right(i, i.c, scalar), self.place(i.b));
+        let to = self.checked_destination(i.a);
+        let is_right = right == Right::Operand(to.into()) && left != to.into();
+        let cond = if scalar.is_signed() { Cond::O } else { Cond::B };
+        let through = match is_right {
+            true if binary == Binary::AddChecked => {
+                self.alu_narrow(Alu::ADD, scalar, to, Right::Operand(left));
+                to
+            }
+            true => {
+                self.move_place(Gpr::Rax, left, scalar);
+                self.alu_narrow(Alu::SUB, scalar, Gpr::Rax, right);
+                Gpr::Rax
+            }
+            false => {
+                self.move_place(to, left, scalar);
+                self.alu_narrow(row_of(binary), scalar, to, right);
+                to
+            }
+        };
+        self.asm.jcc(cond, trap);
+        self.extend(through, scalar);
+        self.set(i.a, through);
+    }
+
+    /// With the width of the type, so that the flags are those of the type.
+    fn alu_narrow(&mut self, row: Alu, scalar: Scalar, to: Gpr, right: Right) {
+        match (scalar.size(), right) {
+            (1, Right::Operand(operand)) => self.asm.alu(row, W8, to, operand),
+            (1, Right::Number(number)) => self.asm.alu(row, W8, to, number),
+            (2, Right::Operand(operand)) => self.asm.alu(row, W16, to, operand),
+            (2, Right::Number(number)) => self.asm.alu(row, W16, to, number),
+            _ => self.alu(row, scalar, to, right),
+        }
+    }
+
+    fn multiply_checked(&mut self, i: &Instruction, scalar: Scalar, trap: Label) {
+        if scalar.bits() >= 32 && !scalar.is_signed() {
+            return self.multiply_unsigned(i, scalar, trap);
+        }
+        let (right, left) = (self.right(i, i.c, scalar), self.place(i.b));
+        let to = self.checked_destination(i.a);
+        match right {
+            Right::Number(number) if is_wide(scalar) => self.asm.imul_imm(W64, to, left, number),
+            Right::Number(number) => self.asm.imul_imm(W32, to, left, number),
+            Right::Operand(right) if right == to.into() => self.imul(scalar, to, left),
+            Right::Operand(right) => {
+                self.move_place(to, left, scalar);
+                self.imul(scalar, to, right);
+            }
+        }
+        if scalar.bits() < 32 {
+            // The product fits 32 bits.
+            self.fill(Gpr::Rcx, scalar, to);
+            self.asm.cmp(W32, Gpr::Rcx, to);
+            self.asm.jcc(Cond::Ne, trap);
+        } else {
+            self.asm.jcc(Cond::O, trap);
+        }
+        self.set(i.a, to);
+    }
+
+    /// `rdx:rax = rax * right`; the carry says whether the upper half is needed.
+    fn multiply_unsigned(&mut self, i: &Instruction, scalar: Scalar, trap: Label) {
+        let left = self.place(i.b);
+        let right: GprOrStack = match i.immediate {
+            true => {
+                self.integer_constant(Gpr::Rcx, extended(number(i.imm, scalar), scalar));
+                Gpr::Rcx.into()
+            }
+            false => self.place(i.c),
+        };
+        self.move_place(Gpr::Rax, left, scalar);
+        match is_wide(scalar) {
+            true => self.asm.mul(W64, right),
+            false => self.asm.mul(W32, right),
+        }
+        self.asm.jcc(Cond::B, trap);
+        self.set(i.a, Gpr::Rax);
+    }
+}

@@ -1,0 +1,280 @@
+//! Comparisons, and the branches, traps and selections that depend on them.
+//!
+//! A comparison whose bool only the next instruction reads sets the flags alone.
+
+use super::value::Right;
+use super::{Lower, float_of, is_wide};
+use crate::codegen::x64::{
+    Alu, Bitwise, Cond, Gpr, GprOrStack, Label, Rip, W8, W32, W64, Xmm, XmmOrMem,
+};
+use crate::ir::interpret::number;
+use crate::ir::{Condition, Instruction, Opcode, Scalar};
+
+/// What the flags say after a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It holds on this condition.
+    When(Cond),
+    /// It holds when equal and not unordered.
+    EqualFloats,
+    /// It holds when not equal, or unordered.
+    UnequalFloats,
+}
+
+impl Outcome {
+    fn inverted(self) -> Self {
+        match self {
+            Self::When(cond) => Self::When(cond.inverted()),
+            Self::EqualFloats => Self::UnequalFloats,
+            Self::UnequalFloats => Self::EqualFloats,
+        }
+    }
+
+    fn when(self, expected: bool) -> Self {
+        if expected { self } else { self.inverted() }
+    }
+}
+
+/// What the flags say after a comparison of integers.
+fn cond_of(condition: Condition, scalar: Scalar) -> Cond {
+    match (condition, scalar.is_signed()) {
+        (Condition::Equal, _) => Cond::E,
+        (Condition::NotEqual, _) => Cond::Ne,
+        (Condition::Less, true) => Cond::L,
+        (Condition::LessEqual, true) => Cond::Le,
+        (Condition::Greater, true) => Cond::G,
+        (Condition::GreaterEqual, true) => Cond::Ge,
+        (Condition::Less, false) => Cond::B,
+        (Condition::LessEqual, false) => Cond::Be,
+        (Condition::Greater, false) => Cond::A,
+        (Condition::GreaterEqual, false) => Cond::Ae,
+    }
+}
+
+impl Lower<'_, '_> {
+    pub(super) fn compare(&mut self, i: &Instruction, scalar: Scalar, condition: Condition) {
+        let outcome = self.flags(i, [i.b, i.c], scalar, condition);
+        if !self.fuse(i.a, outcome) {
+            self.set_bool(i.a, outcome);
+        }
+    }
+
+    /// Lowers the next instruction by the flags, if only that reads `local`, the result of a comparison.
+    fn fuse(&mut self, local: u16, outcome: Outcome) -> bool {
+        let Some(next) = self.peek() else { return false };
+        if !self.dies_at(local, self.index.saturating_add(1)) {
+            return false;
+        }
+        match (next.opcode, outcome) {
+            (Opcode::BranchIf(expected), _) if next.a == local => {
+                self.take_next();
+                self.jump_to_target(outcome.when(expected), &next);
+            }
+            (Opcode::TrapIf(expected), _) if next.a == local => {
+                self.take_next();
+                let trap = self.trap(next.imm.cast_unsigned());
+                self.jump_on(outcome.when(expected), trap);
+            }
+            (Opcode::Select, Outcome::When(cond)) if next.b == local => {
+                let Some(scalar) = self.instance.scalar(next.type_code) else { return false };
+                if next.c == local || next.other() == Some(local) {
+                    return false;
+                }
+                self.take_next();
+                self.select(&next, scalar, cond);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn set_bool(&mut self, local: u16, outcome: Outcome) {
+        match outcome {
+            Outcome::When(cond) => self.asm.setcc(cond, Gpr::Rax),
+            Outcome::EqualFloats => {
+                self.asm.setcc(Cond::E, Gpr::Rax);
+                self.asm.setcc(Cond::Np, Gpr::Rcx);
+                self.asm.and(W32, Gpr::Rax, Gpr::Rcx);
+            }
+            Outcome::UnequalFloats => {
+                self.asm.setcc(Cond::Ne, Gpr::Rax);
+                self.asm.setcc(Cond::P, Gpr::Rcx);
+                self.asm.or(W32, Gpr::Rax, Gpr::Rcx);
+            }
+        }
+        let to = self.destination(local, Gpr::Rax);
+        self.asm.movzx(to, W8, Gpr::Rax);
+        self.set(local, to);
+    }
+
+    pub(super) fn branch(&mut self, i: &Instruction, scalar: Scalar, condition: Condition) {
+        let outcome = self.flags(i, [i.a, i.b], scalar, condition);
+        self.jump_to_target(outcome, i);
+    }
+
+    pub(super) fn trap_compare(&mut self, i: &Instruction, scalar: Scalar, condition: Condition) {
+        let trap = self.trap(i.imm.cast_unsigned());
+        let outcome = self.flags(i, [i.a, i.b], scalar, condition);
+        self.jump_on(outcome, trap);
+    }
+
+    pub(super) fn branch_if(&mut self, i: &Instruction, expected: bool) {
+        self.test_bool(i.a);
+        self.jump_to_target(Outcome::When(Cond::Ne).when(expected), i);
+    }
+
+    pub(super) fn trap_if(&mut self, i: &Instruction, expected: bool) {
+        let trap = self.trap(i.imm.cast_unsigned());
+        self.test_bool(i.a);
+        self.jump_on(Outcome::When(Cond::Ne).when(expected), trap);
+    }
+
+    fn test_bool(&mut self, local: u16) {
+        let place = self.place(local);
+        self.compare_places(Scalar::Bool, place, Right::Number(0));
+    }
+
+    fn jump_to_target(&mut self, outcome: Outcome, i: &Instruction) {
+        if let Some(target) = self.target(i) {
+            self.jump_on(outcome, target);
+        }
+    }
+
+    fn jump_on(&mut self, outcome: Outcome, label: Label) {
+        match outcome {
+            Outcome::When(cond) => self.asm.jcc(cond, label),
+            Outcome::EqualFloats => {
+                let unordered = self.asm.label();
+                self.asm.jcc(Cond::P, unordered);
+                self.asm.jcc(Cond::E, label);
+                self.asm.bind(unordered);
+            }
+            Outcome::UnequalFloats => {
+                self.asm.jcc(Cond::P, label);
+                self.asm.jcc(Cond::Ne, label);
+            }
+        }
+    }
+
+    /// Sets the flags by the two values of a comparison.
+    fn flags(
+        &mut self,
+        i: &Instruction,
+        [left, right]: [u16; 2],
+        scalar: Scalar,
+        condition: Condition,
+    ) -> Outcome {
+        if scalar.is_float() {
+            return self.float_flags(i, [left, right], scalar, condition);
+        }
+        let (right, left) = (self.right(i, right, scalar), self.place(left));
+        self.compare_places(scalar, left, right);
+        Outcome::When(cond_of(condition, scalar))
+    }
+
+    pub(super) fn compare_places(&mut self, scalar: Scalar, left: GprOrStack, right: Right) {
+        match (left.register(), right) {
+            (Some(left), Right::Number(0)) => self.test(left, scalar),
+            (Some(left), _) => self.alu(Alu::CMP, scalar, left, right),
+            (None, _) => self.alu_place(Alu::CMP, scalar, left, right),
+        }
+    }
+
+    /// Sets the flags by one value.
+    pub(super) fn test(&mut self, register: Gpr, scalar: Scalar) {
+        match is_wide(scalar) {
+            true => self.asm.test(W64, register, register),
+            false => self.asm.test(W32, register, register),
+        }
+    }
+
+    /// Where a value is not a number, `A` and `Ae` do not hold.
+    fn float_flags(
+        &mut self,
+        i: &Instruction,
+        [left, right]: [u16; 2],
+        scalar: Scalar,
+        condition: Condition,
+    ) -> Outcome {
+        let float = float_of(scalar);
+        if matches!(condition, Condition::Less | Condition::LessEqual) {
+            let right = match i.immediate {
+                true => {
+                    self.float_constant(Xmm::Xmm14, scalar, number(i.number(), scalar));
+                    Xmm::Xmm14
+                }
+                false => self.xmm(right, scalar, Xmm::Xmm14),
+            };
+            let left = self.xmm_place(left);
+            self.asm.bitwise(Bitwise::UCOMIS, float, right, left);
+        } else {
+            let left = self.xmm(left, scalar, Xmm::Xmm15);
+            match self.float_right(i, right, scalar) {
+                FloatRight::Place(XmmOrMem::Xmm(right)) => {
+                    self.asm.bitwise(Bitwise::UCOMIS, float, left, right);
+                }
+                FloatRight::Place(XmmOrMem::Mem(right)) => {
+                    self.asm.bitwise(Bitwise::UCOMIS, float, left, right);
+                }
+                FloatRight::Literal(label) => {
+                    self.asm.bitwise(Bitwise::UCOMIS, float, left, Rip::Label(label));
+                }
+            }
+        }
+        match condition {
+            Condition::Equal => Outcome::EqualFloats,
+            Condition::NotEqual => Outcome::UnequalFloats,
+            Condition::Less | Condition::Greater => Outcome::When(Cond::A),
+            Condition::LessEqual | Condition::GreaterEqual => Outcome::When(Cond::Ae),
+        }
+    }
+
+    pub(super) fn select_by_bool(&mut self, i: &Instruction, scalar: Scalar) {
+        self.test_bool(i.b);
+        self.select(i, scalar, Cond::Ne);
+    }
+
+    /// Selects the first value on `cond`. What comes before the first conditional move changes no flag.
+    fn select(&mut self, i: &Instruction, scalar: Scalar, cond: Cond) {
+        let other = i.other().unwrap_or(i.c);
+        if scalar.is_float() {
+            return self.select_float(i, scalar, cond, other);
+        }
+        let (first, second) = (self.place(i.c), self.place(other));
+        let to = self.destination(i.a, Gpr::Rax);
+        let (cond, moved) = if first == to.into() {
+            (cond.inverted(), second)
+        } else {
+            self.move_place(to, second, scalar);
+            (cond, first)
+        };
+        match is_wide(scalar) {
+            true => self.asm.cmovcc(cond, W64, to, moved),
+            false => self.asm.cmovcc(cond, W32, to, moved),
+        }
+        self.set(i.a, to);
+    }
+
+    fn select_float(&mut self, i: &Instruction, scalar: Scalar, cond: Cond, other: u16) {
+        let to = self.xmm_destination(i.a, Xmm::Xmm15);
+        let (cond, kept, moved) = match self.xmm_place(other) == to.into() {
+            true => (cond.inverted(), other, i.c),
+            false => (cond, i.c, other),
+        };
+        let done = self.asm.label();
+        let kept = self.xmm(kept, scalar, to);
+        self.move_xmm(to, kept);
+        self.asm.jcc(cond, done);
+        let moved = self.xmm(moved, scalar, to);
+        self.move_xmm(to, moved);
+        self.asm.bind(done);
+        self.set_xmm(i.a, to);
+    }
+}
+
+/// A second value of a floating-point operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FloatRight {
+    Place(XmmOrMem),
+    Literal(Label),
+}

@@ -1,0 +1,314 @@
+//! Division: by zero it traps, and the lowest integer by -1 wraps, where the processor would fault.
+//!
+//! A constant divisor takes a multiplication, or shifts. Source: H. Warren, "Hacker's Delight", 2nd edition, chapter 10.
+
+use super::value::{Right, extended};
+use super::{Lower, is_wide};
+use crate::codegen::x64::{Alu, Cond, Gpr, GprOrStack, Shift, W32, W64};
+use crate::ir::interpret::{DIVISION_BY_ZERO, number};
+use crate::ir::{Binary, Instruction, Scalar};
+
+impl Lower<'_, '_> {
+    pub(super) fn divide(&mut self, i: &Instruction, scalar: Scalar, binary: Binary) {
+        let is_quotient = binary == Binary::Divide;
+        if i.immediate {
+            let divisor = extended(number(i.imm, scalar), scalar);
+            return match scalar.is_signed() {
+                true => {
+                    self.divide_signed_by(i, scalar, sign_extended(divisor, scalar), is_quotient)
+                }
+                false => self.divide_unsigned_by(i, scalar, divisor, is_quotient),
+            };
+        }
+        let mut right = self.place(i.c);
+        let trap = self.trap(DIVISION_BY_ZERO);
+        self.compare_places(scalar, right, Right::Number(0));
+        self.asm.jcc(Cond::E, trap);
+        let left = self.place(i.b);
+        if right.register().is_none() {
+            self.move_place(Gpr::Rcx, right, scalar);
+            right = Gpr::Rcx.into();
+        }
+        self.move_place(Gpr::Rax, left, scalar);
+        let result = if is_quotient { Gpr::Rax } else { Gpr::Rdx };
+        match (scalar.is_signed(), is_wide(scalar)) {
+            (true, _) => self.divide_signed(scalar, right, result),
+            (false, true) => {
+                self.asm.zero(Gpr::Rdx);
+                self.asm.div(W64, right);
+            }
+            (false, false) => {
+                self.asm.zero(Gpr::Rdx);
+                self.asm.div(W32, right);
+            }
+        }
+        self.finish(i, scalar, result);
+    }
+
+    fn finish(&mut self, i: &Instruction, scalar: Scalar, result: Gpr) {
+        self.extend(result, scalar);
+        self.set(i.a, result);
+    }
+
+    /// Divides `rax`. What is narrower than 32 bits has no quotient that does not fit.
+    fn divide_signed(&mut self, scalar: Scalar, right: GprOrStack, result: Gpr) {
+        let [divides, done] = [self.asm.label(), self.asm.label()];
+        let has_overflow = scalar.bits() >= 32;
+        if has_overflow {
+            self.compare_places(scalar, right, Right::Number(-1));
+            self.asm.jcc_short(Cond::Ne, divides);
+            match result {
+                Gpr::Rax => self.asm.neg(W64, Gpr::Rax),
+                _ => self.asm.zero(Gpr::Rdx),
+            }
+            self.asm.jmp_short(done);
+        }
+        self.asm.bind(divides);
+        if is_wide(scalar) {
+            self.asm.cqo();
+            self.asm.idiv(W64, right);
+        } else {
+            self.asm.cdq();
+            self.asm.idiv(W32, right);
+        }
+        self.asm.bind(done);
+    }
+
+    fn always_traps(&mut self) {
+        let trap = self.trap(DIVISION_BY_ZERO);
+        self.asm.jmp(trap);
+    }
+
+    fn divide_unsigned_by(
+        &mut self,
+        i: &Instruction,
+        scalar: Scalar,
+        divisor: u64,
+        is_quotient: bool,
+    ) {
+        let left = self.place(i.b);
+        if divisor == 0 {
+            return self.always_traps();
+        }
+        if divisor.is_power_of_two() {
+            return self.divide_by_power(i, scalar, divisor, is_quotient);
+        }
+        self.move_place(Gpr::Rcx, left, scalar);
+        if is_wide(scalar) {
+            self.multiply_high_unsigned(divisor);
+        } else {
+            // 2^64 / divisor, rounded up, is exact for 32 bits.
+            self.asm.mov_imm(Gpr::Rax, u64::MAX / divisor + 1);
+            self.asm.mov(W32, Gpr::Rcx, Gpr::Rcx);
+            self.asm.mul(W64, Gpr::Rcx);
+        }
+        self.finish_by(i, scalar, divisor, is_quotient);
+    }
+
+    /// The quotient is in `rdx`, the dividend in `rcx`.
+    fn finish_by(&mut self, i: &Instruction, scalar: Scalar, divisor: u64, is_quotient: bool) {
+        if is_quotient {
+            return self.finish(i, scalar, Gpr::Rdx);
+        }
+        let factor = i32::try_from(divisor.cast_signed());
+        match (is_wide(scalar), factor) {
+            (true, Ok(factor)) => self.asm.imul_imm(W64, Gpr::Rdx, Gpr::Rdx, factor),
+            (true, Err(_)) => {
+                self.asm.mov_imm(Gpr::Rax, divisor);
+                self.asm.imul(W64, Gpr::Rdx, Gpr::Rax);
+            }
+            (false, _) => {
+                let [b0, b1, b2, b3, ..] = divisor.to_le_bytes();
+                let factor = i32::from_le_bytes([b0, b1, b2, b3]);
+                self.asm.imul_imm(W32, Gpr::Rdx, Gpr::Rdx, factor);
+            }
+        }
+        self.alu(Alu::SUB, scalar, Gpr::Rcx, Right::Operand(Gpr::Rdx.into()));
+        self.finish(i, scalar, Gpr::Rcx);
+    }
+
+    /// `rdx = rcx / divisor`
+    fn multiply_high_unsigned(&mut self, divisor: u64) {
+        let (factor, shift, is_long) = unsigned_factor(divisor);
+        self.asm.mov_imm(Gpr::Rax, factor);
+        self.asm.mul(W64, Gpr::Rcx);
+        if is_long {
+            // The factor has 65 bits, of which the highest is 1.
+            self.asm.mov(W64, Gpr::Rax, Gpr::Rcx);
+            self.asm.sub(W64, Gpr::Rax, Gpr::Rdx);
+            self.asm.shr(W64, Gpr::Rax, 1u8);
+            self.asm.add(W64, Gpr::Rdx, Gpr::Rax);
+            self.shift_by(Shift::SHR, Scalar::U64, Gpr::Rdx, shift - 1);
+        } else {
+            self.shift_by(Shift::SHR, Scalar::U64, Gpr::Rdx, shift);
+        }
+    }
+
+    /// Without a sign, a power of two divides by its bits alone.
+    fn divide_by_power(&mut self, i: &Instruction, scalar: Scalar, power: u64, is_quotient: bool) {
+        let (to, left) = (self.destination(i.a, Gpr::Rax), self.place(i.b));
+        self.move_place(to, left, scalar);
+        if is_quotient {
+            let count = u8::try_from(power.trailing_zeros()).unwrap_or(0);
+            self.shift_by(Shift::SHR, scalar, to, count);
+        } else {
+            self.mask(scalar, to, power - 1);
+        }
+        self.set(i.a, to);
+    }
+
+    /// Keeps the lower bits, by a mask of one run of ones. Uses `rax` unless that is `to`.
+    fn mask(&mut self, scalar: Scalar, to: Gpr, mask: u64) {
+        match i32::try_from(mask) {
+            Ok(mask) => self.alu(Alu::AND, scalar, to, Right::Number(mask)),
+            Err(_) => {
+                let unused = u8::try_from(scalar.bits().max(32) - mask.count_ones()).unwrap_or(0);
+                self.shift_by(Shift::SHL, scalar, to, unused);
+                self.shift_by(Shift::SHR, scalar, to, unused);
+            }
+        }
+    }
+
+    fn divide_signed_by(
+        &mut self,
+        i: &Instruction,
+        scalar: Scalar,
+        divisor: i64,
+        is_quotient: bool,
+    ) {
+        let left = self.place(i.b);
+        let magnitude = divisor.unsigned_abs();
+        match magnitude {
+            0 => return self.always_traps(),
+            1 => {
+                if !is_quotient {
+                    return self.constant(i.a, scalar, 0);
+                }
+                self.move_place(Gpr::Rax, left, scalar);
+                if divisor < 0 {
+                    self.asm.neg(W64, Gpr::Rax);
+                }
+                return self.finish(i, scalar, Gpr::Rax);
+            }
+            _ => {}
+        }
+        self.move_place(Gpr::Rcx, left, scalar);
+        if magnitude.is_power_of_two() {
+            self.divide_signed_by_power(scalar, magnitude, is_quotient);
+            if is_quotient && divisor < 0 {
+                self.asm.neg(W64, Gpr::Rdx);
+            }
+            return self.finish(i, scalar, Gpr::Rdx);
+        }
+        if is_wide(scalar) {
+            self.multiply_high_signed(divisor);
+        } else {
+            self.asm.movsxd(Gpr::Rcx, Gpr::Rcx);
+            // 2^64 / |divisor|, rounded up, is exact for 32 bits and less than 2^63.
+            self.asm.mov_imm(Gpr::Rax, u64::MAX / magnitude + 1);
+            self.asm.imul_wide(W64, Gpr::Rcx);
+            // Rounded down, so that a negative quotient is one too low.
+            self.asm.mov(W64, Gpr::Rax, Gpr::Rcx);
+            self.asm.shr(W64, Gpr::Rax, 63u8);
+            self.asm.add(W64, Gpr::Rdx, Gpr::Rax);
+            if divisor < 0 {
+                self.asm.neg(W64, Gpr::Rdx);
+            }
+        }
+        self.finish_by(i, scalar, divisor.cast_unsigned(), is_quotient);
+    }
+
+    /// `rdx` = the quotient of `rcx` and a power of two above 1, or what it leaves: one less than the power is added to
+    /// a negative dividend first.
+    fn divide_signed_by_power(&mut self, scalar: Scalar, power: u64, is_quotient: bool) {
+        let count = u8::try_from(power.trailing_zeros()).unwrap_or(0);
+        let bits: u8 = if is_wide(scalar) { 64 } else { 32 };
+        let add = |lowering: &mut Self, row, to, from: Gpr| {
+            lowering.alu(row, scalar, to, Right::Operand(from.into()));
+        };
+        self.move_gpr(Gpr::Rax, Gpr::Rcx);
+        if count != 1 {
+            self.shift_by(Shift::SAR, scalar, Gpr::Rax, bits - 1);
+        }
+        // At most 63 for 64 bits: the lowest number as divisor.
+        self.shift_by(Shift::SHR, scalar, Gpr::Rax, bits - count);
+        self.move_gpr(Gpr::Rdx, Gpr::Rcx);
+        add(self, Alu::ADD, Gpr::Rdx, Gpr::Rax);
+        if is_quotient {
+            return self.shift_by(Shift::SAR, scalar, Gpr::Rdx, count);
+        }
+        self.mask(scalar, Gpr::Rdx, power - 1);
+        add(self, Alu::SUB, Gpr::Rdx, Gpr::Rax);
+    }
+
+    /// `rdx = rcx / divisor`
+    fn multiply_high_signed(&mut self, divisor: i64) {
+        let (factor, shift) = signed_factor(divisor);
+        self.asm.mov_imm(Gpr::Rax, factor.cast_unsigned());
+        self.asm.imul_wide(W64, Gpr::Rcx);
+        if divisor > 0 && factor < 0 {
+            self.asm.add(W64, Gpr::Rdx, Gpr::Rcx);
+        } else if divisor < 0 && factor > 0 {
+            self.asm.sub(W64, Gpr::Rdx, Gpr::Rcx);
+        }
+        self.shift_by(Shift::SAR, Scalar::I64, Gpr::Rdx, shift);
+        self.asm.mov(W64, Gpr::Rax, Gpr::Rdx);
+        self.asm.shr(W64, Gpr::Rax, 63u8);
+        self.asm.add(W64, Gpr::Rdx, Gpr::Rax);
+    }
+}
+
+/// A value in the form of a local, with its sign in 64 bits.
+fn sign_extended(bits: u64, scalar: Scalar) -> i64 {
+    let shift = 64 - scalar.bits();
+    (bits << shift).cast_signed() >> shift
+}
+
+/// The lower 64 bits of the factor, the shift behind the multiplication, and whether the factor has a 65th bit. The
+/// divisor is at least 3 and no power of two.
+fn unsigned_factor(divisor: u64) -> (u64, u8, bool) {
+    let divisor = u128::from(divisor);
+    let shift = 128 - (divisor - 1).leading_zeros();
+    // ceil(2^(64 + shift) / divisor) always serves; half of it, if that is exact enough, has 64 bits.
+    let (short, long) = (64 + shift - 1, 64 + shift);
+    let low = |value: u128| u64::try_from(value & u128::from(u64::MAX)).unwrap_or(0);
+    let behind = |power: u32| u8::try_from(power - 64).unwrap_or(0);
+    let (factor, error) = rounded_up(short, divisor);
+    match error <= 1u128 << (short - 64) {
+        true => (low(factor), behind(short), false),
+        false => (low(rounded_up(long, divisor).0), behind(long), true),
+    }
+}
+
+/// 2^power / divisor, rounded up, and by how much the product of that and the divisor exceeds 2^power. `power` is at
+/// most 128.
+fn rounded_up(power: u32, divisor: u128) -> (u128, u128) {
+    let half = 1u128 << (power - 1);
+    let rest = half % divisor * 2;
+    let (quotient, rest) = (half / divisor * 2 + rest / divisor, rest % divisor);
+    match rest {
+        0 => (quotient, 0),
+        _ => (quotient + 1, divisor - rest),
+    }
+}
+
+/// The factor and the shift behind the multiplication. The magnitude of the divisor is at least 3 and no power of two.
+fn signed_factor(divisor: i64) -> (i64, u8) {
+    let magnitude = u128::from(divisor.unsigned_abs());
+    let negative = u128::from(divisor < 0);
+    // The greatest dividend that leaves magnitude - 1, in absolute value.
+    let limit = (1u128 << 63) + negative;
+    let greatest = limit - 1 - limit % magnitude;
+    let mut power = 64u32;
+    loop {
+        let two = 1u128 << power;
+        let delta = magnitude - two % magnitude;
+        // 2^power > greatest * delta
+        if greatest.checked_mul(delta).is_some_and(|product| two > product) {
+            let factor = u64::try_from((two + delta) / magnitude).unwrap_or(0).cast_signed();
+            let factor = if divisor < 0 { factor.wrapping_neg() } else { factor };
+            return (factor, u8::try_from(power - 64).unwrap_or(0));
+        }
+        power += 1;
+    }
+}

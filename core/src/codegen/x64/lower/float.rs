@@ -1,0 +1,81 @@
+//! Floating-point arithmetic.
+
+use super::compare::FloatRight;
+use super::{Lower, float_of};
+use crate::codegen::x64::{Bitwise, Rip, Scalar as Row, Xmm, XmmOrMem};
+use crate::ir::interpret::number;
+use crate::ir::{Binary, Instruction, Scalar, Unary};
+
+impl Lower<'_, '_> {
+    /// The second value of an instruction, of which `local` is the one that it may be.
+    pub(super) fn float_right(
+        &mut self,
+        i: &Instruction,
+        local: u16,
+        scalar: Scalar,
+    ) -> FloatRight {
+        match i.immediate {
+            true => FloatRight::Literal(self.literal(number(i.number(), scalar), false)),
+            false => FloatRight::Place(self.xmm_place(local)),
+        }
+    }
+
+    fn scalar_op(&mut self, row: Row, scalar: Scalar, to: Xmm, right: FloatRight) {
+        match right {
+            FloatRight::Place(place) => self.asm.scalar(row, float_of(scalar), to, place),
+            FloatRight::Literal(label) => {
+                self.asm.scalar(row, float_of(scalar), to, Rip::Label(label));
+            }
+        }
+    }
+
+    /// `a = b op c`
+    pub(super) fn float_binary(&mut self, i: &Instruction, scalar: Scalar, binary: Binary) {
+        let right = self.float_right(i, i.c, scalar);
+        let left = self.xmm_place(i.b);
+        let to = self.xmm_destination(i.a, Xmm::Xmm15);
+        let row = match binary {
+            Binary::Subtract => Row::SUB,
+            Binary::Multiply => Row::MUL,
+            Binary::Divide => Row::DIV,
+            _ => Row::ADD,
+        };
+        if right == FloatRight::Place(to.into()) && left != to.into() {
+            if binary.is_commutative() {
+                self.scalar_op(row, scalar, to, FloatRight::Place(left));
+                return self.set_xmm(i.a, to);
+            }
+            self.load_xmm(Xmm::Xmm15, left, scalar);
+            self.scalar_op(row, scalar, Xmm::Xmm15, right);
+            return self.set_xmm(i.a, Xmm::Xmm15);
+        }
+        self.load_xmm(to, left, scalar);
+        self.scalar_op(row, scalar, to, right);
+        self.set_xmm(i.a, to);
+    }
+
+    fn load_xmm(&mut self, to: Xmm, from: XmmOrMem, scalar: Scalar) {
+        match from {
+            XmmOrMem::Xmm(from) => self.move_xmm(to, from),
+            XmmOrMem::Mem(place) => self.asm.mov_scalar(float_of(scalar), to, place),
+        }
+    }
+
+    pub(super) fn float_unary(&mut self, i: &Instruction, scalar: Scalar, unary: Unary) {
+        let to = self.xmm_destination(i.a, Xmm::Xmm15);
+        let from = self.xmm_place(i.b);
+        let sign = 1u64 << (scalar.bits() - 1);
+        let (row, mask) = match unary {
+            Unary::SquareRoot => {
+                self.scalar_op(Row::SQRT, scalar, to, FloatRight::Place(from));
+                return self.set_xmm(i.a, to);
+            }
+            Unary::Absolute => (Bitwise::AND, sign - 1),
+            Unary::Negate | Unary::Not => (Bitwise::XOR, sign),
+        };
+        let mask = self.literal(mask, true);
+        self.load_xmm(to, from, scalar);
+        self.asm.bitwise(row, float_of(scalar), to, Rip::Label(mask));
+        self.set_xmm(i.a, to);
+    }
+}

@@ -1,0 +1,198 @@
+//! Prologue, epilogue and trap sites.
+
+use super::Lower;
+use crate::codegen::regalloc::Location;
+use crate::codegen::unwind::UnwindOp;
+use crate::codegen::x64::{Gpr, Mem, Rip, W64};
+use crate::codegen::{TRAP_HOOK, TrapConvention};
+use crate::ir::Scalar;
+
+/// The callee-saved registers that hold locals, in the order in which they are pushed.
+const SAVED: [Gpr; 5] = [Gpr::Rbx, Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
+
+/// Frames that are larger touch every page in order, so that the guard page of the stack is not skipped.
+const PAGE: u32 = 4096;
+
+/// DWARF number of a register. Source: System V ABI, AMD64 supplement, figure 3.36.
+fn dwarf(register: Gpr) -> u8 {
+    match register {
+        Gpr::Rax => 0,
+        Gpr::Rdx => 1,
+        Gpr::Rcx => 2,
+        Gpr::Rbx => 3,
+        Gpr::Rsi => 4,
+        Gpr::Rdi => 5,
+        Gpr::Rbp => 6,
+        Gpr::Rsp => 7,
+        other => other.number(),
+    }
+}
+
+impl Lower<'_, '_> {
+    fn saved(&self) -> impl DoubleEndedIterator<Item = Gpr> + use<> {
+        let (mask, _) = self.allocation.callee_saved();
+        SAVED.into_iter().filter(move |register| mask >> register.number() & 1 != 0)
+    }
+
+    fn define_cfa(&mut self, register: Gpr, offset: u32) {
+        self.row(UnwindOp::DefineCfa { register: dwarf(register), offset });
+    }
+
+    pub(super) fn enter(&mut self) {
+        if self.options.landing_pad {
+            self.asm.endbr64();
+        }
+        if !self.frame.is_needed {
+            return;
+        }
+        self.asm.push(Gpr::Rbp);
+        self.define_cfa(Gpr::Rsp, 16);
+        let mut below = 16;
+        self.row(UnwindOp::Saved { register: dwarf(Gpr::Rbp), below });
+        self.asm.mov(W64, Gpr::Rbp, Gpr::Rsp);
+        self.define_cfa(Gpr::Rbp, 16);
+        for register in self.saved() {
+            self.asm.push(register);
+            below += 8;
+            self.row(UnwindOp::Saved { register: dwarf(register), below });
+        }
+        self.allocate(self.frame.size - self.frame.saved);
+    }
+
+    /// Moves the stack pointer down. The canonical frame address depends on rbp already.
+    fn allocate(&mut self, bytes: u32) {
+        let touched = Mem::at(Gpr::Rsp, 0);
+        if bytes > 16 * PAGE {
+            let pages = bytes / PAGE;
+            let head = self.asm.label();
+            self.asm.mov_imm(Gpr::Rax, pages.into());
+            self.asm.bind(head);
+            self.asm.sub(W64, Gpr::Rsp, PAGE.cast_signed());
+            self.asm.test(W64, touched, Gpr::Rsp);
+            self.asm.dec(W64, Gpr::Rax);
+            self.asm.jcc(crate::codegen::x64::Cond::Ne, head);
+        } else {
+            for _ in 0..bytes / PAGE {
+                self.asm.sub(W64, Gpr::Rsp, PAGE.cast_signed());
+                self.asm.test(W64, touched, Gpr::Rsp);
+            }
+        }
+        if !bytes.is_multiple_of(PAGE) {
+            self.asm.sub(W64, Gpr::Rsp, (bytes % PAGE).cast_signed());
+        }
+    }
+
+    /// Takes the frame down. The rules for unwinding are those at the entry, until
+    /// [`left`](Self::left).
+    pub(super) fn leave(&mut self) {
+        if !self.frame.is_needed {
+            return;
+        }
+        self.row(UnwindOp::RememberState);
+        let saved = self.frame.saved;
+        if self.frame.size > saved {
+            match saved {
+                0 => self.asm.mov(W64, Gpr::Rsp, Gpr::Rbp),
+                _ => self.asm.lea(W64, Gpr::Rsp, Mem::at(Gpr::Rbp, -saved.cast_signed())),
+            }
+        }
+        for register in self.saved().rev() {
+            self.asm.pop(register);
+            self.row(UnwindOp::Restored { register: dwarf(register) });
+        }
+        self.asm.pop(Gpr::Rbp);
+        self.define_cfa(Gpr::Rsp, 8);
+        self.row(UnwindOp::Restored { register: dwarf(Gpr::Rbp) });
+    }
+
+    /// Ends the code behind [`leave`](Self::leave).
+    pub(super) fn left(&mut self) {
+        if self.frame.is_needed {
+            self.row(UnwindOp::RestoreState);
+        }
+    }
+
+    pub(super) fn leave_and_return(&mut self) {
+        self.leave();
+        self.asm.ret();
+        self.left();
+    }
+
+    pub(super) fn return_value(&mut self, local: u16, scalar: Scalar) {
+        if scalar.is_float() {
+            use crate::codegen::x64::Xmm;
+            let from = self.xmm(local, scalar, Xmm::Xmm0);
+            self.move_xmm(Xmm::Xmm0, from);
+        } else {
+            let from = self.place(local);
+            self.move_place(Gpr::Rax, from, scalar);
+        }
+        self.leave_and_return();
+    }
+
+    /// Puts down the trap sites, those of one code together. All but the first jump back to what they share.
+    pub(super) fn trap_sites(&mut self) {
+        let mut traps = core::mem::take(&mut self.buffers.traps);
+        traps.sort_unstable_by_key(|site| (site.code, site.at));
+        let (place, number) = match self.options.traps {
+            TrapConvention::Hook => (Gpr::Rsi, Gpr::Rdi),
+            TrapConvention::Context { .. } => (Gpr::Rdx, Gpr::Rsi),
+        };
+        let mut exit = None;
+        let mut known = None;
+        for site in &traps {
+            self.asm.bind(site.label);
+            self.asm.mov_imm(place, site.at.into());
+            match known {
+                Some((code, label)) if code == site.code => self.asm.jmp(label),
+                _ => {
+                    let label = self.asm.label();
+                    self.asm.bind(label);
+                    known = Some((site.code, label));
+                    self.load_context();
+                    self.asm.mov_imm(number, site.code.into());
+                    match exit {
+                        Some(exit) => self.asm.jmp(exit),
+                        None => {
+                            let label = self.asm.label();
+                            self.asm.bind(label);
+                            exit = Some(label);
+                            self.exit();
+                        }
+                    }
+                }
+            }
+        }
+        self.buffers.traps = traps;
+    }
+
+    /// Loads the context of a trap. Nothing where traps go to the hook.
+    fn load_context(&mut self) {
+        if self.options.traps == TrapConvention::Hook {
+            return;
+        }
+        match self.location(0) {
+            Location::Int(_) | Location::Frame(_) => {
+                let context = self.place(0);
+                self.move_place(Gpr::Rdi, context, Scalar::Pointer);
+            }
+            _ => {}
+        }
+    }
+
+    /// Goes to the trap handler.
+    fn exit(&mut self) {
+        match self.options.traps {
+            TrapConvention::Hook => {
+                self.asm.lea(W64, Gpr::Rdx, Rip::Label(self.start));
+                self.leave();
+                self.asm.jmp_symbol(TRAP_HOOK);
+                self.left();
+            }
+            TrapConvention::Context { handler_offset } => {
+                self.asm.mov_imm(Gpr::Rcx, self.options.tag.into());
+                self.asm.jmp_to(Mem::at(Gpr::Rdi, handler_offset));
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Integers, bools and pointers: arithmetic, logic, shifts.
+
+use super::value::Right;
+use super::{Lower, is_wide};
+use crate::codegen::x64::{Alu, Cl, Gpr, GprOrStack, Mem, Scale, Shift, W8, W16, W32, W64};
+use crate::ir::{Binary, Instruction, Scalar, Unary};
+
+impl Lower<'_, '_> {
+    pub(super) fn alu(&mut self, row: Alu, scalar: Scalar, to: Gpr, right: Right) {
+        match (is_wide(scalar), right) {
+            (true, Right::Operand(operand)) => self.asm.alu(row, W64, to, operand),
+            (true, Right::Number(number)) => self.asm.alu(row, W64, to, number),
+            (false, Right::Operand(operand)) => self.asm.alu(row, W32, to, operand),
+            (false, Right::Number(number)) => self.asm.alu(row, W32, to, number),
+        }
+    }
+
+    /// As [`alu`](Self::alu), to a place in memory.
+    pub(super) fn alu_place(&mut self, row: Alu, scalar: Scalar, to: GprOrStack, right: Right) {
+        let right = match right {
+            Right::Operand(operand) => {
+                self.move_place(Gpr::Rax, operand, scalar);
+                Right::Operand(Gpr::Rax.into())
+            }
+            number => number,
+        };
+        match (is_wide(scalar), right) {
+            (true, Right::Number(number)) => self.asm.alu(row, W64, to, number),
+            (false, Right::Number(number)) => self.asm.alu(row, W32, to, number),
+            (true, Right::Operand(operand)) => {
+                self.asm.alu(row, W64, to, operand.register().unwrap_or(Gpr::Rax));
+            }
+            (false, Right::Operand(operand)) => {
+                self.asm.alu(row, W32, to, operand.register().unwrap_or(Gpr::Rax));
+            }
+        }
+    }
+
+    /// `a = b op c`
+    pub(super) fn binary(&mut self, i: &Instruction, scalar: Scalar, binary: Binary) {
+        match binary {
+            Binary::Divide | Binary::Remainder => self.divide(i, scalar, binary),
+            Binary::ShiftLeft | Binary::ShiftRight | Binary::RotateLeft => {
+                self.shift(i, scalar, binary);
+            }
+            Binary::Multiply => self.multiply(i, scalar),
+            Binary::AddChecked | Binary::SubtractChecked | Binary::MultiplyChecked => {
+                self.checked(i, scalar, binary);
+            }
+            _ => self.combine(i, scalar, binary),
+        }
+    }
+
+    /// Sums, differences and logic.
+    fn combine(&mut self, i: &Instruction, scalar: Scalar, binary: Binary) {
+        let is_sum = matches!(binary, Binary::Add | Binary::Subtract);
+        let (right, left) = (self.right(i, i.c, scalar), self.place(i.b));
+        let own = self.place(i.a);
+        let needs_extension = is_sum && scalar.bits() < 32;
+        if own.register().is_none() && own == left && !needs_extension {
+            return self.alu_place(row_of(binary), scalar, own, right);
+        }
+        let to = self.destination(i.a, Gpr::Rax);
+        let is_right = right == Right::Operand(to.into());
+        if is_right && left != to.into() {
+            self.combine_with_right(scalar, binary, to, left);
+        } else if !self.add_apart(scalar, binary, to, left, right) {
+            self.move_place(to, left, scalar);
+            self.alu(row_of(binary), scalar, to, right);
+        }
+        if is_sum {
+            self.extend(to, scalar);
+        }
+        self.set(i.a, to);
+    }
+
+    /// `to` is the right operand: `to = left op to`.
+    fn combine_with_right(&mut self, scalar: Scalar, binary: Binary, to: Gpr, left: GprOrStack) {
+        let row = match binary {
+            Binary::Subtract => {
+                match is_wide(scalar) {
+                    true => self.asm.neg(W64, to),
+                    false => self.asm.neg(W32, to),
+                }
+                Alu::ADD
+            }
+            _ => row_of(binary),
+        };
+        self.alu(row, scalar, to, Right::Operand(left));
+    }
+
+    /// A sum of two registers, or of one and a number, in a third one: an address.
+    fn add_apart(
+        &mut self,
+        scalar: Scalar,
+        binary: Binary,
+        to: Gpr,
+        left: GprOrStack,
+        right: Right,
+    ) -> bool {
+        let Some(left) = left.register().filter(|left| *left != to) else { return false };
+        let address = match (binary, right) {
+            (Binary::Add, Right::Number(number)) => Mem::at(left, number),
+            (Binary::Subtract, Right::Number(number)) if number != i32::MIN => {
+                Mem::at(left, -number)
+            }
+            (Binary::Add, Right::Operand(right)) => match right.register().and_then(Gpr::index) {
+                Some(index) => Mem::at(left, 0).indexed(index, Scale::By1),
+                None => return false,
+            },
+            _ => return false,
+        };
+        self.lea(scalar, to, address);
+        true
+    }
+
+    fn lea(&mut self, scalar: Scalar, to: Gpr, address: Mem) {
+        match is_wide(scalar) {
+            true => self.asm.lea(W64, to, address),
+            false => self.asm.lea(W32, to, address),
+        }
+    }
+
+    fn multiply(&mut self, i: &Instruction, scalar: Scalar) {
+        let (right, left) = (self.right(i, i.c, scalar), self.place(i.b));
+        let to = self.destination(i.a, Gpr::Rax);
+        match right {
+            Right::Number(number) => self.multiply_by(scalar, to, left, number),
+            Right::Operand(right) if right == to.into() => self.imul(scalar, to, left),
+            Right::Operand(right) => {
+                self.move_place(to, left, scalar);
+                self.imul(scalar, to, right);
+            }
+        }
+        self.extend(to, scalar);
+        self.set(i.a, to);
+    }
+
+    pub(super) fn imul(&mut self, scalar: Scalar, to: Gpr, right: GprOrStack) {
+        match is_wide(scalar) {
+            true => self.asm.imul(W64, to, right),
+            false => self.asm.imul(W32, to, right),
+        }
+    }
+
+    /// A product with a number: a shift or an address where one of these gives it.
+    pub(super) fn multiply_by(&mut self, scalar: Scalar, to: Gpr, left: GprOrStack, number: i32) {
+        let index = left.register().and_then(Gpr::index);
+        let scale = match number {
+            3 => Some(Scale::By2),
+            5 => Some(Scale::By4),
+            9 => Some(Scale::By8),
+            _ => None,
+        };
+        if let (Some(left), Some(index), Some(scale)) = (left.register(), index, scale) {
+            return self.lea(scalar, to, Mem::at(left, 0).indexed(index, scale));
+        }
+        if number > 1 && number.cast_unsigned().is_power_of_two() {
+            self.move_place(to, left, scalar);
+            let count = u8::try_from(number.trailing_zeros()).unwrap_or(0);
+            return self.shift_by(Shift::SHL, scalar, to, count);
+        }
+        match is_wide(scalar) {
+            true => self.asm.imul_imm(W64, to, left, number),
+            false => self.asm.imul_imm(W32, to, left, number),
+        }
+    }
+
+    fn shift(&mut self, i: &Instruction, scalar: Scalar, binary: Binary) {
+        let row = match (binary, scalar.is_signed()) {
+            (Binary::ShiftLeft, _) => Shift::SHL,
+            (Binary::RotateLeft, _) => Shift::ROL,
+            (_, true) => Shift::SAR,
+            (_, false) => Shift::SHR,
+        };
+        let mask = scalar.bits() - 1;
+        let to = self.destination(i.a, Gpr::Rax);
+        let left = self.place(i.b);
+        if i.immediate {
+            let count = u8::try_from(i.imm.cast_unsigned() & mask).unwrap_or(0);
+            self.move_place(to, left, scalar);
+            self.shift_by(row, scalar, to, count);
+        } else {
+            let count = self.place(i.c);
+            self.move_place(Gpr::Rcx, count, Scalar::U32);
+            // The processor counts modulo 32, and rotates narrow registers modulo their width.
+            if scalar.bits() < 32 && binary != Binary::RotateLeft {
+                self.asm.and(W32, Gpr::Rcx, mask.cast_signed());
+            }
+            self.move_place(to, left, scalar);
+            self.shift_by_cl(row, scalar, to);
+        }
+        if binary != Binary::ShiftRight {
+            self.extend(to, scalar);
+        }
+        self.set(i.a, to);
+    }
+
+    /// Rotations work on the width of the type, shifts on 32 or 64 bits.
+    pub(super) fn shift_by(&mut self, row: Shift, scalar: Scalar, to: Gpr, count: u8) {
+        match (count, scalar.size()) {
+            (0, _) => {}
+            (_, 8) => self.asm.shift(row, W64, to, count),
+            (_, 1) if row == Shift::ROL => self.asm.shift(row, W8, to, count),
+            (_, 2) if row == Shift::ROL => self.asm.shift(row, W16, to, count),
+            _ => self.asm.shift(row, W32, to, count),
+        }
+    }
+
+    fn shift_by_cl(&mut self, row: Shift, scalar: Scalar, to: Gpr) {
+        match scalar.size() {
+            8 => self.asm.shift(row, W64, to, Cl),
+            1 if row == Shift::ROL => self.asm.shift(row, W8, to, Cl),
+            2 if row == Shift::ROL => self.asm.shift(row, W16, to, Cl),
+            _ => self.asm.shift(row, W32, to, Cl),
+        }
+    }
+
+    pub(super) fn unary(&mut self, i: &Instruction, scalar: Scalar, unary: Unary) {
+        let to = self.destination(i.a, Gpr::Rax);
+        let from = self.place(i.b);
+        self.move_place(to, from, scalar);
+        match (unary, scalar) {
+            (Unary::Not, Scalar::Bool) => self.asm.xor(W32, to, 1),
+            (Unary::Not, _) if is_wide(scalar) => self.asm.not(W64, to),
+            (Unary::Not, _) => self.asm.not(W32, to),
+            (Unary::Negate, _) if is_wide(scalar) => self.asm.neg(W64, to),
+            (Unary::Negate, _) => self.asm.neg(W32, to),
+            // Of floats.
+            (Unary::SquareRoot | Unary::Absolute, _) => {}
+        }
+        if scalar != Scalar::Bool {
+            self.extend(to, scalar);
+        }
+        self.set(i.a, to);
+    }
+}
+
+pub(super) fn row_of(binary: Binary) -> Alu {
+    match binary {
+        Binary::Subtract | Binary::SubtractChecked => Alu::SUB,
+        Binary::And => Alu::AND,
+        Binary::Or => Alu::OR,
+        Binary::Xor => Alu::XOR,
+        _ => Alu::ADD,
+    }
+}

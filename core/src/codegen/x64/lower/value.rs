@@ -1,0 +1,219 @@
+//! Reading and writing locals, constants and moves.
+
+use super::{Lower, X64, float_of, is_wide};
+use crate::codegen::frame::StackPlace;
+use crate::codegen::machine::Machine;
+use crate::codegen::regalloc::Location;
+use crate::codegen::x64::{
+    Gpr, GprOperand, GprOrStack, Mem, Rip, Source, W8, W16, W32, W64, Xmm, XmmOrMem,
+};
+use crate::ir::interpret::number;
+use crate::ir::{Instruction, Scalar};
+
+/// A second value of an integer operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Right {
+    Operand(GprOrStack),
+    Number(i32),
+}
+
+/// The number as an instruction of 32 or 64 bits carries it, in the form of a local.
+pub(super) fn immediate(value: i32, scalar: Scalar) -> i32 {
+    match scalar {
+        Scalar::I8 => i32::from(value.to_le_bytes()[0].cast_signed()),
+        Scalar::I16 => value << 16 >> 16,
+        _ if scalar.bits() < 32 => i32::try_from(number(value, scalar)).unwrap_or(0),
+        _ => value,
+    }
+}
+
+impl Lower<'_, '_> {
+    /// The spill slot of a local.
+    fn spill(&self, slot: u32) -> i32 {
+        self.from_frame_pointer(StackPlace::Spill(slot))
+    }
+
+    /// Where an integer local is.
+    #[inline]
+    pub(super) fn place(&self, local: u16) -> GprOrStack {
+        match self.location(local) {
+            Location::Int(register) => X64::int(register).into(),
+            Location::Frame(slot) => GprOrStack::frame(self.spill(slot)),
+            // A local that no instruction reads.
+            Location::Float(_) | Location::Unused => Gpr::Rax.into(),
+        }
+    }
+
+    /// The second value of an instruction, of which `local` is the one that it may be.
+    pub(super) fn right(&self, i: &Instruction, local: u16, scalar: Scalar) -> Right {
+        match i.immediate {
+            true => Right::Number(immediate(i.number(), scalar)),
+            false => Right::Operand(self.place(local)),
+        }
+    }
+
+    /// The register that holds an integer local; `scratch`, filled, when it is in the frame.
+    #[inline]
+    pub(super) fn gpr(&mut self, local: u16, scalar: Scalar, scratch: Gpr) -> Gpr {
+        let place = self.place(local);
+        place.register().unwrap_or_else(|| {
+            self.move_place(scratch, place, scalar);
+            scratch
+        })
+    }
+
+    /// The register in which an integer local is to be computed: its own, or `scratch`, which
+    /// [`set`](Self::set) stores.
+    #[inline]
+    pub(super) fn destination(&self, local: u16, scratch: Gpr) -> Gpr {
+        match self.location(local) {
+            Location::Int(register) => X64::int(register),
+            _ => scratch,
+        }
+    }
+
+    /// Sets an integer local to what is in `from`. Changes no flag.
+    #[inline]
+    pub(super) fn set(&mut self, local: u16, from: Gpr) {
+        match self.location(local) {
+            Location::Int(register) => self.move_gpr(X64::int(register), from),
+            Location::Frame(slot) => {
+                let place = Mem::at(Gpr::Rbp, self.spill(slot));
+                self.asm.mov(W64, place, from);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn move_gpr(&mut self, to: Gpr, from: Gpr) {
+        if to != from {
+            self.asm.mov(W64, to, from);
+        }
+    }
+
+    /// Moves a local to a register, of which only the lower 32 bits count for types up to 32 bits. Changes no flag.
+    pub(super) fn move_place(&mut self, to: Gpr, from: GprOrStack, scalar: Scalar) {
+        match (from.register() == Some(to), is_wide(scalar)) {
+            (true, _) => {}
+            (false, true) => self.asm.mov(W64, to, from),
+            (false, false) => self.asm.mov(W32, to, from),
+        }
+    }
+
+    /// The value in memory or in another register, in the form of a local.
+    pub(super) fn fill(&mut self, to: Gpr, scalar: Scalar, from: impl GprOperand + Source<Gpr>) {
+        match scalar {
+            Scalar::I8 => self.asm.movsx(W32, to, W8, from),
+            Scalar::I16 => self.asm.movsx(W32, to, W16, from),
+            Scalar::U8 | Scalar::Bool => self.asm.movzx(to, W8, from),
+            Scalar::U16 => self.asm.movzx(to, W16, from),
+            Scalar::I32 | Scalar::U32 => self.asm.mov(W32, to, from),
+            _ => self.asm.mov(W64, to, from),
+        }
+    }
+
+    /// Brings a narrow integer back into its form after its bits above were changed.
+    pub(super) fn extend(&mut self, register: Gpr, scalar: Scalar) {
+        if scalar.bits() < 32 {
+            self.fill(register, scalar, register);
+        }
+    }
+
+    /// The register that holds a floating-point local; `scratch`, filled, when it is in the frame.
+    pub(super) fn xmm(&mut self, local: u16, scalar: Scalar, scratch: Xmm) -> Xmm {
+        match self.xmm_place(local) {
+            XmmOrMem::Xmm(register) => register,
+            XmmOrMem::Mem(place) => {
+                self.asm.mov_scalar(float_of(scalar), scratch, place);
+                scratch
+            }
+        }
+    }
+
+    pub(super) fn xmm_place(&self, local: u16) -> XmmOrMem {
+        match self.location(local) {
+            Location::Float(register) => X64::float(register).into(),
+            Location::Frame(slot) => Mem::at(Gpr::Rbp, self.spill(slot)).into(),
+            _ => Xmm::Xmm15.into(),
+        }
+    }
+
+    pub(super) fn xmm_destination(&self, local: u16, scratch: Xmm) -> Xmm {
+        match self.location(local) {
+            Location::Float(register) => X64::float(register),
+            _ => scratch,
+        }
+    }
+
+    pub(super) fn set_xmm(&mut self, local: u16, from: Xmm) {
+        match self.location(local) {
+            Location::Float(register) => self.move_xmm(X64::float(register), from),
+            Location::Frame(slot) => {
+                let place = Mem::at(Gpr::Rbp, self.spill(slot));
+                self.asm.movsd(place, from);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn move_xmm(&mut self, to: Xmm, from: Xmm) {
+        if to != from {
+            self.asm.movaps(to, from);
+        }
+    }
+
+    /// Sets a local to a constant. Changes the flags.
+    pub(super) fn constant(&mut self, to: u16, scalar: Scalar, bits: u64) {
+        if scalar.is_float() {
+            let register = self.xmm_destination(to, Xmm::Xmm15);
+            self.float_constant(register, scalar, bits);
+            return self.set_xmm(to, register);
+        }
+        let extended = extended(bits, scalar);
+        if let Location::Frame(slot) = self.location(to)
+            && let Ok(number) = i32::try_from(extended.cast_signed())
+        {
+            let place = Mem::at(Gpr::Rbp, self.spill(slot));
+            return self.asm.mov(W64, place, number);
+        }
+        let register = self.destination(to, Gpr::Rax);
+        self.integer_constant(register, extended);
+        self.set(to, register);
+    }
+
+    /// Fills a register. Changes the flags.
+    pub(super) fn integer_constant(&mut self, to: Gpr, bits: u64) {
+        match bits {
+            0 => self.asm.zero(to),
+            _ => self.asm.mov_imm(to, bits),
+        }
+    }
+
+    pub(super) fn float_constant(&mut self, to: Xmm, scalar: Scalar, bits: u64) {
+        if bits == 0 {
+            return self.asm.xorps(to, to);
+        }
+        let label = self.literal(bits, false);
+        self.asm.mov_scalar(float_of(scalar), to, Rip::Label(label));
+    }
+
+    pub(super) fn copy(&mut self, to: u16, from: u16, scalar: Scalar) {
+        if scalar.is_float() {
+            let register = self.xmm_destination(to, Xmm::Xmm15);
+            let from = self.xmm(from, scalar, register);
+            return self.set_xmm(to, from);
+        }
+        let scratch = self.destination(to, Gpr::Rax);
+        let from = self.gpr(from, scalar, scratch);
+        self.set(to, from);
+    }
+}
+
+/// The bits of a value in the form of a local.
+pub(super) fn extended(bits: u64, scalar: Scalar) -> u64 {
+    let shift = 64 - scalar.bits();
+    match scalar.is_signed() && scalar.bits() < 32 {
+        true => ((bits << shift).cast_signed() >> shift).cast_unsigned() & 0xffff_ffff,
+        false => bits,
+    }
+}
