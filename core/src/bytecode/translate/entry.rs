@@ -59,16 +59,16 @@ impl Body<'_, '_> {
         let facts = self.facts;
         let calls = facts.call_weight() != 0 || facts.has_tail_calls();
         let loops = facts.targets().iter().any(|target| target.last_back_jump.is_some());
-        if self.charge != 0 && !is_replacement {
-            self.locate();
-            let left = self.change_budget(Binary::Subtract);
-            self.t.ir.trap_compare(Condition::Less, I64, left, 0, trap_code::STACK_LIMIT);
-        }
         let depth = usize::try_from(facts.max_stack_depth()).unwrap_or(usize::MAX);
         let size = depth + usize::from(facts.locals_named()) + facts.ops().len();
         if calls || size > UNCHECKED {
             self.locate();
             self.t.ir.check_stack(self.context, Context::STACK_END);
+        }
+        if self.charge != 0 && !is_replacement {
+            self.locate();
+            let left = self.change_budget(Binary::Subtract);
+            self.t.ir.trap_compare(Condition::Less, I64, left, 0, trap_code::STACK_LIMIT);
         }
         if calls || loops {
             let shared = self.temporary(Scalar::Pointer);
