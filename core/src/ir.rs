@@ -9,7 +9,7 @@
 //! 2. [`Verified::new`] verifies it once for all instances and derives the permitted arguments of each
 //!    parameter ([`VerifiedTemplate`] is the owned form);
 //! 3. [`Verified::instance`] checks the arguments, in constant time for each;
-//! 4. [`lower::Compiler`] compiles an instance; [`interpret()`] interprets it.
+//! 4. a [`Compiler`](crate::codegen::Compiler) of the code generator compiles an instance; [`interpret()`] interprets it.
 //!
 //! [`FunctionBuilder`] builds functions, [`text`] prints and parses them.
 //!
@@ -145,7 +145,6 @@ pub(crate) mod interpret;
 pub(crate) mod opcode;
 pub mod text;
 pub(crate) mod types;
-pub(crate) mod usage;
 pub(crate) mod verify;
 
 pub use builder::{BuildError, Data, FunctionBuilder, Label, Local, Slot, TypeArgument, Value};

@@ -1,5 +1,4 @@
-//! The two compilers to x86-64: [`lower`] and [`compile`] for bytecode, [`ir_lower`] for instances of templates.
+//! The compiler of bytecode to x86-64: [`lower`] and [`compile`].
 
 pub mod compile;
-pub mod ir_lower;
 pub mod lower;

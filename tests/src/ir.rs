@@ -2,6 +2,7 @@
 //! permits, and returns the result of the interpreter.
 #![allow(unsafe_code)]
 
+use smf_core::codegen::{Options, X64Compiler};
 use smf_core::format::template::{Constraints, Container, Template};
 use smf_core::format::write::note::NewPossible;
 use smf_core::format::write::{NewTemplates, write_templates};
@@ -10,7 +11,6 @@ use smf_core::ir::{
     Argument, Arguments, Function, FunctionInstance, Memory, Opcode, Scalar, Stop, Verified,
     function_of, interpret, is_function,
 };
-use smf_core::jit::ir_lower;
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitConfig, JitInstantiator};
 use smf_core::trap::{CallArg, ReturnRegisters, TrapError, call_values};
@@ -82,7 +82,8 @@ pub fn check_any(data: &[u8]) -> bool {
         let given: Vec<Argument> = types.iter().map(|&scalar| scalar.into()).collect();
         let arguments = Arguments::new(&given).expect("at most as many as a function may have");
         let Ok(instance) = verified.instance(arguments) else { continue };
-        let code = ir_lower::Compiler::new().compile(&instance).map(|code| code.bytes.len());
+        let options = Options::default();
+        let code = X64Compiler::new().compile(&instance, &options).map(|code| code.bytes.len());
         assert!(code.expect("an accepted instance compiles") > 0);
         ran |= cfg!(target_arch = "x86_64") && run_both(&instance, &types, &mut numbers);
     }

@@ -5,17 +5,16 @@
 //! ends in a return or a trap. What a type parameter may be is gathered at the same time as a set, so
 //! that an instance is checked without another look at the instructions.
 //!
-//! A second walk counts how often, and how deep in loops, each local is used, for the lowering.
-//! Memory: a few bytes a local and an instruction, all of which the body's length explains.
+//! Memory: a few bytes for each type parameter.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::marker::PhantomData;
 
 use super::error::IrError;
 use super::function::{Callee, Function, Signature};
 use super::instruction::Instruction;
 use super::types::{Argument, Arguments, Scalar, TypeSet, ValueType};
-use super::usage::Usage;
 use crate::alloc_util::{try_copy_bytes as copy_of, try_filled};
 
 mod check;
@@ -42,14 +41,14 @@ pub struct VerifiedTemplate {
 pub(crate) struct Facts {
     /// What each type parameter may be.
     allowed: Vec<TypeSet>,
-    pub(crate) usage: Usage,
 }
 
 /// A body and the types of one instance.
 #[derive(Clone, Copy, Debug)]
 pub struct FunctionInstance<'v, 'd> {
     body: Function<'d>,
-    pub(crate) facts: &'v Facts,
+    /// An instance exists only while the function that the verifier has accepted does.
+    verified: PhantomData<&'v Facts>,
     arguments: Arguments,
 }
 
@@ -77,7 +76,7 @@ impl<'d> Verified<'d> {
         if !ends {
             return Err(IrError::FallsOff { at: body.offset(last) });
         }
-        let facts = Facts { allowed: check.allowed, usage: Usage::of(&body)? };
+        let facts = Facts { allowed: check.allowed };
         Ok(Self { body, facts })
     }
 
@@ -96,7 +95,7 @@ impl<'d> Verified<'d> {
             debug_assert!(!is_invalid(&verified), "an invalid function is trusted: {verified:?}");
         }
         let allowed = try_filled(usize::from(body.type_params), &TypeSet::ANY)?;
-        Ok(Self { body, facts: Facts { allowed, usage: Usage::default() } })
+        Ok(Self { body, facts: Facts { allowed } })
     }
 
     /// The body.
@@ -155,7 +154,7 @@ impl<'v, 'd> FunctionInstance<'v, 'd> {
                 return Err(refusal(&body, parameter, argument));
             }
         }
-        Ok(Self { body, facts, arguments })
+        Ok(Self { body, verified: PhantomData, arguments })
     }
 
     /// The body.

@@ -26,13 +26,12 @@ use crate::alloc_util::{
     AllocError, TryArc, try_collect, try_copy_bytes, try_copy_str, try_push, try_with_capacity,
 };
 use crate::codegen::code::Relocation;
-use crate::codegen::x64::AssembleError;
+use crate::codegen::{CodegenError, CompiledFunction, Options, TRAP_HOOK, X64Compiler};
 use crate::format::Arch;
 use crate::ir::{
     Argument, Arguments, Callee, CalleeKind, FunctionInstance, IrError, Scalar, Signature,
     TypeEntry, ValueType, VerifiedTemplate, is_function,
 };
-use crate::jit::ir_lower::{self, TRAP_HOOK};
 use crate::memory::lock::Lock;
 use crate::trap::trap_hook;
 use crate::types::{MAX_DEPTH, MAX_NODES, Type};
@@ -44,7 +43,10 @@ const MAGIC: &[u8; 4] = b"SMTB";
 const MAX_VERIFIED: usize = 1 << 12;
 
 /// The version of the generated code: a hash of the code of sample functions, which a test checks.
-const CODEGEN_VERSION: u32 = 0x063814fe;
+const CODEGEN_VERSION: u32 = 0x51bcbf31;
+
+/// The alignment of the code of an instance, in bytes.
+const MAX_ALIGN: u32 = 16;
 
 /// The maximum number of idle code generators, about the number of threads that compile concurrently.
 const MAX_IDLE: usize = 4;
@@ -53,7 +55,7 @@ const MAX_IDLE: usize = 4;
 #[derive(Debug, Default)]
 pub struct IrBodies {
     verified: Lock<HashMap<Box<[u8]>, TryArc<VerifiedTemplate>, DefaultHashBuilder>>,
-    idle: Lock<Vec<ir_lower::Compiler>>,
+    idle: Lock<Vec<X64Compiler>>,
 }
 
 impl IrBodies {
@@ -89,7 +91,7 @@ impl IrBodies {
         Ok(verified)
     }
 
-    fn recycle(&self, codegen: ir_lower::Compiler) {
+    fn recycle(&self, codegen: X64Compiler) {
         let mut idle = self.idle.lock();
         if idle.len() < MAX_IDLE {
             // Without memory it is dropped.
@@ -122,9 +124,9 @@ impl Compiler for IrBodies {
         let instance = template.instance(arguments_of(request.arguments)?)?;
         environment.declare_signature(encode_signature(&instance, &instance.body().signature())?);
         let mut codegen = self.idle.lock().pop().unwrap_or_default();
-        let compiled = match codegen.compile(&instance) {
+        let compiled = match codegen.compile(&instance, &Options::default()) {
             Ok(code) => Link { request, instance: &instance, environment, targets: Vec::new() }
-                .compiled(code.bytes, code.relocations),
+                .compiled(&code),
             Err(error) => Err(error.into()),
         };
         self.recycle(codegen);
@@ -141,11 +143,11 @@ impl From<IrError> for CompileError {
     }
 }
 
-impl From<ir_lower::LowerError> for CompileError {
-    fn from(error: ir_lower::LowerError) -> Self {
+impl From<CodegenError> for CompileError {
+    fn from(error: CodegenError) -> Self {
         match error {
-            ir_lower::LowerError::Typed(error) => error.into(),
-            ir_lower::LowerError::Assemble(AssembleError::OutOfMemory { .. }) => AllocError.into(),
+            CodegenError::Ir(error) => error.into(),
+            CodegenError::OutOfMemory => AllocError.into(),
             error => Self::because(error),
         }
     }
@@ -207,7 +209,13 @@ struct Link<'l> {
 }
 
 impl Link<'_> {
-    fn compiled(mut self, bytes: &[u8], relocations: &[Relocation]) -> Result<Compiled> {
+    fn compiled(mut self, code: &CompiledFunction<'_>) -> Result<Compiled> {
+        let CompiledFunction { bytes, relocations, align, .. } = *code;
+        if align > MAX_ALIGN {
+            return Err(CompileError::because(format_args!(
+                "its read-only data must be aligned to {align} bytes, but instances are aligned to {MAX_ALIGN}"
+            )));
+        }
         let mut found = try_with_capacity(relocations.len())?;
         for &Relocation { offset, kind, target, addend } in relocations {
             found.push(CodeReloc { offset, kind, target: self.target(target)?, addend });
@@ -482,9 +490,7 @@ mod tests {
         };
         let add = "template t<A>(a: A) -> A\nadd A a, a, 1\nreturn A a\nend";
         assert!(message(add, &[Type::Bool]).contains("add has no meaning for bool"));
-        assert!(
-            message(add, &[named("Node", &[])]).contains("which is no number, bool or pointer")
-        );
+        assert!(message(add, &[named("Node", &[])]).contains("a type that is no scalar"));
         assert!(message(add, &[Type::I64, Type::I64]).contains("2"));
         assert!(message(add, &[]).contains("0"));
         let missing = "template t<A>()\ncall_host missing()\nreturn_none\nend";

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use smf_core::codegen::{Options, X64Compiler};
 use smf_core::format::template::{Constraints, Container, Template, TemplateKind};
 use smf_core::format::write::note::NewPossible;
 use smf_core::format::write::{NewTemplates, write_templates};
 use smf_core::ir::text::{ParsedFunction, parse};
 use smf_core::ir::{Argument, Arguments, Function, Scalar, VerifiedTemplate};
-use smf_core::jit::ir_lower;
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitConfig, JitInstantiator, JitSymbolResolver};
 use smf_core::trap::call_catching;
@@ -60,11 +60,11 @@ pub(crate) fn measure(bench: &mut Bench) {
     bench.take(&measure, repeat(make), None);
 
     let template = VerifiedTemplate::new(&work.body).unwrap();
-    let mut compiler = ir_lower::Compiler::new();
+    let mut compiler = X64Compiler::new();
     let arguments = Arguments::new(&[Scalar::I64.into(), Argument::Named]).unwrap();
     let compile = || {
         let instance = template.instance(arguments).unwrap();
-        compiler.compile(&instance).unwrap().bytes.len()
+        compiler.compile(&instance, &Options::default()).unwrap().bytes.len()
     };
     let measure = Measure { name: COMPILE, target: target(1000.0), ..Measure::default() };
     bench.take(&measure, repeat(compile), None);

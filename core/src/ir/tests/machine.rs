@@ -8,7 +8,7 @@ use std::vec::Vec;
 
 use super::super::*;
 use crate::codegen::{Options, TRAP_HOOK, X64Compiler};
-use crate::memory::code_alloc::{CodeMemory, ExecutableBlock};
+use crate::memory::code_alloc::{CodeMemory, ExecutableBlock, Request};
 
 std::thread_local! {
     static TRAP: Cell<Option<(u32, u32)>> = const { Cell::new(None) };
@@ -93,7 +93,8 @@ impl<'t> Machine<'t> {
         fixes: &[(usize, Result<Name, usize>)],
         places: &BTreeMap<Name, usize>,
     ) -> Linked {
-        let mut block = self.memory.allocate(code.len() + fixes.len() * VENEER).unwrap();
+        let request = Request::new(code.len() + fixes.len() * VENEER).aligned_to(16);
+        let mut block = self.memory.allocate_with(request).unwrap();
         for (place, target) in fixes {
             let target = match target {
                 Ok(name) => places[name],
