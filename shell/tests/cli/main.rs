@@ -22,6 +22,7 @@ mod host;
 mod init;
 mod inspect;
 mod library;
+mod map;
 mod memory;
 #[cfg(target_arch = "x86_64")]
 mod merge;

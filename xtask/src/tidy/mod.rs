@@ -45,6 +45,8 @@ const UNSAFE: &[&str] = &[
     "core/src/memory/sys/shim/descriptor.rs",
     "core/src/memory/sys/shim/mm.rs",
     "core/src/trap/call.rs",
+    "core/src/trap/aarch64.rs",
+    "core/src/trap/landing.rs",
     "core/src/trap/x86_64.rs",
     "core/src/vm/native/block.rs",
     "core/src/vm/native/enter.rs",

@@ -21,7 +21,7 @@ const DATA: u64 = 0x1100_0000_0000;
 const STACK: u64 = 0x1200_0000_0000;
 
 /// The maximum depth of calls, each of which takes some of the stack of the thread.
-const MAX_DEPTH: usize = 500;
+const MAX_DEPTH: usize = 200;
 
 /// The maximum number of bytes of all stack slots.
 const MAX_STACK: u64 = 64 << 20;

@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    bytecode, convert, diff, inspect, jit, library, nm, note, pack, prefetch, run, stub, templates,
-    verify,
+    bytecode, convert, diff, inspect, jit, library, map, nm, note, pack, prefetch, run, stub,
+    templates, verify,
 };
 
 /// Loads, runs, verifies and links SMF modules.
@@ -30,6 +30,7 @@ pub(crate) enum Command {
     Size(nm::SizeArgs),
     Top(nm::TopArgs),
     Diff(diff::Args),
+    Map(map::Args),
     Verify(verify::Args),
     /// Links relocatable ELF objects and modules into one module
     Pack(pack::Args),

@@ -22,6 +22,7 @@ mod integer;
 mod jit;
 mod layout;
 mod library;
+mod map;
 mod nm;
 mod note;
 mod output;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Jit(args) => jit::run(args),
         Command::Templates(args) => templates::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Map(args) => map::run(args),
         Command::Nm(args) => nm::nm(args),
         Command::Size(args) => nm::size(args),
         Command::Top(args) => nm::top(args),

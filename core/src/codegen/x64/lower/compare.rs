@@ -147,7 +147,7 @@ impl Lower<'_, '_> {
                 let unordered = self.asm.label();
                 self.asm.jcc(Cond::P, unordered);
                 self.asm.jcc(Cond::E, label);
-                self.asm.bind(unordered);
+                self.bind(unordered);
             }
             Outcome::UnequalFloats => {
                 self.asm.jcc(Cond::P, label);
@@ -267,7 +267,7 @@ impl Lower<'_, '_> {
         self.asm.jcc(cond, done);
         let moved = self.xmm(moved, scalar, to);
         self.move_xmm(to, moved);
-        self.asm.bind(done);
+        self.bind(done);
         self.set_xmm(i.a, to);
     }
 }

@@ -75,7 +75,7 @@ impl Lower<'_, '_> {
         self.asm.jcc(Cond::S, large);
         self.asm.cvtsi2s(float, to, W64, source);
         self.asm.jmp(done);
-        self.asm.bind(large);
+        self.bind(large);
         self.asm.mov(W64, Gpr::Rcx, source);
         self.move_gpr(Gpr::Rax, source);
         self.asm.shr(W64, Gpr::Rcx, 1u8);
@@ -83,7 +83,7 @@ impl Lower<'_, '_> {
         self.asm.or(W64, Gpr::Rcx, Gpr::Rax);
         self.asm.cvtsi2s(float, to, W64, Gpr::Rcx);
         self.asm.scalar(Row::ADD, float, to, to);
-        self.asm.bind(done);
+        self.bind(done);
     }
 
     fn float_to_integer(&mut self, a: u16, to: Scalar, b: u16, from: Scalar) {
@@ -133,7 +133,7 @@ impl Lower<'_, '_> {
         self.load_14(highest.to_bits());
         self.asm.minsd(Xmm::Xmm15, Xmm::Xmm14);
         self.asm.cvttsd2si(W64, Gpr::Rax, Xmm::Xmm15);
-        self.asm.bind(done);
+        self.bind(done);
     }
 
     /// The processor gives the lowest number for all that does not fit.
@@ -146,7 +146,7 @@ impl Lower<'_, '_> {
         self.compare_with(TWO_TO_63);
         self.asm.jcc(Cond::B, done);
         self.asm.mov_imm(Gpr::Rax, i64::MAX.cast_unsigned());
-        self.asm.bind(done);
+        self.bind(done);
     }
 
     /// The upper half of the numbers is converted without its highest bit.
@@ -160,7 +160,7 @@ impl Lower<'_, '_> {
         self.asm.jcc(Cond::Ae, large);
         self.asm.cvttsd2si(W64, Gpr::Rax, Xmm::Xmm15);
         self.asm.jmp(done);
-        self.asm.bind(large);
+        self.bind(large);
         self.asm.mov_imm(Gpr::Rax, u64::MAX);
         self.compare_with(TWO_TO_64);
         self.asm.jcc(Cond::Ae, done);
@@ -169,7 +169,7 @@ impl Lower<'_, '_> {
         self.asm.cvttsd2si(W64, Gpr::Rax, Xmm::Xmm15);
         self.asm.mov_imm(Gpr::Rcx, 1 << 63);
         self.asm.xor(W64, Gpr::Rax, Gpr::Rcx);
-        self.asm.bind(done);
+        self.bind(done);
     }
 }
 

@@ -66,7 +66,7 @@ impl Lower<'_, '_> {
             let pages = bytes / PAGE;
             let head = self.asm.label();
             self.asm.mov_imm(Gpr::Rax, pages.into());
-            self.asm.bind(head);
+            self.bind(head);
             self.asm.sub(W64, Gpr::Rsp, PAGE.cast_signed());
             self.asm.test(W64, touched, Gpr::Rsp);
             self.asm.dec(W64, Gpr::Rax);
@@ -141,13 +141,13 @@ impl Lower<'_, '_> {
         let mut exit = None;
         let mut known = None;
         for site in &traps {
-            self.asm.bind(site.label);
+            self.bind(site.label);
             self.asm.mov_imm(place, site.at.into());
             match known {
                 Some((code, label)) if code == site.code => self.asm.jmp(label),
                 _ => {
                     let label = self.asm.label();
-                    self.asm.bind(label);
+                    self.bind(label);
                     known = Some((site.code, label));
                     self.load_context();
                     self.asm.mov_imm(number, site.code.into());
@@ -155,7 +155,7 @@ impl Lower<'_, '_> {
                         Some(exit) => self.asm.jmp(exit),
                         None => {
                             let label = self.asm.label();
-                            self.asm.bind(label);
+                            self.bind(label);
                             exit = Some(label);
                             self.exit();
                         }
