@@ -63,4 +63,4 @@ pub(crate) const ARGUMENTS: [Gpr; 6] = [Gpr::Rdi, Gpr::Rsi, Gpr::Rdx, Gpr::Rcx, 
 
 #[cfg(test)]
 #[cfg(all(feature = "kernel", any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
-mod tests;
+pub(crate) mod tests;

@@ -3,8 +3,6 @@
 //! Miri (`cargo xtask miri`) is about a thousand times slower than the machine. There, exhaustive tests cover a sample
 //! that is spread over the whole range.
 
-#[cfg(all(feature = "kernel", any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(crate) mod machine_code;
 #[path = "../../tests/src/scale.rs"]
 mod scale;
 

@@ -329,7 +329,7 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
 
     /// Bytes of a place in the stack from the frame pointer.
     #[inline]
-    pub(crate) fn from_frame_pointer(&self, place: StackPlace) -> i32 {
-        self.frame.from_frame_pointer(place)
+    pub(crate) fn frame_pointer_offset(&self, place: StackPlace) -> i32 {
+        self.frame.frame_pointer_offset(place)
     }
 }

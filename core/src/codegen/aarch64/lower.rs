@@ -208,7 +208,7 @@ impl Machine for Aarch64 {
 impl Lower<'_, '_> {
     /// A place in the stack; `scratch` may be written.
     fn stack(&mut self, access: Access, place: StackPlace, scratch: Gpr) -> Mem {
-        let offset = i64::from(self.frame.from_stack_pointer(place));
+        let offset = i64::from(self.frame.stack_pointer_offset(place));
         if access.encodes(offset) {
             return Mem::Offset(Gpr::SP, offset);
         }

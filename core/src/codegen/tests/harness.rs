@@ -9,14 +9,16 @@ use std::vec::Vec;
 #[cfg_attr(target_arch = "aarch64", path = "harness/aarch64.rs")]
 mod machine;
 
-use machine::{INTEGERS, enter, handler};
+use machine::{INTEGERS, enter, handler, veneer};
 
+use crate::codegen::code::Relocation;
 use crate::codegen::{NativeCompiler, Options, TRAP_HOOK, TrapConvention};
+use crate::format::RelocKind;
 use crate::ir::{
     Argument, Arguments, CalleeKind, Function, FunctionInstance, Scalar, Stop, Verified,
 };
+use crate::link::aarch64::{Operand, patch};
 use crate::memory::code_alloc::{CodeMemory, ExecutableBlock, Request};
-use crate::testing::machine_code::{VENEER, add_veneer, relocate};
 
 std::thread_local! {
     static TRAP: Cell<Option<(u32, u32)>> = const { Cell::new(None) };
@@ -78,6 +80,64 @@ impl Context {
     }
 }
 
+/// The most bytes of a veneer or an address slot, with padding.
+pub(crate) const VENEER: usize = 32;
+
+/// Applies a relocation at `place`, which has the address `address`.
+fn relocate(place: &mut [u8], address: u64, relocation: &Relocation, target: u64) {
+    let value = i128::from(target) + i128::from(relocation.addend);
+    let word = place.first_chunk_mut::<4>().unwrap();
+    let operand = match relocation.kind {
+        RelocKind::Abs64 => {
+            return place[..8].copy_from_slice(&u64::try_from(value).unwrap().to_le_bytes());
+        }
+        RelocKind::Arm64Branch26 => Operand::Branch26,
+        RelocKind::Arm64GotLoadPage21 => Operand::Page21,
+        RelocKind::Arm64GotLoadPageOff12 => Operand::PageOff12,
+        _ => {
+            let distance = i32::try_from(value - i128::from(address)).unwrap();
+            return *word = distance.to_le_bytes();
+        }
+    };
+    let patched = patch(operand, u32::from_le_bytes(*word), address, value).unwrap();
+    *word = patched.to_le_bytes();
+}
+
+/// Appends something with the alignment of an address, and returns its offset.
+fn append(code: &mut Vec<u8>, bytes: &[u8]) -> usize {
+    code.resize(code.len().next_multiple_of(8), 0);
+    code.extend(bytes);
+    code.len() - bytes.len()
+}
+
+/// Code that is being linked at an address.
+pub(crate) struct Link<'c> {
+    pub(crate) code: &'c mut Vec<u8>,
+    pub(crate) base: usize,
+}
+
+impl Link<'_> {
+    /// Applies a relocation at the offset `place` against an offset in the code, or an address elsewhere. Appends a
+    /// veneer or a slot for an address where the kind of the relocation needs one.
+    pub(crate) fn apply(
+        &mut self,
+        place: usize,
+        relocation: &Relocation,
+        target: Result<usize, usize>,
+    ) {
+        let mut target = match target {
+            Ok(offset) => offset,
+            Err(address) => append(self.code, &veneer(address)),
+        };
+        let kind = relocation.kind;
+        if matches!(kind, RelocKind::Arm64GotLoadPage21 | RelocKind::Arm64GotLoadPageOff12) {
+            target = append(self.code, &(self.base + target).to_le_bytes());
+        }
+        let [address, target] = [place, target].map(|offset| (self.base + offset) as u64);
+        relocate(&mut self.code[place..], address, relocation, target);
+    }
+}
+
 /// The functions of the host, by name.
 pub(super) type HostFunctions = BTreeMap<&'static str, usize>;
 
@@ -132,16 +192,16 @@ impl Program {
             }
             code.extend_from_slice(made.bytes);
         }
-        let size = code.len() + 2 * fixes.len() * VENEER + 4096;
+        let size = code.len() + fixes.len() * VENEER + 4096;
         let mut block =
             CodeMemory::default().allocate_with(Request::new(size).aligned_to(4096)).unwrap();
         let base = block.address();
         for (place, relocation, target) in fixes {
-            let target = match target {
-                Ok(index) => starts[index],
-                Err(address) => add_veneer(&mut code, address),
-            };
-            relocate(&mut code, base, place, &relocation, target);
+            Link { code: &mut code, base }.apply(
+                place,
+                &relocation,
+                target.map(|index: usize| starts[index]),
+            );
         }
         block.as_mut_slice()[..code.len()].copy_from_slice(&code);
         Self { block: block.publish().unwrap(), starts, options }

@@ -166,7 +166,7 @@ fn data_is_behind_the_code_and_aligned() {
     f.binary(Binary::Add, I64, sum, sum, value);
     f.return_value(I64, sum);
     let bytes = f.finish().unwrap();
-    let program = link(&[bytes.clone()]);
+    let program = link(std::slice::from_ref(&bytes));
     assert_eq!(program.call(0, &[(I64, 6)], Some(I64)), Ok(8 + 49 + u64::from(b'c')));
     let mut compiler = NativeCompiler::new();
     let code = compiler.compile(&plain(&verified(&bytes)), &CONTEXT).unwrap();

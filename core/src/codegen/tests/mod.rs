@@ -1,7 +1,7 @@
 //! Generated code against the interpreter, and its unwind rows against a simulation of the stack.
 
 mod context;
-mod harness;
+pub(crate) mod harness;
 mod memory;
 mod operations;
 mod program;

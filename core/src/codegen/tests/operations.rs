@@ -360,7 +360,7 @@ impl Runner {
         let bytes = build(op, ty, variant);
         let verified = verified(&bytes);
         self.functions += 1;
-        let options = if self.functions % 2 == 0 { CONTEXT } else { Options::default() };
+        let options = if self.functions.is_multiple_of(2) { CONTEXT } else { Options::default() };
         let program = Program::link(&mut self.compiler, &[plain(&verified)], &self.host, options);
         for (&[a, b], expected) in values.iter().zip(expected) {
             let mut out = [0u64; 3];

@@ -237,7 +237,7 @@ fn check(seed: u64) -> bool {
         (0..FUNCTIONS).map(|number| function(&mut random, &shapes, number)).collect();
     let verified: Vec<_> = bodies.iter().map(|bytes| verified(bytes)).collect();
     let instances: Vec<_> = verified.iter().map(plain).collect();
-    let options = if seed % 2 == 0 { CONTEXT } else { Options::default() };
+    let options = if seed.is_multiple_of(2) { CONTEXT } else { Options::default() };
     let program =
         Program::link(&mut NativeCompiler::new(), &instances, &HostFunctions::new(), options);
     let Shape { params, result } = &shapes[0];

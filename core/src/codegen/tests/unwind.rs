@@ -244,7 +244,7 @@ fn function(locals: usize, calls: bool, traps: bool, slot: bool) -> Vec<u8> {
         }
         f.binary(Binary::Xor, Scalar::I64, a, a, local);
     }
-    if calls && locals % 2 == 0 {
+    if calls && locals.is_multiple_of(2) {
         f.return_call_function(8, &[context, a]);
     } else {
         f.return_value(Scalar::I64, a);

@@ -8,9 +8,9 @@ use std::vec::Vec;
 
 use super::super::*;
 use crate::codegen::code::Relocation;
+use crate::codegen::tests::harness::{Link, VENEER};
 use crate::codegen::{NativeCompiler, Options, TRAP_HOOK};
 use crate::memory::code_alloc::{CodeMemory, ExecutableBlock, Request};
-use crate::testing::machine_code::{VENEER, add_veneer, relocate};
 
 std::thread_local! {
     static TRAP: Cell<Option<(u32, u32)>> = const { Cell::new(None) };
@@ -24,6 +24,9 @@ extern "C" fn trap_hook(code: u32, at: u32, _function: u64) -> u64 {
 
 /// A template's name and its arguments.
 type Name = (String, Vec<Scalar>);
+
+/// A relocation of the code at an offset, against an instance or the address of a function of the host.
+type Fix = (usize, Relocation, Result<Name, usize>);
 
 /// Templates, functions of the host, and the code compiled from them.
 pub(super) struct Machine<'t> {
@@ -65,21 +68,21 @@ impl<'t> Machine<'t> {
             code.resize(code.len().next_multiple_of(made.align as usize), 0xcc);
             places.insert(next.clone(), code.len());
             for relocation in made.relocations {
-                let place = (code.len() + relocation.offset as usize, *relocation);
+                let place = code.len() + relocation.offset as usize;
                 if relocation.target == TRAP_HOOK {
-                    fixes.push((place, Err(trap_hook as *const () as usize)));
+                    fixes.push((place, *relocation, Err(trap_hook as *const () as usize)));
                     continue;
                 }
                 let index = u16::try_from(relocation.target).unwrap();
                 let callee = verified.body().callee(index).unwrap();
                 if callee.kind == CalleeKind::Host {
-                    fixes.push((place, Err(self.host[callee.name])));
+                    fixes.push((place, *relocation, Err(self.host[callee.name])));
                     continue;
                 }
                 if let CalleeKind::Function(number) = callee.kind {
                     let callee: Name = (self.program[number as usize].to_string(), Vec::new());
                     wanted.push(callee.clone());
-                    fixes.push((place, Ok(callee)));
+                    fixes.push((place, *relocation, Ok(callee)));
                     continue;
                 }
                 let types = callee.types().map(|entry| match entry {
@@ -88,28 +91,24 @@ impl<'t> Machine<'t> {
                 });
                 let callee: Name = (callee.name.to_string(), types.collect());
                 wanted.push(callee.clone());
-                fixes.push((place, Ok(callee)));
+                fixes.push((place, *relocation, Ok(callee)));
             }
             code.extend_from_slice(made.bytes);
+            code.resize(code.len().next_multiple_of(16), 0);
         }
         self.publish(code, &fixes, &places)
     }
 
-    fn publish(
-        &self,
-        mut code: Vec<u8>,
-        fixes: &[((usize, Relocation), Result<Name, usize>)],
-        places: &BTreeMap<Name, usize>,
-    ) -> Linked {
-        let request = Request::new(code.len() + (2 * fixes.len() + 1) * VENEER).aligned_to(4096);
+    fn publish(&self, mut code: Vec<u8>, fixes: &[Fix], places: &BTreeMap<Name, usize>) -> Linked {
+        let request = Request::new(code.len() + fixes.len() * VENEER).aligned_to(4096);
         let mut block = self.memory.allocate_with(request).unwrap();
         let base = block.address();
-        for ((place, relocation), target) in fixes {
+        for (place, relocation, target) in fixes {
             let target = match target {
-                Ok(name) => places[name],
-                Err(address) => add_veneer(&mut code, *address),
+                Ok(name) => Ok(places[name]),
+                Err(address) => Err(*address),
             };
-            relocate(&mut code, base, *place, relocation, target);
+            Link { code: &mut code, base }.apply(*place, relocation, target);
         }
         block.as_mut_slice()[..code.len()].copy_from_slice(&code);
         Linked { block: block.publish().unwrap() }

@@ -1,9 +1,16 @@
-//! Entry and trap handler on aarch64.
+//! Entry, trap handler and veneers on aarch64.
+
+use std::vec::Vec;
 
 use super::Context;
 
 /// The integers that are passed in registers.
 pub(super) const INTEGERS: usize = 8;
+
+/// `ldr x16, #8; br x16` and the address.
+pub(super) fn veneer(address: usize) -> Vec<u8> {
+    [&[0x50, 0, 0, 0x58, 0, 2, 0x1f, 0xd6][..], &address.to_le_bytes()].concat()
+}
 
 /// Calls a function with all registers and eight stack slots of arguments.
 #[unsafe(naked)]

@@ -1,9 +1,16 @@
-//! Entry and trap handler on x86-64.
+//! Entry, trap handler and veneers on x86-64.
+
+use std::vec::Vec;
 
 use super::Context;
 
 /// The integers that are passed in registers.
 pub(super) const INTEGERS: usize = 6;
+
+/// `mov r11, address; jmp r11`
+pub(super) fn veneer(address: usize) -> Vec<u8> {
+    [&[0x49, 0xbb][..], &address.to_le_bytes(), &[0x41, 0xff, 0xe3]].concat()
+}
 
 /// Calls a function with all registers and eight stack slots of arguments.
 #[unsafe(naked)]
