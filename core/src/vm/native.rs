@@ -39,6 +39,10 @@ use stubs::{EXIT_TRAMPOLINE, EntryTrampoline, Stubs};
 #[cfg(target_arch = "x86_64")]
 type HostMachine = crate::codegen::x64::X64;
 
+/// The machine that this engine compiles for.
+#[cfg(target_arch = "aarch64")]
+type HostMachine = crate::codegen::aarch64::Aarch64;
+
 /// Bytes of stack that a call of compiled code takes, without the activation.
 const CALL_STACK: usize = 1024;
 
