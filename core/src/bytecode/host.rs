@@ -260,7 +260,7 @@ pub struct Signals {
 
 impl Signals {
     /// Where the words are, for compiled code.
-    #[cfg(all(target_arch = "x86_64", feature = "kernel"))]
+    #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), feature = "kernel"))]
     pub(crate) const OFFSETS: [usize; 2] =
         [core::mem::offset_of!(Signals, interrupt), core::mem::offset_of!(Signals, error)];
 

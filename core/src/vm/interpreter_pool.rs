@@ -26,7 +26,7 @@ impl InterpreterPool {
         Self { interpreters: Lock::new(Vec::new()), process }
     }
 
-    #[cfg(all(test, target_arch = "x86_64"))]
+    #[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub(super) fn lock_for_tests(&self) -> crate::memory::lock::LockGuard<'_, Vec<Interpreter>> {
         self.interpreters.lock()
     }

@@ -12,9 +12,10 @@
 //! (on-stack replacement). Compiled code calls the interpreter for a function that is not compiled. Threads
 //! may call concurrently; each function is compiled once.
 
+mod compiler;
 mod error;
 mod interpreter_pool;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod native;
 mod stack;
 
@@ -22,6 +23,7 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::ops::Range;
 
+pub use compiler::{Compiler, X64Compiler};
 pub use error::CodeError;
 pub use stack::{HOST_STACK, StackBounds, set_stack_bounds};
 
@@ -34,7 +36,7 @@ use crate::memory::code_alloc::CodeMemory;
 use crate::memory::lock::ProcessId;
 use crate::trap::bytecode::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
 use interpreter_pool::InterpreterPool;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use native::Native;
 
 /// The most arguments that a call from the host passes without allocating.
@@ -62,7 +64,7 @@ pub const DEFAULT_THRESHOLD: u32 = 200;
 
 impl Tiers {
     /// The interpreter only, with addresses of functions on machines that support them.
-    pub const UNCOMPILED: Tiers = if cfg!(target_arch = "x86_64") {
+    pub const UNCOMPILED: Tiers = if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
         Tiers::Compile { threshold: NEVER }
     } else {
         Tiers::Interpret
@@ -72,7 +74,7 @@ impl Tiers {
 impl Default for Tiers {
     /// Both tiers if there is a compiler for this machine, otherwise the interpreter.
     fn default() -> Self {
-        if cfg!(target_arch = "x86_64") {
+        if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
             Tiers::Compile { threshold: DEFAULT_THRESHOLD }
         } else {
             Tiers::Interpret
@@ -182,7 +184,7 @@ struct Interpreted<'c> {
 )]
 enum Inner<'c> {
     Interpreted(Interpreted<'c>),
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     Native(Box<Native<'c>>),
 }
 
@@ -217,12 +219,12 @@ impl<'c> Engine<'c> {
     ) -> Result<Self, EngineError> {
         let Tiers::Compile { threshold } = tiers else { return Ok(Self::new(program, hosts)?) };
         hosts.link(&program)?;
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         {
             let native = Native::new(program, hosts, memory.clone(), threshold)?;
             Ok(Self { inner: Inner::Native(native), budget: DEFAULT_BUDGET })
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         {
             let _ = (memory, threshold);
             Err(CodeError::NoCompiler.into())
@@ -233,7 +235,7 @@ impl<'c> Engine<'c> {
     pub fn program(&self) -> &Program<'c> {
         match &self.inner {
             Inner::Interpreted(interpreted) => &interpreted.program,
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.program(),
         }
     }
@@ -242,7 +244,7 @@ impl<'c> Engine<'c> {
     pub fn signals(&self) -> &Signals {
         match &self.inner {
             Inner::Interpreted(interpreted) => &interpreted.signals,
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.signals(),
         }
     }
@@ -251,7 +253,7 @@ impl<'c> Engine<'c> {
     pub fn observe(&mut self, observer: Box<dyn CodeObserver + 'c>) {
         match &mut self.inner {
             Inner::Interpreted(_) => drop(observer),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.observe(observer),
         }
     }
@@ -260,7 +262,7 @@ impl<'c> Engine<'c> {
     pub fn unregister(&self) {
         match &self.inner {
             Inner::Interpreted(_) => {}
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.unregister(),
         }
     }
@@ -269,7 +271,7 @@ impl<'c> Engine<'c> {
     pub fn code_bytes(&self) -> usize {
         match &self.inner {
             Inner::Interpreted(_) => 0,
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => {
                 let mut sum = 0usize;
                 native.for_each_code(|_, _, bytes| sum = sum.saturating_add(bytes));
@@ -288,7 +290,7 @@ impl<'c> Engine<'c> {
     pub fn set_threshold(&self, threshold: u32) {
         match &self.inner {
             Inner::Interpreted(_) => {}
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.set_threshold(threshold),
         }
         let _ = threshold;
@@ -331,7 +333,7 @@ impl<'c> Engine<'c> {
                 let environment = Environment { program, hosts, signals };
                 interpreters.call(environment, &mut NoTierUp, function, args, space)
             }
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.call(function, args, space),
         }
     }
@@ -372,7 +374,7 @@ impl<'c> Engine<'c> {
     pub fn compile(&self, function: u32) -> Result<(usize, usize), CodeError> {
         match &self.inner {
             Inner::Interpreted(_) => self.interpreted(function),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.compile(function),
         }
     }
@@ -386,7 +388,7 @@ impl<'c> Engine<'c> {
     pub fn address(&self, function: u32) -> Result<usize, CodeError> {
         match &self.inner {
             Inner::Interpreted(_) => self.interpreted(function),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.address(function),
         }
     }
@@ -394,7 +396,9 @@ impl<'c> Engine<'c> {
     fn interpreted<T>(&self, function: u32) -> Result<T, CodeError> {
         Err(match self.program().function(function) {
             None => CodeError::NoFunction { index: function },
-            Some(_) if cfg!(target_arch = "x86_64") => CodeError::Interpreted,
+            Some(_) if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) => {
+                CodeError::Interpreted
+            }
             Some(_) => CodeError::NoCompiler,
         })
     }
@@ -404,7 +408,7 @@ impl<'c> Engine<'c> {
         let _ = address;
         match &self.inner {
             Inner::Interpreted(_) => false,
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.has_address(address),
         }
     }
@@ -414,7 +418,7 @@ impl<'c> Engine<'c> {
     pub fn on_trap(&self, hook: Option<TrapHook>) {
         match &self.inner {
             Inner::Interpreted(_) => {}
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.on_trap(hook),
         }
         let _ = hook;
@@ -424,7 +428,7 @@ impl<'c> Engine<'c> {
     pub fn for_each_code(&self, each: impl FnMut(u32, usize, usize)) {
         match &self.inner {
             Inner::Interpreted(_) => drop(each),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.for_each_code(each),
         }
     }

@@ -56,7 +56,7 @@ fn interpreted_only_function_has_no_address_and_a_named_error() {
         assert_eq!((m.bytecode_exports().count(), m.bytecode_functions().count()), (0, 1));
         assert!(m.refusal(b"main").is_some() && m.refusal(b"absent").is_none());
     }
-    let why = if cfg!(target_arch = "x86_64") {
+    let why = if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
         "m: the engine interprets bytecode alone, so that its functions have neither machine code nor addresses"
     } else {
         "m: there is no compiler of bytecode for this machine, so that its functions have neither machine code nor addresses"
@@ -104,7 +104,7 @@ fn functions_on_objects_are_interpreted_beside_compiled_ones() {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[test]
 fn compiling_is_refused_where_there_is_no_compiler() {
     let tiers = Tiers::Compile { threshold: 0 };
