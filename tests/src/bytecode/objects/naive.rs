@@ -251,7 +251,7 @@ fn cell(block: &V, offset: u32, store: Option<V>) -> Result<V, Cause> {
     let V::Block(cells) = block else { return Err(block.wrong(ValueKind::Block)) };
     let mut cells = cells.borrow_mut();
     let index = usize::try_from(offset / 8).unwrap();
-    if offset % 8 != 0 || index >= cells.len() {
+    if !offset.is_multiple_of(8) || index >= cells.len() {
         return Err(out_of_range());
     }
     if let Some(value) = store {
