@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 use smf_core::bytecode::host::HostTable;
 use smf_core::bytecode::text::{Assembled, assemble};
 use smf_core::bytecode::verify::{FunctionCode, Program, Verifier};
-use smf_core::jit::compile::Compiler;
 use smf_core::memory::code_alloc::CodeMemory;
-use smf_core::vm::{Engine, Tiers};
+use smf_core::vm::{Engine, Tiers, X64Compiler};
 
 use crate::measure::{Bench, Contender, Measure, Target, Unit, repeat};
 
@@ -250,7 +249,7 @@ fn compiling(bench: &mut Bench, functions: &[Assembled]) {
         })
         .collect();
     let ours = || {
-        let (mut verifier, mut compiler) = (Verifier::new(), Compiler::new());
+        let (mut verifier, mut compiler) = (Verifier::new(), X64Compiler::new());
         let codes = codes.clone();
         repeat(move || {
             let program = verifier.verify(codes.clone()).unwrap();
