@@ -208,7 +208,8 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         self.following
     }
 
-    /// Makes the next instruction, which [`peek`](Self::peek) has returned, the current one. It does not end the code.
+    /// Goes to the next instruction, which [`peek`](Self::peek) has returned and which does not end the code. A trap
+    /// behind this is at that instruction.
     pub(crate) fn take_next(&mut self) {
         self.advance();
         self.locate();
