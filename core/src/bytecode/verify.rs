@@ -353,6 +353,20 @@ impl<'v> Facts<'v, '_> {
         self.kind(vector.get(usize::try_from(position).ok()?).copied()?)
     }
 
+    /// The kinds of the locals that are ever set, and of the positions of the operand stack, at a target: `None` for
+    /// those that nothing reads before they are set. Both are empty when no path leads there.
+    pub(crate) fn kinds_at(
+        &self,
+        target: usize,
+    ) -> (impl Iterator<Item = Option<Kind>> + use<'v>, impl Iterator<Item = Option<Kind>> + use<'v>)
+    {
+        let types = self.verifier.joins.get(target).unwrap_or(&[]);
+        let locals = usize::from(self.locals_set()).min(types.len());
+        let (locals, slots) = types.split_at_checked(locals).unwrap_or_default();
+        let kind = |ty: &Type| ty.kind().and_then(KindSet::single);
+        (locals.iter().map(kind), slots.iter().map(kind))
+    }
+
     /// The kinds of what the instruction at `at`, a comparison, compares: left and right. `None` when
     /// that depends on functions that have not been looked at.
     pub fn compared(&self, at: u32) -> Option<[Kind; 2]> {
