@@ -115,8 +115,6 @@ mod faults;
 pub mod format;
 #[cfg(feature = "alloc")]
 pub mod ir;
-#[cfg(feature = "alloc")]
-pub mod jit;
 #[cfg(feature = "kernel")]
 pub mod link;
 #[cfg(feature = "kernel")]

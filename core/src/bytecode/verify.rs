@@ -378,12 +378,6 @@ impl<'v> Facts<'v, '_> {
         Some([self.kind(left)?, self.kind(right)?])
     }
 
-    /// Whether all comparisons are of two i64.
-    #[inline(always)]
-    pub(crate) fn compares_integers_alone(&self) -> bool {
-        self.verifier.frame.compared.is_empty()
-    }
-
     /// Which of the two values are floats that the instruction at `at` compares; `None` when neither is.
     /// All kinds are to be known.
     pub(crate) fn compared_floats(&self, at: u32) -> Option<[bool; 2]> {

@@ -12,6 +12,7 @@
 //! (on-stack replacement). Compiled code calls the interpreter for a function that is not compiled. Threads
 //! may call concurrently; each function is compiled once.
 
+mod compiler;
 mod error;
 mod interpreter_pool;
 #[cfg(target_arch = "x86_64")]
@@ -22,6 +23,7 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::ops::Range;
 
+pub use compiler::{Compiler, X64Compiler};
 pub use error::CodeError;
 pub use stack::{HOST_STACK, StackBounds, set_stack_bounds};
 

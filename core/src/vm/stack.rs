@@ -2,7 +2,7 @@
 //!
 //! What activations of bytecode may take together is limited by their number and a budget. That is more
 //! than a small thread has. So each call also has an end of the stack: compiled functions compare it with
-//! what they need ([`abi`](crate::jit::lower::abi)), and the interpreter does where it is entered; a call
+//! what they need ([`abi`](crate::bytecode::translate::abi)), and the interpreter does where it is entered; a call
 //! that would pass it stops with [`Cause::StackLimit`](crate::trap::bytecode::Cause::StackLimit).
 //!
 //! **Where the stack ends** only the host knows ([`set_stack_bounds`]). When it does not, or the stack

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use smf_core::bytecode::host::HostTable;
 use smf_core::bytecode::text::{Assembled, assemble};
 use smf_core::bytecode::verify::{FunctionCode, Program, Verifier};
-use smf_core::jit::compile::Compiler;
 use smf_core::memory::code_alloc::CodeMemory;
-use smf_core::vm::{Engine, Tiers};
+use smf_core::vm::{Engine, Tiers, X64Compiler};
 
 use crate::measure::{Bench, Contender, Measure, Target, Unit, repeat};
 
@@ -245,7 +244,7 @@ fn compiling(bench: &mut Bench, functions: &[Assembled]) {
             locals: function.locals,
         })
         .collect();
-    let (mut verifier, mut compiler) = (Verifier::new(), Compiler::new());
+    let (mut verifier, mut compiler) = (Verifier::new(), X64Compiler::new());
     let ours = repeat(move || {
         let program = verifier.verify(codes.clone()).unwrap();
         let count = u32::try_from(program.functions().len()).unwrap();

@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
 use smf_core::bytecode::text::{annotate, assemble, write_module};
 use smf_core::bytecode::verify::{FunctionCode, Kind, Program, Verifier, functions_of};
+use smf_core::codegen::CompiledFunction;
 use smf_core::format::Flags;
 use smf_core::format::functions::{Function, Functions};
-use smf_core::jit::compile::Compiler;
-use smf_core::jit::lower::Lowered;
 use smf_core::loader::ModuleRef;
-use smf_core::vm::Engine;
+use smf_core::vm::{Engine, X64Compiler};
 
 use crate::generic;
 use crate::output::{self, At, Failure};
@@ -96,11 +95,11 @@ pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
         for function in wanted {
             let &Function { code, params, locals, .. } = function;
             let code = FunctionCode { code, params, locals };
-            let lowered = native
+            let compiled = native
                 .as_mut()
                 .and_then(|(compiler, program)| compiler.function(program, function.index).ok());
             let mut note = |out: &mut dyn fmt::Write, at| {
-                lowered.as_ref().map_or(Ok(()), |lowered| write_code(out, lowered, at))
+                compiled.as_ref().map_or(Ok(()), |compiled| write_code(out, compiled, at))
             };
             annotate(&mut text, function.name(), code, &callee, &mut note)
                 .map_err(io::Error::other)?;
@@ -112,21 +111,22 @@ pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
 }
 
 /// A compiler that records the source map, and the verified program.
-fn native<'d>(path: &Path, table: &Functions<'d>) -> Result<(Compiler, Program<'d>), Failure> {
+fn native<'d>(path: &Path, table: &Functions<'d>) -> Result<(X64Compiler, Program<'d>), Failure> {
     let program = Verifier::new().verify(functions_of(table).at(path)?).at(path)?;
-    let mut compiler = Compiler::new();
+    let mut compiler = X64Compiler::new();
     compiler.record_source_map(true);
     Ok((compiler, program))
 }
 
 /// Writes the machine code of the instruction at `at`.
-fn write_code(out: &mut dyn fmt::Write, lowered: &Lowered<'_>, at: u32) -> fmt::Result {
-    let source_map = lowered.source_map;
+fn write_code(out: &mut dyn fmt::Write, compiled: &CompiledFunction<'_>, at: u32) -> fmt::Result {
+    let source_map = compiled.source_map;
     let first = source_map.partition_point(|origin| origin.instruction < at);
     let own = source_map.iter().skip(first).zip(first + 1..);
     for (origin, next) in own.take_while(|(origin, _)| origin.instruction == at) {
         let end = source_map.get(next).map(|next| next.offset as usize);
-        let bytes = lowered.bytes.get(origin.offset as usize..end.unwrap_or(lowered.bytes.len()));
+        let bytes =
+            compiled.bytes.get(origin.offset as usize..end.unwrap_or(compiled.code_size as usize));
         write_instructions(out, bytes.unwrap_or(&[]), origin.offset.into())?;
     }
     Ok(())
