@@ -36,6 +36,8 @@ pub(crate) mod machine;
 #[cfg(feature = "alloc")]
 pub(crate) mod parallel_move;
 #[cfg(feature = "alloc")]
+pub mod passes;
+#[cfg(feature = "alloc")]
 mod regalloc;
 #[cfg(feature = "alloc")]
 pub mod unwind;

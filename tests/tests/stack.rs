@@ -22,7 +22,7 @@ const PAINT: u64 = 0x5afe_57ac_5afe_57ac;
 
 /// Stack in bytes of the entry into compiled code, in addition to the activations: saved registers, and the query
 /// of the stack bounds.
-const ENTRY: u64 = 1024;
+const ENTRY: u64 = 1536;
 
 /// A stack for calls.
 struct Stack {
@@ -151,11 +151,11 @@ fn cost_of(shape: Shape) -> u64 {
 }
 
 fn shapes() -> impl Iterator<Item = Shape> {
-    const COUNTS: [u16; 9] = [0, 1, 6, 7, 8, 20, 300, 1000, 9000];
-    let few = [1, 5, 12, 400];
+    const COUNTS: [u16; 8] = [0, 1, 4, 5, 6, 8, 20, 64];
+    let few = [1, 5, 12, 400, 9000];
     COUNTS.into_iter().flat_map(move |params| {
         few.into_iter().flat_map(move |more| {
-            [(0, 0), (30, 3), (0, 9), (200, 40), (0, 3000)].into_iter().flat_map(
+            [(0, 0), (30, 3), (0, 9), (200, 40), (0, 64)].into_iter().flat_map(
                 move |(pushed, passed)| {
                     [false, true].map(|calls| Shape { params, more, pushed, passed, calls })
                 },

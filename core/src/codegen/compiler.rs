@@ -9,6 +9,7 @@ use super::frame::Frame;
 use super::liveness::Liveness;
 use super::lowering::{Buffers, Lowering};
 use super::machine::{Machine, MachineAssembler};
+use super::passes::{Lookup, PassMemory, optimize};
 use super::regalloc::Allocation;
 use super::unwind::{UnwindMachine, UnwindRow};
 use super::x64::X64;
@@ -49,10 +50,12 @@ pub struct Options {
     pub sign_return_address: bool,
     /// Whether the source map is recorded.
     pub source_map: bool,
+    /// The optimisation level: which [passes](super::passes) rewrite the function first.
+    pub level: u8,
 }
 
 impl Default for Options {
-    /// Traps by the hook, no landing pad, no source map.
+    /// Traps by the hook, no landing pad, no source map, no passes.
     fn default() -> Self {
         Self {
             traps: TrapConvention::Hook,
@@ -61,6 +64,7 @@ impl Default for Options {
             landing_pad: false,
             sign_return_address: false,
             source_map: false,
+            level: 0,
         }
     }
 }
@@ -95,6 +99,7 @@ pub struct Compiler<M: Machine> {
     allocation: Allocation,
     slots: Vec<u32>,
     buffers: Buffers<<M::Assembler as MachineAssembler>::Label>,
+    passes: PassMemory,
 }
 
 /// Generates code for x86-64.
@@ -119,6 +124,7 @@ impl<M: Machine> Default for Compiler<M> {
             allocation: Allocation::default(),
             slots: Vec::new(),
             buffers: Buffers::default(),
+            passes: PassMemory::default(),
         }
     }
 }
@@ -144,9 +150,25 @@ impl<M: Machine> Compiler<M> {
         instance: &FunctionInstance<'_, '_>,
         options: &Options,
     ) -> Result<CompiledFunction<'_>, CodegenError> {
-        let Self { asm, liveness, allocation, slots, buffers } = self;
+        self.compile_in_program(instance, options, &|_| None)
+    }
+
+    /// As [`compile`](Self::compile), for a function of a program. `lookup` returns its functions, which are verified,
+    /// by number: small ones are inlined at level 2 and above.
+    ///
+    /// # Errors
+    /// Those of [`compile`](Self::compile).
+    pub fn compile_in_program(
+        &mut self,
+        instance: &FunctionInstance<'_, '_>,
+        options: &Options,
+        lookup: Lookup<'_>,
+    ) -> Result<CompiledFunction<'_>, CodegenError> {
+        let Self { asm, liveness, allocation, slots, buffers, passes } = self;
         asm.clear();
         buffers.clear();
+        let optimized = optimize(options.level, instance, lookup, passes)?;
+        let instance = &optimized.map_or(*instance, |body| instance.with_body(body));
         let has_context = matches!(options.traps, TrapConvention::Context { .. });
         liveness.compute(instance, has_context)?;
         allocation.assign(instance, liveness, M::REGISTERS)?;

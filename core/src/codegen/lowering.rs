@@ -168,9 +168,12 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         self.body.instruction(self.next).filter(|_| !self.liveness.is_target(self.next))
     }
 
-    /// Leaves out the next instruction, which [`peek`](Self::peek) has returned and which does not end the code.
+    /// Goes to the next instruction, which [`peek`](Self::peek) has returned and which does not end the code. A trap
+    /// behind this is at that instruction.
     pub(crate) fn take_next(&mut self) {
+        self.index = self.next;
         self.next = self.next.saturating_add(1);
+        self.locate();
     }
 
     /// Whether `local` is not read behind instruction `index`.

@@ -157,6 +157,11 @@ impl<'v, 'd> FunctionInstance<'v, 'd> {
         Ok(Self { body, verified: PhantomData, arguments })
     }
 
+    /// The same instance of another form of the function, which must be valid for its type arguments.
+    pub(crate) fn with_body<'e>(&self, body: Function<'e>) -> FunctionInstance<'v, 'e> {
+        FunctionInstance { body, verified: PhantomData, arguments: self.arguments }
+    }
+
     /// The function.
     pub fn body(&self) -> &Function<'d> {
         &self.body

@@ -30,6 +30,7 @@ pub use stack::{HOST_STACK, StackBounds, set_stack_bounds};
 use crate::alloc_util::{AttachResult, try_collect};
 use crate::bytecode::host::{HostLinkError, HostTable, Signals};
 use crate::bytecode::interpret::{Environment, NoTierUp, StackSpace};
+use crate::bytecode::objects::{Objects, Value};
 use crate::bytecode::verify::Program;
 use crate::memory::code_alloc::CodeMemory;
 use crate::memory::lock::ProcessId;
@@ -177,6 +178,10 @@ struct Interpreted<'c> {
 }
 
 #[derive(Debug)]
+#[cfg_attr(
+    target_arch = "x86_64",
+    expect(clippy::large_enum_variant, reason = "an engine is made once and stays in its place")
+)]
 enum Inner<'c> {
     Interpreted(Interpreted<'c>),
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -292,10 +297,11 @@ impl<'c> Engine<'c> {
     }
 
     /// Calls a function and returns its result: an integer, the bits of a float, 0 or 1 for a bool, or
-    /// 0 for nil ([`Program::summary`] tells which).
+    /// 0 for nil ([`Program::summary`] tells which). The objects that the call makes end with it.
     ///
     /// # Errors
-    /// The function does not exist, the number of arguments is wrong, or the program trapped.
+    /// The function does not exist, the number of arguments is wrong, or the program trapped; a result that is an
+    /// object is such a trap.
     pub fn call(&self, function: u32, args: &[i64]) -> Result<i64, CallError> {
         let found = self.program().function(function).ok_or(CallError::NoFunction { function })?;
         let (given, params) = (args.len(), found.params);
@@ -330,6 +336,35 @@ impl<'c> Engine<'c> {
             #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.call(function, args, space),
         }
+    }
+
+    /// Calls a function with values, whose objects belong to the host. A function that compiles takes integers.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn call_with(
+        &self,
+        objects: &mut dyn Objects,
+        function: u32,
+        args: &[Value],
+    ) -> Result<Value, CallError> {
+        let found = self.program().function(function).ok_or(CallError::NoFunction { function })?;
+        let (given, params) = (args.len(), found.params);
+        if given != usize::from(params) {
+            return Err(CallError::Arguments { function, given, params });
+        }
+        let stack_end = stack::stack_end(self.budget);
+        let space = StackSpace { depth: MAX_DEPTH, budget: self.budget, stack_end };
+        let call = (function, args);
+        let result = match &self.inner {
+            Inner::Interpreted(Interpreted { program, hosts, signals, interpreters }) => {
+                let environment = Environment { program, hosts, signals };
+                interpreters.call_with(environment, objects, &mut NoTierUp, call, space)
+            }
+            #[cfg(target_arch = "x86_64")]
+            Inner::Native(native) => native.call_with(objects, call, space),
+        };
+        result.map_err(CallError::Trap)
     }
 
     /// Compiles a function now. Returns the address and the size in bytes of its code.

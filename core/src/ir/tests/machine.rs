@@ -34,6 +34,8 @@ pub(super) struct Machine<'t> {
     pub(super) host: BTreeMap<&'static str, usize>,
     /// The names of the functions of the program by number.
     pub(super) program: Vec<&'t str>,
+    /// The optimisation level.
+    pub(super) level: u8,
     memory: CodeMemory,
     compiler: NativeCompiler,
 }
@@ -49,7 +51,8 @@ pub(super) type Outcome = Result<u64, Stop>;
 impl<'t> Machine<'t> {
     pub(super) fn new(templates: BTreeMap<&'t str, Verified<'t>>) -> Self {
         let (memory, compiler) = (CodeMemory::default(), NativeCompiler::new());
-        Self { templates, host: BTreeMap::new(), program: Vec::new(), memory, compiler }
+        let (host, program) = (BTreeMap::new(), Vec::new());
+        Self { templates, host, program, level: 0, memory, compiler }
     }
 
     /// Links the instance `name` of `arguments`, and all of its callees.
@@ -64,7 +67,8 @@ impl<'t> Machine<'t> {
             let verified = &self.templates[next.0.as_str()];
             let given: Vec<Argument> = next.1.iter().map(|&scalar| scalar.into()).collect();
             let instance = verified.instance(Arguments::new(&given).unwrap()).unwrap();
-            let made = self.compiler.compile(&instance, &Options::default()).unwrap();
+            let options = Options { level: self.level, ..Options::default() };
+            let made = self.compiler.compile(&instance, &options).unwrap();
             code.resize(code.len().next_multiple_of(made.align as usize), 0xcc);
             places.insert(next.clone(), code.len());
             for relocation in made.relocations {

@@ -82,6 +82,7 @@ fn check(case: &Case, random: &mut Random) -> bool {
         ("narrow", narrow as *const () as usize),
         ("nothing", nothing as *const () as usize),
     ]);
+    machine.level = random.below(3) as u8;
     let got = machine.link("random", &case.arguments).call(&values, Some(result));
     let [expected, got] = [expected, got].map(|end| end.map(|bits| canonical(bits, result)));
     let expected = expected.map_err(|stop| match stop {

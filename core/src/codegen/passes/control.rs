@@ -1,0 +1,129 @@
+//! Control flow: jumps to jumps, branches over jumps, jumps to the next instruction, and unreachable code.
+
+use alloc::vec::Vec;
+
+use super::edit::{EditableFunction, scalar_of};
+use super::fold::inverse;
+use crate::alloc_util::{AllocError, try_push, try_reserve, try_resize};
+use crate::ir::instruction::Instruction;
+use crate::ir::opcode::{Condition, Opcode};
+
+/// The memory of the pass.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    is_reached: Vec<bool>,
+    is_target: Vec<bool>,
+    pending: Vec<usize>,
+}
+
+/// The longest chain of jumps that one jump follows: chains may be cycles.
+const MAX_HOPS: usize = 8;
+
+/// Jumps that become useless by the removal of others are found in the next round.
+const ROUNDS: usize = 2;
+
+impl Control {
+    /// Simplifies the jumps of `function`.
+    pub(super) fn run(&mut self, function: &mut EditableFunction) -> Result<(), AllocError> {
+        for _ in 0..ROUNDS {
+            thread(function);
+            self.remove_unreachable(function)?;
+            function.rebuild(&[])?;
+            function.targets(&mut self.is_target)?;
+            self.remove_useless(function);
+            function.rebuild(&[])?;
+        }
+        Ok(())
+    }
+
+    fn remove_unreachable(&mut self, function: &mut EditableFunction) -> Result<(), AllocError> {
+        self.is_reached.clear();
+        try_resize(&mut self.is_reached, function.len(), false)?;
+        self.pending.clear();
+        try_push(&mut self.pending, 0)?;
+        while let Some(start) = self.pending.pop() {
+            self.follow(function, start)?;
+        }
+        for (index, &is_reached) in self.is_reached.iter().enumerate() {
+            if !is_reached {
+                function.delete(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes jumps to the next instruction, and inverts branches over a jump.
+    fn remove_useless(&self, function: &mut EditableFunction) {
+        for (index, next) in (0..function.len()).zip(1..) {
+            let Some(i) = function.get(index) else { continue };
+            let target = i.target().and_then(|target| usize::try_from(target).ok());
+            if target == Some(next) {
+                function.delete(index);
+                continue;
+            }
+            let is_over = target == next.checked_add(1) && self.is_target.get(next) == Some(&false);
+            let over = function.get(next).filter(|i| is_over && i.opcode == Opcode::Jump);
+            if let Some((jump, opcode)) = over.zip(inverted(&i)) {
+                function.set(index, Instruction { opcode, imm: jump.imm, ..i });
+                function.delete(next);
+            }
+        }
+    }
+
+    /// Marks the instructions that control falls through from `start`, and notes the targets of branches.
+    fn follow(&mut self, function: &EditableFunction, start: usize) -> Result<(), AllocError> {
+        let code = function.code.get(start..).unwrap_or(&[]);
+        let marks = self.is_reached.get_mut(start..).unwrap_or(&mut []);
+        for (i, mark) in code.iter().zip(marks) {
+            if core::mem::replace(mark, true) {
+                return Ok(());
+            }
+            if let Some(target) = i.target().and_then(|target| usize::try_from(target).ok()) {
+                try_reserve(&mut self.pending, 1)?;
+                self.pending.push(target);
+            }
+            if i.opcode.ends() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lets each jump go to where a chain of jumps ends.
+fn thread(function: &mut EditableFunction) {
+    for index in 0..function.len() {
+        let Some(i) = function.get(index).filter(|i| i.opcode.has_target()) else { continue };
+        let mut imm = i.imm;
+        for _ in 0..MAX_HOPS {
+            let next = usize::try_from(imm).ok().and_then(|target| function.get(target));
+            match next {
+                Some(next) if next.opcode == Opcode::Jump || is_same_test(&i, &next) => {
+                    imm = next.imm;
+                }
+                _ => break,
+            }
+        }
+        if imm != i.imm {
+            function.set(index, Instruction { imm, ..i });
+        }
+    }
+}
+
+/// Whether `next` tests what `i` has just found to hold, so that it goes on to its own target.
+fn is_same_test(i: &Instruction, next: &Instruction) -> bool {
+    i.opcode.has_target() && Instruction { imm: i.imm, ..*next } == *i
+}
+
+/// The opcode of the branch that is taken where `i` is not.
+pub(super) fn inverted(i: &Instruction) -> Option<Opcode> {
+    match i.opcode {
+        Opcode::BranchIf(expected) => Some(Opcode::BranchIf(!expected)),
+        Opcode::Branch(condition) => {
+            let is_float = scalar_of(i.type_code).is_none_or(|scalar| scalar.is_float());
+            let is_exact = matches!(condition, Condition::Equal | Condition::NotEqual);
+            (!is_float || is_exact).then(|| Opcode::Branch(inverse(condition)))
+        }
+        _ => None,
+    }
+}

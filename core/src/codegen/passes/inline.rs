@@ -1,0 +1,293 @@
+//! Inlining of small functions of the program that call nothing.
+//!
+//! The locals of the callee become new locals of the caller. Those that are no parameters are set to 0 first, because a
+//! call in a loop would find the values of the previous call; the removal of dead definitions deletes what is not
+//! needed. A return becomes a copy and a jump. Traps report the source location in the callee, if it states locations,
+//! else that of the call.
+
+use alloc::vec::Vec;
+
+use super::edit::{EditableFunction, Origin, copy, plain, scalar_of};
+use crate::alloc_util::{AllocError, try_push, try_reserve};
+use crate::ir::function::Function;
+use crate::ir::instruction::{Instruction, NONE};
+use crate::ir::opcode::Opcode;
+
+/// Finds a verified function of the program by its number.
+pub type Lookup<'l> = &'l dyn Fn(u32) -> Option<&'l Function<'l>>;
+
+/// The instructions of a callee that is inlined.
+const MAX_CALLEE: usize = 24;
+
+/// The instructions by which a function may grow at least, and in proportion to its own.
+const MIN_GROWTH: usize = 200;
+
+/// The memory of the pass.
+#[derive(Debug, Default)]
+pub(super) struct Inline {
+    code: Vec<Instruction>,
+    origins: Vec<Origin>,
+    /// The first new instruction of each old one; those of inlined functions have their targets already.
+    numbers: Vec<u32>,
+    is_inlined: Vec<bool>,
+}
+
+impl Inline {
+    /// Inlines calls in `function`. Whether there were any.
+    pub(super) fn run(
+        &mut self,
+        function: &mut EditableFunction,
+        lookup: Lookup<'_>,
+    ) -> Result<bool, AllocError> {
+        let may_call = function.callees.iter().any(|callee| callee.function.is_some());
+        if !may_call {
+            return Ok(false);
+        }
+        self.code.clear();
+        self.origins.clear();
+        self.numbers.clear();
+        self.is_inlined.clear();
+        let mut growth = function.len().max(MIN_GROWTH);
+        let mut has_inlined = false;
+        for index in 0..function.len() {
+            let Some(i) = function.code.get(index).copied() else { continue };
+            try_push(&mut self.numbers, u32::try_from(self.code.len()).unwrap_or(u32::MAX))?;
+            let before = self.code.len();
+            let callee = candidate(function, &i, lookup).filter(|callee| callee.len() <= growth);
+            if let Some(callee) = callee
+                && self.expand(function, index, &i, callee)?
+            {
+                growth = growth.saturating_sub(self.code.len().saturating_sub(before));
+                has_inlined = true;
+                continue;
+            }
+            self.push(i, function.origin(index), false)?;
+        }
+        if has_inlined {
+            self.retarget();
+            core::mem::swap(&mut function.code, &mut self.code);
+            core::mem::swap(&mut function.origins, &mut self.origins);
+        }
+        Ok(has_inlined)
+    }
+
+    fn push(&mut self, i: Instruction, origin: Origin, is_inlined: bool) -> Result<(), AllocError> {
+        try_push(&mut self.code, i)?;
+        try_push(&mut self.origins, origin)?;
+        try_push(&mut self.is_inlined, is_inlined)
+    }
+
+    fn retarget(&mut self) {
+        for (i, _) in self.code.iter_mut().zip(&self.is_inlined).filter(|(_, inlined)| !**inlined) {
+            let target = i.target().and_then(|target| usize::try_from(target).ok());
+            if let Some(&new) = target.and_then(|target| self.numbers.get(target)) {
+                i.imm = new.cast_signed();
+            }
+        }
+    }
+
+    /// Appends the instructions of `callee` in the place of the call `i`. `false` when there are too many locals or
+    /// constants.
+    fn expand(
+        &mut self,
+        function: &mut EditableFunction,
+        index: usize,
+        i: &Instruction,
+        callee: &Function<'_>,
+    ) -> Result<bool, AllocError> {
+        let start = self.code.len().saturating_add(usize::from(callee.locals()));
+        let Ok(start) = u32::try_from(start) else { return Ok(false) };
+        let Some(first) = add_locals(function, callee)? else { return Ok(false) };
+        let Some(constants) = add_constants(function, callee)? else { return Ok(false) };
+        let call = function.origin(index);
+        let local = |local: u16| first.saturating_add(local);
+        let count = callee.signature().params.len();
+        for position in 0..count {
+            let Some(&operand) = function.operands_of(i).get(position) else { continue };
+            let Ok(number) = u16::try_from(position) else { continue };
+            let code = function.local_code(operand);
+            self.push(copy(code, local(number), operand), call, true)?;
+        }
+        for (number, &code) in (0u16..).zip(callee.local_codes()).skip(count) {
+            self.push(plain(Opcode::Constant, code, [local(number), 0, 0], 0), call, true)?;
+        }
+        let numbers = body_numbers(callee, start);
+        let end = numbers.end;
+        let origins = CalleeOrigins::new(callee, call);
+        for (number, instruction) in callee.instructions().flatten().enumerate() {
+            let origin = origins.at(function, number)?;
+            let moved = Renamed { first, constants, start: &numbers };
+            if let Some(result) = moved.result(&instruction, i.a) {
+                self.push(result, origin, true)?;
+            }
+            self.push(moved.instruction(&instruction, end), origin, true)?;
+        }
+        Ok(true)
+    }
+}
+
+/// The numbers of the instructions of an inlined function: a return with a value takes two.
+struct Numbers {
+    first: u32,
+    /// The instructions that take two, as bits.
+    pairs: u32,
+    end: u32,
+}
+
+fn body_numbers(callee: &Function<'_>, first: u32) -> Numbers {
+    let is_pair = callee.instructions().map(|i| i.is_some_and(|i| i.opcode == Opcode::Return));
+    let pairs = is_pair
+        .enumerate()
+        .fold(0, |pairs, (index, is_pair)| pairs | u32::from(is_pair) << (index % 32));
+    let len = u32::try_from(callee.len()).unwrap_or(u32::MAX);
+    let end = first.saturating_add(len).saturating_add(pairs.count_ones());
+    Numbers { first, pairs, end }
+}
+
+impl Numbers {
+    fn of(&self, instruction: u32) -> u32 {
+        let before = self.pairs & (1u32.checked_shl(instruction).unwrap_or(0).wrapping_sub(1));
+        self.first.saturating_add(instruction).saturating_add(before.count_ones())
+    }
+}
+
+/// How the instructions of a callee are written in the caller.
+struct Renamed<'n> {
+    first: u16,
+    constants: i32,
+    start: &'n Numbers,
+}
+
+impl Renamed<'_> {
+    /// The copy of the result that a return begins with. A result that is not used is copied to itself.
+    fn result(&self, i: &Instruction, to: u16) -> Option<Instruction> {
+        let value = self.first.saturating_add(i.a);
+        let to = if to == NONE { value } else { to };
+        (i.opcode == Opcode::Return).then(|| copy(i.type_code, to, value))
+    }
+
+    fn instruction(&self, i: &Instruction, end: u32) -> Instruction {
+        let mut new = *i;
+        match i.opcode {
+            Opcode::Return | Opcode::ReturnNone => {
+                return plain(Opcode::Jump, 0, [0; 3], end.cast_signed());
+            }
+            Opcode::WideConstant => new.imm = i.imm.saturating_add(self.constants),
+            _ => {}
+        }
+        if let Some(target) = i.target() {
+            new.imm = self.start.of(target).cast_signed();
+        }
+        let rename = |local: u16| self.first.saturating_add(local);
+        super::edit::map_fields(&mut new, &rename);
+        if i.written().is_some() {
+            new.a = rename(i.a);
+        }
+        new
+    }
+}
+
+/// The callee of `i`, if it is to be inlined.
+fn candidate<'l>(
+    function: &EditableFunction,
+    i: &Instruction,
+    lookup: Lookup<'l>,
+) -> Option<&'l Function<'l>> {
+    if i.opcode != Opcode::Call {
+        return None;
+    }
+    let number = function.callees.get(usize::from(i.b))?.function?;
+    let callee = lookup(number)?;
+    let is_small = callee.len() <= MAX_CALLEE && callee.type_params() == 0;
+    let has_memory = callee.slots().len() > 0 || callee.data_count() > 0;
+    if !is_small || has_memory || !callee.instructions().all(|i| i.is_some_and(is_inlinable)) {
+        return None;
+    }
+    // The entry of the callee in the caller states a signature, which must be that of the function.
+    let params = callee.signature().params;
+    let operands = function.operands_of(i);
+    let is_same = operands.len() == params.len()
+        && operands.iter().zip(params).all(|(&local, &code)| function.local_code(local) == code)
+        && (i.a == NONE || function.local_code(i.a) == callee.signature().result);
+    let is_bound = callee.local_codes().iter().all(|&code| scalar_of(code).is_some());
+    (is_same && is_bound).then_some(callee)
+}
+
+fn is_inlinable(i: Instruction) -> bool {
+    !i.opcode.is_call() && !matches!(i.opcode, Opcode::FunctionAddress | Opcode::CheckStack)
+}
+
+/// Adds the locals of the callee; the number of the first one.
+fn add_locals(
+    function: &mut EditableFunction,
+    callee: &Function<'_>,
+) -> Result<Option<u16>, AllocError> {
+    let count = function.locals.len();
+    let codes = callee.local_codes();
+    let fits = count.checked_add(codes.len()).is_some_and(|sum| sum < usize::from(NONE));
+    let Some(first) = u16::try_from(count).ok().filter(|_| fits) else { return Ok(None) };
+    try_reserve(&mut function.locals, codes.len())?;
+    function.locals.extend_from_slice(codes);
+    Ok(Some(first))
+}
+
+/// Adds the constants of the callee; the number of the first one.
+fn add_constants(
+    function: &mut EditableFunction,
+    callee: &Function<'_>,
+) -> Result<Option<i32>, AllocError> {
+    let Ok(first) = i32::try_from(function.constants.len()) else { return Ok(None) };
+    // A function of a few instructions uses a few constants, whatever its table has.
+    if callee.constants.len() > MAX_CALLEE {
+        return Ok(None);
+    }
+    for bits in callee.constants {
+        try_push(&mut function.constants, u64::from_le_bytes(*bits))?;
+    }
+    Ok(Some(first))
+}
+
+/// The source locations of an inlined function.
+struct CalleeOrigins<'f, 'd> {
+    callee: &'f Function<'d>,
+    call: Origin,
+}
+
+impl<'f, 'd> CalleeOrigins<'f, 'd> {
+    fn new(callee: &'f Function<'d>, call: Origin) -> Self {
+        Self { callee, call }
+    }
+
+    fn at(&self, function: &mut EditableFunction, number: usize) -> Result<Origin, AllocError> {
+        let is_before = |first: u32| usize::try_from(first).is_ok_and(|first| first <= number);
+        let entries = self.callee.locations().take(MAX_CALLEE);
+        let Some(found) = entries.take_while(|entry| is_before(entry.instruction)).last() else {
+            return Ok(self.call);
+        };
+        let file = match found.file {
+            Some(name) => add_string(function, name)?,
+            None => NONE,
+        };
+        Ok(Origin { line: found.line, column: found.column, file })
+    }
+}
+
+/// The offset of a name in the strings, which it is added to; [`NONE`] where they are full.
+fn add_string(function: &mut EditableFunction, name: &str) -> Result<u16, AllocError> {
+    let strings = &mut function.strings;
+    let mut offset = 0usize;
+    for known in strings.split(|&byte| byte == 0) {
+        if known == name.as_bytes() && offset.saturating_add(name.len()) < strings.len() {
+            return Ok(u16::try_from(offset).unwrap_or(NONE));
+        }
+        offset = offset.saturating_add(known.len()).saturating_add(1);
+    }
+    let end = strings.len();
+    let fits = end.saturating_add(name.len()).saturating_add(1) <= usize::from(u16::MAX);
+    let Some(offset) = u16::try_from(end).ok().filter(|_| fits) else { return Ok(NONE) };
+    // The table may end without a NUL only in a function whose last name is not used.
+    try_reserve(strings, name.len().saturating_add(1))?;
+    strings.extend_from_slice(name.as_bytes());
+    strings.push(0);
+    Ok(offset)
+}

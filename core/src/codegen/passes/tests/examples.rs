@@ -1,0 +1,153 @@
+//! Functions by example, before and after the passes.
+
+use std::string::String;
+use std::vec::Vec;
+
+use super::super::{Lookup, PassMemory, optimize};
+use crate::ir::{Arguments, Binary, Condition, Function, FunctionBuilder, Scalar, Verified, text};
+
+/// The statements of `text` at a level, without the declarations of locals.
+fn optimized(level: u8, source: &str) -> Vec<String> {
+    let templates = text::parse(source).unwrap();
+    let bodies: Vec<Function<'_>> =
+        templates.iter().map(|template| Function::parse(&template.body).unwrap()).collect();
+    let lookup: Lookup<'_> = &|number| bodies.get(number as usize);
+    let verified = Verified::new(*bodies.last().unwrap()).unwrap();
+    statements(level, &verified, lookup)
+}
+
+fn statements(level: u8, verified: &Verified<'_>, lookup: Lookup<'_>) -> Vec<String> {
+    let instance = verified.instance(Arguments::new(&[]).unwrap()).unwrap();
+    let mut memory = PassMemory::default();
+    let found = optimize(level, &instance, lookup, &mut memory).unwrap();
+    let body = found.unwrap_or(*instance.body());
+    Verified::new(body).unwrap();
+    let mut listing = String::new();
+    text::print("f", &body, &mut listing).unwrap();
+    let lines = listing.lines().map(str::trim).map(String::from);
+    let is_statement = |line: &String| {
+        !["template", "local", "end", "loc ", "location"].iter().any(|word| line.starts_with(word))
+    };
+    lines.filter(|line| !line.is_empty()).filter(is_statement).collect()
+}
+
+#[test]
+fn level_0_changes_nothing() {
+    let source = "template f(a: i64) -> i64\nlocal b: i64\nconst i64 b, 1\nreturn i64 a\nend";
+    assert_eq!(optimized(0, source).len(), 2);
+    assert_eq!(optimized(1, source), ["return i64 v0"]);
+}
+
+#[test]
+fn comparison_and_branch_become_one() {
+    let source = "template f(a: i64, b: i64) -> i64\nlocal c: bool\nlocal d: i64\n\
+                  lt i64 c, a, b\nconvert i64 d, bool c\nbr_ne i64 d, 0, less\nreturn i64 a\n\
+                  less:\nreturn i64 b\nend";
+    assert_eq!(optimized(1, source)[0], "br_lt i64 v0, v1, L2");
+}
+
+#[test]
+fn multiplication_by_a_constant_local_becomes_a_shift() {
+    let source = "template f(a: u32) -> u32\nlocal b: u32\nlocal c: u32\nconst u32 b, 8\n\
+                  mul u32 c, b, a\ndiv u32 c, c, b\nrem u32 c, c, b\nreturn u32 c\nend";
+    let expected = ["shl u32 v2, v0, 3", "shr u32 v2, v2, 3", "and u32 v2, v2, 7", "return u32 v2"];
+    assert_eq!(optimized(1, source), expected);
+}
+
+#[test]
+fn sum_through_a_temporary_is_computed_in_place() {
+    let source = "template f(a: i64) -> i64\nlocal t: i64\nhead:\nadd i64 t, a, 1\nmove i64 a, t\n\
+                  br_lt i64 a, 9, head\nreturn i64 a\nend";
+    assert_eq!(optimized(1, source)[1..3], ["add i64 v0, v0, 1", "br_lt i64 v0, 9, L0"]);
+}
+
+#[test]
+fn loads_are_redundant_until_a_store() {
+    let source = "template f(p: ptr, q: ptr) -> i64\nlocal a: i64\nlocal b: i64\nlocal c: i64\n\
+                  load i64 a, p + 0\nload i64 b, p + 0\nstore i64 b, q + 0\nload i64 c, p + 0\n\
+                  add i64 c, c, b\nload i64 a, q + 0\nadd i64 c, c, a\nreturn i64 c\nend";
+    let loads = optimized(1, source).iter().filter(|line| line.starts_with("load")).count();
+    assert_eq!(loads, 2);
+    let stored = "template f(p: ptr, a: i64) -> i64\nlocal b: i64\nstore i64 a, p + 8\n\
+                  load i64 b, p + 8\nreturn i64 b\nend";
+    assert_eq!(optimized(1, stored), ["store i64 v1, v0 + 8", "return i64 v1"]);
+}
+
+/// The statements in front of the label of a loop.
+fn in_front(source: &str) -> Vec<String> {
+    let all = optimized(2, source);
+    all.into_iter().take_while(|line| !line.ends_with(':')).collect()
+}
+
+#[test]
+fn invariant_operations_and_float_constants_leave_the_loop() {
+    let source = "template f(a: i64, b: i64, x: f64) -> f64\nlocal i: i64\nlocal t: i64\n\
+                  head:\nmul i64 t, a, b\nmul f64 x, x, 3\nadd i64 i, i, t\nbr_lt i64 i, 9, head\n\
+                  return f64 x\nend";
+    let front = in_front(source);
+    assert!(front.iter().any(|line| line.starts_with("mul i64")), "{front:?}");
+    assert!(front.iter().any(|line| line.starts_with("const f64")), "{front:?}");
+}
+
+#[test]
+fn division_leaves_the_loop_only_from_its_first_instructions() {
+    let source = |first: &str| {
+        std::format!(
+            "template f(a: i64, b: i64) -> i64\nlocal i: i64\nlocal t: i64\nhead:\n{first}\n\
+             div i64 t, a, b\nadd i64 i, i, t\nbr_lt i64 i, 9, head\nover:\nreturn i64 i\nend"
+        )
+    };
+    let moves = |first: &str| in_front(&source(first)).iter().any(|line| line.starts_with("div"));
+    assert!(moves("mul i64 i, i, i"));
+    assert!(!moves("br_eq i64 i, 5, over"));
+    assert!(!moves("call_host i = f(i)"));
+}
+
+#[test]
+fn rotated_loop_has_one_jump_and_invariant_loads_in_front() {
+    let source = "template f(p: ptr, n: i64) -> i64\nlocal i: i64\nlocal t: i64\nlocal s: i64\nhead:\n\
+                  br_ge i64 i, n, over\nload i64 t, p + 0\nadd i64 s, s, t\nadd i64 i, i, 1\n\
+                  jump head\nover:\nreturn i64 s\nend";
+    let all = optimized(2, source);
+    assert_eq!(all[..2], ["br_ge i64 v2, v1, L5", "load i64 v3, v0"], "{all:?}");
+    assert!(!all.iter().any(|line| line.starts_with("jump")), "{all:?}");
+}
+
+#[test]
+fn load_of_a_polled_flag_stays_in_the_loop() {
+    let source = |test: &str| {
+        std::format!(
+            "template f(p: ptr, n: u32) -> u32\nlocal i: u32\nlocal t: u32\nhead:\n\
+             load u32 t, p + 0\n{test}\nadd u32 i, i, 1\nbr_lt u32 i, n, head\nover:\n\
+             return u32 i\nend"
+        )
+    };
+    let moves = |test: &str| in_front(&source(test)).iter().any(|line| line.starts_with("load"));
+    assert!(!moves("br_ne u32 t, 0, over"));
+    assert!(moves("br_ge u32 i, t, over"));
+    assert!(!moves("br_ge u32 i, t, over\nstore u32 i, p + 0"));
+}
+
+#[test]
+fn small_function_of_the_program_is_inlined() {
+    let mut callee = FunctionBuilder::new(0, Some(Scalar::I64.into()));
+    let (a, b) = (callee.param(Scalar::I64), callee.param(Scalar::I64));
+    let other = callee.label();
+    callee.branch(Condition::Less, Scalar::I64, a, b, other);
+    callee.return_value(Scalar::I64, a);
+    callee.bind(other);
+    callee.return_value(Scalar::I64, b);
+    let callee = callee.finish().unwrap();
+    let callee = Function::parse(&callee).unwrap();
+    let mut caller = FunctionBuilder::new(0, Some(Scalar::I64.into()));
+    let (x, y) = (caller.param(Scalar::I64), caller.local(Scalar::I64));
+    caller.binary(Binary::Add, Scalar::I64, y, x, 1);
+    caller.call_function(0, Some(y), &[y, x], None);
+    caller.return_value(Scalar::I64, y);
+    let caller = caller.finish().unwrap();
+    let verified = Verified::new(Function::parse(&caller).unwrap()).unwrap();
+    let has_call = |lines: Vec<String>| lines.iter().any(|line| line.starts_with("call"));
+    assert!(has_call(statements(1, &verified, &|_| Some(&callee))));
+    assert!(has_call(statements(2, &verified, &|_| None)));
+    assert!(!has_call(statements(2, &verified, &|_| Some(&callee))));
+}

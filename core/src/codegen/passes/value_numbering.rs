@@ -1,0 +1,314 @@
+//! Local value numbering: redundant expressions, loads, copies and conditions within straight-line code.
+//!
+//! Values have numbers. An expression that was computed before becomes a copy of the local that has its value, if that
+//! local was not set since; a read of a copy becomes a read of its source. A load is redundant until the next store or
+//! call, and a load after a store to the same address returns what was stored. A conditional trap that has not trapped,
+//! and a branch that has fallen through, decide later tests of the same condition.
+//!
+//! What is known holds as far as control can only have fallen through: the pass starts anew at each target of a jump.
+
+use alloc::vec::Vec;
+
+use super::edit::{self, EditableFunction, copy, plain, scalar_of};
+use super::fold::inverse;
+use super::value_table::{Expression, ValueNumber, ValueTable};
+use crate::alloc_util::AllocError;
+use crate::ir::instruction::{Instruction, NONE};
+use crate::ir::interpret::number;
+use crate::ir::opcode::{Condition, Opcode};
+use crate::ir::types::Scalar;
+
+/// The memory of the pass.
+#[derive(Debug, Default)]
+pub(super) struct ValueNumbering {
+    table: ValueTable,
+    /// Effects on memory so far.
+    effects: u32,
+    targets: Vec<bool>,
+}
+
+impl ValueNumbering {
+    /// Removes redundant operations from `function`.
+    pub(super) fn run(&mut self, function: &mut EditableFunction) -> Result<(), AllocError> {
+        self.table.reset(function.locals.len(), function.len())?;
+        self.effects = 0;
+        function.targets(&mut self.targets)?;
+        for index in 0..function.len() {
+            if self.targets.get(index) == Some(&true) || self.table.is_full() {
+                self.table.clear();
+            }
+            let Some(mut i) = function.get(index) else { continue };
+            function.map_reads(&mut i, |local| self.table.representative(local))?;
+            function.set(index, i);
+            self.visit(function, index, &i)?;
+            if function.get(index).is_some_and(|i| i.opcode.ends()) {
+                self.table.clear();
+            }
+        }
+        function.rebuild(&[])
+    }
+
+    fn visit(
+        &mut self,
+        function: &mut EditableFunction,
+        index: usize,
+        i: &Instruction,
+    ) -> Result<(), AllocError> {
+        if let Some(bits) = function.constant_bits(i) {
+            return self.constant(function, index, i, bits);
+        }
+        match i.opcode {
+            Opcode::Move if i.a == i.b => {
+                function.delete(index);
+                Ok(())
+            }
+            Opcode::Move => {
+                let value = self.table.number_of(i.b)?;
+                self.table.assign(i.a, value);
+                Ok(())
+            }
+            Opcode::Branch(condition) | Opcode::TrapCompare(condition) => {
+                self.condition(function, index, i, condition)
+            }
+            Opcode::BranchIf(expected) | Opcode::TrapIf(expected) => {
+                self.test(function, index, i, expected)
+            }
+            Opcode::Store | Opcode::StoreElement => self.store(i),
+            _ => self.computation(function, index, i),
+        }
+    }
+
+    fn constant(
+        &mut self,
+        function: &mut EditableFunction,
+        index: usize,
+        i: &Instruction,
+        bits: u64,
+    ) -> Result<(), AllocError> {
+        let value = self.table.constant(i.type_code, bits)?;
+        let is_cheap = i.opcode == Opcode::Constant
+            && scalar_of(i.type_code).is_some_and(|scalar| !scalar.is_float());
+        match self.table.holder(value) {
+            Some(holder) if !is_cheap => self.reuse(function, index, i, value, holder)?,
+            _ => {
+                // A copy of a small constant would cost as much, and the source would live longer.
+                self.table.assign(i.a, value);
+                self.table.hold(i.a, value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the local of `i` to a value that `holder` has.
+    fn reuse(
+        &mut self,
+        function: &mut EditableFunction,
+        index: usize,
+        i: &Instruction,
+        value: ValueNumber,
+        holder: u16,
+    ) -> Result<(), AllocError> {
+        let code = function.local_code(i.a);
+        if code != function.local_code(holder) {
+            return self.table.assign_new(i.a).map(|_| ());
+        }
+        if holder == i.a {
+            function.delete(index);
+        } else {
+            function.set(index, copy(code, i.a, holder));
+        }
+        self.table.assign(i.a, value);
+        Ok(())
+    }
+
+    fn computation(
+        &mut self,
+        function: &mut EditableFunction,
+        index: usize,
+        i: &Instruction,
+    ) -> Result<(), AllocError> {
+        if edit::is_memory_effect(i) {
+            self.effects = self.effects.saturating_add(1);
+        }
+        let Some(local) = i.written() else { return Ok(()) };
+        let Some(expression) = self.expression(i)? else {
+            return self.table.assign_new(local).map(|_| ());
+        };
+        let Some(value) = self.table.find(&expression) else {
+            let value = self.table.assign_new(local)?;
+            return self.table.insert(expression, value);
+        };
+        let scalar = scalar_of(function.local_code(local));
+        if let Some((bits, scalar)) = self.table.bits(value).zip(scalar)
+            && let Some(new) = function.constant(scalar, local, bits)?
+        {
+            function.set(index, new);
+            return self.constant(function, index, &new, bits);
+        }
+        match self.table.holder(value) {
+            Some(holder) => self.reuse(function, index, i, value, holder),
+            None => {
+                self.table.assign(local, value);
+                Ok(())
+            }
+        }
+    }
+
+    /// The operation of `i` on values; `None` when equal operations may have different results.
+    fn expression(&mut self, i: &Instruction) -> Result<Option<Expression>, AllocError> {
+        use Opcode as O;
+        let opcode = i.opcode.code(false);
+        let expression =
+            |operands, more| Some(Expression { opcode, type_code: i.type_code, operands, more });
+        let imm = i.imm.cast_unsigned();
+        Ok(match i.opcode {
+            O::Compare(condition) => {
+                let right = self.second(i, i.c)?;
+                Some(self.comparison(condition, i.type_code, i.b, right)?)
+            }
+            O::Binary(binary) => {
+                let mut pair = [self.table.number_of(i.b)?, self.second(i, i.c)?];
+                if binary.is_commutative() {
+                    pair.sort_unstable();
+                }
+                let [left, right] = pair;
+                expression([left, right, 0], [0; 2])
+            }
+            O::Unary(_) => expression([self.table.number_of(i.b)?, 0, 0], [0; 2]),
+            O::Convert => expression([self.table.number_of(i.b)?, 0, 0], [i.c.into(), 0]),
+            O::Select => {
+                let [b, c] = [self.table.number_of(i.b)?, self.table.number_of(i.c)?];
+                let other = self.table.number_of(i.other().unwrap_or(NONE))?;
+                expression([b, c, other], [0; 2])
+            }
+            O::Load | O::LoadElement => expression(self.address(i)?, [imm, self.effects]),
+            O::Element => expression(self.address(i)?, [imm, 0]),
+            O::SlotAddress | O::DataAddress | O::FunctionAddress => {
+                expression([i.b.into(), 0, 0], [imm, 0])
+            }
+            _ => None,
+        })
+    }
+
+    fn second(&mut self, i: &Instruction, local: u16) -> Result<ValueNumber, AllocError> {
+        match scalar_of(i.type_code) {
+            Some(scalar) if i.immediate => {
+                self.table.constant(i.type_code, number(i.number(), scalar))
+            }
+            _ => self.table.number_of(local),
+        }
+    }
+
+    fn address(&mut self, i: &Instruction) -> Result<[ValueNumber; 3], AllocError> {
+        let base = self.table.number_of(i.b)?;
+        let is_indexed = !matches!(i.opcode, Opcode::Load | Opcode::Store) && i.c != NONE;
+        // The number of an index is moved up by one: 0 stands for no index.
+        let index = if is_indexed { self.table.number_of(i.c)?.saturating_add(1) } else { 0 };
+        Ok([base, index, 0])
+    }
+
+    /// The comparison of `left` with a value, in the order that has the conditions eq, ne, lt and le only.
+    fn comparison(
+        &mut self,
+        condition: Condition,
+        type_code: u8,
+        left: u16,
+        right: ValueNumber,
+    ) -> Result<Expression, AllocError> {
+        let left = self.table.number_of(left)?;
+        let is_swapped = match condition {
+            Condition::Greater | Condition::GreaterEqual => true,
+            Condition::Equal | Condition::NotEqual => right < left,
+            _ => false,
+        };
+        let (condition, pair) = match is_swapped {
+            true => (condition.swapped(), [right, left, 0]),
+            false => (condition, [left, right, 0]),
+        };
+        let opcode = Opcode::Compare(condition).code(false);
+        Ok(Expression { opcode, type_code, operands: pair, more: [0; 2] })
+    }
+
+    /// A branch or trap on a comparison.
+    fn condition(
+        &mut self,
+        function: &mut EditableFunction,
+        index: usize,
+        i: &Instruction,
+        condition: Condition,
+    ) -> Result<(), AllocError> {
+        let right = self.second(i, i.b)?;
+        let expression = self.comparison(condition, i.type_code, i.a, right)?;
+        let known = self.table.find(&expression);
+        if let Some(bits) = known.and_then(|value| self.table.bits(value)) {
+            decide(function, index, i, bits != 0);
+            return Ok(());
+        }
+        self.learn(known, expression, false)?;
+        if scalar_of(i.type_code).is_some_and(|scalar| !scalar.is_float()) {
+            let opposite = self.comparison(inverse(condition), i.type_code, i.a, right)?;
+            let known = self.table.find(&opposite);
+            self.learn(known, opposite, true)?;
+        }
+        Ok(())
+    }
+
+    /// Records the value of a condition from here on.
+    fn learn(
+        &mut self,
+        known: Option<ValueNumber>,
+        expression: Expression,
+        holds: bool,
+    ) -> Result<(), AllocError> {
+        if let Some(value) = known {
+            self.table.learn(value, holds.into());
+            return Ok(());
+        }
+        let value = self.table.constant(Scalar::Bool.code(), holds.into())?;
+        self.table.insert(expression, value)
+    }
+
+    /// A branch or trap on a bool.
+    fn test(
+        &mut self,
+        function: &mut EditableFunction,
+        index: usize,
+        i: &Instruction,
+        expected: bool,
+    ) -> Result<(), AllocError> {
+        let value = self.table.number_of(i.a)?;
+        match self.table.bits(value) {
+            Some(bits) => decide(function, index, i, (bits != 0) == expected),
+            None => self.table.learn(value, u64::from(!expected)),
+        }
+        Ok(())
+    }
+
+    /// What is stored is what a load from the same address returns until the next effect.
+    fn store(&mut self, i: &Instruction) -> Result<(), AllocError> {
+        self.effects = self.effects.saturating_add(1);
+        let value = self.table.number_of(i.a)?;
+        let opcode = match i.opcode {
+            Opcode::Store => Opcode::Load,
+            _ => Opcode::LoadElement,
+        };
+        let expression = Expression {
+            opcode: opcode.code(false),
+            type_code: i.type_code,
+            operands: self.address(i)?,
+            more: [i.imm.cast_unsigned(), self.effects],
+        };
+        self.table.insert(expression, value)
+    }
+}
+
+/// Replaces a branch or trap whose condition is decided.
+fn decide(function: &mut EditableFunction, index: usize, i: &Instruction, holds: bool) {
+    match i.opcode {
+        _ if !holds => function.delete(index),
+        Opcode::Branch(_) | Opcode::BranchIf(_) => {
+            function.set(index, plain(Opcode::Jump, 0, [0; 3], i.imm));
+        }
+        _ => function.set(index, plain(Opcode::Trap, 0, [0; 3], i.imm)),
+    }
+}
