@@ -100,6 +100,9 @@ impl IrBodies {
     }
 }
 
+/// Instances are called through stubs, and by address.
+const OPTIONS: Options = Options { landing_pad: true, ..Options::DEFAULT };
+
 impl Compiler for IrBodies {
     fn recognizes(&self, body: &[u8]) -> bool {
         is_function(body)
@@ -124,7 +127,7 @@ impl Compiler for IrBodies {
         let instance = template.instance(arguments_of(request.arguments)?)?;
         environment.declare_signature(encode_signature(&instance, &instance.body().signature())?);
         let mut codegen = self.idle.lock().pop().unwrap_or_default();
-        let compiled = match codegen.compile(&instance, &Options::default()) {
+        let compiled = match codegen.compile(&instance, &OPTIONS) {
             Ok(code) => Link { request, instance: &instance, environment, targets: Vec::new() }
                 .compiled(&code),
             Err(error) => Err(error.into()),
