@@ -54,18 +54,22 @@ pub struct Options {
     pub level: u8,
 }
 
-impl Default for Options {
+impl Options {
     /// Traps by the hook, no landing pad, no source map, no passes.
+    pub const DEFAULT: Self = Self {
+        traps: TrapConvention::Hook,
+        tag: 0,
+        own_function: None,
+        landing_pad: false,
+        sign_return_address: false,
+        source_map: false,
+        level: 0,
+    };
+}
+
+impl Default for Options {
     fn default() -> Self {
-        Self {
-            traps: TrapConvention::Hook,
-            tag: 0,
-            own_function: None,
-            landing_pad: false,
-            sign_return_address: false,
-            source_map: false,
-            level: 0,
-        }
+        Self::DEFAULT
     }
 }
 

@@ -103,7 +103,7 @@ fn compile_with<M: Machine>(
     link: Link<'_>,
 ) -> Result<Compiled> {
     let mut codegen = idle.lock().pop().unwrap_or_default();
-    let compiled = match codegen.compile(link.instance, &Options::default()) {
+    let compiled = match codegen.compile(link.instance, &OPTIONS) {
         Ok(code) => link.compiled(&code),
         Err(error) => Err(error.into()),
     };
@@ -114,6 +114,9 @@ fn compile_with<M: Machine>(
     }
     compiled
 }
+
+/// Instances are called through stubs, and by address.
+const OPTIONS: Options = Options { landing_pad: true, ..Options::DEFAULT };
 
 impl Compiler for IrBodies {
     fn recognizes(&self, body: &[u8]) -> bool {
