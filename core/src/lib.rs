@@ -126,6 +126,8 @@ pub mod memory;
 #[cfg(all(test, loom))]
 #[path = "tests/models.rs"]
 mod model;
+#[cfg(feature = "source")]
+pub mod source;
 #[cfg(feature = "kernel")]
 pub mod templates;
 #[cfg(test)]

@@ -1,0 +1,4 @@
+//! Tests of the front end.
+
+mod random;
+mod syntax;
