@@ -5,6 +5,8 @@ use smf_core::alloc_util::{AllocError, try_collect, try_push};
 use smf_core::format::ext::debug_addresses::{self, DebugAddresses};
 use smf_core::format::{Contents, FormatError, Section, SectionKind, Smf};
 use smf_core::link::Module;
+#[cfg(feature = "cli")]
+use smf_core::loader::ModuleRef;
 
 use crate::fallible_buf::FallibleBuf;
 use crate::tools::{DebugSection, Function, Tool, ToolError};
@@ -17,13 +19,30 @@ pub(crate) fn sections(module: &Module<'_>) -> Result<Vec<DebugSection>, ToolErr
     let tool = Tool::Gdb;
     let smf = module.linked();
     let mut sections = Vec::new();
+    for section in smf.sections().iter() {
+        if let Some(tables) = unwinding_tables(module, &section) {
+            try_push(&mut sections, tables).map_err(|_| ToolError::OutOfMemory { tool })?;
+        }
+    }
     // With a malformed list of addresses, none of the sections is of use.
-    let found = debug_sections(module, smf, &mut sections);
+    let exports = module.exports();
+    let found = add_sections(smf, &|index| exports.section(index), &mut sections);
     let found = found.map_err(|error| match error {
         Failed::Format(error) => ToolError::DebugInfo { tool, error },
         Failed::Alloc => ToolError::OutOfMemory { tool },
     });
     found.map(|()| sections)
+}
+
+/// The debugging information of a loaded module, with the addresses that the module has; empty if it has none.
+#[cfg(feature = "cli")]
+pub(crate) fn of_module(module: &ModuleRef<'_>) -> Vec<DebugSection> {
+    let mut sections = Vec::new();
+    let Some(smf) = module.linked() else { return sections };
+    match add_sections(smf, &|index| module.section_address(index), &mut sections) {
+        Ok(()) => sections,
+        Err(_) => Vec::new(),
+    }
 }
 
 /// Why the sections cannot be made.
@@ -44,16 +63,12 @@ impl From<FormatError> for Failed {
     }
 }
 
-fn debug_sections(
-    module: &Module<'_>,
+/// Adds the debugging information of a module whose sections lie at the addresses that `base` returns.
+fn add_sections(
     smf: &Smf<'_>,
+    base: &dyn Fn(u32) -> Option<u64>,
     sections: &mut Vec<DebugSection>,
 ) -> Result<(), Failed> {
-    for section in smf.sections().iter() {
-        if let Some(tables) = unwinding_tables(module, &section) {
-            try_push(sections, tables)?;
-        }
-    }
     // Sections of other writers have no list, and are not in the form described there.
     let Some(addresses) = DebugAddresses::of(smf)? else { return Ok(()) };
     let lists = try_collect(addresses.lists())?;
@@ -68,7 +83,7 @@ fn debug_sections(
             Contents::Owned(bytes) => bytes,
         };
         for list in lists.iter().filter(|list| list.debug.index == section.index) {
-            let Some(base) = module.exports().section(list.loaded.index) else { continue };
+            let Some(base) = base(list.loaded.index) else { continue };
             list.offsets().for_each(|offset| add(&mut bytes, offset, base));
         }
         try_push(sections, DebugSection { name, address: 0, bytes })?;

@@ -100,9 +100,48 @@ pub fn write_json(file: &File<'_>, name: &str, mut out: impl Write) -> io::Resul
 ///
 /// # Errors
 /// As [`write_json`].
-pub fn write_text(file: &File<'_>, name: &str, mut out: impl Write) -> io::Result<()> {
+pub fn write_text(file: &File<'_>, name: &str, out: impl Write) -> io::Result<()> {
+    write_selected(file, name, &Selection::default(), out)
+}
+
+/// The parts of a module that [`write_selected`] shows. If no part is selected, all are shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Selection<'n> {
+    /// The sections.
+    pub sections: bool,
+    /// The symbols.
+    pub symbols: bool,
+    /// The relocations.
+    pub relocs: bool,
+    /// The templates and the note.
+    pub templates: bool,
+    /// Only rows whose name contains these bytes.
+    pub filter: &'n [u8],
+}
+
+impl Selection<'_> {
+    fn is_all(&self) -> bool {
+        !(self.sections || self.symbols || self.relocs || self.templates)
+    }
+
+    /// Whether a row with this name is shown.
+    fn has(&self, name: &[u8]) -> bool {
+        self.filter.is_empty() || name.windows(self.filter.len()).any(|part| part == self.filter)
+    }
+}
+
+/// As [`write_text`], only the selected parts of a module.
+///
+/// # Errors
+/// As [`write_json`].
+pub fn write_selected(
+    file: &File<'_>,
+    name: &str,
+    parts: &Selection<'_>,
+    mut out: impl Write,
+) -> io::Result<()> {
     match file {
-        File::Module(smf) => text::write_module(name, smf, &mut out),
+        File::Module(smf) => text::write_module(name, smf, parts, &mut out),
         File::Library(library) => text::write_library(name, library, &mut out),
     }
 }

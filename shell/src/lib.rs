@@ -56,6 +56,8 @@ mod raw_thread;
 mod registration;
 #[cfg(feature = "host")]
 mod shared_object;
+#[cfg(feature = "cli")]
+mod source_line;
 #[cfg(feature = "jit")]
 pub mod stack;
 mod stderr;
@@ -75,3 +77,5 @@ mod unwinding;
 
 #[cfg(feature = "host")]
 pub use shared_object::{SharedObject, SharedObjectError};
+#[cfg(feature = "cli")]
+pub use source_line::{SourceLine, source_line};

@@ -1,75 +1,33 @@
 //! The builder of IR functions.
 //!
-//! The builder knows labels, shares what is said twice (constants, names, callees), and encodes. It
-//! does not check types: what it gives is checked like any other body, by
-//! [`Verified`](super::Verified).
+//! The builder resolves labels, stores equal constants, names and callees once, and encodes. It does not check types: its
+//! output is verified like any other function, by [`Verified`](super::Verified).
+//!
+//! It lies on the path of compilation. Instructions are encoded as they are appended, and a builder is used again for
+//! any number of functions ([`FunctionBuilder::reset`]), so that a function causes no allocation after the first ones.
 
-use alloc::collections::BTreeMap;
-use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::function::{CALLEE, CalleeKind, DATA, HEADER, LOCATION, MAGIC, SLOT, TYPE};
-use super::instruction::{Instruction, NONE};
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::function::{CALLEE, CalleeKind, DATA, LOCATION, SLOT};
+use super::instruction::{INSTRUCTION_SIZE, Instruction, NONE};
 use super::opcode::{Binary, Condition, Opcode, Unary};
 use super::types::{MAX_PARAMETERS, Scalar, ValueType};
+use crate::alloc_util::try_push;
 
 mod call;
+mod encode;
 mod error;
 mod extended;
+mod operand;
 
 pub use error::BuildError;
-pub use extended::{Data, Slot};
+pub(crate) use operand::NewCallee;
+pub use operand::{Data, Label, Local, Slot, TypeArgument, Value};
 
-/// A local of the body that is built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Local(pub(super) u16);
-
-impl Local {
-    /// Its number, parameters first.
-    pub fn number(self) -> u16 {
-        self.0
-    }
-}
-
-/// A place among the instructions, which may be named before it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Label(usize);
-
-/// A second value: a local, or a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Value {
-    /// What a local holds.
-    Local(Local),
-    /// The number, in the type of the operation: integers wrap, floating-point numbers are the nearest.
-    Number(i32),
-}
-
-impl From<Local> for Value {
-    fn from(local: Local) -> Self {
-        Self::Local(local)
-    }
-}
-
-impl From<i32> for Value {
-    fn from(number: i32) -> Self {
-        Self::Number(number)
-    }
-}
-
-/// A type argument for another template.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TypeArgument {
-    /// A scalar, or a parameter of this template.
-    Type(ValueType),
-    /// A type with a name, and its own arguments.
-    Named(String, Vec<TypeArgument>),
-}
-
-impl<T: Into<ValueType>> From<T> for TypeArgument {
-    fn from(ty: T) -> Self {
-        Self::Type(ty.into())
-    }
-}
+/// The place of a label that is not bound yet.
+const UNBOUND: u32 = u32::MAX;
 
 /// Builds an IR function.
 ///
@@ -91,25 +49,32 @@ impl<T: Into<ValueType>> From<T> for TypeArgument {
 /// assert!(Verified::new(Function::parse(&bytes)?).is_ok());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Debug, Default)]
 pub struct FunctionBuilder {
     type_params: u8,
     result: u8,
     params: u16,
+    /// The version of the binary form that has everything that was used.
+    version: u16,
     /// Codes of the types of the locals.
     locals: Vec<u8>,
     constants: Vec<u64>,
-    known_constants: BTreeMap<u64, usize>,
-    instructions: Vec<Instruction>,
-    /// The instruction that each label stands in front of.
-    labels: Vec<Option<u32>>,
+    /// Indices of constants, by value.
+    known_constants: HashTable<u32>,
+    instructions: Vec<[u8; INSTRUCTION_SIZE]>,
+    /// The number of the instruction behind each label, or [`UNBOUND`].
+    labels: Vec<u32>,
+    /// Instructions whose target was not bound when they were appended.
+    fixups: Vec<Fixup>,
     callees: Vec<[u8; CALLEE]>,
     types: Vec<u8>,
     operands: Vec<u16>,
     /// Codes of the types of the callees' parameters.
     codes: Vec<u8>,
     strings: Vec<u8>,
-    known_strings: BTreeMap<String, u16>,
+    /// Offsets of names in the strings, by name.
+    known_strings: HashTable<u16>,
+    hasher: DefaultHashBuilder,
     slots: Vec<[u8; SLOT]>,
     data: Vec<[u8; DATA]>,
     data_bytes: Vec<u8>,
@@ -117,34 +82,60 @@ pub struct FunctionBuilder {
     error: Option<BuildError>,
 }
 
+/// An instruction whose target is a label.
+#[derive(Clone, Copy, Debug)]
+struct Fixup {
+    instruction: u32,
+    label: u32,
+}
+
 impl FunctionBuilder {
-    /// A body with `type_params` type parameters that gives `result`.
+    /// A builder of a function with `type_params` type parameters and a result of type `result`.
     pub fn new(type_params: u8, result: Option<ValueType>) -> Self {
-        Self {
-            type_params,
-            result: result.map_or(0, ValueType::code),
-            params: 0,
-            locals: Vec::new(),
-            constants: Vec::new(),
-            known_constants: BTreeMap::new(),
-            instructions: Vec::new(),
-            labels: Vec::new(),
-            callees: Vec::new(),
-            types: Vec::new(),
-            operands: Vec::new(),
-            codes: Vec::new(),
-            strings: Vec::new(),
-            known_strings: BTreeMap::new(),
-            slots: Vec::new(),
-            data: Vec::new(),
-            data_bytes: Vec::new(),
-            locations: Vec::new(),
-            error: (type_params > MAX_PARAMETERS).then_some(BuildError::Parameters),
-        }
+        let mut builder = Self::default();
+        builder.reset(type_params, result);
+        builder
     }
 
+    /// Begins another function, in the memory of the last one.
+    pub fn reset(&mut self, type_params: u8, result: Option<ValueType>) {
+        self.type_params = type_params;
+        self.result = result.map_or(0, ValueType::code);
+        (self.params, self.version) = (0, 0);
+        if !self.constants.is_empty() {
+            self.known_constants.clear();
+        }
+        if !self.strings.is_empty() {
+            self.known_strings.clear();
+        }
+        self.locals.clear();
+        self.constants.clear();
+        self.instructions.clear();
+        self.labels.clear();
+        self.fixups.clear();
+        self.callees.clear();
+        self.types.clear();
+        self.operands.clear();
+        self.codes.clear();
+        self.strings.clear();
+        self.slots.clear();
+        self.data.clear();
+        self.data_bytes.clear();
+        self.locations.clear();
+        self.error = (type_params > MAX_PARAMETERS).then_some(BuildError::Parameters);
+    }
+
+    #[cold]
     fn fail(&mut self, error: BuildError) {
         self.error.get_or_insert(error);
+    }
+
+    /// Records the error of a step, if it failed.
+    #[inline]
+    fn record<E: Into<BuildError>>(&mut self, step: Result<(), E>) {
+        if let Err(error) = step {
+            self.fail(error.into());
+        }
     }
 
     /// The next parameter of the function.
@@ -157,13 +148,15 @@ impl FunctionBuilder {
     }
 
     /// Another local, which is 0 until it is set.
+    #[inline]
     pub fn local(&mut self, ty: impl Into<ValueType>) -> Local {
         let number = u16::try_from(self.locals.len()).unwrap_or(NONE);
         if number == NONE {
             self.fail(BuildError::Locals);
             return Local(0);
         }
-        self.locals.push(ty.into().code());
+        let pushed = try_push(&mut self.locals, ty.into().code());
+        self.record(pushed);
         Local(number)
     }
 
@@ -172,26 +165,63 @@ impl FunctionBuilder {
         self.locals.get(usize::from(local.0)).and_then(|&code| ValueType::from_code(code))
     }
 
-    /// A label that stands nowhere yet.
-    pub fn label(&mut self) -> Label {
-        self.labels.push(None);
-        Label(self.labels.len().saturating_sub(1))
+    /// The number of instructions so far.
+    pub fn len(&self) -> usize {
+        self.instructions.len()
     }
 
-    /// Puts a label in front of the next instruction.
+    /// Whether there are no instructions yet.
+    pub fn is_empty(&self) -> bool {
+        self.instructions.is_empty()
+    }
+
+    /// The number of the next instruction.
+    #[inline]
+    fn next(&self) -> u32 {
+        u32::try_from(self.instructions.len()).unwrap_or(UNBOUND)
+    }
+
+    /// A label that is not bound yet.
+    #[inline]
+    pub fn label(&mut self) -> Label {
+        let number = u32::try_from(self.labels.len()).unwrap_or(UNBOUND);
+        let pushed = try_push(&mut self.labels, UNBOUND);
+        self.record(pushed);
+        Label(number)
+    }
+
+    /// Binds a label to the next instruction.
     pub fn bind(&mut self, label: Label) {
-        let next = u32::try_from(self.instructions.len()).unwrap_or(u32::MAX);
-        let Some(place) = self.labels.get_mut(label.0) else { return };
-        if place.replace(next).is_some() {
-            self.fail(BuildError::Bound(label.0));
+        let next = self.next();
+        let Some(place) = self.labels.get_mut(label.index()) else { return };
+        if core::mem::replace(place, next) != UNBOUND {
+            self.fail(BuildError::Bound(label.index()));
         }
     }
 
-    /// Appends an instruction as it stands, but for its target: that is the number of a label.
-    pub(super) fn push(&mut self, instruction: Instruction) {
-        self.instructions.push(instruction);
+    /// The target in the next instruction; it is filled in later if the label is not bound yet.
+    #[inline]
+    fn refer(&mut self, label: Label) -> i32 {
+        match self.labels.get(label.index()) {
+            Some(&place) if place != UNBOUND => place.cast_signed(),
+            _ => {
+                let fixup = Fixup { instruction: self.next(), label: label.0 };
+                let pushed = try_push(&mut self.fixups, fixup);
+                self.record(pushed);
+                0
+            }
+        }
     }
 
+    /// Appends an instruction.
+    #[inline]
+    pub(super) fn push(&mut self, instruction: Instruction) {
+        self.version = self.version.max(instruction.opcode.version());
+        let pushed = try_push(&mut self.instructions, instruction.encode());
+        self.record(pushed);
+    }
+
+    #[inline]
     fn plain(&mut self, opcode: Opcode, ty: Option<ValueType>, fields: [u16; 3], imm: i32) {
         let type_code = ty.map_or(0, ValueType::code);
         let [a, b, c] = fields;
@@ -205,14 +235,9 @@ impl FunctionBuilder {
 
     /// Sets `to` to the value with these bits, of which those above the type's width are 0.
     pub fn wide_constant(&mut self, ty: Scalar, to: Local, bits: u64) {
-        let next = self.constants.len();
-        let index = *self.known_constants.entry(bits).or_insert(next);
-        if index == next {
-            self.constants.push(bits);
-        }
-        match i32::try_from(index) {
+        match self.constant_index(bits) {
             Ok(index) => self.plain(Opcode::WideConstant, Some(ty.into()), [to.0, 0, 0], index),
-            Err(_) => self.fail(BuildError::TooLarge),
+            Err(error) => self.fail(error),
         }
     }
 
@@ -221,7 +246,7 @@ impl FunctionBuilder {
         self.plain(Opcode::Move, Some(ty.into()), [to.0, from.0, 0], 0);
     }
 
-    /// Sets `to`, an i64 or u64, to the bytes that a `ty` takes.
+    /// Sets `to`, an i64 or u64, to the size of `ty` in bytes.
     pub fn size_of(&mut self, ty: impl Into<ValueType>, to: Local) {
         self.plain(Opcode::SizeOf, Some(ty.into()), [to.0, 0, 0], 0);
     }
@@ -276,7 +301,7 @@ impl FunctionBuilder {
         self.push(Instruction { opcode, immediate, type_code, a: to.0, b: left.0, c, imm });
     }
 
-    /// Goes to `target` when `condition` holds for two values of type `ty`.
+    /// Jumps to `target` if `condition` holds for two values of type `ty`.
     pub fn branch(
         &mut self,
         condition: Condition,
@@ -285,7 +310,13 @@ impl FunctionBuilder {
         right: impl Into<Value>,
         target: Label,
     ) {
-        let (immediate, b, c) = match right.into() {
+        let imm = self.refer(target);
+        self.short(Opcode::Branch(condition), ty.into(), left, right.into(), imm);
+    }
+
+    /// An instruction that compares with a local or a number of 16 bits.
+    fn short(&mut self, opcode: Opcode, ty: ValueType, left: Local, right: Value, imm: i32) {
+        let (immediate, b, c) = match right {
             Value::Local(local) => (false, local.0, 0),
             Value::Number(number) => {
                 let short = i16::try_from(number);
@@ -295,39 +326,33 @@ impl FunctionBuilder {
                 (true, 0, short.unwrap_or(0).cast_unsigned())
             }
         };
-        let (opcode, type_code) = (Opcode::Branch(condition), ty.into().code());
-        let imm = Self::refer(target);
+        let type_code = ty.code();
         self.push(Instruction { opcode, immediate, type_code, a: left.0, b, c, imm });
     }
 
-    /// Goes to `target`.
+    /// Jumps to `target`.
     pub fn jump(&mut self, target: Label) {
-        let imm = Self::refer(target);
+        let imm = self.refer(target);
         self.plain(Opcode::Jump, None, [0; 3], imm);
     }
 
-    /// Goes to `target` when `condition`, a bool, is `expected`.
+    /// Jumps to `target` if `condition`, a bool, is `expected`.
     pub fn branch_if(&mut self, condition: Local, expected: bool, target: Label) {
-        let imm = Self::refer(target);
+        let imm = self.refer(target);
         self.plain(Opcode::BranchIf(expected), None, [condition.0, 0, 0], imm);
     }
 
-    /// The number of a label, in the place of its instruction until all are known.
-    fn refer(label: Label) -> i32 {
-        i32::try_from(label.0).unwrap_or(i32::MAX)
-    }
-
-    /// Sets `to` to what lies at `from + bytes`.
+    /// Loads `to` from the address `from + bytes`.
     pub fn load(&mut self, ty: impl Into<ValueType>, to: Local, from: Local, bytes: i32) {
         self.plain(Opcode::Load, Some(ty.into()), [to.0, from.0, 0], bytes);
     }
 
-    /// Writes `value` to `to + bytes`.
+    /// Stores `value` at the address `to + bytes`.
     pub fn store(&mut self, ty: impl Into<ValueType>, value: Local, to: Local, bytes: i32) {
         self.plain(Opcode::Store, Some(ty.into()), [value.0, to.0, 0], bytes);
     }
 
-    /// Sets `to` to element `index + more` of the array of `ty` at `array`.
+    /// Loads `to` from element `index + more` of the array of `ty` at `array`.
     pub fn load_element(
         &mut self,
         ty: impl Into<ValueType>,
@@ -339,7 +364,7 @@ impl FunctionBuilder {
         self.indexed(Opcode::LoadElement, ty.into(), [to, array], index, more);
     }
 
-    /// Writes `value` to element `index + more` of the array of `ty` at `array`.
+    /// Stores `value` in element `index + more` of the array of `ty` at `array`.
     pub fn store_element(
         &mut self,
         ty: impl Into<ValueType>,
@@ -375,8 +400,8 @@ impl FunctionBuilder {
         self.plain(opcode, Some(ty), fields, more);
     }
 
-    /// Calls the instance of the template `name` for `types`. The callee takes what the locals are
-    /// of, and gives what `to` is of; a result that nobody wants is stated as `dropped`.
+    /// Calls the instance of the template `name` for `types`. The types of the callee's parameters and of its result are
+    /// those of the locals; a result that is not used is stated as `dropped`.
     pub fn call(
         &mut self,
         name: &str,
@@ -385,102 +410,29 @@ impl FunctionBuilder {
         arguments: &[Local],
         dropped: Option<ValueType>,
     ) {
-        self.call_of(CalleeKind::Instance, name, types, to, arguments, dropped);
+        let callee = NewCallee { kind: CalleeKind::Instance, name, types };
+        self.call_of(Opcode::Call, callee, to, None, arguments, dropped);
     }
 
-    /// Calls the function of the host that has the symbol `name`.
+    /// Calls the function of the host with the symbol `name`.
     pub fn call_host(&mut self, name: &str, to: Option<Local>, arguments: &[Local]) {
-        self.call_of(CalleeKind::Host, name, &[], to, arguments, None);
+        let callee = NewCallee { kind: CalleeKind::Host, name, types: &[] };
+        self.call_of(Opcode::Call, callee, to, None, arguments, None);
     }
 
-    /// Leaves the function with `value`.
+    /// Returns `value`.
     pub fn return_value(&mut self, ty: impl Into<ValueType>, value: Local) {
         self.plain(Opcode::Return, Some(ty.into()), [value.0, 0, 0], 0);
     }
 
-    /// Leaves a function that gives nothing.
+    /// Returns from a function without a result.
     pub fn return_none(&mut self) {
         self.plain(Opcode::ReturnNone, None, [0; 3], 0);
     }
 
-    /// Leaves the function with the error `code`; 1 is the division by zero.
+    /// Traps with `code`.
     pub fn trap(&mut self, code: u32) {
         self.plain(Opcode::Trap, None, [0; 3], code.cast_signed());
-    }
-
-    /// The body.
-    ///
-    /// # Errors
-    /// The first mistake that was made.
-    pub fn finish(mut self) -> Result<Vec<u8>, BuildError> {
-        self.resolve()?;
-        let large = BuildError::TooLarge;
-        let locals = u16::try_from(self.locals.len()).map_err(|_| BuildError::Locals)?;
-        // The codes of the callees' parameters follow those of the locals.
-        for callee in &mut self.callees {
-            let [.., p0, p1, p2, p3] = callee;
-            let first = u32::from_le_bytes([*p0, *p1, *p2, *p3]).checked_add(locals.into());
-            [*p0, *p1, *p2, *p3] = first.ok_or(large)?.to_le_bytes();
-        }
-        self.encode(locals).ok_or(large)
-    }
-
-    /// Puts the numbers of instructions in the places of those of labels.
-    fn resolve(&mut self) -> Result<(), BuildError> {
-        if let Some(error) = self.error {
-            return Err(error);
-        }
-        for instruction in &mut self.instructions {
-            let Some(number) = instruction.target() else { continue };
-            let label = usize::try_from(number).unwrap_or(usize::MAX);
-            let place = self.labels.get(label).copied().flatten();
-            let target = place.ok_or(BuildError::Unbound(label))?;
-            instruction.imm = i32::try_from(target).map_err(|_| BuildError::TooLarge)?;
-        }
-        Ok(())
-    }
-
-    fn encode(&self, locals: u16) -> Option<Vec<u8>> {
-        let codes = [&self.locals[..], &self.codes[..]].concat();
-        let mut out = Vec::from(MAGIC);
-        out.extend([0; 4]);
-        let version = self.version();
-        out.extend(version.to_le_bytes());
-        out.extend([0, 0, self.type_params, self.result]);
-        out.extend(self.params.to_le_bytes());
-        out.extend(locals.to_le_bytes());
-        let small = [self.callees.len(), self.types.len() / TYPE, self.strings.len()];
-        for count in small {
-            out.extend(u16::try_from(count).ok()?.to_le_bytes());
-        }
-        let counts =
-            [self.operands.len(), codes.len(), self.constants.len(), self.instructions.len()];
-        for count in counts {
-            out.extend(u32::try_from(count).ok()?.to_le_bytes());
-        }
-        debug_assert_eq!(out.len(), HEADER);
-        if version > 1 {
-            for count in [self.slots.len(), self.data.len()] {
-                out.extend(u16::try_from(count).ok()?.to_le_bytes());
-            }
-            for count in [self.data_bytes.len(), self.locations.len(), 0] {
-                out.extend(u32::try_from(count).ok()?.to_le_bytes());
-            }
-        }
-        out.extend(self.constants.iter().flat_map(|constant| constant.to_le_bytes()));
-        out.extend(self.instructions.iter().flat_map(Instruction::encode));
-        out.extend_from_slice(self.callees.as_flattened());
-        out.extend_from_slice(&self.types);
-        out.extend(self.operands.iter().flat_map(|operand| operand.to_le_bytes()));
-        out.extend_from_slice(&codes);
-        out.extend_from_slice(&self.strings);
-        out.extend_from_slice(self.slots.as_flattened());
-        out.extend_from_slice(self.data.as_flattened());
-        out.extend_from_slice(self.locations.as_flattened());
-        out.extend_from_slice(&self.data_bytes);
-        let length = u32::try_from(out.len()).ok()?;
-        out.get_mut(4..8)?.copy_from_slice(&length.to_le_bytes());
-        Some(out)
     }
 }
 
@@ -557,5 +509,45 @@ mod tests {
         let body = Function::parse(&bytes).unwrap();
         assert_eq!((body.callee_count(), body.constants.len(), body.strings), (3, 1, &b"f\0"[..]));
         assert_eq!((body.types.len(), body.codes.len(), body.operands.len()), (4, 5, 9));
+    }
+
+    /// Two functions from one builder, the second without the tables of the first.
+    #[test]
+    fn builder_is_reused_for_another_function() {
+        let mut builder = FunctionBuilder::new(0, Some(INT));
+        let mut fresh = Vec::new();
+        let mut out = Vec::new();
+        for round in 0..3 {
+            builder.reset(0, Some(INT));
+            let make = |body: &mut FunctionBuilder| {
+                let a = body.param(INT);
+                let p = body.local(Scalar::Pointer);
+                let end = body.label();
+                body.branch(Condition::Less, INT, a, 3, end);
+                body.wide_constant(Scalar::I64, a, 1 << 40);
+                if round == 0 {
+                    let (slot, data) = (body.slot(9, 8), body.data(b"bytes", 1));
+                    body.slot_address(p, slot, 0);
+                    body.data_address(p, data, 5);
+                    body.location(1, 2, Some("file"));
+                }
+                body.call_host("f", Some(a), &[a]);
+                body.bind(end);
+                body.return_value(INT, a);
+            };
+            make(&mut builder);
+            builder.finish_into(&mut out).unwrap();
+            let mut other = FunctionBuilder::new(0, Some(INT));
+            make(&mut other);
+            other.finish_into(&mut fresh).unwrap();
+            assert_eq!(out, fresh);
+            let function = Function::parse(&out).unwrap();
+            assert_eq!(function.version(), if round == 0 { 2 } else { 1 });
+            assert!(super::super::Verified::new(function).is_ok());
+        }
+        builder.reset(0, None);
+        builder.jump(Label(7));
+        assert_eq!(builder.finish_into(&mut out), Err(BuildError::Unbound(7)));
+        assert!(out.is_empty());
     }
 }

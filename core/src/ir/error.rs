@@ -1,14 +1,14 @@
 //! Errors of malformed IR functions and of their instances.
 //!
-//! Offsets are in bytes from the begin of the body, so that they can be found in a listing.
+//! Offsets are in bytes from the start of the function.
 
 use core::fmt;
 
 use super::opcode::Opcode;
-use super::types::{Argument, ValueType};
+use super::types::{Argument, MAX_PARAMETERS, ValueType};
 use crate::alloc_util::AllocError;
 
-/// What an index in a body refers to.
+/// The table that an index refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// The locals, parameters first.
@@ -27,6 +27,10 @@ pub enum Part {
     Codes,
     /// The names.
     Strings,
+    /// The stack slots.
+    Slots,
+    /// The entries of read-only data.
+    Data,
 }
 
 impl fmt::Display for Part {
@@ -40,65 +44,147 @@ impl fmt::Display for Part {
             Self::Operands => "operand",
             Self::Codes => "type code",
             Self::Strings => "name",
+            Self::Slots => "stack slot",
+            Self::Data => "entry of read-only data",
         })
     }
 }
 
-/// Why bytes are not a body, or why a body has no instance for some arguments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why bytes are not an IR function, or why a function has no instance for some arguments.
+///
+/// `at` is an offset in bytes from the start of the function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the message of each variant names its fields")]
 pub enum IrError {
-    /// The magic is not there.
+    /// The magic is missing.
+    #[error("not an IR function: the magic SMTB is missing")]
     Magic,
-    /// A version that this reader does not know.
+    /// A version that this reader does not support.
+    #[error("IR version {version} is not supported; this loader reads versions 1 and 2")]
     Version { version: u16 },
-    /// Flags that this reader does not know.
+    /// Unknown flags.
+    #[error("an IR function with unknown flags 0x{flags:04x}")]
     Flags { flags: u16 },
-    /// The length that the body states is not that of the bytes given.
+    /// A reserved field of the header is set.
+    #[error("an IR function with 0x{value:08x} in a reserved field of its header")]
+    Reserved { value: u32 },
+    /// The stated length is not that of the bytes.
+    #[error("an IR function states {stated} bytes but has {given}")]
     Length { stated: u32, given: u64 },
-    /// The tables do not end where the body does.
+    /// The tables do not end where the function does.
+    #[error("the tables of an IR function take {needed} bytes but it states {stated}")]
     Tables { needed: u64, stated: u32 },
-    /// More type parameters than can be named; or another number of arguments than of parameters.
+    /// More type parameters than there are codes for.
+    #[error("{count} type parameters; the limit is {MAX_PARAMETERS}")]
     Parameters { count: u8 },
-    /// Arguments for another number of parameters than the template has.
+    /// The number of arguments differs from the number of type parameters.
+    #[error("{given} type arguments for a template with {expected} type parameters")]
     Arguments { given: u8, expected: u8 },
-    /// More parameters than locals, or no type code for each local.
+    /// More parameters than locals, or locals without a type code.
+    #[error("at 0x{at:x}: fewer locals than parameters, or fewer types than locals")]
     Locals { at: u32 },
-    /// A byte that should be the code of a type of this template.
+    /// More of something than a function may have.
+    #[error("at 0x{at:x}: {value} {name}; the limit is {limit}")]
+    Limit { at: u32, name: &'static str, limit: u32, value: u64 },
+    /// A byte that is not the code of a type of this function.
+    #[error("at 0x{at:x}: 0x{code:02x} is no type of this template")]
     TypeCode { at: u32, code: u8 },
-    /// A byte that is no opcode.
+    /// A byte that is not an opcode of this version.
+    #[error("at 0x{at:x}: 0x{code:02x} is no opcode of this version")]
     Opcode { at: u32, code: u8 },
-    /// A field that the opcode does not use and that is not 0.
+    /// A field that the opcode does not use is set.
+    #[error("at 0x{at:x}: {} has a field set that it does not use", opcode.name())]
     Unused { at: u32, opcode: Opcode },
-    /// An index that the table does not have.
+    /// An index beyond the end of a table.
+    #[error("at 0x{at:x}: there is no {part} {index}")]
     Index { at: u32, part: Part, index: u32 },
-    /// A local of another type than the operation needs.
+    /// A local of a type that the operation does not take.
+    #[error("at 0x{at:x}: local {local} is of type {found} and must be {expected}")]
     LocalType { at: u32, local: u16, found: ValueType, expected: ValueType },
-    /// A local that must be an integer of 64 bits, signed or not.
+    /// A local that must be an integer of 64 bits.
+    #[error("at 0x{at:x}: local {local} is of type {found} and must be i64 or u64")]
     NotIndex { at: u32, local: u16, found: ValueType },
-    /// An operation that has no meaning for the type that it names.
+    /// An operation that is not defined for the type that it names.
+    #[error("at 0x{at:x}: {} has no meaning for {ty}", opcode.name())]
     NoMeaning { at: u32, opcode: Opcode, ty: ValueType },
-    /// Bits out of the table for a type whose width differs from instance to instance.
+    /// Bits from the table of constants for a type whose width differs between instances.
+    #[error("at 0x{at:x}: a wide constant of a type that is a parameter")]
     WideParameter { at: u32 },
-    /// A number that the type does not have.
+    /// A number outside the range of the type.
+    #[error("at 0x{at:x}: {ty} has no {number}")]
     Number { at: u32, number: i64, ty: ValueType },
-    /// Control that runs off the end of the body.
+    /// An offset outside of a stack slot or of read-only data.
+    #[error("at 0x{at:x}: the offset {offset} lies outside of {size} bytes")]
+    Offset { at: u32, offset: i32, size: u64 },
+    /// An alignment that is not a power of two, or too large.
+    #[error("at 0x{at:x}: an alignment of {align}; it must be a power of two up to {limit}")]
+    Alignment { at: u32, align: u32, limit: u32 },
+    /// Read-only data that reaches beyond the bytes of all data, or does not begin at its alignment.
+    #[error(
+        "at 0x{at:x}: {size} bytes of data at {offset} are not inside the data, or not aligned"
+    )]
+    Data { at: u32, offset: u32, size: u32 },
+    /// Source locations that are not in the order of the instructions.
+    #[error("at 0x{at:x}: the source location of instruction {instruction} is out of order")]
+    Location { at: u32, instruction: u32 },
+    /// Control reaches the end of the function.
+    #[error("at 0x{at:x}: control runs off the end of the function")]
     FallsOff { at: u32 },
-    /// A return that does not fit the result of the template.
+    /// A return whose type is not that of the function's result.
+    #[error("at 0x{at:x}: the function returns {}", Shown(*expected))]
     Result { at: u32, expected: Option<ValueType> },
-    /// A call that takes a result of a callee that has none.
+    /// A call that uses the result of a callee without one.
+    #[error("at 0x{at:x}: the callee has no result")]
     CallResult { at: u32 },
-    /// A callee that is neither an instance nor the host's.
+    /// An unknown kind of callee.
+    #[error("at 0x{at:x}: {kind} is no kind of callee")]
     CalleeKind { at: u32, kind: u8 },
-    /// A callee of the host that has type arguments.
+    /// A callee whose kind the opcode does not take.
+    #[error("at 0x{at:x}: {} does not take a callee of this kind", opcode.name())]
+    CalleeUse { at: u32, opcode: Opcode },
+    /// A callee with a field that its kind does not use.
+    #[error("at 0x{at:x}: a callee has a field set that its kind does not use")]
+    CalleeField { at: u32 },
+    /// A callee that is no instance and has type arguments.
+    #[error("at 0x{at:x}: only an instance of a template has type arguments")]
     HostTypes { at: u32 },
-    /// A name that is empty, has no end, or is not UTF-8.
+    /// A name that is empty, unterminated or not UTF-8.
+    #[error("at 0x{at:x}: a name that is empty, not UTF-8 or without an end")]
     Name { at: u32 },
-    /// An instance that has an operation, or a local, without meaning for an argument.
+    /// An operation, or a local, that is not defined for a type argument.
+    #[error(
+        "at 0x{at:x}: {} has no meaning for {}, the argument for T{parameter}",
+        opcode.map_or("a local", Opcode::name), Given(*argument)
+    )]
     Argument { at: u32, opcode: Option<Opcode>, parameter: u8, argument: Argument },
-    /// No memory to check or to compile it.
+    /// The allocator failed.
+    #[error("no memory for an IR function")]
     OutOfMemory,
+}
+
+/// The result of a function, in a message.
+struct Shown(Option<ValueType>);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(ty) => ty.fmt(f),
+            None => f.write_str("nothing"),
+        }
+    }
+}
+
+/// A type argument, in a message.
+struct Given(Argument);
+
+impl fmt::Display for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Argument::Scalar(scalar) => scalar.fmt(f),
+            Argument::Named => f.write_str("a type that is no scalar"),
+        }
+    }
 }
 
 impl From<AllocError> for IrError {
@@ -107,37 +193,12 @@ impl From<AllocError> for IrError {
     }
 }
 
-impl fmt::Display for IrError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Magic => f.write_str("not an IR function: the magic SMTB is missing"),
-            Self::Version { version } => {
-                write!(f, "IR version {version} is not supported; this loader reads version 1")
-            }
-            Self::Flags { flags } => write!(f, "an IR function with unknown flags 0x{flags:04x}"),
-            Self::Length { stated, given } => {
-                write!(f, "an IR function states {stated} bytes but has {given}")
-            }
-            Self::Tables { needed, stated } => {
-                write!(f, "the tables of an IR function take {needed} bytes but it states {stated}")
-            }
-            Self::Parameters { count } => {
-                write!(f, "{count} type parameters, and a template has at most 64")
-            }
-            Self::Arguments { given, expected } => {
-                write!(f, "{given} type arguments for a template with {expected} type parameters")
-            }
-            Self::OutOfMemory => f.write_str("no memory for an IR function"),
-            _ => self.fmt_place(f),
-        }
-    }
-}
-
 impl IrError {
-    /// Where in the body, in bytes from its begin; `None` for what concerns the whole of it.
+    /// The offset in bytes from the start of the function; `None` for an error of the whole function.
     pub fn offset(&self) -> Option<u32> {
         match *self {
             Self::Locals { at }
+            | Self::Limit { at, .. }
             | Self::TypeCode { at, .. }
             | Self::Opcode { at, .. }
             | Self::Unused { at, .. }
@@ -147,92 +208,20 @@ impl IrError {
             | Self::NoMeaning { at, .. }
             | Self::WideParameter { at }
             | Self::Number { at, .. }
+            | Self::Offset { at, .. }
+            | Self::Alignment { at, .. }
+            | Self::Data { at, .. }
+            | Self::Location { at, .. }
             | Self::FallsOff { at }
             | Self::Result { at, .. }
             | Self::CallResult { at }
             | Self::CalleeKind { at, .. }
+            | Self::CalleeUse { at, .. }
+            | Self::CalleeField { at }
             | Self::HostTypes { at }
             | Self::Name { at }
             | Self::Argument { at, .. } => Some(at),
             _ => None,
         }
     }
-
-    /// The sentences that name an offset.
-    fn fmt_place(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Locals { at } => {
-                write!(f, "at 0x{at:x}: fewer locals than parameters, or fewer types than locals")
-            }
-            Self::TypeCode { at, code } => {
-                write!(f, "at 0x{at:x}: 0x{code:02x} is no type of this template")
-            }
-            Self::Opcode { at, code } => write!(f, "at 0x{at:x}: 0x{code:02x} is no opcode"),
-            Self::Unused { at, opcode } => {
-                write!(f, "at 0x{at:x}: {} has a field set that it does not use", opcode.name())
-            }
-            Self::Index { at, part, index } => {
-                write!(f, "at 0x{at:x}: there is no {part} {index}")
-            }
-            Self::FallsOff { at } => {
-                write!(f, "at 0x{at:x}: control runs off the end of the body")
-            }
-            Self::CalleeKind { at, kind } => {
-                write!(f, "at 0x{at:x}: {kind} is no kind of callee")
-            }
-            Self::HostTypes { at } => {
-                write!(f, "at 0x{at:x}: a function of the host has no type arguments")
-            }
-            Self::Name { at } => {
-                write!(f, "at 0x{at:x}: a name that is empty, not UTF-8 or without an end")
-            }
-            _ => self.fmt_types(f),
-        }
-    }
-
-    /// The sentences that speak of types.
-    fn fmt_types(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::LocalType { at, local, found, expected } => {
-                write!(f, "at 0x{at:x}: local {local} is of type {found} and must be {expected}")
-            }
-            Self::NotIndex { at, local, found } => {
-                write!(f, "at 0x{at:x}: local {local} is of type {found} and must be i64 or u64")
-            }
-            Self::NoMeaning { at, opcode, ty } => {
-                write!(f, "at 0x{at:x}: {} has no meaning for {ty}", opcode.name())
-            }
-            Self::WideParameter { at } => {
-                write!(f, "at 0x{at:x}: a wide constant of a type that is a parameter")
-            }
-            Self::Number { at, number, ty } => {
-                write!(f, "at 0x{at:x}: {ty} has no {number}")
-            }
-            Self::Result { at, expected } => match expected {
-                Some(ty) => write!(f, "at 0x{at:x}: the template returns {ty}"),
-                None => write!(f, "at 0x{at:x}: the template returns nothing"),
-            },
-            Self::CallResult { at } => {
-                write!(f, "at 0x{at:x}: the callee gives nothing that could be taken")
-            }
-            Self::Argument { at, opcode, parameter, argument } => {
-                let name = opcode.map_or("a local", Opcode::name);
-                write!(f, "at 0x{at:x}: {name} has no meaning for ")?;
-                match argument {
-                    Argument::Scalar(scalar) => {
-                        write!(f, "{scalar}, the argument for T{parameter}")
-                    }
-                    Argument::Named => {
-                        write!(
-                            f,
-                            "the argument for T{parameter}, which is no number, bool or pointer"
-                        )
-                    }
-                }
-            }
-            _ => f.write_str("a malformed IR function"),
-        }
-    }
 }
-
-impl core::error::Error for IrError {}

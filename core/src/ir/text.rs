@@ -1,7 +1,6 @@
-//! The text form of IR functions.
+//! The text form of IR functions: `.sir` for programs of functions, `.sbt` for templates.
 //!
-//! One statement a line; `#` begins a comment. A template begins with its name, its type parameters
-//! and its signature, and reaches to `end`:
+//! A statement is one line; `#` begins a comment. Both kinds of file have one grammar:
 //!
 //! ```text
 //! template sum<T>(data: ptr, count: i64) -> T
@@ -17,108 +16,99 @@
 //! done:
 //!     return T total
 //! end
+//!
+//! function digit(n: u64) -> u8
+//!     data digits: "0123456789"
+//!     local p: ptr
+//!     local d: u8
+//!     trap_ge u64 n, 10, 100
+//!     data_address p, digits
+//!     load_element u8 d, p[n]
+//!     return u8 d
+//! end
 //! ```
 //!
-//! | statement | means |
+//! # Functions
+//!
+//! | line | meaning |
+//! |---|---|
+//! | `template NAME<T, U>(a: T, b: i64) -> T` | begins a template; its type parameters are types up to `end` |
+//! | `function NAME(a: i64) -> i64` | begins a function of the program; functions are numbered in order from 0 |
+//! | `end` | ends either |
+//!
+//! # Declarations
+//!
+//! They stand anywhere in a function, in front of their first use.
+//!
+//! | line | declares |
 //! |---|---|
 //! | `local NAME: TYPE` | another local, 0 until it is set |
-//! | `NAME:` | a label |
-//! | `const T d, N` | a number; where `T` is a scalar and the number needs it, a wide constant |
-//! | `const_wide S d, 0xBITS` | bits as they stand |
-//! | `move T d, s`, `neg T d, s`, `not T d, s` | |
-//! | `size_of T d` | |
-//! | `convert T d, S s` | from `S` to `T` |
-//! | `add T d, a, b` (also `sub mul div rem and or xor shl shr`) | `b` is a local or a number |
-//! | `lt T d, a, b` (also `eq ne le gt ge`) | `d` is a bool |
-//! | `br_lt T a, b, LABEL` and so on | |
-//! | `jump LABEL`, `br_true c, LABEL`, `br_false c, LABEL` | |
-//! | `load T d, p + N`, `store T s, p - N` | a distance in bytes |
-//! | `load_element T d, p[i + N]`, `store_element T s, p[N]`, `element T d, p[i]` | in elements |
-//! | `call d = NAME<TYPES>(a, b)`, `call NAME(a) -> T` | the second drops a result of type `T` |
-//! | `call_host d = NAME(a, b)` | |
-//! | `return T s`, `return_none`, `trap N` | |
+//! | `slot NAME: BYTES`, `slot NAME align N: BYTES` | a stack slot, of alignment 8 unless stated |
+//! | `data NAME: ITEMS`, `data NAME align N: ITEMS` | read-only data; its alignment is that of its largest type unless stated |
+//! | `location LINE`, `location LINE:COLUMN`, either followed by `in FILE` | the source location from the next instruction on |
+//! | `NAME:` | a label in front of the next instruction |
 //!
-//! Types: the twelve scalars, and the names of the template's type parameters. Among the types that
-//! go to a callee there may be others, with arguments: `sort<Pair<T, i64>>(p)`. The callee takes what
-//! the locals of the call are of. A name that is no identifier (letters, digits, `_ . $`) stands in
-//! quotation marks.
+//! Items of data are separated by commas. An item is a quoted text, or a scalar type followed by numbers:
+//! `data d: i32 1 2 -3, "text\n", f64 1.5`.
+//!
+//! # Instructions
+//!
+//! `d` is the local that is set; `a`, `b`, `p` (an address), `c` (a bool) are read; `N` is a number. The operations are
+//! those of the table in [`ir`](crate::ir).
+//!
+//! | statement | notes |
+//! |---|---|
+//! | `const T d, N` | where `T` is a scalar and 32 bits do not hold the number, a wide constant |
+//! | `const_wide S d, 0xBITS` | the bits of a value of the scalar `S` |
+//! | `move T d, a`; also `neg not sqrt abs` | |
+//! | `size_of T d` | |
+//! | `convert T d, S a` | from `S` to `T` |
+//! | `add T d, a, b`; also `sub mul div rem and or xor shl shr rotl add_checked sub_checked mul_checked` | `b` is a local or a number |
+//! | `lt T d, a, b`; also `eq ne le gt ge` | `d` is a bool; `b` is a local or a number |
+//! | `select T d, c, a, b` | `a` where `c` is true, else `b` |
+//! | `br_lt T a, b, LABEL`; also `br_eq br_ne br_le br_gt br_ge` | `b` is a local or a number of 16 bits |
+//! | `jump LABEL`, `br_true c, LABEL`, `br_false c, LABEL` | |
+//! | `trap CODE`, `trap_lt T a, b, CODE` (as `br_lt`), `trap_true c, CODE`, `trap_false c, CODE` | |
+//! | `load T d, p + N`, `store T a, p - N` | `N` in bytes |
+//! | `load_element T d, p[i + N]`, `store_element T a, p[N]`, `element T d, p[i]` | in elements |
+//! | `slot_address d, SLOT + N`, `data_address d, DATA + N` | `N` in bytes |
+//! | `copy_memory p, q, N`, `fill_memory p, a, N` | to `p`; `N` is a local or a number |
+//! | `check_stack p + N` | |
+//! | `return T a`, `return_none` | |
+//!
+//! # Calls
+//!
+//! | statement | calls |
+//! |---|---|
+//! | `call d = NAME(a, b)` | the function `NAME` of this text if there is one, else the instance `NAME<>` |
+//! | `call d = NAME<TYPES>(a, b)` | the instance of a template for these types, which may be none |
+//! | `call d = N(a, b)` | function `N` of the program |
+//! | `call_host d = NAME(a, b)` | the function of the host with this symbol |
+//! | `call_indirect d = p(a, b)` | the function at address `p` |
+//! | `return_call NAME(a, b)`, `return_call_host NAME(a)`, `return_call_indirect p(a)` | the same as tail calls |
+//! | `function_address d, NAME(TYPES) -> T`, `host_address d, NAME(TYPES) -> T` | sets `d` to the address of the callee |
+//!
+//! The callee has parameters of the types of the arguments, and a result of the type of `d`. Without `d =`, the
+//! callee has no result, or one that is dropped and stated behind an arrow: `call NAME(a) -> T`.
+//!
+//! # Names, types, numbers
+//!
+//! A type is one of the twelve scalars, or a type parameter of the template. Among the types for a callee there may be
+//! others, with arguments, nested to a depth of 64: `sort<Pair<T, i64>>(p)`. In quotation marks, the name of a scalar or of a
+//! type parameter is that of such another type.
+//!
+//! A name consists of letters, digits, `_`, `.` and `$`, and does not begin with a digit. Any other name stands in
+//! quotation marks, in which `\" \\ \n \r \t \0 \xNN` are escape sequences. Locals, labels, slots, data and functions have
+//! name spaces of their own.
+//!
+//! Numbers are decimal, or hexadecimal behind `0x`; floating-point constants have a point or an exponent.
 
+mod error;
 mod lexer;
 mod parser;
 mod print;
+mod words;
 
-use alloc::string::String;
-use alloc::vec::Vec;
-use core::fmt;
-
-use super::builder::BuildError;
-use super::error::IrError;
-
-pub use parser::parse;
-pub use print::print;
-
-/// A template out of a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParsedTemplate {
-    /// Its name.
-    pub name: String,
-    /// How many type parameters it has.
-    pub type_params: u8,
-    /// Its body, which has been verified.
-    pub body: Vec<u8>,
-}
-
-/// What is wrong with a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TextFault {
-    /// Something else has to stand there.
-    Expected(&'static str),
-    /// A statement that begins with no known word.
-    Statement,
-    /// A type that is no scalar and no parameter of the template.
-    Type,
-    /// A local that was not declared.
-    Local,
-    /// A name that is already in use.
-    Duplicate,
-    /// A label that stands nowhere in the template.
-    Label,
-    /// A number that is none, or that does not fit.
-    Number,
-    /// A character that begins nothing.
-    Character(char),
-    /// A body that cannot be encoded.
-    Build(BuildError),
-    /// A body that the verifier refuses.
-    Typed(IrError),
-}
-
-/// What is wrong with a text, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TextError {
-    /// The line, from 1.
-    pub line: u32,
-    /// What.
-    pub fault: TextFault,
-}
-
-impl fmt::Display for TextError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: ", self.line)?;
-        match self.fault {
-            TextFault::Expected(what) => write!(f, "{what} is expected"),
-            TextFault::Statement => f.write_str("no such statement"),
-            TextFault::Type => f.write_str("no such type: neither a scalar nor a parameter"),
-            TextFault::Local => f.write_str("no such local"),
-            TextFault::Duplicate => f.write_str("the name is already in use"),
-            TextFault::Label => f.write_str("a label that stands nowhere in this template"),
-            TextFault::Number => f.write_str("a number that does not fit here"),
-            TextFault::Character(character) => write!(f, "{character:?} begins nothing"),
-            TextFault::Build(error) => error.fmt(f),
-            TextFault::Typed(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for TextError {}
+pub use error::{TextError, TextErrorKind};
+pub use parser::{ParsedFunction, parse};
+pub use print::{print, print_function};

@@ -1,6 +1,6 @@
-//! How a body uses its locals: how often, how deep in loops, and whether before they are set.
+//! How a function uses its locals: how often, how deep in loops, and whether before they are set.
 //!
-//! What is found here decides where locals live in machine code, never what an instance computes.
+//! The first code generator assigns registers by it.
 
 use alloc::vec::Vec;
 
@@ -9,23 +9,23 @@ use super::instruction::Instruction;
 use super::opcode::Opcode;
 use crate::alloc_util::{AllocError, try_filled, try_with_capacity};
 
-/// How a body uses its locals.
+/// How a function uses its locals.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Usage {
-    /// Uses of each local; one inside of a loop counts for several.
+    /// Uses of each local; a use inside of a loop counts for several.
     pub(crate) weights: Vec<u32>,
     /// Whether a local may be read before it was set, by number; false for parameters.
     pub(crate) starts_as_zero: Vec<bool>,
-    /// Whether an instruction is gone to.
+    /// Whether an instruction is a target.
     pub(crate) is_target: Vec<bool>,
-    /// The locals that are used, the most used one first.
+    /// The locals that are used, by descending weight.
     pub(crate) order: Vec<u16>,
     /// The weights of all calls together.
     pub(crate) calls: u32,
 }
 
 impl Usage {
-    /// How `body`, which has been checked, uses its locals.
+    /// The uses of the locals of a verified function.
     pub(crate) fn of(body: &Function<'_>) -> Result<Self, AllocError> {
         let mut usage = Self {
             weights: try_filled(usize::from(body.locals), &0)?,
@@ -50,8 +50,7 @@ impl Usage {
         Ok(usage)
     }
 
-    /// Marks the targets. By how much each instruction lies deeper than the one before it: a jump
-    /// backwards makes a loop of what is between.
+    /// Marks the targets, and returns the change of the loop depth at each instruction: a backward jump closes a loop.
     fn loops(&mut self, body: &Function<'_>) -> Result<Vec<i32>, AllocError> {
         let mut changes = try_filled(body.len().saturating_add(1), &0i32)?;
         for (index, instruction) in body.instructions().enumerate() {
@@ -70,8 +69,8 @@ impl Usage {
         Ok(changes)
     }
 
-    /// Counts the locals of one instruction. `skippable` says that a jump from further up may have
-    /// gone past it, so that what it sets may be read without having been set.
+    /// Counts the locals of one instruction. If it is `skippable`, a jump may pass it, and the local that it sets may be
+    /// read before.
     fn count(&mut self, body: &Function<'_>, i: &Instruction, weight: u32, skippable: bool) {
         for local in i.read().into_iter().flatten() {
             self.touch(local, weight, true);

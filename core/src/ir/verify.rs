@@ -1,50 +1,51 @@
-//! Says of a body that it can be run, or where it cannot, in one pass over its instructions.
+//! The verifier, in one pass over a function.
 //!
-//! What is checked for all instances at once: opcodes, indices, the types of all locals that an
-//! instruction touches, targets, calls against the signatures that the body states, and that control
-//! ends in a return or a trap. What a type parameter may be is gathered at the same time as a set, so
-//! that an instance is checked without another look at the instructions.
+//! It checks for all instances at once: opcodes and their version, unused fields, indices, the types of all locals that an
+//! instruction accesses, targets, calls against the signatures that the function states, the tables, and that control ends
+//! in a return, a tail call or a trap. In the same pass it derives the permitted arguments of each type parameter as a
+//! set, so that an instance is checked without the instructions.
 //!
-//! A second walk counts how often, and how deep in loops, each local is used, for the lowering.
-//! Memory: a few bytes a local and an instruction, all of which the body's length explains.
+//! Its memory is bounded by the length of the function.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use super::arguments::Arguments;
 use super::error::IrError;
 use super::function::{Callee, Function, Signature};
 use super::instruction::Instruction;
-use super::types::{Argument, Arguments, Scalar, TypeSet, ValueType};
+use super::types::{Argument, Scalar, TypeSet, ValueType};
 use super::usage::Usage;
-use crate::alloc_util::try_copy_bytes as copy_of;
+use crate::alloc_util::{try_copy_bytes as copy_of, try_filled};
 
 mod check;
+mod tables;
 
 use check::Check;
 
-/// A body that can be run with any arguments that its operations have a meaning for.
+/// A verified function: it has an instance for all type arguments that its operations are defined for.
 #[derive(Clone, Debug)]
 pub struct Verified<'d> {
     body: Function<'d>,
     facts: Facts,
 }
 
-/// A verified body with bytes of its own, to be kept: what is checked once need not be again.
+/// A verified function that owns its bytes.
 #[derive(Clone, Debug)]
 pub struct VerifiedTemplate {
     bytes: Box<[u8]>,
     facts: Facts,
 }
 
-/// What the verifier learnt of a body.
+/// What the verifier derives from a function.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
-    /// What each type parameter may be.
+    /// The permitted arguments of each type parameter.
     allowed: Vec<TypeSet>,
     pub(crate) usage: Usage,
 }
 
-/// A body and the types of one instance.
+/// A function with an argument for each of its type parameters.
 #[derive(Clone, Copy, Debug)]
 pub struct FunctionInstance<'v, 'd> {
     body: Function<'d>,
@@ -53,11 +54,10 @@ pub struct FunctionInstance<'v, 'd> {
 }
 
 impl<'d> Verified<'d> {
-    /// Checks `body`.
+    /// Verifies `body`.
     ///
     /// # Errors
-    /// The first thing that is wrong, in the order of the tables that are walked: types of locals,
-    /// callees, instructions.
+    /// The first error, in this order: types of locals, callees, other tables, instructions.
     pub fn new(body: Function<'d>) -> Result<Self, IrError> {
         let mut check = Check::new(body)?;
         check.declarations()?;
@@ -80,12 +80,30 @@ impl<'d> Verified<'d> {
         Ok(Self { body, facts })
     }
 
-    /// The body.
+    /// Takes a function from a front end whose output is known to be valid, without verifying it.
+    ///
+    /// In a debug build the function is verified. In a release build it is the caller's contract that
+    /// [`Verified::new`] would accept it. Nothing panics or accesses memory for a function that breaks the contract,
+    /// but the interpreter and generated code do anything with it. It is meant for the front ends of this library, whose
+    /// output is verified in tests; functions from files must be verified.
+    ///
+    /// # Errors
+    /// [`IrError::OutOfMemory`].
+    pub fn trusted(body: Function<'d>) -> Result<Self, IrError> {
+        if cfg!(debug_assertions) {
+            let verified = Self::new(body);
+            debug_assert!(!is_invalid(&verified), "an invalid function is trusted: {verified:?}");
+        }
+        let allowed = try_filled(usize::from(body.type_params), &TypeSet::ANY)?;
+        Ok(Self { body, facts: Facts { allowed, usage: Usage::default() } })
+    }
+
+    /// The function.
     pub fn body(&self) -> &Function<'d> {
         &self.body
     }
 
-    /// What argument each type parameter may have, as far as this body goes.
+    /// The permitted arguments of each type parameter.
     pub fn allowed(&self) -> &[TypeSet] {
         &self.facts.allowed
     }
@@ -94,14 +112,14 @@ impl<'d> Verified<'d> {
     ///
     /// # Errors
     /// [`IrError::Arguments`] for another number of arguments than of parameters;
-    /// [`IrError::Argument`] for the first place that has no meaning for an argument.
+    /// [`IrError::Argument`] for the first operation that is not defined for an argument.
     pub fn instance(&self, arguments: Arguments) -> Result<FunctionInstance<'_, 'd>, IrError> {
         FunctionInstance::new(self.body, &self.facts, arguments)
     }
 }
 
 impl VerifiedTemplate {
-    /// Checks `bytes`, a whole body and nothing else.
+    /// Verifies `bytes`, a function without anything behind it.
     ///
     /// # Errors
     /// Those of [`Function::parse`] and [`Verified::new`].
@@ -110,7 +128,7 @@ impl VerifiedTemplate {
         Ok(Self { bytes: copy_of(bytes)?, facts })
     }
 
-    /// The bytes that were checked: who is given others has to check them anew.
+    /// The bytes that have been verified.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -139,23 +157,23 @@ impl<'v, 'd> FunctionInstance<'v, 'd> {
         Ok(Self { body, facts, arguments })
     }
 
-    /// The body.
+    /// The function.
     pub fn body(&self) -> &Function<'d> {
         &self.body
     }
 
-    /// The types that it is an instance for.
+    /// The type arguments.
     pub fn arguments(&self) -> &Arguments {
         &self.arguments
     }
 
-    /// What a type code stands for in this instance.
+    /// The scalar that a type code stands for in this instance.
     #[inline]
     pub fn scalar(&self, code: u8) -> Option<Scalar> {
         self.arguments.scalar(code)
     }
 
-    /// The scalars that a function with `signature`, given in terms of this body, takes and gives.
+    /// The types of the parameters and of the result of `signature`, which is in terms of this function's parameters.
     pub fn concrete<'s>(
         &'s self,
         signature: &Signature<'s>,
@@ -164,8 +182,7 @@ impl<'v, 'd> FunctionInstance<'v, 'd> {
         (params, self.scalar(signature.result))
     }
 
-    /// Whether the function that this instance expects for a callee is `other`, an instance: the
-    /// same scalars, in the same order, and the same result.
+    /// Whether `other` has the signature that this instance states for a callee.
     pub fn agrees(&self, callee: &Callee<'_>, other: &FunctionInstance<'_, '_>) -> bool {
         let (expected, expected_result) = self.concrete(&callee.signature);
         let theirs = other.body().signature();
@@ -174,7 +191,12 @@ impl<'v, 'd> FunctionInstance<'v, 'd> {
     }
 }
 
-/// Where `parameter` of a body cannot be `argument`.
+/// Whether verification failed for another reason than a lack of memory.
+fn is_invalid(verified: &Result<Verified<'_>, IrError>) -> bool {
+    verified.as_ref().is_err_and(|&error| error != IrError::OutOfMemory)
+}
+
+/// The first operation or local that is not defined for `argument` in the place of `parameter`.
 #[cold]
 fn refusal(body: &Function<'_>, parameter: u8, argument: Argument) -> IrError {
     let code = ValueType::Parameter(parameter).code();
@@ -312,8 +334,8 @@ mod tests {
         let text = std::format!("template t<T>(a: T, n: i64) -> i64\n{lines}\nend");
         match parse(&text) {
             Ok(_) => None,
-            Err(error) => match error.fault {
-                super::super::text::TextFault::Typed(fault) => Some(fault),
+            Err(error) => match error.kind {
+                super::super::text::TextErrorKind::Verify(fault) => Some(fault),
                 other => panic!("{other:?}"),
             },
         }

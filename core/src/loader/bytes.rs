@@ -290,6 +290,11 @@ impl LinkedModule {
         self.exports.find(name)
     }
 
+    /// The address of a section; `None` if it is not loaded.
+    pub(super) fn section_address(&self, index: u32) -> Option<u64> {
+        self.native.as_ref()?.exports().section(index)
+    }
+
     /// Calls the resolvers of indirect functions.
     pub(super) fn resolve_indirect_functions(&self) -> Result<(), LinkError> {
         self.native.as_ref().map_or(Ok(()), Module::resolve_indirect_functions)

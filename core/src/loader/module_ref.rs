@@ -124,6 +124,11 @@ impl<'l> ModuleRef<'l> {
         self.module()?.address(symbol)
     }
 
+    /// The address of a section of the [linked](Self::linked) file; `None` if it is not loaded.
+    pub fn section_address(&self, index: u32) -> Option<u64> {
+        self.module()?.section_address(index)
+    }
+
     /// Whether an address lies in the module's memory; for bytecode, whether it is that of a function.
     pub fn contains(&self, address: u64) -> bool {
         self.module().is_some_and(|module| module.contains(address))

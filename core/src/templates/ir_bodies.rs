@@ -239,7 +239,7 @@ impl Link<'_> {
             }
             CalleeKind::Function(index) => {
                 return Err(CompileError::because(format_args!(
-                    "it calls function {index} of a program, but a template is none"
+                    "it calls function {index} of a program, which a template has not"
                 )));
             }
             CalleeKind::Indirect => {

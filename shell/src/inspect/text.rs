@@ -12,7 +12,9 @@ use smf_core::format::template::TemplateKind;
 use smf_core::format::{Library, Reloc, RelocTable, Section, Smf, Symbol, SymbolIndex};
 
 use super::properties::properties;
-use super::{InitFunction, Parts, ThreadStorage, init_functions, prelink, shown_sections};
+use super::{
+    InitFunction, Parts, Selection, ThreadStorage, init_functions, prelink, shown_sections,
+};
 
 /// Bytes as printable text.
 struct Printable<'d>(&'d [u8]);
@@ -51,19 +53,40 @@ pub(super) fn write_library(
     Ok(())
 }
 
-pub(super) fn write_module(file: &str, smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
-    write_header(file, smf, out)?;
-    write_sections(smf, out)?;
-    write_symbols(smf, out)?;
-    write_phases(smf, out)?;
-    write_init_functions("constructors", smf, b".init_array", out)?;
-    write_init_functions("destructors", smf, b".fini_array", out)?;
-    write_functions(smf, out)?;
-    write_relocs(smf, out)?;
-    write_object(smf, out)?;
-    let parts = Parts::of(smf).map_err(io::Error::other)?;
-    write_templates(&parts, out)?;
-    write_note(&parts, out)
+pub(super) fn write_module(
+    file: &str,
+    smf: &Smf<'_>,
+    selected: &Selection<'_>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let all = selected.is_all();
+    if all {
+        write_header(file, smf, out)?;
+    }
+    if all || selected.sections {
+        write_sections(smf, selected, out)?;
+    }
+    if all || selected.symbols {
+        write_symbols(smf, selected, out)?;
+    }
+    if all {
+        write_phases(smf, out)?;
+        write_init_functions("constructors", smf, b".init_array", out)?;
+        write_init_functions("destructors", smf, b".fini_array", out)?;
+        write_functions(smf, selected, out)?;
+    }
+    if all || selected.relocs {
+        write_relocs(smf, selected, out)?;
+    }
+    if all {
+        write_object(smf, selected, out)?;
+    }
+    if all || selected.templates {
+        let parts = Parts::of(smf).map_err(io::Error::other)?;
+        write_templates(&parts, selected, out)?;
+        write_note(&parts, out)?;
+    }
+    Ok(())
 }
 
 /// Begins a table; one without rows has no line for the columns.
@@ -109,10 +132,11 @@ fn write_header(file: &str, smf: &Smf<'_>, out: &mut impl Write) -> io::Result<(
     writeln!(out, "  name index   {} names in {} buckets", index.names(), index.buckets())
 }
 
-fn write_sections(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
+fn write_sections(smf: &Smf<'_>, selected: &Selection<'_>, out: &mut impl Write) -> io::Result<()> {
+    let shown = || shown_sections(smf).filter(|section| selected.has(section.name));
     let columns = "index  kind          flags      offset        size      memory  align  name";
-    heading(out, "sections", shown_sections(smf).count(), columns)?;
-    for section in shown_sections(smf) {
+    heading(out, "sections", shown().count(), columns)?;
+    for section in shown() {
         let Section { index, kind, offset, size, virtual_size, alignment, .. } = section;
         // These `Display` implementations ignore the width.
         let (kind, flags) = (kind.to_string(), section.flags.to_string());
@@ -127,20 +151,28 @@ fn write_sections(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// The tables of an ELF object in the code section.
-fn write_object(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
+fn write_object(smf: &Smf<'_>, selected: &Selection<'_>, out: &mut impl Write) -> io::Result<()> {
     let Some(object) = smf.object().map_err(io::Error::other)? else { return Ok(()) };
     writeln!(out, "\nthe code is an ELF object, and is linked from the tables that follow")?;
-    write_sections(&object, out)?;
-    write_symbols(&object, out)?;
-    write_relocs(&object, out)
+    write_sections(&object, selected, out)?;
+    write_symbols(&object, selected, out)?;
+    write_relocs(&object, selected, out)
 }
 
-fn write_symbols(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
+fn write_symbols(smf: &Smf<'_>, selected: &Selection<'_>, out: &mut impl Write) -> io::Result<()> {
     let symbols = smf.symbols();
     let columns = "section       value        size  kind      binding  name";
-    heading(out, "symbols", symbols.len(), columns)?;
+    let is_shown = |symbol: &Symbol<'_>| selected.has(symbol.name());
+    let count = match selected.filter {
+        [] => symbols.len(),
+        _ => symbols.iter().flatten().filter(is_shown).count(),
+    };
+    heading(out, "symbols", count, columns)?;
     for symbol in symbols.iter() {
         let symbol = symbol.map_err(io::Error::other)?;
+        if !is_shown(&symbol) {
+            continue;
+        }
         let Symbol { kind, binding, value, size, .. } = symbol;
         let section = match (symbol.defined, symbol.section) {
             (false, _) => "import".to_owned(),
@@ -191,12 +223,20 @@ fn write_init_functions(
     Ok(())
 }
 
-fn write_functions(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
+fn write_functions(
+    smf: &Smf<'_>,
+    selected: &Selection<'_>,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let Some(functions) = smf.functions().map_err(io::Error::other)? else { return Ok(()) };
     let columns = "    offset      length  params  locals  name";
-    heading(out, "bytecode functions", functions.len(), columns)?;
+    let shown = functions.iter().flatten().filter(|function| selected.has(function.name()));
+    heading(out, "bytecode functions", shown.count(), columns)?;
     for function in functions.iter() {
         let function = function.map_err(io::Error::other)?;
+        if !selected.has(function.name()) {
+            continue;
+        }
         let Function { code_offset: offset, length, params, locals, .. } = function;
         let name = Printable(function.name());
         writeln!(out, "  {offset:>#10x}  {length:>10}  {params:>6}  {locals:>6}  {name}")?;
@@ -204,7 +244,7 @@ fn write_functions(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn write_relocs(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
+fn write_relocs(smf: &Smf<'_>, selected: &Selection<'_>, out: &mut impl Write) -> io::Result<()> {
     let prelink = prelink(smf);
     for table in smf.reloc_tables() {
         let table: RelocTable<'_> = table.map_err(io::Error::other)?;
@@ -216,8 +256,19 @@ fn write_relocs(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
         };
         let title = format!("{resolved}relocations for section {index} {target}");
         let columns = "    offset  kind                       addend  symbol";
-        heading(out, &title, table.len(), columns)?;
-        for reloc in table.iter() {
+        let is_shown = |reloc: &Reloc| {
+            let symbol = smf.symbols().get(reloc.symbol);
+            selected.filter.is_empty() || symbol.is_ok_and(|symbol| selected.has(symbol.name()))
+        };
+        let count = match selected.filter {
+            [] => table.len(),
+            _ => table.iter().filter(is_shown).count(),
+        };
+        if count == 0 && table.len() != 0 {
+            continue;
+        }
+        heading(out, &title, count, columns)?;
+        for reloc in table.iter().filter(is_shown) {
             let symbol = smf.symbols().get(reloc.symbol).map_err(io::Error::other)?;
             let (Reloc { offset, kind, addend, .. }, name) = (reloc, Printable(symbol.name()));
             writeln!(out, "  {offset:>#10x}  {kind:<21}  {addend:>10}  {name}")?;
@@ -226,11 +277,23 @@ fn write_relocs(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn write_templates(parts: &Parts<'_>, out: &mut impl Write) -> io::Result<()> {
+fn write_templates(
+    parts: &Parts<'_>,
+    selected: &Selection<'_>,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let Some(templates) = parts.templates().map_err(io::Error::other)? else { return Ok(()) };
-    heading(out, "templates", templates.count as usize, "kind      params  name")?;
+    let shown = templates.iter().flatten().filter(|template| selected.has(template.name));
+    let count = match selected.filter {
+        [] => templates.count as usize,
+        _ => shown.count(),
+    };
+    heading(out, "templates", count, "kind      params  name")?;
     for template in templates.iter() {
         let template = template.map_err(io::Error::other)?;
+        if !selected.has(template.name) {
+            continue;
+        }
         let kind = template.kind.map_or("unknown", TemplateKind::name);
         let (params, name) = (template.params, Printable(template.name));
         writeln!(out, "  {kind:<8}  {params:>6}  {name}")?;

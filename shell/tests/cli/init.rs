@@ -411,3 +411,112 @@ fn rust_library_with_std_catches_panics() {
     let run = |n| ok(&["run", &module, "go", n, "--host-symbols", "--host-library", "gcc_s"]);
     assert_eq!([run("10"), run("200")], ["45\n", "-1\n"]);
 }
+
+const TYPED: &str = r#"
+    #include <stdint.h>
+    #include <string.h>
+    int negative(int a) { return a - 10; }
+    unsigned char narrow(unsigned char a) { return a + 1; }
+    float halved(float a) { return a / 2; }
+    double mixed(int a, double b, float c) { return a + b * c; }
+    _Bool is_positive(double a) { return a > 0; }
+    const char *tail(const char *text) { return strlen(text) > 2 ? text + 2 : 0; }
+    void fill(unsigned char *to, long size) { memset(to, 7, size); }
+    long sum(const int64_t *from, long count) { long s = 0; while (count--) s += *from++; return s; }
+    void negate(float *all, long count) { while (count--) { *all = -*all; all++; } }
+"#;
+
+#[test]
+fn arguments_and_results_have_the_types_that_are_stated() {
+    let program = Program::new("typed-values");
+    let module = program.module("typed.c", TYPED, &["-O2"], &[]);
+    let run = |returns: &'static str, args: &[&str]| {
+        ok(&[&["run", "--host-symbols", "--returns", returns, &module][..], args].concat())
+    };
+    assert_eq!(run("i32", &["negative", "5"]), "-5\n");
+    assert_eq!(ok(&["run", &module, "negative", "5", "--host-symbols"]), "4294967291\n");
+    assert_eq!(run("u8", &["narrow", "u8:255"]), "0\n");
+    assert_eq!(run("f32", &["halved", "f32:5"]), "2.5\n");
+    assert_eq!(run("f64", &["mixed", "3", "-1.5", "f32:2"]), "0.0\n");
+    assert_eq!(run("bool", &["is_positive", "1e-3"]), "true\n");
+    assert_eq!(run("str", &["tail", "str:abcd"]), "cd\n");
+    assert_eq!(run("str", &["tail", "str:a"]), "null\n");
+    assert_eq!(run("void", &["fill", "buf:3", "3"]), "u8:7,7,7\n");
+    assert_eq!(run("i64", &["sum", "i64:1,2,39", "3"]), "42\n");
+    assert_eq!(run("void", &["negate", "f32:1.5,", "1"]), "f32:-1.5\n");
+    let refused = super::smf(&["run", "--host-symbols", &module, "sum", "i64:x,1"]);
+    let refused = super::text(&refused.stderr);
+    contains(&refused, &["`x` is not a valid i64"]);
+    contains(
+        &fails(&["run", &module, "tail", "str:abcd"]),
+        &["`strlen`", "--host-symbols", "--with"],
+    );
+}
+
+const PROGRAM: &str = r#"
+    #include <stdio.h>
+    #include <stdlib.h>
+    extern char **environ;
+    int main(int argc, char **argv, char **envp) {
+        for (int i = 1; i < argc; i++) printf("%d=%s\n", i, argv[i]);
+        printf("%s %d %d\n", getenv("SMF_PROGRAM_TEST"), argv[argc] == 0, envp == environ);
+        return argc + 300;
+    }
+"#;
+
+#[test]
+fn main_is_called_as_a_program() {
+    let program = Program::new("main-program");
+    let module = program.module("main.c", PROGRAM, &["-O1"], &[]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
+    command.env("SMF_PROGRAM_TEST", "here").args(["run", "--host-symbols", "--main", &module]);
+    let output = command.args(["--", "one", "-x", "--exit", "u9:z"]).output().unwrap();
+    assert_eq!(super::text(&output.stdout), "1=one\n2=-x\n3=--exit\n4=u9:z\nhere 1 1\n");
+    assert_eq!(output.status.code(), Some(305 & 0xff));
+    assert_eq!(super::smf(&["run", "--main", "--exit", &module]).status.code(), Some(2));
+}
+
+const CRASHES: &str = r#"
+    #include <stdlib.h>
+    #define KEEP __attribute__((noinline, noipa))
+    KEEP long read_at(long *p) { return *p + 1; }
+    KEEP long outer(long *p) { return read_at(p) * 3; }
+    KEEP long divide(long a, long b) { return a / b + 1; }
+    KEEP long deep(volatile char *p) { volatile char block[4096]; block[0] = *p; return deep(block) + 1; }
+    KEEP long call_null(long (*f)(void)) { return f() + 1; }
+    KEEP long give_up(void) { abort(); }
+"#;
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn crash_is_reported_with_signal_function_line_and_backtrace() {
+    use std::os::unix::process::ExitStatusExt;
+    let program = Program::new("crashes");
+    let module = program.module("crash.c", CRASHES, &["-O1", "-g"], &["-g"]);
+    let plain = program.module("plain.c", CRASHES, &["-O1"], &[]);
+    let crash = |module: &str, args: &[&str], signal: i32, words: &[&str]| {
+        let all = [&["run", "--host-symbols", module][..], args].concat();
+        let output = super::smf(&all);
+        assert_eq!(output.status.signal(), Some(signal), "{args:?}");
+        contains(&super::text(&output.stderr), words);
+    };
+    for (args, signal, words) in [
+        (
+            &["outer", "16"][..],
+            libc::SIGSEGV,
+            &["SIGSEGV", "0x10", "#0", "in read_at + 0x", "#1", "in outer + 0x"][..],
+        ),
+        (&["divide", "1", "0"], libc::SIGFPE, &["SIGFPE", "in divide + 0x"]),
+        (
+            &["call_null", "0"],
+            libc::SIGSEGV,
+            &["SIGSEGV", "#0 0x000000000000", "in call_null + 0x"],
+        ),
+        (&["deep", "str:a"], libc::SIGSEGV, &["SIGSEGV", "in deep + 0x"]),
+        (&["give_up"], libc::SIGABRT, &["SIGABRT", "in give_up + 0x", "#3"]),
+    ] {
+        crash(&module, args, signal, words);
+        crash(&plain, args, signal, words);
+    }
+    crash(&module, &["outer", "16"], libc::SIGSEGV, &["crash.c:4", "crash.c:5"]);
+}

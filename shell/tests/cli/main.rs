@@ -22,11 +22,13 @@ mod host;
 mod init;
 mod inspect;
 mod library;
+mod map;
 mod memory;
 #[cfg(target_arch = "x86_64")]
 mod merge;
 #[cfg(target_arch = "x86_64")]
 mod needed;
+mod nm;
 mod note;
 #[cfg(target_arch = "x86_64")]
 mod pack;
@@ -121,7 +123,8 @@ fn wrong_usage_exits_with_status_2() {
         &["frobnicate"],
         &["run"],
         &["run", "packed.smf", "add", "one"],
-        &["run", "packed.smf", "add", "1.5"],
+        &["run", "packed.smf", "add", "u8:256"],
+        &["run", "packed.smf", "add", "--returns", "i9"],
         &["run", "packed.smf", "add", "18446744073709551616"],
         &["run", "packed.smf", "add", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
         &["run", "packed.smf", "--frobnicate"],

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use smf_core::format::template::{Constraints, Container, Template, TemplateKind};
 use smf_core::format::write::note::NewPossible;
 use smf_core::format::write::{NewTemplates, write_templates};
-use smf_core::ir::text::{ParsedTemplate, parse};
+use smf_core::ir::text::{ParsedFunction, parse};
 use smf_core::ir::{Argument, Arguments, Function, Scalar, VerifiedTemplate};
 use smf_core::jit::ir_lower;
 use smf_core::memory::code_alloc::CodeMemory;
@@ -246,7 +246,7 @@ fn row(template: &str, arguments: &str) -> [String; 3] {
 }
 
 /// A template of 50 operations: a loop over a buffer, with arithmetic and branches.
-fn work() -> ParsedTemplate {
+fn work() -> ParsedFunction {
     let mut text = "template work<T, U>(a: T, b: T, p: ptr, n: i64) -> T\nlocal t: T\nlocal u: T\n\
                     local i: i64\nlocal c: bool\nmore:\nbr_ge i64 i, n, done\n"
         .to_owned();
@@ -263,9 +263,9 @@ fn work() -> ParsedTemplate {
     work
 }
 
-fn module(templates: &[ParsedTemplate], rows: &[[String; 3]]) -> Vec<u8> {
-    fn new(template: &ParsedTemplate) -> Template<'_> {
-        let ParsedTemplate { name, type_params, body } = template;
+fn module(templates: &[ParsedFunction], rows: &[[String; 3]]) -> Vec<u8> {
+    fn new(template: &ParsedFunction) -> Template<'_> {
+        let ParsedFunction { name, type_params, body, .. } = template;
         let (name, kind, params) = (name.as_bytes(), Some(TemplateKind::Function), *type_params);
         Template { name, kind, params, constraints: Constraints::default(), body }
     }

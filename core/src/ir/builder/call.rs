@@ -1,92 +1,113 @@
 //! Calls, and the tables that describe their callees.
 
-use alloc::vec;
+use alloc::vec::Vec;
+use core::hash::BuildHasher;
 
-use super::{BuildError, FunctionBuilder, Local, TypeArgument};
+use super::{BuildError, FunctionBuilder, Local, NewCallee, TypeArgument};
+use crate::alloc_util::{AllocError, try_push, try_reserve};
 use crate::ir::function::{CALLEE, CalleeKind, MAX_NAME, NAMED, TYPE};
 use crate::ir::instruction::NONE;
 use crate::ir::opcode::Opcode;
 use crate::ir::types::ValueType;
 
 impl FunctionBuilder {
-    pub(super) fn call_of(
+    /// Appends a call of any kind. `address` is that of an indirect call.
+    pub(crate) fn call_of(
         &mut self,
-        kind: CalleeKind,
-        name: &str,
-        types: &[TypeArgument],
+        opcode: Opcode,
+        callee: NewCallee<'_>,
         to: Option<Local>,
+        address: Option<Local>,
         arguments: &[Local],
         dropped: Option<ValueType>,
     ) {
-        let result = to.and_then(|to| self.local_type(to)).or(dropped);
-        let callee = self.callee(kind, name, types, arguments, result.map_or(0, ValueType::code));
-        let to = to.map_or(NONE, Local::number);
-        self.call_with(Opcode::Call, callee, [to, 0], arguments);
-    }
-
-    /// Appends a call of `callee`. `fields` are the first and the last one of the instruction.
-    pub(super) fn call_with(
-        &mut self,
-        opcode: Opcode,
-        callee: Result<u16, BuildError>,
-        fields: [u16; 2],
-        arguments: &[Local],
-    ) {
-        let first = self.operands.len();
-        self.operands.extend(arguments.iter().map(|local| local.0));
-        let [a, c] = fields;
-        match (callee, i32::try_from(first)) {
-            (Ok(callee), Ok(first)) => self.plain(opcode, None, [a, callee, c], first),
-            (Err(error), _) => self.fail(error),
-            (_, Err(_)) => self.fail(BuildError::TooLarge),
+        let is_tail = matches!(opcode, Opcode::ReturnCall | Opcode::ReturnCallIndirect);
+        let result = match to.and_then(|to| self.local_type(to)).or(dropped) {
+            _ if is_tail => self.result,
+            result => result.map_or(0, ValueType::code),
+        };
+        let first = self.codes.len();
+        let step = self.argument_codes(arguments).map_err(BuildError::from);
+        let callee = step.and_then(|()| self.callee(callee, first, result));
+        let operand = i32::try_from(self.operands.len()).map_err(|_| BuildError::TooLarge);
+        let pushed = try_reserve(&mut self.operands, arguments.len());
+        let fields = callee.and_then(|callee| {
+            pushed?;
+            Ok((callee, operand?))
+        });
+        match fields {
+            Ok((callee, operand)) => {
+                self.operands.extend(arguments.iter().map(|local| local.0));
+                let a = if is_tail { 0 } else { to.map_or(NONE, Local::number) };
+                self.plain(opcode, None, [a, callee, address.map_or(0, Local::number)], operand);
+            }
+            Err(error) => self.fail(error),
         }
     }
 
-    /// The number of the callee that is described so; the one before is used again when it is the same.
-    pub(super) fn callee(
+    /// Sets `to`, a pointer, to the address of a callee.
+    pub(crate) fn address_of(
         &mut self,
-        kind: CalleeKind,
-        name: &str,
-        types: &[TypeArgument],
-        arguments: &[Local],
+        to: Local,
+        callee: NewCallee<'_>,
+        params: &[ValueType],
+        result: Option<ValueType>,
+    ) {
+        let first = self.codes.len();
+        let step = try_reserve(&mut self.codes, params.len()).map_err(BuildError::from);
+        let callee = step.and_then(|()| {
+            self.codes.extend(params.iter().map(|ty| ty.code()));
+            self.callee(callee, first, result.map_or(0, ValueType::code))
+        });
+        match callee {
+            Ok(callee) => self.plain(Opcode::FunctionAddress, None, [to.0, callee, 0], 0),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Appends the types of the arguments to the codes.
+    fn argument_codes(&mut self, arguments: &[Local]) -> Result<(), AllocError> {
+        try_reserve(&mut self.codes, arguments.len())?;
+        let codes = arguments.iter().map(|local| self.locals.get(usize::from(local.0)));
+        self.codes.extend(codes.map(|code| code.copied().unwrap_or(0)));
+        Ok(())
+    }
+
+    /// The number of the callee whose parameters have the codes from `first` on. An equal callee is used again.
+    fn callee(
+        &mut self,
+        NewCallee { kind, name, types }: NewCallee<'_>,
+        first: usize,
         result: u8,
     ) -> Result<u16, BuildError> {
-        let large = BuildError::TooLarge;
-        let arity = u8::try_from(types.len()).map_err(|_| large)?;
-        let params = u8::try_from(arguments.len()).map_err(|_| large)?;
-        let first_type = u16::try_from(self.types.len() / TYPE).map_err(|_| large)?;
-        let first_code = u32::try_from(self.codes.len()).map_err(|_| large)?;
-        let [n0, n1, t0, t1] = match kind {
-            CalleeKind::Function(index) => index.to_le_bytes(),
-            CalleeKind::Indirect => [0; 4],
+        let large = |_| BuildError::TooLarge;
+        let arity = u8::try_from(types.len()).map_err(large)?;
+        let params = u8::try_from(self.codes.len().saturating_sub(first)).map_err(large)?;
+        let first_type = u16::try_from(self.types.len() / TYPE).map_err(large)?;
+        let first_code = u32::try_from(first).map_err(large)?;
+        let (kind, [n0, n1, t0, t1]) = match kind {
+            CalleeKind::Function(index) => (2, index.to_le_bytes()),
+            CalleeKind::Indirect => (3, [0; 4]),
             CalleeKind::Instance | CalleeKind::Host => {
                 let [n0, n1] = self.string(name)?.to_le_bytes();
                 let [t0, t1] = first_type.to_le_bytes();
-                [n0, n1, t0, t1]
+                (u8::from(kind == CalleeKind::Host), [n0, n1, t0, t1])
             }
         };
         types.iter().try_for_each(|ty| self.type_argument(ty))?;
-        let codes = arguments.iter().map(|local| self.locals.get(usize::from(local.0)));
-        self.codes.extend(codes.map(|code| code.copied().unwrap_or(0)));
-        let has_types = matches!(kind, CalleeKind::Instance);
-        let kind = match kind {
-            CalleeKind::Instance => 0,
-            CalleeKind::Host => 1,
-            CalleeKind::Function(_) => 2,
-            CalleeKind::Indirect => 3,
-        };
         let [p0, p1, p2, p3] = first_code.to_le_bytes();
         let entry = [n0, n1, kind, result, arity, params, t0, t1, p0, p1, p2, p3];
-        if let Some(index) = self.same_callee(&entry, has_types) {
+        if let Some(index) = self.same_callee(&entry, kind == 0) {
             self.types.truncate(usize::from(first_type) * TYPE);
-            self.codes.truncate(arguments_begin(first_code));
+            self.codes.truncate(first);
             return Ok(index);
         }
-        self.callees.push(entry);
-        u16::try_from(self.callees.len() - 1).map_err(|_| large)
+        let index = u16::try_from(self.callees.len()).map_err(large)?;
+        try_push(&mut self.callees, entry)?;
+        Ok(index)
     }
 
-    /// The callee whose entry says the same as `entry`, whose types and codes are the last ones.
+    /// A callee with an entry equal to `entry`, whose types and codes are the last in their tables.
     fn same_callee(&self, entry: &[u8; CALLEE], has_types: bool) -> Option<u16> {
         let described = |entry: &[u8; CALLEE]| {
             let [n0, n1, kind, result, arity, params, t0, t1, p0, p1, p2, p3] = *entry;
@@ -96,6 +117,7 @@ impl FunctionBuilder {
             // Without types the field is the upper half of the number of a function.
             let (number, types) = match has_types {
                 true => (0, self.types.get(types..)?),
+                false if kind == 1 => (0, &[][..]),
                 false => (types, &[][..]),
             };
             Some((([n0, n1, kind, result, arity, params], number), types, codes))
@@ -105,43 +127,78 @@ impl FunctionBuilder {
             let found = described(known);
             found.is_some_and(|(h, t, c)| h == head && c == codes && t.starts_with(types))
         };
-        // The last few: a body that calls many functions is not searched again for each of them.
+        // The last few only: the search must not grow with the number of callees.
         let recent = self.callees.iter().enumerate().rev().take(16);
         let index = recent.into_iter().find(|(_, known)| same(known))?.0;
         u16::try_from(index).ok()
     }
 
     fn type_argument(&mut self, argument: &TypeArgument) -> Result<(), BuildError> {
-        // An explicit stack: what nests deeply must not use up that of the machine.
-        let mut left = vec![argument];
+        // An explicit stack: a type that nests deeply must not use up that of the thread.
+        let mut left = Vec::new();
+        try_push(&mut left, argument)?;
         while let Some(argument) = left.pop() {
-            match argument {
-                TypeArgument::Type(ty) => self.types.extend([ty.code(), 0, 0, 0]),
+            let entry = match argument {
+                TypeArgument::Type(ty) => [ty.code(), 0, 0, 0],
                 TypeArgument::Named(name, arguments) => {
                     let arity = u8::try_from(arguments.len()).map_err(|_| BuildError::TooLarge)?;
                     let [n0, n1] = self.string(name)?.to_le_bytes();
-                    self.types.extend([NAMED, arity, n0, n1]);
+                    try_reserve(&mut left, arguments.len())?;
                     left.extend(arguments.iter().rev());
+                    [NAMED, arity, n0, n1]
                 }
-            }
+            };
+            try_reserve(&mut self.types, TYPE)?;
+            self.types.extend_from_slice(&entry);
         }
         Ok(())
     }
 
-    /// Where `name` is among the strings.
+    /// The offset of `name` in the strings.
     pub(super) fn string(&mut self, name: &str) -> Result<u16, BuildError> {
         if name.is_empty() || name.len() > MAX_NAME || name.contains('\0') {
             return Err(BuildError::Name);
         }
-        if let Some(&known) = self.known_strings.get(name) {
+        let Self { strings, known_strings, hasher, .. } = self;
+        let is_same = |&offset: &u16| name_at(strings, offset) == name.as_bytes();
+        let hash = hasher.hash_one(name.as_bytes());
+        if let Some(&known) = known_strings.find(hash, is_same) {
             return Ok(known);
         }
-        let begin = u16::try_from(self.strings.len()).map_err(|_| BuildError::TooLarge)?;
-        self.strings.extend_from_slice(name.as_bytes());
-        self.strings.push(0);
-        self.known_strings.insert(name.into(), begin);
-        Ok(begin)
+        let start = u16::try_from(strings.len()).map_err(|_| BuildError::TooLarge)?;
+        let rehash = |&offset: &u16| hasher.hash_one(name_at(strings, offset));
+        known_strings.try_reserve(1, rehash).map_err(|_| BuildError::OutOfMemory)?;
+        known_strings.insert_unique(hash, start, rehash);
+        try_reserve(strings, name.len() + 1)?;
+        strings.extend_from_slice(name.as_bytes());
+        strings.push(0);
+        Ok(start)
     }
+
+    /// The index of a constant.
+    pub(super) fn constant_index(&mut self, bits: u64) -> Result<i32, BuildError> {
+        let Self { constants, known_constants, hasher, .. } = self;
+        let value = |&index: &u32| {
+            let index = usize::try_from(index).unwrap_or(usize::MAX);
+            constants.get(index).copied().unwrap_or(0)
+        };
+        let hash = hasher.hash_one(bits);
+        if let Some(&known) = known_constants.find(hash, |index| value(index) == bits) {
+            return Ok(known.cast_signed());
+        }
+        let index = i32::try_from(constants.len()).map_err(|_| BuildError::TooLarge)?;
+        let rehash = |index: &u32| hasher.hash_one(value(index));
+        known_constants.try_reserve(1, rehash).map_err(|_| BuildError::OutOfMemory)?;
+        known_constants.insert_unique(hash, index.cast_unsigned(), rehash);
+        try_push(constants, bits)?;
+        Ok(index)
+    }
+}
+
+/// The name at an offset of the strings, without its NUL.
+fn name_at(strings: &[u8], offset: u16) -> &[u8] {
+    let from = strings.get(usize::from(offset)..).unwrap_or(&[]);
+    from.split(|&byte| byte == 0).next().unwrap_or(&[])
 }
 
 /// A place in the codes as an index.

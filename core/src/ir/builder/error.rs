@@ -1,47 +1,39 @@
-//! Why a body cannot be encoded, in words.
+//! Why a function cannot be encoded.
 
-use core::fmt;
+use crate::alloc_util::AllocError;
 
-/// Why a body cannot be encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a function cannot be encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// More than 64 type parameters.
+    #[error("a template has at most 64 type parameters")]
     Parameters,
-    /// More than 65,534 locals, or a parameter after a local that is none.
+    /// More than 65,535 locals, or a parameter after a local that is not a parameter.
+    #[error("a function has at most 65,535 locals, and its parameters come before the others")]
     Locals,
     /// A label that was used and never bound; its number from 0.
+    #[error("label {0} is used and never bound")]
     Unbound(usize),
     /// A label that was bound twice; its number from 0.
+    #[error("label {0} is bound twice")]
     Bound(usize),
-    /// A branch on a number that does not fit in 16 bits.
+    /// A branch or trap that compares with a number of more than 16 bits.
+    #[error("a branch or trap compares with a number of 16 bits, and {0} has more")]
     BranchNumber(i32),
-    /// A name that is empty, longer than 1,023 bytes, or has a NUL.
+    /// A name that is empty, longer than 1,023 bytes, or contains a NUL.
+    #[error("a name is empty, longer than 1,023 bytes, or contains a NUL")]
     Name,
-    /// More callees, types, names, or arguments of a call or a type than the format has room for.
+    /// More entries in a table, or arguments of a call or a type, than the format can count.
+    #[error("a table of the function has more entries than the format can count")]
     TooLarge,
+    /// The allocator failed.
+    #[error("out of memory")]
+    OutOfMemory,
 }
 
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Parameters => f.write_str("a template has at most 64 type parameters"),
-            Self::Locals => f.write_str(
-                "a body has at most 65,534 locals, and its parameters come before the others",
-            ),
-            Self::Unbound(label) => write!(f, "label {label} is used and stands nowhere"),
-            Self::Bound(label) => write!(f, "label {label} stands in two places"),
-            Self::BranchNumber(number) => {
-                write!(f, "a branch compares with numbers of 16 bits, and {number} has more")
-            }
-            Self::Name => {
-                f.write_str("a name is empty, longer than 1,023 bytes, or has a NUL in it")
-            }
-            Self::TooLarge => {
-                f.write_str("the body has more of something than its format can count")
-            }
-        }
+impl From<AllocError> for BuildError {
+    fn from(_: AllocError) -> Self {
+        Self::OutOfMemory
     }
 }
-
-impl core::error::Error for BuildError {}

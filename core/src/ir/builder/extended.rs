@@ -1,35 +1,25 @@
 //! What version 2 has: memory of the function, read-only data, conditional traps, calls by number and by address.
 
-use super::{BuildError, FunctionBuilder, Label, Local, Value};
-use crate::ir::function::CalleeKind;
+use super::{BuildError, Data, FunctionBuilder, Local, NewCallee, Slot, Value};
+use crate::alloc_util::{AllocError, try_push, try_reserve, try_resize};
+use crate::ir::function::{CalleeKind, MAX_DATA_ALIGN};
 use crate::ir::instruction::{Instruction, NONE};
 use crate::ir::opcode::{Condition, Opcode};
 use crate::ir::types::ValueType;
 
-/// A stack slot of the function that is built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot(u16);
-
-/// Read-only data of the function that is built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Data(u16);
+/// A callee without a name.
+fn unnamed(kind: CalleeKind) -> NewCallee<'static> {
+    NewCallee { kind, name: "", types: &[] }
+}
 
 impl FunctionBuilder {
-    /// The version of the binary form that has everything that was used.
-    pub(super) fn version(&self) -> u16 {
-        let has_tables =
-            !(self.slots.is_empty() && self.data.is_empty() && self.locations.is_empty());
-        let has_new = self.instructions.iter().any(|i| i.opcode.version() > 1);
-        let has_callees = self.callees.iter().any(|&[_, _, kind, ..]| kind > 1);
-        if has_tables || has_new || has_callees { 2 } else { 1 }
-    }
-
     /// A stack slot of `size` bytes whose address is a multiple of `align`, at most
     /// [`MAX_SLOT_ALIGN`](crate::ir::MAX_SLOT_ALIGN).
     pub fn slot(&mut self, size: u32, align: u32) -> Slot {
         let number = self.number_of(self.slots.len());
         let ([s0, s1, s2, s3], [a0, a1, a2, a3]) = (size.to_le_bytes(), align.to_le_bytes());
-        self.slots.push([s0, s1, s2, s3, a0, a1, a2, a3]);
+        let pushed = try_push(&mut self.slots, [s0, s1, s2, s3, a0, a1, a2, a3]);
+        self.record(pushed);
         Slot(number)
     }
 
@@ -37,19 +27,28 @@ impl FunctionBuilder {
     /// [`MAX_DATA_ALIGN`](crate::ir::MAX_DATA_ALIGN).
     pub fn data(&mut self, bytes: &[u8], align: u32) -> Data {
         let number = self.number_of(self.data.len());
-        let padding = self.data_bytes.len().next_multiple_of(align.clamp(1, 4096) as usize);
-        self.data_bytes.resize(padding, 0);
-        let (offset, len) = (u32::try_from(padding), u32::try_from(bytes.len()));
-        self.data_bytes.extend_from_slice(bytes);
-        let (Ok(offset), Ok(len)) = (offset, len) else {
-            self.fail(BuildError::TooLarge);
+        let start = self.append_data(bytes, align);
+        let (Ok(Ok(offset)), Ok(len)) = (start.map(u32::try_from), u32::try_from(bytes.len()))
+        else {
+            self.fail(if start.is_err() { BuildError::OutOfMemory } else { BuildError::TooLarge });
             return Data(number);
         };
         let mut entry = [0; 12];
         let fields = [offset, len, align].map(u32::to_le_bytes);
         entry.copy_from_slice(fields.as_flattened());
-        self.data.push(entry);
+        let pushed = try_push(&mut self.data, entry);
+        self.record(pushed);
         Data(number)
+    }
+
+    /// Where the bytes begin among those of all data.
+    fn append_data(&mut self, bytes: &[u8], align: u32) -> Result<usize, AllocError> {
+        let align = usize::try_from(align.clamp(1, MAX_DATA_ALIGN)).unwrap_or(1);
+        let start = self.data_bytes.len().next_multiple_of(align);
+        try_resize(&mut self.data_bytes, start, 0)?;
+        try_reserve(&mut self.data_bytes, bytes.len())?;
+        self.data_bytes.extend_from_slice(bytes);
+        Ok(start)
     }
 
     fn number_of(&mut self, count: usize) -> u16 {
@@ -67,13 +66,16 @@ impl FunctionBuilder {
             Some(Ok(offset)) => offset,
             Some(Err(error)) => return self.fail(error),
         };
-        let next = u32::try_from(self.instructions.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let next = self.next().to_le_bytes();
         let ([i0, i1, i2, i3], [l0, l1, l2, l3]) = (next, line.to_le_bytes());
         let ([c0, c1], [f0, f1]) = (column.to_le_bytes(), file.to_le_bytes());
         let entry = [i0, i1, i2, i3, l0, l1, l2, l3, c0, c1, f0, f1];
         match self.locations.last_mut() {
             Some(last) if last.starts_with(&next) => *last = entry,
-            _ => self.locations.push(entry),
+            _ => {
+                let pushed = try_push(&mut self.locations, entry);
+                self.record(pushed);
+            }
         }
     }
 
@@ -100,19 +102,15 @@ impl FunctionBuilder {
         self.plain(Opcode::DataAddress, None, [to.0, data.0, 0], bytes);
     }
 
-    /// Sets `to`, a pointer, to the address of function `index` of the program.
+    /// Sets `to`, a pointer, to the address of function `index` of the program, which has this signature.
     pub fn function_address(
         &mut self,
         to: Local,
         index: u32,
-        params: &[Local],
+        params: &[ValueType],
         result: Option<ValueType>,
     ) {
-        let result = result.map_or(0, ValueType::code);
-        match self.callee(CalleeKind::Function(index), "", &[], params, result) {
-            Ok(callee) => self.plain(Opcode::FunctionAddress, None, [to.0, callee, 0], 0),
-            Err(error) => self.fail(error),
-        }
+        self.address_of(to, unnamed(CalleeKind::Function(index)), params, result);
     }
 
     /// Traps with `code` when `condition` holds for two values of type `ty`.
@@ -124,11 +122,8 @@ impl FunctionBuilder {
         right: impl Into<Value>,
         code: u32,
     ) {
-        self.branch(condition, ty, left, right, Label(0));
-        if let Some(last) = self.instructions.last_mut() {
-            last.opcode = Opcode::TrapCompare(condition);
-            last.imm = code.cast_signed();
-        }
+        let opcode = Opcode::TrapCompare(condition);
+        self.short(opcode, ty.into(), left, right.into(), code.cast_signed());
     }
 
     /// Traps with `code` when `condition`, a bool, is `expected`.
@@ -168,7 +163,8 @@ impl FunctionBuilder {
         arguments: &[Local],
         dropped: Option<ValueType>,
     ) {
-        self.call_of(CalleeKind::Function(index), "", &[], to, arguments, dropped);
+        let callee = unnamed(CalleeKind::Function(index));
+        self.call_of(Opcode::Call, callee, to, None, arguments, dropped);
     }
 
     /// Calls the function at `address`, a pointer, as [`call`](Self::call) does.
@@ -179,22 +175,20 @@ impl FunctionBuilder {
         arguments: &[Local],
         dropped: Option<ValueType>,
     ) {
-        let result = to.and_then(|to| self.local_type(to)).or(dropped);
-        let result = result.map_or(0, ValueType::code);
-        let callee = self.callee(CalleeKind::Indirect, "", &[], arguments, result);
-        let to = to.map_or(NONE, Local::number);
-        self.call_with(Opcode::CallIndirect, callee, [to, address.0], arguments);
+        let callee = unnamed(CalleeKind::Indirect);
+        self.call_of(Opcode::CallIndirect, callee, to, Some(address), arguments, dropped);
     }
 
-    /// Leaves the function by a call of function `index` of the program, whose result is that of this function.
+    /// Calls function `index` of the program and returns its result, in the frame of the caller.
     pub fn return_call_function(&mut self, index: u32, arguments: &[Local]) {
-        let callee = self.callee(CalleeKind::Function(index), "", &[], arguments, self.result);
-        self.call_with(Opcode::ReturnCall, callee, [0, 0], arguments);
+        let callee = unnamed(CalleeKind::Function(index));
+        self.call_of(Opcode::ReturnCall, callee, None, None, arguments, None);
     }
 
-    /// Leaves the function by a call of the function at `address`, whose result is that of this function.
+    /// Calls the function at `address` and returns its result, in the frame of the caller.
     pub fn return_call_indirect(&mut self, address: Local, arguments: &[Local]) {
-        let callee = self.callee(CalleeKind::Indirect, "", &[], arguments, self.result);
-        self.call_with(Opcode::ReturnCallIndirect, callee, [0, address.0], arguments);
+        let callee = unnamed(CalleeKind::Indirect);
+        let address = Some(address);
+        self.call_of(Opcode::ReturnCallIndirect, callee, None, address, arguments, None);
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
-use super::super::text::{ParsedTemplate, parse};
+use super::super::text::{ParsedFunction, parse};
 use super::super::*;
 use super::machine::Machine;
 
@@ -12,7 +12,7 @@ pub(super) const PROGRAMS: &str = include_str!("programs.smt");
 
 /// All functions of the text, verified.
 fn with_machine(run: impl FnOnce(Machine<'_>)) {
-    let templates: Vec<ParsedTemplate> = parse(PROGRAMS).unwrap();
+    let templates: Vec<ParsedFunction> = parse(PROGRAMS).unwrap();
     let bodies: BTreeMap<&str, Verified<'_>> = templates
         .iter()
         .map(|template| {

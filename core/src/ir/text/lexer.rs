@@ -1,21 +1,23 @@
-//! The words of one line.
+//! The tokens of one line.
 
-use super::TextFault;
+use super::error::TextErrorKind;
 
-/// A word of a line.
+/// A token of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token<'t> {
-    /// A name: letters, digits, `_ . $`, or anything in quotation marks.
+    /// A name: letters, digits, `_ . $`.
     Name(&'t str),
-    /// What begins with a digit.
+    /// Text in quotation marks, without them and with its escape sequences.
+    Quoted(&'t str),
+    /// Text that begins with a digit.
     Number(&'t str),
     /// `->`
     Arrow,
-    /// Any other sign.
+    /// Any other character.
     Sign(char),
 }
 
-/// The words of a line, one after another.
+/// The tokens of a line, one after another.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lexer<'t> {
     rest: &'t str,
@@ -31,20 +33,20 @@ impl<'t> Lexer<'t> {
         Self { rest: line }
     }
 
-    /// The next word without taking it.
-    pub(super) fn peek(&self) -> Result<Option<Token<'t>>, TextFault> {
+    /// The next token, which stays.
+    pub(super) fn peek(&self) -> Result<Option<Token<'t>>, TextErrorKind> {
         Lexer { rest: self.rest }.next()
     }
 
-    /// The next word; `None` at the end of the line or where a comment begins.
-    pub(super) fn next(&mut self) -> Result<Option<Token<'t>>, TextFault> {
+    /// The next token; `None` at the end of the line or where a comment begins.
+    pub(super) fn next(&mut self) -> Result<Option<Token<'t>>, TextErrorKind> {
         let text = self.rest.trim_start();
         let Some(first) = text.chars().next().filter(|&first| first != '#') else {
             self.rest = "";
             return Ok(None);
         };
         let (token, len) = match first {
-            '"' => quoted(text).ok_or(TextFault::Expected("a closing quotation mark"))?,
+            '"' => quoted(text).ok_or(TextErrorKind::Expected("a closing quotation mark"))?,
             '-' if text.starts_with("->") => (Token::Arrow, 2),
             '0'..='9' => number(text),
             _ if in_name(first) => {
@@ -54,7 +56,7 @@ impl<'t> Lexer<'t> {
             ',' | '(' | ')' | '<' | '>' | '[' | ']' | ':' | '=' | '+' | '-' => {
                 (Token::Sign(first), 1)
             }
-            _ => return Err(TextFault::Character(first)),
+            _ => return Err(TextErrorKind::Character(first)),
         };
         self.rest = text.get(len..).unwrap_or("");
         Ok(Some(token))
@@ -63,8 +65,13 @@ impl<'t> Lexer<'t> {
 
 fn quoted(text: &str) -> Option<(Token<'_>, usize)> {
     let inside = text.get(1..)?;
-    let len = inside.find('"')?;
-    Some((Token::Name(inside.get(..len)?), len.checked_add(2)?))
+    let mut is_escaped = false;
+    let len = inside.find(|character| {
+        let closes = character == '"' && !is_escaped;
+        is_escaped = character == '\\' && !is_escaped;
+        closes
+    })?;
+    Some((Token::Quoted(inside.get(..len)?), len.checked_add(2)?))
 }
 
 fn number(text: &str) -> (Token<'_>, usize) {
@@ -92,7 +99,7 @@ mod tests {
 
     #[test]
     fn parts_a_line() {
-        use Token::{Arrow, Name, Number, Sign};
+        use Token::{Arrow, Name, Number, Quoted, Sign};
         assert_eq!(
             words("call x=f<T>(a,-1.5e-3)->i64 # what it gives"),
             [
@@ -113,12 +120,16 @@ mod tests {
                 Name("i64"),
             ]
         );
-        assert_eq!(words("0xe-1 \"a b\""), [Number("0xe"), Sign('-'), Number("1"), Name("a b")]);
+        let quoted = r#"0xe-1 "a b" "\"\\" b"#;
+        assert_eq!(
+            words(quoted),
+            [Number("0xe"), Sign('-'), Number("1"), Quoted("a b"), Quoted(r#"\"\\"#), Name("b")]
+        );
         assert_eq!(words("   "), []);
         assert_eq!(
             Lexer::new("\"open").next(),
-            Err(TextFault::Expected("a closing quotation mark"))
+            Err(TextErrorKind::Expected("a closing quotation mark"))
         );
-        assert_eq!(Lexer::new("!").next(), Err(TextFault::Character('!')));
+        assert_eq!(Lexer::new("!").next(), Err(TextErrorKind::Character('!')));
     }
 }

@@ -1,13 +1,18 @@
-//! From text to bodies.
+//! From text to functions.
 
+mod call;
+mod data;
 mod statement;
 
+use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::lexer::{Lexer, Token};
-use super::{ParsedTemplate, TextError, TextFault};
-use crate::ir::builder::{BuildError, FunctionBuilder, Label, Local, Value};
+use super::error::{TextError, TextErrorKind};
+use super::lexer::Token;
+use super::words::Words;
+use crate::ir::builder::{BuildError, Data, FunctionBuilder, Label, Local, Slot, Value};
 use crate::ir::error::IrError;
 use crate::ir::function::Function;
 use crate::ir::instruction::INSTRUCTION_SIZE;
@@ -15,125 +20,87 @@ use crate::ir::opcode::Opcode;
 use crate::ir::types::{Scalar, ValueType};
 use crate::ir::verify::Verified;
 
-/// The templates in `text`, in its order, each verified.
+/// A function of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParsedFunction {
+    /// Its name.
+    pub name: String,
+    /// Whether it begins with `template`; otherwise it is a function of the program, and can be called by number.
+    pub is_template: bool,
+    /// The number of its type parameters; 0 unless it is a template.
+    pub type_params: u8,
+    /// Its encoded form, which has been verified.
+    pub body: Vec<u8>,
+}
+
+/// The functions and templates in `text`, in its order, each verified.
+///
+/// Functions are numbered from 0 in the order of the text, without the templates between them. The text is
+/// trusted to be of moderate size: an allocation that fails ends the process.
 ///
 /// # Errors
-/// The first thing that is wrong, with its line.
-pub fn parse(text: &str) -> Result<Vec<ParsedTemplate>, TextError> {
-    let mut templates = Vec::new();
-    let mut open: Option<Template<'_>> = None;
+/// The first error, with its line.
+pub fn parse(text: &str) -> Result<Vec<ParsedFunction>, TextError> {
+    let numbers = function_numbers(text)?;
+    let mut functions = Vec::new();
+    let mut open: Option<Parser<'_>> = None;
     let mut line = 0;
     for (number, content) in (1u32..).zip(text.lines()) {
         line = number;
-        let at = |fault| TextError { line: number, fault };
-        let mut words = Words { lexer: Lexer::new(content) };
-        let Some(first) = words.lexer.peek().map_err(at)? else { continue };
+        let at = |kind| TextError { line: number, kind };
+        let mut words = Words::new(content);
+        let Some(first) = words.peek().map_err(at)? else { continue };
         match (&mut open, first) {
-            (None, Token::Name("template")) => open = Some(template(words, number).map_err(at)?),
-            (None, _) => return Err(at(TextFault::Expected("`template`"))),
+            (None, Token::Name("template" | "function")) => {
+                open = Some(Parser::new(words, number, &numbers).map_err(at)?);
+            }
+            (None, _) => return Err(at(TextErrorKind::Expected("`template` or `function`"))),
             (Some(_), Token::Name("end")) => {
                 words.name().and_then(|_| words.end()).map_err(at)?;
-                if let Some(template) = open.take() {
-                    templates.push(template.finish()?);
+                if let Some(parser) = open.take() {
+                    functions.push(parser.finish()?);
                 }
             }
-            (Some(template), _) => template.statement(&mut words, number).map_err(at)?,
+            (Some(parser), _) => parser.statement(&mut words, number).map_err(at)?,
         }
     }
     match open {
-        None => Ok(templates),
-        Some(_) => Err(TextError { line, fault: TextFault::Expected("`end`") }),
+        None => Ok(functions),
+        Some(_) => Err(TextError { line, kind: TextErrorKind::Expected("`end`") }),
     }
 }
 
-/// The words of a line, taken as something that is expected.
-#[derive(Clone, Copy)]
-struct Words<'t> {
-    lexer: Lexer<'t>,
+/// The numbers of the functions by name, so that a call may come before the function that it calls.
+fn function_numbers(text: &str) -> Result<BTreeMap<Cow<'_, str>, u32>, TextError> {
+    let mut numbers = BTreeMap::new();
+    for (line, content) in (1u32..).zip(text.lines()) {
+        let mut words = Words::new(content);
+        if !matches!(words.has_word("function"), Ok(true)) {
+            continue;
+        }
+        // A label may have this name. Any other error is found again where the function is parsed.
+        let Ok(name) = words.name() else { continue };
+        let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+        if numbers.insert(name, next).is_some() {
+            return Err(TextError { line, kind: TextErrorKind::Duplicate });
+        }
+    }
+    Ok(numbers)
 }
 
-impl<'t> Words<'t> {
-    fn name(&mut self) -> Result<&'t str, TextFault> {
-        match self.lexer.next()? {
-            Some(Token::Name(name)) => Ok(name),
-            _ => Err(TextFault::Expected("a name")),
-        }
-    }
-
-    /// Whether the next word is `sign`; takes it then.
-    fn has(&mut self, sign: char) -> Result<bool, TextFault> {
-        let found = self.lexer.peek()? == Some(Token::Sign(sign));
-        if found {
-            self.lexer.next()?;
-        }
-        Ok(found)
-    }
-
-    fn sign(&mut self, sign: char, what: &'static str) -> Result<(), TextFault> {
-        if self.has(sign)? { Ok(()) } else { Err(TextFault::Expected(what)) }
-    }
-
-    fn comma(&mut self) -> Result<(), TextFault> {
-        self.sign(',', "a comma")
-    }
-
-    fn end(&mut self) -> Result<(), TextFault> {
-        match self.lexer.next()? {
-            None => Ok(()),
-            Some(_) => Err(TextFault::Expected("the end of the line")),
-        }
-    }
-
-    /// A number as it is written, and whether a minus stands before it.
-    fn digits(&mut self) -> Result<(bool, &'t str), TextFault> {
-        let negative = self.has('-')?;
-        match self.lexer.next()? {
-            Some(Token::Number(digits)) => Ok((negative, digits)),
-            _ => Err(TextFault::Expected("a number")),
-        }
-    }
-
-    fn integer(&mut self) -> Result<i64, TextFault> {
-        let (negative, digits) = self.digits()?;
-        let value = integer(negative, digits).ok_or(TextFault::Number)?;
-        i64::try_from(value).map_err(|_| TextFault::Number)
-    }
-
-    fn short(&mut self) -> Result<i32, TextFault> {
-        i32::try_from(self.integer()?).map_err(|_| TextFault::Number)
-    }
-
-    /// `+ N` or `- N`, or nothing.
-    fn distance(&mut self) -> Result<i32, TextFault> {
-        match self.lexer.peek()? {
-            Some(Token::Sign('-')) => self.short(),
-            Some(Token::Sign('+')) => {
-                self.lexer.next()?;
-                self.short()
-            }
-            _ => Ok(0),
-        }
-    }
-}
-
-fn integer(negative: bool, digits: &str) -> Option<i128> {
-    let value = match digits.strip_prefix("0x") {
-        Some(hex) => i128::from(u64::from_str_radix(hex, 16).ok()?),
-        None => i128::from(digits.parse::<u64>().ok()?),
-    };
-    Some(if negative { -value } else { value })
-}
-
-/// A template whose `end` has not come yet.
-struct Template<'t> {
-    name: &'t str,
+/// A function whose `end` has not come yet.
+struct Parser<'t> {
+    name: Cow<'t, str>,
+    is_template: bool,
     type_params: u8,
-    /// By name.
-    types: BTreeMap<&'t str, ValueType>,
-    locals: BTreeMap<&'t str, Local>,
-    labels: BTreeMap<&'t str, NamedLabel>,
+    functions: &'t BTreeMap<Cow<'t, str>, u32>,
+    types: BTreeMap<Cow<'t, str>, ValueType>,
+    locals: BTreeMap<Cow<'t, str>, Local>,
+    slots: BTreeMap<Cow<'t, str>, Slot>,
+    data: BTreeMap<Cow<'t, str>, Data>,
+    labels: BTreeMap<Cow<'t, str>, NamedLabel>,
     builder: FunctionBuilder,
-    /// The line of the template, and that of each instruction.
+    /// The line of the function, and that of each instruction.
     line: u32,
     lines: Vec<u32>,
 }
@@ -145,40 +112,10 @@ struct NamedLabel {
     is_bound: bool,
 }
 
-/// `template NAME<T, U>(a: T, b: i64) -> T`
-fn template(mut words: Words<'_>, line: u32) -> Result<Template<'_>, TextFault> {
-    words.name()?;
-    let name = words.name()?;
-    let types = type_parameters(&mut words)?;
-    let type_params = u8::try_from(types.len()).unwrap_or(u8::MAX);
-    let mut params = Vec::new();
-    words.sign('(', "`(`")?;
-    while !words.has(')')? {
-        if !params.is_empty() {
-            words.comma()?;
-        }
-        let name = words.name()?;
-        words.sign(':', "`:`")?;
-        params.push((name, named_type(&types, words.name()?)?));
-    }
-    let result = match words.lexer.next()? {
-        None => None,
-        Some(Token::Arrow) => Some(named_type(&types, words.name()?)?),
-        Some(_) => return Err(TextFault::Expected("`->`")),
-    };
-    words.end()?;
-    let builder = FunctionBuilder::new(type_params, result);
-    let (locals, labels, lines) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-    let mut template = Template { name, type_params, types, locals, labels, builder, line, lines };
-    for (name, ty) in params {
-        let local = template.builder.param(ty);
-        template.declare(name, local)?;
-    }
-    Ok(template)
-}
-
 /// `<T, U>`, or nothing.
-fn type_parameters<'t>(words: &mut Words<'t>) -> Result<BTreeMap<&'t str, ValueType>, TextFault> {
+fn type_parameters<'t>(
+    words: &mut Words<'t>,
+) -> Result<BTreeMap<Cow<'t, str>, ValueType>, TextErrorKind> {
     let mut types = BTreeMap::new();
     if !words.has('<')? {
         return Ok(types);
@@ -186,10 +123,10 @@ fn type_parameters<'t>(words: &mut Words<'t>) -> Result<BTreeMap<&'t str, ValueT
     loop {
         let parameter = words.name()?;
         let index = u8::try_from(types.len());
-        let index = index.map_err(|_| TextFault::Build(BuildError::Parameters))?;
-        let taken = Scalar::from_name(parameter).is_some();
+        let index = index.map_err(|_| TextErrorKind::Build(BuildError::Parameters))?;
+        let taken = Scalar::from_name(&parameter).is_some();
         if taken || types.insert(parameter, ValueType::Parameter(index)).is_some() {
-            return Err(TextFault::Duplicate);
+            return Err(TextErrorKind::Duplicate);
         }
         if !words.has(',')? {
             words.sign('>', "`>`")?;
@@ -198,55 +135,98 @@ fn type_parameters<'t>(words: &mut Words<'t>) -> Result<BTreeMap<&'t str, ValueT
     }
 }
 
-fn named_type(types: &BTreeMap<&str, ValueType>, name: &str) -> Result<ValueType, TextFault> {
+fn named_type(
+    types: &BTreeMap<Cow<'_, str>, ValueType>,
+    name: &str,
+) -> Result<ValueType, TextErrorKind> {
     let scalar = Scalar::from_name(name).map(ValueType::Scalar);
-    scalar.or_else(|| types.get(name).copied()).ok_or(TextFault::Type)
+    scalar.or_else(|| types.get(name).copied()).ok_or(TextErrorKind::Type)
 }
 
-impl<'t> Template<'t> {
-    fn finish(self) -> Result<ParsedTemplate, TextError> {
-        let Self { name, type_params, labels, builder, line, lines, .. } = self;
+impl<'t> Parser<'t> {
+    /// `template NAME<T, U>(a: T, b: i64) -> T`, or `function NAME(a: i64) -> i64`
+    fn new(
+        mut words: Words<'t>,
+        line: u32,
+        functions: &'t BTreeMap<Cow<'t, str>, u32>,
+    ) -> Result<Self, TextErrorKind> {
+        let is_template = words.name()? == "template";
+        let name = words.name()?;
+        let types = if is_template { type_parameters(&mut words)? } else { BTreeMap::new() };
+        let type_params = u8::try_from(types.len()).unwrap_or(u8::MAX);
+        let mut params = Vec::new();
+        words.sign('(', "`(`")?;
+        while !words.has(')')? {
+            if !params.is_empty() {
+                words.comma()?;
+            }
+            let name = words.name()?;
+            words.sign(':', "`:`")?;
+            params.push((name, named_type(&types, &words.name()?)?));
+        }
+        let result = match words.next()? {
+            None => None,
+            Some(Token::Arrow) => Some(named_type(&types, &words.name()?)?),
+            Some(_) => return Err(TextErrorKind::Expected("`->`")),
+        };
+        words.end()?;
+        let mut parser = Self {
+            name,
+            is_template,
+            type_params,
+            functions,
+            types,
+            locals: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            data: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            builder: FunctionBuilder::new(type_params, result),
+            line,
+            lines: Vec::new(),
+        };
+        for (name, ty) in params {
+            let local = parser.builder.param(ty);
+            declare(&mut parser.locals, name, local)?;
+        }
+        Ok(parser)
+    }
+
+    fn finish(self) -> Result<ParsedFunction, TextError> {
+        let Self { name, is_template, type_params, labels, builder, line, lines, .. } = self;
         if let Some(label) = labels.values().find(|label| !label.is_bound) {
-            return Err(TextError { line: label.line, fault: TextFault::Label });
+            return Err(TextError { line: label.line, kind: TextErrorKind::Label });
         }
         let body = builder.finish();
-        let body = body.map_err(|error| TextError { line, fault: TextFault::Build(error) })?;
-        let typed = |error: IrError, begin: u32| {
+        let body = body.map_err(|error| TextError { line, kind: TextErrorKind::Build(error) })?;
+        let refused = |error: IrError, start: u32| {
             let size = u32::try_from(INSTRUCTION_SIZE).unwrap_or(1);
-            let index = error.offset().and_then(|at| at.checked_sub(begin)).map(|at| at / size);
+            let index = error.offset().and_then(|at| at.checked_sub(start)).map(|at| at / size);
             let index = index.and_then(|index| usize::try_from(index).ok());
             let line = index.and_then(|index| lines.get(index)).copied().unwrap_or(line);
-            TextError { line, fault: TextFault::Typed(error) }
+            TextError { line, kind: TextErrorKind::Verify(error) }
         };
-        let parsed = Function::parse(&body).map_err(|error| typed(error, u32::MAX))?;
-        Verified::new(parsed).map_err(|error| typed(error, parsed.offset(0)))?;
-        Ok(ParsedTemplate { name: name.into(), type_params, body })
+        let parsed = Function::parse(&body).map_err(|error| refused(error, u32::MAX))?;
+        Verified::new(parsed).map_err(|error| refused(error, parsed.offset(0)))?;
+        Ok(ParsedFunction { name: name.into_owned(), is_template, type_params, body })
     }
 
-    fn declare(&mut self, name: &'t str, local: Local) -> Result<(), TextFault> {
-        match self.locals.insert(name, local) {
-            None => Ok(()),
-            Some(_) => Err(TextFault::Duplicate),
+    fn ty(&self, words: &mut Words<'t>) -> Result<ValueType, TextErrorKind> {
+        named_type(&self.types, &words.name()?)
+    }
+
+    fn local(&self, words: &mut Words<'t>) -> Result<Local, TextErrorKind> {
+        self.locals.get(&words.name()?).copied().ok_or(TextErrorKind::Local)
+    }
+
+    /// A local or a number.
+    fn value(&self, words: &mut Words<'t>) -> Result<Value, TextErrorKind> {
+        match words.is_name()? {
+            true => self.local(words).map(Value::Local),
+            false => words.number().map(Value::Number),
         }
     }
 
-    fn ty(&self, words: &mut Words<'t>) -> Result<ValueType, TextFault> {
-        named_type(&self.types, words.name()?)
-    }
-
-    fn local(&self, words: &mut Words<'t>) -> Result<Local, TextFault> {
-        self.locals.get(words.name()?).copied().ok_or(TextFault::Local)
-    }
-
-    /// A local, or a number that `fits`.
-    fn value(&self, words: &mut Words<'t>) -> Result<Value, TextFault> {
-        match words.lexer.peek()? {
-            Some(Token::Name(_)) => self.local(words).map(Value::Local),
-            _ => words.short().map(Value::Number),
-        }
-    }
-
-    fn label(&mut self, name: &'t str, line: u32) -> &mut NamedLabel {
+    fn label(&mut self, name: Cow<'t, str>, line: u32) -> &mut NamedLabel {
         let builder = &mut self.builder;
         self.labels.entry(name).or_insert_with(|| {
             let label = builder.label();
@@ -254,42 +234,81 @@ impl<'t> Template<'t> {
         })
     }
 
-    fn target(&mut self, words: &mut Words<'t>, line: u32) -> Result<Label, TextFault> {
+    fn target(&mut self, words: &mut Words<'t>, line: u32) -> Result<Label, TextErrorKind> {
         let name = words.name()?;
         Ok(self.label(name, line).label)
     }
 
-    /// One line that is neither the begin nor the end of a template.
-    fn statement(&mut self, words: &mut Words<'t>, line: u32) -> Result<(), TextFault> {
+    /// One line between the first and the last of a function.
+    fn statement(&mut self, words: &mut Words<'t>, line: u32) -> Result<(), TextErrorKind> {
         let first = words.name()?;
         if words.has(':')? {
             words.end()?;
             let place = self.label(first, line);
             if core::mem::replace(&mut place.is_bound, true) {
-                return Err(TextFault::Duplicate);
+                return Err(TextErrorKind::Duplicate);
             }
             let label = place.label;
             self.builder.bind(label);
             return Ok(());
         }
-        if first == "local" {
-            let name = words.name()?;
-            words.sign(':', "`:`")?;
-            let ty = self.ty(words)?;
-            let local = self.builder.local(ty);
-            self.declare(name, local)?;
+        if self.declaration(&first, words)? {
             return words.end();
         }
-        match first {
-            "call" => self.call(words)?,
-            "call_host" => self.call_host(words)?,
-            _ => {
-                let opcode = Opcode::from_name(first).ok_or(TextFault::Statement)?;
-                self.instruction(opcode, words, line)?;
-            }
+        if !self.call_statement(&first, words)? {
+            let opcode = Opcode::from_name(&first).ok_or(TextErrorKind::Statement)?;
+            self.instruction(opcode, words, line)?;
         }
         self.lines.push(line);
         words.end()
+    }
+
+    /// A declaration, if the first word begins one.
+    fn declaration(&mut self, first: &str, words: &mut Words<'t>) -> Result<bool, TextErrorKind> {
+        match first {
+            "local" => {
+                let name = words.name()?;
+                words.sign(':', "`:`")?;
+                let ty = self.ty(words)?;
+                let local = self.builder.local(ty);
+                declare(&mut self.locals, name, local)?;
+            }
+            "slot" => {
+                let (name, align) = (words.name()?, alignment(words)?);
+                words.sign(':', "`:`")?;
+                let slot = self.builder.slot(words.number()?, align.unwrap_or(8));
+                declare(&mut self.slots, name, slot)?;
+            }
+            "data" => self.data_declaration(words)?,
+            "location" => self.location(words)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// `LINE`, `LINE:COLUMN`, `LINE in FILE` or `LINE:COLUMN in FILE`
+    fn location(&mut self, words: &mut Words<'t>) -> Result<(), TextErrorKind> {
+        let line = words.number()?;
+        let column = if words.has(':')? { words.number()? } else { 0 };
+        let file = if words.has_word("in")? { Some(words.name()?) } else { None };
+        self.builder.location(line, column, file.as_deref());
+        Ok(())
+    }
+}
+
+/// `align N`, or nothing.
+fn alignment(words: &mut Words<'_>) -> Result<Option<u32>, TextErrorKind> {
+    Ok(if words.has_word("align")? { Some(words.number()?) } else { None })
+}
+
+fn declare<'t, V>(
+    names: &mut BTreeMap<Cow<'t, str>, V>,
+    name: Cow<'t, str>,
+    value: V,
+) -> Result<(), TextErrorKind> {
+    match names.insert(name, value) {
+        None => Ok(()),
+        Some(_) => Err(TextErrorKind::Duplicate),
     }
 }
 
@@ -298,14 +317,14 @@ mod tests {
     use super::*;
 
     /// Line and fault of a template with these lines between its first and its last.
-    fn fault(lines: &str) -> Option<(u32, TextFault)> {
+    fn fault(lines: &str) -> Option<(u32, TextErrorKind)> {
         let text = std::format!("template t<T>(a: T, n: i64) -> i64\n{lines}\nreturn i64 n\nend");
-        parse(&text).err().map(|error| (error.line, error.fault))
+        parse(&text).err().map(|error| (error.line, error.kind))
     }
 
     #[test]
     fn says_what_is_wrong_in_which_line() {
-        use TextFault as F;
+        use TextErrorKind as F;
         assert_eq!(fault(""), None);
         for (lines, line, expected) in [
             ("\nhop i64 n", 3, F::Statement),
@@ -313,20 +332,20 @@ mod tests {
             ("add i64 n, n, m", 2, F::Local),
             ("add i46 n, n, 1", 2, F::Type),
             ("add i64 n, n, 4294967296", 2, F::Number),
-            ("const i8 n, 256", 2, F::Typed(local_type(40))),
+            ("const i8 n, 256", 2, F::Verify(local_type(40))),
             ("local n: i64", 2, F::Duplicate),
             ("# nothing\nl:\nl:", 4, F::Duplicate),
             ("jump there\n", 2, F::Label),
             ("move i64 n, n n", 2, F::Expected("the end of the line")),
-            ("load i64 n, n", 2, F::Typed(pointer(40))),
-            ("l:\nmove i64 n, n\nload i64 n, n", 4, F::Typed(pointer(52))),
+            ("load i64 n, n", 2, F::Verify(pointer(40))),
+            ("l:\nmove i64 n, n\nload i64 n, n", 4, F::Verify(pointer(52))),
             ("const T a, 1.5", 2, F::Number),
             ("const_wide T a, 1", 2, F::Expected("a scalar type")),
             ("br_lt i64 n, 40000, l\nl:", 1, F::Build(BuildError::BranchNumber(40_000))),
             ("call f<A<>>()", 2, F::Expected("a name")),
             ("call n = f(n) -> i64", 2, F::Expected("the end of the line")),
             ("?", 2, F::Character('?')),
-            ("return_none", 2, F::Typed(IrError::Result { at: 40, expected: Some(INT) })),
+            ("return_none", 2, F::Verify(IrError::Result { at: 40, expected: Some(INT) })),
         ] {
             assert_eq!(fault(lines), Some((line, expected)), "{lines}");
         }
@@ -349,13 +368,16 @@ mod tests {
 
     #[test]
     fn templates_begin_and_end() {
-        let fault = |text| parse(text).err().map(|error| (error.line, error.fault));
+        let fault = |text| parse(text).err().map(|error| (error.line, error.kind));
         assert_eq!(fault("\n# nothing\n"), None);
-        assert_eq!(fault("return_none"), Some((1, TextFault::Expected("`template`"))));
-        assert_eq!(fault("template t()\nreturn_none"), Some((2, TextFault::Expected("`end`"))));
-        assert_eq!(fault("template t<i64>()"), Some((1, TextFault::Duplicate)));
-        assert_eq!(fault("template t<T, T>()"), Some((1, TextFault::Duplicate)));
-        assert_eq!(fault("template t(a: T)"), Some((1, TextFault::Type)));
+        assert_eq!(
+            fault("return_none"),
+            Some((1, TextErrorKind::Expected("`template` or `function`")))
+        );
+        assert_eq!(fault("template t()\nreturn_none"), Some((2, TextErrorKind::Expected("`end`"))));
+        assert_eq!(fault("template t<i64>()"), Some((1, TextErrorKind::Duplicate)));
+        assert_eq!(fault("template t<T, T>()"), Some((1, TextErrorKind::Duplicate)));
+        assert_eq!(fault("template t(a: T)"), Some((1, TextErrorKind::Type)));
         let two = parse("template a()\nreturn_none\nend # a\ntemplate b()\ntrap 3\nend").unwrap();
         assert_eq!(two.iter().map(|template| &template.name[..]).collect::<Vec<_>>(), ["a", "b"]);
     }

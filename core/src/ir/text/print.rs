@@ -1,58 +1,36 @@
-//! From bodies to text.
+//! From functions to text.
 
 use core::fmt::{self, Write};
 
 use super::lexer::in_name;
-use crate::ir::function::{Callee, CalleeKind, Function, TypeEntry};
+use crate::ir::function::{Callee, CalleeKind, Function, SourceLocation, TypeEntry};
 use crate::ir::instruction::{Instruction, NONE};
 use crate::ir::opcode::Opcode;
-use crate::ir::types::ValueType;
+use crate::ir::types::{Scalar, ValueType};
 
-/// Writes the text form of a template; reading it again gives the same body. Locals are `v0` and so
-/// on, type parameters `T0`, and a label has the number of its instruction.
+/// Writes the text form of a template; [`parse`](super::parse) reads it as the same function. Locals are named `v0` and
+/// so on, type parameters `T0`, slots `s0`, data `d0`, and a label has the number of its instruction.
 ///
-/// A body that the verifier refuses is written as far as it can be read.
+/// A function that the verifier refuses is written as far as it can be read.
 ///
 /// # Errors
 /// Those of `out`.
 pub fn print(name: &str, body: &Function<'_>, out: &mut dyn Write) -> fmt::Result {
-    write!(out, "template {}", Name(name))?;
-    for index in 0..body.type_params() {
-        write!(out, "{}T{index}", if index == 0 { "<" } else { ", " })?;
-    }
-    out.write_str(if body.type_params() == 0 { "(" } else { ">(" })?;
-    let signature = body.signature();
-    for (index, &code) in signature.params.iter().enumerate() {
-        let comma = if index == 0 { "" } else { ", " };
-        write!(out, "{comma}v{index}: {}", Code(code))?;
-    }
-    out.write_str(")")?;
-    if signature.result != 0 {
-        write!(out, " -> {}", Code(signature.result))?;
-    }
-    out.write_str("\n")?;
-    for (index, &code) in body.local_codes().iter().enumerate().skip(signature.params.len()) {
-        writeln!(out, "    local v{index}: {}", Code(code))?;
-    }
-    let mut targets = alloc::vec![false; body.len()];
-    for target in body.instructions().flatten().filter_map(|instruction| instruction.target()) {
-        let place = usize::try_from(target).ok().and_then(|target| targets.get_mut(target));
-        place.into_iter().for_each(|place| *place = true);
-    }
-    for ((index, instruction), is_target) in body.instructions().enumerate().zip(targets) {
-        if is_target {
-            writeln!(out, "L{index}:")?;
-        }
-        match instruction {
-            Some(instruction) => {
-                out.write_str("    ")?;
-                statement(body, &instruction, out)?;
-                out.write_str("\n")?;
-            }
-            None => writeln!(out, "    # no opcode at 0x{:x}", body.offset(index))?,
-        }
-    }
-    out.write_str("end\n")
+    Printer { body, names: None }.function(name, out)
+}
+
+/// Writes the text form of a function of a program, as [`print`] does for a template. `names` are the names of all
+/// functions of the program by number, distinct; a callee without a name is written as its number.
+///
+/// # Errors
+/// Those of `out`.
+pub fn print_function(
+    name: &str,
+    body: &Function<'_>,
+    names: &[&str],
+    out: &mut dyn Write,
+) -> fmt::Result {
+    Printer { body, names: Some(names) }.function(name, out)
 }
 
 /// A name, in quotation marks when it needs them.
@@ -62,10 +40,47 @@ impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let begins = self.0.chars().next().is_some_and(|first| !first.is_ascii_digit());
         if begins && self.0.chars().all(in_name) {
-            f.write_str(self.0)
-        } else {
-            write!(f, "\"{}\"", self.0)
+            return f.write_str(self.0);
         }
+        f.write_str("\"")?;
+        for character in self.0.chars() {
+            match character {
+                '"' | '\\' => write!(f, "\\{character}")?,
+                '\0'..' ' | '\x7f' => write!(f, "\\x{:02x}", u32::from(character))?,
+                _ => f.write_char(character)?,
+            }
+        }
+        f.write_str("\"")
+    }
+}
+
+/// The name of a type, in quotation marks also where it would be read as a scalar or a type parameter.
+struct TypeName<'n>(&'n str);
+
+impl fmt::Display for TypeName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_parameter = self.0.starts_with('T');
+        if is_parameter || Scalar::from_name(self.0).is_some() {
+            return Quoted(self.0.as_bytes()).fmt(f);
+        }
+        Name(self.0).fmt(f)
+    }
+}
+
+/// Bytes as a quoted text.
+struct Quoted<'b>(&'b [u8]);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"")?;
+        for &byte in self.0 {
+            match byte {
+                b'"' | b'\\' => write!(f, "\\{}", char::from(byte))?,
+                b' '..=b'~' => f.write_char(char::from(byte))?,
+                _ => write!(f, "\\x{byte:02x}")?,
+            }
+        }
+        f.write_str("\"")
     }
 }
 
@@ -78,52 +93,6 @@ impl fmt::Display for Code {
             Some(ty) => ty.fmt(f),
             None => write!(f, "0x{:02x}", self.0),
         }
-    }
-}
-
-fn statement(body: &Function<'_>, i: &Instruction, out: &mut dyn Write) -> fmt::Result {
-    let name = i.opcode.name();
-    match i.opcode {
-        Opcode::Jump => write!(out, "{name} L{}", i.imm),
-        Opcode::BranchIf(_) => write!(out, "{name} v{}, L{}", i.a, i.imm),
-        Opcode::ReturnNone => out.write_str(name),
-        Opcode::Trap => write!(out, "{name} {}", i.imm.cast_unsigned()),
-        Opcode::Call => match body.callee(i.b) {
-            Ok(callee) => call(body, i, &callee, out),
-            Err(_) => write!(out, "# a call of callee {}, which there is not", i.b),
-        },
-        _ => {
-            write!(out, "{name} {} v{}", Code(i.type_code), i.a)?;
-            operands(body, i, out)
-        }
-    }
-}
-
-/// What follows the type and the first local.
-fn operands(body: &Function<'_>, i: &Instruction, out: &mut dyn Write) -> fmt::Result {
-    let number = i.number();
-    match i.opcode {
-        Opcode::SizeOf | Opcode::Return => Ok(()),
-        Opcode::Constant => write!(out, ", {number}"),
-        Opcode::WideConstant => write!(out, ", 0x{:x}", body.constant(i.imm).unwrap_or(0)),
-        Opcode::Convert => {
-            let code = u8::try_from(i.c).unwrap_or(0);
-            write!(out, ", {} v{}", Code(code), i.b)
-        }
-        Opcode::Branch(_) if i.immediate => write!(out, ", {number}, L{}", i.imm),
-        Opcode::Branch(_) => write!(out, ", v{}, L{}", i.b, i.imm),
-        Opcode::Binary(_) | Opcode::Compare(_) if i.immediate => {
-            write!(out, ", v{}, {number}", i.b)
-        }
-        Opcode::Binary(_) | Opcode::Compare(_) => write!(out, ", v{}, v{}", i.b, i.c),
-        Opcode::Load | Opcode::Store => write!(out, ", v{}{}", i.b, Distance(number)),
-        Opcode::LoadElement | Opcode::StoreElement | Opcode::Element if i.c == NONE => {
-            write!(out, ", v{}[{number}]", i.b)
-        }
-        Opcode::LoadElement | Opcode::StoreElement | Opcode::Element => {
-            write!(out, ", v{}[v{}{}]", i.b, i.c, Distance(number))
-        }
-        _ => write!(out, ", v{}", i.b),
     }
 }
 
@@ -140,28 +109,233 @@ impl fmt::Display for Distance {
     }
 }
 
-fn call(
-    body: &Function<'_>,
-    i: &Instruction,
-    callee: &Callee<'_>,
-    out: &mut dyn Write,
-) -> fmt::Result {
-    out.write_str(if callee.kind == CalleeKind::Host { "call_host " } else { "call " })?;
-    if i.a != NONE {
-        write!(out, "v{} = ", i.a)?;
+/// The second operand: a local or a number.
+struct Second {
+    is_number: bool,
+    local: u16,
+    number: i32,
+}
+
+impl fmt::Display for Second {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_number { self.number.fmt(f) } else { write!(f, "v{}", self.local) }
     }
-    write!(out, "{}", Name(callee.name))?;
-    types(callee, out)?;
-    out.write_str("(")?;
-    let operands = body.call_operands(i, callee);
-    for (index, local) in operands.iter().flat_map(|operands| operands.iter()).enumerate() {
-        write!(out, "{}v{local}", if index == 0 { "" } else { ", " })?;
+}
+
+struct Printer<'p, 'd> {
+    body: &'p Function<'d>,
+    /// Names of functions by number; `None` for a template.
+    names: Option<&'p [&'p str]>,
+}
+
+impl Printer<'_, '_> {
+    fn function(&self, name: &str, out: &mut dyn Write) -> fmt::Result {
+        self.head(name, out)?;
+        self.declarations(out)?;
+        self.instructions(out)?;
+        out.write_str("end\n")
     }
-    out.write_str(")")?;
-    if i.a == NONE && callee.signature.result != 0 && callee.kind == CalleeKind::Instance {
-        write!(out, " -> {}", Code(callee.signature.result))?;
+
+    fn head(&self, name: &str, out: &mut dyn Write) -> fmt::Result {
+        // Only a template has type parameters.
+        let is_function = self.names.is_some() && self.body.type_params() == 0;
+        let keyword = if is_function { "function" } else { "template" };
+        write!(out, "{keyword} {}", Name(name))?;
+        for index in 0..self.body.type_params() {
+            write!(out, "{}T{index}", if index == 0 { "<" } else { ", " })?;
+        }
+        out.write_str(if self.body.type_params() == 0 { "(" } else { ">(" })?;
+        let signature = self.body.signature();
+        for (index, &code) in signature.params.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(out, "{comma}v{index}: {}", Code(code))?;
+        }
+        out.write_str(")")?;
+        if signature.result != 0 {
+            write!(out, " -> {}", Code(signature.result))?;
+        }
+        out.write_str("\n")
     }
-    Ok(())
+
+    fn declarations(&self, out: &mut dyn Write) -> fmt::Result {
+        for (index, slot) in self.body.slots().enumerate() {
+            match slot {
+                Some(slot) => {
+                    writeln!(out, "    slot s{index} align {}: {}", slot.align, slot.size)?
+                }
+                None => writeln!(out, "    # slot s{index} is malformed")?,
+            }
+        }
+        for index in 0..self.body.data_count() {
+            match self.body.data(index) {
+                Some(data) => {
+                    let (align, bytes) = (data.align, Quoted(data.bytes));
+                    writeln!(out, "    data d{index} align {align}: {bytes}")?;
+                }
+                None => writeln!(out, "    # data d{index} is malformed")?,
+            }
+        }
+        let params = self.body.signature().params.len();
+        for (index, &code) in self.body.local_codes().iter().enumerate().skip(params) {
+            writeln!(out, "    local v{index}: {}", Code(code))?;
+        }
+        Ok(())
+    }
+
+    fn instructions(&self, out: &mut dyn Write) -> fmt::Result {
+        let body = self.body;
+        let mut targets = alloc::vec![false; body.len()];
+        for target in body.instructions().flatten().filter_map(|instruction| instruction.target()) {
+            let place = usize::try_from(target).ok().and_then(|target| targets.get_mut(target));
+            place.into_iter().for_each(|place| *place = true);
+        }
+        let mut locations = body.locations().peekable();
+        for ((index, instruction), is_target) in body.instructions().enumerate().zip(targets) {
+            if is_target {
+                writeln!(out, "L{index}:")?;
+            }
+            let is_here = |location: &SourceLocation<'_>| location.instruction as usize <= index;
+            while let Some(location) = locations.next_if(is_here) {
+                self.location(&location, out)?;
+            }
+            out.write_str("    ")?;
+            match instruction {
+                Some(instruction) => self.statement(&instruction, out)?,
+                None => write!(out, "# no opcode at 0x{:x}", body.offset(index))?,
+            }
+            out.write_str("\n")?;
+        }
+        Ok(())
+    }
+
+    fn location(&self, location: &SourceLocation<'_>, out: &mut dyn Write) -> fmt::Result {
+        write!(out, "    location {}", location.line)?;
+        if location.column != 0 {
+            write!(out, ":{}", location.column)?;
+        }
+        if let Some(file) = location.file {
+            write!(out, " in {}", Name(file))?;
+        }
+        out.write_str("\n")
+    }
+
+    fn statement(&self, i: &Instruction, out: &mut dyn Write) -> fmt::Result {
+        let name = i.opcode.name();
+        let count = Second { is_number: i.immediate, local: i.c, number: i.imm };
+        match i.opcode {
+            Opcode::Jump => write!(out, "{name} L{}", i.imm),
+            Opcode::BranchIf(_) => write!(out, "{name} v{}, L{}", i.a, i.imm),
+            Opcode::TrapIf(_) => write!(out, "{name} v{}, {}", i.a, i.imm.cast_unsigned()),
+            Opcode::ReturnNone => out.write_str(name),
+            Opcode::Trap => write!(out, "{name} {}", i.imm.cast_unsigned()),
+            Opcode::SlotAddress => write!(out, "{name} v{}, s{}{}", i.a, i.b, Distance(i.imm)),
+            Opcode::DataAddress => write!(out, "{name} v{}, d{}{}", i.a, i.b, Distance(i.imm)),
+            Opcode::CheckStack => write!(out, "{name} v{}{}", i.a, Distance(i.imm)),
+            Opcode::CopyMemory | Opcode::FillMemory => {
+                write!(out, "{name} v{}, v{}, {count}", i.a, i.b)
+            }
+            Opcode::FunctionAddress => match self.body.callee(i.b) {
+                Ok(callee) => self.address(i, &callee, out),
+                Err(_) => write!(out, "# the address of callee {}, which is missing", i.b),
+            },
+            _ if i.opcode.is_call() => match self.body.callee(i.b) {
+                Ok(callee) => self.call(i, &callee, out),
+                Err(_) => write!(out, "# a call of callee {}, which is missing", i.b),
+            },
+            _ => {
+                write!(out, "{name} {} v{}", Code(i.type_code), i.a)?;
+                self.operands(i, out)
+            }
+        }
+    }
+
+    /// The text behind the type and the first local.
+    fn operands(&self, i: &Instruction, out: &mut dyn Write) -> fmt::Result {
+        let number = i.number();
+        let second = |local| Second { is_number: i.immediate, local, number };
+        match i.opcode {
+            Opcode::SizeOf | Opcode::Return => Ok(()),
+            Opcode::Constant => write!(out, ", {number}"),
+            Opcode::WideConstant => {
+                write!(out, ", 0x{:x}", self.body.constant(i.imm).unwrap_or(0))
+            }
+            Opcode::Convert => {
+                let code = u8::try_from(i.c).unwrap_or(0);
+                write!(out, ", {} v{}", Code(code), i.b)
+            }
+            Opcode::Select => write!(out, ", v{}, v{}, v{}", i.b, i.c, i.imm.cast_unsigned()),
+            Opcode::Branch(_) => write!(out, ", {}, L{}", second(i.b), i.imm),
+            Opcode::TrapCompare(_) => write!(out, ", {}, {}", second(i.b), i.imm.cast_unsigned()),
+            Opcode::Binary(_) | Opcode::Compare(_) => write!(out, ", v{}, {}", i.b, second(i.c)),
+            Opcode::Load | Opcode::Store => write!(out, ", v{}{}", i.b, Distance(number)),
+            Opcode::LoadElement | Opcode::StoreElement | Opcode::Element if i.c == NONE => {
+                write!(out, ", v{}[{number}]", i.b)
+            }
+            Opcode::LoadElement | Opcode::StoreElement | Opcode::Element => {
+                write!(out, ", v{}[v{}{}]", i.b, i.c, Distance(number))
+            }
+            _ => write!(out, ", v{}", i.b),
+        }
+    }
+
+    fn call(&self, i: &Instruction, callee: &Callee<'_>, out: &mut dyn Write) -> fmt::Result {
+        let is_tail = matches!(i.opcode, Opcode::ReturnCall | Opcode::ReturnCallIndirect);
+        let suffix = match callee.kind {
+            _ if matches!(i.opcode, Opcode::CallIndirect | Opcode::ReturnCallIndirect) => "",
+            CalleeKind::Host => "_host",
+            _ => "",
+        };
+        write!(out, "{}{suffix} ", i.opcode.name())?;
+        let is_stated = !is_tail && i.a != NONE;
+        if is_stated {
+            write!(out, "v{} = ", i.a)?;
+        }
+        match callee.kind {
+            CalleeKind::Indirect => write!(out, "v{}", i.c)?,
+            _ => self.callee(callee, out)?,
+        }
+        out.write_str("(")?;
+        let operands = self.body.operands_of(i);
+        for (index, local) in operands.iter().flat_map(|operands| operands.iter()).enumerate() {
+            write!(out, "{}v{local}", if index == 0 { "" } else { ", " })?;
+        }
+        out.write_str(")")?;
+        if !is_stated && !is_tail && callee.signature.result != 0 {
+            write!(out, " -> {}", Code(callee.signature.result))?;
+        }
+        Ok(())
+    }
+
+    fn address(&self, i: &Instruction, callee: &Callee<'_>, out: &mut dyn Write) -> fmt::Result {
+        let is_host = callee.kind == CalleeKind::Host;
+        let name = if is_host { "host_address" } else { i.opcode.name() };
+        write!(out, "{name} v{}, ", i.a)?;
+        self.callee(callee, out)?;
+        for (index, &code) in callee.signature.params.iter().enumerate() {
+            write!(out, "{}{}", if index == 0 { "(" } else { ", " }, Code(code))?;
+        }
+        out.write_str(if callee.signature.params.is_empty() { "()" } else { ")" })?;
+        if callee.signature.result != 0 {
+            write!(out, " -> {}", Code(callee.signature.result))?;
+        }
+        Ok(())
+    }
+
+    /// The name of a callee with its type arguments, or its number.
+    fn callee(&self, callee: &Callee<'_>, out: &mut dyn Write) -> fmt::Result {
+        let CalleeKind::Function(number) = callee.kind else {
+            write!(out, "{}", Name(callee.name))?;
+            let is_instance = callee.kind == CalleeKind::Instance;
+            // Without them, the name is that of a function of the program.
+            let needs_types = self.names.is_some() && is_instance && callee.arity == 0;
+            return if needs_types { out.write_str("<>") } else { types(callee, out) };
+        };
+        let index = usize::try_from(number).unwrap_or(usize::MAX);
+        match self.names.and_then(|names| names.get(index)) {
+            Some(name) => write!(out, "{}", Name(name)),
+            None => write!(out, "{number}"),
+        }
+    }
 }
 
 /// `<T0, Pair<i64, T1>>`
@@ -178,7 +352,7 @@ fn types(callee: &Callee<'_>, out: &mut dyn Write) -> fmt::Result {
         }
         match entry {
             TypeEntry::Type(ty) => write!(out, "{ty}")?,
-            TypeEntry::Named { name, arity: 0 } => write!(out, "{}", Name(name))?,
+            TypeEntry::Named { name, arity: 0 } => write!(out, "{}", TypeName(name))?,
             TypeEntry::Named { name, arity } => {
                 write!(out, "{}<", Name(name))?;
                 open.push(arity.into());
@@ -237,5 +411,86 @@ end
         let mut again = String::new();
         print("a b", &body, &mut again).unwrap();
         assert_eq!(again, text);
+    }
+
+    /// All of version 2, and names that need escape sequences.
+    const PROGRAM: &str = r#"function main(v0: i64, v1: ptr) -> i64
+    slot s0 align 16: 24
+    slot s1 align 1: 3
+    data d0 align 1: "a\"\\\x00\x0a\xff"
+    data d1 align 8: "        "
+    data d2 align 4096: ""
+    local v2: ptr
+    local v3: u64
+    local v4: bool
+    local v5: u8
+    local v6: f64
+    location 7
+    slot_address v2, s0 + 8
+    data_address v2, d1 + 3
+    location 8:2 in "a b"
+    copy_memory v1, v2, 8
+    copy_memory v1, v2, v3
+    location 0 in file.simple
+    fill_memory v1, v5, v3
+    fill_memory v1, v5, 0
+    check_stack v1 + 16
+L7:
+    trap_lt i64 v0, v0, 4294967295
+    trap_ge i64 v0, -32768, 7
+    trap_true v4, 3
+    trap_false v4, 4
+    select i64 v0, v4, v0, v0
+    sqrt f64 v6, v6
+    abs f64 v6, v6
+    add_checked i64 v0, v0, 1
+    sub_checked i64 v0, v0, v0
+    mul_checked i64 v0, v0, -7
+    rotl u64 v3, v3, 13
+    br_true v4, L7
+    function_address v2, other(i64, ptr) -> i64
+    function_address v2, 7()
+    function_address v2, "t t"<i64>()
+    host_address v2, "quo\"te\x0a"(f64) -> f64
+    call v0 = main(v0, v1)
+    call v0 = 9(v0, v1)
+    call other(v0, v1) -> i64
+    call v0 = main<>(v0, v1)
+    call v0 = template<i64, A<u8>, "i64", "T1">(v0)
+    call_host h(v0)
+    call_host h(v0) -> f32
+    call_indirect v0 = v2(v0, v6)
+    call_indirect v1()
+    call_indirect v1() -> u8
+    return_call other(v0, v1)
+    return_call main<>(v0, v1)
+    return_call t<i8>()
+    return_call 12()
+    return_call_host abs(v0)
+    return_call_indirect v2(v6)
+end
+function other(v0: i64, v1: ptr) -> i64
+    trap 1
+end
+"#;
+
+    #[test]
+    fn program_leads_to_the_same_text_and_the_same_bytes() {
+        let text = PROGRAM;
+        let functions = parse(text).unwrap();
+        assert!(functions.iter().all(|function| !function.is_template));
+        let names: std::vec::Vec<&str> = functions.iter().map(|f| f.name.as_str()).collect();
+        let mut again = String::new();
+        for function in &functions {
+            let body = Function::parse(&function.body).unwrap();
+            print_function(&function.name, &body, &names, &mut again).unwrap();
+        }
+        assert_eq!(again, text);
+        // A function alone, whose callees have numbers.
+        let body = Function::parse(&functions[0].body).unwrap();
+        let mut alone = String::new();
+        print_function("main", &body, &[], &mut alone).unwrap();
+        assert!(alone.contains("return_call 1(v0, v1)"), "{alone}");
+        assert_eq!(parse(&alone).unwrap()[0].body, functions[0].body);
     }
 }

@@ -1,20 +1,21 @@
-//! The walk over a body: what it declares, then each instruction and its fields.
+//! The checks of declarations, and of each instruction and its fields.
 
 use alloc::vec::Vec;
 
+use super::tables;
 use crate::alloc_util::{AllocError, try_filled};
 use crate::ir::error::{IrError, Part};
-use crate::ir::function::{CALLEE, Function, Operands, TypeEntry};
+use crate::ir::function::{CALLEE, CalleeKind, Function, Signature, TypeEntry};
 use crate::ir::instruction::{Instruction, NONE};
-use crate::ir::opcode::{Opcode, Unary};
+use crate::ir::opcode::Opcode;
 use crate::ir::types::{Scalar, TypeSet, ValueType};
 
-/// The walk over a body.
+/// The state of the verifier.
 pub(crate) struct Check<'d> {
     body: Function<'d>,
-    /// What each type parameter may be, as far as the walk has come.
+    /// The permitted arguments of each type parameter so far.
     pub(crate) allowed: Vec<TypeSet>,
-    /// The entry of the table of types at which those of the next callee begin.
+    /// The type entry at which those of the next callee begin.
     next_type: u16,
 }
 
@@ -24,7 +25,7 @@ impl<'d> Check<'d> {
         Ok(Self { body, allowed, next_type: 0 })
     }
 
-    /// What stands in front of the instructions: types of locals, of the result, and callees.
+    /// Checks the types of locals and of the result, the callees, and the tables of version 2.
     pub(crate) fn declarations(&mut self) -> Result<(), IrError> {
         let body = self.body;
         for (index, &code) in body.codes.iter().enumerate() {
@@ -33,7 +34,8 @@ impl<'d> Check<'d> {
         if body.result != 0 {
             self.narrow(13, body.result, TypeSet::SCALARS, None)?;
         }
-        (0..body.callee_count()).try_for_each(|index| self.callee(index))
+        (0..body.callee_count()).try_for_each(|index| self.callee(index))?;
+        tables::check(&body)
     }
 
     fn callee(&mut self, index: u16) -> Result<(), IrError> {
@@ -43,10 +45,13 @@ impl<'d> Check<'d> {
         if callee.signature.result != 0 {
             self.narrow(at, callee.signature.result, TypeSet::SCALARS, None)?;
         }
+        if !matches!(callee.kind, CalleeKind::Instance | CalleeKind::Host) {
+            return Ok(());
+        }
         let first = self.body.first_type(index);
         let part = Part::Types;
         let missing = IrError::Index { at, part, index: first.into() };
-        // One after another without a gap, so that no entry is walked over twice.
+        // One after another without a gap, so that no entry is visited twice.
         if first != self.next_type {
             return Err(missing);
         }
@@ -62,7 +67,7 @@ impl<'d> Check<'d> {
         if left == 0 { Ok(()) } else { Err(missing) }
     }
 
-    /// The type with this code, if the template has it.
+    /// The type with this code, if the function has it.
     fn known(&self, at: u32, code: u8) -> Result<ValueType, IrError> {
         let known = |ty: &ValueType| match ty {
             ValueType::Scalar(_) => true,
@@ -71,7 +76,7 @@ impl<'d> Check<'d> {
         ValueType::from_code(code).filter(known).ok_or(IrError::TypeCode { at, code })
     }
 
-    /// Notes that the type with this code has to be one of `types`.
+    /// Requires the type with this code to be in `types`.
     #[inline]
     fn narrow(
         &mut self,
@@ -96,7 +101,7 @@ impl<'d> Check<'d> {
         Ok(ty)
     }
 
-    /// Checks one instruction: its type, then its fields.
+    /// Checks one instruction: its type and its fields.
     pub(crate) fn instruction(&mut self, at: u32, i: &Instruction) -> Result<(), IrError> {
         let ty = match i.opcode.types() {
             Some(types) => Some(self.narrow(at, i.type_code, types, Some(i.opcode))?),
@@ -105,13 +110,9 @@ impl<'d> Check<'d> {
             }
             None => None,
         };
-        match (i.opcode, ty) {
-            (Opcode::Call, _) => self.call(at, i),
-            (Opcode::Jump | Opcode::BranchIf(_) | Opcode::ReturnNone | Opcode::Trap, _) => {
-                self.control(at, i)
-            }
-            (_, Some(ty)) => self.typed(at, i, ty),
-            (_, None) => Ok(()),
+        match ty {
+            Some(ty) => self.typed(at, i, ty),
+            None => self.untyped(at, i),
         }
     }
 
@@ -125,7 +126,7 @@ impl<'d> Check<'d> {
             O::SizeOf => {
                 self.index(at, i.a).and(self.no_number(at, i)).and(self.unused(at, i, [i.b, i.c]))
             }
-            O::Move | O::Unary(Unary::Negate | Unary::Not) => {
+            O::Move | O::Unary(_) => {
                 is(i.a).and(is(i.b)).and(self.no_number(at, i)).and(self.unused(at, i, [i.c, 0]))
             }
             O::Convert => self.convert(at, i, ty),
@@ -133,7 +134,14 @@ impl<'d> Check<'d> {
             O::Compare(_) => {
                 self.local(at, i.a, boolean).and(is(i.b)).and(self.second(at, i, i.c, ty))
             }
-            O::Branch(_) => is(i.a).and(self.branch(at, i, ty)),
+            O::Branch(_) => is(i.a).and(self.target(at, i)).and(self.short(at, i, ty)),
+            O::TrapCompare(_) => is(i.a).and(self.short(at, i, ty)),
+            O::Select => {
+                let index = i.imm.cast_unsigned();
+                let none = IrError::Index { at, part: Part::Locals, index };
+                let other = i.other().ok_or(none)?;
+                self.local(at, i.b, boolean).and(is(i.a)).and(is(i.c)).and(is(other))
+            }
             O::Load | O::Store => {
                 is(i.a).and(self.pointer(at, i.b)).and(self.unused(at, i, [i.c, 0]))
             }
@@ -147,39 +155,107 @@ impl<'d> Check<'d> {
         }
     }
 
-    fn control(&self, at: u32, i: &Instruction) -> Result<(), IrError> {
+    fn untyped(&self, at: u32, i: &Instruction) -> Result<(), IrError> {
+        use Opcode as O;
+        let plain = |fields| self.unused(at, i, fields).and(self.no_number(at, i));
         match i.opcode {
-            Opcode::BranchIf(_) => self.local(at, i.a, Scalar::Bool.into())?,
-            _ => self.unused(at, i, [i.a, 0])?,
-        }
-        self.unused(at, i, [i.b, i.c])?;
-        match i.opcode {
-            Opcode::Trap => Ok(()),
-            Opcode::ReturnNone if self.body.result != 0 => {
+            O::Jump => self.nothing(at, i).and(self.target(at, i)),
+            O::Trap => self.nothing(at, i),
+            O::ReturnNone if self.body.result != 0 => {
                 Err(IrError::Result { at, expected: self.body.signature().result() })
             }
-            Opcode::ReturnNone => self.no_number(at, i),
-            _ => self.target(at, i),
+            O::ReturnNone => self.nothing(at, i).and(self.no_number(at, i)),
+            O::BranchIf(_) => self.condition(at, i).and(self.target(at, i)),
+            O::TrapIf(_) => self.condition(at, i),
+            O::SlotAddress => self.slot_address(at, i),
+            O::DataAddress => self.data_address(at, i),
+            O::FunctionAddress => {
+                self.pointer(at, i.a).and(self.callee_of(at, i)).and(plain([i.c, 0]))
+            }
+            O::CopyMemory => {
+                self.pointer(at, i.a).and(self.pointer(at, i.b)).and(self.count(at, i))
+            }
+            O::FillMemory => {
+                let value = self.local(at, i.b, Scalar::U8.into());
+                self.pointer(at, i.a).and(value).and(self.count(at, i))
+            }
+            O::CheckStack => self.pointer(at, i.a).and(self.unused(at, i, [i.b, i.c])),
+            _ => self.call(at, i),
+        }
+    }
+
+    /// No field but the number is set.
+    fn nothing(&self, at: u32, i: &Instruction) -> Result<(), IrError> {
+        self.unused(at, i, [i.a, i.b]).and(self.unused(at, i, [i.c, 0]))
+    }
+
+    /// A bool alone.
+    fn condition(&self, at: u32, i: &Instruction) -> Result<(), IrError> {
+        self.local(at, i.a, Scalar::Bool.into()).and(self.unused(at, i, [i.b, i.c]))
+    }
+
+    fn slot_address(&self, at: u32, i: &Instruction) -> Result<(), IrError> {
+        self.pointer(at, i.a).and(self.unused(at, i, [i.c, 0]))?;
+        let slot = self.body.slots().nth(i.b.into()).flatten();
+        let none = IrError::Index { at, part: Part::Slots, index: i.b.into() };
+        offset(at, i.imm, slot.ok_or(none)?.size.into())
+    }
+
+    fn data_address(&self, at: u32, i: &Instruction) -> Result<(), IrError> {
+        self.pointer(at, i.a).and(self.unused(at, i, [i.c, 0]))?;
+        let none = IrError::Index { at, part: Part::Data, index: i.b.into() };
+        let data = self.body.data(i.b.into()).ok_or(none)?;
+        offset(at, i.imm, data.bytes.len() as u64)
+    }
+
+    /// A number of bytes: an integer of 64 bits, or a number in `imm`.
+    fn count(&self, at: u32, i: &Instruction) -> Result<(), IrError> {
+        if !i.immediate {
+            return self.index(at, i.c).and(self.no_number(at, i));
+        }
+        if i.imm < 0 {
+            return Err(IrError::Number { at, number: i.imm.into(), ty: Scalar::U64.into() });
+        }
+        self.unused(at, i, [i.c, 0])
+    }
+
+    /// The signature of the callee, which has a kind that the opcode takes.
+    fn callee_of(&self, at: u32, i: &Instruction) -> Result<Signature<'d>, IrError> {
+        let none = IrError::Index { at, part: Part::Callees, index: i.b.into() };
+        let signature = self.body.callee_signature(i.b).ok_or(none)?;
+        let is_indirect = matches!(i.opcode, Opcode::CallIndirect | Opcode::ReturnCallIndirect);
+        match self.body.is_indirect(i.b) == is_indirect {
+            true => Ok(signature),
+            false => Err(IrError::CalleeUse { at, opcode: i.opcode }),
         }
     }
 
     fn call(&self, at: u32, i: &Instruction) -> Result<(), IrError> {
-        let callee = self.body.callee(i.b).map_err(|_| IrError::Index {
-            at,
-            part: Part::Callees,
-            index: i.b.into(),
-        })?;
+        let signature = self.callee_of(at, i)?;
         let index = i.imm.cast_unsigned();
         let none = IrError::Index { at, part: Part::Operands, index };
-        let operands: Operands<'d> = self.body.call_operands(i, &callee).ok_or(none)?;
-        for (local, &code) in operands.iter().zip(callee.signature.params) {
+        let operands = self.body.operands_of(i).ok_or(none)?;
+        for (local, &code) in operands.iter().zip(signature.params) {
             self.local(at, local, self.known(at, code)?)?;
         }
-        if i.a != NONE {
-            let result = callee.signature.result().ok_or(IrError::CallResult { at })?;
-            self.local(at, i.a, result)?;
+        match i.opcode {
+            Opcode::ReturnCall | Opcode::ReturnCallIndirect => {
+                self.unused(at, i, [i.a, 0])?;
+                if signature.result != self.body.result {
+                    let expected = self.body.signature().result();
+                    return Err(IrError::Result { at, expected });
+                }
+            }
+            _ if i.a == NONE => {}
+            _ => {
+                let result = signature.result().ok_or(IrError::CallResult { at })?;
+                self.local(at, i.a, result)?;
+            }
         }
-        self.unused(at, i, [i.c, 0])
+        match i.opcode {
+            Opcode::CallIndirect | Opcode::ReturnCallIndirect => self.pointer(at, i.c),
+            _ => self.unused(at, i, [i.c, 0]),
+        }
     }
 
     fn convert(&mut self, at: u32, i: &Instruction, ty: ValueType) -> Result<(), IrError> {
@@ -190,7 +266,7 @@ impl<'d> Check<'d> {
         self.no_number(at, i)
     }
 
-    /// The second value of an operation: a local, or a number in `imm`.
+    /// The second operand: a local, or a number in `imm`.
     fn second(&self, at: u32, i: &Instruction, local: u16, ty: ValueType) -> Result<(), IrError> {
         if i.immediate {
             return self.number(at, i, ty).and(self.unused(at, i, [local, 0]));
@@ -198,15 +274,15 @@ impl<'d> Check<'d> {
         self.local(at, local, ty).and(self.no_number(at, i))
     }
 
-    fn branch(&self, at: u32, i: &Instruction, ty: ValueType) -> Result<(), IrError> {
-        self.target(at, i)?;
+    /// The second value of a branch or a conditional trap: a local, or a number in the place of `c`.
+    fn short(&self, at: u32, i: &Instruction, ty: ValueType) -> Result<(), IrError> {
         if i.immediate {
             return self.number(at, i, ty).and(self.unused(at, i, [i.b, 0]));
         }
         self.local(at, i.b, ty).and(self.unused(at, i, [i.c, 0]))
     }
 
-    /// A bool has but two numbers; the other types take every number modulo their width.
+    /// A bool is 0 or 1; the other types take every number modulo their width.
     fn number(&self, at: u32, i: &Instruction, ty: ValueType) -> Result<(), IrError> {
         let number = i.number();
         if ty == ValueType::Scalar(Scalar::Bool) && !matches!(number, 0 | 1) {
@@ -253,7 +329,7 @@ impl<'d> Check<'d> {
         self.local(at, local, Scalar::Pointer.into())
     }
 
-    /// An index of elements, or their size: an integer of 64 bits.
+    /// An index of elements, or a size: an integer of 64 bits.
     fn index(&self, at: u32, local: u16) -> Result<(), IrError> {
         let found = self.found(at, local)?;
         match found {
@@ -276,5 +352,13 @@ impl<'d> Check<'d> {
     #[inline]
     fn no_number(&self, at: u32, i: &Instruction) -> Result<(), IrError> {
         if i.imm == 0 { Ok(()) } else { Err(IrError::Unused { at, opcode: i.opcode }) }
+    }
+}
+
+/// An offset from the first byte to the end of `size` bytes.
+fn offset(at: u32, offset: i32, size: u64) -> Result<(), IrError> {
+    match u64::try_from(offset) {
+        Ok(found) if found <= size => Ok(()),
+        _ => Err(IrError::Offset { at, offset, size }),
     }
 }

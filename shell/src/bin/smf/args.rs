@@ -4,7 +4,8 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    bytecode, convert, inspect, jit, library, note, pack, prefetch, run, stub, templates, verify,
+    bytecode, convert, diff, inspect, jit, library, map, nm, note, pack, prefetch, run, stub,
+    templates, verify,
 };
 
 /// Loads, runs, verifies and links SMF modules.
@@ -25,6 +26,11 @@ pub(crate) enum Command {
     Run(run::Args),
     /// Shows header, sections, symbols, relocations, templates and note
     Inspect(inspect::Args),
+    Nm(nm::NmArgs),
+    Size(nm::SizeArgs),
+    Top(nm::TopArgs),
+    Diff(diff::Args),
+    Map(map::Args),
     Verify(verify::Args),
     /// Links relocatable ELF objects and modules into one module
     Pack(pack::Args),

@@ -12,7 +12,7 @@ use smf_core::format::template::{Constraints, Container, Template, TemplateKind}
 use smf_core::format::write::note::NewPossible;
 use smf_core::format::write::{NewTemplates, WriteError, write_templates};
 use smf_core::ir::function_of;
-use smf_core::ir::text::{ParsedTemplate, parse, print};
+use smf_core::ir::text::{ParsedFunction, parse, print};
 use smf_core::types::{Type, TypeList, mangle};
 use smf_loader::inspect::Parts;
 
@@ -109,7 +109,7 @@ fn closing(text: &str) -> Option<usize> {
 }
 
 /// Checks the rows against the templates, where line numbers are available.
-fn check(templates: &[ParsedTemplate], rows: &[Row]) -> Result<(), String> {
+fn check(templates: &[ParsedFunction], rows: &[Row]) -> Result<(), String> {
     for (index, row) in rows.iter().enumerate() {
         let Row { line, template, symbol, .. } = row;
         let found = templates.iter().find(|found| found.name == *template);
@@ -133,7 +133,7 @@ fn check(templates: &[ParsedTemplate], rows: &[Row]) -> Result<(), String> {
     Ok(())
 }
 
-fn write(templates: &[ParsedTemplate], rows: &[Row]) -> Result<Vec<u8>, WriteError> {
+fn write(templates: &[ParsedFunction], rows: &[Row]) -> Result<Vec<u8>, WriteError> {
     let templates: Vec<_> = templates
         .iter()
         .map(|template| Template {

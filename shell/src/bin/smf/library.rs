@@ -65,7 +65,12 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
         Command::List { file, json } => {
             let data = output::read(file)?;
             let library = Library::parse(&data).at(file)?;
-            output::show(file, &File::Library(library), *json)
+            output::show(
+                file,
+                &File::Library(library),
+                *json,
+                &smf_loader::inspect::Selection::default(),
+            )
         }
         Command::Extract { file, name, output: out } => {
             let data = output::read(file)?;

@@ -13,6 +13,8 @@ mod allocator;
 mod args;
 mod bytecode;
 mod convert;
+mod crash;
+mod diff;
 mod generate;
 mod generic;
 mod inspect;
@@ -20,6 +22,8 @@ mod integer;
 mod jit;
 mod layout;
 mod library;
+mod map;
+mod nm;
 mod note;
 mod output;
 mod pack;
@@ -41,9 +45,14 @@ fn main() -> ExitCode {
     let cli = Cli::parse_from(integer::with_decimal_negatives(std::env::args_os()));
     let done = match &cli.command {
         Command::Run(args) => return finish(run::run(args)),
+        Command::Diff(args) => return finish(diff::run(args)),
         Command::Jit(args) => jit::run(args),
         Command::Templates(args) => templates::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Map(args) => map::run(args),
+        Command::Nm(args) => nm::nm(args),
+        Command::Size(args) => nm::size(args),
+        Command::Top(args) => nm::top(args),
         Command::Verify(args) => verify::run(args),
         Command::Pack(args) => pack::run(args),
         Command::Convert(args) => convert::run(args),

@@ -10,7 +10,7 @@ use std::thread::ScopedJoinHandle;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use smf_core::format::{File, Smf};
 use smf_loader::files::{self, Input};
-use smf_loader::inspect;
+use smf_loader::inspect::{self, Selection};
 
 /// Size of the buffer for standard output, in bytes.
 const OUTPUT_BUFFER: usize = 1 << 16;
@@ -139,12 +139,17 @@ pub(crate) fn module<'d>(path: &Path, data: &'d [u8]) -> Result<Smf<'d>, Failure
 }
 
 /// Shows a module or an archive, after checking everything that is shown.
-pub(crate) fn show(path: &Path, file: &File<'_>, json: bool) -> Result<(), Failure> {
+pub(crate) fn show(
+    path: &Path,
+    file: &File<'_>,
+    json: bool,
+    parts: &Selection<'_>,
+) -> Result<(), Failure> {
     inspect::check(file).at(path)?;
     let name = path.to_string_lossy();
     to_stdout(|out| match json {
         true => inspect::write_json(file, &name, out),
-        false => inspect::write_text(file, &name, out),
+        false => inspect::write_selected(file, &name, parts, out),
     })
 }
 

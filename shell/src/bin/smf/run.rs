@@ -1,7 +1,7 @@
 //! `smf run`: loads a module and calls one of its functions.
 #![allow(unsafe_code)]
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString, c_char};
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -9,18 +9,23 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use clap::CommandFactory;
+use clap::error::ErrorKind;
 use smf_core::format::{Symbol, SymbolKind};
 use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleRef};
 use smf_core::memory::FilePolicy;
-use smf_core::trap::MAX_ARGS;
+use smf_core::trap::{CallArg, MAX_ARGS};
 use smf_core::vm::Tiers;
 use smf_loader::call;
 use smf_loader::host_symbols::{self, HostSymbols};
-use smf_loader::loader::Loader;
+use smf_loader::loader::{LoadFileError, Loader};
 
+use crate::args::Cli;
 use crate::bytecode;
+use crate::crash;
 use crate::integer::integer;
 use crate::output::{self, At, Failure};
+use crate::values::{ArgumentMemory, Returns, typed_text, typed_word};
 use crate::watch::Watch;
 
 /// Loads and links a module, calls one of its functions and prints the result
@@ -34,12 +39,23 @@ pub(crate) struct Args {
     file: PathBuf,
     /// The function to call [default: the entry point, else `main`]
     name: Option<OsString>,
-    /// Its arguments: up to 8 integers, decimal or 0x hexadecimal
+    /// Its arguments: up to 8, such as 7, 0x10, 1.5, true, u8:255, f32:1.5, str:abc, i64:1,2,3 or buf:64
     ///
-    /// They have 64 bits; missing arguments are 0.
-    #[arg(value_name = "ARG", value_parser = integer, allow_negative_numbers = true)]
-    #[arg(num_args = 0..=MAX_ARGS)]
-    args: Vec<i64>,
+    /// Numbers without a type are i64, or f64 if they have a point or an exponent. Strings, arrays and buffers (so many
+    /// zeroed bytes) are passed by address; arrays and buffers are printed if the function has changed them. Missing
+    /// arguments are 0. Functions of bytecode take integers.
+    #[arg(value_name = "ARG", allow_negative_numbers = true)]
+    args: Vec<OsString>,
+    /// Call `main` as a program: with argc, argv and environ, and with its result as exit status
+    ///
+    /// All arguments after the module are those of the program; put `--` before those that begin with `-`.
+    #[arg(long, conflicts_with_all = ["watch", "exit", "returns", "compile", "interpret"])]
+    main: bool,
+    /// The type of the result of machine code: i8 to i64, u8 to u64, f32, f64, bool, ptr, str or void
+    ///
+    /// A C `int` is i32. A function of bytecode has a result of its own type.
+    #[arg(long, value_name = "TYPE", value_parser = Returns::from_name, default_value = "i64")]
+    returns: Returns,
     /// A module or an archive that may provide imports
     ///
     /// May be repeated: the first file that defines a name provides it. Modules that are not needed are not loaded.
@@ -108,6 +124,7 @@ impl From<Files> for FilePolicy {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    check_arguments(args);
     let host = host(args)?;
     let uses_host = !host.is_empty();
     let start = Instant::now();
@@ -120,16 +137,20 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     // Leaked: exit handlers and threads of the module may use its code until the process ends.
     let loader: &'static Loader = Box::leak(Box::new(Loader::new(options)?));
     loader.modules().set_host_resolver(Some(Box::new(host)))?;
+    crash::install(loader);
     let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
     let watch = args.watch.then(|| Watch::new(loader, files));
     // SAFETY: the user runs the dynlib as a program, so that its initialisers are trusted.
     let mapped = unsafe { loader.map_program(&args.file, &args.with) }?;
     let loaded = Instant::now();
-    let module = mapped.link()?;
+    let module = mapped.link().map_err(|error| with_hint(args, error))?;
     let linked = Instant::now();
     if args.watch && !loader.modules().is_reloadable(module) {
         let why = "not marked as reloadable; mark it with `smf pack --reloadable` or `smf asm --reloadable`";
         return Err(Failure::of(&args.file, why));
+    }
+    if args.main {
+        return call_main(args, loader, module);
     }
     let is_compiled = args.compile && compile(args, loader, module)?;
     let compiled = Instant::now();
@@ -177,11 +198,65 @@ fn compile(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<bool, F
     Ok(true)
 }
 
+/// Ends the program for arguments of a function that cannot be passed: wrong usage.
+fn check_arguments(args: &Args) {
+    if args.main {
+        return;
+    }
+    let mut wrong = args.args.iter().find_map(|text| typed_text(text).err());
+    if args.args.len() > MAX_ARGS {
+        wrong = Some(format!("a function is called with up to {MAX_ARGS} arguments"));
+    }
+    if let Some(why) = wrong {
+        Cli::command().error(ErrorKind::ValueValidation, why).exit();
+    }
+}
+
+/// Calls `main` with the arguments of the program and its environment. The result becomes the exit status.
+fn call_main(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<ExitCode, Failure> {
+    let module = &loader.modules().get(module).at(&args.file)?;
+    let address = module.function(b"main").or_else(|| module.entry_point());
+    let address = address.ok_or_else(|| no_function(args, module)).at(&args.file)?;
+    let texts = std::iter::once(args.file.as_os_str()).chain(args.name.as_deref());
+    let texts = texts.chain(args.args.iter().map(OsString::as_os_str));
+    // Arguments of a process contain no NUL.
+    let texts: Vec<CString> = texts.flat_map(|text| CString::new(text.as_bytes())).collect();
+    let mut arguments: Vec<*const c_char> = texts.iter().map(|text| text.as_ptr()).collect();
+    let count = arguments.len() as u64;
+    arguments.push(std::ptr::null());
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    // SAFETY: the C library defines it; this program has one thread that could change it.
+    let environment = unsafe { environ }.expose_provenance() as u64;
+    let arguments = arguments.as_ptr().expose_provenance() as u64;
+    let words = [count, arguments, environment].map(CallArg::Integer);
+    // SAFETY: the user states that the function is `main` of a program: machine code is trusted. The arguments outlive
+    // the call.
+    let returned = unsafe { call::call_values(address, &words) }.at(&args.file)?;
+    Ok(ExitCode::from((returned.integer & 0xff) as u8))
+}
+
+/// Adds to missing imports the options that may provide them.
+fn with_hint(args: &Args, error: LoadFileError) -> Failure {
+    let is_missing = matches!(error, LoadFileError::MissingImports(_));
+    let failure = Failure::from(error);
+    match failure {
+        Failure::Because(why) if is_missing => {
+            let host =
+                if args.host_symbols { "" } else { "--host-symbols (the process and libc), " };
+            let libraries = "--with FILE (a module or an archive) or --host-library NAME";
+            Failure::Because(format!("{why}; may be provided by {host}{libraries}"))
+        }
+        other => other,
+    }
+}
+
 fn print(result: &str, uses_host: bool) -> Result<(), Failure> {
     if uses_host {
         host_symbols::flush_stdio();
     }
-    output::to_stdout(|out| writeln!(out, "{result}"))
+    output::to_stdout(|out| out.write_all(result.as_bytes()))
 }
 
 fn format_time((phase, duration): (&str, Duration)) -> String {
@@ -208,12 +283,15 @@ fn collect(loader: &Loader) {
     }
 }
 
-/// Calls the requested function. Returns the result and its text.
+/// Calls the requested function. Returns the result and the lines that show it.
 fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, String), Failure> {
     let module = &loader.modules().get(module).at(&args.file)?;
     if let Some(engine) = module.engine() {
         let name = args.name.as_ref().map(|name| name.as_bytes());
-        return bytecode::call(&args.file, module, engine, name, &args.args);
+        let integers = args.args.iter().map(|text| integer(&text.to_string_lossy()));
+        let integers: Vec<i64> = integers.collect::<Result<_, _>>().at(&args.file)?;
+        let (result, text) = bytecode::call(&args.file, module, engine, name, &integers)?;
+        return Ok((result, text + "\n"));
     }
     let address = match &args.name {
         Some(name) => module.function(name.as_bytes()),
@@ -224,12 +302,22 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
     if module.smf().is_some() && !module.contains(address) {
         return Err(Failure::of(&args.file, "the function is outside the module's memory"));
     }
-    let mut arguments = args.args.clone();
-    arguments.resize(MAX_ARGS, 0);
+    let mut memory = ArgumentMemory::default();
+    let mut words = Vec::with_capacity(MAX_ARGS);
+    for (number, text) in args.args.iter().enumerate() {
+        let word = typed_word(text, &mut memory);
+        words.push(word.map_err(|why| format!("argument {}: {why}", number + 1)).at(&args.file)?);
+    }
+    words.resize(MAX_ARGS, CallArg::Integer(0));
     // SAFETY: the module stays loaded until the process ends, and its file declares a function at the
-    // address: machine code is trusted. A function of the C convention ignores surplus integer arguments.
-    let result = unsafe { call::call(address, &arguments) }.at(&args.file)?;
-    Ok((result, result.to_string()))
+    // address: machine code is trusted. A function of the C convention ignores surplus arguments. The memory of
+    // the arguments outlives the call.
+    let returned = unsafe { call::call_values(address, &words) }.at(&args.file)?;
+    // SAFETY: the user states the type of the result.
+    let shown = unsafe { args.returns.show(returned) };
+    let changed = memory.arrays.iter().filter(|array| array.is_changed());
+    let lines = shown.into_iter().chain(changed.map(ToString::to_string));
+    Ok((returned.integer.cast_signed(), lines.map(|line| line + "\n").collect()))
 }
 
 /// Explains why there is no function to call, and names those that could be called.

@@ -1,9 +1,11 @@
-//! Arguments and results of `smf jit`: the text forms of numbers and arrays.
+//! Arguments and results of `smf run` and `smf jit`: the text forms of numbers, arrays, strings and buffers.
+#![allow(unsafe_code)]
 
+use std::ffi::{CStr, CString, OsStr};
 use std::fmt;
 
 use smf_core::ir::Scalar;
-use smf_core::trap::CallArg;
+use smf_core::trap::{CallArg, ReturnRegisters};
 
 use crate::integer::integer;
 
@@ -35,6 +37,121 @@ impl fmt::Display for Array {
     }
 }
 
+/// The type of the result of machine code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Returns {
+    Scalar(Scalar),
+    /// The address of a string that ends with a NUL; or null.
+    Text,
+    Nothing,
+}
+
+impl Returns {
+    pub(crate) fn from_name(name: &str) -> Result<Self, String> {
+        match name {
+            "str" => Ok(Self::Text),
+            "void" => Ok(Self::Nothing),
+            _ => Scalar::from_name(name).map(Self::Scalar).ok_or_else(|| {
+                "not a scalar type (i8 to u64, f32, f64, bool, ptr), str or void".to_owned()
+            }),
+        }
+    }
+
+    /// The text of a result; `None` for nothing.
+    ///
+    /// # Safety
+    /// A result of type [`Returns::Text`] must be null or the address of a string that ends with a NUL.
+    pub(crate) unsafe fn show(self, returned: ReturnRegisters) -> Option<String> {
+        match self {
+            Self::Nothing => None,
+            Self::Scalar(scalar) => {
+                let bits = if scalar.is_float() { returned.float } else { returned.integer };
+                Some(Shown(scalar, bits).to_string())
+            }
+            Self::Text => {
+                let address = usize::try_from(returned.integer).unwrap_or(0);
+                let text = std::ptr::with_exposed_provenance::<std::ffi::c_char>(address);
+                if text.is_null() {
+                    return Some("null".to_owned());
+                }
+                // SAFETY: the caller states that the address is that of such a string.
+                let text = unsafe { CStr::from_ptr(text) };
+                Some(text.to_string_lossy().into_owned())
+            }
+        }
+    }
+}
+
+/// The memory of arguments that are passed by address.
+#[derive(Default)]
+pub(crate) struct ArgumentMemory {
+    pub(crate) arrays: Vec<Array>,
+    texts: Vec<CString>,
+}
+
+/// Parses an argument whose text states its type: `7` and `0x10` are i64, `1.5` is f64, `true` is bool, `u8:255` has the
+/// type named, `i64:1,2,3` is an array, `buf:64` a zeroed buffer of so many bytes, `str:abc` a string. The last three are
+/// passed by address.
+pub(crate) fn typed_word(text: &OsStr, memory: &mut ArgumentMemory) -> Result<CallArg, String> {
+    let text = text.to_str().ok_or("an argument is not UTF-8")?;
+    if let Some(text) = text.strip_prefix("str:") {
+        let text = CString::new(text).map_err(|_| "a string cannot contain a NUL".to_owned())?;
+        let address = text.as_ptr().expose_provenance();
+        memory.texts.push(text);
+        return Ok(CallArg::Integer(address as u64));
+    }
+    if let Some(size) = text.strip_prefix("buf:") {
+        let size = size.parse().ok().filter(|&size: &usize| size <= MAX_BUFFER);
+        let size =
+            size.ok_or_else(|| format!("`{text}` is not a size up to {MAX_BUFFER} bytes"))?;
+        return Ok(memory.add(Array {
+            scalar: Scalar::U8,
+            bytes: vec![0; size],
+            before: vec![0; size],
+        }));
+    }
+    if let Some((ty, value)) = text.split_once(':') {
+        if value.contains(',') || value.is_empty() {
+            return Ok(memory.add(array(ty, value.trim_end_matches(','))?));
+        }
+        let scalar = Scalar::from_name(ty);
+        return scalar_word(value, scalar.ok_or_else(|| format!("`{ty}` is not a type"))?);
+    }
+    let untyped = match text {
+        "true" | "false" => Scalar::Bool,
+        _ if integer(text).is_ok() => Scalar::I64,
+        _ if text.contains(['.', 'e', 'E']) && text.parse::<f64>().is_ok() => Scalar::F64,
+        _ => {
+            return Err(format!(
+                "`{text}` is not a number, true or false; a type may precede it, such as f32:1.5, str:abc, i64:1,2,3 or buf:64"
+            ));
+        }
+    };
+    scalar_word(text, untyped)
+}
+
+/// Checks the text of an argument for [`typed_word`].
+pub(crate) fn typed_text(text: &OsStr) -> Result<(), String> {
+    typed_word(text, &mut ArgumentMemory::default()).map(drop)
+}
+
+/// The largest buffer that an argument asks for, in bytes.
+const MAX_BUFFER: usize = 1 << 30;
+
+impl ArgumentMemory {
+    /// Keeps an array; returns its address.
+    fn add(&mut self, mut array: Array) -> CallArg {
+        let address = array.bytes.as_mut_ptr().expose_provenance();
+        self.arrays.push(array);
+        CallArg::Integer(address as u64)
+    }
+}
+
+fn scalar_word(text: &str, scalar: Scalar) -> Result<CallArg, String> {
+    let bits = number(text, scalar)?;
+    Ok(if scalar.is_float() { CallArg::Float(bits) } else { CallArg::Integer(bits) })
+}
+
 /// Formats a value according to its type.
 pub(crate) struct Shown(pub(crate) Scalar, pub(crate) u64);
 
@@ -63,8 +180,7 @@ pub(crate) fn word(text: &str, scalar: Scalar, arrays: &mut Vec<Array>) -> Resul
         arrays.push(array);
         return Ok(CallArg::Integer(address as u64));
     }
-    let bits = number(text, scalar)?;
-    Ok(if scalar.is_float() { CallArg::Float(bits) } else { CallArg::Integer(bits) })
+    scalar_word(text, scalar)
 }
 
 fn array(ty: &str, elements: &str) -> Result<Array, String> {
@@ -126,6 +242,44 @@ mod tests {
             (Scalar::I64, "1.5"),
         ] {
             assert_eq!(number(text, scalar), Err(format!("`{text}` is not a valid {scalar}")));
+        }
+    }
+
+    #[test]
+    fn argument_has_the_type_that_its_text_states() {
+        let mut memory = ArgumentMemory::default();
+        for (text, expected) in [
+            ("7", CallArg::Integer(7)),
+            ("-0x10", CallArg::Integer(0xffff_ffff_ffff_fff0)),
+            ("1.5", CallArg::Float(1.5f64.to_bits())),
+            ("-2e3", CallArg::Float((-2e3f64).to_bits())),
+            ("f32:1.5", CallArg::Float(1.5f32.to_bits().into())),
+            ("f64:2", CallArg::Float(2f64.to_bits())),
+            ("u8:255", CallArg::Integer(255)),
+            ("i8:-1", CallArg::Integer(0xff)),
+            ("true", CallArg::Integer(1)),
+        ] {
+            assert_eq!(typed_word(text.as_ref(), &mut memory), Ok(expected), "{text}");
+        }
+        assert!(memory.arrays.is_empty());
+        for text in ["i64:1,2,3", "buf:3", "u8:9,", "f32:"] {
+            typed_word(text.as_ref(), &mut memory).unwrap();
+        }
+        let shown: Vec<String> = memory.arrays.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["i64:1,2,3", "u8:0,0,0", "u8:9", "f32:"]);
+        for text in [
+            "u8:256",
+            "i9:1",
+            "abc",
+            "18446744073709551616",
+            "1.5.5",
+            "buf:x",
+            "buf:-1",
+            "str:a\0b",
+            "bool:1",
+            "i64:1,x",
+        ] {
+            assert!(typed_word(text.as_ref(), &mut memory).is_err(), "{text}");
         }
     }
 

@@ -1,20 +1,13 @@
 //! The statements that are instructions.
 
-use alloc::string::String;
-use alloc::vec;
-use alloc::vec::Vec;
-
-use super::super::TextFault;
-use super::super::lexer::Token;
-use super::{Template, Words, integer, named_type};
-use crate::ir::builder::{Local, TypeArgument};
-use crate::ir::opcode::{Opcode, Unary};
+use super::Parser;
+use crate::ir::builder::Local;
+use crate::ir::opcode::Opcode;
+use crate::ir::text::error::TextErrorKind;
+use crate::ir::text::words::{Words, integer};
 use crate::ir::types::{Scalar, ValueType};
 
-/// How deep the arguments of a type may nest in a text.
-const MAX_NESTING: u32 = 64;
-
-/// What most statements begin with: an opcode, its type and the first local.
+/// The first words of most statements: an opcode, its type and the first local.
 #[derive(Clone, Copy)]
 struct Head {
     opcode: Opcode,
@@ -22,13 +15,13 @@ struct Head {
     first: Local,
 }
 
-impl<'t> Template<'t> {
+impl<'t> Parser<'t> {
     pub(super) fn instruction(
         &mut self,
         opcode: Opcode,
         words: &mut Words<'t>,
         line: u32,
-    ) -> Result<(), TextFault> {
+    ) -> Result<(), TextErrorKind> {
         match opcode {
             Opcode::Jump => {
                 let target = self.target(words, line)?;
@@ -41,10 +34,18 @@ impl<'t> Template<'t> {
                 self.builder.branch_if(condition, expected, target);
             }
             Opcode::ReturnNone => self.builder.return_none(),
-            Opcode::Trap => {
-                let code = u32::try_from(words.integer()?).map_err(|_| TextFault::Number)?;
-                self.builder.trap(code);
+            Opcode::Trap => self.builder.trap(words.number()?),
+            Opcode::TrapIf(expected) => {
+                let condition = self.local(words)?;
+                words.comma()?;
+                self.builder.trap_if(condition, expected, words.number()?);
             }
+            Opcode::CheckStack => {
+                let at = self.local(words)?;
+                self.builder.check_stack(at, words.distance()?);
+            }
+            Opcode::SlotAddress | Opcode::DataAddress => self.address(opcode, words)?,
+            Opcode::CopyMemory | Opcode::FillMemory => self.region(opcode, words)?,
             _ => {
                 let ty = self.ty(words)?;
                 let first = self.local(words)?;
@@ -54,8 +55,8 @@ impl<'t> Template<'t> {
         Ok(())
     }
 
-    /// What begins with a type and a local.
-    fn typed(&mut self, head: Head, words: &mut Words<'t>, line: u32) -> Result<(), TextFault> {
+    /// A statement that begins with a type and a local.
+    fn typed(&mut self, head: Head, words: &mut Words<'t>, line: u32) -> Result<(), TextErrorKind> {
         let Head { opcode, ty, first } = head;
         match opcode {
             Opcode::SizeOf => {
@@ -76,7 +77,7 @@ impl<'t> Template<'t> {
                 let source = self.ty(words)?;
                 self.builder.convert(ty, first, source, self.local(words)?);
             }
-            Opcode::Unary(unary @ (Unary::Negate | Unary::Not)) => {
+            Opcode::Unary(unary) => {
                 self.builder.unary(unary, ty, first, self.local(words)?);
             }
             Opcode::Branch(condition) => {
@@ -84,6 +85,18 @@ impl<'t> Template<'t> {
                 words.comma()?;
                 let target = self.target(words, line)?;
                 self.builder.branch(condition, ty, first, right, target);
+            }
+            Opcode::TrapCompare(condition) => {
+                let right = self.value(words)?;
+                words.comma()?;
+                self.builder.trap_compare(condition, ty, first, right, words.number()?);
+            }
+            Opcode::Select => {
+                let condition = self.local(words)?;
+                words.comma()?;
+                let yes = self.local(words)?;
+                words.comma()?;
+                self.builder.select(ty, first, condition, yes, self.local(words)?);
             }
             Opcode::Load | Opcode::Store => return self.memory(head, words),
             Opcode::LoadElement | Opcode::StoreElement | Opcode::Element => {
@@ -99,7 +112,7 @@ impl<'t> Template<'t> {
         &mut self,
         Head { opcode, ty, first }: Head,
         words: &mut Words<'t>,
-    ) -> Result<(), TextFault> {
+    ) -> Result<(), TextErrorKind> {
         let base = self.local(words)?;
         let bytes = words.distance()?;
         match opcode {
@@ -113,14 +126,14 @@ impl<'t> Template<'t> {
         &mut self,
         Head { opcode, ty, first: to }: Head,
         words: &mut Words<'t>,
-    ) -> Result<(), TextFault> {
+    ) -> Result<(), TextErrorKind> {
         let left = self.local(words)?;
         words.comma()?;
         let right = self.value(words)?;
         match opcode {
             Opcode::Binary(binary) => self.builder.binary(binary, ty, to, left, right),
             Opcode::Compare(condition) => self.builder.compare(condition, ty, to, left, right),
-            _ => return Err(TextFault::Statement),
+            _ => return Err(TextErrorKind::Statement),
         }
         Ok(())
     }
@@ -130,12 +143,12 @@ impl<'t> Template<'t> {
         &mut self,
         Head { opcode, ty, first }: Head,
         words: &mut Words<'t>,
-    ) -> Result<(), TextFault> {
+    ) -> Result<(), TextErrorKind> {
         let array = self.local(words)?;
         words.sign('[', "`[`")?;
-        let (index, more) = match words.lexer.peek()? {
-            Some(Token::Name(_)) => (Some(self.local(words)?), words.distance()?),
-            _ => (None, words.short()?),
+        let (index, more) = match words.is_name()? {
+            true => (Some(self.local(words)?), words.distance()?),
+            false => (None, words.number()?),
         };
         words.sign(']', "`]`")?;
         match opcode {
@@ -146,21 +159,52 @@ impl<'t> Template<'t> {
         Ok(())
     }
 
+    /// `d, SLOT + N` or `d, DATA + N`
+    fn address(&mut self, opcode: Opcode, words: &mut Words<'t>) -> Result<(), TextErrorKind> {
+        let to = self.local(words)?;
+        words.comma()?;
+        let name = words.name()?;
+        let bytes = words.distance()?;
+        let missing = TextErrorKind::Memory;
+        if opcode == Opcode::SlotAddress {
+            let slot = *self.slots.get(&name).ok_or(missing)?;
+            self.builder.slot_address(to, slot, bytes);
+        } else {
+            let data = *self.data.get(&name).ok_or(missing)?;
+            self.builder.data_address(to, data, bytes);
+        }
+        Ok(())
+    }
+
+    /// `to, from, N`
+    fn region(&mut self, opcode: Opcode, words: &mut Words<'t>) -> Result<(), TextErrorKind> {
+        let to = self.local(words)?;
+        words.comma()?;
+        let from = self.local(words)?;
+        words.comma()?;
+        let bytes = self.value(words)?;
+        match opcode {
+            Opcode::CopyMemory => self.builder.copy_memory(to, from, bytes),
+            _ => self.builder.fill_memory(to, from, bytes),
+        }
+        Ok(())
+    }
+
     /// A number, wide when the type is a scalar and 32 bits do not hold it.
     fn constant(
         &mut self,
         ty: ValueType,
         to: Local,
         words: &mut Words<'t>,
-    ) -> Result<(), TextFault> {
+    ) -> Result<(), TextErrorKind> {
         let (negative, digits) = words.digits()?;
         let value = integer(negative, digits);
         if let Some(short) = value.and_then(|value| i32::try_from(value).ok()) {
             self.builder.constant(ty, to, short);
             return Ok(());
         }
-        let ValueType::Scalar(scalar) = ty else { return Err(TextFault::Number) };
-        let bits = wide(scalar, negative, digits, value).ok_or(TextFault::Number)?;
+        let ValueType::Scalar(scalar) = ty else { return Err(TextErrorKind::Number) };
+        let bits = wide(scalar, negative, digits, value).ok_or(TextErrorKind::Number)?;
         self.builder.wide_constant(scalar, to, bits);
         Ok(())
     }
@@ -170,103 +214,24 @@ impl<'t> Template<'t> {
         ty: ValueType,
         to: Local,
         words: &mut Words<'t>,
-    ) -> Result<(), TextFault> {
+    ) -> Result<(), TextErrorKind> {
         let ValueType::Scalar(scalar) = ty else {
-            return Err(TextFault::Expected("a scalar type"));
+            return Err(TextErrorKind::Expected("a scalar type"));
         };
         let (negative, digits) = words.digits()?;
         let bits = integer(negative, digits).and_then(|value| u64::try_from(value).ok());
-        self.builder.wide_constant(scalar, to, bits.ok_or(TextFault::Number)?);
+        self.builder.wide_constant(scalar, to, bits.ok_or(TextErrorKind::Number)?);
         Ok(())
-    }
-
-    /// `d = NAME<TYPES>(a, b)` or `NAME<TYPES>(a, b) -> T`
-    pub(super) fn call(&mut self, words: &mut Words<'t>) -> Result<(), TextFault> {
-        let (to, name) = self.result_and_name(words)?;
-        let types = self.type_arguments(words)?;
-        let arguments = self.arguments(words)?;
-        let dropped = match words.lexer.peek()? {
-            Some(Token::Arrow) if to.is_none() => {
-                words.lexer.next()?;
-                Some(self.ty(words)?)
-            }
-            _ => None,
-        };
-        self.builder.call(name, &types, to, &arguments, dropped);
-        Ok(())
-    }
-
-    pub(super) fn call_host(&mut self, words: &mut Words<'t>) -> Result<(), TextFault> {
-        let (to, name) = self.result_and_name(words)?;
-        let arguments = self.arguments(words)?;
-        self.builder.call_host(name, to, &arguments);
-        Ok(())
-    }
-
-    fn result_and_name(
-        &self,
-        words: &mut Words<'t>,
-    ) -> Result<(Option<Local>, &'t str), TextFault> {
-        let before = *words;
-        let name = words.name()?;
-        if !words.has('=')? {
-            return Ok((None, name));
-        }
-        let to = self.local(&mut { before })?;
-        Ok((Some(to), words.name()?))
-    }
-
-    fn arguments(&self, words: &mut Words<'t>) -> Result<Vec<Local>, TextFault> {
-        let mut arguments = Vec::new();
-        words.sign('(', "`(`")?;
-        while !words.has(')')? {
-            if !arguments.is_empty() {
-                words.comma()?;
-            }
-            arguments.push(self.local(words)?);
-        }
-        Ok(arguments)
-    }
-
-    fn type_arguments(&self, words: &mut Words<'t>) -> Result<Vec<TypeArgument>, TextFault> {
-        if !words.has('<')? {
-            return Ok(Vec::new());
-        }
-        self.types_until_close(words, 0)
-    }
-
-    /// Types up to the `>` that belongs to the `<` in front of them.
-    fn types_until_close(
-        &self,
-        words: &mut Words<'t>,
-        depth: u32,
-    ) -> Result<Vec<TypeArgument>, TextFault> {
-        let mut types = vec![];
-        loop {
-            let name = words.name()?;
-            let arguments = match words.has('<')? {
-                true if depth == MAX_NESTING => {
-                    return Err(TextFault::Expected("a type that nests less deeply"));
-                }
-                true => Some(self.types_until_close(words, depth + 1)?),
-                false => None,
-            };
-            types.push(match (arguments, named_type(&self.types, name)) {
-                (None, Ok(ty)) => TypeArgument::Type(ty),
-                (arguments, _) => {
-                    TypeArgument::Named(String::from(name), arguments.unwrap_or_default())
-                }
-            });
-            if !words.has(',')? {
-                words.sign('>', "`>`")?;
-                return Ok(types);
-            }
-        }
     }
 }
 
 /// The bits of a number that a scalar can hold.
-fn wide(scalar: Scalar, negative: bool, digits: &str, value: Option<i128>) -> Option<u64> {
+pub(super) fn wide(
+    scalar: Scalar,
+    negative: bool,
+    digits: &str,
+    value: Option<i128>,
+) -> Option<u64> {
     let sign = if negative { -1.0 } else { 1.0 };
     match scalar {
         Scalar::F32 => Some((digits.parse::<f32>().ok()? * sign).to_bits().into()),

@@ -1,0 +1,59 @@
+//! What is wrong with a text, and in which line.
+
+use crate::ir::builder::BuildError;
+use crate::ir::error::IrError;
+
+/// What is wrong with a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TextErrorKind {
+    /// Something else has to stand there.
+    #[error("{0} is expected")]
+    Expected(&'static str),
+    /// A statement that begins with no known word.
+    #[error("no such statement")]
+    Statement,
+    /// A type that is neither a scalar nor a type parameter of the template.
+    #[error("no such type: neither a scalar nor a parameter")]
+    Type,
+    /// A local that was not declared.
+    #[error("no such local")]
+    Local,
+    /// A stack slot or read-only data that was not declared.
+    #[error("no such stack slot or data")]
+    Memory,
+    /// The text has no function with this name.
+    #[error("no such function")]
+    Function,
+    /// A name that is already in use.
+    #[error("the name is already in use")]
+    Duplicate,
+    /// A label that is not bound in the function.
+    #[error("a label that stands nowhere in this function")]
+    Label,
+    /// A number that is malformed, or out of range.
+    #[error("a number that does not fit here")]
+    Number,
+    /// An unknown escape sequence, or bytes that are not UTF-8 in a name.
+    #[error("a malformed escape sequence")]
+    Escape,
+    /// A character that begins no token.
+    #[error("{0:?} begins nothing")]
+    Character(char),
+    /// The function cannot be encoded.
+    #[error("{0}")]
+    Build(BuildError),
+    /// The verifier refuses the function.
+    #[error("{0}")]
+    Verify(IrError),
+}
+
+/// What is wrong with a text, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {kind}")]
+pub struct TextError {
+    /// The line, from 1.
+    pub line: u32,
+    /// What is wrong.
+    pub kind: TextErrorKind,
+}

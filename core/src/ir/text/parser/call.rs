@@ -1,0 +1,190 @@
+//! Calls, and addresses of functions.
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+use super::{Parser, named_type};
+use crate::ir::builder::{Local, NewCallee, TypeArgument};
+use crate::ir::function::CalleeKind;
+use crate::ir::opcode::Opcode;
+use crate::ir::text::error::TextErrorKind;
+use crate::ir::text::words::Words;
+use crate::ir::types::ValueType;
+
+/// The maximum depth of arguments of a type.
+const MAX_NESTING: u32 = 64;
+
+/// A callee as a text names it.
+struct NamedCallee<'t> {
+    kind: CalleeKind,
+    name: Cow<'t, str>,
+    types: Vec<TypeArgument>,
+}
+
+impl NamedCallee<'_> {
+    fn as_new(&self) -> NewCallee<'_> {
+        let is_named = matches!(self.kind, CalleeKind::Instance | CalleeKind::Host);
+        let name = if is_named { &*self.name } else { "" };
+        NewCallee { kind: self.kind, name, types: &self.types }
+    }
+}
+
+impl<'t> Parser<'t> {
+    /// A call, if the first word begins one.
+    pub(super) fn call_statement(
+        &mut self,
+        first: &str,
+        words: &mut Words<'t>,
+    ) -> Result<bool, TextErrorKind> {
+        match first {
+            "call" => self.call(words, CalleeKind::Instance)?,
+            "call_host" => self.call(words, CalleeKind::Host)?,
+            "call_indirect" => self.call(words, CalleeKind::Indirect)?,
+            "return_call" => self.return_call(words, CalleeKind::Instance)?,
+            "return_call_host" => self.return_call(words, CalleeKind::Host)?,
+            "return_call_indirect" => self.return_call(words, CalleeKind::Indirect)?,
+            "function_address" => self.function_address(words, CalleeKind::Instance)?,
+            "host_address" => self.function_address(words, CalleeKind::Host)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// `d = CALLEE(a, b)`, `CALLEE(a, b)` or `CALLEE(a, b) -> T`
+    fn call(&mut self, words: &mut Words<'t>, kind: CalleeKind) -> Result<(), TextErrorKind> {
+        let to = self.result(words)?;
+        let (address, callee) = self.callee(words, kind)?;
+        let arguments = self.arguments(words)?;
+        let dropped = if to.is_none() && words.has_arrow()? { Some(self.ty(words)?) } else { None };
+        let opcode = if address.is_some() { Opcode::CallIndirect } else { Opcode::Call };
+        self.builder.call_of(opcode, callee.as_new(), to, address, &arguments, dropped);
+        Ok(())
+    }
+
+    /// `CALLEE(a, b)`
+    fn return_call(
+        &mut self,
+        words: &mut Words<'t>,
+        kind: CalleeKind,
+    ) -> Result<(), TextErrorKind> {
+        let (address, callee) = self.callee(words, kind)?;
+        let arguments = self.arguments(words)?;
+        let opcode = match address {
+            Some(_) => Opcode::ReturnCallIndirect,
+            None => Opcode::ReturnCall,
+        };
+        self.builder.call_of(opcode, callee.as_new(), None, address, &arguments, None);
+        Ok(())
+    }
+
+    /// `d, CALLEE(i64, ptr) -> T`
+    fn function_address(
+        &mut self,
+        words: &mut Words<'t>,
+        kind: CalleeKind,
+    ) -> Result<(), TextErrorKind> {
+        let to = self.local(words)?;
+        words.comma()?;
+        let (_, callee) = self.callee(words, kind)?;
+        let params = list(words, |words| self.ty(words))?;
+        let result: Option<ValueType> =
+            if words.has_arrow()? { Some(self.ty(words)?) } else { None };
+        self.builder.address_of(to, callee.as_new(), &params, result);
+        Ok(())
+    }
+
+    /// `d =`, or nothing.
+    fn result(&self, words: &mut Words<'t>) -> Result<Option<Local>, TextErrorKind> {
+        let mut ahead = *words;
+        if !ahead.is_name()? || ahead.name().is_err() || !ahead.has('=')? {
+            return Ok(None);
+        }
+        let to = self.local(words)?;
+        *words = ahead;
+        Ok(Some(to))
+    }
+
+    /// The callee of a call, and its address if that is a local.
+    ///
+    /// A name without type arguments is that of a function of the text, if there is one.
+    fn callee(
+        &self,
+        words: &mut Words<'t>,
+        kind: CalleeKind,
+    ) -> Result<(Option<Local>, NamedCallee<'t>), TextErrorKind> {
+        if kind == CalleeKind::Indirect {
+            let address = self.local(words)?;
+            let callee = NamedCallee { kind, name: Cow::Borrowed(""), types: Vec::new() };
+            return Ok((Some(address), callee));
+        }
+        if !words.is_name()? && kind == CalleeKind::Instance {
+            let kind = CalleeKind::Function(words.number()?);
+            let callee = NamedCallee { kind, name: Cow::Borrowed(""), types: Vec::new() };
+            return Ok((None, callee));
+        }
+        let name = words.name()?;
+        let has_types = kind == CalleeKind::Instance && words.has('<')?;
+        let types = if has_types { self.type_arguments(words, 0)? } else { Vec::new() };
+        let kind = match self.functions.get(&name) {
+            Some(&index) if kind == CalleeKind::Instance && !has_types => {
+                CalleeKind::Function(index)
+            }
+            _ => kind,
+        };
+        Ok((None, NamedCallee { kind, name, types }))
+    }
+
+    fn arguments(&self, words: &mut Words<'t>) -> Result<Vec<Local>, TextErrorKind> {
+        list(words, |words| self.local(words))
+    }
+
+    /// Types up to the `>` that belongs to the `<` in front of them.
+    fn type_arguments(
+        &self,
+        words: &mut Words<'t>,
+        depth: u32,
+    ) -> Result<Vec<TypeArgument>, TextErrorKind> {
+        let mut types = Vec::new();
+        if depth == 0 && words.has('>')? {
+            return Ok(types);
+        }
+        loop {
+            // In quotation marks, the name of a scalar or of a type parameter is that of another type.
+            let is_quoted = words.is_quoted()?;
+            let name = words.name()?;
+            let arguments = match words.has('<')? {
+                true if depth == MAX_NESTING => {
+                    return Err(TextErrorKind::Expected("a type that nests less deeply"));
+                }
+                true => Some(self.type_arguments(words, depth + 1)?),
+                false => None,
+            };
+            types.push(match (arguments, named_type(&self.types, &name)) {
+                (None, Ok(ty)) if !is_quoted => TypeArgument::Type(ty),
+                (arguments, _) => {
+                    TypeArgument::Named(name.into_owned(), arguments.unwrap_or_default())
+                }
+            });
+            if !words.has(',')? {
+                words.sign('>', "`>`")?;
+                return Ok(types);
+            }
+        }
+    }
+}
+
+/// `(a, b)`
+fn list<'t, V>(
+    words: &mut Words<'t>,
+    mut item: impl FnMut(&mut Words<'t>) -> Result<V, TextErrorKind>,
+) -> Result<Vec<V>, TextErrorKind> {
+    let mut items = Vec::new();
+    words.sign('(', "`(`")?;
+    while !words.has(')')? {
+        if !items.is_empty() {
+            words.comma()?;
+        }
+        items.push(item(words)?);
+    }
+    Ok(items)
+}

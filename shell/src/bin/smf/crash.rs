@@ -1,0 +1,275 @@
+//! Reports crashes of module code: the signal, the function, the source line and a backtrace.
+//!
+//! The process ends by the signal, as it would without the report. The first line is written without allocation; the
+//! others are made by ordinary code, which may fail where the heap is damaged or a lock is held. An alarm ends such an
+//! attempt.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_int, c_void};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use smf_core::format::SymbolKind;
+use smf_core::loader::ModuleRef;
+use smf_loader::loader::Loader;
+use smf_loader::source_line;
+
+use crate::output::one_line;
+
+/// The signals of faults, and their names.
+const SIGNALS: [(c_int, &str); 5] = [
+    (libc::SIGSEGV, "SIGSEGV (invalid memory access)"),
+    (libc::SIGBUS, "SIGBUS (memory access without memory)"),
+    (libc::SIGILL, "SIGILL (invalid instruction)"),
+    (libc::SIGFPE, "SIGFPE (arithmetic fault)"),
+    (libc::SIGABRT, "SIGABRT (abort)"),
+];
+
+/// The size of the stack of the handler, in bytes: the thread's own may have overflowed.
+const STACK: usize = 1 << 20;
+
+/// Frames that are shown.
+const MAX_FRAMES: usize = 32;
+
+/// Seconds after which a report that does not end is given up.
+const PATIENCE: u32 = 5;
+
+static LOADER: OnceLock<&'static Loader> = OnceLock::new();
+static IS_REPORTING: AtomicBool = AtomicBool::new(false);
+
+/// Reports crashes in modules of `loader` from now on.
+pub(crate) fn install(loader: &'static Loader) {
+    if LOADER.set(loader).is_err() {
+        return;
+    }
+    let stack = libc::stack_t {
+        ss_sp: Box::leak(vec![0u8; STACK].into_boxed_slice()).as_mut_ptr().cast(),
+        ss_flags: 0,
+        ss_size: STACK,
+    };
+    // SAFETY: the memory is never freed, and this thread is not in a handler.
+    unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) };
+    for (signal, _) in SIGNALS {
+        // SAFETY: all bytes zero is a valid value of this C structure.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = report as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESETHAND;
+        // SAFETY: the handler has the signature that the flags state.
+        unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+    }
+}
+
+extern "C" fn report(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    if !IS_REPORTING.swap(true, Ordering::Relaxed) {
+        // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
+        let (address, registers) = unsafe { (fault_address(signal, info), Registers::of(context)) };
+        first_line(signal, address);
+        // SAFETY: no precondition.
+        unsafe { libc::alarm(PATIENCE) };
+        let mut text = String::new();
+        describe(&mut text, registers);
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    }
+    // The action is the default again: the signal ends the process when the handler returns.
+    // SAFETY: no precondition.
+    unsafe { libc::raise(signal) };
+}
+
+/// The address that the fault concerns, if the signal has one.
+///
+/// # Safety
+/// `info` is null or that of a handler.
+unsafe fn fault_address(signal: c_int, info: *const libc::siginfo_t) -> Option<usize> {
+    if info.is_null() || !matches!(signal, libc::SIGSEGV | libc::SIGBUS) {
+        return None;
+    }
+    // SAFETY: valid by the contract; the field exists for these signals.
+    Some(unsafe { (*info).si_addr() }.addr())
+}
+
+fn first_line(signal: c_int, address: Option<usize>) {
+    let name = SIGNALS.iter().find(|(number, _)| *number == signal).map_or("signal", |s| s.1);
+    let mut line = Line::default();
+    let _ = write!(line, "error: the module crashed: {name}");
+    if let Some(address) = address {
+        let _ = write!(line, " at address {address:#x}");
+    }
+    let _ = writeln!(line);
+    let _ = std::io::stderr().lock().write_all(line.bytes());
+}
+
+/// A line of bounded length, without allocation.
+struct Line {
+    bytes: [u8; 160],
+    len: usize,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Line { bytes: [0; 160], len: 0 }
+    }
+}
+
+impl Line {
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&[])
+    }
+}
+
+impl std::fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let rest = self.bytes.get_mut(self.len..).unwrap_or(&mut []);
+        let len = text.len().min(rest.len());
+        for (place, byte) in rest.iter_mut().zip(text.bytes()) {
+            *place = byte;
+        }
+        self.len += len;
+        Ok(())
+    }
+}
+
+/// What the backtrace needs of the registers of the interrupted thread.
+#[derive(Clone, Copy)]
+struct Registers {
+    pc: usize,
+    /// The return address, as far as it is known if the program counter is not in code: after a call of an invalid address.
+    caller: usize,
+}
+
+impl Registers {
+    /// # Safety
+    /// `context` is that of a handler.
+    unsafe fn of(context: *mut c_void) -> Self {
+        let context = context.cast::<libc::ucontext_t>();
+        #[cfg(target_arch = "x86_64")]
+        {
+            // SAFETY: valid by the contract.
+            let registers = unsafe { &(*context).uc_mcontext.gregs };
+            let at = |index: c_int| registers.get(index as usize).copied().unwrap_or(0) as usize;
+            let (pc, stack) = (at(libc::REG_RIP), at(libc::REG_RSP));
+            let is_aligned = stack != 0 && stack.is_multiple_of(8);
+            // After a call of an invalid address the return address is on top of the stack.
+            let is_lost = pc < 4096 && is_aligned;
+            let top = ptr::with_exposed_provenance::<usize>(stack);
+            // SAFETY: the stack pointer of a thread that has just pushed a return address.
+            let caller = if is_lost { unsafe { top.read() } } else { 0 };
+            Self { pc, caller }
+        }
+        #[cfg(target_arch = "aarch64")]
+        {
+            // SAFETY: valid by the contract.
+            let machine = unsafe { &(*context).uc_mcontext };
+            let caller = machine.regs.get(30).copied().unwrap_or(0) as usize;
+            Self { pc: machine.pc as usize, caller: if machine.pc < 4096 { caller } else { 0 } }
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        {
+            let _ = context;
+            Self { pc: 0, caller: 0 }
+        }
+    }
+}
+
+/// Writes the backtrace: the fault first, then its callers.
+fn describe(text: &mut String, registers: Registers) {
+    let mut frames = vec![registers.pc];
+    frames.extend((registers.caller != 0).then(|| registers.caller.wrapping_sub(1)));
+    let mut all: Vec<usize> = Vec::with_capacity(MAX_FRAMES * 2);
+    // SAFETY: the function has the type that the unwinder calls, and the vector outlives the walk.
+    unsafe { _Unwind_Backtrace(add_frame, (&raw mut all).cast()) };
+    // The frames before the fault are those of the handler.
+    let start = all.iter().position(|&pc| pc == registers.pc || pc == registers.pc.wrapping_sub(1));
+    let callers = start.map_or(&[][..], |start| all.get(start + 1..).unwrap_or(&[]));
+    frames.extend(callers.iter().filter(|_| registers.caller == 0).take(MAX_FRAMES));
+    for (number, address) in frames.into_iter().enumerate() {
+        let _ = write!(text, "  #{number} {address:#014x}");
+        if !describe_in_module(text, address) {
+            describe_in_process(text, address);
+        }
+        text.push('\n');
+    }
+}
+
+unsafe extern "C" {
+    fn _Unwind_Backtrace(
+        visit: unsafe extern "C" fn(context: *mut c_void, frames: *mut c_void) -> c_int,
+        frames: *mut c_void,
+    ) -> c_int;
+    fn _Unwind_GetIPInfo(context: *mut c_void, is_before: *mut c_int) -> usize;
+}
+
+/// Adds the address of a frame; of a call, one byte before the return address, so that it lies in the calling
+/// instruction.
+unsafe extern "C" fn add_frame(context: *mut c_void, frames: *mut c_void) -> c_int {
+    let mut is_before = 0;
+    // SAFETY: the unwinder passes its context.
+    let pc = unsafe { _Unwind_GetIPInfo(context, &raw mut is_before) };
+    // SAFETY: the vector that `describe` passes.
+    let frames = unsafe { &mut *frames.cast::<Vec<usize>>() };
+    let address = if is_before == 0 { pc.wrapping_sub(1) } else { pc };
+    // Reserved: no allocation here.
+    if frames.len() < frames.capacity() {
+        frames.push(address);
+    }
+    0
+}
+
+/// Names the function of a loaded module and its line; returns whether the address lies in one.
+fn describe_in_module(text: &mut String, address: usize) -> bool {
+    let Some(loader) = LOADER.get() else { return false };
+    let mut handles = Vec::new();
+    loader.modules().for_each(|_, handle| handles.push(handle));
+    for module in handles.into_iter().flat_map(|handle| loader.modules().get(handle)) {
+        if !module.contains(address as u64) {
+            continue;
+        }
+        let (name, offset) = function_at(&module, address as u64);
+        let file = String::from_utf8_lossy(module.name());
+        let _ = write!(text, " in {} + {offset:#x} ({})", one_line(&name), one_line(&file));
+        if let Some(found) = source_line(&module, address as u64) {
+            let _ = write!(text, " at {}:{}", one_line(&found.file), found.line);
+        }
+        return true;
+    }
+    false
+}
+
+/// The last function that begins at or before an address, and the distance from its first byte.
+fn function_at(module: &ModuleRef<'_>, address: u64) -> (String, u64) {
+    let symbols = module.linked().into_iter().flat_map(|smf| smf.symbols().iter().flatten());
+    let functions = symbols.filter(|symbol| symbol.kind == SymbolKind::Function && symbol.defined);
+    let starts = functions.filter_map(|symbol| Some((module.address(&symbol)?, symbol)));
+    let nearest = starts.filter(|(start, _)| *start <= address).max_by_key(|(start, _)| *start);
+    match nearest {
+        Some((start, symbol)) => {
+            (String::from_utf8_lossy(symbol.name()).into_owned(), address - start)
+        }
+        None => ("a function without a name".to_owned(), 0),
+    }
+}
+
+/// Names the function of the program or of a shared library.
+fn describe_in_process(text: &mut String, address: usize) {
+    // SAFETY: all bytes zero is a valid value of this C structure.
+    let mut found: libc::Dl_info = unsafe { std::mem::zeroed() };
+    let place = ptr::without_provenance::<c_void>(address);
+    // SAFETY: the function only compares the address.
+    let is_found = unsafe { libc::dladdr(place, &raw mut found) } != 0;
+    let name = |name: *const std::ffi::c_char| {
+        // SAFETY: null or a string of the system's loader.
+        (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
+    };
+    if !is_found {
+        text.push_str(" (no code)");
+        return;
+    }
+    if let Some(symbol) = name(found.dli_sname) {
+        let _ = write!(text, " in {}", one_line(&symbol));
+    }
+    if let Some(file) = name(found.dli_fname) {
+        let _ = write!(text, " ({})", one_line(&file));
+    }
+}

@@ -1,0 +1,195 @@
+//! `smf nm`, `smf size` and `smf top`: symbols and sizes, in the habit of binutils.
+
+use std::cmp::Reverse;
+use std::io::Write;
+use std::path::PathBuf;
+
+use smf_core::format::{Binding, SectionKind, Smf, Symbol};
+
+use crate::output::{self, At, Failure};
+
+/// Lists the symbols of modules
+///
+/// A line has the value in the section, the kind and the name. Kinds: T code, D data, R read-only data, B zeroed
+/// data, U an import, N of no section that is loaded; lower case for symbols that are local to the module, and W, V, w for weak
+/// definitions of code and data, and weak imports.
+#[derive(clap::Args)]
+pub(crate) struct NmArgs {
+    /// The modules
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Only imports
+    #[arg(short, long, conflicts_with = "exports")]
+    undefined: bool,
+    /// Only exports
+    #[arg(short, long)]
+    exports: bool,
+    /// Sort by size, with sizes in place of values
+    #[arg(short = 'S', long)]
+    size_sort: bool,
+}
+
+/// Shows the sizes of the parts of modules, in bytes
+#[derive(clap::Args)]
+pub(crate) struct SizeArgs {
+    /// The modules
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Show each section
+    #[arg(short = 'A', long)]
+    sections: bool,
+}
+
+/// Shows the largest symbols and sections of a module
+#[derive(clap::Args)]
+pub(crate) struct TopArgs {
+    /// The module
+    file: PathBuf,
+    /// The number of rows of each table
+    #[arg(short, long, default_value_t = 20)]
+    number: usize,
+}
+
+/// The symbols of a module.
+pub(crate) fn symbols<'d>(smf: &Smf<'d>) -> Result<Vec<Symbol<'d>>, smf_core::format::FormatError> {
+    smf.symbols().iter().collect()
+}
+
+pub(crate) fn nm(args: &NmArgs) -> Result<(), Failure> {
+    for file in &args.files {
+        let data = output::read(file)?;
+        let smf = output::module(file, &data)?;
+        let mut symbols = symbols(&smf).at(file)?;
+        symbols.retain(|symbol| {
+            !symbol.name().is_empty()
+                && (!args.undefined || symbol.is_import())
+                && (!args.exports || symbol.is_export())
+        });
+        if args.size_sort {
+            symbols.sort_by_key(|symbol| symbol.size);
+        } else {
+            symbols.sort_by_key(|symbol| symbol.name());
+        }
+        output::to_stdout(|out| {
+            if args.files.len() > 1 {
+                writeln!(out, "\n{}:", output::one_line(&file.to_string_lossy()))?;
+            }
+            for symbol in &symbols {
+                let number = if args.size_sort { symbol.size } else { symbol.value };
+                let number = match symbol.is_import() {
+                    true => " ".repeat(16),
+                    false => format!("{number:016x}"),
+                };
+                let name = String::from_utf8_lossy(symbol.name());
+                writeln!(out, "{number} {} {}", letter(&smf, symbol), output::one_line(&name))?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// The kind of a symbol, as `nm` of binutils shows it.
+fn letter(smf: &Smf<'_>, symbol: &Symbol<'_>) -> char {
+    let is_weak = symbol.binding == Binding::Weak;
+    if symbol.is_import() {
+        return if is_weak { 'w' } else { 'U' };
+    }
+    let section = symbol.section.and_then(|section| smf.sections().get(section));
+    let letter = match section.map(|section| section.kind) {
+        Some(SectionKind::Code) if is_weak => 'W',
+        Some(SectionKind::Code) => 'T',
+        Some(_) if is_weak => 'V',
+        Some(SectionKind::Data) => 'D',
+        Some(SectionKind::RoData) => 'R',
+        Some(SectionKind::Bss) => 'B',
+        None if symbol.defined => 'A',
+        _ => 'N',
+    };
+    if symbol.binding == Binding::Local { letter.to_ascii_lowercase() } else { letter }
+}
+
+/// The bytes of the parts of a module.
+#[derive(Default)]
+pub(crate) struct Sizes {
+    pub(crate) text: u64,
+    pub(crate) data: u64,
+    pub(crate) bss: u64,
+    /// Sections that are not loaded: symbols, relocations, notes.
+    pub(crate) rest: u64,
+    pub(crate) file: u64,
+}
+
+impl Sizes {
+    /// Code and read-only data count as text, as in binutils.
+    pub(crate) fn of(smf: &Smf<'_>) -> Self {
+        let mut sizes = Self { file: smf.file().len() as u64, ..Self::default() };
+        for section in smf.sections().iter() {
+            match section.kind {
+                SectionKind::Code | SectionKind::RoData => sizes.text += section.memory_size(),
+                SectionKind::Data => sizes.data += section.memory_size(),
+                SectionKind::Bss => sizes.bss += section.memory_size(),
+                _ => sizes.rest += section.size,
+            }
+        }
+        sizes
+    }
+}
+
+pub(crate) fn size(args: &SizeArgs) -> Result<(), Failure> {
+    let mut is_first = true;
+    for file in &args.files {
+        let data = output::read(file)?;
+        let smf = output::module(file, &data)?;
+        let name = output::one_line(&file.to_string_lossy());
+        output::to_stdout(|out| {
+            if args.sections {
+                writeln!(out, "{name}:\n        size    in file  section")?;
+                for section in smf.sections().iter() {
+                    let section_name = String::from_utf8_lossy(section.name);
+                    let (memory, size) = (section.memory_size(), section.size);
+                    let section_name = output::one_line(&section_name);
+                    writeln!(out, "  {memory:>10} {size:>10}  {section_name} ({})", section.kind)?;
+                }
+                return Ok(());
+            }
+            if is_first {
+                writeln!(out, "      text       data        bss       rest       file  name")?;
+            }
+            let Sizes { text, data, bss, rest, file } = Sizes::of(&smf);
+            writeln!(out, "{text:>10} {data:>10} {bss:>10} {rest:>10} {file:>10}  {name}")
+        })?;
+        is_first = false;
+    }
+    Ok(())
+}
+
+pub(crate) fn top(args: &TopArgs) -> Result<(), Failure> {
+    let data = output::read(&args.file)?;
+    let smf = output::module(&args.file, &data)?;
+    let mut symbols = symbols(&smf).at(&args.file)?;
+    symbols.retain(|symbol| symbol.defined && symbol.size > 0 && symbol.section.is_some());
+    let all: u64 = symbols.iter().map(|symbol| symbol.size).sum();
+    symbols.sort_by_key(|symbol| Reverse(symbol.size));
+    let mut sections: Vec<_> = smf.sections().iter().collect();
+    sections.sort_by_key(|section| Reverse(section.memory_size()));
+    output::to_stdout(|out| {
+        writeln!(out, "      size  share  symbol")?;
+        for symbol in symbols.iter().take(args.number) {
+            let name = String::from_utf8_lossy(symbol.name());
+            row(out, symbol.size, all, letter(&smf, symbol), &name)?;
+        }
+        let all = sections.iter().map(|section| section.memory_size()).sum();
+        writeln!(out, "\n      size  share  section")?;
+        for section in sections.iter().take(args.number) {
+            let name = String::from_utf8_lossy(section.name);
+            row(out, section.memory_size(), all, ' ', &name)?;
+        }
+        Ok(())
+    })
+}
+
+fn row(out: &mut impl Write, size: u64, all: u64, letter: char, name: &str) -> std::io::Result<()> {
+    let share = (size as f64) * 100.0 / (all.max(1) as f64);
+    writeln!(out, "{size:>10} {share:>5.1}%  {letter} {}", output::one_line(name))
+}

@@ -1,0 +1,34 @@
+//! Source lines of addresses in loaded modules, from their debugging information.
+
+use addr2line::Context;
+use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian, SectionId};
+use smf_core::loader::ModuleRef;
+
+use crate::debug_info;
+
+/// A line of a source text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceLine {
+    /// The path of the file, as the compiler recorded it.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+}
+
+/// The source line of the instruction at `address`; `None` if the module has no debugging information for it
+/// (`smf pack -g` keeps that of its inputs).
+pub fn source_line(module: &ModuleRef<'_>, address: u64) -> Option<SourceLine> {
+    let sections = debug_info::of_module(module);
+    if sections.is_empty() {
+        return None;
+    }
+    let load = |id: SectionId| {
+        let section = sections.iter().find(|section| section.name == id.name().as_bytes());
+        let bytes = section.map_or(&[][..], |section| &section.bytes);
+        Ok::<_, addr2line::gimli::Error>(EndianSlice::new(bytes, LittleEndian))
+    };
+    let dwarf = Dwarf::load(load).ok()?;
+    let context = Context::from_dwarf(dwarf).ok()?;
+    let location = context.find_location(address).ok()??;
+    Some(SourceLine { file: location.file?.to_owned(), line: location.line? })
+}

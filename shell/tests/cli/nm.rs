@@ -1,0 +1,108 @@
+//! `smf nm`, `size`, `top`, `diff` and the selections of `inspect`, compared with binutils.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::{contains, fails, ok, scratch, smf, text};
+
+const SOURCE: &str = r#"
+    extern int wanted(int);
+    extern int weak_import(int) __attribute__((weak));
+    int counter = 7;
+    int zeroed[100];
+    const int table[4] = { 1, 2, 3, 4 };
+    int plain(int a) { return wanted(a) + counter + zeroed[a]; }
+    __attribute__((weak)) int weak(int a) { return weak_import ? weak_import(a) : table[a & 3]; }
+    __attribute__((noinline)) static int hidden(int a) { return a * VALUE; }
+    int large(int a) { for (int i = 0; i < a; i++) zeroed[i % 100] += hidden(plain(i)); return a; }
+"#;
+
+fn built(test: &str, value: &str) -> (PathBuf, String) {
+    let directory = scratch(test);
+    let (source, object) = (directory.join("a.c"), directory.join("a.o"));
+    fs::write(&source, SOURCE).unwrap();
+    let define = format!("-DVALUE={value}");
+    let mut compiler = Command::new("cc");
+    let done = compiler.args(["-O1", "-c", &define, "-o"]).args([&object, &source]).status();
+    assert!(done.unwrap().success());
+    let module = directory.join("a.smf").to_str().unwrap().to_owned();
+    let packed = smf(&["pack", object.to_str().unwrap(), "-o", &module]);
+    assert!(packed.status.success(), "{}", text(&packed.stderr));
+    (object, module)
+}
+
+/// Kinds and names in the output of `nm`.
+fn names(listing: &str) -> BTreeSet<(char, String)> {
+    let lines = listing.lines().filter(|line| !line.is_empty());
+    let parts = lines.map(|line| {
+        let mut parts = line.split_whitespace().rev();
+        let name = parts.next().unwrap().to_owned();
+        (parts.next().unwrap().chars().next().unwrap(), name)
+    });
+    parts.collect()
+}
+
+#[test]
+fn nm_lists_globals_as_binutils_does() {
+    let (object, module) = built("nm-globals", "3");
+    let binutils = Command::new("nm").arg("-g").arg(object).output().unwrap();
+    let mut expected = names(&text(&binutils.stdout));
+    // A symbol of position-independent code, which a module does not need.
+    expected.retain(|(_, name)| name != "_GLOBAL_OFFSET_TABLE_");
+    let found = names(&ok(&["nm", &module]));
+    for symbol in &expected {
+        assert!(found.contains(symbol), "{symbol:?} in {found:?}");
+    }
+    let imports = names(&ok(&["nm", "-u", &module]));
+    assert!(imports.iter().all(|(kind, _)| matches!(kind, 'U' | 'w')), "{imports:?}");
+    assert!(imports.contains(&('U', "wanted".to_owned())));
+    let exports = ok(&["nm", "--exports", "-S", &module]);
+    let sizes: Vec<&str> = exports.lines().map(|line| line.get(..16).unwrap()).collect();
+    assert!(sizes.is_sorted() && sizes.contains(&"0000000000000190"), "{exports}");
+}
+
+#[test]
+fn size_and_top_show_the_bytes_of_parts_and_symbols() {
+    let (_, module) = built("size-top", "3");
+    let line = ok(&["size", &module, &module]);
+    assert_eq!(line.lines().count(), 3);
+    let numbers: Vec<u64> =
+        line.lines().nth(1).unwrap().split_whitespace().flat_map(str::parse).collect();
+    let [text, data, bss, _, file] = numbers[..] else { panic!("{line}") };
+    assert_eq!(file, fs::metadata(&module).unwrap().len());
+    assert!(text > 60 && data >= 4 && bss >= 400, "{line}");
+    contains(&ok(&["size", "-A", &module]), &[".text", ".bss"]);
+    let top = ok(&["top", "-n", "1", &module]);
+    contains(&top, &["400", "zeroed", "share"]);
+    assert!(!top.contains("plain"));
+}
+
+#[test]
+fn diff_names_what_changed() {
+    let (_, old) = built("diff-old", "3");
+    let (_, same) = built("diff-same", "3");
+    let (_, new) = built("diff-new", "1000001");
+    assert_eq!(ok(&["diff", &old, &same]), "");
+    let all = smf(&["diff", "--all", &old, &new]);
+    assert_eq!(all.status.code(), Some(1));
+    contains(&text(&all.stdout), &["~ large  (function of", "other contents", "~ text: "]);
+    let output = smf(&["diff", &old, "packed.smf"]);
+    contains(&text(&output.stdout), &["- plain", "+ answer", "~ the file: "]);
+    contains(&fails(&["diff", &old, "absent.smf"]), &["absent.smf"]);
+}
+
+#[test]
+fn inspect_shows_selected_parts_and_matching_rows() {
+    let symbols = ok(&["inspect", "--symbols", "packed.smf"]);
+    contains(&symbols, &["symbols (", "answer", "bump"]);
+    assert!(!symbols.contains("sections (") && !symbols.contains("relocations"));
+    let filtered = ok(&["inspect", "--symbols", "--filter", "answ", "packed.smf"]);
+    contains(&filtered, &["symbols (1)", "answer"]);
+    assert!(!filtered.contains("bump"));
+    contains(&ok(&["inspect", "--relocs", "packed.smf"]), &["relocations for section"]);
+    contains(&ok(&["inspect", "--sections", "packed.smf"]), &["sections ("]);
+    let output = smf(&["inspect", "--json", "--symbols", "packed.smf"]);
+    assert_eq!(output.status.code(), Some(2));
+}
