@@ -249,7 +249,17 @@ impl<'s> Parser<'_, 's> {
     }
 
     fn add_expr(&mut self, kind: ExprKind, span: Span) -> ExprId {
-        ExprId(self.add(|tree| &mut tree.exprs, Expr { kind, span }))
+        let number = self.add(|tree| &mut tree.exprs, Expr { kind, span });
+        match kind {
+            ExprKind::Call { .. } => {
+                self.add(|tree| &mut tree.calls, number);
+            }
+            ExprKind::If { .. } | ExprKind::Match { .. } => {
+                self.add(|tree| &mut tree.branches, number);
+            }
+            _ => {}
+        }
+        ExprId(number)
     }
 
     fn add_error(&mut self, span: Span) -> ExprId {

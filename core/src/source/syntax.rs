@@ -349,6 +349,8 @@ pub(super) struct FunctionDecl {
     pub(super) receiver: Receiver,
     pub(super) is_public: bool,
     pub(super) is_extern: bool,
+    /// The statements at the top level, as a function.
+    pub(super) is_script: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -458,6 +460,10 @@ pub(super) struct Tree {
     pub(super) top_functions: Vec<u32>,
     /// The statements at the top level.
     pub(super) script: List,
+    /// The numbers of the expressions that are calls, ascending.
+    pub(super) calls: Vec<u32>,
+    /// The numbers of the expressions with blocks, ascending.
+    pub(super) branches: Vec<u32>,
     /// Names in `export`.
     pub(super) exports: Vec<Name>,
 }
@@ -501,6 +507,12 @@ impl Tree {
         let start = usize::try_from(span.start).unwrap_or(usize::MAX);
         let end = usize::try_from(span.end).unwrap_or(usize::MAX);
         self.text_bytes.get(start..end).unwrap_or(&[])
+    }
+
+    /// Whether a number of `list` lies above `after` and at or below `last`.
+    pub(super) fn has_between(list: &[u32], after: ExprId, last: ExprId) -> bool {
+        let first = list.partition_point(|&number| number <= after.0);
+        list.get(first).is_some_and(|&number| number <= last.0)
     }
 
     /// The numbers of a list.

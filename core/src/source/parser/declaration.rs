@@ -46,6 +46,7 @@ impl Parser<'_, '_> {
             receiver,
             is_public,
             is_extern,
+            is_script: false,
         };
         self.add(|tree| &mut tree.functions, declaration)
     }

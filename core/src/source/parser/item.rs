@@ -50,6 +50,44 @@ impl Parser<'_, '_> {
             }
         }
         self.tree.script = self.list_since(mark);
+        if !self.tree.script.is_empty() && !self.is_call_of_main() {
+            self.script_function();
+        }
+    }
+
+    /// Whether the only statement at the top level is `main()`.
+    fn is_call_of_main(&self) -> bool {
+        let &[only] = self.tree.list(self.tree.script) else { return false };
+        let StmtKind::Expr(id) = self.tree.stmt(StmtId(only)).kind else { return false };
+        match self.tree.expr(id).kind {
+            ExprKind::Call { callee, arguments } => {
+                arguments.is_empty()
+                    && self.tree.expr(callee).kind == ExprKind::Name(Name::MAIN)
+            }
+            _ => false,
+        }
+    }
+
+    /// The statements at the top level as the function `main`.
+    fn script_function(&mut self) {
+        let statements = self.tree.script;
+        let first = self.tree.list(statements).first().map_or(0, |&first| first);
+        let span = self.tree.stmt(StmtId(first)).span;
+        let body = BlockId(self.add(|tree| &mut tree.blocks, Block { statements, span }));
+        let declaration = FunctionDecl {
+            word: Word { name: Name::MAIN, span },
+            span,
+            type_params: List::default(),
+            params: List::default(),
+            result: None,
+            body: Some(body),
+            receiver: Receiver::None,
+            is_public: true,
+            is_extern: false,
+            is_script: true,
+        };
+        let number = self.add(|tree| &mut tree.functions, declaration);
+        self.add(|tree| &mut tree.top_functions, number);
     }
 
     fn item(&mut self) {

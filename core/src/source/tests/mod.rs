@@ -1,4 +1,6 @@
 //! Tests of the front end.
 
+mod programs;
 mod random;
+mod run;
 mod syntax;
