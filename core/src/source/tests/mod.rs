@@ -2,5 +2,6 @@
 
 mod programs;
 mod random;
+mod robust;
 mod run;
 mod syntax;
