@@ -170,6 +170,19 @@ pub fn imports(text: &str) -> Result<Vec<String>, AllocError> {
     Ok(modules)
 }
 
+/// The lengths in bytes of the tokens of a text, blanks and comments included.
+///
+/// # Errors
+/// No memory.
+#[doc(hidden)]
+pub fn token_lengths(text: &str) -> Result<Vec<usize>, AllocError> {
+    let (mut lexer, mut lengths) = (lexer::Lexer::new(text), Vec::new());
+    while let Some((_, len)) = lexer.next_token() {
+        try_push(&mut lengths, len)?;
+    }
+    Ok(lengths)
+}
+
 fn with_program(
     files: &[SourceFile<'_>],
     mode: Mode,

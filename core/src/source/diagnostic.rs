@@ -173,7 +173,7 @@ impl<'s> File<'s> {
 
     /// The text of the line that starts at `start`, without its end.
     fn line_text(&self, start: u32) -> &'s str {
-        let rest = Span::new(start, u32::MAX.min(self.len())).of(self.text);
+        let rest = Span::new(start, self.len()).of(self.text);
         let line = rest.split('\n').next().unwrap_or("");
         let line = line.strip_suffix('\r').unwrap_or(line);
         let end = (0..=line.len().min(MAX_LINE)).rev().find(|&end| line.is_char_boundary(end));

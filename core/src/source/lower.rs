@@ -138,7 +138,8 @@ struct Variable {
     name: Name,
     value: Typed,
     mutable: bool,
-    is_used: bool,
+    /// What its name referred to before.
+    shadowed: (u32, u32),
 }
 
 /// A loop that is open.
@@ -190,6 +191,8 @@ struct Body<'g, 'p, 's> {
     messages: Vec<(u32, u32)>,
     /// Types of expressions that were asked for in advance: file, expression, type, whether it is a literal's.
     probed: Vec<(u32, ExprId, TypeId, bool)>,
+    /// The number of the walk, by which names find its variables.
+    walk: u32,
     /// The number of the function.
     number: u32,
     /// Whether it is the script of a file.
@@ -337,7 +340,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
     }
 
     /// The value in a local, a constant in a fresh one.
-    fn to_local(&mut self, typed: Typed) -> Local {
+    fn local_of(&mut self, typed: Typed) -> Local {
         let ty = self.value_type(typed.ty);
         match typed.value {
             Value::Local(local) => local,
@@ -402,7 +405,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
         {
             return crate::ir::Value::Number(small);
         }
-        self.to_local(typed).into()
+        self.local_of(typed).into()
     }
 
     /// A literal with the type that it has without a context.
@@ -500,7 +503,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
         if from == to {
             return Typed { ty: wanted, flexible: false, ..typed };
         }
-        let source = self.to_local(typed);
+        let source = self.local_of(typed);
         let result = self.builder.local(to);
         self.builder.convert(to, result, from, source);
         Typed::local(wanted, result)

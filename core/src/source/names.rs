@@ -108,14 +108,9 @@ known! {
     TO_F32 "to_f32",
     TO_U64 "to_u64",
     ENUMERATE "enumerate",
-    PUSH "push",
-    POP "pop",
-    TO_TEXT "to_text",
-    TO_STRING "to_string",
     INT "int",
     FLOAT "float",
     FLOOR "floor",
-    ORD "ord",
     SELF_TYPE "Self",
 }
 

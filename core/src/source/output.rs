@@ -209,7 +209,7 @@ pub(super) fn instance(
     };
     let mut arguments = Vec::new();
     for ty in types {
-        match generator.program.from_term(0, ty) {
+        match generator.program.type_of_term(0, ty) {
             Some(ty) => try_push(&mut arguments, ty)?,
             None => {
                 let message = format_args!("type `{ty}` not found");

@@ -173,7 +173,6 @@ pub(super) enum ExprKind {
         value: ExprId,
         arms: List,
     },
-    Block(BlockId),
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -133,11 +133,6 @@ pub(super) enum TokenKind {
 }
 
 impl TokenKind {
-    /// Whether the grammar never sees it.
-    pub(super) fn is_trivia(self) -> bool {
-        matches!(self, Self::Blank | Self::LineBreak | Self::Comment | Self::Joined)
-    }
-
     /// Whether an operand has to follow it, so that a line that ends with it goes on in the next one.
     pub(super) fn is_binary(self) -> bool {
         matches!(

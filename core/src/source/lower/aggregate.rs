@@ -192,7 +192,7 @@ impl Body<'_, '_, '_> {
         let base = Place::at(Base::Pointer(self.address(place)));
         let value = match value.value {
             Value::Number(_) | Value::Float(_) => {
-                let local = self.to_local(value);
+                let local = self.local_of(value);
                 Typed::local(value.ty, local)
             }
             _ => value,
@@ -392,7 +392,10 @@ impl Body<'_, '_, '_> {
         let tree = core::mem::replace(&mut self.tree, &other.tree);
         let file = core::mem::replace(&mut self.source, source);
         let variables = core::mem::take(&mut self.variables);
+        let walk = core::mem::replace(&mut self.walk, self.unit.next_walk());
         let result = lower(self);
+        self.drop_variables(0);
+        self.walk = walk;
         self.variables = variables;
         self.tree = tree;
         self.source = file;

@@ -97,9 +97,7 @@ impl Body<'_, '_, '_> {
             return None;
         }
         match (self.head(value.ty), value.value) {
-            (Head::Array(length), _) => {
-                Some(Typed::new(TypeId::I64, Value::Number(length.into())))
-            }
+            (Head::Array(length), _) => Some(Typed::new(TypeId::I64, Value::Number(length.into()))),
             (Head::View | Head::Text, Value::Pair(_, length)) => {
                 Some(Typed::local(TypeId::I64, length))
             }
@@ -179,7 +177,7 @@ impl Body<'_, '_, '_> {
             }
             Name::FLOOR if scalar.is_float() => {
                 let symbol = if scalar == Scalar::F32 { "floorf" } else { "floor" };
-                let argument = self.to_local(value);
+                let argument = self.local_of(value);
                 let result = self.new_local(value.ty);
                 self.builder.call_host(symbol, Some(result), &[argument]);
                 Typed::local(value.ty, result)
@@ -191,7 +189,7 @@ impl Body<'_, '_, '_> {
     }
 
     fn float_unary(&mut self, unary: Unary, value: Typed) -> Typed {
-        let from = self.to_local(value);
+        let from = self.local_of(value);
         let result = self.new_local(value.ty);
         let ty = self.value_type(value.ty);
         self.builder.unary(unary, ty, result, from);
@@ -202,7 +200,7 @@ impl Body<'_, '_, '_> {
         if !scalar.is_signed() {
             return value;
         }
-        let from = self.to_local(value);
+        let from = self.local_of(value);
         let negative = self.new_local(value.ty);
         let result = self.new_local(value.ty);
         let is_negative = self.builder.local(Scalar::Bool);
@@ -226,7 +224,7 @@ impl Body<'_, '_, '_> {
         }
         let ty = self.value_type(left.ty);
         let condition = if name == Name::MIN { Condition::Less } else { Condition::Greater };
-        let (one, two) = (self.to_local(left), self.to_local(right));
+        let (one, two) = (self.local_of(left), self.local_of(right));
         let holds = self.builder.local(Scalar::Bool);
         self.builder.compare(condition, ty, holds, one, two);
         let result = self.builder.local(ty);
@@ -245,7 +243,7 @@ impl Body<'_, '_, '_> {
         let Some(scalar) = self.scalar(left.ty).filter(|&scalar| scalar != Scalar::Bool) else {
             return self.no_operation(BinaryOp::Divide, left.ty, right.ty, span);
         };
-        let (one, two) = (self.to_local(left), self.to_local(right));
+        let (one, two) = (self.local_of(left), self.local_of(right));
         let quotient = self.new_local(left.ty);
         self.locate(span);
         self.builder.binary(Binary::Divide, scalar, quotient, one, two);

@@ -132,7 +132,7 @@ impl Body<'_, '_, '_> {
             self.error(span, Code::BadCall, message);
             return Typed::new(result, Value::None);
         }
-        let address = self.to_local(callee);
+        let address = self.local_of(callee);
         let mut values = Vec::new();
         for (argument, &ty) in list.zip(params) {
             let value = self.expr_as(argument.value, ty);
@@ -315,13 +315,7 @@ impl Body<'_, '_, '_> {
         }
     }
 
-    fn no_match(
-        &mut self,
-        wanted: TypeId,
-        found: TypeId,
-        bindings: &[Option<TypeId>],
-        span: Span,
-    ) {
+    fn no_match(&mut self, wanted: TypeId, found: TypeId, bindings: &[Option<TypeId>], span: Span) {
         let arguments: Vec<TypeId> =
             bindings.iter().map(|binding| binding.unwrap_or(TypeId::ERROR)).collect();
         let made = self.program().types.substitute(wanted, &arguments);
@@ -399,12 +393,7 @@ impl Body<'_, '_, '_> {
         self.error_with_note(span, Code::Unresolved, message, note);
     }
 
-    fn finish_call(
-        &mut self,
-        call: &Call<'_>,
-        mut values: Vec<Typed>,
-        types: &[TypeId],
-    ) -> Typed {
+    fn finish_call(&mut self, call: &Call<'_>, mut values: Vec<Typed>, types: &[TypeId]) -> Typed {
         for (index, value) in values.iter_mut().enumerate() {
             let param = self.unit.program.param_list(call.info.params).get(index).copied();
             let Some(param) = param else { continue };
@@ -516,7 +505,7 @@ impl Body<'_, '_, '_> {
                 Repr::Nothing => {}
                 Repr::Unknown => return self.opaque(),
                 Repr::Scalar(_) => {
-                    let local = self.to_local(value);
+                    let local = self.local_of(value);
                     ok = ok.and(try_push(&mut locals, local));
                 }
                 Repr::Pair => {

@@ -46,7 +46,7 @@ impl Body<'_, '_, '_> {
                 }
             }
             _ => {
-                let local = self.to_local(value);
+                let local = self.local_of(value);
                 let label = self.jump_label(target);
                 self.builder.branch_if(local, expected, label);
             }
@@ -138,7 +138,7 @@ impl Body<'_, '_, '_> {
             ValueType::Scalar(scalar) => !scalar.is_float(),
             ValueType::Parameter(_) => false,
         };
-        let left = self.to_local(left);
+        let left = self.local_of(left);
         let right = self.branch_operand(right);
         if expected || is_exact {
             let condition = if expected { condition } else { negated(condition) };
@@ -157,7 +157,7 @@ impl Body<'_, '_, '_> {
     pub(super) fn branch_operand(&mut self, typed: Typed) -> crate::ir::Value {
         match typed.value {
             Value::Number(number) if i16::try_from(number).is_ok() => self.operand(typed),
-            _ => self.to_local(typed).into(),
+            _ => self.local_of(typed).into(),
         }
     }
 
@@ -203,10 +203,8 @@ impl Body<'_, '_, '_> {
 
     /// A condition as a bool, or its negation.
     pub(super) fn condition_value(&mut self, id: ExprId, negate: bool) -> Typed {
-        let is_plain = !matches!(
-            self.tree.expr(id).kind,
-            ExprKind::Binary(BinaryOp::And | BinaryOp::Or, ..)
-        );
+        let is_plain =
+            !matches!(self.tree.expr(id).kind, ExprKind::Binary(BinaryOp::And | BinaryOp::Or, ..));
         if is_plain {
             let value = self.expr(id, Want::of(TypeId::BOOL));
             return self.plain_condition(value, negate, self.span(id));
@@ -233,7 +231,7 @@ impl Body<'_, '_, '_> {
                 Typed::new(TypeId::BOOL, Value::Number(result.into()))
             }
             _ if negate => {
-                let from = self.to_local(value);
+                let from = self.local_of(value);
                 let result = self.builder.local(Scalar::Bool);
                 self.builder.unary(crate::ir::Unary::Not, Scalar::Bool, result, from);
                 Typed::local(TypeId::BOOL, result)

@@ -45,7 +45,7 @@ impl Body<'_, '_, '_> {
                 }
             };
         }
-        self.variables.truncate(variables);
+        self.drop_variables(variables);
         if self.reachable || result.ty == TypeId::ERROR { result } else { Typed::NEVER }
     }
 
@@ -149,7 +149,7 @@ impl Body<'_, '_, '_> {
             Value::Number(number) => self.set_number(ty, to, number),
             Value::Float(number) => self.set_float(ty, to, number),
             _ => {
-                let from = self.to_local(value);
+                let from = self.local_of(value);
                 self.builder.copy(ty, to, from);
             }
         }
@@ -264,7 +264,7 @@ impl Body<'_, '_, '_> {
                 self.condition(guard, false, next);
             }
             self.branch_value(arm.body, &mut merge);
-            self.variables.truncate(variables);
+            self.drop_variables(variables);
             self.jump(end);
             self.bind(next);
         }

@@ -65,14 +65,38 @@ impl<'p, 's> Body<'_, 'p, 's> {
             }
             ExprKind::If { branches, otherwise } => self.if_value(branches, otherwise, want, span),
             ExprKind::Match { value, arms } => self.match_value(value, arms, want, span),
-            ExprKind::Block(block) => self.block(block, want, true),
         }
     }
 
-    pub(super) fn variable(&mut self, name: Name) -> Option<Variable> {
-        let found = self.variables.iter_mut().rev().find(|variable| variable.name == name)?;
-        found.is_used = true;
-        Some(*found)
+    pub(super) fn variable(&self, name: Name) -> Option<Variable> {
+        let &(walk, index) = at(&self.unit.visible, name.0)?;
+        let index = usize::try_from(index).ok().filter(|_| walk == self.walk)?;
+        self.variables.get(index).copied()
+    }
+
+    pub(super) fn add_variable(&mut self, name: Name, value: Typed, mutable: bool) {
+        let index = usize::try_from(name.0).unwrap_or(usize::MAX);
+        if index >= self.unit.visible.len() {
+            let wanted = index.saturating_add(1);
+            let grown = crate::alloc_util::try_resize(&mut self.unit.visible, wanted, (0, 0));
+            self.program().diagnostics.allocated(grown);
+        }
+        let entry = (self.walk, count(&self.variables));
+        let place = self.unit.visible.get_mut(index);
+        let shadowed = place.map_or((0, 0), |place| core::mem::replace(place, entry));
+        let variable = Variable { name, value, mutable, shadowed };
+        self.push(|body| &mut body.variables, variable);
+    }
+
+    /// Ends the scope of the variables from number `len` on.
+    pub(super) fn drop_variables(&mut self, len: usize) {
+        while self.variables.len() > len {
+            let Some(variable) = self.variables.pop() else { break };
+            let index = usize::try_from(variable.name.0).unwrap_or(usize::MAX);
+            if let Some(place) = self.unit.visible.get_mut(index) {
+                *place = variable.shadowed;
+            }
+        }
     }
 
     fn name_value(&mut self, name: Name, want: Want, span: Span) -> Typed {
@@ -159,7 +183,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
             ExprKind::Generic(name, types) => (name, types),
             _ => return None,
         };
-        if self.variables.iter().any(|variable| variable.name == name) {
+        if self.variable(name).is_some() {
             return None;
         }
         let types = self.tree.list(types);
@@ -192,7 +216,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
             ExprKind::Name(name) => name,
             _ => return None,
         };
-        let is_variable = self.variables.iter().any(|variable| variable.name == name);
+        let is_variable = self.variable(name).is_some();
         match self.unit.program.item(self.source, name)? {
             Item::Module(file) if !is_variable => Some(file),
             _ => None,
@@ -302,13 +326,19 @@ impl<'p, 's> Body<'_, 'p, 's> {
             (Head::View, Value::Pair(pointer, length)) => {
                 let position = self.index_value(position, index)?;
                 let position = self.checked_index(position, Err(length));
-                Some((self.element_place(Place::at(Base::Pointer(pointer)), element, position), element))
+                Some((
+                    self.element_place(Place::at(Base::Pointer(pointer)), element, position),
+                    element,
+                ))
             }
             (Head::Pointer(_), value) => {
-                let pointer = self.to_local(Typed::new(array.ty, value));
+                let pointer = self.local_of(Typed::new(array.ty, value));
                 let position = self.index_value(position, index)?;
-                let position = self.to_local(position);
-                Some((self.element_place(Place::at(Base::Pointer(pointer)), element, position), element))
+                let position = self.local_of(position);
+                Some((
+                    self.element_place(Place::at(Base::Pointer(pointer)), element, position),
+                    element,
+                ))
             }
             _ => {
                 let owner = self.type_text(array.ty);
@@ -370,11 +400,11 @@ impl<'p, 's> Body<'_, 'p, 's> {
     /// Checks an index: a negative one counts from the end; outside of the array it traps.
     fn checked_index(&mut self, index: Typed, length: Result<u32, Local>) -> Local {
         use crate::ir::{Binary, Condition};
-        let signed = self.to_local(index);
+        let signed = self.local_of(index);
         let result = self.builder.local(Scalar::U64);
         self.builder.convert(Scalar::U64, result, Scalar::I64, signed);
         let limit = match length {
-            Ok(length) => self.to_local(Typed::new(TypeId::U64, Value::Number(length.into()))),
+            Ok(length) => self.local_of(Typed::new(TypeId::U64, Value::Number(length.into()))),
             Err(length) => {
                 let limit = self.builder.local(Scalar::U64);
                 self.builder.convert(Scalar::U64, limit, Scalar::I64, length);
@@ -384,13 +414,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
         let inside = self.builder.label();
         self.builder.branch(Condition::Less, Scalar::U64, result, limit, inside);
         self.builder.binary(Binary::Add, Scalar::U64, result, result, limit);
-        self.builder.trap_compare(
-            Condition::GreaterEqual,
-            Scalar::U64,
-            result,
-            limit,
-            TRAP_BOUNDS,
-        );
+        self.builder.trap_compare(Condition::GreaterEqual, Scalar::U64, result, limit, TRAP_BOUNDS);
         self.builder.bind(inside);
         result
     }

@@ -62,6 +62,9 @@ pub(in crate::source) struct Generator<'p, 's> {
     inner_index: HashIndex,
     pub(in crate::source) unresolved: usize,
     inferring: u32,
+    /// By the number of a name: the walk and the number of the variable that it refers to.
+    pub(super) visible: Vec<(u32, u32)>,
+    walks: u32,
 }
 
 impl<'p, 's> Generator<'p, 's> {
@@ -75,7 +78,15 @@ impl<'p, 's> Generator<'p, 's> {
             inner_index: HashIndex::default(),
             unresolved: 0,
             inferring: 0,
+            visible: Vec::new(),
+            walks: 0,
         }
+    }
+
+    /// A number for a walk; 0 is none.
+    pub(super) fn next_walk(&mut self) -> u32 {
+        self.walks = self.walks.wrapping_add(1).max(1);
+        self.walks
     }
 
     /// Lowers everything that the first file and the functions of the others need.
@@ -351,6 +362,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             messages: Vec::new(),
             probed: Vec::new(),
             number,
+            walk: unit.next_walk(),
             is_script: info.decl.is_script,
             unit,
         };
@@ -465,8 +477,10 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
 
     /// Lowers the body.
     fn lower(&mut self) {
-        let Some(info) = self.unit.program.function(self.number) else { return };
-        let Some(block) = info.decl.body else { return };
+        let info = self.unit.program.function(self.number);
+        let Some((info, block)) = info.and_then(|info| Some((info, info.decl.body?))) else {
+            return self.drop_variables(0);
+        };
         self.locate(info.decl.word.span);
         let is_unit = self.result == Some(TypeId::UNIT) || self.is_script;
         let want = Want { ty: self.result, dest: self.result_place };
@@ -478,6 +492,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
         } else if self.has_dead {
             self.builder.trap(TRAP_ASSERT);
         }
+        self.drop_variables(0);
     }
 
     // Functions inside functions.
@@ -535,9 +550,11 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
         let span = info.decl.span;
         let inside = |other: Span| other.start >= span.start && other.end <= span.end;
         let is_param = self.unit.program.param_list(info.params).iter().any(|p| p.name == name);
-        let is_bound = self.tree.patterns.iter().any(|pattern| {
-            pattern.kind == PatternKind::Bind(name) && inside(pattern.span)
-        });
+        let is_bound = self
+            .tree
+            .patterns
+            .iter()
+            .any(|pattern| pattern.kind == PatternKind::Bind(name) && inside(pattern.span));
         is_param || is_bound
     }
 }

@@ -31,7 +31,7 @@ impl Body<'_, '_, '_> {
             Some(None) => {}
             None => self.array_loop(label, (index, name), items, body),
         }
-        self.variables.truncate(variables);
+        self.drop_variables(variables);
     }
 
     /// The ends of `a..b` and `range(a, b)`; `None` for other values.
@@ -95,13 +95,7 @@ impl Body<'_, '_, '_> {
         Some(RangeEnds { start: first, end: last, inclusive })
     }
 
-    fn range_loop(
-        &mut self,
-        label: Option<Name>,
-        name: Name,
-        range: &RangeEnds,
-        body: BlockId,
-    ) {
+    fn range_loop(&mut self, label: Option<Name>, name: Name, range: &RangeEnds, body: BlockId) {
         let ty = range.start.ty;
         let value_type = self.value_type(ty);
         let counter = self.builder.local(value_type);

@@ -59,25 +59,19 @@ impl Body<'_, '_, '_> {
         if self.depth >= MAX_DEPTH / 2 || reported {
             return match reported {
                 true => Typed::ERROR,
-                false => {
-                    self.error(span, Code::NotConstant, format_args!("not a constant"))
-                }
+                false => self.error(span, Code::NotConstant, format_args!("not a constant")),
             };
         }
-        let Some(source) = self.unit.program.source(info.source) else { return Typed::ERROR };
         let ty = info.decl.ty.map(|ty| self.program().resolve(info.source, ty, &[]));
-        let tree = core::mem::replace(&mut self.tree, &source.tree);
-        let file = core::mem::replace(&mut self.source, info.source);
-        let variables = core::mem::take(&mut self.variables);
         let want = Want { ty: ty.or(want.ty), dest: want.dest };
-        let value = self.expr(info.decl.value, want);
-        let value = match ty {
-            Some(ty) => self.coerce(value, ty, tree.expr(info.decl.value).span),
-            None => self.settle(value),
-        };
-        self.variables = variables;
-        self.tree = tree;
-        self.source = file;
+        let mut value = Typed::ERROR;
+        self.elsewhere(info.source, |body| {
+            let typed = body.expr(info.decl.value, want);
+            value = match ty {
+                Some(ty) => body.coerce(typed, ty, body.span(info.decl.value)),
+                None => body.settle(typed),
+            };
+        });
         value
     }
 

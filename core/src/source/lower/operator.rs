@@ -85,11 +85,13 @@ impl Body<'_, '_, '_> {
         };
         let flexible = left.flexible && right.flexible;
         let scalar = self.scalar(ty)?;
-        let boolean =
-            |value: bool| Some(Typed::new(TypeId::BOOL, Value::Number(value.into())));
+        if scalar == Scalar::Bool && (left.ty != right.ty || op.is_order()) {
+            return None;
+        }
+        let boolean = |value: bool| Some(Typed::new(TypeId::BOOL, Value::Number(value.into())));
         match (left.value, right.value) {
             (Value::Number(a), Value::Number(b)) if !scalar.is_float() => {
-                if !flexible && !(fits(a, scalar) && fits(b, scalar)) {
+                if !(flexible || fits(a, scalar) && fits(b, scalar)) {
                     return None;
                 }
                 if let Some(result) = compare(op, a.partial_cmp(&b)) {
@@ -128,9 +130,8 @@ impl Body<'_, '_, '_> {
         span: Span,
     ) -> Option<(Typed, Typed)> {
         let both = (left.flexible, right.flexible);
-        let is_float = |body: &Self, typed: Typed| {
-            body.scalar(typed.ty).is_some_and(Scalar::is_float)
-        };
+        let is_float =
+            |body: &Self, typed: Typed| body.scalar(typed.ty).is_some_and(Scalar::is_float);
         let ty = match both {
             (true, true) if is_float(self, left) || is_float(self, right) => TypeId::F64,
             (true, true) => TypeId::I64,
@@ -241,7 +242,7 @@ impl Body<'_, '_, '_> {
         }
         let swaps = binary.is_commutative() && matches!(left.value, Value::Number(_));
         let (left, right) = if swaps { (right, left) } else { (left, right) };
-        let left = self.to_local(left);
+        let left = self.local_of(left);
         let right = self.operand(right);
         let result = self.new_local(ty);
         let value_type = self.value_type(ty);
@@ -252,7 +253,7 @@ impl Body<'_, '_, '_> {
     /// A function of the host with two arguments of one type.
     pub(super) fn host_binary(&mut self, symbol: &str, left: Typed, right: Typed) -> Typed {
         let ty = left.ty;
-        let arguments = [self.to_local(left), self.to_local(right)];
+        let arguments = [self.local_of(left), self.local_of(right)];
         let result = self.new_local(ty);
         self.builder.call_host(symbol, Some(result), &arguments);
         Typed::local(ty, result)
@@ -287,7 +288,7 @@ impl Body<'_, '_, '_> {
             _ => Binary::ShiftRight,
         };
         let ty = left.ty;
-        let left = self.to_local(left);
+        let left = self.local_of(left);
         let right = self.operand(right);
         let result = self.new_local(ty);
         let value_type = self.value_type(ty);
@@ -309,8 +310,7 @@ impl Body<'_, '_, '_> {
             return self.host_binary(symbol, left, right);
         }
         let base = self.settle(base);
-        let is_integer =
-            |body: &Self, ty| body.scalar(ty).is_some_and(|s| s != Scalar::Bool);
+        let is_integer = |body: &Self, ty| body.scalar(ty).is_some_and(|s| s != Scalar::Bool);
         if !is_integer(self, base.ty) || !is_integer(self, exponent.ty) {
             return self.no_operation(BinaryOp::Power, base.ty, exponent.ty, span);
         }
@@ -322,14 +322,14 @@ impl Body<'_, '_, '_> {
         };
         self.locate(span);
         let count = self.builder.local(Scalar::I64);
-        let from = self.to_local(exponent);
+        let from = self.local_of(exponent);
         self.builder.copy(Scalar::I64, count, from);
         if is_signed {
             self.builder.trap_compare(Condition::Less, Scalar::I64, count, 0, TRAP_EXPONENT);
         }
         let ty = self.value_type(base.ty);
         let (result, square) = (self.builder.local(ty), self.builder.local(ty));
-        let base_local = self.to_local(base);
+        let base_local = self.local_of(base);
         self.builder.copy(ty, square, base_local);
         self.builder.constant(ty, result, 1);
         self.power_loop(ty, result, square, count);
@@ -366,7 +366,7 @@ impl Body<'_, '_, '_> {
             return Typed::ERROR;
         };
         let ty = self.value_type(left.ty);
-        let left = self.to_local(left);
+        let left = self.local_of(left);
         let right = self.operand(right);
         let result = self.builder.local(Scalar::Bool);
         self.builder.compare(condition, ty, result, left, right);
@@ -421,26 +421,23 @@ impl Body<'_, '_, '_> {
         // An unsigned value on the left, a signed one on the right.
         let result = self.builder.local(Scalar::Bool);
         if a.bits() < 64 {
-            let (left, right) =
-                (self.convert(left, TypeId::I64), self.convert(right, TypeId::I64));
-            let (left, right) = (self.to_local(left), self.operand(right));
+            let (left, right) = (self.convert(left, TypeId::I64), self.convert(right, TypeId::I64));
+            let (left, right) = (self.local_of(left), self.operand(right));
             self.builder.compare(condition, Scalar::I64, result, left, right);
             return Some(Typed::local(TypeId::BOOL, result));
         }
         let right = self.convert(right, TypeId::I64);
-        let signed = self.to_local(right);
+        let signed = self.local_of(right);
         let bits = self.builder.local(Scalar::U64);
         self.builder.convert(Scalar::U64, bits, Scalar::I64, signed);
-        let left = self.to_local(left);
+        let left = self.local_of(left);
         let by_bits = self.builder.local(Scalar::Bool);
         self.builder.compare(condition, Scalar::U64, by_bits, left, bits);
         let is_negative = self.builder.local(Scalar::Bool);
         self.builder.compare(Condition::Less, Scalar::I64, is_negative, signed, 0);
         // Every unsigned value is greater than a negative one.
-        let holds = matches!(
-            condition,
-            Condition::NotEqual | Condition::Greater | Condition::GreaterEqual
-        );
+        let holds =
+            matches!(condition, Condition::NotEqual | Condition::Greater | Condition::GreaterEqual);
         let constant = self.builder.local(Scalar::Bool);
         self.builder.constant(Scalar::Bool, constant, holds.into());
         self.builder.select(Scalar::Bool, result, is_negative, constant, by_bits);
@@ -486,7 +483,7 @@ impl Body<'_, '_, '_> {
             return self.error(span, Code::NoOperation, message);
         }
         let value = self.settle(value);
-        let from = self.to_local(value);
+        let from = self.local_of(value);
         let result = self.new_local(value.ty);
         let ty = self.value_type(value.ty);
         self.builder.unary(unary, ty, result, from);
@@ -504,7 +501,7 @@ impl Body<'_, '_, '_> {
     pub(super) fn pointed(&mut self, value: Typed, span: Span) -> Option<(Place, TypeId)> {
         if let Head::Pointer(_) = self.head(value.ty) {
             let target = self.unit.program.types.part(value.ty, 0);
-            let pointer = self.to_local(value);
+            let pointer = self.local_of(value);
             return Some((Place::at(Base::Pointer(pointer)), target));
         }
         if !value.ty.fits_all() {

@@ -210,13 +210,7 @@ impl<'s> Body<'_, '_, 's> {
     }
 
     /// Goes to `fails` unless the condition holds for integers.
-    fn branch_unless(
-        &mut self,
-        condition: Condition,
-        left: Typed,
-        right: Typed,
-        fails: Target,
-    ) {
+    fn branch_unless(&mut self, condition: Condition, left: Typed, right: Typed, fails: Target) {
         let negated = match condition {
             Condition::Equal => Condition::NotEqual,
             Condition::GreaterEqual => Condition::Less,
@@ -224,7 +218,7 @@ impl<'s> Body<'_, '_, 's> {
             _ => Condition::Greater,
         };
         let ty = self.value_type(left.ty);
-        let left = self.to_local(left);
+        let left = self.local_of(left);
         let right = self.branch_operand(right);
         let label = self.jump_label(fails);
         self.builder.branch(negated, ty, left, right, label);
@@ -382,7 +376,7 @@ impl<'s> Body<'_, '_, 's> {
         if self.variables.len() > variables {
             let span = self.tree.pattern(pattern).span;
             self.refuse(span, "a name behind `is`", "write `match`");
-            self.variables.truncate(variables);
+            self.drop_variables(variables);
         }
         self.builder.constant(Scalar::Bool, result, 1);
         self.bind(fails);

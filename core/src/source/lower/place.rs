@@ -8,14 +8,13 @@ impl Body<'_, '_, '_> {
         let (size, align) = self.program().size(ty);
         self.frame = self.frame.saturating_add(size);
         if self.frame > MAX_FRAME {
-            let message = format_args!(
-                "the local values of the function take more than {MAX_FRAME} bytes"
-            );
+            let message =
+                format_args!("the local values of the function take more than {MAX_FRAME} bytes");
             self.error(span, Code::TooLarge, message);
             self.frame = 0;
         }
         let align = align.clamp(1, crate::ir::MAX_SLOT_ALIGN);
-        Place::at(Base::Slot(self.builder.slot(size.max(1).min(MAX_FRAME), align)))
+        Place::at(Base::Slot(self.builder.slot(size.clamp(1, MAX_FRAME), align)))
     }
 
     /// Fresh memory whose address is computed here, for a variable.
@@ -93,7 +92,7 @@ impl Body<'_, '_, '_> {
                 self.opaque();
             }
             Repr::Scalar(ty) => {
-                let value = self.to_local(typed);
+                let value = self.local_of(typed);
                 let (pointer, offset) = self.based(place);
                 match place.index {
                     None => self.builder.store(ty, value, pointer, offset),
@@ -141,7 +140,7 @@ impl Body<'_, '_, '_> {
         let has_branches = Tree::has_between(&self.tree.branches, after, last);
         let has_calls = Tree::has_between(&self.tree.calls, after, last);
         match typed.value {
-            Value::Local(local) if has_branches && self.is_variable(local) => {
+            Value::Local(local) if has_branches => {
                 let copy = self.new_local(typed.ty);
                 let ty = self.value_type(typed.ty);
                 self.builder.copy(ty, copy, local);
@@ -163,19 +162,11 @@ impl Body<'_, '_, '_> {
                 | ExprKind::TupleField(base, _)
                 | ExprKind::Index(base, _) => base,
                 ExprKind::Name(name) => {
-                    let found = self.variables.iter().rev().find(|v| v.name == name);
-                    return found.is_some_and(|variable| !variable.mutable);
+                    return self.variable(name).is_some_and(|variable| !variable.mutable);
                 }
                 _ => return false,
             };
         }
-    }
-
-    fn is_variable(&self, local: Local) -> bool {
-        let is = |variable: &Variable| {
-            variable.mutable && matches!(variable.value.value, Value::Local(l) if l == local)
-        };
-        self.variables.iter().any(is)
     }
 }
 

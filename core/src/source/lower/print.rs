@@ -87,9 +87,7 @@ impl Body<'_, '_, '_> {
             Some(Scalar::F64) => (TypeId::F64, ["rt_print_f64", "rt_eprint_f64"]),
             Some(Scalar::F32) => (TypeId::F32, ["rt_print_f32", "rt_eprint_f32"]),
             Some(Scalar::Bool) => (TypeId::BOOL, ["rt_print_bool", "rt_eprint_bool"]),
-            Some(scalar) if scalar.is_signed() => {
-                (TypeId::I64, ["rt_print_i64", "rt_eprint_i64"])
-            }
+            Some(scalar) if scalar.is_signed() => (TypeId::I64, ["rt_print_i64", "rt_eprint_i64"]),
             Some(_) => (TypeId::U64, ["rt_print_u64", "rt_eprint_u64"]),
             None => {
                 let text = self.type_text(value.ty);
@@ -101,7 +99,7 @@ impl Body<'_, '_, '_> {
             }
         };
         let value = self.convert(value, ty);
-        let local = self.to_local(value);
+        let local = self.local_of(value);
         let [out, err] = symbols;
         self.builder.call_host(if is_error { err } else { out }, None, &[local]);
     }

@@ -49,11 +49,6 @@ impl<'p> Body<'_, 'p, '_> {
         }
     }
 
-    pub(super) fn add_variable(&mut self, name: Name, value: Typed, mutable: bool) {
-        let variable = Variable { name, value, mutable, is_used: false };
-        self.push(|body| &mut body.variables, variable);
-    }
-
     fn declaration(
         &mut self,
         mutable: bool,
@@ -83,7 +78,8 @@ impl<'p> Body<'_, 'p, '_> {
             Some(ty) => self.coerce(value, ty, self.span(id)),
             None => self.settle(value),
         };
-        if value.ty == TypeId::UNIT && matches!(self.tree.pattern(pattern).kind, PatternKind::Bind(_))
+        if value.ty == TypeId::UNIT
+            && matches!(self.tree.pattern(pattern).kind, PatternKind::Bind(_))
         {
             let message = format_args!("the expression has no value");
             self.error(self.span(id), Code::TypeMismatch, message);
@@ -203,7 +199,7 @@ impl<'p> Body<'_, 'p, '_> {
             return self.assign_variable(op, variable, (target, value), span);
         }
         if let ExprKind::Name(name) = self.tree.expr(target).kind
-            && !self.variables.iter().any(|variable| variable.name == name)
+            && self.variable(name).is_none()
         {
             return self.assign_unknown(name, op, value, self.span(target));
         }
@@ -520,7 +516,7 @@ impl<'p> Body<'_, 'p, '_> {
         }
         match (self.repr(value.ty), self.result_place) {
             (Repr::Scalar(ty), _) => {
-                let local = self.to_local(value);
+                let local = self.local_of(value);
                 self.builder.return_value(ty, local);
             }
             (Repr::Memory | Repr::Pair, Some(place)) => {

@@ -61,8 +61,7 @@ impl Parser<'_, '_> {
         let StmtKind::Expr(id) = self.tree.stmt(StmtId(only)).kind else { return false };
         match self.tree.expr(id).kind {
             ExprKind::Call { callee, arguments } => {
-                arguments.is_empty()
-                    && self.tree.expr(callee).kind == ExprKind::Name(Name::MAIN)
+                arguments.is_empty() && self.tree.expr(callee).kind == ExprKind::Name(Name::MAIN)
             }
             _ => false,
         }

@@ -224,8 +224,7 @@ impl<'p> Program<'p, '_> {
             let Some(decl) = entry(&tree.structs, info.decl) else { continue };
             let scope = self.scope_of(info.source, &[decl.type_params]);
             let fields = self.resolve_fields(info.source, decl.fields, &scope);
-            if let Some(info) =
-                usize::try_from(number).ok().and_then(|at| self.structs.get_mut(at))
+            if let Some(info) = usize::try_from(number).ok().and_then(|at| self.structs.get_mut(at))
             {
                 info.fields = fields;
             }
@@ -344,8 +343,7 @@ impl<'p> Program<'p, '_> {
             self.note_mutating(decl.word.name);
         }
         let method = self.push(|program| &mut program.methods, (head, decl.word.name, number));
-        let inserted =
-            self.method_index.insert(Self::method_hash(head, decl.word.name), method);
+        let inserted = self.method_index.insert(Self::method_hash(head, decl.word.name), method);
         self.diagnostics.allocated(inserted);
     }
 

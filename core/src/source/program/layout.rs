@@ -81,9 +81,7 @@ impl Program<'_, '_> {
             Head::Enum(number) if self.is_unit_enum(number) => {
                 Repr::Scalar(ValueType::Scalar(Scalar::I64))
             }
-            Head::Function | Head::Pointer(_) => {
-                Repr::Scalar(ValueType::Scalar(Scalar::Pointer))
-            }
+            Head::Function | Head::Pointer(_) => Repr::Scalar(ValueType::Scalar(Scalar::Pointer)),
             Head::Param(number) => match u8::try_from(number) {
                 Ok(number) if number < crate::ir::MAX_PARAMETERS => {
                     Repr::Scalar(ValueType::Parameter(number))

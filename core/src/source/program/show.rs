@@ -131,11 +131,11 @@ impl Program<'_, '_> {
     }
 
     /// The type that a term of another writer stands for, as seen from a file.
-    pub(in crate::source) fn from_term(&mut self, source: u32, term: &Type) -> Option<TypeId> {
+    pub(in crate::source) fn type_of_term(&mut self, source: u32, term: &Type) -> Option<TypeId> {
         let span = Span::default();
         let mut parts = Vec::new();
         for part in term.parts() {
-            let part = self.from_term(source, part)?;
+            let part = self.type_of_term(source, part)?;
             let pushed = try_push(&mut parts, part);
             self.diagnostics.allocated(pushed)?;
         }

@@ -2,6 +2,7 @@
 
 mod programs;
 mod random;
+mod refusals;
 mod robust;
 mod run;
 mod syntax;

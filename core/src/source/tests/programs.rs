@@ -302,9 +302,10 @@ fn enums_match_with_payloads_guards_and_alternatives() {
                 fn is_add(n: i64) -> bool:\n    val op = if n > 0: Op.Add(n) else: Op.Stop\n    op is Op.Add(_)\n";
     assert_eq!(run(text, "f", &[]), 135);
     assert_eq!(run(text, "machine", &[]), 143);
-    assert_eq!([-5, 1, 2, 3, 5, 6, 7, 8].map(|x| run(text, "guard", &[x])), [
-        0, 10, 10, 20, 20, 30, 30, 40
-    ]);
+    assert_eq!(
+        [-5, 1, 2, 3, 5, 6, 7, 8].map(|x| run(text, "guard", &[x])),
+        [0, 10, 10, 20, 20, 30, 30, 40]
+    );
     assert_eq!((run(text, "is_add", &[1]), run(text, "is_add", &[0])), (1, 0));
     let text = "enum E:\n    A\n    B\nfn f(e: E) -> i64:\n    match e:\n        case E.A: 1\n";
     assert_eq!(errors_of(text), ["5: E1409: the match has no arm for some values of `E`"]);
@@ -421,8 +422,11 @@ fn inner_functions_do_not_capture() {
 fn results_follow_from_bodies() {
     let text = "fn a(x: i64): x > 1\nfn b(x: i64):\n    if x > 0: return 2.5\n    0.0\nfn c():\n    print 1\nfn d(): a(3)\n";
     let unit = unit_of(text, Mode::Compile);
-    let results: std::vec::Vec<_> =
-        unit.functions.iter().map(|f| f.result.as_ref().map(std::string::ToString::to_string)).collect();
+    let results: std::vec::Vec<_> = unit
+        .functions
+        .iter()
+        .map(|f| f.result.as_ref().map(std::string::ToString::to_string))
+        .collect();
     assert_eq!(results, [Some("bool".into()), Some("f64".into()), None, Some("bool".into())]);
     let text = "fn f(n: i64): if n < 1: 1 else: f(n - 1)\n";
     assert_eq!(errors_of(text), ["1: E1403: function 'f' is recursive and needs a result type"]);

@@ -90,17 +90,23 @@ fn deep_and_long_programs_are_compiled_or_refused_in_bounded_time() {
         format!("fn f(x: i64) -> bool: x > 0{}\n", " and x > 1".repeat(20_000)),
         format!("fn f(x: i64) -> bool: x{}\n", " < x".repeat(20_000)),
         format!("fn f(x: i64) -> i64:\n{}    x\n", "    val y = x\n".repeat(20_000)),
-        format!("fn f(x: i64) -> i64:\n    if x == 0: 0\n{}    else: 1\n",
-            "    elif x == 1: 2\n".repeat(5000)),
+        format!(
+            "fn f(x: i64) -> i64:\n    if x == 0: 0\n{}    else: 1\n",
+            "    elif x == 1: 2\n".repeat(5000)
+        ),
         (0..5000).map(|i| format!("const C{i}: i64 = C{}\n", i + 1)).collect(),
         (0..5000).map(|i| format!("type T{i} = T{}\n", i + 1)).collect(),
         (0..2000).map(|i| format!("fn f{i}(): f{}()\n", i + 1)).collect(),
         (0..2000).map(|i| format!("struct S{i}:\n    x: S{}\n", i + 1)).collect::<String>()
             + "fn f(s: S0) -> i64: 1\n",
-        "struct B<T>:\n    x: T\nfn f<T>(x: T) -> i64: f(B(x: x))\nfn g() -> i64: f(1)\n".to_string(),
+        "struct B<T>:\n    x: T\nfn f<T>(x: T) -> i64: f(B(x: x))\nfn g() -> i64: f(1)\n"
+            .to_string(),
         "struct B<T>:\n    x: B<B<T>>\nfn g(b: B<i64>) -> i64: 1\n".to_string(),
         "struct B<T>:\n    x: T\nfn g() -> i64:\n    val b = ".to_string()
-            + &"B(x: ".repeat(60) + "1" + &")".repeat(60) + "\n    1\n",
+            + &"B(x: ".repeat(60)
+            + "1"
+            + &")".repeat(60)
+            + "\n    1\n",
         "fn f() -> i64:\n    val a = [[[[0; 100]; 100]; 100]; 100]\n    1\n".to_string(),
     ];
     for text in texts {

@@ -4,9 +4,7 @@ use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-use crate::ir::{
-    Arguments, Callee, Function, FunctionInstance, Host, ProgramHost, Stop, Verified,
-};
+use crate::ir::{Arguments, Callee, Function, FunctionInstance, Host, ProgramHost, Stop, Verified};
 use crate::source::{Compiled, Mode, SourceFile, Unit, compile};
 
 /// Steps that a program may take.
@@ -22,9 +20,8 @@ pub(super) fn compiled(text: &str, mode: Mode) -> Compiled {
 
 /// The diagnostics as `line: code: message`.
 pub(super) fn messages(compiled: &Compiled) -> Vec<String> {
-    let line = |d: &crate::source::Diagnostic| {
-        format!("{}: {}: {}", d.line, d.code.as_str(), d.message)
-    };
+    let line =
+        |d: &crate::source::Diagnostic| format!("{}: {}: {}", d.line, d.code.as_str(), d.message);
     compiled.diagnostics.iter().map(line).collect()
 }
 
@@ -71,9 +68,8 @@ impl Host for Printer<'_> {
         callee: &Callee<'_>,
         arguments: &[u64],
     ) -> Result<u64, Stop> {
-        let two = || {
-            (f64::from_bits(arguments[0]), f64::from_bits(*arguments.get(1).unwrap_or(&0)))
-        };
+        let two =
+            || (f64::from_bits(arguments[0]), f64::from_bits(*arguments.get(1).unwrap_or(&0)));
         let text = match callee.name.strip_prefix("rt_print_") {
             Some("i64") => (arguments[0] as i64).to_string(),
             Some("u64") => arguments[0].to_string(),
