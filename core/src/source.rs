@@ -102,7 +102,7 @@ pub use unit::{
 };
 
 use diagnostic::{Diagnostics, File};
-use lower::Generator;
+use lower::generator::Generator;
 use names::Names;
 use program::{Program, Source};
 use ty::TypeError;

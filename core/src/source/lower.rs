@@ -17,6 +17,8 @@ use core::fmt;
 use super::code::Code;
 use super::diagnostic::Severity;
 use super::names::{HashIndex, Name};
+use super::program::constant::{ConstValue, Evaluated, compare, fits, integer, wrap};
+use super::program::layout::{Field, Repr};
 use super::program::*;
 use super::syntax::*;
 use super::token::Span;
@@ -30,7 +32,7 @@ mod call;
 mod condition;
 mod control;
 mod expression;
-mod generator;
+pub(super) mod generator;
 mod iterate;
 mod literal;
 mod method;
@@ -39,8 +41,6 @@ mod pattern;
 mod place;
 mod print;
 mod statement;
-
-pub(super) use generator::{Generator, Lowered, abi};
 
 /// The deepest nesting of the walk.
 const MAX_DEPTH: u32 = 300;
@@ -159,7 +159,7 @@ struct Target {
 
 /// A function that is lowered.
 struct Body<'g, 'p, 's> {
-    unit: &'g mut Generator<'p, 's>,
+    unit: &'g mut generator::Generator<'p, 's>,
     tree: &'p Tree,
     source: u32,
     builder: FunctionBuilder,

@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 
 use super::code::Code;
 use super::diagnostic::formatted;
-use super::lower::{Generator, Lowered, abi};
+use super::lower::generator::{Generator, Lowered, abi};
 use super::names::Name;
-use super::program::{ConstValue, FunctionInfo, Item, ResultType, Source, at, count};
+use super::program::constant::ConstValue;
+use super::program::{FunctionInfo, Item, ResultType, Source, at, count};
 use super::ty::TypeId;
 use super::unit::*;
 use crate::alloc_util::{AllocError, try_copy_str, try_push};

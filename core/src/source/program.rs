@@ -12,13 +12,10 @@ use super::ty::{Head, TypeError, TypeId, Types};
 use crate::alloc_util::try_push;
 
 mod collect;
-mod constant;
-mod layout;
+pub(super) mod constant;
+pub(super) mod layout;
 mod show;
 mod types;
-
-pub(super) use constant::{ConstValue, Evaluated, compare, fits, integer, wrap};
-pub(super) use layout::{Field, Repr};
 
 /// How parameters without a type are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

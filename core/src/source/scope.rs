@@ -5,7 +5,7 @@
 
 use alloc::string::String;
 
-use super::lower::Generator;
+use super::lower::generator::Generator;
 use super::program::{FunctionInfo, ResultType, count};
 use super::syntax::Receiver;
 use super::token::Span;

@@ -500,29 +500,10 @@ impl Body<'_, '_, '_> {
             let address = self.address(place);
             ok = ok.and(try_push(&mut locals, address));
         }
-        for &value in values {
-            match self.repr(value.ty) {
-                Repr::Nothing => {}
-                Repr::Unknown => return self.opaque(),
-                Repr::Scalar(_) => {
-                    let local = self.local_of(value);
-                    ok = ok.and(try_push(&mut locals, local));
-                }
-                Repr::Pair => {
-                    if let Value::Pair(first, second) = value.value {
-                        ok = ok.and(try_push(&mut locals, first));
-                        ok = ok.and(try_push(&mut locals, second));
-                    }
-                }
-                Repr::Memory => {
-                    if let Value::Place(place) = value.value {
-                        let address = self.address(place);
-                        ok = ok.and(try_push(&mut locals, address));
-                    }
-                }
-            }
-        }
         self.program().diagnostics.allocated(ok);
+        if !self.pass(values, &mut locals) {
+            return self.opaque();
+        }
         if locals.len() > 255 {
             let message = format_args!("a call has at most 255 arguments");
             return self.error(span, Code::TooLarge, message);
@@ -540,6 +521,31 @@ impl Body<'_, '_, '_> {
             }
             _ => Typed::new(result, Value::None),
         }
+    }
+
+    /// Appends the locals that values are passed in; whether their types are known.
+    fn pass(&mut self, values: &[Typed], locals: &mut Vec<Local>) -> bool {
+        let mut ok = Ok(());
+        for &value in values {
+            match (self.repr(value.ty), value.value) {
+                (Repr::Unknown, _) => return false,
+                (Repr::Scalar(_), _) => {
+                    let local = self.local_of(value);
+                    ok = ok.and(try_push(locals, local));
+                }
+                (Repr::Pair, Value::Pair(first, second)) => {
+                    ok = ok.and(try_push(locals, first));
+                    ok = ok.and(try_push(locals, second));
+                }
+                (Repr::Memory, Value::Place(place)) => {
+                    let address = self.address(place);
+                    ok = ok.and(try_push(locals, address));
+                }
+                _ => {}
+            }
+        }
+        self.program().diagnostics.allocated(ok);
+        true
     }
 
     fn emit_call(&mut self, callee: &Callee, to: Option<Local>, locals: &[Local]) {

@@ -83,7 +83,7 @@ impl<'p, 's> Generator<'p, 's> {
         }
     }
 
-    /// A number for a walk; 0 is none.
+    /// The number of the next walk, from 1.
     pub(super) fn next_walk(&mut self) -> u32 {
         self.walks = self.walks.wrapping_add(1).max(1);
         self.walks

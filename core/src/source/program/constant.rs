@@ -169,24 +169,9 @@ impl Program<'_, '_> {
         wanted: Option<TypeId>,
     ) -> Option<Evaluated> {
         let tree = &self.source(source)?.tree;
-        let flexible = |value, ty| Some(Evaluated { value, ty, is_flexible: true });
         match tree.expr(id).kind {
             ExprKind::Integer(number, suffix) => {
-                let value = i128::from(tree.number(number));
-                match suffix {
-                    None => {
-                        // Beyond the largest i64 the literal states the bits.
-                        flexible(ConstValue::Integer(value), TypeId::I64)
-                    }
-                    Some(scalar) if scalar.is_float() => {
-                        let value = ConstValue::Float(to_float(value));
-                        Some(Evaluated { value, ty: TypeId::scalar(scalar), is_flexible: false })
-                    }
-                    Some(scalar) => {
-                        let value = ConstValue::Integer(wrap(value, scalar));
-                        Some(Evaluated { value, ty: TypeId::scalar(scalar), is_flexible: false })
-                    }
-                }
+                Some(integer_literal(tree.number(number).into(), suffix))
             }
             ExprKind::Float(number, suffix) => {
                 let value = ConstValue::Float(f64::from_bits(tree.number(number)));
@@ -220,17 +205,21 @@ impl Program<'_, '_> {
                 self.evaluate_cast(value, ty)
             }
             ExprKind::Field(owner, variant) => {
-                // The discriminant of a variant, behind `as`.
                 let ExprKind::Name(owner) = tree.expr(owner).kind else { return None };
-                let Item::Enum(number) = self.item(source, owner)? else { return None };
-                let variants = self.enum_variants(number);
-                let variant = variants.iter().find(|known| known.name == variant)?;
-                let value = ConstValue::Integer(variant.discriminant.into());
-                let ty = self.types.intern(Head::Enum(number), &[]).ok()?;
-                self.is_unit_enum(number).then_some(Evaluated { value, ty, is_flexible: false })
+                self.evaluate_variant(source, owner, variant)
             }
             _ => None,
         }
+    }
+
+    /// The discriminant of a variant, behind `as`.
+    fn evaluate_variant(&mut self, source: u32, owner: Name, variant: Name) -> Option<Evaluated> {
+        let Item::Enum(number) = self.item(source, owner)? else { return None };
+        let variants = self.enum_variants(number);
+        let variant = variants.iter().find(|known| known.name == variant)?;
+        let value = ConstValue::Integer(variant.discriminant.into());
+        let ty = self.types.intern(Head::Enum(number), &[]).ok()?;
+        self.is_unit_enum(number).then_some(Evaluated { value, ty, is_flexible: false })
     }
 
     fn evaluate_unary(&self, op: UnaryOp, operand: Evaluated) -> Option<Evaluated> {
@@ -324,6 +313,17 @@ impl Program<'_, '_> {
         };
         Some(Evaluated { value, ty, is_flexible: false })
     }
+}
+
+/// An integer literal. Beyond the largest i64 one without a type states the bits.
+fn integer_literal(value: i128, suffix: Suffix) -> Evaluated {
+    let ty = suffix.map_or(TypeId::I64, TypeId::scalar);
+    let value = match suffix {
+        None => ConstValue::Integer(value),
+        Some(scalar) if scalar.is_float() => ConstValue::Float(to_float(value)),
+        Some(scalar) => ConstValue::Integer(wrap(value, scalar)),
+    };
+    Evaluated { value, ty, is_flexible: suffix.is_none() }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "the nearest value is the result")]

@@ -7,6 +7,7 @@ use std::vec::Vec;
 
 #[test]
 fn each_error_has_its_message() {
+    let mut wrong = Vec::new();
     for (text, expected) in [
         ("fn f() -> i64: cout\n", "1: E1301: name `cout` not found"),
         ("fn f() -> i64: g()\n", "1: E1301: name `g` not found"),
@@ -112,7 +113,7 @@ fn each_error_has_its_message() {
         ("fn f(a: i64, a: i64) -> i64: a\n", "1: E1302: parameter `a` is declared twice"),
         ("enum E:\n    A\nfn f() -> i64: E.B as i64\n", "3: E1304: `E` has no variant `B`"),
         ("use nowhere.{x}\n", "1: E1303: module `nowhere` not found"),
-        ("fn f() -> bool: 1 < 2 < true\n", "1: E1404: `<` has no meaning for `i64` and `bool`"),
+        ("fn f() -> bool: 1 < 2 < true\n", "1: E1401: expected `bool`, found `i64`"),
         (
             "fn f():\n    val p = (1, 2)\n    print p\n",
             "3: E1201: printing a value of `(i64, i64)` is not supported: print its numbers",
@@ -136,12 +137,11 @@ fn each_error_has_its_message() {
         ),
     ] {
         let found = errors_of(text);
-        assert_eq!(
-            found.first().map(std::string::String::as_str),
-            Some(expected),
-            "{text}{found:#?}"
-        );
+        if found.first().map(std::string::String::as_str) != Some(expected) {
+            wrong.push((text, expected, found));
+        }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
