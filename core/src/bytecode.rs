@@ -11,6 +11,7 @@
 pub mod host;
 pub mod instruction;
 pub mod interpret;
+pub mod objects;
 mod relation;
 #[cfg(test)]
 pub(crate) mod testing;

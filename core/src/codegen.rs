@@ -55,14 +55,6 @@ pub use error::{CodegenError, Limit};
 #[cfg(feature = "alloc")]
 mod compiler;
 
-#[cfg(feature = "alloc")]
-use x64::Gpr;
-
-/// The registers of the first six integer arguments in the C calling convention.
-/// Source: System V ABI, AMD64 supplement, 3.2.3 "Parameter Passing".
-#[cfg(feature = "alloc")]
-pub(crate) const ARGUMENTS: [Gpr; 6] = [Gpr::Rdi, Gpr::Rsi, Gpr::Rdx, Gpr::Rcx, Gpr::R8, Gpr::R9];
-
 #[cfg(test)]
 #[cfg(all(feature = "kernel", any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
 pub(crate) mod tests;

@@ -7,6 +7,7 @@
 //! * `host_symbols` (feature `host`): resolves imports from the process and from shared libraries; `shared_object`
 //!   opens shared objects with the system's loader;
 //! * `host_services` (feature `host`): what modules need from the process beside symbols;
+//! * `cfi` (feature `cli`): checks the landing pads of control-flow protection;
 //! * `inspect` (feature `cli`): prints the contents of a file, as text or as JSON;
 //! * `pack` (feature `pack`): links relocatable ELF objects into a module;
 //! * [`prefetch`]: reads files into a cache in advance, on several threads;
@@ -25,6 +26,8 @@ pub mod call;
 #[cfg(target_arch = "x86_64")]
 #[cfg_attr(not(feature = "c-api"), allow(dead_code))]
 mod call_record;
+#[cfg(feature = "cli")]
+pub mod cfi;
 #[cfg(feature = "c-api")]
 mod code_map;
 mod debug_info;
@@ -35,6 +38,7 @@ pub mod ffi;
 pub mod file_lease;
 pub mod files;
 mod fork;
+pub mod guide;
 #[cfg(feature = "host")]
 pub mod host_services;
 #[cfg(feature = "host")]

@@ -93,6 +93,7 @@ impl<M: Machine> Compiler<M> {
     ) -> Result<CompiledFunction<'_>, CodeError> {
         let facts = self.verifier.facts(program, index).map_err(|fault| match fault {
             Fault::OutOfMemory => CodeError::OutOfMemory,
+            Fault::Objects => CodeError::Objects { index },
             // The program has been verified.
             _ => CodeError::NoFunction { index },
         })?;

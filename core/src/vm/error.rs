@@ -24,6 +24,11 @@ pub enum CodeError {
         /// The number of parameters.
         params: u16,
     },
+    /// The function works on objects, or calls one that does: it is interpreted.
+    Objects {
+        /// The index of the function.
+        index: u32,
+    },
     /// The function was not translated to IR.
     Translate(TranslateError),
     /// No code was generated.
@@ -87,6 +92,9 @@ impl fmt::Display for CodeError {
             CodeError::NoFunction { index } => write!(f, "the program has no function {index}"),
             CodeError::Parameters { index, params } => {
                 write!(f, "function {index} takes {params} arguments, and a host passes 8 at most")
+            }
+            CodeError::Objects { index } => {
+                write!(f, "function {index} works on objects, and is only interpreted")
             }
             CodeError::Translate(error) => error.fmt(f),
             CodeError::Codegen(error) => error.fmt(f),

@@ -26,6 +26,7 @@ use super::{CodeError, CodeObserver, InterpreterPool, NEVER, Registration, TrapH
 use crate::alloc_util::{AllocError, try_box, try_collect, try_with_capacity};
 use crate::bytecode::host::{HostTable, Signals};
 use crate::bytecode::interpret::{Environment, LoopHead, StackSpace, TierUp};
+use crate::bytecode::objects::{Objects, Value};
 use crate::bytecode::verify::Program;
 use crate::codegen::{CodegenError, CompiledFunction};
 use crate::memory::code_alloc::{CodeMemory, ExecError, ExecutableBlock, Request};
@@ -38,6 +39,10 @@ use stubs::{EXIT_TRAMPOLINE, EntryTrampoline, Stubs};
 /// The machine that this engine compiles for.
 #[cfg(target_arch = "x86_64")]
 type HostMachine = crate::codegen::x64::X64;
+
+/// The machine that this engine compiles for.
+#[cfg(target_arch = "aarch64")]
+type HostMachine = crate::codegen::aarch64::Aarch64;
 
 /// Bytes of stack that a call of compiled code takes, without the activation.
 const CALL_STACK: usize = 1024;
@@ -265,7 +270,8 @@ impl<'c> Native<'c> {
         if !self.exit_trampolines.contains(&address) {
             return Some(address);
         }
-        if !self.warm(function) || !stack::is_left_to_compile(stack_end) {
+        let is_wanted = self.program.compiles(function) && self.warm(function);
+        if !is_wanted || !stack::is_left_to_compile(stack_end) {
             return None;
         }
         self.compile(function).ok().map(|(address, _)| address)
@@ -409,6 +415,22 @@ impl<'c> Native<'c> {
     pub(super) fn has_address(&self, address: usize) -> bool {
         self.entry_trampolines()
             .is_ok_and(|all| all.values().any(|code| code.block.address() == address))
+    }
+
+    /// Calls a function with values and objects.
+    ///
+    /// # Errors
+    /// The trap that stops the program.
+    pub(super) fn call_with(
+        &self,
+        objects: &mut dyn Objects,
+        call: (u32, &[Value]),
+        space: StackSpace,
+    ) -> Result<Value, Trap> {
+        let environment =
+            Environment { program: &self.program, hosts: &self.hosts, signals: self.signals() };
+        let mut tier = TierUpHook { native: self };
+        self.interpreters.call_with(environment, objects, &mut tier, call, space)
     }
 
     /// Interprets a call. The functions that it calls may be compiled.

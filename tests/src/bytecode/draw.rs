@@ -147,7 +147,9 @@ impl Writer<'_> {
             Kind::I64 => I::ConstI64 { dest, value: source.integer() },
             Kind::F64 => I::ConstF64 { dest, bits: source.float() },
             Kind::Bool => source.choose([I::ConstTrue { dest }, I::ConstFalse { dest }]),
-            Kind::Nil => source.choose([I::ConstNone { dest }, I::ConstUnit { dest }]),
+            Kind::Nil | Kind::Value => {
+                source.choose([I::ConstNone { dest }, I::ConstUnit { dest }])
+            }
         });
     }
 

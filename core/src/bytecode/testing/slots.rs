@@ -69,7 +69,7 @@ impl Writer<'_> {
                 }
                 Kind::Bool if self.below(2) == 0 => self.put(I::ConstTrue { dest }),
                 Kind::Bool => self.put(I::ConstFalse { dest }),
-                Kind::Nil => self.put(I::ConstNone { dest }),
+                Kind::Nil | Kind::Value => self.put(I::ConstNone { dest }),
             };
         }
         self.vector.push(kind);
@@ -106,7 +106,7 @@ impl Writer<'_> {
                 self.vector.pop();
             }
             Kind::Bool => self.condition(deep),
-            Kind::Nil => self.push(Kind::Nil),
+            Kind::Nil | Kind::Value => self.push(Kind::Nil),
         }
     }
 

@@ -79,4 +79,6 @@ pub mod trap_code {
     pub const HOST: u32 = 6;
     /// No memory. The interpreter alone traps so.
     pub const OUT_OF_MEMORY: u32 = 7;
+    /// An operation on a value has no result. The interpreter alone traps so.
+    pub const VALUE: u32 = 8;
 }

@@ -36,7 +36,8 @@ impl Class {
 
     pub(super) fn of(kind: Kind) -> Self {
         match kind {
-            Kind::I64 | Kind::Nil => Self::Int,
+            // A function with values of a kind that is not known is not compiled.
+            Kind::I64 | Kind::Nil | Kind::Value => Self::Int,
             Kind::F64 => Self::Float,
             Kind::Bool => Self::Bool,
         }

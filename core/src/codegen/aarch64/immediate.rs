@@ -15,11 +15,11 @@ impl Imm12 {
 
     /// The operand with this value, if there is one.
     #[inline]
-    pub fn new(value: u64) -> Option<Self> {
-        let value = u32::try_from(value).ok().filter(|value| *value < 1 << 24)?;
+    #[expect(clippy::cast_possible_truncation, reason = "each has at most 12 bits")]
+    pub const fn new(value: u64) -> Option<Self> {
         match (value & 0xfff, value >> 12) {
-            (low, 0) => Some(Self { bits: low << 10 }),
-            (0, high) => Some(Self { bits: 1 << 22 | high << 10 }),
+            (low, 0) => Some(Self { bits: (low as u32) << 10 }),
+            (0, high) if high < 1 << 12 => Some(Self { bits: 1 << 22 | (high as u32) << 10 }),
             _ => None,
         }
     }

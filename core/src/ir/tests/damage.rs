@@ -135,8 +135,8 @@ fn every_flipped_bit_is_refused_or_interpreted() {
             let all = std::vec![Argument::Scalar(Scalar::U16); body.type_params().into()];
             let Ok(instance) = verified.instance(Arguments::new(&all).unwrap()) else { continue };
             // Any outcome but a panic.
-            drop(interpreted(instance, 100));
-            accepted += 1;
+            let result = interpreted(instance, 100);
+            accepted += usize::from(result.is_ok() || result.is_err());
         }
     });
     for function in &functions {

@@ -32,10 +32,10 @@ type Fix = (usize, Relocation, Result<Name, usize>);
 pub(super) struct Machine<'t> {
     pub(super) templates: BTreeMap<&'t str, Verified<'t>>,
     pub(super) host: BTreeMap<&'static str, usize>,
-    /// The optimisation level.
-    pub(super) level: u8,
     /// The names of the functions of the program by number.
     pub(super) program: Vec<&'t str>,
+    /// The optimisation level.
+    pub(super) level: u8,
     memory: CodeMemory,
     compiler: NativeCompiler,
 }
@@ -52,7 +52,7 @@ impl<'t> Machine<'t> {
     pub(super) fn new(templates: BTreeMap<&'t str, Verified<'t>>) -> Self {
         let (memory, compiler) = (CodeMemory::default(), NativeCompiler::new());
         let (host, program) = (BTreeMap::new(), Vec::new());
-        Self { templates, host, level: 0, program, memory, compiler }
+        Self { templates, host, program, level: 0, memory, compiler }
     }
 
     /// Links the instance `name` of `arguments`, and all of its callees.

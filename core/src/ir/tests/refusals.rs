@@ -227,7 +227,7 @@ fn operations_and_callees_of_version_2_are_refused_in_version_1() {
 }
 
 /// The error of a function with these tables.
-fn tables(make: impl FnOnce(&mut FunctionBuilder)) -> Option<IrError> {
+fn tables<R>(make: impl FnOnce(&mut FunctionBuilder) -> R) -> Option<IrError> {
     let mut body = FunctionBuilder::new(0, None);
     make(&mut body);
     body.return_none();
@@ -240,15 +240,15 @@ fn malformed_slots_and_data_are_refused() {
     // One instruction; then the tables.
     let at = AT + 12;
     for (size, align) in [(0, 1), (1 << 20, 16), (5, 2)] {
-        assert_eq!(tables(|body| drop(body.slot(size, align))), None);
+        assert_eq!(tables(|body| body.slot(size, align)), None);
     }
     for align in [0, 3, 32, u32::MAX] {
         let expected = IrError::Alignment { at, align, limit: MAX_SLOT_ALIGN };
-        assert_eq!(tables(|body| drop(body.slot(8, align))), Some(expected));
+        assert_eq!(tables(|body| body.slot(8, align)), Some(expected));
     }
     let (name, limit) = ("bytes of stack slots", MAX_SLOT_BYTES);
     let large =
-        |sizes: &[u32]| tables(|body| sizes.iter().for_each(|&size| drop(body.slot(size, 16))));
+        |sizes: &[u32]| tables(|body| sizes.iter().map(|&size| body.slot(size, 16)).count());
     let refused = |at, value| Some(IrError::Limit { at, name, limit, value });
     assert_eq!(large(&[(1 << 20) + 1]), refused(at, (1 << 20) + 1));
     assert_eq!(large(&[u32::MAX, 8]), refused(at, u64::from(u32::MAX)));
@@ -257,7 +257,7 @@ fn malformed_slots_and_data_are_refused() {
     assert_eq!(large(&[1, (1 << 20) - 15]), refused(at + 8, (1 << 20) + 1));
     for align in [0, 3, 8192] {
         let expected = IrError::Alignment { at, align, limit: MAX_DATA_ALIGN };
-        assert_eq!(tables(|body| drop(body.data(b"four", align))), Some(expected));
+        assert_eq!(tables(|body| body.data(b"four", align)), Some(expected));
     }
     let patched = |place: usize, value: u8| {
         let mut body = FunctionBuilder::new(0, None);
@@ -268,10 +268,15 @@ fn malformed_slots_and_data_are_refused() {
         bytes[at as usize + place] = value;
         Verified::new(Function::parse(&bytes).unwrap()).err()
     };
-    assert_eq!(patched(0, 15), None);
     let beyond = |at, offset, size| Some(IrError::Data { at, offset, size });
+    // The first entry behind its place, and over the second.
+    assert_eq!(patched(0, 7), None);
+    assert_eq!(patched(0, 15), beyond(at + 12, 8, 8));
     assert_eq!(patched(0, 16), beyond(at, 16, 1));
     assert_eq!(patched(4, 17), beyond(at, 0, 17));
+    // The first entry reaches into the second.
+    assert_eq!(patched(4, 8), None);
+    assert_eq!(patched(4, 9), beyond(at + 12, 8, 8));
     assert_eq!(patched(12, 4), beyond(at + 12, 4, 8));
     assert_eq!(patched(12 + 4, 9), beyond(at + 12, 8, 9));
     // The sum of offset and size does not wrap.
@@ -343,11 +348,11 @@ fn every_error_names_its_place() {
     let errors = [
         (error("slot_address p, s + 17"), "at 0x38: the offset 17 lies outside of 16 bytes"),
         (
-            tables(|body| drop(body.slot(1 << 21, 8))),
+            tables(|body| body.slot(1 << 21, 8)),
             "at 0x44: 2097152 bytes of stack slots; the limit is 1048576",
         ),
         (
-            tables(|body| drop(body.slot(8, 3))),
+            tables(|body| body.slot(8, 3)),
             "at 0x44: an alignment of 3; it must be a power of two up to 16",
         ),
     ];

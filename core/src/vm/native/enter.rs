@@ -13,7 +13,7 @@ use super::block::Header;
 use crate::bytecode::instruction::Instruction;
 use crate::bytecode::interpret::StackSpace;
 use crate::bytecode::translate::abi::{self, MAX_ARGUMENTS, REGISTER_ARGUMENTS, trap_code};
-use crate::trap::bytecode::{Cause, Trap};
+use crate::trap::bytecode::{Cause, Trap, ValueError};
 use crate::vm::{TrapHook, stack};
 
 /// The arguments of a function that are not passed in registers.
@@ -80,6 +80,7 @@ impl Context {
             Cause::Interrupted => (trap_code::INTERRUPTED, 0),
             Cause::Host(error) => (trap_code::HOST, error),
             Cause::OutOfMemory => (trap_code::OUT_OF_MEMORY, 0),
+            Cause::Value(error) => (trap_code::VALUE, error.code()),
         };
         (self.trap_function, self.trap_at) = (trap.function, trap.at);
     }
@@ -98,6 +99,9 @@ impl Context {
             trap_code::STACK_LIMIT => Cause::StackLimit,
             trap_code::INTERRUPTED => Cause::Interrupted,
             trap_code::OUT_OF_MEMORY => Cause::OutOfMemory,
+            trap_code::VALUE => {
+                ValueError::from_code(self.host_error).map_or(Cause::OutOfMemory, Cause::Value)
+            }
             _ if self.host_error != 0 => Cause::Host(self.host_error),
             _ => Cause::Host(native.signals().take_error().unwrap_or(1)),
         };

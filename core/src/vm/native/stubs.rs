@@ -9,9 +9,13 @@
 //! * `exit_trampoline(function, at, interpret)`: the stand-in of a function, at `at` in the block of the stubs;
 //! * `assemble_entry_trampoline(trampoline)`: a C function that calls a function of the program.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 #[cfg(target_arch = "x86_64")]
 mod x64;
 
+#[cfg(target_arch = "aarch64")]
+pub(super) use aarch64::{EXIT_TRAMPOLINE, assemble, assemble_entry_trampoline, exit_trampoline};
 #[cfg(target_arch = "x86_64")]
 pub(super) use x64::{EXIT_TRAMPOLINE, assemble, assemble_entry_trampoline, exit_trampoline};
 

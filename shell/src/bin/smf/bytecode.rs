@@ -5,16 +5,16 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
-use smf_core::bytecode::text::{annotate, assemble, write_module};
+use smf_core::bytecode::text::{annotate, assemble_program, write_constants};
 use smf_core::bytecode::verify::{FunctionCode, Kind, Program, Verifier, functions_of};
 use smf_core::codegen::CompiledFunction;
-use smf_core::format::Flags;
 use smf_core::format::functions::{Function, Functions};
+use smf_core::format::{Flags, Smf};
 use smf_core::loader::ModuleRef;
 use smf_core::vm::{Engine, X64Compiler};
 
-use crate::generic;
 use crate::output::{self, At, Failure};
+use crate::{generic, objects};
 
 /// The column for instruction bytes; few instructions have more.
 const BYTES_IN_A_LINE: usize = 10;
@@ -47,7 +47,7 @@ pub(crate) fn asm(args: &AsmArgs) -> Result<(), Failure> {
         generic::assemble(source).at(&args.file)?
     } else {
         let flags = Flags(if args.reloadable { Flags::RELOADABLE } else { 0 });
-        write_module(&assemble(source).at(&args.file)?, flags).at(&args.file)?
+        assemble_program(source).at(&args.file)?.to_module(flags).at(&args.file)?
     };
     output::write(&args.output, &module, None)
 }
@@ -89,9 +89,10 @@ pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
     // A single function is shown without the names of its callees, which the output does not define.
     let named = |index: u32| functions.get(usize::try_from(index).ok()?).map(Function::name);
     let callee = |index| named(index).filter(|_| args.name.is_none());
-    let mut native = args.native.then(|| native(&args.file, &table)).transpose()?;
+    let mut native = args.native.then(|| native(&args.file, &smf, &table)).transpose()?;
     output::to_stdout(|out| {
         let mut text = String::new();
+        write_constants(&mut text, smf.constants()).map_err(io::Error::other)?;
         for function in wanted {
             let &Function { code, params, locals, .. } = function;
             let code = FunctionCode { code, params, locals };
@@ -111,8 +112,13 @@ pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
 }
 
 /// A compiler that records the source map, and the verified program.
-fn native<'d>(path: &Path, table: &Functions<'d>) -> Result<(X64Compiler, Program<'d>), Failure> {
-    let program = Verifier::new().verify(functions_of(table).at(path)?).at(path)?;
+fn native<'d>(
+    path: &Path,
+    smf: &Smf<'d>,
+    table: &Functions<'d>,
+) -> Result<(X64Compiler, Program<'d>), Failure> {
+    let functions = functions_of(table).at(path)?;
+    let program = Verifier::new().verify_program(functions, smf.constants()).at(path)?;
     let mut compiler = X64Compiler::new();
     compiler.record_source_map(true);
     Ok((compiler, program))
@@ -180,11 +186,14 @@ pub(crate) fn call(
         why + &output::suggestions("has", names)
     });
     let index = index.at(path)?;
+    if !engine.program().compiles(index) {
+        return objects::call(engine, index, args).at(path);
+    }
     let result = engine.call(index, args).at(path)?;
     let kind = engine.program().summary(index).map_or(Kind::Nil, |summary| summary.result);
     let shown = match kind {
         Kind::F64 => format!("{:?}", f64::from_bits(result.cast_unsigned())),
-        Kind::I64 | Kind::Bool | Kind::Nil => result.to_string(),
+        Kind::I64 | Kind::Bool | Kind::Nil | Kind::Value => result.to_string(),
     };
     Ok((result, shown))
 }

@@ -17,6 +17,7 @@ mod crash;
 mod diff;
 mod generate;
 mod generic;
+mod help;
 mod inspect;
 mod integer;
 mod jit;
@@ -25,6 +26,7 @@ mod library;
 mod map;
 mod nm;
 mod note;
+mod objects;
 mod output;
 mod pack;
 mod prefetch;
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Run(args) => return finish(run::run(args)),
         Command::Diff(args) => return finish(diff::run(args)),
+        Command::Help(args) => help::run(args),
         Command::Jit(args) => jit::run(args),
         Command::Templates(args) => templates::run(args),
         Command::Inspect(args) => inspect::run(args),

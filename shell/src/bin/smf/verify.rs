@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use smf_core::bytecode::verify::{Verifier, functions_of};
 use smf_core::format::{File, Library, Smf};
-use smf_loader::files;
+use smf_loader::{cfi, files};
 
 use crate::output::{self, Failure};
 
@@ -15,22 +15,30 @@ use crate::output::{self, Failure};
 /// Prints `FILE: ok` for each valid file, and `error: FILE: message, at offset 0x..` on standard error for
 /// others. Sections are decompressed, bytecode is verified, and the tables of a dynlib's shared object are
 /// checked without opening it. For an archive, the index, all hashes and all modules are checked.
+///
+/// With `--cfi`, exported functions and places whose address is taken must begin with ENDBR64 (x86-64) or BTI
+/// (aarch64). Each one that does not is reported, and whether the properties of the module state the protection.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The modules and archives
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Also check that every target of indirect branches begins with a landing pad
+    #[arg(long)]
+    cfi: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let bar = output::progress(args.files.len());
     let mut failed = false;
     for path in &args.files {
-        let result = verify(path);
+        let result = verify(path, args.cfi);
         failed |= result.is_err();
         let name = path.to_string_lossy();
         let written = bar.suspend(|| match result {
-            Ok(()) => writeln!(io::stdout(), "{}: ok", output::one_line(&name)),
+            Ok(remarks) => {
+                writeln!(io::stdout(), "{}: ok{}", output::one_line(&name), remarks.concat())
+            }
             Err(why) => {
                 output::report("error", &format!("{name}: {why}"));
                 Ok(())
@@ -43,31 +51,61 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if failed { Err(Failure::Reported) } else { Ok(()) }
 }
 
-fn verify(path: &Path) -> Result<(), Box<dyn Error>> {
+/// What the line of a valid file says besides.
+type Remarks = Vec<String>;
+
+fn verify(path: &Path, is_cfi: bool) -> Result<Remarks, Box<dyn Error>> {
     let data = files::read(path)?;
     match File::parse(&data)? {
-        File::Module(smf) => verify_module(&smf),
-        File::Library(library) => verify_library(&library),
+        File::Module(smf) => verify_module(&smf, is_cfi).map(Vec::from_iter),
+        File::Library(library) => verify_library(&library, is_cfi),
     }
 }
 
-fn verify_module(smf: &Smf<'_>) -> Result<(), Box<dyn Error>> {
+fn verify_module(smf: &Smf<'_>, is_cfi: bool) -> Result<Option<String>, Box<dyn Error>> {
     smf.verify()?;
     smf.verify_compressed()?;
     if let Some(functions) = smf.functions()? {
-        Verifier::new().verify(functions_of(&functions)?)?;
+        Verifier::new().verify_program(functions_of(&functions)?, smf.constants())?;
     }
-    Ok(())
+    if is_cfi { verify_cfi(smf) } else { Ok(None) }
 }
 
-fn verify_library(library: &Library<'_>) -> Result<(), Box<dyn Error>> {
+/// Checks the landing pads. Returns what is worth a remark.
+fn verify_cfi(smf: &Smf<'_>) -> Result<Option<String>, Box<dyn Error>> {
+    let Some(report) = cfi::check(smf)? else {
+        return Ok(Some(", no machine code with landing pads".to_owned()));
+    };
+    let targets = report.targets;
+    if report.offenders.is_empty() {
+        let stated = match report.is_stated {
+            Some(false) => ", but .smf.property does not state it",
+            _ => "",
+        };
+        return Ok(Some(format!(", {targets} landing pads{stated}")));
+    }
+    let stated = match report.is_stated {
+        Some(true) => ", although .smf.property states them",
+        _ => "",
+    };
+    let count = report.offenders.len();
+    let mut message = format!("{count} of {targets} landing pads are missing{stated}");
+    for offender in &report.offenders {
+        message.push_str(&format!("; {offender}"));
+    }
+    Err(message.into())
+}
+
+fn verify_library(library: &Library<'_>, is_cfi: bool) -> Result<Remarks, Box<dyn Error>> {
     library.verify()?;
+    let mut remarks = Vec::new();
     for module in library.modules() {
         let module = module?;
         let verified = Smf::parse(module.data).map_err(Into::into);
-        verified.and_then(|smf| verify_module(&smf)).map_err(|error| {
+        let remark = verified.and_then(|smf| verify_module(&smf, is_cfi)).map_err(|error| {
             format!("module `{}` (at 0x{:x}): {error} of the module", module.name, module.offset)
         })?;
+        remarks.extend(remark.map(|remark| format!("{remark} in `{}`", module.name)));
     }
-    Ok(())
+    Ok(remarks)
 }

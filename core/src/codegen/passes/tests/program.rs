@@ -238,6 +238,7 @@ impl<'r> Generator<'r> {
                     }
                 },
                 10 => self.through_temporary(),
+                11 if !self.options.is_leaf => self.load_twice(),
                 5..8 if !self.recent.is_empty() => {
                     let statement = self.repeated();
                     self.emit(statement);
@@ -429,6 +430,32 @@ impl<'r> Generator<'r> {
             self.emit(statement);
         }
         self.emit(Statement::Copy(ty, to, temporary));
+    }
+
+    /// Two loads from one address, and an effect on memory in between that may change what lies there.
+    fn load_twice(&mut self) {
+        let ty = self.ty(|ty| !ty.is_float());
+        let memory = self.memory[0];
+        let (first, second) = (self.local(ty), self.local(ty));
+        let load = |to| Statement::Load(ty, to, memory, 0);
+        self.emit(load(first));
+        match self.random.below(4) {
+            0 => {
+                let other = self.ty(|ty| !ty.is_float());
+                let value = self.local(other);
+                self.emit(Statement::Store(other, value, memory, 0));
+            }
+            1 => {
+                let value = self.local(Scalar::U8);
+                self.emit(Statement::FillMemory(memory, value, Value::Number(3)));
+            }
+            2 => self.call(),
+            _ => {
+                let value = self.local(Scalar::I32);
+                self.emit(Statement::StoreElement(Scalar::I32, value, memory, Some(self.index), 0));
+            }
+        }
+        self.emit(load(second));
     }
 
     fn call(&mut self) {

@@ -14,6 +14,10 @@ pub(in crate::vm::native) const EXIT_TRAMPOLINE: usize = 10;
 /// Source: System V ABI, AMD64 supplement, 3.2.1 "Registers".
 const SAVED: [Gpr; 6] = [Gpr::Rbx, Gpr::Rbp, Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
 
+/// The registers of the first integer arguments.
+/// Source: System V ABI, AMD64 supplement, 3.2.3 "Parameter Passing".
+const C_ARGUMENTS: [Gpr; 6] = [Gpr::Rdi, Gpr::Rsi, Gpr::Rdx, Gpr::Rcx, Gpr::R8, Gpr::R9];
+
 /// The registers of the arguments of a function of the program, behind context and depth.
 const ARGUMENTS: [Gpr; REGISTER_ARGUMENTS] = [Gpr::Rdx, Gpr::Rcx, Gpr::R8, Gpr::R9];
 
@@ -182,7 +186,7 @@ pub(in crate::vm::native) fn assemble_entry_trampoline(
 
 /// Moves the C arguments to callee-saved registers and to the context.
 fn put_arguments(asm: &mut Assembler<Growing>, params: u16) {
-    let in_registers = crate::codegen::ARGUMENTS.into_iter().take(params.into());
+    let in_registers = C_ARGUMENTS.into_iter().take(params.into());
     for (register, number) in in_registers.clone().zip(HELD) {
         copy(asm, number, register);
     }
