@@ -6,7 +6,7 @@ use std::vec::Vec;
 use super::harness::{CONTEXT, HostFunctions, Program, plain, verified};
 use crate::codegen::{NativeCompiler, Options};
 use crate::ir::{
-    Binary, Condition, FunctionBuilder, Local, Memory, Scalar, Stop, Unary, ValueType, interpret,
+    Binary, Condition, FunctionBuilder, Local, Memory, ProgramHost, Scalar, Stop, Unary, ValueType,
 };
 
 /// The operation under test.
@@ -15,15 +15,21 @@ enum Op {
     Unary(Unary),
     Binary(Binary),
     BinaryNumber(Binary, i32),
+    /// With one operand loaded from memory by the instruction before.
+    BinaryLoaded(Binary, bool),
     Convert(Scalar),
     Compare(Condition),
     CompareNumber(Condition, i32),
     Branch(Condition),
     BranchNumber(Condition, i32),
+    BranchLoaded(Condition, i32),
     /// By a bool that a comparison has set.
     BranchIf(Condition, bool),
     Trap(Condition),
     TrapNumber(Condition, i32),
+    TrapLoaded(Condition, i32),
+    /// Behind a branch on the same condition.
+    BranchTrap(Condition),
     TrapIf(Condition, bool),
     Select(Condition),
     /// By a bool that is kept.
@@ -37,7 +43,7 @@ const LINE: u32 = 0x0102_0304;
 impl Op {
     fn result(self, ty: Scalar) -> Scalar {
         match self {
-            Op::Unary(_) | Op::Binary(_) | Op::BinaryNumber(..) => ty,
+            Op::Unary(_) | Op::Binary(_) | Op::BinaryNumber(..) | Op::BinaryLoaded(..) => ty,
             Op::Select(_) | Op::SelectBool(_) => ty,
             Op::Convert(to) => to,
             _ => Scalar::Bool,
@@ -50,15 +56,24 @@ impl Op {
             Op::Unary(unary) => f.unary(unary, ty, d, a),
             Op::Binary(binary) => f.binary(binary, ty, d, a, b),
             Op::BinaryNumber(binary, number) => f.binary(binary, ty, d, a, number),
+            Op::BinaryLoaded(binary, swapped) => {
+                let loaded = reload(f, ty, b);
+                let [left, right] = if swapped { [loaded, a] } else { [a, loaded] };
+                f.binary(binary, ty, d, left, right);
+            }
             Op::Convert(to) => f.convert(to, d, ty, a),
             Op::Compare(condition) => f.compare(condition, ty, d, a, b),
             Op::CompareNumber(condition, number) => f.compare(condition, ty, d, a, number),
-            Op::Branch(_) | Op::BranchNumber(..) | Op::BranchIf(..) => {
+            Op::Branch(_) | Op::BranchNumber(..) | Op::BranchIf(..) | Op::BranchLoaded(..) => {
                 let (taken, done) = (f.label(), f.label());
                 match self {
                     Op::Branch(condition) => f.branch(condition, ty, a, b, taken),
                     Op::BranchNumber(condition, number) => {
                         f.branch(condition, ty, a, number, taken)
+                    }
+                    Op::BranchLoaded(condition, number) => {
+                        let loaded = reload(f, ty, a);
+                        f.branch(condition, ty, loaded, number, taken);
                     }
                     Op::BranchIf(condition, expected) => {
                         let bool = f.local(Scalar::Bool);
@@ -79,6 +94,19 @@ impl Op {
             }
             Op::TrapNumber(condition, number) => {
                 f.trap_compare(condition, ty, a, number, TRAP);
+                f.constant(result, d, 1);
+            }
+            Op::TrapLoaded(condition, number) => {
+                let loaded = reload(f, ty, a);
+                f.trap_compare(condition, ty, loaded, number, TRAP);
+                f.constant(result, d, 1);
+            }
+            Op::BranchTrap(condition) => {
+                let done = f.label();
+                f.branch(condition, ty, a, b, done);
+                f.trap_compare(condition, ty, a, b, TRAP + 1);
+                f.trap_compare(condition.swapped(), ty, a, b, TRAP);
+                f.bind(done);
                 f.constant(result, d, 1);
             }
             Op::TrapIf(condition, expected) => {
@@ -109,9 +137,20 @@ impl Op {
                 | Op::BinaryNumber(..)
                 | Op::CompareNumber(..)
                 | Op::BranchNumber(..)
+                | Op::BranchLoaded(..)
                 | Op::TrapNumber(..)
+                | Op::TrapLoaded(..)
         )
     }
+}
+
+/// The value of `local` as loaded from memory.
+fn reload(f: &mut FunctionBuilder, ty: Scalar, local: Local) -> Local {
+    let (slot, pointer, loaded) = (f.slot(8, 8), f.local(Scalar::Pointer), f.local(ty));
+    f.slot_address(pointer, slot, 0);
+    f.store(ty, local, pointer, 0);
+    f.load(ty, loaded, pointer, 0);
+    loaded
 }
 
 /// Which of destination and operands are one local.
@@ -307,8 +346,9 @@ fn expect(op: Op, ty: Scalar, values: &[[u64; 2]]) -> Vec<Result<u64, Stop>> {
     let verified = verified(&bytes);
     let instance = plain(&verified);
     let mut memory = Memory { base: 0, bytes: &mut [] };
-    let run = |&[a, b]: &[u64; 2]| interpret(&instance, &[a, b], &mut memory, &mut 100);
-    values.iter().map(run).collect()
+    let functions = [instance];
+    let mut program = ProgramHost::new(&functions, &mut memory, u64::MAX).unwrap();
+    values.iter().map(|values| program.call_function(0, values)).collect()
 }
 
 extern "C" fn nothing() {}
@@ -426,7 +466,9 @@ fn unary_operations_and_conversions_agree_with_the_interpreter() {
 fn binary_operations_agree_with_the_interpreter() {
     let mut runner = Runner::new();
     for &binary in Binary::ALL {
-        runner.check_all(binary.types(), &[Op::Binary(binary)]);
+        let ops =
+            [Op::Binary(binary), Op::BinaryLoaded(binary, false), Op::BinaryLoaded(binary, true)];
+        runner.check_all(binary.types(), &ops);
     }
 }
 
@@ -456,6 +498,7 @@ fn comparisons_agree_with_the_interpreter() {
             Op::TrapIf(condition, false),
             Op::Select(condition),
             Op::SelectBool(condition),
+            Op::BranchTrap(condition),
         ];
         runner.check_all(condition.types(), &ops);
         let numbers = [0, 1, -1, 100, i32::from(i16::MIN)];
@@ -464,6 +507,8 @@ fn comparisons_agree_with_the_interpreter() {
                 Op::CompareNumber(condition, number),
                 Op::BranchNumber(condition, number),
                 Op::TrapNumber(condition, number),
+                Op::BranchLoaded(condition, number),
+                Op::TrapLoaded(condition, number),
             ];
             runner.check_all(condition.types().and(crate::ir::TypeSet::NUMBERS), &ops);
         }
