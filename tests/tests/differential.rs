@@ -16,7 +16,7 @@ const PROGRAMS: u64 = 2000;
 
 fn engines() -> Vec<Box<dyn Engine>> {
     let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(Interpreter::default())];
-    if cfg!(target_arch = "x86_64") {
+    if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
         for (level, has_context) in [(0, false), (0, true), (1, false), (2, false), (2, true)] {
             engines.push(Box::new(Native { level, has_context }));
         }
@@ -67,7 +67,7 @@ fn known_programs_return_the_results_of_their_equals_in_c() {
         let program = known.program();
         let (size, result) = known.small;
         assert_eq!(interpreted(&program, size, (known.memory)(size)), result, "{}", known.name);
-        if cfg!(target_arch = "x86_64") {
+        if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
             let (host, memory) = (|_: &str| None, CodeMemory::default());
             let hook = TrapConvention::Hook;
             let functions = program.instances();

@@ -116,8 +116,26 @@ fn trap_handler() -> u64 {
     handler as *const () as u64
 }
 
+/// The address of a handler that reports a trap, with the tag of the function as its address.
+#[cfg(target_arch = "aarch64")]
+fn trap_handler() -> u64 {
+    /// Gets the context, the code, the place and the tag, with the stack of the function that trapped.
+    #[unsafe(naked)]
+    unsafe extern "C" fn handler() {
+        std::arch::naked_asm!(
+            "mov w0, w1",
+            "mov w1, w2",
+            "mov w2, w3",
+            "bl {hook}",
+            "brk #1",
+            hook = sym smf_core::trap::trap_hook,
+        )
+    }
+    handler as *const () as u64
+}
+
 /// The address of a handler: none on machines without a code generator.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn trap_handler() -> u64 {
     0
 }
