@@ -9,7 +9,7 @@
 //! bytes run at any address once their [relocations](code::Relocation) are applied.
 //!
 //! **Machines.** The `Machine` trait is what differs between them: an assembler, registers, prologue and epilogue, and
-//! the lowering of each instruction. [`x64`] implements it.
+//! the lowering of each instruction. [`x64`] and [`aarch64`] implement it.
 //!
 //! **Functions** follow the C calling convention of the machine (System V ABI, AAPCS64). Integers narrower than 32 bits
 //! are returned extended to 32; of those that come in, only their own bits count.
@@ -18,6 +18,8 @@
 //!
 //! **Traps** leave the function in one of two ways, [`TrapConvention`].
 
+#[cfg(feature = "alloc")]
+pub mod aarch64;
 #[cfg(feature = "alloc")]
 mod abi;
 pub mod code;
@@ -41,18 +43,18 @@ mod regalloc;
 pub mod unwind;
 pub mod x64;
 
+#[cfg(all(feature = "alloc", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub use compiler::NativeCompiler;
 #[cfg(feature = "alloc")]
-pub use compiler::{CompiledFunction, Compiler, Options, TRAP_HOOK, TrapConvention, X64Compiler};
+pub use compiler::{
+    Aarch64Compiler, CompiledFunction, Compiler, Options, TRAP_HOOK, TrapConvention, X64Compiler,
+};
 #[cfg(feature = "alloc")]
 pub use error::{CodegenError, Limit};
 
 #[cfg(feature = "alloc")]
 mod compiler;
 
-#[cfg(feature = "alloc")]
-use x64::Gpr;
-
-/// The registers of the first six integer arguments in the C calling convention.
-/// Source: System V ABI, AMD64 supplement, 3.2.3 "Parameter Passing".
-#[cfg(feature = "alloc")]
-pub(crate) const ARGUMENTS: [Gpr; 6] = [Gpr::Rdi, Gpr::Rsi, Gpr::Rdx, Gpr::Rcx, Gpr::R8, Gpr::R9];
+#[cfg(test)]
+#[cfg(all(feature = "kernel", any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
+pub(crate) mod tests;

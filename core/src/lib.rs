@@ -11,6 +11,7 @@
 //!
 //! | layer | module | purpose |
 //! |---|---|---|
+//! | 6 | [`exec`] | execution manager: functions in IR, compiled, called by name, replaced |
 //! | 6 | [`templates`] | a missing symbol becomes an instance of a template |
 //! | 6 | [`loader`] | many modules: load, resolve, reload, unload |
 //! | 5 | [`vm`] | runs bytecode: interpreted first, compiled when hot |
@@ -107,6 +108,8 @@ pub mod bytecode;
 #[cfg(feature = "kernel")]
 pub mod cache;
 pub mod codegen;
+#[cfg(all(feature = "bytecode", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub mod exec;
 pub mod extract;
 #[cfg(test)]
 #[cfg(feature = "kernel")]
@@ -115,8 +118,6 @@ mod faults;
 pub mod format;
 #[cfg(feature = "alloc")]
 pub mod ir;
-#[cfg(feature = "alloc")]
-pub mod jit;
 #[cfg(feature = "kernel")]
 pub mod link;
 #[cfg(feature = "kernel")]

@@ -17,8 +17,10 @@
 //! **Unwinding.** A panic, an exception or a thread exit that would unwind through a catching call aborts the process
 //! with a message, because the chain would still refer to the discarded frame.
 //!
-//! This library generates machine code on x86-64 only; elsewhere nothing traps and [`call_catching`] equals [`call`].
+//! This library generates machine code on x86-64 and aarch64; elsewhere nothing traps and [`call_catching`] equals [`call`].
 
+#[cfg(all(feature = "kernel", target_arch = "aarch64"))]
+mod aarch64;
 pub mod bytecode;
 #[cfg(feature = "kernel")]
 mod call;
@@ -26,6 +28,8 @@ mod call;
 mod chain;
 #[cfg(feature = "kernel")]
 mod error;
+#[cfg(all(feature = "kernel", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod landing;
 #[cfg(all(feature = "kernel", target_arch = "x86_64"))]
 mod x86_64;
 
@@ -40,5 +44,5 @@ pub use call::{
 pub use chain::{Landing, ReturnRegisters, TrapChain};
 #[cfg(feature = "kernel")]
 pub use error::{MAX_ARGS, Trap, TrapError};
-#[cfg(all(feature = "kernel", target_arch = "x86_64"))]
-pub use x86_64::{refuse_unwinding, take_error};
+#[cfg(all(feature = "kernel", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub use landing::{refuse_unwinding, take_error};

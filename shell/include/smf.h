@@ -819,9 +819,17 @@ int64_t smf_loader_resolve(uint64_t loader, const char *name, SmfSymbol *symbol)
 
 /*
  * Looks up an export of a module, at its address in the current or held version. Returns the address, and fills in the
- * structure unless it is null; 0 on failure. Valid as long as that version.
+ * structure unless it is null; 0 on failure. The address is bound to that version: after a reload it must not be used,
+ * unless the version is held. smf_loader_stable returns one that survives reloads.
  */
 int64_t smf_loader_symbol(uint64_t loader, uint64_t module, const char *name, SmfSymbol *symbol);
+
+/*
+ * The address of an export of a module that survives reloads; 0 on failure. Of a function of a reloadable module it is
+ * that of a stub which calls the current version, valid until the module is unloaded. The address of data is that of
+ * the current version.
+ */
+int64_t smf_loader_stable(uint64_t loader, uint64_t module, const char *name);
 
 /* The entry point of a module: the one in its file, or else `main`. 0 on failure. */
 int64_t smf_loader_entry_point(uint64_t loader, uint64_t module);

@@ -38,6 +38,7 @@ pub mod ffi;
 pub mod file_lease;
 pub mod files;
 mod fork;
+pub mod guide;
 #[cfg(feature = "host")]
 pub mod host_services;
 #[cfg(feature = "host")]

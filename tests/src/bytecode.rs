@@ -1,8 +1,10 @@
 //! Bytecode programs: the oracle for any bytes and for [drawn](draw()) programs.
 
-mod draw;
+pub(crate) mod draw;
+mod objects;
 
 pub use draw::{Drawn, draw, seeded};
+pub use objects::{Outcome, check_objects, constants, draw_objects, object_hosts};
 
 use smf_core::bytecode::host::{HostFunction, HostTable, Signals};
 use smf_core::bytecode::interpret::{Environment, Interpreter, LoopHead, StackSpace, TierUp};
@@ -93,6 +95,10 @@ impl TierUp for Fuel<'_> {
         self.burn();
         None
     }
+
+    fn on_dynamic(&mut self) {
+        self.burn();
+    }
 }
 
 /// The result of function 0 within `fuel` calls and back edges.
@@ -100,7 +106,7 @@ impl TierUp for Fuel<'_> {
 /// # Errors
 /// The trap that stops it.
 pub fn interpret(program: &Program<'_>, args: &[u64], fuel: u32) -> Result<u64, Trap> {
-    let (signals, hosts) = (Signals::new(), hosts());
+    let (signals, hosts) = (Signals::new(), object_hosts());
     let environment = Environment { program, hosts: &hosts, signals: &signals };
     let mut tier = Fuel { left: fuel, signals: &signals };
     let room = StackSpace { depth: MAX_DEPTH, budget: BUDGET, stack_end: 0 };
@@ -113,19 +119,20 @@ pub fn interpret(program: &Program<'_>, args: &[u64], fuel: u32) -> Result<u64, 
 /// # Panics
 /// If the results differ.
 pub fn check_compiled(functions: &[FunctionCode<'_>], args: &[u64], expected: Result<u64, Trap>) {
-    if !cfg!(target_arch = "x86_64") || functions.is_empty() {
+    if !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) || functions.is_empty() {
         return;
     }
     thread_local! {
         static MEMORY: CodeMemory = CodeMemory::default();
     }
     for threshold in [0, 2] {
-        let program = Verifier::new().verify(functions.to_vec()).unwrap();
+        let program = Verifier::new().verify_program(functions.to_vec(), constants()).unwrap();
         let params = program.function(0).map_or(0, |function| usize::from(function.params));
-        let calls_host = program.host_calls().next().is_some();
+        let calls_host = program.host_calls().chain(program.runtime_calls()).next().is_some();
         let is_float = program.summary(0).is_some_and(|summary| summary.result == Kind::F64);
         let tiers = Tiers::Compile { threshold };
-        let engine = MEMORY.with(|memory| Engine::with_tiers(program, hosts(), tiers, memory));
+        let engine =
+            MEMORY.with(|memory| Engine::with_tiers(program, object_hosts(), tiers, memory));
         let mut engine = match engine {
             Ok(engine) => engine,
             // The interpreter detects this at the call, the engine before execution.
@@ -150,7 +157,7 @@ pub fn check_compiled(functions: &[FunctionCode<'_>], args: &[u64], expected: Re
 }
 
 /// Any bytes are an error, or a program that runs until it returns, traps or is stopped. The first three bytes
-/// are the numbers of parameters and locals of each function, and of functions.
+/// are the numbers of parameters and locals of each function, and of functions. Its constants are [`constants`].
 ///
 /// # Panics
 /// If an error lies outside the code.
@@ -161,7 +168,7 @@ pub fn check_any(data: &[u8]) -> Option<Result<u64, Trap>> {
     let functions: Vec<_> =
         code.chunks(size).map(|code| FunctionCode { code, params, locals }).collect();
     let lengths: Vec<_> = functions.iter().map(|function| function.code.len()).collect();
-    let verified = Verifier::new().verify(functions.clone());
+    let verified = Verifier::new().verify_program(functions.clone(), constants());
     match verified {
         Ok(program) => {
             let result = interpret(&program, &[1, 2, 3], 1000);

@@ -1,15 +1,15 @@
-//! The oracle for IR functions from any bytes. A function that the verifier accepts compiles for all types that it
-//! permits, and returns the result of the interpreter.
+//! The oracle for IR functions from any bytes. The text of a function that the verifier accepts is read as a function
+//! with the same text. It compiles for all types that it permits, and returns the result of the interpreter.
 #![allow(unsafe_code)]
 
-use smf_core::codegen::{Options, X64Compiler};
+use smf_core::codegen::{CodegenError, Options, X64Compiler};
 use smf_core::format::template::{Constraints, Container, Template};
 use smf_core::format::write::note::NewPossible;
 use smf_core::format::write::{NewTemplates, write_templates};
-use smf_core::ir::text::print;
+use smf_core::ir::text::{TextErrorKind, parse, print};
 use smf_core::ir::{
-    Argument, Arguments, Function, FunctionInstance, Memory, Opcode, Scalar, Stop, Verified,
-    function_of, interpret, is_function,
+    Argument, Arguments, Function, FunctionInstance, Memory, Opcode, ProgramHost, Scalar, Stop,
+    Verified, function_of, interpret, is_function,
 };
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitConfig, JitInstantiator};
@@ -23,6 +23,12 @@ const TRIES: usize = 4;
 
 /// The maximum number of parameters: passed in registers and a little stack. A function may have 65,535.
 const MAX_PARAMS: usize = 64;
+
+/// The newest version of the binary form whose functions run as instances of templates.
+const TEMPLATE_VERSION: u16 = 1;
+
+/// The maximum length of a function whose text is checked.
+const MAX_TEXT_BYTES: usize = 8192;
 
 /// Numbers derived from the bytes alone.
 struct Numbers(u64);
@@ -73,8 +79,7 @@ pub fn check_any(data: &[u8]) -> bool {
     }
     let Some(Ok(body)) = function_of(&whole) else { return false };
     let Ok(verified) = Verified::new(body) else { return false };
-    let mut text = String::new();
-    assert!(print("t", &body, &mut text).is_ok());
+    check_text(&body);
     let mut numbers = Numbers::of(&whole);
     let mut ran = false;
     for _ in 0..TRIES {
@@ -82,12 +87,57 @@ pub fn check_any(data: &[u8]) -> bool {
         let given: Vec<Argument> = types.iter().map(|&scalar| scalar.into()).collect();
         let arguments = Arguments::new(&given).expect("at most as many as a function may have");
         let Ok(instance) = verified.instance(arguments) else { continue };
+        run_as_program(&instance, &mut numbers);
         let options = Options::default();
-        let code = X64Compiler::new().compile(&instance, &options).map(|code| code.bytes.len());
-        assert!(code.expect("an accepted instance compiles") > 0);
-        ran |= cfg!(target_arch = "x86_64") && run_both(&instance, &types, &mut numbers);
+        let code = match X64Compiler::new().compile(&instance, &options) {
+            Ok(code) => code.bytes.len(),
+            Err(CodegenError::Limit { .. }) => continue,
+            Err(error) => panic!("an accepted instance does not compile: {error}"),
+        };
+        assert!(code > 0);
+        let can_run = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"))
+            && body.version() <= TEMPLATE_VERSION;
+        ran |= can_run && run_both(&instance, &types, &mut numbers);
     }
     ran
+}
+
+/// Prints a function, and parses the text.
+fn check_text(body: &Function<'_>) {
+    // A name may be in many calls, each of which the text repeats.
+    if body.bytes().len() > MAX_TEXT_BYTES {
+        return;
+    }
+    let mut text = String::new();
+    assert!(print("t", body, &mut text).is_ok());
+    let parsed = match parse(&text) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            let is_nested = error.kind == TextErrorKind::Expected("a type that nests less deeply");
+            return assert!(is_nested, "{error}: {text}");
+        }
+    };
+    let body = &parsed.first().expect("one function").body;
+    let body = Function::parse(body).expect("a function that was verified");
+    let mut again = String::new();
+    assert!(print("t", &body, &mut again).is_ok());
+    assert_eq!(again, text, "the text of the parsed function");
+}
+
+/// Interprets an instance as the only function of a program with a little memory. Any outcome but a panic will do.
+fn run_as_program(instance: &FunctionInstance<'_, '_>, numbers: &mut Numbers) {
+    let functions = [*instance];
+    let mut bytes = [0; 256];
+    let mut memory = Memory { base: 0x1000, bytes: &mut bytes };
+    let mut program = ProgramHost::new(&functions, &mut memory, STEPS).expect("memory");
+    let params = instance.body().signature().params.iter();
+    let argument = |&code: &u8| match instance.scalar(code) {
+        Some(Scalar::Pointer) | None => 0x1000,
+        Some(scalar) => numbers.bits(scalar),
+    };
+    let arguments: Vec<u64> = params.map(argument).collect();
+    let outcome = program.call_function(0, &arguments);
+    assert!(outcome != Err(Stop::Arguments));
 }
 
 /// Runs an instance that accesses no memory and calls nothing; false for other instances, and if it does not end.

@@ -7,6 +7,7 @@ pub mod bytecode;
 pub mod calls;
 pub mod compile;
 pub mod compressed;
+pub mod differential;
 pub mod ir;
 pub mod play;
 pub mod scale;

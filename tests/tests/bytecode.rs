@@ -1,10 +1,13 @@
 //! Bytecode through the public API: drawn programs are accepted, end, and survive the round trip through text.
 
 use proptest::prelude::*;
-use smf_core::bytecode::text::{assemble, disassemble};
+use smf_core::bytecode::text::{assemble, assemble_program, disassemble, write_constants};
 use smf_core::bytecode::verify::{Kind, Verifier};
 use smf_core::trap::bytecode::Cause;
-use smf_tests::bytecode::{check_any, check_compiled, draw, interpret, seeded};
+use smf_tests::bytecode::{
+    Outcome, check_any, check_compiled, check_objects, constants, draw, draw_objects, interpret,
+    seeded,
+};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
@@ -52,6 +55,58 @@ proptest! {
         let place = place % code.len();
         code[place] = byte;
         check_any(&[&[2, 6, 0][..], &code].concat());
+    }
+}
+
+/// Programs on objects of the seeds from 0 on: most of them are accepted, they return and they trap.
+#[test]
+fn seeded_programs_on_objects_agree_with_the_naive_interpreter() {
+    let count = std::env::var("SMF_PROGRAMS").map_or(4 * PROGRAMS, |count| count.parse().unwrap());
+    let (mut refused, mut given_up, mut returned) = (0, 0, 0);
+    let mut causes = std::collections::BTreeMap::new();
+    for seed in 0..count {
+        let outcome = std::panic::catch_unwind(|| check_objects(&seeded(seed)));
+        match outcome.unwrap_or_else(|_| panic!("the program of seed {seed}")) {
+            Outcome::Refused(_) => refused += 1,
+            Outcome::GivenUp => given_up += 1,
+            Outcome::Returned => returned += 1,
+            Outcome::Trapped(cause) => *causes.entry(cause.to_string()).or_insert(0) += 1,
+        }
+    }
+    eprintln!("{refused} refused, {given_up} given up, {returned} returned, {causes:?}");
+    assert!(refused * 2 < count && given_up * 20 < count && returned * 10 > count);
+    assert!(causes.len() >= 10, "{causes:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn damaged_programs_on_objects_are_refused_or_run(
+        data in prop::collection::vec(any::<u8>(), 0..200),
+        place in any::<usize>(),
+        byte in any::<u8>(),
+    ) {
+        let mut code = draw_objects(&data).swap_remove(0).code;
+        check_any(&[&[2, 7, 0][..], &code].concat());
+        let place = place % code.len();
+        code[place] = byte;
+        check_any(&[&[2, 7, 0][..], &code].concat());
+    }
+
+    #[test]
+    fn programs_on_objects_survive_the_round_trip_through_text(data in prop::collection::vec(any::<u8>(), 0..300)) {
+        let drawn = draw_objects(&data);
+        let mut text = String::new();
+        write_constants(&mut text, constants()).unwrap();
+        for (function, number) in drawn.iter().zip(0..) {
+            let name = format!("f{number}");
+            disassemble(&mut text, name.as_bytes(), function.function(), &|_| None).unwrap();
+        }
+        let back = assemble_program(&text).unwrap();
+        prop_assert_eq!(back.constants.len(), constants().len());
+        let codes = drawn.iter().map(|function| &function.code);
+        prop_assert!(back.functions.iter().map(|function| &function.code).eq(codes));
     }
 }
 

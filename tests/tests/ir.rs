@@ -53,11 +53,61 @@ trapped:
 end
 ";
 
+/// All of version 2.
+const EXTENDED: &str = "
+function whole(a: i64, p: ptr) -> i64
+    slot s align 16: 24
+    slot t: 3
+    data d: i32 1 -2 3, \"text\"
+    data e align 16: \"\"
+    local q: ptr
+    local b: bool
+    local n: u8
+    local m: i32
+    local f: f64
+    location 1
+    slot_address q, s + 8
+    store i64 a, q
+    data_address q, d + 4
+    location 2:3 in \"a file\"
+    load i32 m, q
+    fill_memory p, n, 5
+    slot_address q, s
+    copy_memory p, q, 4
+    and i64 a, a, 15
+    copy_memory p, q, a
+    check_stack p + 4
+    trap_lt i64 a, 5, 7
+    trap_true b, 8
+    select i64 a, b, a, a
+    sqrt f64 f, f
+    abs f64 f, f
+    add_checked i64 a, a, 1
+    rotl i64 a, a, a
+    function_address q, whole(i64, ptr) -> i64
+    trap_gt i64 a, 1000, 3
+    add_checked i64 a, a, 900
+    return_call_indirect q(a, p)
+end
+function calls(a: i64, p: ptr) -> i64
+    local f: f64
+    call a = calls(a, p)
+    call 5(p)
+    call a = other<Pair<i64, \"u8\">>(f)
+    call_host abs(a) -> i64
+    const_wide i64 a, 0x100000000000
+    call_indirect a = p(a, f)
+    call_indirect p()
+    return_call calls(a, p)
+end
+";
+
 #[test]
 fn damaged_body_is_refused_or_runs_alike() {
     let lists: Vec<&str> = LISTS.lines().filter(|line| !line.starts_with("possible")).collect();
     let mut bodies = parse(ALONE).unwrap();
     bodies.extend(parse(&lists.join("\n")).unwrap());
+    bodies.extend(parse(EXTENDED).unwrap());
     let (mut state, mut ran) = (1u64, 0);
     let mut below = |bound: usize| {
         state =

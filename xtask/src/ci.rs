@@ -46,7 +46,7 @@ const fn full(name: &'static str, run: fn(Set) -> Result<Outcome, Error>) -> Ste
     Step { name, set: Set::Full, run }
 }
 
-const STEPS: [Step; 18] = [
+const STEPS: [Step; 19] = [
     push("tidy", |_| tidy::run().map(|()| Outcome::Passed(1))),
     push("header", |_| check_header().map(|()| Outcome::Passed(1))),
     push("format", |_| format()),
@@ -60,6 +60,7 @@ const STEPS: [Step; 18] = [
     push("freestanding", |_| freestanding::run().map(Outcome::Passed)),
     push("architectures", |_| architectures()),
     push("fuzz", fuzz_targets),
+    full("browser", |_| browser()),
     full("aarch64", |_| aarch64()),
     full("riscv64", |_| riscv64()),
     full("miri", |_| miri()),
@@ -247,8 +248,27 @@ fn architectures() -> Result<Outcome, Error> {
     Ok(Outcome::Passed(2))
 }
 
+/// The page of `smf map` in a browser.
+fn browser() -> Result<Outcome, Error> {
+    if !command("chromium --version").succeeds() {
+        return Ok(Outcome::Skipped("chromium is not installed".to_owned()));
+    }
+    let arguments = "test --package smf-loader --test cli -- --ignored map::browser_";
+    count_tests(cargo(arguments))
+}
+
 fn aarch64() -> Result<Outcome, Error> {
-    let filters = ["format", "link", "cache", "memory::icache", "vm", "loader::bytecode"];
+    let filters = [
+        "format",
+        "link",
+        "cache",
+        "memory::icache",
+        "vm",
+        "loader::bytecode",
+        "codegen",
+        "ir::tests",
+        "trap",
+    ];
     emulated("aarch64-unknown-linux-gnu", "aarch64", &filters)
 }
 

@@ -4,9 +4,12 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use super::objects::{Objects, Value};
 use super::verify::{HostCall, Program};
 #[cfg(feature = "kernel")]
-use crate::alloc_util::{AllocError, try_collect};
+use crate::alloc_util::try_collect;
+use crate::alloc_util::{AllocError, try_reserve};
+use crate::trap::bytecode::Cause;
 
 /// A function of the host: up to eight integers in, one out.
 ///
@@ -80,11 +83,26 @@ impl HostFunction {
     }
 }
 
+/// A runtime function of the host: gets values and the objects of the call, and returns a value.
+///
+/// It must not unwind. An error ends the program.
+#[derive(Clone, Copy, Debug)]
+pub struct RuntimeFunction {
+    /// Its name, for the host alone: programs refer to its index.
+    pub name: &'static str,
+    /// How many arguments it takes.
+    pub argc: u16,
+    /// The function.
+    pub call: fn(&mut dyn Objects, &[Value]) -> Result<Value, Cause>,
+}
+
 /// The host functions that a program may call.
 #[derive(Clone, Debug, Default)]
 pub struct HostTable {
     /// By index.
     functions: Vec<(u16, HostFunction)>,
+    /// By index.
+    runtime: Vec<(u16, RuntimeFunction)>,
 }
 
 impl HostTable {
@@ -122,6 +140,37 @@ impl HostTable {
         Some(*function)
     }
 
+    /// Registers a runtime function under an index, in place of the one that was there.
+    ///
+    /// # Errors
+    /// No memory; the table is unchanged.
+    pub fn set_runtime(&mut self, index: u16, function: RuntimeFunction) -> Result<(), AllocError> {
+        match self.runtime.binary_search_by_key(&index, |&(index, _)| index) {
+            Ok(place) => {
+                if let Some((_, old)) = self.runtime.get_mut(place) {
+                    *old = function;
+                }
+            }
+            Err(place) => {
+                try_reserve(&mut self.runtime, 1)?;
+                self.runtime.insert(place, (index, function));
+            }
+        }
+        Ok(())
+    }
+
+    /// The runtime function with this index.
+    pub fn runtime(&self, index: u16) -> Option<RuntimeFunction> {
+        let place = self.runtime.binary_search_by_key(&index, |&(index, _)| index).ok()?;
+        self.runtime.get(place).map(|&(_, function)| function)
+    }
+
+    /// The lowest index of a runtime function with this name.
+    pub fn runtime_index(&self, name: &str) -> Option<u16> {
+        let found = self.runtime.iter().find(|(_, function)| function.name == name);
+        found.map(|&(index, _)| index)
+    }
+
     fn place(&self, index: u16) -> Result<usize, usize> {
         self.functions.binary_search_by_key(&index, |&(index, _)| index)
     }
@@ -129,19 +178,30 @@ impl HostTable {
     /// `clone`, which may be refused memory.
     #[cfg(feature = "kernel")]
     pub(crate) fn try_clone(&self) -> Result<Self, AllocError> {
-        Ok(Self { functions: try_collect(self.functions.iter().copied())? })
+        let functions = try_collect(self.functions.iter().copied())?;
+        Ok(Self { functions, runtime: try_collect(self.runtime.iter().copied())? })
     }
 
-    /// Whether everything that a program calls is there.
+    /// Whether everything that a program calls is there. A host function takes the place of a runtime function that is
+    /// not, because files number both in one table.
     ///
     /// # Errors
     /// The first call, by index, that is to no function, or to one of another number of arguments.
     pub fn link(&self, program: &Program<'_>) -> Result<(), HostLinkError> {
         program.host_calls().try_for_each(|call| {
             let argc = self.get(call.index).map(|function| function.argc());
-            if argc == Some(call.argc) { Ok(()) } else { Err(HostLinkError { call, argc }) }
+            check(call, argc, false)
+        })?;
+        program.runtime_calls().try_for_each(|call| {
+            let runtime = self.runtime(call.index).map(|function| function.argc);
+            let argc = runtime.or_else(|| Some(self.get(call.index)?.argc()));
+            check(call, argc, true)
         })
     }
+}
+
+fn check(call: HostCall, argc: Option<u16>, is_runtime: bool) -> Result<(), HostLinkError> {
+    if argc == Some(call.argc) { Ok(()) } else { Err(HostLinkError { call, argc, is_runtime }) }
 }
 
 /// A call to the host that leads nowhere.
@@ -151,11 +211,26 @@ pub struct HostLinkError {
     pub call: HostCall,
     /// How many arguments the function takes; `None` when there is none.
     pub argc: Option<u16>,
+    /// Whether the call is one of a runtime function.
+    pub is_runtime: bool,
 }
 
 impl fmt::Display for HostLinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let HostCall { index, argc, function, at } = self.call;
+        if self.is_runtime {
+            write!(f, "function {function}: CALL_RUNTIME ")?;
+            return match self.argc {
+                Some(takes) => write!(
+                    f,
+                    "passes {argc} arguments to runtime function {index}, which takes {takes}, at offset 0x{at:x}"
+                ),
+                None => write!(
+                    f,
+                    "calls runtime function {index}, which is not there, at offset 0x{at:x}"
+                ),
+            };
+        }
         write!(f, "function {function}: CALL_SFFI ")?;
         match self.argc {
             Some(takes) => write!(
@@ -185,7 +260,7 @@ pub struct Signals {
 
 impl Signals {
     /// Where the words are, for compiled code.
-    #[cfg(all(target_arch = "x86_64", feature = "kernel"))]
+    #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), feature = "kernel"))]
     pub(crate) const OFFSETS: [usize; 2] =
         [core::mem::offset_of!(Signals, interrupt), core::mem::offset_of!(Signals, error)];
 
@@ -212,7 +287,7 @@ impl Signals {
     }
 
     /// Reports from inside a host function that it has failed: what called it stops with
-    /// [`Cause::Host`](crate::trap::bytecode::Cause::Host). An `error` of 0 is none.
+    /// [`Cause::Host`](crate::trap::bytecode::Cause::Host). An `error` of 0 reports nothing.
     pub fn report(&self, error: u32) {
         self.error.store(error, Ordering::Relaxed);
     }

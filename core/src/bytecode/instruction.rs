@@ -2,9 +2,8 @@
 //!
 //! An instruction is an opcode (u16) and its operands, all little-endian, nothing aligned; the opcode
 //! alone says how long it is. [`Instruction`] has one variant an opcode, whose documentation tells
-//! operands, effect and kinds; those that need a heap, a constant pool, patterns or actors are
-//! decoded as well, so that a listing shows them, and refused by the verifier
-//! ([`Instruction::is_supported`]).
+//! operands, effect and kinds; those that need patterns or actors are decoded as well, so that a listing shows them,
+//! and refused by the verifier ([`Instruction::is_supported`]).
 //!
 //! What all of them share:
 //!
@@ -13,70 +12,21 @@
 //! * *Writing* a slot at or past the end of the vector first extends it with nil; *reading* one is an
 //!   error. *Pushing* appends to the end, *popping* removes from it.
 //! * A value is 64 bits and of a kind: i64, f64, bool or nil. Kinds follow from the code alone and are
-//!   checked before anything runs. Where nothing else is said, integers wrap.
+//!   checked before anything runs; those of values in functions that work on objects are checked at run time. Where
+//!   nothing else is said, integers wrap.
 //! * Jumps are relative to the byte after the instruction; the end of the code is a valid target.
 //!
 //! Decoding never panics and never reads past the code; what it refuses it refuses with the offset.
 //! The instruction set is that of the bytecode compiler and interpreter of the Simple language.
 
+mod error;
 mod table;
 
-use core::fmt;
-
-pub use table::{Instruction, Role};
+pub use error::DecodeError;
+pub use table::{Instruction, MAX_SIZE, OPCODE_SIZE, Role};
 pub(crate) use table::{Opcode, bytes_of};
 
 use crate::format::bytes::u16_at;
-
-/// Bytes of an opcode, and of the shortest instruction.
-pub const OPCODE_SIZE: u32 = 2;
-
-/// Bytes of the longest instruction.
-pub const MAX_SIZE: u32 = 14;
-
-/// Why there is no instruction at an offset of a function's code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DecodeError {
-    /// The code ends inside an instruction.
-    Truncated {
-        /// Where the instruction begins, in bytes from the begin of the code.
-        at: u32,
-        /// Bytes of the instruction; of an opcode, when the code ends inside that.
-        needed: u32,
-    },
-    /// No instruction has this opcode.
-    UnknownOpcode {
-        /// The opcode.
-        opcode: u16,
-        /// Where it stands, in bytes from the begin of the code.
-        at: u32,
-    },
-}
-
-impl DecodeError {
-    /// Where the instruction begins, in bytes from the begin of the code.
-    pub fn at(&self) -> u32 {
-        match *self {
-            DecodeError::Truncated { at, .. } | DecodeError::UnknownOpcode { at, .. } => at,
-        }
-    }
-}
-
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            DecodeError::Truncated { at, needed } => write!(
-                f,
-                "the code ends inside an instruction of {needed} bytes, at offset 0x{at:x}"
-            ),
-            DecodeError::UnknownOpcode { opcode, at } => {
-                write!(f, "unknown opcode 0x{opcode:04x}, at offset 0x{at:x}")
-            }
-        }
-    }
-}
-
-impl core::error::Error for DecodeError {}
 
 impl Instruction {
     /// The instruction that begins at offset `at` of `code`.

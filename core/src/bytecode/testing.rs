@@ -1,6 +1,10 @@
 //! What the tests of the room share: code from instructions, and numbers that look random.
 
+mod slots;
+
 use std::vec::Vec;
+
+pub(crate) use slots::{hosts, slot_program};
 
 use super::instruction::{Instruction, OPCODE_SIZE};
 use super::verify::FunctionCode;

@@ -23,132 +23,34 @@
 //! What is no instruction is spelled in bytes: `BYTES 0xff 0xff`. A name that holds anything but letters,
 //! digits, `_`, `.`, `$` and `:` stands between `"`, with `\"`, `\\` and `\xNN`.
 //!
-//! [`Assembled`] holds the functions of a source, [`disassemble`] writes what assembles to the same
-//! bytes, whether the verifier accepts them or not.
+//! Constants of the pool stand in lines of their own and are numbered from 0 in their order. Instructions refer to the
+//! numbers:
+//!
+//! ```text
+//! constant i64 -5             ; 0
+//! constant f64 1.5            ; 1, as an operand of CONST_F64
+//! constant bool true          ; 2
+//! constant nil                ; 3
+//! constant string "a text"    ; 4, quoted as a name
+//! ```
+//!
+//! [`AssembledProgram`] holds the functions and the constants of a source, [`disassemble`] and [`write_constants`]
+//! write what assembles to the same bytes, whether the verifier accepts them or not; an invalid constant becomes nil.
 
+mod error;
+mod name;
 mod parse;
 mod print;
+mod program;
 
-use alloc::vec::Vec;
-use core::fmt;
+pub use error::{TextError, TextFault};
+pub use parse::{assemble, assemble_program};
+pub use print::{annotate, disassemble, write_constants};
 
-pub use parse::assemble;
-pub use print::{annotate, disassemble};
+pub use program::{Assembled, AssembledConstant, AssembledProgram, write_module};
 
 #[cfg(doc)]
 use super::instruction::Instruction;
-use crate::format::Flags;
-use crate::format::write::WriteError;
-use crate::format::write::bytecode::{NewFunction, write_functions};
-
-/// A function of a source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Assembled {
-    /// Its name; not necessarily UTF-8, and without a NUL.
-    pub name: Vec<u8>,
-    /// How many arguments it takes.
-    pub params: u16,
-    /// How many locals it has, the arguments among them.
-    pub locals: u16,
-    /// Its code.
-    pub code: Vec<u8>,
-}
-
-/// A module of these functions, as [`write_functions`] makes it.
-///
-/// # Errors
-/// As there.
-pub fn write_module(functions: &[Assembled], flags: Flags) -> Result<Vec<u8>, WriteError> {
-    let functions = functions.iter().map(|function| NewFunction {
-        name: &function.name,
-        params: function.params,
-        locals: function.locals,
-        code: &function.code,
-    });
-    write_functions(&functions.collect::<Vec<_>>(), flags)
-}
-
-/// A line that cannot be assembled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TextError {
-    /// Its number, from 1.
-    pub line: u32,
-    /// What is wrong.
-    pub fault: TextFault,
-}
-
-/// What is wrong with a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TextFault {
-    /// An instruction or a label before the first function.
-    NoFunction,
-    /// A line `function` that is not name, parameters, locals.
-    Function,
-    /// Fewer locals than parameters.
-    Locals,
-    /// Two functions of one name.
-    FunctionTwice,
-    /// No instruction has this mnemonic.
-    Mnemonic,
-    /// Another number of operands than the instruction has.
-    Operands {
-        /// How many it has.
-        needed: usize,
-        /// How many there are.
-        found: usize,
-    },
-    /// An operand that is no number, or none that fits.
-    Number {
-        /// Which operand, from 1.
-        operand: usize,
-    },
-    /// A label that the function does not have, or a function that the source does not have.
-    NoSuchName,
-    /// Two labels of one name in a function.
-    LabelTwice,
-    /// A jump that is too far for 32 bits, or code that is too long.
-    TooFar,
-    /// A name that is broken off, holds a NUL or an escape that there is not.
-    Name,
-}
-
-impl fmt::Display for TextError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.fault)
-    }
-}
-
-impl fmt::Display for TextFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            TextFault::NoFunction => f.write_str("no `function` line stands before it"),
-            TextFault::Function => f.write_str("not `function NAME, PARAMETERS, LOCALS`"),
-            TextFault::Locals => f.write_str("fewer locals than parameters"),
-            TextFault::FunctionTwice => f.write_str("a second function of this name"),
-            TextFault::Mnemonic => f.write_str("no instruction has this name"),
-            TextFault::Operands { needed, found } => {
-                write!(f, "{found} operands, and the instruction has {needed}")
-            }
-            TextFault::Number { operand } => {
-                write!(f, "operand {operand} is not a number, or none that fits")
-            }
-            TextFault::NoSuchName => f.write_str("no label or function has this name"),
-            TextFault::LabelTwice => f.write_str("a second label of this name"),
-            TextFault::TooFar => f.write_str("more than 32 bits can say away"),
-            TextFault::Name => {
-                f.write_str("not a name: broken off, or with a NUL or an unknown escape")
-            }
-        }
-    }
-}
-
-impl core::error::Error for TextError {}
-
-/// Whether a byte may stand in a name that is not quoted.
-fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"_.$:".contains(&byte)
-}
 
 #[cfg(test)]
 mod tests;

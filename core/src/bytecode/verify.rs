@@ -5,11 +5,16 @@
 //! vector and the kind of its result; [`Facts`] tell more, while a function is looked at.
 //!
 //! What is checked, for all of the code: every instruction exists, is whole and is supported; jumps
-//! lead to the begin of an instruction or to the end of the code; locals and called functions exist;
+//! lead to the start of an instruction or to the end of the code; locals and called functions exist;
 //! calls pass as many arguments as there are parameters. And for what can be reached: what is read or
 //! popped is there and of the kind that is needed; where paths meet, the vectors are of one length;
 //! what paths left with different kinds is not read; the results of a function are of one kind. The
 //! end of the code returns the popped top of the vector, in a function that no other calls.
+//!
+//! A function that works on objects ([`bytecode::objects`](crate::bytecode::objects)), or calls one that does, is
+//! *dynamic*: its values have kinds that are known at run time alone ([`Kind::Value`]), and what is read is checked
+//! there. The kinds that are known all the same are checked as in other functions. The results of dynamic functions
+//! are of any kind. They are interpreted, and [`Program::compiles`] tells them from the others.
 //!
 //! How: a scan decodes the code, once for all that look at it later, and finds the targets of jumps. A
 //! walk follows the code in its order, keeping the kind of each value; at a target it compares with what
@@ -24,14 +29,17 @@
 //! vector for each target of one (4 bytes a value, no more values than 4 a byte of code and 262,144, else
 //! [`Fault::Joins`]), and the vector itself. It is reused from one function to the next.
 
+mod dynamic;
 mod error;
 mod flow;
 mod frame;
 mod hosts;
 mod joins;
 mod kind;
+mod objects;
 mod offsets;
 mod op;
+mod program;
 mod scan;
 mod uses;
 
@@ -40,100 +48,25 @@ use alloc::vec::Vec;
 pub use error::{Fault, Place, VerifyError};
 pub use kind::{Kind, KindSet};
 pub(crate) use op::{At, Op, offset};
+pub use program::{FunctionCode, HostCall, Program, Summary, functions_of};
 pub use scan::Target;
 
 use crate::alloc_util::{AllocError, try_collect, try_push, try_resize, try_with_capacity};
-use crate::format::FormatError;
-use crate::format::functions::Functions;
+use crate::format::constants::Constants;
 use flow::Flow;
 use frame::Frame;
 use hosts::HostCalls;
 use joins::{Effort, Joins};
 use kind::{MAX_FUNCTIONS, Results, Type};
+use program::is_marked;
 use scan::{Callees, Calls, Scan};
 use uses::Uses;
 
-/// A function to be verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FunctionCode<'c> {
-    /// Its instructions.
-    pub code: &'c [u8],
-    /// How many arguments it takes.
-    pub params: u16,
-    /// How many locals it has, the arguments among them.
-    pub locals: u16,
-}
-
-/// The functions of a bytecode section, in the order in which calls number them.
-///
-/// # Errors
-/// The first function whose entry in the table is broken, or no memory.
-pub fn functions_of<'c>(table: &Functions<'c>) -> Result<Vec<FunctionCode<'c>>, FormatError> {
-    let mut functions = try_with_capacity(table.len()).map_err(|_| FormatError::OutOfMemory)?;
-    for function in table.iter() {
-        let function = function?;
-        let (params, locals) = (function.params, function.locals);
-        let function = FunctionCode { code: function.code, params, locals };
-        try_push(&mut functions, function).map_err(|_| FormatError::OutOfMemory)?;
-    }
-    Ok(functions)
-}
-
-/// What is known of a function of a verified program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// The most values that its vector ever holds.
-    pub max_stack_depth: u32,
-    /// The kind of what it returns.
-    pub result: Kind,
-}
-
-/// A call to the host, as the program makes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HostCall {
-    /// The index of the host function.
-    pub index: u16,
-    /// How many arguments it is passed, everywhere in the program.
-    pub argc: u16,
-    /// The function that makes the first such call.
-    pub function: u32,
-    /// Where that stands in its code.
-    pub at: u32,
-}
-
-/// A program that has been verified.
-#[derive(Clone, Debug)]
-pub struct Program<'c> {
-    functions: Vec<FunctionCode<'c>>,
+/// What is found when each function is checked on its own.
+struct Walked {
     max_stack_depth: Vec<u32>,
-    results: Vec<Kind>,
-    hosts: Vec<HostCall>,
-}
-
-impl<'c> Program<'c> {
-    /// Its functions, in the order in which calls number them.
-    pub fn functions(&self) -> &[FunctionCode<'c>] {
-        &self.functions
-    }
-
-    /// The function with this index.
-    pub fn function(&self, index: u32) -> Option<FunctionCode<'c>> {
-        self.functions.get(usize::try_from(index).ok()?).copied()
-    }
-
-    /// What is known of the function with this index.
-    pub fn summary(&self, index: u32) -> Option<Summary> {
-        let index = usize::try_from(index).ok()?;
-        Some(Summary {
-            max_stack_depth: *self.max_stack_depth.get(index)?,
-            result: *self.results.get(index)?,
-        })
-    }
-
-    /// The host functions that it calls, by index, each once.
-    pub fn host_calls(&self) -> impl Iterator<Item = HostCall> + '_ {
-        self.hosts.iter().copied()
-    }
+    /// The functions whose code ends without a return.
+    runs_off: Vec<u32>,
 }
 
 /// Checks programs. Its memory is reused.
@@ -147,6 +80,9 @@ pub struct Verifier {
     effort: Effort,
     called: Vec<bool>,
     hosts: HostCalls,
+    runtime: HostCalls,
+    /// For each function whether it is dynamic; empty if none is.
+    dynamic: Vec<bool>,
 }
 
 impl Verifier {
@@ -155,7 +91,7 @@ impl Verifier {
         Self::default()
     }
 
-    /// Checks every function.
+    /// Checks every function of a program without a constant pool.
     ///
     /// # Errors
     /// The first thing that is wrong, with function and offset, or no memory.
@@ -163,24 +99,60 @@ impl Verifier {
         &mut self,
         functions: Vec<FunctionCode<'c>>,
     ) -> Result<Program<'c>, VerifyError> {
+        self.verify_program(functions, Constants::default())
+    }
+
+    /// Checks every function of a program with this constant pool. Constants that no instruction loads are not
+    /// checked.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn verify_program<'c>(
+        &mut self,
+        functions: Vec<FunctionCode<'c>>,
+        constants: Constants<'c>,
+    ) -> Result<Program<'c>, VerifyError> {
         let count = u32::try_from(functions.len()).ok().filter(|&count| count < MAX_FUNCTIONS);
         let count = count.ok_or(Fault::TooLarge)?;
-        self.start(&functions, count)?;
-        let mut max_stack_depth = try_with_capacity(functions.len())?;
-        let mut runs_off = Vec::new();
+        self.dynamic.clear();
+        let walked = match self.walk_all(&functions, constants, count) {
+            // Most programs have no dynamic functions, and pay nothing for them.
+            Err(error) if error.fault == Fault::Objects => {
+                self.dynamic = dynamic::find(&mut self.scan, &functions, constants)?;
+                self.walk_all(&functions, constants, count)
+            }
+            walked => walked,
+        };
+        self.finish(functions, constants, walked?)
+    }
+
+    /// Checks every function on its own.
+    fn walk_all(
+        &mut self,
+        functions: &[FunctionCode<'_>],
+        constants: Constants<'_>,
+        count: u32,
+    ) -> Result<Walked, VerifyError> {
+        self.start(functions, count)?;
+        let max_stack_depth = try_with_capacity(functions.len())?;
+        let mut walked = Walked { max_stack_depth, runs_off: Vec::new() };
         for (&function, index) in functions.iter().zip(0..) {
-            let Self { scan, called, hosts, .. } = self;
-            let mut calls = Callees { functions: &functions, called, hosts, caller: index };
+            let Self { scan, called, hosts, runtime, .. } = self;
+            let (edges, caller) = (None, index);
+            let mut calls = Callees { functions, called, constants, hosts, runtime, edges, caller };
             let scanned = scan.function(&function, &mut calls);
             let error = |(at, fault)| VerifyError::new(index, function.code, at, fault);
             scanned.map_err(error)?;
-            let facts = self.walk(function, index, None).map_err(error)?;
-            max_stack_depth.push(facts.max_stack_depth());
+            if self.scan.uses_objects && self.dynamic.is_empty() {
+                return Err(error((0, Fault::Objects)));
+            }
+            let facts = self.walk(function, index, constants, None).map_err(error)?;
+            walked.max_stack_depth.push(facts.max_stack_depth());
             if facts.runs_off {
-                try_push(&mut runs_off, index)?;
+                try_push(&mut walked.runs_off, index)?;
             }
         }
-        self.finish(functions, max_stack_depth, &runs_off)
+        Ok(walked)
     }
 
     fn start(&mut self, functions: &[FunctionCode<'_>], count: u32) -> Result<(), AllocError> {
@@ -188,6 +160,7 @@ impl Verifier {
         self.called.clear();
         try_resize(&mut self.called, functions.len(), false)?;
         self.hosts = HostCalls::default();
+        self.runtime = HostCalls::default();
         let bytes = functions.iter().map(|function| function.code.len() as u64).sum();
         self.effort = Effort::for_code(bytes);
         Ok(())
@@ -196,14 +169,14 @@ impl Verifier {
     fn finish<'c>(
         &mut self,
         functions: Vec<FunctionCode<'c>>,
-        max_stack_depth: Vec<u32>,
-        runs_off: &[u32],
+        constants: Constants<'c>,
+        Walked { max_stack_depth, runs_off }: Walked,
     ) -> Result<Program<'c>, VerifyError> {
         let code = |index: u32| {
             let function = usize::try_from(index).ok().and_then(|index| functions.get(index));
             function.map_or(&[][..], |function| function.code)
         };
-        for &index in runs_off {
+        for &index in &runs_off {
             let called = usize::try_from(index).ok().and_then(|index| self.called.get(index));
             if called == Some(&true) {
                 let at = u32::try_from(code(index).len()).unwrap_or(u32::MAX);
@@ -214,23 +187,35 @@ impl Verifier {
             VerifyError::new(index, code(index), at, clash.into())
         })?;
         let count = u32::try_from(functions.len()).unwrap_or(u32::MAX);
-        let results = try_collect((0..count).map(|index| self.results.resolve(index)))?;
+        let dynamic = core::mem::take(&mut self.dynamic);
+        let result = |index| match usize::try_from(index) {
+            Ok(place) if is_marked(&dynamic, place) => Kind::Value,
+            _ => self.results.resolve(index),
+        };
+        let results = try_collect((0..count).map(result))?;
         let hosts = core::mem::take(&mut self.hosts).into_calls()?;
-        Ok(Program { functions, max_stack_depth, results, hosts })
+        let runtime = core::mem::take(&mut self.runtime).into_calls()?;
+        Ok(Program { functions, max_stack_depth, results, hosts, runtime, constants, dynamic })
     }
 
     /// The facts of one function of a program.
     ///
     /// # Errors
-    /// [`Fault::NoFunction`] when it has no such function; no memory.
+    /// [`Fault::NoFunction`] when it has no such function; [`Fault::Objects`] for one that does not
+    /// [compile](Program::compiles); no memory.
     pub fn facts<'c>(&mut self, program: &Program<'c>, index: u32) -> Result<Facts<'_, 'c>, Fault> {
         let count = u32::try_from(program.functions.len()).unwrap_or(u32::MAX);
         let none = Fault::NoFunction { callee: index, count };
         let function = program.function(index).ok_or(none)?;
+        if !program.compiles(index) {
+            return Err(Fault::Objects);
+        }
+        self.dynamic.clear();
         self.results.reset(0)?;
         self.effort = Effort::for_code(u64::MAX);
         self.scan.function(&function, &mut Accepted).map_err(|(_, fault)| fault)?;
-        self.walk(function, index, Some(&program.results)).map_err(|(_, fault)| fault)
+        let known = Some(program.results.as_slice());
+        self.walk(function, index, program.constants, known).map_err(|(_, fault)| fault)
     }
 
     /// Walks over a function that has been scanned.
@@ -238,9 +223,11 @@ impl Verifier {
         &mut self,
         function: FunctionCode<'c>,
         index: u32,
+        constants: Constants<'_>,
         known: Option<&[Kind]>,
     ) -> Result<Facts<'_, 'c>, (u32, Fault)> {
-        let Self { scan, frame, joins, results, uses, effort, .. } = self;
+        let Self { scan, frame, joins, results, uses, effort, dynamic, .. } = self;
+        let place = usize::try_from(index).unwrap_or(usize::MAX);
         results.forget_eithers();
         let mut flow = Flow {
             function,
@@ -251,6 +238,8 @@ impl Verifier {
             uses,
             effort,
             known,
+            constants,
+            is_dynamic: is_marked(dynamic, place),
             guesses: true,
             runs_off: false,
             fault: None,
@@ -273,26 +262,13 @@ impl Calls for Accepted {
     fn host(&mut self, _: u16, _: u16, _: u32) -> Result<(), Fault> {
         Ok(())
     }
-}
 
-/// What belongs to no instruction.
-impl From<Fault> for VerifyError {
-    fn from(fault: Fault) -> Self {
-        VerifyError { function: 0, at: 0, opcode: 0, fault }
+    fn runtime(&mut self, _: u16, _: u16, _: u32) -> Result<(), Fault> {
+        Ok(())
     }
-}
 
-impl From<AllocError> for VerifyError {
-    fn from(none: AllocError) -> Self {
-        Fault::from(none).into()
-    }
-}
-
-impl VerifyError {
-    fn new(function: u32, code: &[u8], at: u32, fault: Fault) -> Self {
-        let start = usize::try_from(at).unwrap_or(usize::MAX);
-        let opcode = code.get(start..).and_then(|rest| rest.first_chunk());
-        Self { function, at, opcode: opcode.map_or(0, |bytes| u16::from_le_bytes(*bytes)), fault }
+    fn constant(&mut self, _: u32, _: bool) -> Result<(), Fault> {
+        Ok(())
     }
 }
 
@@ -353,6 +329,20 @@ impl<'v> Facts<'v, '_> {
         self.kind(vector.get(usize::try_from(position).ok()?).copied()?)
     }
 
+    /// The kinds of the locals that are ever set, and of the positions of the operand stack, at a target: `None` for
+    /// those that nothing reads before they are set. Both are empty when no path leads there.
+    pub(crate) fn kinds_at(
+        &self,
+        target: usize,
+    ) -> (impl Iterator<Item = Option<Kind>> + use<'v>, impl Iterator<Item = Option<Kind>> + use<'v>)
+    {
+        let types = self.verifier.joins.get(target).unwrap_or(&[]);
+        let locals = usize::from(self.locals_set()).min(types.len());
+        let (locals, slots) = types.split_at_checked(locals).unwrap_or_default();
+        let kind = |ty: &Type| ty.kind().and_then(KindSet::single);
+        (locals.iter().map(kind), slots.iter().map(kind))
+    }
+
     /// The kinds of what the instruction at `at`, a comparison, compares: left and right. `None` when
     /// that depends on functions that have not been looked at.
     pub fn compared(&self, at: u32) -> Option<[Kind; 2]> {
@@ -362,12 +352,6 @@ impl<'v> Facts<'v, '_> {
         };
         let (_, [left, right]) = *compared.get(place)?;
         Some([self.kind(left)?, self.kind(right)?])
-    }
-
-    /// Whether all comparisons are of two i64.
-    #[inline(always)]
-    pub(crate) fn compares_integers_alone(&self) -> bool {
-        self.verifier.frame.compared.is_empty()
     }
 
     /// Which of the two values are floats that the instruction at `at` compares; `None` when neither is.

@@ -99,7 +99,7 @@ impl<M: Machine> Lowering<'_, '_, M> {
     }
 
     fn copy_to_stack(&mut self, to: StackPlace, local: u16) {
-        match self.allocation.location(local) {
+        match self.location(local) {
             Location::Int(register) => M::store_int(self, to, M::int(register)),
             Location::Float(register) => M::store_float(self, to, M::float(register)),
             Location::Frame(slot) => {
@@ -116,7 +116,7 @@ impl<M: Machine> Lowering<'_, '_, M> {
         let mut floats = RegisterMoves::<M::Float>::default();
         let mut loads = ArrayVec::<(ArgumentPlace, u32), 16>::new();
         self.each_argument(arguments, |lowering, argument, local| {
-            match (argument, lowering.allocation.location(local)) {
+            match (argument, lowering.location(local)) {
                 (ArgumentPlace::Int(to), Location::Int(from)) => {
                     ints.add(M::int(to), M::int(from));
                 }
@@ -175,7 +175,7 @@ impl<M: Machine> Lowering<'_, '_, M> {
         let Some(scalar) = self.instance.scalar(result).filter(|_| call.a != NONE) else { return };
         let file = M::REGISTERS;
         let (int, float) = (M::int(file.int.result), M::float(file.float.result));
-        match self.allocation.location(call.a) {
+        match self.location(call.a) {
             Location::Int(to) => {
                 let to = M::int(to);
                 if to != int {
@@ -203,7 +203,7 @@ impl<M: Machine> Lowering<'_, '_, M> {
         let mut ints = RegisterMoves::<M::Int>::default();
         let mut floats = RegisterMoves::<M::Float>::default();
         self.each_parameter(|lowering, place, local, scalar| {
-            match (place, lowering.allocation.location(local)) {
+            match (place, lowering.location(local)) {
                 (ArgumentPlace::Int(from), Location::Int(to)) => ints.add(M::int(to), M::int(from)),
                 (ArgumentPlace::Float(from), Location::Float(to)) => {
                     floats.add(M::float(to), M::float(from));
@@ -241,7 +241,7 @@ impl<M: Machine> Lowering<'_, '_, M> {
 
     /// Loads a parameter from the stack, and extends one in a register.
     fn finish_parameter(&mut self, place: ArgumentPlace, local: u16, scalar: Scalar) {
-        match (place, self.allocation.location(local)) {
+        match (place, self.location(local)) {
             (ArgumentPlace::Stack(offset), Location::Float(to)) => {
                 M::load_float(self, M::float(to), StackPlace::Incoming(offset));
             }

@@ -13,7 +13,9 @@ use crate::format::RelocKind;
 pub struct Relocation {
     /// The place, in bytes from the begin of the code.
     pub offset: u32,
-    /// How it is computed: [`RelocKind::Pc32`], [`RelocKind::Plt32`] or [`RelocKind::Abs64`].
+    /// How it is computed: on x86-64 [`RelocKind::Pc32`], [`RelocKind::Plt32`] or [`RelocKind::Abs64`]; on aarch64
+    /// [`RelocKind::Arm64Branch26`], [`RelocKind::Arm64GotLoadPage21`] or
+    /// [`RelocKind::Arm64GotLoadPageOff12`].
     pub kind: RelocKind,
     /// What it depends on, in the numbering of whoever asked for the instruction.
     pub target: u32,

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::CodegenError;
+use super::aarch64::Aarch64;
 use super::code::{Relocation, SourceLoc};
 use super::frame::Frame;
 use super::liveness::Liveness;
@@ -45,6 +46,8 @@ pub struct Options {
     pub own_function: Option<u32>,
     /// Whether the function starts with a landing pad for indirect calls (ENDBR64, BTI).
     pub landing_pad: bool,
+    /// Whether functions with a frame sign their return address (aarch64: PACIASP; nothing on other machines).
+    pub sign_return_address: bool,
     /// Whether the source map is recorded.
     pub source_map: bool,
     /// The optimisation level: which [passes](super::passes) rewrite the function first.
@@ -58,6 +61,7 @@ impl Options {
         tag: 0,
         own_function: None,
         landing_pad: false,
+        sign_return_address: false,
         source_map: false,
         level: 0,
     };
@@ -104,6 +108,17 @@ pub struct Compiler<M: Machine> {
 
 /// Generates code for x86-64.
 pub type X64Compiler = Compiler<X64>;
+
+/// Generates code for aarch64.
+pub type Aarch64Compiler = Compiler<Aarch64>;
+
+/// Generates code for the machine that this crate is compiled for.
+#[cfg(target_arch = "x86_64")]
+pub type NativeCompiler = X64Compiler;
+
+/// Generates code for the machine that this crate is compiled for.
+#[cfg(target_arch = "aarch64")]
+pub type NativeCompiler = Aarch64Compiler;
 
 impl<M: Machine> Default for Compiler<M> {
     fn default() -> Self {
@@ -162,13 +177,23 @@ impl<M: Machine> Compiler<M> {
         liveness.compute(instance, has_context)?;
         allocation.assign(instance, liveness, M::REGISTERS)?;
         let frame = Frame::plan::<M>(instance, liveness, allocation, slots)?;
-        let mut lowering =
-            Lowering::<M>::new(asm, instance, options, liveness, allocation, frame, slots, buffers);
-        let code_size = lowering.function()?;
+        let lower = |asm: &mut M::Assembler, buffers: &mut Buffers<_>| {
+            let mut lowering = Lowering::<M>::new(
+                asm, instance, options, liveness, allocation, frame, slots, buffers,
+            );
+            lowering.function()
+        };
+        let mut code_size = lower(asm, buffers)?;
+        if asm.extend_reach() {
+            buffers.clear();
+            code_size = lower(asm, buffers)?;
+        }
         let align = (0..instance.body().data_count())
             .filter_map(|index| instance.body().data(index))
             .fold(16, |align, entry| entry.align.max(align));
         let (bytes, relocations) = self.asm.code()?;
+        // The frame pointer, and the return address where the function saves it.
+        let record = if M::UNWIND.pushes_return_address { 8 } else { 16 };
         Ok(CompiledFunction {
             bytes,
             code_size,
@@ -176,8 +201,7 @@ impl<M: Machine> Compiler<M> {
             relocations,
             unwind: &self.buffers.unwind,
             source_map: &self.buffers.source_map,
-            // The frame pointer.
-            frame_size: if frame.is_needed { frame.size.saturating_add(8) } else { 0 },
+            frame_size: if frame.is_needed { frame.size.saturating_add(record) } else { 0 },
         })
     }
 }

@@ -87,7 +87,7 @@ impl Frame {
 
     /// Bytes of a place in the stack from the frame pointer.
     #[inline]
-    pub(crate) fn from_frame_pointer(&self, place: StackPlace) -> i32 {
+    pub(crate) fn frame_pointer_offset(&self, place: StackPlace) -> i32 {
         // A frame is much smaller than 2 GiB.
         match place {
             StackPlace::Spill(slot) => -signed(self.saved + 8 * (slot + 1)),
@@ -98,8 +98,8 @@ impl Frame {
 
     /// Bytes of a place in the stack from the stack pointer, while the frame is whole.
     #[inline]
-    pub(crate) fn from_stack_pointer(&self, place: StackPlace) -> i32 {
-        self.from_frame_pointer(place).saturating_add(signed(self.size))
+    pub(crate) fn stack_pointer_offset(&self, place: StackPlace) -> i32 {
+        self.frame_pointer_offset(place).saturating_add(signed(self.size))
     }
 }
 

@@ -59,6 +59,7 @@ impl Interval {
     }
 
     /// Whether the local is live across the instruction at `position`: defined before and read after.
+    #[cfg(test)]
     pub(crate) fn crosses(&self, position: u32) -> bool {
         self.first_value() <= position && position < self.end
     }
@@ -144,6 +145,7 @@ impl Liveness {
     }
 
     /// Whether a backward jump leads to the instruction.
+    #[cfg(test)]
     pub(crate) fn is_loop_head(&self, instruction: u32) -> bool {
         self.loops.binary_search_by_key(&instruction, |found| found.start).is_ok()
     }

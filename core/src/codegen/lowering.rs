@@ -7,13 +7,13 @@ use super::abi::CallArguments;
 use super::frame::{Frame, StackPlace};
 use super::liveness::Liveness;
 use super::machine::{Machine, MachineAssembler, Shift};
-use super::regalloc::{Allocation, Location};
+use super::regalloc::{Allocation, Location, is_float};
 use super::unwind::{UnwindOp, UnwindRow};
 use super::{CodegenError, Options};
 use crate::alloc_util::{AllocError, try_push};
 use crate::codegen::code::SourceLoc;
 use crate::ir::error::Part;
-use crate::ir::{Callee, Function, FunctionInstance, Instruction, IrError};
+use crate::ir::{Callee, Function, FunctionInstance, Instruction, IrError, Opcode};
 
 /// A conditional exit of the function, whose code is put down behind it.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +87,10 @@ pub(crate) struct Lowering<'c, 'i, M: Machine> {
     /// The current instruction, and the next one.
     pub(crate) index: u32,
     next: u32,
+    /// The next instruction, if no jump leads to it.
+    following: Option<Instruction>,
+    /// The local that is to be computed in the register of the result.
+    returned: Option<u16>,
     /// The line of the current instruction, and the next entry of the source locations.
     line: u32,
     next_location: usize,
@@ -125,6 +129,8 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
             start,
             index: 0,
             next: 0,
+            following: None,
+            returned: None,
             line: 0,
             next_location: 0,
             error: None,
@@ -146,8 +152,7 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
     fn instructions(&mut self) {
         let mut is_reached = true;
         while let Some(i) = self.body.instruction(self.next) {
-            self.index = self.next;
-            self.next = self.index.saturating_add(1);
+            self.advance();
             if self.liveness.is_target(self.index) {
                 is_reached = true;
                 if let Some(label) = self.label(self.index) {
@@ -156,21 +161,58 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
             }
             if is_reached {
                 self.locate();
-                M::instruction(self, &i);
-                is_reached = !i.opcode.ends();
+                is_reached = !self.lower(&i);
             }
         }
+    }
+
+    /// Makes the next instruction the current one.
+    fn advance(&mut self) {
+        self.index = self.next;
+        self.next = self.index.saturating_add(1);
+        let is_target = self.liveness.is_target(self.next);
+        self.following = if is_target { None } else { self.body.instruction(self.next) };
+    }
+
+    /// Lowers an instruction, and a return of its result with it. Whether control does not go on behind it.
+    fn lower(&mut self, i: &Instruction) -> bool {
+        let Some(end) = self.following.filter(|next| self.is_return_of(i, next)) else {
+            M::instruction(self, i);
+            return i.opcode.ends();
+        };
+        self.returned = Some(end.a);
+        M::instruction(self, i);
+        self.take_next();
+        M::instruction(self, &end);
+        self.returned = None;
+        true
+    }
+
+    /// Whether `next` returns the result of `i`, which does not read that local.
+    fn is_return_of(&self, i: &Instruction, next: &Instruction) -> bool {
+        next.opcode == Opcode::Return
+            && i.written() == Some(next.a)
+            && !i.read().contains(&Some(next.a))
+            && !(i.opcode.is_call() && self.passes(i, next.a))
+            && self.dies_at(next.a, self.next)
+    }
+
+    /// Whether a call passes `local`.
+    fn passes(&self, call: &Instruction, local: u16) -> bool {
+        self.callee(call).is_ok_and(|(_, passed)| passed.operands.iter().any(|of| of == local))
     }
 
     /// The next instruction, if no jump leads to it.
     #[inline]
     pub(crate) fn peek(&self) -> Option<Instruction> {
-        self.body.instruction(self.next).filter(|_| !self.liveness.is_target(self.next))
+        self.following
     }
 
-    /// Leaves out the next instruction, which [`peek`](Self::peek) has returned and which does not end the code.
+    /// Goes to the next instruction, which [`peek`](Self::peek) has returned and which does not end the code. A trap
+    /// behind this is at that instruction.
     pub(crate) fn take_next(&mut self) {
-        self.next = self.next.saturating_add(1);
+        self.advance();
+        self.locate();
     }
 
     /// Whether `local` is not read behind instruction `index`.
@@ -311,7 +353,17 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
     /// The location of a local.
     #[inline]
     pub(crate) fn location(&self, local: u16) -> Location {
-        self.allocation.location(local)
+        let location = self.allocation.location(local);
+        match (self.returned == Some(local), location) {
+            (false, _) | (_, Location::Unused) => location,
+            (true, _) if self.is_float(local) => Location::Float(M::REGISTERS.float.result),
+            (true, _) => Location::Int(M::REGISTERS.int.result),
+        }
+    }
+
+    #[cold]
+    fn is_float(&self, local: u16) -> bool {
+        is_float(self.instance, local)
     }
 
     /// The callee of a call and its arguments.
@@ -329,7 +381,7 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
 
     /// Bytes of a place in the stack from the frame pointer.
     #[inline]
-    pub(crate) fn from_frame_pointer(&self, place: StackPlace) -> i32 {
-        self.frame.from_frame_pointer(place)
+    pub(crate) fn frame_pointer_offset(&self, place: StackPlace) -> i32 {
+        self.frame.frame_pointer_offset(place)
     }
 }

@@ -55,6 +55,11 @@ pub(crate) trait MachineAssembler: Debug + Default {
     /// Puts down bytes as they are.
     fn data(&mut self, bytes: &[u8]);
 
+    /// Whether a branch does not reach its label. Then the code is cleared, and branches of the next code reach further.
+    fn extend_reach(&mut self) -> bool {
+        false
+    }
+
     /// The bytes and their relocations, by ascending offset.
     ///
     /// # Errors

@@ -1,13 +1,11 @@
 //! Many moves into registers at once, as if all of them read before any of them writes.
 //!
 //! Registers come first: a move whose destination nobody has yet to read is done; when none is left but
-//! cycles, an exchange settles one register of a cycle and shortens it. What comes from memory or is a
-//! constant reads no register that is written, and is done at the end.
+//! cycles, an exchange settles one register of a cycle and shortens it.
 
 use arrayvec::ArrayVec;
 
 use super::machine::Register;
-use crate::codegen::x64::{Assembler, Gpr, GprOrStack, Storage, W64};
 
 /// The most moves at once: no more than there are registers.
 const MOST: usize = 16;
@@ -76,63 +74,12 @@ impl<R: Copy + PartialEq> RegisterMoves<R> {
     }
 }
 
-/// Where a value comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// A register.
-    Gpr(Gpr),
-    /// The stack, or a register that is not written.
-    Place(GprOrStack),
-    /// Nowhere.
-    Constant(i64),
-}
-
-impl From<GprOrStack> for Source {
-    fn from(place: GprOrStack) -> Self {
-        place.register().map_or(Source::Place(place), Source::Gpr)
-    }
-}
-
-/// Moves into general registers that happen at once. No register is the destination of two.
-#[derive(Debug, Default)]
-pub(crate) struct Moves {
-    registers: RegisterMoves<Gpr>,
-    rest: ArrayVec<(Gpr, Source), MOST>,
-}
-
-impl Moves {
-    /// Adds a move. One that is too many is left out; there are never more than registers.
-    #[inline]
-    pub(crate) fn add(&mut self, to: Gpr, from: Source) {
-        match from {
-            Source::Gpr(from) => self.registers.add(to, from),
-            from => drop(self.rest.try_push((to, from))),
-        }
-    }
-
-    /// Puts the instructions down, none of which changes the flags, and forgets the moves.
-    #[inline]
-    pub(crate) fn emit<S: Storage>(&mut self, asm: &mut Assembler<S>) {
-        self.registers.emit(asm);
-        if self.rest.is_empty() {
-            return;
-        }
-        for (to, from) in self.rest.drain(..) {
-            match from {
-                Source::Gpr(from) => asm.mov(W64, to, from),
-                Source::Place(place) => asm.mov(W64, to, place),
-                Source::Constant(value) => asm.mov_imm(to, value.cast_unsigned()),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::codegen::x64::Xmm;
+    use crate::codegen::x64::{Assembler, Gpr, Xmm};
     use crate::testing::some;
 
     /// What the registers hold afterwards, by running `mov` and `xchg` between registers.
@@ -157,10 +104,10 @@ mod tests {
         for number in some(0..5usize.pow(5), 50) {
             let sources: Vec<usize> = (0..5).map(|place| number / 5usize.pow(place) % 5).collect();
             let mut asm = Assembler::growing();
-            let mut moves = Moves::default();
+            let mut moves = RegisterMoves::default();
             let register = |number: usize| Gpr::ALL[number + 6];
             for (to, &from) in sources.iter().enumerate() {
-                moves.add(register(to), Source::Gpr(register(from)));
+                moves.add(register(to), register(from));
             }
             moves.emit(&mut asm);
             let after = run(&asm.finish().unwrap().bytes);
@@ -183,18 +130,5 @@ mod tests {
             expected.movaps(Xmm::ALL[to], Xmm::ALL[from]);
         }
         assert_eq!(asm.finish().unwrap().bytes, expected.finish().unwrap().bytes);
-    }
-
-    #[test]
-    fn memory_and_constants_come_last() {
-        let mut asm = Assembler::growing();
-        let mut moves = Moves::default();
-        moves.add(Gpr::Rsi, Source::Constant(7));
-        moves.add(Gpr::Rdi, Source::Gpr(Gpr::Rsi));
-        moves.add(Gpr::Rdx, Source::Place(GprOrStack::stack(8)));
-        moves.add(Gpr::Rcx, Source::Gpr(Gpr::Rcx));
-        moves.emit(&mut asm);
-        let expected = [0x48, 0x89, 0xf7, 0xbe, 7, 0, 0, 0, 0x48, 0x8b, 0x54, 0x24, 8];
-        assert_eq!(asm.finish().unwrap().bytes, expected);
     }
 }

@@ -29,8 +29,8 @@ pub use read::file::File;
 pub use read::layout_phase;
 pub use read::library::Library;
 pub use read::{
-    Found, Limits, RelocTable, Section, Sections, Smf, Symbol, SymbolPlace, Symbols, functions,
-    library, note, sdn, shared_object, template,
+    Found, Limits, RelocTable, Section, Sections, Smf, Symbol, SymbolPlace, Symbols, constants,
+    functions, library, note, sdn, shared_object, template,
 };
 pub use wire::bytes;
 pub use wire::elf_reloc::ElfReloc;

@@ -22,8 +22,8 @@ mod error;
 mod extended;
 mod operand;
 
-pub(crate) use call::NewCallee;
 pub use error::BuildError;
+pub(crate) use operand::NewCallee;
 pub use operand::{Data, Label, Local, Slot, TypeArgument, Value};
 
 /// The place of a label that is not bound yet.
@@ -246,7 +246,7 @@ impl FunctionBuilder {
         self.plain(Opcode::Move, Some(ty.into()), [to.0, from.0, 0], 0);
     }
 
-    /// Sets `to`, an i64 or u64, to the bytes that a `ty` takes.
+    /// Sets `to`, an i64 or u64, to the size of `ty` in bytes.
     pub fn size_of(&mut self, ty: impl Into<ValueType>, to: Local) {
         self.plain(Opcode::SizeOf, Some(ty.into()), [to.0, 0, 0], 0);
     }
@@ -301,7 +301,7 @@ impl FunctionBuilder {
         self.push(Instruction { opcode, immediate, type_code, a: to.0, b: left.0, c, imm });
     }
 
-    /// Goes to `target` when `condition` holds for two values of type `ty`.
+    /// Jumps to `target` if `condition` holds for two values of type `ty`.
     pub fn branch(
         &mut self,
         condition: Condition,
@@ -330,29 +330,29 @@ impl FunctionBuilder {
         self.push(Instruction { opcode, immediate, type_code, a: left.0, b, c, imm });
     }
 
-    /// Goes to `target`.
+    /// Jumps to `target`.
     pub fn jump(&mut self, target: Label) {
         let imm = self.refer(target);
         self.plain(Opcode::Jump, None, [0; 3], imm);
     }
 
-    /// Goes to `target` when `condition`, a bool, is `expected`.
+    /// Jumps to `target` if `condition`, a bool, is `expected`.
     pub fn branch_if(&mut self, condition: Local, expected: bool, target: Label) {
         let imm = self.refer(target);
         self.plain(Opcode::BranchIf(expected), None, [condition.0, 0, 0], imm);
     }
 
-    /// Sets `to` to what lies at `from + bytes`.
+    /// Loads `to` from the address `from + bytes`.
     pub fn load(&mut self, ty: impl Into<ValueType>, to: Local, from: Local, bytes: i32) {
         self.plain(Opcode::Load, Some(ty.into()), [to.0, from.0, 0], bytes);
     }
 
-    /// Writes `value` to `to + bytes`.
+    /// Stores `value` at the address `to + bytes`.
     pub fn store(&mut self, ty: impl Into<ValueType>, value: Local, to: Local, bytes: i32) {
         self.plain(Opcode::Store, Some(ty.into()), [value.0, to.0, 0], bytes);
     }
 
-    /// Sets `to` to element `index + more` of the array of `ty` at `array`.
+    /// Loads `to` from element `index + more` of the array of `ty` at `array`.
     pub fn load_element(
         &mut self,
         ty: impl Into<ValueType>,
@@ -364,7 +364,7 @@ impl FunctionBuilder {
         self.indexed(Opcode::LoadElement, ty.into(), [to, array], index, more);
     }
 
-    /// Writes `value` to element `index + more` of the array of `ty` at `array`.
+    /// Stores `value` in element `index + more` of the array of `ty` at `array`.
     pub fn store_element(
         &mut self,
         ty: impl Into<ValueType>,

@@ -1,14 +1,14 @@
 //! The encoded form of an IR function, split into its tables.
 //!
-//! A body begins with its length, so that who does not know its version can step over it. Cutting
-//! allocates nothing, and looks only at the header; what the tables hold is the verifier's affair.
+//! A function begins with its length, so that a reader that does not support its version can skip it. Splitting does not
+//! allocate and reads only the header; the verifier checks the entries of the tables.
 
 use super::error::{IrError, Part};
 use super::instruction::{INSTRUCTION_SIZE, Instruction};
 use super::types::{MAX_PARAMETERS, ValueType};
 use crate::format::bytes::{u8_at, u16_at, u32_at};
 
-/// The first bytes of a body.
+/// The first bytes of a function.
 pub(crate) const MAGIC: &[u8; 4] = b"SMTB";
 
 /// The newest version.
@@ -44,19 +44,18 @@ pub(crate) const CALLEE: usize = 12;
 /// Bytes of an entry in the table of types.
 pub(crate) const TYPE: usize = 4;
 
-/// In the table of types: a type with a name and arguments of its own.
+/// In the table of types: a named type with arguments.
 pub(crate) const NAMED: u8 = 0xff;
 
-/// The longest name in bytes, without its NUL: many entries may share one, and each measures it.
+/// The maximum length of a name in bytes, without its NUL. Many entries may share a name, whose end each looks for.
 pub const MAX_NAME: usize = 1023;
 
-/// Whether the body of a template starts with the magic of an IR function.
+/// Whether bytes begin with the magic of an IR function.
 pub fn is_function(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
-/// The body in the bytes that a container has for a template; `None` when there is some other
-/// writer's affair, or nothing.
+/// The function in the body of a template of a container; `None` if the body is in another form, or empty.
 ///
 /// # Errors
 /// Those of [`Function::parse`].
@@ -64,12 +63,12 @@ pub fn function_of(template: &[u8]) -> Option<Result<Function<'_>, IrError>> {
     is_function(template).then(|| Function::parse(template))
 }
 
-/// What parameters a function takes, and what it gives.
+/// The types of the parameters and of the result of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature<'d> {
-    /// The codes of the parameters' types.
+    /// Type codes of the parameters.
     pub params: &'d [u8],
-    /// The code of the result's type; 0 when there is no result.
+    /// Type code of the result; 0 if there is no result.
     pub result: u8,
 }
 
@@ -80,10 +79,10 @@ impl Signature<'_> {
     }
 }
 
-/// Who provides a callee.
+/// The provider of a callee.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CalleeKind {
-    /// Another instance, or the same one.
+    /// An instance of a template, by name.
     Instance,
     /// The host, by symbol.
     Host,
@@ -131,9 +130,9 @@ pub struct Callee<'d> {
     pub kind: CalleeKind,
     /// The template's name, or the symbol; empty for callees that have none.
     pub name: &'d str,
-    /// How it is called, in terms of the caller's types.
+    /// Its signature, in terms of the caller's type parameters.
     pub signature: Signature<'d>,
-    /// How many type arguments the template gets.
+    /// The number of type arguments.
     pub arity: u8,
     /// The type arguments.
     types: TypeList<'d>,
@@ -146,26 +145,26 @@ impl<'d> Callee<'d> {
     }
 }
 
-/// A type that is handed to another template, or a part of one.
+/// A type argument for another template, or a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TypeEntry<'d> {
-    /// A scalar, or what the caller has for a parameter of its own.
+    /// A scalar, or a type parameter of the caller.
     Type(ValueType),
-    /// A type with a name; as many types follow as it has arguments.
+    /// A named type; the entries of its arguments follow.
     Named {
         /// Its name.
         name: &'d str,
-        /// How many types follow that belong to it.
+        /// The number of its arguments.
         arity: u8,
     },
 }
 
-/// Complete types in the table of types, from one entry on.
+/// Types in the table of types, from one entry on.
 #[derive(Clone, Copy, Debug)]
 struct TypeList<'d> {
     entries: &'d [[u8; TYPE]],
     strings: &'d [u8],
-    /// Types that are still to come.
+    /// Types that are left.
     left: u32,
 }
 
@@ -185,7 +184,7 @@ impl<'d> Iterator for TypeList<'d> {
     }
 }
 
-/// The name at `offset`, up to its NUL; `None` when it is empty, too long, not UTF-8 or has no end.
+/// The name at `offset`, up to its NUL; `None` if it is empty, too long, not UTF-8 or unterminated.
 fn name_in(strings: &[u8], offset: u16) -> Option<&str> {
     let from = strings.get(usize::from(offset)..)?;
     let mut bytes = from.iter().take(MAX_NAME + 1);
@@ -193,10 +192,10 @@ fn name_in(strings: &[u8], offset: u16) -> Option<&str> {
     core::str::from_utf8(from.get(..len)?).ok()
 }
 
-/// A generic function: the encoded body of a template.
+/// An IR function: a view of its encoded form.
 #[derive(Clone, Copy, Debug)]
 pub struct Function<'d> {
-    /// All of it.
+    /// All bytes.
     pub(crate) bytes: &'d [u8],
     pub(crate) version: u16,
     pub(crate) type_params: u8,
@@ -217,18 +216,17 @@ pub struct Function<'d> {
 }
 
 impl<'d> Function<'d> {
-    /// The bytes that a body of any version takes, which begins `bytes`; `None` when none does.
+    /// The stated length in bytes of the function that begins `bytes`, in any version; `None` if there is no function.
     pub fn length(bytes: &[u8]) -> Option<u32> {
         is_function(bytes).then(|| u32_at(bytes, 4))?
     }
 
-    /// Cuts `bytes`, a whole body and nothing else, into its tables.
+    /// Splits `bytes`, a function without anything behind it, into its tables.
     ///
     /// # Errors
-    /// [`IrError::Magic`], [`IrError::Version`], [`IrError::Flags`] and
-    /// [`IrError::Length`] for what is no body of this version; [`IrError::Tables`] when the
-    /// tables do not fill it to its last byte; [`IrError::Parameters`] and
-    /// [`IrError::Locals`] for counts that cannot be.
+    /// [`IrError::Magic`], [`IrError::Version`], [`IrError::Flags`], [`IrError::Reserved`] and [`IrError::Length`] for an
+    /// unsupported header; [`IrError::Tables`] if the tables do not fill the bytes exactly; [`IrError::Parameters`] and
+    /// [`IrError::Locals`] for impossible counts.
     pub fn parse(bytes: &'d [u8]) -> Result<Self, IrError> {
         let stated = Self::length(bytes).ok_or(IrError::Magic)?;
         let version = u16_at(bytes, 8).unwrap_or(0);
@@ -299,7 +297,7 @@ impl<'d> Function<'d> {
         })
     }
 
-    /// All of its bytes.
+    /// The encoded form.
     pub fn bytes(&self) -> &'d [u8] {
         self.bytes
     }
@@ -309,7 +307,7 @@ impl<'d> Function<'d> {
         self.version
     }
 
-    /// The stack slots; `None` stands for an entry whose alignment is none that a slot can have.
+    /// The stack slots; `None` stands for an entry with an impossible alignment.
     pub fn slots(&self) -> impl ExactSizeIterator<Item = Option<StackSlot>> + Clone + use<'d> {
         self.slots.iter().map(|&[s0, s1, s2, s3, a0, a1, a2, a3]| {
             let align = u32::from_le_bytes([a0, a1, a2, a3]);
@@ -334,12 +332,12 @@ impl<'d> Function<'d> {
         end
     }
 
-    /// How many entries of read-only data there are.
+    /// The number of entries of read-only data.
     pub fn data_count(&self) -> usize {
         self.data.len()
     }
 
-    /// Read-only data; `None` where there is no such entry, or one that lies outside of the bytes.
+    /// Read-only data; `None` if there is no such entry, or if it lies outside of the bytes.
     pub fn data(&self, index: usize) -> Option<DataEntry<'d>> {
         let entry = self.data.get(index)?;
         let (offset, len, align) = (u32_at(entry, 0)?, u32_at(entry, 4)?, u32_at(entry, 8)?);
@@ -368,23 +366,23 @@ impl<'d> Function<'d> {
         })
     }
 
-    /// How many type parameters the template has.
+    /// The number of type parameters.
     pub fn type_params(&self) -> u8 {
         self.type_params
     }
 
-    /// What it takes and gives.
+    /// The types of its parameters and of its result.
     pub fn signature(&self) -> Signature<'d> {
         let params = self.codes.get(..usize::from(self.params)).unwrap_or(&[]);
         Signature { params, result: self.result }
     }
 
-    /// How many locals there are, parameters included.
+    /// The number of locals, parameters included.
     pub fn locals(&self) -> u16 {
         self.locals
     }
 
-    /// The codes of the locals' types, parameters first.
+    /// Type codes of the locals, parameters first.
     pub fn local_codes(&self) -> &'d [u8] {
         self.codes.get(..usize::from(self.locals)).unwrap_or(&[])
     }
@@ -394,17 +392,17 @@ impl<'d> Function<'d> {
         self.local_codes().get(usize::from(local)).and_then(|&code| ValueType::from_code(code))
     }
 
-    /// How many instructions there are.
+    /// The number of instructions.
     pub fn len(&self) -> usize {
         self.instructions.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no instructions.
     pub fn is_empty(&self) -> bool {
         self.instructions.is_empty()
     }
 
-    /// The instructions in order; `None` stands for one whose opcode is not known.
+    /// The instructions in order; `None` stands for an unknown opcode.
     pub fn instructions(
         &self,
     ) -> impl ExactSizeIterator<Item = Option<Instruction>> + Clone + use<'d> {
@@ -418,12 +416,12 @@ impl<'d> Function<'d> {
         Instruction::decode(bytes)
     }
 
-    /// Where an instruction lies, in bytes from the begin of the body.
+    /// The offset of an instruction in bytes from the start of the function.
     pub fn offset(&self, instruction: usize) -> u32 {
         self.place(self.instructions.as_flattened(), instruction * INSTRUCTION_SIZE)
     }
 
-    /// Where the byte `within` of `table` lies.
+    /// The offset of byte `within` of `table` from the start of the function.
     pub(crate) fn place(&self, table: &[u8], within: usize) -> u32 {
         let begin = crate::format::bytes::offset_in(self.bytes, table);
         u32::try_from(begin.saturating_add(within as u64)).unwrap_or(u32::MAX)
@@ -435,7 +433,7 @@ impl<'d> Function<'d> {
         Some(u64::from_le_bytes(*bytes))
     }
 
-    /// How many callees there are.
+    /// The number of callees.
     pub fn callee_count(&self) -> u16 {
         u16::try_from(self.callees.len()).unwrap_or(u16::MAX)
     }
@@ -443,8 +441,8 @@ impl<'d> Function<'d> {
     /// The callee with this number.
     ///
     /// # Errors
-    /// [`IrError::Index`] when there is none; [`IrError::CalleeKind`], [`IrError::Name`],
-    /// [`IrError::HostTypes`] for what its entry says.
+    /// [`IrError::Index`] if there is no such callee; [`IrError::CalleeKind`], [`IrError::CalleeField`],
+    /// [`IrError::Name`] and [`IrError::HostTypes`] for a malformed entry.
     pub fn callee(&self, index: u16) -> Result<Callee<'d>, IrError> {
         let place = usize::from(index) * CALLEE;
         let at = self.place(self.callees.as_flattened(), place);
@@ -500,8 +498,7 @@ impl<'d> Function<'d> {
         self.codes.get(usize::try_from(first).ok()?..)?.get(..usize::from(count))
     }
 
-    /// How the callee with this number is called. In contrast to [`Function::callee`], its name and its type arguments
-    /// are not looked at.
+    /// The signature of a callee. In contrast to [`Function::callee`], its name and its type arguments are not read.
     #[inline]
     pub fn callee_signature(&self, index: u16) -> Option<Signature<'d>> {
         let &[_, _, _, result, _, params, _, _, p0, p1, p2, p3] =
@@ -529,7 +526,7 @@ impl<'d> Function<'d> {
     }
 }
 
-/// The bytes that a body with this header takes.
+/// The length in bytes of a function with this header.
 fn needed(bytes: &[u8]) -> Option<u64> {
     let tables = [
         (u64::from(u16_at(bytes, 18)?), CALLEE),
@@ -557,7 +554,7 @@ fn new_counts(bytes: &[u8]) -> Option<[u32; 4]> {
     Some([slots.into(), data.into(), u32_at(bytes, 44)?, u32_at(bytes, 48)?])
 }
 
-/// The locals that a call hands over.
+/// The locals that a call passes as arguments.
 #[derive(Clone, Copy, Debug)]
 pub struct Operands<'d>(&'d [[u8; 2]]);
 
@@ -579,7 +576,7 @@ mod tests {
     use crate::format::write::NewTemplates;
     use crate::testing::{cut, flipped};
 
-    /// Byte for byte what the tables of the room say.
+    /// The encoding by the tables of the documentation.
     const MAX: &[u8] = &[
         b'S', b'M', b'T', b'B', 78, 0, 0, 0, 1, 0, 0, 0, 1, 0x40, 2, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0,
         0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, // header

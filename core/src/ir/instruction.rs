@@ -6,31 +6,31 @@ use super::types::ValueType;
 /// Bytes of an instruction.
 pub const INSTRUCTION_SIZE: usize = 12;
 
-/// In the place of a local: there is none.
+/// In a field for a local: no local.
 pub const NONE: u16 = u16::MAX;
 
-/// An instruction whose opcode is known. What its fields mean is in the table of the room; whether
-/// they refer to anything is the verifier's to say.
+/// An instruction with a known opcode. The documentation of [`ir`](super) has the meaning of its fields for each opcode;
+/// the verifier checks them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instruction {
-    /// What it does.
+    /// The operation.
     pub opcode: Opcode,
-    /// Whether the second value is a number in the instruction instead of a local.
+    /// Whether the second operand is an immediate number instead of a local.
     pub immediate: bool,
-    /// The code of the type that it is of; 0 where it names none.
+    /// The type code; 0 if the opcode names no type.
     pub type_code: u8,
-    /// Mostly the local that is set, or the one that is read first.
+    /// Usually the local that is set, or the first one that is read.
     pub a: u16,
-    /// Mostly the first local that is read.
+    /// Usually the first local that is read.
     pub b: u16,
-    /// Mostly the second local that is read.
+    /// Usually the second local that is read.
     pub c: u16,
-    /// A number, a distance, or an index of some table.
+    /// An immediate number, an offset, a target or an index of a table.
     pub imm: i32,
 }
 
 impl Instruction {
-    /// The instruction in these bytes; `None` when the first one is no opcode.
+    /// The instruction in these bytes; `None` if the first byte is not an opcode.
     #[inline]
     pub fn decode(bytes: &[u8; INSTRUCTION_SIZE]) -> Option<Self> {
         let [code, type_code, a0, a1, b0, b1, c0, c1, i0, i1, i2, i3] = *bytes;
@@ -63,10 +63,10 @@ impl Instruction {
         ValueType::from_code(self.type_code)
     }
 
-    /// The instruction that it may go to, if it is a jump or a branch.
+    /// The instruction that it may jump to, if it is a jump or a branch.
     #[inline]
     pub fn target(&self) -> Option<u32> {
-        // As the bits stand: what is beyond the last instruction has been refused.
+        // Targets are unsigned; the verifier refuses those beyond the last instruction.
         self.opcode.has_target().then_some(self.imm.cast_unsigned())
     }
 
@@ -84,7 +84,7 @@ impl Instruction {
         }
     }
 
-    /// The locals that it reads, without those that a call hands over.
+    /// The locals that it reads, without the arguments of a call.
     #[inline]
     pub fn read(&self) -> [Option<u16>; 3] {
         use Opcode as O;
@@ -105,19 +105,19 @@ impl Instruction {
         }
     }
 
-    /// The local of a selection that is taken when the bool is false; the verifier has checked that it is one.
+    /// The local that a `select` takes if the bool is false; in a verified function it exists.
     #[inline]
     pub fn other(&self) -> Option<u16> {
         u16::try_from(self.imm).ok()
     }
 
-    /// The number that a comparison and branch carries in the place of a local.
+    /// The immediate number of a branch or a conditional trap, in the place of a local.
     #[inline]
     pub fn short_number(&self) -> i32 {
         i32::from(self.c.cast_signed())
     }
 
-    /// The number that stands for the second value, wherever the opcode has it.
+    /// The immediate number that stands for the second operand.
     #[inline]
     pub fn number(&self) -> i32 {
         match self.opcode {

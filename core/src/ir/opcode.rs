@@ -1,8 +1,8 @@
-//! The operations of the IR: codes, names and fields.
+//! The operations of the IR: codes, names, types.
 //!
-//! The table of the format is in the description of the room above.
+//! The semantics and the fields of each are in the documentation of [`ir`](super).
 
-use super::TypeSet;
+use super::types::TypeSet;
 
 macro_rules! names {
     ($(#[$about:meta])* $name:ident $first:literal: $($item:ident $text:literal $what:literal,)*) => {
@@ -13,7 +13,7 @@ macro_rules! names {
         }
 
         impl $name {
-            /// All of them, in the order of their codes.
+            /// All operations, by ascending code.
             pub const ALL: &[Self] = &[$(Self::$item,)*];
 
             /// The name in the text form.
@@ -23,7 +23,7 @@ macro_rules! names {
                 }
             }
 
-            /// The code of the first of its kind; those of the others follow.
+            /// The code of the first operation; those of the others follow.
             const FIRST: u8 = $first;
 
             #[inline]
@@ -37,8 +37,8 @@ macro_rules! names {
 names! {
     /// An operation on one value.
     Unary 0x08:
-    Negate "neg" "The value below 0 that is as far from it; integers wrap.",
-    Not "not" "All bits of an integer, or a bool, turned over.",
+    Negate "neg" "The negated value; integers wrap.",
+    Not "not" "The complement of all bits of an integer, or of a bool.",
     SquareRoot "sqrt" "The square root of a floating-point value; version 2.",
     Absolute "abs" "A floating-point value without its sign; version 2.",
 }
@@ -49,33 +49,33 @@ names! {
     Add "add" "The sum; integers wrap.",
     Subtract "sub" "The difference; integers wrap.",
     Multiply "mul" "The product; integers wrap.",
-    Divide "div" "The quotient, towards 0; by 0 it traps in integers; the lowest by -1 wraps.",
-    Remainder "rem" "What the quotient leaves, with the sign of the dividend; by 0 it traps.",
-    And "and" "The bits that are in both.",
-    Or "or" "The bits that are in one or both.",
-    Xor "xor" "The bits that are in one alone.",
-    ShiftLeft "shl" "The bits moved up by the second value modulo the width.",
-    ShiftRight "shr" "The bits moved down by the second value modulo the width; signed types keep the sign.",
+    Divide "div" "The quotient, rounded towards 0 for integers; an integer division by 0 traps, and the lowest integer by -1 wraps.",
+    Remainder "rem" "The remainder, with the sign of the dividend; by 0 it traps.",
+    And "and" "The bitwise and.",
+    Or "or" "The bitwise or.",
+    Xor "xor" "The bitwise exclusive or.",
+    ShiftLeft "shl" "The value shifted left by the second value modulo the width.",
+    ShiftRight "shr" "The value shifted right by the second value modulo the width; arithmetically for signed types.",
     AddChecked "add_checked" "The sum of integers; traps with code 2 where it wraps; version 2.",
     SubtractChecked "sub_checked" "The difference of integers; traps with code 2 where it wraps; version 2.",
     MultiplyChecked "mul_checked" "The product of integers; traps with code 2 where it wraps; version 2.",
-    RotateLeft "rotl" "The bits rotated up by the second value modulo the width; version 2.",
+    RotateLeft "rotl" "The value rotated left by the second value modulo the width; version 2.",
 }
 
 names! {
-    /// How two values of one type stand to each other. Where a floating-point value is no number,
-    /// only `NotEqual` holds. Addresses are compared as numbers without a sign.
+    /// A relation of two values of one type. If one of them is NaN, only `NotEqual` holds. Addresses are compared as
+    /// unsigned integers.
     Condition 0x20:
-    Equal "eq" "The same.",
-    NotEqual "ne" "Not the same.",
-    Less "lt" "The first one smaller.",
-    LessEqual "le" "The first one not greater.",
-    Greater "gt" "The first one greater.",
-    GreaterEqual "ge" "The first one not smaller.",
+    Equal "eq" "Equal.",
+    NotEqual "ne" "Not equal.",
+    Less "lt" "The first is less.",
+    LessEqual "le" "The first is less or equal.",
+    Greater "gt" "The first is greater.",
+    GreaterEqual "ge" "The first is greater or equal.",
 }
 
 impl Binary {
-    /// The types that it has a meaning for.
+    /// The types that it is defined for.
     pub fn types(self) -> TypeSet {
         match self {
             Self::Add | Self::Subtract | Self::Multiply | Self::Divide => TypeSet::NUMBERS,
@@ -97,7 +97,7 @@ impl Binary {
         matches!(self, Self::Divide | Self::Remainder) || self.is_checked()
     }
 
-    /// Whether its values may change places.
+    /// Whether its operands may be exchanged.
     pub fn is_commutative(self) -> bool {
         matches!(
             self,
@@ -113,7 +113,7 @@ impl Binary {
 }
 
 impl Unary {
-    /// The types that it has a meaning for.
+    /// The types that it is defined for.
     pub fn types(self) -> TypeSet {
         match self {
             Self::Negate => TypeSet::NUMBERS,
@@ -124,7 +124,7 @@ impl Unary {
 }
 
 impl Condition {
-    /// The types that it has a meaning for.
+    /// The types that it is defined for.
     pub fn types(self) -> TypeSet {
         match self {
             Self::Equal | Self::NotEqual => TypeSet::SCALARS,
@@ -132,7 +132,7 @@ impl Condition {
         }
     }
 
-    /// The condition that says the same of the values in the other order.
+    /// The condition that holds for exchanged operands when this one holds.
     #[must_use]
     pub fn swapped(self) -> Self {
         match self {
@@ -145,54 +145,54 @@ impl Condition {
     }
 }
 
-/// What an instruction does.
+/// The operation of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Opcode {
-    /// Sets a local to the number in the instruction.
+    /// Sets a local to the immediate number.
     Constant,
-    /// Sets a local to bits out of the table of constants.
+    /// Sets a local to bits from the table of constants.
     WideConstant,
     /// Copies a local.
     Move,
-    /// Sets a local of type i64 or u64 to the bytes of a value of the type.
+    /// Sets a local of type i64 or u64 to the size of the type in bytes.
     SizeOf,
-    /// Sets a local to the value of another one of another type, as Rust's `as` does.
+    /// Converts a value to another type, as Rust's `as` does.
     Convert,
-    /// One value in, one out.
+    /// An operation on one value.
     Unary(Unary),
-    /// Two values in, one out; the second may be the number in the instruction.
+    /// An operation on two values; the second may be an immediate number.
     Binary(Binary),
     /// Sets a local of type bool to whether a condition holds.
     Compare(Condition),
-    /// Goes elsewhere when a condition holds.
+    /// Jumps if a condition holds.
     Branch(Condition),
-    /// Goes elsewhere.
+    /// Jumps.
     Jump,
-    /// Goes elsewhere when a bool is as said.
+    /// Jumps if a bool has this value.
     BranchIf(bool),
-    /// Reads from an address and a distance in bytes.
+    /// Loads from an address with an offset in bytes.
     Load,
-    /// Writes to an address and a distance in bytes.
+    /// Stores to an address with an offset in bytes.
     Store,
-    /// Reads an element of an array.
+    /// Loads an element of an array.
     LoadElement,
-    /// Writes an element of an array.
+    /// Stores an element of an array.
     StoreElement,
     /// The address of an element of an array.
     Element,
-    /// Calls another instance, or the host.
+    /// Calls a callee.
     Call,
-    /// Leaves the function with a value.
+    /// Returns a value.
     Return,
-    /// Leaves a function that has no result.
+    /// Returns from a function without a result.
     ReturnNone,
-    /// Leaves the function with an error.
+    /// Traps.
     Trap,
-    /// Leaves the function with an error when a condition holds.
+    /// Traps if a condition holds.
     TrapCompare(Condition),
-    /// Leaves the function with an error when a bool is as said.
+    /// Traps if a bool has this value.
     TrapIf(bool),
-    /// One of two values, by a bool.
+    /// Selects one of two values by a bool.
     Select,
     /// The address of a stack slot.
     SlotAddress,
@@ -204,23 +204,23 @@ pub enum Opcode {
     CopyMemory,
     /// Sets bytes at an address to one value.
     FillMemory,
-    /// Leaves the function with an error when its frame would reach below an address in memory.
+    /// Traps if the frame would reach below an address in memory.
     CheckStack,
     /// Calls the function at an address.
     CallIndirect,
-    /// Leaves the function by a call, whose result becomes that of this function.
+    /// Returns the result of a call, which reuses the frame: a tail call.
     ReturnCall,
-    /// The same for a function at an address.
+    /// A tail call of the function at an address.
     ReturnCallIndirect,
 }
 
-/// How far the code of a conditional trap lies behind that of the comparison with its condition.
+/// The difference between the codes of a conditional trap and of the comparison with its condition.
 const TRAP: u8 = 0x40;
 
-/// How far the code of a branch lies behind that of the comparison with its condition.
+/// The difference between the codes of a branch and of the comparison with its condition.
 const BRANCH: u8 = 0x10;
 
-/// The bit of the code that says that the second value is a number in the instruction.
+/// The bit of the code of an instruction whose second operand is an immediate number.
 pub(super) const IMMEDIATE: u8 = 0x80;
 
 macro_rules! plain {
@@ -279,12 +279,12 @@ plain! {
     0x67 TrapIf(false) "trap_false",
 }
 
-/// The opcodes by code, and whether the second value is a number.
+/// The opcodes by code, and whether the second operand is an immediate number.
 static BY_CODE: [Option<(Opcode, bool)>; 256] = by_code();
 
 #[expect(
     clippy::indexing_slicing,
-    reason = "evaluated by the compiler, which refuses what is outside"
+    reason = "evaluated by the compiler, which refuses an index out of bounds"
 )]
 const fn by_code() -> [Option<(Opcode, bool)>; 256] {
     let mut table = [None; 256];
@@ -325,13 +325,13 @@ const fn by_code() -> [Option<(Opcode, bool)>; 256] {
 }
 
 impl Opcode {
-    /// The opcode with this code, and whether its second value is a number in the instruction.
+    /// The opcode with this code, and whether its second operand is an immediate number.
     #[inline]
     pub fn from_code(code: u8) -> Option<(Self, bool)> {
         BY_CODE.get(usize::from(code)).copied().flatten()
     }
 
-    /// Its code, with the bit for a number when `immediate`.
+    /// Its code, with the bit for an immediate number if `immediate`.
     #[inline]
     pub fn code(self, immediate: bool) -> u8 {
         let code = match self {
@@ -345,7 +345,7 @@ impl Opcode {
         if immediate { code | IMMEDIATE } else { code }
     }
 
-    /// Whether the instruction behind it is never reached from it.
+    /// Whether control never reaches the following instruction.
     #[inline]
     pub fn ends(self) -> bool {
         matches!(
@@ -424,7 +424,7 @@ impl Opcode {
             .find(|opcode| opcode.name() == name)
     }
 
-    /// The types that it has a meaning for; `None` when it names none.
+    /// The types that it is defined for; `None` if its instructions name no type.
     #[inline]
     pub fn types(self) -> Option<TypeSet> {
         Some(match self {

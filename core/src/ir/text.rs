@@ -94,7 +94,8 @@
 //! # Names, types, numbers
 //!
 //! A type is one of the twelve scalars, or a type parameter of the template. Among the types for a callee there may be
-//! others, with arguments: `sort<Pair<T, i64>>(p)`.
+//! others, with arguments, nested to a depth of 64: `sort<Pair<T, i64>>(p)`. In quotation marks, the name of a scalar or of a
+//! type parameter is that of such another type.
 //!
 //! A name consists of letters, digits, `_`, `.` and `$`, and does not begin with a digit. Any other name stands in
 //! quotation marks, in which `\" \\ \n \r \t \0 \xNN` are escape sequences. Locals, labels, slots, data and functions have

@@ -1,17 +1,15 @@
-//! The types that an operation can be of: twelve scalars, and the parameters of the template.
+//! The types of operations and locals: twelve scalars, and the type parameters of a template.
 //!
-//! A type is one byte in a body, so that it costs an operation nothing to name its own. What a type
-//! parameter may be is a set of scalars, and the verifier narrows it with every operation.
+//! A type is encoded in one byte. The permitted arguments of a type parameter are a set of scalars, which the verifier
+//! narrows with every operation.
 
 use core::fmt;
 
-use super::IrError;
-
-/// Most type parameters that a template has: as many as there are codes for them.
+/// The maximum number of type parameters: there are no more codes.
 pub const MAX_PARAMETERS: u8 = 64;
 
 /// The code of parameter 0; those of the others follow.
-const PARAMETER: u8 = 0x40;
+pub(super) const PARAMETER: u8 = 0x40;
 
 macro_rules! scalars {
     ($($code:literal $name:ident $text:literal $bytes:literal $what:literal,)*) => {
@@ -23,10 +21,10 @@ macro_rules! scalars {
         }
 
         impl Scalar {
-            /// All of them, by rising code.
+            /// All scalars, by ascending code.
             pub const ALL: [Self; 12] = [$(Self::$name,)*];
 
-            /// The scalar with this code in a body.
+            /// The scalar with this type code.
             #[inline]
             pub fn from_code(code: u8) -> Option<Self> {
                 match code {
@@ -69,7 +67,7 @@ scalars! {
 }
 
 impl Scalar {
-    /// Its code in a body.
+    /// Its type code.
     #[inline]
     pub fn code(self) -> u8 {
         self as u8
@@ -86,7 +84,7 @@ impl Scalar {
         matches!(self, Self::F32 | Self::F64)
     }
 
-    /// Whether values below 0 exist, and are told apart by the highest bit.
+    /// Whether it is a signed integer.
     #[inline]
     pub fn is_signed(self) -> bool {
         matches!(self, Self::I8 | Self::I16 | Self::I32 | Self::I64)
@@ -105,7 +103,7 @@ impl fmt::Display for Scalar {
     }
 }
 
-/// What stands where an operation, a local or a result names its type.
+/// The type of an operation, a local or a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ValueType {
     /// The same in every instance.
@@ -115,7 +113,7 @@ pub enum ValueType {
 }
 
 impl ValueType {
-    /// The type with this code; whether the template has such a parameter is not looked at.
+    /// The type with this code. Whether the template has the parameter is not checked.
     #[inline]
     pub fn from_code(code: u8) -> Option<Self> {
         match code.checked_sub(PARAMETER) {
@@ -124,7 +122,7 @@ impl ValueType {
         }
     }
 
-    /// Its code in a body.
+    /// Its type code.
     #[inline]
     pub fn code(self) -> u8 {
         match self {
@@ -149,27 +147,27 @@ impl fmt::Display for ValueType {
     }
 }
 
-/// What an argument for a type parameter may be.
+/// A set of arguments for a type parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypeSet(u16);
 
 impl TypeSet {
-    /// Whatever there is: types that only travel on to other instances, too.
+    /// All scalars, and other types, which a function can only pass on to instances that it calls.
     pub const ANY: Self = Self(0x1fff);
     /// The integers.
     pub const INTEGERS: Self = Self(0x01fe);
     /// The two floating-point types.
     pub const FLOATS: Self = Self(0x0600);
-    /// What can be added and divided.
+    /// Types with addition and division: integers and floating-point types.
     pub const NUMBERS: Self = Self(Self::INTEGERS.0 | Self::FLOATS.0);
-    /// What has bits of its own to be combined.
+    /// Types with bitwise operations: integers and bool.
     pub const BITS: Self = Self(Self::INTEGERS.0 | 0x0800);
-    /// What has an order.
+    /// Types with an order: all scalars but bool.
     pub const ORDERED: Self = Self(Self::NUMBERS.0 | 0x1000);
-    /// Everything that a local can hold.
+    /// All scalars: the types of locals.
     pub const SCALARS: Self = Self(0x1ffe);
 
-    /// What is in both sets.
+    /// The intersection of both sets.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
@@ -186,78 +184,18 @@ impl TypeSet {
     }
 }
 
-/// What an instance has in the place of a type parameter.
+/// An argument for a type parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Argument {
-    /// A type that operations can be of.
+    /// A scalar, on which operations are defined.
     Scalar(Scalar),
-    /// Some other type, which the body can only pass on to other instances.
+    /// Any other type, which a function can only pass on to instances that it calls.
     Named,
 }
 
 impl From<Scalar> for Argument {
     fn from(scalar: Scalar) -> Self {
         Self::Scalar(scalar)
-    }
-}
-
-/// The arguments for all the type parameters of a template.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arguments {
-    /// By code of a type: the scalar itself, or the argument.
-    scalars: [Option<Scalar>; 0x80],
-    count: u8,
-}
-
-impl Arguments {
-    /// The arguments in the order of the parameters.
-    ///
-    /// # Errors
-    /// [`IrError::Parameters`] for more of them than a template can have parameters.
-    pub fn new(arguments: &[Argument]) -> Result<Self, IrError> {
-        let count = u8::try_from(arguments.len()).unwrap_or(u8::MAX);
-        if count > MAX_PARAMETERS {
-            return Err(IrError::Parameters { count });
-        }
-        let mut scalars = [None; 0x80];
-        for scalar in Scalar::ALL {
-            if let Some(place) = scalars.get_mut(usize::from(scalar.code())) {
-                *place = Some(scalar);
-            }
-        }
-        let places = scalars.iter_mut().skip(usize::from(PARAMETER));
-        for (place, argument) in places.zip(arguments) {
-            *place = match argument {
-                Argument::Scalar(scalar) => Some(*scalar),
-                Argument::Named => None,
-            };
-        }
-        Ok(Self { scalars, count })
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> u8 {
-        self.count
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// What `code` stands for; `None` where that is no scalar.
-    #[inline]
-    pub fn scalar(&self, code: u8) -> Option<Scalar> {
-        self.scalars.get(usize::from(code)).copied().flatten()
-    }
-
-    /// The argument for parameter `index`.
-    pub fn get(&self, index: u8) -> Option<Argument> {
-        if index >= self.count {
-            return None;
-        }
-        let scalar = self.scalar(ValueType::Parameter(index).code());
-        Some(scalar.map_or(Argument::Named, Argument::Scalar))
     }
 }
 
@@ -290,20 +228,5 @@ mod tests {
             assert!(TypeSet::SCALARS.has(scalar.into()) && TypeSet::ANY.has(scalar.into()));
         }
         assert!(TypeSet::ANY.has(Argument::Named) && !TypeSet::SCALARS.has(Argument::Named));
-    }
-
-    #[test]
-    fn arguments_stand_where_their_parameters_do() {
-        let given = [Argument::Scalar(Scalar::F32), Argument::Named];
-        let arguments = Arguments::new(&given).unwrap();
-        assert_eq!((arguments.len(), arguments.is_empty()), (2, false));
-        assert_eq!([0, 1].map(|index| arguments.get(index).unwrap()), given);
-        assert_eq!(arguments.get(2), None);
-        assert_eq!(arguments.scalar(Scalar::U16.code()), Some(Scalar::U16));
-        assert_eq!(arguments.scalar(0x40), Some(Scalar::F32));
-        assert_eq!([0, 0x0d, 0x41, 0x42, 0xff].map(|code| arguments.scalar(code)), [None; 5]);
-        let many = [Argument::Named; 65];
-        assert_eq!(Arguments::new(&many), Err(IrError::Parameters { count: 65 }));
-        assert!(Arguments::new(&many[1..]).is_ok());
     }
 }

@@ -1,20 +1,21 @@
-//! Says of a body that it can be run, or where it cannot, in one pass over its instructions.
+//! The verifier, in one pass over a function.
 //!
-//! What is checked for all instances at once: opcodes, indices, the types of all locals that an
-//! instruction touches, targets, calls against the signatures that the body states, and that control
-//! ends in a return or a trap. What a type parameter may be is gathered at the same time as a set, so
-//! that an instance is checked without another look at the instructions.
+//! It checks for all instances at once: opcodes and their version, unused fields, indices, the types of all locals that an
+//! instruction accesses, targets, calls against the signatures that the function states, the tables, and that control ends
+//! in a return, a tail call or a trap. In the same pass it derives the permitted arguments of each type parameter as a
+//! set, so that an instance is checked without the instructions.
 //!
-//! Memory: a few bytes for each type parameter.
+//! Its memory is bounded by the length of the function.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::marker::PhantomData;
 
+use super::arguments::Arguments;
 use super::error::IrError;
 use super::function::{Callee, Function, Signature};
 use super::instruction::Instruction;
-use super::types::{Argument, Arguments, Scalar, TypeSet, ValueType};
+use super::types::{Argument, Scalar, TypeSet, ValueType};
 use crate::alloc_util::{try_copy_bytes as copy_of, try_filled};
 
 mod check;
@@ -22,28 +23,28 @@ mod tables;
 
 use check::Check;
 
-/// A body that can be run with any arguments that its operations have a meaning for.
+/// A verified function: it has an instance for all type arguments that its operations are defined for.
 #[derive(Clone, Debug)]
 pub struct Verified<'d> {
     body: Function<'d>,
     facts: Facts,
 }
 
-/// A verified body with bytes of its own, to be kept: what is checked once need not be again.
+/// A verified function that owns its bytes.
 #[derive(Clone, Debug)]
 pub struct VerifiedTemplate {
     bytes: Box<[u8]>,
     facts: Facts,
 }
 
-/// What the verifier learnt of a body.
+/// What the verifier derives from a function.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
-    /// What each type parameter may be.
+    /// The permitted arguments of each type parameter.
     allowed: Vec<TypeSet>,
 }
 
-/// A body and the types of one instance.
+/// A function with an argument for each of its type parameters.
 #[derive(Clone, Copy, Debug)]
 pub struct FunctionInstance<'v, 'd> {
     body: Function<'d>,
@@ -53,11 +54,10 @@ pub struct FunctionInstance<'v, 'd> {
 }
 
 impl<'d> Verified<'d> {
-    /// Checks `body`.
+    /// Verifies `body`.
     ///
     /// # Errors
-    /// The first thing that is wrong, in the order of the tables that are walked: types of locals,
-    /// callees, instructions.
+    /// The first error, in this order: types of locals, callees, other tables, instructions.
     pub fn new(body: Function<'d>) -> Result<Self, IrError> {
         let mut check = Check::new(body)?;
         check.declarations()?;
@@ -98,12 +98,12 @@ impl<'d> Verified<'d> {
         Ok(Self { body, facts: Facts { allowed } })
     }
 
-    /// The body.
+    /// The function.
     pub fn body(&self) -> &Function<'d> {
         &self.body
     }
 
-    /// What argument each type parameter may have, as far as this body goes.
+    /// The permitted arguments of each type parameter.
     pub fn allowed(&self) -> &[TypeSet] {
         &self.facts.allowed
     }
@@ -112,14 +112,14 @@ impl<'d> Verified<'d> {
     ///
     /// # Errors
     /// [`IrError::Arguments`] for another number of arguments than of parameters;
-    /// [`IrError::Argument`] for the first place that has no meaning for an argument.
+    /// [`IrError::Argument`] for the first operation that is not defined for an argument.
     pub fn instance(&self, arguments: Arguments) -> Result<FunctionInstance<'_, 'd>, IrError> {
         FunctionInstance::new(self.body, &self.facts, arguments)
     }
 }
 
 impl VerifiedTemplate {
-    /// Checks `bytes`, a whole body and nothing else.
+    /// Verifies `bytes`, a function without anything behind it.
     ///
     /// # Errors
     /// Those of [`Function::parse`] and [`Verified::new`].
@@ -128,7 +128,7 @@ impl VerifiedTemplate {
         Ok(Self { bytes: copy_of(bytes)?, facts })
     }
 
-    /// The bytes that were checked: who is given others has to check them anew.
+    /// The bytes that have been verified.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -162,23 +162,23 @@ impl<'v, 'd> FunctionInstance<'v, 'd> {
         FunctionInstance { body, verified: PhantomData, arguments: self.arguments }
     }
 
-    /// The body.
+    /// The function.
     pub fn body(&self) -> &Function<'d> {
         &self.body
     }
 
-    /// The types that it is an instance for.
+    /// The type arguments.
     pub fn arguments(&self) -> &Arguments {
         &self.arguments
     }
 
-    /// What a type code stands for in this instance.
+    /// The scalar that a type code stands for in this instance.
     #[inline]
     pub fn scalar(&self, code: u8) -> Option<Scalar> {
         self.arguments.scalar(code)
     }
 
-    /// The scalars that a function with `signature`, given in terms of this body, takes and gives.
+    /// The types of the parameters and of the result of `signature`, which is in terms of this function's parameters.
     pub fn concrete<'s>(
         &'s self,
         signature: &Signature<'s>,
@@ -187,8 +187,7 @@ impl<'v, 'd> FunctionInstance<'v, 'd> {
         (params, self.scalar(signature.result))
     }
 
-    /// Whether the function that this instance expects for a callee is `other`, an instance: the
-    /// same scalars, in the same order, and the same result.
+    /// Whether `other` has the signature that this instance states for a callee.
     pub fn agrees(&self, callee: &Callee<'_>, other: &FunctionInstance<'_, '_>) -> bool {
         let (expected, expected_result) = self.concrete(&callee.signature);
         let theirs = other.body().signature();
@@ -202,7 +201,7 @@ fn is_invalid(verified: &Result<Verified<'_>, IrError>) -> bool {
     verified.as_ref().is_err_and(|&error| error != IrError::OutOfMemory)
 }
 
-/// Where `parameter` of a body cannot be `argument`.
+/// The first operation or local that is not defined for `argument` in the place of `parameter`.
 #[cold]
 fn refusal(body: &Function<'_>, parameter: u8, argument: Argument) -> IrError {
     let code = ValueType::Parameter(parameter).code();

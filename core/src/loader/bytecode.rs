@@ -19,6 +19,7 @@ use super::options::Context;
 use crate::alloc_util::sort::sort;
 use crate::alloc_util::{AllocError, AttachResult, try_box, try_copy_bytes};
 use crate::bytecode::verify::{FunctionCode, Verifier};
+use crate::format::constants::Constants;
 use crate::format::functions::Functions;
 use crate::format::{Binding, SymbolKind};
 use crate::link::Export;
@@ -38,16 +39,16 @@ pub(super) struct Bytecode<'d> {
 }
 
 impl<'d> Bytecode<'d> {
-    /// The program of the module `name`, whose functions have this code. `entry_point` is the offset of the entry
+    /// The program of the module `name`, whose functions have this code and these constants. `entry_point` is the offset of the entry
     /// function in the code section, or 0; without a function there, `main` is the entry function.
     pub(super) fn new(
         name: &[u8],
         functions: &Functions<'d>,
-        code: Vec<FunctionCode<'d>>,
+        (code, constants): (Vec<FunctionCode<'d>>, Constants<'d>),
         entry_point: u64,
         context: &Context,
     ) -> Result<Self, BytecodeError> {
-        let program = Verifier::new().verify(code)?;
+        let program = Verifier::new().verify_program(code, constants)?;
         let options = &context.options;
         let hosts = options.host_functions.try_clone()?;
         let mut engine = Engine::with_tiers(program, hosts, options.tiers, &options.code_memory)?;

@@ -195,7 +195,7 @@ impl ParsedModule {
         if !cfg!(feature = "bytecode") {
             return Err(refused(BytecodeError::NotBuilt));
         }
-        let code = functions_of(&table).map_err(malformed)?;
+        let code = (functions_of(&table).map_err(malformed)?, self.smf.constants());
         let entry_point = self.smf.header().entry_point;
         let program = Bytecode::new(name, &table, code, entry_point, context).map_err(refused)?;
         Ok(Some(TryArc::new(program)?))

@@ -240,6 +240,25 @@ impl ModuleLoader {
         }
     }
 
+    /// The export of a module at an address that stays valid across reloads: of a function of a reloadable module, that
+    /// of a stub which calls the current version and which lives as long as the module. Data and modules that are not
+    /// reloadable have the address of the current version. `None` if the current version does not export the name.
+    ///
+    /// # Errors
+    /// [`LoadError::Stale`]; those of [`Self::resolve`].
+    pub fn stable_export(&self, handle: ModuleHandle, name: &[u8]) -> Result<Option<Export>> {
+        loop {
+            let module = self.get(handle)?;
+            let Some(export) = module.export(name) else { return Ok(None) };
+            match self.stable_address(module.version(), name, &export) {
+                Ok(address) => return Ok(Some(Export { address, ..export })),
+                // It was replaced meanwhile.
+                Err(LoadError::Changed { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// The module that defines a name, held.
     fn find_held(&self, name: &[u8]) -> Option<(ModuleRef<'_>, Export)> {
         let scope = self.state().scope();

@@ -26,7 +26,11 @@ use crate::alloc_util::{
     AllocError, TryArc, try_collect, try_copy_bytes, try_copy_str, try_push, try_with_capacity,
 };
 use crate::codegen::code::Relocation;
-use crate::codegen::{CodegenError, CompiledFunction, Options, TRAP_HOOK, X64Compiler};
+use crate::codegen::machine::Machine;
+use crate::codegen::{
+    Aarch64Compiler, CodegenError, CompiledFunction, Compiler as CodeGenerator, Options, TRAP_HOOK,
+    X64Compiler,
+};
 use crate::format::Arch;
 use crate::ir::{
     Argument, Arguments, Callee, CalleeKind, FunctionInstance, IrError, Scalar, Signature,
@@ -43,7 +47,7 @@ const MAGIC: &[u8; 4] = b"SMTB";
 const MAX_VERIFIED: usize = 1 << 12;
 
 /// The version of the generated code: a hash of the code of sample functions, which a test checks.
-const CODEGEN_VERSION: u32 = 0x773e40a1;
+const CODEGEN_VERSION: u32 = 0x92933a5a;
 
 /// The alignment of the code of an instance, in bytes.
 const MAX_ALIGN: u32 = 16;
@@ -51,11 +55,12 @@ const MAX_ALIGN: u32 = 16;
 /// The maximum number of idle code generators, about the number of threads that compile concurrently.
 const MAX_IDLE: usize = 4;
 
-/// The compiler of bodies in [IR](crate::ir), for x86-64.
+/// The compiler of bodies in [IR](crate::ir), for x86-64 and aarch64.
 #[derive(Debug, Default)]
 pub struct IrBodies {
     verified: Lock<HashMap<Box<[u8]>, TryArc<VerifiedTemplate>, DefaultHashBuilder>>,
-    idle: Lock<Vec<X64Compiler>>,
+    idle_x64: Lock<Vec<X64Compiler>>,
+    idle_aarch64: Lock<Vec<Aarch64Compiler>>,
 }
 
 impl IrBodies {
@@ -90,14 +95,24 @@ impl IrBodies {
         }
         Ok(verified)
     }
+}
 
-    fn recycle(&self, codegen: X64Compiler) {
-        let mut idle = self.idle.lock();
-        if idle.len() < MAX_IDLE {
-            // Without memory it is dropped.
-            let _ = try_push(&mut idle, codegen);
-        }
+/// Compiles an instance by an idle code generator, or a new one.
+fn compile_with<M: Machine>(
+    idle: &Lock<Vec<CodeGenerator<M>>>,
+    link: Link<'_>,
+) -> Result<Compiled> {
+    let mut codegen = idle.lock().pop().unwrap_or_default();
+    let compiled = match codegen.compile(link.instance, &OPTIONS) {
+        Ok(code) => link.compiled(&code),
+        Err(error) => Err(error.into()),
+    };
+    let mut idle = idle.lock();
+    if idle.len() < MAX_IDLE {
+        // Without memory it is dropped.
+        let _ = try_push(&mut idle, codegen);
     }
+    compiled
 }
 
 /// Instances are called through stubs, and by address.
@@ -117,23 +132,17 @@ impl Compiler for IrBodies {
         request: &CompileRequest<'_>,
         environment: &mut dyn Environment,
     ) -> Result<Compiled> {
-        if request.arch != Arch::X86_64 {
-            let arch = request.arch;
-            return Err(CompileError::because(format_args!(
-                "IR is compiled for x86_64 only, not for {arch}"
-            )));
-        }
         let template = self.verified(request)?;
         let instance = template.instance(arguments_of(request.arguments)?)?;
         environment.declare_signature(encode_signature(&instance, &instance.body().signature())?);
-        let mut codegen = self.idle.lock().pop().unwrap_or_default();
-        let compiled = match codegen.compile(&instance, &OPTIONS) {
-            Ok(code) => Link { request, instance: &instance, environment, targets: Vec::new() }
-                .compiled(&code),
-            Err(error) => Err(error.into()),
-        };
-        self.recycle(codegen);
-        compiled
+        let link = Link { request, instance: &instance, environment, targets: Vec::new() };
+        match request.arch {
+            Arch::X86_64 => compile_with(&self.idle_x64, link),
+            Arch::AARCH64 => compile_with(&self.idle_aarch64, link),
+            arch => Err(CompileError::because(format_args!(
+                "IR is compiled for x86_64 and aarch64 only, not for {arch}"
+            ))),
+        }
     }
 }
 
@@ -458,7 +467,11 @@ mod tests {
         let compiler = IrBodies::new();
         let mut all = Vec::new();
         for template in &programs {
-            for argument in [Type::I64, Type::F64, Type::int(8, false)] {
+            let types = [Type::I64, Type::F64, Type::int(8, false)];
+            let machines = [Arch::X86_64, Arch::AARCH64];
+            for (argument, arch) in
+                types.iter().flat_map(|ty| machines.map(|arch| (ty.clone(), arch)))
+            {
                 let arguments = &std::vec![argument; usize::from(template.type_params)][..];
                 let request = CompileRequest {
                     symbol: b"s",
@@ -467,7 +480,7 @@ mod tests {
                     parameters: None,
                     body: &template.body,
                     arguments,
-                    arch: Arch::X86_64,
+                    arch,
                 };
                 // Some templates do not accept all types.
                 if let Ok(code) = compiler.compile(&request, &mut Asked::default()) {
@@ -550,6 +563,6 @@ mod tests {
         assert_ne!(compile(&two, Arch::X86_64).unwrap(), first);
         assert!(compile(&two[..50], Arch::X86_64).is_err());
         let other = compile(&one, Arch::RISCV64).unwrap_err();
-        assert!(std::format!("{other}").contains("for x86_64 only"), "{other}");
+        assert!(std::format!("{other}").contains("for x86_64 and aarch64 only"), "{other}");
     }
 }

@@ -6,6 +6,8 @@ use core::mem::{MaybeUninit, transmute};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
+#[cfg(target_arch = "aarch64")]
+use super::aarch64::{CallFrame, call_frame, call_integers, resume};
 use super::bytecode;
 use super::chain::{ReturnRegisters, TrapChain};
 use super::error::{Result, Trap, TrapError};
@@ -221,7 +223,7 @@ pub unsafe fn call_values(address: u64, args: &[CallArg]) -> Result<ReturnRegist
 
 /// # Safety
 /// As [`call_values`].
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 unsafe fn call_with(address: u64, args: &[CallArg]) -> Result<ReturnRegisters> {
     let mut stack = Vec::new();
     let mut frame = new_frame(address, args, &mut stack)?;
@@ -231,7 +233,7 @@ unsafe fn call_with(address: u64, args: &[CallArg]) -> Result<ReturnRegisters> {
 
 /// # Safety
 /// As [`call_values`].
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 unsafe fn call_with(address: u64, args: &[CallArg]) -> Result<ReturnRegisters> {
     let mut integers = arrayvec::ArrayVec::<i64, { super::MAX_ARGS }>::new();
     for arg in args {
@@ -245,7 +247,7 @@ unsafe fn call_with(address: u64, args: &[CallArg]) -> Result<ReturnRegisters> {
 }
 
 /// Distributes the arguments over registers and `stack`, which the frame points to.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn new_frame(function: u64, args: &[CallArg], stack: &mut Vec<u64>) -> Result<CallFrame> {
     stack.try_reserve(args.len()).map_err(|_| TrapError::OutOfMemory)?;
     let mut frame = CallFrame::new(function);
@@ -266,7 +268,7 @@ fn new_frame(function: u64, args: &[CallArg], stack: &mut Vec<u64>) -> Result<Ca
 
 /// # Safety
 /// As [`call`].
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 unsafe fn call_integers(_: &TrapChain, function: u64, args: &[i64]) -> Result<u64> {
     // SAFETY: the caller's contract.
     unsafe { call(function, args) }.map(i64::cast_unsigned)
@@ -276,13 +278,13 @@ unsafe fn call_integers(_: &TrapChain, function: u64, args: &[i64]) -> Result<u6
 ///
 /// # Safety
 /// None.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 unsafe fn resume(_: &TrapChain) -> ! {
     unreachable!("a trap on a machine without code generation")
 }
 
 #[cfg(test)]
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tests {
     use super::*;
 

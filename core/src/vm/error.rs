@@ -3,8 +3,9 @@
 use core::fmt;
 
 use crate::alloc_util::AllocError;
-use crate::codegen::x64::AssembleError;
-use crate::jit::lower::LowerError;
+use crate::bytecode::translate::TranslateError;
+use crate::codegen::CodegenError;
+use crate::ir::IrError;
 use crate::memory::code_alloc::ExecError;
 
 /// The reason why a function has no compiled code.
@@ -23,8 +24,15 @@ pub enum CodeError {
         /// The number of parameters.
         params: u16,
     },
-    /// The function was not compiled.
-    Lower(LowerError),
+    /// The function works on objects, or calls one that does: it is interpreted.
+    Objects {
+        /// The index of the function.
+        index: u32,
+    },
+    /// The function was not translated to IR.
+    Translate(TranslateError),
+    /// No code was generated.
+    Codegen(CodegenError),
     /// There is no memory for code.
     Exec(ExecError),
     /// There is no memory for tables.
@@ -33,6 +41,13 @@ pub enum CodeError {
     Interpreted,
     /// There is no compiler for this machine.
     NoCompiler,
+}
+
+impl CodeError {
+    /// Whether the function cannot be compiled however often that is tried.
+    pub(super) fn is_permanent(&self) -> bool {
+        matches!(self, Self::Translate(_) | Self::Codegen(_))
+    }
 }
 
 impl From<ExecError> for CodeError {
@@ -47,15 +62,27 @@ impl From<AllocError> for CodeError {
     }
 }
 
-impl From<LowerError> for CodeError {
-    fn from(error: LowerError) -> Self {
-        CodeError::Lower(error)
+impl From<TranslateError> for CodeError {
+    fn from(error: TranslateError) -> Self {
+        match error {
+            TranslateError::OutOfMemory => CodeError::OutOfMemory,
+            error => CodeError::Translate(error),
+        }
     }
 }
 
-impl From<AssembleError> for CodeError {
-    fn from(error: AssembleError) -> Self {
-        CodeError::Lower(error.into())
+impl From<IrError> for CodeError {
+    fn from(error: IrError) -> Self {
+        TranslateError::from(error).into()
+    }
+}
+
+impl From<CodegenError> for CodeError {
+    fn from(error: CodegenError) -> Self {
+        match error {
+            CodegenError::OutOfMemory => CodeError::OutOfMemory,
+            error => CodeError::Codegen(error),
+        }
     }
 }
 
@@ -66,7 +93,11 @@ impl fmt::Display for CodeError {
             CodeError::Parameters { index, params } => {
                 write!(f, "function {index} takes {params} arguments, and a host passes 8 at most")
             }
-            CodeError::Lower(error) => error.fmt(f),
+            CodeError::Objects { index } => {
+                write!(f, "function {index} works on objects, and is only interpreted")
+            }
+            CodeError::Translate(error) => error.fmt(f),
+            CodeError::Codegen(error) => error.fmt(f),
             CodeError::Exec(error) => error.fmt(f),
             CodeError::Interpreted => f.write_str(
                 "the engine interprets bytecode alone, so that its functions have neither machine code nor addresses",

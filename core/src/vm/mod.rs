@@ -12,9 +12,10 @@
 //! (on-stack replacement). Compiled code calls the interpreter for a function that is not compiled. Threads
 //! may call concurrently; each function is compiled once.
 
+mod compiler;
 mod error;
 mod interpreter_pool;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod native;
 mod stack;
 
@@ -22,18 +23,20 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::ops::Range;
 
+pub use compiler::{Compiler, X64Compiler};
 pub use error::CodeError;
 pub use stack::{HOST_STACK, StackBounds, set_stack_bounds};
 
 use crate::alloc_util::{AttachResult, try_collect};
 use crate::bytecode::host::{HostLinkError, HostTable, Signals};
 use crate::bytecode::interpret::{Environment, NoTierUp, StackSpace};
+use crate::bytecode::objects::{Objects, Value};
 use crate::bytecode::verify::Program;
 use crate::memory::code_alloc::CodeMemory;
 use crate::memory::lock::ProcessId;
 use crate::trap::bytecode::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
 use interpreter_pool::InterpreterPool;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use native::Native;
 
 /// The most arguments that a call from the host passes without allocating.
@@ -61,7 +64,7 @@ pub const DEFAULT_THRESHOLD: u32 = 200;
 
 impl Tiers {
     /// The interpreter only, with addresses of functions on machines that support them.
-    pub const UNCOMPILED: Tiers = if cfg!(target_arch = "x86_64") {
+    pub const UNCOMPILED: Tiers = if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
         Tiers::Compile { threshold: NEVER }
     } else {
         Tiers::Interpret
@@ -71,7 +74,7 @@ impl Tiers {
 impl Default for Tiers {
     /// Both tiers if there is a compiler for this machine, otherwise the interpreter.
     fn default() -> Self {
-        if cfg!(target_arch = "x86_64") {
+        if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
             Tiers::Compile { threshold: DEFAULT_THRESHOLD }
         } else {
             Tiers::Interpret
@@ -175,9 +178,13 @@ struct Interpreted<'c> {
 }
 
 #[derive(Debug)]
+#[cfg_attr(
+    target_arch = "x86_64",
+    expect(clippy::large_enum_variant, reason = "an engine is made once and stays in its place")
+)]
 enum Inner<'c> {
     Interpreted(Interpreted<'c>),
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     Native(Box<Native<'c>>),
 }
 
@@ -212,12 +219,12 @@ impl<'c> Engine<'c> {
     ) -> Result<Self, EngineError> {
         let Tiers::Compile { threshold } = tiers else { return Ok(Self::new(program, hosts)?) };
         hosts.link(&program)?;
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         {
             let native = Native::new(program, hosts, memory.clone(), threshold)?;
             Ok(Self { inner: Inner::Native(native), budget: DEFAULT_BUDGET })
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         {
             let _ = (memory, threshold);
             Err(CodeError::NoCompiler.into())
@@ -228,7 +235,7 @@ impl<'c> Engine<'c> {
     pub fn program(&self) -> &Program<'c> {
         match &self.inner {
             Inner::Interpreted(interpreted) => &interpreted.program,
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.program(),
         }
     }
@@ -237,7 +244,7 @@ impl<'c> Engine<'c> {
     pub fn signals(&self) -> &Signals {
         match &self.inner {
             Inner::Interpreted(interpreted) => &interpreted.signals,
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.signals(),
         }
     }
@@ -246,7 +253,7 @@ impl<'c> Engine<'c> {
     pub fn observe(&mut self, observer: Box<dyn CodeObserver + 'c>) {
         match &mut self.inner {
             Inner::Interpreted(_) => drop(observer),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.observe(observer),
         }
     }
@@ -255,7 +262,7 @@ impl<'c> Engine<'c> {
     pub fn unregister(&self) {
         match &self.inner {
             Inner::Interpreted(_) => {}
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.unregister(),
         }
     }
@@ -264,7 +271,7 @@ impl<'c> Engine<'c> {
     pub fn code_bytes(&self) -> usize {
         match &self.inner {
             Inner::Interpreted(_) => 0,
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => {
                 let mut sum = 0usize;
                 native.for_each_code(|_, _, bytes| sum = sum.saturating_add(bytes));
@@ -283,17 +290,18 @@ impl<'c> Engine<'c> {
     pub fn set_threshold(&self, threshold: u32) {
         match &self.inner {
             Inner::Interpreted(_) => {}
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.set_threshold(threshold),
         }
         let _ = threshold;
     }
 
     /// Calls a function and returns its result: an integer, the bits of a float, 0 or 1 for a bool, or
-    /// 0 for nil ([`Program::summary`] tells which).
+    /// 0 for nil ([`Program::summary`] tells which). The objects that the call makes end with it.
     ///
     /// # Errors
-    /// The function does not exist, the number of arguments is wrong, or the program trapped.
+    /// The function does not exist, the number of arguments is wrong, or the program trapped; a result that is an
+    /// object is such a trap.
     pub fn call(&self, function: u32, args: &[i64]) -> Result<i64, CallError> {
         let found = self.program().function(function).ok_or(CallError::NoFunction { function })?;
         let (given, params) = (args.len(), found.params);
@@ -325,9 +333,38 @@ impl<'c> Engine<'c> {
                 let environment = Environment { program, hosts, signals };
                 interpreters.call(environment, &mut NoTierUp, function, args, space)
             }
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.call(function, args, space),
         }
+    }
+
+    /// Calls a function with values, whose objects belong to the host. A function that compiles takes integers.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn call_with(
+        &self,
+        objects: &mut dyn Objects,
+        function: u32,
+        args: &[Value],
+    ) -> Result<Value, CallError> {
+        let found = self.program().function(function).ok_or(CallError::NoFunction { function })?;
+        let (given, params) = (args.len(), found.params);
+        if given != usize::from(params) {
+            return Err(CallError::Arguments { function, given, params });
+        }
+        let stack_end = stack::stack_end(self.budget);
+        let space = StackSpace { depth: MAX_DEPTH, budget: self.budget, stack_end };
+        let call = (function, args);
+        let result = match &self.inner {
+            Inner::Interpreted(Interpreted { program, hosts, signals, interpreters }) => {
+                let environment = Environment { program, hosts, signals };
+                interpreters.call_with(environment, objects, &mut NoTierUp, call, space)
+            }
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+            Inner::Native(native) => native.call_with(objects, call, space),
+        };
+        result.map_err(CallError::Trap)
     }
 
     /// Compiles a function now. Returns the address and the size in bytes of its code.
@@ -337,7 +374,7 @@ impl<'c> Engine<'c> {
     pub fn compile(&self, function: u32) -> Result<(usize, usize), CodeError> {
         match &self.inner {
             Inner::Interpreted(_) => self.interpreted(function),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.compile(function),
         }
     }
@@ -351,7 +388,7 @@ impl<'c> Engine<'c> {
     pub fn address(&self, function: u32) -> Result<usize, CodeError> {
         match &self.inner {
             Inner::Interpreted(_) => self.interpreted(function),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.address(function),
         }
     }
@@ -359,7 +396,9 @@ impl<'c> Engine<'c> {
     fn interpreted<T>(&self, function: u32) -> Result<T, CodeError> {
         Err(match self.program().function(function) {
             None => CodeError::NoFunction { index: function },
-            Some(_) if cfg!(target_arch = "x86_64") => CodeError::Interpreted,
+            Some(_) if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) => {
+                CodeError::Interpreted
+            }
             Some(_) => CodeError::NoCompiler,
         })
     }
@@ -369,7 +408,7 @@ impl<'c> Engine<'c> {
         let _ = address;
         match &self.inner {
             Inner::Interpreted(_) => false,
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.has_address(address),
         }
     }
@@ -379,7 +418,7 @@ impl<'c> Engine<'c> {
     pub fn on_trap(&self, hook: Option<TrapHook>) {
         match &self.inner {
             Inner::Interpreted(_) => {}
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.on_trap(hook),
         }
         let _ = hook;
@@ -389,7 +428,7 @@ impl<'c> Engine<'c> {
     pub fn for_each_code(&self, each: impl FnMut(u32, usize, usize)) {
         match &self.inner {
             Inner::Interpreted(_) => drop(each),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.for_each_code(each),
         }
     }

@@ -1,9 +1,9 @@
-//! Compiled code of a program on x86-64: compiled when it is worth it, published, called, and gone into
-//! from a loop that the interpreter is running.
+//! Compiled code of a program: when it is compiled, its publication, calls of it, and on-stack replacement of
+//! activations that the interpreter runs.
 //!
-//! Each function has a word in the [block](block) that compiled code finds its callees through. At
-//! first it leads to a stand-in, which goes to the interpreter; once the function is compiled, one store
-//! leads all calls to its code. Code and block live as long as the engine.
+//! Each function has a word in the [block](block) through which compiled code calls it. At first that is the address of
+//! a stand-in, which calls the interpreter; once the function is compiled, one store redirects all calls to its code.
+//! Code and block live as long as the engine.
 //!
 //! A child process may call the code that it inherited. It can neither add code to memory of its parent nor
 //! wait for a thread that the parent alone has, so what needs a lock that is held there for ever is
@@ -21,32 +21,45 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use hashbrown::HashMap;
 
+use super::compiler::Compiler;
 use super::{CodeError, CodeObserver, InterpreterPool, NEVER, Registration, TrapHook, stack};
 use crate::alloc_util::{AllocError, try_box, try_collect, try_with_capacity};
 use crate::bytecode::host::{HostTable, Signals};
 use crate::bytecode::interpret::{Environment, LoopHead, StackSpace, TierUp};
-use crate::bytecode::verify::{Fault, Program};
-use crate::jit::compile::{CompileError, Compiler};
-use crate::jit::lower::OsrFrame;
+use crate::bytecode::objects::{Objects, Value};
+use crate::bytecode::verify::Program;
+use crate::codegen::{CodegenError, CompiledFunction};
 use crate::memory::code_alloc::{CodeMemory, ExecError, ExecutableBlock, Request};
 use crate::memory::lock::{Lock, LockGuard, ProcessId};
 use crate::trap::bytecode::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
 use block::Block;
-use enter::{Hook, gather};
-use stubs::{EXIT_TRAMPOLINE, EntryTrampoline, Resume, Stubs};
+use enter::Hook;
+use stubs::{EXIT_TRAMPOLINE, EntryTrampoline, Stubs};
 
-/// Code of a function, or the way in by which the host calls one.
+/// The machine that this engine compiles for.
+#[cfg(target_arch = "x86_64")]
+type HostMachine = crate::codegen::x64::X64;
+
+/// The machine that this engine compiles for.
+#[cfg(target_arch = "aarch64")]
+type HostMachine = crate::codegen::aarch64::Aarch64;
+
+/// Bytes of stack that a call of compiled code takes, without the activation.
+const CALL_STACK: usize = 1024;
+
+/// The heat of a function that cannot be compiled.
+const REFUSED: u32 = u32::MAX;
+
+/// Code of a function, or an entry trampoline.
 struct Code {
-    /// What the observer wants kept; dropped before the code.
+    /// The observer's registration, which is dropped before the code.
     registration: Registration,
     block: ExecutableBlock,
-    /// Where loop heads are, in bytes from the begin of the function and of its code; none in a way in.
-    loop_heads: Box<[(u32, u32)]>,
-    /// Bytes of stack that an activation needs below its return address; 0 of a way in.
-    stack: u32,
+    /// Bytes of stack that an activation takes below its return address; 0 for an entry trampoline.
+    frame_size: u32,
 }
 
-/// By index of the function; in a table that can be refused memory.
+/// Code by index of the function, in a table whose allocation is fallible.
 type Codes = HashMap<u32, Code>;
 
 impl Code {
@@ -66,12 +79,13 @@ fn insert_code(codes: &mut Codes, function: u32, code: Code) -> Result<(usize, u
     Ok(codes.entry(function).or_insert(code).place())
 }
 
-/// What compiling needs, one thread at a time.
+/// The state of compilation. One thread at a time compiles.
 #[derive(Default)]
 struct Compiling {
-    compiler: Compiler,
+    compiler: Compiler<HostMachine>,
     compiled: Codes,
-    image: OsrFrame,
+    /// On-stack replacements by function and offset of the loop head; `None` where there can be none.
+    replacements: HashMap<(u32, u32), Option<Code>>,
 }
 
 /// A program and its compiled code. It stays where it is.
@@ -156,11 +170,7 @@ impl<'c> Native<'c> {
 
     fn fill_block(&mut self) {
         let engine = core::ptr::from_ref(self).expose_provenance();
-        let base = self.stub_block.address();
-        let stubs = self.stubs;
         let header = self.block.header_mut();
-        header.traps = stubs.traps.map(|offset| base + offset);
-        header.host_trap = base + stubs.host_trap;
         header.host_functions = self.host_addresses.as_ptr().expose_provenance();
         header.engine = engine;
         for (word, exit_trampoline) in self
@@ -202,7 +212,7 @@ impl<'c> Native<'c> {
         self.hook.set(hook);
     }
 
-    fn tell(&self, trap: Trap) {
+    fn report(&self, trap: Trap) {
         if let Some(hook) = self.hook.get() {
             hook(trap);
         }
@@ -233,7 +243,7 @@ impl<'c> Native<'c> {
         if let Some(done) = self.run_code(function, args, space) {
             return done;
         }
-        self.interpret(function, args, &[], space)
+        self.interpret(function, args, space)
     }
 
     /// Runs the code of a function, if it is compiled or is to be.
@@ -248,10 +258,6 @@ impl<'c> Native<'c> {
         let Some(depth) = space.depth.min(MAX_DEPTH).checked_sub(1) else {
             return trap(Cause::CallDepth);
         };
-        // The arguments are put there before the function can compare anything.
-        if !stack::is_left(size_of_val(args), space.stack_end) {
-            return trap(Cause::StackLimit);
-        }
         Some(self.call_code(code, args, StackSpace { depth, ..space }))
     }
 
@@ -264,7 +270,8 @@ impl<'c> Native<'c> {
         if !self.exit_trampolines.contains(&address) {
             return Some(address);
         }
-        if !self.warm(function) || !stack::is_left_to_compile(stack_end) {
+        let is_wanted = self.program.compiles(function) && self.warm(function);
+        if !is_wanted || !stack::is_left_to_compile(stack_end) {
             return None;
         }
         self.compile(function).ok().map(|(address, _)| address)
@@ -277,7 +284,10 @@ impl<'c> Native<'c> {
         let threshold = self.threshold.load(Ordering::Relaxed);
         // Two threads may count one: nothing depends on the exact number.
         let now = heat.load(Ordering::Relaxed);
-        heat.store(now.saturating_add(1), Ordering::Relaxed);
+        if now == REFUSED {
+            return false;
+        }
+        heat.store((now + 1).min(REFUSED - 1), Ordering::Relaxed);
         now >= threshold && threshold != NEVER
     }
 
@@ -289,21 +299,27 @@ impl<'c> Native<'c> {
         let none = CodeError::NoFunction { index: function };
         let index = usize::try_from(function).map_err(|_| none)?;
         let word = self.block.functions().get(index).ok_or(none)?;
-        let (place, is_new) = self.compile_once(function)?;
+        let (place, is_new) = self.compile_once(function).inspect_err(|error| {
+            if let Some(heat) = self.heat.get(index).filter(|_| error.is_permanent()) {
+                heat.store(REFUSED, Ordering::Relaxed);
+            }
+        })?;
         if is_new {
-            // Without the lock: who is told may take his time.
-            let (address, size) = place;
-            let registration =
-                self.observer.as_ref().and_then(|o| o.compiled(function, address..address + size));
+            let registration = self.announce(function, place);
             if registration.is_some()
                 && let Ok(mut compiling) = self.compiling()
                 && let Some(code) = compiling.compiled.get_mut(&function)
             {
                 code.registration = registration;
             }
-            word.store(address, Ordering::Release);
+            word.store(place.0, Ordering::Release);
         }
         Ok(place)
+    }
+
+    /// Reports new code to the observer, without a lock.
+    fn announce(&self, function: u32, (address, size): (usize, usize)) -> Registration {
+        self.observer.as_ref().and_then(|o| o.compiled(function, address..address + size))
     }
 
     /// Compiles a function, if it is not yet: where its code is, and whether it is new.
@@ -317,20 +333,20 @@ impl<'c> Native<'c> {
         if let Some(code) = compiled.get(&function) {
             return Ok((code.place(), false));
         }
-        let lowered = compiler.function(&self.program, function).map_err(|error| match error {
-            CompileError::Lower(error) => error.into(),
-            CompileError::Verify(error) if error.fault == Fault::OutOfMemory => {
-                CodeError::OutOfMemory
-            }
-            CompileError::Verify(_) => CodeError::NoFunction { index: function },
-        })?;
-        let request = Request::new(lowered.bytes.len()).aligned_to(16);
-        let mut code = self.memory.allocate_with(request)?;
-        code.as_mut_slice().copy_from_slice(lowered.bytes);
-        let loop_heads = try_collect(lowered.loop_heads.iter().copied())?.into_boxed_slice();
-        let stack = lowered.stack;
-        let code = Code { registration: None, block: code.publish()?, loop_heads, stack };
+        let code = self.publish(&compiler.function(&self.program, function)?)?;
         Ok((insert_code(compiled, function, code)?, true))
+    }
+
+    /// Places a compiled function.
+    fn publish(&self, compiled: &CompiledFunction<'_>) -> Result<Code, CodeError> {
+        // Functions of the program are called through the block, or by their own code.
+        debug_assert!(compiled.relocations.is_empty());
+        let align = usize::try_from(compiled.align).unwrap_or(16);
+        let request = Request::new(compiled.bytes.len()).aligned_to(align);
+        let mut block = self.memory.allocate_with(request)?;
+        block.as_mut_slice().copy_from_slice(compiled.bytes);
+        let frame_size = compiled.frame_size;
+        Ok(Code { registration: None, block: block.publish()?, frame_size })
     }
 
     /// The address and length of the code of each function that is compiled.
@@ -361,8 +377,7 @@ impl<'c> Native<'c> {
             return Ok(code.block.address());
         }
         let block = self.entry_trampoline(function, found.params)?;
-        let loop_heads = Box::default();
-        let mut code = Code { registration: None, block, loop_heads, stack: 0 };
+        let mut code = Code { registration: None, block, frame_size: 0 };
         // Before anybody has the address, and without the lock.
         let observer = self.observer.as_ref();
         code.registration = observer.map_or(Ok(None), |o| o.entered(function, code.range()))?;
@@ -380,15 +395,16 @@ impl<'c> Native<'c> {
     }
 
     fn entry_trampoline(&self, function: u32, params: u16) -> Result<ExecutableBlock, CodeError> {
-        let code = stubs::assemble_entry_trampoline(&EntryTrampoline {
+        let trampoline = EntryTrampoline {
             function,
             params,
             shared: self.block.address(),
-            depth: i32::try_from(MAX_DEPTH - 1).unwrap_or(0),
+            depth: MAX_DEPTH - 1,
             budget: DEFAULT_BUDGET,
             stack_end: enter::stack_end as *const () as usize,
             trapped: enter::trapped as *const () as usize,
-        })?;
+        };
+        let code = stubs::assemble_entry_trampoline(&trampoline).map_err(CodegenError::from)?;
         let request = Request::new(code.bytes.len()).aligned_to(16);
         let mut block = self.memory.allocate_with(request)?;
         block.as_mut_slice().copy_from_slice(&code.bytes);
@@ -401,56 +417,70 @@ impl<'c> Native<'c> {
             .is_ok_and(|all| all.values().any(|code| code.block.address() == address))
     }
 
-    /// Interprets a call. What it calls may be compiled.
-    fn interpret(
+    /// Calls a function with values and objects.
+    ///
+    /// # Errors
+    /// The trap that stops the program.
+    pub(super) fn call_with(
         &self,
-        function: u32,
-        first: &[u64],
-        rest: &[u64],
+        objects: &mut dyn Objects,
+        call: (u32, &[Value]),
         space: StackSpace,
-    ) -> Result<u64, Trap> {
+    ) -> Result<Value, Trap> {
         let environment =
             Environment { program: &self.program, hosts: &self.hosts, signals: self.signals() };
         let mut tier = TierUpHook { native: self };
-        let called = gather(first, rest, self.params(function), |args| {
-            self.interpreters.call(environment, &mut tier, function, args, space)
-        });
-        called.unwrap_or_else(|none| Err(Trap { cause: none.into(), function, at: 0 }))
+        self.interpreters.call_with(environment, objects, &mut tier, call, space)
     }
 
-    /// Goes on with a loop in compiled code, if its function is compiled or hot enough to be, and there is
-    /// stack for the activation.
+    /// Interprets a call. The functions that it calls may be compiled.
+    fn interpret(&self, function: u32, args: &[u64], space: StackSpace) -> Result<u64, Trap> {
+        let environment =
+            Environment { program: &self.program, hosts: &self.hosts, signals: self.signals() };
+        let mut tier = TierUpHook { native: self };
+        self.interpreters.call(environment, &mut tier, function, args, space)
+    }
+
+    /// Continues an activation in compiled code, if its function is compiled or hot enough to be, and there is stack
+    /// for the activation.
     fn continue_loop(&self, head: &LoopHead<'_>) -> Option<Result<u64, Trap>> {
-        let &LoopHead { function, at, ref locals, ref vector, space } = head;
+        let &LoopHead { function, at, ref locals, space, .. } = head;
         self.code_for_call(function, space.stack_end)?;
-        let mut image = OsrFrame::default();
-        let code = {
-            let mut compiling = self.compiling().ok()?;
-            let Compiling { compiler, compiled, image: spare } = &mut *compiling;
-            let Code { block, loop_heads, stack, .. } = compiled.get(&function)?;
-            let need = usize::try_from(*stack).ok()? + size_of::<u64>() * (1 + locals.len());
-            if !stack::is_left(need, space.stack_end) {
+        let code = self.replacement(function, at, space.stack_end)?;
+        // The operand stack lies behind the locals.
+        let frame = locals.as_ptr().expose_provenance() as u64;
+        Some(self.call_code(code, &[frame], space))
+    }
+
+    /// The code of the on-stack replacement of a function at a loop head, if there is stack for its activation.
+    fn replacement(&self, function: u32, at: u32, stack_end: usize) -> Option<usize> {
+        let mut compiling = self.compiling().ok()?;
+        let Compiling { compiler, replacements, .. } = &mut *compiling;
+        let mut is_new = false;
+        if !replacements.contains_key(&(function, at)) {
+            if !stack::is_left_to_compile(stack_end) {
                 return None;
             }
-            let head = loop_heads.binary_search_by_key(&at, |&(head, _)| head).ok()?;
-            let (_, offset) = *loop_heads.get(head)?;
-            core::mem::swap(&mut image, spare);
-            let places = compiler.osr_locations(&self.program, function).ok()?;
-            places.fill(&mut image, locals, vector).ok()?;
-            block.address() + usize::try_from(offset).ok()?
-        };
-        if let Some(place) = image.words.get_mut(image.return_address) {
-            *place = self.stub(self.stubs.resumed) as u64;
+            replacements.try_reserve(1).ok()?;
+            let compiled = compiler.replacement(&self.program, function, at);
+            let code = match compiled.and_then(|compiled| self.publish(&compiled)) {
+                Err(error) if error.is_permanent() => None,
+                code => Some(code.ok()?),
+            };
+            replacements.insert((function, at), code);
+            is_new = true;
         }
-        let resume = Resume {
-            code,
-            words: image.words.as_ptr(),
-            count: image.words.len(),
-            below: 8 * image.below,
-            depth: usize::try_from(space.depth).unwrap_or(0),
-            registers: image.registers,
-        };
-        Some(self.resume(&resume, space))
+        let code = replacements.get(&(function, at))?.as_ref()?;
+        let need = usize::try_from(code.frame_size).ok()?.saturating_add(CALL_STACK);
+        let place = code.place();
+        drop(compiling);
+        if is_new {
+            let registration = self.announce(function, place);
+            if let Some(Some(code)) = self.compiling().ok()?.replacements.get_mut(&(function, at)) {
+                code.registration = registration;
+            }
+        }
+        stack::is_left(need, stack_end).then_some(place.0)
     }
 }
 
@@ -459,7 +489,8 @@ fn publish_stubs(
     memory: &CodeMemory,
     functions: usize,
 ) -> Result<(Stubs, ExecutableBlock, usize), CodeError> {
-    let (code, stubs) = stubs::assemble(enter::interpret as *const () as usize)?;
+    let interpret = enter::interpret as *const () as usize;
+    let (code, stubs) = stubs::assemble(interpret).map_err(CodegenError::from)?;
     let at = code.bytes.len();
     let size = functions.checked_mul(EXIT_TRAMPOLINE).and_then(|size| size.checked_add(at));
     // The stubs are aligned from the begin of the block.

@@ -2,7 +2,7 @@
 //!
 //! What activations of bytecode may take together is limited by their number and a budget. That is more
 //! than a small thread has. So each call also has an end of the stack: compiled functions compare it with
-//! what they need ([`abi`](crate::jit::lower::abi)), and the interpreter does where it is entered; a call
+//! what they need ([`abi`](crate::bytecode::translate::abi)), and the interpreter does where it is entered; a call
 //! that would pass it stops with [`Cause::StackLimit`](crate::trap::bytecode::Cause::StackLimit).
 //!
 //! **Where the stack ends** only the host knows ([`set_stack_bounds`]). When it does not, or the stack
@@ -26,7 +26,7 @@ pub(super) const INTERPRETER_STACK: usize = 16 << 10;
 
 /// Bytes of stack that compiling a function takes at most, with what an observer does. Where less is left,
 /// the function is interpreted on.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) const COMPILER_STACK: usize = 64 << 10;
 
 /// Returns the addresses of the calling thread's stack, starting with the lowest writable one; `None` if
@@ -64,7 +64,7 @@ pub(super) fn is_left(bytes: usize, end: usize) -> bool {
 }
 
 /// Whether enough stack is left to compile, which calls nothing of the program.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) fn is_left_to_compile(end: usize) -> bool {
     is_left(COMPILER_STACK, end.saturating_sub(HOST_STACK))
 }

@@ -66,7 +66,7 @@ fn engines(source: &str) -> [Engine<'static>; 3] {
     let tiers = [
         Tiers::Interpret,
         Tiers::default(),
-        if cfg!(target_arch = "x86_64") {
+        if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
             Tiers::Compile { threshold: 0 }
         } else {
             Tiers::Interpret
@@ -286,11 +286,14 @@ fn threads_requesting_one_function_get_the_same() {
         });
         let mut count = 0;
         engine.for_each_code(|_, _, _| count += 1);
-        assert_eq!(count, if cfg!(target_arch = "x86_64") { 1 } else { 0 });
+        assert_eq!(
+            count,
+            if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) { 1 } else { 0 }
+        );
     }
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
 fn host_calls_by_address() {
@@ -335,7 +338,7 @@ fn host_calls_by_address() {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[expect(unsafe_code, reason = "it calls machine code")]
 fn call_address(address: usize, args: &[i64]) -> i64 {
     // SAFETY: the engine returned the address for these arguments, and is alive.

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_void};
+use std::ptr;
 
 use smf_core::format::{Binding, SymbolKind};
 use smf_core::link::{Export, ShortName};
@@ -151,6 +152,22 @@ pub unsafe extern "C" fn smf_loader_symbol(
     };
     // SAFETY: the caller's promise.
     unsafe { find_symbol(loader, name, symbol, find) }
+}
+
+/// The address of an export of a module that stays valid across reloads, as that of [`smf_loader_resolve`]; 0 on failure.
+///
+/// # Safety
+/// As for [`smf_loader_resolve`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_loader_stable(loader: u64, module: u64, name: *const c_char) -> i64 {
+    let find = |loader: &LoaderLease, name: &[u8]| {
+        let version = loader.version(module)?;
+        let found = loader.modules().stable_export(version.handle(), name)?;
+        let export = found.ok_or_else(|| not_found(&version, name))?;
+        Ok(SmfSymbol::new(loader.module_to_raw(version.handle())?, &export))
+    };
+    // SAFETY: the caller's promise; there is no structure to fill in.
+    unsafe { find_symbol(loader, name, ptr::null_mut(), find) }
 }
 
 /// Why a version has no address for a name.

@@ -361,12 +361,20 @@ static void reload(void) {
     uint64_t hold = smf_loader_hold(loader, counter), twice = smf_loader_hold(loader, hold);
     CHECK(hold && twice && twice != hold && statistics(loader).held == 2);
     int64_t old = smf_loader_symbol(loader, counter, "version", NULL);
+    int64_t stable = smf_loader_stable(loader, counter, "version");
+    CHECK(stable == version && stable != old && smf_loader_stable(loader, hold, "version") == stable);
+    /* The address of data, and that of a module that cannot be reloaded, is the one of the version. */
+    CHECK(smf_loader_stable(loader, counter, "count") == smf_loader_symbol(loader, counter, "count", NULL));
+    CHECK(smf_loader_stable(loader, user, "twice") == smf_loader_symbol(loader, user, "twice", NULL));
+    REFUSED(!smf_loader_stable(loader, counter, "absent"), SMF_ERROR_NOT_FOUND);
+    REFUSED(!smf_loader_stable(loader, counter, NULL), SMF_ERROR_ARGUMENT);
 
     SmfReloaded moved = {.size = sizeof moved};
     CHECK(smf_loader_reload(loader, counter, made("counter2"), true, &moved));
     CHECK(moved.size == sizeof moved && moved.symbols == 1 && moved.bytes == 8);
     /* All callers reach the new version, at unchanged addresses, with the old data. */
     CHECK(rt_call_function_0(version) == 2 && rt_call_function_1(add, 1) == 35);
+    CHECK(rt_call_function_0(stable) == 2 && ((long (*)(void))stable)() == 2);
     CHECK(call(loader, user, "twice", 1) == 55 && call(loader, counter, "version", 0) == 2);
     /* A hold refers to the old version. */
     CHECK(rt_call_function_0(old) == 1 && smf_loader_symbol(loader, hold, "version", NULL) == old);

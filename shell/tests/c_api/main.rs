@@ -620,13 +620,16 @@ fn fork_after_library_was_closed_runs_no_handler() {
     assert!(said.contains("ok"), "{said}");
 }
 
-/// Every C program in the README compiles unchanged and prints what its comments say.
+/// Every C program in the README and in the guide compiles unchanged and prints what its comments say.
 #[test]
 fn readme_examples_compile_and_print_their_comments() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
-    let (_, rest) = readme.split_once("\n## From C\n").unwrap();
+    let (_, rest) = readme.split_once("\n## C\n").unwrap();
     let (section, _) = rest.split_once("\n## ").unwrap();
-    let mut programs: Vec<String> = Vec::new();
+    let guide = include_str!("../../src/guide/c.md");
+    let blocks = guide.split("\n```c\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
+    let mut programs: Vec<String> = blocks.map(|block| format!("{block}\n")).collect();
+    assert_eq!(programs.len(), 2);
     let mut inside = false;
     for line in section.lines() {
         let code = line.strip_prefix("    ").or(line.is_empty().then_some(""));
@@ -641,7 +644,7 @@ fn readme_examples_compile_and_print_their_comments() {
             _ => {}
         }
     }
-    assert!(!programs.is_empty());
+    assert_eq!(programs.len(), 3);
     for (number, program) in programs.iter().enumerate() {
         let (source, out) = ["c", "out"]
             .map(|end| Path::new(SCRATCH).join(format!("readme-{number}.{end}")))

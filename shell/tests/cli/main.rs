@@ -23,6 +23,7 @@ mod host;
 mod init;
 mod inspect;
 mod library;
+mod map;
 mod memory;
 #[cfg(target_arch = "x86_64")]
 mod merge;

@@ -1,11 +1,19 @@
-//! The tours of the README: every command prints the documented output.
+//! The README and the guide: every command prints the documented output.
 
 use std::fs;
 use std::path::Path;
 
-use super::{scratch, smf, text};
+use std::process::Command;
+
+use super::{contains, fails, ok, scratch, smf, text};
 
 const README: &str = include_str!("../../../README.md");
+
+/// A chapter of the guide.
+pub(crate) fn chapter(topic: &str) -> &'static str {
+    let chapters = smf_loader::guide::CHAPTERS;
+    chapters.iter().find(|(name, _)| *name == topic).expect("a topic").1
+}
 
 /// Splits a shell command into words; quoted text is one word.
 fn words(command: &str) -> Vec<String> {
@@ -35,14 +43,23 @@ fn run(command: &str, directory: &Path) -> String {
     (text(&output.stdout) + &text(&output.stderr)).replace(&place, "")
 }
 
-/// Runs the commands of a section, which starts with the text of the file `source`; returns their number.
-pub(crate) fn tour(heading: &str, source: &str, directory: &Path) -> usize {
-    let (_, tour) = README.split_once(heading).unwrap();
-    let ends = ["\n### ", "\nThe other commands are"].map(|end| tour.find(end));
-    let end = ends.into_iter().flatten().min().unwrap();
-    let blocks = tour[..end].split("\n\n").filter(|block| block.starts_with("    "));
-    let lines: Vec<&str> =
-        blocks.flat_map(str::lines).map(|line| line.strip_prefix("    ").unwrap()).collect();
+/// The lines of the code blocks in a chapter.
+fn code_lines(chapter: &str) -> Vec<&str> {
+    let mut is_code = false;
+    let mut lines = Vec::new();
+    for line in chapter.lines() {
+        if line.starts_with("```") {
+            is_code = !is_code;
+        } else if is_code {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// Runs the commands of a chapter, which starts with the text of the file `source`; returns their number.
+pub(crate) fn tour(topic: &str, source: &str, directory: &Path) -> usize {
+    let lines = code_lines(chapter(topic));
     let first = lines.iter().position(|line| line.starts_with("$ ")).unwrap();
     fs::write(directory.join(source), lines[..first].join("\n")).unwrap();
     let commands = lines[first..].split(|line| line.starts_with("$ ")).skip(1);
@@ -58,5 +75,52 @@ pub(crate) fn tour(heading: &str, source: &str, directory: &Path) -> usize {
 
 #[test]
 fn readme_tour_of_bytecode_prints_as_documented() {
-    assert_eq!(tour("### Bytecode\n", "sum.sbc", &scratch("tour-bytecode")), 4);
+    assert_eq!(tour("bytecode", "sum.sbc", &scratch("tour-bytecode")), 4);
+}
+
+#[test]
+fn readme_tour_of_the_command_prints_as_documented() {
+    let directory = scratch("tour-command");
+    let (_, tour) = README.split_once("\n## Command line\n").unwrap();
+    let (tour, _) = tour.split_once("\n## ").unwrap();
+    let lines: Vec<&str> = tour.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    let first = lines.iter().position(|line| line.starts_with("$ ")).unwrap();
+    fs::write(directory.join("greet.c"), lines[..first].join("\n")).unwrap();
+    let mut gcc = Command::new("gcc");
+    assert!(gcc.args(["-O2", "-c", "greet.c"]).current_dir(&directory).status().unwrap().success());
+    let mut count = 0;
+    for (number, line) in lines.iter().enumerate().skip(first) {
+        let Some(command) = line.strip_prefix("$ smf ") else { continue };
+        let mut smf = Command::new(env!("CARGO_BIN_EXE_smf"));
+        let output = smf.args(words(command)).current_dir(&directory).output().unwrap();
+        let printed = text(&output.stdout) + &text(&output.stderr);
+        let expected = lines[number + 1..].iter().take_while(|line| !line.starts_with("$ "));
+        let expected: String = expected.map(|line| format!("{line}\n")).collect();
+        assert_eq!(printed, expected, "{command}");
+        count += 1;
+    }
+    assert_eq!(count, 5);
+}
+
+#[test]
+fn readme_is_short() {
+    let lines = README.lines().count();
+    assert!((120..=160).contains(&lines), "{lines} lines");
+}
+
+#[test]
+fn help_prints_commands_and_chapters() {
+    for (topic, text) in smf_loader::guide::CHAPTERS {
+        let shown = ok(&["help", topic]);
+        // Lines that the doc tests need are not shown. `templates` is a command as well, whose help comes first.
+        let is_hidden =
+            |line: &&str| *topic == "rust" && line.starts_with("# ") && *line != "# From Rust";
+        let expected: Vec<&str> = text.lines().filter(|line| !is_hidden(line)).collect();
+        let lines: Vec<&str> = shown.lines().collect();
+        assert!(lines.ends_with(&expected), "{shown}");
+    }
+    contains(&ok(&["help"]), &["Usage: smf", "run", "pack", "help"]);
+    contains(&ok(&["help", "run"]), &["Usage: smf run", "--host-symbols"]);
+    contains(&ok(&["help", "lib", "create"]), &["Usage: smf lib create"]);
+    contains(&fails(&["help", "nothing"]), &["`nothing`", "reload, formats"]);
 }

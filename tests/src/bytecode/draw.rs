@@ -5,7 +5,7 @@
 //! operand stack across joins and are moved, copied and popped there; slots are also written above the top of the
 //! stack. Loops count down, so that a program ends, unless it divides by zero.
 
-mod source;
+pub(crate) mod source;
 mod values;
 
 use smf_core::bytecode::instruction::{Instruction, OPCODE_SIZE};
@@ -147,7 +147,9 @@ impl Writer<'_> {
             Kind::I64 => I::ConstI64 { dest, value: source.integer() },
             Kind::F64 => I::ConstF64 { dest, bits: source.float() },
             Kind::Bool => source.choose([I::ConstTrue { dest }, I::ConstFalse { dest }]),
-            Kind::Nil => source.choose([I::ConstNone { dest }, I::ConstUnit { dest }]),
+            Kind::Nil | Kind::Value => {
+                source.choose([I::ConstNone { dest }, I::ConstUnit { dest }])
+            }
         });
     }
 

@@ -147,6 +147,6 @@ fn number(name: &str) -> u32 {
         "clock_gettime" => 228,
         "exit_group" => 231,
         "memfd_create" => 319,
-        _ => panic!("the README lists {name}, which this table lacks"),
+        _ => panic!("the guide lists {name}, which this table lacks"),
     }
 }

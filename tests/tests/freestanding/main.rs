@@ -160,11 +160,11 @@ fn runs(scratch: &Path) -> Vec<Run> {
     ]
 }
 
-/// A line of the README's list of system calls.
+/// A line of the guide's list of system calls.
 fn listed(row: &str) -> Vec<&'static str> {
-    let readme = include_str!("../../../README.md");
-    let mut rows = readme.lines().filter_map(|line| line.strip_prefix("    ")?.strip_prefix(row));
-    rows.next().expect("the README lists them").split_whitespace().collect()
+    let guide = include_str!("../../../shell/src/guide/porting.md");
+    let mut rows = guide.lines().filter_map(|line| line.strip_prefix(row));
+    rows.next().expect("the guide lists them").split_whitespace().collect()
 }
 
 /// The outcome of a run under a filter that allows these system calls.
@@ -177,7 +177,7 @@ fn confined(machine: &Machine, run: &Run, names: &[&str], otherwise: confine::Ot
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn program_makes_only_the_system_calls_of_the_readme() {
+fn program_makes_only_the_system_calls_of_the_guide() {
     let Some(machine) = Machine::this() else { return };
     let scratch = scratch();
     let (needs, tries) = (listed("needs"), listed("tries"));

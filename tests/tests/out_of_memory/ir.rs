@@ -10,6 +10,10 @@ use smf_core::format::template::{Constraints, Container, Template};
 use smf_core::format::write::note::NewPossible;
 use smf_core::format::write::{NewTemplates, write_templates};
 use smf_core::ir::text::parse;
+use smf_core::ir::{
+    Arguments, BuildError, Condition, Function, FunctionBuilder, IrError, Memory, ProgramHost,
+    Scalar, Stop, TypeArgument, Verified,
+};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{InstantiateError, JitConfig, JitInstantiator};
 
@@ -92,7 +96,45 @@ fn keeping(directory: &Path) -> std::path::PathBuf {
     path
 }
 
+/// A function with every table, and one like it in the memory of the first.
+fn build(out: &mut Vec<u8>, types: &[TypeArgument]) -> Result<(), BuildError> {
+    let mut builder = FunctionBuilder::new(0, None);
+    for round in 0..2 {
+        builder.reset(0, Some(Scalar::I64.into()));
+        let (n, p) = (builder.param(Scalar::I64), builder.local(Scalar::Pointer));
+        let (slot, data) = (builder.slot(8, 8), builder.data(b"four", 4));
+        let end = builder.label();
+        builder.location(1, 1, Some("a file"));
+        builder.branch(Condition::Equal, Scalar::I64, n, round, end);
+        builder.wide_constant(Scalar::I64, n, 1 << 40);
+        builder.slot_address(p, slot, 0);
+        builder.data_address(p, data, 0);
+        builder.call("f", types, Some(n), &[n], None);
+        builder.call_function(3, Some(n), &[n], None);
+        builder.bind(end);
+        builder.return_value(Scalar::I64, n);
+        builder.finish_into(out)?;
+    }
+    Ok(())
+}
+
 pub(super) const SCENARIOS: &[Scenario] = &[
+    ("build, verify and interpret an IR function", |granted| {
+        let types = [TypeArgument::Named("Pair".into(), vec![Scalar::U8.into()])];
+        let refused = |error| assert_eq!(error, IrError::OutOfMemory);
+        let stopped = |stop| assert_eq!(stop, Stop::OutOfMemory);
+        let act = || {
+            let mut out = Vec::new();
+            build(&mut out, &types).map_err(|error| assert_eq!(error, BuildError::OutOfMemory))?;
+            let function = Function::parse(&out).map_err(refused)?;
+            let verified = Verified::new(function).map_err(refused)?;
+            let functions = [verified.instance(Arguments::NONE).map_err(refused)?];
+            let mut memory = Memory { base: 0, bytes: &mut [] };
+            let mut program = ProgramHost::new(&functions, &mut memory, 10).map_err(stopped)?;
+            program.call_function(0, &[1]).map_err(stopped)
+        };
+        judge(granted, || act().map_err(|()| "out of memory"), |result| assert_eq!(result, 1))
+    }),
     ("make IR instances", |granted| {
         let jit = instantiator(false);
         jit.load_smf_bytes(b"ir", &module()).unwrap();

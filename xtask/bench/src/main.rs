@@ -21,6 +21,7 @@ mod object_to_smf;
 mod pack;
 mod prefetch;
 mod process;
+mod programs;
 mod tier;
 mod unwinding;
 
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
     cache::measure(&mut bench);
     jit::measure(&mut bench);
     tier::measure(&mut bench);
+    programs::measure(&mut bench);
     prefetch::measure(&mut bench);
     instantiate::measure(&mut bench);
     ir::measure(&mut bench);

@@ -178,6 +178,16 @@ impl Bench {
         }
     }
 
+    /// The ratio to the peer's time of a row that was taken.
+    pub(crate) fn ratio(&self, name: &str) -> Option<f64> {
+        self.rows.iter().find(|row| row.name == name)?.ratio()
+    }
+
+    /// Our time of a row that was taken, in nanoseconds.
+    pub(crate) fn time(&self, name: &str) -> Option<f64> {
+        Some(self.rows.iter().find(|row| row.name == name)?.ours)
+    }
+
     pub(crate) fn rows(&self) -> &[Row] {
         &self.rows
     }

@@ -2,15 +2,15 @@
 //! code.
 
 mod clif;
+mod winch;
 
 use std::time::{Duration, Instant};
 
 use smf_core::bytecode::host::HostTable;
 use smf_core::bytecode::text::{Assembled, assemble};
 use smf_core::bytecode::verify::{FunctionCode, Program, Verifier};
-use smf_core::jit::compile::Compiler;
 use smf_core::memory::code_alloc::CodeMemory;
-use smf_core::vm::{Engine, Tiers};
+use smf_core::vm::{Engine, Tiers, X64Compiler};
 
 use crate::measure::{Bench, Contender, Measure, Target, Unit, repeat};
 
@@ -200,6 +200,7 @@ fn verified(functions: &[Assembled]) -> Program<'_> {
 }
 
 const COMPILE: &str = "bytecode: compile an instruction, verify included";
+const COMPILE_WINCH: &str = "bytecode: compile an instruction, verify included, beside Winch";
 
 pub(crate) fn measure(bench: &mut Bench) {
     let names: Vec<String> = CASES
@@ -207,7 +208,9 @@ pub(crate) fn measure(bench: &mut Bench) {
         .flat_map(|case| {
             ["none", "speed", "interpreted", "by the interpreter"].map(|peer| row(case.name, peer))
         })
-        .chain([COMPILE, "bytecode: host call", "bytecode: bytes"].map(str::to_owned))
+        .chain(
+            [COMPILE, COMPILE_WINCH, "bytecode: host call", "bytecode: bytes"].map(str::to_owned),
+        )
         .collect();
     if !bench.wants(&names.iter().map(String::as_str).collect::<Vec<_>>()) {
         return;
@@ -245,16 +248,19 @@ fn compiling(bench: &mut Bench, functions: &[Assembled]) {
             locals: function.locals,
         })
         .collect();
-    let (mut verifier, mut compiler) = (Verifier::new(), Compiler::new());
-    let ours = repeat(move || {
-        let program = verifier.verify(codes.clone()).unwrap();
-        let count = u32::try_from(program.functions().len()).unwrap();
-        let mut bytes = 0;
-        for index in 0..count {
-            bytes += compiler.function(&program, index).unwrap().bytes.len();
-        }
-        bytes
-    });
+    let ours = || {
+        let (mut verifier, mut compiler) = (Verifier::new(), X64Compiler::new());
+        let codes = codes.clone();
+        repeat(move || {
+            let program = verifier.verify(codes.clone()).unwrap();
+            let count = u32::try_from(program.functions().len()).unwrap();
+            let mut bytes = 0;
+            for index in 0..count {
+                bytes += compiler.function(&program, index).unwrap().bytes.len();
+            }
+            bytes
+        })
+    };
     let per = count_instructions(&many);
     let target = Target { ratio: Some(0.02), limit: Some(10.0) };
     let peer = "cranelift-jit, none";
@@ -264,7 +270,11 @@ fn compiling(bench: &mut Bench, functions: &[Assembled]) {
             clif::Compiled::new("none");
         }
     });
-    bench.take(&measure, ours, Some(theirs));
+    bench.take(&measure, ours(), Some(theirs));
+    let (name, peer, target) = (COMPILE_WINCH, "winch-codegen", Target::ratio(1.0 / 8.0));
+    let measure = Measure { name, peer, per, batches: 60, target, ..Measure::default() };
+    let winch = winch::Winch::new(100);
+    bench.take(&measure, ours(), Some(repeat(|| winch.compile())));
 }
 
 /// Calls `call` with an argument, the requested number of times.

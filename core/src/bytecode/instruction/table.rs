@@ -4,7 +4,13 @@
 //! their bytes, each with the role it plays. Everything that depends on the opcode alone is derived
 //! from it: decoding, encoding, length, name, and the operands that the text form spells.
 
-use super::{DecodeError, MAX_SIZE, OPCODE_SIZE};
+use super::error::DecodeError;
+
+/// Bytes of an opcode, and of the shortest instruction.
+pub const OPCODE_SIZE: u32 = 2;
+
+/// Bytes of the longest instruction.
+pub const MAX_SIZE: u32 = 14;
 
 /// What an operand says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,7 +204,7 @@ macro_rules! instructions {
                 }
             }
 
-            /// Puts the instruction at the begin of `bytes` and says how long it is.
+            /// Writes the instruction to the start of `bytes` and returns its length.
             #[inline(always)]
             pub(super) fn write(&self, bytes: &mut [u8; MAX_SIZE as usize]) -> Option<usize> {
                 let mut rest = bytes.as_mut_slice();
@@ -238,17 +244,27 @@ impl Instruction {
         }
     }
 
-    /// Whether it can be run. What needs a constant pool, a heap, collections, patterns, actors or
-    /// another machine's runtime is only listed.
+    /// Whether it can be run. What no source defines completely, and actors, are only listed.
     pub const fn is_supported(&self) -> bool {
         Self::supports(self.opcode())
     }
 
     /// Whether the instruction with this opcode, if there is one, can be run.
     pub(crate) const fn supports(opcode: u16) -> bool {
-        !matches!(
+        !matches!(opcode, 0x0052 | 0x0062 | 0x0080 | 0x0081 | 0x0090..=0x0093)
+    }
+
+    /// Whether it works on objects or on values whose kind is known at run time alone.
+    pub const fn uses_objects(&self) -> bool {
+        Self::is_object_operation(self.opcode())
+    }
+
+    /// Whether the instruction with this opcode, which is supported, works on objects or on values whose kind is known
+    /// at run time alone.
+    pub(crate) const fn is_object_operation(opcode: u16) -> bool {
+        matches!(
             opcode,
-            0x0007 | 0x0008 | 0x0046 | 0x0051 | 0x0052 | 0x0062..=0x0065 | 0x0070..=0x0093
+            0x0007 | 0x0008 | 0x0046 | 0x0051 | 0x0063..=0x0065 | 0x0070..=0x0077 | 0x0082..=0x0087
         )
     }
 
@@ -271,9 +287,10 @@ instructions! {
     ConstNone = 0x0005 "CONST_NONE" { dest: Slot };
     /// Writes slot `dest`: nil, which is what a value of no information is.
     ConstUnit = 0x0006 "CONST_UNIT" { dest: Slot };
-    /// Not supported: a constant of the constant pool.
+    /// Writes slot `dest`: constant `index` of the pool.
     LoadConst = 0x0007 "LOAD_CONST" { dest: Slot, index: Long };
-    /// Not supported: a string of the constant pool.
+    /// Writes slot `dest`: the string that is constant `index` of the pool. In one call every execution of it gives the
+    /// same object.
     LoadString = 0x0008 "LOAD_STRING" { dest: Slot, index: Long };
 
     /// Pushes slot `src`, of any kind.
@@ -335,7 +352,8 @@ instructions! {
     Ret = 0x0044 "RET" { src: Slot };
     /// Returns nil.
     RetVoid = 0x0045 "RET_VOID";
-    /// Not supported: calls a function that is a value.
+    /// Pops a function, or an integer that is the index of one, then `argc` values, which were pushed left to right;
+    /// calls the function with them as [`Instruction::Call`] does, pushes what it returns.
     CallIndirect = 0x0046 "CALL_INDIRECT" { argc: Short };
     /// As [`Instruction::Call`], but in place of this activation: what the function returns is
     /// returned.
@@ -343,63 +361,66 @@ instructions! {
 
     /// Pops `argc` i64, calls a function of the host with them, pushes the i64 that it returns.
     CallSffi = 0x0050 "CALL_SFFI" { index: Host, argc: Short };
-    /// Not supported: calls a helper of another machine's runtime.
+    /// Pops `argc` values, calls a runtime function of the host with them, pushes the value that it returns.
     CallRuntime = 0x0051 "CALL_RUNTIME" { index: Short, argc: Short };
-    /// Not supported: calls a function that another machine interprets.
+    /// Not supported, because no source says which functions it numbers: calls a function that another machine interprets.
     CallInterp = 0x0052 "CALL_INTERP" { function: Function, argc: Short };
 
     /// Writes slot `dest`: the local, of any kind.
     Load = 0x0060 "LOAD" { dest: Slot, local: Local };
     /// Sets the local to slot `src`, of any kind.
     Store = 0x0061 "STORE" { local: Local, src: Slot };
-    /// Not supported: the address of a local.
+    /// Not supported, because no source says what may be done with it: the address of a local.
     LocalAddr = 0x0062 "LOCAL_ADDR" { dest: Slot, local: Local };
-    /// Not supported: allocates `size` bytes for an object of a type.
+    /// Writes slot `dest`: a new block of `size` bytes, in which all 8 bytes hold a value, at first nil.
     GcAlloc = 0x0063 "GC_ALLOC" { dest: Slot, size: Long, type_id: Short };
-    /// Not supported: reads behind a pointer.
+    /// Writes slot `dest`: the value at byte `offset`, a multiple of 8, of the block in slot `ptr`.
     LoadHeap = 0x0064 "LOAD_HEAP" { dest: Slot, ptr: Slot, offset: Long };
-    /// Not supported: writes behind a pointer.
+    /// Replaces the value at byte `offset`, a multiple of 8, of the block in slot `ptr` by slot `src`.
     StoreHeap = 0x0065 "STORE_HEAP" { ptr: Slot, offset: Long, src: Slot };
 
-    /// Not supported: makes an array of `count` popped elements.
+    /// Pops `count` values, which were pushed in their order, then writes slot `dest`: a new array of them.
     ArrayLit = 0x0070 "ARRAY_LIT" { dest: Slot, count: Short, type_id: Short };
-    /// Not supported: makes a dictionary of `count` popped pairs.
+    /// Pops `count` pairs, each of which was pushed as key and value, then writes slot `dest`: a new dictionary of them.
     DictLit = 0x0071 "DICT_LIT" { dest: Slot, count: Short };
-    /// Not supported: makes a tuple of `count` popped elements.
+    /// Pops `count` values, which were pushed in their order, then writes slot `dest`: a new tuple of them.
     TupleLit = 0x0072 "TUPLE_LIT" { dest: Slot, count: Short };
-    /// Not supported: takes an element of a collection.
+    /// Writes slot `dest`: the element `index` of an array, a tuple, a dictionary or a string. A negative index of an array
+    /// counts from the end; a key that is not in the dictionary gives nil; other indices outside trap.
     IndexGet = 0x0073 "INDEX_GET" { dest: Slot, collection: Slot, index: Slot };
-    /// Not supported: replaces an element of a collection.
+    /// Replaces the element `index` of an array, or sets the value of the key `index` of a dictionary.
     IndexSet = 0x0074 "INDEX_SET" { collection: Slot, index: Slot, value: Slot };
-    /// Not supported: the length of a collection.
+    /// Writes slot `dest`: the i64 number of elements of a collection, or of the bytes of a string.
     Len = 0x0075 "LEN" { dest: Slot, collection: Slot };
-    /// Not supported: appends to a collection.
+    /// Appends slot `value` to the array in slot `collection`.
     Append = 0x0076 "APPEND" { collection: Slot, value: Slot };
-    /// Not supported: takes a part of a collection.
+    /// Writes slot `dest`: a new array or string of the elements from `start` on and before `end`. Negative bounds count
+    /// from the end; bounds outside are the ends.
     Slice = 0x0077 "SLICE" { dest: Slot, collection: Slot, start: Slot, end: Slot };
 
-    /// Not supported: whether a value matches a pattern.
+    /// Not supported, because the format has no table of patterns: whether a value matches a pattern.
     PatternTest = 0x0080 "PATTERN_TEST" { dest: Slot, value: Slot, pattern: Long };
-    /// Not supported: takes what a pattern binds out of a value.
+    /// Not supported, because the format has no table of patterns: takes what a pattern binds out of a value.
     PatternBind = 0x0081 "PATTERN_BIND" { value: Slot, pattern: Long, count: Short };
-    /// Not supported: whether a value is of a variant.
+    /// Writes slot `dest`: the bool whether slot `value` is a variant with this discriminant, of any enumeration.
     EnumMatch = 0x0082 "ENUM_MATCH" { dest: Slot, value: Slot, discriminant: Short };
-    /// Not supported: takes a field of a variant.
+    /// Writes slot `dest`: a field of the variant in slot `value`.
     EnumPayload = 0x0083 "ENUM_PAYLOAD" { dest: Slot, value: Slot, field: Short };
-    /// Not supported: makes a variant of `count` popped fields.
+    /// Pops `count` fields, which were pushed in their order, then writes slot `dest`: a new variant with this
+    /// discriminant, of the enumeration 0.
     EnumNew = 0x0084 "ENUM_NEW" { dest: Slot, discriminant: Short, count: Short };
-    /// Not supported: whether an option has a value.
+    /// Writes slot `dest`: the bool whether slot `value` is anything but nil.
     IsSome = 0x0085 "IS_SOME" { dest: Slot, value: Slot };
-    /// Not supported: whether a value is of a variant of a type.
+    /// Writes slot `dest`: the bool whether slot `value` is this variant of this enumeration.
     EnumMatchTyped = 0x0086 "ENUM_MATCH_TYPED"
         { dest: Slot, value: Slot, type_id: Long, discriminant: Long };
-    /// Not supported: makes a variant of a type of `count` popped fields.
+    /// Pops `count` fields, which were pushed in their order, then writes slot `dest`: a new variant of this enumeration.
     EnumNewTyped = 0x0087 "ENUM_NEW_TYPED"
         { dest: Slot, type_id: Long, discriminant: Long, count: Short };
 
     /// Not supported: waits for a future.
     Await = 0x0090 "AWAIT" { dest: Slot, future: Slot };
-    /// Not supported: gives a value to whoever asked for the next one.
+    /// Not supported: suspends a generator with a value.
     Yield = 0x0091 "YIELD" { value: Slot };
     /// Not supported: starts an actor.
     ActorSpawn = 0x0092 "ACTOR_SPAWN" { dest: Slot, function: Function };

@@ -119,8 +119,8 @@ impl<'a> Activation<'a> {
         None
     }
 
-    /// Goes on at the operation `to`, unless it lies behind and the host or whoever runs this wants to
-    /// know.
+    /// Continues at the operation `to`, unless it lies behind and the host interrupts the program, or the caller
+    /// watches back edges.
     #[inline(always)]
     fn jump(&mut self, to: u32, signals: &Signals, watched: bool) -> Option<Event> {
         let to = usize::try_from(to).unwrap_or(usize::MAX);
@@ -173,6 +173,26 @@ impl<'a> Activation<'a> {
                 let value = self.pop().cast_signed();
                 self.push(value.wrapping_neg().cast_unsigned());
             }
+            Op::Load { dest, local } => self.write(dest, self.get(local.into())),
+            Op::Store { local, src } => self.set(local.into(), self.slot(src)),
+            Op::ConstPush { value } => self.push(value),
+            Op::LoadPush { local } => self.push(self.get(local.into())),
+            Op::PopStore { local } => {
+                let value = self.pop();
+                self.set(local.into(), value);
+            }
+            Op::AddPop { dest } => self.integers_to(dest, i64::wrapping_add),
+            Op::SubPop { dest } => self.integers_to(dest, i64::wrapping_sub),
+            Op::MulPop { dest } => self.integers_to(dest, i64::wrapping_mul),
+            _ => return self.compare(op, signals, watched),
+        }
+        None
+    }
+
+    /// Executes an operation that pushes a bool, or that may change the order of the operations.
+    #[inline(always)]
+    fn compare(&mut self, op: Op, signals: &Signals, watched: bool) -> Option<Event> {
+        match op {
             Op::Compare { test } => {
                 let (left, right) = self.pop_two();
                 self.push(test.holds(left.cast_signed(), right.cast_signed()).into());
@@ -194,23 +214,12 @@ impl<'a> Activation<'a> {
                 let value = self.pop();
                 self.push(value ^ 1);
             }
-            Op::Load { dest, local } => self.write(dest, self.get(local.into())),
-            Op::Store { local, src } => self.set(local.into(), self.slot(src)),
-            Op::ConstPush { value } => self.push(value),
-            Op::LoadPush { local } => self.push(self.get(local.into())),
-            Op::PopStore { local } => {
-                let value = self.pop();
-                self.set(local.into(), value);
-            }
-            Op::AddPop { dest } => self.integers_to(dest, i64::wrapping_add),
-            Op::SubPop { dest } => self.integers_to(dest, i64::wrapping_sub),
-            Op::MulPop { dest } => self.integers_to(dest, i64::wrapping_mul),
             _ => return self.transfer(op, signals, watched),
         }
         None
     }
 
-    /// What may leave the operation after it aside, and what leaves the loop.
+    /// Executes an operation after which the next one may not follow, or that leaves the loop.
     #[inline(always)]
     fn transfer(&mut self, op: Op, signals: &Signals, watched: bool) -> Option<Event> {
         let (jumps, to) = match op {

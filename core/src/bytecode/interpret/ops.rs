@@ -203,16 +203,6 @@ fn translate(instruction: Instruction, to: u32, floats: Option<[bool; 2]>) -> Op
         None => ints,
     };
     match instruction {
-        I::ConstI64 { dest, value } => Op::Const { dest, value: value.cast_unsigned() },
-        I::ConstF64 { dest, bits } => Op::Const { dest, value: bits },
-        I::ConstTrue { dest } => Op::Const { dest, value: 1 },
-        I::ConstFalse { dest } | I::ConstNone { dest } | I::ConstUnit { dest } => {
-            Op::Const { dest, value: 0 }
-        }
-        I::Push { src } => Op::Push { src },
-        I::Pop { dest } => Op::Pop { dest },
-        I::Dup { src, dest } => Op::Dup { src, dest },
-        I::Swap { a, b } => Op::Swap { a, b },
         I::AddI64 => Op::Add,
         I::SubI64 => Op::Sub,
         I::MulI64 => Op::Mul,
@@ -238,6 +228,24 @@ fn translate(instruction: Instruction, to: u32, floats: Option<[bool; 2]>) -> Op
         I::TailCall { function, argc } => Op::TailCall { function, argc },
         I::CallSffi { index, argc } => Op::Host { index, argc },
         I::Ret { src } => Op::Ret { src },
+        other => translate_move(other),
+    }
+}
+
+/// The operation of an instruction that does not jump, compare or compute with the end of the operand stack.
+fn translate_move(instruction: Instruction) -> Op {
+    use Instruction as I;
+    match instruction {
+        I::ConstI64 { dest, value } => Op::Const { dest, value: value.cast_unsigned() },
+        I::ConstF64 { dest, bits } => Op::Const { dest, value: bits },
+        I::ConstTrue { dest } => Op::Const { dest, value: 1 },
+        I::ConstFalse { dest } | I::ConstNone { dest } | I::ConstUnit { dest } => {
+            Op::Const { dest, value: 0 }
+        }
+        I::Push { src } => Op::Push { src },
+        I::Pop { dest } => Op::Pop { dest },
+        I::Dup { src, dest } => Op::Dup { src, dest },
+        I::Swap { a, b } => Op::Swap { a, b },
         I::Load { dest, local } => Op::Load { dest, local },
         I::Store { local, src } => Op::Store { local, src },
         I::And => Op::And,

@@ -4,11 +4,11 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
-use crate::bytecode::host::HostFunction;
+use crate::bytecode::host::{HostFunction, HostTable, Signals};
 use crate::bytecode::instruction::Instruction as I;
 use crate::bytecode::testing::{code, function};
-use crate::bytecode::verify::FunctionCode;
-use crate::trap::bytecode::{DEFAULT_BUDGET, MAX_DEPTH};
+use crate::bytecode::verify::{FunctionCode, Verifier};
+use crate::trap::bytecode::{Cause, DEFAULT_BUDGET, MAX_DEPTH};
 
 const STACK_SPACE: StackSpace =
     StackSpace { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };

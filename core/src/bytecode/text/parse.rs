@@ -3,15 +3,28 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::{Assembled, TextError, TextFault, is_plain};
+use super::error::{TextError, TextFault};
+use super::name::is_plain;
+use super::program::{Assembled, AssembledConstant, AssembledProgram};
 use crate::bytecode::instruction::{Instruction, Role};
 
-/// The functions of a source, in its order.
+/// The functions of a source without constants, in its order.
 ///
 /// # Errors
 /// The first line that cannot be assembled; names that are missing come last.
 pub fn assemble(source: &str) -> Result<Vec<Assembled>, TextError> {
-    let mut assembler = Assembler::default();
+    assemble_with(source, Assembler::default()).map(|program| program.functions)
+}
+
+/// The functions and the constants of a source, in its order.
+///
+/// # Errors
+/// As [`assemble`].
+pub fn assemble_program(source: &str) -> Result<AssembledProgram, TextError> {
+    assemble_with(source, Assembler { has_pool: true, ..Assembler::default() })
+}
+
+fn assemble_with(source: &str, mut assembler: Assembler) -> Result<AssembledProgram, TextError> {
     for (text, line) in source.lines().zip(1u32..) {
         assembler.line(text, line)?;
     }
@@ -31,6 +44,9 @@ struct Waiting {
 #[derive(Default)]
 struct Assembler {
     functions: Vec<Assembled>,
+    constants: Vec<AssembledConstant>,
+    /// Whether there may be constants.
+    has_pool: bool,
     /// The functions by name.
     names: BTreeMap<Vec<u8>, u32>,
     calls: Vec<Waiting>,
@@ -64,6 +80,9 @@ impl Assembler {
         if let Some(label) = text.strip_suffix(':') {
             return self.label(label.trim());
         }
+        if word == "constant" {
+            return self.constant(rest.trim());
+        }
         if word == "BYTES" {
             return self.bytes(rest);
         }
@@ -84,6 +103,28 @@ impl Assembler {
             return Err(TextFault::FunctionTwice);
         }
         self.functions.push(Assembled { name, params, locals, code: Vec::new() });
+        Ok(())
+    }
+
+    fn constant(&mut self, rest: &str) -> Result<(), TextFault> {
+        if !self.has_pool {
+            return Err(TextFault::UnexpectedConstant);
+        }
+        let (kind, value) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        let value = value.trim();
+        let constant = match (kind, value) {
+            ("i64", value) => integer(value).map(|bits| AssembledConstant::I64(bits.cast_signed())),
+            ("f64", value) => float(value).map(AssembledConstant::F64),
+            ("bool", "true") => Some(AssembledConstant::Bool(true)),
+            ("bool", "false") => Some(AssembledConstant::Bool(false)),
+            ("nil", "") => Some(AssembledConstant::Nil),
+            ("string", value) if value.starts_with('"') => {
+                let (text, rest) = take_name(value)?;
+                rest.is_empty().then_some(AssembledConstant::Text(text))
+            }
+            _ => None,
+        };
+        self.constants.push(constant.ok_or(TextFault::Constant)?);
         Ok(())
     }
 
@@ -190,7 +231,7 @@ impl Assembler {
     }
 
     /// Puts the indices into the calls.
-    fn finish(mut self) -> Result<Vec<Assembled>, TextError> {
+    fn finish(mut self) -> Result<AssembledProgram, TextError> {
         for Waiting { name, function, at, line } in core::mem::take(&mut self.calls) {
             let fault = TextFault::NoSuchName;
             let index = *self.names.get(&name).ok_or(TextError { line, fault })?;
@@ -198,7 +239,7 @@ impl Assembler {
                 patch(&mut function.code, at, index.to_le_bytes());
             }
         }
-        Ok(self.functions)
+        Ok(AssembledProgram { functions: self.functions, constants: self.constants })
     }
 }
 

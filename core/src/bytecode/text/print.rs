@@ -3,11 +3,12 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::is_plain;
+use super::name::is_plain;
 use crate::bytecode::instruction::{
     Instruction, Instructions, MAX_SIZE, OPCODE_SIZE, Role, target,
 };
 use crate::bytecode::verify::FunctionCode;
+use crate::format::constants::{Constant, Constants};
 
 /// Writes function number `index`, whose name is `name`; `callee` gives the names of functions that
 /// can be named, the others are written as `#INDEX`.
@@ -21,6 +22,31 @@ pub fn disassemble<'n>(
     callee: &dyn Fn(u32) -> Option<&'n [u8]>,
 ) -> fmt::Result {
     annotate(out, name, function, callee, &mut |_, _| Ok(()))
+}
+
+/// Writes the constants of a pool.
+///
+/// # Errors
+/// What `out` refuses.
+pub fn write_constants(out: &mut dyn fmt::Write, constants: Constants<'_>) -> fmt::Result {
+    for index in (0..).take(constants.len()) {
+        match constants.get(index) {
+            Some(Constant::I64(value)) => write!(out, "constant i64 {value}")?,
+            Some(Constant::F64(bits)) => {
+                out.write_str("constant f64 ")?;
+                write_float(out, bits)?;
+            }
+            Some(Constant::Bool(value)) => write!(out, "constant bool {value}")?,
+            Some(Constant::Nil) => out.write_str("constant nil")?,
+            Some(Constant::Text(text)) => {
+                out.write_str("constant string ")?;
+                write_quoted(out, text)?;
+            }
+            None => out.write_str("constant nil ; not valid")?,
+        }
+        out.write_char('\n')?;
+    }
+    Ok(())
 }
 
 /// As [`disassemble`]; `note` may write comments behind each instruction, whose offset it gets, and at
@@ -142,6 +168,10 @@ fn write_name(out: &mut dyn fmt::Write, name: &[u8]) -> fmt::Result {
     if !name.is_empty() && name.iter().all(|&byte| is_plain(byte)) {
         return name.iter().try_for_each(|&byte| out.write_char(char::from(byte)));
     }
+    write_quoted(out, name)
+}
+
+fn write_quoted(out: &mut dyn fmt::Write, name: &[u8]) -> fmt::Result {
     out.write_char('"')?;
     for &byte in name {
         match byte {

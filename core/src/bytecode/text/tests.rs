@@ -7,6 +7,8 @@ use super::*;
 use crate::bytecode::instruction::Instruction;
 use crate::bytecode::testing::Random;
 use crate::bytecode::verify::FunctionCode;
+use crate::format::constants::Constants;
+use crate::format::{Flags, Smf};
 use crate::testing::some;
 
 fn text(functions: &[Assembled]) -> String {
@@ -63,6 +65,57 @@ fn source_is_assembled_as_written() {
 }
 
 #[test]
+fn constants_are_assembled_and_written() {
+    let source = "constant i64 -5\nconstant f64 1.5\nconstant f64 0x7ff8000000000001\nconstant bool true\n\
+        constant bool false\nconstant nil\nconstant string \"a; \\\"b\\\", \\xff\"\nconstant string \"\"\n";
+    let commented = std::format!("{source}function f, 0, 0 ; f\nLOAD_STRING 0, 7\nRET_VOID\n");
+    let program = assemble_program(&commented).unwrap();
+    use AssembledConstant as C;
+    let expected = [
+        C::I64(-5),
+        C::F64(1.5f64.to_bits()),
+        C::F64(0x7ff8_0000_0000_0001),
+        C::Bool(true),
+        C::Bool(false),
+        C::Nil,
+        C::Text(b"a; \"b\", \xff".to_vec()),
+        C::Text(Vec::new()),
+    ];
+    assert_eq!(program.constants, expected);
+    let module = program.to_module(Flags(0)).unwrap();
+    let smf = Smf::parse(&module).unwrap();
+    let mut written = String::new();
+    write_constants(&mut written, smf.constants()).unwrap();
+    assert_eq!(written, source);
+    assert_eq!(assemble_program(&(written + &text(&program.functions))), Ok(program));
+    let mut invalid = String::new();
+    write_constants(&mut invalid, Constants::parse(&[9; 16], b"")).unwrap();
+    assert_eq!(invalid, "constant nil ; not valid\n");
+}
+
+#[test]
+fn malformed_constant_is_refused() {
+    let fault = |line: &str| assemble_program(line).unwrap_err().fault;
+    for line in [
+        "constant",
+        "constant i64",
+        "constant i64 1.5",
+        "constant f64 one",
+        "constant bool 1",
+        "constant nil 0",
+        "constant string text",
+        "constant string \"a\" b",
+        "constant u64 1",
+    ] {
+        assert_eq!(fault(line), TextFault::Constant, "{line}");
+    }
+    assert_eq!(fault("constant string \"a"), TextFault::Name);
+    let error = assemble("function f, 0, 0\nconstant nil").unwrap_err();
+    assert_eq!(error, TextError { line: 2, fault: TextFault::UnexpectedConstant });
+    assert_eq!(error.to_string(), "line 2: a constant, and there is no constant pool");
+}
+
+#[test]
 fn malformed_line_is_reported_with_its_number() {
     let said = |source: &str| assemble(source).unwrap_err().to_string();
     assert_eq!(said("\nADD_I64"), "line 2: no `function` line stands before it");
@@ -81,7 +134,7 @@ fn malformed_line_is_reported_with_its_number() {
     assert_eq!(fault("CONST_F64 0, one"), TextFault::Number { operand: 2 });
     assert_eq!(fault("\nJMP nowhere\nfunction g, 0, 0"), TextFault::NoSuchName);
     assert_eq!(fault("JMP +2147483648"), TextFault::Number { operand: 1 });
-    assert_eq!(fault("CALL nobody, 0"), TextFault::NoSuchName);
+    assert_eq!(fault("CALL absent, 0"), TextFault::NoSuchName);
     assert_eq!(fault("a:\na:"), TextFault::LabelTwice);
     assert_eq!(fault("function f, 0, 0"), TextFault::FunctionTwice);
     assert_eq!(fault("function g, 0"), TextFault::Function);

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::kind::{Kind, KindSet};
+use super::kind::{Clash, KindSet};
 use crate::alloc_util::AllocError;
 use crate::bytecode::instruction::{DecodeError, Instruction};
 
@@ -11,7 +11,7 @@ use crate::bytecode::instruction::{DecodeError, Instruction};
 pub struct VerifyError {
     /// The index of the function.
     pub function: u32,
-    /// Where the instruction begins, in bytes from the begin of the function's code.
+    /// Where the instruction begins, in bytes from the start of the function's code.
     pub at: u32,
     /// The instruction's opcode; 0 where there is none.
     pub opcode: u16,
@@ -26,9 +26,16 @@ pub struct VerifyError {
 pub enum Fault {
     /// No instruction, or a part of one.
     Decode(DecodeError),
-    /// An instruction that needs what is not there: a constant pool, a heap, collections, patterns,
-    /// actors or another machine's runtime.
+    /// An instruction whose meaning no source defines completely, or that needs actors.
     Unsupported,
+    /// A function that works on objects, of which there are no facts: it is interpreted alone.
+    Objects,
+    /// A constant that the pool does not have.
+    NoConstant { index: u32, count: u32 },
+    /// A constant of an unknown type, a bool that is neither 0 nor 1, or a string outside of the string table.
+    BadConstant { index: u32 },
+    /// A constant that is not a string.
+    NoText { index: u32 },
     /// A program of more functions than are counted, or a function of 2^31 bytes or more.
     TooLarge,
     /// Fewer locals than parameters.
@@ -119,8 +126,16 @@ impl fmt::Display for Fault {
         match *self {
             Fault::Decode(error) => error.fmt(f),
             Fault::Unsupported => f.write_str(
-                "is not supported: there is no heap, no constant pool and no other runtime",
+                "is not supported: its meaning is not defined, or it needs a scheduler of actors",
             ),
+            Fault::Objects => f.write_str("works on objects, and is only interpreted"),
+            Fault::NoConstant { index, count } => {
+                write!(f, "loads constant {index} of a pool of {count}")
+            }
+            Fault::BadConstant { index } => {
+                write!(f, "loads constant {index}, which has no valid type and value")
+            }
+            Fault::NoText { index } => write!(f, "loads constant {index}, which is not a string"),
             Fault::TooLarge => {
                 f.write_str("is too large: more than 2^30 functions, or 2^31 bytes of code")
             }
@@ -148,6 +163,15 @@ impl fmt::Display for Fault {
             Fault::Kind { place, needed, found } => {
                 write!(f, "needs {needed} and finds {found} in {place}")
             }
+            _ => self.fmt_of_program(f),
+        }
+    }
+}
+
+impl Fault {
+    /// The text of what concerns more than one instruction.
+    fn fmt_of_program(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Fault::Length { target, there, here } => write!(
                 f,
                 "leads to offset 0x{target:x} with an operand stack of {here} values, where another path has {there}"
@@ -176,20 +200,37 @@ impl fmt::Display for Fault {
                 "meets other paths with more values than the length of the code allows to compare",
             ),
             Fault::OutOfMemory => f.write_str("cannot be checked: no memory"),
+            _ => f.write_str("is refused"),
         }
     }
 }
 
 impl core::error::Error for VerifyError {}
 
-/// The set of this kind alone.
-impl From<Kind> for KindSet {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::I64 => KindSet::I64,
-            Kind::F64 => KindSet::F64,
-            Kind::Bool => KindSet::BOOL,
-            Kind::Nil => KindSet::NIL,
-        }
+impl From<Clash> for Fault {
+    fn from(clash: Clash) -> Self {
+        let Clash { function: callee, known, place: (function, at), needed } = clash;
+        Fault::Result { callee, needed, known, function, at }
+    }
+}
+
+/// What belongs to no instruction.
+impl From<Fault> for VerifyError {
+    fn from(fault: Fault) -> Self {
+        VerifyError { function: 0, at: 0, opcode: 0, fault }
+    }
+}
+
+impl From<AllocError> for VerifyError {
+    fn from(none: AllocError) -> Self {
+        Fault::from(none).into()
+    }
+}
+
+impl VerifyError {
+    pub(super) fn new(function: u32, code: &[u8], at: u32, fault: Fault) -> Self {
+        let start = usize::try_from(at).unwrap_or(usize::MAX);
+        let opcode = code.get(start..).and_then(|rest| rest.first_chunk());
+        Self { function, at, opcode: opcode.map_or(0, |bytes| u16::from_le_bytes(*bytes)), fault }
     }
 }

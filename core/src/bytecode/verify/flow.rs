@@ -3,13 +3,15 @@
 use super::error::{Fault, keep};
 use super::frame::{Frame, State};
 use super::joins::{Effort, Joins, Met};
-use super::kind::{KindSet, Results, Type};
+use super::kind::{Kind, KindSet, Results, Type};
+use super::objects;
 use super::op::{At, Op, offset};
+use super::program::FunctionCode;
 use super::scan::{Scan, Target};
 use super::uses::Uses;
-use super::{FunctionCode, Kind};
 use crate::alloc_util::AllocError;
-use crate::bytecode::instruction::Opcode;
+use crate::bytecode::instruction::{Instruction, Opcode};
+use crate::format::constants::Constants;
 
 /// A function on its way through the verifier.
 pub(super) struct Flow<'v, 'c> {
@@ -22,6 +24,9 @@ pub(super) struct Flow<'v, 'c> {
     pub(super) effort: &'v mut Effort,
     /// The results of all functions, once they are known.
     pub(super) known: Option<&'v [Kind]>,
+    pub(super) constants: Constants<'c>,
+    /// Whether the function works on objects, or calls one that does.
+    pub(super) is_dynamic: bool,
     /// Whether what is nil before a loop is taken for mixed.
     pub(super) guesses: bool,
     /// Whether a path ends at the end of the code.
@@ -68,9 +73,11 @@ impl<'v> Flow<'v, '_> {
         let targets = self.scan.targets.len();
         let none = |none: AllocError| (0, none.into());
         let (params, locals) = (self.function.params, self.scan.locals_set);
-        self.joins.start(targets, self.function.code.len(), locals).map_err(none)?;
+        let (given, mixed) =
+            if self.is_dynamic { (Type::VALUE, Type::VALUE) } else { (Type::I64, Type::MIXED) };
+        self.joins.start(targets, self.function.code.len(), locals, mixed).map_err(none)?;
         self.uses.start(self.scan.locals_named, targets).map_err(none)?;
-        let mut state = frame.start(params, locals, self.index).map_err(none)?;
+        let mut state = frame.start(params, given, locals, self.index).map_err(none)?;
         let (mut at, mut passed) = (0, 0);
         loop {
             let path = self.path(&mut state, at, passed);
@@ -211,13 +218,16 @@ impl<'v> Flow<'v, '_> {
 
     /// The function returns a value of this type.
     fn returns(&mut self, ty: Type, at: At) -> Result<(), Fault> {
-        if self.known.is_some() {
+        if self.known.is_some() || self.is_dynamic {
             return Ok(());
         }
         self.results.returns(self.index, ty, (self.index, offset(at))).map_err(Fault::from)
     }
 
     fn result_of(&mut self, callee: u32) -> Type {
+        if self.is_dynamic {
+            return Type::VALUE;
+        }
         let known = self.known.and_then(|known| known.get(usize::try_from(callee).ok()?));
         match known {
             Some(&kind) => Type::of(kind.into()),
@@ -261,6 +271,34 @@ impl<'v> Flow<'v, '_> {
                 state.write(a, right);
                 state.write(b, left);
             }
+            O::Load => {
+                let ty = state.local(op.b(), uses, results, at)?;
+                state.write(uses.slot(op.a()), ty);
+            }
+            O::Store => {
+                let ty = state.read(uses.slot(op.b()), results, at)?;
+                state.set_local(uses.local(op.a()), ty);
+            }
+            O::ConstI64Push => state.push(Type::I64),
+            O::LoadPush => {
+                let ty = state.local(op.a(), uses, results, at)?;
+                state.push(ty);
+            }
+            O::PopStore => {
+                let ty = state.pop(KindSet::ANY, results, at)?;
+                state.set_local(uses.local(op.a()), ty);
+            }
+            _ => return self.compute(state, op, at),
+        }
+        Ok(Next::Follows)
+    }
+
+    /// What an instruction that computes does to the kinds.
+    #[inline(always)]
+    fn compute(&mut self, state: &mut State<'_>, op: Op, at: At) -> Result<Next, Fault> {
+        use Opcode as O;
+        let Self { results, uses, .. } = self;
+        match op.opcode() {
             O::AddI64 | O::SubI64 | O::MulI64 | O::DivI64 | O::ModI64 => {
                 state.combine_two(Type::I64, results, at)?
             }
@@ -284,27 +322,22 @@ impl<'v> Flow<'v, '_> {
                 state.pop(KindSet::BOOL, results, at)?;
                 state.push(Type::BOOL);
             }
-            O::Load => {
-                let ty = state.local(op.b(), uses, results, at)?;
-                state.write(uses.slot(op.a()), ty);
-            }
-            O::Store => {
-                let ty = state.read(uses.slot(op.b()), results, at)?;
-                state.set_local(uses.local(op.a()), ty);
-            }
-            O::ConstI64Push => state.push(Type::I64),
-            O::LoadPush => {
-                let ty = state.local(op.a(), uses, results, at)?;
-                state.push(ty);
-            }
-            O::PopStore => {
-                let ty = state.pop(KindSet::ANY, results, at)?;
-                state.set_local(uses.local(op.a()), ty);
-            }
             O::AddI64Pop | O::SubI64Pop | O::MulI64Pop => {
                 state.pop_two(Type::I64, results, at)?;
                 state.write(uses.slot(op.a()), Type::I64);
             }
+            _ => return self.transfer(state, op, at),
+        }
+        Ok(Next::Follows)
+    }
+
+    /// What a jump, a call, a return or an operation on objects does.
+    #[inline(always)]
+    fn transfer(&mut self, state: &mut State<'_>, op: Op, at: At) -> Result<Next, Fault> {
+        use Opcode as O;
+        let Self { results, uses, is_dynamic, .. } = self;
+        let arguments = if *is_dynamic { KindSet::ANY } else { KindSet::I64 };
+        match op.opcode() {
             O::Jmp => return Ok(Next::Jumps),
             O::JmpIf | O::JmpIfNot => {
                 state.pop(KindSet::BOOL, results, at)?;
@@ -320,20 +353,20 @@ impl<'v> Flow<'v, '_> {
             }
             O::Call => {
                 uses.call(op.argc());
-                pop_arguments(state, op.argc(), results, at)?;
+                pop_arguments(state, op.argc(), arguments, results, at)?;
                 let result = self.result_of(op.long());
                 state.push(result);
             }
             O::TailCall => {
                 uses.tail_call(op.argc());
-                pop_arguments(state, op.argc(), results, at)?;
+                pop_arguments(state, op.argc(), arguments, results, at)?;
                 let result = self.result_of(op.long());
                 self.returns(result, at)?;
                 return Ok(Next::Ends);
             }
             O::CallSffi => {
                 uses.call(op.b());
-                pop_arguments(state, op.b(), results, at)?;
+                pop_arguments(state, op.b(), KindSet::I64, results, at)?;
                 state.push(Type::I64);
             }
             O::Ret => {
@@ -345,8 +378,8 @@ impl<'v> Flow<'v, '_> {
                 self.returns(Type::NIL, at)?;
                 return Ok(Next::Ends);
             }
-            // The scan lets nothing else through.
-            _ => return Err(Fault::Unsupported),
+            // The scan lets no other instruction through.
+            _ => self.object_operation(state, at)?,
         }
         Ok(Next::Follows)
     }
@@ -356,12 +389,29 @@ impl<'v> Flow<'v, '_> {
 fn pop_arguments(
     state: &mut State<'_>,
     argc: u16,
+    needed: KindSet,
     results: &mut Results,
     at: At,
 ) -> Result<(), Fault> {
-    state.require(argc)?;
+    state.require(argc.into())?;
     for _ in 0..argc {
-        state.pop(KindSet::I64, results, at)?;
+        state.pop(needed, results, at)?;
     }
     Ok(())
+}
+
+impl Flow<'_, '_> {
+    /// What an instruction that works on objects does to the kinds. Its operands are read from the code, because
+    /// [`Op`] does not contain all of them.
+    #[cold]
+    #[inline(never)]
+    fn object_operation(&mut self, state: &mut State<'_>, at: At) -> Result<(), Fault> {
+        let instruction = Instruction::decode(self.function.code, offset(at));
+        let instruction = instruction.map_err(Fault::Decode)?;
+        let popped = objects::popped(instruction);
+        self.effort.spend(usize::try_from(popped).unwrap_or(usize::MAX))?;
+        state.pop_all(popped, self.results, at)?;
+        let constants = self.constants;
+        objects::apply(instruction, state, self.results, constants, at)
+    }
 }

@@ -21,17 +21,18 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// The begin of a function with `params` parameters that sets `locals` locals, the parameters
+    /// The start of a function with `params` parameters of type `given` that sets `locals` locals, the parameters
     /// among them.
     pub(super) fn start(
         &mut self,
         params: u16,
+        given: Type,
         locals: u16,
         function: u32,
     ) -> Result<State<'_>, AllocError> {
         self.types.clear();
         try_reserve(&mut self.types, locals.into())?;
-        self.types.resize(params.into(), Type::I64);
+        self.types.resize(params.into(), given);
         self.types.resize(locals.into(), Type::NIL);
         self.locals = locals.into();
         self.compared.clear();
@@ -125,11 +126,11 @@ impl State<'_> {
 
     /// Whether there are `needed` values to be popped.
     #[inline(always)]
-    pub(super) fn require(&self, needed: u16) -> Result<(), Fault> {
-        if self.top - self.locals >= usize::from(needed) {
+    pub(super) fn require(&self, needed: u32) -> Result<(), Fault> {
+        if self.length() >= needed {
             return Ok(());
         }
-        Err(Fault::Underflow { needed: needed.into(), length: self.length() })
+        Err(Fault::Underflow { needed, length: self.length() })
     }
 
     /// Pops a value of one of the kinds `needed`.
@@ -152,15 +153,27 @@ impl State<'_> {
     /// Reads a slot, whose value is of any kind.
     #[inline(always)]
     pub(super) fn read(&mut self, slot: u16, results: &mut Results, at: At) -> Result<Type, Fault> {
+        self.read_as(KindSet::ANY, slot, results, at)
+    }
+
+    /// Reads a slot, whose value is of one of the kinds `needed`.
+    #[inline(always)]
+    pub(super) fn read_as(
+        &mut self,
+        needed: KindSet,
+        slot: u16,
+        results: &mut Results,
+        at: At,
+    ) -> Result<Type, Fault> {
         let index = self.locals + usize::from(slot);
         if index >= self.top {
             return Err(Fault::NoSlot { slot, length: self.length() });
         }
         let ty = self.get(index);
-        if ty.is_one_of(KindSet::ANY) {
+        if ty.is_one_of(needed) {
             return Ok(ty);
         }
-        demand(ty, KindSet::ANY, Place::Slot(slot.into()), results, (self.function, at))
+        demand(ty, needed, Place::Slot(slot.into()), results, (self.function, at))
     }
 
     /// Reads a local, which the function has.
@@ -198,6 +211,17 @@ impl State<'_> {
             Some(two) if left >= self.locals => Ok(two),
             _ => Err(Fault::Underflow { needed: 2, length: length(self.top, self.locals) }),
         }
+    }
+
+    /// Pops `count` values of any kind.
+    pub(super) fn pop_all(
+        &mut self,
+        count: u32,
+        results: &mut Results,
+        at: At,
+    ) -> Result<(), Fault> {
+        self.require(count)?;
+        (0..count).try_for_each(|_| self.pop(KindSet::ANY, results, at).map(drop))
     }
 
     /// Pops two values of any type: left and right.

@@ -1,11 +1,11 @@
 //! The host functions that a program calls, each with what it is passed first.
 //!
-//! Kept in pages of 256 indices, each in order, so that a call that comes late moves no more than a page.
+//! Stored in pages of 256 indices, each in order, so that a call that comes late moves no more than a page.
 
 use alloc::vec::Vec;
 
-use super::HostCall;
 use super::error::Fault;
+use super::program::HostCall;
 use crate::alloc_util::{AllocError, try_reserve, try_with_capacity};
 
 /// The host functions that a program calls, by index.

@@ -54,6 +54,8 @@ pub(super) struct Joins {
     known: Vec<Known>,
     arena: Vec<Type>,
     most: usize,
+    /// What a position is that paths left with different kinds.
+    mixed: Type,
     /// How many of the types at each target are those of locals.
     locals: u32,
     /// Targets to be followed, a bit each.
@@ -79,7 +81,9 @@ impl Joins {
         targets: usize,
         code: usize,
         locals: u16,
+        mixed: Type,
     ) -> Result<(), AllocError> {
+        self.mixed = mixed;
         self.known.clear();
         try_resize(&mut self.known, targets, Known::default())?;
         self.arena.clear();
@@ -126,7 +130,8 @@ impl Joins {
             *known = Known { start, count, reached: true };
             self.arena.extend_from_slice(types);
             let added = self.arena.get_mut(start..).unwrap_or_default();
-            return Ok(if guesses && guess(added) { Met::Changed } else { Met::First });
+            let guessed = guesses && guess(added, self.mixed);
+            return Ok(if guessed { Met::Changed } else { Met::First });
         }
         if known.count != count {
             return Err(Meeting::Length(known.count.saturating_sub(self.locals)));
@@ -136,7 +141,7 @@ impl Joins {
         if Type::all_equal(old, types) {
             return Ok(Met::Same);
         }
-        join(old, types, results, effort).map_err(Meeting::Fault)
+        join(old, types, self.mixed, results, effort).map_err(Meeting::Fault)
     }
 
     /// Lets a target wait until it is followed.
@@ -193,16 +198,18 @@ impl Joins {
 fn join(
     known: &mut [Type],
     types: &[Type],
+    mixed: Type,
     results: &mut Results,
     effort: &mut Effort,
 ) -> Result<Met, Fault> {
     let mut met = Met::Same;
     for (old, &new) in known.iter_mut().zip(types) {
-        if *old == new || *old == Type::MIXED {
+        if *old == new || *old == mixed {
             continue;
         }
         let (joined, looked_at) = results.join(*old, new).map_err(Fault::from)?;
         effort.spend(looked_at)?;
+        let joined = if joined == Type::MIXED { mixed } else { joined };
         if joined != *old {
             (*old, met) = (joined, Met::Changed);
         }
@@ -211,10 +218,10 @@ fn join(
 }
 
 /// Takes what is nil for mixed; whether there was any.
-fn guess(types: &mut [Type]) -> bool {
+fn guess(types: &mut [Type], mixed: Type) -> bool {
     let mut guessed = false;
     for ty in types.iter_mut().filter(|ty| **ty == Type::NIL) {
-        (*ty, guessed) = (Type::MIXED, true);
+        (*ty, guessed) = (mixed, true);
     }
     guessed
 }

@@ -13,7 +13,6 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::error::Fault;
 use crate::alloc_util::{AllocError, try_push, try_reserve};
 
 /// The kind of a value.
@@ -27,6 +26,8 @@ pub enum Kind {
     Bool,
     /// No information; 0.
     Nil,
+    /// A value whose kind is known at run time alone, in functions that work on objects.
+    Value,
 }
 
 impl fmt::Display for Kind {
@@ -36,6 +37,7 @@ impl fmt::Display for Kind {
             Kind::F64 => "f64",
             Kind::Bool => "bool",
             Kind::Nil => "nil",
+            Kind::Value => "value",
         })
     }
 }
@@ -49,12 +51,14 @@ impl KindSet {
     pub(super) const F64: Self = Self(2);
     pub(super) const BOOL: Self = Self(4);
     pub(super) const NIL: Self = Self(8);
+    pub(super) const VALUE: Self = Self(16);
     pub(super) const NUMBER: Self = Self(3);
     pub(super) const ANY: Self = Self(15);
 
     /// The kinds in the set.
     pub fn iter(self) -> impl Iterator<Item = Kind> {
-        let all = [(1, Kind::I64), (2, Kind::F64), (4, Kind::Bool), (8, Kind::Nil)];
+        let all =
+            [(1, Kind::I64), (2, Kind::F64), (4, Kind::Bool), (8, Kind::Nil), (16, Kind::Value)];
         all.into_iter().filter_map(move |(bit, kind)| (self.0 & bit != 0).then_some(kind))
     }
 
@@ -70,6 +74,19 @@ impl KindSet {
     }
 }
 
+/// The set of this kind alone.
+impl From<Kind> for KindSet {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::I64 => KindSet::I64,
+            Kind::F64 => KindSet::F64,
+            Kind::Bool => KindSet::BOOL,
+            Kind::Nil => KindSet::NIL,
+            Kind::Value => KindSet::VALUE,
+        }
+    }
+}
+
 impl fmt::Display for KindSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, kind) in self.iter().enumerate() {
@@ -79,9 +96,9 @@ impl fmt::Display for KindSet {
     }
 }
 
-/// What the verifier knows of a value, in 4 bytes: 0 is mixed, 1, 2, 4, 8 are kinds; from 32 on, even
+/// What the verifier knows of a value, in 4 bytes: 0 is mixed, 1, 2, 4, 8, 16 are kinds; from 32 on, even
 /// numbers are results of functions and odd ones number the pairs of [`Results::eithers`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Type(u32);
 
 const SYMBOLS: u32 = 32;
@@ -95,6 +112,8 @@ impl Type {
     pub(super) const F64: Self = Self(2);
     pub(super) const BOOL: Self = Self(4);
     pub(super) const NIL: Self = Self(8);
+    /// What is accepted wherever it is read, and checked at run time.
+    pub(super) const VALUE: Self = Self(16);
 
     /// Whether it is surely not nil.
     #[inline(always)]
@@ -151,13 +170,6 @@ pub(super) struct Clash {
     pub(super) place: (u32, u32),
     /// What it would have to be.
     pub(super) needed: KindSet,
-}
-
-impl From<Clash> for Fault {
-    fn from(clash: Clash) -> Self {
-        let Clash { function: callee, known, place: (function, at), needed } = clash;
-        Fault::Result { callee, needed, known, function, at }
-    }
 }
 
 /// A class of functions whose results are of one kind.
@@ -249,7 +261,7 @@ impl Results {
         }
     }
 
-    /// As [`Results::settle`], for who only looks.
+    /// As [`Results::settle`], without shortening the way to the class.
     pub(super) fn settled(&self, ty: Type) -> Type {
         let Some(mut function) = ty.function() else { return ty };
         while self.parent(function) != function {
@@ -348,7 +360,8 @@ impl Results {
     ) -> Result<Type, Unequal> {
         let ty = self.read(ty, place)?;
         if let Some(kind) = ty.kind() {
-            return if kind.0 & needed.0 != 0 { Ok(ty) } else { Err(Unequal::Kind(kind)) };
+            let is_accepted = kind.0 & (needed.0 | KindSet::VALUE.0) != 0;
+            return if is_accepted { Ok(ty) } else { Err(Unequal::Kind(kind)) };
         }
         if let Some(function) = ty.function() {
             self.narrow(function, needed, place).map_err(Unequal::Clash)?;
@@ -373,7 +386,7 @@ impl Results {
         }
     }
 
-    /// `types`, which may be pairs, with one that is none.
+    /// `types`, which may be pairs, with one that is no pair.
     fn add(&mut self, types: Type, new: Type, looked_at: &mut usize) -> Result<Type, AllocError> {
         let mut rest = Some(types);
         while let Some(ty) = rest {
@@ -405,6 +418,7 @@ impl Results {
         place: (u32, u32),
     ) -> Result<(), Unequal> {
         match (left.kind(), right.kind()) {
+            (Some(KindSet::VALUE), Some(_)) | (Some(_), Some(KindSet::VALUE)) => Ok(()),
             (Some(kind), _) => self.demand(right, KindSet::comparable(kind), place).map(drop),
             (_, Some(kind)) => self.demand(left, KindSet::comparable(kind), place).map(drop),
             _ => {

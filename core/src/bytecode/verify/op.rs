@@ -65,6 +65,12 @@ impl Op {
         (self.0 >> 16) as u32
     }
 
+    /// The second operand of two, of 16 and 32 bits.
+    #[inline(always)]
+    pub(super) fn second_long(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
     /// The number of arguments of a call of a function.
     #[inline(always)]
     pub(crate) fn argc(self) -> u16 {

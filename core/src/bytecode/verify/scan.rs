@@ -8,18 +8,20 @@
 use alloc::vec::Vec;
 
 use super::error::Fault;
+use super::hosts::HostCalls;
 use super::offsets::Offsets;
 use super::op::{At, Op, offset};
-use super::{FunctionCode, HostCalls};
-use crate::alloc_util::{AllocError, try_reserve, try_resize};
+use super::program::FunctionCode;
+use crate::alloc_util::{AllocError, try_push, try_reserve, try_resize};
 use crate::bytecode::instruction::{
-    Instruction, Instructions, OPCODE_SIZE, Role, bytes_of, target,
+    Instruction, Instructions, OPCODE_SIZE, Opcode, Role, bytes_of, target,
 };
+use crate::format::constants::{Constant, Constants};
 
 /// An offset where a jump leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// In bytes from the begin of the code; the length of the code for its end.
+    /// In bytes from the start of the code; the length of the code for its end.
     pub offset: u32,
     /// Where the last instruction begins that jumps back to it; `None` when it is no loop head.
     pub last_back_jump: Option<u32>,
@@ -59,6 +61,8 @@ pub(super) struct Scan {
     pub(super) locals_set: u16,
     /// One more than the last local that is ever named.
     pub(super) locals_named: u16,
+    /// Whether it works on objects.
+    pub(super) uses_objects: bool,
 }
 
 impl Scan {
@@ -116,6 +120,7 @@ impl Scan {
     ) -> Option<()> {
         let Self { ops, jumped_to, jumps, .. } = self;
         let (ops, code) = (ops.get_mut(..pairs.len())?, pairs.as_flattened());
+        let mut uses_objects = false;
         let mut at = 0;
         while let Some(place) = ops.get_mut(at) {
             let rest = pairs.get(at..)?.as_flattened();
@@ -136,12 +141,23 @@ impl Scan {
                 }
                 Class::Calls => calls.function(op.long(), op.argc()).ok()?,
                 Class::CallsHost => calls.host(op.a(), op.b(), offset(at)).ok()?,
+                Class::Objects => uses_objects = true,
+                Class::Constant => {
+                    let is_text = op.opcode() == Opcode::LoadString;
+                    calls.constant(op.second_long(), is_text).ok()?;
+                    uses_objects = true;
+                }
+                Class::CallsRuntime => {
+                    calls.runtime(op.a(), op.b(), offset(at)).ok()?;
+                    uses_objects = true;
+                }
                 Class::Refused => return None,
             }
             at = behind;
         }
         let count = |locals| u16::try_from(locals).unwrap_or(u16::MAX);
         (self.locals_set, self.locals_named) = (count(locals.set), count(locals.named));
+        self.uses_objects = uses_objects;
         (at == pairs.len()).then_some(())
     }
 
@@ -204,6 +220,12 @@ enum Class {
     Jumps,
     Calls,
     CallsHost,
+    /// It works on objects.
+    Objects,
+    /// It loads a constant.
+    Constant,
+    /// It calls a runtime function of the host.
+    CallsRuntime,
     /// Unknown or not supported.
     Refused,
 }
@@ -234,6 +256,9 @@ impl Shape {
         let Some(roles) = Instruction::roles_of(opcode) else { return Self::REFUSED };
         let class = match roles {
             _ if !Instruction::supports(opcode) => return Self::REFUSED,
+            _ if is(opcode, Opcode::LoadConst) || is(opcode, Opcode::LoadString) => Class::Constant,
+            _ if is(opcode, Opcode::CallRuntime) => Class::CallsRuntime,
+            _ if Instruction::is_object_operation(opcode) => Class::Objects,
             [Role::Local, ..] if Instruction::sets_local(opcode) => Class::Sets,
             [Role::Local, ..] => Class::Names,
             [_, Role::Local] => Class::NamesSecond,
@@ -244,6 +269,11 @@ impl Shape {
         };
         Self { length: Op::bits_of_length(bytes_of(roles)), class }
     }
+}
+
+/// Whether an opcode is this one.
+const fn is(opcode: u16, Opcode(other): Opcode) -> bool {
+    opcode == other as u16
 }
 
 /// The first eight bytes of `rest`, the end of `code`, which has fewer.
@@ -332,6 +362,9 @@ fn accept(
             calls.function(function, argc)
         }
         Instruction::CallSffi { index, argc } => calls.host(index, argc, at),
+        Instruction::CallRuntime { index, argc } => calls.runtime(index, argc, at),
+        Instruction::LoadConst { index, .. } => calls.constant(index, false),
+        Instruction::LoadString { index, .. } => calls.constant(index, true),
         _ => instruction.jump_offset().map_or(Ok(()), |distance| {
             let target = target(at, instruction.size(), distance);
             match usize::try_from(target).ok().filter(|target| *target <= function.code.len()) {
@@ -361,13 +394,21 @@ pub(super) trait Calls {
     fn function(&mut self, callee: u32, argc: u16) -> Result<(), Fault>;
     /// A CALL_SFFI at offset `at`.
     fn host(&mut self, index: u16, argc: u16, at: u32) -> Result<(), Fault>;
+    /// A CALL_RUNTIME at offset `at`.
+    fn runtime(&mut self, index: u16, argc: u16, at: u32) -> Result<(), Fault>;
+    /// A LOAD_CONST, or a LOAD_STRING, whose constant is a string.
+    fn constant(&mut self, index: u32, is_text: bool) -> Result<(), Fault>;
 }
 
 /// The functions of a program, for [`Calls`].
 pub(super) struct Callees<'p, 'c> {
     pub(super) functions: &'p [FunctionCode<'c>],
     pub(super) called: &'p mut [bool],
+    pub(super) constants: Constants<'c>,
     pub(super) hosts: &'p mut HostCalls,
+    pub(super) runtime: &'p mut HostCalls,
+    /// Every call as callee and caller, if they are to be recorded.
+    pub(super) edges: Option<&'p mut Vec<(u32, u32)>>,
     pub(super) caller: u32,
 }
 
@@ -382,10 +423,30 @@ impl Calls for Callees<'_, '_> {
         if let Some(called) = self.called.get_mut(index) {
             *called = true;
         }
+        if let Some(edges) = &mut self.edges {
+            try_push(edges, (callee, self.caller))?;
+        }
         Ok(())
     }
 
     fn host(&mut self, index: u16, argc: u16, at: u32) -> Result<(), Fault> {
         self.hosts.add(index, argc, self.caller, at)
+    }
+
+    fn runtime(&mut self, index: u16, argc: u16, at: u32) -> Result<(), Fault> {
+        self.runtime.add(index, argc, self.caller, at)
+    }
+
+    fn constant(&mut self, index: u32, is_text: bool) -> Result<(), Fault> {
+        let count = u32::try_from(self.constants.len()).unwrap_or(u32::MAX);
+        if index >= count {
+            return Err(Fault::NoConstant { index, count });
+        }
+        match self.constants.get(index) {
+            Some(Constant::Text(_)) => Ok(()),
+            Some(_) if is_text => Err(Fault::NoText { index }),
+            Some(_) => Ok(()),
+            None => Err(Fault::BadConstant { index }),
+        }
     }
 }

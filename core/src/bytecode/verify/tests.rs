@@ -1,5 +1,6 @@
 //! Accepted and refused programs, error messages, and size limits.
 
+mod objects;
 mod oracle;
 
 use std::string::ToString;
@@ -9,6 +10,8 @@ use std::vec::Vec;
 use super::*;
 use crate::bytecode::instruction::{DecodeError, Instruction as I, Instructions};
 use crate::bytecode::testing::{code, function};
+use crate::format::constants::Constant;
+use crate::format::functions::Functions;
 
 fn verify(functions: &[(&[I], u16, u16)]) -> Result<Vec<Summary>, VerifyError> {
     let codes: Vec<_> = functions.iter().map(|(instructions, ..)| code(instructions)).collect();
@@ -245,7 +248,10 @@ fn every_opcode_is_verified_with_its_length() {
         bytes.truncate(size);
         // Unreachable code whose operands are 0 has no other error.
         let whole = [&code(&[I::RetVoid])[..], &bytes, &code(&[I::RetVoid])].concat();
-        let found = Verifier::new().verify(vec![function(&whole, 0, 1)]).map(drop);
+        let pool = Constant::Text(b"").encode(0);
+        let pool = Constants::parse(&pool, b"\0");
+        let functions = vec![function(&whole, 0, 1)];
+        let found = Verifier::new().verify_program(functions, pool).map(drop);
         let supported = I::decode(&bytes, 0).unwrap().is_supported();
         assert_eq!(found.is_ok(), supported, "{opcode:#x} {found:?}");
         for cut in 1..size {
@@ -336,9 +342,19 @@ fn code_without_final_return_is_refused_if_called() {
 
 #[test]
 fn unsupported_instructions_are_refused_by_name() {
-    let error = one(&[I::RetVoid, I::GcAlloc { dest: 0, size: 8, type_id: 0 }]).unwrap_err();
-    let said = "function 0: GC_ALLOC is not supported: there is no heap, no constant pool and no other runtime, at offset 0x2";
-    assert_eq!((error.to_string().as_str(), error.opcode), (said, 0x63));
+    for &opcode in I::OPCODES {
+        let bytes = [&opcode.to_le_bytes()[..], &[0; 12]].concat();
+        let instruction = I::decode(&bytes, 0).unwrap();
+        if !instruction.is_supported() {
+            let error = one(&[I::RetVoid, instruction]).unwrap_err();
+            assert_eq!((error.fault, error.opcode), (Fault::Unsupported, opcode));
+            let name = instruction.name();
+            let said = std::format!(
+                "function 0: {name} is not supported: its meaning is not defined, or it needs a scheduler of actors, at offset 0x2"
+            );
+            assert_eq!(error.to_string(), said);
+        }
+    }
     let add = one(&[TRUE, INT, I::AddI64]).unwrap_err();
     assert_eq!(
         add.to_string(),

@@ -39,7 +39,7 @@ const MANY: RegisterFile = RegisterFile {
 fn check(seed: u64, size: usize, file: &RegisterFile) {
     let (mut liveness, mut allocation) = (Liveness::default(), Allocation::default());
     with_instance(&random_function(seed, size), |instance| {
-        liveness.compute(instance, seed % 2 == 0).unwrap();
+        liveness.compute(instance, seed.is_multiple_of(2)).unwrap();
         allocation.assign(instance, &liveness, file).unwrap();
         let placed: Vec<(u16, Interval, Location)> = (0..instance.body().locals())
             .map(|local| (local, liveness.interval(local), allocation.location(local)))

@@ -27,6 +27,10 @@ pub enum AssembleError {
     UnknownLabel { label: u32 },
     /// A jump was promised to be short and is not. The offset is that of its distance.
     NotShort { offset: u32, distance: i64 },
+    /// A branch or an address leads further than its instruction can say.
+    BranchRange { offset: u32, distance: i64, limit: i64 },
+    /// An operand that the instruction at the offset cannot encode.
+    Immediate { offset: u32, value: i64 },
 }
 
 impl fmt::Display for AssembleError {
@@ -48,6 +52,13 @@ impl fmt::Display for AssembleError {
                 write!(f, "label {label} is bound again at offset {offset}")
             }
             E::UnknownLabel { label } => write!(f, "label {label} is not one of this code"),
+            E::BranchRange { offset, distance, limit } => write!(
+                f,
+                "the instruction at offset {offset} refers to a label {distance} bytes away, beyond its limit of {limit} bytes"
+            ),
+            E::Immediate { offset, value } => {
+                write!(f, "the instruction at offset {offset} cannot encode the operand {value}")
+            }
             E::NotShort { offset, distance } => write!(
                 f,
                 "the jump whose distance is at offset {offset} was promised to be short, and its \

@@ -198,7 +198,7 @@ impl Lower<'_, '_> {
     fn stack(&self, place: StackPlace) -> Mem {
         match place {
             StackPlace::Outgoing(offset) => Mem::at(Gpr::Rsp, i32::try_from(offset).unwrap_or(0)),
-            _ => Mem::at(Gpr::Rbp, self.from_frame_pointer(place)),
+            _ => Mem::at(Gpr::Rbp, self.frame_pointer_offset(place)),
         }
     }
 

@@ -109,6 +109,13 @@ impl Mem {
         Self { base: None, index: None, displacement }
     }
 
+    /// Whether the address depends on `register`.
+    #[inline]
+    pub fn contains(self, register: Gpr) -> bool {
+        let is_index = |(index, _): (Index, Scale)| index.number() == register.number();
+        self.base == Some(register) || self.index.is_some_and(is_index)
+    }
+
     /// The same, `bytes` further on; modulo 2^32.
     #[inline(always)]
     pub const fn plus(self, bytes: i32) -> Self {

@@ -1,5 +1,6 @@
 //! Reading modules. Views borrow the file and allocate nothing; only decompression allocates memory.
 
+pub mod constants;
 pub(crate) mod decompress;
 pub(crate) mod elf;
 pub(crate) mod file;

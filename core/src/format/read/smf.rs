@@ -6,6 +6,7 @@
 
 use crate::format::error::{CompressionError, NoteError, RelocError, Result, SectionError, ensure};
 use crate::format::model::{Header, SectionKind};
+use crate::format::read::constants::Constants;
 use crate::format::read::functions::Functions;
 use crate::format::read::note::Note;
 use crate::format::read::reloc::RelocTable;
@@ -212,8 +213,18 @@ impl<'d> Smf<'d> {
         let is_bytecode =
             |code: &Section<'_>| functions::is_bytecode(code.data) && !self.layout().is_object();
         let Some(code) = self.code().filter(is_bytecode) else { return Ok(None) };
-        let strings = self.sections().of_kind(SectionKind::StrTab).map_or(&[][..], |s| s.data);
-        Functions::parse(code.data, strings, code.offset).map(Some)
+        Functions::parse(code.data, self.bytecode_strings(), code.offset).map(Some)
+    }
+
+    /// The constant pool of a bytecode module: its data section.
+    pub fn constants(&self) -> Constants<'d> {
+        let data = self.sections().of_kind(SectionKind::Data).map_or(&[][..], |s| s.data);
+        Constants::parse(data, self.bytecode_strings())
+    }
+
+    /// The string table of a bytecode module.
+    fn bytecode_strings(&self) -> &'d [u8] {
+        self.sections().of_kind(SectionKind::StrTab).map_or(&[][..], |s| s.data)
     }
 
     /// The ELF shared object of a dynlib; `None` for any other layout.

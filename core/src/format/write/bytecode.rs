@@ -3,8 +3,9 @@
 
 use alloc::vec::Vec;
 
-use crate::alloc_util::try_with_capacity;
+use crate::alloc_util::{try_reserve, try_with_capacity};
 use crate::format::model::{Flags, Header, SectionKind};
+use crate::format::read::constants::{self, Constant};
 use crate::format::read::functions::{ENTRY, HEADER, MAGIC, VERSION};
 use crate::format::wire::Layout;
 use crate::format::write::error::WriteError;
@@ -32,6 +33,18 @@ pub struct NewFunction<'a> {
 /// [`WriteError::TooLarge`] if functions, code or names exceed 32-bit offsets; [`WriteError::SymbolName`] for a name
 /// with a NUL; [`WriteError::OutOfMemory`].
 pub fn write_functions(functions: &[NewFunction<'_>], flags: Flags) -> Result<Vec<u8>, WriteError> {
+    write_program(functions, &[], flags)
+}
+
+/// As [`write_functions`], with a constant pool in the data section, which is absent if the pool is empty.
+///
+/// # Errors
+/// As [`write_functions`]; [`WriteError::ConstantText`] for a string with a NUL.
+pub fn write_program(
+    functions: &[NewFunction<'_>],
+    constants: &[Constant<'_>],
+    flags: Flags,
+) -> Result<Vec<u8>, WriteError> {
     let count = u32::try_from(functions.len()).map_err(|_| WriteError::TooLarge)?;
     let lengths = functions.iter().map(|function| (function.code.len(), function.name.len() + 1));
     let (codes, texts) = lengths.fold((0usize, 0usize), |(codes, texts), (code, name)| {
@@ -64,6 +77,7 @@ pub fn write_functions(functions: &[NewFunction<'_>], flags: Flags) -> Result<Ve
         next += own.len();
     }
     functions.iter().for_each(|function| code.extend(function.code));
+    let pool = encode_constants(constants, &mut names)?;
     let header = Header {
         version: (0, 1),
         flags: Flags(Flags::EXECUTABLE | flags.0),
@@ -71,15 +85,38 @@ pub fn write_functions(functions: &[NewFunction<'_>], flags: Flags) -> Result<Ve
         entry_point,
         ..Header::default()
     };
-    module(header, &code, &names)
+    module(header, &code, &names, &pool)
 }
 
-fn module(header: Header, code: &[u8], names: &[u8]) -> Result<Vec<u8>, WriteError> {
+/// The entries of the constants, whose strings are appended to `names`.
+fn encode_constants(
+    constants: &[Constant<'_>],
+    names: &mut Vec<u8>,
+) -> Result<Vec<u8>, WriteError> {
+    let mut pool = try_with_capacity(constants.len().saturating_mul(constants::ENTRY))?;
+    for (&constant, index) in constants.iter().zip(0..) {
+        let offset = u32::try_from(names.len()).map_err(|_| WriteError::TooLarge)?;
+        pool.extend(constant.encode(offset));
+        let Constant::Text(text) = constant else { continue };
+        if text.contains(&0) {
+            return Err(WriteError::ConstantText(index));
+        }
+        try_reserve(names, text.len().saturating_add(1))?;
+        names.extend(text);
+        names.push(0);
+    }
+    Ok(pool)
+}
+
+fn module(header: Header, code: &[u8], names: &[u8], pool: &[u8]) -> Result<Vec<u8>, WriteError> {
     let code = NewSection { name: b".code", alignment: 8, ..NewSection::code(code) };
     let names = NewSection::new(SectionKind::StrTab, b".strtab", Payload::Bytes(names));
-    let sections = [code, NewSection { alignment: 1, ..names }];
-    let module =
-        Module { layout: Layout::Native, header, stub: &[], sections: &sections, symbols: &[] };
+    let pool = NewSection::new(SectionKind::Data, b".data", Payload::Bytes(pool));
+    let sections =
+        [code, NewSection { alignment: 1, ..names }, NewSection { alignment: 8, ..pool }];
+    let count = if matches!(pool.payload, Payload::Bytes([])) { 2 } else { 3 };
+    let sections = sections.get(..count).unwrap_or(&sections);
+    let module = Module { layout: Layout::Native, header, stub: &[], sections, symbols: &[] };
     module.to_vec()
 }
 
@@ -111,6 +148,18 @@ mod tests {
         assert_eq!(smf.header().entry_point, u64::from(found[2].code_offset));
         let none = write_functions(&[], Flags(0)).unwrap();
         assert!(Smf::parse(&none).unwrap().functions().unwrap().unwrap().is_empty());
+        let constants = [Constant::I64(7), Constant::Text(b"text"), Constant::Text(b"")];
+        let with_pool = write_program(&functions, &constants, Flags(0)).unwrap();
+        let smf = Smf::parse(&with_pool).unwrap();
+        smf.verify().unwrap();
+        for (constant, index) in constants.into_iter().zip(0..) {
+            assert_eq!(smf.constants().get(index), Some(constant));
+        }
+        assert_eq!((smf.constants().len(), smf.functions().unwrap().unwrap().len()), (3, 3));
+        assert!(Smf::parse(&file).unwrap().constants().is_empty());
+        let text = [Constant::Nil, Constant::Text(b"a\0")];
+        let refused = write_program(&functions, &text, Flags(0));
+        assert_eq!(refused, Err(WriteError::ConstantText(1)));
         let name = NewFunction { name: b"a\0b", ..functions[0] };
         assert_eq!(write_functions(&[name], Flags(0)), Err(WriteError::SymbolName(0)));
     }

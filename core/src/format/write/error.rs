@@ -38,6 +38,9 @@ pub enum WriteError {
     /// A symbol name with a NUL.
     #[error("symbol {0}: its name holds a NUL")]
     SymbolName(u32),
+    /// A string in the constant pool with a NUL.
+    #[error("constant {0}: its string holds a NUL")]
+    ConstantText(u32),
     /// A symbol in a section that the layout cannot state or that does not exist.
     #[error("symbol {0}: the layout cannot state its section")]
     SymbolPlace(u32),

@@ -3,22 +3,12 @@
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 
-use super::{BuildError, FunctionBuilder, Local, TypeArgument};
+use super::{BuildError, FunctionBuilder, Local, NewCallee, TypeArgument};
 use crate::alloc_util::{AllocError, try_push, try_reserve};
 use crate::ir::function::{CALLEE, CalleeKind, MAX_NAME, NAMED, TYPE};
 use crate::ir::instruction::NONE;
 use crate::ir::opcode::Opcode;
 use crate::ir::types::ValueType;
-
-/// A callee as a front end states it.
-#[derive(Clone, Copy)]
-pub(crate) struct NewCallee<'c> {
-    pub(crate) kind: CalleeKind,
-    /// Of an instance or a function of the host; empty for other kinds.
-    pub(crate) name: &'c str,
-    /// Of an instance.
-    pub(crate) types: &'c [TypeArgument],
-}
 
 impl FunctionBuilder {
     /// Appends a call of any kind. `address` is that of an indirect call.
@@ -117,7 +107,7 @@ impl FunctionBuilder {
         Ok(index)
     }
 
-    /// The callee whose entry says the same as `entry`, whose types and codes are the last ones.
+    /// A callee with an entry equal to `entry`, whose types and codes are the last in their tables.
     fn same_callee(&self, entry: &[u8; CALLEE], has_types: bool) -> Option<u16> {
         let described = |entry: &[u8; CALLEE]| {
             let [n0, n1, kind, result, arity, params, t0, t1, p0, p1, p2, p3] = *entry;
@@ -137,7 +127,7 @@ impl FunctionBuilder {
             let found = described(known);
             found.is_some_and(|(h, t, c)| h == head && c == codes && t.starts_with(types))
         };
-        // The last few: a body that calls many functions is not searched again for each of them.
+        // The last few only: the search must not grow with the number of callees.
         let recent = self.callees.iter().enumerate().rev().take(16);
         let index = recent.into_iter().find(|(_, known)| same(known))?.0;
         u16::try_from(index).ok()

@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::ir::function::CalleeKind;
 use crate::ir::types::ValueType;
 
 /// A local of the function that is built.
@@ -68,4 +69,14 @@ impl<T: Into<ValueType>> From<T> for TypeArgument {
     fn from(ty: T) -> Self {
         Self::Type(ty.into())
     }
+}
+
+/// A callee as a front end states it.
+#[derive(Clone, Copy)]
+pub(crate) struct NewCallee<'c> {
+    pub(crate) kind: CalleeKind,
+    /// Of an instance or a function of the host; empty for other kinds.
+    pub(crate) name: &'c str,
+    /// Of an instance.
+    pub(crate) types: &'c [TypeArgument],
 }

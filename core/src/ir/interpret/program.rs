@@ -21,7 +21,7 @@ const DATA: u64 = 0x1100_0000_0000;
 const STACK: u64 = 0x1200_0000_0000;
 
 /// The maximum depth of calls, each of which takes some of the stack of the thread.
-const MAX_DEPTH: usize = 500;
+const MAX_DEPTH: usize = 200;
 
 /// The maximum number of bytes of all stack slots.
 const MAX_STACK: u64 = 64 << 20;
@@ -37,6 +37,8 @@ pub struct ProgramHost<'p> {
     stack: Vec<u8>,
     /// The functions of the activations, the innermost last.
     active: Vec<usize>,
+    /// The function that the first error occurred in.
+    failed: Option<usize>,
     steps: u64,
     outer: &'p mut dyn Host,
 }
@@ -64,7 +66,15 @@ impl<'p> ProgramHost<'p> {
             let bytes = function.body().data_bytes.len() as u64;
             next += bytes.next_multiple_of(MAX_DATA_ALIGN.into());
         }
-        Ok(Self { functions, data, stack: Vec::new(), active: Vec::new(), steps, outer })
+        Ok(Self {
+            functions,
+            data,
+            stack: Vec::new(),
+            active: Vec::new(),
+            failed: None,
+            steps,
+            outer,
+        })
     }
 
     /// Calls function `index`.
@@ -78,8 +88,16 @@ impl<'p> ProgramHost<'p> {
         }
         try_push(&mut self.active, index)?;
         let result = self.activation(index, arguments);
-        self.active.pop();
+        let last = self.active.pop();
+        if result.is_err() && self.failed.is_none() {
+            self.failed = last;
+        }
         result
+    }
+
+    /// The function whose instruction ended the program with an error.
+    pub fn failed_function(&self) -> Option<usize> {
+        self.failed
     }
 
     /// Instructions that may still be executed.

@@ -3,7 +3,7 @@
 use crate::ir::opcode::{Binary, Condition, Unary};
 use crate::ir::types::Scalar;
 
-/// The bits of a value as a local holds them.
+/// The bits of a value in a local: those above the width are 0.
 pub(crate) fn truncate(bits: u64, scalar: Scalar) -> u64 {
     match scalar {
         Scalar::Bool => u64::from(bits & 0xff != 0),

@@ -7,7 +7,9 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::super::*;
-use crate::codegen::{Options, TRAP_HOOK, X64Compiler};
+use crate::codegen::code::Relocation;
+use crate::codegen::tests::harness::{Link, VENEER};
+use crate::codegen::{NativeCompiler, Options, TRAP_HOOK};
 use crate::memory::code_alloc::{CodeMemory, ExecutableBlock, Request};
 
 std::thread_local! {
@@ -15,24 +17,27 @@ std::thread_local! {
 }
 
 extern "C" fn trap_hook(code: u32, at: u32, _function: u64) -> u64 {
-    TRAP.set(Some((code, at)));
+    // The callers of the function go on, and may trap again.
+    TRAP.set(TRAP.get().or(Some((code, at))));
     0
 }
 
 /// A template's name and its arguments.
 type Name = (String, Vec<Scalar>);
 
-/// `mov r11, address; jmp r11`
-const VENEER: usize = 13;
+/// A relocation of the code at an offset, against an instance or the address of a function of the host.
+type Fix = (usize, Relocation, Result<Name, usize>);
 
 /// Templates, functions of the host, and the code compiled from them.
 pub(super) struct Machine<'t> {
     pub(super) templates: BTreeMap<&'t str, Verified<'t>>,
     pub(super) host: BTreeMap<&'static str, usize>,
+    /// The names of the functions of the program by number.
+    pub(super) program: Vec<&'t str>,
     /// The optimisation level.
     pub(super) level: u8,
     memory: CodeMemory,
-    compiler: X64Compiler,
+    compiler: NativeCompiler,
 }
 
 /// Callable code.
@@ -45,8 +50,9 @@ pub(super) type Outcome = Result<u64, Stop>;
 
 impl<'t> Machine<'t> {
     pub(super) fn new(templates: BTreeMap<&'t str, Verified<'t>>) -> Self {
-        let (memory, compiler) = (CodeMemory::default(), X64Compiler::new());
-        Self { templates, host: BTreeMap::new(), level: 0, memory, compiler }
+        let (memory, compiler) = (CodeMemory::default(), NativeCompiler::new());
+        let (host, program) = (BTreeMap::new(), Vec::new());
+        Self { templates, host, program, level: 0, memory, compiler }
     }
 
     /// Links the instance `name` of `arguments`, and all of its callees.
@@ -58,23 +64,29 @@ impl<'t> Machine<'t> {
             if places.contains_key(&next) {
                 continue;
             }
-            code.resize(code.len().next_multiple_of(16), 0xcc);
-            places.insert(next.clone(), code.len());
             let verified = &self.templates[next.0.as_str()];
             let given: Vec<Argument> = next.1.iter().map(|&scalar| scalar.into()).collect();
             let instance = verified.instance(Arguments::new(&given).unwrap()).unwrap();
             let options = Options { level: self.level, ..Options::default() };
             let made = self.compiler.compile(&instance, &options).unwrap();
+            code.resize(code.len().next_multiple_of(made.align as usize), 0xcc);
+            places.insert(next.clone(), code.len());
             for relocation in made.relocations {
                 let place = code.len() + relocation.offset as usize;
                 if relocation.target == TRAP_HOOK {
-                    fixes.push((place, Err(trap_hook as *const () as usize)));
+                    fixes.push((place, *relocation, Err(trap_hook as *const () as usize)));
                     continue;
                 }
                 let index = u16::try_from(relocation.target).unwrap();
                 let callee = verified.body().callee(index).unwrap();
                 if callee.kind == CalleeKind::Host {
-                    fixes.push((place, Err(self.host[callee.name])));
+                    fixes.push((place, *relocation, Err(self.host[callee.name])));
+                    continue;
+                }
+                if let CalleeKind::Function(number) = callee.kind {
+                    let callee: Name = (self.program[number as usize].to_string(), Vec::new());
+                    wanted.push(callee.clone());
+                    fixes.push((place, *relocation, Ok(callee)));
                     continue;
                 }
                 let types = callee.types().map(|entry| match entry {
@@ -83,35 +95,24 @@ impl<'t> Machine<'t> {
                 });
                 let callee: Name = (callee.name.to_string(), types.collect());
                 wanted.push(callee.clone());
-                fixes.push((place, Ok(callee)));
+                fixes.push((place, *relocation, Ok(callee)));
             }
             code.extend_from_slice(made.bytes);
+            code.resize(code.len().next_multiple_of(16), 0);
         }
         self.publish(code, &fixes, &places)
     }
 
-    fn publish(
-        &self,
-        mut code: Vec<u8>,
-        fixes: &[(usize, Result<Name, usize>)],
-        places: &BTreeMap<Name, usize>,
-    ) -> Linked {
-        let request = Request::new(code.len() + fixes.len() * VENEER).aligned_to(16);
+    fn publish(&self, mut code: Vec<u8>, fixes: &[Fix], places: &BTreeMap<Name, usize>) -> Linked {
+        let request = Request::new(code.len() + fixes.len() * VENEER).aligned_to(4096);
         let mut block = self.memory.allocate_with(request).unwrap();
-        for (place, target) in fixes {
+        let base = block.address();
+        for (place, relocation, target) in fixes {
             let target = match target {
-                Ok(name) => places[name],
-                Err(address) => {
-                    let veneer = code.len();
-                    code.extend([0x49, 0xbb]);
-                    code.extend(address.to_le_bytes());
-                    code.extend([0x41, 0xff, 0xe3]);
-                    veneer
-                }
+                Ok(name) => Ok(places[name]),
+                Err(address) => Err(*address),
             };
-            let distance = target as i64 - *place as i64 - 4;
-            let distance = i32::try_from(distance).unwrap().to_le_bytes();
-            code[*place..*place + 4].copy_from_slice(&distance);
+            Link { code: &mut code, base }.apply(*place, relocation, target);
         }
         block.as_mut_slice()[..code.len()].copy_from_slice(&code);
         Linked { block: block.publish().unwrap() }
@@ -119,6 +120,36 @@ impl<'t> Machine<'t> {
 }
 
 /// Passes all argument registers and eight stack slots, of which a function may use any number.
+#[cfg(target_arch = "aarch64")]
+type Function<R> = extern "C" fn(
+    u64,
+    u64,
+    u64,
+    u64,
+    u64,
+    u64,
+    u64,
+    u64,
+    f64,
+    f64,
+    f64,
+    f64,
+    f64,
+    f64,
+    f64,
+    f64,
+    u64,
+    u64,
+    u64,
+    u64,
+    u64,
+    u64,
+    u64,
+    u64,
+) -> R;
+
+/// Passes all argument registers and eight stack slots, of which a function may use any number.
+#[cfg(target_arch = "x86_64")]
 type Function<R> = extern "C" fn(
     u64,
     u64,
@@ -144,6 +175,9 @@ type Function<R> = extern "C" fn(
     u64,
 ) -> R;
 
+/// The integers that are passed in registers.
+const INTEGERS: usize = if cfg!(target_arch = "x86_64") { 6 } else { 8 };
+
 impl Linked {
     /// Calls the function with arguments of these types.
     pub(super) fn call(&self, arguments: &[(Scalar, u64)], result: Option<Scalar>) -> Outcome {
@@ -151,13 +185,13 @@ impl Linked {
         for &(scalar, bits) in arguments {
             match scalar.is_float() {
                 true if floats.len() < 8 => floats.push(f64::from_bits(bits)),
-                false if integers.len() < 6 => integers.push(bits),
+                false if integers.len() < INTEGERS => integers.push(bits),
                 _ => stack.push(bits),
             }
         }
         assert!(stack.len() <= 8);
         // The upper bits of a narrow argument are undefined.
-        integers.resize(6, 0xdead_beef_dead_beef);
+        integers.resize(INTEGERS, 0xdead_beef_dead_beef);
         floats.resize(8, -1.25);
         stack.resize(8, 0xdead_beef_dead_beef);
         TRAP.set(None);
@@ -189,6 +223,12 @@ impl Linked {
         // SAFETY: the block holds a function of the C convention, which outlives the call and reads
         // no further arguments.
         let function: Function<R> = unsafe { std::mem::transmute(self.block.as_ptr()) };
+        #[cfg(target_arch = "aarch64")]
+        return function(
+            i[0], i[1], i[2], i[3], i[4], i[5], i[6], i[7], f[0], f[1], f[2], f[3], f[4], f[5],
+            f[6], f[7], s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7],
+        );
+        #[cfg(target_arch = "x86_64")]
         function(
             i[0], i[1], i[2], i[3], i[4], i[5], f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7],
             s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7],

@@ -6,7 +6,7 @@ use super::lexer::in_name;
 use crate::ir::function::{Callee, CalleeKind, Function, SourceLocation, TypeEntry};
 use crate::ir::instruction::{Instruction, NONE};
 use crate::ir::opcode::Opcode;
-use crate::ir::types::ValueType;
+use crate::ir::types::{Scalar, ValueType};
 
 /// Writes the text form of a template; [`parse`](super::parse) reads it as the same function. Locals are named `v0` and
 /// so on, type parameters `T0`, slots `s0`, data `d0`, and a label has the number of its instruction.
@@ -51,6 +51,19 @@ impl fmt::Display for Name<'_> {
             }
         }
         f.write_str("\"")
+    }
+}
+
+/// The name of a type, in quotation marks also where it would be read as a scalar or a type parameter.
+struct TypeName<'n>(&'n str);
+
+impl fmt::Display for TypeName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_parameter = self.0.starts_with('T');
+        if is_parameter || Scalar::from_name(self.0).is_some() {
+            return Quoted(self.0.as_bytes()).fmt(f);
+        }
+        Name(self.0).fmt(f)
     }
 }
 
@@ -339,7 +352,7 @@ fn types(callee: &Callee<'_>, out: &mut dyn Write) -> fmt::Result {
         }
         match entry {
             TypeEntry::Type(ty) => write!(out, "{ty}")?,
-            TypeEntry::Named { name, arity: 0 } => write!(out, "{}", Name(name))?,
+            TypeEntry::Named { name, arity: 0 } => write!(out, "{}", TypeName(name))?,
             TypeEntry::Named { name, arity } => {
                 write!(out, "{}<", Name(name))?;
                 open.push(arity.into());
@@ -443,7 +456,7 @@ L7:
     call v0 = 9(v0, v1)
     call other(v0, v1) -> i64
     call v0 = main<>(v0, v1)
-    call v0 = template<i64, A<u8>>(v0)
+    call v0 = template<i64, A<u8>, "i64", "T1">(v0)
     call_host h(v0)
     call_host h(v0) -> f32
     call_indirect v0 = v2(v0, v6)

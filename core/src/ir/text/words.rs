@@ -44,6 +44,11 @@ impl<'t> Words<'t> {
         Ok(matches!(self.lexer.peek()?, Some(Token::Name(_) | Token::Quoted(_))))
     }
 
+    /// Whether the next token is a quoted text.
+    pub(super) fn is_quoted(&self) -> Result<bool, TextErrorKind> {
+        Ok(matches!(self.lexer.peek()?, Some(Token::Quoted(_))))
+    }
+
     /// Takes the next token if it is this word.
     pub(super) fn has_word(&mut self, word: &str) -> Result<bool, TextErrorKind> {
         self.take(|token| token == Token::Name(word))

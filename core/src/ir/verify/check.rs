@@ -1,4 +1,4 @@
-//! The walk over a body: what it declares, then each instruction and its fields.
+//! The checks of declarations, and of each instruction and its fields.
 
 use alloc::vec::Vec;
 
@@ -10,12 +10,12 @@ use crate::ir::instruction::{Instruction, NONE};
 use crate::ir::opcode::Opcode;
 use crate::ir::types::{Scalar, TypeSet, ValueType};
 
-/// The walk over a body.
+/// The state of the verifier.
 pub(crate) struct Check<'d> {
     body: Function<'d>,
-    /// What each type parameter may be, as far as the walk has come.
+    /// The permitted arguments of each type parameter so far.
     pub(crate) allowed: Vec<TypeSet>,
-    /// The entry of the table of types at which those of the next callee begin.
+    /// The type entry at which those of the next callee begin.
     next_type: u16,
 }
 
@@ -25,7 +25,7 @@ impl<'d> Check<'d> {
         Ok(Self { body, allowed, next_type: 0 })
     }
 
-    /// What stands in front of the instructions: types of locals, of the result, and callees.
+    /// Checks the types of locals and of the result, the callees, and the tables of version 2.
     pub(crate) fn declarations(&mut self) -> Result<(), IrError> {
         let body = self.body;
         for (index, &code) in body.codes.iter().enumerate() {
@@ -51,7 +51,7 @@ impl<'d> Check<'d> {
         let first = self.body.first_type(index);
         let part = Part::Types;
         let missing = IrError::Index { at, part, index: first.into() };
-        // One after another without a gap, so that no entry is walked over twice.
+        // One after another without a gap, so that no entry is visited twice.
         if first != self.next_type {
             return Err(missing);
         }
@@ -67,7 +67,7 @@ impl<'d> Check<'d> {
         if left == 0 { Ok(()) } else { Err(missing) }
     }
 
-    /// The type with this code, if the template has it.
+    /// The type with this code, if the function has it.
     fn known(&self, at: u32, code: u8) -> Result<ValueType, IrError> {
         let known = |ty: &ValueType| match ty {
             ValueType::Scalar(_) => true,
@@ -76,7 +76,7 @@ impl<'d> Check<'d> {
         ValueType::from_code(code).filter(known).ok_or(IrError::TypeCode { at, code })
     }
 
-    /// Notes that the type with this code has to be one of `types`.
+    /// Requires the type with this code to be in `types`.
     #[inline]
     fn narrow(
         &mut self,
@@ -101,7 +101,7 @@ impl<'d> Check<'d> {
         Ok(ty)
     }
 
-    /// Checks one instruction: its type, then its fields.
+    /// Checks one instruction: its type and its fields.
     pub(crate) fn instruction(&mut self, at: u32, i: &Instruction) -> Result<(), IrError> {
         let ty = match i.opcode.types() {
             Some(types) => Some(self.narrow(at, i.type_code, types, Some(i.opcode))?),
@@ -266,7 +266,7 @@ impl<'d> Check<'d> {
         self.no_number(at, i)
     }
 
-    /// The second value of an operation: a local, or a number in `imm`.
+    /// The second operand: a local, or a number in `imm`.
     fn second(&self, at: u32, i: &Instruction, local: u16, ty: ValueType) -> Result<(), IrError> {
         if i.immediate {
             return self.number(at, i, ty).and(self.unused(at, i, [local, 0]));
@@ -282,7 +282,7 @@ impl<'d> Check<'d> {
         self.local(at, i.b, ty).and(self.unused(at, i, [i.c, 0]))
     }
 
-    /// A bool has but two numbers; the other types take every number modulo their width.
+    /// A bool is 0 or 1; the other types take every number modulo their width.
     fn number(&self, at: u32, i: &Instruction, ty: ValueType) -> Result<(), IrError> {
         let number = i.number();
         if ty == ValueType::Scalar(Scalar::Bool) && !matches!(number, 0 | 1) {
@@ -329,7 +329,7 @@ impl<'d> Check<'d> {
         self.local(at, local, Scalar::Pointer.into())
     }
 
-    /// An index of elements, or their size: an integer of 64 bits.
+    /// An index of elements, or a size: an integer of 64 bits.
     fn index(&self, at: u32, local: u16) -> Result<(), IrError> {
         let found = self.found(at, local)?;
         match found {

@@ -47,14 +47,18 @@ fn slots(function: &Function<'_>) -> Result<(), IrError> {
 
 fn data(function: &Function<'_>) -> Result<(), IrError> {
     let table = function.data.as_flattened();
+    let mut last = 0;
     for (index, entry) in function.data.iter().enumerate() {
         let at = function.place(table, index * DATA);
         let (offset, size, align) = (field(entry, 0), field(entry, 4), field(entry, 8));
         aligned(at, align, MAX_DATA_ALIGN)?;
         let end = u64::from(offset) + u64::from(size);
-        if end > function.data_bytes.len() as u64 || !offset.is_multiple_of(align) {
+        let is_inside = end <= function.data_bytes.len() as u64;
+        // In order and apart, so that all entries together are not larger than the function.
+        if !is_inside || u64::from(offset) < last || !offset.is_multiple_of(align) {
             return Err(IrError::Data { at, offset, size });
         }
+        last = end;
     }
     Ok(())
 }

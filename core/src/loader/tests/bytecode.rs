@@ -5,7 +5,8 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::*;
-use crate::bytecode::text::{assemble, write_module};
+use crate::bytecode::objects::{ObjectArena, Objects, Value};
+use crate::bytecode::text::{assemble, assemble_program, write_module};
 use crate::format::write::bytecode::{NewFunction, write_functions};
 use crate::format::{Flags, Smf};
 use crate::loader::{LoadError, LoaderOptions, ModuleBytes, ModuleLoader};
@@ -55,7 +56,7 @@ fn interpreted_only_function_has_no_address_and_a_named_error() {
         assert_eq!((m.bytecode_exports().count(), m.bytecode_functions().count()), (0, 1));
         assert!(m.refusal(b"main").is_some() && m.refusal(b"absent").is_none());
     }
-    let why = if cfg!(target_arch = "x86_64") {
+    let why = if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
         "m: the engine interprets bytecode alone, so that its functions have neither machine code nor addresses"
     } else {
         "m: there is no compiler of bytecode for this machine, so that its functions have neither machine code nor addresses"
@@ -67,7 +68,43 @@ fn interpreted_only_function_has_no_address_and_a_named_error() {
     loader.unload(m).unwrap();
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[test]
+fn functions_on_objects_are_interpreted_beside_compiled_ones() {
+    // `main` makes an array of its argument and two strings, whose lengths `double` adds.
+    let source = "constant string \"four\"\nfunction main, 1, 1\nLOAD_PUSH 0\nLOAD_STRING 0, 0\nPUSH 0\n\
+        ARRAY_LIT 1, 1, 0\nCONST_I64 2, 0\nINDEX_GET 3, 1, 2\nLEN 4, 3\nPUSH 4\nCALL double, 1\nPOP 5\nRET 5\n\
+        function double, 1, 1\nLOAD_PUSH 0\nLOAD_PUSH 0\nADD_I64\nPOP 0\nRET 0\n\
+        function array, 0, 0\nARRAY_LIT 0, 0, 0\nRET 0\n";
+    let module = assemble_program(source).unwrap().to_module(Flags(0)).unwrap();
+    let compiling = ModuleLoader::new(LoaderOptions::default()).unwrap();
+    for loader in [interpreting(), compiling].into_iter().take(if cfg!(miri) { 1 } else { 2 }) {
+        let m = loader.load(b"m", ModuleBytes::new(module.clone()).unwrap()).unwrap();
+        let m = loader.get(m).unwrap();
+        let engine = m.engine().unwrap();
+        for _ in 0..300 {
+            assert_eq!(engine.call(0, &[7]), Ok(8));
+        }
+        let error = engine.call(2, &[]).unwrap_err().to_string();
+        assert!(error.starts_with("the result is an object"), "{error}");
+        let mut arena = ObjectArena::new();
+        let array = engine.call_with(&mut arena, 2, &[]).unwrap();
+        assert_eq!(arena.length(array.as_object().unwrap()), Ok(0));
+        assert_eq!(engine.call_with(&mut arena, 1, &[Value::I64(4)]), Ok(Value::I64(8)));
+        let given = CallError::Arguments { function: 1, given: 0, params: 1 };
+        assert_eq!(engine.call_with(&mut arena, 1, &[]), Err(given));
+        let none = CallError::NoFunction { function: 9 };
+        assert_eq!(engine.call_with(&mut arena, 9, &[]), Err(none));
+        if engine.compile(1).is_ok() {
+            let refused = engine.compile(0).unwrap_err();
+            assert_eq!(refused.to_string(), "function 0 works on objects, and is only interpreted");
+            // Its address works all the same, and so does that of a result that is lost.
+            let address = m.function(b"main").unwrap();
+            assert_ne!(address, 0);
+        }
+    }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[test]
 fn compiling_is_refused_where_there_is_no_compiler() {
     let tiers = Tiers::Compile { threshold: 0 };

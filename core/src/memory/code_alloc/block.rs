@@ -306,7 +306,7 @@ impl ExecutableBlock {
     }
 
     /// Whether this is a child of the process that allocated the block, as far as the kernel reports it.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub(crate) fn is_forked(&self) -> bool {
         self.0.is_forked()
     }

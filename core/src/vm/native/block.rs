@@ -1,6 +1,6 @@
 //! The block of memory through which compiled code finds everything outside of it.
 //!
-//! Its layout is that of [`abi::Shared`](crate::jit::lower::abi::Shared): a header, then a word for each
+//! Its layout is that of [`abi::Shared`](crate::bytecode::translate::abi::Shared): a header, then a word for each
 //! function, the address of its code. The words change while other threads run; all else is written
 //! before anybody else knows of the block.
 #![allow(unsafe_code)]
@@ -12,18 +12,16 @@ use core::slice;
 use core::sync::atomic::AtomicUsize;
 
 use crate::bytecode::host::Signals;
-use crate::jit::lower::abi::Shared;
+use crate::bytecode::translate::abi::Shared;
 
 /// What stands before the words of functions.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Header {
     pub(super) signals: Signals,
-    /// The handlers of traps.
-    pub(super) traps: [usize; 4],
-    /// The table of host functions.
+    /// The address of the table of host functions.
     pub(super) host_functions: usize,
-    pub(super) host_trap: usize,
+    /// The address of the engine.
     pub(super) engine: usize,
 }
 
@@ -31,9 +29,7 @@ const _: () = {
     assert!(offset_of!(Header, signals) as i32 == Shared::INTERRUPT);
     assert!(Signals::OFFSETS[0] as i32 == Shared::INTERRUPT);
     assert!(Signals::OFFSETS[1] as i32 == Shared::HOST_ERROR);
-    assert!(offset_of!(Header, traps) as i32 == Shared::TRAPS);
     assert!(offset_of!(Header, host_functions) as i32 == Shared::HOST_FUNCTIONS);
-    assert!(offset_of!(Header, host_trap) as i32 == Shared::HOST_TRAP);
     assert!(offset_of!(Header, engine) as i32 == Shared::ENGINE);
     assert!(size_of::<Header>() as i32 == Shared::FUNCTIONS);
 };

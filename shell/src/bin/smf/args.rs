@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    bytecode, convert, diff, inspect, jit, library, nm, note, pack, prefetch, run, stub, templates,
-    verify,
+    bytecode, convert, diff, help, inspect, jit, library, map, nm, note, pack, prefetch, run, stub,
+    templates, verify,
 };
 
 /// Loads, runs, verifies and links SMF modules.
@@ -14,7 +14,7 @@ use crate::{
 /// status 1; wrong usage is exit status 2. A file argument of `-` is standard input or output. Every
 /// command reads every layout: native, packed, compact and dynlib.
 #[derive(Parser)]
-#[command(name = "smf", version)]
+#[command(name = "smf", version, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -30,6 +30,7 @@ pub(crate) enum Command {
     Size(nm::SizeArgs),
     Top(nm::TopArgs),
     Diff(diff::Args),
+    Map(map::Args),
     Verify(verify::Args),
     /// Links relocatable ELF objects and modules into one module
     Pack(pack::Args),
@@ -49,6 +50,7 @@ pub(crate) enum Command {
     Prefetch(prefetch::Args),
     Asm(bytecode::AsmArgs),
     Disasm(bytecode::DisasmArgs),
+    Help(help::Args),
     /// Prints completions for a shell
     #[command(hide = true)]
     Completions {

@@ -5,17 +5,16 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
-use smf_core::bytecode::text::{annotate, assemble, write_module};
+use smf_core::bytecode::text::{annotate, assemble_program, write_constants};
 use smf_core::bytecode::verify::{FunctionCode, Kind, Program, Verifier, functions_of};
-use smf_core::format::Flags;
+use smf_core::codegen::CompiledFunction;
 use smf_core::format::functions::{Function, Functions};
-use smf_core::jit::compile::Compiler;
-use smf_core::jit::lower::Lowered;
+use smf_core::format::{Flags, Smf};
 use smf_core::loader::ModuleRef;
-use smf_core::vm::Engine;
+use smf_core::vm::{Engine, X64Compiler};
 
-use crate::generic;
 use crate::output::{self, At, Failure};
+use crate::{generic, objects};
 
 /// The column for instruction bytes; few instructions have more.
 const BYTES_IN_A_LINE: usize = 10;
@@ -48,7 +47,7 @@ pub(crate) fn asm(args: &AsmArgs) -> Result<(), Failure> {
         generic::assemble(source).at(&args.file)?
     } else {
         let flags = Flags(if args.reloadable { Flags::RELOADABLE } else { 0 });
-        write_module(&assemble(source).at(&args.file)?, flags).at(&args.file)?
+        assemble_program(source).at(&args.file)?.to_module(flags).at(&args.file)?
     };
     output::write(&args.output, &module, None)
 }
@@ -90,17 +89,18 @@ pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
     // A single function is shown without the names of its callees, which the output does not define.
     let named = |index: u32| functions.get(usize::try_from(index).ok()?).map(Function::name);
     let callee = |index| named(index).filter(|_| args.name.is_none());
-    let mut native = args.native.then(|| native(&args.file, &table)).transpose()?;
+    let mut native = args.native.then(|| native(&args.file, &smf, &table)).transpose()?;
     output::to_stdout(|out| {
         let mut text = String::new();
+        write_constants(&mut text, smf.constants()).map_err(io::Error::other)?;
         for function in wanted {
             let &Function { code, params, locals, .. } = function;
             let code = FunctionCode { code, params, locals };
-            let lowered = native
+            let compiled = native
                 .as_mut()
                 .and_then(|(compiler, program)| compiler.function(program, function.index).ok());
             let mut note = |out: &mut dyn fmt::Write, at| {
-                lowered.as_ref().map_or(Ok(()), |lowered| write_code(out, lowered, at))
+                compiled.as_ref().map_or(Ok(()), |compiled| write_code(out, compiled, at))
             };
             annotate(&mut text, function.name(), code, &callee, &mut note)
                 .map_err(io::Error::other)?;
@@ -112,21 +112,27 @@ pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
 }
 
 /// A compiler that records the source map, and the verified program.
-fn native<'d>(path: &Path, table: &Functions<'d>) -> Result<(Compiler, Program<'d>), Failure> {
-    let program = Verifier::new().verify(functions_of(table).at(path)?).at(path)?;
-    let mut compiler = Compiler::new();
+fn native<'d>(
+    path: &Path,
+    smf: &Smf<'d>,
+    table: &Functions<'d>,
+) -> Result<(X64Compiler, Program<'d>), Failure> {
+    let functions = functions_of(table).at(path)?;
+    let program = Verifier::new().verify_program(functions, smf.constants()).at(path)?;
+    let mut compiler = X64Compiler::new();
     compiler.record_source_map(true);
     Ok((compiler, program))
 }
 
 /// Writes the machine code of the instruction at `at`.
-fn write_code(out: &mut dyn fmt::Write, lowered: &Lowered<'_>, at: u32) -> fmt::Result {
-    let source_map = lowered.source_map;
+fn write_code(out: &mut dyn fmt::Write, compiled: &CompiledFunction<'_>, at: u32) -> fmt::Result {
+    let source_map = compiled.source_map;
     let first = source_map.partition_point(|origin| origin.instruction < at);
     let own = source_map.iter().skip(first).zip(first + 1..);
     for (origin, next) in own.take_while(|(origin, _)| origin.instruction == at) {
         let end = source_map.get(next).map(|next| next.offset as usize);
-        let bytes = lowered.bytes.get(origin.offset as usize..end.unwrap_or(lowered.bytes.len()));
+        let bytes =
+            compiled.bytes.get(origin.offset as usize..end.unwrap_or(compiled.code_size as usize));
         write_instructions(out, bytes.unwrap_or(&[]), origin.offset.into())?;
     }
     Ok(())
@@ -180,11 +186,14 @@ pub(crate) fn call(
         why + &output::suggestions("has", names)
     });
     let index = index.at(path)?;
+    if !engine.program().compiles(index) {
+        return objects::call(engine, index, args).at(path);
+    }
     let result = engine.call(index, args).at(path)?;
     let kind = engine.program().summary(index).map_or(Kind::Nil, |summary| summary.result);
     let shown = match kind {
         Kind::F64 => format!("{:?}", f64::from_bits(result.cast_unsigned())),
-        Kind::I64 | Kind::Bool | Kind::Nil => result.to_string(),
+        Kind::I64 | Kind::Bool | Kind::Nil | Kind::Value => result.to_string(),
     };
     Ok((result, shown))
 }

@@ -17,13 +17,16 @@ mod crash;
 mod diff;
 mod generate;
 mod generic;
+mod help;
 mod inspect;
 mod integer;
 mod jit;
 mod layout;
 mod library;
+mod map;
 mod nm;
 mod note;
+mod objects;
 mod output;
 mod pack;
 mod prefetch;
@@ -45,9 +48,11 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Run(args) => return finish(run::run(args)),
         Command::Diff(args) => return finish(diff::run(args)),
+        Command::Help(args) => help::run(args),
         Command::Jit(args) => jit::run(args),
         Command::Templates(args) => templates::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Map(args) => map::run(args),
         Command::Nm(args) => nm::nm(args),
         Command::Size(args) => nm::size(args),
         Command::Top(args) => nm::top(args),

@@ -193,8 +193,10 @@ fn tiers(args: &Args) -> Tiers {
 fn compile(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<bool, Failure> {
     let module = loader.modules().get(module).at(&args.file)?;
     let Some(engine) = module.engine() else { return Ok(false) };
-    let mut indices = (0..).zip(engine.program().functions());
-    indices.try_for_each(|(index, _)| engine.compile(index).map(drop)).at(&args.file)?;
+    let program = engine.program();
+    let indices = (0..).zip(program.functions()).map(|(index, _)| index);
+    let mut compiled = indices.filter(|&index| program.compiles(index));
+    compiled.try_for_each(|index| engine.compile(index).map(drop)).at(&args.file)?;
     Ok(true)
 }
 

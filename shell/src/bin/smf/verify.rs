@@ -66,7 +66,7 @@ fn verify_module(smf: &Smf<'_>, is_cfi: bool) -> Result<Option<String>, Box<dyn 
     smf.verify()?;
     smf.verify_compressed()?;
     if let Some(functions) = smf.functions()? {
-        Verifier::new().verify(functions_of(&functions)?)?;
+        Verifier::new().verify_program(functions_of(&functions)?, smf.constants())?;
     }
     if is_cfi { verify_cfi(smf) } else { Ok(None) }
 }

@@ -15,33 +15,33 @@ pub fn seeded(seed: u64) -> Vec<u8> {
 }
 
 /// Reads numbers from bytes, and zeros after their end.
-pub(super) struct Source<'d> {
-    pub(super) data: &'d [u8],
+pub(crate) struct Source<'d> {
+    pub(crate) data: &'d [u8],
 }
 
 impl Source<'_> {
-    pub(super) fn byte(&mut self) -> u8 {
+    pub(crate) fn byte(&mut self) -> u8 {
         let (first, rest) = self.data.split_first().unwrap_or((&0, &[]));
         self.data = rest;
         *first
     }
 
-    pub(super) fn below(&mut self, bound: u8) -> u8 {
+    pub(crate) fn below(&mut self, bound: u8) -> u8 {
         self.byte() % bound
     }
 
     /// A number of arguments; 0 is as frequent as all others together.
-    pub(super) fn arguments(&mut self, most: u8) -> u16 {
+    pub(crate) fn arguments(&mut self, most: u8) -> u16 {
         if self.below(2) == 0 { 0 } else { self.below(most + 1).into() }
     }
 
     /// One of these.
-    pub(super) fn choose<T: Copy, const N: usize>(&mut self, among: [T; N]) -> T {
+    pub(crate) fn choose<T: Copy, const N: usize>(&mut self, among: [T; N]) -> T {
         among[usize::from(self.byte()) % N]
     }
 
     /// Small and extreme numbers.
-    pub(super) fn integer(&mut self) -> i64 {
+    pub(crate) fn integer(&mut self) -> i64 {
         match self.below(8) {
             0 => i64::MIN,
             1 => i64::MAX,
@@ -50,7 +50,7 @@ impl Source<'_> {
         }
     }
 
-    pub(super) fn float(&mut self) -> u64 {
+    pub(crate) fn float(&mut self) -> u64 {
         match self.below(8) {
             0 => f64::NAN.to_bits(),
             1 => (-0.0f64).to_bits(),

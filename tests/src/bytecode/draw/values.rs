@@ -51,7 +51,7 @@ impl Writer<'_> {
                 self.operate(operator, 2, Kind::F64);
             }
             Kind::Bool => self.condition(source, depth - 1),
-            Kind::Nil => self.leaf(source, kind),
+            Kind::Nil | Kind::Value => self.leaf(source, kind),
         }
     }
 

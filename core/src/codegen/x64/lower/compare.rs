@@ -5,7 +5,7 @@
 use super::value::Right;
 use super::{Lower, float_of, is_wide};
 use crate::codegen::x64::{
-    Alu, Bitwise, Cond, Gpr, GprOrStack, Label, Rip, W8, W32, W64, Xmm, XmmOrMem,
+    Alu, Bitwise, Cond, Gpr, GprOrStack, Label, Mem, Rip, W8, W16, W32, W64, Xmm, XmmOrMem,
 };
 use crate::ir::interpret::number;
 use crate::ir::{Condition, Instruction, Opcode, Scalar};
@@ -110,12 +110,48 @@ impl Lower<'_, '_> {
     pub(super) fn branch(&mut self, i: &Instruction, scalar: Scalar, condition: Condition) {
         let outcome = self.flags(i, [i.a, i.b], scalar, condition);
         self.jump_to_target(outcome, i);
+        // Where the branch is not taken, the same condition does not trap.
+        while self.peek().is_some_and(|next| is_trap_of(i, &next)) {
+            self.take_next();
+        }
     }
 
     pub(super) fn trap_compare(&mut self, i: &Instruction, scalar: Scalar, condition: Condition) {
         let trap = self.trap(i.imm.cast_unsigned());
         let outcome = self.flags(i, [i.a, i.b], scalar, condition);
         self.jump_on(outcome, trap);
+    }
+
+    /// Lowers a branch or trap by the comparison of a loaded integer with a number. A bool may be any byte in memory.
+    pub(super) fn compare_memory(
+        &mut self,
+        load: &Instruction,
+        next: &Instruction,
+        scalar: Scalar,
+        place: Mem,
+    ) -> bool {
+        let (Opcode::Branch(condition) | Opcode::TrapCompare(condition)) = next.opcode else {
+            return false;
+        };
+        let is_integer = !scalar.is_float() && scalar != Scalar::Bool;
+        if !is_integer || !next.immediate || next.a != load.a {
+            return false;
+        }
+        self.take_next();
+        match scalar.size() {
+            1 => self.asm.cmp(W8, place, next.number()),
+            2 => self.asm.cmp(W16, place, next.number()),
+            4 => self.asm.cmp(W32, place, next.number()),
+            _ => self.asm.cmp(W64, place, next.number()),
+        }
+        let outcome = Outcome::When(cond_of(condition, scalar));
+        if next.opcode == Opcode::Branch(condition) {
+            self.jump_to_target(outcome, next);
+        } else {
+            let trap = self.trap(next.imm.cast_unsigned());
+            self.jump_on(outcome, trap);
+        }
+        true
     }
 
     pub(super) fn branch_if(&mut self, i: &Instruction, expected: bool) {
@@ -145,9 +181,9 @@ impl Lower<'_, '_> {
             Outcome::When(cond) => self.asm.jcc(cond, label),
             Outcome::EqualFloats => {
                 let unordered = self.asm.label();
-                self.asm.jcc(Cond::P, unordered);
+                self.asm.jcc_short(Cond::P, unordered);
                 self.asm.jcc(Cond::E, label);
-                self.asm.bind(unordered);
+                self.bind(unordered);
             }
             Outcome::UnequalFloats => {
                 self.asm.jcc(Cond::P, label);
@@ -264,12 +300,19 @@ impl Lower<'_, '_> {
         let done = self.asm.label();
         let kept = self.xmm(kept, scalar, to);
         self.move_xmm(to, kept);
-        self.asm.jcc(cond, done);
+        self.asm.jcc_short(cond, done);
         let moved = self.xmm(moved, scalar, to);
         self.move_xmm(to, moved);
-        self.asm.bind(done);
+        self.bind(done);
         self.set_xmm(i.a, to);
     }
+}
+
+/// Whether `next` traps on the condition of a branch.
+fn is_trap_of(branch: &Instruction, next: &Instruction) -> bool {
+    let Opcode::Branch(condition) = branch.opcode else { return false };
+    let same = |i: &Instruction| (i.immediate, i.type_code, i.a, i.b, i.c);
+    next.opcode == Opcode::TrapCompare(condition) && same(next) == same(branch)
 }
 
 /// A second value of a floating-point operation.

@@ -72,10 +72,10 @@ impl Lower<'_, '_> {
         let float = float_of(scalar);
         let [large, done] = [self.asm.label(), self.asm.label()];
         self.asm.test(W64, source, source);
-        self.asm.jcc(Cond::S, large);
+        self.asm.jcc_short(Cond::S, large);
         self.asm.cvtsi2s(float, to, W64, source);
-        self.asm.jmp(done);
-        self.asm.bind(large);
+        self.asm.jmp_short(done);
+        self.bind(large);
         self.asm.mov(W64, Gpr::Rcx, source);
         self.move_gpr(Gpr::Rax, source);
         self.asm.shr(W64, Gpr::Rcx, 1u8);
@@ -83,23 +83,65 @@ impl Lower<'_, '_> {
         self.asm.or(W64, Gpr::Rcx, Gpr::Rax);
         self.asm.cvtsi2s(float, to, W64, Gpr::Rcx);
         self.asm.scalar(Row::ADD, float, to, to);
-        self.asm.bind(done);
+        self.bind(done);
     }
 
     fn float_to_integer(&mut self, a: u16, to: Scalar, b: u16, from: Scalar) {
         let source = self.xmm(b, from, Xmm::Xmm15);
+        match to {
+            Scalar::I64 | Scalar::I32 => self.float_to_signed(to, source, from),
+            Scalar::U32 => self.float_to_u32(source, from),
+            _ => {
+                self.load_double(source, from);
+                match to {
+                    Scalar::Bool => self.float_to_bool(),
+                    Scalar::U64 | Scalar::Pointer => self.float_to_u64(),
+                    _ => self.float_to_narrow(to),
+                }
+            }
+        }
+        self.set(a, Gpr::Rax);
+    }
+
+    /// Loads `xmm15`. A conversion to double precision is exact, so that what follows is the same for both.
+    fn load_double(&mut self, source: Xmm, from: Scalar) {
         match from {
-            // Exactly, so that the rest is the same for both.
             Scalar::F32 => self.asm.cvtss2sd(Xmm::Xmm15, source),
             _ => self.move_xmm(Xmm::Xmm15, source),
         }
-        match to {
-            Scalar::Bool => self.float_to_bool(),
-            Scalar::U64 | Scalar::Pointer => self.float_to_u64(),
-            Scalar::I64 => self.float_to_i64(),
-            _ => self.float_to_narrow(to),
+    }
+
+    /// The processor gives the lowest number for all that does not fit: only then the limits are compared.
+    fn float_to_signed(&mut self, to: Scalar, source: Xmm, from: Scalar) {
+        let done = self.asm.label();
+        // Only the lowest number minus 1 overflows.
+        if is_wide(to) {
+            self.asm.cvtts2si(float_of(from), W64, Gpr::Rax, source);
+            self.asm.cmp(W64, Gpr::Rax, 1);
+        } else {
+            self.asm.cvtts2si(float_of(from), W32, Gpr::Rax, source);
+            self.asm.cmp(W32, Gpr::Rax, 1);
         }
-        self.set(a, Gpr::Rax);
+        self.asm.jcc_short(Cond::No, done);
+        self.load_double(source, from);
+        if is_wide(to) {
+            self.float_to_i64();
+        } else {
+            self.float_to_narrow(to);
+        }
+        self.bind(done);
+    }
+
+    /// A number that 64 bits hold and whose upper half is 0 fits.
+    fn float_to_u32(&mut self, source: Xmm, from: Scalar) {
+        let done = self.asm.label();
+        self.asm.cvtts2si(float_of(from), W64, Gpr::Rax, source);
+        self.asm.mov(W32, Gpr::Rcx, Gpr::Rax);
+        self.asm.cmp(W64, Gpr::Rcx, Gpr::Rax);
+        self.asm.jcc_short(Cond::E, done);
+        self.load_double(source, from);
+        self.float_to_narrow(Scalar::U32);
+        self.bind(done);
     }
 
     /// Loads `xmm14` with a constant and compares `xmm15` with it. Uses `rcx`.
@@ -127,26 +169,25 @@ impl Lower<'_, '_> {
         let done = self.asm.label();
         self.asm.zero(Gpr::Rax);
         self.asm.ucomisd(Xmm::Xmm15, Xmm::Xmm15);
-        self.asm.jcc(Cond::P, done);
+        self.asm.jcc_short(Cond::P, done);
         self.load_14(lowest.to_bits());
         self.asm.maxsd(Xmm::Xmm15, Xmm::Xmm14);
         self.load_14(highest.to_bits());
         self.asm.minsd(Xmm::Xmm15, Xmm::Xmm14);
         self.asm.cvttsd2si(W64, Gpr::Rax, Xmm::Xmm15);
-        self.asm.bind(done);
+        self.bind(done);
     }
 
-    /// The processor gives the lowest number for all that does not fit.
     fn float_to_i64(&mut self) {
         let done = self.asm.label();
         self.asm.zero(Gpr::Rax);
         self.asm.ucomisd(Xmm::Xmm15, Xmm::Xmm15);
-        self.asm.jcc(Cond::P, done);
+        self.asm.jcc_short(Cond::P, done);
         self.asm.cvttsd2si(W64, Gpr::Rax, Xmm::Xmm15);
         self.compare_with(TWO_TO_63);
-        self.asm.jcc(Cond::B, done);
+        self.asm.jcc_short(Cond::B, done);
         self.asm.mov_imm(Gpr::Rax, i64::MAX.cast_unsigned());
-        self.asm.bind(done);
+        self.bind(done);
     }
 
     /// The upper half of the numbers is converted without its highest bit.
@@ -155,21 +196,21 @@ impl Lower<'_, '_> {
         self.asm.zero(Gpr::Rax);
         self.compare_with(0);
         // Nothing above 0, or no number.
-        self.asm.jcc(Cond::Be, done);
+        self.asm.jcc_short(Cond::Be, done);
         self.compare_with(TWO_TO_63);
-        self.asm.jcc(Cond::Ae, large);
+        self.asm.jcc_short(Cond::Ae, large);
         self.asm.cvttsd2si(W64, Gpr::Rax, Xmm::Xmm15);
-        self.asm.jmp(done);
-        self.asm.bind(large);
+        self.asm.jmp_short(done);
+        self.bind(large);
         self.asm.mov_imm(Gpr::Rax, u64::MAX);
         self.compare_with(TWO_TO_64);
-        self.asm.jcc(Cond::Ae, done);
+        self.asm.jcc_short(Cond::Ae, done);
         self.load_14(TWO_TO_63);
         self.asm.subsd(Xmm::Xmm15, Xmm::Xmm14);
         self.asm.cvttsd2si(W64, Gpr::Rax, Xmm::Xmm15);
         self.asm.mov_imm(Gpr::Rcx, 1 << 63);
         self.asm.xor(W64, Gpr::Rax, Gpr::Rcx);
-        self.asm.bind(done);
+        self.bind(done);
     }
 }
 

@@ -63,7 +63,7 @@ impl Lower<'_, '_> {
             }
             self.asm.jmp_short(done);
         }
-        self.asm.bind(divides);
+        self.bind(divides);
         if is_wide(scalar) {
             self.asm.cqo();
             self.asm.idiv(W64, right);
@@ -71,7 +71,7 @@ impl Lower<'_, '_> {
             self.asm.cdq();
             self.asm.idiv(W32, right);
         }
-        self.asm.bind(done);
+        self.bind(done);
     }
 
     fn always_traps(&mut self) {

@@ -2,7 +2,7 @@
 
 use super::compare::FloatRight;
 use super::{Lower, float_of};
-use crate::codegen::x64::{Bitwise, Rip, Scalar as Row, Xmm, XmmOrMem};
+use crate::codegen::x64::{Bitwise, Mem, Rip, Scalar as Row, Xmm, XmmOrMem};
 use crate::ir::interpret::number;
 use crate::ir::{Binary, Instruction, Scalar, Unary};
 
@@ -34,12 +34,7 @@ impl Lower<'_, '_> {
         let right = self.float_right(i, i.c, scalar);
         let left = self.xmm_place(i.b);
         let to = self.xmm_destination(i.a, Xmm::Xmm15);
-        let row = match binary {
-            Binary::Subtract => Row::SUB,
-            Binary::Multiply => Row::MUL,
-            Binary::Divide => Row::DIV,
-            _ => Row::ADD,
-        };
+        let row = row_of(binary);
         if right == FloatRight::Place(to.into()) && left != to.into() {
             if binary.is_commutative() {
                 self.scalar_op(row, scalar, to, FloatRight::Place(left));
@@ -52,6 +47,24 @@ impl Lower<'_, '_> {
         self.load_xmm(to, left, scalar);
         self.scalar_op(row, scalar, to, right);
         self.set_xmm(i.a, to);
+    }
+
+    /// `a = left op place`
+    pub(super) fn float_with_memory(
+        &mut self,
+        i: &Instruction,
+        scalar: Scalar,
+        binary: Binary,
+        left: u16,
+        place: Mem,
+    ) -> bool {
+        self.take_next();
+        let left = self.xmm_place(left);
+        let to = self.xmm_destination(i.a, Xmm::Xmm15);
+        self.load_xmm(to, left, scalar);
+        self.asm.scalar(row_of(binary), float_of(scalar), to, place);
+        self.set_xmm(i.a, to);
+        true
     }
 
     fn load_xmm(&mut self, to: Xmm, from: XmmOrMem, scalar: Scalar) {
@@ -77,5 +90,14 @@ impl Lower<'_, '_> {
         self.load_xmm(to, from, scalar);
         self.asm.bitwise(row, float_of(scalar), to, Rip::Label(mask));
         self.set_xmm(i.a, to);
+    }
+}
+
+fn row_of(binary: Binary) -> Row {
+    match binary {
+        Binary::Subtract => Row::SUB,
+        Binary::Multiply => Row::MUL,
+        Binary::Divide => Row::DIV,
+        _ => Row::ADD,
     }
 }

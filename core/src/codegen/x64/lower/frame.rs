@@ -3,9 +3,9 @@
 use super::Lower;
 use crate::codegen::regalloc::Location;
 use crate::codegen::unwind::UnwindOp;
-use crate::codegen::x64::{Gpr, Mem, Rip, W64};
+use crate::codegen::x64::{Cond, Gpr, Mem, Rip, W64};
 use crate::codegen::{TRAP_HOOK, TrapConvention};
-use crate::ir::Scalar;
+use crate::ir::{Opcode, STACK_LIMIT, Scalar};
 
 /// The callee-saved registers that hold locals, in the order in which they are pushed.
 const SAVED: [Gpr; 5] = [Gpr::Rbx, Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
@@ -45,6 +45,7 @@ impl Lower<'_, '_> {
         if !self.frame.is_needed {
             return;
         }
+        self.check_large_frame();
         self.asm.push(Gpr::Rbp);
         self.define_cfa(Gpr::Rsp, 16);
         let mut below = 16;
@@ -59,6 +60,29 @@ impl Lower<'_, '_> {
         self.allocate(self.frame.size - self.frame.saved);
     }
 
+    /// If the function starts with a stack check and has a large frame, checks before the frame is set up: its first
+    /// write could lie behind the guard page of the stack. The context is where the caller has put it.
+    fn check_large_frame(&mut self) {
+        let first = self.body.instruction(0);
+        let check = first.filter(|first| first.opcode == Opcode::CheckStack && first.a == 0);
+        let (Some(check), TrapConvention::Context { handler_offset }) = (check, self.options.traps)
+        else {
+            return;
+        };
+        if self.frame.size < PAGE {
+            return;
+        }
+        let fits = self.asm.label();
+        self.asm.lea(W64, Gpr::Rax, Mem::at(Gpr::Rsp, -self.frame.size.cast_signed()));
+        self.asm.cmp(W64, Gpr::Rax, Mem::at(Gpr::Rdi, check.imm));
+        self.asm.jcc(Cond::Ae, fits);
+        self.asm.mov_imm(Gpr::Rsi, STACK_LIMIT.into());
+        self.asm.mov_imm(Gpr::Rdx, self.at().into());
+        self.asm.mov_imm(Gpr::Rcx, self.options.tag.into());
+        self.asm.jmp_to(Mem::at(Gpr::Rdi, handler_offset));
+        self.bind(fits);
+    }
+
     /// Moves the stack pointer down. The canonical frame address depends on rbp already.
     fn allocate(&mut self, bytes: u32) {
         let touched = Mem::at(Gpr::Rsp, 0);
@@ -66,11 +90,11 @@ impl Lower<'_, '_> {
             let pages = bytes / PAGE;
             let head = self.asm.label();
             self.asm.mov_imm(Gpr::Rax, pages.into());
-            self.asm.bind(head);
+            self.bind(head);
             self.asm.sub(W64, Gpr::Rsp, PAGE.cast_signed());
             self.asm.test(W64, touched, Gpr::Rsp);
             self.asm.dec(W64, Gpr::Rax);
-            self.asm.jcc(crate::codegen::x64::Cond::Ne, head);
+            self.asm.jcc(Cond::Ne, head);
         } else {
             for _ in 0..bytes / PAGE {
                 self.asm.sub(W64, Gpr::Rsp, PAGE.cast_signed());
@@ -91,10 +115,9 @@ impl Lower<'_, '_> {
         self.row(UnwindOp::RememberState);
         let saved = self.frame.saved;
         if self.frame.size > saved {
-            match saved {
-                0 => self.asm.mov(W64, Gpr::Rsp, Gpr::Rbp),
-                _ => self.asm.lea(W64, Gpr::Rsp, Mem::at(Gpr::Rbp, -saved.cast_signed())),
-            }
+            // Not by the frame pointer: the stack pointer of the caller would wait for the load of that register, and so
+            // would everything that the caller pops.
+            self.asm.add(W64, Gpr::Rsp, (self.frame.size - saved).cast_signed());
         }
         for register in self.saved().rev() {
             self.asm.pop(register);
@@ -141,13 +164,13 @@ impl Lower<'_, '_> {
         let mut exit = None;
         let mut known = None;
         for site in &traps {
-            self.asm.bind(site.label);
+            self.bind(site.label);
             self.asm.mov_imm(place, site.at.into());
             match known {
                 Some((code, label)) if code == site.code => self.asm.jmp(label),
                 _ => {
                     let label = self.asm.label();
-                    self.asm.bind(label);
+                    self.bind(label);
                     known = Some((site.code, label));
                     self.load_context();
                     self.asm.mov_imm(number, site.code.into());
@@ -155,7 +178,7 @@ impl Lower<'_, '_> {
                         Some(exit) => self.asm.jmp(exit),
                         None => {
                             let label = self.asm.label();
-                            self.asm.bind(label);
+                            self.bind(label);
                             exit = Some(label);
                             self.exit();
                         }

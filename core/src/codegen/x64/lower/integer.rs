@@ -74,6 +74,40 @@ impl Lower<'_, '_> {
         self.set(i.a, to);
     }
 
+    /// `a = left op place`, for operations that take memory and types that need no extension.
+    pub(super) fn combine_with_memory(
+        &mut self,
+        i: &Instruction,
+        scalar: Scalar,
+        binary: Binary,
+        left: u16,
+        place: Mem,
+    ) -> bool {
+        let is_taken = match binary {
+            Binary::Add | Binary::Subtract | Binary::And | Binary::Or | Binary::Xor => true,
+            Binary::Multiply => true,
+            _ => false,
+        };
+        if !is_taken || scalar.bits() < 32 {
+            return false;
+        }
+        let left = self.place(left);
+        let to = match self.destination(i.a, Gpr::Rax) {
+            to if left != to.into() && place.contains(to) => Gpr::Rax,
+            to => to,
+        };
+        self.take_next();
+        self.move_place(to, left, scalar);
+        match (binary, is_wide(scalar)) {
+            (Binary::Multiply, true) => self.asm.imul(W64, to, place),
+            (Binary::Multiply, false) => self.asm.imul(W32, to, place),
+            (_, true) => self.asm.alu(row_of(binary), W64, to, place),
+            (_, false) => self.asm.alu(row_of(binary), W32, to, place),
+        }
+        self.set(i.a, to);
+        true
+    }
+
     /// `to` is the right operand: `to = left op to`.
     fn combine_with_right(&mut self, scalar: Scalar, binary: Binary, to: Gpr, left: GprOrStack) {
         let row = match binary {

@@ -30,7 +30,7 @@ pub(super) fn immediate(value: i32, scalar: Scalar) -> i32 {
 impl Lower<'_, '_> {
     /// The spill slot of a local.
     fn spill(&self, slot: u32) -> i32 {
-        self.from_frame_pointer(StackPlace::Spill(slot))
+        self.frame_pointer_offset(StackPlace::Spill(slot))
     }
 
     /// Where an integer local is.

@@ -149,6 +149,8 @@ impl<'t> Parser<'t> {
             return Ok(types);
         }
         loop {
+            // In quotation marks, the name of a scalar or of a type parameter is that of another type.
+            let is_quoted = words.is_quoted()?;
             let name = words.name()?;
             let arguments = match words.has('<')? {
                 true if depth == MAX_NESTING => {
@@ -158,7 +160,7 @@ impl<'t> Parser<'t> {
                 false => None,
             };
             types.push(match (arguments, named_type(&self.types, &name)) {
-                (None, Ok(ty)) => TypeArgument::Type(ty),
+                (None, Ok(ty)) if !is_quoted => TypeArgument::Type(ty),
                 (arguments, _) => {
                     TypeArgument::Named(name.into_owned(), arguments.unwrap_or_default())
                 }

@@ -1,0 +1,248 @@
+//! Instructions on values of dynamic kinds that need no objects.
+
+use super::{DynamicRun, Frame, Step};
+use crate::bytecode::Relation;
+use crate::bytecode::instruction::Instruction;
+use crate::bytecode::interpret::tier::TierUp;
+use crate::bytecode::objects::{Value, ValueError, ValueKind};
+use crate::trap::bytecode::Cause;
+
+use Instruction as I;
+
+impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
+    /// Executes an instruction of the activation that is running.
+    pub(super) fn step(&mut self, frame: Frame, instruction: I) -> Result<Step, Cause> {
+        match instruction {
+            I::ConstI64 { dest, value } => self.write(frame, dest, Value::I64(value)),
+            I::ConstF64 { dest, bits } => {
+                self.write(frame, dest, Value::F64(f64::from_bits(bits)));
+            }
+            I::ConstTrue { dest } => self.write(frame, dest, Value::Bool(true)),
+            I::ConstFalse { dest } => self.write(frame, dest, Value::Bool(false)),
+            I::ConstNone { dest } | I::ConstUnit { dest } => self.write(frame, dest, Value::Nil),
+            I::Push { src } => self.push(self.slot(frame, src)),
+            I::Pop { dest } => {
+                let value = self.pop();
+                self.write(frame, dest, value);
+            }
+            I::Dup { src, dest } => self.write(frame, dest, self.slot(frame, src)),
+            I::Swap { a, b } => {
+                let (left, right) = (self.slot(frame, a), self.slot(frame, b));
+                self.write(frame, a, right);
+                self.write(frame, b, left);
+            }
+            I::Load { dest, local } => self.write(frame, dest, self.local(frame, local)),
+            I::Store { local, src } => self.set_local(frame, local, self.slot(frame, src)),
+            I::ConstI64Push { value } => self.push(Value::I64(value)),
+            I::LoadPush { local } => self.push(self.local(frame, local)),
+            I::PopStore { local } => {
+                let value = self.pop();
+                self.set_local(frame, local, value);
+            }
+            instruction if instruction.uses_objects() => {
+                return self.object_operation(frame, instruction);
+            }
+            instruction => return self.compute(frame, instruction),
+        }
+        Ok(Step::Next)
+    }
+
+    /// Executes an instruction that computes with the end of the operand stack.
+    fn compute(&mut self, frame: Frame, instruction: I) -> Result<Step, Cause> {
+        match instruction {
+            I::AddI64 => self.integers(|l, r| Ok(l.wrapping_add(r)))?,
+            I::SubI64 => self.integers(|l, r| Ok(l.wrapping_sub(r)))?,
+            I::MulI64 => self.integers(|l, r| Ok(l.wrapping_mul(r)))?,
+            I::DivI64 => self.integers(|l, r| divide(l, r, i64::wrapping_div))?,
+            I::ModI64 => self.integers(|l, r| divide(l, r, i64::wrapping_rem))?,
+            I::AddF64 => self.floats(|l, r| l + r)?,
+            I::SubF64 => self.floats(|l, r| l - r)?,
+            I::MulF64 => self.floats(|l, r| l * r)?,
+            I::DivF64 => self.floats(|l, r| l / r)?,
+            I::NegI64 => {
+                let value = self.pop().as_i64()?;
+                self.push(Value::I64(value.wrapping_neg()));
+            }
+            I::Eq | I::Ne => {
+                let is_equal = self.pop_equal()?;
+                self.push(Value::Bool(is_equal == (instruction == I::Eq)));
+            }
+            I::Lt => self.ordered(Relation::Lt)?,
+            I::Le => self.ordered(Relation::Le)?,
+            I::Gt => self.ordered(Relation::Gt)?,
+            I::Ge => self.ordered(Relation::Ge)?,
+            I::And => self.bools(|l, r| l && r)?,
+            I::Or => self.bools(|l, r| l || r)?,
+            I::Not => {
+                let value = self.pop().as_bool()?;
+                self.push(Value::Bool(!value));
+            }
+            I::AddI64Pop { dest } => self.integers_to(frame, dest, i64::wrapping_add)?,
+            I::SubI64Pop { dest } => self.integers_to(frame, dest, i64::wrapping_sub)?,
+            I::MulI64Pop { dest } => self.integers_to(frame, dest, i64::wrapping_mul)?,
+            instruction => return self.transfer(frame, instruction),
+        }
+        Ok(Step::Next)
+    }
+
+    /// Executes a jump, a call or a return.
+    fn transfer(&mut self, frame: Frame, instruction: I) -> Result<Step, Cause> {
+        let jumps = match instruction {
+            I::Jmp { .. } => true,
+            I::JmpIf { .. } => self.pop().as_bool()?,
+            I::JmpIfNot { .. } => !self.pop().as_bool()?,
+            I::LtJmpIfNot { .. } => {
+                let (left, right) = self.pop_two();
+                !compare(Relation::Lt, left, right)?
+            }
+            I::EqJmpIfNot { .. } => !self.pop_equal()?,
+            I::Call { function, argc } => return Ok(Step::Call { function, argc: argc.into() }),
+            I::TailCall { function, argc } => {
+                return Ok(Step::TailCall { function, argc: argc.into() });
+            }
+            I::CallSffi { index, argc } => {
+                let value = self.call_host(index, argc)?;
+                self.push(value);
+                return Ok(Step::Next);
+            }
+            I::Ret { src } => return Ok(Step::Return(self.slot(frame, src))),
+            // The verifier lets no other instruction through.
+            _ => return Ok(Step::Return(Value::Nil)),
+        };
+        let to = instruction.jump_offset().and_then(|to| usize::try_from(to).ok());
+        Ok(if jumps { Step::Jump(to.unwrap_or(usize::MAX)) } else { Step::Next })
+    }
+
+    /// Calls a function of the host that takes integers, which are popped.
+    pub(super) fn call_host(&mut self, index: u16, argc: u16) -> Result<Value, Cause> {
+        let stack = &mut self.state.stack;
+        let first = stack.len().saturating_sub(argc.into());
+        let mut args = [0; 8];
+        for (place, arg) in args.iter_mut().zip(stack.get(first..).unwrap_or(&[])) {
+            *place = arg.as_i64()?.cast_unsigned();
+        }
+        stack.truncate(first);
+        let args = args.get(..argc.into()).unwrap_or(&[]);
+        let function = self.environment.hosts.get(index);
+        let result = function.and_then(|function| function.call(args)).unwrap_or(0);
+        match self.environment.signals.take_error() {
+            Some(error) => Err(Cause::Host(error)),
+            None => Ok(Value::I64(result)),
+        }
+    }
+
+    pub(super) fn push(&mut self, value: Value) {
+        // The capacity was reserved when the activation began.
+        self.state.stack.push(value);
+    }
+
+    pub(super) fn pop(&mut self) -> Value {
+        self.state.stack.pop().unwrap_or_default()
+    }
+
+    /// Pops right and left; returns left and right.
+    fn pop_two(&mut self) -> (Value, Value) {
+        let right = self.pop();
+        (self.pop(), right)
+    }
+
+    pub(super) fn slot(&self, frame: Frame, slot: u16) -> Value {
+        let stack = &self.state.stack;
+        stack.get(frame.vector + usize::from(slot)).copied().unwrap_or_default()
+    }
+
+    /// Writes a slot, which extends the operand stack if it lies behind the end.
+    pub(super) fn write(&mut self, frame: Frame, slot: u16, value: Value) {
+        let stack = &mut self.state.stack;
+        let index = frame.vector + usize::from(slot);
+        if index >= stack.len() {
+            stack.resize(index + 1, Value::Nil);
+        }
+        if let Some(place) = stack.get_mut(index) {
+            *place = value;
+        }
+    }
+
+    fn local(&self, frame: Frame, local: u16) -> Value {
+        let stack = &self.state.stack;
+        stack.get(frame.base + usize::from(local)).copied().unwrap_or_default()
+    }
+
+    fn set_local(&mut self, frame: Frame, local: u16, value: Value) {
+        let stack = &mut self.state.stack;
+        if let Some(place) = stack.get_mut(frame.base + usize::from(local)) {
+            *place = value;
+        }
+    }
+
+    fn integers(
+        &mut self,
+        result: impl FnOnce(i64, i64) -> Result<i64, Cause>,
+    ) -> Result<(), Cause> {
+        let (left, right) = self.pop_two();
+        let value = result(left.as_i64()?, right.as_i64()?)?;
+        self.push(Value::I64(value));
+        Ok(())
+    }
+
+    fn integers_to(
+        &mut self,
+        frame: Frame,
+        dest: u16,
+        result: impl FnOnce(i64, i64) -> i64,
+    ) -> Result<(), Cause> {
+        let (left, right) = self.pop_two();
+        self.write(frame, dest, Value::I64(result(left.as_i64()?, right.as_i64()?)));
+        Ok(())
+    }
+
+    fn floats(&mut self, result: impl FnOnce(f64, f64) -> f64) -> Result<(), Cause> {
+        let (left, right) = self.pop_two();
+        self.push(Value::F64(result(left.as_f64()?, right.as_f64()?)));
+        Ok(())
+    }
+
+    fn bools(&mut self, result: impl FnOnce(bool, bool) -> bool) -> Result<(), Cause> {
+        let (left, right) = self.pop_two();
+        self.push(Value::Bool(result(left.as_bool()?, right.as_bool()?)));
+        Ok(())
+    }
+
+    fn ordered(&mut self, test: Relation) -> Result<(), Cause> {
+        let (left, right) = self.pop_two();
+        self.push(Value::Bool(compare(test, left, right)?));
+        Ok(())
+    }
+
+    /// Pops two values; whether they are equal. Values of different kinds are not, but for numbers.
+    fn pop_equal(&mut self) -> Result<bool, Cause> {
+        let (left, right) = self.pop_two();
+        Ok(match (left, right) {
+            (Value::Object(left), Value::Object(right)) => self.objects.equal(left, right)?,
+            (Value::I64(left), Value::F64(right)) => left as f64 == right,
+            (Value::F64(left), Value::I64(right)) => left == right as f64,
+            (left, right) => left == right,
+        })
+    }
+}
+
+fn divide(left: i64, right: i64, result: impl FnOnce(i64, i64) -> i64) -> Result<i64, Cause> {
+    if right == 0 { Err(Cause::DivisionByZero) } else { Ok(result(left, right)) }
+}
+
+/// Compares two numbers: as integers if both are, otherwise as floats.
+fn compare(test: Relation, left: Value, right: Value) -> Result<bool, ValueError> {
+    if let (Value::I64(left), Value::I64(right)) = (left, right) {
+        return Ok(test.holds(left, right));
+    }
+    Ok(test.holds(number(left)?, number(right)?))
+}
+
+fn number(value: Value) -> Result<f64, ValueError> {
+    match value {
+        // Rounds to nearest: a float has fewer digits than an integer of 64 bits.
+        Value::I64(value) => Ok(value as f64),
+        Value::F64(value) => Ok(value),
+        other => Err(other.wrong_kind(ValueKind::Number)),
+    }
+}

@@ -1,0 +1,295 @@
+//! Lowering of IR to aarch64.
+//!
+//! Locals are in `x0` to `x15`, `x19` to `x28`, `v0` to `v29`, or in spill slots above `sp`. `x16 x17 v30 v31` are scratch
+//! registers of one instruction; so is `x30` where the function has a frame, which every function with a spilled local has.
+//! `x18` belongs to the platform. The destination of an instruction may be the register of any of its sources, so that
+//! sources are read before it is written, or the result is computed in a scratch register.
+//!
+//! Source: Procedure Call Standard for the Arm 64-bit Architecture (AAPCS64), 6.1 "Machine Registers".
+
+mod block;
+mod call;
+mod checked;
+mod compare;
+mod convert;
+mod float;
+mod frame;
+mod integer;
+mod memory;
+mod value;
+
+use super::{Access, Assembler, Float, Fpr, Gpr, Label, Labels, Mem, Width};
+use crate::codegen::CodegenError;
+use crate::codegen::code::Relocation;
+use crate::codegen::frame::StackPlace;
+use crate::codegen::lowering::Lowering;
+use crate::codegen::machine::{Machine, MachineAssembler, Register, Shift};
+use crate::codegen::regalloc::{ClassRegisters, RegisterFile};
+use crate::codegen::unwind::UnwindMachine;
+use crate::codegen::x64::AssembleError;
+use crate::ir::interpret::number;
+use crate::ir::{Instruction, Opcode, Scalar};
+
+/// The machine aarch64 for the code generator.
+#[derive(Debug)]
+pub enum Aarch64 {}
+
+/// Registers that pass no arguments come first.
+static REGISTERS: RegisterFile = RegisterFile {
+    int: ClassRegisters {
+        caller_saved: &[8, 9, 10, 11, 12, 13, 14, 15, 7, 6, 5, 4, 3, 2, 1, 0],
+        callee_saved: &[19, 20, 21, 22, 23, 24, 25, 26, 27, 28],
+        arguments: &[0, 1, 2, 3, 4, 5, 6, 7],
+        result: 0,
+    },
+    float: ClassRegisters {
+        caller_saved: &[
+            16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 7, 6, 5, 4, 3, 2, 1, 0,
+        ],
+        callee_saved: &[8, 9, 10, 11, 12, 13, 14, 15],
+        arguments: &[0, 1, 2, 3, 4, 5, 6, 7],
+        result: 0,
+    },
+};
+
+/// A function that is being lowered to aarch64.
+pub(super) type Lower<'c, 'i> = Lowering<'c, 'i, Aarch64>;
+
+impl MachineAssembler for Assembler {
+    type Label = Label;
+    type Labels = Labels;
+
+    fn clear(&mut self) {
+        Assembler::clear(self);
+    }
+
+    #[inline]
+    fn label(&mut self) -> Label {
+        Assembler::label(self)
+    }
+
+    fn labels(&mut self, count: usize) -> Labels {
+        Assembler::labels(self, count)
+    }
+
+    #[inline]
+    fn nth(labels: Labels, number: usize) -> Option<Label> {
+        labels.get(number)
+    }
+
+    #[inline]
+    fn bind(&mut self, label: Label) -> Option<Shift> {
+        Assembler::bind(self, label);
+        None
+    }
+
+    #[inline]
+    fn position(&self) -> u32 {
+        self.offset()
+    }
+
+    fn align_data(&mut self, alignment: u32) {
+        self.put_data(&[], alignment);
+    }
+
+    fn data(&mut self, bytes: &[u8]) {
+        self.put_data(bytes, 1);
+    }
+
+    fn extend_reach(&mut self) -> bool {
+        let is_far = matches!(Assembler::code(self), Err(AssembleError::BranchRange { .. }));
+        let extends = is_far && !self.has_long_branches();
+        if extends {
+            Assembler::clear(self);
+            self.set_long_branches(true);
+        }
+        extends
+    }
+
+    fn code(&mut self) -> Result<(&[u8], &[Relocation]), CodegenError> {
+        let code = Assembler::code(self)?;
+        Ok((code.bytes, code.relocations))
+    }
+}
+
+impl Register<Assembler> for Gpr {
+    #[inline]
+    fn mov(asm: &mut Assembler, to: Self, from: Self) {
+        asm.mov(Width::W64, to, from);
+    }
+
+    fn exchange(asm: &mut Assembler, one: Self, other: Self) {
+        asm.mov(Width::W64, Gpr::X16, one);
+        asm.mov(Width::W64, one, other);
+        asm.mov(Width::W64, other, Gpr::X16);
+    }
+}
+
+impl Register<Assembler> for Fpr {
+    #[inline]
+    fn mov(asm: &mut Assembler, to: Self, from: Self) {
+        asm.fmov(Float::F64, to, from);
+    }
+
+    fn exchange(asm: &mut Assembler, one: Self, other: Self) {
+        asm.fmov(Float::F64, Fpr::V31, one);
+        asm.fmov(Float::F64, one, other);
+        asm.fmov(Float::F64, other, Fpr::V31);
+    }
+}
+
+impl Machine for Aarch64 {
+    type Assembler = Assembler;
+    type Int = Gpr;
+    type Float = Fpr;
+
+    const REGISTERS: &'static RegisterFile = &REGISTERS;
+    const UNWIND: UnwindMachine = UnwindMachine {
+        return_address: 30,
+        stack_pointer: 31,
+        entry_offset: 0,
+        pushes_return_address: false,
+        code_alignment: 4,
+    };
+    const INT_SCRATCH: Gpr = Gpr::X16;
+
+    #[inline]
+    fn int(number: u8) -> Gpr {
+        Gpr::new(number)
+    }
+
+    #[inline]
+    fn float(number: u8) -> Fpr {
+        Fpr::new(number)
+    }
+
+    fn enter(lowering: &mut Lower<'_, '_>) {
+        lowering.enter();
+    }
+
+    fn load_int(lowering: &mut Lower<'_, '_>, to: Gpr, from: StackPlace) {
+        let from = lowering.stack(Access::LDR_X, from, to);
+        lowering.asm.memory(Access::LDR_X, to, from);
+    }
+
+    fn store_int(lowering: &mut Lower<'_, '_>, to: StackPlace, from: Gpr) {
+        let scratch = if from == Gpr::X16 { Gpr::X17 } else { Gpr::X16 };
+        let to = lowering.stack(Access::STR_X, to, scratch);
+        lowering.asm.memory(Access::STR_X, from, to);
+    }
+
+    fn load_float(lowering: &mut Lower<'_, '_>, to: Fpr, from: StackPlace) {
+        let from = lowering.stack(Access::LDR_D, from, Gpr::X16);
+        lowering.asm.memory_float(Access::LDR_D, to, from);
+    }
+
+    fn store_float(lowering: &mut Lower<'_, '_>, to: StackPlace, from: Fpr) {
+        let to = lowering.stack(Access::STR_D, to, Gpr::X16);
+        lowering.asm.memory_float(Access::STR_D, from, to);
+    }
+
+    fn extend(lowering: &mut Lower<'_, '_>, register: Gpr, scalar: Scalar) {
+        lowering.extend(register, register, scalar);
+    }
+
+    fn zero(lowering: &mut Lower<'_, '_>, local: u16, scalar: Scalar) {
+        lowering.constant(local, scalar, 0);
+    }
+
+    fn instruction(lowering: &mut Lower<'_, '_>, instruction: &Instruction) {
+        lowering.instruction(instruction);
+    }
+
+    fn traps(lowering: &mut Lower<'_, '_>) {
+        lowering.trap_sites();
+    }
+}
+
+impl Lower<'_, '_> {
+    /// A place in the stack; `scratch` may be written.
+    fn stack(&mut self, access: Access, place: StackPlace, scratch: Gpr) -> Mem {
+        let offset = i64::from(self.frame.stack_pointer_offset(place));
+        if access.encodes(offset) {
+            return Mem::Offset(Gpr::SP, offset);
+        }
+        self.asm.mov_imm(Width::W64, scratch, offset.cast_unsigned());
+        Mem::Index(Gpr::SP, scratch, super::Extension::Uxtx, false)
+    }
+
+    fn instruction(&mut self, i: &Instruction) {
+        let Some(scalar) = self.instance.scalar(i.type_code) else {
+            return self.untyped(i);
+        };
+        match i.opcode {
+            Opcode::Constant => self.constant(i.a, scalar, number(i.imm, scalar)),
+            Opcode::WideConstant => {
+                let bits = self.body.constant(i.imm).unwrap_or(0);
+                self.constant(i.a, scalar, bits);
+            }
+            Opcode::SizeOf => self.constant(i.a, Scalar::U64, scalar.size().into()),
+            Opcode::Move => self.copy(i.a, i.b, scalar),
+            Opcode::Convert => {
+                let code = u8::try_from(i.c).unwrap_or(0);
+                let from = self.instance.scalar(code).unwrap_or(scalar);
+                self.convert(i.a, scalar, i.b, from);
+            }
+            Opcode::Unary(unary) if scalar.is_float() => self.float_unary(i, scalar, unary),
+            Opcode::Unary(unary) => self.unary(i, scalar, unary),
+            Opcode::Binary(binary) if scalar.is_float() => self.float_binary(i, scalar, binary),
+            Opcode::Binary(binary) => self.binary(i, scalar, binary),
+            Opcode::Compare(condition) => self.compare(i, scalar, condition),
+            Opcode::Branch(condition) => self.branch(i, scalar, condition),
+            Opcode::TrapCompare(condition) => self.trap_compare(i, scalar, condition),
+            Opcode::Select => self.select_by_bool(i, scalar),
+            Opcode::Load | Opcode::LoadElement => self.load(i, scalar),
+            Opcode::Store | Opcode::StoreElement => self.store(i, scalar),
+            Opcode::Element => self.element(i, scalar),
+            Opcode::Return => self.return_value(i.a, scalar),
+            _ => {}
+        }
+    }
+
+    /// The instructions that have no type.
+    fn untyped(&mut self, i: &Instruction) {
+        match i.opcode {
+            Opcode::Jump => self.jump(i),
+            Opcode::BranchIf(expected) => self.branch_if(i, expected),
+            Opcode::TrapIf(expected) => self.trap_if(i, expected),
+            Opcode::Call | Opcode::CallIndirect => self.call(i),
+            Opcode::ReturnCall | Opcode::ReturnCallIndirect => self.tail_call(i),
+            Opcode::ReturnNone => self.leave_and_return(),
+            Opcode::Trap => {
+                let trap = self.trap(i.imm.cast_unsigned());
+                self.asm.b(trap);
+            }
+            Opcode::SlotAddress => self.slot_address(i),
+            Opcode::DataAddress => self.data_address(i),
+            Opcode::FunctionAddress => self.function_address(i),
+            Opcode::CopyMemory => self.copy_memory(i),
+            Opcode::FillMemory => self.fill_memory(i),
+            Opcode::CheckStack => self.check_stack(i),
+            _ => {}
+        }
+    }
+
+    /// The label that a jump or branch leads to.
+    fn target(&self, i: &Instruction) -> Option<Label> {
+        self.label(i.target()?)
+    }
+
+    fn jump(&mut self, i: &Instruction) {
+        let is_next = i.target() == self.index.checked_add(1);
+        if let Some(target) = self.target(i).filter(|_| !is_next) {
+            self.asm.b(target);
+        }
+    }
+}
+
+/// The width of the operations on an integer.
+fn width_of(scalar: Scalar) -> Width {
+    if scalar.size() == 8 { Width::W64 } else { Width::W32 }
+}
+
+fn float_of(scalar: Scalar) -> Float {
+    if scalar == Scalar::F32 { Float::F32 } else { Float::F64 }
+}

@@ -1,0 +1,431 @@
+//! The manager: functions by name and by handle.
+#![allow(unsafe_code)]
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use hashbrown::HashMap;
+
+use super::backend::{Backend, CompiledUnit, Level};
+use super::error::{ManagerError, TrapReport};
+use super::native::NativeBackend;
+use super::stub;
+use super::unit::{Unit, UnitFunction};
+use super::value::Value;
+use crate::alloc_util::{AllocError, TryArc, try_collect, try_push, try_reserve};
+use crate::ir::Scalar;
+use crate::link::{Name, ShortName};
+use crate::memory::code_alloc::ExecutableBlock;
+use crate::memory::lock::{Lock, LockGuard};
+use crate::trap::{TrapError, call_values};
+
+type Result<T, E = ManagerError> = core::result::Result<T, E>;
+
+/// Resolves symbols of the host by name.
+pub type SymbolResolver = Box<dyn Fn(&[u8]) -> Option<u64> + Send + Sync>;
+
+/// How a manager works.
+pub struct ManagerOptions {
+    /// The level of compilations, until it is [changed](Manager::set_level).
+    pub level: Level,
+    /// The maximum size of all code, with that of replaced functions that is not freed yet, in bytes.
+    pub max_code_bytes: usize,
+    /// Resolves callees that are no functions of the manager.
+    pub symbols: Option<SymbolResolver>,
+}
+
+impl Default for ManagerOptions {
+    fn default() -> Self {
+        Self { level: Level::default(), max_code_bytes: 1 << 30, symbols: None }
+    }
+}
+
+impl fmt::Debug for ManagerOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("ManagerOptions");
+        shown.field("level", &self.level).field("max_code_bytes", &self.max_code_bytes);
+        shown.finish_non_exhaustive()
+    }
+}
+
+/// What a manager has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ManagerStatistics {
+    /// Functions by name.
+    pub functions: usize,
+    /// Units whose code is in memory.
+    pub units: usize,
+    /// Bytes of code, with that of replaced functions that is not freed yet.
+    pub code_bytes: usize,
+    /// Of these, bytes of units without a current function.
+    pub retired_bytes: usize,
+}
+
+/// A function, in all its versions of one signature.
+struct Entry {
+    name: Name,
+    params: Box<[Scalar]>,
+    result: Option<Scalar>,
+    /// The address of the current version; 0 after a replacement by a function of another signature.
+    address: AtomicU64,
+}
+
+/// A function of a manager. It stays valid when the function is replaced by one of the same signature.
+#[derive(Clone)]
+pub struct FunctionHandle(TryArc<Entry>);
+
+impl FunctionHandle {
+    /// The name.
+    pub fn name(&self) -> &Name {
+        &self.0.name
+    }
+
+    /// The types of the parameters.
+    pub fn params(&self) -> &[Scalar] {
+        &self.0.params
+    }
+
+    /// The type of the result.
+    pub fn result(&self) -> Option<Scalar> {
+        self.0.result
+    }
+
+    /// The address of the current version; `None` after a replacement by a function of another signature.
+    pub fn address(&self) -> Option<u64> {
+        Some(self.0.address.load(Ordering::SeqCst)).filter(|&address| address != 0)
+    }
+}
+
+impl fmt::Debug for FunctionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FunctionHandle").field(&self.0.name).finish()
+    }
+}
+
+/// A function in the table of names.
+struct Named {
+    entry: TryArc<Entry>,
+    /// The unit of the current version.
+    unit: u64,
+    /// The stub, once another unit calls the function.
+    stub: Option<ExecutableBlock>,
+}
+
+/// A unit whose code is in memory.
+struct LoadedUnit {
+    number: u64,
+    /// The functions of which this unit has the current version.
+    current: usize,
+    /// Start addresses, ascending, and names.
+    functions: Box<[(u64, Name)]>,
+    unit: CompiledUnit,
+}
+
+struct State {
+    names: HashMap<Name, Named>,
+    /// Names in the order of their first compilation.
+    order: Vec<Name>,
+    units: Vec<LoadedUnit>,
+    next_unit: u64,
+    level: Level,
+}
+
+/// Functions that are compiled, called and replaced.
+pub struct Manager {
+    backend: Box<dyn Backend>,
+    /// Compiles stubs.
+    stubs: NativeBackend,
+    symbols: Option<SymbolResolver>,
+    max_code_bytes: usize,
+    /// Calls in progress.
+    active: AtomicUsize,
+    /// Held during a compilation: units are compiled one at a time, while functions are called.
+    compiling: Lock<()>,
+    state: Lock<State>,
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager").field("backend", &self.backend.name()).finish_non_exhaustive()
+    }
+}
+
+impl Manager {
+    /// A manager without functions.
+    pub fn new(backend: Box<dyn Backend>, options: ManagerOptions) -> Self {
+        let ManagerOptions { level, max_code_bytes, symbols } = options;
+        let (names, order) = (HashMap::new(), Vec::new());
+        let state = State { names, order, units: Vec::new(), next_unit: 0, level };
+        let (stubs, active) = (NativeBackend::default(), AtomicUsize::new(0));
+        let (compiling, state) = (Lock::new(()), Lock::new(state));
+        Self { backend, stubs, symbols, max_code_bytes, active, compiling, state }
+    }
+
+    /// The name of the back end.
+    pub fn backend_name(&self) -> &'static str {
+        self.backend.name()
+    }
+
+    /// The level of later compilations.
+    pub fn level(&self) -> Level {
+        self.state.lock().level
+    }
+
+    /// Changes the level of later compilations.
+    pub fn set_level(&self, level: Level) {
+        self.state.lock().level = level;
+    }
+
+    /// Compiles a unit. Its functions can be called when this returns; on failure nothing changes.
+    ///
+    /// # Errors
+    /// [`ManagerError::Backend`], [`ManagerError::Signature`], [`ManagerError::CodeLimit`],
+    /// [`ManagerError::OutOfMemory`].
+    pub fn compile(&self, unit: &Unit) -> Result<()> {
+        let _compiling = self.compiling.lock();
+        let level = {
+            let mut state = self.state.lock();
+            self.free_retired(&mut state);
+            check_signatures(&state, unit)?;
+            state.level
+        };
+        let mut error = None;
+        let mut symbol = |name: &[u8]| match self.symbol(name) {
+            Ok(address) => address,
+            Err(failed) => {
+                error.get_or_insert(failed);
+                None
+            }
+        };
+        let compiled = self.backend.compile(unit, level, &mut symbol);
+        if let Some(error) = error {
+            return Err(error);
+        }
+        let compiled = compiled?;
+        let mut state = self.state.lock();
+        let needed = state.code_bytes().saturating_add(compiled.bytes);
+        if needed > self.max_code_bytes {
+            return Err(ManagerError::CodeLimit { limit: self.max_code_bytes, needed });
+        }
+        state.insert(unit, compiled)
+    }
+
+    /// The address of a callee outside of the unit: the stub of a function of another unit, or a symbol of the host.
+    fn symbol(&self, name: &[u8]) -> Result<Option<u64>> {
+        let mut state = self.state.lock();
+        let Some(named) = state.names.get_mut(name) else {
+            drop(state);
+            return Ok(self.symbols.as_ref().and_then(|symbols| symbols(name)));
+        };
+        if let Some(stub) = &named.stub {
+            return Ok(Some(stub.address() as u64));
+        }
+        let Entry { params, result, address, .. } = &*named.entry;
+        let word = address.as_ptr().expose_provenance() as u64;
+        let stub = self.stubs.compile_one(&stub::build(word, params, *result)?)?;
+        Ok(Some(named.stub.insert(stub).address() as u64))
+    }
+
+    /// Frees units without current functions if no call is active. A call that starts meanwhile finds the addresses of
+    /// other units.
+    fn free_retired(&self, state: &mut LockGuard<'_, State>) {
+        if self.active.load(Ordering::SeqCst) == 0 {
+            state.units.retain(|unit| unit.current != 0);
+        }
+    }
+
+    /// The function called `name`.
+    pub fn find(&self, name: &[u8]) -> Option<FunctionHandle> {
+        let state = self.state.lock();
+        state.names.get(name).map(|named| FunctionHandle(named.entry.clone()))
+    }
+
+    /// The functions, in the order of their first compilation.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    pub fn functions(&self) -> Result<Vec<FunctionHandle>, AllocError> {
+        let state = self.state.lock();
+        let named = state.order.iter().filter_map(|name| state.names.get(name.as_bytes()));
+        try_collect(named.map(|named| FunctionHandle(named.entry.clone())))
+    }
+
+    /// Calls a function by name.
+    ///
+    /// # Errors
+    /// [`ManagerError::NoFunction`]; those of [`call`](Self::call).
+    ///
+    /// # Safety
+    /// As [`call`](Self::call).
+    pub unsafe fn call_by_name(&self, name: &[u8], arguments: &[Value]) -> Result<Option<Value>> {
+        let no_function = || ManagerError::NoFunction(ShortName::new(name));
+        let function = self.find(name).ok_or_else(no_function)?;
+        // SAFETY: the caller's contract.
+        unsafe { self.call(&function, arguments) }
+    }
+
+    /// Calls a function of this manager. Its traps are errors.
+    ///
+    /// # Errors
+    /// [`ManagerError::ArgumentCount`], [`ManagerError::Argument`], [`ManagerError::Stale`], [`ManagerError::Trap`],
+    /// [`ManagerError::Call`].
+    ///
+    /// # Safety
+    /// The function may do what it does with these arguments: its accesses to memory are not checked. The handle is one of
+    /// this manager.
+    #[allow(unsafe_code)]
+    pub unsafe fn call(
+        &self,
+        function: &FunctionHandle,
+        arguments: &[Value],
+    ) -> Result<Option<Value>> {
+        let entry = &*function.0;
+        check_arguments(entry, arguments)?;
+        let mut words = arrayvec::ArrayVec::<_, 16>::new();
+        let mut many = Vec::new();
+        let words: &[_] = match arguments.len() {
+            0..=16 => {
+                words.extend(arguments.iter().map(|value| value.argument()));
+                &words
+            }
+            count => {
+                try_reserve(&mut many, count)?;
+                many.extend(arguments.iter().map(|value| value.argument()));
+                &many
+            }
+        };
+        // Before the address is read: what is freed afterwards is not what it leads to.
+        self.active.fetch_add(1, Ordering::SeqCst);
+        let returned = match function.address() {
+            // SAFETY: the code is in memory while a call is active, takes these arguments, and lies between this frame and
+            // its traps with code of this kind only.
+            Some(address) => unsafe { call_values(address, words) }.map_err(|error| match error {
+                TrapError::Trap(trap) => {
+                    let function = self.function_at(trap.function);
+                    ManagerError::Trap(TrapReport { code: trap.code, at: trap.at, function })
+                }
+                error => ManagerError::Call(error),
+            }),
+            None => Err(ManagerError::Stale(entry.name.clone())),
+        };
+        self.active.fetch_sub(1, Ordering::SeqCst);
+        let returned = returned?;
+        Ok(entry.result.map(|scalar| Value::returned(scalar, returned)))
+    }
+
+    /// The name of the function, of any version, whose code begins at an address.
+    fn function_at(&self, address: u64) -> Option<Name> {
+        let state = self.state.lock();
+        state.units.iter().find_map(|unit| {
+            let found = unit.functions.binary_search_by_key(&address, |(start, _)| *start).ok()?;
+            unit.functions.get(found).map(|(_, name)| name.clone())
+        })
+    }
+
+    /// What the manager has.
+    pub fn statistics(&self) -> ManagerStatistics {
+        let state = self.state.lock();
+        let retired = state.units.iter().filter(|unit| unit.current == 0);
+        ManagerStatistics {
+            functions: state.names.len(),
+            units: state.units.len(),
+            code_bytes: state.code_bytes(),
+            retired_bytes: retired.map(|unit| unit.unit.bytes).sum(),
+        }
+    }
+}
+
+fn check_arguments(entry: &Entry, arguments: &[Value]) -> Result<()> {
+    let (given, expected) = (arguments.len(), entry.params.len());
+    if given != expected {
+        let function = entry.name.clone();
+        return Err(ManagerError::ArgumentCount { function, given, expected });
+    }
+    let mut pairs = (1..).zip(arguments.iter().zip(&entry.params));
+    match pairs.find(|(_, (argument, expected))| argument.scalar() != **expected) {
+        None => Ok(()),
+        Some((number, (_, &expected))) => {
+            let function = entry.name.clone();
+            Err(ManagerError::Argument { function, number, expected })
+        }
+    }
+}
+
+fn has_signature(entry: &Entry, function: &UnitFunction) -> bool {
+    *entry.params == *function.params() && entry.result == function.result()
+}
+
+/// Refuses a replacement by another signature where other units call the function.
+fn check_signatures(state: &State, unit: &Unit) -> Result<()> {
+    for function in unit.functions() {
+        let named = state.names.get(function.name().as_bytes());
+        let is_called = named.filter(|named| named.stub.is_some());
+        if is_called.is_some_and(|named| !has_signature(&named.entry, function)) {
+            return Err(ManagerError::Signature(function.name().clone()));
+        }
+    }
+    Ok(())
+}
+
+impl State {
+    fn code_bytes(&self) -> usize {
+        self.units.iter().map(|unit| unit.unit.bytes).sum()
+    }
+
+    /// Makes the functions of a compiled unit current. Changes nothing if there is no memory for it.
+    fn insert(&mut self, unit: &Unit, compiled: CompiledUnit) -> Result<()> {
+        let functions = unit.functions();
+        let starts = compiled.addresses.iter().copied();
+        let mut named = try_collect(starts.zip(functions.iter().map(|f| f.name().clone())))?;
+        named.sort_unstable_by_key(|(start, _)| *start);
+        let mut new = Vec::new();
+        for (function, &address) in functions.iter().zip(&compiled.addresses) {
+            let known = self.names.get(function.name().as_bytes());
+            let entry = match known.filter(|known| has_signature(&known.entry, function)) {
+                Some(known) => known.entry.clone(),
+                None => TryArc::new(Entry {
+                    name: function.name().clone(),
+                    params: try_collect(function.params().iter().copied())?.into_boxed_slice(),
+                    result: function.result(),
+                    address: AtomicU64::new(0),
+                })?,
+            };
+            try_push(&mut new, (entry, address))?;
+        }
+        self.names.try_reserve(new.len()).map_err(|_| AllocError)?;
+        try_reserve(&mut self.order, new.len())?;
+        try_reserve(&mut self.units, 1)?;
+        let number = self.next_unit;
+        self.next_unit += 1;
+        let current = new.len();
+        let functions = named.into_boxed_slice();
+        self.units.push(LoadedUnit { number, current, functions, unit: compiled });
+        for (entry, address) in new {
+            self.make_current(entry, address, number);
+        }
+        Ok(())
+    }
+
+    /// Directs a name to a version in unit `number`. There is memory for a new name.
+    fn make_current(&mut self, entry: TryArc<Entry>, address: u64, number: u64) {
+        entry.address.store(address, Ordering::SeqCst);
+        let name = entry.name.clone();
+        let Some(named) = self.names.get_mut(name.as_bytes()) else {
+            self.order.push(name.clone());
+            self.names.insert(name, Named { entry, unit: number, stub: None });
+            return;
+        };
+        let old = core::mem::replace(&mut named.unit, number);
+        if !named.entry.ptr_eq(&entry) {
+            // A function of another signature, which no stub leads to.
+            named.entry.address.store(0, Ordering::SeqCst);
+            named.entry = entry;
+        }
+        let unit = self.units.iter_mut().find(|unit| unit.number == old);
+        if let Some(unit) = unit {
+            unit.current = unit.current.saturating_sub(1);
+        }
+    }
+}

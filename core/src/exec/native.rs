@@ -1,0 +1,243 @@
+//! The code generator of this crate as a back end.
+
+use alloc::vec::Vec;
+
+use super::backend::{Backend, BackendError, CompiledUnit, Level};
+use super::unit::{Unit, UnitFunction};
+use crate::alloc_util::{
+    AllocError, try_box, try_collect, try_push, try_reserve, try_resize, try_with_capacity,
+};
+use crate::codegen::code::Relocation;
+use crate::codegen::{CodegenError, NativeCompiler, Options, TRAP_HOOK};
+use crate::ir::{Arguments, CalleeKind, Function, FunctionInstance, IrError, Verified};
+use crate::link::fixup::{Fixup, FixupError, FixupPlan};
+use crate::link::{ShortName, host_arch};
+use crate::memory::code_alloc::{CodeMemory, ExecutableBlock, Request};
+use crate::memory::lock::Lock;
+use crate::trap::trap_hook;
+
+/// The alignment of functions, in bytes.
+const ALIGN: usize = 16;
+
+/// The maximum number of idle compilers, about the number of threads that compile concurrently.
+const MAX_IDLE: usize = 4;
+
+/// The code generator of this crate.
+#[derive(Debug, Default)]
+pub struct NativeBackend {
+    memory: CodeMemory,
+    idle: Lock<Vec<NativeCompiler>>,
+}
+
+impl NativeBackend {
+    /// A back end that places code in `memory`.
+    pub fn new(memory: CodeMemory) -> Self {
+        Self { memory, idle: Lock::default() }
+    }
+
+    /// Compiles one function that belongs to no unit and whose only callees are addresses.
+    pub(super) fn compile_one(&self, function: &[u8]) -> Result<ExecutableBlock, BackendError> {
+        let invalid = |_| BackendError::Machine;
+        let verified =
+            Verified::new(Function::parse(function).map_err(invalid)?).map_err(invalid)?;
+        let arguments = Arguments::new(&[]).map_err(invalid)?;
+        let instance = verified.instance(arguments).map_err(invalid)?;
+        let mut compiler = self.compiler();
+        let block = match compiler.compile(&instance, &Options::default()) {
+            Ok(compiled) => place(&self.memory, compiled.bytes),
+            Err(CodegenError::OutOfMemory) => Err(AllocError.into()),
+            Err(_) => Err(BackendError::Machine),
+        };
+        self.recycle(compiler);
+        block
+    }
+
+    fn compiler(&self) -> NativeCompiler {
+        self.idle.lock().pop().unwrap_or_default()
+    }
+
+    fn recycle(&self, compiler: NativeCompiler) {
+        let mut idle = self.idle.lock();
+        if idle.len() < MAX_IDLE {
+            // Without memory it is dropped.
+            let _ = try_push(&mut idle, compiler);
+        }
+    }
+}
+
+/// Copies code without relocations into executable memory.
+fn place(memory: &CodeMemory, code: &[u8]) -> Result<ExecutableBlock, BackendError> {
+    let mut block = memory.allocate_with(Request::new(code.len()).aligned_to(ALIGN))?;
+    for (place, byte) in block.as_mut_slice().iter_mut().zip(code) {
+        *place = *byte;
+    }
+    Ok(block.publish()?)
+}
+
+impl Backend for NativeBackend {
+    fn name(&self) -> &'static str {
+        "native"
+    }
+
+    fn compile(
+        &self,
+        unit: &Unit,
+        level: Level,
+        symbol: &mut dyn FnMut(&[u8]) -> Option<u64>,
+    ) -> Result<CompiledUnit, BackendError> {
+        let mut compiler = self.compiler();
+        let mut code = UnitCode::default();
+        let all = unit.functions();
+        let mut bodies = try_with_capacity(all.len())?;
+        for function in all {
+            let instance = function.instance();
+            bodies.push(*instance.map_err(|error| in_function(function, error.into()))?.body());
+        }
+        let done = all.iter().enumerate().try_for_each(|(index, function)| {
+            code.add(&mut compiler, function, index, &bodies, level, &mut *symbol)
+        });
+        self.recycle(compiler);
+        done?;
+        code.place(&self.memory, all)
+    }
+}
+
+fn in_function(function: &UnitFunction, error: CodegenError) -> BackendError {
+    match error {
+        CodegenError::OutOfMemory | CodegenError::Ir(IrError::OutOfMemory) => AllocError.into(),
+        error => BackendError::Codegen { function: function.name().clone(), error },
+    }
+}
+
+/// The target of a relocation of a unit.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    /// A function of the unit.
+    Function(usize),
+    Address(u64),
+}
+
+/// The code of a unit before it is placed.
+#[derive(Debug, Default)]
+struct UnitCode {
+    bytes: Vec<u8>,
+    align: usize,
+    /// The offset of each function.
+    starts: Vec<usize>,
+    /// Relocations with offsets in all of the code, the caller, and the target.
+    relocations: Vec<(Relocation, usize, Target)>,
+}
+
+impl UnitCode {
+    /// Compiles a function, appends its code and finds the targets of its relocations.
+    fn add(
+        &mut self,
+        compiler: &mut NativeCompiler,
+        function: &UnitFunction,
+        index: usize,
+        bodies: &[Function<'_>],
+        level: Level,
+        symbol: &mut dyn FnMut(&[u8]) -> Option<u64>,
+    ) -> Result<(), BackendError> {
+        let failed = |error: CodegenError| in_function(function, error);
+        let invalid = |error: IrError| failed(error.into());
+        let instance = function.instance().map_err(invalid)?;
+        let lookup = |number: u32| bodies.get(usize::try_from(number).ok()?);
+        let own_function = u32::try_from(index).ok();
+        let options = Options { own_function, level: level as u8, ..Options::default() };
+        let compiled = compiler.compile_in_program(&instance, &options, &lookup).map_err(failed)?;
+        let align = usize::try_from(compiled.align).unwrap_or(ALIGN).max(ALIGN);
+        self.align = self.align.max(align);
+        let start = self.bytes.len().next_multiple_of(align);
+        try_resize(&mut self.bytes, start, 0xcc)?;
+        try_reserve(&mut self.bytes, compiled.bytes.len())?;
+        self.bytes.extend_from_slice(compiled.bytes);
+        try_push(&mut self.starts, start)?;
+        for relocation in compiled.relocations {
+            let target = target(function, &instance, relocation.target, symbol)?;
+            let too_large = || CodegenError::from(IrError::OutOfMemory);
+            let offset = u32::try_from(start).ok().and_then(|at| at.checked_add(relocation.offset));
+            let offset = offset.ok_or_else(|| failed(too_large()))?;
+            let relocation = Relocation { offset, ..*relocation };
+            try_push(&mut self.relocations, (relocation, index, target))?;
+        }
+        Ok(())
+    }
+
+    /// Places the code.
+    fn place(
+        &self,
+        memory: &CodeMemory,
+        all: &[UnitFunction],
+    ) -> Result<CompiledUnit, BackendError> {
+        if self.bytes.is_empty() {
+            let code = try_box(())?;
+            return Ok(CompiledUnit { addresses: Vec::new(), bytes: 0, code });
+        }
+        let mut fixups = try_with_capacity(self.relocations.len())?;
+        for (relocation, _, target) in &self.relocations {
+            // A function of the unit is an offset from the first byte of the code.
+            let (address, more) = match *target {
+                Target::Function(callee) => (None, self.starts.get(callee).copied().unwrap_or(0)),
+                Target::Address(address) => (Some(address), 0),
+            };
+            let addend = relocation.addend.saturating_add_unsigned(more as u64);
+            let Relocation { offset, kind, .. } = *relocation;
+            fixups.push(Fixup { offset, kind, address, addend });
+        }
+        let failed = |(index, error): (usize, FixupError)| {
+            let caller = self.relocations.get(index).and_then(|(_, caller, _)| all.get(*caller));
+            match (error, caller) {
+                (FixupError::OutOfMemory(error), _) => error.into(),
+                (FixupError::Overflow { target, .. }, Some(caller)) => {
+                    BackendError::OutOfReach { function: caller.name().clone(), target }
+                }
+                _ => BackendError::Machine,
+            }
+        };
+        let arch = host_arch();
+        let plan = FixupPlan::new(arch, self.bytes.len(), fixups.iter()).map_err(failed)?;
+        let mut block = memory.allocate_with(Request::new(plan.size).aligned_to(self.align))?;
+        let base = block.address() as u64;
+        let memory = block.as_mut_slice();
+        for (place, byte) in memory.iter_mut().zip(&self.bytes) {
+            *place = *byte;
+        }
+        plan.fill(arch, base, memory).map_err(|error| failed((0, error)))?;
+        for (index, fixup) in fixups.iter().enumerate() {
+            plan.apply(arch, base, fixup, memory).map_err(|error| failed((index, error)))?;
+        }
+        let addresses = try_collect(self.starts.iter().map(|start| base + *start as u64))?;
+        Ok(CompiledUnit { addresses, bytes: plan.size, code: try_box(block.publish()?)? })
+    }
+}
+
+/// The target of a relocation in `instance`, the code of `function`.
+fn target(
+    function: &UnitFunction,
+    instance: &FunctionInstance<'_, '_>,
+    number: u32,
+    symbol: &mut dyn FnMut(&[u8]) -> Option<u64>,
+) -> Result<Target, BackendError> {
+    if number == TRAP_HOOK {
+        return Ok(Target::Address(trap_hook as *const () as usize as u64));
+    }
+    let callee = instance.body().callee(u16::try_from(number).unwrap_or(u16::MAX));
+    let callee = callee.map_err(|error| in_function(function, error.into()))?;
+    match callee.kind {
+        CalleeKind::Function(index) => {
+            Ok(Target::Function(usize::try_from(index).unwrap_or(usize::MAX)))
+        }
+        CalleeKind::Host => {
+            let undefined = || BackendError::Undefined {
+                function: function.name().clone(),
+                symbol: ShortName::new(callee.name.as_bytes()),
+            };
+            symbol(callee.name.as_bytes()).map(Target::Address).ok_or_else(undefined)
+        }
+        CalleeKind::Instance | CalleeKind::Indirect => Err(BackendError::Template {
+            function: function.name().clone(),
+            template: ShortName::new(callee.name.as_bytes()),
+        }),
+    }
+}

@@ -1,0 +1,250 @@
+//! Units compiled, called, replaced and refused.
+#![allow(unsafe_code)]
+#![cfg(target_arch = "x86_64")]
+
+use std::boxed::Box;
+use std::format;
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+use super::*;
+use crate::ir::Scalar;
+
+fn manager() -> Manager {
+    Manager::new(Box::new(NativeBackend::default()), ManagerOptions::default())
+}
+
+fn compile(manager: &Manager, text: &str) -> Result<(), ManagerError> {
+    manager.compile(&Unit::from_text(text)?)
+}
+
+fn call(manager: &Manager, name: &str, arguments: &[Value]) -> Result<Option<Value>, String> {
+    // SAFETY: the functions of these tests access no memory.
+    let result = unsafe { manager.call_by_name(name.as_bytes(), arguments) };
+    result.map_err(|error| error.to_string())
+}
+
+fn integer(manager: &Manager, name: &str, arguments: &[i64]) -> i64 {
+    let arguments: Vec<Value> = arguments.iter().copied().map(Value::from).collect();
+    call(manager, name, &arguments).unwrap().unwrap().as_integer().unwrap()
+}
+
+const ADD: &str = "function add(a: i64, b: i64) -> i64\nadd i64 a, a, b\nreturn i64 a\nend\n";
+
+/// A function without parameters that returns a number.
+fn constant(name: &str, number: i64) -> String {
+    format!("function {name}() -> i64\nlocal a: i64\nconst i64 a, {number}\nreturn i64 a\nend\n")
+}
+
+/// A function that returns what the function `callee` of another unit returns, plus 1.
+fn calls(name: &str, callee: &str) -> String {
+    format!(
+        "function {name}() -> i64\nlocal a: i64\ncall_host a = {callee}()\nadd i64 a, a, 1\n\
+         return i64 a\nend\n"
+    )
+}
+
+#[test]
+fn functions_of_a_unit_are_called_by_name_and_by_handle_at_every_level() {
+    for number in 0..4 {
+        let manager = manager();
+        manager.set_level(Level::from_number(number).unwrap());
+        let twice =
+            "function twice(a: i64) -> i64\nlocal b: i64\ncall b = add(a, a)\nreturn i64 b\nend\n";
+        compile(&manager, &format!("{ADD}{twice}")).unwrap();
+        assert_eq!(integer(&manager, "twice", &[21]), 42);
+        let add = manager.find(b"add").unwrap();
+        assert_eq!((add.params(), add.result()), (&[Scalar::I64; 2][..], Some(Scalar::I64)));
+        // SAFETY: the function accesses no memory.
+        let sum = unsafe { manager.call(&add, &[40i64.into(), 2i64.into()]) };
+        assert_eq!(sum, Ok(Some(42i64.into())));
+        let names: Vec<String> =
+            manager.functions().unwrap().iter().map(|f| f.name().to_string()).collect();
+        assert_eq!(names, ["add", "twice"]);
+    }
+}
+
+#[test]
+fn later_units_call_earlier_ones_and_reach_replacements() {
+    let manager = manager();
+    compile(&manager, &constant("f", 1)).unwrap();
+    compile(&manager, &calls("g", "f")).unwrap();
+    let f = manager.find(b"f").unwrap();
+    assert_eq!((integer(&manager, "f", &[]), integer(&manager, "g", &[])), (1, 2));
+    compile(&manager, &constant("f", 40)).unwrap();
+    assert_eq!((integer(&manager, "f", &[]), integer(&manager, "g", &[])), (40, 41));
+    // SAFETY: the function accesses no memory.
+    assert_eq!(unsafe { manager.call(&f, &[]) }, Ok(Some(40i64.into())));
+    // The first version is freed by a compilation during which no call is active.
+    assert!(manager.statistics().retired_bytes > 0);
+    compile(&manager, &constant("h", 0)).unwrap();
+    let now = manager.statistics();
+    assert_eq!((now.functions, now.units, now.retired_bytes), (3, 3, 0));
+}
+
+#[test]
+fn signature_of_a_function_with_callers_cannot_change() {
+    let manager = manager();
+    compile(&manager, &constant("f", 1)).unwrap();
+    let old = manager.find(b"f").unwrap();
+    let unary = "function f(a: i64) -> i64\nreturn i64 a\nend\n";
+    compile(&manager, unary).unwrap();
+    assert_eq!(integer(&manager, "f", &[7]), 7);
+    // SAFETY: the call is refused.
+    let stale = unsafe { manager.call(&old, &[]) }.unwrap_err();
+    assert!(matches!(stale, ManagerError::Stale(_)), "{stale}");
+    compile(&manager, "function g(a: i64) -> i64\ncall_host a = f(a)\nreturn i64 a\nend\n")
+        .unwrap();
+    let error = compile(&manager, &constant("f", 2)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "function `f` has callers, so that it cannot be replaced by one of another signature"
+    );
+    assert_eq!(integer(&manager, "g", &[9]), 9);
+}
+
+#[test]
+fn values_have_the_types_of_the_function() {
+    let manager = manager();
+    let mixed = "function mixed(a: i8, b: f32, c: bool, d: u16, e: f64) -> f64\n\
+        local x: f64\nlocal y: f64\nconvert f64 x, i8 a\nconvert f64 y, f32 b\nadd f64 x, x, y\n\
+        convert f64 y, bool c\nadd f64 x, x, y\nconvert f64 y, u16 d\nadd f64 x, x, y\nadd f64 x, x, e\nreturn f64 x\nend\n";
+    compile(&manager, mixed).unwrap();
+    let arguments = [(-3i8).into(), 0.5f32.into(), true.into(), 65535u16.into(), 0.25f64.into()];
+    let result = call(&manager, "mixed", &arguments).unwrap().unwrap();
+    assert_eq!(result.as_float(), Some(65533.75));
+    let wrong = call(&manager, "mixed", &[1i64.into(); 5]).unwrap_err();
+    assert_eq!(wrong, "argument 1 of function `mixed` is of type i8");
+    let few = call(&manager, "mixed", &[]).unwrap_err();
+    assert_eq!(few, "function `mixed` takes 5 arguments, and 0 are given");
+    // More arguments than registers.
+    let names: Vec<String> = (0..20).map(|index| format!("p{index}: i64")).collect();
+    let sums: String = (1..20).map(|index| format!("add i64 p0, p0, p{index}\n")).collect();
+    let many = format!("function many({}) -> i64\n{sums}return i64 p0\nend\n", names.join(", "));
+    compile(&manager, &many).unwrap();
+    assert_eq!(integer(&manager, "many", &(1..=20).collect::<Vec<i64>>()), 210);
+}
+
+#[test]
+fn integers_fit_the_type_or_are_refused() {
+    assert_eq!(Value::from_integer(Scalar::I8, -128).unwrap().bits(), 0x80);
+    assert_eq!(Value::from_integer(Scalar::I8, 128), None);
+    assert_eq!(Value::from_integer(Scalar::U8, -1), None);
+    assert_eq!(Value::from_integer(Scalar::U64, -1).unwrap().as_integer(), Some(-1));
+    assert_eq!(Value::from_integer(Scalar::Bool, 2), None);
+    assert_eq!(Value::from_integer(Scalar::F64, 1), None);
+    assert_eq!(Value::from(-5i16).as_integer(), Some(-5));
+    assert_eq!(
+        (Value::from(1.5f32).to_string(), Value::from(u64::MAX).to_string()),
+        ("1.5".into(), u64::MAX.to_string())
+    );
+}
+
+#[test]
+fn trap_names_code_place_and_function() {
+    let manager = manager();
+    let inner = "function inner(a: i64) -> i64\nlocal b: i64\nlocation 17\nconst i64 b, 5\ndiv i64 a, b, a\nreturn i64 a\nend\n";
+    let outer = "function outer(a: i64) -> i64\ncall a = inner(a)\ntrap_gt i64 a, 2, 77\nreturn i64 a\nend\n";
+    manager.set_level(Level::None);
+    compile(&manager, &format!("{inner}{outer}")).unwrap();
+    assert_eq!(integer(&manager, "outer", &[5]), 1);
+    assert_eq!(
+        call(&manager, "outer", &[0i64.into()]).unwrap_err(),
+        "division by zero, at 17 in function `inner`"
+    );
+    let trap = call(&manager, "outer", &[1i64.into()]).unwrap_err();
+    assert!(trap.starts_with("trap 77, at ") && trap.ends_with("in function `outer`"), "{trap}");
+    // A trap ends the call, so that replaced code can be freed.
+    compile(&manager, inner).unwrap();
+    compile(&manager, &constant("k", 1)).unwrap();
+    assert_eq!(manager.statistics().units, 3);
+}
+
+#[test]
+fn host_symbols_are_resolved_and_missing_ones_named() {
+    extern "C" fn triple(a: i64) -> i64 {
+        a * 3
+    }
+    let symbols: SymbolResolver =
+        Box::new(|name| (name == b"triple").then_some(triple as *const () as usize as u64));
+    let options = ManagerOptions { symbols: Some(symbols), ..ManagerOptions::default() };
+    let manager = Manager::new(Box::new(NativeBackend::default()), options);
+    let text = |callee| {
+        format!("function t(a: i64) -> i64\ncall_host a = {callee}(a)\nreturn i64 a\nend\n")
+    };
+    compile(&manager, &text("triple")).unwrap();
+    assert_eq!(integer(&manager, "t", &[14]), 42);
+    let error = compile(&manager, &text("absent")).unwrap_err();
+    assert_eq!(error.to_string(), "function `t` calls `absent`, which is undefined");
+    // Nothing has changed.
+    assert_eq!(integer(&manager, "t", &[1]), 3);
+}
+
+#[test]
+fn units_that_are_none_are_refused() {
+    let refused = |text: &str| Unit::from_text(text).unwrap_err().to_string();
+    assert_eq!(refused(&format!("{ADD}{ADD}")).lines().count(), 1);
+    assert!(refused("template t<T>(a: T) -> T\nreturn T a\nend\n").contains("type parameters"));
+    assert!(
+        refused("function f() -> i64\nend\n").contains('2')
+            || !refused("function f() -> i64\nend\n").is_empty()
+    );
+    let unit = Unit::from_text(&format!("{ADD}{}", constant("k", 3))).unwrap();
+    let bytes = unit.to_binary().unwrap();
+    let again = Unit::from_binary(&bytes).unwrap();
+    assert_eq!(again.to_binary().unwrap(), bytes);
+    for length in 0..bytes.len() {
+        assert!(Unit::from_binary(&bytes[..length]).is_err(), "{length} bytes");
+    }
+    let longer: Vec<u8> = bytes.iter().copied().chain([0]).collect();
+    assert_eq!(Unit::from_binary(&longer).unwrap_err(), UnitError::Binary { offset: bytes.len() });
+    let manager = manager();
+    manager.compile(&again).unwrap();
+    assert_eq!(integer(&manager, "k", &[]), 3);
+}
+
+#[test]
+fn code_is_bounded_and_a_refused_unit_changes_nothing() {
+    let options = ManagerOptions { max_code_bytes: 400, ..ManagerOptions::default() };
+    let manager = Manager::new(Box::new(NativeBackend::default()), options);
+    let mut compiled = 0;
+    let error = loop {
+        match compile(&manager, &constant(&format!("f{compiled}"), compiled)) {
+            Ok(()) => compiled += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, ManagerError::CodeLimit { limit: 400, .. }), "{error}");
+    assert_eq!(manager.statistics().functions, compiled as usize);
+    assert!(call(&manager, &format!("f{compiled}"), &[]).is_err());
+    // The code of a function that is replaced is freed.
+    let options = ManagerOptions { max_code_bytes: 400, ..ManagerOptions::default() };
+    let manager = Manager::new(Box::new(NativeBackend::default()), options);
+    for number in 0..1000 {
+        compile(&manager, &constant("f", number)).unwrap();
+        assert_eq!(integer(&manager, "f", &[]), number);
+    }
+}
+
+#[test]
+fn threads_call_while_functions_are_replaced() {
+    let manager = manager();
+    compile(&manager, &constant("f", 1)).unwrap();
+    compile(&manager, &calls("g", "f")).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..2000 {
+                    let value = integer(&manager, "g", &[]);
+                    assert!((2..=201).contains(&value), "{value}");
+                }
+            });
+        }
+        for number in 1..200 {
+            compile(&manager, &constant("f", number)).unwrap();
+        }
+    });
+    compile(&manager, &constant("f", 5)).unwrap();
+    compile(&manager, &constant("x", 5)).unwrap();
+    assert_eq!(manager.statistics().units, 3);
+}

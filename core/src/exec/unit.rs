@@ -1,0 +1,266 @@
+//! Functions that are compiled together.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use hashbrown::HashMap;
+use thiserror::Error;
+
+use crate::alloc_util::{AllocError, try_collect, try_push, try_with_capacity};
+use crate::ir::text::{TextError, parse};
+use crate::ir::{
+    Arguments, CalleeKind, Function, FunctionInstance, IrError, Scalar, ValueType, VerifiedTemplate,
+};
+use crate::link::Name;
+
+/// The magic number of the binary form of a unit.
+const MAGIC: &[u8; 4] = b"SMUN";
+
+/// The maximum number of functions of a unit.
+const MAX_FUNCTIONS: usize = 1 << 20;
+
+/// A function of a unit.
+#[derive(Clone, Debug)]
+pub struct UnitFunction {
+    name: Name,
+    body: VerifiedTemplate,
+    params: Box<[Scalar]>,
+    result: Option<Scalar>,
+}
+
+/// Why functions are no unit.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnitError {
+    /// The text is malformed.
+    #[error("{0}")]
+    Text(TextError),
+    /// The binary form is malformed.
+    #[error("the binary form of a unit is malformed at offset {offset:#x}")]
+    Binary {
+        /// In bytes.
+        offset: usize,
+    },
+    /// A function is invalid.
+    #[error("function `{function}`: {error}")]
+    Function {
+        /// The name of the function.
+        function: Name,
+        /// What is wrong.
+        error: IrError,
+    },
+    /// A template, or a function with type parameters.
+    #[error("function `{0}` has type parameters")]
+    Generic(Name),
+    /// Two functions have this name.
+    #[error("two functions are called `{0}`")]
+    Duplicate(Name),
+    /// A callee that the unit does not have, or one with another signature.
+    #[error(
+        "function `{function}` calls function {callee} of the unit, which does not exist or has another signature"
+    )]
+    Callee {
+        /// The name of the caller.
+        function: Name,
+        /// The number of the callee.
+        callee: u32,
+    },
+    /// More functions than a unit can have.
+    #[error("a unit has at most {MAX_FUNCTIONS} functions")]
+    TooManyFunctions,
+    /// The allocator has no memory left.
+    #[error(transparent)]
+    OutOfMemory(#[from] AllocError),
+}
+
+impl UnitFunction {
+    /// Verifies a function without type parameters.
+    ///
+    /// # Errors
+    /// [`UnitError::Function`], [`UnitError::Generic`].
+    pub fn new(name: &[u8], body: &[u8]) -> Result<Self, UnitError> {
+        let name = Name::new(name)?;
+        let invalid = |error| match error {
+            IrError::OutOfMemory => UnitError::OutOfMemory(AllocError),
+            error => UnitError::Function { function: name.clone(), error },
+        };
+        let body = VerifiedTemplate::new(body).map_err(invalid)?;
+        let function = Function::parse(body.bytes()).map_err(invalid)?;
+        if function.type_params() != 0 {
+            return Err(UnitError::Generic(name));
+        }
+        let signature = function.signature();
+        let scalars = signature.params.iter().filter_map(|&code| Scalar::from_code(code));
+        let params = try_collect(scalars)?.into_boxed_slice();
+        let result = match signature.result() {
+            Some(ValueType::Scalar(scalar)) => Some(scalar),
+            _ => None,
+        };
+        Ok(Self { name, body, params, result })
+    }
+
+    /// The name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The types of the parameters.
+    pub fn params(&self) -> &[Scalar] {
+        &self.params
+    }
+
+    /// The type of the result.
+    pub fn result(&self) -> Option<Scalar> {
+        self.result
+    }
+
+    /// The function for code generation.
+    ///
+    /// # Errors
+    /// [`IrError::OutOfMemory`].
+    pub fn instance(&self) -> Result<FunctionInstance<'_, '_>, IrError> {
+        self.body.instance(Arguments::new(&[])?)
+    }
+}
+
+/// Functions that are compiled together, and call each other by number.
+#[derive(Clone, Debug, Default)]
+pub struct Unit {
+    functions: Vec<UnitFunction>,
+}
+
+impl Unit {
+    /// A unit of verified functions.
+    ///
+    /// # Errors
+    /// [`UnitError::Duplicate`], [`UnitError::Callee`], [`UnitError::TooManyFunctions`].
+    pub fn new(functions: Vec<UnitFunction>) -> Result<Self, UnitError> {
+        if functions.len() > MAX_FUNCTIONS {
+            return Err(UnitError::TooManyFunctions);
+        }
+        let unit = Self { functions };
+        unit.check_names()?;
+        for function in unit.functions() {
+            unit.check_callees(function)?;
+        }
+        Ok(unit)
+    }
+
+    /// Reads the text form, whose functions are those that begin with `function`.
+    ///
+    /// # Errors
+    /// [`UnitError`].
+    pub fn from_text(text: &str) -> Result<Self, UnitError> {
+        let parsed = parse(text).map_err(UnitError::Text)?;
+        let mut functions = try_with_capacity(parsed.len())?;
+        for function in &parsed {
+            functions.push(UnitFunction::new(function.name.as_bytes(), &function.body)?);
+        }
+        Self::new(functions)
+    }
+
+    /// Reads the binary form: the magic number `SMUN`, the number of functions (u32), and for each of them the length of
+    /// its name (u32), the name, and its encoded form, which states its own length.
+    ///
+    /// # Errors
+    /// [`UnitError`].
+    pub fn from_binary(bytes: &[u8]) -> Result<Self, UnitError> {
+        let mut reader = Reader { bytes, at: 0 };
+        if reader.take(MAGIC.len())? != MAGIC {
+            return Err(UnitError::Binary { offset: 0 });
+        }
+        let count = reader.number()?;
+        let mut functions = Vec::new();
+        for _ in 0..count {
+            let name_length = reader.number()?;
+            let name = reader.take(name_length)?;
+            let length = reader.body_length()?;
+            let body = reader.take(length)?;
+            try_push(&mut functions, UnitFunction::new(name, body)?)?;
+        }
+        match reader.at == bytes.len() {
+            true => Self::new(functions),
+            false => Err(UnitError::Binary { offset: reader.at }),
+        }
+    }
+
+    /// The binary form.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    pub fn to_binary(&self) -> Result<Vec<u8>, AllocError> {
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let count = u32::try_from(self.functions.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let start = MAGIC.iter().chain(&count).copied();
+        let parts = self.functions.iter().flat_map(|function| {
+            let name = function.name.as_bytes();
+            length(name).into_iter().chain(name.iter().chain(function.body.bytes()).copied())
+        });
+        try_collect(start.chain(parts))
+    }
+
+    /// The functions.
+    pub fn functions(&self) -> &[UnitFunction] {
+        &self.functions
+    }
+
+    fn check_names(&self) -> Result<(), UnitError> {
+        let mut names = HashMap::new();
+        names.try_reserve(self.functions.len()).map_err(|_| AllocError)?;
+        for function in &self.functions {
+            if names.insert(function.name.as_bytes(), ()).is_some() {
+                return Err(UnitError::Duplicate(function.name.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that callees of the unit exist and have the signatures that the caller states.
+    fn check_callees(&self, function: &UnitFunction) -> Result<(), UnitError> {
+        let invalid = |error| UnitError::Function { function: function.name.clone(), error };
+        let body = Function::parse(function.body.bytes()).map_err(invalid)?;
+        for number in 0..body.callee_count() {
+            let callee = body.callee(number).map_err(invalid)?;
+            let CalleeKind::Function(index) = callee.kind else { continue };
+            let target = usize::try_from(index).ok().and_then(|index| self.functions.get(index));
+            let code = |scalar: &Scalar| scalar.code();
+            let is_same = target.is_some_and(|target| {
+                target.params.iter().map(code).eq(callee.signature.params.iter().copied())
+                    && target.result.map_or(0, Scalar::code) == callee.signature.result
+            });
+            if !is_same {
+                let function = function.name.clone();
+                return Err(UnitError::Callee { function, callee: index });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the binary form.
+struct Reader<'b> {
+    bytes: &'b [u8],
+    at: usize,
+}
+
+impl<'b> Reader<'b> {
+    fn take(&mut self, length: usize) -> Result<&'b [u8], UnitError> {
+        let rest = self.bytes.get(self.at..).unwrap_or(&[]);
+        let taken = rest.get(..length).ok_or(UnitError::Binary { offset: self.at })?;
+        self.at += length;
+        Ok(taken)
+    }
+
+    fn number(&mut self) -> Result<usize, UnitError> {
+        let offset = self.at;
+        let bytes = self.take(4)?.first_chunk().ok_or(UnitError::Binary { offset })?;
+        usize::try_from(u32::from_le_bytes(*bytes)).map_err(|_| UnitError::Binary { offset })
+    }
+
+    /// The length of the encoded function that begins here.
+    fn body_length(&self) -> Result<usize, UnitError> {
+        let rest = self.bytes.get(self.at..).unwrap_or(&[]);
+        let length = Function::length(rest).and_then(|length| usize::try_from(length).ok());
+        length.ok_or(UnitError::Binary { offset: self.at })
+    }
+}

@@ -1,0 +1,213 @@
+//! The stubs on x86-64.
+
+use super::{EntryTrampoline, Stubs};
+use crate::bytecode::translate::abi::{Context, REGISTER_ARGUMENTS, Shared};
+use crate::codegen::code::CodeBuffer;
+use crate::codegen::x64::{
+    AssembleError, Assembler, Cond, Gpr, Growing, Label, Mem, Rip, W32, W64,
+};
+
+/// Bytes of a stand-in.
+pub(in crate::vm::native) const EXIT_TRAMPOLINE: usize = 10;
+
+/// The callee-saved registers, without the stack pointer.
+/// Source: System V ABI, AMD64 supplement, 3.2.1 "Registers".
+const SAVED: [Gpr; 6] = [Gpr::Rbx, Gpr::Rbp, Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
+
+/// The registers of the first integer arguments.
+/// Source: System V ABI, AMD64 supplement, 3.2.3 "Parameter Passing".
+const C_ARGUMENTS: [Gpr; 6] = [Gpr::Rdi, Gpr::Rsi, Gpr::Rdx, Gpr::Rcx, Gpr::R8, Gpr::R9];
+
+/// The registers of the arguments of a function of the program, behind context and depth.
+const ARGUMENTS: [Gpr; REGISTER_ARGUMENTS] = [Gpr::Rdx, Gpr::Rcx, Gpr::R8, Gpr::R9];
+
+/// Assembles the stubs of an engine.
+pub(in crate::vm::native) fn assemble(
+    interpret: usize,
+) -> Result<(CodeBuffer, Stubs), AssembleError> {
+    let mut asm = Assembler::growing();
+    let call = start(&mut asm);
+    let exit = asm.label();
+    put_call(&mut asm, exit);
+    let trap = start(&mut asm);
+    put_trap(&mut asm);
+    load(&mut asm, Gpr::Rsp, Mem::at(Gpr::Rdi, Context::STACK_POINTER));
+    asm.jmp(exit);
+    let stand_in = start(&mut asm);
+    put_interpret(&mut asm, interpret);
+    Ok((asm.finish()?, Stubs { call, trap, interpret: stand_in }))
+}
+
+fn start(asm: &mut Assembler<Growing>) -> usize {
+    asm.align(16);
+    usize::try_from(asm.offset()).unwrap_or(usize::MAX)
+}
+
+// The assembler is inlined into its callers; these copies are enough for code that is assembled once.
+
+#[inline(never)]
+fn load(asm: &mut Assembler<Growing>, to: Gpr, from: Mem) {
+    asm.mov(W64, to, from);
+}
+
+#[inline(never)]
+fn store(asm: &mut Assembler<Growing>, to: Mem, from: Gpr) {
+    asm.mov(W64, to, from);
+}
+
+#[inline(never)]
+fn copy(asm: &mut Assembler<Growing>, to: Gpr, from: Gpr) {
+    asm.mov(W64, to, from);
+}
+
+#[inline(never)]
+fn constant(asm: &mut Assembler<Growing>, to: Gpr, value: u64) {
+    asm.mov_imm(to, value);
+}
+
+/// The entry: context in rdi, depth in rsi, the code in rdx, the arguments at rcx.
+fn put_call(asm: &mut Assembler<Growing>, exit: Label) {
+    SAVED.into_iter().for_each(|register| asm.push(register));
+    asm.sub(W64, Gpr::Rsp, 8);
+    store(asm, Mem::at(Gpr::Rdi, Context::STACK_POINTER), Gpr::Rsp);
+    copy(asm, Gpr::Rax, Gpr::Rdx);
+    copy(asm, Gpr::R10, Gpr::Rcx);
+    for (register, number) in ARGUMENTS.into_iter().zip(0..) {
+        load(asm, register, Mem::at(Gpr::R10, 8 * number));
+    }
+    asm.call_to(Gpr::Rax);
+    asm.bind(exit);
+    asm.add(W64, Gpr::Rsp, 8);
+    SAVED.into_iter().rev().for_each(|register| asm.pop(register));
+    asm.ret();
+}
+
+/// Writes a trap to the context in rdi: its code is in esi, its offset in edx, its function in ecx.
+fn put_trap(asm: &mut Assembler<Growing>) {
+    asm.mov(W32, Mem::at(Gpr::Rdi, Context::TRAP_CODE), Gpr::Rsi);
+    asm.mov(W32, Mem::at(Gpr::Rdi, Context::TRAP_AT), Gpr::Rdx);
+    asm.mov(W32, Mem::at(Gpr::Rdi, Context::TRAP_FUNCTION), Gpr::Rcx);
+}
+
+/// A function without code was called: eax is its index. Calls
+/// `extern "C" fn(context, function, depth, arguments) -> code`, and goes to the code if there is some by now.
+fn put_interpret(asm: &mut Assembler<Growing>, interpret: usize) {
+    ARGUMENTS.into_iter().rev().for_each(|register| asm.push(register));
+    asm.push(Gpr::Rsi);
+    asm.push(Gpr::Rdi);
+    asm.sub(W64, Gpr::Rsp, 8);
+    copy(asm, Gpr::Rdx, Gpr::Rsi);
+    asm.mov(W32, Gpr::Rsi, Gpr::Rax);
+    asm.lea(W64, Gpr::Rcx, Mem::at(Gpr::Rsp, 24));
+    constant(asm, Gpr::Rax, interpret as u64);
+    asm.call_to(Gpr::Rax);
+    let [done, returned] = [asm.label(), asm.label()];
+    asm.add(W64, Gpr::Rsp, 8);
+    asm.pop(Gpr::Rdi);
+    asm.test(W64, Gpr::Rax, Gpr::Rax);
+    asm.jcc(Cond::E, done);
+    asm.pop(Gpr::Rsi);
+    ARGUMENTS.into_iter().for_each(|register| asm.pop(register));
+    asm.jmp_to(Gpr::Rax);
+    asm.bind(done);
+    asm.mov(W32, Gpr::Rsi, Mem::at(Gpr::Rdi, Context::TRAP_CODE));
+    asm.test(W32, Gpr::Rsi, Gpr::Rsi);
+    asm.jcc(Cond::E, returned);
+    // The trap of the interpreter becomes one of the calling code.
+    asm.mov(W32, Gpr::Rdx, Mem::at(Gpr::Rdi, Context::TRAP_AT));
+    asm.mov(W32, Gpr::Rcx, Mem::at(Gpr::Rdi, Context::TRAP_FUNCTION));
+    asm.jmp_to(Mem::at(Gpr::Rdi, Context::TRAP_HANDLER));
+    asm.bind(returned);
+    load(asm, Gpr::Rax, Mem::at(Gpr::Rdi, Context::RESULT));
+    asm.add(W64, Gpr::Rsp, 8 * (1 + ARGUMENTS.len() as i32));
+    asm.ret();
+}
+
+/// The stand-in of function `function` at offset `at` of a block in which `interpret` is the offset of
+/// [`Stubs::interpret`].
+pub(in crate::vm::native) fn exit_trampoline(
+    function: u32,
+    at: usize,
+    interpret: isize,
+) -> [u8; EXIT_TRAMPOLINE] {
+    let [a, b, c, d] = function.to_le_bytes();
+    let end = isize::try_from(at + EXIT_TRAMPOLINE).unwrap_or(isize::MAX);
+    // Both are in one block of at most 1 GiB.
+    let distance = i32::try_from(interpret - end).unwrap_or(0);
+    let [e, f, g, h] = distance.to_le_bytes();
+    // MOV EAX, imm32; JMP rel32. Source: Intel SDM volume 2, "MOV", "JMP".
+    [0xb8, a, b, c, d, 0xe9, e, f, g, h]
+}
+
+/// Behind the context in the frame of an entry trampoline: the saved registers.
+const SAVED_AT: i32 = Context::SIZE;
+
+/// Bytes of the frame of an entry trampoline; with the return address a multiple of 16.
+const FRAME: i32 = SAVED_AT + 8 * SAVED.len() as i32 + 8;
+
+/// The registers in which an entry trampoline has the first arguments until it calls; they are the last of [`SAVED`].
+const HELD: [Gpr; REGISTER_ARGUMENTS] = [Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
+
+/// Assembles a C function that calls a function of the program. Its frame begins with the context of the call.
+pub(in crate::vm::native) fn assemble_entry_trampoline(
+    trampoline: &EntryTrampoline,
+) -> Result<CodeBuffer, AssembleError> {
+    let mut asm = Assembler::growing();
+    let [exit, trap] = [asm.label(), asm.label()];
+    asm.sub(W64, Gpr::Rsp, FRAME);
+    for (register, number) in SAVED.into_iter().zip(0..) {
+        store(&mut asm, Mem::at(Gpr::Rsp, SAVED_AT + 8 * number), register);
+    }
+    put_arguments(&mut asm, trampoline.params);
+    put_context(&mut asm, trampoline, trap);
+    let held = HELD.into_iter().take(trampoline.params.into());
+    for (argument, held) in ARGUMENTS.into_iter().zip(held) {
+        copy(&mut asm, argument, held);
+    }
+    copy(&mut asm, Gpr::Rdi, Gpr::Rsp);
+    constant(&mut asm, Gpr::Rsi, trampoline.depth.into());
+    let index = i32::try_from(trampoline.function).unwrap_or(i32::MAX / 16);
+    asm.call_to(Mem::at(Gpr::Rbx, Shared::FUNCTIONS + 8 * index));
+    asm.bind(exit);
+    for (register, number) in SAVED.into_iter().zip(0..) {
+        load(&mut asm, register, Mem::at(Gpr::Rsp, SAVED_AT + 8 * number));
+    }
+    asm.add(W64, Gpr::Rsp, FRAME);
+    asm.ret();
+    asm.bind(trap);
+    copy(&mut asm, Gpr::Rsp, Gpr::Rdi);
+    put_trap(&mut asm);
+    constant(&mut asm, Gpr::Rax, trampoline.trapped as u64);
+    asm.call_to(Gpr::Rax);
+    asm.zero(Gpr::Rax);
+    asm.jmp(exit);
+    asm.finish()
+}
+
+/// Moves the C arguments to callee-saved registers and to the context.
+fn put_arguments(asm: &mut Assembler<Growing>, params: u16) {
+    let in_registers = C_ARGUMENTS.into_iter().take(params.into());
+    for (register, number) in in_registers.clone().zip(HELD) {
+        copy(asm, number, register);
+    }
+    for (register, number) in in_registers.skip(HELD.len()).zip(0..) {
+        store(asm, Mem::at(Gpr::Rsp, Context::ARGUMENTS + 8 * number), register);
+    }
+    for number in 0..i32::from(params.saturating_sub(6)) {
+        load(asm, Gpr::Rax, Mem::at(Gpr::Rsp, FRAME + 8 + 8 * number));
+        store(asm, Mem::at(Gpr::Rsp, Context::ARGUMENTS + 8 * (2 + number)), Gpr::Rax);
+    }
+}
+
+/// Fills the context at the stack pointer. The address of the shared block is in rbx then.
+fn put_context(asm: &mut Assembler<Growing>, trampoline: &EntryTrampoline, trap: Label) {
+    constant(asm, Gpr::Rbx, trampoline.shared as u64);
+    store(asm, Mem::at(Gpr::Rsp, Context::SHARED), Gpr::Rbx);
+    asm.lea(W64, Gpr::Rax, Rip::Label(trap));
+    store(asm, Mem::at(Gpr::Rsp, Context::TRAP_HANDLER), Gpr::Rax);
+    constant(asm, Gpr::Rdi, trampoline.budget);
+    store(asm, Mem::at(Gpr::Rsp, Context::BUDGET), Gpr::Rdi);
+    constant(asm, Gpr::Rax, trampoline.stack_end as u64);
+    asm.call_to(Gpr::Rax);
+    store(asm, Mem::at(Gpr::Rsp, Context::STACK_END), Gpr::Rax);
+}

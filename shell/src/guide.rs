@@ -1,0 +1,49 @@
+//! The guide: a chapter a module. `smf help TOPIC` prints them.
+
+/// The chapters: the topic and the text.
+pub const CHAPTERS: &[(&str, &str)] = &[
+    ("command", include_str!("guide/command.md")),
+    ("rust", include_str!("guide/rust.md")),
+    ("c", include_str!("guide/c.md")),
+    ("bytecode", include_str!("guide/bytecode.md")),
+    ("templates", include_str!("guide/templates.md")),
+    ("reload", include_str!("guide/reload.md")),
+    ("formats", include_str!("guide/formats.md")),
+    ("security", include_str!("guide/security.md")),
+    ("performance", include_str!("guide/performance.md")),
+    ("tools", include_str!("guide/tools.md")),
+    ("porting", include_str!("guide/porting.md")),
+];
+
+#[doc = include_str!("guide/command.md")]
+pub mod command {}
+
+#[doc = include_str!("guide/rust.md")]
+pub mod rust {}
+
+#[doc = include_str!("guide/c.md")]
+pub mod c {}
+
+#[doc = include_str!("guide/bytecode.md")]
+pub mod bytecode {}
+
+#[doc = include_str!("guide/templates.md")]
+pub mod templates {}
+
+#[doc = include_str!("guide/reload.md")]
+pub mod reload {}
+
+#[doc = include_str!("guide/formats.md")]
+pub mod formats {}
+
+#[doc = include_str!("guide/security.md")]
+pub mod security {}
+
+#[doc = include_str!("guide/performance.md")]
+pub mod performance {}
+
+#[doc = include_str!("guide/tools.md")]
+pub mod tools {}
+
+#[doc = include_str!("guide/porting.md")]
+pub mod porting {}
