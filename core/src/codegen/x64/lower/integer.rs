@@ -83,11 +83,15 @@ impl Lower<'_, '_> {
         left: u16,
         place: Mem,
     ) -> bool {
-        let is_taken = match binary {
-            Binary::Add | Binary::Subtract | Binary::And | Binary::Or | Binary::Xor => true,
-            Binary::Multiply => true,
-            _ => false,
-        };
+        let is_taken = matches!(
+            binary,
+            Binary::Add
+                | Binary::Subtract
+                | Binary::Multiply
+                | Binary::And
+                | Binary::Or
+                | Binary::Xor
+        );
         if !is_taken || scalar.bits() < 32 {
             return false;
         }
