@@ -104,6 +104,8 @@ impl<M: Machine> Compiler<M> {
             traps: TrapConvention::Context { handler_offset: Context::TRAP_HANDLER },
             tag: index,
             own_function: Some(index),
+            // It is called through the table of functions.
+            landing_pad: true,
             source_map: self.records_source_map,
             ..Options::default()
         };
