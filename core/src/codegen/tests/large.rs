@@ -16,7 +16,7 @@ fn build(count: u64) -> std::vec::Vec<u8> {
     let mut f = FunctionBuilder::new(0, Some(I64.into()));
     f.param(Scalar::Pointer);
     let [a, b] = [f.param(I64), f.param(I64)];
-    let [end, data] = [f.label(), f.local(Scalar::Pointer)];
+    let (end, data) = (f.label(), f.local(Scalar::Pointer));
     let table = f.data(&7u64.to_le_bytes(), 8);
     f.binary(Binary::Divide, I64, b, a, b);
     f.data_address(data, table, 0);
