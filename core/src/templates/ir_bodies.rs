@@ -26,7 +26,7 @@ use crate::alloc_util::{
     AllocError, TryArc, try_collect, try_copy_bytes, try_copy_str, try_push, try_with_capacity,
 };
 use crate::codegen::code::Relocation;
-use crate::codegen::machine::Machine;
+use crate::codegen::lowering::Machine;
 use crate::codegen::{
     Aarch64Compiler, CodegenError, CompiledFunction, Compiler as CodeGenerator, Options, TRAP_HOOK,
     X64Compiler,

@@ -4,7 +4,7 @@ use super::CodeError;
 use crate::bytecode::translate::abi::Context;
 use crate::bytecode::translate::{Entry, Translator};
 use crate::bytecode::verify::{Fault, Program, Verifier};
-use crate::codegen::machine::Machine;
+use crate::codegen::lowering::Machine;
 use crate::codegen::x64::X64;
 use crate::codegen::{self, CompiledFunction, Options, TrapConvention};
 use crate::ir::{Arguments, Function, Verified};

@@ -10,12 +10,13 @@
 use arrayvec::ArrayVec;
 
 use super::Lower;
-use crate::codegen::aarch64::{
-    Access, AddSub, Cond, Fpr, Gpr, Hint, Imm12, Mem, Pair, PairMode, Width,
-};
+use crate::codegen::aarch64::immediate::Imm12;
+use crate::codegen::aarch64::memory::{Mem, PairMode};
+use crate::codegen::aarch64::operand::{Cond, Fpr, Gpr, Width};
+use crate::codegen::aarch64::table::{Access, AddSub, Hint, Pair};
+use crate::codegen::options::{TRAP_HOOK, TrapConvention};
 use crate::codegen::regalloc::Location;
 use crate::codegen::unwind::UnwindOp;
-use crate::codegen::{TRAP_HOOK, TrapConvention};
 use crate::ir::Scalar;
 
 /// Frames that are larger touch every page in order, so that the guard page of the stack is not skipped.

@@ -2,7 +2,8 @@
 
 use super::value::Right;
 use super::{Lower, is_wide};
-use crate::codegen::x64::{Alu, Cl, Gpr, GprOrStack, Mem, Scale, Shift, W8, W16, W32, W64};
+use crate::codegen::x64::operand::{Cl, Gpr, GprOrStack, Mem, Scale, W8, W16, W32, W64};
+use crate::codegen::x64::row::{Alu, Shift};
 use crate::ir::{Binary, Instruction, Scalar, Unary};
 
 impl Lower<'_, '_> {
