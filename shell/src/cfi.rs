@@ -45,9 +45,11 @@ pub struct CfiReport {
 pub struct Offender {
     /// The function at or before the place, and the distance from its start in bytes; empty if there is none.
     pub function: String,
+    /// See [`function`](Self::function).
     pub distance: u64,
     /// The section of the code, by number, and the offset in it in bytes.
     pub section: u32,
+    /// See [`section`](Self::section).
     pub offset: u64,
     /// Why an indirect branch may go there.
     pub reason: Reason,

@@ -119,7 +119,7 @@ pub fn interpret(program: &Program<'_>, args: &[u64], fuel: u32) -> Result<u64, 
 /// # Panics
 /// If the results differ.
 pub fn check_compiled(functions: &[FunctionCode<'_>], args: &[u64], expected: Result<u64, Trap>) {
-    if !cfg!(target_arch = "x86_64") || functions.is_empty() {
+    if !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) || functions.is_empty() {
         return;
     }
     thread_local! {

@@ -95,7 +95,8 @@ pub fn check_any(data: &[u8]) -> bool {
             Err(error) => panic!("an accepted instance does not compile: {error}"),
         };
         assert!(code > 0);
-        let can_run = cfg!(target_arch = "x86_64") && body.version() <= TEMPLATE_VERSION;
+        let can_run = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"))
+            && body.version() <= TEMPLATE_VERSION;
         ran |= can_run && run_both(&instance, &types, &mut numbers);
     }
     ran

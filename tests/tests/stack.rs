@@ -329,6 +329,28 @@ fn call_on_small_thread_traps_before_the_end_of_its_stack() {
     }
 }
 
+/// A frame that is larger than the stack traps before anything behind the guard page is touched.
+#[test]
+fn frame_larger_than_the_stack_traps_before_the_guard_page() {
+    set_stack_bounds(bounds);
+    let shape = Shape { params: 0, more: 9000, pushed: 0, passed: 0, calls: true };
+    let memory = CodeMemory::default();
+    let (source, sum) = program_of(shape);
+    let functions = assemble(&source).unwrap();
+    let engine = engine_of(&functions, COMPILED, &memory);
+    (0..3).for_each(|function| assert!(engine.compile(function).is_ok()));
+    let call = |bytes: usize| {
+        let run = || engine.call(0, &[]).map_err(|error| error.to_string());
+        thread::scope(|scope| {
+            let thread = thread::Builder::new().stack_size(bytes).spawn_scoped(scope, run);
+            thread.unwrap().join().unwrap()
+        })
+    };
+    assert_eq!(call(1 << 20), Ok(sum));
+    let error = call(48 << 10).unwrap_err();
+    assert!(error.contains("function 1 at offset 0x0"), "{error}");
+}
+
 /// A stack with unknown bounds needs 2 MiB, the limit of all activations together.
 #[test]
 fn unknown_stack_of_two_mebibytes_is_enough() {

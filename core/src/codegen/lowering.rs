@@ -208,16 +208,23 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         self.following
     }
 
-    /// Makes the next instruction, which [`peek`](Self::peek) has returned, the current one. It does not end the code.
+    /// Goes to the next instruction, which [`peek`](Self::peek) has returned and which does not end the code. A trap
+    /// behind this is at that instruction.
     pub(crate) fn take_next(&mut self) {
         self.advance();
         self.locate();
     }
 
-    /// Whether `local` is not read behind instruction `index`.
+    /// Whether `local` is not read behind instruction `index`, nor in the next round of a loop that it ends.
     #[inline]
     pub(crate) fn dies_at(&self, local: u16, index: u32) -> bool {
-        self.liveness.interval(local).end <= index
+        let interval = self.liveness.interval(local);
+        let is_live_at = |target: u32| target <= index && interval.first_value() <= target;
+        let is_live_in_loop = || {
+            let target = self.body.instruction(index).and_then(|i| i.target());
+            target.is_some_and(is_live_at)
+        };
+        interval.end < index || interval.end == index && !is_live_in_loop()
     }
 
     /// Puts a label here. Offsets that were recorded are corrected if code moves.

@@ -212,7 +212,7 @@ impl Manager {
         state.insert(unit, compiled)
     }
 
-    /// The address of a callee that is none of the unit: the stub of a function of another unit, or a symbol of the host.
+    /// The address of a callee outside of the unit: the stub of a function of another unit, or a symbol of the host.
     fn symbol(&self, name: &[u8]) -> Result<Option<u64>> {
         let mut state = self.state.lock();
         let Some(named) = state.names.get_mut(name) else {

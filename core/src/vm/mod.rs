@@ -361,7 +361,7 @@ impl<'c> Engine<'c> {
                 let environment = Environment { program, hosts, signals };
                 interpreters.call_with(environment, objects, &mut NoTierUp, call, space)
             }
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             Inner::Native(native) => native.call_with(objects, call, space),
         };
         result.map_err(CallError::Trap)

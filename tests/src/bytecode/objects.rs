@@ -147,7 +147,7 @@ pub fn check_objects(data: &[u8]) -> Outcome {
     }
     let expected = Naive::new(&functions, constants()).call(0, &args, DEPTH);
     assert_eq!(found, expected);
-    if cfg!(target_arch = "x86_64") {
+    if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
         for threshold in [0, 2] {
             assert_eq!(execute(verify().expect("as before"), &args, threshold), expected);
         }

@@ -32,6 +32,7 @@ const UNSAFE: &[&str] = &[
     "core/examples/load_module.rs",
     "core/src/alloc_util/smart_ptr.rs",
     "core/src/cache/lease.rs",
+    "core/src/exec/manager.rs",
     "core/src/link/ifunc.rs",
     "core/src/loader/bytes.rs",
     "core/src/loader/reclaim.rs",

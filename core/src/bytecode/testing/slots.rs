@@ -204,6 +204,13 @@ impl Writer<'_> {
                     }
                 }
             }
+            _ => self.other_statement(length),
+        }
+    }
+
+    /// Statements that change control flow or the number of slots.
+    fn other_statement(&mut self, length: usize) {
+        match 7 + self.below(9) {
             7 | 8 if self.depth < 3 => self.branch(),
             9 | 10 if self.depth < 3 => self.repeat(),
             11 if self.depth == 0 => {

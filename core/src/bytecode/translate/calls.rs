@@ -26,7 +26,7 @@ impl Body<'_, '_> {
             Some(address) => self.t.ir.call_indirect(address, Some(result), arguments, None),
             None => self.t.ir.call_function(function, Some(result), arguments, None),
         }
-        self.from_bits(class, to.local, result);
+        self.set_from_integer(class, to.local, result);
         self.deliver(to);
     }
 

@@ -137,7 +137,7 @@ impl Body<'_, '_> {
 
     /// Returns a value.
     pub(super) fn return_value(&mut self, value: Val) -> bool {
-        let result = self.to_bits(value);
+        let result = self.integer_of(value);
         self.release_budget();
         self.t.ir.return_value(I64, result);
         false

@@ -218,14 +218,14 @@ impl Body<'_, '_> {
     }
 
     /// A value as the integer that stands for it outside of the function.
-    pub(super) fn to_bits(&mut self, value: Val) -> Local {
+    pub(super) fn integer_of(&mut self, value: Val) -> Local {
         let value = match value {
             Val::Const(_, bits) => Val::Const(Class::Int, bits),
             value => value,
         };
         let from = self.read(value);
         match value.class() {
-            Class::Int => return from,
+            Class::Int => from,
             Class::Bool => {
                 let bits = self.temporary(Scalar::I64);
                 self.t.ir.convert(Scalar::I64, bits, Scalar::Bool, from);
@@ -242,7 +242,7 @@ impl Body<'_, '_> {
     }
 
     /// Sets a local of a class to the value that an integer stands for.
-    pub(super) fn from_bits(&mut self, class: Class, to: Local, bits: Local) {
+    pub(super) fn set_from_integer(&mut self, class: Class, to: Local, bits: Local) {
         match class {
             Class::Int => self.copy(to, Val::Temp(class, bits)),
             Class::Bool => self.t.ir.convert(Scalar::Bool, to, Scalar::I64, bits),

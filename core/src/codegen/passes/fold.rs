@@ -77,7 +77,10 @@ impl Fold {
             let Some(i) = function.get(index) else { return Ok(()) };
             let new = match self.simplify(function, &i) {
                 Unchanged => return Ok(()),
-                Deleted => return Ok(function.delete(index)),
+                Deleted => {
+                    function.delete(index);
+                    return Ok(());
+                }
                 To(new) => new,
                 Value(scalar, to, bits) => match function.constant(scalar, to, bits)? {
                     Some(new) => new,

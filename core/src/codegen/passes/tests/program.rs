@@ -222,7 +222,7 @@ impl<'r> Generator<'r> {
         for _ in 0..1 + self.random.below(len) {
             self.line += 1;
             if self.has_locations && self.random.below(2) == 0 {
-                self.body.location(self.line, 7, (self.line % 3 == 0).then_some("file.spl"));
+                self.body.location(self.line, 7, self.line.is_multiple_of(3).then_some("file.spl"));
             }
             match self.random.below(16) {
                 0 if depth > 0 => self.condition(depth - 1),
@@ -239,7 +239,7 @@ impl<'r> Generator<'r> {
                 },
                 10 => self.through_temporary(),
                 11 if !self.options.is_leaf => self.load_twice(),
-                5..8 if !self.recent.is_empty() => {
+                5..=7 if !self.recent.is_empty() => {
                     let statement = self.repeated();
                     self.emit(statement);
                 }
