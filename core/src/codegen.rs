@@ -22,6 +22,9 @@
 pub mod aarch64;
 #[cfg(feature = "alloc")]
 mod abi;
+#[cfg(feature = "alloc")]
+mod arguments;
+mod assemble_error;
 pub mod code;
 #[cfg(feature = "alloc")]
 mod error;
@@ -30,9 +33,11 @@ mod frame;
 #[cfg(feature = "alloc")]
 mod liveness;
 #[cfg(feature = "alloc")]
-mod lowering;
+pub(crate) mod lowering;
 #[cfg(feature = "alloc")]
-pub(crate) mod machine;
+mod machine;
+#[cfg(feature = "alloc")]
+mod options;
 #[cfg(feature = "alloc")]
 pub(crate) mod parallel_move;
 #[cfg(feature = "alloc")]
@@ -46,11 +51,11 @@ pub mod x64;
 #[cfg(all(feature = "alloc", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub use compiler::NativeCompiler;
 #[cfg(feature = "alloc")]
-pub use compiler::{
-    Aarch64Compiler, CompiledFunction, Compiler, Options, TRAP_HOOK, TrapConvention, X64Compiler,
-};
+pub use compiler::{Aarch64Compiler, CompiledFunction, Compiler, X64Compiler};
 #[cfg(feature = "alloc")]
 pub use error::{CodegenError, Limit};
+#[cfg(feature = "alloc")]
+pub use options::{Options, TRAP_HOOK, TrapConvention};
 
 #[cfg(feature = "alloc")]
 mod compiler;

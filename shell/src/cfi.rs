@@ -13,7 +13,7 @@
 //! Source: Intel SDM, volume 1, chapter 17 "Control-flow Enforcement Technology"; Arm ARM, D8.4 "Branch target
 //! identification"; Linux Extensions to gABI, section "Program Property".
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use smf_core::format::ext::gnu_property::Properties;
@@ -32,7 +32,7 @@ const AARCH64_BTI: (u32, u32) = (0xc000_0000, 1);
 /// The result of a check.
 #[derive(Clone, Debug, Default)]
 pub struct CfiReport {
-    /// The places that an indirect branch may go to.
+    /// The number of places that an indirect branch may go to.
     pub targets: usize,
     /// Those without a landing pad, by ascending section and offset.
     pub offenders: Vec<Offender>,
@@ -97,10 +97,12 @@ struct Code<'d> {
     starts: HashMap<u32, u64>,
     /// The relocations of code sections, by place.
     relocs: HashMap<Place, Reloc>,
-    /// The places of all functions.
-    functions: BTreeMap<Place, String>,
-    /// The place of each symbol in code, by number.
+    /// The names and the sizes in bytes of all functions, by place.
+    functions: BTreeMap<Place, (String, u64)>,
+    /// The place of each symbol that is loaded, by number.
     symbols: HashMap<u32, Place>,
+    /// The sizes of all loaded sections, by number.
+    sizes: HashMap<u32, u64>,
 }
 
 /// The places that indirect branches may go to.
@@ -109,11 +111,22 @@ struct Targets {
     all: BTreeMap<Place, Reason>,
     /// Functions with a jump that needs no landing pad.
     untracked: BTreeSet<Place>,
+    /// Places in data whose address a function computes, and the function: tables of switches among them.
+    tables: BTreeMap<Place, Place>,
 }
 
 impl Targets {
     fn add(&mut self, place: Place, reason: Reason) {
         self.all.entry(place).or_insert(reason);
+    }
+
+    /// Records that the instruction at `at` computes the address of `place`.
+    fn computed(&mut self, code: &Code<'_>, at: Place, place: Place) {
+        if code.is_code(place.0) {
+            self.add(place, Reason::Computed(at.1));
+        } else if let Some(function) = code.function_of(at) {
+            self.tables.insert(place, function);
+        }
     }
 }
 
@@ -135,21 +148,25 @@ pub fn check(smf: &Smf<'_>) -> Result<Option<CfiReport>, FormatError> {
     let code = Code::of(&linked)?;
     let mut targets = Targets::default();
     code.exports(&linked, &mut targets)?;
-    code.stored(&linked, &mut targets)?;
     for section in &code.sections {
         match arch {
             Arch::X86_64 => x86_64::scan(&code, section, &mut targets),
             _ => aarch64::scan(&code, section, &mut targets),
         }
     }
-    let mut report = CfiReport { targets: targets.all.len(), ..CfiReport::default() };
+    code.stored(&linked, &mut targets)?;
+    let mut report = CfiReport::default();
     for (place, reason) in &targets.all {
+        if code.is_untracked(*place, &targets) {
+            continue;
+        }
+        report.targets += 1;
         let bytes = code.bytes_at(*place);
         let is_pad = match arch {
             Arch::X86_64 => x86_64::is_landing_pad(bytes),
             _ => aarch64::is_landing_pad(bytes, code.functions.contains_key(place)),
         };
-        if !is_pad && !code.is_untracked(*place, &targets) {
+        if !is_pad {
             report.offenders.push(code.offender(*place, reason));
         }
     }
@@ -179,13 +196,13 @@ impl<'d> Code<'d> {
         let (mut functions, mut symbols) = (BTreeMap::new(), HashMap::new());
         for symbol in smf.symbols().iter() {
             let symbol = symbol?;
-            let Some(section) = symbol.section.filter(|&section| is_code(section)) else {
-                continue;
-            };
+            let Some(section) = symbol.section else { continue };
             symbols.insert(symbol.index, (section, symbol.value));
-            if symbol.kind == SymbolKind::Function {
+            // The symbol of a section has the name of the section, and no size.
+            let is_section = symbol.size == 0 && symbol.name().starts_with(b".");
+            if symbol.kind == SymbolKind::Function && is_code(section) && !is_section {
                 let name = String::from_utf8_lossy(symbol.name()).into_owned();
-                functions.entry((section, symbol.value)).or_insert(name);
+                functions.entry((section, symbol.value)).or_insert((name, symbol.size));
             }
         }
         let mut relocs = HashMap::new();
@@ -196,14 +213,21 @@ impl<'d> Code<'d> {
                 relocs.extend(table.iter().map(|reloc| (place(&reloc), reloc)));
             }
         }
-        Ok(Self { sections, starts, relocs, functions, symbols })
+        let loaded = smf.sections().iter().filter(|section| section.kind.is_loaded());
+        let sizes = loaded.map(|section| (section.index, section.memory_size())).collect();
+        Ok(Self { sections, starts, relocs, functions, symbols, sizes })
+    }
+
+    fn is_code(&self, section: u32) -> bool {
+        self.sections.iter().any(|code| code.index == section)
     }
 
     fn exports(&self, smf: &Smf<'d>, targets: &mut Targets) -> Result<(), FormatError> {
         for symbol in smf.symbols().iter() {
             let symbol = symbol?;
             let is_function = symbol.is_export() && symbol.kind == SymbolKind::Function;
-            if let Some(&place) = self.symbols.get(&symbol.index).filter(|_| is_function) {
+            let place = self.symbols.get(&symbol.index).filter(|_| is_function);
+            if let Some(&place) = place.filter(|place| self.is_code(place.0)) {
                 targets.add(place, Reason::Exported);
             }
         }
@@ -220,10 +244,21 @@ impl<'d> Code<'d> {
                 continue;
             }
             let is_code = table.target.kind == SectionKind::Code;
+            let is_constant = table.target.kind == SectionKind::RoData;
+            let fields = table.iter().filter(|reloc| is_constant && reloc.kind == RelocKind::Pc32);
+            let distances: HashSet<u64> = fields.map(|reloc| reloc.offset).collect();
             for reloc in table.iter().filter(|reloc| stores(reloc.kind, is_code)) {
-                let addend =
-                    if is_code && reloc.kind == RelocKind::GotPcRel { 0 } else { reloc.addend };
-                if let Some(place) = self.target(&reloc, addend) {
+                let addend = match reloc.kind {
+                    // The operand of an instruction counts from its end.
+                    RelocKind::GotPcRel if is_code => 0,
+                    _ => reloc.addend,
+                };
+                let Some(place) = self.target(&reloc, addend) else { continue };
+                let is_distance = !is_code && reloc.kind.width() == 4;
+                let entry = self.table_entry((table.target.index, reloc.offset), place, targets);
+                let entry = entry.filter(|(start, _)| is_distance && distances.contains(start));
+                let place = entry.map_or(place, |(_, entry)| entry);
+                if self.is_code(place.0) {
                     targets.add(place, Reason::Stored(name.clone().into_owned(), reloc.offset));
                 }
             }
@@ -231,23 +266,34 @@ impl<'d> Code<'d> {
         Ok(())
     }
 
-    /// The place in code that a relocation with this addend refers to.
+    /// The start of the table of a switch that may contain a field, and the place that its entry refers to. An entry
+    /// has the distance from the start of the table, which a relocation states as `place` from the field.
+    fn table_entry(&self, field: Place, place: Place, targets: &Targets) -> Option<(u64, Place)> {
+        let (table, function) = targets.tables.range((field.0, 0)..=field).next_back()?;
+        let entry = (place.0, place.1.checked_sub(field.1.checked_sub(table.1)?)?);
+        (self.function_of(entry) == Some(*function)).then_some((table.1, entry))
+    }
+
+    /// The place that a relocation with this addend refers to.
     fn target(&self, reloc: &Reloc, addend: i64) -> Option<Place> {
         let &(section, value) = self.symbols.get(&reloc.symbol)?;
         Some((section, value.checked_add_signed(addend)?))
     }
 
-    /// The place in code at a distance from the start of `from`. Other sections are reached in a prelinked image only.
-    fn reached(&self, from: &Section<'_>, distance: i64) -> Option<Place> {
-        let is_inside = |section: &&Section<'_>, offset: &u64| *offset < section.data.len() as u64;
-        if let Some(offset) = u64::try_from(distance).ok().filter(|offset| is_inside(&from, offset))
+    /// The place at a distance from the start of section `from`. Other sections are reached in a prelinked image only.
+    fn reached(&self, from: u32, distance: i64) -> Option<Place> {
+        let is_inside =
+            |section: &u32, offset: u64| self.sizes.get(section).is_some_and(|size| offset < *size);
+        if let Some(offset) =
+            u64::try_from(distance).ok().filter(|offset| is_inside(&from, *offset))
         {
-            return Some((from.index, offset));
+            return Some((from, offset));
         }
-        let address = self.starts.get(&from.index)?.checked_add_signed(distance)?;
-        self.sections.iter().find_map(|section| {
-            let offset = address.checked_sub(*self.starts.get(&section.index)?)?;
-            is_inside(&section, &offset).then_some((section.index, offset))
+        let address = self.starts.get(&from)?.checked_add_signed(distance)?;
+        self.starts.iter().find_map(|(section, start)| {
+            let offset =
+                address.checked_sub(*start).filter(|offset| is_inside(section, *offset))?;
+            Some((*section, offset))
         })
     }
 
@@ -257,21 +303,23 @@ impl<'d> Code<'d> {
         section.zip(from).and_then(|(section, from)| section.data.get(from..)).unwrap_or(&[])
     }
 
-    /// The function at or before a place.
-    fn function_of(&self, place: Place) -> Option<(&Place, &String)> {
-        self.functions.range((place.0, 0)..=place).next_back()
+    /// The start of the function that contains a place. A function without a size ends at the next one.
+    fn function_of(&self, place: Place) -> Option<Place> {
+        let (&start, &(_, size)) = self.functions.range((place.0, 0)..=place).next_back()?;
+        let is_inside = size == 0 || place.1.checked_sub(start.1)? < size;
+        is_inside.then_some(start)
     }
 
     /// Whether a place in the middle of a function is reached by jumps that need no landing pad.
     fn is_untracked(&self, place: Place, targets: &Targets) -> bool {
-        let function = self.function_of(place).map(|(start, _)| *start);
+        let function = self.function_of(place);
         function.is_some_and(|start| start != place && targets.untracked.contains(&start))
     }
 
     fn offender(&self, place: Place, reason: &Reason) -> Offender {
         let (section, offset) = place;
-        let found = self.function_of(place);
-        let function = found.map(|(_, name)| name.clone()).unwrap_or_default();
+        let found = self.functions.range((place.0, 0)..=place).next_back();
+        let function = found.map(|(_, (name, _))| name.clone()).unwrap_or_default();
         let distance = found.map_or(0, |((_, start), _)| offset.saturating_sub(*start));
         Offender { function, distance, section, offset, reason: reason.clone() }
     }

@@ -11,13 +11,13 @@ use crate::format::RelocKind;
 /// A place in code that depends on an address outside of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Relocation {
-    /// The place, in bytes from the begin of the code.
+    /// The place, in bytes from the start of the code.
     pub offset: u32,
     /// How it is computed: on x86-64 [`RelocKind::Pc32`], [`RelocKind::Plt32`] or [`RelocKind::Abs64`]; on aarch64
     /// [`RelocKind::Arm64Branch26`], [`RelocKind::Arm64GotLoadPage21`] or
     /// [`RelocKind::Arm64GotLoadPageOff12`].
     pub kind: RelocKind,
-    /// What it depends on, in the numbering of whoever asked for the instruction.
+    /// What it depends on, in the numbering of the caller of the assembler.
     pub target: u32,
     /// What is added to the address of the target. The distance from the place to the end of the
     /// instruction is taken off already.
@@ -25,18 +25,18 @@ pub struct Relocation {
 }
 
 impl Relocation {
-    /// One that asks for nothing: what room for relocations is filled with.
+    /// One that asks for nothing: the filler of unused entries.
     pub const NONE: Self = Self { offset: 0, kind: RelocKind::None, target: 0, addend: 0 };
 }
 
 /// From where in a program some code was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceLoc {
-    /// The first byte of the code, counted from the begin of all of it.
+    /// The first byte of the code, counted from the start of all of it.
     pub offset: u32,
     /// The number of the function.
     pub function: u32,
-    /// The instruction, in bytes from the begin of the function's bytecode.
+    /// The instruction, in bytes from the start of the function's bytecode.
     pub instruction: u32,
 }
 
@@ -48,7 +48,7 @@ pub struct CodeBuffer {
     pub bytes: Vec<u8>,
     /// What depends on addresses outside, by ascending offset.
     pub relocations: Vec<Relocation>,
-    /// Where the code comes from, by ascending offset; empty when nobody kept it.
+    /// Where the code comes from, by ascending offset; empty if it was not recorded.
     pub source_map: Vec<SourceLoc>,
 }
 

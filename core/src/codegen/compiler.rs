@@ -2,72 +2,19 @@
 
 use alloc::vec::Vec;
 
-use super::CodegenError;
 use super::aarch64::Aarch64;
 use super::code::{Relocation, SourceLoc};
+use super::error::CodegenError;
 use super::frame::Frame;
 use super::liveness::Liveness;
-use super::lowering::{Buffers, Lowering};
-use super::machine::{Machine, MachineAssembler};
+use super::lowering::{Buffers, Lowering, Machine};
+use super::machine::MachineAssembler;
+use super::options::{Options, TrapConvention};
 use super::passes::{Lookup, PassMemory, optimize};
 use super::regalloc::Allocation;
 use super::unwind::{UnwindMachine, UnwindRow};
 use super::x64::X64;
 use crate::ir::FunctionInstance;
-
-/// The target of relocations for the function that traps jump to under [`TrapConvention::Hook`]; no callee has this
-/// number.
-pub const TRAP_HOOK: u32 = 0x1_0000;
-
-/// How a trap leaves a function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TrapConvention {
-    /// The function takes down its frame and jumps to [`TRAP_HOOK`],
-    /// `extern "C" fn(code: u32, at: u32, function: u64) -> u64`, where `function` is the address of the function's first
-    /// byte. What the hook returns is the result of the function, an undefined number if it returns a float.
-    Hook,
-    /// Parameter 0 of the function is a pointer to a context. The function jumps to the handler whose address is at
-    /// `context + handler_offset`, with the context, the code, the place and the tag of the [`Options`] in registers:
-    /// rdi, esi, edx, ecx, or x0 to x3. The handler restores the stack pointer.
-    Context {
-        /// Bytes from the context to the address of the handler.
-        handler_offset: i32,
-    },
-}
-
-/// How to compile a function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// How traps leave the function.
-    pub traps: TrapConvention,
-    /// The number of the function for trap handlers and the source map.
-    pub tag: u32,
-    /// The number of this function in its program: calls of it need no relocation.
-    pub own_function: Option<u32>,
-    /// Whether the function starts with a landing pad for indirect calls (ENDBR64, BTI).
-    pub landing_pad: bool,
-    /// Whether functions with a frame sign their return address (aarch64: PACIASP; nothing on other machines).
-    pub sign_return_address: bool,
-    /// Whether the source map is recorded.
-    pub source_map: bool,
-    /// The optimisation level: which [passes](super::passes) rewrite the function first.
-    pub level: u8,
-}
-
-impl Default for Options {
-    /// Traps by the hook, no landing pad, no source map, no passes.
-    fn default() -> Self {
-        Self {
-            traps: TrapConvention::Hook,
-            tag: 0,
-            own_function: None,
-            landing_pad: false,
-            sign_return_address: false,
-            source_map: false,
-            level: 0,
-        }
-    }
-}
 
 /// The code of one function, until the compiler compiles the next one.
 #[derive(Clone, Copy, Debug)]
@@ -172,7 +119,7 @@ impl<M: Machine> Compiler<M> {
         let has_context = matches!(options.traps, TrapConvention::Context { .. });
         liveness.compute(instance, has_context)?;
         allocation.assign(instance, liveness, M::REGISTERS)?;
-        let frame = Frame::plan::<M>(instance, liveness, allocation, slots)?;
+        let frame = Frame::plan(instance, liveness, allocation, M::REGISTERS, slots)?;
         let lower = |asm: &mut M::Assembler, buffers: &mut Buffers<_>| {
             let mut lowering = Lowering::<M>::new(
                 asm, instance, options, liveness, allocation, frame, slots, buffers,

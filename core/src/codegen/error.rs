@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::x64::AssembleError;
+use super::assemble_error::AssembleError;
 use crate::alloc_util::AllocError;
 use crate::ir::IrError;
 

@@ -14,12 +14,10 @@
 
 use alloc::vec::Vec;
 
-use super::CodegenError;
-use super::abi::ArgumentPlaces;
-use super::error::Limit;
+use super::arguments::ArgumentPlaces;
+use super::error::{CodegenError, Limit};
 use super::liveness::Liveness;
-use super::machine::Machine;
-use super::regalloc::Allocation;
+use super::regalloc::{Allocation, RegisterFile};
 use crate::alloc_util::try_push;
 use crate::ir::FunctionInstance;
 
@@ -55,10 +53,11 @@ pub(crate) struct Frame {
 
 impl Frame {
     /// Lays out the frame of `instance`. `slots` becomes the distance of each stack slot from the frame pointer.
-    pub(crate) fn plan<M: Machine>(
+    pub(crate) fn plan(
         instance: &FunctionInstance<'_, '_>,
         liveness: &Liveness,
         allocation: &Allocation,
+        registers: &'static RegisterFile,
         slots: &mut Vec<u32>,
     ) -> Result<Self, CodegenError> {
         let (ints, floats) = allocation.callee_saved();
@@ -71,14 +70,14 @@ impl Frame {
             check(size)?;
             try_push(slots, u32::try_from(size).unwrap_or(u32::MAX))?;
         }
-        let mut places = ArgumentPlaces::new(M::REGISTERS);
+        let mut places = ArgumentPlaces::new(registers);
         for &code in instance.body().signature().params {
             places.next(instance.scalar(code).is_some_and(|scalar| scalar.is_float()));
         }
         let incoming = places.stack();
         let is_needed = size > 0 || incoming > 0 || liveness.has_calls();
         if liveness.has_calls() {
-            size = size.saturating_add(outgoing::<M>(instance)?.into());
+            size = size.saturating_add(outgoing(instance, registers)?.into());
         }
         let size = size.next_multiple_of(16);
         check(size)?;
@@ -113,12 +112,15 @@ fn check(size: u64) -> Result<(), CodegenError> {
 }
 
 /// Bytes that the arguments of the callee with the most of them take on the stack.
-fn outgoing<M: Machine>(instance: &FunctionInstance<'_, '_>) -> Result<u32, CodegenError> {
+fn outgoing(
+    instance: &FunctionInstance<'_, '_>,
+    registers: &'static RegisterFile,
+) -> Result<u32, CodegenError> {
     let body = instance.body();
     let mut most = 0;
     for index in 0..body.callee_count() {
         let callee = body.callee(index)?;
-        let mut places = ArgumentPlaces::new(M::REGISTERS);
+        let mut places = ArgumentPlaces::new(registers);
         for &code in callee.signature.params {
             places.next(instance.scalar(code).is_some_and(|scalar| scalar.is_float()));
         }

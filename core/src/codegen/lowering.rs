@@ -3,17 +3,79 @@
 //! The instructions are lowered in order. What no path reaches is left out. Trap sites are collected and put down
 //! behind the last instruction, then literals and the read-only data of the function.
 
-use super::abi::CallArguments;
+use core::fmt::Debug;
+
+use super::arguments::CallArguments;
+use super::error::CodegenError;
 use super::frame::{Frame, StackPlace};
 use super::liveness::Liveness;
-use super::machine::{Machine, MachineAssembler, Shift};
-use super::regalloc::{Allocation, Location, is_float};
-use super::unwind::{UnwindOp, UnwindRow};
-use super::{CodegenError, Options};
+use super::machine::{MachineAssembler, Register, Shift};
+use super::options::Options;
+use super::regalloc::{Allocation, Location, RegisterFile, is_float};
+use super::unwind::{UnwindMachine, UnwindOp, UnwindRow};
 use crate::alloc_util::{AllocError, try_push};
 use crate::codegen::code::SourceLoc;
 use crate::ir::error::Part;
-use crate::ir::{Callee, Function, FunctionInstance, Instruction, IrError, Opcode};
+use crate::ir::{Callee, Function, FunctionInstance, Instruction, IrError, Opcode, Scalar};
+
+/// A machine that code is generated for.
+///
+/// An integer of 8 or 16 bits, or a bool, is held extended to 32 bits, by its sign if it has one. What is above the
+/// lower 32 bits of a register is undefined for all types but those of 64 bits. A spill slot holds eight bytes of a
+/// register, so that a value has the same form in both.
+pub(crate) trait Machine: Debug + Sized {
+    /// Encodes instructions.
+    type Assembler: MachineAssembler;
+
+    /// An integer register.
+    type Int: Register<Self::Assembler>;
+
+    /// A floating-point register.
+    type Float: Register<Self::Assembler>;
+
+    /// The registers for locals, and those of the calling convention.
+    const REGISTERS: &'static RegisterFile;
+
+    /// What unwind tables need to know.
+    const UNWIND: UnwindMachine;
+
+    /// A register that holds no local, not even an argument of a call.
+    const INT_SCRATCH: Self::Int;
+
+    /// The integer register with this hardware number.
+    fn int(number: u8) -> Self::Int;
+
+    /// The floating-point register with this hardware number.
+    fn float(number: u8) -> Self::Float;
+
+    /// Sets up the frame, if the function has one, and states the unwind rows.
+    fn enter(lowering: &mut Lowering<'_, '_, Self>);
+
+    /// Loads eight bytes.
+    fn load_int(lowering: &mut Lowering<'_, '_, Self>, to: Self::Int, from: StackPlace);
+
+    /// Stores eight bytes.
+    fn store_int(lowering: &mut Lowering<'_, '_, Self>, to: StackPlace, from: Self::Int);
+
+    /// Loads eight bytes.
+    fn load_float(lowering: &mut Lowering<'_, '_, Self>, to: Self::Float, from: StackPlace);
+
+    /// Stores eight bytes.
+    fn store_float(lowering: &mut Lowering<'_, '_, Self>, to: StackPlace, from: Self::Float);
+
+    /// Brings a value of which only its own bits count into the form of a local. Nothing for other types than
+    /// those of 8 and 16 bits and bool.
+    fn extend(lowering: &mut Lowering<'_, '_, Self>, register: Self::Int, scalar: Scalar);
+
+    /// Sets a local to 0.
+    fn zero(lowering: &mut Lowering<'_, '_, Self>, local: u16, scalar: Scalar);
+
+    /// Lowers one instruction. May lower the next one with it ([`Lowering::peek`], [`Lowering::take_next`]).
+    fn instruction(lowering: &mut Lowering<'_, '_, Self>, instruction: &Instruction);
+
+    /// Puts down what the trap sites of the function jump to, and what comes behind them but literals and data.
+    fn traps(lowering: &mut Lowering<'_, '_, Self>);
+}
 
 /// A conditional exit of the function, whose code is put down behind it.
 #[derive(Clone, Copy, Debug)]
@@ -195,6 +257,11 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
             && !i.read().contains(&Some(next.a))
             && !(i.opcode.is_call() && self.passes(i, next.a))
             && self.dies_at(next.a, self.next)
+    }
+
+    /// Whether `local` is set to the result of the function, which is returned next.
+    pub(crate) fn is_returned(&self, local: u16) -> bool {
+        self.returned == Some(local)
     }
 
     /// Whether a call passes `local`.

@@ -1,6 +1,6 @@
 //! Many moves into registers at once, as if all of them read before any of them writes.
 //!
-//! Registers come first: a move whose destination nobody has yet to read is done; when none is left but
+//! Registers come first: a move is emitted when no other one has yet to read its destination; when none is left but
 //! cycles, an exchange settles one register of a cycle and shortens it.
 
 use arrayvec::ArrayVec;

@@ -43,7 +43,7 @@ impl NativeBackend {
         let arguments = Arguments::new(&[]).map_err(invalid)?;
         let instance = verified.instance(arguments).map_err(invalid)?;
         let mut compiler = self.compiler();
-        let block = match compiler.compile(&instance, &Options::default()) {
+        let block = match compiler.compile(&instance, &STUB) {
             Ok(compiled) => place(&self.memory, compiled.bytes),
             Err(CodegenError::OutOfMemory) => Err(AllocError.into()),
             Err(_) => Err(BackendError::Machine),
@@ -117,6 +117,9 @@ enum Target {
     Address(u64),
 }
 
+/// Stubs are called by address.
+const STUB: Options = Options { landing_pad: true, ..Options::DEFAULT };
+
 /// The code of a unit before it is placed.
 #[derive(Debug, Default)]
 struct UnitCode {
@@ -144,7 +147,9 @@ impl UnitCode {
         let instance = function.instance().map_err(invalid)?;
         let lookup = |number: u32| bodies.get(usize::try_from(number).ok()?);
         let own_function = u32::try_from(index).ok();
-        let options = Options { own_function, level: level as u8, ..Options::default() };
+        let level = level as u8;
+        // Other units call it through a stub.
+        let options = Options { own_function, level, landing_pad: true, ..Options::default() };
         let compiled = compiler.compile_in_program(&instance, &options, &lookup).map_err(failed)?;
         let align = usize::try_from(compiled.align).unwrap_or(ALIGN).max(ALIGN);
         self.align = self.align.max(align);

@@ -4,7 +4,7 @@ use super::CodeError;
 use crate::bytecode::translate::abi::Context;
 use crate::bytecode::translate::{Entry, Translator};
 use crate::bytecode::verify::{Fault, Program, Verifier};
-use crate::codegen::machine::Machine;
+use crate::codegen::lowering::Machine;
 use crate::codegen::x64::X64;
 use crate::codegen::{self, CompiledFunction, Options, TrapConvention};
 use crate::ir::{Arguments, Function, Verified};
@@ -18,7 +18,8 @@ use crate::ir::{Arguments, Function, Verified};
 /// let functions = assemble("function one, 0, 0\nCONST_I64 0, 1\nRET 0")?;
 /// let code = FunctionCode { code: &functions[0].code, params: 0, locals: 0 };
 /// let program = Verifier::new().verify(vec![code])?;
-/// let compiled = X64Compiler::new().function(&program, 0)?;
+/// let mut compiler = X64Compiler::new();
+/// let compiled = compiler.function(&program, 0)?;
 /// assert!(compiled.code_size > 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -104,6 +105,8 @@ impl<M: Machine> Compiler<M> {
             traps: TrapConvention::Context { handler_offset: Context::TRAP_HANDLER },
             tag: index,
             own_function: Some(index),
+            // It is called through the table of functions.
+            landing_pad: true,
             source_map: self.records_source_map,
             ..Options::default()
         };

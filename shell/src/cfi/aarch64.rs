@@ -2,7 +2,7 @@
 
 use smf_core::format::{RelocKind, Section};
 
-use super::{Code, Reason, Targets};
+use super::{Code, Targets};
 
 /// Hints that an indirect call may go to: `bti c`, `bti jc`, `paciasp`, `pacibsp`.
 const CALL_PADS: [u32; 4] = [0xd503_245f, 0xd503_24df, 0xd503_233f, 0xd503_237f];
@@ -37,7 +37,7 @@ pub(super) fn scan(code: &Code<'_>, section: &Section<'_>, targets: &mut Targets
             }
             Some(_) => None,
             None if is_adr(word) => {
-                code.reached(section, at.cast_signed().saturating_add(distance_of(word)))
+                code.reached(section.index, at.cast_signed().saturating_add(distance_of(word)))
             }
             None if is_adrp(word) => {
                 let page = page_of(code, section, at, word);
@@ -45,13 +45,13 @@ pub(super) fn scan(code: &Code<'_>, section: &Section<'_>, targets: &mut Targets
                 let mut adds = behind.map(|word| u32::from_le_bytes(*word));
                 let add = adds.find(|add| is_add(*add) && (add >> 5 & 31) == (word & 31));
                 add.zip(page).and_then(|(add, page)| {
-                    code.reached(section, page.saturating_add(i64::from(add >> 10 & 0xfff)))
+                    code.reached(section.index, page.saturating_add(i64::from(add >> 10 & 0xfff)))
                 })
             }
             None => None,
         };
         if let Some(place) = place {
-            targets.add(place, Reason::Computed(at));
+            targets.computed(code, (section.index, at), place);
         }
     }
 }

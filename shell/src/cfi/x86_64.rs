@@ -3,7 +3,7 @@
 use iced_x86::{Code as IcedCode, Decoder, DecoderOptions, Instruction, Mnemonic};
 use smf_core::format::{RelocKind, Section};
 
-use super::{Code, Reason, Targets};
+use super::{Code, Targets};
 
 const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 
@@ -23,8 +23,7 @@ pub(super) fn scan(code: &Code<'_>, section: &Section<'_>, targets: &mut Targets
         let at = instruction.ip();
         let first = usize::try_from(at).ok().and_then(|at| section.data.get(at));
         if instruction.code() == IcedCode::Jmp_rm64 && first == Some(&NOTRACK) {
-            let function = code.function_of((section.index, at)).map(|(start, _)| *start);
-            targets.untracked.extend(function);
+            targets.untracked.extend(code.function_of((section.index, at)));
         }
         if instruction.mnemonic() != Mnemonic::Lea || !instruction.is_ip_rel_memory_operand() {
             continue;
@@ -41,11 +40,11 @@ pub(super) fn scan(code: &Code<'_>, section: &Section<'_>, targets: &mut Targets
             Some(_) => None,
             None => {
                 let distance = instruction.ip_rel_memory_address().cast_signed();
-                code.reached(section, distance)
+                code.reached(section.index, distance)
             }
         };
         if let Some(place) = place {
-            targets.add(place, Reason::Computed(at));
+            targets.computed(code, (section.index, at), place);
         }
     }
 }

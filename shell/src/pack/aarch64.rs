@@ -27,6 +27,11 @@ pub(super) const ISA: Isa = Isa {
         bytes: &[16, 0, 0, 0x90, 0x10, 2, 0x40, 0xf9, 0, 2, 0x1f, 0xd6, 0, 0, 0, 0],
         operands: &[(0, PAGE21, 0), (4, PAGE_OFF12, 0)],
     },
+    // The same behind `bti c`, without padding.
+    landing_stub: Stub {
+        bytes: &[0x5f, 0x24, 3, 0xd5, 16, 0, 0, 0x90, 0x10, 2, 0x40, 0xf9, 0, 2, 0x1f, 0xd6],
+        operands: &[(4, PAGE21, 0), (8, PAGE_OFF12, 0)],
+    },
     registrars: [
         RegistrarCode {
             // `adrp x2, handle; add x2, x2, handle; mov x1, #0` and the jump of a stub
@@ -92,7 +97,7 @@ impl RelocScanner<'_, '_> {
                 (PC32, direct)
             }
             elf::R_AARCH64_PLT32 if is_external(resolution) => {
-                (PC32, self.stub(reloc, resolution, 0))
+                (PC32, self.landing_stub(reloc, resolution))
             }
             elf::R_AARCH64_PLT32 => (PC32, direct),
             elf::R_AARCH64_GOTPCREL32 => (PC32, self.slot(reloc, resolution, 0)),

@@ -428,7 +428,9 @@ fn available(addresses: &ModuleLayout<'_, '_>, resolution: Resolution) -> Option
     match resolution {
         Resolution::Section { id, value } => addresses.program.section(id)?.size.checked_sub(value),
         Resolution::Common(id) => Some(addresses.program.global(id)?.common_size),
-        Resolution::Ifunc { .. } => Some(addresses.program.machine().isa().stub.bytes.len() as u64),
+        Resolution::Ifunc { .. } => {
+            Some(addresses.program.machine().isa().landing_stub.bytes.len() as u64)
+        }
         _ => None,
     }
 }

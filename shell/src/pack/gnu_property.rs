@@ -3,9 +3,8 @@
 //!
 //! An object without a property supports nothing: one such object clears a property that has to hold for all.
 //! Input modules have the notes of [`gnu_property`] in their objects. Properties of other types than those here are left
-//! out: they concern executables. As with linkers, the result is about the inputs: the packer's own stubs, which calls
-//! reach directly, are no landing pads, so that indirect calls of an indirect function (IFUNC) need a loader that does not
-//! enforce them.
+//! out: they concern executables. The packer's own code holds what they state: its stubs whose address is taken, and those
+//! of indirect functions (IFUNC), begin with landing pads.
 //!
 //! Source: Linux Extensions to gABI, section "Program Property"; System V ABI, supplements for x86-64 (Linux) and aarch64.
 

@@ -132,6 +132,8 @@ pub(super) struct ModuleLayout<'p, 'd> {
     /// Segment, start and end of each section array. Those of a referenced array lie in one segment.
     bounds: HashMap<usize, (Segment, u64, u64)>,
     stubs: u64,
+    /// The same to the stubs whose address is taken.
+    landing_stubs: u64,
     /// Bytes of the thread-local storage that the file contains; zeroes follow.
     tls_len: u64,
     /// The number of each indirect function, by section and offset of its resolver.
@@ -171,6 +173,7 @@ pub(super) fn place<'p, 'd>(
         phases,
         bounds: HashMap::new(),
         stubs: 0,
+        landing_stubs: 0,
         tls_len: 0,
         ifuncs: &reachable.ifuncs,
         ifunc_stubs: 0,
@@ -286,7 +289,12 @@ impl ModuleLayout<'_, '_> {
         if stubs != 0 {
             self.stubs = self.extent(Segment::Text).reserve(stubs, 16)?;
         }
-        let ifuncs = (self.ifuncs.len() as u64).saturating_mul(self.stub_bytes());
+        let count = self.plan.landing_stubs.len() as u64;
+        if count != 0 {
+            let stubs = count.saturating_mul(self.landing_stub_bytes());
+            self.landing_stubs = self.extent(Segment::Text).reserve(stubs, 16)?;
+        }
+        let ifuncs = (self.ifuncs.len() as u64).saturating_mul(self.landing_stub_bytes());
         if ifuncs != 0 {
             self.ifunc_stubs = self.extent(Segment::Text).reserve(ifuncs, 16)?;
         }
@@ -379,6 +387,10 @@ impl ModuleLayout<'_, '_> {
         self.program.machine().isa().stub.bytes.len() as u64
     }
 
+    fn landing_stub_bytes(&self) -> u64 {
+        self.program.machine().isa().landing_stub.bytes.len() as u64
+    }
+
     /// Makes the module sections, and for the packed layout an image of all of them.
     fn make_sections(&mut self) -> Result<()> {
         let is_native = self.layout == Layout::Native;
@@ -453,9 +465,16 @@ impl ModuleLayout<'_, '_> {
         self.at(Segment::Text, offset.checked_add(self.stubs)?)
     }
 
+    /// The address of a stub whose address is taken.
+    pub(super) fn landing_stub(&self, number: usize) -> Option<Address> {
+        let offset = (number as u64).checked_mul(self.landing_stub_bytes())?;
+        self.at(Segment::Text, offset.checked_add(self.landing_stubs)?)
+    }
+
     /// The stub and the slot of an indirect function.
     pub(super) fn ifunc(&self, number: usize) -> Option<(Address, Address)> {
-        let stub = (number as u64).checked_mul(self.stub_bytes())?.checked_add(self.ifunc_stubs)?;
+        let stub = (number as u64).checked_mul(self.landing_stub_bytes())?;
+        let stub = stub.checked_add(self.ifunc_stubs)?;
         let slot = (number as u64).checked_mul(SLOT)?;
         self.at(Segment::Text, stub).zip(self.at(Segment::Igot, slot))
     }

@@ -67,6 +67,8 @@ pub(super) enum RelocTarget {
     GotSlot(usize),
     /// The stub that jumps to the address in a GOT slot.
     Stub(usize),
+    /// The same with a landing pad, because its address is taken.
+    LandingStub(usize),
     /// The thunk that executes an instruction in its place.
     Thunk(usize),
     /// None: the relocation is refused already.
@@ -117,6 +119,8 @@ pub(super) struct RelocPlan {
     pub(super) slots: IndexSet<(Resolution, i64)>,
     /// The GOT slot that each stub jumps through.
     pub(super) stubs: IndexSet<usize>,
+    /// The same for those whose address is taken.
+    pub(super) landing_stubs: IndexSet<usize>,
     /// Instructions that are executed elsewhere.
     pub(super) thunks: Vec<Thunk>,
     /// Registrars that are referred to.
@@ -197,6 +201,8 @@ pub(super) struct Isa {
     /// Fills gaps in code, so that execution traps there.
     pub(super) trap: u8,
     pub(super) stub: Stub,
+    /// A stub that indirect branches may go to.
+    pub(super) landing_stub: Stub,
     /// The code of each [`Registrar`], in the order of [`Registrar::ALL`].
     pub(super) registrars: [RegistrarCode; 3],
     pub(super) fragments: FragmentFrame,

@@ -182,6 +182,7 @@ impl Relocator<'_, '_, '_> {
             RelocTarget::Symbol(resolution) => addresses.locate(resolution),
             RelocTarget::GotSlot(number) => addresses.slot(number),
             RelocTarget::Stub(number) => addresses.stub(number),
+            RelocTarget::LandingStub(number) => addresses.landing_stub(number),
             RelocTarget::Thunk(number) => addresses.thunk(number),
             RelocTarget::Refused => return Ok(()),
         };
@@ -260,15 +261,26 @@ impl Relocator<'_, '_, '_> {
 
     fn make_stubs(&mut self) -> RelocResult {
         let addresses = self.addresses;
-        let Stub { bytes, operands } = addresses.program.machine().isa().stub;
+        let isa = addresses.program.machine().isa();
         for (number, slot) in addresses.plan.stubs.iter().enumerate() {
-            let stub = OutputOffset::of(addresses.stub(number)).ok_or(NO_TARGET)?;
-            self.put(stub, bytes).ok_or(NO_TARGET)?;
-            let address = addresses.slot(*slot).ok_or(NO_TARGET)?;
-            for &(offset, form, addend) in operands {
-                let operand = stub.plus(offset).ok_or(NO_TARGET)?;
-                self.write_value(operand, form, Target { address, addend })?;
-            }
+            self.make_stub(isa.stub, addresses.stub(number), addresses.slot(*slot))?;
+        }
+        for (number, slot) in addresses.plan.landing_stubs.iter().enumerate() {
+            let stub = addresses.landing_stub(number);
+            self.make_stub(isa.landing_stub, stub, addresses.slot(*slot))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a stub that jumps to the address in a slot.
+    fn make_stub(&mut self, stub: Stub, at: Option<Address>, slot: Option<Address>) -> RelocResult {
+        let Stub { bytes, operands } = stub;
+        let at = OutputOffset::of(at).ok_or(NO_TARGET)?;
+        self.put(at, bytes).ok_or(NO_TARGET)?;
+        let address = slot.ok_or(NO_TARGET)?;
+        for &(offset, form, addend) in operands {
+            let operand = at.plus(offset).ok_or(NO_TARGET)?;
+            self.write_value(operand, form, Target { address, addend })?;
         }
         Ok(())
     }
@@ -277,15 +289,10 @@ impl Relocator<'_, '_, '_> {
     fn make_ifuncs(&mut self) -> RelocResult {
         self.by_symbol = false;
         let addresses = self.addresses;
-        let Stub { bytes, operands } = addresses.program.machine().isa().stub;
+        let landing_stub = addresses.program.machine().isa().landing_stub;
         for (&(id, value), &number) in addresses.ifuncs {
             let (stub, slot) = addresses.ifunc(number).ok_or(NO_TARGET)?;
-            let stub = OutputOffset::of(Some(stub)).ok_or(NO_TARGET)?;
-            self.put(stub, bytes).ok_or(NO_TARGET)?;
-            for &(offset, form, addend) in operands {
-                let operand = stub.plus(offset).ok_or(NO_TARGET)?;
-                self.write_value(operand, form, Target { address: slot, addend })?;
-            }
+            self.make_stub(landing_stub, Some(stub), Some(slot))?;
             let slot = OutputOffset::of(Some(slot)).ok_or(NO_TARGET)?;
             let resolver = addresses.locate(Resolution::Section { id, value }).ok_or(NO_TARGET)?;
             self.write_value(slot, ABS64, Target { address: resolver, addend: 0 })?;

@@ -124,6 +124,13 @@ impl RelocScanner<'_, '_> {
         RelocTarget::Stub(self.plan.stubs.insert_full(slot).0)
     }
 
+    /// A stub whose address is taken.
+    pub(super) fn landing_stub(&mut self, reloc: InputReloc, to: Resolution) -> RelocTarget {
+        self.note(reloc, to, false);
+        let (slot, _) = self.plan.slots.insert_full((to, 0));
+        RelocTarget::LandingStub(self.plan.landing_stubs.insert_full(slot).0)
+    }
+
     /// Moves the instruction that refers to an external symbol by a distance or an address (`is_absolute`) to a thunk.
     /// Returns the jump to it, or `None` if the instruction cannot be moved.
     pub(super) fn thunk(

@@ -19,6 +19,13 @@ pub(super) const ISA: Isa = Isa {
     trap: TRAP,
     // `jmp *slot(%rip)` and padding.
     stub: Stub { bytes: &[0xff, 0x25, 0, 0, 0, 0, TRAP, TRAP], operands: &[(2, PC32, -4)] },
+    // `endbr64; jmp *slot(%rip)` and padding.
+    landing_stub: Stub {
+        bytes: &[
+            0xf3, 0x0f, 0x1e, 0xfa, 0xff, 0x25, 0, 0, 0, 0, TRAP, TRAP, TRAP, TRAP, TRAP, TRAP,
+        ],
+        operands: &[(6, PC32, -4)],
+    },
     registrars: [
         RegistrarCode {
             // `lea handle(%rip), %rdx; xor %esi, %esi; jmp *slot(%rip)`
@@ -91,8 +98,10 @@ impl RelocScanner<'_, '_> {
             }
             elf::R_X86_64_GOTOFF64 => (RelocForm::GotRelative { bytes: 8 }, direct),
             elf::R_X86_64_PLTOFF64 => {
-                let to =
-                    if is_external(resolution) { self.stub(reloc, resolution, 0) } else { direct };
+                let to = match is_external(resolution) {
+                    true => self.landing_stub(reloc, resolution),
+                    false => direct,
+                };
                 (RelocForm::GotRelative { bytes: 8 }, to)
             }
             elf::R_X86_64_GOTPC32 => (distance(4), RelocTarget::Symbol(Resolution::Got)),
@@ -115,6 +124,11 @@ impl RelocScanner<'_, '_> {
             (Preceding::Branch, Some(addend)) => {
                 let to = self.stub(reloc, resolution, addend);
                 self.push(reloc, PC32, to, -4, None)
+            }
+            // Data has the distance for indirect calls.
+            _ if call && !self.section.is_code() => {
+                let to = self.landing_stub(reloc, resolution);
+                self.push(reloc, PC32, to, reloc.addend, None)
             }
             _ if call => {
                 let to = self.stub(reloc, resolution, 0);

@@ -14,6 +14,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 
 mod bytecode;
+mod cfi;
 mod convert;
 mod generic;
 #[cfg(target_arch = "x86_64")]

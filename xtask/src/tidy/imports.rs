@@ -18,7 +18,7 @@ const LAYERS: &[(u8, &[&str])] = &[
 ];
 
 /// Modules that are rebuilt later: their own imports are not judged.
-const EXEMPT: &[&str] = &["codegen", "jit", "vm"];
+const EXEMPT: &[&str] = &["vm"];
 
 /// The path of a module below the root of its package, such as `format`, `write`.
 type Module = Vec<String>;

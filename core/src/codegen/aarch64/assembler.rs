@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 
 use super::label::{Field, Fixup, Label, Labels, UNBOUND};
 use crate::alloc_util::{try_push, try_reserve};
+use crate::codegen::assemble_error::AssembleError;
 use crate::codegen::code::{CodeBuffer, Relocation};
-use crate::codegen::x64::AssembleError;
 use crate::format::RelocKind;
 
 /// The largest code in bytes: the reach of B.

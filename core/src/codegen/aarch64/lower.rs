@@ -18,15 +18,19 @@ mod integer;
 mod memory;
 mod value;
 
-use super::{Access, Assembler, Float, Fpr, Gpr, Label, Labels, Mem, Width};
-use crate::codegen::CodegenError;
+use crate::codegen::aarch64::assembler::Assembler;
+use crate::codegen::aarch64::label::{Label, Labels};
+use crate::codegen::aarch64::memory::Mem;
+use crate::codegen::aarch64::operand::{Float, Fpr, Gpr, Width};
+use crate::codegen::aarch64::table::Access;
+use crate::codegen::assemble_error::AssembleError;
 use crate::codegen::code::Relocation;
+use crate::codegen::error::CodegenError;
 use crate::codegen::frame::StackPlace;
-use crate::codegen::lowering::Lowering;
-use crate::codegen::machine::{Machine, MachineAssembler, Register, Shift};
+use crate::codegen::lowering::{Lowering, Machine};
+use crate::codegen::machine::{MachineAssembler, Register, Shift};
 use crate::codegen::regalloc::{ClassRegisters, RegisterFile};
 use crate::codegen::unwind::UnwindMachine;
-use crate::codegen::x64::AssembleError;
 use crate::ir::interpret::number;
 use crate::ir::{Instruction, Opcode, Scalar};
 

@@ -2,9 +2,9 @@
 //!
 //! Each names its page in Intel SDM volume 2, "Instruction Set Reference".
 
-use super::Assembler;
+use super::assembler::Assembler;
 use super::encode::{GprOperand, Imm, Opcode};
-use super::label::{Label, NOWHERE, OpenJump};
+use super::label::{Label, NIL, OpenJump};
 use super::operand::Cond;
 use super::storage::Storage;
 use crate::codegen::code::Relocation;
@@ -74,7 +74,7 @@ impl<S: Storage> Assembler<S> {
     /// Calls `label`. Source: "CALL—Call Procedure".
     #[inline]
     pub fn call(&mut self, label: Label) {
-        self.last_jump = NOWHERE;
+        self.last_jump = NIL;
         let distance = self.distance(label, self.at + 1, 0);
         self.put_short(0xe8 | u64::from(distance) << 8, 5);
     }
@@ -94,7 +94,7 @@ impl<S: Storage> Assembler<S> {
 
     #[inline(always)]
     fn branch_outside(&mut self, opcode: u8, target: u32) {
-        self.last_jump = NOWHERE;
+        self.last_jump = NIL;
         let offset = self.at + 1;
         self.relocate(Relocation { offset, kind: RelocKind::Plt32, target, addend: -4 });
         self.put_short(opcode.into(), 5);
@@ -158,7 +158,7 @@ impl<S: Storage> Assembler<S> {
 
     /// Puts down bytes as they are: constants, or what no method is for.
     pub fn bytes(&mut self, bytes: &[u8]) {
-        self.last_jump = NOWHERE;
+        self.last_jump = NIL;
         self.put_bytes(bytes);
     }
 }

@@ -7,10 +7,11 @@
 //!
 //! Facts: Intel SDM volume 2, chapter 2.1 (instruction format) and 2.2.1 (REX prefixes).
 
-use super::label::{MOST, NOWHERE};
+use super::assembler::Assembler;
+use super::label::{MAX_CODE, NIL};
 use super::operand::{Gpr, GprOrStack, Mem, Rip, Scale, Width, Xmm, XmmOrMem, sealed::Sealed};
 use super::storage::Storage;
-use super::{AssembleError, Assembler};
+use crate::codegen::assemble_error::AssembleError;
 use crate::codegen::code::Relocation;
 use crate::format::RelocKind;
 
@@ -219,7 +220,7 @@ impl Operand for Rip {
         site: u32,
         trailing: u32,
     ) -> i32 {
-        asm.last_jump = NOWHERE;
+        asm.last_jump = NIL;
         match self {
             Rip::Label(label) => asm.distance(label, site, trailing).cast_signed(),
             Rip::Symbol { target, addend } => {
@@ -444,10 +445,10 @@ impl<S: Storage> Assembler<S> {
     /// Puts down bytes one for one. Once there is no room, they are only counted.
     pub(super) fn put_bytes(&mut self, bytes: &[u8]) {
         let end = (self.at as usize).saturating_add(bytes.len());
-        if end > MOST {
-            return self.keep(Err(AssembleError::TooLarge { most: MOST }));
+        if end > MAX_CODE {
+            return self.keep(Err(AssembleError::TooLarge { most: MAX_CODE }));
         }
-        let wanted = MOST.min(end + ROOM);
+        let wanted = MAX_CODE.min(end + ROOM);
         if self.storage.bytes().len() < wanted && self.error.is_none() {
             let grown = self.storage.grow_bytes(wanted);
             if self.storage.bytes().len() < end {
@@ -457,7 +458,7 @@ impl<S: Storage> Assembler<S> {
         if let Some(place) = self.storage.bytes().get_mut(self.at as usize..end) {
             place.copy_from_slice(bytes);
         }
-        // No more than `MOST`.
+        // No more than `MAX_CODE`.
         self.at = end as u32;
     }
 

@@ -3,11 +3,11 @@
 //!
 //! Each names its page in Intel SDM volume 2, "Instruction Set Reference".
 
-use super::Assembler;
+use super::assembler::Assembler;
 use super::encode::{Address, GprOperand, Imm, Opcode, XmmOperand};
 use super::operand::{Float, Full, Gpr, Mem, Rip, W32, W64, Xmm, XmmOrMem, sealed::Sealed};
+use super::row::{Bitwise, Scalar};
 use super::storage::Storage;
-use super::table::{Bitwise, Scalar};
 
 impl Float {
     /// In front of the opcodes of scalars.

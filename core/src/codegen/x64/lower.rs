@@ -16,15 +16,19 @@ mod integer;
 mod memory;
 mod value;
 
-use super::{Assembler, Float, Gpr, Growing, Label, Labels, W64, Xmm};
-use crate::codegen::CodegenError;
 use crate::codegen::code::Relocation;
+use crate::codegen::error::CodegenError;
 use crate::codegen::frame::StackPlace;
-use crate::codegen::lowering::Lowering;
-use crate::codegen::machine::{Machine, MachineAssembler, Register, Shift};
+use crate::codegen::lowering::{Lowering, Machine};
+use crate::codegen::machine::{MachineAssembler, Register, Shift};
 use crate::codegen::regalloc::{ClassRegisters, RegisterFile};
 use crate::codegen::unwind::UnwindMachine;
-use crate::codegen::x64::{Mem, Storage};
+use crate::codegen::x64::assembler::Assembler;
+use crate::codegen::x64::label::{Label, Labels};
+use crate::codegen::x64::operand::Mem;
+use crate::codegen::x64::operand::{Float, Gpr, W64, Xmm};
+use crate::codegen::x64::storage::Growing;
+use crate::codegen::x64::storage::Storage;
 use crate::ir::interpret::number;
 use crate::ir::{Instruction, Opcode, Scalar};
 

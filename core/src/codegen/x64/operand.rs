@@ -364,7 +364,7 @@ pub enum Float {
 }
 
 pub(super) mod sealed {
-    /// Keeps the traits of operands to this room.
+    /// Seals the traits of operands.
     pub trait Sealed {}
 }
 

@@ -3,9 +3,9 @@
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
-use super::error::AssembleError;
-use super::label::{LabelState, MOST};
+use super::label::{LabelState, MAX_CODE};
 use super::operand::sealed::Sealed;
+use crate::codegen::assemble_error::AssembleError;
 use crate::codegen::code::Relocation;
 
 /// Three arrays of which the assembler fills the front. It counts itself what is in use.
@@ -64,7 +64,7 @@ pub struct Growing {
 
 #[cfg(feature = "alloc")]
 fn grow<T: Clone>(list: &mut Vec<T>, count: usize, fill: T) -> Result<(), AssembleError> {
-    let wanted = count.max(list.len().saturating_mul(2)).clamp(64, MOST);
+    let wanted = count.max(list.len().saturating_mul(2)).clamp(64, MAX_CODE);
     if list.try_reserve_exact(wanted.saturating_sub(list.len())).is_err() {
         return Err(AssembleError::OutOfMemory { bytes: wanted.saturating_mul(size_of::<T>()) });
     }
@@ -125,7 +125,7 @@ impl<'a> Fixed<'a> {
         labels: &'a mut [LabelState],
         relocations: &'a mut [Relocation],
     ) -> Self {
-        let most = bytes.len().min(MOST);
+        let most = bytes.len().min(MAX_CODE);
         let (bytes, _) = bytes.split_at_mut_checked(most).unwrap_or_default();
         Self { bytes, labels, relocations }
     }

@@ -49,3 +49,36 @@ pub(super) struct EntryTrampoline {
     /// The address of `extern "C" fn(context)`, which is called when the function has trapped.
     pub(super) trapped: usize,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_arch = "x86_64")]
+    const PAD: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+    #[cfg(target_arch = "aarch64")]
+    const PAD: [u8; 4] = [0x5f, 0x24, 0x03, 0xd5];
+
+    #[test]
+    fn places_that_are_reached_by_address_begin_with_landing_pads() {
+        let (code, Stubs { call, trap, interpret }) = assemble(0x1234).unwrap();
+        for at in [call, trap] {
+            assert!(code.bytes[at..].starts_with(&PAD));
+        }
+        assert!(!code.bytes[interpret..].starts_with(&PAD), "stand-ins jump there directly");
+        assert!(exit_trampoline(3, 64, 32).starts_with(&PAD));
+        let trampoline = EntryTrampoline {
+            function: 0,
+            params: 1,
+            shared: 0,
+            depth: 9,
+            budget: 0,
+            stack_end: 0,
+            trapped: 0,
+        };
+        let code = assemble_entry_trampoline(&trampoline).unwrap();
+        assert!(code.bytes.starts_with(&PAD));
+        let pads = code.bytes.windows(4).filter(|bytes| *bytes == PAD).count();
+        assert_eq!(pads, 2, "the function and its trap handler");
+    }
+}

@@ -4,9 +4,10 @@
 //! that is not constant, by a loop of 16 bytes and the rest by the bits of its number.
 
 use super::Lower;
-use crate::codegen::aarch64::{
-    Access, AddSub, Cond, Float, Fpr, Gpr, Imm12, Mem, Pair, PairMode, Width,
-};
+use crate::codegen::aarch64::immediate::Imm12;
+use crate::codegen::aarch64::memory::{Mem, PairMode};
+use crate::codegen::aarch64::operand::{Cond, Float, Fpr, Gpr, Width};
+use crate::codegen::aarch64::table::{Access, AddSub, Pair};
 use crate::ir::Instruction;
 
 /// The most bytes that are moved without a loop.

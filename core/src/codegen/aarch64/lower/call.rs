@@ -1,7 +1,7 @@
 //! Calls.
 
 use super::Lower;
-use crate::codegen::aarch64::Gpr;
+use crate::codegen::aarch64::operand::Gpr;
 use crate::codegen::error::{CodegenError, Limit};
 use crate::codegen::frame::StackPlace;
 use crate::ir::{Callee, CalleeKind, Instruction, Opcode};

@@ -2,8 +2,9 @@
 
 use super::value::Right;
 use super::{Lower, width_of};
-use crate::codegen::TrapConvention;
-use crate::codegen::aarch64::{AddSub, Cond, Extension, Gpr, ShiftKind, ThreeSource, Width};
+use crate::codegen::aarch64::operand::{Cond, Extension, Gpr, ShiftKind, Width};
+use crate::codegen::aarch64::table::{AddSub, ThreeSource};
+use crate::codegen::options::TrapConvention;
 use crate::ir::{Binary, Instruction, OVERFLOW, Scalar};
 
 impl Lower<'_, '_> {

@@ -3,7 +3,9 @@
 use super::integer::signed;
 use super::value::Right;
 use super::{Lower, float_of, width_of};
-use crate::codegen::aarch64::{AddSub, Cond, Fpr, Gpr, Imm12, Width};
+use crate::codegen::aarch64::immediate::Imm12;
+use crate::codegen::aarch64::operand::{Cond, Fpr, Gpr, Width};
+use crate::codegen::aarch64::table::AddSub;
 use crate::ir::interpret::number;
 use crate::ir::{Condition, Instruction, Opcode, Scalar};
 

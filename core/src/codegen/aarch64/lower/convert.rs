@@ -1,7 +1,8 @@
 //! Conversions.
 
 use super::{Lower, float_of, width_of};
-use crate::codegen::aarch64::{Cond, Fpr, Gpr, Round, Select, ToFloat, Width};
+use crate::codegen::aarch64::operand::{Cond, Fpr, Gpr, Width};
+use crate::codegen::aarch64::table::{Round, Select, ToFloat};
 use crate::ir::Scalar;
 
 impl Lower<'_, '_> {

@@ -1,7 +1,8 @@
 //! Floating-point arithmetic.
 
 use super::{Lower, float_of};
-use crate::codegen::aarch64::{Fpr, Scalar as Row, ScalarUnary};
+use crate::codegen::aarch64::operand::Fpr;
+use crate::codegen::aarch64::table::{Scalar as Row, ScalarUnary};
 use crate::ir::interpret::number;
 use crate::ir::{Binary, Instruction, Scalar, Unary};
 

@@ -10,12 +10,13 @@
 use arrayvec::ArrayVec;
 
 use super::Lower;
-use crate::codegen::aarch64::{
-    Access, AddSub, Cond, Fpr, Gpr, Hint, Imm12, Mem, Pair, PairMode, Width,
-};
+use crate::codegen::aarch64::immediate::Imm12;
+use crate::codegen::aarch64::memory::{Mem, PairMode};
+use crate::codegen::aarch64::operand::{Cond, Fpr, Gpr, Width};
+use crate::codegen::aarch64::table::{Access, AddSub, Hint, Pair};
+use crate::codegen::options::{TRAP_HOOK, TrapConvention};
 use crate::codegen::regalloc::Location;
 use crate::codegen::unwind::UnwindOp;
-use crate::codegen::{TRAP_HOOK, TrapConvention};
 use crate::ir::Scalar;
 
 /// Frames that are larger touch every page in order, so that the guard page of the stack is not skipped.
@@ -23,7 +24,7 @@ const PAGE: u32 = 4096;
 
 /// Functions with more instructions get branches that reach all of the code at once, instead of being lowered again when
 /// one does not reach.
-const MANY_INSTRUCTIONS: usize = 100_000;
+const MANY_INSTRUCTIONS: usize = 200_000;
 
 /// DWARF number of v0. Source: DWARF for the Arm 64-bit Architecture (AADWARF64), 4.1 "DWARF register names".
 const DWARF_V0: u8 = 64;

@@ -2,9 +2,9 @@
 
 use super::value::Right;
 use super::{Lower, width_of};
-use crate::codegen::aarch64::{
-    AddSub, BitMask, Gpr, Imm12, Logical, ShiftKind, ThreeSource, TwoSource, Width,
-};
+use crate::codegen::aarch64::immediate::{BitMask, Imm12};
+use crate::codegen::aarch64::operand::{Gpr, ShiftKind, Width};
+use crate::codegen::aarch64::table::{AddSub, Logical, ThreeSource, TwoSource};
 use crate::ir::{Binary, DIVISION_BY_ZERO, Instruction, Scalar, Unary};
 
 /// The value of `bits`, of the given width, with its sign.
@@ -273,7 +273,7 @@ impl Lower<'_, '_> {
         self.set_int(i.a, to);
     }
 
-    /// Divides by a power of two above 1; `false` if `number` is none. Uses x17.
+    /// Divides by a power of two above 1; `false` if `number` is no power of two. Uses x17.
     fn divide_by_power(
         &mut self,
         i: &Instruction,

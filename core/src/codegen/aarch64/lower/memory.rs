@@ -2,7 +2,9 @@
 
 use super::value::Right;
 use super::{Lower, width_of};
-use crate::codegen::aarch64::{Access, AddSub, Cond, Extension, Fpr, Gpr, Mem, ShiftKind, Width};
+use crate::codegen::aarch64::memory::Mem;
+use crate::codegen::aarch64::operand::{Cond, Extension, Fpr, Gpr, ShiftKind, Width};
+use crate::codegen::aarch64::table::{Access, AddSub};
 use crate::ir::{Instruction, NONE, Opcode, Scalar};
 
 /// The load of a value in the form of a local.
@@ -87,7 +89,7 @@ impl Lower<'_, '_> {
     /// The register of a floating-point local, while x16 and x17 hold an address.
     fn fpr_with_address(&mut self, local: u16) -> Fpr {
         use crate::codegen::frame::StackPlace;
-        use crate::codegen::machine::Machine;
+        use crate::codegen::lowering::Machine;
         use crate::codegen::regalloc::Location;
         let Location::Frame(slot) = self.location(local) else {
             return self.fpr(local, Fpr::V31);

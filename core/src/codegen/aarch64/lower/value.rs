@@ -1,10 +1,13 @@
 //! Locals in registers and in the frame, constants, copies.
 
 use super::{Lower, float_of, width_of};
-use crate::codegen::aarch64::{BitMask, Float, FloatImm, Fpr, Gpr, Select, Width};
-use crate::codegen::aarch64::{Cond, lower::Aarch64};
+use crate::codegen::aarch64::immediate::{BitMask, FloatImm};
+use crate::codegen::aarch64::lower::Aarch64;
+use crate::codegen::aarch64::operand::Cond;
+use crate::codegen::aarch64::operand::{Float, Fpr, Gpr, Width};
+use crate::codegen::aarch64::table::Select;
 use crate::codegen::frame::StackPlace;
-use crate::codegen::machine::Machine;
+use crate::codegen::lowering::Machine;
 use crate::codegen::regalloc::Location;
 use crate::ir::interpret::number;
 use crate::ir::{Instruction, Scalar};
@@ -101,7 +104,7 @@ impl Lower<'_, '_> {
         }
     }
 
-    /// A scratch register that is none of `used`. Two used scratch registers hold locals of the frame, so that x30 is
+    /// A scratch register that is not in `used`. Two used scratch registers hold locals of the frame, so that x30 is
     /// saved.
     pub(super) fn other_scratch(used: &[Gpr]) -> Gpr {
         let free = [Gpr::X16, Gpr::X17].into_iter().find(|register| !used.contains(register));

@@ -73,6 +73,20 @@ fn loads_are_redundant_until_a_store() {
     assert_eq!(optimized(1, stored), ["store i64 v1, v0 + 8", "return i64 v1"]);
 }
 
+#[test]
+fn branch_decides_the_opposite_of_integers_but_not_of_floats() {
+    let source = |ty: &str| {
+        std::format!(
+            "template f(a: {ty}, b: {ty}) -> bool\nlocal c: bool\nbr_lt {ty} a, b, less\n\
+             ge bool_ c, a, b\nreturn bool c\nless:\nreturn bool c\nend"
+        )
+        .replace("bool_", ty)
+    };
+    let has_comparison = |ty: &str| optimized(1, &source(ty)).iter().any(|l| l.starts_with("ge"));
+    assert!(!has_comparison("i64"));
+    assert!(has_comparison("f64"), "neither holds for a NaN");
+}
+
 /// The statements in front of the label of a loop.
 fn in_front(source: &str) -> Vec<String> {
     let all = optimized(2, source);

@@ -3,7 +3,7 @@
 use super::Lower;
 use crate::codegen::error::{CodegenError, Limit};
 use crate::codegen::frame::StackPlace;
-use crate::codegen::x64::{Gpr, GprOrStack, Rip, W64};
+use crate::codegen::x64::operand::{Gpr, GprOrStack, Rip, W64};
 use crate::ir::{Callee, CalleeKind, Instruction, Opcode, Scalar};
 
 /// The registers of the first six integer arguments.

@@ -3,8 +3,10 @@
 use super::integer::row_of;
 use super::value::{Right, extended};
 use super::{Lower, is_wide};
-use crate::codegen::TrapConvention;
-use crate::codegen::x64::{Alu, Cond, Gpr, GprOrStack, Label, W8, W16, W32, W64};
+use crate::codegen::options::TrapConvention;
+use crate::codegen::x64::label::Label;
+use crate::codegen::x64::operand::{Cond, Gpr, GprOrStack, W8, W16, W32, W64};
+use crate::codegen::x64::row::Alu;
 use crate::ir::interpret::{OVERFLOW, number};
 use crate::ir::{Binary, Instruction, Scalar};
 

@@ -4,9 +4,11 @@
 
 use super::value::Right;
 use super::{Lower, float_of, is_wide};
-use crate::codegen::x64::{
-    Alu, Bitwise, Cond, Gpr, GprOrStack, Label, Mem, Rip, W8, W16, W32, W64, Xmm, XmmOrMem,
+use crate::codegen::x64::label::Label;
+use crate::codegen::x64::operand::{
+    Cond, Gpr, GprOrStack, Mem, Rip, W8, W16, W32, W64, Xmm, XmmOrMem,
 };
+use crate::codegen::x64::row::{Alu, Bitwise};
 use crate::ir::interpret::number;
 use crate::ir::{Condition, Instruction, Opcode, Scalar};
 

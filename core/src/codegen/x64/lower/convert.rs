@@ -2,7 +2,8 @@
 //! ends of what they become, what is no number becomes 0.
 
 use super::{Lower, float_of, is_wide};
-use crate::codegen::x64::{Bitwise, Cond, Gpr, Scalar as Row, W8, W32, W64, Xmm};
+use crate::codegen::x64::operand::{Cond, Gpr, W8, W32, W64, Xmm};
+use crate::codegen::x64::row::{Bitwise, Scalar as Row};
 use crate::ir::types::Scalar;
 
 /// 2^63 and 2^64 as they are written in 64 bits.
@@ -56,7 +57,7 @@ impl Lower<'_, '_> {
         let float = float_of(to);
         let source = self.gpr(b, from, Gpr::Rax);
         let register = self.xmm_destination(a, Xmm::Xmm15);
-        // The conversion keeps the upper part, and would wait for whoever wrote it last.
+        // The conversion keeps the upper part, and would wait for the instruction that wrote it last.
         self.asm.xorps(register, register);
         if is_wide(from) && !from.is_signed() {
             self.unsigned_to_float(register, to, source);

@@ -4,7 +4,8 @@
 
 use super::value::{Right, extended};
 use super::{Lower, is_wide};
-use crate::codegen::x64::{Alu, Cond, Gpr, GprOrStack, Shift, W32, W64};
+use crate::codegen::x64::operand::{Cond, Gpr, GprOrStack, W32, W64};
+use crate::codegen::x64::row::{Alu, Shift};
 use crate::ir::interpret::{DIVISION_BY_ZERO, number};
 use crate::ir::{Binary, Instruction, Scalar};
 

@@ -2,7 +2,8 @@
 
 use super::compare::FloatRight;
 use super::{Lower, float_of};
-use crate::codegen::x64::{Bitwise, Mem, Rip, Scalar as Row, Xmm, XmmOrMem};
+use crate::codegen::x64::operand::{Mem, Rip, Xmm, XmmOrMem};
+use crate::codegen::x64::row::{Bitwise, Scalar as Row};
 use crate::ir::interpret::number;
 use crate::ir::{Binary, Instruction, Scalar, Unary};
 

@@ -1,10 +1,10 @@
 //! Prologue, epilogue and trap sites.
 
 use super::Lower;
+use crate::codegen::options::{TRAP_HOOK, TrapConvention};
 use crate::codegen::regalloc::Location;
 use crate::codegen::unwind::UnwindOp;
-use crate::codegen::x64::{Cond, Gpr, Mem, Rip, W64};
-use crate::codegen::{TRAP_HOOK, TrapConvention};
+use crate::codegen::x64::operand::{Cond, Gpr, Mem, Rip, W64};
 use crate::ir::{Opcode, STACK_LIMIT, Scalar};
 
 /// The callee-saved registers that hold locals, in the order in which they are pushed.
@@ -143,7 +143,7 @@ impl Lower<'_, '_> {
 
     pub(super) fn return_value(&mut self, local: u16, scalar: Scalar) {
         if scalar.is_float() {
-            use crate::codegen::x64::Xmm;
+            use crate::codegen::x64::operand::Xmm;
             let from = self.xmm(local, scalar, Xmm::Xmm0);
             self.move_xmm(Xmm::Xmm0, from);
         } else {

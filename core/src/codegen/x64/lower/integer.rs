@@ -2,7 +2,8 @@
 
 use super::value::Right;
 use super::{Lower, is_wide};
-use crate::codegen::x64::{Alu, Cl, Gpr, GprOrStack, Mem, Scale, Shift, W8, W16, W32, W64};
+use crate::codegen::x64::operand::{Cl, Gpr, GprOrStack, Mem, Scale, W8, W16, W32, W64};
+use crate::codegen::x64::row::{Alu, Shift};
 use crate::ir::{Binary, Instruction, Scalar, Unary};
 
 impl Lower<'_, '_> {
@@ -83,11 +84,15 @@ impl Lower<'_, '_> {
         left: u16,
         place: Mem,
     ) -> bool {
-        let is_taken = match binary {
-            Binary::Add | Binary::Subtract | Binary::And | Binary::Or | Binary::Xor => true,
-            Binary::Multiply => true,
-            _ => false,
-        };
+        let is_taken = matches!(
+            binary,
+            Binary::Add
+                | Binary::Subtract
+                | Binary::Multiply
+                | Binary::And
+                | Binary::Or
+                | Binary::Xor
+        );
         if !is_taken || scalar.bits() < 32 {
             return false;
         }

@@ -1,7 +1,7 @@
 //! Memory: loads, stores, addresses, copies.
 
 use super::{Lower, float_of};
-use crate::codegen::x64::{Cond, Gpr, Mem, Rip, Scale, W8, W16, W32, W64, Xmm};
+use crate::codegen::x64::operand::{Cond, Gpr, Mem, Rip, Scale, W8, W16, W32, W64, Xmm};
 use crate::ir::interpret::STACK_LIMIT;
 use crate::ir::{Instruction, NONE, Opcode, Scalar};
 

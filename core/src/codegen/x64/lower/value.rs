@@ -2,11 +2,11 @@
 
 use super::{Lower, X64, float_of, is_wide};
 use crate::codegen::frame::StackPlace;
-use crate::codegen::machine::Machine;
+use crate::codegen::lowering::Machine;
 use crate::codegen::regalloc::Location;
-use crate::codegen::x64::{
-    Gpr, GprOperand, GprOrStack, Mem, Rip, Source, W8, W16, W32, W64, Xmm, XmmOrMem,
-};
+use crate::codegen::x64::encode::GprOperand;
+use crate::codegen::x64::operand::{Gpr, GprOrStack, Mem, Rip, W8, W16, W32, W64, Xmm, XmmOrMem};
+use crate::codegen::x64::source::Source;
 use crate::ir::interpret::number;
 use crate::ir::{Instruction, Scalar};
 

@@ -1,9 +1,10 @@
 //! Lengths, relocations, and full buffers and tables.
 
+use crate::codegen::code::Relocation;
 use std::vec;
 use std::vec::Vec;
 
-use super::super::label::MOST;
+use super::super::label::MAX_CODE;
 use super::super::*;
 use crate::format::RelocKind;
 
@@ -89,14 +90,14 @@ fn relocations_count_from_the_end_of_their_instruction() {
 
 #[test]
 fn code_ends_before_distances_do() {
-    let mut bytes = vec![0; MOST + 100];
+    let mut bytes = vec![0; MAX_CODE + 100];
     let mut asm = Assembler::new(Fixed::new(&mut bytes, &mut [], &mut []));
-    asm.at = MOST as u32 - 7;
+    asm.at = MAX_CODE as u32 - 7;
     (0..7).for_each(|_| asm.ret());
-    assert_eq!(asm.code().map(|code| code.bytes.len()), Ok(MOST));
+    assert_eq!(asm.code().map(|code| code.bytes.len()), Ok(MAX_CODE));
     asm.ret();
-    assert_eq!(asm.code(), Err(AssembleError::TooLarge { most: MOST }));
-    assert_eq!(asm.at as usize, MOST);
+    assert_eq!(asm.code(), Err(AssembleError::TooLarge { most: MAX_CODE }));
+    assert_eq!(asm.at as usize, MAX_CODE);
 }
 
 #[test]

@@ -3,13 +3,13 @@
 use super::{EntryTrampoline, Stubs};
 use crate::bytecode::translate::abi::{Context, REGISTER_ARGUMENTS, Shared};
 use crate::codegen::aarch64::{
-    Access, AddSub, Assembler, Fpr, Gpr, Imm12, Label, Mem, Pair, PairMode, Width,
+    Access, AddSub, Assembler, Fpr, Gpr, Hint, Imm12, Label, Mem, Pair, PairMode, Width,
 };
 use crate::codegen::code::CodeBuffer;
 use crate::codegen::x64::AssembleError;
 
 /// Bytes of a stand-in.
-pub(in crate::vm::native) const EXIT_TRAMPOLINE: usize = 12;
+pub(in crate::vm::native) const EXIT_TRAMPOLINE: usize = 16;
 
 /// Bytes of the frame record and all callee-saved registers: x19 to x30 and d8 to d15.
 /// Source: AAPCS64, 6.1.1 "General-purpose Registers", 6.1.2 "SIMD and Floating-Point registers".
@@ -32,9 +32,11 @@ pub(in crate::vm::native) fn assemble(
 ) -> Result<(CodeBuffer, Stubs), AssembleError> {
     let mut asm = Assembler::new();
     let call = start(&mut asm);
+    asm.hint(Hint::BTI_C);
     let exit = asm.label();
     put_call(&mut asm, exit);
     let trap = start(&mut asm);
+    asm.hint(Hint::BTI_C);
     put_trap(&mut asm);
     load(&mut asm, Gpr::X16, Gpr::X0, Context::STACK_POINTER);
     asm.mov_sp(Gpr::SP, Gpr::X16);
@@ -156,11 +158,16 @@ pub(in crate::vm::native) fn exit_trampoline(
 ) -> [u8; EXIT_TRAMPOLINE] {
     let [a, b, c, d] = function.to_le_bytes();
     let [low, high] = [[a, b], [c, d]].map(u16::from_le_bytes).map(u32::from);
-    let place = isize::try_from(at + 8).unwrap_or(isize::MAX);
+    let place = isize::try_from(at + 12).unwrap_or(isize::MAX);
     // Both are in one block, whose distances fit 128 MiB.
     let words = i32::try_from((interpret - place) / 4).unwrap_or(0).cast_unsigned();
-    // MOVZ W16; MOVK W16, LSL 16; B. Source: DDI 0487, C6.2 "MOVZ", "MOVK", "B".
-    let code = [0x5280_0010 | low << 5, 0x72a0_0010 | high << 5, 0x1400_0000 | words & 0x03ff_ffff];
+    // BTI c; MOVZ W16; MOVK W16, LSL 16; B. Source: DDI 0487, C6.2 "BTI", "MOVZ", "MOVK", "B".
+    let code = [
+        0xd503_245f,
+        0x5280_0010 | low << 5,
+        0x72a0_0010 | high << 5,
+        0x1400_0000 | words & 0x03ff_ffff,
+    ];
     let mut bytes = [0; EXIT_TRAMPOLINE];
     for (place, word) in bytes.as_chunks_mut().0.iter_mut().zip(code) {
         *place = word.to_le_bytes();
@@ -184,6 +191,7 @@ pub(in crate::vm::native) fn assemble_entry_trampoline(
 ) -> Result<CodeBuffer, AssembleError> {
     let mut asm = Assembler::new();
     let [exit, trap] = [asm.label(), asm.label()];
+    asm.hint(Hint::BTI_C);
     move_stack(&mut asm, AddSub::SUB, FRAME);
     move_saved(&mut asm, SAVED_AT, true);
     asm.add_sub_imm(AddSub::ADD, W64, Gpr::FP, Gpr::SP, SAVED_AT);
@@ -204,6 +212,8 @@ pub(in crate::vm::native) fn assemble_entry_trampoline(
     move_stack(&mut asm, AddSub::ADD, FRAME);
     asm.ret();
     asm.bind(trap);
+    // Traps jump here by x16, as calls do.
+    asm.hint(Hint::BTI_C);
     asm.mov_sp(Gpr::SP, Gpr::X0);
     put_trap(&mut asm);
     call(&mut asm, trampoline.trapped);

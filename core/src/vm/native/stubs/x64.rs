@@ -8,7 +8,7 @@ use crate::codegen::x64::{
 };
 
 /// Bytes of a stand-in.
-pub(in crate::vm::native) const EXIT_TRAMPOLINE: usize = 10;
+pub(in crate::vm::native) const EXIT_TRAMPOLINE: usize = 14;
 
 /// The callee-saved registers, without the stack pointer.
 /// Source: System V ABI, AMD64 supplement, 3.2.1 "Registers".
@@ -27,9 +27,11 @@ pub(in crate::vm::native) fn assemble(
 ) -> Result<(CodeBuffer, Stubs), AssembleError> {
     let mut asm = Assembler::growing();
     let call = start(&mut asm);
+    asm.endbr64();
     let exit = asm.label();
     put_call(&mut asm, exit);
     let trap = start(&mut asm);
+    asm.endbr64();
     put_trap(&mut asm);
     load(&mut asm, Gpr::Rsp, Mem::at(Gpr::Rdi, Context::STACK_POINTER));
     asm.jmp(exit);
@@ -135,8 +137,8 @@ pub(in crate::vm::native) fn exit_trampoline(
     // Both are in one block of at most 1 GiB.
     let distance = i32::try_from(interpret - end).unwrap_or(0);
     let [e, f, g, h] = distance.to_le_bytes();
-    // MOV EAX, imm32; JMP rel32. Source: Intel SDM volume 2, "MOV", "JMP".
-    [0xb8, a, b, c, d, 0xe9, e, f, g, h]
+    // ENDBR64; MOV EAX, imm32; JMP rel32. Source: Intel SDM volume 2, "ENDBR64", "MOV", "JMP".
+    [0xf3, 0x0f, 0x1e, 0xfa, 0xb8, a, b, c, d, 0xe9, e, f, g, h]
 }
 
 /// Behind the context in the frame of an entry trampoline: the saved registers.
@@ -154,6 +156,7 @@ pub(in crate::vm::native) fn assemble_entry_trampoline(
 ) -> Result<CodeBuffer, AssembleError> {
     let mut asm = Assembler::growing();
     let [exit, trap] = [asm.label(), asm.label()];
+    asm.endbr64();
     asm.sub(W64, Gpr::Rsp, FRAME);
     for (register, number) in SAVED.into_iter().zip(0..) {
         store(&mut asm, Mem::at(Gpr::Rsp, SAVED_AT + 8 * number), register);
@@ -175,6 +178,7 @@ pub(in crate::vm::native) fn assemble_entry_trampoline(
     asm.add(W64, Gpr::Rsp, FRAME);
     asm.ret();
     asm.bind(trap);
+    asm.endbr64();
     copy(&mut asm, Gpr::Rsp, Gpr::Rdi);
     put_trap(&mut asm);
     constant(&mut asm, Gpr::Rax, trampoline.trapped as u64);
