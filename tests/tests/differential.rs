@@ -2,13 +2,14 @@
 #![allow(unsafe_code)]
 
 use smf_core::codegen::TrapConvention;
+use smf_core::ir::text::parse;
 use smf_core::ir::{Memory, ProgramHost};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::trap::call_catching;
 use smf_tests::differential::programs::ALL;
 use smf_tests::differential::{
-    Checked, Defect, Engine, Faulty, Interpreter, Native, PlacedProgram, Program, bytecode, check,
-    check_against, draw, seeded, smallest,
+    Case, Checked, Defect, Engine, Faulty, Interpreter, Native, PlacedProgram, Program, bytecode,
+    check, check_against, draw, seeded, smallest,
 };
 
 /// The number of programs, unless the environment variable `SMF_PROGRAMS` overrides it.
@@ -118,4 +119,60 @@ fn translated_bytecode_runs_as_the_interpreter_of_bytecode_runs_it() {
         }
     }
     assert!(given_up * 5 <= count, "{given_up} of {count} programs were given up");
+}
+
+/// Programs that machine code ran in another way, as [`smallest`] left them.
+const REGRESSIONS: [&str; 3] = [
+    // The trap was at the comparison that it is fused with.
+    "function f(memory: ptr) -> i64
+        local a: bool
+        local c: bool
+        local r: i64
+        not bool a, a
+        eq bool c, a, 1
+        trap_true c, 40
+        return i64 r
+    end",
+    // The value of a load was lost, which the last branch of the loop alone reads behind it.
+    "function f(memory: ptr) -> i64
+        local left: i64
+        local more: i64
+        local sum: i64
+        local a: i64
+        const i64 left, 24
+    head:
+        sub i64 left, left, 1
+        br_lt i64 left, 0, done
+        add i64 a, more, 7
+        call_host sum = host_step(a)
+        load i64 more, memory + 40
+        br_ne i64 more, 0, head
+    done:
+        return i64 sum
+    end",
+    // The result was overwritten by a register that was saved around the call.
+    "function f(memory: ptr, x: f64, n: i64) -> f64
+        local r: f64
+        br_lt i64 n, 0, other
+        call_host r = host_real()
+        return f64 r
+    other:
+        add f64 x, x, x
+        return f64 x
+    end",
+];
+
+#[test]
+fn regressions_run_alike() {
+    let engines = engines();
+    let engines: Vec<&dyn Engine> = engines.iter().map(|engine| &**engine).collect();
+    for text in REGRESSIONS {
+        let functions = parse(text).unwrap();
+        let program = Program::new(functions.into_iter().map(|function| function.body).collect());
+        let params = program.signature(0).0.len();
+        let arguments = [0, 1, u64::MAX].map(|bits| vec![bits; params]).to_vec();
+        let case = Case { program, arguments, seed: 1 };
+        let checked = check(&engines, &case).unwrap_or_else(|mismatch| panic!("{mismatch}"));
+        assert_eq!(checked.compared, 3);
+    }
 }

@@ -108,6 +108,10 @@ impl<M: Machine> Lowering<'_, '_, M> {
 
     /// Restores what [`save_around_call`](Self::save_around_call) has saved, but not `result`.
     pub(crate) fn restore_around_call(&mut self, result: u16) {
+        if self.is_returned(result) {
+            // Nothing else is read, and the result is in its register, which may be that of a saved local.
+            return;
+        }
         let allocation = self.allocation;
         for (local, location, slot) in allocation.saved_around(self.index) {
             match location {

@@ -259,6 +259,11 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
             && self.dies_at(next.a, self.next)
     }
 
+    /// Whether `local` is set to the result of the function, which is returned next.
+    pub(crate) fn is_returned(&self, local: u16) -> bool {
+        self.returned == Some(local)
+    }
+
     /// Whether a call passes `local`.
     fn passes(&self, call: &Instruction, local: u16) -> bool {
         self.callee(call).is_ok_and(|(_, passed)| passed.operands.iter().any(|of| of == local))
@@ -277,10 +282,16 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         self.locate();
     }
 
-    /// Whether `local` is not read behind instruction `index`.
+    /// Whether `local` is not read behind instruction `index`, nor in the next round of a loop that it ends.
     #[inline]
     pub(crate) fn dies_at(&self, local: u16, index: u32) -> bool {
-        self.liveness.interval(local).end <= index
+        let interval = self.liveness.interval(local);
+        let is_live_at = |target: u32| target <= index && interval.first_value() <= target;
+        let is_live_in_loop = || {
+            let target = self.body.instruction(index).and_then(|i| i.target());
+            target.is_some_and(is_live_at)
+        };
+        interval.end < index || interval.end == index && !is_live_in_loop()
     }
 
     /// Puts a label here. Offsets that were recorded are corrected if code moves.

@@ -89,15 +89,21 @@ impl Writer<'_, '_> {
         }
     }
 
+    /// A local for a result: a new one, or rarely a variable, so that a value is read once more behind its first use.
+    pub(super) fn destination(&mut self, scalar: Scalar) -> Local {
+        let variable = if self.source.below(6) == 0 { self.variable(scalar) } else { None };
+        variable.unwrap_or_else(|| self.temporary(scalar))
+    }
+
     fn binary(&mut self, operation: Binary, scalar: Scalar, left: Local, right: Value) -> Local {
-        let to = self.temporary(scalar);
+        let to = self.destination(scalar);
         self.builder.binary(operation, scalar, to, left, right);
         to
     }
 
     fn unary(&mut self, operation: Unary, scalar: Scalar, depth: u8) -> Local {
         let from = self.value(scalar, depth);
-        let to = self.temporary(scalar);
+        let to = self.destination(scalar);
         self.builder.unary(operation, scalar, to, from);
         to
     }
@@ -213,7 +219,7 @@ impl Writer<'_, '_> {
                 let (condition, scalar) = self.condition();
                 let left = self.value(scalar, depth);
                 let right = self.second(scalar, depth);
-                let to = self.temporary(Scalar::Bool);
+                let to = self.destination(Scalar::Bool);
                 self.builder.compare(condition, scalar, to, left, right);
                 to
             }
@@ -223,7 +229,7 @@ impl Writer<'_, '_> {
     fn converted(&mut self, scalar: Scalar, depth: u8) -> Local {
         let from = super::scalar(self.source);
         let value = self.value(from, depth);
-        let to = self.temporary(scalar);
+        let to = self.destination(scalar);
         self.builder.convert(scalar, to, from, value);
         to
     }
@@ -231,7 +237,7 @@ impl Writer<'_, '_> {
     fn selected(&mut self, scalar: Scalar, depth: u8) -> Local {
         let condition = self.boolean(depth);
         let (first, second) = (self.value(scalar, depth), self.value(scalar, depth));
-        let to = self.temporary(scalar);
+        let to = self.destination(scalar);
         self.builder.select(scalar, to, condition, first, second);
         to
     }

@@ -24,7 +24,10 @@ impl Writer<'_, '_> {
             }
             for _ in 0..self.source.below(3) {
                 let target = any(self);
-                self.branch_to(target);
+                match self.source.below(3) {
+                    0 => self.branch_on_variable(target),
+                    _ => self.branch_to(target),
+                }
             }
             match self.source.below(4) {
                 0 => {

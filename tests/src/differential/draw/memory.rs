@@ -80,7 +80,7 @@ impl Writer<'_, '_> {
 
     /// A value of this type, out of memory if there is any.
     pub(super) fn loaded(&mut self, scalar: Scalar) -> Local {
-        let to = self.temporary(scalar);
+        let to = self.destination(scalar);
         self.load(scalar, to);
         to
     }

@@ -170,7 +170,36 @@ impl Writer<'_, '_> {
         self.block();
         self.loops -= 1;
         self.builder.binary(Binary::Subtract, Scalar::I64, counter, counter, 1);
-        self.builder.branch(Condition::Greater, Scalar::I64, counter, 0, head);
+        if self.source.below(2) == 0 {
+            return self.builder.branch(Condition::Greater, Scalar::I64, counter, 0, head);
+        }
+        let end = self.builder.label();
+        self.builder.branch(Condition::LessEqual, Scalar::I64, counter, 0, end);
+        self.branch_on_variable(head);
+        self.builder.bind(end);
+    }
+
+    /// Goes to `target` on the new value of a variable, which may be read there.
+    pub(super) fn branch_on_variable(&mut self, target: Label) {
+        let (variable, scalar) = self.any_variable();
+        match scalar {
+            Scalar::Bool => {
+                let (condition, scalar) = self.condition();
+                let left = self.value(scalar, 1);
+                let right = self.short_second(scalar, 1);
+                self.builder.compare(condition, scalar, variable, left, right);
+                self.builder.branch_if(variable, true, target);
+            }
+            _ => {
+                if self.source.below(2) == 0 {
+                    self.load(scalar, variable);
+                } else if scalar != Scalar::Pointer {
+                    let operation = self.source.choose([Binary::Add, Binary::Subtract]);
+                    self.builder.binary(operation, scalar, variable, variable, 1);
+                }
+                self.builder.branch(Condition::NotEqual, scalar, variable, 0, target);
+            }
+        }
     }
 
     fn leave_early(&mut self) {
