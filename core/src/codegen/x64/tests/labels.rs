@@ -1,6 +1,7 @@
 //! Random programs with labels, compared with a naive assembler that lays out the program anew for each
 //! line.
 
+use crate::codegen::code::Relocation;
 use std::vec::Vec;
 
 use super::super::*;

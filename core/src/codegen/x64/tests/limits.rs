@@ -1,5 +1,6 @@
 //! Lengths, relocations, and full buffers and tables.
 
+use crate::codegen::code::Relocation;
 use std::vec;
 use std::vec::Vec;
 
