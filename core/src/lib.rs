@@ -17,6 +17,7 @@
 //! | 5 | [`vm`] | runs bytecode: interpreted first, compiled when hot |
 //! | 5 | [`link`] | one file becomes callable: image layout, relocation, symbol resolution |
 //! | 4 | [`bytecode`] | BCOD: instructions, text form, verifier, interpreter |
+//! | 4 | `source` | the Simple front end: lexer, parser, type check, lowering to IR (feature `source`) |
 //! | 4 | [`codegen`] | machine code: assemblers, buffers with relocations |
 //! | 3 | [`ir`] | typed three-address code: verifier, text form, binary form, interpreter |
 //! | 3 | [`types`] | type terms, unification, mangled names |
@@ -92,7 +93,7 @@
 //! # Features
 //!
 //! `kernel` (default) adds everything that needs Linux. `bytecode` (default) adds modules of bytecode. `compress` adds
-//! compressed sections. Without `kernel`, [`format`] reads modules on any target; with `alloc` it writes them.
+//! compressed sections. `source` adds the Simple front end. Without `kernel`, [`format`] reads modules on any target; with `alloc` it writes them.
 #![no_std]
 #![deny(unsafe_code)]
 
@@ -127,6 +128,8 @@ pub mod memory;
 #[cfg(all(test, loom))]
 #[path = "tests/models.rs"]
 mod model;
+#[cfg(feature = "source")]
+pub mod source;
 #[cfg(feature = "kernel")]
 pub mod templates;
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! [`draw()`] makes a case of any bytes, so that a fuzzer mutates programs, and [`smallest`] reduces a case that fails. The engines of this package are the interpreter of the IR and the code generator; the benchmark and the
 //! fuzz targets add Cranelift. [`Faulty`] is an engine with a defect, with which tests measure what the harness finds.
 
+pub mod bytecode;
 pub mod check;
 pub mod draw;
 pub mod engine;
@@ -18,7 +19,7 @@ pub mod program;
 pub mod programs;
 pub mod shrink;
 
-pub use check::{Checked, Mismatch, check};
+pub use check::{Checked, Mismatch, check, check_against};
 pub use draw::{Case, draw, seeded};
 pub use engine::{Engine, Outcome, Runnable};
 pub use faulty::{Defect, Faulty};

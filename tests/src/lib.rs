@@ -12,6 +12,7 @@ pub mod ir;
 pub mod play;
 pub mod scale;
 pub mod services;
+pub mod source;
 pub mod spec;
 pub mod tiny;
 pub mod trace;

@@ -7,8 +7,8 @@ use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::trap::call_catching;
 use smf_tests::differential::programs::ALL;
 use smf_tests::differential::{
-    Checked, Defect, Engine, Faulty, Interpreter, Native, PlacedProgram, Program, check, draw,
-    seeded, smallest,
+    Checked, Defect, Engine, Faulty, Interpreter, Native, PlacedProgram, Program, bytecode, check,
+    check_against, draw, seeded, smallest,
 };
 
 /// The number of programs, unless the environment variable `SMF_PROGRAMS` overrides it.
@@ -91,4 +91,31 @@ fn interpreted(program: &Program, size: i64, memory: i64) -> i64 {
     let mut outer = Memory { base: BASE, bytes: &mut bytes };
     let mut host = ProgramHost::new(&functions, &mut outer, u64::MAX).unwrap();
     host.call_function(0, &[BASE, size.cast_unsigned()]).unwrap().cast_signed()
+}
+
+/// The number of programs in bytecode, unless the environment variable `SMF_PROGRAMS` overrides it.
+const BYTECODE_PROGRAMS: u64 = 1000;
+
+#[test]
+fn translated_bytecode_runs_as_the_interpreter_of_bytecode_runs_it() {
+    let count = std::env::var("SMF_PROGRAMS");
+    let count = count.map_or(BYTECODE_PROGRAMS, |count| count.parse().unwrap());
+    let interpreter = Interpreter { steps: u64::MAX };
+    let native = engines();
+    let others = native[1..].iter().map(|engine| &**engine);
+    let engines: Vec<&dyn Engine> =
+        [&interpreter as &dyn Engine].into_iter().chain(others).collect();
+    let mut given_up = 0;
+    for seed in 0..count {
+        let drawn = smf_tests::bytecode::draw(&smf_tests::bytecode::seeded(seed));
+        let Some((case, expected)) = bytecode::case_of(&drawn) else {
+            given_up += 1;
+            continue;
+        };
+        let expected = ("the interpreter of bytecode", &expected);
+        if let Err(mismatch) = check_against(expected, &engines, &case) {
+            panic!("seed {seed}: {mismatch}");
+        }
+    }
+    assert!(given_up * 5 <= count, "{given_up} of {count} programs were given up");
 }

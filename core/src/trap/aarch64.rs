@@ -92,6 +92,25 @@ pub(super) unsafe fn call_frame(
     Err(unsafe { take_error(chain) })
 }
 
+/// Saves the callee-saved registers that the entry code does not use.
+macro_rules! save_others {
+    () => {
+        "stp x23, x24, [sp, #48]\nstp x25, x26, [sp, #64]\nstp x27, x28, [sp, #80]\n\
+         stp d8, d9, [sp, #96]\nstp d10, d11, [sp, #112]\n\
+         stp d12, d13, [sp, #128]\nstp d14, d15, [sp, #144]"
+    };
+}
+
+/// Loads the arguments in registers from the [`CallFrame`] in x21.
+macro_rules! load_arguments {
+    () => {
+        "ldp d0, d1, [x21, #{floats}]\nldp d2, d3, [x21, #{floats} + 16]\n\
+         ldp d4, d5, [x21, #{floats} + 32]\nldp d6, d7, [x21, #{floats} + 48]\n\
+         ldp x0, x1, [x21, #{integers}]\nldp x2, x3, [x21, #{integers} + 16]\n\
+         ldp x4, x5, [x21, #{integers} + 32]\nldp x6, x7, [x21, #{integers} + 48]"
+    };
+}
+
 /// Makes the call of the [`CallFrame`] in x0 with the chain in x10. Pushes a [`CatchFrame`](super::chain::CatchFrame): the
 /// frame record, the callee-saved registers, and at offset 160 the previous frame of the chain. The odd address distinguishes
 /// the frame from one of the host.
@@ -106,47 +125,46 @@ unsafe extern "C" fn enter_frame() {
         ".cfi_personality 0x1b, .Lsmf_refuse_unwinding",
         "stp x29, x30, [sp, #-176]!",
         ".cfi_def_cfa_offset 176",
-        ".cfi_offset x29, -176",
-        ".cfi_offset x30, -168",
+        ".cfi_offset x29, -176\n.cfi_offset x30, -168",
         "mov x29, sp",
         ".cfi_def_cfa_register x29",
         "stp x19, x20, [sp, #16]",
-        ".cfi_offset x19, -160",
-        ".cfi_offset x20, -152",
+        ".cfi_offset x19, -160\n.cfi_offset x20, -152",
         "stp x21, x22, [sp, #32]",
-        ".cfi_offset x21, -144",
-        ".cfi_offset x22, -136",
-        "stp x23, x24, [sp, #48]; stp x25, x26, [sp, #64]; stp x27, x28, [sp, #80]",
-        "stp d8, d9, [sp, #96]; stp d10, d11, [sp, #112]",
-        "stp d12, d13, [sp, #128]; stp d14, d15, [sp, #144]",
-        "mov x19, x10; ldr x20, [x19, #{last}]",
-        "mov x21, x0; str x20, [sp, #160]",
-        "add x9, sp, #1; str x9, [x19, #{last}]",
+        ".cfi_offset x21, -144\n.cfi_offset x22, -136",
+        save_others!(),
+        "mov x19, x10",
+        "ldr x20, [x19, #{last}]",
+        "mov x21, x0",
+        "str x20, [sp, #160]",
+        "add x9, sp, #1",
+        "str x9, [x19, #{last}]",
         // The stack arguments; the stack stays aligned to 16 bytes.
-        "ldr x9, [x21, #{stack_len}]; ldr x10, [x21, #{stack}]",
-        "add x11, x9, #1; and x11, x11, #-2",
+        "ldr x9, [x21, #{stack_len}]",
+        "ldr x10, [x21, #{stack}]",
+        "add x11, x9, #1",
+        "and x11, x11, #-2",
         "sub sp, sp, x11, lsl #3",
         "cbz x9, 4f",
         "3: sub x9, x9, #1",
         "ldr x11, [x10, x9, lsl #3]",
         "str x11, [sp, x9, lsl #3]",
         "cbnz x9, 3b",
-        "4: ldp d0, d1, [x21, #{floats}]; ldp d2, d3, [x21, #{floats} + 16]",
-        "ldp d4, d5, [x21, #{floats} + 32]; ldp d6, d7, [x21, #{floats} + 48]",
-        "ldp x0, x1, [x21, #{integers}]; ldp x2, x3, [x21, #{integers} + 16]",
-        "ldp x4, x5, [x21, #{integers} + 32]; ldp x6, x7, [x21, #{integers} + 48]",
-        "ldr x16, [x21, #{function}]; blr x16",
+        "4:",
+        load_arguments!(),
+        "ldr x16, [x21, #{function}]",
+        "blr x16",
         "str d0, [x21, #{float}]",
         // The callee has preserved all saved registers; only those in use are restored.
-        "add x9, x19, #{last}; stlr x20, [x9]",
-        "mov x11, #0; mov sp, x29",
-        "ldp x19, x20, [sp, #16]; ldr x21, [sp, #32]; ldp x29, x30, [sp], #176",
-        ".cfi_def_cfa sp, 0",
-        ".cfi_restore x29",
-        ".cfi_restore x30",
-        ".cfi_restore x19",
-        ".cfi_restore x20",
-        ".cfi_restore x21",
+        "add x9, x19, #{last}",
+        "stlr x20, [x9]",
+        "mov x11, #0",
+        "mov sp, x29",
+        "ldp x19, x20, [sp, #16]",
+        "ldr x21, [sp, #32]",
+        "ldp x29, x30, [sp], #176",
+        ".cfi_def_cfa sp, 0\n.cfi_restore x29\n.cfi_restore x30",
+        ".cfi_restore x19\n.cfi_restore x20\n.cfi_restore x21",
         "ret",
         ".cfi_endproc",
         ".Lsmf_refuse_unwinding: b {refuse}",
@@ -179,13 +197,9 @@ pub(super) unsafe extern "C" fn resume(chain: &TrapChain) -> ! {
         "stlr x10, [x9]",
         "ldp x19, x20, [sp, #16]",
         "ldp x21, x22, [sp, #32]",
-        "ldp x23, x24, [sp, #48]",
-        "ldp x25, x26, [sp, #64]",
-        "ldp x27, x28, [sp, #80]",
-        "ldp d8, d9, [sp, #96]",
-        "ldp d10, d11, [sp, #112]",
-        "ldp d12, d13, [sp, #128]",
-        "ldp d14, d15, [sp, #144]",
+        "ldp x23, x24, [sp, #48]\nldp x25, x26, [sp, #64]\nldp x27, x28, [sp, #80]",
+        "ldp d8, d9, [sp, #96]\nldp d10, d11, [sp, #112]",
+        "ldp d12, d13, [sp, #128]\nldp d14, d15, [sp, #144]",
         "ldp x29, x30, [sp], #176",
         "b.eq 2f",
         "ret",

@@ -18,7 +18,8 @@ use crate::ir::{Arguments, Function, Verified};
 /// let functions = assemble("function one, 0, 0\nCONST_I64 0, 1\nRET 0")?;
 /// let code = FunctionCode { code: &functions[0].code, params: 0, locals: 0 };
 /// let program = Verifier::new().verify(vec![code])?;
-/// let compiled = X64Compiler::new().function(&program, 0)?;
+/// let mut compiler = X64Compiler::new();
+/// let compiled = compiler.function(&program, 0)?;
 /// assert!(compiled.code_size > 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -179,7 +179,7 @@ struct Interpreted<'c> {
 
 #[derive(Debug)]
 #[cfg_attr(
-    target_arch = "x86_64",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
     expect(clippy::large_enum_variant, reason = "an engine is made once and stays in its place")
 )]
 enum Inner<'c> {

@@ -264,7 +264,7 @@ fn write_relocs(smf: &Smf<'_>, selected: &Selection<'_>, out: &mut impl Write) -
             [] => table.len(),
             _ => table.iter().filter(is_shown).count(),
         };
-        if count == 0 && table.len() != 0 {
+        if count == 0 && !table.is_empty() {
             continue;
         }
         heading(out, &title, count, columns)?;

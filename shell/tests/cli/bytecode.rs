@@ -316,11 +316,15 @@ fn perf_map_and_jitdump_name_bytecode_functions() {
 #[test]
 fn recursion_beyond_the_stack_limit_is_an_error() {
     let scratch_dir = Scratch::new("recursion");
-    let module = scratch_dir.module(
-        "a.smf",
-        "function leaf, 1, 1\nLOAD_PUSH 0\nRET 0\nfunction forever, 1, 100\nLOAD_PUSH 0\nPOP_STORE 99\n\
-         LOAD_PUSH 99\nCALL forever, 1\nRET 0\n",
+    // A hundred locals live across the call.
+    let each = |text: fn(u32) -> String| (1..100).map(text).collect::<String>();
+    let source = format!(
+        "function leaf, 1, 1\nLOAD_PUSH 0\nRET 0\nfunction forever, 1, 100\n{}LOAD_PUSH 99\n\
+         CALL forever, 1\n{}RET 0\n",
+        each(|local| format!("LOAD_PUSH 0\nCONST_I64_PUSH {local}\nADD_I64\nPOP_STORE {local}\n")),
+        each(|local| format!("LOAD_PUSH {local}\nADD_I64\n")),
     );
+    let module = scratch_dir.module("a.smf", &source);
     let limited = |function: &str| {
         let mut shell = Command::new("sh");
         shell.args(["-c", "ulimit -s 512 && exec \"$0\" run --compile \"$1\" \"$2\" 7"]);

@@ -39,7 +39,7 @@ fn browser(directory: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new("chromium");
     command.args(["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,900"]);
     command.arg(format!("--user-data-dir={}", directory.join("profile").display()));
-    let output = command.args(arguments).output().expect("chromium is not installed");
+    let output = command.args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", super::text(&output.stderr));
     super::text(&output.stdout)
 }

@@ -12,7 +12,7 @@ const README: &str = include_str!("../../../README.md");
 /// A chapter of the guide.
 pub(crate) fn chapter(topic: &str) -> &'static str {
     let chapters = smf_loader::guide::CHAPTERS;
-    chapters.iter().find(|(name, _)| *name == topic).expect("a topic").1
+    chapters.iter().find(|(name, _)| *name == topic).unwrap().1
 }
 
 /// Splits a shell command into words; quoted text is one word.

@@ -5,10 +5,10 @@
 
 use smf_core::bytecode::host::{HostFunction as H, HostTable, Signals};
 use smf_core::bytecode::interpret::{Environment, Interpreter, StackSpace};
-use smf_core::bytecode::translate::abi::{Context, Shared, trap_code};
+use smf_core::bytecode::translate::abi::{self, Context, Shared, trap_code};
 use smf_core::bytecode::translate::{Entry, Translator};
 use smf_core::bytecode::verify::{FunctionCode, Program as Bytecode, Verifier};
-use smf_core::ir::{FunctionBuilder, Local, Scalar};
+use smf_core::ir::{FunctionBuilder, Local, Scalar, ValueType};
 use smf_core::trap::bytecode::{Cause, MAX_DEPTH, Trap};
 
 use super::check::{Observed, observe};
@@ -60,9 +60,8 @@ fn interpret(program: &Bytecode<'_>) -> Option<Observed> {
     let room = StackSpace { depth: MAX_DEPTH, budget: BUDGET.cast_unsigned().into(), stack_end: 0 };
     let mut is_given_up = false;
     let observed = observe(Host::new(SEED), |host| {
-        let result = host.serve(|| {
-            Interpreter::new().call(environment, &mut tier, 0, &ARGUMENTS, room)
-        });
+        let result =
+            host.serve(|| Interpreter::new().call(environment, &mut tier, 0, &ARGUMENTS, room));
         match result {
             Ok(bits) => Outcome::Returned(bits),
             Err(trap) => {
@@ -135,8 +134,9 @@ fn enter(params: &[u16]) -> Vec<u8> {
         b.store(Scalar::Pointer, address, hosts, 8 * i32::try_from(argc).unwrap());
     }
     for (index, &params) in (0..).zip(params) {
-        let mut types = vec![Scalar::Pointer.into(), Scalar::I64.into()];
-        types.extend(std::iter::repeat_n(Scalar::I64, params.min(4).into()).map(Into::into));
+        let words = 1 + usize::from(params).min(abi::REGISTER_ARGUMENTS);
+        let types = [&[Scalar::Pointer], &vec![Scalar::I64; words][..]].concat();
+        let types: Vec<ValueType> = types.into_iter().map(ValueType::from).collect();
         let address = b.local(Scalar::Pointer);
         b.function_address(address, index, &types, Some(Scalar::I64.into()));
         let offset = Shared::FUNCTIONS + 8 * i32::try_from(index).unwrap();

@@ -92,10 +92,10 @@ fn signature(source: &mut Source<'_>, index: u8, has_context: bool) -> Signature
     let is_first = index == 0 || has_context;
     let count = if is_first { 1 + u16::from(source.below(most)) } else { source.arguments(most) };
     let mut params: Vec<Scalar> = (0..count).map(|_| scalar(source)).collect();
-    if is_first || source.below(2) == 0 {
-        if let Some(first) = params.first_mut() {
-            *first = Scalar::Pointer;
-        }
+    if (is_first || source.below(2) == 0)
+        && let Some(first) = params.first_mut()
+    {
+        *first = Scalar::Pointer;
     }
     // Only the first parameter is an address.
     let others = params.iter_mut().skip(1);

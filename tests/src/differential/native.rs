@@ -116,7 +116,6 @@ fn trap_handler() -> u64 {
     handler as *const () as u64
 }
 
-/// The address of a handler: none on machines without a code generator.
 /// The address of a handler that reports a trap, with the tag of the function as its address.
 #[cfg(target_arch = "aarch64")]
 fn trap_handler() -> u64 {
@@ -127,13 +126,15 @@ fn trap_handler() -> u64 {
             "mov w0, w1",
             "mov w1, w2",
             "mov w2, w3",
-            "b {hook}",
+            "bl {hook}",
+            "brk #1",
             hook = sym smf_core::trap::trap_hook,
         )
     }
     handler as *const () as u64
 }
 
+/// The address of a handler: none on machines without a code generator.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn trap_handler() -> u64 {
     0

@@ -365,6 +365,6 @@ fn bytes(bench: &mut Bench, engine: &Engine<'_>, functions: &[Assembled]) {
         "bytecode: bytes of code an instruction",
         (each * 10.0).round() / 10.0,
         Unit::Count,
-        10.0,
+        5.0,
     );
 }

@@ -2,6 +2,7 @@
 
 mod context;
 pub(crate) mod harness;
+mod large;
 mod memory;
 mod operations;
 mod program;

@@ -105,7 +105,10 @@ impl<'t> Machine<'t> {
 
     fn publish(&self, mut code: Vec<u8>, fixes: &[Fix], places: &BTreeMap<Name, usize>) -> Linked {
         let request = Request::new(code.len() + fixes.len() * VENEER).aligned_to(4096);
-        let mut block = self.memory.allocate_with(request).unwrap();
+        // An emulator does not notice new code at an address that it has executed, in memory that is mapped twice.
+        let is_emulated = cfg!(not(target_arch = "x86_64"));
+        let memory = if is_emulated { CodeMemory::default() } else { self.memory.clone() };
+        let mut block = memory.allocate_with(request).unwrap();
         let base = block.address();
         for (place, relocation, target) in fixes {
             let target = match target {

@@ -63,8 +63,8 @@ pub(crate) struct DisasmArgs {
     name: Option<String>,
     /// Show the x86-64 machine code of each instruction
     ///
-    /// The machine code follows as comments: offset in the function, bytes, instruction. Code behind the last
-    /// bytecode instruction handles traps.
+    /// The machine code follows as comments: offset in the function, bytes, instruction. The code
+    /// of the last bytecode instruction ends with that of the traps.
     #[arg(long)]
     native: bool,
 }
@@ -130,10 +130,11 @@ fn write_code(out: &mut dyn fmt::Write, compiled: &CompiledFunction<'_>, at: u32
     let first = source_map.partition_point(|origin| origin.instruction < at);
     let own = source_map.iter().skip(first).zip(first + 1..);
     for (origin, next) in own.take_while(|(origin, _)| origin.instruction == at) {
-        let end = source_map.get(next).map(|next| next.offset as usize);
-        let bytes =
-            compiled.bytes.get(origin.offset as usize..end.unwrap_or(compiled.code_size as usize));
-        write_instructions(out, bytes.unwrap_or(&[]), origin.offset.into())?;
+        // The first instruction has what sets up the frame, the last one what traps go to.
+        let start = if next == 1 { 0 } else { origin.offset };
+        let end = source_map.get(next).map_or(compiled.code_size, |next| next.offset);
+        let bytes = compiled.bytes.get(start as usize..end as usize);
+        write_instructions(out, bytes.unwrap_or(&[]), start.into())?;
     }
     Ok(())
 }

@@ -64,8 +64,10 @@ pub(crate) fn install(loader: &'static Loader) {
 
 extern "C" fn report(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     if !IS_REPORTING.swap(true, Ordering::Relaxed) {
-        // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
-        let (address, registers) = unsafe { (fault_address(signal, info), Registers::of(context)) };
+        // SAFETY: the kernel passes it to a handler with SA_SIGINFO.
+        let address = unsafe { fault_address(signal, info) };
+        // SAFETY: as above.
+        let registers = unsafe { Registers::of(context) };
         first_line(signal, address);
         // SAFETY: no precondition.
         unsafe { libc::alarm(PATIENCE) };
@@ -86,8 +88,10 @@ unsafe fn fault_address(signal: c_int, info: *const libc::siginfo_t) -> Option<u
     if info.is_null() || !matches!(signal, libc::SIGSEGV | libc::SIGBUS) {
         return None;
     }
-    // SAFETY: valid by the contract; the field exists for these signals.
-    Some(unsafe { (*info).si_addr() }.addr())
+    // SAFETY: valid by the contract.
+    let info = unsafe { &*info };
+    // SAFETY: the field exists for these signals.
+    Some(unsafe { info.si_addr() }.addr())
 }
 
 fn first_line(signal: c_int, address: Option<usize>) {

@@ -28,10 +28,10 @@ impl Writer<'_, '_> {
     }
 
     fn leaf(&mut self, scalar: Scalar) -> Local {
-        if self.source.below(4) != 0 {
-            if let Some(local) = self.variable(scalar) {
-                return local;
-            }
+        if self.source.below(4) != 0
+            && let Some(local) = self.variable(scalar)
+        {
+            return local;
         }
         let to = self.temporary(scalar);
         self.constant(scalar, to);

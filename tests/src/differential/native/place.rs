@@ -1,20 +1,15 @@
 //! Machine code of a program in executable memory.
 
 use smf_core::codegen::code::Relocation;
-use smf_core::codegen::{CodegenError, Options, TRAP_HOOK, TrapConvention};
+use smf_core::codegen::{CodegenError, NativeCompiler, Options, TRAP_HOOK, TrapConvention};
 use smf_core::format::RelocKind;
 use smf_core::ir::{CalleeKind, FunctionInstance};
 use smf_core::link::aarch64::{Operand, patch};
 use smf_core::memory::code_alloc::{CodeMemory, ExecutableBlock};
 use smf_core::trap::trap_hook;
 
-#[cfg(target_arch = "aarch64")]
-use smf_core::codegen::Aarch64Compiler as HostCompiler;
-#[cfg(not(target_arch = "aarch64"))]
-use smf_core::codegen::X64Compiler as HostCompiler;
-
-/// The most bytes of a jump to an address that lies behind it, and of a slot for an address.
-const VENEER: usize = 32;
+/// The most bytes of a veneer, or of the address of a target, aligned to 8.
+const VENEER: usize = 24;
 
 /// The machine code of all functions of a program.
 #[derive(Debug)]
@@ -44,7 +39,7 @@ impl PlacedProgram {
         memory: &CodeMemory,
         host: impl Fn(&str) -> Option<u64>,
     ) -> Result<Self, String> {
-        let (mut compiler, mut unplaced, mut code_size) = (HostCompiler::new(), Vec::new(), 0);
+        let (mut compiler, mut unplaced, mut code_size) = (NativeCompiler::new(), Vec::new(), 0);
         // The largest alignment of read-only data, in front of the first function too.
         let (mut next, mut most) = (0, 16);
         for (function, tag) in functions.iter().zip(0..) {
@@ -62,14 +57,14 @@ impl PlacedProgram {
             unplaced.push(Unplaced { bytes, relocations, offset });
         }
         let veneers: usize = unplaced.iter().map(|function| function.relocations.len()).sum();
-        let size = next + most + (2 * veneers + 1) * VENEER;
+        let size = next + most + (veneers + 1) * VENEER;
         let mut block = memory.allocate(size).map_err(|error| error.to_string())?;
         let start = block.address().next_multiple_of(most) - block.address();
         let mut place = Place {
             base: block.address() as u64,
             bytes: block.as_mut_slice(),
             offsets: unplaced.iter().map(|function| start + function.offset).collect(),
-            free: start + next,
+            free: (start + next).next_multiple_of(8),
             host: &host,
         };
         for (instance, function) in functions.iter().zip(&unplaced) {
@@ -119,25 +114,12 @@ impl Place<'_> {
             let at = offset + reloc.offset as usize;
             let target = self.target(instance, reloc)?;
             let from = self.base + at as u64;
-            let value = target.wrapping_add_signed(reloc.addend);
-            match reloc.kind {
-                RelocKind::Abs64 => {
-                    self.bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
-                }
-                RelocKind::Pc32 | RelocKind::Plt32 => {
-                    let distance = value.wrapping_sub(from).cast_signed();
-                    let distance = i32::try_from(distance).map_err(|error| error.to_string())?;
-                    self.bytes[at..at + 4].copy_from_slice(&distance.to_le_bytes());
-                }
-                RelocKind::Arm64Branch26 => self.patch(at, Operand::Branch26, value)?,
-                RelocKind::Arm64GotLoadPage21 | RelocKind::Arm64GotLoadPageOff12 => {
-                    let slot = self.append(&value.to_le_bytes());
-                    let is_page = reloc.kind == RelocKind::Arm64GotLoadPage21;
-                    let operand = if is_page { Operand::Page21 } else { Operand::PageOff12 };
-                    self.patch(at, operand, slot)?;
-                }
-                other => return Err(format!("a relocation of kind {other:?}")),
-            }
+            let is_slot = matches!(
+                reloc.kind,
+                RelocKind::Arm64GotLoadPage21 | RelocKind::Arm64GotLoadPageOff12
+            );
+            let target = if is_slot { self.append(&target.to_le_bytes()) } else { target };
+            relocate(&mut self.bytes[at..], from, reloc, target)?;
         }
         Ok(())
     }
@@ -164,29 +146,48 @@ impl Place<'_> {
         }
     }
 
-    /// Writes an address into the instruction at the offset `at`.
-    fn patch(&mut self, at: usize, operand: Operand, target: u64) -> Result<(), String> {
-        let address = self.base + at as u64;
-        let word = self.bytes[at..].first_chunk_mut::<4>().ok_or("no instruction")?;
-        let patched = patch(operand, u32::from_le_bytes(*word), address, target.into());
-        *word = patched.map_err(|error| format!("{error:?}"))?.to_le_bytes();
-        Ok(())
-    }
-
-    /// Puts bytes behind the code, aligned as an address, and returns their address.
-    fn append(&mut self, bytes: &[u8]) -> u64 {
-        let at = self.free.next_multiple_of(8);
-        self.free = at + bytes.len();
-        self.bytes[at..self.free].copy_from_slice(bytes);
-        self.base + at as u64
-    }
-
-    /// `jmp [rip]`, or `ldr x16, #8; br x16`, and the address behind it.
+    /// A jump to an address.
     fn veneer(&mut self, address: u64) -> u64 {
         let jump: &[u8] = match cfg!(target_arch = "aarch64") {
+            // ldr x16, 8; br x16
             true => &[0x50, 0, 0, 0x58, 0, 2, 0x1f, 0xd6],
-            false => &[0xff, 0x25, 0, 0, 0, 0],
+            // nop; jmp [rip]
+            false => &[0x66, 0x90, 0xff, 0x25, 0, 0, 0, 0],
         };
         self.append(&[jump, &address.to_le_bytes()].concat())
     }
+
+    /// Puts bytes behind the code, and returns their address.
+    fn append(&mut self, bytes: &[u8]) -> u64 {
+        let at = self.free;
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+        self.free = (at + bytes.len()).next_multiple_of(8);
+        self.base + at as u64
+    }
+}
+
+/// Applies a relocation at the start of `place`, whose address is `from`.
+fn relocate(place: &mut [u8], from: u64, reloc: &Relocation, target: u64) -> Result<(), String> {
+    let value = i128::from(target) + i128::from(reloc.addend);
+    let operand = match reloc.kind {
+        RelocKind::Abs64 => {
+            let value = u64::try_from(value).map_err(|error| error.to_string())?;
+            place[..8].copy_from_slice(&value.to_le_bytes());
+            return Ok(());
+        }
+        RelocKind::Pc32 | RelocKind::Plt32 => {
+            let distance = i32::try_from(value - i128::from(from));
+            let distance = distance.map_err(|error| error.to_string())?;
+            place[..4].copy_from_slice(&distance.to_le_bytes());
+            return Ok(());
+        }
+        RelocKind::Arm64Branch26 => Operand::Branch26,
+        RelocKind::Arm64GotLoadPage21 => Operand::Page21,
+        RelocKind::Arm64GotLoadPageOff12 => Operand::PageOff12,
+        other => return Err(format!("a relocation of kind {other:?}")),
+    };
+    let word = u32::from_le_bytes(place[..4].try_into().unwrap());
+    let patched = patch(operand, word, from, value).map_err(|error| format!("{error:?}"))?;
+    place[..4].copy_from_slice(&patched.to_le_bytes());
+    Ok(())
 }

@@ -24,7 +24,7 @@ const PAGE: u32 = 4096;
 
 /// Functions with more instructions get branches that reach all of the code at once, instead of being lowered again when
 /// one does not reach.
-const MANY_INSTRUCTIONS: usize = 100_000;
+const MANY_INSTRUCTIONS: usize = 200_000;
 
 /// DWARF number of v0. Source: DWARF for the Arm 64-bit Architecture (AADWARF64), 4.1 "DWARF register names".
 const DWARF_V0: u8 = 64;

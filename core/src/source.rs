@@ -1,0 +1,228 @@
+//! The Simple front end: from source text to IR.
+//!
+//! ```text
+//!   text --lexer--> tokens --layout--> lines and blocks --parser--> Tree
+//!     --program--> names, types, signatures --lower--> IR functions --> Unit
+//! ```
+//!
+//! [`compile`] takes the files of a program and returns a [`Unit`], or the errors. The accepted language is a subset of
+//! Simple without allocation at run time: numbers, structs, enums and fixed arrays by value, generic functions by
+//! instantiation, control flow, and printing through the host. Everything else that Simple has is refused by an error
+//! that names the construct.
+//!
+//! ```
+//! use smf_core::source::{Mode, SourceFile, compile};
+//!
+//! # fn main() -> Result<(), smf_core::AllocError> {
+//! let text = "fn square(x: i64) -> i64: x * x\n";
+//! let file = SourceFile { name: "square.spl", module: "square", text };
+//! let compiled = compile(&[file], Mode::Compile)?;
+//! assert_eq!(compiled.unit.unwrap_or_default().functions[0].symbol, "square");
+//!
+//! let file = SourceFile { text: "fn f(x: i64): y + 1\n", ..file };
+//! let compiled = compile(&[file], Mode::Compile)?;
+//! assert_eq!(compiled.diagnostics[0].message, "name `y` not found");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Guarantees
+//!
+//! No text causes a panic or recursion without bound: nesting of expressions, blocks, types, constants and instances is
+//! limited, and the limit is an error with a name. The number of errors is limited. Memory is proportional to the
+//! text, and to the instances of generic functions.
+//!
+//! # Semantics
+//!
+//! * Integers wrap at their declared width. Division by zero, an index outside of an array, a failed assertion and a
+//!   negative exponent trap. The lowest number divided by -1 is itself. Shift counts are modulo the width.
+//! * The remainder of floats is that of `fmod`, a power of floats that of `pow`: functions of the host.
+//! * An integer becomes wider, and a literal any number type that has its value, without `as`. An operation on an
+//!   integer and a float converts the integer. Signed and unsigned operands mix in comparisons only, by value.
+//! * Values are copied. A negative index counts from the end of the array.
+//! * Operands are computed from left to right, `and` and `or` only as far as needed, the operands of a chain
+//!   `a < b < c` once.
+//!
+//! # Traps
+//!
+//! | code | cause |
+//! |---|---|
+//! | 1 | division by zero |
+//! | [`TRAP_BOUNDS`], 16 | an index outside of an array |
+//! | [`TRAP_ASSERT`], 17 | a failed `assert`; its message is in [`UnitFunction::assertions`] |
+//! | [`TRAP_EXPONENT`], 18 | a negative exponent of an integer power |
+//!
+//! # Calling convention
+//!
+//! | type | parameter in the IR | result in the IR |
+//! |---|---|---|
+//! | number, bool | a scalar | a scalar |
+//! | enum without payloads | i64: the discriminant | i64 |
+//! | raw pointer, function | ptr | ptr |
+//! | text, `[T]` | two: ptr and i64, the length | written to memory |
+//! | struct, tuple, `[T; N]`, other enum | ptr; the callee does not write there, but to `self` of a `me` method | written to memory |
+//! | unit | nothing | nothing |
+//!
+//! The address for a result in memory is the first parameter. Structs lie in memory as in C; an enum with payloads starts with
+//! the number of its variant, an i64.
+//!
+//! # Functions of the host
+//!
+//! `rt_print_i64`, `_u64`, `_f64`, `_f32`, `_bool` take a value, `rt_print_text` an address and a length; `rt_eprint_*`
+//! likewise. `fmod`, `fmodf`, `pow`, `powf`, `floor` and `floorf` are those of C.
+
+mod code;
+mod diagnostic;
+mod layout;
+mod lexer;
+mod literal;
+mod lower;
+mod names;
+mod output;
+mod parser;
+mod program;
+mod scope;
+mod syntax;
+mod token;
+mod ty;
+mod unit;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::alloc_util::{AllocError, try_copy_str, try_push};
+use crate::types::Type;
+
+pub use code::Code;
+pub use diagnostic::{Diagnostic, Severity};
+pub use lower::{TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT};
+pub use program::Mode;
+pub use unit::{
+    Assertion, Compiled, Constant, ConstantValue, SourceFile, Template, Unit, UnitFunction,
+};
+
+use diagnostic::{Diagnostics, File};
+use lower::generator::Generator;
+use names::Names;
+use program::{Program, Source};
+use ty::TypeError;
+
+/// The longest text of a file, in bytes.
+pub const MAX_TEXT: usize = 64 << 20;
+
+/// Compiles files. The functions of all files become functions of the unit; statements at the top level of the first
+/// file become its function `main`.
+///
+/// # Errors
+/// No memory. Errors in the source are diagnostics.
+pub fn compile(files: &[SourceFile<'_>], mode: Mode) -> Result<Compiled, AllocError> {
+    with_program(files, mode, |generator| {
+        let lowered = generator.run();
+        let templates = output::templates(generator)?;
+        if generator.program.diagnostics.has_errors() {
+            return Ok(None);
+        }
+        let mut unit = output::unit(generator, lowered)?;
+        unit.templates = templates;
+        output::check_symbols(generator, &unit);
+        Ok(Some(unit))
+    })
+}
+
+/// Compiles the instance of the generic function `name` for `types`, and what it calls, from the
+/// [text of a template](Template::text). The instance is the first function of the unit.
+///
+/// # Errors
+/// No memory. Errors in the source are diagnostics.
+pub fn instantiate(
+    file: SourceFile<'_>,
+    name: &str,
+    types: &[Type],
+) -> Result<Compiled, AllocError> {
+    with_program(&[file], Mode::Compile, |generator| {
+        output::instance(generator, name, types)?;
+        let lowered = generator.lower_pending();
+        if generator.program.diagnostics.has_errors() {
+            return Ok(None);
+        }
+        output::unit(generator, lowered).map(Some)
+    })
+}
+
+/// The modules that the text asks for by `use`: paths with dots.
+///
+/// # Errors
+/// No memory. What does not parse has no imports.
+pub fn imports(text: &str) -> Result<Vec<String>, AllocError> {
+    let file = File::new("", text)?;
+    let mut names = Names::new()?;
+    let mut diagnostics = Diagnostics::default();
+    let tree = parser::parse(&file, &mut names, &mut diagnostics)?;
+    let mut modules = Vec::new();
+    for import in &tree.uses {
+        let mut path = String::new();
+        for (index, &part) in tree.list(import.path).iter().enumerate() {
+            crate::alloc_util::try_push_str(&mut path, if index == 0 { "" } else { "." })?;
+            crate::alloc_util::try_push_str(&mut path, names.text(names::Name(part)))?;
+        }
+        try_push(&mut modules, try_copy_str(&path)?)?;
+    }
+    Ok(modules)
+}
+
+/// The lengths in bytes of the tokens of a text, blanks and comments included.
+///
+/// # Errors
+/// No memory.
+#[doc(hidden)]
+pub fn token_lengths(text: &str) -> Result<Vec<usize>, AllocError> {
+    let (mut lexer, mut lengths) = (lexer::Lexer::new(text), Vec::new());
+    while let Some((_, len)) = lexer.next_token() {
+        try_push(&mut lengths, len)?;
+    }
+    Ok(lengths)
+}
+
+fn with_program(
+    files: &[SourceFile<'_>],
+    mode: Mode,
+    run: impl FnOnce(&mut Generator<'_, '_>) -> Result<Option<Unit>, AllocError>,
+) -> Result<Compiled, AllocError> {
+    let mut names = Names::new()?;
+    let mut diagnostics = Diagnostics::default();
+    let mut sources = Vec::new();
+    for file in files {
+        let text = if file.text.len() > MAX_TEXT { "" } else { file.text };
+        let parsed = File::new(file.name, text)?;
+        if file.text.len() > MAX_TEXT {
+            let message = format_args!("the file has more than {MAX_TEXT} bytes");
+            diagnostics.error(&parsed, token::Span::default(), Code::TooLarge, message);
+        }
+        let tree = parser::parse(&parsed, &mut names, &mut diagnostics)?;
+        try_push(&mut sources, Source { file: parsed, module: file.module, tree })?;
+    }
+    let program = match Program::new(&sources, &names, diagnostics, mode) {
+        Ok(program) => program,
+        Err(TypeError::Memory | TypeError::Nesting | TypeError::Count) => return Err(AllocError),
+    };
+    let mut generator = Generator::new(program);
+    generator.program.collect();
+    let unit = run(&mut generator)?;
+    let unresolved = generator.unresolved;
+    let mut diagnostics = generator.program.diagnostics;
+    if unresolved > 0
+        && let Some(source) = sources.first()
+    {
+        let message = format_args!("{unresolved} generic calls are unresolved");
+        let code = Code::TooManyUnresolved;
+        diagnostics.error(&source.file, token::Span::default(), code, message);
+    }
+    if diagnostics.out_of_memory {
+        return Err(AllocError);
+    }
+    let unit = unit.filter(|_| !diagnostics.has_errors());
+    Ok(Compiled { unit, diagnostics: diagnostics.into_list() })
+}
+
+#[cfg(test)]
+mod tests;

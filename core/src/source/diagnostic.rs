@@ -1,0 +1,313 @@
+//! Diagnostics: errors and warnings with a stable code, a place in the source and an optional note.
+//!
+//! `Display` prints a diagnostic as text with the source line and a caret; [`Diagnostic::write_json`] prints one line
+//! of JSON:
+//!
+//! ```text
+//! error[E1301]: name `cout` not found
+//!   --> sum.spl:3:12
+//!    |
+//!  3 |     return cout
+//!    |            ^^^^
+//!    = note: a similar name is `count`
+//! ```
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+
+use super::code::Code;
+use super::token::Span;
+use crate::alloc_util::{AllocError, TryWriter, try_copy_str, try_push};
+
+/// More errors than these are not reported.
+pub(super) const MAX_ERRORS: usize = 100;
+
+/// The longest source line that a diagnostic shows, in bytes.
+const MAX_LINE: usize = 200;
+
+/// How severe a diagnostic is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The unit has no code.
+    Error,
+    /// The unit is compiled.
+    Warning,
+}
+
+impl Severity {
+    /// The word that is printed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// An error or a warning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How severe it is.
+    pub severity: Severity,
+    /// Its kind.
+    pub code: Code,
+    /// The name of the file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column in characters, from 1.
+    pub column: u32,
+    /// The number of characters that the caret marks, at least 1.
+    pub length: u32,
+    /// One sentence.
+    pub message: String,
+    /// What can be done, or where the other party of a conflict is.
+    pub note: Option<String>,
+    /// The source line, without its end.
+    pub source_line: String,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (severity, code) = (self.severity.as_str(), self.code.as_str());
+        writeln!(f, "{severity}[{code}]: {}", self.message)?;
+        let mut digits = Counter(0);
+        write!(digits, "{}", self.line)?;
+        let width = digits.0.max(2);
+        writeln!(f, "{:>width$}--> {}:{}:{}", "", self.file, self.line, self.column)?;
+        writeln!(f, "{:>width$} |", "")?;
+        writeln!(f, "{:>width$} | {}", self.line, self.source_line)?;
+        write!(f, "{:>width$} | ", "")?;
+        let before = usize::try_from(self.column.saturating_sub(1)).unwrap_or(0);
+        for character in self.source_line.chars().take(before) {
+            f.write_char(if character == '\t' { '\t' } else { ' ' })?;
+        }
+        for _ in 0..self.length.max(1) {
+            f.write_char('^')?;
+        }
+        match &self.note {
+            Some(note) => write!(f, "\n{:>width$} = note: {note}", ""),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Counts the bytes that are written.
+struct Counter(usize);
+
+impl Write for Counter {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.saturating_add(text.len());
+        Ok(())
+    }
+}
+
+impl Diagnostic {
+    /// Writes the diagnostic as one line of JSON without a line break.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_json(&self, out: &mut dyn Write) -> fmt::Result {
+        write!(out, "{{\"severity\":\"{}\",", self.severity.as_str())?;
+        write!(out, "\"code\":\"{}\",\"message\":", self.code.as_str())?;
+        write_json_text(out, &self.message)?;
+        out.write_str(",\"file\":")?;
+        write_json_text(out, &self.file)?;
+        write!(out, ",\"line\":{},\"column\":{},", self.line, self.column)?;
+        write!(out, "\"length\":{},\"source\":", self.length)?;
+        write_json_text(out, &self.source_line)?;
+        out.write_str(",\"note\":")?;
+        match &self.note {
+            Some(note) => write_json_text(out, note)?,
+            None => out.write_str("null")?,
+        }
+        out.write_char('}')
+    }
+}
+
+fn write_json_text(out: &mut dyn Write, text: &str) -> fmt::Result {
+    out.write_char('"')?;
+    for character in text.chars() {
+        match character {
+            '"' => out.write_str("\\\"")?,
+            '\\' => out.write_str("\\\\")?,
+            '\n' => out.write_str("\\n")?,
+            '\r' => out.write_str("\\r")?,
+            '\t' => out.write_str("\\t")?,
+            control if u32::from(control) < 0x20 => write!(out, "\\u{:04x}", u32::from(control))?,
+            other => out.write_char(other)?,
+        }
+    }
+    out.write_char('"')
+}
+
+/// A source file, with the starts of its lines.
+#[derive(Clone, Debug)]
+pub(super) struct File<'s> {
+    /// How diagnostics name it.
+    pub(super) name: &'s str,
+    pub(super) text: &'s str,
+    /// The offset of each line, ascending.
+    lines: Vec<u32>,
+}
+
+impl<'s> File<'s> {
+    pub(super) fn new(name: &'s str, text: &'s str) -> Result<Self, AllocError> {
+        let mut lines = Vec::new();
+        try_push(&mut lines, 0)?;
+        for (at, byte) in (1_u32..).zip(text.bytes()) {
+            if byte == b'\n' {
+                try_push(&mut lines, at)?;
+            }
+        }
+        Ok(Self { name, text, lines })
+    }
+
+    /// The line of an offset, from 1, and the offset at which the line starts.
+    pub(super) fn line(&self, offset: u32) -> (u32, u32) {
+        let count = self.lines.partition_point(|&start| start <= offset);
+        let start = self.lines.get(count.saturating_sub(1)).copied().unwrap_or(0);
+        (u32::try_from(count).unwrap_or(u32::MAX), start)
+    }
+
+    /// The text of the line that starts at `start`, without its end.
+    fn line_text(&self, start: u32) -> &'s str {
+        let rest = Span::new(start, self.len()).of(self.text);
+        let line = rest.split('\n').next().unwrap_or("");
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let end = (0..=line.len().min(MAX_LINE)).rev().find(|&end| line.is_char_boundary(end));
+        line.get(..end.unwrap_or(0)).unwrap_or("")
+    }
+
+    fn len(&self) -> u32 {
+        u32::try_from(self.text.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Collects the diagnostics of a run, up to [`MAX_ERRORS`] errors.
+#[derive(Debug, Default)]
+pub(super) struct Diagnostics {
+    list: Vec<Diagnostic>,
+    errors: usize,
+    /// While it is not 0, diagnostics are counted and not recorded.
+    pub(super) muted: usize,
+    /// The errors that were counted while diagnostics were muted.
+    pub(super) muted_errors: usize,
+    /// Set when an allocation failed.
+    pub(super) out_of_memory: bool,
+}
+
+impl Diagnostics {
+    /// Whether a recorded diagnostic is an error.
+    pub(super) fn has_errors(&self) -> bool {
+        self.errors > 0
+    }
+
+    /// Whether no further error is recorded.
+    pub(super) fn is_full(&self) -> bool {
+        self.errors >= MAX_ERRORS
+    }
+
+    pub(super) fn into_list(self) -> Vec<Diagnostic> {
+        self.list
+    }
+
+    /// Remembers a failed allocation, and returns the value of a successful one.
+    pub(super) fn allocated<T>(&mut self, result: Result<T, AllocError>) -> Option<T> {
+        self.out_of_memory |= result.is_err();
+        result.ok()
+    }
+
+    pub(super) fn error(
+        &mut self,
+        file: &File<'_>,
+        span: Span,
+        code: Code,
+        message: fmt::Arguments<'_>,
+    ) {
+        self.add(file, span, (Severity::Error, code), message, None);
+    }
+
+    /// Records a diagnostic; an error beyond the limit is replaced by [`Code::TooManyErrors`].
+    pub(super) fn add(
+        &mut self,
+        file: &File<'_>,
+        span: Span,
+        (severity, code): (Severity, Code),
+        message: fmt::Arguments<'_>,
+        note: Option<fmt::Arguments<'_>>,
+    ) {
+        if self.muted > 0 {
+            self.muted_errors += usize::from(severity == Severity::Error);
+            return;
+        }
+        if self.is_full() || self.list.len() >= 2 * MAX_ERRORS {
+            return;
+        }
+        self.errors += usize::from(severity == Severity::Error);
+        let last = self.is_full();
+        let diagnostic = make(file, span, (severity, code), message, note);
+        self.record(diagnostic);
+        if last {
+            let limit = (Severity::Error, Code::TooManyErrors);
+            let text = format_args!("more than {MAX_ERRORS} errors: the others are not reported");
+            let diagnostic = make(file, span, limit, text, None);
+            self.record(diagnostic);
+        }
+    }
+
+    fn record(&mut self, diagnostic: Result<Diagnostic, AllocError>) {
+        let result = diagnostic.and_then(|diagnostic| {
+            // A second error at one place is a consequence of the first.
+            let is_known = self.list.iter().any(|known| {
+                (known.line, known.column, known.code, &known.file, &known.message)
+                    == (
+                        diagnostic.line,
+                        diagnostic.column,
+                        diagnostic.code,
+                        &diagnostic.file,
+                        &diagnostic.message,
+                    )
+            });
+            if is_known { Ok(()) } else { try_push(&mut self.list, diagnostic) }
+        });
+        self.allocated(result);
+    }
+}
+
+fn make(
+    file: &File<'_>,
+    span: Span,
+    (severity, code): (Severity, Code),
+    message: fmt::Arguments<'_>,
+    note: Option<fmt::Arguments<'_>>,
+) -> Result<Diagnostic, AllocError> {
+    let start = span.start.min(file.len());
+    let (line, line_start) = file.line(start);
+    let source = file.line_text(line_start);
+    let count = |text: &str| u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
+    let before = Span::new(0, start - line_start).of(source);
+    let marked = Span::new(start, span.end.min(file.len())).of(file.text);
+    let marked = count(marked.lines().next().unwrap_or(""));
+    let before = if before.is_empty() && start > line_start { source } else { before };
+    let left = count(source).saturating_sub(count(before));
+    Ok(Diagnostic {
+        severity,
+        code,
+        file: try_copy_str(file.name)?,
+        line,
+        column: count(before).saturating_add(1),
+        length: marked.clamp(1, left.max(1)),
+        message: formatted(message)?,
+        note: note.map(formatted).transpose()?,
+        source_line: try_copy_str(source)?,
+    })
+}
+
+/// Fallible `format!`.
+pub(super) fn formatted(message: fmt::Arguments<'_>) -> Result<String, AllocError> {
+    let mut text = String::new();
+    TryWriter(&mut text).write_fmt(message).map_err(|_| AllocError)?;
+    Ok(text)
+}

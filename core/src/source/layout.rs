@@ -1,0 +1,289 @@
+//! The layout: from the tokens of the lexer to those of the grammar, with lines and blocks.
+//!
+//! * A logical line ends with [`TokenKind::Newline`]. Lines without a token do not count.
+//! * Indentation is compared with a stack of columns; a tab counts 4. A line that is indented further starts a block, a
+//!   line that returns to a column of the stack ends blocks. Any other column is an error, as is a tab behind a blank.
+//! * Inside brackets neither lines nor blocks exist.
+//! * A line goes on in the next one behind a backslash or a binary operator, and in front of `.` or a binary operator
+//!   that is indented further; in front of `and`, `or`, `|` and the like also at equal indentation.
+
+use alloc::vec::Vec;
+
+use super::code::Code;
+use super::diagnostic::{Diagnostics, File};
+use super::lexer::Lexer;
+use super::token::{Span, Token, TokenKind};
+use crate::alloc_util::{AllocError, try_push};
+
+/// The columns of a tab.
+const TAB: u32 = 4;
+
+/// The deepest indentation, in blocks.
+const MAX_BLOCKS: usize = 200;
+
+/// The tokens of a file, ended by [`TokenKind::End`].
+pub(super) fn tokens(
+    file: &File<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Result<Vec<Token>, AllocError> {
+    let mut layout = Layout::new(file, diagnostics);
+    layout.run(0, file.text)?;
+    layout.finish()?;
+    Ok(layout.tokens)
+}
+
+/// The tokens of an expression inside a text literal, which starts at `offset` of the file and has one line.
+pub(super) fn tokens_inside(
+    file: &File<'_>,
+    span: Span,
+    diagnostics: &mut Diagnostics,
+) -> Result<Vec<Token>, AllocError> {
+    let mut layout = Layout::new(file, diagnostics);
+    // Inside of brackets there are no lines.
+    layout.open = 1;
+    layout.run(span.start, span.of(file.text))?;
+    let end = Token { kind: TokenKind::End, spaced: true, span: Span::new(span.end, span.end) };
+    try_push(&mut layout.tokens, end)?;
+    Ok(layout.tokens)
+}
+
+struct Layout<'f, 'd> {
+    file: &'f File<'f>,
+    diagnostics: &'d mut Diagnostics,
+    tokens: Vec<Token>,
+    /// The columns of the open blocks, ascending from 0.
+    columns: Vec<u32>,
+    /// The number of open brackets.
+    open: u32,
+    /// The first token of the current logical line.
+    first: Option<TokenKind>,
+    /// The column of the line that is read, while no token of it has been seen.
+    column: Option<Column>,
+    spaced: bool,
+    /// Whether the last line was joined to the next one by a backslash.
+    joined: bool,
+}
+
+/// The indentation of a line.
+#[derive(Clone, Copy)]
+struct Column {
+    width: u32,
+    mixed: bool,
+    start: u32,
+}
+
+impl<'f, 'd> Layout<'f, 'd> {
+    fn new(file: &'f File<'f>, diagnostics: &'d mut Diagnostics) -> Self {
+        Self {
+            file,
+            diagnostics,
+            tokens: Vec::new(),
+            columns: Vec::new(),
+            open: 0,
+            first: None,
+            column: Some(Column { width: 0, mixed: false, start: 0 }),
+            spaced: true,
+            joined: false,
+        }
+    }
+
+    fn run(&mut self, offset: u32, text: &str) -> Result<(), AllocError> {
+        let mut lexer = Lexer::new(text);
+        let mut start = offset;
+        while let Some((kind, len)) = lexer.next_token() {
+            let end = start.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
+            self.add(kind, Span::new(start, end))?;
+            start = end;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, kind: TokenKind, span: Span) -> Result<(), AllocError> {
+        match kind {
+            TokenKind::Blank => self.blank(span),
+            TokenKind::Comment => {
+                self.spaced = true;
+                self.conditional(span);
+            }
+            TokenKind::LineBreak => {
+                self.spaced = true;
+                self.column = Some(Column { width: 0, mixed: false, start: span.end });
+            }
+            TokenKind::Joined => {
+                self.spaced = true;
+                self.joined = true;
+            }
+            _ => {
+                let kind = match kind {
+                    TokenKind::Word => TokenKind::keyword(span.of(self.file.text)).unwrap_or(kind),
+                    _ => kind,
+                };
+                if let Some(column) = self.column.take() {
+                    self.line(kind, column, span)?;
+                }
+                self.joined = false;
+                self.check(kind, span);
+                self.token(kind, span)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses `#if` and its kind, which look like comments.
+    fn conditional(&mut self, span: Span) {
+        let text = span.of(self.file.text);
+        let word = text.split_ascii_whitespace().next().unwrap_or("");
+        if ["#if", "#elif", "#else", "#endif"].contains(&word) {
+            let reason = "a source has one meaning; write `# if` for a comment";
+            let message =
+                format_args!("conditional compilation `{word}` is not supported: {reason}");
+            self.diagnostics.error(self.file, span, Code::Refused, message);
+        }
+    }
+
+    /// Blanks count only in front of the first token of a line.
+    fn blank(&mut self, span: Span) {
+        self.spaced = true;
+        let Some(column) = &mut self.column else { return };
+        if column.start != span.start {
+            // Behind a comment at the start of the line.
+            return;
+        }
+        let mut has_blank = false;
+        for byte in span.of(self.file.text).bytes() {
+            match byte {
+                b'\t' => {
+                    column.mixed |= has_blank;
+                    column.width = column.width.saturating_add(TAB);
+                }
+                b' ' => {
+                    has_blank = true;
+                    column.width = column.width.saturating_add(1);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The first token of a physical line.
+    fn line(&mut self, kind: TokenKind, column: Column, span: Span) -> Result<(), AllocError> {
+        // A declaration at the margin ends a bracket that was left open.
+        let is_declaration = column.width == 0 && kind.starts_declaration();
+        if is_declaration {
+            self.open = 0;
+        }
+        let continues = self.open > 0 || self.joined || self.continues(kind, column.width);
+        if continues && !is_declaration {
+            return Ok(());
+        }
+        if column.mixed {
+            let message = format_args!("a tab follows a blank in the indentation");
+            self.diagnostics.error(self.file, span, Code::BadIndentation, message);
+        }
+        let before = Span::new(column.start, column.start);
+        if self.first.take().is_some() {
+            self.push(TokenKind::Newline, before)?;
+        }
+        self.indent(column.width, span)?;
+        self.first = Some(kind);
+        Ok(())
+    }
+
+    /// Whether a line that starts with `kind` belongs to the logical line before.
+    fn continues(&self, kind: TokenKind, width: u32) -> bool {
+        let (Some(last), Some(first)) = (self.tokens.last(), self.first) else { return false };
+        let current = self.columns.last().copied().unwrap_or(0);
+        // `*` ends an import, and `>` a type.
+        let is_import = matches!(first, TokenKind::Use | TokenKind::Export);
+        let ends_type =
+            matches!(last.kind, TokenKind::Greater | TokenKind::GreaterGreater) && !last.spaced;
+        if last.kind.is_binary() && !is_import && !ends_type {
+            return true;
+        }
+        let opens_block =
+            matches!(last.kind, TokenKind::Colon | TokenKind::FatArrow | TokenKind::Arrow);
+        // Arms of a match may start with `|`.
+        let is_arm = kind == TokenKind::Bar && first == TokenKind::Bar;
+        if opens_block || is_arm {
+            return false;
+        }
+        match kind {
+            TokenKind::Dot => width >= current,
+            _ if kind.continues_at_equal_indent() => width >= current,
+            _ => kind.continues_when_deeper() && width > current,
+        }
+    }
+
+    /// Opens or closes blocks for a line that starts at `width`.
+    fn indent(&mut self, width: u32, span: Span) -> Result<(), AllocError> {
+        let here = Span::new(span.start, span.start);
+        let mut current = self.columns.last().copied().unwrap_or(0);
+        if width > current {
+            if self.columns.len() >= MAX_BLOCKS {
+                let message = format_args!("more than {MAX_BLOCKS} nested blocks");
+                self.diagnostics.error(self.file, span, Code::TooDeep, message);
+                return Ok(());
+            }
+            try_push(&mut self.columns, width)?;
+            return self.push(TokenKind::Indent, here);
+        }
+        while width < current {
+            self.columns.pop();
+            self.push(TokenKind::Dedent, here)?;
+            current = self.columns.last().copied().unwrap_or(0);
+        }
+        if width != current {
+            let message = format_args!(
+                "the line is indented by {width} columns, which is the indentation of no open block"
+            );
+            self.diagnostics.error(self.file, span, Code::BadIndentation, message);
+        }
+        Ok(())
+    }
+
+    /// Reports what is no token of the grammar.
+    fn check(&mut self, kind: TokenKind, span: Span) {
+        let (code, message) = match kind {
+            TokenKind::Unknown => (Code::UnknownCharacter, "this character starts no token"),
+            TokenKind::UnclosedText => (Code::UnclosedLiteral, "the text literal has no end"),
+            TokenKind::UnclosedComment => (Code::UnclosedLiteral, "the comment has no end"),
+            _ => return,
+        };
+        self.diagnostics.error(self.file, span, code, format_args!("{message}"));
+    }
+
+    fn token(&mut self, kind: TokenKind, span: Span) -> Result<(), AllocError> {
+        let kind = match kind {
+            TokenKind::UnclosedText => TokenKind::RawText,
+            TokenKind::UnclosedComment | TokenKind::Unknown => return Ok(()),
+            TokenKind::LeftParen | TokenKind::LeftBracket | TokenKind::LeftBrace => {
+                self.open = self.open.saturating_add(1);
+                kind
+            }
+            TokenKind::RightParen | TokenKind::RightBracket | TokenKind::RightBrace => {
+                self.open = self.open.saturating_sub(1);
+                kind
+            }
+            _ => kind,
+        };
+        self.push(kind, span)
+    }
+
+    fn push(&mut self, kind: TokenKind, span: Span) -> Result<(), AllocError> {
+        let spaced = core::mem::take(&mut self.spaced);
+        try_push(&mut self.tokens, Token { kind, spaced, span })
+    }
+
+    /// Ends the last line and the open blocks.
+    fn finish(&mut self) -> Result<(), AllocError> {
+        let end = u32::try_from(self.file.text.len()).unwrap_or(u32::MAX);
+        let here = Span::new(end, end);
+        if self.first.is_some() {
+            self.push(TokenKind::Newline, here)?;
+        }
+        for _ in 0..self.columns.len() {
+            self.push(TokenKind::Dedent, here)?;
+        }
+        self.push(TokenKind::End, here)
+    }
+}

@@ -1,0 +1,288 @@
+//! The lexer: pure, one token at a time, without a table or an error.
+//!
+//! Every byte of the text belongs to exactly one token, blanks and comments included. An unclosed literal or comment
+//! is a token of its own kind. Indentation is the affair of [`layout`](super::layout), the value of a literal that of
+//! [`literal`](super::literal).
+
+use super::token::TokenKind;
+
+/// Walks over the tokens of a text.
+#[derive(Clone, Debug)]
+pub(super) struct Lexer<'t> {
+    bytes: &'t [u8],
+    at: usize,
+}
+
+impl<'t> Lexer<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        Self { bytes: text.as_bytes(), at: 0 }
+    }
+
+    fn peek(&self, ahead: usize) -> u8 {
+        self.bytes.get(self.at.saturating_add(ahead)).copied().unwrap_or(0)
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
+    fn skip_while(&mut self, accepts: impl Fn(u8) -> bool) {
+        while !self.is_at_end() && accepts(self.peek(0)) {
+            self.at += 1;
+        }
+    }
+
+    /// The length in bytes of the next token and its kind; `None` at the end of the text.
+    pub(super) fn next_token(&mut self) -> Option<(TokenKind, usize)> {
+        if self.is_at_end() {
+            return None;
+        }
+        let start = self.at;
+        let kind = self.token();
+        // A token has at least one byte: the walk ends.
+        self.at = self.at.max(start + 1).min(self.bytes.len());
+        Some((kind, self.at - start))
+    }
+
+    fn token(&mut self) -> TokenKind {
+        let first = self.peek(0);
+        match first {
+            b' ' | b'\t' | b'\r' => {
+                self.skip_while(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
+                TokenKind::Blank
+            }
+            b'\n' => TokenKind::LineBreak,
+            b'#' if self.peek(1) == b'[' => self.take(2, TokenKind::HashBracket),
+            b'#' => self.line_comment(),
+            b'/' if self.peek(1) == b'*' => self.block_comment(),
+            b'/' if self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(b"///")) => {
+                self.line_comment()
+            }
+            b'0'..=b'9' => self.number(),
+            b'"' => self.text(),
+            b'\'' => self.quote(),
+            b'r' if self.peek(1) == b'"' => {
+                self.at += 1;
+                self.raw(b'"')
+            }
+            b'f' if self.peek(1) == b'"' => {
+                self.at += 1;
+                if self.text() == TokenKind::UnclosedText {
+                    return TokenKind::UnclosedText;
+                }
+                TokenKind::OldFormat
+            }
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => self.word(),
+            _ => self.punctuation(first),
+        }
+    }
+
+    fn line_comment(&mut self) -> TokenKind {
+        self.skip_while(|byte| byte != b'\n');
+        TokenKind::Comment
+    }
+
+    /// A comment that may contain others.
+    fn block_comment(&mut self) -> TokenKind {
+        self.at += 2;
+        let mut depth = 1_u32;
+        while !self.is_at_end() {
+            match (self.peek(0), self.peek(1)) {
+                (b'*', b'/') => {
+                    self.at += 2;
+                    depth -= 1;
+                    if depth == 0 {
+                        return TokenKind::Comment;
+                    }
+                }
+                (b'/', b'*') => {
+                    self.at += 2;
+                    depth = depth.saturating_add(1);
+                }
+                _ => self.at += 1,
+            }
+        }
+        TokenKind::UnclosedComment
+    }
+
+    fn word(&mut self) -> TokenKind {
+        self.skip_while(is_word_byte);
+        TokenKind::Word
+    }
+
+    /// A number with everything that is attached to it: a suffix is checked where the value is computed.
+    fn number(&mut self) -> TokenKind {
+        if self.peek(0) == b'0' && matches!(self.peek(1), b'x' | b'X' | b'o' | b'O' | b'b' | b'B') {
+            self.skip_while(is_word_byte);
+            return TokenKind::Integer;
+        }
+        let is_digit = |byte: u8| byte.is_ascii_digit() || byte == b'_';
+        self.skip_while(is_digit);
+        let mut kind = TokenKind::Integer;
+        if self.peek(0) == b'.' && self.peek(1).is_ascii_digit() {
+            kind = TokenKind::Float;
+            self.at += 1;
+            self.skip_while(is_digit);
+            let has_sign = matches!(self.peek(1), b'+' | b'-') && self.peek(2).is_ascii_digit();
+            if matches!(self.peek(0), b'e' | b'E') && (has_sign || self.peek(1).is_ascii_digit()) {
+                self.at += 2;
+                self.skip_while(is_digit);
+            }
+        }
+        self.skip_while(is_word_byte);
+        kind
+    }
+
+    /// `"..."` or `"""..."""`, at its first quote.
+    fn text(&mut self) -> TokenKind {
+        if self.peek(1) == b'"' && self.peek(2) == b'"' {
+            self.at += 3;
+            while !self.is_at_end() {
+                if (self.peek(0), self.peek(1), self.peek(2)) == (b'"', b'"', b'"') {
+                    return self.take(3, TokenKind::DocText);
+                }
+                self.at += 1;
+            }
+            return TokenKind::UnclosedText;
+        }
+        self.at += 1;
+        while !self.is_at_end() && self.peek(0) != b'\n' {
+            match self.peek(0) {
+                b'"' => return self.take(1, TokenKind::Text),
+                b'\\' if self.peek(1) != b'\n' => self.at += 2,
+                _ => self.at += 1,
+            }
+        }
+        self.at = self.at.min(self.bytes.len());
+        TokenKind::UnclosedText
+    }
+
+    /// A raw text up to the next `end` on the line.
+    fn raw(&mut self, end: u8) -> TokenKind {
+        self.at += 1;
+        self.skip_while(|byte| byte != end && byte != b'\n');
+        if self.peek(0) != end || self.is_at_end() {
+            return TokenKind::UnclosedText;
+        }
+        self.take(1, TokenKind::RawText)
+    }
+
+    /// A label or a raw text.
+    ///
+    /// `'name` is a label in front of `: for`, `: while` and `: loop`, and where the line has no other quote.
+    fn quote(&mut self) -> TokenKind {
+        let rest = self.bytes.get(self.at + 1..).unwrap_or(&[]);
+        let len = rest.iter().take_while(|&&byte| is_word_byte(byte)).count();
+        let is_name = rest.first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_');
+        let after = rest.get(len..).unwrap_or(&[]);
+        if !is_name || after.first() == Some(&b'\'') {
+            return self.raw(b'\'');
+        }
+        let line = after.iter().take_while(|&&byte| byte != b'\n');
+        let has_quote = line.clone().any(|&byte| byte == b'\'');
+        let is_head = after.first() == Some(&b':') && {
+            let next = after.get(1..).unwrap_or(&[]).trim_ascii_start();
+            [&b"for"[..], b"while", b"loop"].iter().any(|word| next.starts_with(word))
+        };
+        if has_quote && !is_head {
+            return self.raw(b'\'');
+        }
+        self.take(1 + len, TokenKind::Label)
+    }
+
+    fn take(&mut self, len: usize, kind: TokenKind) -> TokenKind {
+        self.at += len;
+        kind
+    }
+
+    fn punctuation(&mut self, first: u8) -> TokenKind {
+        if first == b'\\' {
+            return self.backslash();
+        }
+        let rest = self.bytes.get(self.at..).unwrap_or(&[]);
+        for (text, kind) in PUNCTUATION {
+            if rest.starts_with(text.as_bytes()) {
+                return self.take(text.len(), *kind);
+            }
+        }
+        // A character of several bytes is one token.
+        self.at += 1;
+        self.skip_while(|byte| byte & 0xc0 == 0x80);
+        TokenKind::Unknown
+    }
+
+    /// A backslash joins lines when only blanks follow it on its line.
+    fn backslash(&mut self) -> TokenKind {
+        let rest = self.bytes.get(self.at + 1..).unwrap_or(&[]);
+        let blanks = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r')).count();
+        match rest.get(blanks) {
+            Some(b'\n') => self.take(blanks + 2, TokenKind::Joined),
+            _ => self.take(1, TokenKind::Backslash),
+        }
+    }
+}
+
+/// Whether a word may contain the byte; those above 127 are the bytes of letters beyond ASCII.
+fn is_word_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
+}
+
+/// Longer ones in front of their prefixes.
+const PUNCTUATION: &[(&str, TokenKind)] = &[
+    ("(", TokenKind::LeftParen),
+    (")", TokenKind::RightParen),
+    (",", TokenKind::Comma),
+    ("::", TokenKind::ColonColon),
+    (":=", TokenKind::ColonEqual),
+    (":", TokenKind::Colon),
+    ("...", TokenKind::Ellipsis),
+    ("..=", TokenKind::DotDotEqual),
+    ("..", TokenKind::DotDot),
+    (".?", TokenKind::DotQuestion),
+    (".", TokenKind::Dot),
+    ("=>", TokenKind::FatArrow),
+    ("==", TokenKind::EqualEqual),
+    ("=", TokenKind::Equal),
+    ("+=", TokenKind::PlusEqual),
+    ("+", TokenKind::Plus),
+    ("->", TokenKind::Arrow),
+    ("-=", TokenKind::MinusEqual),
+    ("-", TokenKind::Minus),
+    ("[", TokenKind::LeftBracket),
+    ("]", TokenKind::RightBracket),
+    ("{", TokenKind::LeftBrace),
+    ("}", TokenKind::RightBrace),
+    ("**", TokenKind::StarStar),
+    ("*=", TokenKind::StarEqual),
+    ("*", TokenKind::Star),
+    ("//", TokenKind::SlashSlash),
+    ("/=", TokenKind::SlashEqual),
+    ("/", TokenKind::Slash),
+    ("%=", TokenKind::PercentEqual),
+    ("%", TokenKind::Percent),
+    ("<<<", TokenKind::LessLessLess),
+    ("<<", TokenKind::LessLess),
+    ("<=", TokenKind::LessEqual),
+    ("<-", TokenKind::LeftArrow),
+    ("<", TokenKind::Less),
+    (">>>", TokenKind::GreaterGreaterGreater),
+    (">>", TokenKind::GreaterGreater),
+    (">=", TokenKind::GreaterEqual),
+    (">", TokenKind::Greater),
+    ("!=", TokenKind::NotEqual),
+    ("!", TokenKind::Bang),
+    ("&&", TokenKind::AndAnd),
+    ("&", TokenKind::Ampersand),
+    ("||", TokenKind::BarBar),
+    ("|>", TokenKind::BarGreater),
+    ("|", TokenKind::Bar),
+    ("^", TokenKind::Caret),
+    ("~>", TokenKind::TildeGreater),
+    ("~", TokenKind::Tilde),
+    (";", TokenKind::Semicolon),
+    ("??", TokenKind::QuestionQuestion),
+    ("?.", TokenKind::QuestionDot),
+    ("?", TokenKind::Question),
+    ("@", TokenKind::At),
+    ("`", TokenKind::Backtick),
+];

@@ -1,0 +1,551 @@
+//! From declarations to IR functions: type check and lowering in one walk.
+//!
+//! A function is lowered for concrete type arguments ([`Generator::lower_instance`]); a generic function is also lowered
+//! once with its type parameters as those of the IR, where that is possible. A value is checked and computed in one
+//! step, so that an expression is visited once. The walk is as deep as the tree, which the parser bounds.
+//!
+//! **Values.** Constants stay constants until a local is needed, so that a literal takes the type of its context. A
+//! scalar is a local, a text or array view a pair of an address and a length, anything else memory.
+//!
+//! **Calls.** A parameter of memory is passed by its address, and the callee does not write to it. A result of memory
+//! or of a pair is written to the address that comes first. The caller passes a copy where the callee could change the
+//! original: to methods that change their receiver, and where a later argument has a call.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::code::Code;
+use super::diagnostic::Severity;
+use super::names::{HashIndex, Name};
+use super::program::constant::{ConstValue, Evaluated, compare, fits, integer, wrap};
+use super::program::layout::{Field, Repr};
+use super::program::*;
+use super::syntax::*;
+use super::token::Span;
+use super::ty::{Head, TypeId};
+use crate::alloc_util::try_push;
+use crate::ir::{FunctionBuilder, Label, Local, Scalar, Slot, ValueType};
+
+mod aggregate;
+mod builtin;
+mod call;
+mod condition;
+mod control;
+mod expression;
+pub(super) mod generator;
+mod iterate;
+mod literal;
+mod method;
+mod operator;
+mod pattern;
+mod place;
+mod print;
+mod statement;
+
+/// The deepest nesting of the walk.
+const MAX_DEPTH: u32 = 300;
+
+/// The most bytes of stack slots of a function.
+const MAX_FRAME: u32 = 1 << 20;
+
+/// The trap of an index outside of an array.
+pub const TRAP_BOUNDS: u32 = 16;
+
+/// The trap of a failed `assert`.
+pub const TRAP_ASSERT: u32 = 17;
+
+/// The trap of a negative exponent of an integer power.
+pub const TRAP_EXPONENT: u32 = 18;
+
+/// The start of memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Base {
+    Slot(Slot),
+    Pointer(Local),
+}
+
+/// Memory at `base + offset`, or element `index` of the scalars there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    base: Base,
+    offset: u32,
+    index: Option<Local>,
+}
+
+impl Place {
+    fn at(base: Base) -> Self {
+        Self { base, offset: 0, index: None }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Value {
+    None,
+    /// An integer or bool.
+    Number(i128),
+    Float(f64),
+    Local(Local),
+    /// An address and a length.
+    Pair(Local, Local),
+    Place(Place),
+}
+
+/// A value with its type.
+#[derive(Clone, Copy, Debug)]
+struct Typed {
+    ty: TypeId,
+    value: Value,
+    /// A literal that takes the type of its context.
+    flexible: bool,
+    /// Memory that nothing else refers to.
+    temporary: bool,
+}
+
+impl Typed {
+    const ERROR: Self = Self::new(TypeId::ERROR, Value::None);
+    const NEVER: Self = Self::new(TypeId::NEVER, Value::None);
+    const UNIT: Self = Self::new(TypeId::UNIT, Value::None);
+
+    const fn new(ty: TypeId, value: Value) -> Self {
+        Self { ty, value, flexible: false, temporary: false }
+    }
+
+    const fn local(ty: TypeId, local: Local) -> Self {
+        Self::new(ty, Value::Local(local))
+    }
+}
+
+/// What the context of an expression asks for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Want {
+    /// The type, where the context has one.
+    ty: Option<TypeId>,
+    /// Fresh memory for a value of that type.
+    dest: Option<Place>,
+}
+
+impl Want {
+    const NOTHING: Self = Self { ty: None, dest: None };
+
+    fn of(ty: TypeId) -> Self {
+        Self { ty: Some(ty), dest: None }
+    }
+}
+
+/// A name in scope.
+#[derive(Clone, Copy, Debug)]
+struct Variable {
+    name: Name,
+    value: Typed,
+    mutable: bool,
+    /// What its name referred to before.
+    shadowed: (u32, u32),
+}
+
+/// A loop that is open.
+#[derive(Clone, Copy, Debug)]
+struct Loop {
+    label: Option<Name>,
+    exit: Target,
+    next: Target,
+}
+
+/// A label, and whether a jump goes there.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    label: Label,
+    number: usize,
+}
+
+/// A function that is lowered.
+struct Body<'g, 'p, 's> {
+    unit: &'g mut generator::Generator<'p, 's>,
+    tree: &'p Tree,
+    source: u32,
+    builder: FunctionBuilder,
+    /// The type parameters, and `Self`.
+    types: Vec<(Name, TypeId)>,
+    variables: Vec<Variable>,
+    loops: Vec<Loop>,
+    /// Whether a jump goes to a target, by its number.
+    used: Vec<bool>,
+    /// The type of the result, once it is known.
+    result: Option<TypeId>,
+    /// Where a result of memory is written.
+    result_place: Option<Place>,
+    /// Whether the next instruction can be reached.
+    reachable: bool,
+    /// Whether instructions were emitted that cannot be reached.
+    has_dead: bool,
+    depth: u32,
+    frame: u32,
+    /// Whether type parameters are those of the IR.
+    is_template: bool,
+    /// Whether only the types of the function are asked for.
+    is_probe: bool,
+    /// Set where an operation needs to know a type argument.
+    is_opaque: bool,
+    /// The depth of instantiation.
+    instance_depth: u32,
+    /// The offsets of assertions, with the texts of their messages.
+    messages: Vec<(u32, u32)>,
+    /// Types of expressions that were asked for in advance: file, expression, type, whether it is a literal's.
+    probed: Vec<(u32, ExprId, TypeId, bool)>,
+    /// The number of the walk, by which names find its variables.
+    walk: u32,
+    /// The number of the function.
+    number: u32,
+    /// Whether it is the script of a file.
+    is_script: bool,
+}
+
+impl<'p, 's> Body<'_, 'p, 's> {
+    fn program(&mut self) -> &mut Program<'p, 's> {
+        &mut self.unit.program
+    }
+
+    fn error(&mut self, span: Span, code: Code, message: fmt::Arguments<'_>) -> Typed {
+        let source = self.source;
+        self.program().error(source, span, code, message);
+        Typed::ERROR
+    }
+
+    fn error_with_note(
+        &mut self,
+        span: Span,
+        code: Code,
+        message: fmt::Arguments<'_>,
+        note: fmt::Arguments<'_>,
+    ) -> Typed {
+        let source = self.source;
+        let kind = (Severity::Error, code);
+        self.program().report(source, span, kind, message, Some(note));
+        Typed::ERROR
+    }
+
+    fn warn(&mut self, span: Span, code: Code, message: fmt::Arguments<'_>) {
+        let source = self.source;
+        self.program().report(source, span, (Severity::Warning, code), message, None);
+    }
+
+    /// Refuses a construct by its name.
+    fn refuse(&mut self, span: Span, construct: &str, reason: &str) -> Typed {
+        let message = format_args!("{construct} is not supported: {reason}");
+        self.error(span, Code::Refused, message)
+    }
+
+    /// An operation that a template cannot have: the instances are made from the source.
+    fn opaque(&mut self) -> Typed {
+        self.is_opaque = true;
+        Typed::ERROR
+    }
+
+    fn push<T>(&mut self, list: impl FnOnce(&mut Self) -> &mut Vec<T>, value: T) {
+        let result = try_push(list(self), value);
+        self.program().diagnostics.allocated(result);
+    }
+
+    fn name(&self, name: Name) -> &'s str {
+        self.unit.program.name(name)
+    }
+
+    fn span(&self, id: ExprId) -> Span {
+        self.tree.expr(id).span
+    }
+
+    fn type_text(&self, ty: TypeId) -> alloc::string::String {
+        self.unit.program.type_text(ty)
+    }
+
+    fn head(&self, ty: TypeId) -> Head {
+        self.unit.program.types.head(ty)
+    }
+
+    fn scalar(&self, ty: TypeId) -> Option<Scalar> {
+        self.unit.program.scalar(ty)
+    }
+
+    fn repr(&self, ty: TypeId) -> Repr {
+        self.unit.program.repr(ty)
+    }
+
+    fn resolve(&mut self, node: TypeNodeId) -> TypeId {
+        let source = self.source;
+        let types = core::mem::take(&mut self.types);
+        let ty = self.unit.program.resolve(source, node, &types);
+        self.types = types;
+        ty
+    }
+
+    /// States where the next instructions come from.
+    fn locate(&mut self, span: Span) {
+        let Some(source) = self.unit.program.source(self.source) else { return };
+        let (line, start) = source.file.line(span.start);
+        let column = u16::try_from(span.start.saturating_sub(start) + 1).unwrap_or(0);
+        self.builder.location(line, column, Some(source.file.name));
+        self.has_dead |= !self.reachable;
+    }
+
+    // Labels.
+
+    fn target(&mut self) -> Target {
+        let number = self.used.len();
+        self.push(|body| &mut body.used, false);
+        Target { label: self.builder.label(), number }
+    }
+
+    /// The label of a target, for a jump to it.
+    fn jump_label(&mut self, target: Target) -> Label {
+        if self.reachable
+            && let Some(used) = self.used.get_mut(target.number)
+        {
+            *used = true;
+        }
+        target.label
+    }
+
+    fn jump(&mut self, target: Target) {
+        if self.reachable {
+            let label = self.jump_label(target);
+            self.builder.jump(label);
+            self.reachable = false;
+        }
+    }
+
+    fn bind(&mut self, target: Target) {
+        self.builder.bind(target.label);
+        self.reachable |= self.used.get(target.number).copied().unwrap_or(false);
+    }
+
+    /// The next instruction cannot be reached.
+    fn leave(&mut self) {
+        self.reachable = false;
+    }
+
+    // Values.
+
+    /// A fresh local for a scalar of this type.
+    fn new_local(&mut self, ty: TypeId) -> Local {
+        match self.repr(ty) {
+            Repr::Scalar(ty) => self.builder.local(ty),
+            _ => self.builder.local(Scalar::I64),
+        }
+    }
+
+    fn value_type(&self, ty: TypeId) -> ValueType {
+        match self.repr(ty) {
+            Repr::Scalar(ty) => ty,
+            _ => ValueType::Scalar(Scalar::I64),
+        }
+    }
+
+    /// The value in a local, a constant in a fresh one.
+    fn local_of(&mut self, typed: Typed) -> Local {
+        let ty = self.value_type(typed.ty);
+        match typed.value {
+            Value::Local(local) => local,
+            Value::Number(number) => {
+                let to = self.builder.local(ty);
+                self.set_number(ty, to, number);
+                to
+            }
+            Value::Float(value) => {
+                let to = self.builder.local(ty);
+                self.set_float(ty, to, value);
+                to
+            }
+            Value::Place(place) => {
+                let loaded = self.load(place, typed.ty);
+                match loaded.value {
+                    Value::Local(local) => local,
+                    _ => self.builder.local(ty),
+                }
+            }
+            Value::Pair(local, _) => local,
+            Value::None => self.builder.local(ty),
+        }
+    }
+
+    fn set_number(&mut self, ty: ValueType, to: Local, number: i128) {
+        if let Ok(small) = i32::try_from(number) {
+            return self.builder.constant(ty, to, small);
+        }
+        match ty {
+            ValueType::Scalar(scalar) => {
+                let width = scalar.bits();
+                let bits = wrap(number, Scalar::I64).cast_unsigned() & u128::from(u64::MAX);
+                let mask = u64::MAX >> (64 - width.clamp(1, 64));
+                self.builder.wide_constant(scalar, to, u64::try_from(bits).unwrap_or(0) & mask);
+            }
+            ValueType::Parameter(_) => {
+                self.opaque();
+            }
+        }
+    }
+
+    fn set_float(&mut self, ty: ValueType, to: Local, value: f64) {
+        match ty {
+            ValueType::Scalar(Scalar::F32) => {
+                self.builder.wide_constant(Scalar::F32, to, narrow(value).to_bits().into());
+            }
+            ValueType::Scalar(_) => {
+                self.builder.wide_constant(Scalar::F64, to, value.to_bits());
+            }
+            ValueType::Parameter(_) => {
+                self.opaque();
+            }
+        }
+    }
+
+    /// A value as an operand: small integers stay numbers.
+    fn operand(&mut self, typed: Typed) -> crate::ir::Value {
+        if let Value::Number(number) = typed.value
+            && let Ok(small) = i32::try_from(number)
+            && self.scalar(typed.ty).is_none_or(|scalar| !scalar.is_float())
+        {
+            return crate::ir::Value::Number(small);
+        }
+        self.local_of(typed).into()
+    }
+
+    /// A literal with the type that it has without a context.
+    fn settle(&mut self, typed: Typed) -> Typed {
+        if !typed.flexible {
+            return typed;
+        }
+        let value = match typed.value {
+            // Beyond the largest i64 the literal states the bits.
+            Value::Number(number) => Value::Number(wrap(number, Scalar::I64)),
+            value => value,
+        };
+        Typed { flexible: false, value, ..typed }
+    }
+
+    /// The value as one of `wanted`, where that is implied.
+    fn coerce(&mut self, typed: Typed, wanted: TypeId, span: Span) -> Typed {
+        if typed.ty == wanted && !typed.flexible || wanted.is_error() || typed.ty.fits_all() {
+            return typed;
+        }
+        if typed.flexible {
+            return self.coerce_literal(typed, wanted, span);
+        }
+        if let Some(widened) = self.widen(typed, wanted) {
+            return widened;
+        }
+        match (self.head(wanted), self.head(typed.ty)) {
+            (Head::View, Head::Array(length)) => {
+                let element = self.unit.program.types.part(typed.ty, 0);
+                if self.unit.program.types.part(wanted, 0) == element
+                    && let Value::Place(place) = typed.value
+                {
+                    let pointer = self.address(place);
+                    let len = self.builder.local(Scalar::I64);
+                    self.set_number(Scalar::I64.into(), len, length.into());
+                    return Typed::new(wanted, Value::Pair(pointer, len));
+                }
+            }
+            (Head::Pointer(false), Head::Pointer(true)) => {
+                let target = self.unit.program.types.part(typed.ty, 0);
+                if self.unit.program.types.part(wanted, 0) == target {
+                    return Typed { ty: wanted, ..typed };
+                }
+            }
+            _ => {}
+        }
+        self.mismatch(wanted, typed.ty, span)
+    }
+
+    fn mismatch(&mut self, wanted: TypeId, found: TypeId, span: Span) -> Typed {
+        if self.is_template
+            && (self.unit.program.types.has_params(wanted)
+                || self.unit.program.types.has_params(found))
+        {
+            return self.opaque();
+        }
+        let (wanted_text, found_text) = (self.type_text(wanted), self.type_text(found));
+        let message = format_args!("expected `{wanted_text}`, found `{found_text}`");
+        let both = self.scalar(wanted).zip(self.scalar(found));
+        if both.is_some_and(|(one, two)| one != Scalar::Bool && two != Scalar::Bool) {
+            let note = format_args!("write `as {wanted_text}`");
+            return self.error_with_note(span, Code::TypeMismatch, message, note);
+        }
+        self.error(span, Code::TypeMismatch, message)
+    }
+
+    /// An integer or float in a wider type of its kind.
+    fn widen(&mut self, typed: Typed, wanted: TypeId) -> Option<Typed> {
+        let (from, to) = (self.scalar(typed.ty)?, self.scalar(wanted)?);
+        let same_kind = from.is_float() == to.is_float()
+            && from.is_signed() == to.is_signed()
+            && from != Scalar::Bool
+            && to != Scalar::Bool;
+        if !same_kind || from.bits() >= to.bits() {
+            return None;
+        }
+        Some(self.convert(typed, wanted))
+    }
+
+    /// The value converted as `as` does.
+    fn convert(&mut self, typed: Typed, wanted: TypeId) -> Typed {
+        if typed.ty == wanted {
+            return typed;
+        }
+        let (Repr::Scalar(from), Repr::Scalar(to)) = (self.repr(typed.ty), self.repr(wanted))
+        else {
+            return Typed::ERROR;
+        };
+        if let (Value::Number(number), Some(scalar)) = (typed.value, self.scalar(wanted))
+            && !scalar.is_float()
+            && scalar != Scalar::Bool
+        {
+            return Typed::new(wanted, Value::Number(wrap(number, scalar)));
+        }
+        if from == to {
+            return Typed { ty: wanted, flexible: false, ..typed };
+        }
+        let source = self.local_of(typed);
+        let result = self.builder.local(to);
+        self.builder.convert(to, result, from, source);
+        Typed::local(wanted, result)
+    }
+
+    fn coerce_literal(&mut self, typed: Typed, wanted: TypeId, span: Span) -> Typed {
+        if let Head::Param(_) = self.head(wanted) {
+            if let Value::Number(number) = typed.value
+                && i32::try_from(number).is_ok()
+            {
+                return Typed::new(wanted, typed.value);
+            }
+            return self.opaque();
+        }
+        let value = match typed.value {
+            Value::Number(number) => ConstValue::Integer(number),
+            Value::Float(number) => ConstValue::Float(number),
+            _ => return self.mismatch(wanted, typed.ty, span),
+        };
+        let value = Evaluated { value, ty: typed.ty, is_flexible: true };
+        // The type of the literal itself is checked for range as well.
+        let retyped = Evaluated { ty: TypeId::ERROR, ..value };
+        match self.unit.program.convert_literal(retyped, wanted) {
+            Some(Evaluated { value: ConstValue::Integer(number), .. }) => {
+                Typed::new(wanted, Value::Number(number))
+            }
+            Some(Evaluated { value: ConstValue::Float(number), .. }) => {
+                Typed::new(wanted, Value::Float(number))
+            }
+            _ if self.scalar(wanted).is_some_and(|s| s != Scalar::Bool)
+                && matches!(typed.value, Value::Number(_)) =>
+            {
+                let text = self.type_text(wanted);
+                let message = format_args!("the number does not fit `{text}`");
+                self.error(span, Code::OutOfRange, message)
+            }
+            _ => self.mismatch(wanted, typed.ty, span),
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the nearest value is the result")]
+fn narrow(value: f64) -> f32 {
+    value as f32
+}

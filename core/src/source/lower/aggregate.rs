@@ -1,0 +1,481 @@
+//! Tuples, arrays, structs and variants with payloads.
+
+use super::*;
+
+impl Body<'_, '_, '_> {
+    /// Memory for a value of the type: the one that the context has, or fresh one.
+    pub(super) fn destination(&mut self, ty: TypeId, want: Want, span: Span) -> Place {
+        match want.dest {
+            Some(place) if want.ty == Some(ty) => place,
+            _ => self.temporary(ty, span),
+        }
+    }
+
+    fn made(ty: TypeId, place: Place) -> Typed {
+        Typed { temporary: true, ..Typed::new(ty, Value::Place(place)) }
+    }
+
+    fn intern(&mut self, head: Head, parts: &[TypeId], span: Span) -> TypeId {
+        let source = self.source;
+        self.program().intern(source, span, head, parts)
+    }
+
+    /// Computes a value for a part of memory.
+    fn fill(&mut self, id: ExprId, ty: TypeId, place: Place) {
+        let dest = (self.repr(ty) == Repr::Memory).then_some(place);
+        let value = self.expr(id, Want { ty: Some(ty), dest });
+        let value = self.coerce(value, ty, self.span(id));
+        if !value.ty.fits_all() {
+            self.store_in(place, value);
+        }
+    }
+
+    pub(super) fn tuple(&mut self, parts: List, want: Want, span: Span) -> Typed {
+        let tree = self.tree;
+        let ids = tree.list(parts);
+        if ids.is_empty() {
+            return Typed::UNIT;
+        }
+        let wanted = want.ty.filter(|&ty| {
+            self.head(ty) == Head::Tuple && self.unit.program.types.parts(ty).len() == ids.len()
+        });
+        let mut values = Vec::new();
+        let mut types = Vec::new();
+        for (index, &id) in ids.iter().enumerate() {
+            let hint = wanted.map(|ty| self.unit.program.types.part(ty, index));
+            let value = self.expr(ExprId(id), Want { ty: hint, dest: None });
+            let value = match hint {
+                Some(ty) => self.coerce(value, ty, self.span(ExprId(id))),
+                None => self.settle(value),
+            };
+            if value.ty.fits_all() {
+                return value;
+            }
+            let last = ExprId(ids.last().copied().unwrap_or(id));
+            let value = self.stable(value, ExprId(id), last);
+            let pushed = try_push(&mut values, value).and(try_push(&mut types, value.ty));
+            self.program().diagnostics.allocated(pushed);
+        }
+        if self.is_template && types.iter().any(|&ty| self.unit.program.types.has_params(ty)) {
+            return self.opaque();
+        }
+        let ty = self.intern(Head::Tuple, &types, span);
+        if ty.is_error() {
+            return Typed::ERROR;
+        }
+        let place = self.destination(ty, want, span);
+        let fields = self.program().fields_of(ty, 0);
+        for (value, field) in values.into_iter().zip(fields) {
+            self.store(Self::inside(place, field.offset), value);
+        }
+        Self::made(ty, place)
+    }
+
+    /// The element type that the context has for an array literal.
+    fn wanted_element(&self, want: Want) -> Option<TypeId> {
+        let ty = want.ty?;
+        matches!(self.head(ty), Head::Array(_) | Head::View)
+            .then(|| self.unit.program.types.part(ty, 0))
+    }
+
+    pub(super) fn array(&mut self, elements: List, want: Want, span: Span) -> Typed {
+        let tree = self.tree;
+        let ids = tree.list(elements);
+        let hint = self.wanted_element(want);
+        let Some((&first, rest)) = ids.split_first() else {
+            return match hint {
+                Some(element) => {
+                    let ty = self.intern(Head::Array(0), &[element], span);
+                    let place = self.destination(ty, want, span);
+                    Self::made(ty, place)
+                }
+                None => {
+                    let message = format_args!("the element type of an empty array is not known");
+                    self.error(span, Code::Unresolved, message)
+                }
+            };
+        };
+        // Without a type from the context the first element decides.
+        let mut start = None;
+        let element = match hint {
+            Some(element) => element,
+            None => {
+                let value = self.expr(ExprId(first), Want::NOTHING);
+                let value = self.settle(value);
+                start = Some(value);
+                value.ty
+            }
+        };
+        if element.fits_all() || element == TypeId::UNIT {
+            return Typed::ERROR;
+        }
+        if self.is_template && self.unit.program.types.has_params(element) {
+            return self.opaque();
+        }
+        let ty = self.intern(Head::Array(elements.len), &[element], span);
+        if ty.is_error() || !self.fits_frame(ty, span) {
+            return Typed::ERROR;
+        }
+        let place = self.destination(ty, want, span);
+        match start {
+            Some(value) => self.store(place, value),
+            None => self.fill(ExprId(first), element, place),
+        }
+        let stride = self.program().stride(element);
+        for (index, &id) in (1_u32..).zip(rest) {
+            let to = Self::inside(place, index.saturating_mul(stride));
+            self.fill(ExprId(id), element, to);
+        }
+        Self::made(ty, place)
+    }
+
+    /// Whether a type has a size that values may have.
+    fn fits_frame(&mut self, ty: TypeId, span: Span) -> bool {
+        let element = self.unit.program.types.part(ty, 0);
+        let Head::Array(length) = self.head(ty) else { return true };
+        let stride = self.program().stride(element);
+        let fits = stride.checked_mul(length).is_some_and(|size| size <= MAX_FRAME);
+        if !fits {
+            let message = format_args!("an array of more than {MAX_FRAME} bytes is too large");
+            self.error(span, Code::TooLarge, message);
+        }
+        fits
+    }
+
+    /// `[value; count]`.
+    pub(super) fn repeat(&mut self, value: ExprId, count: ExprId, want: Want, span: Span) -> Typed {
+        let source = self.source;
+        let Some(length) = self.program().array_length(source, count) else {
+            return Typed::ERROR;
+        };
+        let hint = self.wanted_element(want);
+        let typed = self.expr(value, Want { ty: hint, dest: None });
+        let typed = match hint {
+            Some(element) => self.coerce(typed, element, self.span(value)),
+            None => self.settle(typed),
+        };
+        let element = typed.ty;
+        if element.fits_all() || element == TypeId::UNIT {
+            return Typed::ERROR;
+        }
+        if self.is_template && self.unit.program.types.has_params(element) {
+            return self.opaque();
+        }
+        let ty = self.intern(Head::Array(length), &[element], span);
+        if ty.is_error() || !self.fits_frame(ty, span) {
+            return Typed::ERROR;
+        }
+        let place = self.destination(ty, want, span);
+        self.repeat_into(place, typed, length);
+        Self::made(ty, place)
+    }
+
+    /// Writes a value to each element.
+    fn repeat_into(&mut self, place: Place, value: Typed, length: u32) {
+        use crate::ir::{Binary, Condition};
+        let stride = self.program().stride(value.ty);
+        let bytes = i32::try_from(stride.saturating_mul(length)).unwrap_or(0);
+        let byte = match (value.value, stride) {
+            (Value::Number(0), _) => Some(0),
+            (Value::Number(number), 1) => Some(number & 0xff),
+            _ => None,
+        };
+        if bytes == 0 {
+            return;
+        }
+        if let Some(byte) = byte {
+            let pointer = self.address(place);
+            let fill = self.builder.local(Scalar::U8);
+            self.set_number(Scalar::U8.into(), fill, byte);
+            return self.builder.fill_memory(pointer, fill, bytes);
+        }
+        let base = Place::at(Base::Pointer(self.address(place)));
+        let value = match value.value {
+            Value::Number(_) | Value::Float(_) => {
+                let local = self.local_of(value);
+                Typed::local(value.ty, local)
+            }
+            _ => value,
+        };
+        let counter = self.builder.local(Scalar::I64);
+        self.builder.constant(Scalar::I64, counter, 0);
+        let limit = Typed::new(TypeId::I64, Value::Number(length.into()));
+        let limit = self.branch_operand(limit);
+        let head = self.builder.label();
+        self.builder.bind(head);
+        let element = self.element_place(base, value.ty, counter);
+        self.store(element, value);
+        self.builder.binary(Binary::Add, Scalar::I64, counter, counter, 1);
+        self.builder.branch(Condition::Less, Scalar::I64, counter, limit, head);
+    }
+
+    /// `P { x: 1 }`.
+    pub(super) fn literal(
+        &mut self,
+        name: ExprId,
+        arguments: List,
+        want: Want,
+        span: Span,
+    ) -> Typed {
+        match self.type_prefix(name) {
+            Some((Head::Struct(number), types)) => {
+                self.construct(number, &types, arguments, want, span)
+            }
+            _ => {
+                let message = format_args!("the literal names no struct");
+                self.error(span, Code::UnknownType, message)
+            }
+        }
+    }
+
+    /// A struct of its fields.
+    pub(super) fn construct(
+        &mut self,
+        number: u32,
+        types: &[TypeId],
+        arguments: List,
+        want: Want,
+        span: Span,
+    ) -> Typed {
+        let Some(info) = at(&self.unit.program.structs, number).copied() else {
+            return Typed::ERROR;
+        };
+        let wanted = want.ty.filter(|&ty| self.head(ty) == Head::Struct(number));
+        let ty = match (info.type_params, types.is_empty(), wanted) {
+            (0, true, _) => self.intern(Head::Struct(number), &[], span),
+            (_, true, Some(ty)) if !self.unit.program.types.has_params(ty) => ty,
+            (_, true, _) => {
+                let parts = self.inferred_parts(info.fields, info.type_params, arguments);
+                let name = self.name(info.name);
+                let Some(parts) = self.all_known(parts, name, span) else { return Typed::ERROR };
+                self.intern(Head::Struct(number), &parts, span)
+            }
+            _ => {
+                let (source, name) = (self.source, info.name);
+                self.program().named(source, span, name, types, &[])
+            }
+        };
+        if ty.is_error() {
+            return Typed::ERROR;
+        }
+        if self.unit.program.types.has_params(ty) {
+            return self.opaque();
+        }
+        let fields = self.program().fields_of(ty, 0);
+        let place = self.destination(ty, want, span);
+        let defaults = Some(info.source);
+        self.fill_fields(&fields, arguments, place, (info.name, defaults), span);
+        Self::made(ty, place)
+    }
+
+    /// The type arguments that arguments for fields have.
+    fn inferred_parts(
+        &mut self,
+        fields: List,
+        params: u32,
+        arguments: List,
+    ) -> Vec<Option<TypeId>> {
+        let tree = self.tree;
+        let count = usize::try_from(params).unwrap_or(0);
+        let filled = crate::alloc_util::try_filled(count, &None);
+        let mut bindings = self.program().diagnostics.allocated(filled).unwrap_or_default();
+        for is_literal in [false, true] {
+            for (index, argument) in tree.entries(&tree.arguments, arguments).enumerate() {
+                let list = range(&self.unit.program.fields, fields);
+                let field = match argument.name {
+                    Some(name) => list.iter().find(|field| field.name == name),
+                    None => list.get(index),
+                };
+                let Some(pattern) = field.map(|field| field.ty) else { continue };
+                if !self.unit.program.types.has_params(pattern) {
+                    continue;
+                }
+                let (ty, flexible) = self.type_of(argument.value);
+                if flexible == is_literal {
+                    self.unit.program.types.unify(pattern, ty, &mut bindings);
+                }
+            }
+        }
+        bindings
+    }
+
+    fn all_known(
+        &mut self,
+        parts: Vec<Option<TypeId>>,
+        name: &str,
+        span: Span,
+    ) -> Option<Vec<TypeId>> {
+        let mut known = Vec::new();
+        for part in parts {
+            let Some(part) = part else {
+                self.unresolved(name, span);
+                return None;
+            };
+            let pushed = try_push(&mut known, part);
+            self.program().diagnostics.allocated(pushed);
+        }
+        Some(known)
+    }
+
+    /// Computes fields in the order in which they are written, then the defaults of the others.
+    fn fill_fields(
+        &mut self,
+        fields: &[Field],
+        arguments: List,
+        place: Place,
+        (name, defaults): (Name, Option<u32>),
+        span: Span,
+    ) {
+        let tree = self.tree;
+        let filled = crate::alloc_util::try_filled(fields.len(), &false);
+        let Some(mut done) = self.program().diagnostics.allocated(filled) else { return };
+        for (position, argument) in tree.entries(&tree.arguments, arguments).enumerate() {
+            let index = match argument.name {
+                Some(name) => fields.iter().position(|field| field.name == name),
+                None => Some(position),
+            };
+            let argument_span = self.span(argument.value);
+            let found = index.and_then(|index| Some((index, fields.get(index)?)));
+            let Some((index, field)) = found else {
+                let owner = self.name(name);
+                match argument.name {
+                    Some(field) => {
+                        let field = self.name(field);
+                        let message = format_args!("`{owner}` has no field `{field}`");
+                        self.error(argument_span, Code::UnknownField, message);
+                    }
+                    None => {
+                        let count = fields.len();
+                        let message = format_args!("`{owner}` has {count} fields");
+                        self.error(argument_span, Code::BadCall, message);
+                    }
+                }
+                continue;
+            };
+            let was_done = done.get_mut(index).is_some_and(|done| core::mem::replace(done, true));
+            if was_done {
+                let message = format_args!("the field has two values");
+                self.error(argument_span, Code::BadCall, message);
+            }
+            self.fill(argument.value, field.ty, Self::inside(place, field.offset));
+        }
+        for (field, done) in fields.iter().zip(done) {
+            if done {
+                continue;
+            }
+            match (field.default, defaults) {
+                (Some(default), Some(source)) => {
+                    self.default_field(default, source, field, place);
+                }
+                _ => {
+                    let (owner, field) = (self.name(name), self.name(field.name));
+                    let message = format_args!("field `{field}` of `{owner}` has no value");
+                    self.error(span, Code::BadCall, message);
+                }
+            }
+        }
+    }
+
+    /// The default of a field, as seen from its file.
+    fn default_field(&mut self, default: ExprId, source: u32, field: &Field, place: Place) {
+        let to = Self::inside(place, field.offset);
+        self.elsewhere(source, |body| body.fill(default, field.ty, to));
+    }
+
+    /// Runs `lower` with the names of another file, without variables.
+    pub(super) fn elsewhere<T: Default>(
+        &mut self,
+        source: u32,
+        lower: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let Some(other) = self.unit.program.source(source) else { return T::default() };
+        let tree = core::mem::replace(&mut self.tree, &other.tree);
+        let file = core::mem::replace(&mut self.source, source);
+        let variables = core::mem::take(&mut self.variables);
+        let walk = core::mem::replace(&mut self.walk, self.unit.next_walk());
+        let result = lower(self);
+        self.drop_variables(0);
+        self.walk = walk;
+        self.variables = variables;
+        self.tree = tree;
+        self.source = file;
+        result
+    }
+
+    /// `E.A` without arguments: a variant or a constant of a type.
+    pub(super) fn variant(
+        &mut self,
+        head: Head,
+        types: Vec<TypeId>,
+        name: Name,
+        want: Want,
+        span: Span,
+    ) -> Typed {
+        self.make_variant(head, &types, name, None, want, span).unwrap_or_else(|| {
+            let text = self.name(name);
+            let owner = match head {
+                Head::Struct(number) => at(&self.unit.program.structs, number),
+                Head::Enum(number) => at(&self.unit.program.enums, number),
+                _ => None,
+            };
+            let owner = owner.map_or("?", |info| self.unit.program.name(info.name));
+            let message = format_args!("`{owner}` has no variant `{text}`");
+            self.error(span, Code::UnknownField, message)
+        })
+    }
+
+    /// A variant of an enum; `None` when the type has none of this name.
+    pub(super) fn make_variant(
+        &mut self,
+        head: Head,
+        types: &[TypeId],
+        name: Name,
+        arguments: Option<List>,
+        want: Want,
+        span: Span,
+    ) -> Option<Typed> {
+        let Head::Enum(number) = head else { return None };
+        let info = at(&self.unit.program.enums, number).copied()?;
+        let variants = self.unit.program.enum_variants(number);
+        let index = variants.iter().position(|variant| variant.name == name)?;
+        let variant = *variants.get(index)?;
+        let wanted = want.ty.filter(|&ty| self.head(ty) == head);
+        let ty = match (info.type_params, types.is_empty(), wanted) {
+            (0, ..) => self.intern(head, &[], span),
+            (_, true, Some(ty)) => ty,
+            (_, true, None) => {
+                let list = arguments.unwrap_or_default();
+                let parts = self.inferred_parts(variant.fields, info.type_params, list);
+                let text = self.name(name);
+                let Some(parts) = self.all_known(parts, text, span) else {
+                    return Some(Typed::ERROR);
+                };
+                self.intern(head, &parts, span)
+            }
+            _ => {
+                let source = self.source;
+                self.program().named(source, span, info.name, types, &[])
+            }
+        };
+        if ty.is_error() {
+            return Some(Typed::ERROR);
+        }
+        if self.unit.program.types.has_params(ty) {
+            return Some(self.opaque());
+        }
+        if self.repr(ty) != Repr::Memory {
+            if arguments.is_some_and(|list| !list.is_empty()) {
+                let text = self.name(name);
+                let message = format_args!("variant `{text}` has no values");
+                self.error(span, Code::BadCall, message);
+            }
+            return Some(Typed::new(ty, Value::Number(variant.discriminant.into())));
+        }
+        let place = self.destination(ty, want, span);
+        let fields = self.program().fields_of(ty, index);
+        self.fill_fields(&fields, arguments.unwrap_or_default(), place, (name, None), span);
+        let tag = i128::try_from(index).unwrap_or(0);
+        self.store(place, Typed::new(TypeId::I64, Value::Number(tag)));
+        Some(Self::made(ty, place))
+    }
+}

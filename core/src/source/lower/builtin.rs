@@ -1,0 +1,332 @@
+//! Functions and methods of the language itself, and bounds of type parameters.
+
+use super::*;
+use crate::ir::{Binary, Condition, Unary};
+
+/// Methods that are refused, and why.
+const REFUSED: &[(&str, &str)] = &[
+    ("push", "an array does not grow"),
+    ("pop", "an array does not shrink"),
+    ("append", "an array does not grow"),
+    ("insert", "an array does not grow"),
+    ("remove", "an array does not shrink"),
+    ("map", "functions are no values"),
+    ("filter", "functions are no values"),
+    ("to_text", "it allocates a text"),
+    ("to_string", "it allocates a text"),
+    ("ord", "texts are literals for printing"),
+    ("split", "texts are literals for printing"),
+    ("concat", "texts are literals for printing"),
+];
+
+impl Body<'_, '_, '_> {
+    /// A function of the language; `None` when there is none with this name.
+    pub(super) fn builtin(
+        &mut self,
+        name: Name,
+        arguments: List,
+        want: Want,
+        span: Span,
+    ) -> Option<Typed> {
+        let tree = self.tree;
+        let mut list = tree.entries(&tree.arguments, arguments).map(|argument| argument.value);
+        match name {
+            Name::PRINT | Name::EPRINT | Name::PRINT_RAW => {
+                self.print(name, arguments, span);
+                return Some(Typed::UNIT);
+            }
+            Name::RANGE => {
+                return Some(self.refuse(
+                    span,
+                    "a range as a value",
+                    "ranges belong to `for` and patterns",
+                ));
+            }
+            _ => {}
+        }
+        let (first, second) = (list.next(), list.next());
+        let count = arguments.len;
+        match (name, first, second) {
+            (Name::LEN, Some(value), None) => {
+                let value = self.expr(value, Want::NOTHING);
+                self.length(value, Name::LEN)
+            }
+            (Name::MIN | Name::MAX, Some(left), Some(right)) if count == 2 => {
+                let one = self.expr(left, Want { dest: None, ..want });
+                let one = self.stable(one, left, right);
+                let two = self.expr(right, Want::of(one.ty));
+                Some(self.extreme(name, one, two, span))
+            }
+            (Name::ABS | Name::SQRT | Name::FLOOR, Some(value), None) => {
+                let value = self.expr(value, Want { dest: None, ..want });
+                let value = self.settle(value);
+                self.number_method(value, name, span)
+            }
+            (Name::INT, Some(value), None) => self.builtin_cast(value, TypeId::I64, span),
+            (Name::FLOAT, Some(value), None) => self.builtin_cast(value, TypeId::F64, span),
+            (_, Some(value), None) => {
+                let ty = TypeId::primitive(self.name(name))?;
+                self.scalar(ty)?;
+                self.builtin_cast(value, ty, span)
+            }
+            _ => None,
+        }
+    }
+
+    /// `int(x)`.
+    fn builtin_cast(&mut self, value: ExprId, ty: TypeId, span: Span) -> Option<Typed> {
+        let value = self.expr(value, Want::NOTHING);
+        if value.ty.fits_all() {
+            return Some(value);
+        }
+        let value = self.settle(value);
+        if value.ty == TypeId::TEXT {
+            return Some(self.refuse(span, "the number of a text", "texts are for printing"));
+        }
+        if !matches!(self.repr(value.ty), Repr::Scalar(_)) {
+            let (from, to) = (self.type_text(value.ty), self.type_text(ty));
+            let message = format_args!("`{from}` cannot be converted to `{to}`");
+            return Some(self.error(span, Code::NoOperation, message));
+        }
+        Some(self.convert(value, ty))
+    }
+
+    /// The length of an array or text, by the name of the method or field.
+    pub(super) fn length(&mut self, value: Typed, name: Name) -> Option<Typed> {
+        if name != Name::LEN && name != Name::LENGTH {
+            return None;
+        }
+        match (self.head(value.ty), value.value) {
+            (Head::Array(length), _) => Some(Typed::new(TypeId::I64, Value::Number(length.into()))),
+            (Head::View | Head::Text, Value::Pair(_, length)) => {
+                Some(Typed::local(TypeId::I64, length))
+            }
+            (Head::Error | Head::Never, _) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// A method of numbers, arrays and texts.
+    pub(super) fn builtin_method(
+        &mut self,
+        value: Typed,
+        name: Name,
+        arguments: List,
+        span: Span,
+    ) -> Option<Typed> {
+        let tree = self.tree;
+        let value = self.settle(value);
+        let first = tree.entries(&tree.arguments, arguments).next().map(|a| a.value);
+        let text = self.name(name);
+        if let Some(length) = self.length(value, name) {
+            return Some(length);
+        }
+        match (name, first) {
+            (Name::FDIV, Some(right)) => {
+                let right = self.expr(right, Want::of(value.ty));
+                return Some(self.floor_division(value, right, span));
+            }
+            (Name::MIN | Name::MAX, Some(right)) => {
+                let right = self.expr(right, Want::of(value.ty));
+                return Some(self.extreme(name, value, right, span));
+            }
+            (_, None) => {
+                if let Some(result) = self.number_method(value, name, span) {
+                    return Some(result);
+                }
+            }
+            _ => {}
+        }
+        let refused = REFUSED.iter().find(|refused| refused.0 == text);
+        if let Some((_, reason)) = refused {
+            self.skip_arguments(arguments);
+            let message = format_args!("`.{text}()` is not supported: {reason}");
+            return Some(self.error(span, Code::Refused, message));
+        }
+        if value.ty == TypeId::TEXT {
+            return Some(self.refuse(span, "an operation on texts", "it allocates"));
+        }
+        None
+    }
+
+    /// A method of numbers without arguments.
+    fn number_method(&mut self, value: Typed, name: Name, span: Span) -> Option<Typed> {
+        if value.ty.fits_all() {
+            return Some(value);
+        }
+        let scalar = self.scalar(value.ty)?;
+        let wanted = match name {
+            Name::TO_I64 => Some(TypeId::I64),
+            Name::TO_I32 => Some(TypeId::I32),
+            Name::TO_U64 => Some(TypeId::U64),
+            Name::TO_F64 => Some(TypeId::F64),
+            Name::TO_F32 => Some(TypeId::F32),
+            _ => None,
+        };
+        if let Some(wanted) = wanted {
+            return Some(self.convert(value, wanted));
+        }
+        let result = match name {
+            Name::ABS if scalar == Scalar::Bool => return None,
+            Name::ABS if scalar.is_float() => self.float_unary(Unary::Absolute, value),
+            Name::ABS => self.absolute(value, scalar),
+            Name::SQRT if scalar.is_float() => self.float_unary(Unary::SquareRoot, value),
+            Name::SQRT if scalar != Scalar::Bool => {
+                let value = self.convert(value, TypeId::F64);
+                self.float_unary(Unary::SquareRoot, value)
+            }
+            Name::FLOOR if scalar.is_float() => {
+                let symbol = if scalar == Scalar::F32 { "floorf" } else { "floor" };
+                let argument = self.local_of(value);
+                let result = self.new_local(value.ty);
+                self.builder.call_host(symbol, Some(result), &[argument]);
+                Typed::local(value.ty, result)
+            }
+            _ => return None,
+        };
+        let _ = span;
+        Some(result)
+    }
+
+    fn float_unary(&mut self, unary: Unary, value: Typed) -> Typed {
+        let from = self.local_of(value);
+        let result = self.new_local(value.ty);
+        let ty = self.value_type(value.ty);
+        self.builder.unary(unary, ty, result, from);
+        Typed::local(value.ty, result)
+    }
+
+    fn absolute(&mut self, value: Typed, scalar: Scalar) -> Typed {
+        if !scalar.is_signed() {
+            return value;
+        }
+        let from = self.local_of(value);
+        let negative = self.new_local(value.ty);
+        let result = self.new_local(value.ty);
+        let is_negative = self.builder.local(Scalar::Bool);
+        self.builder.unary(Unary::Negate, scalar, negative, from);
+        self.builder.compare(Condition::Less, scalar, is_negative, from, 0);
+        self.builder.select(scalar, result, is_negative, negative, from);
+        Typed::local(value.ty, result)
+    }
+
+    /// The smaller or greater of two numbers.
+    fn extreme(&mut self, name: Name, left: Typed, right: Typed, span: Span) -> Typed {
+        if left.ty.fits_all() || right.ty.fits_all() {
+            return Typed::ERROR;
+        }
+        let Some((left, right)) = self.same_type(left, right, BinaryOp::Less, span) else {
+            return Typed::ERROR;
+        };
+        let is_number = self.scalar(left.ty).is_some_and(|scalar| scalar != Scalar::Bool);
+        if !is_number && !matches!(self.head(left.ty), Head::Param(_)) {
+            return self.no_operation(BinaryOp::Less, left.ty, right.ty, span);
+        }
+        let ty = self.value_type(left.ty);
+        let condition = if name == Name::MIN { Condition::Less } else { Condition::Greater };
+        let (one, two) = (self.local_of(left), self.local_of(right));
+        let holds = self.builder.local(Scalar::Bool);
+        self.builder.compare(condition, ty, holds, one, two);
+        let result = self.builder.local(ty);
+        self.builder.select(ty, result, holds, one, two);
+        Typed::local(left.ty, result)
+    }
+
+    /// `a.fdiv(b)`: the quotient rounded down.
+    fn floor_division(&mut self, left: Typed, right: Typed, span: Span) -> Typed {
+        if right.ty.fits_all() {
+            return right;
+        }
+        let Some((left, right)) = self.same_type(left, right, BinaryOp::Divide, span) else {
+            return Typed::ERROR;
+        };
+        let Some(scalar) = self.scalar(left.ty).filter(|&scalar| scalar != Scalar::Bool) else {
+            return self.no_operation(BinaryOp::Divide, left.ty, right.ty, span);
+        };
+        let (one, two) = (self.local_of(left), self.local_of(right));
+        let quotient = self.new_local(left.ty);
+        self.locate(span);
+        self.builder.binary(Binary::Divide, scalar, quotient, one, two);
+        if scalar.is_float() {
+            let value = Typed::local(left.ty, quotient);
+            return self.number_method(value, Name::FLOOR, span).unwrap_or(Typed::ERROR);
+        }
+        if scalar.is_signed() {
+            let (rest, signs) = (self.new_local(left.ty), self.new_local(left.ty));
+            let end = self.builder.label();
+            self.builder.binary(Binary::Remainder, scalar, rest, one, two);
+            self.builder.branch(Condition::Equal, scalar, rest, 0, end);
+            self.builder.binary(Binary::Xor, scalar, signs, rest, two);
+            self.builder.branch(Condition::GreaterEqual, scalar, signs, 0, end);
+            self.builder.binary(Binary::Subtract, scalar, quotient, quotient, 1);
+            self.builder.bind(end);
+        }
+        Typed::local(left.ty, quotient)
+    }
+
+    /// Whether the type arguments have what the bounds ask for.
+    pub(super) fn check_bounds(
+        &mut self,
+        info: &FunctionInfo,
+        types: &[TypeId],
+        span: Span,
+    ) -> bool {
+        let Some(source) = self.unit.program.source(info.source) else { return true };
+        let tree = &source.tree;
+        let owner = info.owner.and_then(|owner| entry(&tree.impls, owner));
+        let outer = owner.map_or(List::default(), |owner| owner.type_params);
+        let lists = [outer, info.decl.type_params];
+        let params = lists.into_iter().flat_map(|list| tree.entries(&tree.type_params, list));
+        for (param, &ty) in params.zip(types) {
+            for &bound in tree.list(param.bounds) {
+                let bound = self.name(Name(bound));
+                match self.has_bound(ty, bound) {
+                    Some(true) => {}
+                    Some(false) => {
+                        let text = self.type_text(ty);
+                        let function = self.name(info.decl.word.name);
+                        let message = format_args!(
+                            "`{text}` does not have the operations of `{bound}`, which \
+                             `{function}` asks for"
+                        );
+                        self.error(span, Code::Bound, message);
+                        return false;
+                    }
+                    None => {
+                        let message = format_args!("bound `{bound}` not found");
+                        let source = info.source;
+                        let word = param.word.span;
+                        self.program().error(source, word, Code::UnknownType, message);
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether a type has the operations of a bound; `None` for an unknown bound.
+    fn has_bound(&self, ty: TypeId, bound: &str) -> Option<bool> {
+        if matches!(self.head(ty), Head::Param(_)) {
+            return Some(true);
+        }
+        let scalar = self.scalar(ty);
+        let is_number = scalar.is_some_and(|scalar| scalar != Scalar::Bool);
+        let is_float = scalar.is_some_and(Scalar::is_float);
+        Some(match bound {
+            "Ord" | "PartialOrd" | "Comparable" | "Compare" => is_number,
+            "Eq" | "PartialEq" | "Equatable" | "Hash" => {
+                matches!(self.repr(ty), Repr::Scalar(_))
+            }
+            "Add" | "Sub" | "Mul" | "Div" | "Neg" | "Num" | "Number" | "Numeric" => is_number,
+            "Rem" | "Int" | "Integer" | "Integral" | "BitAnd" | "BitOr" | "BitXor" | "Shl"
+            | "Shr" => is_number && !is_float,
+            "Float" | "Floating" | "Real" => is_float,
+            "Signed" => scalar.is_some_and(|scalar| scalar.is_signed() || scalar.is_float()),
+            "Unsigned" => is_number && !is_float && !scalar.is_some_and(Scalar::is_signed),
+            "Print" | "Display" | "Show" => scalar.is_some() || ty == TypeId::TEXT,
+            "Copy" | "Clone" | "Sized" | "Default" => true,
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,627 @@
+//! Calls of functions: arguments, type arguments and the calling convention.
+
+use super::generator::Callee;
+use super::*;
+
+/// A call whose parts are known.
+struct Call<'c> {
+    number: u32,
+    info: FunctionInfo,
+    /// Written type arguments, or those of the type in front of `.`.
+    types: &'c [TypeId],
+    receiver: Option<Typed>,
+    arguments: List,
+    want: Want,
+    span: Span,
+}
+
+impl Body<'_, '_, '_> {
+    pub(super) fn call(
+        &mut self,
+        callee: ExprId,
+        arguments: List,
+        want: Want,
+        id: ExprId,
+    ) -> Typed {
+        let span = self.span(id);
+        match self.tree.expr(callee).kind {
+            ExprKind::Name(name) => self.call_name(name, &[], callee, arguments, want, span),
+            ExprKind::Generic(name, types) => {
+                let nodes = self.tree.list(types);
+                let types = self.resolve_all(nodes);
+                self.call_name(name, &types, callee, arguments, want, span)
+            }
+            ExprKind::Field(base, name) => self.call_member(base, name, arguments, want, span),
+            ExprKind::Error => {
+                self.skip_arguments(arguments);
+                Typed::ERROR
+            }
+            _ => {
+                let value = self.expr(callee, Want::NOTHING);
+                self.call_value(value, arguments, want, span)
+            }
+        }
+    }
+
+    /// Checks arguments of a call that is wrong.
+    pub(super) fn skip_arguments(&mut self, arguments: List) {
+        let tree = self.tree;
+        for argument in tree.entries(&tree.arguments, arguments) {
+            self.expr(argument.value, Want::NOTHING);
+        }
+    }
+
+    fn call_name(
+        &mut self,
+        name: Name,
+        types: &[TypeId],
+        callee: ExprId,
+        arguments: List,
+        want: Want,
+        span: Span,
+    ) -> Typed {
+        if let Some(variable) = self.variable(name) {
+            return self.call_value(variable.value, arguments, want, span);
+        }
+        if let Some(number) = self.inner_function(name) {
+            return self.call_function(number, types, None, arguments, want, span);
+        }
+        match self.unit.program.item(self.source, name) {
+            Some(Item::Function(number)) => {
+                self.call_function(number, types, None, arguments, want, span)
+            }
+            Some(Item::Struct(number)) => self.construct(number, types, arguments, want, span),
+            Some(Item::Alias(_)) => match self.type_prefix(callee) {
+                Some((Head::Struct(number), types)) => {
+                    self.construct(number, &types, arguments, want, span)
+                }
+                _ => self.not_callable(name, arguments, self.span(callee)),
+            },
+            Some(_) => self.not_callable(name, arguments, self.span(callee)),
+            None if name == Name::SELF_TYPE => match self.type_prefix(callee) {
+                Some((Head::Struct(number), types)) => {
+                    self.construct(number, &types, arguments, want, span)
+                }
+                _ => self.not_callable(name, arguments, self.span(callee)),
+            },
+            None => match self.builtin(name, arguments, want, span) {
+                Some(value) => value,
+                None => {
+                    self.unknown_name(name, self.span(callee));
+                    self.skip_arguments(arguments);
+                    Typed::ERROR
+                }
+            },
+        }
+    }
+
+    fn not_callable(&mut self, name: Name, arguments: List, span: Span) -> Typed {
+        let text = self.name(name);
+        let message = format_args!("`{text}` is not called");
+        self.error(span, Code::BadCall, message);
+        self.skip_arguments(arguments);
+        Typed::ERROR
+    }
+
+    /// A call through the address of a function.
+    pub(super) fn call_value(
+        &mut self,
+        callee: Typed,
+        arguments: List,
+        want: Want,
+        span: Span,
+    ) -> Typed {
+        if self.head(callee.ty) != Head::Function {
+            if !callee.ty.fits_all() {
+                let text = self.type_text(callee.ty);
+                let message = format_args!("a value of `{text}` is not called");
+                self.error(span, Code::BadCall, message);
+            }
+            self.skip_arguments(arguments);
+            return Typed::ERROR;
+        }
+        let parts = self.unit.program.types.parts(callee.ty).iter().copied();
+        let parts = crate::alloc_util::try_collect(parts);
+        let parts = self.program().diagnostics.allocated(parts).unwrap_or_default();
+        let Some((&result, params)) = parts.split_last() else { return Typed::ERROR };
+        let tree = self.tree;
+        let list = tree.entries(&tree.arguments, arguments);
+        if list.len() != params.len() {
+            let (wanted, found) = (params.len(), arguments.len);
+            let message = format_args!("the function has {wanted} parameters, found {found}");
+            self.error(span, Code::BadCall, message);
+            return Typed::new(result, Value::None);
+        }
+        let address = self.local_of(callee);
+        let mut values = Vec::new();
+        for (argument, &ty) in list.zip(params) {
+            let value = self.expr_as(argument.value, ty);
+            let value = self.copied(value, span);
+            self.push_value(&mut values, value);
+        }
+        self.locate(span);
+        self.emit(Callee::Address(address), &values, result, want, span)
+    }
+
+    pub(super) fn push_value(&mut self, values: &mut Vec<Typed>, value: Typed) {
+        let pushed = try_push(values, value);
+        self.program().diagnostics.allocated(pushed);
+    }
+
+    /// A call of a declared function.
+    pub(super) fn call_function(
+        &mut self,
+        number: u32,
+        types: &[TypeId],
+        receiver: Option<Typed>,
+        arguments: List,
+        want: Want,
+        span: Span,
+    ) -> Typed {
+        let Some(info) = self.unit.program.function(number) else { return Typed::ERROR };
+        let call = Call { number, info, types, receiver, arguments, want, span };
+        let mut bindings = match self.start_bindings(&call) {
+            Some(bindings) => bindings,
+            None => {
+                self.skip_arguments(arguments);
+                return Typed::ERROR;
+            }
+        };
+        let Some(order) = self.order(&call) else {
+            self.skip_arguments(arguments);
+            return Typed::ERROR;
+        };
+        let Some(values) = self.argument_values(&call, &order, &mut bindings) else {
+            return Typed::ERROR;
+        };
+        let Some(types) = self.type_arguments(&call, &bindings) else { return Typed::ERROR };
+        self.finish_call(&call, values, &types)
+    }
+
+    /// The type parameters that are known before the arguments.
+    fn start_bindings(&mut self, call: &Call<'_>) -> Option<Vec<Option<TypeId>>> {
+        let count = usize::try_from(call.info.type_params).unwrap_or(0);
+        let filled = crate::alloc_util::try_filled(count, &None);
+        let mut bindings = self.program().diagnostics.allocated(filled)?;
+        if call.types.len() > count {
+            let (name, found) = (self.name(call.info.decl.word.name), call.types.len());
+            let message = format_args!("`{name}` has {count} type parameters, found {found}");
+            self.error(call.span, Code::BadCall, message);
+            return None;
+        }
+        for (binding, &ty) in bindings.iter_mut().zip(call.types) {
+            if ty.is_error() {
+                return None;
+            }
+            *binding = Some(ty);
+        }
+        if let (Some(receiver), Some(own)) = (call.receiver, call.info.self_type) {
+            self.unit.program.types.unify(own, receiver.ty, &mut bindings);
+        }
+        Some(bindings)
+    }
+
+    /// The parameter of each argument, by number.
+    fn order(&mut self, call: &Call<'_>) -> Option<Vec<usize>> {
+        let tree = self.tree;
+        let mut order = Vec::new();
+        for (position, argument) in tree.entries(&tree.arguments, call.arguments).enumerate() {
+            let params = self.unit.program.param_list(call.info.params);
+            let index = match argument.name {
+                Some(name) => params.iter().position(|param| param.name == name),
+                None => (position < params.len()).then_some(position),
+            };
+            let span = self.span(argument.value);
+            let Some(index) = index else {
+                let function = self.name(call.info.decl.word.name);
+                match argument.name {
+                    Some(name) => {
+                        let name = self.name(name);
+                        let message = format_args!("`{function}` has no parameter `{name}`");
+                        self.error(span, Code::BadCall, message);
+                    }
+                    None => self.wrong_count(call),
+                }
+                return None;
+            };
+            if order.contains(&index) {
+                let message = format_args!("the parameter has two arguments");
+                self.error(span, Code::BadCall, message);
+                return None;
+            }
+            let pushed = try_push(&mut order, index);
+            self.program().diagnostics.allocated(pushed)?;
+        }
+        let params = self.unit.program.param_list(call.info.params);
+        let mut params = params.iter().enumerate();
+        if params.any(|(index, param)| param.default.is_none() && !order.contains(&index)) {
+            self.wrong_count(call);
+            return None;
+        }
+        Some(order)
+    }
+
+    fn wrong_count(&mut self, call: &Call<'_>) {
+        let name = self.name(call.info.decl.word.name);
+        let (wanted, found) = (call.info.params.len, call.arguments.len);
+        let message = format_args!("`{name}` has {wanted} parameters, found {found} arguments");
+        self.error(call.span, Code::BadCall, message);
+    }
+
+    /// The values of the parameters, in their order.
+    fn argument_values(
+        &mut self,
+        call: &Call<'_>,
+        order: &[usize],
+        bindings: &mut [Option<TypeId>],
+    ) -> Option<Vec<Typed>> {
+        let tree = self.tree;
+        let filled = crate::alloc_util::try_filled(call.info.params.len(), &Typed::ERROR);
+        let mut values = self.program().diagnostics.allocated(filled)?;
+        let list = tree.entries(&tree.arguments, call.arguments);
+        let last = list.clone().next_back().map(|argument| argument.value);
+        let mut is_wrong = false;
+        for (argument, &index) in list.zip(order) {
+            let param = *self.unit.program.param_list(call.info.params).get(index)?;
+            let known = self.known_type(param.ty, bindings);
+            let want = known.map_or(Want::NOTHING, Want::of);
+            let mut value = self.expr(argument.value, want);
+            if let Some(ty) = known {
+                value = self.coerce(value, ty, self.span(argument.value));
+            } else if !value.flexible
+                && !self.unit.program.types.unify(param.ty, value.ty, bindings)
+            {
+                self.no_match(param.ty, value.ty, bindings, self.span(argument.value));
+                value = Typed::ERROR;
+            }
+            value = self.stable(value, argument.value, last.unwrap_or(argument.value));
+            is_wrong |= value.ty.fits_all();
+            *values.get_mut(index)? = value;
+        }
+        if is_wrong {
+            return None;
+        }
+        self.bind_literals(call, &values, bindings);
+        self.default_values(call, order, &mut values, bindings);
+        Some(values)
+    }
+
+    /// The type of a parameter when its type parameters are bound.
+    fn known_type(&mut self, ty: TypeId, bindings: &[Option<TypeId>]) -> Option<TypeId> {
+        if !self.unit.program.types.has_params(ty) {
+            return Some(ty);
+        }
+        let mut arguments = Vec::new();
+        for &binding in bindings {
+            let unbound = binding.is_none();
+            // A parameter that is not bound stands for nothing here.
+            let pushed = try_push(&mut arguments, binding.unwrap_or(TypeId::NEVER));
+            self.program().diagnostics.allocated(pushed);
+            if unbound && self.mentions(ty, arguments.len() - 1) {
+                return None;
+            }
+        }
+        let made = self.program().types.substitute(ty, &arguments);
+        let (source, span) = (self.source, Span::default());
+        Some(self.program().made(source, span, made))
+    }
+
+    /// Whether a type has the type parameter with this number.
+    fn mentions(&self, ty: TypeId, index: usize) -> bool {
+        let types = &self.unit.program.types;
+        match types.head(ty) {
+            Head::Param(number) => usize::try_from(number) == Ok(index),
+            _ => types.parts(ty).iter().any(|&part| self.mentions(part, index)),
+        }
+    }
+
+    fn no_match(&mut self, wanted: TypeId, found: TypeId, bindings: &[Option<TypeId>], span: Span) {
+        let arguments: Vec<TypeId> =
+            bindings.iter().map(|binding| binding.unwrap_or(TypeId::ERROR)).collect();
+        let made = self.program().types.substitute(wanted, &arguments);
+        let wanted = made.unwrap_or(wanted);
+        let (wanted, found) = (self.type_text(wanted), self.type_text(found));
+        let message = format_args!("expected `{wanted}`, found `{found}`");
+        let note = format_args!("the types of the other arguments decide on the type parameter");
+        self.error_with_note(span, Code::TypeMismatch, message, note);
+    }
+
+    /// Binds what the context of the call and then literals decide on.
+    fn bind_literals(
+        &mut self,
+        call: &Call<'_>,
+        values: &[Typed],
+        bindings: &mut [Option<TypeId>],
+    ) {
+        if let (Some(want), ResultType::Known(result)) = (call.want.ty, call.info.result)
+            && bindings.contains(&None)
+        {
+            self.unit.program.types.unify(result, want, bindings);
+        }
+        for (index, value) in values.iter().enumerate() {
+            let param = self.unit.program.param_list(call.info.params).get(index).copied();
+            if let (true, Some(param)) = (value.flexible, param) {
+                self.unit.program.types.unify(param.ty, value.ty, bindings);
+            }
+        }
+    }
+
+    fn default_values(
+        &mut self,
+        call: &Call<'_>,
+        order: &[usize],
+        values: &mut [Typed],
+        bindings: &[Option<TypeId>],
+    ) {
+        for (index, place) in values.iter_mut().enumerate() {
+            if order.contains(&index) {
+                continue;
+            }
+            let param = self.unit.program.param_list(call.info.params).get(index).copied();
+            let Some(ParamInfo { ty, default: Some(default), .. }) = param else { continue };
+            let ty = self.known_type(ty, bindings).unwrap_or(TypeId::ERROR);
+            let mut value = Typed::ERROR;
+            self.elsewhere(call.info.source, |body| value = body.expr_as(default, ty));
+            *place = value;
+        }
+    }
+
+    /// The type arguments, all of them known.
+    fn type_arguments(
+        &mut self,
+        call: &Call<'_>,
+        bindings: &[Option<TypeId>],
+    ) -> Option<Vec<TypeId>> {
+        let mut types = Vec::new();
+        for &binding in bindings {
+            let Some(ty) = binding.filter(|ty| !ty.fits_all()) else {
+                let name = self.name(call.info.decl.word.name);
+                self.unresolved(name, call.span);
+                return None;
+            };
+            let pushed = try_push(&mut types, ty);
+            self.program().diagnostics.allocated(pushed);
+        }
+        self.check_bounds(&call.info, &types, call.span).then_some(types)
+    }
+
+    /// A generic call or literal whose type arguments are not known.
+    pub(super) fn unresolved(&mut self, name: &str, span: Span) {
+        self.unit.unresolved += usize::from(self.unit.program.diagnostics.muted == 0);
+        let message = format_args!("the type arguments of `{name}` are not known");
+        let note = format_args!("write them, as in `{name}<i64>(...)`");
+        self.error_with_note(span, Code::Unresolved, message, note);
+    }
+
+    fn finish_call(&mut self, call: &Call<'_>, mut values: Vec<Typed>, types: &[TypeId]) -> Typed {
+        for (index, value) in values.iter_mut().enumerate() {
+            let param = self.unit.program.param_list(call.info.params).get(index).copied();
+            let Some(param) = param else { continue };
+            let made = self.program().types.substitute(param.ty, types);
+            let source = self.source;
+            let ty = self.program().made(source, call.span, made);
+            *value = self.coerce(*value, ty, call.span);
+            let may_alias = call.info.receiver() == Receiver::Mutable || param.mutable;
+            if may_alias {
+                *value = self.copied(*value, call.span);
+            }
+            if value.ty.fits_all() {
+                return Typed::ERROR;
+            }
+        }
+        let mut all = Vec::new();
+        if let Some(receiver) = call.receiver {
+            self.push_value(&mut all, receiver);
+        }
+        for value in values {
+            self.push_value(&mut all, value);
+        }
+        let Some((callee, result)) = self.callee(call, types) else { return Typed::ERROR };
+        self.locate(call.span);
+        self.emit(callee, &all, result, call.want, call.span)
+    }
+
+    /// What is called, and the type of its result.
+    fn callee(&mut self, call: &Call<'_>, types: &[TypeId]) -> Option<(Callee, TypeId)> {
+        if self.is_template {
+            return self.template_callee(call.number, &call.info, types, call.span);
+        }
+        if let (true, ResultType::Known(result)) = (call.info.is_external, call.info.result) {
+            return Some((Callee::Host(call.info.decl.word.name), result));
+        }
+        let depth = self.instance_depth;
+        let instance = self.unit.instance(call.number, types, depth, (self.source, call.span))?;
+        let result = self.unit.result_of(instance, (self.source, call.span));
+        if result.is_error() {
+            return None;
+        }
+        Some((Callee::Instance(instance), result))
+    }
+
+    /// The callee of a template: another template, or a function by its symbol.
+    fn template_callee(
+        &mut self,
+        number: u32,
+        info: &FunctionInfo,
+        types: &[TypeId],
+        span: Span,
+    ) -> Option<(Callee, TypeId)> {
+        let result = match info.result {
+            ResultType::Known(result) => result,
+            _ if types.is_empty() => {
+                let instance = self.unit.instance(number, &[], 0, (self.source, span))?;
+                self.unit.result_of(instance, (self.source, span))
+            }
+            _ => {
+                self.opaque();
+                return None;
+            }
+        };
+        let made = self.program().types.substitute(result, types);
+        let source = self.source;
+        let result = self.program().made(source, span, made);
+        if info.owner.is_some() {
+            self.opaque();
+            return None;
+        }
+        let name = info.decl.word.name;
+        if types.is_empty() {
+            return Some((Callee::Host(name), result));
+        }
+        let terms = self.unit.program.terms(types);
+        let terms = self.program().diagnostics.allocated(terms)?;
+        let arguments = terms.iter().map(generator::type_argument).collect::<Option<Vec<_>>>();
+        let Some(arguments) = arguments else {
+            self.opaque();
+            return None;
+        };
+        Some((Callee::Template(name, arguments), result))
+    }
+
+    /// Emits a call with values of the types of the parameters.
+    fn emit(
+        &mut self,
+        callee: Callee,
+        values: &[Typed],
+        result: TypeId,
+        want: Want,
+        span: Span,
+    ) -> Typed {
+        let mut locals = Vec::new();
+        let repr = self.repr(result);
+        let place = match repr {
+            Repr::Memory => Some(self.destination(result, want, span)),
+            Repr::Pair => Some(self.temporary(result, span)),
+            Repr::Unknown => return self.opaque(),
+            _ => None,
+        };
+        let mut ok = Ok(());
+        if let Some(place) = place {
+            let address = self.address(place);
+            ok = ok.and(try_push(&mut locals, address));
+        }
+        self.program().diagnostics.allocated(ok);
+        if !self.pass(values, &mut locals) {
+            return self.opaque();
+        }
+        if locals.len() > 255 {
+            let message = format_args!("a call has at most 255 arguments");
+            return self.error(span, Code::TooLarge, message);
+        }
+        let to = match repr {
+            Repr::Scalar(ty) => Some(self.builder.local(ty)),
+            _ => None,
+        };
+        self.emit_call(&callee, to, &locals);
+        match (to, place) {
+            (Some(to), _) => Typed::local(result, to),
+            (None, Some(place)) => {
+                let value = self.load(place, result);
+                Typed { temporary: true, ..value }
+            }
+            _ => Typed::new(result, Value::None),
+        }
+    }
+
+    /// Appends the locals that values are passed in; whether their types are known.
+    fn pass(&mut self, values: &[Typed], locals: &mut Vec<Local>) -> bool {
+        let mut ok = Ok(());
+        for &value in values {
+            match (self.repr(value.ty), value.value) {
+                (Repr::Unknown, _) => return false,
+                (Repr::Scalar(_), _) => {
+                    let local = self.local_of(value);
+                    ok = ok.and(try_push(locals, local));
+                }
+                (Repr::Pair, Value::Pair(first, second)) => {
+                    ok = ok.and(try_push(locals, first));
+                    ok = ok.and(try_push(locals, second));
+                }
+                (Repr::Memory, Value::Place(place)) => {
+                    let address = self.address(place);
+                    ok = ok.and(try_push(locals, address));
+                }
+                _ => {}
+            }
+        }
+        self.program().diagnostics.allocated(ok);
+        true
+    }
+
+    fn emit_call(&mut self, callee: &Callee, to: Option<Local>, locals: &[Local]) {
+        match callee {
+            Callee::Instance(number) => self.builder.call_function(*number, to, locals, None),
+            Callee::Host(name) => {
+                let symbol = self.name(*name);
+                self.builder.call_host(symbol, to, locals);
+            }
+            Callee::Template(name, types) => {
+                let name = self.name(*name);
+                self.builder.call(name, types, to, locals, None);
+            }
+            Callee::Address(address) => self.builder.call_indirect(*address, to, locals, None),
+        }
+    }
+
+    /// The address of a function.
+    pub(super) fn function_value(&mut self, number: u32, types: &[TypeId], span: Span) -> Typed {
+        let Some(info) = self.unit.program.function(number) else { return Typed::ERROR };
+        if self.is_template {
+            return self.opaque();
+        }
+        if info.is_external {
+            return self.refuse(span, "the address of an `extern fn`", "call it in a function");
+        }
+        if usize::try_from(info.type_params) != Ok(types.len()) {
+            let name = self.name(info.decl.word.name);
+            self.unresolved(name, span);
+            return Typed::ERROR;
+        }
+        let depth = self.instance_depth;
+        let Some(instance) = self.unit.instance(number, types, depth, (self.source, span)) else {
+            return Typed::ERROR;
+        };
+        let result = self.unit.result_of(instance, (self.source, span));
+        let mut parts = Vec::new();
+        for index in 0..info.params.len() {
+            let param = self.unit.program.param_list(info.params).get(index).copied();
+            let Some(param) = param else { break };
+            let made = self.program().types.substitute(param.ty, types);
+            let source = self.source;
+            let ty = self.program().made(source, span, made);
+            let pushed = try_push(&mut parts, ty);
+            self.program().diagnostics.allocated(pushed);
+        }
+        let params = generator::abi(&self.unit.program, &parts, result);
+        let pushed = try_push(&mut parts, result);
+        self.program().diagnostics.allocated(pushed);
+        let source = self.source;
+        let ty = self.program().intern(source, span, Head::Function, &parts);
+        let value_type = match self.repr(result) {
+            Repr::Scalar(ty) => Some(ty),
+            _ => None,
+        };
+        let pointer = self.builder.local(Scalar::Pointer);
+        self.builder.function_address(pointer, instance, &params, value_type);
+        Typed::local(ty, pointer)
+    }
+
+    /// The type of an expression, without its instructions.
+    pub(super) fn type_of(&mut self, id: ExprId) -> (TypeId, bool) {
+        let source = self.source;
+        if let Some(known) = self.probed.iter().find(|known| (known.0, known.1) == (source, id)) {
+            return (known.2, known.3);
+        }
+        let builder = core::mem::replace(&mut self.builder, FunctionBuilder::new(0, None));
+        let (reachable, frame, dead) = (self.reachable, self.frame, self.has_dead);
+        let messages = self.messages.len();
+        self.program().diagnostics.muted += 1;
+        let typed = self.expr(id, Want::NOTHING);
+        self.program().diagnostics.muted -= 1;
+        self.messages.truncate(messages);
+        self.builder = builder;
+        (self.reachable, self.frame, self.has_dead) = (reachable, frame, dead);
+        self.push(|body| &mut body.probed, (source, id, typed.ty, typed.flexible));
+        (typed.ty, typed.flexible)
+    }
+}

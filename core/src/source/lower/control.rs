@@ -1,0 +1,322 @@
+//! Blocks, `if` and `match`, and the merging of their values.
+
+use super::*;
+
+/// The value of several branches.
+pub(super) struct Merge {
+    want: Want,
+    /// The type, once it is known.
+    ty: Option<TypeId>,
+    value: Value,
+    /// Branches with and without a value: there is none.
+    has_conflict: bool,
+    is_used: bool,
+}
+
+impl Body<'_, '_, '_> {
+    /// The statements of a block; its last expression is its value when `is_used`.
+    pub(super) fn block(&mut self, id: BlockId, want: Want, is_used: bool) -> Typed {
+        let block = self.tree.block(id);
+        let tree = self.tree;
+        let variables = self.variables.len();
+        let statements = tree.list(block.statements);
+        self.declare_inner(statements);
+        let mut result = Typed::UNIT;
+        let mut was_reachable = self.reachable;
+        for (index, &number) in statements.iter().enumerate() {
+            if self.unit.program.diagnostics.is_full() {
+                break;
+            }
+            let id = StmtId(number);
+            let is_last = index + 1 == statements.len();
+            if was_reachable && !self.reachable {
+                let span = tree.stmt(id).span;
+                self.warn(span, Code::Unreachable, format_args!("this is never reached"));
+            }
+            was_reachable = self.reachable;
+            result = match tree.stmt(id).kind {
+                StmtKind::Expr(value) if is_last && is_used => {
+                    self.locate(tree.stmt(id).span);
+                    self.expr(value, want)
+                }
+                _ => {
+                    self.statement(id);
+                    Typed::UNIT
+                }
+            };
+        }
+        self.drop_variables(variables);
+        if self.reachable || result.ty == TypeId::ERROR { result } else { Typed::NEVER }
+    }
+
+    pub(super) fn merge(&mut self, want: Want, is_used: bool) -> Merge {
+        Merge { want, ty: None, value: Value::None, has_conflict: false, is_used }
+    }
+
+    /// What a branch is asked for.
+    fn merge_want(&self, merge: &Merge) -> Want {
+        match (merge.ty, merge.value) {
+            (Some(ty), Value::Place(place)) => Want { ty: Some(ty), dest: Some(place) },
+            (Some(ty), _) => Want::of(ty),
+            (None, _) => merge.want,
+        }
+    }
+
+    /// Adds the value of a branch, at its end.
+    pub(super) fn merge_add(&mut self, merge: &mut Merge, value: Typed, span: Span) {
+        if !merge.is_used || !self.reachable || value.ty == TypeId::NEVER {
+            return;
+        }
+        let Some(ty) = merge.ty else {
+            return self.merge_first(merge, value, span);
+        };
+        if ty != value.ty && (ty == TypeId::UNIT || value.ty == TypeId::UNIT) {
+            merge.has_conflict = true;
+            return;
+        }
+        let value = self.coerce(value, ty, span);
+        if value.ty.fits_all() {
+            return;
+        }
+        match merge.value {
+            Value::Local(to) => self.set(to, value),
+            Value::Pair(first, second) => self.set_pair([first, second], value),
+            Value::Place(place) => self.store_in(place, value),
+            _ => {}
+        }
+    }
+
+    /// The first value decides on the type, where the context has none.
+    fn merge_first(&mut self, merge: &mut Merge, value: Typed, span: Span) {
+        let wanted = merge.want.ty.filter(|&ty| ty != TypeId::UNIT);
+        let value = match wanted {
+            Some(ty) if value.flexible || self.widen_type(value.ty, ty) => {
+                self.coerce(value, ty, span)
+            }
+            _ => self.settle(value),
+        };
+        merge.ty = Some(value.ty);
+        match self.repr(value.ty) {
+            Repr::Nothing => {}
+            Repr::Unknown => {
+                self.opaque();
+            }
+            Repr::Scalar(ty) => {
+                let to = self.builder.local(ty);
+                self.set(to, value);
+                merge.value = Value::Local(to);
+            }
+            Repr::Pair => {
+                let to = [self.builder.local(Scalar::Pointer), self.builder.local(Scalar::I64)];
+                self.set_pair(to, value);
+                merge.value = Value::Pair(to[0], to[1]);
+            }
+            Repr::Memory => {
+                let dest = merge.want.dest.filter(|_| merge.want.ty == Some(value.ty));
+                let place = dest.unwrap_or_else(|| self.temporary(value.ty, span));
+                self.store_in(place, value);
+                merge.value = Value::Place(place);
+            }
+        }
+    }
+
+    /// Whether a value of `from` becomes one of `to` without `as`.
+    fn widen_type(&self, from: TypeId, to: TypeId) -> bool {
+        self.scalar(from).is_some() && self.scalar(to).is_some()
+            || matches!((self.head(from), self.head(to)), (Head::Array(_), Head::View))
+    }
+
+    /// Writes a value to memory, unless it was computed there.
+    pub(super) fn store_in(&mut self, place: Place, value: Typed) {
+        let is_there = match (place.base, value.value) {
+            (Base::Slot(one), Value::Place(Place { base: Base::Slot(two), offset, .. })) => {
+                (one, place.offset) == (two, offset)
+            }
+            (Base::Pointer(one), Value::Place(Place { base: Base::Pointer(two), offset, .. })) => {
+                (one, place.offset) == (two, offset)
+            }
+            _ => false,
+        };
+        if !is_there {
+            self.store(place, value);
+        }
+    }
+
+    /// Sets a local to a value of its type.
+    pub(super) fn set(&mut self, to: Local, value: Typed) {
+        let ty = self.value_type(value.ty);
+        match value.value {
+            Value::Number(number) => self.set_number(ty, to, number),
+            Value::Float(number) => self.set_float(ty, to, number),
+            _ => {
+                let from = self.local_of(value);
+                self.builder.copy(ty, to, from);
+            }
+        }
+    }
+
+    fn set_pair(&mut self, to: [Local; 2], value: Typed) {
+        if let Value::Pair(first, second) = value.value {
+            self.builder.copy(Scalar::Pointer, to[0], first);
+            self.builder.copy(Scalar::I64, to[1], second);
+        }
+    }
+
+    pub(super) fn merged(&self, merge: &Merge) -> Typed {
+        match merge.ty {
+            _ if !merge.is_used || merge.has_conflict => Typed::UNIT,
+            None if self.reachable => Typed::UNIT,
+            None => Typed::NEVER,
+            Some(ty) => Typed { temporary: true, ..Typed::new(ty, merge.value) },
+        }
+    }
+
+    pub(super) fn if_value(
+        &mut self,
+        branches: List,
+        otherwise: Option<BlockId>,
+        want: Want,
+        _span: Span,
+    ) -> Typed {
+        self.if_branches(branches, otherwise, want, otherwise.is_some())
+    }
+
+    /// `if` with its branches; without `else` it has no value.
+    pub(super) fn if_branches(
+        &mut self,
+        branches: List,
+        otherwise: Option<BlockId>,
+        want: Want,
+        is_used: bool,
+    ) -> Typed {
+        let tree = self.tree;
+        let mut merge = self.merge(want, is_used);
+        let end = self.target();
+        for &[condition, body] in tree.list(branches).as_chunks().0 {
+            let next = self.target();
+            self.locate(self.span(ExprId(condition)));
+            self.condition(ExprId(condition), false, next);
+            self.branch_value(BlockId(body), &mut merge);
+            self.jump(end);
+            self.bind(next);
+        }
+        if let Some(body) = otherwise {
+            self.branch_value(body, &mut merge);
+        }
+        self.bind(end);
+        self.merged(&merge)
+    }
+
+    /// A block as a branch.
+    pub(super) fn branch_value(&mut self, body: BlockId, merge: &mut Merge) {
+        let want = self.merge_want(merge);
+        let value = self.block(body, want, merge.is_used);
+        let span = self.tail_span(body);
+        self.merge_add(merge, value, span);
+    }
+
+    /// The last statement of a block, which has its value.
+    pub(super) fn tail_span(&self, body: BlockId) -> Span {
+        let block = self.tree.block(body);
+        let last = self.tree.list(block.statements).last();
+        last.map_or(block.span, |&last| self.tree.stmt(StmtId(last)).span)
+    }
+
+    pub(super) fn match_value(
+        &mut self,
+        value: ExprId,
+        arms: List,
+        want: Want,
+        span: Span,
+    ) -> Typed {
+        self.match_arms(value, arms, want, span, true)
+    }
+
+    /// `match` with its arms. One that has a value covers all values of its type.
+    pub(super) fn match_arms(
+        &mut self,
+        value: ExprId,
+        arms: List,
+        want: Want,
+        span: Span,
+        is_used: bool,
+    ) -> Typed {
+        let tree = self.tree;
+        let subject = self.expr(value, Want::NOTHING);
+        let subject = self.settle(subject);
+        // An arm may assign to the variable: the match has a number above those of its arms.
+        let last = self.last_of(arms, value);
+        let subject = self.stable(subject, value, last);
+        let mut merge = self.merge(want, is_used);
+        let end = self.target();
+        let mut coverage = pattern::Coverage::default();
+        for arm in tree.entries(&tree.arms, arms) {
+            let next = self.target();
+            let variables = self.variables.len();
+            if coverage.is_complete() {
+                let span = tree.pattern(arm.pattern).span;
+                self.warn(span, Code::Unreachable, format_args!("this arm is never reached"));
+            }
+            self.cover(&mut coverage, subject.ty, &arm);
+            self.locate(tree.pattern(arm.pattern).span);
+            self.test(arm.pattern, subject, next);
+            if let Some(guard) = arm.guard {
+                self.condition(guard, false, next);
+            }
+            self.branch_value(arm.body, &mut merge);
+            self.drop_variables(variables);
+            self.jump(end);
+            self.bind(next);
+        }
+        let is_complete = self.is_covered(&coverage, subject.ty) || subject.ty.fits_all();
+        if is_complete {
+            // No value comes here.
+            if self.reachable {
+                self.builder.trap(TRAP_ASSERT);
+                self.leave();
+            }
+        } else {
+            self.not_exhaustive(&coverage, &merge, subject.ty, span);
+        }
+        self.bind(end);
+        self.merged(&merge)
+    }
+
+    /// The number of a match whose value and arms are known, or one below it.
+    fn last_of(&self, arms: List, value: ExprId) -> ExprId {
+        let branches = &self.tree.branches;
+        let first = branches.partition_point(|&number| number <= value.0);
+        let is_own = |&&number: &&u32| match self.tree.expr(ExprId(number)).kind {
+            ExprKind::Match { arms: own, .. } => own == arms,
+            _ => false,
+        };
+        let own = branches.get(first..).unwrap_or(&[]).iter().find(is_own);
+        ExprId(own.copied().unwrap_or(value.0))
+    }
+
+    fn not_exhaustive(
+        &mut self,
+        coverage: &pattern::Coverage,
+        merge: &Merge,
+        ty: TypeId,
+        span: Span,
+    ) {
+        let has_value = merge.is_used && merge.ty.is_some_and(|ty| ty != TypeId::UNIT);
+        if !has_value || merge.has_conflict {
+            return;
+        }
+        let missing = self.missing(coverage, ty);
+        let text = self.type_text(ty);
+        let message = format_args!("the match has no arm for some values of `{text}`");
+        match missing {
+            Some(name) => {
+                let note = format_args!("`{name}` is missing");
+                self.error_with_note(span, Code::NotExhaustive, message, note);
+            }
+            None => {
+                let note = format_args!("add `case _:`");
+                self.error_with_note(span, Code::NotExhaustive, message, note);
+            }
+        }
+    }
+}

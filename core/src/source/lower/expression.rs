@@ -1,0 +1,473 @@
+//! Expressions: dispatch, names, fields and elements.
+
+use super::*;
+
+impl<'p, 's> Body<'_, 'p, 's> {
+    /// Lowers an expression. The value may have another type than `want`: the caller coerces it.
+    pub(super) fn expr(&mut self, id: ExprId, want: Want) -> Typed {
+        if self.depth >= MAX_DEPTH {
+            let message = format_args!("the expression nests deeper than {MAX_DEPTH} levels");
+            return self.error(self.span(id), Code::TooDeep, message);
+        }
+        self.depth += 1;
+        let value = self.expr_kind(id, want);
+        self.depth -= 1;
+        value
+    }
+
+    /// An expression as a value of `ty`.
+    pub(super) fn expr_as(&mut self, id: ExprId, ty: TypeId) -> Typed {
+        let value = self.expr(id, Want::of(ty));
+        self.coerce(value, ty, self.span(id))
+    }
+
+    fn expr_kind(&mut self, id: ExprId, want: Want) -> Typed {
+        let Expr { kind, span } = self.tree.expr(id);
+        match kind {
+            ExprKind::Error => Typed::ERROR,
+            ExprKind::Integer(number, suffix) => {
+                let value = self.tree.number(number);
+                self.integer_literal(value, suffix, span)
+            }
+            ExprKind::Float(number, suffix) => {
+                let bits = self.tree.number(number);
+                self.float_literal(bits, suffix)
+            }
+            ExprKind::Bool(value) => Typed::new(TypeId::BOOL, Value::Number(value.into())),
+            ExprKind::Nil => match want.ty {
+                Some(TypeId::UNIT) => Typed::UNIT,
+                _ => self.refuse(span, "`nil`", "there are no optional values"),
+            },
+            ExprKind::Text(number) => {
+                let tree = self.tree;
+                self.text_of(tree, number)
+            }
+            ExprKind::Interpolation(_) => {
+                self.refuse(span, "interpolation outside of `print`", "it allocates a text")
+            }
+            ExprKind::Name(name) => self.name_value(name, want, span),
+            ExprKind::Generic(name, types) => self.generic_value(name, types, span),
+            ExprKind::Tuple(parts) => self.tuple(parts, want, span),
+            ExprKind::Array(elements) => self.array(elements, want, span),
+            ExprKind::Repeat(value, count) => self.repeat(value, count, want, span),
+            ExprKind::Unary(op, operand) => self.unary(op, operand, want, span),
+            ExprKind::Binary(..) => self.binary(id, want),
+            ExprKind::Chain { operands, first } => self.chain_value(operands, first),
+            ExprKind::Call { callee, arguments } => self.call(callee, arguments, want, id),
+            ExprKind::Literal { name, arguments } => self.literal(name, arguments, want, span),
+            ExprKind::Field(base, name) => self.field(base, name, want, id),
+            ExprKind::TupleField(base, index) => self.tuple_field(base, index, span),
+            ExprKind::Index(base, index) => self.index(base, index, span),
+            ExprKind::Cast(value, ty) => self.cast(value, ty, span),
+            ExprKind::Is(value, pattern) => self.is_test(value, pattern),
+            ExprKind::Range { .. } => {
+                self.refuse(span, "a range as a value", "ranges belong to `for` and patterns")
+            }
+            ExprKind::If { branches, otherwise } => self.if_value(branches, otherwise, want, span),
+            ExprKind::Match { value, arms } => self.match_value(value, arms, want, span),
+        }
+    }
+
+    pub(super) fn variable(&self, name: Name) -> Option<Variable> {
+        let &(walk, index) = at(&self.unit.visible, name.0)?;
+        let index = usize::try_from(index).ok().filter(|_| walk == self.walk)?;
+        self.variables.get(index).copied()
+    }
+
+    pub(super) fn add_variable(&mut self, name: Name, value: Typed, mutable: bool) {
+        let index = usize::try_from(name.0).unwrap_or(usize::MAX);
+        if index >= self.unit.visible.len() {
+            let wanted = index.saturating_add(1);
+            let grown = crate::alloc_util::try_resize(&mut self.unit.visible, wanted, (0, 0));
+            self.program().diagnostics.allocated(grown);
+        }
+        let entry = (self.walk, count(&self.variables));
+        let place = self.unit.visible.get_mut(index);
+        let shadowed = place.map_or((0, 0), |place| core::mem::replace(place, entry));
+        let variable = Variable { name, value, mutable, shadowed };
+        self.push(|body| &mut body.variables, variable);
+    }
+
+    /// Ends the scope of the variables from number `len` on.
+    pub(super) fn drop_variables(&mut self, len: usize) {
+        while self.variables.len() > len {
+            let Some(variable) = self.variables.pop() else { break };
+            let index = usize::try_from(variable.name.0).unwrap_or(usize::MAX);
+            if let Some(place) = self.unit.visible.get_mut(index) {
+                *place = variable.shadowed;
+            }
+        }
+    }
+
+    fn name_value(&mut self, name: Name, want: Want, span: Span) -> Typed {
+        if let Some(variable) = self.variable(name) {
+            return variable.value;
+        }
+        if let Some(function) = self.inner_function(name) {
+            return self.function_value(function, &[], span);
+        }
+        match self.unit.program.item(self.source, name) {
+            Some(Item::Const(number)) => self.constant(number, want, span),
+            Some(Item::Function(number)) => self.function_value(number, &[], span),
+            Some(Item::Struct(_) | Item::Enum(_) | Item::Alias(_)) => {
+                let text = self.name(name);
+                let message = format_args!("`{text}` is a type, not a value");
+                self.error(span, Code::TypeMismatch, message)
+            }
+            Some(Item::Module(_)) => {
+                let text = self.name(name);
+                let message = format_args!("`{text}` is a module, not a value");
+                self.error(span, Code::TypeMismatch, message)
+            }
+            None => self.unknown_name(name, span),
+        }
+    }
+
+    pub(super) fn unknown_name(&mut self, name: Name, span: Span) -> Typed {
+        let text = self.name(name);
+        if self.is_captured(name) {
+            let reason = "it needs an environment object; pass the value as an argument";
+            let message = format_args!(
+                "a function that captures `{text}` from its surroundings is not supported: {reason}"
+            );
+            return self.error(span, Code::Refused, message);
+        }
+        let similar = self.similar_name(text);
+        let message = format_args!("name `{text}` not found");
+        match similar {
+            Some(similar) => {
+                let note = format_args!("a similar name is `{similar}`");
+                self.error_with_note(span, Code::UnknownName, message, note)
+            }
+            None => self.error(span, Code::UnknownName, message),
+        }
+    }
+
+    /// A variable whose name differs by a letter.
+    fn similar_name(&self, text: &str) -> Option<&'s str> {
+        let is_close = |other: &str| {
+            let (one, two) = (text.as_bytes(), other.as_bytes());
+            if one.len() < 3 || one.len().abs_diff(two.len()) > 1 {
+                return false;
+            }
+            let before = one.iter().zip(two).take_while(|(a, b)| a == b).count();
+            let after = one.iter().rev().zip(two.iter().rev()).take_while(|(a, b)| a == b).count();
+            before + after + 1 >= one.len().max(two.len())
+        };
+        let names = self.variables.iter().rev().map(|v| self.unit.program.name(v.name));
+        names.into_iter().find(|other| is_close(other))
+    }
+
+    /// `name<A, B>` that is not called: the address of an instance.
+    fn generic_value(&mut self, name: Name, types: List, span: Span) -> Typed {
+        let nodes = self.tree.list(types);
+        let types = self.resolve_all(nodes);
+        match self.unit.program.item(self.source, name) {
+            Some(Item::Function(number)) => self.function_value(number, &types, span),
+            _ => self.unknown_name(name, span),
+        }
+    }
+
+    pub(super) fn resolve_all(&mut self, nodes: &'p [u32]) -> Vec<TypeId> {
+        let source = self.source;
+        let scope = core::mem::take(&mut self.types);
+        let types = self.program().resolve_all(source, nodes, &scope);
+        self.types = scope;
+        types
+    }
+
+    /// The type that an expression in front of `.` names.
+    pub(super) fn type_prefix(&mut self, id: ExprId) -> Option<(Head, Vec<TypeId>)> {
+        let (name, types) = match self.tree.expr(id).kind {
+            ExprKind::Name(name) => (name, List::default()),
+            ExprKind::Generic(name, types) => (name, types),
+            _ => return None,
+        };
+        if self.variable(name).is_some() {
+            return None;
+        }
+        let types = self.tree.list(types);
+        let types = self.resolve_all(types);
+        if name == Name::SELF_TYPE {
+            let ty = self.types.iter().rev().find(|entry| entry.0 == name)?.1;
+            let parts = self.unit.program.types.parts(ty).iter().copied();
+            let parts = crate::alloc_util::try_collect(parts);
+            let head = self.head(ty);
+            return Some((head, self.program().diagnostics.allocated(parts)?));
+        }
+        match self.unit.program.item(self.source, name)? {
+            Item::Struct(number) => Some((Head::Struct(number), types)),
+            Item::Enum(number) => Some((Head::Enum(number), types)),
+            Item::Alias(_) => {
+                let (source, span) = (self.source, self.span(id));
+                let ty = self.program().named(source, span, name, &types, &[]);
+                let parts = self.unit.program.types.parts(ty).iter().copied();
+                let parts = crate::alloc_util::try_collect(parts);
+                let head = self.head(ty);
+                Some((head, self.program().diagnostics.allocated(parts)?))
+            }
+            _ => None,
+        }
+    }
+
+    /// The file that an expression in front of `.` names as a module.
+    pub(super) fn module_prefix(&self, id: ExprId) -> Option<u32> {
+        let name = match self.tree.expr(id).kind {
+            ExprKind::Name(name) => name,
+            _ => return None,
+        };
+        let is_variable = self.variable(name).is_some();
+        match self.unit.program.item(self.source, name)? {
+            Item::Module(file) if !is_variable => Some(file),
+            _ => None,
+        }
+    }
+
+    /// `base.name` that is not called.
+    fn field(&mut self, base: ExprId, name: Name, want: Want, id: ExprId) -> Typed {
+        let span = self.span(id);
+        if let Some(file) = self.module_prefix(base) {
+            return match self.unit.program.item(file, name) {
+                Some(Item::Const(number)) => self.constant(number, want, span),
+                Some(Item::Function(number)) => self.function_value(number, &[], span),
+                _ => self.unknown_name(name, span),
+            };
+        }
+        if let Some((head, types)) = self.type_prefix(base) {
+            return self.variant(head, types, name, want, span);
+        }
+        let value = self.expr(base, Want::NOTHING);
+        self.field_of(value, name, span)
+    }
+
+    /// Field `name` of a value, or a method without arguments and parentheses.
+    pub(super) fn field_of(&mut self, value: Typed, name: Name, span: Span) -> Typed {
+        if value.ty.fits_all() {
+            return value;
+        }
+        if self.is_template && self.unit.program.types.has_params(value.ty) {
+            return self.opaque();
+        }
+        if let (Head::Struct(_), Value::Place(place)) = (self.head(value.ty), value.value) {
+            let fields = self.program().fields_of(value.ty, 0);
+            if let Some(field) = fields.iter().find(|field| field.name == name) {
+                let loaded = self.load(Self::inside(place, field.offset), field.ty);
+                return Typed { temporary: value.temporary, ..loaded };
+            }
+        }
+        if let Some(result) = self.length(value, name) {
+            return result;
+        }
+        let (owner, text) = (self.type_text(value.ty), self.name(name));
+        let head = self.head(value.ty);
+        let message = format_args!("type `{owner}` has no field `{text}`");
+        if self.unit.program.method(head, name).is_some() {
+            let note = format_args!("`{text}` is a method: write `.{text}()`");
+            return self.error_with_note(span, Code::UnknownField, message, note);
+        }
+        self.error(span, Code::UnknownField, message)
+    }
+
+    fn tuple_field(&mut self, base: ExprId, index: u32, span: Span) -> Typed {
+        let value = self.expr(base, Want::NOTHING);
+        if value.ty.fits_all() {
+            return value;
+        }
+        if self.is_template && self.unit.program.types.has_params(value.ty) {
+            return self.opaque();
+        }
+        if let (Head::Tuple, Value::Place(place)) = (self.head(value.ty), value.value) {
+            let fields = self.program().fields_of(value.ty, 0);
+            if let Some(field) = at(&fields, index) {
+                let loaded = self.load(Self::inside(place, field.offset), field.ty);
+                return Typed { temporary: value.temporary, ..loaded };
+            }
+        }
+        let owner = self.type_text(value.ty);
+        let message = format_args!("type `{owner}` has no field `{index}`");
+        self.error(span, Code::UnknownField, message)
+    }
+
+    fn index(&mut self, base: ExprId, index: ExprId, span: Span) -> Typed {
+        let value = self.expr(base, Want::NOTHING);
+        let value = self.stable(value, base, index);
+        match self.element(value, index, span) {
+            Some((place, ty)) => {
+                let loaded = self.load(place, ty);
+                Typed { temporary: value.temporary, ..loaded }
+            }
+            None => Typed::ERROR,
+        }
+    }
+
+    /// The place of an element, behind a check of the index.
+    pub(super) fn element(
+        &mut self,
+        array: Typed,
+        index: ExprId,
+        span: Span,
+    ) -> Option<(Place, TypeId)> {
+        if array.ty.fits_all() {
+            self.expr(index, Want::of(TypeId::I64));
+            return None;
+        }
+        if self.is_template && self.unit.program.types.has_params(array.ty) {
+            self.opaque();
+            return None;
+        }
+        let element = self.unit.program.types.part(array.ty, 0);
+        let position = self.expr(index, Want::of(TypeId::I64));
+        self.locate(span);
+        match (self.head(array.ty), array.value) {
+            (Head::Array(length), Value::Place(place)) => {
+                let place = self.array_element(place, length, element, position, index)?;
+                Some((place, element))
+            }
+            (Head::View, Value::Pair(pointer, length)) => {
+                let position = self.index_value(position, index)?;
+                let position = self.checked_index(position, Err(length));
+                Some((
+                    self.element_place(Place::at(Base::Pointer(pointer)), element, position),
+                    element,
+                ))
+            }
+            (Head::Pointer(_), value) => {
+                let pointer = self.local_of(Typed::new(array.ty, value));
+                let position = self.index_value(position, index)?;
+                let position = self.local_of(position);
+                Some((
+                    self.element_place(Place::at(Base::Pointer(pointer)), element, position),
+                    element,
+                ))
+            }
+            _ => {
+                let owner = self.type_text(array.ty);
+                let message = format_args!("type `{owner}` has no elements");
+                self.error(span, Code::NoOperation, message);
+                None
+            }
+        }
+    }
+
+    /// An index as an i64.
+    fn index_value(&mut self, index: Typed, id: ExprId) -> Option<Typed> {
+        let scalar = self.scalar(index.ty);
+        let span = self.span(id);
+        if index.flexible {
+            return Some(self.coerce(index, TypeId::I64, span));
+        }
+        match scalar {
+            Some(scalar) if !scalar.is_float() && scalar != Scalar::Bool => {
+                Some(self.convert(index, TypeId::I64))
+            }
+            _ => {
+                if !index.ty.fits_all() {
+                    self.mismatch(TypeId::I64, index.ty, span);
+                }
+                None
+            }
+        }
+    }
+
+    fn array_element(
+        &mut self,
+        place: Place,
+        length: u32,
+        element: TypeId,
+        index: Typed,
+        id: ExprId,
+    ) -> Option<Place> {
+        let index = self.index_value(index, id)?;
+        let Value::Number(number) = index.value else {
+            let index = self.checked_index(index, Ok(length));
+            return Some(self.element_place(place, element, index));
+        };
+        let from_end = if number < 0 { number + i128::from(length) } else { number };
+        match u32::try_from(from_end).ok().filter(|&index| index < length) {
+            Some(index) => {
+                let stride = self.program().stride(element);
+                Some(Self::inside(place, index.saturating_mul(stride)))
+            }
+            None => {
+                let message =
+                    format_args!("index {number} is out of range for an array of length {length}");
+                self.error(self.span(id), Code::OutOfRange, message);
+                None
+            }
+        }
+    }
+
+    /// Checks an index: a negative one counts from the end; outside of the array it traps.
+    fn checked_index(&mut self, index: Typed, length: Result<u32, Local>) -> Local {
+        use crate::ir::{Binary, Condition};
+        let signed = self.local_of(index);
+        let result = self.builder.local(Scalar::U64);
+        self.builder.convert(Scalar::U64, result, Scalar::I64, signed);
+        let limit = match length {
+            Ok(length) => self.local_of(Typed::new(TypeId::U64, Value::Number(length.into()))),
+            Err(length) => {
+                let limit = self.builder.local(Scalar::U64);
+                self.builder.convert(Scalar::U64, limit, Scalar::I64, length);
+                limit
+            }
+        };
+        let inside = self.builder.label();
+        self.builder.branch(Condition::Less, Scalar::U64, result, limit, inside);
+        self.builder.binary(Binary::Add, Scalar::U64, result, result, limit);
+        self.builder.trap_compare(Condition::GreaterEqual, Scalar::U64, result, limit, TRAP_BOUNDS);
+        self.builder.bind(inside);
+        result
+    }
+
+    /// The place of element `index` of the elements at `place`.
+    pub(super) fn element_place(&mut self, place: Place, element: TypeId, index: Local) -> Place {
+        use crate::ir::Binary;
+        if matches!(self.repr(element), Repr::Scalar(_)) && place.index.is_none() {
+            return Place { index: Some(index), ..place };
+        }
+        let stride = self.program().stride(element);
+        let stride = i32::try_from(stride).unwrap_or(i32::MAX);
+        let base = self.address(place);
+        let bytes = match self.builder.local_type(index) {
+            Some(ValueType::Scalar(Scalar::U64)) => Scalar::U64,
+            _ => Scalar::I64,
+        };
+        let distance = self.builder.local(bytes);
+        self.builder.binary(Binary::Multiply, bytes, distance, index, stride);
+        let pointer = self.builder.local(Scalar::Pointer);
+        self.builder.element(Scalar::U8, pointer, base, Some(distance), 0);
+        Place::at(Base::Pointer(pointer))
+    }
+
+    /// `value as T`.
+    fn cast(&mut self, value: ExprId, ty: TypeNodeId, span: Span) -> Typed {
+        let wanted = self.resolve(ty);
+        let typed = self.expr(value, Want::NOTHING);
+        if typed.ty.fits_all() || wanted.is_error() {
+            return typed;
+        }
+        if typed.flexible
+            && let (Value::Float(_), Some(scalar)) = (typed.value, self.scalar(wanted))
+            && scalar.is_float()
+        {
+            return self.coerce(typed, wanted, span);
+        }
+        let typed = self.settle(typed);
+        let castable = |body: &Self, ty| {
+            matches!(body.repr(ty), Repr::Scalar(_)) && body.head(ty) != Head::Function
+        };
+        let is_enum = matches!(self.head(wanted), Head::Enum(_));
+        if !castable(self, typed.ty) || !castable(self, wanted) || is_enum {
+            let (from, to) = (self.type_text(typed.ty), self.type_text(wanted));
+            let message = format_args!("`{from}` cannot be converted to `{to}`");
+            return self.error(span, Code::NoOperation, message);
+        }
+        let pointers = [typed.ty, wanted].map(|ty| matches!(self.head(ty), Head::Pointer(_)));
+        let floats = [typed.ty, wanted].map(|ty| self.scalar(ty).is_some_and(Scalar::is_float));
+        if pointers.contains(&true) && floats.contains(&true) {
+            let message = format_args!("an address is no floating-point number");
+            return self.error(span, Code::NoOperation, message);
+        }
+        self.convert(typed, wanted)
+    }
+}

@@ -1,0 +1,601 @@
+//! The instances of a unit: which functions are lowered, in which order, and with which result types.
+//!
+//! Functions without type parameters come first, in the order of their declaration; calls add instances of generic
+//! functions behind them, until none is left. The depth of instantiation, the number of instances and the nesting of
+//! types are bounded.
+
+use alloc::string::String;
+
+use super::*;
+use crate::ir::TypeArgument;
+use crate::types::Type;
+
+/// The deepest chain of instances that ask for each other.
+const MAX_INSTANCE_DEPTH: u32 = 50;
+
+/// The most functions of a unit, instances included.
+const MAX_INSTANCES: usize = 1 << 16;
+
+/// The deepest chain of functions whose results follow from each other.
+const MAX_INFERENCE: u32 = 20;
+
+/// What a call goes to.
+pub(super) enum Callee {
+    /// The number of an instance: of the function in the unit.
+    Instance(u32),
+    /// A symbol of the host.
+    Host(Name),
+    /// An instance of a template, for types of this one.
+    Template(Name, Vec<TypeArgument>),
+    Address(Local),
+}
+
+/// A function with its type arguments.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::source) struct Instance {
+    pub(in crate::source) function: u32,
+    /// A range of [`Generator::arguments`].
+    pub(in crate::source) arguments: List,
+    depth: u32,
+    result: ResultType,
+    is_recursive: bool,
+}
+
+/// A function that is lowered.
+pub(in crate::source) struct Lowered {
+    /// The number of the instance.
+    pub(in crate::source) instance: u32,
+    /// The encoded IR.
+    pub(in crate::source) bytes: Vec<u8>,
+    /// Offsets of assertions in the source, and the numbers of their texts in its tree.
+    pub(in crate::source) messages: Vec<(u32, u32)>,
+}
+
+/// Lowers the functions of a program.
+pub(in crate::source) struct Generator<'p, 's> {
+    pub(in crate::source) program: Program<'p, 's>,
+    pub(in crate::source) instances: Vec<Instance>,
+    pub(in crate::source) arguments: Vec<TypeId>,
+    index: HashIndex,
+    /// Functions inside functions: the outer one, the name, the number, the declaration in the tree.
+    inner: Vec<(u32, Name, u32, u32)>,
+    inner_index: HashIndex,
+    pub(in crate::source) unresolved: usize,
+    inferring: u32,
+    /// By the number of a name: the walk and the number of the variable that it refers to.
+    pub(super) visible: Vec<(u32, u32)>,
+    walks: u32,
+}
+
+impl<'p, 's> Generator<'p, 's> {
+    pub(in crate::source) fn new(program: Program<'p, 's>) -> Self {
+        Self {
+            program,
+            instances: Vec::new(),
+            arguments: Vec::new(),
+            index: HashIndex::default(),
+            inner: Vec::new(),
+            inner_index: HashIndex::default(),
+            unresolved: 0,
+            inferring: 0,
+            visible: Vec::new(),
+            walks: 0,
+        }
+    }
+
+    /// The number of the next walk, from 1.
+    pub(super) fn next_walk(&mut self) -> u32 {
+        self.walks = self.walks.wrapping_add(1).max(1);
+        self.walks
+    }
+
+    /// Lowers everything that the first file and the functions of the others need.
+    pub(in crate::source) fn run(&mut self) -> Vec<Lowered> {
+        for number in 0..count(&self.program.functions) {
+            let Some(info) = self.program.function(number) else { continue };
+            let is_other_main = info.decl.word.name == Name::MAIN && info.source > 0;
+            if !info.is_generic() && !info.is_external && !is_other_main {
+                self.instance(number, &[], 0, (info.source, info.decl.word.span));
+            }
+        }
+        self.lower_pending()
+    }
+
+    /// Lowers the instances, and those that they ask for.
+    pub(in crate::source) fn lower_pending(&mut self) -> Vec<Lowered> {
+        let mut lowered = Vec::new();
+        let mut next = 0;
+        while next < self.instances.len() && !self.program.diagnostics.is_full() {
+            let number = u32::try_from(next).unwrap_or(u32::MAX);
+            if let Some(function) = self.lower_instance(number) {
+                let pushed = try_push(&mut lowered, function);
+                self.program.diagnostics.allocated(pushed);
+            }
+            if self.program.diagnostics.out_of_memory {
+                break;
+            }
+            next += 1;
+        }
+        lowered
+    }
+
+    pub(in crate::source) fn instance_types(&self, instance: &Instance) -> &[TypeId] {
+        range(&self.arguments, instance.arguments)
+    }
+
+    fn instance_hash(function: u32, types: &[TypeId]) -> u32 {
+        let start = function.wrapping_mul(0x9e37_79b1);
+        types.iter().fold(start, |hash, ty| (hash ^ ty.0).wrapping_mul(0x85eb_ca6b).rotate_left(13))
+    }
+
+    /// The instance of a function for type arguments, made where it is asked for first.
+    pub(in crate::source) fn instance(
+        &mut self,
+        function: u32,
+        types: &[TypeId],
+        depth: u32,
+        (source, span): (u32, Span),
+    ) -> Option<u32> {
+        let hash = Self::instance_hash(function, types);
+        let same = |number: u32| {
+            at(&self.instances, number).is_some_and(|instance| {
+                instance.function == function && self.instance_types(instance) == types
+            })
+        };
+        if let Some(known) = self.index.find(hash, same) {
+            return Some(known);
+        }
+        let depth = if types.is_empty() { 0 } else { depth.saturating_add(1) };
+        if depth > MAX_INSTANCE_DEPTH {
+            let message = format_args!(
+                "instances of generic functions ask for each other more than \
+                 {MAX_INSTANCE_DEPTH} times"
+            );
+            self.program.error(source, span, Code::InstanceLimit, message);
+            return None;
+        }
+        if self.instances.len() >= MAX_INSTANCES {
+            let message = format_args!("more than {MAX_INSTANCES} functions");
+            self.program.error(source, span, Code::InstanceLimit, message);
+            return None;
+        }
+        let arguments = List { start: count(&self.arguments), len: count(types) };
+        let added = types.iter().try_for_each(|&ty| try_push(&mut self.arguments, ty));
+        self.program.diagnostics.allocated(added);
+        let result = self.program.function(function)?.result;
+        let number = count(&self.instances);
+        let instance = Instance { function, arguments, depth, result, is_recursive: false };
+        let pushed = try_push(&mut self.instances, instance);
+        let pushed = pushed.and(self.index.insert(hash, number));
+        self.program.diagnostics.allocated(pushed);
+        Some(number)
+    }
+
+    /// The type of the result of a lowered instance.
+    pub(in crate::source) fn result(&mut self, number: u32) -> TypeId {
+        self.result_of(number, (0, Span::default()))
+    }
+
+    /// The type of the result of an instance, from its body where it has none.
+    pub(super) fn result_of(&mut self, number: u32, (source, span): (u32, Span)) -> TypeId {
+        let index = usize::try_from(number).unwrap_or(usize::MAX);
+        let Some(&instance) = self.instances.get(index) else { return TypeId::ERROR };
+        match instance.result {
+            ResultType::Known(result) if !self.program.types.has_params(result) => result,
+            ResultType::Known(result) => {
+                let types = self.instance_types(&instance).iter().copied();
+                let types = crate::alloc_util::try_collect(types);
+                let types = self.program.diagnostics.allocated(types).unwrap_or_default();
+                let made = self.program.types.substitute(result, &types);
+                self.program.made(source, span, made)
+            }
+            ResultType::Inferring => self.recursive_result(index, &instance),
+            ResultType::Missing => self.infer(number, (source, span)),
+        }
+    }
+
+    /// The result of a function that is asked for while its body is looked at.
+    fn recursive_result(&mut self, index: usize, instance: &Instance) -> TypeId {
+        if self.program.mode == Mode::Manager {
+            return TypeId::I64;
+        }
+        if let Some(instance) = self.instances.get_mut(index) {
+            instance.is_recursive = true;
+        }
+        if let Some(info) = self.program.function(instance.function)
+            && !instance.is_recursive
+        {
+            let muted = core::mem::take(&mut self.program.diagnostics.muted);
+            self.missing_result(&info, "is recursive");
+            self.program.diagnostics.muted = muted;
+        }
+        TypeId::ERROR
+    }
+
+    fn missing_result(&mut self, info: &FunctionInfo, reason: &str) {
+        let name = self.program.name(info.decl.word.name);
+        let message = format_args!("function '{name}' {reason} and needs a result type");
+        let note = format_args!("write `-> T` behind the parameters");
+        let kind = (Severity::Error, Code::MissingResultType);
+        self.program.report(info.source, info.decl.word.span, kind, message, Some(note));
+    }
+
+    fn infer(&mut self, number: u32, (_, span): (u32, Span)) -> TypeId {
+        let index = usize::try_from(number).unwrap_or(usize::MAX);
+        let function = self.instances.get(index).map(|instance| instance.function);
+        let Some(info) = function.and_then(|function| self.program.function(function)) else {
+            return TypeId::ERROR;
+        };
+        if self.inferring >= MAX_INFERENCE {
+            let muted = core::mem::take(&mut self.program.diagnostics.muted);
+            self.missing_result(&info, "ends a long chain of functions without result types");
+            self.program.diagnostics.muted = muted;
+            return TypeId::ERROR;
+        }
+        let _ = span;
+        self.inferring += 1;
+        self.program.diagnostics.muted += 1;
+        self.set_result(index, ResultType::Inferring);
+        let result = Body::probe(self, number);
+        self.program.diagnostics.muted -= 1;
+        self.inferring -= 1;
+        let is_recursive = self.instances.get(index).is_some_and(|i| i.is_recursive);
+        let result = if is_recursive { TypeId::ERROR } else { result };
+        self.set_result(index, ResultType::Known(result));
+        result
+    }
+
+    fn set_result(&mut self, index: usize, result: ResultType) {
+        if let Some(instance) = self.instances.get_mut(index) {
+            instance.result = result;
+        }
+    }
+
+    fn lower_instance(&mut self, number: u32) -> Option<Lowered> {
+        let instance = *at(&self.instances, number)?;
+        let info = self.program.function(instance.function)?;
+        let result = self.result_of(number, (info.source, info.decl.word.span));
+        let is_recursive = at(&self.instances, number).is_some_and(|i| i.is_recursive);
+        if is_recursive {
+            return None;
+        }
+        let copied = self.instance_types(&instance).iter().copied();
+        let copied = crate::alloc_util::try_collect(copied);
+        let types = self.program.diagnostics.allocated(copied)?;
+        let body = Body::new(self, instance.function, &types, Some(result), instance.depth)?;
+        body.run(number)
+    }
+
+    /// The IR of a generic function with its type parameters; `None` where it needs the types themselves.
+    pub(in crate::source) fn template(&mut self, function: u32) -> Option<Vec<u8>> {
+        let info = self.program.function(function)?;
+        let ResultType::Known(result) = info.result else { return None };
+        if info.type_params > u32::from(crate::ir::MAX_PARAMETERS) {
+            return None;
+        }
+        self.program.diagnostics.muted += 1;
+        let before = core::mem::take(&mut self.program.diagnostics.muted_errors);
+        let scope = self.program.type_scope(&info);
+        let types: Vec<TypeId> = scope.iter().map(|entry| entry.1).collect();
+        let mut is_opaque = true;
+        let mut bytes = None;
+        if let Some(mut body) = Body::new(self, function, &types, Some(result), 0) {
+            body.is_template = true;
+            body.lower();
+            is_opaque = body.is_opaque;
+            bytes = body.encode();
+        }
+        self.program.diagnostics.muted -= 1;
+        let errors = core::mem::replace(&mut self.program.diagnostics.muted_errors, before);
+        if is_opaque || self.program.diagnostics.out_of_memory {
+            return None;
+        }
+        if errors > 0 {
+            // Not a matter of types: reported although nothing asks for an instance.
+            if let Some(mut body) = Body::new(self, function, &types, Some(result), 0) {
+                body.is_template = true;
+                body.lower();
+            }
+            return None;
+        }
+        let bytes = bytes?;
+        let function = crate::ir::Function::parse(&bytes).ok()?;
+        crate::ir::Verified::new(function).is_ok().then_some(bytes)
+    }
+
+    /// The number of a function inside another one.
+    fn inner_function(&self, outer: u32, name: Name) -> Option<u32> {
+        let same = |number: u32| {
+            at(&self.inner, number).is_some_and(|inner| (inner.0, inner.1) == (outer, name))
+        };
+        let found = self.inner_index.find(Self::instance_hash(outer, &[TypeId(name.0)]), same)?;
+        at(&self.inner, found).map(|inner| inner.2)
+    }
+
+    /// The function that contains a function.
+    fn outer_function(&self, number: u32) -> Option<u32> {
+        // Functions inside of functions are declared after all others.
+        let first = self.inner.first()?.2;
+        let offset = number.checked_sub(first)?;
+        at(&self.inner, offset).filter(|inner| inner.2 == number).map(|inner| inner.0)
+    }
+}
+
+impl<'g, 'p, 's> Body<'g, 'p, 's> {
+    fn new(
+        unit: &'g mut Generator<'p, 's>,
+        number: u32,
+        types: &[TypeId],
+        result: Option<TypeId>,
+        instance_depth: u32,
+    ) -> Option<Self> {
+        let info = unit.program.function(number)?;
+        let source = unit.program.source(info.source)?;
+        let mut scope = unit.program.type_scope(&info);
+        for (entry, &ty) in scope.iter_mut().zip(types) {
+            entry.1 = ty;
+        }
+        let is_template = types.iter().any(|&ty| unit.program.types.has_params(ty));
+        let value = match result.map(|ty| unit.program.repr(ty)) {
+            Some(Repr::Scalar(ty)) => Some(ty),
+            _ => None,
+        };
+        let params = if is_template { u8::try_from(types.len()).ok()? } else { 0 };
+        let mut body = Self {
+            tree: &source.tree,
+            source: info.source,
+            builder: FunctionBuilder::new(params, value),
+            types: scope,
+            variables: Vec::new(),
+            loops: Vec::new(),
+            used: Vec::new(),
+            result,
+            result_place: None,
+            reachable: true,
+            has_dead: false,
+            depth: 0,
+            frame: 0,
+            is_template,
+            is_probe: false,
+            is_opaque: false,
+            instance_depth,
+            messages: Vec::new(),
+            probed: Vec::new(),
+            number,
+            walk: unit.next_walk(),
+            is_script: info.decl.is_script,
+            unit,
+        };
+        if let Some(ty) = info.self_type {
+            let made = body.program().types.substitute(ty, types);
+            let ty = body.program().made(info.source, info.decl.word.span, made);
+            body.push(|body| &mut body.types, (Name::SELF_TYPE, ty));
+        }
+        body.parameters(&info, types);
+        Some(body)
+    }
+
+    /// The type of the result of a function without one.
+    fn probe(unit: &'g mut Generator<'p, 's>, number: u32) -> TypeId {
+        let Some(&instance) = at(&unit.instances, number) else { return TypeId::ERROR };
+        let copied = unit.instance_types(&instance).iter().copied();
+        let copied = crate::alloc_util::try_collect(copied);
+        let types = unit.program.diagnostics.allocated(copied).unwrap_or_default();
+        let Some(mut body) = Body::new(unit, instance.function, &types, None, instance.depth)
+        else {
+            return TypeId::ERROR;
+        };
+        body.is_probe = true;
+        body.lower();
+        body.result.unwrap_or(TypeId::UNIT)
+    }
+
+    fn run(mut self, instance: u32) -> Option<Lowered> {
+        self.lower();
+        if self.unit.program.diagnostics.has_errors() {
+            return None;
+        }
+        let span = self.unit.program.function(self.number)?.decl.word.span;
+        let messages = core::mem::take(&mut self.messages);
+        let builder = core::mem::replace(&mut self.builder, FunctionBuilder::new(0, None));
+        match builder.finish() {
+            Ok(bytes) => Some(Lowered { instance, bytes, messages }),
+            Err(error) => {
+                let message = format_args!("the function is too large: {error}");
+                self.error(span, Code::TooLarge, message);
+                None
+            }
+        }
+    }
+
+    fn encode(self) -> Option<Vec<u8>> {
+        self.builder.finish().ok()
+    }
+
+    /// Declares the parameters: those of the IR first, then the variables.
+    fn parameters(&mut self, info: &FunctionInfo, types: &[TypeId]) {
+        let mut values = Vec::new();
+        let result = self.result.map(|ty| self.repr(ty));
+        if let Some(Repr::Memory | Repr::Pair) = result {
+            let pointer = self.builder.param(Scalar::Pointer);
+            self.result_place = Some(Place::at(Base::Pointer(pointer)));
+        }
+        let own = match info.receiver() {
+            Receiver::None => None,
+            _ => self.types.last().map(|entry| entry.1),
+        };
+        if let Some(ty) = own {
+            let value = self.parameter(ty);
+            let mutable = info.receiver() == Receiver::Mutable;
+            self.push_param(&mut values, (Name::SELF, value, mutable, true));
+        }
+        for index in 0..info.params.len() {
+            let param = self.unit.program.param_list(info.params).get(index).copied();
+            let Some(param) = param else { break };
+            let made = self.program().types.substitute(param.ty, types);
+            let source = self.source;
+            let ty = self.program().made(source, info.decl.word.span, made);
+            let value = self.parameter(ty);
+            self.push_param(&mut values, (param.name, value, param.mutable, false));
+        }
+        for (name, value, mutable, is_self) in values {
+            // A parameter of memory that the body changes is a copy.
+            let is_copied = mutable && !is_self && self.repr(value.ty) == Repr::Memory;
+            let span = info.decl.word.span;
+            let value = if is_copied { self.owned(value, true, None, span) } else { value };
+            self.add_variable(name, value, mutable);
+        }
+    }
+
+    fn push_param(
+        &mut self,
+        values: &mut Vec<(Name, Typed, bool, bool)>,
+        value: (Name, Typed, bool, bool),
+    ) {
+        let pushed = try_push(values, value);
+        self.program().diagnostics.allocated(pushed);
+    }
+
+    fn parameter(&mut self, ty: TypeId) -> Typed {
+        let value = match self.repr(ty) {
+            Repr::Nothing => Value::None,
+            Repr::Unknown => {
+                self.is_opaque = true;
+                return Typed::ERROR;
+            }
+            Repr::Scalar(ty) => Value::Local(self.builder.param(ty)),
+            Repr::Pair => {
+                let pointer = self.builder.param(Scalar::Pointer);
+                Value::Pair(pointer, self.builder.param(Scalar::I64))
+            }
+            Repr::Memory => {
+                Value::Place(Place::at(Base::Pointer(self.builder.param(Scalar::Pointer))))
+            }
+        };
+        Typed::new(ty, value)
+    }
+
+    /// Lowers the body.
+    fn lower(&mut self) {
+        let info = self.unit.program.function(self.number);
+        let Some((info, block)) = info.and_then(|info| Some((info, info.decl.body?))) else {
+            return self.drop_variables(0);
+        };
+        self.locate(info.decl.word.span);
+        let is_unit = self.result == Some(TypeId::UNIT) || self.is_script;
+        let want = Want { ty: self.result, dest: self.result_place };
+        let value = self.block(block, want, !is_unit);
+        let span = self.tail_span(block);
+        if self.reachable {
+            let value = if is_unit { Typed::UNIT } else { value };
+            self.finish_with(value, span);
+        } else if self.has_dead {
+            self.builder.trap(TRAP_ASSERT);
+        }
+        self.drop_variables(0);
+    }
+
+    // Functions inside functions.
+
+    /// Declares the functions of a block.
+    pub(super) fn declare_inner(&mut self, statements: &[u32]) {
+        let (tree, outer, source) = (self.tree, self.number, self.source);
+        for &statement in statements {
+            let StmtKind::Function(number) = tree.stmt(StmtId(statement)).kind else { continue };
+            let Some(decl) = entry(&tree.functions, number) else { continue };
+            let name = decl.word.name;
+            if let Some(known) = self.unit.inner_function(outer, name) {
+                let known = self.unit.inner.iter().find(|inner| inner.2 == known);
+                if known.is_some_and(|inner| inner.3 != number) {
+                    let text = self.name(name);
+                    let message = format_args!("`{text}` is declared twice");
+                    self.error(decl.word.span, Code::DuplicateName, message);
+                }
+                continue;
+            }
+            if !decl.type_params.is_empty() {
+                let span = decl.word.span;
+                self.refuse(span, "a generic function inside a function", "declare it outside");
+                continue;
+            }
+            let function = self.program().add_function(source, decl, None);
+            self.program().resolve_signature(function);
+            let index = count(&self.unit.inner);
+            let hash = Generator::instance_hash(outer, &[TypeId(name.0)]);
+            let pushed = try_push(&mut self.unit.inner, (outer, name, function, number));
+            let pushed = pushed.and(self.unit.inner_index.insert(hash, index));
+            self.program().diagnostics.allocated(pushed);
+        }
+    }
+
+    /// A function that this one or the one around it declares.
+    pub(super) fn inner_function(&self, name: Name) -> Option<u32> {
+        if self.unit.inner.is_empty() {
+            return None;
+        }
+        let mut outer = self.number;
+        for _ in 0..MAX_DEPTH {
+            if let Some(found) = self.unit.inner_function(outer, name) {
+                return Some(found);
+            }
+            outer = self.unit.outer_function(outer)?;
+        }
+        None
+    }
+
+    /// Whether a name is a variable of a function around this one.
+    pub(super) fn is_captured(&self, name: Name) -> bool {
+        let Some(outer) = self.unit.outer_function(self.number) else { return false };
+        let Some(info) = self.unit.program.function(outer) else { return false };
+        let span = info.decl.span;
+        let inside = |other: Span| other.start >= span.start && other.end <= span.end;
+        let is_param = self.unit.program.param_list(info.params).iter().any(|p| p.name == name);
+        let is_bound = self
+            .tree
+            .patterns
+            .iter()
+            .any(|pattern| pattern.kind == PatternKind::Bind(name) && inside(pattern.span));
+        is_param || is_bound
+    }
+}
+
+/// A type term as a type argument in the IR; `None` where the IR does not have it.
+pub(super) fn type_argument(term: &Type) -> Option<TypeArgument> {
+    Some(match term {
+        Type::Variable(name) => {
+            let number = name.strip_prefix('T').and_then(|number| number.parse().ok())?;
+            TypeArgument::Type(ValueType::Parameter(number))
+        }
+        Type::Named { name, args } => TypeArgument::Named(
+            String::from(&**name),
+            args.iter().map(type_argument).collect::<Option<Vec<_>>>()?,
+        ),
+        Type::Int { .. } | Type::Float { .. } | Type::Bool => {
+            let name = alloc::format!("{term}");
+            TypeArgument::Type(ValueType::Scalar(Scalar::from_name(&name)?))
+        }
+        _ => return None,
+    })
+}
+
+/// The parameters of a function in the IR.
+pub(in crate::source) fn abi(
+    program: &Program<'_, '_>,
+    params: &[TypeId],
+    result: TypeId,
+) -> Vec<ValueType> {
+    let pointer = ValueType::Scalar(Scalar::Pointer);
+    let mut types = Vec::new();
+    if matches!(program.repr(result), Repr::Memory | Repr::Pair) {
+        types.push(pointer);
+    }
+    for &param in params {
+        match program.repr(param) {
+            Repr::Nothing | Repr::Unknown => {}
+            Repr::Scalar(ty) => types.push(ty),
+            Repr::Pair => types.extend([pointer, ValueType::Scalar(Scalar::I64)]),
+            Repr::Memory => types.push(pointer),
+        }
+    }
+    types
+}

@@ -1,0 +1,262 @@
+//! `for`: ranges and arrays.
+
+use super::*;
+use crate::ir::{Binary, Condition};
+
+/// The values of a range.
+struct RangeEnds {
+    start: Typed,
+    /// `None` for a range without an end.
+    end: Option<Typed>,
+    inclusive: bool,
+}
+
+impl Body<'_, '_, '_> {
+    pub(super) fn for_loop(
+        &mut self,
+        label: Option<Name>,
+        (index, name): (Option<Name>, Name),
+        items: ExprId,
+        body: BlockId,
+    ) {
+        let span = self.span(items);
+        let variables = self.variables.len();
+        match self.range_of(items) {
+            Some(Some(range)) => {
+                if index.is_some() {
+                    self.refuse(span, "a range with an index", "the value is its own index");
+                }
+                self.range_loop(label, name, &range, body);
+            }
+            Some(None) => {}
+            None => self.array_loop(label, (index, name), items, body),
+        }
+        self.drop_variables(variables);
+    }
+
+    /// The ends of `a..b` and `range(a, b)`; `None` for other values.
+    fn range_of(&mut self, items: ExprId) -> Option<Option<RangeEnds>> {
+        let Expr { kind, span } = self.tree.expr(items);
+        let (start, end, inclusive) = match kind {
+            ExprKind::Range { start, end, inclusive } => (Some(start), end, inclusive),
+            ExprKind::Call { callee, arguments } => {
+                let ExprKind::Name(Name::RANGE) = self.tree.expr(callee).kind else { return None };
+                if self.unit.program.item(self.source, Name::RANGE).is_some() {
+                    return None;
+                }
+                let values: Vec<ExprId> =
+                    self.tree.entries(&self.tree.arguments, arguments).map(|a| a.value).collect();
+                match values.as_slice() {
+                    [end] => (None, Some(*end), false),
+                    [start, end] => (Some(*start), Some(*end), false),
+                    _ => {
+                        let message = format_args!("`range` has one or two arguments");
+                        self.error(span, Code::BadCall, message);
+                        return Some(None);
+                    }
+                }
+            }
+            _ => return None,
+        };
+        Some(self.range_ends(start, end, inclusive, span))
+    }
+
+    fn range_ends(
+        &mut self,
+        start: Option<ExprId>,
+        end: Option<ExprId>,
+        inclusive: bool,
+        span: Span,
+    ) -> Option<RangeEnds> {
+        let zero = Typed { flexible: true, ..Typed::new(TypeId::I64, Value::Number(0)) };
+        let first = start.map_or(zero, |start| self.expr(start, Want::NOTHING));
+        let (first, last) = match end {
+            None => (self.settle(first), None),
+            Some(end) => {
+                let first = self.stable(first, start.unwrap_or(end), end);
+                let last = self.expr(end, Want::NOTHING);
+                let (first, last) = self.same_type(first, last, BinaryOp::Less, span)?;
+                (first, Some(last))
+            }
+        };
+        let is_integer = match self.head(first.ty) {
+            Head::Scalar(scalar) => !scalar.is_float() && scalar != Scalar::Bool,
+            Head::Param(_) => true,
+            _ => false,
+        };
+        if !is_integer {
+            if !first.ty.fits_all() {
+                let text = self.type_text(first.ty);
+                let message = format_args!("a range of `{text}` has no steps");
+                self.error(span, Code::NoOperation, message);
+            }
+            return None;
+        }
+        Some(RangeEnds { start: first, end: last, inclusive })
+    }
+
+    fn range_loop(&mut self, label: Option<Name>, name: Name, range: &RangeEnds, body: BlockId) {
+        let ty = range.start.ty;
+        let value_type = self.value_type(ty);
+        let counter = self.builder.local(value_type);
+        self.set(counter, range.start);
+        let (head, next, exit) = (self.target(), self.target(), self.target());
+        // The end is computed once, before the loop.
+        let end = range.end.map(|end| match end.value {
+            Value::Number(number) if i16::try_from(number).is_ok() => self.operand(end),
+            _ => {
+                let local = self.builder.local(value_type);
+                self.set(local, end);
+                local.into()
+            }
+        });
+        let stop = if range.inclusive { Condition::Greater } else { Condition::GreaterEqual };
+        if let Some(end) = end {
+            let label = self.jump_label(exit);
+            self.builder.branch(stop, value_type, counter, end, label);
+        }
+        self.bind_loop(head);
+        // The body does not assign to the variable: it is the counter.
+        self.add_variable(name, Typed::local(ty, counter), false);
+        self.loop_body(Loop { label, exit, next }, body);
+        self.bind(next);
+        match end {
+            Some(end) if range.inclusive => {
+                let label = self.jump_label(exit);
+                self.builder.branch(Condition::Equal, value_type, counter, end, label);
+                self.builder.binary(Binary::Add, value_type, counter, counter, 1);
+                self.jump(head);
+            }
+            Some(end) => {
+                self.builder.binary(Binary::Add, value_type, counter, counter, 1);
+                let label = self.jump_label(head);
+                self.builder.branch(Condition::Less, value_type, counter, end, label);
+            }
+            None => {
+                self.builder.binary(Binary::Add, value_type, counter, counter, 1);
+                self.jump(head);
+            }
+        }
+        self.bind(exit);
+    }
+
+    fn array_loop(
+        &mut self,
+        label: Option<Name>,
+        (index, name): (Option<Name>, Name),
+        items: ExprId,
+        body: BlockId,
+    ) {
+        let span = self.span(items);
+        let (items, index) = self.enumerated(items, index);
+        let array = self.expr(items, Want::NOTHING);
+        if array.ty.fits_all() {
+            self.add_variable(name, Typed::ERROR, false);
+            if let Some(index) = index {
+                self.add_variable(index, Typed::ERROR, false);
+            }
+            let (exit, next) = (self.target(), self.target());
+            self.loop_body(Loop { label, exit, next }, body);
+            return;
+        }
+        let element = self.unit.program.types.part(array.ty, 0);
+        let (pointer, length) = match (self.head(array.ty), array.value) {
+            (Head::Array(length), Value::Place(place)) => {
+                // The loop walks over the values that the array has here.
+                let is_fixed = array.temporary || self.is_immutable(items);
+                let has_writes = !is_fixed && self.writes_in(body);
+                let array = if has_writes { self.copied(array, span) } else { array };
+                let place = match array.value {
+                    Value::Place(place) => place,
+                    _ => place,
+                };
+                let length = Typed::new(TypeId::I64, Value::Number(length.into()));
+                (self.address(place), length)
+            }
+            (Head::View, Value::Pair(pointer, length)) => {
+                (pointer, Typed::local(TypeId::I64, length))
+            }
+            _ => {
+                let text = self.type_text(array.ty);
+                let message = format_args!("`{text}` has no elements to loop over");
+                self.error(span, Code::NoOperation, message);
+                return;
+            }
+        };
+        self.element_loop(label, (index, name), (pointer, length, element), body);
+    }
+
+    /// Whether a block has assignments or calls: such a loop walks over a copy of its array.
+    fn writes_in(&self, body: BlockId) -> bool {
+        let span = self.tree.block(body).span;
+        let inside = |other: Span| other.start >= span.start && other.end <= span.end;
+        // Nodes are numbered in the order in which they end.
+        let statements = &self.tree.statements;
+        let first = statements.partition_point(|statement| statement.span.end <= span.start);
+        let rest = statements.get(first..).unwrap_or(&[]);
+        let mut rest = rest.iter().take_while(|statement| statement.span.end <= span.end);
+        let assigns = rest.any(|statement| match statement.kind {
+            StmtKind::Assign { target, .. } if inside(statement.span) => {
+                !matches!(self.tree.expr(target).kind, ExprKind::Name(_))
+            }
+            _ => false,
+        });
+        let calls = &self.tree.calls;
+        let end_of = |call: u32| self.tree.expr(ExprId(call)).span.end;
+        let first = calls.partition_point(|&call| end_of(call) <= span.start);
+        let rest = calls.get(first..).unwrap_or(&[]);
+        let mut rest = rest.iter().take_while(|&&call| end_of(call) <= span.end);
+        let methods = rest.any(|&call| match self.tree.expr(ExprId(call)).kind {
+            ExprKind::Call { callee, .. } => {
+                matches!(self.tree.expr(callee).kind, ExprKind::Field(..))
+            }
+            _ => false,
+        });
+        assigns || methods
+    }
+
+    /// `xs.enumerate()` is `xs` with an index.
+    fn enumerated(&mut self, items: ExprId, index: Option<Name>) -> (ExprId, Option<Name>) {
+        if let ExprKind::Call { callee, arguments } = self.tree.expr(items).kind
+            && arguments.is_empty()
+            && let ExprKind::Field(base, Name::ENUMERATE) = self.tree.expr(callee).kind
+        {
+            if index.is_none() {
+                let span = self.span(items);
+                let message = format_args!("`enumerate` needs two variables");
+                self.error(span, Code::BadPattern, message);
+            }
+            return (base, index);
+        }
+        (items, index)
+    }
+
+    fn element_loop(
+        &mut self,
+        label: Option<Name>,
+        (index, name): (Option<Name>, Name),
+        (pointer, length, element): (Local, Typed, TypeId),
+        body: BlockId,
+    ) {
+        let counter = self.builder.local(Scalar::I64);
+        self.builder.constant(Scalar::I64, counter, 0);
+        let (head, next, exit) = (self.target(), self.target(), self.target());
+        let end = self.branch_operand(length);
+        let label_exit = self.jump_label(exit);
+        self.builder.branch(Condition::GreaterEqual, Scalar::I64, counter, end, label_exit);
+        self.bind_loop(head);
+        if let Some(index) = index {
+            self.add_variable(index, Typed::local(TypeId::I64, counter), false);
+        }
+        let base = Place::at(Base::Pointer(pointer));
+        let place = self.element_place(base, element, counter);
+        let value = self.load(place, element);
+        self.add_variable(name, value, false);
+        self.loop_body(Loop { label, exit, next }, body);
+        self.bind(next);
+        self.builder.binary(Binary::Add, Scalar::I64, counter, counter, 1);
+        let label = self.jump_label(head);
+        self.builder.branch(Condition::Less, Scalar::I64, counter, end, label);
+        self.bind(exit);
+    }
+}

@@ -1,0 +1,97 @@
+//! Literals: numbers, texts and constants.
+
+use super::*;
+
+impl Body<'_, '_, '_> {
+    pub(super) fn number(&mut self, value: u64, suffix: Suffix) -> Typed {
+        let value = i128::from(value);
+        match suffix {
+            None => Typed { flexible: true, ..Typed::new(TypeId::I64, Value::Number(value)) },
+            Some(scalar) if scalar.is_float() => {
+                Typed::new(TypeId::scalar(scalar), Value::Float(to_float(value)))
+            }
+            Some(scalar) => Typed::new(TypeId::scalar(scalar), Value::Number(value)),
+        }
+    }
+
+    /// An integer literal; one with a suffix has to fit its type.
+    pub(super) fn integer_literal(&mut self, value: u64, suffix: Suffix, span: Span) -> Typed {
+        if let Some(scalar) = suffix.filter(|scalar| !scalar.is_float())
+            && !fits(value.into(), scalar)
+        {
+            let name = scalar.name();
+            let message = format_args!("the number does not fit `{name}`");
+            return self.error(span, Code::OutOfRange, message);
+        }
+        self.number(value, suffix)
+    }
+
+    pub(super) fn float_literal(&mut self, bits: u64, suffix: Suffix) -> Typed {
+        let ty = suffix.map_or(TypeId::F64, TypeId::scalar);
+        let value = Value::Float(f64::from_bits(bits));
+        Typed { flexible: suffix.is_none(), ..Typed::new(ty, value) }
+    }
+
+    /// A text literal: its bytes are read-only data of the function.
+    pub(super) fn text_of(&mut self, tree: &Tree, number: u32) -> Typed {
+        self.text_bytes(tree.text(number))
+    }
+
+    pub(super) fn text_bytes(&mut self, bytes: &[u8]) -> Typed {
+        let data = self.builder.data(bytes, 1);
+        let pointer = self.builder.local(Scalar::Pointer);
+        self.builder.data_address(pointer, data, 0);
+        let len = self.builder.local(Scalar::I64);
+        let count = i128::try_from(bytes.len()).unwrap_or(0);
+        self.set_number(Scalar::I64.into(), len, count);
+        Typed::new(TypeId::TEXT, Value::Pair(pointer, len))
+    }
+
+    /// The value of a declared constant.
+    pub(super) fn constant(&mut self, number: u32, want: Want, span: Span) -> Typed {
+        let info = self.program().consts.get(usize::try_from(number).unwrap_or(usize::MAX));
+        let Some(info) = info.copied() else { return Typed::ERROR };
+        if let Some(evaluated) = self.program().constant(number) {
+            return self.evaluated(evaluated);
+        }
+        let reported = self.program().diagnostics.has_errors();
+        // An array or struct of constants: written out where it is used.
+        if self.depth >= MAX_DEPTH / 2 || reported {
+            return match reported {
+                true => Typed::ERROR,
+                false => self.error(span, Code::NotConstant, format_args!("not a constant")),
+            };
+        }
+        let ty = info.decl.ty.map(|ty| self.program().resolve(info.source, ty, &[]));
+        let want = Want { ty: ty.or(want.ty), dest: want.dest };
+        let mut value = Typed::ERROR;
+        self.elsewhere(info.source, |body| {
+            let typed = body.expr(info.decl.value, want);
+            value = match ty {
+                Some(ty) => body.coerce(typed, ty, body.span(info.decl.value)),
+                None => body.settle(typed),
+            };
+        });
+        value
+    }
+
+    pub(super) fn evaluated(&mut self, evaluated: Evaluated) -> Typed {
+        let value = match evaluated.value {
+            ConstValue::Integer(number) => Value::Number(number),
+            ConstValue::Bool(value) => Value::Number(value.into()),
+            ConstValue::Float(value) => Value::Float(value),
+            ConstValue::Text(source, number) => {
+                let Some(source) = self.unit.program.source(source) else { return Typed::ERROR };
+                return self.text_of(&source.tree, number);
+            }
+        };
+        let typed = Typed::new(evaluated.ty, value);
+        let typed = Typed { flexible: evaluated.is_flexible, ..typed };
+        self.settle(typed)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the nearest value is the result")]
+pub(super) fn to_float(value: i128) -> f64 {
+    value as f64
+}

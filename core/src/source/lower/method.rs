@@ -1,0 +1,193 @@
+//! Calls with `.`: methods, static methods, variants with payloads and functions of modules.
+
+use super::*;
+
+impl Body<'_, '_, '_> {
+    pub(super) fn call_member(
+        &mut self,
+        base: ExprId,
+        name: Name,
+        arguments: List,
+        want: Want,
+        span: Span,
+    ) -> Typed {
+        if let Some(file) = self.module_prefix(base) {
+            return match self.unit.program.item(file, name) {
+                Some(Item::Function(number)) => {
+                    self.call_function(number, &[], None, arguments, want, span)
+                }
+                Some(Item::Struct(number)) => self.construct(number, &[], arguments, want, span),
+                _ => {
+                    self.unknown_name(name, span);
+                    self.skip_arguments(arguments);
+                    Typed::ERROR
+                }
+            };
+        }
+        if let Some((head, types)) = self.type_prefix(base) {
+            return self.call_static(head, &types, name, arguments, want, span);
+        }
+        self.call_method(base, name, arguments, want, span)
+    }
+
+    /// `Type.name(...)`.
+    fn call_static(
+        &mut self,
+        head: Head,
+        types: &[TypeId],
+        name: Name,
+        arguments: List,
+        want: Want,
+        span: Span,
+    ) -> Typed {
+        if let Some(value) = self.make_variant(head, types, name, Some(arguments), want, span) {
+            return value;
+        }
+        let Some(number) = self.unit.program.method(head, name) else {
+            let value = self.variant(head, Vec::new(), name, want, span);
+            self.skip_arguments(arguments);
+            return value;
+        };
+        let Some(info) = self.unit.program.function(number) else { return Typed::ERROR };
+        if info.receiver() != Receiver::None {
+            let text = self.name(name);
+            let message = format_args!("method `{text}` is called on a value");
+            self.error(span, Code::BadCall, message);
+            self.skip_arguments(arguments);
+            return Typed::ERROR;
+        }
+        self.call_function(number, types, None, arguments, want, span)
+    }
+
+    fn call_method(
+        &mut self,
+        base: ExprId,
+        name: Name,
+        arguments: List,
+        want: Want,
+        span: Span,
+    ) -> Typed {
+        // The value is computed once its method is known: one that changes it needs its place.
+        let is_place = matches!(
+            self.tree.expr(base).kind,
+            ExprKind::Name(_)
+                | ExprKind::Field(..)
+                | ExprKind::TupleField(..)
+                | ExprKind::Index(..)
+                | ExprKind::Unary(UnaryOp::Dereference, _)
+        );
+        if is_place && self.is_mutable_method(base, name) {
+            return self.call_mutating(base, name, arguments, want, span);
+        }
+        let value = self.expr(base, Want::NOTHING);
+        if value.ty.fits_all() {
+            self.skip_arguments(arguments);
+            return value;
+        }
+        let head = self.head(value.ty);
+        let Some(number) = self.unit.program.method(head, name) else {
+            return self.other_method(value, base, name, arguments, want, span);
+        };
+        let Some(info) = self.unit.program.function(number) else { return Typed::ERROR };
+        match info.receiver() {
+            Receiver::None => {
+                let text = self.name(name);
+                let message = format_args!("static method `{text}` is called on the type");
+                self.error(span, Code::BadCall, message);
+                self.skip_arguments(arguments);
+                Typed::ERROR
+            }
+            Receiver::Mutable => {
+                let value = self.copied(value, span);
+                self.call_function(number, &[], Some(value), arguments, want, span)
+            }
+            Receiver::Value => {
+                let value = self.stable_receiver(value, base, arguments);
+                self.call_function(number, &[], Some(value), arguments, want, span)
+            }
+        }
+    }
+
+    /// A receiver that the arguments do not change.
+    fn stable_receiver(&mut self, value: Typed, base: ExprId, arguments: List) -> Typed {
+        let tree = self.tree;
+        let last = tree.entries(&tree.arguments, arguments).next_back();
+        match last {
+            Some(last) => self.stable(value, base, last.value),
+            None => value,
+        }
+    }
+
+    /// Whether a method changes the value that it is called on. Only names of methods that do so anywhere ask for the
+    /// type.
+    fn is_mutable_method(&mut self, base: ExprId, name: Name) -> bool {
+        if !self.unit.program.is_mutating_name(name) {
+            return false;
+        }
+        let (ty, _) = self.type_of(base);
+        let head = self.head(ty);
+        let method = self.unit.program.method(head, name);
+        let info = method.and_then(|number| self.unit.program.function(number));
+        info.is_some_and(|info| info.receiver() == Receiver::Mutable)
+    }
+
+    fn call_mutating(
+        &mut self,
+        base: ExprId,
+        name: Name,
+        arguments: List,
+        want: Want,
+        span: Span,
+    ) -> Typed {
+        // Of a scalar enum there is no place: its methods change a copy.
+        let (ty, _) = self.type_of(base);
+        if self.repr(ty) != Repr::Memory {
+            return self.refuse(
+                span,
+                "a method with `me` on an enum without payloads",
+                "return the new value",
+            );
+        }
+        let Some((place, ty)) = self.mutable_place(base) else {
+            self.skip_arguments(arguments);
+            return Typed::ERROR;
+        };
+        let Some(number) = self.unit.program.method(self.head(ty), name) else {
+            return Typed::ERROR;
+        };
+        let receiver = Typed::new(ty, Value::Place(place));
+        self.call_function(number, &[], Some(receiver), arguments, want, span)
+    }
+
+    /// A method that no implementation declares: one of the language, or a function in a field.
+    fn other_method(
+        &mut self,
+        value: Typed,
+        base: ExprId,
+        name: Name,
+        arguments: List,
+        want: Want,
+        span: Span,
+    ) -> Typed {
+        if self.is_template && self.unit.program.types.has_params(value.ty) {
+            self.skip_arguments(arguments);
+            return self.opaque();
+        }
+        if let Some(result) = self.builtin_method(value, name, arguments, span) {
+            return result;
+        }
+        if let (Head::Struct(_), Value::Place(place)) = (self.head(value.ty), value.value) {
+            let fields = self.program().fields_of(value.ty, 0);
+            if let Some(field) = fields.iter().find(|field| field.name == name) {
+                let callee = self.load(Self::inside(place, field.offset), field.ty);
+                return self.call_value(callee, arguments, want, span);
+            }
+        }
+        let _ = base;
+        let (owner, text) = (self.type_text(value.ty), self.name(name));
+        let message = format_args!("type `{owner}` has no method `{text}`");
+        self.error(span, Code::UnknownField, message);
+        self.skip_arguments(arguments);
+        Typed::ERROR
+    }
+}

@@ -1,0 +1,385 @@
+//! Patterns: tests, bindings, and which values a match covers.
+
+use super::*;
+use crate::ir::Condition;
+
+/// The values that the arms of a match cover, as far as that is known.
+#[derive(Default)]
+pub(super) struct Coverage {
+    is_complete: bool,
+    /// Variants, or the numbers of bools.
+    values: Vec<i128>,
+}
+
+impl Coverage {
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+}
+
+impl<'s> Body<'_, '_, 's> {
+    /// Adds what an arm covers.
+    pub(super) fn cover(&mut self, coverage: &mut Coverage, ty: TypeId, arm: &Arm) {
+        if arm.guard.is_none() {
+            self.cover_pattern(coverage, ty, arm.pattern);
+        }
+    }
+
+    fn cover_pattern(&mut self, coverage: &mut Coverage, ty: TypeId, pattern: PatternId) {
+        if self.is_irrefutable(pattern, ty) {
+            coverage.is_complete = true;
+            return;
+        }
+        match self.tree.pattern(pattern).kind {
+            PatternKind::Or(parts) => {
+                let tree = self.tree;
+                for &part in tree.list(parts) {
+                    self.cover_pattern(coverage, ty, PatternId(part));
+                }
+            }
+            PatternKind::Value(value) => {
+                if let ExprKind::Bool(value) = self.tree.expr(value).kind {
+                    self.add_covered(coverage, value.into());
+                }
+            }
+            PatternKind::Bind(name) => {
+                if let Some((index, _)) = self.variant_of(ty, name) {
+                    self.add_covered(coverage, index);
+                }
+            }
+            PatternKind::Variant { variant, fields, .. } => {
+                let Some((index, _)) = self.variant_of(ty, variant) else { return };
+                let tree = self.tree;
+                let variant = usize::try_from(index).unwrap_or(usize::MAX);
+                let types = match self.repr(ty) {
+                    Repr::Memory => self.program().fields_of(ty, variant),
+                    _ => Vec::new(),
+                };
+                let mut patterns = tree.entries(&tree.pattern_fields, fields).zip(types);
+                if patterns.all(|(field, ty)| self.is_irrefutable(field.pattern, ty.ty)) {
+                    self.add_covered(coverage, index);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn add_covered(&mut self, coverage: &mut Coverage, value: i128) {
+        if !coverage.values.contains(&value) {
+            let pushed = try_push(&mut coverage.values, value);
+            self.program().diagnostics.allocated(pushed);
+        }
+    }
+
+    /// Whether every value of the type matches.
+    fn is_irrefutable(&mut self, pattern: PatternId, ty: TypeId) -> bool {
+        let tree = self.tree;
+        match tree.pattern(pattern).kind {
+            PatternKind::Wildcard | PatternKind::Error | PatternKind::Typed(..) => true,
+            PatternKind::Bind(name) => {
+                let is_const =
+                    matches!(self.unit.program.item(self.source, name), Some(Item::Const(_)));
+                !is_const && self.variant_of(ty, name).is_none()
+            }
+            PatternKind::Tuple(parts) => {
+                let fields = match self.head(ty) {
+                    Head::Tuple => self.program().fields_of(ty, 0),
+                    _ => return true,
+                };
+                tree.list(parts)
+                    .iter()
+                    .zip(fields)
+                    .all(|(&part, field)| self.is_irrefutable(PatternId(part), field.ty))
+            }
+            PatternKind::Or(parts) => {
+                tree.list(parts).iter().any(|&part| self.is_irrefutable(PatternId(part), ty))
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn is_covered(&self, coverage: &Coverage, ty: TypeId) -> bool {
+        let wanted = match self.head(ty) {
+            Head::Scalar(Scalar::Bool) => 2,
+            Head::Enum(number) => self.unit.program.enum_variants(number).len(),
+            _ => usize::MAX,
+        };
+        coverage.is_complete || coverage.values.len() >= wanted
+    }
+
+    /// The name of a value that no arm covers.
+    pub(super) fn missing(&self, coverage: &Coverage, ty: TypeId) -> Option<&'s str> {
+        match self.head(ty) {
+            Head::Scalar(Scalar::Bool) => {
+                Some(if coverage.values.contains(&1) { "false" } else { "true" })
+            }
+            Head::Enum(number) => {
+                let variants = self.unit.program.enum_variants(number);
+                let mut variants = (0..).zip(variants);
+                let missing = variants.find(|(index, _)| !coverage.values.contains(index));
+                missing.map(|(_, variant)| self.unit.program.name(variant.name))
+            }
+            _ => None,
+        }
+    }
+
+    /// The number and declaration of a variant of an enum.
+    pub(super) fn variant_of(&self, ty: TypeId, name: Name) -> Option<(i128, VariantInfo)> {
+        let Head::Enum(number) = self.head(ty) else { return None };
+        let variants = self.unit.program.enum_variants(number);
+        (0..).zip(variants).find(|(_, v)| v.name == name).map(|(index, v)| (index, *v))
+    }
+
+    /// Goes to `fails` unless the value matches; binds the names of the pattern.
+    pub(super) fn test(&mut self, pattern: PatternId, value: Typed, fails: Target) {
+        let Pattern { kind, span } = self.tree.pattern(pattern);
+        if value.ty.fits_all() {
+            return self.bind_names(pattern);
+        }
+        match kind {
+            PatternKind::Error | PatternKind::Wildcard => {}
+            PatternKind::Bind(name) => self.test_name(name, value, span, fails),
+            PatternKind::Value(id) => {
+                let right = self.expr(id, Want::of(value.ty));
+                self.test_equal(value, right, span, fails);
+            }
+            PatternKind::Range { start, end, inclusive } => {
+                self.test_range(value, [start, end], inclusive, fails);
+            }
+            PatternKind::Or(parts) => self.test_any(parts, value, span, fails),
+            PatternKind::Tuple(parts) => self.test_tuple(parts, value, span, fails),
+            PatternKind::Variant { owner, variant, fields, has_fields } => {
+                self.test_variant((owner, variant), (fields, has_fields), value, span, fails);
+            }
+            PatternKind::Typed(name, ty) => {
+                let ty = self.resolve(ty);
+                if ty != value.ty && !ty.is_error() {
+                    self.mismatch(ty, value.ty, span);
+                }
+                self.add_variable(name, value, false);
+            }
+        }
+    }
+
+    /// Declares the names of a pattern whose value is wrong.
+    fn bind_names(&mut self, pattern: PatternId) {
+        let tree = self.tree;
+        match tree.pattern(pattern).kind {
+            PatternKind::Bind(name) | PatternKind::Typed(name, _) => {
+                self.add_variable(name, Typed::ERROR, false);
+            }
+            PatternKind::Tuple(parts) => {
+                for &part in tree.list(parts) {
+                    self.bind_names(PatternId(part));
+                }
+            }
+            PatternKind::Variant { fields, .. } => {
+                for field in tree.entries(&tree.pattern_fields, fields) {
+                    self.bind_names(field.pattern);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A bare name: a variant of the enum, a constant, or a binding.
+    fn test_name(&mut self, name: Name, value: Typed, span: Span, fails: Target) {
+        if self.variant_of(value.ty, name).is_some() {
+            let fields = (List::default(), false);
+            return self.test_variant((None, name), fields, value, span, fails);
+        }
+        if let Some(Item::Const(number)) = self.unit.program.item(self.source, name) {
+            let right = self.constant(number, Want::of(value.ty), span);
+            return self.test_equal(value, right, span, fails);
+        }
+        self.add_variable(name, value, false);
+    }
+
+    fn test_equal(&mut self, value: Typed, right: Typed, span: Span, fails: Target) {
+        let right = self.coerce(right, value.ty, span);
+        if right.ty.fits_all() {
+            return;
+        }
+        if !matches!(self.repr(value.ty), Repr::Scalar(_)) {
+            let text = self.type_text(value.ty);
+            let message = format_args!("a value of `{text}` is not compared with a constant");
+            self.error(span, Code::BadPattern, message);
+            return;
+        }
+        self.branch_unless(Condition::Equal, value, right, fails);
+    }
+
+    /// Goes to `fails` unless the condition holds for integers.
+    fn branch_unless(&mut self, condition: Condition, left: Typed, right: Typed, fails: Target) {
+        let negated = match condition {
+            Condition::Equal => Condition::NotEqual,
+            Condition::GreaterEqual => Condition::Less,
+            Condition::Less => Condition::GreaterEqual,
+            _ => Condition::Greater,
+        };
+        let ty = self.value_type(left.ty);
+        let left = self.local_of(left);
+        let right = self.branch_operand(right);
+        let label = self.jump_label(fails);
+        self.builder.branch(negated, ty, left, right, label);
+    }
+
+    fn test_range(
+        &mut self,
+        value: Typed,
+        [start, end]: [ExprId; 2],
+        inclusive: bool,
+        fails: Target,
+    ) {
+        let span = self.span(start).to(self.span(end));
+        let is_integer = match self.head(value.ty) {
+            Head::Scalar(scalar) => !scalar.is_float() && scalar != Scalar::Bool,
+            _ => false,
+        };
+        if !is_integer {
+            let text = self.type_text(value.ty);
+            let message = format_args!("a value of `{text}` is not in a range of integers");
+            self.error(span, Code::BadPattern, message);
+            return;
+        }
+        let low = self.expr_as(start, value.ty);
+        let high = self.expr_as(end, value.ty);
+        if low.ty.fits_all() || high.ty.fits_all() {
+            return;
+        }
+        self.branch_unless(Condition::GreaterEqual, value, low, fails);
+        let below = if inclusive { Condition::LessEqual } else { Condition::Less };
+        self.branch_unless(below, value, high, fails);
+    }
+
+    /// Alternatives bind no names.
+    fn test_any(&mut self, parts: List, value: Typed, span: Span, fails: Target) {
+        let tree = self.tree;
+        let matches = self.target();
+        let variables = self.variables.len();
+        let parts = tree.list(parts);
+        for (index, &part) in parts.iter().enumerate() {
+            if index + 1 == parts.len() {
+                self.test(PatternId(part), value, fails);
+                break;
+            }
+            let next = self.target();
+            self.test(PatternId(part), value, next);
+            self.jump(matches);
+            self.bind(next);
+        }
+        self.bind(matches);
+        if self.variables.len() > variables {
+            self.refuse(span, "a name in an alternative pattern", "write two arms");
+        }
+    }
+
+    fn test_tuple(&mut self, parts: List, value: Typed, span: Span, fails: Target) {
+        let tree = self.tree;
+        let parts = tree.list(parts);
+        let fields = match self.head(value.ty) {
+            Head::Tuple => self.program().fields_of(value.ty, 0),
+            _ => Vec::new(),
+        };
+        let Value::Place(place) = value.value else { return self.not_tuple(value.ty, span) };
+        if fields.len() != parts.len() {
+            return self.not_tuple(value.ty, span);
+        }
+        for (&part, field) in parts.iter().zip(fields) {
+            let loaded = self.load(Self::inside(place, field.offset), field.ty);
+            self.test(PatternId(part), loaded, fails);
+        }
+    }
+
+    fn not_tuple(&mut self, ty: TypeId, span: Span) {
+        let text = self.type_text(ty);
+        let message = format_args!("the pattern has another number of values than `{text}`");
+        self.error(span, Code::BadPattern, message);
+    }
+
+    fn test_variant(
+        &mut self,
+        (owner, variant): (Option<Name>, Name),
+        (fields, has_fields): (List, bool),
+        value: Typed,
+        span: Span,
+        fails: Target,
+    ) {
+        if self.is_template && self.unit.program.types.has_params(value.ty) {
+            self.opaque();
+            return;
+        }
+        let found = self.variant_of(value.ty, variant);
+        let same_owner = owner.is_none_or(|owner| {
+            self.name(owner) == self.unit.program.nominal_name(value.ty)
+                || matches!(self.unit.program.item(self.source, owner), Some(Item::Alias(_)))
+        });
+        let Some((index, info)) = found.filter(|_| same_owner) else {
+            let (text, name) = (self.type_text(value.ty), self.name(variant));
+            let message = format_args!("`{name}` is no variant of `{text}`");
+            self.error(span, Code::BadPattern, message);
+            return;
+        };
+        let Value::Place(place) = value.value else {
+            // Without payloads the value is the discriminant.
+            let number = Typed::new(value.ty, Value::Number(info.discriminant.into()));
+            self.branch_unless(Condition::Equal, value, number, fails);
+            if has_fields {
+                self.field_count(variant, 0, span);
+            }
+            return;
+        };
+        let tag = self.load(place, TypeId::I64);
+        self.branch_unless(
+            Condition::Equal,
+            tag,
+            Typed::new(TypeId::I64, Value::Number(index)),
+            fails,
+        );
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        let payload = self.program().fields_of(value.ty, index);
+        let tree = self.tree;
+        if has_fields && fields.len() != payload.len() {
+            return self.field_count(variant, payload.len(), span);
+        }
+        for (position, field) in tree.entries(&tree.pattern_fields, fields).enumerate() {
+            let by_name = |f: &&Field| Some(f.name) == field.name;
+            let target = match field.name {
+                Some(_) => payload.iter().find(by_name),
+                None => payload.get(position),
+            };
+            let Some(target) = target else {
+                let message = format_args!("the variant has no field of that name");
+                self.error(span, Code::UnknownField, message);
+                continue;
+            };
+            let loaded = self.load(Self::inside(place, target.offset), target.ty);
+            self.test(field.pattern, loaded, fails);
+        }
+    }
+
+    fn field_count(&mut self, variant: Name, wanted: usize, span: Span) {
+        let name = self.name(variant);
+        let message = format_args!("variant `{name}` has {wanted} values");
+        self.error(span, Code::BadPattern, message);
+    }
+
+    /// `value is E.A`.
+    pub(super) fn is_test(&mut self, value: ExprId, pattern: PatternId) -> Typed {
+        let subject = self.expr(value, Want::NOTHING);
+        let subject = self.settle(subject);
+        let fails = self.target();
+        let result = self.builder.local(Scalar::Bool);
+        self.builder.constant(Scalar::Bool, result, 0);
+        let variables = self.variables.len();
+        self.test(pattern, subject, fails);
+        if self.variables.len() > variables {
+            let span = self.tree.pattern(pattern).span;
+            self.refuse(span, "a name behind `is`", "write `match`");
+            self.drop_variables(variables);
+        }
+        self.builder.constant(Scalar::Bool, result, 1);
+        self.bind(fails);
+        Typed::local(TypeId::BOOL, result)
+    }
+}

@@ -1,0 +1,178 @@
+//! Memory: stack slots, loads, stores and copies.
+
+use super::*;
+
+impl Body<'_, '_, '_> {
+    /// Fresh memory for a value of the type.
+    pub(super) fn temporary(&mut self, ty: TypeId, span: Span) -> Place {
+        let (size, align) = self.program().size(ty);
+        self.frame = self.frame.saturating_add(size);
+        if self.frame > MAX_FRAME {
+            let message =
+                format_args!("the local values of the function take more than {MAX_FRAME} bytes");
+            self.error(span, Code::TooLarge, message);
+            self.frame = 0;
+        }
+        let align = align.clamp(1, crate::ir::MAX_SLOT_ALIGN);
+        Place::at(Base::Slot(self.builder.slot(size.clamp(1, MAX_FRAME), align)))
+    }
+
+    /// Fresh memory whose address is computed here, for a variable.
+    pub(super) fn variable_place(&mut self, ty: TypeId, span: Span) -> Place {
+        let place = self.temporary(ty, span);
+        Place::at(Base::Pointer(self.address(place)))
+    }
+
+    /// The address of a place and the distance behind it.
+    fn based(&mut self, place: Place) -> (Local, i32) {
+        let offset = i32::try_from(place.offset).unwrap_or(0);
+        match place.base {
+            Base::Pointer(pointer) => (pointer, offset),
+            Base::Slot(slot) => {
+                let pointer = self.builder.local(Scalar::Pointer);
+                self.builder.slot_address(pointer, slot, offset);
+                (pointer, 0)
+            }
+        }
+    }
+
+    /// The address of a place.
+    pub(super) fn address(&mut self, place: Place) -> Local {
+        let (pointer, offset) = self.based(place);
+        if offset == 0 {
+            return pointer;
+        }
+        let result = self.builder.local(Scalar::Pointer);
+        self.builder.element(Scalar::U8, result, pointer, None, offset);
+        result
+    }
+
+    pub(super) fn inside(place: Place, offset: u32) -> Place {
+        Place { offset: place.offset.saturating_add(offset), ..place }
+    }
+
+    /// The value at a place; that of memory is the place itself.
+    pub(super) fn load(&mut self, place: Place, ty: TypeId) -> Typed {
+        match self.repr(ty) {
+            Repr::Nothing => Typed::new(ty, Value::None),
+            Repr::Unknown => self.opaque(),
+            Repr::Memory => Typed::new(ty, Value::Place(place)),
+            Repr::Scalar(scalar) => {
+                let result = self.builder.local(scalar);
+                self.load_scalar(place, scalar, result);
+                Typed::local(ty, result)
+            }
+            Repr::Pair => {
+                let (pointer, offset) = self.based(place);
+                let first = self.builder.local(Scalar::Pointer);
+                let second = self.builder.local(Scalar::I64);
+                self.builder.load(Scalar::Pointer, first, pointer, offset);
+                self.builder.load(Scalar::I64, second, pointer, offset.saturating_add(8));
+                Typed::new(ty, Value::Pair(first, second))
+            }
+        }
+    }
+
+    fn load_scalar(&mut self, place: Place, ty: ValueType, to: Local) {
+        let (pointer, offset) = self.based(place);
+        match place.index {
+            None => self.builder.load(ty, to, pointer, offset),
+            Some(index) => {
+                let more = offset / size_of(ty);
+                self.builder.load_element(ty, to, pointer, Some(index), more);
+            }
+        }
+    }
+
+    /// Writes a value of the type to fresh memory or over the old value.
+    pub(super) fn store(&mut self, place: Place, typed: Typed) {
+        match self.repr(typed.ty) {
+            Repr::Nothing => {}
+            Repr::Unknown => {
+                self.opaque();
+            }
+            Repr::Scalar(ty) => {
+                let value = self.local_of(typed);
+                let (pointer, offset) = self.based(place);
+                match place.index {
+                    None => self.builder.store(ty, value, pointer, offset),
+                    Some(index) => {
+                        let more = offset / size_of(ty);
+                        self.builder.store_element(ty, value, pointer, Some(index), more);
+                    }
+                }
+            }
+            Repr::Pair => {
+                let Value::Pair(first, second) = typed.value else { return };
+                let (pointer, offset) = self.based(place);
+                self.builder.store(Scalar::Pointer, first, pointer, offset);
+                self.builder.store(Scalar::I64, second, pointer, offset.saturating_add(8));
+            }
+            Repr::Memory => {
+                let Value::Place(from) = typed.value else { return };
+                self.copy(place, from, typed.ty);
+            }
+        }
+    }
+
+    /// Copies a value of memory.
+    fn copy(&mut self, to: Place, from: Place, ty: TypeId) {
+        let (size, _) = self.program().size(ty);
+        let size = i32::try_from(size).unwrap_or(0);
+        if size > 0 {
+            let (to, from) = (self.address(to), self.address(from));
+            self.builder.copy_memory(to, from, size);
+        }
+    }
+
+    /// The value in memory of its own, which nothing else changes.
+    pub(super) fn copied(&mut self, typed: Typed, span: Span) -> Typed {
+        if typed.temporary || self.repr(typed.ty) != Repr::Memory {
+            return typed;
+        }
+        let place = self.temporary(typed.ty, span);
+        self.store(place, typed);
+        Typed { temporary: true, ..Typed::new(typed.ty, Value::Place(place)) }
+    }
+
+    /// The value where assignments between `after` and `last` cannot change it.
+    pub(super) fn stable(&mut self, typed: Typed, after: ExprId, last: ExprId) -> Typed {
+        let has_branches = Tree::has_between(&self.tree.branches, after, last);
+        let has_calls = Tree::has_between(&self.tree.calls, after, last);
+        match typed.value {
+            Value::Local(local) if has_branches => {
+                let copy = self.new_local(typed.ty);
+                let ty = self.value_type(typed.ty);
+                self.builder.copy(ty, copy, local);
+                Typed { value: Value::Local(copy), ..typed }
+            }
+            Value::Place(_) if (has_branches || has_calls) && !self.is_immutable(after) => {
+                self.copied(typed, self.span(after))
+            }
+            _ => typed,
+        }
+    }
+
+    /// Whether an expression is an immutable variable or a part of one.
+    pub(super) fn is_immutable(&self, id: ExprId) -> bool {
+        let mut id = id;
+        loop {
+            id = match self.tree.expr(id).kind {
+                ExprKind::Field(base, _)
+                | ExprKind::TupleField(base, _)
+                | ExprKind::Index(base, _) => base,
+                ExprKind::Name(name) => {
+                    return self.variable(name).is_some_and(|variable| !variable.mutable);
+                }
+                _ => return false,
+            };
+        }
+    }
+}
+
+fn size_of(ty: ValueType) -> i32 {
+    match ty {
+        ValueType::Scalar(scalar) => scalar.size().into(),
+        ValueType::Parameter(_) => 1,
+    }
+}

@@ -1,0 +1,552 @@
+//! Statements: declarations, assignments, loops and jumps.
+
+use super::*;
+
+impl<'p> Body<'_, 'p, '_> {
+    pub(super) fn statement(&mut self, id: StmtId) {
+        let Stmt { kind, span } = self.tree.stmt(id);
+        if !matches!(kind, StmtKind::Function(_) | StmtKind::Pass | StmtKind::Error) {
+            self.locate(span);
+        }
+        match kind {
+            StmtKind::Error | StmtKind::Pass | StmtKind::Function(_) => {}
+            StmtKind::Let { mutable, pattern, ty, value } => {
+                self.declaration(mutable, pattern, ty, value, span);
+            }
+            StmtKind::Assign { op, target, value } => self.assign(op, target, value, span),
+            StmtKind::Expr(value) => self.effect(value),
+            StmtKind::While { label, condition, body } => {
+                self.while_loop(label, condition, body);
+            }
+            StmtKind::For { label, index, pattern, items, body } => {
+                self.for_loop(label, (index, pattern), items, body);
+            }
+            StmtKind::Loop { label, body } => self.endless(label, body),
+            StmtKind::Break(label, value) => self.break_loop(label, value, span),
+            StmtKind::Continue(label) => {
+                if let Some(open) = self.open_loop(label, "continue", span) {
+                    self.jump(open.next);
+                }
+            }
+            StmtKind::Return(value) => self.return_value(value, span),
+            StmtKind::Assert(condition, message) => self.assert(condition, message, span),
+        }
+    }
+
+    /// An expression for its effect.
+    fn effect(&mut self, id: ExprId) {
+        match self.tree.expr(id).kind {
+            ExprKind::If { branches, otherwise } => {
+                self.if_branches(branches, otherwise, Want::NOTHING, false);
+            }
+            ExprKind::Match { value, arms } => {
+                let span = self.span(id);
+                self.match_arms(value, arms, Want::NOTHING, span, false);
+            }
+            _ => {
+                self.expr(id, Want::NOTHING);
+            }
+        }
+    }
+
+    fn declaration(
+        &mut self,
+        mutable: bool,
+        pattern: PatternId,
+        ty: Option<TypeNodeId>,
+        value: Option<ExprId>,
+        span: Span,
+    ) {
+        let declared = ty.map(|ty| self.resolve(ty));
+        let Some(id) = value else {
+            let message = format_args!("a variable is declared with a value");
+            self.error(span, Code::Unexpected, message);
+            return self.bind_error(pattern);
+        };
+        // `[T]` of a literal is the array with its length.
+        let is_view = |ty: &TypeId| self.head(*ty) == Head::View;
+        let view = declared.filter(is_view);
+        let declared = match view {
+            Some(view) => self.array_type_of(view, id).or(declared),
+            None => declared,
+        };
+        let dest = declared
+            .filter(|&ty| self.repr(ty) == Repr::Memory)
+            .map(|ty| self.variable_place(ty, span));
+        let value = self.expr(id, Want { ty: declared, dest });
+        let value = match declared {
+            Some(ty) => self.coerce(value, ty, self.span(id)),
+            None => self.settle(value),
+        };
+        if value.ty == TypeId::UNIT
+            && matches!(self.tree.pattern(pattern).kind, PatternKind::Bind(_))
+        {
+            let message = format_args!("the expression has no value");
+            self.error(self.span(id), Code::TypeMismatch, message);
+        }
+        self.bind_pattern(pattern, value, mutable, dest);
+    }
+
+    /// The array type of a view with the length of a literal.
+    fn array_type_of(&mut self, view: TypeId, value: ExprId) -> Option<TypeId> {
+        let element = self.unit.program.types.part(view, 0);
+        let source = self.source;
+        let length = match self.tree.expr(value).kind {
+            ExprKind::Array(list) => list.len,
+            ExprKind::Repeat(_, count) => self.program().array_length(source, count)?,
+            _ => return None,
+        };
+        let span = self.span(value);
+        Some(self.program().intern(source, span, Head::Array(length), &[element]))
+    }
+
+    fn bind_error(&mut self, pattern: PatternId) {
+        if let PatternKind::Bind(name) = self.tree.pattern(pattern).kind {
+            self.add_variable(name, Typed::ERROR, true);
+        }
+    }
+
+    /// Binds the names of a declaration.
+    fn bind_pattern(
+        &mut self,
+        pattern: PatternId,
+        value: Typed,
+        mutable: bool,
+        dest: Option<Place>,
+    ) {
+        let Pattern { kind, span } = self.tree.pattern(pattern);
+        match kind {
+            PatternKind::Wildcard => {}
+            PatternKind::Bind(name) => {
+                let value = self.owned(value, mutable, dest, span);
+                self.add_variable(name, value, mutable);
+            }
+            PatternKind::Tuple(parts) => {
+                let tree = self.tree;
+                let parts = tree.list(parts);
+                let fields = match self.head(value.ty) {
+                    Head::Tuple => self.program().fields_of(value.ty, 0),
+                    _ => Vec::new(),
+                };
+                if fields.len() != parts.len() {
+                    if !value.ty.fits_all() {
+                        let text = self.type_text(value.ty);
+                        let count = parts.len();
+                        let message = format_args!("`{text}` is no tuple of {count} values");
+                        self.error(span, Code::BadPattern, message);
+                    }
+                    for &part in parts {
+                        self.bind_pattern(PatternId(part), Typed::ERROR, mutable, None);
+                    }
+                    return;
+                }
+                let Value::Place(place) = value.value else { return };
+                for (&part, field) in parts.iter().zip(fields) {
+                    let loaded = self.load(Self::inside(place, field.offset), field.ty);
+                    self.bind_pattern(PatternId(part), loaded, mutable, None);
+                }
+            }
+            _ => {
+                self.error(span, Code::BadPattern, format_args!("a declaration binds names"));
+            }
+        }
+    }
+
+    /// A value in locals or memory of its own variable.
+    pub(super) fn owned(
+        &mut self,
+        value: Typed,
+        mutable: bool,
+        dest: Option<Place>,
+        span: Span,
+    ) -> Typed {
+        match self.repr(value.ty) {
+            Repr::Nothing | Repr::Unknown => value,
+            Repr::Pair => value,
+            Repr::Scalar(ty) => {
+                let is_constant = matches!(value.value, Value::Number(_) | Value::Float(_));
+                if is_constant && !mutable {
+                    return value;
+                }
+                let to = self.builder.local(ty);
+                self.set(to, value);
+                Typed::local(value.ty, to)
+            }
+            Repr::Memory => {
+                let place = match dest {
+                    Some(place) => place,
+                    None => match value.value {
+                        Value::Place(place) if value.temporary && place.index.is_none() => {
+                            Place::at(Base::Pointer(self.address(place)))
+                        }
+                        _ => self.variable_place(value.ty, span),
+                    },
+                };
+                let is_taken = dest.is_none() && value.temporary;
+                if !is_taken {
+                    self.store_in(place, value);
+                }
+                Typed::new(value.ty, Value::Place(place))
+            }
+        }
+    }
+
+    fn assign(&mut self, op: Option<BinaryOp>, target: ExprId, value: ExprId, span: Span) {
+        if let ExprKind::Name(name) = self.tree.expr(target).kind
+            && let Some(variable) = self.variable(name)
+            && self.repr(variable.value.ty) != Repr::Memory
+        {
+            return self.assign_variable(op, variable, (target, value), span);
+        }
+        if let ExprKind::Name(name) = self.tree.expr(target).kind
+            && self.variable(name).is_none()
+        {
+            return self.assign_unknown(name, op, value, self.span(target));
+        }
+        let Some((place, ty)) = self.assigned_place(target) else {
+            self.expr(value, Want::NOTHING);
+            return;
+        };
+        let result = match op {
+            None => {
+                let typed = self.expr(value, Want::of(ty));
+                self.coerce(typed, ty, self.span(value))
+            }
+            Some(op) => {
+                let old = self.load(place, ty);
+                let right = self.expr(value, Want::of(ty));
+                let result = self.operate(op, old, right, (span, self.span(value)));
+                self.coerce(result, ty, span)
+            }
+        };
+        if result.ty.fits_all() {
+            return;
+        }
+        // The old value may be a part of the new one.
+        let result = match self.repr(ty) {
+            Repr::Memory => self.copied(result, span),
+            _ => result,
+        };
+        self.store(place, result);
+    }
+
+    fn assign_variable(
+        &mut self,
+        op: Option<BinaryOp>,
+        variable: Variable,
+        (target, value): (ExprId, ExprId),
+        span: Span,
+    ) {
+        let ty = variable.value.ty;
+        let typed = self.expr(value, Want::of(ty));
+        if !variable.mutable {
+            let name = self.name(variable.name);
+            self.not_assignable(name, self.span(target));
+            return;
+        }
+        let typed = match op {
+            None => typed,
+            Some(op) => self.operate(op, variable.value, typed, (span, self.span(value))),
+        };
+        let typed = self.coerce(typed, ty, self.span(value));
+        match variable.value.value {
+            _ if typed.ty.fits_all() => {}
+            Value::Local(local) => self.set(local, typed),
+            Value::Pair(first, second) => {
+                if let Value::Pair(one, two) = typed.value {
+                    self.builder.copy(Scalar::Pointer, first, one);
+                    self.builder.copy(Scalar::I64, second, two);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn not_assignable(&mut self, name: &str, span: Span) {
+        let message = format_args!("`{name}` is not mutable");
+        let note = format_args!("declare it with `var`, or a parameter with `mut`");
+        self.error_with_note(span, Code::NotAssignable, message, note);
+    }
+
+    /// An assignment to a name that is no variable; in a script it declares one.
+    fn assign_unknown(&mut self, name: Name, op: Option<BinaryOp>, value: ExprId, span: Span) {
+        let text = self.name(name);
+        if let Some(Item::Const(_)) = self.unit.program.item(self.source, name) {
+            self.not_assignable(text, span);
+        } else if self.is_script && op.is_none() && name == Name::MAIN {
+            // `main = e` is the result of the script.
+            return self.return_value(Some(value), span);
+        } else if self.is_script && op.is_none() && self.loops.is_empty() {
+            let typed = self.expr(value, Want::NOTHING);
+            let typed = self.settle(typed);
+            let owned = self.owned(typed, true, None, span);
+            return self.add_variable(name, owned, true);
+        } else {
+            self.unknown_name(name, span);
+        }
+        self.expr(value, Want::NOTHING);
+    }
+
+    /// The place that is assigned to, whose variable has to be mutable.
+    fn assigned_place(&mut self, target: ExprId) -> Option<(Place, TypeId)> {
+        if self.depth >= MAX_DEPTH {
+            return None;
+        }
+        self.depth += 1;
+        let place = self.assigned_place_inner(target);
+        self.depth -= 1;
+        place
+    }
+
+    fn assigned_place_inner(&mut self, target: ExprId) -> Option<(Place, TypeId)> {
+        let Expr { kind, span } = self.tree.expr(target);
+        match kind {
+            ExprKind::Name(name) => {
+                let variable = self.variable(name)?;
+                if !variable.mutable {
+                    let name = self.name(name);
+                    self.not_assignable(name, span);
+                    return None;
+                }
+                match variable.value.value {
+                    Value::Place(place) => Some((place, variable.value.ty)),
+                    _ => None,
+                }
+            }
+            ExprKind::Field(base, name) => {
+                let (place, ty) = self.assigned_base(base)?;
+                if self.unit.program.types.has_params(ty) {
+                    self.opaque();
+                    return None;
+                }
+                let fields = match self.head(ty) {
+                    Head::Struct(_) => self.program().fields_of(ty, 0),
+                    _ => Vec::new(),
+                };
+                let Some(field) = fields.iter().find(|field| field.name == name) else {
+                    let (owner, text) = (self.type_text(ty), self.name(name));
+                    let message = format_args!("type `{owner}` has no field `{text}`");
+                    self.error(span, Code::UnknownField, message);
+                    return None;
+                };
+                Some((Self::inside(place, field.offset), field.ty))
+            }
+            ExprKind::TupleField(base, index) => {
+                let (place, ty) = self.assigned_base(base)?;
+                let fields = match self.head(ty) {
+                    Head::Tuple => self.program().fields_of(ty, 0),
+                    _ => Vec::new(),
+                };
+                let field = at(&fields, index)?;
+                Some((Self::inside(place, field.offset), field.ty))
+            }
+            ExprKind::Index(base, index) => self.assigned_element(base, index, span),
+            ExprKind::Unary(UnaryOp::Dereference, operand) => {
+                let value = self.expr(operand, Want::NOTHING);
+                self.check_pointer(value.ty, span);
+                self.pointed(value, span)
+            }
+            _ => {
+                let message = format_args!("a value that is not stored is not assigned to");
+                self.error(span, Code::NotAssignable, message);
+                None
+            }
+        }
+    }
+
+    /// Memory that holds a place.
+    fn assigned_base(&mut self, base: ExprId) -> Option<(Place, TypeId)> {
+        let (place, ty) = self.assigned_place(base)?;
+        if place.index.is_none() {
+            return Some((place, ty));
+        }
+        // Elements of an array of memory have no index of their own.
+        None
+    }
+
+    fn assigned_element(
+        &mut self,
+        base: ExprId,
+        index: ExprId,
+        span: Span,
+    ) -> Option<(Place, TypeId)> {
+        if let ExprKind::Name(name) = self.tree.expr(base).kind
+            && let Some(variable) = self.variable(name)
+            && !matches!(variable.value.value, Value::Place(_))
+        {
+            let is_pointer = matches!(self.head(variable.value.ty), Head::Pointer(_));
+            if is_pointer {
+                self.check_pointer(variable.value.ty, span);
+            } else if !variable.mutable {
+                let name = self.name(name);
+                self.not_assignable(name, self.span(base));
+                return None;
+            }
+            return self.element(variable.value, index, span);
+        }
+        let (place, ty) = match self.tree.expr(base).kind {
+            ExprKind::Unary(..) | ExprKind::Name(_) | ExprKind::Field(..) => {
+                self.assigned_base(base)?
+            }
+            ExprKind::TupleField(..) | ExprKind::Index(..) => self.assigned_base(base)?,
+            _ => {
+                let message = format_args!("a value that is not stored is not assigned to");
+                self.error(span, Code::NotAssignable, message);
+                return None;
+            }
+        };
+        let value = match self.repr(ty) {
+            Repr::Memory => Typed::new(ty, Value::Place(place)),
+            _ => self.load(place, ty),
+        };
+        self.element(value, index, span)
+    }
+
+    fn check_pointer(&mut self, ty: TypeId, span: Span) {
+        if self.head(ty) == Head::Pointer(false) {
+            let text = self.type_text(ty);
+            let message = format_args!("memory behind `{text}` is not mutable");
+            self.error(span, Code::NotAssignable, message);
+        }
+    }
+
+    /// The place of a variable or a part of one, as the receiver of a method that changes it.
+    pub(super) fn mutable_place(&mut self, id: ExprId) -> Option<(Place, TypeId)> {
+        self.assigned_place(id)
+    }
+
+    fn while_loop(&mut self, label: Option<Name>, condition: ExprId, body: BlockId) {
+        let (head, next, exit) = (self.target(), self.target(), self.target());
+        let is_endless = matches!(self.tree.expr(condition).kind, ExprKind::Bool(true));
+        if !is_endless {
+            self.jump(next);
+        }
+        self.bind_loop(head);
+        self.loop_body(Loop { label, exit, next }, body);
+        self.bind(next);
+        self.locate(self.span(condition));
+        if is_endless {
+            self.jump(head);
+        } else {
+            self.condition(condition, true, head);
+        }
+        self.bind(exit);
+    }
+
+    /// Binds the head of a loop, to which its end jumps.
+    pub(super) fn bind_loop(&mut self, head: Target) {
+        self.builder.bind(head.label);
+        self.reachable = true;
+    }
+
+    pub(super) fn loop_body(&mut self, open: Loop, body: BlockId) {
+        self.push(|body| &mut body.loops, open);
+        self.block(body, Want::NOTHING, false);
+        self.loops.pop();
+    }
+
+    fn endless(&mut self, label: Option<Name>, body: BlockId) {
+        let (head, exit) = (self.target(), self.target());
+        self.bind_loop(head);
+        self.loop_body(Loop { label, exit, next: head }, body);
+        self.jump(head);
+        self.bind(exit);
+    }
+
+    fn open_loop(&mut self, label: Option<Name>, keyword: &str, span: Span) -> Option<Loop> {
+        let found = match label {
+            None => self.loops.last(),
+            Some(label) => self.loops.iter().rev().find(|open| open.label == Some(label)),
+        };
+        if let Some(found) = found {
+            return Some(*found);
+        }
+        match label {
+            Some(label) => {
+                let label = self.name(label);
+                let message = format_args!("no loop around this has the label `'{label}`");
+                self.error(span, Code::BadLabel, message);
+            }
+            None => {
+                let message = format_args!("`{keyword}` outside of a loop");
+                self.error(span, Code::BadLabel, message);
+            }
+        }
+        None
+    }
+
+    fn break_loop(&mut self, label: Option<Name>, value: Option<ExprId>, span: Span) {
+        if value.is_some() {
+            self.refuse(span, "`break` with a value", "assign to a variable in front of it");
+        }
+        if let Some(open) = self.open_loop(label, "break", span) {
+            self.jump(open.exit);
+        }
+    }
+
+    fn return_value(&mut self, value: Option<ExprId>, span: Span) {
+        match value {
+            None => self.finish_with(Typed::UNIT, span),
+            Some(id) => {
+                let want = Want { ty: self.result, dest: self.result_place };
+                let typed = self.expr(id, want);
+                self.finish_with(typed, self.span(id));
+            }
+        }
+    }
+
+    /// Leaves the function with a value.
+    pub(super) fn finish_with(&mut self, value: Typed, span: Span) {
+        let value = match self.result {
+            Some(ty) => self.coerce(value, ty, span),
+            None => {
+                let value = self.settle(value);
+                if !value.ty.fits_all() {
+                    self.result = Some(value.ty);
+                }
+                value
+            }
+        };
+        if !self.reachable {
+            return;
+        }
+        if value.ty.fits_all() || self.is_probe {
+            self.builder.trap(TRAP_ASSERT);
+            return self.leave();
+        }
+        match (self.repr(value.ty), self.result_place) {
+            (Repr::Scalar(ty), _) => {
+                let local = self.local_of(value);
+                self.builder.return_value(ty, local);
+            }
+            (Repr::Memory | Repr::Pair, Some(place)) => {
+                self.store_in(place, value);
+                self.builder.return_none();
+            }
+            _ => self.builder.return_none(),
+        }
+        self.leave();
+    }
+
+    fn assert(&mut self, condition: ExprId, message: Option<ExprId>, span: Span) {
+        if let Some(message) = message {
+            match self.tree.expr(message).kind {
+                ExprKind::Text(number) => {
+                    let entry = (span.start, number);
+                    self.push(|body| &mut body.messages, entry);
+                }
+                _ => {
+                    let span = self.span(message);
+                    self.refuse(span, "a computed message", "write a text literal");
+                }
+            }
+        }
+        let holds = self.target();
+        self.condition(condition, true, holds);
+        if self.reachable {
+            self.builder.trap(TRAP_ASSERT);
+            self.leave();
+        }
+        self.bind(holds);
+    }
+}

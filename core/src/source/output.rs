@@ -1,0 +1,253 @@
+//! From lowered functions to a [`Unit`].
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::code::Code;
+use super::diagnostic::formatted;
+use super::lower::generator::{Generator, Lowered, abi};
+use super::names::Name;
+use super::program::constant::ConstValue;
+use super::program::{FunctionInfo, Item, ResultType, Source, at, count};
+use super::ty::TypeId;
+use super::unit::*;
+use crate::alloc_util::{AllocError, try_copy_str, try_push};
+use crate::types::{Type, mangle};
+
+/// The unit of what was lowered.
+pub(super) fn unit(
+    generator: &mut Generator<'_, '_>,
+    lowered: Vec<Lowered>,
+) -> Result<Unit, AllocError> {
+    let mut unit = Unit::default();
+    for function in lowered {
+        let function = unit_function(generator, function)?;
+        try_push(&mut unit.functions, function)?;
+    }
+    for number in 0..count(&generator.program.functions) {
+        let Some(info) = generator.program.function(number) else { continue };
+        if info.is_external {
+            let symbol = try_copy_str(generator.program.name(info.decl.word.name))?;
+            try_push(&mut unit.externals, symbol)?;
+        }
+    }
+    constants(generator, &mut unit)?;
+    Ok(unit)
+}
+
+/// The generic functions of the files, checked as far as that is possible without types.
+pub(super) fn templates(generator: &mut Generator<'_, '_>) -> Result<Vec<Template>, AllocError> {
+    let mut templates = Vec::new();
+    for number in 0..count(&generator.program.functions) {
+        let Some(info) = generator.program.function(number) else { continue };
+        if info.is_generic() && info.owner.is_none() && !info.is_external {
+            let ir = generator.template(number);
+            let template = template(generator, &info, ir)?;
+            try_push(&mut templates, template)?;
+        }
+    }
+    Ok(templates)
+}
+
+/// The symbol of a function without its type arguments.
+fn base_symbol(generator: &Generator<'_, '_>, info: &FunctionInfo) -> Result<String, AllocError> {
+    let name = generator.program.name(info.decl.word.name);
+    match info.owner_name {
+        Some(owner) => formatted(format_args!("{}.{name}", generator.program.name(owner))),
+        None => try_copy_str(name),
+    }
+}
+
+fn unit_function(
+    generator: &mut Generator<'_, '_>,
+    lowered: Lowered,
+) -> Result<UnitFunction, AllocError> {
+    let Some(&instance) = at(&generator.instances, lowered.instance) else {
+        return Err(AllocError);
+    };
+    let Some(info) = generator.program.function(instance.function) else { return Err(AllocError) };
+    let base = base_symbol(generator, &info)?;
+    let mut types = Vec::new();
+    for &ty in generator.instance_types(&instance) {
+        try_push(&mut types, ty)?;
+    }
+    let terms = generator.program.terms(&types)?;
+    let (symbol, instance_of) = match mangle(&base, &terms)? {
+        Some(symbol) => (symbol, Some((base, terms))),
+        None => (base, None),
+    };
+    let result = generator.result(lowered.instance);
+    let (params, param_names) = params(generator, &info, &types)?;
+    let ir_params = abi(&generator.program, &params, result);
+    let source = generator.program.source(info.source);
+    let (file, line) = match source {
+        Some(source) => (source.file.name, source.file.line(info.decl.word.span.start).0),
+        None => ("", 0),
+    };
+    let is_exported =
+        source.is_some_and(|source| source.tree.exports.contains(&info.decl.word.name));
+    Ok(UnitFunction {
+        symbol,
+        instance_of,
+        params: generator.program.terms(&params)?,
+        param_names,
+        result: match result {
+            TypeId::UNIT | TypeId::NEVER => None,
+            result => Some(generator.program.term(result)?),
+        },
+        ir_params,
+        is_public: info.decl.is_public || is_exported,
+        file: try_copy_str(file)?,
+        line,
+        assertions: assertions(source, &lowered.messages)?,
+        ir: lowered.bytes,
+    })
+}
+
+/// The types and names of the parameters, `self` included.
+fn params(
+    generator: &mut Generator<'_, '_>,
+    info: &FunctionInfo,
+    types: &[TypeId],
+) -> Result<(Vec<TypeId>, Vec<String>), AllocError> {
+    let (mut all, mut names) = (Vec::new(), Vec::new());
+    if let Some(ty) = info.self_type.filter(|_| info.receiver() != super::syntax::Receiver::None) {
+        let ty = generator.program.types.substitute(ty, types).unwrap_or(TypeId::ERROR);
+        try_push(&mut all, ty)?;
+        try_push(&mut names, try_copy_str("self")?)?;
+    }
+    for index in 0..info.params.len() {
+        let Some(param) = generator.program.param_list(info.params).get(index).copied() else {
+            break;
+        };
+        let ty = generator.program.types.substitute(param.ty, types).unwrap_or(TypeId::ERROR);
+        try_push(&mut all, ty)?;
+        try_push(&mut names, try_copy_str(generator.program.name(param.name))?)?;
+    }
+    Ok((all, names))
+}
+
+fn assertions(
+    source: Option<&Source<'_>>,
+    messages: &[(u32, u32)],
+) -> Result<Vec<Assertion>, AllocError> {
+    let mut list = Vec::new();
+    let Some(source) = source else { return Ok(list) };
+    for &(offset, text) in messages {
+        let (line, start) = source.file.line(offset);
+        let message = core::str::from_utf8(source.tree.text(text)).unwrap_or("");
+        let column = offset.saturating_sub(start).saturating_add(1);
+        try_push(&mut list, Assertion { line, column, message: try_copy_str(message)? })?;
+    }
+    Ok(list)
+}
+
+fn constants(generator: &mut Generator<'_, '_>, unit: &mut Unit) -> Result<(), AllocError> {
+    for number in 0..count(&generator.program.consts) {
+        let Some(evaluated) = generator.program.constant(number) else { continue };
+        let Some(info) = at(&generator.program.consts, number).copied() else { continue };
+        let value = match evaluated.value {
+            ConstValue::Integer(value) => ConstantValue::Integer(value),
+            ConstValue::Bool(value) => ConstantValue::Integer(value.into()),
+            ConstValue::Float(value) => ConstantValue::Float(value),
+            ConstValue::Text(source, text) => {
+                let source = generator.program.source(source);
+                let bytes = source.map_or(&[][..], |source| source.tree.text(text));
+                let mut copy = Vec::new();
+                for &byte in bytes {
+                    try_push(&mut copy, byte)?;
+                }
+                ConstantValue::Text(copy)
+            }
+        };
+        let name = try_copy_str(generator.program.name(info.decl.word.name))?;
+        let ty = generator.program.term(evaluated.ty)?;
+        try_push(&mut unit.constants, Constant { name, ty, value })?;
+    }
+    Ok(())
+}
+
+fn template(
+    generator: &mut Generator<'_, '_>,
+    info: &FunctionInfo,
+    ir: Option<Vec<u8>>,
+) -> Result<Template, AllocError> {
+    let mut type_params = Vec::new();
+    let scope = generator.program.type_scope(info);
+    for (name, _) in &scope {
+        try_push(&mut type_params, try_copy_str(generator.program.name(*name))?)?;
+    }
+    let types: Vec<TypeId> = scope.iter().map(|entry| entry.1).collect();
+    let (params, _) = params(generator, info, &types)?;
+    let result = match info.result {
+        ResultType::Known(TypeId::UNIT) | ResultType::Missing | ResultType::Inferring => None,
+        ResultType::Known(result) => Some(generator.program.term(result)?),
+    };
+    let params: Vec<Type> = generator.program.terms(&params)?;
+    let text = super::scope::template_text(generator, info)?;
+    let name = try_copy_str(generator.program.name(info.decl.word.name))?;
+    let is_public = info.decl.is_public;
+    Ok(Template { name, type_params, params, result, ir, text, is_public })
+}
+
+/// The instance of the generic function `name` of the first file for `types`.
+pub(super) fn instance(
+    generator: &mut Generator<'_, '_>,
+    name: &str,
+    types: &[Type],
+) -> Result<(), AllocError> {
+    let span = super::token::Span::default();
+    let found = generator.program.names.find(name).and_then(|name: Name| {
+        match generator.program.item(0, name) {
+            Some(Item::Function(number)) => Some(number),
+            _ => None,
+        }
+    });
+    let Some(number) = found else {
+        let message = format_args!("name `{name}` not found");
+        generator.program.error(0, span, Code::UnknownName, message);
+        return Ok(());
+    };
+    let mut arguments = Vec::new();
+    for ty in types {
+        match generator.program.type_of_term(0, ty) {
+            Some(ty) => try_push(&mut arguments, ty)?,
+            None => {
+                let message = format_args!("type `{ty}` not found");
+                generator.program.error(0, span, Code::UnknownType, message);
+                return Ok(());
+            }
+        }
+    }
+    let wanted = generator.program.function(number).map_or(0, |info| info.type_params);
+    if wanted != count(&arguments) {
+        let found = arguments.len();
+        let message = format_args!("`{name}` has {wanted} type parameters, found {found}");
+        generator.program.error(0, span, Code::BadCall, message);
+        return Ok(());
+    }
+    generator.instance(number, &arguments, 0, (0, span));
+    Ok(())
+}
+
+/// Refuses functions of several files with one symbol.
+pub(super) fn check_symbols(generator: &mut Generator<'_, '_>, unit: &Unit) {
+    let mut order: Vec<usize> = (0..unit.functions.len()).collect();
+    let symbol = |index: usize| unit.functions.get(index).map_or("", |f| f.symbol.as_str());
+    crate::alloc_util::sort::sort_by(&mut order, |&one, &two| symbol(one) < symbol(two));
+    for pair in order.windows(2) {
+        let &[one, two] = pair else { continue };
+        if symbol(one) != symbol(two) {
+            continue;
+        }
+        let later = one.max(two);
+        let Some(later) = u32::try_from(later).ok().and_then(|n| at(&generator.instances, n))
+        else {
+            continue;
+        };
+        let Some(info) = generator.program.function(later.function) else { continue };
+        let (symbol, span) = (symbol(one), info.decl.word.span);
+        let message = format_args!("two functions have the symbol `{symbol}`");
+        generator.program.error(info.source, span, Code::DuplicateName, message);
+    }
+}

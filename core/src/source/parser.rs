@@ -1,0 +1,309 @@
+//! The parser: recursive descent with recovery.
+//!
+//! A syntax error is reported once for a statement or declaration; the parser then skips to the end of the line, and
+//! the block behind it, and goes on. Nesting is bounded by [`MAX_NESTING`], so that neither the parser nor a walk over
+//! the tree recurses further. Failed allocations are recorded in the diagnostics and end the run there.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::code::Code;
+use super::diagnostic::{Diagnostics, File, Severity};
+use super::layout;
+use super::names::{Name, Names};
+use super::syntax::*;
+use super::token::{Span, Token, TokenKind};
+use crate::alloc_util::{AllocError, try_push};
+
+mod declaration;
+mod expression;
+mod item;
+mod operator;
+mod pattern;
+mod refused;
+mod statement;
+mod text;
+mod ty;
+
+/// The deepest nesting of expressions, statements, types and patterns.
+pub(super) const MAX_NESTING: u32 = 128;
+
+/// Parses a file. The tree lacks what is reported as an error.
+pub(super) fn parse<'s>(
+    file: &File<'s>,
+    names: &mut Names<'s>,
+    diagnostics: &mut Diagnostics,
+) -> Result<Tree, AllocError> {
+    let tokens = layout::tokens(file, diagnostics)?;
+    let mut parser = Parser {
+        file,
+        tokens,
+        at: 0,
+        tree: Tree::default(),
+        names,
+        diagnostics,
+        depth: 0,
+        failed: false,
+        scratch: Vec::new(),
+        arguments: Vec::new(),
+    };
+    parser.file();
+    Ok(parser.tree)
+}
+
+struct Parser<'p, 's> {
+    file: &'p File<'s>,
+    tokens: Vec<Token>,
+    at: usize,
+    tree: Tree,
+    names: &'p mut Names<'s>,
+    diagnostics: &'p mut Diagnostics,
+    depth: u32,
+    /// Whether the statement that is parsed has a reported error.
+    failed: bool,
+    /// Numbers of the lists that are parsed, the innermost last.
+    scratch: Vec<u32>,
+    /// The same for arguments.
+    arguments: Vec<Argument>,
+}
+
+impl<'s> Parser<'_, 's> {
+    fn token_at(&self, ahead: usize) -> Token {
+        let last = self.tokens.len().saturating_sub(1);
+        let end = Token { kind: TokenKind::End, spaced: true, span: Span::default() };
+        self.tokens.get((self.at + ahead).min(last)).copied().unwrap_or(end)
+    }
+
+    fn token(&self) -> Token {
+        self.token_at(0)
+    }
+
+    fn kind(&self) -> TokenKind {
+        self.token().kind
+    }
+
+    fn peek(&self) -> TokenKind {
+        self.token_at(1).kind
+    }
+
+    fn span(&self) -> Span {
+        self.token().span
+    }
+
+    /// The span of the token before.
+    fn last_span(&self) -> Span {
+        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        before.map_or(Span::default(), |token| token.span)
+    }
+
+    fn bump(&mut self) -> Token {
+        let token = self.token();
+        self.at = (self.at + 1).min(self.tokens.len());
+        token
+    }
+
+    fn is(&self, kind: TokenKind) -> bool {
+        self.kind() == kind
+    }
+
+    fn eat(&mut self, kind: TokenKind) -> bool {
+        let is = self.is(kind);
+        if is {
+            self.bump();
+        }
+        is
+    }
+
+    fn text(&self, span: Span) -> &'s str {
+        let (start, end) = (usize::try_from(span.start), usize::try_from(span.end));
+        self.file.text.get(start.unwrap_or(usize::MAX)..end.unwrap_or(0)).unwrap_or("")
+    }
+
+    /// Whether the current token is the word `text`.
+    fn is_word(&self, text: &str) -> bool {
+        self.is(TokenKind::Word) && self.text(self.span()) == text
+    }
+
+    fn intern(&mut self, span: Span) -> Name {
+        let text = self.text(span);
+        let name = self.names.intern(text);
+        self.diagnostics.allocated(name).unwrap_or(Name::UNDERSCORE)
+    }
+
+    /// The token at the current position as a message names it.
+    fn found(&self) -> &'s str {
+        let token = self.token();
+        token.kind.description().unwrap_or_else(|| self.text(token.span))
+    }
+
+    /// Reports a syntax error, unless the statement has one.
+    fn error(&mut self, span: Span, code: Code, message: fmt::Arguments<'_>) {
+        self.error_with_note(span, code, message, None);
+    }
+
+    fn error_with_note(
+        &mut self,
+        span: Span,
+        code: Code,
+        message: fmt::Arguments<'_>,
+        note: Option<fmt::Arguments<'_>>,
+    ) {
+        if !core::mem::replace(&mut self.failed, true) {
+            self.diagnostics.add(self.file, span, (Severity::Error, code), message, note);
+        }
+    }
+
+    fn unexpected(&mut self, wanted: &str) {
+        let (found, kind) = (self.found(), self.kind());
+        if kind.description().is_some() {
+            let message = format_args!("expected {wanted}, found {found}");
+            self.error(self.span(), Code::Unexpected, message);
+        } else {
+            let message = format_args!("expected {wanted}, found `{found}`");
+            self.error(self.span(), Code::Unexpected, message);
+        }
+    }
+
+    fn expect(&mut self, kind: TokenKind, wanted: &str) -> bool {
+        let found = self.eat(kind);
+        if !found {
+            self.unexpected(wanted);
+        }
+        found
+    }
+
+    /// A name, or the empty place of a missing one.
+    fn word(&mut self, wanted: &str) -> Word {
+        let span = self.span();
+        if self.is(TokenKind::Word) {
+            self.bump();
+            return Word { name: self.intern(span), span };
+        }
+        self.unexpected(wanted);
+        Word { name: Name::UNDERSCORE, span }
+    }
+
+    /// Runs `parse` one level deeper; at the limit it reports an error and returns `fallback`.
+    fn nested<T>(&mut self, fallback: T, parse: impl FnOnce(&mut Self) -> T) -> T {
+        if self.depth >= MAX_NESTING {
+            let message = format_args!("more than {MAX_NESTING} levels of nesting");
+            self.error(self.span(), Code::TooDeep, message);
+            return fallback;
+        }
+        self.depth += 1;
+        let result = parse(self);
+        self.depth -= 1;
+        result
+    }
+
+    /// Skips to the end of the line, and the block behind it.
+    fn skip_line(&mut self) {
+        while !matches!(self.kind(), TokenKind::Newline | TokenKind::End | TokenKind::Dedent) {
+            if self.bump().kind == TokenKind::Indent {
+                self.skip_block();
+                return;
+            }
+        }
+        if self.eat(TokenKind::Newline) && self.eat(TokenKind::Indent) {
+            self.skip_block();
+        }
+    }
+
+    /// Skips to the end of the block whose start has been read.
+    fn skip_block(&mut self) {
+        let mut depth = 1_u32;
+        while depth > 0 && !self.is(TokenKind::End) {
+            match self.bump().kind {
+                TokenKind::Indent => depth += 1,
+                TokenKind::Dedent => depth -= 1,
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends a statement or declaration: at the end of its line or block.
+    fn end_of_line(&mut self) {
+        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        let is_behind_block = before.is_some_and(|token| token.kind == TokenKind::Dedent);
+        if self.eat(TokenKind::Newline) || is_behind_block || self.is(TokenKind::End) {
+            self.failed = false;
+            return;
+        }
+        if self.is(TokenKind::Dedent) {
+            self.failed = false;
+            return;
+        }
+        self.unexpected("the end of the line");
+        self.skip_line();
+        self.failed = false;
+    }
+
+    // Arenas.
+
+    fn add<T>(&mut self, arena: impl FnOnce(&mut Tree) -> &mut Vec<T>, value: T) -> u32 {
+        let list = arena(&mut self.tree);
+        let number = u32::try_from(list.len()).unwrap_or(u32::MAX);
+        let result = try_push(list, value);
+        self.diagnostics.allocated(result);
+        number
+    }
+
+    fn add_expr(&mut self, kind: ExprKind, span: Span) -> ExprId {
+        let number = self.add(|tree| &mut tree.exprs, Expr { kind, span });
+        match kind {
+            ExprKind::Call { .. } => {
+                self.add(|tree| &mut tree.calls, number);
+            }
+            ExprKind::If { .. } | ExprKind::Match { .. } => {
+                self.add(|tree| &mut tree.branches, number);
+            }
+            _ => {}
+        }
+        ExprId(number)
+    }
+
+    fn add_error(&mut self, span: Span) -> ExprId {
+        self.add_expr(ExprKind::Error, span)
+    }
+
+    fn expr_span(&self, id: ExprId) -> Span {
+        self.tree.expr(id).span
+    }
+
+    fn add_stmt(&mut self, kind: StmtKind, span: Span) -> StmtId {
+        StmtId(self.add(|tree| &mut tree.statements, Stmt { kind, span }))
+    }
+
+    fn add_type(&mut self, kind: TypeKind, span: Span) -> TypeNodeId {
+        TypeNodeId(self.add(|tree| &mut tree.types, TypeNode { kind, span }))
+    }
+
+    fn add_pattern(&mut self, kind: PatternKind, span: Span) -> PatternId {
+        PatternId(self.add(|tree| &mut tree.patterns, Pattern { kind, span }))
+    }
+
+    fn note(&mut self, number: u32) {
+        let result = try_push(&mut self.scratch, number);
+        self.diagnostics.allocated(result);
+    }
+
+    /// The numbers noted since the scratch list had `mark` entries, as a list of the tree.
+    fn list_since(&mut self, mark: usize) -> List {
+        let start = u32::try_from(self.tree.lists.len()).unwrap_or(u32::MAX);
+        let noted = self.scratch.get(mark..).unwrap_or(&[]);
+        let len = u32::try_from(noted.len()).unwrap_or(0);
+        let mut result = Ok(());
+        for &number in noted {
+            result = result.and(try_push(&mut self.tree.lists, number));
+        }
+        self.diagnostics.allocated(result);
+        self.scratch.truncate(mark);
+        List { start, len }
+    }
+
+    /// The range of an arena from `start` to its end.
+    fn since(start: usize, end: usize) -> List {
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        List { start: number(start), len: number(end.saturating_sub(start)) }
+    }
+}

@@ -1,0 +1,438 @@
+//! Functions, structs, enums, implementations, constants and aliases.
+
+use super::*;
+
+/// Methods with these names are static although they are not marked.
+const STATIC_NAMES: &[&str] = &["new", "create", "default", "init"];
+const STATIC_PREFIXES: &[&str] = &["from_", "with_"];
+
+impl Parser<'_, '_> {
+    /// A function from its `fn` on; its number.
+    pub(super) fn function(
+        &mut self,
+        start: Span,
+        is_public: bool,
+        is_extern: bool,
+        receiver: Receiver,
+    ) -> u32 {
+        self.bump();
+        let word = self.word("the name of a function");
+        self.refuse_suspending_name(word);
+        let type_params = self.type_params();
+        let first = self.tree.params.len();
+        let written = self.params(receiver != Receiver::None);
+        let params = Self::since(first, self.tree.params.len());
+        let result = self.eat(TokenKind::Arrow).then(|| self.ty());
+        self.where_clause(type_params);
+        let receiver = match (receiver, written) {
+            // An unwritten `self` is implied.
+            (Receiver::Value, false) if self.is_static_name(word) => Receiver::None,
+            _ => receiver,
+        };
+        let mut body = None;
+        if self.eat(TokenKind::Colon) {
+            body = Some(self.body(true));
+        } else if !is_extern && !self.failed {
+            self.unexpected("`:` and the body of the function");
+        }
+        let span = start.to(self.last_span());
+        let declaration = FunctionDecl {
+            word,
+            span,
+            type_params,
+            params,
+            result,
+            body,
+            receiver,
+            is_public,
+            is_extern,
+            is_script: false,
+        };
+        self.add(|tree| &mut tree.functions, declaration)
+    }
+
+    fn is_static_name(&self, word: Word) -> bool {
+        let name = self.text(word.span);
+        STATIC_NAMES.contains(&name) || STATIC_PREFIXES.iter().any(|p| name.starts_with(p))
+    }
+
+    fn refuse_suspending_name(&mut self, word: Word) {
+        if self.is(TokenKind::Tilde) {
+            self.refuse(word.span, "a suspending function", "it needs a scheduler");
+        }
+    }
+
+    /// `<T, U: A & B>`.
+    fn type_params(&mut self) -> List {
+        let first = self.tree.type_params.len();
+        if !self.eat(TokenKind::Less) {
+            return List::default();
+        }
+        while !matches!(self.kind(), TokenKind::Greater | TokenKind::Newline | TokenKind::End) {
+            if self.is(TokenKind::Const) {
+                self.refuse(self.span(), "a const type parameter", "only types are parameters");
+            }
+            let word = self.word("a type parameter");
+            let bounds = if self.eat(TokenKind::Colon) { self.bounds() } else { List::default() };
+            self.add(|tree| &mut tree.type_params, TypeParam { word, bounds });
+            if !self.eat(TokenKind::Comma) {
+                break;
+            }
+        }
+        self.expect(TokenKind::Greater, "`>` behind the type parameters");
+        Self::since(first, self.tree.type_params.len())
+    }
+
+    /// `A & B` or `A + B`.
+    fn bounds(&mut self) -> List {
+        let mark = self.scratch.len();
+        loop {
+            let word = self.word("the name of a bound");
+            self.note(word.name.0);
+            if !self.eat(TokenKind::Ampersand) && !self.eat(TokenKind::Plus) {
+                return self.list_since(mark);
+            }
+        }
+    }
+
+    /// `where T: A + B, U: C`: the bounds replace those of the parameters.
+    fn where_clause(&mut self, params: List) {
+        if !self.is_word("where") {
+            return;
+        }
+        self.bump();
+        while self.is(TokenKind::Word) {
+            let word = self.word("a type parameter");
+            if !self.expect(TokenKind::Colon, "`:` and a bound") {
+                return;
+            }
+            let bounds = self.bounds();
+            let start = usize::try_from(params.start).unwrap_or(usize::MAX);
+            let own = self.tree.type_params.get_mut(start..).unwrap_or(&mut []);
+            let param = own.iter_mut().take(params.len()).find(|p| p.word.name == word.name);
+            match param {
+                Some(param) => param.bounds = bounds,
+                None => {
+                    let message = format_args!("`where` names no type parameter of the function");
+                    self.error(word.span, Code::UnknownType, message);
+                }
+            }
+            if !self.eat(TokenKind::Comma) {
+                return;
+            }
+        }
+    }
+
+    /// The parameters; whether the first one is `self`.
+    fn params(&mut self, is_method: bool) -> bool {
+        let mut has_self = false;
+        if !self.expect(TokenKind::LeftParen, "`(` and the parameters") {
+            return false;
+        }
+        while !matches!(self.kind(), TokenKind::RightParen | TokenKind::End | TokenKind::Newline) {
+            if is_method && self.is_word("self") && !has_self {
+                self.bump();
+                has_self = true;
+                if self.eat(TokenKind::Colon) {
+                    self.ty();
+                }
+            } else {
+                self.param();
+            }
+            if !self.eat(TokenKind::Comma) {
+                break;
+            }
+        }
+        self.expect(TokenKind::RightParen, "`)` behind the parameters");
+        has_self
+    }
+
+    fn param(&mut self) {
+        let mutable = self.eat(TokenKind::Mut) || self.eat(TokenKind::Var);
+        if !mutable {
+            self.eat(TokenKind::Val);
+        }
+        let word = self.word("a parameter");
+        if self.is(TokenKind::Ellipsis) {
+            self.refuse(self.span(), "a variadic parameter", "the number of arguments is fixed");
+            self.bump();
+        }
+        let ty = self.eat(TokenKind::Colon).then(|| self.ty());
+        let default = self.eat(TokenKind::Equal).then(|| self.expr());
+        self.add(|tree| &mut tree.params, Param { word, ty, default, mutable });
+    }
+
+    pub(super) fn struct_decl(&mut self, start: Span) {
+        self.bump();
+        let word = self.word("the name of a struct");
+        let type_params = self.type_params();
+        self.refuse_parents();
+        let mut fields = Vec::new();
+        let mark = self.scratch.len();
+        if self.open_members() {
+            while !matches!(self.kind(), TokenKind::Dedent | TokenKind::End) {
+                self.struct_member(&mut fields);
+            }
+            self.close_members();
+        }
+        let first = self.tree.fields.len();
+        for field in fields {
+            self.add(|tree| &mut tree.fields, field);
+        }
+        let fields = Self::since(first, self.tree.fields.len());
+        let span = start.to(self.last_span());
+        self.add(|tree| &mut tree.structs, StructDecl { word, span, type_params, fields });
+        self.methods_of(word, type_params, mark, span);
+        self.end_of_line();
+    }
+
+    /// The methods noted since `mark`, as an implementation of the type.
+    fn methods_of(&mut self, word: Word, type_params: List, mark: usize, span: Span) {
+        let functions = self.list_since(mark);
+        if functions.is_empty() {
+            return;
+        }
+        let names: Vec<Word> =
+            self.tree.entries(&self.tree.type_params, type_params).map(|p| p.word).collect();
+        let mark = self.scratch.len();
+        for name in names {
+            let kind = TypeKind::Named(name.name, List::default());
+            let argument = self.add_type(kind, name.span);
+            self.note(argument.0);
+        }
+        let arguments = self.list_since(mark);
+        let ty = self.add_type(TypeKind::Named(word.name, arguments), word.span);
+        self.add(|tree| &mut tree.impls, ImplDecl { type_params, ty, functions, span });
+    }
+
+    fn refuse_parents(&mut self) {
+        if self.is(TokenKind::LeftParen) {
+            self.refuse(self.span(), "inheritance", "a struct has fields of its own only");
+            self.skip_line();
+        }
+    }
+
+    /// `:`, then an indented block; whether there is one.
+    fn open_members(&mut self) -> bool {
+        if self.failed {
+            return false;
+        }
+        self.expect(TokenKind::Colon, "`:` and the members")
+            && self.expect(TokenKind::Newline, "the end of the line")
+            && self.expect(TokenKind::Indent, "an indented block of members")
+    }
+
+    fn close_members(&mut self) {
+        self.eat(TokenKind::Dedent);
+    }
+
+    fn struct_member(&mut self, fields: &mut Vec<FieldDecl>) {
+        let (before, start) = (self.at, self.span());
+        self.failed = false;
+        let is_public = self.eat(TokenKind::Pub);
+        match self.kind() {
+            TokenKind::DocText => {
+                self.bump();
+            }
+            TokenKind::Pass => {
+                self.bump();
+            }
+            TokenKind::At => return self.attribute(),
+            TokenKind::Fn => self.method(start, is_public),
+            TokenKind::Word if self.is_method_start() => self.method(start, is_public),
+            _ => {
+                self.eat(TokenKind::Var);
+                self.eat(TokenKind::Val);
+                let word = self.word("a field");
+                if self.expect(TokenKind::Colon, "`:` and the type of the field") {
+                    let ty = self.ty();
+                    let default = self.eat(TokenKind::Equal).then(|| self.expr());
+                    let result = try_push(fields, FieldDecl { word, ty, default });
+                    self.diagnostics.allocated(result);
+                }
+            }
+        }
+        self.end_of_line();
+        if self.at == before {
+            self.bump();
+        }
+    }
+
+    /// `me name(` or `static fn`.
+    fn is_method_start(&self) -> bool {
+        let text = self.text(self.span());
+        (text == "me" && self.peek() == TokenKind::Word)
+            || (text == "static" && self.peek() == TokenKind::Fn)
+    }
+
+    /// A method; its number is noted.
+    fn method(&mut self, start: Span, is_public: bool) {
+        let receiver = match self.text(self.span()) {
+            "me" => Receiver::Mutable,
+            "static" => {
+                self.bump();
+                Receiver::None
+            }
+            _ => Receiver::Value,
+        };
+        let number = self.function(start, is_public, false, receiver);
+        self.note(number);
+    }
+
+    pub(super) fn impl_decl(&mut self, start: Span) {
+        self.bump();
+        let type_params = self.type_params();
+        let ty = self.ty();
+        if self.is(TokenKind::For) {
+            self.refuse(start, "an implementation of a trait", "there is no dynamic dispatch");
+            return self.skip_line();
+        }
+        let mark = self.scratch.len();
+        if self.open_members() {
+            while !matches!(self.kind(), TokenKind::Dedent | TokenKind::End) {
+                self.impl_member();
+            }
+            self.close_members();
+        }
+        let functions = self.list_since(mark);
+        let span = start.to(self.last_span());
+        self.add(|tree| &mut tree.impls, ImplDecl { type_params, ty, functions, span });
+        self.end_of_line();
+    }
+
+    fn impl_member(&mut self) {
+        let (before, start) = (self.at, self.span());
+        self.failed = false;
+        let is_public = self.eat(TokenKind::Pub);
+        match self.kind() {
+            TokenKind::DocText => {
+                self.bump();
+            }
+            TokenKind::Pass => {
+                self.bump();
+            }
+            TokenKind::At => return self.attribute(),
+            TokenKind::Fn => self.method(start, is_public),
+            TokenKind::Word if self.is_method_start() => self.method(start, is_public),
+            _ => self.unexpected("a method"),
+        }
+        self.end_of_line();
+        if self.at == before {
+            self.bump();
+        }
+    }
+
+    pub(super) fn enum_decl(&mut self, start: Span) {
+        self.bump();
+        let word = self.word("the name of an enum");
+        let type_params = self.type_params();
+        let mut variants = Vec::new();
+        let mark = self.scratch.len();
+        if self.open_members() {
+            while !matches!(self.kind(), TokenKind::Dedent | TokenKind::End) {
+                let (before, start) = (self.at, self.span());
+                self.failed = false;
+                if self.is(TokenKind::Fn) || (self.is(TokenKind::Word) && self.is_method_start()) {
+                    self.method(start, false);
+                } else if self.is(TokenKind::DocText) || self.is(TokenKind::Pass) {
+                    self.bump();
+                } else {
+                    let variant = self.variant();
+                    let result = try_push(&mut variants, variant);
+                    self.diagnostics.allocated(result);
+                    if self.eat(TokenKind::Comma) && !self.is(TokenKind::Newline) {
+                        continue;
+                    }
+                }
+                self.end_of_line();
+                if self.at == before {
+                    self.bump();
+                }
+            }
+            self.close_members();
+        }
+        let first = self.tree.variants.len();
+        for variant in variants {
+            self.add(|tree| &mut tree.variants, variant);
+        }
+        let variants = Self::since(first, self.tree.variants.len());
+        let span = start.to(self.last_span());
+        self.add(|tree| &mut tree.enums, EnumDecl { word, span, type_params, variants });
+        self.methods_of(word, type_params, mark, span);
+        self.end_of_line();
+    }
+
+    /// `A`, `V(i64)`, `N(x: i64)` or `K = 4`.
+    fn variant(&mut self) -> VariantDecl {
+        let word = self.word("a variant");
+        let first = self.tree.fields.len();
+        if self.eat(TokenKind::LeftParen) {
+            while !matches!(self.kind(), TokenKind::RightParen | TokenKind::Newline) {
+                let is_named = self.is(TokenKind::Word) && self.peek() == TokenKind::Colon;
+                let field = match is_named {
+                    true => {
+                        let field = self.word("a field");
+                        self.bump();
+                        field
+                    }
+                    false => Word { name: Name::UNDERSCORE, span: self.span() },
+                };
+                let ty = self.ty();
+                let declaration = FieldDecl { word: field, ty, default: None };
+                self.add(|tree| &mut tree.fields, declaration);
+                if !self.eat(TokenKind::Comma) {
+                    break;
+                }
+            }
+            self.expect(TokenKind::RightParen, "`)` behind the payload");
+        }
+        let fields = Self::since(first, self.tree.fields.len());
+        let discriminant = self.eat(TokenKind::Equal).then(|| self.expr());
+        VariantDecl { word, fields, discriminant }
+    }
+
+    /// `const N: T = e` and `val n = e` of a module. A value that calls a function is one of the script.
+    pub(super) fn const_decl(&mut self, start: Span) {
+        let is_val = self.bump().kind == TokenKind::Val;
+        let word = self.word("the name of a constant");
+        let ty = self.eat(TokenKind::Colon).then(|| self.ty());
+        if !self.expect(TokenKind::Equal, "`=` and the value") {
+            return self.skip_line();
+        }
+        let before = self.tree.exprs.len();
+        let value = self.expr();
+        let span = start.to(self.last_span());
+        let added = self.tree.exprs.get(before..).unwrap_or(&[]);
+        let computes = added.iter().any(|expr| {
+            matches!(
+                expr.kind,
+                ExprKind::Call { .. }
+                    | ExprKind::If { .. }
+                    | ExprKind::Match { .. }
+                    | ExprKind::Index(..)
+            )
+        });
+        if is_val && computes {
+            let pattern = self.add_pattern(PatternKind::Bind(word.name), word.span);
+            let kind = StmtKind::Let { mutable: false, pattern, ty, value: Some(value) };
+            let statement = self.add_stmt(kind, span);
+            self.note(statement.0);
+        } else {
+            self.add(|tree| &mut tree.consts, ConstDecl { word, span, ty, value });
+        }
+        self.end_of_line();
+    }
+
+    /// `type N = T`.
+    pub(super) fn alias_decl(&mut self, start: Span) {
+        self.bump();
+        let word = self.word("the name of a type");
+        if !self.expect(TokenKind::Equal, "`=` and a type") {
+            return self.skip_line();
+        }
+        let ty = self.ty();
+        let span = start.to(self.last_span());
+        self.add(|tree| &mut tree.aliases, AliasDecl { word, span, ty });
+        self.end_of_line();
+    }
+}

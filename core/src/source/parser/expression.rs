@@ -1,0 +1,467 @@
+//! Expressions: prefix operators, primaries and what follows them.
+
+use super::*;
+use crate::source::literal::{Number, number};
+
+/// Operators behind a primary, one after another.
+const MAX_POSTFIX: u32 = 64;
+
+/// Tokens that are searched for the `>` that closes type arguments.
+const MAX_TYPE_TOKENS: usize = 64;
+
+impl<'s> Parser<'_, 's> {
+    /// An expression, or a range of two.
+    pub(super) fn expr(&mut self) -> ExprId {
+        let start = self.span();
+        let parsed = self.nested(None, |parser| Some(parser.range()));
+        match parsed {
+            Some(id) => id,
+            None => {
+                self.skip_operand();
+                self.add_error(start)
+            }
+        }
+    }
+
+    /// Behind the limit of nesting: to the end of the line.
+    fn skip_operand(&mut self) {
+        while !matches!(self.kind(), TokenKind::Newline | TokenKind::Dedent | TokenKind::End) {
+            self.bump();
+        }
+    }
+
+    fn range(&mut self) -> ExprId {
+        let start = self.binary(0);
+        let inclusive = match self.kind() {
+            TokenKind::DotDot => false,
+            TokenKind::DotDotEqual => true,
+            _ => return start,
+        };
+        self.bump();
+        let has_end = self.kind().starts_operand() || self.is(TokenKind::Minus);
+        let end = has_end.then(|| self.binary(0));
+        let span = self.expr_span(start).to(self.last_span());
+        self.add_expr(ExprKind::Range { start, end, inclusive }, span)
+    }
+
+    pub(super) fn unary(&mut self) -> ExprId {
+        let start = self.span();
+        let op = match self.kind() {
+            TokenKind::Minus => UnaryOp::Negate,
+            TokenKind::Not => UnaryOp::Not,
+            TokenKind::Tilde => UnaryOp::Complement,
+            TokenKind::Star => UnaryOp::Dereference,
+            _ => return self.postfix(),
+        };
+        self.bump();
+        let operand = self.nested(None, |parser| Some(parser.unary()));
+        let operand = operand.unwrap_or_else(|| {
+            self.skip_operand();
+            self.add_error(start)
+        });
+        let span = start.to(self.expr_span(operand));
+        self.add_expr(ExprKind::Unary(op, operand), span)
+    }
+
+    fn postfix(&mut self) -> ExprId {
+        let mut value = self.primary();
+        for _ in 0..MAX_POSTFIX {
+            let token = self.token();
+            value = match token.kind {
+                TokenKind::LeftParen if !token.spaced => self.call(value),
+                TokenKind::LeftBracket if !token.spaced => self.index(value),
+                TokenKind::Dot => self.member(value),
+                TokenKind::As => {
+                    self.bump();
+                    let ty = self.ty();
+                    let span = self.expr_span(value).to(self.last_span());
+                    self.add_expr(ExprKind::Cast(value, ty), span)
+                }
+                TokenKind::LeftBrace if self.is_literal(value) => self.literal(value),
+                _ => return value,
+            };
+        }
+        let message = format_args!("more than {MAX_POSTFIX} operators behind one operand");
+        self.error(self.span(), Code::TooDeep, message);
+        self.skip_operand();
+        value
+    }
+
+    /// Whether `{` behind the operand starts the fields of a struct.
+    fn is_literal(&self, value: ExprId) -> bool {
+        let is_type = |name: Name| {
+            self.names.text(name).bytes().next().is_some_and(|byte| byte.is_ascii_uppercase())
+        };
+        match self.tree.expr(value).kind {
+            ExprKind::Name(name) | ExprKind::Generic(name, _) => is_type(name),
+            _ => false,
+        }
+    }
+
+    /// `.name`, `.0`, `.method(..)`.
+    fn member(&mut self, value: ExprId) -> ExprId {
+        self.bump();
+        let span = self.span();
+        let start = self.expr_span(value);
+        match self.kind() {
+            TokenKind::Integer => {
+                self.bump();
+                let Ok(Number::Integer(index, None)) = number(self.text(span)) else {
+                    self.error(span, Code::BadNumber, format_args!("not the index of a field"));
+                    return value;
+                };
+                let index = u32::try_from(index).unwrap_or(u32::MAX);
+                self.add_expr(ExprKind::TupleField(value, index), start.to(span))
+            }
+            TokenKind::Float => {
+                // `t.0.1`.
+                self.bump();
+                let mut value = value;
+                for part in self.text(span).split('.') {
+                    let index = part.parse().unwrap_or(u32::MAX);
+                    value = self.add_expr(ExprKind::TupleField(value, index), start.to(span));
+                }
+                value
+            }
+            kind if kind == TokenKind::Word || TokenKind::keyword(self.text(span)).is_some() => {
+                self.bump();
+                let name = self.intern(span);
+                let span = start.to(span);
+                if self.is(TokenKind::Less) && !self.token().spaced && self.closes_types() {
+                    let arguments = self.type_arguments();
+                    self.refuse_method_types(arguments, span);
+                }
+                self.add_expr(ExprKind::Field(value, name), span)
+            }
+            _ => {
+                self.unexpected("a field or method");
+                value
+            }
+        }
+    }
+
+    fn refuse_method_types(&mut self, arguments: List, span: Span) {
+        if !arguments.is_empty() {
+            self.refuse(span, "a method with type arguments", "write a generic function");
+        }
+    }
+
+    fn call(&mut self, callee: ExprId) -> ExprId {
+        let arguments = self.arguments(TokenKind::RightParen, "`)` behind the arguments");
+        let span = self.expr_span(callee).to(self.last_span());
+        self.add_expr(ExprKind::Call { callee, arguments }, span)
+    }
+
+    fn literal(&mut self, name: ExprId) -> ExprId {
+        let arguments = self.arguments(TokenKind::RightBrace, "`}` behind the fields");
+        let span = self.expr_span(name).to(self.last_span());
+        self.add_expr(ExprKind::Literal { name, arguments }, span)
+    }
+
+    /// Arguments up to `end`, the opening bracket included.
+    fn arguments(&mut self, end: TokenKind, wanted: &str) -> List {
+        self.bump();
+        let mark = self.arguments.len();
+        while !self.is(end) && !matches!(self.kind(), TokenKind::Newline | TokenKind::End) {
+            let is_named = self.is(TokenKind::Word)
+                && matches!(self.peek(), TokenKind::Equal | TokenKind::Colon);
+            let name = is_named.then(|| {
+                let word = self.word("a name");
+                self.bump();
+                word.name
+            });
+            let value = self.expr();
+            let result = try_push(&mut self.arguments, Argument { name, value });
+            self.diagnostics.allocated(result);
+            if !self.eat(TokenKind::Comma) {
+                break;
+            }
+        }
+        self.expect(end, wanted);
+        let start = self.tree.arguments.len();
+        let added = self.arguments.get(mark..).unwrap_or(&[]);
+        let added = added.iter().try_for_each(|&a| try_push(&mut self.tree.arguments, a));
+        self.diagnostics.allocated(added);
+        self.arguments.truncate(mark);
+        Self::since(start, self.tree.arguments.len())
+    }
+
+    fn index(&mut self, value: ExprId) -> ExprId {
+        self.bump();
+        let is_slice = self.is(TokenKind::Colon);
+        let index = if is_slice { value } else { self.expr() };
+        let is_range = matches!(self.tree.expr(index).kind, ExprKind::Range { .. });
+        if self.is(TokenKind::Colon) || is_slice || is_range {
+            self.refuse(self.span(), "a slice", "it copies into memory that grows");
+            return value;
+        }
+        self.expect(TokenKind::RightBracket, "`]` behind the index");
+        let span = self.expr_span(value).to(self.last_span());
+        self.add_expr(ExprKind::Index(value, index), span)
+    }
+
+    fn primary(&mut self) -> ExprId {
+        let token = self.token();
+        let span = token.span;
+        match token.kind {
+            TokenKind::Integer | TokenKind::Float => self.number(),
+            TokenKind::Text | TokenKind::RawText | TokenKind::DocText => self.text_literal(),
+            TokenKind::Word => self.name(),
+            TokenKind::LeftParen => self.parenthesised(),
+            TokenKind::LeftBracket => self.array(),
+            TokenKind::True | TokenKind::False => {
+                self.bump();
+                self.add_expr(ExprKind::Bool(token.kind == TokenKind::True), span)
+            }
+            TokenKind::Nil => {
+                self.bump();
+                self.add_expr(ExprKind::Nil, span)
+            }
+            TokenKind::If => self.if_expr(false),
+            TokenKind::Match => self.match_expr(),
+            _ => {
+                if !self.refused_operand() {
+                    self.unexpected("an expression");
+                }
+                self.add_error(span)
+            }
+        }
+    }
+
+    fn number(&mut self) -> ExprId {
+        let span = self.bump().span;
+        match number(self.text(span)) {
+            Ok(Number::Integer(value, suffix)) => {
+                let number = self.add(|tree| &mut tree.numbers, value);
+                self.add_expr(ExprKind::Integer(number, suffix), span)
+            }
+            Ok(Number::Float(bits, suffix)) => {
+                let number = self.add(|tree| &mut tree.numbers, bits);
+                self.add_expr(ExprKind::Float(number, suffix), span)
+            }
+            Err(error) => {
+                let message = format_args!("{}", error.message);
+                self.error(span, error.code, message);
+                self.add_error(span)
+            }
+        }
+    }
+
+    fn name(&mut self) -> ExprId {
+        let span = self.span();
+        if self.refused_item() {
+            return self.add_error(span);
+        }
+        self.bump();
+        let text = self.text(span);
+        if text == "_" {
+            self.refuse(span, "the placeholder `_`", "it makes a lambda; write the expression");
+            return self.add_error(span);
+        }
+        let next = self.token();
+        if text == "vec" && next.kind == TokenKind::LeftBracket && !next.spaced {
+            self.refuse(span, "`vec[...]`", "only scalars are computed");
+            return self.add_error(span);
+        }
+        let name = self.intern(span);
+        if next.kind == TokenKind::Less && !next.spaced && self.closes_types() {
+            let arguments = self.type_arguments();
+            let span = span.to(self.last_span());
+            return self.add_expr(ExprKind::Generic(name, arguments), span);
+        }
+        self.add_expr(ExprKind::Name(name), span)
+    }
+
+    /// Whether `<` opens type arguments: only tokens of types up to `>`, then `(`, `{` or `.`.
+    fn closes_types(&self) -> bool {
+        let mut angles = 0_u32;
+        for ahead in 0..MAX_TYPE_TOKENS {
+            match self.token_at(ahead).kind {
+                TokenKind::Less => angles += 1,
+                TokenKind::Greater => angles = angles.saturating_sub(1),
+                TokenKind::GreaterGreater => angles = angles.saturating_sub(2),
+                TokenKind::Word
+                | TokenKind::Comma
+                | TokenKind::LeftBracket
+                | TokenKind::RightBracket
+                | TokenKind::LeftParen
+                | TokenKind::RightParen
+                | TokenKind::Semicolon
+                | TokenKind::Integer
+                | TokenKind::Star
+                | TokenKind::Const
+                | TokenKind::Mut
+                | TokenKind::Fn
+                | TokenKind::Arrow
+                | TokenKind::Question => {}
+                _ => return false,
+            }
+            if angles == 0 {
+                let next = self.token_at(ahead + 1);
+                let opens = matches!(next.kind, TokenKind::LeftParen | TokenKind::Dot);
+                return (opens && !next.spaced) || next.kind == TokenKind::LeftBrace;
+            }
+        }
+        false
+    }
+
+    /// `(e)`, `()` or `(a, b)`. The span of the expression includes the parentheses.
+    fn parenthesised(&mut self) -> ExprId {
+        let start = self.bump().span;
+        let mark = self.scratch.len();
+        let mut is_tuple = false;
+        while !matches!(self.kind(), TokenKind::RightParen | TokenKind::Newline | TokenKind::End) {
+            let value = self.expr();
+            self.note(value.0);
+            if !self.eat(TokenKind::Comma) {
+                break;
+            }
+            is_tuple = true;
+        }
+        self.expect(TokenKind::RightParen, "`)`");
+        let span = start.to(self.last_span());
+        let noted = self.scratch.get(mark..).unwrap_or(&[]);
+        match (noted, is_tuple) {
+            (&[one], false) => {
+                self.scratch.truncate(mark);
+                self.set_span(ExprId(one), span);
+                ExprId(one)
+            }
+            _ => {
+                let parts = self.list_since(mark);
+                self.add_expr(ExprKind::Tuple(parts), span)
+            }
+        }
+    }
+
+    /// `[a, b]` or `[value; count]`.
+    fn array(&mut self) -> ExprId {
+        let start = self.bump().span;
+        if self.is(TokenKind::For) {
+            self.refuse(start, "a comprehension", "it allocates");
+            return self.add_error(start);
+        }
+        let mark = self.scratch.len();
+        while !matches!(self.kind(), TokenKind::RightBracket | TokenKind::Newline | TokenKind::End)
+        {
+            let value = self.expr();
+            if self.is(TokenKind::For) {
+                self.refuse(start, "a comprehension", "it allocates");
+                return self.add_error(start);
+            }
+            if self.scratch.len() == mark && self.eat(TokenKind::Semicolon) {
+                let count = self.expr();
+                self.expect(TokenKind::RightBracket, "`]`");
+                let span = start.to(self.last_span());
+                return self.add_expr(ExprKind::Repeat(value, count), span);
+            }
+            self.note(value.0);
+            if !self.eat(TokenKind::Comma) {
+                break;
+            }
+        }
+        self.expect(TokenKind::RightBracket, "`]`");
+        let elements = self.list_since(mark);
+        self.add_expr(ExprKind::Array(elements), start.to(self.last_span()))
+    }
+
+    /// `if a: b elif c: d else: e`. With `is_statement`, a body on the line may have several statements.
+    pub(super) fn if_expr(&mut self, is_statement: bool) -> ExprId {
+        let start = self.bump().span;
+        let mark = self.scratch.len();
+        if matches!(self.kind(), TokenKind::Val | TokenKind::Var | TokenKind::Let) {
+            self.refuse(self.span(), "`if val`", "there are no optional values; use `match`");
+        }
+        self.branch(start, is_statement);
+        let mut otherwise = None;
+        loop {
+            let ends_line = self.is(TokenKind::Newline);
+            let next = if ends_line { self.peek() } else { self.kind() };
+            if !matches!(next, TokenKind::Elif | TokenKind::Else) || self.failed {
+                break;
+            }
+            if ends_line {
+                self.bump();
+            }
+            let keyword = self.bump();
+            let is_else_if = keyword.kind == TokenKind::Else && self.is(TokenKind::If);
+            if keyword.kind == TokenKind::Elif || is_else_if {
+                if is_else_if {
+                    self.bump();
+                }
+                self.branch(keyword.span, is_statement);
+                continue;
+            }
+            self.expect(TokenKind::Colon, "`:` behind `else`");
+            otherwise = Some(self.body(is_statement));
+            break;
+        }
+        let branches = self.list_since(mark);
+        let span = start.to(self.last_span());
+        self.add_expr(ExprKind::If { branches, otherwise }, span)
+    }
+
+    /// A condition and its block, which are noted.
+    fn branch(&mut self, keyword: Span, is_statement: bool) {
+        if self.is(TokenKind::Tilde) {
+            self.refuse(keyword, "a suspending form with `~`", "it needs a scheduler");
+            self.bump();
+        }
+        let condition = self.expr();
+        self.expect(TokenKind::Colon, "`:` behind the condition");
+        let body = self.body(is_statement);
+        self.note(condition.0);
+        self.note(body.0);
+    }
+
+    /// `match e:` and its arms.
+    pub(super) fn match_expr(&mut self) -> ExprId {
+        let start = self.bump().span;
+        if self.is(TokenKind::Tilde) {
+            self.refuse(start, "a suspending form with `~`", "it needs a scheduler");
+            self.bump();
+        }
+        let value = self.expr();
+        let mut arms = Vec::new();
+        let opened = self.expect(TokenKind::Colon, "`:` behind the value")
+            && self.expect(TokenKind::Newline, "the end of the line")
+            && self.expect(TokenKind::Indent, "an indented block of arms");
+        if opened {
+            while !matches!(self.kind(), TokenKind::Dedent | TokenKind::End) {
+                let before = self.at;
+                let arm = self.nested(None, |parser| Some(parser.arm()));
+                if let Some(arm) = arm {
+                    let result = try_push(&mut arms, arm);
+                    self.diagnostics.allocated(result);
+                }
+                self.end_of_line();
+                if self.at == before {
+                    self.bump();
+                }
+            }
+            self.eat(TokenKind::Dedent);
+        }
+        let first = self.tree.arms.len();
+        for arm in arms {
+            self.add(|tree| &mut tree.arms, arm);
+        }
+        let arms = Self::since(first, self.tree.arms.len());
+        let span = start.to(self.last_span());
+        self.add_expr(ExprKind::Match { value, arms }, span)
+    }
+
+    /// `case p if g: body`, `p => body`, `case p -> body` or `| p -> body`.
+    fn arm(&mut self) -> Arm {
+        if !self.eat(TokenKind::Case) {
+            self.eat(TokenKind::Bar);
+        }
+        let pattern = self.pattern();
+        let guard = self.eat(TokenKind::If).then(|| self.expr());
+        let is_arrow = self.eat(TokenKind::FatArrow) || self.eat(TokenKind::Arrow);
+        if !is_arrow {
+            self.expect(TokenKind::Colon, "`:` behind the pattern");
+        }
+        let body = self.body(true);
+        Arm { pattern, guard, body }
+    }
+}

@@ -1,0 +1,296 @@
+//! The top level of a file: declarations, imports, attributes and statements of a script.
+
+use super::*;
+
+/// Attributes that have a meaning in Simple and none here.
+const ATTRIBUTES: &[&str] = &[
+    "allow",
+    "warn",
+    "deny",
+    "inline",
+    "always_inline",
+    "no_mangle",
+    "repr",
+    "packed",
+    "export",
+    "entry",
+    "align",
+    "no_gc",
+    "no_alloc",
+    "gc",
+    "test",
+    "skip",
+    "pure",
+    "deprecated",
+];
+
+impl Parser<'_, '_> {
+    pub(super) fn file(&mut self) {
+        let mark = self.scratch.len();
+        while !self.is(TokenKind::End) && !self.diagnostics.is_full() {
+            if self.diagnostics.out_of_memory {
+                break;
+            }
+            let before = self.at;
+            self.failed = false;
+            match self.kind() {
+                TokenKind::Newline | TokenKind::Dedent => {
+                    self.bump();
+                }
+                TokenKind::Indent => {
+                    let message = format_args!("an indented line without a block in front of it");
+                    self.error(self.span(), Code::BadIndentation, message);
+                    self.bump();
+                    self.skip_block();
+                }
+                _ => self.item(),
+            }
+            if self.at == before {
+                self.bump();
+            }
+        }
+        self.tree.script = self.list_since(mark);
+        if !self.tree.script.is_empty() && !self.is_call_of_main() {
+            self.script_function();
+        }
+    }
+
+    /// Whether the only statement at the top level is `main()`.
+    fn is_call_of_main(&self) -> bool {
+        let &[only] = self.tree.list(self.tree.script) else { return false };
+        let StmtKind::Expr(id) = self.tree.stmt(StmtId(only)).kind else { return false };
+        match self.tree.expr(id).kind {
+            ExprKind::Call { callee, arguments } => {
+                arguments.is_empty() && self.tree.expr(callee).kind == ExprKind::Name(Name::MAIN)
+            }
+            _ => false,
+        }
+    }
+
+    /// The statements at the top level as the function `main`.
+    fn script_function(&mut self) {
+        let statements = self.tree.script;
+        let first = self.tree.list(statements).first().map_or(0, |&first| first);
+        let span = self.tree.stmt(StmtId(first)).span;
+        let body = BlockId(self.add(|tree| &mut tree.blocks, Block { statements, span }));
+        let declaration = FunctionDecl {
+            word: Word { name: Name::MAIN, span },
+            span,
+            type_params: List::default(),
+            params: List::default(),
+            result: None,
+            body: Some(body),
+            receiver: Receiver::None,
+            is_public: true,
+            is_extern: false,
+            is_script: true,
+        };
+        let number = self.add(|tree| &mut tree.functions, declaration);
+        self.add(|tree| &mut tree.top_functions, number);
+    }
+
+    fn item(&mut self) {
+        let start = self.span();
+        if self.is(TokenKind::DocText) {
+            self.bump();
+            return self.end_of_line();
+        }
+        if self.is(TokenKind::At) || self.is(TokenKind::HashBracket) {
+            return self.attribute();
+        }
+        if self.is(TokenKind::Export) && self.peek() == TokenKind::Word {
+            return self.export_list();
+        }
+        let is_public = self.visibility();
+        match self.kind() {
+            TokenKind::Fn => self.top_function(start, is_public, false),
+            TokenKind::Extern => {
+                self.bump();
+                if self.is(TokenKind::Fn) {
+                    return self.top_function(start, is_public, true);
+                }
+                self.unexpected("`fn` behind `extern`");
+                self.skip_line();
+            }
+            TokenKind::Struct => self.struct_decl(start),
+            TokenKind::Enum => self.enum_decl(start),
+            TokenKind::Impl => self.impl_decl(start),
+            TokenKind::Use => self.use_decl(start),
+            TokenKind::Const => self.const_decl(start),
+            TokenKind::Val if self.is_module_constant() => self.const_decl(start),
+            TokenKind::Word if self.soft_item(start) => {}
+            _ => self.script_statement(),
+        }
+    }
+
+    /// Declarations that start with a word that is no keyword elsewhere.
+    fn soft_item(&mut self, start: Span) -> bool {
+        let follows_word = self.peek() == TokenKind::Word;
+        match self.text(self.span()) {
+            "type" | "alias" if follows_word => self.alias_decl(start),
+            "import" | "from" if follows_word => {
+                let message = format_args!("`import` is deprecated");
+                let note = format_args!("write `use`");
+                let kind = (Severity::Warning, Code::OldForm);
+                self.diagnostics.add(self.file, start, kind, message, Some(note));
+                self.use_decl(start);
+            }
+            "mod" if follows_word => {
+                self.skip_line();
+            }
+            _ => {
+                if !self.refused_item() {
+                    return false;
+                }
+                self.skip_line();
+            }
+        }
+        true
+    }
+
+    /// `pub`, `pub(friend)`, `export`.
+    fn visibility(&mut self) -> bool {
+        let mut is_public = false;
+        loop {
+            match self.kind() {
+                TokenKind::Pub if self.peek() == TokenKind::LeftParen => {
+                    self.bump();
+                    self.bump();
+                    self.word("a visibility");
+                    self.expect(TokenKind::RightParen, "`)`");
+                }
+                TokenKind::Pub | TokenKind::Export => {
+                    self.bump();
+                }
+                _ => return is_public,
+            }
+            is_public = true;
+        }
+    }
+
+    /// `@name` or `@name(...)`, in front of a declaration.
+    pub(super) fn attribute(&mut self) {
+        let start = self.bump();
+        if start.kind == TokenKind::HashBracket {
+            let message = format_args!("`#[...]` is the old form of an attribute");
+            let note = format_args!("write `@name`");
+            let kind = (Severity::Warning, Code::OldForm);
+            self.diagnostics.add(self.file, start.span, kind, message, Some(note));
+        }
+        let (span, text) = (self.span(), self.text(self.span()));
+        if ["gpu_kernel", "naked", "section", "cfg", "extern", "interrupt"].contains(&text) {
+            let message = format_args!("attribute `@{text}` is not supported");
+            self.error(span, Code::Refused, message);
+        } else if !ATTRIBUTES.contains(&text) {
+            let message = format_args!("unknown attribute `@{text}`");
+            let kind = (Severity::Warning, Code::UnusedAttribute);
+            self.diagnostics.add(self.file, span, kind, message, None);
+        }
+        self.bump();
+        if self.is(TokenKind::LeftParen) {
+            let mut depth = 0_u32;
+            while !matches!(self.kind(), TokenKind::Newline | TokenKind::End) {
+                match self.bump().kind {
+                    TokenKind::LeftParen => depth += 1,
+                    TokenKind::RightParen => depth = depth.saturating_sub(1),
+                    _ => {}
+                }
+                if depth == 0 {
+                    break;
+                }
+            }
+        }
+        if start.kind == TokenKind::HashBracket {
+            self.eat(TokenKind::RightBracket);
+        }
+        // The declaration may be on the same line.
+        self.eat(TokenKind::Newline);
+    }
+
+    /// `export a, b`.
+    fn export_list(&mut self) {
+        self.bump();
+        loop {
+            let word = self.word("a name");
+            self.add(|tree| &mut tree.exports, word.name);
+            if !self.eat(TokenKind::Comma) {
+                break;
+            }
+        }
+        self.end_of_line();
+    }
+
+    /// Whether `val name = ...` is a declaration with one name.
+    fn is_module_constant(&self) -> bool {
+        self.peek() == TokenKind::Word
+            && matches!(self.token_at(2).kind, TokenKind::Equal | TokenKind::Colon)
+    }
+
+    fn top_function(&mut self, start: Span, is_public: bool, is_extern: bool) {
+        let number = self.function(start, is_public, is_extern, Receiver::None);
+        self.add(|tree| &mut tree.top_functions, number);
+        self.end_of_line();
+    }
+
+    fn script_statement(&mut self) {
+        let statement = self.statement(true);
+        self.note(statement.0);
+        while self.eat(TokenKind::Semicolon) {
+            if matches!(self.kind(), TokenKind::Newline | TokenKind::End) {
+                break;
+            }
+            let statement = self.statement(true);
+            self.note(statement.0);
+        }
+        self.end_of_line();
+    }
+
+    fn use_decl(&mut self, start: Span) {
+        self.bump();
+        let mark = self.scratch.len();
+        let mut items = None;
+        let mut last = Name::UNDERSCORE;
+        while items.is_none() {
+            match self.kind() {
+                TokenKind::LeftBrace => items = Some(UseItems::Names(self.use_names())),
+                TokenKind::Star => {
+                    self.bump();
+                    items = Some(UseItems::All);
+                }
+                _ => {
+                    let word = self.word("the name of a module");
+                    last = word.name;
+                    self.note(word.name.0);
+                    if !self.eat(TokenKind::Dot) && !self.eat(TokenKind::ColonColon) {
+                        break;
+                    }
+                }
+            }
+        }
+        let path = self.list_since(mark);
+        if items.is_none() && self.eat(TokenKind::As) {
+            last = self.word("a name for the module").name;
+        }
+        let items = items.unwrap_or(UseItems::Module(last));
+        let span = start.to(self.last_span());
+        self.add(|tree| &mut tree.uses, UseDecl { path, items, span });
+        self.end_of_line();
+    }
+
+    /// `{a, b as c}`.
+    fn use_names(&mut self) -> List {
+        self.bump();
+        let mark = self.scratch.len();
+        while !matches!(self.kind(), TokenKind::RightBrace | TokenKind::Newline | TokenKind::End) {
+            let word = self.word("a name");
+            let alias = if self.eat(TokenKind::As) { self.word("a name") } else { word };
+            self.note(word.name.0);
+            self.note(alias.name.0);
+            if !self.eat(TokenKind::Comma) {
+                break;
+            }
+        }
+        self.expect(TokenKind::RightBrace, "`}`");
+        self.list_since(mark)
+    }
+}

@@ -1,0 +1,161 @@
+//! Patterns of `match`, `is` and declarations.
+
+use super::*;
+
+impl Parser<'_, '_> {
+    /// A pattern with its alternatives.
+    pub(super) fn pattern(&mut self) -> PatternId {
+        let start = self.span();
+        let first = self.nested_pattern();
+        if !self.is(TokenKind::Bar) {
+            return first;
+        }
+        let mark = self.scratch.len();
+        self.note(first.0);
+        while self.eat(TokenKind::Bar) {
+            let next = self.nested_pattern();
+            self.note(next.0);
+        }
+        let alternatives = self.list_since(mark);
+        self.add_pattern(PatternKind::Or(alternatives), start.to(self.last_span()))
+    }
+
+    fn nested_pattern(&mut self) -> PatternId {
+        let start = self.span();
+        let parsed = self.nested(None, |parser| Some(parser.one_pattern()));
+        parsed.unwrap_or_else(|| self.add_pattern(PatternKind::Error, start))
+    }
+
+    fn one_pattern(&mut self) -> PatternId {
+        let start = self.span();
+        match self.kind() {
+            TokenKind::Integer
+            | TokenKind::Float
+            | TokenKind::Minus
+            | TokenKind::True
+            | TokenKind::False => self.value_pattern(start),
+            TokenKind::Word => self.name_pattern(start),
+            TokenKind::LeftParen => self.tuple_pattern(start),
+            TokenKind::Text | TokenKind::RawText => {
+                self.refuse(start, "a text pattern", "texts are literals for printing");
+                self.bump();
+                self.add_pattern(PatternKind::Error, start)
+            }
+            TokenKind::Nil => {
+                self.refuse(start, "the pattern `nil`", "there are no optional values");
+                self.bump();
+                self.add_pattern(PatternKind::Error, start)
+            }
+            TokenKind::LeftBracket => {
+                self.refuse(start, "an array pattern", "compare the elements");
+                self.add_pattern(PatternKind::Error, start)
+            }
+            _ => {
+                self.unexpected("a pattern");
+                self.add_pattern(PatternKind::Error, start)
+            }
+        }
+    }
+
+    /// A number or bool, or a range of numbers.
+    fn value_pattern(&mut self, start: Span) -> PatternId {
+        let low = self.unary();
+        let inclusive = match self.kind() {
+            TokenKind::DotDot => false,
+            TokenKind::DotDotEqual => true,
+            _ => return self.add_pattern(PatternKind::Value(low), start.to(self.last_span())),
+        };
+        self.bump();
+        let end = self.unary();
+        let kind = PatternKind::Range { start: low, end, inclusive };
+        self.add_pattern(kind, start.to(self.last_span()))
+    }
+
+    fn name_pattern(&mut self, start: Span) -> PatternId {
+        let mut word = self.word("a pattern");
+        if word.name == Name::UNDERSCORE {
+            return self.add_pattern(PatternKind::Wildcard, start);
+        }
+        let mut owner = None;
+        while self.is(TokenKind::Dot) || self.is(TokenKind::ColonColon) {
+            self.bump();
+            owner = Some(word.name);
+            word = self.word("a variant");
+        }
+        if self.is(TokenKind::LeftParen) {
+            let fields = self.pattern_fields();
+            let kind = PatternKind::Variant { owner, variant: word.name, fields, has_fields: true };
+            return self.add_pattern(kind, start.to(self.last_span()));
+        }
+        if owner.is_some() {
+            let fields = List::default();
+            let kind =
+                PatternKind::Variant { owner, variant: word.name, fields, has_fields: false };
+            return self.add_pattern(kind, start.to(self.last_span()));
+        }
+        if self.is_typed() {
+            self.bump();
+            let ty = self.ty();
+            let kind = PatternKind::Typed(word.name, ty);
+            return self.add_pattern(kind, start.to(self.last_span()));
+        }
+        self.add_pattern(PatternKind::Bind(word.name), start)
+    }
+
+    /// Whether `:` starts the type of a binding, and not the body of an arm.
+    fn is_typed(&self) -> bool {
+        let ty = self.token_at(1);
+        let behind = self.token_at(2).kind;
+        self.is(TokenKind::Colon)
+            && ty.kind == TokenKind::Word
+            && matches!(
+                behind,
+                TokenKind::Colon | TokenKind::If | TokenKind::FatArrow | TokenKind::Arrow
+            )
+    }
+
+    fn pattern_fields(&mut self) -> List {
+        self.bump();
+        let mut fields = Vec::new();
+        while !matches!(self.kind(), TokenKind::RightParen | TokenKind::Newline | TokenKind::End) {
+            let is_named = self.is(TokenKind::Word)
+                && matches!(self.peek(), TokenKind::Colon | TokenKind::Equal);
+            let name = is_named.then(|| {
+                let word = self.word("a field");
+                self.bump();
+                word.name
+            });
+            let pattern = self.pattern();
+            let result = try_push(&mut fields, PatternField { name, pattern });
+            self.diagnostics.allocated(result);
+            if !self.eat(TokenKind::Comma) {
+                break;
+            }
+        }
+        self.expect(TokenKind::RightParen, "`)`");
+        let first = self.tree.pattern_fields.len();
+        for field in fields {
+            self.add(|tree| &mut tree.pattern_fields, field);
+        }
+        Self::since(first, self.tree.pattern_fields.len())
+    }
+
+    pub(super) fn tuple_pattern(&mut self, start: Span) -> PatternId {
+        self.bump();
+        let mark = self.scratch.len();
+        while !matches!(self.kind(), TokenKind::RightParen | TokenKind::Newline | TokenKind::End) {
+            let part = self.pattern();
+            self.note(part.0);
+            if !self.eat(TokenKind::Comma) {
+                break;
+            }
+        }
+        self.expect(TokenKind::RightParen, "`)`");
+        if let (Some(&one), true) = (self.scratch.get(mark), self.scratch.len() == mark + 1) {
+            self.scratch.truncate(mark);
+            return PatternId(one);
+        }
+        let parts = self.list_since(mark);
+        self.add_pattern(PatternKind::Tuple(parts), start.to(self.last_span()))
+    }
+}

@@ -1,0 +1,340 @@
+//! Statements and blocks.
+
+use super::*;
+
+impl Parser<'_, '_> {
+    /// The body behind `:`: an indented block, or statements on the line. With `many`, `;` separates those.
+    pub(super) fn body(&mut self, many: bool) -> BlockId {
+        let start = self.span();
+        let mark = self.scratch.len();
+        if self.is(TokenKind::Newline) && self.peek() == TokenKind::Indent {
+            self.bump();
+            self.bump();
+            while !matches!(self.kind(), TokenKind::Dedent | TokenKind::End) {
+                let before = self.at;
+                self.block_line();
+                if self.at == before {
+                    self.bump();
+                }
+            }
+            self.eat(TokenKind::Dedent);
+        } else if self.is(TokenKind::Newline) {
+            self.unexpected("an indented block");
+        } else {
+            loop {
+                let statement = self.statement(many);
+                self.note(statement.0);
+                let ends = matches!(self.peek(), TokenKind::Newline | TokenKind::End);
+                if !many || !self.is(TokenKind::Semicolon) || ends {
+                    break;
+                }
+                self.bump();
+            }
+            if many {
+                self.eat(TokenKind::Semicolon);
+            }
+        }
+        let statements = self.list_since(mark);
+        let span = start.to(self.last_span());
+        BlockId(self.add(|tree| &mut tree.blocks, Block { statements, span }))
+    }
+
+    fn block_line(&mut self) {
+        self.failed = false;
+        if self.is(TokenKind::Newline) {
+            self.bump();
+            return;
+        }
+        if self.is(TokenKind::Indent) {
+            let message = format_args!("the line is indented further than its block");
+            self.error(self.span(), Code::BadIndentation, message);
+            self.bump();
+            return self.skip_block();
+        }
+        if self.is(TokenKind::At) {
+            return self.attribute();
+        }
+        let statement = self.statement(true);
+        self.note(statement.0);
+        while self.eat(TokenKind::Semicolon) {
+            if matches!(self.kind(), TokenKind::Newline | TokenKind::Dedent | TokenKind::End) {
+                break;
+            }
+            let statement = self.statement(true);
+            self.note(statement.0);
+        }
+        self.end_of_line();
+    }
+
+    /// A statement without the end of its line.
+    pub(super) fn statement(&mut self, many: bool) -> StmtId {
+        let start = self.span();
+        let kind = self.nested(StmtKind::Error, |parser| parser.statement_kind(many));
+        let span = start.to(self.last_span());
+        self.add_stmt(kind, span)
+    }
+
+    fn statement_kind(&mut self, many: bool) -> StmtKind {
+        let start = self.span();
+        match self.kind() {
+            TokenKind::Val | TokenKind::Var | TokenKind::Let | TokenKind::Const => self.binding(),
+            TokenKind::If => StmtKind::Expr(self.if_expr(many)),
+            TokenKind::Match => StmtKind::Expr(self.match_expr()),
+            TokenKind::While | TokenKind::For => self.loop_statement(None),
+            TokenKind::Label => self.labelled(),
+            TokenKind::Break => {
+                self.bump();
+                let label = self.label();
+                let value = self.starts_value().then(|| self.expr());
+                StmtKind::Break(label, value)
+            }
+            TokenKind::Continue => {
+                self.bump();
+                StmtKind::Continue(self.label())
+            }
+            TokenKind::Return => {
+                self.bump();
+                StmtKind::Return(self.starts_value().then(|| self.expr()))
+            }
+            TokenKind::Pass => {
+                self.bump();
+                StmtKind::Pass
+            }
+            TokenKind::DocText if self.ends_behind(1) => {
+                self.bump();
+                StmtKind::Pass
+            }
+            TokenKind::Assert => {
+                self.bump();
+                let condition = self.expr();
+                let message = self.eat(TokenKind::Comma).then(|| self.expr());
+                StmtKind::Assert(condition, message)
+            }
+            TokenKind::Fn if self.peek() == TokenKind::Word => {
+                StmtKind::Function(self.function(start, false, false, Receiver::None))
+            }
+            TokenKind::Struct | TokenKind::Enum | TokenKind::Impl | TokenKind::Use => {
+                self.refuse(start, "a declaration inside a function", "declare it at the margin");
+                self.skip_rest();
+                StmtKind::Error
+            }
+            TokenKind::Word => self.word_statement(start),
+            _ => self.expression_statement(),
+        }
+    }
+
+    /// Behind a refused construct: to the end of the line, without it.
+    fn skip_rest(&mut self) {
+        while !matches!(self.kind(), TokenKind::Newline | TokenKind::Dedent | TokenKind::End) {
+            if self.bump().kind == TokenKind::Indent {
+                self.skip_block();
+                return;
+            }
+        }
+        if self.is(TokenKind::Newline) && self.peek() == TokenKind::Indent {
+            self.bump();
+            self.bump();
+            self.skip_block();
+        }
+    }
+
+    fn starts_value(&self) -> bool {
+        let kind = self.kind();
+        kind.starts_operand()
+            || matches!(
+                kind,
+                TokenKind::Minus
+                    | TokenKind::Tilde
+                    | TokenKind::Star
+                    | TokenKind::Backslash
+                    | TokenKind::Fn
+                    | TokenKind::Ampersand
+            )
+    }
+
+    fn ends_behind(&self, ahead: usize) -> bool {
+        matches!(self.token_at(ahead).kind, TokenKind::Newline | TokenKind::Dedent | TokenKind::End)
+    }
+
+    fn label(&mut self) -> Option<Name> {
+        if !self.is(TokenKind::Label) {
+            return None;
+        }
+        let span = self.bump().span;
+        Some(self.intern(Span::new(span.start + 1, span.end)))
+    }
+
+    fn labelled(&mut self) -> StmtKind {
+        let label = self.label();
+        self.expect(TokenKind::Colon, "`:` behind the label");
+        match self.kind() {
+            TokenKind::While | TokenKind::For => self.loop_statement(label),
+            TokenKind::Word if self.is_word("loop") => self.loop_statement(label),
+            _ => {
+                self.unexpected("a loop behind the label");
+                StmtKind::Error
+            }
+        }
+    }
+
+    fn loop_statement(&mut self, label: Option<Name>) -> StmtKind {
+        let keyword = self.bump();
+        if self.is(TokenKind::Tilde) {
+            self.refuse(keyword.span, "a suspending form with `~`", "it needs a scheduler");
+            self.skip_rest();
+            return StmtKind::Error;
+        }
+        match keyword.kind {
+            TokenKind::While => {
+                if matches!(self.kind(), TokenKind::Val | TokenKind::Var | TokenKind::Let) {
+                    self.refuse(self.span(), "`while val`", "there are no optional values");
+                }
+                let condition = self.expr();
+                self.expect(TokenKind::Colon, "`:` behind the condition");
+                let body = self.body(true);
+                StmtKind::While { label, condition, body }
+            }
+            TokenKind::For => self.for_statement(label),
+            _ => {
+                self.expect(TokenKind::Colon, "`:` behind `loop`");
+                let body = self.body(true);
+                StmtKind::Loop { label, body }
+            }
+        }
+    }
+
+    /// `for x in e:`, `for i, x in e:` or `for (i, x) in e.enumerate():`.
+    fn for_statement(&mut self, label: Option<Name>) -> StmtKind {
+        let has_parens = self.eat(TokenKind::LeftParen);
+        let first = self.word("the variable of the loop");
+        let second = self.eat(TokenKind::Comma).then(|| self.word("the variable of the loop"));
+        if has_parens {
+            self.expect(TokenKind::RightParen, "`)`");
+        }
+        self.expect(TokenKind::In, "`in`");
+        let items = self.expr();
+        self.expect(TokenKind::Colon, "`:` behind the values of the loop");
+        let body = self.body(true);
+        let (index, pattern) = match second {
+            Some(second) => (Some(first.name), second.name),
+            None => (None, first.name),
+        };
+        StmtKind::For { label, index, pattern, items, body }
+    }
+
+    /// `val p: T = e` and the like.
+    fn binding(&mut self) -> StmtKind {
+        let keyword = self.bump().kind;
+        let is_mut = keyword == TokenKind::Let && self.eat(TokenKind::Mut);
+        let mutable = keyword == TokenKind::Var || is_mut;
+        let start = self.span();
+        let pattern = if self.is(TokenKind::LeftParen) {
+            self.tuple_pattern(start)
+        } else {
+            let word = self.word("a name");
+            let kind = match word.name {
+                Name::UNDERSCORE => PatternKind::Wildcard,
+                name => PatternKind::Bind(name),
+            };
+            self.add_pattern(kind, word.span)
+        };
+        let ty = self.eat(TokenKind::Colon).then(|| self.ty());
+        let value = self.eat(TokenKind::Equal).then(|| self.expr());
+        if self.is(TokenKind::Else) {
+            self.refuse(self.span(), "`let ... else`", "it is not part of the subset yet");
+            self.skip_rest();
+        }
+        StmtKind::Let { mutable, pattern, ty, value }
+    }
+
+    /// A statement that starts with a word: `loop`, a call without parentheses, a refused construct, or an expression.
+    fn word_statement(&mut self, start: Span) -> StmtKind {
+        let (text, next) = (self.text(start), self.token_at(1));
+        if text == "loop" && matches!(next.kind, TokenKind::Colon | TokenKind::Tilde) {
+            return self.loop_statement(None);
+        }
+        if self.refused_item() {
+            self.skip_rest();
+            return StmtKind::Error;
+        }
+        if ["print", "eprint", "print_raw"].contains(&text) && next.spaced {
+            let is_sign = next.kind == TokenKind::Minus && !self.token_at(2).spaced;
+            if next.kind.starts_operand() || is_sign || next.kind == TokenKind::Tilde {
+                return self.bare_call();
+            }
+        }
+        self.expression_statement()
+    }
+
+    /// `print a, b`.
+    fn bare_call(&mut self) -> StmtKind {
+        let span = self.bump().span;
+        let name = self.intern(span);
+        let callee = self.add_expr(ExprKind::Name(name), span);
+        let mark = self.arguments.len();
+        loop {
+            let value = self.expr();
+            // `print (a, b)` has two arguments.
+            let parts = match self.tree.expr(value).kind {
+                ExprKind::Tuple(parts) => parts,
+                _ => List::default(),
+            };
+            let count = parts.len();
+            for index in 0..count {
+                let part = self.tree.list(parts).get(index).copied().unwrap_or(0);
+                let argument = Argument { name: None, value: ExprId(part) };
+                let result = try_push(&mut self.arguments, argument);
+                self.diagnostics.allocated(result);
+            }
+            if count == 0 {
+                let result = try_push(&mut self.arguments, Argument { name: None, value });
+                self.diagnostics.allocated(result);
+            }
+            if !self.eat(TokenKind::Comma) {
+                break;
+            }
+        }
+        let start = self.tree.arguments.len();
+        let added = self.arguments.get(mark..).unwrap_or(&[]);
+        let added = added.iter().try_for_each(|&a| try_push(&mut self.tree.arguments, a));
+        self.diagnostics.allocated(added);
+        self.arguments.truncate(mark);
+        let arguments = Self::since(start, self.tree.arguments.len());
+        let span = span.to(self.last_span());
+        StmtKind::Expr(self.add_expr(ExprKind::Call { callee, arguments }, span))
+    }
+
+    fn expression_statement(&mut self) -> StmtKind {
+        let target = self.expr();
+        let op = match self.kind() {
+            TokenKind::Equal => None,
+            TokenKind::PlusEqual => Some(BinaryOp::Add),
+            TokenKind::MinusEqual => Some(BinaryOp::Subtract),
+            TokenKind::StarEqual => Some(BinaryOp::Multiply),
+            TokenKind::SlashEqual => Some(BinaryOp::Divide),
+            TokenKind::PercentEqual => Some(BinaryOp::Remainder),
+            _ => {
+                if self.is(TokenKind::ColonEqual) || self.is(TokenKind::Arrow) {
+                    self.refused_operand();
+                }
+                return StmtKind::Expr(target);
+            }
+        };
+        self.bump();
+        let value = self.expr();
+        let is_place = matches!(
+            self.tree.expr(target).kind,
+            ExprKind::Error
+                | ExprKind::Name(_)
+                | ExprKind::Field(..)
+                | ExprKind::TupleField(..)
+                | ExprKind::Index(..)
+                | ExprKind::Unary(UnaryOp::Dereference, _)
+        );
+        if !is_place {
+            let message = format_args!("only a name, field or element is assigned to");
+            self.error(self.expr_span(target), Code::NotAssignable, message);
+        }
+        StmtKind::Assign { op, target, value }
+    }
+}

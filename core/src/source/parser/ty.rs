@@ -1,0 +1,189 @@
+//! Types as they are written.
+
+use super::*;
+
+impl Parser<'_, '_> {
+    pub(super) fn ty(&mut self) -> TypeNodeId {
+        let span = self.span();
+        let fallback = TypeNodeId(u32::MAX);
+        let id = self.nested(fallback, Self::one_type);
+        self.refuse_type_suffix();
+        if id == fallback { self.add_type(TypeKind::Error, span) } else { id }
+    }
+
+    /// `T?` and `A | B`.
+    fn refuse_type_suffix(&mut self) {
+        let span = self.span();
+        match self.kind() {
+            TokenKind::Question => {
+                self.refuse(span, "an optional type `T?`", "values without a presence tag only");
+                self.bump();
+            }
+            TokenKind::Bar => {
+                self.refuse(span, "a union type", "it needs a tag at run time; use an enum");
+            }
+            _ => {}
+        }
+    }
+
+    fn one_type(&mut self) -> TypeNodeId {
+        let start = self.span();
+        match self.kind() {
+            TokenKind::Word => self.named_type(start),
+            TokenKind::LeftParen => self.tuple_type(start),
+            TokenKind::LeftBracket => self.array_type(start),
+            TokenKind::Fn => self.function_type(start),
+            TokenKind::Star => self.pointer_type(start),
+            TokenKind::Nil => {
+                self.bump();
+                self.add_type(TypeKind::Unit, start)
+            }
+            TokenKind::Ampersand => self.refused_type("a reference type `&T`"),
+            TokenKind::Minus => self.refused_type("a weak pointer `-T`"),
+            TokenKind::Plus => self.refused_type("a handle `+T`"),
+            TokenKind::LeftBrace => self.refused_type("a dictionary type `{K: V}`"),
+            _ => {
+                self.unexpected("a type");
+                self.add_type(TypeKind::Error, start)
+            }
+        }
+    }
+
+    fn refused_type(&mut self, construct: &str) -> TypeNodeId {
+        let span = self.span();
+        self.refuse(span, construct, "there is no memory manager");
+        self.bump();
+        self.add_type(TypeKind::Error, span)
+    }
+
+    fn named_type(&mut self, start: Span) -> TypeNodeId {
+        let text = self.text(start);
+        let refused = match text {
+            "dyn" => Some(("a trait object `dyn`", "there is no dynamic dispatch")),
+            "iso" => Some(("an isolated pointer `iso T`", "there is no memory manager")),
+            "Any" | "ANY" => Some(("the type `Any`", "every value has one type")),
+            "Dict" | "Set" | "List" | "Map" => Some(("a growing collection", "it allocates")),
+            "Option" | "Result" => Some(("the type `Option` or `Result`", "use an enum")),
+            "vec" if self.peek() == TokenKind::LeftBracket => {
+                Some(("a SIMD type `vec[N, T]`", "only scalars are computed"))
+            }
+            _ => None,
+        };
+        if let Some((construct, reason)) = refused.filter(|_| self.declares_no_type(text)) {
+            self.refuse(start, construct, reason);
+            self.bump();
+            return self.add_type(TypeKind::Error, start);
+        }
+        let mut word = self.word("a type");
+        // `module.Type` is `Type`: names are flat.
+        while self.is(TokenKind::Dot) && self.peek() == TokenKind::Word {
+            self.bump();
+            word = self.word("a type");
+        }
+        let arguments = match self.kind() {
+            TokenKind::Less => self.type_arguments(),
+            _ => List::default(),
+        };
+        self.add_type(TypeKind::Named(word.name, arguments), start.to(self.last_span()))
+    }
+
+    /// Whether the file declares no type with this name.
+    fn declares_no_type(&mut self, text: &str) -> bool {
+        let Some(name) = self.names.find(text) else { return true };
+        let structs = self.tree.structs.iter().map(|declaration| declaration.word.name);
+        let enums = self.tree.enums.iter().map(|declaration| declaration.word.name);
+        !structs.chain(enums).any(|known| known == name)
+    }
+
+    /// `<A, B>`, at `<`.
+    pub(super) fn type_arguments(&mut self) -> List {
+        self.bump();
+        let mark = self.scratch.len();
+        loop {
+            let ty = self.ty();
+            self.note(ty.0);
+            if !self.eat(TokenKind::Comma) {
+                break;
+            }
+        }
+        self.close_angle();
+        self.list_since(mark)
+    }
+
+    /// `>`, which may be the first part of `>>`.
+    fn close_angle(&mut self) {
+        let rest = match self.kind() {
+            TokenKind::GreaterGreater => TokenKind::Greater,
+            TokenKind::GreaterGreaterGreater => TokenKind::GreaterGreater,
+            TokenKind::GreaterEqual => TokenKind::Equal,
+            _ => {
+                self.expect(TokenKind::Greater, "`>` behind the type arguments");
+                return;
+            }
+        };
+        if let Some(token) = self.tokens.get_mut(self.at) {
+            token.kind = rest;
+            token.spaced = false;
+            token.span.start = token.span.start.saturating_add(1);
+        }
+    }
+
+    fn tuple_type(&mut self, start: Span) -> TypeNodeId {
+        self.bump();
+        let mark = self.scratch.len();
+        while !matches!(self.kind(), TokenKind::RightParen | TokenKind::Newline | TokenKind::End) {
+            let ty = self.ty();
+            self.note(ty.0);
+            if !self.eat(TokenKind::Comma) {
+                break;
+            }
+        }
+        self.expect(TokenKind::RightParen, "`)`");
+        let parts = self.list_since(mark);
+        let kind = if parts.is_empty() { TypeKind::Unit } else { TypeKind::Tuple(parts) };
+        self.add_type(kind, start.to(self.last_span()))
+    }
+
+    /// `[T]` or `[T; N]`.
+    fn array_type(&mut self, start: Span) -> TypeNodeId {
+        self.bump();
+        let element = self.ty();
+        let length = self.eat(TokenKind::Semicolon).then(|| self.expr());
+        self.expect(TokenKind::RightBracket, "`]`");
+        let kind = match length {
+            Some(length) => TypeKind::Array(element, length),
+            None => TypeKind::View(element),
+        };
+        self.add_type(kind, start.to(self.last_span()))
+    }
+
+    /// `fn(A, B) -> R`.
+    fn function_type(&mut self, start: Span) -> TypeNodeId {
+        self.bump();
+        self.expect(TokenKind::LeftParen, "`(`");
+        let mark = self.scratch.len();
+        while !matches!(self.kind(), TokenKind::RightParen | TokenKind::Newline | TokenKind::End) {
+            let ty = self.ty();
+            self.note(ty.0);
+            if !self.eat(TokenKind::Comma) {
+                break;
+            }
+        }
+        self.expect(TokenKind::RightParen, "`)`");
+        let params = self.list_since(mark);
+        let result = self.eat(TokenKind::Arrow).then(|| self.ty());
+        self.add_type(TypeKind::Function(params, result), start.to(self.last_span()))
+    }
+
+    /// `*const T` or `*mut T`.
+    fn pointer_type(&mut self, start: Span) -> TypeNodeId {
+        let is_raw = matches!(self.peek(), TokenKind::Const | TokenKind::Mut);
+        if !is_raw {
+            return self.refused_type("a shared pointer `*T`");
+        }
+        self.bump();
+        let mutable = self.bump().kind == TokenKind::Mut;
+        let target = self.ty();
+        self.add_type(TypeKind::Pointer(target, mutable), start.to(self.last_span()))
+    }
+}

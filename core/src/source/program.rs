@@ -1,0 +1,362 @@
+//! The declarations of all files: names, signatures and types.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::code::Code;
+use super::diagnostic::{Diagnostics, File, Severity};
+use super::names::{HashIndex, Name, Names};
+use super::syntax::*;
+use super::token::Span;
+use super::ty::{Head, TypeError, TypeId, Types};
+use crate::alloc_util::try_push;
+
+mod collect;
+pub(super) mod constant;
+pub(super) mod layout;
+mod show;
+mod types;
+
+/// How parameters without a type are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// A parameter without a type is an error.
+    #[default]
+    Compile,
+    /// A parameter without a type is an i64, as in the execution manager.
+    Manager,
+}
+
+/// What a name of a file stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    Function(u32),
+    Struct(u32),
+    Enum(u32),
+    Const(u32),
+    Alias(u32),
+    /// The number of a file.
+    Module(u32),
+}
+
+/// A parsed file.
+pub(super) struct Source<'s> {
+    pub(super) file: File<'s>,
+    /// Its name in `use`.
+    pub(super) module: &'s str,
+    pub(super) tree: Tree,
+}
+
+/// How the result type of a function is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ResultType {
+    Known(TypeId),
+    /// It follows from the body.
+    Missing,
+    /// Its body is being looked at.
+    Inferring,
+}
+
+/// A parameter with its type.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ParamInfo {
+    pub(super) name: Name,
+    pub(super) ty: TypeId,
+    pub(super) default: Option<ExprId>,
+    pub(super) mutable: bool,
+}
+
+/// A function or method.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FunctionInfo {
+    pub(super) source: u32,
+    pub(super) decl: FunctionDecl,
+    /// The number of its implementation in the tree.
+    pub(super) owner: Option<u32>,
+    /// The type of `self`.
+    pub(super) self_type: Option<TypeId>,
+    /// The name of the type that it is a method of.
+    pub(super) owner_name: Option<Name>,
+    /// The type parameters of the implementation and its own.
+    pub(super) type_params: u32,
+    /// A range of [`Program::params`].
+    pub(super) params: List,
+    pub(super) result: ResultType,
+    /// A function of another unit: called by its symbol.
+    pub(super) is_external: bool,
+}
+
+impl FunctionInfo {
+    /// How it gets `self`; a free function does not.
+    pub(super) fn receiver(&self) -> Receiver {
+        if self.owner.is_some() { self.decl.receiver } else { Receiver::None }
+    }
+
+    pub(super) fn is_generic(&self) -> bool {
+        self.type_params > 0
+    }
+}
+
+/// A struct or enum.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NominalInfo {
+    pub(super) source: u32,
+    /// The number of the declaration in the tree.
+    pub(super) decl: u32,
+    pub(super) name: Name,
+    pub(super) type_params: u32,
+    /// A range of [`Program::fields`], in the order of declaration; of an enum, those of all variants.
+    pub(super) fields: List,
+}
+
+/// A field with its type in terms of the type parameters.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FieldInfo {
+    pub(super) name: Name,
+    pub(super) ty: TypeId,
+    pub(super) default: Option<ExprId>,
+}
+
+/// A variant of an enum.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct VariantInfo {
+    pub(super) name: Name,
+    pub(super) discriminant: i64,
+    /// A range of [`Program::fields`].
+    pub(super) fields: List,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConstInfo {
+    pub(super) source: u32,
+    pub(super) decl: ConstDecl,
+    pub(super) state: constant::State,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AliasInfo {
+    pub(super) source: u32,
+    pub(super) decl: AliasDecl,
+    pub(super) ty: Option<TypeId>,
+    pub(super) is_open: bool,
+}
+
+/// A name in scope with its type: a type parameter.
+pub(super) type TypeScope<'e> = &'e [(Name, TypeId)];
+
+/// Everything that the files declare.
+pub(super) struct Program<'p, 's> {
+    pub(super) sources: &'p [Source<'s>],
+    pub(super) names: &'p Names<'s>,
+    pub(super) diagnostics: Diagnostics,
+    pub(super) mode: Mode,
+    pub(super) types: Types,
+    items: Vec<(u32, Name, Item)>,
+    item_index: HashIndex,
+    methods: Vec<(Head, Name, u32)>,
+    method_index: HashIndex,
+    /// By the number of a name: whether a method of that name changes its receiver.
+    mutating: Vec<bool>,
+    pub(super) functions: Vec<FunctionInfo>,
+    pub(super) params: Vec<ParamInfo>,
+    pub(super) structs: Vec<NominalInfo>,
+    pub(super) enums: Vec<NominalInfo>,
+    pub(super) fields: Vec<FieldInfo>,
+    /// The variants of each enum, by its number.
+    pub(super) variants: Vec<Vec<VariantInfo>>,
+    pub(super) consts: Vec<ConstInfo>,
+    pub(super) aliases: Vec<AliasInfo>,
+    layouts: layout::Layouts,
+    /// The nesting of what is being resolved or evaluated.
+    depth: u32,
+}
+
+/// An entry of a list by number.
+pub(super) fn at<T>(list: &[T], number: u32) -> Option<&T> {
+    list.get(usize::try_from(number).ok()?)
+}
+
+/// The entries of a range.
+pub(super) fn range<T>(list: &[T], range: List) -> &[T] {
+    let start = usize::try_from(range.start).unwrap_or(usize::MAX);
+    list.get(start..start.saturating_add(range.len())).unwrap_or(&[])
+}
+
+pub(super) fn count<T>(list: &[T]) -> u32 {
+    u32::try_from(list.len()).unwrap_or(u32::MAX)
+}
+
+impl<'p, 's> Program<'p, 's> {
+    /// The program of `sources`, with every declaration resolved.
+    pub(super) fn new(
+        sources: &'p [Source<'s>],
+        names: &'p Names<'s>,
+        diagnostics: Diagnostics,
+        mode: Mode,
+    ) -> Result<Self, TypeError> {
+        Ok(Self {
+            sources,
+            names,
+            diagnostics,
+            mode,
+            types: Types::new()?,
+            items: Vec::new(),
+            item_index: HashIndex::default(),
+            methods: Vec::new(),
+            method_index: HashIndex::default(),
+            mutating: Vec::new(),
+            functions: Vec::new(),
+            params: Vec::new(),
+            structs: Vec::new(),
+            enums: Vec::new(),
+            fields: Vec::new(),
+            variants: Vec::new(),
+            consts: Vec::new(),
+            aliases: Vec::new(),
+            layouts: layout::Layouts::default(),
+            depth: 0,
+        })
+    }
+
+    pub(super) fn source(&self, number: u32) -> Option<&'p Source<'s>> {
+        at(self.sources, number)
+    }
+
+    pub(super) fn name(&self, name: Name) -> &'s str {
+        self.names.text(name)
+    }
+
+    /// Pushes to a list of the program; its number there.
+    pub(super) fn push<T>(&mut self, list: impl FnOnce(&mut Self) -> &mut Vec<T>, value: T) -> u32 {
+        let list = list(self);
+        let number = count(list);
+        let result = try_push(list, value);
+        self.diagnostics.allocated(result);
+        number
+    }
+
+    pub(super) fn error(
+        &mut self,
+        source: u32,
+        span: Span,
+        code: Code,
+        message: fmt::Arguments<'_>,
+    ) {
+        self.report(source, span, (Severity::Error, code), message, None);
+    }
+
+    pub(super) fn report(
+        &mut self,
+        source: u32,
+        span: Span,
+        kind: (Severity, Code),
+        message: fmt::Arguments<'_>,
+        note: Option<fmt::Arguments<'_>>,
+    ) {
+        if let Some(source) = at(self.sources, source) {
+            self.diagnostics.add(&source.file, span, kind, message, note);
+        }
+    }
+
+    /// Reports why a type was not made.
+    pub(super) fn made(
+        &mut self,
+        source: u32,
+        span: Span,
+        result: Result<TypeId, TypeError>,
+    ) -> TypeId {
+        match result {
+            Ok(ty) => return ty,
+            Err(TypeError::Memory) => self.diagnostics.out_of_memory = true,
+            Err(TypeError::Count) => {
+                self.error(source, span, Code::TooLarge, format_args!("too many types"));
+            }
+            Err(TypeError::Nesting) => {
+                let limit = super::ty::MAX_TYPE_NESTING;
+                let message = format_args!("a type nests deeper than {limit} levels");
+                self.error(source, span, Code::InstanceLimit, message);
+            }
+        }
+        TypeId::ERROR
+    }
+
+    pub(super) fn intern(
+        &mut self,
+        source: u32,
+        span: Span,
+        head: Head,
+        parts: &[TypeId],
+    ) -> TypeId {
+        let made = self.types.intern(head, parts);
+        self.made(source, span, made)
+    }
+
+    // Names.
+
+    fn item_hash(source: u32, name: Name) -> u32 {
+        (source.wrapping_mul(0x9e37_79b1) ^ name.0).wrapping_mul(0x85eb_ca6b)
+    }
+
+    /// What `name` stands for in a file.
+    pub(super) fn item(&self, source: u32, name: Name) -> Option<Item> {
+        let same = |number: u32| {
+            at(&self.items, number).is_some_and(|&(s, n, _)| (s, n) == (source, name))
+        };
+        let number = self.item_index.find(Self::item_hash(source, name), same)?;
+        at(&self.items, number).map(|item| item.2)
+    }
+
+    /// The method `name` of a type with this head.
+    pub(super) fn method(&self, head: Head, name: Name) -> Option<u32> {
+        let same =
+            |number: u32| at(&self.methods, number).is_some_and(|m| (m.0, m.1) == (head, name));
+        let number = self.method_index.find(Self::method_hash(head, name), same)?;
+        at(&self.methods, number).map(|method| method.2)
+    }
+
+    fn method_hash(head: Head, name: Name) -> u32 {
+        let owner = match head {
+            Head::Struct(number) => number.wrapping_mul(2),
+            Head::Enum(number) => number.wrapping_mul(2).wrapping_add(1),
+            _ => u32::MAX,
+        };
+        Self::item_hash(owner, name)
+    }
+
+    /// Whether a method of this name changes its receiver.
+    pub(super) fn is_mutating_name(&self, name: Name) -> bool {
+        at(&self.mutating, name.0).copied().unwrap_or(false)
+    }
+
+    pub(super) fn function(&self, number: u32) -> Option<FunctionInfo> {
+        at(&self.functions, number).copied()
+    }
+
+    pub(super) fn param_list(&self, list: List) -> &[ParamInfo] {
+        range(&self.params, list)
+    }
+
+    /// The names of the type parameters of a function, as types.
+    pub(super) fn type_scope(&mut self, function: &FunctionInfo) -> Vec<(Name, TypeId)> {
+        let Some(source) = self.source(function.source) else { return Vec::new() };
+        let tree = &source.tree;
+        let owner = function.owner.and_then(|owner| entry(&tree.impls, owner));
+        let outer = owner.map_or(List::default(), |owner| owner.type_params);
+        self.scope_of(function.source, &[outer, function.decl.type_params])
+    }
+
+    /// Type parameters, numbered over all lists.
+    pub(super) fn scope_of(&mut self, source: u32, lists: &[List]) -> Vec<(Name, TypeId)> {
+        let Some(tree) = self.source(source).map(|source| &source.tree) else { return Vec::new() };
+        let mut scope = Vec::new();
+        for &list in lists {
+            for param in tree.entries(&tree.type_params, list) {
+                let head = Head::Param(count(&scope));
+                let ty = self.intern(source, param.word.span, head, &[]);
+                let result = try_push(&mut scope, (param.word.name, ty));
+                self.diagnostics.allocated(result);
+            }
+        }
+        scope
+    }
+}

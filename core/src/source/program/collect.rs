@@ -1,0 +1,437 @@
+//! From syntax trees to declarations: names first, then imports, then types and signatures.
+
+use super::*;
+
+impl<'p> Program<'p, '_> {
+    /// Declares everything.
+    pub(in crate::source) fn collect(&mut self) {
+        for number in 0..count(self.sources) {
+            self.declare(number);
+        }
+        for number in 0..count(self.sources) {
+            self.import(number);
+        }
+        self.resolve_structs();
+        self.resolve_enums();
+        for number in 0..count(&self.functions) {
+            self.resolve_signature(number);
+        }
+        for number in 0..count(self.sources) {
+            self.resolve_impls(number);
+        }
+    }
+
+    fn add_item(&mut self, source: u32, word: Word, item: Item) {
+        if self.item(source, word.name).is_some() {
+            let name = self.name(word.name);
+            let message = format_args!("`{name}` is declared twice");
+            return self.error(source, word.span, Code::DuplicateName, message);
+        }
+        self.insert_item(source, word.name, item);
+    }
+
+    fn insert_item(&mut self, source: u32, name: Name, item: Item) {
+        let number = self.push(|program| &mut program.items, (source, name, item));
+        let inserted = self.item_index.insert(Self::item_hash(source, name), number);
+        self.diagnostics.allocated(inserted);
+    }
+
+    /// The names that a file declares.
+    fn declare(&mut self, number: u32) {
+        let Some(tree) = self.source(number).map(|source| &source.tree) else { return };
+        for (decl, info) in (0..).zip(&tree.structs) {
+            let nominal = NominalInfo {
+                source: number,
+                decl,
+                name: info.word.name,
+                type_params: info.type_params.len,
+                fields: List::default(),
+            };
+            let item = Item::Struct(self.push(|program| &mut program.structs, nominal));
+            self.add_item(number, info.word, item);
+        }
+        for (decl, info) in (0..).zip(&tree.enums) {
+            let nominal = NominalInfo {
+                source: number,
+                decl,
+                name: info.word.name,
+                type_params: info.type_params.len,
+                fields: List::default(),
+            };
+            let item = Item::Enum(self.push(|program| &mut program.enums, nominal));
+            self.add_item(number, info.word, item);
+        }
+        for &decl in &tree.consts {
+            let state = constant::State::Open;
+            let info = ConstInfo { source: number, decl, state };
+            let item = Item::Const(self.push(|program| &mut program.consts, info));
+            self.add_item(number, decl.word, item);
+        }
+        for &decl in &tree.aliases {
+            let info = AliasInfo { source: number, decl, ty: None, is_open: false };
+            let item = Item::Alias(self.push(|program| &mut program.aliases, info));
+            self.add_item(number, decl.word, item);
+        }
+        for &decl in &tree.top_functions {
+            let Some(decl) = entry(&tree.functions, decl) else { continue };
+            if decl.is_script && self.item(number, Name::MAIN).is_some() {
+                let message =
+                    format_args!("statements at the top level beside `fn main` are never run");
+                self.error(number, decl.word.span, Code::Unexpected, message);
+                continue;
+            }
+            let item = Item::Function(self.add_function(number, decl, None));
+            self.add_item(number, decl.word, item);
+        }
+    }
+
+    /// A function without its signature.
+    pub(in crate::source) fn add_function(
+        &mut self,
+        source: u32,
+        decl: FunctionDecl,
+        owner: Option<u32>,
+    ) -> u32 {
+        let info = FunctionInfo {
+            source,
+            decl,
+            owner,
+            self_type: None,
+            owner_name: None,
+            type_params: decl.type_params.len,
+            params: List::default(),
+            result: ResultType::Missing,
+            is_external: decl.is_extern,
+        };
+        self.push(|program| &mut program.functions, info)
+    }
+
+    // Imports.
+
+    fn import(&mut self, number: u32) {
+        let Some(tree) = self.source(number).map(|source| &source.tree) else { return };
+        for decl in &tree.uses {
+            let path = tree.list(decl.path);
+            match decl.items {
+                UseItems::Module(alias) => self.import_module(number, decl, path, alias),
+                UseItems::All => {
+                    if let Some(module) = self.module(number, decl.span, path) {
+                        self.import_all(number, module);
+                    }
+                }
+                UseItems::Names(list) => {
+                    let Some(module) = self.module(number, decl.span, path) else { continue };
+                    for pair in tree.list(list).as_chunks().0 {
+                        let &[name, alias] = pair;
+                        self.import_name(number, decl.span, module, [Name(name), Name(alias)]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// `use a.b`: the module, or the item `b` of module `a`.
+    fn import_module(&mut self, number: u32, decl: &UseDecl, path: &[u32], alias: Name) {
+        if let Some(module) = self.find_module(path) {
+            return self.insert_item(number, alias, Item::Module(module));
+        }
+        if let Some((&last, rest)) = path.split_last()
+            && let Some(module) = self.find_module(rest)
+        {
+            return self.import_name(number, decl.span, module, [Name(last), alias]);
+        }
+        self.module(number, decl.span, path);
+    }
+
+    fn import_all(&mut self, number: u32, module: u32) {
+        for index in 0..self.items.len() {
+            let Some(&(source, name, item)) = self.items.get(index) else { break };
+            let is_declared = source == module && !matches!(item, Item::Module(_));
+            if is_declared && self.item(number, name).is_none() {
+                self.insert_item(number, name, item);
+            }
+        }
+    }
+
+    fn import_name(&mut self, number: u32, span: Span, module: u32, [name, alias]: [Name; 2]) {
+        match self.item(module, name) {
+            None => {
+                let module = self.source(module).map_or("", |source| source.module);
+                let name = self.name(name);
+                let message = format_args!("module `{module}` declares no `{name}`");
+                self.error(number, span, Code::UnknownName, message);
+            }
+            Some(item) if self.item(number, alias).is_none_or(|known| known == item) => {
+                self.insert_item(number, alias, item);
+            }
+            Some(_) => {
+                let name = self.name(alias);
+                let message = format_args!("`{name}` is declared twice");
+                self.error(number, span, Code::DuplicateName, message);
+            }
+        }
+    }
+
+    /// The module with this path, or an error.
+    fn module(&mut self, number: u32, span: Span, path: &[u32]) -> Option<u32> {
+        let found = self.find_module(path);
+        if found.is_none() {
+            let names = self.names;
+            let shown = fmt::from_fn(|f| {
+                for (index, &part) in path.iter().enumerate() {
+                    f.write_str(if index == 0 { "" } else { "." })?;
+                    f.write_str(names.text(Name(part)))?;
+                }
+                Ok(())
+            });
+            let message = format_args!("module `{shown}` not found");
+            self.error(number, span, Code::UnknownModule, message);
+        }
+        found
+    }
+
+    /// A module whose name is the path, or ends with it, or ends the path.
+    fn find_module(&self, path: &[u32]) -> Option<u32> {
+        if path.is_empty() {
+            return None;
+        }
+        let parts = || path.iter().map(|&part| self.names.text(Name(part)));
+        let agrees = |module: &str| {
+            let mut left = module.rsplit('.');
+            let mut right = parts().rev();
+            loop {
+                match (left.next(), right.next()) {
+                    (Some(one), Some(two)) if one == two => {}
+                    (None, _) | (_, None) => return true,
+                    _ => return false,
+                }
+            }
+        };
+        let exact = |module: &str| module.split('.').eq(parts());
+        let find = |test: &dyn Fn(&str) -> bool| {
+            let found = self.sources.iter().position(|source| test(source.module));
+            found.and_then(|number| u32::try_from(number).ok())
+        };
+        find(&exact).or_else(|| find(&agrees))
+    }
+
+    // Types.
+
+    fn resolve_structs(&mut self) {
+        for number in 0..count(&self.structs) {
+            let Some(&info) = at(&self.structs, number) else { continue };
+            let Some(tree) = self.source(info.source).map(|source| &source.tree) else { continue };
+            let Some(decl) = entry(&tree.structs, info.decl) else { continue };
+            let scope = self.scope_of(info.source, &[decl.type_params]);
+            let fields = self.resolve_fields(info.source, decl.fields, &scope);
+            if let Some(info) = usize::try_from(number).ok().and_then(|at| self.structs.get_mut(at))
+            {
+                info.fields = fields;
+            }
+        }
+    }
+
+    fn resolve_fields(&mut self, source: u32, list: List, scope: TypeScope<'_>) -> List {
+        let Some(tree) = self.source(source).map(|source| &source.tree) else {
+            return List::default();
+        };
+        let start = count(&self.fields);
+        for decl in tree.entries(&tree.fields, list) {
+            let ty = self.resolve(source, decl.ty, scope);
+            if self.types.head(ty) == Head::View {
+                let span = tree.ty(decl.ty).span;
+                let message = format_args!(
+                    "an array without a length is not supported as a field: it would grow"
+                );
+                self.error(source, span, Code::Refused, message);
+            }
+            let fields = range(&self.fields, List { start, len: count(&self.fields) - start });
+            let is_known = decl.word.name != Name::UNDERSCORE
+                && fields.iter().any(|field| field.name == decl.word.name);
+            if is_known {
+                let name = self.name(decl.word.name);
+                let message = format_args!("field `{name}` is declared twice");
+                self.error(source, decl.word.span, Code::DuplicateName, message);
+            }
+            let field = FieldInfo { name: decl.word.name, ty, default: decl.default };
+            self.push(|program| &mut program.fields, field);
+        }
+        List { start, len: count(&self.fields) - start }
+    }
+
+    fn resolve_enums(&mut self) {
+        for number in 0..count(&self.enums) {
+            let variants = self.resolve_variants(number).unwrap_or_default();
+            self.push(|program| &mut program.variants, variants);
+        }
+    }
+
+    fn resolve_variants(&mut self, number: u32) -> Option<Vec<VariantInfo>> {
+        let info = *at(&self.enums, number)?;
+        let tree = &self.source(info.source)?.tree;
+        let decl = entry(&tree.enums, info.decl)?;
+        let scope = self.scope_of(info.source, &[decl.type_params]);
+        let mut variants: Vec<VariantInfo> = Vec::new();
+        let mut next = 0_i64;
+        for variant in tree.entries(&tree.variants, decl.variants) {
+            let fields = self.resolve_fields(info.source, variant.fields, &scope);
+            if let Some(value) = variant.discriminant {
+                next = self.constant_integer(info.source, value).unwrap_or(next);
+            }
+            if variants.iter().any(|known| known.name == variant.word.name) {
+                let name = self.name(variant.word.name);
+                let message = format_args!("variant `{name}` is declared twice");
+                self.error(info.source, variant.word.span, Code::DuplicateName, message);
+            }
+            let added = VariantInfo { name: variant.word.name, discriminant: next, fields };
+            let result = try_push(&mut variants, added);
+            self.diagnostics.allocated(result);
+            next = next.wrapping_add(1);
+        }
+        if variants.is_empty() {
+            let message = format_args!("an enum has at least one variant");
+            self.error(info.source, decl.word.span, Code::Unexpected, message);
+        }
+        Some(variants)
+    }
+
+    // Signatures.
+
+    fn resolve_impls(&mut self, number: u32) {
+        let Some(tree) = self.source(number).map(|source| &source.tree) else { return };
+        for (index, decl) in (0..).zip(&tree.impls) {
+            let scope = self.scope_of(number, &[decl.type_params]);
+            let ty = self.resolve(number, decl.ty, &scope);
+            let head = self.types.head(ty);
+            let owner_name = match tree.ty(decl.ty).kind {
+                TypeKind::Named(name, _) => name,
+                _ => Name::UNDERSCORE,
+            };
+            if !matches!(head, Head::Struct(_) | Head::Enum(_) | Head::Error) {
+                let message = format_args!("methods belong to a struct or an enum");
+                self.error(number, tree.ty(decl.ty).span, Code::UnknownType, message);
+                continue;
+            }
+            for &function in tree.list(decl.functions) {
+                let Some(function) = entry(&tree.functions, function) else { continue };
+                self.add_method(number, function, (index, decl), (ty, owner_name));
+            }
+        }
+    }
+
+    fn add_method(
+        &mut self,
+        source: u32,
+        decl: FunctionDecl,
+        (index, owner): (u32, &ImplDecl),
+        (ty, owner_name): (TypeId, Name),
+    ) {
+        let head = self.types.head(ty);
+        if self.method(head, decl.word.name).is_some() {
+            let name = self.name(decl.word.name);
+            let message = format_args!("method `{name}` is declared twice");
+            return self.error(source, decl.word.span, Code::DuplicateName, message);
+        }
+        let number = self.add_function(source, decl, Some(index));
+        if let Some(info) = usize::try_from(number).ok().and_then(|n| self.functions.get_mut(n)) {
+            info.type_params = owner.type_params.len.saturating_add(decl.type_params.len);
+            info.self_type = Some(ty);
+            info.owner_name = Some(owner_name);
+        }
+        self.resolve_signature(number);
+        if decl.receiver == Receiver::Mutable {
+            self.note_mutating(decl.word.name);
+        }
+        let method = self.push(|program| &mut program.methods, (head, decl.word.name, number));
+        let inserted = self.method_index.insert(Self::method_hash(head, decl.word.name), method);
+        self.diagnostics.allocated(inserted);
+    }
+
+    fn note_mutating(&mut self, name: Name) {
+        let index = usize::try_from(name.0).unwrap_or(usize::MAX);
+        let wanted = self.mutating.len().max(index.saturating_add(1));
+        let grown = crate::alloc_util::try_resize(&mut self.mutating, wanted, false);
+        self.diagnostics.allocated(grown);
+        if let Some(place) = self.mutating.get_mut(index) {
+            *place = true;
+        }
+    }
+
+    /// Resolves the types of the parameters and of the result.
+    pub(in crate::source) fn resolve_signature(&mut self, number: u32) {
+        let Some(info) = self.function(number) else { return };
+        let Some(tree) = self.source(info.source).map(|source| &source.tree) else { return };
+        let mut scope = self.type_scope(&info);
+        if let Some(ty) = info.self_type {
+            let result = try_push(&mut scope, (Name::SELF_TYPE, ty));
+            self.diagnostics.allocated(result);
+        }
+        let start = count(&self.params);
+        for param in tree.entries(&tree.params, info.decl.params) {
+            let ty = match param.ty {
+                Some(ty) => self.resolve(info.source, ty, &scope),
+                None => self.untyped(&info, &param),
+            };
+            let known = range(&self.params, List { start, len: count(&self.params) - start });
+            if known.iter().any(|known| known.name == param.word.name) {
+                let name = self.name(param.word.name);
+                let message = format_args!("parameter `{name}` is declared twice");
+                self.error(info.source, param.word.span, Code::DuplicateName, message);
+            }
+            let (default, mutable) = (param.default, param.mutable);
+            let param = ParamInfo { name: param.word.name, ty, default, mutable };
+            self.push(|program| &mut program.params, param);
+        }
+        let params = List { start, len: count(&self.params) - start };
+        self.check_main(&info, params);
+        let result = match info.decl.result {
+            Some(ty) => ResultType::Known(self.resolve(info.source, ty, &scope)),
+            None if info.decl.body.is_none() => ResultType::Known(TypeId::UNIT),
+            None => ResultType::Missing,
+        };
+        if let ResultType::Known(ty) = result
+            && self.types.head(ty) == Head::View
+        {
+            let message = format_args!("an array without a length is not supported as a result");
+            self.error(info.source, info.decl.word.span, Code::Refused, message);
+        }
+        if let Some(info) = usize::try_from(number).ok().and_then(|n| self.functions.get_mut(n)) {
+            info.params = params;
+            info.result = result;
+        }
+    }
+
+    /// The type of a parameter without one.
+    fn untyped(&mut self, info: &FunctionInfo, param: &Param) -> TypeId {
+        if let Some(default) = param.default
+            && let Some(source) = self.source(info.source)
+        {
+            match source.tree.expr(default).kind {
+                ExprKind::Bool(_) => return TypeId::BOOL,
+                ExprKind::Float(..) => return TypeId::F64,
+                ExprKind::Integer(_, Some(suffix)) => return TypeId::scalar(suffix),
+                ExprKind::Integer(..) => return TypeId::I64,
+                _ => {}
+            }
+        }
+        if self.mode == Mode::Manager {
+            return TypeId::I64;
+        }
+        let (name, function) = (self.name(param.word.name), self.name(info.decl.word.name));
+        let message = format_args!(
+            "Parameter '{name}' in function '{function}' requires explicit type annotation"
+        );
+        self.error(info.source, param.word.span, Code::MissingParameterType, message);
+        TypeId::ERROR
+    }
+
+    /// `main` has no parameters.
+    fn check_main(&mut self, info: &FunctionInfo, params: List) {
+        if info.decl.word.name == Name::MAIN && info.owner.is_none() && !params.is_empty() {
+            let message = format_args!(
+                "`fn main(args)` is not supported: the parameter is never bound by Simple"
+            );
+            self.error(info.source, info.decl.word.span, Code::Refused, message);
+        }
+    }
+}

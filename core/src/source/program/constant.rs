@@ -1,0 +1,375 @@
+//! Evaluation at compile time: constants, lengths of arrays, discriminants and patterns.
+
+use super::*;
+use crate::ir::Scalar;
+
+/// The deepest chain of constants that refer to each other.
+const MAX_CHAIN: u32 = 200;
+
+/// A value at compile time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::source) enum ConstValue {
+    /// Modulo the width of the type, with its sign.
+    Integer(i128),
+    Float(f64),
+    Bool(bool),
+    /// The number of a text in the tree of a source.
+    Text(u32, u32),
+}
+
+/// A value with its type.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::source) struct Evaluated {
+    pub(in crate::source) value: ConstValue,
+    pub(in crate::source) ty: TypeId,
+    /// Whether the type is that of a literal without one, which any number type replaces.
+    pub(in crate::source) is_flexible: bool,
+}
+
+/// How far a constant is known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::source) enum State {
+    Open,
+    Evaluating,
+    Known(Evaluated),
+    /// It has no value at compile time, but may be an array or struct.
+    Compound,
+}
+
+/// `value` modulo the width of `scalar`.
+pub(in crate::source) fn wrap(value: i128, scalar: Scalar) -> i128 {
+    let bits = scalar.bits();
+    let modulus = 1_i128 << bits;
+    let low = value & (modulus - 1);
+    if scalar.is_signed() && low >= modulus / 2 { low - modulus } else { low }
+}
+
+/// Whether `value` is a value of `scalar`.
+pub(in crate::source) fn fits(value: i128, scalar: Scalar) -> bool {
+    wrap(value, scalar) == value
+}
+
+impl Program<'_, '_> {
+    /// The scalar that a type is.
+    pub(in crate::source) fn scalar(&self, ty: TypeId) -> Option<Scalar> {
+        match self.types.head(ty) {
+            Head::Scalar(scalar) => Some(scalar),
+            _ => None,
+        }
+    }
+
+    /// The value of an integer constant, or an error.
+    pub(in crate::source) fn constant_integer(&mut self, source: u32, id: ExprId) -> Option<i64> {
+        let value = self.evaluate(source, id, None).map(|evaluated| evaluated.value);
+        if let Some(ConstValue::Integer(value)) = value
+            && let Ok(value) = i64::try_from(value)
+        {
+            return Some(value);
+        }
+        let span = self.source(source).map(|source| source.tree.expr(id).span);
+        let span = span.unwrap_or_default();
+        self.error(source, span, Code::NotConstant, format_args!("not a constant integer"));
+        None
+    }
+
+    /// The value of a constant; `None` when it is an array or struct, or wrong.
+    pub(in crate::source) fn constant(&mut self, number: u32) -> Option<Evaluated> {
+        let index = usize::try_from(number).ok()?;
+        let info = *self.consts.get(index)?;
+        match info.state {
+            State::Known(value) => return Some(value),
+            State::Compound => return None,
+            State::Evaluating => {
+                let name = self.name(info.decl.word.name);
+                let message = format_args!("constant `{name}` depends on itself");
+                self.error(info.source, info.decl.word.span, Code::NotConstant, message);
+                return None;
+            }
+            State::Open => {}
+        }
+        self.set_state(index, State::Evaluating);
+        let wanted = info.decl.ty.map(|ty| self.resolve(info.source, ty, &[]));
+        let value = self.evaluate(info.source, info.decl.value, wanted);
+        let value = value.and_then(|value| self.fixed(info.source, info.decl, value, wanted));
+        self.set_state(index, value.map_or(State::Compound, State::Known));
+        value
+    }
+
+    fn set_state(&mut self, index: usize, state: State) {
+        if let Some(info) = self.consts.get_mut(index) {
+            info.state = state;
+        }
+    }
+
+    /// The value as one of the declared type.
+    fn fixed(
+        &mut self,
+        source: u32,
+        decl: ConstDecl,
+        value: Evaluated,
+        wanted: Option<TypeId>,
+    ) -> Option<Evaluated> {
+        let Some(wanted) = wanted else { return Some(Evaluated { is_flexible: false, ..value }) };
+        let made = self.convert_literal(value, wanted);
+        if made.is_none() && !wanted.is_error() {
+            let span = self.source(source).map(|s| s.tree.expr(decl.value).span);
+            let (found, wanted) = (self.type_text(value.ty), self.type_text(wanted));
+            let message = format_args!("expected `{wanted}`, found `{found}`");
+            self.error(source, span.unwrap_or_default(), Code::TypeMismatch, message);
+        }
+        made
+    }
+
+    /// A value as one of `wanted` where that is implied: literals, and values of the same type.
+    pub(in crate::source) fn convert_literal(
+        &self,
+        value: Evaluated,
+        wanted: TypeId,
+    ) -> Option<Evaluated> {
+        if value.ty == wanted {
+            return Some(Evaluated { is_flexible: false, ..value });
+        }
+        let scalar = self.scalar(wanted)?;
+        if !value.is_flexible {
+            return None;
+        }
+        let converted = match value.value {
+            ConstValue::Integer(number) if scalar.is_float() => ConstValue::Float(to_float(number)),
+            ConstValue::Integer(number) if scalar != Scalar::Bool => {
+                let is_bits = number >= 0 && number <= i128::from(u64::MAX) && scalar.bits() == 64;
+                let fits = fits(number, scalar) || is_bits;
+                ConstValue::Integer(fits.then(|| wrap(number, scalar))?)
+            }
+            ConstValue::Float(number) if scalar.is_float() => ConstValue::Float(number),
+            _ => return None,
+        };
+        Some(Evaluated { value: converted, ty: wanted, is_flexible: false })
+    }
+
+    /// The value of an expression of literals and constants; `None` without an error where it has none.
+    pub(in crate::source) fn evaluate(
+        &mut self,
+        source: u32,
+        id: ExprId,
+        wanted: Option<TypeId>,
+    ) -> Option<Evaluated> {
+        if self.depth >= MAX_CHAIN {
+            return None;
+        }
+        self.depth += 1;
+        let value = self.evaluate_inner(source, id, wanted);
+        self.depth -= 1;
+        value
+    }
+
+    fn evaluate_inner(
+        &mut self,
+        source: u32,
+        id: ExprId,
+        wanted: Option<TypeId>,
+    ) -> Option<Evaluated> {
+        let tree = &self.source(source)?.tree;
+        match tree.expr(id).kind {
+            ExprKind::Integer(number, suffix) => {
+                Some(integer_literal(tree.number(number).into(), suffix))
+            }
+            ExprKind::Float(number, suffix) => {
+                let value = ConstValue::Float(f64::from_bits(tree.number(number)));
+                let ty = suffix.map_or(TypeId::F64, TypeId::scalar);
+                Some(Evaluated { value, ty, is_flexible: suffix.is_none() })
+            }
+            ExprKind::Bool(value) => {
+                let value = ConstValue::Bool(value);
+                Some(Evaluated { value, ty: TypeId::BOOL, is_flexible: false })
+            }
+            ExprKind::Text(number) => {
+                let value = ConstValue::Text(source, number);
+                Some(Evaluated { value, ty: TypeId::TEXT, is_flexible: false })
+            }
+            ExprKind::Name(name) => match self.item(source, name)? {
+                Item::Const(number) => self.constant(number),
+                _ => None,
+            },
+            ExprKind::Unary(op, operand) => {
+                let operand = self.evaluate(source, operand, wanted)?;
+                self.evaluate_unary(op, operand)
+            }
+            ExprKind::Binary(op, left, right) => {
+                let left = self.evaluate(source, left, wanted)?;
+                let right = self.evaluate(source, right, wanted)?;
+                self.evaluate_binary(op, left, right)
+            }
+            ExprKind::Cast(value, ty) => {
+                let value = self.evaluate(source, value, None)?;
+                let ty = self.resolve(source, ty, &[]);
+                self.evaluate_cast(value, ty)
+            }
+            ExprKind::Field(owner, variant) => {
+                let ExprKind::Name(owner) = tree.expr(owner).kind else { return None };
+                self.evaluate_variant(source, owner, variant)
+            }
+            _ => None,
+        }
+    }
+
+    /// The discriminant of a variant, behind `as`.
+    fn evaluate_variant(&mut self, source: u32, owner: Name, variant: Name) -> Option<Evaluated> {
+        let Item::Enum(number) = self.item(source, owner)? else { return None };
+        let variants = self.enum_variants(number);
+        let variant = variants.iter().find(|known| known.name == variant)?;
+        let value = ConstValue::Integer(variant.discriminant.into());
+        let ty = self.types.intern(Head::Enum(number), &[]).ok()?;
+        self.is_unit_enum(number).then_some(Evaluated { value, ty, is_flexible: false })
+    }
+
+    fn evaluate_unary(&self, op: UnaryOp, operand: Evaluated) -> Option<Evaluated> {
+        let scalar = self.scalar(operand.ty)?;
+        let value = match (op, operand.value) {
+            (UnaryOp::Negate, ConstValue::Integer(value)) if operand.is_flexible => {
+                // Wrapped where a type is known: `-128i8` and `-9223372036854775808` are in range.
+                ConstValue::Integer(value.checked_neg()?)
+            }
+            (UnaryOp::Negate, ConstValue::Integer(value)) => {
+                ConstValue::Integer(wrap(value.checked_neg()?, scalar))
+            }
+            (UnaryOp::Negate, ConstValue::Float(value)) => ConstValue::Float(-value),
+            (UnaryOp::Complement, ConstValue::Integer(value)) => {
+                ConstValue::Integer(wrap(!value, scalar))
+            }
+            (UnaryOp::Not, ConstValue::Bool(value)) => ConstValue::Bool(!value),
+            _ => return None,
+        };
+        Some(Evaluated { value, ..operand })
+    }
+
+    fn evaluate_binary(
+        &self,
+        op: BinaryOp,
+        left: Evaluated,
+        right: Evaluated,
+    ) -> Option<Evaluated> {
+        let ty = match (left.is_flexible, right.is_flexible) {
+            _ if left.ty == right.ty => left.ty,
+            (true, false) => right.ty,
+            (false, true) => left.ty,
+            (true, true) => TypeId::F64,
+            (false, false) => return None,
+        };
+        let is_flexible = left.is_flexible && right.is_flexible;
+        let fit = |side: Evaluated| {
+            let side = Evaluated { is_flexible: side.ty != ty || side.is_flexible, ..side };
+            if is_flexible && side.ty == ty { Some(side) } else { self.convert_literal(side, ty) }
+        };
+        let (left, right) = (fit(left)?.value, fit(right)?.value);
+        let scalar = self.scalar(ty)?;
+        let bool_value = |value| {
+            Some(Evaluated { value: ConstValue::Bool(value), ty: TypeId::BOOL, is_flexible: false })
+        };
+        let value = match (left, right) {
+            (ConstValue::Integer(a), ConstValue::Integer(b)) => {
+                if let Some(order) = compare(op, a.partial_cmp(&b)) {
+                    return bool_value(order);
+                }
+                ConstValue::Integer(integer(op, a, b, scalar)?)
+            }
+            (ConstValue::Float(a), ConstValue::Float(b)) => {
+                if let Some(order) = compare(op, a.partial_cmp(&b)) {
+                    return bool_value(order);
+                }
+                ConstValue::Float(match op {
+                    BinaryOp::Add => a + b,
+                    BinaryOp::Subtract => a - b,
+                    BinaryOp::Multiply => a * b,
+                    BinaryOp::Divide => a / b,
+                    _ => return None,
+                })
+            }
+            (ConstValue::Bool(a), ConstValue::Bool(b)) => match op {
+                BinaryOp::And => return bool_value(a && b),
+                BinaryOp::Or => return bool_value(a || b),
+                _ => return bool_value(compare(op, a.partial_cmp(&b))?),
+            },
+            _ => return None,
+        };
+        // Rounded as at run time.
+        let value = match value {
+            ConstValue::Float(value) if scalar == Scalar::F32 => ConstValue::Float(narrow(value)),
+            value => value,
+        };
+        Some(Evaluated { value, ty, is_flexible })
+    }
+
+    fn evaluate_cast(&self, value: Evaluated, ty: TypeId) -> Option<Evaluated> {
+        let scalar = self.scalar(ty)?;
+        let value = match value.value {
+            ConstValue::Integer(number) if scalar.is_float() => ConstValue::Float(to_float(number)),
+            ConstValue::Integer(number) if scalar == Scalar::Bool => ConstValue::Bool(number != 0),
+            ConstValue::Integer(number) => ConstValue::Integer(wrap(number, scalar)),
+            ConstValue::Bool(value) if !scalar.is_float() && scalar != Scalar::Bool => {
+                ConstValue::Integer(value.into())
+            }
+            ConstValue::Float(number) if scalar.is_float() => ConstValue::Float(number),
+            _ => return None,
+        };
+        Some(Evaluated { value, ty, is_flexible: false })
+    }
+}
+
+/// An integer literal. Beyond the largest i64 one without a type states the bits.
+fn integer_literal(value: i128, suffix: Suffix) -> Evaluated {
+    let ty = suffix.map_or(TypeId::I64, TypeId::scalar);
+    let value = match suffix {
+        None => ConstValue::Integer(value),
+        Some(scalar) if scalar.is_float() => ConstValue::Float(to_float(value)),
+        Some(scalar) => ConstValue::Integer(wrap(value, scalar)),
+    };
+    Evaluated { value, ty, is_flexible: suffix.is_none() }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the nearest value is the result")]
+fn to_float(value: i128) -> f64 {
+    value as f64
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the nearest value is the result")]
+fn narrow(value: f64) -> f64 {
+    f64::from(value as f32)
+}
+
+pub(in crate::source) fn compare(op: BinaryOp, order: Option<core::cmp::Ordering>) -> Option<bool> {
+    Some(match op {
+        BinaryOp::Equal => order.is_some_and(|order| order.is_eq()),
+        BinaryOp::NotEqual => !order.is_some_and(|order| order.is_eq()),
+        BinaryOp::Less => order.is_some_and(|order| order.is_lt()),
+        BinaryOp::LessEqual => order.is_some_and(|order| order.is_le()),
+        BinaryOp::Greater => order.is_some_and(|order| order.is_gt()),
+        BinaryOp::GreaterEqual => order.is_some_and(|order| order.is_ge()),
+        _ => return None,
+    })
+}
+
+pub(in crate::source) fn integer(op: BinaryOp, a: i128, b: i128, scalar: Scalar) -> Option<i128> {
+    let shift = u32::try_from(b & i128::from(scalar.bits() - 1)).ok()?;
+    let value = match op {
+        BinaryOp::Add => a.checked_add(b)?,
+        BinaryOp::Subtract => a.checked_sub(b)?,
+        BinaryOp::Multiply => a.checked_mul(b)?,
+        BinaryOp::Divide => a.checked_div(b)?,
+        BinaryOp::Remainder => a.checked_rem(b)?,
+        BinaryOp::BitAnd => a & b,
+        BinaryOp::BitOr => a | b,
+        BinaryOp::BitXor => a ^ b,
+        BinaryOp::ShiftLeft => a.checked_shl(shift)?,
+        BinaryOp::ShiftRight => a >> shift,
+        BinaryOp::Power => {
+            let exponent = u32::try_from(b).ok()?;
+            let mut result = 1_i128;
+            for _ in 0..exponent.min(4096) {
+                result = wrap(result.checked_mul(a)?, scalar);
+            }
+            (exponent <= 4096).then_some(result)?
+        }
+        _ => return None,
+    };
+    Some(wrap(value, scalar))
+}

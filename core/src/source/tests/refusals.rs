@@ -1,0 +1,252 @@
+//! Errors of names, types and constructs that are refused after parsing.
+
+use super::run::*;
+use crate::source::{Mode, SourceFile, Type, compile, imports, instantiate};
+use std::string::ToString;
+use std::vec::Vec;
+
+#[test]
+fn each_error_has_its_message() {
+    let mut wrong = Vec::new();
+    for (text, expected) in [
+        ("fn f() -> i64: cout\n", "1: E1301: name `cout` not found"),
+        ("fn f() -> i64: g()\n", "1: E1301: name `g` not found"),
+        ("fn f(a: Q) -> i64: 1\n", "1: E1406: type `Q` not found"),
+        (
+            "fn f(a: char) -> i64: 1\n",
+            "1: E1201: type `char` is not supported: texts are literals for printing",
+        ),
+        ("fn f() -> bool: \"hello\"\n", "1: E1401: expected `bool`, found `text`"),
+        (
+            "fn f(a: i64) -> i64: a\nfn g() -> i64: f(true)\n",
+            "2: E1401: expected `i64`, found `bool`",
+        ),
+        ("fn f(a: i64) -> i32: a\n", "1: E1401: expected `i32`, found `i64`"),
+        ("fn f(a: f64) -> i64: a\n", "1: E1401: expected `i64`, found `f64`"),
+        ("fn f(a: i64, b: u64) -> i64: a + b\n", "1: E1401: `+` mixes `i64` and `u64`"),
+        ("fn f(a: bool) -> bool: a + a\n", "1: E1404: `+` has no meaning for `bool` and `bool`"),
+        ("fn f(a: i64) -> i64: a.x\n", "1: E1304: type `i64` has no field `x`"),
+        ("fn f(a: i64) -> i64: a.foo()\n", "1: E1304: type `i64` has no method `foo`"),
+        ("fn f(a: i64) -> i64: a(1)\n", "1: E1405: a value of `i64` is not called"),
+        ("fn f(a: i64) -> i64: f(1, 2)\n", "1: E1405: `f` has 1 parameters, found 2 arguments"),
+        ("fn f(a: i64) -> i64: f()\n", "1: E1405: `f` has 1 parameters, found 0 arguments"),
+        ("fn f(a: i64) -> i64: f(b=1)\n", "1: E1405: `f` has no parameter `b`"),
+        ("fn f(a: i64) -> i64: f(1, a=1)\n", "1: E1405: the parameter has two arguments"),
+        ("fn f() -> u8: 256\n", "1: E1407: the number does not fit `u8`"),
+        ("fn f() -> i8: -129\n", "1: E1407: the number does not fit `i8`"),
+        ("fn f() -> u8: 300u8\n", "1: E1407: the number does not fit `u8`"),
+        ("fn f() -> i64: 99999999999999999999\n", "1: E1003: the number does not fit 64 bits"),
+        ("fn f():\n    val x = 1\n    x = 2\n", "3: E1305: `x` is not mutable"),
+        ("const N: i64 = 1\nfn f():\n    N = 2\n", "3: E1305: `N` is not mutable"),
+        ("fn f(a: [i64]):\n    a[0] = 1\n", "2: E1305: `a` is not mutable"),
+        ("fn f():\n    break\n", "2: E1306: `break` outside of a loop"),
+        (
+            "fn f():\n    while true: continue 'x\n",
+            "2: E1306: no loop around this has the label `'x`",
+        ),
+        (
+            "fn f(x: i64):\n    if x: pass\n",
+            "2: E1201: a condition of type `i64` is not supported: truthiness has a dynamic meaning",
+        ),
+        (
+            "fn f(x: i64):\n    val y = nil\n",
+            "2: E1201: `nil` is not supported: there are no optional values",
+        ),
+        (
+            "fn f(x: i64):\n    val y = \"a{x}\"\n",
+            "2: E1201: interpolation outside of `print` is not supported: it allocates a text",
+        ),
+        (
+            "fn f():\n    val a = [1]\n    a.push(2)\n",
+            "3: E1201: `.push()` is not supported: an array does not grow",
+        ),
+        (
+            "fn f():\n    val a = [1]\n    a.pop()\n",
+            "3: E1201: `.pop()` is not supported: an array does not shrink",
+        ),
+        (
+            "fn f() -> i64:\n    val a = \"x\" + \"y\"\n    1\n",
+            "2: E1201: an operation on texts is not supported: it allocates",
+        ),
+        (
+            "fn f():\n    val s = 5.to_text()\n",
+            "2: E1201: `.to_text()` is not supported: it allocates a text",
+        ),
+        (
+            "fn main(args: i64): 1\n",
+            "1: E1201: `fn main(args)` is not supported: the parameter is never bound by Simple",
+        ),
+        (
+            "fn f() -> i64:\n    loop: break 3\n    1\n",
+            "2: E1201: `break` with a value is not supported: assign to a variable in front of it",
+        ),
+        (
+            "fn f() -> i64:\n    val r = 1..3\n    1\n",
+            "2: E1201: a range as a value is not supported: ranges belong to `for` and patterns",
+        ),
+        (
+            "fn id<T>(x: T) -> T: x\nfn none<T>() -> i64: 1\nfn f() -> i64: none()\n",
+            "3: E-MONO-032: the type arguments of `none` are not known",
+        ),
+        (
+            "fn m<T>(a: T, b: T) -> T: a\nfn f() -> i64: m(1i64, true) as i64\n",
+            "2: E1401: expected `i64`, found `bool`",
+        ),
+        (
+            "fn m<T: Ord>(a: T) -> T: a\nfn f() -> bool: m(true)\n",
+            "2: E1502: `bool` does not have the operations of `Ord`, which `m` asks for",
+        ),
+        ("struct P:\n    x: i64\nfn f() -> i64: P(y: 1).x\n", "3: E1304: `P` has no field `y`"),
+        (
+            "struct P:\n    x: i64\nfn f() -> i64: P().x\n",
+            "3: E1405: field `x` of `P` has no value",
+        ),
+        ("struct P:\n    x: i64\nstruct P:\n    y: i64\n", "3: E1302: `P` is declared twice"),
+        (
+            "struct P:\n    x: [i64]\n",
+            "2: E1201: an array without a length is not supported as a field: it would grow",
+        ),
+        (
+            "fn f() -> [i64]: [1]\n",
+            "1: E1201: an array without a length is not supported as a result",
+        ),
+        ("fn f(a: i64, a: i64) -> i64: a\n", "1: E1302: parameter `a` is declared twice"),
+        ("enum E:\n    A\nfn f() -> i64: E.B as i64\n", "3: E1304: `E` has no variant `B`"),
+        ("use nowhere.{x}\n", "1: E1303: module `nowhere` not found"),
+        ("fn f() -> bool: 1 < 2 < true\n", "1: E1401: expected `bool`, found `i64`"),
+        (
+            "fn f():\n    val p = (1, 2)\n    print p\n",
+            "3: E1201: printing a value of `(i64, i64)` is not supported: print its numbers",
+        ),
+        (
+            "fn f(p: *const i64):\n    p[0] = 1\n",
+            "2: E1305: memory behind `*const i64` is not mutable",
+        ),
+        (
+            "enum E:\n    A(i64)\nfn f(e: E) -> i64:\n    match e:\n        case E.A(x) | E.A(y): 1\n",
+            "5: E1201: a name in an alternative pattern is not supported: write two arms",
+        ),
+        (
+            "val x = 1\nfn main() -> i64: x\nprint x\n",
+            "3: E1101: statements at the top level beside `fn main` are never run",
+        ),
+        ("fn f<T>(a: T) -> i64: zz\n", "1: E1301: name `zz` not found"),
+        (
+            "fn f() -> i64:\n    fn g<T>(a: T) -> T: a\n    1\n",
+            "2: E1201: a generic function inside a function is not supported: declare it outside",
+        ),
+    ] {
+        let found = errors_of(text);
+        if found.first().map(std::string::String::as_str) != Some(expected) {
+            wrong.push((text, expected, found));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn unresolved_calls_are_counted() {
+    let text = "fn none<T>() -> i64: 1\nfn f() -> i64: none() + none()\n";
+    let found = errors_of(text);
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert_eq!(found[2], "1: E-MONO-033: 2 generic calls are unresolved");
+}
+
+#[test]
+fn several_functions_report_their_errors() {
+    let text =
+        "fn a() -> i64: x\nfn b() -> bool: 1\nfn c() -> i64:\n    val q: u8 = true\n    y + z\n";
+    assert_eq!(errors_of(text).len(), 5, "{:?}", errors_of(text));
+}
+
+#[test]
+fn a_note_proposes_a_similar_name() {
+    let text = "fn f(count: i64) -> i64: cout\n";
+    let compiled = compiled(text, Mode::Compile);
+    assert_eq!(compiled.diagnostics[0].note.as_deref(), Some("a similar name is `count`"));
+}
+
+#[test]
+fn modules_import_names() {
+    let math = "pub struct V:\n    x: i64\nimpl V:\n    fn twice() -> i64: self.x * 2\nfn add(a: i64, b: i64) -> i64: a + b\nconst K: i64 = 5\nfn id<T>(x: T) -> T: x\n";
+    for main in [
+        "use lib.math.{add, V, K, id}\nfn f() -> i64: add(V(x: 2).twice(), K) + id(1)\n",
+        "use lib.math.*\nfn f() -> i64: add(V(x: 2).twice(), K) + id(1)\n",
+        "use lib.math\nfn f() -> i64: math.add(4, math.K) + math.id(1)\n",
+        "use lib.math as m\nfn f() -> i64: m.add(4, m.K) + 1\n",
+        "use math.{add as plus}\nfn f() -> i64: plus(4, 6)\n",
+        "use lib.math.add\nfn f() -> i64: add(4, 6)\n",
+    ] {
+        let files =
+            [file(main), SourceFile { name: "lib/math.spl", module: "lib.math", text: math }];
+        let compiled = compile(&files, Mode::Compile).unwrap();
+        let unit = compiled.unit.unwrap_or_else(|| panic!("{main} {:?}", compiled.diagnostics));
+        assert_eq!(call_unit(&unit, "f", &[]).0, Ok(10), "{main}");
+        assert_eq!(unit.functions.iter().find(|f| f.symbol == "add").unwrap().file, "lib/math.spl");
+    }
+    let paths = imports("use lib.math.{add}\nuse a.b as c\nfn f(: 1\n").unwrap();
+    assert_eq!(paths, ["lib.math", "a.b"]);
+    let other = SourceFile { name: "o.spl", module: "o", text: "fn f() -> i64: 2\n" };
+    let both = compile(&[file("fn f() -> i64: 1\n"), other], Mode::Compile).unwrap();
+    assert_eq!(messages(&both), ["1: E1302: two functions have the symbol `f`"]);
+}
+
+#[test]
+fn templates_have_ir_where_scalars_suffice() {
+    let text = "struct W:\n    n: i64\nfn one(x: i64) -> i64: x + 1\n\
+                fn largest<T: Ord>(a: T, b: T) -> T:\n    if a > b: a else: b\n\
+                fn sum<T>(a: T, n: i64) -> T:\n    var s: T = 0\n    for i in 0..one(n): s += a\n    s\n\
+                fn both<A, B>(a: A, b: B) -> A: largest(a, a)\n\
+                fn field<T>(w: T) -> i64: one(w.n)\n";
+    let unit = unit_of(text, Mode::Compile);
+    let has_ir: Vec<_> = unit.templates.iter().map(|t| (t.name.as_str(), t.ir.is_some())).collect();
+    assert_eq!(has_ir, [("largest", true), ("sum", true), ("both", true), ("field", false)]);
+    assert_eq!(unit.templates[0].type_params, ["T"]);
+    assert_eq!(
+        unit.templates[2].params.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["?T0", "?T1"]
+    );
+    // An instance of the IR, and one of the text.
+    let bytes = unit.templates[0].ir.as_ref().unwrap();
+    let verified = crate::ir::Verified::new(crate::ir::Function::parse(bytes).unwrap()).unwrap();
+    let float = crate::ir::Arguments::new(&[crate::ir::Scalar::F64.into()]).unwrap();
+    assert!(verified.instance(float).is_ok());
+    for (name, ty, expected) in [("largest", "f64", "largest$f64"), ("field", "W", "field$W")] {
+        let template = unit.templates.iter().find(|t| t.name == name).unwrap();
+        let types = Type::parse_arguments(ty).unwrap();
+        let made = instantiate(file(&template.text), name, &types).unwrap();
+        let made = made.unit.unwrap_or_else(|| panic!("{}\n{:?}", template.text, made.diagnostics));
+        assert_eq!(made.functions[0].symbol, expected);
+    }
+    let template = &unit.templates[3];
+    let types = Type::parse_arguments("i64").unwrap();
+    let made = instantiate(file(&template.text), "field", &types).unwrap();
+    assert!(made.unit.is_none());
+    assert!(made.diagnostics[0].message.contains("has no field `n`"));
+}
+
+#[test]
+fn unit_states_signatures_and_constants() {
+    let text = "pub fn f(a: i32, b: [f64; 2], c: text) -> bool: true\nexport g\nfn g(): pass\nconst N: u8 = 3\nconst S = \"hi\"\n";
+    let unit = unit_of(text, Mode::Compile);
+    let f = &unit.functions[0];
+    assert_eq!(
+        f.params.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["i32", "array_2<f64>", "text"]
+    );
+    assert_eq!((f.param_names.join(","), f.line, f.is_public), ("a,b,c".to_string(), 1, true));
+    assert_eq!(f.ir_params.len(), 4);
+    assert!(unit.functions[1].is_public && unit.functions[1].result.is_none());
+    assert_eq!(unit.constants.len(), 2);
+}
+
+#[test]
+fn warnings_do_not_stop_the_unit() {
+    let text = "@inline\n@unknown\nfn f() -> i64:\n    return 1\n    2\n";
+    let compiled = compiled(text, Mode::Compile);
+    assert!(compiled.unit.is_some());
+    assert_eq!(
+        messages(&compiled),
+        ["2: W2001: unknown attribute `@unknown`", "5: W2002: this is never reached"]
+    );
+}

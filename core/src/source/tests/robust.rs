@@ -1,0 +1,134 @@
+//! Mutated programs: no panic, bounded time, and IR that the verifier accepts.
+
+use std::format;
+use std::string::{String, ToString};
+use std::time::{Duration, Instant};
+use std::vec::Vec;
+
+use super::random::{Random, SEEDS};
+use super::run::*;
+use crate::ir::{Function, Verified};
+use crate::source::lexer::Lexer;
+use crate::source::{Mode, Unit};
+
+pub(super) const SAMPLE: &str = include_str!("sample.spl");
+
+#[test]
+fn sample_has_its_output() {
+    let expected = "total 12 point 4,2\n1 9 2.5 4\n6 3 0\n7 2 100 42 12\n4 1024 1 -4 true -1 8\n";
+    assert_eq!(output(SAMPLE), expected);
+    assert_eq!(run(SAMPLE, "main", &[]), 72);
+}
+
+/// Every function of a unit is accepted by the verifier.
+fn verify(unit: &Unit, text: &str) {
+    for function in &unit.functions {
+        let parsed = Function::parse(&function.ir).unwrap();
+        if let Err(error) = Verified::new(parsed) {
+            panic!("{}: {error}\n{text}", function.symbol);
+        }
+    }
+}
+
+fn tokens(text: &str) -> Vec<&str> {
+    let (mut lexer, mut at, mut all) = (Lexer::new(text), 0, Vec::new());
+    while let Some((_, len)) = lexer.next_token() {
+        all.push(&text[at..at + len]);
+        at += len;
+    }
+    all
+}
+
+#[test]
+fn mutated_tokens_are_refused_or_verified() {
+    let original = tokens(SAMPLE);
+    let mut accepted = 0;
+    for seed in SEEDS.step_by(2) {
+        let mut random = Random(seed ^ 0x5eed);
+        let mut all = original.clone();
+        for _ in 0..1 + random.below(4) {
+            let at = random.below(all.len());
+            match random.below(4) {
+                0 => drop(all.remove(at)),
+                1 => all.insert(at, original[random.below(original.len())]),
+                2 => all[at] = original[random.below(original.len())],
+                _ => {
+                    let other = random.below(all.len());
+                    all.swap(at, other);
+                }
+            }
+        }
+        let text: String = all.concat();
+        for mode in [Mode::Compile, Mode::Manager] {
+            let compiled = compiled(&text, mode);
+            assert_eq!(
+                compiled.unit.is_none(),
+                compiled.diagnostics.iter().any(|d| d.severity == crate::source::Severity::Error),
+                "{text}"
+            );
+            if let Some(unit) = &compiled.unit {
+                verify(unit, &text);
+                accepted += 1;
+            }
+        }
+    }
+    assert!(cfg!(miri) || accepted > 50, "{accepted}");
+}
+
+#[test]
+fn deep_and_long_programs_are_compiled_or_refused_in_bounded_time() {
+    let nested = |open: &str, close: &str, count: usize| {
+        format!("fn f(x: i64) -> i64: {}x{}\n", open.repeat(count), close.repeat(count))
+    };
+    let texts = [
+        nested("(", ")", 100),
+        nested("f(", ")", 100),
+        nested("-", "", 100),
+        nested("if x > 0: ", " else: 0", 60),
+        nested("abs(", ")", 100),
+        format!("fn f(x: i64) -> i64: x{}\n", " + x".repeat(20_000)),
+        format!("fn f(x: i64) -> bool: x > 0{}\n", " and x > 1".repeat(20_000)),
+        format!("fn f(x: i64) -> bool: x{}\n", " < x".repeat(20_000)),
+        format!("fn f(x: i64) -> i64:\n{}    x\n", "    val y = x\n".repeat(20_000)),
+        format!(
+            "fn f(x: i64) -> i64:\n    if x == 0: 0\n{}    else: 1\n",
+            "    elif x == 1: 2\n".repeat(5000)
+        ),
+        (0..5000).map(|i| format!("const C{i}: i64 = C{}\n", i + 1)).collect(),
+        (0..5000).map(|i| format!("type T{i} = T{}\n", i + 1)).collect(),
+        (0..2000).map(|i| format!("fn f{i}(): f{}()\n", i + 1)).collect(),
+        (0..2000).map(|i| format!("struct S{i}:\n    x: S{}\n", i + 1)).collect::<String>()
+            + "fn f(s: S0) -> i64: 1\n",
+        "struct B<T>:\n    x: T\nfn f<T>(x: T) -> i64: f(B(x: x))\nfn g() -> i64: f(1)\n"
+            .to_string(),
+        "struct B<T>:\n    x: B<B<T>>\nfn g(b: B<i64>) -> i64: 1\n".to_string(),
+        "struct B<T>:\n    x: T\nfn g() -> i64:\n    val b = ".to_string()
+            + &"B(x: ".repeat(60)
+            + "1"
+            + &")".repeat(60)
+            + "\n    1\n",
+        "fn f() -> i64:\n    val a = [[[[0; 100]; 100]; 100]; 100]\n    1\n".to_string(),
+    ];
+    for text in texts {
+        let start = Instant::now();
+        let compiled = compiled(&text, Mode::Manager);
+        if let Some(unit) = &compiled.unit {
+            verify(unit, "long");
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "{}", &text[..60]);
+    }
+}
+
+#[test]
+fn limits_are_errors_with_names() {
+    let nested = "struct B<T>:\n    x: T\nfn f<T>(x: T) -> i64: f(B(x: x))\nfn g() -> i64: f(1)\n";
+    assert!(errors_of(nested)[0].contains("a type nests deeper than 16 levels"));
+    let recursive = "struct A:\n    b: B\nstruct B:\n    a: A\nfn f(a: A) -> A: a\n";
+    assert!(errors_of(recursive)[0].contains("contains itself"), "{:?}", errors_of(recursive));
+    let large = "fn f() -> i64:\n    val a = [0; 200000]\n    1\n";
+    assert!(errors_of(large)[0].contains("E1006"), "{:?}", errors_of(large));
+    let errors: String = (0..300).map(|i| format!("fn f{i}() -> i64: x{i}\n")).collect();
+    let found = errors_of(&errors);
+    assert_eq!(found.len(), 101);
+    assert!(found[100].contains("more than 100 errors"));
+}

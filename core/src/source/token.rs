@@ -1,0 +1,316 @@
+//! Tokens: their kinds, and the words that are keywords everywhere.
+//!
+//! Words that are keywords in one position only (`type`, `loop`, `me`, `static` ...) are [`TokenKind::Word`]; the
+//! parser compares their text.
+
+/// The kind of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TokenKind {
+    // Between tokens of the grammar; the layout drops them.
+    Blank,
+    LineBreak,
+    Comment,
+    /// A backslash at the end of a line.
+    Joined,
+    // Errors of the lexer.
+    UnclosedText,
+    UnclosedComment,
+    Unknown,
+    // Words and literals.
+    Word,
+    Integer,
+    Float,
+    /// `"..."`, with interpolation.
+    Text,
+    /// `'...'` or `r"..."`.
+    RawText,
+    /// `f"..."`.
+    OldFormat,
+    /// `"""..."""`.
+    DocText,
+    /// `'name` in front of a loop or behind `break` and `continue`.
+    Label,
+    // Punctuation.
+    LeftParen,
+    RightParen,
+    LeftBracket,
+    RightBracket,
+    LeftBrace,
+    RightBrace,
+    Comma,
+    Colon,
+    ColonColon,
+    ColonEqual,
+    Semicolon,
+    Dot,
+    DotDot,
+    DotDotEqual,
+    Ellipsis,
+    DotQuestion,
+    Arrow,
+    FatArrow,
+    LeftArrow,
+    Equal,
+    PlusEqual,
+    MinusEqual,
+    StarEqual,
+    SlashEqual,
+    PercentEqual,
+    Plus,
+    Minus,
+    Star,
+    StarStar,
+    Slash,
+    SlashSlash,
+    Percent,
+    Ampersand,
+    AndAnd,
+    Bar,
+    BarBar,
+    BarGreater,
+    Caret,
+    Tilde,
+    TildeGreater,
+    Less,
+    LessEqual,
+    LessLess,
+    LessLessLess,
+    Greater,
+    GreaterEqual,
+    GreaterGreater,
+    GreaterGreaterGreater,
+    EqualEqual,
+    NotEqual,
+    Bang,
+    Question,
+    QuestionQuestion,
+    QuestionDot,
+    At,
+    Backslash,
+    Backtick,
+    HashBracket,
+    // Made by the layout.
+    Newline,
+    Indent,
+    Dedent,
+    End,
+    // Keywords.
+    Fn,
+    Val,
+    Var,
+    Let,
+    Mut,
+    Const,
+    If,
+    Elif,
+    Else,
+    For,
+    While,
+    Break,
+    Continue,
+    Pass,
+    Return,
+    Match,
+    Case,
+    In,
+    Is,
+    Not,
+    And,
+    Or,
+    Xor,
+    True,
+    False,
+    Nil,
+    As,
+    Struct,
+    Enum,
+    Impl,
+    Extern,
+    Use,
+    Export,
+    Pub,
+    Assert,
+}
+
+impl TokenKind {
+    /// Whether an operand has to follow it, so that a line that ends with it goes on in the next one.
+    pub(super) fn is_binary(self) -> bool {
+        matches!(
+            self,
+            Self::Plus
+                | Self::Minus
+                | Self::Star
+                | Self::StarStar
+                | Self::Slash
+                | Self::Percent
+                | Self::EqualEqual
+                | Self::NotEqual
+                | Self::Less
+                | Self::LessEqual
+                | Self::Greater
+                | Self::GreaterEqual
+                | Self::And
+                | Self::Or
+                | Self::AndAnd
+                | Self::BarBar
+                | Self::Xor
+                | Self::Ampersand
+                | Self::Bar
+                | Self::LessLess
+                | Self::GreaterGreater
+                | Self::In
+                | Self::Is
+        )
+    }
+
+    /// Whether a line that starts with it continues the line before when it is indented as far.
+    pub(super) fn continues_at_equal_indent(self) -> bool {
+        matches!(
+            self,
+            Self::And
+                | Self::Or
+                | Self::AndAnd
+                | Self::BarBar
+                | Self::Xor
+                | Self::Ampersand
+                | Self::Bar
+                | Self::LessLess
+                | Self::GreaterGreater
+                | Self::Slash
+                | Self::Percent
+                | Self::BarGreater
+        )
+    }
+
+    /// Whether a line that starts with it continues the line before when it is indented further.
+    pub(super) fn continues_when_deeper(self) -> bool {
+        self.is_binary() || self.continues_at_equal_indent()
+    }
+
+    /// Whether an expression can start with it.
+    pub(super) fn starts_operand(self) -> bool {
+        matches!(
+            self,
+            Self::Word
+                | Self::Integer
+                | Self::Float
+                | Self::Text
+                | Self::RawText
+                | Self::OldFormat
+                | Self::DocText
+                | Self::LeftParen
+                | Self::LeftBracket
+                | Self::LeftBrace
+                | Self::True
+                | Self::False
+                | Self::Nil
+                | Self::Not
+                | Self::If
+                | Self::Match
+        )
+    }
+
+    /// Whether it starts a declaration and nothing else.
+    pub(super) fn starts_declaration(self) -> bool {
+        matches!(
+            self,
+            Self::Fn
+                | Self::Struct
+                | Self::Enum
+                | Self::Impl
+                | Self::Extern
+                | Self::Use
+                | Self::Export
+                | Self::Pub
+                | Self::Const
+        )
+    }
+
+    /// The keyword that `word` is.
+    pub(super) fn keyword(word: &str) -> Option<Self> {
+        Some(match word {
+            "fn" => Self::Fn,
+            "val" => Self::Val,
+            "var" => Self::Var,
+            "let" => Self::Let,
+            "mut" => Self::Mut,
+            "const" => Self::Const,
+            "if" => Self::If,
+            "elif" => Self::Elif,
+            "else" => Self::Else,
+            "for" => Self::For,
+            "while" => Self::While,
+            "break" => Self::Break,
+            "continue" => Self::Continue,
+            "pass" => Self::Pass,
+            "return" => Self::Return,
+            "match" => Self::Match,
+            "case" => Self::Case,
+            "in" => Self::In,
+            "is" => Self::Is,
+            "not" => Self::Not,
+            "and" => Self::And,
+            "or" => Self::Or,
+            "xor" => Self::Xor,
+            "true" => Self::True,
+            "false" => Self::False,
+            "nil" => Self::Nil,
+            "as" => Self::As,
+            "struct" => Self::Struct,
+            "enum" => Self::Enum,
+            "impl" => Self::Impl,
+            "extern" => Self::Extern,
+            "use" => Self::Use,
+            "export" => Self::Export,
+            "pub" => Self::Pub,
+            "assert" => Self::Assert,
+            _ => return None,
+        })
+    }
+
+    /// How a message names it, where the text of the token does not.
+    pub(super) fn description(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Newline => "the end of the line",
+            Self::Indent => "an indented block",
+            Self::Dedent => "the end of the block",
+            Self::End => "the end of the file",
+            Self::Text | Self::RawText | Self::OldFormat | Self::DocText => "a text literal",
+            _ => return None,
+        })
+    }
+}
+
+/// A part of the source text in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) struct Span {
+    pub(super) start: u32,
+    pub(super) end: u32,
+}
+
+impl Span {
+    pub(super) fn new(start: u32, end: u32) -> Self {
+        Self { start, end }
+    }
+
+    /// From the start of this one to the end of `other`.
+    pub(super) fn to(self, other: Self) -> Self {
+        Self { start: self.start, end: other.end.max(self.end) }
+    }
+
+    /// The bytes of `text` in the span.
+    pub(super) fn of(self, text: &str) -> &str {
+        let (start, end) = (usize::try_from(self.start), usize::try_from(self.end));
+        let range = start.unwrap_or(usize::MAX)..end.unwrap_or(usize::MAX);
+        text.get(range).unwrap_or("")
+    }
+}
+
+/// A token of the grammar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Token {
+    pub(super) kind: TokenKind,
+    /// Whether a blank or a line break precedes it.
+    pub(super) spaced: bool,
+    pub(super) span: Span,
+}

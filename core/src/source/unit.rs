@@ -1,0 +1,130 @@
+//! What the front end makes of source files.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::diagnostic::Diagnostic;
+use crate::ir::ValueType;
+use crate::types::Type;
+
+/// A file to compile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceFile<'s> {
+    /// How diagnostics and line tables name it.
+    pub name: &'s str,
+    /// Its name in `use`: the path below the root with dots, such as `geometry.shapes`.
+    pub module: &'s str,
+    /// The source.
+    pub text: &'s str,
+}
+
+/// A function of a [`Unit`].
+#[derive(Clone, Debug)]
+pub struct UnitFunction {
+    /// Its symbol: the name, `Type.method`, or the mangled name of an instance such as `max$f64`.
+    pub symbol: String,
+    /// The name of the generic function that it is an instance of, and the type arguments.
+    pub instance_of: Option<(String, Vec<Type>)>,
+    /// The types of the parameters in Simple, `self` included.
+    pub params: Vec<Type>,
+    /// The names of the parameters.
+    pub param_names: Vec<String>,
+    /// The type of the result in Simple; `None` for unit.
+    pub result: Option<Type>,
+    /// The parameters in the IR: see [the calling convention](super#calling-convention).
+    pub ir_params: Vec<ValueType>,
+    /// Whether it is marked `pub` or `export`.
+    pub is_public: bool,
+    /// The name of its file, and its line there.
+    pub file: String,
+    /// The line of the declaration, from 1.
+    pub line: u32,
+    /// The encoded [`ir::Function`](crate::ir::Function). Calls of functions of the unit name them by their
+    /// position in [`Unit::functions`].
+    pub ir: Vec<u8>,
+    /// The messages of its assertions by line and column.
+    pub assertions: Vec<Assertion>,
+}
+
+/// The message of an assertion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assertion {
+    /// The line, from 1.
+    pub line: u32,
+    /// The column in bytes, from 1.
+    pub column: u32,
+    /// The message.
+    pub message: String,
+}
+
+/// A generic function of a [`Unit`].
+#[derive(Clone, Debug)]
+pub struct Template {
+    /// Its name.
+    pub name: String,
+    /// The names of its type parameters.
+    pub type_params: Vec<String>,
+    /// The types of its parameters; its type parameters are the variables `T0`, `T1` and so on.
+    pub params: Vec<Type>,
+    /// The type of its result, where it is written or unit.
+    pub result: Option<Type>,
+    /// The IR with the same type parameters, where the body needs no more than scalars: an encoded
+    /// [`ir::Function`](crate::ir::Function).
+    pub ir: Option<Vec<u8>>,
+    /// The source of the function, behind the declarations that it can refer to:
+    /// [`instantiate`](super::instantiate) makes instances of it.
+    pub text: String,
+    /// Whether it is marked `pub` or `export`.
+    pub is_public: bool,
+}
+
+/// A constant of a [`Unit`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Constant {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub ty: Type,
+    /// Its value.
+    pub value: ConstantValue,
+}
+
+/// The value of a constant.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ConstantValue {
+    /// An integer, or the number of a bool.
+    Integer(i128),
+    /// A float.
+    Float(f64),
+    /// A text.
+    Text(Vec<u8>),
+}
+
+/// The IR of source files.
+#[derive(Clone, Debug, Default)]
+pub struct Unit {
+    /// The functions. Instances of generic functions come behind the others.
+    pub functions: Vec<UnitFunction>,
+    /// The generic functions.
+    pub templates: Vec<Template>,
+    /// The constants that have a value of a scalar type or a text.
+    pub constants: Vec<Constant>,
+    /// The symbols of `extern fn` declarations.
+    pub externals: Vec<String>,
+}
+
+impl Unit {
+    /// The number of the function with this symbol.
+    pub fn find(&self, symbol: &str) -> Option<usize> {
+        self.functions.iter().position(|function| function.symbol == symbol)
+    }
+}
+
+/// The result of a run of the front end.
+#[derive(Clone, Debug, Default)]
+pub struct Compiled {
+    /// The unit, unless there are errors.
+    pub unit: Option<Unit>,
+    /// Errors and warnings, by file in the order in which they were found.
+    pub diagnostics: Vec<Diagnostic>,
+}
