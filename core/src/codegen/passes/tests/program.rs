@@ -239,6 +239,10 @@ impl<'r> Generator<'r> {
                 },
                 10 => self.through_temporary(),
                 11 if !self.options.is_leaf => self.load_twice(),
+                11 if depth == 0 => {
+                    let result = self.local(RESULT);
+                    self.body.return_value(RESULT, result);
+                }
                 5..=7 if !self.recent.is_empty() => {
                     let statement = self.repeated();
                     self.emit(statement);
