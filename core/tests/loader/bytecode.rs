@@ -299,7 +299,8 @@ fn observer_is_notified_of_created_and_freed_code() {
     assert_eq!(ear.names(), ["entry bcod:answer"]);
     (0..9).for_each(|_| assert_eq!(call_at(address, &[]), 42));
     assert_eq!(call(&loader, bcod, "sum", &[1_000]), 500_500);
-    let expected = ["entry bcod:answer", "bcod:answer", "entry bcod:sum", "bcod:sum"];
+    // The loop of `sum` became hot: its on-stack replacement is code of its own.
+    let expected = ["entry bcod:answer", "bcod:answer", "entry bcod:sum", "bcod:sum", "bcod:sum"];
     assert_eq!(ear.names(), expected);
     {
         let bcod = loader.get(bcod).unwrap();
@@ -308,7 +309,9 @@ fn observer_is_notified_of_created_and_freed_code() {
             .unwrap()
             .for_each_code(|_, address, size| places.push(address..address + size));
         let told = ear.0.lock().unwrap();
-        assert_eq!(places, [told[1].1.clone(), told[3].1.clone()]);
+        let told: Vec<_> = told.iter().map(|(_, range)| range.clone()).collect();
+        assert!(places.len() >= 2 && places.iter().all(|place| told.contains(place)), "{places:?}");
+        assert_eq!(places[0], told[1]);
     }
     loader.unload(bcod).unwrap();
     assert_eq!(ear.names(), [""; 0]);
