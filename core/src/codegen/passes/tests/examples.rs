@@ -4,7 +4,10 @@ use std::string::String;
 use std::vec::Vec;
 
 use super::super::{Lookup, PassMemory, optimize};
-use crate::ir::{Arguments, Binary, Condition, Function, FunctionBuilder, Scalar, Verified, text};
+use crate::ir::{
+    Arguments, Binary, Condition, Function, FunctionBuilder, Memory, Scalar, Verified, interpret,
+    text,
+};
 
 /// The statements of `text` at a level, without the declarations of locals.
 fn optimized(level: u8, source: &str) -> Vec<String> {
@@ -155,13 +158,23 @@ fn small_function_of_the_program_is_inlined() {
     let callee = Function::parse(&callee).unwrap();
     let mut caller = FunctionBuilder::new(0, Some(Scalar::I64.into()));
     let (x, y) = (caller.param(Scalar::I64), caller.local(Scalar::I64));
+    let z = caller.local(Scalar::I64);
     caller.binary(Binary::Add, Scalar::I64, y, x, 1);
-    caller.call_function(0, Some(y), &[y, x], None);
-    caller.return_value(Scalar::I64, y);
+    caller.call_function(0, Some(z), &[x, y], None);
+    caller.return_value(Scalar::I64, z);
     let caller = caller.finish().unwrap();
     let verified = Verified::new(Function::parse(&caller).unwrap()).unwrap();
     let has_call = |lines: Vec<String>| lines.iter().any(|line| line.starts_with("call"));
     assert!(has_call(statements(1, &verified, &|_| Some(&callee))));
     assert!(has_call(statements(2, &verified, &|_| None)));
     assert!(!has_call(statements(2, &verified, &|_| Some(&callee))));
+    let instance = verified.instance(Arguments::new(&[]).unwrap()).unwrap();
+    let mut memory = PassMemory::default();
+    let inlined = optimize(2, &instance, &|_| Some(&callee), &mut memory).unwrap().unwrap();
+    let inlined = Verified::new(inlined).unwrap();
+    let instance = inlined.instance(Arguments::new(&[]).unwrap()).unwrap();
+    let mut host = Memory { base: 0, bytes: &mut [] };
+    for (argument, larger) in [(4, 5), (i64::MAX as u64, i64::MAX as u64)] {
+        assert_eq!(interpret(&instance, &[argument], &mut host, &mut 100), Ok(larger));
+    }
 }

@@ -97,7 +97,7 @@ enum Statement {
 pub(super) struct Options {
     /// Calls of functions of the program with numbers below this one, of type (i64, i64) -> i64.
     pub(super) functions: u32,
-    /// Without loops and calls.
+    /// Without accesses to memory and calls.
     pub(super) is_leaf: bool,
 }
 
@@ -175,7 +175,7 @@ impl<'r> Generator<'r> {
 
     pub(super) fn finish(mut self) -> Vec<u8> {
         match self.options.is_leaf {
-            true => self.sequence(0, 4),
+            true => self.sequence(1, 4),
             false => {
                 // Jumps in any direction make loops with several entries, some of which do not end.
                 self.labels = (0..self.random.below(3)).map(|_| self.body.label()).collect();
@@ -239,6 +239,10 @@ impl<'r> Generator<'r> {
                 },
                 10 => self.through_temporary(),
                 11 if !self.options.is_leaf => self.load_twice(),
+                11 if depth == 0 => {
+                    let result = self.local(RESULT);
+                    self.body.return_value(RESULT, result);
+                }
                 5..=7 if !self.recent.is_empty() => {
                     let statement = self.repeated();
                     self.emit(statement);
