@@ -221,7 +221,7 @@ fn invalid_functions_are_refused_with_symbol_and_cause() {
     let sound = &call("");
     for (arguments, cause) in [
         ("i64, i64", "2"),
-        ("Pair<i64, i64>", "which is no number, bool or pointer"),
+        ("Pair<i64, i64>", "a type that is no scalar"),
         ("i64>", "syntax error in the type arguments at byte 3"),
     ] {
         let told = refused(sound, ["f", arguments, "fn$f$x"]);
@@ -260,7 +260,7 @@ fn operation_undefined_for_a_type_is_refused_with_its_offset() {
     let module = module.possible("bits", "f64", "bits$f64").possible("bits", "text", "bits$text");
     let jit = JitInstantiator::new(SILENT, CodeMemory::default()).unwrap();
     jit.load_smf_bytes(b"bits", &module.file()).unwrap();
-    for (symbol, what) in [("bits$f64", "f64"), ("bits$text", "no number")] {
+    for (symbol, what) in [("bits$f64", "f64"), ("bits$text", "no scalar")] {
         match jit.try_jit_instantiate(symbol.as_bytes()) {
             Err(InstantiateError::Failed(failure)) => {
                 let said = failure.to_string();

@@ -259,7 +259,7 @@ mod tests {
             ("possible f<i64, i64>", "line 4: `f` has 1 type parameters, and 2 types are given"),
             ("possible f<i64>, f<i64>", "line 4: duplicate row for `fn$f$i64`"),
             (template, "duplicate template `f`"),
-            ("nothing", "line 4: `template` is expected"),
+            ("nothing", "line 4: `template` or `function` is expected"),
         ] {
             let told = assemble(&format!("{template}{rows}")).unwrap_err().to_string();
             assert!(told.contains(cause), "{told}");
