@@ -237,6 +237,7 @@ static void loaders(void) {
         REFUSED(!smf_loader_entry_point(bad, module) && !smf_loader_call(bad, module, "answer", NULL, 0, NULL), SMF_ERROR_HANDLE);
         REFUSED(smf_loader_modules(bad, no_module, NULL) == -1, SMF_ERROR_HANDLE);
         REFUSED(smf_loader_symbols(bad, module, no_symbol, NULL) == -1, SMF_ERROR_HANDLE);
+        REFUSED(!smf_loader_stable(bad, module, "add"), SMF_ERROR_HANDLE);
         REFUSED(!smf_loader_reload(bad, module, path, true, &reloaded), SMF_ERROR_HANDLE);
         REFUSED(!smf_loader_reload_bytes(bad, module, (const uint8_t *)"x", 1, true, &reloaded), SMF_ERROR_HANDLE);
         REFUSED(!smf_loader_collect(bad) && !smf_loader_unload(bad, module), SMF_ERROR_HANDLE);
@@ -249,6 +250,7 @@ static void loaders(void) {
         uint64_t bad = no_modules[i];
         REFUSED(!smf_loader_hold(loader, bad) && !smf_loader_release(loader, bad), SMF_ERROR_HANDLE);
         REFUSED(!smf_loader_symbol(loader, bad, "add", NULL) && !smf_loader_entry_point(loader, bad), SMF_ERROR_HANDLE);
+        REFUSED(!smf_loader_stable(loader, bad, "add"), SMF_ERROR_HANDLE);
         REFUSED(!smf_loader_call(loader, bad, "answer", NULL, 0, NULL), SMF_ERROR_HANDLE);
         REFUSED(smf_loader_symbols(loader, bad, no_symbol, NULL) == -1, SMF_ERROR_HANDLE);
         REFUSED(!smf_loader_reload(loader, bad, path, false, NULL), SMF_ERROR_HANDLE);
@@ -263,6 +265,8 @@ static void loaders(void) {
     REFUSED(!smf_loader_find(loader, NULL) && !smf_loader_resolve(loader, NULL, NULL), SMF_ERROR_ARGUMENT);
     REFUSED(!smf_loader_resolve(loader, "add", &no_size), SMF_ERROR_ARGUMENT);
     REFUSED(!smf_loader_symbol(loader, module, NULL, NULL), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_loader_stable(loader, module, NULL), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_loader_stable(loader, module, "absent"), SMF_ERROR_NOT_FOUND);
     REFUSED(!smf_loader_symbol(loader, module, "absent", NULL) && !smf_loader_resolve(loader, "absent", NULL), SMF_ERROR_NOT_FOUND);
     REFUSED(!smf_loader_call(loader, module, NULL, NULL, 0, NULL) && !smf_loader_call(loader, module, "add", NULL, 2, NULL), SMF_ERROR_ARGUMENT);
     REFUSED(!smf_loader_call(loader, module, "add", &block, 9, NULL) && !smf_loader_call(loader, module, "add", &block, -1, NULL), SMF_ERROR_ARGUMENT);

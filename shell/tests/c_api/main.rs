@@ -514,13 +514,21 @@ fn replaced_code_is_not_freed_while_a_thread_executes_it() {
 }
 
 /// A function that calls nothing, and an endless recursion with frames of 1 KB.
-const RECURSION: &str = "function leaf, 1, 1\nLOAD_PUSH 0\nRET 0\n\
-    function forever, 1, 100\nLOAD_PUSH 0\nPOP_STORE 99\nLOAD_PUSH 99\nCALL forever, 1\nRET 0\n";
+/// A function without calls, and one that recurses without end and has a hundred locals that live across the call.
+fn recursion() -> String {
+    let each = |text: fn(u32) -> String| (1..100).map(text).collect::<String>();
+    format!(
+        "function leaf, 1, 1\nLOAD_PUSH 0\nRET 0\nfunction forever, 1, 100\n{}LOAD_PUSH 99\n\
+         CALL forever, 1\n{}RET 0\n",
+        each(|local| format!("LOAD_PUSH 0\nCONST_I64_PUSH {local}\nADD_I64\nPOP_STORE {local}\n")),
+        each(|local| format!("LOAD_PUSH {local}\nADD_I64\n")),
+    )
+}
 
 #[test]
 fn bytecode_is_stopped_on_small_stacks_and_in_coroutines() {
     let module = Path::new(SCRATCH).join("recursion.smf");
-    let bytes = write_module(&assemble(RECURSION).unwrap(), Flags(0)).unwrap();
+    let bytes = write_module(&assemble(&recursion()).unwrap(), Flags(0)).unwrap();
     fs::write(&module, bytes).unwrap();
     run_with("stack", JIT, &[&module]);
 }
