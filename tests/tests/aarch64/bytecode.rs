@@ -7,8 +7,6 @@ use smf_core::format::Layout;
 use crate::tools::{File, Loader, assembled};
 
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/bcod.smf");
-const WHY: &str = "bcod.smf: the engine interprets bytecode alone";
-
 #[test]
 fn bytecode_is_interpreted_and_compiled_and_has_addresses() {
     let Some(loader) = Loader::get() else { return };
@@ -24,6 +22,4 @@ fn bytecode_is_interpreted_and_compiled_and_has_addresses() {
     let path = file.path();
     let path = path.to_str().unwrap();
     assert_eq!(loader.call(Path::new(path), "through", &[100], &["--with", SAMPLE]), 5050);
-    let refused = loader.refuses(&["run", path, "through", "1", "--with", SAMPLE, "--interpret"]);
-    assert!(refused.contains(WHY), "{refused}");
 }
