@@ -92,13 +92,6 @@ impl Loader {
         build_package(target, &[&selection[..], &[features]].concat())
     }
 
-    /// The error of a command that must fail.
-    pub(crate) fn refuses(&self, arguments: &[&str]) -> String {
-        let (done, _, errors) = self.says(arguments);
-        assert!(!done, "{arguments:?}: {errors}");
-        errors
-    }
-
     /// Calls a function of a module and returns its result.
     pub(crate) fn call(
         &self,
