@@ -5,7 +5,7 @@
 //!                                                                                         unwind rows, source map
 //! ```
 //!
-//! A [`Compiler`] turns one [`FunctionInstance`] after another into code. Nothing here knows where code will live: the
+//! A [`Compiler`] turns one [`FunctionInstance`](crate::ir::FunctionInstance) after another into code. Nothing here knows where code will live: the
 //! bytes run at any address once their [relocations](code::Relocation) are applied.
 //!
 //! **Machines.** The `Machine` trait is what differs between them: an assembler, registers, prologue and epilogue, and

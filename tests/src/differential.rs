@@ -1,7 +1,7 @@
 //! The differential harness: random programs in IR, run by several engines that must agree.
 //!
 //! A [`Case`] is a program of several functions that call each other and the host, with arguments. An [`Engine`]
-//! compiles the program, and runs function 0. [`check`] compares the outcomes of all engines: the bits of the result or
+//! compiles the program, and runs function 0. [`check()`] compares the outcomes of all engines: the bits of the result or
 //! the trap with its code and place, the calls of the host with their arguments, and the memory.
 //!
 //! [`draw()`] makes a case of any bytes, so that a fuzzer mutates programs, and [`smallest`] reduces a case that fails. The engines of this package are the interpreter of the IR and the code generator; the benchmark and the

@@ -287,7 +287,7 @@ impl Signals {
     }
 
     /// Reports from inside a host function that it has failed: what called it stops with
-    /// [`Cause::Host`](crate::trap::bytecode::Cause::Host). An `error` of 0 reports nothing.
+    /// [`Cause::Host`]. An `error` of 0 reports nothing.
     pub fn report(&self, error: u32) {
         self.error.store(error, Ordering::Relaxed);
     }

@@ -1,7 +1,7 @@
 //! Verified bytecode to IR, one function at a time and in one pass over its instructions.
 //!
 //! The operand stack does not exist in the IR: what is pushed and popped is known while translating
-//! ([`value_stack`]), so that most pushes and pops produce no instruction. Every computed value gets a fresh IR local,
+//! (`value_stack`), so that most pushes and pops produce no instruction. Every computed value gets a fresh IR local,
 //! which keeps live ranges short. Where paths merge, every value moves to the home of its variable. The kinds of
 //! values, which the verifier has found, decide the types of IR locals: a variable has one home for each class of
 //! values that it holds.

@@ -174,7 +174,7 @@ impl<S: Storage> Assembler<S> {
         self.emit(opcode, row.digit, operand, Imm::NONE, low_byte);
     }
 
-    /// One of the instructions of [`Shift`], by a `u8` or by [`Cl`].
+    /// One of the instructions of [`Shift`], by a `u8` or by [`Cl`](super::Cl).
     #[inline]
     pub fn shift<W: Width>(
         &mut self,

@@ -1,7 +1,7 @@
 //! Cranelift as a compiler of the IR: the peer of the benchmark and of the differential tests.
 //!
 //! A function is translated instruction by instruction. Locals become variables of the frontend, which builds SSA form.
-//! A trap is a call of [`trap_hook`](smf_core::trap::trap_hook) in a cold block, so that code has the same checks as
+//! A trap is a call of [`trap_hook`] in a cold block, so that code has the same checks as
 //! that of smf.
 #![allow(unsafe_code)]
 
