@@ -18,9 +18,9 @@
 //!
 //! Mnemonics are those of [`Instruction`]. Operands stand in the order of their bytes, between commas:
 //! slots, locals, counts and indices as numbers, decimal or `0x`; integers also negative; floats as Rust
-//! writes them (`1.5`, `-0.0`, `inf`) or as bits (`0x7ff8000000000001`, which is how a NaN is told from
+//! writes them (`1.5`, `-0.0`, `inf`) or as bits (`0x7ff8000000000001`, which distinguishes one NaN from
 //! another); jumps as a label, or as the distance `+6` or `-6` in bytes from the end of the instruction.
-//! What is no instruction is spelled in bytes: `BYTES 0xff 0xff`. A name that holds anything but letters,
+//! Bytes that are not an instruction are written as they stand: `BYTES 0xff 0xff`. A name that holds anything but letters,
 //! digits, `_`, `.`, `$` and `:` stands between `"`, with `\"`, `\\` and `\xNN`.
 //!
 //! Constants of the pool stand in lines of their own and are numbered from 0 in their order. Instructions refer to the

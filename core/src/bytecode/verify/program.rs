@@ -34,7 +34,7 @@ pub fn functions_of<'c>(table: &Functions<'c>) -> Result<Vec<FunctionCode<'c>>, 
     Ok(functions)
 }
 
-/// What is known of a function of a verified program.
+/// The properties of a verified function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// The most values that its vector ever holds.
@@ -80,7 +80,7 @@ impl<'c> Program<'c> {
         self.functions.get(usize::try_from(index).ok()?).copied()
     }
 
-    /// What is known of the function with this index.
+    /// The properties of the function with this index.
     pub fn summary(&self, index: u32) -> Option<Summary> {
         let index = usize::try_from(index).ok()?;
         Some(Summary {

@@ -39,7 +39,7 @@ pub(super) struct LoopInvariant {
     targets: Vec<bool>,
 }
 
-/// What is known of a loop while it is processed.
+/// The properties of the loop that is being processed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Facts {
     /// The loop stores or calls.

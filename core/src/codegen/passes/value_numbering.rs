@@ -5,7 +5,7 @@
 //! call, and a load after a store to the same address returns what was stored. A conditional trap that has not trapped,
 //! and a branch that has fallen through, decide later tests of the same condition.
 //!
-//! What is known holds as far as control can only have fallen through: the pass starts anew at each target of a jump.
+//! The facts hold within an extended basic block: the pass discards them at each target of a jump.
 
 use alloc::vec::Vec;
 

@@ -20,7 +20,7 @@ pub(super) struct Expression {
     pub(super) more: [u32; 2],
 }
 
-/// What is known of a value.
+/// The facts about a value.
 #[derive(Clone, Copy, Debug, Default)]
 struct Value {
     /// A local that had the value last.

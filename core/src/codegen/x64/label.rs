@@ -28,7 +28,7 @@ pub struct OpenJump {
     pub(super) site: u32,
 }
 
-/// What is known of a label: an entry of the storage.
+/// The state of a label: an entry of the storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LabelState {
     /// Where the last distance of 32 bits is, or [`NIL`]; the offset of the label once it is

@@ -147,6 +147,8 @@ impl Translator<'_, '_, '_, '_> {
 
     fn body(&mut self) {
         let body = *self.instance.body();
+        let mut locations = body.locations().peekable();
+        let has_locations = locations.len() > 0;
         let mut is_reachable = true;
         for (number, instruction) in body.instructions().flatten().enumerate() {
             if let Some(block) = self.blocks[number] {
@@ -156,8 +158,15 @@ impl Translator<'_, '_, '_, '_> {
                 self.b.switch_to_block(block);
                 is_reachable = true;
             }
-            if is_reachable {
+            // A trap reports the line in a function that states source locations, and elsewhere the offset.
+            while let Some(location) = locations.next_if(|next| next.instruction as usize <= number)
+            {
+                self.at = location.line;
+            }
+            if !has_locations {
                 self.at = body.offset(number);
+            }
+            if is_reachable {
                 self.instruction(&instruction);
                 is_reachable = !instruction.opcode.ends();
             }
