@@ -35,6 +35,7 @@ const UNSAFE: &[&str] = &[
     "core/src/exec/manager.rs",
     "core/src/link/ifunc.rs",
     "core/src/loader/bytes.rs",
+    "core/src/loader/export_ref.rs",
     "core/src/loader/reclaim.rs",
     "core/src/memory/code_alloc/arena.rs",
     "core/src/memory/code_alloc/block.rs",
