@@ -102,6 +102,18 @@ fn readme_tour_of_the_command_prints_as_documented() {
     assert_eq!(count, 5);
 }
 
+/// `cargo test` runs the code of the chapter.
+#[test]
+fn readme_tour_of_rust_is_in_the_chapter() {
+    let (_, tour) = README.split_once("\n## Rust\n").unwrap();
+    let (tour, _) = tour.split_once("\n## ").unwrap();
+    let lines: Vec<&str> = tour.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    assert_eq!(lines.len(), 8);
+    let code: Vec<&str> =
+        code_lines(chapter("rust")).into_iter().filter(|line| !line.is_empty()).collect();
+    assert!(code.windows(lines.len()).any(|part| part == lines), "{lines:?}");
+}
+
 #[test]
 fn readme_is_short() {
     let lines = README.lines().count();
