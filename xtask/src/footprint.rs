@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::freestanding;
-use crate::install;
+use crate::install::{self, Directories};
 use crate::shell::{cargo, command, root, target};
 
 /// The number of measurements of resident memory. The kernel faults pages in by sixteens, which random addresses align
@@ -14,7 +14,7 @@ const RUNS: usize = 301;
 
 pub(crate) fn run() -> Result<(), Error> {
     let installed = target().join("install");
-    install::install("gdb", &installed)?;
+    install::install("gdb", &Directories::below(&installed))?;
     let (release, libraries) = (target().join("release"), installed.join("lib"));
     cargo("build --quiet --release --package smf-loader --bin smf").run()?;
     let library = stripped(&libraries)?;
@@ -22,7 +22,7 @@ pub(crate) fn run() -> Result<(), Error> {
     let more = Program::compile("-DLOAD", &libraries)?.resident()?.saturating_sub(without);
 
     let all = target().join("footprint");
-    install::install("gdb,jit", &all)?;
+    install::install("gdb,jit", &Directories::below(&all))?;
     let library_with_jit = stripped(&all.join("lib"))?;
 
     let format = core_text("--no-default-features")?;

@@ -20,6 +20,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use error::Error;
+use install::Directories;
 use shell::cargo;
 
 const USAGE: &str = "\
@@ -31,8 +32,10 @@ usage: cargo xtask TASK
   samples                    checks tests/samples against its list and with the `smf` command
   bench [FILTER] [--quick]   measures smf against its peers
   header                     checks smf.h against the exports of the library
-  library [--features LIST] [PREFIX]
-                             builds the libraries for C and installs them below PREFIX, or in target/install
+  install [--prefix DIR] [--libdir DIR] [--destdir DIR] [--features LIST] [--libraries]
+                             builds and installs the libraries for C, headers, files for pkg-config and CMake,
+                             and, without --libraries, the command with man pages and completions; the default
+                             prefix is target/install, the default libdir lib
   footprint                  the sizes of the shipped files
   survey DIRECTORY           packs, verifies and loads every static archive below the directory
   fuzz [--seconds N] [TARGET...]
@@ -56,7 +59,7 @@ fn main() -> ExitCode {
         "samples" => samples::run(),
         "bench" => bench(arguments),
         "header" => check_header(),
-        "library" => install::run(arguments),
+        "install" => install::run(arguments),
         "footprint" => footprint::run(),
         "survey" => survey::run(arguments),
         "soak" => sanitize::soak(arguments),
@@ -82,7 +85,7 @@ fn main() -> ExitCode {
 /// The benchmarks are a package of their own because of their dependencies.
 fn bench(arguments: &[String]) -> Result<(), Error> {
     cargo("build --quiet --release --package smf-loader --bin smf").run()?;
-    install::install("gdb", &shell::target().join("install"))?;
+    install::install("gdb", &Directories::below(&shell::target().join("install")))?;
     cargo("run --quiet --release --package smf-bench --").args(arguments).run()
 }
 

@@ -22,6 +22,7 @@ use smf_loader::ffi;
 use smf_loader::loader::Loader;
 use smf_loader::pack::{Input, Options, SharedLibrary, pack};
 
+mod examples;
 #[path = "../../../xtask/src/header.rs"]
 mod header;
 #[path = "../../../xtask/src/library.rs"]

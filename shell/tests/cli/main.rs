@@ -164,6 +164,36 @@ fn help_and_version_go_to_standard_output() {
     contains(&fails(&["man", "nope"]), &["nope"]);
 }
 
+#[test]
+fn man_pages_and_completions_are_written() {
+    let directory = scratch("man");
+    let at = directory.to_str().unwrap();
+    ok(&["man", "--directory", at]);
+    for page in ["smf.1", "smf-run.1", "smf-lib-create.1"] {
+        contains(&fs::read_to_string(directory.join(page)).unwrap(), &[".TH"]);
+    }
+    let absent = directory.join("absent");
+    contains(&fails(&["man", "--directory", absent.to_str().unwrap()]), &["absent"]);
+
+    let home = scratch("completions");
+    let install = |shell| {
+        let mut smf = Command::new(env!("CARGO_BIN_EXE_smf"));
+        smf.env_remove("XDG_DATA_HOME").env_remove("XDG_CONFIG_HOME").env("HOME", &home);
+        smf.args(["completions", shell, "--install"]).output().unwrap()
+    };
+    let paths = [
+        ("bash", ".local/share/bash-completion/completions/smf"),
+        ("zsh", ".local/share/zsh/site-functions/_smf"),
+        ("fish", ".config/fish/completions/smf.fish"),
+    ];
+    for (shell, path) in paths {
+        let path = home.join(path);
+        assert_eq!(text(&install(shell).stdout), format!("{}\n", path.display()));
+        contains(&fs::read_to_string(path).unwrap(), &["host-library"]);
+    }
+    contains(&text(&install("elvish").stderr), &["bash, zsh and fish, not elvish"]);
+}
+
 /// Runs the command with `input` on its standard input.
 fn fed(args: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_smf"))

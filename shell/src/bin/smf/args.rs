@@ -1,5 +1,7 @@
 //! The command line: the commands and their documentation.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -56,12 +58,18 @@ pub(crate) enum Command {
     Completions {
         /// The shell
         shell: Shell,
+        /// Write them to the user's directory for them, and print the path: bash, zsh, fish
+        #[arg(long)]
+        install: bool,
     },
     /// Prints the man page, or that of one command
     #[command(hide = true)]
     Man {
         /// The command [default: the page that lists all commands]
         command: Option<String>,
+        /// Write the pages of all commands into this directory
+        #[arg(long, value_name = "DIR", conflicts_with = "command")]
+        directory: Option<PathBuf>,
     },
 }
 

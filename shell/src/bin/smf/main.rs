@@ -66,8 +66,12 @@ fn main() -> ExitCode {
         Command::Prefetch(args) => prefetch::run(args),
         Command::Asm(args) => bytecode::asm(args),
         Command::Disasm(args) => bytecode::disasm(args),
-        Command::Completions { shell } => generate::completions(*shell, Cli::command()),
-        Command::Man { command } => generate::man(command.as_deref(), Cli::command()),
+        Command::Completions { shell, install } => {
+            generate::completions(*shell, *install, Cli::command())
+        }
+        Command::Man { command, directory } => {
+            generate::man(command.as_deref(), directory.as_deref(), Cli::command())
+        }
     };
     finish(done.map(|()| ExitCode::SUCCESS))
 }
