@@ -3,6 +3,7 @@
 //! Nothing here is shipped. Each task prints the commands that it runs in a form that a shell accepts.
 
 mod ci;
+mod deb;
 mod error;
 mod footprint;
 mod freestanding;
@@ -36,6 +37,8 @@ usage: cargo xtask TASK
                              builds and installs the libraries for C, headers, files for pkg-config and CMake,
                              and, without --libraries, the command with man pages and completions; the default
                              prefix is target/install, the default libdir lib
+  deb [--check]              builds packages for Debian in target/deb; --check runs lintian, and installs, uses and
+                             removes them in a new system (debootstrap, as root)
   footprint                  the sizes of the shipped files
   survey DIRECTORY           packs, verifies and loads every static archive below the directory
   fuzz [--seconds N] [TARGET...]
@@ -60,6 +63,8 @@ fn main() -> ExitCode {
         "bench" => bench(arguments),
         "header" => check_header(),
         "install" => install::run(arguments),
+        "deb" if arguments == ["--check"] => deb::check(),
+        "deb" => deb::run().map(drop),
         "footprint" => footprint::run(),
         "survey" => survey::run(arguments),
         "soak" => sanitize::soak(arguments),
