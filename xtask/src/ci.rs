@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use crate::error::Error;
 use crate::shell::{Command, cargo, command, root, target};
-use crate::{check_header, freestanding, fuzz, samples, sanitize, tidy};
+use crate::{check_header, deb, freestanding, fuzz, reproducible, samples, sanitize, tidy};
 
 /// The result of a step.
 enum Outcome {
@@ -46,7 +46,7 @@ const fn full(name: &'static str, run: fn(Set) -> Result<Outcome, Error>) -> Ste
     Step { name, set: Set::Full, run }
 }
 
-const STEPS: [Step; 19] = [
+const STEPS: [Step; 21] = [
     push("tidy", |_| tidy::run().map(|()| Outcome::Passed(1))),
     push("header", |_| check_header().map(|()| Outcome::Passed(1))),
     push("format", |_| format()),
@@ -61,6 +61,8 @@ const STEPS: [Step; 19] = [
     push("architectures", |_| architectures()),
     push("fuzz", fuzz_targets),
     full("browser", |_| browser()),
+    full("packages", |_| packages()),
+    full("reproducible", |_| reproducible::run().map(|()| Outcome::Passed(1))),
     full("aarch64", |_| aarch64()),
     full("riscv64", |_| riscv64()),
     full("miri", |_| miri()),
@@ -255,6 +257,15 @@ fn browser() -> Result<Outcome, Error> {
     }
     let arguments = "test --package smf-loader --test cli -- --ignored map::browser_";
     count_tests(cargo(arguments))
+}
+
+fn packages() -> Result<Outcome, Error> {
+    for tool in ["lintian", "debootstrap"] {
+        if !command(&format!("{tool} --version")).succeeds() {
+            return Ok(Outcome::Skipped(format!("{tool} is not installed")));
+        }
+    }
+    deb::check().map(|()| Outcome::Passed(1))
 }
 
 fn aarch64() -> Result<Outcome, Error> {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::install::{self, Directories};
+use crate::sbom;
 use crate::shell::{Command, command, root, target};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -120,7 +121,7 @@ fn distribute(name: &str, staged: &Path, to: &Path, libraries: &str) -> Result<(
     Ok(())
 }
 
-/// The copyright file and the change log; man pages are compressed.
+/// The copyright file, the bill of materials and the change log; man pages are compressed.
 fn documentation(name: &str, to: &Path) -> Result<(), Error> {
     let documents = to.join("usr/share/doc").join(name);
     let mit = read(&root().join("LICENSE-MIT"))?;
@@ -149,6 +150,7 @@ fn documentation(name: &str, to: &Path) -> Result<(), Error> {
          -- {}  {}",
         MAINTAINER, date
     );
+    sbom::write(&documents)?;
     let log_file = documents.join("changelog");
     write(&log_file, &log)?;
     gzip(&[log_file])?;

@@ -11,8 +11,10 @@ mod fuzz;
 mod header;
 mod install;
 mod library;
+mod reproducible;
 mod samples;
 mod sanitize;
+mod sbom;
 mod shell;
 mod survey;
 mod tidy;
@@ -39,6 +41,7 @@ usage: cargo xtask TASK
                              prefix is target/install, the default libdir lib
   deb [--check]              builds packages for Debian in target/deb; --check runs lintian, and installs, uses and
                              removes them in a new system (debootstrap, as root)
+  sbom [DIRECTORY]           writes sbom.spdx.json and licences.txt: the crates in the shipped files
   footprint                  the sizes of the shipped files
   survey DIRECTORY           packs, verifies and loads every static archive below the directory
   fuzz [--seconds N] [TARGET...]
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         "install" => install::run(arguments),
         "deb" if arguments == ["--check"] => deb::check(),
         "deb" => deb::run().map(drop),
+        "sbom" => sbom::write(Path::new(arguments.first().map_or(".", String::as_str))),
         "footprint" => footprint::run(),
         "survey" => survey::run(arguments),
         "soak" => sanitize::soak(arguments),
