@@ -1,4 +1,5 @@
-//! The std part of the SMF loader: paths, threads, host symbols, the static linker, the C API and the `smf` command.
+//! The std part of the SMF loader: paths, threads, host symbols, the static linker and the C API. The package `smf-cli` in
+//! `cli` is the `smf` command.
 //!
 //! Everything that works without std is in [`smf_core`]. This crate adds:
 //!
@@ -7,8 +8,8 @@
 //! * `host_symbols` (feature `host`): resolves imports from the process and from shared libraries; `shared_object`
 //!   opens shared objects with the system's loader;
 //! * `host_services` (feature `host`): what modules need from the process beside symbols;
-//! * `cfi` (feature `cli`): checks the landing pads of control-flow protection;
-//! * `inspect` (feature `cli`): prints the contents of a file, as text or as JSON;
+//! * `cfi` (feature `inspect`): checks the landing pads of control-flow protection;
+//! * `inspect` (feature `inspect`): prints the contents of a file, as text or as JSON;
 //! * `pack` (feature `pack`): links relocatable ELF objects into a module;
 //! * [`prefetch`]: reads files into a cache in advance, on several threads;
 //! * [`call`]: calls machine code and catches its traps; `call_record` is the state of a thread that calls from C;
@@ -26,7 +27,7 @@ pub mod call;
 #[cfg(target_arch = "x86_64")]
 #[cfg_attr(not(feature = "c-api"), allow(dead_code))]
 mod call_record;
-#[cfg(feature = "cli")]
+#[cfg(feature = "inspect")]
 pub mod cfi;
 #[cfg(feature = "c-api")]
 mod code_map;
@@ -45,7 +46,7 @@ pub mod host_services;
 pub mod host_symbols;
 #[cfg(feature = "host")]
 mod init_functions;
-#[cfg(feature = "cli")]
+#[cfg(feature = "inspect")]
 pub mod inspect;
 pub mod jit;
 #[cfg(feature = "pack")]
@@ -60,7 +61,7 @@ mod raw_thread;
 mod registration;
 #[cfg(feature = "host")]
 mod shared_object;
-#[cfg(feature = "cli")]
+#[cfg(feature = "inspect")]
 mod source_line;
 #[cfg(feature = "jit")]
 pub mod stack;
@@ -74,12 +75,12 @@ mod tls_descriptor;
 #[cfg(feature = "host")]
 mod tls_object;
 pub mod tools;
-#[cfg(any(feature = "jit", feature = "cli"))]
+#[cfg(any(feature = "jit", feature = "inspect"))]
 pub mod types_json;
 #[cfg(feature = "host")]
 mod unwinding;
 
 #[cfg(feature = "host")]
 pub use shared_object::{SharedObject, SharedObjectError};
-#[cfg(feature = "cli")]
+#[cfg(feature = "inspect")]
 pub use source_line::{SourceLine, source_line};

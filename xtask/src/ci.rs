@@ -255,7 +255,7 @@ fn browser() -> Result<Outcome, Error> {
     if !command("chromium --version").succeeds() {
         return Ok(Outcome::Skipped("chromium is not installed".to_owned()));
     }
-    let arguments = "test --package smf-loader --test cli -- --ignored map::browser_";
+    let arguments = "test --package smf-cli --test cli -- --ignored map::browser_";
     count_tests(cargo(arguments))
 }
 

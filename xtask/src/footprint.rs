@@ -16,7 +16,7 @@ pub(crate) fn run() -> Result<(), Error> {
     let installed = target().join("install");
     install::install("gdb", &Directories::below(&installed))?;
     let (release, libraries) = (target().join("release"), installed.join("lib"));
-    cargo("build --quiet --release --package smf-loader --bin smf").run()?;
+    cargo("build --quiet --release --package smf-cli").run()?;
     let library = stripped(&libraries)?;
     let without = Program::compile("", &libraries)?.resident()?;
     let more = Program::compile("-DLOAD", &libraries)?.resident()?.saturating_sub(without);

@@ -150,7 +150,7 @@ fn describe(directories: &Directories, is_tagged: bool, needs_libffi: bool) -> R
 
 /// Installs the command, its man pages and its completions.
 pub(crate) fn install_command(directories: &Directories) -> Result<(), Error> {
-    cargo("build --quiet --release --package smf-loader --bin smf").run()?;
+    cargo("build --quiet --release --package smf-cli").run()?;
     let built = target().join("release/smf");
     let smf = || Command::from(std::process::Command::new(&built));
     copy(&built, &directories.directory("bin")?.join("smf"))?;

@@ -93,7 +93,7 @@ fn main() -> ExitCode {
 
 /// The benchmarks are a package of their own because of their dependencies.
 fn bench(arguments: &[String]) -> Result<(), Error> {
-    cargo("build --quiet --release --package smf-loader --bin smf").run()?;
+    cargo("build --quiet --release --package smf-cli").run()?;
     install::install("gdb", &Directories::below(&shell::target().join("install")))?;
     cargo("run --quiet --release --package smf-bench --").args(arguments).run()
 }

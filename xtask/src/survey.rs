@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
     let [directory] = arguments else {
         return Err(Error::Missing("directory of archives among the arguments", root().to_owned()));
     };
-    cargo("build --quiet --release --package smf-loader --bin smf").run()?;
+    cargo("build --quiet --release --package smf-cli").run()?;
     let installed = target().join("install");
     install::install("gdb", &Directories::below(&installed))?;
     let libraries = installed.join("lib");

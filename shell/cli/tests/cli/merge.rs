@@ -327,7 +327,7 @@ fn instances_are_compiled_with_those_that_they_require() {
         "long sum(void *, long) __asm__(\"fn$sum$text\"); long run(void) { return sum(0, 0); }";
     let (user, out) = compiled("merge-broken", source, &["-O2"]);
     let broken = dir.join("broken.sbt");
-    let lists = include_str!("../../../tests/templates/lists.sbt");
+    let lists = include_str!("../../../../tests/templates/lists.sbt");
     fs::write(&broken, format!("{lists}\npossible sum<text>\n")).unwrap();
     let module = dir.join("broken.smf");
     let module = module.to_str().unwrap();

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use super::{contains, fails, ok, scratch, smf, text};
 
-const README: &str = include_str!("../../../README.md");
+const README: &str = include_str!("../../../../README.md");
 
 /// A chapter of the guide.
 pub(crate) fn chapter(topic: &str) -> &'static str {

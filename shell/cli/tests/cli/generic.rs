@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{contains, fails, ok, scratch};
 
-const LISTS: &str = include_str!("../../../tests/templates/lists.sbt");
+const LISTS: &str = include_str!("../../../../tests/templates/lists.sbt");
 
 #[test]
 #[cfg(target_arch = "x86_64")]

@@ -66,7 +66,7 @@ const GOOD: [&str; 21] = [
 ];
 
 fn sample(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/samples").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/samples").join(name)
 }
 
 /// An empty directory for one test.

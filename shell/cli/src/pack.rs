@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
+
 use smf_loader::library_search::{Found, FoundFile, FoundLibrary, LibrarySearch};
 use smf_loader::pack::{
     Algorithm, Input, Machine, Options, PackError, SharedLibrary, pack, parse_phases,
@@ -79,7 +81,29 @@ pub(crate) struct Args {
     debug_info: bool,
     /// Compress sections other than code where that makes them smaller
     #[arg(long, value_name = "ALGORITHM")]
-    compress: Option<Algorithm>,
+    compress: Option<Compression>,
+}
+
+/// The choices of `--compress`.
+#[derive(Clone, Copy, ValueEnum)]
+enum Compression {
+    /// Zstandard
+    ///
+    /// Smaller files.
+    Zstd,
+    /// LZ4
+    ///
+    /// Faster loading.
+    Lz4,
+}
+
+impl From<Compression> for Algorithm {
+    fn from(compression: Compression) -> Self {
+        match compression {
+            Compression::Zstd => Self::Zstd,
+            Compression::Lz4 => Self::Lz4,
+        }
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
@@ -108,7 +132,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         needed: &needed,
         stub: stub.as_deref().unwrap_or(&[]),
         reloadable: args.reloadable,
-        compress: args.compress,
+        compress: args.compress.map(Algorithm::from),
         phases: phases.as_ref(),
         omit_unwind_tables: args.no_unwind_tables,
         debug_info: args.debug_info,

@@ -345,7 +345,7 @@ fn exit_handlers_are_those_of_the_module() {
 #[test]
 fn functions_that_every_program_has_of_its_own_are_found() {
     let program = Program::new("init-nonshared");
-    let source = include_str!("../programs/nonshared.c");
+    let source = include_str!("../../../tests/programs/nonshared.c");
     for more in [&["--export", "calls"][..], &["-lc"]] {
         let module = program.module("nonshared.c", source, &["-O1", "-fPIC"], more);
         assert_eq!(ok(&["run", &module, "calls", "0", "--host-symbols"]), "0\nleft\n", "{more:?}");
