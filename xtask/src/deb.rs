@@ -228,14 +228,14 @@ pub(crate) fn check() -> Result<(), Error> {
         chroot.args([&system]).args(["sh", "-ec", line])
     };
     for package in &packages {
-        copy_into(package, &system.join("root"))?;
+        copy_into(package, &system.join("srv"))?;
     }
     let example = root().join("shell/examples/c");
     for source in ["plugin.c", "plugin_host.c"] {
-        copy_into(&example.join(source), &system.join("root"))?;
+        copy_into(&example.join(source), &system.join("srv"))?;
     }
-    inside("dpkg --install /root/*.deb").run()?;
-    let build = "cd /root && cc -c plugin.c -o one.o && cc -c -DSTEP=10 plugin.c -o two.o \
+    inside("dpkg --install /srv/*.deb").run()?;
+    let build = "cd /srv && cc -c plugin.c -o one.o && cc -c -DSTEP=10 plugin.c -o two.o \
         && smf pack --reloadable one.o -o one.smf && smf pack --reloadable two.o -o two.smf \
         && cc plugin_host.c $(pkg-config --cflags --libs smf) -o host && ./host one.smf two.smf";
     let said = inside(build).output()?;
