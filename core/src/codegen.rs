@@ -48,10 +48,10 @@ mod regalloc;
 pub mod unwind;
 pub mod x64;
 
-#[cfg(all(feature = "alloc", any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub use compiler::NativeCompiler;
 #[cfg(feature = "alloc")]
-pub use compiler::{Aarch64Compiler, CompiledFunction, Compiler, X64Compiler};
+pub use compiler::{Aarch64Compiler, CompiledFunction, Compiler, OptimizingCompiler, X64Compiler};
+#[cfg(all(feature = "alloc", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub use compiler::{NativeCompiler, NativeOptimizingCompiler};
 #[cfg(feature = "alloc")]
 pub use error::{CodegenError, Limit};
 #[cfg(feature = "alloc")]

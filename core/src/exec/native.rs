@@ -8,7 +8,7 @@ use crate::alloc_util::{
     AllocError, try_box, try_collect, try_push, try_reserve, try_resize, try_with_capacity,
 };
 use crate::codegen::code::Relocation;
-use crate::codegen::{CodegenError, NativeCompiler, Options, TRAP_HOOK};
+use crate::codegen::{CodegenError, NativeOptimizingCompiler, Options, TRAP_HOOK};
 use crate::ir::{Arguments, CalleeKind, Function, FunctionInstance, IrError, Verified};
 use crate::link::fixup::{Fixup, FixupError, FixupPlan};
 use crate::link::{ShortName, host_arch};
@@ -26,7 +26,7 @@ const MAX_IDLE: usize = 4;
 #[derive(Debug, Default)]
 pub struct NativeBackend {
     memory: CodeMemory,
-    idle: Lock<Vec<NativeCompiler>>,
+    idle: Lock<Vec<NativeOptimizingCompiler>>,
 }
 
 impl NativeBackend {
@@ -43,7 +43,7 @@ impl NativeBackend {
         let arguments = Arguments::new(&[]).map_err(invalid)?;
         let instance = verified.instance(arguments).map_err(invalid)?;
         let mut compiler = self.compiler();
-        let block = match compiler.compile(&instance, &STUB) {
+        let block = match compiler.compile(&instance, &STUB, 0, &|_| None) {
             Ok(compiled) => place(&self.memory, compiled.bytes),
             Err(CodegenError::OutOfMemory) => Err(AllocError.into()),
             Err(_) => Err(BackendError::Machine),
@@ -52,11 +52,11 @@ impl NativeBackend {
         block
     }
 
-    fn compiler(&self) -> NativeCompiler {
+    fn compiler(&self) -> NativeOptimizingCompiler {
         self.idle.lock().pop().unwrap_or_default()
     }
 
-    fn recycle(&self, compiler: NativeCompiler) {
+    fn recycle(&self, compiler: NativeOptimizingCompiler) {
         let mut idle = self.idle.lock();
         if idle.len() < MAX_IDLE {
             // Without memory it is dropped.
@@ -135,7 +135,7 @@ impl UnitCode {
     /// Compiles a function, appends its code and finds the targets of its relocations.
     fn add(
         &mut self,
-        compiler: &mut NativeCompiler,
+        compiler: &mut NativeOptimizingCompiler,
         function: &UnitFunction,
         index: usize,
         bodies: &[Function<'_>],
@@ -147,10 +147,10 @@ impl UnitCode {
         let instance = function.instance().map_err(invalid)?;
         let lookup = |number: u32| bodies.get(usize::try_from(number).ok()?);
         let own_function = u32::try_from(index).ok();
-        let level = level as u8;
         // Other units call it through a stub.
-        let options = Options { own_function, level, landing_pad: true, ..Options::default() };
-        let compiled = compiler.compile_in_program(&instance, &options, &lookup).map_err(failed)?;
+        let options = Options { own_function, landing_pad: true, ..Options::default() };
+        let compiled =
+            compiler.compile(&instance, &options, level as u8, &lookup).map_err(failed)?;
         let align = usize::try_from(compiled.align).unwrap_or(ALIGN).max(ALIGN);
         self.align = self.align.max(align);
         let start = self.bytes.len().next_multiple_of(align);

@@ -10,6 +10,7 @@
 use arrayvec::ArrayVec;
 
 use super::Lower;
+use crate::alloc_util::sort::sort_by_key;
 use crate::codegen::aarch64::immediate::Imm12;
 use crate::codegen::aarch64::memory::{Mem, PairMode};
 use crate::codegen::aarch64::operand::{Cond, Fpr, Gpr, Width};
@@ -211,7 +212,7 @@ impl Lower<'_, '_> {
     /// Puts down the trap sites, those of one code together: the code goes to x16, the place to x17.
     pub(super) fn trap_sites(&mut self) {
         let mut traps = core::mem::take(&mut self.buffers.traps);
-        traps.sort_unstable_by_key(|site| (site.code, site.at));
+        sort_by_key(&mut traps, |site| (site.code, site.at));
         let mut exit = None;
         let mut known = None;
         for site in &traps {

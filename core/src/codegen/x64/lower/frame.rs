@@ -1,6 +1,7 @@
 //! Prologue, epilogue and trap sites.
 
 use super::Lower;
+use crate::alloc_util::sort::sort_by_key;
 use crate::codegen::options::{TRAP_HOOK, TrapConvention};
 use crate::codegen::regalloc::Location;
 use crate::codegen::unwind::UnwindOp;
@@ -156,7 +157,7 @@ impl Lower<'_, '_> {
     /// Puts down the trap sites, those of one code together. All but the first jump back to what they share.
     pub(super) fn trap_sites(&mut self) {
         let mut traps = core::mem::take(&mut self.buffers.traps);
-        traps.sort_unstable_by_key(|site| (site.code, site.at));
+        sort_by_key(&mut traps, |site| (site.code, site.at));
         let (place, number) = match self.options.traps {
             TrapConvention::Hook => (Gpr::Rsi, Gpr::Rdi),
             TrapConvention::Context { .. } => (Gpr::Rdx, Gpr::Rsi),
