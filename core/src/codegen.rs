@@ -45,6 +45,8 @@ pub mod passes;
 #[cfg(feature = "alloc")]
 mod regalloc;
 #[cfg(feature = "alloc")]
+pub mod registry;
+#[cfg(feature = "alloc")]
 pub mod unwind;
 pub mod x64;
 

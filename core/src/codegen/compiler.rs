@@ -12,8 +12,10 @@ use super::machine::MachineAssembler;
 use super::options::{Options, TrapConvention};
 use super::passes::{Lookup, PassMemory, optimize};
 use super::regalloc::Allocation;
+use super::registry::FunctionTables;
 use super::unwind::{UnwindMachine, UnwindRow};
 use super::x64::X64;
+use crate::alloc_util::AllocError;
 use crate::format::Arch;
 use crate::ir::FunctionInstance;
 
@@ -30,12 +32,24 @@ pub struct CompiledFunction<'c> {
     pub relocations: &'c [Relocation],
     /// How to find the caller's frame, by ascending offset.
     pub unwind: &'c [UnwindRow],
+    /// The properties of the machine that the unwind rows depend on.
+    pub unwind_machine: UnwindMachine,
     /// The instructions by ascending offset, as trap handlers see them; empty unless
     /// [asked for](Options::source_map).
     pub source_map: &'c [SourceLoc],
     /// Bytes of stack that an activation takes below its return address, with the arguments that it passes but
     /// without the return address of what it calls.
     pub frame_size: u32,
+}
+
+impl CompiledFunction<'_> {
+    /// Copies what a [registry](super::registry::CodeRegistry) needs once the code is in place.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    pub fn tables(&self) -> Result<FunctionTables, AllocError> {
+        FunctionTables::new(self.unwind_machine, self.unwind, self.source_map, self.code_size)
+    }
 }
 
 /// Generates code for one function instance after another. Its memory is reused.
@@ -95,7 +109,7 @@ impl<M: Machine> Compiler<M> {
         M::ARCH
     }
 
-    /// The properties of the machine for [`unwind::encode_eh_frame`](super::unwind::encode_eh_frame).
+    /// The properties of the machine for [`UnwindTable`](super::unwind::UnwindTable).
     pub fn unwind_machine() -> UnwindMachine {
         M::UNWIND
     }
@@ -140,6 +154,7 @@ impl<M: Machine> Compiler<M> {
             align,
             relocations,
             unwind: &self.buffers.unwind,
+            unwind_machine: M::UNWIND,
             source_map: &self.buffers.source_map,
             frame_size: if frame.is_needed { frame.size.saturating_add(record) } else { 0 },
         })

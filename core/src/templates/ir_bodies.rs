@@ -121,7 +121,11 @@ impl<M: Machine> MachineBodies<M> {
     /// Compiles an instance by an idle code generator, or a new one.
     fn compile_with(&self, link: Link<'_>) -> Result<Compiled> {
         let mut codegen = self.idle.lock().pop().unwrap_or_default();
-        let compiled = match codegen.compile(link.instance, &OPTIONS) {
+        // Otherwise a line is the offset of an instruction in a body that has no text.
+        let has_lines = link.instance.body().locations().len() != 0;
+        let source_map = has_lines && link.environment.needs_lines();
+        let options = Options { source_map, ..OPTIONS };
+        let compiled = match codegen.compile(link.instance, &options) {
             Ok(code) => link.compiled(&code),
             Err(error) => Err(error.into()),
         };
@@ -241,6 +245,9 @@ struct Link<'l> {
 impl Link<'_> {
     fn compiled(mut self, code: &CompiledFunction<'_>) -> Result<Compiled> {
         let CompiledFunction { bytes, relocations, align, .. } = *code;
+        if self.environment.needs_tables() {
+            self.environment.declare_tables(code.tables()?);
+        }
         if align > MAX_ALIGN {
             return Err(CompileError::because(format_args!(
                 "its read-only data must be aligned to {align} bytes, but instances are aligned to {MAX_ALIGN}"

@@ -20,6 +20,7 @@ mod native;
 mod stack;
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
@@ -32,6 +33,7 @@ use crate::bytecode::host::{HostLinkError, HostTable, Signals};
 use crate::bytecode::interpret::{Environment, NoTierUp, StackSpace};
 use crate::bytecode::objects::{Objects, Value};
 use crate::bytecode::verify::Program;
+use crate::codegen::code::SourceLoc;
 use crate::memory::code_alloc::CodeMemory;
 use crate::memory::lock::ProcessId;
 use crate::trap::bytecode::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
@@ -88,11 +90,45 @@ pub type TrapHook = fn(Trap);
 /// An observer's registration of code, dropped before the code is freed.
 pub type Registration = Option<Box<dyn Send + Sync>>;
 
-/// Observes the machine code of an engine, for profilers, debuggers and registries of callable addresses.
+/// Code of an [`Engine`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineCode {
+    /// A function, or its on-stack replacement at a loop head.
+    Function(u32),
+    /// The code at the [address](Engine::address) of a function.
+    EntryTrampoline(u32),
+    /// What all functions of the engine share: the entry into compiled code, and the exit to the interpreter.
+    Stubs,
+}
+
+/// A block of code of an [`Engine`] that is in place, for a [registry](crate::codegen::registry::CodeRegistry).
+#[derive(Debug)]
+pub struct PlacedCode<'c> {
+    /// What the code is.
+    pub what: EngineCode,
+    /// All addresses of the block.
+    pub block: Range<usize>,
+    /// The addresses of the instructions.
+    pub code: Range<usize>,
+    /// Offsets in the bytecode of the function, if [needed](CodeObserver::needs_lines).
+    pub lines: &'c [SourceLoc],
+    /// The unwind tables.
+    pub eh_frame: Vec<u8>,
+}
+
+/// Observes the machine code of an engine, for unwinders, profilers, debuggers and registries of callable addresses.
 /// Called on the thread that requested the code, without locks held. It must not call the engine.
 pub trait CodeObserver: Send + Sync {
-    /// A function was compiled. Its code is not reachable yet.
-    fn compiled(&self, function: u32, code: Range<usize>) -> Registration;
+    /// Whether [`PlacedCode::lines`] are of use.
+    fn needs_lines(&self) -> bool {
+        false
+    }
+
+    /// Code was generated, and is not reachable yet.
+    ///
+    /// # Errors
+    /// No memory. The code is used without a registration.
+    fn placed(&self, code: PlacedCode<'_>) -> AttachResult;
 
     /// An [address](Engine::address) was created for a function: the start of `code`.
     ///

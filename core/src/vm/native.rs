@@ -22,19 +22,24 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use hashbrown::HashMap;
 
 use super::compiler::Compiler;
-use super::{CodeError, CodeObserver, InterpreterPool, NEVER, Registration, TrapHook, stack};
+use super::{
+    CodeError, CodeObserver, EngineCode, InterpreterPool, NEVER, PlacedCode, Registration,
+    TrapHook, stack,
+};
 use crate::alloc_util::{AllocError, try_box, try_collect, try_with_capacity};
 use crate::bytecode::host::{HostTable, Signals};
 use crate::bytecode::interpret::{Environment, LoopHead, StackSpace, TierUp};
 use crate::bytecode::objects::{Objects, Value};
 use crate::bytecode::verify::Program;
+use crate::codegen::lowering::Machine;
+use crate::codegen::registry::FunctionTables;
 use crate::codegen::{CodegenError, CompiledFunction};
 use crate::memory::code_alloc::{CodeMemory, ExecError, ExecutableBlock, Request};
 use crate::memory::lock::{Lock, LockGuard, ProcessId};
 use crate::trap::bytecode::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
 use block::Block;
 use enter::Hook;
-use stubs::{EXIT_TRAMPOLINE, EntryTrampoline, Stubs};
+use stubs::{EXIT_TRAMPOLINE, EntryTrampoline, Rows, Stubs, entry_eh_frame};
 
 /// The machine that this engine compiles for.
 #[cfg(target_arch = "x86_64")]
@@ -52,7 +57,9 @@ const REFUSED: u32 = u32::MAX;
 
 /// Code of a function, or an entry trampoline.
 struct Code {
-    /// The observer's registration, which is dropped before the code.
+    /// The registration of the address of an entry trampoline, which is dropped before the code.
+    entry: Registration,
+    /// The registration of the code, which is dropped before it.
     registration: Registration,
     block: ExecutableBlock,
     /// Bytes of stack that an activation takes below its return address; 0 for an entry trampoline.
@@ -63,6 +70,10 @@ struct Code {
 type Codes = HashMap<u32, Code>;
 
 impl Code {
+    fn new(block: ExecutableBlock, frame_size: u32) -> Self {
+        Self { entry: None, registration: None, block, frame_size }
+    }
+
     /// Address and bytes.
     fn place(&self) -> (usize, usize) {
         (self.block.address(), self.block.len())
@@ -99,6 +110,10 @@ pub(super) struct Native<'c> {
     host_addresses: Vec<usize>,
     memory: CodeMemory,
     stubs: Stubs,
+    /// The unwind tables of the stubs, until they are registered.
+    stub_tables: Vec<u8>,
+    /// The registration of the stubs, which is dropped before them.
+    stub_registration: Registration,
     stub_block: ExecutableBlock,
     /// Below this address and in `stub_block` are stand-ins.
     exit_trampolines: Range<usize>,
@@ -133,8 +148,9 @@ impl<'c> Native<'c> {
     ) -> Result<Box<Self>, CodeError> {
         let count = program.functions().len();
         let block = Block::new(count).ok_or(CodeError::OutOfMemory)?;
-        let (stubs, stub_block, at) = publish_stubs(&memory, count)?;
-        let first = stub_block.address() + at;
+        let PublishedStubs { stubs, block: stub_block, stand_ins, eh_frame: stub_tables } =
+            publish_stubs(&memory, count)?;
+        let first = stub_block.address() + stand_ins;
         let exit_trampolines = first..first + count * EXIT_TRAMPOLINE;
         let last = program.host_calls().last().map_or(0, |call| usize::from(call.index) + 1);
         let mut host_addresses = try_with_capacity(last)?;
@@ -155,6 +171,8 @@ impl<'c> Native<'c> {
             host_addresses,
             memory,
             stubs,
+            stub_tables,
+            stub_registration: None,
             stub_block,
             exit_trampolines,
             compiling: Lock::new(Compiling::default()),
@@ -202,8 +220,18 @@ impl<'c> Native<'c> {
         self.threshold.store(threshold, Ordering::Relaxed);
     }
 
-    /// Has `observer` told of code that is made from now on.
+    /// Notifies `observer` of the stubs, and of code that is generated from now on.
     pub(super) fn observe(&mut self, observer: Box<dyn CodeObserver + 'c>) {
+        if let Ok(mut compiling) = self.compiling() {
+            compiling.compiler.record_source_map(observer.needs_lines());
+        }
+        let start = self.stub_block.address();
+        let block = start..start + self.stub_block.len();
+        // Without memory the stubs have no names and no unwind tables.
+        let eh_frame = core::mem::take(&mut self.stub_tables);
+        let (code, what) = (block.clone(), EngineCode::Stubs);
+        let placed = PlacedCode { what, block, code, lines: &[], eh_frame };
+        self.stub_registration = observer.placed(placed).unwrap_or(None);
         self.observer = Some(observer);
     }
 
@@ -299,13 +327,13 @@ impl<'c> Native<'c> {
         let none = CodeError::NoFunction { index: function };
         let index = usize::try_from(function).map_err(|_| none)?;
         let word = self.block.functions().get(index).ok_or(none)?;
-        let (place, is_new) = self.compile_once(function).inspect_err(|error| {
+        let (place, new) = self.compile_once(function).inspect_err(|error| {
             if let Some(heat) = self.heat.get(index).filter(|_| error.is_permanent()) {
                 heat.store(REFUSED, Ordering::Relaxed);
             }
         })?;
-        if is_new {
-            let registration = self.announce(function, place);
+        if let Some(tables) = new {
+            let registration = self.announce(function, place, &tables);
             if registration.is_some()
                 && let Ok(mut compiling) = self.compiling()
                 && let Some(code) = compiling.compiled.get_mut(&function)
@@ -317,13 +345,30 @@ impl<'c> Native<'c> {
         Ok(place)
     }
 
-    /// Reports new code to the observer, without a lock.
-    fn announce(&self, function: u32, (address, size): (usize, usize)) -> Registration {
-        self.observer.as_ref().and_then(|o| o.compiled(function, address..address + size))
+    /// Reports new code to the observer, without a lock. Without memory the code is not registered.
+    fn announce(
+        &self,
+        function: u32,
+        (address, size): (usize, usize),
+        tables: &FunctionTables,
+    ) -> Registration {
+        let observer = self.observer.as_ref()?;
+        let (what, block) = (EngineCode::Function(function), address..address + size);
+        let (code, lines) = (tables.code(&block), tables.lines());
+        let eh_frame = tables.eh_frame(address).ok()?;
+        observer.placed(PlacedCode { what, block, code, lines, eh_frame }).ok()?
     }
 
-    /// Compiles a function, if it is not yet: where its code is, and whether it is new.
-    fn compile_once(&self, function: u32) -> Result<((usize, usize), bool), CodeError> {
+    /// The tables of compiled code, if there is an observer for them.
+    fn tables(&self, compiled: &CompiledFunction<'_>) -> Result<FunctionTables, AllocError> {
+        self.observer.as_ref().map_or_else(|| Ok(FunctionTables::default()), |_| compiled.tables())
+    }
+
+    /// Compiles a function, if it is not yet: where its code is, and its tables if it is new.
+    fn compile_once(
+        &self,
+        function: u32,
+    ) -> Result<((usize, usize), Option<FunctionTables>), CodeError> {
         // Before the work: there is nowhere to put the code.
         if self.stub_block.is_forked() {
             return Err(ExecError::Forked.into());
@@ -331,10 +376,11 @@ impl<'c> Native<'c> {
         let mut compiling = self.compiling()?;
         let Compiling { compiler, compiled, .. } = &mut *compiling;
         if let Some(code) = compiled.get(&function) {
-            return Ok((code.place(), false));
+            return Ok((code.place(), None));
         }
-        let code = self.publish(&compiler.function(&self.program, function)?)?;
-        Ok((insert_code(compiled, function, code)?, true))
+        let function_code = compiler.function(&self.program, function)?;
+        let (code, tables) = (self.publish(&function_code)?, self.tables(&function_code)?);
+        Ok((insert_code(compiled, function, code)?, Some(tables)))
     }
 
     /// Places a compiled function.
@@ -345,8 +391,7 @@ impl<'c> Native<'c> {
         let request = Request::new(compiled.bytes.len()).aligned_to(align);
         let mut block = self.memory.allocate_with(request)?;
         block.as_mut_slice().copy_from_slice(compiled.bytes);
-        let frame_size = compiled.frame_size;
-        Ok(Code { registration: None, block: block.publish()?, frame_size })
+        Ok(Code::new(block.publish()?, compiled.frame_size))
     }
 
     /// The address and length of the code of each function that is compiled.
@@ -376,25 +421,35 @@ impl<'c> Native<'c> {
         if let Some(code) = self.entry_trampolines()?.get(&function) {
             return Ok(code.block.address());
         }
-        let block = self.entry_trampoline(function, found.params)?;
-        let mut code = Code { registration: None, block, frame_size: 0 };
-        // Before anybody has the address, and without the lock.
-        let observer = self.observer.as_ref();
-        code.registration = observer.map_or(Ok(None), |o| o.entered(function, code.range()))?;
+        let (block, rows) = self.entry_trampoline(function, found.params)?;
+        let mut code = Code::new(block, 0);
+        // Before a caller has the address, and without the lock.
+        if let Some(observer) = &self.observer {
+            let (what, block) = (EngineCode::EntryTrampoline(function), code.range());
+            let eh_frame = entry_eh_frame(HostMachine::UNWIND, &rows, &block)?;
+            let (code_range, lines) = (block.clone(), &[][..]);
+            let placed = PlacedCode { what, block, code: code_range, lines, eh_frame };
+            code.registration = observer.placed(placed)?;
+            code.entry = observer.entered(function, code.range())?;
+        }
         // Another thread may have been faster.
         Ok(insert_code(&mut *self.entry_trampolines()?, function, code)?.0)
     }
 
-    /// Drops what the observer has returned for functions that have an address.
+    /// Drops the registrations of the addresses of functions.
     pub(super) fn unregister(&self) {
         // In a child of fork the lock may be held for ever by a thread of the parent.
         let Ok(mut entry_trampolines) = self.entry_trampolines() else { return };
         for code in entry_trampolines.values_mut() {
-            code.registration = None;
+            code.entry = None;
         }
     }
 
-    fn entry_trampoline(&self, function: u32, params: u16) -> Result<ExecutableBlock, CodeError> {
+    fn entry_trampoline(
+        &self,
+        function: u32,
+        params: u16,
+    ) -> Result<(ExecutableBlock, Rows), CodeError> {
         let trampoline = EntryTrampoline {
             function,
             params,
@@ -404,11 +459,12 @@ impl<'c> Native<'c> {
             stack_end: enter::stack_end as *const () as usize,
             trapped: enter::trapped as *const () as usize,
         };
-        let code = stubs::assemble_entry_trampoline(&trampoline).map_err(CodegenError::from)?;
+        let assembled = stubs::assemble_entry_trampoline(&trampoline);
+        let (code, rows) = assembled.map_err(CodegenError::from)?;
         let request = Request::new(code.bytes.len()).aligned_to(16);
         let mut block = self.memory.allocate_with(request)?;
         block.as_mut_slice().copy_from_slice(&code.bytes);
-        Ok(block.publish()?)
+        Ok((block.publish()?, rows))
     }
 
     /// Whether one of the addresses that were given out is this one.
@@ -456,26 +512,31 @@ impl<'c> Native<'c> {
     fn replacement(&self, function: u32, at: u32, stack_end: usize) -> Option<usize> {
         let mut compiling = self.compiling().ok()?;
         let Compiling { compiler, replacements, .. } = &mut *compiling;
-        let mut is_new = false;
+        let mut new = None;
         if !replacements.contains_key(&(function, at)) {
             if !stack::is_left_to_compile(stack_end) {
                 return None;
             }
             replacements.try_reserve(1).ok()?;
             let compiled = compiler.replacement(&self.program, function, at);
-            let code = match compiled.and_then(|compiled| self.publish(&compiled)) {
+            let placed = compiled
+                .and_then(|compiled| Ok((self.publish(&compiled)?, self.tables(&compiled)?)));
+            let code = match placed {
                 Err(error) if error.is_permanent() => None,
-                code => Some(code.ok()?),
+                placed => {
+                    let (code, tables) = placed.ok()?;
+                    new = Some(tables);
+                    Some(code)
+                }
             };
             replacements.insert((function, at), code);
-            is_new = true;
         }
         let code = replacements.get(&(function, at))?.as_ref()?;
         let need = usize::try_from(code.frame_size).ok()?.saturating_add(CALL_STACK);
         let place = code.place();
         drop(compiling);
-        if is_new {
-            let registration = self.announce(function, place);
+        if let Some(tables) = new {
+            let registration = self.announce(function, place, &tables);
             if let Some(Some(code)) = self.compiling().ok()?.replacements.get_mut(&(function, at)) {
                 code.registration = registration;
             }
@@ -484,13 +545,19 @@ impl<'c> Native<'c> {
     }
 }
 
-/// Makes the stubs and, behind them, what stands in for functions. Where that begins comes last.
-fn publish_stubs(
-    memory: &CodeMemory,
-    functions: usize,
-) -> Result<(Stubs, ExecutableBlock, usize), CodeError> {
+/// The stubs of an engine.
+struct PublishedStubs {
+    stubs: Stubs,
+    block: ExecutableBlock,
+    /// The offset of the stand-ins in the block.
+    stand_ins: usize,
+    eh_frame: Vec<u8>,
+}
+
+/// Makes the stubs and, behind them, the stand-ins of functions.
+fn publish_stubs(memory: &CodeMemory, functions: usize) -> Result<PublishedStubs, CodeError> {
     let interpret = enter::interpret as *const () as usize;
-    let (code, stubs) = stubs::assemble(interpret).map_err(CodegenError::from)?;
+    let (code, stubs, rows) = stubs::assemble(interpret).map_err(CodegenError::from)?;
     let at = code.bytes.len();
     let size = functions.checked_mul(EXIT_TRAMPOLINE).and_then(|size| size.checked_add(at));
     // The stubs are aligned from the begin of the block.
@@ -507,7 +574,10 @@ fn publish_stubs(
             interpret,
         ));
     }
-    Ok((stubs, block.publish()?, at))
+    let block = block.publish()?;
+    let range = block.address()..block.address() + block.len();
+    let eh_frame = rows.eh_frame(HostMachine::UNWIND, &stubs, &range, at)?;
+    Ok(PublishedStubs { stubs, block, stand_ins: at, eh_frame })
 }
 
 /// The engine, as the interpreter asks it.

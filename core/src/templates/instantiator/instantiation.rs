@@ -7,6 +7,7 @@ use core::time::Duration;
 use super::environment::{CompileEnvironment, InstanceRequest};
 use super::{JitConfig, JitInstantiator};
 use crate::alloc_util::TryArc;
+use crate::codegen::registry::{GeneratedCode, GeneratedFunction};
 use crate::link::{Name, ShortName, host_arch};
 use crate::memory::{sleep, thread_id, yield_now};
 use crate::templates::code_cache;
@@ -184,7 +185,8 @@ impl Instantiation<'_> {
         };
         let record =
             policy.and_then(|policy| environment.encode_record(&request, &compiled, policy));
-        let instance = self.publish(&compiled, environment).map_err(|kind| self.failed(kind))?;
+        let instance =
+            self.publish(module, &compiled, environment).map_err(|kind| self.failed(kind))?;
         if record.is_some_and(|record| module.note.add_record(record)) {
             self.cached_in = Some(module.clone());
         }
@@ -233,7 +235,7 @@ impl Instantiation<'_> {
             let mut environment = CompileEnvironment::new(self.jit, &self.symbol);
             match code_cache::link(&code, &mut environment) {
                 Ok(compiled) => {
-                    if let Ok(instance) = self.publish(&compiled, environment) {
+                    if let Ok(instance) = self.publish(module, &compiled, environment) {
                         self.jit.cache_hits.fetch_add(1, Ordering::Relaxed);
                         self.jit.log(format_args!("{}: cached code", self.symbol));
                         return Some(Ok(instance));
@@ -251,21 +253,29 @@ impl Instantiation<'_> {
         None
     }
 
-    /// Publishes code and registers it with the observer.
+    /// Publishes code from the templates of `module` and registers it with the observer.
     fn publish(
         &self,
+        module: &Module,
         compiled: &Compiled,
         environment: CompileEnvironment<'_>,
     ) -> Result<Instance, InstantiateErrorKind> {
         let address = |target| environment.address(target);
         let block = publish(&self.jit.memory, host_arch(), compiled, address)?;
-        let code = block.address()..block.address() + block.len();
-        let observer = self.jit.observer.as_ref();
-        let registration =
-            observer.map_or(Ok(None), |observer| observer.made(&self.symbol, code))?;
-        let (symbol, signature) = (self.symbol.clone(), environment.signature);
-        let code_len = compiled.code.len();
-        let data = InstanceData { symbol, _registration: registration, block, code_len, signature };
+        let range = block.address()..block.address() + block.len();
+        let CompileEnvironment { signature, tables, .. } = environment;
+        let (mut registration, mut made) = (None, None);
+        if let Some(observer) = &self.jit.observer {
+            let (name, code) = (&*self.symbol, tables.code(&range));
+            let functions = &[GeneratedFunction { name, code, lines: tables.lines() }];
+            let (file, eh_frame) = (&*module.note.path, tables.eh_frame(range.start)?);
+            let block = range.clone();
+            registration = observer.register(GeneratedCode { block, functions, file, eh_frame })?;
+            made = observer.made(&self.symbol, range)?;
+        }
+        let (symbol, code_len) = (self.symbol.clone(), compiled.code.len());
+        let _registrations = [made, registration];
+        let data = InstanceData { symbol, _registrations, block, code_len, signature };
         Ok(Instance(TryArc::new(data)?))
     }
 

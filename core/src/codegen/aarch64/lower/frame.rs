@@ -27,9 +27,6 @@ const PAGE: u32 = 4096;
 /// one does not reach.
 const MANY_INSTRUCTIONS: usize = 200_000;
 
-/// DWARF number of v0. Source: DWARF for the Arm 64-bit Architecture (AADWARF64), 4.1 "DWARF register names".
-const DWARF_V0: u8 = 64;
-
 /// A callee-saved register.
 #[derive(Clone, Copy)]
 enum Saved {
@@ -41,7 +38,7 @@ impl Saved {
     fn dwarf(self) -> u8 {
         match self {
             Self::Int(number) => number,
-            Self::Float(number) => DWARF_V0 + number,
+            Self::Float(number) => Fpr::new(number).dwarf_number(),
         }
     }
 }

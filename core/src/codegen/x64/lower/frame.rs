@@ -14,21 +14,6 @@ const SAVED: [Gpr; 5] = [Gpr::Rbx, Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
 /// Frames that are larger touch every page in order, so that the guard page of the stack is not skipped.
 const PAGE: u32 = 4096;
 
-/// DWARF number of a register. Source: System V ABI, AMD64 supplement, figure 3.36.
-fn dwarf(register: Gpr) -> u8 {
-    match register {
-        Gpr::Rax => 0,
-        Gpr::Rdx => 1,
-        Gpr::Rcx => 2,
-        Gpr::Rbx => 3,
-        Gpr::Rsi => 4,
-        Gpr::Rdi => 5,
-        Gpr::Rbp => 6,
-        Gpr::Rsp => 7,
-        other => other.number(),
-    }
-}
-
 impl Lower<'_, '_> {
     fn saved(&self) -> impl DoubleEndedIterator<Item = Gpr> + use<> {
         let (mask, _) = self.allocation.callee_saved();
@@ -36,7 +21,7 @@ impl Lower<'_, '_> {
     }
 
     fn define_cfa(&mut self, register: Gpr, offset: u32) {
-        self.row(UnwindOp::DefineCfa { register: dwarf(register), offset });
+        self.row(UnwindOp::DefineCfa { register: register.dwarf_number(), offset });
     }
 
     pub(super) fn enter(&mut self) {
@@ -50,13 +35,13 @@ impl Lower<'_, '_> {
         self.asm.push(Gpr::Rbp);
         self.define_cfa(Gpr::Rsp, 16);
         let mut below = 16;
-        self.row(UnwindOp::Saved { register: dwarf(Gpr::Rbp), below });
+        self.row(UnwindOp::Saved { register: Gpr::Rbp.dwarf_number(), below });
         self.asm.mov(W64, Gpr::Rbp, Gpr::Rsp);
         self.define_cfa(Gpr::Rbp, 16);
         for register in self.saved() {
             self.asm.push(register);
             below += 8;
-            self.row(UnwindOp::Saved { register: dwarf(register), below });
+            self.row(UnwindOp::Saved { register: register.dwarf_number(), below });
         }
         self.allocate(self.frame.size - self.frame.saved);
     }
@@ -122,11 +107,11 @@ impl Lower<'_, '_> {
         }
         for register in self.saved().rev() {
             self.asm.pop(register);
-            self.row(UnwindOp::Restored { register: dwarf(register) });
+            self.row(UnwindOp::Restored { register: register.dwarf_number() });
         }
         self.asm.pop(Gpr::Rbp);
         self.define_cfa(Gpr::Rsp, 8);
-        self.row(UnwindOp::Restored { register: dwarf(Gpr::Rbp) });
+        self.row(UnwindOp::Restored { register: Gpr::Rbp.dwarf_number() });
     }
 
     /// Ends the code behind [`leave`](Self::leave).
