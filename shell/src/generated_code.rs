@@ -23,10 +23,10 @@ impl CodeRegistry for HostRegistry {
     }
 
     fn register(&self, code: GeneratedCode<'_>) -> AttachResult {
-        let GeneratedCode { block, functions, file, eh_frame } = code;
+        let GeneratedCode { block, functions, eh_frame } = code;
         let tables = UnwindTables::register(eh_frame)?;
         let names = if tools::is_on() {
-            announce(&block, functions, file, &tables.section)?
+            announce(&block, functions, &tables.section)?
         } else {
             Announced::default()
         };
@@ -80,7 +80,6 @@ impl Drop for UnwindTables {
 fn announce(
     block: &Range<usize>,
     all: &[GeneratedFunction<'_>],
-    file: &[u8],
     eh_frame: &[u8],
 ) -> Result<Announced, AllocError> {
     let functions = try_collect(all.iter().map(|function| Function {
@@ -100,7 +99,7 @@ fn announce(
     let lines = try_collect(all.iter().map(|function| {
         let (rows, others) = rest.split_at_checked(function.lines.len()).unwrap_or_default();
         rest = others;
-        Lines { file, rows }
+        Lines { file: function.file, rows }
     }))?;
     let block = block.start as u64..block.end as u64;
     let announced = tools::announce_with_lines(&functions, &lines, &[block], || {

@@ -17,7 +17,7 @@ use super::unwind::{UnwindMachine, UnwindRow};
 use super::x64::X64;
 use crate::alloc_util::AllocError;
 use crate::format::Arch;
-use crate::ir::FunctionInstance;
+use crate::ir::{Function, FunctionInstance};
 
 /// The code of one function, until the compiler compiles the next one.
 #[derive(Clone, Copy, Debug)]
@@ -43,12 +43,19 @@ pub struct CompiledFunction<'c> {
 }
 
 impl CompiledFunction<'_> {
-    /// Copies what a [registry](super::registry::CodeRegistry) needs once the code is in place.
+    /// Copies what a [registry](super::registry::CodeRegistry) needs once the code is in place. The lines count in the
+    /// first file that a location of `body` names.
     ///
     /// # Errors
     /// [`AllocError`].
-    pub fn tables(&self) -> Result<FunctionTables, AllocError> {
-        FunctionTables::new(self.unwind_machine, self.unwind, self.source_map, self.code_size)
+    pub fn tables(&self, body: &Function<'_>) -> Result<FunctionTables, AllocError> {
+        let file = if self.source_map.is_empty() {
+            None
+        } else {
+            body.locations().find_map(|location| location.file)
+        };
+        let (machine, file) = (self.unwind_machine, file.unwrap_or_default().as_bytes());
+        FunctionTables::new(machine, self.unwind, self.source_map, file, self.code_size)
     }
 }
 

@@ -4,12 +4,13 @@
 //! [`CodeRegistry`] of the host when it is in place, before a thread executes it. The host passes it on to unwinders,
 //! debuggers and profilers. The registration that it returns is dropped before the code is freed.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::code::SourceLoc;
 use super::unwind::{UnwindMachine, UnwindRow, UnwindTable};
-use crate::alloc_util::{AllocError, AttachResult, try_collect};
+use crate::alloc_util::{AllocError, AttachResult, try_collect, try_copy_bytes};
 
 /// A function of generated code.
 #[derive(Clone, Debug)]
@@ -18,8 +19,9 @@ pub struct GeneratedFunction<'c> {
     pub name: &'c [u8],
     /// The addresses of the instructions.
     pub code: Range<usize>,
-    /// The lines of the instructions, by ascending offset from the first one: [`SourceLoc::instruction`] is the line in
-    /// the [file](GeneratedCode::file). Empty if unknown or not [needed](CodeRegistry::needs_lines).
+    /// The name of the source in which lines count; empty if unknown.
+    pub file: &'c [u8],
+    /// The lines of the instructions, by ascending offset from the first one: [`SourceLoc::instruction`] is the line. Empty if unknown or not [needed](CodeRegistry::needs_lines).
     pub lines: &'c [SourceLoc],
 }
 
@@ -30,8 +32,6 @@ pub struct GeneratedCode<'c> {
     pub block: Range<usize>,
     /// The functions in the block, by ascending address.
     pub functions: &'c [GeneratedFunction<'c>],
-    /// The name of the source in which lines count; empty if unknown.
-    pub file: &'c [u8],
     /// An `.eh_frame` section with a record for each function, ended by a zero word; empty if the frames of the code
     /// are unknown. An unwinder reads it until the code is unregistered.
     pub eh_frame: Vec<u8>,
@@ -60,11 +60,12 @@ pub struct FunctionTables {
     machine: Option<UnwindMachine>,
     rows: Vec<UnwindRow>,
     lines: Vec<SourceLoc>,
+    file: Box<[u8]>,
     code_size: usize,
 }
 
 impl FunctionTables {
-    /// Copies the tables of `code_size` bytes of instructions.
+    /// Copies the tables of `code_size` bytes of instructions, whose lines count in `file`.
     ///
     /// # Errors
     /// [`AllocError`].
@@ -72,12 +73,18 @@ impl FunctionTables {
         machine: UnwindMachine,
         rows: &[UnwindRow],
         lines: &[SourceLoc],
+        file: &[u8],
         code_size: u32,
     ) -> Result<Self, AllocError> {
         let (rows, lines) =
             (try_collect(rows.iter().copied())?, try_collect(lines.iter().copied())?);
         let code_size = usize::try_from(code_size).unwrap_or(usize::MAX);
-        Ok(Self { machine: Some(machine), rows, lines, code_size })
+        Ok(Self { machine: Some(machine), rows, lines, file: try_copy_bytes(file)?, code_size })
+    }
+
+    /// The name of the source in which lines count; empty if unknown.
+    pub fn file(&self) -> &[u8] {
+        &self.file
     }
 
     /// The lines.

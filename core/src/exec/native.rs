@@ -51,7 +51,6 @@ impl RegisteredCode {
     fn new(
         block: ExecutableBlock,
         registry: Option<&SharedRegistry>,
-        file: &[u8],
         placed: &[Placed<'_>],
     ) -> Result<Self, AllocError> {
         let Some(registry) = registry else { return Ok(Self { _registration: None, block }) };
@@ -61,11 +60,12 @@ impl RegisteredCode {
         for Placed { name, start, tables } in placed {
             let at = range.start.saturating_add(*start);
             tables.add_to(&mut table, at)?;
-            let (code, lines) = (tables.code(&(at..range.end)), tables.lines());
-            functions.push(GeneratedFunction { name, code, lines });
+            let (code, file, lines) =
+                (tables.code(&(at..range.end)), tables.file(), tables.lines());
+            functions.push(GeneratedFunction { name, code, file, lines });
         }
         let eh_frame = table.finish()?;
-        let code = GeneratedCode { block: range, functions: &functions, file, eh_frame };
+        let code = GeneratedCode { block: range, functions: &functions, eh_frame };
         Ok(Self { _registration: registry.register(code)?, block })
     }
 
@@ -112,14 +112,14 @@ impl NativeBackend {
         let mut compiler = self.compiler();
         let placed = match compiler.compile(&instance, &STUB, 0, &|_| None) {
             Ok(compiled) => place(&self.memory, compiled.bytes)
-                .and_then(|block| Ok((block, compiled.tables()?))),
+                .and_then(|block| Ok((block, compiled.tables(instance.body())?))),
             Err(CodegenError::OutOfMemory) => Err(AllocError.into()),
             Err(_) => Err(BackendError::Machine),
         };
         self.recycle(compiler);
         let (block, tables) = placed?;
         let placed = [Placed { name, start: 0, tables: &tables }];
-        Ok(RegisteredCode::new(block, self.registry.as_ref(), b"", &placed)?)
+        Ok(RegisteredCode::new(block, self.registry.as_ref(), &placed)?)
     }
 
     fn needs_lines(&self) -> bool {
@@ -245,7 +245,7 @@ impl UnitCode {
         self.bytes.extend_from_slice(compiled.bytes);
         try_push(&mut self.starts, start)?;
         if self.has_tables {
-            try_push(&mut self.tables, compiled.tables()?)?;
+            try_push(&mut self.tables, compiled.tables(instance.body())?)?;
         }
         for relocation in compiled.relocations {
             let target = target(function, &instance, relocation.target, symbol)?;
@@ -307,7 +307,7 @@ impl UnitCode {
             tables,
         });
         let (placed, registry) = (try_collect(placed)?, backend.registry.as_ref());
-        let code = RegisteredCode::new(block.publish()?, registry, unit.file(), &placed)?;
+        let code = RegisteredCode::new(block.publish()?, registry, &placed)?;
         Ok(CompiledUnit { addresses, bytes: plan.size, code: try_box(code)? })
     }
 }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use hashbrown::HashMap;
 use thiserror::Error;
 
-use crate::alloc_util::{AllocError, try_collect, try_copy_bytes, try_push, try_with_capacity};
+use crate::alloc_util::{AllocError, try_collect, try_push, try_with_capacity};
 use crate::ir::text::{TextError, parse};
 use crate::ir::{
     Arguments, CalleeKind, Function, FunctionInstance, IrError, Scalar, ValueType, VerifiedTemplate,
@@ -127,8 +127,6 @@ impl UnitFunction {
 #[derive(Clone, Debug, Default)]
 pub struct Unit {
     functions: Vec<UnitFunction>,
-    /// The name of the source in which lines count; empty if unknown.
-    file: Box<[u8]>,
 }
 
 impl Unit {
@@ -140,7 +138,7 @@ impl Unit {
         if functions.len() > MAX_FUNCTIONS {
             return Err(UnitError::TooManyFunctions);
         }
-        let unit = Self { functions, file: Box::default() };
+        let unit = Self { functions };
         unit.check_names()?;
         for function in unit.functions() {
             unit.check_callees(function)?;
@@ -199,19 +197,6 @@ impl Unit {
             length(name).into_iter().chain(name.iter().chain(function.body.bytes()).copied())
         });
         try_collect(start.chain(parts))
-    }
-
-    /// Sets the name of the source in which the lines of the functions count, for debuggers and profilers.
-    ///
-    /// # Errors
-    /// [`AllocError`].
-    pub fn with_file(self, file: &[u8]) -> Result<Self, AllocError> {
-        Ok(Self { file: try_copy_bytes(file)?, ..self })
-    }
-
-    /// The name of the source; empty if unknown.
-    pub fn file(&self) -> &[u8] {
-        &self.file
     }
 
     /// The functions.

@@ -157,8 +157,8 @@ impl CodeObserver for CompiledCode<'_> {
         };
         let file = try_concat(&[&self.module, b":", function])?;
         let name = try_concat(&[&file, suffix])?;
-        let functions = &[GeneratedFunction { name: &name, code, lines }];
-        self.observer.register(GeneratedCode { block, functions, file: &file, eh_frame })
+        let functions = &[GeneratedFunction { name: &name, code, file: &file, lines }];
+        self.observer.register(GeneratedCode { block, functions, eh_frame })
     }
 
     fn entered(&self, function: u32, code: Range<usize>) -> AttachResult {

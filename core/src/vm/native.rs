@@ -361,7 +361,12 @@ impl<'c> Native<'c> {
 
     /// The tables of compiled code, if there is an observer for them.
     fn tables(&self, compiled: &CompiledFunction<'_>) -> Result<FunctionTables, AllocError> {
-        self.observer.as_ref().map_or_else(|| Ok(FunctionTables::default()), |_| compiled.tables())
+        let &CompiledFunction { unwind_machine, unwind, source_map, code_size, .. } = compiled;
+        if self.observer.is_none() {
+            return Ok(FunctionTables::default());
+        }
+        // The observer knows the name of the function, in which offsets count.
+        FunctionTables::new(unwind_machine, unwind, source_map, b"", code_size)
     }
 
     /// Compiles a function, if it is not yet: where its code is, and its tables if it is new.

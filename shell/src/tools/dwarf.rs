@@ -59,6 +59,7 @@ const ABBREVIATIONS: &[u8] = &[
 const DW_LNS_COPY: u8 = 1;
 const DW_LNS_ADVANCE_PC: u8 = 2;
 const DW_LNS_ADVANCE_LINE: u8 = 3;
+const DW_LNS_SET_FILE: u8 = 4;
 const DW_LNE_END_SEQUENCE: u8 = 1;
 const DW_LNE_SET_ADDRESS: u8 = 2;
 /// Instructions of 1 byte, statements by default, no special opcodes beyond those that a header needs, and the numbers
@@ -82,7 +83,7 @@ pub(super) fn sections(
     for (name, bytes) in [
         (&b".debug_abbrev"[..], abbreviations.finish()?),
         (b".debug_info", unit(functions, first.file)?),
-        (b".debug_line", line_program(functions, lines, first.file)?),
+        (b".debug_line", line_program(functions, lines)?),
     ] {
         try_push(&mut sections, DebugSection { name, address: 0, bytes })?;
     }
@@ -113,33 +114,34 @@ fn unit(functions: &[Function<'_>], file: &[u8]) -> Result<Vec<u8>, AllocError> 
 }
 
 /// The line program, with a sequence for each function that has lines.
-fn line_program(
-    functions: &[Function<'_>],
-    lines: &[Lines<'_>],
-    file: &[u8],
-) -> Result<Vec<u8>, AllocError> {
+fn line_program(functions: &[Function<'_>], lines: &[Lines<'_>]) -> Result<Vec<u8>, AllocError> {
     let mut header = FallibleBuf::default();
     header.put(LINE_PROGRAM);
-    // No directories; one file, without directory, time and size.
+    // No directories; a file for each function, without directory, time and size.
     header.put(&[0]);
-    put_name(&mut header, file);
-    header.put(&[0, 0, 0, 0]);
+    for Lines { file, .. } in lines {
+        put_name(&mut header, if file.is_empty() { b"?" } else { file });
+        header.put(&[0, 0, 0]);
+    }
+    header.put(&[0]);
     let header = header.finish()?;
     let mut program = FallibleBuf::default();
     program.put(&VERSION.to_le_bytes());
     program.put_u32(&[u32::try_from(header.len()).unwrap_or(0)]);
     program.put(&header);
-    for (function, lines) in functions.iter().zip(lines) {
-        put_sequence(&mut program, function, lines);
+    for ((function, lines), file) in functions.iter().zip(lines).zip(1..) {
+        put_sequence(&mut program, function, file, lines);
     }
     with_length(program)
 }
 
-fn put_sequence(program: &mut FallibleBuf, function: &Function<'_>, lines: &Lines<'_>) {
+fn put_sequence(program: &mut FallibleBuf, function: &Function<'_>, file: u64, lines: &Lines<'_>) {
     let Some(first) = lines.rows.first() else { return };
     let (mut address, mut line) = (function.address, 1);
     program.put(&[0, 9, DW_LNE_SET_ADDRESS]);
     program.put_u64(&[address]);
+    program.put(&[DW_LNS_SET_FILE]);
+    put_uleb(program, file);
     // The prologue belongs to the first line.
     let rows = lines.rows.iter().skip(1).map(|row| (row.address, row.line));
     for (at, number) in std::iter::once((address, first.line)).chain(rows) {
@@ -154,13 +156,17 @@ fn put_sequence(program: &mut FallibleBuf, function: &Function<'_>, lines: &Line
     program.put(&[0, 1, DW_LNE_END_SEQUENCE]);
 }
 
-fn put_advance(program: &mut FallibleBuf, mut bytes: u64) {
+fn put_advance(program: &mut FallibleBuf, bytes: u64) {
     program.put(&[DW_LNS_ADVANCE_PC]);
-    while bytes >= 0x80 {
-        program.put(&[low_bits(bytes) | 0x80]);
-        bytes >>= 7;
+    put_uleb(program, bytes);
+}
+
+fn put_uleb(program: &mut FallibleBuf, mut number: u64) {
+    while number >= 0x80 {
+        program.put(&[low_bits(number) | 0x80]);
+        number >>= 7;
     }
-    program.put(&[low_bits(bytes)]);
+    program.put(&[low_bits(number)]);
 }
 
 fn put_sleb(program: &mut FallibleBuf, mut number: i64) {
@@ -215,7 +221,8 @@ mod tests {
         });
         let row = |address, line| Line { address, line };
         let rows = [row(0x1004, 7), row(0x1010, 300), row(0x1200, 2)];
-        let lines = [Lines { file: b"a.spl", rows: &rows }, Lines::NONE];
+        let other = [row(0x1400, 9)];
+        let lines = [Lines { file: b"a.spl", rows: &rows }, Lines { file: b"b.spl", rows: &other }];
         let sections = sections(&functions, &lines).unwrap();
         let load = |id: SectionId| {
             let section = sections.iter().find(|section| section.name == id.name().as_bytes());
@@ -232,7 +239,8 @@ mod tests {
         {
             assert_eq!(line(address), Some(("a.spl".to_owned(), expected)), "{address:#x}");
         }
-        for address in [0xfff, 0x1300, 0x1404] {
+        assert_eq!(line(0x1404), Some(("b.spl".to_owned(), 9)));
+        for address in [0xfff, 0x1300, 0x1420] {
             assert_eq!(line(address), None, "{address:#x}");
         }
         for (address, expected) in [(0x12ff, Some("first")), (0x1404, Some("second"))] {

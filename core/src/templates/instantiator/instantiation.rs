@@ -185,8 +185,7 @@ impl Instantiation<'_> {
         };
         let record =
             policy.and_then(|policy| environment.encode_record(&request, &compiled, policy));
-        let instance =
-            self.publish(module, &compiled, environment).map_err(|kind| self.failed(kind))?;
+        let instance = self.publish(&compiled, environment).map_err(|kind| self.failed(kind))?;
         if record.is_some_and(|record| module.note.add_record(record)) {
             self.cached_in = Some(module.clone());
         }
@@ -235,7 +234,7 @@ impl Instantiation<'_> {
             let mut environment = CompileEnvironment::new(self.jit, &self.symbol);
             match code_cache::link(&code, &mut environment) {
                 Ok(compiled) => {
-                    if let Ok(instance) = self.publish(module, &compiled, environment) {
+                    if let Ok(instance) = self.publish(&compiled, environment) {
                         self.jit.cache_hits.fetch_add(1, Ordering::Relaxed);
                         self.jit.log(format_args!("{}: cached code", self.symbol));
                         return Some(Ok(instance));
@@ -253,10 +252,9 @@ impl Instantiation<'_> {
         None
     }
 
-    /// Publishes code from the templates of `module` and registers it with the observer.
+    /// Publishes code and registers it with the observer.
     fn publish(
         &self,
-        module: &Module,
         compiled: &Compiled,
         environment: CompileEnvironment<'_>,
     ) -> Result<Instance, InstantiateErrorKind> {
@@ -267,10 +265,10 @@ impl Instantiation<'_> {
         let (mut registration, mut made) = (None, None);
         if let Some(observer) = &self.jit.observer {
             let (name, code) = (&*self.symbol, tables.code(&range));
-            let functions = &[GeneratedFunction { name, code, lines: tables.lines() }];
-            let (file, eh_frame) = (&*module.note.path, tables.eh_frame(range.start)?);
-            let block = range.clone();
-            registration = observer.register(GeneratedCode { block, functions, file, eh_frame })?;
+            let (file, lines) = (tables.file(), tables.lines());
+            let functions = &[GeneratedFunction { name, code, file, lines }];
+            let (block, eh_frame) = (range.clone(), tables.eh_frame(range.start)?);
+            registration = observer.register(GeneratedCode { block, functions, eh_frame })?;
             made = observer.made(&self.symbol, range)?;
         }
         let (symbol, code_len) = (self.symbol.clone(), compiled.code.len());
