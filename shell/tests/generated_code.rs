@@ -293,11 +293,44 @@ extern "C" fn after_all() {
     std::hint::black_box(());
 }
 
-/// This test binary, to run [`all_kinds_of_code_call_back`] alone.
-fn again() -> Command {
+/// This test binary, to run a test alone.
+fn run_alone(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "all_kinds_of_code_call_back", "--test-threads=1"]);
+    command.args(["--exact", test, "--test-threads=1"]);
     command
+}
+
+fn again() -> Command {
+    run_alone("all_kinds_of_code_call_back")
+}
+
+/// The output of gdb for these commands, with gdb's JIT interface; `None` without gdb.
+fn gdb(commands: &[&str], program: &Command) -> Option<String> {
+    let found = Command::new("gdb").arg("--version").output().is_ok();
+    assert!(found || std::env::var_os("CI").is_none(), "gdb is not installed");
+    if !found {
+        eprintln!("SKIPPED: gdb is not installed");
+        return None;
+    }
+    let script = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
+        "generated-{}-{}.gdb",
+        std::process::id(),
+        commands.len()
+    ));
+    fs::write(&script, commands.join("\n") + "\n").unwrap();
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-nx", "-batch", "-x"]).arg(&script);
+    gdb.arg("--args").arg(program.get_program()).args(program.get_args());
+    let output = gdb.env("SMF_GDB", "1").env_remove("DEBUGINFOD_URLS").output().unwrap();
+    fs::remove_file(script).unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    if errors.contains("hardware breakpoint") && std::env::var_os("CI").is_none() {
+        eprintln!("SKIPPED: this machine has no hardware breakpoints: {errors}");
+        return None;
+    }
+    assert!(output.status.success(), "{said}\n{errors}");
+    Some(said)
 }
 
 #[test]
@@ -388,23 +421,18 @@ fn assert_in_order(text: &str, pieces: &[&str]) {
 
 #[test]
 fn gdb_shows_frames_and_lines_of_all_kinds_of_code() {
-    let found = Command::new("gdb").arg("--version").output().is_ok();
-    assert!(found || std::env::var_os("CI").is_none(), "gdb is not installed");
-    if !found {
-        eprintln!("SKIPPED: gdb is not installed");
-        return;
+    let mut commands = vec!["break observe", "break after_all", "run"];
+    for kind in ["echo bytecode\\n", "echo template\\n", "echo manager\\n"] {
+        commands.extend([kind, "backtrace", "frame 1", "continue"]);
     }
-    let mut gdb = Command::new("gdb");
-    gdb.args(["-nx", "-batch", "-ex", "break observe", "-ex", "break after_all", "-ex", "run"]);
-    for commands in ["echo bytecode\\n", "echo template\\n", "echo manager\\n"] {
-        gdb.args(["-ex", commands, "-ex", "backtrace", "-ex", "frame 1", "-ex", "continue"]);
-    }
-    gdb.args(["-ex", "echo after\\n", "-ex", "info functions made.smf"]);
-    gdb.args(["-ex", "info functions \\$i64", "-ex", "info line sum.spl:13"]);
-    let program = again();
-    gdb.arg("--args").arg(program.get_program()).args(program.get_args());
-    let output = gdb.env("SMF_GDB", "1").env_remove("DEBUGINFOD_URLS").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    commands.extend(["echo after\\n", "info functions made.smf", "info functions \\$i64"]);
+    commands.extend([
+        "python",
+        "try: gdb.execute('info line sum.spl:13')",
+        "except gdb.error: pass",
+    ]);
+    commands.push("end");
+    let Some(said) = gdb(&commands, &again()) else { return };
     assert_in_order(
         &said,
         &[
@@ -438,4 +466,65 @@ fn gdb_shows_frames_and_lines_of_all_kinds_of_code() {
     for name in ["made.smf:", "list.spl", "sum.spl\" "] {
         assert!(!after.contains(name), "{name}: {said}");
     }
+}
+
+/// Also run under gdb by another test. `outer` is compiled, and `inner` interpreted.
+#[test]
+fn bytecode_enters_and_leaves_the_interpreter() {
+    let _alone = alone();
+    with_bytecode(Tiers::Compile { threshold: NEVER }, |module| {
+        let engine = module.engine().unwrap();
+        engine.compile(0).unwrap();
+        let entry = module.function(b"outer").unwrap();
+        for _ in 0..2 {
+            assert_eq!(call_at(entry, 40), 42);
+        }
+        assert_eq!(engine.call(0, &[40]), Ok(42));
+    });
+}
+
+/// Entry trampoline, entry stub, stand-in and interpreter stub, in both directions.
+#[test]
+fn every_instruction_between_rust_and_bytecode_has_its_caller() {
+    let steps = "set $n = 0\nwhile $n < 90\nstepi\necho STEP\\n\nbacktrace\nset $n = $n + 1\nend";
+    // Where the interpreter returns to.
+    let back = "python\nframe = gdb.newest_frame()\nwhile frame.name() != 'made.smf:stubs':\n frame = \
+                frame.older()\nframe.select()\nend\nthbreak *$pc\ncontinue";
+    let commands = [
+        "break observe",
+        "run",
+        "hbreak *(long)&'made.smf:outer:entry'",
+        "hbreak *(long)&'made.smf:stubs'",
+        // By the address of the function.
+        "continue",
+        steps,
+        "continue",
+        back,
+        steps,
+        // By the engine.
+        "continue",
+        steps,
+        "continue",
+        back,
+        steps,
+        "delete",
+        "continue",
+    ];
+    let program = run_alone("bytecode_enters_and_leaves_the_interpreter");
+    let Some(said) = gdb(&commands, &program) else { return };
+    let (_, steps) = said.split_once("STEP\n").unwrap();
+    let all: Vec<&str> = steps.split("STEP\n").collect();
+    for step in &all {
+        let last = "bytecode_enters_and_leaves_the_interpreter";
+        assert!(step.contains(last) && !step.contains("corrupt"), "{step}");
+    }
+    let at = |name: &str| all.iter().filter(|step| step.contains(name)).count();
+    let first = |name: &str| {
+        all.iter()
+            .filter(|step| step.lines().any(|l| l.starts_with("#0") && l.contains(name)))
+            .count()
+    };
+    let counts = ["made.smf:outer:entry", "made.smf:outer ", "made.smf:stubs"].map(first);
+    assert!(all.len() == 360 && counts.iter().all(|&count| count > 5), "{counts:?}\n{said}");
+    assert!(at("made.smf:stubs") > counts[2]);
 }
