@@ -10,7 +10,10 @@
 //! [`ExecError::Forked`], or is interpreted.
 
 mod block;
+mod create;
 mod enter;
+mod entry;
+mod hook;
 mod stubs;
 
 use alloc::boxed::Box;
@@ -22,24 +25,24 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use hashbrown::HashMap;
 
 use super::compiler::Compiler;
-use super::{
-    CodeError, CodeObserver, EngineCode, InterpreterPool, NEVER, PlacedCode, Registration,
-    TrapHook, stack,
-};
-use crate::alloc_util::{AllocError, try_box, try_collect, try_with_capacity};
+use super::error::CodeError;
+use super::interpreter_pool::InterpreterPool;
+use super::observer::{CodeObserver, EngineCode, PlacedCode, Registration, TrapHook};
+use super::stack;
+use super::tiers::NEVER;
+use crate::alloc_util::AllocError;
 use crate::bytecode::host::{HostTable, Signals};
 use crate::bytecode::interpret::{Environment, LoopHead, StackSpace, TierUp};
 use crate::bytecode::objects::{Objects, Value};
 use crate::bytecode::verify::Program;
-use crate::codegen::lowering::Machine;
+use crate::codegen::CompiledFunction;
 use crate::codegen::registry::FunctionTables;
-use crate::codegen::{CodegenError, CompiledFunction};
 use crate::memory::code_alloc::{CodeMemory, ExecError, ExecutableBlock, Request};
 use crate::memory::lock::{Lock, LockGuard, ProcessId};
-use crate::trap::bytecode::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
+use crate::trap::bytecode::{Cause, MAX_DEPTH, Trap};
 use block::Block;
-use enter::Hook;
-use stubs::{EXIT_TRAMPOLINE, EntryTrampoline, Rows, Stubs, entry_eh_frame};
+use hook::Hook;
+use stubs::Stubs;
 
 /// The machine that this engine compiles for.
 #[cfg(target_arch = "x86_64")]
@@ -134,73 +137,6 @@ impl fmt::Debug for Native<'_> {
 }
 
 impl<'c> Native<'c> {
-    /// An engine for `program`, which `hosts` has been [linked](HostTable::link) with. A function is
-    /// compiled when it has been called, and its loops gone round, `threshold` times; at 0 before it
-    /// runs at all.
-    ///
-    /// # Errors
-    /// No memory, or none for code.
-    pub(super) fn new(
-        program: Program<'c>,
-        hosts: HostTable,
-        memory: CodeMemory,
-        threshold: u32,
-    ) -> Result<Box<Self>, CodeError> {
-        let count = program.functions().len();
-        let block = Block::new(count).ok_or(CodeError::OutOfMemory)?;
-        let PublishedStubs { stubs, block: stub_block, stand_ins, eh_frame: stub_tables } =
-            publish_stubs(&memory, count)?;
-        let first = stub_block.address() + stand_ins;
-        let exit_trampolines = first..first + count * EXIT_TRAMPOLINE;
-        let last = program.host_calls().last().map_or(0, |call| usize::from(call.index) + 1);
-        let mut host_addresses = try_with_capacity(last)?;
-        host_addresses.resize(last, 0);
-        for call in program.host_calls() {
-            let place = host_addresses.get_mut(usize::from(call.index));
-            if let (Some(place), Some(function)) = (place, hosts.get(call.index)) {
-                *place = function.address();
-            }
-        }
-        let process = ProcessId::current();
-        let mut native = try_box(Self {
-            entry_trampolines: Lock::new(Codes::default()),
-            observer: None,
-            program,
-            hosts,
-            block,
-            host_addresses,
-            memory,
-            stubs,
-            stub_tables,
-            stub_registration: None,
-            stub_block,
-            exit_trampolines,
-            compiling: Lock::new(Compiling::default()),
-            process,
-            heat: try_collect(core::iter::repeat_with(AtomicU32::default).take(count))?,
-            threshold: AtomicU32::new(threshold),
-            interpreters: InterpreterPool::new(process),
-            hook: Hook::default(),
-        })?;
-        native.fill_block();
-        Ok(native)
-    }
-
-    fn fill_block(&mut self) {
-        let engine = core::ptr::from_ref(self).expose_provenance();
-        let header = self.block.header_mut();
-        header.host_functions = self.host_addresses.as_ptr().expose_provenance();
-        header.engine = engine;
-        for (word, exit_trampoline) in self
-            .block
-            .functions()
-            .iter()
-            .zip(self.exit_trampolines.clone().step_by(EXIT_TRAMPOLINE))
-        {
-            word.store(exit_trampoline, Ordering::Relaxed);
-        }
-    }
-
     fn stub(&self, offset: usize) -> usize {
         self.stub_block.address() + offset
     }
@@ -250,12 +186,6 @@ impl<'c> Native<'c> {
     /// [`ExecError::Forked`].
     fn compiling(&self) -> Result<LockGuard<'_, Compiling>, ExecError> {
         self.process.lock(&self.compiling).ok_or(ExecError::Forked)
-    }
-
-    /// # Errors
-    /// [`ExecError::Forked`].
-    fn entry_trampolines(&self) -> Result<LockGuard<'_, Codes>, ExecError> {
-        self.process.lock(&self.entry_trampolines).ok_or(ExecError::Forked)
     }
 
     fn params(&self, function: u32) -> usize {
@@ -410,74 +340,6 @@ impl<'c> Native<'c> {
         }
     }
 
-    /// A function of the C convention that calls function `function`, which may be compiled or not,
-    /// with its arguments, and returns its result: an integer, the bits of a float, 1 or 0 of a bool, 0
-    /// of nil. When the call is stopped it returns 0, after the [hook](Native::on_trap) was told. The
-    /// address is the same every time, and valid as long as the engine.
-    ///
-    /// # Errors
-    /// No such function, more than eight parameters, or no memory.
-    pub(super) fn address(&self, function: u32) -> Result<usize, CodeError> {
-        let found = self.program.function(function);
-        let found = found.ok_or(CodeError::NoFunction { index: function })?;
-        if found.params > 8 {
-            return Err(CodeError::Parameters { index: function, params: found.params });
-        }
-        if let Some(code) = self.entry_trampolines()?.get(&function) {
-            return Ok(code.block.address());
-        }
-        let (block, rows) = self.entry_trampoline(function, found.params)?;
-        let mut code = Code::new(block, 0);
-        // Before a caller has the address, and without the lock.
-        if let Some(observer) = &self.observer {
-            let (what, block) = (EngineCode::EntryTrampoline(function), code.range());
-            let eh_frame = entry_eh_frame(HostMachine::UNWIND, &rows, &block)?;
-            let (code_range, lines) = (block.clone(), &[][..]);
-            let placed = PlacedCode { what, block, code: code_range, lines, eh_frame };
-            code.registration = observer.placed(placed)?;
-            code.entry = observer.entered(function, code.range())?;
-        }
-        // Another thread may have been faster.
-        Ok(insert_code(&mut *self.entry_trampolines()?, function, code)?.0)
-    }
-
-    /// Drops the registrations of the addresses of functions.
-    pub(super) fn unregister(&self) {
-        // In a child of fork the lock may be held for ever by a thread of the parent.
-        let Ok(mut entry_trampolines) = self.entry_trampolines() else { return };
-        for code in entry_trampolines.values_mut() {
-            code.entry = None;
-        }
-    }
-
-    fn entry_trampoline(
-        &self,
-        function: u32,
-        params: u16,
-    ) -> Result<(ExecutableBlock, Rows), CodeError> {
-        let trampoline = EntryTrampoline {
-            function,
-            params,
-            shared: self.block.address(),
-            depth: MAX_DEPTH - 1,
-            budget: DEFAULT_BUDGET,
-            stack_end: enter::stack_end as *const () as usize,
-            trapped: enter::trapped as *const () as usize,
-        };
-        let assembled = stubs::assemble_entry_trampoline(&trampoline);
-        let (code, rows) = assembled.map_err(CodegenError::from)?;
-        let request = Request::new(code.bytes.len()).aligned_to(16);
-        let mut block = self.memory.allocate_with(request)?;
-        block.as_mut_slice().copy_from_slice(&code.bytes);
-        Ok((block.publish()?, rows))
-    }
-
-    /// Whether one of the addresses that were given out is this one.
-    pub(super) fn has_address(&self, address: usize) -> bool {
-        self.entry_trampolines()
-            .is_ok_and(|all| all.values().any(|code| code.block.address() == address))
-    }
-
     /// Calls a function with values and objects.
     ///
     /// # Errors
@@ -548,41 +410,6 @@ impl<'c> Native<'c> {
         }
         stack::is_left(need, stack_end).then_some(place.0)
     }
-}
-
-/// The stubs of an engine.
-struct PublishedStubs {
-    stubs: Stubs,
-    block: ExecutableBlock,
-    /// The offset of the stand-ins in the block.
-    stand_ins: usize,
-    eh_frame: Vec<u8>,
-}
-
-/// Makes the stubs and, behind them, the stand-ins of functions.
-fn publish_stubs(memory: &CodeMemory, functions: usize) -> Result<PublishedStubs, CodeError> {
-    let interpret = enter::interpret as *const () as usize;
-    let (code, stubs, rows) = stubs::assemble(interpret).map_err(CodegenError::from)?;
-    let at = code.bytes.len();
-    let size = functions.checked_mul(EXIT_TRAMPOLINE).and_then(|size| size.checked_add(at));
-    // The stubs are aligned from the begin of the block.
-    let request = Request::new(size.ok_or(CodeError::OutOfMemory)?).aligned_to(16);
-    let mut block = memory.allocate_with(request)?;
-    let interpret = isize::try_from(stubs.interpret).unwrap_or(0);
-    let (first, rest) = block.as_mut_slice().split_at_mut_checked(at).unwrap_or_default();
-    first.copy_from_slice(&code.bytes);
-    for ((place, function), number) in rest.chunks_exact_mut(EXIT_TRAMPOLINE).zip(0..).zip(0..) {
-        let number: usize = number;
-        place.copy_from_slice(&stubs::exit_trampoline(
-            function,
-            at + number * EXIT_TRAMPOLINE,
-            interpret,
-        ));
-    }
-    let block = block.publish()?;
-    let range = block.address()..block.address() + block.len();
-    let eh_frame = rows.eh_frame(HostMachine::UNWIND, &stubs, &range, at)?;
-    Ok(PublishedStubs { stubs, block, stand_ins: at, eh_frame })
 }
 
 /// The engine, as the interpreter asks it.

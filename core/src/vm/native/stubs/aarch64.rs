@@ -88,7 +88,8 @@ fn pair_rows(asm: &Assembler, rows: &mut Rows, registers: [u8; 2], below: Option
 /// Stores or loads the callee-saved registers, `at` bytes above the stack pointer and [`SAVED_BYTES`] below the canonical
 /// frame address. Uses x16.
 fn move_saved(asm: &mut Assembler, at: Imm12, is_store: bool, rows: &mut Rows) {
-    let below = |at: u32| is_store.then_some(SAVED_BYTES - at);
+    let below =
+        |at: i64| is_store.then(|| SAVED_BYTES.saturating_sub(u32::try_from(at).unwrap_or(0)));
     let (ints, floats) =
         if is_store { (Pair::STP_X, Pair::STP_D) } else { (Pair::LDP_X, Pair::LDP_D) };
     let base = Gpr::X16;
@@ -98,12 +99,12 @@ fn move_saved(asm: &mut Assembler, at: Imm12, is_store: bool, rows: &mut Rows) {
     for (first, at) in (19..29).step_by(2).zip((16..).step_by(16)) {
         let registers = [Gpr::new(first), Gpr::new(first + 1)];
         asm.pair(ints, registers, PairMode::Offset, base, at);
-        pair_rows(asm, rows, registers.map(Gpr::number), below(at.unsigned_abs()));
+        pair_rows(asm, rows, registers.map(Gpr::number), below(at));
     }
     for (first, at) in (8..16).step_by(2).zip((96..).step_by(16)) {
         let registers = [Fpr::new(first), Fpr::new(first + 1)];
         asm.pair_float(floats, registers, PairMode::Offset, base, at);
-        pair_rows(asm, rows, registers.map(Fpr::dwarf_number), below(at.unsigned_abs()));
+        pair_rows(asm, rows, registers.map(Fpr::dwarf_number), below(at));
     }
 }
 
