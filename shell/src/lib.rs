@@ -13,6 +13,7 @@
 //! * `pack` (feature `pack`): links relocatable ELF objects into a module;
 //! * [`prefetch`]: reads files into a cache in advance, on several threads;
 //! * [`call`]: calls machine code and catches its traps; `call_record` is the state of a thread that calls from C;
+//! * [`generated_code`]: registers generated code with unwinders, profilers and debuggers;
 //! * [`jit`]: registers template instances with the process; `types_json` converts their types from and to JSON;
 //! * `stack` (feature `jit`): the stack bounds of a thread, which bytecode checks;
 //! * [`tools`]: registers code with profilers and debuggers;
@@ -39,6 +40,7 @@ pub mod ffi;
 pub mod file_lease;
 pub mod files;
 mod fork;
+pub mod generated_code;
 pub mod guide;
 #[cfg(feature = "host")]
 pub mod host_services;

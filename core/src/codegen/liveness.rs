@@ -18,6 +18,7 @@
 
 use alloc::vec::Vec;
 
+use crate::alloc_util::sort::sort_by_key;
 use crate::alloc_util::{AllocError, try_push, try_reserve};
 use crate::ir::{FunctionInstance, Instruction, Opcode, Operands};
 
@@ -196,7 +197,7 @@ impl Liveness {
     /// Merges loops of one head, extends loops that overlap until they are nested, and links each to the innermost
     /// one around it.
     fn nest_loops(&mut self) {
-        self.loops.sort_unstable_by_key(|found| (found.start, core::cmp::Reverse(found.end)));
+        sort_by_key(&mut self.loops, |found| (found.start, core::cmp::Reverse(found.end)));
         self.loops.dedup_by_key(|found| found.start);
         let mut around = NIL;
         for index in 0..self.loops.len() {

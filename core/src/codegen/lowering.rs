@@ -15,6 +15,7 @@ use super::regalloc::{Allocation, Location, RegisterFile, is_float};
 use super::unwind::{UnwindMachine, UnwindOp, UnwindRow};
 use crate::alloc_util::{AllocError, try_push};
 use crate::codegen::code::SourceLoc;
+use crate::format::Arch;
 use crate::ir::error::Part;
 use crate::ir::{Callee, Function, FunctionInstance, Instruction, IrError, Opcode, Scalar};
 
@@ -35,6 +36,9 @@ pub(crate) trait Machine: Debug + Sized {
 
     /// The registers for locals, and those of the calling convention.
     const REGISTERS: &'static RegisterFile;
+
+    /// The architecture in the header of a module with this code.
+    const ARCH: Arch;
 
     /// What unwind tables need to know.
     const UNWIND: UnwindMachine;

@@ -15,9 +15,9 @@ pub(crate) struct Shift {
 }
 
 /// An assembler as the machine-independent part uses it. Errors are kept until [`code`](Self::code).
-pub(crate) trait MachineAssembler: Debug + Default {
+pub(crate) trait MachineAssembler: Debug + Default + Send {
     /// A place in the code.
-    type Label: Copy + Debug;
+    type Label: Copy + Debug + Send;
 
     /// Consecutive labels.
     type Labels: Copy + Debug;

@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use super::liveness::{Interval, Liveness, call_operands};
+use crate::alloc_util::sort::sort_by_key;
 use crate::alloc_util::{AllocError, try_push, try_reserve};
 use crate::ir::{FunctionInstance, Instruction};
 
@@ -282,7 +283,7 @@ impl Allocation {
         self.saved.retain(|saved| {
             !matches!(locations.get(usize::from(saved.local)), Some(Location::Frame(_)))
         });
-        self.saved.sort_unstable_by_key(|saved| (saved.first_value, saved.local));
+        sort_by_key(&mut self.saved, |saved| (saved.first_value, saved.local));
         let mut next_saved = 0;
         for index in 0..self.order.len() {
             let Some(&(first_value, local)) = self.order.get(index) else { break };

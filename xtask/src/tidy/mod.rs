@@ -52,6 +52,7 @@ const UNSAFE: &[&str] = &[
     "core/src/trap/x86_64.rs",
     "core/src/vm/native/block.rs",
     "core/src/vm/native/enter.rs",
+    "core/src/vm/native/hook.rs",
     "core/src/vm/stack.rs",
     "shell/capi/src/lib.rs",
     "shell/examples/pack_and_run.rs",

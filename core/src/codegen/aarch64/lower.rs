@@ -31,6 +31,7 @@ use crate::codegen::lowering::{Lowering, Machine};
 use crate::codegen::machine::{MachineAssembler, Register, Shift};
 use crate::codegen::regalloc::{ClassRegisters, RegisterFile};
 use crate::codegen::unwind::UnwindMachine;
+use crate::format::Arch;
 use crate::ir::interpret::number;
 use crate::ir::{Instruction, Opcode, Scalar};
 
@@ -148,6 +149,8 @@ impl Machine for Aarch64 {
     type Float = Fpr;
 
     const REGISTERS: &'static RegisterFile = &REGISTERS;
+    const ARCH: Arch = Arch::AARCH64;
+
     const UNWIND: UnwindMachine = UnwindMachine {
         return_address: 30,
         stack_pointer: 31,

@@ -29,6 +29,7 @@ use crate::codegen::x64::operand::Mem;
 use crate::codegen::x64::operand::{Float, Gpr, W64, Xmm};
 use crate::codegen::x64::storage::Growing;
 use crate::codegen::x64::storage::Storage;
+use crate::format::Arch;
 use crate::ir::interpret::number;
 use crate::ir::{Instruction, Opcode, Scalar};
 
@@ -137,6 +138,8 @@ impl Machine for X64 {
     type Float = Xmm;
 
     const REGISTERS: &'static RegisterFile = &REGISTERS;
+    const ARCH: Arch = Arch::X86_64;
+
     const UNWIND: UnwindMachine = UnwindMachine {
         return_address: 16,
         stack_pointer: 7,

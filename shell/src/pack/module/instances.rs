@@ -12,8 +12,8 @@ use smf_core::format::template::{Template, Templates};
 use smf_core::format::{Arch, SectionKind};
 use smf_core::link::TRAP_HOOK;
 use smf_core::templates::{
-    CompileError, CompileRequest, Compiled, Compiler, Environment, IrBodies, PrecompiledBodies,
-    Target,
+    Aarch64Bodies, CompileError, CompileRequest, Compiled, Compiler, Environment,
+    PrecompiledBodies, Target, X64Bodies,
 };
 use smf_core::trap::trap_hook;
 use smf_core::types::{Type, mangle, mangle_plain};
@@ -228,8 +228,10 @@ impl Instantiator<'_, '_> {
                 format!("the template has {taken} type parameters, and {given} types are given");
             return Err(Failure::Compile(CompileError::because(why)));
         }
-        let (ir, precompiled) = (IrBodies::new(), PrecompiledBodies);
-        let compilers: [&dyn Compiler; 2] = [&precompiled, &ir];
+        let (x64, aarch64) = (X64Bodies::new(), Aarch64Bodies::new());
+        // Each refuses the other machines.
+        let ir: &dyn Compiler = if self.arch == Arch::AARCH64 { &aarch64 } else { &x64 };
+        let compilers: [&dyn Compiler; 2] = [&PrecompiledBodies, ir];
         let compiler = compilers.into_iter().find(|compiler| compiler.recognizes(template.body));
         let unknown =
             || CompileError::because("no compiler of the linker knows the form of its body");

@@ -1,6 +1,7 @@
 //! Prologue, epilogue and trap sites.
 
 use super::Lower;
+use crate::alloc_util::sort::sort_by_key;
 use crate::codegen::options::{TRAP_HOOK, TrapConvention};
 use crate::codegen::regalloc::Location;
 use crate::codegen::unwind::UnwindOp;
@@ -13,21 +14,6 @@ const SAVED: [Gpr; 5] = [Gpr::Rbx, Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
 /// Frames that are larger touch every page in order, so that the guard page of the stack is not skipped.
 const PAGE: u32 = 4096;
 
-/// DWARF number of a register. Source: System V ABI, AMD64 supplement, figure 3.36.
-fn dwarf(register: Gpr) -> u8 {
-    match register {
-        Gpr::Rax => 0,
-        Gpr::Rdx => 1,
-        Gpr::Rcx => 2,
-        Gpr::Rbx => 3,
-        Gpr::Rsi => 4,
-        Gpr::Rdi => 5,
-        Gpr::Rbp => 6,
-        Gpr::Rsp => 7,
-        other => other.number(),
-    }
-}
-
 impl Lower<'_, '_> {
     fn saved(&self) -> impl DoubleEndedIterator<Item = Gpr> + use<> {
         let (mask, _) = self.allocation.callee_saved();
@@ -35,7 +21,7 @@ impl Lower<'_, '_> {
     }
 
     fn define_cfa(&mut self, register: Gpr, offset: u32) {
-        self.row(UnwindOp::DefineCfa { register: dwarf(register), offset });
+        self.row(UnwindOp::DefineCfa { register: register.dwarf_number(), offset });
     }
 
     pub(super) fn enter(&mut self) {
@@ -49,13 +35,13 @@ impl Lower<'_, '_> {
         self.asm.push(Gpr::Rbp);
         self.define_cfa(Gpr::Rsp, 16);
         let mut below = 16;
-        self.row(UnwindOp::Saved { register: dwarf(Gpr::Rbp), below });
+        self.row(UnwindOp::Saved { register: Gpr::Rbp.dwarf_number(), below });
         self.asm.mov(W64, Gpr::Rbp, Gpr::Rsp);
         self.define_cfa(Gpr::Rbp, 16);
         for register in self.saved() {
             self.asm.push(register);
             below += 8;
-            self.row(UnwindOp::Saved { register: dwarf(register), below });
+            self.row(UnwindOp::Saved { register: register.dwarf_number(), below });
         }
         self.allocate(self.frame.size - self.frame.saved);
     }
@@ -121,11 +107,11 @@ impl Lower<'_, '_> {
         }
         for register in self.saved().rev() {
             self.asm.pop(register);
-            self.row(UnwindOp::Restored { register: dwarf(register) });
+            self.row(UnwindOp::Restored { register: register.dwarf_number() });
         }
         self.asm.pop(Gpr::Rbp);
         self.define_cfa(Gpr::Rsp, 8);
-        self.row(UnwindOp::Restored { register: dwarf(Gpr::Rbp) });
+        self.row(UnwindOp::Restored { register: Gpr::Rbp.dwarf_number() });
     }
 
     /// Ends the code behind [`leave`](Self::leave).
@@ -156,7 +142,7 @@ impl Lower<'_, '_> {
     /// Puts down the trap sites, those of one code together. All but the first jump back to what they share.
     pub(super) fn trap_sites(&mut self) {
         let mut traps = core::mem::take(&mut self.buffers.traps);
-        traps.sort_unstable_by_key(|site| (site.code, site.at));
+        sort_by_key(&mut traps, |site| (site.code, site.at));
         let (place, number) = match self.options.traps {
             TrapConvention::Hook => (Gpr::Rsi, Gpr::Rdi),
             TrapConvention::Context { .. } => (Gpr::Rdx, Gpr::Rsi),
