@@ -203,7 +203,7 @@ fn with_length(bytes: FallibleBuf) -> Result<Vec<u8>, AllocError> {
 }
 
 #[cfg(test)]
-#[cfg(feature = "cli")]
+#[cfg(feature = "inspect")]
 mod tests {
     use addr2line::Context;
     use addr2line::gimli::{Dwarf, EndianSlice, Error, LittleEndian, SectionId};
