@@ -107,6 +107,7 @@ fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
         enabled: flags & DISABLED == 0,
         verbose: flags & VERBOSE != 0,
         keep_code: flags & KEEP_CODE != 0,
+        ..JitConfig::default()
     };
     let memory = blocks::with(|blocks| blocks.share())?;
     let compiler = TryArc::new(CallbackCompiler::default())?;
