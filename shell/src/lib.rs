@@ -14,6 +14,7 @@
 //! * [`call`]: calls machine code and catches its traps; `call_record` is the state of a thread that calls from C;
 //! * [`jit`]: registers template instances with the process; `types_json` converts their types from and to JSON;
 //! * `stack` (feature `jit`): the stack bounds of a thread, which bytecode checks;
+//! * `exec` (feature `exec`): the execution manager with back ends by name, Simple source and functions of the host;
 //! * [`tools`]: registers code with profilers and debuggers;
 //! * `ffi` (feature `c-api`): the exports that `include/smf.h` declares; `code_map` holds the addresses that C may
 //!   call;
@@ -31,6 +32,8 @@ pub mod cfi;
 #[cfg(feature = "c-api")]
 mod code_map;
 mod debug_info;
+#[cfg(feature = "exec")]
+pub mod exec;
 mod fallible_buf;
 #[cfg(feature = "c-api")]
 pub mod ffi;
