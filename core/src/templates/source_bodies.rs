@@ -32,7 +32,7 @@ use crate::format::template_record::TemplateRecord;
 use crate::format::write::WriteError;
 use crate::ir::{Arguments, CalleeKind, Function, FunctionInstance, Verified};
 use crate::memory::lock::Lock;
-use crate::source::{self, SourceFile, Template, Unit};
+use crate::source::{self, SourceFile, Template, TranslationUnit};
 use crate::trap::trap_hook;
 use crate::types::Type;
 
@@ -208,7 +208,7 @@ fn name_of<'r>(request: &CompileRequest<'r>) -> Result<&'r str> {
 }
 
 /// Runs the front end. `file` is the name of the source in line tables.
-fn instantiate(text: &str, file: &str, name: &str, types: &[Type]) -> Result<Unit> {
+fn instantiate(text: &str, file: &str, name: &str, types: &[Type]) -> Result<TranslationUnit> {
     let source = SourceFile { name: file, module: "", text };
     let compiled = source::instantiate(source, name, types)?;
     if let Some(unit) = compiled.unit {
@@ -244,7 +244,7 @@ struct Units {
 impl Units {
     fn compile(
         &self,
-        unit: &Unit,
+        unit: &TranslationUnit,
         request: &CompileRequest<'_>,
         environment: &mut dyn Environment,
     ) -> Result<Compiled> {
