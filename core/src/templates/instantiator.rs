@@ -24,6 +24,7 @@ use crate::alloc_util::{
 #[cfg(doc)]
 use crate::cache::CacheError;
 use crate::cache::FileCache;
+use crate::format::{File, SectionKind};
 use crate::link::Resolve;
 use crate::memory::code_alloc::CodeMemory;
 use crate::memory::lock::{Lock, LockGuard};
@@ -296,6 +297,33 @@ impl JitInstantiator {
     /// [`MetadataError`].
     pub fn load_smf_bytes(&self, name: &[u8], bytes: &[u8]) -> Result<(), MetadataError> {
         self.insert(Module::parse(name, Storage::Memory, self.config.keep_code, bytes)?)
+    }
+
+    /// As [`load_smf_metadata`](Self::load_smf_metadata), for the module `name`, an archive's module `path(module)`
+    /// included, whose bytes the caller has read already. Its note is updated in memory only, unless a module of this
+    /// name was loaded from a file. Does nothing for a module without templates and note, and for a loaded one with the
+    /// same templates and note.
+    ///
+    /// # Errors
+    /// [`MetadataError`].
+    pub fn load_read_metadata(&self, name: &[u8], bytes: &[u8]) -> Result<(), MetadataError> {
+        let smf = File::parse(bytes)?.module().ok_or(MetadataError::Archive)?;
+        let templates = smf.sections().of_kind(SectionKind::TemplateCode);
+        let templates = templates.map(|section| smf.contents(&section)).transpose()?;
+        let note = smf.note_contents()?;
+        if templates.is_none() && note.is_none() {
+            return Ok(());
+        }
+        let mut storage = Storage::Memory;
+        if let Some(old) = self.state().modules.by_path(name) {
+            let templates = templates.as_deref().unwrap_or(&[]);
+            let note = note.as_ref().map_or(&[][..], |(note, _)| note);
+            if old.section() == templates && old.note.is_text(note) {
+                return Ok(());
+            }
+            storage = old.note.storage().try_clone()?;
+        }
+        self.insert(Module::parse(name, storage, self.config.keep_code, bytes)?)
     }
 
     fn insert(&self, module: Module) -> Result<(), MetadataError> {
