@@ -7,6 +7,8 @@ use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use hashbrown::HashMap;
+
 use super::compiler::Compiler;
 use super::error::{InstantiateError, MetadataError, UpdateError};
 use super::instance::Instance;
@@ -30,9 +32,11 @@ use crate::memory::code_alloc::CodeMemory;
 use crate::memory::lock::{Lock, LockGuard};
 
 use derive::DerivedInstance;
+use infer::Inferred;
 
 mod derive;
 mod environment;
+mod infer;
 mod instantiation;
 
 /// The options of a [`JitInstantiator`].
@@ -94,6 +98,10 @@ pub struct JitStats {
     /// Instances that were compiled although a file has code for them: that code was compiled from another
     /// body, by another compiler, for another processor, or for other callees.
     pub cache_stale_count: usize,
+    /// Inferences of type arguments.
+    pub inference_count: usize,
+    /// Inferences that were cached.
+    pub inference_hit_count: usize,
 }
 
 /// An instance that a module lists as possible.
@@ -144,6 +152,8 @@ pub struct JitInstantiator {
     instances: InstanceTable,
     cache_hits: AtomicUsize,
     cache_stale: AtomicUsize,
+    inferences: AtomicUsize,
+    inference_hits: AtomicUsize,
     /// Dropped after the instances.
     memory: CodeMemory,
 }
@@ -154,6 +164,8 @@ struct State {
     jobs: JobTable,
     /// The instances that were made without a row that lists them.
     derived: Vec<DerivedInstance>,
+    /// Inferred type arguments by the name of the template.
+    inferred: HashMap<Box<[u8]>, Inferred>,
 }
 
 impl JitInstantiator {
@@ -173,6 +185,8 @@ impl JitInstantiator {
             instances: InstanceTable::new(),
             cache_hits: AtomicUsize::new(0),
             cache_stale: AtomicUsize::new(0),
+            inferences: AtomicUsize::new(0),
+            inference_hits: AtomicUsize::new(0),
             memory,
         };
         let mut jit = jit.with_compiler(PrecompiledBodies)?;
@@ -378,6 +392,8 @@ impl JitInstantiator {
             failed_count: state.jobs.failed.len(),
             cache_hit_count: self.cache_hits.load(Ordering::Relaxed),
             cache_stale_count: self.cache_stale.load(Ordering::Relaxed),
+            inference_count: self.inferences.load(Ordering::Relaxed),
+            inference_hit_count: self.inference_hits.load(Ordering::Relaxed),
         }
     }
 

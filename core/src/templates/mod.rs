@@ -76,8 +76,11 @@ mod publish;
 #[cfg(feature = "source")]
 mod record_source;
 mod resolver;
+mod signature;
 #[cfg(feature = "source")]
 mod source_bodies;
+mod taker;
+mod template_uses;
 
 pub use compiler::{
     CachePolicy, Callback, CodeReloc, CompileError, CompileRequest, Compiled, Compiler,
@@ -96,3 +99,7 @@ pub use precompiled::{
 pub use resolver::JitSymbolResolver;
 #[cfg(feature = "source")]
 pub use source_bodies::{RecordBodies, SourceBodies, encode_source};
+pub use taker::{
+    ConstraintKind, DeferredHints, ObjTaker, TakeError, Taken, TakerConfig, TypeConstraint,
+    TypeVariable, UsageSite,
+};

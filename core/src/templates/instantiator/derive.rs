@@ -8,7 +8,9 @@ use alloc::vec::Vec;
 
 use super::environment::FUNCTION;
 use super::{Instance, JitInstantiator, State};
-use crate::alloc_util::{try_collect, try_concat, try_copy_bytes, try_copy_str, try_push};
+use crate::alloc_util::{
+    AllocError, try_collect, try_concat, try_copy_bytes, try_copy_str, try_push,
+};
 use crate::link::{Name, ShortName};
 use crate::templates::error::{InstantiateError, InstantiateErrorKind, Result};
 use crate::types::{Type, demangle, demangle_foreign, is_alias, is_alias_of, mangle, mangle_plain};
@@ -27,14 +29,24 @@ impl JitInstantiator {
     /// # Errors
     /// [`InstantiateError`]. [`InstantiateError::NotFound`] names the template if no loaded module has it.
     pub fn resolve_generic(&self, name: &str, types: &[Type]) -> Result<Instance> {
-        let has_template = self.parameters_of(name.as_bytes()).is_some();
-        if !self.config.enabled || !has_template {
+        if !self.config.enabled || !self.has_template(name) {
             return Err(InstantiateError::not_found(name.as_bytes()));
         }
         let arguments = try_clone_all(types)?;
         let found = self.known_or_new(b"", try_copy_str(name)?, arguments)?;
         let found = found.ok_or_else(|| InstantiateError::not_found(name.as_bytes()))?;
+        let is_known = self.instances.find(&found.symbol).is_some()
+            || self.state().modules.is_possible(&found.symbol);
+        if !is_known && self.parameters_of(name.as_bytes()).is_none() {
+            return Err(InstantiateError::not_found(&found.symbol));
+        }
         self.instantiate_derived(found)
+    }
+
+    /// Whether a loaded module has the template `name`.
+    pub fn has_template(&self, name: &str) -> bool {
+        let state = self.state();
+        state.modules.modules.iter().any(|module| module.template(name.as_bytes()).is_some())
     }
 
     /// The instance that `symbol` stands for, compiled if it does not exist; `None` if no template fits.
@@ -204,7 +216,7 @@ impl DerivedInstance {
     }
 }
 
-fn try_clone_all(types: &[Type]) -> Result<Vec<Type>> {
+pub(super) fn try_clone_all(types: &[Type]) -> core::result::Result<Vec<Type>, AllocError> {
     let mut copies = Vec::new();
     for ty in types {
         try_push(&mut copies, ty.try_clone()?)?;
