@@ -401,7 +401,9 @@ fn generic_object_is_taken_with_types_of_the_notes() {
     assert_eq!(run_floats(&found, &[1.5, 0.5]), 1.5);
     // Hints of the caller.
     let hint = Hint { source: HintSource::Return, ty: Type::I64 };
-    let Taken::Instance(found) = taker.take_generic_with("larger", &[hint.clone()]).unwrap() else {
+    let Taken::Instance(found) =
+        taker.take_generic_with("larger", std::slice::from_ref(&hint)).unwrap()
+    else {
         panic!()
     };
     assert_eq!(found.symbol(), b"larger$i64");
