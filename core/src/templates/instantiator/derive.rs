@@ -55,9 +55,11 @@ impl JitInstantiator {
         self.instantiate_derived(derived).map(Some)
     }
 
-    /// Whether a template fits `symbol`, which is not an instance yet.
+    /// Whether a template fits `symbol`, which is not an instance yet, nor recorded as one.
     pub(super) fn can_derive(&self, symbol: &[u8]) -> bool {
-        self.instances.find(symbol).is_none() && matches!(self.find_derived(symbol), Ok(Some(_)))
+        let is_known =
+            self.instances.find(symbol).is_some() || self.state().modules.find(symbol).is_some();
+        !is_known && matches!(self.find_derived(symbol), Ok(Some(_)))
     }
 
     fn instantiate_derived(&self, derived: DerivedInstance) -> Result<Instance> {
