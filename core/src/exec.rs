@@ -23,6 +23,8 @@ mod backend;
 mod error;
 mod manager;
 mod native;
+#[cfg(feature = "source")]
+mod source;
 mod stub;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@
 //! * [`generated_code`]: registers generated code with unwinders, profilers and debuggers;
 //! * [`jit`]: registers template instances with the process; `types_json` converts their types from and to JSON;
 //! * `stack` (feature `jit`): the stack bounds of a thread, which bytecode checks;
+//! * `exec` (feature `exec`): the execution manager with back ends by name, Simple source and functions of the host;
 //! * [`tools`]: registers code with profilers and debuggers;
 //! * `ffi` (feature `c-api`): the exports that `include/smf.h` declares; `code_map` holds the addresses that C may
 //!   call;
@@ -33,6 +34,8 @@ pub mod cfi;
 #[cfg(feature = "c-api")]
 mod code_map;
 mod debug_info;
+#[cfg(feature = "exec")]
+pub mod exec;
 mod fallible_buf;
 #[cfg(feature = "c-api")]
 pub mod ffi;
@@ -54,6 +57,8 @@ pub mod jit;
 #[cfg(feature = "pack")]
 pub mod library_search;
 pub mod loader;
+#[cfg(feature = "jit")]
+pub mod loader_templates;
 #[cfg(feature = "host")]
 mod needed_library;
 #[cfg(feature = "pack")]

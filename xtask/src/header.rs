@@ -16,7 +16,7 @@ pub(crate) const HEADER: &str = "shell/include/smf.h";
 const EXPORTS: &str = "shell/src/ffi";
 
 /// The types of the interface, in Rust and in C.
-const TYPES: [(&str, &str); 58] = [
+const TYPES: [(&str, &str); 60] = [
     ("()", "void"),
     ("bool", "bool"),
     ("Bool", "SmfBool"),
@@ -71,6 +71,8 @@ const TYPES: [(&str, &str); 58] = [
     ("*const SmfJitOptions", "const SmfJitOptions *"),
     ("*mut SmfJitInstance", "SmfJitInstance *"),
     ("*mut SmfJitStatistics", "SmfJitStatistics *"),
+    ("*mut SmfTakenObject", "SmfTakenObject *"),
+    ("SmfTypeHintVisitor", "SmfTypeHintVisitor"),
     ("*const SmfTemplate", "const SmfTemplate *"),
     ("SmfCompiler", "SmfCompiler"),
     ("Json", "SmfJson"),
@@ -78,7 +80,7 @@ const TYPES: [(&str, &str); 58] = [
 ];
 
 /// The structures of the interface.
-const STRUCTS: [&str; 28] = [
+const STRUCTS: [&str; 30] = [
     "SmfError",
     "SmfValueHooks",
     "SmfMapping",
@@ -102,6 +104,8 @@ const STRUCTS: [&str; 28] = [
     "SmfJitOptions",
     "SmfJitInstance",
     "SmfJitStatistics",
+    "SmfTakenObject",
+    "SmfTypeHint",
     "SmfTemplate",
     "SmfExecEvent",
     "SmfHostSymbol",

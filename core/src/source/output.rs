@@ -1,4 +1,4 @@
-//! From lowered functions to a [`Unit`].
+//! From lowered functions to a [`TranslationUnit`].
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -18,8 +18,8 @@ use crate::types::{Type, mangle};
 pub(super) fn unit(
     generator: &mut Generator<'_, '_>,
     lowered: Vec<Lowered>,
-) -> Result<Unit, AllocError> {
-    let mut unit = Unit::default();
+) -> Result<TranslationUnit, AllocError> {
+    let mut unit = TranslationUnit::default();
     for function in lowered {
         let function = unit_function(generator, function)?;
         try_push(&mut unit.functions, function)?;
@@ -49,24 +49,43 @@ pub(super) fn templates(generator: &mut Generator<'_, '_>) -> Result<Vec<Templat
     Ok(templates)
 }
 
-/// The symbol of a function without its type arguments.
-fn base_symbol(generator: &Generator<'_, '_>, info: &FunctionInfo) -> Result<String, AllocError> {
+/// The symbol of a function without its type arguments: behind a dot if it belongs to a type or a function.
+fn base_symbol(
+    generator: &Generator<'_, '_>,
+    number: u32,
+    info: &FunctionInfo,
+) -> Result<String, AllocError> {
     let name = generator.program.name(info.decl.word.name);
-    match info.owner_name {
-        Some(owner) => formatted(format_args!("{}.{name}", generator.program.name(owner))),
-        None => try_copy_str(name),
+    if let Some(owner) = info.owner_name {
+        return formatted(format_args!("{}.{name}", generator.program.name(owner)));
     }
+    let mut symbol = try_copy_str(name)?;
+    let mut inner = number;
+    // The number of a function is above that of the function around it.
+    while let Some(outer) = generator.outer_function(inner).filter(|&outer| outer < inner)
+        && let Some(info) = generator.program.function(outer)
+    {
+        let name = generator.program.name(info.decl.word.name);
+        symbol = match info.owner_name {
+            Some(owner) => {
+                formatted(format_args!("{}.{name}.{symbol}", generator.program.name(owner)))?
+            }
+            None => formatted(format_args!("{name}.{symbol}"))?,
+        };
+        inner = outer;
+    }
+    Ok(symbol)
 }
 
 fn unit_function(
     generator: &mut Generator<'_, '_>,
     lowered: Lowered,
-) -> Result<UnitFunction, AllocError> {
+) -> Result<FunctionDefinition, AllocError> {
     let Some(&instance) = at(&generator.instances, lowered.instance) else {
         return Err(AllocError);
     };
     let Some(info) = generator.program.function(instance.function) else { return Err(AllocError) };
-    let base = base_symbol(generator, &info)?;
+    let base = base_symbol(generator, instance.function, &info)?;
     let mut types = Vec::new();
     for &ty in generator.instance_types(&instance) {
         try_push(&mut types, ty)?;
@@ -86,7 +105,7 @@ fn unit_function(
     };
     let is_exported =
         source.is_some_and(|source| source.tree.exports.contains(&info.decl.word.name));
-    Ok(UnitFunction {
+    Ok(FunctionDefinition {
         symbol,
         instance_of,
         params: generator.program.terms(&params)?,
@@ -142,7 +161,10 @@ fn assertions(
     Ok(list)
 }
 
-fn constants(generator: &mut Generator<'_, '_>, unit: &mut Unit) -> Result<(), AllocError> {
+fn constants(
+    generator: &mut Generator<'_, '_>,
+    unit: &mut TranslationUnit,
+) -> Result<(), AllocError> {
     for number in 0..count(&generator.program.consts) {
         let Some(evaluated) = generator.program.constant(number) else { continue };
         let Some(info) = at(&generator.program.consts, number).copied() else { continue };
@@ -231,7 +253,7 @@ pub(super) fn instance(
 }
 
 /// Refuses functions of several files with one symbol.
-pub(super) fn check_symbols(generator: &mut Generator<'_, '_>, unit: &Unit) {
+pub(super) fn check_symbols(generator: &mut Generator<'_, '_>, unit: &TranslationUnit) {
     let mut order: Vec<usize> = (0..unit.functions.len()).collect();
     let symbol = |index: usize| unit.functions.get(index).map_or("", |f| f.symbol.as_str());
     crate::alloc_util::sort::sort_by(&mut order, |&one, &two| symbol(one) < symbol(two));

@@ -73,7 +73,14 @@ mod module_index;
 mod module_note;
 mod precompiled;
 mod publish;
+#[cfg(feature = "source")]
+mod record_source;
 mod resolver;
+mod signature;
+#[cfg(feature = "source")]
+mod source_bodies;
+mod taker;
+mod template_uses;
 
 pub use compiler::{
     CachePolicy, Callback, CodeReloc, CompileError, CompileRequest, Compiled, Compiler,
@@ -90,3 +97,9 @@ pub use precompiled::{
     PrecompiledBodies, PrecompiledError, PrecompiledReloc, Variant, encode_precompiled,
 };
 pub use resolver::JitSymbolResolver;
+#[cfg(feature = "source")]
+pub use source_bodies::{RecordBodies, SourceBodies, encode_source};
+pub use taker::{
+    ConstraintKind, DeferredHints, ObjTaker, TakeError, Taken, TakerConfig, TypeConstraint,
+    TypeVariable, UsageSite,
+};

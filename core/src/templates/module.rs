@@ -5,12 +5,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
 use core::ops::Range;
+use core::sync::atomic::AtomicUsize;
 
 use hashbrown::HashMap;
 
 use super::code_cache::CachedRecords;
 use super::error::MetadataError;
 use super::module_note::{ModuleNote, Storage};
+use super::template_uses::TemplateUses;
 use crate::alloc_util::{
     AllocError, TryWriter, try_concat, try_copy_bytes, try_copy_str, try_push, try_push_str,
 };
@@ -75,6 +77,10 @@ pub(super) struct Module {
     cached: Option<CachedRecords>,
     /// The cells of all rows.
     text: String,
+    /// The uses of templates that its note lists.
+    pub(super) uses: TemplateUses,
+    /// The number of instances of its templates.
+    pub(super) instances: AtomicUsize,
 }
 
 impl Module {
@@ -124,6 +130,8 @@ impl Module {
             lost_rows: Vec::new(),
             cached: cache_code.then(cached).transpose()?,
             text: String::new(),
+            uses: TemplateUses::default(),
+            instances: AtomicUsize::new(0),
         };
         if let Some(section) = smf.sections().of_kind(SectionKind::TemplateCode) {
             module.bodies = try_copy_bytes(&smf.contents(&section)?)?;
@@ -131,7 +139,9 @@ impl Module {
         }
         if let Some((note, offset)) = smf.note_contents()? {
             let note = try_copy_bytes(&note)?.into_vec();
-            module.read_rows(&Note::parse(&note, offset)?)?;
+            let parsed = Note::parse(&note, offset)?;
+            module.read_rows(&parsed)?;
+            module.uses = TemplateUses::read(&parsed)?;
             module.note.set_text(note, offset);
         }
         Ok(module)
@@ -210,6 +220,11 @@ impl Module {
         // The counted container states neither kinds nor parameters.
         let parameters = entry.kind.map(|_| entry.params);
         Some(TemplateRef { body, kind: entry.kind, parameters })
+    }
+
+    /// The template section.
+    pub(super) fn section(&self) -> &[u8] {
+        &self.bodies
     }
 
     /// The well-formed code cache records of a symbol; empty if the cache is disabled.

@@ -30,7 +30,7 @@ impl<'p> Program<'p, '_> {
         self.insert_item(source, word.name, item);
     }
 
-    fn insert_item(&mut self, source: u32, name: Name, item: Item) {
+    pub(super) fn insert_item(&mut self, source: u32, name: Name, item: Item) {
         let number = self.push(|program| &mut program.items, (source, name, item));
         let inserted = self.item_index.insert(Self::item_hash(source, name), number);
         self.diagnostics.allocated(inserted);

@@ -37,6 +37,7 @@ mod prefetch;
 mod readme;
 mod run;
 mod samples;
+mod source_templates;
 mod templates;
 mod verify;
 
