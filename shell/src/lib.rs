@@ -10,6 +10,7 @@
 //! * `cfi` (feature `cli`): checks the landing pads of control-flow protection;
 //! * `inspect` (feature `cli`): prints the contents of a file, as text or as JSON;
 //! * `pack` (feature `pack`): links relocatable ELF objects into a module;
+//! * `source` (feature `source`): reads the files of a program of Simple source;
 //! * [`prefetch`]: reads files into a cache in advance, on several threads;
 //! * [`call`]: calls machine code and catches its traps; `call_record` is the state of a thread that calls from C;
 //! * [`jit`]: registers template instances with the process; `types_json` converts their types from and to JSON;
@@ -63,6 +64,8 @@ mod raw_thread;
 mod registration;
 #[cfg(feature = "host")]
 mod shared_object;
+#[cfg(feature = "source")]
+pub mod source;
 #[cfg(feature = "cli")]
 mod source_line;
 #[cfg(feature = "jit")]

@@ -31,6 +31,8 @@ mod output;
 mod pack;
 mod prefetch;
 mod run;
+mod run_source;
+mod source;
 mod stub;
 mod templates;
 mod values;
