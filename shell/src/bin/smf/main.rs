@@ -12,9 +12,11 @@ use clap::{CommandFactory, Parser};
 mod allocator;
 mod args;
 mod bytecode;
+mod check;
 mod convert;
 mod crash;
 mod diff;
+mod eval;
 mod generate;
 mod generic;
 mod help;
@@ -49,7 +51,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse_from(integer::with_decimal_negatives(std::env::args_os()));
     let done = match &cli.command {
         Command::Run(args) => return finish(run::run(args)),
+        Command::Eval(args) => return finish(eval::run(args)),
         Command::Diff(args) => return finish(diff::run(args)),
+        Command::Check(args) => check::run(args),
         Command::Help(args) => help::run(args),
         Command::Jit(args) => jit::run(args),
         Command::Templates(args) => templates::run(args),

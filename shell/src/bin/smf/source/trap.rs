@@ -56,12 +56,9 @@ fn what(executable: &Executable, found: Option<&(usize, Sites)>, code: u32) -> S
         DIVISION_BY_ZERO => "division by zero".to_owned(),
         OVERFLOW => "integer overflow".to_owned(),
         STACK_LIMIT => "the stack is exhausted".to_owned(),
-        TRAP_BOUNDS if is_source => match found.map(|(_, sites)| (sites.index, sites.length)) {
-            Some((Some(index), Some(length))) => {
-                format!("index {index} out of range for length {length}")
-            }
-            Some((_, Some(length))) => format!("index out of range for length {length}"),
-            _ => "index out of range".to_owned(),
+        TRAP_BOUNDS if is_source => match found.and_then(|(_, sites)| sites.length) {
+            Some(length) => format!("index out of range for length {length}"),
+            None => "index out of range".to_owned(),
         },
         TRAP_EXPONENT if is_source => "negative exponent".to_owned(),
         TRAP_ASSERT if is_source => {
@@ -92,8 +89,6 @@ struct Sites {
     column: Option<u16>,
     /// The length of the array of an index that is out of range, if it is a constant and all of them have it.
     length: Option<i64>,
-    /// The index, likewise.
-    index: Option<i64>,
 }
 
 impl Sites {
@@ -128,18 +123,16 @@ fn sites(executable: &Executable, index: usize, code: u32, at: At) -> Option<Sit
         if !is_here {
             continue;
         }
-        let (length, index) =
-            (length(body, number, &instruction), constant_index(body, number, &instruction));
+        let length = length(body, number, &instruction);
         match &mut found {
             None => {
                 let file = location.file.map(str::to_owned);
                 let column = Some(location.column);
-                found = Some(Sites { file, line: location.line, column, length, index });
+                found = Some(Sites { file, line: location.line, column, length });
             }
             Some(sites) => {
                 sites.column = sites.column.filter(|&column| column == location.column);
                 sites.length = sites.length.filter(|&known| Some(known) == length);
-                sites.index = sites.index.filter(|&known| Some(known) == index);
             }
         }
     }
@@ -175,16 +168,6 @@ fn length(body: &Function<'_>, number: usize, trap: &Instruction) -> Option<i64>
     }
     // A longer one is a constant in front of the comparison.
     constant(body, number, trap.b)
-}
-
-/// The index that was converted for a comparison, if it is a constant.
-fn constant_index(body: &Function<'_>, number: usize, trap: &Instruction) -> Option<i64> {
-    if !matches!(trap.opcode, Opcode::TrapCompare(_)) {
-        return None;
-    }
-    let before = body.instructions().take(number).flatten();
-    let conversion = before.filter(|i| i.a == trap.a && i.opcode == Opcode::Convert).last()?;
-    constant(body, number, conversion.b)
 }
 
 /// The constant that a local was set to last in front of an instruction, if nothing else sets it.
