@@ -37,6 +37,7 @@ mod prefetch;
 mod readme;
 mod run;
 mod samples;
+mod source;
 mod templates;
 mod verify;
 
