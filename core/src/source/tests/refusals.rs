@@ -188,7 +188,8 @@ fn modules_import_names() {
     assert_eq!(paths, ["lib.math", "a.b"]);
     let other = SourceFile { name: "o.spl", module: "o", text: "fn f() -> i64: 2\n" };
     let both = compile(&[file("fn f() -> i64: 1\n"), other], Mode::Compile).unwrap();
-    let symbols: Vec<String> = both.unit.unwrap().functions.into_iter().map(|f| f.symbol).collect();
+    let unit = both.unit.unwrap();
+    let symbols: Vec<&str> = unit.functions.iter().map(|f| f.symbol.as_str()).collect();
     assert_eq!(symbols, ["f", "o.f"]);
 }
 
