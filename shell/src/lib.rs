@@ -55,6 +55,8 @@ pub mod jit;
 #[cfg(feature = "pack")]
 pub mod library_search;
 pub mod loader;
+#[cfg(feature = "jit")]
+pub mod loader_templates;
 #[cfg(feature = "host")]
 mod needed_library;
 #[cfg(feature = "pack")]

@@ -38,6 +38,7 @@ mod readme;
 mod run;
 mod samples;
 mod source;
+mod source_templates;
 mod templates;
 mod verify;
 

@@ -15,11 +15,13 @@ use smf_core::format::{Symbol, SymbolKind};
 use smf_core::ir::Scalar;
 use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleRef};
 use smf_core::memory::FilePolicy;
+use smf_core::templates::JitConfig;
 use smf_core::trap::{CallArg, MAX_ARGS};
 use smf_core::vm::Tiers;
 use smf_loader::call;
 use smf_loader::host_symbols::{self, HostSymbols};
 use smf_loader::loader::{LoadFileError, Loader};
+use smf_loader::loader_templates::LoaderTemplates;
 
 use crate::args::Cli;
 use crate::bytecode;
@@ -59,10 +61,17 @@ pub(crate) struct Args {
     pub(crate) main: bool,
     /// The type of the result of machine code: i8 to i64, u8 to u64, f32, f64, bool, ptr, str or void
     ///
+<<<<<<< HEAD
     /// A C `int` is i32. A function of bytecode or of source has a result of its own type. [default: i64]
     #[arg(long, value_name = "TYPE", value_parser = Returns::from_name)]
     pub(crate) returns: Option<Returns>,
     /// A module or an archive that may provide imports
+=======
+    /// A C `int` is i32. A function of bytecode has a result of its own type.
+    #[arg(long, value_name = "TYPE", value_parser = Returns::from_name, default_value = "i64")]
+    returns: Returns,
+    /// A module or an archive that may provide imports, also as instances of its templates
+>>>>>>> pe
     ///
     /// May be repeated: the first file that defines a name provides it. Modules that are not needed are not loaded.
     #[arg(long, value_name = "LIB")]
@@ -155,13 +164,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     // Leaked: exit handlers and threads of the module may use its code until the process ends.
     let loader: &'static Loader = Box::leak(Box::new(Loader::new(options)?));
     loader.modules().set_host_resolver(Some(Box::new(host)))?;
+    // Notes of files are not updated.
+    let config = JitConfig { update_smf: false, ..JitConfig::default() };
+    let templates = LoaderTemplates::attach(loader, config)?;
     crash::install(loader);
     let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
     let watch = args.watch.then(|| Watch::new(loader, files));
     // SAFETY: the user runs the dynlib as a program, so that its initialisers are trusted.
     let mapped = unsafe { loader.map_program(&args.file, &args.with) }?;
     let loaded = Instant::now();
-    let module = mapped.link().map_err(|error| with_hint(args, error))?;
+    let module = mapped.link().map_err(|error| with_hint(args, templates, error))?;
     let linked = Instant::now();
     if args.watch && !loader.modules().is_reloadable(module) {
         let why = "not marked as reloadable; mark it with `smf pack --reloadable` or `smf asm --reloadable`";
@@ -258,10 +270,14 @@ fn call_main(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<ExitC
 }
 
 /// Adds to missing imports the options that may provide them.
-fn with_hint(args: &Args, error: LoadFileError) -> Failure {
+fn with_hint(args: &Args, templates: &LoaderTemplates, error: LoadFileError) -> Failure {
+    let failed = templates.take_failures();
     let is_missing = matches!(error, LoadFileError::MissingImports(_));
     let failure = Failure::from(error);
     match failure {
+        Failure::Because(why) if is_missing && !failed.is_empty() => {
+            Failure::Because(format!("{why}; {}", failed.join("; ")))
+        }
         Failure::Because(why) if is_missing => {
             let host =
                 if args.host_symbols { "" } else { "--host-symbols (the process and libc), " };
