@@ -10,6 +10,7 @@
 //! * `cfi` (feature `cli`): checks the landing pads of control-flow protection;
 //! * `inspect` (feature `cli`): prints the contents of a file, as text or as JSON;
 //! * `pack` (feature `pack`): links relocatable ELF objects into a module;
+//! * `compile` (features `source` and `pack`): compiles Simple source to modules;
 //! * `source` (feature `source`): reads the files of a program of Simple source;
 //! * [`prefetch`]: reads files into a cache in advance, on several threads;
 //! * [`call`]: calls machine code and catches its traps; `call_record` is the state of a thread that calls from C;
@@ -32,6 +33,8 @@ mod call_record;
 pub mod cfi;
 #[cfg(feature = "c-api")]
 mod code_map;
+#[cfg(all(feature = "source", feature = "pack"))]
+pub mod compile;
 mod debug_info;
 #[cfg(feature = "exec")]
 pub mod exec;

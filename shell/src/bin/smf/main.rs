@@ -13,6 +13,7 @@ mod allocator;
 mod args;
 mod bytecode;
 mod check;
+mod compile;
 mod convert;
 mod crash;
 mod diff;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Run(args) => return finish(run::run(args)),
         Command::Eval(args) => return finish(eval::run(args)),
         Command::Diff(args) => return finish(diff::run(args)),
+        Command::Compile(args) => compile::run(args),
         Command::Check(args) => check::run(args),
         Command::Help(args) => help::run(args),
         Command::Jit(args) => jit::run(args),

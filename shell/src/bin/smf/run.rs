@@ -61,17 +61,10 @@ pub(crate) struct Args {
     pub(crate) main: bool,
     /// The type of the result of machine code: i8 to i64, u8 to u64, f32, f64, bool, ptr, str or void
     ///
-<<<<<<< HEAD
     /// A C `int` is i32. A function of bytecode or of source has a result of its own type. [default: i64]
     #[arg(long, value_name = "TYPE", value_parser = Returns::from_name)]
     pub(crate) returns: Option<Returns>,
-    /// A module or an archive that may provide imports
-=======
-    /// A C `int` is i32. A function of bytecode has a result of its own type.
-    #[arg(long, value_name = "TYPE", value_parser = Returns::from_name, default_value = "i64")]
-    returns: Returns,
     /// A module or an archive that may provide imports, also as instances of its templates
->>>>>>> pe
     ///
     /// May be repeated: the first file that defines a name provides it. Modules that are not needed are not loaded.
     #[arg(long, value_name = "LIB")]
