@@ -93,4 +93,4 @@ mod unwinding;
 #[cfg(feature = "host")]
 pub use shared_object::{SharedObject, SharedObjectError};
 #[cfg(feature = "cli")]
-pub use source_line::{SourceLine, source_line};
+pub use source_line::{SourceLine, code_lines, source_line};

@@ -26,6 +26,7 @@ mod integer;
 mod jit;
 mod layout;
 mod library;
+mod machine_code;
 mod map;
 mod nm;
 mod note;

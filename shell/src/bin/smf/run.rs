@@ -13,12 +13,14 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 use smf_core::format::{Symbol, SymbolKind};
 use smf_core::ir::Scalar;
+use smf_core::link::Resolve;
 use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleRef};
 use smf_core::memory::FilePolicy;
 use smf_core::templates::JitConfig;
 use smf_core::trap::{CallArg, MAX_ARGS};
 use smf_core::vm::Tiers;
 use smf_loader::call;
+use smf_loader::exec::host_functions;
 use smf_loader::host_symbols::{self, HostSymbols};
 use smf_loader::loader::{LoadFileError, Loader};
 use smf_loader::loader_templates::LoaderTemplates;
@@ -156,7 +158,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     };
     // Leaked: exit handlers and threads of the module may use its code until the process ends.
     let loader: &'static Loader = Box::leak(Box::new(Loader::new(options)?));
-    loader.modules().set_host_resolver(Some(Box::new(host)))?;
+    let of_host = move |name: &[u8]| host.resolve(name).or_else(|| host_functions::address(name));
+    loader.modules().set_host_resolver(Some(Box::new(of_host)))?;
     // Notes of files are not updated.
     let config = JitConfig { update_smf: false, ..JitConfig::default() };
     let templates = LoaderTemplates::attach(loader, config)?;
@@ -177,7 +180,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
     let is_compiled = args.compile && compile(args, loader, module)?;
     let compiled = Instant::now();
-    let (result, text) = call(args, loader, module)?;
+    let called = call(args, loader, module);
+    host_functions::flush();
+    let (result, text) = called?;
     let called = Instant::now();
     print(&text, uses_host)?;
     if args.time {
@@ -194,7 +199,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     loop {
         collect(loader);
         watch.wait();
-        match call(args, loader, module) {
+        let called = call(args, loader, module);
+        host_functions::flush();
+        match called {
             Ok((_, text)) => print(&text, uses_host)?,
             Err(Failure::Because(why)) => output::report("error", &why),
             Err(other) => return Err(other),
