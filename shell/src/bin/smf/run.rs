@@ -17,13 +17,14 @@ use smf_core::link::Resolve;
 use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleRef};
 use smf_core::memory::FilePolicy;
 use smf_core::templates::JitConfig;
-use smf_core::trap::{CallArg, MAX_ARGS};
+use smf_core::trap::{CallArg, MAX_ARGS, TrapError};
 use smf_core::vm::Tiers;
 use smf_loader::call;
 use smf_loader::exec::host_functions;
 use smf_loader::host_symbols::{self, HostSymbols};
 use smf_loader::loader::{LoadFileError, Loader};
 use smf_loader::loader_templates::LoaderTemplates;
+use smf_loader::source_line;
 
 use crate::args::Cli;
 use crate::bytecode;
@@ -31,7 +32,7 @@ use crate::crash;
 use crate::integer::integer;
 use crate::output::{self, At, Failure};
 use crate::run_source;
-use crate::source::BackendName;
+use crate::source::{self, BackendName};
 use crate::values::{ArgumentMemory, Returns, typed_text, typed_word};
 use crate::watch::Watch;
 
@@ -348,12 +349,34 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
     // SAFETY: the module stays loaded until the process ends, and its file declares a function at the
     // address: machine code is trusted. A function of the C convention ignores surplus arguments. The memory of
     // the arguments outlives the call.
-    let returned = unsafe { call::call_values(address, &words) }.at(&args.file)?;
+    let returned = unsafe { call::call_values(address, &words) };
+    let returned = returned.map_err(|error| in_module(module, error)).at(&args.file)?;
     // SAFETY: the user states the type of the result.
     let shown = unsafe { args.returns.unwrap_or(Returns::Scalar(Scalar::I64)).show(returned) };
     let changed = memory.arrays.iter().filter(|array| array.is_changed());
     let lines = shown.into_iter().chain(changed.map(ToString::to_string));
     Ok((returned.integer.cast_signed(), lines.map(|line| line + "\n").collect()))
+}
+
+/// Describes a trap of code that `smf compile` made: it reports its line.
+fn in_module(module: &ModuleRef<'_>, error: TrapError) -> String {
+    let TrapError::Trap(trap) = error else { return error.to_string() };
+    let base = module.section_address(0).unwrap_or(u64::MAX);
+    let offset = trap.function.checked_sub(base);
+    let symbols = module.linked().into_iter().flat_map(|smf| smf.symbols().iter().flatten());
+    let is_here = |symbol: &Symbol<'_>| {
+        let is_function = symbol.kind == SymbolKind::Function && !symbol.is_import();
+        is_function && symbol.size > 0 && Some(symbol.value) == offset
+    };
+    let mut symbols = symbols.filter(is_here);
+    let Some(symbol) = symbols.next().filter(|_| module.contains(trap.function)) else {
+        return error.to_string();
+    };
+    let what = source::trap::name(trap.code);
+    let name = String::from_utf8_lossy(symbol.name());
+    let file = source_line(module, trap.function).map(|line| line.file);
+    let place = file.map_or_else(|| "line ".to_owned(), |file| format!("{file}:"));
+    format!("{what} in function `{name}` at {place}{}", trap.at)
 }
 
 /// Explains why there is no function to call, and names those that could be called.

@@ -152,7 +152,7 @@ fn resolver(args: &Args) -> Result<Arc<Resolver>, Failure> {
             loader.modules().set_host_resolver(Some(Box::new(self::host(args)?)))?;
             for path in &args.with {
                 // SAFETY: the user names the file and trusts its initialisers as those of a program.
-                unsafe { loader.register_provider(path) }?;
+                unsafe { loader.load_file(path) }?;
             }
             Some(loader)
         }

@@ -13,7 +13,7 @@ pub(crate) mod arguments;
 pub(crate) mod execute;
 mod interpret;
 mod stack;
-mod trap;
+pub(crate) mod trap;
 
 /// A back end by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -51,22 +51,27 @@ pub(super) fn describe(
 
 /// What a trap code means.
 fn what(executable: &Executable, found: Option<&(usize, Sites)>, code: u32) -> String {
-    let is_source = executable.source.is_some();
+    let is_own = !(TRAP_BOUNDS..=TRAP_EXPONENT).contains(&code);
+    if executable.source.is_none() && !is_own {
+        return format!("trap {code}");
+    }
+    let more = found.and_then(|(index, sites)| match code {
+        TRAP_BOUNDS => sites.length.map(|length| format!(" for length {length}")),
+        TRAP_ASSERT => message(executable, *index, sites).map(|message| format!(": {message}")),
+        _ => None,
+    });
+    name(code) + &more.unwrap_or_default()
+}
+
+/// What a trap code of compiled source means.
+pub(crate) fn name(code: u32) -> String {
     match code {
         DIVISION_BY_ZERO => "division by zero".to_owned(),
         OVERFLOW => "integer overflow".to_owned(),
         STACK_LIMIT => "the stack is exhausted".to_owned(),
-        TRAP_BOUNDS if is_source => match found.and_then(|(_, sites)| sites.length) {
-            Some(length) => format!("index out of range for length {length}"),
-            None => "index out of range".to_owned(),
-        },
-        TRAP_EXPONENT if is_source => "negative exponent".to_owned(),
-        TRAP_ASSERT if is_source => {
-            match found.and_then(|(index, sites)| message(executable, *index, sites)) {
-                Some(message) => format!("assertion failed: {message}"),
-                None => "assertion failed".to_owned(),
-            }
-        }
+        TRAP_BOUNDS => "index out of range".to_owned(),
+        TRAP_EXPONENT => "negative exponent".to_owned(),
+        TRAP_ASSERT => "assertion failed".to_owned(),
         code => format!("trap {code}"),
     }
 }
