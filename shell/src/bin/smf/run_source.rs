@@ -149,7 +149,10 @@ fn resolver(args: &Args) -> Result<Arc<Resolver>, Failure> {
         false => {
             // Leaked: exit handlers and threads of a module may use its code until the process ends.
             let loader = Box::leak(Box::new(Loader::new(LoaderOptions::default())?));
-            loader.modules().set_host_resolver(Some(Box::new(self::host(args)?)))?;
+            let host = self::host(args)?;
+            let of_host =
+                move |name: &[u8]| host.resolve(name).or_else(|| host_functions::address(name));
+            loader.modules().set_host_resolver(Some(Box::new(of_host)))?;
             for path in &args.with {
                 // SAFETY: the user names the file and trusts its initialisers as those of a program.
                 unsafe { loader.load_file(path) }?;
