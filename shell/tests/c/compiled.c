@@ -18,5 +18,6 @@ int main(int count, char **arguments) {
     CHECK(!smf_loader_call(loader, module, "div", integers, 2, &result));
     CHECK(strstr(smf_last_error().text, "division by zero"));
     CHECK(smf_loader_close(loader));
+    puts("ok");
     return 0;
 }
