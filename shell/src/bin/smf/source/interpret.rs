@@ -9,7 +9,7 @@ use smf_core::trap::CallArg;
 use smf_loader::call;
 
 use super::Executable;
-use super::execute::Resolver;
+use super::host::{Resolver, text};
 use super::trap::{self, At};
 use crate::output::Failure;
 use crate::values::ArgumentMemory;
@@ -109,7 +109,7 @@ impl Outside<'_> {
         let (address, length) = (self.load(at, 8)?, self.load(at + 8, 8)?);
         let address = self.translate(address)?;
         // SAFETY: the function returned the address and the length of a text.
-        Ok(unsafe { super::execute::text(address, length) })
+        Ok(unsafe { text(address, length) })
     }
 }
 
