@@ -11,6 +11,8 @@
 //! * `cfi` (feature `inspect`): checks the landing pads of control-flow protection;
 //! * `inspect` (feature `inspect`): prints the contents of a file, as text or as JSON;
 //! * `pack` (feature `pack`): links relocatable ELF objects into a module;
+//! * `compile` (features `source` and `pack`): compiles Simple source to modules;
+//! * `source` (feature `source`): reads the files of a program of Simple source;
 //! * [`prefetch`]: reads files into a cache in advance, on several threads;
 //! * [`call`]: calls machine code and catches its traps; `call_record` is the state of a thread that calls from C;
 //! * [`generated_code`]: registers generated code with unwinders, profilers and debuggers;
@@ -33,6 +35,8 @@ mod call_record;
 pub mod cfi;
 #[cfg(feature = "c-api")]
 mod code_map;
+#[cfg(all(feature = "source", feature = "pack"))]
+pub mod compile;
 mod debug_info;
 #[cfg(feature = "exec")]
 pub mod exec;
@@ -68,6 +72,8 @@ mod raw_thread;
 mod registration;
 #[cfg(feature = "host")]
 mod shared_object;
+#[cfg(feature = "source")]
+pub mod source;
 #[cfg(feature = "inspect")]
 mod source_line;
 #[cfg(feature = "jit")]
@@ -90,4 +96,4 @@ mod unwinding;
 #[cfg(feature = "host")]
 pub use shared_object::{SharedObject, SharedObjectError};
 #[cfg(feature = "inspect")]
-pub use source_line::{SourceLine, source_line};
+pub use source_line::{SourceLine, code_lines, source_line};
