@@ -85,6 +85,16 @@ pub enum ExecError {
         /// The type of the parameter.
         expected: Scalar,
     },
+    /// A text that is no value of the type of its parameter.
+    #[error("argument {number} of function `{function}` is no value of type {expected}")]
+    Text {
+        /// The name of the function.
+        function: ShortName,
+        /// The argument, from 1.
+        number: usize,
+        /// The type of the parameter.
+        expected: Scalar,
+    },
     /// A result of another type than the caller asks for.
     #[error("function `{function}` returns a value of type {found}, which is not an integer")]
     Result {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use smf_core::alloc_util::{AllocError, try_box, try_copy_bytes, try_push};
+use smf_core::alloc_util::{AllocError, try_box, try_collect, try_copy_bytes, try_push};
 use smf_core::exec::{
     FunctionHandle, Level, Manager, ManagerError, ManagerOptions, ManagerStatistics, Unit, Value,
 };
@@ -62,6 +62,8 @@ impl fmt::Debug for ExecOptions {
 struct SourceInfo {
     /// Whether the function returns a text: its first parameter is the address of the result.
     returns_text: bool,
+    /// Whether each parameter is a text: an address and a length. Empty if none is.
+    text_params: Vec<bool>,
     assertions: Vec<Assertion>,
 }
 
@@ -176,6 +178,18 @@ impl ExecManager {
         Ok(())
     }
 
+    /// Compiles IR in either form if the text begins as IR does, and Simple source otherwise. Returns the warnings.
+    ///
+    /// # Errors
+    /// [`ExecError`].
+    pub fn compile_any(&self, name: &str, text: &[u8]) -> Result<Vec<Diagnostic>> {
+        if is_binary_ir(text) || is_text_ir(text) {
+            return self.compile_ir(text).map(|()| Vec::new());
+        }
+        let not_text = |_| ExecError::NotText { path: name.to_owned() };
+        self.compile_source(name, str::from_utf8(text).map_err(not_text)?)
+    }
+
     /// Compiles IR in its text form or in the binary form of a unit, which begins with `SMUN`.
     ///
     /// # Errors
@@ -189,7 +203,7 @@ impl ExecManager {
         self.compile_unit(&unit)
     }
 
-    /// Compiles a file by the extension of its name: IR (`.sir`, `.sirb`), source (`.spl`), or a module (`.smf`), which is
+    /// Compiles a file by the extension of its name: IR (`.sir`), source (`.spl`), or a module (`.smf`), which is
     /// loaded. Other files are told by their content. Returns the warnings.
     ///
     /// # Errors
@@ -203,8 +217,11 @@ impl ExecManager {
         let failed = |error| ExecError::Read { path: shown(), error };
         let bytes = files::read(path).map_err(failed)?;
         let bytes = bytes.as_ref();
-        if is("sir") || is_binary_ir(bytes) || (!is("spl") && is_text_ir(bytes)) {
+        if is("sir") {
             return self.compile_ir(bytes).map(|()| Vec::new());
+        }
+        if !is("spl") {
+            return self.compile_any(&shown(), bytes);
         }
         let text = str::from_utf8(bytes).map_err(|_| ExecError::NotText { path: shown() })?;
         self.compile_source(&shown(), text)
@@ -220,11 +237,15 @@ impl ExecManager {
         for function in unit.functions {
             let symbol = function.symbol.as_bytes();
             let returns_text = function.result == Some(Type::Text);
-            if !returns_text && function.assertions.is_empty() {
+            let is_text = function.params.iter().map(|ty| *ty == Type::Text);
+            let has_text = returns_text || is_text.clone().any(|is_text| is_text);
+            if !has_text && function.assertions.is_empty() {
                 info.remove(symbol);
                 continue;
             }
-            let new = SourceInfo { returns_text, assertions: function.assertions };
+            let text_params = if has_text { try_collect(is_text)? } else { Vec::new() };
+            let assertions = function.assertions;
+            let new = SourceInfo { returns_text, text_params, assertions };
             info.try_reserve(1).map_err(|_| AllocError)?;
             info.insert(try_copy_bytes(symbol)?, new);
         }
@@ -317,7 +338,7 @@ impl ExecManager {
             let result = unsafe { self.call_by_name(name, &values) }?;
             return Ok(result.and_then(Value::as_integer).unwrap_or(0));
         };
-        let values = integers(&function, arguments, 0)?;
+        let values = integers(&function, arguments)?;
         // SAFETY: the caller's contract.
         match unsafe { self.call(&function, &values) }? {
             None => Ok(0),
@@ -328,53 +349,43 @@ impl ExecManager {
         }
     }
 
-    /// Calls a function with integers and returns its result as text: the text itself, or a number or bool as `print`
-    /// shows it; an empty one without a result.
+    /// Calls a function with arguments as text and returns its result as text. A parameter that is a text gets the
+    /// argument itself; a number is written as in Rust, a bool `true` or `false`. The result is the text itself, or a
+    /// number or bool as `print` shows it; empty without a result.
     ///
     /// # Errors
     /// [`ExecError`].
     ///
     /// # Safety
     /// As [`call_by_name`](Self::call_by_name).
-    pub unsafe fn call_text(&self, name: &[u8], arguments: &[i64]) -> Result<String> {
-        let returns_text = self.info().get(name).is_some_and(|info| info.returns_text);
-        let function = self.find(name).filter(|_| returns_text);
-        let Some(function) = function else {
+    pub unsafe fn call_text(&self, name: &[u8], arguments: &[&[u8]]) -> Result<String> {
+        let Some(function) = self.find(name) else {
+            let words = values_of(arguments, name)?;
             // SAFETY: the caller's contract.
-            let result = unsafe { self.call_shown(name, arguments) }?;
+            let result = unsafe { self.call_by_name(name, &words) }?;
             return Ok(result.map(|value| value.to_string()).unwrap_or_default());
         };
+        let (returns_text, text_params) = match self.info().get(name) {
+            Some(info) => (info.returns_text, try_collect(info.text_params.iter().copied())?),
+            None => (false, Vec::new()),
+        };
         let mut text = TextResult { address: 0, length: 0 };
-        let mut values = integers(&function, arguments, 1)?;
-        let address = (&raw mut text).expose_provenance() as u64;
-        if let Some(first) = values.first_mut() {
-            *first = Value::new(Scalar::Pointer, address);
-        }
+        let result = returns_text.then(|| (&raw mut text).expose_provenance() as u64);
+        let values = text_arguments(&function, result, &text_params, arguments)?;
         // The text may lie in the data of the function, which another thread may replace.
         let _entered = self.manager.enter();
-        // SAFETY: the caller's contract; the first argument is the address of the result.
-        unsafe { self.call(&function, &values) }?;
+        // SAFETY: the caller's contract; the first argument is the address of a result in memory.
+        let value = unsafe { self.call(&function, &values) }?;
+        if !returns_text {
+            return Ok(value.map(|value| value.to_string()).unwrap_or_default());
+        }
         // SAFETY: written by the function, if at all.
         let TextResult { address, length } = unsafe { (&raw const text).read_volatile() };
         let Ok(length @ 1..) = usize::try_from(length) else { return Ok(String::new()) };
         let bytes = std::ptr::with_exposed_provenance::<u8>(address as usize);
-        // SAFETY: a text of the function, whose data is in memory as long as the manager is entered.
+        // SAFETY: a text of the function, whose data is in memory as long as the manager is entered, or an argument.
         let bytes = unsafe { std::slice::from_raw_parts(bytes, length) };
         Ok(String::from_utf8_lossy(bytes).into_owned())
-    }
-
-    /// Calls a function with integers.
-    ///
-    /// # Safety
-    /// As [`call_by_name`](Self::call_by_name).
-    unsafe fn call_shown(&self, name: &[u8], arguments: &[i64]) -> Result<Option<Value>> {
-        let Some(function) = self.find(name) else {
-            // SAFETY: the caller's contract.
-            return unsafe { self.call_integers(name, arguments) }.map(|value| Some(value.into()));
-        };
-        let values = integers(&function, arguments, 0)?;
-        // SAFETY: the caller's contract.
-        unsafe { self.call(&function, &values) }
     }
 
     /// Adds the cause of a trap, and the message of a failed assertion.
@@ -405,20 +416,12 @@ fn no_function(name: &[u8]) -> ExecError {
     ManagerError::NoFunction(ShortName::new(name)).into()
 }
 
-/// Integers as values of the parameters behind the first `skipped`, which are filled with zeros.
-fn integers(function: &FunctionHandle, arguments: &[i64], skipped: usize) -> Result<Vec<Value>> {
+/// Integers as values of the parameters.
+fn integers(function: &FunctionHandle, arguments: &[i64]) -> Result<Vec<Value>> {
     let params = function.params();
-    let (given, expected) = (arguments.len(), params.len().saturating_sub(skipped));
-    if given != expected {
-        let function = function.name().clone();
-        return Err(ManagerError::ArgumentCount { function, given, expected }.into());
-    }
+    check_count(function, arguments.len(), params.len())?;
     let mut values = Vec::new();
-    for &scalar in params.iter().take(skipped) {
-        try_push(&mut values, Value::new(scalar, 0))?;
-    }
-    let pairs = arguments.iter().zip(params.iter().skip(skipped));
-    for (number, (&value, &expected)) in (1..).zip(pairs) {
+    for (number, (&value, &expected)) in (1..).zip(arguments.iter().zip(params)) {
         let found = Value::from_integer(expected, value);
         let wrong =
             || ExecError::Integer { function: function.name().clone(), number, value, expected };
@@ -427,13 +430,83 @@ fn integers(function: &FunctionHandle, arguments: &[i64], skipped: usize) -> Res
     Ok(values)
 }
 
+fn check_count(function: &FunctionHandle, given: usize, expected: usize) -> Result<()> {
+    if given == expected {
+        return Ok(());
+    }
+    let function = function.name().clone();
+    Err(ManagerError::ArgumentCount { function, given, expected }.into())
+}
+
+/// Texts as values of the parameters, behind the address of a result in memory.
+fn text_arguments(
+    function: &FunctionHandle,
+    result: Option<u64>,
+    text_params: &[bool],
+    arguments: &[&[u8]],
+) -> Result<Vec<Value>> {
+    let texts = text_params.iter().filter(|is_text| **is_text).count();
+    let hidden = usize::from(result.is_some()) + texts;
+    let params = function.params();
+    check_count(function, arguments.len(), params.len().saturating_sub(hidden))?;
+    let mut params = params.iter();
+    let mut values = Vec::new();
+    if let Some(address) = result {
+        params.next();
+        try_push(&mut values, Value::new(Scalar::Pointer, address))?;
+    }
+    for (index, text) in arguments.iter().enumerate() {
+        let Some(&scalar) = params.next() else { break };
+        if text_params.get(index) == Some(&true) {
+            params.next();
+            try_push(
+                &mut values,
+                Value::new(Scalar::Pointer, text.as_ptr().expose_provenance() as u64),
+            )?;
+            try_push(&mut values, Value::new(Scalar::I64, text.len() as u64))?;
+            continue;
+        }
+        let wrong = || ExecError::Text {
+            function: ShortName::new(function.name().as_bytes()),
+            number: index + 1,
+            expected: scalar,
+        };
+        try_push(&mut values, parse_value(scalar, text).ok_or_else(wrong)?)?;
+    }
+    Ok(values)
+}
+
+/// The arguments of a function of a module: integers.
+fn values_of(arguments: &[&[u8]], name: &[u8]) -> Result<Vec<Value>> {
+    let mut values = Vec::new();
+    for (number, text) in (1..).zip(arguments) {
+        let (function, expected) = (ShortName::new(name), Scalar::I64);
+        let wrong = || ExecError::Text { function, number, expected };
+        try_push(&mut values, parse_value(expected, text).ok_or_else(wrong)?)?;
+    }
+    Ok(values)
+}
+
+/// A number or bool of a type from its text.
+fn parse_value(scalar: Scalar, text: &[u8]) -> Option<Value> {
+    let text = str::from_utf8(text).ok()?.trim();
+    match scalar {
+        Scalar::F64 => text.parse::<f64>().ok().map(Value::from),
+        Scalar::F32 => text.parse::<f32>().ok().map(Value::from),
+        Scalar::Bool => text.parse::<bool>().ok().map(Value::from),
+        Scalar::U64 => text.parse::<u64>().ok().map(Value::from),
+        Scalar::Pointer => None,
+        _ => Value::from_integer(scalar, text.parse().ok()?),
+    }
+}
+
 /// Whether bytes are the binary form of a unit.
 fn is_binary_ir(bytes: &[u8]) -> bool {
     bytes.starts_with(b"SMUN")
 }
 
 /// Whether a text is IR: the keywords that begin it are none of Simple.
-pub(crate) fn is_text_ir(bytes: &[u8]) -> bool {
+pub(super) fn is_text_ir(bytes: &[u8]) -> bool {
     let mut lines = bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
     let first = lines.find(|line| !line.is_empty() && !line.starts_with(b"#"));
     let word = first.and_then(|line| line.split(u8::is_ascii_whitespace).next());

@@ -23,9 +23,10 @@ fn run(manager: &ExecManager, name: &str, arguments: &[i64]) -> Result<i64, Stri
     result.map_err(|error| error.to_string())
 }
 
-fn text(manager: &ExecManager, name: &str, arguments: &[i64]) -> Result<String, String> {
+fn text(manager: &ExecManager, name: &str, arguments: &[&str]) -> Result<String, String> {
+    let arguments: Vec<&[u8]> = arguments.iter().map(|text| text.as_bytes()).collect();
     // SAFETY: as above.
-    let result = unsafe { manager.call_text(name.as_bytes(), arguments) };
+    let result = unsafe { manager.call_text(name.as_bytes(), &arguments) };
     result.map_err(|error| error.to_string())
 }
 
@@ -114,6 +115,8 @@ fn results_are_text_numbers_or_nothing() {
 fn name(i) -> text:
     if i == 0: \"zero\" else: \"more\"
 fn half(x) -> f64: x as f64 / 2.0
+fn pick(first: bool, a: text, b: text) -> text:
+    if first: a else: b
 fn is_odd(x) -> bool: x % 2 != 0
 fn nothing():
     pass
@@ -121,11 +124,14 @@ fn nothing():
     for backend in backends() {
         let manager = manager(backend);
         manager.compile_source("r.spl", source).unwrap();
-        assert_eq!(text(&manager, "name", &[0]), Ok("zero".to_owned()));
-        assert_eq!(text(&manager, "name", &[7]), Ok("more".to_owned()));
-        assert_eq!(text(&manager, "half", &[7]), Ok("3.5".to_owned()));
-        assert_eq!(text(&manager, "is_odd", &[7]), Ok("true".to_owned()));
+        assert_eq!(text(&manager, "name", &["0"]), Ok("zero".to_owned()));
+        assert_eq!(text(&manager, "name", &["7"]), Ok("more".to_owned()));
+        assert_eq!(text(&manager, "half", &["7"]), Ok("3.5".to_owned()));
+        assert_eq!(text(&manager, "is_odd", &["7"]), Ok("true".to_owned()));
         assert_eq!(text(&manager, "nothing", &[]), Ok(String::new()));
+        assert_eq!(text(&manager, "pick", &["false", "no", "yes"]), Ok("yes".to_owned()));
+        let wrong = text(&manager, "pick", &["0", "no", "yes"]).unwrap_err();
+        assert_eq!(wrong, "argument 1 of function `pick` is no value of type bool");
         assert_eq!((run(&manager, "is_odd", &[7]), run(&manager, "nothing", &[])), (Ok(1), Ok(0)));
         let float = run(&manager, "half", &[7]).unwrap_err();
         assert_eq!(float, "function `half` returns a value of type f64, which is not an integer");
