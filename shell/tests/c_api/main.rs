@@ -84,9 +84,9 @@ fn libraries(features: &str) -> &'static Path {
 
 /// The default features of the libraries.
 const C: &str = "gdb";
-const JIT: &str = "gdb,jit";
-const TAGGED: &str = "tagged,jit";
-const LIBFFI: &str = "gdb,jit,libffi";
+const JIT: &str = "gdb,exec";
+const TAGGED: &str = "tagged,exec";
+const LIBFFI: &str = "gdb,exec,libffi";
 
 fn header_path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(header::HEADER)
