@@ -407,9 +407,10 @@ extern "C" fn rt_exec_manager_get_opt_level(manager: i64) -> i64 {
 
 /// The error of the last compilation or call of this thread; empty if it succeeded.
 extern "C" fn rt_exec_manager_get_last_error(manager: i64) -> Text {
-    match enter(manager.cast_unsigned()) {
-        Ok(_) => give(manager, &last_error(manager)),
-        Err(_) => give_static("Invalid execution manager"),
+    let open = enter(manager.cast_unsigned()).map(|_| true);
+    match or(false, open) {
+        true => give(manager, &last_error(manager)),
+        false => give_static("Invalid execution manager"),
     }
 }
 

@@ -342,6 +342,13 @@ fn functions_and_templates_are_extracted() {
 }
 
 #[test]
+fn execution_managers_compile_call_and_replace() {
+    let directory = Path::new(SCRATCH).join("exec");
+    fs::create_dir_all(&directory).unwrap();
+    run_with("exec", JIT, &[&directory]);
+}
+
+#[test]
 fn loaders_load_replace_and_unload_modules() {
     let directory = Path::new(SCRATCH).join("modules");
     make_modules(&directory);
