@@ -24,6 +24,8 @@
 //! [`Manager`]: smf_core::exec::Manager
 
 mod backend;
+#[cfg(feature = "cranelift")]
+pub mod cranelift;
 mod error;
 pub mod host_functions;
 mod manager;

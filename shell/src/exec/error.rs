@@ -1,7 +1,7 @@
 //! Errors of the execution manager.
 
 use smf_core::alloc_util::AllocError;
-use smf_core::exec::{ManagerError, UnitError};
+use smf_core::exec::{BackendError, ManagerError, UnitError};
 use smf_core::ir::Scalar;
 use smf_core::link::{Name, ShortName};
 use smf_core::source::{Diagnostic, Severity, TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT};
@@ -129,6 +129,12 @@ impl From<ManagerError> for ExecError {
             ManagerError::OutOfMemory(error) => error.into(),
             error => Self::Manager(error),
         }
+    }
+}
+
+impl From<BackendError> for ExecError {
+    fn from(error: BackendError) -> Self {
+        ManagerError::from(error).into()
     }
 }
 

@@ -10,8 +10,8 @@ const PROGRAMS: u64 = 200;
 fn cranelift_agrees_with_the_interpreter() {
     let count = std::env::var("SMF_PROGRAMS").map_or(PROGRAMS, |count| count.parse().unwrap());
     let oracle = Interpreter::default();
-    let [none, speed] = ["none", "speed"].map(|level| Cranelift { level });
-    let engines: [&dyn Engine; 3] = [&oracle, &none, &speed];
+    let [none, speed, size] = ["none", "speed", "speed_and_size"].map(|level| Cranelift { level });
+    let engines: [&dyn Engine; 4] = [&oracle, &none, &speed, &size];
     let mut sum = Checked::default();
     for seed in 0..count {
         let data = seeded(seed);
