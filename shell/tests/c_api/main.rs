@@ -641,10 +641,13 @@ fn readme_examples_compile_and_print_their_comments() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
     let (_, rest) = readme.split_once("\n## C\n").unwrap();
     let (section, _) = rest.split_once("\n## ").unwrap();
-    let guide = include_str!("../../src/guide/c.md");
-    let blocks = guide.split("\n```c\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
-    let mut programs: Vec<String> = blocks.map(|block| format!("{block}\n")).collect();
-    assert_eq!(programs.len(), 2);
+    let blocks = |chapter: &str| -> Vec<String> {
+        let blocks = chapter.split("\n```c\n").skip(1);
+        blocks.map(|rest| format!("{}\n", rest.split("\n```").next().unwrap())).collect()
+    };
+    let mut programs = blocks(include_str!("../../src/guide/exec.md"));
+    programs.extend(blocks(include_str!("../../src/guide/c.md")));
+    assert_eq!(programs.len(), 4);
     let mut inside = false;
     for line in section.lines() {
         let code = line.strip_prefix("    ").or(line.is_empty().then_some(""));
@@ -659,7 +662,7 @@ fn readme_examples_compile_and_print_their_comments() {
             _ => {}
         }
     }
-    assert_eq!(programs.len(), 3);
+    assert_eq!(programs.len(), 5);
     for (number, program) in programs.iter().enumerate() {
         let (source, out) = ["c", "out"]
             .map(|end| Path::new(SCRATCH).join(format!("readme-{number}.{end}")))
@@ -667,7 +670,9 @@ fn readme_examples_compile_and_print_their_comments() {
         fs::write(&source, program).unwrap();
         let mut gcc = Command::new("gcc");
         gcc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pthread", "-I", INCLUDE, "-o"]);
-        gcc.arg(&out).arg(&source).arg(libraries(C).join("libsmf_loader.a")).arg("-lm");
+        // The first two are those of the execution manager.
+        let features = if number < 2 { JIT } else { C };
+        gcc.arg(&out).arg(&source).arg(libraries(features).join("libsmf_loader.a")).arg("-lm");
         succeed(&mut gcc);
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
         let said = succeed(Command::new(&out).current_dir(root));

@@ -63,7 +63,6 @@ const UNSAFE: &[&str] = &[
     "shell/src/bin/smf/values.rs",
     "shell/src/call.rs",
     "shell/src/call_record.rs",
-    "shell/src/exec/cranelift/translate.rs",
     "shell/src/exec/host_functions.rs",
     "shell/src/exec/manager.rs",
     "shell/src/exec/modules.rs",

@@ -16,7 +16,7 @@ use smf_core::ir::{
     Callee, CalleeKind, Condition, FunctionInstance, Instruction, NONE, Opcode, STACK_LIMIT, Scalar,
 };
 
-use super::{Declarations, Failure};
+use super::declarations::{Declarations, Failure};
 
 /// The type of a value.
 fn type_of(scalar: Scalar) -> Type {
