@@ -380,7 +380,7 @@ pub(super) fn of_error(error: &ExecError) -> ApiError {
 
 fn of_manager(error: &ManagerError) -> Code {
     match error {
-        ManagerError::Backend(BackendError::Memory(error)) => ApiError::Exec(error.clone()).code(),
+        ManagerError::Backend(BackendError::Memory(error)) => ApiError::Exec(*error).code(),
         ManagerError::Backend(BackendError::OutOfMemory(_))
         | ManagerError::Unit(UnitError::OutOfMemory(_))
         | ManagerError::OutOfMemory(_) => Code::NoMemory,

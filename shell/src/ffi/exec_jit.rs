@@ -53,7 +53,7 @@ unsafe extern "C" fn rt_jit_create_for_target(target: Path) -> i64 {
 
 fn create_for(name: &[u8]) -> Result<i64, ApiError> {
     let is = |known: &&str| known.as_bytes() == name;
-    let found = TARGETS.iter().find(|(names, _)| names.iter().any(|known| is(&known)));
+    let found = TARGETS.iter().find(|(names, _)| names.iter().any(is));
     match found {
         _ if name == b"host" => create(),
         Some((_, machine)) if *machine == std::env::consts::ARCH => create(),
@@ -98,7 +98,7 @@ unsafe extern "C" fn rt_jit_compile_source(jit: i64, source: Path) -> Text {
         // SAFETY: the caller's promise.
         let source = unsafe { bytes("the source", source) }?;
         let compiled = compile_text(&open.manager, source);
-        Ok(compiled.inspect_err(|error| failed = phase(error)).map_err(Failure::from)?)
+        compiled.inspect_err(|error| failed = phase(error)).map_err(Failure::from)
     });
     match compiled {
         None => give_static("invalid handle"),

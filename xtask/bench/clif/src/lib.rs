@@ -2,11 +2,14 @@
 //! benchmark.
 #![allow(unsafe_code)]
 
-use smf_core::exec::Level;
+use std::sync::Arc;
+
+use smf_core::exec::{FunctionHandle, Level, Unit, UnitFunction};
 use smf_core::ir::{FunctionInstance, Scalar};
 use smf_core::link::Name;
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_loader::exec::cranelift::{CraneliftBackend, CraneliftCode};
+use smf_loader::exec::{BackendChoice, ExecManager, ExecOptions, SharedSymbols};
 use smf_tests::differential::host::FUNCTIONS;
 use smf_tests::differential::{Engine, Host, Outcome, Program, Runnable, call_native};
 
@@ -144,5 +147,64 @@ impl CompilerOnly {
     /// A compiler of one function with an optimisation level.
     pub fn new(name: &str) -> Self {
         Self { backend: backend(), level: level(name) }
+    }
+}
+
+/// A manager with a back end and a level, in which each program is compiled as a unit.
+#[derive(Clone, Copy, Debug)]
+pub struct Managed {
+    /// The back end.
+    pub backend: BackendChoice,
+    /// The level.
+    pub level: Level,
+    /// What messages call it.
+    pub name: &'static str,
+}
+
+impl Engine for Managed {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn compile<'p>(&self, program: &'p Program) -> Result<Box<dyn Runnable + 'p>, String> {
+        let symbols: SharedSymbols = Arc::new(|wanted: &[u8]| {
+            let found = FUNCTIONS.iter().find(|function| function.name.as_bytes() == wanted);
+            found.map(|function| (function.address)())
+        });
+        let Self { backend, level, .. } = *self;
+        let symbols = Some(symbols);
+        let options = ExecOptions { backend, level, symbols, ..ExecOptions::default() };
+        let manager = ExecManager::new(options).map_err(|error| error.to_string())?;
+        let mut functions = Vec::new();
+        for (index, body) in program.bytes().iter().enumerate() {
+            let function = UnitFunction::new(format!("function{index}").as_bytes(), body);
+            functions.push(function.map_err(|error| error.to_string())?);
+        }
+        let unit = Unit::new(functions).map_err(|error| error.to_string())?;
+        // The binary form has the same functions.
+        let unit = Unit::from_binary(&unit.to_binary().unwrap()).unwrap();
+        manager.compile_unit(&unit).map_err(|error| error.to_string())?;
+        let (params, result) = program.signature(program.entry());
+        Ok(Box::new(ManagedProgram { manager, entry: program.entry(), params, result }))
+    }
+}
+
+struct ManagedProgram {
+    manager: ExecManager,
+    entry: usize,
+    params: Vec<Scalar>,
+    result: Option<Scalar>,
+}
+
+impl Runnable for ManagedProgram {
+    fn run(&mut self, args: &[u64], host: &mut Host) -> Outcome {
+        let functions = self.manager.core().functions().unwrap();
+        let addresses: Vec<u64> = functions.iter().filter_map(FunctionHandle::address).collect();
+        let trap_function = |function| {
+            u32::try_from(addresses.iter().position(|&address| address == function)?).ok()
+        };
+        let entry = addresses[self.entry];
+        // SAFETY: a drawn program with these arguments, which ends.
+        unsafe { call_native(entry, args, &self.params, self.result, host, trap_function) }
     }
 }
