@@ -1155,6 +1155,7 @@ int64_t smf_take_concretes(uint64_t from, uint64_t module, SmfConcreteVisitor vi
 #define SMF_CONTAINER_GTPL 1
 #define SMF_CONTAINER_GTPL_CONSTRAINED 2 /* version 1.1: a list of constraints follows each header */
 #define SMF_CONTAINER_COUNTED 3
+#define SMF_CONTAINER_RECORDS 4 /* records of source texts, as the Simple compiler writes them */
 
 #define SMF_TEMPLATE_UNKNOWN 0 /* not recorded in the container */
 #define SMF_TEMPLATE_FUNCTION 1

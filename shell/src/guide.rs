@@ -3,6 +3,7 @@
 /// The chapters: the topic and the text.
 pub const CHAPTERS: &[(&str, &str)] = &[
     ("command", include_str!("guide/command.md")),
+    ("simple", include_str!("guide/simple.md")),
     ("rust", include_str!("guide/rust.md")),
     ("c", include_str!("guide/c.md")),
     ("bytecode", include_str!("guide/bytecode.md")),
@@ -18,6 +19,9 @@ pub const CHAPTERS: &[(&str, &str)] = &[
 
 #[doc = include_str!("guide/command.md")]
 pub mod command {}
+
+#[doc = include_str!("guide/simple.md")]
+pub mod simple {}
 
 #[doc = include_str!("guide/rust.md")]
 pub mod rust {}

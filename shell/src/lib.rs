@@ -10,6 +10,8 @@
 //! * `cfi` (feature `cli`): checks the landing pads of control-flow protection;
 //! * `inspect` (feature `cli`): prints the contents of a file, as text or as JSON;
 //! * `pack` (feature `pack`): links relocatable ELF objects into a module;
+//! * `compile` (features `source` and `pack`): compiles Simple source to modules;
+//! * `source` (feature `source`): reads the files of a program of Simple source;
 //! * [`prefetch`]: reads files into a cache in advance, on several threads;
 //! * [`call`]: calls machine code and catches its traps; `call_record` is the state of a thread that calls from C;
 //! * [`jit`]: registers template instances with the process; `types_json` converts their types from and to JSON;
@@ -31,6 +33,8 @@ mod call_record;
 pub mod cfi;
 #[cfg(feature = "c-api")]
 mod code_map;
+#[cfg(all(feature = "source", feature = "pack"))]
+pub mod compile;
 mod debug_info;
 #[cfg(feature = "exec")]
 pub mod exec;
@@ -54,6 +58,8 @@ pub mod jit;
 #[cfg(feature = "pack")]
 pub mod library_search;
 pub mod loader;
+#[cfg(feature = "jit")]
+pub mod loader_templates;
 #[cfg(feature = "host")]
 mod needed_library;
 #[cfg(feature = "pack")]
@@ -63,6 +69,8 @@ mod raw_thread;
 mod registration;
 #[cfg(feature = "host")]
 mod shared_object;
+#[cfg(feature = "source")]
+pub mod source;
 #[cfg(feature = "cli")]
 mod source_line;
 #[cfg(feature = "jit")]
@@ -85,4 +93,4 @@ mod unwinding;
 #[cfg(feature = "host")]
 pub use shared_object::{SharedObject, SharedObjectError};
 #[cfg(feature = "cli")]
-pub use source_line::{SourceLine, source_line};
+pub use source_line::{SourceLine, code_lines, source_line};

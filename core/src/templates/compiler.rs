@@ -5,7 +5,8 @@
 //! while it compiles; required instances are compiled first, so that every target has an address. The
 //! instance itself is [`Target::OWN`].
 //!
-//! [`IrBodies`](super::IrBodies) compiles bodies in [IR](crate::ir).
+//! [`IrBodies`](super::IrBodies) compiles bodies in [IR](crate::ir). With the feature `source`, `SourceBodies` and
+//! `RecordBodies` compile source text.
 //! [`PrecompiledBodies`](super::PrecompiledBodies) accepts bodies of machine code. [`Callback`] wraps a
 //! closure that compiles all other bodies.
 
@@ -34,6 +35,8 @@ pub struct CompileRequest<'r> {
     pub parameters: Option<u8>,
     /// The body of the template.
     pub body: &'r [u8],
+    /// The template section of its module, decompressed; empty if unknown.
+    pub section: &'r [u8],
     /// The type arguments: concrete types, at most [`MAX_ARGUMENTS`](crate::types::MAX_ARGUMENTS).
     pub arguments: &'r [Type],
     /// The instruction set.
@@ -161,6 +164,12 @@ pub trait Compiler: Send + Sync {
         None
     }
 
+    /// Whether its templates have instances for all types that the body permits. Otherwise only those exist that a note
+    /// lists or another instance requires.
+    fn is_generic(&self) -> bool {
+        false
+    }
+
     /// Compiles an instance.
     ///
     /// No lock is held during the call: the compiler may call the instantiator on the same thread. It must
@@ -182,6 +191,10 @@ impl<C: Compiler + ?Sized> Compiler for TryArc<C> {
 
     fn cache_policy(&self) -> Option<CachePolicy> {
         (**self).cache_policy()
+    }
+
+    fn is_generic(&self) -> bool {
+        (**self).is_generic()
     }
 
     fn compile(

@@ -47,7 +47,7 @@ const MAGIC: &[u8; 4] = b"SMTB";
 const MAX_VERIFIED: usize = 1 << 12;
 
 /// The version of the generated code: a hash of the code of sample functions, which a test checks.
-const CODEGEN_VERSION: u32 = 0xcec05720;
+pub(super) const CODEGEN_VERSION: u32 = 0xcec05720;
 
 /// The alignment of the code of an instance, in bytes.
 const MAX_ALIGN: u32 = 16;
@@ -123,6 +123,10 @@ impl Compiler for IrBodies {
         is_function(body)
     }
 
+    fn is_generic(&self) -> bool {
+        true
+    }
+
     fn cache_policy(&self) -> Option<CachePolicy> {
         Some(CachePolicy { compiler: CODEGEN_VERSION, features: CpuFeatures::NONE })
     }
@@ -192,6 +196,12 @@ static SCALARS: [(Scalar, Type); 12] = [
     (Scalar::Pointer, Type::Pointer),
 ];
 
+/// Whether IR has operations for values of this type.
+#[cfg(feature = "source")]
+pub(super) fn is_scalar(ty: &Type) -> bool {
+    scalar_of(ty).is_some()
+}
+
 fn scalar_of(ty: &Type) -> Option<Scalar> {
     SCALARS.iter().find(|(_, known)| known == ty).map(|(scalar, _)| *scalar)
 }
@@ -202,7 +212,7 @@ fn type_of(scalar: Scalar) -> Option<&'static Type> {
 
 /// The encoded signature of a function of an instance: the magic number, the type codes of the parameters, and
 /// that of the result, 0 for none.
-fn encode_signature(
+pub(super) fn encode_signature(
     instance: &FunctionInstance<'_, '_>,
     signature: &Signature<'_>,
 ) -> Result<Box<[u8]>, AllocError> {
@@ -415,6 +425,7 @@ mod tests {
             kind: None,
             parameters: None,
             body: &body,
+            section: &[],
             arguments,
             arch: Arch::X86_64,
         };
@@ -479,6 +490,7 @@ mod tests {
                     kind: None,
                     parameters: None,
                     body: &template.body,
+                    section: &[],
                     arguments,
                     arch,
                 };
@@ -552,6 +564,7 @@ mod tests {
                 kind: None,
                 parameters: None,
                 body,
+                section: &[],
                 arguments,
                 arch,
             };

@@ -30,6 +30,7 @@ const KEEPING: JitConfig = JitConfig {
     enabled: true,
     verbose: false,
     keep_code: true,
+    ..JitConfig::DEFAULT
 };
 
 const COMPILER: CachePolicy = CachePolicy { compiler: 7, features: CpuFeatures::NONE };

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use smf_core::alloc_util::{AllocError, AttachResult, TryArc, try_copy_bytes, try_push};
 use smf_core::format::{Layout, RelocKind};
 use smf_core::link::Resolve;
+use smf_core::loader::ModuleBytes;
 use smf_core::templates::{
     CodeReloc, CompileError, CompileRequest, Compiled, Compiler, Environment, JitInstantiator,
     JitSymbolResolver, Observer, Target,
@@ -103,6 +104,16 @@ impl Observer for JitObserver {
 pub(super) struct SharedJit {
     pub(super) resolver: JitSymbolResolver,
     pub(super) users: Users,
+}
+
+impl SharedJit {
+    /// Adds the templates and the note of a module that a loader has parsed. A malformed note is reported when it is loaded
+    /// by itself.
+    pub(super) fn add(&self, name: &[u8], bytes: &ModuleBytes) {
+        if let Some(_user) = self.users.enter() {
+            let _ = self.resolver.instantiator().load_read_metadata(name, bytes.as_slice());
+        }
+    }
 }
 
 impl Resolve for SharedJit {

@@ -16,8 +16,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use smf_core::bytecode::text::{assemble, write_module};
 use smf_core::format::ext::hash_index;
 use smf_core::format::write::{Module as NewModule, NewSection};
-use smf_core::format::{Flags, Header, Layout, SectionKind};
+use smf_core::format::{Arch, Flags, Header, Layout, SectionKind};
 use smf_core::ir::text::parse;
+use smf_core::source::{Mode, SourceFile};
+use smf_loader::compile::CompileOptions;
 use smf_loader::ffi;
 use smf_loader::loader::Loader;
 use smf_loader::pack::{Input, Options, SharedLibrary, pack};
@@ -354,6 +356,19 @@ fn loaders_load_replace_and_unload_modules() {
     make_modules(&directory);
     run_with("loader", C, &[&directory]);
     run_with("loader", JIT, &[&directory, "bytecode".as_ref()]);
+}
+
+#[test]
+fn compiled_source_is_loaded_and_called() {
+    let source = "fn add(a: i64, b: i64) -> i64: a + b\nfn div(a: i64, b: i64) -> i64: a / b\n\
+        fn fib(n: i64) -> i64:\n    if n < 2: n else: fib(n - 1) + fib(n - 2)\n";
+    let file = SourceFile { name: "a.spl", module: "a", text: source };
+    let unit = smf_core::source::compile(&[file], Mode::Compile).unwrap().unit.unwrap();
+    let options = CompileOptions { arch: Arch::X86_64, level: 2, debug: true };
+    let module = Path::new(SCRATCH).join("compiled.smf");
+    fs::write(&module, smf_loader::compile::compile(&unit, &options).unwrap()).unwrap();
+    run_with("compiled", C, &[&module]);
+    run_with("compiled", JIT, &[&module]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::trap::trap_hook;
 use crate::types::{Type, mangle, mangle_plain};
 
 /// The prefix of function symbols.
-const FUNCTION: &[u8] = b"fn$";
+pub(super) const FUNCTION: &[u8] = b"fn$";
 
 /// The template and the arguments of an instance that no row lists.
 pub(super) type InstanceRequest<'g> = (&'g [u8], &'g [Type]);
@@ -154,6 +154,16 @@ impl<'j> CompileEnvironment<'j> {
     fn resolve_symbol(&mut self, symbol: &[u8]) -> Result<Target> {
         if let Some(target) = self.find_instance(symbol, None) {
             return target;
+        }
+        match self.jit.derive(symbol) {
+            Ok(None) | Err(InstantiateError::NotFound { .. }) => {}
+            Ok(Some(instance)) | Err(InstantiateError::UpdateFailed { instance, .. }) => {
+                return self.add(instance.address(), Some(instance));
+            }
+            Err(failure) => {
+                self.failure = Some(failure);
+                return Err(CompileError::Needs);
+            }
         }
         let resolver = self.jit.symbols.as_ref();
         match resolver.and_then(|resolver| resolver.resolve(symbol)) {
