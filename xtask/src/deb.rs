@@ -73,7 +73,7 @@ pub(crate) fn run() -> Result<Vec<PathBuf>, Error> {
     let libraries = format!("lib/{}", multiarch.trim());
     let (prefix, destination) = (PathBuf::from("/usr"), staged.clone());
     let directories = Directories { prefix, libraries: libraries.clone(), destination };
-    install::install("gdb,jit", &directories)?;
+    install::install("gdb,exec", &directories)?;
     install::install_command(&directories)?;
     strip(&staged, &libraries)?;
     let architecture = command("dpkg-architecture -qDEB_HOST_ARCH").output()?;

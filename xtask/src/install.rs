@@ -45,7 +45,7 @@ impl Directories {
 /// `[--prefix DIR] [--libdir DIR] [--destdir DIR] [--features LIST] [--libraries]`.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
     let mut directories = Directories::below(&target().join("install"));
-    let (mut features, mut with_command) = ("gdb,jit", true);
+    let (mut features, mut with_command) = ("gdb,exec", true);
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         if argument == "--libraries" {

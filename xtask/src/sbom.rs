@@ -42,7 +42,7 @@ pub(crate) fn write(directory: &Path) -> Result<(), Error> {
 /// The crates that cargo links into the shipped packages, tests and build scripts left out.
 fn dependencies() -> Result<Dependencies, Error> {
     let mut linked = Vec::new();
-    for package in ["smf-capi --features gdb,jit", "smf-cli"] {
+    for package in ["smf-capi --features gdb,exec", "smf-cli"] {
         let tree = format!(
             "tree --locked --edges normal,no-proc-macro --prefix none --no-dedupe --package {package}"
         );
