@@ -9,7 +9,7 @@ use super::arguments::CallArguments;
 use super::error::CodegenError;
 use super::frame::{Frame, StackPlace};
 use super::liveness::Liveness;
-use super::machine::{MachineAssembler, Register, Shift};
+use super::machine::{MachineAssembler, Register, without_cuts};
 use super::options::Options;
 use super::regalloc::{Allocation, Location, RegisterFile, is_float};
 use super::unwind::{UnwindMachine, UnwindOp, UnwindRow};
@@ -206,6 +206,7 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         self.take_parameters();
         self.instructions();
         M::traps(self);
+        self.settle();
         let size = self.asm.position();
         self.constants();
         self.error.map_or(Ok(size), Err)
@@ -294,14 +295,18 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         interval.end < index || interval.end == index && !is_live_in_loop()
     }
 
-    /// Puts a label here. Offsets that were recorded are corrected if code moves.
+    /// Puts a label here.
+    #[inline]
     pub(crate) fn bind(&mut self, label: LabelOf<M>) {
-        if let Some(Shift { from, by }) = self.asm.bind(label) {
-            let rows = self.buffers.unwind.iter_mut().rev().map(|row| &mut row.offset);
-            rows.take_while(|offset| **offset >= from).for_each(|offset| *offset -= by);
-            let lines = self.buffers.source_map.iter_mut().rev().map(|line| &mut line.offset);
-            lines.take_while(|offset| **offset >= from).for_each(|offset| *offset -= by);
-        }
+        self.asm.bind(label);
+    }
+
+    /// Gives all jumps their final form, and corrects the offsets that were recorded.
+    fn settle(&mut self) {
+        let Buffers { unwind, source_map, .. } = &mut *self.buffers;
+        let cuts = self.asm.settle();
+        without_cuts(cuts, unwind.iter_mut().map(|row| &mut row.offset));
+        without_cuts(cuts, source_map.iter_mut().map(|line| &mut line.offset));
     }
 
     /// Finds the source location of the current instruction.

@@ -28,7 +28,7 @@ use crate::codegen::code::Relocation;
 use crate::codegen::error::CodegenError;
 use crate::codegen::frame::StackPlace;
 use crate::codegen::lowering::{Lowering, Machine};
-use crate::codegen::machine::{MachineAssembler, Register, Shift};
+use crate::codegen::machine::{MachineAssembler, Register};
 use crate::codegen::regalloc::{ClassRegisters, RegisterFile};
 use crate::codegen::unwind::UnwindMachine;
 use crate::ir::interpret::number;
@@ -82,9 +82,8 @@ impl MachineAssembler for Assembler {
     }
 
     #[inline]
-    fn bind(&mut self, label: Label) -> Option<Shift> {
+    fn bind(&mut self, label: Label) {
         Assembler::bind(self, label);
-        None
     }
 
     #[inline]

@@ -20,14 +20,14 @@ use crate::codegen::code::Relocation;
 use crate::codegen::error::CodegenError;
 use crate::codegen::frame::StackPlace;
 use crate::codegen::lowering::{Lowering, Machine};
-use crate::codegen::machine::{MachineAssembler, Register, Shift};
+use crate::codegen::machine::{Cut, MachineAssembler, Register};
 use crate::codegen::regalloc::{ClassRegisters, RegisterFile};
 use crate::codegen::unwind::UnwindMachine;
 use crate::codegen::x64::assembler::Assembler;
 use crate::codegen::x64::label::{Label, Labels};
 use crate::codegen::x64::operand::Mem;
 use crate::codegen::x64::operand::{Float, Gpr, W64, Xmm};
-use crate::codegen::x64::storage::Growing;
+use crate::codegen::x64::relax::Relaxing;
 use crate::codegen::x64::storage::Storage;
 use crate::ir::interpret::number;
 use crate::ir::{Instruction, Opcode, Scalar};
@@ -55,7 +55,7 @@ static REGISTERS: RegisterFile = RegisterFile {
 /// A function that is being lowered to x86-64.
 pub(super) type Lower<'c, 'i> = Lowering<'c, 'i, X64>;
 
-impl MachineAssembler for Assembler<Growing> {
+impl MachineAssembler for Assembler<Relaxing> {
     type Label = Label;
     type Labels = Labels;
 
@@ -78,11 +78,12 @@ impl MachineAssembler for Assembler<Growing> {
     }
 
     #[inline]
-    fn bind(&mut self, label: Label) -> Option<Shift> {
-        let (before, jump) = (self.at, self.last_jump);
+    fn bind(&mut self, label: Label) {
         Assembler::bind(self, label);
-        let by = before.saturating_sub(self.at);
-        (by > 0).then(|| Shift { from: jump.saturating_add(4), by })
+    }
+
+    fn settle(&mut self) -> &[Cut] {
+        Assembler::settle(self)
     }
 
     #[inline]
@@ -132,7 +133,7 @@ impl<S: Storage> Register<Assembler<S>> for Xmm {
 }
 
 impl Machine for X64 {
-    type Assembler = Assembler<Growing>;
+    type Assembler = Assembler<Relaxing>;
     type Int = Gpr;
     type Float = Xmm;
 
