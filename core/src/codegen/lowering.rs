@@ -86,6 +86,15 @@ pub(crate) struct TrapSite<L> {
     pub(crate) at: u32,
 }
 
+/// What trap sites jump to, if there are any.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TrapExits<L> {
+    /// Where a site goes that has its code and its place in one register.
+    pub(crate) packed: Option<L>,
+    /// Where a site goes that has them in their registers.
+    pub(crate) unpacked: Option<L>,
+}
+
 /// A constant that is loaded from memory behind the code.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Literal<L> {
@@ -146,11 +155,14 @@ pub(crate) struct Lowering<'c, 'i, M: Machine> {
     data: LabelsOf<M>,
     /// The first byte of the function.
     pub(crate) start: LabelOf<M>,
+    pub(crate) exits: TrapExits<LabelOf<M>>,
     /// The current instruction, and the next one.
     pub(crate) index: u32,
     next: u32,
     /// The next instruction, if no jump leads to it.
     following: Option<Instruction>,
+    /// Whether a jump was lowered with the current instruction, and control does not go on behind it.
+    pub(crate) has_jumped: bool,
     /// The local that is to be computed in the register of the result.
     returned: Option<u16>,
     /// The line of the current instruction, and the next entry of the source locations.
@@ -189,9 +201,11 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
             labels,
             data,
             start,
+            exits: TrapExits { packed: None, unpacked: None },
             index: 0,
             next: 0,
             following: None,
+            has_jumped: false,
             returned: None,
             line: 0,
             next_location: 0,
@@ -241,7 +255,7 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
     fn lower(&mut self, i: &Instruction) -> bool {
         let Some(end) = self.following.filter(|next| self.is_return_of(i, next)) else {
             M::instruction(self, i);
-            return i.opcode.ends();
+            return core::mem::take(&mut self.has_jumped) || i.opcode.ends();
         };
         self.returned = Some(end.a);
         M::instruction(self, i);
@@ -276,8 +290,7 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         self.following
     }
 
-    /// Goes to the next instruction, which [`peek`](Self::peek) has returned and which does not end the code. A trap
-    /// behind this is at that instruction.
+    /// Goes to the next instruction, which [`peek`](Self::peek) has returned. A trap behind this is at that instruction.
     pub(crate) fn take_next(&mut self) {
         self.advance();
         self.locate();

@@ -78,6 +78,8 @@ impl Holder {
 struct ClassState {
     registers: ClassRegisters,
     is_float: bool,
+    /// Whether the registers that come last are preferred: those of the first arguments stay free for calls.
+    prefers_last: bool,
     holders: [Holder; MAX_REGISTERS],
     /// The callee-saved registers that were taken, by number.
     taken: u32,
@@ -133,7 +135,9 @@ impl Allocation {
             }
         }
         self.order.sort_unstable();
-        let mut classes = [ClassState::new(file.int, false), ClassState::new(file.float, true)];
+        let calls = liveness.has_calls();
+        let mut classes =
+            [ClassState::new(file.int, false, calls), ClassState::new(file.float, true, calls)];
         for index in 0..self.order.len() {
             let Some(&(_, local)) = self.order.get(index) else { break };
             self.place(instance, liveness, local, &mut classes)?;
@@ -343,8 +347,9 @@ impl Allocation {
 }
 
 impl ClassState {
-    fn new(registers: ClassRegisters, is_float: bool) -> Self {
-        Self { registers, is_float, holders: [Holder::FREE; MAX_REGISTERS], taken: 0 }
+    fn new(registers: ClassRegisters, is_float: bool, prefers_last: bool) -> Self {
+        let holders = [Holder::FREE; MAX_REGISTERS];
+        Self { registers, is_float, prefers_last, holders, taken: 0 }
     }
 
     fn holder(&self, register: u8) -> Holder {
@@ -368,7 +373,10 @@ impl ClassState {
                     || callee_saved.contains(hint) && is_worth_saving(*hint);
                 is_known && is_free(hint)
             });
-            let free = || caller_saved.iter().find(|register| is_free(register)).copied();
+            let free = || match self.prefers_last {
+                true => caller_saved.iter().rev().find(|register| is_free(register)).copied(),
+                false => caller_saved.iter().find(|register| is_free(register)).copied(),
+            };
             let all = || caller_saved.iter().chain(callee_saved);
             return hinted
                 .or_else(free)

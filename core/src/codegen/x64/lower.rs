@@ -254,10 +254,7 @@ impl Lower<'_, '_> {
             Opcode::CallIndirect => self.call_indirect(i),
             Opcode::ReturnCall | Opcode::ReturnCallIndirect => self.tail_call(i),
             Opcode::ReturnNone => self.leave_and_return(),
-            Opcode::Trap => {
-                let trap = self.trap(i.imm.cast_unsigned());
-                self.asm.jmp(trap);
-            }
+            Opcode::Trap => self.trap_here(i.imm.cast_unsigned()),
             Opcode::SlotAddress => self.slot_address(i),
             Opcode::DataAddress => self.data_address(i),
             Opcode::FunctionAddress => self.function_address(i),
