@@ -149,7 +149,7 @@ pub(crate) struct Lowering<'c, 'i, M: Machine> {
     pub(crate) buffers: &'c mut Buffers<LabelOf<M>>,
     /// The distance of each stack slot from the frame pointer.
     slots: &'c [u32],
-    /// One for each instruction.
+    /// One for each instruction that a jump leads to.
     labels: LabelsOf<M>,
     /// One for each entry of the read-only data.
     data: LabelsOf<M>,
@@ -185,7 +185,7 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         buffers: &'c mut Buffers<LabelOf<M>>,
     ) -> Self {
         let body = *instance.body();
-        let labels = asm.labels(body.len());
+        let labels = asm.labels(liveness.target_count());
         let data = asm.labels(body.data_count());
         let start = asm.label();
         Self {
@@ -424,10 +424,10 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         }
     }
 
-    /// The label of an instruction.
+    /// The label of an instruction that a jump leads to.
     #[inline]
     pub(crate) fn label(&self, instruction: u32) -> Option<LabelOf<M>> {
-        M::Assembler::nth(self.labels, usize::try_from(instruction).ok()?)
+        M::Assembler::nth(self.labels, self.liveness.target_number(instruction)?)
     }
 
     /// The label of an entry of the read-only data.

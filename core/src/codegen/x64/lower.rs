@@ -40,12 +40,15 @@ pub enum X64 {}
 static REGISTERS: RegisterFile = RegisterFile {
     int: ClassRegisters {
         caller_saved: &[6, 7, 8, 9, 10, 11],
+        // Those of the first arguments stay free for calls.
+        caller_saved_with_calls: &[11, 10, 9, 8, 7, 6],
         callee_saved: &[3, 14, 15, 12, 13],
         arguments: &[7, 6, 2, 1, 8, 9],
         result: 0,
     },
     float: ClassRegisters {
         caller_saved: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],
+        caller_saved_with_calls: &[13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0],
         callee_saved: &[],
         arguments: &[0, 1, 2, 3, 4, 5, 6, 7],
         result: 0,
