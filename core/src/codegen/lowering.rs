@@ -159,8 +159,9 @@ pub(crate) struct Lowering<'c, 'i, M: Machine> {
     /// The current instruction, and the next one.
     pub(crate) index: u32,
     next: u32,
-    /// The next instruction, if no jump leads to it.
-    following: Option<Instruction>,
+    upcoming: Option<Instruction>,
+    /// Whether a jump leads to the next instruction.
+    is_upcoming_target: bool,
     /// Whether a jump was lowered with the current instruction, and control does not go on behind it.
     pub(crate) has_jumped: bool,
     /// The local that is to be computed in the register of the result.
@@ -204,7 +205,8 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
             exits: TrapExits { packed: None, unpacked: None },
             index: 0,
             next: 0,
-            following: None,
+            upcoming: None,
+            is_upcoming_target: false,
             has_jumped: false,
             returned: None,
             line: 0,
@@ -228,9 +230,11 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
 
     fn instructions(&mut self) {
         let mut is_reached = true;
-        while let Some(i) = self.body.instruction(self.next) {
+        self.look_at(0);
+        while let Some(i) = self.upcoming {
+            let is_target = self.is_upcoming_target;
             self.advance();
-            if self.liveness.is_target(self.index) {
+            if is_target {
                 is_reached = true;
                 if let Some(label) = self.label(self.index) {
                     self.bind(label);
@@ -244,16 +248,23 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
     }
 
     /// Makes the next instruction the current one.
+    #[inline]
     fn advance(&mut self) {
         self.index = self.next;
-        self.next = self.index.saturating_add(1);
-        let is_target = self.liveness.is_target(self.next);
-        self.following = if is_target { None } else { self.body.instruction(self.next) };
+        self.look_at(self.index.saturating_add(1));
+    }
+
+    /// Decodes the next instruction.
+    #[inline]
+    fn look_at(&mut self, next: u32) {
+        self.next = next;
+        self.upcoming = self.body.instruction(next);
+        self.is_upcoming_target = self.liveness.is_target(next);
     }
 
     /// Lowers an instruction, and a return of its result with it. Whether control does not go on behind it.
     fn lower(&mut self, i: &Instruction) -> bool {
-        let Some(end) = self.following.filter(|next| self.is_return_of(i, next)) else {
+        let Some(end) = self.peek().filter(|next| self.is_return_of(i, next)) else {
             M::instruction(self, i);
             return core::mem::take(&mut self.has_jumped) || i.opcode.ends();
         };
@@ -287,7 +298,7 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
     /// The next instruction, if no jump leads to it.
     #[inline]
     pub(crate) fn peek(&self) -> Option<Instruction> {
-        self.following
+        if self.is_upcoming_target { None } else { self.upcoming }
     }
 
     /// Goes to the next instruction, which [`peek`](Self::peek) has returned. A trap behind this is at that instruction.
