@@ -166,8 +166,9 @@ impl Assembler<Relaxing> {
             match reference {
                 Reference::Jump { opcode } if found.removed != 0 => {
                     let start = site - u32::from(opcode);
+                    let near = self.storage.memory.bytes.get(site as usize - 1).copied();
                     self.move_down(from, start, removed);
-                    self.shorten(start - removed, site, target);
+                    self.put_short_jump(start - removed, near.unwrap_or(0), target);
                     (from, removed) = (site + 4, removed + u32::from(found.removed));
                     let pushed = try_push(&mut self.storage.cuts, Cut { end: from, removed });
                     if pushed.is_err() {
@@ -197,19 +198,37 @@ impl Assembler<Relaxing> {
         }
     }
 
-    /// Moves the code from `from` to `end` by so many bytes.
+    /// Moves the code from `from` to `end` by so many bytes, at least three. Up to seven bytes more are overwritten behind
+    /// its new end: those of a jump that is put down anew, or none.
     #[inline]
     fn move_down(&mut self, from: u32, end: u32, by: u32) {
-        let bytes = &mut self.storage.memory.bytes;
-        if by != 0 && end as usize <= bytes.len() {
-            bytes.copy_within(from as usize..end as usize, (from - by) as usize);
+        const STEP: usize = size_of::<u64>();
+        let [from, end, by] = [from, end, by].map(|offset| offset as usize);
+        let bytes = self.storage.memory.bytes.as_mut_slice();
+        if by == 0 {
+            return;
+        }
+        for at in (from..end).step_by(STEP) {
+            let step = bytes.get(at..).and_then(<[u8]>::first_chunk::<STEP>).copied();
+            match (step, bytes.get_mut(at - by..).and_then(<[u8]>::first_chunk_mut)) {
+                (Some(step), Some(place)) => *place = step,
+                _ => return self.move_down_slowly(at, end, by),
+            }
         }
     }
 
-    /// Writes the short form of the jump whose distance was at `site`; what it overwrites has been moved.
-    fn shorten(&mut self, start: u32, site: u32, target: u32) {
+    /// As [`move_down`](Self::move_down), at the end of the memory.
+    #[cold]
+    fn move_down_slowly(&mut self, from: usize, end: usize, by: usize) {
+        let bytes = self.storage.memory.bytes.as_mut_slice();
+        if end <= bytes.len() {
+            bytes.copy_within(from..end, from - by);
+        }
+    }
+
+    /// Puts down the short form of a jump with this last byte of its opcode. What it overwrites has been moved.
+    fn put_short_jump(&mut self, start: u32, near: u8, target: u32) {
         let bytes = &mut self.storage.memory.bytes;
-        let near = bytes.get(site as usize - 1).copied().unwrap_or(0);
         // The condition is in both opcodes of a conditional jump.
         let opcode = if near == 0xe9 { 0xeb } else { near & 0x0f | 0x70 };
         let distance = target.wrapping_sub(start + 2) as u8;
