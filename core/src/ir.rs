@@ -205,6 +205,7 @@ pub use function::{
     MAX_SLOT_BYTES, Operands, Signature, SourceLocation, StackSlot, TypeEntry, function_of,
     is_function,
 };
+pub(crate) use instruction::Access;
 pub use instruction::{INSTRUCTION_SIZE, Instruction, NONE};
 pub use interpret::{
     DIVISION_BY_ZERO, Host, Memory, OVERFLOW, ProgramHost, STACK_LIMIT, Stop, data_addresses,
