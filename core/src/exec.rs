@@ -33,7 +33,9 @@ mod value;
 
 pub use backend::{Backend, BackendError, CompiledUnit, Level};
 pub use error::{ManagerError, TrapReport};
-pub use manager::{FunctionHandle, Manager, ManagerOptions, ManagerStatistics, SymbolResolver};
+pub use manager::{
+    CodeGuard, FunctionHandle, Manager, ManagerOptions, ManagerStatistics, SymbolResolver,
+};
 pub use native::NativeBackend;
 pub use unit::{Unit, UnitError, UnitFunction};
 pub use value::Value;

@@ -8,6 +8,7 @@ pub const CHAPTERS: &[(&str, &str)] = &[
     ("c", include_str!("guide/c.md")),
     ("bytecode", include_str!("guide/bytecode.md")),
     ("templates", include_str!("guide/templates.md")),
+    ("exec", include_str!("guide/exec.md")),
     ("reload", include_str!("guide/reload.md")),
     ("formats", include_str!("guide/formats.md")),
     ("security", include_str!("guide/security.md")),
@@ -33,6 +34,11 @@ pub mod bytecode {}
 
 #[doc = include_str!("guide/templates.md")]
 pub mod templates {}
+
+// Its examples need the feature.
+#[cfg_attr(feature = "exec", doc = include_str!("guide/exec.md"))]
+/// The execution manager.
+pub mod exec {}
 
 #[doc = include_str!("guide/reload.md")]
 pub mod reload {}

@@ -132,6 +132,18 @@ struct State {
     level: Level,
 }
 
+/// A use of the code and data of a manager; see [`Manager::enter`].
+#[derive(Debug)]
+pub struct CodeGuard<'m> {
+    active: &'m AtomicUsize,
+}
+
+impl Drop for CodeGuard<'_> {
+    fn drop(&mut self) {
+        self.active.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Functions that are compiled, called and replaced.
 pub struct Manager {
     backend: Box<dyn Backend>,
@@ -314,6 +326,12 @@ impl Manager {
         self.active.fetch_sub(1, Ordering::SeqCst);
         let returned = returned?;
         Ok(entry.result.map(|scalar| Value::returned(scalar, returned)))
+    }
+
+    /// Starts a use of the data of functions, which is not freed while the guard lives.
+    pub fn enter(&self) -> CodeGuard<'_> {
+        self.active.fetch_add(1, Ordering::SeqCst);
+        CodeGuard { active: &self.active }
     }
 
     /// The name of the function, of any version, whose code begins at an address.

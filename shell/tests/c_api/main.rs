@@ -86,9 +86,9 @@ fn libraries(features: &str) -> &'static Path {
 
 /// The default features of the libraries.
 const C: &str = "gdb";
-const JIT: &str = "gdb,jit";
-const TAGGED: &str = "tagged,jit";
-const LIBFFI: &str = "gdb,jit,libffi";
+const JIT: &str = "gdb,exec";
+const TAGGED: &str = "tagged,exec";
+const LIBFFI: &str = "gdb,exec,libffi";
 
 fn header_path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(header::HEADER)
@@ -341,6 +341,13 @@ fn compile_modules<'m>(directory: &Path, modules: impl Iterator<Item = (&'m str,
 #[test]
 fn functions_and_templates_are_extracted() {
     run("take", JIT);
+}
+
+#[test]
+fn execution_managers_compile_call_and_replace() {
+    let directory = Path::new(SCRATCH).join("exec");
+    fs::create_dir_all(&directory).unwrap();
+    run_with("exec", JIT, &[&directory]);
 }
 
 #[test]
@@ -649,10 +656,13 @@ fn readme_examples_compile_and_print_their_comments() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
     let (_, rest) = readme.split_once("\n## C\n").unwrap();
     let (section, _) = rest.split_once("\n## ").unwrap();
-    let guide = include_str!("../../src/guide/c.md");
-    let blocks = guide.split("\n```c\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
-    let mut programs: Vec<String> = blocks.map(|block| format!("{block}\n")).collect();
-    assert_eq!(programs.len(), 2);
+    let blocks = |chapter: &str| -> Vec<String> {
+        let blocks = chapter.split("\n```c\n").skip(1);
+        blocks.map(|rest| format!("{}\n", rest.split("\n```").next().unwrap())).collect()
+    };
+    let mut programs = blocks(include_str!("../../src/guide/exec.md"));
+    programs.extend(blocks(include_str!("../../src/guide/c.md")));
+    assert_eq!(programs.len(), 4);
     let mut inside = false;
     for line in section.lines() {
         let code = line.strip_prefix("    ").or(line.is_empty().then_some(""));
@@ -667,7 +677,7 @@ fn readme_examples_compile_and_print_their_comments() {
             _ => {}
         }
     }
-    assert_eq!(programs.len(), 3);
+    assert_eq!(programs.len(), 5);
     for (number, program) in programs.iter().enumerate() {
         let (source, out) = ["c", "out"]
             .map(|end| Path::new(SCRATCH).join(format!("readme-{number}.{end}")))
@@ -675,7 +685,9 @@ fn readme_examples_compile_and_print_their_comments() {
         fs::write(&source, program).unwrap();
         let mut gcc = Command::new("gcc");
         gcc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pthread", "-I", INCLUDE, "-o"]);
-        gcc.arg(&out).arg(&source).arg(libraries(C).join("libsmf_loader.a")).arg("-lm");
+        // The first two are those of the execution manager.
+        let features = if number < 2 { JIT } else { C };
+        gcc.arg(&out).arg(&source).arg(libraries(features).join("libsmf_loader.a")).arg("-lm");
         succeed(&mut gcc);
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
         let said = succeed(Command::new(&out).current_dir(root));
