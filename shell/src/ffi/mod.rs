@@ -29,7 +29,7 @@
 //! | `values` or `tagged` | byte arrays, text and pairs of the runtime or of the `builtin` set |
 //! | `jit` | instantiation of templates; `jit_handles` is the table of instantiators |
 //! | `compiler` | the JSON interface to the compiler, with `compile_context`, `typed_code` and `strings` |
-//! | `exec_calls` | the execution manager with typed values; `exec_handles` is the table of managers |
+//! | `exec_calls`, `exec_diagnostics` | the execution manager with typed values; `exec_handles` is the table of managers |
 //! | `exec_manager`, `exec_jit` | the same as the runtime calls it, as `weak` symbols |
 //! | `names` | names for profilers and debuggers |
 //! | `error` | the last error, the version |
@@ -61,6 +61,8 @@ mod error;
 mod exec;
 #[cfg(feature = "exec")]
 mod exec_calls;
+#[cfg(feature = "exec")]
+mod exec_diagnostics;
 #[cfg(feature = "exec")]
 mod exec_handles;
 #[cfg(feature = "exec")]
@@ -114,7 +116,7 @@ pub use self::{
 #[cfg(feature = "jit")]
 pub use self::{compiler::*, jit::*, jit_handles::*, jit_take::*, take::*};
 #[cfg(feature = "exec")]
-pub use self::{exec_calls::*, exec_handles::SmfFrontEnd};
+pub use self::{exec_calls::*, exec_diagnostics::*, exec_handles::SmfFrontEnd};
 #[cfg(all(feature = "jit", not(feature = "tagged")))]
 pub use strings::*;
 #[cfg(not(feature = "tagged"))]

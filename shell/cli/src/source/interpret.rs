@@ -100,7 +100,7 @@ impl Outside<'_> {
             Some(bytes) => Ok(bytes.as_ptr().expose_provenance() as u64),
             None if address == 0 || self.memory.bytes_at(address, 0).is_some() => Ok(address),
             // Addresses of stack slots, which the process does not have.
-            None if address >= 1 << 44 && address < 1 << 45 => Err(Stop::Address(address)),
+            None if (1 << 44..1 << 45).contains(&address) => Err(Stop::Address(address)),
             None => Ok(address),
         }
     }

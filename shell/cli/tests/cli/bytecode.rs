@@ -51,7 +51,16 @@ fn bytecode_is_assembled_disassembled_and_run() {
     assert_eq!(fs::read(&module).unwrap(), fs::read(&again).unwrap());
     let one = ok(&["disasm", "bcod.smf", "answer"]);
     assert_eq!(one, "function answer, 0, 1\n    CONST_I64 0, 42\n    RET 0\n");
-    contains(&fails(&["disasm", "packed.smf"]), &["no bytecode"]);
+    // A module of machine code has no bytecode: its instructions are shown.
+    contains(
+        &ok(&["disasm", "packed.smf", "answer"]),
+        &["function answer, 6 bytes\n", "b8 2a 00 00 00", "mov eax, 0x2a"],
+    );
+    contains(
+        &fails(&["disasm", "packed.smf", "none"]),
+        &["no function `none`; it has answer, add"],
+    );
+    contains(&fails(&["disasm", "dynlib.smf"]), &["no bytecode"]);
     fs::write(&source, "function f, 0, 0\nADD_I64\nPUSH\n").unwrap();
     contains(&fails(&["asm", &source, "-o", &again]), &["line 3", "1"]);
 }
