@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 use core::ops::Range;
 
-use super::bytes::ModuleBytes;
 use crate::alloc_util::{AttachResult, TryArc};
 use crate::link::Module;
 
@@ -11,12 +10,6 @@ use crate::link::Module;
 ///
 /// The returned values are registrations: the loader drops each one before it frees the code.
 pub trait LoadObserver: Send + Sync {
-    /// A module has been parsed that will be loaded or, if `is_provider`, may be loaded on demand; also the new version of a
-    /// module. Called before its imports are resolved. Must not use the loader.
-    fn on_parse(&self, name: &[u8], bytes: &ModuleBytes, is_provider: bool) {
-        let _ = (name, bytes, is_provider);
-    }
-
     /// A module has been linked. No lookup finds it yet.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use hashbrown::HashMap;
 
 use super::compiler::Compiler;
+use super::derived::{DerivedInstance, Inferred};
 use super::error::{InstantiateError, MetadataError, UpdateError};
 use super::instance::Instance;
 use super::instance_table::InstanceTable;
@@ -30,9 +31,6 @@ use crate::format::{File, SectionKind};
 use crate::link::Resolve;
 use crate::memory::code_alloc::CodeMemory;
 use crate::memory::lock::{Lock, LockGuard};
-
-use derive::DerivedInstance;
-use infer::Inferred;
 
 mod derive;
 mod environment;
