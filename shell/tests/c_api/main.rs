@@ -84,7 +84,7 @@ fn libraries(features: &str) -> &'static Path {
 
 /// The default features of the libraries.
 const C: &str = "gdb";
-const JIT: &str = "gdb,jit,source";
+const JIT: &str = "gdb,jit";
 const TAGGED: &str = "tagged,jit";
 const LIBFFI: &str = "gdb,jit,libffi";
 
