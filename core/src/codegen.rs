@@ -45,13 +45,15 @@ pub mod passes;
 #[cfg(feature = "alloc")]
 mod regalloc;
 #[cfg(feature = "alloc")]
+pub mod registry;
+#[cfg(feature = "alloc")]
 pub mod unwind;
 pub mod x64;
 
-#[cfg(all(feature = "alloc", any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub use compiler::NativeCompiler;
 #[cfg(feature = "alloc")]
-pub use compiler::{Aarch64Compiler, CompiledFunction, Compiler, X64Compiler};
+pub use compiler::{Aarch64Compiler, CompiledFunction, Compiler, OptimizingCompiler, X64Compiler};
+#[cfg(all(feature = "alloc", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub use compiler::{NativeCompiler, NativeOptimizingCompiler};
 #[cfg(feature = "alloc")]
 pub use error::{CodegenError, Limit};
 #[cfg(feature = "alloc")]

@@ -31,9 +31,11 @@ mod tests;
 mod unit;
 mod value;
 
-pub use backend::{Backend, BackendError, CompiledUnit, Level};
+pub use backend::{Backend, BackendError, CompiledUnit, Level, SharedRegistry};
 pub use error::{ManagerError, TrapReport};
-pub use manager::{FunctionHandle, Manager, ManagerOptions, ManagerStatistics, SymbolResolver};
+pub use manager::{
+    CodeGuard, FunctionHandle, Manager, ManagerOptions, ManagerStatistics, SymbolResolver,
+};
 pub use native::NativeBackend;
 pub use unit::{Unit, UnitError, UnitFunction};
 pub use value::Value;

@@ -205,9 +205,11 @@ pub use function::{
     MAX_SLOT_BYTES, Operands, Signature, SourceLocation, StackSlot, TypeEntry, function_of,
     is_function,
 };
+pub(crate) use instruction::Access;
 pub use instruction::{INSTRUCTION_SIZE, Instruction, NONE};
 pub use interpret::{
-    DIVISION_BY_ZERO, Host, Memory, OVERFLOW, ProgramHost, STACK_LIMIT, Stop, interpret,
+    DIVISION_BY_ZERO, Host, Memory, OVERFLOW, ProgramHost, STACK_LIMIT, Stop, data_addresses,
+    interpret,
 };
 pub use opcode::{Binary, Condition, Opcode, Unary};
 pub use types::{Argument, MAX_PARAMETERS, Scalar, TypeSet, ValueType};

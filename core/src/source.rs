@@ -138,7 +138,7 @@ pub fn compile_with(
         }
         let mut unit = output::unit(generator, lowered)?;
         unit.templates = templates;
-        output::check_symbols(generator, &unit);
+        output::separate_symbols(generator, &mut unit)?;
         Ok(Some(unit))
     })
 }

@@ -7,7 +7,6 @@ use std::error::Error;
 use std::path::Path;
 
 use smf_core::loader::LoaderOptions;
-use smf_core::trap::call;
 use smf_loader::loader::Loader;
 
 const PLUGIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/app.smf");
@@ -24,9 +23,9 @@ fn call_plugin(x: i64) -> Result<i64, Box<dyn Error>> {
     // A plugin in a dynlib file would be refused here; `load_file` is the unsafe way to load it.
     let plugin = loader.load_module(Path::new(PLUGIN), None)?;
     let held = modules.get(plugin)?;
-    let direct = held.function(b"direct").ok_or("the plugin has no function `direct`")?;
-    // SAFETY: `direct` takes an integer and returns one, and `held` keeps the plugin loaded.
-    Ok(unsafe { call(direct, &[x]) }?)
+    // SAFETY: `direct` takes an integer and returns one.
+    let direct = unsafe { held.get::<extern "C" fn(i64) -> i64>("direct") }?;
+    Ok(direct(x))
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

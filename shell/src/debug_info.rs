@@ -5,7 +5,7 @@ use smf_core::alloc_util::{AllocError, try_collect, try_push};
 use smf_core::format::ext::debug_addresses::{self, DebugAddresses};
 use smf_core::format::{Contents, FormatError, Section, SectionKind, Smf};
 use smf_core::link::Module;
-#[cfg(feature = "cli")]
+#[cfg(feature = "inspect")]
 use smf_core::loader::ModuleRef;
 
 use crate::fallible_buf::FallibleBuf;
@@ -35,7 +35,7 @@ pub(crate) fn sections(module: &Module<'_>) -> Result<Vec<DebugSection>, ToolErr
 }
 
 /// The debugging information of a loaded module, with the addresses that the module has; empty if it has none.
-#[cfg(feature = "cli")]
+#[cfg(feature = "inspect")]
 pub(crate) fn of_module(module: &ModuleRef<'_>) -> Vec<DebugSection> {
     let mut sections = Vec::new();
     let Some(smf) = module.linked() else { return sections };

@@ -7,14 +7,15 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::ops::Range;
 
 use smf_core::alloc_util::{AllocError, AttachResult, try_box, try_concat, try_copy_bytes};
+use smf_core::codegen::registry::{CodeRegistry, GeneratedCode};
 use smf_core::templates::Observer;
 use smf_core::trap::TrapError;
 
 #[cfg(feature = "c-api")]
 use crate::code_map::CodeRange;
 use crate::fork::{HeldAtFork, ProcessLock};
+use crate::generated_code::HostRegistry;
 use crate::stderr;
-use crate::tools::{self, Announced, Function};
 
 /// The symbols of instances by start address.
 static SYMBOLS: ProcessLock<Symbols> =
@@ -69,23 +70,22 @@ impl fmt::Display for InCall<'_> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Announce;
 
-/// Registers a function with the enabled tools. The registration is dropped before the code is freed.
-pub(crate) fn name_code(name: &[u8], code: &Range<usize>) -> Option<Announced> {
-    if !tools::is_on() {
-        return None;
+impl CodeRegistry for Announce {
+    fn needs_lines(&self) -> bool {
+        HostRegistry.needs_lines()
     }
-    let range = code.start as u64..code.end as u64;
-    let function = Function { address: range.start, size: range.end - range.start, name };
-    // A failed registration is reported; the code runs without a name.
-    tools::announce(&[function], &[range]).inspect_err(tools::report).ok()
+
+    fn register(&self, code: GeneratedCode<'_>) -> AttachResult {
+        HostRegistry.register(code)
+    }
 }
 
 impl Observer for Announce {
     fn made(&self, symbol: &[u8], code: Range<usize>) -> AttachResult {
-        let names = (SymbolEntry::enter(code.start as u64, symbol)?, name_code(symbol, &code));
+        let symbol = SymbolEntry::enter(code.start as u64, symbol)?;
         #[cfg(feature = "c-api")]
-        let names = (CodeRange::entry_point(code.start)?, names);
-        Ok(Some(try_box(names)?))
+        let symbol = (CodeRange::entry_point(code.start)?, symbol);
+        Ok(Some(try_box(symbol)?))
     }
 
     fn say(&self, what: &str) {

@@ -1,4 +1,5 @@
-//! The std part of the SMF loader: paths, threads, host symbols, the static linker, the C API and the `smf` command.
+//! The std part of the SMF loader: paths, threads, host symbols, the static linker and the C API. The package `smf-cli` in
+//! `cli` is the `smf` command.
 //!
 //! Everything that works without std is in [`smf_core`]. This crate adds:
 //!
@@ -7,11 +8,14 @@
 //! * `host_symbols` (feature `host`): resolves imports from the process and from shared libraries; `shared_object`
 //!   opens shared objects with the system's loader;
 //! * `host_services` (feature `host`): what modules need from the process beside symbols;
-//! * `cfi` (feature `cli`): checks the landing pads of control-flow protection;
-//! * `inspect` (feature `cli`): prints the contents of a file, as text or as JSON;
+//! * `cfi` (feature `inspect`): checks the landing pads of control-flow protection;
+//! * `inspect` (feature `inspect`): prints the contents of a file, as text or as JSON;
 //! * `pack` (feature `pack`): links relocatable ELF objects into a module;
+//! * `compile` (features `source` and `pack`): compiles Simple source to modules;
+//! * `source` (feature `source`): reads the files of a program of Simple source;
 //! * [`prefetch`]: reads files into a cache in advance, on several threads;
 //! * [`call`]: calls machine code and catches its traps; `call_record` is the state of a thread that calls from C;
+//! * [`generated_code`]: registers generated code with unwinders, profilers and debuggers;
 //! * [`jit`]: registers template instances with the process; `types_json` converts their types from and to JSON;
 //! * `stack` (feature `jit`): the stack bounds of a thread, which bytecode checks;
 //! * `exec` (feature `exec`): the execution manager with back ends by name, Simple source and functions of the host;
@@ -27,10 +31,12 @@ pub mod call;
 #[cfg(target_arch = "x86_64")]
 #[cfg_attr(not(feature = "c-api"), allow(dead_code))]
 mod call_record;
-#[cfg(feature = "cli")]
+#[cfg(feature = "inspect")]
 pub mod cfi;
 #[cfg(feature = "c-api")]
 mod code_map;
+#[cfg(all(feature = "source", feature = "pack"))]
+pub mod compile;
 mod debug_info;
 #[cfg(feature = "exec")]
 pub mod exec;
@@ -41,6 +47,7 @@ pub mod ffi;
 pub mod file_lease;
 pub mod files;
 mod fork;
+pub mod generated_code;
 pub mod guide;
 #[cfg(feature = "host")]
 pub mod host_services;
@@ -48,7 +55,7 @@ pub mod host_services;
 pub mod host_symbols;
 #[cfg(feature = "host")]
 mod init_functions;
-#[cfg(feature = "cli")]
+#[cfg(feature = "inspect")]
 pub mod inspect;
 pub mod jit;
 #[cfg(feature = "pack")]
@@ -65,7 +72,9 @@ mod raw_thread;
 mod registration;
 #[cfg(feature = "host")]
 mod shared_object;
-#[cfg(feature = "cli")]
+#[cfg(feature = "source")]
+pub mod source;
+#[cfg(feature = "inspect")]
 mod source_line;
 #[cfg(feature = "jit")]
 pub mod stack;
@@ -79,12 +88,12 @@ mod tls_descriptor;
 #[cfg(feature = "host")]
 mod tls_object;
 pub mod tools;
-#[cfg(any(feature = "jit", feature = "cli"))]
+#[cfg(any(feature = "jit", feature = "inspect"))]
 pub mod types_json;
 #[cfg(feature = "host")]
 mod unwinding;
 
 #[cfg(feature = "host")]
 pub use shared_object::{SharedObject, SharedObjectError};
-#[cfg(feature = "cli")]
-pub use source_line::{SourceLine, source_line};
+#[cfg(feature = "inspect")]
+pub use source_line::{SourceLine, code_lines, source_line};

@@ -8,12 +8,14 @@
 //! [`Loader::map_module`] refuse dynlibs.
 #![allow(unsafe_code)]
 
+#[cfg(feature = "c-api")]
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use smf_core::alloc_util::{AllocError, AttachResult, TryArc, try_box, try_concat};
+use smf_core::alloc_util::{AllocError, AttachResult, TryArc, try_box};
 use smf_core::cache::{CacheError, CachedBytes, FileCache};
+use smf_core::codegen::registry::{CodeRegistry, GeneratedCode};
 use smf_core::format::File;
 use smf_core::link::{LinkError, Module};
 use smf_core::loader::{
@@ -29,7 +31,7 @@ use crate::code_map::CodeRange;
 #[cfg(feature = "host")]
 use crate::file_lease::FileLeases;
 use crate::files::{self, ReadError, is_standard_stream};
-use crate::jit::name_code;
+use crate::generated_code::HostRegistry;
 use crate::registration;
 #[cfg(feature = "host")]
 use crate::shared_object::{SharedObject, SharedObjectError};
@@ -143,31 +145,27 @@ fn read_ahead_files<'p, P: AsRef<Path>>(program: &ModuleBytes, with: &'p [P]) ->
     files.split_first().map_or(&[], |(_, rest)| rest)
 }
 
-/// Notifies tools and the C API of code. Compiled bytecode is named `module:function`, its trampoline
-/// `module:function:entry`.
+/// Notifies unwinders, tools and the C API of code.
 struct Observer;
+
+impl CodeRegistry for Observer {
+    fn needs_lines(&self) -> bool {
+        HostRegistry.needs_lines()
+    }
+
+    fn register(&self, code: GeneratedCode<'_>) -> AttachResult {
+        HostRegistry.register(code)
+    }
+}
 
 impl LoadObserver for Observer {
     fn on_load(&self, _: &[u8], module: &Module<'_>) -> AttachResult {
         registration::register(module)
     }
 
-    fn on_compile(
-        &self,
-        module: &[u8],
-        function: &[u8],
-        code: Range<usize>,
-    ) -> Option<Box<dyn Send + Sync>> {
-        // Without memory the function stays unnamed.
-        let names = name_code(&try_concat(&[module, b":", function]).ok()?, &code)?;
-        Some(try_box(names).ok()?)
-    }
-
-    fn on_trampoline(&self, module: &[u8], function: &[u8], code: Range<usize>) -> AttachResult {
-        let names = name_code(&try_concat(&[module, b":", function, b":entry"])?, &code);
-        #[cfg(feature = "c-api")]
-        let names = (CodeRange::entry_point(code.start)?, names);
-        Ok(Some(try_box(names)?))
+    #[cfg(feature = "c-api")]
+    fn on_trampoline(&self, _: &[u8], _: &[u8], code: Range<usize>) -> AttachResult {
+        Ok(Some(try_box(CodeRange::entry_point(code.start)?)?))
     }
 
     #[cfg(feature = "c-api")]

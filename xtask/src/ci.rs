@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use crate::error::Error;
 use crate::shell::{Command, cargo, command, root, target};
-use crate::{check_header, freestanding, fuzz, samples, sanitize, tidy};
+use crate::{check_header, deb, freestanding, fuzz, reproducible, samples, sanitize, tidy};
 
 /// The result of a step.
 enum Outcome {
@@ -46,7 +46,7 @@ const fn full(name: &'static str, run: fn(Set) -> Result<Outcome, Error>) -> Ste
     Step { name, set: Set::Full, run }
 }
 
-const STEPS: [Step; 19] = [
+const STEPS: [Step; 21] = [
     push("tidy", |_| tidy::run().map(|()| Outcome::Passed(1))),
     push("header", |_| check_header().map(|()| Outcome::Passed(1))),
     push("format", |_| format()),
@@ -61,6 +61,8 @@ const STEPS: [Step; 19] = [
     push("architectures", |_| architectures()),
     push("fuzz", fuzz_targets),
     full("browser", |_| browser()),
+    full("packages", |_| packages()),
+    full("reproducible", |_| reproducible::run().map(|()| Outcome::Passed(1))),
     full("aarch64", |_| aarch64()),
     full("riscv64", |_| riscv64()),
     full("miri", |_| miri()),
@@ -160,9 +162,27 @@ fn test(set: Set) -> Result<Outcome, Error> {
     count_tests(if set == Set::Full { tests.env("SMF_EXHAUSTIVE", "1") } else { tests })
 }
 
-/// The core without decoders: compressed sections are errors there. The tests of the workspace have the decoders.
+/// The core without decoders: compressed sections are errors there. The tests of the workspace have the decoders. Then the
+/// execution manager with all back ends, on its own tests and on random programs.
 fn features() -> Result<Outcome, Error> {
-    count_tests(cargo("test --package smf-core --test cache --test link").args(UNOPTIMISED))
+    let tests = [
+        "test --package smf-core --test cache --test link",
+        "test --package smf-loader --lib --features cranelift -- exec::",
+        "test --package smf-clif --test agree",
+    ];
+    let mut passed = 0;
+    for test in tests {
+        if let Outcome::Passed(count) = count_tests(cargo_unoptimised(test))? {
+            passed += count;
+        }
+    }
+    Ok(Outcome::Passed(passed))
+}
+
+/// A command of cargo, `test` and its arguments, that builds the core fast.
+fn cargo_unoptimised(test: &str) -> Command {
+    let (command, rest) = test.split_once(' ').unwrap_or((test, ""));
+    cargo(command).args(UNOPTIMISED).args(rest.split_whitespace())
 }
 
 /// Builds the core faster than its tests run.
@@ -253,8 +273,17 @@ fn browser() -> Result<Outcome, Error> {
     if !command("chromium --version").succeeds() {
         return Ok(Outcome::Skipped("chromium is not installed".to_owned()));
     }
-    let arguments = "test --package smf-loader --test cli -- --ignored map::browser_";
+    let arguments = "test --package smf-cli --test cli -- --ignored map::browser_";
     count_tests(cargo(arguments))
+}
+
+fn packages() -> Result<Outcome, Error> {
+    for tool in ["lintian", "debootstrap"] {
+        if !command(&format!("{tool} --version")).succeeds() {
+            return Ok(Outcome::Skipped(format!("{tool} is not installed")));
+        }
+    }
+    deb::check().map(|()| Outcome::Passed(1))
 }
 
 fn aarch64() -> Result<Outcome, Error> {

@@ -25,6 +25,10 @@ pub(crate) enum Error {
     File(PathBuf, io::Error),
     /// A part that a file lacks.
     Missing(&'static str, PathBuf),
+    /// An argument that the task does not know, or without its value.
+    Usage(String),
+    /// A file that another build gives with other bytes.
+    Different(PathBuf),
     /// A step that does not exist.
     NoSuchStep(String),
     /// The number of findings, and the check that made them.
@@ -41,6 +45,12 @@ impl fmt::Display for Error {
             }
             Error::File(path, error) => write!(f, "{}: {error}", path.display()),
             Error::Missing(part, path) => write!(f, "{}: there is no {part}", path.display()),
+            Error::Usage(argument) => {
+                write!(f, "`{argument}`: no such option, or its value is missing")
+            }
+            Error::Different(path) => {
+                write!(f, "{}: a build in another directory gives other bytes", path.display())
+            }
             Error::NoSuchStep(name) => {
                 write!(f, "there is no step `{name}`; `cargo xtask ci list` names the steps")
             }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::freestanding;
-use crate::install;
+use crate::install::{self, Directories};
 use crate::shell::{cargo, command, root, target};
 
 /// The number of measurements of resident memory. The kernel faults pages in by sixteens, which random addresses align
@@ -14,16 +14,18 @@ const RUNS: usize = 301;
 
 pub(crate) fn run() -> Result<(), Error> {
     let installed = target().join("install");
-    install::install("gdb", &installed)?;
+    install::install("gdb", &Directories::below(&installed))?;
     let (release, libraries) = (target().join("release"), installed.join("lib"));
-    cargo("build --quiet --release --package smf-loader --bin smf").run()?;
+    cargo("build --quiet --release --package smf-cli").run()?;
     let library = stripped(&libraries)?;
     let without = Program::compile("", &libraries)?.resident()?;
     let more = Program::compile("-DLOAD", &libraries)?.resident()?.saturating_sub(without);
 
     let all = target().join("footprint");
-    install::install("gdb,jit", &all)?;
+    install::install("gdb,jit", &Directories::below(&all))?;
     let library_with_jit = stripped(&all.join("lib"))?;
+    install::install("gdb,exec", &Directories::below(&all))?;
+    let library_with_exec = stripped(&all.join("lib"))?;
 
     let format = core_text("--no-default-features")?;
     let core = core_text("")?;
@@ -33,6 +35,7 @@ pub(crate) fn run() -> Result<(), Error> {
     println!();
     print_asked("libsmf_loader.so, stripped", library, 700);
     print_size("the same with the feature jit", library_with_jit);
+    print_size("the same with the feature exec", library_with_exec);
     print_size("libsmf_loader.a", size(&libraries.join("libsmf_loader.a"))?);
     print_size("smf", size(&release.join("smf"))?);
     print_size("smf-core, text, format alone", format);

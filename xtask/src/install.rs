@@ -1,4 +1,4 @@
-//! `cargo xtask library`: builds the libraries for C and installs them below a directory.
+//! `cargo xtask install`: builds the libraries for C and the command, and installs them below a directory.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,27 +9,73 @@ use crate::header;
 use crate::library;
 use crate::shell::{Command, cargo, root, target};
 
-/// `[--features LIST] [PREFIX]`.
+/// Where files go.
+pub(crate) struct Directories {
+    /// The directory below which the files will be used, `/usr/local` for example.
+    pub(crate) prefix: PathBuf,
+    /// The directory of the libraries, relative to the prefix.
+    pub(crate) libraries: String,
+    /// The directory that stands for `/` while a package is built; empty for the root itself.
+    pub(crate) destination: PathBuf,
+}
+
+impl Directories {
+    /// Everything below `prefix`.
+    pub(crate) fn below(prefix: &Path) -> Self {
+        let (libraries, destination) = ("lib".to_owned(), PathBuf::new());
+        Self { prefix: prefix.to_owned(), libraries, destination }
+    }
+
+    /// The directory `below` the prefix, which is made if it does not exist.
+    fn directory(&self, below: &str) -> Result<PathBuf, Error> {
+        let path = self.prefix.join(below);
+        let path = match self.destination.as_os_str().is_empty() {
+            true => path,
+            false => self.destination.join(path.strip_prefix("/").unwrap_or(&path)),
+        };
+        fs::create_dir_all(&path).map_err(|error| Error::File(path.clone(), error))?;
+        Ok(path)
+    }
+
+    fn library_directory(&self, below: &str) -> Result<PathBuf, Error> {
+        self.directory(&format!("{}/{below}", self.libraries))
+    }
+}
+
+/// `[--prefix DIR] [--libdir DIR] [--destdir DIR] [--features LIST] [--libraries]`.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
-    let (mut features, mut prefix) = ("gdb", None);
+    let mut directories = Directories::below(&target().join("install"));
+    let (mut features, mut with_command) = ("gdb,exec", true);
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
+        if argument == "--libraries" {
+            with_command = false;
+            continue;
+        }
+        let value = rest.next().ok_or_else(|| Error::Usage(argument.clone()))?;
         match &**argument {
-            "--features" => features = rest.next().map_or("", String::as_str),
-            path => prefix = Some(PathBuf::from(path)),
+            "--features" => features = value,
+            "--prefix" => directories.prefix = absolute(value)?,
+            "--libdir" => directories.libraries.clone_from(value),
+            "--destdir" => directories.destination = absolute(value)?,
+            _ => return Err(Error::Usage(argument.clone())),
         }
     }
-    let prefix = prefix.unwrap_or_else(|| target().join("install"));
-    // Before the commands that run in the top directory.
-    directory(&prefix)?;
-    let prefix = prefix.canonicalize().map_err(|error| Error::File(prefix, error))?;
-    install(features, &prefix)?;
-    println!("installed below {}", prefix.display());
+    install(features, &directories)?;
+    if with_command {
+        install_command(&directories)?;
+    }
+    println!("installed below {}", directories.prefix.display());
     Ok(())
 }
 
-/// Installs release builds of both libraries, the header and the pkg-config file.
-pub(crate) fn install(features: &str, prefix: &Path) -> Result<(), Error> {
+/// The absolute form of a path, relative to the directory of the caller.
+fn absolute(path: &str) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(|error| Error::File(path.into(), error))
+}
+
+/// Installs release builds of both libraries, the headers, and the files for pkg-config and CMake.
+pub(crate) fn install(features: &str, directories: &Directories) -> Result<(), Error> {
     let has = |wanted| features.split(',').any(|feature| feature == wanted);
     let (is_tagged, needs_libffi) = (has("tagged"), has("libffi"));
     // A directory of its own, because the features change what cargo keeps under one name.
@@ -39,14 +85,9 @@ pub(crate) fn install(features: &str, prefix: &Path) -> Result<(), Error> {
         .args([&built])
         .run()?;
     let name = library::name(is_tagged);
-    let (include, lib) = (prefix.join("include"), prefix.join("lib"));
-    [&include, &lib.join("pkgconfig")].into_iter().try_for_each(|path| directory(path))?;
-
-    let header = read(&root().join(header::HEADER))?;
-    write(&include.join("smf.h"), &header)?;
-    let archive = built.join("release/libsmf_loader.a");
-    let to = lib.join(format!("lib{name}.a"));
-    fs::copy(&archive, &to).map_err(|error| Error::File(archive, error))?;
+    let lib = directories.library_directory("")?;
+    let header = install_headers(directories)?;
+    copy(&built.join("release/libsmf_loader.a"), &lib.join(format!("lib{name}.a")))?;
 
     let script = built.join(format!("{name}.map"));
     write(&script, &library::version_script(&header::declared(&header), is_tagged))?;
@@ -61,21 +102,74 @@ pub(crate) fn install(features: &str, prefix: &Path) -> Result<(), Error> {
     };
     Command::from(link.command()).run()?;
     replace_link(&lib.join(format!("lib{name}.so")), &shared)?;
-
-    let template = read(&root().join("shell/smf.pc.in"))?;
-    let description = template
-        .replace("@prefix@", &prefix.display().to_string())
-        .replace("@libdir@", "${prefix}/lib")
-        .replace("@includedir@", "${prefix}/include")
-        .replace("@library@", name)
-        .replace("@private@", if needs_libffi { "-lffi " } else { "" })
-        .replace("@version@", env!("CARGO_PKG_VERSION"));
-    let package = if is_tagged { "smf_tagged.pc" } else { "smf.pc" };
-    write(&lib.join("pkgconfig").join(package), &description)
+    describe(directories, is_tagged, needs_libffi)
 }
 
-fn directory(path: &Path) -> Result<(), Error> {
-    fs::create_dir_all(path).map_err(|error| Error::File(path.to_owned(), error))
+/// Installs the headers. Returns the text of `smf.h`.
+fn install_headers(directories: &Directories) -> Result<String, Error> {
+    let include = directories.directory("include")?;
+    let header = read(&root().join(header::HEADER))?;
+    write(&include.join("smf.h"), &header)?;
+    copy(&root().join("shell/include/smf.hpp"), &include.join("smf.hpp"))?;
+    Ok(header)
+}
+
+/// Writes the files for pkg-config and, in the C convention, for CMake.
+fn describe(directories: &Directories, is_tagged: bool, needs_libffi: bool) -> Result<(), Error> {
+    let (name, shared) = (library::name(is_tagged), library::soname(is_tagged));
+    let fill = |template: &str| -> Result<String, Error> {
+        let text = read(&root().join("shell").join(template))?;
+        Ok(text
+            .replace("@prefix@", &directories.prefix.display().to_string())
+            .replace("@libdir@", &format!("${{prefix}}/{}", directories.libraries))
+            .replace("@library@", name)
+            .replace("@shared@", &shared)
+            .replace("@private@", if needs_libffi { "-lffi " } else { "" })
+            .replace("@version@", env!("CARGO_PKG_VERSION")))
+    };
+    let package = if is_tagged { "smf_tagged.pc" } else { "smf.pc" };
+    let text = fill("smf.pc.in")?.replace("@includedir@", "${prefix}/include");
+    // The description of the template is for its readers.
+    let text = text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+    write(&directories.library_directory("pkgconfig")?.join(package), &(text + "\n"))?;
+    if is_tagged {
+        return Ok(());
+    }
+    let include = directories.prefix.join("include");
+    let text = fill("smf-config.cmake.in")?.replace("@includedir@", &include.display().to_string());
+    let cmake = directories.library_directory("cmake/smf")?;
+    write(&cmake.join("smf-config.cmake"), &text)?;
+    let version = env!("CARGO_PKG_VERSION");
+    let text = format!(
+        "set(PACKAGE_VERSION \"{version}\")\n\
+         if(PACKAGE_FIND_VERSION VERSION_GREATER PACKAGE_VERSION)\n    set(PACKAGE_VERSION_COMPATIBLE FALSE)\n\
+         else()\n    set(PACKAGE_VERSION_COMPATIBLE TRUE)\nendif()\n"
+    );
+    write(&cmake.join("smf-config-version.cmake"), &text)
+}
+
+/// Installs the command, its man pages and its completions.
+pub(crate) fn install_command(directories: &Directories) -> Result<(), Error> {
+    cargo("build --quiet --release --package smf-cli").run()?;
+    let built = target().join("release/smf");
+    let smf = || Command::from(std::process::Command::new(&built));
+    copy(&built, &directories.directory("bin")?.join("smf"))?;
+    let pages = directories.directory("share/man/man1")?;
+    smf().args(["man", "--directory"]).args([pages]).run()?;
+    let completions = [
+        ("bash", "share/bash-completion/completions", "smf"),
+        ("zsh", "share/zsh/site-functions", "_smf"),
+        ("fish", "share/fish/vendor_completions.d", "smf.fish"),
+    ];
+    for (shell, directory, name) in completions {
+        let text = smf().args(["completions", shell]).output()?;
+        write(&directories.directory(directory)?.join(name), &text)?;
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::copy(from, to).map(drop).map_err(|error| Error::File(from.to_owned(), error))
 }
 
 fn read(path: &Path) -> Result<String, Error> {

@@ -3,6 +3,7 @@
 //! Nothing here is shipped. Each task prints the commands that it runs in a form that a shell accepts.
 
 mod ci;
+mod deb;
 mod error;
 mod footprint;
 mod freestanding;
@@ -10,8 +11,10 @@ mod fuzz;
 mod header;
 mod install;
 mod library;
+mod reproducible;
 mod samples;
 mod sanitize;
+mod sbom;
 mod shell;
 mod survey;
 mod tidy;
@@ -20,6 +23,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use error::Error;
+use install::Directories;
 use shell::cargo;
 
 const USAGE: &str = "\
@@ -31,8 +35,13 @@ usage: cargo xtask TASK
   samples                    checks tests/samples against its list and with the `smf` command
   bench [FILTER] [--quick]   measures smf against its peers
   header                     checks smf.h against the exports of the library
-  library [--features LIST] [PREFIX]
-                             builds the libraries for C and installs them below PREFIX, or in target/install
+  install [--prefix DIR] [--libdir DIR] [--destdir DIR] [--features LIST] [--libraries]
+                             builds and installs the libraries for C, headers, files for pkg-config and CMake,
+                             and, without --libraries, the command with man pages and completions; the default
+                             prefix is target/install, the default libdir lib
+  deb [--check]              builds packages for Debian in target/deb; --check runs lintian, and installs, uses and
+                             removes them in a new system (debootstrap, as root)
+  sbom [DIRECTORY]           writes sbom.spdx.json and licences.txt: the crates in the shipped files
   footprint                  the sizes of the shipped files
   survey DIRECTORY           packs, verifies and loads every static archive below the directory
   fuzz [--seconds N] [TARGET...]
@@ -56,7 +65,10 @@ fn main() -> ExitCode {
         "samples" => samples::run(),
         "bench" => bench(arguments),
         "header" => check_header(),
-        "library" => install::run(arguments),
+        "install" => install::run(arguments),
+        "deb" if arguments == ["--check"] => deb::check(),
+        "deb" => deb::run().map(drop),
+        "sbom" => sbom::write(Path::new(arguments.first().map_or(".", String::as_str))),
         "footprint" => footprint::run(),
         "survey" => survey::run(arguments),
         "soak" => sanitize::soak(arguments),
@@ -81,8 +93,8 @@ fn main() -> ExitCode {
 
 /// The benchmarks are a package of their own because of their dependencies.
 fn bench(arguments: &[String]) -> Result<(), Error> {
-    cargo("build --quiet --release --package smf-loader --bin smf").run()?;
-    install::install("gdb", &shell::target().join("install"))?;
+    cargo("build --quiet --release --package smf-cli").run()?;
+    install::install("gdb", &Directories::below(&shell::target().join("install")))?;
     cargo("run --quiet --release --package smf-bench --").args(arguments).run()
 }
 

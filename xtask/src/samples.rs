@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::shell::{cargo, root, target};
 
 pub(crate) fn run() -> Result<(), Error> {
-    cargo("build --quiet --package smf-loader --bin smf").run()?;
+    cargo("build --quiet --package smf-cli").run()?;
     let smf = target().join("debug").join("smf");
     let directory = root().join("tests").join("samples");
     let listed = listed(&directory.join("EXPECTED.md"))?;

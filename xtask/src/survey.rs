@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use crate::error::Error;
-use crate::install;
+use crate::install::{self, Directories};
 use crate::shell::{cargo, command, root, target};
 
 /// The starts of the names of archives that are left out.
@@ -48,9 +48,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
     let [directory] = arguments else {
         return Err(Error::Missing("directory of archives among the arguments", root().to_owned()));
     };
-    cargo("build --quiet --release --package smf-loader --bin smf").run()?;
+    cargo("build --quiet --release --package smf-cli").run()?;
     let installed = target().join("install");
-    install::install("gdb", &installed)?;
+    install::install("gdb", &Directories::below(&installed))?;
     let libraries = installed.join("lib");
     let scratch = target().join("survey");
     fs::create_dir_all(&scratch).map_err(|error| Error::File(scratch.clone(), error))?;

@@ -41,7 +41,6 @@ mod offsets;
 mod op;
 mod program;
 mod scan;
-mod uses;
 
 use alloc::vec::Vec;
 
@@ -60,7 +59,6 @@ use joins::{Effort, Joins};
 use kind::{MAX_FUNCTIONS, Results, Type};
 use program::is_marked;
 use scan::{Callees, Calls, Scan};
-use uses::Uses;
 
 /// What is found when each function is checked on its own.
 struct Walked {
@@ -76,7 +74,6 @@ pub struct Verifier {
     frame: Frame,
     joins: Joins,
     results: Results,
-    uses: Uses,
     effort: Effort,
     called: Vec<bool>,
     hosts: HostCalls,
@@ -226,7 +223,7 @@ impl Verifier {
         constants: Constants<'_>,
         known: Option<&[Kind]>,
     ) -> Result<Facts<'_, 'c>, (u32, Fault)> {
-        let Self { scan, frame, joins, results, uses, effort, dynamic, .. } = self;
+        let Self { scan, frame, joins, results, effort, dynamic, .. } = self;
         let place = usize::try_from(index).unwrap_or(usize::MAX);
         results.forget_eithers();
         let mut flow = Flow {
@@ -235,7 +232,6 @@ impl Verifier {
             scan,
             joins,
             results,
-            uses,
             effort,
             known,
             constants,
@@ -365,40 +361,14 @@ impl<'v> Facts<'v, '_> {
         self.verifier.results.settled(ty).kind()?.single()
     }
 
-    /// For each local the instructions that name it, each weighted by 8 for each loop that it is in.
-    /// Those after the first 256 are not counted.
-    pub fn local_uses(&self) -> &'v [u64] {
-        &self.verifier.uses.locals
-    }
-
     /// One more than the last local that is ever named.
     pub fn locals_named(&self) -> u16 {
         self.verifier.scan.locals_named
     }
 
-    /// Whether a local may be read that has not been set and is no parameter, or was set to nil.
-    pub fn reads_nil_locals(&self) -> bool {
-        self.verifier.uses.nil_locals
-    }
-
-    /// The calls of functions and of the host, each weighted as [`Facts::local_uses`].
-    pub fn call_weight(&self) -> u64 {
-        self.verifier.uses.calls
-    }
-
-    /// The most arguments that it passes in one call.
-    pub fn most_arguments(&self) -> u16 {
-        self.verifier.uses.most_arguments
-    }
-
-    /// Whether another function may take this one's place.
-    pub fn has_tail_calls(&self) -> bool {
-        self.verifier.uses.tail_calls
-    }
-
-    /// As [`Facts::local_uses`], for positions of the vector that are named as slots.
-    pub fn slot_uses(&self) -> &'v [u64] {
-        &self.verifier.uses.slots
+    /// Whether it calls functions or the host, or lets another function take its place.
+    pub fn has_calls(&self) -> bool {
+        self.verifier.scan.has_calls
     }
 }
 

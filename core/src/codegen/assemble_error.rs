@@ -19,8 +19,6 @@ pub enum AssembleError {
     TooLarge { most: usize },
     /// A jump or an address leads to a label that never was bound.
     Unbound { label: u32 },
-    /// A jump that was to land somewhere never did.
-    Unlanded,
     /// A label was bound twice. The offset is the second one.
     BoundTwice { label: u32, offset: u32 },
     /// A label of another assembler.
@@ -47,7 +45,6 @@ impl fmt::Display for AssembleError {
             E::OutOfMemory { bytes } => write!(f, "no memory for {bytes} bytes of code and labels"),
             E::TooLarge { most } => write!(f, "the code is larger than {most} bytes"),
             E::Unbound { label } => write!(f, "label {label} is used and never bound"),
-            E::Unlanded => f.write_str("a jump has no place that it leads to"),
             E::BoundTwice { label, offset } => {
                 write!(f, "label {label} is bound again at offset {offset}")
             }

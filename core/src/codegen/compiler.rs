@@ -12,9 +12,12 @@ use super::machine::MachineAssembler;
 use super::options::{Options, TrapConvention};
 use super::passes::{Lookup, PassMemory, optimize};
 use super::regalloc::Allocation;
+use super::registry::FunctionTables;
 use super::unwind::{UnwindMachine, UnwindRow};
 use super::x64::X64;
-use crate::ir::FunctionInstance;
+use crate::alloc_util::AllocError;
+use crate::format::Arch;
+use crate::ir::{Function, FunctionInstance};
 
 /// The code of one function, until the compiler compiles the next one.
 #[derive(Clone, Copy, Debug)]
@@ -29,12 +32,31 @@ pub struct CompiledFunction<'c> {
     pub relocations: &'c [Relocation],
     /// How to find the caller's frame, by ascending offset.
     pub unwind: &'c [UnwindRow],
+    /// The properties of the machine that the unwind rows depend on.
+    pub unwind_machine: UnwindMachine,
     /// The instructions by ascending offset, as trap handlers see them; empty unless
     /// [asked for](Options::source_map).
     pub source_map: &'c [SourceLoc],
     /// Bytes of stack that an activation takes below its return address, with the arguments that it passes but
     /// without the return address of what it calls.
     pub frame_size: u32,
+}
+
+impl CompiledFunction<'_> {
+    /// Copies what a [registry](super::registry::CodeRegistry) needs once the code is in place. The lines count in the
+    /// first file that a location of `body` names.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    pub fn tables(&self, body: &Function<'_>) -> Result<FunctionTables, AllocError> {
+        let file = if self.source_map.is_empty() {
+            None
+        } else {
+            body.locations().find_map(|location| location.file)
+        };
+        let (machine, file) = (self.unwind_machine, file.unwrap_or_default().as_bytes());
+        FunctionTables::new(machine, self.unwind, self.source_map, file, self.code_size)
+    }
 }
 
 /// Generates code for one function instance after another. Its memory is reused.
@@ -46,7 +68,6 @@ pub struct Compiler<M: Machine> {
     allocation: Allocation,
     slots: Vec<u32>,
     buffers: Buffers<<M::Assembler as MachineAssembler>::Label>,
-    passes: PassMemory,
 }
 
 /// Generates code for x86-64.
@@ -63,6 +84,14 @@ pub type NativeCompiler = X64Compiler;
 #[cfg(target_arch = "aarch64")]
 pub type NativeCompiler = Aarch64Compiler;
 
+/// Optimises and generates code for the machine that this crate is compiled for.
+#[cfg(target_arch = "x86_64")]
+pub type NativeOptimizingCompiler = OptimizingCompiler<X64>;
+
+/// Optimises and generates code for the machine that this crate is compiled for.
+#[cfg(target_arch = "aarch64")]
+pub type NativeOptimizingCompiler = OptimizingCompiler<Aarch64>;
+
 impl<M: Machine> Default for Compiler<M> {
     fn default() -> Self {
         Self {
@@ -71,7 +100,6 @@ impl<M: Machine> Default for Compiler<M> {
             allocation: Allocation::default(),
             slots: Vec::new(),
             buffers: Buffers::default(),
-            passes: PassMemory::default(),
         }
     }
 }
@@ -83,12 +111,18 @@ impl<M: Machine> Compiler<M> {
         Self::default()
     }
 
-    /// The properties of the machine for [`unwind::encode_eh_frame`](super::unwind::encode_eh_frame).
+    /// The architecture of the code.
+    pub fn arch() -> Arch {
+        M::ARCH
+    }
+
+    /// The properties of the machine for [`UnwindTable`](super::unwind::UnwindTable).
     pub fn unwind_machine() -> UnwindMachine {
         M::UNWIND
     }
 
-    /// Generates the code of `instance`.
+    /// Generates the code of `instance` as it stands, which is level 0 of the [optimising
+    /// compiler](OptimizingCompiler). No pass is linked into a program that calls only this.
     ///
     /// # Errors
     /// [`CodegenError::OutOfMemory`]; [`CodegenError::Limit`] for a function that exceeds a limit of the code generator.
@@ -97,25 +131,9 @@ impl<M: Machine> Compiler<M> {
         instance: &FunctionInstance<'_, '_>,
         options: &Options,
     ) -> Result<CompiledFunction<'_>, CodegenError> {
-        self.compile_in_program(instance, options, &|_| None)
-    }
-
-    /// As [`compile`](Self::compile), for a function of a program. `lookup` returns its functions, which are verified,
-    /// by number: small ones are inlined at level 2 and above.
-    ///
-    /// # Errors
-    /// Those of [`compile`](Self::compile).
-    pub fn compile_in_program(
-        &mut self,
-        instance: &FunctionInstance<'_, '_>,
-        options: &Options,
-        lookup: Lookup<'_>,
-    ) -> Result<CompiledFunction<'_>, CodegenError> {
-        let Self { asm, liveness, allocation, slots, buffers, passes } = self;
+        let Self { asm, liveness, allocation, slots, buffers } = self;
         asm.clear();
         buffers.clear();
-        let optimized = optimize(options.level, instance, lookup, passes)?;
-        let instance = &optimized.map_or(*instance, |body| instance.with_body(body));
         let has_context = matches!(options.traps, TrapConvention::Context { .. });
         liveness.compute(instance, has_context)?;
         allocation.assign(instance, liveness, M::REGISTERS)?;
@@ -143,8 +161,48 @@ impl<M: Machine> Compiler<M> {
             align,
             relocations,
             unwind: &self.buffers.unwind,
+            unwind_machine: M::UNWIND,
             source_map: &self.buffers.source_map,
             frame_size: if frame.is_needed { frame.size.saturating_add(record) } else { 0 },
         })
+    }
+}
+
+/// A [`Compiler`] behind the [passes](super::passes) of an optimisation level.
+#[derive(Debug)]
+#[expect(private_bounds, reason = "the machines are those of this crate")]
+pub struct OptimizingCompiler<M: Machine> {
+    compiler: Compiler<M>,
+    passes: PassMemory,
+}
+
+impl<M: Machine> Default for OptimizingCompiler<M> {
+    fn default() -> Self {
+        Self { compiler: Compiler::default(), passes: PassMemory::default() }
+    }
+}
+
+#[expect(private_bounds, reason = "the machines are those of this crate")]
+impl<M: Machine> OptimizingCompiler<M> {
+    /// A compiler that has no memory yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Generates the code of `instance`, a function of a program, at an optimisation level. `lookup` returns the
+    /// functions of the program, which are verified, by number: small ones are inlined at level 2 and above.
+    ///
+    /// # Errors
+    /// Those of [`Compiler::compile`].
+    pub fn compile(
+        &mut self,
+        instance: &FunctionInstance<'_, '_>,
+        options: &Options,
+        level: u8,
+        lookup: Lookup<'_>,
+    ) -> Result<CompiledFunction<'_>, CodegenError> {
+        let optimized = optimize(level, instance, lookup, &mut self.passes)?;
+        let instance = optimized.map_or(*instance, |body| instance.with_body(body));
+        self.compiler.compile(&instance, options)
     }
 }

@@ -18,11 +18,15 @@
 
 use alloc::vec::Vec;
 
-use crate::alloc_util::{AllocError, try_push, try_reserve};
-use crate::ir::{FunctionInstance, Instruction, Opcode, Operands};
+use crate::alloc_util::sort::sort_by_key;
+use crate::alloc_util::{AllocError, try_push, try_reserve, try_resize};
+use crate::ir::{Access, FunctionInstance, Instruction, NONE, Operands};
 
 /// No loop, no label.
 const NIL: u32 = u32::MAX;
+
+/// Bits of a word of marks.
+const WORD: usize = u64::BITS as usize;
 
 /// The deepest nesting of loops that weights tell apart.
 const MAX_WEIGHT_DEPTH: u32 = 6;
@@ -36,12 +40,23 @@ pub(crate) struct Interval {
     pub(crate) end: u32,
     /// References, each counted eight times for every loop around it.
     pub(crate) weight: u32,
+    /// A local that the defining instruction reads; [`NONE`] without one.
+    pub(crate) source: u16,
     /// Whether the local has its value before the first instruction: parameters, and locals that start at 0.
     pub(crate) is_live_at_entry: bool,
+    /// Whether the first reference defines the local.
+    starts_by_definition: bool,
 }
 
 impl Interval {
-    const UNUSED: Self = Self { start: 1, end: 0, weight: 0, is_live_at_entry: false };
+    const UNUSED: Self = Self {
+        start: 1,
+        end: 0,
+        weight: 0,
+        source: NONE,
+        is_live_at_entry: false,
+        starts_by_definition: false,
+    };
 
     /// Whether the local is referenced anywhere.
     pub(crate) fn is_used(&self) -> bool {
@@ -74,13 +89,25 @@ struct Loop {
     parent: u32,
 }
 
+/// An instruction that a jump leads to.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    position: u32,
+    /// The first one that jumps there forward; [`NIL`] for the target of backward jumps alone.
+    first_source: u32,
+}
+
 /// The live intervals, labels and loops of one function. Its memory is reused.
 #[derive(Debug, Default)]
 pub(crate) struct Liveness {
     intervals: Vec<Interval>,
-    /// For each instruction that a forward jump leads to, the first one that jumps there; [`NIL`] for the others.
-    first_sources: Vec<u32>,
-    is_target: Vec<bool>,
+    /// A bit for each instruction that a jump leads to, and the number of bits before each word.
+    marks: Vec<u64>,
+    ranks: Vec<u32>,
+    /// The instructions that a jump leads to, ascending.
+    targets: Vec<Target>,
+    /// Targets and sources of forward jumps, by ascending source.
+    jumps: Vec<(u32, u32)>,
     loops: Vec<Loop>,
     /// Positions of first references that define, and their locals, ascending.
     definitions: Vec<(u32, u16)>,
@@ -88,6 +115,8 @@ pub(crate) struct Liveness {
     labels: Vec<(u32, u32)>,
     /// Calls that return to the function, with the sum of the weights up to them.
     calls: Vec<(u32, u32)>,
+    /// The positions of tail calls.
+    tail_calls: Vec<u32>,
     zeroed: Vec<u16>,
 }
 
@@ -101,13 +130,10 @@ impl Liveness {
     ) -> Result<(), AllocError> {
         self.clear();
         let body = instance.body();
-        try_reserve(&mut self.intervals, usize::from(body.locals()))?;
-        self.intervals.resize(usize::from(body.locals()), Interval::UNUSED);
-        try_reserve(&mut self.first_sources, body.len())?;
-        self.first_sources.resize(body.len(), NIL);
-        try_reserve(&mut self.is_target, body.len())?;
-        self.is_target.resize(body.len(), false);
+        try_resize(&mut self.intervals, usize::from(body.locals()), Interval::UNUSED)?;
+        try_resize(&mut self.marks, body.len().div_ceil(WORD), 0)?;
         self.find_edges(instance)?;
+        self.number_targets()?;
         self.nest_loops();
         self.find_references(instance, context)?;
         let params = instance.body().signature().params.len();
@@ -120,12 +146,15 @@ impl Liveness {
 
     fn clear(&mut self) {
         self.intervals.clear();
-        self.first_sources.clear();
-        self.is_target.clear();
+        self.marks.clear();
+        self.ranks.clear();
+        self.targets.clear();
+        self.jumps.clear();
         self.loops.clear();
         self.definitions.clear();
         self.labels.clear();
         self.calls.clear();
+        self.tail_calls.clear();
         self.zeroed.clear();
     }
 
@@ -135,13 +164,31 @@ impl Liveness {
         self.intervals.get(usize::from(local)).copied().unwrap_or(Interval::UNUSED)
     }
 
+    /// The word with the mark of an instruction, the number of the first target in it, and the bit of the mark.
+    #[inline]
+    fn mark(&self, instruction: u32) -> Option<(u64, u32, u64)> {
+        let index = usize::try_from(instruction).ok()?;
+        let word = *self.marks.get(index / WORD)?;
+        Some((word, *self.ranks.get(index / WORD)?, 1 << (index % WORD)))
+    }
+
     /// Whether a jump leads to the instruction.
     #[inline]
     pub(crate) fn is_target(&self, instruction: u32) -> bool {
-        usize::try_from(instruction)
-            .ok()
-            .and_then(|index| self.is_target.get(index))
-            .is_some_and(|&is_target| is_target)
+        self.mark(instruction).is_some_and(|(word, _, bit)| word & bit != 0)
+    }
+
+    /// The number of the instruction among those that a jump leads to.
+    #[inline]
+    pub(crate) fn target_number(&self, instruction: u32) -> Option<usize> {
+        let (word, before, bit) =
+            self.mark(instruction).filter(|(word, _, bit)| word & bit != 0)?;
+        usize::try_from(before + (word & (bit - 1)).count_ones()).ok()
+    }
+
+    /// The number of instructions that a jump leads to.
+    pub(crate) fn target_count(&self) -> usize {
+        self.targets.len()
     }
 
     /// Whether a backward jump leads to the instruction.
@@ -165,8 +212,17 @@ impl Liveness {
         self.calls.iter().map(|&(position, _)| position)
     }
 
+    /// The positions of tail calls, ascending.
+    pub(crate) fn tail_calls(&self) -> impl Iterator<Item = u32> {
+        self.tail_calls.iter().copied()
+    }
+
     /// The sum of the weights of the calls that `interval` crosses.
+    #[inline]
     pub(crate) fn crossed_calls(&self, interval: &Interval) -> u32 {
+        if self.calls.is_empty() {
+            return 0;
+        }
         let before = |position: u32| {
             let count = self.calls.partition_point(|&(call, _)| call < position);
             count.checked_sub(1).and_then(|last| self.calls.get(last)).map_or(0, |&(_, sum)| sum)
@@ -174,20 +230,43 @@ impl Liveness {
         before(interval.end).saturating_sub(before(interval.first_value()))
     }
 
-    /// Marks labels and collects the regions of backward jumps.
+    /// Marks the targets of jumps and collects the regions of backward jumps.
     fn find_edges(&mut self, instance: &FunctionInstance<'_, '_>) -> Result<(), AllocError> {
-        for (source, instruction) in (0..).zip(instance.body().instructions()) {
-            let Some(target) = instruction.and_then(|instruction| instruction.target()) else {
+        for (source, bytes) in (0..).zip(instance.body().instructions) {
+            let [code, .., i0, i1, i2, i3] = *bytes;
+            if !Access::of_code(code).has(Access::JUMPS) {
                 continue;
-            };
+            }
+            let target = u32::from_le_bytes([i0, i1, i2, i3]);
             let index = usize::try_from(target).unwrap_or(usize::MAX);
-            if let Some(mark) = self.is_target.get_mut(index) {
-                *mark = true;
+            if let Some(word) = self.marks.get_mut(index / WORD) {
+                *word |= 1 << (index % WORD);
             }
             if target <= source {
                 try_push(&mut self.loops, Loop { start: target, end: source, parent: NIL })?;
-            } else if let Some(first) = self.first_sources.get_mut(index) {
-                *first = source.min(*first);
+            } else {
+                try_push(&mut self.jumps, (target, source))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists the targets, with the first source of each.
+    fn number_targets(&mut self) -> Result<(), AllocError> {
+        try_reserve(&mut self.ranks, self.marks.len())?;
+        for (number, &word) in (0u32..).zip(&self.marks) {
+            self.ranks.push(u32::try_from(self.targets.len()).unwrap_or(NIL));
+            let mut left = word;
+            while left != 0 {
+                let position = number * u64::BITS + left.trailing_zeros();
+                try_push(&mut self.targets, Target { position, first_source: NIL })?;
+                left &= left - 1;
+            }
+        }
+        for &(target, source) in self.jumps.iter().rev() {
+            let number = self.target_number(target);
+            if let Some(found) = number.and_then(|number| self.targets.get_mut(number)) {
+                found.first_source = source;
             }
         }
         Ok(())
@@ -196,7 +275,7 @@ impl Liveness {
     /// Merges loops of one head, extends loops that overlap until they are nested, and links each to the innermost
     /// one around it.
     fn nest_loops(&mut self) {
-        self.loops.sort_unstable_by_key(|found| (found.start, core::cmp::Reverse(found.end)));
+        sort_by_key(&mut self.loops, |found| (found.start, core::cmp::Reverse(found.end)));
         self.loops.dedup_by_key(|found| found.start);
         let mut around = NIL;
         for index in 0..self.loops.len() {
@@ -240,42 +319,49 @@ impl Liveness {
         number
     }
 
-    /// Collects references, calls and the labels of forward jumps.
+    /// Collects references and calls.
     fn find_references(
         &mut self,
         instance: &FunctionInstance<'_, '_>,
         context: bool,
     ) -> Result<(), AllocError> {
-        let (mut around, mut next_loop, mut depth, mut calls) = (NIL, 0u32, 0u32, 0u32);
-        for (position, instruction) in (0u32..).zip(instance.body().instructions()) {
-            let Some(instruction) = instruction else { continue };
-            while self.loop_at(around).is_some_and(|found| found.end < position) {
-                (around, depth) = (self.parent(around), depth.saturating_sub(1));
+        let mut nest = LoopNest::new(self);
+        let mut calls = 0u32;
+        for (position, bytes) in (0u32..).zip(instance.body().instructions) {
+            let [code, _, a0, a1, b0, b1, c0, c1, i0, i1, ..] = *bytes;
+            let access = Access::of_code(code);
+            let [a, b, c] = [[a0, a1], [b0, b1], [c0, c1]].map(u16::from_le_bytes);
+            let weight = nest.weight_at(self, position);
+            if access.has(Access::READS_A) {
+                self.reference(a, position, weight);
             }
-            if self.loop_at(next_loop).is_some_and(|found| found.start == position) {
-                (around, next_loop, depth) = (next_loop, next_loop + 1, depth + 1);
+            if access.has(Access::READS_B) {
+                self.reference(b, position, weight);
             }
-            let weight = 1u32 << (3 * depth.min(MAX_WEIGHT_DEPTH));
-            for local in instruction.read().into_iter().flatten() {
-                self.reference(local, position, weight);
+            if access.has(Access::READS_C) {
+                self.reference(c, position, weight);
             }
-            if instruction.opcode.is_call() {
-                for local in call_operands(instance, &instruction) {
+            if access.has(Access::READS_OTHER) {
+                self.reference(u16::from_le_bytes([i0, i1]), position, weight);
+            }
+            if access.has(Access::CALLS) {
+                let call = Instruction::decode(bytes);
+                for local in call.iter().flat_map(|call| call_operands(instance, call)) {
                     self.reference(local, position, weight);
                 }
-                if !instruction.opcode.ends() {
+                if call.is_some_and(|call| call.opcode.ends()) {
+                    try_push(&mut self.tail_calls, position)?;
+                } else {
                     calls = calls.saturating_add(weight);
                     try_push(&mut self.calls, (position, calls))?;
                 }
             }
-            if context && can_trap(&instruction) {
+            if context && access.has(Access::TRAPS) {
                 self.reference(0, position, weight);
             }
-            if let Some(local) = instruction.written() {
-                if !self.interval(local).is_used() {
-                    try_push(&mut self.definitions, (position, local))?;
-                }
-                self.reference(local, position, weight);
+            if access.has(Access::WRITES_A) {
+                let source = if access.has(Access::READS_B) { b } else { NONE };
+                self.define(a, position, weight, source)?;
             }
         }
         Ok(())
@@ -289,6 +375,25 @@ impl Liveness {
         }
         interval.end = position;
         interval.weight = interval.weight.saturating_add(weight);
+    }
+
+    #[inline]
+    fn define(
+        &mut self,
+        local: u16,
+        position: u32,
+        weight: u32,
+        source: u16,
+    ) -> Result<(), AllocError> {
+        let Some(interval) = self.intervals.get_mut(usize::from(local)) else { return Ok(()) };
+        let is_first = !interval.is_used();
+        if is_first {
+            (interval.start, interval.source, interval.starts_by_definition) =
+                (position, source, true);
+        }
+        interval.end = position;
+        interval.weight = interval.weight.saturating_add(weight);
+        if is_first { try_push(&mut self.definitions, (position, local)) } else { Ok(()) }
     }
 
     /// Applies the second rule to every interval.
@@ -321,13 +426,15 @@ impl Liveness {
     /// Applies the first rule.
     fn start_skippable_at_entry(&mut self) -> Result<(), AllocError> {
         let mut definitions = self.definitions.len();
-        let mut label = u32::try_from(self.first_sources.len()).unwrap_or(NIL);
+        let mut target = self.targets.len();
         while let Some(last) = definitions.checked_sub(1) {
             definitions = last;
             let Some(&(position, local)) = self.definitions.get(last) else { break };
-            while label > position.saturating_add(1) {
-                label -= 1;
-                self.push_label(label)?;
+            while let Some(&found) = target.checked_sub(1).and_then(|last| self.targets.get(last))
+                && found.position > position
+            {
+                target -= 1;
+                self.push_label(found)?;
             }
             let interval = self.interval(local);
             // A parameter has its value at the entry whatever comes first.
@@ -339,30 +446,24 @@ impl Liveness {
         for index in 0..self.intervals.len() {
             let local = u16::try_from(index).unwrap_or(u16::MAX);
             let interval = self.interval(local);
-            let defines = || {
-                let found = self.definitions.binary_search_by_key(&interval.start, |&(at, _)| at);
-                found.ok().and_then(|found| self.definitions.get(found)).map(|&(_, found)| found)
-            };
-            let is_candidate = interval.is_used() && !interval.is_live_at_entry;
-            if is_candidate && defines() != Some(local) {
+            if interval.is_used() && !interval.is_live_at_entry && !interval.starts_by_definition {
                 self.start_at_entry(local)?;
             }
         }
         Ok(())
     }
 
-    /// Enters the label at `position`, if one stands there, before those that follow it. A label hides those behind it
-    /// whose first source is not before its own.
-    fn push_label(&mut self, position: u32) -> Result<(), AllocError> {
-        let index = usize::try_from(position).unwrap_or(usize::MAX);
-        let source = self.first_sources.get(index).copied().unwrap_or(NIL);
-        if source == NIL {
+    /// Enters a target of forward jumps before those that follow it. It hides those behind it whose first source is not
+    /// before its own.
+    fn push_label(&mut self, target: Target) -> Result<(), AllocError> {
+        let Target { position, first_source } = target;
+        if first_source == NIL {
             return Ok(());
         }
-        while self.labels.last().is_some_and(|&(_, known)| known >= source) {
+        while self.labels.last().is_some_and(|&(_, known)| known >= first_source) {
             self.labels.pop();
         }
-        try_push(&mut self.labels, (position, source))
+        try_push(&mut self.labels, (position, first_source))
     }
 
     /// Whether a forward jump leads from before `definition` to a place behind it, up to `end`. The labels that were
@@ -384,6 +485,49 @@ impl Liveness {
     }
 }
 
+/// The loops around a position that moves forward.
+#[derive(Debug)]
+struct LoopNest {
+    /// The innermost loop, and where it ends.
+    around: u32,
+    end: u32,
+    /// The next loop, and where it starts.
+    next: u32,
+    start: u32,
+    depth: u32,
+    /// The weight of a reference.
+    weight: u32,
+}
+
+impl LoopNest {
+    fn new(liveness: &Liveness) -> Self {
+        let start = liveness.loop_at(0).map_or(NIL, |first| first.start);
+        Self { around: NIL, end: NIL, next: 0, start, depth: 0, weight: 1 }
+    }
+
+    /// The weight of a reference at `position`, which follows that of the last call.
+    #[inline]
+    fn weight_at(&mut self, liveness: &Liveness, position: u32) -> u32 {
+        if position > self.end || position == self.start {
+            self.change(liveness, position);
+        }
+        self.weight
+    }
+
+    fn change(&mut self, liveness: &Liveness, position: u32) {
+        while liveness.loop_at(self.around).is_some_and(|found| found.end < position) {
+            (self.around, self.depth) =
+                (liveness.parent(self.around), self.depth.saturating_sub(1));
+        }
+        if position == self.start {
+            (self.around, self.next, self.depth) = (self.next, self.next + 1, self.depth + 1);
+            self.start = liveness.loop_at(self.next).map_or(NIL, |found| found.start);
+        }
+        self.end = liveness.loop_at(self.around).map_or(NIL, |found| found.end);
+        self.weight = 1 << (3 * self.depth.min(MAX_WEIGHT_DEPTH));
+    }
+}
+
 /// The locals that a call passes.
 pub(crate) fn call_operands<'d>(
     instance: &FunctionInstance<'_, 'd>,
@@ -393,15 +537,6 @@ pub(crate) fn call_operands<'d>(
     let callee = body.callee(call.b).ok();
     let operands = callee.and_then(|callee| body.call_operands(call, &callee));
     operands.into_iter().flat_map(|operands: Operands<'d>| operands.iter())
-}
-
-/// Whether an instruction has a trap of its own.
-pub(crate) fn can_trap(instruction: &Instruction) -> bool {
-    match instruction.opcode {
-        Opcode::Trap | Opcode::TrapCompare(_) | Opcode::TrapIf(_) | Opcode::CheckStack => true,
-        Opcode::Binary(binary) => binary.can_trap(),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

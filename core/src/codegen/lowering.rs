@@ -9,12 +9,13 @@ use super::arguments::CallArguments;
 use super::error::CodegenError;
 use super::frame::{Frame, StackPlace};
 use super::liveness::Liveness;
-use super::machine::{MachineAssembler, Register, Shift};
+use super::machine::{MachineAssembler, Register, without_cuts};
 use super::options::Options;
 use super::regalloc::{Allocation, Location, RegisterFile, is_float};
 use super::unwind::{UnwindMachine, UnwindOp, UnwindRow};
 use crate::alloc_util::{AllocError, try_push};
 use crate::codegen::code::SourceLoc;
+use crate::format::Arch;
 use crate::ir::error::Part;
 use crate::ir::{Callee, Function, FunctionInstance, Instruction, IrError, Opcode, Scalar};
 
@@ -35,6 +36,9 @@ pub(crate) trait Machine: Debug + Sized {
 
     /// The registers for locals, and those of the calling convention.
     const REGISTERS: &'static RegisterFile;
+
+    /// The architecture in the header of a module with this code.
+    const ARCH: Arch;
 
     /// What unwind tables need to know.
     const UNWIND: UnwindMachine;
@@ -84,6 +88,15 @@ pub(crate) struct TrapSite<L> {
     pub(crate) code: u32,
     /// The instruction, as trap handlers see it.
     pub(crate) at: u32,
+}
+
+/// What trap sites jump to, if there are any.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TrapExits<L> {
+    /// Where a site goes that has its code and its place in one register.
+    pub(crate) packed: Option<L>,
+    /// Where a site goes that has them in their registers.
+    pub(crate) unpacked: Option<L>,
 }
 
 /// A constant that is loaded from memory behind the code.
@@ -140,17 +153,21 @@ pub(crate) struct Lowering<'c, 'i, M: Machine> {
     pub(crate) buffers: &'c mut Buffers<LabelOf<M>>,
     /// The distance of each stack slot from the frame pointer.
     slots: &'c [u32],
-    /// One for each instruction.
+    /// One for each instruction that a jump leads to.
     labels: LabelsOf<M>,
     /// One for each entry of the read-only data.
     data: LabelsOf<M>,
     /// The first byte of the function.
     pub(crate) start: LabelOf<M>,
+    pub(crate) exits: TrapExits<LabelOf<M>>,
     /// The current instruction, and the next one.
     pub(crate) index: u32,
     next: u32,
-    /// The next instruction, if no jump leads to it.
-    following: Option<Instruction>,
+    upcoming: Option<Instruction>,
+    /// Whether a jump leads to the next instruction.
+    is_upcoming_target: bool,
+    /// Whether a jump was lowered with the current instruction, and control does not go on behind it.
+    pub(crate) has_jumped: bool,
     /// The local that is to be computed in the register of the result.
     returned: Option<u16>,
     /// The line of the current instruction, and the next entry of the source locations.
@@ -173,7 +190,7 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         buffers: &'c mut Buffers<LabelOf<M>>,
     ) -> Self {
         let body = *instance.body();
-        let labels = asm.labels(body.len());
+        let labels = asm.labels(liveness.target_count());
         let data = asm.labels(body.data_count());
         let start = asm.label();
         Self {
@@ -189,9 +206,12 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
             labels,
             data,
             start,
+            exits: TrapExits { packed: None, unpacked: None },
             index: 0,
             next: 0,
-            following: None,
+            upcoming: None,
+            is_upcoming_target: false,
+            has_jumped: false,
             returned: None,
             line: 0,
             next_location: 0,
@@ -206,6 +226,7 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         self.take_parameters();
         self.instructions();
         M::traps(self);
+        self.settle();
         let size = self.asm.position();
         self.constants();
         self.error.map_or(Ok(size), Err)
@@ -213,9 +234,11 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
 
     fn instructions(&mut self) {
         let mut is_reached = true;
-        while let Some(i) = self.body.instruction(self.next) {
+        self.look_at(0);
+        while let Some(i) = self.upcoming {
+            let is_target = self.is_upcoming_target;
             self.advance();
-            if self.liveness.is_target(self.index) {
+            if is_target {
                 is_reached = true;
                 if let Some(label) = self.label(self.index) {
                     self.bind(label);
@@ -229,18 +252,25 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
     }
 
     /// Makes the next instruction the current one.
+    #[inline]
     fn advance(&mut self) {
         self.index = self.next;
-        self.next = self.index.saturating_add(1);
-        let is_target = self.liveness.is_target(self.next);
-        self.following = if is_target { None } else { self.body.instruction(self.next) };
+        self.look_at(self.index.saturating_add(1));
+    }
+
+    /// Decodes the next instruction.
+    #[inline]
+    fn look_at(&mut self, next: u32) {
+        self.next = next;
+        self.upcoming = self.body.instruction(next);
+        self.is_upcoming_target = self.liveness.is_target(next);
     }
 
     /// Lowers an instruction, and a return of its result with it. Whether control does not go on behind it.
     fn lower(&mut self, i: &Instruction) -> bool {
-        let Some(end) = self.following.filter(|next| self.is_return_of(i, next)) else {
+        let Some(end) = self.peek().filter(|next| self.is_return_of(i, next)) else {
             M::instruction(self, i);
-            return i.opcode.ends();
+            return core::mem::take(&mut self.has_jumped) || i.opcode.ends();
         };
         self.returned = Some(end.a);
         M::instruction(self, i);
@@ -272,11 +302,10 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
     /// The next instruction, if no jump leads to it.
     #[inline]
     pub(crate) fn peek(&self) -> Option<Instruction> {
-        self.following
+        if self.is_upcoming_target { None } else { self.upcoming }
     }
 
-    /// Goes to the next instruction, which [`peek`](Self::peek) has returned and which does not end the code. A trap
-    /// behind this is at that instruction.
+    /// Goes to the next instruction, which [`peek`](Self::peek) has returned. A trap behind this is at that instruction.
     pub(crate) fn take_next(&mut self) {
         self.advance();
         self.locate();
@@ -294,14 +323,18 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         interval.end < index || interval.end == index && !is_live_in_loop()
     }
 
-    /// Puts a label here. Offsets that were recorded are corrected if code moves.
+    /// Puts a label here.
+    #[inline]
     pub(crate) fn bind(&mut self, label: LabelOf<M>) {
-        if let Some(Shift { from, by }) = self.asm.bind(label) {
-            let rows = self.buffers.unwind.iter_mut().rev().map(|row| &mut row.offset);
-            rows.take_while(|offset| **offset >= from).for_each(|offset| *offset -= by);
-            let lines = self.buffers.source_map.iter_mut().rev().map(|line| &mut line.offset);
-            lines.take_while(|offset| **offset >= from).for_each(|offset| *offset -= by);
-        }
+        self.asm.bind(label);
+    }
+
+    /// Gives all jumps their final form, and corrects the offsets that were recorded.
+    fn settle(&mut self) {
+        let Buffers { unwind, source_map, .. } = &mut *self.buffers;
+        let cuts = self.asm.settle();
+        without_cuts(cuts, unwind.iter_mut().map(|row| &mut row.offset));
+        without_cuts(cuts, source_map.iter_mut().map(|line| &mut line.offset));
     }
 
     /// Finds the source location of the current instruction.
@@ -406,10 +439,10 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         }
     }
 
-    /// The label of an instruction.
+    /// The label of an instruction that a jump leads to.
     #[inline]
     pub(crate) fn label(&self, instruction: u32) -> Option<LabelOf<M>> {
-        M::Assembler::nth(self.labels, usize::try_from(instruction).ok()?)
+        M::Assembler::nth(self.labels, self.liveness.target_number(instruction)?)
     }
 
     /// The label of an entry of the read-only data.

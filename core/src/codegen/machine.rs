@@ -5,19 +5,30 @@ use core::fmt::Debug;
 use super::code::Relocation;
 use super::error::CodegenError;
 
-/// The code that has moved towards the start of the function because a forward jump became short.
+/// A place at which code was removed because a jump became short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shift {
-    /// Code at and behind this offset has moved.
-    pub from: u32,
-    /// Bytes by which it has moved.
-    pub by: u32,
+pub(crate) struct Cut {
+    /// The offset of the first instruction behind it, before code was removed.
+    pub(crate) end: u32,
+    /// Bytes that were removed before `end`.
+    pub(crate) removed: u32,
+}
+
+/// Corrects ascending offsets by the bytes that were removed before them.
+pub(crate) fn without_cuts<'o>(cuts: &[Cut], offsets: impl Iterator<Item = &'o mut u32>) {
+    let (mut cuts, mut removed) = (cuts.iter().peekable(), 0);
+    for offset in offsets {
+        while let Some(cut) = cuts.next_if(|cut| cut.end <= *offset) {
+            removed = cut.removed;
+        }
+        *offset -= removed;
+    }
 }
 
 /// An assembler as the machine-independent part uses it. Errors are kept until [`code`](Self::code).
-pub(crate) trait MachineAssembler: Debug + Default {
+pub(crate) trait MachineAssembler: Debug + Default + Send {
     /// A place in the code.
-    type Label: Copy + Debug;
+    type Label: Copy + Debug + Send;
 
     /// Consecutive labels.
     type Labels: Copy + Debug;
@@ -34,11 +45,17 @@ pub(crate) trait MachineAssembler: Debug + Default {
     /// The label with this number.
     fn nth(labels: Self::Labels, number: usize) -> Option<Self::Label>;
 
-    /// Puts a label at the end of the code. Says which code has moved by that.
-    fn bind(&mut self, label: Self::Label) -> Option<Shift>;
+    /// Puts a label at the end of the code.
+    fn bind(&mut self, label: Self::Label);
 
-    /// The length of the code so far. Code may still move when a label is bound.
+    /// The length of the code so far.
     fn position(&self) -> u32;
+
+    /// Gives all jumps their final form: labels that are bound are not used any more. Returns the places at which code was
+    /// removed.
+    fn settle(&mut self) -> &[Cut] {
+        &[]
+    }
 
     /// Pads with zeros to a multiple of `alignment`, a power of two. No code behind it moves.
     fn align_data(&mut self, alignment: u32);

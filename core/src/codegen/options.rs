@@ -35,12 +35,10 @@ pub struct Options {
     pub sign_return_address: bool,
     /// Whether the source map is recorded.
     pub source_map: bool,
-    /// The optimisation level: which [passes](super::passes) rewrite the function first.
-    pub level: u8,
 }
 
 impl Options {
-    /// Traps by the hook, no landing pad, no source map, no passes.
+    /// Traps by the hook, no landing pad, no source map.
     pub const DEFAULT: Self = Self {
         traps: TrapConvention::Hook,
         tag: 0,
@@ -48,7 +46,6 @@ impl Options {
         landing_pad: false,
         sign_return_address: false,
         source_map: false,
-        level: 0,
     };
 }
 

@@ -15,8 +15,9 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use super::liveness::{Interval, Liveness, call_operands};
-use crate::alloc_util::{AllocError, try_push, try_reserve};
-use crate::ir::{FunctionInstance, Instruction};
+use crate::alloc_util::sort::sort_by_key;
+use crate::alloc_util::{AllocError, try_push, try_reserve, try_resize};
+use crate::ir::FunctionInstance;
 
 /// No local.
 const NIL: u16 = u16::MAX;
@@ -45,6 +46,8 @@ pub(crate) enum Location {
 pub(crate) struct ClassRegisters {
     /// Allocatable registers that a callee may overwrite.
     pub(crate) caller_saved: &'static [u8],
+    /// The same in the order for functions that call others.
+    pub(crate) caller_saved_with_calls: &'static [u8],
     /// Allocatable registers that a callee preserves.
     pub(crate) callee_saved: &'static [u8],
     /// The registers of the first arguments, allocatable or not.
@@ -76,9 +79,16 @@ impl Holder {
 /// The registers of one class during the scan.
 #[derive(Clone, Copy, Debug)]
 struct ClassState {
-    registers: ClassRegisters,
+    caller_saved: &'static [u8],
+    callee_saved: &'static [u8],
+    /// All registers of the two lists, and those of the second one, by number.
+    all: u32,
+    preserved: u32,
     is_float: bool,
     holders: [Holder; MAX_REGISTERS],
+    /// The registers that are free, by number, until the next one is.
+    free: u32,
+    next_end: u32,
     /// The callee-saved registers that were taken, by number.
     taken: u32,
 }
@@ -120,11 +130,9 @@ impl Allocation {
     ) -> Result<(), AllocError> {
         self.clear();
         let locals = instance.body().locals();
-        try_reserve(&mut self.locations, locals.into())?;
-        self.locations.resize(locals.into(), Location::Unused);
-        try_reserve(&mut self.hints, locals.into())?;
-        self.hints.resize(locals.into(), u8::MAX);
-        self.hint(instance, file);
+        try_resize(&mut self.locations, locals.into(), Location::Unused)?;
+        try_resize(&mut self.hints, locals.into(), u8::MAX)?;
+        self.hint(instance, liveness, file);
         try_reserve(&mut self.order, locals.into())?;
         for local in 0..locals {
             let interval = liveness.interval(local);
@@ -133,13 +141,14 @@ impl Allocation {
             }
         }
         self.order.sort_unstable();
-        let mut classes = [ClassState::new(file.int, false), ClassState::new(file.float, true)];
+        let mut int = ClassState::new(&file.int, false, liveness.has_calls());
+        let mut float = ClassState::new(&file.float, true, liveness.has_calls());
         for index in 0..self.order.len() {
             let Some(&(_, local)) = self.order.get(index) else { break };
-            self.place(instance, liveness, local, &mut classes)?;
+            let class = if is_float(instance, local) { &mut float } else { &mut int };
+            self.place(liveness, local, class)?;
         }
-        let [int, float] = classes.map(|class| class.taken);
-        self.callee_saved = (int, float);
+        self.callee_saved = (int.taken, float.taken);
         self.assign_slots(liveness)?;
         self.list_saves(liveness)
     }
@@ -189,12 +198,17 @@ impl Allocation {
     }
 
     /// Notes the argument registers in which parameters come and in which locals are passed.
-    fn hint(&mut self, instance: &FunctionInstance<'_, '_>, file: &RegisterFile) {
+    fn hint(
+        &mut self,
+        instance: &FunctionInstance<'_, '_>,
+        liveness: &Liveness,
+        file: &RegisterFile,
+    ) {
         let params = instance.body().signature().params.len();
         self.hint_arguments(instance, file, 0..u16::try_from(params).unwrap_or(0));
-        for instruction in instance.body().instructions().flatten() {
-            if instruction.opcode.is_call() {
-                self.hint_arguments(instance, file, call_operands(instance, &instruction));
+        for position in liveness.calls().chain(liveness.tail_calls()) {
+            if let Some(call) = instance.body().instruction(position) {
+                self.hint_arguments(instance, file, call_operands(instance, &call));
             }
         }
     }
@@ -218,26 +232,23 @@ impl Allocation {
 
     fn place(
         &mut self,
-        instance: &FunctionInstance<'_, '_>,
         liveness: &Liveness,
         local: u16,
-        classes: &mut [ClassState; 2],
+        class: &mut ClassState,
     ) -> Result<(), AllocError> {
         let interval = liveness.interval(local);
-        let [int, float] = classes;
-        let class = if is_float(instance, local) { float } else { int };
         let crossed = liveness.crossed_calls(&interval);
-        let hints = self.hints_of(instance, local, &interval);
+        let hints = self.hints_of(local, &interval);
         let choice = class.choose(&interval, crossed, hints);
         let Some(register) = choice else {
             self.set(local, Location::Frame(0));
             return Ok(());
         };
         let holder = Holder { local, last_use: interval.last_use(), weight: interval.weight };
-        if let Some(evicted) = class.take(register, holder, interval.first_value()) {
+        if let Some(evicted) = class.take(register, holder) {
             self.set(evicted, Location::Frame(0));
         }
-        if crossed > 0 && !class.registers.callee_saved.contains(&register) {
+        if crossed > 0 && class.preserved & (1 << register) == 0 {
             let (first_value, end) = (interval.first_value(), interval.end);
             try_push(&mut self.saved, Saved { first_value, end, local, slot: 0 })?;
         }
@@ -252,27 +263,16 @@ impl Allocation {
         }
     }
 
-    /// Registers that would save a move: that of the first source of the instruction that defines the local, and the
-    /// one that a call or the caller uses for it.
-    fn hints_of(
-        &self,
-        instance: &FunctionInstance<'_, '_>,
-        local: u16,
-        interval: &Interval,
-    ) -> [u8; 2] {
+    /// Registers that would save a move: the one that a call or the caller uses for the local, and that of a source of the
+    /// instruction that defines it.
+    fn hints_of(&self, local: u16, interval: &Interval) -> [u8; 2] {
         let own = self.hints.get(usize::from(local)).copied().unwrap_or(u8::MAX);
-        if interval.is_live_at_entry {
-            return [own, u8::MAX];
-        }
-        let defining = instance.body().instruction(interval.start);
-        let source = defining.and_then(|instruction: Instruction| {
-            let [first, ..] = instruction.read();
-            match self.location(first?) {
-                Location::Int(register) | Location::Float(register) => Some(register),
-                _ => None,
+        match self.location(interval.source) {
+            Location::Int(register) | Location::Float(register) if !interval.is_live_at_entry => {
+                [own, register]
             }
-        });
-        [own, source.unwrap_or(u8::MAX)]
+            _ => [own, u8::MAX],
+        }
     }
 
     /// Gives slots to the locals in the frame and to the registers that are saved around calls.
@@ -282,7 +282,7 @@ impl Allocation {
         self.saved.retain(|saved| {
             !matches!(locations.get(usize::from(saved.local)), Some(Location::Frame(_)))
         });
-        self.saved.sort_unstable_by_key(|saved| (saved.first_value, saved.local));
+        sort_by_key(&mut self.saved, |saved| (saved.first_value, saved.local));
         let mut next_saved = 0;
         for index in 0..self.order.len() {
             let Some(&(first_value, local)) = self.order.get(index) else { break };
@@ -343,53 +343,78 @@ impl Allocation {
 }
 
 impl ClassState {
-    fn new(registers: ClassRegisters, is_float: bool) -> Self {
-        Self { registers, is_float, holders: [Holder::FREE; MAX_REGISTERS], taken: 0 }
+    fn new(registers: &ClassRegisters, is_float: bool, has_calls: bool) -> Self {
+        let ClassRegisters { caller_saved_with_calls, callee_saved, .. } = *registers;
+        let caller_saved = if has_calls { caller_saved_with_calls } else { registers.caller_saved };
+        let bits = |list: &[u8]| list.iter().fold(0, |bits, register| bits | 1 << register);
+        let preserved = bits(callee_saved);
+        let all = bits(caller_saved) | preserved;
+        Self {
+            caller_saved,
+            callee_saved,
+            all,
+            preserved,
+            is_float,
+            holders: [Holder::FREE; MAX_REGISTERS],
+            free: all,
+            next_end: u32::MAX,
+            taken: 0,
+        }
     }
 
     fn holder(&self, register: u8) -> Holder {
         self.holders.get(usize::from(register)).copied().unwrap_or(Holder::FREE)
     }
 
-    /// The register for an interval that crosses calls of the weight `crossed`; `None` for the frame.
-    fn choose(&self, interval: &Interval, crossed: u32, hints: [u8; 2]) -> Option<u8> {
-        let first_value = interval.first_value();
-        let is_free = |register: &u8| self.holder(*register).last_use <= first_value;
-        let ClassRegisters { caller_saved, callee_saved, .. } = self.registers;
-        let is_worth_saving =
-            |register: u8| self.taken & (1 << register) != 0 || interval.weight > SAVE_COST;
-        let preserved = || {
-            let mut free = callee_saved.iter().filter(|register| is_free(register)).copied();
-            free.find(|&register| is_worth_saving(register))
-        };
-        if crossed == 0 {
-            let hinted = hints.into_iter().find(|hint| {
-                let is_known = caller_saved.contains(hint)
-                    || callee_saved.contains(hint) && is_worth_saving(*hint);
-                is_known && is_free(hint)
-            });
-            let free = || caller_saved.iter().find(|register| is_free(register)).copied();
-            let all = || caller_saved.iter().chain(callee_saved);
-            return hinted
-                .or_else(free)
-                .or_else(preserved)
-                .or_else(|| self.lightest(all(), interval));
+    /// Frees the registers whose locals are not read behind `first_value`, which ascends from call to call.
+    #[inline]
+    fn expire(&mut self, first_value: u32) {
+        if self.next_end <= first_value {
+            self.free_ended(first_value);
         }
-        let outweighs = interval.weight > crossed.saturating_mul(2);
-        let unpreserved =
-            || caller_saved.iter().find(|register| outweighs && is_free(register)).copied();
-        preserved().or_else(unpreserved).or_else(|| self.lightest(callee_saved.iter(), interval))
     }
 
-    /// The register whose local weighs least, if that is less than `interval` does.
-    fn lightest<'r>(
-        &self,
-        registers: impl Iterator<Item = &'r u8>,
-        interval: &Interval,
-    ) -> Option<u8> {
-        let first_value = interval.first_value();
-        let busy =
-            registers.copied().filter(|&register| self.holder(register).last_use > first_value);
+    fn free_ended(&mut self, first_value: u32) {
+        let mut busy = self.all & !self.free;
+        self.next_end = u32::MAX;
+        while busy != 0 {
+            let register = busy.trailing_zeros() as u8;
+            busy &= busy - 1;
+            match self.holder(register).last_use {
+                last_use if last_use <= first_value => self.free |= 1 << register,
+                last_use => self.next_end = self.next_end.min(last_use),
+            }
+        }
+    }
+
+    /// The register for an interval that crosses calls of the weight `crossed`; `None` for the frame.
+    fn choose(&mut self, interval: &Interval, crossed: u32, hints: [u8; 2]) -> Option<u8> {
+        self.expire(interval.first_value());
+        // Registers that need no saving in the prologue, or are worth it.
+        let is_worth_saving = interval.weight > SAVE_COST;
+        let usable =
+            if is_worth_saving { self.free } else { self.free & (!self.preserved | self.taken) };
+        let first =
+            |list: &[u8]| list.iter().find(|register| usable & (1 << **register) != 0).copied();
+        if crossed == 0 {
+            let is_usable = |hint: &u8| usable.checked_shr((*hint).into()).unwrap_or(0) & 1 != 0;
+            return hints
+                .into_iter()
+                .find(is_usable)
+                .or_else(|| first(self.caller_saved))
+                .or_else(|| first(self.callee_saved))
+                .or_else(|| self.lightest(self.all, interval));
+        }
+        let outweighs = interval.weight > crossed.saturating_mul(2);
+        first(self.callee_saved)
+            .or_else(|| first(self.caller_saved).filter(|_| outweighs))
+            .or_else(|| self.lightest(self.preserved, interval))
+    }
+
+    /// The register among `registers` whose local weighs least, if that is less than `interval` does.
+    fn lightest(&self, registers: u32, interval: &Interval) -> Option<u8> {
+        let listed = self.caller_saved.iter().chain(self.callee_saved).copied();
+        let busy = listed.filter(|register| registers & !self.free & (1 << register) != 0);
         let lightest = busy.min_by_key(|&register| {
             let holder = self.holder(register);
             (holder.weight, Reverse(holder.last_use))
@@ -398,13 +423,14 @@ impl ClassState {
     }
 
     /// Gives `register` to `holder`, and returns the local that it is taken from.
-    fn take(&mut self, register: u8, holder: Holder, first_value: u32) -> Option<u16> {
-        if self.registers.callee_saved.contains(&register) {
-            self.taken |= 1 << register;
-        }
+    fn take(&mut self, register: u8, holder: Holder) -> Option<u16> {
+        let was_free = self.free & (1 << register) != 0;
+        self.taken |= self.preserved & (1 << register);
+        self.free &= !(1 << register);
+        self.next_end = self.next_end.min(holder.last_use);
         let place = self.holders.get_mut(usize::from(register))?;
         let previous = core::mem::replace(place, holder);
-        (previous.last_use > first_value).then_some(previous.local)
+        (!was_free).then_some(previous.local)
     }
 }
 

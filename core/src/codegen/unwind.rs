@@ -76,46 +76,74 @@ const DW_CFA_AARCH64_NEGATE_RA_STATE: u8 = 0x2d;
 /// `-8` as SLEB128.
 const DATA_ALIGNMENT: u8 = 0x78;
 
-/// Appends an `.eh_frame` section with one CIE, one FDE and a terminator to `out`. `address` is where the code of
-/// `size` bytes lies.
-///
-/// # Errors
-/// [`AllocError`].
-pub fn encode_eh_frame(
-    machine: &UnwindMachine,
-    rows: &[UnwindRow],
-    address: u64,
-    size: u64,
-    out: &mut Vec<u8>,
-) -> Result<(), AllocError> {
-    // The longest row is an advance of 5 bytes and an operation of 11.
-    try_reserve(out, rows.len().saturating_mul(16).saturating_add(96))?;
-    let cie = out.len();
-    begin_entry(out);
-    out.extend_from_slice(&[0, 0, 0, 0]); // CIE identifier
-    out.extend_from_slice(&[1, b'z', b'R', 0, machine.code_alignment, DATA_ALIGNMENT]);
-    out.extend_from_slice(&[machine.return_address, 1, 0]); // DW_EH_PE_absptr
-    out.extend_from_slice(&[DW_CFA_DEF_CFA, machine.stack_pointer, machine.entry_offset]);
-    if machine.pushes_return_address {
-        out.extend_from_slice(&[DW_CFA_OFFSET | machine.return_address, 1]);
+/// An `.eh_frame` section: one common record (CIE), and a record (FDE) for each function.
+#[derive(Debug)]
+pub struct UnwindTable {
+    machine: UnwindMachine,
+    section: Vec<u8>,
+}
+
+impl UnwindTable {
+    /// A section without functions.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    pub fn new(machine: UnwindMachine) -> Result<Self, AllocError> {
+        let mut section = Vec::new();
+        try_reserve(&mut section, 32)?;
+        begin_entry(&mut section);
+        section.extend_from_slice(&[0, 0, 0, 0]); // CIE identifier
+        section.extend_from_slice(&[1, b'z', b'R', 0, machine.code_alignment, DATA_ALIGNMENT]);
+        section.extend_from_slice(&[machine.return_address, 1, 0]); // DW_EH_PE_absptr
+        section.extend_from_slice(&[DW_CFA_DEF_CFA, machine.stack_pointer, machine.entry_offset]);
+        if machine.pushes_return_address {
+            section.extend_from_slice(&[DW_CFA_OFFSET | machine.return_address, 1]);
+        }
+        end_entry(&mut section, 0);
+        Ok(Self { machine, section })
     }
-    end_entry(out, cie);
-    let fde = out.len();
-    begin_entry(out);
-    let distance = u32::try_from(out.len().saturating_sub(cie)).unwrap_or(u32::MAX);
-    out.extend_from_slice(&distance.to_le_bytes());
-    out.extend_from_slice(&address.to_le_bytes());
-    out.extend_from_slice(&size.to_le_bytes());
-    out.push(0); // no augmentation data
-    let mut at = 0;
-    for row in rows {
-        advance(out, row.offset.saturating_sub(at) / u32::from(machine.code_alignment.max(1)));
-        at = row.offset;
-        encode_op(out, row.op);
+
+    /// Adds the function of `size` bytes at `address`.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    pub fn add(
+        &mut self,
+        rows: &[UnwindRow],
+        address: usize,
+        size: usize,
+    ) -> Result<(), AllocError> {
+        let out = &mut self.section;
+        // The longest row is an advance of 5 bytes and an operation of 11. The terminator has 4 bytes.
+        try_reserve(out, rows.len().saturating_mul(16).saturating_add(48))?;
+        let start = out.len();
+        begin_entry(out);
+        // The CIE is at the start of the section.
+        let distance = u32::try_from(out.len()).unwrap_or(u32::MAX);
+        out.extend_from_slice(&distance.to_le_bytes());
+        out.extend_from_slice(&(address as u64).to_le_bytes());
+        out.extend_from_slice(&(size as u64).to_le_bytes());
+        out.push(0); // no augmentation data
+        let mut at = 0;
+        for row in rows {
+            let delta = row.offset.saturating_sub(at);
+            advance(out, delta / u32::from(self.machine.code_alignment.max(1)));
+            at = row.offset;
+            encode_op(out, row.op);
+        }
+        end_entry(out, start);
+        Ok(())
     }
-    end_entry(out, fde);
-    out.extend_from_slice(&[0; 4]);
-    Ok(())
+
+    /// The section, ended by a zero word.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    pub fn finish(mut self) -> Result<Vec<u8>, AllocError> {
+        try_reserve(&mut self.section, 4)?;
+        self.section.extend_from_slice(&[0; 4]);
+        Ok(self.section)
+    }
 }
 
 fn begin_entry(out: &mut Vec<u8>) {

@@ -46,6 +46,8 @@ mod label;
 #[cfg(feature = "alloc")]
 mod lower;
 mod operand;
+#[cfg(feature = "alloc")]
+mod relax;
 mod row;
 mod source;
 mod storage;
@@ -58,13 +60,15 @@ pub use assembler::{Assembler, Code};
 pub use encode::{Address, GprOperand, Operand, XmmOperand};
 pub use float::{FloatSource, MovSource};
 
-pub use label::{Label, LabelState, Labels, OpenJump};
+pub use label::{Label, LabelState, Labels};
 #[cfg(feature = "alloc")]
 pub use lower::X64;
 pub use operand::{
     Cl, Cond, Float, Full, Gpr, GprOrStack, Index, Mem, Narrow, Rip, Scale, W8, W16, W32, W64,
     Wide, Width, Xmm, XmmOrMem,
 };
+#[cfg(feature = "alloc")]
+pub use relax::Relaxing;
 pub use row::{Alu, Bitwise, Scalar, Shift, Unary};
 pub use source::{Count, Source};
 #[cfg(feature = "alloc")]

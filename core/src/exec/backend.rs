@@ -6,8 +6,9 @@ use alloc::vec::Vec;
 use thiserror::Error;
 
 use super::unit::Unit;
-use crate::alloc_util::AllocError;
+use crate::alloc_util::{AllocError, TryArc};
 use crate::codegen::CodegenError;
+use crate::codegen::registry::CodeRegistry;
 use crate::link::{Name, ShortName};
 use crate::memory::code_alloc::ExecError;
 
@@ -47,6 +48,9 @@ pub struct CompiledUnit {
     /// Owns the code: it is executable until this is dropped.
     pub code: Box<dyn Send + Sync>,
 }
+
+/// A registry that several owners of code share.
+pub type SharedRegistry = TryArc<Box<dyn CodeRegistry>>;
 
 /// Why a back end cannot compile a unit.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -105,6 +109,11 @@ pub enum BackendError {
 pub trait Backend: Send + Sync {
     /// The name, as it is asked for: `native`, `cranelift`, `llvm`.
     fn name(&self) -> &'static str;
+
+    /// The registry of the code of this back end, for the stubs of the manager.
+    fn registry(&self) -> Option<SharedRegistry> {
+        None
+    }
 
     /// Compiles and places a unit. `symbol` returns the address of a callee of the host by name.
     ///

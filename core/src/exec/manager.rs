@@ -10,14 +10,13 @@ use hashbrown::HashMap;
 
 use super::backend::{Backend, CompiledUnit, Level};
 use super::error::{ManagerError, TrapReport};
-use super::native::NativeBackend;
+use super::native::{NativeBackend, RegisteredCode};
 use super::stub;
 use super::unit::{Unit, UnitError, UnitFunction};
 use super::value::Value;
-use crate::alloc_util::{AllocError, TryArc, try_collect, try_push, try_reserve};
+use crate::alloc_util::{AllocError, TryArc, try_collect, try_concat, try_push, try_reserve};
 use crate::ir::{CalleeKind, IrError, Scalar};
 use crate::link::{Name, ShortName};
-use crate::memory::code_alloc::ExecutableBlock;
 use crate::memory::lock::{Lock, LockGuard};
 use crate::trap::{TrapError, call_values};
 
@@ -110,7 +109,7 @@ struct Named {
     /// The unit of the current version.
     unit: u64,
     /// The stub, once another unit calls the function.
-    stub: Option<ExecutableBlock>,
+    stub: Option<RegisteredCode>,
 }
 
 /// A unit whose code is in memory.
@@ -130,6 +129,18 @@ struct State {
     units: Vec<LoadedUnit>,
     next_unit: u64,
     level: Level,
+}
+
+/// A use of the code and data of a manager; see [`Manager::enter`].
+#[derive(Debug)]
+pub struct CodeGuard<'m> {
+    active: &'m AtomicUsize,
+}
+
+impl Drop for CodeGuard<'_> {
+    fn drop(&mut self) {
+        self.active.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// Functions that are compiled, called and replaced.
@@ -158,7 +169,7 @@ impl Manager {
         let ManagerOptions { level, max_code_bytes, symbols } = options;
         let (names, order) = (HashMap::new(), Vec::new());
         let state = State { names, order, units: Vec::new(), next_unit: 0, level };
-        let (stubs, active) = (NativeBackend::default(), AtomicUsize::new(0));
+        let (stubs, active) = (NativeBackend::for_stubs(&*backend), AtomicUsize::new(0));
         let (compiling, state) = (Lock::new(()), Lock::new(state));
         Self { backend, stubs, symbols, max_code_bytes, active, compiling, state }
     }
@@ -221,12 +232,13 @@ impl Manager {
             return Ok(self.symbols.as_ref().and_then(|symbols| symbols(name)));
         };
         if let Some(stub) = &named.stub {
-            return Ok(Some(stub.address() as u64));
+            return Ok(Some(stub.address()));
         }
         let Entry { params, result, address, .. } = &*named.entry;
         let word = address.as_ptr().expose_provenance() as u64;
-        let stub = self.stubs.compile_one(&stub::build(word, params, *result)?)?;
-        Ok(Some(named.stub.insert(stub).address() as u64))
+        let title = try_concat(&[name, b":stub"])?;
+        let stub = self.stubs.compile_one(&title, &stub::build(word, params, *result)?)?;
+        Ok(Some(named.stub.insert(stub).address()))
     }
 
     /// Frees units without current functions if no call is active. A call that starts meanwhile finds the addresses of
@@ -314,6 +326,12 @@ impl Manager {
         self.active.fetch_sub(1, Ordering::SeqCst);
         let returned = returned?;
         Ok(entry.result.map(|scalar| Value::returned(scalar, returned)))
+    }
+
+    /// Starts a use of the data of functions, which is not freed while the guard lives.
+    pub fn enter(&self) -> CodeGuard<'_> {
+        self.active.fetch_add(1, Ordering::SeqCst);
+        CodeGuard { active: &self.active }
     }
 
     /// The name of the function, of any version, whose code begins at an address.

@@ -1,14 +1,18 @@
 //! The code generator of this crate as a back end.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
 
-use super::backend::{Backend, BackendError, CompiledUnit, Level};
+use super::backend::{Backend, BackendError, CompiledUnit, Level, SharedRegistry};
 use super::unit::{Unit, UnitFunction};
 use crate::alloc_util::{
     AllocError, try_box, try_collect, try_push, try_reserve, try_resize, try_with_capacity,
 };
 use crate::codegen::code::Relocation;
-use crate::codegen::{CodegenError, NativeCompiler, Options, TRAP_HOOK};
+use crate::codegen::registry::{FunctionTables, GeneratedCode, GeneratedFunction};
+use crate::codegen::unwind::UnwindTable;
+use crate::codegen::{CodegenError, NativeCompiler, NativeOptimizingCompiler, Options, TRAP_HOOK};
 use crate::ir::{Arguments, CalleeKind, Function, FunctionInstance, IrError, Verified};
 use crate::link::fixup::{Fixup, FixupError, FixupPlan};
 use crate::link::{ShortName, host_arch};
@@ -23,40 +27,110 @@ const ALIGN: usize = 16;
 const MAX_IDLE: usize = 4;
 
 /// The code generator of this crate.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct NativeBackend {
     memory: CodeMemory,
-    idle: Lock<Vec<NativeCompiler>>,
+    idle: Lock<Vec<NativeOptimizingCompiler>>,
+    registry: Option<SharedRegistry>,
+}
+
+impl fmt::Debug for NativeBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NativeBackend").field("memory", &self.memory).finish_non_exhaustive()
+    }
+}
+
+/// Code in its place, and its registration, which is dropped first.
+pub(super) struct RegisteredCode {
+    _registration: Option<Box<dyn Send + Sync>>,
+    block: ExecutableBlock,
+}
+
+impl RegisteredCode {
+    /// Registers the functions of a block, whose tables have this order.
+    fn new(
+        block: ExecutableBlock,
+        registry: Option<&SharedRegistry>,
+        placed: &[Placed<'_>],
+    ) -> Result<Self, AllocError> {
+        let Some(registry) = registry else { return Ok(Self { _registration: None, block }) };
+        let range = block.address()..block.address() + block.len();
+        let mut table = UnwindTable::new(NativeCompiler::unwind_machine())?;
+        let mut functions = try_with_capacity(placed.len())?;
+        for Placed { name, start, tables } in placed {
+            let at = range.start.saturating_add(*start);
+            tables.add_to(&mut table, at)?;
+            let (code, file, lines) =
+                (tables.code(&(at..range.end)), tables.file(), tables.lines());
+            functions.push(GeneratedFunction { name, code, file, lines });
+        }
+        let eh_frame = table.finish()?;
+        let code = GeneratedCode { block: range, functions: &functions, eh_frame };
+        Ok(Self { _registration: registry.register(code)?, block })
+    }
+
+    pub(super) fn address(&self) -> u64 {
+        self.block.address() as u64
+    }
+}
+
+/// A function in a block.
+struct Placed<'p> {
+    name: &'p [u8],
+    /// Its offset.
+    start: usize,
+    tables: &'p FunctionTables,
 }
 
 impl NativeBackend {
     /// A back end that places code in `memory`.
     pub fn new(memory: CodeMemory) -> Self {
-        Self { memory, idle: Lock::default() }
+        Self { memory, ..Self::default() }
+    }
+
+    /// As [`new`](Self::new), for code that a host registers.
+    pub fn with_registry(memory: CodeMemory, registry: SharedRegistry) -> Self {
+        Self { memory, registry: Some(registry), ..Self::default() }
+    }
+
+    /// The back end of the stubs of another one.
+    pub(super) fn for_stubs(of: &dyn Backend) -> Self {
+        Self { registry: of.registry(), ..Self::default() }
     }
 
     /// Compiles one function that belongs to no unit and whose only callees are addresses.
-    pub(super) fn compile_one(&self, function: &[u8]) -> Result<ExecutableBlock, BackendError> {
+    pub(super) fn compile_one(
+        &self,
+        name: &[u8],
+        function: &[u8],
+    ) -> Result<RegisteredCode, BackendError> {
         let invalid = |_| BackendError::Machine;
         let verified =
             Verified::new(Function::parse(function).map_err(invalid)?).map_err(invalid)?;
         let arguments = Arguments::new(&[]).map_err(invalid)?;
         let instance = verified.instance(arguments).map_err(invalid)?;
         let mut compiler = self.compiler();
-        let block = match compiler.compile(&instance, &STUB) {
-            Ok(compiled) => place(&self.memory, compiled.bytes),
+        let placed = match compiler.compile(&instance, &STUB, 0, &|_| None) {
+            Ok(compiled) => place(&self.memory, compiled.bytes)
+                .and_then(|block| Ok((block, compiled.tables(instance.body())?))),
             Err(CodegenError::OutOfMemory) => Err(AllocError.into()),
             Err(_) => Err(BackendError::Machine),
         };
         self.recycle(compiler);
-        block
+        let (block, tables) = placed?;
+        let placed = [Placed { name, start: 0, tables: &tables }];
+        Ok(RegisteredCode::new(block, self.registry.as_ref(), &placed)?)
     }
 
-    fn compiler(&self) -> NativeCompiler {
+    fn needs_lines(&self) -> bool {
+        self.registry.as_ref().is_some_and(|registry| registry.needs_lines())
+    }
+
+    fn compiler(&self) -> NativeOptimizingCompiler {
         self.idle.lock().pop().unwrap_or_default()
     }
 
-    fn recycle(&self, compiler: NativeCompiler) {
+    fn recycle(&self, compiler: NativeOptimizingCompiler) {
         let mut idle = self.idle.lock();
         if idle.len() < MAX_IDLE {
             // Without memory it is dropped.
@@ -79,6 +153,10 @@ impl Backend for NativeBackend {
         "native"
     }
 
+    fn registry(&self) -> Option<SharedRegistry> {
+        self.registry.clone()
+    }
+
     fn compile(
         &self,
         unit: &Unit,
@@ -86,7 +164,8 @@ impl Backend for NativeBackend {
         symbol: &mut dyn FnMut(&[u8]) -> Option<u64>,
     ) -> Result<CompiledUnit, BackendError> {
         let mut compiler = self.compiler();
-        let mut code = UnitCode::default();
+        let (has_tables, source_map) = (self.registry.is_some(), self.needs_lines());
+        let mut code = UnitCode { has_tables, source_map, ..UnitCode::default() };
         let all = unit.functions();
         let mut bodies = try_with_capacity(all.len())?;
         for function in all {
@@ -98,7 +177,7 @@ impl Backend for NativeBackend {
         });
         self.recycle(compiler);
         done?;
-        code.place(&self.memory, all)
+        code.place(self, unit)
     }
 }
 
@@ -127,6 +206,11 @@ struct UnitCode {
     align: usize,
     /// The offset of each function.
     starts: Vec<usize>,
+    /// The tables of each function, if there is a registry.
+    tables: Vec<FunctionTables>,
+    has_tables: bool,
+    /// Whether lines are recorded.
+    source_map: bool,
     /// Relocations with offsets in all of the code, the caller, and the target.
     relocations: Vec<(Relocation, usize, Target)>,
 }
@@ -135,7 +219,7 @@ impl UnitCode {
     /// Compiles a function, appends its code and finds the targets of its relocations.
     fn add(
         &mut self,
-        compiler: &mut NativeCompiler,
+        compiler: &mut NativeOptimizingCompiler,
         function: &UnitFunction,
         index: usize,
         bodies: &[Function<'_>],
@@ -147,10 +231,12 @@ impl UnitCode {
         let instance = function.instance().map_err(invalid)?;
         let lookup = |number: u32| bodies.get(usize::try_from(number).ok()?);
         let own_function = u32::try_from(index).ok();
-        let level = level as u8;
         // Other units call it through a stub.
-        let options = Options { own_function, level, landing_pad: true, ..Options::default() };
-        let compiled = compiler.compile_in_program(&instance, &options, &lookup).map_err(failed)?;
+        // Otherwise a line is the offset of an instruction in a body that has no text.
+        let source_map = self.source_map && instance.body().locations().len() != 0;
+        let options = Options { own_function, source_map, landing_pad: true, ..Options::DEFAULT };
+        let compiled =
+            compiler.compile(&instance, &options, level as u8, &lookup).map_err(failed)?;
         let align = usize::try_from(compiled.align).unwrap_or(ALIGN).max(ALIGN);
         self.align = self.align.max(align);
         let start = self.bytes.len().next_multiple_of(align);
@@ -158,6 +244,9 @@ impl UnitCode {
         try_reserve(&mut self.bytes, compiled.bytes.len())?;
         self.bytes.extend_from_slice(compiled.bytes);
         try_push(&mut self.starts, start)?;
+        if self.has_tables {
+            try_push(&mut self.tables, compiled.tables(instance.body())?)?;
+        }
         for relocation in compiled.relocations {
             let target = target(function, &instance, relocation.target, symbol)?;
             let too_large = || CodegenError::from(IrError::OutOfMemory);
@@ -170,11 +259,8 @@ impl UnitCode {
     }
 
     /// Places the code.
-    fn place(
-        &self,
-        memory: &CodeMemory,
-        all: &[UnitFunction],
-    ) -> Result<CompiledUnit, BackendError> {
+    fn place(&self, backend: &NativeBackend, unit: &Unit) -> Result<CompiledUnit, BackendError> {
+        let all = unit.functions();
         if self.bytes.is_empty() {
             let code = try_box(())?;
             return Ok(CompiledUnit { addresses: Vec::new(), bytes: 0, code });
@@ -202,7 +288,8 @@ impl UnitCode {
         };
         let arch = host_arch();
         let plan = FixupPlan::new(arch, self.bytes.len(), fixups.iter()).map_err(failed)?;
-        let mut block = memory.allocate_with(Request::new(plan.size).aligned_to(self.align))?;
+        let request = Request::new(plan.size).aligned_to(self.align);
+        let mut block = backend.memory.allocate_with(request)?;
         let base = block.address() as u64;
         let memory = block.as_mut_slice();
         for (place, byte) in memory.iter_mut().zip(&self.bytes) {
@@ -213,7 +300,15 @@ impl UnitCode {
             plan.apply(arch, base, fixup, memory).map_err(|error| failed((index, error)))?;
         }
         let addresses = try_collect(self.starts.iter().map(|start| base + *start as u64))?;
-        Ok(CompiledUnit { addresses, bytes: plan.size, code: try_box(block.publish()?)? })
+        let functions = all.iter().zip(&self.starts).zip(&self.tables);
+        let placed = functions.map(|((function, &start), tables)| Placed {
+            name: function.name().as_bytes(),
+            start,
+            tables,
+        });
+        let (placed, registry) = (try_collect(placed)?, backend.registry.as_ref());
+        let code = RegisteredCode::new(block.publish()?, registry, &placed)?;
+        Ok(CompiledUnit { addresses, bytes: plan.size, code: try_box(code)? })
     }
 }
 

@@ -1,6 +1,6 @@
 //! One instruction: twelve bytes, in the same places for every opcode.
 
-use super::opcode::Opcode;
+use super::opcode::{BY_CODE, Opcode};
 use super::types::ValueType;
 
 /// Bytes of an instruction.
@@ -70,39 +70,26 @@ impl Instruction {
         self.opcode.has_target().then_some(self.imm.cast_unsigned())
     }
 
+    /// What it does with its fields.
+    #[inline]
+    fn access(&self) -> Access {
+        Access::of(self.opcode, self.immediate)
+    }
+
     /// The local that it sets; of a call, the one that takes the result.
     #[inline]
     pub fn written(&self) -> Option<u16> {
-        use Opcode as O;
-        match self.opcode {
-            O::Call | O::CallIndirect => (self.a != NONE).then_some(self.a),
-            O::Constant | O::WideConstant | O::Move | O::SizeOf | O::Convert => Some(self.a),
-            O::Unary(_) | O::Binary(_) | O::Compare(_) => Some(self.a),
-            O::Load | O::LoadElement | O::Element | O::Select => Some(self.a),
-            O::SlotAddress | O::DataAddress | O::FunctionAddress => Some(self.a),
-            _ => None,
-        }
+        (self.access().has(Access::WRITES_A) && self.a != NONE).then_some(self.a)
     }
 
     /// The locals that it reads, without the arguments of a call.
     #[inline]
     pub fn read(&self) -> [Option<u16>; 3] {
-        use Opcode as O;
-        let second = |local| (!self.immediate).then_some(local);
-        let index = (self.c != NONE).then_some(self.c);
-        match self.opcode {
-            O::Move | O::Convert | O::Unary(_) | O::Load => [Some(self.b), None, None],
-            O::Binary(_) | O::Compare(_) => [Some(self.b), second(self.c), None],
-            O::Branch(_) | O::TrapCompare(_) => [Some(self.a), second(self.b), None],
-            O::BranchIf(_) | O::Return | O::TrapIf(_) | O::CheckStack => [Some(self.a), None, None],
-            O::Select => [Some(self.b), Some(self.c), self.other()],
-            O::CopyMemory | O::FillMemory => [Some(self.a), Some(self.b), second(self.c)],
-            O::CallIndirect | O::ReturnCallIndirect => [Some(self.c), None, None],
-            O::Store => [Some(self.a), Some(self.b), None],
-            O::LoadElement | O::Element => [Some(self.b), index, None],
-            O::StoreElement => [Some(self.a), Some(self.b), index],
-            _ => [None; 3],
-        }
+        let access = self.access();
+        let local = |what, local| (access.has(what) && local != NONE).then_some(local);
+        let other = || self.other().filter(|_| access.has(Access::READS_OTHER));
+        let first = local(Access::READS_A, self.a).or_else(other);
+        [first, local(Access::READS_B, self.b), local(Access::READS_C, self.c)]
     }
 
     /// The local that a `select` takes if the bool is false; in a verified function it exists.
@@ -127,6 +114,94 @@ impl Instruction {
     }
 }
 
+/// What an instruction does with its fields, by its opcode: a bit for each of the constants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Access(u8);
+
+impl Access {
+    pub(crate) const READS_A: Self = Self(1);
+    pub(crate) const READS_B: Self = Self(2);
+    /// Unless the field is [`NONE`].
+    pub(crate) const READS_C: Self = Self(4);
+    /// The local whose number is in `imm`.
+    pub(crate) const READS_OTHER: Self = Self(8);
+    /// Unless the field is [`NONE`].
+    pub(crate) const WRITES_A: Self = Self(16);
+    /// `imm` is the number of an instruction.
+    pub(crate) const JUMPS: Self = Self(32);
+    /// It reads the operands of a call.
+    pub(crate) const CALLS: Self = Self(64);
+    /// It has a trap of its own.
+    pub(crate) const TRAPS: Self = Self(128);
+
+    const NOTHING: Self = Self(0);
+
+    /// Whether it does all of this.
+    #[inline]
+    pub(crate) const fn has(self, what: Self) -> bool {
+        self.0 & what.0 == what.0
+    }
+
+    const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// What an instruction with the code does.
+    #[inline]
+    pub(crate) fn of_code(code: u8) -> Self {
+        static TABLE: [Access; 256] = Access::by_code();
+        TABLE.get(usize::from(code)).copied().unwrap_or(Self::NOTHING)
+    }
+
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "evaluated by the compiler, which refuses an index out of bounds"
+    )]
+    /// By code; nothing for codes without an opcode.
+    const fn by_code() -> [Self; 256] {
+        let mut table = [Self::NOTHING; 256];
+        let mut code = 0;
+        while code < table.len() {
+            if let Some((opcode, immediate)) = BY_CODE[code] {
+                table[code] = Self::of(opcode, immediate);
+            }
+            code += 1;
+        }
+        table
+    }
+
+    const fn of(opcode: Opcode, immediate: bool) -> Self {
+        use Opcode as O;
+        let (a, b, c) = (Self::READS_A, Self::READS_B, Self::READS_C);
+        let sets = Self::WRITES_A;
+        let [second_b, second_c] = if immediate { [Self::NOTHING; 2] } else { [b, c] };
+        match opcode {
+            O::Constant | O::WideConstant | O::SizeOf => sets,
+            O::SlotAddress | O::DataAddress | O::FunctionAddress => sets,
+            O::Move | O::Convert | O::Unary(_) | O::Load => sets.and(b),
+            O::Binary(binary) if binary.can_trap() => sets.and(b).and(second_c).and(Self::TRAPS),
+            O::Binary(_) | O::Compare(_) => sets.and(b).and(second_c),
+            O::Branch(_) => a.and(second_b).and(Self::JUMPS),
+            O::TrapCompare(_) => a.and(second_b).and(Self::TRAPS),
+            O::BranchIf(_) => a.and(Self::JUMPS),
+            O::Jump => Self::JUMPS,
+            O::TrapIf(_) | O::CheckStack => a.and(Self::TRAPS),
+            O::Return => a,
+            O::Trap => Self::TRAPS,
+            O::Select => sets.and(b).and(c).and(Self::READS_OTHER),
+            O::CopyMemory | O::FillMemory => a.and(b).and(second_c),
+            O::Store => a.and(b),
+            O::StoreElement => a.and(b).and(c),
+            O::LoadElement | O::Element => sets.and(b).and(c),
+            O::Call => sets.and(Self::CALLS),
+            O::CallIndirect => sets.and(c).and(Self::CALLS),
+            O::ReturnCall => Self::CALLS,
+            O::ReturnCallIndirect => c.and(Self::CALLS),
+            O::ReturnNone => Self::NOTHING,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +214,27 @@ mod tests {
         assert_eq!((instruction.a, instruction.number(), instruction.imm), (0x201, -2, 7));
         assert_eq!((instruction.immediate, instruction.target()), (true, Some(7)));
         assert_eq!(instruction.encode(), bytes);
+    }
+
+    #[test]
+    fn table_of_accesses_agrees_with_the_opcodes() {
+        for code in 0..=u8::MAX {
+            let bytes = [code, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 0];
+            let access = Access::of_code(code);
+            let Some(instruction) = Instruction::decode(&bytes) else {
+                assert_eq!(access, Access::NOTHING);
+                continue;
+            };
+            assert_eq!(access, instruction.access());
+            assert_eq!(access.has(Access::JUMPS), instruction.opcode.has_target());
+            assert_eq!(access.has(Access::CALLS), instruction.opcode.is_call());
+            let jumps = instruction.target().is_some();
+            let [first, second, third] = instruction.read();
+            assert!(!(jumps && access.has(Access::WRITES_A)), "{instruction:?}");
+            assert!(first.is_none_or(|local| [0x403, 0xa09].contains(&local)));
+            assert!(second.is_none_or(|local| local == 0x605));
+            assert!(third.is_none_or(|local| local == 0x807));
+        }
     }
 
     #[test]

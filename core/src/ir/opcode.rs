@@ -88,12 +88,12 @@ impl Binary {
     }
 
     /// Whether it traps where the result does not fit the type.
-    pub fn is_checked(self) -> bool {
+    pub const fn is_checked(self) -> bool {
         matches!(self, Self::AddChecked | Self::SubtractChecked | Self::MultiplyChecked)
     }
 
     /// Whether it traps for some values: divisions, and operations that check for overflow.
-    pub fn can_trap(self) -> bool {
+    pub const fn can_trap(self) -> bool {
         matches!(self, Self::Divide | Self::Remainder) || self.is_checked()
     }
 
@@ -280,7 +280,7 @@ plain! {
 }
 
 /// The opcodes by code, and whether the second operand is an immediate number.
-static BY_CODE: [Option<(Opcode, bool)>; 256] = by_code();
+pub(super) const BY_CODE: [Option<(Opcode, bool)>; 256] = by_code();
 
 #[expect(
     clippy::indexing_slicing,
@@ -328,7 +328,8 @@ impl Opcode {
     /// The opcode with this code, and whether its second operand is an immediate number.
     #[inline]
     pub fn from_code(code: u8) -> Option<(Self, bool)> {
-        BY_CODE.get(usize::from(code)).copied().flatten()
+        static TABLE: [Option<(Opcode, bool)>; 256] = BY_CODE;
+        TABLE.get(usize::from(code)).copied().flatten()
     }
 
     /// Its code, with the bit for an immediate number if `immediate`.

@@ -17,14 +17,15 @@ use super::error::BytecodeError;
 use super::observer::SharedObserver;
 use super::options::Context;
 use crate::alloc_util::sort::sort;
-use crate::alloc_util::{AllocError, AttachResult, try_box, try_copy_bytes};
+use crate::alloc_util::{AllocError, AttachResult, try_box, try_concat, try_copy_bytes};
 use crate::bytecode::verify::{FunctionCode, Verifier};
+use crate::codegen::registry::{GeneratedCode, GeneratedFunction};
 use crate::format::constants::Constants;
 use crate::format::functions::Functions;
 use crate::format::{Binding, SymbolKind};
 use crate::link::Export;
 use crate::trap;
-use crate::vm::{CodeObserver, Engine, Registration};
+use crate::vm::{CodeObserver, Engine, EngineCode, PlacedCode};
 
 /// The maximum number of parameters of a function with an address.
 const MAX_PARAMS: u16 = 8;
@@ -143,8 +144,21 @@ impl CompiledCode<'_> {
 }
 
 impl CodeObserver for CompiledCode<'_> {
-    fn compiled(&self, function: u32, code: Range<usize>) -> Registration {
-        self.observer.on_compile(&self.module, self.name(function), code)
+    fn needs_lines(&self) -> bool {
+        self.observer.needs_lines()
+    }
+
+    fn placed(&self, placed: PlacedCode<'_>) -> AttachResult {
+        let PlacedCode { what, block, code, lines, eh_frame } = placed;
+        let (function, suffix) = match what {
+            EngineCode::Function(index) => (self.name(index), &b""[..]),
+            EngineCode::EntryTrampoline(index) => (self.name(index), &b":entry"[..]),
+            EngineCode::Stubs => (&b"stubs"[..], &b""[..]),
+        };
+        let file = try_concat(&[&self.module, b":", function])?;
+        let name = try_concat(&[&file, suffix])?;
+        let functions = &[GeneratedFunction { name: &name, code, file: &file, lines }];
+        self.observer.register(GeneratedCode { block, functions, eh_frame })
     }
 
     fn entered(&self, function: u32, code: Range<usize>) -> AttachResult {

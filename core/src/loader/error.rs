@@ -77,6 +77,9 @@ pub enum LoadError {
         #[source]
         error: BytecodeError,
     },
+    /// A name that a module does not export.
+    #[error("{module} does not export `{symbol}`")]
+    NoExport { module: Name, symbol: Name },
     /// No executable memory for a stub.
     #[error("{module}: cannot allocate a stub: {error}")]
     Stub {

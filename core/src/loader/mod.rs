@@ -53,6 +53,7 @@ mod bytes;
 mod commit;
 pub mod epoch;
 mod error;
+mod export_ref;
 mod handle;
 mod init;
 mod init_state;
@@ -74,6 +75,7 @@ mod version;
 
 pub use bytes::ModuleBytes;
 pub use error::{BytecodeError, LoadError};
+pub use export_ref::ExportRef;
 pub use handle::ModuleHandle;
 pub use inner::{ModuleLoader, ModuleSink};
 pub use migrate::Migrated;

@@ -4,28 +4,21 @@ use alloc::boxed::Box;
 use core::ops::Range;
 
 use crate::alloc_util::{AttachResult, TryArc};
+use crate::codegen::registry::CodeRegistry;
 use crate::link::Module;
 
 /// A host that is notified of new code, for example to tell debuggers and profilers.
 ///
-/// The returned values are registrations: the loader drops each one before it frees the code.
-pub trait LoadObserver: Send + Sync {
+/// The returned values are registrations: the loader drops each one before it frees the code. The code of bytecode is
+/// registered through the [`CodeRegistry`], on the thread that runs it: functions as `module:function`, their
+/// trampolines as `module:function:entry`, and what the functions of a module share as `module:stubs`. The registry must
+/// not use the loader.
+pub trait LoadObserver: CodeRegistry {
     /// A module has been linked. No lookup finds it yet.
     ///
     /// # Errors
     /// [`AllocError`](crate::alloc_util::AllocError); the module is not loaded.
     fn on_load(&self, name: &[u8], module: &Module<'_>) -> AttachResult;
-
-    /// A bytecode function has been compiled, on the thread that runs it. Must not use the loader.
-    fn on_compile(
-        &self,
-        module: &[u8],
-        function: &[u8],
-        code: Range<usize>,
-    ) -> Option<Box<dyn Send + Sync>> {
-        let _ = (module, function, code);
-        None
-    }
 
     /// A trampoline by which machine code calls a bytecode function has been made; its first byte is the address of the
     /// function. Must not use the loader.

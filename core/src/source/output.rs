@@ -252,24 +252,47 @@ pub(super) fn instance(
     Ok(())
 }
 
-/// Refuses functions of several files with one symbol.
-pub(super) fn check_symbols(generator: &mut Generator<'_, '_>, unit: &TranslationUnit) {
-    let mut order: Vec<usize> = (0..unit.functions.len()).collect();
-    let symbol = |index: usize| unit.functions.get(index).map_or("", |f| f.symbol.as_str());
-    crate::alloc_util::sort::sort_by(&mut order, |&one, &two| symbol(one) < symbol(two));
-    for pair in order.windows(2) {
-        let &[one, two] = pair else { continue };
-        if symbol(one) != symbol(two) {
-            continue;
-        }
-        let later = one.max(two);
-        let Some(later) = u32::try_from(later).ok().and_then(|n| at(&generator.instances, n))
-        else {
+/// Puts the module in front of the symbol of a function that a function of an earlier file has.
+pub(super) fn separate_symbols(
+    generator: &mut Generator<'_, '_>,
+    unit: &mut TranslationUnit,
+) -> Result<(), AllocError> {
+    for later in duplicates(unit)? {
+        let number = u32::try_from(later).map_err(|_| AllocError)?;
+        let info = at(&generator.instances, number).map(|instance| instance.function);
+        let Some(info) = info.and_then(|number| generator.program.function(number)) else {
             continue;
         };
-        let Some(info) = generator.program.function(later.function) else { continue };
-        let (symbol, span) = (symbol(one), info.decl.word.span);
-        let message = format_args!("two functions have the symbol `{symbol}`");
-        generator.program.error(info.source, span, Code::DuplicateName, message);
+        let module = generator.program.source(info.source).map_or("", |source| source.module);
+        if let Some(function) = unit.functions.get_mut(later) {
+            function.symbol = formatted(format_args!("{module}.{}", function.symbol))?;
+        }
     }
+    for later in duplicates(unit)? {
+        let number = u32::try_from(later).map_err(|_| AllocError)?;
+        let Some(instance) = at(&generator.instances, number) else { continue };
+        let Some(info) = generator.program.function(instance.function) else { continue };
+        let symbol = unit.functions.get(later).map_or("", |function| &function.symbol);
+        let message = format_args!("two functions have the symbol `{symbol}`");
+        generator.program.error(info.source, info.decl.word.span, Code::DuplicateName, message);
+    }
+    Ok(())
+}
+
+/// The functions whose symbol an earlier function has.
+fn duplicates(unit: &TranslationUnit) -> Result<Vec<usize>, AllocError> {
+    let mut order = crate::alloc_util::try_collect(0..unit.functions.len())?;
+    let symbol = |index: usize| unit.functions.get(index).map_or("", |f| f.symbol.as_str());
+    crate::alloc_util::sort::sort_by(&mut order, |&one, &two| {
+        (symbol(one), one) < (symbol(two), two)
+    });
+    let pairs = order.windows(2).filter_map(|pair| match *pair {
+        [one, two] if symbol(one) == symbol(two) => Some(two),
+        _ => None,
+    });
+    let mut found = Vec::new();
+    for later in pairs {
+        try_push(&mut found, later)?;
+    }
+    Ok(found)
 }

@@ -14,6 +14,7 @@ use crate::alloc_util::try_push;
 
 mod collect;
 pub(super) mod constant;
+mod cycle;
 mod external;
 pub(super) mod layout;
 mod show;

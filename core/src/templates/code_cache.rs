@@ -17,7 +17,7 @@ use super::compiler::{
     CachePolicy, CodeReloc, CompileError, CompileRequest, Compiled, Environment, Result, Target,
 };
 use super::cpu_features::CpuFeatures;
-use crate::alloc_util::sort::sort;
+use crate::alloc_util::sort::{sort, sort_by_key};
 use crate::alloc_util::{AllocError, try_collect, try_copy_bytes, try_push, try_to_string};
 use crate::format::FormatError;
 use crate::format::ext::cached_code::{
@@ -199,7 +199,7 @@ pub(super) fn merge_records(
         Some((key(&code), &record[..]))
     });
     let mut added = try_collect(added.zip(0..)).map_err(no_memory)?;
-    added.sort_unstable_by_key(|&((key, _), age)| (key, age));
+    sort_by_key(&mut added, |&((key, _), age)| (key, age));
     added.dedup_by_key(|&mut ((key, _), _)| key);
     let stays = |record: &&[u8]| {
         let code = CachedCode::read(record).filter(is_current);

@@ -17,6 +17,7 @@ use core::fmt;
 use super::cpu_features::CpuFeatures;
 use super::error::Reason;
 use crate::alloc_util::{AllocError, TryArc};
+use crate::codegen::registry::FunctionTables;
 use crate::format::template::TemplateKind;
 use crate::format::{Arch, RelocKind};
 use crate::link::ShortName;
@@ -89,6 +90,22 @@ pub trait Environment {
     /// Declares the signature of the code, in the compiler's encoding. Other compilations read it through
     /// [`signature`](Self::signature).
     fn declare_signature(&mut self, signature: Box<[u8]>);
+
+    /// Whether the lines of the code are of use, if it has any.
+    fn needs_lines(&self) -> bool {
+        false
+    }
+
+    /// Declares the unwind rows and lines of the code, for the [registry](crate::codegen::registry) of the host. Code
+    /// without them has no unwind tables.
+    fn declare_tables(&mut self, tables: FunctionTables) {
+        let _ = tables;
+    }
+
+    /// Whether [`declare_tables`](Self::declare_tables) has an effect.
+    fn needs_tables(&self) -> bool {
+        false
+    }
 
     /// The declared signature of a target that is an instance; `None` if undeclared and for [`Target::OWN`].
     fn signature(&self, target: Target) -> Option<&[u8]>;

@@ -16,8 +16,8 @@ pub struct Instance(pub(super) TryArc<InstanceData>);
 /// What the clones of an [`Instance`] share.
 pub(super) struct InstanceData {
     pub(super) symbol: Name,
-    /// The observer's registration, which is dropped before the code.
-    pub(super) _registration: Option<Box<dyn Send + Sync>>,
+    /// The observer's registrations, which are dropped before the code.
+    pub(super) _registrations: [Option<Box<dyn Send + Sync>>; 2],
     pub(super) block: ExecutableBlock,
     /// Bytes of compiled code at the start of the block; address slots and veneers follow.
     pub(super) code_len: usize,

@@ -156,7 +156,8 @@ mod tests {
         let block = memory.allocate(4).unwrap().publish().unwrap();
         let symbol = Name::new(symbol.as_bytes()).unwrap();
         let signature = Box::default();
-        let data = InstanceData { symbol, _registration: None, block, code_len: 4, signature };
+        let data =
+            InstanceData { symbol, _registrations: [None, None], block, code_len: 4, signature };
         Instance(TryArc::new(data).unwrap())
     }
 

@@ -27,6 +27,7 @@ use crate::alloc_util::{
 #[cfg(doc)]
 use crate::cache::CacheError;
 use crate::cache::FileCache;
+use crate::codegen::registry::CodeRegistry;
 use crate::format::{File, SectionKind};
 use crate::link::Resolve;
 use crate::memory::code_alloc::CodeMemory;
@@ -115,10 +116,10 @@ pub struct PossibleEntry {
     pub mangled_name: String,
 }
 
-/// Receives the events of a [`JitInstantiator`].
-pub trait Observer: Send + Sync {
-    /// An instance has been compiled, and no caller knows its address yet. The returned registration is
-    /// dropped before the code is freed.
+/// Receives the events of a [`JitInstantiator`], and registers its code.
+pub trait Observer: CodeRegistry {
+    /// An instance has been compiled and registered, and no caller knows its address yet. The returned registration
+    /// is dropped before the code is freed.
     ///
     /// # Errors
     /// No memory. The instance is then discarded.

@@ -25,13 +25,13 @@ use super::instance::Instance;
 use crate::alloc_util::{
     AllocError, TryArc, try_collect, try_copy_bytes, try_copy_str, try_push, try_with_capacity,
 };
+use crate::codegen::aarch64::Aarch64;
 use crate::codegen::code::Relocation;
 use crate::codegen::lowering::Machine;
+use crate::codegen::x64::X64;
 use crate::codegen::{
-    Aarch64Compiler, CodegenError, CompiledFunction, Compiler as CodeGenerator, Options, TRAP_HOOK,
-    X64Compiler,
+    CodegenError, CompiledFunction, Compiler as CodeGenerator, Options, TRAP_HOOK,
 };
-use crate::format::Arch;
 use crate::ir::{
     Argument, Arguments, Callee, CalleeKind, FunctionInstance, IrError, Scalar, Signature,
     TypeEntry, ValueType, VerifiedTemplate, is_function,
@@ -47,7 +47,7 @@ const MAGIC: &[u8; 4] = b"SMTB";
 const MAX_VERIFIED: usize = 1 << 12;
 
 /// The version of the generated code: a hash of the code of sample functions, which a test checks.
-pub(super) const CODEGEN_VERSION: u32 = 0xcec05720;
+pub(super) const CODEGEN_VERSION: u32 = 0x26c2_3221;
 
 /// The alignment of the code of an instance, in bytes.
 const MAX_ALIGN: u32 = 16;
@@ -55,15 +55,37 @@ const MAX_ALIGN: u32 = 16;
 /// The maximum number of idle code generators, about the number of threads that compile concurrently.
 const MAX_IDLE: usize = 4;
 
-/// The compiler of bodies in [IR](crate::ir), for x86-64 and aarch64.
-#[derive(Debug, Default)]
-pub struct IrBodies {
+/// The compiler of bodies in [IR](crate::ir) for one machine.
+#[derive(Debug)]
+#[expect(private_bounds, reason = "the machines are those of this crate")]
+pub struct MachineBodies<M: Machine> {
     verified: Lock<HashMap<Box<[u8]>, TryArc<VerifiedTemplate>, DefaultHashBuilder>>,
-    idle_x64: Lock<Vec<X64Compiler>>,
-    idle_aarch64: Lock<Vec<Aarch64Compiler>>,
+    idle: Lock<Vec<CodeGenerator<M>>>,
 }
 
-impl IrBodies {
+/// The compiler of bodies in [IR](crate::ir) for x86-64.
+pub type X64Bodies = MachineBodies<X64>;
+
+/// The compiler of bodies in [IR](crate::ir) for aarch64.
+pub type Aarch64Bodies = MachineBodies<Aarch64>;
+
+/// The compiler of bodies in [IR](crate::ir) for the machine that this crate is compiled for. A machine without a code
+/// generator has that of another one, which refuses every body.
+#[cfg(not(target_arch = "aarch64"))]
+pub type IrBodies = X64Bodies;
+
+/// The compiler of bodies in [IR](crate::ir) for the machine that this crate is compiled for.
+#[cfg(target_arch = "aarch64")]
+pub type IrBodies = Aarch64Bodies;
+
+impl<M: Machine> Default for MachineBodies<M> {
+    fn default() -> Self {
+        Self { verified: Lock::default(), idle: Lock::default() }
+    }
+}
+
+#[expect(private_bounds, reason = "the machines are those of this crate")]
+impl<M: Machine> MachineBodies<M> {
     /// A compiler without cached templates.
     pub fn new() -> Self {
         Self::default()
@@ -95,30 +117,31 @@ impl IrBodies {
         }
         Ok(verified)
     }
-}
 
-/// Compiles an instance by an idle code generator, or a new one.
-fn compile_with<M: Machine>(
-    idle: &Lock<Vec<CodeGenerator<M>>>,
-    link: Link<'_>,
-) -> Result<Compiled> {
-    let mut codegen = idle.lock().pop().unwrap_or_default();
-    let compiled = match codegen.compile(link.instance, &OPTIONS) {
-        Ok(code) => link.compiled(&code),
-        Err(error) => Err(error.into()),
-    };
-    let mut idle = idle.lock();
-    if idle.len() < MAX_IDLE {
-        // Without memory it is dropped.
-        let _ = try_push(&mut idle, codegen);
+    /// Compiles an instance by an idle code generator, or a new one.
+    fn compile_with(&self, link: Link<'_>) -> Result<Compiled> {
+        let mut codegen = self.idle.lock().pop().unwrap_or_default();
+        // Otherwise a line is the offset of an instruction in a body that has no text.
+        let has_lines = link.instance.body().locations().len() != 0;
+        let source_map = has_lines && link.environment.needs_lines();
+        let options = Options { source_map, ..OPTIONS };
+        let compiled = match codegen.compile(link.instance, &options) {
+            Ok(code) => link.compiled(&code),
+            Err(error) => Err(error.into()),
+        };
+        let mut idle = self.idle.lock();
+        if idle.len() < MAX_IDLE {
+            // Without memory it is dropped.
+            let _ = try_push(&mut idle, codegen);
+        }
+        compiled
     }
-    compiled
 }
 
 /// Instances are called through stubs, and by address.
 const OPTIONS: Options = Options { landing_pad: true, ..Options::DEFAULT };
 
-impl Compiler for IrBodies {
+impl<M: Machine> Compiler for MachineBodies<M> {
     fn recognizes(&self, body: &[u8]) -> bool {
         is_function(body)
     }
@@ -136,17 +159,16 @@ impl Compiler for IrBodies {
         request: &CompileRequest<'_>,
         environment: &mut dyn Environment,
     ) -> Result<Compiled> {
+        let (machine, arch) = (CodeGenerator::<M>::arch(), request.arch);
+        if arch != machine {
+            return Err(CompileError::because(format_args!(
+                "this compiler of IR generates code for {machine}, not for {arch}"
+            )));
+        }
         let template = self.verified(request)?;
         let instance = template.instance(arguments_of(request.arguments)?)?;
         environment.declare_signature(encode_signature(&instance, &instance.body().signature())?);
-        let link = Link { request, instance: &instance, environment, targets: Vec::new() };
-        match request.arch {
-            Arch::X86_64 => compile_with(&self.idle_x64, link),
-            Arch::AARCH64 => compile_with(&self.idle_aarch64, link),
-            arch => Err(CompileError::because(format_args!(
-                "IR is compiled for x86_64 and aarch64 only, not for {arch}"
-            ))),
-        }
+        self.compile_with(Link { request, instance: &instance, environment, targets: Vec::new() })
     }
 }
 
@@ -233,6 +255,9 @@ struct Link<'l> {
 impl Link<'_> {
     fn compiled(mut self, code: &CompiledFunction<'_>) -> Result<Compiled> {
         let CompiledFunction { bytes, relocations, align, .. } = *code;
+        if self.environment.needs_tables() {
+            self.environment.declare_tables(code.tables(self.instance.body())?);
+        }
         if align > MAX_ALIGN {
             return Err(CompileError::because(format_args!(
                 "its read-only data must be aligned to {align} bytes, but instances are aligned to {MAX_ALIGN}"
@@ -359,6 +384,7 @@ mod tests {
     use std::string::String;
 
     use super::*;
+    use crate::format::Arch;
     use crate::ir::text::parse;
     use crate::link::ShortName;
 
@@ -429,7 +455,7 @@ mod tests {
             arguments,
             arch: Arch::X86_64,
         };
-        IrBodies::new().compile(&request, asked)
+        X64Bodies::new().compile(&request, asked)
     }
 
     fn named(name: &str, args: &[Type]) -> Type {
@@ -475,13 +501,14 @@ mod tests {
     fn codegen_version_matches_the_generated_code() {
         use crate::format::ext::hash_index::hash;
         let programs = parse(include_str!("../ir/tests/programs.smt")).unwrap();
-        let compiler = IrBodies::new();
+        let (x64, aarch64) = (X64Bodies::new(), Aarch64Bodies::new());
+        let compilers: [(Arch, &dyn Compiler); 2] =
+            [(Arch::X86_64, &x64), (Arch::AARCH64, &aarch64)];
         let mut all = Vec::new();
         for template in &programs {
             let types = [Type::I64, Type::F64, Type::int(8, false)];
-            let machines = [Arch::X86_64, Arch::AARCH64];
-            for (argument, arch) in
-                types.iter().flat_map(|ty| machines.map(|arch| (ty.clone(), arch)))
+            for (argument, (arch, compiler)) in
+                types.iter().flat_map(|ty| compilers.map(|compiler| (ty.clone(), compiler)))
             {
                 let arguments = &std::vec![argument; usize::from(template.type_params)][..];
                 let request = CompileRequest {
@@ -548,7 +575,7 @@ mod tests {
 
     #[test]
     fn changed_body_of_a_template_is_verified_again() {
-        let compiler = IrBodies::new();
+        let compiler = X64Bodies::new();
         let body = |result| {
             let text = std::format!(
                 "template t<A>() -> i64\nlocal n: i64\nconst i64 n, {result}\n\
@@ -576,6 +603,6 @@ mod tests {
         assert_ne!(compile(&two, Arch::X86_64).unwrap(), first);
         assert!(compile(&two[..50], Arch::X86_64).is_err());
         let other = compile(&one, Arch::RISCV64).unwrap_err();
-        assert!(std::format!("{other}").contains("for x86_64 and aarch64 only"), "{other}");
+        assert!(std::format!("{other}").contains("for x86_64, not for riscv64"), "{other}");
     }
 }

@@ -95,7 +95,7 @@ pub use error::{
 };
 pub use instance::Instance;
 pub use instantiator::{JitConfig, JitInstantiator, JitStats, Observer, PossibleEntry};
-pub use ir_bodies::IrBodies;
+pub use ir_bodies::{Aarch64Bodies, IrBodies, MachineBodies, X64Bodies};
 pub use precompiled::{
     PrecompiledBodies, PrecompiledError, PrecompiledReloc, Variant, encode_precompiled,
 };

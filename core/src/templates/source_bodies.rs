@@ -306,13 +306,10 @@ impl UnitCode {
         codegen: &mut CodeGenerator<M>,
         instances: &[FunctionInstance<'_, '_>],
     ) -> Result<()> {
-        let mut bodies = try_with_capacity(instances.len())?;
-        bodies.extend(instances.iter().map(|instance| *instance.body()));
-        let lookup = |number: u32| bodies.get(usize::try_from(number).ok()?);
         for (index, instance) in instances.iter().enumerate() {
             let own_function = u32::try_from(index).ok();
             let options = Options { own_function, landing_pad: true, ..Options::DEFAULT };
-            let compiled = codegen.compile_in_program(instance, &options, &lookup)?;
+            let compiled = codegen.compile(instance, &options)?;
             if usize::try_from(compiled.align).is_ok_and(|align| align > ALIGN) {
                 return Err(CompileError::because("its read-only data is aligned too strictly"));
             }

@@ -1,6 +1,6 @@
 //! Compiles functions of a verified program: verifier, translation to IR and code generator, one behind the other.
 
-use super::CodeError;
+use super::error::CodeError;
 use crate::bytecode::translate::abi::Context;
 use crate::bytecode::translate::{Entry, Translator};
 use crate::bytecode::verify::{Fault, Program, Verifier};

@@ -45,6 +45,7 @@ pub enum CodeError {
 
 impl CodeError {
     /// Whether the function cannot be compiled however often that is tried.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub(super) fn is_permanent(&self) -> bool {
         matches!(self, Self::Translate(_) | Self::Codegen(_))
     }

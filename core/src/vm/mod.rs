@@ -17,17 +17,20 @@ mod error;
 mod interpreter_pool;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod native;
+mod observer;
 mod stack;
+mod tiers;
 
 use alloc::boxed::Box;
 use core::fmt;
-use core::ops::Range;
 
 pub use compiler::{Compiler, X64Compiler};
 pub use error::CodeError;
+pub use observer::{CodeObserver, EngineCode, PlacedCode, Registration, TrapHook};
 pub use stack::{HOST_STACK, StackBounds, set_stack_bounds};
+pub use tiers::{DEFAULT_THRESHOLD, NEVER, Tiers};
 
-use crate::alloc_util::{AttachResult, try_collect};
+use crate::alloc_util::try_collect;
 use crate::bytecode::host::{HostLinkError, HostTable, Signals};
 use crate::bytecode::interpret::{Environment, NoTierUp, StackSpace};
 use crate::bytecode::objects::{Objects, Value};
@@ -41,65 +44,6 @@ use native::Native;
 
 /// The most arguments that a call from the host passes without allocating.
 const INLINE_ARGS: usize = 16;
-
-/// The execution tiers of an [`Engine`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tiers {
-    /// The interpreter only.
-    Interpret,
-    /// The interpreter first, and compiled code once the calls and loop iterations of a function reach a
-    /// threshold. With 0, functions are compiled before the first call; with [`NEVER`], they are not compiled,
-    /// but have [addresses](Engine::address).
-    Compile {
-        /// The number of times.
-        threshold: u32,
-    },
-}
-
-/// The threshold that no function reaches.
-pub const NEVER: u32 = u32::MAX;
-
-/// The default threshold.
-pub const DEFAULT_THRESHOLD: u32 = 200;
-
-impl Tiers {
-    /// The interpreter only, with addresses of functions on machines that support them.
-    pub const UNCOMPILED: Tiers = if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
-        Tiers::Compile { threshold: NEVER }
-    } else {
-        Tiers::Interpret
-    };
-}
-
-impl Default for Tiers {
-    /// Both tiers if there is a compiler for this machine, otherwise the interpreter.
-    fn default() -> Self {
-        if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
-            Tiers::Compile { threshold: DEFAULT_THRESHOLD }
-        } else {
-            Tiers::Interpret
-        }
-    }
-}
-
-/// A function called with the trap that stopped a call through an [address](Engine::address).
-pub type TrapHook = fn(Trap);
-
-/// An observer's registration of code, dropped before the code is freed.
-pub type Registration = Option<Box<dyn Send + Sync>>;
-
-/// Observes the machine code of an engine, for profilers, debuggers and registries of callable addresses.
-/// Called on the thread that requested the code, without locks held. It must not call the engine.
-pub trait CodeObserver: Send + Sync {
-    /// A function was compiled. Its code is not reachable yet.
-    fn compiled(&self, function: u32, code: Range<usize>) -> Registration;
-
-    /// An [address](Engine::address) was created for a function: the start of `code`.
-    ///
-    /// # Errors
-    /// No memory. The address is then discarded.
-    fn entered(&self, function: u32, code: Range<usize>) -> AttachResult;
-}
 
 /// The reason why a call from the host did not return a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

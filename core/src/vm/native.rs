@@ -10,7 +10,10 @@
 //! [`ExecError::Forked`], or is interpreted.
 
 mod block;
+mod create;
 mod enter;
+mod entry;
+mod hook;
 mod stubs;
 
 use alloc::boxed::Box;
@@ -22,19 +25,24 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use hashbrown::HashMap;
 
 use super::compiler::Compiler;
-use super::{CodeError, CodeObserver, InterpreterPool, NEVER, Registration, TrapHook, stack};
-use crate::alloc_util::{AllocError, try_box, try_collect, try_with_capacity};
+use super::error::CodeError;
+use super::interpreter_pool::InterpreterPool;
+use super::observer::{CodeObserver, EngineCode, PlacedCode, Registration, TrapHook};
+use super::stack;
+use super::tiers::NEVER;
+use crate::alloc_util::AllocError;
 use crate::bytecode::host::{HostTable, Signals};
 use crate::bytecode::interpret::{Environment, LoopHead, StackSpace, TierUp};
 use crate::bytecode::objects::{Objects, Value};
 use crate::bytecode::verify::Program;
-use crate::codegen::{CodegenError, CompiledFunction};
+use crate::codegen::CompiledFunction;
+use crate::codegen::registry::FunctionTables;
 use crate::memory::code_alloc::{CodeMemory, ExecError, ExecutableBlock, Request};
 use crate::memory::lock::{Lock, LockGuard, ProcessId};
-use crate::trap::bytecode::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
+use crate::trap::bytecode::{Cause, MAX_DEPTH, Trap};
 use block::Block;
-use enter::Hook;
-use stubs::{EXIT_TRAMPOLINE, EntryTrampoline, Stubs};
+use hook::Hook;
+use stubs::Stubs;
 
 /// The machine that this engine compiles for.
 #[cfg(target_arch = "x86_64")]
@@ -52,7 +60,9 @@ const REFUSED: u32 = u32::MAX;
 
 /// Code of a function, or an entry trampoline.
 struct Code {
-    /// The observer's registration, which is dropped before the code.
+    /// The registration of the address of an entry trampoline, which is dropped before the code.
+    entry: Registration,
+    /// The registration of the code, which is dropped before it.
     registration: Registration,
     block: ExecutableBlock,
     /// Bytes of stack that an activation takes below its return address; 0 for an entry trampoline.
@@ -63,6 +73,10 @@ struct Code {
 type Codes = HashMap<u32, Code>;
 
 impl Code {
+    fn new(block: ExecutableBlock, frame_size: u32) -> Self {
+        Self { entry: None, registration: None, block, frame_size }
+    }
+
     /// Address and bytes.
     fn place(&self) -> (usize, usize) {
         (self.block.address(), self.block.len())
@@ -99,6 +113,10 @@ pub(super) struct Native<'c> {
     host_addresses: Vec<usize>,
     memory: CodeMemory,
     stubs: Stubs,
+    /// The unwind tables of the stubs, until they are registered.
+    stub_tables: Vec<u8>,
+    /// The registration of the stubs, which is dropped before them.
+    stub_registration: Registration,
     stub_block: ExecutableBlock,
     /// Below this address and in `stub_block` are stand-ins.
     exit_trampolines: Range<usize>,
@@ -119,70 +137,6 @@ impl fmt::Debug for Native<'_> {
 }
 
 impl<'c> Native<'c> {
-    /// An engine for `program`, which `hosts` has been [linked](HostTable::link) with. A function is
-    /// compiled when it has been called, and its loops gone round, `threshold` times; at 0 before it
-    /// runs at all.
-    ///
-    /// # Errors
-    /// No memory, or none for code.
-    pub(super) fn new(
-        program: Program<'c>,
-        hosts: HostTable,
-        memory: CodeMemory,
-        threshold: u32,
-    ) -> Result<Box<Self>, CodeError> {
-        let count = program.functions().len();
-        let block = Block::new(count).ok_or(CodeError::OutOfMemory)?;
-        let (stubs, stub_block, at) = publish_stubs(&memory, count)?;
-        let first = stub_block.address() + at;
-        let exit_trampolines = first..first + count * EXIT_TRAMPOLINE;
-        let last = program.host_calls().last().map_or(0, |call| usize::from(call.index) + 1);
-        let mut host_addresses = try_with_capacity(last)?;
-        host_addresses.resize(last, 0);
-        for call in program.host_calls() {
-            let place = host_addresses.get_mut(usize::from(call.index));
-            if let (Some(place), Some(function)) = (place, hosts.get(call.index)) {
-                *place = function.address();
-            }
-        }
-        let process = ProcessId::current();
-        let mut native = try_box(Self {
-            entry_trampolines: Lock::new(Codes::default()),
-            observer: None,
-            program,
-            hosts,
-            block,
-            host_addresses,
-            memory,
-            stubs,
-            stub_block,
-            exit_trampolines,
-            compiling: Lock::new(Compiling::default()),
-            process,
-            heat: try_collect(core::iter::repeat_with(AtomicU32::default).take(count))?,
-            threshold: AtomicU32::new(threshold),
-            interpreters: InterpreterPool::new(process),
-            hook: Hook::default(),
-        })?;
-        native.fill_block();
-        Ok(native)
-    }
-
-    fn fill_block(&mut self) {
-        let engine = core::ptr::from_ref(self).expose_provenance();
-        let header = self.block.header_mut();
-        header.host_functions = self.host_addresses.as_ptr().expose_provenance();
-        header.engine = engine;
-        for (word, exit_trampoline) in self
-            .block
-            .functions()
-            .iter()
-            .zip(self.exit_trampolines.clone().step_by(EXIT_TRAMPOLINE))
-        {
-            word.store(exit_trampoline, Ordering::Relaxed);
-        }
-    }
-
     fn stub(&self, offset: usize) -> usize {
         self.stub_block.address() + offset
     }
@@ -202,8 +156,18 @@ impl<'c> Native<'c> {
         self.threshold.store(threshold, Ordering::Relaxed);
     }
 
-    /// Has `observer` told of code that is made from now on.
+    /// Notifies `observer` of the stubs, and of code that is generated from now on.
     pub(super) fn observe(&mut self, observer: Box<dyn CodeObserver + 'c>) {
+        if let Ok(mut compiling) = self.compiling() {
+            compiling.compiler.record_source_map(observer.needs_lines());
+        }
+        let start = self.stub_block.address();
+        let block = start..start + self.stub_block.len();
+        // Without memory the stubs have no names and no unwind tables.
+        let eh_frame = core::mem::take(&mut self.stub_tables);
+        let (code, what) = (block.clone(), EngineCode::Stubs);
+        let placed = PlacedCode { what, block, code, lines: &[], eh_frame };
+        self.stub_registration = observer.placed(placed).unwrap_or(None);
         self.observer = Some(observer);
     }
 
@@ -222,12 +186,6 @@ impl<'c> Native<'c> {
     /// [`ExecError::Forked`].
     fn compiling(&self) -> Result<LockGuard<'_, Compiling>, ExecError> {
         self.process.lock(&self.compiling).ok_or(ExecError::Forked)
-    }
-
-    /// # Errors
-    /// [`ExecError::Forked`].
-    fn entry_trampolines(&self) -> Result<LockGuard<'_, Codes>, ExecError> {
-        self.process.lock(&self.entry_trampolines).ok_or(ExecError::Forked)
     }
 
     fn params(&self, function: u32) -> usize {
@@ -299,13 +257,13 @@ impl<'c> Native<'c> {
         let none = CodeError::NoFunction { index: function };
         let index = usize::try_from(function).map_err(|_| none)?;
         let word = self.block.functions().get(index).ok_or(none)?;
-        let (place, is_new) = self.compile_once(function).inspect_err(|error| {
+        let (place, new) = self.compile_once(function).inspect_err(|error| {
             if let Some(heat) = self.heat.get(index).filter(|_| error.is_permanent()) {
                 heat.store(REFUSED, Ordering::Relaxed);
             }
         })?;
-        if is_new {
-            let registration = self.announce(function, place);
+        if let Some(tables) = new {
+            let registration = self.announce(function, place, &tables);
             if registration.is_some()
                 && let Ok(mut compiling) = self.compiling()
                 && let Some(code) = compiling.compiled.get_mut(&function)
@@ -317,13 +275,35 @@ impl<'c> Native<'c> {
         Ok(place)
     }
 
-    /// Reports new code to the observer, without a lock.
-    fn announce(&self, function: u32, (address, size): (usize, usize)) -> Registration {
-        self.observer.as_ref().and_then(|o| o.compiled(function, address..address + size))
+    /// Reports new code to the observer, without a lock. Without memory the code is not registered.
+    fn announce(
+        &self,
+        function: u32,
+        (address, size): (usize, usize),
+        tables: &FunctionTables,
+    ) -> Registration {
+        let observer = self.observer.as_ref()?;
+        let (what, block) = (EngineCode::Function(function), address..address + size);
+        let (code, lines) = (tables.code(&block), tables.lines());
+        let eh_frame = tables.eh_frame(address).ok()?;
+        observer.placed(PlacedCode { what, block, code, lines, eh_frame }).ok()?
     }
 
-    /// Compiles a function, if it is not yet: where its code is, and whether it is new.
-    fn compile_once(&self, function: u32) -> Result<((usize, usize), bool), CodeError> {
+    /// The tables of compiled code, if there is an observer for them.
+    fn tables(&self, compiled: &CompiledFunction<'_>) -> Result<FunctionTables, AllocError> {
+        let &CompiledFunction { unwind_machine, unwind, source_map, code_size, .. } = compiled;
+        if self.observer.is_none() {
+            return Ok(FunctionTables::default());
+        }
+        // The observer knows the name of the function, in which offsets count.
+        FunctionTables::new(unwind_machine, unwind, source_map, b"", code_size)
+    }
+
+    /// Compiles a function, if it is not yet: where its code is, and its tables if it is new.
+    fn compile_once(
+        &self,
+        function: u32,
+    ) -> Result<((usize, usize), Option<FunctionTables>), CodeError> {
         // Before the work: there is nowhere to put the code.
         if self.stub_block.is_forked() {
             return Err(ExecError::Forked.into());
@@ -331,10 +311,11 @@ impl<'c> Native<'c> {
         let mut compiling = self.compiling()?;
         let Compiling { compiler, compiled, .. } = &mut *compiling;
         if let Some(code) = compiled.get(&function) {
-            return Ok((code.place(), false));
+            return Ok((code.place(), None));
         }
-        let code = self.publish(&compiler.function(&self.program, function)?)?;
-        Ok((insert_code(compiled, function, code)?, true))
+        let function_code = compiler.function(&self.program, function)?;
+        let (code, tables) = (self.publish(&function_code)?, self.tables(&function_code)?);
+        Ok((insert_code(compiled, function, code)?, Some(tables)))
     }
 
     /// Places a compiled function.
@@ -345,8 +326,7 @@ impl<'c> Native<'c> {
         let request = Request::new(compiled.bytes.len()).aligned_to(align);
         let mut block = self.memory.allocate_with(request)?;
         block.as_mut_slice().copy_from_slice(compiled.bytes);
-        let frame_size = compiled.frame_size;
-        Ok(Code { registration: None, block: block.publish()?, frame_size })
+        Ok(Code::new(block.publish()?, compiled.frame_size))
     }
 
     /// The address and length of the code of each function that is compiled.
@@ -358,63 +338,6 @@ impl<'c> Native<'c> {
                 each(function, block.address(), block.len());
             }
         }
-    }
-
-    /// A function of the C convention that calls function `function`, which may be compiled or not,
-    /// with its arguments, and returns its result: an integer, the bits of a float, 1 or 0 of a bool, 0
-    /// of nil. When the call is stopped it returns 0, after the [hook](Native::on_trap) was told. The
-    /// address is the same every time, and valid as long as the engine.
-    ///
-    /// # Errors
-    /// No such function, more than eight parameters, or no memory.
-    pub(super) fn address(&self, function: u32) -> Result<usize, CodeError> {
-        let found = self.program.function(function);
-        let found = found.ok_or(CodeError::NoFunction { index: function })?;
-        if found.params > 8 {
-            return Err(CodeError::Parameters { index: function, params: found.params });
-        }
-        if let Some(code) = self.entry_trampolines()?.get(&function) {
-            return Ok(code.block.address());
-        }
-        let block = self.entry_trampoline(function, found.params)?;
-        let mut code = Code { registration: None, block, frame_size: 0 };
-        // Before anybody has the address, and without the lock.
-        let observer = self.observer.as_ref();
-        code.registration = observer.map_or(Ok(None), |o| o.entered(function, code.range()))?;
-        // Another thread may have been faster.
-        Ok(insert_code(&mut *self.entry_trampolines()?, function, code)?.0)
-    }
-
-    /// Drops what the observer has returned for functions that have an address.
-    pub(super) fn unregister(&self) {
-        // In a child of fork the lock may be held for ever by a thread of the parent.
-        let Ok(mut entry_trampolines) = self.entry_trampolines() else { return };
-        for code in entry_trampolines.values_mut() {
-            code.registration = None;
-        }
-    }
-
-    fn entry_trampoline(&self, function: u32, params: u16) -> Result<ExecutableBlock, CodeError> {
-        let trampoline = EntryTrampoline {
-            function,
-            params,
-            shared: self.block.address(),
-            depth: MAX_DEPTH - 1,
-            budget: DEFAULT_BUDGET,
-            stack_end: enter::stack_end as *const () as usize,
-            trapped: enter::trapped as *const () as usize,
-        };
-        let code = stubs::assemble_entry_trampoline(&trampoline).map_err(CodegenError::from)?;
-        let request = Request::new(code.bytes.len()).aligned_to(16);
-        let mut block = self.memory.allocate_with(request)?;
-        block.as_mut_slice().copy_from_slice(&code.bytes);
-        Ok(block.publish()?)
-    }
-
-    /// Whether one of the addresses that were given out is this one.
-    pub(super) fn has_address(&self, address: usize) -> bool {
-        self.entry_trampolines()
-            .is_ok_and(|all| all.values().any(|code| code.block.address() == address))
     }
 
     /// Calls a function with values and objects.
@@ -456,58 +379,37 @@ impl<'c> Native<'c> {
     fn replacement(&self, function: u32, at: u32, stack_end: usize) -> Option<usize> {
         let mut compiling = self.compiling().ok()?;
         let Compiling { compiler, replacements, .. } = &mut *compiling;
-        let mut is_new = false;
+        let mut new = None;
         if !replacements.contains_key(&(function, at)) {
             if !stack::is_left_to_compile(stack_end) {
                 return None;
             }
             replacements.try_reserve(1).ok()?;
             let compiled = compiler.replacement(&self.program, function, at);
-            let code = match compiled.and_then(|compiled| self.publish(&compiled)) {
+            let placed = compiled
+                .and_then(|compiled| Ok((self.publish(&compiled)?, self.tables(&compiled)?)));
+            let code = match placed {
                 Err(error) if error.is_permanent() => None,
-                code => Some(code.ok()?),
+                placed => {
+                    let (code, tables) = placed.ok()?;
+                    new = Some(tables);
+                    Some(code)
+                }
             };
             replacements.insert((function, at), code);
-            is_new = true;
         }
         let code = replacements.get(&(function, at))?.as_ref()?;
         let need = usize::try_from(code.frame_size).ok()?.saturating_add(CALL_STACK);
         let place = code.place();
         drop(compiling);
-        if is_new {
-            let registration = self.announce(function, place);
+        if let Some(tables) = new {
+            let registration = self.announce(function, place, &tables);
             if let Some(Some(code)) = self.compiling().ok()?.replacements.get_mut(&(function, at)) {
                 code.registration = registration;
             }
         }
         stack::is_left(need, stack_end).then_some(place.0)
     }
-}
-
-/// Makes the stubs and, behind them, what stands in for functions. Where that begins comes last.
-fn publish_stubs(
-    memory: &CodeMemory,
-    functions: usize,
-) -> Result<(Stubs, ExecutableBlock, usize), CodeError> {
-    let interpret = enter::interpret as *const () as usize;
-    let (code, stubs) = stubs::assemble(interpret).map_err(CodegenError::from)?;
-    let at = code.bytes.len();
-    let size = functions.checked_mul(EXIT_TRAMPOLINE).and_then(|size| size.checked_add(at));
-    // The stubs are aligned from the begin of the block.
-    let request = Request::new(size.ok_or(CodeError::OutOfMemory)?).aligned_to(16);
-    let mut block = memory.allocate_with(request)?;
-    let interpret = isize::try_from(stubs.interpret).unwrap_or(0);
-    let (first, rest) = block.as_mut_slice().split_at_mut_checked(at).unwrap_or_default();
-    first.copy_from_slice(&code.bytes);
-    for ((place, function), number) in rest.chunks_exact_mut(EXIT_TRAMPOLINE).zip(0..).zip(0..) {
-        let number: usize = number;
-        place.copy_from_slice(&stubs::exit_trampoline(
-            function,
-            at + number * EXIT_TRAMPOLINE,
-            interpret,
-        ));
-    }
-    Ok((stubs, block.publish()?, at))
 }
 
 /// The engine, as the interpreter asks it.

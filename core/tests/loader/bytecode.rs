@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use smf_core::alloc_util::AttachResult;
 use smf_core::bytecode::host::{HostFunction, HostTable};
 use smf_core::bytecode::text::{assemble, write_module};
+use smf_core::codegen::registry::{CodeRegistry, GeneratedCode};
 use smf_core::link::Module;
 use smf_core::loader::{
     DuplicateExports, LoadError, LoadObserver, LoaderOptions, ModuleBytes, ModuleLoader, Resolved,
@@ -267,17 +268,17 @@ impl LoadObserver for Ear {
         Ok(None)
     }
 
-    fn on_compile(
-        &self,
-        module: &[u8],
-        function: &[u8],
-        code: Range<usize>,
-    ) -> Option<Box<dyn Send + Sync>> {
-        self.hear(&[module, b":", function], code)
-    }
-
     fn on_trampoline(&self, module: &[u8], function: &[u8], code: Range<usize>) -> AttachResult {
         Ok(self.hear(&[b"entry ", module, b":", function], code))
+    }
+}
+
+impl CodeRegistry for Ear {
+    fn register(&self, code: GeneratedCode<'_>) -> AttachResult {
+        let [function] = code.functions else { panic!("one function a block: {code:?}") };
+        assert!(code.block.start <= function.code.start && function.code.end <= code.block.end);
+        assert_eq!(code.eh_frame.last_chunk(), Some(&[0; 4]), "{code:?}");
+        Ok(self.hear(&[function.name], code.block))
     }
 }
 
@@ -291,17 +292,18 @@ fn observer_is_notified_of_created_and_freed_code() {
     let ear = Ear::default();
     let loader = heard_by(&ear, 3);
     let bcod = loader.load(b"bcod", ModuleBytes::new(SAMPLE).unwrap()).unwrap();
-    assert_eq!(ear.names(), [""; 0]);
+    assert_eq!(ear.names(), ["bcod:stubs"]);
     let address = loader.get(bcod).unwrap().function(b"answer").unwrap();
-    assert_eq!(ear.names(), ["entry bcod:answer"]);
-    assert_eq!(ear.0.lock().unwrap()[0].1.start as u64, address);
+    let entered = ["bcod:stubs", "bcod:answer:entry", "entry bcod:answer"];
+    assert_eq!(ear.names(), entered);
+    assert_eq!(ear.0.lock().unwrap()[1].1.start as u64, address);
     assert_eq!(call_at(address, &[]), 42);
-    assert_eq!(ear.names(), ["entry bcod:answer"]);
+    assert_eq!(ear.names(), entered);
     (0..9).for_each(|_| assert_eq!(call_at(address, &[]), 42));
     assert_eq!(call(&loader, bcod, "sum", &[1_000]), 500_500);
     // The loop of `sum` became hot: its on-stack replacement is code of its own.
-    let expected = ["entry bcod:answer", "bcod:answer", "entry bcod:sum", "bcod:sum", "bcod:sum"];
-    assert_eq!(ear.names(), expected);
+    let compiled = ["bcod:answer", "bcod:sum:entry", "entry bcod:sum", "bcod:sum", "bcod:sum"];
+    assert_eq!(ear.names(), [&entered[..], &compiled].concat());
     {
         let bcod = loader.get(bcod).unwrap();
         let mut places = Vec::new();
@@ -311,7 +313,7 @@ fn observer_is_notified_of_created_and_freed_code() {
         let told = ear.0.lock().unwrap();
         let told: Vec<_> = told.iter().map(|(_, range)| range.clone()).collect();
         assert!(places.len() >= 2 && places.iter().all(|place| told.contains(place)), "{places:?}");
-        assert_eq!(places[0], told[1]);
+        assert_eq!(places[0], told[3]);
     }
     loader.unload(bcod).unwrap();
     assert_eq!(ear.names(), [""; 0]);
@@ -319,7 +321,7 @@ fn observer_is_notified_of_created_and_freed_code() {
     let never = heard_by(&ear, NEVER);
     let bcod = never.load(b"bcod", ModuleBytes::new(SAMPLE).unwrap()).unwrap();
     assert_eq!(call(&never, bcod, "sum", &[100_000]), 5_000_050_000);
-    assert_eq!(ear.names(), ["entry bcod:sum"]);
+    assert_eq!(ear.names(), ["bcod:stubs", "bcod:sum:entry", "entry bcod:sum"]);
 }
 
 #[test]
@@ -341,7 +343,7 @@ fn threads_requesting_one_address_get_the_same() {
         assert!(addresses.iter().all(|address| *address == addresses[0]));
         let mut names = ear.names();
         names.sort();
-        assert_eq!(names, ["bcod:sum", "entry bcod:sum"]);
+        assert_eq!(names, ["bcod:stubs", "bcod:sum", "bcod:sum:entry", "entry bcod:sum"]);
         drop(bcod);
     }
     assert_eq!(ear.names(), [""; 0]);

@@ -374,3 +374,24 @@ fn fallback_resolver_may_load_modules() {
         loader.load(b"user", Spec::new().function("u", Does::Calls("made to order")).bytes());
     assert_eq!(call(&loader, user.unwrap(), "u", &[]), 11);
 }
+
+#[test]
+fn typed_exports_are_called_and_read_while_the_module_is_held() {
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
+    let spec = Spec::new().data("counter", 40).function("add", Does::Adds("counter"));
+    let handle = loader.load(b"m", spec.bytes()).unwrap();
+    let module = loader.get(handle).unwrap();
+    // SAFETY: the types are those of the exports.
+    let add = unsafe { module.get::<extern "C" fn(i64) -> i64>("add") }.unwrap();
+    // SAFETY: as above.
+    let counter = unsafe { module.get::<*mut i64>(b"counter") }.unwrap();
+    assert_eq!((add(2), add(3)), (42, 45));
+    // SAFETY: `module` holds the data, and no other thread uses it.
+    assert_eq!(unsafe { **counter }, 45);
+    assert!(matches!(loader.unload(handle), Err(LoadError::InUse { pins: 1, .. })));
+    // SAFETY: nothing is called.
+    let missing = unsafe { module.get::<*mut i64>("absent") };
+    assert_eq!(missing.unwrap_err().to_string(), "m does not export `absent`");
+    drop(module);
+    loader.unload(handle).unwrap();
+}

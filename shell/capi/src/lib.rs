@@ -1,4 +1,4 @@
-//! The archive from which `cargo xtask library` links the shared library for C.
+//! The archive from which `cargo xtask install` links the shared library for C.
 //!
 //! The implementation is in `loader::ffi`. This is a package of its own because cargo applies whole-program
 //! optimisation to a library only if no Rust program links it. That makes it smaller, and calls of its own

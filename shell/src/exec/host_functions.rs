@@ -27,26 +27,26 @@ thread_local! {
 }
 
 impl Line {
-    fn flush(&mut self) {
+    fn flush(&mut self, write: &mut dyn FnMut(&[u8])) {
         let len = std::mem::take(&mut self.len);
-        write(std::io::stdout(), self.bytes.get(..len).unwrap_or_default());
+        write(self.bytes.get(..len).unwrap_or_default());
     }
 
     /// Adds text, and writes all lines that end in it.
-    fn add(&mut self, text: &[u8]) {
+    fn add(&mut self, text: &[u8], write: &mut dyn FnMut(&[u8])) {
         for part in text.split_inclusive(|&byte| byte == b'\n') {
             if part.len() > CAPACITY - self.len {
-                self.flush();
+                self.flush(write);
             }
             match self.bytes.get_mut(self.len..self.len + part.len()) {
                 Some(rest) => {
                     rest.copy_from_slice(part);
                     self.len += part.len();
                 }
-                None => write(std::io::stdout(), part),
+                None => write(part),
             }
             if part.ends_with(b"\n") {
-                self.flush();
+                self.flush(write);
             }
         }
     }
@@ -64,12 +64,16 @@ fn write(file: impl AsFd, mut bytes: &[u8]) {
     }
 }
 
+fn write_out(bytes: &[u8]) {
+    write(std::io::stdout(), bytes);
+}
+
 /// Writes the line that this thread has begun.
 pub fn flush() {
     // Without effect while the thread is exiting.
     let _ = LINE.try_with(|line| {
         if let Ok(mut line) = line.try_borrow_mut() {
-            line.flush();
+            line.flush(&mut write_out);
         }
     });
 }
@@ -95,7 +99,7 @@ impl Output {
                 // Without effect while the thread is exiting.
                 let _ = LINE.try_with(|line| {
                     if let Ok(mut line) = line.try_borrow_mut() {
-                        line.add(text);
+                        line.add(text, &mut write_out);
                     }
                 });
             }
@@ -233,16 +237,16 @@ mod tests {
     }
 
     #[test]
-    fn line_is_gathered_until_its_end() {
+    fn lines_are_written_whole() {
         let mut line = Line { bytes: [0; CAPACITY], len: 0 };
-        line.add(b"a");
-        line.add(b"b");
-        assert_eq!((line.len, &line.bytes[..2]), (2, &b"ab"[..]));
-        line.add(b"\n");
-        assert_eq!(line.len, 0);
-        line.add(&[b' '; CAPACITY]);
-        assert_eq!(line.len, CAPACITY);
-        line.add(b"\r");
-        assert_eq!((line.len, line.bytes[0]), (1, b'\r'));
+        let mut written = Vec::new();
+        let mut write = |bytes: &[u8]| written.push(String::from_utf8(bytes.to_vec()).unwrap());
+        let long = "x".repeat(CAPACITY + 1);
+        let full = "y".repeat(CAPACITY);
+        for text in ["a", "b", "\nc\nd", &full, "\n", &long, "e"] {
+            line.add(text.as_bytes(), &mut write);
+        }
+        line.flush(&mut write);
+        assert_eq!(written, ["ab\n", "c\n", "d", &full, "\n", "", &long, "e"]);
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use smf_core::alloc_util::{AllocError, AttachResult, TryArc, try_copy_bytes, try_push};
+use smf_core::codegen::registry::{CodeRegistry, GeneratedCode};
 use smf_core::format::{Layout, RelocKind};
 use smf_core::link::Resolve;
 use smf_core::loader::ModuleBytes;
@@ -80,6 +81,16 @@ impl CacheHandle {
 /// [`Announce`], which also evicts files that an instantiator replaces from its cache.
 pub(super) struct JitObserver {
     pub(super) cache: TryArc<CacheHandle>,
+}
+
+impl CodeRegistry for JitObserver {
+    fn needs_lines(&self) -> bool {
+        Announce.needs_lines()
+    }
+
+    fn register(&self, code: GeneratedCode<'_>) -> AttachResult {
+        Announce.register(code)
+    }
 }
 
 impl Observer for JitObserver {

@@ -18,7 +18,6 @@ const ZSTD_LEVEL: u8 = 9;
 
 /// A compression algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Algorithm {
     /// Zstandard
     ///

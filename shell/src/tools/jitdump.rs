@@ -1,4 +1,4 @@
-//! The jitdump: the bytes, the name and the time of every function.
+//! The jitdump: the bytes, the name, the time and the lines of every function.
 //!
 //! `perf record` does not read the file. It records that the process mapped a file of this name as executable,
 //! and `perf inject --jit` reads the file afterwards. The first page is therefore mapped until the process
@@ -23,6 +23,7 @@ use smf_core::alloc_util::{AllocError, try_copy_bytes};
 use super::elf;
 use super::error::{Tool, ToolError};
 use super::function::Function;
+use super::lines::Lines;
 use crate::fallible_buf::FallibleBuf;
 
 /// "JiTD", in little-endian byte order.
@@ -31,6 +32,10 @@ const VERSION: u32 = 1;
 const HEADER: u32 = 40;
 /// The identifier of a code load record.
 const CODE_LOAD: u32 = 0;
+/// The identifier of a debugging information record.
+const CODE_DEBUG_INFO: u32 = 2;
+/// Bytes before the rows in a debugging information record.
+const DEBUG_INFO_HEADER: usize = 32;
 /// Bytes before the name in a code load record.
 const CODE_LOAD_HEADER: usize = 56;
 
@@ -70,17 +75,24 @@ impl Jitdump {
         Ok(Self { file, directory, process, next: 0 })
     }
 
-    /// Appends a record for each function.
-    pub(super) fn append(&mut self, functions: &[Function<'_>]) -> Result<(), ToolError> {
+    /// Appends a record for each function, behind one for its lines, if it has any.
+    pub(super) fn append(
+        &mut self,
+        functions: &[Function<'_>],
+        lines: &[Lines<'_>],
+    ) -> Result<(), ToolError> {
         if self.process != std::process::id() {
             *self = Self::open(Path::new(OsStr::from_bytes(&self.directory)))?;
         }
+        let mut lines = lines.iter();
         for function in functions {
+            let debug = debug_record(function, lines.next().unwrap_or(&Lines::NONE));
+            let debug = debug.map_err(ToolError::out_of_memory(Tool::Jitdump))?;
             let code =
                 function.code().map_err(ToolError::system(Tool::Jitdump, "read the code"))?;
             let record = record(self.process, self.next, function, &code)
                 .map_err(ToolError::out_of_memory(Tool::Jitdump))?;
-            let written = self.file.write_all(&record);
+            let written = self.file.write_all(&debug).and_then(|()| self.file.write_all(&record));
             written.map_err(ToolError::system(Tool::Jitdump, "write to its file"))?;
             self.next += 1;
         }
@@ -125,6 +137,31 @@ fn record(
     record.finish()
 }
 
+/// The debugging information of the next function: the line of each of its rows; empty without lines. The name of the
+/// file is written once, and the two bytes 0xff and 0 stand for that of the previous row.
+fn debug_record(function: &Function<'_>, lines: &Lines<'_>) -> Result<Vec<u8>, AllocError> {
+    let mut rows = FallibleBuf::default();
+    let file = lines.file.split(|&byte| byte == 0).next().unwrap_or_default();
+    for (index, row) in lines.rows.iter().enumerate() {
+        rows.put_u64(&[row.address]);
+        // The line, and the discriminator.
+        rows.put_u32(&[row.line, 0]);
+        rows.put(if index == 0 { file } else { &[0xff] });
+        rows.put(&[0]);
+    }
+    let rows = rows.finish()?;
+    let mut record = FallibleBuf::default();
+    if !rows.is_empty() {
+        // A multiple of eight bytes.
+        let size = (DEBUG_INFO_HEADER + rows.len()).next_multiple_of(8);
+        record.put_u32(&[CODE_DEBUG_INFO, u32::try_from(size).map_err(|_| AllocError)?]);
+        record.put_u64(&[now(), function.address, lines.rows.len() as u64]);
+        record.put(&rows);
+        record.put([0; 8].get(..size - DEBUG_INFO_HEADER - rows.len()).unwrap_or_default());
+    }
+    record.finish()
+}
+
 /// CLOCK_MONOTONIC in nanoseconds.
 fn now() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
@@ -135,6 +172,7 @@ fn now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::Line;
 
     #[test]
     fn record_has_the_specified_layout() {
@@ -146,6 +184,21 @@ mod tests {
         assert!(u64_at(8) > 0);
         assert_eq!((u32_at(16), u64_at(24), u64_at(32)), (7, 0x1122_3344, 0x1122_3344));
         assert_eq!((u64_at(40), u64_at(48), &record[56..]), (3, 9, &b"f\0\x01\x02\x03"[..]));
+    }
+
+    #[test]
+    fn debug_record_has_the_specified_layout() {
+        let function = Function { address: 0x100, size: 9, name: b"f" };
+        let rows = [Line { address: 0x102, line: 5 }, Line { address: 0x107, line: 6 }];
+        let record = debug_record(&function, &Lines { file: b"a.spl", rows: &rows }).unwrap();
+        let u32_at = |at: usize| u32::from_ne_bytes(record[at..at + 4].try_into().unwrap());
+        let u64_at = |at: usize| u64::from_ne_bytes(record[at..at + 8].try_into().unwrap());
+        assert_eq!((u32_at(0), u32_at(4) as usize, record.len()), (2, record.len(), 72));
+        assert_eq!((u64_at(16), u64_at(24)), (0x100, 2));
+        assert_eq!((u64_at(32), u32_at(40), u32_at(44)), (0x102, 5, 0));
+        assert_eq!(record[48..54], *b"a.spl\0");
+        assert_eq!((u64_at(54), u32_at(62), &record[70..]), (0x107, 6, &b"\xff\0"[..]));
+        assert!(debug_record(&function, &Lines::NONE).unwrap().is_empty());
     }
 
     #[test]
@@ -161,9 +214,11 @@ mod tests {
         let mut dump = Jitdump::open(&directory).unwrap();
         let code = [0x90u8, 0xc3];
         let here = Function { address: code.as_ptr().addr() as u64, size: 2, name: b"here" };
-        assert_eq!(dump.append(&[here]), Ok(()));
+        assert_eq!(dump.append(&[here], &[]), Ok(()));
         let nowhere = Function { address: 64, ..here };
-        assert!(dump.append(&[here, nowhere]).unwrap_err().to_string().contains("read the code"));
+        assert!(
+            dump.append(&[here, nowhere], &[]).unwrap_err().to_string().contains("read the code")
+        );
         let path = directory.join(format!("jit-{}.dump", std::process::id()));
         let written = std::fs::read(&path).unwrap();
         std::fs::remove_dir_all(&directory).unwrap();

@@ -19,6 +19,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod cfi;
+mod dwarf;
 mod elf;
 mod error;
 mod function;
@@ -28,6 +29,7 @@ mod gdb;
 #[path = "no_gdb.rs"]
 mod gdb;
 mod jitdump;
+mod lines;
 mod perf_map;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
@@ -45,6 +47,7 @@ pub use elf::DebugSection;
 pub use error::{Tool, ToolError};
 pub use function::Function;
 use jitdump::Jitdump;
+pub use lines::{Line, Lines};
 use perf_map::PerfMap;
 
 /// The enabled tools, one bit each.
@@ -75,6 +78,11 @@ pub fn is_on() -> bool {
         read_environment();
     }
     ON.load(Ordering::Relaxed) != 0
+}
+
+/// Whether a tool that reads lines is enabled.
+pub(crate) fn needs_lines() -> bool {
+    is_on() && ON.load(Ordering::Relaxed) & (JITDUMP | GDB) != 0
 }
 
 /// Enables the perf map, `/tmp/perf-PID.map`. Has no effect if it is enabled already.
@@ -182,6 +190,20 @@ pub fn announce_with(
     code: &[std::ops::Range<u64>],
     debug_sections: impl FnOnce() -> Result<Vec<DebugSection>, ToolError>,
 ) -> Result<Announced, ToolError> {
+    announce_with_lines(functions, &[], code, debug_sections)
+}
+
+/// As [`announce_with`], with the lines of each function, in the same order. Functions without lines may be missing at
+/// the end.
+///
+/// # Errors
+/// As [`announce_with`].
+pub fn announce_with_lines(
+    functions: &[Function<'_>],
+    lines: &[Lines<'_>],
+    code: &[std::ops::Range<u64>],
+    debug_sections: impl FnOnce() -> Result<Vec<DebugSection>, ToolError>,
+) -> Result<Announced, ToolError> {
     read_environment();
     let on = ON.load(Ordering::Relaxed);
     let mut outcome = Ok(());
@@ -191,7 +213,7 @@ pub fn announce_with(
     }
     if on & JITDUMP != 0 {
         let mut dump = THE_JITDUMP.lock();
-        outcome = outcome.and(dump.as_mut().map_or(Ok(()), |dump| dump.append(functions)));
+        outcome = outcome.and(dump.as_mut().map_or(Ok(()), |dump| dump.append(functions, lines)));
     }
     if on & GDB == 0 {
         return outcome.map(|()| Announced(None));
@@ -206,7 +228,10 @@ pub fn announce_with(
         // Without call frame information debuggers fall back to frame pointers.
         let _ = try_push(&mut sections, section);
     }
-    let object = elf::object(functions, code, &sections);
+    let with_lines = dwarf::sections(functions, lines).and_then(|with_lines| {
+        with_lines.into_iter().try_for_each(|section| try_push(&mut sections, section))
+    });
+    let object = with_lines.and_then(|()| elf::object(functions, code, &sections));
     let object = object.and_then(gdb::Object::register);
     let object = object.map_err(ToolError::out_of_memory(Tool::Gdb));
     outcome.and(object.map(|object| Announced(Some(object))))

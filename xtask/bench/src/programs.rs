@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use libloading::Library;
 use smf_clif::{Compiled, CompilerOnly, compile_only};
-use smf_core::codegen::{Options, TrapConvention, X64Compiler};
+use smf_core::codegen::{NativeOptimizingCompiler, Options, TrapConvention};
 use smf_core::ir::{Binary, Condition, FunctionBuilder, FunctionInstance, Scalar};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::trap::call_catching;
@@ -194,14 +194,13 @@ fn compiling(bench: &mut Bench) {
     for (name, level, peer, target) in
         [(COMPILE, 0, "none", Target::ratio(0.02)), (COMPILE_OPTIMISED, 2, "speed", Target::NONE)]
     {
-        let mut compiler = X64Compiler::new();
-        let options = Options { level, ..Options::default() };
+        let mut compiler = NativeOptimizingCompiler::new();
         let ours = repeat(|| {
             let mut bytes = 0;
             for functions in &functions {
                 let lookup = |index: u32| functions.get(index as usize).map(FunctionInstance::body);
                 for function in functions {
-                    let code = compiler.compile_in_program(function, &options, &lookup);
+                    let code = compiler.compile(function, &Options::DEFAULT, level, &lookup);
                     bytes += code.unwrap().bytes.len();
                 }
             }
@@ -239,13 +238,15 @@ fn linearity(bench: &mut Bench) {
         if !bench.wants(&names.iter().map(String::as_str).collect::<Vec<_>>()) {
             continue;
         }
-        let mut compiler = X64Compiler::new();
+        let mut compiler = NativeOptimizingCompiler::new();
         let mut costs = Vec::new();
         for (&size, name) in SIZES.iter().zip(&names) {
             let program = Program::new(vec![long_function(size)]);
             let functions = program.instances();
-            let options = Options { level, ..Options::default() };
-            let ours = repeat(|| compiler.compile(&functions[0], &options).unwrap().bytes.len());
+            let ours = repeat(|| {
+                let code = compiler.compile(&functions[0], &Options::DEFAULT, level, &|_| None);
+                code.unwrap().bytes.len()
+            });
             let per = program.len() as u64;
             let batches = if size > 100_000 { 5 } else { 15 };
             // Cranelift takes minutes for the largest one.

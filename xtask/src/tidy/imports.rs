@@ -17,9 +17,6 @@ const LAYERS: &[(u8, &[&str])] = &[
     (6, &["exec", "loader", "templates"]),
 ];
 
-/// Modules that are rebuilt later: their own imports are not judged.
-const EXEMPT: &[&str] = &["vm"];
-
 /// The path of a module below the root of its package, such as `format`, `write`.
 type Module = Vec<String>;
 
@@ -168,13 +165,12 @@ fn resolve(from: &[String], path: &[String], modules: &BTreeMap<Module, &str>) -
     Some(base)
 }
 
-/// Sets of files that import each other cyclically, without those in which every file is exempt.
+/// Sets of files that import each other cyclically.
 pub(super) fn cycles(imports: &[Import]) -> Vec<Vec<String>> {
-    let judged: Vec<&Import> = imports.iter().filter(|import| !is_exempt(&import.from)).collect();
-    let mut names: Vec<&Module> = judged.iter().flat_map(|i| [&i.from, &i.to]).collect();
+    let mut names: Vec<&Module> = imports.iter().flat_map(|i| [&i.from, &i.to]).collect();
     names.sort_unstable();
     names.dedup();
-    let reachable: Vec<Vec<bool>> = names.iter().map(|name| reach(name, &names, &judged)).collect();
+    let reachable: Vec<Vec<bool>> = names.iter().map(|name| reach(name, &names, imports)).collect();
     let is_reached = |from: usize, to: usize| {
         reachable.get(from).and_then(|row| row.get(to)).copied().unwrap_or(false)
     };
@@ -186,7 +182,7 @@ pub(super) fn cycles(imports: &[Import]) -> Vec<Vec<String>> {
         if members.len() > 1 && !done.get(first).copied().unwrap_or(true) {
             members.iter().filter_map(|m| done.get_mut(*m).map(|d| *d = true)).for_each(drop);
             let of = |module: &Module| members.iter().any(|m| names.get(*m) == Some(&module));
-            let inside = judged.iter().filter(|import| of(&import.from) && of(&import.to));
+            let inside = imports.iter().filter(|import| of(&import.from) && of(&import.to));
             found.push(inside.map(|import| import.describe()).collect());
         }
     }
@@ -194,7 +190,7 @@ pub(super) fn cycles(imports: &[Import]) -> Vec<Vec<String>> {
 }
 
 /// The subset of `names` that `start` reaches over at least one import.
-fn reach(start: &Module, names: &[&Module], imports: &[&Import]) -> Vec<bool> {
+fn reach(start: &Module, names: &[&Module], imports: &[Import]) -> Vec<bool> {
     let mut reached = vec![false; names.len()];
     let mut open = vec![start];
     while let Some(module) = open.pop() {
@@ -209,10 +205,6 @@ fn reach(start: &Module, names: &[&Module], imports: &[&Import]) -> Vec<bool> {
     reached
 }
 
-fn is_exempt(module: &[String]) -> bool {
-    module.first().is_some_and(|first| EXEMPT.contains(&first.as_str()))
-}
-
 /// Imports from the same layer or a higher one.
 pub(super) fn upward(imports: &[Import]) -> Vec<String> {
     let layer = |module: &Module| {
@@ -220,7 +212,7 @@ pub(super) fn upward(imports: &[Import]) -> Vec<String> {
         LAYERS.iter().find(|(_, names)| names.contains(&first.as_str())).map(|(layer, _)| *layer)
     };
     let is_upward = |import: &&Import| {
-        let crosses = import.from.first() != import.to.first() && !is_exempt(&import.from);
+        let crosses = import.from.first() != import.to.first();
         crosses && layer(&import.from).zip(layer(&import.to)).is_some_and(|(from, to)| from <= to)
     };
     imports.iter().filter(is_upward).map(Import::describe).collect()

@@ -57,7 +57,7 @@ impl Body<'_, '_> {
     /// interpreter.
     fn check_limits(&mut self, is_replacement: bool) {
         let facts = self.facts;
-        let calls = facts.call_weight() != 0 || facts.has_tail_calls();
+        let calls = facts.has_calls();
         let loops = facts.targets().iter().any(|target| target.last_back_jump.is_some());
         let depth = usize::try_from(facts.max_stack_depth()).unwrap_or(usize::MAX);
         let size = depth + usize::from(facts.locals_named()) + facts.ops().len();
@@ -82,15 +82,11 @@ impl Body<'_, '_> {
 
     /// Loads the parameters that lie in the context.
     fn load_parameters(&mut self, params: usize) {
-        let uses = self.facts.local_uses();
         let named = usize::from(self.facts.locals_named());
         for local in REGISTER_ARGUMENTS..params.min(named) {
-            // Only the first locals are counted.
-            if uses.get(local).is_none_or(|&uses| uses != 0) {
-                let Translator { ir, variables, .. } = &mut *self.t;
-                let home = variables.local(ir, local, Class::Int);
-                ir.load(I64, home, self.context, argument_offset(local));
-            }
+            let Translator { ir, variables, .. } = &mut *self.t;
+            let home = variables.local(ir, local, Class::Int);
+            ir.load(I64, home, self.context, argument_offset(local));
         }
     }
 

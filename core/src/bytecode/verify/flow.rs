@@ -8,7 +8,6 @@ use super::objects;
 use super::op::{At, Op, offset};
 use super::program::FunctionCode;
 use super::scan::{Scan, Target};
-use super::uses::Uses;
 use crate::alloc_util::AllocError;
 use crate::bytecode::instruction::{Instruction, Opcode};
 use crate::format::constants::Constants;
@@ -20,7 +19,6 @@ pub(super) struct Flow<'v, 'c> {
     pub(super) scan: &'v Scan,
     pub(super) joins: &'v mut Joins,
     pub(super) results: &'v mut Results,
-    pub(super) uses: &'v mut Uses,
     pub(super) effort: &'v mut Effort,
     /// The results of all functions, once they are known.
     pub(super) known: Option<&'v [Kind]>,
@@ -76,7 +74,6 @@ impl<'v> Flow<'v, '_> {
         let (given, mixed) =
             if self.is_dynamic { (Type::VALUE, Type::VALUE) } else { (Type::I64, Type::MIXED) };
         self.joins.start(targets, self.function.code.len(), locals, mixed).map_err(none)?;
-        self.uses.start(self.scan.locals_named, targets).map_err(none)?;
         let mut state = frame.start(params, given, locals, self.index).map_err(none)?;
         let (mut at, mut passed) = (0, 0);
         loop {
@@ -91,10 +88,8 @@ impl<'v> Flow<'v, '_> {
                 break;
             };
             self.load(&mut state, next);
-            self.uses.enter(target);
             (at, passed) = (target.at(), next + 1);
         }
-        self.uses.finish(frame.max_stack_depth());
         Ok(())
     }
 
@@ -119,7 +114,7 @@ impl<'v> Flow<'v, '_> {
                 match next {
                     Next::Follows => {}
                     Next::MayJump | Next::Jumps => {
-                        self.jump(state, at, op.long()).map_err(|fault| (at, fault))?;
+                        self.jump(state, op.long()).map_err(|fault| (at, fault))?;
                         if next == Next::Jumps {
                             break 'blocks;
                         }
@@ -165,7 +160,6 @@ impl<'v> Flow<'v, '_> {
         if met != Met::First {
             self.load(state, number);
         }
-        self.uses.enter(target);
         Ok(true)
     }
 
@@ -189,18 +183,15 @@ impl<'v> Flow<'v, '_> {
         }
     }
 
-    /// The jump at `from` leads to a target.
+    /// A jump leads to a target.
     #[inline(always)]
-    fn jump(&mut self, state: &State<'_>, from: At, number: u32) -> Result<(), Fault> {
+    fn jump(&mut self, state: &State<'_>, number: u32) -> Result<(), Fault> {
         let number = usize::try_from(number).unwrap_or(usize::MAX);
         let scan: &'v Scan = self.scan;
         let Some(target) = scan.targets.get(number) else { return Ok(()) };
         let met = self.meet(number, target, state.types());
         if met.ok_or_else(|| self.refused())? != Met::Same {
             self.joins.wait(number);
-        }
-        if target.at() <= from {
-            self.uses.leave(offset(from + 1));
         }
         Ok(())
     }
@@ -246,47 +237,47 @@ impl<'v> Flow<'v, '_> {
     #[inline(always)]
     fn step(&mut self, state: &mut State<'_>, op: Op, at: At) -> Result<Next, Fault> {
         use Opcode as O;
-        let Self { results, uses, .. } = self;
+        let Self { results, .. } = self;
         match op.opcode() {
-            O::ConstI64 => state.write(uses.slot(op.a()), Type::I64),
-            O::ConstF64 => state.write(uses.slot(op.a()), Type::F64),
-            O::ConstTrue | O::ConstFalse => state.write(uses.slot(op.a()), Type::BOOL),
-            O::ConstNone | O::ConstUnit => state.write(uses.slot(op.a()), Type::NIL),
+            O::ConstI64 => state.write(op.a(), Type::I64),
+            O::ConstF64 => state.write(op.a(), Type::F64),
+            O::ConstTrue | O::ConstFalse => state.write(op.a(), Type::BOOL),
+            O::ConstNone | O::ConstUnit => state.write(op.a(), Type::NIL),
             O::Push => {
-                let ty = state.read(uses.slot(op.a()), results, at)?;
+                let ty = state.read(op.a(), results, at)?;
                 state.push(ty);
             }
             O::Pop => {
                 let ty = state.pop(KindSet::ANY, results, at)?;
-                state.write(uses.slot(op.a()), ty);
+                state.write(op.a(), ty);
             }
             O::Dup => {
-                let ty = state.read(uses.slot(op.a()), results, at)?;
-                state.write(uses.slot(op.b()), ty);
+                let ty = state.read(op.a(), results, at)?;
+                state.write(op.b(), ty);
             }
             O::Swap => {
                 let (a, b) = (op.a(), op.b());
-                let left = state.read(uses.slot(a), results, at)?;
-                let right = state.read(uses.slot(b), results, at)?;
+                let left = state.read(a, results, at)?;
+                let right = state.read(b, results, at)?;
                 state.write(a, right);
                 state.write(b, left);
             }
             O::Load => {
-                let ty = state.local(op.b(), uses, results, at)?;
-                state.write(uses.slot(op.a()), ty);
+                let ty = state.local(op.b(), results, at)?;
+                state.write(op.a(), ty);
             }
             O::Store => {
-                let ty = state.read(uses.slot(op.b()), results, at)?;
-                state.set_local(uses.local(op.a()), ty);
+                let ty = state.read(op.b(), results, at)?;
+                state.set_local(op.a(), ty);
             }
             O::ConstI64Push => state.push(Type::I64),
             O::LoadPush => {
-                let ty = state.local(op.a(), uses, results, at)?;
+                let ty = state.local(op.a(), results, at)?;
                 state.push(ty);
             }
             O::PopStore => {
                 let ty = state.pop(KindSet::ANY, results, at)?;
-                state.set_local(uses.local(op.a()), ty);
+                state.set_local(op.a(), ty);
             }
             _ => return self.compute(state, op, at),
         }
@@ -297,7 +288,7 @@ impl<'v> Flow<'v, '_> {
     #[inline(always)]
     fn compute(&mut self, state: &mut State<'_>, op: Op, at: At) -> Result<Next, Fault> {
         use Opcode as O;
-        let Self { results, uses, .. } = self;
+        let Self { results, .. } = self;
         match op.opcode() {
             O::AddI64 | O::SubI64 | O::MulI64 | O::DivI64 | O::ModI64 => {
                 state.combine_two(Type::I64, results, at)?
@@ -324,7 +315,7 @@ impl<'v> Flow<'v, '_> {
             }
             O::AddI64Pop | O::SubI64Pop | O::MulI64Pop => {
                 state.pop_two(Type::I64, results, at)?;
-                state.write(uses.slot(op.a()), Type::I64);
+                state.write(op.a(), Type::I64);
             }
             _ => return self.transfer(state, op, at),
         }
@@ -335,7 +326,7 @@ impl<'v> Flow<'v, '_> {
     #[inline(always)]
     fn transfer(&mut self, state: &mut State<'_>, op: Op, at: At) -> Result<Next, Fault> {
         use Opcode as O;
-        let Self { results, uses, is_dynamic, .. } = self;
+        let Self { results, is_dynamic, .. } = self;
         let arguments = if *is_dynamic { KindSet::ANY } else { KindSet::I64 };
         match op.opcode() {
             O::Jmp => return Ok(Next::Jumps),
@@ -352,25 +343,22 @@ impl<'v> Flow<'v, '_> {
                 return Ok(Next::MayJump);
             }
             O::Call => {
-                uses.call(op.argc());
                 pop_arguments(state, op.argc(), arguments, results, at)?;
                 let result = self.result_of(op.long());
                 state.push(result);
             }
             O::TailCall => {
-                uses.tail_call(op.argc());
                 pop_arguments(state, op.argc(), arguments, results, at)?;
                 let result = self.result_of(op.long());
                 self.returns(result, at)?;
                 return Ok(Next::Ends);
             }
             O::CallSffi => {
-                uses.call(op.b());
                 pop_arguments(state, op.b(), KindSet::I64, results, at)?;
                 state.push(Type::I64);
             }
             O::Ret => {
-                let ty = state.read(uses.slot(op.a()), results, at)?;
+                let ty = state.read(op.a(), results, at)?;
                 self.returns(ty, at)?;
                 return Ok(Next::Ends);
             }

@@ -5,7 +5,6 @@ use alloc::vec::Vec;
 use super::error::{Fault, Place};
 use super::kind::{KindSet, Results, Type, Unequal};
 use super::op::{At, offset};
-use super::uses::Uses;
 use crate::alloc_util::sort::sort_by_key;
 use crate::alloc_util::{AllocError, try_push, try_reserve, try_resize};
 
@@ -181,16 +180,14 @@ impl State<'_> {
     pub(super) fn local(
         &mut self,
         local: u16,
-        uses: &mut Uses,
         results: &mut Results,
         at: At,
     ) -> Result<Type, Fault> {
-        let index = usize::from(uses.local(local));
+        let index = usize::from(local);
         let ty = if index < self.locals { self.get(index) } else { Type::NIL };
         if ty.has_value() {
             return Ok(ty);
         }
-        uses.nil_locals = true;
         demand(ty, KindSet::ANY, Place::Local(local), results, (self.function, at))
     }
 

@@ -61,6 +61,8 @@ pub(super) struct Scan {
     pub(super) locals_set: u16,
     /// One more than the last local that is ever named.
     pub(super) locals_named: u16,
+    /// Whether it calls functions or the host.
+    pub(super) has_calls: bool,
     /// Whether it works on objects.
     pub(super) uses_objects: bool,
 }
@@ -120,7 +122,7 @@ impl Scan {
     ) -> Option<()> {
         let Self { ops, jumped_to, jumps, .. } = self;
         let (ops, code) = (ops.get_mut(..pairs.len())?, pairs.as_flattened());
-        let mut uses_objects = false;
+        let (mut has_calls, mut uses_objects) = (false, false);
         let mut at = 0;
         while let Some(place) = ops.get_mut(at) {
             let rest = pairs.get(at..)?.as_flattened();
@@ -139,8 +141,14 @@ impl Scan {
                     jumped_to.insert(target);
                     jumps.push(Jump { at, target });
                 }
-                Class::Calls => calls.function(op.long(), op.argc()).ok()?,
-                Class::CallsHost => calls.host(op.a(), op.b(), offset(at)).ok()?,
+                Class::Calls => {
+                    calls.function(op.long(), op.argc()).ok()?;
+                    has_calls = true;
+                }
+                Class::CallsHost => {
+                    calls.host(op.a(), op.b(), offset(at)).ok()?;
+                    has_calls = true;
+                }
                 Class::Objects => uses_objects = true,
                 Class::Constant => {
                     let is_text = op.opcode() == Opcode::LoadString;
@@ -157,7 +165,7 @@ impl Scan {
         }
         let count = |locals| u16::try_from(locals).unwrap_or(u16::MAX);
         (self.locals_set, self.locals_named) = (count(locals.set), count(locals.named));
-        self.uses_objects = uses_objects;
+        (self.has_calls, self.uses_objects) = (has_calls, uses_objects);
         (at == pairs.len()).then_some(())
     }
 

@@ -28,9 +28,10 @@ use crate::codegen::code::Relocation;
 use crate::codegen::error::CodegenError;
 use crate::codegen::frame::StackPlace;
 use crate::codegen::lowering::{Lowering, Machine};
-use crate::codegen::machine::{MachineAssembler, Register, Shift};
+use crate::codegen::machine::{MachineAssembler, Register};
 use crate::codegen::regalloc::{ClassRegisters, RegisterFile};
 use crate::codegen::unwind::UnwindMachine;
+use crate::format::Arch;
 use crate::ir::interpret::number;
 use crate::ir::{Instruction, Opcode, Scalar};
 
@@ -42,12 +43,16 @@ pub enum Aarch64 {}
 static REGISTERS: RegisterFile = RegisterFile {
     int: ClassRegisters {
         caller_saved: &[8, 9, 10, 11, 12, 13, 14, 15, 7, 6, 5, 4, 3, 2, 1, 0],
+        caller_saved_with_calls: &[8, 9, 10, 11, 12, 13, 14, 15, 7, 6, 5, 4, 3, 2, 1, 0],
         callee_saved: &[19, 20, 21, 22, 23, 24, 25, 26, 27, 28],
         arguments: &[0, 1, 2, 3, 4, 5, 6, 7],
         result: 0,
     },
     float: ClassRegisters {
         caller_saved: &[
+            16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 7, 6, 5, 4, 3, 2, 1, 0,
+        ],
+        caller_saved_with_calls: &[
             16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 7, 6, 5, 4, 3, 2, 1, 0,
         ],
         callee_saved: &[8, 9, 10, 11, 12, 13, 14, 15],
@@ -82,9 +87,8 @@ impl MachineAssembler for Assembler {
     }
 
     #[inline]
-    fn bind(&mut self, label: Label) -> Option<Shift> {
+    fn bind(&mut self, label: Label) {
         Assembler::bind(self, label);
-        None
     }
 
     #[inline]
@@ -148,6 +152,8 @@ impl Machine for Aarch64 {
     type Float = Fpr;
 
     const REGISTERS: &'static RegisterFile = &REGISTERS;
+    const ARCH: Arch = Arch::AARCH64;
+
     const UNWIND: UnwindMachine = UnwindMachine {
         return_address: 30,
         stack_pointer: 31,

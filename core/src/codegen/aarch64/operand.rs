@@ -53,6 +53,11 @@ impl Gpr {
 }
 
 impl Fpr {
+    /// Its DWARF number. Source: DWARF for the Arm 64-bit Architecture (AADWARF64), 4.1 "DWARF register names".
+    pub const fn dwarf_number(self) -> u8 {
+        64 + self.0
+    }
+
     /// The register with this number modulo 32.
     #[inline]
     pub const fn new(number: u8) -> Self {

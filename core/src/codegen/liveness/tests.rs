@@ -89,7 +89,7 @@ fn live_before(instance: &FunctionInstance<'_, '_>, context: bool) -> Vec<BTreeS
             if instruction.opcode.is_call() {
                 after.extend(call_operands(instance, instruction));
             }
-            if context && can_trap(instruction) {
+            if context && Access::of_code(instruction.encode()[0]).has(Access::TRAPS) {
                 after.insert(0);
             }
             has_changed |= after != live[index];

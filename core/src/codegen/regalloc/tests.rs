@@ -9,12 +9,14 @@ use crate::codegen::liveness::tests::{random_function, with_instance};
 const FEW: RegisterFile = RegisterFile {
     int: ClassRegisters {
         caller_saved: &[6, 7, 8],
+        caller_saved_with_calls: &[6, 7, 8],
         callee_saved: &[3, 12],
         arguments: &[7, 6, 2],
         result: 0,
     },
     float: ClassRegisters {
         caller_saved: &[0, 1],
+        caller_saved_with_calls: &[0, 1],
         callee_saved: &[],
         arguments: &[0, 1],
         result: 0,
@@ -24,12 +26,14 @@ const FEW: RegisterFile = RegisterFile {
 const MANY: RegisterFile = RegisterFile {
     int: ClassRegisters {
         caller_saved: &[6, 7, 8, 9, 10, 11],
+        caller_saved_with_calls: &[6, 7, 8, 9, 10, 11],
         callee_saved: &[3, 12, 13, 14, 15],
         arguments: &[7, 6, 2, 1, 8, 9],
         result: 0,
     },
     float: ClassRegisters {
         caller_saved: &[0, 1, 2, 3, 4, 5, 6, 7],
+        caller_saved_with_calls: &[0, 1, 2, 3, 4, 5, 6, 7],
         callee_saved: &[8, 9],
         arguments: &[0, 1, 2, 3],
         result: 0,

@@ -50,13 +50,13 @@ fn trap_sites_state_code_and_line() {
     let a = f.param(I64);
     for number in 0..20 {
         f.location(100 + number as u32, 0, None);
-        f.trap_compare(Condition::Equal, I64, a, number, 50 + number as u32 / 7);
+        f.trap_compare(Condition::Equal, I64, a, number, 50 + number as u32 / 7 * 125);
     }
     f.return_value(I64, a);
     let program = link(&[f.finish().unwrap()], CONTEXT);
     for number in 0..21u64 {
         let got = program.call(0, &[(Scalar::Pointer, 0), (I64, number)], Some(I64));
-        let (code, at) = (50 + number as u32 / 7, 100 + number as u32);
+        let (code, at) = (50 + number as u32 / 7 * 125, 100 + number as u32);
         let expected = if number < 20 { Err(Stop::Trap { code, at }) } else { Ok(number) };
         assert_eq!(got, expected);
     }

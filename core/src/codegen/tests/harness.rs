@@ -59,7 +59,6 @@ pub(super) const CONTEXT: Options = Options {
     tag: 0x1234_5678,
     own_function: None,
     landing_pad: false,
-    level: 0,
     sign_return_address: false,
     source_map: false,
 };

@@ -31,6 +31,14 @@ enum Op {
     /// Behind a branch on the same condition.
     BranchTrap(Condition),
     TrapIf(Condition, bool),
+    /// In front of a jump.
+    TrapJump(Condition, i32),
+    /// A branch by the result of an operation, which is read behind it if the bool says so.
+    ResultBranch(Binary, (Condition, i32), bool),
+    /// As `ResultBranch`, with the second operand loaded from memory.
+    ResultLoaded(Binary, Condition),
+    /// A trap by the result of an operation.
+    ResultTrap(Binary, (Condition, i32)),
     Select(Condition),
     /// By a bool that is kept.
     SelectBool(Condition),
@@ -38,7 +46,8 @@ enum Op {
 
 const TRAP: u32 = 77;
 
-const LINE: u32 = 0x0102_0304;
+/// The place of traps, small and large.
+const LINES: [u32; 2] = [0xff_ffff, 0x0102_0304];
 
 impl Op {
     fn result(self, ty: Scalar) -> Scalar {
@@ -115,6 +124,42 @@ impl Op {
                 f.trap_if(bool, expected, TRAP);
                 f.constant(result, d, 1);
             }
+            Op::TrapJump(condition, number) => {
+                let done = f.label();
+                f.constant(result, d, 1);
+                f.trap_compare(condition, ty, a, number, TRAP);
+                f.jump(done);
+                f.trap(TRAP + 1);
+                f.bind(done);
+            }
+            Op::ResultBranch(binary, (condition, number), is_kept) => {
+                let (computed, taken, done) = (f.local(ty), f.label(), f.label());
+                f.binary(binary, ty, computed, a, b);
+                f.branch(condition, ty, computed, number, taken);
+                f.constant(result, d, 0);
+                f.jump(done);
+                f.bind(taken);
+                f.constant(result, d, 1);
+                if is_kept {
+                    f.compare(condition, ty, d, computed, number);
+                }
+                f.bind(done);
+            }
+            Op::ResultLoaded(binary, condition) => {
+                let (computed, done) = (f.local(ty), f.label());
+                let loaded = reload(f, ty, b);
+                f.binary(binary, ty, computed, a, loaded);
+                f.constant(result, d, 0);
+                f.branch(condition, ty, computed, 0, done);
+                f.constant(result, d, 1);
+                f.bind(done);
+            }
+            Op::ResultTrap(binary, (condition, number)) => {
+                let computed = f.local(ty);
+                f.binary(binary, ty, computed, a, b);
+                f.trap_compare(condition, ty, computed, number, TRAP);
+                f.constant(result, d, 1);
+            }
             Op::Select(condition) => {
                 let bool = f.local(Scalar::Bool);
                 f.compare(condition, ty, bool, a, b);
@@ -140,6 +185,7 @@ impl Op {
                 | Op::BranchLoaded(..)
                 | Op::TrapNumber(..)
                 | Op::TrapLoaded(..)
+                | Op::TrapJump(..)
         )
     }
 }
@@ -238,7 +284,7 @@ fn build(op: Op, ty: Scalar, variant: Variant) -> Vec<u8> {
     if pressure == Pressure::Calls {
         f.call_host("nothing", None, &[]);
     }
-    f.location(LINE, 0, None);
+    f.location(line(variant), 0, None);
     op.emit(&mut f, ty, [d, a, b]);
     f.location(0, 0, None);
     if pressure == Pressure::Calls {
@@ -257,6 +303,10 @@ fn build(op: Op, ty: Scalar, variant: Variant) -> Vec<u8> {
     }
     f.return_value(Scalar::I64, sum);
     f.finish().unwrap()
+}
+
+fn line(variant: Variant) -> u32 {
+    LINES[usize::from(variant.live)]
 }
 
 fn checksum(seed: i64, pressure: Pressure) -> i64 {
@@ -420,7 +470,7 @@ impl Runner {
                     bits
                 }
                 (Err(Stop::Trap { code, .. }), Err(Stop::Trap { code: got, at })) => {
-                    assert_eq!((got, at), (code, LINE), "{}", show());
+                    assert_eq!((got, at), (code, line(variant)), "{}", show());
                     continue;
                 }
                 _ => panic!("{}: {got:?}, not {expected:?}", show()),
@@ -509,8 +559,37 @@ fn comparisons_agree_with_the_interpreter() {
                 Op::TrapNumber(condition, number),
                 Op::BranchLoaded(condition, number),
                 Op::TrapLoaded(condition, number),
+                Op::TrapJump(condition, number),
             ];
             runner.check_all(condition.types().and(crate::ir::TypeSet::NUMBERS), &ops);
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
+fn comparisons_of_results_agree_with_the_interpreter() {
+    let mut runner = Runner::new();
+    for binary in [Binary::Add, Binary::Subtract, Binary::And, Binary::Xor, Binary::Multiply] {
+        for &condition in Condition::ALL {
+            let ops = [
+                Op::ResultBranch(binary, (condition, 0), false),
+                Op::ResultBranch(binary, (condition, 0), true),
+                Op::ResultLoaded(binary, condition),
+                Op::ResultTrap(binary, (condition, 0)),
+            ];
+            let types = condition.types().and(binary.types()).and(crate::ir::TypeSet::NUMBERS);
+            runner.check_all(types, &ops);
+        }
+    }
+    for binary in [Binary::Divide, Binary::Remainder] {
+        for (condition, number) in [(Condition::Equal, 0), (Condition::Less, 2)] {
+            let ops = [
+                Op::ResultBranch(binary, (condition, number), false),
+                Op::ResultBranch(binary, (condition, number), true),
+                Op::ResultTrap(binary, (condition, number)),
+            ];
+            runner.check_all(binary.types(), &ops);
         }
     }
 }

@@ -7,7 +7,7 @@ use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Instruct
 use iced_x86::{OpAccess, OpKind, Register};
 
 use super::harness::{CONTEXT, plain, verified};
-use crate::codegen::unwind::{UnwindOp, UnwindRow, encode_eh_frame};
+use crate::codegen::unwind::{UnwindOp, UnwindRow, UnwindTable};
 use crate::codegen::{CompiledFunction, Options, X64Compiler};
 use crate::ir::{Binary, Condition, FunctionBuilder, Local, Scalar};
 
@@ -280,9 +280,16 @@ fn encoding_leads_back_to_the_rows() {
         let verified = verified(&bytes);
         let code = compiler.compile(&plain(&verified), &Options::default()).unwrap();
         let (address, size) = (0x1234_5678_9abc, u64::from(code.code_size));
-        let mut section = std::vec![0xaa; 8];
-        encode_eh_frame(&machine, code.unwind, address, size, &mut section).unwrap();
-        assert_eq!(decode(&section[8..], address, size), code.unwind);
+        let mut table = UnwindTable::new(machine).unwrap();
+        // The functions of one section share the common record.
+        let places = [(address, size), (address + size + 7, size / 2)];
+        for (address, size) in places {
+            table.add(code.unwind, address as usize, size as usize).unwrap();
+        }
+        let section = table.finish().unwrap();
+        for (number, (address, size)) in places.into_iter().enumerate() {
+            assert_eq!(decode(&section, number, address, size), code.unwind);
+        }
     }
 }
 
@@ -313,22 +320,27 @@ impl Reader<'_> {
     }
 }
 
-/// The rows of the section's FDE.
-fn decode(section: &[u8], address: u64, size: u64) -> Vec<UnwindRow> {
+/// The rows of FDE `number` of the two in a section.
+fn decode(section: &[u8], number: usize, address: u64, size: u64) -> Vec<UnwindRow> {
     let mut reader = Reader(section);
     let cie_len = u32::from_le_bytes(reader.take()) as usize;
     assert_eq!(section[4..8], [0; 4]);
     // Version 1, "zR", code alignment 1, data alignment -8, return address 16, absolute addresses.
     assert_eq!(section[8..17], [1, b'z', b'R', 0, 1, 0x78, 16, 1, 0]);
     assert_eq!(section[17..22], [0x0c, 7, 8, 0x90, 1]);
-    let mut reader = Reader(&section[4 + cie_len..]);
+    let mut start = 4 + cie_len;
+    for _ in 0..number {
+        start += 4 + u32::from_le_bytes(Reader(&section[start..]).take()) as usize;
+    }
+    let mut reader = Reader(&section[start..]);
     let len = u32::from_le_bytes(reader.take()) as usize;
-    assert_eq!(u32::from_le_bytes(reader.take()) as usize, cie_len + 8);
+    assert_eq!(u32::from_le_bytes(reader.take()) as usize, start + 4);
     assert_eq!(u64::from_le_bytes(reader.take()), address);
     assert_eq!(u64::from_le_bytes(reader.take()), size);
     assert_eq!(reader.byte(), 0);
     let rest = len - 4 - 16 - 1;
-    assert_eq!(reader.0[rest..], [0; 4], "a terminator and nothing else");
+    let is_last = number == 1;
+    assert_eq!(reader.0[rest..] == [0; 4], is_last, "a terminator and nothing else");
     reader.0 = &reader.0[..rest];
     let (mut rows, mut offset) = (Vec::new(), 0);
     while !reader.0.is_empty() {

@@ -1,6 +1,5 @@
 //! The assembler: code, labels and relocations in a storage.
 
-use super::label::NIL;
 #[cfg(feature = "alloc")]
 use super::storage::Growing;
 use super::storage::Storage;
@@ -16,11 +15,12 @@ pub struct Assembler<S> {
     /// Bytes of code, at most [`MAX_CODE`](super::label::MAX_CODE). They are counted further when the storage is full.
     pub(super) at: u32,
     /// See [`chain`](super::chain).
-    pub(super) last_jump: u32,
     pub(super) open: u32,
     /// How many there are of each.
     pub(super) labels: u32,
     pub(super) relocations: usize,
+    /// Whether jumps are no longer collected to be relaxed.
+    pub(super) is_settled: bool,
     pub(super) error: Option<AssembleError>,
 }
 
@@ -36,22 +36,20 @@ pub struct Code<'a> {
 impl<S: Storage> Assembler<S> {
     /// An assembler without code.
     pub fn new(storage: S) -> Self {
-        let last_jump = NIL;
-        Self { storage, at: 0, last_jump, open: 0, labels: 0, relocations: 0, error: None }
+        Self { storage, at: 0, open: 0, labels: 0, relocations: 0, is_settled: false, error: None }
     }
 
-    /// Where the next instruction will be, in bytes from the start of the code, below 2^28. What
-    /// was put down before stays where it is from now on.
+    /// Where the next instruction will be, in bytes from the start of the code, below 2^28.
     #[inline]
-    pub fn offset(&mut self) -> u32 {
-        self.last_jump = NIL;
+    pub fn offset(&self) -> u32 {
         self.at
     }
 
     /// Removes code, labels and relocations, and the error. The memory stays.
     pub fn clear(&mut self) {
         (self.at, self.labels, self.relocations) = (0, 0, 0);
-        (self.last_jump, self.open, self.error) = (NIL, 0, None);
+        (self.open, self.error, self.is_settled) = (0, None, false);
+        self.storage.clear();
     }
 
     /// The code.
@@ -79,9 +77,9 @@ impl<S: Storage> Assembler<S> {
 }
 
 #[cfg(feature = "alloc")]
-impl Default for Assembler<Growing> {
+impl<S: Storage + Default> Default for Assembler<S> {
     fn default() -> Self {
-        Self::growing()
+        Self::new(S::default())
     }
 }
 

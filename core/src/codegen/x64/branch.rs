@@ -4,7 +4,7 @@
 
 use super::assembler::Assembler;
 use super::encode::{GprOperand, Imm, Opcode};
-use super::label::{Label, NIL, OpenJump};
+use super::label::Label;
 use super::operand::Cond;
 use super::storage::Storage;
 use crate::codegen::code::Relocation;
@@ -24,10 +24,8 @@ const NOPS: [&[u8]; 9] = [
 ];
 
 impl<S: Storage> Assembler<S> {
-    /// Jumps to `label`. A jump backward is as short as it can be. One forward takes five bytes, or
-    /// two if nothing but plain instructions, at most 127 bytes of them, lie between it and the
-    /// label: none with a label, a relocation or [`offset`](Self::offset) at it. To the next
-    /// instruction, there is no jump at all. Source: "JMP—Jump".
+    /// Jumps to `label`. A jump backward is as short as it can be; one forward takes five bytes, unless the storage
+    /// [relaxes](super::Relaxing) it. Source: "JMP—Jump".
     #[inline]
     pub fn jmp(&mut self, label: Label) {
         self.jump(0xeb, 0xe9, false, label);
@@ -53,12 +51,6 @@ impl<S: Storage> Assembler<S> {
         self.jump_short(0x70 | cond.number(), label);
     }
 
-    /// As [`jcc`](Self::jcc), in six bytes, to where it will [`land`](Self::land).
-    #[inline]
-    pub fn jcc_open(&mut self, cond: Cond) -> OpenJump {
-        self.jump_open(u64::from(0x80 | cond.number()) << 8 | 0x0f)
-    }
-
     /// Jumps to the address in a register or in memory. Source: "JMP—Jump".
     #[inline]
     pub fn jmp_to(&mut self, address: impl GprOperand) {
@@ -74,7 +66,6 @@ impl<S: Storage> Assembler<S> {
     /// Calls `label`. Source: "CALL—Call Procedure".
     #[inline]
     pub fn call(&mut self, label: Label) {
-        self.last_jump = NIL;
         let distance = self.distance(label, self.at + 1, 0);
         self.put_short(0xe8 | u64::from(distance) << 8, 5);
     }
@@ -94,7 +85,6 @@ impl<S: Storage> Assembler<S> {
 
     #[inline(always)]
     fn branch_outside(&mut self, opcode: u8, target: u32) {
-        self.last_jump = NIL;
         let offset = self.at + 1;
         self.relocate(Relocation { offset, kind: RelocKind::Plt32, target, addend: -4 });
         self.put_short(opcode.into(), 5);
@@ -158,7 +148,6 @@ impl<S: Storage> Assembler<S> {
 
     /// Puts down bytes as they are: constants, or what no method is for.
     pub fn bytes(&mut self, bytes: &[u8]) {
-        self.last_jump = NIL;
         self.put_bytes(bytes);
     }
 }

@@ -9,25 +9,16 @@
 //!
 //! 1. The place of a distance in a chain lies in front of the one that leads to it, which ends
 //!    every walk.
-//! 2. `open` is the number of distances in all chains and of those of [`OpenJump`]s, so that none of
-//!    them is forgotten.
-//! 3. `last_jump` is a near jump behind which nothing was put down that depends on where it is: no
-//!    label, no jump, no address, no relocation, and no query of the offset. The code between
-//!    it and the end of code may therefore be moved.
-//! 4. Chains are whole while there is no error. With one, instructions may not have been written,
+//! 2. `open` is the number of distances in all chains, so that none of them is forgotten.
+//! 3. Chains are whole while there is no error. With one, instructions may not have been written,
 //!    so chains are no longer walked: there will be no code.
 //!
-//! The third makes forward jumps short: when the label of `last_jump` is bound within reach, the
-//! code behind it, at most 127 bytes, moves up by the three or four bytes that a short jump saves.
-//! A jump to the next instruction vanishes.
+//! A storage that relaxes jumps collects the references instead ([`relax`](super::relax)) until they are settled.
 
 use super::assembler::Assembler;
-use super::label::{BOUND, Label, LabelState, Labels, NIL, OpenJump};
-use super::storage::Storage;
+use super::label::{BOUND, Label, LabelState, Labels, NIL};
+use super::storage::{Reference, Storage};
 use crate::codegen::assemble_error::AssembleError;
-
-/// The longest distance in one byte.
-const SHORT: u8 = 127;
 
 /// Where a label stands.
 enum Found {
@@ -99,22 +90,22 @@ impl<S: Storage> Assembler<S> {
         0
     }
 
-    /// The first label that something leads to and that is not bound; without one it is a jump that has
-    /// not landed.
+    /// The first label that something leads to and that is not bound.
     #[cold]
     pub(super) fn unbound(&mut self) -> Result<(), AssembleError> {
         let used = self.storage.labels().iter().zip(0..self.labels);
         let mut unbound =
             used.filter(|(state, _)| state.short != BOUND && **state != LabelState::UNUSED);
-        unbound.next().map_or(Err(AssembleError::Unlanded), |(_, label)| {
-            Err(AssembleError::Unbound { label })
-        })
+        unbound.next().map_or(Ok(()), |(_, label)| Err(AssembleError::Unbound { label }))
     }
 
     /// What to write at `site`, four bytes before the last `trailing` ones of an instruction, to
     /// lead to `label`.
     #[inline(always)]
     pub(super) fn distance(&mut self, label: Label, site: u32, trailing: u32) -> u32 {
+        if self.collects() {
+            return self.collect(site, label, Reference::Near(trailing as u8));
+        }
         match self.find(label) {
             Found::At(target) => target.wrapping_sub(site + 4 + trailing),
             Found::Open(state) => self.follow(label, state, site) | trailing << 28,
@@ -131,26 +122,43 @@ impl<S: Storage> Assembler<S> {
         let site = self.at + len;
         let distance = match self.find(label) {
             Found::At(target) => {
-                self.last_jump = NIL;
                 let distance = target.wrapping_sub(self.at + 2).cast_signed();
-                if let Ok(distance) = i8::try_from(distance) {
-                    let distance = u64::from(distance.cast_unsigned());
-                    return self.put_short(u64::from(short) | distance << 8, 2);
+                if i8::try_from(distance).is_ok() {
+                    return self.jump_short(short, label);
                 }
-                target.wrapping_sub(site + 4)
+                match self.collects() {
+                    true => self.collect(site, label, Reference::Near(0)),
+                    false => target.wrapping_sub(site + 4),
+                }
             }
-            Found::Open(state) => {
-                self.last_jump = site;
-                self.follow(label, state, site)
+            Found::Open(_) if self.collects() => {
+                let opcode = len as u8;
+                self.collect(site, label, Reference::Jump { opcode })
             }
+            Found::Open(state) => self.follow(label, state, site),
             Found::Unknown => self.unknown(label),
         };
         self.put_short(opcode | u64::from(distance) << (8 * len), len + 4);
     }
 
+    /// Whether references are collected to be settled.
+    #[inline(always)]
+    fn collects(&self) -> bool {
+        S::RELAXES && !self.is_settled
+    }
+
+    /// Leaves a reference to `label` to be settled.
+    #[inline(always)]
+    fn collect(&mut self, site: u32, label: Label, reference: Reference) -> u32 {
+        if let Err(error) = self.storage.collect(site, label, reference) {
+            self.keep(Err(error));
+        }
+        0
+    }
+
     /// Puts `site` at the end of a chain. Returns what leads to the one before it.
     #[inline(always)]
-    fn follow(&mut self, label: Label, state: LabelState, site: u32) -> u32 {
+    pub(super) fn follow(&mut self, label: Label, state: LabelState, site: u32) -> u32 {
         self.open += 1;
         self.set(label, LabelState { near: site, ..state });
         state.near
@@ -159,11 +167,14 @@ impl<S: Storage> Assembler<S> {
     /// A jump to `label` with a distance of 8 bits, which the caller promises to be enough.
     #[inline]
     pub(super) fn jump_short(&mut self, opcode: u8, label: Label) {
-        let (at, site) = (self.at, self.at + 1);
-        self.last_jump = NIL;
+        let site = self.at + 1;
         let distance = match self.find(label) {
+            Found::At(_) | Found::Open(_) if self.collects() => {
+                self.collect(site, label, Reference::Short);
+                0
+            }
             Found::At(target) => {
-                let distance = i64::from(target) - i64::from(at + 2);
+                let distance = i64::from(target) - i64::from(site + 1);
                 self.fit(site, distance)
             }
             Found::Open(state) => {
@@ -182,7 +193,7 @@ impl<S: Storage> Assembler<S> {
 
     /// `distance` as the byte at `site`, or an error.
     #[inline]
-    fn fit(&mut self, site: u32, distance: i64) -> u8 {
+    pub(super) fn fit(&mut self, site: u32, distance: i64) -> u8 {
         if let Ok(distance) = i8::try_from(distance) {
             return distance.cast_unsigned();
         }
@@ -190,34 +201,15 @@ impl<S: Storage> Assembler<S> {
         0
     }
 
-    /// A jump with an opcode of two bytes for a distance of 32 bits.
-    #[inline(always)]
-    pub(super) fn jump_open(&mut self, opcode: u64) -> OpenJump {
-        let site = self.at + 2;
-        self.last_jump = NIL;
-        self.open += 1;
-        self.put_short(opcode, 6);
-        OpenJump { site }
-    }
-
-    /// Lets a jump lead to the end of the code so far: to what is put down next.
-    #[inline]
-    pub fn land(&mut self, jump: OpenJump) {
-        let distance = self.at.wrapping_sub(jump.site + 4);
-        self.last_jump = NIL;
-        self.open = self.open.wrapping_sub(1);
-        if let Some(place) = self.word_at(jump.site) {
-            *place = distance.to_le_bytes();
-        }
-    }
-
     /// Binds `label` to the end of the code so far: what is put down next is what it leads to.
     #[inline]
     pub fn bind(&mut self, label: Label) {
         match self.find(label) {
-            Found::Open(LabelState::UNUSED) => {
-                self.last_jump = NIL;
+            Found::Open(state) if self.collects() || state == LabelState::UNUSED => {
                 self.set(label, LabelState { near: self.at, short: BOUND });
+                if self.collects() {
+                    self.collect(self.at, label, Reference::Bind);
+                }
             }
             Found::Open(state) if self.error.is_none() => self.bind_used(label, state),
             Found::Open(_) => {}
@@ -229,11 +221,7 @@ impl<S: Storage> Assembler<S> {
     }
 
     #[inline(never)]
-    fn bind_used(&mut self, label: Label, LabelState { mut near, short }: LabelState) {
-        if near == self.last_jump && near != NIL {
-            near = self.shorten(near).unwrap_or(near);
-        }
-        self.last_jump = NIL;
+    fn bind_used(&mut self, label: Label, LabelState { near, short }: LabelState) {
         self.set(label, LabelState { near: self.at, short: BOUND });
         self.close_near(near);
         self.close_short(short);
@@ -272,47 +260,7 @@ impl<S: Storage> Assembler<S> {
     }
 
     #[inline(always)]
-    fn word_at(&mut self, site: u32) -> Option<&mut [u8; 4]> {
+    pub(super) fn word_at(&mut self, site: u32) -> Option<&mut [u8; 4]> {
         self.storage.bytes().get_mut(site as usize..)?.first_chunk_mut()
     }
-
-    /// Makes the jump whose distance is at `site` a short one to the end of the code, if it
-    /// reaches. All code behind it can be moved. Returns the next site of its chain.
-    #[inline]
-    fn shorten(&mut self, site: u32) -> Option<u32> {
-        let (end, at) = (site + 4, self.at);
-        let distance = u8::try_from(at.wrapping_sub(end)).ok().filter(|far| *far <= SHORT)?;
-        let link = u32::from_le_bytes(*self.word_at(site)?);
-        let opcode = *self.storage.bytes().get(site.checked_sub(1)? as usize)?;
-        // A conditional jump has an escape in front, and the condition in both of its opcodes.
-        let (start, short) = match opcode {
-            0xe9 => (site - 1, 0xeb),
-            _ => (site.checked_sub(2)?, opcode & 0x0f | 0x70),
-        };
-        let code = self.storage.bytes().get_mut(start as usize..)?;
-        let [first, second, rest @ ..] = code else { return None };
-        (*first, *second) = (short, distance);
-        shift(rest, (end - start) as usize - 2, usize::from(distance))?;
-        self.at = start + if distance == 0 { 0 } else { 2 + u32::from(distance) };
-        self.open = self.open.wrapping_sub(1);
-        Some(link & NIL)
-    }
-}
-
-/// Moves `len` bytes that begin at `from` to the start of `bytes`.
-#[inline]
-fn shift(bytes: &mut [u8], from: usize, len: usize) -> Option<()> {
-    const STEP: usize = 16;
-    let whole = bytes.get_mut(..from + len.next_multiple_of(STEP));
-    let Some(bytes) = whole else {
-        // Near the end of the room.
-        bytes.get_mut(..from + len)?.copy_within(from.., 0);
-        return Some(());
-    };
-    // What a step overwrites beyond its own bytes, none of the later ones reads.
-    for to in (0..len).step_by(STEP) {
-        let step: [u8; STEP] = *bytes.get(to + from..)?.first_chunk()?;
-        *bytes.get_mut(to..)?.first_chunk_mut()? = step;
-    }
-    Some(())
 }

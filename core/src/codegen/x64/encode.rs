@@ -8,7 +8,7 @@
 //! Facts: Intel SDM volume 2, chapter 2.1 (instruction format) and 2.2.1 (REX prefixes).
 
 use super::assembler::Assembler;
-use super::label::{MAX_CODE, NIL};
+use super::label::MAX_CODE;
 use super::operand::{Gpr, GprOrStack, Mem, Rip, Scale, Width, Xmm, XmmOrMem, sealed::Sealed};
 use super::storage::Storage;
 use crate::codegen::assemble_error::AssembleError;
@@ -220,7 +220,6 @@ impl Operand for Rip {
         site: u32,
         trailing: u32,
     ) -> i32 {
-        asm.last_jump = NIL;
         match self {
             Rip::Label(label) => asm.distance(label, site, trailing).cast_signed(),
             Rip::Symbol { target, addend } => {

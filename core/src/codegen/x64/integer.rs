@@ -4,7 +4,6 @@
 
 use super::assembler::Assembler;
 use super::encode::{Address, GprOperand, Imm, Opcode, Operand};
-use super::label::NIL;
 use super::operand::{Cond, Full, Gpr, Narrow, W32, W64, Wide, Width};
 use super::row::{Alu, Shift, Unary};
 use super::source::{Count, Destination, Family, Source};
@@ -84,7 +83,6 @@ impl<S: Storage> Assembler<S> {
     /// `Abs64`. Source: "MOV—Move".
     #[inline]
     pub fn mov_symbol(&mut self, register: Gpr, target: u32, addend: i64) {
-        self.last_jump = NIL;
         let offset = self.at + 2;
         self.relocate(Relocation { offset, kind: RelocKind::Abs64, target, addend });
         self.emit_long(Opcode::one(0xb8).width(W64), register, 0);

@@ -20,14 +20,6 @@ impl Labels {
     }
 }
 
-/// A jump whose place to lead to is given later: a label that is used once, without an entry anywhere.
-#[derive(Debug)]
-#[must_use = "there is no code until it has landed"]
-pub struct OpenJump {
-    /// Where its distance is.
-    pub(super) site: u32,
-}
-
 /// The state of a label: an entry of the storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LabelState {

@@ -20,15 +20,16 @@ use crate::codegen::code::Relocation;
 use crate::codegen::error::CodegenError;
 use crate::codegen::frame::StackPlace;
 use crate::codegen::lowering::{Lowering, Machine};
-use crate::codegen::machine::{MachineAssembler, Register, Shift};
+use crate::codegen::machine::{Cut, MachineAssembler, Register};
 use crate::codegen::regalloc::{ClassRegisters, RegisterFile};
 use crate::codegen::unwind::UnwindMachine;
 use crate::codegen::x64::assembler::Assembler;
 use crate::codegen::x64::label::{Label, Labels};
 use crate::codegen::x64::operand::Mem;
 use crate::codegen::x64::operand::{Float, Gpr, W64, Xmm};
-use crate::codegen::x64::storage::Growing;
+use crate::codegen::x64::relax::Relaxing;
 use crate::codegen::x64::storage::Storage;
+use crate::format::Arch;
 use crate::ir::interpret::number;
 use crate::ir::{Instruction, Opcode, Scalar};
 
@@ -40,12 +41,15 @@ pub enum X64 {}
 static REGISTERS: RegisterFile = RegisterFile {
     int: ClassRegisters {
         caller_saved: &[6, 7, 8, 9, 10, 11],
+        // Those of the first arguments stay free for calls.
+        caller_saved_with_calls: &[11, 10, 9, 8, 7, 6],
         callee_saved: &[3, 14, 15, 12, 13],
         arguments: &[7, 6, 2, 1, 8, 9],
         result: 0,
     },
     float: ClassRegisters {
         caller_saved: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],
+        caller_saved_with_calls: &[13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0],
         callee_saved: &[],
         arguments: &[0, 1, 2, 3, 4, 5, 6, 7],
         result: 0,
@@ -55,7 +59,7 @@ static REGISTERS: RegisterFile = RegisterFile {
 /// A function that is being lowered to x86-64.
 pub(super) type Lower<'c, 'i> = Lowering<'c, 'i, X64>;
 
-impl MachineAssembler for Assembler<Growing> {
+impl MachineAssembler for Assembler<Relaxing> {
     type Label = Label;
     type Labels = Labels;
 
@@ -78,11 +82,12 @@ impl MachineAssembler for Assembler<Growing> {
     }
 
     #[inline]
-    fn bind(&mut self, label: Label) -> Option<Shift> {
-        let (before, jump) = (self.at, self.last_jump);
+    fn bind(&mut self, label: Label) {
         Assembler::bind(self, label);
-        let by = before.saturating_sub(self.at);
-        (by > 0).then(|| Shift { from: jump.saturating_add(4), by })
+    }
+
+    fn settle(&mut self) -> &[Cut] {
+        Assembler::settle(self)
     }
 
     #[inline]
@@ -132,11 +137,13 @@ impl<S: Storage> Register<Assembler<S>> for Xmm {
 }
 
 impl Machine for X64 {
-    type Assembler = Assembler<Growing>;
+    type Assembler = Assembler<Relaxing>;
     type Int = Gpr;
     type Float = Xmm;
 
     const REGISTERS: &'static RegisterFile = &REGISTERS;
+    const ARCH: Arch = Arch::X86_64;
+
     const UNWIND: UnwindMachine = UnwindMachine {
         return_address: 16,
         stack_pointer: 7,
@@ -253,10 +260,7 @@ impl Lower<'_, '_> {
             Opcode::CallIndirect => self.call_indirect(i),
             Opcode::ReturnCall | Opcode::ReturnCallIndirect => self.tail_call(i),
             Opcode::ReturnNone => self.leave_and_return(),
-            Opcode::Trap => {
-                let trap = self.trap(i.imm.cast_unsigned());
-                self.asm.jmp(trap);
-            }
+            Opcode::Trap => self.trap_here(i.imm.cast_unsigned()),
             Opcode::SlotAddress => self.slot_address(i),
             Opcode::DataAddress => self.data_address(i),
             Opcode::FunctionAddress => self.function_address(i),

@@ -48,6 +48,21 @@ registers! {
 }
 
 impl Gpr {
+    /// Its DWARF number. Source: System V ABI, AMD64 supplement, figure 3.36.
+    pub const fn dwarf_number(self) -> u8 {
+        match self {
+            Gpr::Rax => 0,
+            Gpr::Rdx => 1,
+            Gpr::Rcx => 2,
+            Gpr::Rbx => 3,
+            Gpr::Rsi => 4,
+            Gpr::Rdi => 5,
+            Gpr::Rbp => 6,
+            Gpr::Rsp => 7,
+            other => other.number(),
+        }
+    }
+
     /// The register as an index; `None` for the stack pointer.
     #[inline]
     pub const fn index(self) -> Option<Index> {

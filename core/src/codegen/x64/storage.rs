@@ -3,13 +3,16 @@
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
-use super::label::{LabelState, MAX_CODE};
+use super::label::{Label, LabelState, MAX_CODE};
 use super::operand::sealed::Sealed;
 use crate::codegen::assemble_error::AssembleError;
 use crate::codegen::code::Relocation;
 
 /// Three arrays of which the assembler fills the front. It counts itself what is in use.
 pub trait Storage: Sealed {
+    /// Whether references to labels are collected until [`Relaxing`](super::Relaxing) settles them.
+    const RELAXES: bool = false;
+
     /// Room for code, less than 256 MiB.
     fn bytes(&mut self) -> &mut [u8];
 
@@ -42,6 +45,34 @@ pub trait Storage: Sealed {
     ///
     /// There is no more; nothing has changed.
     fn grow_relocations(&mut self, count: usize) -> Result<(), AssembleError>;
+
+    /// Forgets what it has collected, but not the memory.
+    fn clear(&mut self) {}
+
+    /// Collects a label that is bound at `site`, or a reference to it whose distance is there.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory.
+    fn collect(&mut self, _: u32, _: Label, _: Reference) -> Result<(), AssembleError> {
+        Ok(())
+    }
+}
+
+/// What [`Storage::collect`] collects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// A label is bound.
+    Bind,
+    /// A jump with a distance of 8 bits.
+    Short,
+    /// A jump forward with a distance of 32 bits, which may become a shorter one.
+    Jump {
+        /// Bytes of the opcode.
+        opcode: u8,
+    },
+    /// A distance of 32 bits, four bytes before the last so many ones of its instruction.
+    Near(u8),
 }
 
 fn front<'a>(
@@ -118,8 +149,7 @@ pub struct Fixed<'a> {
 
 impl<'a> Fixed<'a> {
     /// Room for code, and for as many labels and relocations as there will be; what is in it does
-    /// not matter. Six bytes more than the code are always enough, because a forward jump can be
-    /// that much longer until its label is bound. All of `bytes` may be overwritten.
+    /// not matter. All of `bytes` may be overwritten.
     pub fn new(
         bytes: &'a mut [u8],
         labels: &'a mut [LabelState],

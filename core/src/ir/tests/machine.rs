@@ -9,7 +9,7 @@ use std::vec::Vec;
 use super::super::*;
 use crate::codegen::code::Relocation;
 use crate::codegen::tests::harness::{Link, VENEER};
-use crate::codegen::{NativeCompiler, Options, TRAP_HOOK};
+use crate::codegen::{NativeOptimizingCompiler, Options, TRAP_HOOK};
 use crate::memory::code_alloc::{CodeMemory, ExecutableBlock, Request};
 
 std::thread_local! {
@@ -37,7 +37,7 @@ pub(super) struct Machine<'t> {
     /// The optimisation level.
     pub(super) level: u8,
     memory: CodeMemory,
-    compiler: NativeCompiler,
+    compiler: NativeOptimizingCompiler,
 }
 
 /// Callable code.
@@ -50,7 +50,7 @@ pub(super) type Outcome = Result<u64, Stop>;
 
 impl<'t> Machine<'t> {
     pub(super) fn new(templates: BTreeMap<&'t str, Verified<'t>>) -> Self {
-        let (memory, compiler) = (CodeMemory::default(), NativeCompiler::new());
+        let (memory, compiler) = (CodeMemory::default(), NativeOptimizingCompiler::new());
         let (host, program) = (BTreeMap::new(), Vec::new());
         Self { templates, host, program, level: 0, memory, compiler }
     }
@@ -67,8 +67,8 @@ impl<'t> Machine<'t> {
             let verified = &self.templates[next.0.as_str()];
             let given: Vec<Argument> = next.1.iter().map(|&scalar| scalar.into()).collect();
             let instance = verified.instance(Arguments::new(&given).unwrap()).unwrap();
-            let options = Options { level: self.level, ..Options::default() };
-            let made = self.compiler.compile(&instance, &options).unwrap();
+            let made = self.compiler.compile(&instance, &Options::DEFAULT, self.level, &|_| None);
+            let made = made.unwrap();
             code.resize(code.len().next_multiple_of(made.align as usize), 0xcc);
             places.insert(next.clone(), code.len());
             for relocation in made.relocations {

@@ -108,6 +108,8 @@ impl Drop for OneStub {
     }
 }
 
+impl crate::codegen::registry::CodeRegistry for Stubs {}
+
 impl LoadObserver for Stubs {
     fn on_load(&self, _: &[u8], _: &crate::link::Module<'_>) -> crate::alloc_util::AttachResult {
         Ok(None)

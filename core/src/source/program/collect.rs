@@ -8,6 +8,7 @@ impl<'p> Program<'p, '_> {
         for number in 0..count(self.sources) {
             self.declare(number);
         }
+        self.check_cycles();
         for number in 0..count(self.sources) {
             self.import(number);
         }
@@ -191,7 +192,7 @@ impl<'p> Program<'p, '_> {
     }
 
     /// A module whose name is the path, or ends with it, or ends the path.
-    fn find_module(&self, path: &[u32]) -> Option<u32> {
+    pub(super) fn find_module(&self, path: &[u32]) -> Option<u32> {
         if path.is_empty() {
             return None;
         }

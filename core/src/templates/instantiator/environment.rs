@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::JitInstantiator;
 use crate::alloc_util::{try_concat, try_copy_bytes, try_push};
+use crate::codegen::registry::FunctionTables;
 use crate::link::{Name, ShortName};
 use crate::templates::code_cache::{self, TargetName};
 use crate::templates::compiler::{
@@ -29,6 +30,8 @@ pub(super) struct CompileEnvironment<'j> {
     targets: Vec<ResolvedTarget>,
     /// The declared signature of the code.
     pub(super) signature: Box<[u8]>,
+    /// The declared unwind rows and lines of the code.
+    pub(super) tables: FunctionTables,
     /// The reason of the last [`CompileError::Needs`].
     failure: Option<InstantiateError>,
 }
@@ -42,7 +45,8 @@ struct ResolvedTarget {
 
 impl<'j> CompileEnvironment<'j> {
     pub(super) fn new(jit: &'j JitInstantiator, symbol: &'j Name) -> Self {
-        Self { jit, symbol, targets: Vec::new(), signature: Box::default(), failure: None }
+        let (signature, tables) = (Box::default(), FunctionTables::default());
+        Self { jit, symbol, targets: Vec::new(), signature, tables, failure: None }
     }
 
     /// The code cache record of the compiled code.
@@ -200,6 +204,18 @@ impl Environment for CompileEnvironment<'_> {
 
     fn declare_signature(&mut self, signature: Box<[u8]>) {
         self.signature = signature;
+    }
+
+    fn needs_lines(&self) -> bool {
+        self.jit.observer.as_ref().is_some_and(|observer| observer.needs_lines())
+    }
+
+    fn declare_tables(&mut self, tables: FunctionTables) {
+        self.tables = tables;
+    }
+
+    fn needs_tables(&self) -> bool {
+        self.jit.observer.is_some()
     }
 
     fn signature(&self, target: Target) -> Option<&[u8]> {

@@ -7,6 +7,7 @@ use core::time::Duration;
 use super::environment::{CompileEnvironment, InstanceRequest};
 use super::{JitConfig, JitInstantiator};
 use crate::alloc_util::TryArc;
+use crate::codegen::registry::{GeneratedCode, GeneratedFunction};
 use crate::link::{Name, ShortName, host_arch};
 use crate::memory::{sleep, thread_id, yield_now};
 use crate::templates::code_cache;
@@ -285,13 +286,20 @@ impl Instantiation<'_> {
         }
         let address = |target| environment.address(target);
         let block = publish(&self.jit.memory, host_arch(), compiled, address)?;
-        let code = block.address()..block.address() + block.len();
-        let observer = self.jit.observer.as_ref();
-        let registration =
-            observer.map_or(Ok(None), |observer| observer.made(&self.symbol, code))?;
-        let (symbol, signature) = (self.symbol.clone(), environment.signature);
-        let code_len = compiled.code.len();
-        let data = InstanceData { symbol, _registration: registration, block, code_len, signature };
+        let range = block.address()..block.address() + block.len();
+        let CompileEnvironment { signature, tables, .. } = environment;
+        let (mut registration, mut made) = (None, None);
+        if let Some(observer) = &self.jit.observer {
+            let (name, code) = (&*self.symbol, tables.code(&range));
+            let (file, lines) = (tables.file(), tables.lines());
+            let functions = &[GeneratedFunction { name, code, file, lines }];
+            let (block, eh_frame) = (range.clone(), tables.eh_frame(range.start)?);
+            registration = observer.register(GeneratedCode { block, functions, eh_frame })?;
+            made = observer.made(&self.symbol, range)?;
+        }
+        let (symbol, code_len) = (self.symbol.clone(), compiled.code.len());
+        let _registrations = [made, registration];
+        let data = InstanceData { symbol, _registrations, block, code_len, signature };
         Ok(Instance(TryArc::new(data)?))
     }
 

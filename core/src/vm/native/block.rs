@@ -2,7 +2,7 @@
 //!
 //! Its layout is that of [`abi::Shared`](crate::bytecode::translate::abi::Shared): a header, then a word for each
 //! function, the address of its code. The words change while other threads run; all else is written
-//! before anybody else knows of the block.
+//! before another thread has the address of the block.
 #![allow(unsafe_code)]
 
 use alloc::alloc::{Layout, alloc_zeroed, dealloc};
@@ -85,7 +85,7 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout, and nobody borrows it any more.
+        // SAFETY: allocated with this layout, and no borrow of it is left.
         unsafe { dealloc(self.header.as_ptr().cast(), self.layout) };
     }
 }

@@ -4,7 +4,6 @@
 use core::mem::{MaybeUninit, offset_of, transmute};
 use core::ptr;
 use core::slice;
-use core::sync::atomic::{AtomicPtr, Ordering};
 
 use arrayvec::ArrayVec;
 
@@ -14,7 +13,7 @@ use crate::bytecode::instruction::Instruction;
 use crate::bytecode::interpret::StackSpace;
 use crate::bytecode::translate::abi::{self, MAX_ARGUMENTS, REGISTER_ARGUMENTS, trap_code};
 use crate::trap::bytecode::{Cause, Trap, ValueError};
-use crate::vm::{TrapHook, stack};
+use crate::vm::stack;
 
 /// The arguments of a function that are not passed in registers.
 type OtherArguments = [MaybeUninit<u64>; MAX_ARGUMENTS - REGISTER_ARGUMENTS];
@@ -106,23 +105,6 @@ impl Context {
             _ => Cause::Host(native.signals().take_error().unwrap_or(1)),
         };
         Some(Trap { cause, function, at })
-    }
-}
-
-/// The trap hook. It is no lock, which a child process could inherit in the locked state.
-#[derive(Debug, Default)]
-pub(super) struct Hook(AtomicPtr<()>);
-
-impl Hook {
-    pub(super) fn set(&self, hook: Option<TrapHook>) {
-        let place = hook.map_or(ptr::null_mut(), |hook| hook as *mut ());
-        self.0.store(place, Ordering::Release);
-    }
-
-    pub(super) fn get(&self) -> Option<TrapHook> {
-        let place = self.0.load(Ordering::Acquire);
-        // SAFETY: null, which is `None`, or the function that `set` has stored.
-        unsafe { transmute::<*mut (), Option<TrapHook>>(place) }
     }
 }
 

@@ -7,6 +7,7 @@ use crate::bytecode::instruction::Instruction as I;
 use crate::bytecode::testing::{code, function};
 use crate::bytecode::verify::Verifier;
 use crate::memory::testing::{End, in_child};
+use crate::trap::bytecode::DEFAULT_BUDGET;
 
 const STACK_SPACE: StackSpace =
     StackSpace { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };

@@ -11,6 +11,7 @@ use crate::bytecode::testing::{
 };
 use crate::bytecode::verify::Verifier;
 use crate::testing::scale;
+use crate::trap::bytecode::DEFAULT_BUDGET;
 
 const STACK_SPACE: StackSpace =
     StackSpace { depth: MAX_DEPTH, budget: DEFAULT_BUDGET, stack_end: 0 };

@@ -12,8 +12,8 @@ use smf_core::format::template::{Template, Templates};
 use smf_core::format::{Arch, SectionKind};
 use smf_core::link::TRAP_HOOK;
 use smf_core::templates::{
-    CompileError, CompileRequest, Compiled, Compiler, Environment, IrBodies, PrecompiledBodies,
-    Target,
+    Aarch64Bodies, CompileError, CompileRequest, Compiled, Compiler, Environment,
+    PrecompiledBodies, Target, X64Bodies,
 };
 #[cfg(feature = "source")]
 use smf_core::templates::{RecordBodies, SourceBodies};
@@ -231,8 +231,10 @@ impl Instantiator<'_, '_> {
                 format!("the template has {taken} type parameters, and {given} types are given");
             return Err(Failure::Compile(CompileError::because(why)));
         }
-        let (ir, precompiled) = (IrBodies::new(), PrecompiledBodies);
-        let mut compilers: Vec<&dyn Compiler> = vec![&precompiled, &ir];
+        let (x64, aarch64) = (X64Bodies::new(), Aarch64Bodies::new());
+        // Each refuses the other machines.
+        let ir: &dyn Compiler = if self.arch == Arch::AARCH64 { &aarch64 } else { &x64 };
+        let mut compilers: Vec<&dyn Compiler> = vec![&PrecompiledBodies, ir];
         #[cfg(feature = "source")]
         let (text, records) = (SourceBodies::new(), RecordBodies::new());
         #[cfg(feature = "source")]

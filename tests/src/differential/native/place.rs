@@ -1,7 +1,9 @@
 //! Machine code of a program in executable memory.
 
 use smf_core::codegen::code::Relocation;
-use smf_core::codegen::{CodegenError, NativeCompiler, Options, TRAP_HOOK, TrapConvention};
+use smf_core::codegen::{
+    CodegenError, NativeOptimizingCompiler, Options, TRAP_HOOK, TrapConvention,
+};
 use smf_core::format::RelocKind;
 use smf_core::ir::{CalleeKind, FunctionInstance};
 use smf_core::link::aarch64::{Operand, patch};
@@ -39,14 +41,14 @@ impl PlacedProgram {
         memory: &CodeMemory,
         host: impl Fn(&str) -> Option<u64>,
     ) -> Result<Self, String> {
-        let (mut compiler, mut unplaced, mut code_size) = (NativeCompiler::new(), Vec::new(), 0);
+        let (mut compiler, mut unplaced, mut code_size) =
+            (NativeOptimizingCompiler::new(), Vec::new(), 0);
         // The largest alignment of read-only data, in front of the first function too.
         let (mut next, mut most) = (0, 16);
         for (function, tag) in functions.iter().zip(0..) {
-            let options =
-                Options { level, traps, tag, own_function: Some(tag), ..Options::default() };
+            let options = Options { traps, tag, own_function: Some(tag), ..Options::default() };
             let lookup = |index: u32| functions.get(index as usize).map(FunctionInstance::body);
-            let code = compiler.compile_in_program(function, &options, &lookup);
+            let code = compiler.compile(function, &options, level, &lookup);
             let code = code.map_err(|error: CodegenError| error.to_string())?;
             let align = code.align as usize;
             let offset = usize::next_multiple_of(next, align);

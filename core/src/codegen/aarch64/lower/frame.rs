@@ -10,6 +10,7 @@
 use arrayvec::ArrayVec;
 
 use super::Lower;
+use crate::alloc_util::sort::sort_by_key;
 use crate::codegen::aarch64::immediate::Imm12;
 use crate::codegen::aarch64::memory::{Mem, PairMode};
 use crate::codegen::aarch64::operand::{Cond, Fpr, Gpr, Width};
@@ -26,9 +27,6 @@ const PAGE: u32 = 4096;
 /// one does not reach.
 const MANY_INSTRUCTIONS: usize = 200_000;
 
-/// DWARF number of v0. Source: DWARF for the Arm 64-bit Architecture (AADWARF64), 4.1 "DWARF register names".
-const DWARF_V0: u8 = 64;
-
 /// A callee-saved register.
 #[derive(Clone, Copy)]
 enum Saved {
@@ -40,7 +38,7 @@ impl Saved {
     fn dwarf(self) -> u8 {
         match self {
             Self::Int(number) => number,
-            Self::Float(number) => DWARF_V0 + number,
+            Self::Float(number) => Fpr::new(number).dwarf_number(),
         }
     }
 }
@@ -211,7 +209,7 @@ impl Lower<'_, '_> {
     /// Puts down the trap sites, those of one code together: the code goes to x16, the place to x17.
     pub(super) fn trap_sites(&mut self) {
         let mut traps = core::mem::take(&mut self.buffers.traps);
-        traps.sort_unstable_by_key(|site| (site.code, site.at));
+        sort_by_key(&mut traps, |site| (site.code, site.at));
         let mut exit = None;
         let mut known = None;
         for site in &traps {

@@ -79,7 +79,8 @@ impl Lower<'_, '_> {
             self.move_place(Gpr::Rax, address, Scalar::Pointer);
         }
         self.pass_in_registers(&arguments);
-        self.leave();
+        // No argument is in r11.
+        self.leave(Gpr::R11);
         match (is_indirect, self.is_own(&callee)) {
             (true, _) => self.asm.jmp_to(Gpr::Rax),
             (false, true) => self.asm.jmp(self.start),

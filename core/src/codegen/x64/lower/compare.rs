@@ -74,8 +74,7 @@ impl Lower<'_, '_> {
             }
             (Opcode::TrapIf(expected), _) if next.a == local => {
                 self.take_next();
-                let trap = self.trap(next.imm.cast_unsigned());
-                self.jump_on(outcome.when(expected), trap);
+                self.trap_on(outcome.when(expected), &next);
             }
             (Opcode::Select, Outcome::When(cond)) if next.b == local => {
                 let Some(scalar) = self.instance.scalar(next.type_code) else { return false };
@@ -111,6 +110,10 @@ impl Lower<'_, '_> {
 
     pub(super) fn branch(&mut self, i: &Instruction, scalar: Scalar, condition: Condition) {
         let outcome = self.flags(i, [i.a, i.b], scalar, condition);
+        self.branch_on(outcome, i);
+    }
+
+    fn branch_on(&mut self, outcome: Outcome, i: &Instruction) {
         self.jump_to_target(outcome, i);
         // Where the branch is not taken, the same condition does not trap.
         while self.peek().is_some_and(|next| is_trap_of(i, &next)) {
@@ -119,9 +122,70 @@ impl Lower<'_, '_> {
     }
 
     pub(super) fn trap_compare(&mut self, i: &Instruction, scalar: Scalar, condition: Condition) {
-        let trap = self.trap(i.imm.cast_unsigned());
         let outcome = self.flags(i, [i.a, i.b], scalar, condition);
-        self.jump_on(outcome, trap);
+        self.trap_on(outcome, i);
+    }
+
+    /// Traps on `outcome`. A jump that follows takes its inverse, and the trap site comes behind it.
+    fn trap_on(&mut self, outcome: Outcome, i: &Instruction) {
+        let trap = self.trap(i.imm.cast_unsigned());
+        match self.peek() {
+            Some(next) if next.opcode == Opcode::Jump => {
+                self.take_next();
+                self.jump_to_target(outcome.inverted(), &next);
+                self.last_trap_site();
+                self.has_jumped = true;
+            }
+            _ => self.jump_on(outcome, trap),
+        }
+    }
+
+    /// Lowers the next instruction if it is a branch or trap by the sign of `local`, or by whether it is 0, which the flags
+    /// say. The carry and the overflow do not count.
+    pub(super) fn fuse_with_zero(&mut self, local: u16, scalar: Scalar) {
+        let Some(next) = self.peek() else { return };
+        let (Opcode::Branch(condition) | Opcode::TrapCompare(condition)) = next.opcode else {
+            return;
+        };
+        let is_of_it = next.a == local && self.instance.scalar(next.type_code) == Some(scalar);
+        if !is_of_it || !next.immediate || next.number() != 0 {
+            return;
+        }
+        let cond = match (condition, scalar.is_signed()) {
+            (Condition::Equal, _) => Cond::E,
+            (Condition::NotEqual, _) => Cond::Ne,
+            (Condition::Less, true) => Cond::S,
+            (Condition::GreaterEqual, true) => Cond::Ns,
+            _ => return,
+        };
+        self.take_next();
+        self.by_flags(Outcome::When(cond), &next);
+    }
+
+    /// Lowers the next instruction if it is a branch or trap by the comparison of `local`, whose value is in `register`, with
+    /// a number, and nothing else reads it.
+    pub(super) fn compare_result(&mut self, local: u16, register: Gpr, scalar: Scalar) -> bool {
+        let Some(next) = self.peek() else { return false };
+        let (Opcode::Branch(condition) | Opcode::TrapCompare(condition)) = next.opcode else {
+            return false;
+        };
+        let is_of_it = next.a == local && self.instance.scalar(next.type_code) == Some(scalar);
+        if !is_of_it || !next.immediate || !self.dies_at(local, self.index.saturating_add(1)) {
+            return false;
+        }
+        self.take_next();
+        let right = self.right(&next, next.b, scalar);
+        self.compare_places(scalar, register.into(), right);
+        self.by_flags(Outcome::When(cond_of(condition, scalar)), &next);
+        true
+    }
+
+    /// Lowers a branch or conditional trap whose outcome is known.
+    fn by_flags(&mut self, outcome: Outcome, i: &Instruction) {
+        match i.opcode {
+            Opcode::Branch(_) => self.branch_on(outcome, i),
+            _ => self.trap_on(outcome, i),
+        }
     }
 
     /// Lowers a branch or trap by the comparison of a loaded integer with a number. A bool may be any byte in memory.
@@ -146,13 +210,7 @@ impl Lower<'_, '_> {
             4 => self.asm.cmp(W32, place, next.number()),
             _ => self.asm.cmp(W64, place, next.number()),
         }
-        let outcome = Outcome::When(cond_of(condition, scalar));
-        if next.opcode == Opcode::Branch(condition) {
-            self.jump_to_target(outcome, next);
-        } else {
-            let trap = self.trap(next.imm.cast_unsigned());
-            self.jump_on(outcome, trap);
-        }
+        self.by_flags(Outcome::When(cond_of(condition, scalar)), next);
         true
     }
 
@@ -162,9 +220,8 @@ impl Lower<'_, '_> {
     }
 
     pub(super) fn trap_if(&mut self, i: &Instruction, expected: bool) {
-        let trap = self.trap(i.imm.cast_unsigned());
         self.test_bool(i.a);
-        self.jump_on(Outcome::When(Cond::Ne).when(expected), trap);
+        self.trap_on(Outcome::When(Cond::Ne).when(expected), i);
     }
 
     fn test_bool(&mut self, local: u16) {

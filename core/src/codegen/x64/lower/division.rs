@@ -48,7 +48,9 @@ impl Lower<'_, '_> {
 
     fn finish(&mut self, i: &Instruction, scalar: Scalar, result: Gpr) {
         self.extend(result, scalar);
-        self.set(i.a, result);
+        if !self.compare_result(i.a, result, scalar) {
+            self.set(i.a, result);
+        }
     }
 
     /// Divides `rax`. What is narrower than 32 bits has no quotient that does not fit.
@@ -75,11 +77,6 @@ impl Lower<'_, '_> {
         self.bind(done);
     }
 
-    fn always_traps(&mut self) {
-        let trap = self.trap(DIVISION_BY_ZERO);
-        self.asm.jmp(trap);
-    }
-
     fn divide_unsigned_by(
         &mut self,
         i: &Instruction,
@@ -89,7 +86,7 @@ impl Lower<'_, '_> {
     ) {
         let left = self.place(i.b);
         if divisor == 0 {
-            return self.always_traps();
+            return self.trap_here(DIVISION_BY_ZERO);
         }
         if divisor.is_power_of_two() {
             return self.divide_by_power(i, scalar, divisor, is_quotient);
@@ -180,7 +177,7 @@ impl Lower<'_, '_> {
         let left = self.place(i.b);
         let magnitude = divisor.unsigned_abs();
         match magnitude {
-            0 => return self.always_traps(),
+            0 => return self.trap_here(DIVISION_BY_ZERO),
             1 => {
                 if !is_quotient {
                     return self.constant(i.a, scalar, 0);

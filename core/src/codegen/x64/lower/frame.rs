@@ -1,10 +1,12 @@
 //! Prologue, epilogue and trap sites.
 
 use super::Lower;
+use crate::codegen::lowering::{TrapExits, TrapSite};
 use crate::codegen::options::{TRAP_HOOK, TrapConvention};
 use crate::codegen::regalloc::Location;
 use crate::codegen::unwind::UnwindOp;
-use crate::codegen::x64::operand::{Cond, Gpr, Mem, Rip, W64};
+use crate::codegen::x64::label::Label;
+use crate::codegen::x64::operand::{Cond, Gpr, Mem, Rip, W8, W32, W64};
 use crate::ir::{Opcode, STACK_LIMIT, Scalar};
 
 /// The callee-saved registers that hold locals, in the order in which they are pushed.
@@ -13,20 +15,9 @@ const SAVED: [Gpr; 5] = [Gpr::Rbx, Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
 /// Frames that are larger touch every page in order, so that the guard page of the stack is not skipped.
 const PAGE: u32 = 4096;
 
-/// DWARF number of a register. Source: System V ABI, AMD64 supplement, figure 3.36.
-fn dwarf(register: Gpr) -> u8 {
-    match register {
-        Gpr::Rax => 0,
-        Gpr::Rdx => 1,
-        Gpr::Rcx => 2,
-        Gpr::Rbx => 3,
-        Gpr::Rsi => 4,
-        Gpr::Rdi => 5,
-        Gpr::Rbp => 6,
-        Gpr::Rsp => 7,
-        other => other.number(),
-    }
-}
+/// The greatest code and place of a trap that fit one register of 32 bits.
+const MAX_PACKED_CODE: u32 = 0xff;
+const MAX_PACKED_PLACE: u32 = 0xff_ffff;
 
 impl Lower<'_, '_> {
     fn saved(&self) -> impl DoubleEndedIterator<Item = Gpr> + use<> {
@@ -35,7 +26,7 @@ impl Lower<'_, '_> {
     }
 
     fn define_cfa(&mut self, register: Gpr, offset: u32) {
-        self.row(UnwindOp::DefineCfa { register: dwarf(register), offset });
+        self.row(UnwindOp::DefineCfa { register: register.dwarf_number(), offset });
     }
 
     pub(super) fn enter(&mut self) {
@@ -49,13 +40,13 @@ impl Lower<'_, '_> {
         self.asm.push(Gpr::Rbp);
         self.define_cfa(Gpr::Rsp, 16);
         let mut below = 16;
-        self.row(UnwindOp::Saved { register: dwarf(Gpr::Rbp), below });
+        self.row(UnwindOp::Saved { register: Gpr::Rbp.dwarf_number(), below });
         self.asm.mov(W64, Gpr::Rbp, Gpr::Rsp);
         self.define_cfa(Gpr::Rbp, 16);
         for register in self.saved() {
             self.asm.push(register);
             below += 8;
-            self.row(UnwindOp::Saved { register: dwarf(register), below });
+            self.row(UnwindOp::Saved { register: register.dwarf_number(), below });
         }
         self.allocate(self.frame.size - self.frame.saved);
     }
@@ -101,31 +92,36 @@ impl Lower<'_, '_> {
                 self.asm.test(W64, touched, Gpr::Rsp);
             }
         }
-        if !bytes.is_multiple_of(PAGE) {
-            self.asm.sub(W64, Gpr::Rsp, (bytes % PAGE).cast_signed());
+        match bytes % PAGE {
+            0 => {}
+            // The shortest instructions that do it.
+            rest @ (8 | 16) => (0..rest / 8).for_each(|_| self.asm.push(Gpr::Rax)),
+            rest => self.asm.sub(W64, Gpr::Rsp, rest.cast_signed()),
         }
     }
 
     /// Takes the frame down. The rules for unwinding are those at the entry, until
     /// [`left`](Self::left).
-    pub(super) fn leave(&mut self) {
+    /// Changes `scratch` and the flags.
+    pub(super) fn leave(&mut self, scratch: Gpr) {
         if !self.frame.is_needed {
             return;
         }
         self.row(UnwindOp::RememberState);
-        let saved = self.frame.saved;
-        if self.frame.size > saved {
-            // Not by the frame pointer: the stack pointer of the caller would wait for the load of that register, and so
-            // would everything that the caller pops.
-            self.asm.add(W64, Gpr::Rsp, (self.frame.size - saved).cast_signed());
+        // Not by the frame pointer: the stack pointer of the caller would wait for the load of that register, and so would
+        // everything that the caller pops.
+        match self.frame.size - self.frame.saved {
+            0 => {}
+            size @ (8 | 16) => (0..size / 8).for_each(|_| self.asm.pop(scratch)),
+            size => self.asm.add(W64, Gpr::Rsp, size.cast_signed()),
         }
         for register in self.saved().rev() {
             self.asm.pop(register);
-            self.row(UnwindOp::Restored { register: dwarf(register) });
+            self.row(UnwindOp::Restored { register: register.dwarf_number() });
         }
         self.asm.pop(Gpr::Rbp);
         self.define_cfa(Gpr::Rsp, 8);
-        self.row(UnwindOp::Restored { register: dwarf(Gpr::Rbp) });
+        self.row(UnwindOp::Restored { register: Gpr::Rbp.dwarf_number() });
     }
 
     /// Ends the code behind [`leave`](Self::leave).
@@ -136,7 +132,7 @@ impl Lower<'_, '_> {
     }
 
     pub(super) fn leave_and_return(&mut self) {
-        self.leave();
+        self.leave(Gpr::Rcx);
         self.asm.ret();
         self.left();
     }
@@ -153,40 +149,63 @@ impl Lower<'_, '_> {
         self.leave_and_return();
     }
 
-    /// Puts down the trap sites, those of one code together. All but the first jump back to what they share.
-    pub(super) fn trap_sites(&mut self) {
-        let mut traps = core::mem::take(&mut self.buffers.traps);
-        traps.sort_unstable_by_key(|site| (site.code, site.at));
-        let (place, number) = match self.options.traps {
-            TrapConvention::Hook => (Gpr::Rsi, Gpr::Rdi),
-            TrapConvention::Context { .. } => (Gpr::Rdx, Gpr::Rsi),
-        };
-        let mut exit = None;
-        let mut known = None;
-        for site in &traps {
-            self.bind(site.label);
-            self.asm.mov_imm(place, site.at.into());
-            match known {
-                Some((code, label)) if code == site.code => self.asm.jmp(label),
-                _ => {
-                    let label = self.asm.label();
-                    self.bind(label);
-                    known = Some((site.code, label));
-                    self.load_context();
-                    self.asm.mov_imm(number, site.code.into());
-                    match exit {
-                        Some(exit) => self.asm.jmp(exit),
-                        None => {
-                            let label = self.asm.label();
-                            self.bind(label);
-                            exit = Some(label);
-                            self.exit();
-                        }
-                    }
-                }
-            }
+    /// The registers of the place of a trap and of its code.
+    fn trap_registers(&self) -> [Gpr; 2] {
+        match self.options.traps {
+            TrapConvention::Hook => [Gpr::Rsi, Gpr::Rdi],
+            TrapConvention::Context { .. } => [Gpr::Rdx, Gpr::Rsi],
         }
+    }
+
+    /// Traps in any case.
+    pub(super) fn trap_here(&mut self, code: u32) {
+        self.trap(code);
+        self.last_trap_site();
+    }
+
+    /// Puts down the trap site that [`trap`](Self::trap) has returned last, where control does not come from above.
+    pub(super) fn last_trap_site(&mut self) {
+        if let Some(site) = self.buffers.traps.pop() {
+            self.trap_site(&site);
+        }
+    }
+
+    /// Puts down a trap site: one instruction that loads code and place, if they are small, and a jump.
+    fn trap_site(&mut self, site: &TrapSite<Label>) {
+        let [place, number] = self.trap_registers();
+        self.bind(site.label);
+        if site.code <= MAX_PACKED_CODE && site.at <= MAX_PACKED_PLACE {
+            self.asm.mov_imm(place, u64::from(site.at << 8 | site.code));
+            let exit = self.exits.packed.unwrap_or_else(|| self.asm.label());
+            self.exits.packed = Some(exit);
+            return self.asm.jmp(exit);
+        }
+        self.load_context();
+        self.asm.mov_imm(place, site.at.into());
+        self.asm.mov_imm(number, site.code.into());
+        let exit = self.exits.unpacked.unwrap_or_else(|| self.asm.label());
+        self.exits.unpacked = Some(exit);
+        self.asm.jmp(exit);
+    }
+
+    /// Puts down the trap sites and what they share.
+    pub(super) fn trap_sites(&mut self) {
+        let traps = core::mem::take(&mut self.buffers.traps);
+        traps.iter().for_each(|site| self.trap_site(site));
         self.buffers.traps = traps;
+        let ([place, number], TrapExits { packed, unpacked }) = (self.trap_registers(), self.exits);
+        if let Some(packed) = packed {
+            self.bind(packed);
+            self.load_context();
+            self.asm.movzx(number, W8, place);
+            self.asm.shr(W32, place, 8u8);
+        }
+        if let Some(unpacked) = unpacked {
+            self.bind(unpacked);
+        }
+        if packed.or(unpacked).is_some() {
+            self.exit();
+        }
     }
 
     /// Loads the context of a trap. Nothing where traps go to the hook.
@@ -208,12 +227,12 @@ impl Lower<'_, '_> {
         match self.options.traps {
             TrapConvention::Hook => {
                 self.asm.lea(W64, Gpr::Rdx, Rip::Label(self.start));
-                self.leave();
+                self.leave(Gpr::Rcx);
                 self.asm.jmp_symbol(TRAP_HOOK);
                 self.left();
             }
             TrapConvention::Context { handler_offset } => {
-                self.asm.mov_imm(Gpr::Rcx, self.options.tag.into());
+                self.integer_constant(Gpr::Rcx, self.options.tag.into());
                 self.asm.jmp_to(Mem::at(Gpr::Rdi, handler_offset));
             }
         }

@@ -59,13 +59,17 @@ impl Lower<'_, '_> {
         let own = self.place(i.a);
         let needs_extension = is_sum && scalar.bits() < 32;
         if own.register().is_none() && own == left && !needs_extension {
-            return self.alu_place(row_of(binary), scalar, own, right);
+            self.alu_place(row_of(binary), scalar, own, right);
+            return self.fuse_with_zero(i.a, scalar);
         }
         let to = self.destination(i.a, Gpr::Rax);
         let is_right = right == Right::Operand(to.into());
+        let mut has_flags = !needs_extension;
         if is_right && left != to.into() {
             self.combine_with_right(scalar, binary, to, left);
-        } else if !self.add_apart(scalar, binary, to, left, right) {
+        } else if self.add_apart(scalar, binary, to, left, right) {
+            has_flags = false;
+        } else {
             self.move_place(to, left, scalar);
             self.alu(row_of(binary), scalar, to, right);
         }
@@ -73,6 +77,9 @@ impl Lower<'_, '_> {
             self.extend(to, scalar);
         }
         self.set(i.a, to);
+        if has_flags {
+            self.fuse_with_zero(i.a, scalar);
+        }
     }
 
     /// `a = left op place`, for operations that take memory and types that need no extension.
@@ -110,6 +117,9 @@ impl Lower<'_, '_> {
             (_, false) => self.asm.alu(row_of(binary), W32, to, place),
         }
         self.set(i.a, to);
+        if binary != Binary::Multiply {
+            self.fuse_with_zero(i.a, scalar);
+        }
         true
     }
 

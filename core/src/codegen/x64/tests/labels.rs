@@ -2,6 +2,7 @@
 //! line.
 
 use crate::codegen::code::Relocation;
+use crate::codegen::machine::without_cuts;
 use std::vec::Vec;
 
 use super::super::*;
@@ -79,14 +80,18 @@ enum Form {
 }
 
 impl<'p> Naive<'p> {
-    fn new(program: &'p [Line]) -> Self {
+    fn new(program: &'p [Line], relaxes: bool) -> Self {
         let forms = std::vec![Form::Near; program.len()];
         let mut naive = Self { program, offsets: Vec::new(), forms };
-        // A form depends on the forms of lines before it and between it and its label. The lines
-        // between a forward jump that becomes short and its label have only one form.
+        // The form of a jump back depends on the forms of the jumps back before it, that of a jump forward on the forms
+        // of all jumps behind it.
         for line in 0..program.len() {
             naive.place();
-            naive.forms[line] = naive.form(line);
+            naive.forms[line] = naive.form_back(line);
+        }
+        for line in (0..program.len()).rev().filter(|_| relaxes) {
+            naive.place();
+            naive.forms[line] = naive.form_forward(line);
         }
         naive.place();
         naive
@@ -122,22 +127,26 @@ impl<'p> Naive<'p> {
         self.offsets[self.line_of(label)]
     }
 
-    fn form(&self, line: usize) -> Form {
-        let (Line::Jmp(label) | Line::Jcc(_, label)) = self.program[line] else {
-            return Form::Near;
-        };
-        let bound = self.line_of(label);
-        if bound < line {
-            let distance = self.target(label) - (self.offsets[line] + 2);
-            return if distance >= -128 { Form::Short } else { Form::Near };
+    /// The line of the label of a jump.
+    fn label_of(&self, line: usize) -> Option<usize> {
+        match self.program[line] {
+            Line::Jmp(label) | Line::Jcc(_, label) => Some(self.line_of(label)),
+            _ => None,
         }
-        let between = &self.program[line + 1..bound];
-        let distance = self.offsets[bound] - self.offsets[line + 1];
-        match distance {
-            _ if !between.iter().all(|line| matches!(line, Line::Plain(_))) => Form::Near,
-            0 => Form::Gone,
-            1..=127 => Form::Short,
-            _ => Form::Near,
+    }
+
+    fn form_back(&self, line: usize) -> Form {
+        let bound = self.label_of(line).filter(|bound| *bound < line);
+        let distance = bound.map(|bound| self.offsets[bound] - (self.offsets[line] + 2));
+        if distance.is_some_and(|distance| distance >= -128) { Form::Short } else { Form::Near }
+    }
+
+    fn form_forward(&self, line: usize) -> Form {
+        let bound = self.label_of(line).filter(|bound| *bound > line);
+        match bound.map(|bound| self.offsets[bound] - self.offsets[line + 1]) {
+            Some(0) => Form::Gone,
+            Some(1..=127) => Form::Short,
+            _ => self.forms[line],
         }
     }
 
@@ -255,10 +264,14 @@ fn with_plain_nops(naive: &Naive<'_>, bytes: &[u8]) -> Vec<u8> {
 fn check(program: &[Line], count: usize, asm: &mut Assembler<impl Storage>) -> usize {
     let labels: Vec<Label> = (0..count).map(|_| asm.label()).collect();
     program.iter().for_each(|line| put(*line, &labels, asm));
-    let naive = Naive::new(program);
+    compare(&Naive::new(program, false), asm)
+}
+
+fn compare(naive: &Naive<'_>, asm: &mut Assembler<impl Storage>) -> usize {
+    let program = naive.program;
     let (bytes, outside) = naive.assemble();
     let code = asm.code().unwrap();
-    assert_eq!(with_plain_nops(&naive, code.bytes), bytes, "{program:?}");
+    assert_eq!(with_plain_nops(naive, code.bytes), bytes, "{program:?}");
     let found: Vec<_> = code.relocations.iter().map(|at| (at.offset, at.target)).collect();
     assert_eq!(found, outside, "{program:?}");
     bytes.len()
@@ -276,6 +289,63 @@ fn labels_agree_with_a_naive_assembler() {
 }
 
 #[test]
+fn relaxed_jumps_agree_with_a_naive_assembler() {
+    let mut random = Random(5);
+    let mut asm = Assembler::relaxing();
+    for _ in some(0..20_000, 20) {
+        let (mut program, count) = program(&mut random);
+        program.retain(|line| !matches!(line, Line::Align(_)));
+        // A label behind all code that moves.
+        let last = count;
+        for line in &mut program {
+            match line {
+                Line::Lea(label) | Line::Compare(label) if random.next() & 1 == 0 => *label = last,
+                _ => {}
+            }
+        }
+        asm.clear();
+        let labels: Vec<Label> = (0..=count).map(|_| asm.label()).collect();
+        let mut offsets = Vec::new();
+        for line in &program {
+            offsets.push(asm.offset());
+            put(*line, &labels, &mut asm);
+        }
+        without_cuts(asm.settle(), offsets.iter_mut());
+        for line in [Line::Plain(random.below(20) as u32), Line::Bind(last)] {
+            offsets.push(asm.offset());
+            put(line, &labels, &mut asm);
+            program.push(line);
+        }
+        let naive = Naive::new(&program, true);
+        compare(&naive, &mut asm);
+        let found: Vec<i64> = offsets.iter().map(|&offset| offset.into()).collect();
+        assert_eq!(found, naive.offsets[..offsets.len()], "{program:?}");
+    }
+}
+
+#[test]
+fn relaxed_jump_without_a_label_is_an_error() {
+    let settled = |put: fn(&mut Assembler<Relaxing>, Label)| {
+        let mut asm = Assembler::relaxing();
+        let [_, label] = [asm.label(), asm.label()];
+        put(&mut asm, label);
+        asm.settle();
+        asm.code().map(|code| code.bytes.to_vec())
+    };
+    let unbound = Err(AssembleError::Unbound { label: 1 });
+    assert_eq!(settled(|asm, label| asm.jmp(label)), unbound);
+    assert_eq!(settled(|asm, label| asm.jcc_short(Cond::E, label)), unbound);
+    assert_eq!(settled(|asm, label| asm.lea(W64, Gpr::Rax, Rip::Label(label))), unbound);
+    let far = settled(|asm, label| {
+        asm.jmp_short(label);
+        asm.nops(128);
+        asm.bind(label);
+    });
+    assert_eq!(far, Err(AssembleError::NotShort { offset: 1, distance: 128 }));
+    assert_eq!(settled(|asm, _| asm.ret()), Ok([0xc3].to_vec()));
+}
+
+#[test]
 fn fixed_buffers_hold_the_same_code_or_report_the_shortage() {
     let mut random = Random(4);
     let mut asm = Assembler::growing();
@@ -283,8 +353,6 @@ fn fixed_buffers_hold_the_same_code_or_report_the_shortage() {
         let (program, count) = program(&mut random);
         asm.clear();
         let len = check(&program, count, &mut asm);
-        // The most bytes of a jump before its label is bound.
-        let most = len + 6;
         let mut bytes = Vec::new();
         let mut labels = [LabelState::UNUSED; 16];
         let mut relocations = [Relocation::NONE; 64];
@@ -293,7 +361,7 @@ fn fixed_buffers_hold_the_same_code_or_report_the_shortage() {
             let fixed = Fixed::new(&mut bytes, &mut labels, &mut relocations);
             Assembler::new(fixed).assembled(&program, count)
         };
-        assert_eq!(fixed(most), Ok(len));
+        assert_eq!(fixed(len), Ok(len));
         if len != 0 {
             let room = random.below(len);
             let Err(AssembleError::Full { room: told, needed }) = fixed(room) else {

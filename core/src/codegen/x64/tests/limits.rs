@@ -44,27 +44,6 @@ fn forms_are_the_shortest_ones() {
 }
 
 #[test]
-fn pending_jump_is_bound_or_no_code_is_returned() {
-    let (bytes, _) = assembled(|asm| {
-        let (label, first) = (asm.label(), asm.jcc_open(Cond::E));
-        // Not shortened: there is a jump between it and its label.
-        asm.jmp(label);
-        let second = asm.jcc_open(Cond::Ne);
-        asm.ret();
-        asm.land(first);
-        asm.bind(label);
-        asm.ret();
-        asm.land(second);
-        asm.ret();
-    });
-    let jumps = [&[0x0f, 0x84, 12, 0, 0, 0][..], &[0xe9, 7, 0, 0, 0], &[0x0f, 0x85, 2, 0, 0, 0]];
-    assert_eq!(bytes, [&jumps.concat()[..], &[0xc3; 3]].concat());
-    let mut asm = Assembler::growing();
-    let _forgotten = asm.jcc_open(Cond::E);
-    assert_eq!(asm.finish(), Err(AssembleError::Unlanded));
-}
-
-#[test]
 fn relocations_count_from_the_end_of_their_instruction() {
     let place = Rip::Symbol { target: 3, addend: 16 };
     let one = |put: &dyn Fn(&mut Assembler<Growing>)| {

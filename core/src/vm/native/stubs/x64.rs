@@ -1,8 +1,9 @@
 //! The stubs on x86-64.
 
-use super::{EntryTrampoline, Stubs};
+use super::interface::{EntryTrampoline, Rows, StubRows, Stubs};
 use crate::bytecode::translate::abi::{Context, REGISTER_ARGUMENTS, Shared};
 use crate::codegen::code::CodeBuffer;
+use crate::codegen::unwind::UnwindOp;
 use crate::codegen::x64::{
     AssembleError, Assembler, Cond, Gpr, Growing, Label, Mem, Rip, W32, W64,
 };
@@ -24,25 +25,45 @@ const ARGUMENTS: [Gpr; REGISTER_ARGUMENTS] = [Gpr::Rdx, Gpr::Rcx, Gpr::R8, Gpr::
 /// Assembles the stubs of an engine.
 pub(in crate::vm::native) fn assemble(
     interpret: usize,
-) -> Result<(CodeBuffer, Stubs), AssembleError> {
+) -> Result<(CodeBuffer, Stubs, StubRows), AssembleError> {
     let mut asm = Assembler::growing();
     let call = start(&mut asm);
+    let mut call_rows = Rows::new(asm.offset());
     asm.endbr64();
     let exit = asm.label();
-    put_call(&mut asm, exit);
+    put_call(&mut asm, exit, &mut call_rows);
     let trap = start(&mut asm);
     asm.endbr64();
     put_trap(&mut asm);
     load(&mut asm, Gpr::Rsp, Mem::at(Gpr::Rdi, Context::STACK_POINTER));
     asm.jmp(exit);
     let stand_in = start(&mut asm);
-    put_interpret(&mut asm, interpret);
-    Ok((asm.finish()?, Stubs { call, trap, interpret: stand_in }))
+    let mut interpret_rows = Rows::new(asm.offset());
+    put_interpret(&mut asm, interpret, &mut interpret_rows);
+    let rows = StubRows { call: call_rows, interpret: interpret_rows };
+    Ok((asm.finish()?, Stubs { call, trap, interpret: stand_in }, rows))
 }
 
 fn start(asm: &mut Assembler<Growing>) -> usize {
     asm.align(16);
     usize::try_from(asm.offset()).unwrap_or(usize::MAX)
+}
+
+/// States that the canonical frame address is `offset` bytes above `register` from here on.
+fn define_cfa(asm: &mut Assembler<Growing>, rows: &mut Rows, register: Gpr, offset: i32) {
+    let (register, offset) = (register.dwarf_number(), u32::try_from(offset).unwrap_or(0));
+    rows.push(asm.offset(), UnwindOp::DefineCfa { register, offset });
+}
+
+/// States that the caller's value of a register lies `below` bytes below the canonical frame address.
+fn saved(asm: &mut Assembler<Growing>, rows: &mut Rows, register: Gpr, below: i32) {
+    let (register, below) = (register.dwarf_number(), u32::try_from(below).unwrap_or(0));
+    rows.push(asm.offset(), UnwindOp::Saved { register, below });
+}
+
+/// States that a register has the caller's value again.
+fn restored(asm: &mut Assembler<Growing>, rows: &mut Rows, register: Gpr) {
+    rows.push(asm.offset(), UnwindOp::Restored { register: register.dwarf_number() });
 }
 
 // The assembler is inlined into its callers; these copies are enough for code that is assembled once.
@@ -68,9 +89,16 @@ fn constant(asm: &mut Assembler<Growing>, to: Gpr, value: u64) {
 }
 
 /// The entry: context in rdi, depth in rsi, the code in rdx, the arguments at rcx.
-fn put_call(asm: &mut Assembler<Growing>, exit: Label) {
-    SAVED.into_iter().for_each(|register| asm.push(register));
+fn put_call(asm: &mut Assembler<Growing>, exit: Label, rows: &mut Rows) {
+    let mut depth = 8;
+    for register in SAVED {
+        asm.push(register);
+        depth += 8;
+        define_cfa(asm, rows, Gpr::Rsp, depth);
+        saved(asm, rows, register, depth);
+    }
     asm.sub(W64, Gpr::Rsp, 8);
+    define_cfa(asm, rows, Gpr::Rsp, depth + 8);
     store(asm, Mem::at(Gpr::Rdi, Context::STACK_POINTER), Gpr::Rsp);
     copy(asm, Gpr::Rax, Gpr::Rdx);
     copy(asm, Gpr::R10, Gpr::Rcx);
@@ -80,7 +108,13 @@ fn put_call(asm: &mut Assembler<Growing>, exit: Label) {
     asm.call_to(Gpr::Rax);
     asm.bind(exit);
     asm.add(W64, Gpr::Rsp, 8);
-    SAVED.into_iter().rev().for_each(|register| asm.pop(register));
+    define_cfa(asm, rows, Gpr::Rsp, depth);
+    for register in SAVED.into_iter().rev() {
+        asm.pop(register);
+        depth -= 8;
+        define_cfa(asm, rows, Gpr::Rsp, depth);
+        restored(asm, rows, register);
+    }
     asm.ret();
 }
 
@@ -93,11 +127,15 @@ fn put_trap(asm: &mut Assembler<Growing>) {
 
 /// A function without code was called: eax is its index. Calls
 /// `extern "C" fn(context, function, depth, arguments) -> code`, and goes to the code if there is some by now.
-fn put_interpret(asm: &mut Assembler<Growing>, interpret: usize) {
-    ARGUMENTS.into_iter().rev().for_each(|register| asm.push(register));
-    asm.push(Gpr::Rsi);
-    asm.push(Gpr::Rdi);
+fn put_interpret(asm: &mut Assembler<Growing>, interpret: usize, rows: &mut Rows) {
+    let mut depth = 8;
+    for register in ARGUMENTS.into_iter().rev().chain([Gpr::Rsi, Gpr::Rdi]) {
+        asm.push(register);
+        depth += 8;
+        define_cfa(asm, rows, Gpr::Rsp, depth);
+    }
     asm.sub(W64, Gpr::Rsp, 8);
+    define_cfa(asm, rows, Gpr::Rsp, depth + 8);
     copy(asm, Gpr::Rdx, Gpr::Rsi);
     asm.mov(W32, Gpr::Rsi, Gpr::Rax);
     asm.lea(W64, Gpr::Rcx, Mem::at(Gpr::Rsp, 24));
@@ -105,16 +143,25 @@ fn put_interpret(asm: &mut Assembler<Growing>, interpret: usize) {
     asm.call_to(Gpr::Rax);
     let [done, returned] = [asm.label(), asm.label()];
     asm.add(W64, Gpr::Rsp, 8);
+    define_cfa(asm, rows, Gpr::Rsp, depth);
     asm.pop(Gpr::Rdi);
+    depth -= 8;
+    define_cfa(asm, rows, Gpr::Rsp, depth);
     asm.test(W64, Gpr::Rax, Gpr::Rax);
-    asm.jcc(Cond::E, done);
-    asm.pop(Gpr::Rsi);
-    ARGUMENTS.into_iter().for_each(|register| asm.pop(register));
+    // Both jumps are short ones, so that no code behind them moves and the rows are final.
+    asm.jcc_short(Cond::E, done);
+    let depth_when_done = depth;
+    for register in [Gpr::Rsi].into_iter().chain(ARGUMENTS) {
+        asm.pop(register);
+        depth -= 8;
+        define_cfa(asm, rows, Gpr::Rsp, depth);
+    }
     asm.jmp_to(Gpr::Rax);
     asm.bind(done);
+    define_cfa(asm, rows, Gpr::Rsp, depth_when_done);
     asm.mov(W32, Gpr::Rsi, Mem::at(Gpr::Rdi, Context::TRAP_CODE));
     asm.test(W32, Gpr::Rsi, Gpr::Rsi);
-    asm.jcc(Cond::E, returned);
+    asm.jcc_short(Cond::E, returned);
     // The trap of the interpreter becomes one of the calling code.
     asm.mov(W32, Gpr::Rdx, Mem::at(Gpr::Rdi, Context::TRAP_AT));
     asm.mov(W32, Gpr::Rcx, Mem::at(Gpr::Rdi, Context::TRAP_FUNCTION));
@@ -122,6 +169,7 @@ fn put_interpret(asm: &mut Assembler<Growing>, interpret: usize) {
     asm.bind(returned);
     load(asm, Gpr::Rax, Mem::at(Gpr::Rdi, Context::RESULT));
     asm.add(W64, Gpr::Rsp, 8 * (1 + ARGUMENTS.len() as i32));
+    define_cfa(asm, rows, Gpr::Rsp, 8);
     asm.ret();
 }
 
@@ -147,19 +195,24 @@ const SAVED_AT: i32 = Context::SIZE;
 /// Bytes of the frame of an entry trampoline; with the return address a multiple of 16.
 const FRAME: i32 = SAVED_AT + 8 * SAVED.len() as i32 + 8;
 
+/// Bytes from the stack pointer to the canonical frame address in an entry trampoline.
+const CFA: i32 = FRAME + 8;
+
 /// The registers in which an entry trampoline has the first arguments until it calls; they are the last of [`SAVED`].
 const HELD: [Gpr; REGISTER_ARGUMENTS] = [Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
 
 /// Assembles a C function that calls a function of the program. Its frame begins with the context of the call.
 pub(in crate::vm::native) fn assemble_entry_trampoline(
     trampoline: &EntryTrampoline,
-) -> Result<CodeBuffer, AssembleError> {
-    let mut asm = Assembler::growing();
+) -> Result<(CodeBuffer, Rows), AssembleError> {
+    let (mut asm, mut rows) = (Assembler::growing(), Rows::default());
     let [exit, trap] = [asm.label(), asm.label()];
     asm.endbr64();
     asm.sub(W64, Gpr::Rsp, FRAME);
+    define_cfa(&mut asm, &mut rows, Gpr::Rsp, CFA);
     for (register, number) in SAVED.into_iter().zip(0..) {
         store(&mut asm, Mem::at(Gpr::Rsp, SAVED_AT + 8 * number), register);
+        saved(&mut asm, &mut rows, register, CFA - SAVED_AT - 8 * number);
     }
     put_arguments(&mut asm, trampoline.params);
     put_context(&mut asm, trampoline, trap);
@@ -172,20 +225,26 @@ pub(in crate::vm::native) fn assemble_entry_trampoline(
     let index = i32::try_from(trampoline.function).unwrap_or(i32::MAX / 16);
     asm.call_to(Mem::at(Gpr::Rbx, Shared::FUNCTIONS + 8 * index));
     asm.bind(exit);
+    rows.push(asm.offset(), UnwindOp::RememberState);
     for (register, number) in SAVED.into_iter().zip(0..) {
         load(&mut asm, register, Mem::at(Gpr::Rsp, SAVED_AT + 8 * number));
+        restored(&mut asm, &mut rows, register);
     }
     asm.add(W64, Gpr::Rsp, FRAME);
+    define_cfa(&mut asm, &mut rows, Gpr::Rsp, 8);
     asm.ret();
     asm.bind(trap);
+    rows.push(asm.offset(), UnwindOp::RestoreState);
+    define_cfa(&mut asm, &mut rows, Gpr::Rdi, CFA);
     asm.endbr64();
     copy(&mut asm, Gpr::Rsp, Gpr::Rdi);
+    define_cfa(&mut asm, &mut rows, Gpr::Rsp, CFA);
     put_trap(&mut asm);
     constant(&mut asm, Gpr::Rax, trampoline.trapped as u64);
     asm.call_to(Gpr::Rax);
     asm.zero(Gpr::Rax);
     asm.jmp(exit);
-    asm.finish()
+    Ok((asm.finish()?, rows))
 }
 
 /// Moves the C arguments to callee-saved registers and to the context.

@@ -1,0 +1,122 @@
+//! What a host registers of generated code: names, unwind tables and lines.
+//!
+//! The bytecode engine, the template instantiator and the execution manager hand each block of code to the
+//! [`CodeRegistry`] of the host when it is in place, before a thread executes it. The host passes it on to unwinders,
+//! debuggers and profilers. The registration that it returns is dropped before the code is freed.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::code::SourceLoc;
+use super::unwind::{UnwindMachine, UnwindRow, UnwindTable};
+use crate::alloc_util::{AllocError, AttachResult, try_collect, try_copy_bytes};
+
+/// A function of generated code.
+#[derive(Clone, Debug)]
+pub struct GeneratedFunction<'c> {
+    /// The name, as tools display it.
+    pub name: &'c [u8],
+    /// The addresses of the instructions.
+    pub code: Range<usize>,
+    /// The name of the source in which lines count; empty if unknown.
+    pub file: &'c [u8],
+    /// The lines of the instructions, by ascending offset from the first one: [`SourceLoc::instruction`] is the line. Empty if unknown or not [needed](CodeRegistry::needs_lines).
+    pub lines: &'c [SourceLoc],
+}
+
+/// A block of generated code that is in place.
+#[derive(Debug)]
+pub struct GeneratedCode<'c> {
+    /// All addresses of the block, with data and veneers.
+    pub block: Range<usize>,
+    /// The functions in the block, by ascending address.
+    pub functions: &'c [GeneratedFunction<'c>],
+    /// An `.eh_frame` section with a record for each function, ended by a zero word; empty if the frames of the code
+    /// are unknown. An unwinder reads it until the code is unregistered.
+    pub eh_frame: Vec<u8>,
+}
+
+/// A host that registers generated code.
+pub trait CodeRegistry: Send + Sync {
+    /// Whether a tool reads lines. Otherwise no lines are recorded.
+    fn needs_lines(&self) -> bool {
+        false
+    }
+
+    /// Registers code that no thread executes yet. Must not call the owner of the code, which may hold a lock.
+    ///
+    /// # Errors
+    /// [`AllocError`]; the code is not used, or not registered.
+    fn register(&self, code: GeneratedCode<'_>) -> AttachResult {
+        let _ = code;
+        Ok(None)
+    }
+}
+
+/// The unwind rows and lines of one function, until its code is in place.
+#[derive(Clone, Debug, Default)]
+pub struct FunctionTables {
+    machine: Option<UnwindMachine>,
+    rows: Vec<UnwindRow>,
+    lines: Vec<SourceLoc>,
+    file: Box<[u8]>,
+    code_size: usize,
+}
+
+impl FunctionTables {
+    /// Copies the tables of `code_size` bytes of instructions, whose lines count in `file`.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    pub fn new(
+        machine: UnwindMachine,
+        rows: &[UnwindRow],
+        lines: &[SourceLoc],
+        file: &[u8],
+        code_size: u32,
+    ) -> Result<Self, AllocError> {
+        let (rows, lines) =
+            (try_collect(rows.iter().copied())?, try_collect(lines.iter().copied())?);
+        let code_size = usize::try_from(code_size).unwrap_or(usize::MAX);
+        Ok(Self { machine: Some(machine), rows, lines, file: try_copy_bytes(file)?, code_size })
+    }
+
+    /// The name of the source in which lines count; empty if unknown.
+    pub fn file(&self) -> &[u8] {
+        &self.file
+    }
+
+    /// The lines.
+    pub fn lines(&self) -> &[SourceLoc] {
+        &self.lines
+    }
+
+    /// The addresses of the instructions of the function in `block`, which begins with it; all of the block if their
+    /// number is unknown.
+    pub fn code(&self, block: &Range<usize>) -> Range<usize> {
+        match self.machine {
+            Some(_) => block.start..block.start.saturating_add(self.code_size).min(block.end),
+            None => block.clone(),
+        }
+    }
+
+    /// The `.eh_frame` section of the function at `address`; empty if its frames are unknown.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    pub fn eh_frame(&self, address: usize) -> Result<Vec<u8>, AllocError> {
+        let Some(machine) = self.machine else { return Ok(Vec::new()) };
+        let mut table = UnwindTable::new(machine)?;
+        self.add_to(&mut table, address)?;
+        table.finish()
+    }
+
+    /// Adds the function at `address` to a section for its machine.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    pub fn add_to(&self, table: &mut UnwindTable, address: usize) -> Result<(), AllocError> {
+        table.add(&self.rows, address, self.code_size)
+    }
+}

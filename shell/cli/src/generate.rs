@@ -1,0 +1,73 @@
+//! `smf completions` and `smf man`: files that a package or a user installs with the command.
+
+use std::env::var_os;
+use std::fs::create_dir_all;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Command;
+use clap_complete::Shell;
+use smf_loader::files;
+
+use crate::output::{self, At, Failure};
+
+/// The directory of the completions of a shell, as the XDG base directory specification and the shells define them; an
+/// error for other shells.
+fn completions_directory(shell: Shell) -> Result<PathBuf, Failure> {
+    let (variable, default, below) = match shell {
+        Shell::Bash => ("XDG_DATA_HOME", ".local/share", "bash-completion/completions"),
+        Shell::Zsh => ("XDG_DATA_HOME", ".local/share", "zsh/site-functions"),
+        Shell::Fish => ("XDG_CONFIG_HOME", ".config", "fish/completions"),
+        other => {
+            let message = format!("--install knows bash, zsh and fish, not {other}");
+            return Err(Failure::Because(message));
+        }
+    };
+    let absolute = |path: &PathBuf| path.is_absolute();
+    let base = var_os(variable)
+        .map(PathBuf::from)
+        .filter(absolute)
+        .or_else(|| Some(PathBuf::from(var_os("HOME")?).join(default)).filter(absolute));
+    let base = base.ok_or_else(|| Failure::Because("HOME is not set".to_owned()))?;
+    Ok(base.join(below))
+}
+
+/// Prints the completions, or writes them where the shell finds them.
+pub(crate) fn completions(
+    shell: Shell,
+    install: bool,
+    mut command: Command,
+) -> Result<(), Failure> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut command, "smf", &mut text);
+    if !install {
+        return output::to_stdout(|out| out.write_all(&text));
+    }
+    let directory = completions_directory(shell)?;
+    create_dir_all(&directory).at(&directory)?;
+    let name = match shell {
+        Shell::Zsh => "_smf",
+        Shell::Fish => "smf.fish",
+        _ => "smf",
+    };
+    let path = directory.join(name);
+    files::write(&path, &text, false).at(&path)?;
+    output::to_stdout(|out| writeln!(out, "{}", path.display()))
+}
+
+/// Prints a page, or writes those of all commands into a directory.
+pub(crate) fn man(
+    name: Option<&str>,
+    directory: Option<&Path>,
+    mut page: Command,
+) -> Result<(), Failure> {
+    if let Some(directory) = directory {
+        return clap_mangen::generate_to(page, directory).at(directory);
+    }
+    page.build();
+    if let Some(name) = name {
+        let command = page.find_subcommand(name).cloned();
+        page = command.ok_or_else(|| Failure::Because(format!("no command `{name}`")))?;
+    }
+    output::to_stdout(|out| clap_mangen::Man::new(page).render(out))
+}

@@ -1,0 +1,52 @@
+//! `smf help`: commands and chapters of the guide.
+
+use std::io::Write;
+
+use clap::CommandFactory;
+use smf_loader::guide::CHAPTERS;
+
+use crate::args::Cli;
+use crate::output::{self, Failure};
+
+/// Shows the help of a command, or a chapter of the guide
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A command, or a topic: command, simple, rust, c, bytecode, templates, reload, formats, security, performance, tools, porting
+    topics: Vec<String>,
+}
+
+/// The lines of a chapter, without those that only its tests need.
+fn shown(chapter: &str) -> impl Iterator<Item = &str> {
+    let mut is_rust = false;
+    chapter.lines().filter(move |line| {
+        is_rust = line.starts_with("```rust") || is_rust && !line.starts_with("```");
+        !(is_rust && line.starts_with("# "))
+    })
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let topic = match &*args.topics {
+        [topic] => CHAPTERS.iter().find(|(name, _)| name == topic),
+        _ => None,
+    };
+    let mut command = Some(Cli::command());
+    if let Some(command) = &mut command {
+        // The names of the parents become part of the usage line.
+        command.build();
+    }
+    for name in &args.topics {
+        command = command.and_then(|command| command.find_subcommand(name).cloned());
+    }
+    if command.is_none() && topic.is_none() {
+        let topics: Vec<&str> = CHAPTERS.iter().map(|(name, _)| *name).collect();
+        let (name, topics) = (args.topics.join(" "), topics.join(", "));
+        let why = format!("no command and no topic `{name}`; topics are {topics}");
+        return Err(Failure::Because(why));
+    }
+    output::to_stdout(|out| {
+        if let Some(mut command) = command {
+            writeln!(out, "{}", command.render_long_help())?;
+        }
+        topic.map_or(Ok(()), |(_, text)| shown(text).try_for_each(|line| writeln!(out, "{line}")))
+    })
+}

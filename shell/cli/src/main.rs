@@ -1,0 +1,105 @@
+//! The `smf` command. Results go to standard output, an `error: ...` line to standard error. The exit status
+//! is 0 for success, 1 for failure, 2 for wrong usage.
+//!
+//! Each command has a file of its own, with its arguments and its implementation.
+#![deny(unsafe_code)]
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+mod allocator;
+mod args;
+mod bytecode;
+mod check;
+mod compile;
+mod convert;
+mod crash;
+mod diff;
+mod eval;
+mod generate;
+mod generic;
+mod help;
+mod inspect;
+mod integer;
+mod jit;
+mod layout;
+mod library;
+mod machine_code;
+mod map;
+mod nm;
+mod note;
+mod objects;
+mod output;
+mod pack;
+mod prefetch;
+mod run;
+mod run_source;
+mod source;
+mod stub;
+mod templates;
+mod values;
+mod verify;
+mod watch;
+
+use args::{Cli, Command};
+use output::Failure;
+
+#[global_allocator]
+static ALLOCATOR: allocator::OrExit = allocator::OrExit;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse_from(integer::with_decimal_negatives(std::env::args_os()));
+    let done = match &cli.command {
+        Command::Run(args) => return finish(run::run(args)),
+        Command::Eval(args) => return finish(eval::run(args)),
+        Command::Diff(args) => return finish(diff::run(args)),
+        Command::Compile(args) => compile::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Help(args) => help::run(args),
+        Command::Jit(args) => jit::run(args),
+        Command::Templates(args) => templates::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Map(args) => map::run(args),
+        Command::Nm(args) => nm::nm(args),
+        Command::Size(args) => nm::size(args),
+        Command::Top(args) => nm::top(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Pack(args) => pack::run(args),
+        Command::Convert(args) => convert::run(args),
+        Command::StripStub(args) => stub::strip(args),
+        Command::Extract(args) => stub::extract(args),
+        Command::Lib(command) => library::run(command),
+        Command::Note(args) => note::run(args),
+        Command::Prefetch(args) => prefetch::run(args),
+        Command::Asm(args) => bytecode::asm(args),
+        Command::Disasm(args) => bytecode::disasm(args),
+        Command::Completions { shell, install } => {
+            generate::completions(*shell, *install, Cli::command())
+        }
+        Command::Man { command, directory } => {
+            generate::man(command.as_deref(), directory.as_deref(), Cli::command())
+        }
+    };
+    finish(done.map(|()| ExitCode::SUCCESS))
+}
+
+fn finish(done: Result<ExitCode, Failure>) -> ExitCode {
+    match done {
+        Ok(code) => code,
+        Err(Failure::Because(message)) => {
+            output::report("error", &message);
+            ExitCode::FAILURE
+        }
+        Err(Failure::Reported) => ExitCode::FAILURE,
+        // The reader closed the pipe.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(Failure::Output(error)) => {
+            output::report("error", &format!("cannot write to standard output: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! `smf pack`: links relocatable ELF objects and modules into a module.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use smf_loader::library_search::{Found, FoundFile, FoundLibrary, LibrarySearch};
+use smf_loader::pack::{
+    Algorithm, Input, Machine, Options, PackError, SharedLibrary, pack, parse_phases,
+};
+
+use crate::layout::WrittenLayout;
+use crate::output::{self, At, Failure};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Objects as gcc, clang and rustc write them, modules, and archives of either
+    #[arg(required = true, value_name = "OBJ")]
+    objects: Vec<PathBuf>,
+    /// The module to write
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+    /// The layout of the module
+    #[arg(long, default_value = "packed")]
+    layout: WrittenLayout,
+    /// The function that is the entry point
+    #[arg(long, value_name = "NAME")]
+    entry: Option<String>,
+    /// Export a symbol although it is hidden; may be repeated
+    ///
+    /// Archive members that define it are linked.
+    #[arg(long, value_name = "NAME")]
+    export: Vec<String>,
+    /// Export hidden symbols as if they were not hidden
+    #[arg(long)]
+    export_all: bool,
+    /// Need this shared library of the system, such as `libm.so.6`; may be repeated
+    ///
+    /// The loader opens it with the module and resolves imports in it that nothing else defines.
+    #[arg(long, value_name = "SONAME")]
+    needed: Vec<String>,
+    /// Link or need the library NAME as a linker does: `libNAME.so` or `libNAME.a`; may be repeated
+    ///
+    /// A shared library is needed under the name that it states (DT_SONAME). Of an archive, the members that are needed
+    /// are linked. `:FILE` stands for a file name. Linker scripts are followed.
+    #[arg(short, long, value_name = "NAME")]
+    library: Vec<String>,
+    /// Search libraries here first; may be repeated
+    #[arg(short = 'L', long, value_name = "DIR")]
+    library_path: Vec<PathBuf>,
+    /// Leave instances of templates that a module lists as possible to the loader
+    #[arg(long)]
+    defer: bool,
+    /// A file to put before the module, such as a `#!` line or an executable
+    #[arg(long, value_name = "FILE")]
+    stub: Option<PathBuf>,
+    /// Mark the module as reloadable: a new version may replace it while it runs
+    ///
+    /// Adds symbols for data that is not exported, so that the new version can take over its contents.
+    #[arg(long)]
+    reloadable: bool,
+    /// A list of layout phases: a line `NAME PHASE` for each function
+    ///
+    /// Phases are startup, first_frame, steady and cold; the code lies in that order. They apply to functions
+    /// compiled with -ffunction-sections; for others, the section names of the compiler decide.
+    #[arg(long, value_name = "FILE")]
+    phases: Option<PathBuf>,
+    /// Record in the header how many of a program's files to prefetch
+    #[arg(long, value_name = "FILES", default_value_t = 0, hide_default_value = true)]
+    prefetch: u8,
+    /// Leave the unwinding tables out
+    ///
+    /// The module becomes smaller. An exception that reaches its code ends the process, and backtraces end there.
+    #[arg(long)]
+    no_unwind_tables: bool,
+    /// Keep the debugging information of the objects (DWARF)
+    ///
+    /// Debuggers get it when the module is loaded with SMF_GDB=1: source lines, variables and types. It is not loaded into
+    /// memory with the module.
+    #[arg(short = 'g', long)]
+    debug_info: bool,
+    /// Compress sections other than code where that makes them smaller
+    #[arg(long, value_name = "ALGORITHM")]
+    compress: Option<Compression>,
+}
+
+/// The choices of `--compress`.
+#[derive(Clone, Copy, ValueEnum)]
+enum Compression {
+    /// Zstandard
+    ///
+    /// Smaller files.
+    Zstd,
+    /// LZ4
+    ///
+    /// Faster loading.
+    Lz4,
+}
+
+impl From<Compression> for Algorithm {
+    fn from(compression: Compression) -> Self {
+        match compression {
+            Compression::Zstd => Self::Zstd,
+            Compression::Lz4 => Self::Lz4,
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let objects = output::read_all(&args.objects)?;
+    let names: Vec<_> = args.objects.iter().map(|path| path.to_string_lossy()).collect();
+    let inputs: Vec<_> =
+        names.iter().zip(&objects).map(|(name, data)| Input { name, data }).collect();
+    let stub = args.stub.as_deref().map(output::read).transpose()?;
+    let list = args.phases.as_deref().map(output::read).transpose()?;
+    let phases = match (&args.phases, &list) {
+        (Some(path), Some(list)) => Some(parse_phases(list).at(path)?),
+        _ => None,
+    };
+    let exports: Vec<_> = args.export.iter().map(String::as_str).collect();
+    let found = search(args, &inputs)?;
+    let libraries: Vec<_> = found.archives.iter().map(FoundFile::input).collect();
+    let needed = args.needed.iter().map(|name| SharedLibrary::new(name));
+    let needed: Vec<_> = needed.chain(found.shared.iter().map(FoundLibrary::library)).collect();
+    let options = Options {
+        layout: args.layout.into(),
+        entry: args.entry.as_deref(),
+        exports: &exports,
+        export_all: args.export_all,
+        libraries: &libraries,
+        defer: args.defer,
+        needed: &needed,
+        stub: stub.as_deref().unwrap_or(&[]),
+        reloadable: args.reloadable,
+        compress: args.compress.map(Algorithm::from),
+        phases: phases.as_ref(),
+        omit_unwind_tables: args.no_unwind_tables,
+        debug_info: args.debug_info,
+        prefetch: args.prefetch,
+    };
+    let packed = pack(&inputs, &options).map_err(|error| match error {
+        PackError::Several(errors) => {
+            errors.iter().for_each(|error| output::report("error", &error.to_string()));
+            Failure::Reported
+        }
+        error => error.into(),
+    })?;
+    output::write(&args.output, &packed.bytes, args.stub.as_deref())?;
+    for warning in &packed.warnings {
+        output::report("warning", &warning.to_string());
+    }
+    Ok(())
+}
+
+/// Finds the libraries that the arguments name.
+fn search(args: &Args, inputs: &[Input<'_>]) -> Result<Found, Failure> {
+    let machine = inputs.iter().find_map(|input| Machine::of_object(input.data));
+    let search = LibrarySearch::new(&args.library_path, machine.unwrap_or_default());
+    let mut found = Found::default();
+    args.library.iter().try_for_each(|name| search.find(name, &mut found))?;
+    Ok(found)
+}

@@ -1,0 +1,420 @@
+//! `smf run`: loads a module and calls one of its functions.
+#![allow(unsafe_code)]
+
+use std::ffi::{CString, OsString, c_char};
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use smf_core::format::{Symbol, SymbolKind};
+use smf_core::ir::Scalar;
+use smf_core::link::Resolve;
+use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleRef};
+use smf_core::memory::FilePolicy;
+use smf_core::templates::JitConfig;
+use smf_core::trap::{CallArg, MAX_ARGS, TrapError};
+use smf_core::vm::Tiers;
+use smf_loader::call;
+use smf_loader::exec::host_functions;
+use smf_loader::host_symbols::{self, HostSymbols};
+use smf_loader::loader::{LoadFileError, Loader};
+use smf_loader::loader_templates::LoaderTemplates;
+use smf_loader::source_line;
+
+use crate::args::Cli;
+use crate::bytecode;
+use crate::crash;
+use crate::integer::integer;
+use crate::output::{self, At, Failure};
+use crate::run_source;
+use crate::source::{self, BackendName};
+use crate::values::{ArgumentMemory, Returns, typed_text, typed_word};
+use crate::watch::Watch;
+
+/// Loads and links a module, or compiles source, calls one of its functions and prints the result
+///
+/// Simple source is told by its name, `.spl`, or by a first line `#!` that names smf; `.sir` is IR in text form. A
+/// function of source without a name is `main`, whose result is the exit status as well.
+///
+/// Machine code is trusted: running a module is running a program. Constructors run when it is loaded,
+/// destructors and exit handlers when the process ends. A dynlib is trusted as soon as it is
+/// opened, because the system's loader runs its initialisers.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The module
+    pub(crate) file: PathBuf,
+    /// The function to call [default: the entry point, else `main`]
+    pub(crate) name: Option<OsString>,
+    /// Its arguments: up to 8, such as 7, 0x10, 1.5, true, u8:255, f32:1.5, str:abc, i64:1,2,3 or buf:64
+    ///
+    /// Numbers without a type are i64, or f64 if they have a point or an exponent. Strings, arrays and buffers (so many
+    /// zeroed bytes) are passed by address; arrays and buffers are printed if the function has changed them. Missing
+    /// arguments are 0. Functions of bytecode take integers.
+    #[arg(value_name = "ARG", allow_negative_numbers = true)]
+    pub(crate) args: Vec<OsString>,
+    /// Call `main` as a program: with argc, argv and environ, and with its result as exit status
+    ///
+    /// All arguments after the module are those of the program; put `--` before those that begin with `-`.
+    #[arg(long, conflicts_with_all = ["watch", "exit", "returns", "compile", "interpret"])]
+    pub(crate) main: bool,
+    /// The type of the result of machine code: i8 to i64, u8 to u64, f32, f64, bool, ptr, str or void
+    ///
+    /// A C `int` is i32. A function of bytecode or of source has a result of its own type. [default: i64]
+    #[arg(long, value_name = "TYPE", value_parser = Returns::from_name)]
+    pub(crate) returns: Option<Returns>,
+    /// A module or an archive that may provide imports, also as instances of its templates
+    ///
+    /// May be repeated: the first file that defines a name provides it. Modules that are not needed are not loaded.
+    #[arg(long, value_name = "LIB")]
+    pub(crate) with: Vec<PathBuf>,
+    /// Resolve remaining imports in the process and libc
+    #[arg(long)]
+    pub(crate) host_symbols: bool,
+    /// Resolve remaining imports in this shared library, a path or a name such as `m`
+    ///
+    /// May be repeated. The process comes first, then the libraries in order.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host_library: Vec<String>,
+    /// Refuse modules with constructors, destructors or indirect functions, whose code runs at load
+    #[arg(long)]
+    pub(crate) no_constructors: bool,
+    /// How the bytes of files get into memory
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = Files::Auto)]
+    files: Files,
+    /// Interpret bytecode, without compiling it
+    ///
+    /// Has no effect on machine code.
+    #[arg(long, conflicts_with = "compile")]
+    pub(crate) interpret: bool,
+    /// Compile bytecode before it runs, instead of when it becomes hot
+    ///
+    /// Has no effect on machine code.
+    #[arg(long)]
+    pub(crate) compile: bool,
+    /// What executes source [default: native]
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub(crate) backend: Option<BackendName>,
+    /// The optimisation level of source, 0 to 3 [default: 2]
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=3))]
+    pub(crate) opt: Option<u8>,
+    /// Print the duration of load, link and call on standard error
+    #[arg(long)]
+    pub(crate) time: bool,
+    /// Use the low 8 bits of the result as exit status
+    ///
+    /// The result is printed as well.
+    #[arg(long, conflicts_with = "watch")]
+    pub(crate) exit: bool,
+    /// Reload changed files and call the function again after each reload
+    ///
+    /// For reloadable modules. Data keeps its value if its name and size are unchanged. Runs until it is
+    /// interrupted; if a reload fails, the error is reported and the old version remains. Modules from archives
+    /// are not watched.
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+/// How the bytes of files get into memory.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Files {
+    /// Large files are mapped while they cannot change, other files are copied
+    Auto,
+    /// Every file is copied
+    Copy,
+    /// Large files are mapped, trusting that no process changes them
+    Map,
+}
+
+impl From<Files> for FilePolicy {
+    fn from(files: Files) -> Self {
+        match files {
+            Files::Auto => FilePolicy::Auto,
+            Files::Copy => FilePolicy::Copy,
+            Files::Map => FilePolicy::Map,
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    if let Some(kind) = run_source::kind(&args.file)? {
+        return run_source::run(args, kind);
+    }
+    if args.backend.is_some() || args.opt.is_some() {
+        return Err(Failure::of(&args.file, "--backend and --opt apply to source"));
+    }
+    check_arguments(args);
+    let host = host(args)?;
+    let uses_host = !host.is_empty();
+    let start = Instant::now();
+    let options = LoaderOptions {
+        tiers: tiers(args),
+        refuse_constructors: args.no_constructors,
+        file_policy: args.files.into(),
+        ..LoaderOptions::default()
+    };
+    // Leaked: exit handlers and threads of the module may use its code until the process ends.
+    let loader: &'static Loader = Box::leak(Box::new(Loader::new(options)?));
+    let of_host = move |name: &[u8]| host.resolve(name).or_else(|| host_functions::address(name));
+    loader.modules().set_host_resolver(Some(Box::new(of_host)))?;
+    // Notes of files are not updated.
+    let config = JitConfig { update_smf: false, ..JitConfig::default() };
+    let templates = LoaderTemplates::attach(loader, config)?;
+    crash::install(loader);
+    let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
+    let watch = args.watch.then(|| Watch::new(loader, files));
+    // SAFETY: the user runs the dynlib as a program, so that its initialisers are trusted.
+    let mapped = unsafe { loader.map_program(&args.file, &args.with) }?;
+    let loaded = Instant::now();
+    let module = mapped.link().map_err(|error| with_hint(args, templates, error))?;
+    let linked = Instant::now();
+    if args.watch && !loader.modules().is_reloadable(module) {
+        let why = "not marked as reloadable; mark it with `smf pack --reloadable` or `smf asm --reloadable`";
+        return Err(Failure::of(&args.file, why));
+    }
+    if args.main {
+        return call_main(args, loader, module);
+    }
+    let is_compiled = args.compile && compile(args, loader, module)?;
+    let compiled = Instant::now();
+    let called = call(args, loader, module);
+    host_functions::flush();
+    let (result, text) = called?;
+    let called = Instant::now();
+    print(&text, uses_host)?;
+    if args.time {
+        let mut times = vec![("load", loaded - start), ("link", linked - loaded)];
+        times.extend(is_compiled.then(|| ("compile", compiled - linked)));
+        times.push(("call", called - compiled));
+        report_times(times);
+    }
+    let Some(watch) = watch else {
+        return Ok(ExitCode::from(if args.exit { (result & 0xff) as u8 } else { 0 }));
+    };
+    call_again(args, loader, module, watch, uses_host)
+}
+
+/// Reports durations on standard error.
+pub(crate) fn report_times(times: Vec<(&str, Duration)>) {
+    let times: Vec<_> = times.into_iter().map(format_time).collect();
+    output::report("time", &times.join(", "));
+}
+
+/// Calls the function again after each reload, until an output error.
+fn call_again(
+    args: &Args,
+    loader: &Loader,
+    module: ModuleHandle,
+    mut watch: Watch<'_>,
+    uses_host: bool,
+) -> Result<ExitCode, Failure> {
+    loop {
+        collect(loader);
+        watch.wait();
+        let called = call(args, loader, module);
+        host_functions::flush();
+        match called {
+            Ok((_, text)) => print(&text, uses_host)?,
+            Err(Failure::Because(why)) => output::report("error", &why),
+            Err(other) => return Err(other),
+        }
+    }
+}
+
+/// The execution mode of bytecode.
+fn tiers(args: &Args) -> Tiers {
+    match (args.interpret, args.compile) {
+        // Provides entry points for machine code that imports the functions.
+        (true, _) => Tiers::UNCOMPILED,
+        (false, true) => Tiers::Compile { threshold: 0 },
+        (false, false) => Tiers::default(),
+    }
+}
+
+/// Compiles the module if it is bytecode; returns whether it is.
+fn compile(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<bool, Failure> {
+    let module = loader.modules().get(module).at(&args.file)?;
+    let Some(engine) = module.engine() else { return Ok(false) };
+    let program = engine.program();
+    let indices = (0..).zip(program.functions()).map(|(index, _)| index);
+    let mut compiled = indices.filter(|&index| program.compiles(index));
+    compiled.try_for_each(|index| engine.compile(index).map(drop)).at(&args.file)?;
+    Ok(true)
+}
+
+/// Ends the program for arguments of a function that cannot be passed: wrong usage.
+fn check_arguments(args: &Args) {
+    if args.main {
+        return;
+    }
+    let mut wrong = args.args.iter().find_map(|text| typed_text(text).err());
+    if args.args.len() > MAX_ARGS {
+        wrong = Some(format!("a function is called with up to {MAX_ARGS} arguments"));
+    }
+    if let Some(why) = wrong {
+        Cli::command().error(ErrorKind::ValueValidation, why).exit();
+    }
+}
+
+/// Calls `main` with the arguments of the program and its environment. The result becomes the exit status.
+fn call_main(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<ExitCode, Failure> {
+    let module = &loader.modules().get(module).at(&args.file)?;
+    let address = module.function(b"main").or_else(|| module.entry_point());
+    let address = address.ok_or_else(|| no_function(args, module)).at(&args.file)?;
+    let texts = std::iter::once(args.file.as_os_str()).chain(args.name.as_deref());
+    let texts = texts.chain(args.args.iter().map(OsString::as_os_str));
+    // Arguments of a process contain no NUL.
+    let texts: Vec<CString> = texts.flat_map(|text| CString::new(text.as_bytes())).collect();
+    let mut arguments: Vec<*const c_char> = texts.iter().map(|text| text.as_ptr()).collect();
+    let count = arguments.len() as u64;
+    arguments.push(std::ptr::null());
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    // SAFETY: the C library defines it; this program has one thread that could change it.
+    let environment = unsafe { environ }.expose_provenance() as u64;
+    let arguments = arguments.as_ptr().expose_provenance() as u64;
+    let words = [count, arguments, environment].map(CallArg::Integer);
+    // SAFETY: the user states that the function is `main` of a program: machine code is trusted. The arguments outlive
+    // the call.
+    let returned = unsafe { call::call_values(address, &words) }.at(&args.file)?;
+    Ok(ExitCode::from((returned.integer & 0xff) as u8))
+}
+
+/// Adds to missing imports the options that may provide them.
+fn with_hint(args: &Args, templates: &LoaderTemplates, error: LoadFileError) -> Failure {
+    let failed = templates.take_failures();
+    let is_missing = matches!(error, LoadFileError::MissingImports(_));
+    let failure = Failure::from(error);
+    match failure {
+        Failure::Because(why) if is_missing && !failed.is_empty() => {
+            Failure::Because(format!("{why}; {}", failed.join("; ")))
+        }
+        Failure::Because(why) if is_missing => {
+            let host =
+                if args.host_symbols { "" } else { "--host-symbols (the process and libc), " };
+            let libraries = "--with FILE (a module or an archive) or --host-library NAME";
+            Failure::Because(format!("{why}; may be provided by {host}{libraries}"))
+        }
+        other => other,
+    }
+}
+
+pub(crate) fn print(result: &str, uses_host: bool) -> Result<(), Failure> {
+    if uses_host {
+        host_symbols::flush_stdio();
+    }
+    output::to_stdout(|out| out.write_all(result.as_bytes()))
+}
+
+fn format_time((phase, duration): (&str, Duration)) -> String {
+    let ns = duration.as_nanos();
+    format!("{phase} {}.{:03} us", ns / 1000, ns % 1000)
+}
+
+pub(crate) fn host(args: &Args) -> Result<HostSymbols, Failure> {
+    let mut host =
+        if args.host_symbols { HostSymbols::of_process()? } else { HostSymbols::default() };
+    for name in &args.host_library {
+        // SAFETY: the user names the library and trusts its initialisers as those of a program.
+        unsafe { host.add_library(name) }?;
+    }
+    Ok(host)
+}
+
+/// Frees replaced versions, unless the module has started threads, which may execute them.
+fn collect(loader: &Loader) {
+    let threads = fs::read_dir("/proc/self/task").map(Iterator::count);
+    if matches!(threads, Ok(1)) {
+        // SAFETY: this is the only thread of the process, and it executes no module code.
+        unsafe { loader.modules().collect_quiescent() };
+    }
+}
+
+/// Calls the requested function. Returns the result and the lines that show it.
+fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, String), Failure> {
+    let module = &loader.modules().get(module).at(&args.file)?;
+    if let Some(engine) = module.engine() {
+        let name = args.name.as_ref().map(|name| name.as_bytes());
+        let integers = args.args.iter().map(|text| integer(&text.to_string_lossy()));
+        let integers: Vec<i64> = integers.collect::<Result<_, _>>().at(&args.file)?;
+        let (result, text) = bytecode::call(&args.file, module, engine, name, &integers)?;
+        return Ok((result, text + "\n"));
+    }
+    let address = match &args.name {
+        Some(name) => module.function(name.as_bytes()),
+        None => module.entry_point(),
+    };
+    let address = address.ok_or_else(|| no_function(args, module)).at(&args.file)?;
+    // The address of a dynlib's function comes from the system's loader.
+    if module.smf().is_some() && !module.contains(address) {
+        return Err(Failure::of(&args.file, "the function is outside the module's memory"));
+    }
+    let mut memory = ArgumentMemory::default();
+    let mut words = Vec::with_capacity(MAX_ARGS);
+    for (number, text) in args.args.iter().enumerate() {
+        let word = typed_word(text, &mut memory);
+        words.push(word.map_err(|why| format!("argument {}: {why}", number + 1)).at(&args.file)?);
+    }
+    words.resize(MAX_ARGS, CallArg::Integer(0));
+    // SAFETY: the module stays loaded until the process ends, and its file declares a function at the
+    // address: machine code is trusted. A function of the C convention ignores surplus arguments. The memory of
+    // the arguments outlives the call.
+    let returned = unsafe { call::call_values(address, &words) };
+    let returned = returned.map_err(|error| in_module(module, error)).at(&args.file)?;
+    // SAFETY: the user states the type of the result.
+    let shown = unsafe { args.returns.unwrap_or(Returns::Scalar(Scalar::I64)).show(returned) };
+    let changed = memory.arrays.iter().filter(|array| array.is_changed());
+    let lines = shown.into_iter().chain(changed.map(ToString::to_string));
+    Ok((returned.integer.cast_signed(), lines.map(|line| line + "\n").collect()))
+}
+
+/// Describes a trap of code that `smf compile` made: it reports its line.
+fn in_module(module: &ModuleRef<'_>, error: TrapError) -> String {
+    let TrapError::Trap(trap) = error else { return error.to_string() };
+    let base = module.section_address(0).unwrap_or(u64::MAX);
+    let offset = trap.function.checked_sub(base);
+    let symbols = module.linked().into_iter().flat_map(|smf| smf.symbols().iter().flatten());
+    let is_here = |symbol: &Symbol<'_>| {
+        let is_function = symbol.kind == SymbolKind::Function && !symbol.is_import();
+        is_function && symbol.size > 0 && Some(symbol.value) == offset
+    };
+    let mut symbols = symbols.filter(is_here);
+    let Some(symbol) = symbols.next().filter(|_| module.contains(trap.function)) else {
+        return error.to_string();
+    };
+    let what = source::trap::name(trap.code);
+    let name = String::from_utf8_lossy(symbol.name());
+    let file = source_line(module, trap.function).map(|line| line.file);
+    let place = file.map_or_else(|| "line ".to_owned(), |file| format!("{file}:"));
+    format!("{what} in function `{name}` at {place}{}", trap.at)
+}
+
+/// Explains why there is no function to call, and names those that could be called.
+fn no_function(args: &Args, module: &ModuleRef<'_>) -> String {
+    let Some(smf) = module.linked() else {
+        return match &args.name {
+            None => "a dynlib has no entry point; name a function".to_owned(),
+            Some(name) => format!("no function `{}`", name.to_string_lossy()),
+        };
+    };
+    let named = |name: &OsString| {
+        smf.symbols().iter().flatten().find(|symbol| symbol.name() == name.as_bytes())
+    };
+    let why = match args.name.as_ref().map(|name| (name.to_string_lossy(), named(name))) {
+        None => "no entry point and no function `main`".to_owned(),
+        Some((name, None)) => format!("no function `{name}`"),
+        Some((name, Some(symbol))) if symbol.is_import() => format!("`{name}` is an import"),
+        Some((name, Some(symbol))) if symbol.kind != SymbolKind::Function => {
+            format!("`{name}` is not a function but of kind {}", symbol.kind)
+        }
+        Some((name, Some(_))) => format!("`{name}` is local to the module"),
+    };
+    let callable = |symbol: &Symbol<'_>| symbol.is_export() && symbol.kind == SymbolKind::Function;
+    let functions = smf.symbols().iter().flatten().filter(callable);
+    why + &output::suggestions("exports", functions.map(|symbol| symbol.name()))
+}

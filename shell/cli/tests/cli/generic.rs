@@ -1,0 +1,78 @@
+//! Templates in IR: their text form, and the tour of the README.
+
+use std::fs;
+
+use super::{contains, fails, ok, scratch};
+
+const LISTS: &str = include_str!("../../../../tests/templates/lists.sbt");
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn readme_tour_of_templates_prints_as_documented() {
+    let directory = scratch("tour-templates");
+    fs::write(directory.join("lists.sbt"), LISTS).unwrap();
+    fs::copy(super::sample("records.smf"), directory.join("records.smf")).unwrap();
+    assert_eq!(super::readme::tour("templates", "max.sbt", &directory), 16);
+}
+
+#[test]
+fn disassembled_templates_assemble_to_the_same_module() {
+    let directory = scratch("templates");
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let (source, module, again) = (path("a.sbt"), path("a.smf"), path("b.smf"));
+    fs::write(&source, LISTS.to_owned() + "possible get<ptr> as \"get it\"\n").unwrap();
+    assert_eq!(ok(&["asm", &source, "-o", &module]), "");
+    assert_eq!(ok(&["verify", &module]), format!("{module}: ok\n"));
+    let listed = ok(&["disasm", &module]);
+    contains(&listed, &["template squares<T0>(v0: ptr, v1: i64) -> T0\n", "possible sum<i64>\n"]);
+    contains(&listed, &["possible get<ptr> as \"get it\"\n"]);
+    fs::write(&source, &listed).unwrap();
+    assert_eq!(ok(&["asm", &source, "-o", &again]), "");
+    assert_eq!(fs::read(&module).unwrap(), fs::read(&again).unwrap());
+    assert!(
+        ok(&["disasm", &module, "get"]).starts_with("template get<T0>(v0: ptr, v1: i64) -> T0")
+    );
+    contains(&fails(&["disasm", &module, "put"]), &["no template `put`"]);
+    for (text, cause) in [
+        ("template f()\nadd i64 a, a, 1\nend", "line 2: no such local"),
+        ("possible f<i64>", "line 1: no template `f`"),
+        ("template f()\nend", "line 1"),
+    ] {
+        fs::write(&source, text).unwrap();
+        contains(&fails(&["asm", &source, "-o", &again]), &[cause]);
+    }
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn jit_calls_instances_with_typed_arguments() {
+    let directory = scratch("ir");
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let (source, module) = (path("lists.sbt"), path("lists.smf"));
+    fs::write(&source, LISTS).unwrap();
+    ok(&["asm", &source, "-o", &module]);
+    for (ty, list, sum, sorted) in [
+        ("i64", "-5,3,-7", "-9", "-7,-5,3"),
+        ("i32", "2147483647,1,0", "-2147483648", "0,1,2147483647"),
+        ("f64", "0.5,-0.25,1e300", "1e300", "-0.25,0.5,1e300"),
+        ("u8", "200,100,1", "45", "1,100,200"),
+    ] {
+        let list = format!("{ty}:{list}");
+        assert_eq!(ok(&["jit", &module, &format!("fn$sum${ty}"), &list, "3"]), format!("{sum}\n"));
+        let output_text = ok(&["jit", &module, &format!("fn$sort${ty}"), &list, "0", "2"]);
+        assert_eq!(output_text, format!("{ty}:{sorted}\n"));
+        let buffer = format!("i64:0,10,{}", ["0"; 10].join(","));
+        let output_text = ok(&["jit", &module, &format!("fn$squares${ty}"), &buffer, "10"]);
+        let last = if ty == "f64" { "81.0\n" } else { "81\n" };
+        assert!(output_text.starts_with(last), "{output_text}");
+    }
+    for (args, cause) in [
+        (&["fn$get$u8", "i64:0,0", "0"][..], "trap 3"),
+        (&["fn$get$u8", "i64:0,0"], "takes 2 arguments, and 1 are given"),
+        (&["fn$get$u8", "i64:0,0", "x"], "argument 2: `x` is not a valid i64"),
+        (&["fn$push$u8", "i64:0,0", "256"], "argument 2: `256` is not a valid u8"),
+        (&["fn$get$u8", "i7:0", "0"], "argument 1: `i7` is not an element type"),
+    ] {
+        contains(&fails(&[&["jit", &module][..], args].concat()), &[cause]);
+    }
+}

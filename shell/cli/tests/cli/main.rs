@@ -1,0 +1,262 @@
+//! Tests of the `smf` command on the samples: output, errors and exit status.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails loudly"
+)]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+mod bytecode;
+mod cfi;
+mod compile;
+mod convert;
+mod generic;
+#[cfg(target_arch = "x86_64")]
+mod host;
+#[cfg(target_arch = "x86_64")]
+mod init;
+mod inspect;
+mod library;
+mod map;
+mod memory;
+#[cfg(target_arch = "x86_64")]
+mod merge;
+#[cfg(target_arch = "x86_64")]
+mod needed;
+mod nm;
+mod note;
+#[cfg(target_arch = "x86_64")]
+mod pack;
+mod prefetch;
+mod readme;
+mod run;
+mod samples;
+mod source;
+mod source_templates;
+mod templates;
+mod verify;
+
+/// The valid samples.
+const GOOD: [&str; 21] = [
+    "app-native.smf",
+    "app.smf",
+    "bcod.smf",
+    "compact.smf",
+    "compressed-lz4.smf",
+    "compressed-zstd.smf",
+    "driver.smf",
+    "dynlib.smf",
+    "lib.smf",
+    "library.lsm",
+    "native-stub219.smf",
+    "native.smf",
+    "needed.smf",
+    "note-zero-size.smf",
+    "packed-leading.smf",
+    "packed.smf",
+    "properties.smf",
+    "relative.smf",
+    "services.smf",
+    "stub-cat.smf",
+    "stub-declared.smf",
+];
+
+fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/samples").join(name)
+}
+
+/// An empty directory for one test.
+fn scratch(test: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{test}"));
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// Runs the command in the samples directory.
+fn smf(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
+    command.args(args).current_dir(sample(".")).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The output of a command that succeeds without output on standard error.
+#[track_caller]
+fn ok(args: &[&str]) -> String {
+    let output = smf(args);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{args:?}");
+    text(&output.stdout)
+}
+
+/// The single line on standard error of a command that fails without other output.
+#[track_caller]
+fn fails(args: &[&str]) -> String {
+    let output = smf(args);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!((output.status.code(), &*out), (Some(1), ""), "{args:?}: {err}");
+    assert!(err.starts_with("error: ") && err.ends_with('\n'), "{args:?}: {err:?}");
+    assert_eq!(err.lines().count(), 1, "{args:?}: {err}");
+    err
+}
+
+#[track_caller]
+fn contains(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "`{word}` is not in: {text}");
+    }
+}
+
+fn inspected(file: &str) -> Value {
+    serde_json::from_str(&ok(&["inspect", "--json", file])).unwrap()
+}
+
+#[test]
+fn wrong_usage_exits_with_status_2() {
+    for args in [
+        &[][..],
+        &["frobnicate"],
+        &["run"],
+        &["run", "packed.smf", "add", "one"],
+        &["run", "packed.smf", "add", "u8:256"],
+        &["run", "packed.smf", "add", "--returns", "i9"],
+        &["run", "packed.smf", "add", "18446744073709551616"],
+        &["run", "packed.smf", "add", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+        &["run", "packed.smf", "--frobnicate"],
+        &["inspect"],
+        &["verify"],
+        &["convert", "packed.smf", "--layout", "native"],
+        &["convert", "packed.smf", "-o", "x", "--layout", "compact"],
+        &["prefetch"],
+        &["prefetch", "-"],
+        &["prefetch", "packed.smf", "--threads", "many"],
+        &["prefetch", "packed.smf", "--threads", "-1"],
+        &["lib", "create", "-o", "x", "noequals"],
+        &["lib", "create", "-o", "x", "=file"],
+        &["completions", "nosuchshell"],
+    ] {
+        let output = smf(args);
+        assert_eq!((output.status.code(), &*output.stdout), (Some(2), &b""[..]), "{args:?}");
+        assert!(!output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    contains(&ok(&["--version"]), &["smf ", env!("CARGO_PKG_VERSION")]);
+    let commands = ["run", "inspect", "verify", "pack", "convert", "strip-stub", "lib", "note"];
+    for command in commands.into_iter().chain(["prefetch"]) {
+        contains(&ok(&["--help"]), &[command]);
+        contains(&ok(&[command, "--help"]), &["Usage:"]);
+    }
+    contains(&ok(&["run", "--help"]), &["--host-symbols", "--exit", "--time", "--with"]);
+    for shell in ["bash", "zsh", "fish"] {
+        contains(&ok(&["completions", shell]), &["host-library"]);
+    }
+    contains(&ok(&["man"]), &[".TH", "smf"]);
+    contains(&ok(&["man", "run"]), &[".TH", "host"]);
+    contains(&fails(&["man", "nope"]), &["nope"]);
+}
+
+#[test]
+fn man_pages_and_completions_are_written() {
+    let directory = scratch("man");
+    let at = directory.to_str().unwrap();
+    ok(&["man", "--directory", at]);
+    for page in ["smf.1", "smf-run.1", "smf-lib-create.1"] {
+        contains(&fs::read_to_string(directory.join(page)).unwrap(), &[".TH"]);
+    }
+    let absent = directory.join("absent");
+    contains(&fails(&["man", "--directory", absent.to_str().unwrap()]), &["absent"]);
+
+    let home = scratch("completions");
+    let install = |shell| {
+        let mut smf = Command::new(env!("CARGO_BIN_EXE_smf"));
+        smf.env_remove("XDG_DATA_HOME").env_remove("XDG_CONFIG_HOME").env("HOME", &home);
+        smf.args(["completions", shell, "--install"]).output().unwrap()
+    };
+    let paths = [
+        ("bash", ".local/share/bash-completion/completions/smf"),
+        ("zsh", ".local/share/zsh/site-functions/_smf"),
+        ("fish", ".config/fish/completions/smf.fish"),
+    ];
+    for (shell, path) in paths {
+        let path = home.join(path);
+        assert_eq!(text(&install(shell).stdout), format!("{}\n", path.display()));
+        contains(&fs::read_to_string(path).unwrap(), &["host-library"]);
+    }
+    contains(&text(&install("elvish").stderr), &["bash, zsh and fish, not elvish"]);
+}
+
+/// Runs the command with `input` on its standard input.
+fn fed(args: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_smf"))
+        .args(args)
+        .current_dir(sample("."))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn dash_argument_means_standard_input_or_output() {
+    let packed = fs::read(sample("packed.smf")).unwrap();
+    assert_eq!(text(&fed(&["verify", "-"], &packed).stdout), "-: ok\n");
+    let shown: Value =
+        serde_json::from_slice(&fed(&["inspect", "--json", "-"], &packed).stdout).unwrap();
+    assert_eq!((&shown["file"], &shown["size"]), (&json!("-"), &json!(1029)));
+    let empty = fed(&["inspect", "-"], b"");
+    assert_eq!(text(&empty.stderr), "error: -: the file is empty, at offset 0x0\n");
+    let native = fed(&["convert", "-", "-o", "-", "--layout", "native"], &packed).stdout;
+    assert_eq!(text(&fed(&["verify", "-"], &native).stdout), "-: ok\n");
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(text(&fed(&["run", "-", "add", "1", "2"], &packed).stdout), "3\n");
+        let app = fs::read(sample("app.smf")).unwrap();
+        let output = fed(&["run", "-", "direct", "2", "--with", "lib.smf"], &app);
+        assert_eq!(text(&output.stdout), "6\n");
+    }
+}
+
+#[test]
+fn closed_pipe_succeeds_and_full_disk_fails() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let run = |args: &[&str], out: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
+        let command = command.args(args).current_dir(sample(".")).stdout(out);
+        command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
+    };
+    for args in [&["inspect", "packed.smf"][..], &["inspect", "--json", "packed.smf"], &["man"]] {
+        let output = run(args, writer.try_clone().unwrap().into());
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = run(args, full.into());
+        assert_eq!(output.status.code(), Some(1));
+        contains(&text(&output.stderr), &["error: cannot write to standard output"]);
+    }
+}
+
+#[test]
+fn unwritable_output_is_named_in_the_error() {
+    let args = ["convert", "packed.smf", "-o", "absent/out", "--layout", "native"];
+    contains(&fails(&args), &["absent/out", "cannot write"]);
+    contains(&fails(&["extract", "packed.smf", "-o", "bad"]), &["bad: cannot write"]);
+}
+
+#[test]
+fn control_characters_in_a_name_are_escaped() {
+    contains(&fails(&["verify", "ab\nsent\u{1b}[2J"]), &["ab\\nsent\\u{1b}[2J: "]);
+}

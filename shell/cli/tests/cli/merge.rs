@@ -1,0 +1,340 @@
+//! `smf pack` with modules as inputs.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::json;
+
+use super::pack::compiled;
+use super::{contains, fails, inspected, ok, scratch, smf};
+
+/// Packs, with warnings on standard error, which are returned.
+#[track_caller]
+fn packed(args: &[&str]) -> String {
+    let output = smf(&[&["pack"], args].concat());
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{args:?}: {errors}");
+    errors
+}
+
+/// A module of a C source, without unwinding tables.
+fn module(test: &str, source: &str, flags: &[&str], pack: &[&str]) -> String {
+    let flags = [&["-O2", "-fPIC", "-fno-asynchronous-unwind-tables"], flags].concat();
+    let (object, out) = compiled(&format!("merge-{test}"), source, &flags);
+    packed(&[&[&*object, "-o", &out], pack].concat());
+    out
+}
+
+const A: &str = "long b(long); long shared = 40; const char *names[] = {\"zero\", \"one\"};
+    static long count; long a(long x) { return b(x) + ++count; }
+    long letter(long i) { return names[1][i]; }";
+const B: &str = "extern long shared; long c(long); long b(long x) { return c(x) + shared; }
+    long apply(long (*f)(long), long x) { return f(x); }";
+const C: &str = "long a(long); long apply(long (*)(long), long);
+    long c(long x) { return 2 * x; } long main(void) { return apply(a, 0) + 1; }";
+
+#[test]
+fn modules_and_objects_of_all_layouts_are_one_module() {
+    let (object, out) = compiled("merge-c", C, &["-O2", "-fno-asynchronous-unwind-tables"]);
+    for (first, second) in [("packed", "packed"), ("native", "packed"), ("native", "native")] {
+        let a = module("a", A, &[], &["--layout", first]);
+        let b = module("b", B, &[], &["--layout", second, "--compress", "zstd"]);
+        for layout in ["packed", "native"] {
+            packed(&[&a, &b, &object, "-o", &out, "--layout", layout]);
+            assert_eq!(ok(&["verify", &out]), format!("{out}: ok\n"));
+            let symbols = inspected(&out)["symbols"].clone();
+            assert!(symbols.as_array().unwrap().iter().all(|symbol| symbol["defined"] == true));
+            assert_eq!(ok(&["run", &out]), "42\n", "{first} {second} {layout}");
+            assert_eq!(ok(&["run", &out, "letter", "2"]), format!("{}\n", b'e'));
+            // A merged module can be merged again.
+            let again = out.replace("out.smf", "again.smf");
+            packed(&[&out, "-o", &again]);
+            assert_eq!(ok(&["run", &again]), "42\n");
+        }
+    }
+}
+
+#[test]
+fn archive_members_that_are_needed_are_linked() {
+    let b = module("archive-b", B, &[], &[]);
+    let other = module("archive-x", "long shared; long unused(void) { return 1; }", &[], &[]);
+    let (object, out) = compiled("merge-archive", &format!("{A}\n{C}"), &["-O2"]);
+    let dir = scratch("merge-archives");
+    let library = dir.join("modules.lsm");
+    let library = library.to_str().unwrap();
+    ok(&["lib", "create", "-o", library, &format!("b={b}"), &format!("other={other}")]);
+    let archive = dir.join("modules.a");
+    let mut ar = Command::new("ar");
+    assert!(ar.arg("rcs").arg(&archive).args([&b, &other]).status().unwrap().success());
+    for archive in [library, archive.to_str().unwrap()] {
+        packed(&[&object, archive, "-o", &out]);
+        assert_eq!(ok(&["run", &out]), "42\n");
+        let symbols = inspected(&out)["symbols"].clone();
+        assert!(!symbols.to_string().contains("unused"));
+    }
+}
+
+#[test]
+fn needed_libraries_are_united() {
+    let a = module("needed-a", A, &[], &["--needed", "libm.so.6"]);
+    let b = module("needed-b", B, &[], &["--needed", "libc.so.6", "--needed", "libm.so.6"]);
+    let (object, out) = compiled("merge-needed", C, &["-O2"]);
+    packed(&[&a, &b, &object, "-o", &out, "--needed", "libc.so.6"]);
+    assert_eq!(inspected(&out)["needed_libraries"], json!(["libc.so.6", "libm.so.6"]));
+    assert_eq!(ok(&["run", &out]), "42\n");
+}
+
+/// Offsets in thread-local storage are final in the code and the tables of a module, and change when it is merged.
+#[test]
+fn thread_local_storage_and_constructors_of_several_modules_are_merged() {
+    let first = "static __thread char pad[100] = {1}; __thread long t = 30; static long made;
+        __attribute__((constructor)) static void make(void) { made = 9; }
+        long b(long x) { return x + ++t + made + pad[x & 63]; }";
+    let second = "static __thread long s __attribute__((aligned(64))); static __thread long u = 2;
+        long c(void) { s += u; u++; return (unsigned long)&s % 64 * 1000 + s; }";
+    let zeroes = "static __thread long zeroes[3]; long d(long x) { return zeroes[x]++; }";
+    let user = "static __thread long own = 1; long b(long), c(void), d(long);
+        long main(void) { c(); d(1); return b(own) - 1 + c() * 10 + d(1) * 100; }";
+    for model in ["global-dynamic", "local-dynamic", "initial-exec", "local-exec", "descriptors"] {
+        let flag = match model {
+            "descriptors" => "-mtls-dialect=gnu2".to_owned(),
+            model => format!("-ftls-model={model}"),
+        };
+        if !cfg!(target_arch = "x86_64") && ["descriptors", "local-exec"].contains(&model) {
+            continue;
+        }
+        let module = |name: &str, source| module(&format!("tls-{name}"), source, &[&flag], &[]);
+        let modules = [module("b", first), module("c", second), module("d", zeroes)];
+        let (object, out) = compiled("merge-tls-use", user, &["-O2", "-fPIC", &flag]);
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+            let [one, two, three] = order.map(|number: usize| &*modules[number]);
+            packed(&[one, &object, two, three, "-o", &out]);
+            assert_eq!(ok(&["verify", &out]), format!("{out}: ok\n"));
+            assert_eq!(ok(&["run", &out, "--host-symbols"]), "190\n", "{model} {order:?}");
+            let again = out.replace("out.smf", "again.smf");
+            packed(&[&out, "-o", &again]);
+            assert_eq!(ok(&["run", &again, "--host-symbols"]), "190\n", "{model} {order:?}");
+        }
+    }
+}
+
+const THROWER: &str = r#"
+    #include <cstdio>
+    #include <stdexcept>
+    #include <string>
+    struct End { const char *name; ~End() { std::printf("end of %s\n", name); std::fflush(stdout); } };
+    static End end{"thrower"};
+    static thread_local long thrown = 100, ended = 5;
+    struct Guard { std::string text; ~Guard() { ended += 1; } };
+    void fail(const std::string &why) {
+        thrown += 1; Guard guard{why}; throw std::runtime_error(why + "0");
+    }
+    extern "C" long count(void) { return thrown * 1000 + ended; }
+    extern "C" long run(long);
+    extern "C" long twice(long x) {
+        long first = run(x);
+        try { fail("z"); } catch (...) { return first + count(); }
+        return 0;
+    }
+"#;
+const CATCHER: &str = r#"
+    #include <cstdio>
+    #include <stdexcept>
+    #include <string>
+    struct End { const char *name; ~End() { std::printf("end of %s\n", name); std::fflush(stdout); } };
+    static End end{"catcher"};
+    static thread_local long calls = 10; static thread_local char buffer[40];
+    void fail(const std::string &why);
+    static long inner(long x) {
+        try { fail(std::to_string(x)); } catch (const std::logic_error &) { return -1; }
+        return -2;
+    }
+    extern "C" long run(long x) {
+        calls += 1; buffer[x % 40] += 1;
+        try { return inner(x); }
+        catch (const std::runtime_error &error) {
+            return std::stol(error.what()) + calls + buffer[x % 40];
+        }
+    }
+"#;
+
+/// Exceptions pass from one merged module to the other, and destructors of both run at the end.
+#[test]
+fn exceptions_and_exit_handlers_of_merged_modules_work() {
+    for flags in [&["-O2", "-fPIC"][..], &["-O1"]] {
+        let module = |name: &str, source| {
+            let flags = [&["-x", "c++"], flags].concat();
+            let (object, out) = compiled(&format!("merge-throw-{name}"), source, &flags);
+            packed(&[&object, "-o", &out, "--needed", "libstdc++.so.6"]);
+            out
+        };
+        let (thrower, catcher) = (module("thrower", THROWER), module("catcher", CATCHER));
+        let out = scratch("merge-throw").join("out.smf");
+        let out = out.to_str().unwrap();
+        packed(&[&thrower, &catcher, "-o", out]);
+        let again = out.replace("out.smf", "again.smf");
+        packed(&[out, "-o", &again]);
+        for merged in [out, &again] {
+            assert_eq!(ok(&["verify", merged]), format!("{merged}: ok\n"));
+            let printed = ok(&["run", merged, "twice", "4", "--host-symbols"]);
+            let lines: Vec<_> = printed.lines().collect();
+            assert_eq!(lines, ["102059", "end of catcher", "end of thrower"], "{flags:?}");
+            let needs = inspected(merged)["symbols"].to_string();
+            contains(&needs, &["__smf_requires_unwinding", "__smf_requires_constructors"]);
+        }
+    }
+}
+
+#[test]
+fn contradicting_modules_are_refused_by_name() {
+    let a = module("conflict-a", A, &[], &[]);
+    let twice = module("conflict-twice", "long a(long x) { return x; }", &[], &[]);
+    let out = scratch("merge-conflict").join("out.smf");
+    let out = out.to_str().unwrap();
+    contains(&fails(&["pack", &a, &twice, "-o", out]), &["duplicate", "`a`", &a, &twice]);
+    let reloadable =
+        module("conflict-reload", "long r(void) { return 1; }", &[], &["--reloadable"]);
+    let error = fails(&["pack", &a, &reloadable, "-o", out]);
+    contains(&error, &[&a, &reloadable, "reloadable"]);
+    packed(&[&a, &reloadable, "-o", out, "--reloadable"]);
+    assert_eq!(inspected(out)["flags"], json!(["reloadable", "pic"]));
+    // Of another machine, and malformed.
+    let foreign = scratch("merge-foreign").join("foreign.smf");
+    let mut bytes = fs::read(&a).unwrap();
+    let header = bytes.len() - 128;
+    bytes[header + 7] = 1;
+    fs::write(&foreign, &bytes).unwrap();
+    let foreign = foreign.to_str().unwrap();
+    let error = smf(&["pack", &a, foreign, "-o", out]);
+    assert!(!error.status.success());
+    contains(&String::from_utf8_lossy(&error.stderr), &["foreign.smf"]);
+    bytes[header + 7] = 0;
+    bytes[header + 20] ^= 0xff;
+    fs::write(foreign, &bytes).unwrap();
+    assert!(!smf(&["pack", &a, foreign, "-o", out]).status.success());
+    for sample in ["bcod.smf", "dynlib.smf", "compact.smf"] {
+        contains(&fails(&["pack", sample, "-o", out]), &[sample]);
+    }
+}
+
+/// The size of the unwinding tables of a module.
+fn tables(module: &str) -> u64 {
+    let sections = inspected(module)["sections"].clone();
+    let tables = sections.as_array().unwrap().iter().find(|s| s["name"] == ".eh_frame").cloned();
+    tables.map_or(0, |tables| tables["size"].as_u64().unwrap())
+}
+
+#[test]
+fn unwinding_tables_of_modules_are_merged() {
+    let flags = &["-O2", "-fasynchronous-unwind-tables"];
+    let [one, two] = ["one", "two"].map(|name| {
+        let source = format!("long {name}(long (*f)(long)) {{ return f(41) + 1; }}");
+        let (object, out) = compiled(&format!("merge-tables-{name}"), &source, flags);
+        packed(&[&object, "-o", &out]);
+        (object, out)
+    });
+    let out = scratch("merge-tables").join("out.smf");
+    let out = out.to_str().unwrap();
+    packed(&[&one.0, &two.0, "-o", out]);
+    let of_objects = tables(out);
+    packed(&[&one.1, &two.1, "-o", out]);
+    // The common records are equal and become one.
+    assert_eq!(tables(out), of_objects);
+    assert!(tables(&one.1) < of_objects && of_objects < 2 * tables(&one.1));
+    assert_eq!(ok(&["verify", out]), format!("{out}: ok\n"));
+    packed(&[&one.1, &two.1, "-o", out, "--no-unwind-tables"]);
+    assert_eq!(tables(out), 0);
+}
+
+#[test]
+fn templates_and_notes_are_merged() {
+    let dir = scratch("merge-templates");
+    let out = dir.join("out.smf");
+    let out = out.to_str().unwrap();
+    let flags = &["-O2", "-fno-asynchronous-unwind-tables"];
+    let (object, _) = compiled("merge-templates-c", "long f(void) { return 7; }", flags);
+    packed(&[&object, "note-zero-size.smf", "-o", out]);
+    let (one, merged) = (inspected("note-zero-size.smf"), inspected(out));
+    assert_eq!((&one["templates"], &one["note"]), (&merged["templates"], &merged["note"]));
+    assert_eq!(ok(&["run", out, "f"]), "7\n");
+
+    let template = |name: &str, source: &str| {
+        let (text, module) = (dir.join(name).with_extension("sbt"), dir.join(name));
+        fs::write(&text, source).unwrap();
+        let module = module.to_str().unwrap().to_owned();
+        ok(&["asm", text.to_str().unwrap(), "-o", &module]);
+        module
+    };
+    let body = |name: &str, operation: &str| {
+        format!(
+            "template {name}<T0>(v0: T0, v1: T0) -> T0\n    local r: T0\n    {operation} T0 r, v0, v1\n    return T0 r\nend\n"
+        )
+    };
+    let (plus, minus) = (body("plus", "add"), body("minus", "sub"));
+    let one = template("one.smf", &format!("{plus}possible plus<i64>\n"));
+    let two = template("two.smf", &format!("{plus}{minus}possible minus<i64>, plus<i64>\n"));
+    packed(&[&object, &one, &two, "-o", out]);
+    assert_eq!(ok(&["verify", out]), format!("{out}: ok\n"));
+    let merged = inspected(out);
+    let names = |key: &str, of: &serde_json::Value| {
+        let rows = of.as_array().unwrap().iter();
+        rows.map(|row| row[key].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("name", &merged["templates"]), ["plus", "minus"]);
+    let possible = &merged["note"]["possible"];
+    assert_eq!(names("mangled_name", possible), ["fn$plus$i64", "fn$minus$i64"]);
+    assert_eq!(names("id", possible), ["0", "1"]);
+    assert_eq!(ok(&["jit", out, "fn$minus$i64", "44", "2"]), "42\n");
+
+    // A template that differs, and one symbol for two instances.
+    let other = template("other.smf", &format!("{}possible plus<i64>\n", body("plus", "sub")));
+    let error = fails(&["pack", &object, &one, &other, "-o", out]);
+    contains(&error, &["`plus`", &one, &other]);
+    let named = template("named.smf", &format!("{plus}possible plus<u8> as fn$plus$i64\n"));
+    let error = fails(&["pack", &object, &one, &named, "-o", out]);
+    contains(&error, &["`fn$plus$i64`", &one, &named]);
+
+    // An instance that the program calls.
+    let source =
+        "long plus(long, long) __asm__(\"fn$plus$i64\"); long g(void) { return plus(40, 2); }";
+    let (user, _) = compiled("merge-instance", source, flags);
+    packed(&[&user, &one, "-o", out, "--defer"]);
+    // The loader compiles it.
+    assert_eq!(ok(&["run", out, "g"]), "42\n");
+    assert_eq!(names("mangled_name", &inspected(out)["note"]["possible"]), ["fn$plus$i64"]);
+    packed(&[&user, &one, "-o", out]);
+    assert_eq!(ok(&["run", out, "g"]), "42\n");
+    let note = inspected(out)["note"].clone();
+    assert_eq!(names("mangled_name", &note["instantiations"]), ["fn$plus$i64"]);
+    assert_eq!(names("status", &note["instantiations"]), ["compiled"]);
+    assert!(names("mangled_name", &note["possible"]).is_empty());
+}
+
+/// Instances that call others, that trap, and that cannot be compiled.
+#[test]
+fn instances_are_compiled_with_those_that_they_require() {
+    let dir = scratch("merge-instances");
+    let lists = dir.join("lists.smf");
+    let lists = lists.to_str().unwrap();
+    ok(&["asm", "../templates/lists.sbt", "-o", lists]);
+    let source = "long sum(long *, long) __asm__(\"fn$sum$i64\");
+        void sort(long *, long, long) __asm__(\"fn$sort$i64\");
+        long run(void) { long v[40]; for (int i = 0; i < 40; i++) v[i] = 39 - i;
+            sort(v, 0, 39); for (int i = 0; i < 40; i++) if (v[i] != i) return -1;
+            return sum(v, 40); }";
+    let (user, out) = compiled("merge-lists", source, &["-O2"]);
+    packed(&[&user, lists, "-o", &out]);
+    assert_eq!(ok(&["run", &out, "run"]), "780\n");
+    let source =
+        "long sum(void *, long) __asm__(\"fn$sum$text\"); long run(void) { return sum(0, 0); }";
+    let (user, out) = compiled("merge-broken", source, &["-O2"]);
+    let broken = dir.join("broken.sbt");
+    let lists = include_str!("../../../../tests/templates/lists.sbt");
+    fs::write(&broken, format!("{lists}\npossible sum<text>\n")).unwrap();
+    let module = dir.join("broken.smf");
+    let module = module.to_str().unwrap();
+    ok(&["asm", broken.to_str().unwrap(), "-o", module]);
+    let error = fails(&["pack", &user, module, "-o", &out]);
+    contains(&error, &["broken.smf", "`fn$sum$text`", "cannot be compiled", "--defer"]);
+    packed(&[&user, module, "-o", &out, "--defer"]);
+}
