@@ -77,7 +77,7 @@ pub use bytes::ModuleBytes;
 pub use error::{BytecodeError, LoadError};
 pub use export_ref::ExportRef;
 pub use handle::ModuleHandle;
-pub use inner::ModuleLoader;
+pub use inner::{ModuleLoader, ModuleSink};
 pub use migrate::Migrated;
 pub use module_loader::MappedModule;
 pub use module_ref::{ModuleRef, Resolved};

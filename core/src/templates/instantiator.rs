@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use hashbrown::HashMap;
 
 use super::compiler::Compiler;
+use super::derived::{DerivedInstance, Inferred};
 use super::error::{InstantiateError, MetadataError, UpdateError};
 use super::instance::Instance;
 use super::instance_table::InstanceTable;
@@ -31,9 +32,6 @@ use crate::format::{File, SectionKind};
 use crate::link::Resolve;
 use crate::memory::code_alloc::CodeMemory;
 use crate::memory::lock::{Lock, LockGuard};
-
-use derive::DerivedInstance;
-use infer::Inferred;
 
 mod derive;
 mod environment;
@@ -352,11 +350,12 @@ impl JitInstantiator {
         Ok(())
     }
 
-    /// Whether compilation is enabled, and a loaded module lists `symbol` as possible, or has the template whose
-    /// instance for some types it names.
+    /// Whether compilation is enabled, and a loaded module lists `symbol` as possible, or, with the feature `source`, has
+    /// the template whose instance for some types it names.
     pub fn can_jit_instantiate(&self, symbol: &[u8]) -> bool {
-        let is_possible = || self.state().modules.is_possible(symbol) || self.can_derive(symbol);
-        self.config.enabled && is_possible()
+        let is_possible = || self.state().modules.is_possible(symbol);
+        let can_derive = || cfg!(feature = "source") && self.can_derive(symbol);
+        self.config.enabled && (is_possible() || can_derive())
     }
 
     /// The entry of `symbol` in the first module that lists it as possible.
@@ -416,8 +415,8 @@ impl JitInstantiator {
     }
 
     /// The instance of `symbol`. Compiles it, and the instances that it requires, if it does not exist; waits
-    /// if another thread compiles it. A symbol that no module lists is read as a template and type arguments, such as
-    /// `fn$max$f64`, `max$f64`, or `first$str` in the spelling of the Simple compiler.
+    /// if another thread compiles it. With the feature `source`, a symbol that no module lists is read as a template and
+    /// type arguments, such as `fn$max$f64`, `max$f64`, or `first$str` in the spelling of the Simple compiler.
     ///
     /// # Errors
     /// [`InstantiateError`]. After [`InstantiateError::UpdateFailed`] the instance exists.

@@ -62,6 +62,8 @@
 mod code_cache;
 mod compiler;
 mod cpu_features;
+mod deferred;
+mod derived;
 mod error;
 mod instance;
 mod instance_table;
@@ -87,6 +89,7 @@ pub use compiler::{
     Environment, Target,
 };
 pub use cpu_features::CpuFeatures;
+pub use deferred::{ConstraintKind, DeferredHints, TakeError, TypeConstraint, TypeVariable};
 pub use error::{
     InstantiateError, InstantiateErrorKind, InstantiateFailure, MetadataError, Reason, UpdateError,
 };
@@ -99,7 +102,5 @@ pub use precompiled::{
 pub use resolver::JitSymbolResolver;
 #[cfg(feature = "source")]
 pub use source_bodies::{RecordBodies, SourceBodies, encode_source};
-pub use taker::{
-    ConstraintKind, DeferredHints, ObjTaker, TakeError, Taken, TakerConfig, TypeConstraint,
-    TypeVariable, UsageSite,
-};
+pub use taker::{ObjTaker, Taken, TakerConfig};
+pub use template_uses::UsageSite;

@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_void};
 
 use smf_core::alloc_util::{TryArc, try_box};
 use smf_core::link::{Resolve, ShortName};
-use smf_core::loader::ModuleBytes;
+use smf_core::loader::{ModuleBytes, ModuleSink};
 use smf_core::templates::{
     Instance, InstantiateError, InstantiateErrorKind, JitConfig, JitInstantiator,
     JitSymbolResolver, MetadataError,
@@ -21,7 +21,6 @@ use super::registered_symbols::RegisteredSymbols;
 use super::versioned_struct::{self, versioned};
 use super::{args, blocks, loader_handles};
 use crate::fork::Users;
-use crate::loader::ModuleSink;
 
 /// Options of an instantiator.
 #[repr(C)]
@@ -401,7 +400,7 @@ pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
                 (Some(try_box(shared)? as Box<dyn Resolve + Send + Sync>), Some(sink))
             }
         };
-        loader.set_module_sink(sink)?;
+        loader.modules().set_module_sink(sink)?;
         Ok(loader.modules().set_fallback_resolver(fallback)?)
     }))
 }

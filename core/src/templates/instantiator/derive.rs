@@ -8,20 +8,11 @@ use alloc::vec::Vec;
 
 use super::environment::FUNCTION;
 use super::{Instance, JitInstantiator, State};
-use crate::alloc_util::{
-    AllocError, try_collect, try_concat, try_copy_bytes, try_copy_str, try_push,
-};
+use crate::alloc_util::{try_concat, try_copy_bytes, try_copy_str, try_push};
 use crate::link::{Name, ShortName};
+use crate::templates::derived::{DerivedInstance, try_clone_all};
 use crate::templates::error::{InstantiateError, InstantiateErrorKind, Result};
 use crate::types::{Type, demangle, demangle_foreign, is_alias, is_alias_of, mangle, mangle_plain};
-
-/// An instance that a symbol stands for.
-pub(super) struct DerivedInstance {
-    /// The symbol under which it exists, is listed, or will be made.
-    symbol: Vec<u8>,
-    template: String,
-    arguments: Vec<Type>,
-}
 
 impl JitInstantiator {
     /// The instance of the template `name` for `types`, which need not be listed. Compiles it if it does not exist.
@@ -206,22 +197,4 @@ fn listed(state: &State) -> impl Iterator<Item = (&str, &str, &str)> {
             (module.text(row.symbol), module.text(row.template), module.text(row.arguments))
         })
     })
-}
-
-impl DerivedInstance {
-    fn try_clone(&self) -> Result<Self> {
-        Ok(Self {
-            symbol: try_collect(self.symbol.iter().copied())?,
-            template: try_copy_str(&self.template)?,
-            arguments: try_clone_all(&self.arguments)?,
-        })
-    }
-}
-
-pub(super) fn try_clone_all(types: &[Type]) -> core::result::Result<Vec<Type>, AllocError> {
-    let mut copies = Vec::new();
-    for ty in types {
-        try_push(&mut copies, ty.try_clone()?)?;
-    }
-    Ok(copies)
 }

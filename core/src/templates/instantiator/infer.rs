@@ -12,22 +12,16 @@ use super::{JitInstantiator, State};
 use crate::alloc_util::{
     AllocError, TryArc, try_copy_bytes, try_copy_str, try_push, try_to_string,
 };
-use crate::templates::module::Module;
-use crate::templates::signature::Described;
-use crate::templates::taker::{
+use crate::templates::deferred::{
     ConstraintKind, DeferredHints, TakeError, TypeConstraint, TypeVariable,
 };
+use crate::templates::derived::{Inferred, try_clone_all};
+use crate::templates::module::Module;
+use crate::templates::signature::Described;
 use crate::types::{Hint, HintSource, InferError, Type, infer};
 
 /// The maximum number of cached inferences. A full cache is cleared.
 const MAX_INFERRED: usize = 10_000;
-
-/// Inferred type arguments.
-pub(super) struct Inferred {
-    arguments: Vec<Type>,
-    /// The module that has the template, and those that list its uses.
-    depends_on: Vec<TryArc<Module>>,
-}
 
 /// The modules that an inference depends on, and the hints in them.
 struct Evidence {
@@ -77,10 +71,8 @@ impl JitInstantiator {
         }
         let arguments = inferred.map_err(|error| TakeError::cannot_infer(name, error))?;
         if hints.is_empty() {
-            let cached = Inferred {
-                arguments: super::derive::try_clone_all(&arguments)?,
-                depends_on: evidence.modules,
-            };
+            let cached =
+                Inferred { arguments: try_clone_all(&arguments)?, depends_on: evidence.modules };
             self.state().add_inferred(name, cached)?;
         }
         Ok(arguments)
@@ -158,7 +150,7 @@ impl JitInstantiator {
         let Some(known) = state.inferred.get(name.as_bytes()) else { return Ok(None) };
         let is_current = known.depends_on.len() == depends_on.len()
             && known.depends_on.iter().zip(depends_on).all(|(old, new)| old.ptr_eq(new));
-        is_current.then(|| super::derive::try_clone_all(&known.arguments)).transpose()
+        is_current.then(|| try_clone_all(&known.arguments)).transpose()
     }
 }
 
