@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::code::SourceLoc;
-use super::unwind::{UnwindMachine, UnwindRow, UnwindTable};
+use super::unwind::{UnwindMachine, UnwindRow, UnwindTable, encode_rows};
 use crate::alloc_util::{AllocError, AttachResult, try_collect, try_copy_bytes};
 
 /// A function of generated code.
@@ -54,11 +54,12 @@ pub trait CodeRegistry: Send + Sync {
     }
 }
 
-/// The unwind rows and lines of one function, until its code is in place.
+/// The unwind instructions and lines of one function, until its code is in place.
 #[derive(Clone, Debug, Default)]
 pub struct FunctionTables {
     machine: Option<UnwindMachine>,
-    rows: Vec<UnwindRow>,
+    /// Call frame instructions.
+    frames: Vec<u8>,
     lines: Vec<SourceLoc>,
     file: Box<[u8]>,
     code_size: usize,
@@ -76,10 +77,20 @@ impl FunctionTables {
         file: &[u8],
         code_size: u32,
     ) -> Result<Self, AllocError> {
-        let (rows, lines) =
-            (try_collect(rows.iter().copied())?, try_collect(lines.iter().copied())?);
+        let frames = encode_rows(&machine, rows)?;
+        let (lines, file) = (try_collect(lines.iter().copied())?, try_copy_bytes(file)?);
+        Ok(Self { lines, file, ..Self::of_frames(machine, frames, code_size) })
+    }
+
+    /// The tables of `code_size` bytes of instructions without lines, from call frame instructions.
+    pub fn of_frames(machine: UnwindMachine, frames: Vec<u8>, code_size: u32) -> Self {
         let code_size = usize::try_from(code_size).unwrap_or(usize::MAX);
-        Ok(Self { machine: Some(machine), rows, lines, file: try_copy_bytes(file)?, code_size })
+        Self { machine: Some(machine), frames, code_size, ..Self::default() }
+    }
+
+    /// The call frame instructions, and the number of bytes of instructions; `None` if the frames are unknown.
+    pub fn frames(&self) -> Option<(&[u8], usize)> {
+        self.machine.map(|_| (&*self.frames, self.code_size))
     }
 
     /// The name of the source in which lines count; empty if unknown.
@@ -117,6 +128,6 @@ impl FunctionTables {
     /// # Errors
     /// [`AllocError`].
     pub fn add_to(&self, table: &mut UnwindTable, address: usize) -> Result<(), AllocError> {
-        table.add(&self.rows, address, self.code_size)
+        table.add(&self.frames, address, self.code_size)
     }
 }

@@ -19,6 +19,8 @@ use super::compiler::{
 use super::cpu_features::CpuFeatures;
 use crate::alloc_util::sort::{sort, sort_by_key};
 use crate::alloc_util::{AllocError, try_collect, try_copy_bytes, try_push, try_to_string};
+use crate::codegen::registry::FunctionTables;
+use crate::codegen::unwind_machine;
 use crate::format::FormatError;
 use crate::format::ext::cached_code::{
     CachedCode, CachedReloc, CachedTarget, encode, hash, records,
@@ -131,6 +133,12 @@ pub(super) fn link(code: &CachedCode<'_>, environment: &mut dyn Environment) -> 
         try_push(&mut relocations, CodeReloc { offset, kind, target, addend })?;
     }
     environment.declare_signature(try_copy_bytes(code.interface)?);
+    if let (Some((size, frames)), Some(machine)) = (code.frames, unwind_machine(code.arch))
+        && environment.needs_tables()
+    {
+        let frames = try_copy_bytes(frames)?.into_vec();
+        environment.declare_tables(FunctionTables::of_frames(machine, frames, size));
+    }
     Ok(Compiled { code: try_copy_bytes(code.code)?.into_vec(), relocations })
 }
 
@@ -158,7 +166,7 @@ pub(super) fn encode_record<'n>(
     request: &CompileRequest<'_>,
     compiled: &Compiled,
     policy: CachePolicy,
-    signature: &[u8],
+    (signature, tables): (&[u8], &FunctionTables),
     name_of: impl Fn(Target) -> Option<(&'n TargetName, &'n [u8])>,
 ) -> Option<Vec<u8>> {
     let mut relocations = Vec::new();
@@ -175,6 +183,8 @@ pub(super) fn encode_record<'n>(
     (code.compiler, code.features) = (policy.compiler, policy.features.0);
     (code.template, code.arguments) = (request.template, arguments.as_bytes());
     code.interface = signature;
+    code.frames =
+        tables.frames().and_then(|(frames, size)| Some((u32::try_from(size).ok()?, frames)));
     code.encode(&relocations)
 }
 

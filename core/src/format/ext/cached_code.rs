@@ -33,10 +33,13 @@
 //! | 36 | u16 | length of the template's name |
 //! | 38 | u16 | length of the type arguments |
 //! | 40 | u16 | length of the interface |
-//! | 42 | u16 | 0 |
+//! | 42 | u16 | length of the frames |
 //! | 44 | u32 | length of the code |
-//! | 48 | | symbol; name; type arguments as text, with `, ` between them; interface; code |
+//! | 48 | | symbol; name; type arguments as text, with `, ` between them; interface; code; frames |
 //! | | | relocations, to the end of the record |
+//!
+//! The frames are u32, the length of the instructions at the start of the code, and the call frame instructions of DWARF
+//! for them. They are empty if unknown.
 //!
 //! The interface describes the calling convention, in an encoding defined by the compiler. A relocation is u32 offset,
 //! i64 addend, u8 kind (a number of the native layout) and u8 target: 0 is the code itself, 1 a symbol, 2 an instance
@@ -118,6 +121,9 @@ pub struct CachedCode<'d> {
     pub interface: &'d [u8],
     /// The code.
     pub code: &'d [u8],
+    /// The length of the instructions at the start of the code, and the call frame instructions of DWARF for them;
+    /// `None` if unknown.
+    pub frames: Option<(u32, &'d [u8])>,
     relocations: &'d [u8],
 }
 
@@ -207,12 +213,16 @@ impl<'d> CachedCode<'d> {
         let (body_hash, features) = (head.u64()?, head.u64()?);
         let compiler = head.u32()?;
         let [template, arguments, interface] = [head.u16()?, head.u16()?, head.u16()?];
-        head.u16()?;
+        let frames = usize::from(head.u16()?);
         let code = usize::try_from(head.u32()?).ok()?;
         let mut text = |len: u16| head.take(usize::from(len));
         let (symbol, template) = (text(symbol)?, text(template)?);
         let (arguments, interface) = (text(arguments)?, text(interface)?);
         let code = head.take(code)?;
+        let frames = match frames {
+            0 => None,
+            len => Some((head.u32()?, head.take(len.checked_sub(4)?)?)),
+        };
         Some(Self {
             arch,
             features,
@@ -223,6 +233,7 @@ impl<'d> CachedCode<'d> {
             arguments,
             interface,
             code,
+            frames,
             relocations: head.rest(),
         })
     }
@@ -247,7 +258,9 @@ impl<'d> CachedCode<'d> {
     #[cfg(feature = "alloc")]
     pub fn encode(&self, relocations: &[CachedReloc<'_>]) -> Option<Vec<u8>> {
         let texts = [self.symbol, self.template, self.arguments, self.interface, self.code];
-        let len = texts.iter().fold(RECORD + FIXED, |len, text| len.saturating_add(text.len()));
+        let frames_len = self.frames.map_or(0, |(_, frames)| frames.len().saturating_add(4));
+        let fixed = frames_len.saturating_add(RECORD + FIXED);
+        let len = texts.iter().fold(fixed, |len, text| len.saturating_add(text.len()));
         let len = relocations.iter().fold(len, |len, reloc| len.saturating_add(reloc.len()));
         let mut record = try_with_capacity(len).ok()?;
         record.extend([0; RECORD]);
@@ -260,9 +273,13 @@ impl<'d> CachedCode<'d> {
         for text in [self.template, self.arguments, self.interface] {
             record.extend(small(text)?);
         }
-        record.extend([0, 0]);
+        record.extend(u16::try_from(frames_len).ok()?.to_le_bytes());
         record.extend(u32::try_from(self.code.len()).ok()?.to_le_bytes());
         texts.iter().for_each(|text| record.extend_from_slice(text));
+        if let Some((size, frames)) = self.frames {
+            record.extend(size.to_le_bytes());
+            record.extend_from_slice(frames);
+        }
         for reloc in relocations {
             let (target, name, arguments) = reloc.target.parts();
             record.extend(reloc.offset.to_le_bytes());
@@ -293,6 +310,7 @@ impl<'d> CachedCode<'d> {
             arguments: &[],
             interface: &[],
             code,
+            frames: None,
             relocations: &[],
         }
     }

@@ -56,7 +56,8 @@ impl<'j> CompileEnvironment<'j> {
         compiled: &Compiled,
         policy: CachePolicy,
     ) -> Option<Vec<u8>> {
-        code_cache::encode_record(request, compiled, policy, &self.signature, |target| {
+        let declared = (&*self.signature, &self.tables);
+        code_cache::encode_record(request, compiled, policy, declared, |target| {
             let resolved = self.resolved(target)?;
             let signature = resolved.instance.as_ref().map_or(&[][..], Instance::signature);
             Some((resolved.name.as_ref()?, signature))
@@ -204,7 +205,7 @@ impl Environment for CompileEnvironment<'_> {
     }
 
     fn needs_tables(&self) -> bool {
-        self.jit.observer.is_some()
+        self.jit.observer.is_some() || self.jit.config.keep_code
     }
 
     fn signature(&self, target: Target) -> Option<&[u8]> {
