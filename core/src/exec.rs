@@ -23,6 +23,8 @@ mod backend;
 mod error;
 mod manager;
 mod native;
+#[cfg(feature = "source")]
+mod source;
 mod stub;
 #[cfg(test)]
 mod tests;
@@ -31,7 +33,9 @@ mod value;
 
 pub use backend::{Backend, BackendError, CompiledUnit, Level, SharedRegistry};
 pub use error::{ManagerError, TrapReport};
-pub use manager::{FunctionHandle, Manager, ManagerOptions, ManagerStatistics, SymbolResolver};
+pub use manager::{
+    CodeGuard, FunctionHandle, Manager, ManagerOptions, ManagerStatistics, SymbolResolver,
+};
 pub use native::NativeBackend;
 pub use unit::{Unit, UnitError, UnitFunction};
 pub use value::Value;

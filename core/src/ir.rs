@@ -207,7 +207,8 @@ pub use function::{
 };
 pub use instruction::{INSTRUCTION_SIZE, Instruction, NONE};
 pub use interpret::{
-    DIVISION_BY_ZERO, Host, Memory, OVERFLOW, ProgramHost, STACK_LIMIT, Stop, interpret,
+    DIVISION_BY_ZERO, Host, Memory, OVERFLOW, ProgramHost, STACK_LIMIT, Stop, data_addresses,
+    interpret,
 };
 pub use opcode::{Binary, Condition, Opcode, Unary};
 pub use types::{Argument, MAX_PARAMETERS, Scalar, TypeSet, ValueType};

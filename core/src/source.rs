@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!   text --lexer--> tokens --layout--> lines and blocks --parser--> Tree
-//!     --program--> names, types, signatures --lower--> IR functions --> Unit
+//!     --program--> names, types, signatures --lower--> IR functions --> TranslationUnit
 //! ```
 //!
-//! [`compile`] takes the files of a program and returns a [`Unit`], or the errors. The accepted language is a subset of
-//! Simple without allocation at run time: numbers, structs, enums and fixed arrays by value, generic functions by
+//! [`compile`] takes the files of a program and returns a [`TranslationUnit`], or the errors. The accepted language is a
+//! subset of Simple without allocation at run time: numbers, structs, enums and fixed arrays by value, generic functions by
 //! instantiation, control flow, and printing through the host. Everything else that Simple has is refused by an error
 //! that names the construct.
 //!
@@ -49,7 +49,7 @@
 //! |---|---|
 //! | 1 | division by zero |
 //! | [`TRAP_BOUNDS`], 16 | an index outside of an array |
-//! | [`TRAP_ASSERT`], 17 | a failed `assert`; its message is in [`UnitFunction::assertions`] |
+//! | [`TRAP_ASSERT`], 17 | a failed `assert`; its message is in [`FunctionDefinition::assertions`] |
 //! | [`TRAP_EXPONENT`], 18 | a negative exponent of an integer power |
 //!
 //! # Calling convention
@@ -98,13 +98,14 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use lower::{TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT};
 pub use program::Mode;
 pub use unit::{
-    Assertion, Compiled, Constant, ConstantValue, SourceFile, Template, Unit, UnitFunction,
+    Assertion, Compiled, Constant, ConstantValue, ExternalSignature, FunctionDefinition,
+    SourceFile, Template, TranslationUnit,
 };
 
 use diagnostic::{Diagnostics, File};
 use lower::generator::Generator;
 use names::Names;
-use program::{Program, Source};
+use program::{Externals, Program, Source};
 use ty::TypeError;
 
 /// The longest text of a file, in bytes.
@@ -116,7 +117,20 @@ pub const MAX_TEXT: usize = 64 << 20;
 /// # Errors
 /// No memory. Errors in the source are diagnostics.
 pub fn compile(files: &[SourceFile<'_>], mode: Mode) -> Result<Compiled, AllocError> {
-    with_program(files, mode, |generator| {
+    compile_with(files, mode, &|_| None)
+}
+
+/// Compiles files as [`compile`] does. Names of functions that no file declares are looked up by `externals`; calls of
+/// them go to the host by that name.
+///
+/// # Errors
+/// No memory. Errors in the source are diagnostics.
+pub fn compile_with(
+    files: &[SourceFile<'_>],
+    mode: Mode,
+    externals: &Externals<'_>,
+) -> Result<Compiled, AllocError> {
+    with_program(files, mode, externals, |generator| {
         let lowered = generator.run();
         let templates = output::templates(generator)?;
         if generator.program.diagnostics.has_errors() {
@@ -124,7 +138,7 @@ pub fn compile(files: &[SourceFile<'_>], mode: Mode) -> Result<Compiled, AllocEr
         }
         let mut unit = output::unit(generator, lowered)?;
         unit.templates = templates;
-        output::check_symbols(generator, &unit);
+        output::separate_symbols(generator, &mut unit)?;
         Ok(Some(unit))
     })
 }
@@ -139,7 +153,7 @@ pub fn instantiate(
     name: &str,
     types: &[Type],
 ) -> Result<Compiled, AllocError> {
-    with_program(&[file], Mode::Compile, |generator| {
+    with_program(&[file], Mode::Compile, &|_| None, |generator| {
         output::instance(generator, name, types)?;
         let lowered = generator.lower_pending();
         if generator.program.diagnostics.has_errors() {
@@ -186,7 +200,8 @@ pub fn token_lengths(text: &str) -> Result<Vec<usize>, AllocError> {
 fn with_program(
     files: &[SourceFile<'_>],
     mode: Mode,
-    run: impl FnOnce(&mut Generator<'_, '_>) -> Result<Option<Unit>, AllocError>,
+    externals: &Externals<'_>,
+    run: impl FnOnce(&mut Generator<'_, '_>) -> Result<Option<TranslationUnit>, AllocError>,
 ) -> Result<Compiled, AllocError> {
     let mut names = Names::new()?;
     let mut diagnostics = Diagnostics::default();
@@ -201,7 +216,7 @@ fn with_program(
         let tree = parser::parse(&parsed, &mut names, &mut diagnostics)?;
         try_push(&mut sources, Source { file: parsed, module: file.module, tree })?;
     }
-    let program = match Program::new(&sources, &names, diagnostics, mode) {
+    let program = match Program::new(&sources, &names, diagnostics, mode, externals) {
         Ok(program) => program,
         Err(TypeError::Memory | TypeError::Nesting | TypeError::Count) => return Err(AllocError),
     };

@@ -36,7 +36,7 @@
  *
  * With SMF_TAGGED defined, the header declares the build of the library in the tagged convention, in which text, a
  * byte array and a tuple are each one word of the runtime that the library is linked with. With SMF_NO_JIT defined,
- * it omits what a library without the feature `jit` lacks.
+ * it omits what a library without the feature `jit` lacks, and with SMF_NO_EXEC what one without `exec` lacks.
  */
 #ifndef SMF_H
 #define SMF_H
@@ -106,7 +106,8 @@ typedef enum SmfErrorCode {
     SMF_ERROR_INSTANTIATE = 27,      /* a template that cannot be instantiated */
     SMF_ERROR_UPDATE = 28,           /* an instance that could not be recorded in the note of its module */
     SMF_ERROR_TRAP = 29,             /* bytecode or template code that divided by 0 or was stopped */
-    SMF_ERROR_UNSUPPORTED = 30       /* a part that this build of the library lacks */
+    SMF_ERROR_UNSUPPORTED = 30,      /* a part that this build of the library lacks */
+    SMF_ERROR_COMPILE = 31           /* source or IR that cannot be compiled */
 } SmfErrorCode;
 
 typedef struct SmfError {
@@ -1154,6 +1155,7 @@ int64_t smf_take_concretes(uint64_t from, uint64_t module, SmfConcreteVisitor vi
 #define SMF_CONTAINER_GTPL 1
 #define SMF_CONTAINER_GTPL_CONSTRAINED 2 /* version 1.1: a list of constraints follows each header */
 #define SMF_CONTAINER_COUNTED 3
+#define SMF_CONTAINER_RECORDS 4 /* records of source texts, as the Simple compiler writes them */
 
 #define SMF_TEMPLATE_UNKNOWN 0 /* not recorded in the container */
 #define SMF_TEMPLATE_FUNCTION 1
@@ -1402,6 +1404,236 @@ SmfBool type_unifier_destroy(int64_t unifier);
  * unify are returned as "left" and "right" with the error, and change nothing.
  */
 SmfAnswer type_unifier_unify(int64_t unifier, SmfJson one_json, SmfJson other_json);
+
+#ifndef SMF_NO_EXEC /* Only in a library that is built with the feature `exec`. */
+
+/* ---- Execution managers --------------------------------------------------------------------------- */
+
+/*
+ * Threads: managers share nothing. Compilations of one manager wait for each other; calls wait for nothing. The last
+ *   error, the last text and the diagnostics of a manager are those of the thread.
+ * Fork: managers that were in use by another thread are refused (SMF_ERROR_FORKED). The others call what was compiled, and
+ *   compile nothing new; a new manager of the child is unrestricted.
+ */
+
+/*
+ * An execution manager compiles functions and calls them by name or handle. Functions that are compiled later call
+ * earlier ones; compiling a name again replaces the function for later calls and for earlier callers. Source is Simple;
+ * a parameter without a type is an i64. A division by zero, an index out of bounds and a failed assertion are errors of
+ * the call (SMF_ERROR_TRAP), never signals. Machine code is trusted: nothing restricts what a function does with memory
+ * that it has the address of.
+ *
+ * The handles of rt_exec_manager_*, rt_jit_* and smf_exec_* are the same.
+ */
+
+#ifndef SMF_TAGGED
+/* Text as a result: NUL-terminated, valid until this thread calls a function with the same manager again. */
+typedef const char *SmfText;
+#else
+/* Text as a result: a word of the runtime. */
+typedef int64_t SmfText;
+#endif
+
+/*
+ * Sets the back end that "auto" stands for: "auto" (which is native), "native", "cranelift" or "llvm". False for an unknown
+ * one (SMF_ERROR_ARGUMENT) and for one that this library is built without (SMF_ERROR_UNSUPPORTED).
+ */
+SmfBool rt_set_jit_backend(SmfPath name);
+/* The name that was set; "auto" at first. */
+SmfText rt_get_jit_backend(void);
+
+/* Opens a manager with a back end by name. Returns its handle, not 0; 0 on failure, as rt_set_jit_backend. */
+int64_t rt_exec_manager_create(SmfPath backend);
+/* Closes a manager: 0; -1 for an invalid handle, and while functions of the manager run (SMF_ERROR_IN_USE). */
+int64_t rt_exec_manager_cleanup(int64_t manager);
+
+/*
+ * Compiles Simple source (compile_source), IR in its text form (compile_mir; in the tagged convention also in its
+ * binary form), a file by its extension (compile_file: .spl, .sir, or .smf, a module, which is loaded), or source or IR
+ * by what it begins with (compile). Returns an empty text; on failure the error, and nothing changes.
+ */
+SmfText rt_exec_manager_compile(int64_t manager, SmfPath source);
+SmfText rt_exec_manager_compile_source(int64_t manager, SmfPath source);
+SmfText rt_exec_manager_compile_mir(int64_t manager, SmfPath ir);
+SmfText rt_exec_manager_compile_file(int64_t manager, SmfPath path);
+
+/*
+ * Calls a function. Its parameters are integers, bools or addresses (execute), anything that a text can state
+ * (execute_string: texts, numbers, true, false), or none (execute_void). The result is an integer, 0 without one; or
+ * text: the result itself, or a number as `print` shows it. On failure 0 (in the tagged convention -1), an empty text,
+ * or false; rt_exec_manager_get_last_error tells a failure from such a result.
+ */
+#ifdef SMF_TAGGED
+/* The arguments are arrays of integers, and of texts. */
+int64_t rt_exec_manager_execute(int64_t manager, SmfPath name, int64_t arguments);
+SmfText rt_exec_manager_execute_string(int64_t manager, SmfPath name, int64_t arguments);
+#else
+int64_t rt_exec_manager_execute(int64_t manager, SmfPath name, const int64_t *arguments, int64_t count);
+SmfText rt_exec_manager_execute_string(int64_t manager, SmfPath name, const char *const *arguments, int64_t count);
+#endif
+SmfBool rt_exec_manager_execute_void(int64_t manager, SmfPath name);
+
+SmfBool rt_exec_manager_has_function(int64_t manager, SmfPath name);
+/* The names of the functions in the order of their first compilation, behind them those of modules. */
+SmfValue rt_exec_manager_list_functions(int64_t manager);
+/* The back end that compiles, never "auto"; "unknown" for an invalid handle. */
+SmfText rt_exec_manager_backend_name(int64_t manager);
+SmfBool rt_exec_manager_is_valid(int64_t manager);
+/* The level of later compilations: 0 none, 1 within straight-line code, 2 (the default) and 3 all optimisations. */
+SmfBool rt_exec_manager_set_opt_level(int64_t manager, int64_t level);
+/* -1 for a handle that is no manager. */
+int64_t rt_exec_manager_get_opt_level(int64_t manager);
+/* The error of this thread's last compilation or call with the manager; empty if it succeeded. */
+SmfText rt_exec_manager_get_last_error(int64_t manager);
+void rt_exec_manager_clear_error(int64_t manager);
+
+/* Opens a manager with the back end of rt_set_jit_backend. Returns its handle; -1 on failure. */
+int64_t rt_jit_create(void);
+/* The same for a machine by name, or "host": -1 if code for it does not run here, -2 for an unknown name. */
+int64_t rt_jit_create_for_target(SmfPath target);
+/* Returns an empty text; on failure "invalid handle", or "parse", "hir", "mir" or "codegen", a colon and the error. */
+SmfText rt_jit_compile_source(int64_t jit, SmfPath source);
+/* Calls a function of integers. Returns its integer, 0 without one; -1 on failure. */
+int64_t rt_jit_call_i64(int64_t jit, SmfPath name, int64_t a);
+int64_t rt_jit_call_void(int64_t jit, SmfPath name);
+int64_t rt_jit_call_i64_i64(int64_t jit, SmfPath name, int64_t a, int64_t b);
+SmfBool rt_jit_has_function(int64_t jit, SmfPath name);
+/* 0; -1 on failure. */
+int64_t rt_jit_cleanup(int64_t jit);
+SmfText rt_jit_backend_name(int64_t jit);
+
+/* Options of an execution manager. Later versions will append fields. */
+typedef struct SmfExecOptions {
+    int64_t size;           /* sizeof(SmfExecOptions) */
+    const char *backend;    /* as for rt_exec_manager_create; null for "auto" */
+    int64_t max_code_bytes; /* the most code, with that of replaced functions that is not freed yet; 0 for 1 GiB */
+    int32_t level;          /* 0 to 3; 2 without options */
+    int32_t flags;          /* SMF_EXEC_PROCESS_SYMBOLS or 0 */
+} SmfExecOptions;
+
+/*
+ * `extern fn` names functions of the manager, of its modules and of smf_register_symbols. With this flag, and in
+ * managers of rt_*, it also names those of the process: dlsym(3).
+ */
+#define SMF_EXEC_PROCESS_SYMBOLS 1
+
+/* Types of values. */
+#define SMF_TYPE_NONE 0
+#define SMF_TYPE_I8 1
+#define SMF_TYPE_I16 2
+#define SMF_TYPE_I32 3
+#define SMF_TYPE_I64 4
+#define SMF_TYPE_U8 5
+#define SMF_TYPE_U16 6
+#define SMF_TYPE_U32 7
+#define SMF_TYPE_U64 8
+#define SMF_TYPE_F32 9
+#define SMF_TYPE_F64 10
+#define SMF_TYPE_BOOL 11
+#define SMF_TYPE_POINTER 12
+
+/* An argument or a result. */
+typedef struct SmfExecValue {
+    int64_t kind;    /* SMF_TYPE_* */
+    int64_t integer; /* an integer, a bool, an address, or the bits of a u64 */
+    double number;   /* a float */
+} SmfExecValue;
+
+/* The types of a function. Later versions will append fields. */
+typedef struct SmfExecFunction {
+    int64_t size;       /* in: sizeof(SmfExecFunction); out: the number of bytes filled in */
+    int32_t parameters; /* how many */
+    int32_t result;     /* SMF_TYPE_* */
+    int64_t address;    /* of the current version; 0 if it was replaced by a function of other types */
+} SmfExecFunction;
+
+/* What a compilation has to say. Later versions will append fields. */
+typedef struct SmfExecDiagnostic {
+    int64_t size;            /* in: sizeof(SmfExecDiagnostic); out: the number of bytes filled in */
+    const char *code;        /* such as E1301; empty for an error outside of source */
+    const char *message;     /* one sentence */
+    const char *note;        /* what can be done, or empty */
+    const char *file;        /* the name that was given to smf_exec_compile, or empty */
+    const char *source_line; /* the line, or empty */
+    int32_t severity;        /* SMF_SEVERITY_* */
+    int32_t line;            /* from 1; 0 if unknown */
+    int32_t column;          /* in characters, from 1; 0 if unknown */
+    int32_t length;          /* in characters */
+} SmfExecDiagnostic;
+
+#define SMF_SEVERITY_ERROR 1
+#define SMF_SEVERITY_WARNING 2
+
+/* The statistics of an execution manager. Later versions will append fields. */
+typedef struct SmfExecStatistics {
+    int64_t size;          /* in: sizeof(SmfExecStatistics); out: the number of bytes filled in */
+    int64_t functions;     /* by name */
+    int64_t units;         /* compilations whose code is in memory */
+    int64_t code_bytes;    /* all code */
+    int64_t retired_bytes; /* of these, code that is freed by a later compilation during which no function runs */
+} SmfExecStatistics;
+
+/* Opens a manager; null for the defaults. Returns its handle; 0 on failure. At most 64 are open. */
+uint64_t smf_exec_open(const SmfExecOptions *options);
+/* Closes a manager and frees its code. Fails with SMF_ERROR_IN_USE while functions of it run. */
+bool smf_exec_close(uint64_t manager);
+/* The name of the back end; a static string. */
+const char *smf_exec_backend(uint64_t manager);
+bool smf_exec_set_level(uint64_t manager, int32_t level);
+
+/*
+ * Compiles Simple source of `length` bytes, IR in its text form or in the binary form of a unit, or a file as
+ * rt_exec_manager_compile_file. `name` is that of the source in diagnostics; null for "source". False on failure, which
+ * changes nothing: SMF_ERROR_COMPILE for errors in what is compiled, of which smf_exec_diagnostic has the list.
+ */
+bool smf_exec_compile(uint64_t manager, const char *name, const char *source, int64_t length);
+bool smf_exec_compile_ir(uint64_t manager, const uint8_t *ir, int64_t length);
+bool smf_exec_compile_file(uint64_t manager, const char *path);
+
+/* The number of diagnostics of this thread's last compilation with the manager; -1 for an invalid handle. */
+int64_t smf_exec_diagnostics(uint64_t manager);
+/* One of them, by its index from 0. Its texts are valid until this thread compiles with the manager again. */
+bool smf_exec_diagnostic(uint64_t manager, int64_t index, SmfExecDiagnostic *diagnostic);
+
+/*
+ * A front end: compiles the source `name` of `length` bytes, followed by a NUL, to IR in its text form, which it returns
+ * as a NUL-terminated string. On failure it returns null and sets `error` to a message. Both strings stay valid until
+ * this thread calls it again. It runs on the thread that compiles, and must not unwind.
+ */
+typedef const char *(*SmfFrontEnd)(const char *name, const char *source, int64_t length, const char **error,
+                                   void *user);
+
+/*
+ * Sets the front end that compiles source; null for that of the library. `manager` is a manager, or 0 for all managers
+ * that are opened later. The front end stays in use by compilations that have begun.
+ */
+bool smf_exec_set_frontend(uint64_t manager, SmfFrontEnd front_end, void *user);
+
+/*
+ * The handle of a function by name; 0 if the manager has none (SMF_ERROR_NOT_FOUND). It stays valid when the function is
+ * replaced by one of the same types; else its use is SMF_ERROR_STATE.
+ */
+uint64_t smf_exec_find(uint64_t manager, const char *name);
+bool smf_exec_function(uint64_t manager, uint64_t function, SmfExecFunction *types);
+/* The type of a parameter by its index from 0, SMF_TYPE_*; 0 on failure. */
+int32_t smf_exec_parameter(uint64_t manager, uint64_t function, int64_t index);
+/* As rt_exec_manager_list_functions. */
+SmfValue smf_exec_function_names(uint64_t manager);
+
+/*
+ * Calls a function by name or handle. The arguments are as many as the parameters, and of their types. A function of a
+ * module takes integers and returns an i64. True if it returned: `result`, unless it is null, has its value, of the kind
+ * SMF_TYPE_NONE without one. False for a trap (SMF_ERROR_TRAP), wrong arguments (SMF_ERROR_ARGUMENT) or an unknown name
+ * (SMF_ERROR_NOT_FOUND); then `result` is unchanged.
+ */
+bool smf_exec_call(uint64_t manager, const char *name, const SmfExecValue *arguments, int64_t count,
+                   SmfExecValue *result);
+bool smf_exec_call_function(uint64_t manager, uint64_t function, const SmfExecValue *arguments, int64_t count,
+                            SmfExecValue *result);
+
+bool smf_exec_statistics(uint64_t manager, SmfExecStatistics *statistics);
+
+#endif /* SMF_NO_EXEC */
 
 #endif /* SMF_NO_JIT */
 

@@ -3,10 +3,12 @@
 /// The chapters: the topic and the text.
 pub const CHAPTERS: &[(&str, &str)] = &[
     ("command", include_str!("guide/command.md")),
+    ("simple", include_str!("guide/simple.md")),
     ("rust", include_str!("guide/rust.md")),
     ("c", include_str!("guide/c.md")),
     ("bytecode", include_str!("guide/bytecode.md")),
     ("templates", include_str!("guide/templates.md")),
+    ("exec", include_str!("guide/exec.md")),
     ("reload", include_str!("guide/reload.md")),
     ("formats", include_str!("guide/formats.md")),
     ("security", include_str!("guide/security.md")),
@@ -17,6 +19,9 @@ pub const CHAPTERS: &[(&str, &str)] = &[
 
 #[doc = include_str!("guide/command.md")]
 pub mod command {}
+
+#[doc = include_str!("guide/simple.md")]
+pub mod simple {}
 
 #[doc = include_str!("guide/rust.md")]
 pub mod rust {}
@@ -29,6 +34,11 @@ pub mod bytecode {}
 
 #[doc = include_str!("guide/templates.md")]
 pub mod templates {}
+
+// Its examples need the feature.
+#[cfg_attr(feature = "exec", doc = include_str!("guide/exec.md"))]
+/// The execution manager.
+pub mod exec {}
 
 #[doc = include_str!("guide/reload.md")]
 pub mod reload {}

@@ -10,11 +10,14 @@
 //! * `cfi` (feature `cli`): checks the landing pads of control-flow protection;
 //! * `inspect` (feature `cli`): prints the contents of a file, as text or as JSON;
 //! * `pack` (feature `pack`): links relocatable ELF objects into a module;
+//! * `compile` (features `source` and `pack`): compiles Simple source to modules;
+//! * `source` (feature `source`): reads the files of a program of Simple source;
 //! * [`prefetch`]: reads files into a cache in advance, on several threads;
 //! * [`call`]: calls machine code and catches its traps; `call_record` is the state of a thread that calls from C;
 //! * [`generated_code`]: registers generated code with unwinders, profilers and debuggers;
 //! * [`jit`]: registers template instances with the process; `types_json` converts their types from and to JSON;
 //! * `stack` (feature `jit`): the stack bounds of a thread, which bytecode checks;
+//! * `exec` (feature `exec`): the execution manager with back ends by name, Simple source and functions of the host;
 //! * [`tools`]: registers code with profilers and debuggers;
 //! * `ffi` (feature `c-api`): the exports that `include/smf.h` declares; `code_map` holds the addresses that C may
 //!   call;
@@ -31,7 +34,11 @@ mod call_record;
 pub mod cfi;
 #[cfg(feature = "c-api")]
 mod code_map;
+#[cfg(all(feature = "source", feature = "pack"))]
+pub mod compile;
 mod debug_info;
+#[cfg(feature = "exec")]
+pub mod exec;
 mod fallible_buf;
 #[cfg(feature = "c-api")]
 pub mod ffi;
@@ -53,6 +60,8 @@ pub mod jit;
 #[cfg(feature = "pack")]
 pub mod library_search;
 pub mod loader;
+#[cfg(feature = "jit")]
+pub mod loader_templates;
 #[cfg(feature = "host")]
 mod needed_library;
 #[cfg(feature = "pack")]
@@ -62,6 +71,8 @@ mod raw_thread;
 mod registration;
 #[cfg(feature = "host")]
 mod shared_object;
+#[cfg(feature = "source")]
+pub mod source;
 #[cfg(feature = "cli")]
 mod source_line;
 #[cfg(feature = "jit")]
@@ -84,4 +95,4 @@ mod unwinding;
 #[cfg(feature = "host")]
 pub use shared_object::{SharedObject, SharedObjectError};
 #[cfg(feature = "cli")]
-pub use source_line::{SourceLine, source_line};
+pub use source_line::{SourceLine, code_lines, source_line};

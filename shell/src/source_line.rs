@@ -2,6 +2,8 @@
 
 use addr2line::Context;
 use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian, SectionId};
+use smf_core::format::ext::debug_addresses;
+use smf_core::format::{SectionKind, Smf};
 use smf_core::loader::ModuleRef;
 
 use crate::debug_info;
@@ -13,6 +15,27 @@ pub struct SourceLine {
     pub file: String,
     /// The line, from 1.
     pub line: u32,
+}
+
+/// The source lines of the code of a file that is not loaded, by offset in its code section.
+pub fn code_lines<'d>(smf: &Smf<'d>) -> Box<dyn Fn(u64) -> Option<SourceLine> + 'd> {
+    let sections: Vec<_> = smf
+        .sections()
+        .iter()
+        .filter(|section| section.kind == SectionKind::Debug)
+        .filter_map(|section| Some((debug_addresses::elf_name(section.name)?, section.data)))
+        .collect();
+    let load = |id: SectionId| {
+        let section = sections.iter().find(|(name, _)| *name == id.name().as_bytes());
+        let bytes = section.map_or(&[][..], |(_, bytes)| bytes);
+        Ok::<_, addr2line::gimli::Error>(EndianSlice::new(bytes, LittleEndian))
+    };
+    let dwarf = Dwarf::load(load).ok().filter(|_| !sections.is_empty());
+    let context = dwarf.and_then(|dwarf| Context::from_dwarf(dwarf).ok());
+    Box::new(move |offset| {
+        let location = context.as_ref()?.find_location(offset).ok()??;
+        Some(SourceLine { file: location.file?.to_owned(), line: location.line? })
+    })
 }
 
 /// The source line of the instruction at `address`; `None` if the module has no debugging information for it

@@ -160,9 +160,27 @@ fn test(set: Set) -> Result<Outcome, Error> {
     count_tests(if set == Set::Full { tests.env("SMF_EXHAUSTIVE", "1") } else { tests })
 }
 
-/// The core without decoders: compressed sections are errors there. The tests of the workspace have the decoders.
+/// The core without decoders: compressed sections are errors there. The tests of the workspace have the decoders. Then the
+/// execution manager with all back ends, on its own tests and on random programs.
 fn features() -> Result<Outcome, Error> {
-    count_tests(cargo("test --package smf-core --test cache --test link").args(UNOPTIMISED))
+    let tests = [
+        "test --package smf-core --test cache --test link",
+        "test --package smf-loader --lib --features cranelift -- exec::",
+        "test --package smf-clif --test agree",
+    ];
+    let mut passed = 0;
+    for test in tests {
+        if let Outcome::Passed(count) = count_tests(cargo_unoptimised(test))? {
+            passed += count;
+        }
+    }
+    Ok(Outcome::Passed(passed))
+}
+
+/// A command of cargo, `test` and its arguments, that builds the core fast.
+fn cargo_unoptimised(test: &str) -> Command {
+    let (command, rest) = test.split_once(' ').unwrap_or((test, ""));
+    cargo(command).args(UNOPTIMISED).args(rest.split_whitespace())
 }
 
 /// Builds the core faster than its tests run.

@@ -24,6 +24,8 @@ pub(crate) fn run() -> Result<(), Error> {
     let all = target().join("footprint");
     install::install("gdb,jit", &all)?;
     let library_with_jit = stripped(&all.join("lib"))?;
+    install::install("gdb,exec", &all)?;
+    let library_with_exec = stripped(&all.join("lib"))?;
 
     let format = core_text("--no-default-features")?;
     let core = core_text("")?;
@@ -33,6 +35,7 @@ pub(crate) fn run() -> Result<(), Error> {
     println!();
     print_asked("libsmf_loader.so, stripped", library, 700);
     print_size("the same with the feature jit", library_with_jit);
+    print_size("the same with the feature exec", library_with_exec);
     print_size("libsmf_loader.a", size(&libraries.join("libsmf_loader.a"))?);
     print_size("smf", size(&release.join("smf"))?);
     print_size("smf-core, text, format alone", format);

@@ -16,7 +16,7 @@ pub(crate) const HEADER: &str = "shell/include/smf.h";
 const EXPORTS: &str = "shell/src/ffi";
 
 /// The types of the interface, in Rust and in C.
-const TYPES: [(&str, &str); 58] = [
+const TYPES: [(&str, &str); 66] = [
     ("()", "void"),
     ("bool", "bool"),
     ("Bool", "SmfBool"),
@@ -75,10 +75,18 @@ const TYPES: [(&str, &str); 58] = [
     ("SmfCompiler", "SmfCompiler"),
     ("Json", "SmfJson"),
     ("Answer", "SmfAnswer"),
+    ("Text", "SmfText"),
+    ("*const SmfExecOptions", "const SmfExecOptions *"),
+    ("*const SmfExecValue", "const SmfExecValue *"),
+    ("*mut SmfExecValue", "SmfExecValue *"),
+    ("*mut SmfExecFunction", "SmfExecFunction *"),
+    ("*mut SmfExecDiagnostic", "SmfExecDiagnostic *"),
+    ("*mut SmfExecStatistics", "SmfExecStatistics *"),
+    ("SmfFrontEnd", "SmfFrontEnd"),
 ];
 
 /// The structures of the interface.
-const STRUCTS: [&str; 28] = [
+const STRUCTS: [&str; 33] = [
     "SmfError",
     "SmfValueHooks",
     "SmfMapping",
@@ -107,6 +115,11 @@ const STRUCTS: [&str; 28] = [
     "SmfHostSymbol",
     "SmfSymbolTable",
     "SmfHostFunction",
+    "SmfExecOptions",
+    "SmfExecValue",
+    "SmfExecFunction",
+    "SmfExecDiagnostic",
+    "SmfExecStatistics",
 ];
 
 /// A function, with the types of C.
@@ -203,13 +216,41 @@ impl Function {
     }
 }
 
-/// The names that the Simple runtime may define itself: those of its mapping functions, and what its module loader calls.
-const RUNTIME: [&str; 22] = [
+/// The names that the Simple runtime may define itself: those of its mapping functions, what its module loader calls, and
+/// the execution manager.
+const RUNTIME: [&str; 50] = [
     "rt_call_ptr_0",
     "rt_call_ptr_1",
     "rt_call_ptr_2",
     "rt_call_ptr_3",
     "rt_close_fd",
+    "rt_exec_manager_backend_name",
+    "rt_exec_manager_cleanup",
+    "rt_exec_manager_clear_error",
+    "rt_exec_manager_compile",
+    "rt_exec_manager_compile_file",
+    "rt_exec_manager_compile_mir",
+    "rt_exec_manager_compile_source",
+    "rt_exec_manager_create",
+    "rt_exec_manager_execute",
+    "rt_exec_manager_execute_string",
+    "rt_exec_manager_execute_void",
+    "rt_exec_manager_get_last_error",
+    "rt_exec_manager_get_opt_level",
+    "rt_exec_manager_has_function",
+    "rt_exec_manager_is_valid",
+    "rt_exec_manager_list_functions",
+    "rt_exec_manager_set_opt_level",
+    "rt_get_jit_backend",
+    "rt_jit_backend_name",
+    "rt_jit_call_i64",
+    "rt_jit_call_i64_i64",
+    "rt_jit_call_void",
+    "rt_jit_cleanup",
+    "rt_jit_compile_source",
+    "rt_jit_create",
+    "rt_jit_create_for_target",
+    "rt_jit_has_function",
     "rt_madvise",
     "rt_madvise_raw",
     "rt_mlock",
@@ -227,6 +268,7 @@ const RUNTIME: [&str; 22] = [
     "rt_ptr_write_i32",
     "rt_ptr_write_i64",
     "rt_ptr_write_u8",
+    "rt_set_jit_backend",
 ];
 
 /// The names that a Rust file exports as weak symbols.
@@ -307,6 +349,10 @@ pub(crate) fn declared(header: &str) -> Vec<Declared> {
             _ => {}
         }
         let only_if = |condition| conditions.iter().any(|known| known == condition);
+        // Functions with other types in the tagged convention are declared a second time.
+        if only_if("#ifdef SMF_TAGGED") {
+            continue;
+        }
         let in_tagged = !only_if("#ifndef SMF_TAGGED");
         let needs_jit = only_if("#ifndef SMF_NO_JIT");
         // The braces around everything are for C++.

@@ -58,6 +58,14 @@ pub enum ManagerError {
     /// The handle of a function that was replaced by one of another signature.
     #[error("function `{0}` was replaced by one of another signature")]
     Stale(Name),
+    /// A callee of another unit that has another signature than the caller states.
+    #[error("function `{function}` calls `{callee}`, which has another signature")]
+    CalleeSignature {
+        /// The name of the caller.
+        function: Name,
+        /// The name of the callee.
+        callee: Name,
+    },
     /// A call with another number of arguments than of parameters.
     #[error("function `{function}` takes {expected} arguments, and {given} are given")]
     ArgumentCount {

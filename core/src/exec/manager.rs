@@ -12,10 +12,10 @@ use super::backend::{Backend, CompiledUnit, Level};
 use super::error::{ManagerError, TrapReport};
 use super::native::{NativeBackend, RegisteredCode};
 use super::stub;
-use super::unit::{Unit, UnitFunction};
+use super::unit::{Unit, UnitError, UnitFunction};
 use super::value::Value;
 use crate::alloc_util::{AllocError, TryArc, try_collect, try_concat, try_push, try_reserve};
-use crate::ir::Scalar;
+use crate::ir::{CalleeKind, IrError, Scalar};
 use crate::link::{Name, ShortName};
 use crate::memory::lock::{Lock, LockGuard};
 use crate::trap::{TrapError, call_values};
@@ -131,6 +131,18 @@ struct State {
     level: Level,
 }
 
+/// A use of the code and data of a manager; see [`Manager::enter`].
+#[derive(Debug)]
+pub struct CodeGuard<'m> {
+    active: &'m AtomicUsize,
+}
+
+impl Drop for CodeGuard<'_> {
+    fn drop(&mut self) {
+        self.active.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Functions that are compiled, called and replaced.
 pub struct Manager {
     backend: Box<dyn Backend>,
@@ -180,14 +192,15 @@ impl Manager {
     /// Compiles a unit. Its functions can be called when this returns; on failure nothing changes.
     ///
     /// # Errors
-    /// [`ManagerError::Backend`], [`ManagerError::Signature`], [`ManagerError::CodeLimit`],
-    /// [`ManagerError::OutOfMemory`].
+    /// [`ManagerError::Backend`], [`ManagerError::Signature`], [`ManagerError::CalleeSignature`],
+    /// [`ManagerError::CodeLimit`], [`ManagerError::OutOfMemory`].
     pub fn compile(&self, unit: &Unit) -> Result<()> {
         let _compiling = self.compiling.lock();
         let level = {
             let mut state = self.state.lock();
             self.free_retired(&mut state);
             check_signatures(&state, unit)?;
+            check_callees(&state, unit)?;
             state.level
         };
         let mut error = None;
@@ -315,6 +328,12 @@ impl Manager {
         Ok(entry.result.map(|scalar| Value::returned(scalar, returned)))
     }
 
+    /// Starts a use of the data of functions, which is not freed while the guard lives.
+    pub fn enter(&self) -> CodeGuard<'_> {
+        self.active.fetch_add(1, Ordering::SeqCst);
+        CodeGuard { active: &self.active }
+    }
+
     /// The name of the function, of any version, whose code begins at an address.
     fn function_at(&self, address: u64) -> Option<Name> {
         let state = self.state.lock();
@@ -364,6 +383,35 @@ fn check_signatures(state: &State, unit: &Unit) -> Result<()> {
         let is_called = named.filter(|named| named.stub.is_some());
         if is_called.is_some_and(|named| !has_signature(&named.entry, function)) {
             return Err(ManagerError::Signature(function.name().clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses calls of functions of other units by another signature.
+fn check_callees(state: &State, unit: &Unit) -> Result<()> {
+    if state.names.is_empty() {
+        return Ok(());
+    }
+    for function in unit.functions() {
+        let invalid = |error| match error {
+            IrError::OutOfMemory => ManagerError::OutOfMemory(AllocError),
+            error => UnitError::Function { function: function.name().clone(), error }.into(),
+        };
+        let instance = function.instance().map_err(invalid)?;
+        let body = instance.body();
+        for number in 0..body.callee_count() {
+            let callee = body.callee(number).map_err(invalid)?;
+            let is_host = callee.kind == CalleeKind::Host;
+            let named = state.names.get(callee.name.as_bytes()).filter(|_| is_host);
+            let Some(entry) = named.map(|named| &named.entry) else { continue };
+            let codes = entry.params.iter().map(|scalar| scalar.code());
+            let is_same = codes.eq(callee.signature.params.iter().copied())
+                && entry.result.map_or(0, Scalar::code) == callee.signature.result;
+            if !is_same {
+                let (function, callee) = (function.name().clone(), entry.name.clone());
+                return Err(ManagerError::CalleeSignature { function, callee });
+            }
         }
     }
     Ok(())

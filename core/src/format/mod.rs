@@ -30,7 +30,7 @@ pub use read::layout_phase;
 pub use read::library::Library;
 pub use read::{
     Found, Limits, RelocTable, Section, Sections, Smf, Symbol, SymbolPlace, Symbols, constants,
-    functions, library, note, sdn, shared_object, template,
+    functions, library, note, sdn, shared_object, template, template_record,
 };
 pub use wire::bytes;
 pub use wire::elf_reloc::ElfReloc;

@@ -129,7 +129,7 @@ impl core::fmt::Debug for ModuleBytes {
 #[derive(Clone)]
 pub(super) struct ParsedModule {
     smf: Smf<'static>,
-    bytes: ModuleBytes,
+    pub(super) bytes: ModuleBytes,
 }
 
 impl ParsedModule {

@@ -14,8 +14,8 @@ use super::module_ref::{ModuleRef, Resolved};
 use super::observer::LoadObserver;
 use super::options::{LoaderOptions, LoaderStatistics, UnresolvedImport};
 use super::version::{Body, Version};
-use crate::alloc_util::{AllocError, TryArc, try_collect};
-use crate::format::SymbolKind;
+use crate::alloc_util::{AllocError, TryArc, try_collect, try_concat};
+use crate::format::{File, SymbolKind};
 use crate::link::{Export, Libraries, Name, NoImports, Resolve};
 
 /// A module and its providers, mapped and not linked yet.
@@ -75,6 +75,13 @@ fn map_set<'l>(
 }
 
 impl ModuleLoader {
+    /// Notifies the observer of a parsed module.
+    pub(super) fn parsed(&self, name: &[u8], bytes: &ModuleBytes, is_provider: bool) {
+        if let Some(observer) = &self.context.observer {
+            observer.on_parse(name, bytes, is_provider);
+        }
+    }
+
     /// A loader without modules.
     ///
     /// # Errors
@@ -128,6 +135,7 @@ impl ModuleLoader {
     pub fn map(&self, name: &[u8], bytes: ModuleBytes) -> Result<MappedModule<'_>> {
         let name = Name::new(name)?;
         let parsed = ParsedModule::parse(&name, bytes)?;
+        self.parsed(&name, &parsed.bytes, false);
         let set = map_set(self, &name, &parsed)?;
         Ok(MappedModule { loader: self, name, parsed, set })
     }
@@ -161,7 +169,19 @@ impl ModuleLoader {
     /// # Errors
     /// [`LoadError::Format`]; [`LoadError::OutOfMemory`].
     pub fn register_provider(&self, name: &[u8], bytes: ModuleBytes) -> Result<()> {
-        self.providers().add(name, bytes)
+        self.providers().add(name, bytes.clone())?;
+        let Ok(File::Library(library)) = bytes.file() else {
+            self.parsed(name, &bytes, true);
+            return Ok(());
+        };
+        // A malformed module would have been refused.
+        for module in library.modules().flatten() {
+            let name = try_concat(&[name, b"(", module.name.as_bytes(), b")"])?;
+            if let Some(part) = bytes.part_of(module.data) {
+                self.parsed(&name, &part, true);
+            }
+        }
+        Ok(())
     }
 
     /// Defines a host symbol; returns its previous address. Loaded modules are not changed.

@@ -84,6 +84,7 @@ impl ModuleLoader {
             // `old` is dropped before the second collection, which may free it.
             let name = &old.version().name;
             let parsed = ParsedModule::parse(name, bytes)?;
+            self.parsed(name, &parsed.bytes, false);
             retry(self, name, |reservation| {
                 self.reload_once(&old, &parsed, migration, unresolved, reservation)
             })

@@ -41,6 +41,7 @@ codes! {
     UnknownField "E1304" "A field, method or variant that the type does not have.",
     NotAssignable "E1305" "An assignment to a name or place that is not mutable.",
     BadLabel "E1306" "A label without its loop, or `break` outside of a loop.",
+    ImportCycle "E1307" "Modules that import each other.",
     TypeMismatch "E1401" "A value of another type than the one that its position requires.",
     MissingParameterType "E1402" "A parameter without a type.",
     MissingResultType "E1403" "A recursive function without a result type.",

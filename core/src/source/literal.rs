@@ -56,6 +56,9 @@ pub(super) fn number(text: &str) -> Result<Number, LiteralError> {
     let is_digit = |c: char| c == '_' || c.is_digit(radix);
     let end = digits.find(|c| !is_digit(c)).unwrap_or(digits.len());
     let (digits, rest) = digits.split_at_checked(end).unwrap_or((digits, ""));
+    if radix == 10 && rest.starts_with(['e', 'E']) {
+        return Err(bad("a number with an exponent needs a point, as in 1.0e5"));
+    }
     let ty = suffix(rest)?;
     if !digits.contains(|c: char| c != '_') {
         return Err(bad("the number has no digits"));

@@ -1,4 +1,4 @@
-//! From lowered functions to a [`Unit`].
+//! From lowered functions to a [`TranslationUnit`].
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -18,8 +18,8 @@ use crate::types::{Type, mangle};
 pub(super) fn unit(
     generator: &mut Generator<'_, '_>,
     lowered: Vec<Lowered>,
-) -> Result<Unit, AllocError> {
-    let mut unit = Unit::default();
+) -> Result<TranslationUnit, AllocError> {
+    let mut unit = TranslationUnit::default();
     for function in lowered {
         let function = unit_function(generator, function)?;
         try_push(&mut unit.functions, function)?;
@@ -49,24 +49,43 @@ pub(super) fn templates(generator: &mut Generator<'_, '_>) -> Result<Vec<Templat
     Ok(templates)
 }
 
-/// The symbol of a function without its type arguments.
-fn base_symbol(generator: &Generator<'_, '_>, info: &FunctionInfo) -> Result<String, AllocError> {
+/// The symbol of a function without its type arguments: behind a dot if it belongs to a type or a function.
+fn base_symbol(
+    generator: &Generator<'_, '_>,
+    number: u32,
+    info: &FunctionInfo,
+) -> Result<String, AllocError> {
     let name = generator.program.name(info.decl.word.name);
-    match info.owner_name {
-        Some(owner) => formatted(format_args!("{}.{name}", generator.program.name(owner))),
-        None => try_copy_str(name),
+    if let Some(owner) = info.owner_name {
+        return formatted(format_args!("{}.{name}", generator.program.name(owner)));
     }
+    let mut symbol = try_copy_str(name)?;
+    let mut inner = number;
+    // The number of a function is above that of the function around it.
+    while let Some(outer) = generator.outer_function(inner).filter(|&outer| outer < inner)
+        && let Some(info) = generator.program.function(outer)
+    {
+        let name = generator.program.name(info.decl.word.name);
+        symbol = match info.owner_name {
+            Some(owner) => {
+                formatted(format_args!("{}.{name}.{symbol}", generator.program.name(owner)))?
+            }
+            None => formatted(format_args!("{name}.{symbol}"))?,
+        };
+        inner = outer;
+    }
+    Ok(symbol)
 }
 
 fn unit_function(
     generator: &mut Generator<'_, '_>,
     lowered: Lowered,
-) -> Result<UnitFunction, AllocError> {
+) -> Result<FunctionDefinition, AllocError> {
     let Some(&instance) = at(&generator.instances, lowered.instance) else {
         return Err(AllocError);
     };
     let Some(info) = generator.program.function(instance.function) else { return Err(AllocError) };
-    let base = base_symbol(generator, &info)?;
+    let base = base_symbol(generator, instance.function, &info)?;
     let mut types = Vec::new();
     for &ty in generator.instance_types(&instance) {
         try_push(&mut types, ty)?;
@@ -86,7 +105,7 @@ fn unit_function(
     };
     let is_exported =
         source.is_some_and(|source| source.tree.exports.contains(&info.decl.word.name));
-    Ok(UnitFunction {
+    Ok(FunctionDefinition {
         symbol,
         instance_of,
         params: generator.program.terms(&params)?,
@@ -142,7 +161,10 @@ fn assertions(
     Ok(list)
 }
 
-fn constants(generator: &mut Generator<'_, '_>, unit: &mut Unit) -> Result<(), AllocError> {
+fn constants(
+    generator: &mut Generator<'_, '_>,
+    unit: &mut TranslationUnit,
+) -> Result<(), AllocError> {
     for number in 0..count(&generator.program.consts) {
         let Some(evaluated) = generator.program.constant(number) else { continue };
         let Some(info) = at(&generator.program.consts, number).copied() else { continue };
@@ -230,24 +252,47 @@ pub(super) fn instance(
     Ok(())
 }
 
-/// Refuses functions of several files with one symbol.
-pub(super) fn check_symbols(generator: &mut Generator<'_, '_>, unit: &Unit) {
-    let mut order: Vec<usize> = (0..unit.functions.len()).collect();
-    let symbol = |index: usize| unit.functions.get(index).map_or("", |f| f.symbol.as_str());
-    crate::alloc_util::sort::sort_by(&mut order, |&one, &two| symbol(one) < symbol(two));
-    for pair in order.windows(2) {
-        let &[one, two] = pair else { continue };
-        if symbol(one) != symbol(two) {
-            continue;
-        }
-        let later = one.max(two);
-        let Some(later) = u32::try_from(later).ok().and_then(|n| at(&generator.instances, n))
-        else {
+/// Puts the module in front of the symbol of a function that a function of an earlier file has.
+pub(super) fn separate_symbols(
+    generator: &mut Generator<'_, '_>,
+    unit: &mut TranslationUnit,
+) -> Result<(), AllocError> {
+    for later in duplicates(unit)? {
+        let number = u32::try_from(later).map_err(|_| AllocError)?;
+        let info = at(&generator.instances, number).map(|instance| instance.function);
+        let Some(info) = info.and_then(|number| generator.program.function(number)) else {
             continue;
         };
-        let Some(info) = generator.program.function(later.function) else { continue };
-        let (symbol, span) = (symbol(one), info.decl.word.span);
-        let message = format_args!("two functions have the symbol `{symbol}`");
-        generator.program.error(info.source, span, Code::DuplicateName, message);
+        let module = generator.program.source(info.source).map_or("", |source| source.module);
+        if let Some(function) = unit.functions.get_mut(later) {
+            function.symbol = formatted(format_args!("{module}.{}", function.symbol))?;
+        }
     }
+    for later in duplicates(unit)? {
+        let number = u32::try_from(later).map_err(|_| AllocError)?;
+        let Some(instance) = at(&generator.instances, number) else { continue };
+        let Some(info) = generator.program.function(instance.function) else { continue };
+        let symbol = unit.functions.get(later).map_or("", |function| &function.symbol);
+        let message = format_args!("two functions have the symbol `{symbol}`");
+        generator.program.error(info.source, info.decl.word.span, Code::DuplicateName, message);
+    }
+    Ok(())
+}
+
+/// The functions whose symbol an earlier function has.
+fn duplicates(unit: &TranslationUnit) -> Result<Vec<usize>, AllocError> {
+    let mut order = crate::alloc_util::try_collect(0..unit.functions.len())?;
+    let symbol = |index: usize| unit.functions.get(index).map_or("", |f| f.symbol.as_str());
+    crate::alloc_util::sort::sort_by(&mut order, |&one, &two| {
+        (symbol(one), one) < (symbol(two), two)
+    });
+    let pairs = order.windows(2).filter_map(|pair| match *pair {
+        [one, two] if symbol(one) == symbol(two) => Some(two),
+        _ => None,
+    });
+    let mut found = Vec::new();
+    for later in pairs {
+        try_push(&mut found, later)?;
+    }
+    Ok(found)
 }

@@ -9,10 +9,13 @@ use super::names::{HashIndex, Name, Names};
 use super::syntax::*;
 use super::token::Span;
 use super::ty::{Head, TypeError, TypeId, Types};
+use super::unit::ExternalSignature;
 use crate::alloc_util::try_push;
 
 mod collect;
 pub(super) mod constant;
+mod cycle;
+mod external;
 pub(super) mod layout;
 mod show;
 mod types;
@@ -26,6 +29,9 @@ pub enum Mode {
     /// A parameter without a type is an i64, as in the execution manager.
     Manager,
 }
+
+/// Looks up a function that no file declares.
+pub(super) type Externals<'p> = dyn Fn(&str) -> Option<ExternalSignature> + 'p;
 
 /// What a name of a file stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +156,7 @@ pub(super) struct Program<'p, 's> {
     pub(super) names: &'p Names<'s>,
     pub(super) diagnostics: Diagnostics,
     pub(super) mode: Mode,
+    externals: &'p Externals<'p>,
     pub(super) types: Types,
     items: Vec<(u32, Name, Item)>,
     item_index: HashIndex,
@@ -193,12 +200,14 @@ impl<'p, 's> Program<'p, 's> {
         names: &'p Names<'s>,
         diagnostics: Diagnostics,
         mode: Mode,
+        externals: &'p Externals<'p>,
     ) -> Result<Self, TypeError> {
         Ok(Self {
             sources,
             names,
             diagnostics,
             mode,
+            externals,
             types: Types::new()?,
             items: Vec::new(),
             item_index: HashIndex::default(),

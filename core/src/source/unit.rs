@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::diagnostic::Diagnostic;
-use crate::ir::ValueType;
+use crate::ir::{Scalar, ValueType};
 use crate::types::Type;
 
 /// A file to compile.
@@ -18,10 +18,10 @@ pub struct SourceFile<'s> {
     pub text: &'s str,
 }
 
-/// A function of a [`Unit`].
+/// A function of a [`TranslationUnit`].
 #[derive(Clone, Debug)]
-pub struct UnitFunction {
-    /// Its symbol: the name, `Type.method`, or the mangled name of an instance such as `max$f64`.
+pub struct FunctionDefinition {
+    /// Its symbol: the name, `Type.method`, `outer.inner`, or the mangled name of an instance such as `max$f64`.
     pub symbol: String,
     /// The name of the generic function that it is an instance of, and the type arguments.
     pub instance_of: Option<(String, Vec<Type>)>,
@@ -40,10 +40,19 @@ pub struct UnitFunction {
     /// The line of the declaration, from 1.
     pub line: u32,
     /// The encoded [`ir::Function`](crate::ir::Function). Calls of functions of the unit name them by their
-    /// position in [`Unit::functions`].
+    /// position in [`TranslationUnit::functions`].
     pub ir: Vec<u8>,
     /// The messages of its assertions by line and column.
     pub assertions: Vec<Assertion>,
+}
+
+/// A function of the host that no file declares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalSignature {
+    /// The types of the parameters, none of them [`Scalar::Pointer`].
+    pub params: Vec<Scalar>,
+    /// The type of the result, not [`Scalar::Pointer`].
+    pub result: Option<Scalar>,
 }
 
 /// The message of an assertion.
@@ -57,7 +66,7 @@ pub struct Assertion {
     pub message: String,
 }
 
-/// A generic function of a [`Unit`].
+/// A generic function of a [`TranslationUnit`].
 #[derive(Clone, Debug)]
 pub struct Template {
     /// Its name.
@@ -78,7 +87,7 @@ pub struct Template {
     pub is_public: bool,
 }
 
-/// A constant of a [`Unit`].
+/// A constant of a [`TranslationUnit`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Constant {
     /// Its name.
@@ -102,18 +111,18 @@ pub enum ConstantValue {
 
 /// The IR of source files.
 #[derive(Clone, Debug, Default)]
-pub struct Unit {
+pub struct TranslationUnit {
     /// The functions. Instances of generic functions come behind the others.
-    pub functions: Vec<UnitFunction>,
+    pub functions: Vec<FunctionDefinition>,
     /// The generic functions.
     pub templates: Vec<Template>,
     /// The constants that have a value of a scalar type or a text.
     pub constants: Vec<Constant>,
-    /// The symbols of `extern fn` declarations.
+    /// The symbols of `extern fn` declarations, and of called functions that no file declares.
     pub externals: Vec<String>,
 }
 
-impl Unit {
+impl TranslationUnit {
     /// The number of the function with this symbol.
     pub fn find(&self, symbol: &str) -> Option<usize> {
         self.functions.iter().position(|function| function.symbol == symbol)
@@ -124,7 +133,7 @@ impl Unit {
 #[derive(Clone, Debug, Default)]
 pub struct Compiled {
     /// The unit, unless there are errors.
-    pub unit: Option<Unit>,
+    pub unit: Option<TranslationUnit>,
     /// Errors and warnings, by file in the order in which they were found.
     pub diagnostics: Vec<Diagnostic>,
 }

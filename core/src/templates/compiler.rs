@@ -5,7 +5,8 @@
 //! while it compiles; required instances are compiled first, so that every target has an address. The
 //! instance itself is [`Target::OWN`].
 //!
-//! [`IrBodies`](super::IrBodies) compiles bodies in [IR](crate::ir).
+//! [`IrBodies`](super::IrBodies) compiles bodies in [IR](crate::ir). With the feature `source`, `SourceBodies` and
+//! `RecordBodies` compile source text.
 //! [`PrecompiledBodies`](super::PrecompiledBodies) accepts bodies of machine code. [`Callback`] wraps a
 //! closure that compiles all other bodies.
 
@@ -35,6 +36,8 @@ pub struct CompileRequest<'r> {
     pub parameters: Option<u8>,
     /// The body of the template.
     pub body: &'r [u8],
+    /// The template section of its module, decompressed; empty if unknown.
+    pub section: &'r [u8],
     /// The type arguments: concrete types, at most [`MAX_ARGUMENTS`](crate::types::MAX_ARGUMENTS).
     pub arguments: &'r [Type],
     /// The instruction set.
@@ -93,10 +96,14 @@ pub trait Environment {
         false
     }
 
-    /// Declares the unwind rows and lines of the code, for the [registry](crate::codegen::registry) of the host. Code
-    /// without them has no unwind tables.
-    fn declare_tables(&mut self, tables: FunctionTables) {
+    /// Declares the unwind rows and lines of a function of the code, for the [registry](crate::codegen::registry) of the
+    /// host. Functions are declared by ascending offset. Code without them has no unwind tables.
+    ///
+    /// # Errors
+    /// No memory.
+    fn declare_tables(&mut self, tables: FunctionTables) -> Result<()> {
         let _ = tables;
+        Ok(())
     }
 
     /// Whether [`declare_tables`](Self::declare_tables) has an effect.
@@ -178,6 +185,12 @@ pub trait Compiler: Send + Sync {
         None
     }
 
+    /// Whether its templates have instances for all types that the body permits. Otherwise only those exist that a note
+    /// lists or another instance requires.
+    fn is_generic(&self) -> bool {
+        false
+    }
+
     /// Compiles an instance.
     ///
     /// No lock is held during the call: the compiler may call the instantiator on the same thread. It must
@@ -199,6 +212,10 @@ impl<C: Compiler + ?Sized> Compiler for TryArc<C> {
 
     fn cache_policy(&self) -> Option<CachePolicy> {
         (**self).cache_policy()
+    }
+
+    fn is_generic(&self) -> bool {
+        (**self).is_generic()
     }
 
     fn compile(

@@ -158,6 +158,8 @@ impl InstantiateError {
                 failure.kind,
                 E::Depth { .. }
                     | E::Instances { .. }
+                    | E::ModuleInstances { .. }
+                    | E::AmbiguousAlias { .. }
                     | E::Exec(_)
                     | E::OutOfMemory(_)
                     | E::Abandoned
@@ -179,6 +181,18 @@ pub enum InstantiateErrorKind {
     /// [`JitConfig::max_instances`](super::JitConfig::max_instances) instances exist or are being compiled.
     #[error("Maximum number of JIT instances ({limit}) exceeded")]
     Instances { limit: usize },
+    /// [`JitConfig::max_module_instances`](super::JitConfig::max_module_instances) instances of the module exist.
+    #[error("Maximum number of instances of templates of `{module}` ({limit}) exceeded")]
+    ModuleInstances { module: ShortName, limit: usize },
+    /// A type argument exceeds [`JitConfig::max_nesting`](super::JitConfig::max_nesting).
+    #[error("a type argument is nested {depth} levels deep; the limit is {limit}")]
+    Nesting { depth: usize, limit: usize },
+    /// The code exceeds [`JitConfig::max_code`](super::JitConfig::max_code).
+    #[error("its code has {size} bytes; the limit is {limit}")]
+    CodeLimit { size: usize, limit: usize },
+    /// The symbol uses the older spelling of the Simple compiler, which several instances fit.
+    #[error("the symbol may mean `{one}` or `{other}`")]
+    AmbiguousAlias { one: ShortName, other: ShortName },
     /// Two rows of a note define one symbol differently.
     #[error("lines {line} and {other} of note.sdn define different instances of one symbol")]
     Ambiguous { line: u32, other: u32 },

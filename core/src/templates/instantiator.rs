@@ -25,10 +25,14 @@ use crate::alloc_util::{
 use crate::cache::CacheError;
 use crate::cache::FileCache;
 use crate::codegen::registry::CodeRegistry;
+use crate::format::{File, SectionKind};
 use crate::link::Resolve;
 use crate::memory::code_alloc::CodeMemory;
 use crate::memory::lock::{Lock, LockGuard};
 
+use derive::DerivedInstance;
+
+mod derive;
 mod environment;
 mod instantiation;
 
@@ -41,6 +45,12 @@ pub struct JitConfig {
     pub max_depth: u32,
     /// The maximum number of instances; `usize::MAX` for no limit.
     pub max_instances: usize,
+    /// The maximum number of instances of the templates of one module.
+    pub max_module_instances: usize,
+    /// The maximum nesting depth of a type argument. `Vec<i64>` has depth 2.
+    pub max_nesting: usize,
+    /// The maximum size of the code of an instance, in bytes.
+    pub max_code: usize,
     /// Whether instances are compiled at all.
     pub enabled: bool,
     /// Whether the [`Observer`] gets log messages.
@@ -49,17 +59,25 @@ pub struct JitConfig {
     pub keep_code: bool,
 }
 
+impl JitConfig {
+    /// Records instances, without log messages and code cache. At most 50 instances that require each other, 65,536
+    /// instances of a module, 16 levels of a type, 16 MiB of code.
+    pub const DEFAULT: Self = Self {
+        update_smf: true,
+        max_depth: 50,
+        max_instances: usize::MAX,
+        max_module_instances: 1 << 16,
+        max_nesting: 16,
+        max_code: 16 << 20,
+        enabled: true,
+        verbose: false,
+        keep_code: false,
+    };
+}
+
 impl Default for JitConfig {
-    /// Records instances, any number, at most 50 levels deep, without log messages and code cache.
     fn default() -> Self {
-        Self {
-            update_smf: true,
-            max_depth: 50,
-            max_instances: usize::MAX,
-            enabled: true,
-            verbose: false,
-            keep_code: false,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -135,11 +153,14 @@ pub struct JitInstantiator {
 struct State {
     modules: ModuleIndex,
     jobs: JobTable,
+    /// The instances that were made without a row that lists them.
+    derived: Vec<DerivedInstance>,
 }
 
 impl JitInstantiator {
     /// An instantiator without modules. Its code is allocated in `memory`. Its compilers are
-    /// [`PrecompiledBodies`] and, with the feature `all-files`, [`IrBodies`].
+    /// [`PrecompiledBodies`], with the feature `all-files` [`IrBodies`], and with the feature `source` those of source
+    /// text.
     ///
     /// # Errors
     /// No memory.
@@ -155,8 +176,16 @@ impl JitInstantiator {
             cache_stale: AtomicUsize::new(0),
             memory,
         };
-        let jit = jit.with_compiler(PrecompiledBodies)?;
-        if cfg!(feature = "all-files") { jit.with_compiler(IrBodies::new()) } else { Ok(jit) }
+        let mut jit = jit.with_compiler(PrecompiledBodies)?;
+        if cfg!(feature = "all-files") {
+            jit = jit.with_compiler(IrBodies::new())?;
+        }
+        #[cfg(feature = "source")]
+        {
+            jit = jit.with_compiler(super::SourceBodies::new())?;
+            jit = jit.with_compiler(super::RecordBodies::new())?;
+        }
+        Ok(jit)
     }
 
     /// Adds a compiler for bodies that the previous compilers do not recognize.
@@ -271,6 +300,33 @@ impl JitInstantiator {
         self.insert(Module::parse(name, Storage::Memory, self.config.keep_code, bytes)?)
     }
 
+    /// As [`load_smf_metadata`](Self::load_smf_metadata), for the module `name`, an archive's module `path(module)`
+    /// included, whose bytes the caller has read already. Its note is updated in memory only, unless a module of this
+    /// name was loaded from a file. Does nothing for a module without templates and note, and for a loaded one with the
+    /// same templates and note.
+    ///
+    /// # Errors
+    /// [`MetadataError`].
+    pub fn load_read_metadata(&self, name: &[u8], bytes: &[u8]) -> Result<(), MetadataError> {
+        let smf = File::parse(bytes)?.module().ok_or(MetadataError::Archive)?;
+        let templates = smf.sections().of_kind(SectionKind::TemplateCode);
+        let templates = templates.map(|section| smf.contents(&section)).transpose()?;
+        let note = smf.note_contents()?;
+        if templates.is_none() && note.is_none() {
+            return Ok(());
+        }
+        let mut storage = Storage::Memory;
+        if let Some(old) = self.state().modules.by_path(name) {
+            let templates = templates.as_deref().unwrap_or(&[]);
+            let note = note.as_ref().map_or(&[][..], |(note, _)| note);
+            if old.section() == templates && old.note.is_text(note) {
+                return Ok(());
+            }
+            storage = old.note.storage().try_clone()?;
+        }
+        self.insert(Module::parse(name, storage, self.config.keep_code, bytes)?)
+    }
+
     fn insert(&self, module: Module) -> Result<(), MetadataError> {
         let module = {
             let mut state = self.state();
@@ -282,10 +338,11 @@ impl JitInstantiator {
         Ok(())
     }
 
-    /// Whether compilation is enabled and a loaded module lists `symbol` as possible.
-    #[inline]
+    /// Whether compilation is enabled, and a loaded module lists `symbol` as possible, or has the template whose
+    /// instance for some types it names.
     pub fn can_jit_instantiate(&self, symbol: &[u8]) -> bool {
-        self.config.enabled && self.state().modules.is_possible(symbol)
+        let is_possible = || self.state().modules.is_possible(symbol) || self.can_derive(symbol);
+        self.config.enabled && is_possible()
     }
 
     /// The entry of `symbol` in the first module that lists it as possible.
@@ -343,7 +400,8 @@ impl JitInstantiator {
     }
 
     /// The instance of `symbol`. Compiles it, and the instances that it requires, if it does not exist; waits
-    /// if another thread compiles it.
+    /// if another thread compiles it. A symbol that no module lists is read as a template and type arguments, such as
+    /// `fn$max$f64`, `max$f64`, or `first$str` in the spelling of the Simple compiler.
     ///
     /// # Errors
     /// [`InstantiateError`]. After [`InstantiateError::UpdateFailed`] the instance exists.
@@ -351,9 +409,12 @@ impl JitInstantiator {
         if !self.config.enabled {
             return Err(InstantiateError::not_found(symbol));
         }
-        match self.instances.find(symbol) {
-            Some(instance) => Ok(instance),
-            None => self.instantiate(symbol, None),
+        if let Some(instance) = self.instances.find(symbol) {
+            return Ok(instance);
+        }
+        match self.instantiate(symbol, None) {
+            Err(error @ InstantiateError::NotFound { .. }) => self.derive(symbol)?.ok_or(error),
+            done => done,
         }
     }
 

@@ -47,7 +47,7 @@ const MAGIC: &[u8; 4] = b"SMTB";
 const MAX_VERIFIED: usize = 1 << 12;
 
 /// The version of the generated code: a hash of the code of sample functions, which a test checks.
-const CODEGEN_VERSION: u32 = 0xcec05720;
+pub(super) const CODEGEN_VERSION: u32 = 0xcec05720;
 
 /// The alignment of the code of an instance, in bytes.
 const MAX_ALIGN: u32 = 16;
@@ -146,6 +146,10 @@ impl<M: Machine> Compiler for MachineBodies<M> {
         is_function(body)
     }
 
+    fn is_generic(&self) -> bool {
+        true
+    }
+
     fn cache_policy(&self) -> Option<CachePolicy> {
         Some(CachePolicy { compiler: CODEGEN_VERSION, features: CpuFeatures::NONE })
     }
@@ -214,6 +218,12 @@ static SCALARS: [(Scalar, Type); 12] = [
     (Scalar::Pointer, Type::Pointer),
 ];
 
+/// Whether IR has operations for values of this type.
+#[cfg(feature = "source")]
+pub(super) fn is_scalar(ty: &Type) -> bool {
+    scalar_of(ty).is_some()
+}
+
 fn scalar_of(ty: &Type) -> Option<Scalar> {
     SCALARS.iter().find(|(_, known)| known == ty).map(|(scalar, _)| *scalar)
 }
@@ -224,7 +234,7 @@ fn type_of(scalar: Scalar) -> Option<&'static Type> {
 
 /// The encoded signature of a function of an instance: the magic number, the type codes of the parameters, and
 /// that of the result, 0 for none.
-fn encode_signature(
+pub(super) fn encode_signature(
     instance: &FunctionInstance<'_, '_>,
     signature: &Signature<'_>,
 ) -> Result<Box<[u8]>, AllocError> {
@@ -246,7 +256,7 @@ impl Link<'_> {
     fn compiled(mut self, code: &CompiledFunction<'_>) -> Result<Compiled> {
         let CompiledFunction { bytes, relocations, align, .. } = *code;
         if self.environment.needs_tables() {
-            self.environment.declare_tables(code.tables(self.instance.body())?);
+            self.environment.declare_tables(code.tables(self.instance.body())?)?;
         }
         if align > MAX_ALIGN {
             return Err(CompileError::because(format_args!(
@@ -441,6 +451,7 @@ mod tests {
             kind: None,
             parameters: None,
             body: &body,
+            section: &[],
             arguments,
             arch: Arch::X86_64,
         };
@@ -506,6 +517,7 @@ mod tests {
                     kind: None,
                     parameters: None,
                     body: &template.body,
+                    section: &[],
                     arguments,
                     arch,
                 };
@@ -579,6 +591,7 @@ mod tests {
                 kind: None,
                 parameters: None,
                 body,
+                section: &[],
                 arguments,
                 arch,
             };

@@ -73,7 +73,11 @@ mod module_index;
 mod module_note;
 mod precompiled;
 mod publish;
+#[cfg(feature = "source")]
+mod record_source;
 mod resolver;
+#[cfg(feature = "source")]
+mod source_bodies;
 
 pub use compiler::{
     CachePolicy, Callback, CodeReloc, CompileError, CompileRequest, Compiled, Compiler,
@@ -90,3 +94,5 @@ pub use precompiled::{
     PrecompiledBodies, PrecompiledError, PrecompiledReloc, Variant, encode_precompiled,
 };
 pub use resolver::JitSymbolResolver;
+#[cfg(feature = "source")]
+pub use source_bodies::{RecordBodies, SourceBodies, encode_source};

@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
 use core::ops::Range;
+use core::sync::atomic::AtomicUsize;
 
 use hashbrown::HashMap;
 
@@ -75,6 +76,8 @@ pub(super) struct Module {
     cached: Option<CachedRecords>,
     /// The cells of all rows.
     text: String,
+    /// The number of instances of its templates.
+    pub(super) instances: AtomicUsize,
 }
 
 impl Module {
@@ -124,6 +127,7 @@ impl Module {
             lost_rows: Vec::new(),
             cached: cache_code.then(cached).transpose()?,
             text: String::new(),
+            instances: AtomicUsize::new(0),
         };
         if let Some(section) = smf.sections().of_kind(SectionKind::TemplateCode) {
             module.bodies = try_copy_bytes(&smf.contents(&section)?)?;
@@ -210,6 +214,11 @@ impl Module {
         // The counted container states neither kinds nor parameters.
         let parameters = entry.kind.map(|_| entry.params);
         Some(TemplateRef { body, kind: entry.kind, parameters })
+    }
+
+    /// The template section.
+    pub(super) fn section(&self) -> &[u8] {
+        &self.bodies
     }
 
     /// The well-formed code cache records of a symbol; empty if the cache is disabled.

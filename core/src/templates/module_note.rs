@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use super::code_cache::merge_records;
 use super::error::UpdateError;
 use crate::alloc_util::sort::sort;
-use crate::alloc_util::{AllocError, try_collect, try_copy_bytes, try_push};
+use crate::alloc_util::{AllocError, try_collect, try_copy_bytes, try_copy_str, try_push};
 use crate::format::ext::cached_code;
 use crate::format::library::Library;
 use crate::format::template::Templates;
@@ -30,6 +30,18 @@ pub(super) enum Storage {
     File,
     /// The module `name` of the archive at `path`.
     Archive { path: Box<[u8]>, name: String },
+}
+
+impl Storage {
+    pub(super) fn try_clone(&self) -> Result<Self, AllocError> {
+        Ok(match self {
+            Self::Memory => Self::Memory,
+            Self::File => Self::File,
+            Self::Archive { path, name } => {
+                Self::Archive { path: try_copy_bytes(path)?, name: try_copy_str(name)? }
+            }
+        })
+    }
 }
 
 /// The note of a module, and the updates that its file has not got yet.
@@ -57,6 +69,10 @@ impl ModuleNote {
         Self { path, storage, caches_code, state: Lock::new(NoteState::default()) }
     }
 
+    pub(super) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     /// Sets the text, which starts at `offset` in the file.
     pub(super) fn set_text(&self, text: Vec<u8>, offset: u64) {
         let mut state = self.state.lock();
@@ -66,6 +82,11 @@ impl ModuleNote {
     /// A copy of the text.
     pub(super) fn text(&self) -> Result<Vec<u8>, AllocError> {
         try_copy_bytes(&self.state.lock().text).map(Vec::from)
+    }
+
+    /// Whether the note in memory is `text`.
+    pub(super) fn is_text(&self, text: &[u8]) -> bool {
+        self.state.lock().text == text
     }
 
     /// Queues the move of a row to `instantiations`.

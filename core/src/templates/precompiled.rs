@@ -314,6 +314,7 @@ mod tests {
             kind: None,
             parameters: None,
             body,
+            section: &[],
             arguments,
             arch: Arch::X86_64,
         };

@@ -29,6 +29,7 @@
 //! # }
 //! ```
 
+mod demangle;
 mod infer;
 mod mangle;
 mod parse;
@@ -37,6 +38,7 @@ mod term;
 mod testing;
 mod unify;
 
+pub use demangle::{demangle, demangle_foreign, is_alias, is_alias_of};
 pub use infer::{Hint, HintSource, InferError, TemplateSignature, infer};
 pub use mangle::{mangle, mangle_plain};
 pub use parse::TypeError;

@@ -224,4 +224,5 @@ pub(crate) const SILENT: JitConfig = JitConfig {
     enabled: true,
     verbose: false,
     keep_code: false,
+    ..JitConfig::DEFAULT
 };

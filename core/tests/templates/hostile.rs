@@ -76,8 +76,9 @@ fn unbounded_recursion_over_types_reaches_the_depth_limit() {
         environment.instance(request.template, &[inner])?;
         Ok(returns(1))
     });
+    let config = JitConfig { max_nesting: 100, ..SILENT };
     let jit =
-        JitInstantiator::new(SILENT, CodeMemory::default()).unwrap().with_compiler(grow).unwrap();
+        JitInstantiator::new(config, CodeMemory::default()).unwrap().with_compiler(grow).unwrap();
     jit.load_smf_bytes(b"m", &Spec::new().both("f", "x").file()).unwrap();
     let told = jit.try_jit_instantiate(b"f$i64").unwrap_err().to_string();
     assert!(told.ends_with("Maximum JIT depth (50) exceeded"), "{told}");

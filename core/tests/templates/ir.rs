@@ -205,7 +205,7 @@ fn invalid_functions_are_refused_with_symbol_and_cause() {
     let double = grow.replace("Box<T>", "Pair<T, T>");
     let row = ["f", "i64", "fn$f$i64"];
     for (text, cause) in [
-        (&grow, "exceed the limits of a type"),
+        (&grow, "a type argument is nested 17 levels deep; the limit is 16"),
         (&double, "exceed the limits of a type"),
         (&call("call gone<T>(a)"), "no loaded module has a template `gone`"),
         (&call("call_host gone(a)"), "undefined symbol `gone`"),

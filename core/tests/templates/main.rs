@@ -9,6 +9,8 @@ mod hostile;
 mod ir;
 mod linked;
 mod processes;
+#[cfg(feature = "source")]
+mod source;
 mod threads;
 mod updates;
 

@@ -149,6 +149,7 @@ impl Context {
             kind: None,
             parameters: u8::try_from(arguments.len()).ok(),
             body,
+            section: &[],
             arguments,
             arch: host_arch(),
         };

@@ -17,6 +17,8 @@ pub(crate) const LOCKS: &[&dyn HeldAtFork] = &[
     &compiler::UNIFIERS,
     #[cfg(all(feature = "jit", not(feature = "tagged")))]
     &super::strings::STRINGS,
+    #[cfg(feature = "exec")]
+    &super::exec_handles::DEFAULT_FRONT_END,
     #[cfg(not(feature = "tagged"))]
     &super::builtin::SLOTS,
     &registered_symbols::SYMBOLS,
@@ -29,5 +31,7 @@ pub(crate) fn begin_child() {
     loader_handles::LOADERS.begin_child();
     #[cfg(feature = "jit")]
     jit_handles::JITS.begin_child();
+    #[cfg(feature = "exec")]
+    super::exec_handles::MANAGERS.begin_child();
     prefetch::begin_child();
 }

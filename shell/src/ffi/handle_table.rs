@@ -227,15 +227,34 @@ impl<T: Object> HandleTable<T> {
     /// # Errors
     /// [`ApiError::NotOpen`], [`ApiError::InUseAtFork`].
     pub(super) fn enter(&'static self, raw: u64) -> Result<Guard<T>, ApiError> {
+        self.enter_counted(raw, |slot| &slot.users)
+    }
+
+    /// Starts a long use of the object, which cannot be closed meanwhile: a lease from the beginning.
+    ///
+    /// # Errors
+    /// As for [`enter`](Self::enter).
+    #[cfg(feature = "exec")]
+    pub(super) fn enter_long(&'static self, raw: u64) -> Result<Guard<T>, ApiError> {
+        self.enter_counted(raw, |slot| &slot.leases)
+    }
+
+    /// A closing thread reads both counts after it has marked the slot.
+    fn enter_counted(
+        &'static self,
+        raw: u64,
+        count: impl FnOnce(&'static HandleSlot<T>) -> &'static AtomicU32,
+    ) -> Result<Guard<T>, ApiError> {
         let (slot, handle) = self.slot(raw)?;
         let state = slot.state.load(SeqCst);
         if state != handle.state(OPEN) && state != handle.state(CLOSING) {
             // Checked before counting: a slot that never was open is not counted in, so a child skips it.
             return Err(Self::refusal(raw, state == handle.state(FORKED)));
         }
+        let count = count(slot);
         loop {
-            slot.users.fetch_add(1, SeqCst);
-            let guard = Guard { slot, count: &slot.users, handle };
+            count.fetch_add(1, SeqCst);
+            let guard = Guard { slot, count, handle };
             let state = slot.state.load(SeqCst);
             if state == handle.state(OPEN) {
                 return Ok(guard);
@@ -326,7 +345,10 @@ impl<T: Object> HandleTable<T> {
             let is_used = slot.users.load(Relaxed) != 0 || slot.leases.load(Relaxed) != 0;
             match state & PHASE_MASK {
                 // Counts of threads that were about to find the slot vacant.
-                VACANT => slot.users.store(0, Relaxed),
+                VACANT => {
+                    slot.users.store(0, Relaxed);
+                    slot.leases.store(0, Relaxed);
+                }
                 OPEN if !is_used => {}
                 _ => slot.state.store(state & !PHASE_MASK | FORKED, Relaxed),
             }

@@ -5,6 +5,7 @@ use std::ffi::{c_char, c_void};
 
 use smf_core::alloc_util::{TryArc, try_box};
 use smf_core::link::{Resolve, ShortName};
+use smf_core::loader::ModuleBytes;
 use smf_core::templates::{
     InstantiateError, InstantiateErrorKind, JitConfig, JitInstantiator, JitSymbolResolver,
     MetadataError,
@@ -20,6 +21,7 @@ use super::registered_symbols::RegisteredSymbols;
 use super::versioned_struct::{self, versioned};
 use super::{args, blocks, loader_handles};
 use crate::fork::Users;
+use crate::loader::ModuleSink;
 
 /// Options of an instantiator.
 #[repr(C)]
@@ -107,6 +109,7 @@ fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
         enabled: flags & DISABLED == 0,
         verbose: flags & VERBOSE != 0,
         keep_code: flags & KEEP_CODE != 0,
+        ..JitConfig::default()
     };
     let memory = blocks::with(|blocks| blocks.share())?;
     let compiler = TryArc::new(CallbackCompiler::default())?;
@@ -375,13 +378,17 @@ pub unsafe extern "C" fn smf_jit_fail(unit: u64, why: *const c_char) -> bool {
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
     succeeded(loader_handles::enter(loader).and_then(|loader| {
-        let fallback = match jit {
-            0 => None,
+        let (fallback, sink) = match jit {
+            0 => (None, None),
             jit => {
                 let shared = with(jit, |jit| Ok(jit.shared.clone()))?;
-                Some(try_box(shared)? as Box<dyn Resolve + Send + Sync>)
+                let other = shared.clone();
+                let sink = move |name: &[u8], bytes: &ModuleBytes, _| other.add(name, bytes);
+                let sink = try_box(sink)? as Box<ModuleSink>;
+                (Some(try_box(shared)? as Box<dyn Resolve + Send + Sync>), Some(sink))
             }
         };
+        loader.set_module_sink(sink)?;
         Ok(loader.modules().set_fallback_resolver(fallback)?)
     }))
 }

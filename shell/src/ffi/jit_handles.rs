@@ -12,6 +12,7 @@ use smf_core::alloc_util::{AllocError, AttachResult, TryArc, try_copy_bytes, try
 use smf_core::codegen::registry::{CodeRegistry, GeneratedCode};
 use smf_core::format::{Layout, RelocKind};
 use smf_core::link::Resolve;
+use smf_core::loader::ModuleBytes;
 use smf_core::templates::{
     CodeReloc, CompileError, CompileRequest, Compiled, Compiler, Environment, JitInstantiator,
     JitSymbolResolver, Observer, Target,
@@ -114,6 +115,16 @@ impl Observer for JitObserver {
 pub(super) struct SharedJit {
     pub(super) resolver: JitSymbolResolver,
     pub(super) users: Users,
+}
+
+impl SharedJit {
+    /// Adds the templates and the note of a module that a loader has parsed. A malformed note is reported when it is loaded
+    /// by itself.
+    pub(super) fn add(&self, name: &[u8], bytes: &ModuleBytes) {
+        if let Some(_user) = self.users.enter() {
+            let _ = self.resolver.instantiator().load_read_metadata(name, bytes.as_slice());
+        }
+    }
 }
 
 impl Resolve for SharedJit {

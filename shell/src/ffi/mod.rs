@@ -29,10 +29,12 @@
 //! | `values` or `tagged` | byte arrays, text and pairs of the runtime or of the `builtin` set |
 //! | `jit` | instantiation of templates; `jit_handles` is the table of instantiators |
 //! | `compiler` | the JSON interface to the compiler, with `compile_context`, `typed_code` and `strings` |
+//! | `exec_calls` | the execution manager with typed values; `exec_handles` is the table of managers |
+//! | `exec_manager`, `exec_jit` | the same as the runtime calls it, as `weak` symbols |
 //! | `names` | names for profilers and debuggers |
 //! | `error` | the last error, the version |
 //!
-//! `take`, `jit` and `compiler` need the feature `jit`. `handle_table` implements the tables of handles, `slot_table`
+//! `take`, `jit` and `compiler` need the feature `jit`, and `exec_*` the feature `exec`. `handle_table` implements the tables of handles, `slot_table`
 //! that of their items and of values, and `fork` lists the locks of all tables.
 //!
 //! The feature `tagged` builds the other convention for values: text, a byte array and a tuple are each one word, and
@@ -57,6 +59,14 @@ mod compiler;
 mod cptr;
 mod error;
 mod exec;
+#[cfg(feature = "exec")]
+mod exec_calls;
+#[cfg(feature = "exec")]
+mod exec_handles;
+#[cfg(feature = "exec")]
+mod exec_jit;
+#[cfg(feature = "exec")]
+mod exec_manager;
 mod fork;
 mod handle_table;
 #[cfg(feature = "jit")]
@@ -101,6 +111,8 @@ pub use self::{
 };
 #[cfg(feature = "jit")]
 pub use self::{compiler::*, jit::*, jit_handles::*, take::*};
+#[cfg(feature = "exec")]
+pub use self::{exec_calls::*, exec_handles::SmfFrontEnd};
 #[cfg(all(feature = "jit", not(feature = "tagged")))]
 pub use strings::*;
 #[cfg(not(feature = "tagged"))]

@@ -38,6 +38,10 @@ pub(super) type Mapping = i64;
 const TAG_MASK: i64 = 7;
 const HEAP_TAG: i64 = 1;
 
+/// The bits below an integer in its word.
+#[cfg(feature = "exec")]
+const INTEGER_SHIFT: u32 = 3;
+
 // SAFETY: the functions of the runtime, which accept any word: they look objects up before they access them.
 unsafe extern "C" {
     safe fn rt_array_data_ptr_u8(array: i64) -> *mut u8;
@@ -244,6 +248,46 @@ pub(super) fn new_list(
         }
     })?;
     Ok(list)
+}
+
+/// The elements of an array of words.
+#[cfg(feature = "exec")]
+fn elements(array: Value) -> Result<impl Iterator<Item = Value>, ApiError> {
+    if !is_heap(array) {
+        return Err(ApiError::NotA { kind: "an array" });
+    }
+    match rt_array_len(array) {
+        length @ 0.. => Ok((0..length).map(move |index| rt_array_get(array, index))),
+        _ => Err(ApiError::NotA { kind: "an array" }),
+    }
+}
+
+/// The integers of an array, whose elements are tagged.
+#[cfg(feature = "exec")]
+pub(super) fn integers(array: Value) -> Result<Vec<i64>, ApiError> {
+    let mut integers = Vec::new();
+    for word in elements(array)? {
+        if word & TAG_MASK != 0 {
+            return Err(ApiError::NotA { kind: "an array of integers" });
+        }
+        smf_core::alloc_util::try_push(&mut integers, word >> INTEGER_SHIFT)?;
+    }
+    Ok(integers)
+}
+
+/// The texts of an array.
+///
+/// # Safety
+/// As for [`path`], of every element.
+#[cfg(feature = "exec")]
+pub(super) unsafe fn texts<'t>(array: Value) -> Result<Vec<&'t [u8]>, ApiError> {
+    let mut texts = Vec::new();
+    for word in elements(array)? {
+        // SAFETY: the caller's promise.
+        let text = unsafe { path(word) }?.ok_or(ApiError::NotA { kind: TEXT })?;
+        smf_core::alloc_util::try_push(&mut texts, text)?;
+    }
+    Ok(texts)
 }
 
 /// An address and a size as a tuple.

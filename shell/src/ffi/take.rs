@@ -317,6 +317,7 @@ impl SmfDeferred {
                 Container::Gtpl { constrained: false } => 1,
                 Container::Gtpl { constrained: true } => 2,
                 Container::Counted => 3,
+                Container::Records { .. } => 4,
             },
             kind: template.kind.map_or(0, |kind| kind as i32 + 1),
             parameters: i32::from(template.params),

@@ -197,9 +197,7 @@ mod tests {
         assert_eq!((u64_at(16), u64_at(24)), (0x100, 2));
         assert_eq!((u64_at(32), u32_at(40), u32_at(44)), (0x102, 5, 0));
         assert_eq!(record[48..54], *b"a.spl\0");
-        let next = record[54..62].try_into().map(u64::from_ne_bytes);
-        let line = record[62..66].try_into().map(u32::from_ne_bytes);
-        assert_eq!((next, line, &record[70..]), (Ok(0x107), Ok(6), &b"\xff\0"[..]));
+        assert_eq!((u64_at(54), u32_at(62), &record[70..]), (0x107, 6, &b"\xff\0"[..]));
         assert!(debug_record(&function, &Lines::NONE).unwrap().is_empty());
     }
 

@@ -14,7 +14,7 @@ enum { THREADS = 8 };
 
 /* Open objects, which no call may change, and closed ones. */
 static uint64_t cache, other_cache, closed_cache, file, released_file, loader, closed_loader, module, unloaded, hold, jit;
-static uint64_t closed_jit, finished;
+static uint64_t closed_jit, finished, manager, closed_manager, two;
 static int64_t block, freed, unwritten, context, closed_context, unifier;
 static SmfMapping mapped;
 static RuntimeValue *text, *bytes, *pair, *freed_value;
@@ -369,6 +369,72 @@ static void compilers(void) {
     REFUSED(!smf_string_free(here) && !smf_string_free((char *)-1), SMF_ERROR_UNKNOWN_ADDRESS);
 }
 
+static const char *no_front_end(const char *name, const char *source, int64_t length, const char **error, void *user) {
+    return name && source && length && user ? *error : NULL;
+}
+
+/* Handles that are no manager, and an open manager with arguments that it refuses. */
+static void execution_managers(void) {
+    const uint64_t none[] = {0, 1, UINT64_MAX, closed_manager, cache, loader, jit, manager + 1, manager + (1ull << 32)};
+    SmfExecValue value = {SMF_TYPE_I64, 1, 0}, result = {77, 77, 77};
+    const int64_t one = 1;
+    const char *words = "1";
+    for (size_t i = 0; i < LENGTH(none); i++) {
+        const uint64_t bad = none[i];
+        const int64_t same = (int64_t)bad;
+        const char *invalid = "Invalid execution manager";
+        REFUSED(!strcmp(rt_exec_manager_compile(same, "fn f(): 1"), invalid), SMF_ERROR_HANDLE);
+        REFUSED(!strcmp(rt_exec_manager_compile_source(same, "fn f(): 1"), invalid), SMF_ERROR_HANDLE);
+        REFUSED(!strcmp(rt_exec_manager_compile_mir(same, ""), invalid), SMF_ERROR_HANDLE);
+        REFUSED(!strcmp(rt_exec_manager_compile_file(same, SAMPLES "bcod.smf"), invalid), SMF_ERROR_HANDLE);
+        REFUSED(!rt_exec_manager_execute(same, "f", &one, 1), SMF_ERROR_HANDLE);
+        REFUSED(!*rt_exec_manager_execute_string(same, "f", &words, 1), SMF_ERROR_HANDLE);
+        REFUSED(!rt_exec_manager_execute_void(same, "f") && !rt_exec_manager_has_function(same, "f"), SMF_ERROR_HANDLE);
+        REFUSED(!rt_exec_manager_list_functions(same) && !rt_exec_manager_is_valid(same), SMF_ERROR_HANDLE);
+        REFUSED(!strcmp(rt_exec_manager_backend_name(same), "unknown"), SMF_ERROR_HANDLE);
+        REFUSED(!rt_exec_manager_set_opt_level(same, 1) && rt_exec_manager_get_opt_level(same) == -1, SMF_ERROR_HANDLE);
+        REFUSED(!strcmp(rt_exec_manager_get_last_error(same), invalid), SMF_ERROR_HANDLE);
+        REFUSED((rt_exec_manager_clear_error(same), rt_exec_manager_cleanup(same) == -1), SMF_ERROR_HANDLE);
+        REFUSED(!strcmp(rt_jit_compile_source(same, "fn f(): 1"), "invalid handle"), SMF_ERROR_HANDLE);
+        REFUSED(rt_jit_call_void(same, "f") == -1 && rt_jit_call_i64(same, "f", 1) == -1, SMF_ERROR_HANDLE);
+        REFUSED(rt_jit_call_i64_i64(same, "f", 1, 2) == -1 && !rt_jit_has_function(same, "f"), SMF_ERROR_HANDLE);
+        REFUSED(rt_jit_cleanup(same) == -1 && !strcmp(rt_jit_backend_name(same), "unknown"), SMF_ERROR_HANDLE);
+        REFUSED(!smf_exec_close(bad) && !smf_exec_backend(bad) && !smf_exec_set_level(bad, 1), SMF_ERROR_HANDLE);
+        REFUSED(!smf_exec_compile(bad, NULL, "fn f(): 1", 9) && !smf_exec_compile_ir(bad, NULL, 0), SMF_ERROR_HANDLE);
+        REFUSED(!smf_exec_compile_file(bad, SAMPLES "bcod.smf"), SMF_ERROR_HANDLE);
+        REFUSED(smf_exec_diagnostics(bad) == -1 && !smf_exec_diagnostic(bad, 0, NULL), SMF_ERROR_HANDLE);
+        if (bad) {
+            REFUSED(!smf_exec_set_frontend(bad, no_front_end, NULL), SMF_ERROR_HANDLE);
+        }
+        REFUSED(!smf_exec_find(bad, "f") && !smf_exec_function(bad, 1, NULL) && !smf_exec_parameter(bad, 1, 0), SMF_ERROR_HANDLE);
+        REFUSED(!smf_exec_function_names(bad) && !smf_exec_statistics(bad, NULL), SMF_ERROR_HANDLE);
+        REFUSED(!smf_exec_call(bad, "f", &value, 1, &result), SMF_ERROR_HANDLE);
+        REFUSED(!smf_exec_call_function(bad, 1, &value, 1, &result), SMF_ERROR_HANDLE);
+    }
+    const int64_t open = (int64_t)manager;
+    REFUSED(*rt_exec_manager_compile(open, NULL) && *rt_exec_manager_compile_source(open, NULL), SMF_ERROR_ARGUMENT);
+    REFUSED(*rt_exec_manager_compile_mir(open, NULL) && *rt_exec_manager_compile_file(open, NULL), SMF_ERROR_ARGUMENT);
+    REFUSED(!rt_exec_manager_execute(open, "two", NULL, 1) && !rt_exec_manager_execute(open, "two", &one, -1), SMF_ERROR_ARGUMENT);
+    REFUSED(!*rt_exec_manager_execute_string(open, "two", NULL, 1), SMF_ERROR_ARGUMENT);
+    REFUSED(!rt_exec_manager_execute_void(open, NULL) && !rt_exec_manager_has_function(open, NULL), SMF_ERROR_ARGUMENT);
+    REFUSED(!rt_exec_manager_set_opt_level(open, 9) && !smf_exec_set_level(manager, -1), SMF_ERROR_ARGUMENT);
+    REFUSED(*rt_jit_compile_source(open, NULL) && rt_jit_call_void(open, NULL) == -1, SMF_ERROR_ARGUMENT);
+    REFUSED(rt_jit_call_i64(open, "two", 1) == -1 && rt_jit_call_i64_i64(open, "two", 1, 2) == -1, SMF_ERROR_ARGUMENT);
+    REFUSED(!rt_set_jit_backend(NULL) && !rt_exec_manager_create(NULL) && rt_jit_create_for_target(NULL) == -1, SMF_ERROR_ARGUMENT);
+    const SmfExecOptions small = {.size = 1};
+    REFUSED(!smf_exec_open(&small), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_exec_compile(manager, NULL, NULL, 1) && !smf_exec_compile_ir(manager, NULL, -1), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_exec_compile_file(manager, NULL) && !smf_exec_find(manager, NULL), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_exec_function(manager, two, NULL) && !smf_exec_parameter(manager, two, 0), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_exec_function(manager, 0, NULL) && !smf_exec_parameter(manager, UINT64_MAX, 0), SMF_ERROR_HANDLE);
+    REFUSED(!smf_exec_diagnostic(manager, -1, NULL) && !smf_exec_statistics(manager, NULL), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_exec_call(manager, "two", &value, 1, &result) && !smf_exec_call(manager, NULL, NULL, 0, NULL), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_exec_call(manager, "two", NULL, 1, &result) && !smf_exec_call(manager, "two", &value, -1, &result), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_exec_call_function(manager, two, &value, 1, &result), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_exec_call_function(manager, two + 1, NULL, 0, &result), SMF_ERROR_HANDLE);
+    CHECK(result.kind == 77 && result.integer == 77);
+}
+
 static void *misuse(void *unused) {
     executable_memory();
     values();
@@ -379,6 +445,7 @@ static void *misuse(void *unused) {
     parts();
     instantiators();
     compilers();
+    execution_managers();
     return unused;
 }
 
@@ -386,6 +453,7 @@ struct state {
     SmfCacheStatistics cache;
     SmfLoaderStatistics loader;
     SmfJitStatistics jit;
+    SmfExecStatistics exec;
     int64_t total, count;
     char code[6], file[PAGE];
 };
@@ -395,8 +463,9 @@ static void observe(struct state *state) {
     state->cache.size = sizeof state->cache;
     state->loader.size = sizeof state->loader;
     state->jit.size = sizeof state->jit;
+    state->exec.size = sizeof state->exec;
     CHECK(smf_cache_statistics(cache, &state->cache) && smf_loader_statistics(loader, &state->loader));
-    CHECK(smf_jit_statistics(jit, &state->jit));
+    CHECK(smf_jit_statistics(jit, &state->jit) && smf_exec_statistics(manager, &state->exec));
     /* Requests for absent files count. */
     state->cache.hits = state->cache.misses = state->cache.failures = 0;
     state->cache.hit_rate = 0;
@@ -431,6 +500,10 @@ static void open_objects(void) {
     jit = smf_jit_open(NULL);
     closed_jit = smf_jit_open(NULL);
     CHECK(module && hold && jit && smf_jit_close(closed_jit));
+    manager = smf_exec_open(NULL);
+    closed_manager = smf_exec_open(NULL);
+    CHECK(manager && smf_exec_close(closed_manager) && smf_exec_compile(manager, NULL, "fn two(): 2", 11));
+    two = smf_exec_find(manager, "two");
     context = compiler_create_context();
     closed_context = compiler_create_context();
     unifier = type_unifier_create();
@@ -469,6 +542,7 @@ int main(void) {
         CHECK(!memcmp(&before, &after, sizeof before) && descriptors() == open_files);
     }
     CHECK(smf_loader_release(loader, hold) && smf_loader_close(loader) && smf_jit_close(jit));
+    CHECK(smf_exec_close(manager));
     CHECK(smf_cache_release(cache, file) && smf_cache_close(cache) && smf_cache_close(other_cache));
     CHECK(compiler_destroy_context(context) && type_unifier_destroy(unifier));
     CHECK(smf_mmap_unmap(mapped.address, 2 * PAGE));

@@ -165,6 +165,37 @@ static void truth(int64_t block) {
     CHECK(is_executable(block) == 1 && is_executable(ADDRESS(&block)) == 0);
 }
 
+/* Texts and lists are words; a failure is -1. */
+static void execution_managers(void) {
+    int64_t manager = rt_exec_manager_create(text("auto"));
+    CHECK(manager > 0 && rt_exec_manager_is_valid(manager) == 1 && says(rt_exec_manager_backend_name(manager), "native"));
+    CHECK(says(rt_get_jit_backend(), "auto") && rt_set_jit_backend(text("native")) == 1 && says(rt_get_jit_backend(), "native"));
+    const char *source = "fn add(x, y): x + y\nfn same(a: text) -> text: a\nfn half(x): 10 / x\n";
+    CHECK(says(rt_exec_manager_compile_source(manager, text(source)), ""));
+    int64_t numbers = rt_array_new(0), texts = rt_array_new(0);
+    CHECK(rt_array_push(numbers, rt_value_int(-10)) && rt_array_push(numbers, rt_value_int(52)));
+    CHECK(rt_exec_manager_execute(manager, text("add"), numbers) == 42);
+    CHECK(rt_array_push(texts, text("word")) && says(rt_exec_manager_execute_string(manager, text("same"), texts), "word"));
+    int64_t names = rt_exec_manager_list_functions(manager);
+    CHECK(rt_array_len(names) == 3 && says(rt_array_get(names, 0), "add"));
+    CHECK(rt_exec_manager_has_function(manager, text("half")) == 1 && !rt_exec_manager_has_function(manager, text("x")));
+    REFUSED(rt_exec_manager_execute(manager, text("half"), numbers) == -1, SMF_ERROR_ARGUMENT);
+    REFUSED(rt_exec_manager_execute(manager, text("add"), texts) == -1, SMF_ERROR_VALUE);
+    REFUSED(rt_exec_manager_execute(manager, text("add"), NIL) == -1, SMF_ERROR_VALUE);
+    REFUSED(rt_exec_manager_execute(manager, NIL, numbers) == -1, SMF_ERROR_ARGUMENT);
+    int64_t zero = rt_array_new(0);
+    CHECK(rt_array_push(zero, rt_value_int(0)));
+    REFUSED(rt_exec_manager_execute(manager, text("half"), zero) == -1, SMF_ERROR_TRAP);
+    CHECK(says(rt_exec_manager_get_last_error(manager), "division by zero, at 3 in function `half`"));
+    rt_exec_manager_clear_error(manager);
+    CHECK(says(rt_exec_manager_get_last_error(manager), "") && rt_exec_manager_cleanup(manager) == 0);
+    REFUSED(rt_exec_manager_execute(manager, text("add"), numbers) == -1, SMF_ERROR_HANDLE);
+    CHECK(says(rt_exec_manager_compile(manager, text("fn f(): 1")), "Invalid execution manager"));
+    int64_t jit = rt_jit_create_for_target(text("host"));
+    CHECK(jit > 0 && says(rt_jit_compile_source(jit, text("fn one(): 1")), "") && rt_jit_call_void(jit, text("one")) == 1);
+    CHECK(rt_jit_cleanup(jit) == 0 && rt_set_jit_backend(text("auto")) == 1);
+}
+
 int main(void) {
     const uint8_t seven[] = RETURNS(7);
     int64_t code = packed(seven, sizeof seven);
@@ -202,6 +233,7 @@ int main(void) {
     files();
     modules();
     compilers();
+    execution_managers();
     puts("ok");
     return 0;
 }

@@ -16,8 +16,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use smf_core::bytecode::text::{assemble, write_module};
 use smf_core::format::ext::hash_index;
 use smf_core::format::write::{Module as NewModule, NewSection};
-use smf_core::format::{Flags, Header, Layout, SectionKind};
+use smf_core::format::{Arch, Flags, Header, Layout, SectionKind};
 use smf_core::ir::text::parse;
+use smf_core::source::{Mode, SourceFile};
+use smf_loader::compile::CompileOptions;
 use smf_loader::ffi;
 use smf_loader::loader::Loader;
 use smf_loader::pack::{Input, Options, SharedLibrary, pack};
@@ -84,9 +86,9 @@ fn libraries(features: &str) -> &'static Path {
 
 /// The default features of the libraries.
 const C: &str = "gdb";
-const JIT: &str = "gdb,jit";
-const TAGGED: &str = "tagged,jit";
-const LIBFFI: &str = "gdb,jit,libffi";
+const JIT: &str = "gdb,exec";
+const TAGGED: &str = "tagged,exec";
+const LIBFFI: &str = "gdb,exec,libffi";
 
 fn header_path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(header::HEADER)
@@ -342,11 +344,31 @@ fn functions_and_templates_are_extracted() {
 }
 
 #[test]
+fn execution_managers_compile_call_and_replace() {
+    let directory = Path::new(SCRATCH).join("exec");
+    fs::create_dir_all(&directory).unwrap();
+    run_with("exec", JIT, &[&directory]);
+}
+
+#[test]
 fn loaders_load_replace_and_unload_modules() {
     let directory = Path::new(SCRATCH).join("modules");
     make_modules(&directory);
     run_with("loader", C, &[&directory]);
     run_with("loader", JIT, &[&directory, "bytecode".as_ref()]);
+}
+
+#[test]
+fn compiled_source_is_loaded_and_called() {
+    let source = "fn add(a: i64, b: i64) -> i64: a + b\nfn div(a: i64, b: i64) -> i64: a / b\n\
+        fn fib(n: i64) -> i64:\n    if n < 2: n else: fib(n - 1) + fib(n - 2)\n";
+    let file = SourceFile { name: "a.spl", module: "a", text: source };
+    let unit = smf_core::source::compile(&[file], Mode::Compile).unwrap().unit.unwrap();
+    let options = CompileOptions { arch: Arch::X86_64, level: 2, debug: true };
+    let module = Path::new(SCRATCH).join("compiled.smf");
+    fs::write(&module, smf_loader::compile::compile(&unit, &options).unwrap()).unwrap();
+    run_with("compiled", C, &[&module]);
+    run_with("compiled", JIT, &[&module]);
 }
 
 #[test]
@@ -634,10 +656,13 @@ fn readme_examples_compile_and_print_their_comments() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
     let (_, rest) = readme.split_once("\n## C\n").unwrap();
     let (section, _) = rest.split_once("\n## ").unwrap();
-    let guide = include_str!("../../src/guide/c.md");
-    let blocks = guide.split("\n```c\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
-    let mut programs: Vec<String> = blocks.map(|block| format!("{block}\n")).collect();
-    assert_eq!(programs.len(), 2);
+    let blocks = |chapter: &str| -> Vec<String> {
+        let blocks = chapter.split("\n```c\n").skip(1);
+        blocks.map(|rest| format!("{}\n", rest.split("\n```").next().unwrap())).collect()
+    };
+    let mut programs = blocks(include_str!("../../src/guide/exec.md"));
+    programs.extend(blocks(include_str!("../../src/guide/c.md")));
+    assert_eq!(programs.len(), 4);
     let mut inside = false;
     for line in section.lines() {
         let code = line.strip_prefix("    ").or(line.is_empty().then_some(""));
@@ -652,7 +677,7 @@ fn readme_examples_compile_and_print_their_comments() {
             _ => {}
         }
     }
-    assert_eq!(programs.len(), 3);
+    assert_eq!(programs.len(), 5);
     for (number, program) in programs.iter().enumerate() {
         let (source, out) = ["c", "out"]
             .map(|end| Path::new(SCRATCH).join(format!("readme-{number}.{end}")))
@@ -660,7 +685,9 @@ fn readme_examples_compile_and_print_their_comments() {
         fs::write(&source, program).unwrap();
         let mut gcc = Command::new("gcc");
         gcc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pthread", "-I", INCLUDE, "-o"]);
-        gcc.arg(&out).arg(&source).arg(libraries(C).join("libsmf_loader.a")).arg("-lm");
+        // The first two are those of the execution manager.
+        let features = if number < 2 { JIT } else { C };
+        gcc.arg(&out).arg(&source).arg(libraries(features).join("libsmf_loader.a")).arg("-lm");
         succeed(&mut gcc);
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
         let said = succeed(Command::new(&out).current_dir(root));

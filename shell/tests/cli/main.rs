@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 mod bytecode;
 mod cfi;
+mod compile;
 mod convert;
 mod generic;
 #[cfg(target_arch = "x86_64")]
@@ -37,6 +38,8 @@ mod prefetch;
 mod readme;
 mod run;
 mod samples;
+mod source;
+mod source_templates;
 mod templates;
 mod verify;
 

@@ -78,6 +78,78 @@ fn readme_tour_of_bytecode_prints_as_documented() {
     assert_eq!(tour("bytecode", "sum.sbc", &scratch("tour-bytecode")), 4);
 }
 
+/// Writes the files of a text, and runs its commands in `directory`; returns the numbers of both. A file begins with a
+/// line that names it, `# NAME.spl`, and ends at the next command or blank block.
+fn run_simple(blocks: &[Vec<&str>], directory: &Path) -> (usize, usize) {
+    let (mut files, mut commands) = (0, 0);
+    for block in blocks {
+        let name = block.first().and_then(|line| line.strip_prefix("# "));
+        if let Some(name) = name.filter(|name| name.ends_with(".spl")) {
+            fs::write(directory.join(name), block.join("\n") + "\n").unwrap();
+            files += 1;
+            continue;
+        }
+        let mut lines = block.iter().peekable();
+        while let Some(line) = lines.next() {
+            let mut command =
+                line.strip_prefix("$ smf ").unwrap_or_else(|| panic!("{line}")).to_owned();
+            while let Some(more) = lines.peek().and_then(|line| line.strip_prefix("> ")) {
+                command = format!("{command}\n{more}");
+                lines.next();
+            }
+            let mut expected = String::new();
+            while let Some(line) = lines.next_if(|line| !line.starts_with("$ ")) {
+                expected += &format!("{line}\n");
+            }
+            let mut smf = Command::new(env!("CARGO_BIN_EXE_smf"));
+            let output = smf.args(words(&command)).current_dir(directory).output().unwrap();
+            assert_eq!(text(&output.stdout) + &text(&output.stderr), expected, "{command}");
+            commands += 1;
+        }
+    }
+    (files, commands)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn guide_of_simple_prints_as_documented() {
+    let mut blocks: Vec<Vec<&str>> = Vec::new();
+    let mut is_code = false;
+    for line in chapter("simple").lines() {
+        if line.starts_with("```") {
+            is_code = !is_code;
+            if is_code {
+                blocks.push(Vec::new());
+            }
+        } else if is_code {
+            blocks.last_mut().unwrap().push(line);
+        }
+    }
+    assert_eq!(run_simple(&blocks, &scratch("guide-simple")), (3, 12));
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn readme_tour_of_simple_prints_as_documented() {
+    let (_, tour) = README.split_once("\n## Simple\n").unwrap();
+    let (tour, _) = tour.split_once("\n## ").unwrap();
+    let mut blocks: Vec<Vec<&str>> = vec![Vec::new()];
+    for line in tour.lines() {
+        match line.strip_prefix("    ") {
+            Some(code) => blocks.last_mut().unwrap().push(code),
+            None if line.is_empty()
+                && blocks.last().unwrap().len() > 1
+                && !blocks.last().unwrap()[0].starts_with("$ ") =>
+            {
+                blocks.last_mut().unwrap().push("");
+            }
+            None => blocks.push(Vec::new()),
+        }
+    }
+    blocks.retain(|block| !block.is_empty());
+    assert_eq!(run_simple(&blocks, &scratch("tour-simple")), (1, 6));
+}
+
 #[test]
 fn readme_tour_of_the_command_prints_as_documented() {
     let directory = scratch("tour-command");

@@ -9,6 +9,7 @@ mod objects;
 mod operands;
 mod pack;
 mod run;
+mod source;
 mod standard;
 mod take;
 mod templates;

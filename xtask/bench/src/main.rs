@@ -8,6 +8,7 @@
 
 mod cache;
 mod exec;
+mod exec_manager;
 mod first_load;
 mod format;
 mod generated_library;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
     first_load::measure(&mut bench);
     unwinding::measure(&mut bench);
     exec::measure(&mut bench);
+    exec_manager::measure(&mut bench);
     cache::measure(&mut bench);
     jit::measure(&mut bench);
     tier::measure(&mut bench);

@@ -2,6 +2,9 @@
 #![allow(unsafe_code)]
 #![cfg(target_arch = "x86_64")]
 
+#[cfg(feature = "source")]
+mod source;
+
 use std::boxed::Box;
 use std::format;
 use std::string::{String, ToString};

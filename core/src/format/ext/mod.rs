@@ -8,6 +8,8 @@ pub mod ifunc;
 pub mod needed;
 pub mod prelink;
 mod relative_relocs;
+#[cfg(feature = "alloc")]
+pub mod source_template;
 pub mod tls;
 
 pub use relative_relocs::{PlaceGroup, RelativeRelocs};

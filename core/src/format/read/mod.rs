@@ -20,6 +20,7 @@ pub mod shared_object;
 pub(crate) mod smf;
 pub(crate) mod symbol;
 pub mod template;
+pub mod template_record;
 pub(crate) mod verify;
 
 pub use {

@@ -15,10 +15,15 @@
 //! | 4 | length of the extension in bytes, these eight bytes included; it ends with the section |
 //! | 4 + n | for each template, in the order of the headers: the length of its body, and the body |
 //!
+//! The **records** of the Simple compiler share the magic, in versions 1 and 2: see
+//! [`template_record`](super::template_record). A version 1 whose templates are all records, to the end of the section,
+//! is read as records.
+//!
 //! Bodies are not parsed. A count is checked against the length of the bytes that follow.
 
 use crate::format::error::{Result, TemplateError};
 pub use crate::format::model::TemplateKind;
+use crate::format::read::template_record::Reader;
 use crate::format::wire::{Cursor, u16_at, u32_at};
 
 /// The first bytes of a GTPL container.
@@ -49,6 +54,11 @@ pub enum Container {
     },
     /// A name and a body, each with its length.
     Counted,
+    /// `GTPL`: a kind and a [record](super::template_record) of the Simple compiler, which is the body.
+    Records {
+        /// The version, 1 or 2.
+        version: u8,
+    },
 }
 
 /// One template, read or to be written.
@@ -115,11 +125,13 @@ impl<'d> Templates<'d> {
     /// # Errors
     /// [`TemplateError::Container`] for bytes that are neither container, or a GTPL of an unknown version;
     /// [`TemplateError::Truncated`] for a count that exceeds the bytes, and for a truncated first template of a GTPL;
+    /// [`TemplateError::Record`] if a template of version 2 is no record;
     /// [`TemplateError::Kind`] if its kind is undefined.
     pub fn parse(payload: &'d [u8], at: u64) -> Result<Self> {
         let neither = TemplateError::Container { at };
         let container = match payload.strip_prefix(MAGIC) {
             None => return Self::parse_counted(payload, at),
+            Some([2, 0, ..]) => Container::Records { version: 2 },
             Some([1, 0, ..]) => Container::Gtpl { constrained: false },
             Some([1, 1, ..]) => Container::Gtpl { constrained: true },
             Some(_) => return Err(neither.into()),
@@ -133,14 +145,57 @@ impl<'d> Templates<'d> {
         if let Some(index) = u32::try_from(room).ok().filter(|&room| room < count) {
             return Err(TemplateError::Truncated { index, at }.into());
         }
+        if let Container::Records { version } = container {
+            templates.check_records(version)?;
+            return Ok(templates);
+        }
         let rest = templates.behind_headers();
         templates.bodies = rest.and_then(|rest| read_bodies(rest, count));
         templates.has_opaque_bodies =
             rest.is_none_or(|rest| !rest.is_empty()) && templates.bodies.is_none();
+        if templates.has_opaque_bodies && templates.check_records(1).is_ok() {
+            let container = Container::Records { version: 1 };
+            return Ok(Self { container, has_opaque_bodies: false, ..templates });
+        }
         if count > 0 {
             templates.header(&mut Cursor::new(entries), 0)?;
         }
         Ok(templates)
+    }
+
+    /// Checks that all templates are records, and that the last one ends with the section.
+    fn check_records(&self, version: u8) -> Result<()> {
+        let mut cursor = Cursor::new(self.entries);
+        for index in 0..self.count {
+            self.record(&mut cursor, index, version)?;
+        }
+        if cursor.rest().is_empty() {
+            return Ok(());
+        }
+        let at = self.at.saturating_add(cursor.position() as u64);
+        Err(TemplateError::Record { index: self.count, at }.into())
+    }
+
+    /// Reads a kind and a record. The record is the body.
+    fn record(&self, cursor: &mut Cursor<'d>, index: u32, version: u8) -> Result<Template<'d>> {
+        let at = self.at.saturating_add(cursor.position() as u64);
+        let value = cursor.u8().ok_or(TemplateError::Record { index, at })?;
+        let Some(kind) = TemplateKind::from_code(value) else {
+            return Err(TemplateError::Kind { index, value, at }.into());
+        };
+        let (start, rest) = (cursor.position(), cursor.rest());
+        let mut reader = Reader(*cursor);
+        let record = reader.record(kind, version);
+        let record = record.ok_or(TemplateError::Record { index, at })?;
+        *cursor = reader.0;
+        let body = rest.get(..cursor.position().saturating_sub(start)).unwrap_or(&[]);
+        Ok(Template {
+            name: record.name.as_bytes(),
+            kind: Some(kind),
+            params: u8::try_from(record.type_params.len()).unwrap_or(u8::MAX),
+            constraints: Constraints::default(),
+            body,
+        })
     }
 
     fn parse_counted(payload: &'d [u8], at: u64) -> Result<Self> {
@@ -224,6 +279,7 @@ impl<'d> Templates<'d> {
                 };
                 Ok(Template { body, ..template })
             }
+            Container::Records { version } => self.record(cursor, index, version),
             Container::Counted => {
                 let cut = self.cut_off(cursor, index);
                 let (name, body) = take_counted(cursor).zip(take_counted(cursor)).ok_or(cut)?;
@@ -450,7 +506,7 @@ mod tests {
     fn impossible_templates_are_refused() {
         let fault = |payload: &[u8]| Templates::parse(payload, 0x100).and_then(|t| t.check()).err();
         let neither = Some(FormatError::Template(TemplateError::Container { at: 0x100 }));
-        for payload in [&b""[..], b"\0\0\0", b"GTPL", b"GTPL\x01\0\0\0\0", b"GTPL\x02\0\0\0\0\0"] {
+        for payload in [&b""[..], b"\0\0\0", b"GTPL", b"GTPL\x01\0\0\0\0", b"GTPL\x03\0\0\0\0\0"] {
             assert_eq!(fault(payload), neither, "{payload:?}");
         }
         assert_eq!(fault(&container([1, 2], 0, &[])), neither);
@@ -474,6 +530,7 @@ mod tests {
         assert_eq!(list(&container([1, 0], 0, &[])), []);
         assert_eq!(list(&[0; 4]), []);
         assert_eq!(list(&container([1, 0], 0, &[b"rest"])), []);
+        assert_eq!(list(&container([2, 0], 0, &[])), []);
     }
 
     fn walk(payload: &[u8]) {

@@ -61,6 +61,9 @@ pub enum WriteError {
     /// A template with constraints, which GTPL of version 1.0 cannot state.
     #[error("template {0}: GTPL of version 1.0 cannot state its constraints")]
     TemplateConstraints(u32),
+    /// A template whose body is no record of the Simple compiler, or one of another name.
+    #[error("template {0}: its body is not its record")]
+    TemplateRecord(u32),
     /// A template with an empty name, which makes a GTPL header ambiguous.
     #[error("template {0}: it has no name, and GTPL needs one")]
     TemplateName(u32),

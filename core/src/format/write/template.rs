@@ -9,7 +9,8 @@ use alloc::vec::Vec;
 use crate::alloc_util::try_with_capacity;
 use crate::format::model::{Header, SectionKind};
 use crate::format::read::template::{BODIES, BODIES_HEADER, Container, MAGIC, Template};
-use crate::format::wire::Layout;
+use crate::format::read::template_record::Reader;
+use crate::format::wire::{Cursor, Layout};
 use crate::format::write::error::WriteError;
 use crate::format::write::module::{Module, NewSection, Payload};
 use crate::format::write::note::{NewPossible, write_possible};
@@ -40,19 +41,27 @@ impl NewTemplates<'_> {
     fn each(&self, put: &mut dyn FnMut(&[u8])) -> Result<(), WriteError> {
         let too_large = WriteError::TemplateTooLarge(u32::MAX);
         let count = u32::try_from(self.templates.len()).map_err(|_| too_large)?;
-        if let Container::Gtpl { constrained } = self.container {
-            put(MAGIC);
-            put(&[1, u8::from(constrained)]);
+        match self.container {
+            Container::Gtpl { constrained } => {
+                put(MAGIC);
+                put(&[1, u8::from(constrained)]);
+            }
+            Container::Records { version } => {
+                put(MAGIC);
+                put(&[version, 0]);
+            }
+            Container::Counted => {}
         }
         put(&count.to_le_bytes());
         for (index, template) in (0u32..).zip(self.templates) {
             match self.container {
                 Container::Counted => counted(index, template, put)?,
                 Container::Gtpl { constrained } => gtpl(index, template, constrained, put)?,
+                Container::Records { version } => record(index, template, version, put)?,
             }
         }
         match self.container {
-            Container::Counted => Ok(()),
+            Container::Counted | Container::Records { .. } => Ok(()),
             Container::Gtpl { .. } => self.bodies(put),
         }
     }
@@ -96,6 +105,27 @@ fn counted(
     put(&length(index, template.name)?);
     put(template.name);
     put(&length(index, template.body)?);
+    put(template.body);
+    Ok(())
+}
+
+/// A record, which must have the name and the kind of the template, and the form of the version.
+fn record(
+    index: u32,
+    template: &Template<'_>,
+    version: u8,
+    put: &mut dyn FnMut(&[u8]),
+) -> Result<(), WriteError> {
+    let kind = template.kind.ok_or(WriteError::TemplateKind(index))?;
+    let mut reader = Reader(Cursor::new(template.body));
+    let record = reader.record(kind, version).filter(|_| reader.0.rest().is_empty());
+    if record.is_none_or(|record| record.name.as_bytes() != template.name) {
+        return Err(WriteError::TemplateRecord(index));
+    }
+    if !template.constraints.entries.is_empty() {
+        return Err(WriteError::TemplateConstraints(index));
+    }
+    put(&[kind as u8]);
     put(template.body);
     Ok(())
 }

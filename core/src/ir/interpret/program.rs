@@ -20,7 +20,7 @@ const DATA: u64 = 0x1100_0000_0000;
 /// The address of the first stack slot.
 const STACK: u64 = 0x1200_0000_0000;
 
-/// The maximum depth of calls, each of which takes some of the stack of the thread.
+/// The maximum depth of calls, each of which takes some of the stack of the thread, unless the host sets another.
 const MAX_DEPTH: usize = 200;
 
 /// The maximum number of bytes of all stack slots.
@@ -40,7 +40,20 @@ pub struct ProgramHost<'p> {
     /// The function that the first error occurred in.
     failed: Option<usize>,
     steps: u64,
+    max_depth: usize,
     outer: &'p mut dyn Host,
+}
+
+/// The read-only data of the functions of a program, each with the address that [`ProgramHost`] gives its first byte,
+/// for a host that gets such addresses as arguments.
+pub fn data_addresses<'p>(
+    functions: &'p [FunctionInstance<'p, 'p>],
+) -> impl Iterator<Item = (u64, &'p [u8])> {
+    functions.iter().scan(DATA, |next, function| {
+        let (start, bytes) = (*next, function.body().data_bytes);
+        *next += (bytes.len() as u64).next_multiple_of(MAX_DATA_ALIGN.into());
+        Some((start, bytes))
+    })
 }
 
 impl core::fmt::Debug for ProgramHost<'_> {
@@ -60,11 +73,9 @@ impl<'p> ProgramHost<'p> {
         outer: &'p mut dyn Host,
         steps: u64,
     ) -> Result<Self, Stop> {
-        let (mut data, mut next) = (Vec::new(), DATA);
-        for function in functions {
-            try_push(&mut data, next)?;
-            let bytes = function.body().data_bytes.len() as u64;
-            next += bytes.next_multiple_of(MAX_DATA_ALIGN.into());
+        let mut data = Vec::new();
+        for (start, _) in data_addresses(functions) {
+            try_push(&mut data, start)?;
         }
         Ok(Self {
             functions,
@@ -73,8 +84,14 @@ impl<'p> ProgramHost<'p> {
             active: Vec::new(),
             failed: None,
             steps,
+            max_depth: MAX_DEPTH,
             outer,
         })
+    }
+
+    /// Permits so many nested calls, for which the thread has to have the stack.
+    pub fn set_max_depth(&mut self, depth: usize) {
+        self.max_depth = depth;
     }
 
     /// Calls function `index`.
@@ -83,7 +100,7 @@ impl<'p> ProgramHost<'p> {
     /// Why it ended before it returned; [`Stop::Callee`] when there is no such function.
     pub fn call_function(&mut self, index: u32, arguments: &[u64]) -> Result<u64, Stop> {
         let index = usize::try_from(index).map_err(|_| Stop::Callee)?;
-        if self.active.len() >= MAX_DEPTH {
+        if self.active.len() >= self.max_depth {
             return Err(Stop::Depth);
         }
         try_push(&mut self.active, index)?;

@@ -84,15 +84,29 @@ impl Body<'_, '_, '_> {
                 }
                 _ => self.not_callable(name, arguments, self.span(callee)),
             },
-            None => match self.builtin(name, arguments, want, span) {
-                Some(value) => value,
-                None => {
-                    self.unknown_name(name, self.span(callee));
-                    self.skip_arguments(arguments);
-                    Typed::ERROR
-                }
-            },
+            None => self.call_undeclared(name, callee, arguments, want, span),
         }
+    }
+
+    /// A call of a function of the host or of a built-in one.
+    fn call_undeclared(
+        &mut self,
+        name: Name,
+        callee: ExprId,
+        arguments: List,
+        want: Want,
+        span: Span,
+    ) -> Typed {
+        let (source, word) = (self.source, Word { name, span: self.span(callee) });
+        if let Some(number) = self.program().declare_external(source, word) {
+            return self.call_function(number, &[], None, arguments, want, span);
+        }
+        if let Some(value) = self.builtin(name, arguments, want, span) {
+            return value;
+        }
+        self.unknown_name(name, word.span);
+        self.skip_arguments(arguments);
+        Typed::ERROR
     }
 
     fn not_callable(&mut self, name: Name, arguments: List, span: Span) -> Typed {

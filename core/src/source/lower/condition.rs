@@ -19,7 +19,9 @@ impl Body<'_, '_, '_> {
                 self.logic(id, op, expected, target);
             }
             ExprKind::Chain { operands, first } => self.chain(operands, first, expected, target),
-            ExprKind::Binary(op, left, right) if op.is_comparison() => {
+            ExprKind::Binary(op, left, right)
+                if op.is_comparison() && self.tree.expr(right).kind != ExprKind::Nil =>
+            {
                 self.compare_branch(id, op, [left, right], expected, target);
             }
             _ => {

@@ -313,11 +313,10 @@ impl<'p, 's> Generator<'p, 's> {
     }
 
     /// The function that contains a function.
-    fn outer_function(&self, number: u32) -> Option<u32> {
-        // Functions inside of functions are declared after all others.
-        let first = self.inner.first()?.2;
-        let offset = number.checked_sub(first)?;
-        at(&self.inner, offset).filter(|inner| inner.2 == number).map(|inner| inner.0)
+    pub(in crate::source) fn outer_function(&self, number: u32) -> Option<u32> {
+        // Their numbers ascend.
+        let found = self.inner.binary_search_by_key(&number, |inner| inner.2).ok()?;
+        self.inner.get(found).map(|inner| inner.0)
     }
 }
 

@@ -39,11 +39,27 @@ impl Body<'_, '_, '_> {
         for &step in spine.iter().rev() {
             let Expr { kind, span } = self.tree.expr(step);
             let ExprKind::Binary(op, before, operand) = kind else { break };
+            if let Some(holds) = self.compare_nil(op, left, operand) {
+                left = holds;
+                continue;
+            }
             left = self.stable(left, before, operand);
             let right = self.expr(operand, Want::of(left.ty));
             left = self.operate(op, left, right, (span, self.span(operand)));
         }
         left
+    }
+
+    /// `x == nil` and `x != nil`, where `x` is no optional value: never nil.
+    fn compare_nil(&mut self, op: BinaryOp, left: Typed, operand: ExprId) -> Option<Typed> {
+        let holds = match op {
+            BinaryOp::Equal => 0,
+            BinaryOp::NotEqual => 1,
+            _ => return None,
+        };
+        let is_nil = self.tree.expr(operand).kind == ExprKind::Nil;
+        let is_plain = !left.ty.fits_all() && left.ty != TypeId::UNIT;
+        (is_nil && is_plain).then(|| Typed::new(TypeId::BOOL, Value::Number(holds)))
     }
 
     /// One operation on two values.

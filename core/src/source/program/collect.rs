@@ -8,6 +8,7 @@ impl<'p> Program<'p, '_> {
         for number in 0..count(self.sources) {
             self.declare(number);
         }
+        self.check_cycles();
         for number in 0..count(self.sources) {
             self.import(number);
         }
@@ -30,7 +31,7 @@ impl<'p> Program<'p, '_> {
         self.insert_item(source, word.name, item);
     }
 
-    fn insert_item(&mut self, source: u32, name: Name, item: Item) {
+    pub(super) fn insert_item(&mut self, source: u32, name: Name, item: Item) {
         let number = self.push(|program| &mut program.items, (source, name, item));
         let inserted = self.item_index.insert(Self::item_hash(source, name), number);
         self.diagnostics.allocated(inserted);
@@ -191,7 +192,7 @@ impl<'p> Program<'p, '_> {
     }
 
     /// A module whose name is the path, or ends with it, or ends the path.
-    fn find_module(&self, path: &[u32]) -> Option<u32> {
+    pub(super) fn find_module(&self, path: &[u32]) -> Option<u32> {
         if path.is_empty() {
             return None;
         }

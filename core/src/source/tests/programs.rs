@@ -442,3 +442,10 @@ fn operands_are_computed_from_left_to_right() {
     let text = "fn k() -> i64:\n    var x = 1\n    val y = x + if x > 0: 10 else: 0\n    y\n";
     assert_eq!(run(text, "k", &[]), 11);
 }
+
+#[test]
+fn plain_value_is_never_nil() {
+    assert_eq!(value("if 3 == nil: 1 else: 0"), 0);
+    assert_eq!(value("(false == nil) as i64"), 0);
+    assert_eq!(value("if 1 + 2 != nil and not (0 == nil): 1 else: 0"), 1);
+}

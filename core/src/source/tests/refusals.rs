@@ -188,7 +188,29 @@ fn modules_import_names() {
     assert_eq!(paths, ["lib.math", "a.b"]);
     let other = SourceFile { name: "o.spl", module: "o", text: "fn f() -> i64: 2\n" };
     let both = compile(&[file("fn f() -> i64: 1\n"), other], Mode::Compile).unwrap();
-    assert_eq!(messages(&both), ["1: E1302: two functions have the symbol `f`"]);
+    let unit = both.unit.unwrap();
+    let symbols: Vec<&str> = unit.functions.iter().map(|f| f.symbol.as_str()).collect();
+    assert_eq!(symbols, ["f", "o.f"]);
+}
+
+#[test]
+fn modules_that_import_each_other_are_refused() {
+    let module = |name, text| SourceFile { name, module: name, text };
+    let [main, a, b, c] = [
+        module("main", "use a.{f}\nuse c\nfn g(): f()\n"),
+        module("a", "use c\nuse b.x\nfn f(): 1\n"),
+        module("b", "use a\nfn x(): 1\n"),
+        module("c", "fn y(): 1\n"),
+    ];
+    let cycle = compile(&[main, a, b, c], Mode::Compile).unwrap();
+    assert_eq!(messages(&cycle), ["1: E1307: modules import each other: `a`, `b`, `a`"]);
+    assert_eq!(cycle.diagnostics[0].file, "b");
+    // Two ways to one module are no cycle.
+    let b = module("b", "use c\nfn x(): 1\n");
+    assert_eq!(messages(&compile(&[main, a, b, c], Mode::Compile).unwrap()), [""; 0]);
+    let itself = module("me", "use me\n");
+    let cycle = compile(&[itself], Mode::Compile).unwrap();
+    assert_eq!(messages(&cycle), ["1: E1307: modules import each other: `me`, `me`"]);
 }
 
 #[test]

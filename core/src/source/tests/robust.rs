@@ -9,7 +9,7 @@ use super::random::{Random, SEEDS};
 use super::run::*;
 use crate::ir::{Function, Verified};
 use crate::source::lexer::Lexer;
-use crate::source::{Mode, Unit};
+use crate::source::{Mode, TranslationUnit};
 
 pub(super) const SAMPLE: &str = include_str!("sample.spl");
 
@@ -21,7 +21,7 @@ fn sample_has_its_output() {
 }
 
 /// Every function of a unit is accepted by the verifier.
-fn verify(unit: &Unit, text: &str) {
+fn verify(unit: &TranslationUnit, text: &str) {
     for function in &unit.functions {
         let parsed = Function::parse(&function.ir).unwrap();
         if let Err(error) = Verified::new(parsed) {

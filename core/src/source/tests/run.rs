@@ -5,7 +5,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use crate::ir::{Arguments, Callee, Function, FunctionInstance, Host, ProgramHost, Stop, Verified};
-use crate::source::{Compiled, Mode, SourceFile, Unit, compile};
+use crate::source::{Compiled, Mode, SourceFile, TranslationUnit, compile};
 
 /// Steps that a program may take.
 const STEPS: u64 = 20_000_000;
@@ -29,7 +29,7 @@ pub(super) fn errors_of(text: &str) -> Vec<String> {
     messages(&compiled(text, Mode::Compile))
 }
 
-pub(super) fn unit_of(text: &str, mode: Mode) -> Unit {
+pub(super) fn unit_of(text: &str, mode: Mode) -> TranslationUnit {
     let compiled = compiled(text, mode);
     let messages = messages(&compiled);
     compiled.unit.unwrap_or_else(|| panic!("{text}\n{messages:#?}"))
@@ -93,7 +93,11 @@ impl Host for Printer<'_> {
 }
 
 /// Interprets a function of a unit, and what it prints.
-pub(super) fn call_unit(unit: &Unit, name: &str, arguments: &[u64]) -> (Result<u64, Stop>, String) {
+pub(super) fn call_unit(
+    unit: &TranslationUnit,
+    name: &str,
+    arguments: &[u64],
+) -> (Result<u64, Stop>, String) {
     let index = unit.find(name).unwrap_or_else(|| panic!("no function {name}"));
     let functions: Vec<Function<'_>> =
         unit.functions.iter().map(|f| Function::parse(&f.ir).unwrap()).collect();

@@ -17,7 +17,7 @@ use crate::trap::trap_hook;
 use crate::types::{Type, mangle, mangle_plain};
 
 /// The prefix of function symbols.
-const FUNCTION: &[u8] = b"fn$";
+pub(super) const FUNCTION: &[u8] = b"fn$";
 
 /// The template and the arguments of an instance that no row lists.
 pub(super) type InstanceRequest<'g> = (&'g [u8], &'g [Type]);
@@ -31,7 +31,7 @@ pub(super) struct CompileEnvironment<'j> {
     /// The declared signature of the code.
     pub(super) signature: Box<[u8]>,
     /// The declared unwind rows and lines of the code.
-    pub(super) tables: FunctionTables,
+    pub(super) tables: Vec<FunctionTables>,
     /// The reason of the last [`CompileError::Needs`].
     failure: Option<InstantiateError>,
 }
@@ -45,7 +45,7 @@ struct ResolvedTarget {
 
 impl<'j> CompileEnvironment<'j> {
     pub(super) fn new(jit: &'j JitInstantiator, symbol: &'j Name) -> Self {
-        let (signature, tables) = (Box::default(), FunctionTables::default());
+        let (signature, tables) = (Box::default(), Vec::new());
         Self { jit, symbol, targets: Vec::new(), signature, tables, failure: None }
     }
 
@@ -56,7 +56,7 @@ impl<'j> CompileEnvironment<'j> {
         compiled: &Compiled,
         policy: CachePolicy,
     ) -> Option<Vec<u8>> {
-        let declared = (&*self.signature, &self.tables);
+        let declared = (&*self.signature, &*self.tables);
         code_cache::encode_record(request, compiled, policy, declared, |target| {
             let resolved = self.resolved(target)?;
             let signature = resolved.instance.as_ref().map_or(&[][..], Instance::signature);
@@ -160,6 +160,16 @@ impl<'j> CompileEnvironment<'j> {
         if let Some(target) = self.find_instance(symbol, None) {
             return target;
         }
+        match self.jit.derive(symbol) {
+            Ok(None) | Err(InstantiateError::NotFound { .. }) => {}
+            Ok(Some(instance)) | Err(InstantiateError::UpdateFailed { instance, .. }) => {
+                return self.add(instance.address(), Some(instance));
+            }
+            Err(failure) => {
+                self.failure = Some(failure);
+                return Err(CompileError::Needs);
+            }
+        }
         let resolver = self.jit.symbols.as_ref();
         match resolver.and_then(|resolver| resolver.resolve(symbol)) {
             Some(address) => self.add(address, None),
@@ -200,8 +210,8 @@ impl Environment for CompileEnvironment<'_> {
         self.jit.observer.as_ref().is_some_and(|observer| observer.needs_lines())
     }
 
-    fn declare_tables(&mut self, tables: FunctionTables) {
-        self.tables = tables;
+    fn declare_tables(&mut self, tables: FunctionTables) -> Result<()> {
+        Ok(try_push(&mut self.tables, tables)?)
     }
 
     fn needs_tables(&self) -> bool {

@@ -7,7 +7,7 @@ use core::time::Duration;
 use super::environment::{CompileEnvironment, InstanceRequest};
 use super::{JitConfig, JitInstantiator};
 use crate::alloc_util::TryArc;
-use crate::codegen::registry::{GeneratedCode, GeneratedFunction};
+use crate::codegen::registry::register_block;
 use crate::link::{Name, ShortName, host_arch};
 use crate::memory::{sleep, thread_id, yield_now};
 use crate::templates::code_cache;
@@ -161,14 +161,17 @@ impl Instantiation<'_> {
             let template = ShortName::new(template);
             return Err(self.failed(InstantiateErrorKind::NoTemplate { template }));
         };
-        let compiler =
-            self.compiler(template, &found, arguments).map_err(|kind| self.failed(kind))?;
+        let compiler = self
+            .check_limits(module, arguments)
+            .and_then(|()| self.compiler(template, &found, arguments))
+            .map_err(|kind| self.failed(kind))?;
         let request = CompileRequest {
             symbol: &self.symbol,
             template,
             kind: found.kind,
             parameters: found.parameters,
             body: found.body,
+            section: module.section(),
             arguments,
             arch: host_arch(),
         };
@@ -186,10 +189,28 @@ impl Instantiation<'_> {
         let record =
             policy.and_then(|policy| environment.encode_record(&request, &compiled, policy));
         let instance = self.publish(&compiled, environment).map_err(|kind| self.failed(kind))?;
+        module.instances.fetch_add(1, Ordering::Relaxed);
         if record.is_some_and(|record| module.note.add_record(record)) {
             self.cached_in = Some(module.clone());
         }
         Ok(instance)
+    }
+
+    fn check_limits(
+        &self,
+        module: &Module,
+        arguments: &[Type],
+    ) -> Result<(), InstantiateErrorKind> {
+        let JitConfig { max_module_instances, max_nesting, .. } = self.jit.config;
+        let depth = arguments.iter().map(|ty| ty.size().1).max().unwrap_or(0);
+        if depth > max_nesting {
+            return Err(InstantiateErrorKind::Nesting { depth, limit: max_nesting });
+        }
+        if module.instances.load(Ordering::Relaxed) >= max_module_instances {
+            let (module, limit) = (ShortName::new(&module.note.path), max_module_instances);
+            return Err(InstantiateErrorKind::ModuleInstances { module, limit });
+        }
+        Ok(())
     }
 
     /// The compiler of a template, whose parameters must match the arguments.
@@ -235,6 +256,7 @@ impl Instantiation<'_> {
             match code_cache::link(&code, &mut environment) {
                 Ok(compiled) => {
                     if let Ok(instance) = self.publish(&compiled, environment) {
+                        module.instances.fetch_add(1, Ordering::Relaxed);
                         self.jit.cache_hits.fetch_add(1, Ordering::Relaxed);
                         self.jit.log(format_args!("{}: cached code", self.symbol));
                         return Some(Ok(instance));
@@ -258,17 +280,17 @@ impl Instantiation<'_> {
         compiled: &Compiled,
         environment: CompileEnvironment<'_>,
     ) -> Result<Instance, InstantiateErrorKind> {
+        let (size, limit) = (compiled.code.len(), self.jit.config.max_code);
+        if size > limit {
+            return Err(InstantiateErrorKind::CodeLimit { size, limit });
+        }
         let address = |target| environment.address(target);
         let block = publish(&self.jit.memory, host_arch(), compiled, address)?;
         let range = block.address()..block.address() + block.len();
         let CompileEnvironment { signature, tables, .. } = environment;
         let (mut registration, mut made) = (None, None);
         if let Some(observer) = &self.jit.observer {
-            let (name, code) = (&*self.symbol, tables.code(&range));
-            let (file, lines) = (tables.file(), tables.lines());
-            let functions = &[GeneratedFunction { name, code, file, lines }];
-            let (block, eh_frame) = (range.clone(), tables.eh_frame(range.start)?);
-            registration = observer.register(GeneratedCode { block, functions, eh_frame })?;
+            registration = register_block(&**observer, range.clone(), &self.symbol, &tables)?;
             made = observer.made(&self.symbol, range)?;
         }
         let (symbol, code_len) = (self.symbol.clone(), compiled.code.len());

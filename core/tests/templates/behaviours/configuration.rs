@@ -7,10 +7,12 @@ use crate::build::{SILENT, Spec, instantiator, loaded};
 
 #[test]
 fn default_configuration_has_the_documented_values() {
-    let JitConfig { update_smf, max_depth, max_instances, enabled, verbose, keep_code } =
-        JitConfig::default();
-    assert_eq!((update_smf, max_depth, enabled, verbose), (true, 50, true, false));
-    assert!(!keep_code && max_instances == usize::MAX);
+    let config = JitConfig::default();
+    assert_eq!((config.update_smf, config.enabled), (true, true));
+    assert_eq!((config.verbose, config.keep_code), (false, false));
+    assert_eq!((config.max_depth, config.max_instances), (50, usize::MAX));
+    assert_eq!((config.max_module_instances, config.max_nesting), (1 << 16, 16));
+    assert_eq!(config.max_code, 16 << 20);
 }
 
 #[test]
@@ -19,6 +21,9 @@ fn custom_configuration_is_kept() {
         update_smf: false,
         max_depth: 100,
         max_instances: 7,
+        max_module_instances: 3,
+        max_nesting: 2,
+        max_code: 100,
         enabled: false,
         verbose: true,
         keep_code: true,

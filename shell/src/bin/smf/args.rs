@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    bytecode, convert, diff, help, inspect, jit, library, map, nm, note, pack, prefetch, run, stub,
-    templates, verify,
+    bytecode, check, compile, convert, diff, eval, help, inspect, jit, library, map, nm, note,
+    pack, prefetch, run, stub, templates, verify,
 };
 
 /// Loads, runs, verifies and links SMF modules.
@@ -24,6 +24,9 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Run(run::Args),
+    Compile(compile::Args),
+    Check(check::Args),
+    Eval(eval::Args),
     /// Shows header, sections, symbols, relocations, templates and note
     Inspect(inspect::Args),
     Nm(nm::NmArgs),

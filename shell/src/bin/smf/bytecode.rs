@@ -14,7 +14,7 @@ use smf_core::loader::ModuleRef;
 use smf_core::vm::{Engine, X64Compiler};
 
 use crate::output::{self, At, Failure};
-use crate::{generic, objects};
+use crate::{generic, machine_code, objects};
 
 /// The column for instruction bytes; few instructions have more.
 const BYTES_IN_A_LINE: usize = 10;
@@ -52,8 +52,9 @@ pub(crate) fn asm(args: &AsmArgs) -> Result<(), Failure> {
     output::write(&args.output, &module, None)
 }
 
-/// Shows the bytecode of a module, or of one of its functions or templates
+/// Shows the code of a module, or of one of its functions or templates
 ///
+/// Of bytecode the instructions, of machine code those of x86-64 and the lines of their source, where the module has them.
 /// `smf asm` assembles the output to the same code.
 #[derive(clap::Args)]
 pub(crate) struct DisasmArgs {
@@ -74,7 +75,11 @@ pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
     let smf = output::module(&args.file, &data)?;
     let Some(table) = smf.functions().at(&args.file)? else {
         let text = generic::disassemble(&smf, args.name.as_deref()).at(&args.file)?;
-        let text = text.ok_or("the module has no bytecode").at(&args.file)?;
+        let text = match text {
+            Some(text) => Some(text),
+            None => machine_code::disassemble(&smf, args.name.as_deref()).at(&args.file)?,
+        };
+        let text = text.ok_or("the module has no bytecode and no machine code").at(&args.file)?;
         return output::to_stdout(|out| out.write_all(text.as_bytes()));
     };
     let functions = table.iter().collect::<Result<Vec<_>, _>>().at(&args.file)?;
@@ -140,7 +145,11 @@ fn write_code(out: &mut dyn fmt::Write, compiled: &CompiledFunction<'_>, at: u32
 }
 
 /// Writes a line for each machine instruction: offset, bytes and text.
-fn write_instructions(out: &mut dyn fmt::Write, code: &[u8], offset: u64) -> fmt::Result {
+pub(crate) fn write_instructions(
+    out: &mut dyn fmt::Write,
+    code: &[u8],
+    offset: u64,
+) -> fmt::Result {
     let mut formatter = NasmFormatter::new();
     let options = formatter.options_mut();
     options.set_hex_prefix("0x");

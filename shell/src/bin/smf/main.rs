@@ -12,9 +12,12 @@ use clap::{CommandFactory, Parser};
 mod allocator;
 mod args;
 mod bytecode;
+mod check;
+mod compile;
 mod convert;
 mod crash;
 mod diff;
+mod eval;
 mod generate;
 mod generic;
 mod help;
@@ -23,6 +26,7 @@ mod integer;
 mod jit;
 mod layout;
 mod library;
+mod machine_code;
 mod map;
 mod nm;
 mod note;
@@ -31,6 +35,8 @@ mod output;
 mod pack;
 mod prefetch;
 mod run;
+mod run_source;
+mod source;
 mod stub;
 mod templates;
 mod values;
@@ -47,7 +53,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse_from(integer::with_decimal_negatives(std::env::args_os()));
     let done = match &cli.command {
         Command::Run(args) => return finish(run::run(args)),
+        Command::Eval(args) => return finish(eval::run(args)),
         Command::Diff(args) => return finish(diff::run(args)),
+        Command::Compile(args) => compile::run(args),
+        Command::Check(args) => check::run(args),
         Command::Help(args) => help::run(args),
         Command::Jit(args) => jit::run(args),
         Command::Templates(args) => templates::run(args),

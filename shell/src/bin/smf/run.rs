@@ -12,23 +12,34 @@ use std::time::{Duration, Instant};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use smf_core::format::{Symbol, SymbolKind};
+use smf_core::ir::Scalar;
+use smf_core::link::Resolve;
 use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleRef};
 use smf_core::memory::FilePolicy;
-use smf_core::trap::{CallArg, MAX_ARGS};
+use smf_core::templates::JitConfig;
+use smf_core::trap::{CallArg, MAX_ARGS, TrapError};
 use smf_core::vm::Tiers;
 use smf_loader::call;
+use smf_loader::exec::host_functions;
 use smf_loader::host_symbols::{self, HostSymbols};
 use smf_loader::loader::{LoadFileError, Loader};
+use smf_loader::loader_templates::LoaderTemplates;
+use smf_loader::source_line;
 
 use crate::args::Cli;
 use crate::bytecode;
 use crate::crash;
 use crate::integer::integer;
 use crate::output::{self, At, Failure};
+use crate::run_source;
+use crate::source::{self, BackendName};
 use crate::values::{ArgumentMemory, Returns, typed_text, typed_word};
 use crate::watch::Watch;
 
-/// Loads and links a module, calls one of its functions and prints the result
+/// Loads and links a module, or compiles source, calls one of its functions and prints the result
+///
+/// Simple source is told by its name, `.spl`, or by a first line `#!` that names smf; `.sir` is IR in text form. A
+/// function of source without a name is `main`, whose result is the exit status as well.
 ///
 /// Machine code is trusted: running a module is running a program. Constructors run when it is loaded,
 /// destructors and exit handlers when the process ends. A dynlib is trusted as soon as it is
@@ -36,42 +47,42 @@ use crate::watch::Watch;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The module
-    file: PathBuf,
+    pub(crate) file: PathBuf,
     /// The function to call [default: the entry point, else `main`]
-    name: Option<OsString>,
+    pub(crate) name: Option<OsString>,
     /// Its arguments: up to 8, such as 7, 0x10, 1.5, true, u8:255, f32:1.5, str:abc, i64:1,2,3 or buf:64
     ///
     /// Numbers without a type are i64, or f64 if they have a point or an exponent. Strings, arrays and buffers (so many
     /// zeroed bytes) are passed by address; arrays and buffers are printed if the function has changed them. Missing
     /// arguments are 0. Functions of bytecode take integers.
     #[arg(value_name = "ARG", allow_negative_numbers = true)]
-    args: Vec<OsString>,
+    pub(crate) args: Vec<OsString>,
     /// Call `main` as a program: with argc, argv and environ, and with its result as exit status
     ///
     /// All arguments after the module are those of the program; put `--` before those that begin with `-`.
     #[arg(long, conflicts_with_all = ["watch", "exit", "returns", "compile", "interpret"])]
-    main: bool,
+    pub(crate) main: bool,
     /// The type of the result of machine code: i8 to i64, u8 to u64, f32, f64, bool, ptr, str or void
     ///
-    /// A C `int` is i32. A function of bytecode has a result of its own type.
-    #[arg(long, value_name = "TYPE", value_parser = Returns::from_name, default_value = "i64")]
-    returns: Returns,
-    /// A module or an archive that may provide imports
+    /// A C `int` is i32. A function of bytecode or of source has a result of its own type. [default: i64]
+    #[arg(long, value_name = "TYPE", value_parser = Returns::from_name)]
+    pub(crate) returns: Option<Returns>,
+    /// A module or an archive that may provide imports, also as instances of its templates
     ///
     /// May be repeated: the first file that defines a name provides it. Modules that are not needed are not loaded.
     #[arg(long, value_name = "LIB")]
-    with: Vec<PathBuf>,
+    pub(crate) with: Vec<PathBuf>,
     /// Resolve remaining imports in the process and libc
     #[arg(long)]
-    host_symbols: bool,
+    pub(crate) host_symbols: bool,
     /// Resolve remaining imports in this shared library, a path or a name such as `m`
     ///
     /// May be repeated. The process comes first, then the libraries in order.
     #[arg(long, value_name = "NAME")]
-    host_library: Vec<String>,
+    pub(crate) host_library: Vec<String>,
     /// Refuse modules with constructors, destructors or indirect functions, whose code runs at load
     #[arg(long)]
-    no_constructors: bool,
+    pub(crate) no_constructors: bool,
     /// How the bytes of files get into memory
     #[arg(long, value_name = "POLICY", value_enum, default_value_t = Files::Auto)]
     files: Files,
@@ -79,27 +90,33 @@ pub(crate) struct Args {
     ///
     /// Has no effect on machine code.
     #[arg(long, conflicts_with = "compile")]
-    interpret: bool,
+    pub(crate) interpret: bool,
     /// Compile bytecode before it runs, instead of when it becomes hot
     ///
     /// Has no effect on machine code.
     #[arg(long)]
-    compile: bool,
+    pub(crate) compile: bool,
+    /// What executes source [default: native]
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub(crate) backend: Option<BackendName>,
+    /// The optimisation level of source, 0 to 3 [default: 2]
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=3))]
+    pub(crate) opt: Option<u8>,
     /// Print the duration of load, link and call on standard error
     #[arg(long)]
-    time: bool,
+    pub(crate) time: bool,
     /// Use the low 8 bits of the result as exit status
     ///
     /// The result is printed as well.
     #[arg(long, conflicts_with = "watch")]
-    exit: bool,
+    pub(crate) exit: bool,
     /// Reload changed files and call the function again after each reload
     ///
     /// For reloadable modules. Data keeps its value if its name and size are unchanged. Runs until it is
     /// interrupted; if a reload fails, the error is reported and the old version remains. Modules from archives
     /// are not watched.
     #[arg(long)]
-    watch: bool,
+    pub(crate) watch: bool,
 }
 
 /// How the bytes of files get into memory.
@@ -124,6 +141,12 @@ impl From<Files> for FilePolicy {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    if let Some(kind) = run_source::kind(&args.file)? {
+        return run_source::run(args, kind);
+    }
+    if args.backend.is_some() || args.opt.is_some() {
+        return Err(Failure::of(&args.file, "--backend and --opt apply to source"));
+    }
     check_arguments(args);
     let host = host(args)?;
     let uses_host = !host.is_empty();
@@ -136,14 +159,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     };
     // Leaked: exit handlers and threads of the module may use its code until the process ends.
     let loader: &'static Loader = Box::leak(Box::new(Loader::new(options)?));
-    loader.modules().set_host_resolver(Some(Box::new(host)))?;
+    let of_host = move |name: &[u8]| host.resolve(name).or_else(|| host_functions::address(name));
+    loader.modules().set_host_resolver(Some(Box::new(of_host)))?;
+    // Notes of files are not updated.
+    let config = JitConfig { update_smf: false, ..JitConfig::default() };
+    let templates = LoaderTemplates::attach(loader, config)?;
     crash::install(loader);
     let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
     let watch = args.watch.then(|| Watch::new(loader, files));
     // SAFETY: the user runs the dynlib as a program, so that its initialisers are trusted.
     let mapped = unsafe { loader.map_program(&args.file, &args.with) }?;
     let loaded = Instant::now();
-    let module = mapped.link().map_err(|error| with_hint(args, error))?;
+    let module = mapped.link().map_err(|error| with_hint(args, templates, error))?;
     let linked = Instant::now();
     if args.watch && !loader.modules().is_reloadable(module) {
         let why = "not marked as reloadable; mark it with `smf pack --reloadable` or `smf asm --reloadable`";
@@ -154,7 +181,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
     let is_compiled = args.compile && compile(args, loader, module)?;
     let compiled = Instant::now();
-    let (result, text) = call(args, loader, module)?;
+    let called = call(args, loader, module);
+    host_functions::flush();
+    let (result, text) = called?;
     let called = Instant::now();
     print(&text, uses_host)?;
     if args.time {
@@ -171,7 +200,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     loop {
         collect(loader);
         watch.wait();
-        match call(args, loader, module) {
+        let called = call(args, loader, module);
+        host_functions::flush();
+        match called {
             Ok((_, text)) => print(&text, uses_host)?,
             Err(Failure::Because(why)) => output::report("error", &why),
             Err(other) => return Err(other),
@@ -240,10 +271,14 @@ fn call_main(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<ExitC
 }
 
 /// Adds to missing imports the options that may provide them.
-fn with_hint(args: &Args, error: LoadFileError) -> Failure {
+fn with_hint(args: &Args, templates: &LoaderTemplates, error: LoadFileError) -> Failure {
+    let failed = templates.take_failures();
     let is_missing = matches!(error, LoadFileError::MissingImports(_));
     let failure = Failure::from(error);
     match failure {
+        Failure::Because(why) if is_missing && !failed.is_empty() => {
+            Failure::Because(format!("{why}; {}", failed.join("; ")))
+        }
         Failure::Because(why) if is_missing => {
             let host =
                 if args.host_symbols { "" } else { "--host-symbols (the process and libc), " };
@@ -254,19 +289,19 @@ fn with_hint(args: &Args, error: LoadFileError) -> Failure {
     }
 }
 
-fn print(result: &str, uses_host: bool) -> Result<(), Failure> {
+pub(crate) fn print(result: &str, uses_host: bool) -> Result<(), Failure> {
     if uses_host {
         host_symbols::flush_stdio();
     }
     output::to_stdout(|out| out.write_all(result.as_bytes()))
 }
 
-fn format_time((phase, duration): (&str, Duration)) -> String {
+pub(crate) fn format_time((phase, duration): (&str, Duration)) -> String {
     let ns = duration.as_nanos();
     format!("{phase} {}.{:03} us", ns / 1000, ns % 1000)
 }
 
-fn host(args: &Args) -> Result<HostSymbols, Failure> {
+pub(crate) fn host(args: &Args) -> Result<HostSymbols, Failure> {
     let mut host =
         if args.host_symbols { HostSymbols::of_process()? } else { HostSymbols::default() };
     for name in &args.host_library {
@@ -314,12 +349,34 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
     // SAFETY: the module stays loaded until the process ends, and its file declares a function at the
     // address: machine code is trusted. A function of the C convention ignores surplus arguments. The memory of
     // the arguments outlives the call.
-    let returned = unsafe { call::call_values(address, &words) }.at(&args.file)?;
+    let returned = unsafe { call::call_values(address, &words) };
+    let returned = returned.map_err(|error| in_module(module, error)).at(&args.file)?;
     // SAFETY: the user states the type of the result.
-    let shown = unsafe { args.returns.show(returned) };
+    let shown = unsafe { args.returns.unwrap_or(Returns::Scalar(Scalar::I64)).show(returned) };
     let changed = memory.arrays.iter().filter(|array| array.is_changed());
     let lines = shown.into_iter().chain(changed.map(ToString::to_string));
     Ok((returned.integer.cast_signed(), lines.map(|line| line + "\n").collect()))
+}
+
+/// Describes a trap of code that `smf compile` made: it reports its line.
+fn in_module(module: &ModuleRef<'_>, error: TrapError) -> String {
+    let TrapError::Trap(trap) = error else { return error.to_string() };
+    let base = module.section_address(0).unwrap_or(u64::MAX);
+    let offset = trap.function.checked_sub(base);
+    let symbols = module.linked().into_iter().flat_map(|smf| smf.symbols().iter().flatten());
+    let is_here = |symbol: &Symbol<'_>| {
+        let is_function = symbol.kind == SymbolKind::Function && !symbol.is_import();
+        is_function && symbol.size > 0 && Some(symbol.value) == offset
+    };
+    let mut symbols = symbols.filter(is_here);
+    let Some(symbol) = symbols.next().filter(|_| module.contains(trap.function)) else {
+        return error.to_string();
+    };
+    let what = source::trap::name(trap.code);
+    let name = String::from_utf8_lossy(symbol.name());
+    let file = source_line(module, trap.function).map(|line| line.file);
+    let place = file.map_or_else(|| "line ".to_owned(), |file| format!("{file}:"));
+    format!("{what} in function `{name}` at {place}{}", trap.at)
 }
 
 /// Explains why there is no function to call, and names those that could be called.

@@ -1,4 +1,4 @@
-//! Arguments and results of `smf run` and `smf jit`: the text forms of numbers, arrays, strings and buffers.
+//! Arguments and results of `smf run` and `smf jit`: the text forms of numbers, arrays, texts and buffers.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, OsStr};
@@ -86,48 +86,84 @@ impl Returns {
 #[derive(Default)]
 pub(crate) struct ArgumentMemory {
     pub(crate) arrays: Vec<Array>,
-    texts: Vec<CString>,
+    texts: Vec<Vec<u8>>,
 }
 
-/// Parses an argument whose text states its type: `7` and `0x10` are i64, `1.5` is f64, `true` is bool, `u8:255` has the
-/// type named, `i64:1,2,3` is an array, `buf:64` a zeroed buffer of so many bytes, `str:abc` a string. The last three are
-/// passed by address.
+/// A value whose text states its type: `7` and `0x10` are i64, `1.5` is f64, `true` is bool, `u8:255` has the type named,
+/// `i64:1,2,3` is an array, `buf:64` a zeroed buffer of so many bytes, `str:abc` a text.
+pub(crate) enum Typed<'t> {
+    Number(Scalar, u64),
+    Text(&'t str),
+    Array(Array),
+}
+
+impl<'t> Typed<'t> {
+    pub(crate) fn parse(text: &'t str) -> Result<Self, String> {
+        if let Some(text) = text.strip_prefix("str:") {
+            return Ok(Self::Text(text));
+        }
+        if let Some(size) = text.strip_prefix("buf:") {
+            let size = size.parse().ok().filter(|&size: &usize| size <= MAX_BUFFER);
+            let size =
+                size.ok_or_else(|| format!("`{text}` is not a size up to {MAX_BUFFER} bytes"))?;
+            let (bytes, before) = (vec![0; size], vec![0; size]);
+            return Ok(Self::Array(Array { scalar: Scalar::U8, bytes, before }));
+        }
+        if let Some((ty, value)) = text.split_once(':') {
+            if value.contains(',') || value.is_empty() {
+                return Ok(Self::Array(array(ty, value.trim_end_matches(','))?));
+            }
+            let scalar = Scalar::from_name(ty).ok_or_else(|| format!("`{ty}` is not a type"))?;
+            return Ok(Self::Number(scalar, number(value, scalar)?));
+        }
+        let scalar = match text {
+            "true" | "false" => Scalar::Bool,
+            _ if integer(text).is_ok() => Scalar::I64,
+            _ if text.contains(['.', 'e', 'E']) && text.parse::<f64>().is_ok() => Scalar::F64,
+            _ => {
+                return Err(format!(
+                    "`{text}` is not a number, true or false; a type may precede it, such as f32:1.5, str:abc, i64:1,2,3 or buf:64"
+                ));
+            }
+        };
+        Ok(Self::Number(scalar, number(text, scalar)?))
+    }
+}
+
+/// The bits of a number of a known type, which may precede it: `1.5` or `f32:1.5`.
+pub(crate) fn typed_number(text: &str, scalar: Scalar) -> Result<u64, String> {
+    let is_same = |ty: &str| ty == scalar.name();
+    match text.split_once(':') {
+        Some((ty, value)) if is_same(ty) => number(value, scalar),
+        Some(_) => Err(format!("`{text}` is not a value of type {scalar}")),
+        None => number(text, scalar),
+    }
+}
+
+/// An array of a known element type, which may precede it: `1,2,3`, `i64:1,2,3`, or `buf:64` for bytes.
+pub(crate) fn typed_array(text: &str, scalar: Scalar) -> Result<Array, String> {
+    if !text.contains(':') {
+        return array(scalar.name(), text.trim_end_matches(','));
+    }
+    match text.split_once(':') {
+        Some((ty, value)) if ty == scalar.name() => array(ty, value.trim_end_matches(',')),
+        Some(("buf", _)) if scalar == Scalar::U8 => match Typed::parse(text)? {
+            Typed::Array(array) => Ok(array),
+            _ => Err(format!("`{text}` is not an array")),
+        },
+        _ => Err(format!("`{text}` is not an array of {scalar}")),
+    }
+}
+
+/// Parses an argument whose text states its type, as [`Typed`]; texts, arrays and buffers are passed by address.
 pub(crate) fn typed_word(text: &OsStr, memory: &mut ArgumentMemory) -> Result<CallArg, String> {
     let text = text.to_str().ok_or("an argument is not UTF-8")?;
-    if let Some(text) = text.strip_prefix("str:") {
-        let text = CString::new(text).map_err(|_| "a string cannot contain a NUL".to_owned())?;
-        let address = text.as_ptr().expose_provenance();
-        memory.texts.push(text);
-        return Ok(CallArg::Integer(address as u64));
-    }
-    if let Some(size) = text.strip_prefix("buf:") {
-        let size = size.parse().ok().filter(|&size: &usize| size <= MAX_BUFFER);
-        let size =
-            size.ok_or_else(|| format!("`{text}` is not a size up to {MAX_BUFFER} bytes"))?;
-        return Ok(memory.add(Array {
-            scalar: Scalar::U8,
-            bytes: vec![0; size],
-            before: vec![0; size],
-        }));
-    }
-    if let Some((ty, value)) = text.split_once(':') {
-        if value.contains(',') || value.is_empty() {
-            return Ok(memory.add(array(ty, value.trim_end_matches(','))?));
-        }
-        let scalar = Scalar::from_name(ty);
-        return scalar_word(value, scalar.ok_or_else(|| format!("`{ty}` is not a type"))?);
-    }
-    let untyped = match text {
-        "true" | "false" => Scalar::Bool,
-        _ if integer(text).is_ok() => Scalar::I64,
-        _ if text.contains(['.', 'e', 'E']) && text.parse::<f64>().is_ok() => Scalar::F64,
-        _ => {
-            return Err(format!(
-                "`{text}` is not a number, true or false; a type may precede it, such as f32:1.5, str:abc, i64:1,2,3 or buf:64"
-            ));
-        }
-    };
-    scalar_word(text, untyped)
+    Ok(match Typed::parse(text)? {
+        Typed::Number(scalar, bits) if scalar.is_float() => CallArg::Float(bits),
+        Typed::Number(_, bits) => CallArg::Integer(bits),
+        Typed::Text(text) => CallArg::Integer(memory.add_c_text(text)?),
+        Typed::Array(array) => CallArg::Integer(memory.add_array(array).0),
+    })
 }
 
 /// Checks the text of an argument for [`typed_word`].
@@ -139,11 +175,39 @@ pub(crate) fn typed_text(text: &OsStr) -> Result<(), String> {
 const MAX_BUFFER: usize = 1 << 30;
 
 impl ArgumentMemory {
-    /// Keeps an array; returns its address.
-    fn add(&mut self, mut array: Array) -> CallArg {
-        let address = array.bytes.as_mut_ptr().expose_provenance();
+    /// Keeps an array; its address and the number of its elements.
+    pub(crate) fn add_array(&mut self, mut array: Array) -> (u64, usize) {
+        let address = array.bytes.as_mut_ptr().expose_provenance() as u64;
+        let count = array.bytes.len() / usize::from(array.scalar.size());
         self.arrays.push(array);
-        CallArg::Integer(address as u64)
+        (address, count)
+    }
+
+    /// Keeps a text; its address.
+    pub(crate) fn add_text(&mut self, text: &str) -> u64 {
+        self.add_bytes(text.as_bytes().to_vec())
+    }
+
+    /// Keeps bytes; their address.
+    pub(crate) fn add_bytes(&mut self, mut bytes: Vec<u8>) -> u64 {
+        let address = bytes.as_mut_ptr().expose_provenance() as u64;
+        self.texts.push(bytes);
+        address
+    }
+
+    /// Keeps a text and a NUL behind it; its address.
+    pub(crate) fn add_c_text(&mut self, text: &str) -> Result<u64, String> {
+        let text = CString::new(text).map_err(|_| "a string cannot contain a NUL".to_owned())?;
+        Ok(self.add_bytes(text.into_bytes_with_nul()))
+    }
+
+    /// The `size` bytes at an address, if they are an argument's.
+    pub(crate) fn bytes_at(&mut self, address: u64, size: usize) -> Option<&mut [u8]> {
+        let arrays = self.arrays.iter_mut().map(|array| &mut array.bytes);
+        arrays.chain(&mut self.texts).find_map(|bytes| {
+            let start = address.checked_sub(bytes.as_ptr().addr() as u64)?;
+            bytes.get_mut(usize::try_from(start).ok()?..)?.get_mut(..size)
+        })
     }
 }
 
@@ -294,5 +358,28 @@ mod tests {
         assert!(word("i9:1", Scalar::Pointer, &mut Vec::new()).is_err());
         assert!(word("u8:1,,2", Scalar::Pointer, &mut Vec::new()).is_err());
         assert!(word("u8:1", Scalar::I64, &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn value_of_a_known_type_may_state_it() {
+        assert_eq!(typed_number("2", Scalar::F64), Ok(2f64.to_bits()));
+        assert_eq!(typed_number("f64:2", Scalar::F64), Ok(2f64.to_bits()));
+        assert!(typed_number("i64:2", Scalar::F64).is_err());
+        for (text, expected) in
+            [("1,2", "i64:1,2"), ("i64:1,2,", "i64:1,2"), ("", "i64:"), ("7", "i64:7")]
+        {
+            assert_eq!(typed_array(text, Scalar::I64).unwrap().to_string(), expected);
+        }
+        assert!(
+            typed_array("u8:1", Scalar::I64).is_err() && typed_array("buf:2", Scalar::I64).is_err()
+        );
+        assert_eq!(typed_array("buf:2", Scalar::U8).unwrap().to_string(), "u8:0,0");
+        let mut memory = ArgumentMemory::default();
+        let (address, count) = memory.add_array(typed_array("1,2,3", Scalar::U8).unwrap());
+        assert_eq!(count, 3);
+        assert_eq!(memory.bytes_at(address + 1, 2).unwrap(), [2, 3]);
+        assert!(
+            memory.bytes_at(address + 1, 3).is_none() && memory.bytes_at(address - 1, 1).is_none()
+        );
     }
 }

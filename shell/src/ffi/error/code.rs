@@ -3,7 +3,7 @@
 /// `SmfErrorCode` in `smf.h`. A number never changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
-#[cfg_attr(not(feature = "jit"), expect(dead_code, reason = "errors of the feature `jit`"))]
+#[cfg_attr(not(feature = "exec"), expect(dead_code, reason = "errors of features"))]
 pub(in super::super) enum Code {
     Argument = 1,
     UnknownAddress = 2,
@@ -35,4 +35,5 @@ pub(in super::super) enum Code {
     Update = 28,
     Trap = 29,
     Unsupported = 30,
+    Compile = 31,
 }

@@ -15,6 +15,8 @@ use smf_core::templates::{
     Aarch64Bodies, CompileError, CompileRequest, Compiled, Compiler, Environment,
     PrecompiledBodies, Target, X64Bodies,
 };
+#[cfg(feature = "source")]
+use smf_core::templates::{RecordBodies, SourceBodies};
 use smf_core::trap::trap_hook;
 use smf_core::types::{Type, mangle, mangle_plain};
 
@@ -205,7 +207,7 @@ impl Instantiator<'_, '_> {
             why,
         };
         let (compiled, environment) =
-            self.compile(&found, symbol, arguments).map_err(|error| match error {
+            self.compile(&found, &payload, symbol, arguments).map_err(|error| match error {
                 Failure::Compile(error) => refused(error.to_string()),
                 Failure::Required(error) => error,
             })?;
@@ -219,6 +221,7 @@ impl Instantiator<'_, '_> {
     fn compile(
         &mut self,
         template: &Template<'_>,
+        section: &[u8],
         symbol: &str,
         arguments: &[Type],
     ) -> Result<(Compiled, Compilation), Failure> {
@@ -231,7 +234,11 @@ impl Instantiator<'_, '_> {
         let (x64, aarch64) = (X64Bodies::new(), Aarch64Bodies::new());
         // Each refuses the other machines.
         let ir: &dyn Compiler = if self.arch == Arch::AARCH64 { &aarch64 } else { &x64 };
-        let compilers: [&dyn Compiler; 2] = [&PrecompiledBodies, ir];
+        let mut compilers: Vec<&dyn Compiler> = vec![&PrecompiledBodies, ir];
+        #[cfg(feature = "source")]
+        let (text, records) = (SourceBodies::new(), RecordBodies::new());
+        #[cfg(feature = "source")]
+        compilers.extend([&text as &dyn Compiler, &records]);
         let compiler = compilers.into_iter().find(|compiler| compiler.recognizes(template.body));
         let unknown =
             || CompileError::because("no compiler of the linker knows the form of its body");
@@ -242,6 +249,7 @@ impl Instantiator<'_, '_> {
             kind: template.kind,
             parameters: template.kind.map(|_| template.params),
             body: template.body,
+            section,
             arguments,
             arch: self.arch,
         };

@@ -1,27 +1,22 @@
-//! Cranelift as a compiler of the IR: the peer of the benchmark and of the differential tests.
-//!
-//! A function is translated instruction by instruction. Locals become variables of the frontend, which builds SSA form.
-//! A trap is a call of [`trap_hook`] in a cold block, so that code has the same checks as
-//! that of smf.
+//! Cranelift, the back end of the execution manager, as an engine of the differential tests and as the peer of the
+//! benchmark.
 #![allow(unsafe_code)]
 
-mod translate;
+use std::sync::Arc;
 
-use cranelift_codegen::isa::OwnedTargetIsa;
-use cranelift_codegen::settings::{self, Configurable};
-use cranelift_codegen::{Context, ir};
-use cranelift_frontend::FunctionBuilderContext;
-use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{FuncId, Linkage, Module, default_libcall_names};
-use smf_core::ir::{CalleeKind, FunctionInstance, Scalar};
-use smf_core::trap::trap_hook;
+use smf_core::exec::{FunctionHandle, Level, Unit, UnitFunction};
+use smf_core::ir::{FunctionInstance, Scalar};
+use smf_core::link::Name;
+use smf_core::memory::code_alloc::CodeMemory;
+use smf_loader::exec::cranelift::{CraneliftBackend, CraneliftCode};
+use smf_loader::exec::{BackendChoice, ExecManager, ExecOptions, SharedSymbols};
 use smf_tests::differential::host::FUNCTIONS;
 use smf_tests::differential::{Engine, Host, Outcome, Program, Runnable, call_native};
 
 /// Cranelift with an optimisation level.
 #[derive(Clone, Copy, Debug)]
 pub struct Cranelift {
-    /// `none` or `speed`.
+    /// `none`, `speed` or `speed_and_size`.
     pub level: &'static str,
 }
 
@@ -47,7 +42,10 @@ struct Callable {
 
 impl Runnable for Callable {
     fn run(&mut self, args: &[u64], host: &mut Host) -> Outcome {
-        let trap_function = |function| u32::try_from(function).ok();
+        let addresses = &self.compiled.code.unit.addresses;
+        let trap_function = |function| {
+            u32::try_from(addresses.iter().position(|&address| address == function)?).ok()
+        };
         // SAFETY: a drawn program with these arguments, which ends.
         unsafe {
             call_native(
@@ -64,68 +62,55 @@ impl Runnable for Callable {
 
 /// Machine code of the functions of a program, which call each other.
 pub struct Compiled {
-    functions: Vec<u64>,
-    /// Read-only data, which the code refers to by address.
-    _data: Vec<Vec<u128>>,
-    code_size: usize,
-    module: Option<JITModule>,
+    code: CraneliftCode,
 }
 
 impl std::fmt::Debug for Compiled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Compiled").field("functions", &self.functions).finish_non_exhaustive()
+        let addresses = &self.code.unit.addresses;
+        f.debug_struct("Compiled").field("functions", addresses).finish_non_exhaustive()
     }
 }
 
-/// The compiler for this machine.
+/// The level called `name`.
+///
+/// # Panics
+/// If there is none.
+fn level(name: &str) -> Level {
+    match name {
+        "none" => Level::None,
+        "speed" => Level::Speed,
+        "speed_and_size" => Level::SpeedAndSize,
+        other => panic!("no level is called {other}"),
+    }
+}
+
+/// A compiler for this machine.
 ///
 /// # Panics
 /// If Cranelift does not support it.
-pub fn machine(level: &str) -> OwnedTargetIsa {
-    let mut flags = settings::builder();
-    flags.set("opt_level", level).unwrap();
-    flags.set("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }).unwrap();
-    cranelift_native::builder().unwrap().finish(settings::Flags::new(flags)).unwrap()
+pub fn backend() -> CraneliftBackend {
+    CraneliftBackend::new(CodeMemory::default()).unwrap()
 }
 
 impl Compiled {
-    /// Compiles functions with an optimisation level, `none` or `speed`. `symbols` are the functions of the host.
+    /// Compiles functions with an optimisation level, `none`, `speed` or `speed_and_size`. `symbols` are the functions of
+    /// the host.
     ///
     /// # Errors
-    /// The message of Cranelift.
+    /// The message of the back end.
     pub fn new<'s>(
         functions: &[FunctionInstance<'_, '_>],
-        level: &str,
+        name: &str,
         symbols: impl Iterator<Item = (&'s str, u64)>,
     ) -> Result<Self, String> {
-        let mut builder = JITBuilder::with_isa(machine(level), default_libcall_names());
-        for (name, address) in symbols {
-            builder.symbol(name, address as *const u8);
-        }
-        builder.symbol(TRAP, trap_hook as *const u8);
-        let mut module = JITModule::new(builder);
-        let mut declared = Vec::new();
-        for (index, function) in functions.iter().enumerate() {
-            let signature = translate::signature_of(&module, function);
-            let name = format!("function{index}");
-            let id = module.declare_function(&name, Linkage::Local, &signature);
-            declared.push(id.map_err(|error| error.to_string())?);
-        }
-        let (mut context, mut frontend) = (module.make_context(), FunctionBuilderContext::new());
-        let (mut data, mut code_size) = (Vec::new(), 0);
-        for (index, function) in functions.iter().enumerate() {
-            let mut translator =
-                Declarations { module: &mut module, functions: &declared, data: &mut data };
-            translate::function(&mut translator, function, index, &mut context.func, &mut frontend);
-            let defined = module.define_function(declared[index], &mut context);
-            defined.map_err(|error| format!("{error:?}\n{}", context.func))?;
-            code_size += context.compiled_code().map_or(0, |code| code.code_buffer().len());
-            module.clear_context(&mut context);
-        }
-        module.finalize_definitions().map_err(|error| error.to_string())?;
-        let address = |&id: &FuncId| module.get_finalized_function(id) as u64;
-        let functions = declared.iter().map(address).collect();
-        Ok(Self { functions, _data: data, code_size, module: Some(module) })
+        let symbols: Vec<(&str, u64)> = symbols.collect();
+        let mut symbol = |wanted: &[u8]| {
+            symbols.iter().find(|(name, _)| name.as_bytes() == wanted).map(|(_, address)| *address)
+        };
+        let number = |index: usize| Name::new(format!("function{index}").as_bytes());
+        let code = backend().compile_functions(functions, level(name), &mut symbol, &number);
+        Ok(Self { code: code.map_err(|error| error.to_string())? })
     }
 
     /// The address of a function.
@@ -133,21 +118,12 @@ impl Compiled {
     /// # Panics
     /// If there is no such function.
     pub fn address(&self, index: usize) -> u64 {
-        self.functions[index]
+        self.code.unit.addresses[index]
     }
 
     /// The bytes of code of all functions.
     pub fn code_size(&self) -> usize {
-        self.code_size
-    }
-}
-
-impl Drop for Compiled {
-    fn drop(&mut self) {
-        if let Some(module) = self.module.take() {
-            // SAFETY: the functions are called as long as `self` lives only.
-            unsafe { module.free_memory() };
-        }
+        self.code.code_bytes
     }
 }
 
@@ -157,68 +133,78 @@ impl Drop for Compiled {
 /// # Panics
 /// If Cranelift refuses the function.
 pub fn compile_only(compiler: &mut CompilerOnly, function: &FunctionInstance<'_, '_>) -> usize {
-    let CompilerOnly { module, context, frontend, id } = compiler;
-    let id = *id.get_or_insert_with(|| {
-        let signature = translate::signature_of(module, function);
-        module.declare_function("function", Linkage::Local, &signature).unwrap()
-    });
-    let mut data = Vec::new();
-    let mut declarations = Declarations { module, functions: &[id], data: &mut data };
-    translate::function(&mut declarations, function, 0, &mut context.func, frontend);
-    let code = context.compile(module.isa(), &mut Default::default()).unwrap();
-    let size = code.code_buffer().len();
-    context.clear();
-    size
+    compiler.backend.code_size(function, compiler.level).unwrap()
 }
 
 /// The memory of [`compile_only`], which is reused.
+#[derive(Debug)]
 pub struct CompilerOnly {
-    module: JITModule,
-    context: Context,
-    frontend: FunctionBuilderContext,
-    id: Option<FuncId>,
+    backend: CraneliftBackend,
+    level: Level,
 }
 
 impl CompilerOnly {
     /// A compiler of one function with an optimisation level.
-    pub fn new(level: &str) -> Self {
-        let mut builder = JITBuilder::with_isa(machine(level), default_libcall_names());
-        builder.symbol(TRAP, trap_hook as *const u8);
-        let module = JITModule::new(builder);
-        let (context, frontend) = (module.make_context(), FunctionBuilderContext::new());
-        Self { module, context, frontend, id: None }
+    pub fn new(name: &str) -> Self {
+        Self { backend: backend(), level: level(name) }
     }
 }
 
-impl std::fmt::Debug for CompilerOnly {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CompilerOnly").finish_non_exhaustive()
+/// A manager with a back end and a level, in which each program is compiled as a unit.
+#[derive(Clone, Copy, Debug)]
+pub struct Managed {
+    /// The back end.
+    pub backend: BackendChoice,
+    /// The level.
+    pub level: Level,
+    /// What messages call it.
+    pub name: &'static str,
+}
+
+impl Engine for Managed {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn compile<'p>(&self, program: &'p Program) -> Result<Box<dyn Runnable + 'p>, String> {
+        let symbols: SharedSymbols = Arc::new(|wanted: &[u8]| {
+            let found = FUNCTIONS.iter().find(|function| function.name.as_bytes() == wanted);
+            found.map(|function| (function.address)())
+        });
+        let Self { backend, level, .. } = *self;
+        let symbols = Some(symbols);
+        let options = ExecOptions { backend, level, symbols, ..ExecOptions::default() };
+        let manager = ExecManager::new(options).map_err(|error| error.to_string())?;
+        let mut functions = Vec::new();
+        for (index, body) in program.bytes().iter().enumerate() {
+            let function = UnitFunction::new(format!("function{index}").as_bytes(), body);
+            functions.push(function.map_err(|error| error.to_string())?);
+        }
+        let unit = Unit::new(functions).map_err(|error| error.to_string())?;
+        // The binary form has the same functions.
+        let unit = Unit::from_binary(&unit.to_binary().unwrap()).unwrap();
+        manager.compile_unit(&unit).map_err(|error| error.to_string())?;
+        let (params, result) = program.signature(program.entry());
+        Ok(Box::new(ManagedProgram { manager, entry: program.entry(), params, result }))
     }
 }
 
-/// The symbol of the hook that traps call.
-const TRAP: &str = "smf_trap_hook";
-
-/// What a function refers to.
-struct Declarations<'m> {
-    module: &'m mut JITModule,
-    functions: &'m [FuncId],
-    data: &'m mut Vec<Vec<u128>>,
+struct ManagedProgram {
+    manager: ExecManager,
+    entry: usize,
+    params: Vec<Scalar>,
+    result: Option<Scalar>,
 }
 
-impl Declarations<'_> {
-    /// A function of the program or of the host, as the function that is translated refers to it.
-    fn callee(
-        &mut self,
-        kind: CalleeKind,
-        name: &str,
-        signature: &ir::Signature,
-        to: &mut ir::Function,
-    ) -> ir::FuncRef {
-        let id = match kind {
-            CalleeKind::Function(index) => self.functions[index as usize],
-            _ => self.module.declare_function(name, Linkage::Import, signature).unwrap(),
+impl Runnable for ManagedProgram {
+    fn run(&mut self, args: &[u64], host: &mut Host) -> Outcome {
+        let functions = self.manager.core().functions().unwrap();
+        let addresses: Vec<u64> = functions.iter().filter_map(FunctionHandle::address).collect();
+        let trap_function = |function| {
+            u32::try_from(addresses.iter().position(|&address| address == function)?).ok()
         };
-        self.module.declare_func_in_func(id, to)
+        let entry = addresses[self.entry];
+        // SAFETY: a drawn program with these arguments, which ends.
+        unsafe { call_native(entry, args, &self.params, self.result, host, trap_function) }
     }
 }

@@ -9,14 +9,14 @@ use cranelift_codegen::ir::{
     AbiParam, Block, FuncRef, InstBuilder, MemFlagsData, Signature, StackSlot, StackSlotData,
     StackSlotKind, Type, UserFuncName, Value,
 };
+use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
-use cranelift_jit::JITModule;
-use cranelift_module::Module;
+use smf_core::alloc_util::try_push;
 use smf_core::ir::{
     Callee, CalleeKind, Condition, FunctionInstance, Instruction, NONE, Opcode, STACK_LIMIT, Scalar,
 };
 
-use super::{Declarations, TRAP};
+use super::declarations::{Declarations, Failure};
 
 /// The type of a value.
 fn type_of(scalar: Scalar) -> Type {
@@ -41,12 +41,12 @@ fn param(scalar: Scalar) -> AbiParam {
 }
 
 fn signature(
-    module: &JITModule,
+    config: TargetFrontendConfig,
     instance: &FunctionInstance<'_, '_>,
     params: &[u8],
     result: u8,
 ) -> Signature {
-    let mut signature = module.make_signature();
+    let mut signature = Signature::new(config.default_call_conv);
     let scalars = params.iter().filter_map(|&code| instance.scalar(code));
     signature.params.extend(scalars.map(param));
     signature.returns.extend(instance.scalar(result).map(|scalar| AbiParam::new(type_of(scalar))));
@@ -54,31 +54,36 @@ fn signature(
 }
 
 /// The signature of a function.
-pub(crate) fn signature_of(module: &JITModule, instance: &FunctionInstance<'_, '_>) -> Signature {
+fn signature_of(config: TargetFrontendConfig, instance: &FunctionInstance<'_, '_>) -> Signature {
     let of = instance.body().signature();
-    signature(module, instance, of.params, of.result)
+    signature(config, instance, of.params, of.result)
 }
 
-/// Translates function `index` to `to`.
-pub(crate) fn function(
-    declarations: &mut Declarations<'_>,
+/// Translates function `index` of the unit to `to`.
+pub(super) fn function(
+    declarations: &mut Declarations<'_, '_>,
     instance: &FunctionInstance<'_, '_>,
     index: usize,
     to: &mut cranelift_codegen::ir::Function,
     frontend: &mut FunctionBuilderContext,
 ) {
-    to.signature = signature_of(declarations.module, instance);
-    to.name = UserFuncName::user(0, u32::try_from(index).unwrap());
+    let config = declarations.config;
+    let number = u32::try_from(index).unwrap_or(u32::MAX);
+    to.signature = signature_of(config, instance);
+    to.name = UserFuncName::user(0, number);
     let trap = {
-        let mut signature = declarations.module.make_signature();
+        let mut signature = Signature::new(config.default_call_conv);
         signature.params.extend([I32, I32, I64].map(AbiParam::new));
         signature.returns.push(AbiParam::new(I64));
-        declarations.callee(CalleeKind::Host, TRAP, &signature, to)
+        declarations.trap_hook(signature, to)
     };
-    let config = declarations.module.target_config();
-    let builder = FunctionBuilder::new(to, frontend);
+    let own = {
+        // A short address on x86-64; Cranelift's short addresses on AArch64 need two relocations.
+        let (kind, signature) = (CalleeKind::Function(number), to.signature.clone());
+        declarations.callee(kind, "", signature, to, cfg!(target_arch = "x86_64"))
+    };
     let mut translator = Translator {
-        b: builder,
+        b: FunctionBuilder::new(to, frontend),
         declarations,
         instance,
         locals: Vec::new(),
@@ -86,8 +91,8 @@ pub(crate) fn function(
         slots: Vec::new(),
         callees: Vec::new(),
         trap,
+        own,
         traps: Vec::new(),
-        index: index as i64,
         at: 0,
     };
     translator.declare();
@@ -97,9 +102,9 @@ pub(crate) fn function(
     translator.b.finalize(config);
 }
 
-struct Translator<'t, 'm, 'v, 'd> {
+struct Translator<'t, 'm, 's, 'v, 'd> {
     b: FunctionBuilder<'t>,
-    declarations: &'t mut Declarations<'m>,
+    declarations: &'t mut Declarations<'m, 's>,
     instance: &'t FunctionInstance<'v, 'd>,
     locals: Vec<(Variable, Scalar)>,
     /// The block of each instruction that starts one.
@@ -107,15 +112,15 @@ struct Translator<'t, 'm, 'v, 'd> {
     slots: Vec<StackSlot>,
     callees: Vec<Option<FuncRef>>,
     trap: FuncRef,
+    /// The function itself, whose address traps report.
+    own: FuncRef,
     /// Cold blocks with the code and the place of their traps.
     traps: Vec<(Block, u32, u32)>,
-    /// The number of the function.
-    index: i64,
     /// The place of the current instruction.
     at: u32,
 }
 
-impl Translator<'_, '_, '_, '_> {
+impl Translator<'_, '_, '_, '_, '_> {
     fn declare(&mut self) {
         let body = *self.instance.body();
         for &code in body.local_codes() {
@@ -123,7 +128,7 @@ impl Translator<'_, '_, '_, '_> {
             self.locals.push((self.b.declare_var(type_of(scalar)), scalar));
         }
         for slot in body.slots().flatten() {
-            let shift = u8::try_from(slot.align.trailing_zeros()).unwrap();
+            let shift = u8::try_from(slot.align.trailing_zeros()).unwrap_or(0);
             let data = StackSlotData::new(StackSlotKind::ExplicitSlot, slot.size, shift);
             self.slots.push(self.b.create_sized_stack_slot(data));
         }
@@ -131,17 +136,19 @@ impl Translator<'_, '_, '_, '_> {
         self.blocks = vec![None; body.len()];
         for instruction in body.instructions().flatten() {
             let Some(target) = instruction.target() else { continue };
-            let block = &mut self.blocks[target as usize];
-            if block.is_none() {
-                *block = Some(self.b.create_block());
+            let place = self.blocks.get_mut(target as usize).filter(|block| block.is_none());
+            if let Some(place) = place {
+                *place = Some(self.b.create_block());
             }
         }
         let entry = self.b.create_block();
         self.b.append_block_params_for_function_params(entry);
         self.b.switch_to_block(entry);
         for local in 0..body.signature().params.len() {
-            let value = self.b.block_params(entry)[local];
-            self.b.def_var(self.locals[local].0, value);
+            let value = self.b.block_params(entry).get(local).copied();
+            if let (Some(value), Some((variable, _))) = (value, self.locals.get(local)) {
+                self.b.def_var(*variable, value);
+            }
         }
     }
 
@@ -151,7 +158,7 @@ impl Translator<'_, '_, '_, '_> {
         let has_locations = locations.len() > 0;
         let mut is_reachable = true;
         for (number, instruction) in body.instructions().flatten().enumerate() {
-            if let Some(block) = self.blocks[number] {
+            if let Some(block) = self.blocks.get(number).copied().flatten() {
                 if is_reachable {
                     self.b.ins().jump(block, &[]);
                 }
@@ -173,12 +180,34 @@ impl Translator<'_, '_, '_, '_> {
         }
     }
 
+    fn invalid(&mut self) {
+        self.declarations.fail(Failure::Invalid);
+    }
+
     fn get(&mut self, local: u16) -> Value {
-        self.b.use_var(self.locals[usize::from(local)].0)
+        match self.locals.get(usize::from(local)) {
+            Some(&(variable, _)) => self.b.use_var(variable),
+            None => {
+                self.invalid();
+                self.b.ins().iconst(I64, 0)
+            }
+        }
     }
 
     fn set(&mut self, local: u16, value: Value) {
-        self.b.def_var(self.locals[usize::from(local)].0, value);
+        match self.locals.get(usize::from(local)) {
+            Some(&(variable, _)) => self.b.def_var(variable, value),
+            None => self.invalid(),
+        }
+    }
+
+    /// The block that starts at an instruction.
+    fn block(&mut self, target: u32) -> Block {
+        let block = self.blocks.get(target as usize).copied().flatten();
+        block.unwrap_or_else(|| {
+            self.invalid();
+            self.b.create_block()
+        })
     }
 
     /// A constant of a type, from its bits.
@@ -221,15 +250,15 @@ impl Translator<'_, '_, '_, '_> {
         let value = match i.opcode {
             Opcode::Constant => self.number(scalar, i.imm),
             Opcode::WideConstant => {
-                let bits = self.instance.body().constant(i.imm).unwrap();
-                self.bits(scalar, bits)
+                let bits = self.instance.body().constant(i.imm);
+                self.bits(scalar, bits.unwrap_or_default())
             }
             Opcode::Move => self.get(i.b),
             Opcode::SizeOf => self.bits(Scalar::U64, scalar.size().into()),
             Opcode::Convert => {
-                let from = self.instance.scalar(u8::try_from(i.c).unwrap()).unwrap();
+                let from = u8::try_from(i.c).ok().and_then(|code| self.instance.scalar(code));
                 let value = self.get(i.b);
-                self.convert(value, from, scalar)
+                self.convert(value, from.unwrap_or(scalar), scalar)
             }
             Opcode::Unary(unary) => self.unary(unary, scalar, i.b),
             Opcode::Binary(binary) => self.binary(i, binary, scalar),
@@ -244,7 +273,7 @@ impl Translator<'_, '_, '_, '_> {
             }
             Opcode::Select => {
                 let (condition, first) = (self.get(i.b), self.get(i.c));
-                let second = self.get(i.other().unwrap());
+                let second = self.get(i.other().unwrap_or(i.c));
                 self.b.ins().select(condition, first, second)
             }
             Opcode::Load | Opcode::LoadElement => {
@@ -270,7 +299,8 @@ impl Translator<'_, '_, '_, '_> {
                 self.b.ins().return_(&[value]);
                 return;
             }
-            other => unreachable!("{other:?} has no type"),
+            // An operation without a type.
+            _ => return self.invalid(),
         };
         self.set(i.a, value);
     }
@@ -300,7 +330,7 @@ impl Translator<'_, '_, '_, '_> {
     fn control(&mut self, i: &Instruction) {
         match i.opcode {
             Opcode::Jump => {
-                let target = self.blocks[i.imm as usize].unwrap();
+                let target = self.block(i.imm.cast_unsigned());
                 self.b.ins().jump(target, &[]);
             }
             Opcode::BranchIf(expected) => {
@@ -322,14 +352,14 @@ impl Translator<'_, '_, '_, '_> {
                 self.b.ins().jump(block, &[]);
             }
             Opcode::SlotAddress => {
-                let slot = self.slots[usize::from(i.b)];
+                let Some(&slot) = self.slots.get(usize::from(i.b)) else { return self.invalid() };
                 let base = self.b.ins().stack_addr(I64, slot, 0);
                 let address = self.b.ins().iadd_imm_s(base, i64::from(i.imm));
                 self.set(i.a, address);
             }
             Opcode::DataAddress => self.data_address(i),
             Opcode::FunctionAddress => {
-                let callee = self.callee(i.b);
+                let Some(callee) = self.import(i.b, false) else { return self.invalid() };
                 let address = self.b.ins().func_addr(I64, callee);
                 self.set(i.a, address);
             }
@@ -346,7 +376,7 @@ impl Translator<'_, '_, '_, '_> {
     }
 
     fn branch(&mut self, condition: Value, expected: bool, target: u32) {
-        let target = self.blocks[target as usize].unwrap();
+        let target = self.block(target);
         let next = self.b.create_block();
         let (then, other) = if expected { (target, next) } else { (next, target) };
         self.b.ins().brif(condition, then, &[], other, &[]);
@@ -369,40 +399,50 @@ impl Translator<'_, '_, '_, '_> {
     }
 
     fn cold_blocks(&mut self) {
+        let own = self.own;
         for (block, code, at) in std::mem::take(&mut self.traps) {
             self.b.switch_to_block(block);
             let [code, at] = [code, at].map(|number| self.b.ins().iconst(I32, i64::from(number)));
-            let function = self.b.ins().iconst(I64, self.index);
+            let function = self.b.ins().func_addr(I64, own);
             self.b.ins().call(self.trap, &[code, at, function]);
             self.b.ins().trap(cranelift_codegen::ir::TrapCode::unwrap_user(1));
         }
     }
 
     fn data_address(&mut self, i: &Instruction) {
-        let entry = self.instance.body().data(i.b.into()).unwrap();
+        let Some(entry) = self.instance.body().data(i.b.into()) else { return self.invalid() };
         // More than the bytes, so that an aligned address lies inside of it.
-        let align = entry.align as usize;
-        let mut words = vec![0u128; (entry.bytes.len() + align).div_ceil(16) + 1];
-        let start = words.as_ptr() as usize;
+        let align = usize::try_from(entry.align).unwrap_or(1).max(1);
+        let mut words = Vec::new();
+        let count = (entry.bytes.len() + align).div_ceil(size_of::<u128>()) + 1;
+        if words.try_reserve_exact(count).is_err() {
+            return self.declarations.fail(Failure::OutOfMemory);
+        }
+        words.resize(count, 0u128);
+        let start = words.as_ptr().expose_provenance();
         let offset = start.next_multiple_of(align) - start;
         for (at, &byte) in (offset..).zip(entry.bytes) {
-            words[at / 16] |= u128::from(byte) << (at % 16 * 8);
+            if let Some(word) = words.get_mut(at / 16) {
+                *word |= u128::from(byte) << (at % 16 * 8);
+            }
         }
-        self.declarations.data.push(words);
+        if try_push(self.declarations.data, words.into_boxed_slice()).is_err() {
+            return self.declarations.fail(Failure::OutOfMemory);
+        }
         let address = (start + offset) as i64 + i64::from(i.imm);
         let address = self.b.ins().iconst(I64, address);
         self.set(i.a, address);
     }
 
     fn bulk(&mut self, i: &Instruction) {
-        let config = self.declarations.module.target_config();
+        let config = self.declarations.config;
         let (to, from) = (self.get(i.a), self.get(i.b));
         let count =
             if i.immediate { self.b.ins().iconst(I64, i64::from(i.imm)) } else { self.get(i.c) };
         match i.opcode {
             Opcode::CopyMemory if i.immediate => {
                 let (flags, size) =
-                    (MemFlagsData::new().with_notrap(), u64::try_from(i.imm).unwrap());
+                    (MemFlagsData::new().with_notrap(), u64::try_from(i.imm).unwrap_or(0));
                 self.b.emit_small_memory_copy(config, to, from, size, 1, 1, true, flags);
             }
             Opcode::CopyMemory => self.b.call_memcpy(config, to, from, count),
@@ -410,27 +450,33 @@ impl Translator<'_, '_, '_, '_> {
         }
     }
 
-    /// The reference to a callee with a number or a name.
-    fn callee(&mut self, index: u16) -> FuncRef {
-        if let Some(known) = self.callees[usize::from(index)] {
-            return known;
+    /// The reference to a callee for calls.
+    fn callee(&mut self, index: u16) -> Option<FuncRef> {
+        let place = usize::from(index);
+        if let Some(known) = self.callees.get(place).copied().flatten() {
+            return Some(known);
         }
-        let callee = self.instance.body().callee(index).unwrap();
-        let signature = self.signature(&callee);
-        let reference = self.declarations.callee(callee.kind, callee.name, &signature, self.b.func);
-        self.callees[usize::from(index)] = Some(reference);
-        reference
+        let reference = self.import(index, true)?;
+        *self.callees.get_mut(place)? = Some(reference);
+        Some(reference)
+    }
+
+    fn import(&mut self, index: u16, is_near: bool) -> Option<FuncRef> {
+        let callee = self.instance.body().callee(index).ok()?;
+        let (kind, signature) = (callee.kind, self.signature(&callee));
+        Some(self.declarations.callee(kind, callee.name, signature, self.b.func, is_near))
     }
 
     fn signature(&self, callee: &Callee<'_>) -> Signature {
         let Callee { signature: of, .. } = callee;
-        signature(self.declarations.module, self.instance, of.params, of.result)
+        signature(self.declarations.config, self.instance, of.params, of.result)
     }
 
     fn call(&mut self, i: &Instruction) {
         let body = *self.instance.body();
-        let callee = body.callee(i.b).unwrap();
-        let operands: Vec<u16> = body.call_operands(i, &callee).unwrap().iter().collect();
+        let Ok(callee) = body.callee(i.b) else { return self.invalid() };
+        let Some(operands) = body.call_operands(i, &callee) else { return self.invalid() };
+        let operands: Vec<u16> = operands.iter().collect();
         let args: Vec<Value> = operands.into_iter().map(|local| self.get(local)).collect();
         let call = if callee.kind == CalleeKind::Indirect {
             let signature = self.signature(&callee);
@@ -438,7 +484,7 @@ impl Translator<'_, '_, '_, '_> {
             let address = self.get(i.c);
             self.b.ins().call_indirect(signature, address, &args)
         } else {
-            let callee = self.callee(i.b);
+            let Some(callee) = self.callee(i.b) else { return self.invalid() };
             self.b.ins().call(callee, &args)
         };
         let result = self.b.inst_results(call).first().copied();

@@ -31,7 +31,7 @@ pub(super) fn int_condition(condition: Condition, scalar: Scalar) -> IntCC {
     if scalar.is_signed() { signed } else { signed.unsigned() }
 }
 
-impl Translator<'_, '_, '_, '_> {
+impl Translator<'_, '_, '_, '_, '_> {
     pub(super) fn unary(&mut self, unary: Unary, scalar: Scalar, from: u16) -> Value {
         let value = self.get(from);
         let is_float = scalar.is_float();

@@ -7,7 +7,7 @@ use smf_core::ir::Scalar;
 
 use super::{Translator, type_of};
 
-impl Translator<'_, '_, '_, '_> {
+impl Translator<'_, '_, '_, '_, '_> {
     pub(super) fn convert(&mut self, value: Value, from: Scalar, to: Scalar) -> Value {
         match (from.is_float(), to) {
             (true, Scalar::F32 | Scalar::F64) => self.between_floats(value, from, to),

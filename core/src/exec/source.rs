@@ -1,0 +1,72 @@
+//! Simple source in a manager.
+//!
+//! A call of a function that the source does not declare goes to the function of that name of an earlier compilation, if
+//! its parameters and its result are numbers or bools. Structs, arrays and texts do not cross units.
+
+use super::error::ManagerError;
+use super::manager::Manager;
+use super::unit::{Unit, UnitError, UnitFunction};
+use crate::alloc_util::{try_collect, try_with_capacity};
+use crate::ir::Scalar;
+use crate::source::{Compiled, ExternalSignature, Mode, SourceFile, TranslationUnit, compile_with};
+
+impl Unit {
+    /// The functions of a translation unit by their symbols.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub fn from_source(unit: &TranslationUnit) -> Result<Self, UnitError> {
+        let mut functions = try_with_capacity(unit.functions.len())?;
+        for function in &unit.functions {
+            functions.push(UnitFunction::new(function.symbol.as_bytes(), &function.ir)?);
+        }
+        Self::new(functions)
+    }
+}
+
+impl Manager {
+    /// Compiles the files of a program at the [level](Self::level) of the manager. Its functions can be called if the
+    /// result has a unit; otherwise the diagnostics have errors, and nothing changes.
+    ///
+    /// ```
+    /// use smf_core::exec::{Manager, ManagerOptions, NativeBackend};
+    /// use smf_core::source::{Mode, SourceFile};
+    ///
+    /// # fn main() -> Result<(), smf_core::exec::ManagerError> {
+    /// let manager = Manager::new(Box::new(NativeBackend::default()), ManagerOptions::default());
+    /// let text = "fn add(x, y): x + y\n";
+    /// let file = SourceFile { name: "add.spl", module: "add", text };
+    /// assert!(manager.compile_source(&[file], Mode::Manager)?.unit.is_some());
+    /// // SAFETY: the function accesses no memory.
+    /// let sum = unsafe { manager.call_by_name(b"add", &[10i64.into(), 32i64.into()]) }?;
+    /// assert_eq!(sum, Some(42i64.into()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`compile`](Self::compile). Errors in the source are diagnostics.
+    pub fn compile_source(
+        &self,
+        files: &[SourceFile<'_>],
+        mode: Mode,
+    ) -> Result<Compiled, ManagerError> {
+        let compiled = compile_with(files, mode, &|name| self.external(name))?;
+        if let Some(unit) = &compiled.unit {
+            self.compile(&Unit::from_source(unit)?)?;
+        }
+        Ok(compiled)
+    }
+
+    /// The signature of a function of an earlier unit, as source sees it.
+    fn external(&self, name: &str) -> Option<ExternalSignature> {
+        let function = self.find(name.as_bytes())?;
+        let mut types = function.params().iter().copied().chain(function.result());
+        if types.any(|scalar| scalar == Scalar::Pointer) {
+            return None;
+        }
+        // Without memory for it, the function is not found, and the compilation fails.
+        let params = try_collect(function.params().iter().copied()).ok()?;
+        Some(ExternalSignature { params, result: function.result() })
+    }
+}

@@ -1,0 +1,80 @@
+//! Source compiled in a manager.
+
+use super::*;
+use crate::source::{Mode, SourceFile};
+
+/// Compiles a text; its diagnostics as `line: message`.
+fn compile(manager: &Manager, text: &str) -> Result<Vec<String>, ManagerError> {
+    let file = SourceFile { name: "t.spl", module: "t", text };
+    let compiled = manager.compile_source(&[file], Mode::Manager)?;
+    assert_eq!(compiled.unit.is_none(), !compiled.diagnostics.is_empty());
+    Ok(compiled.diagnostics.iter().map(|d| format!("{}: {}", d.line, d.message)).collect())
+}
+
+#[test]
+fn source_is_callable_at_every_level() {
+    let text = "struct Point:\n    x: i64\n    y: i64\n\nfn sum(p: Point) -> i64: p.x + p.y\n\n\
+        fn pick<T>(a: T, b: T, first: bool) -> T:\n    if first: a else: b\n\n\
+        fn f(x, y):\n    sum(Point(x: x, y: pick(y, 1, true)))\n";
+    for number in 0..4 {
+        let manager = manager();
+        manager.set_level(Level::from_number(number).unwrap());
+        assert_eq!(compile(&manager, text), Ok(Vec::new()));
+        assert_eq!(integer(&manager, "f", &[40, 2]), 42);
+        assert!(manager.find(b"pick$i64").is_some());
+    }
+}
+
+#[test]
+fn later_source_calls_earlier_functions_and_reaches_replacements() {
+    let manager = manager();
+    compile(&manager, "fn half(x: f64) -> f64: x / 2.0\nfn is_big(x): x > 100\n").unwrap();
+    let later = "fn f(x: f64) -> f64:\n    fn inner(x: f64) -> f64: half(x)\n    inner(x) + half(1)\n\
+        fn g(x):\n    fn inner(y): is_big(y)\n    inner(x)\n";
+    assert_eq!(compile(&manager, later), Ok(Vec::new()));
+    let f = |x: f64| call(&manager, "f", &[x.into()]).unwrap().unwrap().as_float();
+    assert_eq!(f(3.0), Some(2.0));
+    assert_eq!(call(&manager, "g", &[101i64.into()]), Ok(Some(true.into())));
+    compile(&manager, "fn half(x: f64) -> f64: x * 10.0\n").unwrap();
+    assert_eq!(f(3.0), Some(40.0));
+    // A function of its own hides an earlier one, which others call: their signatures must agree.
+    let error = compile(&manager, "fn half(x): x\nfn h(x): half(x)\n").unwrap_err();
+    assert!(matches!(error, ManagerError::Signature(_)), "{error}");
+    compile(&manager, "fn is_big(x): x > 5\nfn h(x): is_big(x)\n").unwrap();
+    assert_eq!(call(&manager, "h", &[6i64.into()]), Ok(Some(true.into())));
+}
+
+#[test]
+fn errors_are_diagnostics_and_change_nothing() {
+    let manager = manager();
+    compile(&manager, "fn one(): 1\nfn address(p: *const u8) -> i64: 1\n").unwrap();
+    let wrong =
+        "fn one(): 2\nfn f(): two()\nfn g(): one(1)\nfn h(): one() + true\nfn i(): address(1)\n";
+    let expected = [
+        "2: name `two` not found",
+        "3: `one` has 0 parameters, found 1",
+        "4: `+` has no meaning for `i64` and `bool`",
+        "5: name `address` not found",
+    ];
+    let found = compile(&manager, wrong).unwrap();
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}");
+    }
+    assert_eq!(integer(&manager, "one", &[]), 1);
+    assert_eq!(manager.statistics().functions, 2);
+    // Without the host's functions for printing.
+    let error = compile(&manager, "fn f(): print(1)\n").unwrap_err();
+    assert_eq!(error.to_string(), "function `f` calls `rt_print_i64`, which is undefined");
+}
+
+#[test]
+fn callee_of_another_unit_must_have_the_signature_of_the_call() {
+    let manager = manager();
+    compile(&manager, "fn one(x: f64) -> i64: 1\n").unwrap();
+    let text = "extern fn one(x: i64) -> i64\nfn f(x: i64) -> i64: one(x)\n";
+    let error = compile(&manager, text).unwrap_err();
+    assert_eq!(error.to_string(), "function `f` calls `one`, which has another signature");
+    compile(&manager, "extern fn one(x: f64) -> i64\nfn f(x: f64) -> i64: one(x)\n").unwrap();
+    assert_eq!(call(&manager, "f", &[1f64.into()]), Ok(Some(1i64.into())));
+}

@@ -1,0 +1,348 @@
+//! Template records of the Simple compiler: definitions made of source texts.
+//!
+//! The compiler writes a GTPL of version 1 or 2 in which every template is a kind and a record. A record has the name,
+//! the type parameters, and, for a function, its parameters, its result type and the texts of its body. All numbers are
+//! little-endian; `text` is a `u32` length and UTF-8; a list is a `u32` count and its entries.
+//!
+//! | kind | record |
+//! |---|---|
+//! | function | name, type parameters, parameters, optional result, body, flag, optional original, bindings |
+//! | struct | name, type parameters, fields, flag, optional original, bindings |
+//! | class | name, type parameters, fields, methods, flag, optional original, bindings |
+//! | enum of version 1 | name, type parameters, variants, flag, optional original, bindings |
+//! | enum of version 2 | `ENV2`, the record of version 1, and lists that describe the payloads |
+//! | trait | name, type parameters, methods, flag |
+//!
+//! The type parameters have a `u8` count. A flag is 0 or 1, an optional text a flag and, after 1, the text; an empty
+//! text means the same as none. The bindings of a specialisation are pairs of a type parameter and a type.
+
+use crate::format::model::TemplateKind;
+use crate::format::wire::Cursor;
+
+/// The first bytes of an enum of version 2.
+const ENUM_2: &[u8; 4] = b"ENV2";
+
+/// A list of texts, or of pairs of texts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Texts<'d> {
+    count: u32,
+    bytes: &'d [u8],
+}
+
+impl<'d> Texts<'d> {
+    /// The number of texts.
+    pub fn len(&self) -> usize {
+        usize::try_from(self.count).unwrap_or(usize::MAX)
+    }
+
+    /// Whether there are no texts.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The texts in order.
+    pub fn iter(&self) -> impl Iterator<Item = &'d str> + Clone + use<'d> {
+        let mut reader = Reader(Cursor::new(self.bytes));
+        (0..self.count).map_while(move |_| reader.text())
+    }
+
+    /// The texts two by two: the keys and values of a dictionary.
+    pub fn pairs(&self) -> impl Iterator<Item = (&'d str, &'d str)> + Clone + use<'d> {
+        let mut texts = self.iter();
+        core::iter::from_fn(move || Some((texts.next()?, texts.next()?)))
+    }
+}
+
+/// The record of a template.
+#[derive(Clone, Copy, Debug)]
+pub struct TemplateRecord<'d> {
+    /// The name.
+    pub name: &'d str,
+    /// The type parameters, such as `T`.
+    pub type_params: Texts<'d>,
+    /// The parameters of a function, the fields of a struct or class, or the variants of an enum.
+    pub members: Texts<'d>,
+    /// The result type of a function.
+    pub result: Option<&'d str>,
+    /// The body of a function, or the methods of a class or trait.
+    pub body: Texts<'d>,
+    /// Whether the compiler marks it as generic.
+    pub is_generic: bool,
+    /// The template that this is a specialisation of.
+    pub original: Option<&'d str>,
+    /// The types of a specialisation: pairs of a type parameter and a type.
+    pub bindings: Texts<'d>,
+    /// Whether a variant of an enum has a payload or a discriminant of its own, as version 2 states it.
+    pub has_payloads: bool,
+}
+
+impl<'d> TemplateRecord<'d> {
+    /// Reads `bytes`, a whole record of this kind and nothing else.
+    pub fn parse(kind: TemplateKind, bytes: &'d [u8]) -> Option<Self> {
+        let mut reader = Reader(Cursor::new(bytes));
+        // The version shows in the enum itself.
+        let version = if bytes.starts_with(ENUM_2) { 2 } else { 1 };
+        let record = reader.record(kind, version)?;
+        reader.0.rest().is_empty().then_some(record)
+    }
+}
+
+/// Reads the parts of a record.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader<'d>(pub(crate) Cursor<'d>);
+
+impl<'d> Reader<'d> {
+    /// The next record.
+    pub(crate) fn record(&mut self, kind: TemplateKind, version: u8) -> Option<TemplateRecord<'d>> {
+        let is_enum_2 = kind == TemplateKind::Enum && version > 1;
+        if is_enum_2 && self.0.take(ENUM_2.len())? != ENUM_2 {
+            return None;
+        }
+        let name = self.text()?;
+        let count = self.0.u8()?;
+        let type_params = self.texts(count.into())?;
+        let mut members = Texts::default();
+        if kind != TemplateKind::Trait {
+            members = self.list(1)?;
+        }
+        let result = match kind {
+            TemplateKind::Function => self.optional()?,
+            _ => None,
+        };
+        let body = match kind {
+            TemplateKind::Function | TemplateKind::Class | TemplateKind::Trait => self.list(1)?,
+            TemplateKind::Struct | TemplateKind::Enum => Texts::default(),
+        };
+        let is_generic = self.flag()?;
+        let (mut original, mut bindings) = (None, Texts::default());
+        if kind != TemplateKind::Trait {
+            original = self.optional()?;
+            bindings = self.list(2)?;
+        }
+        let has_payloads = if is_enum_2 { self.enum_payloads(members)? } else { false };
+        let record = TemplateRecord {
+            name,
+            type_params,
+            members,
+            result,
+            body,
+            is_generic,
+            original,
+            bindings,
+            has_payloads,
+        };
+        (!name.is_empty()).then_some(record)
+    }
+
+    /// The lists at the end of an enum of version 2. Those with an entry for each variant must have as many entries.
+    fn enum_payloads(&mut self, variants: Texts<'_>) -> Option<bool> {
+        let counts = self.numbers(8)?;
+        let kinds = self.numbers(1)?;
+        self.list(1)?;
+        self.list(1)?;
+        let discriminants = self.numbers(8)?;
+        let has_discriminants = self.numbers(1)?;
+        let names = self.list(1)?;
+        let arguments = self.list(1)?;
+        self.flag()?;
+        self.flag()?;
+        let all = [counts, kinds, discriminants, has_discriminants];
+        let size = [8, 1, 8, 1];
+        let mut are_parallel = names.count == arguments.count;
+        for (list, size) in all.iter().zip(size) {
+            are_parallel &= Some(list.len()) == variants.len().checked_mul(size);
+        }
+        let has_payloads = counts.iter().chain(has_discriminants).any(|&byte| byte != 0);
+        are_parallel.then_some(has_payloads)
+    }
+
+    fn flag(&mut self) -> Option<bool> {
+        match self.0.u8()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn text(&mut self) -> Option<&'d str> {
+        let len = usize::try_from(self.0.u32()?).ok()?;
+        core::str::from_utf8(self.0.take(len)?).ok()
+    }
+
+    fn optional(&mut self) -> Option<Option<&'d str>> {
+        let text = if self.flag()? { self.text()? } else { "" };
+        Some((!text.is_empty()).then_some(text))
+    }
+
+    /// A counted list whose entries are `width` texts each.
+    pub(crate) fn list(&mut self, width: u32) -> Option<Texts<'d>> {
+        let count = self.0.u32()?.checked_mul(width)?;
+        self.texts(count)
+    }
+
+    pub(crate) fn texts(&mut self, count: u32) -> Option<Texts<'d>> {
+        let bytes = self.0.rest();
+        let start = self.0.position();
+        for _ in 0..count {
+            self.text()?;
+        }
+        let bytes = bytes.get(..self.0.position().saturating_sub(start))?;
+        Some(Texts { count, bytes })
+    }
+
+    /// The bytes of a counted list of numbers of `size` bytes.
+    fn numbers(&mut self, size: usize) -> Option<&'d [u8]> {
+        let count = usize::try_from(self.0.u32()?).ok()?;
+        self.0.take(count.checked_mul(size)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::format::template::{Container, Template, Templates};
+    use crate::testing::{cut, flipped};
+
+    /// `fn id<T>(x: T) -> T` with the body `x`, as the compiler's documentation spells it byte for byte.
+    const ID: &[u8] = b"GTPL\x02\0\x01\0\0\0\0\x02\0\0\0id\x01\x01\0\0\0T\x01\0\0\0\x04\0\0\0x: T\
+        \x01\x01\0\0\0T\x01\0\0\0\x01\0\0\0x\x01\0\0\0\0\0";
+
+    fn text(out: &mut Vec<u8>, text: &str) {
+        out.extend((text.len() as u32).to_le_bytes());
+        out.extend(text.bytes());
+    }
+
+    fn list(out: &mut Vec<u8>, texts: &[&str]) {
+        out.extend((texts.len() as u32).to_le_bytes());
+        texts.iter().for_each(|entry| text(out, entry));
+    }
+
+    fn head(kind: u8, name: &str, type_params: &[&str]) -> Vec<u8> {
+        let mut out = Vec::from([kind]);
+        if kind == 3 {
+            out.extend(b"ENV2");
+        }
+        text(&mut out, name);
+        out.push(type_params.len() as u8);
+        type_params.iter().for_each(|entry| text(&mut out, entry));
+        out
+    }
+
+    /// A specialised function, a struct, a class, an enum and a trait.
+    fn every_kind() -> Vec<u8> {
+        let mut out = b"GTPL\x02\0\x05\0\0\0".to_vec();
+        let mut function = head(0, "id$i64", &[]);
+        list(&mut function, &["x: T"]);
+        function.push(0);
+        list(&mut function, &["x"]);
+        function.extend([0, 1]);
+        text(&mut function, "id");
+        function.extend([1, 0, 0, 0]);
+        ["T", "i64"].iter().for_each(|entry| text(&mut function, entry));
+        let mut of_struct = head(1, "Pair", &["A", "B"]);
+        list(&mut of_struct, &["a: A", "b: B"]);
+        of_struct.extend([1, 0, 0, 0, 0, 0]);
+        let mut class = head(2, "Cell", &["T"]);
+        list(&mut class, &["value: T"]);
+        list(&mut class, &["fn get() -> T: self.value"]);
+        class.extend([1, 0, 0, 0, 0, 0]);
+        let mut of_enum = head(3, "Opt", &["T"]);
+        list(&mut of_enum, &["None", "Some"]);
+        of_enum.extend([1, 0, 0, 0, 0, 0]);
+        of_enum.extend([2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+        of_enum.extend([2, 0, 0, 0, 0, 1]);
+        list(&mut of_enum, &["T"]);
+        list(&mut of_enum, &[""]);
+        of_enum.extend([2, 0, 0, 0]);
+        of_enum.extend([0; 16]);
+        of_enum.extend([2, 0, 0, 0, 0, 0]);
+        of_enum.extend([0; 10]);
+        let mut of_trait = head(4, "Show", &[]);
+        list(&mut of_trait, &["fn show()"]);
+        of_trait.push(0);
+        out.extend([function, of_struct, class, of_enum, of_trait].concat());
+        out
+    }
+
+    #[test]
+    fn function_record_of_the_documentation_is_read() {
+        let templates = Templates::parse(ID, 0).unwrap();
+        assert_eq!(templates.container, Container::Records { version: 2 });
+        let all: Vec<Template<'_>> = templates.iter().map(Result::unwrap).collect();
+        assert_eq!((all.len(), all[0].name, all[0].params), (1, &b"id"[..], 1));
+        let record = TemplateRecord::parse(TemplateKind::Function, all[0].body).unwrap();
+        assert_eq!(record.members.iter().collect::<Vec<_>>(), ["x: T"]);
+        assert_eq!((record.result, record.is_generic, record.original), (Some("T"), true, None));
+        assert_eq!(record.body.iter().collect::<Vec<_>>(), ["x"]);
+    }
+
+    #[test]
+    fn records_of_every_kind_are_read() {
+        let payload = every_kind();
+        let templates = Templates::parse(&payload, 0).unwrap();
+        let all: Vec<Template<'_>> = templates.iter().map(Result::unwrap).collect();
+        let names: Vec<_> = all.iter().map(|t| std::str::from_utf8(t.name).unwrap()).collect();
+        assert_eq!(names, ["id$i64", "Pair", "Cell", "Opt", "Show"]);
+        let records: Vec<_> = all
+            .iter()
+            .map(|template| TemplateRecord::parse(template.kind.unwrap(), template.body).unwrap())
+            .collect();
+        assert_eq!(records[0].original, Some("id"));
+        assert_eq!(records[0].bindings.pairs().collect::<Vec<_>>(), [("T", "i64")]);
+        assert_eq!(records[1].members.iter().collect::<Vec<_>>(), ["a: A", "b: B"]);
+        assert_eq!(records[2].body.len(), 1);
+        assert_eq!(records[3].members.iter().collect::<Vec<_>>(), ["None", "Some"]);
+        assert!(records[3].has_payloads && !records[1].has_payloads);
+        assert!(records[4].members.is_empty() && !records[4].is_generic);
+    }
+
+    #[test]
+    fn version_one_is_told_from_the_native_writer_by_content() {
+        let mut one = ID.to_vec();
+        one[4] = 1;
+        let templates = Templates::parse(&one, 0).unwrap();
+        assert_eq!(templates.container, Container::Records { version: 1 });
+        let native = b"GTPL\x01\0\x01\0\0\0\0\x02\0\0\0id\x01";
+        let templates = Templates::parse(native, 0).unwrap();
+        assert_eq!(templates.container, Container::Gtpl { constrained: false });
+    }
+
+    #[test]
+    fn bad_record_of_version_two_is_an_error_with_its_place() {
+        for (place, byte) in [(11, 99), (17, 2), (18, 0xff), (50, 2), (51, 9)] {
+            let mut bad = ID.to_vec();
+            bad[place] = byte;
+            let error = Templates::parse(&bad, 0x100).unwrap_err();
+            let expected = "template 0: not a record of the Simple compiler, at offset 0x10a";
+            assert_eq!(std::format!("{error}"), expected, "{place}");
+        }
+        let longer = [ID, b"!"].concat();
+        assert!(Templates::parse(&longer, 0).is_err());
+        let mut enums = every_kind();
+        let marker = enums.windows(4).position(|bytes| bytes == b"ENV2").unwrap();
+        enums[marker] = b'F';
+        let error = Templates::parse(&enums, 0).unwrap_err();
+        assert!(std::format!("{error}").starts_with("template 3: not a record"), "{error}");
+    }
+
+    #[test]
+    fn damaged_records_never_panic() {
+        let all = every_kind();
+        for payload in [ID, &all] {
+            let walk = |payload: &[u8]| {
+                let Ok(templates) = Templates::parse(payload, 0) else { return };
+                for template in templates.iter().flatten() {
+                    let record =
+                        template.kind.and_then(|k| TemplateRecord::parse(k, template.body));
+                    let Some(record) = record else { continue };
+                    assert_eq!(record.body.iter().count(), record.body.len());
+                    assert_eq!(record.bindings.pairs().count() * 2, record.bindings.len());
+                }
+            };
+            cut(payload).for_each(walk);
+            flipped(payload).for_each(|(_, damaged)| walk(&damaged));
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Instances that no note lists: a symbol is read as a template and type arguments.
+//!
+//! `pick$i64` and `fn$pick$i64` are the same instance. So is a spelling of the Simple compiler, such as `pick$str` for
+//! `pick$text`. Its older spelling `pick$Int` means the one instance of `pick` for an integer type that exists or is listed.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::environment::FUNCTION;
+use super::{Instance, JitInstantiator, State};
+use crate::alloc_util::{try_collect, try_concat, try_copy_bytes, try_copy_str, try_push};
+use crate::link::{Name, ShortName};
+use crate::templates::error::{InstantiateError, InstantiateErrorKind, Result};
+use crate::types::{Type, demangle, demangle_foreign, is_alias, is_alias_of, mangle, mangle_plain};
+
+/// An instance that a symbol stands for.
+pub(super) struct DerivedInstance {
+    /// The symbol under which it exists, is listed, or will be made.
+    symbol: Vec<u8>,
+    template: String,
+    arguments: Vec<Type>,
+}
+
+impl JitInstantiator {
+    /// The instance of the template `name` for `types`, which need not be listed. Compiles it if it does not exist.
+    ///
+    /// # Errors
+    /// [`InstantiateError`]. [`InstantiateError::NotFound`] names the template if no loaded module has it.
+    pub fn resolve_generic(&self, name: &str, types: &[Type]) -> Result<Instance> {
+        let has_template = self.parameters_of(name.as_bytes()).is_some();
+        if !self.config.enabled || !has_template {
+            return Err(InstantiateError::not_found(name.as_bytes()));
+        }
+        let arguments = try_clone_all(types)?;
+        let found = self.known_or_new(b"", try_copy_str(name)?, arguments)?;
+        let found = found.ok_or_else(|| InstantiateError::not_found(name.as_bytes()))?;
+        self.instantiate_derived(found)
+    }
+
+    /// The instance that `symbol` stands for, compiled if it does not exist; `None` if no template fits.
+    pub(super) fn derive(&self, symbol: &[u8]) -> Result<Option<Instance>> {
+        let Some(derived) = self.find_derived(symbol)? else { return Ok(None) };
+        self.instantiate_derived(derived).map(Some)
+    }
+
+    /// Whether a template fits `symbol`, which is not an instance yet.
+    pub(super) fn can_derive(&self, symbol: &[u8]) -> bool {
+        self.instances.find(symbol).is_none() && matches!(self.find_derived(symbol), Ok(Some(_)))
+    }
+
+    fn instantiate_derived(&self, derived: DerivedInstance) -> Result<Instance> {
+        if let Some(instance) = self.instances.find(&derived.symbol) {
+            return Ok(instance);
+        }
+        let request = (derived.template.as_bytes(), &derived.arguments[..]);
+        let instance = self.instantiate(&derived.symbol, Some(request))?;
+        let mut state = self.state();
+        // Without memory only its older spellings are not found.
+        let is_known = state.derived.iter().any(|known| known.symbol == derived.symbol);
+        if !is_known {
+            let _ = try_push(&mut state.derived, derived);
+        }
+        Ok(instance)
+    }
+
+    fn find_derived(&self, symbol: &[u8]) -> Result<Option<DerivedInstance>> {
+        let Ok(text) = core::str::from_utf8(symbol) else { return Ok(None) };
+        if self.parameters_of(symbol) == Some(Some(0)) {
+            // A specialisation, which has the name of an instance.
+            return self.known_or_new(b"", try_copy_str(text)?, Vec::new());
+        }
+        if !text.contains('$') {
+            return Ok(None);
+        }
+        let stripped = symbol.strip_prefix(FUNCTION).and_then(|rest| str::from_utf8(rest).ok());
+        let readings = [stripped.map(|rest| (FUNCTION, rest)), Some((&b""[..], text))];
+        for (prefix, text) in readings.into_iter().flatten() {
+            let Some((template, arguments)) = self.parse(text)? else { continue };
+            if arguments.iter().any(is_alias)
+                && let Some(found) = self.find_alias(symbol, &template, &arguments)?
+            {
+                return Ok(Some(found));
+            }
+            return self.known_or_new(prefix, template, arguments);
+        }
+        Ok(None)
+    }
+
+    /// A loaded template and type arguments for it.
+    fn parse(&self, symbol: &str) -> Result<Option<(String, Vec<Type>)>> {
+        if let Some((template, arguments)) = demangle(symbol)?
+            && let Some(parameters) = self.parameters_of(template.as_bytes())
+            && parameters.is_none_or(|count| usize::from(count) == arguments.len())
+        {
+            return Ok(Some((template, arguments)));
+        }
+        let Some((template, arguments)) = symbol.rsplit_once('$') else { return Ok(None) };
+        let Some(Some(count)) = self.parameters_of(template.as_bytes()) else { return Ok(None) };
+        let arguments = demangle_foreign(arguments, count.into())?;
+        let template = try_copy_str(template)?;
+        Ok(arguments.map(|arguments| (template, arguments)))
+    }
+
+    /// The number of type parameters of a loaded template whose instances need not be listed, if its container states
+    /// it.
+    fn parameters_of(&self, template: &[u8]) -> Option<Option<u8>> {
+        let state = self.state();
+        state.modules.modules.iter().find_map(|module| {
+            let found = module.template(template)?;
+            self.compiler(found.body)?.is_generic().then_some(found.parameters)
+        })
+    }
+
+    /// The instance under the name by which it exists or is listed, or else under the usual one.
+    fn known_or_new(
+        &self,
+        prefix: &[u8],
+        template: String,
+        arguments: Vec<Type>,
+    ) -> Result<Option<DerivedInstance>> {
+        if arguments.is_empty() {
+            let symbol = try_copy_bytes(template.as_bytes())?.into_vec();
+            return Ok(Some(DerivedInstance { symbol, template, arguments }));
+        }
+        let Some(usual) = mangle(&template, &arguments)? else { return Ok(None) };
+        let plain = mangle_plain(&template, &arguments)?.filter(|plain| *plain != usual);
+        let mut symbol = try_concat(&[prefix, usual.as_bytes()])?;
+        let state = self.state();
+        'known: for name in [Some(&usual), plain.as_ref()].into_iter().flatten() {
+            for prefix in [FUNCTION, b""] {
+                let known = try_concat(&[prefix, name.as_bytes()])?;
+                if self.instances.find(&known).is_some() || state.modules.is_possible(&known) {
+                    symbol = known;
+                    break 'known;
+                }
+            }
+        }
+        Ok(Some(DerivedInstance { symbol: symbol.into(), template, arguments }))
+    }
+
+    /// The one instance of the template whose arguments the older spelling `arguments` means.
+    fn find_alias(
+        &self,
+        symbol: &[u8],
+        template: &str,
+        arguments: &[Type],
+    ) -> Result<Option<DerivedInstance>> {
+        let state = self.state();
+        let mut found: Option<DerivedInstance> = None;
+        let mut add = |instance: DerivedInstance| match &found {
+            Some(other) if other.arguments != instance.arguments => {
+                let kind = InstantiateErrorKind::AmbiguousAlias {
+                    one: ShortName::new(&other.symbol),
+                    other: ShortName::new(&instance.symbol),
+                };
+                Err(InstantiateError::failed(Name::new(symbol)?, None, kind))
+            }
+            Some(_) => Ok(()),
+            None => {
+                found = Some(instance);
+                Ok(())
+            }
+        };
+        let means = |types: &[Type]| {
+            let pairs = || arguments.iter().zip(types);
+            types.len() == arguments.len() && pairs().all(|(alias, ty)| is_alias_of(alias, ty))
+        };
+        for (symbol, of, types) in listed(&state) {
+            // Malformed arguments are reported when the row itself is used.
+            if of == template
+                && let Ok(types) = Type::parse_arguments(types)
+                && means(&types)
+            {
+                let symbol = try_copy_bytes(symbol.as_bytes())?.into_vec();
+                add(DerivedInstance { symbol, template: try_copy_str(of)?, arguments: types })?;
+            }
+        }
+        for known in &state.derived {
+            if known.template == template && means(&known.arguments) {
+                add(known.try_clone()?)?;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The symbol, template and type arguments of the rows of all modules.
+fn listed(state: &State) -> impl Iterator<Item = (&str, &str, &str)> {
+    state.modules.modules.iter().flat_map(|module| {
+        let rows = module.rows.iter().chain(&module.lost_rows);
+        rows.map(|row| {
+            (module.text(row.symbol), module.text(row.template), module.text(row.arguments))
+        })
+    })
+}
+
+impl DerivedInstance {
+    fn try_clone(&self) -> Result<Self> {
+        Ok(Self {
+            symbol: try_collect(self.symbol.iter().copied())?,
+            template: try_copy_str(&self.template)?,
+            arguments: try_clone_all(&self.arguments)?,
+        })
+    }
+}
+
+fn try_clone_all(types: &[Type]) -> Result<Vec<Type>> {
+    let mut copies = Vec::new();
+    for ty in types {
+        try_push(&mut copies, ty.try_clone()?)?;
+    }
+    Ok(copies)
+}

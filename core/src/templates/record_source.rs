@@ -1,0 +1,191 @@
+//! The source text of a function whose parts are texts in a [record](TemplateRecord) of the Simple compiler.
+//!
+//! The texts of a body become a block. They may be statements or lines; the compiler's sources do not define how
+//! they are indented, so two readings are tried in turn.
+
+use alloc::string::String;
+use core::fmt::Write;
+
+use hashbrown::{DefaultHashBuilder, HashMap};
+
+use crate::alloc_util::{AllocError, TryWriter, try_push_str};
+use crate::format::template::{Container, TemplateKind, Templates};
+use crate::format::template_record::{TemplateRecord, Texts};
+
+/// How the lines of a body are indented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Indentation {
+    /// All lines relative to the least indented one.
+    Common,
+    /// The first line of each text has the indentation of the body; the others are relative to the least indented one
+    /// of the text. That is a statement cut out of its file.
+    Statements,
+}
+
+impl Indentation {
+    pub(super) const ALL: [Self; 2] = [Self::Common, Self::Statements];
+}
+
+/// The indentation of the lines of a block, in spaces.
+const BLOCK: &str = "    ";
+
+/// The name that the function gets: that of the record, or of the template that it is a specialisation of, if it is an
+/// identifier.
+pub(super) fn function_name<'d>(record: &TemplateRecord<'d>) -> &'d str {
+    let names = [Some(record.name), record.original];
+    names.into_iter().flatten().find(|name| is_identifier(name)).unwrap_or("instance")
+}
+
+fn is_identifier(name: &str) -> bool {
+    let starts = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    starts && name.bytes().all(is_word)
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// The source of the function of `record`, behind the declarations of `section` that it refers to.
+pub(super) fn text(
+    record: &TemplateRecord<'_>,
+    name: &str,
+    indentation: Indentation,
+    section: &[u8],
+) -> Result<String, AllocError> {
+    let mut text = String::new();
+    for (parameter, ty) in record.bindings.pairs() {
+        writeln!(TryWriter(&mut text), "type {parameter} = {ty}").map_err(|_| AllocError)?;
+    }
+    put_function(&mut text, record, name, indentation)?;
+    add_declarations(&mut text, record.name, section, indentation)?;
+    Ok(text)
+}
+
+fn put_function(
+    out: &mut String,
+    record: &TemplateRecord<'_>,
+    name: &str,
+    indentation: Indentation,
+) -> Result<(), AllocError> {
+    try_push_str(out, "fn ")?;
+    put_head(out, name, record.type_params)?;
+    try_push_str(out, "(")?;
+    put_list(out, record.members)?;
+    try_push_str(out, ")")?;
+    if let Some(result) = record.result {
+        try_push_str(out, " -> ")?;
+        try_push_str(out, result)?;
+    }
+    try_push_str(out, ":\n")?;
+    put_block(out, record.body, indentation)
+}
+
+/// A name with its type parameters.
+fn put_head(out: &mut String, name: &str, type_params: Texts<'_>) -> Result<(), AllocError> {
+    try_push_str(out, name)?;
+    if !type_params.is_empty() {
+        try_push_str(out, "<")?;
+        put_list(out, type_params)?;
+        try_push_str(out, ">")?;
+    }
+    Ok(())
+}
+
+fn put_list(out: &mut String, texts: Texts<'_>) -> Result<(), AllocError> {
+    for (index, text) in texts.iter().enumerate() {
+        try_push_str(out, if index == 0 { "" } else { ", " })?;
+        try_push_str(out, text)?;
+    }
+    Ok(())
+}
+
+/// The lines of all texts, indented as a block.
+fn put_block(
+    out: &mut String,
+    texts: Texts<'_>,
+    indentation: Indentation,
+) -> Result<(), AllocError> {
+    let common = least_indentation(texts.iter().flat_map(str::lines));
+    for text in texts.iter() {
+        let own = least_indentation(text.lines().skip(1));
+        for (index, line) in text.lines().enumerate() {
+            let cut = match (indentation, index) {
+                (Indentation::Common, _) => common,
+                (Indentation::Statements, 0) => line.len() - line.trim_start().len(),
+                (Indentation::Statements, _) => own,
+            };
+            try_push_str(out, BLOCK)?;
+            // A blank line may be shorter.
+            try_push_str(out, line.get(cut..).unwrap_or(""))?;
+            try_push_str(out, "\n")?;
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of white space before the least indented line that is not blank.
+fn least_indentation<'t>(lines: impl Iterator<Item = &'t str>) -> usize {
+    let indented = lines.filter(|line| !line.trim().is_empty());
+    indented.map(|line| line.len() - line.trim_start().len()).min().unwrap_or(0)
+}
+
+/// Adds the declarations of the section whose names occur in the text, and those that they refer to.
+fn add_declarations(
+    text: &mut String,
+    own: &str,
+    section: &[u8],
+    indentation: Indentation,
+) -> Result<(), AllocError> {
+    let Ok(templates) = Templates::parse(section, 0) else { return Ok(()) };
+    if !matches!(templates.container, Container::Records { .. }) {
+        return Ok(());
+    }
+    let mut declarations: HashMap<&str, (TemplateKind, TemplateRecord<'_>), DefaultHashBuilder> =
+        HashMap::default();
+    for template in templates.iter().flatten() {
+        let Some(kind) = template.kind else { continue };
+        let Some(record) = TemplateRecord::parse(kind, template.body) else { continue };
+        if record.name != own {
+            declarations.try_reserve(1).map_err(|_| AllocError)?;
+            // The first of a name wins.
+            declarations.entry(record.name).or_insert((kind, record));
+        }
+    }
+    let mut at = 0;
+    while let Some(word) = next_word(text, &mut at) {
+        if let Some((kind, record)) = declarations.remove(word) {
+            put_declaration(text, kind, &record, indentation)?;
+        }
+    }
+    Ok(())
+}
+
+/// The next word of the text from `at`, which moves behind it.
+fn next_word<'t>(text: &'t str, at: &mut usize) -> Option<&'t str> {
+    let bytes = text.as_bytes().get(*at..)?;
+    let start = bytes.iter().position(|&byte| is_word(byte))?;
+    let rest = bytes.get(start..)?;
+    let len = rest.iter().position(|&byte| !is_word(byte)).unwrap_or(rest.len());
+    let start = at.saturating_add(start);
+    *at = start.saturating_add(len);
+    text.get(start..*at)
+}
+
+/// A declaration as source. The front end has no classes and traits, and a record does not spell payloads of variants.
+fn put_declaration(
+    out: &mut String,
+    kind: TemplateKind,
+    record: &TemplateRecord<'_>,
+    indentation: Indentation,
+) -> Result<(), AllocError> {
+    let word = match kind {
+        TemplateKind::Function => return put_function(out, record, record.name, indentation),
+        TemplateKind::Struct => "struct ",
+        TemplateKind::Enum if !record.has_payloads => "enum ",
+        _ => return Ok(()),
+    };
+    try_push_str(out, word)?;
+    put_head(out, record.name, record.type_params)?;
+    try_push_str(out, ":\n")?;
+    put_block(out, record.members, Indentation::Common)
+}

@@ -1,0 +1,358 @@
+//! Templates in source text: records of the Simple compiler, and those that `smf compile` writes.
+
+use smf_core::format::template::{Container, Template, TemplateKind};
+use smf_core::format::write::note::NewPossible;
+use smf_core::format::write::{NewTemplates, write_templates};
+use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::source::{Mode, SourceFile, compile};
+use smf_core::templates::{
+    Instance, IrBodies, JitConfig, JitInstantiator, JitStats, encode_source,
+};
+use smf_core::trap::{CallArg, TrapError, call_values};
+use smf_core::types::Type;
+
+/// A record as the Simple compiler writes it.
+#[derive(Clone)]
+struct Record(TemplateKind, String, Vec<u8>);
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.extend((text.len() as u32).to_le_bytes());
+    out.extend(text.bytes());
+}
+
+fn list(out: &mut Vec<u8>, texts: &[&str]) {
+    out.extend((texts.len() as u32).to_le_bytes());
+    texts.iter().for_each(|entry| text(out, entry));
+}
+
+fn head(name: &str, type_params: &[&str]) -> Vec<u8> {
+    let mut out = Vec::new();
+    text(&mut out, name);
+    out.push(type_params.len() as u8);
+    type_params.iter().for_each(|entry| text(&mut out, entry));
+    out
+}
+
+fn function(
+    name: &str,
+    type_params: &[&str],
+    params: &[&str],
+    result: &str,
+    body: &[&str],
+) -> Record {
+    let mut out = head(name, type_params);
+    list(&mut out, params);
+    match result {
+        "" => out.push(0),
+        result => {
+            out.push(1);
+            text(&mut out, result);
+        }
+    }
+    list(&mut out, body);
+    out.extend([1, 0, 0, 0, 0, 0]);
+    Record(TemplateKind::Function, name.to_owned(), out)
+}
+
+fn structure(name: &str, type_params: &[&str], fields: &[&str]) -> Record {
+    let mut out = head(name, type_params);
+    list(&mut out, fields);
+    out.extend([1, 0, 0, 0, 0, 0]);
+    Record(TemplateKind::Struct, name.to_owned(), out)
+}
+
+/// A specialisation: no type parameters of its own, and a binding.
+fn specialisation(name: &str, original: &str, binding: [&str; 2], body: &str) -> Record {
+    let mut out = head(name, &[]);
+    list(&mut out, &["x: T"]);
+    out.push(1);
+    text(&mut out, "T");
+    list(&mut out, &[body]);
+    out.extend([0, 1]);
+    text(&mut out, original);
+    out.extend([1, 0, 0, 0]);
+    binding.iter().for_each(|part| text(&mut out, part));
+    Record(TemplateKind::Function, name.to_owned(), out)
+}
+
+fn module(version: u8, records: &[Record], rows: &[[&str; 3]]) -> Vec<u8> {
+    let mut templates = Vec::new();
+    for Record(kind, name, body) in records {
+        let (kind, name) = (Some(*kind), name.as_bytes());
+        // The name and the number of parameters are read from the record.
+        templates.push(Template { name, kind, params: 0, constraints: Default::default(), body });
+    }
+    let container = Container::Records { version };
+    write(&NewTemplates { container, templates: &templates }, rows)
+}
+
+fn write(templates: &NewTemplates<'_>, rows: &[[&str; 3]]) -> Vec<u8> {
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|[template, type_args, mangled_name]| NewPossible {
+            template,
+            type_args,
+            mangled_name,
+        })
+        .collect();
+    write_templates(templates, &rows).unwrap()
+}
+
+fn jit_with(config: JitConfig, module: &[u8]) -> JitInstantiator {
+    let jit = JitInstantiator::new(config, CodeMemory::default()).unwrap();
+    jit.load_smf_bytes(b"max.smf", module).unwrap();
+    jit
+}
+
+fn jit(module: &[u8]) -> JitInstantiator {
+    jit_with(JitConfig::default(), module)
+}
+
+fn instance(jit: &JitInstantiator, symbol: &str) -> Instance {
+    jit.try_jit_instantiate(symbol.as_bytes()).unwrap_or_else(|error| panic!("{symbol}: {error}"))
+}
+
+fn error(jit: &JitInstantiator, symbol: &str) -> String {
+    jit.try_jit_instantiate(symbol.as_bytes()).unwrap_err().to_string()
+}
+
+fn run(instance: &Instance, arguments: &[i64]) -> Result<i64, TrapError> {
+    let words: Vec<_> = arguments.iter().map(|&word| CallArg::Integer(word as u64)).collect();
+    // SAFETY: tests pass the arguments that the source of the instance declares.
+    unsafe { call_values(instance.address(), &words) }.map(|result| result.integer as i64)
+}
+
+fn run_floats(instance: &Instance, arguments: &[f64]) -> f64 {
+    let words: Vec<_> = arguments.iter().map(|word| CallArg::Float(word.to_bits())).collect();
+    // SAFETY: as above.
+    let result = unsafe { call_values(instance.address(), &words) };
+    f64::from_bits(result.unwrap().float)
+}
+
+fn max() -> Record {
+    let body = ["if a > b:", "    return a", "return b"];
+    function("max", &["T"], &["a: T", "b: T"], "T", &body)
+}
+
+#[test]
+fn record_becomes_the_listed_instance() {
+    for version in [1, 2] {
+        let row = ["max", "i64", "fn$max$i64"];
+        let jit = jit(&module(version, &[max()], &[row]));
+        let instance = instance(&jit, "fn$max$i64");
+        assert_eq!(run(&instance, &[3, -4]), Ok(3));
+        assert_eq!(run(&instance, &[-3, 4]), Ok(4));
+        let note = String::from_utf8(jit.note(b"max.smf").unwrap().unwrap()).unwrap();
+        assert!(note.contains("jit_compiled") && note.contains("fn$max$i64"), "{note}");
+    }
+}
+
+#[test]
+fn body_texts_are_joined_in_either_indentation() {
+    for body in [
+        &["a"][..],
+        &["return a"],
+        &["    if a > b:", "        return a", "    return a"],
+        &["if a > b:\n    return a\nelse:\n    return a"],
+        // Statements cut out of a file.
+        &["if a > b:\n            return a\n        else:\n            return a"],
+        &["val c = a", "if c > b:\n            return c\n        else:\n            return c", ""],
+    ] {
+        let record = function("first", &["T"], &["a: T", "b: T"], "T", body);
+        let jit = jit(&module(2, &[record], &[]));
+        assert_eq!(run(&instance(&jit, "first$i64"), &[5, 6]), Ok(5), "{body:?}");
+    }
+}
+
+#[test]
+fn unlisted_symbol_in_any_spelling_is_one_instance() {
+    let first = function("first", &["T"], &["a: T"], "T", &["a"]);
+    let length = function("length", &["T"], &["items: [T]"], "i64", &["items.len()"]);
+    let jit = jit(&module(2, &[max(), first, length], &[]));
+    assert!(jit.can_jit_instantiate(b"max$f64") && !jit.can_jit_instantiate(b"min$f64"));
+    let maximum = instance(&jit, "max$f64");
+    assert_eq!(run_floats(&maximum, &[1.5, 2.5]), 2.5);
+    assert!(!jit.can_jit_instantiate(b"max$f64"));
+    assert_eq!(instance(&jit, "fn$max$f64").address(), maximum.address());
+    assert_eq!(jit.resolve_generic("max", &[Type::F64]).unwrap().address(), maximum.address());
+    // The older spelling of the Simple compiler, while it is unique.
+    assert_eq!(instance(&jit, "max$Float").address(), maximum.address());
+    let int = instance(&jit, "max$i32");
+    assert_eq!(instance(&jit, "fn$max$Int").address(), int.address());
+    instance(&jit, "max$u8");
+    let found = error(&jit, "max$Int");
+    assert!(found.contains("the symbol may mean `max$i32` or `max$u8`"), "{found}");
+    // Its current spelling.
+    assert_eq!(instance(&jit, "length$arr_i64").symbol(), b"length$.ai64");
+    assert_eq!(error(&jit, "min$f64"), "no module lists an instance `min$f64`");
+    assert_eq!(error(&jit, "max"), "no module lists an instance `max`");
+    assert_eq!(error(&jit, "max$"), "no module lists an instance `max$`");
+    let missing = jit.resolve_generic("min", &[Type::F64]).unwrap_err().to_string();
+    assert_eq!(missing, "no module lists an instance `min`");
+    let count = jit.resolve_generic("max", &[Type::F64, Type::F64]).unwrap_err().to_string();
+    assert!(count.contains("has 1 type parameters"), "{count}");
+}
+
+#[test]
+fn record_refers_to_other_records() {
+    let pair = structure("Pair", &["A", "B"], &["a: A", "b: B"]);
+    let unused = function("broken", &["T"], &["a: T"], "T", &["not Simple at all ("]);
+    let sum =
+        function("sum", &["T"], &["a: T", "b: T"], "T", &["val p = Pair(a: a, b: b)", "p.a + p.b"]);
+    let twice = function("twice", &["T"], &["a: T"], "T", &["sum(a, a)"]);
+    let jit = jit(&module(2, &[sum, twice, pair, unused], &[]));
+    assert_eq!(run(&instance(&jit, "twice$i64"), &[21]), Ok(42));
+    assert_eq!(run_floats(&instance(&jit, "sum$f64"), &[0.5, 0.25]), 0.75);
+    let found = error(&jit, "Pair$i64_i64");
+    assert!(found.contains("it is a struct, which has no code"), "{found}");
+    let found = error(&jit, "broken$i64");
+    assert!(found.contains("`not Simple at all (`"), "{found}");
+}
+
+#[test]
+fn structs_in_a_signature_are_passed_by_address() {
+    let point = structure("Point", &[], &["x: i64", "y: i64"]);
+    let swap =
+        function("pick", &["T"], &["first: bool", "a: T", "b: T"], "T", &["if first: a else: b"]);
+    let user = function("dist", &["T"], &["p: Point", "scale: T"], "T", &["p.x * scale + p.y"]);
+    let jit = jit(&module(2, &[swap, user, point], &[]));
+    let dist = instance(&jit, "dist$i64");
+    let point = [3i64, 4];
+    assert_eq!(run(&dist, &[point.as_ptr().expose_provenance() as i64, 10]), Ok(34));
+    let signature = IrBodies::signature(&dist).unwrap();
+    assert_eq!(signature.0.len(), 2);
+    // `pick` is generic in a type that its record does not name.
+    let found = error(&jit, "pick$Point");
+    assert!(found.contains("type `Point` not found"), "{found}");
+}
+
+#[test]
+fn specialisation_is_compiled_with_its_bindings() {
+    let record = specialisation("same$i64", "same", ["T", "i64"], "x + 1");
+    let jit = jit(&module(2, &[record], &[]));
+    assert_eq!(run(&jit.resolve_generic("same$i64", &[]).unwrap(), &[4]), Ok(5));
+    assert_eq!(run(&instance(&jit, "same$i64"), &[4]), Ok(5));
+}
+
+#[test]
+fn trap_of_an_instance_is_an_error_of_the_call() {
+    let divide = function("div", &["T"], &["a: T", "b: T"], "T", &["a / b"]);
+    let jit = jit(&module(2, &[divide], &[]));
+    let instance = instance(&jit, "div$i64");
+    assert_eq!(run(&instance, &[7, 2]), Ok(3));
+    assert!(matches!(run(&instance, &[7, 0]), Err(TrapError::Trap(trap)) if trap.code == 1));
+}
+
+#[test]
+fn what_does_not_compile_is_quoted() {
+    for (record, expected) in [
+        (function("f", &["T"], &["a: T"], "T", &["return b"]), "`return b`: name `b` not found"),
+        (function("f", &["T"], &["a"], "T", &["a"]), "`fn f<T>(a) -> T:`: "),
+        (function("f", &["T"], &["a: T"], "T", &[]), "its record has no body"),
+        (function("f", &["T"], &["a: T"], "T", &["while"]), "`while`: "),
+        (function("f", &["T"], &["a: Missing"], "T", &["a"]), "type `Missing` not found"),
+    ] {
+        let jit = jit(&module(2, &[record], &[]));
+        let found = error(&jit, "f$i64");
+        assert!(found.contains(expected), "{found}");
+        assert_eq!(jit.stats().failed_count, 1);
+    }
+}
+
+/// A module as `smf compile` writes the templates of `text`.
+fn compiled(text: &str, rows: &[[&str; 3]]) -> Vec<u8> {
+    let file = SourceFile { name: "max.spl", module: "max", text };
+    let compiled = compile(&[file], Mode::Compile).unwrap();
+    let unit = compiled.unit.unwrap_or_else(|| panic!("{}", compiled.diagnostics[0]));
+    let bodies: Vec<_> = unit.templates.iter().map(|one| encode_source(one).unwrap()).collect();
+    let templates: Vec<_> = unit
+        .templates
+        .iter()
+        .zip(&bodies)
+        .map(|(template, body)| Template {
+            name: template.name.as_bytes(),
+            kind: Some(TemplateKind::Function),
+            params: template.type_params.len() as u8,
+            constraints: Default::default(),
+            body,
+        })
+        .collect();
+    let container = Container::Gtpl { constrained: false };
+    write(&NewTemplates { container, templates: &templates }, rows)
+}
+
+const SOURCE: &str = "\
+struct Point:
+    x: i64
+    y: i64
+
+fn scale() -> i64: 10
+
+fn max<T>(a: T, b: T) -> T:
+    if a > b:
+        return a
+    b
+
+fn largest<T>(a: T, b: T, c: T) -> T: max(max(a, b), c)
+
+fn pick<T>(first: bool, a: T, b: T) -> T:
+    if first:
+        return a
+    b
+
+fn scaled<T>(a: T) -> i64: scale() + 1
+";
+
+#[test]
+fn source_template_becomes_an_instance_of_scalars_and_structs() {
+    let jit = jit(&compiled(SOURCE, &[["max", "i64", "fn$max$i64"]]));
+    assert_eq!(run(&instance(&jit, "fn$max$i64"), &[3, 9]), Ok(9));
+    assert_eq!(run_floats(&instance(&jit, "max$f64"), &[3.0, 2.0]), 3.0);
+    assert_eq!(run(&instance(&jit, "largest$i64"), &[3, 9, 4]), Ok(9));
+    let pick = instance(&jit, "pick$Point");
+    let (one, two, mut result) = ([1i64, 2], [3i64, 4], [0i64; 2]);
+    let address = |point: &[i64; 2]| point.as_ptr().expose_provenance() as i64;
+    let out = result.as_mut_ptr().expose_provenance() as i64;
+    run(&pick, &[out, 0, address(&one), address(&two)]).unwrap();
+    // SAFETY: the instance wrote the result there.
+    assert_eq!(unsafe { std::ptr::read_volatile(&raw const result) }, [3, 4]);
+    let found = error(&jit, "scaled$i64");
+    assert!(found.contains("undefined symbol `scale`"), "{found}");
+    let found = error(&jit, "max$Point");
+    assert!(found.contains("cannot instantiate `max$Point`: `if a > b:`"), "{found}");
+}
+
+#[test]
+fn limits_are_errors_with_name_limit_and_value() {
+    let file = compiled(SOURCE, &[]);
+    let base = JitConfig::default();
+    let jit = jit_with(JitConfig { max_module_instances: 2, ..base }, &file);
+    instance(&jit, "max$i64");
+    instance(&jit, "max$i32");
+    let found = error(&jit, "max$i16");
+    let limit = "Maximum number of instances of templates of `max.smf` (2) exceeded";
+    assert!(found.ends_with(limit), "{found}");
+    let jit = jit_with(JitConfig { max_code: 8, ..base }, &file);
+    let found = error(&jit, "max$i64");
+    assert!(found.contains("its code has ") && found.ends_with("the limit is 8"), "{found}");
+    let jit = jit_with(base, &file);
+    let found = error(&jit, &format!("max${}i64", ".a".repeat(16)));
+    assert!(found.ends_with("nested 17 levels deep; the limit is 16"), "{found}");
+    let endless = compiled(
+        "struct Box<T>:\n    value: T\n\nfn grow<T>(a: T, n: i64) -> i64:\n    if n == 0:\n        return 0\n    grow(Box(value: a), n - 1)\n",
+        &[],
+    );
+    let jit = jit_with(base, &endless);
+    let found = error(&jit, "grow$i64");
+    assert!(found.contains("16") || found.contains("50"), "{found}");
+}
+
+#[test]
+fn code_of_a_source_template_is_cached_in_memory_once() {
+    let jit = jit(&compiled(SOURCE, &[]));
+    let one = instance(&jit, "max$i64");
+    let two = instance(&jit, "max$i64");
+    assert_eq!(one.address(), two.address());
+    let JitStats { cached_count, failed_count, .. } = jit.stats();
+    assert_eq!((cached_count, failed_count), (1, 0));
+}

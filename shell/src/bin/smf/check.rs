@@ -1,0 +1,70 @@
+//! `smf check`: reports the errors of Simple source.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use smf_core::source::{Diagnostic, Mode, Severity, compile};
+use smf_loader::source::Program;
+
+use crate::output::{self, Failure};
+use crate::source::report;
+
+/// Checks Simple source without running it: reports errors and warnings of each file and of the modules that it uses
+///
+/// Types of parameters are required, as by `smf compile`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The files; `-` is standard input
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Print one JSON object for each error or warning, on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let mut failed = false;
+    for path in &args.files {
+        let program = match Program::read(path) {
+            Ok(program) => program,
+            Err(error) => {
+                output::report("error", &error.to_string());
+                failed = true;
+                continue;
+            }
+        };
+        let diagnostics = compile(&program.files(), Mode::Compile)?.diagnostics;
+        let is_wrong = diagnostics.iter().any(|d| d.severity == Severity::Error);
+        failed |= is_wrong;
+        if args.json {
+            let mut text = String::new();
+            for diagnostic in &diagnostics {
+                diagnostic.write_json(&mut text)?;
+                text.push('\n');
+            }
+            output::to_stdout(|out| out.write_all(text.as_bytes()))?;
+            continue;
+        }
+        report(diagnostics.iter());
+        let line = match is_wrong {
+            true => summary(&path.to_string_lossy(), &diagnostics),
+            false => format!("{}: ok\n", path.display()),
+        };
+        output::to_stdout(|out| out.write_all(line.as_bytes()))?;
+    }
+    if failed { Err(Failure::Reported) } else { Ok(()) }
+}
+
+/// The numbers of errors and warnings.
+fn summary(file: &str, diagnostics: &[Diagnostic]) -> String {
+    let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+    let warnings = diagnostics.len() - errors;
+    let plural = |count| if count == 1 { "" } else { "s" };
+    let mut line = format!("{file}: {errors} error{}", plural(errors));
+    if warnings > 0 {
+        // Writing to a string does not fail.
+        let _ = write!(line, ", {warnings} warning{}", plural(warnings));
+    }
+    line + "\n"
+}

@@ -1,0 +1,177 @@
+//! `smf eval`: the value of an expression or of statements of Simple.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use smf_core::exec::{Level, Unit};
+use smf_core::source::{Diagnostic, Mode, compile};
+use smf_loader::exec::host_functions;
+use smf_loader::source::Program;
+
+use crate::output::Failure;
+use crate::run::print;
+use crate::source::arguments::Arguments;
+use crate::source::execute::{Execution, execute};
+use crate::source::{BackendName, Executable, checked};
+
+/// Compiles and runs Simple source that is given as an argument; prints the value of its last expression
+///
+/// Lines that begin with a declaration (fn, struct, enum, impl, type, const, extern, use, ...) are declarations; all
+/// others are statements. Modules of `use` lie in the working directory.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// An expression, or statements and declarations
+    #[arg(value_name = "EXPR", allow_hyphen_values = true)]
+    text: String,
+    /// What executes it
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = BackendName::Native)]
+    backend: BackendName,
+    /// The optimisation level
+    #[arg(long, value_name = "LEVEL", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=3))]
+    opt: u8,
+}
+
+/// The name of diagnostics and traps for the argument.
+const FILE: &str = "<eval>";
+
+/// The function of the statements.
+const FUNCTION: &str = "__eval_main";
+
+/// The words that begin a declaration.
+const DECLARATIONS: [&str; 14] = [
+    "fn", "struct", "enum", "impl", "type", "alias", "const", "extern", "use", "import", "export",
+    "pub", "static", "trait",
+];
+
+/// How much deeper than in the argument statements are.
+const INDENT: &str = "    ";
+
+/// A text whose statements are the body of a function, and the line of the argument for each of its lines.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wrapped {
+    text: String,
+    /// The line in the argument, from 1, and whether it is indented.
+    lines: Vec<(u32, bool)>,
+}
+
+impl Wrapped {
+    fn new(text: &str) -> Self {
+        let (mut declared, mut statements) = (Self::default(), Self::default());
+        let mut is_declaration = false;
+        for (number, line) in (1..).zip(text.lines()) {
+            let starts = !line.starts_with([' ', '\t', '#', ')', ']', '}']) && !line.is_empty();
+            if starts {
+                let word = line.split(|c: char| !c.is_alphanumeric() && c != '_').next();
+                is_declaration =
+                    word.is_some_and(|word| DECLARATIONS.contains(&word)) || line.starts_with('@');
+            }
+            match is_declaration {
+                true => declared.push("", line, number),
+                false => statements.push(INDENT, line, number),
+            }
+        }
+        if !statements.text.trim().is_empty() {
+            declared.push("", &format!("fn {FUNCTION}():"), 1);
+            declared.text += &statements.text;
+            declared.lines.extend(statements.lines);
+        }
+        declared
+    }
+
+    fn push(&mut self, indent: &str, line: &str, number: u32) {
+        self.text += indent;
+        self.text += line;
+        self.text.push('\n');
+        self.lines.push((number, !indent.is_empty()));
+    }
+
+    /// The place in the argument of a place in the text.
+    fn place(&self, line: u32, column: u32) -> (u32, u32, bool) {
+        let index = usize::try_from(line).unwrap_or(0).saturating_sub(1);
+        let last = self.lines.last().copied().unwrap_or((1, false));
+        let (line, is_indented) = self.lines.get(index).copied().unwrap_or(last);
+        let indent = if is_indented { INDENT.len() } else { 0 };
+        let shift = u32::try_from(indent).unwrap_or(0);
+        (line, column.saturating_sub(shift).max(1), is_indented)
+    }
+
+    fn corrected(&self, mut diagnostic: Diagnostic) -> Diagnostic {
+        if diagnostic.file == FILE {
+            let (line, column, is_indented) = self.place(diagnostic.line, diagnostic.column);
+            (diagnostic.line, diagnostic.column) = (line, column);
+            if is_indented && let Some(text) = diagnostic.source_line.strip_prefix(INDENT) {
+                diagnostic.source_line = text.to_owned();
+            }
+        }
+        diagnostic
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let wrapped = Wrapped::new(&args.text);
+    let program = Program::from_text(FILE, Path::new(""), wrapped.text.clone())?;
+    let mut compiled = compile(&program.files(), Mode::Manager)?;
+    let diagnostics = std::mem::take(&mut compiled.diagnostics);
+    compiled.diagnostics = diagnostics.into_iter().map(|d| wrapped.corrected(d)).collect();
+    let source = checked(compiled, false)?;
+    let unit = Unit::from_source(&source)?;
+    let Some(index) = source.find(FUNCTION) else { return Ok(ExitCode::SUCCESS) };
+    let executable = Executable { unit, source: Some(source) };
+    let execution = Execution {
+        backend: args.backend,
+        level: Level::from_number(args.opt.into()).unwrap_or_default(),
+        resolver: Arc::new(host_functions::address),
+    };
+    let executed = execute(&executable, index, &mut Arguments::default(), &execution);
+    let executed = executed.map_err(|failure| match failure {
+        Failure::Because(why) => Failure::Because(in_argument(&wrapped, &why)),
+        other => other,
+    })?;
+    let line = executed.outcome.line().map(|line| line + "\n").unwrap_or_default();
+    print(&line, false)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A message with the place in the argument, and without the name of the function around its statements.
+fn in_argument(wrapped: &Wrapped, message: &str) -> String {
+    let message = message.replace(&format!(" in function `{FUNCTION}`"), "");
+    let message = message.replace(&format!("function `{FUNCTION}`"), "the expression");
+    let Some((before, place)) = message.rsplit_once(&format!("{FILE}:")) else { return message };
+    let mut numbers = place.split(':').map(|number| number.parse::<u32>().ok());
+    match (numbers.next().flatten(), numbers.next()) {
+        (Some(line), Some(Some(column))) => {
+            let (line, column, _) = wrapped.place(line, column);
+            format!("{before}{FILE}:{line}:{column}")
+        }
+        (Some(line), _) => format!("{before}{FILE}:{}", wrapped.place(line, 1).0),
+        _ => message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_become_a_function_behind_the_declarations() {
+        let wrapped = Wrapped::new("val x = 1\nfn f(a):\n    a\n\nif x > 0:\n    f(x)\n");
+        let text =
+            "fn f(a):\n    a\n\nfn __eval_main():\n    val x = 1\n    if x > 0:\n        f(x)\n";
+        assert_eq!(wrapped.text, text);
+        assert_eq!(wrapped.place(5, 5), (1, 1, true));
+        assert_eq!(wrapped.place(7, 9), (6, 5, true));
+        assert_eq!(wrapped.place(2, 5), (3, 5, false));
+        assert_eq!(Wrapped::new("fn f(a): a").text, "fn f(a): a\n");
+        assert_eq!(Wrapped::new("").text, "");
+    }
+
+    #[test]
+    fn message_names_the_place_in_the_argument() {
+        let wrapped = Wrapped::new("1 / 0");
+        let message = "division by zero in function `__eval_main` at <eval>:2:7";
+        assert_eq!(in_argument(&wrapped, message), "division by zero at <eval>:1:3");
+        assert_eq!(in_argument(&wrapped, "trap 3 at <eval>:2"), "trap 3 at <eval>:1");
+        assert_eq!(in_argument(&wrapped, "other"), "other");
+    }
+}

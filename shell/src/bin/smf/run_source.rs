@@ -1,0 +1,167 @@
+//! `smf run` for source: compiles a program in memory and calls one of its functions.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use smf_core::exec::Level;
+use smf_core::link::Resolve;
+use smf_core::loader::LoaderOptions;
+use smf_core::source::Mode;
+use smf_loader::exec::host_functions;
+use smf_loader::files;
+use smf_loader::loader::Loader;
+use smf_loader::source::{Program, is_source};
+
+use crate::output::{self, At, Failure};
+use crate::run::{Args, format_time, host, print};
+use crate::source::execute::{Execution, Outcome, Resolver, execute};
+use crate::source::{BackendName, Executable, arguments};
+use crate::values::Returns;
+
+/// The form of a program that is compiled in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Simple source.
+    Source,
+    /// IR in text form.
+    Ir,
+}
+
+/// The form of a file; `None` for a module.
+pub(crate) fn kind(path: &Path) -> Result<Option<Kind>, Failure> {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    match extension {
+        Some("spl") => return Ok(Some(Kind::Source)),
+        Some("sir") => return Ok(Some(Kind::Ir)),
+        _ if files::is_standard_stream(path) => return Ok(None),
+        _ => {}
+    }
+    let mut start = [0; 2];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    // An error is reported by the loader.
+    if read.is_err() || start != *b"#!" {
+        return Ok(None);
+    }
+    Ok(is_source(path, &output::read(path)?).then_some(Kind::Source))
+}
+
+pub(crate) fn run(args: &Args, kind: Kind) -> Result<ExitCode, Failure> {
+    check(args)?;
+    let start = Instant::now();
+    let executable = match kind {
+        Kind::Source => Executable::compile(&Program::read(&args.file)?, Mode::Manager)?,
+        Kind::Ir => {
+            let text = output::read(&args.file)?;
+            Executable::from_ir(&args.file, str::from_utf8(&text).at(&args.file)?)?
+        }
+    };
+    let compiled = Instant::now();
+    let index = function(args, &executable)?;
+    let mut arguments = arguments::parse(&executable, index, &args.args)?;
+    let uses_host = args.host_symbols || !args.host_library.is_empty();
+    let execution = Execution {
+        backend: args.backend.unwrap_or(match args.interpret {
+            true => BackendName::Interpret,
+            false => BackendName::Native,
+        }),
+        level: args.opt.map(Into::into).and_then(Level::from_number).unwrap_or_default(),
+        resolver: resolver(args)?,
+    };
+    let executed = execute(&executable, index, &mut arguments, &execution)?;
+    let mut text = shown(args, &executed.outcome)?;
+    for array in arguments.memory.arrays.iter().filter(|array| array.is_changed()) {
+        text += &format!("{array}\n");
+    }
+    print(&text, uses_host)?;
+    if args.time {
+        let mut times = vec![("compile", compiled - start)];
+        times.extend(executed.generate.map(|generate| ("generate", generate)));
+        times.push(("call", executed.call));
+        let times: Vec<_> = times.into_iter().map(format_time).collect();
+        output::report("time", &times.join(", "));
+    }
+    let is_program = args.name.is_none() || args.exit;
+    Ok(ExitCode::from(if is_program { executed.outcome.status() } else { 0 }))
+}
+
+/// Refuses options that concern modules.
+fn check(args: &Args) -> Result<(), Failure> {
+    let options = [
+        (args.main, "--main"),
+        (args.watch, "--watch"),
+        (args.compile, "--compile"),
+        (args.no_constructors, "--no-constructors"),
+    ];
+    if let Some((_, option)) = options.into_iter().find(|(is_given, _)| *is_given) {
+        return Err(Failure::of(&args.file, format_args!("{option} does not apply to source")));
+    }
+    let is_interpreted = args.backend.is_none_or(|backend| backend == BackendName::Interpret);
+    if args.interpret && !is_interpreted {
+        return Err(Failure::of(&args.file, "--interpret contradicts --backend"));
+    }
+    Ok(())
+}
+
+/// The function to call.
+fn function(args: &Args, executable: &Executable) -> Result<usize, Failure> {
+    let name = args.name.as_ref().map_or("main".into(), |name| name.to_string_lossy());
+    let functions = executable.unit.functions();
+    let found = functions.iter().position(|function| function.name().as_bytes() == name.as_bytes());
+    found.ok_or_else(|| {
+        let why = match &args.name {
+            None => "no function `main` and no statements at the top level".to_owned(),
+            Some(_) => format!("no function `{name}`"),
+        };
+        let names = functions.iter().map(|function| function.name().as_bytes());
+        Failure::of(&args.file, why + &output::suggestions("has", names))
+    })
+}
+
+/// The lines that show a result; it must have the type that the user states.
+fn shown(args: &Args, outcome: &Outcome) -> Result<String, Failure> {
+    let is_stated = match (args.returns, outcome) {
+        (None | Some(Returns::Nothing), _) | (Some(Returns::Text), Outcome::Text(_)) => true,
+        (Some(Returns::Scalar(scalar)), Outcome::Value(value)) => value.scalar() == scalar,
+        _ => false,
+    };
+    if !is_stated {
+        let found = match outcome {
+            Outcome::Nothing => "no result".to_owned(),
+            Outcome::Text(_) => "a text as result".to_owned(),
+            Outcome::Value(value) => format!("a result of type {}", value.scalar()),
+        };
+        return Err(Failure::of(&args.file, format_args!("the function has {found}")));
+    }
+    let line = outcome.line().filter(|_| args.returns != Some(Returns::Nothing));
+    Ok(line.map(|line| line + "\n").unwrap_or_default())
+}
+
+/// Functions of the host: those that compiled source calls, those of the modules of `--with`, and of libraries.
+fn resolver(args: &Args) -> Result<Arc<Resolver>, Failure> {
+    let host = host(args)?;
+    let loader: Option<&'static Loader> = match args.with.is_empty() {
+        true => None,
+        false => {
+            // Leaked: exit handlers and threads of a module may use its code until the process ends.
+            let loader = Box::leak(Box::new(Loader::new(LoaderOptions::default())?));
+            let host = self::host(args)?;
+            let of_host =
+                move |name: &[u8]| host.resolve(name).or_else(|| host_functions::address(name));
+            loader.modules().set_host_resolver(Some(Box::new(of_host)))?;
+            for path in &args.with {
+                // SAFETY: the user names the file and trusts its initialisers as those of a program.
+                unsafe { loader.load_file(path) }?;
+            }
+            Some(loader)
+        }
+    };
+    Ok(Arc::new(move |name: &[u8]| {
+        let of_module = || Some(loader?.modules().resolve(name).ok()??.address);
+        host_functions::address(name).or_else(of_module).or_else(|| host.resolve(name))
+    }))
+}

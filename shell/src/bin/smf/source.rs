@@ -1,0 +1,79 @@
+//! What the commands for Simple source share: compilation with diagnostics, and the execution of functions.
+
+use std::io::Write;
+use std::path::Path;
+
+use smf_core::exec::Unit;
+use smf_core::source::{Compiled, Diagnostic, Mode, Severity, TranslationUnit, compile};
+use smf_loader::source::Program;
+
+use crate::output::{Failure, one_line};
+
+pub(crate) mod arguments;
+pub(crate) mod execute;
+mod interpret;
+mod stack;
+pub(crate) mod trap;
+
+/// A back end by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum BackendName {
+    /// The code generator of this program
+    Native,
+    /// The interpreter of the intermediate representation
+    Interpret,
+    /// Cranelift
+    Cranelift,
+    /// LLVM
+    Llvm,
+}
+
+/// Functions that can be executed.
+pub(crate) struct Executable {
+    pub(crate) unit: Unit,
+    /// The same functions, in the same order, with their types in Simple; `None` for functions in IR.
+    pub(crate) source: Option<TranslationUnit>,
+}
+
+impl Executable {
+    /// The functions of a program of Simple source.
+    pub(crate) fn compile(program: &Program, mode: Mode) -> Result<Self, Failure> {
+        let compiled = compile(&program.files(), mode)?;
+        let source = checked(compiled, false)?;
+        let unit = Unit::from_source(&source)?;
+        Ok(Self { unit, source: Some(source) })
+    }
+
+    /// The functions of a file of IR in text form.
+    pub(crate) fn from_ir(path: &Path, text: &str) -> Result<Self, Failure> {
+        let unit = Unit::from_text(text).map_err(|error| Failure::of(path, error))?;
+        Ok(Self { unit, source: None })
+    }
+}
+
+/// The unit of a compilation without errors; reports errors, and warnings if they are asked for.
+pub(crate) fn checked(compiled: Compiled, warnings: bool) -> Result<TranslationUnit, Failure> {
+    let shown = |diagnostic: &&Diagnostic| warnings || diagnostic.severity == Severity::Error;
+    report(compiled.diagnostics.iter().filter(shown));
+    compiled.unit.ok_or(Failure::Reported)
+}
+
+/// Writes diagnostics to standard error, with control characters of the source escaped.
+pub(crate) fn report<'d>(diagnostics: impl Iterator<Item = &'d Diagnostic>) {
+    let mut text = String::new();
+    for diagnostic in diagnostics {
+        for line in diagnostic.to_string().lines() {
+            let parts: Vec<String> = line.split('\t').map(one_line).collect();
+            text += &parts.join("\t");
+            text.push('\n');
+        }
+    }
+    // A failure to do so cannot be reported.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// A back end that this program was built without.
+fn missing_backend(name: &str) -> Failure {
+    let why = format!("back end `{name}` is not built in: build with the feature `{name}`");
+    Failure::Because(why)
+}

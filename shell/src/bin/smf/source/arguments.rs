@@ -1,0 +1,139 @@
+//! Arguments of functions by the types of their parameters.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use smf_core::exec::Value;
+use smf_core::ir::Scalar;
+use smf_core::types::Type;
+
+use super::Executable;
+use crate::args::Cli;
+use crate::output::Failure;
+use crate::values::{ArgumentMemory, Typed, typed_array, typed_number};
+
+/// The arguments of a call.
+#[derive(Default)]
+pub(crate) struct Arguments {
+    pub(crate) values: Vec<Value>,
+    pub(crate) memory: ArgumentMemory,
+}
+
+/// The arguments of function `index` from their texts. Ends the program for a text that is no value at all: wrong usage.
+pub(crate) fn parse(
+    executable: &Executable,
+    index: usize,
+    texts: &[OsString],
+) -> Result<Arguments, Failure> {
+    let Some(function) = executable.unit.functions().get(index) else {
+        return Ok(Arguments::default());
+    };
+    let definition = executable.source.as_ref().and_then(|unit| unit.functions.get(index));
+    let types = match definition {
+        Some(definition) => definition.params.clone(),
+        None => function.params().iter().map(|&scalar| of_scalar(scalar)).collect(),
+    };
+    let (given, taken) = (texts.len(), types.len());
+    if given != taken {
+        let name = function.name();
+        let plural = if taken == 1 { "" } else { "s" };
+        let verb = if given == 1 { "is" } else { "are" };
+        let why =
+            format!("function `{name}` takes {taken} argument{plural}, and {given} {verb} given");
+        return Err(Failure::Because(why));
+    }
+    let mut arguments = Arguments::default();
+    for (number, (text, ty)) in (1..).zip(texts.iter().zip(&types)) {
+        if let Err(why) = arguments.add(text, ty) {
+            let name = definition.and_then(|d| d.param_names.get(number - 1));
+            let name = name.map(|name| format!(" `{name}`")).unwrap_or_default();
+            let why = format!("argument {number}{name}: {why}");
+            Cli::command().error(ErrorKind::ValueValidation, why).exit();
+        }
+    }
+    Ok(arguments)
+}
+
+fn of_scalar(scalar: Scalar) -> Type {
+    match scalar {
+        Scalar::Pointer => Type::Pointer,
+        // The name of a scalar is that of a type.
+        scalar => Type::from_word(scalar.name()).unwrap_or(Type::I64),
+    }
+}
+
+/// The scalar of a type of numbers or bools.
+pub(crate) fn scalar_of(ty: &Type) -> Option<Scalar> {
+    match ty {
+        Type::Int { .. } | Type::Float { .. } | Type::Bool => Scalar::from_name(&ty.to_string()),
+        _ => None,
+    }
+}
+
+impl Arguments {
+    fn add(&mut self, text: &OsStr, ty: &Type) -> Result<(), String> {
+        let text = text.to_str().ok_or("not UTF-8")?;
+        if let Some(scalar) = scalar_of(ty) {
+            self.values.push(Value::new(scalar, typed_number(text, scalar)?));
+            return Ok(());
+        }
+        match ty {
+            Type::Text => {
+                let text = text.strip_prefix("str:").unwrap_or(text);
+                let address = self.memory.add_text(text);
+                self.pair(address, text.len());
+            }
+            Type::Array(element) => {
+                let scalar = scalar_of(element).ok_or_else(|| no_form(ty))?;
+                let (address, count) = self.memory.add_array(typed_array(text, scalar)?);
+                self.pair(address, count);
+            }
+            Type::Named { name, args } => {
+                let length = name.strip_prefix("array_").and_then(|n| n.parse::<usize>().ok());
+                let (Some(length), [element]) = (length, &**args) else { return Err(no_form(ty)) };
+                let scalar = scalar_of(element).ok_or_else(|| no_form(ty))?;
+                let (address, count) = self.memory.add_array(typed_array(text, scalar)?);
+                if count != length {
+                    return Err(format!("the array has {length} elements, and {count} are given"));
+                }
+                self.values.push(Value::new(Scalar::Pointer, address));
+            }
+            Type::Pointer => {
+                let word = match Typed::parse(text)? {
+                    Typed::Array(array) => self.memory.add_array(array).0,
+                    Typed::Text(text) => self.memory.add_c_text(text)?,
+                    Typed::Number(_, bits) => bits,
+                };
+                self.values.push(Value::new(Scalar::Pointer, word));
+            }
+            _ => return Err(no_form(ty)),
+        }
+        Ok(())
+    }
+
+    fn pair(&mut self, address: u64, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.values.extend([Value::new(Scalar::Pointer, address), count.into()]);
+    }
+}
+
+fn no_form(ty: &Type) -> String {
+    format!("a value of type `{}` cannot be given on the command line", type_name(ty))
+}
+
+/// A type as it is written in source.
+pub(crate) fn type_name(ty: &Type) -> String {
+    let list = |types: &[Type]| types.iter().map(type_name).collect::<Vec<_>>().join(", ");
+    match ty {
+        Type::Array(element) => format!("[{}]", type_name(element)),
+        Type::Tuple(parts) => format!("({})", list(parts)),
+        Type::Named { name, args } => match (name.strip_prefix("array_"), &**args) {
+            (Some(length), [element]) => format!("[{}; {length}]", type_name(element)),
+            (_, []) => name.to_string(),
+            _ => format!("{name}<{}>", list(args)),
+        },
+        Type::Function { args, result } => format!("fn({}) -> {}", list(args), type_name(result)),
+        ty => ty.to_string(),
+    }
+}

@@ -1,0 +1,214 @@
+//! The execution of a function by a back end.
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use smf_core::exec::{Backend, Level, Manager, ManagerError, ManagerOptions, NativeBackend, Value};
+use smf_core::types::Type;
+use smf_loader::call;
+use smf_loader::exec::host_functions;
+
+use super::arguments::{Arguments, scalar_of, type_name};
+use super::interpret::interpret;
+use super::stack::on_large_stack;
+use super::trap::{self, At};
+use super::{BackendName, Executable, missing_backend};
+use crate::output::Failure;
+
+/// The addresses of functions of the host.
+pub(crate) type Resolver = dyn Fn(&[u8]) -> Option<u64> + Send + Sync;
+
+/// How a function is executed.
+pub(crate) struct Execution {
+    pub(crate) backend: BackendName,
+    pub(crate) level: Level,
+    pub(crate) resolver: Arc<Resolver>,
+}
+
+/// What a function returned.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Nothing,
+    Value(Value),
+    Text(String),
+}
+
+impl Outcome {
+    /// The line that shows it, without its end.
+    pub(crate) fn line(&self) -> Option<String> {
+        match self {
+            Self::Nothing => None,
+            Self::Value(value) => Some(value.to_string()),
+            Self::Text(text) => Some(text.clone()),
+        }
+    }
+
+    /// The exit status that it stands for: the low 8 bits of an integer.
+    pub(crate) fn status(&self) -> u8 {
+        let integer = match self {
+            Self::Value(value) => value.as_integer(),
+            _ => None,
+        };
+        integer.map_or(0, |integer| integer.to_le_bytes()[0])
+    }
+}
+
+/// An outcome, and how long it took.
+pub(crate) struct Executed {
+    pub(crate) outcome: Outcome,
+    /// The generation of code.
+    pub(crate) generate: Option<Duration>,
+    pub(crate) call: Duration,
+}
+
+/// The form of a result.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Nothing,
+    Value,
+    Text,
+}
+
+/// The back end with this name; `None` for the interpreter, which is none.
+fn backend(name: BackendName) -> Result<Option<Box<dyn Backend>>, Failure> {
+    match name {
+        BackendName::Interpret => Ok(None),
+        BackendName::Native => Ok(Some(Box::new(NativeBackend::default()))),
+        BackendName::Cranelift => Err(missing_backend("cranelift")),
+        BackendName::Llvm => Err(missing_backend("llvm")),
+    }
+}
+
+/// Calls function `index`. What it prints is written when this returns.
+pub(crate) fn execute(
+    executable: &Executable,
+    index: usize,
+    arguments: &mut Arguments,
+    execution: &Execution,
+) -> Result<Executed, Failure> {
+    let form = form(executable, index)?;
+    let backend = backend(execution.backend)?;
+    call::install_chain_lookup();
+    let text_at = (form == Form::Text).then(|| arguments.memory.add_bytes(vec![0; 16]));
+    if let Some(address) = text_at {
+        arguments.values.insert(0, Value::new(smf_core::ir::Scalar::Pointer, address));
+    }
+    let run = || match backend {
+        Some(backend) => native(executable, index, arguments, backend, execution, form),
+        None => interpreted(executable, index, arguments, execution, form, text_at),
+    };
+    let executed = on_large_stack(|| {
+        let executed = run();
+        host_functions::flush();
+        executed
+    });
+    executed?
+}
+
+fn form(executable: &Executable, index: usize) -> Result<Form, Failure> {
+    let Some(function) = executable.unit.functions().get(index) else { return Ok(Form::Nothing) };
+    let definition = executable.source.as_ref().and_then(|unit| unit.functions.get(index));
+    let result = match definition {
+        Some(definition) => definition.result.as_ref(),
+        None if function.result().is_some() => return Ok(Form::Value),
+        None => None,
+    };
+    match result {
+        None => Ok(Form::Nothing),
+        Some(Type::Text) => Ok(Form::Text),
+        Some(ty) if scalar_of(ty).is_some() || function.result().is_some() => Ok(Form::Value),
+        Some(ty) => {
+            let (name, ty) = (function.name(), type_name(ty));
+            let why = format!(
+                "the result of function `{name}` is of type `{ty}`, which is not printed: return a number, a bool or a text"
+            );
+            Err(Failure::Because(why))
+        }
+    }
+}
+
+fn interpreted(
+    executable: &Executable,
+    index: usize,
+    arguments: &mut Arguments,
+    execution: &Execution,
+    form: Form,
+    text_at: Option<u64>,
+) -> Result<Executed, Failure> {
+    let start = Instant::now();
+    let Arguments { values, memory } = arguments;
+    let found = interpret(executable, index, values, memory, text_at, &*execution.resolver)?;
+    let call = start.elapsed();
+    let result = executable.unit.functions().get(index).and_then(|f| f.result());
+    let outcome = match (form, result, found.text) {
+        (Form::Text, _, Some(text)) => Outcome::Text(text),
+        (Form::Value, Some(scalar), _) => Outcome::Value(Value::new(scalar, found.bits)),
+        _ => Outcome::Nothing,
+    };
+    Ok(Executed { outcome, generate: None, call })
+}
+
+fn native(
+    executable: &Executable,
+    index: usize,
+    arguments: &mut Arguments,
+    backend: Box<dyn Backend>,
+    execution: &Execution,
+    form: Form,
+) -> Result<Executed, Failure> {
+    let start = Instant::now();
+    let resolver = Arc::clone(&execution.resolver);
+    let symbols: Box<Resolver> = Box::new(move |name| resolver(name));
+    let options = ManagerOptions {
+        level: execution.level,
+        symbols: Some(symbols),
+        ..ManagerOptions::default()
+    };
+    let manager = Manager::new(backend, options);
+    manager.compile(&executable.unit)?;
+    let name = executable.unit.functions().get(index).map_or(&[][..], |f| f.name().as_bytes());
+    let no_function = || Failure::Because("no such function".to_owned());
+    let function = manager.find(name).ok_or_else(no_function)?;
+    let generated = Instant::now();
+    // SAFETY: running a program is what the user asks for; the memory of the arguments outlives the call.
+    let returned = unsafe { manager.call(&function, &arguments.values) };
+    let call = generated.elapsed();
+    let returned = returned.map_err(|error| match error {
+        ManagerError::Trap(report) => {
+            let name = report.function.as_ref().map(|name| name.as_bytes());
+            let why = trap::describe(executable, name, report.code, At::Line(report.at));
+            Failure::Because(why)
+        }
+        error => error.into(),
+    })?;
+    let outcome = match (form, returned) {
+        (Form::Text, _) => {
+            let address = arguments.values.first().map_or(0, |value| value.bits());
+            let bytes = arguments.memory.bytes_at(address, 16).map_or(&[][..], |bytes| bytes);
+            let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |all, &b| all << 8 | u64::from(b));
+            let (address, length) = bytes.split_at(bytes.len() / 2);
+            // SAFETY: the function returned the address and the length of a text.
+            Outcome::Text(unsafe { text(word(address), word(length)) })
+        }
+        (Form::Value, Some(value)) => Outcome::Value(value),
+        _ => Outcome::Nothing,
+    };
+    Ok(Executed { outcome, generate: Some(generated - start), call })
+}
+
+/// The text at an address.
+///
+/// # Safety
+/// There are `length` bytes at `address`, unless `length` is 0.
+pub(super) unsafe fn text(address: u64, length: u64) -> String {
+    let (Ok(address), Ok(length @ 1..)) = (usize::try_from(address), usize::try_from(length))
+    else {
+        return String::new();
+    };
+    // SAFETY: the caller's contract.
+    let bytes = unsafe {
+        std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(address), length)
+    };
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,151 @@
+//! The interpreter of the intermediate representation as a back end.
+#![allow(unsafe_code)]
+
+use smf_core::exec::Value;
+use smf_core::ir::{
+    Callee, CalleeKind, FunctionInstance, Host, ProgramHost, Scalar, Stop, data_addresses,
+};
+use smf_core::trap::CallArg;
+use smf_loader::call;
+
+use super::Executable;
+use super::execute::Resolver;
+use super::trap::{self, At};
+use crate::output::Failure;
+use crate::values::ArgumentMemory;
+
+/// The maximum depth of calls, for which [the stack](super::stack::STACK) suffices.
+const MAX_DEPTH: usize = 20_000;
+
+/// What interpreted functions use beside each other: the memory of arguments, and functions of the host.
+struct Outside<'p> {
+    data: Vec<(u64, &'p [u8])>,
+    memory: &'p mut ArgumentMemory,
+    resolver: &'p Resolver,
+}
+
+/// A result of the interpreter.
+pub(super) struct Interpreted {
+    /// The bits of the result.
+    pub(super) bits: u64,
+    /// The text whose address and length are at the address of the result, if a text was asked for.
+    pub(super) text: Option<String>,
+}
+
+/// Interprets function `index`; `text_at` is the address of a result that is a text.
+pub(super) fn interpret(
+    executable: &Executable,
+    index: usize,
+    values: &[Value],
+    memory: &mut ArgumentMemory,
+    text_at: Option<u64>,
+    resolver: &Resolver,
+) -> Result<Interpreted, Failure> {
+    let functions = executable.unit.functions();
+    let instances = functions.iter().map(|function| function.instance());
+    let instances: Vec<FunctionInstance<'_, '_>> = instances.collect::<Result<_, _>>()?;
+    check_callees(executable, &instances, resolver)?;
+    let data = data_addresses(&instances).collect();
+    let mut outside = Outside { data, memory, resolver };
+    let words: Vec<u64> = values.iter().map(|value| value.bits()).collect();
+    let mut program = ProgramHost::new(&instances, &mut outside, u64::MAX)?;
+    program.set_max_depth(MAX_DEPTH);
+    let result = program.call_function(u32::try_from(index).unwrap_or(u32::MAX), &words);
+    let failed = program.failed_function();
+    let failed = failed.and_then(|failed| functions.get(failed)).map(|f| f.name());
+    let bits = result.map_err(|stop| match stop {
+        Stop::Trap { code, at } => {
+            let name = failed.map(|name| name.as_bytes());
+            Failure::Because(trap::describe(executable, name, code, At::Offset(at)))
+        }
+        Stop::Depth => Failure::Because("the stack is exhausted: calls nest too deeply".to_owned()),
+        stop => match failed {
+            Some(name) => Failure::Because(format!("{stop}, in function `{name}`")),
+            None => stop.into(),
+        },
+    })?;
+    let text = text_at.map(|at| outside.text_at(at)).transpose()?;
+    Ok(Interpreted { bits, text })
+}
+
+/// Refuses functions of the host that it does not have, before anything runs.
+fn check_callees(
+    executable: &Executable,
+    instances: &[FunctionInstance<'_, '_>],
+    resolver: &Resolver,
+) -> Result<(), Failure> {
+    for (instance, function) in instances.iter().zip(executable.unit.functions()) {
+        for number in 0..instance.body().callee_count() {
+            let callee = instance.body().callee(number)?;
+            if callee.kind == CalleeKind::Host && resolver(callee.name.as_bytes()).is_none() {
+                let (function, symbol) = (function.name(), callee.name);
+                let why = format!("function `{function}` calls `{symbol}`, which is undefined");
+                return Err(Failure::Because(why));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Outside<'_> {
+    /// The address at which the process has the memory of an address of the program.
+    fn translate(&mut self, address: u64) -> Result<u64, Stop> {
+        let after = self.data.partition_point(|&(start, _)| start <= address);
+        let found = after.checked_sub(1).and_then(|index| self.data.get(index));
+        let inside = found.and_then(|&(start, bytes)| {
+            let offset = usize::try_from(address - start).ok()?;
+            bytes.get(offset..).filter(|_| !bytes.is_empty())
+        });
+        match inside {
+            Some(bytes) => Ok(bytes.as_ptr().expose_provenance() as u64),
+            None if address == 0 || self.memory.bytes_at(address, 0).is_some() => Ok(address),
+            // Addresses of stack slots, which the process does not have.
+            None if address >= 1 << 44 && address < 1 << 45 => Err(Stop::Address(address)),
+            None => Ok(address),
+        }
+    }
+
+    fn text_at(&mut self, at: u64) -> Result<String, Stop> {
+        let (address, length) = (self.load(at, 8)?, self.load(at + 8, 8)?);
+        let address = self.translate(address)?;
+        // SAFETY: the function returned the address and the length of a text.
+        Ok(unsafe { super::execute::text(address, length) })
+    }
+}
+
+impl Host for Outside<'_> {
+    fn load(&mut self, address: u64, size: u8) -> Result<u64, Stop> {
+        let bytes = self.memory.bytes_at(address, size.into()).ok_or(Stop::Address(address))?;
+        Ok(bytes.iter().rev().fold(0, |bits, &byte| bits << 8 | u64::from(byte)))
+    }
+
+    fn store(&mut self, address: u64, size: u8, bits: u64) -> Result<(), Stop> {
+        let bytes = self.memory.bytes_at(address, size.into()).ok_or(Stop::Address(address))?;
+        bytes.iter_mut().zip(bits.to_le_bytes()).for_each(|(place, byte)| *place = byte);
+        Ok(())
+    }
+
+    fn call(
+        &mut self,
+        caller: &FunctionInstance<'_, '_>,
+        callee: &Callee<'_>,
+        arguments: &[u64],
+    ) -> Result<u64, Stop> {
+        let address = (self.resolver)(callee.name.as_bytes()).ok_or(Stop::Callee)?;
+        let (params, result) = caller.concrete(&callee.signature);
+        let mut words = Vec::with_capacity(arguments.len());
+        for (&bits, scalar) in arguments.iter().zip(params) {
+            words.push(match scalar {
+                Some(Scalar::Pointer) => CallArg::Integer(self.translate(bits)?),
+                Some(scalar) if scalar.is_float() => CallArg::Float(bits),
+                _ => CallArg::Integer(bits),
+            });
+        }
+        // SAFETY: the source declares the function with these parameters, which machine code is trusted to have.
+        let returned = unsafe { call::call_values(address, &words) }.map_err(|_| Stop::Callee)?;
+        Ok(result.map_or(0, |scalar| {
+            let bits = if scalar.is_float() { returned.float } else { returned.integer };
+            Value::new(scalar, bits).bits()
+        }))
+    }
+}

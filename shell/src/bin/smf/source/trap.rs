@@ -1,0 +1,183 @@
+//! The description of a trap: what happened, in which function, and where in the source.
+
+use smf_core::ir::{
+    Binary, DIVISION_BY_ZERO, Function, Instruction, OVERFLOW, Opcode, STACK_LIMIT, Scalar,
+    SourceLocation,
+};
+use smf_core::source::{TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT};
+
+use super::Executable;
+
+/// Where a function trapped.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum At {
+    /// The line of the source location, as compiled code reports it.
+    Line(u32),
+    /// The instruction, as an offset in bytes from the start of its function, as the interpreter reports it.
+    Offset(u32),
+}
+
+/// Describes a trap of the function called `function`.
+pub(super) fn describe(
+    executable: &Executable,
+    function: Option<&[u8]>,
+    code: u32,
+    at: At,
+) -> String {
+    let index =
+        executable.unit.functions().iter().position(|f| Some(f.name().as_bytes()) == function);
+    let own = index.and_then(|index| Some((index, sites(executable, index, code, at)?)));
+    // Code of a callee that became part of its caller traps in the caller, with the line of the callee.
+    let others = || {
+        let all = 0..executable.unit.functions().len();
+        all.filter_map(|index| Some((index, sites(executable, index, code, at)?))).next()
+    };
+    let found = own.or_else(|| matches!(at, At::Line(_)).then(others).flatten());
+    let what = what(executable, found.as_ref(), code);
+    let place = match (&found, at) {
+        (Some((_, sites)), _) => sites.place(),
+        (None, At::Line(line)) if executable.source.is_some() => format!("line {line}"),
+        (None, At::Line(offset) | At::Offset(offset)) => format!("offset {offset:#x}"),
+    };
+    let name = match found.map(|(index, _)| index).or(index) {
+        Some(index) => executable.unit.functions().get(index).map(|f| f.name().to_string()),
+        None => function.map(|name| String::from_utf8_lossy(name).into_owned()),
+    };
+    match name {
+        Some(name) => format!("{what} in function `{name}` at {place}"),
+        None => format!("{what} at {place}"),
+    }
+}
+
+/// What a trap code means.
+fn what(executable: &Executable, found: Option<&(usize, Sites)>, code: u32) -> String {
+    let is_own = !(TRAP_BOUNDS..=TRAP_EXPONENT).contains(&code);
+    if executable.source.is_none() && !is_own {
+        return format!("trap {code}");
+    }
+    let more = found.and_then(|(index, sites)| match code {
+        TRAP_BOUNDS => sites.length.map(|length| format!(" for length {length}")),
+        TRAP_ASSERT => message(executable, *index, sites).map(|message| format!(": {message}")),
+        _ => None,
+    });
+    name(code) + &more.unwrap_or_default()
+}
+
+/// What a trap code of compiled source means.
+pub(crate) fn name(code: u32) -> String {
+    match code {
+        DIVISION_BY_ZERO => "division by zero".to_owned(),
+        OVERFLOW => "integer overflow".to_owned(),
+        STACK_LIMIT => "the stack is exhausted".to_owned(),
+        TRAP_BOUNDS => "index out of range".to_owned(),
+        TRAP_EXPONENT => "negative exponent".to_owned(),
+        TRAP_ASSERT => "assertion failed".to_owned(),
+        code => format!("trap {code}"),
+    }
+}
+
+/// The message of the assertion at a place.
+fn message(executable: &Executable, index: usize, sites: &Sites) -> Option<String> {
+    let definition = executable.source.as_ref()?.functions.get(index)?;
+    let column = sites.column?;
+    let mut assertions = definition.assertions.iter();
+    let found = assertions.find(|a| a.line == sites.line && a.column == u32::from(column))?;
+    Some(found.message.clone()).filter(|message| !message.is_empty())
+}
+
+/// The instructions that can have trapped.
+#[derive(Debug)]
+struct Sites {
+    file: Option<String>,
+    line: u32,
+    /// `None` if instructions of several columns can.
+    column: Option<u16>,
+    /// The length of the array of an index that is out of range, if it is a constant and all of them have it.
+    length: Option<i64>,
+}
+
+impl Sites {
+    fn place(&self) -> String {
+        let file =
+            self.file.as_deref().map_or_else(|| "line ".to_owned(), |file| format!("{file}:"));
+        let column = self.column.filter(|&column| column > 0);
+        let column = column.map(|column| format!(":{column}")).unwrap_or_default();
+        format!("{file}{}{column}", self.line)
+    }
+}
+
+/// The instructions of a function that trap with `code` at a place.
+fn sites(executable: &Executable, index: usize, code: u32, at: At) -> Option<Sites> {
+    let instance = executable.unit.functions().get(index)?.instance().ok()?;
+    let body = instance.body();
+    let mut found: Option<Sites> = None;
+    let locations: Vec<SourceLocation<'_>> = body.locations().collect();
+    for (number, instruction) in body.instructions().enumerate() {
+        let Some(instruction) = instruction.filter(|instruction| traps(instruction, code)) else {
+            continue;
+        };
+        let after = locations
+            .partition_point(|l| usize::try_from(l.instruction).is_ok_and(|i| i <= number));
+        let Some(location) = after.checked_sub(1).and_then(|at| locations.get(at)) else {
+            continue;
+        };
+        let is_here = match at {
+            At::Line(line) => location.line == line,
+            At::Offset(offset) => body.offset(number) == offset,
+        };
+        if !is_here {
+            continue;
+        }
+        let length = length(body, number, &instruction);
+        match &mut found {
+            None => {
+                let file = location.file.map(str::to_owned);
+                let column = Some(location.column);
+                found = Some(Sites { file, line: location.line, column, length });
+            }
+            Some(sites) => {
+                sites.column = sites.column.filter(|&column| column == location.column);
+                sites.length = sites.length.filter(|&known| Some(known) == length);
+            }
+        }
+    }
+    found
+}
+
+/// Whether an instruction traps with `code`.
+fn traps(instruction: &Instruction, code: u32) -> bool {
+    let is_integer =
+        Scalar::from_code(instruction.type_code).is_none_or(|scalar| !scalar.is_float());
+    match instruction.opcode {
+        Opcode::Binary(Binary::Divide | Binary::Remainder) => {
+            code == DIVISION_BY_ZERO && is_integer
+        }
+        Opcode::Binary(Binary::AddChecked | Binary::SubtractChecked | Binary::MultiplyChecked) => {
+            code == OVERFLOW
+        }
+        Opcode::CheckStack => code == STACK_LIMIT,
+        Opcode::Trap | Opcode::TrapCompare(_) | Opcode::TrapIf(_) => {
+            instruction.imm.cast_unsigned() == code
+        }
+        _ => false,
+    }
+}
+
+/// The constant that an index is compared with.
+fn length(body: &Function<'_>, number: usize, trap: &Instruction) -> Option<i64> {
+    if !matches!(trap.opcode, Opcode::TrapCompare(_)) {
+        return None;
+    }
+    if trap.immediate {
+        return Some(i64::from(trap.c.cast_signed()));
+    }
+    // A longer one is a constant in front of the comparison.
+    constant(body, number, trap.b)
+}
+
+/// The constant that a local was set to last in front of an instruction, if nothing else sets it.
+fn constant(body: &Function<'_>, number: usize, local: u16) -> Option<i64> {
+    let mut before = body.instructions().take(number).flatten().filter(|i| i.a == local);
+    let setting = before.next().filter(|i| i.opcode == Opcode::Constant)?;
+    before.next().is_none().then_some(setting.imm.into())
+}

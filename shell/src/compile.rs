@@ -1,0 +1,261 @@
+//! From Simple source to a module: native code, symbols, templates, their metadata, note.sdn and line tables.
+//!
+//! | part | contents |
+//! |---|---|
+//! | `.text` | the functions of the program, and the instances of generic functions that they need |
+//! | symbols | every function; those of a file that marks functions by `pub` or `export` are local, unless marked. Functions of other units and of the host are imports |
+//! | `templates` | the generic functions in source text, with the IR of those that need scalars only |
+//! | `note.sdn` | the instances in the code, those that can be made, inferred types and dependencies |
+//! | `.debug_*` | the lines of the code, if asked for |
+//!
+//! Code traps through the loader: it imports [`TRAP_HOOK`](smf_core::link::TRAP_HOOK).
+
+mod line_table;
+mod note;
+mod object;
+
+use indexmap::IndexMap;
+use smf_core::AllocError;
+use smf_core::codegen::CodegenError;
+use smf_core::format::ext::debug_addresses;
+use smf_core::format::template::{Container, Template, TemplateKind};
+use smf_core::format::write::{
+    Module, NewSection, NewSymbol, NewTemplates, Payload, Place, WriteError,
+};
+use smf_core::format::{
+    Arch, Binding, Flags, Header, Layout, Platform, Reloc, SectionFlags, SectionKind,
+};
+use smf_core::ir::{CalleeKind, IrError};
+use smf_core::source::{FunctionDefinition, TranslationUnit};
+use smf_core::templates::encode_source;
+use thiserror::Error;
+
+use object::{Code, CodeReloc, Target};
+
+/// How a module is compiled.
+#[derive(Clone, Copy, Debug)]
+pub struct CompileOptions {
+    /// The machine.
+    pub arch: Arch,
+    /// The optimisation level, 0 to 3.
+    pub level: u8,
+    /// Whether the module gets line tables.
+    pub debug: bool,
+}
+
+/// Why a program has no module.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// A machine without code generator.
+    #[error("there is no code generator for {0}")]
+    Arch(Arch),
+    /// A function beyond a limit of the code generator.
+    #[error("function `{function}`: {error}")]
+    Codegen {
+        /// The name of the function.
+        function: String,
+        /// The limit.
+        error: CodegenError,
+    },
+    /// A function whose IR is invalid: an error of the front end.
+    #[error("function `{function}`: {error}")]
+    Ir {
+        /// The name of the function.
+        function: String,
+        /// What is wrong.
+        error: IrError,
+    },
+    /// A callee that code of a module cannot have.
+    #[error("function `{function}` calls an instance of the template `{template}`")]
+    Template {
+        /// The name of the function.
+        function: String,
+        /// The name of the template.
+        template: String,
+    },
+    /// Code whose parts are too far from each other.
+    #[error("function `{function}`: a call does not reach its target")]
+    OutOfReach {
+        /// The name of the function.
+        function: String,
+    },
+    /// More than the format has numbers for.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The allocator has no memory left.
+    #[error(transparent)]
+    OutOfMemory(#[from] AllocError),
+}
+
+type Result<T, E = CompileError> = std::result::Result<T, E>;
+
+/// Compiles the functions of a program to the bytes of a module.
+///
+/// # Errors
+/// [`CompileError`].
+pub fn compile(unit: &TranslationUnit, options: &CompileOptions) -> Result<Vec<u8>> {
+    let code = Code::generate(unit, options)?;
+    let symbols = Symbols::new(unit, &code);
+    let relocs = symbols.relocs(&code);
+    let templates = templates(unit)?;
+    let counts = template_counts(unit);
+    let note = note::write(unit)?;
+    let debug = match options.debug {
+        true => line_table::sections(unit, &code)?,
+        false => Vec::new(),
+    };
+    let mut sections = vec![text(&code)];
+    if !relocs.is_empty() {
+        sections.push(metadata(SectionKind::Reloc, b".rela.text", Payload::Relocs(&relocs)));
+    }
+    if let Some(templates) = &templates {
+        let payload = Payload::Bytes(templates);
+        sections.push(metadata(SectionKind::TemplateCode, b"templates", payload));
+        sections.push(metadata(
+            SectionKind::TemplateMeta,
+            b"template_meta",
+            Payload::Bytes(&counts),
+        ));
+    }
+    sections.push(metadata(SectionKind::Note, b"note.sdn", Payload::Bytes(note.as_bytes())));
+    let addresses = line_table::addresses(&debug)?;
+    for section in &debug {
+        let name = debug_addresses::stored_name(section.name);
+        sections.push(metadata(SectionKind::Debug, name, Payload::Bytes(&section.bytes)));
+    }
+    sections.extend(addresses.as_deref().map(debug_addresses::section));
+    let module = Module {
+        layout: Layout::Native,
+        header: header(unit, &code, options, !debug.is_empty()),
+        stub: &[],
+        sections: &sections,
+        symbols: &symbols.list,
+    };
+    Ok(module.to_vec()?)
+}
+
+fn text(code: &Code) -> NewSection<'_> {
+    NewSection { alignment: code.align, ..NewSection::code(&code.bytes) }
+}
+
+/// A section that is not loaded.
+fn metadata<'a>(kind: SectionKind, name: &'a [u8], payload: Payload<'a>) -> NewSection<'a> {
+    let flags = SectionFlags(SectionFlags::READ);
+    NewSection { kind, name, flags, alignment: 8, virtual_size: None, payload }
+}
+
+fn header(
+    unit: &TranslationUnit,
+    code: &Code,
+    options: &CompileOptions,
+    has_debug_info: bool,
+) -> Header {
+    let main = unit.find("main").and_then(|index| code.functions.get(index));
+    let mut header = Header {
+        platform: Platform::ANY,
+        arch: options.arch,
+        entry_point: main.map_or(0, |main| u64::from(main.start)),
+        ..Header::default()
+    };
+    header.flags.0 |= Flags::PIC;
+    header.flags.0 |= if main.is_some() { Flags::EXECUTABLE } else { 0 };
+    header.flags.0 |= if has_debug_info { Flags::DEBUG_INFO } else { 0 };
+    header
+}
+
+/// The symbols: the functions in order, then the imports.
+struct Symbols<'u> {
+    list: Vec<NewSymbol<'u>>,
+    /// The number of each import.
+    imports: IndexMap<&'u [u8], u32>,
+}
+
+impl<'u> Symbols<'u> {
+    fn new(unit: &'u TranslationUnit, code: &'u Code) -> Self {
+        let marked = |file: &str| unit.functions.iter().any(|f| f.file == file && f.is_public);
+        let functions = unit.functions.iter().zip(&code.functions);
+        let mut list: Vec<NewSymbol<'_>> = functions
+            .map(|(function, compiled)| NewSymbol {
+                name: function.symbol.as_bytes(),
+                binding: binding(function, marked(&function.file)),
+                place: Place::Section(0),
+                value: compiled.start.into(),
+                size: compiled.size.into(),
+                ..NewSymbol::default()
+            })
+            .collect();
+        let mut imports = IndexMap::new();
+        for reloc in &code.relocs {
+            let Target::Import(name) = &reloc.target else { continue };
+            imports.entry(&**name).or_insert_with(|| {
+                let number = u32::try_from(list.len()).unwrap_or(u32::MAX);
+                let (place, visibility) = (Place::Import, 0);
+                list.push(NewSymbol { name, place, visibility, ..NewSymbol::default() });
+                number
+            });
+        }
+        Self { list, imports }
+    }
+
+    fn relocs(&self, code: &Code) -> Vec<Reloc> {
+        let reloc = |CodeReloc { offset, kind, target, addend }: &CodeReloc| {
+            let symbol = match target {
+                Target::Function(index) => u32::try_from(*index).unwrap_or(u32::MAX),
+                Target::Import(name) => self.imports.get(&**name).copied().unwrap_or(u32::MAX),
+            };
+            Reloc { offset: u64::from(*offset), symbol, kind: *kind, addend: *addend }
+        };
+        code.relocs.iter().map(reloc).collect()
+    }
+}
+
+/// The visibility of a function; `is_marked` tells that its file marks functions as public.
+fn binding(function: &FunctionDefinition, is_marked: bool) -> Binding {
+    match () {
+        () if function.instance_of.is_some() => Binding::Weak,
+        () if is_marked && !function.is_public && function.symbol != "main" => Binding::Local,
+        () => Binding::Global,
+    }
+}
+
+/// The template section; `None` without generic functions.
+fn templates(unit: &TranslationUnit) -> Result<Option<Vec<u8>>> {
+    if unit.templates.is_empty() {
+        return Ok(None);
+    }
+    let bodies: Vec<Vec<u8>> =
+        unit.templates.iter().map(encode_source).collect::<Result<_, _>>()?;
+    let templates = unit.templates.iter().zip(&bodies).map(|(template, body)| Template {
+        name: template.name.as_bytes(),
+        kind: Some(TemplateKind::Function),
+        // The front end limits the number of type parameters.
+        params: u8::try_from(template.type_params.len()).unwrap_or(u8::MAX),
+        constraints: Default::default(),
+        body,
+    });
+    let templates: Vec<_> = templates.collect();
+    let container = Container::Gtpl { constrained: false };
+    Ok(Some(NewTemplates { container, templates: &templates }.to_vec()?))
+}
+
+/// The metadata of templates: their numbers by kind.
+fn template_counts(unit: &TranslationUnit) -> Vec<u8> {
+    let functions = u32::try_from(unit.templates.len()).unwrap_or(u32::MAX);
+    let mut bytes = b"META\x01\0".to_vec();
+    for count in [functions, 0, 0, 0] {
+        bytes.extend(count.to_le_bytes());
+    }
+    bytes
+}
+
+/// The functions that the code of a function calls, by number.
+fn callees(function: &FunctionDefinition) -> Vec<usize> {
+    let Ok(body) = smf_core::ir::Function::parse(&function.ir) else { return Vec::new() };
+    let callees = (0..body.callee_count()).filter_map(|number| body.callee(number).ok());
+    let numbers = callees.filter_map(|callee| match callee.kind {
+        CalleeKind::Function(index) => usize::try_from(index).ok(),
+        _ => None,
+    });
+    numbers.collect()
+}

@@ -1,0 +1,163 @@
+//! note.sdn of a compiled program.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Write};
+
+use smf_core::AllocError;
+use smf_core::ir::{Arguments, Function, Scalar, Verified};
+use smf_core::source::{FunctionDefinition, SourceFile, Template, TranslationUnit, instantiate};
+use smf_core::types::{Type, mangle};
+
+/// The types of possible instances.
+const SCALARS: [Scalar; 4] = [Scalar::I64, Scalar::F64, Scalar::I32, Scalar::Bool];
+
+/// The most type parameters of templates whose possible instances are listed.
+const MAX_LISTED_PARAMS: usize = 2;
+
+/// The note.
+pub(super) fn write(unit: &TranslationUnit) -> Result<String, AllocError> {
+    let mut text = String::new();
+    let instances: Vec<(usize, &FunctionDefinition)> =
+        unit.functions.iter().enumerate().filter(|(_, f)| f.instance_of.is_some()).collect();
+    // Writing to a string does not fail.
+    let _ = instantiations(&mut text, &instances);
+    let _ = possible(&mut text, unit)?;
+    let _ = inferences(&mut text, &instances);
+    let _ = dependencies(&mut text, unit);
+    text.push_str("# END_NOTE\n");
+    Ok(text)
+}
+
+/// A cell in quotes.
+struct Quoted<'t>(&'t str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '\n' => f.write_str("\\n")?,
+                '\t' => f.write_str("\\t")?,
+                '\r' => f.write_str("\\r")?,
+                '\\' | '"' => write!(f, "\\{c}")?,
+                c => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
+fn row(text: &mut String, id: usize, cells: &[&str]) -> fmt::Result {
+    write!(text, "    {id}")?;
+    for cell in cells {
+        write!(text, ", {}", Quoted(cell))?;
+    }
+    text.write_char('\n')
+}
+
+fn list(types: &[Type]) -> String {
+    types.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn location(function: &FunctionDefinition) -> String {
+    format!("{}:{}:1", function.file, function.line)
+}
+
+/// The template and the type arguments of an instance.
+fn instance(function: &FunctionDefinition) -> (&str, &[Type]) {
+    function.instance_of.as_ref().map_or(("", &[]), |(template, types)| (template, types))
+}
+
+fn instantiations(text: &mut String, instances: &[(usize, &FunctionDefinition)]) -> fmt::Result {
+    text.write_str(
+        "instantiations |id, template, type_args, mangled_name, from_file, from_loc, to_obj, status|\n",
+    )?;
+    for (id, (_, function)) in instances.iter().enumerate() {
+        let ((template, types), place) = (instance(function), location(function));
+        let (types, symbol, file) = (list(types), &*function.symbol, &*function.file);
+        row(text, id, &[template, &types, symbol, file, &place, file, "compiled"])?;
+    }
+    Ok(())
+}
+
+/// The instances that can be made: those for some scalars that the template accepts.
+fn possible(text: &mut String, unit: &TranslationUnit) -> Result<fmt::Result, AllocError> {
+    let mut all = Vec::new();
+    for template in &unit.templates {
+        let count = template.type_params.len();
+        if count == 0 || count > MAX_LISTED_PARAMS {
+            continue;
+        }
+        for number in 0..SCALARS.len().pow(u32::try_from(count).unwrap_or(0)) {
+            let places = (0..count)
+                .map(|place| number / SCALARS.len().pow(u32::try_from(place).unwrap_or(0)));
+            let scalars = places.filter_map(|place| SCALARS.get(place % SCALARS.len()));
+            let types = scalars.filter_map(|s| Type::from_word(s.name()).ok()).collect::<Vec<_>>();
+            let Some(symbol) = mangle(&template.name, &types)? else { continue };
+            if unit.find(&symbol).is_none() && accepts(template, &types)? {
+                all.push((&*template.name, list(&types), symbol));
+            }
+        }
+    }
+    let mut write = || {
+        text.write_str(
+            "possible |id, template, type_args, mangled_name, required_by, can_defer|\n",
+        )?;
+        for (id, (template, types, symbol)) in all.iter().enumerate() {
+            write!(text, "    {id}")?;
+            for cell in [*template, types, symbol, ""] {
+                write!(text, ", {}", Quoted(cell))?;
+            }
+            text.write_str(", true\n")?;
+        }
+        Ok(())
+    };
+    Ok(write())
+}
+
+/// Whether a template has an instance for these types.
+fn accepts(template: &Template, types: &[Type]) -> Result<bool, AllocError> {
+    if let Some(ir) = &template.ir {
+        let scalars = types.iter().filter_map(|ty| Scalar::from_name(&ty.to_string()));
+        let scalars: Vec<_> = scalars.map(Into::into).collect();
+        let verified = Function::parse(ir).and_then(Verified::new);
+        let is_accepted = verified.is_ok_and(|verified| {
+            Arguments::new(&scalars).is_ok_and(|arguments| verified.instance(arguments).is_ok())
+        });
+        if is_accepted {
+            return Ok(true);
+        }
+    }
+    let file = SourceFile { name: &template.name, module: &template.name, text: &template.text };
+    Ok(instantiate(file, &template.name, types)?.unit.is_some())
+}
+
+/// The types of the arguments of each instance.
+fn inferences(text: &mut String, instances: &[(usize, &FunctionDefinition)]) -> fmt::Result {
+    text.write_str("type_inferences |id, inferred_type, expr, context, from_file, from_loc|\n")?;
+    let mut id = 0;
+    for (_, function) in instances {
+        let ((template, _), place) = (instance(function), location(function));
+        for (number, ty) in function.params.iter().enumerate() {
+            let (ty, context) = (ty.to_string(), format!("argument {number}"));
+            row(text, id, &[&ty, template, &context, &function.file, &place])?;
+            id += 1;
+        }
+    }
+    Ok(())
+}
+
+/// The instances that instances call.
+fn dependencies(text: &mut String, unit: &TranslationUnit) -> fmt::Result {
+    text.write_str("dependencies |from_inst, to_inst, dep_kind|\n")?;
+    for function in unit.functions.iter().filter(|f| f.instance_of.is_some()) {
+        let callees: BTreeSet<usize> = super::callees(function).into_iter().collect();
+        for callee in callees.into_iter().filter_map(|index| unit.functions.get(index)) {
+            if callee.instance_of.is_some() && callee.symbol != function.symbol {
+                let (from, to) = (Quoted(&function.symbol), Quoted(&callee.symbol));
+                writeln!(text, "    {from}, {to}, \"type_param\"")?;
+            }
+        }
+    }
+    Ok(())
+}

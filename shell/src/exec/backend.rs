@@ -1,0 +1,78 @@
+//! Back ends by name.
+
+use smf_core::alloc_util::{TryArc, try_box};
+use smf_core::codegen::registry::CodeRegistry;
+use smf_core::exec::{Backend, NativeBackend};
+use smf_core::link::ShortName;
+use smf_core::memory::code_alloc::CodeMemory;
+
+use super::error::ExecError;
+use crate::generated_code::HostRegistry;
+
+/// A back end, as it is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendChoice {
+    /// The native back end.
+    #[default]
+    Auto,
+    /// The code generator of the core.
+    Native,
+    /// Cranelift, in builds with the feature `cranelift`.
+    Cranelift,
+    /// LLVM, which is not part of this version.
+    Llvm,
+}
+
+impl BackendChoice {
+    /// All choices.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Native, Self::Cranelift, Self::Llvm];
+
+    /// The name: `auto`, `native`, `cranelift` or `llvm`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Cranelift => "cranelift",
+            Self::Llvm => "llvm",
+        }
+    }
+
+    /// The back end called `name`, which is part of this build.
+    ///
+    /// # Errors
+    /// [`ExecError::UnknownBackend`]; [`ExecError::MissingBackend`].
+    pub fn from_name(name: &[u8]) -> Result<Self, ExecError> {
+        let found = Self::ALL.into_iter().find(|choice| choice.name().as_bytes() == name);
+        let unknown = || ExecError::UnknownBackend { name: ShortName::new(name) };
+        found.ok_or_else(unknown)?.available()
+    }
+
+    /// This choice, if it is part of this build.
+    ///
+    /// # Errors
+    /// [`ExecError::MissingBackend`].
+    pub fn available(self) -> Result<Self, ExecError> {
+        let is_built_in = match self {
+            Self::Auto | Self::Native => true,
+            Self::Cranelift => cfg!(feature = "cranelift"),
+            Self::Llvm => false,
+        };
+        match is_built_in {
+            true => Ok(self),
+            false => Err(ExecError::MissingBackend { name: self.name() }),
+        }
+    }
+
+    /// The back end, which places code in `memory`.
+    pub(super) fn open(self, memory: CodeMemory) -> Result<Box<dyn Backend>, ExecError> {
+        match self {
+            Self::Auto | Self::Native => {
+                let registry = TryArc::new(try_box(HostRegistry)? as Box<dyn CodeRegistry>)?;
+                Ok(try_box(NativeBackend::with_registry(memory, registry))?)
+            }
+            #[cfg(feature = "cranelift")]
+            Self::Cranelift => Ok(try_box(super::cranelift::CraneliftBackend::new(memory)?)?),
+            other => Err(ExecError::MissingBackend { name: other.name() }),
+        }
+    }
+}

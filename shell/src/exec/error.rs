@@ -1,0 +1,161 @@
+//! Errors of the execution manager.
+
+use smf_core::alloc_util::AllocError;
+use smf_core::exec::{BackendError, ManagerError, UnitError};
+use smf_core::ir::Scalar;
+use smf_core::link::{Name, ShortName};
+use smf_core::source::{Diagnostic, Severity, TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT};
+use smf_core::trap::TrapError;
+use thiserror::Error;
+
+use crate::files::ReadError;
+use crate::loader::LoadFileError;
+
+/// Why an execution manager refuses.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ExecError {
+    /// A name that no back end has.
+    #[error("no back end is called `{name}`: there are auto, native, cranelift and llvm")]
+    UnknownBackend {
+        /// The name.
+        name: ShortName,
+    },
+    /// A back end that this build lacks.
+    #[error("the back end `{name}` is not part of this build: it needs the feature `{name}`")]
+    MissingBackend {
+        /// The name of the back end, and of its feature.
+        name: &'static str,
+    },
+    /// The source has errors.
+    #[error("{}", first_error(.0))]
+    Source(Vec<Diagnostic>),
+    /// Another front end refuses the source.
+    #[error("{0}")]
+    FrontEnd(String),
+    /// A file that cannot be read.
+    #[error("{path}: {error}")]
+    Read {
+        /// The path.
+        path: String,
+        /// The cause.
+        error: ReadError,
+    },
+    /// A file of text that is not UTF-8.
+    #[error("{path}: the file is not UTF-8")]
+    NotText {
+        /// The path.
+        path: String,
+    },
+    /// A module that cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] Box<LoadFileError>),
+    /// The manager of the core refuses.
+    #[error(transparent)]
+    Manager(ManagerError),
+    /// The function trapped.
+    #[error("{message}")]
+    Trap {
+        /// The number of the trap.
+        code: u32,
+        /// The line, or the offset of the instruction in its function.
+        at: u32,
+        /// The function that trapped.
+        function: Option<Name>,
+        /// One sentence.
+        message: String,
+    },
+    /// A call of a function of a module, whose types are unknown, with a float.
+    #[error("argument {number} of function `{function}` of a module is not an integer")]
+    ModuleArgument {
+        /// The name of the function.
+        function: ShortName,
+        /// The argument, from 1.
+        number: usize,
+    },
+    /// An integer for a parameter of a type that lacks it.
+    #[error("argument {number} of function `{function}`: {value} is no value of type {expected}")]
+    Integer {
+        /// The name of the function.
+        function: Name,
+        /// The argument, from 1.
+        number: usize,
+        /// The integer.
+        value: i64,
+        /// The type of the parameter.
+        expected: Scalar,
+    },
+    /// A text that is no value of the type of its parameter.
+    #[error("argument {number} of function `{function}` is no value of type {expected}")]
+    Text {
+        /// The name of the function.
+        function: ShortName,
+        /// The argument, from 1.
+        number: usize,
+        /// The type of the parameter.
+        expected: Scalar,
+    },
+    /// A result of another type than the caller asks for.
+    #[error("function `{function}` returns a value of type {found}, which is not an integer")]
+    Result {
+        /// The name of the function.
+        function: Name,
+        /// The type of the result.
+        found: Scalar,
+    },
+    /// A call of a function of a module that was not made, or that trapped.
+    #[error("{0}")]
+    Call(TrapError),
+    /// The allocator has no memory left.
+    #[error(transparent)]
+    OutOfMemory(#[from] AllocError),
+}
+
+/// The first error as text, behind it how many there are.
+fn first_error(diagnostics: &[Diagnostic]) -> String {
+    let mut errors = diagnostics.iter().filter(|d| d.severity == Severity::Error);
+    let Some(first) = errors.next() else { return "the source has no functions".to_owned() };
+    let Diagnostic { file, line, column, message, code, .. } = first;
+    let first = format!("{file}:{line}:{column}: error[{}]: {message}", code.as_str());
+    match errors.count() {
+        0 => first,
+        more => format!("{first} (and {more} more)"),
+    }
+}
+
+impl From<ManagerError> for ExecError {
+    fn from(error: ManagerError) -> Self {
+        match error {
+            ManagerError::OutOfMemory(error) => error.into(),
+            error => Self::Manager(error),
+        }
+    }
+}
+
+impl From<BackendError> for ExecError {
+    fn from(error: BackendError) -> Self {
+        ManagerError::from(error).into()
+    }
+}
+
+impl From<UnitError> for ExecError {
+    fn from(error: UnitError) -> Self {
+        ManagerError::from(error).into()
+    }
+}
+
+impl From<LoadFileError> for ExecError {
+    fn from(error: LoadFileError) -> Self {
+        Box::new(error).into()
+    }
+}
+
+/// The cause of a trap of the front end.
+pub(super) fn cause(code: u32) -> Option<&'static str> {
+    match code {
+        TRAP_BOUNDS => Some("an index is out of bounds"),
+        TRAP_ASSERT => Some("an assertion failed"),
+        TRAP_EXPONENT => Some("the exponent of an integer power is negative"),
+        _ => None,
+    }
+}

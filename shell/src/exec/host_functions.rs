@@ -1,0 +1,252 @@
+//! The functions of the host that compiled Simple source calls: printing, and the C library's functions of floats.
+//!
+//! Each thread gathers what it prints until the end of the line, and writes whole lines without a lock: the lock of the
+//! standard library's output may stay locked for ever in a child of `fork`. A caller of compiled code calls [`flush`]
+//! when the code has returned.
+//!
+//! The names are those of [`smf_core::source`], section "Functions of the host".
+#![allow(unsafe_code)]
+
+use std::cell::RefCell;
+use std::fmt::{self, Write};
+use std::os::fd::AsFd;
+
+use rustix::io::Errno;
+
+/// The longest part of a line that is gathered, in bytes.
+const CAPACITY: usize = 1024;
+
+/// The beginning of a line.
+struct Line {
+    bytes: [u8; CAPACITY],
+    len: usize,
+}
+
+thread_local! {
+    static LINE: RefCell<Line> = const { RefCell::new(Line { bytes: [0; CAPACITY], len: 0 }) };
+}
+
+impl Line {
+    fn flush(&mut self, write: &mut dyn FnMut(&[u8])) {
+        let len = std::mem::take(&mut self.len);
+        write(self.bytes.get(..len).unwrap_or_default());
+    }
+
+    /// Adds text, and writes all lines that end in it.
+    fn add(&mut self, text: &[u8], write: &mut dyn FnMut(&[u8])) {
+        for part in text.split_inclusive(|&byte| byte == b'\n') {
+            if part.len() > CAPACITY - self.len {
+                self.flush(write);
+            }
+            match self.bytes.get_mut(self.len..self.len + part.len()) {
+                Some(rest) => {
+                    rest.copy_from_slice(part);
+                    self.len += part.len();
+                }
+                None => write(part),
+            }
+            if part.ends_with(b"\n") {
+                self.flush(write);
+            }
+        }
+    }
+}
+
+/// Writes bytes to a descriptor. Errors are ignored: printing has no result.
+fn write(file: impl AsFd, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match rustix::io::write(file.as_fd(), bytes) {
+            Ok(0) => return,
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn write_out(bytes: &[u8]) {
+    write(std::io::stdout(), bytes);
+}
+
+/// Writes the line that this thread has begun.
+pub fn flush() {
+    // Without effect while the thread is exiting.
+    let _ = LINE.try_with(|line| {
+        if let Ok(mut line) = line.try_borrow_mut() {
+            line.flush(&mut write_out);
+        }
+    });
+}
+
+/// A file of the process that functions print to.
+#[derive(Clone, Copy)]
+enum Output {
+    Standard,
+    Error,
+}
+
+impl Write for Output {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.print(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl Output {
+    fn print(self, text: &[u8]) {
+        match self {
+            Self::Standard => {
+                // Without effect while the thread is exiting.
+                let _ = LINE.try_with(|line| {
+                    if let Ok(mut line) = line.try_borrow_mut() {
+                        line.add(text, &mut write_out);
+                    }
+                });
+            }
+            Self::Error => {
+                flush();
+                write(std::io::stderr(), text);
+            }
+        }
+    }
+
+    fn show(mut self, value: fmt::Arguments<'_>) {
+        // Writing to an output does not fail.
+        let _ = self.write_fmt(value);
+    }
+
+    /// # Safety
+    /// `text` points to `length` bytes, unless `length` is not positive.
+    unsafe fn text(self, text: *const u8, length: i64) {
+        if let Ok(length @ 1..) = usize::try_from(length) {
+            // SAFETY: the caller's contract.
+            self.print(unsafe { std::slice::from_raw_parts(text, length) });
+        }
+    }
+}
+
+macro_rules! prints {
+    ($($out:ident, $err:ident: $ty:ty, $format:literal;)*) => {$(
+        extern "C" fn $out(value: $ty) {
+            Output::Standard.show(format_args!($format, value));
+        }
+
+        extern "C" fn $err(value: $ty) {
+            Output::Error.show(format_args!($format, value));
+        }
+    )*};
+}
+
+prints! {
+    rt_print_i64, rt_eprint_i64: i64, "{}";
+    rt_print_u64, rt_eprint_u64: u64, "{}";
+    rt_print_f64, rt_eprint_f64: f64, "{:?}";
+    rt_print_f32, rt_eprint_f32: f32, "{:?}";
+}
+
+/// A bool as generated code passes it: only the low byte is defined.
+extern "C" fn rt_print_bool(value: u8) {
+    Output::Standard.show(format_args!("{}", value != 0));
+}
+
+extern "C" fn rt_eprint_bool(value: u8) {
+    Output::Error.show(format_args!("{}", value != 0));
+}
+
+/// # Safety
+/// As [`Output::text`].
+unsafe extern "C" fn rt_print_text(text: *const u8, length: i64) {
+    // SAFETY: the caller's contract.
+    unsafe { Output::Standard.text(text, length) };
+}
+
+/// # Safety
+/// As [`Output::text`].
+unsafe extern "C" fn rt_eprint_text(text: *const u8, length: i64) {
+    // SAFETY: the caller's contract.
+    unsafe { Output::Error.text(text, length) };
+}
+
+extern "C" fn fmod(a: f64, b: f64) -> f64 {
+    a % b
+}
+
+extern "C" fn fmodf(a: f32, b: f32) -> f32 {
+    a % b
+}
+
+extern "C" fn pow(a: f64, b: f64) -> f64 {
+    a.powf(b)
+}
+
+extern "C" fn powf(a: f32, b: f32) -> f32 {
+    a.powf(b)
+}
+
+extern "C" fn floor(a: f64) -> f64 {
+    a.floor()
+}
+
+extern "C" fn floorf(a: f32) -> f32 {
+    a.floor()
+}
+
+/// The address of a function of the host by its name; `None` for any other name.
+pub fn address(name: &[u8]) -> Option<u64> {
+    macro_rules! select {
+        ($($function:ident)*) => {
+            match name {
+                $(name if name == stringify!($function).as_bytes() => {
+                    $function as *const () as usize as u64
+                })*
+                _ => return None,
+            }
+        };
+    }
+    Some(select! {
+        rt_print_i64 rt_print_u64 rt_print_f64 rt_print_f32 rt_print_bool rt_print_text
+        rt_eprint_i64 rt_eprint_u64 rt_eprint_f64 rt_eprint_f32 rt_eprint_bool rt_eprint_text
+        fmod fmodf pow powf floor floorf
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_of_floats_are_those_of_c() {
+        assert_eq!((fmod(-7.5, 2.0), fmodf(7.5, -2.0)), (-1.5, 1.5));
+        assert_eq!((pow(2.0, 0.5), powf(2.0, 10.0)), (std::f64::consts::SQRT_2, 1024.0));
+        assert_eq!((floor(-0.5), floorf(1.5)), (-1.0, 1.0));
+        assert!(fmod(1.0, 0.0).is_nan());
+    }
+
+    #[test]
+    fn every_function_of_the_front_end_has_an_address() {
+        let values = ["i64", "u64", "f64", "f32", "bool", "text"];
+        let names =
+            values.iter().flat_map(|ty| [format!("rt_print_{ty}"), format!("rt_eprint_{ty}")]);
+        let names =
+            names.chain(["fmod", "fmodf", "pow", "powf", "floor", "floorf"].map(String::from));
+        let mut found: Vec<u64> = names.map(|name| address(name.as_bytes()).unwrap()).collect();
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!(found.len(), 18);
+        assert_eq!((address(b"rt_print_i6"), address(b"")), (None, None));
+    }
+
+    #[test]
+    fn lines_are_written_whole() {
+        let mut line = Line { bytes: [0; CAPACITY], len: 0 };
+        let mut written = Vec::new();
+        let mut write = |bytes: &[u8]| written.push(String::from_utf8(bytes.to_vec()).unwrap());
+        let long = "x".repeat(CAPACITY + 1);
+        let full = "y".repeat(CAPACITY);
+        for text in ["a", "b", "\nc\nd", &full, "\n", &long, "e"] {
+            line.add(text.as_bytes(), &mut write);
+        }
+        line.flush(&mut write);
+        assert_eq!(written, ["ab\n", "c\n", "d", &full, "\n", "", &long, "e"]);
+    }
+}

@@ -1,0 +1,514 @@
+//! A manager with Simple source, files and functions of the host.
+#![allow(unsafe_code)]
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use smf_core::alloc_util::{AllocError, try_box, try_collect, try_copy_bytes, try_push};
+use smf_core::exec::{
+    FunctionHandle, Level, Manager, ManagerError, ManagerOptions, ManagerStatistics, Unit, Value,
+};
+use smf_core::ir::Scalar;
+use smf_core::link::ShortName;
+use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::source::{Assertion, Diagnostic, Mode, SourceFile, TranslationUnit};
+use smf_core::types::Type;
+
+use super::backend::BackendChoice;
+use super::error::{ExecError, cause};
+use super::host_functions;
+use super::modules::{Modules, SharedSymbols, call_words};
+use crate::call::install_chain_lookup;
+use crate::files;
+
+type Result<T, E = ExecError> = std::result::Result<T, E>;
+
+/// Another front end: compiles source to IR.
+pub trait FrontEnd: Send + Sync {
+    /// Compiles the source of the file `name`.
+    ///
+    /// # Errors
+    /// [`ExecError::FrontEnd`] and others.
+    fn compile(&self, name: &str, text: &str) -> Result<Unit>;
+}
+
+/// How an execution manager works.
+#[derive(Clone, Default)]
+pub struct ExecOptions {
+    /// The back end.
+    pub backend: BackendChoice,
+    /// The level of compilations, until it is [changed](ExecManager::set_level).
+    pub level: Level,
+    /// The maximum size of all code in bytes; `None` for 1 GiB.
+    pub max_code_bytes: Option<usize>,
+    /// Where code is placed; `None` for memory of its own.
+    pub memory: Option<CodeMemory>,
+    /// Resolves names that neither the manager nor a module defines, before the [functions of the
+    /// host](host_functions).
+    pub symbols: Option<SharedSymbols>,
+}
+
+impl fmt::Debug for ExecOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("ExecOptions");
+        shown.field("backend", &self.backend).field("level", &self.level);
+        shown.field("max_code_bytes", &self.max_code_bytes).finish_non_exhaustive()
+    }
+}
+
+/// What a manager records of a function beside its code.
+struct SourceInfo {
+    /// Whether the function returns a text: its first parameter is the address of the result.
+    returns_text: bool,
+    /// Whether each parameter is a text: an address and a length. Empty if none is.
+    text_params: Vec<bool>,
+    assertions: Vec<Assertion>,
+}
+
+/// The result of a function that returns a text: its address and its length in bytes.
+#[repr(C)]
+struct TextResult {
+    address: u64,
+    length: i64,
+}
+
+/// Functions that are compiled from source, IR and files, called by name or by handle, and replaced.
+///
+/// All methods may be called from any thread. Managers share nothing but the code memory of their options.
+pub struct ExecManager {
+    manager: Manager,
+    /// Dropped after the code that calls into them.
+    modules: Arc<Modules>,
+    info: Mutex<HashMap<Box<[u8]>, SourceInfo>>,
+    front_end: RwLock<Option<Arc<dyn FrontEnd>>>,
+}
+
+impl fmt::Debug for ExecManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecManager").field("manager", &self.manager).finish_non_exhaustive()
+    }
+}
+
+impl ExecManager {
+    /// A manager without functions.
+    ///
+    /// # Errors
+    /// [`ExecError::MissingBackend`], [`ExecError::OutOfMemory`].
+    pub fn new(options: ExecOptions) -> Result<Self> {
+        install_chain_lookup();
+        let memory = options.memory.unwrap_or_default();
+        let backend = options.backend.open(memory.clone())?;
+        let outside = options.symbols;
+        let host: SharedSymbols = Arc::new(move |name| {
+            let found = outside.as_ref().and_then(|symbols| symbols(name));
+            found.or_else(|| host_functions::address(name))
+        });
+        let modules = Arc::new(Modules::new(memory, host.clone()));
+        let searched = modules.clone();
+        let symbols = try_box(move |name: &[u8]| searched.find(name).or_else(|| host(name)))?;
+        let defaults = ManagerOptions::default();
+        let manager = Manager::new(
+            backend,
+            ManagerOptions {
+                level: options.level,
+                max_code_bytes: options.max_code_bytes.unwrap_or(defaults.max_code_bytes),
+                symbols: Some(symbols),
+            },
+        );
+        let (info, front_end) = (Mutex::default(), RwLock::new(None));
+        Ok(Self { manager, modules, info, front_end })
+    }
+
+    /// The manager of the core.
+    pub fn core(&self) -> &Manager {
+        &self.manager
+    }
+
+    /// The name of the back end that compiles: never `auto`.
+    pub fn backend_name(&self) -> &'static str {
+        self.manager.backend_name()
+    }
+
+    /// The level of later compilations.
+    pub fn level(&self) -> Level {
+        self.manager.level()
+    }
+
+    /// Changes the level of later compilations.
+    pub fn set_level(&self, level: Level) {
+        self.manager.set_level(level);
+    }
+
+    /// Sets the front end that compiles source; `None` for that of the core.
+    pub fn set_front_end(&self, front_end: Option<Arc<dyn FrontEnd>>) {
+        *self.front_end.write().unwrap_or_else(PoisonError::into_inner) = front_end;
+    }
+
+    /// Compiles Simple source. Parameters without a type are i64. On failure nothing changes.
+    ///
+    /// Returns the warnings.
+    ///
+    /// # Errors
+    /// [`ExecError::Source`], [`ExecError::FrontEnd`], [`ExecError::Manager`].
+    pub fn compile_source(&self, name: &str, text: &str) -> Result<Vec<Diagnostic>> {
+        let front_end = self.front_end.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(front_end) = front_end {
+            return self.compile_unit(&front_end.compile(name, text)?).map(|()| Vec::new());
+        }
+        let module = Path::new(name).file_stem().and_then(|stem| stem.to_str()).unwrap_or(name);
+        let file = SourceFile { name, module, text };
+        let compiled = self.manager.compile_source(&[file], Mode::Manager)?;
+        let Some(unit) = compiled.unit else { return Err(ExecError::Source(compiled.diagnostics)) };
+        self.record(unit)?;
+        Ok(compiled.diagnostics)
+    }
+
+    /// Compiles a unit of IR. On failure nothing changes.
+    ///
+    /// # Errors
+    /// [`ExecError::Manager`].
+    pub fn compile_unit(&self, unit: &Unit) -> Result<()> {
+        self.manager.compile(unit)?;
+        let mut info = self.info();
+        for function in unit.functions() {
+            info.remove(function.name().as_bytes());
+        }
+        Ok(())
+    }
+
+    /// Compiles IR in either form if the text begins as IR does, and Simple source otherwise. Returns the warnings.
+    ///
+    /// # Errors
+    /// [`ExecError`].
+    pub fn compile_any(&self, name: &str, text: &[u8]) -> Result<Vec<Diagnostic>> {
+        if is_binary_ir(text) || is_text_ir(text) {
+            return self.compile_ir(text).map(|()| Vec::new());
+        }
+        let not_text = |_| ExecError::NotText { path: name.to_owned() };
+        self.compile_source(name, str::from_utf8(text).map_err(not_text)?)
+    }
+
+    /// Compiles IR in its text form or in the binary form of a unit, which begins with `SMUN`.
+    ///
+    /// # Errors
+    /// [`ExecError::Manager`].
+    pub fn compile_ir(&self, ir: &[u8]) -> Result<()> {
+        let unit = match (is_binary_ir(ir), str::from_utf8(ir)) {
+            (true, _) => Unit::from_binary(ir)?,
+            (false, Ok(text)) => Unit::from_text(text)?,
+            (false, Err(_)) => return Err(ExecError::NotText { path: "the IR".to_owned() }),
+        };
+        self.compile_unit(&unit)
+    }
+
+    /// Compiles a file by the extension of its name: IR (`.sir`), source (`.spl`), or a module (`.smf`), which is
+    /// loaded. Other files are told by their content. Returns the warnings.
+    ///
+    /// # Errors
+    /// [`ExecError`].
+    pub fn compile_file(&self, path: &Path) -> Result<Vec<Diagnostic>> {
+        let is = |wanted: &str| path.extension().is_some_and(|extension| extension == wanted);
+        if is("smf") {
+            return self.modules.load(path).map(|()| Vec::new());
+        }
+        let shown = || path.display().to_string();
+        let failed = |error| ExecError::Read { path: shown(), error };
+        let bytes = files::read(path).map_err(failed)?;
+        let bytes = bytes.as_ref();
+        if is("sir") {
+            return self.compile_ir(bytes).map(|()| Vec::new());
+        }
+        if !is("spl") {
+            return self.compile_any(&shown(), bytes);
+        }
+        let text = str::from_utf8(bytes).map_err(|_| ExecError::NotText { path: shown() })?;
+        self.compile_source(&shown(), text)
+    }
+
+    fn info(&self) -> MutexGuard<'_, HashMap<Box<[u8]>, SourceInfo>> {
+        self.info.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records what the source says of its functions beside their code.
+    fn record(&self, unit: TranslationUnit) -> Result<(), AllocError> {
+        let mut info = self.info();
+        for function in unit.functions {
+            let symbol = function.symbol.as_bytes();
+            let returns_text = function.result == Some(Type::Text);
+            let is_text = function.params.iter().map(|ty| *ty == Type::Text);
+            let has_text = returns_text || is_text.clone().any(|is_text| is_text);
+            if !has_text && function.assertions.is_empty() {
+                info.remove(symbol);
+                continue;
+            }
+            let text_params = if has_text { try_collect(is_text)? } else { Vec::new() };
+            let assertions = function.assertions;
+            let new = SourceInfo { returns_text, text_params, assertions };
+            info.try_reserve(1).map_err(|_| AllocError)?;
+            info.insert(try_copy_bytes(symbol)?, new);
+        }
+        Ok(())
+    }
+
+    /// The function called `name`, which is not one of a module.
+    pub fn find(&self, name: &[u8]) -> Option<FunctionHandle> {
+        self.manager.find(name)
+    }
+
+    /// Whether a function is called `name`, of a module as well.
+    pub fn has_function(&self, name: &[u8]) -> bool {
+        self.find(name).is_some() || self.modules.find(name).is_some()
+    }
+
+    /// The names of the functions: in the order of their first compilation, behind them those of modules.
+    ///
+    /// # Errors
+    /// [`ExecError::OutOfMemory`].
+    pub fn function_names(&self) -> Result<Vec<Box<[u8]>>> {
+        let mut names = Vec::new();
+        for function in self.manager.functions()? {
+            try_push(&mut names, try_copy_bytes(function.name().as_bytes())?)?;
+        }
+        let compiled = names.len();
+        for name in self.modules.names()? {
+            if self.find(&name).is_none() && !names.iter().skip(compiled).any(|n| *n == name) {
+                try_push(&mut names, name)?;
+            }
+        }
+        Ok(names)
+    }
+
+    /// What the manager has.
+    pub fn statistics(&self) -> ManagerStatistics {
+        self.manager.statistics()
+    }
+
+    /// Calls a function.
+    ///
+    /// # Errors
+    /// [`ExecError::Trap`], [`ExecError::Manager`].
+    ///
+    /// # Safety
+    /// As [`Manager::call`].
+    pub unsafe fn call(
+        &self,
+        function: &FunctionHandle,
+        arguments: &[Value],
+    ) -> Result<Option<Value>> {
+        // SAFETY: the caller's contract.
+        let result = unsafe { self.manager.call(function, arguments) };
+        host_functions::flush();
+        result.map_err(|error| self.call_error(error))
+    }
+
+    /// Calls a function by name. A function of a module takes integers and returns one.
+    ///
+    /// # Errors
+    /// [`ExecError`].
+    ///
+    /// # Safety
+    /// As [`Manager::call`]; a function of a module takes as many integers.
+    pub unsafe fn call_by_name(&self, name: &[u8], arguments: &[Value]) -> Result<Option<Value>> {
+        let Some(function) = self.find(name) else {
+            let address = self.modules.find(name).ok_or_else(|| no_function(name))?;
+            // SAFETY: the caller's contract.
+            return unsafe { call_words(name, address, arguments) };
+        };
+        // SAFETY: the caller's contract.
+        unsafe { self.call(&function, arguments) }
+    }
+
+    /// Calls a function with integers, which the types of its parameters must have. The result is that of an integer, an
+    /// address or a bool; 0 for a function without result.
+    ///
+    /// # Errors
+    /// [`ExecError`].
+    ///
+    /// # Safety
+    /// As [`call_by_name`](Self::call_by_name).
+    pub unsafe fn call_integers(&self, name: &[u8], arguments: &[i64]) -> Result<i64> {
+        let Some(function) = self.find(name) else {
+            let mut values = Vec::new();
+            for argument in arguments {
+                try_push(&mut values, Value::from(*argument))?;
+            }
+            // SAFETY: the caller's contract.
+            let result = unsafe { self.call_by_name(name, &values) }?;
+            return Ok(result.and_then(Value::as_integer).unwrap_or(0));
+        };
+        let values = integers(&function, arguments)?;
+        // SAFETY: the caller's contract.
+        match unsafe { self.call(&function, &values) }? {
+            None => Ok(0),
+            Some(value) => value.as_integer().ok_or_else(|| {
+                let (function, found) = (function.name().clone(), value.scalar());
+                ExecError::Result { function, found }
+            }),
+        }
+    }
+
+    /// Calls a function with arguments as text and returns its result as text. A parameter that is a text gets the
+    /// argument itself; a number is written as in Rust, a bool `true` or `false`. The result is the text itself, or a
+    /// number or bool as `print` shows it; empty without a result.
+    ///
+    /// # Errors
+    /// [`ExecError`].
+    ///
+    /// # Safety
+    /// As [`call_by_name`](Self::call_by_name).
+    pub unsafe fn call_text(&self, name: &[u8], arguments: &[&[u8]]) -> Result<String> {
+        let Some(function) = self.find(name) else {
+            let words = values_of(arguments, name)?;
+            // SAFETY: the caller's contract.
+            let result = unsafe { self.call_by_name(name, &words) }?;
+            return Ok(result.map(|value| value.to_string()).unwrap_or_default());
+        };
+        let (returns_text, text_params) = match self.info().get(name) {
+            Some(info) => (info.returns_text, try_collect(info.text_params.iter().copied())?),
+            None => (false, Vec::new()),
+        };
+        let mut text = TextResult { address: 0, length: 0 };
+        let result = returns_text.then(|| (&raw mut text).expose_provenance() as u64);
+        let values = text_arguments(&function, result, &text_params, arguments)?;
+        // The text may lie in the data of the function, which another thread may replace.
+        let _entered = self.manager.enter();
+        // SAFETY: the caller's contract; the first argument is the address of a result in memory.
+        let value = unsafe { self.call(&function, &values) }?;
+        if !returns_text {
+            return Ok(value.map(|value| value.to_string()).unwrap_or_default());
+        }
+        // SAFETY: written by the function, if at all.
+        let TextResult { address, length } = unsafe { (&raw const text).read_volatile() };
+        let Ok(length @ 1..) = usize::try_from(length) else { return Ok(String::new()) };
+        let bytes = std::ptr::with_exposed_provenance::<u8>(address as usize);
+        // SAFETY: a text of the function, whose data is in memory as long as the manager is entered, or an argument.
+        let bytes = unsafe { std::slice::from_raw_parts(bytes, length) };
+        Ok(String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    /// Adds the cause of a trap, and the message of a failed assertion.
+    fn call_error(&self, error: ManagerError) -> ExecError {
+        let ManagerError::Trap(trap) = error else { return error.into() };
+        let function = trap.function.as_ref();
+        let assertion = function.and_then(|function| {
+            let info = self.info();
+            let assertions = &info.get(function.as_bytes())?.assertions;
+            Some(assertions.iter().find(|assertion| assertion.line == trap.at)?.message.clone())
+        });
+        let message = match (cause(trap.code), function) {
+            (None, _) => trap.to_string(),
+            (Some(cause), None) => format!("{cause}, at {}", trap.at),
+            (Some(cause), Some(function)) => {
+                format!("{cause}, at {} in function `{function}`", trap.at)
+            }
+        };
+        let message = match assertion.filter(|text| !text.is_empty()) {
+            Some(assertion) => format!("{message}: {assertion}"),
+            None => message,
+        };
+        ExecError::Trap { code: trap.code, at: trap.at, function: trap.function, message }
+    }
+}
+
+fn no_function(name: &[u8]) -> ExecError {
+    ManagerError::NoFunction(ShortName::new(name)).into()
+}
+
+/// Integers as values of the parameters.
+fn integers(function: &FunctionHandle, arguments: &[i64]) -> Result<Vec<Value>> {
+    let params = function.params();
+    check_count(function, arguments.len(), params.len())?;
+    let mut values = Vec::new();
+    for (number, (&value, &expected)) in (1..).zip(arguments.iter().zip(params)) {
+        let found = Value::from_integer(expected, value);
+        let wrong =
+            || ExecError::Integer { function: function.name().clone(), number, value, expected };
+        try_push(&mut values, found.ok_or_else(wrong)?)?;
+    }
+    Ok(values)
+}
+
+fn check_count(function: &FunctionHandle, given: usize, expected: usize) -> Result<()> {
+    if given == expected {
+        return Ok(());
+    }
+    let function = function.name().clone();
+    Err(ManagerError::ArgumentCount { function, given, expected }.into())
+}
+
+/// Texts as values of the parameters, behind the address of a result in memory.
+fn text_arguments(
+    function: &FunctionHandle,
+    result: Option<u64>,
+    text_params: &[bool],
+    arguments: &[&[u8]],
+) -> Result<Vec<Value>> {
+    let texts = text_params.iter().filter(|is_text| **is_text).count();
+    let hidden = usize::from(result.is_some()) + texts;
+    let params = function.params();
+    check_count(function, arguments.len(), params.len().saturating_sub(hidden))?;
+    let mut params = params.iter();
+    let mut values = Vec::new();
+    if let Some(address) = result {
+        params.next();
+        try_push(&mut values, Value::new(Scalar::Pointer, address))?;
+    }
+    for (index, text) in arguments.iter().enumerate() {
+        let Some(&scalar) = params.next() else { break };
+        if text_params.get(index) == Some(&true) {
+            params.next();
+            try_push(
+                &mut values,
+                Value::new(Scalar::Pointer, text.as_ptr().expose_provenance() as u64),
+            )?;
+            try_push(&mut values, Value::new(Scalar::I64, text.len() as u64))?;
+            continue;
+        }
+        let wrong = || ExecError::Text {
+            function: ShortName::new(function.name().as_bytes()),
+            number: index + 1,
+            expected: scalar,
+        };
+        try_push(&mut values, parse_value(scalar, text).ok_or_else(wrong)?)?;
+    }
+    Ok(values)
+}
+
+/// The arguments of a function of a module: integers.
+fn values_of(arguments: &[&[u8]], name: &[u8]) -> Result<Vec<Value>> {
+    let mut values = Vec::new();
+    for (number, text) in (1..).zip(arguments) {
+        let (function, expected) = (ShortName::new(name), Scalar::I64);
+        let wrong = || ExecError::Text { function, number, expected };
+        try_push(&mut values, parse_value(expected, text).ok_or_else(wrong)?)?;
+    }
+    Ok(values)
+}
+
+/// A number or bool of a type from its text.
+fn parse_value(scalar: Scalar, text: &[u8]) -> Option<Value> {
+    let text = str::from_utf8(text).ok()?.trim();
+    match scalar {
+        Scalar::F64 => text.parse::<f64>().ok().map(Value::from),
+        Scalar::F32 => text.parse::<f32>().ok().map(Value::from),
+        Scalar::Bool => text.parse::<bool>().ok().map(Value::from),
+        Scalar::U64 => text.parse::<u64>().ok().map(Value::from),
+        Scalar::Pointer => None,
+        _ => Value::from_integer(scalar, text.parse().ok()?),
+    }
+}
+
+/// Whether bytes are the binary form of a unit.
+fn is_binary_ir(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"SMUN")
+}
+
+/// Whether a text is IR: the keywords that begin it are none of Simple.
+pub(super) fn is_text_ir(bytes: &[u8]) -> bool {
+    let mut lines = bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with(b"#"));
+    let word = first.and_then(|line| line.split(u8::is_ascii_whitespace).next());
+    matches!(word, Some(b"function" | b"template"))
+}

@@ -1,0 +1,254 @@
+//! Source, IR and files in a manager; errors and traps.
+#![allow(unsafe_code)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use smf_core::exec::{Level, Unit, Value};
+
+use super::*;
+
+/// The back ends of this build.
+pub(super) fn backends() -> impl Iterator<Item = BackendChoice> {
+    BackendChoice::ALL.into_iter().filter(|choice| choice.available().is_ok())
+}
+
+pub(super) fn manager(backend: BackendChoice) -> ExecManager {
+    ExecManager::new(ExecOptions { backend, ..ExecOptions::default() }).unwrap()
+}
+
+fn run(manager: &ExecManager, name: &str, arguments: &[i64]) -> Result<i64, String> {
+    // SAFETY: the functions of these tests access their own memory only.
+    let result = unsafe { manager.call_integers(name.as_bytes(), arguments) };
+    result.map_err(|error| error.to_string())
+}
+
+fn text(manager: &ExecManager, name: &str, arguments: &[&str]) -> Result<String, String> {
+    let arguments: Vec<&[u8]> = arguments.iter().map(|text| text.as_bytes()).collect();
+    // SAFETY: as above.
+    let result = unsafe { manager.call_text(name.as_bytes(), &arguments) };
+    result.map_err(|error| error.to_string())
+}
+
+fn names(manager: &ExecManager) -> Vec<String> {
+    let names = manager.function_names().unwrap();
+    names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+}
+
+const FACTORIAL: &str = "\
+fn factorial(n):
+    var result = 1
+    for i in 1..=n:
+        result *= i
+    result
+";
+
+#[test]
+fn source_runs_at_every_level_of_every_back_end() {
+    for backend in backends() {
+        for level in 0..4 {
+            let manager = manager(backend);
+            manager.set_level(Level::from_number(level).unwrap());
+            manager.compile_source("a.spl", "fn add(x, y): x + y\n").unwrap();
+            manager.compile_source("b.spl", FACTORIAL).unwrap();
+            manager.compile_source("c.spl", "fn both(n): add(factorial(n), n)\n").unwrap();
+            assert_eq!(run(&manager, "add", &[10, 32]), Ok(42));
+            assert_eq!(run(&manager, "factorial", &[5]), Ok(120));
+            assert_eq!(run(&manager, "both", &[5]), Ok(125));
+            assert_eq!(names(&manager), ["add", "factorial", "both"]);
+            // A replacement is reached by earlier callers.
+            manager.compile_source("d.spl", "fn add(x, y): x - y\n").unwrap();
+            assert_eq!(run(&manager, "both", &[5]), Ok(115));
+        }
+    }
+}
+
+#[test]
+fn back_end_that_is_not_built_in_is_an_error_that_names_the_feature() {
+    let error = |name: &[u8]| BackendChoice::from_name(name).unwrap_err().to_string();
+    let llvm = "the back end `llvm` is not part of this build: it needs the feature `llvm`";
+    assert_eq!(error(b"llvm"), llvm);
+    let unknown = "no back end is called `gcc`: there are auto, native, cranelift and llvm";
+    assert_eq!(error(b"gcc"), unknown);
+    assert_eq!(BackendChoice::from_name(b"cranelift").is_ok(), cfg!(feature = "cranelift"));
+    let options = ExecOptions { backend: BackendChoice::Llvm, ..ExecOptions::default() };
+    assert_eq!(ExecManager::new(options).unwrap_err().to_string(), llvm);
+    assert_eq!(manager(BackendChoice::Auto).backend_name(), "native");
+}
+
+#[test]
+fn traps_are_errors_with_a_cause_a_line_and_a_function() {
+    let source = "\
+fn divide(x, y): x / y
+fn at(i):
+    val a = [1, 2, 3]
+    a[i]
+fn positive(x):
+    assert x > 0, \"x must be positive\"
+    x
+fn power(x, n): x ** n
+";
+    for backend in backends() {
+        for level in 0..4 {
+            let manager = manager(backend);
+            manager.set_level(Level::from_number(level).unwrap());
+            manager.compile_source("t.spl", source).unwrap();
+            let error = |name, arguments: &[i64]| run(&manager, name, arguments).unwrap_err();
+            assert_eq!(error("divide", &[1, 0]), "division by zero, at 1 in function `divide`");
+            assert_eq!(run(&manager, "divide", &[i64::MIN, -1]), Ok(i64::MIN));
+            assert_eq!(error("at", &[3]), "an index is out of bounds, at 4 in function `at`");
+            assert_eq!(run(&manager, "at", &[-1]), Ok(3));
+            assert_eq!(
+                error("positive", &[0]),
+                "an assertion failed, at 6 in function `positive`: x must be positive"
+            );
+            let negative = "the exponent of an integer power is negative, at 8 in function `power`";
+            assert_eq!(error("power", &[2, -1]), negative);
+            assert_eq!(run(&manager, "power", &[2, 10]), Ok(1024));
+        }
+    }
+}
+
+#[test]
+fn results_are_text_numbers_or_nothing() {
+    let source = "\
+fn name(i) -> text:
+    if i == 0: \"zero\" else: \"more\"
+fn half(x) -> f64: x as f64 / 2.0
+fn pick(first: bool, a: text, b: text) -> text:
+    if first: a else: b
+fn is_odd(x) -> bool: x % 2 != 0
+fn nothing():
+    pass
+";
+    for backend in backends() {
+        let manager = manager(backend);
+        manager.compile_source("r.spl", source).unwrap();
+        assert_eq!(text(&manager, "name", &["0"]), Ok("zero".to_owned()));
+        assert_eq!(text(&manager, "name", &["7"]), Ok("more".to_owned()));
+        assert_eq!(text(&manager, "half", &["7"]), Ok("3.5".to_owned()));
+        assert_eq!(text(&manager, "is_odd", &["7"]), Ok("true".to_owned()));
+        assert_eq!(text(&manager, "nothing", &[]), Ok(String::new()));
+        assert_eq!(text(&manager, "pick", &["false", "no", "yes"]), Ok("yes".to_owned()));
+        let wrong = text(&manager, "pick", &["0", "no", "yes"]).unwrap_err();
+        assert_eq!(wrong, "argument 1 of function `pick` is no value of type bool");
+        assert_eq!((run(&manager, "is_odd", &[7]), run(&manager, "nothing", &[])), (Ok(1), Ok(0)));
+        let float = run(&manager, "half", &[7]).unwrap_err();
+        assert_eq!(float, "function `half` returns a value of type f64, which is not an integer");
+        let count = text(&manager, "name", &[]).unwrap_err();
+        assert_eq!(count, "function `name` takes 1 arguments, and 0 are given");
+        assert_eq!(run(&manager, "absent", &[]).unwrap_err(), "no function `absent`");
+    }
+}
+
+#[test]
+fn integer_that_the_parameter_lacks_is_refused() {
+    let manager = manager(BackendChoice::Auto);
+    manager
+        .compile_source("n.spl", "fn small(x: u8) -> i64: x as i64\nfn f(x: f64) -> i64: 1\n")
+        .unwrap();
+    assert_eq!(run(&manager, "small", &[255]), Ok(255));
+    let error = run(&manager, "small", &[256]).unwrap_err();
+    assert_eq!(error, "argument 1 of function `small`: 256 is no value of type u8");
+    let error = run(&manager, "f", &[1]).unwrap_err();
+    assert_eq!(error, "argument 1 of function `f`: 1 is no value of type f64");
+    // SAFETY: the function accesses no memory.
+    let typed = unsafe { manager.call_by_name(b"f", &[Value::from(0.5)]) };
+    assert_eq!(typed.unwrap(), Some(1i64.into()));
+}
+
+#[test]
+fn errors_of_source_are_a_list_and_change_nothing() {
+    let manager = manager(BackendChoice::Auto);
+    manager.compile_source("a.spl", "fn one(): 1\n").unwrap();
+    let error = manager.compile_source("b.spl", "fn one(): x\nfn two(): y\n").unwrap_err();
+    let shown = error.to_string();
+    assert!(shown.starts_with("b.spl:1:11: error[E"), "{shown}");
+    assert!(shown.ends_with("name `x` not found (and 1 more)"), "{shown}");
+    let ExecError::Source(diagnostics) = error else { panic!("{shown}") };
+    assert_eq!(diagnostics.len(), 2);
+    assert_eq!(run(&manager, "one", &[]), Ok(1));
+}
+
+#[test]
+fn ir_is_text_or_binary() {
+    let manager = manager(BackendChoice::Auto);
+    let add = "function add(a: i64, b: i64) -> i64\nadd i64 a, a, b\nreturn i64 a\nend\n";
+    manager.compile_ir(add.as_bytes()).unwrap();
+    assert_eq!(run(&manager, "add", &[40, 2]), Ok(42));
+    let other = add.replace("add(", "sum(").replace("add i64", "sub i64");
+    manager.compile_ir(&Unit::from_text(&other).unwrap().to_binary().unwrap()).unwrap();
+    assert_eq!(run(&manager, "sum", &[44, 2]), Ok(42));
+    assert!(manager.compile_ir(b"function f(").is_err());
+    assert!(manager.compile_ir(b"SMUN\x01").is_err());
+    assert!(manager.compile_ir(b"\xff").is_err());
+}
+
+struct Constant;
+
+impl FrontEnd for Constant {
+    fn compile(&self, name: &str, text: &str) -> Result<Unit, ExecError> {
+        let number: i64 =
+            text.trim().parse().map_err(|_| ExecError::FrontEnd(format!("{name}: no number")))?;
+        let ir = format!(
+            "function main() -> i64\nlocal a: i64\nconst i64 a, {number}\nreturn i64 a\nend\n"
+        );
+        Ok(Unit::from_text(&ir)?)
+    }
+}
+
+#[test]
+fn front_end_is_replaced_and_returns() {
+    let manager = manager(BackendChoice::Auto);
+    manager.set_front_end(Some(Arc::new(Constant)));
+    manager.compile_source("n", "42\n").unwrap();
+    assert_eq!(run(&manager, "main", &[]), Ok(42));
+    let error = manager.compile_source("n", "fn main(): 1").unwrap_err();
+    assert_eq!(error.to_string(), "n: no number");
+    manager.set_front_end(None);
+    manager.compile_source("n", "fn main(): 7").unwrap();
+    assert_eq!(run(&manager, "main", &[]), Ok(7));
+}
+
+fn scratch(name: &str, bytes: &[u8]) -> PathBuf {
+    let directory = std::env::temp_dir().join(format!("smf-exec-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = directory.join(name);
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[test]
+fn files_are_source_ir_or_modules() {
+    let manager = manager(BackendChoice::Auto);
+    let source = scratch("f.spl", b"fn two(): 2\n");
+    manager.compile_file(&source).unwrap();
+    let ir = "function three() -> i64\nlocal a: i64\nconst i64 a, 3\nreturn i64 a\nend\n";
+    manager.compile_file(&scratch("f.sir", ir.as_bytes())).unwrap();
+    manager.compile_file(&scratch("g", ir.replace("three", "four").as_bytes())).unwrap();
+    assert_eq!(names(&manager), ["two", "three", "four"]);
+    assert_eq!((run(&manager, "two", &[]), run(&manager, "four", &[])), (Ok(2), Ok(3)));
+    let missing = manager.compile_file(&source.with_file_name("missing.spl")).unwrap_err();
+    assert!(missing.to_string().contains("missing.spl: "), "{missing}");
+    let binary = manager.compile_file(&scratch("b.spl", b"\xff")).unwrap_err();
+    assert!(binary.to_string().ends_with("b.spl: the file is not UTF-8"), "{binary}");
+    let bad = manager.compile_file(&scratch("bad.smf", b"nothing")).unwrap_err();
+    assert!(matches!(bad, ExecError::Load(_)), "{bad}");
+}
+
+#[test]
+fn functions_of_a_module_are_called_by_name_and_by_source() {
+    let manager = manager(BackendChoice::Auto);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/samples/bcod.smf");
+    manager.compile_file(&path).unwrap();
+    let all = names(&manager);
+    assert_eq!(all, ["answer", "sum"]);
+    assert_eq!(run(&manager, "sum", &[10]), Ok(55));
+    assert!(manager.has_function(b"sum") && !manager.has_function(b"printf"));
+    let source = "extern fn sum(n: i64) -> i64\nfn next(n: i64) -> i64: sum(n + 1)\n";
+    manager.compile_source("s.spl", source).unwrap();
+    assert_eq!(run(&manager, "next", &[9]), Ok(55));
+    // SAFETY: the call is refused.
+    let error = unsafe { manager.call_by_name(b"sum", &[1.5f64.into()]) }.unwrap_err();
+    assert_eq!(error.to_string(), "argument 1 of function `sum` of a module is not an integer");
+}

@@ -1,0 +1,503 @@
+//! `smf_exec_*`: the execution manager with types: status and value apart, arguments and results of every type, and
+//! diagnostics as a list.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, OsStr, c_char, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path as FilePath;
+use std::ptr;
+use std::sync::Arc;
+
+use smf_core::alloc_util::try_push;
+use smf_core::exec::{FunctionHandle, Level};
+use smf_core::ir::Scalar;
+use smf_core::source::Severity;
+
+use super::args::{self, to_i64};
+use super::cptr::{slice, text};
+use super::error::{ApiError, ArgumentError, or, succeeded};
+use super::exec_handles::{
+    self as handles, CallbackFrontEnd, DEFAULT_FRONT_END, DiagnosticText, SmfFrontEnd, enter,
+    with_state,
+};
+use super::exec_manager::{backend, list};
+use super::values::{NO_VALUE, Value};
+use super::versioned_struct::{self, versioned};
+use crate::exec::{ExecError, ExecOptions, FrontEnd};
+
+/// Options of an execution manager.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SmfExecOptions {
+    /// `sizeof(SmfExecOptions)`.
+    pub size: i64,
+    /// The name of the back end, NUL-terminated; null for `auto`.
+    pub backend: *const c_char,
+    /// The maximum size of all code in bytes; 0 for 1 GiB.
+    pub max_code_bytes: i64,
+    /// The level of compilations, 0 to 3.
+    pub level: i32,
+    /// `SMF_EXEC_PROCESS_SYMBOLS`, 1: source may call functions of the process.
+    pub flags: i32,
+}
+
+versioned!(SmfExecOptions, 32);
+
+const PROCESS_SYMBOLS: i32 = 1;
+
+const DEFAULT_OPTIONS: SmfExecOptions = SmfExecOptions {
+    size: 0,
+    backend: ptr::null(),
+    max_code_bytes: 0,
+    level: Level::Speed as i32,
+    flags: 0,
+};
+
+/// A value with its type.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SmfExecValue {
+    /// `SMF_TYPE_*`.
+    pub kind: i64,
+    /// The value of an integer, a bool or an address.
+    pub integer: i64,
+    /// The value of a float.
+    pub number: f64,
+}
+
+/// A function of a manager.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SmfExecFunction {
+    /// In: `sizeof(SmfExecFunction)`. Out: the number of bytes filled in.
+    pub size: i64,
+    /// The number of parameters.
+    pub parameters: i32,
+    /// The type of the result, `SMF_TYPE_*`; 0 without one.
+    pub result: i32,
+    /// The address of the current version; 0 after a replacement by a function of another signature.
+    pub address: i64,
+}
+
+versioned!(SmfExecFunction, 24);
+
+/// A diagnostic of a compilation.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SmfExecDiagnostic {
+    /// In: `sizeof(SmfExecDiagnostic)`. Out: the number of bytes filled in.
+    pub size: i64,
+    /// Its code; empty for an error outside of source.
+    pub code: *const c_char,
+    /// One sentence.
+    pub message: *const c_char,
+    /// What can be done; may be empty.
+    pub note: *const c_char,
+    /// The name of the file; may be empty.
+    pub file: *const c_char,
+    /// The line of the source; may be empty.
+    pub source_line: *const c_char,
+    /// 1 for an error, 2 for a warning.
+    pub severity: i32,
+    /// From 1; 0 if unknown.
+    pub line: i32,
+    /// From 1; 0 if unknown.
+    pub column: i32,
+    /// The number of characters from there.
+    pub length: i32,
+}
+
+versioned!(SmfExecDiagnostic, 64);
+
+/// The statistics of a manager.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SmfExecStatistics {
+    /// In: `sizeof(SmfExecStatistics)`. Out: the number of bytes filled in.
+    pub size: i64,
+    /// Functions by name.
+    pub functions: i64,
+    /// Compilations whose code is in memory.
+    pub units: i64,
+    /// Bytes of code, with that of replaced functions that is not freed yet.
+    pub code_bytes: i64,
+    /// Of these, bytes that a later compilation frees.
+    pub retired_bytes: i64,
+}
+
+versioned!(SmfExecStatistics, 40);
+
+/// Opens an execution manager. Returns its handle; 0 on failure.
+///
+/// # Safety
+/// `options` is null or points to the `size` bytes that its first field says, with a name that is null or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_exec_open(options: *const SmfExecOptions) -> u64 {
+    // SAFETY: the caller's promise.
+    let options = unsafe { versioned_struct::read_or(options, DEFAULT_OPTIONS) };
+    or(
+        0,
+        options.and_then(|options| {
+            let name = match options.backend.is_null() {
+                true => &b"auto"[..],
+                // SAFETY: as above.
+                false => unsafe { CStr::from_ptr(options.backend) }.to_bytes(),
+            };
+            open(&options, name)
+        }),
+    )
+}
+
+fn open(options: &SmfExecOptions, name: &[u8]) -> Result<u64, ApiError> {
+    let SmfExecOptions { max_code_bytes, level, flags, .. } = *options;
+    if flags & !PROCESS_SYMBOLS != 0 {
+        return Err(ArgumentError::unknown("sum of manager flags", flags).into());
+    }
+    let limit = args::length("the limit of code", max_code_bytes)?;
+    let max_code_bytes = (limit != 0).then(|| usize::try_from(limit).unwrap_or(usize::MAX));
+    let level = to_level(level)?;
+    let backend = backend(name)?;
+    let options = ExecOptions { backend, level, max_code_bytes, ..ExecOptions::default() };
+    handles::open(options, flags & PROCESS_SYMBOLS != 0)
+}
+
+fn to_level(level: i32) -> Result<Level, ApiError> {
+    Ok(Level::from_number(level.into()).ok_or(ArgumentError::unknown("level", level))?)
+}
+
+/// Closes a manager. Fails while functions of it run.
+#[unsafe(no_mangle)]
+pub extern "C" fn smf_exec_close(manager: u64) -> bool {
+    succeeded(handles::close(manager))
+}
+
+/// The name of the back end that compiles; null for an invalid handle.
+#[unsafe(no_mangle)]
+pub extern "C" fn smf_exec_backend(manager: u64) -> *const c_char {
+    let name = enter(manager).map(|open| match open.manager.backend_name() {
+        "native" => c"native".as_ptr(),
+        "cranelift" => c"cranelift".as_ptr(),
+        _ => c"".as_ptr(),
+    });
+    or(ptr::null(), name)
+}
+
+/// Sets the level of later compilations.
+#[unsafe(no_mangle)]
+pub extern "C" fn smf_exec_set_level(manager: u64, level: i32) -> bool {
+    succeeded(enter(manager).and_then(|open| {
+        open.manager.set_level(to_level(level)?);
+        Ok(())
+    }))
+}
+
+/// Compiles Simple source. `name` is that of its file, for diagnostics and lines; null for `source`.
+///
+/// # Safety
+/// `name` is null or NUL-terminated; `source` is null or points to `length` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_exec_compile(
+    manager: u64,
+    name: *const c_char,
+    source: *const c_char,
+    length: i64,
+) -> bool {
+    let compiled = handles::compile(manager, |open| {
+        let name = match name.is_null() {
+            true => "source".into(),
+            // SAFETY: the caller's promise.
+            false => unsafe { CStr::from_ptr(name) }.to_string_lossy(),
+        };
+        // SAFETY: as above.
+        let source = unsafe { slice("the source", source.cast::<u8>(), length) };
+        let source = str::from_utf8(source.map_err(ApiError::from)?);
+        let source = source.map_err(|_| ExecError::NotText { path: name.clone().into_owned() })?;
+        Ok(open.manager.compile_source(&name, source)?)
+    });
+    compiled.unwrap_or(false)
+}
+
+/// Compiles IR, in its text form or in the binary form of a unit.
+///
+/// # Safety
+/// `ir` is null or points to `length` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_exec_compile_ir(manager: u64, ir: *const u8, length: i64) -> bool {
+    let compiled = handles::compile(manager, |open| {
+        // SAFETY: the caller's promise.
+        let ir = unsafe { slice("the IR", ir, length) }.map_err(ApiError::from)?;
+        open.manager.compile_ir(ir)?;
+        Ok(Vec::new())
+    });
+    compiled.unwrap_or(false)
+}
+
+/// Compiles a file: source (`.spl`), IR (`.sir`), or a module (`.smf`), which is loaded.
+///
+/// # Safety
+/// `path` is null or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_exec_compile_file(manager: u64, path: *const c_char) -> bool {
+    let compiled = handles::compile(manager, |open| {
+        // SAFETY: the caller's promise.
+        let path = unsafe { text("the path", path) }?;
+        Ok(open.manager.compile_file(FilePath::new(OsStr::from_bytes(path)))?)
+    });
+    compiled.unwrap_or(false)
+}
+
+/// Sets the front end that compiles source: of a manager, or of all managers that are opened later for 0. Null for
+/// that of the library.
+///
+/// # Safety
+/// The front end is null, or may be called as `smf.h` says, from any thread, while it is set, and does not unwind.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_exec_set_frontend(
+    manager: u64,
+    front_end: SmfFrontEnd,
+    user: *mut c_void,
+) -> bool {
+    let front_end = front_end.map(|function| -> Arc<dyn FrontEnd> {
+        // SAFETY: the caller's promise.
+        Arc::new(unsafe { CallbackFrontEnd::new(function, user) })
+    });
+    if manager == 0 {
+        *DEFAULT_FRONT_END.lock() = front_end;
+        return true;
+    }
+    succeeded(enter(manager).map(|open| open.manager.set_front_end(front_end)))
+}
+
+/// The handle of a function by name, which stays valid when the function is replaced by one of the same types; 0 if there is none.
+///
+/// # Safety
+/// `name` is null or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_exec_find(manager: u64, name: *const c_char) -> u64 {
+    // SAFETY: the caller's promise.
+    let name = unsafe { text("the name of the function", name) };
+    or(0, enter(manager).and_then(|open| open.find(name?)))
+}
+
+/// Fills in the types of a function.
+///
+/// # Safety
+/// `into` is null or points to the `size` bytes that its first field says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_exec_function(
+    manager: u64,
+    function: u64,
+    into: *mut SmfExecFunction,
+) -> bool {
+    succeeded(enter(manager).and_then(|open| {
+        let function = open.function(function)?;
+        let filled = SmfExecFunction {
+            size: 0,
+            parameters: i32::try_from(function.params().len()).unwrap_or(i32::MAX),
+            result: function.result().map_or(0, |scalar| scalar.code().into()),
+            address: function.address().unwrap_or(0).cast_signed(),
+        };
+        // SAFETY: the caller's promise.
+        unsafe { versioned_struct::write(into, filled) }
+    }))
+}
+
+/// The type of a parameter by its index from 0, `SMF_TYPE_*`; 0 on failure.
+#[unsafe(no_mangle)]
+pub extern "C" fn smf_exec_parameter(manager: u64, function: u64, index: i64) -> i32 {
+    or(
+        0,
+        enter(manager).and_then(|open| {
+            let function = open.function(function)?;
+            let at = usize::try_from(index).ok();
+            let scalar = at.and_then(|at| function.params().get(at));
+            let scalar = scalar.ok_or(ArgumentError::unknown("index of a parameter", index))?;
+            Ok(scalar.code().into())
+        }),
+    )
+}
+
+/// The names of the functions, as a list.
+#[unsafe(no_mangle)]
+pub extern "C" fn smf_exec_function_names(manager: u64) -> Value {
+    or(NO_VALUE, enter(manager).and_then(|open| list(&open.manager)))
+}
+
+type CoreValue = smf_core::exec::Value;
+
+/// An argument as a value of its type.
+fn argument(index: usize, value: &SmfExecValue) -> Result<CoreValue, ApiError> {
+    let scalar = u8::try_from(value.kind).ok().and_then(Scalar::from_code);
+    let scalar = scalar.ok_or(ArgumentError::unknown("type of a value", value.kind))?;
+    match scalar {
+        Scalar::F64 => Ok(value.number.into()),
+        Scalar::F32 => Ok((value.number as f32).into()),
+        scalar => CoreValue::from_integer(scalar, value.integer).ok_or_else(|| {
+            let (number, given) = (index + 1, value.integer);
+            let why = format_args!("argument {number}: {given} is no value of type {scalar}");
+            ApiError::other(super::error::Code::Argument, &why)
+        }),
+    }
+}
+
+/// The result of a call.
+fn result_of(value: Option<CoreValue>) -> SmfExecValue {
+    let Some(value) = value else { return SmfExecValue { kind: 0, integer: 0, number: 0.0 } };
+    SmfExecValue {
+        kind: value.scalar().code().into(),
+        integer: value.as_integer().unwrap_or(0),
+        number: value.as_float().unwrap_or(0.0),
+    }
+}
+
+/// The arguments that fit on the stack.
+const FEW: usize = 16;
+
+/// Calls `act` with the arguments.
+fn with_arguments<T>(
+    arguments: &[SmfExecValue],
+    act: impl FnOnce(&[CoreValue]) -> Result<T, handles::Failure>,
+) -> Result<T, handles::Failure> {
+    if arguments.len() > FEW {
+        let mut values = Vec::new();
+        for (index, value) in arguments.iter().enumerate() {
+            try_push(&mut values, argument(index, value)?).map_err(ApiError::from)?;
+        }
+        return act(&values);
+    }
+    let mut values = [CoreValue::from(0i64); FEW];
+    for ((index, value), place) in arguments.iter().enumerate().zip(&mut values) {
+        *place = argument(index, value)?;
+    }
+    act(values.get(..arguments.len()).unwrap_or_default())
+}
+
+/// Calls a function by name with arguments of its types. Whether it returned; the result is filled in unless it is null.
+///
+/// # Safety
+/// `name` is null or NUL-terminated, `arguments` null or points to `count` values, and `result` null or points to a value.
+/// The function may do what it does with these arguments.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_exec_call(
+    manager: u64,
+    name: *const c_char,
+    arguments: *const SmfExecValue,
+    count: i64,
+    result: *mut SmfExecValue,
+) -> bool {
+    handles::with(manager, false, |open| {
+        // SAFETY: the caller's promise.
+        let name = unsafe { text("the name of the function", name) }?;
+        // SAFETY: as above.
+        let arguments = unsafe { slice("the arguments", arguments, count) };
+        with_arguments(arguments.map_err(ApiError::from)?, |arguments| {
+            // SAFETY: as above.
+            let value = unsafe { open.manager.call_by_name(name, arguments) }?;
+            // SAFETY: as above.
+            unsafe { put(result, value) };
+            Ok(true)
+        })
+    })
+}
+
+/// # Safety
+/// `result` is null or points to a value.
+unsafe fn put(result: *mut SmfExecValue, value: Option<CoreValue>) {
+    if !result.is_null() {
+        // SAFETY: the caller's contract.
+        unsafe { result.write_unaligned(result_of(value)) };
+    }
+}
+
+/// As `smf_exec_call`, by the handle of the function.
+///
+/// # Safety
+/// As for [`smf_exec_call`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_exec_call_function(
+    manager: u64,
+    function: u64,
+    arguments: *const SmfExecValue,
+    count: i64,
+    result: *mut SmfExecValue,
+) -> bool {
+    handles::with(manager, false, |open| {
+        let function: FunctionHandle = open.function(function)?;
+        // SAFETY: the caller's promise.
+        let arguments = unsafe { slice("the arguments", arguments, count) };
+        with_arguments(arguments.map_err(ApiError::from)?, |arguments| {
+            // SAFETY: as above; the handle is one of this manager.
+            let value = unsafe { open.manager.call(&function, arguments) }?;
+            // SAFETY: as above.
+            unsafe { put(result, value) };
+            Ok(true)
+        })
+    })
+}
+
+/// The number of diagnostics of this thread's last compilation with a manager; -1 for an invalid handle.
+#[unsafe(no_mangle)]
+pub extern "C" fn smf_exec_diagnostics(manager: u64) -> i64 {
+    or(-1, enter(manager).map(|_| with_state(manager, 0, |state| to_i64(state.diagnostics.len()))))
+}
+
+/// Fills in a diagnostic by its index from 0. Its texts are valid until this thread compiles with that manager again.
+///
+/// # Safety
+/// `into` is null or points to the `size` bytes that its first field says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_exec_diagnostic(
+    manager: u64,
+    index: i64,
+    into: *mut SmfExecDiagnostic,
+) -> bool {
+    succeeded(enter(manager).and_then(|_| {
+        let at = usize::try_from(index).ok();
+        let filled = with_state(manager, None, |state| {
+            Some(fill(at.and_then(|at| state.diagnostics.get(at))?))
+        });
+        let filled = filled.ok_or(ArgumentError::unknown("index of a diagnostic", index))?;
+        // SAFETY: the caller's promise.
+        unsafe { versioned_struct::write(into, filled) }
+    }))
+}
+
+fn fill(diagnostic: &DiagnosticText) -> SmfExecDiagnostic {
+    let [line, column, length] =
+        diagnostic.position.map(|number| i32::try_from(number).unwrap_or(i32::MAX));
+    SmfExecDiagnostic {
+        size: 0,
+        code: diagnostic.code.as_ptr(),
+        message: diagnostic.message.as_ptr(),
+        note: diagnostic.note.as_ptr(),
+        file: diagnostic.file.as_ptr(),
+        source_line: diagnostic.source_line.as_ptr(),
+        severity: if diagnostic.severity == Severity::Error { 1 } else { 2 },
+        line,
+        column,
+        length,
+    }
+}
+
+/// Fills in the statistics.
+///
+/// # Safety
+/// `statistics` is null or points to the `size` bytes that its first field says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smf_exec_statistics(
+    manager: u64,
+    statistics: *mut SmfExecStatistics,
+) -> bool {
+    succeeded(enter(manager).and_then(|open| {
+        let found = open.manager.statistics();
+        let filled = SmfExecStatistics {
+            size: 0,
+            functions: to_i64(found.functions),
+            units: to_i64(found.units),
+            code_bytes: to_i64(found.code_bytes),
+            retired_bytes: to_i64(found.retired_bytes),
+        };
+        // SAFETY: the caller's promise.
+        unsafe { versioned_struct::write(statistics, filled) }
+    }))
+}

@@ -1,0 +1,395 @@
+//! The open execution managers of C, and what each thread has of them: the last error, the last text, the diagnostics.
+#![allow(unsafe_code)]
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::ptr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use smf_core::alloc_util::{AllocError, try_push};
+use smf_core::exec::{BackendError, FunctionHandle, ManagerError, Unit, UnitError};
+use smf_core::link::{Resolve, ShortName};
+use smf_core::source::{Diagnostic, Severity};
+
+use super::blocks::{self, SharedAllocator};
+use super::cptr::Callback;
+use super::error::{ApiError, Code, or, record};
+use super::handle_table::{Guard, HandleTable, Object};
+use super::registered_symbols::RegisteredSymbols;
+use crate::exec::{ExecError, ExecManager, ExecOptions, FrontEnd, SharedSymbols};
+use crate::fork::ProcessLock;
+use crate::host_symbols::HostSymbols;
+
+pub(super) static MANAGERS: HandleTable<OpenManager> = HandleTable::new();
+
+/// The most handles of functions of one manager.
+const MAX_FUNCTIONS: usize = 1 << 20;
+
+/// A manager with the functions that C has looked up.
+pub(super) struct OpenManager {
+    pub(super) manager: ExecManager,
+    functions: Mutex<Functions>,
+    _memory: SharedAllocator,
+}
+
+impl Object for OpenManager {
+    const TAG: u32 = 3 << 28;
+    const NAME: &'static str = "execution manager";
+}
+
+/// Functions by number, from 1, and the numbers by name.
+#[derive(Default)]
+struct Functions {
+    handles: Vec<FunctionHandle>,
+    numbers: HashMap<Box<[u8]>, usize>,
+}
+
+impl OpenManager {
+    /// The handle of a function: the same one until the function is replaced by one of another signature.
+    pub(super) fn find(&self, name: &[u8]) -> Result<u64, ApiError> {
+        let no_function = || ManagerError::NoFunction(ShortName::new(name));
+        let found = self.manager.find(name).ok_or_else(|| of_error(&no_function().into()))?;
+        let Functions { handles, numbers } =
+            &mut *self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = numbers.get(name).copied();
+        let is_current = |number: usize| {
+            let known = number.checked_sub(1).and_then(|index| handles.get(index));
+            known.is_some_and(|known| known.address().is_some())
+        };
+        if let Some(number) = known.filter(|&number| is_current(number)) {
+            return Ok(number as u64);
+        }
+        if handles.len() >= MAX_FUNCTIONS {
+            return Err(ApiError::TooManyOpen { object: "function", limit: MAX_FUNCTIONS });
+        }
+        numbers.try_reserve(1).map_err(|_| AllocError)?;
+        try_push(handles, found)?;
+        numbers.insert(name.into(), handles.len());
+        Ok(handles.len() as u64)
+    }
+
+    /// The function with a handle.
+    pub(super) fn function(&self, handle: u64) -> Result<FunctionHandle, ApiError> {
+        let functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = usize::try_from(handle).ok().and_then(|number| number.checked_sub(1));
+        let found = index.and_then(|index| functions.handles.get(index)).cloned();
+        found.ok_or(ApiError::Handle { what: "a function of this manager", handle })
+    }
+}
+
+/// Opens a manager. `has_process` resolves names in the process as well.
+pub(super) fn open(options: ExecOptions, has_process: bool) -> Result<u64, ApiError> {
+    let memory = blocks::with(|blocks| blocks.share())?;
+    let process = has_process.then(HostSymbols::of_process).transpose()?;
+    let registered = RegisteredSymbols { process };
+    let symbols: SharedSymbols = Arc::new(move |name| registered.resolve(name));
+    let options =
+        ExecOptions { memory: Some(memory.memory.clone()), symbols: Some(symbols), ..options };
+    let manager = ExecManager::new(options).map_err(|error| of_error(&error))?;
+    manager.set_front_end(DEFAULT_FRONT_END.lock().clone());
+    MANAGERS.open(OpenManager { manager, functions: Mutex::default(), _memory: memory })
+}
+
+/// Closes a manager, which no function of it may be using.
+pub(super) fn close(manager: u64) -> Result<(), ApiError> {
+    let closed = MANAGERS.close(manager, |_, uses| {
+        (uses != 0).then_some(ApiError::Busy { what: "the execution manager", uses })
+    });
+    if closed.is_ok() {
+        forget(manager);
+        blocks::trim_if_unused();
+    }
+    closed
+}
+
+/// A manager, which cannot be closed while the guard lives.
+pub(super) fn enter(manager: u64) -> Result<Guard<OpenManager>, ApiError> {
+    MANAGERS.enter_long(manager)
+}
+
+/// The front end of managers that are opened later.
+pub(super) static DEFAULT_FRONT_END: ProcessLock<Option<Arc<dyn FrontEnd>>> =
+    ProcessLock::new(None);
+
+/// A front end: receives the name and the text of the source, the length of the text, and the user pointer. Returns IR
+/// in its text form, NUL-terminated, or null after setting the error to a C string. Both are valid until this thread
+/// calls it again.
+pub type SmfFrontEnd = Option<
+    unsafe extern "C" fn(
+        *const c_char,
+        *const c_char,
+        i64,
+        *mut *const c_char,
+        *mut c_void,
+    ) -> *const c_char,
+>;
+
+pub(super) type FrontEndFn = unsafe extern "C" fn(
+    *const c_char,
+    *const c_char,
+    i64,
+    *mut *const c_char,
+    *mut c_void,
+) -> *const c_char;
+
+/// A front end of C.
+pub(super) struct CallbackFrontEnd(Callback<FrontEndFn>);
+
+impl CallbackFrontEnd {
+    /// # Safety
+    /// The function may be called as [`SmfFrontEnd`] says, from any thread, while it is set, and does not unwind.
+    pub(super) unsafe fn new(function: FrontEndFn, user: *mut c_void) -> Self {
+        Self(Callback { function, user })
+    }
+}
+
+impl FrontEnd for CallbackFrontEnd {
+    fn compile(&self, name: &str, text: &str) -> Result<Unit, ExecError> {
+        let Callback { function, user } = self.0;
+        let (name, source) = (to_c(name), to_c(text));
+        let length = source.as_bytes().len() as i64;
+        let mut error = ptr::null();
+        // SAFETY: by the contract of `new`; the texts are valid until the callback returns.
+        let ir = unsafe { function(name.as_ptr(), source.as_ptr(), length, &raw mut error, user) };
+        if ir.is_null() {
+            let reason = match error.is_null() {
+                true => "the front end failed without a reason".into(),
+                // SAFETY: NUL-terminated by the contract of the callback.
+                false => unsafe { CStr::from_ptr(error) }.to_string_lossy(),
+            };
+            return Err(ExecError::FrontEnd(reason.into_owned()));
+        }
+        // SAFETY: as above.
+        let ir = unsafe { CStr::from_ptr(ir) };
+        let ir = ir.to_str().map_err(|_| ExecError::NotText { path: "the IR".to_owned() })?;
+        Ok(Unit::from_text(ir)?)
+    }
+}
+
+/// Text as a C string, without NULs.
+pub(super) fn to_c(text: &str) -> CString {
+    CString::new(text).unwrap_or_else(|_| {
+        let without: Vec<u8> = text.bytes().filter(|&byte| byte != 0).collect();
+        CString::new(without).unwrap_or_default()
+    })
+}
+
+/// A diagnostic as C reads it.
+pub(super) struct DiagnosticText {
+    pub(super) severity: Severity,
+    pub(super) position: [u32; 3],
+    pub(super) code: CString,
+    pub(super) file: CString,
+    pub(super) message: CString,
+    pub(super) note: CString,
+    pub(super) source_line: CString,
+}
+
+impl DiagnosticText {
+    pub(super) fn new(diagnostic: &Diagnostic) -> Self {
+        let Diagnostic { severity, line, column, length, .. } = *diagnostic;
+        Self {
+            severity,
+            position: [line, column, length],
+            code: to_c(diagnostic.code.as_str()),
+            file: to_c(&diagnostic.file),
+            message: to_c(&diagnostic.message),
+            note: to_c(diagnostic.note.as_deref().unwrap_or("")),
+            source_line: to_c(&diagnostic.source_line),
+        }
+    }
+
+    /// An error without a place in source; an error in the text of IR has a line.
+    fn of_failure(error: &Failure) -> Self {
+        let line = match error {
+            Failure::Exec(ExecError::Manager(ManagerError::Unit(UnitError::Text(error)))) => {
+                error.line
+            }
+            _ => 0,
+        };
+        Self {
+            severity: Severity::Error,
+            position: [line, 0, 0],
+            code: CString::default(),
+            file: CString::default(),
+            message: error.message(),
+            note: CString::default(),
+            source_line: CString::default(),
+        }
+    }
+}
+
+/// What a thread has of a manager.
+#[derive(Default)]
+pub(super) struct ThreadState {
+    manager: u64,
+    /// The error of the last compilation or call of this thread; empty if it succeeded.
+    pub(super) error: CString,
+    /// The last text that was returned.
+    #[cfg(not(feature = "tagged"))]
+    pub(super) text: CString,
+    /// Those of the last compilation.
+    pub(super) diagnostics: Vec<DiagnosticText>,
+}
+
+thread_local! {
+    /// At most one for each slot of the table of managers.
+    static STATES: RefCell<Vec<ThreadState>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `act` with what this thread has of a manager; `absent` while the thread is exiting.
+pub(super) fn with_state<T>(manager: u64, absent: T, act: impl FnOnce(&mut ThreadState) -> T) -> T {
+    // Managers that were open in the same slot have the same lower half.
+    let is_slot = |state: &ThreadState| state.manager as u32 == manager as u32;
+    let found = STATES.try_with(|states| {
+        let mut states = states.try_borrow_mut().ok()?;
+        let at = match states.iter().position(is_slot) {
+            Some(at) => at,
+            None => {
+                try_push(&mut states, ThreadState { manager, ..ThreadState::default() }).ok()?;
+                states.len() - 1
+            }
+        };
+        let state = states.get_mut(at)?;
+        if state.manager != manager {
+            *state = ThreadState { manager, ..ThreadState::default() };
+        }
+        Some(act(state))
+    });
+    found.ok().flatten().unwrap_or(absent)
+}
+
+fn forget(manager: u64) {
+    // While the thread is exiting it has no states.
+    let _ = STATES.try_with(|states| {
+        if let Ok(mut states) = states.try_borrow_mut() {
+            states.retain(|state| state.manager != manager);
+        }
+    });
+}
+
+/// Why a compilation or a call failed.
+pub(super) enum Failure {
+    Api(ApiError),
+    Exec(ExecError),
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self::Api(error)
+    }
+}
+
+impl From<ExecError> for Failure {
+    fn from(error: ExecError) -> Self {
+        Self::Exec(error)
+    }
+}
+
+impl Failure {
+    fn message(&self) -> CString {
+        match self {
+            Self::Api(error) => to_c(&error.to_string()),
+            Self::Exec(error) => to_c(&error.to_string()),
+        }
+    }
+
+    fn into_error(self) -> ApiError {
+        match self {
+            Self::Api(error) => error,
+            Self::Exec(error) => of_error(&error),
+        }
+    }
+}
+
+/// Compiles or calls by `act`: the value, or `failure` after recording the error for the thread, and for the thread and
+/// the manager.
+pub(super) fn with<T>(
+    manager: u64,
+    failure: T,
+    act: impl FnOnce(&OpenManager) -> Result<T, Failure>,
+) -> T {
+    match enter(manager) {
+        Ok(open) => finish(manager, failure, act(&open)),
+        Err(error) => {
+            record(error);
+            failure
+        }
+    }
+}
+
+fn finish<T>(manager: u64, failure: T, result: Result<T, Failure>) -> T {
+    match result {
+        Ok(value) => {
+            clear_error(manager);
+            value
+        }
+        Err(error) => {
+            with_state(manager, (), |state| state.error = error.message());
+            record(error.into_error());
+            failure
+        }
+    }
+}
+
+/// Clears the last error of this thread with a manager.
+pub(super) fn clear_error(manager: u64) {
+    with_state(manager, (), |state| {
+        if !state.error.is_empty() {
+            state.error = CString::default();
+        }
+    });
+}
+
+/// As [`with`] for a compilation, whose diagnostics are recorded as well. `None` without the manager.
+pub(super) fn compile(
+    manager: u64,
+    act: impl FnOnce(&OpenManager) -> Result<Vec<Diagnostic>, Failure>,
+) -> Option<bool> {
+    let open = or(None, enter(manager).map(Some))?;
+    let result = act(&open);
+    with_state(manager, (), |state| {
+        state.diagnostics.clear();
+        match &result {
+            Ok(all) | Err(Failure::Exec(ExecError::Source(all))) => {
+                state.diagnostics.extend(all.iter().map(DiagnosticText::new));
+            }
+            Err(error) => state.diagnostics.push(DiagnosticText::of_failure(error)),
+        }
+    });
+    Some(finish(manager, false, result.map(|_| true)))
+}
+
+/// The error of an execution manager as one of the exports.
+pub(super) fn of_error(error: &ExecError) -> ApiError {
+    let code = match error {
+        ExecError::UnknownBackend { .. } | ExecError::Integer { .. } => Code::Argument,
+        ExecError::Text { .. } | ExecError::ModuleArgument { .. } => Code::Argument,
+        ExecError::Result { .. } | ExecError::Call(_) => Code::Argument,
+        ExecError::MissingBackend { .. } => Code::Unsupported,
+        ExecError::Source(_) | ExecError::FrontEnd(_) | ExecError::NotText { .. } => Code::Compile,
+        ExecError::Read { .. } => Code::File,
+        ExecError::Load(_) => Code::Link,
+        ExecError::Manager(error) => of_manager(error),
+        ExecError::Trap { .. } => Code::Trap,
+        ExecError::OutOfMemory(_) => Code::NoMemory,
+    };
+    ApiError::other(code, error)
+}
+
+fn of_manager(error: &ManagerError) -> Code {
+    match error {
+        ManagerError::Backend(BackendError::Memory(error)) => ApiError::Exec(*error).code(),
+        ManagerError::Backend(BackendError::OutOfMemory(_))
+        | ManagerError::Unit(UnitError::OutOfMemory(_))
+        | ManagerError::OutOfMemory(_) => Code::NoMemory,
+        ManagerError::NoFunction(_) => Code::NotFound,
+        ManagerError::Stale(_) => Code::State,
+        ManagerError::ArgumentCount { .. } | ManagerError::Argument { .. } => Code::Argument,
+        ManagerError::CodeLimit { .. } => Code::Ceiling,
+        ManagerError::Trap(_) => Code::Trap,
+        ManagerError::Call(_) => Code::Argument,
+        _ => Code::Compile,
+    }
+}

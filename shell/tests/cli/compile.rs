@@ -1,0 +1,221 @@
+//! `smf compile`: modules from Simple source, and what other commands make of them.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{contains, fails, inspected, ok, scratch, smf, text};
+
+const SOURCE: &str = "\
+fn max<T>(a: T, b: T) -> T:
+    if a > b: a else: b
+
+struct W:
+    n: i64
+
+fn field<T>(w: T) -> i64: w.n
+fn twice<T>(x: T) -> T: max(x, x)
+
+fn add(a: i64, b: i64) -> i64: a + b
+fn greatest(a: i64, b: i64, c: i64) -> i64: max(a, max(b, twice(c)))
+fn div(a: i64, b: i64) -> i64:
+    val c = a + 1
+    c / b
+fn table(i: i64) -> i64:
+    val a = [5, 9, 17, 33]
+    a[i]
+fn double(x: i64) -> i64: x * 2
+fn apply(f: fn(i64) -> i64, x: i64) -> i64: f(x)
+fn by_address(x: i64) -> i64: apply(double, x)
+fn half(x: f64) -> f64: x / 2
+fn wide(n: i64) -> i64: field(W(n: n))
+fn show(x: i64):
+    print \"x is {x}\"
+fn main() -> i64: add(40, 2)
+";
+
+fn write(directory: &Path, name: &str, text: &str) -> String {
+    let path = directory.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// A module of [`SOURCE`]; its path.
+fn compiled(test: &str, options: &[&str]) -> String {
+    let directory = scratch(test);
+    let source = write(&directory, "a.spl", SOURCE);
+    let module = directory.join("a.smf").to_str().unwrap().to_owned();
+    assert_eq!(ok(&[&["compile", &source, "-o", &module], options].concat()), "");
+    module
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn module_runs_at_every_level() {
+    for level in ["0", "1", "2", "3"] {
+        let module = compiled(&format!("compile-{level}"), &["--opt", level]);
+        assert_eq!(ok(&["verify", &module]), format!("{module}: ok\n"));
+        let run = |call: &[&str]| ok(&[&["run", &module], call].concat());
+        assert_eq!(run(&[]), "42\n");
+        assert_eq!(run(&["add", "-5", "3"]), "-2\n");
+        assert_eq!(run(&["greatest", "1", "5", "3"]), "5\n");
+        assert_eq!(run(&["table", "3"]), "33\n");
+        assert_eq!(run(&["by_address", "21"]), "42\n");
+        assert_eq!(run(&["half", "3.0", "--returns", "f64"]), "1.5\n");
+        assert_eq!(run(&["wide", "7"]), "7\n");
+        assert_eq!(run(&["show", "7", "--returns", "void"]), "x is 7\n");
+        assert_eq!(run(&["twice$i64", "8"]), "8\n");
+        let error = fails(&["run", &module, "div", "1", "0"]);
+        assert_eq!(
+            error,
+            format!("error: {module}: division by zero in function `div` at line 14\n")
+        );
+        contains(
+            &fails(&["run", &module, "table", "4"]),
+            &["index out of range in function `table`"],
+        );
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn programs_print_the_same_as_modules_and_in_memory() {
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/simple");
+    let module = scratch("compile-programs").join("program.smf");
+    let module = module.to_str().unwrap();
+    let mut count = 0;
+    for entry in std::fs::read_dir(programs).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "spl") {
+            continue;
+        }
+        let source = path.to_str().unwrap();
+        ok(&["compile", source, "-o", module, "-g"]);
+        let (memory, file) =
+            (smf(&["run", source]), smf(&["run", module, "--exit", "--returns", "void"]));
+        let shown = text(&memory.stdout);
+        let printed = text(&file.stdout);
+        // The result of `main` is printed in memory, where its type is known.
+        let rest = shown.strip_prefix(&printed).unwrap_or_else(|| panic!("{source}: {printed}"));
+        assert!(rest.is_empty() || rest.trim_end().parse::<i64>().is_ok(), "{source}: {rest}");
+        count += 1;
+    }
+    assert_eq!(count, 10);
+}
+
+#[test]
+fn module_has_symbols_templates_and_a_note() {
+    for target in ["x86_64", "aarch64"] {
+        let module = compiled(&format!("compile-parts-{target}"), &["--target", target]);
+        assert_eq!(ok(&["verify", &module]), format!("{module}: ok\n"));
+        let file = inspected(&module);
+        assert_eq!((&file["layout"], &file["arch"]), (&"native".into(), &target.into()));
+        let symbols: Vec<(&str, &str, bool)> = file["symbols"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|s| {
+                (s["name"].as_str().unwrap(), s["binding"].as_str().unwrap(), s["defined"] == true)
+            })
+            .collect();
+        for expected in [
+            ("add", "global", true),
+            ("main", "global", true),
+            ("max$i64", "weak", true),
+            ("field$W", "weak", true),
+            ("rt_print_i64", "global", false),
+            ("__smf_requires_trap_hook", "global", false),
+        ] {
+            assert!(symbols.contains(&expected), "{expected:?} of {symbols:?}");
+        }
+        let names: Vec<&Value> =
+            file["templates"].as_array().unwrap().iter().map(|t| &t["name"]).collect();
+        assert_eq!(names, ["max", "field", "twice"]);
+        contains(
+            &ok(&["templates", &module]),
+            &[
+                "max$i64: max of i64, compiled",
+                "max$f64: max of f64, possible",
+                "twice$bool: twice of bool, possible",
+            ],
+        );
+        let note = ok(&["note", &module]);
+        contains(
+            &note,
+            &[
+                "\"field\", \"W\", \"field$W\", ",
+                "\"twice$i64\", \"max$i64\", \"type_param\"",
+                "\"W\", \"field\", \"argument 0\"",
+                "a.spl:7:1",
+            ],
+        );
+        assert!(!note.contains("max$bool") && !note.contains("field$i64"), "{note}");
+        contains(
+            &ok(&["disasm", &module]),
+            &["function add, ", "template field, source", "| fn field<T>(w: T) -> i64: w.n"],
+        );
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn line_tables_name_the_lines_of_the_code() {
+    let module = compiled("compile-lines", &["-g", "--opt", "0"]);
+    let listing = ok(&["disasm", &module, "div"]);
+    contains(&listing, &["function div, ", "a.spl:12\n", "a.spl:13\n", "a.spl:14\n", "idiv"]);
+    let (before, after) = listing.split_once("a.spl:14\n").unwrap();
+    assert!(!before.contains("idiv") && after.contains("idiv"), "{listing}");
+    let error = fails(&["run", &module, "div", "1", "0"]);
+    assert!(error.ends_with("a.spl:14\n"), "{error}");
+    assert!(!ok(&["disasm", &compiled("compile-no-lines", &[]), "div"]).contains("a.spl"));
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn other_programs_use_functions_and_templates_of_a_module() {
+    let module = compiled("compile-library", &[]);
+    let directory = scratch("compile-user");
+    let source = "extern fn add(a: i64, b: i64) -> i64\nfn main() -> i64: add(20, 22)\n";
+    let source = write(&directory, "user.spl", source);
+    for backend in ["native", "interpret"] {
+        let output = smf(&["run", &source, "--with", &module, "--backend", backend]);
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(42), "42\n".into()));
+    }
+    let user = directory.join("user.smf");
+    let user = user.to_str().unwrap();
+    ok(&["compile", &source, "-o", user]);
+    contains(&fails(&["run", user]), &["unresolved import", "`add`"]);
+    assert_eq!(ok(&["run", user, "--with", &module]), "42\n");
+    assert_eq!(ok(&["jit", &module, "max$f64", "1.5", "2.5"]), "2.5\n");
+}
+
+#[test]
+fn marked_functions_alone_are_exported() {
+    let directory = scratch("compile-export");
+    let source = "pub fn shown(x: i64) -> i64: hidden(x) + 1\n\nfn hidden(x: i64) -> i64: x * 2\n";
+    let source = write(&directory, "a.spl", source);
+    let module = directory.join("a.smf");
+    let module = module.to_str().unwrap();
+    ok(&["compile", &source, "-o", module]);
+    let file = inspected(module);
+    let binding = |name: &str| {
+        let symbols = file["symbols"].as_array().unwrap();
+        symbols.iter().find(|s| s["name"] == name).unwrap()["binding"].clone()
+    };
+    assert_eq!((binding("shown"), binding("hidden")), ("global".into(), "local".into()));
+}
+
+#[test]
+fn parameters_without_types_are_refused() {
+    let directory = scratch("compile-errors");
+    let source = write(&directory, "a.spl", "fn f(x): x\n");
+    let module = directory.join("a.smf");
+    let output = smf(&["compile", &source, "-o", module.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    contains(
+        &text(&output.stderr),
+        &["error[E1402]: Parameter 'x' in function 'f' requires explicit type annotation"],
+    );
+    assert!(!module.exists());
+    assert_eq!(smf(&["compile", &source, "-o", "x", "--target", "mips"]).status.code(), Some(2));
+}

@@ -1,0 +1,459 @@
+//! Simple source in the command: run, check, eval.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::{contains, fails, ok, scratch, smf, text};
+
+/// The back ends of source that every build has.
+const BACKENDS: [&str; 2] = ["native", "interpret"];
+
+/// The programs whose output is beside them.
+fn programs() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/simple")
+}
+
+/// Writes a file; its path.
+fn source(directory: &Path, name: &str, text: &str) -> String {
+    let path = directory.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// The output of `smf run` on every back end, and at every level.
+#[track_caller]
+fn runs(file: &str, arguments: &[&str], expected: &str) {
+    for backend in BACKENDS {
+        for level in ["0", "1", "2", "3"] {
+            let mut args = vec!["run", file];
+            args.extend(arguments);
+            args.extend(["--backend", backend, "--opt", level]);
+            assert_eq!(ok(&args), format!("{expected}\n"), "{args:?}");
+        }
+    }
+}
+
+/// The error of `smf run` on every back end.
+#[track_caller]
+fn traps(file: &str, arguments: &[&str], expected: &str) {
+    for backend in BACKENDS {
+        let mut args = vec!["run", file];
+        args.extend(arguments);
+        args.extend(["--backend", backend]);
+        assert_eq!(fails(&args), format!("error: {expected}\n"), "{args:?}");
+    }
+}
+
+#[test]
+fn restated_cases_have_their_values_on_every_back_end() {
+    let directory = scratch("source-cases");
+    for (number, (text, calls)) in CASES.iter().enumerate() {
+        let file = source(&directory, &format!("case{number}.spl"), text);
+        for call in *calls {
+            let (call, expected) = call.split_once(" = ").unwrap();
+            let words: Vec<&str> = call.split_whitespace().collect();
+            runs(&file, &words, expected);
+        }
+    }
+}
+
+/// Programs, and calls of their functions with results.
+const CASES: &[(&str, &[&str])] = &[
+    ("fn answer() -> i64: 42\n", &["answer = 42"]),
+    (
+        "fn add(a: i64, b: i64) -> i64: a + b\nfn sub(a: i64, b: i64) -> i64: a - b\nfn mul(a: i64, b: i64) -> i64: a * b\nfn neg(x: i64) -> i64: -x\n",
+        &["add 10 32 = 42", "sub 50 8 = 42", "mul 6 7 = 42", "neg -42 = 42"],
+    ),
+    ("fn max(a, b):\n    if a > b: a else: b\n", &["max 42 10 = 42", "max 10 42 = 42"]),
+    ("fn fact(n: i64) -> i64:\n    if n <= 1: 1 else: n * fact(n - 1)\n", &["fact 5 = 120"]),
+    (
+        "fn fib(n):\n    var a = 0\n    var b = 1\n    var i = 0\n    while i < n:\n        val c = a + b\n        a = b\n        b = c\n        i += 1\n    a\n",
+        &["fib 10 = 55"],
+    ),
+    (
+        "fn is_even(n: i64) -> i64:\n    if n == 0: 1 else: is_odd(n - 1)\nfn is_odd(n: i64) -> i64:\n    if n == 0: 0 else: is_even(n - 1)\n",
+        &["is_even 10 = 1"],
+    ),
+    (
+        "fn f() -> i64:\n    var total = 0\n    for i in 1..4: total = total + i\n    total\nfn g() -> i64:\n    var total = 0\n    for i in (1..):\n        total += i\n        if i == 3: break\n    total\n",
+        &["f = 6", "g = 6"],
+    ),
+    (
+        "fn a() -> i64:\n    var s = 0\n    for i in 0..7: s += i\n    s\nfn b() -> i64:\n    var s = 0\n    for i in 0..=6: s += i\n    s\n",
+        &["a = 21", "b = 21"],
+    ),
+    (
+        "fn f() -> i64:\n    var s = 0\n    var i = 1\n    while i < 10:\n        s += i\n        i += 1\n    s\n",
+        &["f = 45"],
+    ),
+    (
+        "fn sum_to(n):\n    var s = 0\n    for i in 0..=n: s += i\n    s\nfn squares(n):\n    var s = 0\n    for i in 1..=n: s += i * i\n    s\n",
+        &["sum_to 10 = 55", "squares 4 = 30"],
+    ),
+    (
+        "fn f() -> i64:\n    var n = 0\n    for i in 0..3:\n        for j in 0..4: n += 1\n    n\n",
+        &["f = 12"],
+    ),
+    (
+        "fn power(x, n):\n    var r = 1\n    for i in 0..n: r *= x\n    r\nfn f() -> i64: power(2, 5) + 10\n",
+        &["power 2 7 = 128", "f = 42"],
+    ),
+    (
+        "fn a() -> i64: 2 * 3 ** 2\nfn b() -> i64: 2 ** 10\nfn c() -> i64: 3 ** 4\nfn d() -> i64: 2 + 3 * 4\n",
+        &["a = 18", "b = 1024", "c = 81", "d = 14"],
+    ),
+    (
+        "fn a() -> i64: 0xFF & 0x2A\nfn b() -> i64: 0x20 | 0x0A\nfn c() -> i64: 0x55 xor 0x7F\nfn d() -> i64: 21 << 1\nfn e() -> i64: 84 >> 1\nfn f() -> i64: ~0\nfn g() -> i64: (5 + 3) & 7\n",
+        &["a = 42", "b = 42", "c = 42", "d = 42", "e = 42", "f = -1", "g = 0"],
+    ),
+    (
+        "fn a() -> i64: 0xFF_00\nfn b() -> i64: 0x1A2B\nfn c() -> i64: 12_34_56\n",
+        &["a = 65280", "b = 6699", "c = 123456"],
+    ),
+    (
+        "fn a() -> i64: 3.7 as i64\nfn b() -> i64: 9.8 as i64\nfn c() -> i64: (42 as f64) as i64\nfn d() -> i64: (21.0 * 2.0) as i64\n",
+        &["a = 3", "b = 9", "c = 42", "d = 42"],
+    ),
+    (
+        "fn calc(a, b=2, c=3): a + b * c\nfn f() -> i64: calc(1)\nfn g() -> i64: calc(1, c=10)\n",
+        &["f = 7", "g = 21"],
+    ),
+    (
+        "fn classify(n: i64) -> i64:\n    if n < 50: 1\n    elif n < 90: 2\n    else: 3\n",
+        &["classify 75 = 2", "classify 10 = 1", "classify 95 = 3"],
+    ),
+    (
+        "fn length() -> i64:\n    val a = [0; 100000]\n    a.len()\nfn element() -> i64:\n    val a = [0; 100000]\n    a[123]\nfn one() -> i64: [1; 8][7]\n",
+        &["length = 100000", "element = 0", "one = 1"],
+    ),
+    (
+        "fn divmod(a: i64, b: i64) -> (i64, i64): (a / b, a % b)\nfn q() -> i64: divmod(10, 3).0\nfn r() -> i64: divmod(10, 3).1\n",
+        &["q = 3", "r = 1"],
+    ),
+    (
+        "struct Point:\n    x: i64\n    y: i64\nstruct A:\n    b: B\nstruct B:\n    c: C\nstruct C:\n    n: i64\nfn f() -> i64:\n    val p = Point(x: 3, y: 4)\n    p.x + p.y\nfn g() -> i64: A(b: B(c: C(n: 42))).b.c.n\n",
+        &["f = 7", "g = 42"],
+    ),
+    (
+        "enum Op:\n    Add(i64)\n    Mul(i64)\nstruct Counter:\n    value: i64\n    steps: i64\nimpl Counter:\n    fn apply(op: Op) -> Counter:\n        val v = match op:\n            case Op.Add(n): self.value + n\n            case Op.Mul(n): self.value * n\n        Counter(value: v, steps: self.steps + 1)\nfn run() -> Counter: Counter(value: 1, steps: 0).apply(Op.Add(6)).apply(Op.Mul(2)).apply(Op.Add(0))\nfn value() -> i64: run().value\nfn steps() -> i64: run().steps\n",
+        &["value = 14", "steps = 3"],
+    ),
+    (
+        "struct W<T>:\n    n: T\nfn wrap<T>(x: T) -> W<T>: W(n: x)\nfn f() -> i64: wrap(wrap(3)).n.n\nfn g() -> i64: wrap(W(n: 4)).n.n\n",
+        &["f = 3", "g = 4"],
+    ),
+    ("fn ident<T>(x: T) -> T: x\nfn f() -> i64: ident<i64>(7)\n", &["f = 7"]),
+    (
+        "struct Box<T>:\n    item: T\nimpl<T> Box<T>:\n    fn get() -> T: self.item\nfn f() -> i64: Box<i64>(item: 7).get()\n",
+        &["f = 7"],
+    ),
+    (
+        "fn id<T>(x: T) -> T: x\nfn apply(f: fn(i64) -> i64, x: i64) -> i64: f(x)\nfn double(x: i64) -> i64: x * 2\nfn f() -> i64: id(id(42))\nfn g() -> i64: apply(double, 21)\n",
+        &["f = 42", "g = 42"],
+    ),
+    (
+        "fn same(x: i64) -> i64: x\nfn plus(x: i64) -> i64: x + 1 - x\nfn part(x: i64) -> i64: x / 1024\n",
+        &[
+            "same 1152921504606846976 = 1152921504606846976",
+            "same 4611686018427387904 = 4611686018427387904",
+            "same 9223372036854775807 = 9223372036854775807",
+            "plus 1152921504606846976 = 1",
+            "part 1152921504606846976 = 1125899906842624",
+        ],
+    ),
+    (
+        "fn f(i) -> i64:\n    val a = [5, 9, 17, 33]\n    a[i]\nfn sum() -> i64:\n    var s = 0\n    for x in [5, 9, 17, 33]: s += x\n    s\n",
+        &["f 0 = 5", "f 3 = 33", "f -1 = 33", "sum = 64"],
+    ),
+    ("fn f() -> i64: (-7).fdiv(2)\nfn g() -> i64: (-5).abs()\n", &["f = -4", "g = 5"]),
+    (
+        "fn f() -> bool: 3 == nil\nfn g() -> bool: 0 == nil\nfn h() -> bool: false == nil\n",
+        &["f = false", "g = false", "h = false"],
+    ),
+];
+
+#[test]
+fn programs_print_as_their_outputs_state() {
+    let mut count = 0;
+    for entry in std::fs::read_dir(programs()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "spl") {
+            continue;
+        }
+        let expected = std::fs::read_to_string(path.with_extension("out")).unwrap();
+        for backend in BACKENDS {
+            for level in ["0", "2"] {
+                let args = ["run", path.to_str().unwrap(), "--backend", backend, "--opt", level];
+                let output = smf(&args);
+                assert_eq!(text(&output.stderr), "", "{args:?}");
+                let status = format!("status {}\n", output.status.code().unwrap());
+                assert_eq!(text(&output.stdout) + &status, expected, "{args:?}");
+            }
+        }
+        count += 1;
+    }
+    assert_eq!(count, 10);
+}
+
+#[test]
+fn result_of_main_is_the_exit_status() {
+    let directory = scratch("source-main");
+    let status = |name: &str, text: &str, args: &[&str]| {
+        let file = source(&directory, name, text);
+        let mut all = vec!["run", &*file];
+        all.extend(args);
+        let output = smf(&all);
+        (output.status.code().unwrap(), self::text(&output.stdout))
+    };
+    assert_eq!(status("a.spl", "fn main() -> i64: 42\n", &[]), (42, "42\n".into()));
+    assert_eq!(status("b.spl", "fn main() -> i64: 256 + 7\n", &[]), (7, "263\n".into()));
+    assert_eq!(status("c.spl", "fn main(): print 1\n", &[]), (0, "1\n".into()));
+    assert_eq!(status("d.spl", "print_raw 6\n", &[]), (0, "6".into()));
+    let text = "fn f() -> i64: 3\nfn g() -> f64: 1\nfn h() -> text: \"a b\"\n";
+    assert_eq!(status("e.spl", text, &["f"]), (0, "3\n".into()));
+    assert_eq!(status("e.spl", text, &["f", "--exit"]), (3, "3\n".into()));
+    assert_eq!(status("e.spl", text, &["g"]), (0, "1.0\n".into()));
+    assert_eq!(status("e.spl", text, &["h", "--interpret"]), (0, "a b\n".into()));
+    assert_eq!(status("e.spl", text, &["h"]), (0, "a b\n".into()));
+    assert_eq!(status("e.spl", text, &["f", "--returns", "i64"]), (0, "3\n".into()));
+    let file = source(&directory, "script", "#!/usr/bin/env -S smf run\nprint \"script\"\n");
+    assert_eq!(ok(&["run", &file]), "script\n");
+    let timed = smf(&["run", &file, "--time"]);
+    contains(&self::text(&timed.stderr), &["time: compile ", "generate ", "call "]);
+}
+
+#[test]
+fn arguments_have_the_types_of_the_parameters() {
+    let directory = scratch("source-arguments");
+    let text = "fn half(x: f64) -> f64: x / 2\nfn small(x: i8, y: u8) -> i64: (x as i64) + (y as i64)\n\
+        fn sum(a: [i64]) -> i64:\n    var s = 0\n    for x in a: s += x\n    s\n\
+        fn last(a: [u8; 3]) -> u8: a[2]\nfn both(a: bool, b: bool) -> bool: a and b\n\
+        fn show(t: text):\n    print t\n\
+        fn bump(mut a: [i64]):\n    a[0] += 1\nstruct P:\n    x: i64\nfn of(p: P) -> i64: p.x\n";
+    let file = source(&directory, "a.spl", text);
+    runs(&file, &["half", "3"], "1.5");
+    runs(&file, &["half", "f64:3"], "1.5");
+    runs(&file, &["small", "-128", "255"], "127");
+    runs(&file, &["sum", "i64:1,2,3"], "6");
+    runs(&file, &["sum", "1,2,39"], "42");
+    runs(&file, &["last", "u8:1,2,3"], "3");
+    runs(&file, &["both", "true", "false"], "false");
+    runs(&file, &["show", "str:a b"], "a b");
+    for (args, expected) in [
+        (&["half", "x"][..], "argument 1 `x`: `x` is not a valid f64"),
+        (&["half", "i64:1"], "is not a value of type f64"),
+        (&["small", "256", "1"][..], "`256` is not a valid i8"),
+        (&["last", "1,2"], "the array has 3 elements, and 2 are given"),
+        (&["of", "1"], "a value of type `P` cannot be given on the command line"),
+    ] {
+        let mut all = vec!["run", &*file];
+        all.extend(args);
+        let output = smf(&all);
+        assert_eq!(output.status.code(), Some(2));
+        contains(&self::text(&output.stderr), &[expected]);
+    }
+    contains(
+        &fails(&["run", &file, "half"]),
+        &["function `half` takes 1 argument, and 0 are given"],
+    );
+    contains(&fails(&["run", &file, "none"]), &["no function `none`; it has half, small"]);
+    contains(&fails(&["run", &file]), &["no function `main` and no statements at the top level"]);
+}
+
+#[test]
+fn trap_names_the_error_the_function_and_the_place() {
+    let directory = scratch("source-traps");
+    let text = "fn div(a, b):\n    val c = a + 1\n    c / b\n\
+        fn at(i) -> i64:\n    val a = [1, 2, 3]\n    a[0] + a[i]\n\
+        fn check(x):\n    assert x > 0, \"x is positive\"\n    assert x < 9\n    x\n\
+        fn power(n): 2 ** n\nfn inner(x): 10 / x\nfn outer(x):\n    val y = x + 1\n    inner(x) + y\n\
+        fn deep(n) -> i64: deep(n + 1) + 1\n";
+    let file = source(&directory, "t.spl", text);
+    let place = |rest: &str| format!("{file}:{rest}");
+    traps(
+        &file,
+        &["div", "1", "0"],
+        &format!("division by zero in function `div` at {}", place("3:5")),
+    );
+    traps(
+        &file,
+        &["at", "9"],
+        &format!("index out of range for length 3 in function `at` at {}", place("6:12")),
+    );
+    traps(
+        &file,
+        &["check", "0"],
+        &format!("assertion failed: x is positive in function `check` at {}", place("8:5")),
+    );
+    traps(
+        &file,
+        &["check", "9"],
+        &format!("assertion failed in function `check` at {}", place("9:5")),
+    );
+    traps(
+        &file,
+        &["power", "-1"],
+        &format!("negative exponent in function `power` at {}", place("11:14")),
+    );
+    traps(
+        &file,
+        &["outer", "0"],
+        &format!("division by zero in function `inner` at {}", place("12:14")),
+    );
+    traps(&file, &["deep", "1"], "the stack is exhausted: calls nest too deeply");
+    // What was printed before is not lost.
+    let file = source(&directory, "p.spl", "fn f(x):\n    print_raw \"before\"\n    1 / x\n");
+    let output = smf(&["run", &file, "f", "0"]);
+    assert_eq!((output.status.code(), self::text(&output.stdout)), (Some(1), "before".into()));
+}
+
+#[test]
+fn compile_errors_have_code_place_line_and_caret() {
+    let directory = scratch("source-errors");
+    let text = "fn f() -> bool: \"hello\"\nfn g(x: bool) -> i64: 1\nfn h() -> i64: g(3)\n\
+        fn i() -> i64:\n    val count = 1\n    cout\nfn j(x: i64): x + )\n";
+    source(&directory, "bad.spl", text);
+    let run = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
+        command.args(args).current_dir(&directory).output().unwrap()
+    };
+    let output = run(&["run", "bad.spl", "f"]);
+    assert_eq!((output.status.code(), self::text(&output.stdout)), (Some(1), String::new()));
+    let errors = self::text(&output.stderr);
+    contains(
+        &errors,
+        &[
+            "error[E1401]: ",
+            "  --> bad.spl:1:17\n   |\n 1 | fn f() -> bool: \"hello\"\n   |                 ^^^^^^^",
+            "--> bad.spl:3:18",
+            "error[E1301]: name `cout` not found\n  --> bad.spl:6:5",
+            "= note: a similar name is `count`",
+            "error[E1101]: ",
+            "--> bad.spl:7:",
+        ],
+    );
+    let output = run(&["check", "bad.spl"]);
+    assert_eq!(
+        (output.status.code(), self::text(&output.stdout)),
+        (Some(1), "bad.spl: 4 errors\n".into())
+    );
+    assert_eq!(self::text(&output.stderr), errors);
+    let output = run(&["check", "--json", "bad.spl"]);
+    let lines: Vec<serde_json::Value> = self::text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let code = |line: &serde_json::Value| line["code"].as_str().unwrap().to_owned();
+    let mut codes: Vec<String> = lines.iter().map(code).collect();
+    codes.sort_unstable();
+    assert_eq!(
+        (output.status.code(), codes),
+        (Some(1), ["E1101", "E1301", "E1401", "E1401"].map(String::from).to_vec())
+    );
+    let unknown = lines.iter().find(|line| line["code"] == "E1301").unwrap();
+    assert_eq!(
+        (&unknown["file"], &unknown["line"], &unknown["column"]),
+        (&"bad.spl".into(), &6.into(), &5.into())
+    );
+    // Types of parameters are asked for by check, not by run.
+    source(&directory, "untyped.spl", "fn f(x): x\n");
+    assert_eq!(self::text(&run(&["run", "untyped.spl", "f", "4"]).stdout), "4\n");
+    let output = run(&["check", "untyped.spl"]);
+    contains(
+        &self::text(&output.stderr),
+        &["error[E1402]: Parameter 'x' in function 'f' requires explicit type annotation"],
+    );
+    source(&directory, "good.spl", "fn f(x: i64): x\n");
+    assert_eq!(self::text(&run(&["check", "good.spl"]).stdout), "good.spl: ok\n");
+    std::fs::write(directory.join("binary.spl"), b"\xff\xfe").unwrap();
+    contains(
+        &self::text(&run(&["run", "binary.spl"]).stderr),
+        &["binary.spl: not UTF-8 text, at offset 0x0"],
+    );
+    contains(&self::text(&run(&["check", "none.spl"]).stderr), &["none.spl"]);
+}
+
+#[test]
+fn modules_that_are_missing_or_import_each_other_are_errors() {
+    let directory = scratch("source-modules");
+    let file = source(&directory, "main.spl", "use lib.a.{f}\nuse nowhere\nprint f()\n");
+    source(&directory, "lib/a.spl", "use b.{g}\nfn f(): g() + 1\n");
+    source(&directory, "lib/b.spl", "fn g(): 1\n");
+    let errors = text(&smf(&["run", &file]).stderr);
+    contains(&errors, &["error[E1303]: module `nowhere` not found", "main.spl:2:"]);
+    assert!(!errors.contains("`b`"), "{errors}");
+    source(&directory, "lib/b.spl", "use lib.a\nfn g(): 1\n");
+    let errors = text(&smf(&["run", &file]).stderr);
+    contains(&errors, &["error[E1307]: modules import each other: `lib.a`, `lib.b`, `lib.a`"]);
+}
+
+#[test]
+fn eval_prints_the_value_of_the_last_expression() {
+    for (expression, expected) in [
+        ("21 + 21", "42\n"),
+        ("42", "42\n"),
+        ("-5", "-5\n"),
+        ("1.5 * 2", "3.0\n"),
+        ("1 < 2 < 3", "true\n"),
+        ("\"text\"", "text\n"),
+        ("print 5", "5\n"),
+        ("val x = 20\nx + 22", "42\n"),
+        ("fn square(x): x * x\nsquare(7)", "49\n"),
+        ("struct P:\n    x: i64\nval p = P(x: 4)\nif p.x > 3:\n    p.x\nelse:\n    0", "4\n"),
+        ("fn f(): 1", ""),
+    ] {
+        for backend in BACKENDS {
+            assert_eq!(ok(&["eval", expression, "--backend", backend]), expected, "{expression}");
+        }
+    }
+    assert_eq!(fails(&["eval", "1 / 0"]), "error: division by zero at <eval>:1:1\n");
+    contains(
+        &fails(&["eval", "(1, 2)"]),
+        &["the result of the expression is of type `(i64, i64)`"],
+    );
+    let output = smf(&["eval", "val a = 1\na + b"]);
+    contains(
+        &text(&output.stderr),
+        &["error[E1301]: name `b` not found\n  --> <eval>:2:5", " 2 | a + b"],
+    );
+}
+
+#[test]
+fn back_end_that_is_not_built_in_is_an_error() {
+    let directory = scratch("source-backends");
+    let file = source(&directory, "a.spl", "fn f(): 1\n");
+    contains(&fails(&["run", &file, "f", "--backend", "cranelift"]), &["`cranelift`"]);
+    contains(&fails(&["run", &file, "f", "--backend", "llvm"]), &["`llvm`"]);
+    assert_eq!(smf(&["run", &file, "f", "--backend", "gcc"]).status.code(), Some(2));
+    contains(&fails(&["run", &file, "--watch"]), &["--watch does not apply to source"]);
+    contains(&fails(&["run", "packed.smf", "add", "--opt", "1"]), &["apply to source"]);
+}
+
+#[test]
+fn extern_functions_are_those_of_the_host() {
+    let directory = scratch("source-extern");
+    let text = "extern fn labs(x: i64) -> i64\nextern fn sqrt(x: f64) -> f64\n\
+        fn f(x: i64) -> i64: labs(x)\nfn g(x: f64) -> f64: sqrt(x)\n";
+    let file = source(&directory, "a.spl", text);
+    for backend in BACKENDS {
+        let args = ["--backend", backend, "--host-symbols", "--host-library", "m"];
+        let run = |call: &[&str]| ok(&[&["run", &file], call, &args].concat());
+        assert_eq!((run(&["f", "-7"]), run(&["g", "2.25"])), ("7\n".into(), "1.5\n".into()));
+        let missing = fails(&["run", &file, "f", "1", "--backend", backend]);
+        contains(&missing, &["function `f` calls `labs`, which is undefined"]);
+    }
+}
+
+#[test]
+fn ir_text_is_run() {
+    let directory = scratch("source-ir");
+    let text = "function add(a: i64, b: i64) -> i64\nadd i64 a, a, b\nreturn i64 a\nend\n\
+        function div(a: i64, b: i64) -> i64\ndiv i64 a, a, b\nreturn i64 a\nend\n";
+    let file = source(&directory, "a.sir", text);
+    runs(&file, &["add", "40", "2"], "42");
+    for backend in BACKENDS {
+        let error = fails(&["run", &file, "div", "1", "0", "--backend", backend]);
+        contains(&error, &["error: division by zero in function `div`"]);
+    }
+}
