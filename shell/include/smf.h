@@ -1544,7 +1544,8 @@ typedef struct SmfExecFunction {
     int64_t size;       /* in: sizeof(SmfExecFunction); out: the number of bytes filled in */
     int32_t parameters; /* how many */
     int32_t result;     /* SMF_TYPE_* */
-    int64_t address;    /* of the current version; 0 if it was replaced by a function of other types */
+    int64_t address;    /* of the current version; 0 if it was replaced by a function of other types. A direct call of it
+                           catches no trap, and does not prevent that replaced code is freed */
 } SmfExecFunction;
 
 /* What a compilation has to say. Later versions will append fields. */

@@ -23,6 +23,7 @@
 //!
 //! [`Manager`]: smf_core::exec::Manager
 
+mod arguments;
 mod backend;
 #[cfg(feature = "cranelift")]
 pub mod cranelift;

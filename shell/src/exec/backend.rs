@@ -64,7 +64,10 @@ impl BackendChoice {
     }
 
     /// The back end, which places code in `memory`.
-    pub(super) fn open(self, memory: CodeMemory) -> Result<Box<dyn Backend>, ExecError> {
+    ///
+    /// # Errors
+    /// [`ExecError::MissingBackend`], and those of the back end.
+    pub fn open(self, memory: CodeMemory) -> Result<Box<dyn Backend>, ExecError> {
         match self {
             Self::Auto | Self::Native => {
                 let registry = TryArc::new(try_box(HostRegistry)? as Box<dyn CodeRegistry>)?;

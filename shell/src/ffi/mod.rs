@@ -29,13 +29,13 @@
 //! | `values` or `tagged` | byte arrays, text and pairs of the runtime or of the `builtin` set |
 //! | `jit` | instantiation of templates; `jit_handles` is the table of instantiators |
 //! | `compiler` | the JSON interface to the compiler, with `compile_context`, `typed_code` and `strings` |
-//! | `exec_calls` | the execution manager with typed values; `exec_handles` is the table of managers |
+//! | `exec_calls`, `exec_diagnostics` | the execution manager with typed values; `exec_handles` is the table of managers |
 //! | `exec_manager`, `exec_jit` | the same as the runtime calls it, as `weak` symbols |
 //! | `names` | names for profilers and debuggers |
 //! | `error` | the last error, the version |
 //!
 //! `take`, `jit` and `compiler` need the feature `jit`, and `exec_*` the feature `exec`. `handle_table` implements the tables of handles, `slot_table`
-//! that of their items and of values, and `fork` lists the locks of all tables.
+//! that of their items and of values, `function_table` that of functions of managers, and `fork` lists the locks of all tables.
 //!
 //! The feature `tagged` builds the other convention for values: text, a byte array and a tuple are each one word, and
 //! the library is linked with a runtime that provides their accessor functions (`tagged.rs`).
@@ -62,12 +62,16 @@ mod exec;
 #[cfg(feature = "exec")]
 mod exec_calls;
 #[cfg(feature = "exec")]
+mod exec_diagnostics;
+#[cfg(feature = "exec")]
 mod exec_handles;
 #[cfg(feature = "exec")]
 mod exec_jit;
 #[cfg(feature = "exec")]
 mod exec_manager;
 mod fork;
+#[cfg(feature = "exec")]
+mod function_table;
 mod handle_table;
 #[cfg(feature = "jit")]
 mod jit;
@@ -112,7 +116,7 @@ pub use self::{
 #[cfg(feature = "jit")]
 pub use self::{compiler::*, jit::*, jit_handles::*, take::*};
 #[cfg(feature = "exec")]
-pub use self::{exec_calls::*, exec_handles::SmfFrontEnd};
+pub use self::{exec_calls::*, exec_diagnostics::*, exec_handles::SmfFrontEnd};
 #[cfg(all(feature = "jit", not(feature = "tagged")))]
 pub use strings::*;
 #[cfg(not(feature = "tagged"))]

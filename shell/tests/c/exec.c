@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define SAMPLES "../tests/samples/"
@@ -436,6 +437,56 @@ static void in_use(void) {
     CHECK(smf_exec_close(manager));
 }
 
+static volatile bool is_inside, may_return;
+static int64_t wait_inside(void) {
+    is_inside = true;
+    while (!may_return) {
+        usleep(100);
+    }
+    return 1;
+}
+
+static void *call_waiting(void *manager) {
+    SmfExecValue result;
+    CHECK(smf_exec_call((uint64_t)manager, "wait", NULL, 0, &result) && result.integer == 1);
+    return NULL;
+}
+
+/* In a child, a manager that no thread was using calls what was compiled; one in use is refused. */
+static void forks(void) {
+    const SmfHostSymbol symbol = {"wait_inside", ADDRESS(wait_inside)};
+    const SmfSymbolTable table = {sizeof table, &symbol, 1};
+    CHECK(smf_register_symbols(&table));
+    uint64_t idle = smf_exec_open(NULL), busy = smf_exec_open(NULL);
+    CHECK(compile(idle, "fn one(): 1\n"));
+    CHECK(compile(busy, "extern fn wait_inside() -> i64\nfn wait() -> i64: wait_inside()\n"));
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, call_waiting, (void *)busy) == 0);
+    while (!is_inside) {
+        usleep(100);
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        SmfExecValue result;
+        CHECK(smf_exec_call(idle, "one", NULL, 0, &result) && result.integer == 1);
+        CHECK(!compile(idle, "fn two(): 2\n") && smf_last_error().code == SMF_ERROR_FORKED);
+        CHECK(smf_exec_call(idle, "one", NULL, 0, &result) && result.integer == 1);
+        CHECK(!smf_exec_call(busy, "wait", NULL, 0, &result) && smf_last_error().code == SMF_ERROR_FORKED);
+        CHECK(!smf_exec_close(busy) && smf_last_error().code == SMF_ERROR_FORKED);
+        uint64_t own = smf_exec_open(NULL);
+        CHECK(own && compile(own, "fn three(): 3\n") && smf_exec_call(own, "three", NULL, 0, &result));
+        CHECK(result.integer == 3 && smf_exec_close(own));
+        _exit(0);
+    }
+    int status;
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    may_return = true;
+    CHECK(pthread_join(thread, NULL) == 0 && compile(idle, "fn two(): 2\n"));
+    CHECK(smf_exec_close(idle) && smf_exec_close(busy));
+    const char *name = "wait_inside";
+    CHECK(smf_unregister_symbols(&name, 1));
+}
+
 static void limits(void) {
     uint64_t managers[64];
     for (int i = 0; i < 64; i++) {
@@ -485,6 +536,7 @@ int main(int count, char **arguments) {
         threads("cranelift");
     }
     in_use();
+    forks();
     limits();
     CHECK(rt_exec_memory_count() == 0);
     watch();

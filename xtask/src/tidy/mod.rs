@@ -81,6 +81,7 @@ const UNSAFE: &[&str] = &[
     "shell/src/ffi/error/last.rs",
     "shell/src/ffi/exec.rs",
     "shell/src/ffi/exec_calls.rs",
+    "shell/src/ffi/exec_diagnostics.rs",
     "shell/src/ffi/exec_handles.rs",
     "shell/src/ffi/exec_jit.rs",
     "shell/src/ffi/exec_manager.rs",

@@ -71,9 +71,3 @@ pub(crate) fn report<'d>(diagnostics: impl Iterator<Item = &'d Diagnostic>) {
     // A failure to do so cannot be reported.
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
-
-/// A back end that this program was built without.
-fn missing_backend(name: &str) -> Failure {
-    let why = format!("back end `{name}` is not built in: build with the feature `{name}`");
-    Failure::Because(why)
-}

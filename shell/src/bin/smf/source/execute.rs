@@ -4,16 +4,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use smf_core::exec::{Backend, Level, Manager, ManagerError, ManagerOptions, NativeBackend, Value};
+use smf_core::exec::{Backend, Level, Manager, ManagerError, ManagerOptions, Value};
+use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::types::Type;
 use smf_loader::call;
-use smf_loader::exec::host_functions;
+use smf_loader::exec::{BackendChoice, host_functions};
 
 use super::arguments::{Arguments, scalar_of, type_name};
 use super::interpret::interpret;
 use super::stack::on_large_stack;
 use super::trap::{self, At};
-use super::{BackendName, Executable, missing_backend};
+use super::{BackendName, Executable};
 use crate::output::Failure;
 
 /// The addresses of functions of the host.
@@ -74,10 +75,15 @@ enum Form {
 fn backend(name: BackendName) -> Result<Option<Box<dyn Backend>>, Failure> {
     match name {
         BackendName::Interpret => Ok(None),
-        BackendName::Native => Ok(Some(Box::new(NativeBackend::default()))),
-        BackendName::Cranelift => Err(missing_backend("cranelift")),
-        BackendName::Llvm => Err(missing_backend("llvm")),
+        BackendName::Native => open(BackendChoice::Native),
+        BackendName::Cranelift => open(BackendChoice::Cranelift),
+        BackendName::Llvm => open(BackendChoice::Llvm),
     }
+}
+
+fn open(backend: BackendChoice) -> Result<Option<Box<dyn Backend>>, Failure> {
+    let opened = backend.open(CodeMemory::default());
+    opened.map(Some).map_err(|error| Failure::Because(error.to_string()))
 }
 
 /// Calls function `index`. What it prints is written when this returns.
