@@ -1260,7 +1260,7 @@ bool smf_jit_load(uint64_t jit, const char *path);
 bool smf_jit_load_archived(uint64_t jit, const char *path, const char *module);
 bool smf_jit_load_bytes(uint64_t jit, const char *name, const uint8_t *bytes, int64_t length);
 
-/* Whether a loaded module has a template for a symbol. */
+/* Whether a loaded module lists a symbol as possible, or has the template whose instance it names. */
 bool smf_jit_can_instantiate(uint64_t jit, const char *symbol);
 
 /* Results of smf_jit_instantiate. */
@@ -1269,7 +1269,8 @@ enum {
     SMF_JIT_NOT_FOUND = 1,     /* no module has a template for it */
     SMF_JIT_CIRCULAR = 2,      /* instances require each other in a cycle */
     SMF_JIT_FAILED = 3,        /* it cannot be compiled */
-    SMF_JIT_UPDATE_FAILED = 4  /* the instance exists and is usable, but could not be recorded in the note */
+    SMF_JIT_UPDATE_FAILED = 4, /* the instance exists and is usable, but could not be recorded in the note */
+    SMF_JIT_DEFERRED = 5       /* the types of the template are not known; only from smf_jit_take_* */
 };
 
 /*
@@ -1277,6 +1278,60 @@ enum {
  * smf_last_error gives the reason. The structure may be null. The address is valid until the instantiator is closed.
  */
 int32_t smf_jit_instantiate(uint64_t jit, const char *symbol, SmfJitInstance *instance);
+
+/*
+ * Objects for a linker. Results are those of smf_jit_instantiate; a structure may be null.
+ *
+ * With types, spelled as in note.sdn ("i64, f64"): the instance of a template, which no note need list. Generic: for the
+ * types that follow from the uses which the notes of the loaded modules list; SMF_JIT_DEFERRED without them. They are
+ * inferred again when one of these modules is replaced.
+ */
+int32_t smf_jit_take_with_types(uint64_t jit, const char *name, const char *types, SmfJitInstance *instance);
+int32_t smf_jit_take_generic(uint64_t jit, const char *name, SmfJitInstance *instance);
+
+#define SMF_OBJECT_CODE 1     /* a function of the module: smf_take_concrete takes it with its relocations */
+#define SMF_OBJECT_INSTANCE 2 /* an instance of a template */
+#define SMF_OBJECT_TEMPLATE 3 /* a template whose types are not known */
+
+/* An object. Later versions will append fields. */
+typedef struct SmfTakenObject {
+    int64_t size;         /* in: sizeof(SmfTakenObject); out: the number of bytes filled in */
+    int64_t address;      /* the entry point of an instance; else 0 */
+    const uint8_t *bytes; /* the code, valid as long as the module is held or the instantiator is open; null without */
+    int64_t length;       /* its length in bytes */
+    int32_t kind;         /* SMF_OBJECT_*; 0 without an object */
+    int32_t relocations;  /* the number of relocations of a function of the module */
+} SmfTakenObject;
+
+/*
+ * The object of a name: an existing instance, a template as smf_jit_take_generic, a function of a module that a cache or
+ * a loader holds (as for smf_take_concrete; module 0 for none), or the instance that the name is the symbol of.
+ */
+int32_t smf_jit_take_object(uint64_t jit, uint64_t from, uint64_t module, const char *name, SmfTakenObject *object);
+
+#define SMF_HINT_VARIABLE 1   /* subject: a type parameter; object: its default */
+#define SMF_HINT_EQUALS 2     /* subject: a type parameter; object: a type */
+#define SMF_HINT_IMPLEMENTS 3 /* subject: a type parameter; object: a trait */
+#define SMF_HINT_USAGE 4      /* subject: a source file; object: the type at the place of the use */
+
+/* A fact about the types of a template. Texts are valid during the call, and empty if unknown. */
+typedef struct SmfTypeHint {
+    int64_t size; /* sizeof(SmfTypeHint) */
+    const char *subject;
+    const char *object;
+    const char *place; /* in the source, such as "a.spl:3:9" */
+    int32_t kind;      /* SMF_HINT_* */
+    int32_t number;    /* of the type parameter, from 0; -1 for a use */
+} SmfTypeHint;
+
+/* A callback for each fact. Returns whether to continue, may call the functions of this library, and must not unwind. */
+typedef bool (*SmfTypeHintVisitor)(const SmfTypeHint *hint, void *user);
+
+/*
+ * Visits what is known about the types of a template: its type parameters, constraints, and uses, in this order. Returns
+ * the number of calls; -1 on failure: SMF_ERROR_NOT_FOUND if no loaded module has the template.
+ */
+int64_t smf_jit_take_deferred(uint64_t jit, const char *name, SmfTypeHintVisitor visit, void *user);
 
 /*
  * The address of a symbol: that of smf_jit_register, else that of its instance, created if necessary, else that of
@@ -1325,7 +1380,10 @@ bool smf_jit_relocate(uint64_t unit, int64_t offset, int32_t kind, const char *s
 /* Fails the unit with a reason. */
 bool smf_jit_fail(uint64_t unit, const char *why);
 
-/* Sets the instantiator that resolves names which a loader cannot resolve otherwise; 0 for none. */
+/*
+ * Sets the instantiator that resolves names which a loader cannot resolve otherwise; 0 for none. It gets the templates and
+ * notes of modules that the loader loads or registers as providers from then on; smf_jit_load is not needed for them.
+ */
 bool smf_loader_set_jit(uint64_t loader, uint64_t jit);
 
 /*

@@ -8,12 +8,10 @@
 //! [`Loader::map_module`] refuse dynlibs.
 #![allow(unsafe_code)]
 
-use std::fmt;
 #[cfg(feature = "c-api")]
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smf_core::alloc_util::{AllocError, AttachResult, TryArc, try_box};
 use smf_core::cache::{CacheError, CachedBytes, FileCache};
@@ -113,7 +111,6 @@ pub struct Loader {
     modules: ModuleLoader,
     file_policy: FilePolicy,
     cache: Option<TryArc<FileCache>>,
-    sink: TryArc<SinkSlot>,
 }
 
 /// Reads the file at `path` through a cache; `None` if it does not fit there.
@@ -148,29 +145,8 @@ fn read_ahead_files<'p, P: AsRef<Path>>(program: &ModuleBytes, with: &'p [P]) ->
     files.split_first().map_or(&[], |(_, rest)| rest)
 }
 
-/// A function that is notified of the modules of a loader as [`LoadObserver::on_parse`] is.
-pub type ModuleSink = dyn Fn(&[u8], &ModuleBytes, bool) + Send + Sync;
-
-/// The module sink of a loader.
-#[derive(Default)]
-struct SinkSlot(Mutex<Option<TryArc<Box<ModuleSink>>>>);
-
-impl SinkSlot {
-    fn lock(&self) -> MutexGuard<'_, Option<TryArc<Box<ModuleSink>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for SinkSlot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SinkSlot").field("is_set", &self.lock().is_some()).finish()
-    }
-}
-
 /// Notifies unwinders, tools and the C API of code.
-struct Observer {
-    sink: TryArc<SinkSlot>,
-}
+struct Observer;
 
 impl CodeRegistry for Observer {
     fn needs_lines(&self) -> bool {
@@ -183,13 +159,6 @@ impl CodeRegistry for Observer {
 }
 
 impl LoadObserver for Observer {
-    fn on_parse(&self, name: &[u8], bytes: &ModuleBytes, is_provider: bool) {
-        let sink = self.sink.lock().clone();
-        if let Some(sink) = sink {
-            sink(name, bytes, is_provider);
-        }
-    }
-
     fn on_load(&self, _: &[u8], module: &Module<'_>) -> AttachResult {
         registration::register(module)
     }
@@ -221,23 +190,8 @@ impl Loader {
             ..options
         };
         let file_policy = options.file_policy;
-        let sink = TryArc::new(SinkSlot::default())?;
-        let observer = Observer { sink: sink.clone() };
-        let modules = ModuleLoader::with_observer(options, try_box(observer)?)?;
-        Ok(Self { modules, file_policy, cache: None, sink })
-    }
-
-    /// Sets the function that is notified of the modules that are mapped, registered or reloaded from now on; `None` for
-    /// none.
-    ///
-    /// # Errors
-    /// [`AllocError`]; the previous one stays.
-    pub fn set_module_sink(&self, sink: Option<Box<ModuleSink>>) -> Result<(), AllocError> {
-        let sink = sink.map(TryArc::new).transpose()?;
-        let old = std::mem::replace(&mut *self.sink.lock(), sink);
-        // Without the lock.
-        drop(old);
-        Ok(())
+        let modules = ModuleLoader::with_observer(options, try_box(Observer)?)?;
+        Ok(Self { modules, file_policy, cache: None })
     }
 
     /// Reads files through `cache` from now on, where they are in use as long as their modules are loaded. Files that

@@ -59,7 +59,7 @@ impl LoaderTemplates {
             // Without memory the templates of the module are not found.
             let _ = templates.add(name, bytes, is_provider);
         };
-        loader.set_module_sink(Some(try_box(sink)?))?;
+        loader.modules().set_module_sink(Some(try_box(sink)?))?;
         loader.modules().set_fallback_resolver(Some(try_box(templates)?))?;
         Ok(templates)
     }

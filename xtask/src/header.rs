@@ -16,7 +16,7 @@ pub(crate) const HEADER: &str = "shell/include/smf.h";
 const EXPORTS: &str = "shell/src/ffi";
 
 /// The types of the interface, in Rust and in C.
-const TYPES: [(&str, &str); 66] = [
+const TYPES: [(&str, &str); 68] = [
     ("()", "void"),
     ("bool", "bool"),
     ("Bool", "SmfBool"),
@@ -71,6 +71,8 @@ const TYPES: [(&str, &str); 66] = [
     ("*const SmfJitOptions", "const SmfJitOptions *"),
     ("*mut SmfJitInstance", "SmfJitInstance *"),
     ("*mut SmfJitStatistics", "SmfJitStatistics *"),
+    ("*mut SmfTakenObject", "SmfTakenObject *"),
+    ("SmfTypeHintVisitor", "SmfTypeHintVisitor"),
     ("*const SmfTemplate", "const SmfTemplate *"),
     ("SmfCompiler", "SmfCompiler"),
     ("Json", "SmfJson"),
@@ -86,7 +88,7 @@ const TYPES: [(&str, &str); 66] = [
 ];
 
 /// The structures of the interface.
-const STRUCTS: [&str; 33] = [
+const STRUCTS: [&str; 35] = [
     "SmfError",
     "SmfValueHooks",
     "SmfMapping",
@@ -110,6 +112,8 @@ const STRUCTS: [&str; 33] = [
     "SmfJitOptions",
     "SmfJitInstance",
     "SmfJitStatistics",
+    "SmfTakenObject",
+    "SmfTypeHint",
     "SmfTemplate",
     "SmfExecEvent",
     "SmfHostSymbol",

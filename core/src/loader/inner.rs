@@ -1,6 +1,8 @@
 //! The loader and its state, as the steps of loading and replacing modules use it.
 
-use super::bytes::LinkedModule;
+use alloc::boxed::Box;
+
+use super::bytes::{LinkedModule, ModuleBytes};
 use super::epoch::Domains;
 use super::error::Result;
 use super::observer::SharedObserver;
@@ -14,11 +16,17 @@ use crate::link::{Export, Resolve};
 use crate::memory::PagePool;
 use crate::memory::lock::{Lock, LockGuard};
 
+/// A function that receives the name and the bytes of each module that has been parsed and will be loaded, before its
+/// imports are resolved; also new versions of a module, and modules that may be loaded on demand, for which the last argument
+/// is true. It must not use the loader.
+pub type ModuleSink = dyn Fn(&[u8], &ModuleBytes, bool) + Send + Sync;
+
 /// A set of loaded modules. All methods may be called from any thread. See the [module documentation](super).
 pub struct ModuleLoader {
     pub(super) context: Context,
     providers: Lock<ProviderIndex>,
     state: Lock<State>,
+    sink: Lock<Option<TryArc<Box<ModuleSink>>>>,
     pub(super) domains: Domains,
 }
 
@@ -30,7 +38,20 @@ impl ModuleLoader {
         let pool = TryArc::new(PagePool::new(options.kept_bytes))?;
         let domains = Domains::new(options.call_epochs);
         let context = Context { options, observer, pool };
-        Ok(Self { context, providers: Lock::default(), state: Lock::default(), domains })
+        let (providers, state, sink) = (Lock::default(), Lock::default(), Lock::new(None));
+        Ok(Self { context, providers, state, sink, domains })
+    }
+
+    pub(super) fn sink(&self) -> LockGuard<'_, Option<TryArc<Box<ModuleSink>>>> {
+        self.sink.lock()
+    }
+
+    /// Passes a parsed module to the sink.
+    pub(super) fn parsed(&self, name: &[u8], bytes: &ModuleBytes, is_provider: bool) {
+        let sink = self.sink().clone();
+        if let Some(sink) = sink {
+            sink(name, bytes, is_provider);
+        }
     }
 
     pub(super) fn state(&self) -> LockGuard<'_, State> {

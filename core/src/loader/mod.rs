@@ -75,7 +75,7 @@ mod version;
 pub use bytes::ModuleBytes;
 pub use error::{BytecodeError, LoadError};
 pub use handle::ModuleHandle;
-pub use inner::ModuleLoader;
+pub use inner::{ModuleLoader, ModuleSink};
 pub use migrate::Migrated;
 pub use module_loader::MappedModule;
 pub use module_ref::{ModuleRef, Resolved};

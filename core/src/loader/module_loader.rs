@@ -8,7 +8,7 @@ use super::commit::retry;
 use super::error::{LoadError, Result};
 use super::handle::ModuleHandle;
 use super::init::{construct, init_order};
-use super::inner::ModuleLoader;
+use super::inner::{ModuleLoader, ModuleSink};
 use super::load_set::LoadSet;
 use super::module_ref::{ModuleRef, Resolved};
 use super::observer::LoadObserver;
@@ -75,13 +75,6 @@ fn map_set<'l>(
 }
 
 impl ModuleLoader {
-    /// Notifies the observer of a parsed module.
-    pub(super) fn parsed(&self, name: &[u8], bytes: &ModuleBytes, is_provider: bool) {
-        if let Some(observer) = &self.context.observer {
-            observer.on_parse(name, bytes, is_provider);
-        }
-    }
-
     /// A loader without modules.
     ///
     /// # Errors
@@ -202,6 +195,18 @@ impl ModuleLoader {
     ) -> Result<(), AllocError> {
         let resolver = resolver.map(TryArc::new).transpose()?;
         let old = core::mem::replace(&mut self.state().host_resolver, resolver);
+        // Without the lock.
+        drop(old);
+        Ok(())
+    }
+
+    /// Sets the [sink](ModuleSink) of modules that are mapped, registered or replaced from now on; `None` for none.
+    ///
+    /// # Errors
+    /// [`AllocError`]; the previous sink stays.
+    pub fn set_module_sink(&self, sink: Option<Box<ModuleSink>>) -> Result<(), AllocError> {
+        let sink = sink.map(TryArc::new).transpose()?;
+        let old = core::mem::replace(&mut *self.sink(), sink);
         // Without the lock.
         drop(old);
         Ok(())

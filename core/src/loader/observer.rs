@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 use core::ops::Range;
 
-use super::bytes::ModuleBytes;
 use crate::alloc_util::{AttachResult, TryArc};
 use crate::codegen::registry::CodeRegistry;
 use crate::link::Module;
@@ -15,12 +14,6 @@ use crate::link::Module;
 /// trampolines as `module:function:entry`, and what the functions of a module share as `module:stubs`. The registry must
 /// not use the loader.
 pub trait LoadObserver: CodeRegistry {
-    /// A module has been parsed that will be loaded or, if `is_provider`, may be loaded on demand; also the new version of a
-    /// module. Called before its imports are resolved. Must not use the loader.
-    fn on_parse(&self, name: &[u8], bytes: &ModuleBytes, is_provider: bool) {
-        let _ = (name, bytes, is_provider);
-    }
-
     /// A module has been linked. No lookup finds it yet.
     ///
     /// # Errors

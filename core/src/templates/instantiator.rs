@@ -7,7 +7,10 @@ use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use hashbrown::HashMap;
+
 use super::compiler::Compiler;
+use super::derived::{DerivedInstance, Inferred};
 use super::error::{InstantiateError, MetadataError, UpdateError};
 use super::instance::Instance;
 use super::instance_table::InstanceTable;
@@ -30,10 +33,9 @@ use crate::link::Resolve;
 use crate::memory::code_alloc::CodeMemory;
 use crate::memory::lock::{Lock, LockGuard};
 
-use derive::DerivedInstance;
-
 mod derive;
 mod environment;
+mod infer;
 mod instantiation;
 
 /// The options of a [`JitInstantiator`].
@@ -95,6 +97,10 @@ pub struct JitStats {
     /// Instances that were compiled although a file has code for them: that code was compiled from another
     /// body, by another compiler, for another processor, or for other callees.
     pub cache_stale_count: usize,
+    /// Inferences of type arguments.
+    pub inference_count: usize,
+    /// Inferences that were cached.
+    pub inference_hit_count: usize,
 }
 
 /// An instance that a module lists as possible.
@@ -145,6 +151,8 @@ pub struct JitInstantiator {
     instances: InstanceTable,
     cache_hits: AtomicUsize,
     cache_stale: AtomicUsize,
+    inferences: AtomicUsize,
+    inference_hits: AtomicUsize,
     /// Dropped after the instances.
     memory: CodeMemory,
 }
@@ -155,6 +163,8 @@ struct State {
     jobs: JobTable,
     /// The instances that were made without a row that lists them.
     derived: Vec<DerivedInstance>,
+    /// Inferred type arguments by the name of the template.
+    inferred: HashMap<Box<[u8]>, Inferred>,
 }
 
 impl JitInstantiator {
@@ -174,6 +184,8 @@ impl JitInstantiator {
             instances: InstanceTable::new(),
             cache_hits: AtomicUsize::new(0),
             cache_stale: AtomicUsize::new(0),
+            inferences: AtomicUsize::new(0),
+            inference_hits: AtomicUsize::new(0),
             memory,
         };
         let mut jit = jit.with_compiler(PrecompiledBodies)?;
@@ -379,6 +391,8 @@ impl JitInstantiator {
             failed_count: state.jobs.failed.len(),
             cache_hit_count: self.cache_hits.load(Ordering::Relaxed),
             cache_stale_count: self.cache_stale.load(Ordering::Relaxed),
+            inference_count: self.inferences.load(Ordering::Relaxed),
+            inference_hit_count: self.inference_hits.load(Ordering::Relaxed),
         }
     }
 

@@ -228,7 +228,7 @@ fn scalar_of(ty: &Type) -> Option<Scalar> {
     SCALARS.iter().find(|(_, known)| known == ty).map(|(scalar, _)| *scalar)
 }
 
-fn type_of(scalar: Scalar) -> Option<&'static Type> {
+pub(super) fn type_of(scalar: Scalar) -> Option<&'static Type> {
     SCALARS.iter().find(|(known, _)| *known == scalar).map(|(_, ty)| ty)
 }
 

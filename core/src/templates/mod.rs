@@ -62,6 +62,8 @@
 mod code_cache;
 mod compiler;
 mod cpu_features;
+mod deferred;
+mod derived;
 mod error;
 mod instance;
 mod instance_table;
@@ -76,14 +78,18 @@ mod publish;
 #[cfg(feature = "source")]
 mod record_source;
 mod resolver;
+mod signature;
 #[cfg(feature = "source")]
 mod source_bodies;
+mod taker;
+mod template_uses;
 
 pub use compiler::{
     CachePolicy, Callback, CodeReloc, CompileError, CompileRequest, Compiled, Compiler,
     Environment, Target,
 };
 pub use cpu_features::CpuFeatures;
+pub use deferred::{ConstraintKind, DeferredHints, TakeError, TypeConstraint, TypeVariable};
 pub use error::{
     InstantiateError, InstantiateErrorKind, InstantiateFailure, MetadataError, Reason, UpdateError,
 };
@@ -96,3 +102,5 @@ pub use precompiled::{
 pub use resolver::JitSymbolResolver;
 #[cfg(feature = "source")]
 pub use source_bodies::{RecordBodies, SourceBodies, encode_source};
+pub use taker::{ObjTaker, Taken, TakerConfig};
+pub use template_uses::UsageSite;

@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 use super::code_cache::CachedRecords;
 use super::error::MetadataError;
 use super::module_note::{ModuleNote, Storage};
+use super::template_uses::TemplateUses;
 use crate::alloc_util::{
     AllocError, TryWriter, try_concat, try_copy_bytes, try_copy_str, try_push, try_push_str,
 };
@@ -76,6 +77,8 @@ pub(super) struct Module {
     cached: Option<CachedRecords>,
     /// The cells of all rows.
     text: String,
+    /// The uses of templates that its note lists.
+    pub(super) uses: TemplateUses,
     /// The number of instances of its templates.
     pub(super) instances: AtomicUsize,
 }
@@ -127,6 +130,7 @@ impl Module {
             lost_rows: Vec::new(),
             cached: cache_code.then(cached).transpose()?,
             text: String::new(),
+            uses: TemplateUses::default(),
             instances: AtomicUsize::new(0),
         };
         if let Some(section) = smf.sections().of_kind(SectionKind::TemplateCode) {
@@ -135,7 +139,9 @@ impl Module {
         }
         if let Some((note, offset)) = smf.note_contents()? {
             let note = try_copy_bytes(&note)?.into_vec();
-            module.read_rows(&Note::parse(&note, offset)?)?;
+            let parsed = Note::parse(&note, offset)?;
+            module.read_rows(&parsed)?;
+            module.uses = TemplateUses::read(&parsed)?;
             module.note.set_text(note, offset);
         }
         Ok(module)

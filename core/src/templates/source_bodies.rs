@@ -250,7 +250,8 @@ impl Units {
     ) -> Result<Compiled> {
         let mut verified = try_with_capacity(unit.functions.len())?;
         for function in &unit.functions {
-            verified.push(Verified::new(Function::parse(&function.ir)?)?);
+            // The output of the front end, which tests and fuzzing verify.
+            verified.push(Verified::trusted(Function::parse(&function.ir)?)?);
         }
         let mut instances = try_with_capacity(verified.len())?;
         for function in &verified {

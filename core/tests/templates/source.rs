@@ -1,15 +1,20 @@
 //! Templates in source text: records of the Simple compiler, and those that `smf compile` writes.
 
+use smf_core::extract::FunctionExtractor;
+use smf_core::format::File;
 use smf_core::format::template::{Container, Template, TemplateKind};
 use smf_core::format::write::note::NewPossible;
 use smf_core::format::write::{NewTemplates, write_templates};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::source::{Mode, SourceFile, compile};
 use smf_core::templates::{
-    Instance, IrBodies, JitConfig, JitInstantiator, JitStats, encode_source,
+    ConstraintKind, Instance, IrBodies, JitConfig, JitInstantiator, JitStats, ObjTaker, TakeError,
+    Taken, TakerConfig, encode_source,
 };
 use smf_core::trap::{CallArg, TrapError, call_values};
-use smf_core::types::Type;
+use smf_core::types::{Hint, HintSource, Type, TypeList};
+
+use crate::build::Spec;
 
 /// A record as the Simple compiler writes it.
 #[derive(Clone)]
@@ -84,6 +89,19 @@ fn module(version: u8, records: &[Record], rows: &[[&str; 3]]) -> Vec<u8> {
     }
     let container = Container::Records { version };
     write(&NewTemplates { container, templates: &templates }, rows)
+}
+
+/// A module without templates, whose note lists these inferred types: type, expression, context and line.
+fn uses(rows: &[[&str; 4]]) -> Vec<u8> {
+    let mut note =
+        String::from("type_inferences |id, inferred_type, expr, context, from_file, from_loc|\n");
+    for (id, [ty, expression, context, line]) in rows.iter().enumerate() {
+        note += &format!(
+            "    {id}, \"{ty}\", \"{expression}\", \"{context}\", \"user.spl\", \"user.spl:{line}:5\"\n"
+        );
+    }
+    note += "# END_NOTE\n";
+    Spec::new().note(note.as_bytes()).file()
 }
 
 fn write(templates: &NewTemplates<'_>, rows: &[[&str; 3]]) -> Vec<u8> {
@@ -355,4 +373,127 @@ fn code_of_a_source_template_is_cached_in_memory_once() {
     assert_eq!(one.address(), two.address());
     let JitStats { cached_count, failed_count, .. } = jit.stats();
     assert_eq!((cached_count, failed_count), (1, 0));
+}
+
+/// `first<T>(items: [T], other: T) -> T`, with a bound, and `make<T = i64>() -> T`.
+fn taken_templates() -> Vec<u8> {
+    let larger = function("larger", &["T: Ord"], &["a: T", "b: T"], "T", &["if a > b: a else: b"]);
+    let width = function("width", &["T", "U = i32"], &["a: T"], "i64", &["a as i64"]);
+    module(2, &[larger, width, max()], &[])
+}
+
+#[test]
+fn generic_object_is_taken_with_types_of_the_notes() {
+    let jit = jit(&taken_templates());
+    let taker = ObjTaker::new(&jit, TakerConfig::default());
+    let strict = ObjTaker::new(&jit, TakerConfig { allow_deferred: false });
+    let taken = taker.take_generic("max").unwrap();
+    assert!(matches!(&taken, Taken::Template { symbol, .. } if symbol == "max"), "{taken:?}");
+    assert_eq!(
+        strict.take_generic("max").unwrap_err().to_string(),
+        "Cannot infer type arguments for max"
+    );
+    let error = jit.infer_arguments("max", &[]).unwrap_err().to_string();
+    assert_eq!(error, "No type hints available for inference of max");
+    jit.load_smf_bytes(b"user.smf", &uses(&[["f64", "max(x, y)", "argument 1", "3"]])).unwrap();
+    let Taken::Instance(found) = taker.take_object(None, "max").unwrap() else { panic!() };
+    assert_eq!(found.symbol(), b"max$f64");
+    assert_eq!(run_floats(&found, &[1.5, 0.5]), 1.5);
+    // Hints of the caller.
+    let hint = Hint { source: HintSource::Return, ty: Type::I64 };
+    let Taken::Instance(found) =
+        taker.take_generic_with("larger", std::slice::from_ref(&hint)).unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!(found.symbol(), b"larger$i64");
+    let error = strict.take_generic_with("max", &[hint]).unwrap_err().to_string();
+    assert!(error.starts_with("Cannot infer type arguments for max: argument 1 of the"), "{error}");
+    // A default of a type parameter.
+    let hint = Hint { source: HintSource::CallSite(0), ty: Type::I64 };
+    let types = jit.infer_arguments("width", &[hint]).unwrap();
+    assert_eq!(TypeList(&types).to_string(), "i64, i32");
+}
+
+#[test]
+fn inference_is_cached_until_a_module_that_it_depends_on_changes() {
+    let jit = jit(&taken_templates());
+    let load = |name: &str, rows: &[[&str; 4]]| {
+        jit.load_smf_bytes(name.as_bytes(), &uses(rows)).unwrap();
+    };
+    load("a.smf", &[["f64", "max(x, y)", "argument 1", "3"]]);
+    load("b.smf", &[["i64", "larger(x, y)", "return", "4"]]);
+    let infer = |name: &str| TypeList(&jit.infer_arguments(name, &[]).unwrap()).to_string();
+    let counts = || (jit.stats().inference_count, jit.stats().inference_hit_count);
+    assert_eq!((infer("max"), infer("larger")), ("f64".into(), "i64".into()));
+    assert_eq!((infer("max"), counts()), ("f64".into(), (2, 1)));
+    // Only the inference that depends on it is repeated.
+    load("a.smf", &[["i32", "max(x, y)", "argument 1", "3"]]);
+    assert_eq!((infer("max"), infer("larger")), ("i32".into(), "i64".into()));
+    assert_eq!(counts(), (3, 2));
+    // Another module with uses.
+    load("c.smf", &[["i32", "max", "var_init", "9"]]);
+    load("d.smf", &[["i32", "other", "var_init", "9"]]);
+    assert_eq!((infer("max"), infer("larger")), ("i32".into(), "i64".into()));
+    assert_eq!(counts(), (4, 3));
+    load("c.smf", &[["u8", "max", "var_init", "9"]]);
+    let error = jit.infer_arguments("max", &[]).unwrap_err().to_string();
+    assert!(error.contains("the assignment: `i32` and `u8` are different types"), "{error}");
+}
+
+#[test]
+fn object_with_types_is_the_instance_or_a_named_error() {
+    let jit = jit(&taken_templates());
+    let taker = ObjTaker::new(&jit, TakerConfig::default());
+    let instance = taker.take_with_types("max", &[Type::I64]).unwrap();
+    assert_eq!(run(&instance, &[3, 9]), Ok(9));
+    assert_eq!(taker.take_object(None, "max$i64").unwrap().kind(), "instance");
+    let error =
+        |name: &str, types: &[Type]| taker.take_with_types(name, types).unwrap_err().to_string();
+    assert_eq!(error("min", &[Type::I64]), "Symbol min is not a generic template");
+    let expected = "Type argument count mismatch: expected 1, got 2";
+    assert_eq!(error("max", &[Type::I64, Type::I64]), expected);
+    let found = error("max", &[Type::Tuple(vec![Type::I64, Type::I64])]);
+    assert!(
+        found.starts_with("Template instantiation failed: cannot instantiate `max$"),
+        "{found}"
+    );
+}
+
+#[test]
+fn deferred_object_lists_variables_constraints_and_uses() {
+    let jit = jit(&taken_templates());
+    let rows = [["f64", "larger(x, y)", "constraint 0", "3"], ["?X", "larger", "condition", "8"]];
+    jit.load_smf_bytes(b"user.smf", &uses(&rows)).unwrap();
+    let taker = ObjTaker::new(&jit, TakerConfig::default());
+    let found = taker.take_deferred("larger").unwrap();
+    assert_eq!((&*found.symbol, found.type_vars.len()), ("larger", 1));
+    assert_eq!((found.type_vars[0].id, &*found.type_vars[0].name), (0, "T"));
+    let [implements, equals] = &found.constraints[..] else { panic!("{found:?}") };
+    assert_eq!((implements.kind, &*implements.rhs), (ConstraintKind::Implements, "Ord"));
+    assert_eq!((equals.kind, &*equals.lhs, &*equals.rhs), (ConstraintKind::Equals, "T", "f64"));
+    assert_eq!(equals.source_loc.as_deref(), Some("user.spl:3:5"));
+    let sites: Vec<_> = found.usage_sites.iter().map(|site| &*site.location).collect();
+    assert_eq!(sites, ["user.spl:3:5", "user.spl:8:5"]);
+    assert_eq!(found.usage_sites[1].context_type, "?X");
+    let width = taker.take_deferred("width").unwrap();
+    assert_eq!(width.type_vars[1].fallback, Some(Type::int(32, true)));
+    assert!(matches!(taker.take_deferred("min"), Err(TakeError::NotATemplate { .. })));
+    let strict = ObjTaker::new(&jit, TakerConfig { allow_deferred: false });
+    let error = strict.take_deferred("max").unwrap_err().to_string();
+    assert_eq!(error, "Deferred types not allowed for max");
+}
+
+#[test]
+fn concrete_object_is_a_function_of_the_module() {
+    let jit = jit(&taken_templates());
+    let taker = ObjTaker::new(&jit, TakerConfig::default());
+    let bytes = include_bytes!("../../../tests/samples/packed.smf");
+    let smf = File::parse(bytes).unwrap().module().unwrap();
+    let functions = FunctionExtractor::new(&smf).unwrap();
+    let Taken::Code(body) = taker.take_object(Some(&functions), "add").unwrap() else { panic!() };
+    assert_eq!(body.symbol.name(), b"add");
+    assert_eq!(taker.take_concrete(&functions, "gone").unwrap().kind(), "not found");
+    assert_eq!(taker.take_object(Some(&functions), "gone").unwrap().kind(), "not found");
+    assert_eq!(taker.take_object(Some(&functions), "max").unwrap().kind(), "template");
 }

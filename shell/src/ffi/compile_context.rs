@@ -14,6 +14,8 @@ use smf_core::templates::{
     CodeReloc, CompileError, CompileRequest, Compiled, Compiler, Environment, IrBodies,
     PrecompiledBodies, Target,
 };
+#[cfg(feature = "source")]
+use smf_core::templates::{RecordBodies, SourceBodies};
 use smf_core::types::{Type, mangle};
 
 use super::jit_handles::{CallbackCompiler, SmfCompiler};
@@ -57,6 +59,8 @@ pub(super) struct Context {
     /// Threads that may hold the locks below.
     pub(super) users: Users,
     ir: IrBodies,
+    #[cfg(feature = "source")]
+    text: (SourceBodies, RecordBodies),
     callback: CallbackCompiler,
     compiled: Mutex<HashMap<Key, Value>>,
     inferred: Mutex<HashMap<Inference, String>>,
@@ -139,7 +143,10 @@ impl Context {
         body: &[u8],
     ) -> Result<Value, Box<dyn Error>> {
         let symbol = mangle(name, arguments)?.ok_or("the template has no mangled name")?;
-        let all: [&dyn Compiler; 3] = [&PrecompiledBodies, &self.ir, &self.callback];
+        let mut all: Vec<&dyn Compiler> = vec![&PrecompiledBodies, &self.ir];
+        #[cfg(feature = "source")]
+        all.extend([&self.text.0 as &dyn Compiler, &self.text.1]);
+        all.push(&self.callback);
         let compiler = all.into_iter().find(|compiler| compiler.recognizes(body));
         let unsupported = || format!("no compiler recognizes the body of the template `{name}`");
         let compiler = compiler.ok_or_else(unsupported)?;

@@ -5,10 +5,10 @@ use std::ffi::{c_char, c_void};
 
 use smf_core::alloc_util::{TryArc, try_box};
 use smf_core::link::{Resolve, ShortName};
-use smf_core::loader::ModuleBytes;
+use smf_core::loader::{ModuleBytes, ModuleSink};
 use smf_core::templates::{
-    InstantiateError, InstantiateErrorKind, JitConfig, JitInstantiator, JitSymbolResolver,
-    MetadataError,
+    Instance, InstantiateError, InstantiateErrorKind, JitConfig, JitInstantiator,
+    JitSymbolResolver, MetadataError,
 };
 
 use super::args::to_i64;
@@ -21,7 +21,6 @@ use super::registered_symbols::RegisteredSymbols;
 use super::versioned_struct::{self, versioned};
 use super::{args, blocks, loader_handles};
 use crate::fork::Users;
-use crate::loader::ModuleSink;
 
 /// Options of an instantiator.
 #[repr(C)]
@@ -242,31 +241,44 @@ pub unsafe extern "C" fn smf_jit_instantiate(
             Ok(instance) => Some(instance),
             Err(error) => error.instance(),
         };
-        let filled = SmfJitInstance {
+        // SAFETY: as above.
+        unsafe { versioned_struct::write_optional(instance, SmfJitInstance::new(found)) }?;
+        Ok(result.map_or_else(|error| outcome_of(&error), |_| 0))
+    });
+    or(-1, outcome)
+}
+
+impl SmfJitInstance {
+    pub(super) fn new(found: Option<&Instance>) -> Self {
+        Self {
             size: 0,
             address: found.map_or(0, |found| found.address().cast_signed()),
             length: found.map_or(0, |found| to_i64(found.code().len())),
-        };
-        // SAFETY: as above.
-        unsafe { versioned_struct::write_optional(instance, filled) }?;
-        let Err(error) = result else { return Ok(0) };
-        let (outcome, code) = match error {
-            InstantiateError::NotFound { .. } => (1, Code::NotFound),
-            InstantiateError::Failed(ref failure)
-                if matches!(failure.kind, InstantiateErrorKind::Instances { .. }) =>
-            {
-                (3, Code::Ceiling)
-            }
-            InstantiateError::CircularDependency { .. } => (2, Code::Instantiate),
-            InstantiateError::Failed(_) | InstantiateError::OutOfMemory(_) => {
-                (3, Code::Instantiate)
-            }
-            InstantiateError::UpdateFailed { .. } => (4, Code::Update),
-        };
-        record(ApiError::other(code, &error));
-        Ok(outcome)
-    });
-    or(-1, outcome)
+        }
+    }
+}
+
+/// The result for an error, which is recorded.
+pub(super) fn outcome_of(error: &InstantiateError) -> i32 {
+    let (outcome, code) = match error {
+        InstantiateError::NotFound { .. } => (1, Code::NotFound),
+        InstantiateError::Failed(failure)
+            if matches!(
+                failure.kind,
+                InstantiateErrorKind::Instances { .. }
+                    | InstantiateErrorKind::ModuleInstances { .. }
+                    | InstantiateErrorKind::CodeLimit { .. }
+                    | InstantiateErrorKind::Nesting { .. }
+            ) =>
+        {
+            (3, Code::Ceiling)
+        }
+        InstantiateError::CircularDependency { .. } => (2, Code::Instantiate),
+        InstantiateError::Failed(_) | InstantiateError::OutOfMemory(_) => (3, Code::Instantiate),
+        InstantiateError::UpdateFailed { .. } => (4, Code::Update),
+    };
+    record(ApiError::other(code, error));
+    outcome
 }
 
 /// The address of a symbol: the registered one, else that of its instance, which is created if necessary; 0 on failure.
@@ -388,7 +400,7 @@ pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
                 (Some(try_box(shared)? as Box<dyn Resolve + Send + Sync>), Some(sink))
             }
         };
-        loader.set_module_sink(sink)?;
+        loader.modules().set_module_sink(sink)?;
         Ok(loader.modules().set_fallback_resolver(fallback)?)
     }))
 }

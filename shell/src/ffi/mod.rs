@@ -77,6 +77,8 @@ mod handle_table;
 mod jit;
 #[cfg(feature = "jit")]
 mod jit_handles;
+#[cfg(feature = "jit")]
+mod jit_take;
 mod lists;
 mod loader;
 mod loader_bytecode;
@@ -114,7 +116,7 @@ pub use self::{
     prefetch::*, registered_symbols::*, typed_call::*,
 };
 #[cfg(feature = "jit")]
-pub use self::{compiler::*, jit::*, jit_handles::*, take::*};
+pub use self::{compiler::*, jit::*, jit_handles::*, jit_take::*, take::*};
 #[cfg(feature = "exec")]
 pub use self::{exec_calls::*, exec_diagnostics::*, exec_handles::SmfFrontEnd};
 #[cfg(all(feature = "jit", not(feature = "tagged")))]

@@ -46,6 +46,52 @@ static bool compile(uint64_t unit, const SmfTemplate *source, void *user) {
     return smf_jit_emit(unit, code, 3) && smf_jit_emit(unit, code + 3, 3);
 }
 
+static bool count_hint(const SmfTypeHint *hint, void *user) {
+    CHECK(hint->size == sizeof *hint && hint->kind == SMF_HINT_USAGE && hint->number == -1);
+    CHECK(!strcmp(hint->subject, "user.spl") && !strcmp(hint->object, "f64") && !strcmp(hint->place, "user.spl:3:9"));
+    return ++*(int *)user < 1;
+}
+
+/* Instances that no note lists, types from notes, and functions of a module. */
+static void objects(void) {
+    uint64_t jit = open_jit(50, SMF_JIT_SILENT);
+    CHECK(smf_jit_load(jit, made("templates.smf")));
+    SmfJitInstance instance = {.size = sizeof instance};
+    CHECK(smf_jit_take_with_types(jit, "half", "i32", &instance) == SMF_JIT_SUCCESS);
+    int32_t (*half)(int32_t, int32_t) = (int32_t (*)(int32_t, int32_t))instance.address;
+    CHECK(half(84, 2) == 42 && instance.length > 0);
+    CHECK(smf_jit_take_with_types(jit, "none", "i32", NULL) == SMF_JIT_NOT_FOUND);
+    CHECK(says("Symbol none is not a generic template"));
+    CHECK(smf_jit_take_with_types(jit, "half", "i32, i32", NULL) == SMF_JIT_FAILED);
+    CHECK(smf_jit_take_with_types(jit, "half", "i32>", NULL) == -1 && says("syntax error"));
+    CHECK(smf_jit_take_with_types(jit, NULL, "i32", NULL) == -1);
+    /* The template `half` states no type parameters: its container is counted. */
+    instance.address = 1;
+    CHECK(smf_jit_take_generic(jit, "half", &instance) == SMF_JIT_DEFERRED && instance.address == 0);
+    CHECK(says("No type hints available for inference of half"));
+    CHECK(smf_jit_load(jit, made("uses.smf")));
+    int count = 0;
+    CHECK(smf_jit_take_deferred(jit, "half", count_hint, &count) == 1 && count == 1);
+    CHECK(smf_jit_take_deferred(jit, "none", count_hint, &count) == -1 && says("not a generic template"));
+    CHECK(smf_jit_take_deferred(jit, "half", NULL, NULL) == -1);
+    SmfTakenObject object = {.size = sizeof object};
+    CHECK(smf_jit_take_object(jit, 0, 0, "half$i32", &object) == SMF_JIT_SUCCESS);
+    CHECK(object.kind == SMF_OBJECT_INSTANCE && ((int32_t (*)(int32_t, int32_t))object.address)(9, 3) == 3);
+    CHECK(smf_jit_take_object(jit, 0, 0, "absent", &object) == SMF_JIT_NOT_FOUND && object.kind == 0);
+    CHECK(says("Symbol not found: absent"));
+    CHECK(smf_jit_close(jit));
+    /* The instantiator gets the templates of the loader's files. */
+    jit = open_jit(50, SMF_JIT_SILENT);
+    uint64_t loader = smf_loader_open(NULL);
+    CHECK(smf_jit_set_compiler(jit, compile, (void *)42) && smf_loader_set_jit(loader, jit));
+    REFUSED(!smf_loader_load(loader, made("user.smf")), SMF_ERROR_MISSING);
+    CHECK(smf_loader_provide(loader, made("templates.smf")));
+    uint64_t module = smf_loader_load(loader, made("user.smf"));
+    int64_t result = 0;
+    CHECK(module && smf_loader_call(loader, module, "main", NULL, 0, &result) && result == 333);
+    CHECK(smf_loader_set_jit(loader, 0) && smf_loader_close(loader) && smf_jit_close(jit));
+}
+
 static void instances(void) {
     uint64_t jit = open_jit(50, 0);
     SmfJitInstance instance = {.size = sizeof instance}, again = instance;
@@ -426,6 +472,7 @@ int main(int count, char **arguments) {
     directory = arguments[1];
     refusals();
     instances();
+    objects();
     linked();
     limited();
     kept();

@@ -594,6 +594,11 @@ fn make_templates(directory: &Path) {
     for name in ["templates.smf", "kept.smf", "cached.smf"] {
         fs::write(directory.join(name), module.to_vec().unwrap()).unwrap();
     }
+    let uses = "type_inferences |inferred_type, expr, context, from_file, from_loc|\n    \
+                \"f64\", \"half(a, b)\", \"argument 0\", \"user.spl\", \"user.spl:3:9\"\n";
+    let sections = [section(SectionKind::Note, b"note.sdn", uses.as_bytes())];
+    let module = NewModule { layout, header, stub: &[], sections: &sections, symbols: &[] };
+    fs::write(directory.join("uses.smf"), module.to_vec().unwrap()).unwrap();
     let quarter = "template quarter<T>(a: T, b: T) -> T\n call a = half<T>(a, b)\n \
                    call_host twice(a)\n call a = quarter<T>(a, b)\n return T a\nend\n";
     let quarter = parse(quarter).unwrap().remove(0).body;

@@ -11,7 +11,8 @@ const LISTS: &str = include_str!("../../../tests/templates/lists.sbt");
 fn readme_tour_of_templates_prints_as_documented() {
     let directory = scratch("tour-templates");
     fs::write(directory.join("lists.sbt"), LISTS).unwrap();
-    assert_eq!(super::readme::tour("templates", "max.sbt", &directory), 8);
+    fs::copy(super::sample("records.smf"), directory.join("records.smf")).unwrap();
+    assert_eq!(super::readme::tour("templates", "max.sbt", &directory), 16);
 }
 
 #[test]

@@ -122,3 +122,36 @@ fn run_resolves_missing_imports_in_templates_of_other_files() {
     let (_, stderr) = run(&file, &["--with", &library]);
     assert!(stderr.contains("cannot instantiate `max$text`: `if a > b:`"), "{stderr}");
 }
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn jit_takes_templates_with_types_and_with_inferred_ones() {
+    let place = scratch("source-templates-jit");
+    let file = &library(&place);
+    let run = |args: &[&str]| {
+        let output = smf(&[&["jit", file], args].concat());
+        text(&output.stdout) + &text(&output.stderr)
+    };
+    assert_eq!(run(&["max<i64>", "3", "4"]), "4\n");
+    assert_eq!(run(&["max$f64", "3.5", "4"]), "4.0\n");
+    // The note lists a use of `max` for f64.
+    assert_eq!(run(&["max", "3.5", "4"]), "4.0\n");
+    assert_eq!(run(&["extra<u8>", "40"]), "42\n");
+    let error = run(&["extra", "40"]);
+    assert!(error.ends_with(": No type hints available for inference of extra\n"), "{error}");
+    assert!(run(&["max<i64", "1"]).contains("no module lists an instance `max<i64`"));
+    assert!(run(&["max<>", "1"]).contains("there are no type arguments"));
+    let shown = |args: &[&str]| text(&smf(&[&["templates", file], args].concat()).stdout);
+    let known = "type parameter T\nused at user.spl:3:9: f64\ninferred: max<f64>\n";
+    assert_eq!(shown(&["max"]), known);
+    let hints: serde_json::Value = serde_json::from_str(&shown(&["max", "--json"])).unwrap();
+    assert_eq!(hints["inferred"], serde_json::json!(["f64"]));
+    assert_eq!(hints["type_vars"][0]["name"], "T");
+    assert_eq!(hints["usage_sites"][0]["loc"], "user.spl:3:9");
+    assert_eq!(smf(&["templates", file, "min"]).status.code(), Some(1));
+    let source = text(&smf(&["disasm", file]).stdout);
+    assert!(
+        source.contains("# max\n") && source.contains("fn max<T>(a: T, b: T) -> T:"),
+        "{source}"
+    );
+}

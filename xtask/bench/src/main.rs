@@ -23,6 +23,7 @@ mod pack;
 mod prefetch;
 mod process;
 mod programs;
+mod source_templates;
 mod tier;
 mod unwinding;
 
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
     prefetch::measure(&mut bench);
     instantiate::measure(&mut bench);
     ir::measure(&mut bench);
+    source_templates::measure(&mut bench);
     pack::measure(&mut bench);
     process::measure(&mut bench);
     Row::print(bench.rows());

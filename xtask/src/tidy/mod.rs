@@ -102,6 +102,7 @@ const UNSAFE: &[&str] = &[
     "shell/src/ffi/registered_symbols.rs",
     "shell/src/ffi/strings.rs",
     "shell/src/ffi/tagged.rs",
+    "shell/src/ffi/jit_take.rs",
     "shell/src/ffi/take.rs",
     "shell/src/ffi/typed_call.rs",
     "shell/src/ffi/values.rs",

@@ -8,18 +8,11 @@ use alloc::vec::Vec;
 
 use super::environment::FUNCTION;
 use super::{Instance, JitInstantiator, State};
-use crate::alloc_util::{try_collect, try_concat, try_copy_bytes, try_copy_str, try_push};
+use crate::alloc_util::{try_concat, try_copy_bytes, try_copy_str, try_push};
 use crate::link::{Name, ShortName};
+use crate::templates::derived::{DerivedInstance, try_clone_all};
 use crate::templates::error::{InstantiateError, InstantiateErrorKind, Result};
 use crate::types::{Type, demangle, demangle_foreign, is_alias, is_alias_of, mangle, mangle_plain};
-
-/// An instance that a symbol stands for.
-pub(super) struct DerivedInstance {
-    /// The symbol under which it exists, is listed, or will be made.
-    symbol: Vec<u8>,
-    template: String,
-    arguments: Vec<Type>,
-}
 
 impl JitInstantiator {
     /// The instance of the template `name` for `types`, which need not be listed. Compiles it if it does not exist.
@@ -27,14 +20,24 @@ impl JitInstantiator {
     /// # Errors
     /// [`InstantiateError`]. [`InstantiateError::NotFound`] names the template if no loaded module has it.
     pub fn resolve_generic(&self, name: &str, types: &[Type]) -> Result<Instance> {
-        let has_template = self.parameters_of(name.as_bytes()).is_some();
-        if !self.config.enabled || !has_template {
+        if !self.config.enabled || !self.has_template(name) {
             return Err(InstantiateError::not_found(name.as_bytes()));
         }
         let arguments = try_clone_all(types)?;
         let found = self.known_or_new(b"", try_copy_str(name)?, arguments)?;
         let found = found.ok_or_else(|| InstantiateError::not_found(name.as_bytes()))?;
+        let is_known = self.instances.find(&found.symbol).is_some()
+            || self.state().modules.is_possible(&found.symbol);
+        if !is_known && self.parameters_of(name.as_bytes()).is_none() {
+            return Err(InstantiateError::not_found(&found.symbol));
+        }
         self.instantiate_derived(found)
+    }
+
+    /// Whether a loaded module has the template `name`.
+    pub fn has_template(&self, name: &str) -> bool {
+        let state = self.state();
+        state.modules.modules.iter().any(|module| module.template(name.as_bytes()).is_some())
     }
 
     /// The instance that `symbol` stands for, compiled if it does not exist; `None` if no template fits.
@@ -43,9 +46,11 @@ impl JitInstantiator {
         self.instantiate_derived(derived).map(Some)
     }
 
-    /// Whether a template fits `symbol`, which is not an instance yet.
+    /// Whether a template fits `symbol`, which is not an instance yet, nor recorded as one.
     pub(super) fn can_derive(&self, symbol: &[u8]) -> bool {
-        self.instances.find(symbol).is_none() && matches!(self.find_derived(symbol), Ok(Some(_)))
+        let is_known =
+            self.instances.find(symbol).is_some() || self.state().modules.find(symbol).is_some();
+        !is_known && matches!(self.find_derived(symbol), Ok(Some(_)))
     }
 
     fn instantiate_derived(&self, derived: DerivedInstance) -> Result<Instance> {
@@ -192,22 +197,4 @@ fn listed(state: &State) -> impl Iterator<Item = (&str, &str, &str)> {
             (module.text(row.symbol), module.text(row.template), module.text(row.arguments))
         })
     })
-}
-
-impl DerivedInstance {
-    fn try_clone(&self) -> Result<Self> {
-        Ok(Self {
-            symbol: try_collect(self.symbol.iter().copied())?,
-            template: try_copy_str(&self.template)?,
-            arguments: try_clone_all(&self.arguments)?,
-        })
-    }
-}
-
-fn try_clone_all(types: &[Type]) -> Result<Vec<Type>> {
-    let mut copies = Vec::new();
-    for ty in types {
-        try_push(&mut copies, ty.try_clone()?)?;
-    }
-    Ok(copies)
 }

@@ -7,6 +7,7 @@ use std::error::Error;
 use std::fmt::Write;
 
 use smf_core::format::Smf;
+use smf_core::format::ext::source_template::SourceTemplate;
 use smf_core::format::note::{Note, Possible};
 use smf_core::format::template::{Constraints, Container, Template, TemplateKind};
 use smf_core::format::write::note::NewPossible;
@@ -156,7 +157,7 @@ fn write(templates: &[ParsedFunction], rows: &[Row]) -> Result<Vec<u8>, WriteErr
     write_templates(&NewTemplates { container, templates: &templates }, &rows)
 }
 
-/// The text of a module's templates, or of one of them; `None` without templates with IR bodies.
+/// The text of a module's templates, or of one of them; `None` without templates whose bodies are IR or source.
 pub(crate) fn disassemble(
     smf: &Smf<'_>,
     wanted: Option<&str>,
@@ -165,9 +166,21 @@ pub(crate) fn disassemble(
     let (mut text, mut any) = (String::new(), false);
     for template in parts.templates()?.into_iter().flat_map(|templates| templates.iter()) {
         let template = template?;
+        let name = String::from_utf8_lossy(template.name);
+        if let Some(source) = SourceTemplate::parse(template.body) {
+            any = true;
+            if wanted.is_none_or(|wanted| wanted == name) {
+                write!(
+                    text,
+                    "{}# {name}\n{}",
+                    if text.is_empty() { "" } else { "\n" },
+                    source.text
+                )?;
+            }
+            continue;
+        }
         let Some(body) = function_of(template.body) else { continue };
         any = true;
-        let name = String::from_utf8_lossy(template.name);
         if wanted.is_none_or(|wanted| wanted == name) {
             text.push_str(if text.is_empty() { "" } else { "\n" });
             print(&name, &body.map_err(|error| format!("template `{name}`: {error}"))?, &mut text)?;

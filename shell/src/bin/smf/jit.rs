@@ -1,6 +1,7 @@
 //! `smf jit`: instantiates a template and calls the instance.
 #![allow(unsafe_code)]
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -14,6 +15,7 @@ use smf_core::templates::{
     Instance, InstantiateError, IrBodies, JitConfig, JitInstantiator, JitSymbolResolver,
 };
 use smf_core::trap::MAX_ARGS;
+use smf_core::types::Type;
 use smf_loader::call;
 use smf_loader::jit::{Announce, InCall};
 use smf_loader::loader::{LoadFileError, Loader};
@@ -30,7 +32,9 @@ use crate::values::{Array, Shown, word};
 pub(crate) struct Args {
     /// The module, or an archive
     file: PathBuf,
-    /// The symbol of the instance, such as `fn$Vec$i64`
+    /// The symbol of the instance, such as `fn$Vec$i64`, or a template, such as `max<f64>` or `max`
+    ///
+    /// The types of a template without types follow from the uses that the module's note lists.
     symbol: OsString,
     /// Its arguments: up to 8 integers, decimal or 0x hexadecimal
     ///
@@ -86,14 +90,33 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let why = "a dynlib has no templates; call its functions with `smf run`";
         return Err(Failure::of(&args.file, why));
     }
-    let instance = resolver.instantiator().try_jit_instantiate(args.symbol.as_bytes());
-    let instance = instance.map_err(|error| match (&error, &module) {
-        (InstantiateError::Failed(_), Err(module_error)) => {
+    let instance = instance(resolver.instantiator(), args.symbol.as_bytes());
+    let instance = instance.map_err(|error| match (error.downcast_ref(), &module) {
+        (Some(InstantiateError::Failed(_)), Err(module_error)) => {
             format!("{error} (the module itself was not loaded: {module_error})")
         }
         _ => error.to_string(),
     });
     call(&args.file, &instance.at(&args.file)?, &args.args)
+}
+
+/// The instance of a symbol, of a template with types, or of a template for inferred types.
+fn instance(jit: &JitInstantiator, symbol: &[u8]) -> Result<Instance, Box<dyn Error>> {
+    if let Ok(text) = str::from_utf8(symbol) {
+        let typed = text.strip_suffix('>').and_then(|text| text.split_once('<'));
+        if let Some((name, types)) = typed
+            && jit.has_template(name)
+        {
+            return Ok(jit.resolve_generic(name, &Type::parse_arguments(types)?)?);
+        }
+        if jit.has_template(text)
+            && let Err(error) = jit.try_jit_instantiate(symbol)
+            && matches!(error, InstantiateError::NotFound { .. })
+        {
+            return Ok(jit.resolve_generic(text, &jit.infer_arguments(text, &[])?)?);
+        }
+    }
+    Ok(jit.try_jit_instantiate(symbol)?)
 }
 
 /// Calls an instance; prints its result and the arrays that it has changed.

@@ -1,6 +1,7 @@
-//! `smf templates`: shows the templates of a module and their instances.
+//! `smf templates`: shows the templates of a module and their instances, or what is known about the types of one.
 
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -9,6 +10,12 @@ use smf_core::format::FormatError;
 use smf_core::format::note::{Instantiation, Note, Possible};
 use smf_core::format::sdn::Cell;
 use smf_core::format::template::Template;
+use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::templates::{
+    DeferredHints, JitConfig, JitInstantiator, ObjTaker, TakeError, TakerConfig, TypeConstraint,
+    TypeVariable, UsageSite,
+};
+use smf_core::types::{Type, TypeList};
 use smf_loader::inspect::Parts;
 
 use crate::output::{self, At, Failure, one_line};
@@ -17,6 +24,8 @@ use crate::output::{self, At, Failure, one_line};
 pub(crate) struct Args {
     /// The module
     file: PathBuf,
+    /// Show what is known about the types of this template: its type parameters, constraints, uses and inferred types
+    name: Option<String>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -64,6 +73,9 @@ fn template_json(template: &Template<'_>) -> Value {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let data = output::read(&args.file)?;
     let smf = output::module(&args.file, &data)?;
+    if let Some(name) = &args.name {
+        return describe(args, &data, name);
+    }
     let parts = Parts::of(&smf).at(&args.file)?;
     let templates = parts.templates().at(&args.file)?;
     let templates = templates.into_iter().flat_map(|templates| templates.iter());
@@ -88,5 +100,59 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             writeln!(out, "{}", one_line(&line))?;
         }
         Ok(())
+    })
+}
+
+/// Shows what is known about the types of a template.
+fn describe(args: &Args, data: &[u8], name: &str) -> Result<(), Failure> {
+    let config = JitConfig { update_smf: false, ..JitConfig::default() };
+    let jit = JitInstantiator::new(config, CodeMemory::default()).at(&args.file)?;
+    jit.load_smf_bytes(args.file.as_os_str().as_bytes(), data).at(&args.file)?;
+    let hints = ObjTaker::new(&jit, TakerConfig::default()).take_deferred(name).at(&args.file)?;
+    let inferred = jit.infer_arguments(name, &[]);
+    output::to_stdout(|out| {
+        if args.json {
+            return writeln!(out, "{}", hints_json(&hints, &inferred));
+        }
+        for TypeVariable { name, fallback, .. } in &hints.type_vars {
+            let fallback = fallback.as_ref().map(|ty| format!(", by default {ty}"));
+            let line = format!("type parameter {name}{}", fallback.unwrap_or_default());
+            writeln!(out, "{}", one_line(&line))?;
+        }
+        for TypeConstraint { kind, lhs, rhs, source_loc } in &hints.constraints {
+            let place = source_loc.as_ref().map(|place| format!(", at {place}"));
+            let line = format!("{lhs} {kind} {rhs}{}", place.unwrap_or_default());
+            writeln!(out, "{}", one_line(&line))?;
+        }
+        for UsageSite { location, context_type, .. } in &hints.usage_sites {
+            writeln!(out, "{}", one_line(&format!("used at {location}: {context_type}")))?;
+        }
+        let line = match &inferred {
+            Ok(types) => format!("inferred: {name}<{}>", TypeList(types)),
+            Err(error) => error.to_string(),
+        };
+        writeln!(out, "{}", one_line(&line))
+    })
+}
+
+fn hints_json(hints: &DeferredHints, inferred: &Result<Vec<Type>, TakeError>) -> Value {
+    let variable = |of: &TypeVariable| {
+        let fallback = of.fallback.as_ref().map(ToString::to_string);
+        json!({"id": of.id, "name": of.name, "fallback": fallback})
+    };
+    let constraint = |of: &TypeConstraint| {
+        let kind = of.kind.to_string();
+        json!({"kind": kind, "lhs": of.lhs, "rhs": of.rhs, "source_loc": of.source_loc})
+    };
+    let site = |of: &UsageSite| json!({"file": of.file, "loc": of.location, "context_type": of.context_type});
+    let types = inferred.as_ref().ok();
+    let types: Option<Vec<String>> =
+        types.map(|types| types.iter().map(ToString::to_string).collect());
+    json!({
+        "symbol": hints.symbol,
+        "type_vars": hints.type_vars.iter().map(variable).collect::<Vec<_>>(),
+        "constraints": hints.constraints.iter().map(constraint).collect::<Vec<_>>(),
+        "usage_sites": hints.usage_sites.iter().map(site).collect::<Vec<_>>(),
+        "inferred": types,
     })
 }
