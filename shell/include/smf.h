@@ -1280,7 +1280,7 @@ enum {
 int32_t smf_jit_instantiate(uint64_t jit, const char *symbol, SmfJitInstance *instance);
 
 /*
- * Objects for a linker. Results are those of smf_jit_instantiate; a structure may be null.
+ * Objects for a linker, with the feature source. Results are those of smf_jit_instantiate; a structure may be null.
  *
  * With types, spelled as in note.sdn ("i64, f64"): the instance of a template, which no note need list. Generic: for the
  * types that follow from the uses which the notes of the loaded modules list; SMF_JIT_DEFERRED without them. They are

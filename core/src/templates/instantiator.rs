@@ -350,11 +350,12 @@ impl JitInstantiator {
         Ok(())
     }
 
-    /// Whether compilation is enabled, and a loaded module lists `symbol` as possible, or has the template whose
-    /// instance for some types it names.
+    /// Whether compilation is enabled, and a loaded module lists `symbol` as possible, or, with the feature `source`, has
+    /// the template whose instance for some types it names.
     pub fn can_jit_instantiate(&self, symbol: &[u8]) -> bool {
-        let is_possible = || self.state().modules.is_possible(symbol) || self.can_derive(symbol);
-        self.config.enabled && is_possible()
+        let is_possible = || self.state().modules.is_possible(symbol);
+        let can_derive = || cfg!(feature = "source") && self.can_derive(symbol);
+        self.config.enabled && (is_possible() || can_derive())
     }
 
     /// The entry of `symbol` in the first module that lists it as possible.
@@ -414,8 +415,8 @@ impl JitInstantiator {
     }
 
     /// The instance of `symbol`. Compiles it, and the instances that it requires, if it does not exist; waits
-    /// if another thread compiles it. A symbol that no module lists is read as a template and type arguments, such as
-    /// `fn$max$f64`, `max$f64`, or `first$str` in the spelling of the Simple compiler.
+    /// if another thread compiles it. With the feature `source`, a symbol that no module lists is read as a template and
+    /// type arguments, such as `fn$max$f64`, `max$f64`, or `first$str` in the spelling of the Simple compiler.
     ///
     /// # Errors
     /// [`InstantiateError`]. After [`InstantiateError::UpdateFailed`] the instance exists.

@@ -141,7 +141,9 @@ impl Module {
             let note = try_copy_bytes(&note)?.into_vec();
             let parsed = Note::parse(&note, offset)?;
             module.read_rows(&parsed)?;
-            module.uses = TemplateUses::read(&parsed)?;
+            if cfg!(feature = "source") {
+                module.uses = TemplateUses::read(&parsed)?;
+            }
             module.note.set_text(note, offset);
         }
         Ok(module)

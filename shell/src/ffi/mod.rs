@@ -77,7 +77,7 @@ mod handle_table;
 mod jit;
 #[cfg(feature = "jit")]
 mod jit_handles;
-#[cfg(feature = "jit")]
+#[cfg(feature = "source")]
 mod jit_take;
 mod lists;
 mod loader;
@@ -116,9 +116,11 @@ pub use self::{
     prefetch::*, registered_symbols::*, typed_call::*,
 };
 #[cfg(feature = "jit")]
-pub use self::{compiler::*, jit::*, jit_handles::*, jit_take::*, take::*};
+pub use self::{compiler::*, jit::*, jit_handles::*, take::*};
 #[cfg(feature = "exec")]
 pub use self::{exec_calls::*, exec_diagnostics::*, exec_handles::SmfFrontEnd};
+#[cfg(feature = "source")]
+pub use jit_take::*;
 #[cfg(all(feature = "jit", not(feature = "tagged")))]
 pub use strings::*;
 #[cfg(not(feature = "tagged"))]

@@ -160,7 +160,8 @@ impl<'j> CompileEnvironment<'j> {
         if let Some(target) = self.find_instance(symbol, None) {
             return target;
         }
-        match self.jit.derive(symbol) {
+        let derived = if cfg!(feature = "source") { self.jit.derive(symbol) } else { Ok(None) };
+        match derived {
             Ok(None) | Err(InstantiateError::NotFound { .. }) => {}
             Ok(Some(instance)) | Err(InstantiateError::UpdateFailed { instance, .. }) => {
                 return self.add(instance.address(), Some(instance));
