@@ -1,7 +1,14 @@
 //! Generated code as unwinders, debuggers and profilers see it: compiled bytecode, template instances and functions of an
 //! execution manager.
 #![cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
-#![allow(unsafe_code, clippy::unwrap_used, clippy::panic, reason = "a test fails loudly")]
+#![allow(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails loudly"
+)]
+#![allow(clippy::single_range_in_vec_init, reason = "a list of ranges of code")]
 
 use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
