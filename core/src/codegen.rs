@@ -51,7 +51,9 @@ pub mod unwind;
 pub mod x64;
 
 #[cfg(feature = "alloc")]
-pub use compiler::{Aarch64Compiler, CompiledFunction, Compiler, OptimizingCompiler, X64Compiler};
+pub use compiler::{
+    Aarch64Compiler, CompiledFunction, Compiler, OptimizingCompiler, X64Compiler, unwind_machine,
+};
 #[cfg(all(feature = "alloc", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub use compiler::{NativeCompiler, NativeOptimizingCompiler};
 #[cfg(feature = "alloc")]

@@ -1,7 +1,14 @@
 //! Generated code as unwinders, debuggers and profilers see it: compiled bytecode, template instances and functions of an
 //! execution manager.
 #![cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
-#![allow(unsafe_code, clippy::unwrap_used, clippy::panic, reason = "a test fails loudly")]
+#![allow(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails loudly"
+)]
+#![allow(clippy::single_range_in_vec_init, reason = "a list of ranges of code")]
 
 use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
@@ -193,8 +200,11 @@ fn templates() -> Vec<u8> {
     module.to_vec().unwrap()
 }
 
+fn host(name: &[u8]) -> Option<u64> {
+    (name == b"observe").then_some(observe as *const () as u64)
+}
+
 fn instantiator() -> JitInstantiator {
-    let host = |name: &[u8]| (name == b"observe").then_some(observe as *const () as u64);
     let config = JitConfig { update_smf: false, ..JitConfig::default() };
     let jit = JitInstantiator::new(config, CodeMemory::default()).unwrap();
     let jit = jit.with_symbols(host).unwrap().with_observer(Announce).unwrap();
@@ -216,6 +226,29 @@ fn backtrace_passes_template_instances_until_they_are_freed() {
     assert!(places.iter().all(|&place| !has_table(place)));
 }
 
+#[test]
+fn backtrace_passes_instances_from_the_code_cache_of_a_file() {
+    let _alone = alone();
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("generated-list.smf");
+    fs::write(&path, templates()).unwrap();
+    for hits in [0, 2] {
+        let config = JitConfig { keep_code: true, ..JitConfig::default() };
+        // The first one has no observer, and stores the tables nevertheless.
+        let jit = JitInstantiator::new(config, CodeMemory::default()).unwrap();
+        let jit = jit.with_symbols(host).unwrap();
+        let jit = if hits == 0 { jit } else { jit.with_observer(Announce).unwrap() };
+        jit.load_smf_metadata(path.as_os_str().as_encoded_bytes()).unwrap();
+        let outer = jit.try_jit_instantiate(b"outer$i64").unwrap();
+        let inner = jit.instance(b"inner$i64").unwrap();
+        assert_eq!(jit.stats().cache_hit_count, hits);
+        let frames = through_here(&|| assert_eq!(call_at(outer.address(), 39), 42));
+        if hits != 0 {
+            assert_frames(&frames, &[inner.range(), outer.range()]);
+        }
+    }
+    fs::remove_file(path).unwrap();
+}
+
 /// Two functions with lines, of which `outer` calls `inner`, and `inner` calls [`observe`].
 const UNIT: &str = "function inner(a: i64) -> i64\nlocation 12 in sum.spl\nadd i64 a, a, 1\n\
     location 13\ncall_host a = observe(a)\nlocation 14\nsub i64 a, a, 1\nreturn i64 a\nend\n\
@@ -225,8 +258,7 @@ const UNIT: &str = "function inner(a: i64) -> i64\nlocation 12 in sum.spl\nadd i
 fn manager(level: Level) -> Manager {
     let registry = TryArc::new(Box::new(HostRegistry) as _).unwrap();
     let backend = NativeBackend::with_registry(CodeMemory::default(), registry);
-    let symbols = |name: &[u8]| (name == b"observe").then_some(observe as *const () as u64);
-    let symbols = Some(Box::new(symbols) as _);
+    let symbols = Some(Box::new(host) as _);
     Manager::new(Box::new(backend), ManagerOptions { level, symbols, ..ManagerOptions::default() })
 }
 

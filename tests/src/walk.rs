@@ -201,11 +201,13 @@ pub fn walk_kept(payload: &[u8]) -> usize {
         assert!(relocs.len() <= record.len());
         // A record that can be read is written back unchanged.
         if let Some(relocs) = relocs.into_iter().collect::<Option<Vec<_>>>()
-            && let Some(again) = code.encode(&relocs)
+            && let frames = code.frames().collect::<Vec<_>>()
+            && let Some(again) = code.encode(&relocs, &frames)
         {
             let again = CachedCode::read(&again).unwrap();
             assert_eq!((again.symbol, again.code), (code.symbol, code.code));
             assert!(again.relocations().eq(relocs.into_iter().map(Some)));
+            assert!(again.frames().eq(frames));
         }
     }
     sound

@@ -76,6 +76,15 @@ pub type X64Compiler = Compiler<X64>;
 /// Generates code for aarch64.
 pub type Aarch64Compiler = Compiler<Aarch64>;
 
+/// The properties of an architecture that unwind tables depend on; `None` if no code is generated for it.
+pub fn unwind_machine(arch: Arch) -> Option<UnwindMachine> {
+    match arch {
+        Arch::X86_64 => Some(X64::UNWIND),
+        Arch::AARCH64 => Some(Aarch64::UNWIND),
+        _ => None,
+    }
+}
+
 /// Generates code for the machine that this crate is compiled for.
 #[cfg(target_arch = "x86_64")]
 pub type NativeCompiler = X64Compiler;

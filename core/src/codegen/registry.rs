@@ -9,8 +9,8 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::code::SourceLoc;
-use super::unwind::{UnwindMachine, UnwindRow, UnwindTable};
-use crate::alloc_util::{AllocError, AttachResult, try_collect, try_copy_bytes};
+use super::unwind::{UnwindMachine, UnwindRow, UnwindTable, encode_rows};
+use crate::alloc_util::{AllocError, AttachResult, try_collect, try_copy_bytes, try_with_capacity};
 
 /// A function of generated code.
 #[derive(Clone, Debug)]
@@ -54,13 +54,50 @@ pub trait CodeRegistry: Send + Sync {
     }
 }
 
-/// The unwind rows and lines of one function, until its code is in place.
+/// Registers the functions of a block of code. Those without a name of their own have that of the block; a block without
+/// tables is one function, whose frames are unknown.
+///
+/// # Errors
+/// As [`CodeRegistry::register`].
+pub fn register_block(
+    registry: &dyn CodeRegistry,
+    block: Range<usize>,
+    block_name: &[u8],
+    all: &[FunctionTables],
+) -> AttachResult {
+    let (mut section, mut functions) = (None, try_with_capacity(all.len().max(1))?);
+    for tables in all {
+        if let Some(machine) = tables.machine {
+            let section: &mut UnwindTable = match &mut section {
+                Some(section) => section,
+                None => section.insert(UnwindTable::new(machine)?),
+            };
+            tables.add_to(section, block.start)?;
+        }
+        let name = if tables.name.is_empty() { block_name } else { &*tables.name };
+        let (code, file, lines) = (tables.code(&block), tables.file(), tables.lines());
+        functions.push(GeneratedFunction { name, code, file, lines });
+    }
+    if all.is_empty() {
+        let (name, code) = (block_name, block.clone());
+        functions.push(GeneratedFunction { name, code, file: &[], lines: &[] });
+    }
+    let eh_frame = section.map_or_else(|| Ok(Vec::new()), UnwindTable::finish)?;
+    registry.register(GeneratedCode { block, functions: &functions, eh_frame })
+}
+
+/// The unwind instructions and lines of one function, until its code is in place.
 #[derive(Clone, Debug, Default)]
 pub struct FunctionTables {
     machine: Option<UnwindMachine>,
-    rows: Vec<UnwindRow>,
+    /// Call frame instructions.
+    frames: Vec<u8>,
     lines: Vec<SourceLoc>,
     file: Box<[u8]>,
+    /// Empty if it is that of the block.
+    name: Box<[u8]>,
+    /// The offset of the function in its block.
+    start: usize,
     code_size: usize,
 }
 
@@ -76,10 +113,35 @@ impl FunctionTables {
         file: &[u8],
         code_size: u32,
     ) -> Result<Self, AllocError> {
-        let (rows, lines) =
-            (try_collect(rows.iter().copied())?, try_collect(lines.iter().copied())?);
+        let frames = encode_rows(&machine, rows)?;
+        let (lines, file) = (try_collect(lines.iter().copied())?, try_copy_bytes(file)?);
+        Ok(Self { lines, file, ..Self::of_frames(machine, frames, code_size) })
+    }
+
+    /// The tables of `code_size` bytes of instructions without lines, from call frame instructions.
+    pub fn of_frames(machine: UnwindMachine, frames: Vec<u8>, code_size: u32) -> Self {
         let code_size = usize::try_from(code_size).unwrap_or(usize::MAX);
-        Ok(Self { machine: Some(machine), rows, lines, file: try_copy_bytes(file)?, code_size })
+        Self { machine: Some(machine), frames, code_size, ..Self::default() }
+    }
+
+    /// Sets the offset of the function in its block, which is 0 otherwise.
+    #[must_use]
+    pub fn at(self, start: usize) -> Self {
+        Self { start, ..self }
+    }
+
+    /// Sets the name of the function, which is that of the block otherwise.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    pub fn named(self, name: &[u8]) -> Result<Self, AllocError> {
+        Ok(Self { name: try_copy_bytes(name)?, ..self })
+    }
+
+    /// The offset of the function, the number of bytes of instructions, and the call frame instructions; `None` if the
+    /// frames are unknown.
+    pub fn frames(&self) -> Option<(usize, usize, &[u8])> {
+        self.machine.map(|_| (self.start, self.code_size, &*self.frames))
     }
 
     /// The name of the source in which lines count; empty if unknown.
@@ -92,16 +154,16 @@ impl FunctionTables {
         &self.lines
     }
 
-    /// The addresses of the instructions of the function in `block`, which begins with it; all of the block if their
-    /// number is unknown.
+    /// The addresses of the instructions of the function in `block`; all behind its start if their number is unknown.
     pub fn code(&self, block: &Range<usize>) -> Range<usize> {
+        let start = block.start.saturating_add(self.start).min(block.end);
         match self.machine {
-            Some(_) => block.start..block.start.saturating_add(self.code_size).min(block.end),
-            None => block.clone(),
+            Some(_) => start..start.saturating_add(self.code_size).min(block.end),
+            None => start..block.end,
         }
     }
 
-    /// The `.eh_frame` section of the function at `address`; empty if its frames are unknown.
+    /// The `.eh_frame` section of the function in the block at `address`; empty if its frames are unknown.
     ///
     /// # Errors
     /// [`AllocError`].
@@ -112,11 +174,8 @@ impl FunctionTables {
         table.finish()
     }
 
-    /// Adds the function at `address` to a section for its machine.
-    ///
-    /// # Errors
-    /// [`AllocError`].
-    pub fn add_to(&self, table: &mut UnwindTable, address: usize) -> Result<(), AllocError> {
-        table.add(&self.rows, address, self.code_size)
+    /// Adds the function, whose block is at `address`, to a section for its machine.
+    fn add_to(&self, table: &mut UnwindTable, address: usize) -> Result<(), AllocError> {
+        table.add(&self.frames, address.saturating_add(self.start), self.code_size)
     }
 }

@@ -79,7 +79,6 @@ const DATA_ALIGNMENT: u8 = 0x78;
 /// An `.eh_frame` section: one common record (CIE), and a record (FDE) for each function.
 #[derive(Debug)]
 pub struct UnwindTable {
-    machine: UnwindMachine,
     section: Vec<u8>,
 }
 
@@ -100,22 +99,22 @@ impl UnwindTable {
             section.extend_from_slice(&[DW_CFA_OFFSET | machine.return_address, 1]);
         }
         end_entry(&mut section, 0);
-        Ok(Self { machine, section })
+        Ok(Self { section })
     }
 
-    /// Adds the function of `size` bytes at `address`.
+    /// Adds the function of `size` bytes at `address`, with its [call frame instructions](encode_rows).
     ///
     /// # Errors
     /// [`AllocError`].
     pub fn add(
         &mut self,
-        rows: &[UnwindRow],
+        instructions: &[u8],
         address: usize,
         size: usize,
     ) -> Result<(), AllocError> {
         let out = &mut self.section;
-        // The longest row is an advance of 5 bytes and an operation of 11. The terminator has 4 bytes.
-        try_reserve(out, rows.len().saturating_mul(16).saturating_add(48))?;
+        // Head, padding and the terminator.
+        try_reserve(out, instructions.len().saturating_add(48))?;
         let start = out.len();
         begin_entry(out);
         // The CIE is at the start of the section.
@@ -124,13 +123,7 @@ impl UnwindTable {
         out.extend_from_slice(&(address as u64).to_le_bytes());
         out.extend_from_slice(&(size as u64).to_le_bytes());
         out.push(0); // no augmentation data
-        let mut at = 0;
-        for row in rows {
-            let delta = row.offset.saturating_sub(at);
-            advance(out, delta / u32::from(self.machine.code_alignment.max(1)));
-            at = row.offset;
-            encode_op(out, row.op);
-        }
+        out.extend_from_slice(instructions);
         end_entry(out, start);
         Ok(())
     }
@@ -144,6 +137,24 @@ impl UnwindTable {
         self.section.extend_from_slice(&[0; 4]);
         Ok(self.section)
     }
+}
+
+/// The call frame instructions of rows.
+///
+/// # Errors
+/// [`AllocError`].
+pub fn encode_rows(machine: &UnwindMachine, rows: &[UnwindRow]) -> Result<Vec<u8>, AllocError> {
+    let mut out = Vec::new();
+    // The longest row is an advance of 5 bytes and an operation of 11.
+    try_reserve(&mut out, rows.len().saturating_mul(16))?;
+    let mut at = 0;
+    for row in rows {
+        let delta = row.offset.saturating_sub(at);
+        advance(&mut out, delta / u32::from(machine.code_alignment.max(1)));
+        at = row.offset;
+        encode_op(&mut out, row.op);
+    }
+    Ok(out)
 }
 
 fn begin_entry(out: &mut Vec<u8>) {

@@ -10,9 +10,8 @@ use crate::alloc_util::{
     AllocError, try_box, try_collect, try_push, try_reserve, try_resize, try_with_capacity,
 };
 use crate::codegen::code::Relocation;
-use crate::codegen::registry::{FunctionTables, GeneratedCode, GeneratedFunction};
-use crate::codegen::unwind::UnwindTable;
-use crate::codegen::{CodegenError, NativeCompiler, NativeOptimizingCompiler, Options, TRAP_HOOK};
+use crate::codegen::registry::{FunctionTables, register_block};
+use crate::codegen::{CodegenError, NativeOptimizingCompiler, Options, TRAP_HOOK};
 use crate::ir::{Arguments, CalleeKind, Function, FunctionInstance, IrError, Verified};
 use crate::link::fixup::{Fixup, FixupError, FixupPlan};
 use crate::link::{ShortName, host_arch};
@@ -47,39 +46,20 @@ pub(super) struct RegisteredCode {
 }
 
 impl RegisteredCode {
-    /// Registers the functions of a block, whose tables have this order.
+    /// Registers the functions of a block.
     fn new(
         block: ExecutableBlock,
         registry: Option<&SharedRegistry>,
-        placed: &[Placed<'_>],
+        tables: &[FunctionTables],
     ) -> Result<Self, AllocError> {
-        let Some(registry) = registry else { return Ok(Self { _registration: None, block }) };
         let range = block.address()..block.address() + block.len();
-        let mut table = UnwindTable::new(NativeCompiler::unwind_machine())?;
-        let mut functions = try_with_capacity(placed.len())?;
-        for Placed { name, start, tables } in placed {
-            let at = range.start.saturating_add(*start);
-            tables.add_to(&mut table, at)?;
-            let (code, file, lines) =
-                (tables.code(&(at..range.end)), tables.file(), tables.lines());
-            functions.push(GeneratedFunction { name, code, file, lines });
-        }
-        let eh_frame = table.finish()?;
-        let code = GeneratedCode { block: range, functions: &functions, eh_frame };
-        Ok(Self { _registration: registry.register(code)?, block })
+        let register = |registry: &SharedRegistry| register_block(&***registry, range, b"", tables);
+        Ok(Self { _registration: registry.map_or(Ok(None), register)?, block })
     }
 
     pub(super) fn address(&self) -> u64 {
         self.block.address() as u64
     }
-}
-
-/// A function in a block.
-struct Placed<'p> {
-    name: &'p [u8],
-    /// Its offset.
-    start: usize,
-    tables: &'p FunctionTables,
 }
 
 impl NativeBackend {
@@ -118,8 +98,7 @@ impl NativeBackend {
         };
         self.recycle(compiler);
         let (block, tables) = placed?;
-        let placed = [Placed { name, start: 0, tables: &tables }];
-        Ok(RegisteredCode::new(block, self.registry.as_ref(), &placed)?)
+        Ok(RegisteredCode::new(block, self.registry.as_ref(), &[tables.named(name)?])?)
     }
 
     fn needs_lines(&self) -> bool {
@@ -245,7 +224,8 @@ impl UnitCode {
         self.bytes.extend_from_slice(compiled.bytes);
         try_push(&mut self.starts, start)?;
         if self.has_tables {
-            try_push(&mut self.tables, compiled.tables(instance.body())?)?;
+            let tables = compiled.tables(instance.body())?.at(start);
+            try_push(&mut self.tables, tables.named(function.name().as_bytes())?)?;
         }
         for relocation in compiled.relocations {
             let target = target(function, &instance, relocation.target, symbol)?;
@@ -300,14 +280,8 @@ impl UnitCode {
             plan.apply(arch, base, fixup, memory).map_err(|error| failed((index, error)))?;
         }
         let addresses = try_collect(self.starts.iter().map(|start| base + *start as u64))?;
-        let functions = all.iter().zip(&self.starts).zip(&self.tables);
-        let placed = functions.map(|((function, &start), tables)| Placed {
-            name: function.name().as_bytes(),
-            start,
-            tables,
-        });
-        let (placed, registry) = (try_collect(placed)?, backend.registry.as_ref());
-        let code = RegisteredCode::new(block.publish()?, registry, &placed)?;
+        let registry = backend.registry.as_ref();
+        let code = RegisteredCode::new(block.publish()?, registry, &self.tables)?;
         Ok(CompiledUnit { addresses, bytes: plan.size, code: try_box(code)? })
     }
 }

@@ -19,9 +19,11 @@ use super::compiler::{
 use super::cpu_features::CpuFeatures;
 use crate::alloc_util::sort::{sort, sort_by_key};
 use crate::alloc_util::{AllocError, try_collect, try_copy_bytes, try_push, try_to_string};
+use crate::codegen::registry::FunctionTables;
+use crate::codegen::unwind_machine;
 use crate::format::FormatError;
 use crate::format::ext::cached_code::{
-    CachedCode, CachedReloc, CachedTarget, encode, hash, records,
+    CachedCode, CachedFrames, CachedReloc, CachedTarget, encode, hash, records,
 };
 use crate::trap::trap_hook;
 use crate::types::{Type, TypeError, TypeList};
@@ -131,6 +133,14 @@ pub(super) fn link(code: &CachedCode<'_>, environment: &mut dyn Environment) -> 
         try_push(&mut relocations, CodeReloc { offset, kind, target, addend })?;
     }
     environment.declare_signature(try_copy_bytes(code.interface)?);
+    if let Some(machine) = unwind_machine(code.arch).filter(|_| environment.needs_tables()) {
+        for CachedFrames { start, size, instructions } in code.frames() {
+            let frames = try_copy_bytes(instructions)?.into_vec();
+            let start = usize::try_from(start).unwrap_or(usize::MAX);
+            let tables = FunctionTables::of_frames(machine, frames, size).at(start);
+            environment.declare_tables(tables)?;
+        }
+    }
     Ok(Compiled { code: try_copy_bytes(code.code)?.into_vec(), relocations })
 }
 
@@ -158,7 +168,7 @@ pub(super) fn encode_record<'n>(
     request: &CompileRequest<'_>,
     compiled: &Compiled,
     policy: CachePolicy,
-    signature: &[u8],
+    (signature, tables): (&[u8], &[FunctionTables]),
     name_of: impl Fn(Target) -> Option<(&'n TargetName, &'n [u8])>,
 ) -> Option<Vec<u8>> {
     let mut relocations = Vec::new();
@@ -175,7 +185,12 @@ pub(super) fn encode_record<'n>(
     (code.compiler, code.features) = (policy.compiler, policy.features.0);
     (code.template, code.arguments) = (request.template, arguments.as_bytes());
     code.interface = signature;
-    code.encode(&relocations)
+    let frames = tables.iter().filter_map(|tables| {
+        let (start, size, instructions) = tables.frames()?;
+        let (start, size) = (u32::try_from(start).ok()?, u32::try_from(size).ok()?);
+        Some(CachedFrames { start, size, instructions })
+    });
+    code.encode(&relocations, &try_collect(frames).ok()?)
 }
 
 /// The payload `old` with the records `new` added. Old records are dropped if they are malformed, replaced, or

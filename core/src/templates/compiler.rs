@@ -96,10 +96,14 @@ pub trait Environment {
         false
     }
 
-    /// Declares the unwind rows and lines of the code, for the [registry](crate::codegen::registry) of the host. Code
-    /// without them has no unwind tables.
-    fn declare_tables(&mut self, tables: FunctionTables) {
+    /// Declares the unwind rows and lines of a function of the code, for the [registry](crate::codegen::registry) of the
+    /// host. Functions are declared by ascending offset. Code without them has no unwind tables.
+    ///
+    /// # Errors
+    /// No memory.
+    fn declare_tables(&mut self, tables: FunctionTables) -> Result<()> {
         let _ = tables;
+        Ok(())
     }
 
     /// Whether [`declare_tables`](Self::declare_tables) has an effect.

@@ -256,7 +256,7 @@ impl Link<'_> {
     fn compiled(mut self, code: &CompiledFunction<'_>) -> Result<Compiled> {
         let CompiledFunction { bytes, relocations, align, .. } = *code;
         if self.environment.needs_tables() {
-            self.environment.declare_tables(code.tables(self.instance.body())?);
+            self.environment.declare_tables(code.tables(self.instance.body())?)?;
         }
         if align > MAX_ALIGN {
             return Err(CompileError::because(format_args!(

@@ -262,8 +262,8 @@ impl Units {
         };
         environment.declare_signature(encode_signature(first, &first.body().signature())?);
         match request.arch {
-            Arch::X86_64 => compile_with(&self.idle_x64, &instances, environment),
-            Arch::AARCH64 => compile_with(&self.idle_aarch64, &instances, environment),
+            Arch::X86_64 => compile_with(&self.idle_x64, unit, &instances, environment),
+            Arch::AARCH64 => compile_with(&self.idle_aarch64, unit, &instances, environment),
             arch => Err(CompileError::because(format_args!(
                 "source is compiled for x86_64 and aarch64 only, not for {arch}"
             ))),
@@ -274,12 +274,13 @@ impl Units {
 /// Compiles the functions of a unit by an idle code generator, or a new one.
 fn compile_with<M: Machine>(
     idle: &Lock<Vec<CodeGenerator<M>>>,
+    unit: &TranslationUnit,
     instances: &[FunctionInstance<'_, '_>],
     environment: &mut dyn Environment,
 ) -> Result<Compiled> {
     let mut codegen = idle.lock().pop().unwrap_or_default();
     let mut code = UnitCode::default();
-    let added = code.add_all(&mut codegen, instances);
+    let added = code.add_all(&mut codegen, unit, instances, environment);
     let mut idle = idle.lock();
     if idle.len() < MAX_IDLE {
         // Without memory it is dropped.
@@ -304,11 +305,16 @@ impl UnitCode {
     fn add_all<M: Machine>(
         &mut self,
         codegen: &mut CodeGenerator<M>,
+        unit: &TranslationUnit,
         instances: &[FunctionInstance<'_, '_>],
+        environment: &mut dyn Environment,
     ) -> Result<()> {
+        let needs_lines = environment.needs_lines();
         for (index, instance) in instances.iter().enumerate() {
             let own_function = u32::try_from(index).ok();
-            let options = Options { own_function, landing_pad: true, ..Options::DEFAULT };
+            let source_map = needs_lines && instance.body().locations().len() != 0;
+            let options =
+                Options { own_function, source_map, landing_pad: true, ..Options::DEFAULT };
             let compiled = codegen.compile(instance, &options)?;
             if usize::try_from(compiled.align).is_ok_and(|align| align > ALIGN) {
                 return Err(CompileError::because("its read-only data is aligned too strictly"));
@@ -318,6 +324,13 @@ impl UnitCode {
             try_reserve(&mut self.bytes, compiled.bytes.len())?;
             self.bytes.extend_from_slice(compiled.bytes);
             try_push(&mut self.starts, start)?;
+            if environment.needs_tables() {
+                // The first function is the instance.
+                let name = unit.functions.get(index).filter(|_| index != 0);
+                let name = name.map_or(&[][..], |function| function.symbol.as_bytes());
+                let tables = compiled.tables(instance.body())?.at(start).named(name)?;
+                environment.declare_tables(tables)?;
+            }
             for relocation in compiled.relocations {
                 let offset =
                     u32::try_from(start).ok().and_then(|at| at.checked_add(relocation.offset));

@@ -223,7 +223,7 @@ fn with_record(path: &[u8], change: impl FnOnce(&mut CachedCode<'static>)) {
     let mut record = CachedCode::new(host_arch(), b"f$i64", hash(b"ret 4"), code);
     (record.template, record.arguments, record.compiler) = (b"f", b"i64", COMPILER.compiler);
     change(&mut record);
-    let record = record.encode(&[] as &[CachedReloc<'_>]).unwrap();
+    let record = record.encode(&[] as &[CachedReloc<'_>], &[]).unwrap();
     put(path, &encode([&record[..]].into_iter()).unwrap());
 }
 
@@ -311,7 +311,7 @@ fn malformed_records_are_ignored() {
             let mut record = CachedCode::new(host_arch(), b"f$i64", hash(b"ret 4"), code);
             (record.template, record.arguments) = (b"f", b"i64");
             record.compiler = COMPILER.compiler;
-            let record = record.encode(&[reloc]).unwrap();
+            let record = record.encode(&[reloc], &[]).unwrap();
             put(&path, &encode([&record[..]].into_iter()).unwrap());
             let (jit, _) = process(silent, COMPILER);
             jit.load_smf_metadata(&path).unwrap();

@@ -1,7 +1,8 @@
 //! The code of a module: functions one behind another, with the relocations that the loader has to apply.
 
+use smf_core::codegen::aarch64::Aarch64;
+use smf_core::codegen::x64::X64;
 use smf_core::codegen::{CodegenError, CompiledFunction, OptimizingCompiler, Options, TRAP_HOOK};
-use smf_core::codegen::{aarch64::Aarch64, x64::X64};
 use smf_core::format::{Arch, RelocKind};
 use smf_core::ir::{Arguments, CalleeKind, Function, FunctionInstance, IrError, VerifiedTemplate};
 use smf_core::link;

@@ -1,11 +1,13 @@
 //! Back ends by name.
 
-use smf_core::alloc_util::try_box;
+use smf_core::alloc_util::{TryArc, try_box};
+use smf_core::codegen::registry::CodeRegistry;
 use smf_core::exec::{Backend, NativeBackend};
 use smf_core::link::ShortName;
 use smf_core::memory::code_alloc::CodeMemory;
 
 use super::error::ExecError;
+use crate::generated_code::HostRegistry;
 
 /// A back end, as it is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +69,10 @@ impl BackendChoice {
     /// [`ExecError::MissingBackend`], and those of the back end.
     pub fn open(self, memory: CodeMemory) -> Result<Box<dyn Backend>, ExecError> {
         match self {
-            Self::Auto | Self::Native => Ok(try_box(NativeBackend::new(memory))?),
+            Self::Auto | Self::Native => {
+                let registry = TryArc::new(try_box(HostRegistry)? as Box<dyn CodeRegistry>)?;
+                Ok(try_box(NativeBackend::with_registry(memory, registry))?)
+            }
             #[cfg(feature = "cranelift")]
             Self::Cranelift => Ok(try_box(super::cranelift::CraneliftBackend::new(memory)?)?),
             other => Err(ExecError::MissingBackend { name: other.name() }),

@@ -9,7 +9,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use smf_core::alloc_util::try_push;
-use smf_core::exec::{FunctionHandle, Level};
+use smf_core::exec::Level;
 use smf_core::ir::Scalar;
 
 use super::args::{self, to_i64};
@@ -392,12 +392,12 @@ pub unsafe extern "C" fn smf_exec_call_function(
     result: *mut SmfExecValue,
 ) -> bool {
     handles::with(manager, false, |open| {
-        let function: FunctionHandle = open.function(function)?;
+        let function = open.function(function)?;
         // SAFETY: the caller's promise.
         let arguments = unsafe { slice("the arguments", arguments, count) };
         with_arguments(arguments.map_err(ApiError::from)?, |arguments| {
             // SAFETY: as above; the handle is one of this manager.
-            let value = unsafe { open.manager.call(&function, arguments) }?;
+            let value = unsafe { open.manager.call(function, arguments) }?;
             // SAFETY: as above.
             unsafe { put(result, value) };
             Ok(true)

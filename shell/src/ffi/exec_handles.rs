@@ -7,7 +7,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use smf_core::alloc_util::{AllocError, try_push};
+use smf_core::alloc_util::{AllocError, try_copy_bytes, try_push};
 use smf_core::exec::{BackendError, FunctionHandle, ManagerError, Unit, UnitError};
 use smf_core::link::{Resolve, ShortName};
 use smf_core::source::{Diagnostic, Severity};
@@ -15,6 +15,7 @@ use smf_core::source::{Diagnostic, Severity};
 use super::blocks::{self, SharedAllocator};
 use super::cptr::Callback;
 use super::error::{ApiError, Code, or, record};
+use super::function_table::FunctionTable;
 use super::handle_table::{Guard, HandleTable, Object};
 use super::registered_symbols::RegisteredSymbols;
 use crate::exec::{ExecError, ExecManager, ExecOptions, FrontEnd, SharedSymbols};
@@ -29,7 +30,10 @@ const MAX_FUNCTIONS: usize = 1 << 20;
 /// A manager with the functions that C has looked up.
 pub(super) struct OpenManager {
     pub(super) manager: ExecManager,
-    functions: Mutex<Functions>,
+    /// By number, from 1.
+    functions: FunctionTable,
+    /// The next number, and the numbers by name.
+    numbers: Mutex<(usize, HashMap<Box<[u8]>, usize>)>,
     _memory: SharedAllocator,
 }
 
@@ -38,42 +42,33 @@ impl Object for OpenManager {
     const NAME: &'static str = "execution manager";
 }
 
-/// Functions by number, from 1, and the numbers by name.
-#[derive(Default)]
-struct Functions {
-    handles: Vec<FunctionHandle>,
-    numbers: HashMap<Box<[u8]>, usize>,
-}
-
 impl OpenManager {
     /// The handle of a function: the same one until the function is replaced by one of another signature.
     pub(super) fn find(&self, name: &[u8]) -> Result<u64, ApiError> {
         let no_function = || ManagerError::NoFunction(ShortName::new(name));
         let found = self.manager.find(name).ok_or_else(|| of_error(&no_function().into()))?;
-        let Functions { handles, numbers } =
-            &mut *self.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = numbers.get(name).copied();
-        let is_current = |number: usize| {
-            let known = number.checked_sub(1).and_then(|index| handles.get(index));
+        let (count, numbers) = &mut *self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_current = |&number: &usize| {
+            let known = number.checked_sub(1).and_then(|index| self.functions.get(index));
             known.is_some_and(|known| known.address().is_some())
         };
-        if let Some(number) = known.filter(|&number| is_current(number)) {
+        if let Some(number) = numbers.get(name).copied().filter(is_current) {
             return Ok(number as u64);
         }
-        if handles.len() >= MAX_FUNCTIONS {
+        numbers.try_reserve(1).map_err(|_| AllocError)?;
+        let name = try_copy_bytes(name)?;
+        if *count >= MAX_FUNCTIONS || !self.functions.set(*count, found)? {
             return Err(ApiError::TooManyOpen { object: "function", limit: MAX_FUNCTIONS });
         }
-        numbers.try_reserve(1).map_err(|_| AllocError)?;
-        try_push(handles, found)?;
-        numbers.insert(name.into(), handles.len());
-        Ok(handles.len() as u64)
+        *count += 1;
+        numbers.insert(name, *count);
+        Ok(*count as u64)
     }
 
     /// The function with a handle.
-    pub(super) fn function(&self, handle: u64) -> Result<FunctionHandle, ApiError> {
-        let functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn function(&self, handle: u64) -> Result<&FunctionHandle, ApiError> {
         let index = usize::try_from(handle).ok().and_then(|number| number.checked_sub(1));
-        let found = index.and_then(|index| functions.handles.get(index)).cloned();
+        let found = index.and_then(|index| self.functions.get(index));
         found.ok_or(ApiError::Handle { what: "a function of this manager", handle })
     }
 }
@@ -88,7 +83,8 @@ pub(super) fn open(options: ExecOptions, has_process: bool) -> Result<u64, ApiEr
         ExecOptions { memory: Some(memory.memory.clone()), symbols: Some(symbols), ..options };
     let manager = ExecManager::new(options).map_err(|error| of_error(&error))?;
     manager.set_front_end(DEFAULT_FRONT_END.lock().clone());
-    MANAGERS.open(OpenManager { manager, functions: Mutex::default(), _memory: memory })
+    let (functions, numbers) = (FunctionTable::new(), Mutex::default());
+    MANAGERS.open(OpenManager { manager, functions, numbers, _memory: memory })
 }
 
 /// Closes a manager, which no function of it may be using.

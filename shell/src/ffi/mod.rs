@@ -35,7 +35,7 @@
 //! | `error` | the last error, the version |
 //!
 //! `take`, `jit` and `compiler` need the feature `jit`, and `exec_*` the feature `exec`. `handle_table` implements the tables of handles, `slot_table`
-//! that of their items and of values, and `fork` lists the locks of all tables.
+//! that of their items and of values, `function_table` that of functions of managers, and `fork` lists the locks of all tables.
 //!
 //! The feature `tagged` builds the other convention for values: text, a byte array and a tuple are each one word, and
 //! the library is linked with a runtime that provides their accessor functions (`tagged.rs`).
@@ -70,6 +70,8 @@ mod exec_jit;
 #[cfg(feature = "exec")]
 mod exec_manager;
 mod fork;
+#[cfg(feature = "exec")]
+mod function_table;
 mod handle_table;
 #[cfg(feature = "jit")]
 mod jit;

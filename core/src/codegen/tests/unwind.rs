@@ -7,7 +7,7 @@ use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Instruct
 use iced_x86::{OpAccess, OpKind, Register};
 
 use super::harness::{CONTEXT, plain, verified};
-use crate::codegen::unwind::{UnwindOp, UnwindRow, UnwindTable};
+use crate::codegen::unwind::{UnwindOp, UnwindRow, UnwindTable, encode_rows};
 use crate::codegen::{CompiledFunction, Options, X64Compiler};
 use crate::ir::{Binary, Condition, FunctionBuilder, Local, Scalar};
 
@@ -284,7 +284,8 @@ fn encoding_leads_back_to_the_rows() {
         // The functions of one section share the common record.
         let places = [(address, size), (address + size + 7, size / 2)];
         for (address, size) in places {
-            table.add(code.unwind, address as usize, size as usize).unwrap();
+            let instructions = encode_rows(&machine, code.unwind).unwrap();
+            table.add(&instructions, address as usize, size as usize).unwrap();
         }
         let section = table.finish().unwrap();
         for (number, (address, size)) in places.into_iter().enumerate() {

@@ -33,10 +33,13 @@
 //! | 36 | u16 | length of the template's name |
 //! | 38 | u16 | length of the type arguments |
 //! | 40 | u16 | length of the interface |
-//! | 42 | u16 | 0 |
+//! | 42 | u16 | length of the frames |
 //! | 44 | u32 | length of the code |
-//! | 48 | | symbol; name; type arguments as text, with `, ` between them; interface; code |
+//! | 48 | | symbol; name; type arguments as text, with `, ` between them; interface; code; frames |
 //! | | | relocations, to the end of the record |
+//!
+//! The frames are, for each function of the code whose frames are known, u32 the offset of its first instruction, u32 the
+//! length of its instructions, u16 a length, and the call frame instructions of DWARF of this length.
 //!
 //! The interface describes the calling convention, in an encoding defined by the compiler. A relocation is u32 offset,
 //! i64 addend, u8 kind (a number of the native layout) and u8 target: 0 is the code itself, 1 a symbol, 2 an instance
@@ -68,6 +71,9 @@ const RECORD: usize = 12;
 const FIXED: usize = 36;
 #[cfg(feature = "alloc")]
 const FIXED_RELOC: usize = 20;
+/// The fixed fields of the frames of a function.
+#[cfg(feature = "alloc")]
+const FIXED_FRAMES: usize = 10;
 
 /// The target of a relocation of cached code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +103,17 @@ pub struct CachedReloc<'d> {
     pub addend: i64,
 }
 
+/// How to find the caller of a function of cached code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CachedFrames<'d> {
+    /// The offset of the first instruction in the code.
+    pub start: u32,
+    /// Bytes of instructions.
+    pub size: u32,
+    /// The call frame instructions of DWARF.
+    pub instructions: &'d [u8],
+}
+
 /// A compiled instance, as a view of its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CachedCode<'d> {
@@ -118,6 +135,7 @@ pub struct CachedCode<'d> {
     pub interface: &'d [u8],
     /// The code.
     pub code: &'d [u8],
+    frames: &'d [u8],
     relocations: &'d [u8],
 }
 
@@ -207,12 +225,12 @@ impl<'d> CachedCode<'d> {
         let (body_hash, features) = (head.u64()?, head.u64()?);
         let compiler = head.u32()?;
         let [template, arguments, interface] = [head.u16()?, head.u16()?, head.u16()?];
-        head.u16()?;
+        let frames = usize::from(head.u16()?);
         let code = usize::try_from(head.u32()?).ok()?;
         let mut text = |len: u16| head.take(usize::from(len));
         let (symbol, template) = (text(symbol)?, text(template)?);
         let (arguments, interface) = (text(arguments)?, text(interface)?);
-        let code = head.take(code)?;
+        let (code, frames) = (head.take(code)?, head.take(frames)?);
         Some(Self {
             arch,
             features,
@@ -223,6 +241,7 @@ impl<'d> CachedCode<'d> {
             arguments,
             interface,
             code,
+            frames,
             relocations: head.rest(),
         })
     }
@@ -242,12 +261,30 @@ impl<'d> CachedCode<'d> {
         })
     }
 
-    /// The record with `relocations` in place of its own. Returns `None` if a length does not fit its field, if a
+    /// The frames of the functions whose frames are known. Ends at invalid bytes.
+    pub fn frames(&self) -> impl Iterator<Item = CachedFrames<'d>> + use<'d> {
+        let mut rest = Cursor::new(self.frames);
+        core::iter::from_fn(move || {
+            let (start, size, len) = (rest.u32()?, rest.u32()?, rest.u16()?);
+            let instructions = rest.take(usize::from(len))?;
+            Some(CachedFrames { start, size, instructions })
+        })
+    }
+
+    /// The record with `relocations` and `frames` in place of its own. Returns `None` if a length does not fit its field, if a
     /// relocation kind has no number, or without memory.
     #[cfg(feature = "alloc")]
-    pub fn encode(&self, relocations: &[CachedReloc<'_>]) -> Option<Vec<u8>> {
+    pub fn encode(
+        &self,
+        relocations: &[CachedReloc<'_>],
+        frames: &[CachedFrames<'_>],
+    ) -> Option<Vec<u8>> {
         let texts = [self.symbol, self.template, self.arguments, self.interface, self.code];
-        let len = texts.iter().fold(RECORD + FIXED, |len, text| len.saturating_add(text.len()));
+        let frames_len = frames.iter().fold(0usize, |len, of| {
+            len.saturating_add(of.instructions.len()).saturating_add(FIXED_FRAMES)
+        });
+        let fixed = frames_len.saturating_add(RECORD + FIXED);
+        let len = texts.iter().fold(fixed, |len, text| len.saturating_add(text.len()));
         let len = relocations.iter().fold(len, |len, reloc| len.saturating_add(reloc.len()));
         let mut record = try_with_capacity(len).ok()?;
         record.extend([0; RECORD]);
@@ -260,9 +297,15 @@ impl<'d> CachedCode<'d> {
         for text in [self.template, self.arguments, self.interface] {
             record.extend(small(text)?);
         }
-        record.extend([0, 0]);
+        record.extend(u16::try_from(frames_len).ok()?.to_le_bytes());
         record.extend(u32::try_from(self.code.len()).ok()?.to_le_bytes());
         texts.iter().for_each(|text| record.extend_from_slice(text));
+        for CachedFrames { start, size, instructions } in frames {
+            record.extend(start.to_le_bytes());
+            record.extend(size.to_le_bytes());
+            record.extend(small(instructions)?);
+            record.extend_from_slice(instructions);
+        }
         for reloc in relocations {
             let (target, name, arguments) = reloc.target.parts();
             record.extend(reloc.offset.to_le_bytes());
@@ -293,6 +336,7 @@ impl<'d> CachedCode<'d> {
             arguments: &[],
             interface: &[],
             code,
+            frames: &[],
             relocations: &[],
         }
     }
@@ -345,6 +389,11 @@ mod tests {
     use crate::format::error::FormatError;
     use crate::testing::{cut, flipped};
 
+    const FRAMES: [CachedFrames<'static>; 2] = [
+        CachedFrames { start: 0, size: 3, instructions: &[0x41, 0x0e, 0x10] },
+        CachedFrames { start: 16, size: 1, instructions: &[] },
+    ];
+
     fn relocs() -> [CachedReloc<'static>; 4] {
         let reloc = |offset, target, interface| CachedReloc {
             offset,
@@ -364,7 +413,7 @@ mod tests {
     fn record() -> Vec<u8> {
         let code = CachedCode::new(Arch::X86_64, b"fn$f$i64", 7, b"machine code");
         let code = CachedCode { template: b"f", arguments: b"i64", interface: b"SMTB", ..code };
-        CachedCode { features: 5, compiler: 9, ..code }.encode(&relocs()).unwrap()
+        CachedCode { features: 5, compiler: 9, ..code }.encode(&relocs(), &FRAMES).unwrap()
     }
 
     #[test]
@@ -376,7 +425,8 @@ mod tests {
         assert_eq!((read.arguments, read.interface), (&b"i64"[..], &b"SMTB"[..]));
         assert_eq!(read.code, b"machine code");
         assert!(read.relocations().eq(relocs().map(Some)));
-        assert_eq!(read.encode(&relocs()).unwrap(), record);
+        assert_eq!(read.encode(&relocs(), &FRAMES).unwrap(), record);
+        assert!(read.frames().eq(FRAMES));
         // The record is allocated once, at its final length.
         assert_eq!(record.capacity(), record.len());
     }
@@ -384,7 +434,7 @@ mod tests {
     #[test]
     fn records_are_contiguous() {
         let (record, other) = (record(), CachedCode::new(Arch::AARCH64, b"g", 1, b"x"));
-        let other = other.encode(&[]).unwrap();
+        let other = other.encode(&[], &[]).unwrap();
         let payload = encode([&record[..], &other].into_iter()).unwrap();
         let found: Vec<_> = records(&payload).collect();
         assert_eq!(found, [(HEADER, &record[..]), (HEADER + record.len(), &other[..])]);
@@ -416,7 +466,7 @@ mod tests {
     fn verify_refuses_every_damaged_record() {
         use crate::format::write::module::{Module, NewSection, Payload};
         let (record, other) = (record(), CachedCode::new(Arch::AARCH64, b"g", 1, b"x"));
-        let other = other.encode(&[]).unwrap();
+        let other = other.encode(&[], &[]).unwrap();
         let payload = encode([&record[..], &other].into_iter()).unwrap();
         let verify = |payload: &[u8]| {
             let code = NewSection::code(&[0xc3]);
@@ -470,7 +520,7 @@ mod tests {
     #[test]
     fn relocations_of_kind_none_end_the_list() {
         let code = CachedCode::new(Arch::X86_64, b"f", 0, b"");
-        let parts = code.encode(&relocs()).unwrap();
+        let parts = code.encode(&relocs(), &FRAMES).unwrap();
         let all = CachedCode::read(&parts).unwrap().relocations;
         for len in 0..all.len() {
             let cut = CachedCode { relocations: &all[..len], ..code };
@@ -486,10 +536,10 @@ mod tests {
     #[test]
     fn inexpressible_code_is_not_written() {
         let long = [b'x'; 0x1_0000];
-        assert_eq!(CachedCode::new(Arch::X86_64, &long, 0, b"").encode(&[]), None);
+        assert_eq!(CachedCode::new(Arch::X86_64, &long, 0, b"").encode(&[], &[]), None);
         let code = CachedCode::new(Arch::X86_64, b"f", 0, b"");
         let [reloc, ..] = relocs();
         let odd = CachedReloc { kind: RelocKind::Abs32S, ..reloc };
-        assert_eq!(code.encode(&[odd]), None);
+        assert_eq!(code.encode(&[odd], &[]), None);
     }
 }

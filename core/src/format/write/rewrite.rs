@@ -479,7 +479,7 @@ mod tests {
         let record = |len| {
             let code = vec![0xc3; len];
             let code = cached_code::CachedCode::new(crate::format::Arch::X86_64, b"f", 1, &code);
-            cached_code::encode([&code.encode(&[]).unwrap()[..]].into_iter()).unwrap()
+            cached_code::encode([&code.encode(&[], &[]).unwrap()[..]].into_iter()).unwrap()
         };
         let packed = include_bytes!("../../../../tests/samples/packed.smf");
         let stubbed = include_bytes!("../../../../tests/samples/stub-declared.smf");

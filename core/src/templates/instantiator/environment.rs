@@ -31,7 +31,7 @@ pub(super) struct CompileEnvironment<'j> {
     /// The declared signature of the code.
     pub(super) signature: Box<[u8]>,
     /// The declared unwind rows and lines of the code.
-    pub(super) tables: FunctionTables,
+    pub(super) tables: Vec<FunctionTables>,
     /// The reason of the last [`CompileError::Needs`].
     failure: Option<InstantiateError>,
 }
@@ -45,7 +45,7 @@ struct ResolvedTarget {
 
 impl<'j> CompileEnvironment<'j> {
     pub(super) fn new(jit: &'j JitInstantiator, symbol: &'j Name) -> Self {
-        let (signature, tables) = (Box::default(), FunctionTables::default());
+        let (signature, tables) = (Box::default(), Vec::new());
         Self { jit, symbol, targets: Vec::new(), signature, tables, failure: None }
     }
 
@@ -56,7 +56,8 @@ impl<'j> CompileEnvironment<'j> {
         compiled: &Compiled,
         policy: CachePolicy,
     ) -> Option<Vec<u8>> {
-        code_cache::encode_record(request, compiled, policy, &self.signature, |target| {
+        let declared = (&*self.signature, &*self.tables);
+        code_cache::encode_record(request, compiled, policy, declared, |target| {
             let resolved = self.resolved(target)?;
             let signature = resolved.instance.as_ref().map_or(&[][..], Instance::signature);
             Some((resolved.name.as_ref()?, signature))
@@ -210,12 +211,12 @@ impl Environment for CompileEnvironment<'_> {
         self.jit.observer.as_ref().is_some_and(|observer| observer.needs_lines())
     }
 
-    fn declare_tables(&mut self, tables: FunctionTables) {
-        self.tables = tables;
+    fn declare_tables(&mut self, tables: FunctionTables) -> Result<()> {
+        Ok(try_push(&mut self.tables, tables)?)
     }
 
     fn needs_tables(&self) -> bool {
-        self.jit.observer.is_some()
+        self.jit.observer.is_some() || self.jit.config.keep_code
     }
 
     fn signature(&self, target: Target) -> Option<&[u8]> {

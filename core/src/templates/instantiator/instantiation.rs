@@ -7,7 +7,7 @@ use core::time::Duration;
 use super::environment::{CompileEnvironment, InstanceRequest};
 use super::{JitConfig, JitInstantiator};
 use crate::alloc_util::TryArc;
-use crate::codegen::registry::{GeneratedCode, GeneratedFunction};
+use crate::codegen::registry::register_block;
 use crate::link::{Name, ShortName, host_arch};
 use crate::memory::{sleep, thread_id, yield_now};
 use crate::templates::code_cache;
@@ -290,11 +290,7 @@ impl Instantiation<'_> {
         let CompileEnvironment { signature, tables, .. } = environment;
         let (mut registration, mut made) = (None, None);
         if let Some(observer) = &self.jit.observer {
-            let (name, code) = (&*self.symbol, tables.code(&range));
-            let (file, lines) = (tables.file(), tables.lines());
-            let functions = &[GeneratedFunction { name, code, file, lines }];
-            let (block, eh_frame) = (range.clone(), tables.eh_frame(range.start)?);
-            registration = observer.register(GeneratedCode { block, functions, eh_frame })?;
+            registration = register_block(&**observer, range.clone(), &self.symbol, &tables)?;
             made = observer.made(&self.symbol, range)?;
         }
         let (symbol, code_len) = (self.symbol.clone(), compiled.code.len());

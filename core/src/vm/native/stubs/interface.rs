@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 
 use crate::alloc_util::AllocError;
-use crate::codegen::unwind::{UnwindMachine, UnwindOp, UnwindRow, UnwindTable};
+use crate::codegen::unwind::{UnwindMachine, UnwindOp, UnwindRow, UnwindTable, encode_rows};
 
 /// The offsets of the pieces in their block, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,7 +83,8 @@ impl StubRows {
     ) -> Result<Vec<u8>, AllocError> {
         let mut table = UnwindTable::new(machine)?;
         let mut add = |rows: &[UnwindRow], offsets: Range<usize>| {
-            table.add(rows, block.start.saturating_add(offsets.start), offsets.len())
+            let frames = encode_rows(&machine, rows)?;
+            table.add(&frames, block.start.saturating_add(offsets.start), offsets.len())
         };
         add(&self.call.rows, stubs.call..stubs.trap)?;
         add(&self.interpret.rows, stubs.interpret..stand_ins)?;
@@ -100,6 +101,6 @@ pub(in crate::vm::native) fn entry_eh_frame(
     code: &Range<usize>,
 ) -> Result<Vec<u8>, AllocError> {
     let mut table = UnwindTable::new(machine)?;
-    table.add(&rows.rows, code.start, code.len())?;
+    table.add(&encode_rows(&machine, &rows.rows)?, code.start, code.len())?;
     table.finish()
 }
