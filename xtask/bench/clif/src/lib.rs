@@ -7,7 +7,7 @@
 
 mod translate;
 
-use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{Context, ir};
 use cranelift_frontend::FunctionBuilderContext;
@@ -82,10 +82,64 @@ impl std::fmt::Debug for Compiled {
 /// # Panics
 /// If Cranelift does not support it.
 pub fn machine(level: &str) -> OwnedTargetIsa {
+    cranelift_native::builder().unwrap().finish(flags(level)).unwrap()
+}
+
+fn flags(level: &str) -> settings::Flags {
     let mut flags = settings::builder();
     flags.set("opt_level", level).unwrap();
     flags.set("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }).unwrap();
-    cranelift_native::builder().unwrap().finish(settings::Flags::new(flags)).unwrap()
+    settings::Flags::new(flags)
+}
+
+/// Functions that a module has the code of.
+struct Defined {
+    declared: Vec<FuncId>,
+    data: Vec<Vec<u128>>,
+    code_size: usize,
+}
+
+fn define(
+    module: &mut JITModule,
+    functions: &[FunctionInstance<'_, '_>],
+) -> Result<Defined, String> {
+    let mut declared = Vec::new();
+    for (index, function) in functions.iter().enumerate() {
+        let signature = translate::signature_of(module, function);
+        let name = format!("function{index}");
+        let id = module.declare_function(&name, Linkage::Local, &signature);
+        declared.push(id.map_err(|error| error.to_string())?);
+    }
+    let (mut context, mut frontend) = (module.make_context(), FunctionBuilderContext::new());
+    let (mut data, mut code_size) = (Vec::new(), 0);
+    for (index, function) in functions.iter().enumerate() {
+        let mut translator = Declarations { module, functions: &declared, data: &mut data };
+        translate::function(&mut translator, function, index, &mut context.func, &mut frontend);
+        let defined = module.define_function(declared[index], &mut context);
+        defined.map_err(|error| format!("{error:?}\n{}", context.func))?;
+        code_size += context.compiled_code().map_or(0, |code| code.code_buffer().len());
+        module.clear_context(&mut context);
+    }
+    Ok(Defined { declared, data, code_size })
+}
+
+/// The bytes of code of all functions for another machine, by its target triple.
+///
+/// # Errors
+/// The message of Cranelift.
+pub fn code_size_for(
+    triple: &str,
+    functions: &[FunctionInstance<'_, '_>],
+    level: &str,
+) -> Result<usize, String> {
+    let machine = isa::lookup_by_name(triple).map_err(|error| error.to_string())?;
+    let machine = machine.finish(flags(level)).map_err(|error| error.to_string())?;
+    let mut module = JITModule::new(JITBuilder::with_isa(machine, default_libcall_names()));
+    // It is never linked.
+    let defined = define(&mut module, functions)?;
+    // SAFETY: no function is called.
+    unsafe { module.free_memory() };
+    Ok(defined.code_size)
 }
 
 impl Compiled {
@@ -104,24 +158,7 @@ impl Compiled {
         }
         builder.symbol(TRAP, trap_hook as *const u8);
         let mut module = JITModule::new(builder);
-        let mut declared = Vec::new();
-        for (index, function) in functions.iter().enumerate() {
-            let signature = translate::signature_of(&module, function);
-            let name = format!("function{index}");
-            let id = module.declare_function(&name, Linkage::Local, &signature);
-            declared.push(id.map_err(|error| error.to_string())?);
-        }
-        let (mut context, mut frontend) = (module.make_context(), FunctionBuilderContext::new());
-        let (mut data, mut code_size) = (Vec::new(), 0);
-        for (index, function) in functions.iter().enumerate() {
-            let mut translator =
-                Declarations { module: &mut module, functions: &declared, data: &mut data };
-            translate::function(&mut translator, function, index, &mut context.func, &mut frontend);
-            let defined = module.define_function(declared[index], &mut context);
-            defined.map_err(|error| format!("{error:?}\n{}", context.func))?;
-            code_size += context.compiled_code().map_or(0, |code| code.code_buffer().len());
-            module.clear_context(&mut context);
-        }
+        let Defined { declared, data, code_size } = define(&mut module, functions)?;
         module.finalize_definitions().map_err(|error| error.to_string())?;
         let address = |&id: &FuncId| module.get_finalized_function(id) as u64;
         let functions = declared.iter().map(address).collect();
