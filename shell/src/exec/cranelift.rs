@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{CodegenError, Context};
 use cranelift_frontend::FunctionBuilderContext;
@@ -60,6 +60,11 @@ impl Default for Workspace {
 
 /// The compiler for this machine at a level.
 fn machine(level: Level) -> Result<OwnedTargetIsa, BackendError> {
+    finish(cranelift_native::builder().map_err(|_| BackendError::Machine)?, level)
+}
+
+/// The compiler of a builder at a level.
+fn finish(builder: isa::Builder, level: Level) -> Result<OwnedTargetIsa, BackendError> {
     let level = match level {
         Level::None => "none",
         Level::Local | Level::Speed => "speed",
@@ -77,7 +82,6 @@ fn machine(level: Level) -> Result<OwnedTargetIsa, BackendError> {
     for (flag, value) in all {
         flags.set(flag, value).map_err(|_| BackendError::Machine)?;
     }
-    let builder = cranelift_native::builder().map_err(|_| BackendError::Machine)?;
     builder.finish(settings::Flags::new(flags)).map_err(|_| BackendError::Machine)
 }
 
@@ -150,7 +154,7 @@ impl CraneliftBackend {
         Ok(CraneliftCode { unit, code_bytes })
     }
 
-    /// Compiles a function that calls only itself, without placing it. Returns the size of its code in bytes.
+    /// Compiles a function without placing it. Returns the size of its code in bytes.
     ///
     /// # Errors
     /// [`BackendError`].
@@ -159,10 +163,32 @@ impl CraneliftBackend {
         function: &FunctionInstance<'_, '_>,
         level: Level,
     ) -> Result<usize, BackendError> {
-        let machine = self.machine(level)?;
+        self.size_on(self.machine(level)?, function)
+    }
+
+    /// The same for another machine, by its target triple.
+    ///
+    /// # Errors
+    /// [`BackendError`]; [`BackendError::Machine`] if Cranelift was built without it.
+    pub fn code_size_for(
+        &self,
+        triple: &str,
+        function: &FunctionInstance<'_, '_>,
+        level: Level,
+    ) -> Result<usize, BackendError> {
+        let builder = isa::lookup_by_name(triple).map_err(|_| BackendError::Machine)?;
+        self.size_on(&finish(builder, level)?, function)
+    }
+
+    fn size_on(
+        &self,
+        machine: &OwnedTargetIsa,
+        function: &FunctionInstance<'_, '_>,
+    ) -> Result<usize, BackendError> {
         let mut workspace = self.workspace();
-        let mut none = |_: &[u8]| None;
-        let mut outside = Outside::new(&mut none)?;
+        // Functions of the host have any address, because the code is not placed.
+        let mut any = |_: &[u8]| Some(1 << 40);
+        let mut outside = Outside::new(&mut any)?;
         let mut unit = Declarations {
             config: machine.frontend_config(),
             outside: &mut outside,

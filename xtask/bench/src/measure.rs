@@ -20,6 +20,21 @@ pub(crate) fn repeat<'a, T>(mut work: impl FnMut() -> T + 'a) -> Contender<'a> {
     })
 }
 
+/// The least time in nanoseconds for which the thread runs in one of `rounds` rounds of `work`. On a shared machine every
+/// round of long work is interrupted, which a median of times would count for long work alone.
+pub(crate) fn least_thread_time<T>(rounds: u32, mut work: impl FnMut() -> T) -> f64 {
+    let now = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    };
+    let mut round = || {
+        let start = now();
+        black_box(work());
+        (now() - start).as_nanos() as f64
+    };
+    (0..rounds).map(|_| round()).fold(f64::INFINITY, f64::min)
+}
+
 /// A contender that prepares a new value each time; only its use is timed.
 pub(crate) fn repeat_prepared<'a, P, T>(
     mut prepare: impl FnMut() -> P + 'a,
@@ -181,11 +196,6 @@ impl Bench {
     /// The ratio to the peer's time of a row that was taken.
     pub(crate) fn ratio(&self, name: &str) -> Option<f64> {
         self.rows.iter().find(|row| row.name == name)?.ratio()
-    }
-
-    /// Our time of a row that was taken, in nanoseconds.
-    pub(crate) fn time(&self, name: &str) -> Option<f64> {
-        Some(self.rows.iter().find(|row| row.name == name)?.ours)
     }
 
     pub(crate) fn rows(&self) -> &[Row] {

@@ -6,15 +6,16 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use libloading::Library;
-use smf_clif::{Compiled, CompilerOnly, compile_only};
-use smf_core::codegen::{NativeOptimizingCompiler, Options, TrapConvention};
+use smf_clif::{Compiled, CompilerOnly, code_size_for, compile_only};
+use smf_core::codegen::aarch64::Aarch64;
+use smf_core::codegen::{NativeOptimizingCompiler, OptimizingCompiler, Options, TrapConvention};
 use smf_core::ir::{Binary, Condition, FunctionBuilder, FunctionInstance, Scalar};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::trap::call_catching;
 use smf_tests::differential::programs::{ALL, IN_C, KnownProgram};
 use smf_tests::differential::{PlacedProgram, Program};
 
-use crate::measure::{Bench, Contender, Measure, Target, Unit, repeat};
+use crate::measure::{Bench, Contender, Measure, Target, Unit, least_thread_time, repeat};
 
 /// What the sizes are divided by in quick runs.
 const QUICK: i64 = 4;
@@ -25,6 +26,7 @@ const COLUMNS: [&str; 3] = ["level 0", "level 2", "level 2, gcc"];
 const COMPILE: &str = "programs: compile an operation of IR, level 0";
 const COMPILE_OPTIMISED: &str = "programs: compile an operation of IR, level 2";
 const BYTES: &str = "programs: bytes of code, beside Cranelift speed";
+const BYTES_AARCH64: &str = "programs: bytes of code for aarch64, beside Cranelift speed";
 
 fn row(program: &str, column: &str) -> String {
     format!("program: {program}, {column}")
@@ -44,6 +46,9 @@ pub(crate) fn measure(bench: &mut Bench) {
     if bench.wants(&names.iter().map(String::as_str).collect::<Vec<_>>()) {
         running(bench);
         compiling(bench);
+    }
+    if bench.wants(&[BYTES_AARCH64]) {
+        bytes_for_aarch64(bench);
     }
     linearity(bench);
 }
@@ -148,6 +153,23 @@ fn running(bench: &mut Bench) {
     bench.state(BYTES, (ratio * 1000.0).round() / 1000.0, Unit::Count, 1.3);
 }
 
+fn bytes_for_aarch64(bench: &mut Bench) {
+    let mut compiler = OptimizingCompiler::<Aarch64>::new();
+    let (mut ours, mut theirs) = (0, 0);
+    for known in ALL {
+        let program = known.program();
+        let functions = program.instances();
+        let lookup = |index: u32| functions.get(index as usize).map(FunctionInstance::body);
+        for function in &functions {
+            let code = compiler.compile(function, &Options::DEFAULT, 2, &lookup).unwrap();
+            ours += u64::from(code.code_size);
+            theirs += code_size_for("aarch64-linux-gnu", function, "speed") as u64;
+        }
+    }
+    let ratio = ours as f64 / theirs as f64;
+    bench.state(BYTES_AARCH64, (ratio * 1000.0).round() / 1000.0, Unit::Count, 1.3);
+}
+
 /// The ratios of one program, a column each.
 fn run_program(
     bench: &mut Bench,
@@ -243,11 +265,13 @@ fn linearity(bench: &mut Bench) {
         for (&size, name) in SIZES.iter().zip(&names) {
             let program = Program::new(vec![long_function(size)]);
             let functions = program.instances();
-            let ours = repeat(|| {
+            let per = program.len() as u64;
+            let mut compile = || {
                 let code = compiler.compile(&functions[0], &Options::DEFAULT, level, &|_| None);
                 code.unwrap().bytes.len()
-            });
-            let per = program.len() as u64;
+            };
+            costs.push(least_thread_time(30, &mut compile) / per as f64);
+            let ours = repeat(compile);
             let batches = if size > 100_000 { 5 } else { 15 };
             // Cranelift takes minutes for the largest one.
             let mut peer = CompilerOnly::new("none");
@@ -256,15 +280,12 @@ fn linearity(bench: &mut Bench) {
             let peer = "cranelift, none";
             let measure = Measure { name, peer, per, batches, ..Measure::default() };
             bench.take(&measure, ours, theirs);
-            costs.extend(bench.time(name));
         }
         let (least, most) = costs.iter().fold((f64::INFINITY, 0.0f64), |(least, most), &cost| {
             (least.min(cost), most.max(cost))
         });
-        if costs.len() == SIZES.len() {
-            let ratio = (most / least * 100.0).round() / 100.0;
-            bench.state(&growth_row(level), ratio, Unit::Count, 1.5);
-        }
+        let ratio = (most / least * 100.0).round() / 100.0;
+        bench.state(&growth_row(level), ratio, Unit::Count, 1.5);
     }
 }
 

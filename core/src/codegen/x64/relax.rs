@@ -130,7 +130,7 @@ impl Assembler<Relaxing> {
                     let distance = label.near.wrapping_sub(found.site + 4 + behind);
                     found.removed = match distance {
                         0 => opcode + 4,
-                        ..=SHORT => opcode + 2,
+                        1..=SHORT => opcode + 2,
                         _ => 0,
                     };
                     behind += u32::from(found.removed);

@@ -93,6 +93,14 @@ pub fn backend() -> CraneliftBackend {
     CraneliftBackend::new(CodeMemory::default()).unwrap()
 }
 
+/// The bytes of code of a function for another machine, by its target triple.
+///
+/// # Panics
+/// If Cranelift refuses the machine or the function.
+pub fn code_size_for(triple: &str, function: &FunctionInstance<'_, '_>, name: &str) -> usize {
+    backend().code_size_for(triple, function, level(name)).unwrap()
+}
+
 impl Compiled {
     /// Compiles functions with an optimisation level, `none`, `speed` or `speed_and_size`. `symbols` are the functions of
     /// the host.
