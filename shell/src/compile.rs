@@ -10,85 +10,26 @@
 //!
 //! Code traps through the loader: it imports [`TRAP_HOOK`](smf_core::link::TRAP_HOOK).
 
+mod error;
 mod line_table;
 mod note;
 mod object;
 
 use indexmap::IndexMap;
-use smf_core::AllocError;
-use smf_core::codegen::CodegenError;
 use smf_core::format::ext::debug_addresses;
 use smf_core::format::template::{Container, Template, TemplateKind};
-use smf_core::format::write::{
-    Module, NewSection, NewSymbol, NewTemplates, Payload, Place, WriteError,
-};
+use smf_core::format::write::{Module, NewSection, NewSymbol, NewTemplates, Payload, Place};
 use smf_core::format::{
-    Arch, Binding, Flags, Header, Layout, Platform, Reloc, SectionFlags, SectionKind,
+    Binding, Flags, Header, Layout, Platform, Reloc, SectionFlags, SectionKind,
 };
-use smf_core::ir::{CalleeKind, IrError};
+use smf_core::ir::CalleeKind;
 use smf_core::source::{FunctionDefinition, TranslationUnit};
 use smf_core::templates::encode_source;
-use thiserror::Error;
 
+pub use error::{CompileError, CompileOptions};
+
+use error::Result;
 use object::{Code, CodeReloc, Target};
-
-/// How a module is compiled.
-#[derive(Clone, Copy, Debug)]
-pub struct CompileOptions {
-    /// The machine.
-    pub arch: Arch,
-    /// The optimisation level, 0 to 3.
-    pub level: u8,
-    /// Whether the module gets line tables.
-    pub debug: bool,
-}
-
-/// Why a program has no module.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum CompileError {
-    /// A machine without code generator.
-    #[error("there is no code generator for {0}")]
-    Arch(Arch),
-    /// A function beyond a limit of the code generator.
-    #[error("function `{function}`: {error}")]
-    Codegen {
-        /// The name of the function.
-        function: String,
-        /// The limit.
-        error: CodegenError,
-    },
-    /// A function whose IR is invalid: an error of the front end.
-    #[error("function `{function}`: {error}")]
-    Ir {
-        /// The name of the function.
-        function: String,
-        /// What is wrong.
-        error: IrError,
-    },
-    /// A callee that code of a module cannot have.
-    #[error("function `{function}` calls an instance of the template `{template}`")]
-    Template {
-        /// The name of the function.
-        function: String,
-        /// The name of the template.
-        template: String,
-    },
-    /// Code whose parts are too far from each other.
-    #[error("function `{function}`: a call does not reach its target")]
-    OutOfReach {
-        /// The name of the function.
-        function: String,
-    },
-    /// More than the format has numbers for.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-    /// The allocator has no memory left.
-    #[error(transparent)]
-    OutOfMemory(#[from] AllocError),
-}
-
-type Result<T, E = CompileError> = std::result::Result<T, E>;
 
 /// Compiles the functions of a program to the bytes of a module.
 ///

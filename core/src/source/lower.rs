@@ -31,6 +31,7 @@ mod builtin;
 mod call;
 mod condition;
 mod control;
+mod equality;
 mod expression;
 pub(super) mod generator;
 mod iterate;

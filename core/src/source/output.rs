@@ -42,6 +42,7 @@ pub(super) fn templates(generator: &mut Generator<'_, '_>) -> Result<Vec<Templat
         let Some(info) = generator.program.function(number) else { continue };
         if info.is_generic() && info.owner.is_none() && !info.is_external {
             let ir = generator.template(number);
+            let info = generator.program.function(number).unwrap_or(info);
             let template = template(generator, &info, ir)?;
             try_push(&mut templates, template)?;
         }

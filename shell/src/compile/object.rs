@@ -8,7 +8,7 @@ use smf_core::ir::{Arguments, CalleeKind, Function, FunctionInstance, IrError, V
 use smf_core::link;
 use smf_core::source::{FunctionDefinition, TranslationUnit};
 
-use super::{CompileError, CompileOptions, Result};
+use super::error::{CompileError, CompileOptions, Result};
 
 /// The alignment of functions, in bytes.
 const ALIGN: u32 = 16;

@@ -64,7 +64,7 @@ pub fn is_source_template(body: &[u8]) -> bool {
 }
 
 impl<'d> SourceTemplate<'d> {
-    /// Reads a whole body; `None` if it is none of this version, or malformed.
+    /// Reads a whole body; `None` if it has another version, or malformed.
     pub fn parse(body: &'d [u8]) -> Option<Self> {
         let mut reader = Reader(Cursor::new(body.strip_prefix(MAGIC)?));
         let version = reader.0.u8()?;

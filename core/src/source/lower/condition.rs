@@ -128,7 +128,9 @@ impl Body<'_, '_, '_> {
             let value = self.operate(op, left, right, (span, span));
             return self.branch_on(value, span, expected, target);
         }
-        if let Some(value) = self.compare_mixed(condition, left, right) {
+        let value = self.compare_mixed(condition, left, right);
+        let value = value.or_else(|| self.compare_aggregates(condition, left, right));
+        if let Some(value) = value {
             return self.branch_on(value, span, expected, target);
         }
         let Some((condition, left, right)) = self.comparison(condition, left, right, op, span)

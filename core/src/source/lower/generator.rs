@@ -269,10 +269,13 @@ impl<'p, 's> Generator<'p, 's> {
     /// The IR of a generic function with its type parameters; `None` where it needs the types themselves.
     pub(in crate::source) fn template(&mut self, function: u32) -> Option<Vec<u8>> {
         let info = self.program.function(function)?;
-        let ResultType::Known(result) = info.result else { return None };
         if info.type_params > u32::from(crate::ir::MAX_PARAMETERS) {
             return None;
         }
+        let result = match info.result {
+            ResultType::Known(result) => result,
+            _ => self.infer_generic(function, &info)?,
+        };
         self.program.diagnostics.muted += 1;
         let before = core::mem::take(&mut self.program.diagnostics.muted_errors);
         let scope = self.program.type_scope(&info);
@@ -301,6 +304,30 @@ impl<'p, 's> Generator<'p, 's> {
         let bytes = bytes?;
         let function = crate::ir::Function::parse(&bytes).ok()?;
         crate::ir::Verified::new(function).is_ok().then_some(bytes)
+    }
+
+    /// The type of the result of a generic function in terms of its type parameters; `None` where it needs the types
+    /// themselves.
+    fn infer_generic(&mut self, function: u32, info: &FunctionInfo) -> Option<TypeId> {
+        let scope = self.program.type_scope(info);
+        let types = crate::alloc_util::try_collect(scope.iter().map(|entry| entry.1));
+        let types = self.program.diagnostics.allocated(types)?;
+        self.program.diagnostics.muted += 1;
+        let before = core::mem::take(&mut self.program.diagnostics.muted_errors);
+        let found = Body::new(self, function, &types, None, 0).map(|mut body| {
+            (body.is_template, body.is_probe) = (true, true);
+            body.lower();
+            (body.is_opaque, body.result.unwrap_or(TypeId::UNIT))
+        });
+        self.program.diagnostics.muted -= 1;
+        let errors = core::mem::replace(&mut self.program.diagnostics.muted_errors, before);
+        let (is_opaque, result) = found?;
+        if is_opaque || errors > 0 || result.is_error() {
+            return None;
+        }
+        let index = usize::try_from(function).ok()?;
+        self.program.functions.get_mut(index)?.result = ResultType::Known(result);
+        Some(result)
     }
 
     /// The number of a function inside another one.

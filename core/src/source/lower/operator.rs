@@ -377,6 +377,9 @@ impl Body<'_, '_, '_> {
         if let Some(result) = self.compare_mixed(condition, left, right) {
             return result;
         }
+        if let Some(result) = self.compare_aggregates(condition, left, right) {
+            return result;
+        }
         let Some((condition, left, right)) = self.comparison(condition, left, right, op, span)
         else {
             return Typed::ERROR;

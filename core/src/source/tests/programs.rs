@@ -449,3 +449,38 @@ fn plain_value_is_never_nil() {
     assert_eq!(value("(false == nil) as i64"), 0);
     assert_eq!(value("if 1 + 2 != nil and not (0 == nil): 1 else: 0"), 1);
 }
+
+const EQUAL: &str = "\
+enum Color:
+    Red
+    Blue
+struct In:
+    a: u8
+    b: f64
+struct P:
+    x: i64
+    i: In
+    t: (bool, Color)
+fn make(x: i64, b: f64, c: Color) -> P: P(x: x, i: In(a: 7, b: b), t: (true, c))
+fn f(x: i64) -> i64:
+    val p = make(1, 2.5, Color.Blue)
+    val q = make(x, 2.5, Color.Blue)
+    var n = 0
+    if p == q: n += 1
+    if p != q: n += 2
+    if p == make(1, 2.5, Color.Red): n += 4
+    if not (p == make(1, 0.0 / 0.0, Color.Blue)): n += 8
+    val same = p == q
+    if same: n += 16
+    if (1, 2) == (x, 2): n += 32
+    n
+";
+
+#[test]
+fn structs_and_tuples_are_equal_if_their_fields_are() {
+    assert_eq!(run(EQUAL, "f", &[1]), 1 + 8 + 16 + 32);
+    assert_eq!(run(EQUAL, "f", &[2]), 2 + 8);
+    let refused = "enum E:\n    A(i64)\n    B\nfn f(a: E, b: E) -> bool: a == b\nfn g(a: [i64; 2], b: [i64; 2]) -> bool: a == b\n";
+    let errors = errors_of(refused);
+    assert!(errors[0].starts_with("4: E1404") && errors[1].starts_with("5: E1404"), "{errors:?}");
+}

@@ -219,10 +219,17 @@ fn templates_have_ir_where_scalars_suffice() {
                 fn largest<T: Ord>(a: T, b: T) -> T:\n    if a > b: a else: b\n\
                 fn sum<T>(a: T, n: i64) -> T:\n    var s: T = 0\n    for i in 0..one(n): s += a\n    s\n\
                 fn both<A, B>(a: A, b: B) -> A: largest(a, a)\n\
-                fn field<T>(w: T) -> i64: one(w.n)\n";
+                fn field<T>(w: T) -> i64: one(w.n)\n\
+                fn smaller<T>(a: T, b: T):\n    if a < b: a else: b\nfn tiny<T>(a: T, b: T): smaller(a, b)\nfn equal<T>(a: T): a == a\n";
     let unit = unit_of(text, Mode::Compile);
     let has_ir: Vec<_> = unit.templates.iter().map(|t| (t.name.as_str(), t.ir.is_some())).collect();
-    assert_eq!(has_ir, [("largest", true), ("sum", true), ("both", true), ("field", false)]);
+    let expected = [("largest", true), ("sum", true), ("both", true), ("field", false)];
+    assert_eq!(has_ir[..4], expected);
+    // Results without a type follow from the body.
+    assert_eq!(has_ir[4..], [("smaller", true), ("tiny", true), ("equal", true)]);
+    let results: Vec<_> =
+        unit.templates.iter().map(|t| t.result.as_ref().unwrap().to_string()).collect();
+    assert_eq!(results[4..], ["?T0", "?T0", "bool"]);
     assert_eq!(unit.templates[0].type_params, ["T"]);
     assert_eq!(
         unit.templates[2].params.iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -190,13 +190,28 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         let mut times = vec![("load", loaded - start), ("link", linked - loaded)];
         times.extend(is_compiled.then(|| ("compile", compiled - linked)));
         times.push(("call", called - compiled));
-        let times: Vec<_> = times.into_iter().map(format_time).collect();
-        output::report("time", &times.join(", "));
+        report_times(times);
     }
-    let Some(mut watch) = watch else {
+    let Some(watch) = watch else {
         return Ok(ExitCode::from(if args.exit { (result & 0xff) as u8 } else { 0 }));
     };
-    // Calls the function again after each reload, until an output error.
+    call_again(args, loader, module, watch, uses_host)
+}
+
+/// Reports durations on standard error.
+pub(crate) fn report_times(times: Vec<(&str, Duration)>) {
+    let times: Vec<_> = times.into_iter().map(format_time).collect();
+    output::report("time", &times.join(", "));
+}
+
+/// Calls the function again after each reload, until an output error.
+fn call_again(
+    args: &Args,
+    loader: &Loader,
+    module: ModuleHandle,
+    mut watch: Watch<'_>,
+    uses_host: bool,
+) -> Result<ExitCode, Failure> {
     loop {
         collect(loader);
         watch.wait();
@@ -296,7 +311,7 @@ pub(crate) fn print(result: &str, uses_host: bool) -> Result<(), Failure> {
     output::to_stdout(|out| out.write_all(result.as_bytes()))
 }
 
-pub(crate) fn format_time((phase, duration): (&str, Duration)) -> String {
+fn format_time((phase, duration): (&str, Duration)) -> String {
     let ns = duration.as_nanos();
     format!("{phase} {}.{:03} us", ns / 1000, ns % 1000)
 }

@@ -18,8 +18,9 @@ use smf_loader::loader::Loader;
 use smf_loader::source::{Program, is_source};
 
 use crate::output::{self, At, Failure};
-use crate::run::{Args, format_time, host, print};
-use crate::source::execute::{Execution, Outcome, Resolver, execute};
+use crate::run::{Args, host, print, report_times};
+use crate::source::execute::{Execution, Outcome, execute};
+use crate::source::host::Resolver;
 use crate::source::{BackendName, Executable, arguments};
 use crate::values::Returns;
 
@@ -82,8 +83,7 @@ pub(crate) fn run(args: &Args, kind: Kind) -> Result<ExitCode, Failure> {
         let mut times = vec![("compile", compiled - start)];
         times.extend(executed.generate.map(|generate| ("generate", generate)));
         times.push(("call", executed.call));
-        let times: Vec<_> = times.into_iter().map(format_time).collect();
-        output::report("time", &times.join(", "));
+        report_times(times);
     }
     let is_program = args.name.is_none() || args.exit;
     Ok(ExitCode::from(if is_program { executed.outcome.status() } else { 0 }))

@@ -11,6 +11,7 @@ use crate::output::{Failure, one_line};
 
 pub(crate) mod arguments;
 pub(crate) mod execute;
+pub(crate) mod host;
 mod interpret;
 mod stack;
 pub(crate) mod trap;

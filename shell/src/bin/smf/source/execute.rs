@@ -11,14 +11,12 @@ use smf_loader::call;
 use smf_loader::exec::{BackendChoice, host_functions};
 
 use super::arguments::{Arguments, scalar_of, type_name};
+use super::host::{Resolver, text};
 use super::interpret::interpret;
 use super::stack::on_large_stack;
 use super::trap::{self, At};
 use super::{BackendName, Executable};
 use crate::output::Failure;
-
-/// The addresses of functions of the host.
-pub(crate) type Resolver = dyn Fn(&[u8]) -> Option<u64> + Send + Sync;
 
 /// How a function is executed.
 pub(crate) struct Execution {
@@ -71,7 +69,7 @@ enum Form {
     Text,
 }
 
-/// The back end with this name; `None` for the interpreter, which is none.
+/// The back end with this name; `None` for the interpreter, which generates no code.
 fn backend(name: BackendName) -> Result<Option<Box<dyn Backend>>, Failure> {
     match name {
         BackendName::Interpret => Ok(None),
@@ -201,20 +199,4 @@ fn native(
         _ => Outcome::Nothing,
     };
     Ok(Executed { outcome, generate: Some(generated - start), call })
-}
-
-/// The text at an address.
-///
-/// # Safety
-/// There are `length` bytes at `address`, unless `length` is 0.
-pub(super) unsafe fn text(address: u64, length: u64) -> String {
-    let (Ok(address), Ok(length @ 1..)) = (usize::try_from(address), usize::try_from(length))
-    else {
-        return String::new();
-    };
-    // SAFETY: the caller's contract.
-    let bytes = unsafe {
-        std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(address), length)
-    };
-    String::from_utf8_lossy(bytes).into_owned()
 }

@@ -9,7 +9,7 @@ use smf_core::trap::CallArg;
 use smf_loader::call;
 
 use super::Executable;
-use super::execute::Resolver;
+use super::host::{Resolver, text};
 use super::trap::{self, At};
 use crate::output::Failure;
 use crate::values::ArgumentMemory;
@@ -100,7 +100,7 @@ impl Outside<'_> {
             Some(bytes) => Ok(bytes.as_ptr().expose_provenance() as u64),
             None if address == 0 || self.memory.bytes_at(address, 0).is_some() => Ok(address),
             // Addresses of stack slots, which the process does not have.
-            None if address >= 1 << 44 && address < 1 << 45 => Err(Stop::Address(address)),
+            None if (1 << 44..1 << 45).contains(&address) => Err(Stop::Address(address)),
             None => Ok(address),
         }
     }
@@ -109,7 +109,7 @@ impl Outside<'_> {
         let (address, length) = (self.load(at, 8)?, self.load(at + 8, 8)?);
         let address = self.translate(address)?;
         // SAFETY: the function returned the address and the length of a text.
-        Ok(unsafe { super::execute::text(address, length) })
+        Ok(unsafe { text(address, length) })
     }
 }
 

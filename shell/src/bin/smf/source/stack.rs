@@ -63,8 +63,10 @@ pub(super) fn on_large_stack<R: Send>(run: impl FnOnce() -> R + Send) -> io::Res
     // SAFETY: initialised attributes, which are not used again.
     unsafe { libc::pthread_attr_destroy(attributes) };
     created?;
-    // SAFETY: the thread was created, and is joined once.
-    check(unsafe { libc::pthread_join(thread.assume_init(), ptr::null_mut()) })?;
+    // SAFETY: the thread was created.
+    let thread = unsafe { thread.assume_init() };
+    // SAFETY: as above, and it is joined once.
+    check(unsafe { libc::pthread_join(thread, ptr::null_mut()) })?;
     job.1.ok_or_else(|| io::Error::other("the thread ended early"))
 }
 
@@ -72,8 +74,10 @@ pub(super) fn on_large_stack<R: Send>(run: impl FnOnce() -> R + Send) -> io::Res
 fn handle_overflow() {
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     let (mut low, mut size) = (ptr::null_mut(), 0);
+    // SAFETY: no precondition.
+    let thread = unsafe { libc::pthread_self() };
     // SAFETY: pthread_getattr_np(3) with memory for the attributes of this thread.
-    if unsafe { libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) } != 0 {
+    if unsafe { libc::pthread_getattr_np(thread, attributes.as_mut_ptr()) } != 0 {
         return;
     }
     // SAFETY: attributes that the call above has initialised.
@@ -103,8 +107,10 @@ fn handle_overflow() {
 
 extern "C" fn on_fault(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
     let start = GUARD_START.load(Ordering::Relaxed);
-    // SAFETY: the kernel passes it to a handler with SA_SIGINFO; the field exists for this signal.
-    let address = unsafe { (*info).si_addr() }.addr();
+    // SAFETY: the kernel passes it to a handler with SA_SIGINFO.
+    let info = unsafe { &*info };
+    // SAFETY: the field exists for this signal.
+    let address = unsafe { info.si_addr() }.addr();
     if !(start..start + 2 * GUARD).contains(&address) {
         // The action is the default again: the instruction faults again when the handler returns.
         return;
