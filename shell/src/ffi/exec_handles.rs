@@ -32,9 +32,16 @@ pub(super) struct OpenManager {
     pub(super) manager: ExecManager,
     /// By number, from 1.
     functions: FunctionTable,
-    /// The next number, and the numbers by name.
-    numbers: Mutex<(usize, HashMap<Box<[u8]>, usize>)>,
+    numbers: Mutex<Numbers>,
     _memory: SharedAllocator,
+}
+
+/// The numbers of functions.
+#[derive(Default)]
+struct Numbers {
+    /// How many are taken.
+    count: usize,
+    by_name: HashMap<Box<[u8]>, usize>,
 }
 
 impl Object for OpenManager {
@@ -47,21 +54,22 @@ impl OpenManager {
     pub(super) fn find(&self, name: &[u8]) -> Result<u64, ApiError> {
         let no_function = || ManagerError::NoFunction(ShortName::new(name));
         let found = self.manager.find(name).ok_or_else(|| of_error(&no_function().into()))?;
-        let (count, numbers) = &mut *self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Numbers { count, by_name } =
+            &mut *self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         let is_current = |&number: &usize| {
             let known = number.checked_sub(1).and_then(|index| self.functions.get(index));
             known.is_some_and(|known| known.address().is_some())
         };
-        if let Some(number) = numbers.get(name).copied().filter(is_current) {
+        if let Some(number) = by_name.get(name).copied().filter(is_current) {
             return Ok(number as u64);
         }
-        numbers.try_reserve(1).map_err(|_| AllocError)?;
+        by_name.try_reserve(1).map_err(|_| AllocError)?;
         let name = try_copy_bytes(name)?;
         if *count >= MAX_FUNCTIONS || !self.functions.set(*count, found)? {
             return Err(ApiError::TooManyOpen { object: "function", limit: MAX_FUNCTIONS });
         }
         *count += 1;
-        numbers.insert(name, *count);
+        by_name.insert(name, *count);
         Ok(*count as u64)
     }
 

@@ -3,14 +3,13 @@
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::c_char;
 use std::fmt::Write;
 use std::hint::black_box;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::Duration;
 
-use libloading::Library;
 use smf_core::exec::{Level, Value};
 use smf_loader::exec::{BackendChoice, ExecManager, ExecOptions};
 
@@ -226,10 +225,9 @@ fn large(bench: &mut Bench) {
     });
     let scratch = tempfile::tempdir().unwrap();
     let tcc = Tcc::open(scratch.path());
-    let c = CString::new(in_c()).unwrap();
-    let peer: Option<Contender<'_>> = tcc.as_ref().map(|tcc| tcc.contender(&c));
+    let peer = tcc.as_ref().map(Tcc::contender);
     if peer.is_none() {
-        eprintln!("no libtcc.a: install libtcc-dev");
+        eprintln!("libtcc is not installed: libtcc-dev");
     }
     let peer_name = if peer.is_some() { "libtcc" } else { "" };
     let target = Target::ratio(1.0);
@@ -238,60 +236,58 @@ fn large(bench: &mut Bench) {
     bench.take(&measure, ours, peer);
 }
 
-/// libtcc as a shared library.
-struct Tcc(Library);
+/// A program that compiles a file by libtcc a number of times, calls a function of it each time, and prints the
+/// nanoseconds.
+const TCC: &str = r#"
+#include <libtcc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
 
-type State = *mut c_void;
+int main(int count, char **arguments) {
+    static char source[4 << 20];
+    FILE *file = fopen(arguments[1], "r");
+    if (count != 3 || !file || !fread(source, 1, sizeof source - 1, file)) return 1;
+    struct timespec start, end;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    for (long times = atol(arguments[2]); times; times--) {
+        TCCState *state = tcc_new();
+        tcc_set_options(state, "-nostdlib");
+        tcc_set_output_type(state, TCC_OUTPUT_MEMORY);
+        if (tcc_compile_string(state, source) || tcc_relocate(state, TCC_RELOCATE_AUTO) < 0) return 2;
+        long (*f7)(long) = (long (*)(long))tcc_get_symbol(state, "f7");
+        if (f7(1000) != 1000) return 3;
+        tcc_delete(state);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    printf("%ld\n", (end.tv_sec - start.tv_sec) * 1000000000 + end.tv_nsec - start.tv_nsec);
+}
+"#;
+
+/// libtcc in a process of its own, because its archive is not linked into shared objects.
+struct Tcc {
+    program: PathBuf,
+    source: PathBuf,
+}
 
 impl Tcc {
     /// Links the archive of the package libtcc-dev; `None` without it.
     fn open(directory: &Path) -> Option<Self> {
-        let library = directory.join("libtcc.so");
+        let [program, c, source] = ["peer", "peer.c", "functions.c"].map(|n| directory.join(n));
+        std::fs::write(&c, TCC).unwrap();
+        std::fs::write(&source, in_c()).unwrap();
         let mut link = Command::new("cc");
-        link.args(["-shared", "-o"]).arg(&library);
-        link.args(["-Wl,--whole-archive", "-l:libtcc.a", "-Wl,--no-whole-archive", "-ldl"]);
-        if !link.output().is_ok_and(|output| output.status.success()) {
-            return None;
-        }
-        // SAFETY: the library of the package, which has no initialisers.
-        unsafe { Library::new(&library) }.ok().map(Self)
+        link.args(["-O2", "-o"]).args([&program, &c]).args(["-ltcc", "-ldl", "-lpthread"]);
+        let is_linked = link.output().is_ok_and(|output| output.status.success());
+        is_linked.then_some(Self { program, source })
     }
 
-    fn get<T: Copy>(&self, name: &str) -> T {
-        // SAFETY: each caller names the type that libtcc.h declares.
-        *unsafe { self.0.get::<T>(name.as_bytes()) }.unwrap()
-    }
-
-    fn contender<'t>(&'t self, source: &'t CString) -> Contender<'t> {
-        let new: unsafe extern "C" fn() -> State = self.get("tcc_new");
-        let delete: unsafe extern "C" fn(State) = self.get("tcc_delete");
-        let set_output: unsafe extern "C" fn(State, c_int) -> c_int =
-            self.get("tcc_set_output_type");
-        let set_options: unsafe extern "C" fn(State, *const c_char) = self.get("tcc_set_options");
-        let compile: unsafe extern "C" fn(State, *const c_char) -> c_int =
-            self.get("tcc_compile_string");
-        let relocate: unsafe extern "C" fn(State, *mut c_void) -> c_int = self.get("tcc_relocate");
-        let symbol: unsafe extern "C" fn(State, *const c_char) -> *mut c_void =
-            self.get("tcc_get_symbol");
-        Box::new(move |times| {
-            let start = Instant::now();
-            for _ in 0..times {
-                // SAFETY: the functions of libtcc.h, in the order that it asks for: output to memory is 1, and memory of
-                // its own is 1 as an address. The function takes and returns a long.
-                #[allow(clippy::multiple_unsafe_ops_per_block)]
-                unsafe {
-                    let state = new();
-                    set_options(state, c"-nostdlib".as_ptr());
-                    assert_eq!(set_output(state, 1), 0);
-                    assert_eq!(compile(state, source.as_ptr()), 0);
-                    assert_eq!(relocate(state, std::ptr::without_provenance_mut(1)), 0);
-                    let f7 = symbol(state, c"f7".as_ptr());
-                    let f7 = std::mem::transmute::<*mut c_void, extern "C" fn(i64) -> i64>(f7);
-                    assert_eq!(f7(1000), 1000);
-                    delete(state);
-                }
-            }
-            start.elapsed()
+    fn contender(&self) -> Contender<'_> {
+        Box::new(|times| {
+            let mut command = Command::new(&self.program);
+            let output = command.arg(&self.source).arg(times.to_string()).output().unwrap();
+            let printed = String::from_utf8(output.stdout).unwrap();
+            Duration::from_nanos(printed.trim().parse().unwrap())
         })
     }
 }
