@@ -54,18 +54,20 @@ fn dependencies() -> Result<Dependencies, Error> {
             .output()?;
     let metadata: Value = serde_json::from_str(&metadata).unwrap_or_default();
     let checksums = checksums()?;
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let text = |package: &Value, name: &str| {
+        package.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let packages = metadata.get("packages").and_then(Value::as_array).into_iter().flatten();
     let dependencies: Dependencies = packages
-        .filter(|package| !package["source"].is_null())
-        .map(|package| ((text(&package["name"]), text(&package["version"])), package))
+        .filter(|package| package.get("source").is_some_and(|source| !source.is_null()))
+        .map(|package| ((text(package, "name"), text(package, "version")), package))
         .filter(|(key, _)| linked.contains(key))
         .map(|(key, package)| {
-            let manifest = PathBuf::from(text(&package["manifest_path"]));
+            let manifest = PathBuf::from(text(package, "manifest_path"));
             let dependency = Dependency {
                 version: key.1.clone(),
-                license: text(&package["license"]),
-                repository: text(&package["repository"]),
+                license: text(package, "license"),
+                repository: text(package, "repository"),
                 directory: manifest.parent().unwrap_or(&manifest).to_owned(),
                 checksum: checksums.get(&key).cloned(),
             };
