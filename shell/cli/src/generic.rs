@@ -6,12 +6,12 @@
 use std::error::Error;
 use std::fmt::Write;
 
-use smf_core::format::Smf;
 use smf_core::format::ext::source_template::SourceTemplate;
 use smf_core::format::note::{Note, Possible};
 use smf_core::format::template::{Constraints, Container, Template, TemplateKind};
 use smf_core::format::write::note::NewPossible;
 use smf_core::format::write::{NewTemplates, WriteError, write_templates};
+use smf_core::format::{SectionKind, Smf};
 use smf_core::ir::function_of;
 use smf_core::ir::text::{ParsedFunction, parse, print};
 use smf_core::types::{Type, TypeList, mangle};
@@ -164,10 +164,15 @@ pub(crate) fn disassemble(
 ) -> Result<Option<String>, Box<dyn Error>> {
     let parts = Parts::of(smf)?;
     let (mut text, mut any) = (String::new(), false);
+    let has_code = smf.sections().of_kind(SectionKind::Code).is_some();
     for template in parts.templates()?.into_iter().flat_map(|templates| templates.iter()) {
         let template = template?;
         let name = String::from_utf8_lossy(template.name);
         if let Some(source) = SourceTemplate::parse(template.body) {
+            // The listing of a module with code is that of its code.
+            if wanted.is_none() && has_code || wanted.is_some_and(|wanted| wanted != name) {
+                continue;
+            }
             any = true;
             if wanted.is_none_or(|wanted| wanted == name) {
                 write!(

@@ -149,7 +149,7 @@ fn jit_takes_templates_with_types_and_with_inferred_ones() {
     assert_eq!(hints["type_vars"][0]["name"], "T");
     assert_eq!(hints["usage_sites"][0]["loc"], "user.spl:3:9");
     assert_eq!(smf(&["templates", file, "min"]).status.code(), Some(1));
-    let source = text(&smf(&["disasm", file]).stdout);
+    let source = text(&smf(&["disasm", file, "max"]).stdout);
     assert!(
         source.contains("# max\n") && source.contains("fn max<T>(a: T, b: T) -> T:"),
         "{source}"
