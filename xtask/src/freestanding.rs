@@ -42,7 +42,7 @@ const BUILDS: [Build; 2] = [
     Build {
         name: "with templates and sentences",
         features: "",
-        code: 380 << 10,
+        code: 384 << 10,
         memory: 128 << 10,
     },
 ];
