@@ -109,7 +109,7 @@ pub fn smf_binary() -> &'static Path {
 /// # Panics
 /// If it cannot be built.
 pub fn build(target: Option<(&str, &str)>) -> PathBuf {
-    build_package(target, &["--package", "smf-loader", "--bin", "smf"]).join("smf")
+    build_package(target, &["--package", "smf-cli"]).join("smf")
 }
 
 /// Builds what the arguments of cargo select, as [`build`] does, and returns the directory of the results.

@@ -115,11 +115,22 @@ fn function(args: &Args, executable: &Executable) -> Result<usize, Failure> {
     found.ok_or_else(|| {
         let why = match &args.name {
             None => "no function `main` and no statements at the top level".to_owned(),
+            Some(_) if is_generic(executable, &name) => {
+                let why = "is generic: call it from a function of the program";
+                return Failure::of(&args.file, format_args!("function `{name}` {why}"));
+            }
             Some(_) => format!("no function `{name}`"),
         };
         let names = functions.iter().map(|function| function.name().as_bytes());
         Failure::of(&args.file, why + &output::suggestions("has", names))
     })
+}
+
+/// Whether a name is that of a generic function, with or without type arguments (`max`, `max<f64>`, `max$f64`).
+fn is_generic(executable: &Executable, name: &str) -> bool {
+    let base = name.split(['<', '$']).next().unwrap_or(name);
+    let mut templates = executable.source.iter().flat_map(|source| &source.templates);
+    templates.any(|template| template.name == base)
 }
 
 /// The lines that show a result; it must have the type that the user states.

@@ -32,6 +32,7 @@ static bool no_concrete(const SmfConcrete *concrete, const SmfTakenReloc *reloca
     return concrete && relocations && user && false;
 }
 static bool no_deferred(const SmfDeferred *deferred, void *user) { return deferred && user && false; }
+static bool no_hint(const SmfTypeHint *hint, void *user) { return hint && user && false; }
 static bool no_compiler(uint64_t unit, const SmfTemplate *source, void *user) { return unit && source && user && false; }
 
 static void executable_memory(void) {
@@ -315,6 +316,9 @@ static void instantiators(void) {
         REFUSED(!smf_jit_close(bad) && !smf_jit_load(bad, "x") && !smf_jit_load_archived(bad, "x", "x"), SMF_ERROR_HANDLE);
         REFUSED(!smf_jit_load_bytes(bad, "x", x, 1) && !smf_jit_can_instantiate(bad, "x"), SMF_ERROR_HANDLE);
         REFUSED(smf_jit_instantiate(bad, "x", NULL) == -1 && !smf_jit_resolve(bad, "x"), SMF_ERROR_HANDLE);
+        REFUSED(smf_jit_take_with_types(bad, "x", "i64", NULL) == -1 && smf_jit_take_generic(bad, "x", NULL) == -1, SMF_ERROR_HANDLE);
+        REFUSED(smf_jit_take_object(bad, 0, 0, "x", NULL) == -1, SMF_ERROR_HANDLE);
+        REFUSED(smf_jit_take_deferred(bad, "x", no_hint, NULL) == -1, SMF_ERROR_HANDLE);
         REFUSED(!smf_jit_register(bad, "x", 1) && !smf_jit_update(bad), SMF_ERROR_HANDLE);
         REFUSED(!smf_jit_statistics(bad, &statistics) && !smf_jit_set_compiler(bad, no_compiler, NULL), SMF_ERROR_HANDLE);
         REFUSED(!smf_jit_emit(bad, x, 1) && !smf_jit_relocate(bad, 0, 1, "x", 0) && !smf_jit_fail(bad, "x"), SMF_ERROR_HANDLE);
@@ -327,6 +331,10 @@ static void instantiators(void) {
     REFUSED(!smf_jit_can_instantiate(jit, NULL) && smf_jit_instantiate(jit, NULL, NULL) == -1, SMF_ERROR_ARGUMENT);
     REFUSED(!smf_jit_resolve(jit, NULL) && !smf_jit_register(jit, NULL, 1) && !smf_jit_register(jit, "x", 0), SMF_ERROR_ARGUMENT);
     REFUSED(!smf_jit_resolve(jit, "absent"), SMF_ERROR_NOT_FOUND);
+    REFUSED(smf_jit_take_with_types(jit, NULL, "i64", NULL) == -1 && smf_jit_take_with_types(jit, "x", NULL, NULL) == -1, SMF_ERROR_ARGUMENT);
+    REFUSED(smf_jit_take_generic(jit, NULL, NULL) == -1 && smf_jit_take_object(jit, 0, 0, NULL, NULL) == -1, SMF_ERROR_ARGUMENT);
+    REFUSED(smf_jit_take_deferred(jit, NULL, no_hint, NULL) == -1 && smf_jit_take_deferred(jit, "x", NULL, NULL) == -1, SMF_ERROR_ARGUMENT);
+    REFUSED(smf_jit_take_deferred(jit, "absent", no_hint, NULL) == -1, SMF_ERROR_NOT_FOUND);
     REFUSED(!smf_jit_statistics(jit, NULL) && !smf_jit_statistics(jit, &small), SMF_ERROR_ARGUMENT);
 }
 

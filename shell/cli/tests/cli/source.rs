@@ -258,6 +258,15 @@ fn arguments_have_the_types_of_the_parameters() {
         &["function `half` takes 1 argument, and 0 are given"],
     );
     contains(&fails(&["run", &file, "none"]), &["no function `none`; it has half, small"]);
+    let generic = source(
+        &scratch("run-generic"),
+        "generic.spl",
+        "fn least<T>(a: T, b: T) -> T: if a < b: a else: b\n",
+    );
+    for name in ["least", "least<f64>", "least$f64"] {
+        let why = format!("function `{name}` is generic: call it from a function of the program");
+        contains(&fails(&["run", &generic, name, "1", "2"]), &[&why]);
+    }
     contains(&fails(&["run", &file]), &["no function `main` and no statements at the top level"]);
 }
 
