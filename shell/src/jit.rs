@@ -13,6 +13,7 @@ use smf_core::trap::TrapError;
 
 #[cfg(feature = "c-api")]
 use crate::code_map::CodeRange;
+use crate::event_log::{self, Field};
 use crate::fork::{HeldAtFork, ProcessLock};
 use crate::generated_code::HostRegistry;
 use crate::stderr;
@@ -82,6 +83,11 @@ impl CodeRegistry for Announce {
 
 impl Observer for Announce {
     fn made(&self, symbol: &[u8], code: Range<usize>) -> AttachResult {
+        if event_log::is_on() {
+            let size = Field::Number(code.len() as u64);
+            let name = symbol.escape_ascii();
+            event_log::write("instance", &[("symbol", Field::Text(&name)), ("code_bytes", size)]);
+        }
         let symbol = SymbolEntry::enter(code.start as u64, symbol)?;
         #[cfg(feature = "c-api")]
         let symbol = (CodeRange::entry_point(code.start)?, symbol);

@@ -19,8 +19,8 @@ use smf_core::codegen::registry::{CodeRegistry, GeneratedCode};
 use smf_core::format::File;
 use smf_core::link::{LinkError, Module};
 use smf_core::loader::{
-    LoadError, LoadObserver, LoaderOptions, MappedModule, ModuleBytes, ModuleHandle, ModuleLoader,
-    Reloaded, StateMigration, UnresolvedImport,
+    LoadError, LoadEvent, LoadObserver, LoaderOptions, MappedModule, ModuleBytes, ModuleHandle,
+    ModuleLoader, Reloaded, StateMigration, UnresolvedImport,
 };
 use smf_core::memory::{self, FileBytes, FileContents, FileGuards, FilePolicy, MemoryError};
 use thiserror::Error;
@@ -28,6 +28,7 @@ use thiserror::Error;
 use crate::call::CALL_EPOCHS;
 #[cfg(feature = "c-api")]
 use crate::code_map::CodeRange;
+use crate::event_log::{self, Field};
 #[cfg(feature = "host")]
 use crate::file_lease::FileLeases;
 use crate::files::{self, ReadError, is_standard_stream};
@@ -159,8 +160,15 @@ impl CodeRegistry for Observer {
 }
 
 impl LoadObserver for Observer {
-    fn on_load(&self, _: &[u8], module: &Module<'_>) -> AttachResult {
+    fn on_load(&self, name: &[u8], module: &Module<'_>) -> AttachResult {
+        if event_log::is_on() {
+            log_link(name, module);
+        }
         registration::register(module)
+    }
+
+    fn on_event(&self, event: &LoadEvent<'_>) {
+        event_log::write_load_event(event);
     }
 
     #[cfg(feature = "c-api")]
@@ -172,6 +180,19 @@ impl LoadObserver for Observer {
     fn on_stub(&self, code: Range<usize>) -> AttachResult {
         Ok(Some(try_box(CodeRange::entry_point(code.start)?)?))
     }
+}
+
+/// Writes the size of the code of a module and the number of its relocations to the log.
+fn log_link(name: &[u8], module: &Module<'_>) {
+    let code: usize = module.code().map(|range| range.len()).sum();
+    let tables = module.linked().reloc_tables().filter_map(Result::ok);
+    let relocations: usize = tables.map(|table| table.iter().count()).sum();
+    let fields = [
+        ("module", Field::Text(&name.escape_ascii())),
+        ("code_bytes", Field::Number(code as u64)),
+        ("relocations", Field::Number(relocations as u64)),
+    ];
+    event_log::write("link", &fields);
 }
 
 impl Loader {

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use super::bytes::{LinkedModule, ModuleBytes};
 use super::epoch::Domains;
 use super::error::Result;
-use super::observer::SharedObserver;
+use super::observer::{LoadEvent, SharedObserver};
 use super::options::{Context, LoaderOptions};
 use super::provider_index::ProviderIndex;
 use super::retired::run_destructors;
@@ -52,6 +52,18 @@ impl ModuleLoader {
         if let Some(sink) = sink {
             sink(name, bytes, is_provider);
         }
+    }
+
+    /// Notifies the observer.
+    pub(super) fn notify(&self, event: &LoadEvent<'_>) {
+        if let Some(observer) = &self.context.observer {
+            observer.on_event(event);
+        }
+    }
+
+    /// Notifies the observer if a module is refused.
+    pub(super) fn notify_refusal<T>(&self, module: &[u8], result: Result<T>) -> Result<T> {
+        result.inspect_err(|error| self.notify(&LoadEvent::Refused { module, error }))
     }
 
     pub(super) fn state(&self) -> LockGuard<'_, State> {

@@ -81,6 +81,6 @@ pub use inner::{ModuleLoader, ModuleSink};
 pub use migrate::Migrated;
 pub use module_loader::MappedModule;
 pub use module_ref::{ModuleRef, Resolved};
-pub use observer::LoadObserver;
+pub use observer::{LoadEvent, LoadObserver};
 pub use options::{DuplicateExports, LoaderOptions, LoaderStatistics, UnresolvedImport};
 pub use reload::{Reloaded, StateMigration};

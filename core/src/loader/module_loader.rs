@@ -11,7 +11,7 @@ use super::init::{construct, init_order};
 use super::inner::{ModuleLoader, ModuleSink};
 use super::load_set::LoadSet;
 use super::module_ref::{ModuleRef, Resolved};
-use super::observer::LoadObserver;
+use super::observer::{LoadEvent, LoadObserver};
 use super::options::{LoaderOptions, LoaderStatistics, UnresolvedImport};
 use super::version::{Body, Version};
 use crate::alloc_util::{AllocError, TryArc, try_collect, try_concat};
@@ -35,7 +35,7 @@ impl MappedModule<'_> {
     pub fn link(self, unresolved: &mut dyn FnMut(&UnresolvedImport<'_>)) -> Result<ModuleHandle> {
         let Self { loader, name, parsed, set } = self;
         let mut mapped = Some(set);
-        retry(loader, &name, |reservation| {
+        let linked = retry(loader, &name, |reservation| {
             let set = match mapped.take() {
                 Some(set) => set,
                 None => map_set(loader, &name, &parsed)?,
@@ -43,10 +43,13 @@ impl MappedModule<'_> {
             let (scope, members) = set.link(unresolved)?;
             loader.check_duplicates(&scope, &members, None)?;
             let order = init_order(&members)?;
+            let names = loader.names_of(members.iter())?;
             let (first, new) = loader.commit(&scope, members, &order, reservation)?;
             construct(loader, new.iter().map(|module| &**module.version()));
+            names.iter().for_each(|module| loader.notify(&LoadEvent::Loaded { module }));
             Ok(first)
-        })
+        });
+        loader.notify_refusal(&name, linked)
     }
 }
 
@@ -127,9 +130,9 @@ impl ModuleLoader {
     /// As [`load`](Self::load), except unresolved imports.
     pub fn map(&self, name: &[u8], bytes: ModuleBytes) -> Result<MappedModule<'_>> {
         let name = Name::new(name)?;
-        let parsed = ParsedModule::parse(&name, bytes)?;
+        let parsed = self.notify_refusal(&name, ParsedModule::parse(&name, bytes))?;
         self.parsed(&name, &parsed.bytes, false);
-        let set = map_set(self, &name, &parsed)?;
+        let set = self.notify_refusal(&name, map_set(self, &name, &parsed))?;
         Ok(MappedModule { loader: self, name, parsed, set })
     }
 
@@ -153,6 +156,8 @@ impl ModuleLoader {
         }
         let pending = state.prepare(1, None)?;
         let (handle, _) = state.insert(pending, members).ok_or(AllocError)?;
+        drop(state);
+        self.notify(&LoadEvent::Loaded { module: &name });
         Ok(handle)
     }
 
@@ -348,9 +353,28 @@ impl ModuleLoader {
     pub fn unload_all(&self, handles: &[ModuleHandle]) -> Result<()> {
         // An unloaded module counts as an importer until it is freed.
         self.collect();
-        self.state().remove(handles, &self.domains)?;
+        let names = {
+            let state = self.state();
+            self.names_of(handles.iter().filter_map(|&handle| state.version(handle).ok()))?
+        };
+        let removed = self.state().remove(handles, &self.domains);
+        self.notify_refusal(names.first().map_or(&[], |name| name), removed)?;
+        for module in &names {
+            self.notify(&LoadEvent::Unloaded { module });
+        }
         self.collect();
         Ok(())
+    }
+
+    /// The names of versions, for the observer; none without one.
+    fn names_of<'v>(
+        &self,
+        versions: impl Iterator<Item = &'v TryArc<Version>>,
+    ) -> Result<Vec<Name>> {
+        match self.context.observer {
+            Some(_) => Ok(try_collect(versions.map(|version| version.name.clone()))?),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// The current counters.

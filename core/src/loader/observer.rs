@@ -3,9 +3,40 @@
 use alloc::boxed::Box;
 use core::ops::Range;
 
+use super::error::LoadError;
 use crate::alloc_util::{AttachResult, TryArc};
 use crate::codegen::registry::CodeRegistry;
 use crate::link::Module;
+
+/// What a loader has done, or refused to do.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum LoadEvent<'e> {
+    /// A module has been loaded, by itself or as a provider of another one.
+    Loaded {
+        /// Its name.
+        module: &'e [u8],
+    },
+    /// A module has been replaced by a new version.
+    Reloaded {
+        /// Its name.
+        module: &'e [u8],
+        /// The number of data symbols whose contents have been copied.
+        symbols: u32,
+    },
+    /// A module has been unloaded. Its memory may be freed later.
+    Unloaded {
+        /// Its name.
+        module: &'e [u8],
+    },
+    /// A module has not been loaded, replaced or unloaded.
+    Refused {
+        /// Its name.
+        module: &'e [u8],
+        /// The reason.
+        error: &'e LoadError,
+    },
+}
 
 /// A host that is notified of new code, for example to tell debuggers and profilers.
 ///
@@ -19,6 +50,11 @@ pub trait LoadObserver: CodeRegistry {
     /// # Errors
     /// [`AllocError`](crate::alloc_util::AllocError); the module is not loaded.
     fn on_load(&self, name: &[u8], module: &Module<'_>) -> AttachResult;
+
+    /// Notifies the host of an event, on the thread that caused it and without locks of the loader.
+    fn on_event(&self, event: &LoadEvent<'_>) {
+        let _ = event;
+    }
 
     /// A trampoline by which machine code calls a bytecode function has been made; its first byte is the address of the
     /// function. Must not use the loader.

@@ -17,6 +17,7 @@ use super::inner::ModuleLoader;
 use super::load_set::LoadSet;
 use super::migrate::{self, Migrated};
 use super::module_ref::ModuleRef;
+use super::observer::LoadEvent;
 use super::options::UnresolvedImport;
 use super::retired::RetireCause;
 use super::state::{Scope, State};
@@ -83,11 +84,15 @@ impl ModuleLoader {
         let reloaded = self.get(handle).and_then(|old| {
             // `old` is dropped before the second collection, which may free it.
             let name = &old.version().name;
-            let parsed = ParsedModule::parse(name, bytes)?;
+            let parsed = self.notify_refusal(name, ParsedModule::parse(name, bytes))?;
             self.parsed(name, &parsed.bytes, false);
-            retry(self, name, |reservation| {
+            let reloaded = retry(self, name, |reservation| {
                 self.reload_once(&old, &parsed, migration, unresolved, reservation)
-            })
+            });
+            let reloaded = self.notify_refusal(name, reloaded)?;
+            let symbols = reloaded.migrated.symbols;
+            self.notify(&LoadEvent::Reloaded { module: name, symbols });
+            Ok(reloaded)
         });
         self.collect();
         reloaded

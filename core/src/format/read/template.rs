@@ -153,7 +153,8 @@ impl<'d> Templates<'d> {
         templates.bodies = rest.and_then(|rest| read_bodies(rest, count));
         templates.has_opaque_bodies =
             rest.is_none_or(|rest| !rest.is_empty()) && templates.bodies.is_none();
-        if templates.has_opaque_bodies && templates.check_records(1).is_ok() {
+        let may_be_records = container == Container::Gtpl { constrained: false };
+        if may_be_records && templates.has_opaque_bodies && templates.check_records(1).is_ok() {
             let container = Container::Records { version: 1 };
             return Ok(Self { container, has_opaque_bodies: false, ..templates });
         }

@@ -304,6 +304,11 @@ mod tests {
         one[4] = 1;
         let templates = Templates::parse(&one, 0).unwrap();
         assert_eq!(templates.container, Container::Records { version: 1 });
+        // The version bytes of headers with constraints.
+        one[5] = 1;
+        let is_records = Templates::parse(&one, 0)
+            .is_ok_and(|templates| matches!(templates.container, Container::Records { .. }));
+        assert!(!is_records);
         let native = b"GTPL\x01\0\x01\0\0\0\0\x02\0\0\0id\x01";
         let templates = Templates::parse(native, 0).unwrap();
         assert_eq!(templates.container, Container::Gtpl { constrained: false });

@@ -17,6 +17,7 @@ mod bytecode;
 mod cfi;
 mod compile;
 mod convert;
+mod event_log;
 mod generic;
 #[cfg(target_arch = "x86_64")]
 mod host;

@@ -1,0 +1,150 @@
+//! A line on standard error for each event of loaders and instantiators, where the environment variable `SMF_LOG` is
+//! `info`: as text, or with `SMF_LOG_FORMAT=json` as one object of JSON.
+
+use std::fmt::{self, Display, Write};
+use std::sync::OnceLock;
+
+use smf_core::loader::LoadEvent;
+
+use crate::fallible_buf::FallibleBuf;
+use crate::stderr;
+
+/// The form of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Text,
+    Json,
+}
+
+/// The form that the environment asks for; `None` if nothing is logged. The environment is read once.
+fn form() -> Option<Form> {
+    static FORM: OnceLock<Option<Form>> = OnceLock::new();
+    *FORM.get_or_init(|| {
+        let is = |name, value: &str| std::env::var_os(name).is_some_and(|found| found == value);
+        let form = if is("SMF_LOG_FORMAT", "json") { Form::Json } else { Form::Text };
+        is("SMF_LOG", "info").then_some(form)
+    })
+}
+
+/// Whether events are logged.
+pub(crate) fn is_on() -> bool {
+    form().is_some()
+}
+
+/// A value of an event.
+#[derive(Clone, Copy)]
+pub(crate) enum Field<'v> {
+    Text(&'v dyn Display),
+    Number(u64),
+}
+
+/// Writes an event. Without memory the line is dropped.
+pub(crate) fn write(event: &str, fields: &[(&str, Field<'_>)]) {
+    let Some(form) = form() else { return };
+    let mut line = Line(FallibleBuf::default());
+    if line.event(form, event, fields).is_ok()
+        && let Ok(line) = line.0.finish()
+    {
+        stderr::write(&line);
+    }
+}
+
+/// Writes an event of a loader.
+pub(crate) fn write_load_event(event: &LoadEvent<'_>) {
+    if !is_on() {
+        return;
+    }
+    match event {
+        LoadEvent::Unloaded { module } => {
+            write("unload", &[("module", Field::Text(&module.escape_ascii()))]);
+        }
+        LoadEvent::Reloaded { module, symbols } => {
+            let symbols = Field::Number((*symbols).into());
+            let module = module.escape_ascii();
+            write("reload", &[("module", Field::Text(&module)), ("copied_symbols", symbols)]);
+        }
+        LoadEvent::Refused { module, error } => {
+            let module = module.escape_ascii();
+            write("refuse", &[("module", Field::Text(&module)), ("error", Field::Text(error))]);
+        }
+        LoadEvent::Loaded { module } => {
+            write("load", &[("module", Field::Text(&module.escape_ascii()))]);
+        }
+        _ => {}
+    }
+}
+
+struct Line(FallibleBuf);
+
+impl Line {
+    fn event(&mut self, form: Form, event: &str, fields: &[(&str, Field<'_>)]) -> fmt::Result {
+        match form {
+            Form::Text => write!(self, "smf: {event}")?,
+            Form::Json => write!(self, "{{\"event\":\"{event}\"")?,
+        }
+        for (name, value) in fields {
+            match (form, value) {
+                (Form::Text, Field::Number(number)) => write!(self, " {name}={number}")?,
+                (Form::Json, Field::Number(number)) => write!(self, ",\"{name}\":{number}")?,
+                (Form::Text, Field::Text(text)) => {
+                    write!(self, " {name}=")?;
+                    write!(Quoted(self), "{text}")?;
+                }
+                (Form::Json, Field::Text(text)) => {
+                    write!(self, ",\"{name}\":\"")?;
+                    write!(Quoted(self), "{text}")?;
+                    self.write_str("\"")?;
+                }
+            }
+        }
+        self.write_str(if form == Form::Json { "}\n" } else { "\n" })
+    }
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.put(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// Escapes what JSON escapes in strings.
+struct Quoted<'l>(&'l mut Line);
+
+impl Write for Quoted<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            match c {
+                '"' | '\\' => write!(self.0, "\\{c}")?,
+                c if c.is_control() => write!(self.0, "\\u{:04x}", u32::from(c))?,
+                c => self.0.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use smf_core::alloc_util::AllocError;
+
+    use super::*;
+
+    fn line(form: Form, fields: &[(&str, Field<'_>)]) -> Result<String, AllocError> {
+        let mut line = Line(FallibleBuf::default());
+        line.event(form, "load", fields).unwrap();
+        Ok(String::from_utf8(line.0.finish()?).unwrap())
+    }
+
+    #[test]
+    fn lines_are_text_or_json() {
+        let fields = [("module", Field::Text(&"a \"b\"\n")), ("relocations", Field::Number(3))];
+        let text = line(Form::Text, &fields).unwrap();
+        assert_eq!(text, "smf: load module=a \\\"b\\\"\\u000a relocations=3\n");
+        let json = line(Form::Json, &fields).unwrap();
+        assert_eq!(
+            json,
+            "{\"event\":\"load\",\"module\":\"a \\\"b\\\"\\u000a\",\"relocations\":3}\n"
+        );
+    }
+}
