@@ -52,7 +52,7 @@ pub enum LoadFileError {
     },
     /// An archive instead of a module.
     #[error(
-        "{archive}: this is an archive of {modules} modules: name one of them (`smf lib list` shows them, `smf lib extract` extracts one)"
+        "{archive}: this is an archive of {modules} modules: name one of them, as in {archive}:NAME (`smf lib list` shows them)"
     )]
     Archive {
         /// The name of the archive.
@@ -136,6 +136,13 @@ enum State<'l> {
     Mapped(Box<MappedModule<'l>>),
     /// A dynlib, which the system's loader has linked.
     Loaded(ModuleHandle),
+}
+
+/// The archive and the module in `ARCHIVE:MODULE`; `None` if a file has this name, or none has the name of the archive.
+fn module_of_archive(path: &Path) -> Option<(&Path, &str)> {
+    let (archive, module) = path.to_str()?.rsplit_once(':')?;
+    let archive = Path::new(archive);
+    (!path.exists() && archive.is_file()).then_some((archive, module))
 }
 
 /// The files of `with` that the header of a program asks to read ahead, without the first, which is read at once.
@@ -297,8 +304,9 @@ impl Loader {
         self.map_module(&name, bytes)?.link()
     }
 
-    /// Registers the files of `with` as providers, in order, and maps the program at `path`. If the header of the program
-    /// asks for it, the kernel reads some of the files ahead.
+    /// Registers the files of `with` as providers, in order, and maps the program at `path`, which is a file, or
+    /// `ARCHIVE:MODULE` for a module of an archive. If the header of the program asks for it, the kernel reads some of the
+    /// files ahead.
     ///
     /// # Errors
     /// As [`map`](Self::map) and [`register_provider`](Self::register_provider).
@@ -310,7 +318,10 @@ impl Loader {
         path: &Path,
         with: &[P],
     ) -> Result<MappedFile<'_>, LoadFileError> {
-        let program = self.read(path)?;
+        let (name, program) = match module_of_archive(path) {
+            Some((archive, module)) => self.read_member(archive, module)?,
+            None => (path.to_string_lossy().into_owned(), self.read(path)?),
+        };
         for file in read_ahead_files(&program, with) {
             // A failure is reported when the file is read.
             let _ = memory::read_ahead(file.as_ref().as_os_str().as_bytes());
@@ -320,7 +331,7 @@ impl Loader {
             unsafe { self.register_provider(path.as_ref()) }?;
         }
         // SAFETY: as above.
-        unsafe { self.map(&path.to_string_lossy(), program) }
+        unsafe { self.map(&name, program) }
     }
 
     /// Maps a module under `name`. A dynlib is opened and loaded.

@@ -1,4 +1,4 @@
-//! What is known about the types of a template, and why an object cannot be taken.
+//! The known facts about the types of a template, and why an object cannot be taken.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -12,7 +12,7 @@ use crate::extract::ExtractError;
 use crate::link::ShortName;
 use crate::types::{InferError, Type};
 
-/// What is known about the types of a template while its type arguments are not.
+/// The known facts about the types of a template while its type arguments are not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeferredHints {
     /// The name of the template.

@@ -187,7 +187,7 @@ impl<'j> ObjTaker<'j> {
         }
     }
 
-    /// What is known about the types of the template `name`: its type parameters, constraints, and where it is used.
+    /// The known facts about the types of the template `name`: its type parameters, constraints, and where it is used.
     ///
     /// # Errors
     /// [`TakeError::Deferred`] if templates must not be deferred; [`TakeError::NotATemplate`].

@@ -38,7 +38,7 @@ use crate::watch::Watch;
 
 /// Loads and links a module, or compiles source, calls one of its functions and prints the result
 ///
-/// Simple source is told by its name, `.spl`, or by a first line `#!` that names smf; `.sir` is IR in text form. A
+/// Simple source is recognised by its name, `.spl`, or by a first line `#!` that names smf; `.sir` is IR in text form. A
 /// function of source without a name is `main`, whose result is the exit status as well.
 ///
 /// Machine code is trusted: running a module is running a program. Constructors run when it is loaded,
@@ -46,7 +46,7 @@ use crate::watch::Watch;
 /// opened, because the system's loader runs its initialisers.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The module
+    /// The module, `ARCHIVE:NAME` for a module of an archive, or a source file
     pub(crate) file: PathBuf,
     /// The function to call [default: the entry point, else `main`]
     pub(crate) name: Option<OsString>,

@@ -1,4 +1,4 @@
-//! `smf templates`: shows the templates of a module and their instances, or what is known about the types of one.
+//! `smf templates`: shows the templates of a module and their instances, or the known facts about the types of one.
 
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -24,7 +24,7 @@ use crate::output::{self, At, Failure, one_line};
 pub(crate) struct Args {
     /// The module
     file: PathBuf,
-    /// Show what is known about the types of this template: its type parameters, constraints, uses and inferred types
+    /// Show the known facts about the types of this template: its type parameters, constraints, uses and inferred types
     name: Option<String>,
     /// Print one JSON object
     #[arg(long)]
@@ -103,7 +103,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     })
 }
 
-/// Shows what is known about the types of a template.
+/// Shows the known facts about the types of a template.
 fn describe(args: &Args, data: &[u8], name: &str) -> Result<(), Failure> {
     let config = JitConfig { update_smf: false, ..JitConfig::default() };
     let jit = JitInstantiator::new(config, CodeMemory::default()).at(&args.file)?;

@@ -78,7 +78,7 @@ impl JitInstantiator {
         Ok(arguments)
     }
 
-    /// What is known about the types of the template `name` while its type arguments are not.
+    /// The known facts about the types of the template `name` while its type arguments are not.
     ///
     /// # Errors
     /// [`TakeError::NotATemplate`].

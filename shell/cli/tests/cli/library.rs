@@ -16,6 +16,11 @@ fn archive_is_created_listed_and_extracted() {
     assert_eq!(fs::read(out).unwrap(), fs::read(sample("app.smf")).unwrap());
     if cfg!(target_arch = "x86_64") {
         assert_eq!(ok(&["run", "app.smf", "direct", "2", "--with", archive]), "6\n");
+        let module = |name| format!("{archive}:{name}");
+        assert_eq!(ok(&["run", &module("app"), "direct", "2", "--with", archive]), "6\n");
+        assert_eq!(ok(&["run", &module("p"), "answer"]), "42\n");
+        let why = format!("{archive}: no module called nope in this archive");
+        contains(&fails(&["run", &module("nope")]), &[&why]);
     }
     contains(&fails(&["lib", "extract", archive, "nope", "-o", out]), &["no module `nope`"]);
     contains(&fails(&["lib", "list", "packed.smf"]), &["LSMF"]);
