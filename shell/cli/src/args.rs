@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    bytecode, check, compile, convert, diff, eval, help, inspect, jit, library, map, nm, note,
-    pack, prefetch, run, stub, templates, verify,
+    bytecode, check, compile, convert, diff, eval, examples, help, inspect, jit, library, map, nm,
+    note, pack, prefetch, run, stub, templates, verify,
 };
 
 /// Loads, runs, verifies and links SMF modules.
@@ -25,36 +25,58 @@ pub(crate) struct Cli {
 /// Commands without a description here are described at their arguments.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    #[command(after_help = examples::RUN)]
     Run(run::Args),
+    #[command(after_help = examples::COMPILE)]
     Compile(compile::Args),
+    #[command(after_help = examples::CHECK)]
     Check(check::Args),
+    #[command(after_help = examples::EVAL)]
     Eval(eval::Args),
     /// Shows header, sections, symbols, relocations, templates and note
+    #[command(after_help = examples::INSPECT)]
     Inspect(inspect::Args),
+    #[command(after_help = examples::NM)]
     Nm(nm::NmArgs),
+    #[command(after_help = examples::SIZE)]
     Size(nm::SizeArgs),
+    #[command(after_help = examples::TOP)]
     Top(nm::TopArgs),
+    #[command(after_help = examples::DIFF)]
     Diff(diff::Args),
+    #[command(after_help = examples::MAP)]
     Map(map::Args),
+    #[command(after_help = examples::VERIFY)]
     Verify(verify::Args),
     /// Links relocatable ELF objects and modules into one module
+    #[command(after_help = examples::PACK)]
     Pack(pack::Args),
+    #[command(after_help = examples::CONVERT)]
     Convert(convert::Args),
     /// Removes the stub before the module
+    #[command(after_help = examples::STRIP_STUB)]
     StripStub(stub::Args),
     /// Extracts the module, or the shared object of a dynlib, from a hybrid file
+    #[command(after_help = examples::EXTRACT)]
     Extract(stub::Args),
     /// Creates and reads LSMF archives
     #[command(subcommand)]
     Lib(library::Command),
     /// Shows note.sdn
+    #[command(after_help = examples::NOTE)]
     Note(note::Args),
+    #[command(after_help = examples::JIT)]
     Jit(jit::Args),
     /// Shows the templates of a module and their possible and existing instances
+    #[command(after_help = examples::TEMPLATES)]
     Templates(templates::Args),
+    #[command(after_help = examples::PREFETCH)]
     Prefetch(prefetch::Args),
+    #[command(after_help = examples::ASM)]
     Asm(bytecode::AsmArgs),
+    #[command(after_help = examples::DISASM)]
     Disasm(bytecode::DisasmArgs),
+    #[command(after_help = examples::HELP)]
     Help(help::Args),
     /// Prints completions for a shell
     #[command(hide = true)]
@@ -84,5 +106,31 @@ mod tests {
     #[test]
     fn command_line_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn examples_are_accepted() {
+        for line in examples::ALL.iter().flat_map(|all| all.lines().skip(1)) {
+            let quoted = line.split('\'').enumerate();
+            let words = quoted.flat_map(|(number, part)| match number % 2 {
+                0 => part.split_whitespace().collect(),
+                _ => vec![part],
+            });
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        let commands = Cli::command();
+        let shown = commands.get_subcommands().filter(|command| !command.is_hide_set());
+        for command in shown {
+            let mut last: Vec<_> = command.get_subcommands().collect();
+            if last.is_empty() {
+                last.push(command);
+            }
+            let has = |command: &clap::Command| command.get_after_help().is_some();
+            assert!(last.into_iter().all(has), "{}", command.get_name());
+        }
     }
 }

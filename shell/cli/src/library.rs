@@ -6,11 +6,13 @@ use clap::Subcommand;
 use smf_core::format::write::library::{self, NamedModule};
 use smf_core::format::{File, Library, Smf};
 
+use crate::examples;
 use crate::output::{self, At, Failure};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Creates an archive of modules
+    #[command(after_help = examples::LIB_CREATE)]
     Create {
         /// The archive to write
         #[arg(short, long, value_name = "OUT")]
@@ -20,6 +22,7 @@ pub(crate) enum Command {
         modules: Vec<(String, PathBuf)>,
     },
     /// Lists the modules of an archive
+    #[command(after_help = examples::LIB_LIST)]
     List {
         /// The archive
         file: PathBuf,
@@ -28,6 +31,7 @@ pub(crate) enum Command {
         json: bool,
     },
     /// Extracts a module from an archive
+    #[command(after_help = examples::LIB_EXTRACT)]
     Extract {
         /// The archive
         file: PathBuf,

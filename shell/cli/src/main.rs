@@ -18,6 +18,7 @@ mod convert;
 mod crash;
 mod diff;
 mod eval;
+mod examples;
 mod generate;
 mod generic;
 mod help;
