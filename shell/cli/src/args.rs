@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{ColorChoice, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
@@ -18,6 +18,9 @@ use crate::{
 #[derive(Parser)]
 #[command(name = "smf", version, disable_help_subcommand = true)]
 pub(crate) struct Cli {
+    /// Colour of messages on standard error; `auto`: on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: ColorChoice,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

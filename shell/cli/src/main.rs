@@ -13,6 +13,7 @@ mod allocator;
 mod args;
 mod bytecode;
 mod check;
+mod color;
 mod compile;
 mod convert;
 mod crash;
@@ -52,6 +53,7 @@ static ALLOCATOR: allocator::OrExit = allocator::OrExit;
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from(integer::with_decimal_negatives(std::env::args_os()));
+    color::choose(cli.color);
     let done = match &cli.command {
         Command::Run(args) => return finish(run::run(args)),
         Command::Eval(args) => return finish(eval::run(args)),

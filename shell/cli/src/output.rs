@@ -12,6 +12,8 @@ use smf_core::format::{File, Smf};
 use smf_loader::files::{self, Input};
 use smf_loader::inspect::{self, Selection};
 
+use crate::color;
+
 /// Size of the buffer for standard output, in bytes.
 const OUTPUT_BUFFER: usize = 1 << 16;
 
@@ -56,7 +58,7 @@ impl<T, E: Display> At<T> for Result<T, E> {
 
 /// Writes one line to standard error. A failure to do so cannot be reported.
 pub(crate) fn report(kind: &str, message: &str) {
-    let line = format!("{kind}: {}\n", one_line(message));
+    let line = format!("{}\n", color::with_kind(&format!("{kind}: {}", one_line(message))));
     let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 

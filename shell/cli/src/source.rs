@@ -7,6 +7,7 @@ use smf_core::exec::Unit;
 use smf_core::source::{Compiled, Diagnostic, Mode, Severity, TranslationUnit, compile};
 use smf_loader::source::Program;
 
+use crate::color;
 use crate::output::{Failure, one_line};
 
 pub(crate) mod arguments;
@@ -65,7 +66,9 @@ pub(crate) fn report<'d>(diagnostics: impl Iterator<Item = &'d Diagnostic>) {
     for diagnostic in diagnostics {
         for line in diagnostic.to_string().lines() {
             let parts: Vec<String> = line.split('\t').map(one_line).collect();
-            text += &parts.join("\t");
+            let line = parts.join("\t");
+            let is_first = ["error", "warning"].iter().any(|kind| line.starts_with(kind));
+            text += &if is_first { color::with_kind(&line) } else { line };
             text.push('\n');
         }
     }

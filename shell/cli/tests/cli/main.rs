@@ -169,6 +169,21 @@ fn help_and_version_go_to_standard_output() {
 }
 
 #[test]
+fn messages_have_color_on_request() {
+    let run = |arguments: &[&str]| text(&smf(arguments).stderr);
+    let plain = run(&["inspect", "absent.smf"]);
+    assert!(plain.starts_with("error: "), "{plain}");
+    let colored = run(&["inspect", "absent.smf", "--color", "always"]);
+    assert_eq!(colored, plain.replacen("error:", "\x1b[1;31merror\x1b[0m:", 1));
+    let diagnostic = run(&["eval", "1 + x", "--color=always"]);
+    assert!(
+        diagnostic.starts_with("\x1b[1;31merror[E1301]\x1b[0m: name `x` not found"),
+        "{diagnostic}"
+    );
+    assert!(run(&["eval", "1 + x", "--color=never"]).starts_with("error[E1301]: "));
+}
+
+#[test]
 fn man_pages_and_completions_are_written() {
     let directory = scratch("man");
     let at = directory.to_str().unwrap();
