@@ -1,14 +1,18 @@
 //! Replacement of modules by new versions.
 
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::{env, fs};
 
+use smf_core::alloc_util::AttachResult;
+use smf_core::codegen::registry::CodeRegistry;
 use smf_core::format::{Binding, SymbolKind};
+use smf_core::link::Module;
 use smf_core::loader::epoch::Epochs;
 use smf_core::loader::{
-    LoadError, LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader, StateMigration,
+    LoadError, LoadEvent, LoadObserver, LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader,
+    StateMigration,
 };
 
 use crate::build::{Does, Spec};
@@ -600,4 +604,59 @@ fn ten_thousand_reloads_take_no_more_memory_than_a_hundred() {
     }
     assert_flat(before, footprint(), 9_900);
     assert_eq!(call(&loader, module, "add", &[1]), 6);
+}
+
+/// The events of a loader, as text.
+#[derive(Clone, Default)]
+struct Events(Arc<Mutex<Vec<String>>>);
+
+impl CodeRegistry for Events {}
+
+impl LoadObserver for Events {
+    fn on_load(&self, _: &[u8], _: &Module<'_>) -> AttachResult {
+        Ok(None)
+    }
+
+    fn on_event(&self, event: &LoadEvent<'_>) {
+        let text = match event {
+            LoadEvent::Loaded { module } => format!("load {}", module.escape_ascii()),
+            LoadEvent::Unloaded { module } => format!("unload {}", module.escape_ascii()),
+            LoadEvent::Reloaded { module, symbols } => {
+                format!("reload {}, {symbols} symbols", module.escape_ascii())
+            }
+            LoadEvent::Refused { module, error } => {
+                format!("refuse {}: {error}", module.escape_ascii())
+            }
+            other => panic!("{other:?}"),
+        };
+        self.0.lock().unwrap().push(text);
+    }
+}
+
+#[test]
+fn observer_is_notified_of_each_event() {
+    let events = Events::default();
+    let observer = Box::new(events.clone());
+    let loader = ModuleLoader::with_observer(LoaderOptions::default(), observer).unwrap();
+    let counter = |value| version(value).data("counter", 5);
+    loader.register_provider(b"m", counter(1).bytes()).unwrap();
+    let user = Spec::new().function("u", Does::Calls("f")).bytes();
+    let user = loader.load(b"user", user).unwrap();
+    let module = loader.find(b"m").unwrap();
+    assert_eq!(reload(&loader, module, &counter(2)), Ok(1));
+    let without = Spec::new().reloadable().function("g", Does::Returns(3));
+    assert!(reload(&loader, module, &without).is_err());
+    assert!(loader.unload(module).is_err());
+    loader.unload_all(&[user, module]).unwrap();
+    assert!(loader.load(b"broken", ModuleBytes::new(b"broken").unwrap()).is_err());
+    let events = events.0.lock().unwrap();
+    let [load_user, load, reload, refused, needed, rest @ .., broken] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!((&**load_user, &**load), ("load user", "load m"));
+    assert_eq!(reload, "reload m, 1 symbols");
+    assert!(refused.starts_with("refuse m: m: `f` is called from outside"), "{refused}");
+    assert_eq!(needed, "refuse m: m is in use: user imports from it");
+    assert_eq!(rest, ["unload user", "unload m"]);
+    assert!(broken.starts_with("refuse broken: "), "{broken}");
 }

@@ -33,6 +33,14 @@ fn loads_and_refusals_are_lines() {
     assert!(refused["error"].as_str().unwrap().contains("scale"), "{said}");
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn instances_are_lines() {
+    let records = sample("records.smf");
+    let said = run(&["jit", records.to_str().unwrap(), "max$i64", "3", "4"], "text");
+    assert!(said.lines().any(|line| line.starts_with("smf: instance symbol=")), "{said}");
+}
+
 #[test]
 fn nothing_is_logged_by_default() {
     let mut smf = Command::new(env!("CARGO_BIN_EXE_smf"));
