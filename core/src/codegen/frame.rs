@@ -24,6 +24,9 @@ use crate::ir::FunctionInstance;
 /// The largest frame, in bytes.
 pub(crate) const MAX_FRAME: u64 = 1 << 26;
 
+/// Frames that are larger touch every page in order, so that the guard page of the stack is not skipped.
+pub(crate) const PAGE: u32 = 4096;
+
 /// Bytes from the frame pointer to the first argument on the stack.
 const INCOMING: i32 = 16;
 

@@ -7,10 +7,10 @@ use core::fmt::Debug;
 
 use super::arguments::CallArguments;
 use super::error::CodegenError;
-use super::frame::{Frame, StackPlace};
+use super::frame::{Frame, PAGE, StackPlace};
 use super::liveness::Liveness;
 use super::machine::{MachineAssembler, Register, without_cuts};
-use super::options::Options;
+use super::options::{Options, TrapConvention};
 use super::regalloc::{Allocation, Location, RegisterFile, is_float};
 use super::unwind::{UnwindMachine, UnwindOp, UnwindRow};
 use crate::alloc_util::{AllocError, try_push};
@@ -483,6 +483,23 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         let operands = self.body.call_operands(call, &callee).ok_or(none)?;
         let params = callee.signature.params;
         Ok((callee, CallArguments { operands, params }))
+    }
+
+    /// Where a large frame is checked against the stack limit before it is set up, because its first write could lie
+    /// behind the guard page of the stack: the offsets of the limit and of the trap handler in the context, which is where
+    /// the caller has put it. Nothing unless the function starts with a stack check.
+    pub(crate) fn early_stack_check(&self) -> Option<(i32, i32)> {
+        let first = self.body.instruction(0)?;
+        match self.options.traps {
+            TrapConvention::Context { handler_offset }
+                if first.opcode == Opcode::CheckStack
+                    && first.a == 0
+                    && self.frame.size >= PAGE =>
+            {
+                Some((first.imm, handler_offset))
+            }
+            _ => None,
+        }
     }
 
     /// Bytes of a place in the stack from the frame pointer.

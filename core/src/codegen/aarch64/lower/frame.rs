@@ -11,17 +11,16 @@ use arrayvec::ArrayVec;
 
 use super::Lower;
 use crate::alloc_util::sort::sort_by_key;
+use crate::codegen::aarch64::Extension;
 use crate::codegen::aarch64::immediate::Imm12;
 use crate::codegen::aarch64::memory::{Mem, PairMode};
 use crate::codegen::aarch64::operand::{Cond, Fpr, Gpr, Width};
 use crate::codegen::aarch64::table::{Access, AddSub, Hint, Pair};
+use crate::codegen::frame::PAGE;
 use crate::codegen::options::{TRAP_HOOK, TrapConvention};
 use crate::codegen::regalloc::Location;
 use crate::codegen::unwind::UnwindOp;
-use crate::ir::Scalar;
-
-/// Frames that are larger touch every page in order, so that the guard page of the stack is not skipped.
-const PAGE: u32 = 4096;
+use crate::ir::{STACK_LIMIT, Scalar};
 
 /// Functions with more instructions get branches that reach all of the code at once, instead of being lowered again when
 /// one does not reach.
@@ -70,6 +69,7 @@ impl Lower<'_, '_> {
         if !self.frame.is_needed {
             return;
         }
+        self.check_large_frame();
         self.asm.pair(Pair::STP_X, [Gpr::FP, Gpr::LR], PairMode::Pre, Gpr::SP, -16);
         self.define_cfa(Gpr::SP, 16);
         self.row(UnwindOp::Saved { register: 29, below: 16 });
@@ -78,6 +78,31 @@ impl Lower<'_, '_> {
         self.define_cfa(Gpr::FP, 16);
         self.allocate(self.frame.size);
         self.move_saved(true);
+    }
+
+    /// The stack check of a large frame ([`early_stack_check`](Self::early_stack_check)).
+    fn check_large_frame(&mut self) {
+        let Some((limit_offset, handler_offset)) = self.early_stack_check() else { return };
+        let (fits, whole) = (self.asm.label(), (Extension::Uxtx, 0));
+        self.asm.mov_imm(Width::W64, Gpr::X16, self.frame.size.into());
+        let lowest = [Gpr::X16, Gpr::SP, Gpr::X16];
+        self.asm.add_sub_extended(AddSub::SUB, Width::W64, lowest, whole);
+        let limit = self.address_of(Access::LDR_X, Gpr::X0, limit_offset.into());
+        self.asm.memory(Access::LDR_X, Gpr::X17, limit);
+        self.asm.add_sub(AddSub::SUBS, Width::W64, Gpr::ZR, Gpr::X16, Gpr::X17);
+        self.asm.b_cond(Cond::Hs, fits);
+        self.asm.mov_imm(Width::W32, Gpr::X1, STACK_LIMIT.into());
+        self.asm.mov_imm(Width::W32, Gpr::X2, self.at().into());
+        self.jump_to_handler(handler_offset);
+        self.bind(fits);
+    }
+
+    /// Goes to the trap handler of the context in x0, with the code in x1 and the place in x2.
+    fn jump_to_handler(&mut self, handler_offset: i32) {
+        self.asm.mov_imm(Width::W32, Gpr::X3, self.options.tag.into());
+        let handler = self.address_of(Access::LDR_X, Gpr::X0, handler_offset.into());
+        self.asm.memory(Access::LDR_X, Gpr::X16, handler);
+        self.asm.br(Gpr::X16);
     }
 
     /// Moves the stack pointer down. The canonical frame address depends on x29 already.
@@ -258,12 +283,7 @@ impl Lower<'_, '_> {
                 self.asm.b_target(TRAP_HOOK);
                 self.left();
             }
-            TrapConvention::Context { handler_offset } => {
-                self.asm.mov_imm(Width::W32, Gpr::X3, self.options.tag.into());
-                let handler = self.address_of(Access::LDR_X, Gpr::X0, handler_offset.into());
-                self.asm.memory(Access::LDR_X, Gpr::X16, handler);
-                self.asm.br(Gpr::X16);
-            }
+            TrapConvention::Context { handler_offset } => self.jump_to_handler(handler_offset),
         }
     }
 
@@ -273,7 +293,7 @@ impl Lower<'_, '_> {
             return Mem::Offset(base, bytes);
         }
         self.asm.mov_imm(Width::W64, Gpr::X17, bytes.cast_unsigned());
-        Mem::Index(base, Gpr::X17, crate::codegen::aarch64::Extension::Uxtx, false)
+        Mem::Index(base, Gpr::X17, Extension::Uxtx, false)
     }
 
     /// Traps if the stack pointer is below the address in memory.
@@ -282,9 +302,9 @@ impl Lower<'_, '_> {
         let place = self.address_of(Access::LDR_X, base, i.imm.into());
         self.asm.memory(Access::LDR_X, Gpr::X16, place);
         let operands = [Gpr::ZR, Gpr::SP, Gpr::X16];
-        let whole = (crate::codegen::aarch64::Extension::Uxtx, 0);
+        let whole = (Extension::Uxtx, 0);
         self.asm.add_sub_extended(AddSub::SUBS, Width::W64, operands, whole);
-        let trap = self.trap(crate::ir::STACK_LIMIT);
+        let trap = self.trap(STACK_LIMIT);
         self.asm.b_cond(Cond::Lo, trap);
     }
 }

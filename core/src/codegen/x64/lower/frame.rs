@@ -1,19 +1,17 @@
 //! Prologue, epilogue and trap sites.
 
 use super::Lower;
+use crate::codegen::frame::PAGE;
 use crate::codegen::lowering::{TrapExits, TrapSite};
 use crate::codegen::options::{TRAP_HOOK, TrapConvention};
 use crate::codegen::regalloc::Location;
 use crate::codegen::unwind::UnwindOp;
 use crate::codegen::x64::label::Label;
 use crate::codegen::x64::operand::{Cond, Gpr, Mem, Rip, W8, W32, W64};
-use crate::ir::{Opcode, STACK_LIMIT, Scalar};
+use crate::ir::{STACK_LIMIT, Scalar};
 
 /// The callee-saved registers that hold locals, in the order in which they are pushed.
 const SAVED: [Gpr; 5] = [Gpr::Rbx, Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
-
-/// Frames that are larger touch every page in order, so that the guard page of the stack is not skipped.
-const PAGE: u32 = 4096;
 
 /// The greatest code and place of a trap that fit one register of 32 bits.
 const MAX_PACKED_CODE: u32 = 0xff;
@@ -51,21 +49,12 @@ impl Lower<'_, '_> {
         self.allocate(self.frame.size - self.frame.saved);
     }
 
-    /// If the function starts with a stack check and has a large frame, checks before the frame is set up: its first
-    /// write could lie behind the guard page of the stack. The context is where the caller has put it.
+    /// The stack check of a large frame ([`early_stack_check`](Self::early_stack_check)).
     fn check_large_frame(&mut self) {
-        let first = self.body.instruction(0);
-        let check = first.filter(|first| first.opcode == Opcode::CheckStack && first.a == 0);
-        let (Some(check), TrapConvention::Context { handler_offset }) = (check, self.options.traps)
-        else {
-            return;
-        };
-        if self.frame.size < PAGE {
-            return;
-        }
+        let Some((limit_offset, handler_offset)) = self.early_stack_check() else { return };
         let fits = self.asm.label();
         self.asm.lea(W64, Gpr::Rax, Mem::at(Gpr::Rsp, -self.frame.size.cast_signed()));
-        self.asm.cmp(W64, Gpr::Rax, Mem::at(Gpr::Rdi, check.imm));
+        self.asm.cmp(W64, Gpr::Rax, Mem::at(Gpr::Rdi, limit_offset));
         self.asm.jcc(Cond::Ae, fits);
         self.asm.mov_imm(Gpr::Rsi, STACK_LIMIT.into());
         self.asm.mov_imm(Gpr::Rdx, self.at().into());
