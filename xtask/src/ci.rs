@@ -298,17 +298,25 @@ fn aarch64() -> Result<Outcome, Error> {
         "ir::tests",
         "trap",
     ];
-    emulated("aarch64-unknown-linux-gnu", "aarch64", &filters)
+    let target = "aarch64-unknown-linux-gnu";
+    let mut passed = 0;
+    for (tests, filters) in [("smf-core --lib", &filters[..]), ("smf-tests --test stack", &[])] {
+        match emulated(target, "aarch64", tests, filters)? {
+            Outcome::Passed(count) => passed += count,
+            skipped => return Ok(skipped),
+        }
+    }
+    Ok(Outcome::Passed(passed))
 }
 
 fn riscv64() -> Result<Outcome, Error> {
     let filters = ["format", "cache", "memory::icache", "vm", "loader::bytecode"];
-    emulated("riscv64gc-unknown-linux-gnu", "riscv64", &filters)
+    emulated("riscv64gc-unknown-linux-gnu", "riscv64", "smf-core --lib", &filters)
 }
 
-/// Tests of the core for another machine, in an emulator. Tests that run code in doubly mapped memory need a real
+/// Tests of a package for another machine, in an emulator. Tests that run code in doubly mapped memory need a real
 /// machine: an emulator watches for modified code at the address of execution alone.
-fn emulated(target: &str, name: &str, filters: &[&str]) -> Result<Outcome, Error> {
+fn emulated(target: &str, name: &str, tests: &str, filters: &[&str]) -> Result<Outcome, Error> {
     if !has_target(target) {
         return Ok(Outcome::Skipped(format!("the target {target} is not installed")));
     }
@@ -323,7 +331,7 @@ fn emulated(target: &str, name: &str, filters: &[&str]) -> Result<Outcome, Error
     }
     let variable = target.to_uppercase().replace('-', "_");
     let runner = format!("{emulator} -L /usr/{name}-linux-gnu");
-    let tests = cargo("test --package smf-core --lib --target")
+    let tests = cargo(&format!("test --package {tests} --target"))
         .args([target, "--"])
         .args(filters)
         // They count the mappings of their process, to which the emulator adds its own.

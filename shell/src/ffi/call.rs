@@ -24,6 +24,10 @@ fn call<const N: usize>(function: i64, arguments: [i64; N]) -> i64 {
     let address = function.cast_unsigned();
     // The epoch is pinned before the lookup, so that the code it finds is not freed before the call returns.
     let _guard = CALL_EPOCHS.pin();
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(unused_variables, reason = "calls are recorded on x86-64 alone")
+    )]
     let Some(callable) = usize::try_from(address).ok().filter(|to| code_map::is_callable(*to))
     else {
         record(refusal(function));

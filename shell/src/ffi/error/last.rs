@@ -62,6 +62,7 @@ pub(in super::super) fn record(error: ApiError) {
 }
 
 fn set(error: Option<ApiError>) {
+    #[cfg(target_arch = "x86_64")]
     let is_error = error.is_some();
     // Without effect while the thread is exiting.
     if LAST.try_with(|last| last.replace(error)).is_ok() {
