@@ -13,7 +13,10 @@ use std::ptr;
 /// The function of a thread.
 pub(crate) type Main = extern "C" fn(*mut c_void) -> *mut c_void;
 
-/// Creates a thread with `stack` bytes of stack and all signals blocked, which calls `main` with `argument`; `None` if
+/// Bytes that are added to a stack in a program with much static thread-local storage, which the C library places in it.
+const STORAGE: usize = 1 << 20;
+
+/// Creates a thread with at least `stack` bytes of stack and all signals blocked, which calls `main` with `argument`; `None` if
 /// there is no memory for it.
 pub(crate) fn create(stack: usize, main: Main, argument: *mut c_void) -> Option<libc::pthread_t> {
     let (mut attributes, mut thread) = (MaybeUninit::uninit(), MaybeUninit::uninit());
@@ -28,12 +31,19 @@ pub(crate) fn create(stack: usize, main: Main, argument: *mut c_void) -> Option<
     // A new thread inherits the mask.
     // SAFETY: the first set is initialised, and the second is writable memory.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
-    // SAFETY: initialised above.
-    let mut status = unsafe { libc::pthread_attr_setstacksize(attributes, stack) };
-    if status == 0 {
-        // SAFETY: initialised above; `thread` is writable. `main` takes any argument: it is safe, and its callers
-        // pass one that it may have.
-        status = unsafe { libc::pthread_create(thread.as_mut_ptr(), attributes, main, argument) };
+    let mut status = libc::EINVAL;
+    for stack in [stack, stack.saturating_add(STORAGE)] {
+        if status != libc::EINVAL {
+            break;
+        }
+        // SAFETY: initialised above.
+        status = unsafe { libc::pthread_attr_setstacksize(attributes, stack) };
+        if status == 0 {
+            let thread = thread.as_mut_ptr();
+            // SAFETY: initialised above; `thread` is writable. `main` takes any argument: it is safe, and its callers
+            // pass one that it may have.
+            status = unsafe { libc::pthread_create(thread, attributes, main, argument) };
+        }
     }
     // SAFETY: initialised by the first call, which has no reason to fail.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };

@@ -29,6 +29,21 @@ const MODELS: [(&[&str], bool); 7] = [
     (&["-fno-pie", "-fno-pic", "-ftls-model=local-exec", "-mcmodel=small"], false),
 ];
 
+/// Static storage of 50,000 bytes is more than the surplus, and less than the reserve of the command.
+#[test]
+fn command_runs_modules_with_static_storage_beyond_the_surplus() {
+    let _alone = alone();
+    for flags in [&["-DEXTRA=50000"][..], &["-fPIC", "-ftls-model=initial-exec", "-DEXTRA=50000"]] {
+        let Some(object) = storage("-O2", flags) else { return };
+        let module = packed(&object);
+        for (function, expected) in [("check", "0\n"), ("check_threads", "0\n")] {
+            let ran = smf_run(&module, &[function, "--host-symbols"]);
+            assert_eq!(ran, (true, expected.to_owned()), "{flags:?} {function}");
+        }
+        assert!(try_link(&module).is_err());
+    }
+}
+
 /// The surplus of static storage belongs to the process, which the tests share.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());

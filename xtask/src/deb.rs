@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::install::{self, Directories};
+use crate::library;
 use crate::sbom;
 use crate::shell::{Command, command, root, target};
 
@@ -108,6 +109,7 @@ fn distribute(name: &str, staged: &Path, to: &Path, libraries: &str) -> Result<(
         "libsmf-loader-dev" => ["libsmf_loader.so", "libsmf_loader.a", "pkgconfig", "cmake"]
             .into_iter()
             .map(in_libraries)
+            .chain(cfg!(target_arch = "x86_64").then(|| in_libraries(library::TLS_RESERVE)))
             .chain(["include".to_owned()])
             .collect(),
         _ => vec!["bin".to_owned(), "share".to_owned()],

@@ -102,6 +102,12 @@ pub(crate) fn install(features: &str, directories: &Directories) -> Result<(), E
     };
     Command::from(link.command()).run()?;
     replace_link(&lib.join(format!("lib{name}.so")), &shared)?;
+    if cfg!(target_arch = "x86_64") {
+        let compile = Command::from(std::process::Command::new(library::compiler()));
+        let source = root().join("shell/capi/tls_reserve.c");
+        let object = lib.join(library::TLS_RESERVE);
+        compile.args(["-O2", "-c"]).args([&source]).args(["-o"]).args([&object]).run()?;
+    }
     describe(directories, is_tagged, needs_libffi)
 }
 

@@ -5,6 +5,7 @@
 //!
 //! The tests of the C API include this file.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
@@ -42,6 +43,14 @@ pub(crate) fn version_script(declared: &[Declared], is_tagged: bool) -> String {
     script
 }
 
+/// The object that reserves static thread-local storage in a host.
+pub(crate) const TLS_RESERVE: &str = "smf_tls_reserve.o";
+
+/// The compiler for C.
+pub(crate) fn compiler() -> OsString {
+    std::env::var_os("CC").unwrap_or_else(|| "cc".into())
+}
+
 /// How the shared library is linked.
 pub(crate) struct Link<'p> {
     /// `libsmf_loader_shared.a`.
@@ -60,8 +69,7 @@ pub(crate) struct Link<'p> {
 impl Link<'_> {
     /// The command that links the library.
     pub(crate) fn command(&self) -> Command {
-        let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-        let mut command = Command::new(compiler);
+        let mut command = Command::new(compiler());
         command.args(["-shared", "-Wl,--gc-sections,--as-needed,-z,relro,-z,now"]);
         command.arg(format!("-Wl,-soname,{}", soname(self.is_tagged)));
         command.arg(format!("-Wl,--version-script,{}", self.script.display()));

@@ -41,6 +41,8 @@ mod run_source;
 mod source;
 mod stub;
 mod templates;
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+mod tls_reserve;
 mod values;
 mod verify;
 mod watch;

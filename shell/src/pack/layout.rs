@@ -22,7 +22,7 @@ use super::output::{OutputSection, Segment};
 use super::pack_reloc::{RegistrarCode, RelocPlan};
 use super::phases::SectionPhases;
 use super::registrars::Registrar;
-use super::resolve::{Program, Resolution};
+use super::resolve::{ImageBound, Program, Resolution};
 use super::tls_value::{TlsSymbol, TlsValue};
 
 /// Bytes of a GOT slot.
@@ -37,6 +37,17 @@ type SectionOf = (&'static [u8], SectionKind, &'static [Segment]);
 
 /// The segments of code.
 const CODE: &[Segment] = &[Segment::Text, Segment::Init, Segment::Fini];
+
+/// The segments that a program addresses, in the order of all layouts. Zeroes are the last.
+const PROGRAM: &[Segment] = &[
+    Segment::Text,
+    Segment::Init,
+    Segment::Fini,
+    Segment::RoData,
+    Segment::RelRo,
+    Segment::Data,
+    Segment::Bss,
+];
 
 const PACKED_SECTIONS: [SectionOf; 11] = [
     (b".text", SectionKind::Code, CODE),
@@ -509,8 +520,22 @@ impl ModuleLayout<'_, '_> {
                 let (run, from, to) = *self.bounds.get(&array)?;
                 self.at(run, if end { to } else { from })
             }
+            Resolution::Bound(bound) => self.bound(bound),
             Resolution::Tls(value) => self.tls(value),
         }
+    }
+
+    /// The end of the last segment before a bound.
+    fn bound(&self, bound: ImageBound) -> Option<Address> {
+        let segments: &[Segment] = match bound {
+            ImageBound::Code => CODE,
+            ImageBound::Data => &PROGRAM[..PROGRAM.len() - 1],
+            ImageBound::Zeroes => PROGRAM,
+        };
+        let last = segments.iter().rev().find_map(|run| Some((*run, self.segment(*run)?.1)));
+        // Without segments, the start of the image, which has no contents.
+        let Some((run, size)) = last else { return Some(Address::Absolute(0)) };
+        self.at(run, size)
     }
 
     /// A value of thread-local storage.

@@ -29,7 +29,7 @@ const OPERATIONS: [(&str, Operation); 6] = [
 
 #[derive(Clone, Copy)]
 enum Operation {
-    /// Old value in `x0`, new one in `x1`, address in `x2`.
+    /// Old value in `x0`, new one in `x1`, address in `x2`; of 16 bytes, in `x0` and `x1`, `x2` and `x3`, and `x4`.
     CompareAndSwap,
     /// New value in `x0`, address in `x1`.
     Swap,
@@ -65,7 +65,8 @@ fn make() -> Vec<u8> {
         ElfObject { machine: elf::EM_AARCH64, sections: Vec::new(), symbols: Vec::new() };
     for (name, operation) in OPERATIONS {
         for (order_name, order) in ORDERS {
-            for size in 0..4 {
+            let sizes = if name == "cas" { 5 } else { 4 };
+            for size in 0..sizes {
                 let name = format!("{PREFIX}{name}{}_{order_name}", 1 << size);
                 let words = code(operation, size, order);
                 let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
@@ -97,6 +98,28 @@ fn section(name: Vec<u8>, kind: elf::SectionType, flags: u64, bytes: Vec<u8>) ->
     ElfSection { name, kind, flags, bytes, size, alignment: 8, relocs: Vec::new() }
 }
 
+/// The loop that compares and swaps 16 bytes. It stores the old value where that differs from the expected one, because
+/// a load of a pair is atomic only if the store behind it succeeds.
+fn compare_and_swap_pair(order: Order) -> [u32; 9] {
+    [
+        // mov x15, x0; mov x16, x1
+        0xaa00_03ef,
+        0xaa01_03f0,
+        // ldxp x0, x1, [x4]
+        0xc87f_0480 | order.acquires << 15,
+        // cmp x0, x15; ccmp x1, x16, #0, eq
+        0xeb0f_001f,
+        0xfa50_0020,
+        // csel x13, x2, x0, eq; csel x14, x3, x1, eq
+        0x9a80_004d,
+        0x9a81_006e,
+        // stxp w17, x13, x14, [x4]
+        0xc831_388d | order.releases << 15,
+        // cbnz w17, to the load
+        0x3500_0011 | (0x8_0000 - 6) << 5,
+    ]
+}
+
 /// The instructions of a function on `1 << size` bytes.
 fn code(operation: Operation, size: u32, order: Order) -> Vec<u32> {
     let Order { acquires, releases, barrier } = order;
@@ -114,6 +137,7 @@ fn code(operation: Operation, size: u32, order: Order) -> Vec<u32> {
     // bti c
     let mut code = vec![0xd503_245f];
     match operation {
+        Operation::CompareAndSwap if size == 4 => code.extend(compare_and_swap_pair(order)),
         Operation::CompareAndSwap => {
             let extended = match size {
                 // uxtb w16, w0

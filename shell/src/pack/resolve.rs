@@ -67,8 +67,21 @@ pub(super) enum Resolution {
     Registrar(Registrar),
     /// The start or the end of a section array: `__start_NAME`, `__stop_NAME`.
     ArrayBound { array: usize, end: bool },
+    /// Where the code or the data of the module ends.
+    Bound(ImageBound),
     /// A value of thread-local storage: `_TLS_MODULE_BASE_`, or what a relocation computes from a symbol.
     Tls(TlsValue),
+}
+
+/// The places that linkers name in every program and shared object.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum ImageBound {
+    /// `_etext`: the end of the code.
+    Code,
+    /// `_edata` and `__bss_start`: the end of data with contents.
+    Data,
+    /// `_end`.
+    Zeroes,
 }
 
 /// Why a symbol cannot be resolved.
@@ -584,6 +597,9 @@ impl<'d> Program<'d> {
             global.linker_defined = match global.name {
                 b"_GLOBAL_OFFSET_TABLE_" => Some(Resolution::Got),
                 b"__dso_handle" => Some(Resolution::DsoHandle),
+                b"_etext" => Some(Resolution::Bound(ImageBound::Code)),
+                b"_edata" | b"__bss_start" => Some(Resolution::Bound(ImageBound::Data)),
+                b"_end" => Some(Resolution::Bound(ImageBound::Zeroes)),
                 b"_TLS_MODULE_BASE_" => {
                     Some(Resolution::Tls(TlsValue::BlockOffset(TlsSymbol::Base)))
                 }

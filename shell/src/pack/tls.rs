@@ -2,15 +2,16 @@
 //!
 //! The access models stay as compiled. General and local dynamic accesses call `__tls_get_addr` with the address of two
 //! words in the GOT, a module number and an offset. A TLS descriptor is three words: the function of the loader that
-//! its code calls, and those two. Initial exec loads an offset from the thread pointer from the GOT. Local exec on
-//! x86-64 contains that offset, which the loader writes into the code; on aarch64 it does so in parts of instructions
-//! that no relocation of a module expresses.
+//! its code calls, and those two. Initial exec loads an offset from the thread pointer from the GOT. Local exec
+//! contains that offset, which the loader writes into the code: 32 bits on x86-64, and on aarch64 24 bits in two instructions,
+//! an addition shifted by 12 bits and one with the lower bits. Other forms of aarch64 are refused.
 //!
 //! Sources: Drepper, ELF Handling For Thread-Local Storage; System V ABI, AMD64 supplement, 4.4; AAELF64, 5.7.11.
 
 use ::object::elf::{self, RelocationType};
 use smf_core::link::aarch64::Operand;
 
+use super::aarch64::holds_local_exec;
 use super::error::Result;
 use super::machine::Machine;
 use super::object::InputReloc;
@@ -85,6 +86,13 @@ fn aarch64_access(kind: RelocationType) -> Option<Access> {
         elf::R_AARCH64_TLS_DTPMOD => Access::Value(TlsValue::module, ABS64),
         elf::R_AARCH64_TLS_DTPREL => Access::Value(TlsValue::BlockOffset, ABS64),
         elf::R_AARCH64_TLS_TPREL => Access::Value(TlsValue::Offset, ABS64),
+        elf::R_AARCH64_TLSLE_ADD_TPREL_HI12
+        | elf::R_AARCH64_TLSLE_ADD_TPREL_LO12_NC
+        | elf::R_AARCH64_TLSLE_LDST8_TPREL_LO12_NC
+        | elf::R_AARCH64_TLSLE_LDST16_TPREL_LO12_NC
+        | elf::R_AARCH64_TLSLE_LDST32_TPREL_LO12_NC
+        | elf::R_AARCH64_TLSLE_LDST64_TPREL_LO12_NC
+        | elf::R_AARCH64_TLSLE_LDST128_TPREL_LO12_NC => Access::Value(TlsValue::Offset, PAGE_OFF12),
         // From the first one in AAELF64 5.7.11 to the last static and dynamic ones.
         RelocationType(512..=573 | 1028..=1031) => Access::Unsupported,
         _ => return None,
@@ -116,6 +124,9 @@ impl RelocScanner<'_, '_> {
                 self.push(reloc, form, RelocTarget::GotSlot(slot), of_field, None)?;
             }
             Access::Value(value, form) => {
+                if form == PAGE_OFF12 && !holds_local_exec(self.section, reloc) {
+                    return Err(self.error(reloc, "does not match its instruction"));
+                }
                 let value = value(self.tls_symbol(reloc)?);
                 if value.import().is_some()
                     && form == SIGNED32

@@ -324,9 +324,9 @@ fn compile_modules<'m>(directory: &Path, modules: impl Iterator<Item = (&'m str,
         let [c, o, smf] = ["c", "o", "smf"].map(|end| directory.join(name).with_extension(end));
         fs::write(&c, source).unwrap();
         let mut gcc = Command::new("gcc");
-        succeed(
-            gcc.args(["-O2", "-fPIC", "-fno-builtin", "-Wno-main", "-c", "-o"]).arg(&o).arg(&c),
-        );
+        gcc.args(["-O2", "-fPIC", "-fno-builtin", "-Wno-main", "-c", "-o"]).arg(&o).arg(&c);
+        gcc.args((name == "static-storage").then_some("-ftls-model=initial-exec"));
+        succeed(&mut gcc);
         let data = fs::read(&o).unwrap();
         let needed = match name {
             "cosine-needed" => &[SharedLibrary::new("libm.so.6")][..],
@@ -379,6 +379,36 @@ fn modules_have_thread_local_storage() {
     let source = fs::read_to_string(Path::new(programs).join("storage.c")).unwrap();
     compile_modules(&directory, [("storage", true, &*source)].into_iter());
     run_with("thread_local", C, &[&directory]);
+}
+
+/// A host that is linked with the reserve loads modules whose static storage exceeds the surplus, and reloads them, which
+/// takes the storage twice; other hosts refuse them.
+#[test]
+fn modules_have_static_thread_local_storage_from_the_reserve() {
+    let directory = Path::new(SCRATCH).join("thread-local-reserve");
+    let programs = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/tests/thread_local");
+    let source = fs::read_to_string(Path::new(programs).join("storage.c")).unwrap();
+    let source = format!("#define EXTRA 25000\n{source}");
+    compile_modules(&directory, [("static-storage", true, &*source)].into_iter());
+    fs::rename(directory.join("static-storage.smf"), directory.join("storage.smf")).unwrap();
+    let reserve = directory.join(library::TLS_RESERVE);
+    let object = concat!(env!("CARGO_MANIFEST_DIR"), "/capi/tls_reserve.c");
+    succeed(Command::new("gcc").args(["-Wall", "-Wextra", "-Werror", "-O2", "-c", object, "-o"]).arg(&reserve));
+    for linking in [Linking::Static, Linking::Shared] {
+        for has_reserve in [true, false] {
+            let program = directory.join(format!("host-{linking:?}-{has_reserve}"));
+            let mut gcc = Command::new("gcc");
+            gcc.args(["-std=c11", "-O1", "-pthread", "-DSMF_NO_JIT", "-Wl,--gc-sections"]);
+            gcc.args(["-I", INCLUDE, "-o"]).arg(&program).arg(Path::new(SOURCES).join("thread_local.c"));
+            gcc.args(has_reserve.then_some(&reserve));
+            link_library(&mut gcc, C, linking);
+            succeed(&mut gcc);
+            let output = Command::new(&program).arg(&directory).output().unwrap();
+            let said = both(&output);
+            assert_eq!(output.status.success(), has_reserve, "{linking:?}: {said}");
+            assert!(has_reserve || said.contains(library::TLS_RESERVE), "{said}");
+        }
+    }
 }
 
 /// Modules compiled without -fPIC, whose code addresses data of the host directly.

@@ -64,6 +64,29 @@ fn in_every_form(object: &[u8], check: impl Fn(&Made)) {
     }
 }
 
+/// The names of linkers for the ends of code and data, as in a shared object.
+#[test]
+fn ends_of_code_and_data_are_those_of_the_module() {
+    let source = "extern char _etext[], _edata[], __bss_start[], _end[];
+        long initialised[5] = {1, 2, 3, 4, 5}; char zeroes[33];
+        static int between(const void *at, const char *from, const char *to) { return (char *)at >= from && (char *)at < to; }
+        long check(void) {
+            return (char *)check < _etext && between(initialised, _etext, _edata)
+                && between(zeroes, __bss_start, _end) && between(zeroes + 32, __bss_start, _end)
+                && _edata == __bss_start && _end - zeroes < 64; }
+        long zero(void) { zeroes[0] = 1; return 0; }";
+    in_every_form(&c(source, &["-O1"]), |made| {
+        assert_eq!((run(made, "check", &[]), made.imports()), (1, vec![]));
+    });
+    // Without data, they are the end of the code.
+    let code = "extern char _etext[], _end[], _edata[]; long check(void) { return _end == _etext && _edata == _end; }";
+    let object = c(code, &["-O1", "-fno-asynchronous-unwind-tables"]);
+    for layout in [Layout::Packed, Layout::Native] {
+        let options = Options { layout, ..Options::default() };
+        assert_eq!(run(&try_pack(&[("a.o", &object)], &options).unwrap(), "check", &[]), 1);
+    }
+}
+
 #[test]
 fn c_objects_run() {
     for flags in [&["-O0"][..], &["-O2"], &["-O2", "-fPIC"], &["-O3", "-fPIC", "-fno-plt"]] {

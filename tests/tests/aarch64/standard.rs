@@ -131,7 +131,8 @@ fn atomics() -> String {
         ("cas", "new"),
     ] {
         for order in ["relax", "acq", "rel", "acq_rel", "sync"] {
-            for (size, bits) in [(1, 8), (2, 16), (4, 32), (8, 64)] {
+            let pair = (name == "cas").then_some((16, 128));
+            for (size, bits) in [(1, 8), (2, 16), (4, 32), (8, 64)].into_iter().chain(pair) {
                 let (macro_name, value) = match name {
                     "cas" => ("CAS", String::new()),
                     _ => ("MODIFY", format!(", (uint{bits}_t)({expected})")),
@@ -144,17 +145,20 @@ fn atomics() -> String {
     let source = r#"
         #include <pthread.h>
         #include <stdint.h>
-        static uint64_t words[3] = {~0ul, 0, ~0ul};
-        static int around(void) { return words[0] == ~0ul && words[2] == ~0ul; }
+        typedef unsigned __int128 uint128_t;
+        static __attribute__((aligned(16))) uint64_t words[6] = {0, ~0ul, 0, 0, ~0ul, 0};
+        static int around(void) { return words[1] == ~0ul && words[4] == ~0ul; }
         #define MODIFY(name, type, expected) extern type name(type, type *); \
             static int test_##name(void) { \
-                type old = (type)0xf1e2d3c4b5a69788, new = (type)0x8899aabbccddee9f, *p = (type *)(words + 1); \
+                type old = (type)0xf1e2d3c4b5a69788, new = (type)0x8899aabbccddee9f, *p = (type *)(words + 2); \
                 *p = old; \
                 return name(new, p) == old && *p == expected && around(); }
         #define CAS(name, type) extern type name(type, type, type *); \
             static int test_##name(void) { \
-                type old = (type)0xf1e2d3c4b5a69788, new = (type)0x8899aabbccddee9f, *p = (type *)(words + 1); \
+                type old = (type)0xf1e2d3c4b5a69788, new = (type)0x8899aabbccddee9f, *p = (type *)(words + 2); \
+                if (sizeof(type) == 16) old |= (type)7 << (sizeof(type) * 8 - 8), new |= (type)9 << (sizeof(type) * 8 - 8); \
                 *p = old; \
+                if (sizeof(type) == 16 && name(old ^ (type)1 << (sizeof(type) * 8 - 1), 5, p) != old) return 0; \
                 if (name(new, 5, p) != old || *p != old) return 0; \
                 return name(old, new, p) == old && *p == new && around(); }
         CALLS
@@ -233,15 +237,25 @@ fn outline_atomics_are_encoded_as_by_the_assembler() {
             ("acq_rel", "a", "l"),
             ("sync", "a", "l"),
         ] {
-            for (size, r, suffix) in [(1, 'w', "b"), (2, 'w', "h"), (4, 'w', ""), (8, 'x', "")] {
+            let sizes = [(1, 'w', "b"), (2, 'w', "h"), (4, 'w', ""), (8, 'x', ""), (16, 'x', "")];
+            for (size, r, suffix) in sizes {
+                if size == 16 && name != "cas" {
+                    continue;
+                }
                 calls += &format!("bl __aarch64_{modified}{size}_{order}\n");
                 let kept = match (name, size) {
                     ("cas", 1) => "uxtb w16, w0".to_owned(),
                     ("cas", 2) => "uxth w16, w0".to_owned(),
                     _ => format!("mov {r}16, {r}0"),
                 };
+                let kept = if size == 16 { "mov x15, x0\nmov x16, x1".to_owned() } else { kept };
                 loops += &format!("hint #34\n{kept}\n");
                 loops += &match name {
+                    "cas" if size == 16 => format!(
+                        "0: ld{a}xp x0, x1, [x4]\ncmp x0, x15\nccmp x1, x16, #0, eq\n\
+                         csel x13, x2, x0, eq\ncsel x14, x3, x1, eq\n\
+                         st{l}xp w17, x13, x14, [x4]\ncbnz w17, 0b\n"
+                    ),
                     "cas" => format!(
                         "0: ld{a}xr{suffix} {r}0, [x2]\ncmp {r}0, {r}16\nb.ne 1f\n\
                          st{l}xr{suffix} w17, {r}1, [x2]\ncbnz w17, 0b\n1:\n"
@@ -267,6 +281,6 @@ fn outline_atomics_are_encoded_as_by_the_assembler() {
         words.into_iter().map(u32::from_le_bytes)
     };
     // Functions are padded to eight bytes.
-    let found: Vec<_> = code(&calls).skip(120).filter(|word| *word != 0).collect();
+    let found: Vec<_> = code(&calls).skip(125).filter(|word| *word != 0).collect();
     assert_eq!(found, code(&loops).collect::<Vec<_>>());
 }

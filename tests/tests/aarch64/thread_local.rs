@@ -5,15 +5,17 @@ use std::path::Path;
 use smf_core::format::Layout;
 
 use crate::standard::Host;
-use crate::tools::{File, LAYOUTS, Loader, compiled, try_pack};
+use crate::tools::{File, LAYOUTS, Loader, assembled, compiled, try_pack};
 
-const MODELS: [&[&str]; 4] = [
+const MODELS: [&[&str]; 5] = [
     // TLS descriptors, the default.
     &["-fPIC"],
     &["-fPIC", "-mtls-dialect=trad"],
     &["-fPIC", "-mtls-dialect=trad", "-ftls-model=local-dynamic"],
     // The static storage of the system's loader has the alignment of the libraries that a program starts with.
     &["-fPIC", "-ftls-model=initial-exec", "-DALIGNMENT=16"],
+    // Local exec.
+    &["-fPIE", "-DALIGNMENT=16"],
 ];
 
 fn storage(flags: &[&str]) -> Option<Vec<u8>> {
@@ -78,8 +80,61 @@ fn mixed(n: i64) -> i64 {
 }
 
 #[test]
-fn local_exec_is_refused_with_the_remedy() {
-    let Some(object) = storage(&["-O2", "-fPIE"]) else { return };
+fn other_forms_of_local_exec_are_refused_with_the_remedy() {
+    for size in ["-mtls-size=12", "-mtls-size=32", "-mtls-size=48"] {
+        let Some(object) = storage(&["-O2", "-fPIE", size]) else { return };
+        let error = try_pack(&[&object], Layout::Packed).unwrap_err().to_string();
+        let is_named = error.contains("R_AARCH64_TLSLE_") && error.contains("compile with -fPIC");
+        assert!(is_named, "{size}: {error}");
+    }
+}
+
+/// Offsets in loads and stores, and an instruction without the operand that its relocation names.
+#[test]
+fn local_exec_operands_are_those_of_their_instructions() {
+    let Some(loader) = Loader::get() else { return };
+    let text = |load: &str| {
+        format!(
+            ".text\n.globl go\ngo: mrs x1, tpidr_el0\nadd x1, x1, #:tprel_hi12:value, lsl #12\n{load}\nret\n\
+             .section .tdata,\"awT\",@progbits\n.balign 16\n.quad 9, 9\nvalue: .quad 42, 43\n"
+        )
+    };
+    for load in [
+        "ldrb w0, [x1, #:tprel_lo12_nc:value]",
+        "ldrh w0, [x1, #:tprel_lo12_nc:value]",
+        "ldr w0, [x1, #:tprel_lo12_nc:value]",
+        "ldr x0, [x1, #:tprel_lo12_nc:value]",
+        "add x1, x1, #:tprel_lo12_nc:value\nldr x0, [x1]",
+    ] {
+        let Some(object) = assembled(&text(load)) else { return };
+        for layout in LAYOUTS {
+            let file = File::packed(&[&object], layout);
+            assert_eq!(loader.call(&file.path(), "go", &[], &[]), 42, "{load} {}", layout.name());
+        }
+    }
+    let swapped = "nop\n.reloc . - 4, R_AARCH64_TLSLE_ADD_TPREL_LO12_NC, value";
+    let object = assembled(&text(swapped)).unwrap();
     let error = try_pack(&[&object], Layout::Packed).unwrap_err().to_string();
-    assert!(error.contains("R_AARCH64_TLSLE_") && error.contains("compile with -fPIC"), "{error}");
+    assert!(error.contains("does not match its instruction"), "{error}");
+}
+
+/// Modules with local-exec code are linked again: their storage is behind that of another module.
+#[test]
+fn modules_with_local_exec_code_are_linked() {
+    let Some(loader) = Loader::get() else { return };
+    let Some(object) = storage(&["-O2", "-fPIE", "-DALIGNMENT=16"]) else { return };
+    let other = ".section .tdata,\"awT\",@progbits\n.balign 16\n.globl first\nfirst: .quad 1, 2, 3\n\
+                 .text\n.globl get\nget: mrs x0, tpidr_el0\nadd x0, x0, #:tprel_hi12:first, lsl #12\n\
+                 ldr x0, [x0, #:tprel_lo12_nc:first]\nret\n";
+    let Some(other) = assembled(other) else { return };
+    for layout in LAYOUTS {
+        let module = |object: &[u8]| try_pack(&[object], layout).unwrap().bytes;
+        let linked = match try_pack(&[&module(&other), &module(&object)], layout) {
+            Ok(linked) => linked.bytes,
+            Err(error) => panic!("{}: {error}", layout.name()),
+        };
+        let file = File::new(&linked);
+        let call = |name: &str| loader.call(&file.path(), name, &[], &["--host-symbols"]);
+        assert_eq!((call("check_threads"), call("bump"), call("get")), (0, 4, 1));
+    }
 }

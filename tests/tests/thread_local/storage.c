@@ -12,6 +12,9 @@ static __thread int counter = 3;
 static __thread long zeroes[16];
 static __thread char aligned __attribute__((aligned(ALIGNMENT))) = 5;
 static __thread long *pointer = &target;
+#ifdef EXTRA
+static __thread unsigned char extra[EXTRA] = {[EXTRA - 1] = 7};
+#endif
 __thread long visible = 11;
 __thread long visible_zero;
 
@@ -31,6 +34,10 @@ long check(void)
     if ((uintptr_t)&aligned % ALIGNMENT != 0) return 4;
     if (pointer != &target || *pointer != 9) return 5;
     if (visible != 11 || visible_zero != 0) return 6;
+#ifdef EXTRA
+    for (int i = 0; i < EXTRA; i++) if (extra[i] != (i == EXTRA - 1 ? 7 : 0)) return 9;
+    for (int i = 0; i < EXTRA; i++) *(volatile unsigned char *)&extra[i] = 1;
+#endif
     counter = 100;
     for (int i = 0; i < 16; i++) zeroes[i] = i + 1;
     aligned = 6;

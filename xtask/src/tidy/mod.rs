@@ -67,6 +67,7 @@ const UNSAFE: &[&str] = &[
     "shell/cli/src/source/host.rs",
     "shell/cli/src/source/interpret.rs",
     "shell/cli/src/source/stack.rs",
+    "shell/cli/src/tls_reserve.rs",
     "shell/cli/src/values.rs",
     "shell/src/call.rs",
     "shell/src/call_record.rs",

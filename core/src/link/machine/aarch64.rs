@@ -1,7 +1,7 @@
 //! aarch64: addresses are immediates of instructions.
 //!
 //! [`patch`] changes only the immediate. It derives from the instruction what the relocation does not specify: whether
-//! the immediate counts bytes (ADR) or pages (ADRP), and the unit of a load or store. It refuses an instruction without
+//! the immediate counts bytes (ADR) or pages (ADRP), the unit of a load or store, and whether an addition is shifted. It refuses an instruction without
 //! an operand of that kind and a value that the operand cannot represent exactly.
 //!
 //! Sources: Arm Architecture Reference Manual (DDI 0487), C4.1 "A64 instruction set encoding"; ELF
@@ -42,7 +42,8 @@ pub enum Operand {
     /// instruction. Signed 21 bits.
     Page21,
     /// The operand of ADD (immediate), or of a load or store with an unsigned offset scaled by its
-    /// access size: bytes from the start of a page, 12 bits.
+    /// access size: bytes from the start of a page, 12 bits. The operand of ADD shifted by 12 bits is pages instead,
+    /// for offsets from the thread pointer in code of the local-exec model: 24 bits without the lower 12.
     PageOff12,
 }
 
@@ -86,6 +87,12 @@ pub fn patch(operand: Operand, word: u32, place: u64, target: i128) -> Result<u3
             let bits = signed(value, 21)?;
             Ok(word & !0x60ff_ffe0 | (bits & 3) << 29 | bits >> 2 << 5)
         }
+        Operand::PageOff12 if is_shifted_add(word) => {
+            if !(0..1 << 24).contains(&target) {
+                return Err(PatchError::Range);
+            }
+            Ok(word & !(0xfff << 10) | low_bits(target >> 12, 12) << 10)
+        }
         Operand::PageOff12 => {
             let scale = access_scale(word).ok_or(PatchError::Instruction)?;
             let low = low_bits(target, 12);
@@ -96,6 +103,11 @@ pub fn patch(operand: Operand, word: u32, place: u64, target: i128) -> Result<u3
         }
         _ => Err(PatchError::Instruction),
     }
+}
+
+/// Whether `word` is ADD (immediate) of 32 or 64 bits, shifted by 12 bits.
+pub fn is_shifted_add(word: u32) -> bool {
+    word & 0x7fc0_0000 == (ADD | 1 << 22) & 0x7fc0_0000
 }
 
 /// The unit of [`Operand::PageOff12`] in the instruction `word`, as the binary logarithm of its bytes: 0 for ADD, 0 to

@@ -15,7 +15,7 @@ use smf_core::link::{DSO_HANDLE, REQUIRES_CONSTRUCTORS, REQUIRES_UNWINDING, TRAP
 
 use super::elf_writer::{ElfObject, ElfReloc, ElfSection, ElfSymbol};
 use super::frames::Frames;
-use super::thread_local;
+use super::thread_local::{self, page_offset};
 use crate::pack::error::{PackError, Result};
 use crate::pack::object::{PROPERTY_SECTION, text};
 
@@ -452,23 +452,4 @@ pub(super) fn reloc_type(machine: elf::Machine, kind: RelocKind, word: u32) -> O
         _ => return None,
     };
     Some(kind.0)
-}
-
-/// The type for the page offset in an aarch64 instruction: an addition, or a load or store of some size.
-fn page_offset(word: u32) -> Option<elf::RelocationType> {
-    if word & 0x1f00_0000 == 0x1100_0000 {
-        return Some(elf::R_AARCH64_ADD_ABS_LO12_NC);
-    }
-    if word & 0x3b00_0000 != 0x3900_0000 {
-        return None;
-    }
-    // Vector registers of 16 bytes have the size 0 and the upper bit of opc.
-    let is_quad = word & 0x0480_0000 == 0x0480_0000;
-    Some(match word >> 30 {
-        0 if is_quad => elf::R_AARCH64_LDST128_ABS_LO12_NC,
-        0 => elf::R_AARCH64_LDST8_ABS_LO12_NC,
-        1 => elf::R_AARCH64_LDST16_ABS_LO12_NC,
-        2 => elf::R_AARCH64_LDST32_ABS_LO12_NC,
-        _ => elf::R_AARCH64_LDST64_ABS_LO12_NC,
-    })
 }

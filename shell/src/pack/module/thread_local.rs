@@ -10,6 +10,7 @@
 use ::object::elf;
 use smf_core::format::ext::tls::{TlsImport, Value};
 use smf_core::format::{Reloc, RelocKind};
+use smf_core::link::aarch64;
 
 use super::elf_writer::{ElfReloc, ElfSection};
 
@@ -53,9 +54,50 @@ pub(super) fn relocs(
             vec![made(of_module, offset, 0), made(in_storage, offset + WORD, value)]
         }
         (Value::Offset, RelocKind::Abs64) => vec![made(of_thread, offset, addend)],
+        (Value::Offset, RelocKind::Arm64PageOff12) if machine == elf::EM_AARCH64 => {
+            let at = usize::try_from(offset).ok();
+            let word = at.and_then(|at| section.bytes.get(at..)?.first_chunk());
+            let word = word.map_or(0, |bytes| u32::from_le_bytes(*bytes));
+            let kind = local_exec(word).ok_or("its instruction holds no offset")?;
+            vec![made(kind, offset, addend)]
+        }
         (Value::Offset32, RelocKind::Abs32) if machine == elf::EM_X86_64 => {
             vec![made(elf::R_X86_64_TPOFF32, offset, addend)]
         }
         _ => return Err("it is for another kind of value"),
     }))
+}
+
+/// The type for a part of the offset from the thread pointer in an instruction.
+fn local_exec(word: u32) -> Option<elf::RelocationType> {
+    if aarch64::is_shifted_add(word) {
+        return Some(elf::R_AARCH64_TLSLE_ADD_TPREL_HI12);
+    }
+    Some(match page_offset(word)? {
+        elf::R_AARCH64_LDST8_ABS_LO12_NC => elf::R_AARCH64_TLSLE_LDST8_TPREL_LO12_NC,
+        elf::R_AARCH64_LDST16_ABS_LO12_NC => elf::R_AARCH64_TLSLE_LDST16_TPREL_LO12_NC,
+        elf::R_AARCH64_LDST32_ABS_LO12_NC => elf::R_AARCH64_TLSLE_LDST32_TPREL_LO12_NC,
+        elf::R_AARCH64_LDST64_ABS_LO12_NC => elf::R_AARCH64_TLSLE_LDST64_TPREL_LO12_NC,
+        elf::R_AARCH64_LDST128_ABS_LO12_NC => elf::R_AARCH64_TLSLE_LDST128_TPREL_LO12_NC,
+        _ => elf::R_AARCH64_TLSLE_ADD_TPREL_LO12_NC,
+    })
+}
+
+/// The type for the page offset in an aarch64 instruction: an addition, or a load or store of some size.
+pub(super) fn page_offset(word: u32) -> Option<elf::RelocationType> {
+    if word & 0x1f00_0000 == 0x1100_0000 {
+        return Some(elf::R_AARCH64_ADD_ABS_LO12_NC);
+    }
+    if word & 0x3b00_0000 != 0x3900_0000 {
+        return None;
+    }
+    // Vector registers of 16 bytes have the size 0 and the upper bit of opc.
+    let is_quad = word & 0x0480_0000 == 0x0480_0000;
+    Some(match word >> 30 {
+        0 if is_quad => elf::R_AARCH64_LDST128_ABS_LO12_NC,
+        0 => elf::R_AARCH64_LDST8_ABS_LO12_NC,
+        1 => elf::R_AARCH64_LDST16_ABS_LO12_NC,
+        2 => elf::R_AARCH64_LDST32_ABS_LO12_NC,
+        _ => elf::R_AARCH64_LDST64_ABS_LO12_NC,
+    })
 }

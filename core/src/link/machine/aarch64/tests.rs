@@ -62,16 +62,19 @@ fn with_bits(word: u32, places: impl IntoIterator<Item = u32>, bits: &[bool]) ->
 struct Form {
     bits: &'static str,
     operand: Operand,
-    /// The logarithm of the unit, for [`Operand::PageOff12`].
+    /// The logarithm of the unit, for [`Operand::PageOff12`], or [`SHIFTED`].
     scale: u32,
 }
+
+/// Stands for the unit of ADD shifted by 12 bits, which ignores lower bits.
+const SHIFTED: u32 = 12;
 
 const fn form(operand: Operand, scale: u32, bits: &'static str) -> Form {
     Form { bits, operand, scale }
 }
 
 /// Every instruction with an operand, from the manual's encoding tables.
-const FORMS: [Form; 29] = [
+const FORMS: [Form; 30] = [
     form(Operand::Branch26, 0, "000101"),             // B
     form(Operand::Branch26, 0, "100101"),             // BL
     form(Operand::Word19, 0, "01010100"),             // B.cond, BC.cond
@@ -86,6 +89,7 @@ const FORMS: [Form; 29] = [
     form(Operand::Page21, 12, "1xx10000"),            // ADRP
     form(Operand::Page21, 0, "0xx10000"),             // ADR
     form(Operand::PageOff12, 0, "x001000100"),        // ADD
+    form(Operand::PageOff12, SHIFTED, "x001000101"),  // ADD, shifted
     form(Operand::PageOff12, 0, "0011100100"),        // STRB
     form(Operand::PageOff12, 0, "0011100101"),        // LDRB
     form(Operand::PageOff12, 0, "001110011x"),        // LDRSB
@@ -141,6 +145,11 @@ impl Form {
                 let bits = signed_bits(value, 21).ok_or(PatchError::Range)?;
                 Ok(with_bits(word, [29, 30].into_iter().chain(5..24), &bits))
             }
+            Operand::PageOff12 if self.scale == SHIFTED => {
+                let low: i128 = (0..24).map(|n| i128::from(bit(target, n)) << n).sum();
+                let bits: Vec<bool> = (12..24).map(|number| bit(target, number)).collect();
+                if low == target { Ok(with_bits(word, 10..22, &bits)) } else { Err(PatchError::Range) }
+            }
             Operand::PageOff12 => {
                 let unit = 1i128 << self.scale;
                 let offset = target.rem_euclid(4096);
@@ -162,7 +171,8 @@ fn patch_agrees_with_the_oracle_for_every_operand() {
         for _ in 0..CASES {
             let word = form.word(&mut random);
             let place = random.next() >> random.below(40) & !3;
-            let target = i128::from(place) + random.distance();
+            let place_or_zero = if form.scale == SHIFTED { 0 } else { place };
+            let target = i128::from(place_or_zero) + random.distance();
             let expected = form.expected(word, place, target);
             let found = patch(form.operand, word, place, target);
             assert_eq!(found, expected, "{} {word:#x} {place:#x} {target:#x}", form.bits);
