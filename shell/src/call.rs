@@ -42,6 +42,13 @@ fn chain() -> *const TrapChain {
     unsafe { &raw const (*call_record::current()).chain }
 }
 
+/// A number of this thread that no other live thread has.
+#[cfg(all(feature = "c-api", feature = "exec"))]
+#[inline]
+pub(crate) fn thread_number() -> usize {
+    chain().addr()
+}
+
 /// Installs the chain lookup of this crate in the core. Required before code that may trap is called.
 pub fn install_chain_lookup() {
     // SAFETY: a thread-local variable without a destructor.

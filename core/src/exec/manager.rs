@@ -4,8 +4,10 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicU64, Ordering};
 
+use arrayvec::ArrayVec;
 use hashbrown::HashMap;
 
 use super::backend::{Backend, CompiledUnit, Level};
@@ -18,7 +20,10 @@ use crate::alloc_util::{AllocError, TryArc, try_collect, try_concat, try_push, t
 use crate::ir::{CalleeKind, IrError, Scalar};
 use crate::link::{Name, ShortName};
 use crate::memory::lock::{Lock, LockGuard};
-use crate::trap::{TrapError, call_values};
+use crate::memory::{BiasedCount, Use};
+use crate::trap::{
+    MAX_ARGS, ReturnRegisters, TrapChain, TrapError, call_values, call_words_on, chain_by_lookup,
+};
 
 type Result<T, E = ManagerError> = core::result::Result<T, E>;
 
@@ -67,8 +72,64 @@ struct Entry {
     name: Name,
     params: Box<[Scalar]>,
     result: Option<Scalar>,
+    /// Whether the parameters and the result are passed in at most [`MAX_ARGS`] integer words.
+    is_in_words: bool,
     /// The address of the current version; 0 after a replacement by a function of another signature.
     address: AtomicU64,
+}
+
+impl Entry {
+    /// A function without a version.
+    fn new(function: &UnitFunction) -> Result<Self> {
+        let params = try_collect(function.params().iter().copied())?.into_boxed_slice();
+        let (name, result) = (function.name().clone(), function.result());
+        let has_float = params.iter().copied().chain(result).any(Scalar::is_float);
+        let is_in_words = !has_float && params.len() <= MAX_ARGS;
+        Ok(Self { name, params, result, is_in_words, address: AtomicU64::new(0) })
+    }
+
+    /// The current version, if it can be called with these arguments.
+    #[inline]
+    fn version(&self, arguments: &[Value]) -> Result<Version> {
+        let mut pairs = arguments.iter().zip(&self.params);
+        let has_types = arguments.len() == self.params.len()
+            && pairs.all(|(argument, param)| argument.scalar() == *param);
+        let address = self.address.load(Ordering::SeqCst);
+        if !has_types || address == 0 {
+            return Err(self.refusal(arguments));
+        }
+        Ok(Version { address, result: self.result, is_in_words: self.is_in_words })
+    }
+
+    /// Why the function cannot be called with these arguments.
+    #[cold]
+    fn refusal(&self, arguments: &[Value]) -> ManagerError {
+        let (given, expected) = (arguments.len(), self.params.len());
+        if given != expected {
+            return ManagerError::ArgumentCount { function: self.name.clone(), given, expected };
+        }
+        let mut pairs = (1..).zip(arguments.iter().zip(&self.params));
+        match pairs.find(|(_, (argument, expected))| argument.scalar() != **expected) {
+            Some((number, (_, &expected))) => {
+                ManagerError::Argument { function: self.name.clone(), number, expected }
+            }
+            None => ManagerError::Stale(self.name.clone()),
+        }
+    }
+}
+
+/// A version of a function that is about to be called.
+#[derive(Clone, Copy)]
+struct Version {
+    address: u64,
+    result: Option<Scalar>,
+    is_in_words: bool,
+}
+
+/// The number of a thread for a [`BiasedCount`]: the address of its chain.
+#[inline]
+fn thread_of(chain: Option<&TrapChain>) -> usize {
+    chain.map_or(0, |chain| core::ptr::from_ref(chain).addr())
 }
 
 /// A function of a manager. It stays valid when the function is replaced by one of the same signature.
@@ -134,13 +195,7 @@ struct State {
 /// A use of the code and data of a manager; see [`Manager::enter`].
 #[derive(Debug)]
 pub struct CodeGuard<'m> {
-    active: &'m AtomicUsize,
-}
-
-impl Drop for CodeGuard<'_> {
-    fn drop(&mut self) {
-        self.active.fetch_sub(1, Ordering::SeqCst);
-    }
+    _active: Use<'m>,
 }
 
 /// Functions that are compiled, called and replaced.
@@ -151,7 +206,7 @@ pub struct Manager {
     symbols: Option<SymbolResolver>,
     max_code_bytes: usize,
     /// Calls in progress.
-    active: AtomicUsize,
+    active: BiasedCount,
     /// Held during a compilation: units are compiled one at a time, while functions are called.
     compiling: Lock<()>,
     state: Lock<State>,
@@ -169,7 +224,7 @@ impl Manager {
         let ManagerOptions { level, max_code_bytes, symbols } = options;
         let (names, order) = (HashMap::new(), Vec::new());
         let state = State { names, order, units: Vec::new(), next_unit: 0, level };
-        let (stubs, active) = (NativeBackend::for_stubs(&*backend), AtomicUsize::new(0));
+        let (stubs, active) = (NativeBackend::for_stubs(&*backend), BiasedCount::new());
         let (compiling, state) = (Lock::new(()), Lock::new(state));
         Self { backend, stubs, symbols, max_code_bytes, active, compiling, state }
     }
@@ -244,8 +299,11 @@ impl Manager {
     /// Frees units without current functions if no call is active. A call that starts meanwhile finds the addresses of
     /// other units.
     fn free_retired(&self, state: &mut LockGuard<'_, State>) {
-        if self.active.load(Ordering::SeqCst) == 0 {
-            state.units.retain(|unit| unit.current != 0);
+        let is_retired = |unit: &LoadedUnit| unit.current == 0;
+        if state.units.iter().any(is_retired)
+            && self.active.uses(thread_of(chain_by_lookup())) == 0
+        {
+            state.units.retain(|unit| !is_retired(unit));
         }
     }
 
@@ -273,10 +331,18 @@ impl Manager {
     /// # Safety
     /// As [`call`](Self::call).
     pub unsafe fn call_by_name(&self, name: &[u8], arguments: &[Value]) -> Result<Option<Value>> {
-        let no_function = || ManagerError::NoFunction(ShortName::new(name));
-        let function = self.find(name).ok_or_else(no_function)?;
+        let chain = chain_by_lookup();
+        // Before the address is read: what is freed afterwards is not what it leads to.
+        let _active = self.active.enter(thread_of(chain));
+        let version = {
+            let state = self.state.lock();
+            let Some(named) = state.names.get(name) else {
+                return Err(ManagerError::NoFunction(ShortName::new(name)));
+            };
+            named.entry.version(arguments)?
+        };
         // SAFETY: the caller's contract.
-        unsafe { self.call(&function, arguments) }
+        unsafe { self.run(chain, version, arguments) }
     }
 
     /// Calls a function of this manager. Its traps are errors.
@@ -288,50 +354,67 @@ impl Manager {
     /// # Safety
     /// The function may do what it does with these arguments: its accesses to memory are not checked. The handle is one of
     /// this manager.
-    #[allow(unsafe_code)]
+    #[inline]
     pub unsafe fn call(
         &self,
         function: &FunctionHandle,
         arguments: &[Value],
     ) -> Result<Option<Value>> {
-        let entry = &*function.0;
-        check_arguments(entry, arguments)?;
-        let mut words = arrayvec::ArrayVec::<_, 16>::new();
-        let mut many = Vec::new();
-        let words: &[_] = match arguments.len() {
-            0..=16 => {
-                words.extend(arguments.iter().map(|value| value.argument()));
-                &words
-            }
-            count => {
-                try_reserve(&mut many, count)?;
-                many.extend(arguments.iter().map(|value| value.argument()));
-                &many
-            }
-        };
+        let chain = chain_by_lookup();
         // Before the address is read: what is freed afterwards is not what it leads to.
-        self.active.fetch_add(1, Ordering::SeqCst);
-        let returned = match function.address() {
-            // SAFETY: the code is in memory while a call is active, takes these arguments, and lies between this frame and
-            // its traps with code of this kind only.
-            Some(address) => unsafe { call_values(address, words) }.map_err(|error| match error {
-                TrapError::Trap(trap) => {
-                    let function = self.function_at(trap.function);
-                    ManagerError::Trap(TrapReport { code: trap.code, at: trap.at, function })
+        let _active = self.active.enter(thread_of(chain));
+        let version = function.0.version(arguments)?;
+        // SAFETY: the caller's contract.
+        unsafe { self.run(chain, version, arguments) }
+    }
+
+    /// Calls a version of a function with arguments of its types.
+    ///
+    /// # Safety
+    /// As [`call`](Self::call); the use of the code is counted.
+    #[inline]
+    unsafe fn run(
+        &self,
+        chain: Option<&TrapChain>,
+        version: Version,
+        arguments: &[Value],
+    ) -> Result<Option<Value>> {
+        let Version { address, result, is_in_words } = version;
+        let returned = match chain {
+            Some(chain) if is_in_words => {
+                let mut words = [MaybeUninit::uninit(); MAX_ARGS];
+                for (word, argument) in words.iter_mut().zip(arguments) {
+                    word.write(argument.bits());
                 }
-                error => ManagerError::Call(error),
-            }),
-            None => Err(ManagerError::Stale(entry.name.clone())),
+                // SAFETY: the code is in memory while its use is counted, takes these arguments, and lies between this
+                // frame and its traps with code of this kind only. There is a word for each argument.
+                let called = unsafe { call_words_on(chain, address, words, arguments.len()) };
+                called.map(|integer| ReturnRegisters { integer, float: 0 })
+            }
+            // SAFETY: as above.
+            _ => unsafe { call_any(address, arguments) },
         };
-        self.active.fetch_sub(1, Ordering::SeqCst);
-        let returned = returned?;
-        Ok(entry.result.map(|scalar| Value::returned(scalar, returned)))
+        match returned {
+            Ok(returned) => Ok(result.map(|scalar| Value::returned(scalar, returned))),
+            Err(error) => Err(self.call_error(error)),
+        }
+    }
+
+    #[cold]
+    fn call_error(&self, error: TrapError) -> ManagerError {
+        match error {
+            TrapError::Trap(trap) => {
+                let function = self.function_at(trap.function);
+                ManagerError::Trap(TrapReport { code: trap.code, at: trap.at, function })
+            }
+            TrapError::OutOfMemory => AllocError.into(),
+            error => ManagerError::Call(error),
+        }
     }
 
     /// Starts a use of the data of functions, which is not freed while the guard lives.
     pub fn enter(&self) -> CodeGuard<'_> {
-        self.active.fetch_add(1, Ordering::SeqCst);
-        CodeGuard { active: &self.active }
+        CodeGuard { _active: self.active.enter(thread_of(chain_by_lookup())) }
     }
 
     /// The name of the function, of any version, whose code begins at an address.
@@ -356,20 +439,28 @@ impl Manager {
     }
 }
 
-fn check_arguments(entry: &Entry, arguments: &[Value]) -> Result<()> {
-    let (given, expected) = (arguments.len(), entry.params.len());
-    if given != expected {
-        let function = entry.name.clone();
-        return Err(ManagerError::ArgumentCount { function, given, expected });
-    }
-    let mut pairs = (1..).zip(arguments.iter().zip(&entry.params));
-    match pairs.find(|(_, (argument, expected))| argument.scalar() != **expected) {
-        None => Ok(()),
-        Some((number, (_, &expected))) => {
-            let function = entry.name.clone();
-            Err(ManagerError::Argument { function, number, expected })
+/// Calls a function with arguments of any number and type.
+///
+/// # Safety
+/// As [`call_values`].
+#[inline(never)]
+unsafe fn call_any(address: u64, arguments: &[Value]) -> Result<ReturnRegisters, TrapError> {
+    let mut few = ArrayVec::<_, 16>::new();
+    let mut many = Vec::new();
+    let all = arguments.iter().map(|value| value.argument());
+    let arguments: &[_] = match arguments.len() {
+        0..=16 => {
+            few.extend(all);
+            &few
         }
-    }
+        count => {
+            try_reserve(&mut many, count).map_err(|_| TrapError::OutOfMemory)?;
+            many.extend(all);
+            &many
+        }
+    };
+    // SAFETY: the caller's contract.
+    unsafe { call_values(address, arguments) }
 }
 
 fn has_signature(entry: &Entry, function: &UnitFunction) -> bool {
@@ -433,12 +524,7 @@ impl State {
             let known = self.names.get(function.name().as_bytes());
             let entry = match known.filter(|known| has_signature(&known.entry, function)) {
                 Some(known) => known.entry.clone(),
-                None => TryArc::new(Entry {
-                    name: function.name().clone(),
-                    params: try_collect(function.params().iter().copied())?.into_boxed_slice(),
-                    result: function.result(),
-                    address: AtomicU64::new(0),
-                })?,
+                None => TryArc::new(Entry::new(function)?)?,
             };
             try_push(&mut new, (entry, address))?;
         }

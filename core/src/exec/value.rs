@@ -15,6 +15,7 @@ pub struct Value {
 
 impl Value {
     /// The value of type `scalar` with these bits; those above its width are ignored.
+    #[inline]
     pub fn new(scalar: Scalar, bits: u64) -> Self {
         let bits = match scalar {
             Scalar::Bool => u64::from(bits & 0xff != 0),
@@ -25,6 +26,7 @@ impl Value {
 
     /// The integer `number` as a value of type `scalar`; `None` if the type does not have it, and for floats. An i64
     /// that stands for a u64 or an address keeps its bits.
+    #[inline]
     pub fn from_integer(scalar: Scalar, number: i64) -> Option<Self> {
         if scalar.is_float() {
             return None;
@@ -36,16 +38,19 @@ impl Value {
     }
 
     /// The type.
+    #[inline]
     pub fn scalar(self) -> Scalar {
         self.scalar
     }
 
     /// The bits; those above the width of the type are 0.
+    #[inline]
     pub fn bits(self) -> u64 {
         self.bits
     }
 
     /// The number of an integer, a bool or an address, of which a u64 keeps its bits; `None` for floats.
+    #[inline]
     pub fn as_integer(self) -> Option<i64> {
         if self.scalar.is_float() {
             return None;
@@ -56,6 +61,7 @@ impl Value {
     }
 
     /// The number of a float.
+    #[inline]
     pub fn as_float(self) -> Option<f64> {
         match self.scalar {
             Scalar::F32 => Some(f32::from_bits(u32::try_from(self.bits).ok()?).into()),
@@ -64,6 +70,7 @@ impl Value {
         }
     }
 
+    #[inline]
     pub(super) fn argument(self) -> CallArg {
         match self.scalar.is_float() {
             true => CallArg::Float(self.bits),
@@ -72,6 +79,7 @@ impl Value {
     }
 
     /// The result of a function of this type.
+    #[inline]
     pub(super) fn returned(scalar: Scalar, registers: ReturnRegisters) -> Self {
         let bits = if scalar.is_float() { registers.float } else { registers.integer };
         Self::new(scalar, bits)

@@ -28,6 +28,8 @@ pub(crate) enum Call {
     Resize,
     Seal,
     Protect,
+    Barrier,
+    RegisterBarrier,
     SynchronizeCores,
     RegisterSynchronizeCores,
     LockFile,

@@ -36,6 +36,7 @@
 compile_error!("smf-core: the feature `kernel` supports 64-bit Linux only");
 
 mod atomic_replace;
+mod biased_count;
 pub mod code_alloc;
 #[cfg(test)]
 pub(crate) mod fault_injection;
@@ -57,6 +58,7 @@ pub(crate) mod testing;
 mod types;
 
 pub use atomic_replace::{ReplaceError, replace_file};
+pub use biased_count::{BiasedCount, Use};
 pub use ffi_mapping::FfiMapping;
 pub(crate) use file::OpenFile;
 pub use file::{CopyTo, FileBytes, read_ahead, stamp_of};

@@ -6,11 +6,11 @@
 #![allow(unsafe_code)]
 
 use core::arch::{asm, naked_asm};
-use core::mem::offset_of;
+use core::mem::{MaybeUninit, offset_of};
 use core::ptr;
 
 use super::chain::{ReturnRegisters, TrapChain};
-use super::error::{MAX_ARGS, Result, TrapError};
+use super::error::{MAX_ARGS, Result};
 use super::landing::{refuse_unwinding, take_error};
 
 /// Integer arguments that are passed in registers.
@@ -49,16 +49,20 @@ impl CallFrame {
     }
 }
 
-/// Calls a function with at most [`MAX_ARGS`] integers.
+/// Calls a function with the first `count` words.
 ///
 /// # Safety
-/// As [`call_catching_on`](crate::trap::call_catching_on).
-pub(super) unsafe fn call_integers(chain: &TrapChain, function: u64, args: &[i64]) -> Result<u64> {
+/// As [`call_catching_on`](crate::trap::call_catching_on); these words are initialised.
+pub(super) unsafe fn call_words(
+    chain: &TrapChain,
+    function: u64,
+    words: [MaybeUninit<u64>; MAX_ARGS],
+    count: usize,
+) -> Result<u64> {
     let mut frame = CallFrame::new(function);
-    let too_many = TrapError::TooManyArguments { given: args.len() };
-    let given = frame.integers.get_mut(..args.len()).ok_or(too_many)?;
-    for (word, arg) in given.iter_mut().zip(args) {
-        *word = arg.cast_unsigned();
+    for (register, word) in frame.integers.iter_mut().zip(words).take(count) {
+        // SAFETY: the first `count` words are initialised.
+        *register = unsafe { word.assume_init() };
     }
     // SAFETY: the caller's contract.
     unsafe { call_frame(chain, &mut frame) }.map(|result| result.integer)

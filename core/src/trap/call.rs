@@ -7,12 +7,13 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 #[cfg(target_arch = "aarch64")]
-use super::aarch64::{CallFrame, call_frame, call_integers, resume};
+use super::aarch64::{CallFrame, call_frame, call_words, resume};
 use super::bytecode;
 use super::chain::{ReturnRegisters, TrapChain};
-use super::error::{Result, Trap, TrapError};
+use super::error::{MAX_ARGS, Result, Trap, TrapError};
 #[cfg(target_arch = "x86_64")]
-use super::x86_64::{CallFrame, call_frame, call_integers, resume};
+use super::x86_64::{CallFrame, call_frame, call_words, resume};
+use crate::alloc_util::try_push;
 use crate::memory::lock::Lock;
 use crate::memory::thread_id;
 
@@ -57,7 +58,7 @@ pub unsafe fn set_chain_lookup(lookup: ChainLookup) {
 
 /// The chain of this thread, if a [`ChainLookup`] is installed.
 #[inline]
-fn chain_by_lookup<'c>() -> Option<&'c TrapChain> {
+pub(crate) fn chain_by_lookup<'c>() -> Option<&'c TrapChain> {
     let lookup = LOOKUP.load(Ordering::Acquire);
     // SAFETY: null, which is `None`, or a function that `set_chain_lookup` stored.
     let lookup = unsafe { transmute::<*mut (), Option<ChainLookup>>(lookup) }?;
@@ -204,8 +205,33 @@ pub unsafe fn call_catching(address: u64, args: &[i64]) -> Result<i64> {
 /// As [`call_catching`]; `chain` is the chain that the installed [`ChainLookup`] returns on this thread.
 #[inline(always)]
 pub unsafe fn call_catching_on(chain: &TrapChain, address: u64, args: &[i64]) -> Result<i64> {
+    // Registers of missing arguments stay uninitialised, which costs no instruction.
+    let mut words = [MaybeUninit::uninit(); MAX_ARGS];
+    let too_many = TrapError::TooManyArguments { given: args.len() };
+    let given = words.get_mut(..args.len()).ok_or(too_many)?;
+    for (word, arg) in given.iter_mut().zip(args) {
+        word.write(arg.cast_unsigned());
+    }
     // SAFETY: the caller's contract.
-    unsafe { call_integers(chain, address, args) }.map(u64::cast_signed)
+    unsafe { call_words(chain, address, words, args.len()) }.map(u64::cast_signed)
+}
+
+/// As [`call_catching_on`], with the first `count` words as arguments.
+///
+/// # Errors
+/// As [`call_catching`].
+///
+/// # Safety
+/// As [`call_catching_on`]; the first `count` words are initialised.
+#[inline]
+pub(crate) unsafe fn call_words_on(
+    chain: &TrapChain,
+    address: u64,
+    words: [MaybeUninit<u64>; MAX_ARGS],
+    count: usize,
+) -> Result<u64> {
+    // SAFETY: the caller's contract.
+    unsafe { call_words(chain, address, words, count) }
 }
 
 /// As [`call_catching`], for any number of integer and floating-point arguments.
@@ -249,7 +275,6 @@ unsafe fn call_with(address: u64, args: &[CallArg]) -> Result<ReturnRegisters> {
 /// Distributes the arguments over registers and `stack`, which the frame points to.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn new_frame(function: u64, args: &[CallArg], stack: &mut Vec<u64>) -> Result<CallFrame> {
-    stack.try_reserve(args.len()).map_err(|_| TrapError::OutOfMemory)?;
     let mut frame = CallFrame::new(function);
     let (mut integers, mut floats) = (frame.integers.iter_mut(), frame.floats.iter_mut());
     for arg in args {
@@ -259,7 +284,7 @@ fn new_frame(function: u64, args: &[CallArg], stack: &mut Vec<u64>) -> Result<Ca
         };
         match register {
             Some(register) => *register = bits,
-            None => stack.push(bits),
+            None => try_push(stack, bits).map_err(|_| TrapError::OutOfMemory)?,
         }
     }
     (frame.stack, frame.stack_len) = (stack.as_ptr(), stack.len());
@@ -269,9 +294,19 @@ fn new_frame(function: u64, args: &[CallArg], stack: &mut Vec<u64>) -> Result<Ca
 /// # Safety
 /// As [`call`].
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-unsafe fn call_integers(_: &TrapChain, function: u64, args: &[i64]) -> Result<u64> {
+unsafe fn call_words(
+    _: &TrapChain,
+    function: u64,
+    words: [MaybeUninit<u64>; MAX_ARGS],
+    count: usize,
+) -> Result<u64> {
+    let mut args = [0; MAX_ARGS];
+    for (arg, word) in args.iter_mut().zip(words).take(count) {
+        // SAFETY: the first `count` words are initialised.
+        *arg = unsafe { word.assume_init() }.cast_signed();
+    }
     // SAFETY: the caller's contract.
-    unsafe { call(function, args) }.map(i64::cast_unsigned)
+    unsafe { call(function, args.get(..count).unwrap_or(&args)) }.map(i64::cast_unsigned)
 }
 
 /// Never reached: no frame is ever added to a chain.

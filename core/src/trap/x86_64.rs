@@ -11,7 +11,7 @@ use core::mem::{MaybeUninit, offset_of};
 use core::ptr;
 
 use super::chain::{ReturnRegisters, TrapChain};
-use super::error::{MAX_ARGS, Result, TrapError};
+use super::error::{MAX_ARGS, Result};
 use super::landing::{refuse_unwinding, take_error};
 
 /// Integer arguments that are passed in registers.
@@ -48,20 +48,18 @@ impl CallFrame {
     }
 }
 
-/// Calls a function with at most [`MAX_ARGS`] integers.
+/// Calls a function with the first `count` words.
 ///
 /// # Safety
-/// As [`call_catching_on`](crate::trap::call_catching_on).
+/// As [`call_catching_on`](crate::trap::call_catching_on); these words are initialised.
 // Inlined for the same reason.
 #[inline(always)]
-pub(super) unsafe fn call_integers(chain: &TrapChain, function: u64, args: &[i64]) -> Result<u64> {
-    // Registers of missing arguments stay uninitialised, which costs no instruction.
-    let mut words = [MaybeUninit::uninit(); MAX_ARGS];
-    let too_many = TrapError::TooManyArguments { given: args.len() };
-    let given = words.get_mut(..args.len()).ok_or(too_many)?;
-    for (word, arg) in given.iter_mut().zip(args) {
-        word.write(arg.cast_unsigned());
-    }
+pub(super) unsafe fn call_words(
+    chain: &TrapChain,
+    function: u64,
+    words: [MaybeUninit<u64>; MAX_ARGS],
+    count: usize,
+) -> Result<u64> {
     let [a, b, c, d, e, f, on_stack @ ..] = words;
     let (integer, trapped): (u64, *const TrapChain);
     macro_rules! enter {
@@ -82,7 +80,7 @@ pub(super) unsafe fn call_integers(chain: &TrapChain, function: u64, args: &[i64
             }
         };
     }
-    if args.len() <= INTEGER_REGISTERS {
+    if count <= INTEGER_REGISTERS {
         enter!(enter_registers);
     } else {
         enter!(enter_stack, in("rax") &on_stack,);

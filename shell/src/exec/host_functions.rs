@@ -28,6 +28,9 @@ thread_local! {
 
 impl Line {
     fn flush(&mut self, write: &mut dyn FnMut(&[u8])) {
+        if self.len == 0 {
+            return;
+        }
         let len = std::mem::take(&mut self.len);
         write(self.bytes.get(..len).unwrap_or_default());
     }
@@ -69,6 +72,7 @@ fn write_out(bytes: &[u8]) {
 }
 
 /// Writes the line that this thread has begun.
+#[inline]
 pub fn flush() {
     // Without effect while the thread is exiting.
     let _ = LINE.try_with(|line| {
@@ -247,6 +251,6 @@ mod tests {
             line.add(text.as_bytes(), &mut write);
         }
         line.flush(&mut write);
-        assert_eq!(written, ["ab\n", "c\n", "d", &full, "\n", "", &long, "e"]);
+        assert_eq!(written, ["ab\n", "c\n", "d", &full, "\n", &long, "e"]);
     }
 }

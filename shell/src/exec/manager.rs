@@ -292,6 +292,7 @@ impl ExecManager {
     ///
     /// # Safety
     /// As [`Manager::call`].
+    #[inline]
     pub unsafe fn call(
         &self,
         function: &FunctionHandle,
@@ -300,7 +301,10 @@ impl ExecManager {
         // SAFETY: the caller's contract.
         let result = unsafe { self.manager.call(function, arguments) };
         host_functions::flush();
-        result.map_err(|error| self.call_error(error))
+        match result {
+            Ok(value) => Ok(value),
+            Err(error) => Err(self.call_error(error)),
+        }
     }
 
     /// Calls a function by name. A function of a module takes integers and returns one.
@@ -311,13 +315,18 @@ impl ExecManager {
     /// # Safety
     /// As [`Manager::call`]; a function of a module takes as many integers.
     pub unsafe fn call_by_name(&self, name: &[u8], arguments: &[Value]) -> Result<Option<Value>> {
-        let Some(function) = self.find(name) else {
-            let address = self.modules.find(name).ok_or_else(|| no_function(name))?;
-            // SAFETY: the caller's contract.
-            return unsafe { call_words(name, address, arguments) };
-        };
         // SAFETY: the caller's contract.
-        unsafe { self.call(&function, arguments) }
+        let result = unsafe { self.manager.call_by_name(name, arguments) };
+        host_functions::flush();
+        match result {
+            Ok(value) => Ok(value),
+            Err(ManagerError::NoFunction(_)) => {
+                let address = self.modules.find(name).ok_or_else(|| no_function(name))?;
+                // SAFETY: the caller's contract.
+                unsafe { call_words(name, address, arguments) }
+            }
+            Err(error) => Err(self.call_error(error)),
+        }
     }
 
     /// Calls a function with integers, which the types of its parameters must have. The result is that of an integer, an
@@ -389,6 +398,7 @@ impl ExecManager {
     }
 
     /// Adds the cause of a trap, and the message of a failed assertion.
+    #[cold]
     fn call_error(&self, error: ManagerError) -> ExecError {
         let ManagerError::Trap(trap) = error else { return error.into() };
         let function = trap.function.as_ref();

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, OsStr, c_char, c_void};
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path as FilePath;
 use std::ptr;
@@ -296,6 +297,7 @@ pub extern "C" fn smf_exec_function_names(manager: u64) -> Value {
 type CoreValue = smf_core::exec::Value;
 
 /// An argument as a value of its type.
+#[inline]
 fn argument(index: usize, value: &SmfExecValue) -> Result<CoreValue, ApiError> {
     let scalar = u8::try_from(value.kind).ok().and_then(Scalar::from_code);
     let scalar = scalar.ok_or(ArgumentError::unknown("type of a value", value.kind))?;
@@ -303,11 +305,16 @@ fn argument(index: usize, value: &SmfExecValue) -> Result<CoreValue, ApiError> {
         Scalar::F64 => Ok(value.number.into()),
         Scalar::F32 => Ok((value.number as f32).into()),
         scalar => CoreValue::from_integer(scalar, value.integer).ok_or_else(|| {
-            let (number, given) = (index + 1, value.integer);
-            let why = format_args!("argument {number}: {given} is no value of type {scalar}");
-            ApiError::other(super::error::Code::Argument, &why)
+            no_value(index, value.integer, scalar)
         }),
     }
+}
+
+#[cold]
+fn no_value(index: usize, given: i64, scalar: Scalar) -> ApiError {
+    let number = index + 1;
+    let why = format_args!("argument {number}: {given} is no value of type {scalar}");
+    ApiError::other(super::error::Code::Argument, &why)
 }
 
 /// The result of a call.
@@ -335,11 +342,13 @@ fn with_arguments<T>(
         }
         return act(&values);
     }
-    let mut values = [CoreValue::from(0i64); FEW];
+    let mut values = [const { MaybeUninit::uninit() }; FEW];
     for ((index, value), place) in arguments.iter().enumerate().zip(&mut values) {
-        *place = argument(index, value)?;
+        place.write(argument(index, value)?);
     }
-    act(values.get(..arguments.len()).unwrap_or_default())
+    let given = values.get(..arguments.len()).unwrap_or_default();
+    // SAFETY: these values are written above.
+    act(unsafe { given.assume_init_ref() })
 }
 
 /// Calls a function by name with arguments of its types. Whether it returned; the result is filled in unless it is null.

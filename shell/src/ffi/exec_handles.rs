@@ -1,7 +1,7 @@
 //! The open execution managers of C, and what each thread has of them: the last error, the last text, the diagnostics.
 #![allow(unsafe_code)]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
@@ -16,7 +16,7 @@ use super::blocks::{self, SharedAllocator};
 use super::cptr::Callback;
 use super::error::{ApiError, Code, or, record};
 use super::function_table::FunctionTable;
-use super::handle_table::{Guard, HandleTable, Object};
+use super::handle_table::{CallGuard, HandleTable, Object};
 use super::registered_symbols::RegisteredSymbols;
 use crate::exec::{ExecError, ExecManager, ExecOptions, FrontEnd, SharedSymbols};
 use crate::fork::ProcessLock;
@@ -108,8 +108,9 @@ pub(super) fn close(manager: u64) -> Result<(), ApiError> {
 }
 
 /// A manager, which cannot be closed while the guard lives.
-pub(super) fn enter(manager: u64) -> Result<Guard<OpenManager>, ApiError> {
-    MANAGERS.enter_long(manager)
+#[inline]
+pub(super) fn enter(manager: u64) -> Result<CallGuard<OpenManager>, ApiError> {
+    MANAGERS.enter_call(manager)
 }
 
 /// The front end of managers that are opened later.
@@ -240,6 +241,8 @@ pub(super) struct ThreadState {
 thread_local! {
     /// At most one for each slot of the table of managers.
     static STATES: RefCell<Vec<ThreadState>> = const { RefCell::new(Vec::new()) };
+    /// Whether one of them may have an error.
+    static HAS_ERROR: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Calls `act` with what this thread has of a manager; `absent` while the thread is exiting.
@@ -330,20 +333,39 @@ fn finish<T>(manager: u64, failure: T, result: Result<T, Failure>) -> T {
             value
         }
         Err(error) => {
-            with_state(manager, (), |state| state.error = error.message());
-            record(error.into_error());
+            fail(manager, error);
             failure
         }
     }
 }
 
+/// Records an error for this thread, and for this thread and the manager.
+#[cold]
+fn fail(manager: u64, error: Failure) {
+    HAS_ERROR.set(true);
+    with_state(manager, (), |state| state.error = error.message());
+    record(error.into_error());
+}
+
 /// Clears the last error of this thread with a manager.
+#[inline]
 pub(super) fn clear_error(manager: u64) {
+    if HAS_ERROR.get() {
+        clear_errors(manager);
+    }
+}
+
+#[cold]
+fn clear_errors(manager: u64) {
     with_state(manager, (), |state| {
         if !state.error.is_empty() {
             state.error = CString::default();
         }
     });
+    let have_errors = STATES.try_with(|states| {
+        states.try_borrow().is_ok_and(|states| states.iter().any(|state| !state.error.is_empty()))
+    });
+    HAS_ERROR.set(have_errors.unwrap_or(false));
 }
 
 /// As [`with`] for a compilation, whose diagnostics are recorded as well. `None` without the manager.

@@ -2,7 +2,7 @@
 //!
 //! A handle is looked up and never dereferenced; a stale one is an error. A thread that uses an object counts itself
 //! in the object's slot first, without a lock. Closing marks the slot and waits until the count is 0. Long uses take
-//! a [lease](Guard::lease) instead: an object with leases cannot be closed.
+//! a [lease](Guard::lease) or are [calls](HandleTable::enter_call) instead: an object with either cannot be closed.
 //!
 //! The protocol is sequentially consistent: a user increments the count and then checks that the slot is open; a
 //! closing thread marks the slot and then reads the count. Of a user and a closing thread that race, at least one
@@ -21,8 +21,12 @@ use std::thread;
 use std::time::Duration;
 
 use smf_core::alloc_util::TryArc;
+#[cfg(feature = "exec")]
+use smf_core::memory::{BiasedCount, Use};
 
 use super::error::ApiError;
+#[cfg(feature = "exec")]
+use crate::call::thread_number;
 
 /// The most open objects of each type.
 pub(super) const MAX_OPEN: usize = 64;
@@ -113,6 +117,9 @@ struct HandleSlot<T> {
     /// [`Guard`]s that are not leases, and threads that check whether the slot is open.
     users: AtomicU32,
     leases: AtomicU32,
+    /// Long uses by calls, which one thread counts without an atomic operation.
+    #[cfg(feature = "exec")]
+    calls: BiasedCount,
 }
 
 const VACANT: u64 = 0;
@@ -137,7 +144,29 @@ impl<T> HandleSlot<T> {
             object: UnsafeCell::new(None),
             users: AtomicU32::new(0),
             leases: AtomicU32::new(0),
+            #[cfg(feature = "exec")]
+            calls: BiasedCount::new(),
         }
+    }
+
+    /// The number of leases and calls.
+    fn long_uses(&self) -> u32 {
+        let leases = self.leases.load(SeqCst);
+        #[cfg(feature = "exec")]
+        let leases = {
+            let calls = u32::try_from(self.calls.uses(thread_number()));
+            leases.saturating_add(calls.unwrap_or(u32::MAX))
+        };
+        leases
+    }
+
+    /// Whether the slot was in use when the only thread of this child process forked it.
+    fn is_used_in_child(&self) -> bool {
+        #[cfg(feature = "exec")]
+        let is_called = self.calls.uses_in_child() != 0;
+        #[cfg(not(feature = "exec"))]
+        let is_called = false;
+        is_called || self.users.load(Relaxed) != 0 || self.leases.load(Relaxed) != 0
     }
 
     /// The object.
@@ -204,6 +233,24 @@ impl<T> Guard<T> {
     }
 }
 
+/// A long use of an object by a call, which cannot be closed meanwhile.
+#[cfg(feature = "exec")]
+pub(super) struct CallGuard<T: 'static> {
+    slot: &'static HandleSlot<T>,
+    _use: Use<'static>,
+}
+
+#[cfg(feature = "exec")]
+impl<T> Deref for CallGuard<T> {
+    type Target = TryArc<T>;
+
+    #[inline]
+    fn deref(&self) -> &TryArc<T> {
+        // SAFETY: this use is counted, and its thread observed the slot open after that.
+        unsafe { self.slot.object() }
+    }
+}
+
 /// The open objects of one type.
 pub(super) struct HandleTable<T> {
     slots: [HandleSlot<T>; MAX_OPEN],
@@ -230,13 +277,29 @@ impl<T: Object> HandleTable<T> {
         self.enter_counted(raw, |slot| &slot.users)
     }
 
-    /// Starts a long use of the object, which cannot be closed meanwhile: a lease from the beginning.
+    /// Starts a long use of the object by a call, which cannot be closed meanwhile.
     ///
     /// # Errors
     /// As for [`enter`](Self::enter).
     #[cfg(feature = "exec")]
-    pub(super) fn enter_long(&'static self, raw: u64) -> Result<Guard<T>, ApiError> {
-        self.enter_counted(raw, |slot| &slot.leases)
+    #[inline]
+    pub(super) fn enter_call(&'static self, raw: u64) -> Result<CallGuard<T>, ApiError> {
+        let (slot, handle) = self.slot(raw)?;
+        let (thread, open) = (thread_number(), handle.state(OPEN));
+        loop {
+            let state = slot.state.load(SeqCst);
+            if state == open {
+                let guard = CallGuard { slot, _use: slot.calls.enter(thread) };
+                if slot.state.load(SeqCst) == open {
+                    return Ok(guard);
+                }
+            } else if state == handle.state(CLOSING) {
+                // Closing may still be refused.
+                thread::yield_now();
+            } else {
+                return Err(Self::refusal(raw, state == handle.state(FORKED)));
+            }
+        }
     }
 
     /// A closing thread reads both counts after it has marked the slot.
@@ -320,7 +383,7 @@ impl<T: Object> HandleTable<T> {
             thread::yield_now();
         }
         slot.drain();
-        let leases = slot.leases.load(SeqCst);
+        let leases = slot.long_uses();
         // SAFETY: the slot was open, and only the thread that has set `CLOSING`, this one, takes the object.
         let refusal = refuse(unsafe { slot.object() }, leases);
         if let Some(error) = refusal {
@@ -342,12 +405,14 @@ impl<T: Object> HandleTable<T> {
     pub(super) fn begin_child(&'static self) {
         for slot in self.slots.iter().take(self.used.load(Relaxed)) {
             let state = slot.state.load(Relaxed);
-            let is_used = slot.users.load(Relaxed) != 0 || slot.leases.load(Relaxed) != 0;
+            let is_used = slot.is_used_in_child();
             match state & PHASE_MASK {
                 // Counts of threads that were about to find the slot vacant.
                 VACANT => {
                     slot.users.store(0, Relaxed);
                     slot.leases.store(0, Relaxed);
+                    #[cfg(feature = "exec")]
+                    slot.calls.reset_in_child();
                 }
                 OPEN if !is_used => {}
                 _ => slot.state.store(state & !PHASE_MASK | FORKED, Relaxed),

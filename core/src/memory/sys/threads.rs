@@ -49,6 +49,23 @@ pub(crate) fn register_synchronize_cores() -> Result<(), Errno> {
     Ok(thread::membarrier(MembarrierCommand::RegisterPrivateExpeditedSyncCore)?)
 }
 
+/// `membarrier(2)` with `MEMBARRIER_CMD_PRIVATE_EXPEDITED` (Linux 4.14): every other running thread of the process executes
+/// a full memory barrier. Registers a process that is not registered: the child of one that was may not be.
+pub(crate) fn barrier() -> Result<(), Errno> {
+    fault_point!(Barrier);
+    if thread::membarrier(MembarrierCommand::PrivateExpedited).is_ok() {
+        return Ok(());
+    }
+    register_barrier()?;
+    Ok(thread::membarrier(MembarrierCommand::PrivateExpedited)?)
+}
+
+/// `membarrier(2)`: registers the process for [`barrier`].
+pub(crate) fn register_barrier() -> Result<(), Errno> {
+    fault_point!(RegisterBarrier);
+    Ok(thread::membarrier(MembarrierCommand::RegisterPrivateExpedited)?)
+}
+
 /// `clock_gettime(2)` of `CLOCK_MONOTONIC`.
 pub(crate) fn monotonic() -> Nanoseconds {
     clock(ClockId::Monotonic)
