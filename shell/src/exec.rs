@@ -25,10 +25,14 @@
 
 mod arguments;
 mod backend;
+#[cfg(any(feature = "cranelift", feature = "llvm"))]
+mod callees;
 #[cfg(feature = "cranelift")]
 pub mod cranelift;
 mod error;
 pub mod host_functions;
+#[cfg(feature = "llvm")]
+pub mod llvm;
 mod manager;
 mod modules;
 #[cfg(test)]

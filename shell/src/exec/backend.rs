@@ -19,7 +19,7 @@ pub enum BackendChoice {
     Native,
     /// Cranelift, in builds with the feature `cranelift`.
     Cranelift,
-    /// LLVM, which is not part of this version.
+    /// LLVM 19, in builds with the feature `llvm`.
     Llvm,
 }
 
@@ -55,7 +55,7 @@ impl BackendChoice {
         let is_built_in = match self {
             Self::Auto | Self::Native => true,
             Self::Cranelift => cfg!(feature = "cranelift"),
-            Self::Llvm => false,
+            Self::Llvm => cfg!(feature = "llvm"),
         };
         match is_built_in {
             true => Ok(self),
@@ -75,6 +75,12 @@ impl BackendChoice {
             }
             #[cfg(feature = "cranelift")]
             Self::Cranelift => Ok(try_box(super::cranelift::CraneliftBackend::new(memory)?)?),
+            #[cfg(feature = "llvm")]
+            Self::Llvm => {
+                let registry = TryArc::new(try_box(HostRegistry)? as Box<dyn CodeRegistry>)?;
+                Ok(try_box(super::llvm::LlvmBackend::with_registry(memory, registry)?)?)
+            }
+            #[cfg(not(all(feature = "cranelift", feature = "llvm")))]
             other => Err(ExecError::MissingBackend { name: other.name() }),
         }
     }

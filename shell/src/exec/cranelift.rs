@@ -24,8 +24,10 @@ use smf_core::ir::FunctionInstance;
 use smf_core::link::Name;
 use smf_core::memory::code_alloc::CodeMemory;
 
-use declarations::{Declarations, Outside, other};
+use declarations::Declarations;
 use place::UnitCode;
+
+use super::callees::{Outside, other};
 
 /// The maximum number of idle workspaces, about the number of threads that compile concurrently.
 const MAX_IDLE: usize = 4;

@@ -66,13 +66,27 @@ fn source_runs_at_every_level_of_every_back_end() {
 #[test]
 fn back_end_that_is_not_built_in_is_an_error_that_names_the_feature() {
     let error = |name: &[u8]| BackendChoice::from_name(name).unwrap_err().to_string();
-    let llvm = "the back end `llvm` is not part of this build: it needs the feature `llvm`";
-    assert_eq!(error(b"llvm"), llvm);
     let unknown = "no back end is called `gcc`: there are auto, native, cranelift and llvm";
     assert_eq!(error(b"gcc"), unknown);
-    assert_eq!(BackendChoice::from_name(b"cranelift").is_ok(), cfg!(feature = "cranelift"));
-    let options = ExecOptions { backend: BackendChoice::Llvm, ..ExecOptions::default() };
-    assert_eq!(ExecManager::new(options).unwrap_err().to_string(), llvm);
+    let optional = [
+        (BackendChoice::Cranelift, cfg!(feature = "cranelift")),
+        (BackendChoice::Llvm, cfg!(feature = "llvm")),
+    ];
+    for (backend, is_built_in) in optional {
+        let name = backend.name();
+        let options = ExecOptions { backend, ..ExecOptions::default() };
+        let opened = ExecManager::new(options).map(|manager| manager.backend_name());
+        if is_built_in {
+            assert_eq!(BackendChoice::from_name(name.as_bytes()).unwrap(), backend);
+            assert_eq!(opened.unwrap(), name);
+            continue;
+        }
+        let missing = format!(
+            "the back end `{name}` is not part of this build: it needs the feature `{name}`"
+        );
+        assert_eq!(error(name.as_bytes()), missing);
+        assert_eq!(opened.unwrap_err().to_string(), missing);
+    }
     assert_eq!(manager(BackendChoice::Auto).backend_name(), "native");
 }
 

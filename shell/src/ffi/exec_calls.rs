@@ -148,6 +148,7 @@ pub extern "C" fn smf_exec_backend(manager: u64) -> *const c_char {
     let name = enter(manager).map(|open| match open.manager.backend_name() {
         "native" => c"native".as_ptr(),
         "cranelift" => c"cranelift".as_ptr(),
+        "llvm" => c"llvm".as_ptr(),
         _ => c"".as_ptr(),
     });
     or(ptr::null(), name)

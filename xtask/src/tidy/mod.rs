@@ -72,6 +72,8 @@ const UNSAFE: &[&str] = &[
     "shell/src/call.rs",
     "shell/src/call_record.rs",
     "shell/src/exec/host_functions.rs",
+    "shell/src/exec/llvm.rs",
+    "shell/src/exec/llvm/translate.rs",
     "shell/src/exec/manager.rs",
     "shell/src/exec/modules.rs",
     "shell/src/exec/tests.rs",

@@ -9,7 +9,8 @@ use smf_core::exec::{BackendError, CompiledUnit};
 use smf_core::link::Name;
 use smf_core::memory::code_alloc::{CodeMemory, Request};
 
-use super::declarations::{Data, OWN, other};
+use super::declarations::{Data, OWN};
+use crate::exec::callees::other;
 
 /// The alignment of functions, in bytes.
 const ALIGN: usize = 16;

@@ -16,7 +16,8 @@ use smf_core::ir::{
     Callee, CalleeKind, Condition, FunctionInstance, Instruction, NONE, Opcode, STACK_LIMIT, Scalar,
 };
 
-use super::declarations::{Declarations, Failure};
+use super::declarations::Declarations;
+use crate::exec::callees::Failure;
 
 /// The type of a value.
 fn type_of(scalar: Scalar) -> Type {

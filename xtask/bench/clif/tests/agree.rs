@@ -46,3 +46,15 @@ fn managers_of_all_back_ends_agree_with_the_interpreter() {
         &managed(cranelift, Level::SpeedAndSize, "cranelift, level 3"),
     ]);
 }
+
+#[test]
+#[cfg(feature = "llvm")]
+fn llvm_agrees_with_the_interpreter() {
+    let managed = |level, name| Managed { backend: BackendChoice::Llvm, level, name };
+    agree(&[
+        &managed(Level::None, "llvm, level 0"),
+        &managed(Level::Local, "llvm, level 1"),
+        &managed(Level::Speed, "llvm, level 2"),
+        &managed(Level::SpeedAndSize, "llvm, level 3"),
+    ]);
+}
