@@ -41,6 +41,7 @@ mod run_source;
 mod source;
 mod stub;
 mod templates;
+mod trace;
 mod values;
 mod verify;
 mod watch;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
     color::choose(cli.color);
     let done = match &cli.command {
         Command::Run(args) => return finish(run::run(args)),
+        Command::Trace(args) => return finish(trace::run(args)),
         Command::Eval(args) => return finish(eval::run(args)),
         Command::Diff(args) => return finish(diff::run(args)),
         Command::Compile(args) => compile::run(args),

@@ -5,7 +5,7 @@ use std::ffi::{CString, OsString, c_char};
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,7 @@ use crate::integer::integer;
 use crate::output::{self, At, Failure};
 use crate::run_source;
 use crate::source::{self, BackendName};
+use crate::trace;
 use crate::values::{ArgumentMemory, Returns, typed_text, typed_word};
 use crate::watch::Watch;
 
@@ -151,6 +152,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let host = host(args)?;
     let uses_host = !host.is_empty();
     let start = Instant::now();
+    let span = trace::span("load", &args.file);
     let options = LoaderOptions {
         tiers: tiers(args),
         refuse_constructors: args.no_constructors,
@@ -169,8 +171,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let watch = args.watch.then(|| Watch::new(loader, files));
     // SAFETY: the user runs the dynlib as a program, so that its initialisers are trusted.
     let mapped = unsafe { loader.map_program(&args.file, &args.with) }?;
+    drop(span);
     let loaded = Instant::now();
+    let span = trace::span("link", &args.file);
     let module = mapped.link().map_err(|error| with_hint(args, templates, error))?;
+    drop(span);
     let linked = Instant::now();
     if args.watch && !loader.modules().is_reloadable(module) {
         let why = "not marked as reloadable; mark it with `smf pack --reloadable` or `smf asm --reloadable`";
@@ -239,6 +244,7 @@ fn tiers(args: &Args) -> Tiers {
 fn compile(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<bool, Failure> {
     let module = loader.modules().get(module).at(&args.file)?;
     let Some(engine) = module.engine() else { return Ok(false) };
+    let _span = trace::span("compile all", &args.file);
     let program = engine.program();
     let indices = (0..).zip(program.functions()).map(|(index, _)| index);
     let mut compiled = indices.filter(|&index| program.compiles(index));
@@ -279,6 +285,7 @@ fn call_main(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<ExitC
     let environment = unsafe { environ }.expose_provenance() as u64;
     let arguments = arguments.as_ptr().expose_provenance() as u64;
     let words = [count, arguments, environment].map(CallArg::Integer);
+    let _span = trace::span("call", &args.file);
     // SAFETY: the user states that the function is `main` of a program: machine code is trusted. The arguments outlive
     // the call.
     let returned = unsafe { call::call_values(address, &words) }.at(&args.file)?;
@@ -338,6 +345,7 @@ fn collect(loader: &Loader) {
 /// Calls the requested function. Returns the result and the lines that show it.
 fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, String), Failure> {
     let module = &loader.modules().get(module).at(&args.file)?;
+    let _span = trace::span("call", args.name.as_deref().map_or(&args.file, Path::new));
     if let Some(engine) = module.engine() {
         let name = args.name.as_ref().map(|name| name.as_bytes());
         let integers = args.args.iter().map(|text| integer(&text.to_string_lossy()));

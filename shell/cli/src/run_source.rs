@@ -22,6 +22,7 @@ use crate::run::{Args, host, print, report_times};
 use crate::source::execute::{Execution, Outcome, execute};
 use crate::source::host::Resolver;
 use crate::source::{BackendName, Executable, arguments};
+use crate::trace;
 use crate::values::Returns;
 
 /// The form of a program that is compiled in memory.
@@ -54,10 +55,18 @@ pub(crate) fn kind(path: &Path) -> Result<Option<Kind>, Failure> {
 pub(crate) fn run(args: &Args, kind: Kind) -> Result<ExitCode, Failure> {
     check(args)?;
     let start = Instant::now();
+    let read = trace::span("read", &args.file);
     let executable = match kind {
-        Kind::Source => Executable::compile(&Program::read(&args.file)?, Mode::Manager)?,
+        Kind::Source => {
+            let program = Program::read(&args.file)?;
+            drop(read);
+            let _span = trace::span("compile", &args.file);
+            Executable::compile(&program, Mode::Manager)?
+        }
         Kind::Ir => {
             let text = output::read(&args.file)?;
+            drop(read);
+            let _span = trace::span("compile", &args.file);
             Executable::from_ir(&args.file, str::from_utf8(&text).at(&args.file)?)?
         }
     };
