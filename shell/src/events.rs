@@ -34,7 +34,6 @@ mod log;
 mod probes;
 
 use std::fmt::{self, Display};
-#[cfg(feature = "jit")]
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -212,7 +211,6 @@ pub(crate) fn on_link(name: &[u8], module: &Module<'_>) {
 }
 
 /// Reports an instance of a template.
-#[cfg(feature = "jit")]
 pub(crate) fn on_instance(symbol: &[u8], code: &Range<usize>) {
     probes::instantiate(symbol, code.len());
     if is_on() {

@@ -19,6 +19,7 @@
 //! * [`jit`]: registers template instances with the process; `types_json` converts their types from and to JSON;
 //! * `stack` (feature `jit`): the stack bounds of a thread, which bytecode checks;
 //! * `exec` (feature `exec`): the execution manager with back ends by name, Simple source and functions of the host;
+//! * [`counters`]: counters of everything as JSON;
 //! * [`events`]: events of loaders, instantiators and compilers: a log (`SMF_LOG=info`), probes, spans of time;
 //! * [`tools`]: registers code with profilers and debuggers;
 //! * `ffi` (feature `c-api`): the exports that `include/smf.h` declares; `code_map` holds the addresses that C may
@@ -38,6 +39,7 @@ pub mod cfi;
 mod code_map;
 #[cfg(all(feature = "source", feature = "pack"))]
 pub mod compile;
+pub mod counters;
 mod debug_info;
 pub mod events;
 #[cfg(feature = "exec")]

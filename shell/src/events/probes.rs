@@ -23,7 +23,6 @@ pub(super) fn reload(module: &[u8], bytes: usize, symbols: u32) {
 
 /// `smf:instantiate`: the symbol of an instance of a template that has been made, its length, and the size of its code
 /// in bytes.
-#[cfg(feature = "jit")]
 pub(super) fn instantiate(symbol: &[u8], code_bytes: usize) {
     probe!(smf, instantiate, symbol.as_ptr(), symbol.len(), code_bytes);
 }

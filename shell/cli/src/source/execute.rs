@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use smf_core::exec::{Backend, Level, Manager, ManagerError, ManagerOptions, Value};
+use smf_core::exec::{
+    Backend, Level, Manager, ManagerError, ManagerOptions, ManagerStatistics, Value,
+};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::types::Type;
 use smf_loader::call;
@@ -61,6 +63,8 @@ pub(crate) struct Executed {
     /// The generation of code.
     pub(crate) generate: Option<Duration>,
     pub(crate) call: Duration,
+    /// The counters of the manager; `None` without one.
+    pub(crate) manager: Option<ManagerStatistics>,
 }
 
 /// The form of a result.
@@ -155,7 +159,7 @@ fn interpreted(
         (Form::Value, Some(scalar), _) => Outcome::Value(Value::new(scalar, found.bits)),
         _ => Outcome::Nothing,
     };
-    Ok(Executed { outcome, generate: None, call })
+    Ok(Executed { outcome, generate: None, call, manager: None })
 }
 
 fn native(
@@ -208,5 +212,6 @@ fn native(
         (Form::Value, Some(value)) => Outcome::Value(value),
         _ => Outcome::Nothing,
     };
-    Ok(Executed { outcome, generate: Some(generated - start), call })
+    let manager = Some(manager.statistics());
+    Ok(Executed { outcome, generate: Some(generated - start), call, manager })
 }
