@@ -543,6 +543,17 @@ int64_t smf_cache_histogram(uint64_t cache, int32_t histogram, SmfCacheBucket *b
  */
 int64_t smf_cache_report(uint64_t cache, char *text, int64_t size);
 
+/*
+ * Writes the counters of everything that is open, for programs: one object of JSON, on one line, into a buffer as
+ * smf_cache_report does, and returns its length in bytes. The object has `version`, 1; `executable_memory`, that of
+ * rt_alloc_exec_memory and of all generated code; and a list each of `caches`, `loaders`, `instantiators` and `managers`,
+ * as far as the library has them. Each object in a list has its `handle`, a text such as "0x100000001", and its counters,
+ * whole numbers named as the fields of SmfCacheStatistics (without `held`, `hit_rate` and `mean_file_size`),
+ * SmfLoaderStatistics (without `held`), SmfJitStatistics and SmfExecStatistics; there may be others. Counters change meanwhile if other
+ * threads use the objects, so that the next call may return another length. -1 on failure.
+ */
+int64_t smf_statistics_json(char *text, int64_t size);
+
 /* The bytes in a cache at one time. */
 typedef struct SmfCacheSample {
     int64_t nanoseconds; /* since the cache was opened */

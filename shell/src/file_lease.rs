@@ -31,7 +31,7 @@ use libc::{c_int, clockid_t, pid_t, pthread_t, siginfo_t, sigset_t};
 use smf_core::alloc_util::TryArc;
 use smf_core::memory::{FileGuards, FileMapping};
 
-use crate::event_log::{self, Field};
+use crate::events::{self, Field};
 use crate::fork::{HeldAtFork, ProcessLock, generation};
 use crate::raw_thread;
 
@@ -248,7 +248,7 @@ fn end_lease(descriptor: RawFd) {
             return;
         }
         if file.make_private().is_ok() {
-            event_log::write("lease_break", &[("descriptor", Field::Text(&descriptor))]);
+            events::emit("lease_break", &[("descriptor", Field::Text(&descriptor))]);
             return release_lease(file.descriptor());
         }
         drop(leases);

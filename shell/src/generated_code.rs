@@ -5,10 +5,11 @@ use std::ops::Range;
 use smf_core::alloc_util::{
     AllocError, AttachResult, try_box, try_collect, try_copy_bytes, try_push,
 };
-use smf_core::codegen::registry::{CodeRegistry, GeneratedCode, GeneratedFunction};
+use smf_core::codegen::registry::{CodeRegistry, Edge, GeneratedCode, GeneratedFunction, Phase};
 #[cfg(feature = "host")]
 use smf_core::link::HostServiceError;
 
+use crate::events;
 use crate::tools::{self, Announced, DebugSection, Function, Line, Lines, Tool, ToolError};
 #[cfg(feature = "host")]
 use crate::unwinding;
@@ -18,6 +19,10 @@ use crate::unwinding;
 pub struct HostRegistry;
 
 impl CodeRegistry for HostRegistry {
+    fn on_phase(&self, phase: Phase, edge: Edge, subject: &[u8]) {
+        events::on_phase(phase, edge, subject);
+    }
+
     fn needs_lines(&self) -> bool {
         tools::needs_lines()
     }

@@ -7,13 +7,13 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::ops::Range;
 
 use smf_core::alloc_util::{AllocError, AttachResult, try_box, try_concat, try_copy_bytes};
-use smf_core::codegen::registry::{CodeRegistry, GeneratedCode};
+use smf_core::codegen::registry::{CodeRegistry, Edge, GeneratedCode, Phase};
 use smf_core::templates::Observer;
 use smf_core::trap::TrapError;
 
 #[cfg(feature = "c-api")]
 use crate::code_map::CodeRange;
-use crate::event_log::{self, Field};
+use crate::events;
 use crate::fork::{HeldAtFork, ProcessLock};
 use crate::generated_code::HostRegistry;
 use crate::stderr;
@@ -72,6 +72,10 @@ impl fmt::Display for InCall<'_> {
 pub struct Announce;
 
 impl CodeRegistry for Announce {
+    fn on_phase(&self, phase: Phase, edge: Edge, subject: &[u8]) {
+        HostRegistry.on_phase(phase, edge, subject);
+    }
+
     fn needs_lines(&self) -> bool {
         HostRegistry.needs_lines()
     }
@@ -83,11 +87,7 @@ impl CodeRegistry for Announce {
 
 impl Observer for Announce {
     fn made(&self, symbol: &[u8], code: Range<usize>) -> AttachResult {
-        if event_log::is_on() {
-            let size = Field::Number(code.len() as u64);
-            let name = symbol.escape_ascii();
-            event_log::write("instance", &[("symbol", Field::Text(&name)), ("code_bytes", size)]);
-        }
+        events::on_instance(symbol, &code);
         let symbol = SymbolEntry::enter(code.start as u64, symbol)?;
         #[cfg(feature = "c-api")]
         let symbol = (CodeRange::entry_point(code.start)?, symbol);

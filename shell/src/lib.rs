@@ -19,7 +19,8 @@
 //! * [`jit`]: registers template instances with the process; `types_json` converts their types from and to JSON;
 //! * `stack` (feature `jit`): the stack bounds of a thread, which bytecode checks;
 //! * `exec` (feature `exec`): the execution manager with back ends by name, Simple source and functions of the host;
-//! * `event_log`: a line on standard error for each event (`SMF_LOG=info`);
+//! * [`counters`]: counters of everything as JSON;
+//! * [`events`]: events of loaders, instantiators and compilers: a log (`SMF_LOG=info`), probes, spans of time;
 //! * [`tools`]: registers code with profilers and debuggers;
 //! * `ffi` (feature `c-api`): the exports that `include/smf.h` declares; `code_map` holds the addresses that C may
 //!   call;
@@ -38,8 +39,9 @@ pub mod cfi;
 mod code_map;
 #[cfg(all(feature = "source", feature = "pack"))]
 pub mod compile;
+pub mod counters;
 mod debug_info;
-mod event_log;
+pub mod events;
 #[cfg(feature = "exec")]
 pub mod exec;
 mod fallible_buf;

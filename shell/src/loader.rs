@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use smf_core::alloc_util::{AllocError, AttachResult, TryArc, try_box};
 use smf_core::cache::{CacheError, CachedBytes, FileCache};
-use smf_core::codegen::registry::{CodeRegistry, GeneratedCode};
+use smf_core::codegen::registry::{CodeRegistry, Edge, GeneratedCode, Phase};
 use smf_core::format::File;
 use smf_core::link::{LinkError, Module};
 use smf_core::loader::{
@@ -28,7 +28,7 @@ use thiserror::Error;
 use crate::call::CALL_EPOCHS;
 #[cfg(feature = "c-api")]
 use crate::code_map::CodeRange;
-use crate::event_log::{self, Field};
+use crate::events::{self, Field, number};
 #[cfg(feature = "host")]
 use crate::file_lease::FileLeases;
 use crate::files::{self, ReadError, is_standard_stream};
@@ -157,6 +157,10 @@ fn read_ahead_files<'p, P: AsRef<Path>>(program: &ModuleBytes, with: &'p [P]) ->
 struct Observer;
 
 impl CodeRegistry for Observer {
+    fn on_phase(&self, phase: Phase, edge: Edge, subject: &[u8]) {
+        HostRegistry.on_phase(phase, edge, subject);
+    }
+
     fn needs_lines(&self) -> bool {
         HostRegistry.needs_lines()
     }
@@ -168,14 +172,12 @@ impl CodeRegistry for Observer {
 
 impl LoadObserver for Observer {
     fn on_load(&self, name: &[u8], module: &Module<'_>) -> AttachResult {
-        if event_log::is_on() {
-            log_link(name, module);
-        }
+        events::on_link(name, module);
         registration::register(module)
     }
 
     fn on_event(&self, event: &LoadEvent<'_>) {
-        event_log::write_load_event(event);
+        events::on_load_event(event);
     }
 
     #[cfg(feature = "c-api")]
@@ -187,19 +189,6 @@ impl LoadObserver for Observer {
     fn on_stub(&self, code: Range<usize>) -> AttachResult {
         Ok(Some(try_box(CodeRange::entry_point(code.start)?)?))
     }
-}
-
-/// Writes the size of the code of a module and the number of its relocations to the log.
-fn log_link(name: &[u8], module: &Module<'_>) {
-    let code: usize = module.code().map(|range| range.len()).sum();
-    let tables = module.linked().reloc_tables().filter_map(Result::ok);
-    let relocations: usize = tables.map(|table| table.iter().count()).sum();
-    let fields = [
-        ("module", Field::Text(&name.escape_ascii())),
-        ("code_bytes", Field::Number(code as u64)),
-        ("relocations", Field::Number(relocations as u64)),
-    ];
-    event_log::write("link", &fields);
 }
 
 impl Loader {
@@ -235,6 +224,13 @@ impl Loader {
     }
 
     fn read(&self, path: &Path) -> Result<ModuleBytes, LoadFileError> {
+        let span = events::span("read", &[("path", Field::Text(&path.display()))]);
+        let bytes = self.read_bytes(path)?;
+        span.add(&[("bytes", number(bytes.as_slice().len()))]);
+        Ok(bytes)
+    }
+
+    fn read_bytes(&self, path: &Path) -> Result<ModuleBytes, LoadFileError> {
         let failed = |error| LoadFileError::Read { path: path.to_owned(), error };
         if is_standard_stream(path) {
             let input = files::read(path).map_err(failed)?;

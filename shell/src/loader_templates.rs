@@ -44,14 +44,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl LoaderTemplates {
     /// Sets the module sink and the fallback resolver of `loader`. Both stay as long as the process: instances may run until
-    /// its end.
+    /// its end. Their code is allocated in `memory`.
     ///
     /// # Errors
     /// [`AllocError`].
-    pub fn attach(loader: &'static Loader, config: JitConfig) -> Result<&'static Self, AllocError> {
+    pub fn attach(
+        loader: &'static Loader,
+        config: JitConfig,
+        memory: CodeMemory,
+    ) -> Result<&'static Self, AllocError> {
         let files: &'static Mutex<Files> = Box::leak(try_box(Mutex::default())?);
         let symbols = move |name: &[u8]| find_symbol(loader, files, name);
-        let jit = JitInstantiator::new(config, CodeMemory::default())?;
+        let jit = JitInstantiator::new(config, memory)?;
         let jit = jit.with_observer(Announce)?.with_symbols(symbols)?;
         let (loading, failures) = (Mutex::default(), Mutex::default());
         let templates: &'static Self = Box::leak(try_box(Self { jit, files, loading, failures })?);

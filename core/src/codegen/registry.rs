@@ -6,6 +6,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
 use core::ops::Range;
 
 use super::code::SourceLoc;
@@ -37,8 +38,86 @@ pub struct GeneratedCode<'c> {
     pub eh_frame: Vec<u8>,
 }
 
+/// A step of loading or compiling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// The bytes of a module are checked.
+    Parse,
+    /// A module gets its memory.
+    Map,
+    /// The imports of a module are resolved and its relocations applied.
+    Relocate,
+    /// The constructors of loaded modules run.
+    Construct,
+    /// An instance of a template is made.
+    Instantiate,
+    /// A function is compiled.
+    Compile,
+}
+
+impl Phase {
+    /// The name, in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Parse => "parse",
+            Self::Map => "map",
+            Self::Relocate => "relocate",
+            Self::Construct => "construct",
+            Self::Instantiate => "instantiate",
+            Self::Compile => "compile",
+        }
+    }
+}
+
+/// Which end of a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// The phase begins.
+    Begin,
+    /// The phase has ended, by success or failure.
+    End,
+}
+
+/// A phase that has begun. Dropping it ends the phase.
+pub struct PhaseSpan<'r> {
+    registry: Option<&'r dyn CodeRegistry>,
+    phase: Phase,
+    subject: &'r [u8],
+}
+
+impl<'r> PhaseSpan<'r> {
+    /// Begins a phase that concerns `subject`: a module, a function or a symbol.
+    pub fn enter(registry: Option<&'r dyn CodeRegistry>, phase: Phase, subject: &'r [u8]) -> Self {
+        if let Some(registry) = registry {
+            registry.on_phase(phase, Edge::Begin, subject);
+        }
+        Self { registry, phase, subject }
+    }
+}
+
+impl Drop for PhaseSpan<'_> {
+    fn drop(&mut self) {
+        if let Some(registry) = self.registry {
+            registry.on_phase(self.phase, Edge::End, self.subject);
+        }
+    }
+}
+
+impl fmt::Debug for PhaseSpan<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PhaseSpan").field(&self.phase).finish()
+    }
+}
+
 /// A host that registers generated code.
 pub trait CodeRegistry: Send + Sync {
+    /// A phase begins or ends on this thread. Phases of a thread nest, and each one ends. Must not call the owner of the
+    /// code, which may hold a lock.
+    fn on_phase(&self, phase: Phase, edge: Edge, subject: &[u8]) {
+        let _ = (phase, edge, subject);
+    }
+
     /// Whether a tool reads lines. Otherwise no lines are recorded.
     fn needs_lines(&self) -> bool {
         false

@@ -10,7 +10,7 @@ use crate::alloc_util::{
     AllocError, try_box, try_collect, try_push, try_reserve, try_resize, try_with_capacity,
 };
 use crate::codegen::code::Relocation;
-use crate::codegen::registry::{FunctionTables, register_block};
+use crate::codegen::registry::{FunctionTables, Phase, PhaseSpan, register_block};
 use crate::codegen::{CodegenError, NativeOptimizingCompiler, Options, TRAP_HOOK};
 use crate::ir::{Arguments, CalleeKind, Function, FunctionInstance, IrError, Verified};
 use crate::link::fixup::{Fixup, FixupError, FixupPlan};
@@ -151,7 +151,9 @@ impl Backend for NativeBackend {
             let instance = function.instance();
             bodies.push(*instance.map_err(|error| in_function(function, error.into()))?.body());
         }
+        let registry = self.registry.as_ref().map(|registry| &***registry);
         let done = all.iter().enumerate().try_for_each(|(index, function)| {
+            let _span = PhaseSpan::enter(registry, Phase::Compile, function.name().as_bytes());
             code.add(&mut compiler, function, index, &bodies, level, &mut *symbol)
         });
         self.recycle(compiler);

@@ -19,7 +19,7 @@ use super::options::Context;
 use crate::alloc_util::sort::sort;
 use crate::alloc_util::{AllocError, AttachResult, try_box, try_concat, try_copy_bytes};
 use crate::bytecode::verify::{FunctionCode, Verifier};
-use crate::codegen::registry::{GeneratedCode, GeneratedFunction};
+use crate::codegen::registry::{Edge, GeneratedCode, GeneratedFunction, Phase};
 use crate::format::constants::Constants;
 use crate::format::functions::Functions;
 use crate::format::{Binding, SymbolKind};
@@ -146,6 +146,10 @@ impl CompiledCode<'_> {
 impl CodeObserver for CompiledCode<'_> {
     fn needs_lines(&self) -> bool {
         self.observer.needs_lines()
+    }
+
+    fn on_compile(&self, function: u32, edge: Edge) {
+        self.observer.on_phase(Phase::Compile, edge, self.name(function));
     }
 
     fn placed(&self, placed: PlacedCode<'_>) -> AttachResult {

@@ -9,6 +9,7 @@ use super::bytes::LinkedModule;
 use super::inner::ModuleLoader;
 use super::version::Version;
 use crate::alloc_util::{AllocError, TryArc, try_filled, try_push, try_with_capacity};
+use crate::codegen::registry::Phase;
 
 /// The members in the order in which their constructors run. Empty if no member has any.
 pub(super) fn init_order(members: &[TryArc<Version>]) -> Result<Vec<usize>, AllocError> {
@@ -63,6 +64,7 @@ pub(super) fn construct<'v>(loader: &ModuleLoader, versions: impl Iterator<Item 
             }
         }
         if let Some(module) = version.body.linked() {
+            let _span = module.has_init().then(|| loader.phase(Phase::Construct, &version.name));
             module.run_constructors();
         }
     }

@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use super::bytes::{LinkedModule, ModuleBytes};
+use super::bytes::{LinkedModule, ModuleBytes, ParsedModule};
 use super::epoch::Domains;
 use super::error::Result;
 use super::observer::{LoadEvent, SharedObserver};
@@ -12,7 +12,8 @@ use super::retired::run_destructors;
 use super::state::State;
 use super::version::Version;
 use crate::alloc_util::{AllocError, TryArc, try_collect};
-use crate::link::{Export, Resolve};
+use crate::codegen::registry::{Phase, PhaseSpan};
+use crate::link::{Export, Name, Resolve};
 use crate::memory::PagePool;
 use crate::memory::lock::{Lock, LockGuard};
 
@@ -61,9 +62,21 @@ impl ModuleLoader {
         }
     }
 
+    /// Begins a phase that concerns `module`.
+    pub(super) fn phase<'l>(&'l self, phase: Phase, module: &'l [u8]) -> PhaseSpan<'l> {
+        let registry = self.context.observer.as_ref();
+        PhaseSpan::enter(registry.map(|registry| &***registry as _), phase, module)
+    }
+
     /// Notifies the observer if a module is refused.
     pub(super) fn notify_refusal<T>(&self, module: &[u8], result: Result<T>) -> Result<T> {
         result.inspect_err(|error| self.notify(&LoadEvent::Refused { module, error }))
+    }
+
+    /// Parses a module.
+    pub(super) fn parse(&self, name: &Name, bytes: ModuleBytes) -> Result<ParsedModule> {
+        let _span = self.phase(Phase::Parse, name);
+        self.notify_refusal(name, ParsedModule::parse(name, bytes))
     }
 
     pub(super) fn state(&self) -> LockGuard<'_, State> {

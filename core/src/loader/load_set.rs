@@ -16,6 +16,7 @@ use super::state::Scope;
 use super::stub_table::StubTable;
 use super::version::{Body, Dependency, ImportedDatum, Version, VersionStubs, check_address};
 use crate::alloc_util::{AllocError, TryArc, try_collect, try_push, try_with_capacity};
+use crate::codegen::registry::Phase;
 use crate::format::{Binding, Flags, Symbol, SymbolKind};
 use crate::link::{
     DataSymbol, Export, Libraries, LinkError, Name, Reach, Resolve, missing_imports,
@@ -131,6 +132,7 @@ impl<'l> LoadSet<'l> {
         data: &[DataSymbol<'_>],
         refused: impl Fn(usize) -> LoadError,
     ) -> Result<(UnlinkedModule, Libraries)> {
+        let _span = self.loader.phase(Phase::Map, name);
         let services = self.loader.context.options.host_services;
         let libraries = Libraries::open(parsed.smf(), services);
         let libraries = libraries.map_err(|error| LoadError::link(name, error))?;
@@ -227,6 +229,7 @@ impl<'l> LoadSet<'l> {
         let mut first_unresolved = None;
         for (me, (image, libraries)) in images.into_iter().enumerate() {
             let Some(member) = self.members.get(me) else { break };
+            let _span = self.loader.phase(Phase::Relocate, &member.name);
             let imports = Imports {
                 set: &self,
                 handle: member_handle(me),

@@ -43,10 +43,12 @@ impl MappedModule<'_> {
             let (scope, members) = set.link(unresolved)?;
             loader.check_duplicates(&scope, &members, None)?;
             let order = init_order(&members)?;
-            let names = loader.names_of(members.iter())?;
+            let named = loader.names_of(members.iter())?;
             let (first, new) = loader.commit(&scope, members, &order, reservation)?;
             construct(loader, new.iter().map(|module| &**module.version()));
-            names.iter().for_each(|module| loader.notify(&LoadEvent::Loaded { module }));
+            for (module, bytes) in &named {
+                loader.notify(&LoadEvent::Loaded { module, bytes: *bytes });
+            }
             Ok(first)
         });
         loader.notify_refusal(&name, linked)
@@ -130,7 +132,7 @@ impl ModuleLoader {
     /// As [`load`](Self::load), except unresolved imports.
     pub fn map(&self, name: &[u8], bytes: ModuleBytes) -> Result<MappedModule<'_>> {
         let name = Name::new(name)?;
-        let parsed = self.notify_refusal(&name, ParsedModule::parse(&name, bytes))?;
+        let parsed = self.parse(&name, bytes)?;
         self.parsed(&name, &parsed.bytes, false);
         let set = self.notify_refusal(&name, map_set(self, &name, &parsed))?;
         Ok(MappedModule { loader: self, name, parsed, set })
@@ -157,7 +159,7 @@ impl ModuleLoader {
         let pending = state.prepare(1, None)?;
         let (handle, _) = state.insert(pending, members).ok_or(AllocError)?;
         drop(state);
-        self.notify(&LoadEvent::Loaded { module: &name });
+        self.notify(&LoadEvent::Loaded { module: &name, bytes: 0 });
         Ok(handle)
     }
 
@@ -358,21 +360,23 @@ impl ModuleLoader {
             self.names_of(handles.iter().filter_map(|&handle| state.version(handle).ok()))?
         };
         let removed = self.state().remove(handles, &self.domains);
-        self.notify_refusal(names.first().map_or(&[], |name| name), removed)?;
-        for module in &names {
+        self.notify_refusal(names.first().map_or(&[], |(name, _)| name), removed)?;
+        for (module, _) in &names {
             self.notify(&LoadEvent::Unloaded { module });
         }
         self.collect();
         Ok(())
     }
 
-    /// The names of versions, for the observer; none without one.
+    /// The names and sizes of versions, for the observer; none without one.
     fn names_of<'v>(
         &self,
         versions: impl Iterator<Item = &'v TryArc<Version>>,
-    ) -> Result<Vec<Name>> {
+    ) -> Result<Vec<(Name, usize)>> {
         match self.context.observer {
-            Some(_) => Ok(try_collect(versions.map(|version| version.name.clone()))?),
+            Some(_) => Ok(try_collect(
+                versions.map(|version| (version.name.clone(), version.memory_bytes())),
+            )?),
             None => Ok(Vec::new()),
         }
     }

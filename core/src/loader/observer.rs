@@ -16,11 +16,15 @@ pub enum LoadEvent<'e> {
     Loaded {
         /// Its name.
         module: &'e [u8],
+        /// The size of its code, its data and its file; 0 if it is not an SMF module.
+        bytes: usize,
     },
     /// A module has been replaced by a new version.
     Reloaded {
         /// Its name.
         module: &'e [u8],
+        /// As in [`Loaded`](Self::Loaded), of the new version.
+        bytes: usize,
         /// The number of data symbols whose contents have been copied.
         symbols: u32,
     },

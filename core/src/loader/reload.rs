@@ -84,14 +84,15 @@ impl ModuleLoader {
         let reloaded = self.get(handle).and_then(|old| {
             // `old` is dropped before the second collection, which may free it.
             let name = &old.version().name;
-            let parsed = self.notify_refusal(name, ParsedModule::parse(name, bytes))?;
+            let parsed = self.parse(name, bytes)?;
             self.parsed(name, &parsed.bytes, false);
             let reloaded = retry(self, name, |reservation| {
                 self.reload_once(&old, &parsed, migration, unresolved, reservation)
             });
             let reloaded = self.notify_refusal(name, reloaded)?;
             let symbols = reloaded.migrated.symbols;
-            self.notify(&LoadEvent::Reloaded { module: name, symbols });
+            let bytes = self.state().version(handle).map_or(0, |version| version.memory_bytes());
+            self.notify(&LoadEvent::Reloaded { module: name, bytes, symbols });
             Ok(reloaded)
         });
         self.collect();

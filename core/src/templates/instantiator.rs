@@ -237,6 +237,11 @@ impl JitInstantiator {
         self.state.lock()
     }
 
+    /// The observer of phases.
+    fn registry(&self) -> Option<&dyn CodeRegistry> {
+        self.observer.as_ref().map(|observer| &**observer as _)
+    }
+
     /// Sends a log message to the observer. Without memory the message is dropped.
     fn log(&self, message: fmt::Arguments<'_>) {
         if let Some(observer) = self.observer.as_ref().filter(|_| self.config.verbose)

@@ -36,7 +36,7 @@ use crate::bytecode::interpret::{Environment, LoopHead, StackSpace, TierUp};
 use crate::bytecode::objects::{Objects, Value};
 use crate::bytecode::verify::Program;
 use crate::codegen::CompiledFunction;
-use crate::codegen::registry::FunctionTables;
+use crate::codegen::registry::{Edge, FunctionTables};
 use crate::memory::code_alloc::{CodeMemory, ExecError, ExecutableBlock, Request};
 use crate::memory::lock::{Lock, LockGuard, ProcessId};
 use crate::trap::bytecode::{Cause, MAX_DEPTH, Trap};
@@ -313,8 +313,17 @@ impl<'c> Native<'c> {
         if let Some(code) = compiled.get(&function) {
             return Ok((code.place(), None));
         }
-        let function_code = compiler.function(&self.program, function)?;
-        let (code, tables) = (self.publish(&function_code)?, self.tables(&function_code)?);
+        let report = |edge| {
+            if let Some(observer) = &self.observer {
+                observer.on_compile(function, edge);
+            }
+        };
+        report(Edge::Begin);
+        let made = compiler.function(&self.program, function).and_then(|function_code| {
+            Ok((self.publish(&function_code)?, self.tables(&function_code)?))
+        });
+        report(Edge::End);
+        let (code, tables) = made?;
         Ok((insert_code(compiled, function, code)?, Some(tables)))
     }
 

@@ -6,6 +6,7 @@ use core::ops::Range;
 
 use crate::alloc_util::AttachResult;
 use crate::codegen::code::SourceLoc;
+use crate::codegen::registry::Edge;
 use crate::trap::bytecode::Trap;
 
 /// A function called with the trap that stopped a call through an [address](super::Engine::address).
@@ -41,11 +42,17 @@ pub struct PlacedCode<'c> {
 }
 
 /// Observes the machine code of an engine, for unwinders, profilers, debuggers and registries of callable addresses.
-/// Called on the thread that requested the code, without locks held. It must not call the engine.
+/// Called on the thread that requested the code, without locks held unless a method says otherwise. It must not call the
+/// engine.
 pub trait CodeObserver: Send + Sync {
     /// Whether [`PlacedCode::lines`] are of use.
     fn needs_lines(&self) -> bool {
         false
+    }
+
+    /// The compilation of a function begins or ends, with a lock of the engine held.
+    fn on_compile(&self, function: u32, edge: Edge) {
+        let _ = (function, edge);
     }
 
     /// Code was generated, and is not reachable yet.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::{env, fs};
 
 use smf_core::alloc_util::AttachResult;
-use smf_core::codegen::registry::CodeRegistry;
+use smf_core::codegen::registry::{CodeRegistry, Edge, Phase};
 use smf_core::format::{Binding, SymbolKind};
 use smf_core::link::Module;
 use smf_core::loader::epoch::Epochs;
@@ -606,11 +606,16 @@ fn ten_thousand_reloads_take_no_more_memory_than_a_hundred() {
     assert_eq!(call(&loader, module, "add", &[1]), 6);
 }
 
-/// The events of a loader, as text.
+/// The events of a loader and its phases, as text.
 #[derive(Clone, Default)]
-struct Events(Arc<Mutex<Vec<String>>>);
+struct Events(Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<String>>>);
 
-impl CodeRegistry for Events {}
+impl CodeRegistry for Events {
+    fn on_phase(&self, phase: Phase, edge: Edge, subject: &[u8]) {
+        let text = format!("{} {edge:?} {}", phase.name(), subject.escape_ascii());
+        self.1.lock().unwrap().push(text);
+    }
+}
 
 impl LoadObserver for Events {
     fn on_load(&self, _: &[u8], _: &Module<'_>) -> AttachResult {
@@ -619,9 +624,13 @@ impl LoadObserver for Events {
 
     fn on_event(&self, event: &LoadEvent<'_>) {
         let text = match event {
-            LoadEvent::Loaded { module } => format!("load {}", module.escape_ascii()),
+            LoadEvent::Loaded { module, bytes } => {
+                assert!(*bytes > 0);
+                format!("load {}", module.escape_ascii())
+            }
             LoadEvent::Unloaded { module } => format!("unload {}", module.escape_ascii()),
-            LoadEvent::Reloaded { module, symbols } => {
+            LoadEvent::Reloaded { module, bytes, symbols } => {
+                assert!(*bytes > 0);
                 format!("reload {}, {symbols} symbols", module.escape_ascii())
             }
             LoadEvent::Refused { module, error } => {
@@ -659,4 +668,34 @@ fn observer_is_notified_of_each_event() {
     assert_eq!(needed, "refuse m: m is in use: user imports from it");
     assert_eq!(rest, ["unload user", "unload m"]);
     assert!(broken.starts_with("refuse broken: "), "{broken}");
+}
+
+#[test]
+fn phases_begin_and_end_in_order_also_when_loading_fails() {
+    let events = Events::default();
+    let observer = Box::new(events.clone());
+    let loader = ModuleLoader::with_observer(LoaderOptions::default(), observer).unwrap();
+    loader.register_provider(b"m", version(1).bytes()).unwrap();
+    let user = || Spec::new().function("u", Does::Calls("f"));
+    loader.load(b"user", user().bytes()).unwrap();
+    let both = |phase, module| ["Begin", "End"].map(|edge| format!("{phase} {edge} {module}"));
+    let expected = [
+        both("parse", "user"),
+        both("map", "user"),
+        both("map", "m"),
+        both("relocate", "user"),
+        both("relocate", "m"),
+    ];
+    assert_eq!(std::mem::take(&mut *events.1.lock().unwrap()), expected.as_flattened());
+
+    assert!(loader.load(b"broken", ModuleBytes::new(b"broken").unwrap()).is_err());
+    let missing = Spec::new().function("v", Does::Calls("missing")).bytes();
+    assert!(loader.load(b"lacks", missing).is_err());
+    let expected = [
+        both("parse", "broken"),
+        both("parse", "lacks"),
+        both("map", "lacks"),
+        both("relocate", "lacks"),
+    ];
+    assert_eq!(*events.1.lock().unwrap(), expected.as_flattened());
 }

@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::{
     bytecode, check, compile, convert, diff, eval, examples, help, inspect, jit, library, map, nm,
-    note, pack, prefetch, run, stub, templates, verify,
+    note, pack, prefetch, run, stub, templates, trace, verify,
 };
 
 /// Loads, runs, verifies and links SMF modules.
@@ -30,6 +30,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     #[command(after_help = examples::RUN)]
     Run(run::Args),
+    #[command(after_help = examples::TRACE)]
+    Trace(trace::Args),
     #[command(after_help = examples::COMPILE)]
     Compile(compile::Args),
     #[command(after_help = examples::CHECK)]

@@ -18,6 +18,7 @@ use smf_loader::loader::Loader;
 use smf_loader::source_line;
 
 use crate::output::one_line;
+use crate::trace;
 
 /// The signals of faults, and their names.
 const SIGNALS: [(c_int, &str); 5] = [
@@ -74,6 +75,7 @@ extern "C" fn report(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_
         let mut text = String::new();
         describe(&mut text, registers);
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        trace::write_after_crash();
     }
     // The action is the default again: the signal ends the process when the handler returns.
     // SAFETY: no precondition.

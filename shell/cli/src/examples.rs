@@ -2,8 +2,9 @@
 
 /// All of them.
 #[cfg(test)]
-pub(crate) const ALL: [&str; 25] = [
+pub(crate) const ALL: [&str; 26] = [
     RUN,
+    TRACE,
     COMPILE,
     CHECK,
     EVAL,
@@ -38,6 +39,13 @@ Examples:
   smf run scores.spl best 7
   smf run app.smf --with library.lsm --time
   smf run --main prog.smf -- first second";
+
+/// Of `smf trace`.
+pub(crate) const TRACE: &str = "\
+Examples:
+  smf trace module.smf add 40 2 -o trace.json
+  smf trace app.smf direct 14 --with library.lsm -o trace.json
+  smf trace scores.spl best 7 -o trace.json";
 
 /// Of `smf compile`.
 pub(crate) const COMPILE: &str = "\

@@ -43,6 +43,7 @@ mod stub;
 mod templates;
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 mod tls_reserve;
+mod trace;
 mod values;
 mod verify;
 mod watch;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
     color::choose(cli.color);
     let done = match &cli.command {
         Command::Run(args) => return finish(run::run(args)),
+        Command::Trace(args) => return finish(trace::run(args)),
         Command::Eval(args) => return finish(eval::run(args)),
         Command::Diff(args) => return finish(diff::run(args)),
         Command::Compile(args) => compile::run(args),

@@ -2,12 +2,12 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, OsString, c_char};
-use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use std::{fmt, fs};
 
 use clap::CommandFactory;
 use clap::error::ErrorKind;
@@ -16,10 +16,12 @@ use smf_core::ir::Scalar;
 use smf_core::link::Resolve;
 use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleRef};
 use smf_core::memory::FilePolicy;
+use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::JitConfig;
 use smf_core::trap::{CallArg, MAX_ARGS, TrapError};
 use smf_core::vm::Tiers;
 use smf_loader::call;
+use smf_loader::counters::{self, Document};
 use smf_loader::exec::host_functions;
 use smf_loader::host_symbols::{self, HostSymbols};
 use smf_loader::loader::{LoadFileError, Loader};
@@ -33,6 +35,7 @@ use crate::integer::integer;
 use crate::output::{self, At, Failure};
 use crate::run_source;
 use crate::source::{self, BackendName};
+use crate::trace;
 use crate::values::{ArgumentMemory, Returns, typed_text, typed_word};
 use crate::watch::Watch;
 
@@ -105,6 +108,9 @@ pub(crate) struct Args {
     /// Print the duration of load, link and call on standard error
     #[arg(long)]
     pub(crate) time: bool,
+    /// Print counters of modules, instances and executable memory on standard error, as a line of JSON
+    #[arg(long, conflicts_with_all = ["main", "watch"])]
+    pub(crate) stats: bool,
     /// Use the low 8 bits of the result as exit status
     ///
     /// The result is printed as well.
@@ -151,11 +157,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let host = host(args)?;
     let uses_host = !host.is_empty();
     let start = Instant::now();
+    let span = trace::span("load", &args.file);
+    let memory = CodeMemory::default();
     let options = LoaderOptions {
         tiers: tiers(args),
         refuse_constructors: args.no_constructors,
         file_policy: args.files.into(),
-        ..LoaderOptions::default()
+        ..LoaderOptions::new(memory.clone())
     };
     // Leaked: exit handlers and threads of the module may use its code until the process ends.
     let loader: &'static Loader = Box::leak(Box::new(Loader::new(options)?));
@@ -163,14 +171,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     loader.modules().set_host_resolver(Some(Box::new(of_host)))?;
     // Notes of files are not updated.
     let config = JitConfig { update_smf: false, ..JitConfig::default() };
-    let templates = LoaderTemplates::attach(loader, config)?;
+    let templates = LoaderTemplates::attach(loader, config, memory.clone())?;
     crash::install(loader);
     let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
     let watch = args.watch.then(|| Watch::new(loader, files));
     // SAFETY: the user runs the dynlib as a program, so that its initialisers are trusted.
     let mapped = unsafe { loader.map_program(&args.file, &args.with) }?;
+    drop(span);
     let loaded = Instant::now();
+    let span = trace::span("link", &args.file);
     let module = mapped.link().map_err(|error| with_hint(args, templates, error))?;
+    drop(span);
     let linked = Instant::now();
     if args.watch && !loader.modules().is_reloadable(module) {
         let why = "not marked as reloadable; mark it with `smf pack --reloadable` or `smf asm --reloadable`";
@@ -192,6 +203,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         times.push(("call", called - compiled));
         report_times(times);
     }
+    if args.stats {
+        report_counters(|document| {
+            document.object("executable_memory", &counters::code_memory(&memory.statistics()))?;
+            let loaded = counters::loader(&loader.modules().statistics());
+            document.list("loaders", |list| list.add(None, &loaded))?;
+            let made = counters::instantiator(&templates.instantiator().stats());
+            document.list("instantiators", |list| list.add(None, &made))
+        });
+    }
     let Some(watch) = watch else {
         return Ok(ExitCode::from(if args.exit { (result & 0xff) as u8 } else { 0 }));
     };
@@ -202,6 +222,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
 pub(crate) fn report_times(times: Vec<(&str, Duration)>) {
     let times: Vec<_> = times.into_iter().map(format_time).collect();
     output::report("time", &times.join(", "));
+}
+
+/// Writes counters to standard error, as a line of JSON.
+pub(crate) fn report_counters(fill: impl FnOnce(&mut Document<'_>) -> fmt::Result) {
+    let mut text = String::new();
+    // Writing to a text does not fail.
+    let _ = Document::new(&mut text).and_then(|mut document| {
+        fill(&mut document)?;
+        document.finish()
+    });
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Calls the function again after each reload, until an output error.
@@ -239,6 +270,7 @@ fn tiers(args: &Args) -> Tiers {
 fn compile(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<bool, Failure> {
     let module = loader.modules().get(module).at(&args.file)?;
     let Some(engine) = module.engine() else { return Ok(false) };
+    let _span = trace::span("compile all", &args.file);
     let program = engine.program();
     let indices = (0..).zip(program.functions()).map(|(index, _)| index);
     let mut compiled = indices.filter(|&index| program.compiles(index));
@@ -279,6 +311,7 @@ fn call_main(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<ExitC
     let environment = unsafe { environ }.expose_provenance() as u64;
     let arguments = arguments.as_ptr().expose_provenance() as u64;
     let words = [count, arguments, environment].map(CallArg::Integer);
+    let _span = trace::span("call", &args.file);
     // SAFETY: the user states that the function is `main` of a program: machine code is trusted. The arguments outlive
     // the call.
     let returned = unsafe { call::call_values(address, &words) }.at(&args.file)?;
@@ -338,6 +371,7 @@ fn collect(loader: &Loader) {
 /// Calls the requested function. Returns the result and the lines that show it.
 fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, String), Failure> {
     let module = &loader.modules().get(module).at(&args.file)?;
+    let _span = trace::span("call", args.name.as_deref().map_or(&args.file, Path::new));
     if let Some(engine) = module.engine() {
         let name = args.name.as_ref().map(|name| name.as_bytes());
         let integers = args.args.iter().map(|text| integer(&text.to_string_lossy()));

@@ -12,16 +12,18 @@ use smf_core::exec::Level;
 use smf_core::link::Resolve;
 use smf_core::loader::LoaderOptions;
 use smf_core::source::Mode;
+use smf_loader::counters;
 use smf_loader::exec::host_functions;
 use smf_loader::files;
 use smf_loader::loader::Loader;
 use smf_loader::source::{Program, is_source};
 
 use crate::output::{self, At, Failure};
-use crate::run::{Args, host, print, report_times};
+use crate::run::{Args, host, print, report_counters, report_times};
 use crate::source::execute::{Execution, Outcome, execute};
 use crate::source::host::Resolver;
 use crate::source::{BackendName, Executable, arguments};
+use crate::trace;
 use crate::values::Returns;
 
 /// The form of a program that is compiled in memory.
@@ -54,10 +56,18 @@ pub(crate) fn kind(path: &Path) -> Result<Option<Kind>, Failure> {
 pub(crate) fn run(args: &Args, kind: Kind) -> Result<ExitCode, Failure> {
     check(args)?;
     let start = Instant::now();
+    let read = trace::span("read", &args.file);
     let executable = match kind {
-        Kind::Source => Executable::compile(&Program::read(&args.file)?, Mode::Manager)?,
+        Kind::Source => {
+            let program = Program::read(&args.file)?;
+            drop(read);
+            let _span = trace::span("compile", &args.file);
+            Executable::compile(&program, Mode::Manager)?
+        }
         Kind::Ir => {
             let text = output::read(&args.file)?;
+            drop(read);
+            let _span = trace::span("compile", &args.file);
             Executable::from_ir(&args.file, str::from_utf8(&text).at(&args.file)?)?
         }
     };
@@ -84,6 +94,13 @@ pub(crate) fn run(args: &Args, kind: Kind) -> Result<ExitCode, Failure> {
         times.extend(executed.generate.map(|generate| ("generate", generate)));
         times.push(("call", executed.call));
         report_times(times);
+    }
+    if args.stats {
+        report_counters(|document| {
+            document.list("managers", |list| {
+                executed.manager.map_or(Ok(()), |found| list.add(None, &counters::manager(&found)))
+            })
+        });
     }
     let is_program = args.name.is_none() || args.exit;
     Ok(ExitCode::from(if is_program { executed.outcome.status() } else { 0 }))

@@ -202,18 +202,38 @@ const MAX_BUCKETS: i64 = 1 << 10;
 pub unsafe extern "C" fn smf_cache_report(cache: u64, text: *mut c_char, size: i64) -> i64 {
     attempt_with(-1, CACHES.enter(cache), |cache| {
         // SAFETY: the caller's promise.
-        let output = unsafe { slice_mut("the buffer", text.cast::<u8>(), size) }?;
-        let mut report = Truncated { output, len: 0 };
-        // Writing into the buffer does not fail.
-        let _ = writeln!(report, "{}held: {}", cache.statistics(), cache.retained());
-        let Truncated { output, len } = report;
-        if let Some(last) = output.len().checked_sub(1)
-            && let Some(end) = output.get_mut(len.min(last))
-        {
-            end.write(0);
+        unsafe {
+            write_text(text, size, |out| {
+                writeln!(out, "{}held: {}", cache.statistics(), cache.retained())
+            })
         }
-        Ok(to_i64(len))
     })
+}
+
+/// Writes as many bytes of a text as fit into a buffer, and a NUL. Returns the length of the text.
+///
+/// # Errors
+/// [`ApiError`]: the buffer is null or its size negative.
+///
+/// # Safety
+/// `text` is null or points to `size` bytes of memory.
+pub(super) unsafe fn write_text(
+    text: *mut c_char,
+    size: i64,
+    write: impl FnOnce(&mut dyn Write) -> fmt::Result,
+) -> Result<i64, ApiError> {
+    // SAFETY: the caller's contract.
+    let output = unsafe { slice_mut("the buffer", text.cast::<u8>(), size) }?;
+    let mut report = Truncated { output, len: 0 };
+    // Writing into the buffer does not fail.
+    let _ = write(&mut report);
+    let Truncated { output, len } = report;
+    if let Some(last) = output.len().checked_sub(1)
+        && let Some(end) = output.get_mut(len.min(last))
+    {
+        end.write(0);
+    }
+    Ok(to_i64(len))
 }
 
 /// Text in a buffer, whose last byte stays free; bytes that do not fit are counted.

@@ -401,6 +401,28 @@ impl<T: Object> HandleTable<T> {
         Ok(())
     }
 
+    /// Calls `visit` with the handle and a use of each open object, until it fails.
+    ///
+    /// # Errors
+    /// Those of `visit`.
+    pub(super) fn for_each<E>(
+        &'static self,
+        mut visit: impl FnMut(u64, &Guard<T>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for (index, slot) in self.slots.iter().enumerate().take(self.used.load(Relaxed)) {
+            let state = slot.state.load(SeqCst);
+            let handle = Handle { slot: index, generation: (state >> PHASE_BITS) as u32 };
+            let raw = handle.to_raw(T::TAG);
+            // An object that was closed meanwhile is left out.
+            if state & PHASE_MASK == OPEN
+                && let Ok(guard) = self.enter(raw)
+            {
+                visit(raw, &guard)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Marks every slot that was in use at the fork. Called in a child, by its only thread.
     pub(super) fn begin_child(&'static self) {
         for slot in self.slots.iter().take(self.used.load(Relaxed)) {

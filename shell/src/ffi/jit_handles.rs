@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use smf_core::alloc_util::{AllocError, AttachResult, TryArc, try_copy_bytes, try_push};
-use smf_core::codegen::registry::{CodeRegistry, GeneratedCode};
+use smf_core::codegen::registry::{CodeRegistry, Edge, GeneratedCode, Phase};
 use smf_core::format::{Layout, RelocKind};
 use smf_core::link::Resolve;
 use smf_core::loader::ModuleBytes;
@@ -84,6 +84,10 @@ pub(super) struct JitObserver {
 }
 
 impl CodeRegistry for JitObserver {
+    fn on_phase(&self, phase: Phase, edge: Edge, subject: &[u8]) {
+        Announce.on_phase(phase, edge, subject);
+    }
+
     fn needs_lines(&self) -> bool {
         Announce.needs_lines()
     }

@@ -32,6 +32,7 @@
 //! | `exec_calls`, `exec_diagnostics` | the execution manager with typed values; `exec_handles` is the table of managers |
 //! | `exec_manager`, `exec_jit` | the same as the runtime calls it, as `weak` symbols |
 //! | `names` | names for profilers and debuggers |
+//! | `statistics_json` | the counters of everything that is open |
 //! | `error` | the last error, the version |
 //!
 //! `take`, `jit` and `compiler` need the feature `jit`, and `exec_*` the feature `exec`. `handle_table` implements the tables of handles, `slot_table`
@@ -94,6 +95,7 @@ mod raw;
 mod registered_symbols;
 mod signature;
 mod slot_table;
+mod statistics_json;
 #[cfg(feature = "jit")]
 mod strings;
 #[cfg(feature = "jit")]
@@ -113,7 +115,7 @@ mod weak;
 pub use self::{
     cache::*, cache_statistics::*, call::*, error::*, exec::*, lists::*, loader::*,
     loader_bytecode::*, loader_symbols::*, missing::*, mmap::*, module_info::*, names::*,
-    prefetch::*, registered_symbols::*, typed_call::*,
+    prefetch::*, registered_symbols::*, statistics_json::*, typed_call::*,
 };
 #[cfg(feature = "jit")]
 pub use self::{compiler::*, jit::*, jit_handles::*, take::*};

@@ -66,7 +66,7 @@ impl ToolError {
     pub(super) fn system<E: Into<io::Error>>(
         tool: Tool,
         doing: &'static str,
-    ) -> impl Fn(E) -> Self {
+    ) -> impl Fn(E) -> Self + Copy {
         move |error| match error.into() {
             error if error.kind() == io::ErrorKind::OutOfMemory => Self::OutOfMemory { tool },
             error => Self::System { tool, doing, errno: error.raw_os_error().unwrap_or(0) },

@@ -8,8 +8,9 @@
 //! | jitdump | [`enable_jitdump`] | `SMF_JITDUMP=DIRECTORY` | `perf record -k 1`, then `perf inject --jit` |
 //! | GDB's JIT interface | [`enable_gdb`] | `SMF_GDB=1` | gdb and lldb |
 //!
-//! The perf map is the simplest and has no timestamps: when memory is reused, the names of old code remain.
-//! A jitdump has timestamps and the bytes of every function, so that `perf annotate` shows instructions.
+//! The perf map is the simplest and has no timestamps: code that has been freed has a name until other code has its
+//! addresses, or until most of a large file is such names. A jitdump has timestamps and the bytes of every function, so
+//! that `perf annotate` shows instructions; it is only appended to, so that it grows with each reload.
 //! Debuggers get an ELF object in memory for each module or named piece of code, and lose it when the code is freed. It has
 //! the debugging information and the unwinding tables of the module; without the latter, call frame information where it
 //! can be inferred (`cfi`).
@@ -162,10 +163,26 @@ pub(crate) fn report(error: &ToolError) {
     }
 }
 
-/// A registration of code. Dropping it unregisters the code from debuggers; profiles keep the names.
+/// A registration of code. Dropping it unregisters the code from debuggers. Profiles have its names until other code has
+/// its addresses.
 #[derive(Debug, Default)]
 #[must_use = "dropping it unregisters the code from debuggers"]
-pub struct Announced(#[expect(dead_code, reason = "held for its end")] Option<gdb::Object>);
+pub struct Announced {
+    object: Option<gdb::Object>,
+    perf_map: Option<PerfMapLines>,
+}
+
+/// Lines of the perf map.
+#[derive(Debug)]
+struct PerfMapLines(perf_map::Batch);
+
+impl Drop for PerfMapLines {
+    fn drop(&mut self) {
+        if let Some(map) = THE_PERF_MAP.lock().as_mut() {
+            map.free(self.0);
+        }
+    }
+}
 
 /// Reports functions that belong together, in the pages `code`, to every enabled tool.
 ///
@@ -206,17 +223,21 @@ pub fn announce_with_lines(
 ) -> Result<Announced, ToolError> {
     read_environment();
     let on = ON.load(Ordering::Relaxed);
-    let mut outcome = Ok(());
+    let (mut announced, mut outcome) = (Announced::default(), Ok(()));
     if on & PERF_MAP != 0 {
         let mut map = THE_PERF_MAP.lock();
-        outcome = map.as_mut().map_or(Ok(()), |map| map.append(functions));
+        match map.as_mut().map(|map| map.append(functions, code)) {
+            Some(Ok(batch)) => announced.perf_map = Some(PerfMapLines(batch)),
+            Some(Err(error)) => outcome = Err(error),
+            None => {}
+        }
     }
     if on & JITDUMP != 0 {
         let mut dump = THE_JITDUMP.lock();
         outcome = outcome.and(dump.as_mut().map_or(Ok(()), |dump| dump.append(functions, lines)));
     }
     if on & GDB == 0 {
-        return outcome.map(|()| Announced(None));
+        return outcome.map(|()| announced);
     }
     let mut sections = debug_sections().unwrap_or_else(|error| {
         report(&error);
@@ -234,7 +255,10 @@ pub fn announce_with_lines(
     let object = with_lines.and_then(|()| elf::object(functions, code, &sections));
     let object = object.and_then(gdb::Object::register);
     let object = object.map_err(ToolError::out_of_memory(Tool::Gdb));
-    outcome.and(object.map(|object| Announced(Some(object))))
+    outcome.and(object.map(|object| {
+        announced.object = Some(object);
+        announced
+    }))
 }
 
 /// The sections with call frame information.

@@ -4,16 +4,23 @@
 //! end of the file, so that nothing is lost when the process dies, and another writer of the same map (a
 //! second JIT compiler) does not interfere.
 //!
+//! The map has no times, and is read after the process has ended: a line remains when its code is freed, because samples
+//! of the code need its name. It is overwritten by empty lines, which `perf` skips, when new code has an address of
+//! it, so that each address has the name of the last code there. When these and the lines of freed code are most of a
+//! file that is not small, and no other writer has appended to it, it is rewritten with the lines of live code only.
+//!
 //! Source: tools/perf/Documentation/jit-interface.txt of Linux. `perf` requires that the file belongs to root
 //! or to its own user, which is checked here. A file of an earlier process with the same id, common in
 //! containers, is truncated.
 
 use std::fs::{File, Metadata};
-use std::io::{Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Read, Seek, Write};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Mode, OFlags};
+use smf_core::alloc_util::AllocError;
 
 use super::error::{Tool, ToolError};
 use super::function::Function;
@@ -25,7 +32,33 @@ pub(super) struct PerfMap {
     file: File,
     /// The process of the map; a forked child opens its own.
     process: u32,
+    /// The lines that name code, live or freed.
+    lines: Vec<Line>,
+    next_batch: u64,
+    /// Bytes that this map has appended, and those of the lines of live code among them.
+    appended: u64,
+    live: u64,
 }
+
+/// A line of the file.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    /// The address and the size of the code.
+    address: u64,
+    size: u64,
+    /// The first byte and the length in the file.
+    offset: u64,
+    len: u64,
+    batch: Batch,
+    is_live: bool,
+}
+
+/// Lines that were appended together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Batch(u64);
+
+/// A file of this size, in bytes, is not rewritten.
+const SMALL: u64 = 1 << 16;
 
 impl PerfMap {
     /// Opens the map of this process.
@@ -35,7 +68,7 @@ impl PerfMap {
         // Writing to a buffer cannot fail; allocation failures are reported by `finish`.
         let _ = write!(path, "/tmp/perf-{process}.map");
         let path = path.finish().map_err(ToolError::out_of_memory(Tool::PerfMap))?;
-        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
+        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE;
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::open(&*path, flags, Mode::RUSR | Mode::WUSR);
         let file = file.map_err(ToolError::system(Tool::PerfMap, "open its file in /tmp"))?;
@@ -48,21 +81,124 @@ impl PerfMap {
         if is_older_than_this_process(&status) {
             file.set_len(0).map_err(ToolError::system(Tool::PerfMap, "empty its file"))?;
         }
-        Ok(Self { file, process })
+        let (lines, next_batch, appended, live) = (Vec::new(), 0, 0, 0);
+        Ok(Self { file, process, lines, next_batch, appended, live })
     }
 
-    /// Appends a line for each function.
-    pub(super) fn append(&mut self, functions: &[Function<'_>]) -> Result<(), ToolError> {
+    /// Appends a line for each function. Lines of freed code in the pages `code` are removed.
+    pub(super) fn append(
+        &mut self,
+        functions: &[Function<'_>],
+        code: &[Range<u64>],
+    ) -> Result<Batch, ToolError> {
         if self.process != std::process::id() {
-            *self = Self::open()?;
+            // Batches of the parent are none of the child.
+            *self = Self { next_batch: self.next_batch, ..Self::open()? };
         }
-        let mut lines = FallibleBuf::default();
+        let out_of_memory = ToolError::out_of_memory(Tool::PerfMap);
+        let written = ToolError::system(Tool::PerfMap, "write to its file");
+        let batch = Batch(self.next_batch);
+        self.next_batch += 1;
+        self.remove_freed(code).map_err(written)?;
+        self.lines.try_reserve(functions.len()).map_err(|_| out_of_memory(AllocError))?;
+        let (first, mut text) = (self.lines.len(), FallibleBuf::default());
         for function in functions {
-            write_line(&mut lines, function);
+            let offset = text.len() as u64;
+            write_line(&mut text, function);
+            let len = text.len() as u64 - offset;
+            let &Function { address, size, .. } = function;
+            self.lines.push(Line { address, size, offset, len, batch, is_live: true });
         }
-        let lines = lines.finish().map_err(ToolError::out_of_memory(Tool::PerfMap))?;
-        self.file.write_all(&lines).map_err(ToolError::system(Tool::PerfMap, "write to its file"))
+        let appended = text.finish().map_err(out_of_memory).and_then(|text| {
+            self.file.write_all(&text).map_err(written)?;
+            let end = self.file.stream_position().map_err(written)?;
+            Ok((end.saturating_sub(text.len() as u64), text.len() as u64))
+        });
+        let (start, len) = appended.inspect_err(|_| self.lines.truncate(first))?;
+        self.lines.iter_mut().skip(first).for_each(|line| line.offset += start);
+        self.appended += len;
+        self.live += len;
+        self.compact().map_err(written)?;
+        Ok(batch)
     }
+
+    /// Marks the lines of a batch as those of freed code.
+    pub(super) fn free(&mut self, batch: Batch) {
+        for line in self.lines.iter_mut().filter(|line| line.batch == batch && line.is_live) {
+            line.is_live = false;
+            self.live = self.live.saturating_sub(line.len);
+        }
+    }
+
+    /// Overwrites the lines of freed code that has addresses of `code`.
+    fn remove_freed(&mut self, code: &[Range<u64>]) -> io::Result<()> {
+        let Self { file, lines, .. } = self;
+        let is_outdated = |line: &Line| {
+            let end = line.address.saturating_add(line.size.max(1));
+            let has_address_of = |range: &Range<u64>| line.address < range.end && range.start < end;
+            !line.is_live && code.iter().any(has_address_of)
+        };
+        if !lines.iter().any(is_outdated) {
+            return Ok(());
+        }
+        let mut result = Ok(());
+        in_place(file, |file| {
+            lines.retain(|line| {
+                let remains = result.is_err() || !is_outdated(line);
+                if !remains {
+                    result = overwrite(file, line.offset, line.len);
+                }
+                remains
+            });
+        })?;
+        result
+    }
+
+    /// Rewrites the file with the lines of live code if others are most of it.
+    fn compact(&mut self) -> io::Result<()> {
+        let is_small = self.appended <= SMALL || self.appended / 2 <= self.live;
+        if is_small || self.file.metadata()?.len() != self.appended {
+            return Ok(());
+        }
+        let mut text = Vec::new();
+        let live = usize::try_from(self.live).unwrap_or(usize::MAX);
+        text.try_reserve_exact(live).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        for line in self.lines.iter().filter(|line| line.is_live) {
+            let start = text.len();
+            text.resize(start + usize::try_from(line.len).unwrap_or(0), 0);
+            self.file.read_exact_at(text.get_mut(start..).unwrap_or_default(), line.offset)?;
+        }
+        in_place(&self.file, |file| file.write_all_at(&text, 0))??;
+        self.file.set_len(text.len() as u64)?;
+        self.lines.retain(|line| line.is_live);
+        let mut offset = 0;
+        for line in &mut self.lines {
+            line.offset = offset;
+            offset += line.len;
+        }
+        (self.appended, self.live) = (offset, offset);
+        Ok(())
+    }
+}
+
+/// Calls `act` with a file that is written at any offset meanwhile, and otherwise at its end.
+fn in_place<T>(file: &File, act: impl FnOnce(&File) -> T) -> io::Result<T> {
+    rustix::fs::fcntl_setfl(file, OFlags::empty())?;
+    let result = act(file);
+    rustix::fs::fcntl_setfl(file, OFlags::APPEND)?;
+    Ok(result)
+}
+
+/// Overwrites a line by empty ones.
+fn overwrite(file: &File, mut offset: u64, mut len: u64) -> io::Result<()> {
+    const EMPTY: [u8; 256] = [b'\n'; 256];
+    while len > 0 {
+        let some = EMPTY.get(..usize::try_from(len).unwrap_or(usize::MAX)).unwrap_or(&EMPTY);
+        file.write_all_at(some, offset)?;
+        offset += some.len() as u64;
+        len -= some.len() as u64;
+    }
+    Ok(())
 }
 
 fn write_line(lines: &mut FallibleBuf, function: &Function<'_>) {
@@ -110,6 +246,8 @@ fn hundredths(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     #[test]
@@ -126,16 +264,17 @@ mod tests {
 
     #[test]
     fn outdated_map_is_truncated_and_link_is_not_followed() {
-        let path = format!("/tmp/perf-{}.map", std::process::id());
+        let _file = FILE.lock().unwrap();
+        let path = path();
         let function = Function { address: 1, size: 2, name: b"f" };
         std::fs::write(&path, "1000 10 of another writer in this process\n").unwrap();
-        PerfMap::open().unwrap().append(&[function]).unwrap();
+        PerfMap::open().unwrap().append(&[function], &[]).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, "1000 10 of another writer in this process\n1 2 f\n");
 
         let old = SystemTime::now() - process_age().unwrap() - Duration::from_secs(5);
         File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
-        PerfMap::open().unwrap().append(&[function]).unwrap();
+        PerfMap::open().unwrap().append(&[function], &[]).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "1 2 f\n");
 
         std::fs::remove_file(&path).unwrap();
@@ -143,6 +282,84 @@ mod tests {
         let error = PerfMap::open().unwrap_err().to_string();
         std::fs::remove_file(&path).unwrap();
         assert!(error.contains("the perf map: cannot open its file in /tmp"), "{error}");
+    }
+
+    fn path() -> String {
+        format!("/tmp/perf-{}.map", std::process::id())
+    }
+
+    /// The lines of the map that are not empty.
+    fn lines() -> Vec<String> {
+        let text = std::fs::read_to_string(path()).unwrap();
+        text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// The tests of this process have one file.
+    static FILE: Mutex<()> = Mutex::new(());
+
+    #[test]
+    fn name_remains_until_other_code_has_the_address() {
+        let _file = FILE.lock().unwrap();
+        let _ = std::fs::remove_file(path());
+        let mut map = PerfMap::open().unwrap();
+        let function = |address, name| Function { address, size: 16, name };
+        let page = |start| [start..start + 0x1000];
+        let first = [function(0x1000, b"first"), function(0x1010, b"second")];
+        let first = map.append(&first, &page(0x1000)).unwrap();
+        let other = map.append(&[function(0x5000, b"other")], &page(0x5000)).unwrap();
+        map.free(first);
+        assert_eq!(lines(), ["1000 10 first", "1010 10 second", "5000 10 other"]);
+        // Code of both is in the pages of the new one, that of `other` is not.
+        let next = map.append(&[function(0x1800, b"next")], &page(0x1000)).unwrap();
+        assert_eq!(lines(), ["5000 10 other", "1800 10 next"]);
+        // Live code has its name, whatever is announced beside it.
+        map.append(&[function(0x1900, b"beside")], &page(0x1000)).unwrap();
+        assert_eq!(lines(), ["5000 10 other", "1800 10 next", "1900 10 beside"]);
+        // Another writer's line stays.
+        let mut writer = File::options().append(true).open(path()).unwrap();
+        writer.write_all(b"7000 1 of another writer\n").unwrap();
+        map.free(other);
+        map.free(next);
+        map.append(&[function(0x5010, b"last")], &page(0x5000)).unwrap();
+        let expected =
+            ["1800 10 next", "1900 10 beside", "7000 1 of another writer", "5010 10 last"];
+        assert_eq!(lines(), expected);
+        std::fs::remove_file(path()).unwrap();
+    }
+
+    #[test]
+    fn file_does_not_grow_without_bound() {
+        let _file = FILE.lock().unwrap();
+        for (shift, has_other_writer) in [(0, false), (16, false), (16, true)] {
+            let _ = std::fs::remove_file(path());
+            let mut map = PerfMap::open().unwrap();
+            if has_other_writer {
+                std::fs::write(path(), "7000 1 of another writer\n").unwrap();
+            }
+            let live = Function { address: 0x100, size: 16, name: b"live" };
+            map.append(&[live], &[0x100..0x110]).unwrap();
+            let mut largest = 0;
+            for number in 0..10_000u64 {
+                // One address again and again, or a new one each time.
+                let (address, name) = (0x1000 + (number << shift), format!("version_{number}"));
+                let function = Function { address, size: 32, name: name.as_bytes() };
+                let batch = map.append(&[function], &[address..address + 64]).unwrap();
+                if number != 9_999 {
+                    map.free(batch);
+                }
+                largest = largest.max(std::fs::metadata(path()).unwrap().len());
+            }
+            let last = lines();
+            let count = |name: &str| last.iter().filter(|line| line.ends_with(name)).count();
+            assert_eq!((count(" live"), count(" version_9999")), (1, 1), "{last:?}");
+            // Lines of another writer must not be lost, so that the file is not rewritten.
+            assert_eq!(count(" of another writer"), usize::from(has_other_writer));
+            assert_eq!(largest > 2 * SMALL, has_other_writer, "{largest}");
+            if shift == 0 {
+                assert_eq!(last.len(), 2);
+            }
+        }
+        std::fs::remove_file(path()).unwrap();
     }
 
     #[test]

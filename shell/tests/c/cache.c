@@ -341,7 +341,16 @@ static void histograms(void) {
     REFUSED(smf_cache_report(cache, report, -1) == -1, SMF_ERROR_ARGUMENT);
     CHECK(smf_cache_clear(cache) && statistics(cache).mean_file_size == 0);
     CHECK(smf_cache_report(cache, report, sizeof report) < length && !strstr(report, "file size"));
+    char json[8000], begin[] = "{\"version\":1,\"executable_memory\":{\"live_bytes\":", handle[40];
+    length = smf_statistics_json(json, sizeof json);
+    CHECK(length == (int64_t)strlen(json) && !strncmp(json, begin, strlen(begin)) && json[length - 1] == '}');
+    snprintf(handle, sizeof handle, "{\"handle\":\"0x%llx\",\"files\":0,", (unsigned long long)cache);
+    CHECK(strstr(json, handle) && strstr(json, "\"evictions\":0") && strstr(json, "\"loaders\":["));
+    CHECK(smf_statistics_json(NULL, 0) > 0 && smf_statistics_json(part, 10) > 0 && !strcmp(part, "{\"version"));
+    REFUSED(smf_statistics_json(NULL, 1) == -1, SMF_ERROR_ARGUMENT);
+    REFUSED(smf_statistics_json(json, -1) == -1, SMF_ERROR_ARGUMENT);
     CHECK(unlink(named("linked")) == 0 && smf_cache_close(cache));
+    CHECK(smf_statistics_json(json, sizeof json) > 0 && !strstr(json, handle));
 
     /* The oldest structure of a program has neither the mean size nor the setting. */
     cache = open_cache(1, 1, 0, 0);

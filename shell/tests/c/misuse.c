@@ -210,6 +210,7 @@ static void caches(void) {
     REFUSED(smf_cache_samples(cache, NULL, 1) == -1 && smf_cache_samples(cache, NULL, -1) == -1, SMF_ERROR_ARGUMENT);
     REFUSED(smf_cache_histogram(cache, 0, NULL, 1) == -1 && smf_cache_histogram(cache, 2, NULL, 0) == -1, SMF_ERROR_ARGUMENT);
     REFUSED(smf_cache_report(cache, NULL, 1) == -1 && smf_cache_report(cache, NULL, -1) == -1, SMF_ERROR_ARGUMENT);
+    REFUSED(smf_statistics_json(NULL, 1) == -1 && smf_statistics_json(NULL, -1) == -1, SMF_ERROR_ARGUMENT);
     REFUSED(smf_cache_prefetch(cache, NULL, 1, 1, NULL) == -1, SMF_ERROR_ARGUMENT);
     REFUSED(!smf_cache_prefetch_start(cache, &path, -1, 1), SMF_ERROR_ARGUMENT);
     const uint64_t no_prefetches[] = {0, 1, UINT64_MAX, finished, cache, loader};

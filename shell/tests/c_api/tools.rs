@@ -15,7 +15,7 @@ use smf_loader::ffi;
 use smf_loader::loader::Loader;
 use smf_loader::pack::{Input, Options, pack};
 
-use super::{C, Linking, SCRATCH, both, compile, has, succeed};
+use super::{C, JIT, Linking, SCRATCH, both, compile, has, libraries, library, succeed};
 /// The output of `perf report`.
 fn report(data: &Path) -> String {
     succeed(Command::new("perf").args(["report", "--stdio", "-i"]).arg(data))
@@ -483,4 +483,76 @@ fn gdb_shows_source_lines_variables_and_types_of_modules() {
     }
     let (_, after) = said.rsplit_once("after\n").unwrap();
     assert!(!after.contains("starts at address"), "{said}");
+}
+
+/// The names of the probes of the provider `smf` in a file.
+fn probes(file: &Path) -> Vec<String> {
+    let notes = succeed(Command::new("readelf").args(["--notes", "--wide"]).arg(file));
+    let mut lines = notes.lines().map(str::trim);
+    let mut found = Vec::new();
+    while let Some(line) = lines.next() {
+        if line == "Provider: smf" {
+            found.extend(
+                lines.next().and_then(|line| line.strip_prefix("Name: ")).map(str::to_owned),
+            );
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+#[test]
+fn probes_are_notes_of_the_library() {
+    let library = libraries(JIT).join(library::soname(false));
+    assert_eq!(probes(&library), ["instantiate", "load", "reload", "unload"]);
+    // Those of the static library are notes of the program.
+    let program = compile("probed", JIT, Linking::Static);
+    assert_eq!(probes(&program), ["instantiate", "load", "reload", "unload"]);
+}
+
+#[test]
+fn gdb_stops_at_probes_and_reads_their_arguments() {
+    if !has("gdb") {
+        return;
+    }
+    let templates = Path::new(SCRATCH).join("probed.smf");
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/samples");
+    let module_size = fs::metadata(samples.join("packed.smf")).unwrap().len();
+    for linking in [Linking::Static, Linking::Shared] {
+        fs::copy(samples.join("records.smf"), &templates).unwrap();
+        let mut gdb = Command::new("gdb");
+        gdb.args(["-nx", "-batch", "-ex", "break main", "-ex", "run"]);
+        for probe in ["load", "unload", "reload", "instantiate"] {
+            gdb.arg("-ex").arg(format!("break -probe-stap smf:{probe}"));
+        }
+        let name = "output *(char *)$_probe_arg0@(int)$_probe_arg1";
+        for probe in ["load", "reload", "unload", "instantiate"] {
+            gdb.args(["-ex", "continue", "-ex", &format!("echo \\n{probe}:"), "-ex", name]);
+            if probe != "unload" {
+                gdb.args(["-ex", "printf \" %d bytes\\n\", $_probe_arg2"]);
+            }
+        }
+        gdb.args(["-ex", "continue", "-ex", "info probes stap smf", "--args"]);
+        gdb.arg(compile("probed", JIT, linking)).arg(&templates);
+        let said = succeed(gdb.env_remove("DEBUGINFOD_URLS"));
+        let module = "\"../tests/samples/packed.smf\"";
+        let names = [
+            &format!("\nload:{module} "),
+            &format!("\nreload:{module} "),
+            &format!("\nunload:{module}"),
+            "\ninstantiate:\"max$i64\" ",
+            "exited normally",
+        ];
+        assert_in_order(&said, &names);
+        for probe in ["load", "reload", "instantiate"] {
+            let line = said.lines().find(|line| line.starts_with(&format!("{probe}:"))).unwrap();
+            let (_, size) = line.split_once("\" ").unwrap();
+            let size: u64 = size.strip_suffix(" bytes").unwrap().parse().unwrap();
+            let least = if probe == "instantiate" { 1 } else { module_size };
+            assert!((least..1 << 24).contains(&size), "{line}");
+        }
+        let listed = said.lines().filter(|line| line.contains(" smf ") && line.contains("0x"));
+        assert!(listed.count() >= 4, "{said}");
+    }
 }

@@ -7,7 +7,7 @@ use core::time::Duration;
 use super::environment::{CompileEnvironment, InstanceRequest};
 use super::{JitConfig, JitInstantiator};
 use crate::alloc_util::TryArc;
-use crate::codegen::registry::register_block;
+use crate::codegen::registry::{Phase, PhaseSpan, register_block};
 use crate::link::{Name, ShortName, host_arch};
 use crate::memory::{sleep, thread_id, yield_now};
 use crate::templates::code_cache;
@@ -99,10 +99,13 @@ impl Instantiation<'_> {
     fn run(mut self, request: Option<InstanceRequest<'_>>) -> Result<Instance> {
         let jit = self.jit;
         jit.log(format_args!("compiling {}", self.symbol));
+        let symbol = self.symbol.clone();
+        let span = PhaseSpan::enter(jit.registry(), Phase::Instantiate, &symbol);
         let compiled = self.compile(request).and_then(|instance| {
             jit.instances.insert(instance.clone())?;
             Ok(instance)
         });
+        drop(span);
         match &compiled {
             Ok(instance) => jit.log(format_args!("compiled {instance:?}")),
             Err(error) => jit.log(format_args!("{error}")),
@@ -182,7 +185,11 @@ impl Instantiation<'_> {
             return cached;
         }
         let mut environment = CompileEnvironment::new(self.jit, &self.symbol);
-        let compiled = match compiler.compile(&request, &mut environment) {
+        let compiled = {
+            let _span = PhaseSpan::enter(self.jit.registry(), Phase::Compile, template);
+            compiler.compile(&request, &mut environment)
+        };
+        let compiled = match compiled {
             Ok(compiled) => compiled,
             Err(error) => return Err(environment.into_error(error)),
         };

@@ -1,10 +1,13 @@
 //! The execution of a function by a back end.
 #![allow(unsafe_code)]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use smf_core::exec::{Backend, Level, Manager, ManagerError, ManagerOptions, Value};
+use smf_core::exec::{
+    Backend, Level, Manager, ManagerError, ManagerOptions, ManagerStatistics, Value,
+};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::types::Type;
 use smf_loader::call;
@@ -17,6 +20,7 @@ use super::stack::on_large_stack;
 use super::trap::{self, At};
 use super::{BackendName, Executable};
 use crate::output::Failure;
+use crate::trace;
 
 /// How a function is executed.
 pub(crate) struct Execution {
@@ -59,6 +63,8 @@ pub(crate) struct Executed {
     /// The generation of code.
     pub(crate) generate: Option<Duration>,
     pub(crate) call: Duration,
+    /// The counters of the manager; `None` without one.
+    pub(crate) manager: Option<ManagerStatistics>,
 }
 
 /// The form of a result.
@@ -142,7 +148,10 @@ fn interpreted(
 ) -> Result<Executed, Failure> {
     let start = Instant::now();
     let Arguments { values, memory } = arguments;
+    let name = executable.unit.functions().get(index).map_or(&[][..], |f| f.name().as_bytes());
+    let span = trace::span("call", Path::new(&*String::from_utf8_lossy(name)));
     let found = interpret(executable, index, values, memory, text_at, &*execution.resolver)?;
+    drop(span);
     let call = start.elapsed();
     let result = executable.unit.functions().get(index).and_then(|f| f.result());
     let outcome = match (form, result, found.text) {
@@ -150,7 +159,7 @@ fn interpreted(
         (Form::Value, Some(scalar), _) => Outcome::Value(Value::new(scalar, found.bits)),
         _ => Outcome::Nothing,
     };
-    Ok(Executed { outcome, generate: None, call })
+    Ok(Executed { outcome, generate: None, call, manager: None })
 }
 
 fn native(
@@ -170,13 +179,18 @@ fn native(
         ..ManagerOptions::default()
     };
     let manager = Manager::new(backend, options);
-    manager.compile(&executable.unit)?;
     let name = executable.unit.functions().get(index).map_or(&[][..], |f| f.name().as_bytes());
+    let title = String::from_utf8_lossy(name);
+    let span = trace::span("generate", Path::new(&*title));
+    manager.compile(&executable.unit)?;
+    drop(span);
     let no_function = || Failure::Because("no such function".to_owned());
     let function = manager.find(name).ok_or_else(no_function)?;
     let generated = Instant::now();
+    let span = trace::span("call", Path::new(&*title));
     // SAFETY: running a program is what the user asks for; the memory of the arguments outlives the call.
     let returned = unsafe { manager.call(&function, &arguments.values) };
+    drop(span);
     let call = generated.elapsed();
     let returned = returned.map_err(|error| match error {
         ManagerError::Trap(report) => {
@@ -198,5 +212,6 @@ fn native(
         (Form::Value, Some(value)) => Outcome::Value(value),
         _ => Outcome::Nothing,
     };
-    Ok(Executed { outcome, generate: Some(generated - start), call })
+    let manager = Some(manager.statistics());
+    Ok(Executed { outcome, generate: Some(generated - start), call, manager })
 }

@@ -17,7 +17,7 @@ mod bytecode;
 mod cfi;
 mod compile;
 mod convert;
-mod event_log;
+mod events;
 mod generic;
 #[cfg(target_arch = "x86_64")]
 mod host;
@@ -42,6 +42,7 @@ mod samples;
 mod source;
 mod source_templates;
 mod templates;
+mod trace;
 mod verify;
 
 /// The valid samples.

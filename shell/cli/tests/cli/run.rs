@@ -107,3 +107,24 @@ fn time_option_prints_to_standard_error() {
     assert_eq!(text(&output.stdout), "42\n");
     contains(&text(&output.stderr), &["load ", "link ", "call ", " us"]);
 }
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn stats_option_prints_counters_as_json() {
+    let counters = |args: &[&str]| -> Value {
+        let output = smf(&[&["run", "--stats"], args].concat());
+        assert_eq!((output.status.code(), &*text(&output.stdout)), (Some(0), "42\n"));
+        serde_json::from_str(&text(&output.stderr)).unwrap()
+    };
+    let native = counters(&["app.smf", "direct", "14", "--with", "lib.smf"]);
+    assert_eq!((&native["version"], &native["loaders"][0]["modules"]), (&json!(1), &json!(2)));
+    assert_eq!(native["instantiators"][0]["cached"], 0);
+    assert!(native["executable_memory"]["live_bytes"].is_u64());
+    let bytecode = counters(&["bcod.smf", "answer", "--compile"]);
+    assert!(bytecode["executable_memory"]["live_blocks"].as_u64() > Some(0), "{bytecode}");
+    let source = scratch("run-stats").join("answer.spl");
+    fs::write(&source, "fn answer(): 42\n").unwrap();
+    let source = counters(&[source.to_str().unwrap(), "answer"]);
+    assert_eq!((&source["managers"][0]["functions"], &source["version"]), (&json!(1), &json!(1)));
+    assert!(source["managers"][0]["code_bytes"].as_u64() > Some(0), "{source}");
+}

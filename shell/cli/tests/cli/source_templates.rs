@@ -46,7 +46,7 @@ fn write(
 }
 
 /// A module with the templates of [`SOURCE`], and the function `bonus`, which returns 2.
-fn library(directory: &Path) -> String {
+pub(super) fn library(directory: &Path) -> String {
     let file = SourceFile { name: "max.spl", module: "max", text: SOURCE };
     let unit = compile(&[file], Mode::Compile).unwrap().unit.unwrap();
     let bodies: Vec<_> = unit.templates.iter().map(|one| encode_source(one).unwrap()).collect();
@@ -75,7 +75,7 @@ fn library(directory: &Path) -> String {
 }
 
 /// A module whose `main` jumps to its import.
-fn user(directory: &Path, import: &str) -> String {
+pub(super) fn user(directory: &Path, import: &str) -> String {
     let relocs = [Reloc { offset: 1, symbol: 0, kind: RelocKind::Plt32, addend: -4 }];
     let code = Payload::Bytes(&[0xe9, 0, 0, 0, 0]);
     let sections = [

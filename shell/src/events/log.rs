@@ -1,11 +1,10 @@
 //! A line on standard error for each event of loaders and instantiators, where the environment variable `SMF_LOG` is
 //! `info`: as text, or with `SMF_LOG_FORMAT=json` as one object of JSON.
 
-use std::fmt::{self, Display, Write};
+use std::fmt::{self, Write};
 use std::sync::OnceLock;
 
-use smf_core::loader::LoadEvent;
-
+use super::Field;
 use crate::fallible_buf::FallibleBuf;
 use crate::stderr;
 
@@ -27,50 +26,18 @@ fn form() -> Option<Form> {
 }
 
 /// Whether events are logged.
-pub(crate) fn is_on() -> bool {
+pub(super) fn is_on() -> bool {
     form().is_some()
 }
 
-/// A value of an event.
-#[derive(Clone, Copy)]
-pub(crate) enum Field<'v> {
-    Text(&'v dyn Display),
-    Number(u64),
-}
-
 /// Writes an event. Without memory the line is dropped.
-pub(crate) fn write(event: &str, fields: &[(&str, Field<'_>)]) {
+pub(super) fn write(event: &str, fields: &[(&str, Field<'_>)]) {
     let Some(form) = form() else { return };
     let mut line = Line(FallibleBuf::default());
     if line.event(form, event, fields).is_ok()
         && let Ok(line) = line.0.finish()
     {
         stderr::write(&line);
-    }
-}
-
-/// Writes an event of a loader.
-pub(crate) fn write_load_event(event: &LoadEvent<'_>) {
-    if !is_on() {
-        return;
-    }
-    match event {
-        LoadEvent::Unloaded { module } => {
-            write("unload", &[("module", Field::Text(&module.escape_ascii()))]);
-        }
-        LoadEvent::Reloaded { module, symbols } => {
-            let symbols = Field::Number((*symbols).into());
-            let module = module.escape_ascii();
-            write("reload", &[("module", Field::Text(&module)), ("copied_symbols", symbols)]);
-        }
-        LoadEvent::Refused { module, error } => {
-            let module = module.escape_ascii();
-            write("refuse", &[("module", Field::Text(&module)), ("error", Field::Text(error))]);
-        }
-        LoadEvent::Loaded { module } => {
-            write("load", &[("module", Field::Text(&module.escape_ascii()))]);
-        }
-        _ => {}
     }
 }
 
