@@ -1,19 +1,10 @@
-//! Templates in IR: their text form, and the tour of the README.
+//! Templates in IR: their text form.
 
 use std::fs;
 
 use super::{contains, fails, ok, scratch};
 
 const LISTS: &str = include_str!("../../../../tests/templates/lists.sbt");
-
-#[test]
-#[cfg(target_arch = "x86_64")]
-fn readme_tour_of_templates_prints_as_documented() {
-    let directory = scratch("tour-templates");
-    fs::write(directory.join("lists.sbt"), LISTS).unwrap();
-    fs::copy(super::sample("records.smf"), directory.join("records.smf")).unwrap();
-    assert_eq!(super::readme::tour("templates", "max.sbt", &directory), 16);
-}
 
 #[test]
 fn disassembled_templates_assemble_to_the_same_module() {
