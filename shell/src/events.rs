@@ -4,6 +4,7 @@
 //!
 //! * the log: a line on standard error, where the environment variable `SMF_LOG` is `info`;
 //! * the probes (USDT) of this library, which debuggers and tracers attach to;
+//! * the subscriber of the program (feature `tracing`): events with the target `smf`, of level INFO, refusals WARN;
 //! * the [`EventSink`] of the process, if one is set: it also gets the spans of time in which something was done.
 //!
 //! ```
@@ -29,12 +30,56 @@
 //! }
 //! assert_eq!(*NAMES.0.lock().unwrap(), ["startup"]);
 //! ```
+//!
+//! With the feature `tracing`:
+//!
+//! ```
+//! # #[cfg(feature = "tracing")]
+//! # mod example {
+//! use std::io::Write;
+//! use std::sync::{Arc, Mutex};
+//!
+//! use smf_core::loader::{LoaderOptions, ModuleBytes};
+//! use smf_loader::loader::Loader;
+//!
+//! #[derive(Clone, Default)]
+//! struct Output(Arc<Mutex<Vec<u8>>>);
+//!
+//! impl Write for Output {
+//!     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+//!         self.0.lock().unwrap().write(bytes)
+//!     }
+//!     fn flush(&mut self) -> std::io::Result<()> {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # pub fn run() {
+//! let output = Output::default();
+//! let writer = output.clone();
+//! let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+//! tracing::subscriber::with_default(subscriber, || {
+//!     let loader = Loader::new(LoaderOptions::default()).unwrap();
+//!     assert!(loader.map_module("broken", ModuleBytes::new(b"broken").unwrap()).is_err());
+//! });
+//! let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
+//! assert!(text.contains("WARN smf: refuse module=broken error=broken: "), "{text}");
+//! # }
+//! # }
+//! # fn main() {
+//! #     #[cfg(feature = "tracing")]
+//! #     example::run();
+//! # }
+//! ```
 
 mod log;
 mod probes;
+#[cfg(feature = "tracing")]
+mod subscriber;
 
 use std::fmt::{self, Display};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use smf_core::codegen::registry::{Edge, Phase};
@@ -102,6 +147,10 @@ pub fn set_sink(sink: &'static dyn EventSink) -> bool {
 
 /// Whether an event has a receiver.
 pub(crate) fn is_on() -> bool {
+    #[cfg(feature = "tracing")]
+    if subscriber::is_on() {
+        return true;
+    }
     SINK.get().is_some() || log::is_on()
 }
 
@@ -138,6 +187,8 @@ pub fn span(name: &'static str, fields: &[(&'static str, Field<'_>)]) -> Span {
 /// Reports something that has happened.
 pub(crate) fn emit(name: &'static str, fields: &[(&'static str, Field<'_>)]) {
     log::write(name, fields);
+    #[cfg(feature = "tracing")]
+    subscriber::write(name, fields);
     to_sink(EventKind::Instant, name, fields);
 }
 
@@ -190,6 +241,13 @@ pub(crate) fn on_load_event(event: &LoadEvent<'_>) {
             emit("refuse", &[("module", Field::Text(&module)), ("error", Field::Text(error))]);
         }
         _ => {}
+    }
+}
+
+/// Reports a file that was not read.
+pub(crate) fn on_unreadable(path: &Path, error: &dyn Display) {
+    if is_on() {
+        emit("refuse", &[("module", Field::Text(&path.display())), ("error", Field::Text(error))]);
     }
 }
 

@@ -18,6 +18,9 @@ mod json;
 mod properties;
 mod text;
 
+#[cfg(feature = "serde")]
+pub use json::Report;
+
 /// The sections of a table, without null sections. ELF tables start with one, and common symbols are the only
 /// other sections of kind 0.
 fn shown_sections<'d>(smf: &Smf<'d>) -> impl Iterator<Item = Section<'d>> + use<'d> {
@@ -89,10 +92,7 @@ pub fn check(file: &File<'_>) -> Result<(), FormatError> {
 /// # Errors
 /// Errors of `out`, and of a file that does not pass [`check`].
 pub fn write_json(file: &File<'_>, name: &str, mut out: impl Write) -> io::Result<()> {
-    match file {
-        File::Module(smf) => json::write_module(name, smf, &mut out)?,
-        File::Library(library) => json::write_library(name, library, &mut out)?,
-    }
+    serde_json::to_writer(&mut out, &json::Report::new(name, file))?;
     out.write_all(b"\n")
 }
 

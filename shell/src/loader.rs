@@ -225,7 +225,8 @@ impl Loader {
 
     fn read(&self, path: &Path) -> Result<ModuleBytes, LoadFileError> {
         let span = events::span("read", &[("path", Field::Text(&path.display()))]);
-        let bytes = self.read_bytes(path)?;
+        let bytes =
+            self.read_bytes(path).inspect_err(|error| events::on_unreadable(path, error))?;
         span.add(&[("bytes", number(bytes.as_slice().len()))]);
         Ok(bytes)
     }

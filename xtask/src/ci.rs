@@ -163,11 +163,12 @@ fn test(set: Set) -> Result<Outcome, Error> {
 }
 
 /// The core without decoders: compressed sections are errors there. The tests of the workspace have the decoders. Then the
-/// execution manager with all back ends, on its own tests and on random programs.
+/// execution manager with all back ends, on its own tests and on random programs, and the examples of `serde` and `tracing`.
 fn features() -> Result<Outcome, Error> {
     let tests = [
         "test --package smf-core --test cache --test link",
-        "test --package smf-loader --lib --features cranelift -- exec::",
+        "test --package smf-loader --lib --features cranelift,serde,tracing -- exec:: events::",
+        "test --package smf-loader --doc --features cranelift,serde,tracing -- events inspect::",
         "test --package smf-clif --test agree",
     ];
     let mut passed = 0;
@@ -272,13 +273,22 @@ fn architectures() -> Result<Outcome, Error> {
     Ok(Outcome::Passed(2))
 }
 
-/// The page of `smf map` in a browser.
+/// The pages of `smf map` and of the benchmark in a browser.
 fn browser() -> Result<Outcome, Error> {
     if !command("chromium --version").succeeds() {
         return Ok(Outcome::Skipped("chromium is not installed".to_owned()));
     }
-    let arguments = "test --package smf-cli --test cli -- --ignored map::browser_";
-    count_tests(cargo(arguments))
+    let pages = [
+        "test --package smf-cli --test cli -- --ignored map::browser_",
+        "test --package xtask -- --ignored bench_page::",
+    ];
+    let mut passed = 0;
+    for page in pages {
+        if let Outcome::Passed(count) = count_tests(cargo(page))? {
+            passed += count;
+        }
+    }
+    Ok(Outcome::Passed(passed))
 }
 
 fn packages() -> Result<Outcome, Error> {

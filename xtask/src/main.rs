@@ -2,6 +2,7 @@
 //!
 //! Nothing here is shipped. Each task prints the commands that it runs in a form that a shell accepts.
 
+mod bench_page;
 mod ci;
 mod deb;
 mod error;
@@ -19,7 +20,7 @@ mod shell;
 mod survey;
 mod tidy;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use error::Error;
@@ -33,7 +34,9 @@ usage: cargo xtask TASK
   tidy                       the rules of the repository that no compiler checks
   figures [DIRECTORY]        counts cycles, unsafe files, lines of code and long functions
   samples                    checks tests/samples against its list and with the `smf` command
-  bench [FILTER] [--quick]   measures smf against its peers
+  bench [FILTER] [--quick] [--html [FILE]]
+                             measures smf against its peers; --html plots the figures on a page, by default
+                             target/bench.html
   header                     checks smf.h against the exports of the library
   install [--prefix DIR] [--libdir DIR] [--destdir DIR] [--features LIST] [--libraries]
                              builds and installs the libraries for C, headers, files for pkg-config and CMake,
@@ -95,7 +98,31 @@ fn main() -> ExitCode {
 fn bench(arguments: &[String]) -> Result<(), Error> {
     cargo("build --quiet --release --package smf-cli").run()?;
     install::install("gdb", &Directories::below(&shell::target().join("install")))?;
-    cargo("run --quiet --release --package smf-bench --").args(arguments).run()
+    let (arguments, page) = with_page(arguments);
+    let run = cargo("run --quiet --release --package smf-bench --").args(arguments);
+    let Some(page) = page else { return run.run() };
+    let figures = shell::target().join("bench.json");
+    run.args(["--json".as_ref(), figures.as_os_str()]).run()?;
+    let text = std::fs::read(&figures).map_err(|error| Error::File(figures.clone(), error))?;
+    let figures: serde_json::Value = serde_json::from_slice(&text)
+        .map_err(|error| Error::File(figures, std::io::Error::from(error)))?;
+    let written = std::fs::write(&page, bench_page::page(&figures));
+    written.map_err(|error| Error::File(page.clone(), error))?;
+    println!("{}", page.display());
+    Ok(())
+}
+
+/// The arguments without `--html [FILE]`, and the file of the page. What follows `--html` is a file if it ends in `.html`.
+fn with_page(arguments: &[String]) -> (Vec<String>, Option<PathBuf>) {
+    let mut rest = arguments.to_vec();
+    let Some(at) = rest.iter().position(|argument| argument == "--html") else {
+        return (rest, None);
+    };
+    rest.remove(at);
+    let named = rest.get(at).is_some_and(|argument| argument.ends_with(".html"));
+    let page =
+        if named { PathBuf::from(rest.remove(at)) } else { shell::target().join("bench.html") };
+    (rest, Some(page))
 }
 
 /// The tests of the library include the same check.

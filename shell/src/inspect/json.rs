@@ -1,6 +1,10 @@
 //! JSON output: stable keys, streamed.
 //!
 //! A row of a table is an [`Object`]; a table is a [`Stream`] of rows. Invalid UTF-8 in names is replaced.
+#![cfg_attr(
+    not(feature = "serde"),
+    allow(unreachable_pub, reason = "the report is public with this feature")
+)]
 
 use std::io;
 
@@ -15,7 +19,7 @@ use smf_core::format::note::Note;
 use smf_core::format::sdn::{Document, Row, Table};
 use smf_core::format::template::{Template, TemplateKind};
 use smf_core::format::{
-    Binding, FormatError, Library, Reloc, Section, Smf, Symbol, SymbolKind, library,
+    Binding, File, FormatError, Library, Reloc, Section, Smf, Symbol, SymbolKind, library,
 };
 
 use super::properties::{NamedProperty, properties};
@@ -25,17 +29,55 @@ use super::{InitFunction, Parts, ThreadStorage, init_functions, prelink, shown_s
 /// the time stays linear.
 const MERGED_TABLES: usize = 64;
 
-pub(super) fn write_module(file: &str, smf: &Smf<'_>, out: impl io::Write) -> io::Result<()> {
+/// The contents of a file, as [`write_json`](super::write_json) writes them, for any serializer.
+///
+/// Serializing fails where the file does not pass [`check`](super::check).
+///
+/// ```
+/// use smf_core::format::File;
+/// use smf_loader::inspect::Report;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bytes = std::fs::read("../tests/samples/packed.smf")?;
+/// let file = File::parse(&bytes)?;
+/// let value = serde_json::to_value(Report::new("packed.smf", &file))?;
+/// assert_eq!(value["symbols"][0]["name"], "answer");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Report<'f, 'd> {
+    name: &'f str,
+    file: &'f File<'d>,
+}
+
+impl<'f, 'd> Report<'f, 'd> {
+    /// The contents of `file`. `name` is its name in the output.
+    pub fn new(name: &'f str, file: &'f File<'d>) -> Self {
+        Self { name, file }
+    }
+}
+
+impl Serialize for Report<'_, '_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("file", self.name)?;
+        match self.file {
+            File::Module(smf) => write_module(smf, &mut map)?,
+            File::Library(library) => write_library(library, &mut map)?,
+        }
+        map.end()
+    }
+}
+
+fn write_module<M: SerializeMap>(smf: &Smf<'_>, map: &mut M) -> Result<(), M::Error> {
     let header = smf.header();
     let (major, minor) = header.version;
     let compression = header.compression;
-    let parts = Parts::of(smf).map_err(io::Error::other)?;
-    let functions = smf.functions().map_err(io::Error::other)?;
+    let parts = Parts::of(smf).map_err(M::Error::custom)?;
+    let functions = smf.functions().map_err(M::Error::custom)?;
     let functions = || functions.into_iter().flat_map(|functions| functions.iter());
 
-    let mut serializer = serde_json::Serializer::new(out);
-    let mut map = serializer.serialize_map(None)?;
-    map.serialize_entry("file", file)?;
     map.serialize_entry("size", &smf.file().len())?;
     map.serialize_entry("layout", smf.layout().name())?;
     map.serialize_entry("version", &format_args!("{major}.{minor}"))?;
@@ -49,26 +91,22 @@ pub(super) fn write_module(file: &str, smf: &Smf<'_>, out: impl io::Write) -> io
     map.serialize_entry("sections", &Stream(|| smf.sections().iter().map(section)))?;
     map.serialize_entry("symbols", &Stream(|| symbols(smf, functions())))?;
     map.serialize_entry("relocations", &Stream(|| relocs(smf)))?;
-    let templates = parts.templates().map_err(io::Error::other)?;
+    let templates = parts.templates().map_err(M::Error::custom)?;
     let templates = || templates.into_iter().flat_map(|templates| templates.iter());
     map.serialize_entry("templates", &Stream(|| templates().map(|t| t.map(template))))?;
-    let note = parts.note().map_err(io::Error::other)?;
+    let note = parts.note().map_err(M::Error::custom)?;
     map.serialize_entry("note", &note.map(|note| NoteObject(note.document())))?;
-    let spans = phases(smf).map_err(io::Error::other)?;
+    let spans = phases(smf).map_err(M::Error::custom)?;
     map.serialize_entry("phases", &spans.map(phase))?;
     // Keys that most files do not need are omitted.
     if functions().next().is_some() {
         map.serialize_entry("functions", &Stream(|| functions().map(|f| f.map(function))))?;
     }
-    write_extensions(smf, &mut map)?;
-    Ok(SerializeMap::end(map)?)
+    write_extensions(smf, map)
 }
 
 /// What few files have, each as a key of its own.
-fn write_extensions(
-    smf: &Smf<'_>,
-    map: &mut impl SerializeMap<Error = serde_json::Error>,
-) -> io::Result<()> {
+fn write_extensions<M: SerializeMap>(smf: &Smf<'_>, map: &mut M) -> Result<(), M::Error> {
     for (key, array) in [("constructors", &b".init_array"[..]), ("destructors", b".fini_array")] {
         let functions = || init_functions(smf, array);
         if functions().next().is_some() {
@@ -84,32 +122,23 @@ fn write_extensions(
     if let Some(prelink) = prelink(smf) {
         map.serialize_entry("image", &Image(smf, prelink))?;
     }
-    if let Some(needed) = NeededLibraries::of(smf).map_err(io::Error::other)? {
+    if let Some(needed) = NeededLibraries::of(smf).map_err(M::Error::custom)? {
         let names = Stream(|| needed.iter().map(|library| Ok(name(library))));
         map.serialize_entry("needed_libraries", &names)?;
     }
-    if let Some(properties) = properties(smf).map_err(io::Error::other)? {
+    if let Some(properties) = properties(smf).map_err(M::Error::custom)? {
         map.serialize_entry("properties", &Stream(|| properties.clone().map(property)))?;
     }
-    if let Some(object) = smf.object().map_err(io::Error::other)? {
+    if let Some(object) = smf.object().map_err(M::Error::custom)? {
         map.serialize_entry("object", &ElfObject(object))?;
     }
     Ok(())
 }
 
-pub(super) fn write_library(
-    file: &str,
-    library: &Library<'_>,
-    out: impl io::Write,
-) -> io::Result<()> {
-    let mut serializer = serde_json::Serializer::new(out);
-    let mut map = serializer.serialize_map(None)?;
-    map.serialize_entry("file", file)?;
+fn write_library<M: SerializeMap>(library: &Library<'_>, map: &mut M) -> Result<(), M::Error> {
     map.serialize_entry("size", &library.file().len())?;
     map.serialize_entry("layout", "library")?;
-    let modules = || library.modules().map(|found| found.map(module));
-    map.serialize_entry("modules", &Stream(modules))?;
-    Ok(SerializeMap::end(map)?)
+    map.serialize_entry("modules", &Stream(|| library.modules().map(|found| found.map(module))))
 }
 
 pub(super) fn write_note(note: &Note<'_>, out: impl io::Write) -> io::Result<()> {

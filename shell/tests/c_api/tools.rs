@@ -491,7 +491,7 @@ fn probes(file: &Path) -> Vec<String> {
     let mut lines = notes.lines().map(str::trim);
     let mut found = Vec::new();
     while let Some(line) = lines.next() {
-        if line == "Provider: smf" {
+        if line.ends_with("Provider: smf") {
             found.extend(
                 lines.next().and_then(|line| line.strip_prefix("Name: ")).map(str::to_owned),
             );

@@ -44,13 +44,22 @@ fn main() -> ExitCode {
     }
     let (options, filters): (Vec<_>, Vec<_>) =
         std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
-    if options.iter().any(|option| option != "--quick") || filters.len() > 1 {
-        eprintln!("usage: cargo xtask bench [FILTER] [--quick]");
+    let has = |wanted: &str| options.iter().any(|option| option == wanted);
+    // The file of the figures is the last argument.
+    let (json, filters) = match filters.split_last() {
+        Some((file, filters)) if has("--json") => (Some(file), filters),
+        _ => (None, &filters[..]),
+    };
+    let is_known = |option: &String| option == "--quick" || option == "--json" && json.is_some();
+    if !options.iter().all(is_known) || filters.len() > 1 {
+        eprintln!("usage: cargo xtask bench [FILTER] [--quick] [--html [FILE]]");
         return ExitCode::from(2);
     }
-    print_machine();
+    let machine = machine();
+    machine.iter().for_each(|(name, value)| println!("{name:7} {value}"));
+    println!();
     let filter = filters.first().map_or("", String::as_str);
-    let mut bench = Bench::new(filter, !options.is_empty());
+    let mut bench = Bench::new(filter, has("--quick"));
     format::measure(&mut bench);
     link::measure(&mut bench);
     loader::measure(&mut bench);
@@ -69,11 +78,21 @@ fn main() -> ExitCode {
     pack::measure(&mut bench);
     process::measure(&mut bench);
     Row::print(bench.rows());
+    if let Some(file) = json {
+        let machine: serde_json::Map<_, _> =
+            machine.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        let rows: Vec<_> = bench.rows().iter().map(Row::to_json).collect();
+        let figures = serde_json::json!({ "machine": machine, "rows": rows });
+        if let Err(error) = fs::write(file, figures.to_string()) {
+            eprintln!("error: {file}: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
     ExitCode::SUCCESS
 }
 
-/// Prints the properties of the machine that affect the figures.
-fn print_machine() {
+/// The properties of the machine that affect the figures.
+fn machine() -> [(&'static str, String); 5] {
     let first_line = |mut command: Command| {
         let output = command.output().map(|output| output.stdout).unwrap_or_default();
         String::from_utf8_lossy(&output).lines().next().unwrap_or("unknown").to_owned()
@@ -87,10 +106,12 @@ fn print_machine() {
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    println!("cpu     {} ({count} usable)", model.map_or("unknown", |(_, model)| model));
-    println!("kernel  {}", kernel.trim());
-    println!("libc    {}", version("ldd"));
-    println!("gcc     {}", version("gcc"));
-    println!("rustc   {}", version("rustc"));
-    println!();
+    let model = model.map_or("unknown", |(_, model)| model);
+    [
+        ("cpu", format!("{model} ({count} usable)")),
+        ("kernel", kernel.trim().to_owned()),
+        ("libc", version("ldd")),
+        ("gcc", version("gcc")),
+        ("rustc", version("rustc")),
+    ]
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 /// Runs an operation this number of times and returns the total time.
 pub(crate) type Contender<'a> = Box<dyn FnMut(u64) -> Duration + 'a>;
 
@@ -240,6 +242,25 @@ impl Row {
         let is_time = matches!(self.unit, Unit::Nanoseconds);
         let limit = limit.filter(|_| !is_time).map(|most| self.ours <= most);
         [ratio, limit].into_iter().flatten().reduce(|one, other| one && other)
+    }
+
+    /// The row for `cargo xtask bench --html`.
+    pub(crate) fn to_json(&self) -> Value {
+        let unit = match self.unit {
+            Unit::Nanoseconds => "ns",
+            Unit::Percent => "%",
+            Unit::Count => "",
+        };
+        json!({
+            "name": self.name,
+            "ours": self.ours,
+            "unit": unit,
+            "peer_name": self.peer.as_ref().map(|(name, _)| name),
+            "peer": self.peer.as_ref().map(|(_, time)| time),
+            "target_ratio": self.target.ratio,
+            "target_limit": self.target.limit,
+            "met": self.is_met(),
+        })
     }
 
     fn cells(&self) -> [String; 6] {

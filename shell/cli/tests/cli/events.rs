@@ -1,10 +1,16 @@
 //! The log of events that `SMF_LOG` asks for.
 
-use std::process::Command;
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use super::{sample, text};
+use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
+use smf_core::format::{Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind};
+
+use super::{sample, scratch, text};
 
 fn run(arguments: &[&str], form: &str) -> String {
     let mut smf = Command::new(env!("CARGO_BIN_EXE_smf"));
@@ -46,4 +52,73 @@ fn nothing_is_logged_by_default() {
     let mut smf = Command::new(env!("CARGO_BIN_EXE_smf"));
     smf.env_remove("SMF_LOG").args(["run", sample("bcod.smf").to_str().unwrap(), "answer"]);
     assert_eq!(text(&smf.output().unwrap().stderr), "");
+}
+
+#[test]
+fn file_that_cannot_be_read_is_a_line() {
+    let place = scratch("events-unreadable");
+    let text = run(&["run", "no/such/file.smf"], "text");
+    assert!(
+        text.starts_with("smf: refuse module=no/such/file.smf error=no/such/file.smf: "),
+        "{text}"
+    );
+    let said = run(&["run", place.to_str().unwrap()], "json");
+    let event: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+    assert_eq!((&event["event"], event["module"].as_str()), (&"refuse".into(), place.to_str()));
+    assert!(event["error"].as_str().is_some_and(|error| !error.is_empty()), "{said}");
+}
+
+/// A module so large that its file is mapped. Its `main` jumps to `getchar`.
+fn waiting_module() -> Vec<u8> {
+    let mut code = vec![0xcc; 300 << 10];
+    code[..5].copy_from_slice(&[0xe9, 0, 0, 0, 0]);
+    let relocs = [Reloc { offset: 1, symbol: 0, kind: RelocKind::Plt32, addend: -4 }];
+    let code = NewSection::code(&code);
+    let relocs = NewSection {
+        kind: SectionKind::Reloc,
+        name: b".rela.text",
+        flags: SectionFlags(1),
+        payload: Payload::Relocs(&relocs),
+        ..NewSection::code(&[])
+    };
+    let symbols = [
+        NewSymbol { name: b"getchar", place: Place::Import, ..NewSymbol::default() },
+        NewSymbol { name: b"main", place: Place::Section(0), size: 5, ..NewSymbol::default() },
+    ];
+    let (header, layout) = (Header::default(), Layout::Packed);
+    let module = Module { layout, header, stub: &[], sections: &[code, relocs], symbols: &symbols };
+    module.to_vec().unwrap()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn break_of_a_lease_is_a_line() {
+    let path = scratch("events-lease").join("waits.smf");
+    fs::write(&path, waiting_module()).unwrap();
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    // A file that was just written is not mapped.
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
+    drop(file);
+    let mut smf = Command::new(env!("CARGO_BIN_EXE_smf"));
+    smf.env("SMF_LOG", "info").args(["run", "--host-symbols", path.to_str().unwrap(), "main"]);
+    let smf = smf.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut smf = smf.spawn().unwrap();
+    let mut said = BufReader::new(smf.stderr.take().unwrap()).lines();
+    let mut line = || said.next().unwrap().unwrap();
+    while !line().starts_with("smf: load ") {}
+    let maps = fs::read_to_string(format!("/proc/{}/maps", smf.id())).unwrap();
+    let is_mapped = maps.contains("waits.smf");
+    if is_mapped {
+        // Waits until the pages are private.
+        drop(OpenOptions::new().append(true).open(&path).unwrap());
+        let line = line();
+        assert!(line.starts_with("smf: lease_break descriptor="), "{line}");
+    } else {
+        eprintln!("SKIPPED: this file system has no leases, so that the file was copied");
+    }
+    drop(smf.stdin.take());
+    let mut result = String::new();
+    smf.stdout.take().unwrap().read_to_string(&mut result).unwrap();
+    assert!(smf.wait().unwrap().success());
+    assert_eq!(result, format!("{}\n", u32::MAX));
 }

@@ -1,6 +1,10 @@
 //! `smf run`: results, exit status and errors.
 
-use super::{contains, fails, ok, smf, text};
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{contains, fails, ok, scratch, smf, text};
 
 #[cfg(target_arch = "x86_64")]
 #[test]
