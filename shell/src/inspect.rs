@@ -18,8 +18,34 @@ mod json;
 mod properties;
 mod text;
 
-#[cfg(feature = "serde")]
-pub use json::Report;
+/// The contents of a file, as [`write_json`] writes them, for any serializer.
+///
+/// Serializing fails where the file does not pass [`check`].
+///
+/// ```
+/// use smf_core::format::File;
+/// use smf_loader::inspect::Report;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bytes = std::fs::read("../tests/samples/packed.smf")?;
+/// let file = File::parse(&bytes)?;
+/// let value = serde_json::to_value(Report::new("packed.smf", &file))?;
+/// assert_eq!(value["symbols"][0]["name"], "answer");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Report<'f, 'd> {
+    name: &'f str,
+    file: &'f File<'d>,
+}
+
+impl<'f, 'd> Report<'f, 'd> {
+    /// The contents of `file`. `name` is its name in the output.
+    pub fn new(name: &'f str, file: &'f File<'d>) -> Self {
+        Self { name, file }
+    }
+}
 
 /// The sections of a table, without null sections. ELF tables start with one, and common symbols are the only
 /// other sections of kind 0.
@@ -92,7 +118,7 @@ pub fn check(file: &File<'_>) -> Result<(), FormatError> {
 /// # Errors
 /// Errors of `out`, and of a file that does not pass [`check`].
 pub fn write_json(file: &File<'_>, name: &str, mut out: impl Write) -> io::Result<()> {
-    serde_json::to_writer(&mut out, &json::Report::new(name, file))?;
+    serde_json::to_writer(&mut out, &Report::new(name, file))?;
     out.write_all(b"\n")
 }
 

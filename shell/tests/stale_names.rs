@@ -36,7 +36,7 @@ unsafe extern "C" {
 /// The ELF objects that debuggers have. Only this thread changes the list.
 fn objects() -> Vec<Vec<u8>> {
     // SAFETY: no other thread writes it.
-    let mut next = unsafe { (&raw const __jit_debug_descriptor.first).read() };
+    let mut next = unsafe { __jit_debug_descriptor.first };
     let mut all = Vec::new();
     // SAFETY: entries in the list are alive.
     while let Some(entry) = unsafe { next.as_ref() } {

@@ -1,10 +1,6 @@
 //! JSON output: stable keys, streamed.
 //!
 //! A row of a table is an [`Object`]; a table is a [`Stream`] of rows. Invalid UTF-8 in names is replaced.
-#![cfg_attr(
-    not(feature = "serde"),
-    allow(unreachable_pub, reason = "the report is public with this feature")
-)]
 
 use std::io;
 
@@ -23,40 +19,11 @@ use smf_core::format::{
 };
 
 use super::properties::{NamedProperty, properties};
-use super::{InitFunction, Parts, ThreadStorage, init_functions, prelink, shown_sections};
+use super::{InitFunction, Parts, Report, ThreadStorage, init_functions, prelink, shown_sections};
 
 /// The number of tables of a note that are merged by name. Further repeated names become repeated keys, so that
 /// the time stays linear.
 const MERGED_TABLES: usize = 64;
-
-/// The contents of a file, as [`write_json`](super::write_json) writes them, for any serializer.
-///
-/// Serializing fails where the file does not pass [`check`](super::check).
-///
-/// ```
-/// use smf_core::format::File;
-/// use smf_loader::inspect::Report;
-///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let bytes = std::fs::read("../tests/samples/packed.smf")?;
-/// let file = File::parse(&bytes)?;
-/// let value = serde_json::to_value(Report::new("packed.smf", &file))?;
-/// assert_eq!(value["symbols"][0]["name"], "answer");
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug)]
-pub struct Report<'f, 'd> {
-    name: &'f str,
-    file: &'f File<'d>,
-}
-
-impl<'f, 'd> Report<'f, 'd> {
-    /// The contents of `file`. `name` is its name in the output.
-    pub fn new(name: &'f str, file: &'f File<'d>) -> Self {
-        Self { name, file }
-    }
-}
 
 impl Serialize for Report<'_, '_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

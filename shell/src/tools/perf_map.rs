@@ -294,6 +294,11 @@ mod tests {
         text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 
+    fn pages(start: u64, size: u64) -> [Range<u64>; 1] {
+        let range = start..start + size;
+        [range]
+    }
+
     /// The tests of this process have one file.
     static FILE: Mutex<()> = Mutex::new(());
 
@@ -303,7 +308,7 @@ mod tests {
         let _ = std::fs::remove_file(path());
         let mut map = PerfMap::open().unwrap();
         let function = |address, name| Function { address, size: 16, name };
-        let page = |start| [start..start + 0x1000];
+        let page = |start| pages(start, 0x1000);
         let first = [function(0x1000, b"first"), function(0x1010, b"second")];
         let first = map.append(&first, &page(0x1000)).unwrap();
         let other = map.append(&[function(0x5000, b"other")], &page(0x5000)).unwrap();
@@ -337,13 +342,13 @@ mod tests {
                 std::fs::write(path(), "7000 1 of another writer\n").unwrap();
             }
             let live = Function { address: 0x100, size: 16, name: b"live" };
-            map.append(&[live], &[0x100..0x110]).unwrap();
+            map.append(&[live], &pages(0x100, 16)).unwrap();
             let mut largest = 0;
             for number in 0..10_000u64 {
                 // One address again and again, or a new one each time.
                 let (address, name) = (0x1000 + (number << shift), format!("version_{number}"));
                 let function = Function { address, size: 32, name: name.as_bytes() };
-                let batch = map.append(&[function], &[address..address + 64]).unwrap();
+                let batch = map.append(&[function], &pages(address, 64)).unwrap();
                 if number != 9_999 {
                     map.free(batch);
                 }
