@@ -82,6 +82,7 @@ mod source_line;
 pub mod stack;
 mod stderr;
 #[cfg(feature = "host")]
+#[cfg_attr(not(target_env = "gnu"), path = "thread_exit_none.rs")]
 mod thread_exit;
 #[cfg(feature = "host")]
 mod thread_storage;
