@@ -2,6 +2,7 @@
 //!
 //! Nothing here is shipped. Each task prints the commands that it runs in a form that a shell accepts.
 
+mod api;
 mod ci;
 mod deb;
 mod error;
@@ -34,6 +35,7 @@ usage: cargo xtask TASK
   figures [DIRECTORY]        counts cycles, unsafe files, lines of code and long functions
   samples                    checks tests/samples against its list and with the `smf` command
   bench [FILTER] [--quick]   measures smf against its peers
+  api [--update]             compares the listings of the public Rust API (api.txt) with the code, or writes them
   header                     checks smf.h against the exports of the library
   install [--prefix DIR] [--libdir DIR] [--destdir DIR] [--features LIST] [--libraries]
                              builds and installs the libraries for C, headers, files for pkg-config and CMake,
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         "figures" => tidy::print_figures(arguments.first().map_or(shell::root(), Path::new)),
         "samples" => samples::run(),
         "bench" => bench(arguments),
+        "api" => api::run(arguments),
         "header" => check_header(),
         "install" => install::run(arguments),
         "deb" if arguments == ["--check"] => deb::check(),
