@@ -8,10 +8,6 @@
 //! [`Loader::map_module`] refuse dynlibs.
 #![allow(unsafe_code)]
 
-mod builder;
-
-pub use builder::{BuildError, LoaderBuilder};
-
 #[cfg(feature = "c-api")]
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;

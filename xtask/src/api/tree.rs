@@ -153,13 +153,12 @@ fn parse(path: &Path) -> Result<Vec<Item>, Error> {
 
 /// The file of `#[path = "..."]`, or the first one of `#[cfg_attr(..., path = "...")]`, which stands for the others.
 fn stated_path(attributes: &[Attribute]) -> Option<String> {
-    let stated = attributes.iter().find_map(|attribute| {
+    attributes.iter().find_map(|attribute| {
         let text = attribute.meta.to_token_stream().to_string();
         let is_path = attribute.path().is_ident("path") || attribute.path().is_ident("cfg_attr");
         let (_, path) = text.rsplit_once("path = \"").filter(|_| is_path)?;
         path.split_once('"').map(|(path, _)| path.to_owned())
-    });
-    stated
+    })
 }
 
 /// Whether the item belongs to tests, or to a model checker.
@@ -247,8 +246,8 @@ fn flatten(tree: &UseTree, path: &mut Vec<String>, found: &mut Vec<Import>) {
             found.push(import(path, path.last().cloned()));
         }
         UseTree::Name(name) => {
-            let name = name.ident.to_string();
-            found.push(import(&[&path[..], &[name.clone()]].concat(), Some(name)));
+            let path = [path.clone(), vec![name.ident.to_string()]].concat();
+            found.push(import(&path, path.last().cloned()));
         }
         UseTree::Rename(renamed) => {
             let mut path = path.clone();

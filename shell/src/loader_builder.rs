@@ -1,4 +1,5 @@
 //! The options of a [`Loader`], as methods.
+#![allow(unsafe_code)]
 
 #[cfg(feature = "host")]
 use smf_core::alloc_util::try_box;
@@ -11,9 +12,9 @@ use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::vm::Tiers;
 use thiserror::Error;
 
-use super::Loader;
 #[cfg(feature = "host")]
 use crate::host_symbols::{HostLibraryError, HostSymbols, ProcessSymbolsError};
+use crate::loader::Loader;
 
 /// Builds a [`Loader`]. Without further calls its options are those of [`LoaderOptions::default`].
 ///
@@ -170,10 +171,13 @@ impl LoaderBuilder {
     /// # Errors
     /// [`BuildError`].
     pub fn build(self) -> Result<Loader, BuildError> {
-        let mut loader = Loader::new(self.options)?;
-        loader.cache = self.cache;
+        let loader = Loader::new(self.options)?;
+        let loader = match self.cache {
+            Some(cache) => loader.with_cache(cache),
+            None => loader,
+        };
         for (name, address) in &self.symbols {
-            loader.modules.define(name.as_bytes(), *address)?;
+            loader.modules().define(name.as_bytes(), *address)?;
         }
         #[cfg(feature = "host")]
         {
@@ -181,7 +185,7 @@ impl LoaderBuilder {
                 if self.has_process { HostSymbols::of_process()? } else { HostSymbols::default() };
             symbols.append(self.libraries)?;
             if !symbols.is_empty() {
-                loader.modules.set_host_resolver(Some(try_box(symbols)?))?;
+                loader.modules().set_host_resolver(Some(try_box(symbols)?))?;
             }
         }
         Ok(loader)
@@ -215,7 +219,8 @@ mod tests {
         assert_eq!(options.duplicate_exports, DuplicateExports::Refuse);
         assert_eq!((options.kept_bytes, options.max_replaced_bytes), (1, 2));
         assert_eq!(options.tiers, Tiers::Interpret);
-        assert_eq!(builder.build().unwrap().file_policy, FilePolicy::Copy);
+        assert_eq!(options.file_policy, FilePolicy::Copy);
+        builder.build().unwrap();
     }
 
     #[test]
