@@ -6,7 +6,6 @@
 use std::error::Error;
 use std::path::Path;
 
-use smf_core::loader::LoaderOptions;
 use smf_loader::loader::Loader;
 
 const PLUGIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/app.smf");
@@ -17,12 +16,10 @@ extern "C" fn scale(x: i64) -> i64 {
 }
 
 fn call_plugin(x: i64) -> Result<i64, Box<dyn Error>> {
-    let loader = Loader::new(LoaderOptions::default())?;
-    let modules = loader.modules();
-    modules.define(b"scale", scale as *const () as u64)?;
+    let loader = Loader::builder().define("scale", scale as *const () as u64).build()?;
     // A plugin in a dynlib file would be refused here; `load_file` is the unsafe way to load it.
     let plugin = loader.load_module(Path::new(PLUGIN), None)?;
-    let held = modules.get(plugin)?;
+    let held = loader.modules().get(plugin)?;
     // SAFETY: `direct` takes an integer and returns one.
     let direct = unsafe { held.get::<extern "C" fn(i64) -> i64>("direct") }?;
     Ok(direct(x))

@@ -6,7 +6,7 @@ use std::fs;
 
 use smf_core::bytecode::text::{assemble, write_module};
 use smf_core::format::Flags;
-use smf_core::loader::{LoaderOptions, StateMigration};
+use smf_core::loader::StateMigration;
 use smf_core::trap::call;
 use smf_loader::loader::Loader;
 
@@ -22,7 +22,7 @@ fn call_twice() -> Result<[i64; 2], Box<dyn Error>> {
     fs::create_dir_all(&directory)?;
     let path = directory.join("answer.smf");
     fs::write(&path, version(1)?)?;
-    let loader = Loader::new(LoaderOptions::default())?;
+    let loader = Loader::builder().build()?;
     let module = loader.load_module(&path, None)?;
     // The stable address leads to the newest version.
     let answer = loader.modules().resolve(b"answer")?.ok_or("no function `answer`")?.address;

@@ -5,7 +5,8 @@
 //! path.
 //!
 //! A process that is killed while it writes leaves the old or the new file, and perhaps a temporary file. The
-//! lock on that file ends with the process, so that a later writer to the directory detects and removes it.
+//! lock on that file ends with the process, so that a later writer to the directory detects and removes it. A process
+//! that ends itself calls [`abandon_writes`] before.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -13,6 +14,7 @@ use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smf_core::memory::{FileBytes, MemoryError};
 use thiserror::Error;
@@ -128,15 +130,43 @@ pub fn write(path: &Path, bytes: &[u8], executable: bool) -> io::Result<()> {
     }
 }
 
+/// The temporary files that this process is writing. Locked while one of them is created, renamed or removed.
+static TEMPORARY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn temporary_files() -> MutexGuard<'static, Vec<PathBuf>> {
+    TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// No file is written while this exists.
+#[derive(Debug)]
+#[must_use = "writing continues when it is dropped"]
+pub struct AbandonedWrites(#[expect(dead_code, reason = "held")] MutexGuard<'static, Vec<PathBuf>>);
+
+/// Removes the temporary files that threads of this process are writing, and stops these threads, for a process that is
+/// about to end: each output is then the old or the new file, and nothing else is left.
+pub fn abandon_writes() -> AbandonedWrites {
+    let mut temporary = temporary_files();
+    for path in temporary.drain(..) {
+        // The process ends, and cannot report it.
+        let _ = fs::remove_file(path);
+    }
+    AbandonedWrites(temporary)
+}
+
 fn replace(path: &Path, bytes: &[u8], executable: bool) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut known = temporary_files();
     let (mut file, temporary) = create_in(directory.unwrap_or(Path::new(".")), executable)?;
-    let written =
-        syscall(|| file.write_all(bytes)).and_then(|()| syscall(|| fs::rename(&temporary, path)));
+    known.push(temporary.clone());
+    drop(known);
+    let written = syscall(|| file.write_all(bytes));
+    let mut known = temporary_files();
+    let written = written.and_then(|()| syscall(|| fs::rename(&temporary, path)));
     if written.is_err() {
         // The first error is reported.
         let _ = fs::remove_file(&temporary);
     }
+    known.retain(|path| *path != temporary);
     written
 }
 
@@ -324,6 +354,29 @@ mod tests {
                 assert_eq!(failed, calls, "{path:?}");
             }
         }
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn abandoned_write_leaves_the_old_file_and_no_other() {
+        let directory = directory("abandoned");
+        let path = directory.join("out");
+        write(&path, b"old", false).unwrap();
+        // A writer between its two steps.
+        let (_, temporary) = create_in(&directory, false).unwrap();
+        temporary_files().push(temporary);
+        let stopped = abandon_writes();
+        assert_eq!(names(&directory), ["out"]);
+        let other = std::thread::spawn({
+            let path = path.clone();
+            move || write(&path, b"new", false)
+        });
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert_eq!(&*read(&path).unwrap(), b"old");
+        drop(stopped);
+        other.join().unwrap().unwrap();
+        assert_eq!(&*read(&path).unwrap(), b"new");
+        assert_eq!(names(&directory), ["out"]);
         fs::remove_dir_all(&directory).unwrap();
     }
 

@@ -45,6 +45,30 @@ pub(crate) fn open_error(error: &libloading::Error) -> &dyn fmt::Display {
     }
 }
 
+/// Why the symbols of the process cannot be resolved.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProcessSymbolsError {
+    /// A statically linked program.
+    #[error("the symbols of the process cannot be resolved: {NO_SYSTEM_LOADER}")]
+    NoLoader,
+    /// The allocator has no memory left.
+    #[error(transparent)]
+    OutOfMemory(#[from] AllocError),
+}
+
+/// The reason where [`has_system_loader`] is false.
+pub(crate) const NO_SYSTEM_LOADER: &str =
+    "the program is linked statically, without the system's loader (dlopen, dlsym)";
+
+/// Whether the process has a dynamic loader. In static programs `dlopen` of musl always fails, even for the program
+/// itself.
+pub(crate) fn has_system_loader() -> bool {
+    // SAFETY: null denotes the program; nothing is loaded, so that no initialisers run.
+    let program = unsafe { libc::dlopen(std::ptr::null(), libc::RTLD_LAZY) };
+    !program.is_null()
+}
+
 impl HostSymbols {
     /// Whether there are no sources.
     pub fn is_empty(&self) -> bool {
@@ -55,11 +79,19 @@ impl HostSymbols {
     /// `RTLD_GLOBAL`.
     ///
     /// # Errors
-    /// [`AllocError`].
-    pub fn of_process() -> Result<Self, AllocError> {
+    /// [`ProcessSymbolsError`].
+    pub fn of_process() -> Result<Self, ProcessSymbolsError> {
+        if !has_system_loader() {
+            return Err(ProcessSymbolsError::NoLoader);
+        }
         let mut sources = Vec::new();
         try_push(&mut sources, Source(Library::this().into_raw()))?;
         Ok(Self { sources })
+    }
+
+    /// Adds the sources of `other` behind those of this value.
+    pub(crate) fn append(&mut self, other: Self) -> Result<(), AllocError> {
+        other.sources.into_iter().try_for_each(|source| try_push(&mut self.sources, source))
     }
 
     /// Opens the shared library `name` and adds it. The name is tried as given, which is a path if it contains a slash;

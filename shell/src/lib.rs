@@ -4,7 +4,8 @@
 //! Everything that works without std is in [`smf_core`]. This crate adds:
 //!
 //! * [`files`]: reads inputs, and writes outputs atomically;
-//! * [`loader`]: loads modules by path, together with the modules that provide their imports;
+//! * [`loader`]: loads modules by path, together with the modules that provide their imports; [`loader_builder`] sets
+//!   its options;
 //! * `host_symbols` (feature `host`): resolves imports from the process and from shared libraries; `shared_object`
 //!   opens shared objects with the system's loader;
 //! * `host_services` (feature `host`): what modules need from the process beside symbols;
@@ -65,6 +66,7 @@ pub mod jit;
 #[cfg(feature = "pack")]
 pub mod library_search;
 pub mod loader;
+pub mod loader_builder;
 #[cfg(feature = "jit")]
 pub mod loader_templates;
 #[cfg(feature = "host")]
@@ -84,6 +86,7 @@ mod source_line;
 pub mod stack;
 mod stderr;
 #[cfg(feature = "host")]
+#[cfg_attr(not(target_env = "gnu"), path = "thread_exit_none.rs")]
 mod thread_exit;
 #[cfg(feature = "host")]
 mod thread_storage;

@@ -9,6 +9,7 @@ use smf_core::alloc_util::try_box;
 use smf_core::link::{HostService, HostServiceError, Resolve, TlsBlock, TlsTemplate};
 
 use crate::fork::{HeldAtFork, ProcessLock};
+use crate::host_symbols::{NO_SYSTEM_LOADER, has_system_loader};
 use crate::shared_object::{SharedObject, SharedObjectError};
 use crate::tls_object::{self, Request, WORD_COUNT, WORDS};
 
@@ -164,6 +165,7 @@ fn open(request: &Request<'_>, is_static: bool) -> Result<TlsBlock> {
     let object = unsafe { SharedObject::open_data(&bytes) };
     let object = object.map_err(|error| match error {
         SharedObjectError::MemoryFile(_) => refused(NO_MEMORY_FILE),
+        _ if !has_system_loader() => refused(NO_SYSTEM_LOADER),
         _ if is_static => refused(NO_STATIC),
         _ => refused(NOT_GRANTED),
     })?;

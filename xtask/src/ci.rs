@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use crate::error::Error;
 use crate::shell::{Command, cargo, command, target};
-use crate::{check_header, deb, freestanding, fuzz, reproducible, samples, sanitize, tidy};
+use crate::{api, check_header, deb, freestanding, fuzz, reproducible, samples, sanitize, tidy};
 
 /// The result of a step.
 enum Outcome {
@@ -46,8 +46,9 @@ const fn full(name: &'static str, run: fn(Set) -> Result<Outcome, Error>) -> Ste
     Step { name, set: Set::Full, run }
 }
 
-const STEPS: [Step; 21] = [
+const STEPS: [Step; 23] = [
     push("tidy", |_| tidy::run().map(|()| Outcome::Passed(1))),
+    push("api", |_| api::run(&[]).map(|()| Outcome::Passed(1))),
     push("header", |_| check_header().map(|()| Outcome::Passed(1))),
     push("format", |_| format()),
     push("clippy", |_| clippy()),
@@ -61,6 +62,7 @@ const STEPS: [Step; 21] = [
     push("architectures", |_| architectures()),
     push("fuzz", fuzz_targets),
     full("browser", |_| browser()),
+    full("musl", |_| musl()),
     full("packages", |_| packages()),
     full("reproducible", |_| reproducible::run().map(|()| Outcome::Passed(1))),
     full("aarch64", |_| aarch64()),
@@ -285,6 +287,27 @@ fn browser() -> Result<Outcome, Error> {
     let mut passed = 0;
     for page in pages {
         if let Outcome::Passed(count) = count_tests(cargo(page))? {
+            passed += count;
+        }
+    }
+    Ok(Outcome::Passed(passed))
+}
+
+/// Static programs of musl: one in C with the static library, and the examples of the crate.
+fn musl() -> Result<Outcome, Error> {
+    let target = "x86_64-unknown-linux-musl";
+    if !has_target(target) {
+        return Ok(Outcome::Skipped(format!("the target {target} is not installed")));
+    }
+    if !command("musl-gcc --version").succeeds() {
+        return Ok(Outcome::Skipped("musl-gcc is not installed".to_owned()));
+    }
+    let mut passed = 0;
+    for test in [
+        "test --test c_api -- --ignored static_program_of_musl",
+        "test --package smf-loader --examples --features pack,jit --target x86_64-unknown-linux-musl",
+    ] {
+        if let Outcome::Passed(count) = count_tests(cargo_unoptimised(test))? {
             passed += count;
         }
     }

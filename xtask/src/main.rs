@@ -2,6 +2,7 @@
 //!
 //! Nothing here is shipped. Each task prints the commands that it runs in a form that a shell accepts.
 
+mod api;
 mod bench_page;
 mod ci;
 mod deb;
@@ -37,6 +38,7 @@ usage: cargo xtask TASK
   bench [FILTER] [--quick] [--html [FILE]]
                              measures smf against its peers; --html plots the figures on a page, by default
                              target/bench.html
+  api [--update]             compares the listings of the public Rust API (api.txt) with the code, or writes them
   header                     checks smf.h against the exports of the library
   install [--prefix DIR] [--libdir DIR] [--destdir DIR] [--features LIST] [--libraries]
                              builds and installs the libraries for C, headers, files for pkg-config and CMake,
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         "figures" => tidy::print_figures(arguments.first().map_or(shell::root(), Path::new)),
         "samples" => samples::run(),
         "bench" => bench(arguments),
+        "api" => api::run(arguments),
         "header" => check_header(),
         "install" => install::run(arguments),
         "deb" if arguments == ["--check"] => deb::check(),

@@ -21,6 +21,9 @@ pub(crate) struct Cli {
     /// Colour of messages on standard error; `auto`: on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: ColorChoice,
+    /// Show no progress; it is shown on a terminal only, of work that takes more than a second
+    #[arg(long, global = true)]
+    pub(crate) quiet: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -101,6 +104,26 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR", conflicts_with = "command")]
         directory: Option<PathBuf>,
     },
+}
+
+impl Command {
+    /// Whether the command writes outputs by [`output::write`](crate::output::write), and runs no code of modules, which
+    /// may handle signals itself.
+    pub(crate) fn writes_files(&self) -> bool {
+        matches!(
+            self,
+            Self::Asm(_)
+                | Self::Compile(_)
+                | Self::Completions { .. }
+                | Self::Convert(_)
+                | Self::Extract(_)
+                | Self::Lib(_)
+                | Self::Man { .. }
+                | Self::Map(_)
+                | Self::Pack(_)
+                | Self::StripStub(_)
+        )
+    }
 }
 
 #[cfg(test)]

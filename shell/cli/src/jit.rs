@@ -21,6 +21,7 @@ use smf_loader::jit::{Announce, InCall};
 use smf_loader::loader::{LoadFileError, Loader};
 
 use crate::output::{self, At, Failure};
+use crate::progress;
 use crate::values::{Array, Shown, word};
 
 /// Instantiates a template of a module, calls the instance and prints the result
@@ -90,7 +91,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let why = "a dynlib has no templates; call its functions with `smf run`";
         return Err(Failure::of(&args.file, why));
     }
-    let instance = instance(resolver.instantiator(), args.symbol.as_bytes());
+    let symbol = args.symbol.as_bytes();
+    let instance =
+        progress::during("instantiating", 0, |_| instance(resolver.instantiator(), symbol));
     let instance = instance.map_err(|error| match (error.downcast_ref(), &module) {
         (Some(InstantiateError::Failed(_)), Err(module_error)) => {
             format!("{error} (the module itself was not loaded: {module_error})")

@@ -25,6 +25,7 @@ mod generic;
 mod help;
 mod inspect;
 mod integer;
+mod interrupt;
 mod jit;
 mod layout;
 mod library;
@@ -36,6 +37,7 @@ mod objects;
 mod output;
 mod pack;
 mod prefetch;
+mod progress;
 mod run;
 mod run_source;
 mod source;
@@ -57,6 +59,10 @@ static ALLOCATOR: allocator::OrExit = allocator::OrExit;
 fn main() -> ExitCode {
     let cli = Cli::parse_from(integer::with_decimal_negatives(std::env::args_os()));
     color::choose(cli.color);
+    progress::choose(cli.quiet);
+    if cli.command.writes_files() {
+        interrupt::clean_up_at_signals();
+    }
     let done = match &cli.command {
         Command::Run(args) => return finish(run::run(args)),
         Command::Trace(args) => return finish(trace::run(args)),

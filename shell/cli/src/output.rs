@@ -2,12 +2,11 @@
 
 use std::error::Error;
 use std::fmt::Display;
-use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::io::{self, BufWriter, StdoutLock, Write};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::thread::ScopedJoinHandle;
 
-use indicatif::{ProgressBar, ProgressDrawTarget};
 use smf_core::format::{File, Smf};
 use smf_loader::files::{self, Input};
 use smf_loader::inspect::{self, Selection};
@@ -16,9 +15,6 @@ use crate::color;
 
 /// Size of the buffer for standard output, in bytes.
 const OUTPUT_BUFFER: usize = 1 << 16;
-
-/// A progress bar is shown for more files than this.
-const MANY_FILES: usize = 50;
 
 /// Why a command failed.
 pub(crate) enum Failure {
@@ -93,14 +89,6 @@ pub(crate) fn suggestions<'n>(verb: &str, mut names: impl Iterator<Item = &'n [u
         true => format!("; it {verb} no functions"),
         false => format!("; it {verb} {}{more}", some.join(", ")),
     }
-}
-
-/// A progress bar; hidden for few files and when standard error is not a terminal.
-pub(crate) fn progress(files: usize) -> ProgressBar {
-    let is_shown = files > MANY_FILES && io::stderr().is_terminal();
-    let hidden = ProgressDrawTarget::hidden();
-    let target = if is_shown { ProgressDrawTarget::stderr() } else { hidden };
-    ProgressBar::with_draw_target(Some(files as u64), target)
 }
 
 /// Reads an input.

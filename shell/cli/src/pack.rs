@@ -11,6 +11,7 @@ use smf_loader::pack::{
 
 use crate::layout::WrittenLayout;
 use crate::output::{self, At, Failure};
+use crate::progress;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -138,13 +139,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         debug_info: args.debug_info,
         prefetch: args.prefetch,
     };
-    let packed = pack(&inputs, &options).map_err(|error| match error {
-        PackError::Several(errors) => {
-            errors.iter().for_each(|error| output::report("error", &error.to_string()));
-            Failure::Reported
-        }
-        error => error.into(),
-    })?;
+    let packed =
+        progress::during("packing", 0, |_| pack(&inputs, &options)).map_err(
+            |error| match error {
+                PackError::Several(errors) => {
+                    errors.iter().for_each(|error| output::report("error", &error.to_string()));
+                    Failure::Reported
+                }
+                error => error.into(),
+            },
+        )?;
     output::write(&args.output, &packed.bytes, args.stub.as_deref())?;
     for warning in &packed.warnings {
         output::report("warning", &warning.to_string());

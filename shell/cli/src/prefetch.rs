@@ -6,8 +6,6 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -21,15 +19,13 @@ use smf_loader::prefetch::{self, Failure as FailedFile, Options, Report, Watch};
 
 use crate::integer::integer;
 use crate::output::{self, Failure};
+use crate::progress;
 
 /// The capacity of the file cache; each thread holds one more file while it reads.
 const CAPACITY: Capacity = Capacity { files: 64, bytes: 64 << 20 };
 
 /// The chunk size for files larger than the cache, in bytes.
 const PIECE: u64 = 8 << 20;
-
-/// The update interval of the progress bar.
-const TICK: Duration = Duration::from_millis(50);
 
 /// Reads files so that the next program finds them in memory
 ///
@@ -84,28 +80,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 fn with_progress(cache: &FileCache, args: &Args) -> Result<Report, Failure> {
     let options = Options { threads: args.threads, ..Options::default() };
-    let (watch, done) = (Watch::default(), AtomicBool::new(false));
-    let bar = output::progress(args.files.len());
-    thread::scope(|scope| {
-        let show = || show(&bar, &watch, &done);
-        // If the thread cannot be spawned, no bar is shown.
-        let spawn = || thread::Builder::new().spawn_scoped(scope, show).ok();
-        let shown = if bar.is_hidden() { None } else { spawn() };
-        let outcome = prefetch::warm(cache, &args.files, options, &watch);
-        done.store(true, Ordering::Relaxed);
-        if let Some(shown) = shown {
-            shown.thread().unpark();
-        }
-        Ok(outcome?.report(&args.files))
-    })
-}
-
-fn show(bar: &ProgressBar, watch: &Watch, done: &AtomicBool) {
-    while !done.load(Ordering::Relaxed) {
-        bar.set_position(watch.progress().done as u64);
-        thread::park_timeout(TICK);
-    }
-    bar.finish_and_clear();
+    let watch = Watch::default();
+    let show = |bar: &ProgressBar| bar.set_position(watch.progress().done as u64);
+    let read = |_: &ProgressBar| prefetch::warm(cache, &args.files, options, &watch);
+    let outcome = progress::watched("reading", args.files.len(), show, read);
+    Ok(outcome?.report(&args.files))
 }
 
 /// Reads the files that are larger than the cache, in chunks.

@@ -4,11 +4,13 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use indicatif::ProgressBar;
 use smf_core::bytecode::verify::{Verifier, functions_of};
 use smf_core::format::{File, Library, Smf};
 use smf_loader::{cfi, files};
 
 use crate::output::{self, Failure};
+use crate::progress;
 
 /// Verifies modules and archives without running them
 ///
@@ -29,7 +31,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let bar = output::progress(args.files.len());
+    let total = args.files.len();
+    let failed = progress::during("verifying", total, |bar| verify_all(args, bar))?;
+    if failed { Err(Failure::Reported) } else { Ok(()) }
+}
+
+/// Returns whether a file is invalid.
+fn verify_all(args: &Args, bar: &ProgressBar) -> Result<bool, Failure> {
     let mut failed = false;
     for path in &args.files {
         let result = verify(path, args.cfi);
@@ -47,8 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         written.map_err(Failure::Output)?;
         bar.inc(1);
     }
-    bar.finish_and_clear();
-    if failed { Err(Failure::Reported) } else { Ok(()) }
+    Ok(failed)
 }
 
 /// What the line of a valid file says besides.

@@ -23,6 +23,7 @@ use super::exec_manager::{backend, list};
 use super::values::{NO_VALUE, Value};
 use super::versioned_struct::{self, versioned};
 use crate::exec::{ExecError, ExecOptions, FrontEnd};
+use crate::host_symbols::HostSymbols;
 
 /// Options of an execution manager.
 #[repr(C)]
@@ -129,7 +130,8 @@ fn open(options: &SmfExecOptions, name: &[u8]) -> Result<u64, ApiError> {
     let level = to_level(level)?;
     let backend = backend(name)?;
     let options = ExecOptions { backend, level, max_code_bytes, ..ExecOptions::default() };
-    handles::open(options, flags & PROCESS_SYMBOLS != 0)
+    let has_process = flags & PROCESS_SYMBOLS != 0;
+    handles::open(options, has_process.then(HostSymbols::of_process).transpose()?)
 }
 
 fn to_level(level: i32) -> Result<Level, ApiError> {

@@ -20,7 +20,7 @@ use super::handle_table::{CallGuard, HandleTable, Object};
 use super::registered_symbols::RegisteredSymbols;
 use crate::exec::{ExecError, ExecManager, ExecOptions, FrontEnd, SharedSymbols};
 use crate::fork::ProcessLock;
-use crate::host_symbols::HostSymbols;
+use crate::host_symbols::{HostSymbols, ProcessSymbolsError};
 
 pub(super) static MANAGERS: HandleTable<OpenManager> = HandleTable::new();
 
@@ -81,10 +81,18 @@ impl OpenManager {
     }
 }
 
-/// Opens a manager. `has_process` resolves names in the process as well.
-pub(super) fn open(options: ExecOptions, has_process: bool) -> Result<u64, ApiError> {
+/// Opens a manager that resolves names in the process as well; a static program has none.
+pub(super) fn open_for_runtime(options: ExecOptions) -> Result<u64, ApiError> {
+    match HostSymbols::of_process() {
+        Ok(process) => open(options, Some(process)),
+        Err(ProcessSymbolsError::NoLoader) => open(options, None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens a manager. `process` are the symbols of the process, if names are resolved there as well.
+pub(super) fn open(options: ExecOptions, process: Option<HostSymbols>) -> Result<u64, ApiError> {
     let memory = blocks::with(|blocks| blocks.share())?;
-    let process = has_process.then(HostSymbols::of_process).transpose()?;
     let registered = RegisteredSymbols { process };
     let symbols: SharedSymbols = Arc::new(move |name| registered.resolve(name));
     let options =

@@ -32,7 +32,7 @@ const TARGETS: [(&[&str], &str); 6] = [
 
 fn create() -> Result<i64, ApiError> {
     let options = ExecOptions { backend: backend(b"auto")?, ..ExecOptions::default() };
-    handles::open(options, true).map(u64::cast_signed)
+    handles::open_for_runtime(options).map(u64::cast_signed)
 }
 
 /// Opens a manager with the back end of `rt_set_jit_backend`. Returns its handle; -1 on failure.

@@ -142,7 +142,7 @@ unsafe extern "C" fn rt_exec_manager_create(name: Path) -> i64 {
 
 fn open(name: &[u8]) -> Result<i64, ApiError> {
     let options = ExecOptions { backend: backend(name)?, ..ExecOptions::default() };
-    handles::open(options, true).map(u64::cast_signed)
+    handles::open_for_runtime(options).map(u64::cast_signed)
 }
 
 /// Closes a manager: 0; -1 for one that is not open or in use.

@@ -33,6 +33,7 @@ mod runtime;
 #[path = "../../../tests/src/scale.rs"]
 mod scale;
 mod standard;
+mod static_host;
 mod tools;
 
 use scale::scale;

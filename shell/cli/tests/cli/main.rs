@@ -24,6 +24,7 @@ mod host;
 #[cfg(target_arch = "x86_64")]
 mod init;
 mod inspect;
+mod interrupt;
 mod library;
 mod map;
 mod memory;

@@ -19,6 +19,7 @@ use thiserror::Error;
 use super::argument::ArgumentError;
 use super::code::Code;
 use super::truncate::Truncated;
+use crate::host_symbols::ProcessSymbolsError;
 use crate::jit::InCall;
 use crate::loader::LoadFileError;
 use crate::tools::ToolError;
@@ -186,6 +187,15 @@ fn is_policy(error: &MemoryError) -> bool {
 impl From<AllocError> for ApiError {
     fn from(error: AllocError) -> Self {
         LoadError::from(error).into()
+    }
+}
+
+impl From<ProcessSymbolsError> for ApiError {
+    fn from(error: ProcessSymbolsError) -> Self {
+        match error {
+            ProcessSymbolsError::NoLoader => Self::other(Code::State, &error),
+            ProcessSymbolsError::OutOfMemory(error) => error.into(),
+        }
     }
 }
 

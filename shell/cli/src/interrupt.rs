@@ -1,0 +1,59 @@
+//! Signals that end the command leave no partial output and no temporary file.
+//!
+//! A thread waits for the signals, which all threads block: `sigwait` returns in ordinary code, so that the thread may take
+//! the lock of the writers, which no signal handler may do. The process then ends by the signal, as it would without this.
+#![allow(unsafe_code)]
+
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::thread;
+
+use smf_loader::files;
+
+/// The signals by which terminals, shells and services end a command.
+const SIGNALS: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+
+/// The set of [`SIGNALS`].
+fn signals() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: memory for a set, which this initialises.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    for signal in SIGNALS {
+        // SAFETY: an initialised set, and a valid signal.
+        unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
+    }
+    // SAFETY: initialised above.
+    unsafe { set.assume_init() }
+}
+
+/// Makes the signals remove temporary files before they end the process. To be called before other threads start. Without
+/// another thread the signals end the process at once, as before.
+pub(crate) fn clean_up_at_signals() {
+    let set = signals();
+    // SAFETY: an initialised set, and no memory for the previous one.
+    if unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) } != 0 {
+        return;
+    }
+    let wait = thread::Builder::new().name("signals".to_owned()).stack_size(64 << 10);
+    if wait.spawn(wait_for_signal).is_err() {
+        unblock();
+    }
+}
+
+fn unblock() {
+    let set = signals();
+    // SAFETY: an initialised set, and no memory for the previous one.
+    unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut()) };
+}
+
+fn wait_for_signal() {
+    let (set, mut signal) = (signals(), 0);
+    // SAFETY: an initialised set of signals that all threads block, and memory for one.
+    if unsafe { libc::sigwait(&raw const set, &raw mut signal) } != 0 {
+        return unblock();
+    }
+    let _no_writes = files::abandon_writes();
+    unblock();
+    // SAFETY: the signal has its default action, because the command handles none of these; it ends the process.
+    unsafe { libc::raise(signal) };
+}

@@ -1,0 +1,240 @@
+//! The options of a [`Loader`], as methods.
+#![allow(unsafe_code)]
+
+#[cfg(feature = "host")]
+use smf_core::alloc_util::try_box;
+use smf_core::alloc_util::{AllocError, TryArc};
+use smf_core::bytecode::host::HostTable;
+use smf_core::cache::FileCache;
+use smf_core::loader::{DuplicateExports, LoaderOptions};
+use smf_core::memory::FilePolicy;
+use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::vm::Tiers;
+use thiserror::Error;
+
+#[cfg(feature = "host")]
+use crate::host_symbols::{HostLibraryError, HostSymbols, ProcessSymbolsError};
+use crate::loader::Loader;
+
+/// Builds a [`Loader`]. Without further calls its options are those of [`LoaderOptions::default`].
+///
+/// ```
+/// # #![allow(unsafe_code)]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))?;
+/// use smf_loader::loader::Loader;
+///
+/// extern "C" fn scale(x: i64) -> i64 {
+///     3 * x
+/// }
+///
+/// let loader = Loader::builder()
+///     .define("scale", scale as *const () as u64)
+///     .reload_unmarked(true)
+///     .retained_bytes(1 << 20)
+///     .build()?;
+/// let app = loader.load_module("tests/samples/app.smf".as_ref(), None)?;
+/// let held = loader.modules().get(app)?;
+/// // SAFETY: `direct` takes an integer and returns one.
+/// let direct = unsafe { held.get::<extern "C" fn(i64) -> i64>("direct") }?;
+/// # #[cfg(target_arch = "x86_64")]
+/// assert_eq!(direct(14), 42);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+#[derive(Default)]
+pub struct LoaderBuilder {
+    options: LoaderOptions,
+    cache: Option<TryArc<FileCache>>,
+    symbols: Vec<(String, u64)>,
+    #[cfg(feature = "host")]
+    has_process: bool,
+    #[cfg(feature = "host")]
+    libraries: HostSymbols,
+}
+
+/// Why a loader could not be built.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The symbols of the process are not available.
+    #[cfg(feature = "host")]
+    #[error(transparent)]
+    ProcessSymbols(#[from] ProcessSymbolsError),
+    /// The allocator has no memory left.
+    #[error(transparent)]
+    OutOfMemory(#[from] AllocError),
+}
+
+impl Loader {
+    /// A builder with the default options.
+    pub fn builder() -> LoaderBuilder {
+        LoaderBuilder::default()
+    }
+}
+
+impl LoaderBuilder {
+    /// Replaces all options of the core's loader that were set before.
+    pub fn options(self, options: LoaderOptions) -> Self {
+        Self { options, ..self }
+    }
+
+    /// Modules may be replaced although their files are not marked as reloadable; by default only marked ones.
+    pub fn reload_unmarked(mut self, is_allowed: bool) -> Self {
+        self.options.reload_unmarked = is_allowed;
+        self
+    }
+
+    /// The rule for two modules that export the same name; by default the first wins.
+    pub fn duplicate_exports(mut self, rule: DuplicateExports) -> Self {
+        self.options.duplicate_exports = rule;
+        self
+    }
+
+    /// Modules with constructors, destructors or indirect functions are refused; by default they run.
+    pub fn refuse_constructors(mut self, is_refused: bool) -> Self {
+        self.options.refuse_constructors = is_refused;
+        self
+    }
+
+    /// How the bytes of a file get into memory; by default it is mapped while it cannot change, and copied otherwise.
+    pub fn file_policy(mut self, policy: FilePolicy) -> Self {
+        self.options.file_policy = policy;
+        self
+    }
+
+    /// How bytecode runs; by default it is interpreted first, and compiled when hot.
+    pub fn tiers(mut self, tiers: Tiers) -> Self {
+        self.options.tiers = tiers;
+        self
+    }
+
+    /// The functions that bytecode calls by number; by default none.
+    pub fn host_functions(mut self, functions: HostTable) -> Self {
+        self.options.host_functions = functions;
+        self
+    }
+
+    /// The allocator of stubs and of compiled code; by default a new one.
+    pub fn code_memory(mut self, memory: CodeMemory) -> Self {
+        self.options.code_memory = memory;
+        self
+    }
+
+    /// The most memory of unloaded modules that is retained for new ones, in bytes; by default 4 MiB.
+    pub fn retained_bytes(mut self, bytes: usize) -> Self {
+        self.options.kept_bytes = bytes;
+        self
+    }
+
+    /// The most memory of replaced versions that threads may still run, in bytes; by default 64 MiB.
+    pub fn max_replaced_bytes(mut self, bytes: usize) -> Self {
+        self.options.max_replaced_bytes = bytes;
+        self
+    }
+
+    /// Files are read through `cache`.
+    pub fn cache(self, cache: TryArc<FileCache>) -> Self {
+        Self { cache: Some(cache), ..self }
+    }
+
+    /// Defines a symbol for the imports of modules, as [`ModuleLoader::define`](smf_core::loader::ModuleLoader::define).
+    pub fn define(mut self, name: &str, address: u64) -> Self {
+        self.symbols.push((name.to_owned(), address));
+        self
+    }
+
+    /// Imports that no module defines are resolved in the process, libc included.
+    #[cfg(feature = "host")]
+    pub fn process_symbols(self) -> Self {
+        Self { has_process: true, ..self }
+    }
+
+    /// Opens a shared library, in which imports are resolved that neither a module nor the process defines. The name is
+    /// that of [`HostSymbols::add_library`].
+    ///
+    /// # Errors
+    /// [`HostLibraryError`].
+    ///
+    /// # Safety
+    /// The caller trusts the library: its initialisers run.
+    #[cfg(feature = "host")]
+    pub unsafe fn host_library(mut self, name: &str) -> Result<Self, HostLibraryError> {
+        // SAFETY: the caller's contract.
+        unsafe { self.libraries.add_library(name) }?;
+        Ok(self)
+    }
+
+    /// Builds the loader.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub fn build(self) -> Result<Loader, BuildError> {
+        let loader = Loader::new(self.options)?;
+        let loader = match self.cache {
+            Some(cache) => loader.with_cache(cache),
+            None => loader,
+        };
+        for (name, address) in &self.symbols {
+            loader.modules().define(name.as_bytes(), *address)?;
+        }
+        #[cfg(feature = "host")]
+        {
+            let mut symbols =
+                if self.has_process { HostSymbols::of_process()? } else { HostSymbols::default() };
+            symbols.append(self.libraries)?;
+            if !symbols.is_empty() {
+                loader.modules().set_host_resolver(Some(try_box(symbols)?))?;
+            }
+        }
+        Ok(loader)
+    }
+}
+
+#[cfg(all(test, feature = "host"))]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::loader::LoadFileError;
+
+    fn load_app(loader: &Loader) -> Result<(), LoadFileError> {
+        let samples = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples"));
+        loader.load_module(&samples.join("app.smf"), None).map(drop)
+    }
+
+    #[test]
+    fn each_option_reaches_the_loader() {
+        let builder = Loader::builder()
+            .reload_unmarked(true)
+            .duplicate_exports(DuplicateExports::Refuse)
+            .refuse_constructors(true)
+            .file_policy(FilePolicy::Copy)
+            .tiers(Tiers::Interpret)
+            .retained_bytes(1)
+            .max_replaced_bytes(2);
+        let options = &builder.options;
+        assert!(options.reload_unmarked && options.refuse_constructors);
+        assert_eq!(options.duplicate_exports, DuplicateExports::Refuse);
+        assert_eq!((options.kept_bytes, options.max_replaced_bytes), (1, 2));
+        assert_eq!(options.tiers, Tiers::Interpret);
+        assert_eq!(options.file_policy, FilePolicy::Copy);
+        builder.build().unwrap();
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn symbols_are_resolved_in_the_stated_order() {
+        let error = load_app(&Loader::builder().build().unwrap()).unwrap_err();
+        assert!(error.to_string().contains("`scale`"), "{error}");
+        load_app(&Loader::builder().define("scale", 1).build().unwrap()).unwrap();
+        let loader = Loader::builder().process_symbols();
+        // SAFETY: the mathematics library of the system.
+        let loader = unsafe { loader.host_library("m") }.unwrap().build().unwrap();
+        assert!(loader.modules().resolve(b"malloc").unwrap().is_some());
+        // SAFETY: nothing is opened, because there is no such library.
+        let absent = unsafe { Loader::builder().host_library("no-such-library") };
+        assert!(absent.err().unwrap().to_string().contains("no-such-library"));
+    }
+}
