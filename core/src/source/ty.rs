@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use super::names::HashIndex;
-use crate::alloc_util::{AllocError, hash, try_push};
+use crate::alloc_util::{AllocError, hash, try_push, try_with_capacity};
 use crate::ir::Scalar;
 
 /// The deepest nesting of a type: a polymorphic recursion ends there.
@@ -154,7 +154,9 @@ impl TypeId {
 
 impl Types {
     pub(super) fn new() -> Result<Self, TypeError> {
-        let mut types = Self::default();
+        let entries = try_with_capacity(2 * FIXED.len())?;
+        let index = HashIndex::with_capacity(2 * FIXED.len())?;
+        let mut types = Self { entries, parts: Vec::new(), index };
         for &head in FIXED {
             types.intern(head, &[])?;
         }

@@ -318,6 +318,7 @@ fn no_value(index: usize, given: i64, scalar: Scalar) -> ApiError {
 }
 
 /// The result of a call.
+#[inline]
 fn result_of(value: Option<CoreValue>) -> SmfExecValue {
     let Some(value) = value else { return SmfExecValue { kind: 0, integer: 0, number: 0.0 } };
     SmfExecValue {
@@ -331,6 +332,7 @@ fn result_of(value: Option<CoreValue>) -> SmfExecValue {
 const FEW: usize = 16;
 
 /// Calls `act` with the arguments.
+#[inline]
 fn with_arguments<T>(
     arguments: &[SmfExecValue],
     act: impl FnOnce(&[CoreValue]) -> Result<T, handles::Failure>,
@@ -381,6 +383,7 @@ pub unsafe extern "C" fn smf_exec_call(
 
 /// # Safety
 /// `result` is null or points to a value.
+#[inline]
 unsafe fn put(result: *mut SmfExecValue, value: Option<CoreValue>) {
     if !result.is_null() {
         // SAFETY: the caller's contract.
