@@ -26,7 +26,6 @@ macro_rules! scalars {
 
             /// The scalar with this type code.
             #[inline]
-            #[inline]
             pub fn from_code(code: u8) -> Option<Self> {
                 match code {
                     $($code => Some(Self::$name),)*

@@ -307,7 +307,8 @@ impl ExecManager {
     ///
     /// # Safety
     /// As [`Manager::call`].
-    #[inline]
+    // Benchmark row: "call add by handle, from C".
+    #[inline(always)]
     pub unsafe fn call(
         &self,
         function: &FunctionHandle,

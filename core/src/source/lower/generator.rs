@@ -7,6 +7,7 @@
 use alloc::string::String;
 
 use super::*;
+use crate::alloc_util::try_box;
 use crate::ir::TypeArgument;
 use crate::types::Type;
 
@@ -66,7 +67,7 @@ pub(in crate::source) struct Generator<'p, 's> {
     pub(super) visible: Vec<(u32, u32)>,
     walks: u32,
     /// The memory of the builder of the last function.
-    spare_builder: FunctionBuilder,
+    spare_builder: Option<Box<FunctionBuilder>>,
 }
 
 impl<'p, 's> Generator<'p, 's> {
@@ -82,7 +83,7 @@ impl<'p, 's> Generator<'p, 's> {
             inferring: 0,
             visible: Vec::new(),
             walks: 0,
-            spare_builder: FunctionBuilder::default(),
+            spare_builder: None,
         }
     }
 
@@ -370,7 +371,9 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             _ => None,
         };
         let params = if is_template { u8::try_from(types.len()).ok()? } else { 0 };
-        let mut builder = core::mem::take(&mut unit.spare_builder);
+        let spare = unit.spare_builder.take();
+        let builder = spare.map_or_else(|| try_box(FunctionBuilder::default()), Ok);
+        let mut builder = unit.program.diagnostics.allocated(builder)?;
         builder.reset(params, value);
         let mut body = Self {
             tree: &source.tree,
@@ -418,7 +421,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
         };
         body.is_probe = true;
         body.lower();
-        body.unit.spare_builder = core::mem::take(&mut body.builder);
+        body.unit.spare_builder = Some(body.builder);
         body.result.unwrap_or(TypeId::UNIT)
     }
 
@@ -431,9 +434,11 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
         let messages = core::mem::take(&mut self.messages);
         let mut bytes = Vec::new();
         let finished = self.builder.finish_into(&mut bytes);
-        self.unit.spare_builder = core::mem::take(&mut self.builder);
         match finished {
-            Ok(()) => Some(Lowered { instance, bytes, messages }),
+            Ok(()) => {
+                self.unit.spare_builder = Some(self.builder);
+                Some(Lowered { instance, bytes, messages })
+            }
             Err(error) => {
                 let message = format_args!("the function is too large: {error}");
                 self.error(span, Code::TooLarge, message);
