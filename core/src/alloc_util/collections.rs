@@ -91,10 +91,19 @@ pub(crate) fn try_resize<T: Clone>(
 ///
 /// # Errors
 /// [`AllocError`].
+#[inline]
 pub fn try_push<T>(list: &mut Vec<T>, value: T) -> Result<(), AllocError> {
-    try_reserve(list, 1)?;
+    if list.len() == list.capacity() {
+        grow(list)?;
+    }
     list.push(value);
     Ok(())
+}
+
+#[cold]
+#[inline(never)]
+fn grow<T>(list: &mut Vec<T>) -> Result<(), AllocError> {
+    try_reserve(list, 1)
 }
 
 /// Fallible `Iterator::collect`.

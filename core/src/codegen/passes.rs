@@ -70,8 +70,9 @@ pub fn optimize<'m>(
     if level > 1 {
         memory.inline.run(&mut memory.function, lookup)?;
     }
-    memory.simplify()?;
-    if level > 1 {
+    let is_straight = memory.function.is_straight();
+    memory.simplify(is_straight)?;
+    if level > 1 && !is_straight {
         memory.move_out_of_loops()?;
     }
     if !memory.function.encode(instance, &mut memory.bytes)? {
@@ -81,15 +82,19 @@ pub fn optimize<'m>(
 }
 
 impl PassMemory {
-    /// The passes within straight-line code, and what they make possible.
-    fn simplify(&mut self) -> Result<(), AllocError> {
+    /// The passes within straight-line code, and what they make possible where the function has jumps.
+    fn simplify(&mut self, is_straight: bool) -> Result<(), AllocError> {
         let function = &mut self.function;
         self.fold.run(function)?;
-        self.control.run(function)?;
+        if !is_straight {
+            self.control.run(function)?;
+        }
         self.dead.run(function, &mut self.live)?;
         self.value_numbering.run(function)?;
         self.fold.run(function)?;
-        self.control.run(function)?;
+        if !is_straight {
+            self.control.run(function)?;
+        }
         self.dead.run(function, &mut self.live)
     }
 

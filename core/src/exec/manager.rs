@@ -184,6 +184,8 @@ struct LoadedUnit {
 }
 
 struct State {
+    /// Compiles stubs, once there is one.
+    stubs: Option<NativeBackend>,
     names: HashMap<Name, Named>,
     /// Names in the order of their first compilation.
     order: Vec<Name>,
@@ -201,8 +203,6 @@ pub struct CodeGuard<'m> {
 /// Functions that are compiled, called and replaced.
 pub struct Manager {
     backend: Box<dyn Backend>,
-    /// Compiles stubs.
-    stubs: NativeBackend,
     symbols: Option<SymbolResolver>,
     max_code_bytes: usize,
     /// Calls in progress.
@@ -223,10 +223,10 @@ impl Manager {
     pub fn new(backend: Box<dyn Backend>, options: ManagerOptions) -> Self {
         let ManagerOptions { level, max_code_bytes, symbols } = options;
         let (names, order) = (HashMap::new(), Vec::new());
-        let state = State { names, order, units: Vec::new(), next_unit: 0, level };
-        let (stubs, active) = (NativeBackend::for_stubs(&*backend), BiasedCount::new());
+        let state = State { stubs: None, names, order, units: Vec::new(), next_unit: 0, level };
+        let active = BiasedCount::new();
         let (compiling, state) = (Lock::new(()), Lock::new(state));
-        Self { backend, stubs, symbols, max_code_bytes, active, compiling, state }
+        Self { backend, symbols, max_code_bytes, active, compiling, state }
     }
 
     /// The name of the back end.
@@ -281,9 +281,10 @@ impl Manager {
 
     /// The address of a callee outside of the unit: the stub of a function of another unit, or a symbol of the host.
     fn symbol(&self, name: &[u8]) -> Result<Option<u64>> {
-        let mut state = self.state.lock();
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
         let Some(named) = state.names.get_mut(name) else {
-            drop(state);
+            drop(guard);
             return Ok(self.symbols.as_ref().and_then(|symbols| symbols(name)));
         };
         if let Some(stub) = &named.stub {
@@ -292,7 +293,8 @@ impl Manager {
         let Entry { params, result, address, .. } = &*named.entry;
         let word = address.as_ptr().expose_provenance() as u64;
         let title = try_concat(&[name, b":stub"])?;
-        let stub = self.stubs.compile_one(&title, &stub::build(word, params, *result)?)?;
+        let stubs = state.stubs.get_or_insert_with(|| NativeBackend::for_stubs(&*self.backend));
+        let stub = stubs.compile_one(&title, &stub::build(word, params, *result)?)?;
         Ok(Some(named.stub.insert(stub).address()))
     }
 
@@ -484,7 +486,7 @@ fn check_callees(state: &State, unit: &Unit) -> Result<()> {
     if state.names.is_empty() {
         return Ok(());
     }
-    for function in unit.functions() {
+    for function in unit.functions().iter().filter(|function| function.has_callees()) {
         let invalid = |error| match error {
             IrError::OutOfMemory => ManagerError::OutOfMemory(AllocError),
             error => UnitError::Function { function: function.name().clone(), error }.into(),

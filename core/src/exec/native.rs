@@ -65,12 +65,12 @@ impl RegisteredCode {
 impl NativeBackend {
     /// A back end that places code in `memory`.
     pub fn new(memory: CodeMemory) -> Self {
-        Self { memory, ..Self::default() }
+        Self { memory, idle: Lock::default(), registry: None }
     }
 
     /// As [`new`](Self::new), for code that a host registers.
     pub fn with_registry(memory: CodeMemory, registry: SharedRegistry) -> Self {
-        Self { memory, registry: Some(registry), ..Self::default() }
+        Self { memory, idle: Lock::default(), registry: Some(registry) }
     }
 
     /// The back end of the stubs of another one.
@@ -146,15 +146,15 @@ impl Backend for NativeBackend {
         let (has_tables, source_map) = (self.registry.is_some(), self.needs_lines());
         let mut code = UnitCode { has_tables, source_map, ..UnitCode::default() };
         let all = unit.functions();
-        let mut bodies = try_with_capacity(all.len())?;
+        let mut instances = try_with_capacity(all.len())?;
         for function in all {
             let instance = function.instance();
-            bodies.push(*instance.map_err(|error| in_function(function, error.into()))?.body());
+            instances.push(instance.map_err(|error| in_function(function, error.into()))?);
         }
         let registry = self.registry.as_ref().map(|registry| &***registry);
         let done = all.iter().enumerate().try_for_each(|(index, function)| {
             let _span = PhaseSpan::enter(registry, Phase::Compile, function.name().as_bytes());
-            code.add(&mut compiler, function, index, &bodies, level, &mut *symbol)
+            code.add(&mut compiler, function, index, &instances, level, &mut *symbol)
         });
         self.recycle(compiler);
         done?;
@@ -203,21 +203,21 @@ impl UnitCode {
         compiler: &mut NativeOptimizingCompiler,
         function: &UnitFunction,
         index: usize,
-        bodies: &[Function<'_>],
+        instances: &[FunctionInstance<'_, '_>],
         level: Level,
         symbol: &mut dyn FnMut(&[u8]) -> Option<u64>,
     ) -> Result<(), BackendError> {
         let failed = |error: CodegenError| in_function(function, error);
-        let invalid = |error: IrError| failed(error.into());
-        let instance = function.instance().map_err(invalid)?;
-        let lookup = |number: u32| bodies.get(usize::try_from(number).ok()?);
+        let lookup =
+            |number: u32| instances.get(usize::try_from(number).ok()?).map(FunctionInstance::body);
+        let instance = instances.get(index).ok_or_else(|| failed(CodegenError::OutOfMemory))?;
         let own_function = u32::try_from(index).ok();
         // Other units call it through a stub.
         // Otherwise a line is the offset of an instruction in a body that has no text.
         let source_map = self.source_map && instance.body().locations().len() != 0;
         let options = Options { own_function, source_map, landing_pad: true, ..Options::DEFAULT };
         let compiled =
-            compiler.compile(&instance, &options, level as u8, &lookup).map_err(failed)?;
+            compiler.compile(instance, &options, level as u8, &lookup).map_err(failed)?;
         let align = usize::try_from(compiled.align).unwrap_or(ALIGN).max(ALIGN);
         self.align = self.align.max(align);
         let start = self.bytes.len().next_multiple_of(align);
@@ -230,7 +230,7 @@ impl UnitCode {
             try_push(&mut self.tables, tables.named(function.name().as_bytes())?)?;
         }
         for relocation in compiled.relocations {
-            let target = target(function, &instance, relocation.target, symbol)?;
+            let target = target(function, instance, relocation.target, symbol)?;
             let too_large = || CodegenError::from(IrError::OutOfMemory);
             let offset = u32::try_from(start).ok().and_then(|at| at.checked_add(relocation.offset));
             let offset = offset.ok_or_else(|| failed(too_large()))?;

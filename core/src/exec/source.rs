@@ -18,7 +18,7 @@ impl Unit {
     pub fn from_source(unit: &TranslationUnit) -> Result<Self, UnitError> {
         let mut functions = try_with_capacity(unit.functions.len())?;
         for function in &unit.functions {
-            functions.push(UnitFunction::new(function.symbol.as_bytes(), &function.ir)?);
+            functions.push(UnitFunction::trusted(function.symbol.as_bytes(), &function.ir)?);
         }
         Self::new(functions)
     }

@@ -26,6 +26,7 @@ pub struct UnitFunction {
     body: VerifiedTemplate,
     params: Box<[Scalar]>,
     result: Option<Scalar>,
+    has_callees: bool,
 }
 
 /// Why functions are no unit.
@@ -79,12 +80,23 @@ impl UnitFunction {
     /// # Errors
     /// [`UnitError::Function`], [`UnitError::Generic`].
     pub fn new(name: &[u8], body: &[u8]) -> Result<Self, UnitError> {
-        let name = Name::new(name)?;
+        Self::with_body(Name::new(name)?, VerifiedTemplate::new(body))
+    }
+
+    /// As [`new`](Self::new), for a function from a front end of this library: see [`VerifiedTemplate::trusted`].
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn trusted(name: &[u8], body: &[u8]) -> Result<Self, UnitError> {
+        Self::with_body(Name::new(name)?, VerifiedTemplate::trusted(body))
+    }
+
+    fn with_body(name: Name, body: Result<VerifiedTemplate, IrError>) -> Result<Self, UnitError> {
         let invalid = |error| match error {
             IrError::OutOfMemory => UnitError::OutOfMemory(AllocError),
             error => UnitError::Function { function: name.clone(), error },
         };
-        let body = VerifiedTemplate::new(body).map_err(invalid)?;
+        let body = body.map_err(invalid)?;
         let function = Function::parse(body.bytes()).map_err(invalid)?;
         if function.type_params() != 0 {
             return Err(UnitError::Generic(name));
@@ -96,7 +108,13 @@ impl UnitFunction {
             Some(ValueType::Scalar(scalar)) => Some(scalar),
             _ => None,
         };
-        Ok(Self { name, body, params, result })
+        let has_callees = function.callee_count() != 0;
+        Ok(Self { name, body, params, result, has_callees })
+    }
+
+    /// Whether the function calls any other one.
+    pub(super) fn has_callees(&self) -> bool {
+        self.has_callees
     }
 
     /// The name.
@@ -140,7 +158,7 @@ impl Unit {
         }
         let unit = Self { functions };
         unit.check_names()?;
-        for function in unit.functions() {
+        for function in unit.functions().iter().filter(|function| function.has_callees) {
             unit.check_callees(function)?;
         }
         Ok(unit)

@@ -74,6 +74,8 @@ pub struct FunctionBuilder {
     strings: Vec<u8>,
     /// Offsets of names in the strings, by name.
     known_strings: HashTable<u16>,
+    /// The offset of the name that was asked for last: locations of one file follow each other.
+    last_string: Option<u16>,
     hasher: DefaultHashBuilder,
     slots: Vec<[u8; SLOT]>,
     data: Vec<[u8; DATA]>,
@@ -118,6 +120,7 @@ impl FunctionBuilder {
         self.operands.clear();
         self.codes.clear();
         self.strings.clear();
+        self.last_string = None;
         self.slots.clear();
         self.data.clear();
         self.data_bytes.clear();

@@ -128,6 +128,15 @@ impl VerifiedTemplate {
         Ok(Self { bytes: copy_of(bytes)?, facts })
     }
 
+    /// As [`Verified::trusted`].
+    ///
+    /// # Errors
+    /// Those of [`Function::parse`]; [`IrError::OutOfMemory`].
+    pub fn trusted(bytes: &[u8]) -> Result<Self, IrError> {
+        let Verified { facts, .. } = Verified::trusted(Function::parse(bytes)?)?;
+        Ok(Self { bytes: copy_of(bytes)?, facts })
+    }
+
     /// The bytes that have been verified.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

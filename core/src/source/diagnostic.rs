@@ -14,6 +14,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::fmt::{self, Write};
 
 use super::code::Code;
@@ -150,6 +151,8 @@ pub(super) struct File<'s> {
     pub(super) text: &'s str,
     /// The offset of each line, ascending.
     lines: Vec<u32>,
+    /// The index of the line that was found last.
+    last: Cell<usize>,
 }
 
 impl<'s> File<'s> {
@@ -161,13 +164,23 @@ impl<'s> File<'s> {
                 try_push(&mut lines, at)?;
             }
         }
-        Ok(Self { name, text, lines })
+        Ok(Self { name, text, lines, last: Cell::new(0) })
     }
 
     /// The line of an offset, from 1, and the offset at which the line starts.
     pub(super) fn line(&self, offset: u32) -> (u32, u32) {
-        let count = self.lines.partition_point(|&start| start <= offset);
-        let start = self.lines.get(count.saturating_sub(1)).copied().unwrap_or(0);
+        let last = self.last.get();
+        // Most questions are about the line of the last one, or about the next one.
+        let is_here = |&index: &usize| {
+            self.lines.get(index).is_some_and(|&start| start <= offset)
+                && self.lines.get(index + 1).is_none_or(|&start| offset < start)
+        };
+        let search = || self.lines.partition_point(|&start| start <= offset);
+        let near = [last, last + 1].into_iter().find(is_here);
+        let count = near.map_or_else(search, |index| index + 1);
+        let index = count.saturating_sub(1);
+        self.last.set(index);
+        let start = self.lines.get(index).copied().unwrap_or(0);
         (u32::try_from(count).unwrap_or(u32::MAX), start)
     }
 

@@ -13,7 +13,7 @@ use super::code::Code;
 use super::diagnostic::{Diagnostics, File};
 use super::lexer::Lexer;
 use super::token::{Span, Token, TokenKind};
-use crate::alloc_util::{AllocError, try_push};
+use crate::alloc_util::{AllocError, try_push, try_with_capacity};
 
 /// The columns of a tab.
 const TAB: u32 = 4;
@@ -27,6 +27,8 @@ pub(super) fn tokens(
     diagnostics: &mut Diagnostics,
 ) -> Result<Vec<Token>, AllocError> {
     let mut layout = Layout::new(file, diagnostics);
+    // Programs have about one token for three bytes.
+    layout.tokens = try_with_capacity(file.text.len() / 2 + 8)?;
     layout.run(0, file.text)?;
     layout.finish()?;
     Ok(layout.tokens)

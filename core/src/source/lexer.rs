@@ -27,9 +27,8 @@ impl<'t> Lexer<'t> {
     }
 
     fn skip_while(&mut self, accepts: impl Fn(u8) -> bool) {
-        while !self.is_at_end() && accepts(self.peek(0)) {
-            self.at += 1;
-        }
+        let rest = self.bytes.get(self.at..).unwrap_or(&[]);
+        self.at += rest.iter().position(|&byte| !accepts(byte)).unwrap_or(rest.len());
     }
 
     /// The length in bytes of the next token and its kind; `None` at the end of the text.
@@ -200,8 +199,10 @@ impl<'t> Lexer<'t> {
             return self.backslash();
         }
         let rest = self.bytes.get(self.at..).unwrap_or(&[]);
-        for (text, kind) in PUNCTUATION {
-            if rest.starts_with(text.as_bytes()) {
+        let start = FIRST_OF.get(usize::from(first)).copied().map_or(0, usize::from);
+        let same = PUNCTUATION.get(start..).unwrap_or(&[]).iter();
+        for (text, kind) in same.take_while(|(text, _)| text.as_bytes().first() == Some(&first)) {
+            if text.len() == 1 || rest.starts_with(text.as_bytes()) {
                 return self.take(text.len(), *kind);
             }
         }
@@ -224,10 +225,36 @@ impl<'t> Lexer<'t> {
 
 /// Whether a word may contain the byte; those above 127 are the bytes of letters beyond ASCII.
 fn is_word_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
+    IS_WORD_BYTE.get(usize::from(byte)).copied().unwrap_or(false)
 }
 
-/// Longer ones in front of their prefixes.
+static IS_WORD_BYTE: [bool; 256] = {
+    let mut table = [false; 256];
+    let (mut rest, mut byte) = (table.as_mut_slice(), 0u8);
+    while let Some((is_word, tail)) = rest.split_first_mut() {
+        *is_word = byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
+        (rest, byte) = (tail, byte.wrapping_add(1));
+    }
+    table
+};
+
+/// The place of the first text in [`PUNCTUATION`] that starts with a byte; its length for other bytes.
+static FIRST_OF: [u8; 128] = {
+    let mut first_of = [PUNCTUATION.len() as u8; 128];
+    let mut rest = PUNCTUATION;
+    while let Some(((text, _), before)) = rest.split_last() {
+        if let Some((&byte, _)) = text.as_bytes().split_first()
+            && let Some((_, tail)) = first_of.split_at_mut_checked(byte as usize)
+            && let Some((place, _)) = tail.split_first_mut()
+        {
+            *place = before.len() as u8;
+        }
+        rest = before;
+    }
+    first_of
+};
+
+/// Longer ones in front of their prefixes, and those with the same first byte together.
 const PUNCTUATION: &[(&str, TokenKind)] = &[
     ("(", TokenKind::LeftParen),
     (")", TokenKind::RightParen),

@@ -11,6 +11,7 @@
 //! or of a pair is written to the address that comes first. The caller passes a copy where the callee could change the
 //! original: to methods that change their receiver, and where a later argument has a call.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -163,7 +164,7 @@ struct Body<'g, 'p, 's> {
     unit: &'g mut generator::Generator<'p, 's>,
     tree: &'p Tree,
     source: u32,
-    builder: FunctionBuilder,
+    builder: Box<FunctionBuilder>,
     /// The type parameters, and `Self`.
     types: Vec<(Name, TypeId)>,
     variables: Vec<Variable>,

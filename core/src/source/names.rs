@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::alloc_util::{AllocError, hash, try_filled, try_push};
+use crate::alloc_util::{AllocError, hash, try_filled, try_push, try_with_capacity};
 
 /// An interned name: equal texts have equal numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +34,12 @@ impl HashIndex {
             }
             at = (at + 1) & mask;
         }
+    }
+
+    /// An index that has memory for `count` entries.
+    pub(super) fn with_capacity(count: usize) -> Result<Self, AllocError> {
+        let slots = (count + count / 2).next_power_of_two().max(16);
+        Ok(Self { slots: try_filled(slots, &(0, NIL))?, count: 0 })
     }
 
     /// Adds an entry that [`find`](Self::find) has not found.
@@ -79,6 +85,7 @@ macro_rules! known {
             known!(@ 0u32; $($name,)*);
         }
         const KNOWN: &[&str] = &[$($text,)*];
+        const KNOWN_HASHES: &[u32] = &[$(hash::fnv1a_32($text.as_bytes()),)*];
     };
     (@ $number:expr; $name:ident, $($rest:ident,)*) => {
         pub(super) const $name: Self = Self($number);
@@ -116,11 +123,13 @@ known! {
 
 impl<'s> Names<'s> {
     pub(super) fn new() -> Result<Self, AllocError> {
-        let mut names = Self::default();
-        for text in KNOWN {
-            names.intern(text)?;
+        let mut texts = try_with_capacity(2 * KNOWN.len())?;
+        texts.extend_from_slice(KNOWN);
+        let mut index = HashIndex::with_capacity(2 * KNOWN.len())?;
+        for (number, hash) in (0..).zip(KNOWN_HASHES) {
+            index.place(*hash, number);
         }
-        Ok(names)
+        Ok(Self { texts, index })
     }
 
     pub(super) fn intern(&mut self, text: &'s str) -> Result<Name, AllocError> {

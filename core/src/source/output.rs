@@ -6,12 +6,12 @@ use alloc::vec::Vec;
 use super::code::Code;
 use super::diagnostic::formatted;
 use super::lower::generator::{Generator, Lowered, abi};
-use super::names::Name;
+use super::names::{HashIndex, Name};
 use super::program::constant::ConstValue;
 use super::program::{FunctionInfo, Item, ResultType, Source, at, count};
 use super::ty::TypeId;
 use super::unit::*;
-use crate::alloc_util::{AllocError, try_copy_str, try_push};
+use crate::alloc_util::{AllocError, hash, try_copy_str, try_push};
 use crate::types::{Type, mangle};
 
 /// The unit of what was lowered.
@@ -258,7 +258,11 @@ pub(super) fn separate_symbols(
     generator: &mut Generator<'_, '_>,
     unit: &mut TranslationUnit,
 ) -> Result<(), AllocError> {
-    for later in duplicates(unit)? {
+    let all = duplicates(unit)?;
+    if all.is_empty() {
+        return Ok(());
+    }
+    for later in all {
         let number = u32::try_from(later).map_err(|_| AllocError)?;
         let info = at(&generator.instances, number).map(|instance| instance.function);
         let Some(info) = info.and_then(|number| generator.program.function(number)) else {
@@ -282,18 +286,16 @@ pub(super) fn separate_symbols(
 
 /// The functions whose symbol an earlier function has.
 fn duplicates(unit: &TranslationUnit) -> Result<Vec<usize>, AllocError> {
-    let mut order = crate::alloc_util::try_collect(0..unit.functions.len())?;
-    let symbol = |index: usize| unit.functions.get(index).map_or("", |f| f.symbol.as_str());
-    crate::alloc_util::sort::sort_by(&mut order, |&one, &two| {
-        (symbol(one), one) < (symbol(two), two)
-    });
-    let pairs = order.windows(2).filter_map(|pair| match *pair {
-        [one, two] if symbol(one) == symbol(two) => Some(two),
-        _ => None,
-    });
+    let symbol = |number: u32| at(&unit.functions, number).map_or("", |f| f.symbol.as_str());
+    let mut index = HashIndex::with_capacity(unit.functions.len())?;
     let mut found = Vec::new();
-    for later in pairs {
-        try_push(&mut found, later)?;
+    for (later, number) in (0..unit.functions.len()).zip(0..) {
+        let text = symbol(number);
+        let hash = hash::fnv1a_32(text.as_bytes());
+        match index.find(hash, |earlier| symbol(earlier) == text) {
+            Some(_) => try_push(&mut found, later)?,
+            None => index.insert(hash, number)?,
+        }
     }
     Ok(found)
 }

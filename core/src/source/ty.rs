@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use super::names::HashIndex;
-use crate::alloc_util::{AllocError, hash, try_push};
+use crate::alloc_util::{AllocError, hash, try_push, try_with_capacity};
 use crate::ir::Scalar;
 
 /// The deepest nesting of a type: a polymorphic recursion ends there.
@@ -129,6 +129,19 @@ impl TypeId {
         }
     }
 
+    /// The type of a constructor that has one number in every table.
+    fn fixed(head: Head) -> Option<Self> {
+        match head {
+            Head::Error => Some(Self::ERROR),
+            Head::Never => Some(Self::NEVER),
+            Head::Unit => Some(Self::UNIT),
+            Head::Text => Some(Self::TEXT),
+            Head::Scalar(Scalar::Pointer) => None,
+            Head::Scalar(scalar) => Some(Self::scalar(scalar)),
+            _ => None,
+        }
+    }
+
     /// The primitive type with this name.
     pub(super) fn primitive(name: &str) -> Option<Self> {
         Some(match name {
@@ -154,11 +167,10 @@ impl TypeId {
 
 impl Types {
     pub(super) fn new() -> Result<Self, TypeError> {
-        let mut types = Self::default();
-        for &head in FIXED {
-            types.intern(head, &[])?;
-        }
-        Ok(types)
+        let mut entries = try_with_capacity(2 * FIXED.len())?;
+        let entry = |&head| Entry { head, start: 0, len: 0, depth: 1, has_params: false };
+        entries.extend(FIXED.iter().map(entry));
+        Ok(Self { entries, ..Self::default() })
     }
 
     fn entry(&self, id: TypeId) -> Option<&Entry> {
@@ -185,6 +197,9 @@ impl Types {
     }
 
     pub(super) fn intern(&mut self, head: Head, parts: &[TypeId]) -> Result<TypeId, TypeError> {
+        if let Some(fixed) = TypeId::fixed(head) {
+            return Ok(fixed);
+        }
         let hash = hash_of(head, parts);
         let same = |number: u32| {
             let id = TypeId(number);

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::files::ReadError;
 use crate::loader::LoadFileError;
+use crate::source::ProgramError;
 
 /// Why an execution manager refuses.
 #[derive(Debug, Error)]
@@ -47,6 +48,9 @@ pub enum ExecError {
         /// The path.
         path: String,
     },
+    /// The modules that a source file uses cannot be read.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// A module that cannot be loaded.
     #[error(transparent)]
     Load(#[from] Box<LoadFileError>),

@@ -22,6 +22,7 @@ use super::host_functions;
 use super::modules::{Modules, SharedSymbols, call_words};
 use crate::call::install_chain_lookup;
 use crate::files;
+use crate::source::Program;
 
 type Result<T, E = ExecError> = std::result::Result<T, E>;
 
@@ -153,16 +154,23 @@ impl ExecManager {
     /// # Errors
     /// [`ExecError::Source`], [`ExecError::FrontEnd`], [`ExecError::Manager`].
     pub fn compile_source(&self, name: &str, text: &str) -> Result<Vec<Diagnostic>> {
-        let front_end = self.front_end.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(front_end) = front_end {
+        if let Some(front_end) = self.front_end() {
             return self.compile_unit(&front_end.compile(name, text)?).map(|()| Vec::new());
         }
         let module = Path::new(name).file_stem().and_then(|stem| stem.to_str()).unwrap_or(name);
-        let file = SourceFile { name, module, text };
-        let compiled = self.manager.compile_source(&[file], Mode::Manager)?;
+        self.compile_files(&[SourceFile { name, module, text }])
+    }
+
+    /// Compiles the files of a program, the first one with the modules that it uses behind it.
+    fn compile_files(&self, files: &[SourceFile<'_>]) -> Result<Vec<Diagnostic>> {
+        let compiled = self.manager.compile_source(files, Mode::Manager)?;
         let Some(unit) = compiled.unit else { return Err(ExecError::Source(compiled.diagnostics)) };
         self.record(unit)?;
         Ok(compiled.diagnostics)
+    }
+
+    fn front_end(&self) -> Option<Arc<dyn FrontEnd>> {
+        self.front_end.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Compiles a unit of IR. On failure nothing changes.
@@ -203,8 +211,9 @@ impl ExecManager {
         self.compile_unit(&unit)
     }
 
-    /// Compiles a file by the extension of its name: IR (`.sir`), source (`.spl`), or a module (`.smf`), which is
-    /// loaded. Other files are told by their content. Returns the warnings.
+    /// Compiles a file by the extension of its name: IR (`.sir`), source (`.spl`) with the modules that it
+    /// [uses](crate::source), or a module (`.smf`), which is loaded. Other files are told by their content. Returns the
+    /// warnings. Another [front end](Self::set_front_end) receives the first file only.
     ///
     /// # Errors
     /// [`ExecError`].
@@ -224,7 +233,11 @@ impl ExecManager {
             return self.compile_any(&shown(), bytes);
         }
         let text = str::from_utf8(bytes).map_err(|_| ExecError::NotText { path: shown() })?;
-        self.compile_source(&shown(), text)
+        if self.front_end().is_some() {
+            return self.compile_source(&shown(), text);
+        }
+        let program = Program::of_file(path, text.to_owned())?;
+        self.compile_files(&program.files())
     }
 
     fn info(&self) -> MutexGuard<'_, HashMap<Box<[u8]>, SourceInfo>> {
@@ -240,7 +253,9 @@ impl ExecManager {
             let is_text = function.params.iter().map(|ty| *ty == Type::Text);
             let has_text = returns_text || is_text.clone().any(|is_text| is_text);
             if !has_text && function.assertions.is_empty() {
-                info.remove(symbol);
+                if !info.is_empty() {
+                    info.remove(symbol);
+                }
                 continue;
             }
             let text_params = if has_text { try_collect(is_text)? } else { Vec::new() };
@@ -292,7 +307,8 @@ impl ExecManager {
     ///
     /// # Safety
     /// As [`Manager::call`].
-    #[inline]
+    // Benchmark row: "call add by handle, from C".
+    #[inline(always)]
     pub unsafe fn call(
         &self,
         function: &FunctionHandle,

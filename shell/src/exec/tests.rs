@@ -251,6 +251,22 @@ fn files_are_source_ir_or_modules() {
 }
 
 #[test]
+fn source_file_is_compiled_with_the_modules_that_it_uses() {
+    let manager = manager(BackendChoice::Auto);
+    scratch("lib_of_main.spl", b"use lib_below\nfn double(x: i64) -> i64: twice(x)\n");
+    scratch("lib_below.spl", b"fn twice(x: i64) -> i64: 2 * x\n");
+    let main = scratch("main.spl", b"use lib_of_main.{double}\nfn start(x): double(x) + 2\n");
+    manager.compile_file(&main).unwrap();
+    assert_eq!(run(&manager, "start", &[20]), Ok(42));
+    let lone = scratch("lone.spl", b"use absent_module.{f}\nfn g(x): f(x)\n");
+    let error = manager.compile_file(&lone).unwrap_err();
+    assert!(error.to_string().contains("absent_module"), "{error}");
+    scratch("not_text.spl", b"\xff");
+    let error = manager.compile_file(&scratch("u.spl", b"use not_text\nfn h(): 1\n")).unwrap_err();
+    assert!(matches!(error, ExecError::Program(_)), "{error}");
+}
+
+#[test]
 fn functions_of_a_module_are_called_by_name_and_by_source() {
     let manager = manager(BackendChoice::Auto);
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/samples/bcod.smf");

@@ -74,6 +74,7 @@ impl OpenManager {
     }
 
     /// The function with a handle.
+    #[inline]
     pub(super) fn function(&self, handle: u64) -> Result<&FunctionHandle, ApiError> {
         let index = usize::try_from(handle).ok().and_then(|number| number.checked_sub(1));
         let found = index.and_then(|index| self.functions.get(index));
@@ -320,6 +321,7 @@ impl Failure {
 
 /// Compiles or calls by `act`: the value, or `failure` after recording the error for the thread, and for the thread and
 /// the manager.
+#[inline]
 pub(super) fn with<T>(
     manager: u64,
     failure: T,
@@ -334,6 +336,7 @@ pub(super) fn with<T>(
     }
 }
 
+#[inline]
 fn finish<T>(manager: u64, failure: T, result: Result<T, Failure>) -> T {
     match result {
         Ok(value) => {
@@ -403,7 +406,7 @@ pub(super) fn of_error(error: &ExecError) -> ApiError {
         ExecError::Result { .. } | ExecError::Call(_) => Code::Argument,
         ExecError::MissingBackend { .. } => Code::Unsupported,
         ExecError::Source(_) | ExecError::FrontEnd(_) | ExecError::NotText { .. } => Code::Compile,
-        ExecError::Read { .. } => Code::File,
+        ExecError::Read { .. } | ExecError::Program(_) => Code::File,
         ExecError::Load(_) => Code::Link,
         ExecError::Manager(error) => of_manager(error),
         ExecError::Trap { .. } => Code::Trap,

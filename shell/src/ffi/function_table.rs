@@ -18,6 +18,7 @@ pub(super) struct FunctionTable<T = FunctionHandle> {
 }
 
 /// The chunk of an item, and its place there.
+#[inline]
 fn place(index: usize) -> (usize, usize) {
     let chunk = (index / FIRST + 1).ilog2();
     (chunk as usize, index - FIRST * ((1 << chunk) - 1))
@@ -29,6 +30,7 @@ impl<T> FunctionTable<T> {
     }
 
     /// The item at `index`.
+    #[inline]
     pub(super) fn get(&self, index: usize) -> Option<&T> {
         let (chunk, at) = place(index);
         self.chunks.get(chunk)?.get()?.get(at)?.get()

@@ -68,6 +68,7 @@ impl Handle {
         u64::from(self.generation) << 32 | u64::from(tag) | (self.slot as u64 + 1)
     }
 
+    #[inline]
     fn from_raw(raw: u64, tag: u32) -> Option<Self> {
         // Slots count from 1 above the tag.
         let slot = (raw as u32).checked_sub(tag)?.checked_sub(1)?;
@@ -173,6 +174,7 @@ impl<T> HandleSlot<T> {
     ///
     /// # Safety
     /// The caller is counted as a user or by a lease, and has observed the slot open after that.
+    #[inline]
     unsafe fn object(&self) -> &TryArc<T> {
         // SAFETY: stored before the slot was open, and taken only when no user and no lease is counted.
         let object = unsafe { &*self.object.get() };
@@ -263,6 +265,7 @@ impl<T: Object> HandleTable<T> {
         Self { slots: [const { HandleSlot::new() }; MAX_OPEN], used: AtomicUsize::new(0) }
     }
 
+    #[inline]
     fn slot(&'static self, raw: u64) -> Result<(&'static HandleSlot<T>, Handle), ApiError> {
         let handle = Handle::from_raw(raw, T::TAG);
         let slot = handle.and_then(|handle| Some((self.slots.get(handle.slot)?, handle)));
@@ -331,6 +334,7 @@ impl<T: Object> HandleTable<T> {
         }
     }
 
+    #[cold]
     fn refusal(raw: u64, is_forked: bool) -> ApiError {
         match is_forked {
             true => ApiError::InUseAtFork { handle: raw },

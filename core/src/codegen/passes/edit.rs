@@ -127,6 +127,13 @@ pub(super) fn is_memory_effect(i: &Instruction) -> bool {
 }
 
 impl EditableFunction {
+    /// Whether control reaches every instruction once, in their order.
+    pub(super) fn is_straight(&self) -> bool {
+        let ends = self.code.iter().position(|i| i.opcode.ends());
+        ends == self.code.len().checked_sub(1)
+            && !self.code.iter().any(|i| i.opcode.has_target())
+    }
+
     /// Takes over the tables of `instance`.
     pub(super) fn load(&mut self, instance: &FunctionInstance<'_, '_>) -> Result<(), AllocError> {
         let body = instance.body();

@@ -626,14 +626,14 @@ impl Body<'_, '_, '_> {
         if let Some(known) = self.probed.iter().find(|known| (known.0, known.1) == (source, id)) {
             return (known.2, known.3);
         }
-        let builder = core::mem::replace(&mut self.builder, FunctionBuilder::new(0, None));
+        let builder = core::mem::take(&mut *self.builder);
         let (reachable, frame, dead) = (self.reachable, self.frame, self.has_dead);
         let messages = self.messages.len();
         self.program().diagnostics.muted += 1;
         let typed = self.expr(id, Want::NOTHING);
         self.program().diagnostics.muted -= 1;
         self.messages.truncate(messages);
-        self.builder = builder;
+        *self.builder = builder;
         (self.reachable, self.frame, self.has_dead) = (reachable, frame, dead);
         self.push(|body| &mut body.probed, (source, id, typed.ty, typed.flexible));
         (typed.ty, typed.flexible)

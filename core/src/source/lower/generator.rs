@@ -7,6 +7,7 @@
 use alloc::string::String;
 
 use super::*;
+use crate::alloc_util::try_box;
 use crate::ir::TypeArgument;
 use crate::types::Type;
 
@@ -65,6 +66,8 @@ pub(in crate::source) struct Generator<'p, 's> {
     /// By the number of a name: the walk and the number of the variable that it refers to.
     pub(super) visible: Vec<(u32, u32)>,
     walks: u32,
+    /// The memory of the builder of the last function.
+    spare_builder: Option<Box<FunctionBuilder>>,
 }
 
 impl<'p, 's> Generator<'p, 's> {
@@ -80,6 +83,7 @@ impl<'p, 's> Generator<'p, 's> {
             inferring: 0,
             visible: Vec::new(),
             walks: 0,
+            spare_builder: None,
         }
     }
 
@@ -367,10 +371,14 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             _ => None,
         };
         let params = if is_template { u8::try_from(types.len()).ok()? } else { 0 };
+        let spare = unit.spare_builder.take();
+        let builder = spare.map_or_else(|| try_box(FunctionBuilder::default()), Ok);
+        let mut builder = unit.program.diagnostics.allocated(builder)?;
+        builder.reset(params, value);
         let mut body = Self {
             tree: &source.tree,
             source: info.source,
-            builder: FunctionBuilder::new(params, value),
+            builder,
             types: scope,
             variables: Vec::new(),
             loops: Vec::new(),
@@ -413,6 +421,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
         };
         body.is_probe = true;
         body.lower();
+        body.unit.spare_builder = Some(body.builder);
         body.result.unwrap_or(TypeId::UNIT)
     }
 
@@ -423,9 +432,13 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
         }
         let span = self.unit.program.function(self.number)?.decl.word.span;
         let messages = core::mem::take(&mut self.messages);
-        let builder = core::mem::replace(&mut self.builder, FunctionBuilder::new(0, None));
-        match builder.finish() {
-            Ok(bytes) => Some(Lowered { instance, bytes, messages }),
+        let mut bytes = Vec::new();
+        let finished = self.builder.finish_into(&mut bytes);
+        match finished {
+            Ok(()) => {
+                self.unit.spare_builder = Some(self.builder);
+                Some(Lowered { instance, bytes, messages })
+            }
             Err(error) => {
                 let message = format_args!("the function is too large: {error}");
                 self.error(span, Code::TooLarge, message);

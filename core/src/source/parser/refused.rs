@@ -75,6 +75,22 @@ const WORDS: &[(&str, Follow, &str, &str)] = &[
     ("shared", Follow::Operand, "`shared`", SCOPE),
 ];
 
+/// By the first letter of a word, a bit for each length that a word of [`WORDS`] with this letter has.
+static LENGTHS_BY_LETTER: [u32; 128] = {
+    let mut lengths = [0; 128];
+    let mut rest = WORDS;
+    while let Some(((word, ..), tail)) = rest.split_first() {
+        if let Some((&letter, _)) = word.as_bytes().split_first()
+            && let Some((_, from)) = lengths.split_at_mut_checked(letter as usize)
+            && let Some((place, _)) = from.split_first_mut()
+        {
+            *place |= 1 << word.len();
+        }
+        rest = tail;
+    }
+    lengths
+};
+
 /// Words of custom blocks, in front of `{`.
 const BLOCKS: &[&str] = &["m", "sh", "sql", "re", "md", "html", "graph", "img"];
 
@@ -108,6 +124,10 @@ impl Parser<'_, '_> {
         if next.kind == TokenKind::LeftBrace && !next.spaced && BLOCKS.contains(&text) {
             self.refuse(span, "a custom block", "it belongs to a library");
             return true;
+        }
+        let may_be = LENGTHS_BY_LETTER.get(usize::from(text.bytes().next().unwrap_or(0)));
+        if may_be.is_none_or(|lengths| lengths >> text.len().min(31) & 1 == 0) {
+            return false;
         }
         let Some(&(_, follow, construct, reason)) = WORDS.iter().find(|word| word.0 == text) else {
             return false;
