@@ -190,6 +190,7 @@ impl LoadObserver for Observer {
 }
 
 /// Writes the size of the code of a module and the number of its relocations to the log.
+#[cold]
 fn log_link(name: &[u8], module: &Module<'_>) {
     let code: usize = module.code().map(|range| range.len()).sum();
     let tables = module.linked().reloc_tables().filter_map(Result::ok);
