@@ -33,6 +33,7 @@ pub(crate) fn register(module: &Module<'_>) -> AttachResult {
 }
 
 /// Tells the tools the names of all functions. A failure is reported and does not prevent loading.
+#[cold]
 fn announce(module: &Module<'_>) -> Announced {
     let code = try_collect(module.code().map(|range| range.start as u64..range.end as u64));
     let functions = code.and_then(|code| Ok((functions(module, &code)?, code)));

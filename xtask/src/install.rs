@@ -92,15 +92,17 @@ pub(crate) fn install(features: &str, directories: &Directories) -> Result<(), E
     let script = built.join(format!("{name}.map"));
     write(&script, &library::version_script(&header::declared(&header), is_tagged))?;
     let shared = library::soname(is_tagged);
+    let linked = built.join(&shared);
     let link = library::Link {
         archive: &built.join("release/libsmf_loader_shared.a"),
         script: &script,
-        to: &lib.join(&shared),
+        to: &linked,
         is_tagged,
         needs_libffi,
-        unwind: Some(&root().join("shell/capi/unwind.ld")),
+        layout: &["unwind.ld", "load_order.ld"].map(|name| root().join("shell/capi").join(name)),
     };
     Command::from(link.command()).run()?;
+    replace_whole(&linked, &lib.join(&shared))?;
     replace_link(&lib.join(format!("lib{name}.so")), &shared)?;
     if cfg!(target_arch = "x86_64") {
         let compile = Command::from(std::process::Command::new(library::compiler()));
@@ -176,6 +178,22 @@ pub(crate) fn install_command(directories: &Directories) -> Result<(), Error> {
 
 fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     fs::copy(from, to).map(drop).map_err(|error| Error::File(from.to_owned(), error))
+}
+
+/// Copies a file by one write: the kernel then has it in few large folios, which programs map by fewer page faults than
+/// the small ones that a linker's writes leave. Processes that have mapped the old file keep it.
+fn replace_whole(from: &Path, to: &Path) -> Result<(), Error> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error| Error::File(path, error)
+    };
+    let bytes = fs::read(from).map_err(failed(from))?;
+    let permissions = fs::metadata(from).map_err(failed(from))?.permissions();
+    if to.symlink_metadata().is_ok() {
+        fs::remove_file(to).map_err(failed(to))?;
+    }
+    fs::write(to, bytes).map_err(failed(to))?;
+    fs::set_permissions(to, permissions).map_err(failed(to))
 }
 
 fn read(path: &Path) -> Result<String, Error> {

@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::header::Declared;
@@ -62,8 +62,8 @@ pub(crate) struct Link<'p> {
     pub(crate) is_tagged: bool,
     /// Whether the archive calls libffi.
     pub(crate) needs_libffi: bool,
-    /// The linker script of builds that abort on panic, `unwind.ld`.
-    pub(crate) unwind: Option<&'p Path>,
+    /// The linker scripts of builds that abort on panic: `unwind.ld`, `load_order.ld`.
+    pub(crate) layout: &'p [PathBuf],
 }
 
 impl Link<'_> {
@@ -73,7 +73,7 @@ impl Link<'_> {
         command.args(["-shared", "-Wl,--gc-sections,--as-needed,-z,relro,-z,now"]);
         command.arg(format!("-Wl,-soname,{}", soname(self.is_tagged)));
         command.arg(format!("-Wl,--version-script,{}", self.script.display()));
-        command.args(self.unwind.map(|script| format!("-Wl,-T,{}", script.display())));
+        command.args(self.layout.iter().map(|script| format!("-Wl,-T,{}", script.display())));
         command.arg("-Wl,--whole-archive").arg(self.archive).arg("-Wl,--no-whole-archive");
         command.args(self.needs_libffi.then_some("-lffi")).args(SYSTEM).arg("-o").arg(self.to);
         command

@@ -30,6 +30,8 @@ const ALIGNED: u8 = 0x50;
 ///
 /// # Errors
 /// [`LinkError::EhFrame`] with the offset of the record.
+// Not inlined: few C modules have these tables.
+#[inline(never)]
 pub(super) fn check(section: u32, bytes: &[u8], address: u64, code: &[(u64, u64)]) -> Result<()> {
     let error =
         |offset: usize, reason| LinkError::EhFrame { section, offset: offset as u64, reason };

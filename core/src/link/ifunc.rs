@@ -12,6 +12,7 @@ use crate::trap::call;
 ///
 /// # Errors
 /// [`LinkError::IndirectFunctions`] for another machine, or without a section of slots.
+#[cold]
 pub(super) fn slots(smf: &Smf<'_>, layout: &ImageLayout<'_>, base: u64) -> Result<u64> {
     let section = section(smf).filter(|_| smf.header().arch == Arch::X86_64);
     let start = section.and_then(|section| layout.section(section.index));

@@ -217,6 +217,7 @@ impl<'d> Image<'d> {
 }
 
 /// The placement within reach of the addresses between two.
+#[cold]
 fn near((low, high): (u64, u64)) -> Option<Placement> {
     let (low, high) = usize::try_from(low).ok().zip(usize::try_from(high).ok())?;
     Some(Placement::PreferNearBoth(low, high))

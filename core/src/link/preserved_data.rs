@@ -84,6 +84,7 @@ impl PreservedData {
 ///
 /// # Errors
 /// [`PreserveError::Datum`]; a malformed file.
+#[cold]
 pub(super) fn find(
     smf: &Smf<'_>,
     data: &[DataSymbol<'_>],
@@ -190,6 +191,7 @@ pub(super) fn containing(
 ///
 /// # Errors
 /// [`PreserveError::Datum`] for a datum that is also reached in another way; a malformed file.
+#[cold]
 pub(super) fn apply(
     smf: &Smf<'_>,
     layout: &mut ImageLayout<'_>,

@@ -18,7 +18,7 @@ use super::symbol_address::SymbolAddress;
 use super::tls::{self, TlsImports};
 use crate::alloc_util::{try_collect, try_filled};
 use crate::format::bytes::u32_at;
-use crate::format::ext::{ifunc, needed, prelink};
+use crate::format::ext::{PlaceGroup, ifunc, needed, prelink};
 use crate::format::{Arch, Binding, Reloc, RelocEntry, RelocKind, RelocTable, Smf};
 use crate::trap::trap_hook;
 
@@ -52,18 +52,23 @@ pub(super) fn relocate<'d>(
 /// Adds the address of the image to every word that the list of relative relocations names.
 fn apply_relative(layout: &ImageLayout<'_>, base: u64, memory: &mut [u8]) -> Result<()> {
     let Some(prelink) = layout.prelink() else { return Ok(()) };
-    for group in prelink.relative_relocs().groups() {
-        let start = usize::try_from(group.start).map_err(|_| LinkError::TooLarge)?;
-        let (words, _) = memory.get_mut(start..).unwrap_or_default().as_chunks_mut();
-        let mut mask = group.mask;
-        while mask != 0 {
-            // The check of the list has bounded it.
-            let Some(word) = words.get_mut(mask.trailing_zeros() as usize) else {
-                return Err(LinkError::TooLarge);
-            };
+    prelink.relative_relocs().groups().try_for_each(|group| add_to_places(group, base, memory))
+}
+
+/// Adds `base` to the words of a group, one run of adjacent words, such as a table of pointers, after the other.
+fn add_to_places(group: PlaceGroup, base: u64, memory: &mut [u8]) -> Result<()> {
+    let start = usize::try_from(group.start).map_err(|_| LinkError::TooLarge)?;
+    let (words, _) = memory.get_mut(start..).unwrap_or_default().as_chunks_mut();
+    let mut mask = group.mask;
+    while mask != 0 {
+        let first = mask.trailing_zeros();
+        let end = first + (mask >> first).trailing_ones();
+        // The check of the list has bounded it.
+        let run = words.get_mut(to_usize(first)..to_usize(end)).ok_or(LinkError::TooLarge)?;
+        for word in run {
             *word = u64::from_le_bytes(*word).wrapping_add(base).to_le_bytes();
-            mask &= mask - 1;
         }
+        mask &= u64::MAX.checked_shl(end).unwrap_or(0);
     }
     Ok(())
 }
@@ -177,6 +182,7 @@ impl Relocator<'_, '_> {
     }
 
     /// Applies the relocations of a resolved table that refer to preserved data, which is outside the image.
+    #[cold]
     fn apply_preserved(&mut self, table: &RelocTable<'_>) -> Result<()> {
         let Some(start) = self.layout.section(table.target.index) else { return Ok(()) };
         let layout = self.layout;
@@ -185,6 +191,7 @@ impl Relocator<'_, '_> {
     }
 
     /// Relocates the initial contents of the thread-local storage and allocates it.
+    #[cold]
     fn allocate_tls(&mut self, tls: &TlsImports<'_>, resources: &mut HostResources) -> Result<()> {
         let section = tls::section(self.smf)?;
         for table in self.smf.reloc_tables() {
@@ -255,6 +262,7 @@ impl Relocator<'_, '_> {
     }
 
     /// The error of the first malformed relocation of a table.
+    #[cold]
     fn malformed(&self, table: &RelocTable<'_>) -> LinkError {
         if let Err(error) = self.smf.verify_relocs(table) {
             return error.into();
@@ -292,6 +300,7 @@ impl Relocator<'_, '_> {
         }
     }
 
+    #[cold]
     fn patch_error(
         &self,
         reloc: &Reloc,

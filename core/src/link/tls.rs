@@ -37,6 +37,7 @@ impl<'d> TlsImports<'d> {
     }
 
     /// Allocates the module's own storage with these initial contents.
+    #[cold]
     pub(super) fn allocate(
         &self,
         section: &Section<'_>,
@@ -66,6 +67,7 @@ impl<'d> TlsImports<'d> {
     }
 
     /// Enters the values of the imports into `values`, which are those of all imports.
+    #[cold]
     pub(super) fn resolve(&self, values: &mut [u64], resources: &mut HostResources) -> Result<()> {
         for (number, import) in &self.0 {
             let value = value(import, resources)?;

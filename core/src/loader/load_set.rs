@@ -165,6 +165,10 @@ impl<'l> LoadSet<'l> {
         }
         let exports = image.0.exports.clone();
         let is_version = self.replaced.is_some() && self.members.is_empty();
+        if self.members.is_empty() {
+            // Most modules need no provider.
+            (self.members, self.images) = (try_with_capacity(1)?, try_with_capacity(1)?);
+        }
         try_push(&mut self.members, Member { name, provider, exports, stubs, is_version })?;
         Ok(try_push(&mut self.images, image)?)
     }

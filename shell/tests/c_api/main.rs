@@ -76,7 +76,7 @@ fn libraries(features: &str) -> &'static Path {
             to: &shared,
             is_tagged,
             needs_libffi: features == LIBFFI,
-            unwind: None,
+            layout: &[],
         };
         succeed(&mut link.command());
         let link = copies.join(format!("lib{name}.so"));

@@ -191,8 +191,12 @@ impl Library {
         let data = fs::read(directory.join(&object)).unwrap();
         let input = Input { name: &object, data: &data };
         let module = pack(&[input], &Options::default()).unwrap().bytes;
-        let path = directory.join(file("smf"));
+        // Both as an installer leaves them, written whole.
+        let (path, shared) = (directory.join(file("smf")), directory.join(shared));
+        let library = fs::read(&shared).unwrap();
+        fs::remove_file(&shared).unwrap();
+        fs::write(&shared, library).unwrap();
         write_settled(&path, &module);
-        (path, directory.join(shared))
+        (path, shared)
     }
 }

@@ -581,3 +581,37 @@ fn prelinked_code_gets_its_layout_or_is_refused() {
     let imports = crate::link::NoImports;
     assert_eq!(crate::link::missing_imports(&smf, &imports).count(), 0);
 }
+
+/// The oracle: every place of the group, one after the other.
+fn add_one_by_one(group: PlaceGroup, base: u64, memory: &mut [u8]) -> bool {
+    group.places().all(|place| {
+        let start = usize::try_from(place).unwrap();
+        let Some(word) = memory.get_mut(start..start + 8) else { return false };
+        let value = u64::from_le_bytes((&*word).try_into().unwrap()).wrapping_add(base);
+        word.copy_from_slice(&value.to_le_bytes());
+        true
+    })
+}
+
+#[test]
+fn relative_relocations_in_runs_agree_with_one_by_one() {
+    let runs = (0..64).flat_map(|first| (1..=64 - first).map(move |len| (first, len)));
+    let runs = runs.map(|(first, len)| (u64::MAX >> (64 - len)) << first);
+    let mut random = 0x9e37_79b9_7f4a_7c15u64;
+    let others = (0..200).map(|_| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    });
+    let before: Vec<u8> = (0..=255).cycle().take(8 * 66).collect();
+    for mask in runs.chain(others).chain([0]) {
+        for (start, size) in [(0, before.len()), (16, before.len()), (8, 8 * 40)] {
+            let group = PlaceGroup { start, mask };
+            let (mut found, mut expected) = (before[..size].to_vec(), before[..size].to_vec());
+            let is_inside = add_one_by_one(group, BASE, &mut expected);
+            assert_eq!(add_to_places(group, BASE, &mut found).is_ok(), is_inside, "{mask:x}");
+            assert!(!is_inside || found == expected, "{mask:x} at {start}");
+        }
+    }
+}

@@ -11,7 +11,7 @@ use rustix::io::{self, retry_on_intr};
 use rustix::mm;
 use rustix::mm::{Advice, MapFlags, MprotectFlags, MremapFlags, MsyncFlags, ProtFlags};
 
-use super::super::types::{Errno, Protection};
+use super::super::types::{Errno, Nanoseconds, Protection};
 #[cfg(miri)]
 use super::shim::mm;
 
@@ -296,6 +296,66 @@ pub(crate) fn flush_instruction_cache(code: &[u8]) -> Result<(), Errno> {
     }
 }
 
+/// `clock_gettime(2)` of `CLOCK_REALTIME_COARSE`, with which file systems stamp files; 0 if it fails. It advances every
+/// 1 to 10 ms.
+///
+/// A system call, unlike [`monotonic`](super::monotonic): the first lookup in the vDSO by rustix would dominate the one
+/// call that a load makes.
+///
+/// Sources: `asm/unistd_64.h` of x86-64, `asm-generic/unistd.h` of Linux; `CLOCK_REALTIME_COARSE` is 5.
+#[cfg(not(miri))]
+pub(crate) fn wall_clock() -> Nanoseconds {
+    let mut time = [0i64; 2];
+    let into = time.as_mut_ptr();
+    let result: isize;
+    // SAFETY: the call writes the two words of `time`, changes the registers listed, and no other memory.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") 228isize => result,
+            in("rdi") 5usize,
+            in("rsi") into,
+            out("rcx") _,
+            out("r11") _,
+            options(nostack)
+        );
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        core::arch::asm!(
+            "svc 0",
+            inlateout("x0") 5isize => result,
+            in("x1") into,
+            in("x8") 113usize,
+            options(nostack)
+        );
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "riscv64")]
+    unsafe {
+        core::arch::asm!(
+            "ecall",
+            inlateout("a0") 5isize => result,
+            in("a1") into,
+            in("a7") 113usize,
+            options(nostack)
+        );
+    }
+    let [seconds, rest] = time;
+    if result == 0 { seconds.saturating_mul(1_000_000_000).saturating_add(rest) } else { 0 }
+}
+
+/// As without the interpreter.
+#[cfg(miri)]
+pub(crate) fn wall_clock() -> Nanoseconds {
+    let time = rustix::time::clock_gettime_dynamic(rustix::time::DynamicClockId::Known(
+        rustix::time::ClockId::RealtimeCoarse,
+    ));
+    time.map_or(0, |time| time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec))
+}
+
 /// `madvise(2)`.
 ///
 /// # Safety
@@ -355,6 +415,14 @@ mod tests {
         assert_eq!(read(&file, 0, &mut bytes, usize::MAX), Ok(capacity - 4));
         assert_eq!(read(&file, 0, &mut bytes, usize::MAX), Ok(0));
         assert_eq!((bytes.len(), bytes.capacity()), (capacity, capacity));
+    }
+
+    #[test]
+    fn wall_clock_agrees_with_the_standard_library() {
+        let now = || std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as i64;
+        let (before, found, after) = (now(), wall_clock(), now());
+        // The coarse clock is up to a tick behind.
+        assert!((before - 20_000_000..=after).contains(&found), "{before} {found} {after}");
     }
 
     #[test]

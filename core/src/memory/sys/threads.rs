@@ -66,20 +66,9 @@ pub(crate) fn register_barrier() -> Result<(), Errno> {
     Ok(thread::membarrier(MembarrierCommand::RegisterPrivateExpedited)?)
 }
 
-/// `clock_gettime(2)` of `CLOCK_MONOTONIC`.
+/// `clock_gettime(2)` of `CLOCK_MONOTONIC`; 0 if it fails. `rustix::time::clock_gettime` panics where a sandbox refuses
+/// the call.
 pub(crate) fn monotonic() -> Nanoseconds {
-    clock(ClockId::Monotonic)
-}
-
-/// `clock_gettime(2)` of `CLOCK_REALTIME_COARSE`, with which file systems stamp files. It advances every 1 to
-/// 10 ms.
-pub(crate) fn wall_clock() -> Nanoseconds {
-    clock(ClockId::RealtimeCoarse)
-}
-
-/// `clock_gettime(2)`; 0 if it fails. `rustix::time::clock_gettime` panics where a sandbox refuses the call.
-#[inline]
-fn clock(clock: ClockId) -> Nanoseconds {
-    let time = rustix::time::clock_gettime_dynamic(DynamicClockId::Known(clock));
+    let time = rustix::time::clock_gettime_dynamic(DynamicClockId::Known(ClockId::Monotonic));
     time.map_or(0, |time| time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec))
 }
