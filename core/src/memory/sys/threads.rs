@@ -61,7 +61,6 @@ pub(crate) fn wall_clock() -> Nanoseconds {
 }
 
 /// `clock_gettime(2)`; 0 if it fails. `rustix::time::clock_gettime` panics where a sandbox refuses the call.
-#[inline]
 fn clock(clock: ClockId) -> Nanoseconds {
     let time = rustix::time::clock_gettime_dynamic(DynamicClockId::Known(clock));
     time.map_or(0, |time| time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec))
