@@ -100,7 +100,6 @@ impl<T: Send + Sync + 'static> TryArc<T> {
 }
 
 impl<T: ?Sized> TryArc<T> {
-    #[inline]
     fn inner(&self) -> &Inner<T> {
         // SAFETY: `UninitArc::fill` made the pointer from a box, which the last owner frees; `self` is an
         // owner.
@@ -125,7 +124,6 @@ impl<T: ?Sized> TryArc<T> {
 }
 
 impl<T: ?Sized> Clone for TryArc<T> {
-    #[inline]
     fn clone(&self) -> Self {
         let strong = &self.inner().strong;
         // Owners leaked by `mem::forget` could overflow the count. Above half of its range, the count is set
@@ -138,7 +136,6 @@ impl<T: ?Sized> Clone for TryArc<T> {
 }
 
 impl<T: ?Sized> Drop for TryArc<T> {
-    #[inline]
     fn drop(&mut self) {
         // The last owner observes the accesses of all others.
         if self.inner().strong.fetch_sub(1, AcqRel) == 1 {
@@ -151,7 +148,6 @@ impl<T: ?Sized> Drop for TryArc<T> {
 impl<T: ?Sized> Deref for TryArc<T> {
     type Target = T;
 
-    #[inline]
     fn deref(&self) -> &T {
         &self.inner().value
     }

@@ -24,7 +24,6 @@ pub struct CacheRef<'c> {
 
 impl CacheRef<'_> {
     /// The handle with which [`FileCache::get_by_handle`] finds the same bytes as long as they are in the cache.
-    #[inline]
     pub fn handle(&self) -> Handle {
         self.found().handle
     }
@@ -44,13 +43,11 @@ impl CacheRef<'_> {
     }
 
     /// The entry that was requested: a link, or the file.
-    #[inline]
     pub(super) fn found(&self) -> &Entry {
         self.link.as_ref().unwrap_or(&self.file)
     }
 
     /// Where the bytes lie in the file, unless they are the whole file.
-    #[inline]
     pub(super) fn range(&self) -> Option<&Range<usize>> {
         self.link.as_ref()?.link.as_ref()?.range.as_ref()
     }
@@ -59,7 +56,6 @@ impl CacheRef<'_> {
 impl Deref for CacheRef<'_> {
     type Target = [u8];
 
-    #[inline]
     fn deref(&self) -> &[u8] {
         match self.range() {
             Some(range) => self.file.bytes.get(range.clone()).unwrap_or(&[]),

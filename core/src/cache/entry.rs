@@ -63,18 +63,15 @@ impl Entry {
     }
 
     /// Whether this is the entry of `key`.
-    #[inline]
     pub(super) fn has_key(&self, key: &Key<'_>) -> bool {
         self.bytes.tail() == key.path && self.module() == key.module
     }
 
     /// The name of the module to which this is a link.
-    #[inline]
     fn module(&self) -> Option<&[u8]> {
         self.link.as_ref()?.range.as_ref().map(|_| &*self.bytes)
     }
 
-    #[inline]
     pub(super) fn is_file(&self) -> bool {
         self.link.is_none()
     }

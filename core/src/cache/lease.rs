@@ -53,14 +53,12 @@ impl<T> LeaseBox<T> {
         Ok(Self { inner, owns: PhantomData })
     }
 
-    #[inline]
     fn inner(&self) -> &Inner<T> {
         // SAFETY: `new` made the pointer from a box, which is not freed before the owner is dropped. A mutable
         // reference to the value comes from `get_mut` alone, which borrows `self` mutably.
         unsafe { self.inner.as_ref() }
     }
 
-    #[inline]
     pub(super) fn lease(&mut self) -> Lease<T> {
         let made = &self.inner().made;
         made.store(made.load(Relaxed) + 1, Relaxed);
@@ -95,7 +93,6 @@ impl<T> Drop for LeaseBox<T> {
 impl<T> Deref for LeaseBox<T> {
     type Target = T;
 
-    #[inline]
     fn deref(&self) -> &T {
         &self.inner().value
     }
@@ -104,7 +101,6 @@ impl<T> Deref for LeaseBox<T> {
 impl<T> Deref for Lease<T> {
     type Target = T;
 
-    #[inline]
     fn deref(&self) -> &T {
         // SAFETY: the value is neither freed nor borrowed mutably before this lease is counted as dropped.
         unsafe { &self.inner.as_ref().value }
@@ -112,7 +108,6 @@ impl<T> Deref for Lease<T> {
 }
 
 impl<T> Drop for Lease<T> {
-    #[inline]
     fn drop(&mut self) {
         // SAFETY: as in `deref`, up to the addition.
         let dropped = unsafe { &self.inner.as_ref().dropped };

@@ -17,7 +17,6 @@ impl FileCache {
     /// # Errors
     /// [`CacheError::File`] as [`FileBytes::read`](crate::memory::FileBytes::read);
     /// [`CacheError::TooLarge`]; [`CacheError::AllInUse`]; [`CacheError::OutOfMemory`].
-    #[inline]
     pub fn get(&self, path: &[u8]) -> Result<CacheRef<'_>, CacheError> {
         self.get_key(Key { path, module: None })
     }
@@ -74,7 +73,6 @@ impl FileCache {
     ///
     /// # Errors
     /// [`CacheError::Stale`] if they have been evicted or replaced, and for a number that is no handle.
-    #[inline]
     pub fn get_by_handle(&self, handle: Handle) -> Result<CacheRef<'_>, CacheError> {
         let found = self.find_by_handle(handle, true);
         found.map(|(found, _)| found).ok_or(CacheError::Stale { handle })

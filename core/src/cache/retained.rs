@@ -15,7 +15,6 @@ impl FileCache {
     }
 
     /// As [`retain`](Self::retain) with the handle of a reference. Counts as no request.
-    #[inline]
     pub fn retain_ref(&self, found: &CacheRef<'_>) {
         for entry in [Some(&found.file), found.link.as_ref()].into_iter().flatten() {
             let mut state = self.lock_shard(entry.handle.slot);
@@ -31,7 +30,6 @@ impl FileCache {
     ///
     /// # Errors
     /// [`CacheError::Stale`]; [`CacheError::NotRetained`].
-    #[inline]
     pub fn release(&self, handle: Handle) -> Result<(), CacheError> {
         let target = self.release_slot(handle)?;
         // The link kept its file, so that the handle is not stale.
@@ -48,7 +46,6 @@ impl FileCache {
     }
 
     /// Whether the bytes of a handle are retained.
-    #[inline]
     pub fn is_retained(&self, handle: Handle) -> bool {
         let state = self.lock_shard(handle.slot);
         let slot = state.find_handle(handle).and_then(|at| state.slots.get(at as usize));

@@ -85,7 +85,6 @@ impl LockedState {
     }
 
     /// The used slot with this key. There is no other one with its hash.
-    #[inline]
     pub(super) fn find(&self, hash: u64, key: &Key<'_>) -> Option<u32> {
         let at = self.find_hash(hash)?;
         self.slots.get(at as usize).filter(|slot| slot.entry.has_key(key)).map(|_| at)

@@ -168,7 +168,6 @@ pub(super) fn apply(
 }
 
 /// Writes `bytes` to offset `at` of `memory`; `None` if they exceed it.
-#[inline]
 pub(super) fn put<const N: usize>(memory: &mut [u8], at: u64, bytes: [u8; N]) -> Option<()> {
     *memory.get_mut(usize::try_from(at).ok()?..)?.first_chunk_mut()? = bytes;
     Some(())

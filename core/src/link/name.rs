@@ -33,7 +33,6 @@ impl Name {
 impl Deref for Name {
     type Target = [u8];
 
-    #[inline]
     fn deref(&self) -> &[u8] {
         &self.0
     }

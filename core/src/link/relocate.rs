@@ -16,7 +16,7 @@ use super::resolve::Resolve;
 use super::special_imports;
 use super::symbol_address::SymbolAddress;
 use super::tls::{self, TlsImports};
-use crate::alloc_util::{try_collect, try_filled};
+use crate::alloc_util::{try_collect, try_filled, try_with_capacity};
 use crate::format::bytes::u32_at;
 use crate::format::ext::{PlaceGroup, ifunc, needed, prelink};
 use crate::format::{Arch, Binding, Reloc, RelocEntry, RelocKind, RelocTable, Smf};
@@ -86,10 +86,9 @@ pub(super) struct Requirements {
 fn symbol_addresses(layout: &ImageLayout<'_>, base: u64, imports: &[u64]) -> Result<Vec<u64>> {
     let sections = layout.sections.iter().map(|at| at.map_or(0, |at| base + at));
     let sections = try_collect(sections.chain(layout.preserved.iter().copied()))?;
-    let mut addresses = try_filled(layout.symbols.len(), &NO_ADDRESS)?;
-    for (address, symbol) in addresses.iter_mut().zip(&layout.symbols) {
-        *address = symbol.resolve(&sections, imports).unwrap_or(NO_ADDRESS);
-    }
+    let mut addresses = try_with_capacity(layout.symbols.len())?;
+    let resolve = |symbol: &SymbolAddress| symbol.resolve(&sections, imports).unwrap_or(NO_ADDRESS);
+    addresses.extend(layout.symbols.iter().map(resolve));
     Ok(addresses)
 }
 
@@ -109,7 +108,8 @@ fn resolve_imports<'d>(
     let (mut count, mut first) = (0u32, None);
     let mut requirements = Requirements::default();
     let numbers = (0u32..).zip(&layout.symbols).filter(|(_, symbol)| symbol.is_import());
-    for (number, ((index, _), value)) in numbers.zip(values.iter_mut()).enumerate() {
+    // The values come first: no symbol is read beyond the last import.
+    for (number, (value, (index, _))) in values.iter_mut().zip(numbers).enumerate() {
         let symbol = smf.symbols().get(index)?;
         if tls.add(number, symbol.name())? {
             continue;

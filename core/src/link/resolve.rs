@@ -125,7 +125,10 @@ impl<'d> Exports<'d> {
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<Export> {
         let table = &*self.0;
-        table.index().map_or_else(|| table.scan(name), |index| index.find(table, name))
+        match table.index.get() {
+            Some(index) => index.find(table, name),
+            None => table.find_first(name),
+        }
     }
 
     /// The exported symbol called `name`, by a linear scan.
@@ -148,37 +151,35 @@ impl Resolve for Exports<'_> {
     #[inline]
     fn resolve(&self, name: &[u8]) -> Option<u64> {
         let table = &*self.0;
-        let Some(index) = table.index() else {
-            return table.scan(name).map(|export| export.address);
-        };
-        match index {
-            Index::InFile(index) => table.address(&index.find(name)?),
-            Index::Built(_) => index.find(table, name).map(|export| export.address),
+        match table.index.get() {
+            Some(Index::InFile(index)) => table.address_in_file(index, name),
+            Some(Index::Built(names)) => {
+                names.get(name).map(|export| export.address).filter(|address| *address != 0)
+            }
+            None => table.find_first(name).map(|export| export.address),
         }
     }
 }
 
 impl<'d> Table<'d> {
-    /// The index; `None` for the first lookup in a file without one.
-    #[inline]
-    fn index(&self) -> Option<&Index<'d>> {
-        self.index.get().or_else(|| self.first_index())
-    }
-
+    /// A lookup before there is an index: the first one scans a file without an index, and the second builds one.
     // Out of line: row "look up one of 1,000 symbols".
     #[cold]
-    fn first_index(&self) -> Option<&Index<'d>> {
+    fn find_first(&self, name: &[u8]) -> Option<Export> {
         // An index that cannot be read is ignored.
         let in_file = SymbolIndex::of(self.symbols).ok().flatten();
         if in_file.is_none() && !self.was_scanned.swap(true, Ordering::Relaxed) {
-            return None;
+            return self.scan(name);
         }
         let index = || match in_file {
             Some(index) => Ok(Index::InFile(index)),
             None => index_names(self).map(Index::Built),
         };
-        // Without memory for an index, lookups scan.
-        self.index.try_call_once(index).ok()
+        match self.index.try_call_once(index) {
+            Ok(index) => index.find(self, name),
+            // Without memory for an index, lookups scan.
+            Err(AllocError) => self.scan(name),
+        }
     }
 
     fn scan(&self, name: &[u8]) -> Option<Export> {
@@ -205,6 +206,12 @@ impl<'d> Table<'d> {
         self.section(found.section?)?.checked_add(found.value)
     }
 
+    // Not inlined: the other index needs no stack then (row "look up one of 1,000 symbols").
+    #[inline(never)]
+    fn address_in_file(&self, index: &SymbolIndex<'d>, name: &[u8]) -> Option<u64> {
+        self.address(&index.find(name)?)
+    }
+
     fn preserved_address(&self, found: &Found) -> Option<u64> {
         let section = found.section?;
         let (_, range) = preserved_data::containing(&self.preserved, section, found.value)?;
@@ -226,7 +233,6 @@ enum Index<'d> {
 }
 
 impl<'d> Index<'d> {
-    #[inline]
     fn find(&self, table: &Table<'d>, name: &[u8]) -> Option<Export> {
         match self {
             Index::InFile(index) => table.export(&index.find(name)?),

@@ -26,7 +26,6 @@ impl SymbolAddress {
     }
 
     /// As [`SymbolAddress::in_section`], for values within its limits.
-    #[inline]
     pub(super) fn in_checked_section(section: u32, offset: u64) -> Self {
         SymbolAddress(u64::from(section) << OFFSET_BITS | offset)
     }
@@ -36,7 +35,6 @@ impl SymbolAddress {
         SymbolAddress(u64::from(IMPORT) << OFFSET_BITS | u64::from(number))
     }
 
-    #[inline]
     pub(super) fn is_import(self) -> bool {
         self.0 >> OFFSET_BITS == u64::from(IMPORT) && self != Self::NONE
     }
@@ -47,7 +45,6 @@ impl SymbolAddress {
     }
 
     /// The section index and the offset; of an import [`IMPORT`] and its number.
-    #[inline]
     fn split(self) -> (usize, u64) {
         let section = usize::try_from(self.0 >> OFFSET_BITS).unwrap_or(usize::MAX);
         (section, self.0 & Self::MAX_OFFSET)

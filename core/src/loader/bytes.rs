@@ -246,7 +246,6 @@ impl OwnedExports {
         &self.parsed
     }
 
-    #[inline]
     pub(super) fn find(&self, name: &[u8]) -> Option<Export> {
         match &self.table {
             ExportTable::Image(exports) => exports.find(name),
@@ -285,7 +284,6 @@ impl LinkedModule {
         self.native.as_ref().map_or_else(|| self.smf(), |module| module.linked())
     }
 
-    #[inline]
     pub(super) fn find(&self, name: &[u8]) -> Option<Export> {
         self.exports.find(name)
     }

@@ -148,7 +148,6 @@ impl Default for Epochs {
 }
 
 impl Drop for Guard<'_> {
-    #[inline]
     fn drop(&mut self) {
         // Release: an advancing thread that reads this value observes what was done while pinned.
         self.pinned.fetch_sub(1, Release);

@@ -63,7 +63,6 @@ impl<'l> ModuleRef<'l> {
     }
 
     /// The export called `name`, at its address in this version.
-    #[inline]
     pub fn export(&self, name: &[u8]) -> Option<Export> {
         // Bytecode functions may have no address.
         self.version.body.find(name).filter(|export| export.address != 0)

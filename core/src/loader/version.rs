@@ -25,7 +25,6 @@ pub(super) enum Body {
 }
 
 impl Body {
-    #[inline]
     pub(super) fn find(&self, name: &[u8]) -> Option<Export> {
         match self {
             Body::Linked(module) => module.find(name),

@@ -19,6 +19,7 @@ use core::ops::Range;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, OFlags};
+use rustix::mm::MapFlags;
 
 use super::file::OpenFile;
 use super::page_count::PageCount;
@@ -103,7 +104,7 @@ impl FfiMapping {
 
     fn shared(file: OwnedFd, offset: u64, length: u64, protection: Protection) -> Result<Self> {
         let size = if length == 0 { PageCount::ZERO } else { PageCount::covering(length)? };
-        let mut region = Region::map_shared(&file, offset, size, protection)?;
+        let mut region = Region::map_file(&file, MapFlags::SHARED, offset, size, protection)?;
         region.expose();
         let len = usize::try_from(length);
         let len = len.map_err(|_| MemoryError::TooManyBytes { bytes: length })?;
@@ -111,31 +112,26 @@ impl FfiMapping {
     }
 
     /// The address of the first byte, a multiple of the page size. Meaningless if the mapping is empty.
-    #[inline]
     pub fn address(&self) -> usize {
         self.region.addresses().start
     }
 
     /// The length in bytes.
-    #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// Whether the length is 0.
-    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Whether no other process has the pages: a copy of a file, or zeroed private memory.
-    #[inline]
     pub fn is_private(&self) -> bool {
         !matches!(self.source, Source::Shared { .. })
     }
 
     /// The protection of the pages.
-    #[inline]
     pub fn protection(&self) -> Protection {
         self.protection
     }

@@ -19,6 +19,7 @@ use core::ptr::NonNull;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::MemfdFlags;
+use rustix::mm::MapFlags;
 
 use super::file::{CopyTo, FileBytes, LARGE, OpenFile};
 use super::lock::{Lock, LockGuard, ProcessId};
@@ -101,7 +102,13 @@ impl FileMapping {
         let size = file.stamp().size;
         let refused = |_| MemoryError::OutOfMemory { size };
         let (len, pages) = (usize::try_from(size).map_err(refused)?, PageCount::covering(size)?);
-        let mapped = Region::map_private(&file.descriptor, 0, pages, Protection::ReadExecute);
+        let mapped = Region::map_file(
+            &file.descriptor,
+            MapFlags::PRIVATE,
+            0,
+            pages,
+            Protection::ReadExecute,
+        );
         let Ok(whole) = mapped else { return Ok(None) };
         // SAFETY: no reference into the new mapping exists, and the region lends none.
         unsafe { whole.protect(0..pages.bytes(), Protection::Read) }?;
@@ -193,7 +200,7 @@ impl Overlay {
                 written.map_err(|errno| MemoryError::Map { size: self.size.bytes(), errno })?;
             rest = rest.get(written..).unwrap_or(&[]);
         }
-        Region::map_private(&file, 0, self.size, self.protection)
+        Region::map_file(&file, MapFlags::PRIVATE, 0, self.size, self.protection)
     }
 }
 
@@ -316,8 +323,10 @@ impl GuardedFile {
         let file = &self.mapping.file.descriptor;
         // SAFETY: whole pages of the mapping `pages`, which the caller has just published: no reference to them exists,
         // and their addresses are not known to any other code.
-        unsafe { sys::map_private(file, file_offset, Some(start), size_bytes, protection) }
-            .map_err(error)?;
+        let mapped = unsafe {
+            sys::map_file(file, MapFlags::PRIVATE, file_offset, Some(start), size_bytes, protection)
+        };
+        mapped.map_err(error)?;
         Ok(Overlay { start, size, protection })
     }
 }

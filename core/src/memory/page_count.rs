@@ -49,7 +49,6 @@ impl PageCount {
     }
 
     /// The size in bytes.
-    #[inline]
     pub const fn bytes(self) -> usize {
         self.bytes
     }

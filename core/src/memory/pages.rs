@@ -92,32 +92,27 @@ impl WritablePages {
 
     /// Whether the pages come from a [`PagePool`](super::PagePool): they are backed by memory and hold the bytes of
     /// their previous use. Other pages hold zeros.
-    #[inline]
     pub fn is_reused(&self) -> bool {
         self.reused
     }
 
     /// The address of the first byte, a multiple of the page size; publishing does not change it. Meaningless
     /// without pages.
-    #[inline]
     pub fn address(&self) -> usize {
         self.region.addresses().start
     }
 
     /// The size.
-    #[inline]
     pub fn size(&self) -> PageCount {
         self.region.size()
     }
 
     /// The bytes.
-    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         self.region.as_slice()
     }
 
     /// The bytes.
-    #[inline]
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         self.region.as_mut_slice()
     }
@@ -235,7 +230,6 @@ impl PublishedPages {
     }
 
     /// A pointer to the first byte, valid while the value lives for the accesses that the segments allow.
-    #[inline]
     pub fn as_ptr(&self) -> *mut u8 {
         self.region.start().as_ptr()
     }
@@ -246,19 +240,16 @@ impl PublishedPages {
     }
 
     /// The address of the first byte, a multiple of the page size. Meaningless without pages.
-    #[inline]
     pub fn address(&self) -> usize {
         self.region.addresses().start
     }
 
     /// The size.
-    #[inline]
     pub fn size(&self) -> PageCount {
         self.region.size()
     }
 
     /// Whether `address` is that of one of the bytes.
-    #[inline]
     pub fn contains(&self, address: usize) -> bool {
         self.region.addresses().contains(&address)
     }

@@ -9,7 +9,7 @@ use core::{mem::ManuallyDrop, ops::Range, ptr::NonNull, slice};
 
 use rustix::fd::OwnedFd;
 use rustix::io::Errno as Raw;
-use rustix::mm::Advice as MmAdvice;
+use rustix::mm::{Advice as MmAdvice, MapFlags};
 
 use super::page_count::PageCount;
 use super::sys::{self, Place};
@@ -51,29 +51,17 @@ impl Region {
         Self::new(size, access, |bytes| sys::map(place, bytes, protection))
     }
 
-    /// Maps pages of a file from `offset`, a multiple of the page size, shared with other processes.
-    ///
-    /// `protection` is not executable: another process could write to the pages.
-    pub(super) fn map_shared(
+    /// Maps pages of a file from `offset`, a multiple of the page size. If they are shared with other processes, which could
+    /// write to them, `protection` is not executable; private pages are not writable.
+    pub(super) fn map_file(
         file: &OwnedFd,
+        sharing: MapFlags,
         offset: u64,
         size: PageCount,
         protection: Protection,
     ) -> Result<Self> {
         // SAFETY: replaces no mapping.
-        let map = |bytes| unsafe { sys::map_file(file, offset, None, bytes, protection) };
-        Self::new(size, Access::Opaque, map)
-    }
-
-    /// Maps pages of a file from `offset`, a multiple of the page size, private and not writable.
-    pub(super) fn map_private(
-        file: &OwnedFd,
-        offset: u64,
-        size: PageCount,
-        protection: Protection,
-    ) -> Result<Self> {
-        // SAFETY: replaces no mapping.
-        let map = |bytes| unsafe { sys::map_private(file, offset, None, bytes, protection) };
+        let map = |bytes| unsafe { sys::map_file(file, sharing, offset, None, bytes, protection) };
         Self::new(size, Access::Opaque, map)
     }
 
@@ -121,18 +109,15 @@ impl Region {
     }
 
     /// The first byte, with provenance for the whole region.
-    #[inline]
     pub(super) fn start(&self) -> NonNull<u8> {
         self.start
     }
 
-    #[inline]
     pub(super) fn size(&self) -> PageCount {
         self.size
     }
 
     /// The addresses of the bytes. They do not wrap: the kernel maps nothing at the end of the address space.
-    #[inline]
     pub(super) fn addresses(&self) -> Range<usize> {
         let start = self.start.addr().get();
         start..start.saturating_add(self.size.bytes())

@@ -63,7 +63,6 @@ impl InstanceTable {
         self.tables.get(self.current.load(Ordering::Acquire))?.get()
     }
 
-    #[inline]
     fn find_entry(&self, symbol: &[u8]) -> Option<&Entry> {
         let table = self.current()?;
         let hash = self.hasher.hash_one(symbol);
@@ -85,7 +84,6 @@ impl InstanceTable {
     }
 
     /// The address of the instance of `symbol`.
-    #[inline]
     pub(super) fn address(&self, symbol: &[u8]) -> Option<u64> {
         self.find_entry(symbol).map(|entry| entry.address)
     }

@@ -403,7 +403,6 @@ impl JitInstantiator {
     }
 
     /// The address of an existing instance. Lock-free.
-    #[inline]
     pub fn address(&self, symbol: &[u8]) -> Option<u64> {
         self.instances.address(symbol)
     }

@@ -205,7 +205,6 @@ impl Module {
         Ok(Span { start: number(start)?, len: number(self.text.len() - start)? })
     }
 
-    #[inline]
     pub(super) fn text(&self, span: Span) -> &str {
         let (start, len) = (span.start as usize, span.len as usize);
         self.text.get(start..start.saturating_add(len)).unwrap_or("")

@@ -142,7 +142,6 @@ impl ModuleIndex {
     }
 
     /// Whether a module lists `symbol` as possible.
-    #[inline]
     pub(super) fn is_possible(&self, symbol: &[u8]) -> bool {
         let hash = self.hasher.hash_one(symbol);
         self.rows.find(hash, |entry| is_symbol(&self.modules, entry, hash, symbol)).is_some()
@@ -178,7 +177,6 @@ fn module_at(modules: &[TryArc<Module>], number: u32) -> Option<&TryArc<Module>>
     modules.get(number as usize)
 }
 
-#[inline]
 fn is_symbol(modules: &[TryArc<Module>], entry: &IndexEntry, hash: u64, symbol: &[u8]) -> bool {
     entry.hash == (hash >> 32) as u32
         && module_at(modules, entry.module)

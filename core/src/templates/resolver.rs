@@ -43,7 +43,6 @@ impl JitSymbolResolver {
     /// The address of `name`: the registered one, or else that of the instance with this symbol, which is
     /// compiled if it does not exist. `None` if it cannot be compiled;
     /// [`JitInstantiator::try_jit_instantiate`] returns the reason.
-    #[inline]
     pub fn resolve(&self, name: &[u8]) -> Option<u64> {
         let known = self.symbols.lock().get(name).copied();
         known.or_else(|| self.instantiate(name))

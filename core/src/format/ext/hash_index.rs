@@ -98,12 +98,10 @@ pub fn hash(name: &[u8]) -> u64 {
     fold(step(state, a, b), PI[2])
 }
 
-#[inline]
 fn step(state: u64, a: u64, b: u64) -> u64 {
     fold(a ^ state, b ^ PI[1])
 }
 
-#[inline]
 fn fold(x: u64, y: u64) -> u64 {
     let (low, high) = x.carrying_mul(y, 0);
     low ^ high
@@ -127,7 +125,6 @@ fn ends(rest: &[u8]) -> (u64, u64) {
 }
 
 /// The tag of a name with this hash.
-#[inline]
 const fn tag(hash: u64) -> u8 {
     let [.., top] = hash.to_le_bytes();
     if top == 0 { 1 } else { top }
@@ -195,7 +192,8 @@ impl<'d> SymbolIndex<'d> {
     /// Looks up the exported symbol with this name. In a file that verifies, the result is that of
     /// [`Symbols::find_export`]; in any other file, it is one that [`Symbols::find_export`] might return. Takes
     /// constant time, apart from the comparison of names.
-    #[inline]
+    // Row "look up one of 1,000 symbols, index in the file": the result stays in registers.
+    #[inline(always)]
     pub fn find(&self, name: &[u8]) -> Option<Found> {
         let hash = hash(name);
         let bucket = self.buckets.get(first_bucket(hash, self.buckets.len()))?;
@@ -214,6 +212,8 @@ impl<'d> SymbolIndex<'d> {
     }
 
     /// The complete lookup; [`SymbolIndex::find`] is its first step.
+    // Out of line, as a loop around that step would need more registers than there are.
+    #[cold]
     fn find_on(&self, name: &[u8], hash: u64) -> Option<Found> {
         let mut at = first_bucket(hash, self.buckets.len());
         let mut candidates = 0;
@@ -294,7 +294,6 @@ impl<'d> SymbolIndex<'d> {
 }
 
 /// The first bucket of a name with this hash, of `buckets`, a power of two.
-#[inline]
 fn first_bucket(hash: u64, buckets: usize) -> usize {
     usize::try_from(hash & (buckets as u64).wrapping_sub(1)).unwrap_or(0)
 }
@@ -304,26 +303,22 @@ fn next_bucket(at: usize, buckets: usize) -> usize {
 }
 
 /// Sets the highest bit of each byte of `tags` that equals the tag of a name with this hash.
-#[inline]
 fn slots_with(tags: u64, hash: u64) -> u64 {
     zero_bytes(tags ^ (u64::from(tag(hash)) * LOW))
 }
 
 /// The symbol in the first slot of `matches`, which must not be 0.
-#[inline]
 fn symbol_in(bucket: &[u8; BUCKET], matches: u64) -> u32 {
     let slot = usize::try_from(matches.trailing_zeros() / 8).unwrap_or(0);
     symbol_at(bucket, slot)
 }
 
 /// The symbol number in `slot`, 0 to 7.
-#[inline]
 fn symbol_at(bucket: &[u8; BUCKET], slot: usize) -> u32 {
     u32_at(bucket, SLOTS + slot * 4).unwrap_or(0)
 }
 
 /// Whether a bucket with these tags has an empty slot, so that no name overflowed to the next bucket.
-#[inline]
 fn is_open(tags: u64) -> bool {
     tags >> 56 == 0
 }

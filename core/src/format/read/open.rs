@@ -4,10 +4,9 @@ use crate::format::error::{
     CompressionError, FormatError, HeaderError, Result, SectionError, Table,
 };
 use crate::format::model::{Compression, Flags, Header, SectionFlags, SectionKind};
-use crate::format::read::section::entry_at;
 use crate::format::read::{Limits, Section, Sections, Smf, Symbols};
 use crate::format::wire::{
-    Layout, NATIVE_HEADER, PACKED_HEADER, SECTION_NAME, SYMBOL, padded_name, slice,
+    Layout, NATIVE_HEADER, PACKED_HEADER, SECTION_NAME, SYMBOL, offset_in, padded_name, slice,
 };
 
 /// A header in a file and the layout that it is decoded with.
@@ -40,7 +39,6 @@ pub(crate) fn section_table<'d>(
     let none = Sections {
         data,
         table: &[],
-        table_offset: 0,
         layout,
         header_layout: layout,
         has_commons: false,
@@ -56,7 +54,7 @@ pub(crate) fn section_table<'d>(
     }
     let len = count.checked_mul(layout.section_stride() as u64).ok_or(outside)?;
     let table = slice(data, table_offset, len).ok_or(outside)?;
-    Ok(Sections { table, table_offset, ..none })
+    Ok(Sections { table, ..none })
 }
 
 impl<'d> Smf<'d> {
@@ -65,7 +63,8 @@ impl<'d> Smf<'d> {
         Self::open_as(head, base, limits)
     }
 
-    /// As [`Smf::open`], inlined into the caller and so compiled for one layout where the layout is constant.
+    /// As [`Smf::open`], inlined into the caller and so compiled for one layout where the layout is constant. Other
+    /// functions take the sections by value: a reference would force this copy from registers to memory.
     // Row `parse` of the benchmark: compiled once for each layout.
     #[inline(always)]
     pub(crate) fn open_as(head: RawHeader<'d>, base: u64, limits: Limits) -> Result<Self> {
@@ -91,21 +90,25 @@ impl<'d> Smf<'d> {
         };
         // Without decoders nothing is decompressed.
         if cfg!(feature = "compress") && compression != Compression::NONE {
-            check_ratio(&sections, limits)?;
+            check_ratio(sections, limits)?;
         }
-        let (table, table_offset) = symbol_table(data, layout, &header, at, base)?;
-        let strings = match found.strtab.and_then(|index| sections.get(index)) {
-            Some(section) => section.data,
-            None => implied_strings(data, table, table_offset, at),
+        let table = symbol_table(data, layout, &header, at, base)?;
+        let strings = match found.strtab {
+            Some(index) => contents(sections, index),
+            None => implied_strings(data, table, at),
         };
-        let defaults = (found.code, found.data);
-        let symbols = Symbols::new(table, table_offset, strings, sections, defaults);
+        let symbols = Symbols::new(table, strings, sections, (found.code, found.data));
         Ok(Smf { header: bytes, header_offset: at, symbols })
     }
 }
 
-/// The symbol table and its offset in the file. Offset 0 means no table, whatever the count: bytecode files store their
-/// number of functions in the count.
+/// The bytes of a section that exists.
+fn contents<'d>(sections: Sections<'d>, index: u32) -> &'d [u8] {
+    sections.get(index).map_or(&[], |section| section.data)
+}
+
+/// The symbol table. Offset 0 means no table, whatever the count: bytecode files store their number of functions in the
+/// count.
 #[inline]
 fn symbol_table<'d>(
     data: &'d [u8],
@@ -113,10 +116,10 @@ fn symbol_table<'d>(
     header: &Header,
     at: u64,
     base: u64,
-) -> Result<(&'d [u8], u64)> {
+) -> Result<&'d [u8]> {
     let count = u64::from(header.symbol_count);
     if header.symbol_table == 0 || matches!(layout, Layout::Compact | Layout::Dynlib) {
-        return Ok((&[], 0));
+        return Ok(&[]);
     }
     let offset = header.symbol_table;
     let outside = FormatError::TableOutside {
@@ -126,17 +129,16 @@ fn symbol_table<'d>(
         at: at + layout.header_fields().symbol_table as u64,
     };
     let table_offset = base.checked_add(offset).ok_or(outside)?;
-    let table = slice(data, table_offset, count * SYMBOL as u64).ok_or(outside)?;
-    Ok((table, table_offset))
+    slice(data, table_offset, count * SYMBOL as u64).ok_or(outside)
 }
 
 /// The string table of a file without a StrTab section: from the end of the symbol table to the trailer, or to the end
 /// of the file.
-fn implied_strings<'d>(data: &'d [u8], table: &[u8], table_offset: u64, header: u64) -> &'d [u8] {
+fn implied_strings<'d>(data: &'d [u8], table: &[u8], header: u64) -> &'d [u8] {
     if table.is_empty() {
         return &[];
     }
-    let start = table_offset + table.len() as u64;
+    let start = offset_in(data, table) + table.len() as u64;
     let end = if header >= start { header } else { data.len() as u64 };
     end.checked_sub(start).and_then(|len| slice(data, start, len)).unwrap_or(&[])
 }
@@ -175,7 +177,7 @@ fn check_sections(sections: &Sections<'_>, bounds: Bounds) -> Result<Found> {
         // The check for plain entries is an optimisation; most entries are plain.
         total = match entry.plain_size(len, base) {
             Some(size) if size <= limit.saturating_sub(total) => total + size,
-            _ => check_odd(sections.table, sections.table_offset, index, bounds, total)?,
+            _ => check_odd(*sections, index, bounds, total)?,
         };
         match entry.referred_kind() {
             Some(SectionKind::Code) => found.code = found.code.or(Some(index)),
@@ -189,15 +191,9 @@ fn check_sections(sections: &Sections<'_>, bounds: Bounds) -> Result<Found> {
 
 /// Checks the entry of a section that is not plain. `total` is the memory of the sections before it in bytes; returns
 /// the total including this section.
-fn check_odd(
-    table: &[u8],
-    table_offset: u64,
-    index: u32,
-    bounds: Bounds,
-    total: u64,
-) -> Result<u64> {
+fn check_odd(sections: Sections<'_>, index: u32, bounds: Bounds, total: u64) -> Result<u64> {
     let Bounds { len, base, limit, layout, compression, flags } = bounds;
-    let Some((at, entry)) = entry_at(table, table_offset, index, layout) else { return Ok(total) };
+    let Some((at, entry)) = sections.entry(index, layout) else { return Ok(total) };
     if !entry.fits(len, base) {
         return Err(entry.describe_error(len, base, index, at));
     }
@@ -234,7 +230,7 @@ fn check_compression(
 
 /// Checks the decompressed sizes that compressed sections claim against their sizes in the file: for each section, and
 /// for all of them together, with shared bytes counted once.
-fn check_ratio(sections: &Sections<'_>, limits: Limits) -> Result<()> {
+fn check_ratio(sections: Sections<'_>, limits: Limits) -> Result<()> {
     let len = sections.data.len() as u64;
     let (mut stored, mut claimed) = (0u64, 0u64);
     for section in sections.iter().filter(Section::is_compressed) {

@@ -4,7 +4,7 @@ use crate::format::error::{FormatError, SectionError};
 use crate::format::model::{SectionFlags, SectionKind};
 use crate::format::wire::{
     COMPACT_SECTION, ELF_MAGIC, Layout, MAX_ALIGNMENT, NATIVE_SECTION, SECTION_NAME, array,
-    is_printable, note_name, padded_name, slice, u8_at, u32_at, u64_at,
+    is_printable, note_name, offset_in, padded_name, slice, u8_at, u32_at, u64_at,
 };
 
 /// A section: its decoded entry and its bytes.
@@ -136,7 +136,6 @@ impl<'d> Entry<'d> {
         if is_note { SectionKind::Note } else { self.numbered }
     }
 
-    #[inline]
     fn is_own_note(&self) -> bool {
         self.numbered == SectionKind::Debug && note_name::is_own_note(padded_name(self.name()))
     }
@@ -270,27 +269,12 @@ impl<'d> Entry<'d> {
     }
 }
 
-/// The file offset and the decoded entry with number `index` of the table at `table_offset`.
-// Row `parse` of the benchmark: compiled once for each layout.
-#[inline(always)]
-pub(crate) fn entry_at(
-    table: &[u8],
-    table_offset: u64,
-    index: u32,
-    layout: Layout,
-) -> Option<(u64, Entry<'_>)> {
-    let start = usize::try_from(index).ok()?.checked_mul(layout.section_stride())?;
-    let entry = Entry::decode(table.get(start..)?, layout)?;
-    Some((table_offset.wrapping_add(start as u64), entry))
-}
-
 /// The section table of a file. All entries have been checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Sections<'d> {
     /// The whole file.
     pub(crate) data: &'d [u8],
     pub(crate) table: &'d [u8],
-    pub(crate) table_offset: u64,
     pub(crate) layout: Layout,
     /// The layout of the file's header; it differs from `layout` only for an ELF object.
     pub(crate) header_layout: Layout,
@@ -302,6 +286,20 @@ pub struct Sections<'d> {
 }
 
 impl<'d> Sections<'d> {
+    /// The file offset and the decoded entry with number `index`. `layout` is that of the table.
+    // Row `parse` of the benchmark: compiled once for each layout.
+    #[inline(always)]
+    pub(crate) fn entry(&self, index: u32, layout: Layout) -> Option<(u64, Entry<'d>)> {
+        let start = usize::try_from(index).ok()?.checked_mul(layout.section_stride())?;
+        let entry = Entry::decode(self.table.get(start..)?, layout)?;
+        Some((self.table_offset().wrapping_add(start as u64), entry))
+    }
+
+    /// The offset of the table in the file.
+    pub(crate) fn table_offset(&self) -> u64 {
+        offset_in(self.data, self.table)
+    }
+
     /// The entries with their indices. `layout` is that of the table.
     // Row `parse` of the benchmark: compiled once for each layout.
     #[inline(always)]

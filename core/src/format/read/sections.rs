@@ -2,7 +2,7 @@
 
 use crate::format::model::SectionKind;
 use crate::format::read::elf;
-use crate::format::read::section::{Section, Sections, entry_at, may_be_named};
+use crate::format::read::section::{Section, Sections, may_be_named};
 use crate::format::wire::Layout;
 
 impl<'d> Sections<'d> {
@@ -30,7 +30,8 @@ impl<'d> Sections<'d> {
         match self.layout {
             Layout::Native => self.get_as(index, Layout::Native),
             Layout::Compact => self.get_as(index, Layout::Compact),
-            layout if layout.is_object() => elf::symbol::section(self, index),
+            // A copy, so that no call has a reference to the table of the caller.
+            layout if layout.is_object() => elf::symbol::section(&{ *self }, index),
             _ => self.get_as(index, Layout::Packed),
         }
     }
@@ -38,7 +39,7 @@ impl<'d> Sections<'d> {
     // Row `parse` of the benchmark: compiled once for each layout.
     #[inline(always)]
     fn get_as(&self, index: u32, layout: Layout) -> Option<Section<'d>> {
-        let (at, entry) = entry_at(self.table, self.table_offset, index, layout)?;
+        let (at, entry) = self.entry(index, layout)?;
         Some(entry.place(self.data, self.base, index, at))
     }
 

@@ -9,7 +9,7 @@ use crate::format::read::elf::symbol::ElfSymbol;
 use crate::format::read::section::Sections;
 use crate::format::wire::{
     IMPORT_SECTION, Layout, PACKED_ADDRESSED, SECTION_MARKER, SYMBOL, array, first_name,
-    is_first_name, name_at, starts_with_name, u8_at, u16_at, u32_at, u64_at, unended,
+    is_first_name, name_at, offset_in, starts_with_name, u8_at, u16_at, u32_at, u64_at, unended,
 };
 
 /// The location of a symbol.
@@ -199,6 +199,12 @@ fn native_section(bytes: &[u8; SYMBOL], code: Option<u32>, data: Option<u32>) ->
     (visibility != 0 && binding <= Binding::Weak.number()).then_some(section)
 }
 
+/// Whether no symbol is defined and there is code, which is then that of `main`.
+fn is_main_alone(table: &[u8], sections: Sections<'_>, code: Option<u32>) -> bool {
+    !entries(table, sections.layout).any(|entry| entry.is_defined())
+        && code.and_then(|code| sections.get(code)).is_some_and(|code| code.size != 0)
+}
+
 fn entries(table: &[u8], layout: Layout) -> impl Iterator<Item = Entry> {
     table.as_chunks::<SYMBOL>().0.iter().map(move |bytes| Entry::decode(bytes, layout))
 }
@@ -208,7 +214,6 @@ fn entries(table: &[u8], layout: Layout) -> impl Iterator<Item = Entry> {
 pub struct Symbols<'d> {
     /// The entries; empty for an ELF object, whose symbols are stored elsewhere.
     table: &'d [u8],
-    table_offset: u64,
     /// The string table, without unterminated bytes at the end, up to the length of a name.
     strings: &'d [u8],
     /// The sections that the symbols refer to.
@@ -224,19 +229,17 @@ pub struct Symbols<'d> {
 
 impl<'d> Symbols<'d> {
     /// A symbol table with the entries in `table` and their names in `strings`.
-    #[inline]
+    // Row `parse` of the benchmark: the fields of the caller stay in registers.
+    #[inline(always)]
     pub(crate) fn new(
         table: &'d [u8],
-        table_offset: u64,
         strings: &'d [u8],
         sections: Sections<'d>,
         (code, data): (Option<u32>, Option<u32>),
     ) -> Self {
         let strings = strings.get(..strings.len() - unended(strings)).unwrap_or(strings);
-        let lone_main = !table.is_empty()
-            && !entries(table, sections.layout).any(|entry| entry.is_defined())
-            && code.and_then(|code| sections.get(code)).is_some_and(|code| code.size != 0);
-        Self { table, table_offset, strings, sections, code, data, lone_main }
+        let lone_main = !table.is_empty() && is_main_alone(table, sections, code);
+        Self { table, strings, sections, code, data, lone_main }
     }
 
     /// The number of symbols.
@@ -262,7 +265,7 @@ impl<'d> Symbols<'d> {
         let Some(bytes) = self.entry_bytes(index) else { return self.get_elsewhere(index) };
         let (entry, at) = (Entry::decode(bytes, self.sections.layout), self.entry_offset(index));
         let offset = u64::from(entry.name_offset);
-        let name = self.strings_of(&entry).and_then(first_name);
+        let name = self.strings_at(entry.name_offset).and_then(first_name);
         let name = name.ok_or(SymbolError::Name { index, offset, at })?;
         let (kind, binding) = self.kind(&entry, index, at)?;
         let defined = self.is_defined(&entry);
@@ -398,18 +401,17 @@ impl<'d> Symbols<'d> {
     #[inline(always)]
     fn export_in(&self, layout: Layout, index: u32, name: &[u8]) -> Option<Found> {
         let bytes = self.entry_bytes(index)?;
-        let offset = usize::try_from(u32_at(bytes, 0)?).ok()?;
-        if !is_first_name(self.strings.get(offset..)?, name) {
+        let entry = Entry::decode(bytes, layout);
+        if !is_first_name(self.strings_at(entry.name_offset)?, name) {
             return None;
         }
-        let entry = Entry::decode(bytes, layout);
         let exported = |binding: &Binding| *binding != Binding::Local;
         let binding = Binding::ALL.get(usize::from(entry.binding)).copied().filter(exported)?;
         let kind = layout.symbol_kind(entry.kind)?;
         if !self.is_defined(&entry) {
             return None;
         }
-        let section = self.section(&entry, kind, index, self.table_offset).ok()?;
+        let section = self.section(&entry, kind, index, 0).ok()?;
         Some(Found { index, kind, binding, section, value: entry.value, size: entry.size })
     }
 
@@ -420,7 +422,7 @@ impl<'d> Symbols<'d> {
 
     /// The offset of the entry with this index in the file.
     fn entry_offset(&self, index: u32) -> u64 {
-        self.table_offset + u64::from(index) * SYMBOL as u64
+        offset_in(self.sections.data, self.table) + u64::from(index) * SYMBOL as u64
     }
 
     /// The symbol of an ELF object with this index.
@@ -471,12 +473,15 @@ impl<'d> Symbols<'d> {
 
     #[inline]
     fn is_defined(&self, entry: &Entry) -> bool {
-        let is_main = || self.strings_of(entry).is_some_and(|s| starts_with_name(s, b"main"));
-        entry.is_defined() || (self.lone_main && is_main())
+        entry.is_defined() || (self.lone_main && self.is_main(entry.name_offset))
     }
 
-    fn strings_of(&self, entry: &Entry) -> Option<&'d [u8]> {
-        self.strings.get(usize::try_from(entry.name_offset).ok()?..)
+    fn is_main(&self, name_offset: u32) -> bool {
+        self.strings_at(name_offset).is_some_and(|strings| starts_with_name(strings, b"main"))
+    }
+
+    fn strings_at(&self, name_offset: u32) -> Option<&'d [u8]> {
+        self.strings.get(usize::try_from(name_offset).ok()?..)
     }
 
     /// The kind and binding. The packed layout has one number for types and for sections: a local symbol that states a
@@ -525,7 +530,7 @@ impl<'d> Symbols<'d> {
     pub fn find_export(&self, name: &[u8]) -> Option<Symbol<'d>> {
         let mut weak = None;
         for (index, entry) in (0u32..).zip(entries(self.table, self.sections.layout)) {
-            if !self.strings_of(&entry).is_some_and(|s| starts_with_name(s, name)) {
+            if !self.strings_at(entry.name_offset).is_some_and(|s| starts_with_name(s, name)) {
                 continue;
             }
             // `name` may contain a NUL, which a symbol name cannot.
@@ -594,7 +599,7 @@ mod tests {
         let (mut whole, mut broken) = (0, 0);
         for layout in [Layout::Native, Layout::Packed] {
             let file = file(layout);
-            let table = Smf::parse(&file).unwrap().symbols().table_offset;
+            let table = Smf::parse(&file).unwrap().symbols().entry_offset(0);
             for _ in some(0..4000, 10) {
                 let mut file = file.clone();
                 for _ in 0..random(8) {

@@ -4,7 +4,6 @@
 //! bytes gives `None`. Offsets are `u64`, as in the file, and become `usize` by a checked conversion only.
 
 /// `N` bytes at `at`; `None` if they do not all lie inside `data`.
-#[inline]
 pub fn array<const N: usize>(data: &[u8], at: usize) -> Option<&[u8; N]> {
     data.get(at..)?.first_chunk()
 }

@@ -80,7 +80,6 @@ impl Layout {
     }
 
     /// Whether this is the layout of an ELF object. Constant `false` without `all-files`.
-    #[inline]
     pub const fn is_object(self) -> bool {
         ALL_FILES && matches!(self, Layout::ElfX86_64 | Layout::ElfAarch64)
     }
@@ -130,13 +129,11 @@ impl Layout {
     }
 
     /// The symbol kind with number `value` in this layout; `None` for an undefined number.
-    #[inline]
     pub fn symbol_kind(self, value: u8) -> Option<SymbolKind> {
         self.symbol_kinds().get(usize::from(value)).copied()
     }
 
     /// The relocation kind with number `value` in this layout.
-    #[inline]
     pub fn reloc_kind(self, value: u8) -> RelocKind {
         reloc_kind(self.reloc_kinds(), value)
     }

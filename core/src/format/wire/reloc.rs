@@ -31,25 +31,21 @@ pub struct RelocEntry<'d>(pub(crate) &'d [u8; RELOC]);
 
 impl RelocEntry<'_> {
     /// As [`Reloc::offset`].
-    #[inline]
     pub fn offset(&self) -> u64 {
         u64_at(self.0, 0).unwrap_or(0)
     }
 
     /// As [`Reloc::symbol`].
-    #[inline]
     pub fn symbol(&self) -> u32 {
         u32_at(self.0, 8).unwrap_or(0)
     }
 
     /// The number of the kind in the layout of the file.
-    #[inline]
     pub fn number(&self) -> u8 {
         u8_at(self.0, 12).unwrap_or(0)
     }
 
     /// As [`Reloc::addend`].
-    #[inline]
     pub fn addend(&self) -> i64 {
         i64_at(self.0, 16).unwrap_or(0)
     }

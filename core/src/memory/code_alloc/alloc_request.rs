@@ -49,13 +49,11 @@ pub(super) struct AllocRequest {
 }
 
 impl AllocRequest {
-    #[inline]
     pub(super) fn new(capacity: usize, alignment: usize, unit_shift: u32, kind: ArenaKind) -> Self {
         Self { capacity, units: capacity >> unit_shift, alignment, unit_shift, kind }
     }
 
     /// Whether the block shares a chunk with others.
-    #[inline]
     pub(super) fn is_shared(&self) -> bool {
         self.capacity <= MAX_SHARED_SIZE
     }
@@ -84,20 +82,17 @@ impl BlockId {
         Self(u64::from(first.chunk) | slabs << 16 | units << 32 | u64::from(first.unit) << 40)
     }
 
-    #[inline]
     pub(super) fn first_unit(self) -> UnitId {
         // The casts extract the fields.
         UnitId { chunk: self.0 as u16, unit: (self.0 >> 40) as u32 }
     }
 
     /// The number of units, or 0 from [`SMALL_UNITS`] on.
-    #[inline]
     pub(super) fn small_units(self) -> usize {
         (self.0 >> 32 & 0xff) as usize
     }
 
     /// The distance in bytes from the executable view up to the writable view; 0 for pages that are mapped once.
-    #[inline]
     pub(super) fn writable_offset(self) -> usize {
         (self.0 >> 16 & 0xffff) as usize * SLAB_SIZE
     }

@@ -12,7 +12,7 @@ use super::audit::{Action, AuditLog};
 use super::error::{ExecError, Result};
 use super::options::{CodeMemoryOptions, Request};
 use super::shard::{KeepAlive, Shard};
-use super::statistics::{Counters, Statistics};
+use super::statistics::Statistics;
 
 /// The shard of blocks of bytes.
 pub(super) const BYTES: u16 = 0;
@@ -23,10 +23,10 @@ pub(super) const CODE_PAGES: u16 = 1;
 /// The shard of pages for data.
 pub(super) const DATA_PAGES: u16 = 2;
 
-/// The shards, by number, and the counters of all their blocks.
+/// The shards, by number, and the counters of all their blocks; the other fields of the statistics are 0.
 pub(super) struct Shards {
     shards: [Shard; 3],
-    pub(super) counters: Counters,
+    pub(super) counters: Statistics,
     /// Keeps the allocator alive while there are live blocks.
     keep_alive: Option<KeepAlive>,
 }
@@ -62,7 +62,7 @@ impl Allocator {
         } = options;
         let process = ProcessId::current();
         let shards = [BYTES, CODE_PAGES, DATA_PAGES].map(Shard::new);
-        let shards = Shards { shards, counters: Counters::default(), keep_alive: None };
+        let shards = Shards { shards, counters: Statistics::default(), keep_alive: None };
         Self {
             shards: Lock::new(shards),
             arenas: Arenas::new(arena_bytes, perf_map, process),
@@ -103,12 +103,40 @@ impl Allocator {
         request: Request,
         keep_alive: &dyn Fn() -> KeepAlive,
     ) -> Result<Allocation> {
+        match self.allocate_fast(number, kind, request) {
+            Some(allocation) => Ok(allocation),
+            None => self.allocate_slow(number, kind, request, keep_alive),
+        }
+    }
+
+    /// Allocates memory that is at hand, in an allocator with live blocks. Returns the result in registers: one with an
+    /// error is returned in memory, where the caller would read the words of an allocation faster than they are stored.
+    // Benchmark rows: "allocate, write, publish 100 bytes of code", "free and allocate 100 bytes of code again".
+    #[inline(never)]
+    fn allocate_fast(&self, number: u16, kind: ArenaKind, request: Request) -> Option<Allocation> {
+        let resolved = self.resolve(kind, request).ok()?;
+        let mut shards = self.lock().ok()?;
+        self.check_ceilings(&shards.counters, request.size).ok()?;
+        shards.keep_alive.as_ref()?;
+        let allocation = shards.get(number).allocate_fast(&resolved)?;
+        shards.counters.count_allocation(request.size as u64);
+        Some(allocation)
+    }
+
+    #[cold]
+    fn allocate_slow(
+        &self,
+        number: u16,
+        kind: ArenaKind,
+        request: Request,
+        keep_alive: &dyn Fn() -> KeepAlive,
+    ) -> Result<Allocation> {
         let allocate = || {
             let resolved = self.resolve(kind, request)?;
             let mut shards = self.lock()?;
             self.check_ceilings(&shards.counters, request.size)?;
             let allocation = shards.get(number).allocate(&resolved, &self.arenas)?;
-            shards.counters.allocate(request.size as u64);
+            shards.counters.count_allocation(request.size as u64);
             shards.keep_alive.get_or_insert_with(keep_alive);
             Ok(allocation)
         };
@@ -117,8 +145,8 @@ impl Allocator {
 
     /// Checks that a block of `size` bytes is within the ceilings.
     #[inline]
-    fn check_ceilings(&self, counters: &Counters, size: usize) -> Result<()> {
-        if counters.live_blocks() >= self.ceiling_blocks {
+    fn check_ceilings(&self, counters: &Statistics, size: usize) -> Result<()> {
+        if counters.live_blocks >= self.ceiling_blocks {
             return Err(ExecError::CeilingBlocks { limit: self.ceiling_blocks });
         }
         let rest = self.ceiling_bytes.checked_sub(counters.live_bytes);
@@ -147,8 +175,10 @@ impl Allocator {
             let capacity = size.next_multiple_of(page);
             return Ok(AllocRequest::new(capacity, page, page.ilog2() - 1, kind));
         }
-        // Blocks share pages. At least two units of 8 bytes, the length of the shortest span that is listed.
-        let capacity = size.next_multiple_of(alignment.clamp(8, 16)).max(16);
+        // Blocks share pages. At least two units of 8 bytes, the length of the shortest span that is listed. A mask takes no
+        // division, on which the lock would wait.
+        let mask = alignment.clamp(8, 16) - 1;
+        let capacity = ((size + mask) & !mask).max(16);
         Ok(AllocRequest::new(capacity, alignment, 3, kind))
     }
 
@@ -170,8 +200,8 @@ impl Allocator {
         if erase() {
             shards.get(number).quarantine(block.id, len, &self.arenas);
         }
-        shards.counters.free(len as u64);
-        if shards.counters.live_blocks() == 0 { shards.keep_alive.take() } else { None }
+        shards.counters.count_free(len as u64);
+        if shards.counters.live_blocks == 0 { shards.keep_alive.take() } else { None }
     }
 
     /// Counts and records a refused request.
@@ -192,9 +222,8 @@ impl Allocator {
     }
 
     pub(super) fn statistics(&self) -> Statistics {
-        let mut sum = Statistics { record_bytes: size_of::<Self>() as u64, ..Default::default() };
         let Ok(shards) = self.lock() else { return Statistics::default() };
-        shards.counters.report(&mut sum);
+        let mut sum = Statistics { record_bytes: size_of::<Self>() as u64, ..shards.counters };
         let mut warm = 0;
         for shard in &shards.shards {
             let (bytes, metadata) = shard.usage();

@@ -21,7 +21,8 @@
 use alloc::vec::Vec;
 use core::{ops::Range, ptr::NonNull, slice};
 
-use rustix::{fd::OwnedFd, mm::Advice};
+use rustix::fd::OwnedFd;
+use rustix::mm::{Advice, MapFlags};
 
 use super::super::lock::Lock;
 use super::super::page_count::PageCount;
@@ -108,8 +109,10 @@ impl Arena {
         sys::resize(&file, size as u64).map_err(no_memory)?;
         let writable = self.pointer(self.writable_start);
         // SAFETY: whole pages inside the reservation of this arena, which is not used yet.
-        unsafe { sys::map_file(&file, 0, Some(writable), view, Protection::ReadWrite) }
-            .map_err(no_memory)?;
+        unsafe {
+            sys::map_file(&file, MapFlags::SHARED, 0, Some(writable), view, Protection::ReadWrite)
+        }
+        .map_err(no_memory)?;
         // SAFETY: the pages that were just mapped.
         unsafe { sys::advise(writable, view, Advice::LinuxDontFork) }.map_err(no_memory)?;
         let sealed = sys::seal(&file, self.kind == ArenaKind::Open);
@@ -122,7 +125,9 @@ impl Arena {
         }
         let code = self.pointer(GUARD_SIZE);
         // SAFETY: as above, and disjoint from the other view.
-        let mapped = unsafe { sys::map_file(&file, 0, Some(code), view, Protection::ReadExecute) };
+        let mapped = unsafe {
+            sys::map_file(&file, MapFlags::SHARED, 0, Some(code), view, Protection::ReadExecute)
+        };
         mapped.map(drop).map_err(|errno| match is_policy(errno) {
             true => ArenaError::Forbidden(errno),
             false => no_memory(errno).into(),
@@ -139,7 +144,9 @@ impl Arena {
         unsafe { sys::map_over(code, view, Protection::ReadExecute) }?;
         let page = sys::page_size();
         // SAFETY: replaces no mapping.
-        let pattern = unsafe { sys::map_file(file, 0, None, page, Protection::ReadExecute) }?;
+        let pattern = unsafe {
+            sys::map_file(file, MapFlags::SHARED, 0, None, page, Protection::ReadExecute)
+        }?;
         // SAFETY: a whole shared mapping of the start of the file; the destination is as above.
         let copied = unsafe { sys::copy_mapping(pattern, code, view) };
         // SAFETY: mapped above and not used.
@@ -203,7 +210,6 @@ impl Arena {
     }
 
     /// A pointer to the byte at this offset of the reservation.
-    #[inline]
     fn pointer(&self, offset: usize) -> NonNull<u8> {
         debug_assert!(offset <= self.region.size().bytes());
         // SAFETY: every caller passes an offset inside the reservation: the start of a view, or a view plus an offset

@@ -55,7 +55,6 @@ impl Arenas {
     }
 
     /// Whether this is a child of the process that mapped the arenas.
-    #[inline]
     pub(super) fn is_forked(&self) -> bool {
         self.fork_detector.is_wiped()
     }
@@ -85,7 +84,6 @@ impl Arenas {
     }
 
     /// Whether a backing is selected that is mapped twice.
-    #[inline]
     pub(super) fn is_mapped_twice(&self) -> bool {
         self.candidate.load(Ordering::Acquire) < LAST
     }

@@ -46,50 +46,42 @@ unsafe impl Sync for Block {}
 
 impl Block {
     /// The block of `len` bytes of an allocation that shard `shard` of `allocator` made and counts as live.
-    #[inline]
     pub(super) fn new(allocator: &Allocator, allocation: Allocation, len: u32, shard: u16) -> Self {
         let word = u64::from(len) | u64::from(shard) << 32;
         Self { allocator: NonNull::from_ref(allocator), allocation, word }
     }
 
-    #[inline]
     fn allocator(&self) -> &Allocator {
         // SAFETY: alive as long as the block, and never borrowed mutably.
         unsafe { self.allocator.as_ref() }
     }
 
     /// Whether this is a child process.
-    #[inline]
     fn is_forked(&self) -> bool {
         self.allocator().arenas.is_forked()
     }
 
-    #[inline]
     pub(super) fn address(&self) -> usize {
         self.allocation.address.get()
     }
 
     /// The requested size in bytes.
-    #[inline]
     pub(super) fn len(&self) -> usize {
         // The cast extracts the field.
         self.word as u32 as usize
     }
 
-    #[inline]
     pub(super) fn shard(&self) -> u16 {
         // The cast extracts the field.
         (self.word >> 32) as u16
     }
 
     /// Whether the pages are mapped once and not writable now.
-    #[inline]
     fn is_read_only(&self) -> bool {
         self.word & READ_ONLY != 0
     }
 
     /// Whether its pages are mapped once, and are either writable or executable.
-    #[inline]
     pub(super) fn is_changing(&self) -> bool {
         self.allocation.id.writable_offset() == 0
     }
@@ -242,26 +234,22 @@ pub struct WritableBlock(pub(super) Block);
 impl WritableBlock {
     /// The address at which the first byte will run, to which code is relocated. The bytes are written at another
     /// address.
-    #[inline]
     pub fn address(&self) -> usize {
         self.0.address()
     }
 
     /// The requested size in bytes.
-    #[inline]
     #[expect(clippy::len_without_is_empty, reason = "a block has at least one byte")]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
     /// The bytes.
-    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         self.0.as_slice()
     }
 
     /// The bytes.
-    #[inline]
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         let len = self.0.len();
         self.0.bytes_mut(len)
@@ -287,20 +275,17 @@ pub struct ExecutableBlock(Block);
 
 impl ExecutableBlock {
     /// The address of the first byte.
-    #[inline]
     pub fn address(&self) -> usize {
         self.0.address()
     }
 
     /// The requested size in bytes.
-    #[inline]
     #[expect(clippy::len_without_is_empty, reason = "a block has at least one byte")]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
     /// The bytes.
-    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         self.0.as_slice()
     }
@@ -312,13 +297,11 @@ impl ExecutableBlock {
     }
 
     /// A pointer to the first byte, valid for reads and calls while the block lives.
-    #[inline]
     pub fn as_ptr(&self) -> *const u8 {
         ptr::with_exposed_provenance(self.0.address())
     }
 
     /// Frees the memory, as dropping does.
-    #[inline]
     pub fn free(self) {}
 }
 

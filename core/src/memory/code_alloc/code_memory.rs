@@ -82,7 +82,6 @@ impl CodeMemory {
         Ok(block)
     }
 
-    #[inline]
     pub(super) fn allocator(&self) -> &Allocator {
         &self.inner.allocator
     }

@@ -22,7 +22,6 @@ const MAX_LISTED: usize = 256;
 const MAX_PROBES: usize = 8;
 
 /// The size class of spans of `len` units. Every span of a later class is longer.
-#[inline]
 fn size_class(len: usize) -> usize {
     let Some(power @ 6..) = len.checked_ilog2() else { return len };
     let quarter = len >> (power - 2) & 3;
@@ -45,7 +44,6 @@ impl FreeLists {
         (self.listed, self.len) = (0, 0);
     }
 
-    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.listed == 0
     }
@@ -56,7 +54,6 @@ impl FreeLists {
     }
 
     /// Adds a free span of `len` units; false if there is no space for the entry.
-    #[inline]
     pub(super) fn push(&mut self, len: usize, first: UnitId) -> bool {
         let class = size_class(len);
         let is_added = self.len < MAX_ENTRIES && self.lists.push(class, first);
@@ -69,7 +66,6 @@ impl FreeLists {
 
     /// Removes an entry of at least `len` units: from the smallest class, the latest first. `fits` decides whether a
     /// span of the class of `len` is long enough.
-    #[inline]
     pub(super) fn pop(&mut self, len: usize, fits: impl Fn(UnitId) -> bool) -> Option<UnitId> {
         let mut class = size_class(len);
         if class >= EXACT_CLASSES {
@@ -91,7 +87,6 @@ impl FreeLists {
     }
 
     /// Removes the entry that `age` later ones follow.
-    #[inline]
     fn remove(&mut self, class: usize, age: usize) -> Option<UnitId> {
         let list = self.lists.list_mut(class)?;
         let first = list.remove(list.len().checked_sub(age + 1)?);

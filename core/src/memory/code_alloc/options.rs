@@ -41,7 +41,6 @@ pub struct Request {
 
 impl Request {
     /// A block of `size` bytes, 1 to 1 GiB, at a multiple of 8.
-    #[inline]
     pub const fn new(size: usize) -> Self {
         Self { size, alignment: 8 }
     }
@@ -52,7 +51,6 @@ impl Request {
     /// Code that reads 16-byte constants from its own block needs 16 (on x86-64, an unaligned legacy SSE operand
     /// faults), and so does code with aligned loop heads. Other code runs at any multiple of 8, which wastes less
     /// memory for small functions.
-    #[inline]
     pub const fn aligned_to(self, alignment: usize) -> Self {
         Self { alignment, ..self }
     }

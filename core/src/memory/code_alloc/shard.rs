@@ -86,7 +86,7 @@ impl Shard {
     /// Allocates from the magazine, a free list or the bump span, without a system call.
     // Benchmark row: "allocate, write, publish 100 bytes of code".
     #[inline(always)]
-    fn allocate_fast(&mut self, request: &AllocRequest) -> Option<Allocation> {
+    pub(super) fn allocate_fast(&mut self, request: &AllocRequest) -> Option<Allocation> {
         if !request.is_shared() {
             return None;
         }
@@ -108,7 +108,6 @@ impl Shard {
     }
 
     /// Allocates from a free list or the bump span, only memory that is backed already.
-    #[inline]
     fn allocate_listed(&mut self, request: &AllocRequest) -> Option<Allocation> {
         if !self.free_lists.is_empty()
             && let Some(allocation) = self.allocate_from_free_lists(request)
@@ -176,21 +175,11 @@ impl Shard {
     }
 
     /// Allocates in an existing or a new chunk.
-    // Benchmark row: "allocate, write, publish 100 bytes of code".
-    #[inline(always)]
     pub(super) fn allocate(
         &mut self,
         request: &AllocRequest,
         arenas: &Arenas,
     ) -> Result<Allocation> {
-        match self.allocate_fast(request) {
-            Some(allocation) => Ok(allocation),
-            None => self.allocate_slow(request, arenas),
-        }
-    }
-
-    #[cold]
-    fn allocate_slow(&mut self, request: &AllocRequest, arenas: &Arenas) -> Result<Allocation> {
         if let Some(allocation) = self.allocate_in_chunks(request, arenas)? {
             return Ok(allocation);
         }
@@ -327,19 +316,16 @@ impl Shard {
     }
 
     /// Adds a free span to the free lists.
-    #[inline]
     fn list_span(&mut self, len: usize, first: UnitId) {
         if len >= MIN_SPAN && !self.free_lists.push(len, first) {
             self.unlisted += 1;
         }
     }
 
-    #[inline]
     fn chunk(&self, number: u16) -> Option<&Chunk> {
         self.chunks.get(usize::from(number)).and_then(Option::as_ref)
     }
 
-    #[inline]
     fn chunk_mut(&mut self, number: u16) -> Option<&mut Chunk> {
         self.chunks.get_mut(usize::from(number)).and_then(Option::as_mut)
     }

@@ -62,13 +62,11 @@ impl SpanMap {
     }
 
     /// The number of free units.
-    #[inline]
     pub(super) fn free_units(&self) -> usize {
         self.free_units
     }
 
     /// The number of units.
-    #[inline]
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -144,20 +142,17 @@ impl SpanMap {
         Some(merged)
     }
 
-    #[inline]
     fn is_used_start(&self, unit: usize) -> bool {
         let word = self.words.get(unit / WORD);
         word.is_some_and(|word| word.starts & word.used & bit(unit) != 0)
     }
 
-    #[inline]
     fn change(&mut self, unit: usize, change: impl FnOnce(&mut Word)) {
         if let Some(word) = self.words.get_mut(unit / WORD) {
             change(word);
         }
     }
 
-    #[inline]
     fn set_start(&mut self, unit: usize) {
         self.change(unit, |word| word.starts |= bit(unit));
         if let Some(summary) = self.summary.get_mut(unit / WORD / WORD) {
@@ -165,7 +160,6 @@ impl SpanMap {
         }
     }
 
-    #[inline]
     fn clear_start(&mut self, unit: usize) {
         let Some(word) = self.words.get_mut(unit / WORD) else { return };
         word.starts &= !bit(unit);
@@ -177,7 +171,6 @@ impl SpanMap {
     }
 
     /// The first start after `unit`, or the end of the map.
-    #[inline]
     fn next_start(&self, unit: usize) -> usize {
         let here = self.words.get(unit / WORD).map_or(0, |word| word.starts);
         // Two shifts, because a shift by 64 overflows.
@@ -205,7 +198,6 @@ impl SpanMap {
     }
 
     /// The last start at or before `unit`.
-    #[inline]
     fn last_start(&self, unit: usize) -> usize {
         let here = self.words.get(unit / WORD).map_or(0, |word| word.starts);
         let before = here << (WORD - 1 - unit % WORD);

@@ -46,47 +46,18 @@ pub struct ArenaUse {
     pub held_bytes: u64,
 }
 
-/// The counters of an allocator.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counters {
-    pub(super) live_bytes: u64,
-    peak_bytes: u64,
-    peak_blocks: u64,
-    allocations: u64,
-    pub(super) publications: u64,
-    frees: u64,
-    pub(super) refusals: u64,
-}
-
-impl Counters {
-    #[inline]
-    pub(super) fn live_blocks(&self) -> u64 {
-        self.allocations - self.frees
-    }
-
-    #[inline]
-    pub(super) fn allocate(&mut self, bytes: u64) {
+impl Statistics {
+    pub(super) fn count_allocation(&mut self, bytes: u64) {
         self.live_bytes += bytes;
+        self.live_blocks += 1;
         self.allocations += 1;
         self.peak_bytes = self.peak_bytes.max(self.live_bytes);
-        self.peak_blocks = self.peak_blocks.max(self.live_blocks());
+        self.peak_blocks = self.peak_blocks.max(self.live_blocks);
     }
 
-    #[inline]
-    pub(super) fn free(&mut self, bytes: u64) {
+    pub(super) fn count_free(&mut self, bytes: u64) {
         self.live_bytes -= bytes;
+        self.live_blocks -= 1;
         self.frees += 1;
-    }
-
-    /// Copies the counters to `sum`.
-    pub(super) fn report(&self, sum: &mut Statistics) {
-        sum.live_bytes = self.live_bytes;
-        sum.live_blocks = self.live_blocks();
-        sum.peak_bytes = self.peak_bytes;
-        sum.peak_blocks = self.peak_blocks;
-        sum.allocations = self.allocations;
-        sum.publications = self.publications;
-        sum.frees = self.frees;
-        sum.refusals = self.refusals;
     }
 }

@@ -43,7 +43,6 @@ impl<const CLASSES: usize, const LIMIT: usize> UnitLists<CLASSES, LIMIT> {
         self.0.iter_mut().find_map(Vec::pop)
     }
 
-    #[inline]
     pub(super) fn list_mut(&mut self, class: usize) -> Option<&mut Vec<UnitId>> {
         self.0.get_mut(class)
     }

@@ -32,7 +32,6 @@ pub(super) enum Buffer {
 
 impl Buffer {
     /// An empty buffer for `size` bytes of a file and `tail` bytes behind them.
-    #[inline]
     pub(super) fn new(size: u64, tail: usize, to: CopyTo) -> Result<Self> {
         let refused = MemoryError::OutOfMemory { size };
         let capacity = size.checked_add(tail as u64).ok_or(refused)?;
@@ -79,7 +78,6 @@ impl Buffer {
     }
 
     /// The bytes that have been filled.
-    #[inline]
     pub(super) fn as_slice(&self) -> &[u8] {
         match self {
             Buffer::Allocated(bytes) => bytes,
@@ -88,7 +86,6 @@ impl Buffer {
     }
 
     /// Appends `more`, which must fit into the capacity.
-    #[inline]
     pub(super) fn append(&mut self, more: &[u8]) {
         match self {
             Buffer::Allocated(bytes) => bytes.extend_from_slice(more),

@@ -88,7 +88,6 @@ impl FileBytes {
     }
 
     /// The stamp of the file when it was read.
-    #[inline]
     pub fn stamp(&self) -> FileStamp {
         self.stamp
     }
@@ -103,7 +102,6 @@ impl FileBytes {
     /// # Errors
     ///
     /// [`MemoryError`] if there is no memory for them.
-    #[inline]
     pub(crate) fn copy_of(bytes: &[u8], tail: &[u8], stamp: FileStamp, to: CopyTo) -> Result<Self> {
         let mut memory = Buffer::new(bytes.len() as u64, tail.len(), to)?;
         memory.append(bytes);
@@ -111,7 +109,6 @@ impl FileBytes {
     }
 
     /// The bytes of `memory`, with `tail`, which must fit into its capacity, behind them.
-    #[inline]
     fn new(mut memory: Buffer, tail: &[u8], stamp: FileStamp) -> Self {
         let len = memory.as_slice().len();
         memory.append(tail);
@@ -119,7 +116,6 @@ impl FileBytes {
     }
 
     /// The tail behind the bytes.
-    #[inline]
     pub(crate) fn tail(&self) -> &[u8] {
         self.memory.as_slice().get(self.len..).unwrap_or(&[])
     }
@@ -134,7 +130,6 @@ impl AsRef<[u8]> for FileBytes {
 impl Deref for FileBytes {
     type Target = [u8];
 
-    #[inline]
     fn deref(&self) -> &[u8] {
         self.memory.as_slice().get(..self.len).unwrap_or(&[])
     }

@@ -11,7 +11,6 @@ use core::sync::atomic::{Ordering, compiler_fence};
 use super::super::types::Errno;
 
 /// Prevents the compiler from moving stores to `code` after this point.
-#[inline]
 pub(super) fn synchronize(_code: &[u8]) -> Result<(), Errno> {
     compiler_fence(Ordering::SeqCst);
     Ok(())

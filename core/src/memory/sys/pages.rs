@@ -17,7 +17,6 @@ use super::shim::mm;
 
 /// The size of a page in bytes, a power of two: x86-64 and riscv64 have no other.
 #[cfg(any(target_arch = "x86_64", target_arch = "riscv64"))]
-#[inline]
 pub(crate) fn page_size() -> usize {
     4096
 }
@@ -118,8 +117,9 @@ fn flags_of(protection: Protection) -> ProtFlags {
     }
 }
 
-/// `mmap(2)` of `len` bytes of `file` from `offset`, a multiple of the page size, shared: over the mapping at
-/// `over`, or at an address that the kernel chooses, which the caller owns and unmaps with [`unmap`].
+/// `mmap(2)` of `len` bytes of `file` from `offset`, a multiple of the page size: over the mapping at `over`, or at an
+/// address that the kernel chooses, which the caller owns and unmaps with [`unmap`]. `sharing` is `SHARED`, or `PRIVATE`:
+/// then the pages are those of the file until this process writes to them.
 ///
 /// Access beyond the end of the file raises SIGBUS.
 ///
@@ -129,37 +129,7 @@ fn flags_of(protection: Protection) -> ProtFlags {
 /// * No reference into them is alive, and no code in them is running.
 pub(crate) unsafe fn map_file(
     file: &OwnedFd,
-    offset: u64,
-    over: Option<NonNull<u8>>,
-    len: usize,
-    protection: Protection,
-) -> Result<NonNull<u8>, Errno> {
-    // SAFETY: the contract of this function.
-    unsafe { map_file_as(MapFlags::SHARED, file, offset, over, len, protection) }
-}
-
-/// As [`map_file`], private: the pages are those of the file until this process writes to them.
-///
-/// # Safety
-///
-/// As for [`map_file`].
-pub(crate) unsafe fn map_private(
-    file: &OwnedFd,
-    offset: u64,
-    over: Option<NonNull<u8>>,
-    len: usize,
-    protection: Protection,
-) -> Result<NonNull<u8>, Errno> {
-    // SAFETY: the contract of this function.
-    unsafe { map_file_as(MapFlags::PRIVATE, file, offset, over, len, protection) }
-}
-
-/// # Safety
-///
-/// As for [`map_file`].
-unsafe fn map_file_as(
     sharing: MapFlags,
-    file: &OwnedFd,
     offset: u64,
     over: Option<NonNull<u8>>,
     len: usize,

@@ -139,14 +139,12 @@ impl Errno {
 }
 
 impl From<Raw> for Errno {
-    #[inline]
     fn from(raw: Raw) -> Self {
         Self(raw)
     }
 }
 
 impl PartialEq<Raw> for Errno {
-    #[inline]
     fn eq(&self, other: &Raw) -> bool {
         self.0 == *other
     }

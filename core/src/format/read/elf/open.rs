@@ -46,7 +46,7 @@ pub(crate) fn open<'d>(file: &Sections<'d>, arch: Arch, code: &Section<'d>) -> R
     sections.symtab = found.symtab.unwrap_or(0);
     sections.has_commons = found.has_commons;
     let strings = symbol::strings(&sections);
-    Ok(Symbols::new(&[], 0, strings, sections, (found.code, found.data)))
+    Ok(Symbols::new(&[], strings, sections, (found.code, found.data)))
 }
 
 /// Refuses other loaded sections: the module does not state their distance from the object's code.
@@ -93,7 +93,6 @@ fn section_table<'d>(file: &Sections<'d>, arch: Arch, code: &Section<'d>) -> Res
     let sections = Sections {
         data: end.and_then(|end| file.data.get(..end)).unwrap_or(&[]),
         table,
-        table_offset: base.saturating_add(offset),
         layout,
         header_layout: file.layout,
         symtab: 0,
@@ -137,7 +136,7 @@ impl<'s, 'd> Walk<'s, 'd> {
         self.found.symtab = symtab.map(|(index, _)| index);
         for (index, bytes) in headers() {
             let Some(header) = Header::decode(bytes) else { continue };
-            let at = self.sections.table_offset + u64::from(index) * ELF_SECTION as u64;
+            let at = self.sections.table_offset() + u64::from(index) * ELF_SECTION as u64;
             let part = ElfPart::Section(index);
             self.check(index, &header).map_err(|kind| ElfError::Part { part, kind, at })?;
             if header.is_loaded() {

@@ -164,7 +164,7 @@ pub(crate) fn section<'d>(sections: &Sections<'d>, index: u32) -> Option<Section
         alignment: header.alignment,
         name: header.name(sections),
         data,
-        entry_offset: sections.table_offset.saturating_add((at * ELF_SECTION) as u64),
+        entry_offset: sections.table_offset().saturating_add((at * ELF_SECTION) as u64),
     })
 }
 
