@@ -65,7 +65,11 @@ pub(super) fn emit(
     let relocated = contents::write(context, file.sections(), warnings)?;
     check_code(addresses, &relocated.contents)?;
     let Relocator { contents, low_addresses, needs_prelink, .. } = relocated;
-    let relocs = contents.into_iter().map(|data| data.relocs).collect();
+    let relocs: Vec<OutputRelocs> = contents.into_iter().map(|data| data.relocs).collect();
+    let is_resolved =
+        |relocs: &OutputRelocs| !relocs.prelinked.is_empty() || !relocs.relative.is_empty();
+    let omits_relocs = options.omit_relocs && !options.reloadable && relocs.iter().any(is_resolved);
+    let needs_prelink = needs_prelink || omits_relocs;
     let has_arrays = [Segment::InitArray, Segment::FiniArray].map(|run| addresses.output_of(run));
     if has_handle || has_arrays.iter().any(Option::is_some) {
         symbols.push(import(REQUIRES_CONSTRUCTORS, SymbolKind::Data, Binding::Global));
@@ -87,7 +91,8 @@ pub(super) fn emit(
     header.flags.0 |= if low_addresses != 0 { 0 } else { Flags::PIC };
     let has_debug_info = !additions.debug_info.outputs.is_empty();
     header.flags.0 |= if has_debug_info { Flags::DEBUG_INFO } else { 0 };
-    let tables = Tables { relocs, needed, needs_prelink, symbols: &symbols, additions };
+    let tables =
+        Tables { relocs, omits_relocs, needed, needs_prelink, symbols: &symbols, additions };
     write(header, options, &addresses.outputs, file, &tables)
 }
 
@@ -119,6 +124,8 @@ struct Tables<'t> {
     /// The names of needed libraries.
     needed: Option<Vec<u8>>,
     needs_prelink: bool,
+    /// Whether the relocations that the image resolves are left out.
+    omits_relocs: bool,
     symbols: &'t [NewSymbol<'t>],
     additions: &'t Additions<'t>,
 }
@@ -157,7 +164,7 @@ fn write(
     file: OutputFile,
     tables: &Tables<'_>,
 ) -> Result<Vec<u8>> {
-    let Tables { relocs, needed, needs_prelink, symbols, additions } = tables;
+    let Tables { relocs, needed, needs_prelink, omits_relocs, symbols, additions } = tables;
     let DebugInfo { outputs: debug, contents: debug_contents, addresses } = &additions.debug_info;
     let names: Vec<_> = outputs.iter().map(|output| table_names(output, options.layout)).collect();
     let stored = compress(options, outputs, &file, &additions.debug_info);
@@ -172,10 +179,11 @@ fn write(
     let tables = |of: fn(&OutputRelocs) -> &Vec<Reloc>| {
         relocs.iter().map(of).zip(&names).filter(|(relocs, _)| !relocs.is_empty())
     };
+    let is_kept = |_: &(_, _)| !omits_relocs;
     let prelinked = tables(|relocs| &relocs.prelinked).map(|(relocs, (name, _))| (relocs, name));
-    let prelinked = add_tables(&mut sections, prelinked)?;
+    let prelinked = add_tables(&mut sections, prelinked.filter(is_kept))?;
     let relative = tables(|relocs| &relocs.relative).map(|(relocs, (_, name))| (relocs, name));
-    let relative = add_tables(&mut sections, relative)?;
+    let relative = add_tables(&mut sections, relative.filter(is_kept))?;
     let pending = tables(|relocs| &relocs.pending).map(|(relocs, (_, name))| (relocs, name));
     add_tables(&mut sections, pending)?;
     let index = index_of(symbols);
@@ -231,7 +239,7 @@ fn prelink_note(
     places: &[u64],
 ) -> Option<Vec<u8>> {
     let mut note = prelink::encode(offsets, prelinked)?;
-    if !relative.is_empty() {
+    if !places.is_empty() {
         prelink::append_relative(&mut note, relative, places)?;
     }
     Some(note)

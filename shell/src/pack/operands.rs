@@ -37,8 +37,10 @@ impl Relocator<'_, '_, '_> {
             Address::Absolute(value) if operand == Operand::PageOff12 => {
                 return self.patch(at, operand, 0, i128::from(value) + addend);
             }
-            Address::Absolute(_) | Address::Tls { .. } => return Err(ABSOLUTE_DISTANCE),
-            Address::Import(_) => return self.emit_operand_reloc(at, operand, to),
+            Address::Absolute(_) => return Err(ABSOLUTE_DISTANCE),
+            Address::Import(_) | Address::Tls { .. } => {
+                return self.emit_operand_reloc(at, operand, to);
+            }
             Address::Section { output, offset } => (output, offset),
         };
         let target = i128::from(offset) + addend;
@@ -78,9 +80,12 @@ impl Relocator<'_, '_, '_> {
         to: Target,
     ) -> RelocResult {
         if self.addresses.layout == Layout::Packed {
-            return Err(RelocError::Unsupported(
-                "is a distance to another module, for which the packed layout has no aarch64 relocation; compile with -fPIC, or pack with --layout native",
-            ));
+            let is_of_thread = matches!(to.address, Address::Tls { .. });
+            return Err(RelocError::Unsupported(if is_of_thread {
+                "is an offset from the thread pointer, for which the packed layout has no aarch64 relocation; compile with -fPIC, or pack with --layout native"
+            } else {
+                "is a distance to another module, for which the packed layout has no aarch64 relocation; compile with -fPIC, or pack with --layout native"
+            }));
         }
         let kind = match operand {
             Operand::Branch26 => RelocKind::Arm64Branch26,

@@ -38,6 +38,9 @@ pub struct Options<'a> {
     pub phases: Option<&'a PhaseList<'a>>,
     /// Leaves the unwinding tables out: the module becomes smaller, and an exception that reaches it ends the process.
     pub omit_unwind_tables: bool,
+    /// Leaves out the relocations that the image of the packed layout makes superfluous: the module becomes smaller, other readers
+    /// of SMF refuse it, and it cannot be linked again. Reloadable modules have them nevertheless, for the migration of data.
+    pub omit_relocs: bool,
     /// Keeps the debugging information of the objects (DWARF), which debuggers get with the module. It is not loaded
     /// into memory with it.
     pub debug_info: bool,

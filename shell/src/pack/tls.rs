@@ -4,7 +4,8 @@
 //! words in the GOT, a module number and an offset. A TLS descriptor is three words: the function of the loader that
 //! its code calls, and those two. Initial exec loads an offset from the thread pointer from the GOT. Local exec
 //! contains that offset, which the loader writes into the code: 32 bits on x86-64, and on aarch64 24 bits in two instructions,
-//! an addition shifted by 12 bits and one with the lower bits. Other forms of aarch64 are refused.
+//! an addition shifted by 12 bits and one with the lower bits, for which the native layout has a relocation. Other forms of
+//! aarch64 are refused.
 //!
 //! Sources: Drepper, ELF Handling For Thread-Local Storage; System V ABI, AMD64 supplement, 4.4; AAELF64, 5.7.11.
 

@@ -394,13 +394,19 @@ fn modules_have_static_thread_local_storage_from_the_reserve() {
     fs::rename(directory.join("static-storage.smf"), directory.join("storage.smf")).unwrap();
     let reserve = directory.join(library::TLS_RESERVE);
     let object = concat!(env!("CARGO_MANIFEST_DIR"), "/capi/tls_reserve.c");
-    succeed(Command::new("gcc").args(["-Wall", "-Wextra", "-Werror", "-O2", "-c", object, "-o"]).arg(&reserve));
+    succeed(
+        Command::new("gcc")
+            .args(["-Wall", "-Wextra", "-Werror", "-O2", "-c", object, "-o"])
+            .arg(&reserve),
+    );
     for linking in [Linking::Static, Linking::Shared] {
         for has_reserve in [true, false] {
             let program = directory.join(format!("host-{linking:?}-{has_reserve}"));
             let mut gcc = Command::new("gcc");
             gcc.args(["-std=c11", "-O1", "-pthread", "-DSMF_NO_JIT", "-Wl,--gc-sections"]);
-            gcc.args(["-I", INCLUDE, "-o"]).arg(&program).arg(Path::new(SOURCES).join("thread_local.c"));
+            gcc.args(["-I", INCLUDE, "-o"])
+                .arg(&program)
+                .arg(Path::new(SOURCES).join("thread_local.c"));
             gcc.args(has_reserve.then_some(&reserve));
             link_library(&mut gcc, C, linking);
             succeed(&mut gcc);

@@ -26,6 +26,7 @@ const DEBUG: Options<'static> = Options {
     compress: None,
     phases: None,
     omit_unwind_tables: false,
+    omit_relocs: false,
     debug_info: true,
     prefetch: 0,
 };

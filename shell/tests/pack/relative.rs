@@ -139,6 +139,36 @@ fn loaded_data_agrees_with_the_relocation_sections() {
     assert!(relative > 1000, "{relative}");
 }
 
+/// A module without the relocations that its image makes superfluous is smaller, and its data are the same.
+#[test]
+fn omitted_relocations_are_those_of_the_image() {
+    for seed in 0..scale(60, 12) {
+        let object = object(seed);
+        let kept = packed(&object);
+        let options = Options { omit_relocs: true, ..Options::default() };
+        let made = try_pack(&[("a.o", &object)], &options).unwrap();
+        let smf = made.smf();
+        compare_at(&kept, link(&smf).symbol(b"t").unwrap());
+        let relative = |made: &Made| made.plan().relative_relocs().places().collect::<Vec<_>>();
+        assert!(!relative(&made).is_empty() && relative(&made) == relative(&kept));
+        let omitted = kept.bytes().len() - made.bytes().len();
+        assert!(omitted > 8 * relative(&made).len(), "{omitted}");
+        // Other readers refuse the module.
+        assert!(made.imports().contains(&".smf.image".to_owned()));
+        // The data of a reloadable module are migrated by relocations.
+        let [with, without] = [false, true].map(|omit_relocs| {
+            let options = Options { reloadable: true, omit_relocs, ..Options::default() };
+            try_pack(&[("a.o", &object)], &options).unwrap()
+        });
+        assert_eq!(with.bytes(), without.bytes());
+    }
+    // It cannot be linked again.
+    let options = Options { omit_relocs: true, ..Options::default() };
+    let made = try_pack(&[("a.o", &object(0))], &options).unwrap();
+    let error = crate::made::refusal_of(&[("a.smf", made.bytes())]);
+    assert!(error.contains("--omit-relocations"), "{error}");
+}
+
 /// Constants without addresses are pages of the file; those with addresses are copied and relocated.
 #[test]
 fn data_of_a_mapped_file_agrees_with_the_relocation_sections() {

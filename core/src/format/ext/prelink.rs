@@ -33,7 +33,8 @@
 //! A place is a 64-bit word in the contents of constants or of data. It holds its value for an image at address 0, and
 //! loading adds the address of the image. The places are those of the relocations in the k sections, in the same order,
 //! all of which are [`RelocKind::Abs64`] against symbols of the file. A loader that ignores this part, as those that
-//! read notes before it was defined do, applies the k sections and overwrites the words.
+//! read notes before it was defined do, applies the k sections and overwrites the words. A file that imports [`NAME`] may
+//! have no relocation sections for its places: k is 0 then.
 //!
 //! The image starts at a page boundary. Loaded sections are in the same order in the section table and in the image.
 //! Each is at a multiple of its alignment, and sections with different protections share no page.
@@ -210,6 +211,7 @@ impl<'d> Prelink<'d> {
             }
         }
         match places.next() {
+            Some(_) if self.relative.is_empty() && imports_image(smf) => Ok(()),
             Some(place) => {
                 Err(ExtensionError::PrelinkRelative { place, at: self.places.at }.into())
             }
@@ -281,6 +283,12 @@ impl<'d> Prelink<'d> {
         let place = self.section_offset(section)?.checked_add(reloc.offset)?;
         target?.checked_sub(i64::try_from(place).ok()?).filter(|_| is_distance)
     }
+}
+
+/// Whether a file is valid in its placement only.
+fn imports_image(smf: &Smf<'_>) -> bool {
+    let mut symbols = smf.symbols().iter().filter_map(core::result::Result::ok);
+    symbols.any(|symbol| symbol.is_import() && symbol.name() == NAME)
 }
 
 /// Splits off a count and as many items of `N` bytes.

@@ -208,7 +208,7 @@ impl NamedModule<'_, '_> {
     fn check_import(&self, symbol: &Symbol<'_>) -> Result<()> {
         let name = symbol.name();
         if name == prelink::NAME {
-            return Err(self.refused("is valid in its own placement only, because it has no relocations for distances that its layout cannot express; pack it with --layout native, or link its objects"));
+            return Err(self.refused("is valid in its own placement only, because its layout cannot express relocations for all distances, or it was packed with --omit-relocations; pack it with --layout native, or link its objects"));
         }
         if name == ifunc::NAME {
             return Err(self.refused("has indirect functions (IFUNC), which are resolved for the module as it is; link its objects"));

@@ -148,7 +148,11 @@ impl Form {
             Operand::PageOff12 if self.scale == SHIFTED => {
                 let low: i128 = (0..24).map(|n| i128::from(bit(target, n)) << n).sum();
                 let bits: Vec<bool> = (12..24).map(|number| bit(target, number)).collect();
-                if low == target { Ok(with_bits(word, 10..22, &bits)) } else { Err(PatchError::Range) }
+                if low == target {
+                    Ok(with_bits(word, 10..22, &bits))
+                } else {
+                    Err(PatchError::Range)
+                }
             }
             Operand::PageOff12 => {
                 let unit = 1i128 << self.scale;
