@@ -1518,8 +1518,9 @@ int64_t rt_exec_manager_cleanup(int64_t manager);
 
 /*
  * Compiles Simple source (compile_source), IR in its text form (compile_mir; in the tagged convention also in its
- * binary form), a file by its extension (compile_file: .spl, .sir, or .smf, a module, which is loaded), or source or IR
- * by what it begins with (compile). Returns an empty text; on failure the error, and nothing changes.
+ * binary form), a file by its extension (compile_file: .spl with the modules that it uses, .sir, or .smf, a module,
+ * which is loaded), or source or IR by what it begins with (compile). Returns an empty text; on failure the error, and
+ * nothing changes.
  */
 SmfText rt_exec_manager_compile(int64_t manager, SmfPath source);
 SmfText rt_exec_manager_compile_source(int64_t manager, SmfPath source);

@@ -302,8 +302,7 @@ impl Manager {
     /// other units.
     fn free_retired(&self, state: &mut LockGuard<'_, State>) {
         let is_retired = |unit: &LoadedUnit| unit.current == 0;
-        if state.units.iter().any(is_retired)
-            && self.active.uses(thread_of(chain_by_lookup())) == 0
+        if state.units.iter().any(is_retired) && self.active.uses(thread_of(chain_by_lookup())) == 0
         {
             state.units.retain(|unit| !is_retired(unit));
         }

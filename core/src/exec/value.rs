@@ -18,6 +18,7 @@ impl Value {
     #[inline]
     pub fn new(scalar: Scalar, bits: u64) -> Self {
         let bits = match scalar {
+            Scalar::I64 => bits,
             Scalar::Bool => u64::from(bits & 0xff != 0),
             _ => bits & (u64::MAX >> (64 - scalar.bits())),
         };

@@ -14,6 +14,7 @@
 //! Sources: M. Desnoyers et al., User-level implementations of read-copy update (2012), for the barrier; D. Dice et al.,
 //! Quickly reacquirable locks (2003), for the bias.
 
+use core::marker::PhantomData;
 use core::sync::atomic::{AtomicUsize, Ordering, compiler_fence};
 
 use super::sys;
@@ -36,10 +37,12 @@ pub struct BiasedCount {
 
 /// A use, which ends when this is dropped, on the thread that began it.
 #[derive(Debug)]
-#[must_use]
+#[must_use = "the use ends when this is dropped"]
 pub struct Use<'c> {
     word: &'c AtomicUsize,
     is_own: bool,
+    /// Not `Send`.
+    of_thread: PhantomData<*const ()>,
 }
 
 impl BiasedCount {
@@ -56,7 +59,7 @@ impl BiasedCount {
             self.own.store(self.own.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             // The processor's order is that of the reader's barrier.
             compiler_fence(Ordering::SeqCst);
-            return Use { word: &self.own, is_own: true };
+            return Use { word: &self.own, is_own: true, of_thread: PhantomData };
         }
         self.enter_shared(thread)
     }
@@ -71,7 +74,7 @@ impl BiasedCount {
         }
         // This use is counted here in any case: readers may have found no owner.
         self.shared.fetch_add(1, Ordering::SeqCst);
-        Use { word: &self.shared, is_own: false }
+        Use { word: &self.shared, is_own: false, of_thread: PhantomData }
     }
 
     /// The number of uses in progress, for the thread with this number. A use that starts meanwhile observes what the

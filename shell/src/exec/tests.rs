@@ -253,7 +253,7 @@ fn files_are_source_ir_or_modules() {
 #[test]
 fn source_file_is_compiled_with_the_modules_that_it_uses() {
     let manager = manager(BackendChoice::Auto);
-    scratch("lib_of_main.spl", b"use lib_below\nfn double(x: i64) -> i64: twice(x)\n");
+    scratch("lib_of_main.spl", b"use lib_below.{twice}\nfn double(x: i64) -> i64: twice(x)\n");
     scratch("lib_below.spl", b"fn twice(x: i64) -> i64: 2 * x\n");
     let main = scratch("main.spl", b"use lib_of_main.{double}\nfn start(x): double(x) + 2\n");
     manager.compile_file(&main).unwrap();

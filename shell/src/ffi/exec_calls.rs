@@ -206,7 +206,7 @@ pub unsafe extern "C" fn smf_exec_compile_ir(manager: u64, ir: *const u8, length
     compiled.unwrap_or(false)
 }
 
-/// Compiles a file: source (`.spl`), IR (`.sir`), or a module (`.smf`), which is loaded.
+/// Compiles a file: source (`.spl`) with the modules that it uses, IR (`.sir`), or a module (`.smf`), which is loaded.
 ///
 /// # Safety
 /// `path` is null or NUL-terminated.
@@ -306,11 +306,12 @@ fn argument(index: usize, value: &SmfExecValue) -> Result<CoreValue, ApiError> {
     let scalar = u8::try_from(value.kind).ok().and_then(Scalar::from_code);
     let scalar = scalar.ok_or(ArgumentError::unknown("type of a value", value.kind))?;
     match scalar {
+        // Most arguments, without the switches by type of other integers.
+        Scalar::I64 => Ok(value.integer.into()),
         Scalar::F64 => Ok(value.number.into()),
         Scalar::F32 => Ok((value.number as f32).into()),
-        scalar => CoreValue::from_integer(scalar, value.integer).ok_or_else(|| {
-            no_value(index, value.integer, scalar)
-        }),
+        scalar => CoreValue::from_integer(scalar, value.integer)
+            .ok_or_else(|| no_value(index, value.integer, scalar)),
     }
 }
 
@@ -325,8 +326,12 @@ fn no_value(index: usize, given: i64, scalar: Scalar) -> ApiError {
 #[inline]
 fn result_of(value: Option<CoreValue>) -> SmfExecValue {
     let Some(value) = value else { return SmfExecValue { kind: 0, integer: 0, number: 0.0 } };
+    let kind = value.scalar().code().into();
+    if value.scalar() == Scalar::I64 {
+        return SmfExecValue { kind, integer: value.bits().cast_signed(), number: 0.0 };
+    }
     SmfExecValue {
-        kind: value.scalar().code().into(),
+        kind,
         integer: value.as_integer().unwrap_or(0),
         number: value.as_float().unwrap_or(0.0),
     }

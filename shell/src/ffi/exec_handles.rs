@@ -430,3 +430,52 @@ fn of_manager(error: &ManagerError) -> Code {
         _ => Code::Compile,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::super::error::Code;
+    use super::*;
+
+    fn close_elsewhere(manager: u64) -> Result<(), Code> {
+        thread::spawn(move || close(manager).map_err(|error| error.code())).join().unwrap()
+    }
+
+    #[test]
+    fn manager_in_use_is_not_closed_by_any_thread() {
+        let manager = open(ExecOptions::default(), false).unwrap();
+        // The first use makes this thread the owner of the count, which counts the later ones without atomic operations.
+        for _ in 0..3 {
+            let used = enter(manager).unwrap();
+            let nested = enter(manager).unwrap();
+            assert_eq!(close_elsewhere(manager), Err(Code::InUse));
+            drop(used);
+            assert_eq!(close(manager).map_err(|error| error.code()), Err(Code::InUse));
+            drop(nested);
+        }
+        let other = thread::spawn(move || enter(manager).map(drop).is_ok());
+        assert!(other.join().unwrap());
+        assert_eq!(close_elsewhere(manager), Ok(()));
+        assert!(enter(manager).is_err());
+    }
+
+    #[test]
+    fn calls_race_with_closing() {
+        for _ in 0..20 {
+            let manager = open(ExecOptions::default(), false).unwrap();
+            thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| {
+                        while let Ok(open) = enter(manager) {
+                            assert_eq!(open.manager.backend_name(), "native");
+                        }
+                    });
+                }
+                while close(manager).is_err() {
+                    thread::yield_now();
+                }
+            });
+        }
+    }
+}

@@ -130,8 +130,7 @@ impl EditableFunction {
     /// Whether control reaches every instruction once, in their order.
     pub(super) fn is_straight(&self) -> bool {
         let ends = self.code.iter().position(|i| i.opcode.ends());
-        ends == self.code.len().checked_sub(1)
-            && !self.code.iter().any(|i| i.opcode.has_target())
+        ends == self.code.len().checked_sub(1) && !self.code.iter().any(|i| i.opcode.has_target())
     }
 
     /// Takes over the tables of `instance`.
