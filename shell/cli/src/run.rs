@@ -159,16 +159,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let start = Instant::now();
     let span = trace::span("load", &args.file);
     let memory = CodeMemory::default();
-    let options = LoaderOptions {
-        tiers: tiers(args),
-        refuse_constructors: args.no_constructors,
-        file_policy: args.files.into(),
-        ..LoaderOptions::new(memory.clone())
-    };
-    // Leaked: exit handlers and threads of the module may use its code until the process ends.
-    let loader: &'static Loader = Box::leak(Box::new(Loader::new(options)?));
-    let of_host = move |name: &[u8]| host.resolve(name).or_else(|| host_functions::address(name));
-    loader.modules().set_host_resolver(Some(Box::new(of_host)))?;
+    let loader = loader(args, host, &memory)?;
     // Notes of files are not updated.
     let config = JitConfig { update_smf: false, ..JitConfig::default() };
     let templates = LoaderTemplates::attach(loader, config, memory.clone())?;
@@ -204,18 +195,38 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         report_times(times);
     }
     if args.stats {
-        report_counters(|document| {
-            document.object("executable_memory", &counters::code_memory(&memory.statistics()))?;
-            let loaded = counters::loader(&loader.modules().statistics());
-            document.list("loaders", |list| list.add(None, &loaded))?;
-            let made = counters::instantiator(&templates.instantiator().stats());
-            document.list("instantiators", |list| list.add(None, &made))
-        });
+        report_stats(loader, templates, &memory);
     }
     let Some(watch) = watch else {
         return Ok(ExitCode::from(if args.exit { (result & 0xff) as u8 } else { 0 }));
     };
     call_again(args, loader, module, watch, uses_host)
+}
+
+/// The loader of a command. Its code is allocated in `memory`.
+fn loader(args: &Args, host: HostSymbols, memory: &CodeMemory) -> Result<&'static Loader, Failure> {
+    let options = LoaderOptions {
+        tiers: tiers(args),
+        refuse_constructors: args.no_constructors,
+        file_policy: args.files.into(),
+        ..LoaderOptions::new(memory.clone())
+    };
+    // Leaked: exit handlers and threads of the module may use its code until the process ends.
+    let loader: &'static Loader = Box::leak(Box::new(Loader::new(options)?));
+    let of_host = move |name: &[u8]| host.resolve(name).or_else(|| host_functions::address(name));
+    loader.modules().set_host_resolver(Some(Box::new(of_host)))?;
+    Ok(loader)
+}
+
+/// Writes the counters of `--stats`.
+fn report_stats(loader: &Loader, templates: &LoaderTemplates, memory: &CodeMemory) {
+    report_counters(|document| {
+        document.object("executable_memory", &counters::code_memory(&memory.statistics()))?;
+        let loaded = counters::loader(&loader.modules().statistics());
+        document.list("loaders", |list| list.add(None, &loaded))?;
+        let made = counters::instantiator(&templates.instantiator().stats());
+        document.list("instantiators", |list| list.add(None, &made))
+    });
 }
 
 /// Reports durations on standard error.

@@ -14,6 +14,7 @@ use rustix::process::getpid;
 use rustix::thread::gettid;
 use serde_json::{Map, Value, json};
 use smf_loader::events::{self, Event, EventKind, EventSink, Field, Span};
+use smf_loader::files;
 
 use crate::output::{self, Failure};
 use crate::run;
@@ -40,6 +41,10 @@ static RECORDER: OnceLock<Recorder> = OnceLock::new();
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     if args.run.watch {
         return Err(Failure::of(&args.run.file, "--watch does not apply to traces"));
+    }
+    if files::is_standard_stream(&args.output) {
+        let why = "the result goes to standard output: name a file for the trace";
+        return Err(Failure::Because(why.to_owned()));
     }
     let recorder = RECORDER.get_or_init(|| Recorder::new(args));
     events::set_sink(recorder);
