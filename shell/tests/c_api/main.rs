@@ -655,18 +655,20 @@ fn fork_after_library_was_closed_runs_no_handler() {
     assert!(said.contains("ok"), "{said}");
 }
 
+/// The C programs in the guide.
+fn guide_programs() -> Vec<String> {
+    let chapters = [include_str!("../../src/guide/exec.md"), include_str!("../../src/guide/c.md")];
+    let blocks = chapters.iter().flat_map(|chapter| chapter.split("\n```c\n").skip(1));
+    blocks.map(|rest| format!("{}\n", rest.split("\n```").next().unwrap())).collect()
+}
+
 /// Every C program in the README and in the guide compiles unchanged and prints what its comments say.
 #[test]
 fn readme_examples_compile_and_print_their_comments() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
     let (_, rest) = readme.split_once("\n## C\n").unwrap();
     let (section, _) = rest.split_once("\n## ").unwrap();
-    let blocks = |chapter: &str| -> Vec<String> {
-        let blocks = chapter.split("\n```c\n").skip(1);
-        blocks.map(|rest| format!("{}\n", rest.split("\n```").next().unwrap())).collect()
-    };
-    let mut programs = blocks(include_str!("../../src/guide/exec.md"));
-    programs.extend(blocks(include_str!("../../src/guide/c.md")));
+    let mut programs = guide_programs();
     assert_eq!(programs.len(), 4);
     let mut inside = false;
     for line in section.lines() {
