@@ -186,10 +186,12 @@ fn maintainer(stated: Option<&str>) -> Result<String, Error> {
     let metadata = command("cargo metadata --no-deps --format-version 1").output()?;
     let metadata: Value =
         serde_json::from_str(&metadata).map_err(|error| Error::File(path.clone(), error.into()))?;
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    let mut packages = packages.filter(|package| package["name"] == "smf-cli");
-    let package = packages.next().unwrap_or(&Value::Null);
-    let maintainer = stated.or(package["metadata"]["deb"]["maintainer"].as_str());
+    let packages = metadata.get("packages").and_then(Value::as_array).into_iter().flatten();
+    let is_command = |package: &&Value| package.get("name").is_some_and(|name| name == "smf-cli");
+    let own = packages
+        .filter(is_command)
+        .find_map(|package| package.pointer("/metadata/deb/maintainer").and_then(Value::as_str));
+    let maintainer = stated.or(own);
     let maintainer = maintainer.ok_or(Error::Missing("metadata.deb.maintainer", path))?;
     let is_valid = maintainer.split_once(" <").is_some_and(|(name, address)| {
         !name.is_empty() && address.contains('@') && address.ends_with('>')

@@ -66,7 +66,7 @@ fn host_in_python_reloads_its_plugin() {
     assert_eq!(succeed(&mut python), "plugin: calls 1\nreloaded\nplugin: calls 11\n");
 }
 
-/// The examples in comments of the header: statements, from a line that ends with a semicolon to the end of the paragraph,
+/// The examples in comments of the header: statements, from an assignment to the end of the paragraph,
 /// with `...` for the statement of the reader.
 fn header_examples() -> Vec<String> {
     let header = fs::read_to_string(header_path()).unwrap();
@@ -77,7 +77,7 @@ fn header_examples() -> Vec<String> {
             is_inside = false;
             continue;
         };
-        if !is_inside && code.ends_with(';') {
+        if !is_inside && code.ends_with(';') && code.contains(" = ") {
             examples.push(String::new());
             is_inside = true;
         }
