@@ -12,6 +12,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use crate::error::Error;
 use crate::install::{self, Directories};
 use crate::library;
@@ -63,8 +65,26 @@ fn packages() -> [Package; 3] {
     ]
 }
 
+/// `deb [--check] [--maintainer 'NAME <ADDRESS>']`.
+pub(crate) fn task(arguments: &[String]) -> Result<(), Error> {
+    let (mut is_check, mut stated) = (false, None);
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match &**argument {
+            "--check" => is_check = true,
+            "--maintainer" => {
+                let value = rest.next().ok_or_else(|| Error::Usage(argument.clone()))?;
+                stated = Some(value.as_str());
+            }
+            _ => return Err(Error::Usage(argument.clone())),
+        }
+    }
+    let maintainer = maintainer(stated)?;
+    if is_check { check(&maintainer) } else { run(&maintainer).map(drop) }
+}
+
 /// Builds the packages and prints their paths.
-pub(crate) fn run() -> Result<Vec<PathBuf>, Error> {
+fn run(maintainer: &str) -> Result<Vec<PathBuf>, Error> {
     let directory = target().join("deb");
     if directory.exists() {
         fs::remove_dir_all(&directory).map_err(|error| Error::File(directory.clone(), error))?;
@@ -81,8 +101,8 @@ pub(crate) fn run() -> Result<Vec<PathBuf>, Error> {
     let build = |package: &Package| -> Result<PathBuf, Error> {
         let to = directory.join(package.name);
         distribute(package.name, &staged.join("usr"), &to.join("usr"), &libraries)?;
-        documentation(package.name, &to)?;
-        control(package, architecture.trim(), &to)?;
+        documentation(package.name, maintainer, &to)?;
+        control(package, architecture.trim(), maintainer, &to)?;
         let file = format!("{}_{VERSION}_{}.deb", package.name, architecture.trim());
         let file = directory.join(file);
         command("dpkg-deb --root-owner-group --build").args([&to, &file]).run()?;
@@ -124,7 +144,7 @@ fn distribute(name: &str, staged: &Path, to: &Path, libraries: &str) -> Result<(
 }
 
 /// The copyright file, the bill of materials and the change log; man pages are compressed.
-fn documentation(name: &str, to: &Path) -> Result<(), Error> {
+fn documentation(name: &str, maintainer: &str, to: &Path) -> Result<(), Error> {
     let documents = to.join("usr/share/doc").join(name);
     let mit = read(&root().join("LICENSE-MIT"))?;
     let paragraph = |text: &str| -> String {
@@ -149,8 +169,7 @@ fn documentation(name: &str, to: &Path) -> Result<(), Error> {
     let date = command("git log -1 --format=%cD").output()?;
     let log = format!(
         "smf ({VERSION}) unstable; urgency=medium\n\n  * Release {VERSION}; CHANGELOG.md of the sources lists the changes.\n\n \
-         -- {}  {}",
-        MAINTAINER, date
+         -- {maintainer}  {date}"
     );
     sbom::write(&documents)?;
     let log_file = documents.join("changelog");
@@ -163,7 +182,27 @@ fn documentation(name: &str, to: &Path) -> Result<(), Error> {
     }
 }
 
-const MAINTAINER: &str = "The smf authors <smf@example.org>";
+/// The name and address of the maintainer: `--maintainer`, or `metadata.deb.maintainer` of the package `smf-cli`.
+fn maintainer(stated: Option<&str>) -> Result<String, Error> {
+    let path = root().join("shell/cli/Cargo.toml");
+    let metadata = command("cargo metadata --no-deps --format-version 1").output()?;
+    let metadata: Value =
+        serde_json::from_str(&metadata).map_err(|error| Error::File(path.clone(), error.into()))?;
+    let packages = metadata.get("packages").and_then(Value::as_array).into_iter().flatten();
+    let is_command = |package: &&Value| package.get("name").is_some_and(|name| name == "smf-cli");
+    let own = packages
+        .filter(is_command)
+        .find_map(|package| package.pointer("/metadata/deb/maintainer").and_then(Value::as_str));
+    let maintainer = stated.or(own);
+    let maintainer = maintainer.ok_or(Error::Missing("metadata.deb.maintainer", path))?;
+    let is_valid = maintainer.split_once(" <").is_some_and(|(name, address)| {
+        !name.is_empty() && address.contains('@') && address.ends_with('>')
+    });
+    match is_valid && !maintainer.contains('\n') {
+        true => Ok(maintainer.to_owned()),
+        false => Err(Error::Usage(format!("--maintainer {maintainer}"))),
+    }
+}
 
 /// Compresses files without times in them, so that two builds give the same bytes.
 fn gzip(files: &[PathBuf]) -> Result<(), Error> {
@@ -177,7 +216,12 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// The files in `DEBIAN`: control, and for the shared library shlibs and triggers.
-fn control(package: &Package, architecture: &str, to: &Path) -> Result<(), Error> {
+fn control(
+    package: &Package,
+    architecture: &str,
+    maintainer: &str,
+    to: &Path,
+) -> Result<(), Error> {
     let Package { name, section, depends, summary, description } = package;
     let size = command("du --summarize --block-size=1024 --apparent-size")
         .args([to.join("usr")])
@@ -186,7 +230,7 @@ fn control(package: &Package, architecture: &str, to: &Path) -> Result<(), Error
     let same = if *name == "smf" { "" } else { "Multi-Arch: same\n" };
     let text = format!(
         "Package: {name}\nSource: smf\nVersion: {VERSION}\nArchitecture: {architecture}\n\
-         Maintainer: {MAINTAINER}\nInstalled-Size: {size}\nDepends: {depends}\n{same}\
+         Maintainer: {maintainer}\nInstalled-Size: {size}\nDepends: {depends}\n{same}\
          Section: {section}\nPriority: optional\nHomepage: {}\n\
          Description: {summary}\n {description}\n",
         env!("CARGO_PKG_REPOSITORY")
@@ -216,8 +260,8 @@ fn permissions(path: &Path) -> Result<(), Error> {
 }
 
 /// Builds the packages, and checks them with lintian; then installs, uses and removes them in a new Debian system.
-pub(crate) fn check() -> Result<(), Error> {
-    let packages = run()?;
+pub(crate) fn check(maintainer: &str) -> Result<(), Error> {
+    let packages = run(maintainer)?;
     command("lintian --fail-on error,warning --tag-display-limit 0 --allow-root")
         .args(&packages)
         .run()?;
@@ -272,4 +316,18 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
     fs::create_dir_all(parent)
         .and_then(|()| fs::write(path, text))
         .map_err(|error| Error::File(path.to_owned(), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maintainer_is_that_of_the_manifest_or_the_stated_one() {
+        assert!(maintainer(None).unwrap().ends_with('>'));
+        assert_eq!(maintainer(Some("A B <a@b.org>")).unwrap(), "A B <a@b.org>");
+        for wrong in ["", "A B", "<a@b.org>", "A <b>", "A\nB <a@b.org>"] {
+            assert!(matches!(maintainer(Some(wrong)), Err(Error::Usage(_))), "{wrong}");
+        }
+    }
 }

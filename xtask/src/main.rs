@@ -44,8 +44,10 @@ usage: cargo xtask TASK
                              builds and installs the libraries for C, headers, files for pkg-config and CMake,
                              and, without --libraries, the command with man pages and completions; the default
                              prefix is target/install, the default libdir lib
-  deb [--check]              builds packages for Debian in target/deb; --check runs lintian, and installs, uses and
-                             removes them in a new system (debootstrap, as root)
+  deb [--check] [--maintainer 'NAME <ADDRESS>']
+                             builds packages for Debian in target/deb; --check runs lintian, and installs, uses and
+                             removes them in a new system (debootstrap, as root); the default maintainer is
+                             metadata.deb.maintainer of shell/cli/Cargo.toml
   sbom [DIRECTORY]           writes sbom.spdx.json and licences.txt: the crates in the shipped files
   footprint                  the sizes of the shipped files
   survey DIRECTORY           packs, verifies and loads every static archive below the directory
@@ -72,8 +74,7 @@ fn main() -> ExitCode {
         "api" => api::run(arguments),
         "header" => check_header(),
         "install" => install::run(arguments),
-        "deb" if arguments == ["--check"] => deb::check(),
-        "deb" => deb::run().map(drop),
+        "deb" => deb::task(arguments),
         "sbom" => sbom::write(Path::new(arguments.first().map_or(".", String::as_str))),
         "footprint" => footprint::run(),
         "survey" => survey::run(arguments),

@@ -1,9 +1,13 @@
 //! The example hosts in C, C++ and Python print what they should.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{C, INCLUDE, Linking, SCRATCH, compile_modules, has, libraries, link_library, succeed};
+use super::{
+    C, INCLUDE, Linking, SCRATCH, compile_modules, guide_programs, has, header_path, libraries,
+    link_library, succeed,
+};
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/c");
 
@@ -60,4 +64,75 @@ fn host_in_python_reloads_its_plugin() {
     python.arg(Path::new(EXAMPLES).join("plugin_host.py"));
     python.arg(libraries(C).join("libsmf_loader.so")).args(plugins("examples-python"));
     assert_eq!(succeed(&mut python), "plugin: calls 1\nreloaded\nplugin: calls 11\n");
+}
+
+/// The examples in comments of the header: statements, from an assignment to the end of the paragraph,
+/// with `...` for the statement of the reader.
+fn header_examples() -> Vec<String> {
+    let header = fs::read_to_string(header_path()).unwrap();
+    let mut examples: Vec<String> = Vec::new();
+    let mut is_inside = false;
+    for line in header.lines() {
+        let Some(code) = line.strip_prefix(" *     ") else {
+            is_inside = false;
+            continue;
+        };
+        if !is_inside && code.ends_with(';') && code.contains(" = ") {
+            examples.push(String::new());
+            is_inside = true;
+        }
+        if is_inside {
+            let line = format!("{}\n", code.replace(" ...", " (void)result;"));
+            examples.last_mut().unwrap().push_str(&line);
+        }
+    }
+    let function = |code: String| {
+        format!(
+            "#include <smf.h>\nvoid f(int64_t function);\nvoid f(int64_t function) {{\n{code}}}\n"
+        )
+    };
+    examples.into_iter().map(function).collect()
+}
+
+/// Checks sources with a compiler and a standard of its language.
+fn check(compiler: &str, standard: &str, sources: &[PathBuf]) {
+    let mut check = Command::new(compiler);
+    check.args([
+        standard,
+        "-fsyntax-only",
+        "-pedantic",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-I",
+        INCLUDE,
+    ]);
+    succeed(check.args(sources));
+}
+
+/// Headers, guide programs, examples in the header and example hosts, for each compiler of either machine.
+#[test]
+fn documented_c_compiles_for_every_installed_compiler() {
+    let directory = Path::new(SCRATCH).join("documented");
+    fs::create_dir_all(&directory).unwrap();
+    let examples = header_examples();
+    assert_eq!(examples.len(), 1);
+    let programs = [guide_programs(), examples].concat();
+    assert_eq!(programs.len(), 5);
+    let mut sources = vec![Path::new(EXAMPLES).join("plugin_host.c")];
+    for (number, text) in programs.iter().enumerate() {
+        let path = directory.join(format!("{number}.c"));
+        fs::write(&path, text).unwrap();
+        sources.push(path);
+    }
+    for compiler in ["gcc", "clang", "aarch64-linux-gnu-gcc"].into_iter().filter(|name| has(name)) {
+        ["-std=c11", "-std=c17", "-std=gnu2x"].iter().for_each(|c| check(compiler, c, &sources));
+    }
+    let plain = directory.join("plain.cpp");
+    fs::write(&plain, "#include <smf.h>\n").unwrap();
+    let sources = [Path::new(EXAMPLES).join("plugin_host.cpp"), plain];
+    for compiler in ["g++", "clang++", "aarch64-linux-gnu-g++"].into_iter().filter(|name| has(name))
+    {
+        ["-std=c++17", "-std=c++20"].iter().for_each(|cpp| check(compiler, cpp, &sources));
+    }
 }

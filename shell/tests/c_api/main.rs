@@ -20,8 +20,6 @@ use smf_core::format::{Arch, Flags, Header, Layout, SectionKind};
 use smf_core::ir::text::parse;
 use smf_core::source::{Mode, SourceFile};
 use smf_loader::compile::CompileOptions;
-use smf_loader::ffi;
-use smf_loader::loader::Loader;
 use smf_loader::pack::{Input, Options, SharedLibrary, pack};
 
 mod examples;
@@ -693,18 +691,20 @@ fn fork_after_library_was_closed_runs_no_handler() {
     assert!(said.contains("ok"), "{said}");
 }
 
+/// The C programs in the guide.
+fn guide_programs() -> Vec<String> {
+    let chapters = [include_str!("../../src/guide/exec.md"), include_str!("../../src/guide/c.md")];
+    let blocks = chapters.iter().flat_map(|chapter| chapter.split("\n```c\n").skip(1));
+    blocks.map(|rest| format!("{}\n", rest.split("\n```").next().unwrap())).collect()
+}
+
 /// Every C program in the README and in the guide compiles unchanged and prints what its comments say.
 #[test]
 fn readme_examples_compile_and_print_their_comments() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
     let (_, rest) = readme.split_once("\n## C\n").unwrap();
     let (section, _) = rest.split_once("\n## ").unwrap();
-    let blocks = |chapter: &str| -> Vec<String> {
-        let blocks = chapter.split("\n```c\n").skip(1);
-        blocks.map(|rest| format!("{}\n", rest.split("\n```").next().unwrap())).collect()
-    };
-    let mut programs = blocks(include_str!("../../src/guide/exec.md"));
-    programs.extend(blocks(include_str!("../../src/guide/c.md")));
+    let mut programs = guide_programs();
     assert_eq!(programs.len(), 4);
     let mut inside = false;
     for line in section.lines() {
@@ -822,9 +822,14 @@ fn pkg_config_builds_a_program() {
     succeed(Command::new(&program).env("LD_LIBRARY_PATH", libraries(C)));
 }
 
-/// Code of a module is callable through its bare address while the module is loaded.
+/// Code of a module is callable through its bare address while the module is loaded. In the tagged convention the results are
+/// values of the runtime.
 #[test]
+#[cfg(not(feature = "tagged"))]
 fn module_function_is_callable_by_address_until_unload() {
+    use smf_loader::ffi;
+    use smf_loader::loader::Loader;
+
     let loader = Loader::new(Default::default()).unwrap();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/packed.smf");
     let handle = loader.load_module(Path::new(file), None).unwrap();

@@ -10,6 +10,16 @@ fn readme_is_short() {
     assert!((120..=160).contains(&lines), "{lines} lines");
 }
 
+/// In the order of the chapters, so that none is missing.
+#[test]
+fn readme_names_the_topics_of_help() {
+    let (_, list) = README.split_once("and the module `guide`: ").unwrap();
+    let (list, _) = list.split_once('.').unwrap();
+    let topics: Vec<&str> = list.split(',').map(str::trim).collect();
+    let chapters: Vec<&str> = smf_loader::guide::CHAPTERS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(topics, chapters);
+}
+
 #[test]
 fn help_prints_commands_and_chapters() {
     for (topic, text) in smf_loader::guide::CHAPTERS {
