@@ -444,7 +444,7 @@ mod tests {
 
     #[test]
     fn manager_in_use_is_not_closed_by_any_thread() {
-        let manager = open(ExecOptions::default(), false).unwrap();
+        let manager = open(ExecOptions::default(), None).unwrap();
         // The first use makes this thread the owner of the count, which counts the later ones without atomic operations.
         for _ in 0..3 {
             let used = enter(manager).unwrap();
@@ -463,7 +463,7 @@ mod tests {
     #[test]
     fn calls_race_with_closing() {
         for _ in 0..20 {
-            let manager = open(ExecOptions::default(), false).unwrap();
+            let manager = open(ExecOptions::default(), None).unwrap();
             thread::scope(|scope| {
                 for _ in 0..3 {
                     scope.spawn(|| {
