@@ -39,7 +39,7 @@
 //! The image starts at a page boundary. Loaded sections are in the same order in the section table and in the image.
 //! Each is at a multiple of its alignment, and sections with different protections share no page.
 
-use super::relative_relocs::{self, RelativeRelocs};
+use super::relative_relocs::RelativeRelocs;
 #[cfg(feature = "alloc")]
 use crate::alloc_util::{AllocError, try_concat};
 use crate::format::error::{ExtensionError, Result, ensure};
@@ -395,7 +395,7 @@ pub fn append_relative(
     sections: &[u32],
     places: &[u64],
 ) -> Option<()> {
-    let entries = relative_relocs::entries(places);
+    let entries = super::relative_relocs::entries(places);
     payload.extend_from_slice(RELATIVE);
     payload.extend_from_slice(&u32::try_from(sections.len()).ok()?.to_le_bytes());
     payload.extend(sections.iter().flat_map(|index| index.to_le_bytes()));

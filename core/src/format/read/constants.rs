@@ -24,6 +24,7 @@ pub enum Constant<'d> {
     Text(&'d [u8]),
 }
 
+#[cfg(feature = "alloc")]
 impl Constant<'_> {
     /// The type of its entry, and its value, which for a string is the offset `text`.
     pub(crate) fn encode(self, text: u32) -> [u8; ENTRY] {
