@@ -1,6 +1,6 @@
 //! Memory and time of the front end for Simple source, in proportion to the source.
 #![cfg(feature = "source")]
-#![allow(unsafe_code)]
+#![allow(unsafe_code, clippy::unwrap_used)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
