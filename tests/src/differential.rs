@@ -4,8 +4,9 @@
 //! compiles the program, and runs function 0. [`check()`] compares the outcomes of all engines: the bits of the result or
 //! the trap with its code and place, the calls of the host with their arguments, and the memory.
 //!
-//! [`draw()`] makes a case of any bytes, so that a fuzzer mutates programs, and [`smallest`] reduces a case that fails. The engines of this package are the interpreter of the IR and the code generator; the benchmark and the
-//! fuzz targets add Cranelift. [`Faulty`] is an engine with a defect, with which tests measure what the harness finds.
+//! [`draw()`] makes a case of any bytes, so that a fuzzer mutates programs, and [`smallest`] reduces a case that fails;
+//! [`simple`] draws programs in Simple. The engines of this package are the interpreter of the IR and the code
+//! generator; the benchmark and the fuzz targets add Cranelift, and LLVM where it is built in. [`Faulty`] is an engine with a defect, with which tests measure what the harness finds.
 
 pub mod bytecode;
 pub mod check;
@@ -18,6 +19,7 @@ pub mod native;
 pub mod program;
 pub mod programs;
 pub mod shrink;
+pub mod simple;
 
 pub use check::{Checked, Mismatch, check, check_against};
 pub use draw::{Case, draw, seeded};

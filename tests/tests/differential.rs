@@ -9,7 +9,7 @@ use smf_core::trap::call_catching;
 use smf_tests::differential::programs::ALL;
 use smf_tests::differential::{
     Case, Checked, Defect, Engine, Faulty, Interpreter, Native, PlacedProgram, Program, bytecode,
-    check, check_against, draw, seeded, smallest,
+    check, check_against, draw, seeded, shrink, simple, smallest,
 };
 
 /// The number of programs, unless the environment variable `SMF_PROGRAMS` overrides it.
@@ -67,7 +67,8 @@ fn known_programs_return_the_results_of_their_equals_in_c() {
     for known in ALL {
         let program = known.program();
         let (size, result) = known.small;
-        assert_eq!(interpreted(&program, size, (known.memory)(size)), result, "{}", known.name);
+        let bytes = (known.memory)(size);
+        assert_eq!(interpreted(&program, &[BASE, size], bytes), result, "{}", known.name);
         if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
             let (host, memory) = (|_: &str| None, CodeMemory::default());
             let hook = TrapConvention::Hook;
@@ -84,14 +85,82 @@ fn known_programs_return_the_results_of_their_equals_in_c() {
     }
 }
 
+#[test]
+fn programs_in_simple_return_the_results_of_their_equals_in_c() {
+    for known in ALL {
+        let program = known.simple();
+        let (size, result) = known.small;
+        let (args, bytes) = (known.simple_args(BASE, size), (known.memory)(size));
+        assert_eq!(interpreted(&program, &args, bytes), result, "{}", known.name);
+        if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+            let functions = program.instances();
+            let (host, memory, hook) =
+                (|_: &str| None, CodeMemory::default(), TrapConvention::Hook);
+            for level in [0, 1, 2] {
+                let placed = PlacedProgram::new(&functions, level, hook, &memory, host).unwrap();
+                let mut words = vec![0u64; usize::try_from(bytes).unwrap() / 8 + 1];
+                let args = known.simple_args(words.as_mut_ptr() as i64, size);
+                // SAFETY: the program takes memory and a size, and its checks hold it inside of the memory.
+                let found = unsafe { call_catching(placed.address(program.entry()), &args) };
+                assert_eq!(found, Ok(result), "{}, level {level}", known.name);
+            }
+        }
+    }
+}
+
+/// The address of the memory of interpreted programs.
+const BASE: i64 = 0x10000;
+
 /// The result of a program that does not call the host.
-fn interpreted(program: &Program, size: i64, memory: i64) -> i64 {
-    const BASE: u64 = 0x10000;
+fn interpreted(program: &Program, args: &[i64], memory: i64) -> i64 {
     let mut bytes = vec![0; usize::try_from(memory).unwrap()];
     let functions = program.instances();
-    let mut outer = Memory { base: BASE, bytes: &mut bytes };
+    let mut outer = Memory { base: BASE.cast_unsigned(), bytes: &mut bytes };
     let mut host = ProgramHost::new(&functions, &mut outer, u64::MAX).unwrap();
-    host.call_function(0, &[BASE, size.cast_unsigned()]).unwrap().cast_signed()
+    let args: Vec<u64> = args.iter().map(|arg| arg.cast_unsigned()).collect();
+    let entry = u32::try_from(program.entry()).unwrap();
+    host.call_function(entry, &args).unwrap().cast_signed()
+}
+
+/// The number of programs in Simple, unless the environment variable `SMF_PROGRAMS` overrides it.
+const SIMPLE_PROGRAMS: u64 = 500;
+
+#[test]
+fn engines_agree_on_random_programs_in_simple() {
+    let count = std::env::var("SMF_PROGRAMS");
+    let count = count.map_or(SIMPLE_PROGRAMS, |count| count.parse().unwrap());
+    let engines = engines();
+    let engines: Vec<&dyn Engine> = engines.iter().map(|engine| &**engine).collect();
+    let mut sum = Checked::default();
+    for seed in 0..count {
+        let data = seeded(seed);
+        match check(&engines, &simple::draw_case(&data)) {
+            Ok(checked) => sum = sum.plus(checked),
+            Err(_) => {
+                let fails = |data: &[u8]| check(&engines, &simple::draw_case(data)).is_err();
+                let data = shrink(&data, fails);
+                let mismatch = check(&engines, &simple::draw_case(&data)).unwrap_err();
+                panic!("seed {seed}: {}\n{mismatch}", simple::draw_source(&data));
+            }
+        }
+    }
+    eprintln!("{sum:?}");
+    let all = sum.compared + sum.exhausted;
+    assert_eq!(sum.invalid, 0);
+    assert!(sum.exhausted * 10 <= all && sum.trapped * 2 <= all, "{sum:?}");
+}
+
+#[test]
+fn defects_are_found_within_1000_programs_in_simple() {
+    for defect in [Defect::ShiftCount, Defect::SwappedOperands, Defect::Condition] {
+        let (oracle, faulty) =
+            (Interpreter::default(), Faulty { engine: Interpreter { steps: 1_000_000 }, defect });
+        let is_found =
+            |&seed: &u64| check(&[&oracle, &faulty], &simple::draw_case(&seeded(seed))).is_err();
+        let found = (0..WITHIN).find(is_found);
+        eprintln!("{defect:?}: program {found:?}");
+        assert!(found.is_some(), "{defect:?}");
+    }
 }
 
 /// The number of programs in bytecode, unless the environment variable `SMF_PROGRAMS` overrides it.
@@ -174,5 +243,13 @@ fn regressions_run_alike() {
         let case = Case { program, arguments, seed: 1 };
         let checked = check(&engines, &case).unwrap_or_else(|mismatch| panic!("{mismatch}"));
         assert_eq!(checked.compared, 3);
+    }
+}
+
+#[test]
+fn tmp_simple_dump() {
+    std::fs::create_dir_all("/tmp/e-drawn").unwrap();
+    for seed in 0..400 {
+        std::fs::write(format!("/tmp/e-drawn/{seed}.spl"), simple::draw_source(&seeded(seed))).unwrap();
     }
 }

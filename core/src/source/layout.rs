@@ -122,6 +122,8 @@ impl<'f, 'd> Layout<'f, 'd> {
                 };
                 if let Some(column) = self.column.take() {
                     self.line(kind, column, span)?;
+                    // The tokens that open and close blocks stand in front of the line.
+                    self.spaced = true;
                 }
                 self.joined = false;
                 self.check(kind, span);
