@@ -358,29 +358,6 @@ mod tests {
     }
 
     #[test]
-    fn abandoned_write_leaves_the_old_file_and_no_other() {
-        let directory = directory("abandoned");
-        let path = directory.join("out");
-        write(&path, b"old", false).unwrap();
-        // A writer between its two steps.
-        let (_, temporary) = create_in(&directory, false).unwrap();
-        temporary_files().push(temporary);
-        let stopped = abandon_writes();
-        assert_eq!(names(&directory), ["out"]);
-        let other = std::thread::spawn({
-            let path = path.clone();
-            move || write(&path, b"new", false)
-        });
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        assert_eq!(&*read(&path).unwrap(), b"old");
-        drop(stopped);
-        other.join().unwrap().unwrap();
-        assert_eq!(&*read(&path).unwrap(), b"new");
-        assert_eq!(names(&directory), ["out"]);
-        fs::remove_dir_all(&directory).unwrap();
-    }
-
-    #[test]
     fn device_is_written_to_and_not_replaced() {
         use std::os::unix::fs::FileTypeExt;
         write(Path::new("/dev/null"), b"gone", false).unwrap();
