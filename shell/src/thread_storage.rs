@@ -148,9 +148,9 @@ fn close(token: usize) {
 const MAX_SIZE: usize = 1 << 30;
 const NOT_GRANTED: &str = "the system's loader does not grant it; it needs /proc and memory";
 #[cfg(target_arch = "x86_64")]
-const NO_STATIC: &str = "the system's loader has no static storage left, or none of this alignment, for code of the initial-exec or local-exec model; compile with -fPIC, link the host with smf_tls_reserve.o, or raise glibc.rtld.optional_static_tls";
+const NO_STATIC: &str = "no static storage left, or none of this alignment; compile with -fPIC, link the host with smf_tls_reserve.o, or raise glibc.rtld.optional_static_tls";
 #[cfg(not(target_arch = "x86_64"))]
-const NO_STATIC: &str = "the system's loader has no static storage left, or none of this alignment, for code of the initial-exec or local-exec model; compile with -fPIC, or raise glibc.rtld.optional_static_tls";
+const NO_STATIC: &str = "no static storage left, or none of this alignment; compile with -fPIC, or raise glibc.rtld.optional_static_tls";
 const NO_MEMORY_FILE: &str = "the system forbids memory files (memfd_create)";
 const NO_MACHINE: &str = "there is no support for this machine";
 

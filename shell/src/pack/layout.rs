@@ -529,7 +529,7 @@ impl ModuleLayout<'_, '_> {
     fn bound(&self, bound: ImageBound) -> Option<Address> {
         let segments: &[Segment] = match bound {
             ImageBound::Code => CODE,
-            ImageBound::Data => &PROGRAM[..PROGRAM.len() - 1],
+            ImageBound::Data => PROGRAM.split_last().map_or(PROGRAM, |(_, others)| others),
             ImageBound::Zeroes => PROGRAM,
         };
         let last = segments.iter().rev().find_map(|run| Some((*run, self.segment(*run)?.1)));
