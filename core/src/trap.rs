@@ -34,12 +34,14 @@ mod landing;
 mod x86_64;
 
 #[cfg(feature = "kernel")]
+pub(crate) use call::stop_call;
+#[cfg(feature = "kernel")]
 pub use call::{
     CallArg, ChainLookup, call, call_catching, call_catching_on, call_values, set_chain_lookup,
     trap_hook,
 };
-#[cfg(feature = "kernel")]
-pub(crate) use call::{call_words_on, chain_by_lookup, stop_call};
+#[cfg(all(feature = "bytecode", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) use call::{call_words_on, chain_by_lookup};
 #[cfg(feature = "kernel")]
 pub use chain::{Landing, ReturnRegisters, TrapChain};
 #[cfg(feature = "kernel")]

@@ -13,7 +13,6 @@ use super::chain::{ReturnRegisters, TrapChain};
 use super::error::{MAX_ARGS, Result, Trap, TrapError};
 #[cfg(target_arch = "x86_64")]
 use super::x86_64::{CallFrame, call_frame, call_words, resume};
-use crate::alloc_util::try_push;
 use crate::memory::lock::Lock;
 use crate::memory::thread_id;
 
@@ -223,6 +222,7 @@ pub unsafe fn call_catching_on(chain: &TrapChain, address: u64, args: &[i64]) ->
 ///
 /// # Safety
 /// As [`call_catching_on`]; the first `count` words are initialised.
+#[cfg(all(feature = "bytecode", any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[inline]
 pub(crate) unsafe fn call_words_on(
     chain: &TrapChain,
@@ -284,7 +284,7 @@ fn new_frame(function: u64, args: &[CallArg], stack: &mut Vec<u64>) -> Result<Ca
         };
         match register {
             Some(register) => *register = bits,
-            None => try_push(stack, bits).map_err(|_| TrapError::OutOfMemory)?,
+            None => crate::alloc_util::try_push(stack, bits).map_err(|_| TrapError::OutOfMemory)?,
         }
     }
     (frame.stack, frame.stack_len) = (stack.as_ptr(), stack.len());
