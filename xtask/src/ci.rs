@@ -46,7 +46,7 @@ const fn full(name: &'static str, run: fn(Set) -> Result<Outcome, Error>) -> Ste
     Step { name, set: Set::Full, run }
 }
 
-const STEPS: [Step; 21] = [
+const STEPS: [Step; 22] = [
     push("tidy", |_| tidy::run().map(|()| Outcome::Passed(1))),
     push("header", |_| check_header().map(|()| Outcome::Passed(1))),
     push("format", |_| format()),
@@ -60,6 +60,7 @@ const STEPS: [Step; 21] = [
     push("freestanding", |_| freestanding::run().map(Outcome::Passed)),
     push("architectures", |_| architectures()),
     push("fuzz", fuzz_targets),
+    full("llvm", |_| llvm()),
     full("browser", |_| browser()),
     full("packages", |_| packages()),
     full("reproducible", |_| reproducible::run().map(|()| Outcome::Passed(1))),
@@ -171,6 +172,27 @@ fn features() -> Result<Outcome, Error> {
         "test --package smf-clif --test agree",
     ];
     let mut passed = 0;
+    for test in tests {
+        if let Outcome::Passed(count) = count_tests(cargo_unoptimised(test))? {
+            passed += count;
+        }
+    }
+    Ok(Outcome::Passed(passed))
+}
+
+/// The LLVM back end: its lints, the tests of the execution manager, random programs, and the command.
+fn llvm() -> Result<Outcome, Error> {
+    if !command("llvm-config-19 --version").succeeds() {
+        return Ok(Outcome::Skipped("llvm-19-dev is not installed".to_owned()));
+    }
+    let lints = "clippy --package smf-loader --features llvm,cranelift,c-api --all-targets --quiet";
+    cargo(lints).args(["--", "-D", "warnings"]).run()?;
+    let tests = [
+        "test --package smf-loader --lib --features llvm -- exec::",
+        "test --package smf-clif --test agree --features llvm",
+        "test --package smf-cli --test cli --features llvm -- source::",
+    ];
+    let mut passed = 1;
     for test in tests {
         if let Outcome::Passed(count) = count_tests(cargo_unoptimised(test))? {
             passed += count;
