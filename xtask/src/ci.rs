@@ -46,7 +46,7 @@ const fn full(name: &'static str, run: fn(Set) -> Result<Outcome, Error>) -> Ste
     Step { name, set: Set::Full, run }
 }
 
-const STEPS: [Step; 23] = [
+const STEPS: [Step; 24] = [
     push("tidy", |_| tidy::run().map(|()| Outcome::Passed(1))),
     push("api", |_| api::run(&[]).map(|()| Outcome::Passed(1))),
     push("header", |_| check_header().map(|()| Outcome::Passed(1))),
@@ -61,6 +61,7 @@ const STEPS: [Step; 23] = [
     push("freestanding", |_| freestanding::run().map(Outcome::Passed)),
     push("architectures", |_| architectures()),
     push("fuzz", fuzz_targets),
+    full("llvm", |_| llvm()),
     full("browser", |_| browser()),
     full("musl", |_| musl()),
     full("packages", |_| packages()),
@@ -175,6 +176,27 @@ fn features() -> Result<Outcome, Error> {
         "test --package smf-clif --test agree",
     ];
     let mut passed = 0;
+    for test in tests {
+        if let Outcome::Passed(count) = count_tests(cargo_unoptimised(test))? {
+            passed += count;
+        }
+    }
+    Ok(Outcome::Passed(passed))
+}
+
+/// The LLVM back end: its lints, the tests of the execution manager, random programs, and the command.
+fn llvm() -> Result<Outcome, Error> {
+    if !command("llvm-config-19 --version").succeeds() {
+        return Ok(Outcome::Skipped("llvm-19-dev is not installed".to_owned()));
+    }
+    let lints = "clippy --package smf-loader --features llvm,cranelift,c-api --all-targets --quiet";
+    cargo(lints).args(["--", "-D", "warnings"]).run()?;
+    let tests = [
+        "test --package smf-loader --lib --features llvm -- exec::",
+        "test --package smf-clif --test agree --features llvm",
+        "test --package smf-cli --test cli --features llvm -- source::",
+    ];
+    let mut passed = 1;
     for test in tests {
         if let Outcome::Passed(count) = count_tests(cargo_unoptimised(test))? {
             passed += count;

@@ -53,8 +53,8 @@ pub(crate) fn sanitize(name: &str) -> Result<(), Error> {
 const INTERPRETED: &str =
     "--features compress --lib --test index --test object --test samples --test extract";
 
-/// Modules without unsafe code, whose tests compile programs for hours in an interpreter, or start other programs.
-const NOT_INTERPRETED: [&str; 4] = ["bytecode::", "codegen::", "ir::", "source::"];
+/// Modules whose tests compile programs, which takes hours in an interpreter, and run their machine code.
+const NOT_INTERPRETED: [&str; 5] = ["bytecode::", "codegen::", "exec::", "ir::", "source::"];
 
 /// Interprets the tests of the core with Miri. Module code is entered by its address alone, so that addresses of mapped
 /// memory may become pointers.

@@ -85,6 +85,11 @@ impl Host {
         Self { words, calls: Vec::new() }
     }
 
+    /// A host with at least this many bytes of memory, which are 0.
+    pub fn with_memory(bytes: usize) -> Self {
+        Self { words: vec![0; bytes / 8 + WINDOW_SIZE], calls: Vec::new() }
+    }
+
     /// The address of the memory.
     pub fn address(&self) -> u64 {
         self.words.as_ptr() as u64

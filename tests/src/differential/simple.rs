@@ -347,7 +347,8 @@ impl Writer<'_> {
 
     /// Leaves a loop or the function, or asserts.
     fn leave(&mut self) {
-        let condition = self.expr(Bool, 1);
+        // Not a constant, so that what follows is reachable.
+        let condition = format!("({} and p.a != 3)", self.expr(Bool, 1));
         let label = self.loops.checked_sub(1).map(|last| self.below(last + 1));
         match (self.below(4), label) {
             (0, Some(label)) => self.line(&format!("if {condition}: break 'l{label}")),

@@ -84,6 +84,10 @@ impl<'p> Body<'_, 'p, '_> {
             let message = format_args!("the expression has no value");
             self.error(self.span(id), Code::TypeMismatch, message);
         }
+        if value.ty == TypeId::NEVER {
+            // The statement is never reached, and its names have any type.
+            return self.bind_error(pattern);
+        }
         self.bind_pattern(pattern, value, mutable, dest);
     }
 

@@ -484,3 +484,16 @@ fn structs_and_tuples_are_equal_if_their_fields_are() {
     let errors = errors_of(refused);
     assert!(errors[0].starts_with("4: E1404") && errors[1].starts_with("5: E1404"), "{errors:?}");
 }
+
+#[test]
+fn parenthesis_at_the_start_of_a_line_is_no_call_of_the_block_before_it() {
+    let text = "fn f(x: i64) -> i64:\n    val y = match x:\n        case 1: 40\n        case _: 2\n    (y + 2)\n";
+    assert_eq!((run(text, "f", &[1]), run(text, "f", &[2])), (42, 4));
+}
+
+#[test]
+fn variable_that_is_never_reached_is_assigned() {
+    let text = "fn f(x: i64) -> i64:\n    if false:\n        var v: f64 = (if x > 0: 1.0 else: 2.0) - 1.0\n        \
+                v = 2.0\n    x\n";
+    assert_eq!(run(text, "f", &[7]), 7);
+}

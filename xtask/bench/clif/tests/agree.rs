@@ -3,12 +3,16 @@
 use smf_clif::{Cranelift, Managed};
 use smf_core::exec::Level;
 use smf_loader::exec::BackendChoice;
-use smf_tests::differential::{Checked, Engine, Interpreter, check, draw, seeded, smallest};
+use smf_tests::differential::programs::ALL;
+use smf_tests::differential::{
+    Checked, Engine, Host, Interpreter, Outcome, check, draw, seeded, shrink, simple, smallest,
+};
 
 /// The number of programs, unless the environment variable `SMF_PROGRAMS` overrides it.
 const PROGRAMS: u64 = 200;
 
 fn agree(others: &[&dyn Engine]) {
+    agree_in_simple(others);
     let count = std::env::var("SMF_PROGRAMS").map_or(PROGRAMS, |count| count.parse().unwrap());
     let oracle = Interpreter::default();
     let mut engines: Vec<&dyn Engine> = vec![&oracle];
@@ -25,6 +29,37 @@ fn agree(others: &[&dyn Engine]) {
         }
     }
     eprintln!("{sum:?}");
+}
+
+/// The same for programs in Simple, an eighth as many, and for the known ones.
+fn agree_in_simple(others: &[&dyn Engine]) {
+    let count = std::env::var("SMF_PROGRAMS").map_or(PROGRAMS, |count| count.parse().unwrap());
+    let oracle = Interpreter::default();
+    let engines: Vec<&dyn Engine> =
+        [&oracle as &dyn Engine].into_iter().chain(others.iter().copied()).collect();
+    for seed in 0..count / 8 {
+        let data = seeded(seed);
+        let fails = |data: &[u8]| check(&engines, &simple::draw_case(data)).is_err();
+        if fails(&data) {
+            let data = shrink(&data, fails);
+            let mismatch = check(&engines, &simple::draw_case(&data)).unwrap_err();
+            panic!("seed {seed}: {}\n{mismatch}", simple::draw_source(&data));
+        }
+    }
+    for known in ALL {
+        let program = known.simple();
+        let (size, result) = known.small;
+        let bytes = usize::try_from((known.memory)(size)).unwrap();
+        for engine in others {
+            let mut host = Host::with_memory(bytes);
+            // An address is that of the memory, whatever the argument is.
+            let args = known.simple_args(0, size);
+            let args: Vec<u64> = args.into_iter().map(i64::cast_unsigned).collect();
+            let outcome = engine.compile(&program).unwrap().run(&args, &mut host);
+            let expected = Outcome::Returned(result.cast_unsigned());
+            assert_eq!(outcome, expected, "{}, {}", known.name, engine.name());
+        }
+    }
 }
 
 #[test]
