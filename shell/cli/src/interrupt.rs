@@ -4,14 +4,17 @@
 //! the lock of the writers, which no signal handler may do. The process then ends by the signal, as it would without this.
 #![allow(unsafe_code)]
 
+use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::thread;
 
 use smf_loader::files;
 
 /// The signals by which terminals, shells and services end a command.
 const SIGNALS: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+
+/// The stack of the waiting thread, in bytes.
+const STACK: usize = 128 << 10;
 
 /// The set of [`SIGNALS`].
 fn signals() -> libc::sigset_t {
@@ -34,10 +37,29 @@ pub(crate) fn clean_up_at_signals() {
     if unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) } != 0 {
         return;
     }
-    let wait = thread::Builder::new().name("signals".to_owned()).stack_size(64 << 10);
-    if wait.spawn(wait_for_signal).is_err() {
+    if !start_waiting() {
         unblock();
     }
+}
+
+/// Starts the thread that waits; returns whether it did. Not by `std`, whose threads end the process if there is no memory
+/// for their thread-local variables.
+fn start_waiting() -> bool {
+    let (mut attributes, mut thread) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+    // SAFETY: memory for attributes, which this initialises.
+    if unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: initialised attributes. A size that the system refuses leaves the default.
+    unsafe { libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), STACK) };
+    let attributes = attributes.as_mut_ptr();
+    // SAFETY: memory for a thread, initialised attributes, and a function that takes any argument.
+    let failed = unsafe {
+        libc::pthread_create(thread.as_mut_ptr(), attributes, wait_for_signal, ptr::null_mut())
+    };
+    // SAFETY: initialised attributes, which are not used after this.
+    unsafe { libc::pthread_attr_destroy(attributes) };
+    failed == 0
 }
 
 fn unblock() {
@@ -46,14 +68,16 @@ fn unblock() {
     unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut()) };
 }
 
-fn wait_for_signal() {
+extern "C" fn wait_for_signal(_: *mut c_void) -> *mut c_void {
     let (set, mut signal) = (signals(), 0);
     // SAFETY: an initialised set of signals that all threads block, and memory for one.
     if unsafe { libc::sigwait(&raw const set, &raw mut signal) } != 0 {
-        return unblock();
+        unblock();
+        return ptr::null_mut();
     }
     let _no_writes = files::abandon_writes();
     unblock();
     // SAFETY: the signal has its default action, because the command handles none of these; it ends the process.
     unsafe { libc::raise(signal) };
+    ptr::null_mut()
 }
