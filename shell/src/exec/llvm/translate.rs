@@ -113,7 +113,7 @@ impl<'c> Translator<'_, '_, 'c, '_, '_, '_> {
             let Some(&(variable, scalar)) = self.locals.get(local) else { continue };
             let number = u32::try_from(local).map_err(|_| Failure::Invalid)?;
             let value = match self.own.get_nth_param(number) {
-                Some(param) if local < params => self.from_memory(param, scalar)?,
+                Some(param) if local < params => self.as_value(param, scalar)?,
                 _ => self.bits(scalar, 0)?,
             };
             self.b.build_store(variable, value)?;
@@ -179,7 +179,7 @@ impl<'c> Translator<'_, '_, 'c, '_, '_, '_> {
     }
 
     /// A value as it is in memory.
-    fn to_memory(&self, value: BasicValueEnum<'c>, scalar: Scalar) -> Result<BasicValueEnum<'c>> {
+    fn as_stored(&self, value: BasicValueEnum<'c>, scalar: Scalar) -> Result<BasicValueEnum<'c>> {
         Ok(match scalar {
             Scalar::Bool => {
                 let byte = self.d.context.i8_type();
@@ -190,7 +190,7 @@ impl<'c> Translator<'_, '_, 'c, '_, '_, '_> {
     }
 
     /// A value that was in memory: every byte but 0 is true.
-    fn from_memory(&self, value: BasicValueEnum<'c>, scalar: Scalar) -> Result<BasicValueEnum<'c>> {
+    fn as_value(&self, value: BasicValueEnum<'c>, scalar: Scalar) -> Result<BasicValueEnum<'c>> {
         Ok(match scalar {
             Scalar::Bool => self.is_not_zero(int(value)?)?.into(),
             _ => value,
@@ -283,12 +283,12 @@ impl<'c> Translator<'_, '_, 'c, '_, '_, '_> {
             }
             Opcode::Load | Opcode::LoadElement => self.load(self.address(i, scalar)?, scalar)?,
             Opcode::Store | Opcode::StoreElement => {
-                let value = self.to_memory(self.get(i.a)?, scalar)?;
+                let value = self.as_stored(self.get(i.a)?, scalar)?;
                 return unaligned(self.b.build_store(self.address(i, scalar)?, value)?);
             }
             Opcode::Element => self.address(i, scalar)?.into(),
             Opcode::Return => {
-                let value = self.to_memory(self.get(i.a)?, scalar)?;
+                let value = self.as_stored(self.get(i.a)?, scalar)?;
                 self.b.build_return(Some(&value))?;
                 return Ok(());
             }
@@ -301,7 +301,7 @@ impl<'c> Translator<'_, '_, 'c, '_, '_, '_> {
     fn load(&self, address: PointerValue<'c>, scalar: Scalar) -> Result<BasicValueEnum<'c>> {
         let value = self.b.build_load(memory_type(self.d.context, scalar), address, "")?;
         unaligned(value.as_instruction_value().ok_or(Failure::Invalid)?)?;
-        self.from_memory(value, scalar)
+        self.as_value(value, scalar)
     }
 
     /// The address of an access, or of an element.

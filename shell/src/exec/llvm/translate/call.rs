@@ -44,7 +44,7 @@ impl<'c> Translator<'_, '_, 'c, '_, '_, '_> {
         let mut args: Vec<BasicMetadataValueEnum<'c>> = Vec::new();
         for (local, scalar) in operands.iter().zip(scalars) {
             let scalar = scalar.ok_or(Failure::Invalid)?;
-            try_push(&mut args, self.to_memory(self.get(local)?, scalar)?.into())?;
+            try_push(&mut args, self.as_stored(self.get(local)?, scalar)?.into())?;
         }
         let address = match callee.kind {
             CalleeKind::Indirect => pointer(self.get(i.c)?)?,
@@ -69,7 +69,7 @@ impl<'c> Translator<'_, '_, 'c, '_, '_, '_> {
         }
         match (result, self.instance.scalar(callee.signature.result)) {
             (Some(result), Some(scalar)) if i.a != NONE => {
-                self.set(i.a, self.from_memory(result, scalar)?)
+                self.set(i.a, self.as_value(result, scalar)?)
             }
             _ => Ok(()),
         }
