@@ -56,7 +56,7 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 thread_local! {
-    /// The return addresses of the frames that the last call of [`observe`] has seen.
+    /// The return addresses of the frames that the last call of [`observe_frames`] has seen.
     static FRAMES: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -70,7 +70,7 @@ extern "C" fn add_frame(context: *mut c_void, _: *mut c_void) -> c_int {
 /// A function of the host, called from generated code.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn observe(number: i64) -> i64 {
+extern "C" fn observe_frames(number: i64) -> i64 {
     FRAMES.with_borrow_mut(Vec::clear);
     // SAFETY: the function takes the context of each frame and any argument.
     unsafe { _Unwind_Backtrace(add_frame, std::ptr::null_mut()) };
@@ -91,7 +91,7 @@ fn has_table(address: usize) -> bool {
     !unsafe { _Unwind_Find_FDE(address, &raw mut bases) }.is_null()
 }
 
-/// Calls `run`, which must lead to [`observe`]. Its frame is below those of generated code.
+/// Calls `run`, which must lead to [`observe_frames`]. Its frame is below those of generated code.
 #[inline(never)]
 fn through_here(run: &dyn Fn()) -> Vec<usize> {
     run();
@@ -123,7 +123,7 @@ const BYTECODE: &str = "function outer, 1, 1\nLOAD_PUSH 0\nCALL inner, 1\nRET 0\
 fn with_bytecode(tiers: Tiers, use_it: impl FnOnce(&smf_core::loader::ModuleRef<'_>)) {
     let file = write_module(&assemble(BYTECODE).unwrap(), Flags(0)).unwrap();
     let mut host_functions = HostTable::new();
-    host_functions.set(3, HostFunction::Args1(observe));
+    host_functions.set(3, HostFunction::Args1(observe_frames));
     let options = LoaderOptions { host_functions, tiers, ..LoaderOptions::default() };
     let loader = Loader::new(options).unwrap();
     let bytes = ModuleBytes::new(file).unwrap();
@@ -172,9 +172,9 @@ fn backtrace_passes_an_interpreted_function_below_compiled_bytecode() {
     });
 }
 
-/// A module with templates, of which `outer` calls `inner`, and `inner` calls [`observe`].
+/// A module with templates, of which `outer` calls `inner`, and `inner` calls [`observe_frames`].
 fn templates() -> Vec<u8> {
-    let text = "template inner<T>(a: T) -> T\nlocation 3 in list.spl\ncall_host a = observe(a)\n\
+    let text = "template inner<T>(a: T) -> T\nlocation 3 in list.spl\ncall_host a = observe_frames(a)\n\
         location 4\nadd T a, a, 1\nreturn T a\nend\n\
         template outer<T>(a: T) -> T\ncall a = inner<T>(a)\nadd T a, a, 1\nreturn T a\nend\n";
     let parsed = parse(text).unwrap();
@@ -201,7 +201,7 @@ fn templates() -> Vec<u8> {
 }
 
 fn host(name: &[u8]) -> Option<u64> {
-    (name == b"observe").then_some(observe as *const () as u64)
+    (name == b"observe_frames").then_some(observe_frames as *const () as u64)
 }
 
 fn instantiator() -> JitInstantiator {
@@ -249,9 +249,9 @@ fn backtrace_passes_instances_from_the_code_cache_of_a_file() {
     fs::remove_file(path).unwrap();
 }
 
-/// Two functions with lines, of which `outer` calls `inner`, and `inner` calls [`observe`].
+/// Two functions with lines, of which `outer` calls `inner`, and `inner` calls [`observe_frames`].
 const UNIT: &str = "function inner(a: i64) -> i64\nlocation 12 in sum.spl\nadd i64 a, a, 1\n\
-    location 13\ncall_host a = observe(a)\nlocation 14\nsub i64 a, a, 1\nreturn i64 a\nend\n\
+    location 13\ncall_host a = observe_frames(a)\nlocation 14\nsub i64 a, a, 1\nreturn i64 a\nend\n\
     function outer(a: i64) -> i64\nlocation 21 in sum.spl\nlocal b: i64\ncall b = inner(a)\n\
     location 22\nadd i64 b, b, a\nreturn i64 b\nend\n";
 
@@ -452,7 +452,7 @@ fn assert_in_order(text: &str, pieces: &[&str]) {
 
 #[test]
 fn gdb_shows_frames_and_lines_of_all_kinds_of_code() {
-    let mut commands = vec!["break observe", "break after_all", "run"];
+    let mut commands = vec!["break observe_frames", "break after_all", "run"];
     for kind in ["echo bytecode\\n", "echo template\\n", "echo manager\\n"] {
         commands.extend([kind, "backtrace", "frame 1", "continue"]);
     }
@@ -469,7 +469,7 @@ fn gdb_shows_frames_and_lines_of_all_kinds_of_code() {
         &[
             "bytecode\n",
             "#0 ",
-            " observe ",
+            " observe_frames ",
             " made.smf:inner ",
             " at made.smf:inner:",
             " made.smf:outer ",
@@ -477,13 +477,13 @@ fn gdb_shows_frames_and_lines_of_all_kinds_of_code() {
             "all_kinds_of_code_call_back",
             "template\n",
             "#0 ",
-            " observe ",
+            " observe_frames ",
             " inner$i64 () at list.spl:3\n",
             " outer$i64 ",
             "all_kinds_of_code_call_back",
             "manager\n",
             "#0 ",
-            " observe ",
+            " observe_frames ",
             " inner () at sum.spl:13\n",
             " outer () at sum.spl:21\n",
             "all_kinds_of_code_call_back",
@@ -522,7 +522,7 @@ fn every_instruction_between_rust_and_bytecode_has_its_caller() {
     let back = "python\nframe = gdb.newest_frame()\nwhile frame.name() != 'made.smf:stubs':\n frame = \
                 frame.older()\nframe.select()\nend\nthbreak *$pc\ncontinue";
     let commands = [
-        "break observe",
+        "break observe_frames",
         "run",
         "hbreak *(long)&'made.smf:outer:entry'",
         "hbreak *(long)&'made.smf:stubs'",

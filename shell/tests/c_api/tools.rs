@@ -531,6 +531,8 @@ fn gdb_stops_at_probes_and_reads_their_arguments() {
         for probe in ["load", "unload", "reload", "instantiate"] {
             gdb.arg("-ex").arg(format!("break -probe-stap smf:{probe}"));
         }
+        // The expressions are of C, also where the probe is in a function of Rust with debug information.
+        gdb.args(["-ex", "set language c"]);
         let name = "output *(char *)$_probe_arg0@(int)$_probe_arg1";
         for probe in ["load", "reload", "unload", "instantiate"] {
             gdb.args(["-ex", "continue", "-ex", &format!("echo \\n{probe}:"), "-ex", name]);

@@ -175,7 +175,7 @@ impl Reader<'_> {
     /// Runs a command where the last one ended; returns what it prints.
     fn shell(&mut self, command: &str) -> Result<String, Error> {
         let to = std::env::temp_dir().join("newcomer-directory");
-        // As typed: a `cd` stays in effect.
+        // As typed: a `cd` stays in effect to the end of the block.
         let script =
             format!("exec 2>&1\n{command}\nstatus=$?\npwd >{}\nexit $status", to.display());
         let mut shell = Command::new("timeout");
@@ -298,8 +298,8 @@ mod tests {
 
     #[test]
     fn output_that_differs_from_the_text_fails() {
-        let good = "    $ mkdir d; cd d; echo one\n    one\n\n\
-                    Then:\n\n    $ pwd; touch ../made\n    .../d\n    $ gdb # not run: needs gdb\n";
+        let good = "    $ mkdir d; cd d; echo one\n    one\n    $ pwd; touch ../made\n    .../d\n\n\
+                    Then:\n\n    $ ls -d d\n    d\n    $ gdb # not run: needs gdb\n";
         for (name, text, expected) in [
             ("same", good.to_owned(), true),
             ("other", good.replace("    one\n", "    two\n"), false),
