@@ -13,8 +13,9 @@ use smf_loader::files;
 /// The signals by which terminals, shells and services end a command.
 const SIGNALS: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
 
-/// The stack of the waiting thread, in bytes.
-const STACK: usize = 128 << 10;
+/// The stack of the waiting thread, in bytes, with the static thread-local storage of the command and its reserve for
+/// modules, which lie in it.
+const STACK: usize = 512 << 10;
 
 /// The set of [`SIGNALS`].
 fn signals() -> libc::sigset_t {

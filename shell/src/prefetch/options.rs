@@ -3,8 +3,9 @@
 /// The maximum number of threads.
 pub const MAX_THREADS: usize = 256;
 
-/// Stack size of a thread in bytes. A path takes 4 KiB of it, and printing a panic about 100 KiB.
-pub(super) const STACK: usize = 256 << 10;
+/// Stack size of a thread in bytes. A path takes 4 KiB of it, printing a panic about 100 KiB, and the static thread-local
+/// storage of a program with a reserve for modules up to 192 KiB.
+pub(super) const STACK: usize = 512 << 10;
 
 /// How to prefetch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

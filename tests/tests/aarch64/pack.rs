@@ -177,7 +177,7 @@ fn unsupported_relocation_is_refused_by_name() {
         ("ldr x0, :got:far", "R_AARCH64_GOT_LD_PREL19 against `far` needs"),
         (
             "add x0, x0, #:tprel_hi12:far",
-            "R_AARCH64_TLSLE_ADD_TPREL_HI12 against `far` refers to thread-local storage in a way",
+            "R_AARCH64_TLSLE_ADD_TPREL_HI12 against `far` is an offset from the thread pointer",
         ),
         ("adr x0, :tlsdesc:far", "R_AARCH64_TLSDESC_ADR_PREL21 against `far` refers to"),
         (".reloc ., R_AARCH64_COPY, far\n nop", "R_AARCH64_COPY against `far` cannot be expressed"),
