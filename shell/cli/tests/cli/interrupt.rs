@@ -28,7 +28,7 @@ fn signal(child: &Child, signal: Signal) {
     kill_process(pid, signal).unwrap();
 }
 
-/// Interrupts the command, which writes the file `out`, at moments until after its usual end.
+/// Interrupts the command, which writes the file `out`, at moments until after its usual end. The file is the new one then.
 fn interrupt(directory: &Path, arguments: &[&str], seed: u32) {
     let out = directory.join("out");
     let _ = fs::remove_file(&out);
@@ -67,6 +67,8 @@ fn interrupt(directory: &Path, arguments: &[&str], seed: u32) {
         assert!(left.is_empty(), "{arguments:?}: {left:?}");
     }
     assert_ne!(interrupted, 0, "{arguments:?}: no signal came in time");
+    // The next command may read it.
+    fs::write(&out, new).unwrap();
 }
 
 #[test]
