@@ -24,7 +24,7 @@ use crate::run;
 /// The trace has a slice for reading, loading, mapping, relocation and construction of each module, for each instance of
 /// a template, each compilation of a function, and the call, with the modules, sizes and counts as arguments. It is
 /// written when the command ends, also by a failure, a call of `exit` or a crash of the module. Open it in
-/// https://ui.perfetto.dev or chrome://tracing.
+/// Perfetto (ui.perfetto.dev) or chrome://tracing.
 // The group of the flattened arguments has the same name.
 #[derive(clap::Args)]
 #[group(skip)]
