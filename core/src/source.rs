@@ -169,7 +169,7 @@ pub fn instantiate(
 /// No memory. What does not parse has no imports.
 pub fn imports(text: &str) -> Result<Vec<String>, AllocError> {
     let file = File::new("", text)?;
-    let mut names = Names::new()?;
+    let mut names = Names::default();
     let mut diagnostics = Diagnostics::default();
     let tree = parser::parse(&file, &mut names, &mut diagnostics)?;
     let mut modules = Vec::new();
@@ -203,7 +203,7 @@ fn with_program(
     externals: &Externals<'_>,
     run: impl FnOnce(&mut Generator<'_, '_>) -> Result<Option<TranslationUnit>, AllocError>,
 ) -> Result<Compiled, AllocError> {
-    let mut names = Names::new()?;
+    let mut names = Names::default();
     let mut diagnostics = Diagnostics::default();
     let mut sources = Vec::new();
     for file in files {

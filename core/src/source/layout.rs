@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use super::code::Code;
 use super::diagnostic::{Diagnostics, File};
 use super::lexer::Lexer;
+use super::names::{Name, Names};
 use super::token::{Span, Token, TokenKind};
 use crate::alloc_util::{AllocError, try_push, try_with_capacity};
 
@@ -22,11 +23,12 @@ const TAB: u32 = 4;
 const MAX_BLOCKS: usize = 200;
 
 /// The tokens of a file, ended by [`TokenKind::End`].
-pub(super) fn tokens(
-    file: &File<'_>,
+pub(super) fn tokens<'s>(
+    file: &File<'s>,
+    names: &mut Names<'s>,
     diagnostics: &mut Diagnostics,
 ) -> Result<Vec<Token>, AllocError> {
-    let mut layout = Layout::new(file, diagnostics);
+    let mut layout = Layout::new(file, names, diagnostics);
     // Programs have about one token for three bytes.
     layout.tokens = try_with_capacity(file.text.len() / 2 + 8)?;
     layout.run(0, file.text)?;
@@ -35,23 +37,25 @@ pub(super) fn tokens(
 }
 
 /// The tokens of an expression inside a text literal, which starts at `offset` of the file and has one line.
-pub(super) fn tokens_inside(
-    file: &File<'_>,
+pub(super) fn tokens_inside<'s>(
+    file: &File<'s>,
     span: Span,
+    names: &mut Names<'s>,
     diagnostics: &mut Diagnostics,
 ) -> Result<Vec<Token>, AllocError> {
-    let mut layout = Layout::new(file, diagnostics);
+    let mut layout = Layout::new(file, names, diagnostics);
     // Inside of brackets there are no lines.
     layout.open = 1;
     layout.run(span.start, span.of(file.text))?;
-    let end = Token { kind: TokenKind::End, spaced: true, span: Span::new(span.end, span.end) };
-    try_push(&mut layout.tokens, end)?;
+    layout.spaced = true;
+    layout.push(TokenKind::End, Name::NONE, Span::new(span.end, span.end))?;
     Ok(layout.tokens)
 }
 
-struct Layout<'f, 'd> {
-    file: &'f File<'f>,
-    diagnostics: &'d mut Diagnostics,
+struct Layout<'f, 's> {
+    file: &'f File<'s>,
+    names: &'f mut Names<'s>,
+    diagnostics: &'f mut Diagnostics,
     tokens: Vec<Token>,
     /// The columns of the open blocks, ascending from 0.
     columns: Vec<u32>,
@@ -74,10 +78,11 @@ struct Column {
     start: u32,
 }
 
-impl<'f, 'd> Layout<'f, 'd> {
-    fn new(file: &'f File<'f>, diagnostics: &'d mut Diagnostics) -> Self {
+impl<'f, 's> Layout<'f, 's> {
+    fn new(file: &'f File<'s>, names: &'f mut Names<'s>, diagnostics: &'f mut Diagnostics) -> Self {
         Self {
             file,
+            names,
             diagnostics,
             tokens: Vec::new(),
             columns: Vec::new(),
@@ -116,10 +121,9 @@ impl<'f, 'd> Layout<'f, 'd> {
                 self.joined = true;
             }
             _ => {
-                let kind = match kind {
-                    TokenKind::Word => TokenKind::keyword(span.of(self.file.text)).unwrap_or(kind),
-                    _ => kind,
-                };
+                let name = self.name(kind, span)?;
+                let keyword = TokenKind::keyword(name).filter(|_| kind == TokenKind::Word);
+                let kind = keyword.unwrap_or(kind);
                 if let Some(column) = self.column.take() {
                     self.line(kind, column, span)?;
                     // The tokens that open and close blocks stand in front of the line.
@@ -127,10 +131,22 @@ impl<'f, 'd> Layout<'f, 'd> {
                 }
                 self.joined = false;
                 self.check(kind, span);
-                self.token(kind, span)?;
+                self.token(kind, name, span)?;
             }
         }
         Ok(())
+    }
+
+    /// The name of a word, or that of a label behind its quote.
+    fn name(&mut self, kind: TokenKind, span: Span) -> Result<Name, AllocError> {
+        match kind {
+            TokenKind::Word => self.names.intern(span.of(self.file.text)),
+            TokenKind::Label => {
+                let name = Span::new(span.start + 1, span.end);
+                self.names.intern(name.of(self.file.text))
+            }
+            _ => Ok(Name::NONE),
+        }
     }
 
     /// Refuses `#if` and its kind, which look like comments.
@@ -186,7 +202,7 @@ impl<'f, 'd> Layout<'f, 'd> {
         }
         let before = Span::new(column.start, column.start);
         if self.first.take().is_some() {
-            self.push(TokenKind::Newline, before)?;
+            self.push(TokenKind::Newline, Name::NONE, before)?;
         }
         self.indent(column.width, span)?;
         self.first = Some(kind);
@@ -229,11 +245,11 @@ impl<'f, 'd> Layout<'f, 'd> {
                 return Ok(());
             }
             try_push(&mut self.columns, width)?;
-            return self.push(TokenKind::Indent, here);
+            return self.push(TokenKind::Indent, Name::NONE, here);
         }
         while width < current {
             self.columns.pop();
-            self.push(TokenKind::Dedent, here)?;
+            self.push(TokenKind::Dedent, Name::NONE, here)?;
             current = self.columns.last().copied().unwrap_or(0);
         }
         if width != current {
@@ -256,7 +272,7 @@ impl<'f, 'd> Layout<'f, 'd> {
         self.diagnostics.error(self.file, span, code, format_args!("{message}"));
     }
 
-    fn token(&mut self, kind: TokenKind, span: Span) -> Result<(), AllocError> {
+    fn token(&mut self, kind: TokenKind, name: Name, span: Span) -> Result<(), AllocError> {
         let kind = match kind {
             TokenKind::UnclosedText => TokenKind::RawText,
             TokenKind::UnclosedComment | TokenKind::Unknown => return Ok(()),
@@ -270,12 +286,12 @@ impl<'f, 'd> Layout<'f, 'd> {
             }
             _ => kind,
         };
-        self.push(kind, span)
+        self.push(kind, name, span)
     }
 
-    fn push(&mut self, kind: TokenKind, span: Span) -> Result<(), AllocError> {
+    fn push(&mut self, kind: TokenKind, name: Name, span: Span) -> Result<(), AllocError> {
         let spaced = core::mem::take(&mut self.spaced);
-        try_push(&mut self.tokens, Token { kind, spaced, span })
+        try_push(&mut self.tokens, Token { kind, spaced, name, span })
     }
 
     /// Ends the last line and the open blocks.
@@ -283,11 +299,11 @@ impl<'f, 'd> Layout<'f, 'd> {
         let end = u32::try_from(self.file.text.len()).unwrap_or(u32::MAX);
         let here = Span::new(end, end);
         if self.first.is_some() {
-            self.push(TokenKind::Newline, here)?;
+            self.push(TokenKind::Newline, Name::NONE, here)?;
         }
         for _ in 0..self.columns.len() {
-            self.push(TokenKind::Dedent, here)?;
+            self.push(TokenKind::Dedent, Name::NONE, here)?;
         }
-        self.push(TokenKind::End, here)
+        self.push(TokenKind::End, Name::NONE, here)
     }
 }

@@ -9,42 +9,48 @@ use super::token::TokenKind;
 /// Walks over the tokens of a text.
 #[derive(Clone, Debug)]
 pub(super) struct Lexer<'t> {
-    bytes: &'t [u8],
-    at: usize,
+    /// What follows the last token.
+    rest: &'t [u8],
 }
 
 impl<'t> Lexer<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        Self { bytes: text.as_bytes(), at: 0 }
+        Self { rest: text.as_bytes() }
     }
 
     fn peek(&self, ahead: usize) -> u8 {
-        self.bytes.get(self.at.saturating_add(ahead)).copied().unwrap_or(0)
+        self.rest.get(ahead).copied().unwrap_or(0)
     }
 
     fn is_at_end(&self) -> bool {
-        self.at >= self.bytes.len()
+        self.rest.is_empty()
+    }
+
+    fn skip(&mut self, len: usize) {
+        self.rest = self.rest.get(len..).unwrap_or(&[]);
     }
 
     fn skip_while(&mut self, accepts: impl Fn(u8) -> bool) {
-        let rest = self.bytes.get(self.at..).unwrap_or(&[]);
-        self.at += rest.iter().position(|&byte| !accepts(byte)).unwrap_or(rest.len());
+        while let Some((&byte, rest)) = self.rest.split_first()
+            && accepts(byte)
+        {
+            self.rest = rest;
+        }
     }
 
     /// The length in bytes of the next token and its kind; `None` at the end of the text.
     pub(super) fn next_token(&mut self) -> Option<(TokenKind, usize)> {
-        if self.is_at_end() {
-            return None;
-        }
-        let start = self.at;
-        let kind = self.token();
+        let (&first, behind) = self.rest.split_first()?;
+        let before = self.rest.len();
+        let kind = self.token(first);
         // A token has at least one byte: the walk ends.
-        self.at = self.at.max(start + 1).min(self.bytes.len());
-        Some((kind, self.at - start))
+        if self.rest.len() == before {
+            self.rest = behind;
+        }
+        Some((kind, before - self.rest.len()))
     }
 
-    fn token(&mut self) -> TokenKind {
-        let first = self.peek(0);
+    fn token(&mut self, first: u8) -> TokenKind {
         match first {
             b' ' | b'\t' | b'\r' => {
                 self.skip_while(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
@@ -54,18 +60,16 @@ impl<'t> Lexer<'t> {
             b'#' if self.peek(1) == b'[' => self.take(2, TokenKind::HashBracket),
             b'#' => self.line_comment(),
             b'/' if self.peek(1) == b'*' => self.block_comment(),
-            b'/' if self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(b"///")) => {
-                self.line_comment()
-            }
+            b'/' if self.rest.starts_with(b"///") => self.line_comment(),
             b'0'..=b'9' => self.number(),
             b'"' => self.text(),
             b'\'' => self.quote(),
             b'r' if self.peek(1) == b'"' => {
-                self.at += 1;
+                self.skip(1);
                 self.raw(b'"')
             }
             b'f' if self.peek(1) == b'"' => {
-                self.at += 1;
+                self.skip(1);
                 if self.text() == TokenKind::UnclosedText {
                     return TokenKind::UnclosedText;
                 }
@@ -83,22 +87,22 @@ impl<'t> Lexer<'t> {
 
     /// A comment that may contain others.
     fn block_comment(&mut self) -> TokenKind {
-        self.at += 2;
+        self.skip(2);
         let mut depth = 1_u32;
         while !self.is_at_end() {
             match (self.peek(0), self.peek(1)) {
                 (b'*', b'/') => {
-                    self.at += 2;
+                    self.skip(2);
                     depth -= 1;
                     if depth == 0 {
                         return TokenKind::Comment;
                     }
                 }
                 (b'/', b'*') => {
-                    self.at += 2;
+                    self.skip(2);
                     depth = depth.saturating_add(1);
                 }
-                _ => self.at += 1,
+                _ => self.skip(1),
             }
         }
         TokenKind::UnclosedComment
@@ -120,11 +124,11 @@ impl<'t> Lexer<'t> {
         let mut kind = TokenKind::Integer;
         if self.peek(0) == b'.' && self.peek(1).is_ascii_digit() {
             kind = TokenKind::Float;
-            self.at += 1;
+            self.skip(1);
             self.skip_while(is_digit);
             let has_sign = matches!(self.peek(1), b'+' | b'-') && self.peek(2).is_ascii_digit();
             if matches!(self.peek(0), b'e' | b'E') && (has_sign || self.peek(1).is_ascii_digit()) {
-                self.at += 2;
+                self.skip(2);
                 self.skip_while(is_digit);
             }
         }
@@ -135,30 +139,29 @@ impl<'t> Lexer<'t> {
     /// `"..."` or `"""..."""`, at its first quote.
     fn text(&mut self) -> TokenKind {
         if self.peek(1) == b'"' && self.peek(2) == b'"' {
-            self.at += 3;
+            self.skip(3);
             while !self.is_at_end() {
                 if (self.peek(0), self.peek(1), self.peek(2)) == (b'"', b'"', b'"') {
                     return self.take(3, TokenKind::DocText);
                 }
-                self.at += 1;
+                self.skip(1);
             }
             return TokenKind::UnclosedText;
         }
-        self.at += 1;
+        self.skip(1);
         while !self.is_at_end() && self.peek(0) != b'\n' {
             match self.peek(0) {
                 b'"' => return self.take(1, TokenKind::Text),
-                b'\\' if self.peek(1) != b'\n' => self.at += 2,
-                _ => self.at += 1,
+                b'\\' if self.peek(1) != b'\n' => self.skip(2),
+                _ => self.skip(1),
             }
         }
-        self.at = self.at.min(self.bytes.len());
         TokenKind::UnclosedText
     }
 
     /// A raw text up to the next `end` on the line.
     fn raw(&mut self, end: u8) -> TokenKind {
-        self.at += 1;
+        self.skip(1);
         self.skip_while(|byte| byte != end && byte != b'\n');
         if self.peek(0) != end || self.is_at_end() {
             return TokenKind::UnclosedText;
@@ -170,7 +173,7 @@ impl<'t> Lexer<'t> {
     ///
     /// `'name` is a label in front of `: for`, `: while` and `: loop`, and where the line has no other quote.
     fn quote(&mut self) -> TokenKind {
-        let rest = self.bytes.get(self.at + 1..).unwrap_or(&[]);
+        let rest = self.rest.get(1..).unwrap_or(&[]);
         let len = rest.iter().take_while(|&&byte| is_word_byte(byte)).count();
         let is_name = rest.first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_');
         let after = rest.get(len..).unwrap_or(&[]);
@@ -190,7 +193,7 @@ impl<'t> Lexer<'t> {
     }
 
     fn take(&mut self, len: usize, kind: TokenKind) -> TokenKind {
-        self.at += len;
+        self.skip(len);
         kind
     }
 
@@ -198,23 +201,23 @@ impl<'t> Lexer<'t> {
         if first == b'\\' {
             return self.backslash();
         }
-        let rest = self.bytes.get(self.at..).unwrap_or(&[]);
         let start = FIRST_OF.get(usize::from(first)).copied().map_or(0, usize::from);
         let same = PUNCTUATION.get(start..).unwrap_or(&[]).iter();
         for (text, kind) in same.take_while(|(text, _)| text.as_bytes().first() == Some(&first)) {
-            if text.len() == 1 || rest.starts_with(text.as_bytes()) {
+            let mut more = (1..).zip(text.bytes().skip(1));
+            if more.all(|(ahead, byte)| self.peek(ahead) == byte) {
                 return self.take(text.len(), *kind);
             }
         }
         // A character of several bytes is one token.
-        self.at += 1;
+        self.skip(1);
         self.skip_while(|byte| byte & 0xc0 == 0x80);
         TokenKind::Unknown
     }
 
     /// A backslash joins lines when only blanks follow it on its line.
     fn backslash(&mut self) -> TokenKind {
-        let rest = self.bytes.get(self.at + 1..).unwrap_or(&[]);
+        let rest = self.rest.get(1..).unwrap_or(&[]);
         let blanks = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r')).count();
         match rest.get(blanks) {
             Some(b'\n') => self.take(blanks + 2, TokenKind::Joined),

@@ -49,25 +49,31 @@ pub(super) fn number(text: &str) -> Result<Number, LiteralError> {
         [b'0', b'b' | b'B', ..] => (2, text.get(2..)),
         _ => (10, Some(text)),
     };
-    let digits = digits.unwrap_or("");
-    if radix == 10 && text.contains('.') {
+    let mut rest = digits.unwrap_or("");
+    let (mut value, mut has_digits) = (Some(0_u64), false);
+    while let Some(&byte) = rest.as_bytes().first() {
+        match char::from(byte).to_digit(radix) {
+            Some(digit) => {
+                let next = value.and_then(|value| value.checked_mul(radix.into()));
+                value = next.and_then(|value| value.checked_add(digit.into()));
+                has_digits = true;
+            }
+            None if byte == b'_' => {}
+            None => break,
+        }
+        rest = rest.get(1..).unwrap_or("");
+    }
+    if radix == 10 && rest.starts_with('.') {
         return float(text);
     }
-    let is_digit = |c: char| c == '_' || c.is_digit(radix);
-    let end = digits.find(|c| !is_digit(c)).unwrap_or(digits.len());
-    let (digits, rest) = digits.split_at_checked(end).unwrap_or((digits, ""));
     if radix == 10 && rest.starts_with(['e', 'E']) {
         return Err(bad("a number with an exponent needs a point, as in 1.0e5"));
     }
     let ty = suffix(rest)?;
-    if !digits.contains(|c: char| c != '_') {
+    if !has_digits {
         return Err(bad("the number has no digits"));
     }
-    let mut value = 0_u64;
-    for digit in digits.chars().filter_map(|c| c.to_digit(radix)) {
-        let next = value.checked_mul(radix.into()).and_then(|v| v.checked_add(digit.into()));
-        value = next.ok_or(bad("the number does not fit 64 bits"))?;
-    }
+    let value = value.ok_or(bad("the number does not fit 64 bits"))?;
     Ok(Number::Integer(value, ty))
 }
 

@@ -34,7 +34,7 @@ pub(super) fn parse<'s>(
     names: &mut Names<'s>,
     diagnostics: &mut Diagnostics,
 ) -> Result<Tree, AllocError> {
-    let tokens = layout::tokens(file, diagnostics)?;
+    let tokens = layout::tokens(file, names, diagnostics)?;
     let mut parser = Parser {
         file,
         tokens,
@@ -69,9 +69,9 @@ struct Parser<'p, 's> {
 
 impl<'s> Parser<'_, 's> {
     fn token_at(&self, ahead: usize) -> Token {
-        let last = self.tokens.len().saturating_sub(1);
-        let end = Token { kind: TokenKind::End, spaced: true, span: Span::default() };
-        self.tokens.get((self.at + ahead).min(last)).copied().unwrap_or(end)
+        let token = self.tokens.get(self.at + ahead).or_else(|| self.tokens.last());
+        let (kind, name, span) = (TokenKind::End, Name::NONE, Span::default());
+        token.copied().unwrap_or(Token { kind, spaced: true, name, span })
     }
 
     fn token(&self) -> Token {
@@ -79,7 +79,7 @@ impl<'s> Parser<'_, 's> {
     }
 
     fn kind(&self) -> TokenKind {
-        self.token().kind
+        self.tokens.get(self.at).map_or(TokenKind::End, |token| token.kind)
     }
 
     fn peek(&self) -> TokenKind {
@@ -119,15 +119,9 @@ impl<'s> Parser<'_, 's> {
         self.file.text.get(start.unwrap_or(usize::MAX)..end.unwrap_or(0)).unwrap_or("")
     }
 
-    /// Whether the current token is the word `text`.
-    fn is_word(&self, text: &str) -> bool {
-        self.is(TokenKind::Word) && self.text(self.span()) == text
-    }
-
-    fn intern(&mut self, span: Span) -> Name {
-        let text = self.text(span);
-        let name = self.names.intern(text);
-        self.diagnostics.allocated(name).unwrap_or(Name::UNDERSCORE)
+    /// Whether the current token is a word with this name.
+    fn is_word(&self, name: Name) -> bool {
+        self.is(TokenKind::Word) && self.token().name == name
     }
 
     /// The token at the current position as a message names it.
@@ -174,10 +168,10 @@ impl<'s> Parser<'_, 's> {
 
     /// A name, or the empty place of a missing one.
     fn word(&mut self, wanted: &str) -> Word {
-        let span = self.span();
-        if self.is(TokenKind::Word) {
+        let Token { kind, name, span, .. } = self.token();
+        if kind == TokenKind::Word {
             self.bump();
-            return Word { name: self.intern(span), span };
+            return Word { name, span };
         }
         self.unexpected(wanted);
         Word { name: Name::UNDERSCORE, span }

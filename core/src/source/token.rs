@@ -1,7 +1,9 @@
 //! Tokens: their kinds, and the words that are keywords everywhere.
 //!
 //! Words that are keywords in one position only (`type`, `loop`, `me`, `static` ...) are [`TokenKind::Word`]; the
-//! parser compares their text.
+//! parser compares their names.
+
+use super::names::Name;
 
 /// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,44 +228,44 @@ impl TokenKind {
         )
     }
 
-    /// The keyword that `word` is.
-    pub(super) fn keyword(word: &str) -> Option<Self> {
+    /// The keyword that a word is.
+    pub(super) fn keyword(word: Name) -> Option<Self> {
         Some(match word {
-            "fn" => Self::Fn,
-            "val" => Self::Val,
-            "var" => Self::Var,
-            "let" => Self::Let,
-            "mut" => Self::Mut,
-            "const" => Self::Const,
-            "if" => Self::If,
-            "elif" => Self::Elif,
-            "else" => Self::Else,
-            "for" => Self::For,
-            "while" => Self::While,
-            "break" => Self::Break,
-            "continue" => Self::Continue,
-            "pass" => Self::Pass,
-            "return" => Self::Return,
-            "match" => Self::Match,
-            "case" => Self::Case,
-            "in" => Self::In,
-            "is" => Self::Is,
-            "not" => Self::Not,
-            "and" => Self::And,
-            "or" => Self::Or,
-            "xor" => Self::Xor,
-            "true" => Self::True,
-            "false" => Self::False,
-            "nil" => Self::Nil,
-            "as" => Self::As,
-            "struct" => Self::Struct,
-            "enum" => Self::Enum,
-            "impl" => Self::Impl,
-            "extern" => Self::Extern,
-            "use" => Self::Use,
-            "export" => Self::Export,
-            "pub" => Self::Pub,
-            "assert" => Self::Assert,
+            Name::FN => Self::Fn,
+            Name::VAL => Self::Val,
+            Name::VAR => Self::Var,
+            Name::LET => Self::Let,
+            Name::MUT => Self::Mut,
+            Name::CONST => Self::Const,
+            Name::IF => Self::If,
+            Name::ELIF => Self::Elif,
+            Name::ELSE => Self::Else,
+            Name::FOR => Self::For,
+            Name::WHILE => Self::While,
+            Name::BREAK => Self::Break,
+            Name::CONTINUE => Self::Continue,
+            Name::PASS => Self::Pass,
+            Name::RETURN => Self::Return,
+            Name::MATCH => Self::Match,
+            Name::CASE => Self::Case,
+            Name::IN => Self::In,
+            Name::IS => Self::Is,
+            Name::NOT => Self::Not,
+            Name::AND => Self::And,
+            Name::OR => Self::Or,
+            Name::XOR => Self::Xor,
+            Name::TRUE => Self::True,
+            Name::FALSE => Self::False,
+            Name::NIL => Self::Nil,
+            Name::AS => Self::As,
+            Name::STRUCT => Self::Struct,
+            Name::ENUM => Self::Enum,
+            Name::IMPL => Self::Impl,
+            Name::EXTERN => Self::Extern,
+            Name::USE => Self::Use,
+            Name::EXPORT => Self::Export,
+            Name::PUB => Self::Pub,
+            Name::ASSERT => Self::Assert,
             _ => return None,
         })
     }
@@ -312,5 +314,7 @@ pub(super) struct Token {
     pub(super) kind: TokenKind,
     /// Whether a blank or a line break precedes it.
     pub(super) spaced: bool,
+    /// Of a word, keywords included, and of a label; otherwise [`Name::NONE`].
+    pub(super) name: Name,
     pub(super) span: Span,
 }

@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use super::names::HashIndex;
+use super::names::{HashIndex, Name};
 use crate::alloc_util::{AllocError, hash, try_push, try_with_capacity};
 use crate::ir::Scalar;
 
@@ -143,15 +143,22 @@ impl TypeId {
     }
 
     /// The primitive type with this name.
-    pub(super) fn primitive(name: &str) -> Option<Self> {
+    pub(super) fn primitive(name: Name) -> Option<Self> {
         Some(match name {
-            "i64" | "int" | "isize" => Self::I64,
-            "f64" | "float" => Self::F64,
-            "usize" => Self::U64,
-            "text" | "str" | "String" => Self::TEXT,
-            "unit" | "void" => Self::UNIT,
-            "ptr" => return None,
-            _ => Self::scalar(Scalar::from_name(name)?),
+            Name::I64 | Name::INT | Name::ISIZE => Self::I64,
+            Name::F64 | Name::FLOAT => Self::F64,
+            Name::U64 | Name::USIZE => Self::U64,
+            Name::TEXT | Name::STR | Name::STRING => Self::TEXT,
+            Name::UNIT | Name::VOID => Self::UNIT,
+            Name::I8 => Self::I8,
+            Name::I16 => Self::I16,
+            Name::I32 => Self::I32,
+            Name::U8 => Self::U8,
+            Name::U16 => Self::U16,
+            Name::U32 => Self::U32,
+            Name::F32 => Self::F32,
+            Name::BOOL => Self::BOOL,
+            _ => return None,
         })
     }
 
@@ -313,7 +320,7 @@ mod tests {
         let pair = types.intern(Head::Tuple, &[TypeId::I64, TypeId::F64]).unwrap();
         assert_eq!(types.intern(Head::Tuple, &[TypeId::I64, TypeId::F64]), Ok(pair));
         assert_ne!(types.intern(Head::Tuple, &[TypeId::F64, TypeId::I64]), Ok(pair));
-        assert_eq!(TypeId::primitive("i64"), Some(TypeId::I64));
+        assert_eq!(TypeId::primitive(Name::I64), Some(TypeId::I64));
         assert_eq!(types.head(TypeId::BOOL), Head::Scalar(Scalar::Bool));
         let mut nested = TypeId::I64;
         for _ in 1..MAX_TYPE_NESTING {

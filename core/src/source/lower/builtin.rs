@@ -65,7 +65,7 @@ impl Body<'_, '_, '_> {
             (Name::INT, Some(value), None) => self.builtin_cast(value, TypeId::I64, span),
             (Name::FLOAT, Some(value), None) => self.builtin_cast(value, TypeId::F64, span),
             (_, Some(value), None) => {
-                let ty = TypeId::primitive(self.name(name))?;
+                let ty = TypeId::primitive(name)?;
                 self.scalar(ty)?;
                 self.builtin_cast(value, ty, span)
             }

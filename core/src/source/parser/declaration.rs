@@ -97,7 +97,7 @@ impl Parser<'_, '_> {
 
     /// `where T: A + B, U: C`: the bounds replace those of the parameters.
     fn where_clause(&mut self, params: List) {
-        if !self.is_word("where") {
+        if !self.is_word(Name::WHERE) {
             return;
         }
         self.bump();
@@ -130,7 +130,7 @@ impl Parser<'_, '_> {
             return false;
         }
         while !matches!(self.kind(), TokenKind::RightParen | TokenKind::End | TokenKind::Newline) {
-            if is_method && self.is_word("self") && !has_self {
+            if is_method && self.is_word(Name::SELF) && !has_self {
                 self.bump();
                 has_self = true;
                 if self.eat(TokenKind::Colon) {
@@ -260,16 +260,16 @@ impl Parser<'_, '_> {
 
     /// `me name(` or `static fn`.
     fn is_method_start(&self) -> bool {
-        let text = self.text(self.span());
-        (text == "me" && self.peek() == TokenKind::Word)
-            || (text == "static" && self.peek() == TokenKind::Fn)
+        let name = self.token().name;
+        (name == Name::ME && self.peek() == TokenKind::Word)
+            || (name == Name::STATIC && self.peek() == TokenKind::Fn)
     }
 
     /// A method; its number is noted.
     fn method(&mut self, start: Span, is_public: bool) {
-        let receiver = match self.text(self.span()) {
-            "me" => Receiver::Mutable,
-            "static" => {
+        let receiver = match self.token().name {
+            Name::ME => Receiver::Mutable,
+            Name::STATIC => {
                 self.bump();
                 Receiver::None
             }

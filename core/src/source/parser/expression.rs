@@ -123,9 +123,9 @@ impl<'s> Parser<'_, 's> {
                 }
                 value
             }
-            kind if kind == TokenKind::Word || TokenKind::keyword(self.text(span)).is_some() => {
-                self.bump();
-                let name = self.intern(span);
+            // Keywords are names there.
+            kind if kind != TokenKind::Label && self.token().name != Name::NONE => {
+                let name = self.bump().name;
                 let span = start.to(span);
                 if self.is(TokenKind::Less) && !self.token().spaced && self.closes_types() {
                     let arguments = self.type_arguments();
@@ -248,22 +248,20 @@ impl<'s> Parser<'_, 's> {
     }
 
     fn name(&mut self) -> ExprId {
-        let span = self.span();
+        let Token { name, span, .. } = self.token();
         if self.refused_item() {
             return self.add_error(span);
         }
         self.bump();
-        let text = self.text(span);
-        if text == "_" {
+        if name == Name::UNDERSCORE {
             self.refuse(span, "the placeholder `_`", "it makes a lambda; write the expression");
             return self.add_error(span);
         }
         let next = self.token();
-        if text == "vec" && next.kind == TokenKind::LeftBracket && !next.spaced {
+        if name == Name::VEC && next.kind == TokenKind::LeftBracket && !next.spaced {
             self.refuse(span, "`vec[...]`", "only scalars are computed");
             return self.add_error(span);
         }
-        let name = self.intern(span);
         if next.kind == TokenKind::Less && !next.spaced && self.closes_types() {
             let arguments = self.type_arguments();
             let span = span.to(self.last_span());

@@ -42,18 +42,20 @@ impl Parser<'_, '_> {
         // The operands and operators of a chain of comparisons that `left` is.
         loop {
             let kind = self.kind();
-            if kind == TokenKind::Is {
-                left = self.is_test(left);
-                continue;
-            }
-            let negated_in = kind == TokenKind::Not && self.peek() == TokenKind::In;
-            if negated_in || self.refused_infix() {
-                self.refused_operand_of(left);
-                return left;
-            }
-            let Some((op, own)) = operator(kind).filter(|&(_, own)| own >= level) else {
+            let Some((op, own)) = operator(kind) else {
+                if kind == TokenKind::Is {
+                    left = self.is_test(left);
+                    continue;
+                }
+                let negated_in = kind == TokenKind::Not && self.peek() == TokenKind::In;
+                if negated_in || self.refused_infix() {
+                    self.refused_operand_of(left);
+                }
                 return left;
             };
+            if own < level {
+                return left;
+            }
             if own == CHAIN {
                 left = self.chain(left);
                 continue;

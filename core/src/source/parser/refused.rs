@@ -21,75 +21,59 @@ const SCOPE: &str = "it is outside of the subset";
 const DISPATCH: &str = "there are no objects with dynamic dispatch; use a struct or an enum";
 
 /// Words, the construct that they start, and the reason for its refusal.
-const WORDS: &[(&str, Follow, &str, &str)] = &[
-    ("class", Follow::Operand, "`class`", DISPATCH),
-    ("trait", Follow::Operand, "`trait`", DISPATCH),
-    ("mixin", Follow::Operand, "`mixin`", DISPATCH),
-    ("actor", Follow::Operand, "`actor`", SCHEDULER),
-    ("union", Follow::Operand, "`union`", "use an enum"),
-    ("newtype", Follow::Operand, "`newtype`", "use a struct"),
-    ("unit", Follow::Operand, "`unit`", SCOPE),
-    ("bitfield", Follow::Operand, "`bitfield`", SCOPE),
-    ("macro", Follow::Operand, "`macro`", SCOPE),
-    ("comptime", Follow::Any, "`comptime`", SCOPE),
-    ("asm", Follow::Any, "`asm`", SCOPE),
-    ("async", Follow::Any, "`async`", SCHEDULER),
-    ("await", Follow::Operand, "`await`", SCHEDULER),
-    ("spawn", Follow::Operand, "`spawn`", SCHEDULER),
-    ("yield", Follow::Operand, "`yield`", SCHEDULER),
-    ("go", Follow::Any, "`go`", SCHEDULER),
-    ("gen", Follow::Any, "`gen`", SCHEDULER),
-    ("kernel", Follow::Any, "`kernel`", SCOPE),
-    ("gpu", Follow::Function, "`gpu`", SCOPE),
-    ("defer", Follow::Any, "`defer`", LATER),
-    ("errdefer", Follow::Any, "`errdefer`", LATER),
-    ("with", Follow::Operand, "`with`", LATER),
-    ("try", Follow::Colon, "`try`", LATER),
-    ("throw", Follow::Operand, "`throw`", LATER),
-    ("panic", Follow::Operand, "`panic`", LATER),
-    ("requires", Follow::Any, "a contract `requires`", SCOPE),
-    ("ensures", Follow::Any, "a contract `ensures`", SCOPE),
-    ("invariant", Follow::Any, "a contract `invariant`", SCOPE),
-    ("decreases", Follow::Any, "a contract `decreases`", SCOPE),
-    ("forall", Follow::Operand, "a quantifier `forall`", SCOPE),
-    ("exists", Follow::Operand, "a quantifier `exists`", SCOPE),
-    ("assume", Follow::Operand, "`assume`", SCOPE),
-    ("admit", Follow::Operand, "`admit`", SCOPE),
-    ("ghost", Follow::Operand, "`ghost`", SCOPE),
-    ("lazy", Follow::Operand, "`lazy`", SCOPE),
-    ("on", Follow::Operand, "an aspect `on`", SCOPE),
-    ("bind", Follow::Operand, "an aspect `bind`", SCOPE),
-    ("forbid", Follow::Operand, "an aspect `forbid`", SCOPE),
-    ("allow", Follow::Operand, "an aspect `allow`", SCOPE),
-    ("mock", Follow::Operand, "`mock`", SCOPE),
-    ("extend", Follow::Operand, "`extend`", "write `impl`"),
-    ("implements", Follow::Operand, "`implements`", DISPATCH),
-    ("interface", Follow::Operand, "`interface`", DISPATCH),
-    ("handle_pool", Follow::Operand, "`handle_pool`", SCOPE),
-    ("literal", Follow::Function, "a literal function", SCOPE),
-    ("static", Follow::Operand, "a `static` variable", "functions have no global variables"),
-    ("move", Follow::Operand, "`move`", "values are copied"),
-    ("dyn", Follow::Operand, "`dyn`", DISPATCH),
-    ("skip", Follow::Operand, "`skip`", SCOPE),
-    ("super", Follow::Any, "`super`", "there is no inheritance"),
-    ("shared", Follow::Operand, "`shared`", SCOPE),
+const WORDS: &[(Name, Follow, &str, &str)] = &[
+    (Name::CLASS, Follow::Operand, "`class`", DISPATCH),
+    (Name::TRAIT, Follow::Operand, "`trait`", DISPATCH),
+    (Name::MIXIN, Follow::Operand, "`mixin`", DISPATCH),
+    (Name::ACTOR, Follow::Operand, "`actor`", SCHEDULER),
+    (Name::UNION, Follow::Operand, "`union`", "use an enum"),
+    (Name::NEWTYPE, Follow::Operand, "`newtype`", "use a struct"),
+    (Name::UNIT, Follow::Operand, "`unit`", SCOPE),
+    (Name::BITFIELD, Follow::Operand, "`bitfield`", SCOPE),
+    (Name::MACRO, Follow::Operand, "`macro`", SCOPE),
+    (Name::COMPTIME, Follow::Any, "`comptime`", SCOPE),
+    (Name::ASM, Follow::Any, "`asm`", SCOPE),
+    (Name::ASYNC, Follow::Any, "`async`", SCHEDULER),
+    (Name::AWAIT, Follow::Operand, "`await`", SCHEDULER),
+    (Name::SPAWN, Follow::Operand, "`spawn`", SCHEDULER),
+    (Name::YIELD, Follow::Operand, "`yield`", SCHEDULER),
+    (Name::GO, Follow::Any, "`go`", SCHEDULER),
+    (Name::GEN, Follow::Any, "`gen`", SCHEDULER),
+    (Name::KERNEL, Follow::Any, "`kernel`", SCOPE),
+    (Name::GPU, Follow::Function, "`gpu`", SCOPE),
+    (Name::DEFER, Follow::Any, "`defer`", LATER),
+    (Name::ERRDEFER, Follow::Any, "`errdefer`", LATER),
+    (Name::WITH, Follow::Operand, "`with`", LATER),
+    (Name::TRY, Follow::Colon, "`try`", LATER),
+    (Name::THROW, Follow::Operand, "`throw`", LATER),
+    (Name::PANIC, Follow::Operand, "`panic`", LATER),
+    (Name::REQUIRES, Follow::Any, "a contract `requires`", SCOPE),
+    (Name::ENSURES, Follow::Any, "a contract `ensures`", SCOPE),
+    (Name::INVARIANT, Follow::Any, "a contract `invariant`", SCOPE),
+    (Name::DECREASES, Follow::Any, "a contract `decreases`", SCOPE),
+    (Name::FORALL, Follow::Operand, "a quantifier `forall`", SCOPE),
+    (Name::EXISTS, Follow::Operand, "a quantifier `exists`", SCOPE),
+    (Name::ASSUME, Follow::Operand, "`assume`", SCOPE),
+    (Name::ADMIT, Follow::Operand, "`admit`", SCOPE),
+    (Name::GHOST, Follow::Operand, "`ghost`", SCOPE),
+    (Name::LAZY, Follow::Operand, "`lazy`", SCOPE),
+    (Name::ON, Follow::Operand, "an aspect `on`", SCOPE),
+    (Name::BIND, Follow::Operand, "an aspect `bind`", SCOPE),
+    (Name::FORBID, Follow::Operand, "an aspect `forbid`", SCOPE),
+    (Name::ALLOW, Follow::Operand, "an aspect `allow`", SCOPE),
+    (Name::MOCK, Follow::Operand, "`mock`", SCOPE),
+    (Name::EXTEND, Follow::Operand, "`extend`", "write `impl`"),
+    (Name::IMPLEMENTS, Follow::Operand, "`implements`", DISPATCH),
+    (Name::INTERFACE, Follow::Operand, "`interface`", DISPATCH),
+    (Name::HANDLE_POOL, Follow::Operand, "`handle_pool`", SCOPE),
+    (Name::LITERAL, Follow::Function, "a literal function", SCOPE),
+    (Name::STATIC, Follow::Operand, "a `static` variable", "functions have no global variables"),
+    (Name::MOVE, Follow::Operand, "`move`", "values are copied"),
+    (Name::DYN, Follow::Operand, "`dyn`", DISPATCH),
+    (Name::SKIP, Follow::Operand, "`skip`", SCOPE),
+    (Name::SUPER, Follow::Any, "`super`", "there is no inheritance"),
+    (Name::SHARED, Follow::Operand, "`shared`", SCOPE),
 ];
-
-/// By the first letter of a word, a bit for each length that a word of [`WORDS`] with this letter has.
-static LENGTHS_BY_LETTER: [u32; 128] = {
-    let mut lengths = [0; 128];
-    let mut rest = WORDS;
-    while let Some(((word, ..), tail)) = rest.split_first() {
-        if let Some((&letter, _)) = word.as_bytes().split_first()
-            && let Some((_, from)) = lengths.split_at_mut_checked(letter as usize)
-            && let Some((place, _)) = from.split_first_mut()
-        {
-            *place |= 1 << word.len();
-        }
-        rest = tail;
-    }
-    lengths
-};
 
 /// Words of custom blocks, in front of `{`.
 const BLOCKS: &[&str] = &["m", "sh", "sql", "re", "md", "html", "graph", "img"];
@@ -114,22 +98,20 @@ impl Parser<'_, '_> {
 
     /// Refuses a construct that starts with the current word; whether it did.
     pub(super) fn refused_item(&mut self) -> bool {
-        let span = self.span();
-        let text = self.text(span);
+        let Token { name, span, .. } = self.token();
         let next = self.token_at(1);
         if next.kind == TokenKind::Tilde && !next.spaced {
             self.refuse(span, "a suspending form with `~`", SCHEDULER);
             return true;
         }
-        if next.kind == TokenKind::LeftBrace && !next.spaced && BLOCKS.contains(&text) {
+        if next.kind == TokenKind::LeftBrace && !next.spaced && BLOCKS.contains(&self.text(span)) {
             self.refuse(span, "a custom block", "it belongs to a library");
             return true;
         }
-        let may_be = LENGTHS_BY_LETTER.get(usize::from(text.bytes().next().unwrap_or(0)));
-        if may_be.is_none_or(|lengths| lengths >> text.len().min(31) & 1 == 0) {
+        if !(Name::CLASS..=Name::SHARED).contains(&name) {
             return false;
         }
-        let Some(&(_, follow, construct, reason)) = WORDS.iter().find(|word| word.0 == text) else {
+        let Some(&(_, follow, construct, reason)) = WORDS.iter().find(|word| word.0 == name) else {
             return false;
         };
         let is_operand = next.spaced
@@ -150,8 +132,8 @@ impl Parser<'_, '_> {
             Follow::Any => {
                 is_operand
                     || matches!(next.kind, TokenKind::Fn | TokenKind::Colon)
-                    || (text == "super" && next.kind == TokenKind::Dot)
-                    || (text == "asm" && matches!(next.kind, TokenKind::LeftBrace))
+                    || (name == Name::SUPER && next.kind == TokenKind::Dot)
+                    || (name == Name::ASM && matches!(next.kind, TokenKind::LeftBrace))
             }
         };
         if starts {

@@ -118,7 +118,7 @@ impl Parser<'_, '_> {
                 self.skip_rest();
                 StmtKind::Error
             }
-            TokenKind::Word => self.word_statement(start),
+            TokenKind::Word => self.word_statement(),
             _ => self.expression_statement(),
         }
     }
@@ -157,11 +157,7 @@ impl Parser<'_, '_> {
     }
 
     fn label(&mut self) -> Option<Name> {
-        if !self.is(TokenKind::Label) {
-            return None;
-        }
-        let span = self.bump().span;
-        Some(self.intern(Span::new(span.start + 1, span.end)))
+        self.is(TokenKind::Label).then(|| self.bump().name)
     }
 
     fn labelled(&mut self) -> StmtKind {
@@ -169,7 +165,7 @@ impl Parser<'_, '_> {
         self.expect(TokenKind::Colon, "`:` behind the label");
         match self.kind() {
             TokenKind::While | TokenKind::For => self.loop_statement(label),
-            TokenKind::Word if self.is_word("loop") => self.loop_statement(label),
+            TokenKind::Word if self.is_word(Name::LOOP) => self.loop_statement(label),
             _ => {
                 self.unexpected("a loop behind the label");
                 StmtKind::Error
@@ -248,16 +244,16 @@ impl Parser<'_, '_> {
     }
 
     /// A statement that starts with a word: `loop`, a call without parentheses, a refused construct, or an expression.
-    fn word_statement(&mut self, start: Span) -> StmtKind {
-        let (text, next) = (self.text(start), self.token_at(1));
-        if text == "loop" && matches!(next.kind, TokenKind::Colon | TokenKind::Tilde) {
+    fn word_statement(&mut self) -> StmtKind {
+        let (name, next) = (self.token().name, self.token_at(1));
+        if name == Name::LOOP && matches!(next.kind, TokenKind::Colon | TokenKind::Tilde) {
             return self.loop_statement(None);
         }
         if self.refused_item() {
             self.skip_rest();
             return StmtKind::Error;
         }
-        if ["print", "eprint", "print_raw"].contains(&text) && next.spaced {
+        if matches!(name, Name::PRINT | Name::EPRINT | Name::PRINT_RAW) && next.spaced {
             let is_sign = next.kind == TokenKind::Minus && !self.token_at(2).spaced;
             if next.kind.starts_operand() || is_sign || next.kind == TokenKind::Tilde {
                 return self.bare_call();
@@ -268,8 +264,7 @@ impl Parser<'_, '_> {
 
     /// `print a, b`.
     fn bare_call(&mut self) -> StmtKind {
-        let span = self.bump().span;
-        let name = self.intern(span);
+        let Token { name, span, .. } = self.bump();
         let callee = self.add_expr(ExprKind::Name(name), span);
         let mark = self.arguments.len();
         loop {

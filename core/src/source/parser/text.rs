@@ -134,7 +134,7 @@ impl Parser<'_, '_> {
 
     /// Parses a part of a text literal as an expression.
     fn sub_expression(&mut self, span: Span) -> ExprId {
-        let tokens = layout::tokens_inside(self.file, span, self.diagnostics);
+        let tokens = layout::tokens_inside(self.file, span, self.names, self.diagnostics);
         let Some(tokens) = self.diagnostics.allocated(tokens) else { return self.add_error(span) };
         let outer = core::mem::replace(&mut self.tokens, tokens);
         let at = core::mem::replace(&mut self.at, 0);

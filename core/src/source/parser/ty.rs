@@ -57,19 +57,21 @@ impl Parser<'_, '_> {
     }
 
     fn named_type(&mut self, start: Span) -> TypeNodeId {
-        let text = self.text(start);
-        let refused = match text {
-            "dyn" => Some(("a trait object `dyn`", "there is no dynamic dispatch")),
-            "iso" => Some(("an isolated pointer `iso T`", "there is no memory manager")),
-            "Any" | "ANY" => Some(("the type `Any`", "every value has one type")),
-            "Dict" | "Set" | "List" | "Map" => Some(("a growing collection", "it allocates")),
-            "Option" | "Result" => Some(("the type `Option` or `Result`", "use an enum")),
-            "vec" if self.peek() == TokenKind::LeftBracket => {
+        let name = self.token().name;
+        let refused = match name {
+            Name::DYN => Some(("a trait object `dyn`", "there is no dynamic dispatch")),
+            Name::ISO => Some(("an isolated pointer `iso T`", "there is no memory manager")),
+            Name::ANY | Name::ANY_OLD => Some(("the type `Any`", "every value has one type")),
+            Name::DICT | Name::SET | Name::LIST | Name::MAP => {
+                Some(("a growing collection", "it allocates"))
+            }
+            Name::OPTION | Name::RESULT => Some(("the type `Option` or `Result`", "use an enum")),
+            Name::VEC if self.peek() == TokenKind::LeftBracket => {
                 Some(("a SIMD type `vec[N, T]`", "only scalars are computed"))
             }
             _ => None,
         };
-        if let Some((construct, reason)) = refused.filter(|_| self.declares_no_type(text)) {
+        if let Some((construct, reason)) = refused.filter(|_| self.declares_no_type(name)) {
             self.refuse(start, construct, reason);
             self.bump();
             return self.add_type(TypeKind::Error, start);
@@ -88,8 +90,7 @@ impl Parser<'_, '_> {
     }
 
     /// Whether the file declares no type with this name.
-    fn declares_no_type(&mut self, text: &str) -> bool {
-        let Some(name) = self.names.find(text) else { return true };
+    fn declares_no_type(&self, name: Name) -> bool {
         let structs = self.tree.structs.iter().map(|declaration| declaration.word.name);
         let enums = self.tree.enums.iter().map(|declaration| declaration.word.name);
         !structs.chain(enums).any(|known| known == name)

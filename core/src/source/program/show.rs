@@ -153,7 +153,7 @@ impl Program<'_, '_> {
                     "Int" => Some(TypeId::I64),
                     "Float" => Some(TypeId::F64),
                     "Bool" => Some(TypeId::BOOL),
-                    name => TypeId::primitive(name),
+                    name => self.names.find(name).and_then(TypeId::primitive),
                 };
                 match (self.names.find(name), primitive) {
                     (Some(name), _) if self.item(source, name).is_some() => {
@@ -165,7 +165,8 @@ impl Program<'_, '_> {
             Type::Simd { .. } | Type::Variable(_) => return None,
             scalar => {
                 let text = super::super::diagnostic::formatted(format_args!("{scalar}"));
-                TypeId::primitive(&self.diagnostics.allocated(text)?)?
+                let text = self.diagnostics.allocated(text)?;
+                self.names.find(&text).and_then(TypeId::primitive)?
             }
         })
     }

@@ -85,7 +85,7 @@ impl Program<'_, '_> {
         let known = scope.iter().rev().find(|entry| entry.0 == name).map(|entry| entry.1);
         let primitive = known.or_else(|| match self.item(source, name) {
             Some(_) => None,
-            None => TypeId::primitive(text),
+            None => TypeId::primitive(name),
         });
         if let Some(ty) = primitive {
             if !parts.is_empty() {

@@ -14,7 +14,7 @@ use crate::source::syntax::*;
 /// The messages of a parse, as `line: code: message`, and the tree.
 fn parse(text: &str) -> (Tree, Vec<String>) {
     let file = File::new("t.spl", text).unwrap();
-    let mut names = Names::new().unwrap();
+    let mut names = Names::default();
     let mut diagnostics = Diagnostics::default();
     let tree = parser::parse(&file, &mut names, &mut diagnostics).unwrap();
     let list = diagnostics.into_list();
@@ -390,7 +390,7 @@ fn random_tokens_and_bytes_neither_panic_nor_take_long() {
 #[test]
 fn diagnostic_prints_the_line_with_a_caret_and_as_json() {
     let file = File::new("dir/t.spl", "fn f():\n\tval né = 1 // 2\n").unwrap();
-    let mut names = Names::new().unwrap();
+    let mut names = Names::default();
     let mut diagnostics = Diagnostics::default();
     parser::parse(&file, &mut names, &mut diagnostics).unwrap();
     let list = diagnostics.into_list();
