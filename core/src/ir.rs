@@ -198,7 +198,9 @@ pub(crate) mod types;
 pub(crate) mod verify;
 
 pub use arguments::Arguments;
-pub use builder::{BuildError, Data, FunctionBuilder, Label, Local, Slot, TypeArgument, Value};
+pub use builder::{
+    BuildError, Data, FileName, FunctionBuilder, Label, Local, Slot, TypeArgument, Value,
+};
 pub use error::{IrError, Part};
 pub use function::{
     Callee, CalleeKind, DataEntry, Function, MAX_DATA_ALIGN, MAX_NAME, MAX_SLOT_ALIGN,

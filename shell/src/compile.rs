@@ -114,12 +114,12 @@ struct Symbols<'u> {
 
 impl<'u> Symbols<'u> {
     fn new(unit: &'u TranslationUnit, code: &'u Code) -> Self {
-        let marked = |file: &str| unit.functions.iter().any(|f| f.file == file && f.is_public);
+        let marked = |file: u32| unit.functions.iter().any(|f| f.file == file && f.is_public);
         let functions = unit.functions.iter().zip(&code.functions);
         let mut list: Vec<NewSymbol<'_>> = functions
             .map(|(function, compiled)| NewSymbol {
                 name: function.symbol.as_bytes(),
-                binding: binding(function, marked(&function.file)),
+                binding: binding(function, marked(function.file)),
                 place: Place::Section(0),
                 value: compiled.start.into(),
                 size: compiled.size.into(),

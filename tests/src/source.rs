@@ -56,8 +56,8 @@ fn check(compiled: &Compiled, text: &str) {
     let none = Arguments::new(&[]).expect("no arguments");
     let instances: Vec<_> =
         verified.iter().map(|v| v.instance(none).expect("an instance")).collect();
-    for (index, function) in (0..).zip(&unit.functions) {
-        if function.ir_params.is_empty() {
+    for (index, function) in (0..).zip(&parsed) {
+        if function.signature().params.is_empty() {
             let mut memory = Memory { base: 0, bytes: &mut [] };
             let mut host = ProgramHost::new(&instances, &mut memory, STEPS).expect("memory");
             let result = host.call_function(index, &[]);

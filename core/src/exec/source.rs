@@ -11,14 +11,15 @@ use crate::ir::Scalar;
 use crate::source::{Compiled, ExternalSignature, Mode, SourceFile, TranslationUnit, compile_with};
 
 impl Unit {
-    /// The functions of a translation unit by their symbols.
+    /// The functions of a translation unit by their symbols, whose IR is moved out of it.
     ///
     /// # Errors
     /// Those of [`new`](Self::new).
-    pub fn from_source(unit: &TranslationUnit) -> Result<Self, UnitError> {
+    pub fn from_source(unit: &mut TranslationUnit) -> Result<Self, UnitError> {
         let mut functions = try_with_capacity(unit.functions.len())?;
-        for function in &unit.functions {
-            functions.push(UnitFunction::trusted(function.symbol.as_bytes(), &function.ir)?);
+        for function in &mut unit.functions {
+            let ir = core::mem::take(&mut function.ir);
+            functions.push(UnitFunction::trusted(function.symbol.as_bytes(), ir)?);
         }
         Self::new(functions)
     }
@@ -26,7 +27,8 @@ impl Unit {
 
 impl Manager {
     /// Compiles the files of a program at the [level](Self::level) of the manager. Its functions can be called if the
-    /// result has a unit; otherwise the diagnostics have errors, and nothing changes.
+    /// result has a unit, from which their IR is moved to the manager; otherwise the diagnostics have errors, and
+    /// nothing changes.
     ///
     /// ```
     /// use smf_core::exec::{Manager, ManagerOptions, NativeBackend};
@@ -51,8 +53,8 @@ impl Manager {
         files: &[SourceFile<'_>],
         mode: Mode,
     ) -> Result<Compiled, ManagerError> {
-        let compiled = compile_with(files, mode, &|name| self.external(name))?;
-        if let Some(unit) = &compiled.unit {
+        let mut compiled = compile_with(files, mode, &|name| self.external(name))?;
+        if let Some(unit) = &mut compiled.unit {
             self.compile(&Unit::from_source(unit)?)?;
         }
         Ok(compiled)

@@ -87,7 +87,7 @@ impl UnitFunction {
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn trusted(name: &[u8], body: &[u8]) -> Result<Self, UnitError> {
+    pub fn trusted(name: &[u8], body: Vec<u8>) -> Result<Self, UnitError> {
         Self::with_body(Name::new(name)?, VerifiedTemplate::trusted(body))
     }
 
@@ -102,14 +102,15 @@ impl UnitFunction {
             return Err(UnitError::Generic(name));
         }
         let signature = function.signature();
-        let scalars = signature.params.iter().filter_map(|&code| Scalar::from_code(code));
-        let params = try_collect(scalars)?.into_boxed_slice();
+        // Without type parameters, all of them are scalars.
+        let mut params = try_with_capacity(signature.params.len())?;
+        params.extend(signature.params.iter().filter_map(|&code| Scalar::from_code(code)));
         let result = match signature.result() {
             Some(ValueType::Scalar(scalar)) => Some(scalar),
             _ => None,
         };
         let has_callees = function.callee_count() != 0;
-        Ok(Self { name, body, params, result, has_callees })
+        Ok(Self { name, body, params: params.into_boxed_slice(), result, has_callees })
     }
 
     /// Whether the function calls any other one.

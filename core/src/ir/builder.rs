@@ -24,7 +24,7 @@ mod operand;
 
 pub use error::BuildError;
 pub(crate) use operand::NewCallee;
-pub use operand::{Data, Label, Local, Slot, TypeArgument, Value};
+pub use operand::{Data, FileName, Label, Local, Slot, TypeArgument, Value};
 
 /// The place of a label that is not bound yet.
 const UNBOUND: u32 = u32::MAX;
@@ -74,8 +74,6 @@ pub struct FunctionBuilder {
     strings: Vec<u8>,
     /// Offsets of names in the strings, by name.
     known_strings: HashTable<u16>,
-    /// The offset of the name that was asked for last: locations of one file follow each other.
-    last_string: Option<u16>,
     hasher: DefaultHashBuilder,
     slots: Vec<[u8; SLOT]>,
     data: Vec<[u8; DATA]>,
@@ -120,7 +118,6 @@ impl FunctionBuilder {
         self.operands.clear();
         self.codes.clear();
         self.strings.clear();
-        self.last_string = None;
         self.slots.clear();
         self.data.clear();
         self.data_bytes.clear();
@@ -532,7 +529,8 @@ mod tests {
                     let (slot, data) = (body.slot(9, 8), body.data(b"bytes", 1));
                     body.slot_address(p, slot, 0);
                     body.data_address(p, data, 5);
-                    body.location(1, 2, Some("file"));
+                    let file = body.file("file");
+                    body.location(1, 2, Some(file));
                 }
                 body.call_host("f", Some(a), &[a]);
                 body.bind(end);

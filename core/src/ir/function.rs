@@ -245,9 +245,8 @@ impl<'d> Function<'d> {
         if reserved != 0 {
             return Err(IrError::Reserved { value: reserved });
         }
-        let needed = needed(bytes).unwrap_or(HEADER as u64);
-        let tables = IrError::Tables { needed, stated };
-        let body = Self::cut(bytes).filter(|_| needed == given).ok_or(tables)?;
+        let tables = || IrError::Tables { needed: needed(bytes).unwrap_or(HEADER as u64), stated };
+        let body = Self::cut(bytes).ok_or_else(tables)?;
         if body.type_params > MAX_PARAMETERS {
             return Err(IrError::Parameters { count: body.type_params });
         }
@@ -257,32 +256,33 @@ impl<'d> Function<'d> {
         Ok(body)
     }
 
-    /// The tables, if they all lie inside `bytes`.
+    /// The tables, if they fill `bytes` exactly.
     fn cut(bytes: &'d [u8]) -> Option<Self> {
         let version = u16_at(bytes, 8)?;
-        let mut rest = bytes.get(if version == 1 { HEADER } else { HEADER_2 }..)?;
+        let (header, mut rest) =
+            bytes.split_at_checked(if version == 1 { HEADER } else { HEADER_2 })?;
         let mut take = |count: u32, size: usize| {
             let len = usize::try_from(count).ok()?.checked_mul(size)?;
             let (taken, after) = rest.split_at_checked(len)?;
             rest = after;
             Some(taken)
         };
-        let constants = take(u32_at(bytes, 32)?, 8)?.as_chunks().0;
-        let instructions = take(u32_at(bytes, 36)?, INSTRUCTION_SIZE)?.as_chunks().0;
-        let callees = take(u16_at(bytes, 18)?.into(), CALLEE)?.as_chunks().0;
-        let types = take(u16_at(bytes, 20)?.into(), TYPE)?.as_chunks().0;
-        let operands = take(u32_at(bytes, 24)?, 2)?.as_chunks().0;
-        let codes = take(u32_at(bytes, 28)?, 1)?;
-        let strings = take(u16_at(bytes, 22)?.into(), 1)?;
+        let constants = take(u32_at(header, 32)?, 8)?.as_chunks().0;
+        let instructions = take(u32_at(header, 36)?, INSTRUCTION_SIZE)?.as_chunks().0;
+        let callees = take(u16_at(header, 18)?.into(), CALLEE)?.as_chunks().0;
+        let types = take(u16_at(header, 20)?.into(), TYPE)?.as_chunks().0;
+        let operands = take(u32_at(header, 24)?, 2)?.as_chunks().0;
+        let codes = take(u32_at(header, 28)?, 1)?;
+        let strings = take(u16_at(header, 22)?.into(), 1)?;
         let [slots, data, data_bytes, locations] =
-            if version == 1 { [0; 4] } else { new_counts(bytes)? };
-        Some(Self {
+            if version == 1 { [0; 4] } else { new_counts(header)? };
+        let body = Self {
             bytes,
             version,
-            type_params: u8_at(bytes, 12)?,
-            result: u8_at(bytes, 13)?,
-            params: u16_at(bytes, 14)?,
-            locals: u16_at(bytes, 16)?,
+            type_params: u8_at(header, 12)?,
+            result: u8_at(header, 13)?,
+            params: u16_at(header, 14)?,
+            locals: u16_at(header, 16)?,
             constants,
             instructions,
             callees,
@@ -294,7 +294,8 @@ impl<'d> Function<'d> {
             data: take(data, DATA)?.as_chunks().0,
             locations: take(locations, LOCATION)?.as_chunks().0,
             data_bytes: take(data_bytes, 1)?,
-        })
+        };
+        rest.is_empty().then_some(body)
     }
 
     /// The encoded form.

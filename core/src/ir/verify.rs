@@ -7,7 +7,6 @@
 //!
 //! Its memory is bounded by the length of the function.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::marker::PhantomData;
 
@@ -16,7 +15,7 @@ use super::error::IrError;
 use super::function::{Callee, Function, Signature};
 use super::instruction::Instruction;
 use super::types::{Argument, Scalar, TypeSet, ValueType};
-use crate::alloc_util::{try_copy_bytes as copy_of, try_filled};
+use crate::alloc_util::{try_copy_bytes, try_filled};
 
 mod check;
 mod tables;
@@ -33,7 +32,7 @@ pub struct Verified<'d> {
 /// A verified function that owns its bytes.
 #[derive(Clone, Debug)]
 pub struct VerifiedTemplate {
-    bytes: Box<[u8]>,
+    bytes: Vec<u8>,
     facts: Facts,
 }
 
@@ -125,16 +124,16 @@ impl VerifiedTemplate {
     /// Those of [`Function::parse`] and [`Verified::new`].
     pub fn new(bytes: &[u8]) -> Result<Self, IrError> {
         let Verified { facts, .. } = Verified::new(Function::parse(bytes)?)?;
-        Ok(Self { bytes: copy_of(bytes)?, facts })
+        Ok(Self { bytes: try_copy_bytes(bytes)?.into_vec(), facts })
     }
 
-    /// As [`Verified::trusted`].
+    /// As [`Verified::trusted`], without a copy of the bytes.
     ///
     /// # Errors
     /// Those of [`Function::parse`]; [`IrError::OutOfMemory`].
-    pub fn trusted(bytes: &[u8]) -> Result<Self, IrError> {
-        let Verified { facts, .. } = Verified::trusted(Function::parse(bytes)?)?;
-        Ok(Self { bytes: copy_of(bytes)?, facts })
+    pub fn trusted(bytes: Vec<u8>) -> Result<Self, IrError> {
+        let Verified { facts, .. } = Verified::trusted(Function::parse(&bytes)?)?;
+        Ok(Self { bytes, facts })
     }
 
     /// The bytes that have been verified.

@@ -171,17 +171,17 @@ impl<'s> File<'s> {
     pub(super) fn line(&self, offset: u32) -> (u32, u32) {
         let last = self.last.get();
         // Most questions are about the line of the last one, or about the next one.
-        let is_here = |&index: &usize| {
-            self.lines.get(index).is_some_and(|&start| start <= offset)
-                && self.lines.get(index + 1).is_none_or(|&start| offset < start)
+        let (index, start) = match *self.lines.get(last..).unwrap_or(&[]) {
+            [here, next, ..] if (here..next).contains(&offset) => (last, here),
+            [_, here, next, ..] if (here..next).contains(&offset) => (last + 1, here),
+            _ => {
+                let count = self.lines.partition_point(|&start| start <= offset);
+                let index = count.saturating_sub(1);
+                (index, self.lines.get(index).copied().unwrap_or(0))
+            }
         };
-        let search = || self.lines.partition_point(|&start| start <= offset);
-        let near = [last, last + 1].into_iter().find(is_here);
-        let count = near.map_or_else(search, |index| index + 1);
-        let index = count.saturating_sub(1);
         self.last.set(index);
-        let start = self.lines.get(index).copied().unwrap_or(0);
-        (u32::try_from(count).unwrap_or(u32::MAX), start)
+        (u32::try_from(index + 1).unwrap_or(u32::MAX), start)
     }
 
     /// The text of the line that starts at `start`, without its end.

@@ -97,12 +97,18 @@ impl<'f, 's> Layout<'f, 's> {
     fn run(&mut self, offset: u32, text: &str) -> Result<(), AllocError> {
         let mut lexer = Lexer::new(text);
         let mut start = offset;
-        while let Some((kind, len)) = lexer.next_token() {
+        let mut span = |len: usize| {
             let end = start.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
-            self.add(kind, Span::new(start, end))?;
-            start = end;
+            Span::new(core::mem::replace(&mut start, end), end)
+        };
+        loop {
+            let blanks = lexer.blanks();
+            if blanks > 0 {
+                self.blank(span(blanks));
+            }
+            let Some((kind, len)) = lexer.next_token() else { return Ok(()) };
+            self.add(kind, span(len))?;
         }
-        Ok(())
     }
 
     fn add(&mut self, kind: TokenKind, span: Span) -> Result<(), AllocError> {
@@ -120,33 +126,49 @@ impl<'f, 's> Layout<'f, 's> {
                 self.spaced = true;
                 self.joined = true;
             }
+            TokenKind::Word => {
+                let name = self.names.intern(span.of(self.file.text))?;
+                return self.token(TokenKind::keyword(name).unwrap_or(kind), name, span);
+            }
+            TokenKind::Label => {
+                let text = Span::new(span.start + 1, span.end).of(self.file.text);
+                let name = self.names.intern(text)?;
+                return self.token(kind, name, span);
+            }
+            TokenKind::Unknown | TokenKind::UnclosedText | TokenKind::UnclosedComment => {
+                return self.malformed(kind, span);
+            }
             _ => {
-                let name = self.name(kind, span)?;
-                let keyword = TokenKind::keyword(name).filter(|_| kind == TokenKind::Word);
-                let kind = keyword.unwrap_or(kind);
-                if let Some(column) = self.column.take() {
-                    self.line(kind, column, span)?;
-                    // The tokens that open and close blocks stand in front of the line.
-                    self.spaced = true;
+                self.token(kind, Name::NONE, span)?;
+                match kind {
+                    TokenKind::LeftParen | TokenKind::LeftBracket | TokenKind::LeftBrace => {
+                        self.open = self.open.saturating_add(1);
+                    }
+                    TokenKind::RightParen | TokenKind::RightBracket | TokenKind::RightBrace => {
+                        self.open = self.open.saturating_sub(1);
+                    }
+                    _ => {}
                 }
-                self.joined = false;
-                self.check(kind, span);
-                self.token(kind, name, span)?;
             }
         }
         Ok(())
     }
 
-    /// The name of a word, or that of a label behind its quote.
-    fn name(&mut self, kind: TokenKind, span: Span) -> Result<Name, AllocError> {
-        match kind {
-            TokenKind::Word => self.names.intern(span.of(self.file.text)),
-            TokenKind::Label => {
-                let name = Span::new(span.start + 1, span.end);
-                self.names.intern(name.of(self.file.text))
-            }
-            _ => Ok(Name::NONE),
+    /// Adds a token of the grammar, behind the line and the blocks that it starts or ends.
+    fn token(&mut self, kind: TokenKind, name: Name, span: Span) -> Result<(), AllocError> {
+        self.start_line(kind, span)?;
+        self.push(kind, name, span)
+    }
+
+    #[inline]
+    fn start_line(&mut self, kind: TokenKind, span: Span) -> Result<(), AllocError> {
+        if let Some(column) = self.column.take() {
+            self.line(kind, column, span)?;
+            // The tokens that open and close blocks stand in front of the line.
+            self.spaced = true;
         }
+        self.joined = false;
+        Ok(())
     }
 
     /// Refuses `#if` and its kind, which look like comments.
@@ -262,31 +284,18 @@ impl<'f, 's> Layout<'f, 's> {
     }
 
     /// Reports what is no token of the grammar.
-    fn check(&mut self, kind: TokenKind, span: Span) {
+    fn malformed(&mut self, kind: TokenKind, span: Span) -> Result<(), AllocError> {
         let (code, message) = match kind {
-            TokenKind::Unknown => (Code::UnknownCharacter, "this character starts no token"),
             TokenKind::UnclosedText => (Code::UnclosedLiteral, "the text literal has no end"),
             TokenKind::UnclosedComment => (Code::UnclosedLiteral, "the comment has no end"),
-            _ => return,
+            _ => (Code::UnknownCharacter, "this character starts no token"),
         };
+        self.start_line(kind, span)?;
         self.diagnostics.error(self.file, span, code, format_args!("{message}"));
-    }
-
-    fn token(&mut self, kind: TokenKind, name: Name, span: Span) -> Result<(), AllocError> {
-        let kind = match kind {
-            TokenKind::UnclosedText => TokenKind::RawText,
-            TokenKind::UnclosedComment | TokenKind::Unknown => return Ok(()),
-            TokenKind::LeftParen | TokenKind::LeftBracket | TokenKind::LeftBrace => {
-                self.open = self.open.saturating_add(1);
-                kind
-            }
-            TokenKind::RightParen | TokenKind::RightBracket | TokenKind::RightBrace => {
-                self.open = self.open.saturating_sub(1);
-                kind
-            }
-            _ => kind,
-        };
-        self.push(kind, name, span)
+        match kind {
+            TokenKind::UnclosedText => self.push(TokenKind::RawText, Name::NONE, span),
+            _ => Ok(()),
+        }
     }
 
     fn push(&mut self, kind: TokenKind, name: Name, span: Span) -> Result<(), AllocError> {

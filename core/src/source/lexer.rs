@@ -38,7 +38,16 @@ impl<'t> Lexer<'t> {
         }
     }
 
+    /// Skips blanks; their number.
+    #[inline]
+    pub(super) fn blanks(&mut self) -> usize {
+        let before = self.rest.len();
+        self.skip_while(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
+        before - self.rest.len()
+    }
+
     /// The length in bytes of the next token and its kind; `None` at the end of the text.
+    #[inline(always)]
     pub(super) fn next_token(&mut self) -> Option<(TokenKind, usize)> {
         let (&first, behind) = self.rest.split_first()?;
         let before = self.rest.len();
@@ -50,10 +59,11 @@ impl<'t> Lexer<'t> {
         Some((kind, before - self.rest.len()))
     }
 
+    #[inline(always)]
     fn token(&mut self, first: u8) -> TokenKind {
         match first {
             b' ' | b'\t' | b'\r' => {
-                self.skip_while(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
+                self.blanks();
                 TokenKind::Blank
             }
             b'\n' => TokenKind::LineBreak,
@@ -201,14 +211,14 @@ impl<'t> Lexer<'t> {
         if first == b'\\' {
             return self.backslash();
         }
-        let start = FIRST_OF.get(usize::from(first)).copied().map_or(0, usize::from);
-        let same = PUNCTUATION.get(start..).unwrap_or(&[]).iter();
-        for (text, kind) in same.take_while(|(text, _)| text.as_bytes().first() == Some(&first)) {
-            let mut more = (1..).zip(text.bytes().skip(1));
-            if more.all(|(ahead, byte)| self.peek(ahead) == byte) {
-                return self.take(text.len(), *kind);
-            }
+        let several = several([first, self.peek(1), self.peek(2)]);
+        match several.or_else(|| Some((1, one(first)?))) {
+            Some((len, kind)) => self.take(len, kind),
+            None => self.unknown(),
         }
+    }
+
+    fn unknown(&mut self) -> TokenKind {
         // A character of several bytes is one token.
         self.skip(1);
         self.skip_while(|byte| byte & 0xc0 == 0x80);
@@ -241,78 +251,73 @@ static IS_WORD_BYTE: [bool; 256] = {
     table
 };
 
-/// The place of the first text in [`PUNCTUATION`] that starts with a byte; its length for other bytes.
-static FIRST_OF: [u8; 128] = {
-    let mut first_of = [PUNCTUATION.len() as u8; 128];
-    let mut rest = PUNCTUATION;
-    while let Some(((text, _), before)) = rest.split_last() {
-        if let Some((&byte, _)) = text.as_bytes().split_first()
-            && let Some((_, tail)) = first_of.split_at_mut_checked(byte as usize)
-            && let Some((place, _)) = tail.split_first_mut()
-        {
-            *place = before.len() as u8;
-        }
-        rest = before;
-    }
-    first_of
-};
+/// The punctuation of several bytes that the bytes start with, and its length.
+fn several(bytes: [u8; 3]) -> Option<(usize, TokenKind)> {
+    // Longer ones stand in front of their prefixes.
+    Some(match bytes {
+        [b':', b':', ..] => (2, TokenKind::ColonColon),
+        [b':', b'=', ..] => (2, TokenKind::ColonEqual),
+        [b'.', b'.', b'.'] => (3, TokenKind::Ellipsis),
+        [b'.', b'.', b'='] => (3, TokenKind::DotDotEqual),
+        [b'.', b'.', ..] => (2, TokenKind::DotDot),
+        [b'.', b'?', ..] => (2, TokenKind::DotQuestion),
+        [b'=', b'>', ..] => (2, TokenKind::FatArrow),
+        [b'=', b'=', ..] => (2, TokenKind::EqualEqual),
+        [b'+', b'=', ..] => (2, TokenKind::PlusEqual),
+        [b'-', b'>', ..] => (2, TokenKind::Arrow),
+        [b'-', b'=', ..] => (2, TokenKind::MinusEqual),
+        [b'*', b'*', ..] => (2, TokenKind::StarStar),
+        [b'*', b'=', ..] => (2, TokenKind::StarEqual),
+        [b'/', b'/', ..] => (2, TokenKind::SlashSlash),
+        [b'/', b'=', ..] => (2, TokenKind::SlashEqual),
+        [b'%', b'=', ..] => (2, TokenKind::PercentEqual),
+        [b'<', b'<', b'<'] => (3, TokenKind::LessLessLess),
+        [b'<', b'<', ..] => (2, TokenKind::LessLess),
+        [b'<', b'=', ..] => (2, TokenKind::LessEqual),
+        [b'<', b'-', ..] => (2, TokenKind::LeftArrow),
+        [b'>', b'>', b'>'] => (3, TokenKind::GreaterGreaterGreater),
+        [b'>', b'>', ..] => (2, TokenKind::GreaterGreater),
+        [b'>', b'=', ..] => (2, TokenKind::GreaterEqual),
+        [b'!', b'=', ..] => (2, TokenKind::NotEqual),
+        [b'&', b'&', ..] => (2, TokenKind::AndAnd),
+        [b'|', b'|', ..] => (2, TokenKind::BarBar),
+        [b'|', b'>', ..] => (2, TokenKind::BarGreater),
+        [b'~', b'>', ..] => (2, TokenKind::TildeGreater),
+        [b'?', b'?', ..] => (2, TokenKind::QuestionQuestion),
+        [b'?', b'.', ..] => (2, TokenKind::QuestionDot),
+        _ => return None,
+    })
+}
 
-/// Longer ones in front of their prefixes, and those with the same first byte together.
-const PUNCTUATION: &[(&str, TokenKind)] = &[
-    ("(", TokenKind::LeftParen),
-    (")", TokenKind::RightParen),
-    (",", TokenKind::Comma),
-    ("::", TokenKind::ColonColon),
-    (":=", TokenKind::ColonEqual),
-    (":", TokenKind::Colon),
-    ("...", TokenKind::Ellipsis),
-    ("..=", TokenKind::DotDotEqual),
-    ("..", TokenKind::DotDot),
-    (".?", TokenKind::DotQuestion),
-    (".", TokenKind::Dot),
-    ("=>", TokenKind::FatArrow),
-    ("==", TokenKind::EqualEqual),
-    ("=", TokenKind::Equal),
-    ("+=", TokenKind::PlusEqual),
-    ("+", TokenKind::Plus),
-    ("->", TokenKind::Arrow),
-    ("-=", TokenKind::MinusEqual),
-    ("-", TokenKind::Minus),
-    ("[", TokenKind::LeftBracket),
-    ("]", TokenKind::RightBracket),
-    ("{", TokenKind::LeftBrace),
-    ("}", TokenKind::RightBrace),
-    ("**", TokenKind::StarStar),
-    ("*=", TokenKind::StarEqual),
-    ("*", TokenKind::Star),
-    ("//", TokenKind::SlashSlash),
-    ("/=", TokenKind::SlashEqual),
-    ("/", TokenKind::Slash),
-    ("%=", TokenKind::PercentEqual),
-    ("%", TokenKind::Percent),
-    ("<<<", TokenKind::LessLessLess),
-    ("<<", TokenKind::LessLess),
-    ("<=", TokenKind::LessEqual),
-    ("<-", TokenKind::LeftArrow),
-    ("<", TokenKind::Less),
-    (">>>", TokenKind::GreaterGreaterGreater),
-    (">>", TokenKind::GreaterGreater),
-    (">=", TokenKind::GreaterEqual),
-    (">", TokenKind::Greater),
-    ("!=", TokenKind::NotEqual),
-    ("!", TokenKind::Bang),
-    ("&&", TokenKind::AndAnd),
-    ("&", TokenKind::Ampersand),
-    ("||", TokenKind::BarBar),
-    ("|>", TokenKind::BarGreater),
-    ("|", TokenKind::Bar),
-    ("^", TokenKind::Caret),
-    ("~>", TokenKind::TildeGreater),
-    ("~", TokenKind::Tilde),
-    (";", TokenKind::Semicolon),
-    ("??", TokenKind::QuestionQuestion),
-    ("?.", TokenKind::QuestionDot),
-    ("?", TokenKind::Question),
-    ("@", TokenKind::At),
-    ("`", TokenKind::Backtick),
-];
+/// The punctuation of one byte.
+fn one(byte: u8) -> Option<TokenKind> {
+    Some(match byte {
+        b'(' => TokenKind::LeftParen,
+        b')' => TokenKind::RightParen,
+        b',' => TokenKind::Comma,
+        b':' => TokenKind::Colon,
+        b'.' => TokenKind::Dot,
+        b'=' => TokenKind::Equal,
+        b'+' => TokenKind::Plus,
+        b'-' => TokenKind::Minus,
+        b'[' => TokenKind::LeftBracket,
+        b']' => TokenKind::RightBracket,
+        b'{' => TokenKind::LeftBrace,
+        b'}' => TokenKind::RightBrace,
+        b'*' => TokenKind::Star,
+        b'/' => TokenKind::Slash,
+        b'%' => TokenKind::Percent,
+        b'<' => TokenKind::Less,
+        b'>' => TokenKind::Greater,
+        b'!' => TokenKind::Bang,
+        b'&' => TokenKind::Ampersand,
+        b'|' => TokenKind::Bar,
+        b'^' => TokenKind::Caret,
+        b'~' => TokenKind::Tilde,
+        b';' => TokenKind::Semicolon,
+        b'?' => TokenKind::Question,
+        b'@' => TokenKind::At,
+        b'`' => TokenKind::Backtick,
+        _ => return None,
+    })
+}

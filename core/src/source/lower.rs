@@ -25,7 +25,7 @@ use super::syntax::*;
 use super::token::Span;
 use super::ty::{Head, TypeId};
 use crate::alloc_util::try_push;
-use crate::ir::{FunctionBuilder, Label, Local, Scalar, Slot, ValueType};
+use crate::ir::{FileName, FunctionBuilder, Label, Local, Scalar, Slot, ValueType};
 
 mod aggregate;
 mod builtin;
@@ -165,12 +165,18 @@ struct Body<'g, 'p, 's> {
     tree: &'p Tree,
     source: u32,
     builder: Box<FunctionBuilder>,
+    /// The name of the source, in the builder.
+    file: FileName,
+    /// The line of the declaration.
+    line: u32,
     /// The type parameters, and `Self`.
     types: Vec<(Name, TypeId)>,
     variables: Vec<Variable>,
     loops: Vec<Loop>,
     /// Whether a jump goes to a target, by its number.
     used: Vec<bool>,
+    /// Operations whose left operands are walked over, the innermost last.
+    spine: Vec<ExprId>,
     /// The type of the result, once it is known.
     result: Option<TypeId>,
     /// Where a result of memory is written.
@@ -279,13 +285,14 @@ impl<'p, 's> Body<'_, 'p, 's> {
         ty
     }
 
-    /// States where the next instructions come from.
-    fn locate(&mut self, span: Span) {
-        let Some(source) = self.unit.program.source(self.source) else { return };
+    /// States where the next instructions come from; the line.
+    fn locate(&mut self, span: Span) -> u32 {
+        let Some(source) = self.unit.program.source(self.source) else { return 0 };
         let (line, start) = source.file.line(span.start);
         let column = u16::try_from(span.start.saturating_sub(start) + 1).unwrap_or(0);
-        self.builder.location(line, column, Some(source.file.name));
+        self.builder.location(line, column, Some(self.file));
         self.has_dead |= !self.reachable;
+        line
     }
 
     // Labels.

@@ -128,7 +128,7 @@ known! {
 }
 
 /// The positions of [`KNOWN_INDEX`].
-const POSITIONS: usize = 512;
+const POSITIONS: usize = 1024;
 
 /// The numbers of known names by hash: open addressing with linear probing; [`u8::MAX`] for an empty position.
 static KNOWN_INDEX: [u8; POSITIONS] = known_index();
@@ -180,6 +180,7 @@ impl<'s> Names<'s> {
         self.find_hashed(hash::fnv1a_32(text.as_bytes()), text)
     }
 
+    #[inline]
     fn find_hashed(&self, hash: u32, text: &str) -> Option<Name> {
         let find = || self.index.find(hash, |entry| self.text(Name(entry)) == text).map(Name);
         find_known(hash, text).or_else(find)

@@ -5,13 +5,13 @@ use alloc::vec::Vec;
 
 use super::code::Code;
 use super::diagnostic::formatted;
-use super::lower::generator::{Generator, Lowered, abi};
+use super::lower::generator::{Generator, Lowered};
 use super::names::{HashIndex, Name};
 use super::program::constant::ConstValue;
-use super::program::{FunctionInfo, Item, ResultType, Source, at, count};
+use super::program::{FunctionInfo, Item, Program, ResultType, Source, at, count};
 use super::ty::TypeId;
 use super::unit::*;
-use crate::alloc_util::{AllocError, hash, try_copy_str, try_push};
+use crate::alloc_util::{AllocError, hash, try_collect, try_copy_str, try_push, try_with_capacity};
 use crate::types::{Type, mangle};
 
 /// The unit of what was lowered.
@@ -19,10 +19,13 @@ pub(super) fn unit(
     generator: &mut Generator<'_, '_>,
     lowered: Vec<Lowered>,
 ) -> Result<TranslationUnit, AllocError> {
-    let mut unit = TranslationUnit::default();
+    let functions = try_with_capacity(lowered.len())?;
+    let mut unit = TranslationUnit { functions, ..TranslationUnit::default() };
+    for source in generator.program.sources {
+        try_push(&mut unit.files, try_copy_str(source.file.name)?)?;
+    }
     for function in lowered {
-        let function = unit_function(generator, function)?;
-        try_push(&mut unit.functions, function)?;
+        unit.functions.push(unit_function(generator, function)?);
     }
     for number in 0..count(&generator.program.functions) {
         let Some(info) = generator.program.function(number) else { continue };
@@ -87,64 +90,74 @@ fn unit_function(
     };
     let Some(info) = generator.program.function(instance.function) else { return Err(AllocError) };
     let base = base_symbol(generator, instance.function, &info)?;
-    let mut types = Vec::new();
-    for &ty in generator.instance_types(&instance) {
-        try_push(&mut types, ty)?;
-    }
+    let types = try_collect(generator.instance_types(&instance).iter().copied())?;
     let terms = generator.program.terms(&types)?;
     let (symbol, instance_of) = match mangle(&base, &terms)? {
         Some(symbol) => (symbol, Some((base, terms))),
         None => (base, None),
     };
     let result = generator.result(lowered.instance);
-    let (params, param_names) = params(generator, &info, &types)?;
-    let ir_params = abi(&generator.program, &params, result);
+    let params = params(&mut generator.program, &info, &types)?;
     let source = generator.program.source(info.source);
-    let (file, line) = match source {
-        Some(source) => (source.file.name, source.file.line(info.decl.word.span.start).0),
-        None => ("", 0),
-    };
     let is_exported =
         source.is_some_and(|source| source.tree.exports.contains(&info.decl.word.name));
     Ok(FunctionDefinition {
         symbol,
         instance_of,
-        params: generator.program.terms(&params)?,
-        param_names,
+        params: params.types,
+        param_names: params.names,
         result: match result {
             TypeId::UNIT | TypeId::NEVER => None,
             result => Some(generator.program.term(result)?),
         },
-        ir_params,
         is_public: info.decl.is_public || is_exported,
-        file: try_copy_str(file)?,
-        line,
+        file: info.source,
+        line: lowered.line,
         assertions: assertions(source, &lowered.messages)?,
         ir: lowered.bytes,
     })
 }
 
-/// The types and names of the parameters, `self` included.
+/// The types of parameters, and their names with a comma behind each.
+#[derive(Default)]
+struct Params {
+    types: Vec<Type>,
+    names: String,
+}
+
+impl Params {
+    fn add(
+        &mut self,
+        program: &mut Program<'_, '_>,
+        (name, ty): (Name, TypeId),
+        types: &[TypeId],
+    ) -> Result<(), AllocError> {
+        let ty = program.types.substitute(ty, types).unwrap_or(TypeId::ERROR);
+        try_push(&mut self.types, program.term(ty)?)?;
+        let name = program.name(name);
+        self.names.try_reserve(name.len() + 1).map_err(|_| AllocError)?;
+        self.names.extend([name, ","]);
+        Ok(())
+    }
+}
+
+/// The parameters, `self` included.
 fn params(
-    generator: &mut Generator<'_, '_>,
+    program: &mut Program<'_, '_>,
     info: &FunctionInfo,
     types: &[TypeId],
-) -> Result<(Vec<TypeId>, Vec<String>), AllocError> {
-    let (mut all, mut names) = (Vec::new(), Vec::new());
-    if let Some(ty) = info.self_type.filter(|_| info.receiver() != super::syntax::Receiver::None) {
-        let ty = generator.program.types.substitute(ty, types).unwrap_or(TypeId::ERROR);
-        try_push(&mut all, ty)?;
-        try_push(&mut names, try_copy_str("self")?)?;
+) -> Result<Params, AllocError> {
+    let own = info.self_type.filter(|_| info.receiver() != super::syntax::Receiver::None);
+    let mut params = Params::default();
+    params.types = try_with_capacity(info.params.len() + usize::from(own.is_some()))?;
+    if let Some(ty) = own {
+        params.add(program, (Name::SELF, ty), types)?;
     }
     for index in 0..info.params.len() {
-        let Some(param) = generator.program.param_list(info.params).get(index).copied() else {
-            break;
-        };
-        let ty = generator.program.types.substitute(param.ty, types).unwrap_or(TypeId::ERROR);
-        try_push(&mut all, ty)?;
-        try_push(&mut names, try_copy_str(generator.program.name(param.name))?)?;
+        let Some(&param) = program.param_list(info.params).get(index) else { break };
+        params.add(program, (param.name, param.ty), types)?;
     }
-    Ok((all, names))
+    Ok(params)
 }
 
 fn assertions(
@@ -200,13 +213,12 @@ fn template(
     for (name, _) in &scope {
         try_push(&mut type_params, try_copy_str(generator.program.name(*name))?)?;
     }
-    let types: Vec<TypeId> = scope.iter().map(|entry| entry.1).collect();
-    let (params, _) = params(generator, info, &types)?;
+    let types = try_collect(scope.iter().map(|entry| entry.1))?;
+    let params = params(&mut generator.program, info, &types)?.types;
     let result = match info.result {
         ResultType::Known(TypeId::UNIT) | ResultType::Missing | ResultType::Inferring => None,
         ResultType::Known(result) => Some(generator.program.term(result)?),
     };
-    let params: Vec<Type> = generator.program.terms(&params)?;
     let text = super::scope::template_text(generator, info)?;
     let name = try_copy_str(generator.program.name(info.decl.word.name))?;
     let is_public = info.decl.is_public;
@@ -258,6 +270,10 @@ pub(super) fn separate_symbols(
     generator: &mut Generator<'_, '_>,
     unit: &mut TranslationUnit,
 ) -> Result<(), AllocError> {
+    // The names of one file are distinct.
+    if unit.files.len() < 2 {
+        return Ok(());
+    }
     let all = duplicates(unit)?;
     if all.is_empty() {
         return Ok(());

@@ -13,7 +13,7 @@ use super::layout;
 use super::names::{Name, Names};
 use super::syntax::*;
 use super::token::{Span, Token, TokenKind};
-use crate::alloc_util::{AllocError, try_push};
+use crate::alloc_util::{AllocError, try_push, try_with_capacity};
 
 mod declaration;
 mod expression;
@@ -35,17 +35,27 @@ pub(super) fn parse<'s>(
     diagnostics: &mut Diagnostics,
 ) -> Result<Tree, AllocError> {
     let tokens = layout::tokens(file, names, diagnostics)?;
+    // About what programs have: their lists need not grow then.
+    let count = tokens.len();
+    let tree = Tree {
+        exprs: try_with_capacity(count / 3)?,
+        statements: try_with_capacity(count / 6)?,
+        types: try_with_capacity(count / 8)?,
+        lists: try_with_capacity(count / 4)?,
+        ..Tree::default()
+    };
     let mut parser = Parser {
         file,
         tokens,
         at: 0,
-        tree: Tree::default(),
+        tree,
         names,
         diagnostics,
         depth: 0,
         failed: false,
         scratch: Vec::new(),
         arguments: Vec::new(),
+        operators: Vec::new(),
     };
     parser.file();
     Ok(parser.tree)
@@ -65,21 +75,22 @@ struct Parser<'p, 's> {
     scratch: Vec<u32>,
     /// The same for arguments.
     arguments: Vec<Argument>,
+    /// The same for the operators of chains of comparisons.
+    operators: Vec<BinaryOp>,
 }
 
 impl<'s> Parser<'_, 's> {
-    fn token_at(&self, ahead: usize) -> Token {
-        let token = self.tokens.get(self.at + ahead).or_else(|| self.tokens.last());
-        let (kind, name, span) = (TokenKind::End, Name::NONE, Span::default());
-        token.copied().unwrap_or(Token { kind, spaced: true, name, span })
+    /// A token behind the current one; [`TokenKind::End`] behind the last.
+    fn token_at(&self, ahead: usize) -> &Token {
+        self.tokens.get(self.at + ahead).unwrap_or(&Token::END)
     }
 
     fn token(&self) -> Token {
-        self.token_at(0)
+        *self.token_at(0)
     }
 
     fn kind(&self) -> TokenKind {
-        self.tokens.get(self.at).map_or(TokenKind::End, |token| token.kind)
+        self.token_at(0).kind
     }
 
     fn peek(&self) -> TokenKind {
@@ -87,7 +98,12 @@ impl<'s> Parser<'_, 's> {
     }
 
     fn span(&self) -> Span {
-        self.token().span
+        self.token_at(0).span
+    }
+
+    /// The name of the current token.
+    fn name(&self) -> Name {
+        self.token_at(0).name
     }
 
     /// The span of the token before.
@@ -98,7 +114,10 @@ impl<'s> Parser<'_, 's> {
 
     fn bump(&mut self) -> Token {
         let token = self.token();
-        self.at = (self.at + 1).min(self.tokens.len());
+        // The last token is `End`.
+        if token.kind != TokenKind::End {
+            self.at += 1;
+        }
         token
     }
 
@@ -121,7 +140,7 @@ impl<'s> Parser<'_, 's> {
 
     /// Whether the current token is a word with this name.
     fn is_word(&self, name: Name) -> bool {
-        self.is(TokenKind::Word) && self.token().name == name
+        self.is(TokenKind::Word) && self.name() == name
     }
 
     /// The token at the current position as a message names it.

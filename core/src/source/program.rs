@@ -347,7 +347,8 @@ impl<'p, 's> Program<'p, 's> {
 
     /// The names of the type parameters of a function, as types.
     pub(super) fn type_scope(&mut self, function: &FunctionInfo) -> Vec<(Name, TypeId)> {
-        let Some(source) = self.source(function.source) else { return Vec::new() };
+        let source = self.source(function.source).filter(|_| function.is_generic());
+        let Some(source) = source else { return Vec::new() };
         let tree = &source.tree;
         let owner = function.owner.and_then(|owner| entry(&tree.impls, owner));
         let outer = owner.map_or(List::default(), |owner| owner.type_params);

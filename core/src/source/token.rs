@@ -318,3 +318,13 @@ pub(super) struct Token {
     pub(super) name: Name,
     pub(super) span: Span,
 }
+
+impl Token {
+    /// The token behind all others.
+    pub(super) const END: Self = Self {
+        kind: TokenKind::End,
+        spaced: true,
+        name: Name::NONE,
+        span: Span { start: 0, end: 0 },
+    };
+}

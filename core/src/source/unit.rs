@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::diagnostic::Diagnostic;
-use crate::ir::{Scalar, ValueType};
+use crate::ir::Scalar;
 use crate::types::Type;
 
 /// A file to compile.
@@ -27,19 +27,18 @@ pub struct FunctionDefinition {
     pub instance_of: Option<(String, Vec<Type>)>,
     /// The types of the parameters in Simple, `self` included.
     pub params: Vec<Type>,
-    /// The names of the parameters.
-    pub param_names: Vec<String>,
+    /// The names of the parameters, with a comma behind each.
+    pub param_names: String,
     /// The type of the result in Simple; `None` for unit.
     pub result: Option<Type>,
-    /// The parameters in the IR: see [the calling convention](super#calling-convention).
-    pub ir_params: Vec<ValueType>,
     /// Whether it is marked `pub` or `export`.
     pub is_public: bool,
-    /// The name of its file, and its line there.
-    pub file: String,
+    /// The number of its file in [`TranslationUnit::files`].
+    pub file: u32,
     /// The line of the declaration, from 1.
     pub line: u32,
-    /// The encoded [`ir::Function`](crate::ir::Function). Calls of functions of the unit name them by their
+    /// The encoded [`ir::Function`](crate::ir::Function), whose parameters are those of
+    /// [the calling convention](super#calling-convention). Calls of functions of the unit name them by their
     /// position in [`TranslationUnit::functions`].
     pub ir: Vec<u8>,
     /// The messages of its assertions by line and column.
@@ -112,6 +111,8 @@ pub enum ConstantValue {
 /// The IR of source files.
 #[derive(Clone, Debug, Default)]
 pub struct TranslationUnit {
+    /// The names of the files, as the compiler got them.
+    pub files: Vec<String>,
     /// The functions. Instances of generic functions come behind the others.
     pub functions: Vec<FunctionDefinition>,
     /// The generic functions.
@@ -123,6 +124,12 @@ pub struct TranslationUnit {
 }
 
 impl TranslationUnit {
+    /// The name of the file of a function.
+    pub fn file(&self, function: &FunctionDefinition) -> &str {
+        let file = usize::try_from(function.file).ok().and_then(|file| self.files.get(file));
+        file.map_or("", String::as_str)
+    }
+
     /// The number of the function with this symbol.
     pub fn find(&self, symbol: &str) -> Option<usize> {
         self.functions.iter().position(|function| function.symbol == symbol)

@@ -114,8 +114,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut compiled = compile(&program.files(), Mode::Manager)?;
     let diagnostics = std::mem::take(&mut compiled.diagnostics);
     compiled.diagnostics = diagnostics.into_iter().map(|d| wrapped.corrected(d)).collect();
-    let source = checked(compiled, false)?;
-    let unit = Unit::from_source(&source)?;
+    let mut source = checked(compiled, false)?;
+    let unit = Unit::from_source(&mut source)?;
     let Some(index) = source.find(FUNCTION) else { return Ok(ExitCode::SUCCESS) };
     let executable = Executable { unit, source: Some(source) };
     let execution = Execution {

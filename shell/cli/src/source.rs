@@ -41,8 +41,8 @@ impl Executable {
     /// The functions of a program of Simple source.
     pub(crate) fn compile(program: &Program, mode: Mode) -> Result<Self, Failure> {
         let compiled = compile(&program.files(), mode)?;
-        let source = checked(compiled, false)?;
-        let unit = Unit::from_source(&source)?;
+        let mut source = checked(compiled, false)?;
+        let unit = Unit::from_source(&mut source)?;
         Ok(Self { unit, source: Some(source) })
     }
 

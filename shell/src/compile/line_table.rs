@@ -4,10 +4,9 @@
 //!
 //! Source: DWARF Debugging Information Format 4, sections 6.2 and 7.5.
 
-use indexmap::IndexSet;
 use smf_core::AllocError;
 use smf_core::format::ext::debug_addresses;
-use smf_core::source::TranslationUnit;
+use smf_core::source::{FunctionDefinition, TranslationUnit};
 
 use super::object::{Code, CompiledCode};
 
@@ -94,10 +93,9 @@ pub(super) fn sections(
     unit: &TranslationUnit,
     code: &Code,
 ) -> Result<Vec<DebugSection>, AllocError> {
-    let files: IndexSet<&str> = unit.functions.iter().map(|f| f.file.as_str()).collect();
     let mut abbreviations = DebugSection::new(b".debug_abbrev");
     abbreviations.bytes.extend_from_slice(ABBREVIATIONS);
-    Ok(vec![abbreviations, info(unit, code, &files), lines(unit, code, &files)])
+    Ok(vec![abbreviations, info(unit, code), lines(unit, code)])
 }
 
 /// The section that lists the addresses.
@@ -109,12 +107,7 @@ pub(super) fn addresses(sections: &[DebugSection]) -> Result<Option<Vec<u8>>, Al
     debug_addresses::encode(&lists.collect::<Vec<_>>())
 }
 
-/// The number of a file in the line program, from 1.
-fn file_number(files: &IndexSet<&str>, file: &str) -> u64 {
-    files.get_index_of(file).map_or(0, |index| index as u64 + 1)
-}
-
-fn info(unit: &TranslationUnit, code: &Code, files: &IndexSet<&str>) -> DebugSection {
+fn info(unit: &TranslationUnit, code: &Code) -> DebugSection {
     let mut info = DebugSection::new(b".debug_info");
     info.bytes.extend([0; 4]);
     info.bytes.extend(VERSION.to_le_bytes());
@@ -122,14 +115,14 @@ fn info(unit: &TranslationUnit, code: &Code, files: &IndexSet<&str>) -> DebugSec
     info.bytes.extend([0, 0, 0, 0, 8]);
     info.bytes.push(1);
     info.put_text("smf");
-    info.put_text(files.first().copied().unwrap_or(""));
+    info.put_text(unit.files.first().map_or("", String::as_str));
     info.bytes.extend([0; 4]);
     info.put_address(0);
     info.bytes.extend((code.bytes.len() as u64).to_le_bytes());
     for (function, compiled) in unit.functions.iter().zip(&code.functions) {
         info.bytes.push(2);
         info.put_text(&function.symbol);
-        info.put_unsigned(file_number(files, &function.file));
+        info.put_unsigned(file_number(function));
         info.put_unsigned(function.line.into());
         info.put_address(compiled.start.into());
         info.bytes.extend(u64::from(compiled.size).to_le_bytes());
@@ -139,7 +132,12 @@ fn info(unit: &TranslationUnit, code: &Code, files: &IndexSet<&str>) -> DebugSec
     info
 }
 
-fn lines(unit: &TranslationUnit, code: &Code, files: &IndexSet<&str>) -> DebugSection {
+/// The number of the file of a function in the line program, from 1.
+fn file_number(function: &FunctionDefinition) -> u64 {
+    u64::from(function.file) + 1
+}
+
+fn lines(unit: &TranslationUnit, code: &Code) -> DebugSection {
     let mut lines = DebugSection::new(b".debug_line");
     lines.bytes.extend([0; 4]);
     lines.bytes.extend(VERSION.to_le_bytes());
@@ -148,14 +146,14 @@ fn lines(unit: &TranslationUnit, code: &Code, files: &IndexSet<&str>) -> DebugSe
     lines.bytes.extend_from_slice(LINE_PROGRAM);
     // No directories; files without directory, time and size.
     lines.bytes.push(0);
-    for file in files {
+    for file in &unit.files {
         lines.put_text(file);
         lines.bytes.extend([0, 0, 0]);
     }
     lines.bytes.push(0);
     lines.close(header);
     for (function, compiled) in unit.functions.iter().zip(&code.functions) {
-        put_sequence(&mut lines, file_number(files, &function.file), function.line, compiled);
+        put_sequence(&mut lines, file_number(function), function.line, compiled);
     }
     lines.close(0);
     lines

@@ -20,9 +20,9 @@ pub(super) fn write(unit: &TranslationUnit) -> Result<String, AllocError> {
     let instances: Vec<(usize, &FunctionDefinition)> =
         unit.functions.iter().enumerate().filter(|(_, f)| f.instance_of.is_some()).collect();
     // Writing to a string does not fail.
-    let _ = instantiations(&mut text, &instances);
+    let _ = instantiations(&mut text, unit, &instances);
     let _ = possible(&mut text, unit)?;
-    let _ = inferences(&mut text, &instances);
+    let _ = inferences(&mut text, unit, &instances);
     let _ = dependencies(&mut text, unit);
     text.push_str("# END_NOTE\n");
     Ok(text)
@@ -59,8 +59,8 @@ fn list(types: &[Type]) -> String {
     types.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-fn location(function: &FunctionDefinition) -> String {
-    format!("{}:{}:1", function.file, function.line)
+fn location(unit: &TranslationUnit, function: &FunctionDefinition) -> String {
+    format!("{}:{}:1", unit.file(function), function.line)
 }
 
 /// The template and the type arguments of an instance.
@@ -68,13 +68,17 @@ fn instance(function: &FunctionDefinition) -> (&str, &[Type]) {
     function.instance_of.as_ref().map_or(("", &[]), |(template, types)| (template, types))
 }
 
-fn instantiations(text: &mut String, instances: &[(usize, &FunctionDefinition)]) -> fmt::Result {
+fn instantiations(
+    text: &mut String,
+    unit: &TranslationUnit,
+    instances: &[(usize, &FunctionDefinition)],
+) -> fmt::Result {
     text.write_str(
         "instantiations |id, template, type_args, mangled_name, from_file, from_loc, to_obj, status|\n",
     )?;
     for (id, (_, function)) in instances.iter().enumerate() {
-        let ((template, types), place) = (instance(function), location(function));
-        let (types, symbol, file) = (list(types), &*function.symbol, &*function.file);
+        let ((template, types), place) = (instance(function), location(unit, function));
+        let (types, symbol, file) = (list(types), &*function.symbol, unit.file(function));
         row(text, id, &[template, &types, symbol, file, &place, file, "compiled"])?;
     }
     Ok(())
@@ -133,14 +137,18 @@ fn accepts(template: &Template, types: &[Type]) -> Result<bool, AllocError> {
 }
 
 /// The types of the arguments of each instance.
-fn inferences(text: &mut String, instances: &[(usize, &FunctionDefinition)]) -> fmt::Result {
+fn inferences(
+    text: &mut String,
+    unit: &TranslationUnit,
+    instances: &[(usize, &FunctionDefinition)],
+) -> fmt::Result {
     text.write_str("type_inferences |id, inferred_type, expr, context, from_file, from_loc|\n")?;
     let mut id = 0;
     for (_, function) in instances {
-        let ((template, _), place) = (instance(function), location(function));
+        let ((template, _), place) = (instance(function), location(unit, function));
         for (number, ty) in function.params.iter().enumerate() {
             let (ty, context) = (ty.to_string(), format!("argument {number}"));
-            row(text, id, &[&ty, template, &context, &function.file, &place])?;
+            row(text, id, &[&ty, template, &context, unit.file(function), &place])?;
             id += 1;
         }
     }

@@ -104,7 +104,8 @@ fn build(out: &mut Vec<u8>, types: &[TypeArgument]) -> Result<(), BuildError> {
         let (n, p) = (builder.param(Scalar::I64), builder.local(Scalar::Pointer));
         let (slot, data) = (builder.slot(8, 8), builder.data(b"four", 4));
         let end = builder.label();
-        builder.location(1, 1, Some("a file"));
+        let file = builder.file("a file");
+        builder.location(1, 1, Some(file));
         builder.branch(Condition::Equal, Scalar::I64, n, round, end);
         builder.wide_constant(Scalar::I64, n, 1 << 40);
         builder.slot_address(p, slot, 0);

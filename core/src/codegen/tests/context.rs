@@ -27,7 +27,8 @@ fn trap_of_an_operation_whose_result_replaces_the_context_finds_the_context() {
         let [a, b] = [f.param(I64), f.param(I64)];
         let mut rest: Vec<Local> = (0..count).map(|_| f.param(I64)).collect();
         let d = f.local(I64);
-        f.location(9, 1, Some("file"));
+        let file = f.file("file");
+        f.location(9, 1, Some(file));
         f.binary(Binary::AddChecked, I64, d, a, b);
         rest.iter().for_each(|&other| f.binary(Binary::Xor, I64, d, d, other));
         f.return_value(I64, d);

@@ -156,17 +156,6 @@ impl FunctionBuilder {
 
     /// The offset of `name` in the strings.
     pub(super) fn string(&mut self, name: &str) -> Result<u16, BuildError> {
-        if let Some(last) = self.last_string
-            && name_at(&self.strings, last) == name.as_bytes()
-        {
-            return Ok(last);
-        }
-        let offset = self.find_string(name)?;
-        self.last_string = Some(offset);
-        Ok(offset)
-    }
-
-    fn find_string(&mut self, name: &str) -> Result<u16, BuildError> {
         if name.is_empty() || name.len() > MAX_NAME || name.contains('\0') {
             return Err(BuildError::Name);
         }

@@ -68,7 +68,9 @@ impl FunctionBuilder {
         let large = BuildError::TooLarge;
         try_reserve(out, self.encoded_len())?;
         self.header(out)?;
-        out.extend(self.constants.iter().flat_map(|constant| constant.to_le_bytes()));
+        for constant in &self.constants {
+            out.extend_from_slice(&constant.to_le_bytes());
+        }
         out.extend_from_slice(self.instructions.as_flattened());
         // The codes of the callees' parameters follow those of the locals.
         let locals = u32::try_from(self.locals.len()).map_err(|_| large)?;
@@ -79,7 +81,9 @@ impl FunctionBuilder {
             out.extend(first.ok_or(large)?.to_le_bytes());
         }
         out.extend_from_slice(&self.types);
-        out.extend(self.operands.iter().flat_map(|operand| operand.to_le_bytes()));
+        for operand in &self.operands {
+            out.extend_from_slice(&operand.to_le_bytes());
+        }
         out.extend_from_slice(&self.locals);
         out.extend_from_slice(&self.codes);
         out.extend_from_slice(&self.strings);
@@ -106,22 +110,24 @@ impl FunctionBuilder {
         out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(&[0, 0, self.type_params, self.result]);
         out.extend_from_slice(&self.params.to_le_bytes());
-        let [locals, callees] = [self.locals.len(), self.callees.len()];
-        for count in [locals, callees, self.types.len() / TYPE, self.strings.len()] {
-            out.extend_from_slice(&short(count)?.to_le_bytes());
-        }
         let codes = self.locals.len().saturating_add(self.codes.len());
         let [constants, instructions] = [self.constants.len(), self.instructions.len()];
-        for count in [self.operands.len(), codes, constants, instructions] {
-            out.extend_from_slice(&long(count)?.to_le_bytes());
-        }
+        let types = self.types.len() / TYPE;
+        let counts = [
+            short(self.locals.len())?,
+            short(self.callees.len())?,
+            short(types)?,
+            short(self.strings.len())?,
+        ];
+        out.extend_from_slice(counts.map(u16::to_le_bytes).as_flattened());
+        let counts =
+            [long(self.operands.len())?, long(codes)?, long(constants)?, long(instructions)?];
+        out.extend_from_slice(counts.map(u32::to_le_bytes).as_flattened());
         if version > 1 {
-            for count in [self.slots.len(), self.data.len()] {
-                out.extend_from_slice(&short(count)?.to_le_bytes());
-            }
-            for count in [self.data_bytes.len(), self.locations.len(), 0] {
-                out.extend_from_slice(&long(count)?.to_le_bytes());
-            }
+            let counts = [short(self.slots.len())?, short(self.data.len())?];
+            out.extend_from_slice(counts.map(u16::to_le_bytes).as_flattened());
+            let counts = [long(self.data_bytes.len())?, long(self.locations.len())?, 0];
+            out.extend_from_slice(counts.map(u32::to_le_bytes).as_flattened());
         }
         Ok(())
     }

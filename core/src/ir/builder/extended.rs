@@ -1,6 +1,6 @@
 //! What version 2 has: memory of the function, read-only data, conditional traps, calls by number and by address.
 
-use super::{BuildError, Data, FunctionBuilder, Local, NewCallee, Slot, Value};
+use super::{BuildError, Data, FileName, FunctionBuilder, Local, NewCallee, Slot, Value};
 use crate::alloc_util::{AllocError, try_push, try_reserve, try_resize};
 use crate::ir::function::{CalleeKind, MAX_DATA_ALIGN};
 use crate::ir::instruction::{Instruction, NONE};
@@ -58,17 +58,20 @@ impl FunctionBuilder {
         })
     }
 
-    /// States where the instructions from here on come from. The column is 0 where it is not known; `file` is the
-    /// name of a file, or nothing.
-    pub fn location(&mut self, line: u32, column: u16, file: Option<&str>) {
-        let file = match file.map(|file| self.string(file)) {
-            None => NONE,
-            Some(Ok(offset)) => offset,
-            Some(Err(error)) => return self.fail(error),
-        };
+    /// The name of a file, for [`location`](Self::location).
+    pub fn file(&mut self, name: &str) -> FileName {
+        FileName(self.string(name).unwrap_or_else(|error| {
+            self.fail(error);
+            NONE
+        }))
+    }
+
+    /// States where the instructions from here on come from. The column is 0 where it is not known.
+    pub fn location(&mut self, line: u32, column: u16, file: Option<FileName>) {
         let next = self.next().to_le_bytes();
         let ([i0, i1, i2, i3], [l0, l1, l2, l3]) = (next, line.to_le_bytes());
-        let ([c0, c1], [f0, f1]) = (column.to_le_bytes(), file.to_le_bytes());
+        let [c0, c1] = column.to_le_bytes();
+        let [f0, f1] = file.map_or(NONE, |file| file.0).to_le_bytes();
         let entry = [i0, i1, i2, i3, l0, l1, l2, l3, c0, c1, f0, f1];
         match self.locations.last_mut() {
             Some(last) if last.starts_with(&next) => *last = entry,

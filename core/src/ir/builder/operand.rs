@@ -35,6 +35,10 @@ pub struct Slot(pub(super) u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Data(pub(super) u16);
 
+/// The name of a file, of the function that is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileName(pub(super) u16);
+
 /// A second operand: a local, or a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {

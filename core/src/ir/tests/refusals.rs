@@ -297,7 +297,8 @@ fn malformed_locations_and_headers_are_refused() {
     let p = body.local(Scalar::Pointer);
     body.location(1, 0, None);
     body.copy(Scalar::Pointer, p, p);
-    body.location(2, 5, Some("f"));
+    let file = body.file("f");
+    body.location(2, 5, Some(file));
     body.return_none();
     let bytes = body.finish().unwrap();
     // Two instructions, one type code, two bytes of strings.

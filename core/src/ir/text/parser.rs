@@ -291,7 +291,8 @@ impl<'t> Parser<'t> {
         let line = words.number()?;
         let column = if words.has(':')? { words.number()? } else { 0 };
         let file = if words.has_word("in")? { Some(words.name()?) } else { None };
-        self.builder.location(line, column, file.as_deref());
+        let file = file.map(|name| self.builder.file(&name));
+        self.builder.location(line, column, file);
         Ok(())
     }
 }

@@ -330,8 +330,9 @@ impl Body<'_, '_, '_> {
     }
 
     fn no_match(&mut self, wanted: TypeId, found: TypeId, bindings: &[Option<TypeId>], span: Span) {
-        let arguments: Vec<TypeId> =
-            bindings.iter().map(|binding| binding.unwrap_or(TypeId::ERROR)).collect();
+        let arguments = bindings.iter().map(|binding| binding.unwrap_or(TypeId::ERROR));
+        let arguments = crate::alloc_util::try_collect(arguments);
+        let arguments = self.program().diagnostics.allocated(arguments).unwrap_or_default();
         let made = self.program().types.substitute(wanted, &arguments);
         let wanted = made.unwrap_or(wanted);
         let (wanted, found) = (self.type_text(wanted), self.type_text(found));
@@ -484,8 +485,8 @@ impl Body<'_, '_, '_> {
         }
         let terms = self.unit.program.terms(types);
         let terms = self.program().diagnostics.allocated(terms)?;
-        let arguments = terms.iter().map(generator::type_argument).collect::<Option<Vec<_>>>();
-        let Some(arguments) = arguments else {
+        let arguments = generator::type_arguments(&terms);
+        let Some(arguments) = self.program().diagnostics.allocated(arguments)? else {
             self.opaque();
             return None;
         };
@@ -607,6 +608,7 @@ impl Body<'_, '_, '_> {
             self.program().diagnostics.allocated(pushed);
         }
         let params = generator::abi(&self.unit.program, &parts, result);
+        let params = self.program().diagnostics.allocated(params).unwrap_or_default();
         let pushed = try_push(&mut parts, result);
         self.program().diagnostics.allocated(pushed);
         let source = self.source;

@@ -4,10 +4,8 @@
 //! functions behind them, until none is left. The depth of instantiation, the number of instances and the nesting of
 //! types are bounded.
 
-use alloc::string::String;
-
 use super::*;
-use crate::alloc_util::try_box;
+use crate::alloc_util::{AllocError, try_box, try_copy_str, try_to_string, try_with_capacity};
 use crate::ir::TypeArgument;
 use crate::types::Type;
 
@@ -46,6 +44,8 @@ pub(in crate::source) struct Instance {
 pub(in crate::source) struct Lowered {
     /// The number of the instance.
     pub(in crate::source) instance: u32,
+    /// The line of the declaration.
+    pub(in crate::source) line: u32,
     /// The encoded IR.
     pub(in crate::source) bytes: Vec<u8>,
     /// Offsets of assertions in the source, and the numbers of their texts in its tree.
@@ -66,8 +66,17 @@ pub(in crate::source) struct Generator<'p, 's> {
     /// By the number of a name: the walk and the number of the variable that it refers to.
     pub(super) visible: Vec<(u32, u32)>,
     walks: u32,
-    /// The memory of the builder of the last function.
-    spare_builder: Option<Box<FunctionBuilder>>,
+    spare: Spare,
+}
+
+/// The memory of the last function, for the next one.
+#[derive(Default)]
+struct Spare {
+    builder: Option<Box<FunctionBuilder>>,
+    variables: Vec<Variable>,
+    loops: Vec<Loop>,
+    used: Vec<bool>,
+    spine: Vec<ExprId>,
 }
 
 impl<'p, 's> Generator<'p, 's> {
@@ -83,7 +92,7 @@ impl<'p, 's> Generator<'p, 's> {
             inferring: 0,
             visible: Vec::new(),
             walks: 0,
-            spare_builder: None,
+            spare: Spare::default(),
         }
     }
 
@@ -283,7 +292,8 @@ impl<'p, 's> Generator<'p, 's> {
         self.program.diagnostics.muted += 1;
         let before = core::mem::take(&mut self.program.diagnostics.muted_errors);
         let scope = self.program.type_scope(&info);
-        let types: Vec<TypeId> = scope.iter().map(|entry| entry.1).collect();
+        let types = crate::alloc_util::try_collect(scope.iter().map(|entry| entry.1));
+        let types = self.program.diagnostics.allocated(types)?;
         let mut is_opaque = true;
         let mut bytes = None;
         if let Some(mut body) = Body::new(self, function, &types, Some(result), 0) {
@@ -371,18 +381,22 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             _ => None,
         };
         let params = if is_template { u8::try_from(types.len()).ok()? } else { 0 };
-        let spare = unit.spare_builder.take();
-        let builder = spare.map_or_else(|| try_box(FunctionBuilder::default()), Ok);
+        let Spare { builder, variables, loops, used, spine } = core::mem::take(&mut unit.spare);
+        let builder = builder.map_or_else(|| try_box(FunctionBuilder::default()), Ok);
         let mut builder = unit.program.diagnostics.allocated(builder)?;
         builder.reset(params, value);
+        let file = builder.file(source.file.name);
         let mut body = Self {
             tree: &source.tree,
             source: info.source,
             builder,
+            file,
+            line: 0,
             types: scope,
-            variables: Vec::new(),
-            loops: Vec::new(),
-            used: Vec::new(),
+            variables,
+            loops,
+            used,
+            spine,
             result,
             result_place: None,
             reachable: true,
@@ -421,8 +435,19 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
         };
         body.is_probe = true;
         body.lower();
-        body.unit.spare_builder = Some(body.builder);
-        body.result.unwrap_or(TypeId::UNIT)
+        let result = body.result.unwrap_or(TypeId::UNIT);
+        body.recycle();
+        result
+    }
+
+    /// Leaves the memory to the next function.
+    fn recycle(self) {
+        let Self { unit, builder, mut variables, mut loops, mut used, mut spine, .. } = self;
+        variables.clear();
+        loops.clear();
+        used.clear();
+        spine.clear();
+        unit.spare = Spare { builder: Some(builder), variables, loops, used, spine };
     }
 
     fn run(mut self, instance: u32) -> Option<Lowered> {
@@ -431,13 +456,13 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             return None;
         }
         let span = self.unit.program.function(self.number)?.decl.word.span;
-        let messages = core::mem::take(&mut self.messages);
+        let (line, messages) = (self.line, core::mem::take(&mut self.messages));
         let mut bytes = Vec::new();
         let finished = self.builder.finish_into(&mut bytes);
         match finished {
             Ok(()) => {
-                self.unit.spare_builder = Some(self.builder);
-                Some(Lowered { instance, bytes, messages })
+                self.recycle();
+                Some(Lowered { instance, line, bytes, messages })
             }
             Err(error) => {
                 let message = format_args!("the function is too large: {error}");
@@ -453,7 +478,6 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
 
     /// Declares the parameters: those of the IR first, then the variables.
     fn parameters(&mut self, info: &FunctionInfo, types: &[TypeId]) {
-        let mut values = Vec::new();
         let result = self.result.map(|ty| self.repr(ty));
         if let Some(Repr::Memory | Repr::Pair) = result {
             let pointer = self.builder.param(Scalar::Pointer);
@@ -465,8 +489,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
         };
         if let Some(ty) = own {
             let value = self.parameter(ty);
-            let mutable = info.receiver() == Receiver::Mutable;
-            self.push_param(&mut values, (Name::SELF, value, mutable, true));
+            self.add_variable(Name::SELF, value, info.receiver() == Receiver::Mutable);
         }
         for index in 0..info.params.len() {
             let param = self.unit.program.param_list(info.params).get(index).copied();
@@ -475,24 +498,18 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             let source = self.source;
             let ty = self.program().made(source, info.decl.word.span, made);
             let value = self.parameter(ty);
-            self.push_param(&mut values, (param.name, value, param.mutable, false));
+            self.add_variable(param.name, value, param.mutable);
         }
-        for (name, value, mutable, is_self) in values {
-            // A parameter of memory that the body changes is a copy.
-            let is_copied = mutable && !is_self && self.repr(value.ty) == Repr::Memory;
-            let span = info.decl.word.span;
-            let value = if is_copied { self.owned(value, true, None, span) } else { value };
-            self.add_variable(name, value, mutable);
+        // A parameter of memory that the body changes is a copy; the locals of the IR follow its parameters.
+        for index in usize::from(own.is_some())..self.variables.len() {
+            let Some(&Variable { value, mutable, .. }) = self.variables.get(index) else { break };
+            if mutable && self.repr(value.ty) == Repr::Memory {
+                let copy = self.owned(value, true, None, info.decl.word.span);
+                if let Some(variable) = self.variables.get_mut(index) {
+                    variable.value = copy;
+                }
+            }
         }
-    }
-
-    fn push_param(
-        &mut self,
-        values: &mut Vec<(Name, Typed, bool, bool)>,
-        value: (Name, Typed, bool, bool),
-    ) {
-        let pushed = try_push(values, value);
-        self.program().diagnostics.allocated(pushed);
     }
 
     fn parameter(&mut self, ty: TypeId) -> Typed {
@@ -520,7 +537,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
         let Some((info, block)) = info.and_then(|info| Some((info, info.decl.body?))) else {
             return self.drop_variables(0);
         };
-        self.locate(info.decl.word.span);
+        self.line = self.locate(info.decl.word.span);
         let is_unit = self.result == Some(TypeId::UNIT) || self.is_script;
         let want = Want { ty: self.result, dest: self.result_place };
         let value = self.block(block, want, !is_unit);
@@ -598,43 +615,55 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
     }
 }
 
-/// A type term as a type argument in the IR; `None` where the IR does not have it.
-pub(super) fn type_argument(term: &Type) -> Option<TypeArgument> {
-    Some(match term {
+/// Type terms as type arguments in the IR; `None` where the IR does not have one of them.
+pub(super) fn type_arguments(terms: &[Type]) -> Result<Option<Vec<TypeArgument>>, AllocError> {
+    let mut arguments = try_with_capacity(terms.len())?;
+    for term in terms {
+        let Some(argument) = type_argument(term)? else { return Ok(None) };
+        arguments.push(argument);
+    }
+    Ok(Some(arguments))
+}
+
+fn type_argument(term: &Type) -> Result<Option<TypeArgument>, AllocError> {
+    let ty = match term {
         Type::Variable(name) => {
-            let number = name.strip_prefix('T').and_then(|number| number.parse().ok())?;
-            TypeArgument::Type(ValueType::Parameter(number))
+            let number = name.strip_prefix('T').and_then(|number| number.parse().ok());
+            number.map(ValueType::Parameter)
         }
-        Type::Named { name, args } => TypeArgument::Named(
-            String::from(&**name),
-            args.iter().map(type_argument).collect::<Option<Vec<_>>>()?,
-        ),
+        Type::Named { name, args } => {
+            let name = try_copy_str(name)?;
+            return Ok(type_arguments(args)?.map(|args| TypeArgument::Named(name, args)));
+        }
         Type::Int { .. } | Type::Float { .. } | Type::Bool => {
-            let name = alloc::format!("{term}");
-            TypeArgument::Type(ValueType::Scalar(Scalar::from_name(&name)?))
+            Scalar::from_name(&try_to_string(term)?).map(ValueType::Scalar)
         }
-        _ => return None,
-    })
+        _ => None,
+    };
+    Ok(ty.map(TypeArgument::Type))
 }
 
 /// The parameters of a function in the IR.
-pub(in crate::source) fn abi(
+pub(super) fn abi(
     program: &Program<'_, '_>,
     params: &[TypeId],
     result: TypeId,
-) -> Vec<ValueType> {
+) -> Result<Vec<ValueType>, AllocError> {
     let pointer = ValueType::Scalar(Scalar::Pointer);
     let mut types = Vec::new();
     if matches!(program.repr(result), Repr::Memory | Repr::Pair) {
-        types.push(pointer);
+        try_push(&mut types, pointer)?;
     }
     for &param in params {
         match program.repr(param) {
             Repr::Nothing | Repr::Unknown => {}
-            Repr::Scalar(ty) => types.push(ty),
-            Repr::Pair => types.extend([pointer, ValueType::Scalar(Scalar::I64)]),
-            Repr::Memory => types.push(pointer),
+            Repr::Scalar(ty) => try_push(&mut types, ty)?,
+            Repr::Pair => {
+                try_push(&mut types, pointer)?;
+                try_push(&mut types, ValueType::Scalar(Scalar::I64))?;
+            }
+            Repr::Memory => try_push(&mut types, pointer)?,
         }
     }
-    types
+    Ok(types)
 }

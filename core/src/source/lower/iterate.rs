@@ -44,11 +44,11 @@ impl Body<'_, '_, '_> {
                 if self.unit.program.item(self.source, Name::RANGE).is_some() {
                     return None;
                 }
-                let values: Vec<ExprId> =
-                    self.tree.entries(&self.tree.arguments, arguments).map(|a| a.value).collect();
-                match values.as_slice() {
-                    [end] => (None, Some(*end), false),
-                    [start, end] => (Some(*start), Some(*end), false),
+                let values = self.tree.entries(&self.tree.arguments, arguments).map(|a| a.value);
+                let (mut values, count) = (values.clone(), values.len());
+                match (count, values.next(), values.next()) {
+                    (1, end, _) => (None, end, false),
+                    (2, start, end) => (start, end, false),
                     _ => {
                         let message = format_args!("`range` has one or two arguments");
                         self.error(span, Code::BadCall, message);

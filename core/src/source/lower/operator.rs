@@ -19,24 +19,24 @@ pub(super) fn condition_of(op: BinaryOp) -> Option<Condition> {
 impl Body<'_, '_, '_> {
     /// A binary operation. The left operands of `a + b + c` are walked over in a loop.
     pub(super) fn binary(&mut self, id: ExprId, want: Want) -> Typed {
-        let mut spine = Vec::new();
+        let mark = self.spine.len();
         let mut first = id;
         while let ExprKind::Binary(op, left, _) = self.tree.expr(first).kind {
             if matches!(op, BinaryOp::And | BinaryOp::Or) {
                 break;
             }
-            let pushed = try_push(&mut spine, first);
-            self.program().diagnostics.allocated(pushed);
+            self.push(|body| &mut body.spine, first);
             first = left;
         }
-        let Some(&last) = spine.last() else { return self.logic_value(id) };
-        let ExprKind::Binary(_, start, _) = self.tree.expr(last).kind else {
-            return Typed::ERROR;
-        };
+        if first == id {
+            return self.logic_value(id);
+        }
         let is_number = |ty: &TypeId| self.scalar(*ty).is_some_and(|s| s != Scalar::Bool);
         let hint = Want { ty: want.ty.filter(is_number), dest: None };
-        let mut left = self.expr(start, hint);
-        for &step in spine.iter().rev() {
+        let mut left = self.expr(first, hint);
+        while self.spine.len() > mark
+            && let Some(step) = self.spine.pop()
+        {
             let Expr { kind, span } = self.tree.expr(step);
             let ExprKind::Binary(op, before, operand) = kind else { break };
             if let Some(holds) = self.compare_nil(op, left, operand) {

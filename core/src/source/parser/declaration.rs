@@ -192,10 +192,10 @@ impl Parser<'_, '_> {
         if functions.is_empty() {
             return;
         }
-        let names: Vec<Word> =
-            self.tree.entries(&self.tree.type_params, type_params).map(|p| p.word).collect();
         let mark = self.scratch.len();
-        for name in names {
+        for index in 0..type_params.len() {
+            let param = self.tree.entries(&self.tree.type_params, type_params).nth(index);
+            let Some(TypeParam { word: name, .. }) = param else { break };
             let kind = TypeKind::Named(name.name, List::default());
             let argument = self.add_type(kind, name.span);
             self.note(argument.0);
@@ -260,14 +260,14 @@ impl Parser<'_, '_> {
 
     /// `me name(` or `static fn`.
     fn is_method_start(&self) -> bool {
-        let name = self.token().name;
+        let name = self.name();
         (name == Name::ME && self.peek() == TokenKind::Word)
             || (name == Name::STATIC && self.peek() == TokenKind::Fn)
     }
 
     /// A method; its number is noted.
     fn method(&mut self, start: Span, is_public: bool) {
-        let receiver = match self.token().name {
+        let receiver = match self.name() {
             Name::ME => Receiver::Mutable,
             Name::STATIC => {
                 self.bump();

@@ -124,10 +124,10 @@ impl<'s> Parser<'_, 's> {
                 value
             }
             // Keywords are names there.
-            kind if kind != TokenKind::Label && self.token().name != Name::NONE => {
+            kind if kind != TokenKind::Label && self.name() != Name::NONE => {
                 let name = self.bump().name;
                 let span = start.to(span);
-                if self.is(TokenKind::Less) && !self.token().spaced && self.closes_types() {
+                if self.is(TokenKind::Less) && !self.token_at(0).spaced && self.closes_types() {
                     let arguments = self.type_arguments();
                     self.refuse_method_types(arguments, span);
                 }
@@ -206,7 +206,7 @@ impl<'s> Parser<'_, 's> {
         match token.kind {
             TokenKind::Integer | TokenKind::Float => self.number(),
             TokenKind::Text | TokenKind::RawText | TokenKind::DocText => self.text_literal(),
-            TokenKind::Word => self.name(),
+            TokenKind::Word => self.name_expr(),
             TokenKind::LeftParen => self.parenthesised(),
             TokenKind::LeftBracket => self.array(),
             TokenKind::True | TokenKind::False => {
@@ -247,7 +247,7 @@ impl<'s> Parser<'_, 's> {
         }
     }
 
-    fn name(&mut self) -> ExprId {
+    fn name_expr(&mut self) -> ExprId {
         let Token { name, span, .. } = self.token();
         if self.refused_item() {
             return self.add_error(span);

@@ -108,8 +108,7 @@ impl Parser<'_, '_> {
 
     /// One comparison of order, or a chain of them.
     fn chain(&mut self, left: ExprId) -> ExprId {
-        let mark = self.scratch.len();
-        let mut operators = Vec::new();
+        let (mark, first_operator) = (self.scratch.len(), self.operators.len());
         self.note(left.0);
         let mut last = left;
         while let Some((op, _)) = operator(self.kind()).filter(|&(_, own)| own == CHAIN) {
@@ -117,22 +116,24 @@ impl Parser<'_, '_> {
             let right = self.nested(None, |parser| Some(parser.binary(CHAIN + 1)));
             last = right.unwrap_or_else(|| self.add_error(self.span()));
             self.note(last.0);
-            let result = try_push(&mut operators, op);
+            let result = try_push(&mut self.operators, op);
             self.diagnostics.allocated(result);
         }
-        if let ([op], true) = (operators.as_slice(), self.scratch.len() == mark + 2) {
+        if let Some(&[op]) = self.operators.get(first_operator..) {
+            self.operators.truncate(first_operator);
             self.scratch.truncate(mark);
-            return self.pair(*op, left, last);
+            return self.pair(op, left, last);
         }
         let operands = self.list_since(mark);
-        for (index, op) in operators.iter().enumerate() {
+        let first = u32::try_from(self.tree.operators.len()).unwrap_or(u32::MAX);
+        for index in 0..operands.len().saturating_sub(1) {
+            let Some(&op) = self.operators.get(first_operator + index) else { break };
             let get = |index: usize| self.tree.list(operands).get(index).copied();
             let (one, two) = (get(index).unwrap_or(0), get(index + 1).unwrap_or(0));
-            self.check_grouping(*op, ExprId(one), ExprId(two));
+            self.check_grouping(op, ExprId(one), ExprId(two));
+            self.add(|tree| &mut tree.operators, op);
         }
-        let first = u32::try_from(self.tree.operators.len()).unwrap_or(u32::MAX);
-        let added = operators.iter().try_for_each(|&op| try_push(&mut self.tree.operators, op));
-        self.diagnostics.allocated(added);
+        self.operators.truncate(first_operator);
         let span = self.expr_span(left).to(self.expr_span(last));
         self.add_expr(ExprKind::Chain { operands, first }, span)
     }

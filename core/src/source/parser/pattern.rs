@@ -104,7 +104,7 @@ impl Parser<'_, '_> {
 
     /// Whether `:` starts the type of a binding, and not the body of an arm.
     fn is_typed(&self) -> bool {
-        let ty = self.token_at(1);
+        let ty = *self.token_at(1);
         let behind = self.token_at(2).kind;
         self.is(TokenKind::Colon)
             && ty.kind == TokenKind::Word

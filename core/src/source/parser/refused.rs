@@ -98,8 +98,14 @@ impl Parser<'_, '_> {
 
     /// Refuses a construct that starts with the current word; whether it did.
     pub(super) fn refused_item(&mut self) -> bool {
+        let may_be = (Name::CLASS..=Name::SHARED).contains(&self.name())
+            || matches!(self.peek(), TokenKind::Tilde | TokenKind::LeftBrace);
+        may_be && self.refused_word()
+    }
+
+    fn refused_word(&mut self) -> bool {
         let Token { name, span, .. } = self.token();
-        let next = self.token_at(1);
+        let next = *self.token_at(1);
         if next.kind == TokenKind::Tilde && !next.spaced {
             self.refuse(span, "a suspending form with `~`", SCHEDULER);
             return true;
@@ -107,9 +113,6 @@ impl Parser<'_, '_> {
         if next.kind == TokenKind::LeftBrace && !next.spaced && BLOCKS.contains(&self.text(span)) {
             self.refuse(span, "a custom block", "it belongs to a library");
             return true;
-        }
-        if !(Name::CLASS..=Name::SHARED).contains(&name) {
-            return false;
         }
         let Some(&(_, follow, construct, reason)) = WORDS.iter().find(|word| word.0 == name) else {
             return false;
@@ -177,7 +180,7 @@ impl Parser<'_, '_> {
     /// Refuses a token that starts an operand outside of the subset; whether it did.
     pub(super) fn refused_operand(&mut self) -> bool {
         let span = self.span();
-        let next = self.token_at(1);
+        let next = *self.token_at(1);
         let lambda = "it needs an environment object; pass a named function";
         match self.kind() {
             TokenKind::Backslash | TokenKind::Fn | TokenKind::Bar => {

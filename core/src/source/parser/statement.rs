@@ -245,7 +245,7 @@ impl Parser<'_, '_> {
 
     /// A statement that starts with a word: `loop`, a call without parentheses, a refused construct, or an expression.
     fn word_statement(&mut self) -> StmtKind {
-        let (name, next) = (self.token().name, self.token_at(1));
+        let (name, next) = (self.name(), *self.token_at(1));
         if name == Name::LOOP && matches!(next.kind, TokenKind::Colon | TokenKind::Tilde) {
             return self.loop_statement(None);
         }

@@ -57,7 +57,7 @@ impl Parser<'_, '_> {
     }
 
     fn named_type(&mut self, start: Span) -> TypeNodeId {
-        let name = self.token().name;
+        let name = self.name();
         let refused = match name {
             Name::DYN => Some(("a trait object `dyn`", "there is no dynamic dispatch")),
             Name::ISO => Some(("an isolated pointer `iso T`", "there is no memory manager")),

@@ -4,7 +4,8 @@ use alloc::boxed::Box;
 use alloc::string::String;
 
 use super::*;
-use crate::alloc_util::{AllocError, try_box, try_copy_str};
+use crate::alloc_util::{AllocError, try_box, try_copy_str, try_with_capacity};
+use crate::ir::Scalar;
 use crate::types::Type;
 
 /// A type as it is written.
@@ -94,7 +95,10 @@ impl Program<'_, '_> {
     pub(in crate::source) fn term(&self, ty: TypeId) -> Result<Type, AllocError> {
         let part = |index: usize| self.term(self.types.part(ty, index));
         Ok(match self.types.head(ty) {
-            Head::Scalar(scalar) => Type::from_word(scalar.name())?,
+            Head::Scalar(Scalar::Bool) => Type::Bool,
+            Head::Scalar(Scalar::Pointer) => Type::Pointer,
+            Head::Scalar(scalar) if scalar.is_float() => Type::Float { bits: 8 * scalar.size() },
+            Head::Scalar(scalar) => Type::int(8 * scalar.size(), scalar.is_signed()),
             Head::Text => Type::Text,
             Head::Struct(_) | Head::Enum(_) => Type::Named {
                 name: boxed(self.nominal_name(ty))?,
@@ -123,9 +127,9 @@ impl Program<'_, '_> {
     }
 
     pub(in crate::source) fn terms(&self, parts: &[TypeId]) -> Result<Vec<Type>, AllocError> {
-        let mut terms = Vec::new();
+        let mut terms = try_with_capacity(parts.len())?;
         for &part in parts {
-            try_push(&mut terms, self.term(part)?)?;
+            terms.push(self.term(part)?);
         }
         Ok(terms)
     }

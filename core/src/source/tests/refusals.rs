@@ -182,7 +182,10 @@ fn modules_import_names() {
         let compiled = compile(&files, Mode::Compile).unwrap();
         let unit = compiled.unit.unwrap_or_else(|| panic!("{main} {:?}", compiled.diagnostics));
         assert_eq!(call_unit(&unit, "f", &[]).0, Ok(10), "{main}");
-        assert_eq!(unit.functions.iter().find(|f| f.symbol == "add").unwrap().file, "lib/math.spl");
+        assert_eq!(
+            unit.file(unit.functions.iter().find(|f| f.symbol == "add").unwrap()),
+            "lib/math.spl"
+        );
     }
     let paths = imports("use lib.math.{add}\nuse a.b as c\nfn f(: 1\n").unwrap();
     assert_eq!(paths, ["lib.math", "a.b"]);
@@ -263,8 +266,8 @@ fn unit_states_signatures_and_constants() {
         f.params.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["i32", "array_2<f64>", "text"]
     );
-    assert_eq!((f.param_names.join(","), f.line, f.is_public), ("a,b,c".to_string(), 1, true));
-    assert_eq!(f.ir_params.len(), 4);
+    assert_eq!((&*f.param_names, f.line, f.is_public), ("a,b,c,", 1, true));
+    assert_eq!(crate::ir::Function::parse(&f.ir).unwrap().signature().params.len(), 4);
     assert!(unit.functions[1].is_public && unit.functions[1].result.is_none());
     assert_eq!(unit.constants.len(), 2);
 }

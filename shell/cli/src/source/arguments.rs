@@ -46,7 +46,7 @@ pub(crate) fn parse(
     let mut arguments = Arguments::default();
     for (number, (text, ty)) in (1..).zip(texts.iter().zip(&types)) {
         if let Err(why) = arguments.add(text, ty) {
-            let name = definition.and_then(|d| d.param_names.get(number - 1));
+            let name = definition.and_then(|d| d.param_names.split(',').nth(number - 1));
             let name = name.map(|name| format!(" `{name}`")).unwrap_or_default();
             let why = format!("argument {number}{name}: {why}");
             Cli::command().error(ErrorKind::ValueValidation, why).exit();

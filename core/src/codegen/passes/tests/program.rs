@@ -222,7 +222,8 @@ impl<'r> Generator<'r> {
         for _ in 0..1 + self.random.below(len) {
             self.line += 1;
             if self.has_locations && self.random.below(2) == 0 {
-                self.body.location(self.line, 7, self.line.is_multiple_of(3).then_some("file.spl"));
+                let file = self.line.is_multiple_of(3).then(|| self.body.file("file.spl"));
+                self.body.location(self.line, 7, file);
             }
             match self.random.below(16) {
                 0 if depth > 0 => self.condition(depth - 1),

@@ -156,6 +156,7 @@ impl Generator<'_> {
             Group::Locations => {
                 let file = self.random.pick(&[None, Some("a"), Some("file \"b\"\n")]);
                 let (line, column) = (self.random.next() as u32, self.random.next() as u16);
+                let file = file.map(|name| self.body.file(name));
                 self.body.location(line, column, file);
                 // A second location here would replace this one and leave its name in the strings.
                 self.body.copy(Scalar::I64, self.index, self.index);
