@@ -89,8 +89,13 @@ impl PassMemory {
         if !is_straight {
             self.control.run(function)?;
         }
+        function.take_changed();
         self.dead.run(function, &mut self.live)?;
         self.value_numbering.run(function)?;
+        if !function.take_changed() {
+            // The others have nothing to do that they have not done.
+            return Ok(());
+        }
         self.fold.run(function)?;
         if !is_straight {
             self.control.run(function)?;
