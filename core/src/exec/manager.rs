@@ -177,8 +177,12 @@ struct State {
     names: HashMap<Name, Named>,
     /// Names in the order of their first compilation.
     order: Vec<Name>,
+    /// By ascending number.
     units: Vec<LoadedUnit>,
     next_unit: u64,
+    code_bytes: usize,
+    /// Units without a current function.
+    retired: usize,
     level: Level,
 }
 
@@ -209,8 +213,16 @@ impl Manager {
     /// A manager without functions.
     pub fn new(backend: Box<dyn Backend>, options: ManagerOptions) -> Self {
         let ManagerOptions { level, max_code_bytes } = options;
-        let (names, order) = (HashMap::new(), Vec::new());
-        let state = State { stubs: None, names, order, units: Vec::new(), next_unit: 0, level };
+        let state = State {
+            stubs: None,
+            names: HashMap::new(),
+            order: Vec::new(),
+            units: Vec::new(),
+            next_unit: 0,
+            code_bytes: 0,
+            retired: 0,
+            level,
+        };
         let active = BiasedCount::new();
         let (compiling, state) = (Lock::new(()), Lock::new(state));
         Self { backend, max_code_bytes, active, compiling, state }
@@ -260,7 +272,7 @@ impl Manager {
         }
         let compiled = compiled?;
         let mut state = self.state.lock();
-        let needed = state.code_bytes().saturating_add(compiled.bytes);
+        let needed = state.code_bytes.saturating_add(compiled.bytes);
         if needed > self.max_code_bytes {
             return Err(ManagerError::CodeLimit { limit: self.max_code_bytes, needed });
         }
@@ -289,10 +301,10 @@ impl Manager {
     /// Frees units without current functions if no call is active. A call that starts meanwhile finds the addresses of
     /// other units.
     fn free_retired(&self, state: &mut LockGuard<'_, State>) {
-        let is_retired = |unit: &LoadedUnit| unit.current == 0;
-        if state.units.iter().any(is_retired) && self.active.uses(thread_of(chain_by_lookup())) == 0
-        {
-            state.units.retain(|unit| !is_retired(unit));
+        if state.retired != 0 && self.active.uses(thread_of(chain_by_lookup())) == 0 {
+            state.units.retain(|unit| unit.current != 0);
+            state.code_bytes = state.units.iter().map(|unit| unit.unit.bytes).sum();
+            state.retired = 0;
         }
     }
 
@@ -422,7 +434,7 @@ impl Manager {
         ManagerStatistics {
             functions: state.names.len(),
             units: state.units.len(),
-            code_bytes: state.code_bytes(),
+            code_bytes: state.code_bytes,
             retired_bytes: retired.map(|unit| unit.unit.bytes).sum(),
         }
     }
@@ -498,10 +510,6 @@ fn check_callees(state: &State, unit: &Unit) -> Result<()> {
 }
 
 impl State {
-    fn code_bytes(&self) -> usize {
-        self.units.iter().map(|unit| unit.unit.bytes).sum()
-    }
-
     /// Makes the functions of a compiled unit current. Changes nothing if there is no memory for it.
     fn insert(&mut self, unit: &Unit, compiled: CompiledUnit) -> Result<()> {
         let functions = unit.functions();
@@ -523,6 +531,8 @@ impl State {
         let number = self.next_unit;
         self.next_unit += 1;
         let current = new.len();
+        self.code_bytes = self.code_bytes.saturating_add(compiled.bytes);
+        self.retired += usize::from(current == 0);
         let functions = named.into_boxed_slice();
         self.units.push(LoadedUnit { number, current, functions, unit: compiled });
         for (entry, address) in new {
@@ -546,9 +556,10 @@ impl State {
             named.entry.address.store(0, Ordering::SeqCst);
             named.entry = entry;
         }
-        let unit = self.units.iter_mut().find(|unit| unit.number == old);
-        if let Some(unit) = unit {
+        let unit = self.units.binary_search_by_key(&old, |unit| unit.number);
+        if let Some(unit) = unit.ok().and_then(|index| self.units.get_mut(index)) {
             unit.current = unit.current.saturating_sub(1);
+            self.retired += usize::from(unit.current == 0);
         }
     }
 }
