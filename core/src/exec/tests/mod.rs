@@ -251,3 +251,22 @@ fn threads_call_while_functions_are_replaced() {
     compile(&manager, &constant("x", 5)).unwrap();
     assert_eq!(manager.statistics().units, 3);
 }
+
+#[test]
+fn code_memory_is_created_by_the_first_compilation() {
+    let backend = NativeBackend::default();
+    let is_created = || !format!("{backend:?}").contains("memory: None");
+    assert!(!is_created());
+    let unit = Unit::from_text(ADD).unwrap();
+    let compile = || backend.compile(&unit, Level::None, &mut |_| None).unwrap();
+    let first = compile();
+    assert!(is_created());
+    // The memory outlives the back end.
+    let second = compile();
+    drop((backend, first));
+    // SAFETY: a function of these types, whose code is in memory.
+    let add = unsafe {
+        core::mem::transmute::<usize, extern "C" fn(i64, i64) -> i64>(second.addresses[0] as usize)
+    };
+    assert_eq!(add(40, 2), 42);
+}
