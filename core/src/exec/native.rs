@@ -34,6 +34,10 @@ const MAX_IDLE: usize = 4;
 pub struct NativeBackend {
     /// Created by the first compilation unless it is given.
     memory: Once<CodeMemory>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a compiler is large, and is taken out by each compilation"
+    )]
     idle: Lock<Vec<Box<NativeOptimizingCompiler>>>,
     registry: Option<SharedRegistry>,
 }
