@@ -33,9 +33,7 @@ mod value;
 
 pub use backend::{Backend, BackendError, CompiledUnit, Level, SharedRegistry};
 pub use error::{ManagerError, TrapReport};
-pub use manager::{
-    CodeGuard, FunctionHandle, Manager, ManagerOptions, ManagerStatistics, SymbolResolver,
-};
+pub use manager::{CodeGuard, FunctionHandle, Manager, ManagerOptions, ManagerStatistics};
 pub use native::NativeBackend;
 pub use unit::{Unit, UnitError, UnitFunction};
 pub use value::Value;

@@ -257,9 +257,8 @@ const UNIT: &str = "function inner(a: i64) -> i64\nlocation 12 in sum.spl\nadd i
 
 fn manager(level: Level) -> Manager {
     let registry = TryArc::new(Box::new(HostRegistry) as _).unwrap();
-    let backend = NativeBackend::with_registry(CodeMemory::default(), registry);
-    let symbols = Some(Box::new(host) as _);
-    Manager::new(Box::new(backend), ManagerOptions { level, symbols, ..ManagerOptions::default() })
+    let backend = NativeBackend::default().with_registry(registry);
+    Manager::new(Box::new(backend), ManagerOptions { level, ..ManagerOptions::default() })
 }
 
 fn call_unit(manager: &Manager, name: &[u8], argument: i64) -> i64 {
@@ -273,10 +272,10 @@ fn backtrace_passes_functions_of_a_manager_until_they_are_replaced() {
     let _alone = alone();
     for level in [Level::None, Level::Speed] {
         let manager = manager(level);
-        manager.compile(&Unit::from_text(UNIT).unwrap()).unwrap();
+        manager.compile(&Unit::from_text(UNIT).unwrap(), &host).unwrap();
         let through_stub = "function far(a: i64) -> i64\nlocal b: i64\ncall_host b = outer(a)\n\
             add i64 b, b, 1\nreturn i64 b\nend\n";
-        manager.compile(&Unit::from_text(through_stub).unwrap()).unwrap();
+        manager.compile(&Unit::from_text(through_stub).unwrap(), &host).unwrap();
         let place = |name: &[u8]| {
             let start = manager.find(name).unwrap().address().unwrap();
             let start = usize::try_from(start).unwrap();
@@ -290,7 +289,7 @@ fn backtrace_passes_functions_of_a_manager_until_they_are_replaced() {
         assert_frames(&frames, &[first, outer.clone(), far][usize::from(level != Level::None)..]);
         // The second replacement frees the code of the first version.
         for _ in 0..2 {
-            manager.compile(&Unit::from_text(UNIT).unwrap()).unwrap();
+            manager.compile(&Unit::from_text(UNIT).unwrap(), &host).unwrap();
         }
         let new = manager.find(b"inner").unwrap().address().unwrap();
         assert!(has_table(usize::try_from(new).unwrap()));
@@ -312,7 +311,7 @@ fn all_kinds_of_code_call_back() {
         let outer = jit.try_jit_instantiate(b"outer$i64").unwrap();
         assert_eq!(call_at(outer.address(), 39), 42);
         let manager = manager(Level::None);
-        manager.compile(&Unit::from_text(UNIT).unwrap()).unwrap();
+        manager.compile(&Unit::from_text(UNIT).unwrap(), &host).unwrap();
         assert_eq!(call_unit(&manager, b"outer", 21), 43 - 1 + 21 - 20);
     });
     after_all();

@@ -67,11 +67,12 @@ pub fn optimize<'m>(
         return Ok(None);
     }
     memory.function.load(instance)?;
-    if level > 1 {
-        memory.inline.run(&mut memory.function, lookup)?;
-    }
+    let has_inlined = level > 1 && memory.inline.run(&mut memory.function, lookup)?;
     let is_straight = memory.function.is_straight();
-    memory.simplify(is_straight)?;
+    let has_changed = memory.simplify(is_straight)?;
+    if is_straight && !has_inlined && !has_changed {
+        return Ok(None);
+    }
     if level > 1 && !is_straight {
         memory.move_out_of_loops()?;
     }
@@ -82,20 +83,28 @@ pub fn optimize<'m>(
 }
 
 impl PassMemory {
-    /// The passes within straight-line code, and what they make possible where the function has jumps.
-    fn simplify(&mut self, is_straight: bool) -> Result<(), AllocError> {
+    /// The passes within straight-line code, and what they make possible where the function has jumps. Whether they have
+    /// changed an instruction.
+    fn simplify(&mut self, is_straight: bool) -> Result<bool, AllocError> {
         let function = &mut self.function;
+        function.take_changed();
         self.fold.run(function)?;
+        let has_changed = function.take_changed();
         if !is_straight {
             self.control.run(function)?;
         }
         self.dead.run(function, &mut self.live)?;
         self.value_numbering.run(function)?;
+        if !function.take_changed() {
+            // Folding has seen the function as it is.
+            return Ok(has_changed);
+        }
         self.fold.run(function)?;
         if !is_straight {
             self.control.run(function)?;
         }
-        self.dead.run(function, &mut self.live)
+        self.dead.run(function, &mut self.live)?;
+        Ok(true)
     }
 
     /// The passes of loops, which use that redundant checks are gone.

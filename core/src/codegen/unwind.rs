@@ -89,7 +89,8 @@ impl UnwindTable {
     /// [`AllocError`].
     pub fn new(machine: UnwindMachine) -> Result<Self, AllocError> {
         let mut section = Vec::new();
-        try_reserve(&mut section, 32)?;
+        // The common record, that of a small function, and the end.
+        try_reserve(&mut section, 96)?;
         begin_entry(&mut section);
         section.extend_from_slice(&[0, 0, 0, 0]); // CIE identifier
         section.extend_from_slice(&[1, b'z', b'R', 0, machine.code_alignment, DATA_ALIGNMENT]);

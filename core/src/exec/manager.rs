@@ -18,7 +18,7 @@ use super::unit::{Unit, UnitError, UnitFunction};
 use super::value::Value;
 use crate::alloc_util::{AllocError, TryArc, try_collect, try_concat, try_push, try_reserve};
 use crate::ir::{CalleeKind, IrError, Scalar};
-use crate::link::{Name, ShortName};
+use crate::link::{Name, Resolve, ShortName};
 use crate::memory::lock::{Lock, LockGuard};
 use crate::memory::{BiasedCount, Use};
 use crate::trap::{
@@ -27,30 +27,18 @@ use crate::trap::{
 
 type Result<T, E = ManagerError> = core::result::Result<T, E>;
 
-/// Resolves symbols of the host by name.
-pub type SymbolResolver = Box<dyn Fn(&[u8]) -> Option<u64> + Send + Sync>;
-
 /// How a manager works.
+#[derive(Clone, Copy, Debug)]
 pub struct ManagerOptions {
     /// The level of compilations, until it is [changed](Manager::set_level).
     pub level: Level,
     /// The maximum size of all code, with that of replaced functions that is not freed yet, in bytes.
     pub max_code_bytes: usize,
-    /// Resolves callees that are no functions of the manager.
-    pub symbols: Option<SymbolResolver>,
 }
 
 impl Default for ManagerOptions {
     fn default() -> Self {
-        Self { level: Level::default(), max_code_bytes: 1 << 30, symbols: None }
-    }
-}
-
-impl fmt::Debug for ManagerOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("ManagerOptions");
-        shown.field("level", &self.level).field("max_code_bytes", &self.max_code_bytes);
-        shown.finish_non_exhaustive()
+        Self { level: Level::default(), max_code_bytes: 1 << 30 }
     }
 }
 
@@ -189,8 +177,12 @@ struct State {
     names: HashMap<Name, Named>,
     /// Names in the order of their first compilation.
     order: Vec<Name>,
+    /// By ascending number.
     units: Vec<LoadedUnit>,
     next_unit: u64,
+    code_bytes: usize,
+    /// Units without a current function.
+    retired: usize,
     level: Level,
 }
 
@@ -203,7 +195,6 @@ pub struct CodeGuard<'m> {
 /// Functions that are compiled, called and replaced.
 pub struct Manager {
     backend: Box<dyn Backend>,
-    symbols: Option<SymbolResolver>,
     max_code_bytes: usize,
     /// Calls in progress.
     active: BiasedCount,
@@ -221,12 +212,20 @@ impl fmt::Debug for Manager {
 impl Manager {
     /// A manager without functions.
     pub fn new(backend: Box<dyn Backend>, options: ManagerOptions) -> Self {
-        let ManagerOptions { level, max_code_bytes, symbols } = options;
-        let (names, order) = (HashMap::new(), Vec::new());
-        let state = State { stubs: None, names, order, units: Vec::new(), next_unit: 0, level };
+        let ManagerOptions { level, max_code_bytes } = options;
+        let state = State {
+            stubs: None,
+            names: HashMap::new(),
+            order: Vec::new(),
+            units: Vec::new(),
+            next_unit: 0,
+            code_bytes: 0,
+            retired: 0,
+            level,
+        };
         let active = BiasedCount::new();
         let (compiling, state) = (Lock::new(()), Lock::new(state));
-        Self { backend, symbols, max_code_bytes, active, compiling, state }
+        Self { backend, max_code_bytes, active, compiling, state }
     }
 
     /// The name of the back end.
@@ -244,12 +243,13 @@ impl Manager {
         self.state.lock().level = level;
     }
 
-    /// Compiles a unit. Its functions can be called when this returns; on failure nothing changes.
+    /// Compiles a unit. Its functions can be called when this returns; on failure nothing changes. `host` resolves callees
+    /// that are no functions of the manager.
     ///
     /// # Errors
     /// [`ManagerError::Backend`], [`ManagerError::Signature`], [`ManagerError::CalleeSignature`],
     /// [`ManagerError::CodeLimit`], [`ManagerError::OutOfMemory`].
-    pub fn compile(&self, unit: &Unit) -> Result<()> {
+    pub fn compile(&self, unit: &Unit, host: &dyn Resolve) -> Result<()> {
         let _compiling = self.compiling.lock();
         let level = {
             let mut state = self.state.lock();
@@ -259,7 +259,7 @@ impl Manager {
             state.level
         };
         let mut error = None;
-        let mut symbol = |name: &[u8]| match self.symbol(name) {
+        let mut symbol = |name: &[u8]| match self.symbol(name, host) {
             Ok(address) => address,
             Err(failed) => {
                 error.get_or_insert(failed);
@@ -272,7 +272,7 @@ impl Manager {
         }
         let compiled = compiled?;
         let mut state = self.state.lock();
-        let needed = state.code_bytes().saturating_add(compiled.bytes);
+        let needed = state.code_bytes.saturating_add(compiled.bytes);
         if needed > self.max_code_bytes {
             return Err(ManagerError::CodeLimit { limit: self.max_code_bytes, needed });
         }
@@ -280,12 +280,12 @@ impl Manager {
     }
 
     /// The address of a callee outside of the unit: the stub of a function of another unit, or a symbol of the host.
-    fn symbol(&self, name: &[u8]) -> Result<Option<u64>> {
+    fn symbol(&self, name: &[u8], host: &dyn Resolve) -> Result<Option<u64>> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let Some(named) = state.names.get_mut(name) else {
             drop(guard);
-            return Ok(self.symbols.as_ref().and_then(|symbols| symbols(name)));
+            return Ok(host.resolve(name));
         };
         if let Some(stub) = &named.stub {
             return Ok(Some(stub.address()));
@@ -301,10 +301,10 @@ impl Manager {
     /// Frees units without current functions if no call is active. A call that starts meanwhile finds the addresses of
     /// other units.
     fn free_retired(&self, state: &mut LockGuard<'_, State>) {
-        let is_retired = |unit: &LoadedUnit| unit.current == 0;
-        if state.units.iter().any(is_retired) && self.active.uses(thread_of(chain_by_lookup())) == 0
-        {
-            state.units.retain(|unit| !is_retired(unit));
+        if state.retired != 0 && self.active.uses(thread_of(chain_by_lookup())) == 0 {
+            state.units.retain(|unit| unit.current != 0);
+            state.code_bytes = state.units.iter().map(|unit| unit.unit.bytes).sum();
+            state.retired = 0;
         }
     }
 
@@ -434,7 +434,7 @@ impl Manager {
         ManagerStatistics {
             functions: state.names.len(),
             units: state.units.len(),
-            code_bytes: state.code_bytes(),
+            code_bytes: state.code_bytes,
             retired_bytes: retired.map(|unit| unit.unit.bytes).sum(),
         }
     }
@@ -510,10 +510,6 @@ fn check_callees(state: &State, unit: &Unit) -> Result<()> {
 }
 
 impl State {
-    fn code_bytes(&self) -> usize {
-        self.units.iter().map(|unit| unit.unit.bytes).sum()
-    }
-
     /// Makes the functions of a compiled unit current. Changes nothing if there is no memory for it.
     fn insert(&mut self, unit: &Unit, compiled: CompiledUnit) -> Result<()> {
         let functions = unit.functions();
@@ -535,6 +531,8 @@ impl State {
         let number = self.next_unit;
         self.next_unit += 1;
         let current = new.len();
+        self.code_bytes = self.code_bytes.saturating_add(compiled.bytes);
+        self.retired += usize::from(current == 0);
         let functions = named.into_boxed_slice();
         self.units.push(LoadedUnit { number, current, functions, unit: compiled });
         for (entry, address) in new {
@@ -558,9 +556,10 @@ impl State {
             named.entry.address.store(0, Ordering::SeqCst);
             named.entry = entry;
         }
-        let unit = self.units.iter_mut().find(|unit| unit.number == old);
-        if let Some(unit) = unit {
+        let unit = self.units.binary_search_by_key(&old, |unit| unit.number);
+        if let Some(unit) = unit.ok().and_then(|index| self.units.get_mut(index)) {
             unit.current = unit.current.saturating_sub(1);
+            self.retired += usize::from(unit.current == 0);
         }
     }
 }

@@ -4,6 +4,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
+use spin::Once;
+
 use super::backend::{Backend, BackendError, CompiledUnit, Level, SharedRegistry};
 use super::unit::{Unit, UnitFunction};
 use crate::alloc_util::{
@@ -15,7 +17,9 @@ use crate::codegen::{CodegenError, NativeOptimizingCompiler, Options, TRAP_HOOK}
 use crate::ir::{Arguments, CalleeKind, Function, FunctionInstance, IrError, Verified};
 use crate::link::fixup::{Fixup, FixupError, FixupPlan};
 use crate::link::{ShortName, host_arch};
-use crate::memory::code_alloc::{CodeMemory, ExecutableBlock, Request};
+use crate::memory::code_alloc::{
+    CodeMemory, CodeMemoryOptions, ExecError, ExecutableBlock, Request,
+};
 use crate::memory::lock::Lock;
 use crate::trap::trap_hook;
 
@@ -28,14 +32,19 @@ const MAX_IDLE: usize = 4;
 /// The code generator of this crate.
 #[derive(Default)]
 pub struct NativeBackend {
-    memory: CodeMemory,
-    idle: Lock<Vec<NativeOptimizingCompiler>>,
+    /// Created by the first compilation unless it is given.
+    memory: Once<CodeMemory>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a compiler is large, and is taken out by each compilation"
+    )]
+    idle: Lock<Vec<Box<NativeOptimizingCompiler>>>,
     registry: Option<SharedRegistry>,
 }
 
 impl fmt::Debug for NativeBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NativeBackend").field("memory", &self.memory).finish_non_exhaustive()
+        f.debug_struct("NativeBackend").field("memory", &self.memory.get()).finish_non_exhaustive()
     }
 }
 
@@ -65,12 +74,13 @@ impl RegisteredCode {
 impl NativeBackend {
     /// A back end that places code in `memory`.
     pub fn new(memory: CodeMemory) -> Self {
-        Self { memory, idle: Lock::default(), registry: None }
+        Self { memory: Once::initialized(memory), ..Self::default() }
     }
 
-    /// As [`new`](Self::new), for code that a host registers.
-    pub fn with_registry(memory: CodeMemory, registry: SharedRegistry) -> Self {
-        Self { memory, idle: Lock::default(), registry: Some(registry) }
+    /// Sets the registry of the host for code.
+    #[must_use]
+    pub fn with_registry(self, registry: SharedRegistry) -> Self {
+        Self { registry: Some(registry), ..self }
     }
 
     /// The back end of the stubs of another one.
@@ -89,9 +99,9 @@ impl NativeBackend {
             Verified::new(Function::parse(function).map_err(invalid)?).map_err(invalid)?;
         let arguments = Arguments::new(&[]).map_err(invalid)?;
         let instance = verified.instance(arguments).map_err(invalid)?;
-        let mut compiler = self.compiler();
+        let (memory, mut compiler) = (self.memory()?, self.compiler()?);
         let placed = match compiler.compile(&instance, &STUB, 0, &|_| None) {
-            Ok(compiled) => place(&self.memory, compiled.bytes)
+            Ok(compiled) => place(memory, compiled.bytes)
                 .and_then(|block| Ok((block, compiled.tables(instance.body())?))),
             Err(CodegenError::OutOfMemory) => Err(AllocError.into()),
             Err(_) => Err(BackendError::Machine),
@@ -105,11 +115,16 @@ impl NativeBackend {
         self.registry.as_ref().is_some_and(|registry| registry.needs_lines())
     }
 
-    fn compiler(&self) -> NativeOptimizingCompiler {
-        self.idle.lock().pop().unwrap_or_default()
+    fn memory(&self) -> Result<&CodeMemory, ExecError> {
+        self.memory.try_call_once(|| CodeMemory::new(CodeMemoryOptions::default()))
     }
 
-    fn recycle(&self, compiler: NativeOptimizingCompiler) {
+    fn compiler(&self) -> Result<Box<NativeOptimizingCompiler>, AllocError> {
+        let idle = self.idle.lock().pop();
+        idle.map_or_else(|| try_box(NativeOptimizingCompiler::new()), Ok)
+    }
+
+    fn recycle(&self, compiler: Box<NativeOptimizingCompiler>) {
         let mut idle = self.idle.lock();
         if idle.len() < MAX_IDLE {
             // Without memory it is dropped.
@@ -142,15 +157,11 @@ impl Backend for NativeBackend {
         level: Level,
         symbol: &mut dyn FnMut(&[u8]) -> Option<u64>,
     ) -> Result<CompiledUnit, BackendError> {
-        let mut compiler = self.compiler();
+        let instances = unit.instances()?;
+        let mut compiler = self.compiler()?;
         let (has_tables, source_map) = (self.registry.is_some(), self.needs_lines());
         let mut code = UnitCode { has_tables, source_map, ..UnitCode::default() };
         let all = unit.functions();
-        let mut instances = try_with_capacity(all.len())?;
-        for function in all {
-            let instance = function.instance();
-            instances.push(instance.map_err(|error| in_function(function, error.into()))?);
-        }
         let registry = self.registry.as_ref().map(|registry| &***registry);
         let done = all.iter().enumerate().try_for_each(|(index, function)| {
             let _span = PhaseSpan::enter(registry, Phase::Compile, function.name().as_bytes());
@@ -271,7 +282,7 @@ impl UnitCode {
         let arch = host_arch();
         let plan = FixupPlan::new(arch, self.bytes.len(), fixups.iter()).map_err(failed)?;
         let request = Request::new(plan.size).aligned_to(self.align);
-        let mut block = backend.memory.allocate_with(request)?;
+        let mut block = backend.memory()?.allocate_with(request)?;
         let base = block.address() as u64;
         let memory = block.as_mut_slice();
         for (place, byte) in memory.iter_mut().zip(&self.bytes) {

@@ -8,6 +8,7 @@ use super::manager::Manager;
 use super::unit::{Unit, UnitError, UnitFunction};
 use crate::alloc_util::{try_collect, try_with_capacity};
 use crate::ir::Scalar;
+use crate::link::Resolve;
 use crate::source::{Compiled, ExternalSignature, Mode, SourceFile, TranslationUnit, compile_with};
 
 impl Unit {
@@ -28,17 +29,18 @@ impl Unit {
 impl Manager {
     /// Compiles the files of a program at the [level](Self::level) of the manager. Its functions can be called if the
     /// result has a unit, from which their IR is moved to the manager; otherwise the diagnostics have errors, and
-    /// nothing changes.
+    /// nothing changes. `host` resolves what [`compile`](Self::compile) does by it.
     ///
     /// ```
     /// use smf_core::exec::{Manager, ManagerOptions, NativeBackend};
+    /// use smf_core::link::NoImports;
     /// use smf_core::source::{Mode, SourceFile};
     ///
     /// # fn main() -> Result<(), smf_core::exec::ManagerError> {
     /// let manager = Manager::new(Box::new(NativeBackend::default()), ManagerOptions::default());
     /// let text = "fn add(x, y): x + y\n";
     /// let file = SourceFile { name: "add.spl", module: "add", text };
-    /// assert!(manager.compile_source(&[file], Mode::Manager)?.unit.is_some());
+    /// assert!(manager.compile_source(&[file], Mode::Manager, &NoImports)?.unit.is_some());
     /// // SAFETY: the function accesses no memory.
     /// let sum = unsafe { manager.call_by_name(b"add", &[10i64.into(), 32i64.into()]) }?;
     /// assert_eq!(sum, Some(42i64.into()));
@@ -52,10 +54,11 @@ impl Manager {
         &self,
         files: &[SourceFile<'_>],
         mode: Mode,
+        host: &dyn Resolve,
     ) -> Result<Compiled, ManagerError> {
         let mut compiled = compile_with(files, mode, &|name| self.external(name))?;
         if let Some(unit) = &mut compiled.unit {
-            self.compile(&Unit::from_source(unit)?)?;
+            self.compile(&Unit::from_source(unit)?, host)?;
         }
         Ok(compiled)
     }

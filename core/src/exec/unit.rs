@@ -223,6 +223,28 @@ impl Unit {
         &self.functions
     }
 
+    /// The functions for code generation, in the order of the unit.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    pub fn instances(&self) -> Result<Vec<FunctionInstance<'_, '_>>, AllocError> {
+        let mut instances = try_with_capacity(self.functions.len())?;
+        for function in &self.functions {
+            // A function of a unit is verified.
+            instances.push(function.instance().map_err(|_| AllocError)?);
+        }
+        Ok(instances)
+    }
+
+    /// The name of a function by its number, for errors and tools; empty if there is none.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    pub fn function_name(&self, index: usize) -> Result<Name, AllocError> {
+        let function = self.functions.get(index);
+        function.map_or_else(|| Name::new(b""), |function| Ok(function.name.clone()))
+    }
+
     fn check_names(&self) -> Result<(), UnitError> {
         let mut names = HashMap::new();
         names.try_reserve(self.functions.len()).map_err(|_| AllocError)?;

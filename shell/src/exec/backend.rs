@@ -1,8 +1,10 @@
 //! Back ends by name.
 
-use smf_core::alloc_util::{TryArc, try_box};
+use std::sync::OnceLock;
+
+use smf_core::alloc_util::{AllocError, TryArc, try_box};
 use smf_core::codegen::registry::CodeRegistry;
-use smf_core::exec::{Backend, NativeBackend};
+use smf_core::exec::{Backend, NativeBackend, SharedRegistry};
 use smf_core::link::ShortName;
 use smf_core::memory::code_alloc::CodeMemory;
 
@@ -63,25 +65,37 @@ impl BackendChoice {
         }
     }
 
-    /// The back end, which places code in `memory`.
+    /// The back end, which places code in `memory`, or in memory of its own.
     ///
     /// # Errors
     /// [`ExecError::MissingBackend`], and those of the back end.
-    pub fn open(self, memory: CodeMemory) -> Result<Box<dyn Backend>, ExecError> {
+    pub fn open(self, memory: Option<CodeMemory>) -> Result<Box<dyn Backend>, ExecError> {
         match self {
             Self::Auto | Self::Native => {
-                let registry = TryArc::new(try_box(HostRegistry)? as Box<dyn CodeRegistry>)?;
-                Ok(try_box(NativeBackend::with_registry(memory, registry))?)
+                let native = memory.map_or_else(NativeBackend::default, NativeBackend::new);
+                Ok(try_box(native.with_registry(registry()?))?)
             }
             #[cfg(feature = "cranelift")]
-            Self::Cranelift => Ok(try_box(super::cranelift::CraneliftBackend::new(memory)?)?),
+            Self::Cranelift => {
+                Ok(try_box(super::cranelift::CraneliftBackend::new(memory.unwrap_or_default())?)?)
+            }
             #[cfg(feature = "llvm")]
             Self::Llvm => {
-                let registry = TryArc::new(try_box(HostRegistry)? as Box<dyn CodeRegistry>)?;
-                Ok(try_box(super::llvm::LlvmBackend::with_registry(memory, registry)?)?)
+                let memory = memory.unwrap_or_default();
+                Ok(try_box(super::llvm::LlvmBackend::with_registry(memory, registry()?)?)?)
             }
             #[cfg(not(all(feature = "cranelift", feature = "llvm")))]
             other => Err(ExecError::MissingBackend { name: other.name() }),
         }
     }
+}
+
+/// The registry of the code of all managers.
+fn registry() -> Result<SharedRegistry, AllocError> {
+    static REGISTRY: OnceLock<SharedRegistry> = OnceLock::new();
+    if let Some(registry) = REGISTRY.get() {
+        return Ok(registry.clone());
+    }
+    let new = TryArc::new(try_box(HostRegistry)? as Box<dyn CodeRegistry>)?;
+    Ok(REGISTRY.get_or_init(|| new).clone())
 }

@@ -240,17 +240,10 @@ impl Backend for CraneliftBackend {
         level: Level,
         symbol: &mut dyn FnMut(&[u8]) -> Option<u64>,
     ) -> Result<CompiledUnit, BackendError> {
-        let all = unit.functions();
-        let mut instances = Vec::new();
-        for function in all {
-            // A unit has verified functions.
-            let instance = function.instance().map_err(|_| AllocError)?;
-            try_push(&mut instances, instance)?;
-        }
-        let name = |index: usize| match all.get(index) {
-            Some(function) => Ok(function.name().clone()),
-            None => Name::new(b""),
-        };
-        Ok(self.compile_functions(&instances, level, symbol, &name)?.unit)
+        Ok(self
+            .compile_functions(&unit.instances()?, level, symbol, &|index| {
+                unit.function_name(index)
+            })?
+            .unit)
     }
 }

@@ -29,7 +29,7 @@ use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{
     CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine,
 };
-use smf_core::alloc_util::{AllocError, try_push};
+use smf_core::alloc_util::AllocError;
 use smf_core::exec::{Backend, BackendError, CompiledUnit, Level, SharedRegistry, Unit};
 use smf_core::ir::FunctionInstance;
 use smf_core::link::Name;
@@ -217,17 +217,8 @@ impl Backend for LlvmBackend {
         level: Level,
         symbol: &mut dyn FnMut(&[u8]) -> Option<u64>,
     ) -> Result<CompiledUnit, BackendError> {
-        let all = unit.functions();
-        let mut instances = Vec::new();
-        for function in all {
-            // A unit has verified functions.
-            let instance = function.instance().map_err(|_| AllocError)?;
-            try_push(&mut instances, instance)?;
-        }
-        let name = |index: usize| match all.get(index) {
-            Some(function) => Ok(function.name().clone()),
-            None => Name::new(b""),
-        };
-        self.compile_functions(&instances, level, symbol, &name)
+        self.compile_functions(&unit.instances()?, level, symbol, &|index| {
+            unit.function_name(index)
+        })
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use smf_core::alloc_util::{AllocError, try_box, try_collect, try_copy_bytes, try_push};
+use smf_core::alloc_util::{AllocError, try_collect, try_copy_bytes, try_push};
 use smf_core::exec::{
     FunctionHandle, Level, Manager, ManagerError, ManagerOptions, ManagerStatistics, Unit, Value,
 };
@@ -81,7 +81,7 @@ struct TextResult {
 pub struct ExecManager {
     manager: Manager,
     /// Dropped after the code that calls into them.
-    modules: Arc<Modules>,
+    modules: Modules,
     info: Mutex<HashMap<Box<[u8]>, SourceInfo>>,
     front_end: RwLock<Option<Arc<dyn FrontEnd>>>,
 }
@@ -99,25 +99,12 @@ impl ExecManager {
     /// [`ExecError::MissingBackend`], [`ExecError::OutOfMemory`].
     pub fn new(options: ExecOptions) -> Result<Self> {
         install_chain_lookup();
-        let memory = options.memory.unwrap_or_default();
-        let backend = options.backend.open(memory.clone())?;
-        let outside = options.symbols;
-        let host: SharedSymbols = Arc::new(move |name| {
-            let found = outside.as_ref().and_then(|symbols| symbols(name));
-            found.or_else(|| host_functions::address(name))
-        });
-        let modules = Arc::new(Modules::new(memory, host.clone()));
-        let searched = modules.clone();
-        let symbols = try_box(move |name: &[u8]| searched.find(name).or_else(|| host(name)))?;
-        let defaults = ManagerOptions::default();
-        let manager = Manager::new(
-            backend,
-            ManagerOptions {
-                level: options.level,
-                max_code_bytes: options.max_code_bytes.unwrap_or(defaults.max_code_bytes),
-                symbols: Some(symbols),
-            },
-        );
+        let backend = options.backend.open(options.memory.clone())?;
+        let modules = Modules::new(options.memory, options.symbols);
+        let ManagerOptions { max_code_bytes, .. } = ManagerOptions::default();
+        let max_code_bytes = options.max_code_bytes.unwrap_or(max_code_bytes);
+        let core_options = ManagerOptions { level: options.level, max_code_bytes };
+        let manager = Manager::new(backend, core_options);
         let (info, front_end) = (Mutex::default(), RwLock::new(None));
         Ok(Self { manager, modules, info, front_end })
     }
@@ -163,7 +150,7 @@ impl ExecManager {
 
     /// Compiles the files of a program, the first one with the modules that it uses behind it.
     fn compile_files(&self, files: &[SourceFile<'_>]) -> Result<Vec<Diagnostic>> {
-        let compiled = self.manager.compile_source(files, Mode::Manager)?;
+        let compiled = self.manager.compile_source(files, Mode::Manager, &self.modules)?;
         let Some(unit) = compiled.unit else { return Err(ExecError::Source(compiled.diagnostics)) };
         self.record(unit)?;
         Ok(compiled.diagnostics)
@@ -178,7 +165,7 @@ impl ExecManager {
     /// # Errors
     /// [`ExecError::Manager`].
     pub fn compile_unit(&self, unit: &Unit) -> Result<()> {
-        self.manager.compile(unit)?;
+        self.manager.compile(unit, &self.modules)?;
         let mut info = self.info();
         for function in unit.functions() {
             info.remove(function.name().as_bytes());

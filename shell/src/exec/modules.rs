@@ -13,6 +13,7 @@ use smf_core::loader::LoaderOptions;
 use smf_core::memory::code_alloc::CodeMemory;
 
 use super::error::ExecError;
+use super::host_functions;
 use crate::call;
 use crate::loader::Loader;
 
@@ -21,23 +22,32 @@ pub type SharedSymbols = Arc<dyn Fn(&[u8]) -> Option<u64> + Send + Sync>;
 
 /// The modules of a manager, which are never unloaded while it exists.
 pub(super) struct Modules {
-    memory: CodeMemory,
+    memory: Option<CodeMemory>,
     loader: Mutex<Option<Arc<Loader>>>,
-    symbols: SharedSymbols,
+    host: HostSymbols,
 }
 
-/// The symbols of the host for the imports of modules.
-struct HostSymbols(SharedSymbols);
+/// The symbols of the options of a manager, then the functions of this crate.
+#[derive(Clone)]
+struct HostSymbols(Option<SharedSymbols>);
 
 impl Resolve for HostSymbols {
     fn resolve(&self, name: &[u8]) -> Option<u64> {
-        (self.0)(name)
+        let found = self.0.as_ref().and_then(|symbols| symbols(name));
+        found.or_else(|| host_functions::address(name))
+    }
+}
+
+/// The callees of source: functions of modules, then symbols of the host.
+impl Resolve for Modules {
+    fn resolve(&self, name: &[u8]) -> Option<u64> {
+        self.find(name).or_else(|| self.host.resolve(name))
     }
 }
 
 impl Modules {
-    pub(super) fn new(memory: CodeMemory, symbols: SharedSymbols) -> Self {
-        Self { memory, loader: Mutex::new(None), symbols }
+    pub(super) fn new(memory: Option<CodeMemory>, symbols: Option<SharedSymbols>) -> Self {
+        Self { memory, loader: Mutex::new(None), host: HostSymbols(symbols) }
     }
 
     fn loader(&self) -> Option<Arc<Loader>> {
@@ -49,9 +59,8 @@ impl Modules {
         if let Some(loader) = &*loader {
             return Ok(loader.clone());
         }
-        let new = Loader::new(LoaderOptions::new(self.memory.clone()))?;
-        let symbols = try_box(HostSymbols(self.symbols.clone()))?;
-        new.modules().set_host_resolver(Some(symbols))?;
+        let new = Loader::new(LoaderOptions::new(self.memory.clone().unwrap_or_default()))?;
+        new.modules().set_host_resolver(Some(try_box(self.host.clone())?))?;
         Ok(loader.insert(Arc::new(new)).clone())
     }
 

@@ -64,6 +64,30 @@ fn source_runs_at_every_level_of_every_back_end() {
 }
 
 #[test]
+fn callers_of_the_same_compilation_call_the_version_that_they_were_compiled_with() {
+    let pair = |step| format!("fn step(n): n + {step}\nfn twice(n): step(step(n))\n");
+    for backend in backends() {
+        for level in 0..4 {
+            let manager = manager(backend);
+            manager.set_level(Level::from_number(level).unwrap());
+            manager.compile_source("a.spl", &pair(1)).unwrap();
+            manager.compile_source("b.spl", "fn from_outside(n): step(n)\n").unwrap();
+            manager.compile_source("c.spl", "fn step(n): n + 10\n").unwrap();
+            assert_eq!(run(&manager, "step", &[0]), Ok(10));
+            assert_eq!(run(&manager, "from_outside", &[0]), Ok(10));
+            assert_eq!(run(&manager, "twice", &[0]), Ok(2));
+            // Its own code and that of the old `step` are one unit, which is in use.
+            let units = manager.statistics().units;
+            manager.compile_source("d.spl", &pair(100)).unwrap();
+            assert_eq!(run(&manager, "twice", &[0]), Ok(200));
+            assert_eq!(run(&manager, "from_outside", &[0]), Ok(100));
+            manager.compile_source("e.spl", "fn other(): 0\n").unwrap();
+            assert_eq!(manager.statistics().units, units);
+        }
+    }
+}
+
+#[test]
 fn back_end_that_is_not_built_in_is_an_error_that_names_the_feature() {
     let error = |name: &[u8]| BackendChoice::from_name(name).unwrap_err().to_string();
     let unknown = "no back end is called `gcc`: there are auto, native, cranelift and llvm";

@@ -58,6 +58,7 @@ pub(super) struct EditableFunction {
     pub(super) strings: Vec<u8>,
     /// How many operands may be added before calls share those that they have.
     operand_budget: usize,
+    has_changed: bool,
     /// The new numbers of instructions, and of the first instruction inserted in front of each.
     numbers: Vec<[u32; 2]>,
     spare_code: Vec<Instruction>,
@@ -181,8 +182,14 @@ impl EditableFunction {
     /// Replaces an instruction; its origin stays.
     pub(super) fn set(&mut self, index: usize, instruction: Instruction) {
         if let Some(i) = self.code.get_mut(index) {
+            self.has_changed |= *i != instruction;
             *i = instruction;
         }
+    }
+
+    /// Whether an instruction was replaced or deleted since the last call.
+    pub(super) fn take_changed(&mut self) -> bool {
+        core::mem::take(&mut self.has_changed)
     }
 
     /// Deletes an instruction; its number stays until [`rebuild`](Self::rebuild).

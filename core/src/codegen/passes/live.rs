@@ -48,6 +48,10 @@ impl Live {
     /// Computes the sets of `function`, which has no deleted instructions.
     pub(super) fn compute(&mut self, function: &EditableFunction) -> Result<(), AllocError> {
         self.split(function)?;
+        if self.blocks.len() == 1 && !self.targets.contains(&true) {
+            // Straight-line code has no borders of blocks at which a local is live.
+            return self.globals.reset(function.locals.len());
+        }
         let count = self.find_globals(function)?;
         self.words = count.div_ceil(64);
         let size = self.words.saturating_mul(self.blocks.len());

@@ -21,8 +21,9 @@ impl<T> Default for LocalMap<T> {
 impl<T: Copy + Default> LocalMap<T> {
     /// Makes an empty map for `locals` locals.
     pub(super) fn reset(&mut self, locals: usize) -> Result<(), AllocError> {
-        self.entries.clear();
-        self.epoch = 1;
+        self.clear();
+        // The entries of a larger function have earlier epochs.
+        let locals = locals.max(self.entries.len());
         try_resize(&mut self.entries, locals, (0, T::default()))
     }
 

@@ -12,13 +12,14 @@ use std::vec::Vec;
 
 use super::*;
 use crate::ir::Scalar;
+use crate::link::NoImports;
 
 fn manager() -> Manager {
     Manager::new(Box::new(NativeBackend::default()), ManagerOptions::default())
 }
 
 fn compile(manager: &Manager, text: &str) -> Result<(), ManagerError> {
-    manager.compile(&Unit::from_text(text)?)
+    manager.compile(&Unit::from_text(text)?, &NoImports)
 }
 
 fn call(manager: &Manager, name: &str, arguments: &[Value]) -> Result<Option<Value>, String> {
@@ -168,16 +169,15 @@ fn host_symbols_are_resolved_and_missing_ones_named() {
     extern "C" fn triple(a: i64) -> i64 {
         a * 3
     }
-    let symbols: SymbolResolver =
-        Box::new(|name| (name == b"triple").then_some(triple as *const () as usize as u64));
-    let options = ManagerOptions { symbols: Some(symbols), ..ManagerOptions::default() };
-    let manager = Manager::new(Box::new(NativeBackend::default()), options);
+    let host = |name: &[u8]| (name == b"triple").then_some(triple as *const () as usize as u64);
+    let manager = manager();
     let text = |callee| {
         format!("function t(a: i64) -> i64\ncall_host a = {callee}(a)\nreturn i64 a\nend\n")
     };
-    compile(&manager, &text("triple")).unwrap();
+    let compile = |callee| manager.compile(&Unit::from_text(&text(callee))?, &host);
+    compile("triple").unwrap();
     assert_eq!(integer(&manager, "t", &[14]), 42);
-    let error = compile(&manager, &text("absent")).unwrap_err();
+    let error = compile("absent").unwrap_err();
     assert_eq!(error.to_string(), "function `t` calls `absent`, which is undefined");
     // Nothing has changed.
     assert_eq!(integer(&manager, "t", &[1]), 3);
@@ -202,7 +202,7 @@ fn units_that_are_none_are_refused() {
     let longer: Vec<u8> = bytes.iter().copied().chain([0]).collect();
     assert_eq!(Unit::from_binary(&longer).unwrap_err(), UnitError::Binary { offset: bytes.len() });
     let manager = manager();
-    manager.compile(&again).unwrap();
+    manager.compile(&again, &NoImports).unwrap();
     assert_eq!(integer(&manager, "k", &[]), 3);
 }
 
@@ -250,4 +250,23 @@ fn threads_call_while_functions_are_replaced() {
     compile(&manager, &constant("f", 5)).unwrap();
     compile(&manager, &constant("x", 5)).unwrap();
     assert_eq!(manager.statistics().units, 3);
+}
+
+#[test]
+fn code_memory_is_created_by_the_first_compilation() {
+    let backend = NativeBackend::default();
+    let is_created = || !format!("{backend:?}").contains("memory: None");
+    assert!(!is_created());
+    let unit = Unit::from_text(ADD).unwrap();
+    let compile = || backend.compile(&unit, Level::None, &mut |_| None).unwrap();
+    let first = compile();
+    assert!(is_created());
+    // The memory outlives the back end.
+    let second = compile();
+    drop((backend, first));
+    // SAFETY: a function of these types, whose code is in memory.
+    let add = unsafe {
+        core::mem::transmute::<usize, extern "C" fn(i64, i64) -> i64>(second.addresses[0] as usize)
+    };
+    assert_eq!(add(40, 2), 42);
 }

@@ -6,7 +6,7 @@ use crate::source::{Mode, SourceFile};
 /// Compiles a text; its diagnostics as `line: message`.
 fn compile(manager: &Manager, text: &str) -> Result<Vec<String>, ManagerError> {
     let file = SourceFile { name: "t.spl", module: "t", text };
-    let compiled = manager.compile_source(&[file], Mode::Manager)?;
+    let compiled = manager.compile_source(&[file], Mode::Manager, &NoImports)?;
     assert_eq!(compiled.unit.is_none(), !compiled.diagnostics.is_empty());
     Ok(compiled.diagnostics.iter().map(|d| format!("{}: {}", d.line, d.message)).collect())
 }

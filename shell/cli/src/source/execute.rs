@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use smf_core::exec::{
     Backend, Level, Manager, ManagerError, ManagerOptions, ManagerStatistics, Value,
 };
-use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::types::Type;
 use smf_loader::call;
 use smf_loader::exec::{BackendChoice, host_functions};
@@ -86,7 +85,7 @@ fn backend(name: BackendName) -> Result<Option<Box<dyn Backend>>, Failure> {
 }
 
 fn open(backend: BackendChoice) -> Result<Option<Box<dyn Backend>>, Failure> {
-    let opened = backend.open(CodeMemory::default());
+    let opened = backend.open(None);
     opened.map(Some).map_err(|error| Failure::Because(error.to_string()))
 }
 
@@ -171,18 +170,12 @@ fn native(
     form: Form,
 ) -> Result<Executed, Failure> {
     let start = Instant::now();
-    let resolver = Arc::clone(&execution.resolver);
-    let symbols: Box<Resolver> = Box::new(move |name| resolver(name));
-    let options = ManagerOptions {
-        level: execution.level,
-        symbols: Some(symbols),
-        ..ManagerOptions::default()
-    };
+    let options = ManagerOptions { level: execution.level, ..ManagerOptions::default() };
     let manager = Manager::new(backend, options);
     let name = executable.unit.functions().get(index).map_or(&[][..], |f| f.name().as_bytes());
     let title = String::from_utf8_lossy(name);
     let span = trace::span("generate", Path::new(&*title));
-    manager.compile(&executable.unit)?;
+    manager.compile(&executable.unit, &|name: &[u8]| (execution.resolver)(name))?;
     drop(span);
     let no_function = || Failure::Because("no such function".to_owned());
     let function = manager.find(name).ok_or_else(no_function)?;

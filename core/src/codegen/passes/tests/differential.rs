@@ -282,7 +282,8 @@ fn all_levels_preserve_behaviour() {
         let instance = verified.instance(Arguments::new(&[]).unwrap()).unwrap();
         sizes[0] += verified.body().len();
         for level in [1, 2] {
-            let after = optimize(level, &instance, &|_| None, &mut memory).unwrap().unwrap();
+            let after = optimize(level, &instance, &|_| None, &mut memory).unwrap();
+            let after = after.unwrap_or(*verified.body());
             sizes[usize::from(level)] += after.len();
             compare(&before, after.bytes(), &[], seed);
         }
