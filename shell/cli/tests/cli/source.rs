@@ -130,16 +130,59 @@ fn arguments_have_the_types_of_the_parameters() {
         &["function `half` takes 1 argument, and 0 are given"],
     );
     contains(&fails(&["run", &file, "none"]), &["no function `none`; it has half, small"]);
-    let generic = source(
-        &scratch("run-generic"),
-        "generic.spl",
-        "fn least<T>(a: T, b: T) -> T: if a < b: a else: b\n",
-    );
-    for name in ["least", "least<f64>", "least$f64"] {
-        let why = format!("function `{name}` is generic: call it from a function of the program");
-        contains(&fails(&["run", &generic, name, "1", "2"]), &[&why]);
-    }
     contains(&fails(&["run", &file]), &["no function `main` and no statements at the top level"]);
+}
+
+#[test]
+fn generic_functions_and_default_arguments_are_called_by_name() {
+    let directory = scratch("source-generic-call");
+    let text = "fn least<T>(a: T, b: T) -> T:\n    if a < b: a else: b\n\
+        fn sum<T>(xs: [T], start: T) -> T:\n    var s = start\n    for x in xs: s += x\n    s\n\
+        fn nothing<T>() -> i64: 1\nfn div<T>(a: T, b: T) -> T: a / b\n\
+        fn calc(a, b=2, c=3): a + b * c\nfn of_float(x: f64 = 2.5) -> f64: x * 2\n\
+        struct P:\n    x: i64\nimpl P:\n    static fn twice(n: i64 = 4) -> i64: n * 2\n\
+        fn fill(mut xs: [u8], with: u8 = 7):\n    for i in 0..xs.len: xs[i] = with\n";
+    let file = source(&directory, "a.spl", text);
+    runs(&file, &["least", "3", "2"], "2");
+    runs(&file, &["least", "1.5", "2"], "1.5");
+    runs(&file, &["least", "3", "2.5"], "2.5");
+    runs(&file, &["least", "u8:200", "100"], "100");
+    runs(&file, &["least<f64>", "1", "2"], "1.0");
+    runs(&file, &["least$f32", "1", "2"], "1.0");
+    runs(&file, &["sum", "u8:200,100", "0"], "44");
+    runs(&file, &["sum<i64>", "1,2,39", "0"], "42");
+    runs(&file, &["calc", "1"], "7");
+    runs(&file, &["calc", "1", "10"], "31");
+    runs(&file, &["of_float"], "5.0");
+    runs(&file, &["P.twice"], "8");
+    runs(&file, &["fill", "buf:2"], "u8:7,7");
+    source(
+        &directory,
+        "lib.spl",
+        "fn pick<T>(a: T, b: T, first: bool = true) -> T: if first: a else: b\nfn plus(a: i64, b: i64 = 1) -> i64: a + b\n",
+    );
+    let user = source(&directory, "user.spl", "use lib\nfn plus(a, b = lib.plus(1)): a - b\n");
+    runs(&user, &["pick", "1", "2"], "1");
+    runs(&user, &["pick", "1", "2", "false"], "2");
+    runs(&user, &["plus", "1"], "-1");
+    runs(&user, &["lib.plus", "1"], "2");
+    traps(
+        &file,
+        &["div", "1", "0"],
+        &format!("division by zero in function `div$i64` at {file}:8:29"),
+    );
+    for (args, expected) in [
+        (&["nothing"][..], "type parameter `T0`: write the type arguments, as in `nothing<T>`"),
+        (&["least", "1.5", "true"], "argument 1 of the call: "),
+        (&["least<bool>", "true", "false"], "function `least<bool>`: "),
+        (&["least<i64, i64>", "1", "2"], "1 type parameters, and 2 types are given"),
+        (&["least<i64", "1", "2"], "missing `>`"),
+        (&["least", "1"], "function `least$i64` takes 2 arguments, and 1 is given"),
+        (&["calc"], "function `calc` takes 3 arguments, and 0 are given"),
+        (&["greatest<f64>", "1"], "no function `greatest<f64>`"),
+    ] {
+        contains(&fails(&[&["run", &*file], args].concat()), &[expected]);
+    }
 }
 
 #[test]
