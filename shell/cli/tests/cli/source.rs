@@ -192,7 +192,7 @@ fn trap_names_the_error_the_function_and_the_place() {
         fn at(i) -> i64:\n    val a = [1, 2, 3]\n    a[0] + a[i]\n\
         fn check(x):\n    assert x > 0, \"x is positive\"\n    assert x < 9\n    x\n\
         fn power(n): 2 ** n\nfn inner(x): 10 / x\nfn outer(x):\n    val y = x + 1\n    inner(x) + y\n\
-        fn deep(n) -> i64: deep(n + 1) + 1\n";
+        fn deep(n) -> i64: deep(n + 1) + 1\nfn tail(n) -> i64: if n == 0: 0 else: tail(n - 1)\n";
     let file = source(&directory, "t.spl", text);
     let place = |rest: &str| format!("{file}:{rest}");
     traps(
@@ -225,7 +225,9 @@ fn trap_names_the_error_the_function_and_the_place() {
         &["outer", "0"],
         &format!("division by zero in function `inner` at {}", place("12:14")),
     );
-    traps(&file, &["deep", "1"], "the stack is exhausted: calls nest too deeply");
+    for name in ["deep", "tail"] {
+        traps(&file, &[name, "10000000"], "the stack is exhausted: calls nest too deeply");
+    }
     // What was printed before is not lost.
     let file = source(&directory, "p.spl", "fn f(x):\n    print_raw \"before\"\n    1 / x\n");
     let output = smf(&["run", &file, "f", "0"]);
