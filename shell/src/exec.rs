@@ -27,6 +27,8 @@ mod arguments;
 mod backend;
 #[cfg(any(feature = "cranelift", feature = "llvm"))]
 mod callees;
+#[cfg(test)]
+mod cases;
 #[cfg(feature = "cranelift")]
 pub mod cranelift;
 mod error;

@@ -1,10 +1,13 @@
 //! Oracles of the Simple front end for any text.
 
-use smf_core::ir::{Arguments, Function, Memory, ProgramHost, Stop, Verified};
+use smf_core::ir::{Arguments, CalleeKind, Function, Memory, ProgramHost, Scalar, Stop, Verified};
 use smf_core::source::{
     Compiled, Mode, Severity, SourceFile, compile, imports, instantiate, token_lengths,
 };
 use smf_core::types::Type;
+
+use crate::differential::host::FUNCTIONS;
+use crate::differential::{Case, Checked, Engine, HostFunction, Program, check as check_engines};
 
 /// The step limit of the interpreter for one function.
 const STEPS: u64 = 2_000;
@@ -35,6 +38,72 @@ pub fn check_program(text: &str) {
             check(&instantiate(file, &template.name, &types).expect("memory"), text);
         }
     }
+}
+
+/// The words with which functions are called: each parameter gets one of them, from the start that the call has.
+const WORDS: [u64; 4] = [0, 1, 7, u64::MAX];
+
+/// The engines agree on each function of an accepted text that takes and returns numbers and bools; the first engine has
+/// a limit of steps. Programs that use other functions than those of the [host](crate::differential::host), or large
+/// arrays, are not run.
+pub fn check_agreement(text: &str, engines: &[&dyn Engine]) -> Checked {
+    let file = SourceFile { name: "fuzz.spl", module: "fuzz", text };
+    let compiled = compile(&[file], Mode::Manager).expect("memory");
+    let bodies = compiled.unit.into_iter().flat_map(|unit| unit.functions);
+    let bodies: Vec<Vec<u8>> = bodies.map(|function| function.ir).collect();
+    let mut sum = Checked::default();
+    if !bodies.iter().all(|body| can_run(body)) {
+        return sum;
+    }
+    for entry in 0..bodies.len().min(MAX_CALLED) {
+        let program = Program::with_entry(bodies.clone(), entry);
+        let (params, result) = program.signature(entry);
+        if params.contains(&Scalar::Pointer) || result == Some(Scalar::Pointer) {
+            continue;
+        }
+        let word = |start: usize, index: usize, scalar: Scalar| {
+            let bits = WORDS[(start + index) % WORDS.len()];
+            if scalar == Scalar::Bool {
+                bits & 1
+            } else {
+                bits << (64 - scalar.bits()) >> (64 - scalar.bits())
+            }
+        };
+        let call =
+            |start| params.iter().enumerate().map(|(index, &ty)| word(start, index, ty)).collect();
+        let calls = if params.is_empty() { 1 } else { WORDS.len() };
+        let case = Case { program, arguments: (0..calls).map(call).collect(), seed: 1 };
+        match check_engines(engines, &case) {
+            Ok(checked) => sum = sum.plus(checked),
+            // A limit of a code generator.
+            Err(mismatch) if mismatch.observed.is_none() => {}
+            Err(mismatch) => panic!("{text}\n{mismatch}"),
+        }
+    }
+    sum
+}
+
+/// The largest number of functions of a text that are run: for each, the whole program is compiled.
+const MAX_CALLED: usize = 16;
+
+/// The largest memory of the arrays and structs of a function that is run, in bytes.
+const MAX_SLOTS: u64 = 64 << 10;
+
+/// Whether the harness has what a function calls, and the stack for its variables in memory.
+fn can_run(body: &[u8]) -> bool {
+    let function = Function::parse(body).expect("an IR function");
+    let has_callee = |number| {
+        let callee = function.callee(number).expect("a callee");
+        if callee.kind != CalleeKind::Host {
+            return true;
+        }
+        HostFunction::index(callee.name).is_some_and(|index| {
+            let params = FUNCTIONS[index].params.iter().map(|scalar| scalar.code());
+            params.eq(callee.signature.params.iter().copied())
+        })
+    };
+    let slots = function.slot_offset(function.slots().len());
+    slots <= MAX_SLOTS && (0..function.callee_count()).all(has_callee)
 }
 
 fn check(compiled: &Compiled, text: &str) {

@@ -11,6 +11,7 @@ use smf_tests::differential::{
     Case, Checked, Defect, Engine, Faulty, Interpreter, Native, PlacedProgram, Program, bytecode,
     check, check_against, draw, seeded, shrink, simple, smallest,
 };
+use smf_tests::source::check_agreement;
 
 /// The number of programs, unless the environment variable `SMF_PROGRAMS` overrides it.
 const PROGRAMS: u64 = 2000;
@@ -120,6 +121,42 @@ fn interpreted(program: &Program, args: &[i64], memory: i64) -> i64 {
     let args: Vec<u64> = args.iter().map(|arg| arg.cast_unsigned()).collect();
     let entry = u32::try_from(program.entry()).unwrap();
     host.call_function(entry, &args).unwrap().cast_signed()
+}
+
+#[test]
+fn engines_agree_on_the_functions_of_written_programs() {
+    let engines = engines();
+    let engines: Vec<&dyn Engine> = engines.iter().map(|engine| &**engine).collect();
+    let text = "\
+fn at(i):
+    val a = [1, 2, 3]
+    a[i]
+fn wrap(a: u8, b: i8) -> i64: (a * 3) as i64 + (b * 3) as i64
+fn half(x: f64) -> f64: x / 2 + 0.5
+fn fib(n: u8) -> i64: if n < 2: 1 else: fib(n - 1) + fib(n - 2)
+fn both(a: bool, b: bool) -> bool: a and not b
+struct P:
+    x: i64
+    y: f32
+impl P:
+    me add(n: i64): self.x += n
+fn point(n):
+    var p = P(x: n, y: 1.5)
+    p.add(2)
+    p.x / n
+";
+    let mut sum = check_agreement(text, &engines);
+    assert_eq!(sum, Checked { compared: 23, trapped: 2, exhausted: 1, invalid: 0 });
+    for program in ALL {
+        sum = sum.plus(check_agreement(program.in_simple, &engines));
+    }
+    assert_eq!(sum.invalid, 0, "{sum:?}");
+    // Functions of other hosts are not called, and what is refused has no functions.
+    assert_eq!(
+        check_agreement("extern fn exit(n: i64)\nfn f(): exit(1)\n", &engines),
+        Checked::default()
+    );
+    assert_eq!(check_agreement("fn f(x): y\n", &engines), Checked::default());
 }
 
 /// The number of programs in Simple, unless the environment variable `SMF_PROGRAMS` overrides it.

@@ -21,6 +21,7 @@ use smf_loader::source::{Program, is_source};
 use crate::output::{self, At, Failure};
 use crate::run::{Args, host, print, report_counters, report_times};
 use crate::source::execute::{Execution, Outcome, execute};
+use crate::source::generic_call::{Target, instance, with_defaults};
 use crate::source::host::Resolver;
 use crate::source::{BackendName, Executable, arguments};
 use crate::trace;
@@ -57,22 +58,25 @@ pub(crate) fn run(args: &Args, kind: Kind) -> Result<ExitCode, Failure> {
     check(args)?;
     let start = Instant::now();
     let read = trace::span("read", &args.file);
-    let executable = match kind {
+    let (executable, index) = match kind {
         Kind::Source => {
             let program = Program::read(&args.file)?;
             drop(read);
             let _span = trace::span("compile", &args.file);
-            Executable::compile(&program, Mode::Manager)?
+            let executable = Executable::compile(&program, Mode::Manager)?;
+            target(args, &program, executable)?
         }
         Kind::Ir => {
             let text = output::read(&args.file)?;
             drop(read);
             let _span = trace::span("compile", &args.file);
-            Executable::from_ir(&args.file, str::from_utf8(&text).at(&args.file)?)?
+            let text = str::from_utf8(&text).at(&args.file)?;
+            let executable = Executable::from_ir(&args.file, text)?;
+            let index = function(args, &executable)?;
+            (executable, index)
         }
     };
     let compiled = Instant::now();
-    let index = function(args, &executable)?;
     let mut arguments = arguments::parse(&executable, index, &args.args)?;
     let uses_host = args.host_symbols || !args.host_library.is_empty();
     let execution = Execution {
@@ -124,6 +128,20 @@ fn check(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The function of source to call: one of the program, an instance of a generic one, or one that adds default arguments.
+fn target(args: &Args, program: &Program, executable: Executable) -> Result<Target, Failure> {
+    let name = args.name.as_ref().map(|name| name.to_string_lossy());
+    let is_there = |name: &str| executable.source.iter().any(|unit| unit.find(name).is_some());
+    if let Some(name) = name.filter(|name| !is_there(name))
+        && let Some(found) = instance(&args.file, program, &executable, &name, &args.args)?
+    {
+        return Ok(found);
+    }
+    let index = function(args, &executable)?;
+    let found = with_defaults(program, &executable, index, args.args.len())?;
+    Ok(found.unwrap_or((executable, index)))
+}
+
 /// The function to call.
 fn function(args: &Args, executable: &Executable) -> Result<usize, Failure> {
     let name = args.name.as_ref().map_or("main".into(), |name| name.to_string_lossy());
@@ -132,22 +150,11 @@ fn function(args: &Args, executable: &Executable) -> Result<usize, Failure> {
     found.ok_or_else(|| {
         let why = match &args.name {
             None => "no function `main` and no statements at the top level".to_owned(),
-            Some(_) if is_generic(executable, &name) => {
-                let why = "is generic: call it from a function of the program";
-                return Failure::of(&args.file, format_args!("function `{name}` {why}"));
-            }
             Some(_) => format!("no function `{name}`"),
         };
         let names = functions.iter().map(|function| function.name().as_bytes());
         Failure::of(&args.file, why + &output::suggestions("has", names))
     })
-}
-
-/// Whether a name is that of a generic function, with or without type arguments (`max`, `max<f64>`, `max$f64`).
-fn is_generic(executable: &Executable, name: &str) -> bool {
-    let base = name.split(['<', '$']).next().unwrap_or(name);
-    let mut templates = executable.source.iter().flat_map(|source| &source.templates);
-    templates.any(|template| template.name == base)
 }
 
 /// The lines that show a result; it must have the type that the user states.

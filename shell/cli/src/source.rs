@@ -12,6 +12,7 @@ use crate::output::{Failure, one_line};
 
 pub(crate) mod arguments;
 pub(crate) mod execute;
+pub(crate) mod generic_call;
 pub(crate) mod host;
 mod interpret;
 mod stack;

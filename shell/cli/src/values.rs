@@ -18,6 +18,11 @@ pub(crate) struct Array {
 }
 
 impl Array {
+    /// The type of the elements.
+    pub(crate) fn scalar(&self) -> Scalar {
+        self.scalar
+    }
+
     /// Whether the code has changed it.
     pub(crate) fn is_changed(&self) -> bool {
         self.bytes != self.before

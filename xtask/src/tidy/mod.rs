@@ -73,6 +73,7 @@ const UNSAFE: &[&str] = &[
     "shell/cli/src/values.rs",
     "shell/src/call.rs",
     "shell/src/call_record.rs",
+    "shell/src/exec/cases.rs",
     "shell/src/exec/host_functions.rs",
     "shell/src/exec/llvm.rs",
     "shell/src/exec/llvm/translate.rs",

@@ -308,7 +308,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
         span: Span,
     ) -> Option<(Place, TypeId)> {
         if array.ty.fits_all() {
-            self.expr(index, Want::of(TypeId::I64));
+            self.expr(index, Want::NOTHING);
             return None;
         }
         if self.is_template && self.unit.program.types.has_params(array.ty) {
@@ -316,7 +316,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
             return None;
         }
         let element = self.unit.program.types.part(array.ty, 0);
-        let position = self.expr(index, Want::of(TypeId::I64));
+        let position = self.expr(index, Want::NOTHING);
         self.locate(span);
         match (self.head(array.ty), array.value) {
             (Head::Array(length), Value::Place(place)) => {

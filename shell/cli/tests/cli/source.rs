@@ -46,134 +46,6 @@ fn traps(file: &str, arguments: &[&str], expected: &str) {
 }
 
 #[test]
-fn restated_cases_have_their_values_on_every_back_end() {
-    let directory = scratch("source-cases");
-    for (number, (text, calls)) in CASES.iter().enumerate() {
-        let file = source(&directory, &format!("case{number}.spl"), text);
-        for call in *calls {
-            let (call, expected) = call.split_once(" = ").unwrap();
-            let words: Vec<&str> = call.split_whitespace().collect();
-            runs(&file, &words, expected);
-        }
-    }
-}
-
-/// Programs, and calls of their functions with results.
-const CASES: &[(&str, &[&str])] = &[
-    ("fn answer() -> i64: 42\n", &["answer = 42"]),
-    (
-        "fn add(a: i64, b: i64) -> i64: a + b\nfn sub(a: i64, b: i64) -> i64: a - b\nfn mul(a: i64, b: i64) -> i64: a * b\nfn neg(x: i64) -> i64: -x\n",
-        &["add 10 32 = 42", "sub 50 8 = 42", "mul 6 7 = 42", "neg -42 = 42"],
-    ),
-    ("fn max(a, b):\n    if a > b: a else: b\n", &["max 42 10 = 42", "max 10 42 = 42"]),
-    ("fn fact(n: i64) -> i64:\n    if n <= 1: 1 else: n * fact(n - 1)\n", &["fact 5 = 120"]),
-    (
-        "fn fib(n):\n    var a = 0\n    var b = 1\n    var i = 0\n    while i < n:\n        val c = a + b\n        a = b\n        b = c\n        i += 1\n    a\n",
-        &["fib 10 = 55"],
-    ),
-    (
-        "fn is_even(n: i64) -> i64:\n    if n == 0: 1 else: is_odd(n - 1)\nfn is_odd(n: i64) -> i64:\n    if n == 0: 0 else: is_even(n - 1)\n",
-        &["is_even 10 = 1"],
-    ),
-    (
-        "fn f() -> i64:\n    var total = 0\n    for i in 1..4: total = total + i\n    total\nfn g() -> i64:\n    var total = 0\n    for i in (1..):\n        total += i\n        if i == 3: break\n    total\n",
-        &["f = 6", "g = 6"],
-    ),
-    (
-        "fn a() -> i64:\n    var s = 0\n    for i in 0..7: s += i\n    s\nfn b() -> i64:\n    var s = 0\n    for i in 0..=6: s += i\n    s\n",
-        &["a = 21", "b = 21"],
-    ),
-    (
-        "fn f() -> i64:\n    var s = 0\n    var i = 1\n    while i < 10:\n        s += i\n        i += 1\n    s\n",
-        &["f = 45"],
-    ),
-    (
-        "fn sum_to(n):\n    var s = 0\n    for i in 0..=n: s += i\n    s\nfn squares(n):\n    var s = 0\n    for i in 1..=n: s += i * i\n    s\n",
-        &["sum_to 10 = 55", "squares 4 = 30"],
-    ),
-    (
-        "fn f() -> i64:\n    var n = 0\n    for i in 0..3:\n        for j in 0..4: n += 1\n    n\n",
-        &["f = 12"],
-    ),
-    (
-        "fn power(x, n):\n    var r = 1\n    for i in 0..n: r *= x\n    r\nfn f() -> i64: power(2, 5) + 10\n",
-        &["power 2 7 = 128", "f = 42"],
-    ),
-    (
-        "fn a() -> i64: 2 * 3 ** 2\nfn b() -> i64: 2 ** 10\nfn c() -> i64: 3 ** 4\nfn d() -> i64: 2 + 3 * 4\n",
-        &["a = 18", "b = 1024", "c = 81", "d = 14"],
-    ),
-    (
-        "fn a() -> i64: 0xFF & 0x2A\nfn b() -> i64: 0x20 | 0x0A\nfn c() -> i64: 0x55 xor 0x7F\nfn d() -> i64: 21 << 1\nfn e() -> i64: 84 >> 1\nfn f() -> i64: ~0\nfn g() -> i64: (5 + 3) & 7\n",
-        &["a = 42", "b = 42", "c = 42", "d = 42", "e = 42", "f = -1", "g = 0"],
-    ),
-    (
-        "fn a() -> i64: 0xFF_00\nfn b() -> i64: 0x1A2B\nfn c() -> i64: 12_34_56\n",
-        &["a = 65280", "b = 6699", "c = 123456"],
-    ),
-    (
-        "fn a() -> i64: 3.7 as i64\nfn b() -> i64: 9.8 as i64\nfn c() -> i64: (42 as f64) as i64\nfn d() -> i64: (21.0 * 2.0) as i64\n",
-        &["a = 3", "b = 9", "c = 42", "d = 42"],
-    ),
-    (
-        "fn calc(a, b=2, c=3): a + b * c\nfn f() -> i64: calc(1)\nfn g() -> i64: calc(1, c=10)\n",
-        &["f = 7", "g = 21"],
-    ),
-    (
-        "fn classify(n: i64) -> i64:\n    if n < 50: 1\n    elif n < 90: 2\n    else: 3\n",
-        &["classify 75 = 2", "classify 10 = 1", "classify 95 = 3"],
-    ),
-    (
-        "fn length() -> i64:\n    val a = [0; 100000]\n    a.len()\nfn element() -> i64:\n    val a = [0; 100000]\n    a[123]\nfn one() -> i64: [1; 8][7]\n",
-        &["length = 100000", "element = 0", "one = 1"],
-    ),
-    (
-        "fn divmod(a: i64, b: i64) -> (i64, i64): (a / b, a % b)\nfn q() -> i64: divmod(10, 3).0\nfn r() -> i64: divmod(10, 3).1\n",
-        &["q = 3", "r = 1"],
-    ),
-    (
-        "struct Point:\n    x: i64\n    y: i64\nstruct A:\n    b: B\nstruct B:\n    c: C\nstruct C:\n    n: i64\nfn f() -> i64:\n    val p = Point(x: 3, y: 4)\n    p.x + p.y\nfn g() -> i64: A(b: B(c: C(n: 42))).b.c.n\n",
-        &["f = 7", "g = 42"],
-    ),
-    (
-        "enum Op:\n    Add(i64)\n    Mul(i64)\nstruct Counter:\n    value: i64\n    steps: i64\nimpl Counter:\n    fn apply(op: Op) -> Counter:\n        val v = match op:\n            case Op.Add(n): self.value + n\n            case Op.Mul(n): self.value * n\n        Counter(value: v, steps: self.steps + 1)\nfn run() -> Counter: Counter(value: 1, steps: 0).apply(Op.Add(6)).apply(Op.Mul(2)).apply(Op.Add(0))\nfn value() -> i64: run().value\nfn steps() -> i64: run().steps\n",
-        &["value = 14", "steps = 3"],
-    ),
-    (
-        "struct W<T>:\n    n: T\nfn wrap<T>(x: T) -> W<T>: W(n: x)\nfn f() -> i64: wrap(wrap(3)).n.n\nfn g() -> i64: wrap(W(n: 4)).n.n\n",
-        &["f = 3", "g = 4"],
-    ),
-    ("fn ident<T>(x: T) -> T: x\nfn f() -> i64: ident<i64>(7)\n", &["f = 7"]),
-    (
-        "struct Box<T>:\n    item: T\nimpl<T> Box<T>:\n    fn get() -> T: self.item\nfn f() -> i64: Box<i64>(item: 7).get()\n",
-        &["f = 7"],
-    ),
-    (
-        "fn id<T>(x: T) -> T: x\nfn apply(f: fn(i64) -> i64, x: i64) -> i64: f(x)\nfn double(x: i64) -> i64: x * 2\nfn f() -> i64: id(id(42))\nfn g() -> i64: apply(double, 21)\n",
-        &["f = 42", "g = 42"],
-    ),
-    (
-        "fn same(x: i64) -> i64: x\nfn plus(x: i64) -> i64: x + 1 - x\nfn part(x: i64) -> i64: x / 1024\n",
-        &[
-            "same 1152921504606846976 = 1152921504606846976",
-            "same 4611686018427387904 = 4611686018427387904",
-            "same 9223372036854775807 = 9223372036854775807",
-            "plus 1152921504606846976 = 1",
-            "part 1152921504606846976 = 1125899906842624",
-        ],
-    ),
-    (
-        "fn f(i) -> i64:\n    val a = [5, 9, 17, 33]\n    a[i]\nfn sum() -> i64:\n    var s = 0\n    for x in [5, 9, 17, 33]: s += x\n    s\n",
-        &["f 0 = 5", "f 3 = 33", "f -1 = 33", "sum = 64"],
-    ),
-    ("fn f() -> i64: (-7).fdiv(2)\nfn g() -> i64: (-5).abs()\n", &["f = -4", "g = 5"]),
-    (
-        "fn f() -> bool: 3 == nil\nfn g() -> bool: 0 == nil\nfn h() -> bool: false == nil\n",
-        &["f = false", "g = false", "h = false"],
-    ),
-];
-
-#[test]
 fn programs_print_as_their_outputs_state() {
     let mut count = 0;
     for entry in std::fs::read_dir(programs()).unwrap() {
@@ -258,16 +130,59 @@ fn arguments_have_the_types_of_the_parameters() {
         &["function `half` takes 1 argument, and 0 are given"],
     );
     contains(&fails(&["run", &file, "none"]), &["no function `none`; it has half, small"]);
-    let generic = source(
-        &scratch("run-generic"),
-        "generic.spl",
-        "fn least<T>(a: T, b: T) -> T: if a < b: a else: b\n",
-    );
-    for name in ["least", "least<f64>", "least$f64"] {
-        let why = format!("function `{name}` is generic: call it from a function of the program");
-        contains(&fails(&["run", &generic, name, "1", "2"]), &[&why]);
-    }
     contains(&fails(&["run", &file]), &["no function `main` and no statements at the top level"]);
+}
+
+#[test]
+fn generic_functions_and_default_arguments_are_called_by_name() {
+    let directory = scratch("source-generic-call");
+    let text = "fn least<T>(a: T, b: T) -> T:\n    if a < b: a else: b\n\
+        fn sum<T>(xs: [T], start: T) -> T:\n    var s = start\n    for x in xs: s += x\n    s\n\
+        fn nothing<T>() -> i64: 1\nfn div<T>(a: T, b: T) -> T: a / b\n\
+        fn calc(a, b=2, c=3): a + b * c\nfn of_float(x: f64 = 2.5) -> f64: x * 2\n\
+        struct P:\n    x: i64\nimpl P:\n    static fn twice(n: i64 = 4) -> i64: n * 2\n\
+        fn fill(mut xs: [u8], with: u8 = 7):\n    for i in 0..xs.len: xs[i] = with\n";
+    let file = source(&directory, "a.spl", text);
+    runs(&file, &["least", "3", "2"], "2");
+    runs(&file, &["least", "1.5", "2"], "1.5");
+    runs(&file, &["least", "3", "2.5"], "2.5");
+    runs(&file, &["least", "u8:200", "100"], "100");
+    runs(&file, &["least<f64>", "1", "2"], "1.0");
+    runs(&file, &["least$f32", "1", "2"], "1.0");
+    runs(&file, &["sum", "u8:200,100", "0"], "44");
+    runs(&file, &["sum<i64>", "1,2,39", "0"], "42");
+    runs(&file, &["calc", "1"], "7");
+    runs(&file, &["calc", "1", "10"], "31");
+    runs(&file, &["of_float"], "5.0");
+    runs(&file, &["P.twice"], "8");
+    runs(&file, &["fill", "buf:2"], "u8:7,7");
+    source(
+        &directory,
+        "lib.spl",
+        "fn pick<T>(a: T, b: T, first: bool = true) -> T: if first: a else: b\nfn plus(a: i64, b: i64 = 1) -> i64: a + b\n",
+    );
+    let user = source(&directory, "user.spl", "use lib\nfn plus(a, b = lib.plus(1)): a - b\n");
+    runs(&user, &["pick", "1", "2"], "1");
+    runs(&user, &["pick", "1", "2", "false"], "2");
+    runs(&user, &["plus", "1"], "-1");
+    runs(&user, &["lib.plus", "1"], "2");
+    traps(
+        &file,
+        &["div", "1", "0"],
+        &format!("division by zero in function `div$i64` at {file}:8:29"),
+    );
+    for (args, expected) in [
+        (&["nothing"][..], "type parameter `T0`: write the type arguments, as in `nothing<T>`"),
+        (&["least", "1.5", "true"], "argument 1 of the call: "),
+        (&["least<bool>", "true", "false"], "function `least<bool>`: "),
+        (&["least<i64, i64>", "1", "2"], "1 type parameters, and 2 types are given"),
+        (&["least<i64", "1", "2"], "missing `>`"),
+        (&["least", "1"], "function `least$i64` takes 2 arguments, and 1 is given"),
+        (&["calc"], "function `calc` takes 3 arguments, and 0 are given"),
+        (&["greatest<f64>", "1"], "no function `greatest<f64>`"),
+    ] {
+        contains(&fails(&[&["run", &*file], args].concat()), &[expected]);
+    }
 }
 
 #[test]
@@ -277,7 +192,7 @@ fn trap_names_the_error_the_function_and_the_place() {
         fn at(i) -> i64:\n    val a = [1, 2, 3]\n    a[0] + a[i]\n\
         fn check(x):\n    assert x > 0, \"x is positive\"\n    assert x < 9\n    x\n\
         fn power(n): 2 ** n\nfn inner(x): 10 / x\nfn outer(x):\n    val y = x + 1\n    inner(x) + y\n\
-        fn deep(n) -> i64: deep(n + 1) + 1\n";
+        fn deep(n) -> i64: deep(n + 1) + 1\nfn tail(n) -> i64: if n == 0: 0 else: tail(n - 1)\n";
     let file = source(&directory, "t.spl", text);
     let place = |rest: &str| format!("{file}:{rest}");
     traps(
@@ -310,7 +225,9 @@ fn trap_names_the_error_the_function_and_the_place() {
         &["outer", "0"],
         &format!("division by zero in function `inner` at {}", place("12:14")),
     );
-    traps(&file, &["deep", "1"], "the stack is exhausted: calls nest too deeply");
+    for name in ["deep", "tail"] {
+        traps(&file, &[name, "10000000"], "the stack is exhausted: calls nest too deeply");
+    }
     // What was printed before is not lost.
     let file = source(&directory, "p.spl", "fn f(x):\n    print_raw \"before\"\n    1 / x\n");
     let output = smf(&["run", &file, "f", "0"]);
