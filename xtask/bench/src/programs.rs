@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libloading::Library;
 use smf_clif::{Compiled, CompilerOnly, code_size_for, compile_only};
@@ -17,7 +17,9 @@ use smf_core::trap::call_catching;
 use smf_tests::differential::programs::{ALL, IN_C, KnownProgram};
 use smf_tests::differential::{PlacedProgram, Program};
 
-use crate::measure::{Bench, Contender, Measure, Target, Unit, least_thread_time, repeat};
+use crate::measure::{
+    Bench, Contender, Measure, Target, Unit, least_thread_time, repeat, thread_time,
+};
 
 /// What the sizes are divided by in quick runs.
 const QUICK: i64 = 4;
@@ -179,11 +181,11 @@ impl Entry {
     fn runs<'a>(self, memory: &'a RefCell<Vec<u64>>, size: i64) -> Contender<'a> {
         Box::new(move |times| -> Duration {
             let mut memory = memory.borrow_mut();
-            let start = Instant::now();
+            let start = thread_time();
             for _ in 0..times {
                 std::hint::black_box(self.run(&mut memory, std::hint::black_box(size)));
             }
-            start.elapsed()
+            thread_time() - start
         })
     }
 }
