@@ -68,7 +68,7 @@ pub fn optimize<'m>(
     }
     memory.function.load(instance)?;
     if level > 1 {
-        memory.inline.run(&mut memory.function, lookup)?;
+        memory.inline.run(&mut memory.function, instance.body(), lookup)?;
     }
     let is_straight = memory.function.is_straight();
     memory.simplify(is_straight)?;
