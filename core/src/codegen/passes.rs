@@ -67,7 +67,8 @@ pub fn optimize<'m>(
         return Ok(None);
     }
     memory.function.load(instance)?;
-    let has_inlined = level > 1 && memory.inline.run(&mut memory.function, lookup)?;
+    let has_inlined =
+        level > 1 && memory.inline.run(&mut memory.function, instance.body(), lookup)?;
     let is_straight = memory.function.is_straight();
     let has_changed = memory.simplify(is_straight)?;
     if is_straight && !has_inlined && !has_changed {

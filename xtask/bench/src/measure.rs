@@ -22,17 +22,19 @@ pub(crate) fn repeat<'a, T>(mut work: impl FnMut() -> T + 'a) -> Contender<'a> {
     })
 }
 
+/// The time for which this thread has run.
+pub(crate) fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// The least time in nanoseconds for which the thread runs in one of `rounds` rounds of `work`. On a shared machine every
 /// round of long work is interrupted, which a median of times would count for long work alone.
 pub(crate) fn least_thread_time<T>(rounds: u32, mut work: impl FnMut() -> T) -> f64 {
-    let now = || {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-    };
     let mut round = || {
-        let start = now();
+        let start = thread_time();
         black_box(work());
-        (now() - start).as_nanos() as f64
+        (thread_time() - start).as_nanos() as f64
     };
     (0..rounds).map(|_| round()).fold(f64::INFINITY, f64::min)
 }

@@ -1,9 +1,11 @@
-//! Fourteen programs in IR: the speed of our code, of Cranelift's and of gcc's, and the cost of compiling.
+//! Fourteen programs in IR and in Simple: the speed of our code, of Cranelift's, of gcc's and of tcc's, and the cost of
+//! compiling.
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libloading::Library;
 use smf_clif::{Compiled, CompilerOnly, code_size_for, compile_only};
@@ -15,13 +17,72 @@ use smf_core::trap::call_catching;
 use smf_tests::differential::programs::{ALL, IN_C, KnownProgram};
 use smf_tests::differential::{PlacedProgram, Program};
 
-use crate::measure::{Bench, Contender, Measure, Target, Unit, least_thread_time, repeat};
+use crate::measure::{
+    Bench, Contender, Measure, Target, Unit, least_thread_time, repeat, thread_time,
+};
 
 /// What the sizes are divided by in quick runs.
 const QUICK: i64 = 4;
 
-/// The level, or the peer, in a row's name.
-const COLUMNS: [&str; 3] = ["level 0", "level 2", "level 2, gcc"];
+/// The language of our program.
+#[derive(Clone, Copy)]
+enum Form {
+    Ir,
+    Simple,
+}
+
+/// The code that a program is compared with.
+#[derive(Clone, Copy)]
+enum Peer {
+    /// Of the same IR, at the level `speed`.
+    Cranelift,
+    /// Of the program in C, with the same checks.
+    C(CCompiler),
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum CCompiler {
+    Gcc,
+    Tcc,
+}
+
+impl Peer {
+    fn name(self) -> &'static str {
+        match self {
+            Peer::Cranelift => "cranelift, speed",
+            Peer::C(CCompiler::Gcc) => "gcc -O1",
+            Peer::C(CCompiler::Tcc) => "tcc",
+        }
+    }
+}
+
+/// A way in which every program is measured.
+struct Column {
+    /// The end of a row's name.
+    name: &'static str,
+    form: Form,
+    level: u8,
+    peer: Peer,
+    /// The target of each program.
+    target: Target,
+    /// The maximum geometric mean of the ratios.
+    mean: f64,
+}
+
+const COLUMNS: [Column; 6] = {
+    const fn column(name: &'static str, form: Form, level: u8, peer: Peer, mean: f64) -> Column {
+        Column { name, form, level, peer, target: Target::NONE, mean }
+    }
+    use {CCompiler::Gcc, CCompiler::Tcc, Form::Ir, Form::Simple, Peer::C, Peer::Cranelift};
+    [
+        column("level 0", Ir, 0, Cranelift, 1.5),
+        Column { target: Target::ratio(1.5), ..column("level 2", Ir, 2, Cranelift, 1.0) },
+        column("level 2, gcc", Ir, 2, C(Gcc), 1.5),
+        column("Simple, level 2", Simple, 2, Cranelift, 1.1),
+        column("Simple, level 2, tcc", Simple, 2, C(Tcc), 0.6),
+        column("Simple, level 2, gcc", Simple, 2, C(Gcc), 1.6),
+    ]
+};
 
 const COMPILE: &str = "programs: compile an operation of IR, level 0";
 const COMPILE_OPTIMISED: &str = "programs: compile an operation of IR, level 2";
@@ -41,7 +102,7 @@ pub(crate) fn measure(bench: &mut Bench) {
         let rows = ALL.iter().map(|known| row(known.name, column));
         rows.chain([mean_row(column)]).collect::<Vec<_>>()
     };
-    let mut names: Vec<String> = COLUMNS.iter().flat_map(|column| columns(column)).collect();
+    let mut names: Vec<String> = COLUMNS.iter().flat_map(|column| columns(column.name)).collect();
     names.extend([COMPILE, COMPILE_OPTIMISED, BYTES].map(str::to_owned));
     if bench.wants(&names.iter().map(String::as_str).collect::<Vec<_>>()) {
         running(bench);
@@ -60,24 +121,29 @@ struct InC {
 }
 
 impl InC {
-    /// Compiles the programs; `None` without gcc.
-    fn new() -> Option<Self> {
+    /// Compiles the programs; `None` without the compiler.
+    fn new(compiler: CCompiler) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| -> PathBuf { Path::new(directory.path()).join(name) };
         std::fs::write(path("programs.c"), IN_C).unwrap();
-        let mut gcc = Command::new("gcc");
-        // Products and sums are not contracted, and square roots set no `errno`: both sides compute the same.
-        gcc.args([
-            "-O1",
-            "-fwrapv",
-            "-ffp-contract=off",
-            "-fno-math-errno",
-            "-shared",
-            "-fPIC",
-            "-o",
-        ]);
-        gcc.args([path("programs.so"), path("programs.c")]).arg("-lm");
-        if !gcc.status().is_ok_and(|status| status.success()) {
+        let mut command = match compiler {
+            CCompiler::Gcc => {
+                let mut gcc = Command::new("gcc");
+                // Products and sums are not contracted, and square roots set no `errno`: both sides compute the same.
+                gcc.args(["-O1", "-fwrapv", "-ffp-contract=off", "-fno-math-errno", "-fPIC"]);
+                gcc
+            }
+            CCompiler::Tcc => {
+                let mut tcc = Command::new("tcc");
+                // It has no built-in function for this.
+                tcc.arg("-D__builtin_trap()=*(volatile char *)0");
+                tcc
+            }
+        };
+        command.args(["-shared", "-o"]).args([path("programs.so"), path("programs.c")]).arg("-lm");
+        if !command.status().is_ok_and(|status| status.success()) {
+            let name = command.get_program().display();
+            eprintln!("SKIPPED: programs are not compared with {name}, which is not installed");
             return None;
         }
         // SAFETY: the library has no initialisers.
@@ -92,60 +158,93 @@ impl InC {
     }
 }
 
-/// Runs the function at an address, which takes memory and a size.
-fn run(address: u64, memory: &mut [u64], size: i64) -> i64 {
-    let args = [memory.as_mut_ptr() as i64, size];
-    // SAFETY: the program takes memory of this size, and its checks hold it inside of it.
-    unsafe { call_catching(address, &args) }.unwrap()
+/// The function of a known program.
+#[derive(Clone, Copy)]
+struct Entry {
+    known: &'static KnownProgram,
+    address: u64,
+    form: Form,
 }
 
-fn runs<'a>(address: u64, memory: &'a std::cell::RefCell<Vec<u64>>, size: i64) -> Contender<'a> {
-    Box::new(move |times| -> Duration {
-        let mut memory = memory.borrow_mut();
-        let start = Instant::now();
-        for _ in 0..times {
-            std::hint::black_box(run(address, &mut memory, std::hint::black_box(size)));
-        }
-        start.elapsed()
-    })
+impl Entry {
+    /// Runs the program in memory that is large enough for the size.
+    fn run(&self, memory: &mut [u64], size: i64) -> i64 {
+        let memory = memory.as_mut_ptr() as i64;
+        let args = match self.form {
+            Form::Ir => vec![memory, size],
+            Form::Simple => self.known.simple_args(memory, size),
+        };
+        // SAFETY: the program takes memory of this size, and its checks hold it inside of it.
+        unsafe { call_catching(self.address, &args) }.unwrap()
+    }
+
+    fn runs<'a>(self, memory: &'a RefCell<Vec<u64>>, size: i64) -> Contender<'a> {
+        Box::new(move |times| -> Duration {
+            let mut memory = memory.borrow_mut();
+            let start = thread_time();
+            for _ in 0..times {
+                std::hint::black_box(self.run(&mut memory, std::hint::black_box(size)));
+            }
+            thread_time() - start
+        })
+    }
 }
 
-/// A program compiled by all.
-struct Contenders {
+/// The code of a program in one form.
+struct Code {
     levels: [PlacedProgram; 2],
     speed: Compiled,
+    entry: usize,
 }
 
-impl Contenders {
+impl Code {
     fn new(program: &Program, memory: &CodeMemory) -> Self {
         let functions = program.instances();
         let place = |level| {
             PlacedProgram::new(&functions, level, TrapConvention::Hook, memory, |_| None).unwrap()
         };
         let speed = Compiled::new(&functions, "speed", std::iter::empty()).unwrap();
-        Self { levels: [place(0), place(2)], speed }
+        Self { levels: [place(0), place(2)], speed, entry: program.entry() }
     }
 }
 
 fn running(bench: &mut Bench) {
-    let (in_c, code) = (InC::new(), CodeMemory::default());
-    let mut ratios: [Vec<f64>; 3] = Default::default();
+    let code = CodeMemory::default();
+    let in_c = [CCompiler::Gcc, CCompiler::Tcc].map(|compiler| (compiler, InC::new(compiler)));
+    let mut ratios: [Vec<f64>; COLUMNS.len()] = Default::default();
     let mut bytes = (0, 0);
     for known in ALL {
-        let program = known.program();
-        let contenders = Contenders::new(&program, &code);
-        bytes.0 += contenders.levels[1].code_size();
-        bytes.1 += contenders.speed.code_size();
-        let found = run_program(bench, known, &contenders, in_c.as_ref());
-        for (ratios, ratio) in ratios.iter_mut().zip(found) {
+        let [ir, simple] =
+            [known.program(), known.simple()].map(|program| Code::new(&program, &code));
+        bytes.0 += ir.levels[1].code_size();
+        bytes.1 += ir.speed.code_size();
+        let entries = COLUMNS.each_ref().map(|column| {
+            let code = match column.form {
+                Form::Ir => &ir,
+                Form::Simple => &simple,
+            };
+            let level = &code.levels[usize::from(column.level > 0)];
+            let ours = Entry { known, address: level.address(code.entry), form: column.form };
+            let peer = match column.peer {
+                Peer::Cranelift => Some(Entry { address: code.speed.address(code.entry), ..ours }),
+                Peer::C(wanted) => {
+                    let found = in_c.iter().find(|(compiler, _)| *compiler == wanted);
+                    let library = found.and_then(|(_, library)| library.as_ref());
+                    // A function in C has the parameters of that in IR.
+                    library.map(|c| Entry { address: c.address(known.name), form: Form::Ir, known })
+                }
+            };
+            (ours, peer)
+        });
+        for (ratios, ratio) in ratios.iter_mut().zip(run_program(bench, known, entries)) {
             ratios.extend(ratio);
         }
     }
-    for ((column, ratios), most) in COLUMNS.iter().zip(ratios).zip([1.5, 1.0, 1.5]) {
+    for (column, ratios) in COLUMNS.iter().zip(ratios) {
         let mean = ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64;
         if ratios.len() == ALL.len() {
             let rounded = (mean.exp() * 1000.0).round() / 1000.0;
-            bench.state(&mean_row(column), rounded, Unit::Count, most);
+            bench.state(&mean_row(column.name), rounded, Unit::Count, column.mean);
         }
     }
     let ratio =
@@ -170,39 +269,37 @@ fn bytes_for_aarch64(bench: &mut Bench) {
     bench.state(BYTES_AARCH64, (ratio * 1000.0).round() / 1000.0, Unit::Count, 1.3);
 }
 
-/// The ratios of one program, a column each.
+/// The ratios of one program, a column each. All entries return the same before any is timed.
 fn run_program(
     bench: &mut Bench,
     known: &KnownProgram,
-    contenders: &Contenders,
-    in_c: Option<&InC>,
-) -> [Option<f64>; 3] {
+    entries: [(Entry, Option<Entry>); COLUMNS.len()],
+) -> [Option<f64>; COLUMNS.len()] {
     let size = if bench.is_quick() { known.large / QUICK } else { known.large };
     let size = if matches!(known.name, "fib" | "fannkuch" | "calls") { known.large } else { size };
     // Matrix sizes and words are whole.
     let size = size / 8 * 8 + known.large % 8;
     let words = usize::try_from((known.memory)(size.max(known.small.0))).unwrap() / 8 + 1;
-    let memory = std::cell::RefCell::new(vec![0u64; words]);
-    let speed = contenders.speed.address(0);
-    let levels = [contenders.levels[0].address(0), contenders.levels[1].address(0)];
-    let gcc = in_c.map(|in_c| in_c.address(known.name));
-    let peers = [Some(speed), Some(speed), gcc];
-    for address in levels.into_iter().chain(peers.into_iter().flatten()) {
+    let memory = RefCell::new(vec![0u64; words]);
+    let mut large = None;
+    for entry in entries.iter().flat_map(|(ours, peer)| [Some(*ours), *peer]).flatten() {
+        let mut memory = memory.borrow_mut();
         let (small, result) = known.small;
-        assert_eq!(run(address, &mut memory.borrow_mut(), small), result, "{}", known.name);
+        assert_eq!(entry.run(&mut memory, small), result, "{}", known.name);
+        let result = entry.run(&mut memory, size);
+        assert_eq!(*large.get_or_insert(result), result, "{}", known.name);
     }
-    let targets = [Target::NONE, Target::ratio(1.5), Target::NONE];
-    let ours = [levels[0], levels[1], levels[1]];
-    std::array::from_fn(|column| {
-        let peer = if column == 2 { "gcc -O1" } else { "cranelift, speed" };
-        let name = row(known.name, COLUMNS[column]);
-        let target = targets[column];
-        let measure = Measure { name: &name, peer, batches: 15, target, ..Measure::default() };
-        bench.take(
-            &measure,
-            runs(ours[column], &memory, size),
-            Some(runs(peers[column]?, &memory, size)),
-        );
+    std::array::from_fn(|number| {
+        let (column, (ours, peer)) = (&COLUMNS[number], entries[number]);
+        let name = row(known.name, column.name);
+        let measure = Measure {
+            name: &name,
+            peer: column.peer.name(),
+            batches: 15,
+            target: column.target,
+            ..Measure::default()
+        };
+        bench.take(&measure, ours.runs(&memory, size), Some(peer?.runs(&memory, size)));
         bench.ratio(&name)
     })
 }

@@ -1,4 +1,6 @@
-//! Inlining of small functions of the program that call nothing.
+//! Inlining of small functions of the program that call nothing, and once of those that call only themselves.
+//!
+//! A recursion then has half as many frames: its last calls are decided by branches of the caller.
 //!
 //! The locals of the callee become new locals of the caller. Those that are no parameters are set to 0 first, because a
 //! call in a loop would find the values of the previous call; the removal of dead definitions deletes what is not
@@ -22,6 +24,9 @@ const MAX_CALLEE: usize = 24;
 /// The instructions by which a function may grow at least, and in proportion to its own.
 const MIN_GROWTH: usize = 200;
 
+/// The operands of calls above which no recursive function is inlined: their numbers have 31 bits.
+const MAX_OPERANDS: usize = 1 << 24;
+
 /// The memory of the pass.
 #[derive(Debug, Default)]
 pub(super) struct Inline {
@@ -37,6 +42,7 @@ impl Inline {
     pub(super) fn run(
         &mut self,
         function: &mut EditableFunction,
+        own: &Function<'_>,
         lookup: Lookup<'_>,
     ) -> Result<bool, AllocError> {
         let may_call = function.callees.iter().any(|callee| callee.function.is_some());
@@ -53,7 +59,8 @@ impl Inline {
             let Some(i) = function.code.get(index).copied() else { continue };
             try_push(&mut self.numbers, u32::try_from(self.code.len()).unwrap_or(u32::MAX))?;
             let before = self.code.len();
-            let callee = candidate(function, &i, lookup).filter(|callee| callee.len() <= growth);
+            let callee =
+                candidate(function, own, &i, lookup).filter(|callee| callee.len() <= growth);
             if let Some(callee) = callee
                 && self.expand(function, index, &i, callee)?
             {
@@ -117,6 +124,10 @@ impl Inline {
         for (number, instruction) in callee.instructions().flatten().enumerate() {
             let origin = origins.at(function, number)?;
             let moved = Renamed { first, constants, start: &numbers };
+            let mut instruction = instruction;
+            if instruction.opcode == Opcode::Call {
+                add_operands(function, first, &mut instruction)?;
+            }
             if let Some(result) = moved.result(&instruction, i.a) {
                 self.push(result, origin, true)?;
             }
@@ -190,6 +201,7 @@ impl Renamed<'_> {
 /// The callee of `i`, if it is to be inlined.
 fn candidate<'l>(
     function: &EditableFunction,
+    own: &Function<'_>,
     i: &Instruction,
     lookup: Lookup<'l>,
 ) -> Option<&'l Function<'l>> {
@@ -200,6 +212,17 @@ fn candidate<'l>(
     let callee = lookup(number)?;
     let is_small = callee.len() <= MAX_CALLEE && callee.type_params() == 0;
     let has_memory = callee.slots().len() > 0 || callee.data_count() > 0;
+    let is_own = core::ptr::eq(callee.instructions, own.instructions);
+    let is_inlinable = |inner: Instruction| match inner.opcode {
+        // The operands of the callee are those of the function, which no pass has changed yet.
+        Opcode::Call if is_own => {
+            let callee = function.callees.get(usize::from(inner.b));
+            let has_space = function.operands.len() < MAX_OPERANDS;
+            has_space && callee.is_some_and(|callee| callee.function == Some(number))
+        }
+        Opcode::FunctionAddress | Opcode::CheckStack => false,
+        opcode => !opcode.is_call(),
+    };
     if !is_small || has_memory || !callee.instructions().all(|i| i.is_some_and(is_inlinable)) {
         return None;
     }
@@ -213,8 +236,19 @@ fn candidate<'l>(
     (is_same && is_bound).then_some(callee)
 }
 
-fn is_inlinable(i: Instruction) -> bool {
-    !i.opcode.is_call() && !matches!(i.opcode, Opcode::FunctionAddress | Opcode::CheckStack)
+/// Gives `call` of an inlined function operands of its own.
+fn add_operands(
+    function: &mut EditableFunction,
+    first: u16,
+    call: &mut Instruction,
+) -> Result<(), AllocError> {
+    let next = function.operands.len();
+    for position in 0..function.operands_of(call).len() {
+        let local = function.operands_of(call).get(position).copied().unwrap_or(NONE);
+        try_push(&mut function.operands, first.saturating_add(local))?;
+    }
+    call.imm = i32::try_from(next).unwrap_or(i32::MAX);
+    Ok(())
 }
 
 /// Adds the locals of the callee; the number of the first one.

@@ -324,8 +324,9 @@ impl<'p, 's> Body<'_, 'p, 's> {
                 Some((place, element))
             }
             (Head::View, Value::Pair(pointer, length)) => {
+                let is_unsigned = self.is_unsigned(position.ty);
                 let position = self.index_value(position, index)?;
-                let position = self.checked_index(position, Err(length));
+                let position = self.checked_index(position, Err(length), is_unsigned);
                 Some((
                     self.element_place(Place::at(Base::Pointer(pointer)), element, position),
                     element,
@@ -377,9 +378,10 @@ impl<'p, 's> Body<'_, 'p, 's> {
         index: Typed,
         id: ExprId,
     ) -> Option<Place> {
+        let is_unsigned = self.is_unsigned(index.ty);
         let index = self.index_value(index, id)?;
         let Value::Number(number) = index.value else {
-            let index = self.checked_index(index, Ok(length));
+            let index = self.checked_index(index, Ok(length), is_unsigned);
             return Some(self.element_place(place, element, index));
         };
         let from_end = if number < 0 { number + i128::from(length) } else { number };
@@ -397,8 +399,18 @@ impl<'p, 's> Body<'_, 'p, 's> {
         }
     }
 
+    /// Whether no value of the type is negative, so that it counts from the start of an array.
+    fn is_unsigned(&self, ty: TypeId) -> bool {
+        self.scalar(ty).is_some_and(|scalar| !scalar.is_float() && !scalar.is_signed())
+    }
+
     /// Checks an index: a negative one counts from the end; outside of the array it traps.
-    fn checked_index(&mut self, index: Typed, length: Result<u32, Local>) -> Local {
+    fn checked_index(
+        &mut self,
+        index: Typed,
+        length: Result<u32, Local>,
+        is_unsigned: bool,
+    ) -> Local {
         use crate::ir::{Binary, Condition};
         let signed = self.local_of(index);
         let result = self.builder.local(Scalar::U64);
@@ -412,10 +424,14 @@ impl<'p, 's> Body<'_, 'p, 's> {
             }
         };
         let inside = self.builder.label();
-        self.builder.branch(Condition::Less, Scalar::U64, result, limit, inside);
-        self.builder.binary(Binary::Add, Scalar::U64, result, result, limit);
+        if !is_unsigned {
+            self.builder.branch(Condition::Less, Scalar::U64, result, limit, inside);
+            self.builder.binary(Binary::Add, Scalar::U64, result, result, limit);
+        }
         self.builder.trap_compare(Condition::GreaterEqual, Scalar::U64, result, limit, TRAP_BOUNDS);
-        self.builder.bind(inside);
+        if !is_unsigned {
+            self.builder.bind(inside);
+        }
         result
     }
 

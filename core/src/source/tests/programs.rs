@@ -215,6 +215,24 @@ fn conditions_short_circuit_and_chain() {
 }
 
 #[test]
+fn index_of_an_unsigned_type_does_not_count_from_the_end() {
+    for ty in ["u64", "i64"] {
+        let text = &std::format!(
+            "fn get(index: {ty}) -> i64:\n    val a = [1, 2, 3]\n    a[index]\n\
+             fn of(a: [i64], index: {ty}) -> i64: a[index]\n\
+             fn view(index: {ty}) -> i64:\n    val a = [1, 2, 3]\n    of(a, index)\n"
+        );
+        for name in ["get", "view"] {
+            assert_eq!(run(text, name, &[2]), 3, "{ty}");
+            match ty {
+                "u64" => assert_eq!([-1, 3].map(|i| trap(text, name, &[i])), [16, 16]),
+                _ => assert_eq!(run(text, name, &[-1]), 3),
+            }
+        }
+    }
+}
+
+#[test]
 fn arrays_have_elements_and_checks() {
     let text = "fn len() -> i64:\n    val a = [0; 100000]\n    a.len + a[123]\n\
                 fn one() -> i64: [1; 8][7]\n\

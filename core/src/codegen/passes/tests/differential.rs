@@ -244,7 +244,7 @@ fn inlining_preserves_behaviour() {
         let instance = verified.instance(Arguments::new(&[]).unwrap()).unwrap();
         let mut function = EditableFunction::default();
         function.load(&instance).unwrap();
-        changed += u64::from(memory.inline.run(&mut function, lookup).unwrap());
+        changed += u64::from(memory.inline.run(&mut function, instance.body(), lookup).unwrap());
         let mut after = Vec::new();
         assert!(function.encode(&instance, &mut after).unwrap());
         compare_inlined(&before, &after, &functions, seed);

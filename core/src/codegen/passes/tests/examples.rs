@@ -5,8 +5,8 @@ use std::vec::Vec;
 
 use super::super::{Lookup, PassMemory, optimize};
 use crate::ir::{
-    Arguments, Binary, Condition, Function, FunctionBuilder, Memory, Scalar, Verified, interpret,
-    text,
+    Arguments, Binary, Condition, Function, FunctionBuilder, Memory, ProgramHost, Scalar, Stop,
+    Verified, interpret, text,
 };
 
 /// The statements of `text` at a level, without the declarations of locals.
@@ -176,5 +176,45 @@ fn small_function_of_the_program_is_inlined() {
     let mut host = Memory { base: 0, bytes: &mut [] };
     for (argument, larger) in [(4, 5), (i64::MAX as u64, i64::MAX as u64)] {
         assert_eq!(interpret(&instance, &[argument], &mut host, &mut 100), Ok(larger));
+    }
+}
+
+#[test]
+fn recursive_function_is_inlined_once_and_returns_the_same() {
+    let fib = "function f(n: i64, m: i64) -> i64\nlocal a: i64\nlocal b: i64\nbr_ge i64 n, 2, more\n\
+               return i64 n\nmore:\nsub i64 a, n, 1\ncall a = f(a, m)\nsub i64 b, n, 2\n\
+               call b = f(b, m)\nadd i64 a, a, b\nreturn i64 a\nend";
+    // The operands are exchanged, and the last activation divides by 0 for some arguments.
+    let exchanged = "function f(n: i64, m: i64) -> i64\nlocal a: i64\nbr_le i64 n, 0, last\n\
+                     sub i64 a, m, 3\ncall a = f(a, n)\nadd i64 a, a, n\nreturn i64 a\nlast:\n\
+                     div i64 a, m, n\nreturn i64 a\nend";
+    for source in [fib, exchanged] {
+        let templates = text::parse(source).unwrap();
+        let before = Verified::new(Function::parse(&templates[0].body).unwrap()).unwrap();
+        let own = *before.body();
+        let instance = before.instance(Arguments::new(&[]).unwrap()).unwrap();
+        let calls = |level| {
+            let lines = statements(level, &before, &|_| Some(&own));
+            lines.iter().filter(|line| line.starts_with("call")).count()
+        };
+        assert_eq!(calls(2), calls(1) * calls(1), "{source}");
+        let mut memory = PassMemory::default();
+        let after = optimize(2, &instance, &|_| Some(&own), &mut memory).unwrap().unwrap();
+        let after = Verified::new(after).unwrap();
+        let after = after.instance(Arguments::new(&[]).unwrap()).unwrap();
+        for (n, m) in (-2..14).flat_map(|n| (-2..14).map(move |m| (n, m))) {
+            let run = |instance| {
+                let mut outer = Memory { base: 0, bytes: &mut [] };
+                let functions = [instance];
+                let mut host = ProgramHost::new(&functions, &mut outer, 100_000).unwrap();
+                let args = [n, m].map(i64::cast_unsigned);
+                // Without locations, a trap in the inlined function is at the call.
+                host.call_function(0, &args).map_err(|stop| match stop {
+                    Stop::Trap { code, .. } => code,
+                    other => panic!("{other:?}"),
+                })
+            };
+            assert_eq!(run(after), run(instance), "{source}: {n}, {m}");
+        }
     }
 }
