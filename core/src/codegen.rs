@@ -27,6 +27,8 @@ mod arguments;
 mod assemble_error;
 pub mod code;
 #[cfg(feature = "alloc")]
+mod dispatch;
+#[cfg(feature = "alloc")]
 mod error;
 #[cfg(feature = "alloc")]
 mod frame;

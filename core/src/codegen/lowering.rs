@@ -17,7 +17,9 @@ use crate::alloc_util::{AllocError, try_push};
 use crate::codegen::code::SourceLoc;
 use crate::format::Arch;
 use crate::ir::error::Part;
-use crate::ir::{Callee, Function, FunctionInstance, Instruction, IrError, Opcode, Scalar};
+use crate::ir::{
+    Callee, CalleeKind, Function, FunctionInstance, Instruction, IrError, Opcode, Scalar,
+};
 
 /// A machine that code is generated for.
 ///
@@ -445,6 +447,12 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         M::Assembler::nth(self.labels, self.liveness.target_number(instruction)?)
     }
 
+    /// Where a jump or branch leads.
+    #[inline]
+    pub(crate) fn target(&self, i: &Instruction) -> Option<LabelOf<M>> {
+        self.label(i.target()?)
+    }
+
     /// The label of an entry of the read-only data.
     pub(crate) fn data_label(&self, entry: u16) -> Option<LabelOf<M>> {
         M::Assembler::nth(self.data, usize::from(entry))
@@ -483,6 +491,14 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         let operands = self.body.call_operands(call, &callee).ok_or(none)?;
         let params = callee.signature.params;
         Ok((callee, CallArguments { operands, params }))
+    }
+
+    /// Whether the callee is the function itself.
+    pub(crate) fn is_own(&self, callee: &Callee<'_>) -> bool {
+        match callee.kind {
+            CalleeKind::Function(number) => self.options.own_function == Some(number),
+            _ => false,
+        }
     }
 
     /// Where a large frame is checked against the stack limit before it is set up, because its first write could lie

@@ -25,6 +25,7 @@ use crate::codegen::aarch64::operand::{Float, Fpr, Gpr, Width};
 use crate::codegen::aarch64::table::Access;
 use crate::codegen::assemble_error::AssembleError;
 use crate::codegen::code::Relocation;
+use crate::codegen::dispatch::dispatch;
 use crate::codegen::error::CodegenError;
 use crate::codegen::frame::StackPlace;
 use crate::codegen::lowering::{Lowering, Machine};
@@ -226,74 +227,21 @@ impl Lower<'_, '_> {
         Mem::Index(Gpr::SP, scratch, super::Extension::Uxtx, false)
     }
 
-    fn instruction(&mut self, i: &Instruction) {
-        let Some(scalar) = self.instance.scalar(i.type_code) else {
-            return self.untyped(i);
-        };
-        match i.opcode {
-            Opcode::Constant => self.constant(i.a, scalar, number(i.imm, scalar)),
-            Opcode::WideConstant => {
-                let bits = self.body.constant(i.imm).unwrap_or(0);
-                self.constant(i.a, scalar, bits);
-            }
-            Opcode::SizeOf => self.constant(i.a, Scalar::U64, scalar.size().into()),
-            Opcode::Move => self.copy(i.a, i.b, scalar),
-            Opcode::Convert => {
-                let code = u8::try_from(i.c).unwrap_or(0);
-                let from = self.instance.scalar(code).unwrap_or(scalar);
-                self.convert(i.a, scalar, i.b, from);
-            }
-            Opcode::Unary(unary) if scalar.is_float() => self.float_unary(i, scalar, unary),
-            Opcode::Unary(unary) => self.unary(i, scalar, unary),
-            Opcode::Binary(binary) if scalar.is_float() => self.float_binary(i, scalar, binary),
-            Opcode::Binary(binary) => self.binary(i, scalar, binary),
-            Opcode::Compare(condition) => self.compare(i, scalar, condition),
-            Opcode::Branch(condition) => self.branch(i, scalar, condition),
-            Opcode::TrapCompare(condition) => self.trap_compare(i, scalar, condition),
-            Opcode::Select => self.select_by_bool(i, scalar),
-            Opcode::Load | Opcode::LoadElement => self.load(i, scalar),
-            Opcode::Store | Opcode::StoreElement => self.store(i, scalar),
-            Opcode::Element => self.element(i, scalar),
-            Opcode::Return => self.return_value(i.a, scalar),
-            _ => {}
-        }
-    }
-
-    /// The instructions that have no type.
-    fn untyped(&mut self, i: &Instruction) {
-        match i.opcode {
-            Opcode::Jump => self.jump(i),
-            Opcode::BranchIf(expected) => self.branch_if(i, expected),
-            Opcode::TrapIf(expected) => self.trap_if(i, expected),
-            Opcode::Call | Opcode::CallIndirect => self.call(i),
-            Opcode::ReturnCall | Opcode::ReturnCallIndirect => self.tail_call(i),
-            Opcode::ReturnNone => self.leave_and_return(),
-            Opcode::Trap => {
-                let trap = self.trap(i.imm.cast_unsigned());
-                self.asm.b(trap);
-            }
-            Opcode::SlotAddress => self.slot_address(i),
-            Opcode::DataAddress => self.data_address(i),
-            Opcode::FunctionAddress => self.function_address(i),
-            Opcode::CopyMemory => self.copy_memory(i),
-            Opcode::FillMemory => self.fill_memory(i),
-            Opcode::CheckStack => self.check_stack(i),
-            _ => {}
-        }
-    }
-
-    /// The label that a jump or branch leads to.
-    fn target(&self, i: &Instruction) -> Option<Label> {
-        self.label(i.target()?)
-    }
-
     fn jump(&mut self, i: &Instruction) {
         let is_next = i.target() == self.index.checked_add(1);
         if let Some(target) = self.target(i).filter(|_| !is_next) {
             self.asm.b(target);
         }
     }
+
+    /// Traps in any case.
+    fn trap_here(&mut self, code: u32) {
+        let trap = self.trap(code);
+        self.asm.b(trap);
+    }
 }
+
+dispatch!(Aarch64);
 
 /// The width of the operations on an integer.
 fn width_of(scalar: Scalar) -> Width {

@@ -17,6 +17,7 @@ mod memory;
 mod value;
 
 use crate::codegen::code::Relocation;
+use crate::codegen::dispatch::dispatch;
 use crate::codegen::error::CodegenError;
 use crate::codegen::frame::StackPlace;
 use crate::codegen::lowering::{Lowering, Machine};
@@ -213,69 +214,14 @@ impl Lower<'_, '_> {
         }
     }
 
-    fn instruction(&mut self, i: &Instruction) {
-        let Some(scalar) = self.instance.scalar(i.type_code) else {
-            return self.untyped(i);
-        };
-        match i.opcode {
-            Opcode::Constant => self.constant(i.a, scalar, number(i.imm, scalar)),
-            Opcode::WideConstant => {
-                let bits = self.body.constant(i.imm).unwrap_or(0);
-                self.constant(i.a, scalar, bits);
-            }
-            Opcode::SizeOf => self.constant(i.a, Scalar::U64, scalar.size().into()),
-            Opcode::Move => self.copy(i.a, i.b, scalar),
-            Opcode::Convert => {
-                let code = u8::try_from(i.c).unwrap_or(0);
-                let from = self.instance.scalar(code).unwrap_or(scalar);
-                self.convert(i.a, scalar, i.b, from);
-            }
-            Opcode::Unary(unary) if scalar.is_float() => self.float_unary(i, scalar, unary),
-            Opcode::Unary(unary) => self.unary(i, scalar, unary),
-            Opcode::Binary(binary) if scalar.is_float() => self.float_binary(i, scalar, binary),
-            Opcode::Binary(binary) => self.binary(i, scalar, binary),
-            Opcode::Compare(condition) => self.compare(i, scalar, condition),
-            Opcode::Branch(condition) => self.branch(i, scalar, condition),
-            Opcode::TrapCompare(condition) => self.trap_compare(i, scalar, condition),
-            Opcode::Select => self.select_by_bool(i, scalar),
-            Opcode::Load | Opcode::LoadElement => self.load(i, scalar),
-            Opcode::Store | Opcode::StoreElement => self.store(i, scalar),
-            Opcode::Element => self.element(i, scalar),
-            Opcode::Return => self.return_value(i.a, scalar),
-            _ => {}
+    fn jump(&mut self, i: &Instruction) {
+        if let Some(target) = self.target(i) {
+            self.asm.jmp(target);
         }
-    }
-
-    /// What names no type.
-    fn untyped(&mut self, i: &Instruction) {
-        match i.opcode {
-            Opcode::Jump => {
-                if let Some(target) = self.target(i) {
-                    self.asm.jmp(target);
-                }
-            }
-            Opcode::BranchIf(expected) => self.branch_if(i, expected),
-            Opcode::TrapIf(expected) => self.trap_if(i, expected),
-            Opcode::Call => self.call(i),
-            Opcode::CallIndirect => self.call_indirect(i),
-            Opcode::ReturnCall | Opcode::ReturnCallIndirect => self.tail_call(i),
-            Opcode::ReturnNone => self.leave_and_return(),
-            Opcode::Trap => self.trap_here(i.imm.cast_unsigned()),
-            Opcode::SlotAddress => self.slot_address(i),
-            Opcode::DataAddress => self.data_address(i),
-            Opcode::FunctionAddress => self.function_address(i),
-            Opcode::CopyMemory => self.copy_memory(i),
-            Opcode::FillMemory => self.fill_memory(i),
-            Opcode::CheckStack => self.check_stack(i),
-            _ => {}
-        }
-    }
-
-    /// Where a jump or branch leads.
-    fn target(&self, i: &Instruction) -> Option<Label> {
-        self.label(i.target()?)
     }
 }
+
+dispatch!(X64);
 
 /// Whether an integer takes the whole of a register.
 fn is_wide(scalar: Scalar) -> bool {

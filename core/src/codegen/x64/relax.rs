@@ -198,30 +198,12 @@ impl Assembler<Relaxing> {
         }
     }
 
-    /// Moves the code from `from` to `end` by so many bytes, at least three. Up to seven bytes more are overwritten behind
-    /// its new end: those of a jump that is put down anew, or none.
+    /// Moves the code from `from` to `end` down by so many bytes.
     #[inline]
     fn move_down(&mut self, from: u32, end: u32, by: u32) {
-        const STEP: usize = size_of::<u64>();
         let [from, end, by] = [from, end, by].map(|offset| offset as usize);
         let bytes = self.storage.memory.bytes.as_mut_slice();
-        if by == 0 {
-            return;
-        }
-        for at in (from..end).step_by(STEP) {
-            let step = bytes.get(at..).and_then(<[u8]>::first_chunk::<STEP>).copied();
-            match (step, bytes.get_mut(at - by..).and_then(<[u8]>::first_chunk_mut)) {
-                (Some(step), Some(place)) => *place = step,
-                _ => return self.move_down_slowly(at, end, by),
-            }
-        }
-    }
-
-    /// As [`move_down`](Self::move_down), at the end of the memory.
-    #[cold]
-    fn move_down_slowly(&mut self, from: usize, end: usize, by: usize) {
-        let bytes = self.storage.memory.bytes.as_mut_slice();
-        if end <= bytes.len() {
+        if by != 0 && from <= end && end <= bytes.len() {
             bytes.copy_within(from..end, from - by);
         }
     }

@@ -4,17 +4,9 @@ use super::Lower;
 use crate::codegen::aarch64::operand::Gpr;
 use crate::codegen::error::{CodegenError, Limit};
 use crate::codegen::frame::StackPlace;
-use crate::ir::{Callee, CalleeKind, Instruction, Opcode};
+use crate::ir::{Instruction, Opcode};
 
 impl Lower<'_, '_> {
-    /// Whether the callee is the function itself.
-    fn is_own(&self, callee: &Callee<'_>) -> bool {
-        match callee.kind {
-            CalleeKind::Function(number) => self.options.own_function == Some(number),
-            _ => false,
-        }
-    }
-
     pub(super) fn call(&mut self, i: &Instruction) {
         let (callee, arguments) = match self.callee(i) {
             Ok(found) => found,

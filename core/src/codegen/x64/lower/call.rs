@@ -11,14 +11,6 @@ use crate::ir::{Callee, CalleeKind, Instruction, Opcode, Scalar};
 const ARGUMENTS: [Gpr; 6] = [Gpr::Rdi, Gpr::Rsi, Gpr::Rdx, Gpr::Rcx, Gpr::R8, Gpr::R9];
 
 impl Lower<'_, '_> {
-    /// Whether the callee is the function itself.
-    fn is_own(&self, callee: &Callee<'_>) -> bool {
-        match callee.kind {
-            CalleeKind::Function(number) => self.options.own_function == Some(number),
-            _ => false,
-        }
-    }
-
     /// A function of variable arguments asks for an upper bound of the number of SSE registers with arguments.
     fn count_floats(&mut self, callee: &Callee<'_>, floats: u8) {
         if callee.kind == CalleeKind::Host {
@@ -33,32 +25,29 @@ impl Lower<'_, '_> {
         };
         self.save_around_call();
         let (_, floats) = self.pass_on_stack(&arguments, StackPlace::Outgoing);
+        let is_indirect = i.opcode == Opcode::CallIndirect;
+        let address = if is_indirect { self.call_address(i.c) } else { Gpr::Rax.into() };
         self.pass_in_registers(&arguments);
-        self.count_floats(&callee, floats);
-        match self.is_own(&callee) {
-            true => self.asm.call(self.start),
-            false => self.asm.call_symbol(i.b.into()),
+        match (is_indirect, self.is_own(&callee)) {
+            (true, _) => self.asm.call_to(address),
+            (false, true) => self.asm.call(self.start),
+            (false, false) => {
+                self.count_floats(&callee, floats);
+                self.asm.call_symbol(i.b.into());
+            }
         }
         self.take_result(i, callee.signature.result);
         self.restore_around_call(i.a);
     }
 
-    pub(super) fn call_indirect(&mut self, i: &Instruction) {
-        let (callee, arguments) = match self.callee(i) {
-            Ok(found) => found,
-            Err(error) => return self.fail(error),
-        };
-        self.save_around_call();
-        self.pass_on_stack(&arguments, StackPlace::Outgoing);
-        let mut address: GprOrStack = self.place(i.c);
+    /// The address of an indirect call, in a place that passes no argument: rax, or that of the local.
+    fn call_address(&mut self, local: u16) -> GprOrStack {
+        let address = self.place(local);
         if address.register().is_some_and(|register| ARGUMENTS.contains(&register)) {
             self.move_place(Gpr::Rax, address, Scalar::Pointer);
-            address = Gpr::Rax.into();
+            return Gpr::Rax.into();
         }
-        self.pass_in_registers(&arguments);
-        self.asm.call_to(address);
-        self.take_result(i, callee.signature.result);
-        self.restore_around_call(i.a);
+        address
     }
 
     /// A call whose result is that of this function. Its arguments on the stack take the place of the function's own.
