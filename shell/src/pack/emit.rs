@@ -43,9 +43,10 @@ pub(super) fn emit(
     warnings: &mut Vec<PackWarning>,
 ) -> Result<Vec<u8>> {
     let mut symbols = section_symbols(&addresses.outputs, addresses.layout);
-    let first_own = symbols.len();
-    symbols.extend(dso_handle(addresses));
-    let has_handle = symbols.len() != first_own;
+    let handle = dso_handle(addresses);
+    let has_handle = handle.is_some();
+    let dso_handle = handle.as_ref().and_then(|_| u32::try_from(symbols.len()).ok());
+    symbols.extend(handle);
     symbols.extend(exports(addresses, warnings)?);
     if options.reloadable {
         symbols.extend(local_data(addresses));
@@ -56,11 +57,12 @@ pub(super) fn emit(
     symbols.extend(imports(addresses));
     let tls = tls_imports(addresses);
     symbols.extend(tls.iter().map(|name| import(name, SymbolKind::Data, Binding::Global)));
-    if !addresses.ifuncs.is_empty() {
+    if addresses.output_of(Segment::Igot).is_some() {
         // Readers that do not call resolvers refuse the module.
         symbols.push(import(ifunc::NAME, SymbolKind::Data, Binding::Global));
     }
-    let context = RelocContext { addresses, first_import, exported_data: &exported_data };
+    let context =
+        RelocContext { addresses, first_import, dso_handle, exported_data: &exported_data };
     let mut file = OutputFile::new(&addresses.outputs, options, tables_len(addresses, &symbols))?;
     let relocated = contents::write(context, file.sections(), warnings)?;
     check_code(addresses, &relocated.contents)?;
