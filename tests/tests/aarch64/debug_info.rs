@@ -68,7 +68,8 @@ fn lines(file: &Path, functions: &[(u64, String)]) -> BTreeSet<(String, u32, Str
 /// The names and places of declarations, in the order of the debugging information.
 fn declarations(file: &Path) -> Vec<String> {
     let text = tool("readelf", &["--debug-dump=info", "--wide"], file);
-    let is_kept = |line: &&str| ["DW_AT_name", "DW_AT_decl_line"].iter().any(|at| line.contains(at));
+    let is_kept =
+        |line: &&str| ["DW_AT_name", "DW_AT_decl_line"].iter().any(|at| line.contains(at));
     // The value, without the place of the attribute and of its string.
     let value = |line: &str| line.rsplit(['\t', ':']).next().unwrap().trim().to_owned();
     text.lines().filter(is_kept).map(value).collect()
