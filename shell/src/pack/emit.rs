@@ -43,10 +43,9 @@ pub(super) fn emit(
     warnings: &mut Vec<PackWarning>,
 ) -> Result<Vec<u8>> {
     let mut symbols = section_symbols(&addresses.outputs, addresses.layout);
-    let handle = dso_handle(addresses);
-    let has_handle = handle.is_some();
-    let dso_handle = handle.as_ref().and_then(|_| u32::try_from(symbols.len()).ok());
-    symbols.extend(handle);
+    let handle_at = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
+    symbols.extend(dso_handle(addresses));
+    let dso_handle = (symbols.len() > handle_at as usize).then_some(handle_at);
     symbols.extend(exports(addresses, warnings)?);
     if options.reloadable {
         symbols.extend(local_data(addresses));
@@ -73,7 +72,7 @@ pub(super) fn emit(
     let omits_relocs = options.omit_relocs && !options.reloadable && relocs.iter().any(is_resolved);
     let needs_prelink = needs_prelink || omits_relocs;
     let has_arrays = [Segment::InitArray, Segment::FiniArray].map(|run| addresses.output_of(run));
-    if has_handle || has_arrays.iter().any(Option::is_some) {
+    if dso_handle.is_some() || has_arrays.iter().any(Option::is_some) {
         symbols.push(import(REQUIRES_CONSTRUCTORS, SymbolKind::Data, Binding::Global));
     }
     if additions.needs_unwinding {
@@ -83,7 +82,6 @@ pub(super) fn emit(
         // Marks a module that is valid in its prelinked image only.
         symbols.push(import(prelink::NAME, SymbolKind::Data, Binding::Global));
     }
-
     let needed = needed_libraries(addresses, options, &additions.needed)?;
     if needed.is_some() {
         symbols.push(import(needed::IMPORT, SymbolKind::Data, Binding::Global));
