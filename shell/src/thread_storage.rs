@@ -3,6 +3,9 @@
 //! Each block belongs to a shared object that this program makes (see [`tls_object`]) and that stays open until the
 //! block is released. The system's loader reuses static storage only if the block that it allocated last is closed first;
 //! otherwise the storage is lost. Blocks of static storage therefore stay open until all later ones are released.
+//! A reload allocates the block of the new version before it releases that of the old one, so that each reload of such a
+//! module takes new storage until it is unloaded. A released block cannot serve another module meanwhile: only the
+//! system's loader can write initial contents for the threads that exist, and it does so for new blocks alone.
 #![allow(unsafe_code)]
 
 use smf_core::alloc_util::try_box;
@@ -34,6 +37,14 @@ pub(crate) fn allocate(template: &TlsTemplate<'_>) -> Result<TlsBlock> {
     STATIC_BLOCKS.lock().opening += 1;
     let block = open(&request, true);
     let is_known = STATIC_BLOCKS.lock().add(block.as_ref().ok());
+    let block = block.map_err(|error| match error {
+        HostServiceError::Refused { reason: NO_STATIC, .. }
+            if STATIC_BLOCKS.lock().has_released() =>
+        {
+            refused(STATIC_RETAINED)
+        }
+        error => error,
+    });
     close_released();
     match block {
         Ok(block) if !is_known => {
@@ -87,6 +98,11 @@ impl StaticBlocks {
     fn release(&mut self, token: usize) -> bool {
         let known = self.blocks.iter_mut().rfind(|block| block.token == token);
         known.map(|block| block.is_released = true).is_some()
+    }
+
+    /// Whether a block is released and open.
+    fn has_released(&self) -> bool {
+        self.blocks.iter().any(|block| block.is_released)
     }
 
     /// Removes the last block if it can be closed, and returns its token.
@@ -151,6 +167,8 @@ const NOT_GRANTED: &str = "the system's loader does not grant it; it needs /proc
 const NO_STATIC: &str = "no static storage left, or none of this alignment; compile with -fPIC, link the host with smf_tls_reserve.o, or raise glibc.rtld.optional_static_tls";
 #[cfg(not(target_arch = "x86_64"))]
 const NO_STATIC: &str = "no static storage left, or none of this alignment; compile with -fPIC, or raise glibc.rtld.optional_static_tls";
+/// Released blocks are open because of later ones.
+const STATIC_RETAINED: &str = "no static storage left, because the C library frees that of unloaded and replaced modules only after that of modules loaded later, and a reload loads first; compile with -fPIC, or unload such a module before it is loaded again";
 const NO_MEMORY_FILE: &str = "the system forbids memory files (memfd_create)";
 const NO_MACHINE: &str = "there is no support for this machine";
 
@@ -300,6 +318,34 @@ mod tests {
                 release(block);
             }
         }
+    }
+
+    /// As reloads allocate: the new version first.
+    #[test]
+    fn static_storage_of_replaced_versions_is_freed_with_the_last_one() {
+        let _alone = alone();
+        let template = TlsTemplate { is_static: true, ..template(b"abc", 64, 8) };
+        for _ in 0..3 {
+            let mut version = allocate(&template).unwrap();
+            let mut reloads = 0;
+            let error = loop {
+                match allocate(&template) {
+                    Ok(next) => release(std::mem::replace(&mut version, next)),
+                    Err(error) => break error.to_string(),
+                }
+                reloads += 1;
+                // The remaining version has contents of its own.
+                assert_eq!(contents(&version, 4), b"abc\0");
+                assert!(reloads < 100_000, "the storage is reused: no error is needed");
+            };
+            assert!(reloads > 5, "{reloads}");
+            for part in ["a reload loads first", "-fPIC", "unload such a module"] {
+                assert!(error.contains(part), "{error}");
+            }
+            release(version);
+        }
+        let blocks = [0; 10].map(|_| allocate(&template).unwrap());
+        blocks.into_iter().for_each(release);
     }
 
     #[test]

@@ -43,9 +43,9 @@ pub(super) fn emit(
     warnings: &mut Vec<PackWarning>,
 ) -> Result<Vec<u8>> {
     let mut symbols = section_symbols(&addresses.outputs, addresses.layout);
-    let first_own = symbols.len();
+    let handle_at = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
     symbols.extend(dso_handle(addresses));
-    let has_handle = symbols.len() != first_own;
+    let dso_handle = (symbols.len() > handle_at as usize).then_some(handle_at);
     symbols.extend(exports(addresses, warnings)?);
     if options.reloadable {
         symbols.extend(local_data(addresses));
@@ -56,11 +56,12 @@ pub(super) fn emit(
     symbols.extend(imports(addresses));
     let tls = tls_imports(addresses);
     symbols.extend(tls.iter().map(|name| import(name, SymbolKind::Data, Binding::Global)));
-    if !addresses.ifuncs.is_empty() {
+    if addresses.output_of(Segment::Igot).is_some() {
         // Readers that do not call resolvers refuse the module.
         symbols.push(import(ifunc::NAME, SymbolKind::Data, Binding::Global));
     }
-    let context = RelocContext { addresses, first_import, exported_data: &exported_data };
+    let context =
+        RelocContext { addresses, first_import, dso_handle, exported_data: &exported_data };
     let mut file = OutputFile::new(&addresses.outputs, options, tables_len(addresses, &symbols))?;
     let relocated = contents::write(context, file.sections(), warnings)?;
     check_code(addresses, &relocated.contents)?;
@@ -71,7 +72,7 @@ pub(super) fn emit(
     let omits_relocs = options.omit_relocs && !options.reloadable && relocs.iter().any(is_resolved);
     let needs_prelink = needs_prelink || omits_relocs;
     let has_arrays = [Segment::InitArray, Segment::FiniArray].map(|run| addresses.output_of(run));
-    if has_handle || has_arrays.iter().any(Option::is_some) {
+    if dso_handle.is_some() || has_arrays.iter().any(Option::is_some) {
         symbols.push(import(REQUIRES_CONSTRUCTORS, SymbolKind::Data, Binding::Global));
     }
     if additions.needs_unwinding {
@@ -81,7 +82,6 @@ pub(super) fn emit(
         // Marks a module that is valid in its prelinked image only.
         symbols.push(import(prelink::NAME, SymbolKind::Data, Binding::Global));
     }
-
     let needed = needed_libraries(addresses, options, &additions.needed)?;
     if needed.is_some() {
         symbols.push(import(needed::IMPORT, SymbolKind::Data, Binding::Global));

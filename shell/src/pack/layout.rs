@@ -151,6 +151,9 @@ pub(super) struct ModuleLayout<'p, 'd> {
     pub(super) ifuncs: &'p HashMap<(SectionId, u64), usize>,
     /// Bytes from the start of the code to the stubs of indirect functions.
     ifunc_stubs: u64,
+    /// Bytes from the start of the slots of indirect functions to those that the packer adds. Slots of input modules come
+    /// first.
+    ifunc_slots: u64,
     /// Bytes from the start of the code to each thunk.
     thunks: Vec<u64>,
     /// Bytes from the start of the text.
@@ -188,6 +191,7 @@ pub(super) fn place<'p, 'd>(
         tls_len: 0,
         ifuncs: &reachable.ifuncs,
         ifunc_stubs: 0,
+        ifunc_slots: 0,
         thunks: Vec::new(),
         registrars: HashMap::new(),
     };
@@ -275,14 +279,26 @@ impl ModuleLayout<'_, '_> {
             let slots = self.plan.slots.len().max(1) as u64;
             self.extent(Segment::Got).reserve(slots.saturating_mul(SLOT), SLOT)?;
         }
-        if let Some((id, _)) = self.ifuncs.keys().min() {
-            if self.layout == Layout::Native {
-                let section = self.program.section(*id).map_or_else(String::new, |s| text(s.name));
-                let object = self.program.title(id.object);
-                return Err(PackError::Ifunc { name: section, object });
-            }
-            let slots = self.ifuncs.len() as u64;
-            self.extent(Segment::Igot).reserve(slots.saturating_mul(SLOT), SLOT)?;
+        self.reserve_ifunc_slots()
+    }
+
+    /// Reserves the slots of indirect functions.
+    fn reserve_ifunc_slots(&mut self) -> Result<()> {
+        let is_slots = |id: &SectionId| {
+            let section = self.program.section(*id);
+            section.is_some_and(|section| Segment::of(section) == Segment::Igot)
+        };
+        let of_modules = self.order.iter().copied().find(is_slots);
+        let own = self.ifuncs.keys().min().map(|(id, _)| *id);
+        let Some(first) = own.or(of_modules) else { return Ok(()) };
+        if self.layout == Layout::Native {
+            let name = self.program.section(first).map_or_else(String::new, |s| text(s.name));
+            return Err(PackError::Ifunc { name, object: self.program.title(first.object) });
+        }
+        let slots = self.ifuncs.len() as u64;
+        if slots != 0 {
+            self.ifunc_slots =
+                self.extent(Segment::Igot).reserve(slots.saturating_mul(SLOT), SLOT)?;
         }
         Ok(())
     }
@@ -486,7 +502,7 @@ impl ModuleLayout<'_, '_> {
     pub(super) fn ifunc(&self, number: usize) -> Option<(Address, Address)> {
         let stub = (number as u64).checked_mul(self.landing_stub_bytes())?;
         let stub = stub.checked_add(self.ifunc_stubs)?;
-        let slot = (number as u64).checked_mul(SLOT)?;
+        let slot = (number as u64).checked_mul(SLOT)?.checked_add(self.ifunc_slots)?;
         self.at(Segment::Text, stub).zip(self.at(Segment::Igot, slot))
     }
 

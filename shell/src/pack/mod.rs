@@ -28,9 +28,8 @@
 //!
 //! Modules are laid out so that loading touches few pages: distances inside the module are resolved by the
 //! packer (see [`smf_core::format::ext::prelink`]), calls of an imported function share one stub, and the
-//! relocations for the loader are gathered in tables of addresses. The packed layout has no relocation for
-//! aarch64 distances, so that an aarch64 module in that layout is valid in its prelinked image only, and
-//! says so. Where pages are larger than 4 KiB, use the native layout.
+//! relocations for the loader are gathered in tables of addresses. A distance that no relocation expresses makes a
+//! module valid in its prelinked image only, and the module says so.
 //!
 //! Objects may be hostile: everything is checked, allocations are bounded by the length of the input, and
 //! every error names its input. A construct that a module cannot express is an error.

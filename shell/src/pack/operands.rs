@@ -1,8 +1,7 @@
 //! Relocates operands of aarch64 instructions.
 //!
 //! A distance within a module section is final. A distance between sections is written for the prelinked
-//! image; the packed layout has no relocation for it, so that the module is valid in that image only. The
-//! native layout has relocations instead, and no image.
+//! image and kept as a relocation. The native layout has relocations alone, and no image.
 
 use smf_core::format::{Layout, RelocKind};
 use smf_core::link::aarch64::{self, Operand, PatchError};
@@ -54,9 +53,24 @@ impl Relocator<'_, '_, '_> {
         let Some((from, begin)) = self.image_offsets(at.output, output) else {
             return self.emit_operand_reloc(at, operand, to);
         };
-        self.needs_prelink = true;
         let place = from.checked_add(at.offset).ok_or(RelocError::Range)?;
-        self.patch(at, operand, place, i128::from(begin) + target)
+        self.patch(at, operand, place, i128::from(begin) + target)?;
+        match Self::reloc_kind(operand) {
+            Some(kind) => self.add_prelinked(at, kind, to),
+            None => {
+                self.needs_prelink = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// The relocation for an operand, which both layouts have except for branches; `None` if there is none.
+    fn reloc_kind(operand: Operand) -> Option<RelocKind> {
+        match operand {
+            Operand::Page21 => Some(RelocKind::Arm64Page21),
+            Operand::PageOff12 => Some(RelocKind::Arm64PageOff12),
+            Operand::Branch26 | Operand::Word19 | Operand::Branch14 => None,
+        }
     }
 
     /// Writes `target` into the instruction at `at`, whose address is `place`.
@@ -79,23 +93,12 @@ impl Relocator<'_, '_, '_> {
         operand: Operand,
         to: Target,
     ) -> RelocResult {
-        if self.addresses.layout == Layout::Packed {
-            let is_of_thread = matches!(to.address, Address::Tls { .. });
-            return Err(RelocError::Unsupported(if is_of_thread {
-                "is an offset from the thread pointer, for which the packed layout has no aarch64 relocation; compile with -fPIC, or pack with --layout native"
-            } else {
-                "is a distance to another module, for which the packed layout has no aarch64 relocation; compile with -fPIC, or pack with --layout native"
-            }));
-        }
         let kind = match operand {
-            Operand::Branch26 => RelocKind::Arm64Branch26,
-            Operand::Page21 => RelocKind::Arm64Page21,
-            Operand::PageOff12 => RelocKind::Arm64PageOff12,
-            Operand::Word19 | Operand::Branch14 => {
-                return Err(RelocError::Unsupported(
-                    "leaves its section with fewer than 21 bits of distance, which a module cannot express",
-                ));
-            }
+            // Calls of imports go through stubs.
+            Operand::Branch26 if self.addresses.layout == Layout::Native => RelocKind::Arm64Branch26,
+            operand => Self::reloc_kind(operand).ok_or(RelocError::Unsupported(
+                "leaves its section with fewer than 21 bits of distance, which a module cannot express",
+            ))?,
         };
         // Checks that the instruction has such an operand, while the object can be named.
         aarch64::patch(operand, self.word(at).ok_or(NO_TARGET)?, 0, 0)?;

@@ -6,6 +6,9 @@ use smf_core::format::SectionKind;
 use super::init_sections::{Fragment, InitSection};
 use super::object::{Section, is_called};
 
+/// The section of an object made of a module that holds the slots of indirect functions.
+pub(super) const IFUNC_SLOTS: &[u8] = b".smf.igot";
+
 /// Input sections of one use, in image order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Segment {
@@ -45,6 +48,8 @@ impl Segment {
             Segment::Text
         } else if section.has(elf::SHF_TLS) {
             Segment::Tls
+        } else if section.name == IFUNC_SLOTS {
+            Segment::Igot
         } else if section.is_zeroes() {
             Segment::Bss
         } else if is_called(section.name, b".data.rel.ro") {

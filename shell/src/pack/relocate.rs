@@ -106,6 +106,8 @@ pub(super) struct RelocContext<'e, 'd> {
     pub(super) addresses: &'e ModuleLayout<'e, 'd>,
     /// The number of the first imported symbol; the section symbols come first.
     pub(super) first_import: u32,
+    /// The number of the symbol at the `__dso_handle` that the packer defines.
+    pub(super) dso_handle: Option<u32>,
     pub(super) exported_data: &'e ExportedData,
 }
 
@@ -113,6 +115,7 @@ pub(super) struct RelocContext<'e, 'd> {
 pub(super) struct Relocator<'e, 'd, 'b> {
     pub(super) addresses: &'e ModuleLayout<'e, 'd>,
     first_import: u32,
+    dso_handle: Option<u32>,
     exported_data: &'e ExportedData,
     /// Of each module section, in order.
     pub(super) contents: Vec<SectionData<'b>>,
@@ -122,22 +125,45 @@ pub(super) struct Relocator<'e, 'd, 'b> {
     pub(super) low_addresses: u64,
     /// A field holds a distance to another section without a relocation, so that only the image is valid.
     pub(super) needs_prelink: bool,
-    /// Whether the current relocation refers to a global symbol rather than a section.
-    by_symbol: bool,
+    refers_to: RefersTo,
+}
+
+/// What the current relocation refers to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RefersTo {
+    /// A section of the module.
+    Section,
+    /// A global symbol.
+    Symbol,
+    /// The `__dso_handle` of the packer. Relocations name its symbol, because it is that of another module once modules
+    /// are merged.
+    DsoHandle,
+}
+
+impl RefersTo {
+    /// A definition, by a global symbol or not.
+    fn new(resolution: Resolution, is_global: bool) -> Self {
+        match resolution {
+            Resolution::DsoHandle => RefersTo::DsoHandle,
+            _ if is_global => RefersTo::Symbol,
+            _ => RefersTo::Section,
+        }
+    }
 }
 
 impl<'e, 'd, 'b> Relocator<'e, 'd, 'b> {
     pub(super) fn new(context: RelocContext<'e, 'd>, contents: Vec<SectionData<'b>>) -> Self {
-        let RelocContext { addresses, first_import, exported_data } = context;
+        let RelocContext { addresses, first_import, dso_handle, exported_data } = context;
         Relocator {
             addresses,
             first_import,
+            dso_handle,
             exported_data,
             contents,
             eh_frame: addresses.output_of(Segment::EhFrame),
             low_addresses: 0,
             needs_prelink: false,
-            by_symbol: true,
+            refers_to: RefersTo::Symbol,
         }
     }
 }
@@ -190,12 +216,12 @@ impl Relocator<'_, '_, '_> {
         if let Some(rewrite) = reloc.rewrite {
             self.rewrite(at, rewrite).ok_or(NO_TARGET)?;
         }
-        self.write_reference(
-            at,
-            reloc.form,
-            reloc.input.symbol,
-            Target { address, addend: reloc.addend },
-        )
+        let resolution = match reloc.to {
+            RelocTarget::Symbol(resolution) => Some(resolution),
+            _ => None,
+        };
+        self.refer_to(reloc.input.symbol, resolution);
+        self.write_value(at, reloc.form, Target { address, addend: reloc.addend })
     }
 
     /// Writes what a plain relocation asks for into the field at `at`.
@@ -207,20 +233,21 @@ impl Relocator<'_, '_, '_> {
     ) -> RelocResult {
         let Ok(resolution) = self.addresses.program.resolution(input.symbol) else { return Ok(()) };
         let address = self.addresses.locate(resolution).ok_or(NO_TARGET)?;
-        self.write_reference(at, form, input.symbol, Target { address, addend: input.addend })
+        self.refer_to(input.symbol, Some(resolution));
+        self.write_value(at, form, Target { address, addend: input.addend })
     }
 
-    fn write_reference(
-        &mut self,
-        at: OutputOffset,
-        form: RelocForm,
-        symbol: SymbolId,
-        to: Target,
-    ) -> RelocResult {
+    /// Notes what the next value refers to: a symbol of the input and its definition, if it is not replaced by a table
+    /// entry.
+    fn refer_to(&mut self, symbol: SymbolId, resolution: Option<Resolution>) {
         let is_global = |symbol: &Symbol<'_>| symbol.global.is_some();
-        self.by_symbol = !self.exported_data.is_empty()
+        let is_global = !self.exported_data.is_empty()
             && self.addresses.program.symbol(symbol).is_some_and(is_global);
-        self.write_value(at, form, to)
+        self.refers_to = match resolution {
+            Some(resolution) => RefersTo::new(resolution, is_global),
+            None if is_global => RefersTo::Symbol,
+            None => RefersTo::Section,
+        };
     }
 
     /// Writes the code and the table entries that the packer adds.
@@ -287,7 +314,7 @@ impl Relocator<'_, '_, '_> {
 
     /// Writes the stubs of indirect functions, and the addresses of their resolvers into the slots.
     fn make_ifuncs(&mut self) -> RelocResult {
-        self.by_symbol = false;
+        self.refers_to = RefersTo::Section;
         let addresses = self.addresses;
         let landing_stub = addresses.program.machine().isa().landing_stub;
         for (&(id, value), &number) in addresses.ifuncs {
@@ -323,7 +350,7 @@ impl Relocator<'_, '_, '_> {
 
     /// Writes the instructions that frame the fragments of `.init` and `.fini`, and the entries of the functions.
     fn make_fragments(&mut self) -> RelocResult {
-        self.by_symbol = false;
+        self.refers_to = RefersTo::Section;
         let addresses = self.addresses;
         for fragment in Fragment::ALL {
             let (code, array) = fragment.segments();
@@ -374,12 +401,17 @@ impl Relocator<'_, '_, '_> {
             let target = addresses.program.target_of(registrar).ok_or(NO_TARGET)?;
             let slot = addresses.plan.slots.get_index_of(&(target, 0)).ok_or(NO_TARGET)?;
             let slot = addresses.slot(slot).ok_or(NO_TARGET)?;
-            let handle = addresses.locate(addresses.program.dso_handle()).ok_or(NO_TARGET)?;
+            let handle = addresses.program.dso_handle();
+            let to_handle =
+                (addresses.locate(handle).ok_or(NO_TARGET)?, RefersTo::new(handle, false));
+            let to_slot = (slot, RefersTo::Section);
             let at = addresses.locate(Resolution::Registrar(registrar));
             let at = OutputOffset::of(at).ok_or(NO_TARGET)?;
             let code = addresses.registrar_code(registrar).ok_or(NO_TARGET)?;
             self.put(at, code.bytes).ok_or(NO_TARGET)?;
-            for (address, operands) in [(handle, code.handle), (slot, code.slot)] {
+            for ((address, refers_to), operands) in [(to_handle, code.handle), (to_slot, code.slot)]
+            {
+                self.refers_to = refers_to;
                 for &(offset, form, addend) in operands {
                     let operand = at.plus(offset).ok_or(NO_TARGET)?;
                     self.write_value(operand, form, Target { address, addend })?;
@@ -390,12 +422,12 @@ impl Relocator<'_, '_, '_> {
     }
 
     fn make_slots(&mut self) -> RelocResult {
-        self.by_symbol = true;
         let addresses = self.addresses;
         let form = RelocForm::Absolute { bytes: SLOT, signed: false };
         for (number, &(resolution, addend)) in addresses.plan.slots.iter().enumerate() {
             let slot = OutputOffset::of(addresses.slot(number)).ok_or(NO_TARGET)?;
             let address = addresses.locate(resolution).ok_or(NO_TARGET)?;
+            self.refers_to = RefersTo::new(resolution, true);
             self.write_value(slot, form, Target { address, addend })?;
         }
         Ok(())
@@ -428,7 +460,7 @@ impl Relocator<'_, '_, '_> {
             ));
         };
         let mut value = i128::from(offset) + i128::from(to.addend) - i128::from(start);
-        if output != table {
+        if output != table || self.refers_to == RefersTo::DsoHandle {
             let (from, target) = self.image_distance(table, output, offset)?;
             value += i128::from(target) - i128::from(from);
         }
@@ -558,8 +590,9 @@ impl Relocator<'_, '_, '_> {
             // Without a relocation: only a reader that uses the image registers the tables.
             return self.number(at, value + i128::from(target) - i128::from(from), bytes, None);
         }
+        let is_handle = self.refers_to == RefersTo::DsoHandle;
         let may_move = self.exported_data(output, offset).is_some();
-        if output == at.output && !(may_move && bytes == 4) {
+        if output == at.output && !(may_move && bytes == 4) && !is_handle {
             return self.number(at, value, bytes, None);
         }
         if bytes == 8 {
@@ -575,7 +608,17 @@ impl Relocator<'_, '_, '_> {
             return self.emit_reloc(at, RelocKind::Pc32, to);
         };
         self.number(at, value + i128::from(target) - i128::from(from), bytes, None)?;
-        let reloc = self.reloc(at, RelocKind::Pc32, to)?;
+        self.add_prelinked(at, RelocKind::Pc32, to)
+    }
+
+    /// Adds a relocation that the prelinked image satisfies.
+    pub(super) fn add_prelinked(
+        &mut self,
+        at: OutputOffset,
+        kind: RelocKind,
+        to: Target,
+    ) -> RelocResult {
+        let reloc = self.reloc(at, kind, to)?;
         self.contents.get_mut(at.output).ok_or(NO_TARGET)?.relocs.prelinked.push(reloc);
         Ok(())
     }
@@ -601,6 +644,9 @@ impl Relocator<'_, '_, '_> {
     /// A relocation against a section symbol, an exported datum or an import.
     fn reloc(&self, at: OutputOffset, kind: RelocKind, to: Target) -> RelocResult<Reloc> {
         let (symbol, addend) = match to.address {
+            Address::Section { .. } if self.refers_to == RefersTo::DsoHandle => {
+                (self.dso_handle, Some(to.addend))
+            }
             Address::Section { output, offset } => match self.exported_data(output, offset) {
                 Some(symbol) => (Some(symbol), Some(to.addend)),
                 None if output >= self.addresses.symbol_outputs => (None, None),
@@ -624,7 +670,7 @@ impl Relocator<'_, '_, '_> {
 
     fn exported_data(&self, output: usize, offset: i64) -> Option<u32> {
         let place = (output, u64::try_from(offset).ok()?);
-        self.exported_data.get(&place).copied().filter(|_| self.by_symbol)
+        self.exported_data.get(&place).copied().filter(|_| self.refers_to == RefersTo::Symbol)
     }
 
     /// The error for a relocation.

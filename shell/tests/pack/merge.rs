@@ -1,6 +1,6 @@
 //! Malformed modules as inputs cause errors, and merged modules pass verification.
 
-use smf_core::format::{Section, Smf};
+use smf_core::format::{Section, Smf, Symbol};
 use smf_loader::pack::{Input, Options, PackError, SharedLibrary, pack};
 
 use crate::hostile::assert_valid;
@@ -22,12 +22,14 @@ fn packed(source: &str, flags: &[&str]) -> Vec<u8> {
 const SOURCE: &str = "extern long imported; long call(long); long data = 3, zeroes[9];
         long *address = &data; __attribute__((weak)) long weak(void) { return 5; }
         long run(long x) { return call(x) + imported + *address + zeroes[x & 7] + weak(); }";
-/// Thread-local storage, constructors, exit handlers and unwinding tables, with the names of `part`.
+/// Thread-local storage, constructors, exit handlers, indirect functions and unwinding tables, with the names of `part`.
 fn services(part: &str) -> Vec<u8> {
     let source = format!("#include <stdlib.h>
         static __thread long counter = 7; static __thread char buffer[24] __attribute__((aligned(64)));
         static void end(void) {{ counter = 1; }}
         __attribute__((constructor)) static void start(void) {{ atexit(end); }}
+        static long plain(long x) {{ return x; }} static void *pick(void) {{ return plain; }}
+        long {part}_picked(long) __attribute__((ifunc(\"pick\")));
         __attribute__((destructor(200))) static void stop(void) {{ counter = 2; }}
         long {part}(long x) {{ counter += x; return ++buffer[x & 7] + counter; }}");
     packed(&source, &["-mtls-dialect=gnu2", "-g0"])
@@ -74,13 +76,14 @@ fn changed_module_with_services_of_the_process_is_refused_or_linked() {
     let (module, other) = (services("one"), services("two"));
     assert!(check(&module, &other));
     let smf = Smf::parse(&module).unwrap();
-    let names: [&[u8]; 7] = [
+    let names: [&[u8]; 8] = [
         b".tdata",
         b".init_array",
         b".fini_array",
         b".eh_frame",
         b".got",
         b".rela.got",
+        b".igot",
         b".smf.image",
     ];
     let (mut cases, mut linked) = (0, 0);
@@ -149,6 +152,47 @@ fn malformed_tables_of_a_module_are_refused_with_section_and_offset() {
         got - 8
     );
     assert_eq!(error, expected);
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn malformed_slots_and_exit_handles_of_a_module_are_refused() {
+    let module = services("one");
+    let refusal = |data: &[u8]| {
+        let made = pack(&[Input { name: "a.smf", data }], &Options::default());
+        made.map(drop).expect_err("the module is linked").to_string()
+    };
+    let slots = Smf::parse(&module).unwrap().sections().named(b".igot").unwrap();
+    let mut changed = module.clone();
+    // The alignment.
+    changed[usize::try_from(slots.entry_offset).unwrap() + 32] = 4;
+    let error = refusal(&changed);
+    assert!(error.contains("has indirect functions (IFUNC)") && error.contains(".igot"), "{error}");
+    let smf = Smf::parse(&module).unwrap();
+    let handle = smf.symbols().iter().position(|s| s.unwrap().name() == b"__dso_handle").unwrap();
+    let error = refusal(&without_relocs(&module, handle));
+    assert!(error.contains("registers exit handlers under a `__dso_handle`"), "{error}");
+}
+
+/// The module whose relocations refer to the section of symbol `number` instead, which has the same address.
+#[cfg(target_arch = "x86_64")]
+fn without_relocs(module: &[u8], number: usize) -> Vec<u8> {
+    let smf = Smf::parse(module).unwrap();
+    let handle = smf.symbols().get(number as u32).unwrap();
+    let is_start = |s: &Symbol<'_>| (s.section, s.value) == (handle.section, 0);
+    let start = smf.symbols().iter().position(|s| is_start(&s.unwrap())).unwrap() as u32;
+    let mut changed = module.to_vec();
+    for table in smf.reloc_tables().map(Result::unwrap) {
+        for (index, reloc) in table.iter().enumerate() {
+            if reloc.symbol as usize == number {
+                let at = usize::try_from(table.section.offset).unwrap() + index * 24;
+                let addend = reloc.addend + handle.value as i64;
+                changed[at + 8..at + 12].copy_from_slice(&start.to_le_bytes());
+                changed[at + 16..at + 24].copy_from_slice(&addend.to_le_bytes());
+            }
+        }
+    }
+    changed
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! GNU assembler and linker for the same instructions.
 
 mod bytecode;
+mod debug_info;
 mod init;
 mod objects;
 mod operands;

@@ -1,5 +1,5 @@
-//! Programs with the standard libraries of C++ and Rust: packed, and loaded by `smf run` and by a program in C; alone and as
-//! two modules.
+//! Programs with the standard libraries of C++ and Rust: packed, and loaded by `smf run`, by a program in C and by one in
+//! Rust; alone, as two modules, and as two modules that are linked into one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,10 +41,16 @@ fn packed(mut command: Command, source: &str, exports: &[&str]) -> File {
     File::new(&module.bytes)
 }
 
-/// The program in C that loads modules and calls a function of the first.
+/// The module that modules are linked into.
+fn merged(modules: &[&File]) -> File {
+    let contents: Vec<_> = modules.iter().map(|module| fs::read(module.path()).unwrap()).collect();
+    File::packed(&contents.iter().map(Vec::as_slice).collect::<Vec<_>>(), Layout::Packed)
+}
+
+/// The programs in C and Rust that load modules and call a function of the first.
 pub(crate) struct Host {
     loader: &'static Loader,
-    program: PathBuf,
+    programs: [PathBuf; 2],
     _directory: tempfile::TempDir,
 }
 
@@ -60,21 +66,23 @@ impl Host {
         gcc.arg(loader.library("typed-calls").join("libsmf_loader.a")).args(["-lm", "-ldl"]);
         let output = gcc.output().unwrap();
         succeed(&gcc, &output);
-        Self { loader, program, _directory: directory }
+        Self { loader, programs: [program, loader.rust_host("typed-calls")], _directory: directory }
     }
 
-    /// Calls a function of the first of `modules` in the program in C and with `smf run`. Both print `said` and return
-    /// `result`.
+    /// Calls a function of the first of `modules` in the programs in C and Rust and with `smf run`. All print `said` and
+    /// return `result`.
     pub(crate) fn check(&self, modules: &[&File], call: (&str, i64), said: [&str; 2], result: i64) {
         let (function, argument) = (call.0, call.1.to_string());
         let [at_load, at_end] = said;
         let paths: Vec<PathBuf> = modules.iter().map(|module| module.path()).collect();
-        let mut command = self.loader.command(&self.program);
-        command.args([function, &argument]).args(&paths);
-        let output = command.output().unwrap();
-        succeed(&command, &output);
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(text, format!("{at_load}{result}\n{at_end}ok\n"), "{function}");
+        for program in &self.programs {
+            let mut command = self.loader.command(program);
+            command.args([function, &argument]).args(&paths);
+            let output = command.output().unwrap();
+            succeed(&command, &output);
+            let text = String::from_utf8(output.stdout).unwrap();
+            assert_eq!(text, format!("{at_load}{result}\n{at_end}ok\n"), "{program:?} {function}");
+        }
         let paths: Vec<&str> = paths.iter().map(|path| path.to_str().unwrap()).collect();
         let mut arguments = vec!["run", paths[0], "--host-symbols", "--host-library", "stdc++"];
         paths[1..].iter().for_each(|path| arguments.extend(["--with", path]));
@@ -86,7 +94,7 @@ impl Host {
 }
 
 #[test]
-fn cpp_with_streams_exceptions_and_threads_runs_in_c_and_smf() {
+fn cpp_with_streams_exceptions_and_threads_runs_in_c_rust_and_smf() {
     let Some(loader) = Loader::get() else { return };
     let host = Host::new(loader);
     for level in ["-O0", "-O2"] {
@@ -99,11 +107,18 @@ fn cpp_with_streams_exceptions_and_threads_runs_in_c_and_smf() {
         host.check(&[&one], ("alone", 5), ["negative: -1\n", ""], 300_621);
         host.check(&[&two, &one], ("across", 5), ["made\n", "ended\n"], 5);
         host.check(&[&two, &one], ("across", -5), ["made\n", "ended\n"], -12);
+        // Both in one, with the unwinding tables, the storage and the exit handlers of both.
+        let merged = merged(&[&two, &one]);
+        for module in [&merged, &self::merged(&[&merged])] {
+            host.check(&[module], ("across", -5), ["made\n", "ended\n"], -12);
+            let said = ["made\nnegative: -1\n", "ended\n"];
+            host.check(&[module], ("alone", 5), said, 300_621);
+        }
     }
 }
 
 #[test]
-fn rust_with_maps_threads_and_panics_runs_in_c_and_smf() {
+fn rust_with_maps_threads_and_panics_runs_in_c_rust_and_smf() {
     let Some(loader) = Loader::get() else { return };
     let host = Host::new(loader);
     let module = |source: &str, exports: &[&str]| {

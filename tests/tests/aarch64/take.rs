@@ -2,6 +2,7 @@
 
 use smf_core::extract::{ExtractError, FunctionExtractor};
 use smf_core::format::{Layout, RelocKind, Smf};
+use smf_loader::pack::{Input, Options, pack};
 
 use crate::tools::{assembled, compiled, try_pack};
 use smf_tests::compile::scratch;
@@ -94,12 +95,23 @@ fn distances_are_extracted_as_relocations() {
         (12, Arm64GotLoadPageOff12, 0, "far_data"),
     ];
     assert_eq!(taken(&all, "reads"), told(&reads));
-    // The page address stays in a register; conditional branches have no relocation.
+    // The page address stays in a register, and both instructions have relocations.
+    let keeps = [(0, Arm64Page21, 8, ".data"), (4, Arm64PageOff12, 8, ".data")];
+    assert_eq!(taken(&all, "keeps"), told(&keeps));
+    // Conditional branches have none.
     let begin = |name: &[u8]| smf.symbols().find_export(name).unwrap().value;
-    for name in ["keeps", "jumps"] {
-        let refused = format!("instruction at {}", begin(name.as_bytes()));
-        assert_eq!(taken(&all, name), Err(refused));
-    }
+    let refused = format!("instruction at {}", begin(b"jumps"));
+    assert_eq!(taken(&all, "jumps"), Err(refused));
+    // Without relocations the page address has no known end.
+    let options = Options { omit_relocs: true, ..Options::default() };
+    let input = Input { name: "a.o", data: &object };
+    let module = pack(&[input], &options).unwrap();
+    let smf = Smf::parse(&module.bytes).unwrap();
+    let all = FunctionExtractor::new(&smf).unwrap();
+    assert_eq!(taken(&all, "reads"), told(&reads));
+    assert_eq!(taken(&all, "other"), told(&other));
+    let refused = format!("instruction at {}", begin(b"keeps"));
+    assert_eq!(taken(&all, "keeps"), Err(refused));
 }
 
 #[test]
@@ -140,7 +152,7 @@ fn compiled_function_is_extracted_or_refused_without_stale_distances() {
         assert_eq!(names("twice"), [""; 0], "{flags:?}");
         assert_eq!(names("taken").len(), 2, "{flags:?}");
         // Without a GOT slot, the load and the store share one page address.
-        let has_slot = flags.contains(&"-fPIC");
-        assert_eq!(taken(&all, "adds").is_ok(), has_slot, "{flags:?}");
+        let count = if flags.contains(&"-fPIC") { 2 } else { 3 };
+        assert_eq!(names("adds").len(), count, "{flags:?}");
     }
 }

@@ -14,11 +14,9 @@ const MODELS: [&[&str]; 5] = [
     &["-fPIC", "-mtls-dialect=trad", "-ftls-model=local-dynamic"],
     // The static storage of the system's loader has the alignment of the libraries that a program starts with.
     &["-fPIC", "-ftls-model=initial-exec", "-DALIGNMENT=16"],
-    LOCAL_EXEC,
+    // Local exec.
+    &["-fPIE", "-DALIGNMENT=16"],
 ];
-
-/// The packed layout has no relocation for it.
-const LOCAL_EXEC: &[&str] = &["-fPIE", "-DALIGNMENT=16"];
 
 fn storage(flags: &[&str]) -> Option<Vec<u8>> {
     let directory = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/thread_local"));
@@ -35,12 +33,6 @@ fn every_access_model_has_storage_in_every_thread() {
             };
             for layout in LAYOUTS {
                 println!("{level} {model:?} {}", layout.name());
-                if model == LOCAL_EXEC && layout == Layout::Packed {
-                    let error = try_pack(&[&object], layout).unwrap_err().to_string();
-                    let is_named = error.contains("-fPIC") && error.contains("--layout native");
-                    assert!(is_named && error.contains("R_AARCH64_TLSLE_"), "{error}");
-                    continue;
-                }
                 let file = File::packed(&[&object], layout);
                 let call = |name: &str, arguments: &[i64]| {
                     loader.call(&file.path(), name, arguments, &["--host-symbols"])
@@ -60,8 +52,7 @@ fn program_in_c_has_storage_with_every_access_model() {
         let Some(object) = storage(&[&["-O2", "-ffp-contract=off"], model].concat()) else {
             return;
         };
-        let layout = if model == LOCAL_EXEC { Layout::Native } else { Layout::Packed };
-        let file = File::packed(&[&object], layout);
+        let file = File::packed(&[&object], Layout::Packed);
         host.check(&[&file], ("check_threads", 0), ["", ""], 0);
     }
 }
@@ -116,12 +107,14 @@ fn local_exec_operands_are_those_of_their_instructions() {
         "add x1, x1, #:tprel_lo12_nc:value\nldr x0, [x1]",
     ] {
         let Some(object) = assembled(&text(load)) else { return };
-        let file = File::packed(&[&object], Layout::Native);
-        assert_eq!(loader.call(&file.path(), "go", &[], &[]), 42, "{load}");
+        for layout in LAYOUTS {
+            let file = File::packed(&[&object], layout);
+            assert_eq!(loader.call(&file.path(), "go", &[], &[]), 42, "{load}");
+        }
     }
     let swapped = "nop\n.reloc . - 4, R_AARCH64_TLSLE_ADD_TPREL_LO12_NC, value";
     let object = assembled(&text(swapped)).unwrap();
-    let error = try_pack(&[&object], Layout::Native).unwrap_err().to_string();
+    let error = try_pack(&[&object], Layout::Packed).unwrap_err().to_string();
     assert!(error.contains("does not match its instruction"), "{error}");
 }
 
@@ -134,8 +127,11 @@ fn modules_with_local_exec_code_are_linked() {
                  .text\n.globl get\nget: mrs x0, tpidr_el0\nadd x0, x0, #:tprel_hi12:first, lsl #12\n\
                  ldr x0, [x0, #:tprel_lo12_nc:first]\nret\n";
     let Some(other) = assembled(other) else { return };
-    let module = |object: &[u8]| try_pack(&[object], Layout::Native).unwrap().bytes;
-    let file = File::packed(&[&module(&other), &module(&object)], Layout::Native);
-    let call = |name: &str| loader.call(&file.path(), name, &[], &["--host-symbols"]);
-    assert_eq!((call("check_threads"), call("bump"), call("get")), (0, 4, 1));
+    for (layouts, layout) in [(LAYOUTS, Layout::Packed), ([Layout::Packed; 2], Layout::Native)] {
+        let module = |object: &[u8], layout| try_pack(&[object], layout).unwrap().bytes;
+        let inputs = [module(&other, layouts[0]), module(&object, layouts[1])];
+        let file = File::packed(&[&inputs[0], &inputs[1]], layout);
+        let call = |name: &str| loader.call(&file.path(), name, &[], &["--host-symbols"]);
+        assert_eq!((call("check_threads"), call("bump"), call("get")), (0, 4, 1));
+    }
 }

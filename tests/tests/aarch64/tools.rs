@@ -92,6 +92,16 @@ impl Loader {
         build_package(target, &[&selection[..], &[features]].concat())
     }
 
+    /// The host in Rust, built with the same features as a library.
+    pub(crate) fn rust_host(&self, features: &str) -> PathBuf {
+        let gcc = compiler().unwrap();
+        let target = self.emulator.map(|_| (TARGET, &*gcc));
+        let selection = ["--package", "smf-capi-static", "--example", "host"];
+        let selection =
+            [&selection[..], &["--no-default-features", "--features", features]].concat();
+        build_package(target, &selection).join("examples/host")
+    }
+
     /// Calls a function of a module and returns its result.
     pub(crate) fn call(
         &self,

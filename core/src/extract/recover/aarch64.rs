@@ -28,7 +28,7 @@ impl Function<'_, '_> {
     fn relocs_of(&self, reference: &Reference) -> Option<[Option<Reloc>; 2]> {
         let offset = self.offset(reference.at);
         if self.code.reloc_at((self.section.index, offset)).is_some() {
-            return Some([None; 2]);
+            return Some(self.relocs_of_slot(offset, reference));
         }
         match reference.target {
             Target::Branch(bytes) | Target::Near(bytes) if self.is_inside(reference.at, bytes) => {
@@ -44,6 +44,14 @@ impl Function<'_, '_> {
             }
             Target::Near(_) | Target::Unknown => None,
         }
+    }
+
+    /// The relocations that replace those of an address at a section offset: a GOT slot with an import has a name.
+    fn relocs_of_slot(&self, offset: u64, reference: &Reference) -> [Option<Reloc>; 2] {
+        let Target::Page { bytes, is_read: true } = reference.target else { return [None; 2] };
+        let found = self.relocs_of_page(offset, bytes, true);
+        let found = found.filter(|[page, _]| page.kind == RelocKind::Arm64GotLoadPage21);
+        found.map_or([None; 2], |both| both.map(Some))
     }
 
     /// Whether the place `bytes` from `at` lies in the function.

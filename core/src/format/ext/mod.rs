@@ -1,5 +1,6 @@
 //! Sections that this project adds to a module. Readers without support skip them.
 
+pub(crate) mod arm64_operand;
 pub mod cached_code;
 pub mod debug_addresses;
 pub mod gnu_property;

@@ -5,9 +5,9 @@
 //! at load time. This note states the placement and the relocation sections that are resolved for it. Relocations carry
 //! their addends, so a loader that ignores the note applies those sections too, with the same result.
 //!
-//! Not every distance can be expressed as a relocation: the packed numbering has none for aarch64 instructions. Code
-//! with such a resolved distance works in this placement only. Its file imports [`NAME`], the address of the image. A
-//! loader that supports the note provides the import; any other loader refuses the file.
+//! Not every distance can be expressed as a relocation, and a linker may leave relocations out. Code with such a
+//! resolved distance works in this placement only. Its file imports [`NAME`], the address of the image. A loader that
+//! supports the note provides the import; any other loader refuses the file.
 //!
 //! This is an extension of this project, in a Note section called [`NAME`]. All numbers are little-endian:
 //!
@@ -39,6 +39,7 @@
 //! The image starts at a page boundary. Loaded sections are in the same order in the section table and in the image.
 //! Each is at a multiple of its alignment, and sections with different protections share no page.
 
+use super::arm64_operand;
 use super::relative_relocs::RelativeRelocs;
 #[cfg(feature = "alloc")]
 use crate::alloc_util::{AllocError, try_concat};
@@ -254,18 +255,15 @@ impl<'d> Prelink<'d> {
             let symbol = smf.symbols().get(reloc.symbol)?;
             let target = self.target(&reloc, &symbol);
             let offset = usize::try_from(reloc.offset).ok();
-            let (value, found) = if is_relative {
-                let found = offset.and_then(|at| u64_at(data, at));
-                let is_address = reloc.kind == RelocKind::Abs64;
-                (target.filter(|_| is_address), found.map(u64::cast_signed))
+            let is_resolved = if is_relative {
+                let found = offset.and_then(|at| u64_at(data, at)).map(u64::cast_signed);
+                reloc.kind == RelocKind::Abs64 && target.is_some() && target == found
             } else {
                 let found = offset.and_then(|at| u32_at(data, at));
-                let value = self.distance(table.target.index, &reloc, target);
-                (value, found.map(|word| i64::from(word.cast_signed())))
+                self.holds_distance(table.target.index, &reloc, target, found) == Some(true)
             };
             let at = table.target.offset.saturating_add(reloc.offset);
             let section = table.section.index;
-            let is_resolved = value.is_some() && value == found;
             ensure(is_resolved, ExtensionError::PrelinkValue { section, index, at })?;
         }
         Ok(())
@@ -277,11 +275,23 @@ impl<'d> Prelink<'d> {
         i64::try_from(target).ok()?.checked_add(reloc.addend)
     }
 
-    /// The value of a relocation in section `section`, if it is a distance within the image.
-    fn distance(&self, section: u32, reloc: &Reloc, target: Option<i64>) -> Option<i64> {
-        let is_distance = matches!(reloc.kind, RelocKind::Pc32 | RelocKind::Plt32);
+    /// Whether `word` holds the value of a relocation in section `section`, a distance within the image. `None` if one
+    /// of both is missing.
+    fn holds_distance(
+        &self,
+        section: u32,
+        reloc: &Reloc,
+        target: Option<i64>,
+        word: Option<u32>,
+    ) -> Option<bool> {
         let place = self.section_offset(section)?.checked_add(reloc.offset)?;
-        target?.checked_sub(i64::try_from(place).ok()?).filter(|_| is_distance)
+        let (place, target, word) = (i64::try_from(place).ok()?, target?, word?);
+        Some(match reloc.kind {
+            RelocKind::Pc32 | RelocKind::Plt32 => {
+                target.checked_sub(place)? == i64::from(word.cast_signed())
+            }
+            kind => arm64_operand::holds(kind, word, place, target),
+        })
     }
 }
 
@@ -621,6 +631,7 @@ mod tests {
         for (reloc, at) in [
             (reloc(0, RelocKind::Pc32), 8192),
             (reloc(0, RelocKind::Abs32), 4096),
+            (reloc(0, RelocKind::Arm64Page21), 4096),
             (reloc(1, RelocKind::Pc32), 4096),
         ] {
             assert!(matches!(

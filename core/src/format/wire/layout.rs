@@ -212,8 +212,8 @@ static SECTIONS: [(SectionKind, SectionKind); 17] = {
 /// The relocation kinds of the native layout by number, up to those of aarch64.
 const NATIVE_RELOCS: &[RelocKind] = RelocKind::ALL.split_at(10).0;
 
-/// The relocation kinds of the packed layout by number. The last one is an extension of this project, behind all numbers of
-/// the native layout; other readers refuse it.
+/// The relocation kinds of the packed layout by number. Those from 6 on are extensions of this project, which other
+/// readers refuse: 6 to 9 as in the native layout, and one behind all numbers of that.
 const PACKED_RELOCS: [RelocKind; 11] = [
     RelocKind::None,
     RelocKind::Abs64,
@@ -221,10 +221,10 @@ const PACKED_RELOCS: [RelocKind; 11] = [
     RelocKind::Plt32,
     RelocKind::GotPcRel,
     RelocKind::Abs32,
-    RelocKind::Unknown(6),
-    RelocKind::Unknown(7),
-    RelocKind::Unknown(8),
-    RelocKind::Unknown(9),
+    RelocKind::Arm64Page21,
+    RelocKind::Arm64PageOff12,
+    RelocKind::Arm64GotLoadPage21,
+    RelocKind::Arm64GotLoadPageOff12,
     RelocKind::Abs32S,
 ];
 
@@ -259,10 +259,11 @@ mod tests {
         assert_eq!(Layout::Packed.symbol_kind(0), Some(SymbolKind::Function));
         assert_eq!(Layout::Native.reloc_kind(5), RelocKind::Arm64Branch26);
         assert_eq!(Layout::Packed.reloc_kind(5), RelocKind::Abs32);
-        assert_eq!(Layout::Packed.reloc_kind(9), RelocKind::Unknown(9));
+        assert_eq!(Layout::Packed.reloc_kind(9), RelocKind::Arm64GotLoadPageOff12);
         assert_eq!(Layout::Packed.reloc_number(RelocKind::Abs32S), Some(10));
         assert_eq!(Layout::Native.reloc_kind(10), RelocKind::Unknown(10));
         assert_eq!(Layout::Native.section_number(SectionKind::Note), None);
-        assert_eq!(Layout::Packed.reloc_number(RelocKind::Arm64Page21), None);
+        assert_eq!(Layout::Packed.reloc_number(RelocKind::Arm64Page21), Some(6));
+        assert_eq!(Layout::Packed.reloc_number(RelocKind::Arm64Branch26), None);
     }
 }

@@ -28,13 +28,14 @@ pub(crate) fn with_defaults(
     index: usize,
     given: usize,
 ) -> Result<Option<Target>, Failure> {
-    let definition = executable.source.as_ref().and_then(|unit| unit.functions.get(index));
-    let Some(definition) = definition.filter(|d| given < d.params.len()) else { return Ok(None) };
-    let params = definition.param_names.iter().map(String::as_str).zip(&definition.params);
+    let Some(source) = &executable.source else { return Ok(None) };
+    let definition = source.functions.get(index).filter(|d| given < d.params.len());
+    let Some(definition) = definition else { return Ok(None) };
+    let params = definition.param_names.split_terminator(',').zip(&definition.params);
     let params: Vec<(&str, String)> =
         params.take(given).map(|(name, ty)| (name, type_name(ty))).collect();
     let files = program.files();
-    let Some(at) = files.iter().position(|file| file.name == definition.file) else {
+    let Some(at) = files.iter().position(|file| file.name == source.file(definition)) else {
         return Ok(None);
     };
     let symbol = definition.symbol.as_str();
@@ -191,11 +192,11 @@ fn compile_behind(
         file.text = &all;
     }
     let compiled = compile(&files, Mode::Manager)?;
-    let Some(source) = compiled.unit else {
+    let Some(mut source) = compiled.unit else {
         let error = compiled.diagnostics.first();
         return Ok(Err(error.map(|error| error.message.clone()).unwrap_or_default()));
     };
-    let unit = Unit::from_source(&source)?;
+    let unit = Unit::from_source(&mut source)?;
     Ok(Ok(Executable { unit, source: Some(source) }))
 }
 

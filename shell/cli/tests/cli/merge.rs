@@ -161,27 +161,121 @@ const CATCHER: &str = r#"
 /// Exceptions pass from one merged module to the other, and destructors of both run at the end.
 #[test]
 fn exceptions_and_exit_handlers_of_merged_modules_work() {
-    for flags in [&["-O2", "-fPIC"][..], &["-O1"]] {
-        let module = |name: &str, source| {
+    // Native modules have no local-exec code.
+    for (flags, inputs, outs) in [
+        (&["-O2", "-fPIC"][..], ["native", "packed"], &["packed", "native"][..]),
+        (&["-O2", "-fPIC"], ["native", "native"], &["packed", "native"]),
+        (&["-O1"], ["packed", "packed"], &["packed"]),
+    ] {
+        let module = |name: &str, source, layout| {
             let flags = [&["-x", "c++"], flags].concat();
             let (object, out) = compiled(&format!("merge-throw-{name}"), source, &flags);
-            packed(&[&object, "-o", &out, "--needed", "libstdc++.so.6"]);
+            packed(&[&object, "-o", &out, "--needed", "libstdc++.so.6", "--layout", layout]);
             out
         };
-        let (thrower, catcher) = (module("thrower", THROWER), module("catcher", CATCHER));
+        let thrower = module("thrower", THROWER, inputs[0]);
+        let catcher = module("catcher", CATCHER, inputs[1]);
         let out = scratch("merge-throw").join("out.smf");
         let out = out.to_str().unwrap();
-        packed(&[&thrower, &catcher, "-o", out]);
         let again = out.replace("out.smf", "again.smf");
-        packed(&[out, "-o", &again]);
-        for merged in [out, &again] {
-            assert_eq!(ok(&["verify", merged]), format!("{merged}: ok\n"));
-            let printed = ok(&["run", merged, "twice", "4", "--host-symbols"]);
-            let lines: Vec<_> = printed.lines().collect();
-            assert_eq!(lines, ["102059", "end of catcher", "end of thrower"], "{flags:?}");
-            let needs = inspected(merged)["symbols"].to_string();
-            contains(&needs, &["__smf_requires_unwinding", "__smf_requires_constructors"]);
+        for layout in outs {
+            packed(&[&thrower, &catcher, "-o", out, "--layout", layout]);
+            packed(&[out, "-o", &again]);
+            for merged in [out, &again] {
+                assert_eq!(ok(&["verify", merged]), format!("{merged}: ok\n"));
+                let printed = ok(&["run", merged, "twice", "4", "--host-symbols"]);
+                let lines: Vec<_> = printed.lines().collect();
+                let expected = ["102059", "end of catcher", "end of thrower"];
+                assert_eq!(lines, expected, "{flags:?} {layout}");
+                let needs = inspected(merged)["symbols"].to_string();
+                contains(&needs, &["__smf_requires_unwinding", "__smf_requires_constructors"]);
+            }
         }
+    }
+}
+
+/// Handlers are registered under the handle of the linked module: they run when it is unloaded, in reverse order, also
+/// where an address beside the handle looks like it.
+#[test]
+fn exit_handlers_of_native_modules_belong_to_the_linked_module() {
+    let source = "#include <stdio.h>
+        extern void *__dso_handle __attribute__((visibility(\"hidden\")));
+        int __cxa_atexit(void (*)(void *), void *, void *);
+        static long table[4] = {1, 2, 3, 4}; static void *handle = &__dso_handle;
+        static void end(void *at) { printf(\"NAME %ld\\n\", *(long *)at); fflush(stdout); }
+        long NAME(void) { return __cxa_atexit(end, table + 3, &__dso_handle); }
+        void *NAME_handle(void) { return &handle == 0 ? 0 : handle; }
+        void *NAME_end(void) { return table + 4; }";
+    let user =
+        "long one(void), two(void); void *one_handle(void), *two_handle(void), *one_end(void);
+        extern void *__dso_handle __attribute__((visibility(\"hidden\")));
+        long run(void) { one(); two();
+            return (one_handle() == &__dso_handle) + 2 * (two_handle() == &__dso_handle)
+                + 4 * (*((long *)one_end() - 1) == 4) + 8 * (one_handle() != one_end()); }";
+    for flags in [&["-O2", "-fPIC"][..], &["-O0"], &["-O2", "-fno-pie"]] {
+        let made = |name: &str, layout| {
+            let source = source.replace("NAME", name);
+            let (object, out) = compiled(&format!("merge-handle-{name}"), &source, flags);
+            packed(&[&object, "-o", &out, "--layout", layout]);
+            out
+        };
+        let (object, out) = compiled("merge-handle", user, flags);
+        // Native modules cannot hold 32-bit addresses.
+        let native = if flags.contains(&"-fno-pie") { "packed" } else { "native" };
+        let (one, two) = (made("one", native), made("two", "packed"));
+        for layout in [native, "packed"] {
+            packed(&[&one, &two, &object, "-o", &out, "--layout", layout]);
+            let again = out.replace("out.smf", "again.smf");
+            packed(&[&out, "-o", &again, "--layout", native]);
+            for merged in [&out, &again] {
+                let printed = ok(&["run", merged, "run", "--host-symbols"]);
+                assert_eq!(printed, "15\ntwo 4\none 4\n", "{flags:?} {layout}");
+            }
+        }
+    }
+}
+
+/// The resolvers of merged modules run once for each function, and pointers to a function are equal everywhere.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn indirect_functions_of_several_modules_are_merged() {
+    let source = "static long choice = NUMBER; static long calls;
+        static long plus(long x) { return x + choice; } static long minus(long x) { return x - choice; }
+        static void *pick(void) { calls++; return choice > 2 ? (void *)plus : (void *)minus; }
+        long NAME(long) __attribute__((ifunc(\"pick\")));
+        static long hidden(long) __attribute__((ifunc(\"pick\")));
+        long (*NAME_pointer)(long) = NAME; long NAME_calls(void) { return calls; }
+        long NAME_hidden(long x) { return hidden(x); }";
+    let user = "long one(long), two(long), three(long), one_hidden(long), two_hidden(long);
+        long one_calls(void), two_calls(void), three_calls(void);
+        extern long (*one_pointer)(long), (*two_pointer)(long), (*three_pointer)(long);
+        long run(void) {
+            if (one_pointer != one || two_pointer != two || three_pointer != three) return -1;
+            return one(100) * 1000000 + two(100) * 1000 + three_pointer(100) + one_hidden(0) + two_hidden(0)
+                + 10000000000 * (one_calls() * 100 + two_calls() * 10 + three_calls()); }";
+    for flags in [&["-O2", "-fPIC"][..], &["-O0"]] {
+        let made = |name: &str, number: &str| {
+            let source = source.replace("NAME", name).replace("NUMBER", number);
+            let (object, out) = compiled(&format!("merge-ifunc-{name}"), &source, flags);
+            packed(&[&object, "-o", &out]);
+            (object, out)
+        };
+        let [one, two, three] =
+            [("one", "1"), ("two", "5"), ("three", "7")].map(|m| made(m.0, m.1));
+        let (object, out) = compiled("merge-ifunc", user, flags);
+        // 100 - 1, 100 + 5, 100 + 7, -1 and +5; the hidden function shares the slot of the other.
+        let expected = "1110099105111\n";
+        packed(&[&one.0, &two.0, &three.0, &object, "-o", &out]);
+        assert_eq!(ok(&["run", &out, "run"]), expected, "objects {flags:?}");
+        packed(&[&one.1, &three.0, &two.1, &object, "-o", &out]);
+        let again = out.replace("out.smf", "again.smf");
+        packed(&[&out, "-o", &again]);
+        for merged in [&out, &again] {
+            assert_eq!(ok(&["verify", merged]), format!("{merged}: ok\n"));
+            assert_eq!(ok(&["run", merged, "run"]), expected, "{flags:?}");
+        }
+        let error = fails(&["pack", &out, "-o", &again, "--layout", "native"]);
+        contains(&error, &["(IFUNC)", "packed layout"]);
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Each section of the module becomes a section of the object, whose bytes stay together: distances inside a section
 //! of a module are final. Distances between sections have relocations, prelinked or not. A module that omits them,
-//! because its prelinked placement is the only valid one, cannot be linked again.
+//! because its prelinked placement is the only valid one, cannot be linked again. The slots of indirect functions become
+//! slots of the linked module.
 
 use ::object::elf;
 use smf_core::format::ext::tls::{self, TlsImport};
@@ -18,6 +19,7 @@ use super::frames::Frames;
 use super::thread_local::{self, page_offset};
 use crate::pack::error::{PackError, Result};
 use crate::pack::object::{PROPERTY_SECTION, text};
+use crate::pack::output::IFUNC_SLOTS;
 
 /// The section of unwinding tables, most of whose distances have no relocations.
 const EH_FRAME: &[u8] = b".eh_frame";
@@ -108,7 +110,9 @@ impl NamedModule<'_, '_> {
         if loaded.iter().all(|section| section.memory_size() == 0) {
             return Ok(None);
         }
-        let sections = loaded.iter().map(|section| self.section(section)).collect::<Result<_>>()?;
+        let mut sections =
+            loaded.iter().map(|section| self.section(section)).collect::<Result<Vec<_>>>()?;
+        self.mark_ifunc_slots(&mut sections)?;
         let mut object = ElfObject { machine, sections, symbols: Vec::new() };
         let number = |index: u32| loaded.iter().position(|section| section.index == index);
         for symbol in smf.symbols().iter() {
@@ -154,6 +158,28 @@ impl NamedModule<'_, '_> {
         Ok(ElfSection { name, kind, flags, bytes, size, alignment, relocs: Vec::new() })
     }
 
+    /// Renames the section with the slots of indirect functions, whose contents the loader resolves.
+    fn mark_ifunc_slots(&self, sections: &mut [ElfSection]) -> Result<()> {
+        let mut symbols = self.smf.symbols().iter().filter_map(Result::ok);
+        if !symbols.any(|symbol| symbol.is_import() && symbol.name() == ifunc::NAME) {
+            return Ok(());
+        }
+        let slots = sections.iter_mut().find(|section| section.name == ifunc::SECTION);
+        let slots = slots.filter(|slots| {
+            slots.flags & elf::SHF_WRITE.0 != 0
+                && slots.kind == elf::SHT_PROGBITS
+                && slots.size.is_multiple_of(ifunc::SLOT)
+                && slots.alignment == ifunc::SLOT
+        });
+        let slots = slots.ok_or_else(|| {
+            self.refused(
+                "has indirect functions (IFUNC), and its section `.igot` is missing or malformed",
+            )
+        })?;
+        slots.name = IFUNC_SLOTS.to_vec();
+        Ok(())
+    }
+
     fn symbol(
         &self,
         symbol: &Symbol<'_>,
@@ -174,8 +200,8 @@ impl NamedModule<'_, '_> {
         };
         if symbol.is_import() {
             self.check_import(symbol)?;
-            if [needed::IMPORT, REQUIRES_CONSTRUCTORS, REQUIRES_UNWINDING].contains(&symbol.name())
-            {
+            let again = [needed::IMPORT, ifunc::NAME, REQUIRES_CONSTRUCTORS, REQUIRES_UNWINDING];
+            if again.contains(&symbol.name()) {
                 // The packer adds them again.
                 (converted.name, converted.binding) = (Vec::new(), elf::STB_LOCAL);
             }
@@ -208,12 +234,10 @@ impl NamedModule<'_, '_> {
     fn check_import(&self, symbol: &Symbol<'_>) -> Result<()> {
         let name = symbol.name();
         if name == prelink::NAME {
-            return Err(self.refused("is valid in its own placement only, because its layout cannot express relocations for all distances, or it was packed with --omit-relocations; pack it with --layout native, or link its objects"));
-        }
-        if name == ifunc::NAME {
-            return Err(self.refused("has indirect functions (IFUNC), which are resolved for the module as it is; link its objects"));
+            return Err(self.refused("is valid in its own placement only, because its layout cannot express relocations for all distances, or it was packed with --omit-relocations; link its objects"));
         }
         let is_known = name == needed::IMPORT
+            || name == ifunc::NAME
             || name == REQUIRES_CONSTRUCTORS
             || name == REQUIRES_UNWINDING
             || name == TRAP_HOOK
@@ -241,7 +265,7 @@ impl NamedModule<'_, '_> {
     }
 
     fn add_relocs(&self, object: &mut ElfObject, symbols: &SectionSymbols<'_>) -> Result<()> {
-        let handle = self.handle(object)?;
+        let mut handle = self.handle(object);
         let storage = self.smf.sections().named(tls::SECTION);
         let storage = storage.and_then(|section| symbols.of(section.index));
         let machine = object.machine;
@@ -266,12 +290,14 @@ impl NamedModule<'_, '_> {
                     continue;
                 }
                 let mut made = self.reloc(machine, section, table.target.name, &reloc)?;
-                let to_handle = handle.as_ref().and_then(|h| h.of(machine, &symbol, &reloc));
-                if let Some((symbol, addend)) = to_handle {
-                    (made.symbol, made.addend) = (symbol, addend);
+                if let Some(handle) = handle.as_mut().filter(|h| h.of_module == reloc.symbol) {
+                    (made.symbol, handle.is_used) = (handle.of_object, true);
                 }
                 section.relocs.push(made);
             }
+        }
+        if handle.is_some_and(|handle| !handle.is_used) {
+            return Err(self.refused("registers exit handlers under a `__dso_handle` that an object defines, or that its relocations do not name; link its objects"));
         }
         Ok(())
     }
@@ -329,24 +355,12 @@ impl NamedModule<'_, '_> {
         Ok(())
     }
 
-    /// The address by which code of the module registers exit handlers: it becomes that of the linked module.
-    ///
-    /// # Errors
-    /// One among data, where other references may have its address.
-    fn handle(&self, object: &mut ElfObject) -> Result<Option<Handle>> {
-        let mut symbols = self.smf.symbols().iter().filter_map(Result::ok);
+    /// Adds the undefined symbol that takes the place of the address by which code of the module registers exit handlers.
+    fn handle(&self, object: &mut ElfObject) -> Option<Handle> {
         let is_handle = |s: &Symbol<'_>| s.binding == Binding::Local && s.name() == DSO_HANDLE;
-        let Some(symbol) = symbols.find(is_handle) else { return Ok(None) };
-        let section = symbol.section.and_then(|index| self.smf.sections().get(index));
-        let section = section.filter(|s| s.kind == SectionKind::RoData && s.name == b".got");
-        let Some(section) = section else {
-            return Err(self.refused("registers exit handlers under its own `__dso_handle` among its data; pack it in the packed layout, or link its objects"));
-        };
-        let handle = Handle {
-            symbol: object.symbols.len() as u32,
-            section: section.index,
-            value: symbol.value,
-        };
+        let mut symbols = (0u32..).zip(self.smf.symbols().iter());
+        let (of_module, _) = symbols.find(|(_, symbol)| symbol.as_ref().is_ok_and(is_handle))?;
+        let of_object = object.symbols.len() as u32;
         object.symbols.push(ElfSymbol {
             name: DSO_HANDLE.to_vec(),
             binding: elf::STB_GLOBAL,
@@ -356,7 +370,7 @@ impl NamedModule<'_, '_> {
             value: 0,
             size: 0,
         });
-        Ok(Some(handle))
+        Some(Handle { of_module, of_object, is_used: false })
     }
 }
 
@@ -374,26 +388,13 @@ impl SectionSymbols<'_> {
     }
 }
 
-/// The address by which code of a module registers exit handlers.
+/// The address by which code of a module registers exit handlers: the numbers of its symbol in the module and of the
+/// undefined one in the object.
 struct Handle {
-    /// The undefined symbol that takes its place.
-    symbol: u32,
-    section: u32,
-    value: u64,
-}
-
-impl Handle {
-    /// The symbol and the addend of a relocation to the handle; `None` for all others.
-    fn of(&self, machine: elf::Machine, symbol: &Symbol<'_>, reloc: &Reloc) -> Option<(u32, i64)> {
-        if symbol.section != Some(self.section) {
-            return None;
-        }
-        // The instructions that take an address have no operand behind the distance, which counts from their end.
-        let is_distance = machine == elf::EM_X86_64 && reloc.kind == RelocKind::Pc32;
-        let end = if is_distance { 4 } else { 0 };
-        let target = symbol.value.checked_add_signed(reloc.addend.checked_add(end)?)?;
-        (target == self.value).then_some((self.symbol, -end))
-    }
+    of_module: u32,
+    of_object: u32,
+    /// A relocation refers to it.
+    is_used: bool,
 }
 
 /// Adds a symbol at the start of every section and returns the number of the first one.

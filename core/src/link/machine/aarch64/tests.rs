@@ -322,3 +322,39 @@ fn got_load_of_less_than_a_slot_is_refused() {
         assert_eq!(patch(word), Err(PatchError::Instruction));
     }
 }
+
+/// What the verification of prelinked code compares.
+#[test]
+fn patched_operands_are_recognised_and_others_are_not() {
+    use crate::format::ext::arm64_operand::holds;
+    let mut random = Random(41);
+    let (page, offset) = (RelocKind::Arm64Page21, RelocKind::Arm64PageOff12);
+    let words = [
+        (page, 0x9000_0000, 1 << 12), // adrp
+        (page, 0x1000_0000, 1),       // adr
+        (offset, 0x9100_0000, 1),     // add
+        (offset, 0x3940_0000, 1),     // ldrb
+        (offset, 0x7940_0000, 2),     // ldrh
+        (offset, 0xb940_0000, 4),     // ldr w
+        (offset, 0xf900_0000, 8),     // str x
+        (offset, 0xbd40_0000, 4),     // ldr s
+        (offset, 0x3dc0_0000, 16),    // ldr q
+    ];
+    let mut patched = 0;
+    for _ in 0..CASES {
+        let (kind, word, unit) = words[random.below(words.len() as u64) as usize];
+        let word = word | random.below(1 << 10) as u32 & 31 | (random.below(32) as u32) << 5;
+        let word = if kind == page { word & !(31 << 5) } else { word };
+        let place = random.below(1 << 40) & !3;
+        let target = (i128::from(place) + random.distance()).max(0) & !(unit - 1);
+        let (Ok(target), Ok(at)) = (i64::try_from(target), i64::try_from(place)) else { continue };
+        let Ok(found) = patch_kind(kind, word, place, target.into()) else { continue };
+        patched += 1;
+        assert!(holds(kind, found, at, target), "{word:#x} {at:#x} {target:#x}");
+        let Some(other) = target.checked_add(unit as i64) else { continue };
+        assert!(!holds(kind, found, at, other), "{word:#x} {at:#x} {target:#x}");
+        assert!(!holds(if kind == page { offset } else { page }, found, at, target));
+        assert!(!holds(RelocKind::Pc32, found, at, target));
+    }
+    assert!(patched > CASES / 10, "{patched}");
+}
