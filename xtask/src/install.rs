@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::header;
 use crate::library;
+use crate::load_order;
 use crate::shell::{Command, cargo, root, target};
 
 /// Where files go.
@@ -93,13 +94,19 @@ pub(crate) fn install(features: &str, directories: &Directories) -> Result<(), E
     write(&script, &library::version_script(&header::declared(&header), is_tagged))?;
     let shared = library::soname(is_tagged);
     let linked = built.join(&shared);
+    let archive = built.join("release/libsmf_loader_shared.a");
+    let layout = ["unwind.ld", "load_order.ld"].map(|name| root().join("shell/capi").join(name));
+    // The list was made with these features; with others, the compiler inlines other functions.
+    if features == "gdb" {
+        load_order::check(&archive, &layout[1])?;
+    }
     let link = library::Link {
-        archive: &built.join("release/libsmf_loader_shared.a"),
+        archive: &archive,
         script: &script,
         to: &linked,
         is_tagged,
         needs_libffi,
-        layout: &["unwind.ld", "load_order.ld"].map(|name| root().join("shell/capi").join(name)),
+        layout: &layout,
     };
     Command::from(link.command()).run()?;
     replace_whole(&linked, &lib.join(&shared))?;

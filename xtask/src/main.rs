@@ -13,6 +13,7 @@ mod fuzz;
 mod header;
 mod install;
 mod library;
+mod load_order;
 mod reproducible;
 mod samples;
 mod sanitize;
@@ -101,9 +102,12 @@ fn main() -> ExitCode {
 /// The benchmarks are a package of their own because of their dependencies.
 fn bench(arguments: &[String]) -> Result<(), Error> {
     cargo("build --quiet --release --package smf-cli").run()?;
-    install::install("gdb", &Directories::below(&shell::target().join("install")))?;
+    let installed = shell::target().join("install");
+    install::install("gdb", &Directories::below(&installed))?;
     let (arguments, page) = with_page(arguments);
     let run = cargo("run --quiet --release --package smf-bench --").args(arguments);
+    // The rows about first loads measure this library.
+    let run = run.env("SMF_BENCH_LIBRARIES", &installed.join("lib").display().to_string());
     let Some(page) = page else { return run.run() };
     let figures = shell::target().join("bench.json");
     run.args(["--json".as_ref(), figures.as_os_str()]).run()?;

@@ -4,7 +4,7 @@
 //! takes fewer samples, and only shows that everything runs.
 //!
 //! Batches of a measure and of its peer alternate, so that other load of the machine affects both. The table shows
-//! the median of the batches.
+//! the median of the batches; of first loads, the least time.
 
 mod cache;
 mod exec;

@@ -89,6 +89,15 @@ impl Target {
     }
 }
 
+/// How the times of batches become a figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Statistic {
+    Median,
+    /// The least time of a batch of one turn: of an operation that a process does once, every other time contains
+    /// waiting for other processes. `--quick` takes all batches.
+    Least,
+}
+
 /// One figure.
 pub(crate) struct Measure<'a> {
     /// The measured operation.
@@ -99,6 +108,7 @@ pub(crate) struct Measure<'a> {
     pub(crate) per: u64,
     /// The number of batches of each contender.
     pub(crate) batches: usize,
+    pub(crate) statistic: Statistic,
     pub(crate) target: Target,
     /// The maximum difference to the peer's time in nanoseconds; printed and not judged.
     pub(crate) over: Option<f64>,
@@ -106,7 +116,15 @@ pub(crate) struct Measure<'a> {
 
 impl Default for Measure<'_> {
     fn default() -> Self {
-        Measure { name: "", peer: "", per: 1, batches: 400, target: Target::NONE, over: None }
+        Measure {
+            name: "",
+            peer: "",
+            per: 1,
+            batches: 400,
+            statistic: Statistic::Median,
+            target: Target::NONE,
+            over: None,
+        }
     }
 }
 
@@ -175,10 +193,11 @@ impl Bench {
             return;
         }
         eprintln!("measuring: {}", measure.name);
-        let batches = if self.quick { measure.batches.min(9) } else { measure.batches };
+        let is_short = self.quick && measure.statistic == Statistic::Median;
+        let batches = if is_short { measure.batches.min(9) } else { measure.batches };
         let mut contenders: Vec<Contender<'_>> = std::iter::once(ours).chain(peer).collect();
-        let medians = in_turns(&mut contenders, batches);
-        let each = |index: usize| medians.get(index).map(|time| time / measure.per as f64);
+        let times = in_turns(&mut contenders, batches, measure.statistic);
+        let each = |index: usize| times.get(index).map(|time| time / measure.per as f64);
         self.rows.push(Row {
             name: measure.name.to_owned(),
             ours: each(0).unwrap_or(f64::NAN),
@@ -207,16 +226,24 @@ impl Bench {
     }
 }
 
-/// The median time of one turn of each contender, in nanoseconds.
-fn in_turns(contenders: &mut [Contender<'_>], batches: usize) -> Vec<f64> {
-    let times: Vec<u64> = contenders.iter_mut().map(calibrate).collect();
+/// The median or least time of one turn of each contender, in nanoseconds.
+fn in_turns(contenders: &mut [Contender<'_>], batches: usize, statistic: Statistic) -> Vec<f64> {
+    let turns = |contender| match statistic {
+        Statistic::Median => calibrate(contender),
+        Statistic::Least => 1,
+    };
+    let times: Vec<u64> = contenders.iter_mut().map(turns).collect();
     let mut samples = vec![Vec::with_capacity(batches); contenders.len()];
     for _ in 0..batches {
         for ((contender, times), samples) in contenders.iter_mut().zip(&times).zip(&mut samples) {
             samples.push(contender(*times).as_nanos() as f64 / *times as f64);
         }
     }
-    samples.into_iter().map(median).collect()
+    let figure = match statistic {
+        Statistic::Median => median,
+        Statistic::Least => |samples: Vec<f64>| samples.into_iter().fold(f64::INFINITY, f64::min),
+    };
+    samples.into_iter().map(figure).collect()
 }
 
 /// The number of turns in a batch.
@@ -331,6 +358,16 @@ mod tests {
         assert_eq!(row(25.0, Unit::Percent, Target::limit(20.0)).is_met(), Some(false));
         assert_eq!(row(15.0, Unit::Count, Target::limit(20.0)).is_met(), Some(true));
         assert_eq!(row(35.0, Unit::Nanoseconds, Target::NONE).is_met(), None);
+    }
+
+    #[test]
+    fn least_time_is_that_of_one_turn() {
+        let mut times = [9, 3, 5].into_iter();
+        let turn = Box::new(move |turns: u64| {
+            assert_eq!(turns, 1);
+            Duration::from_nanos(times.next().unwrap())
+        });
+        assert_eq!(in_turns(&mut [turn], 3, Statistic::Least), [3.0]);
     }
 
     #[test]
