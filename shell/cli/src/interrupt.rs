@@ -17,12 +17,21 @@ const SIGNALS: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
 /// modules, which lie in it.
 const STACK: usize = 512 << 10;
 
-/// The set of [`SIGNALS`].
+/// Whether the process ignores the signal, as under `nohup` and in the background of a shell without job control.
+fn is_ignored(signal: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: a valid signal, no new action, and memory for the present one.
+    let failed = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) } != 0;
+    // SAFETY: initialised by the call, which did not fail.
+    !failed && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
+}
+
+/// The set of [`SIGNALS`] without those that the process ignores.
 fn signals() -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
     // SAFETY: memory for a set, which this initialises.
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-    for signal in SIGNALS {
+    for signal in SIGNALS.into_iter().filter(|&signal| !is_ignored(signal)) {
         // SAFETY: an initialised set, and a valid signal.
         unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
     }

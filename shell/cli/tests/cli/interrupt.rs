@@ -94,6 +94,39 @@ fn interrupted_command_leaves_old_or_new_output_alone() {
     fs::remove_dir_all(&directory).unwrap();
 }
 
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn ignored_signals_do_not_disturb_the_output() {
+    let directory = scratch("ignored-signals");
+    let data = "char big[24 << 20] = {1}; long f(void) { return big[0]; }\n";
+    fs::write(directory.join("big.c"), data).unwrap();
+    let mut gcc = Command::new("gcc");
+    assert!(gcc.args(["-c", "big.c"]).current_dir(&directory).status().unwrap().success());
+    let script = "trap '' INT HUP TERM; echo; exec \"$0\" pack big.o -o out";
+    let mut whole = Duration::ZERO;
+    for round in 0..=ROUNDS {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_smf")]).current_dir(&directory);
+        let mut child = shell.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        // Before the shell ignores them they would end it.
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let begin = Instant::now();
+        if round != 0 {
+            // After the first, undisturbed round: the later half of the time, in which the file is written.
+            thread::sleep(whole.mul_f64(0.5 + 0.5 * f64::from(round) / f64::from(ROUNDS)));
+            for which in [Signal::INT, Signal::HUP, Signal::TERM] {
+                signal(&child, which);
+            }
+        }
+        let status = child.wait().unwrap();
+        whole = begin.elapsed();
+        assert!(status.success(), "round {round}: {status}");
+        assert!(fs::metadata(directory.join("out")).unwrap().len() > 24 << 20);
+        fs::remove_file(directory.join("out")).unwrap();
+    }
+    fs::remove_dir_all(&directory).unwrap();
+}
+
 /// A terminal: both ends.
 fn terminal() -> (File, File) {
     let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
