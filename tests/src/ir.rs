@@ -15,6 +15,9 @@ use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitConfig, JitInstantiator};
 use smf_core::trap::{CallArg, ReturnRegisters, TrapError, call_values};
 
+/// Generic functions that sum and sort buffers, and a small vector, as text.
+pub const LISTS: &str = include_str!("../templates/lists.sbt");
+
 /// The step limit of the interpreter. A function that takes more steps is not run as machine code either.
 const STEPS: u64 = 2_000;
 

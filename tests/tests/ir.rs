@@ -2,9 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails loudly")]
 
 use smf_core::ir::text::parse;
-use smf_tests::ir::check_any;
-
-const LISTS: &str = include_str!("../templates/lists.sbt");
+use smf_tests::ir::{LISTS, check_any};
 
 /// Functions that access no memory and call nothing, so that they are run: arithmetic, branches, loops and traps.
 const ALONE: &str = "

@@ -15,6 +15,7 @@ use smf_core::ir::{Argument, Arguments, Function, Scalar, VerifiedTemplate};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitConfig, JitInstantiator, JitSymbolResolver};
 use smf_core::trap::call_catching;
+use smf_tests::ir::LISTS;
 
 use crate::measure::{Bench, Measure, Target, repeat, repeat_prepared, write_settled};
 
@@ -28,8 +29,6 @@ const SORT: &str = "generic sort of 10^6 i64, instance of an IR template, per el
 
 /// The argument that makes this program the fresh process.
 pub(crate) const FIRST_OPTION: &str = "--first-instance";
-
-const LISTS: &str = include_str!("../../../tests/templates/lists.sbt");
 
 /// The number of instances of an instantiator before it is dropped.
 const MANY: usize = 10_000;
