@@ -148,13 +148,15 @@ fn needed_libraries(
     needed::encode(&names).ok().flatten().ok_or(PackError::TooLarge).map(Some)
 }
 
-/// About how many bytes the relocations, the symbols and their names take.
+/// The most bytes that the relocations, the symbols, their index and the notes usually take. Memory that is not written
+/// costs nothing, while a buffer that grows is copied.
 fn tables_len(addresses: &ModuleLayout<'_, '_>, symbols: &[NewSymbol<'_>]) -> usize {
-    const RELOC: usize = 24;
-    const SYMBOL: usize = 56;
+    const RELOC: usize = 24 + 8;
+    const SYMBOL: usize = 56 + 16;
+    const HEADERS: usize = 1 << 14;
     let names = symbols.iter().map(|symbol| symbol.name.len() + 1 + SYMBOL);
     let relocs = addresses.plan.sections.iter().map(|section| section.count * RELOC);
-    names.chain(relocs).sum()
+    names.chain(relocs).chain([HEADERS]).sum()
 }
 
 fn write(
