@@ -45,7 +45,7 @@ use super::relative_relocs::RelativeRelocs;
 use crate::alloc_util::{AllocError, try_concat};
 use crate::format::error::{ExtensionError, Result, ensure};
 use crate::format::model::{Reloc, RelocKind, SectionKind};
-use crate::format::read::{RelocTable, Section, Sections, Smf, Symbol};
+use crate::format::read::{RelocTable, Section, Sections, Smf, SymbolPlace};
 use crate::format::wire::{ALL_FILES, SECTION_NAME, array, u32_at, u64_at};
 
 /// The name of the section.
@@ -252,8 +252,7 @@ impl<'d> Prelink<'d> {
     ) -> Result<()> {
         let is_relative = self.is_relative(table.section.index);
         for (index, reloc) in (0u32..).zip(table.iter()) {
-            let symbol = smf.symbols().get(reloc.symbol)?;
-            let target = self.target(&reloc, &symbol);
+            let target = self.target(&reloc, smf.symbols().place(reloc.symbol)?);
             let offset = usize::try_from(reloc.offset).ok();
             let is_resolved = if is_relative {
                 let found = offset.and_then(|at| u64_at(data, at)).map(u64::cast_signed);
@@ -270,8 +269,9 @@ impl<'d> Prelink<'d> {
     }
 
     /// The address that a relocation refers to, in bytes from the start of the image; `None` for an import.
-    fn target(&self, reloc: &Reloc, symbol: &Symbol<'_>) -> Option<i64> {
-        let target = self.section_offset(symbol.section?)?.checked_add(symbol.value)?;
+    fn target(&self, reloc: &Reloc, symbol: SymbolPlace) -> Option<i64> {
+        let SymbolPlace::Section { section, value, .. } = symbol else { return None };
+        let target = self.section_offset(section)?.checked_add(value)?;
         i64::try_from(target).ok()?.checked_add(reloc.addend)
     }
 
