@@ -8,6 +8,7 @@
 //! skipped step counts as failed.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::error::Error;
@@ -338,7 +339,22 @@ fn musl() -> Result<Outcome, Error> {
 }
 
 /// The packages of the workspace as an index would receive them, and those of Debian.
+/// Removes the packages that an earlier verification unpacked: cargo takes one of the same version for the same.
+fn remove_unpacked() -> Result<(), Error> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo"))).unwrap_or_default();
+    let Ok(registries) = fs::read_dir(home.join("registry/src")) else { return Ok(()) };
+    for path in registries.flatten().map(|registry| registry.path()) {
+        // A registry without a host: a directory, as that of the workspace's own packages.
+        if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"-")) {
+            fs::remove_dir_all(&path).map_err(|error| Error::File(path, error))?;
+        }
+    }
+    Ok(())
+}
+
 fn packages() -> Result<Outcome, Error> {
+    remove_unpacked()?;
     cargo("package --workspace --allow-dirty --quiet").run()?;
     for tool in ["lintian", "debootstrap"] {
         if !command(&format!("{tool} --version")).succeeds() {
