@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `.text` | the functions of the program, and the instances of generic functions that they need |
 //! | `.eh_frame` | how to find the caller of each function, at every instruction |
+//! | `.smf.property` | the protections of control flow that the code supports |
 //! | symbols | every function; those of a file that marks functions by `pub` or `export` are local, unless marked. Functions of other units and of the host are imports |
 //! | `templates` | the generic functions in source text, with the IR of those that need scalars only |
 //! | `note.sdn` | the instances in the code, those that can be made, inferred types and dependencies |
@@ -18,11 +19,11 @@ mod object;
 mod unwind_table;
 
 use indexmap::IndexMap;
-use smf_core::format::ext::{debug_addresses, prelink};
+use smf_core::format::ext::{debug_addresses, gnu_property, prelink};
 use smf_core::format::template::{Container, Template, TemplateKind};
 use smf_core::format::write::{Module, NewSection, NewSymbol, NewTemplates, Payload, Place};
 use smf_core::format::{
-    Binding, Flags, Header, Layout, Platform, Reloc, SectionFlags, SectionKind,
+    Arch, Binding, Flags, Header, Layout, Platform, Reloc, SectionFlags, SectionKind,
 };
 use smf_core::ir::CalleeKind;
 use smf_core::source::{FunctionDefinition, TranslationUnit};
@@ -70,6 +71,8 @@ pub fn compile(unit: &TranslationUnit, options: &CompileOptions) -> Result<Vec<u
         sections.push(metadata(SectionKind::Debug, name, Payload::Bytes(&section.bytes)));
     }
     sections.extend(addresses.as_deref().map(debug_addresses::section));
+    let properties = properties(options.arch)?;
+    sections.extend(properties.as_deref().map(gnu_property::section));
     let image = frames.is_some().then(|| unwind_table::image(&code, sections.len() + 1)).flatten();
     sections.extend(
         image
@@ -98,6 +101,21 @@ fn unwinding(bytes: &[u8]) -> NewSection<'_> {
 fn metadata<'a>(kind: SectionKind, name: &'a [u8], payload: Payload<'a>) -> NewSection<'a> {
     let flags = SectionFlags(SectionFlags::READ);
     NewSection { kind, name, flags, alignment: 8, virtual_size: None, payload }
+}
+
+/// The payload of the section with the properties of the code: every function begins with a landing pad, and on x86-64
+/// returns match calls.
+fn properties(arch: Arch) -> Result<Option<Vec<u8>>> {
+    const X86_FEATURE_1_AND: u32 = 0xc000_0002;
+    const X86_IBT_AND_SHSTK: u32 = 3;
+    const AARCH64_FEATURE_1_AND: u32 = 0xc000_0000;
+    const AARCH64_BTI: u32 = 1;
+    let property = match arch {
+        Arch::X86_64 => (X86_FEATURE_1_AND, X86_IBT_AND_SHSTK),
+        Arch::AARCH64 => (AARCH64_FEATURE_1_AND, AARCH64_BTI),
+        other => return Err(CompileError::Arch(other)),
+    };
+    Ok(gnu_property::encode(&[property])?)
 }
 
 fn header(
