@@ -136,7 +136,8 @@ impl UnwindTable {
     }
 
     /// Adds the function of `size` bytes that starts `offset` bytes behind the start of the section, with its
-    /// [call frame instructions](encode_rows), to a section for a file. `None` if it is not within 2 GiB.
+    /// [call frame instructions](encode_rows), to a section for a file. Returns the offset of the distance in the
+    /// section; `None` if the function is not within 2 GiB.
     ///
     /// # Errors
     /// [`AllocError`].
@@ -145,13 +146,14 @@ impl UnwindTable {
         instructions: &[u8],
         offset: i64,
         size: u32,
-    ) -> Result<Option<()>, AllocError> {
+    ) -> Result<Option<usize>, AllocError> {
         let field = self.section.len().saturating_add(8);
         let distance = i64::try_from(field).ok().and_then(|field| offset.checked_sub(field));
         let Some(distance) = distance.and_then(|distance| i32::try_from(distance).ok()) else {
             return Ok(None);
         };
-        self.add_record(instructions, &distance.to_le_bytes(), &size.to_le_bytes()).map(Some)
+        self.add_record(instructions, &distance.to_le_bytes(), &size.to_le_bytes())?;
+        Ok(Some(field))
     }
 
     fn add_record(
