@@ -5,7 +5,8 @@
 //! data, such as those of function tables and of the arrays of initialisers, through a slot of the global offset table,
 //! or by an instruction that computes an address in the code. A table of a switch has addresses in the middle of a
 //! function; on x86-64 compilers jump there by `notrack jmp`, which needs no landing pad. Tables for the unwinder and
-//! debugging information do not count.
+//! debugging information do not count, and neither do constants behind the instructions of a function, whose end is that of
+//! its unwinding record.
 //!
 //! The code is decoded from the start of each section. The addresses of instructions that no relocation describes are
 //! known in prelinked modules, and inside of a section.
@@ -23,6 +24,7 @@ use smf_core::format::{
 };
 
 mod aarch64;
+mod instructions;
 mod x86_64;
 
 /// A property that all code has landing pads: its type and the bit, by machine.
@@ -99,6 +101,8 @@ struct Code<'d> {
     relocs: HashMap<Place, Reloc>,
     /// The names and the sizes in bytes of all functions, by place.
     functions: BTreeMap<Place, (String, u64)>,
+    /// The end of the instructions of functions, by their start; constants may follow.
+    ends: BTreeMap<Place, u64>,
     /// The place of each symbol that is loaded, by number.
     symbols: HashMap<u32, Place>,
     /// The sizes of all loaded sections, by number.
@@ -122,7 +126,9 @@ impl Targets {
 
     /// Records that the instruction at `at` computes the address of `place`.
     fn computed(&mut self, code: &Code<'_>, at: Place, place: Place) {
-        if code.is_code(place.0) {
+        if code.is_constant(place) {
+            // Read, not jumped to.
+        } else if code.is_code(place.0) {
             self.add(place, Reason::Computed(at.1));
         } else if let Some(function) = code.function_of(at) {
             self.tables.insert(place, function);
@@ -187,6 +193,7 @@ impl<'d> Code<'d> {
             smf.sections().iter().filter(|section| section.kind == SectionKind::Code).collect();
         let is_code = |index: u32| sections.iter().any(|section| section.index == index);
         let prelink = Prelink::of(smf)?;
+        let ends = instructions::ends(smf, prelink.as_ref());
         let start_of = |index| prelink.as_ref()?.section_offset(index);
         let starts = smf
             .sections()
@@ -215,7 +222,7 @@ impl<'d> Code<'d> {
         }
         let loaded = smf.sections().iter().filter(|section| section.kind.is_loaded());
         let sizes = loaded.map(|section| (section.index, section.memory_size())).collect();
-        Ok(Self { sections, starts, relocs, functions, symbols, sizes })
+        Ok(Self { sections, starts, relocs, functions, ends, symbols, sizes })
     }
 
     fn is_code(&self, section: u32) -> bool {
@@ -308,6 +315,12 @@ impl<'d> Code<'d> {
         let (&start, &(_, size)) = self.functions.range((place.0, 0)..=place).next_back()?;
         let is_inside = size == 0 || place.1.checked_sub(start.1)? < size;
         is_inside.then_some(start)
+    }
+
+    /// Whether a place is behind the instructions of its function.
+    fn is_constant(&self, place: Place) -> bool {
+        let end = self.function_of(place).and_then(|start| self.ends.get(&start));
+        end.is_some_and(|end| *end <= place.1)
     }
 
     /// Whether a place in the middle of a function is reached by jumps that need no landing pad.

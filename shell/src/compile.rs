@@ -3,6 +3,8 @@
 //! | part | contents |
 //! |---|---|
 //! | `.text` | the functions of the program, and the instances of generic functions that they need |
+//! | `.eh_frame` | how to find the caller of each function, at every instruction |
+//! | `.smf.property` | the protections of control flow that the code supports |
 //! | symbols | every function; those of a file that marks functions by `pub` or `export` are local, unless marked. Functions of other units and of the host are imports |
 //! | `templates` | the generic functions in source text, with the IR of those that need scalars only |
 //! | `note.sdn` | the instances in the code, those that can be made, inferred types and dependencies |
@@ -14,13 +16,14 @@ mod error;
 mod line_table;
 mod note;
 mod object;
+mod unwind_table;
 
 use indexmap::IndexMap;
-use smf_core::format::ext::debug_addresses;
+use smf_core::format::ext::{debug_addresses, gnu_property, prelink};
 use smf_core::format::template::{Container, Template, TemplateKind};
 use smf_core::format::write::{Module, NewSection, NewSymbol, NewTemplates, Payload, Place};
 use smf_core::format::{
-    Binding, Flags, Header, Layout, Platform, Reloc, SectionFlags, SectionKind,
+    Arch, Binding, Flags, Header, Layout, Platform, Reloc, SectionFlags, SectionKind,
 };
 use smf_core::ir::CalleeKind;
 use smf_core::source::{FunctionDefinition, TranslationUnit};
@@ -46,7 +49,9 @@ pub fn compile(unit: &TranslationUnit, options: &CompileOptions) -> Result<Vec<u
         true => line_table::sections(unit, &code)?,
         false => Vec::new(),
     };
+    let frames = unwind_table::encode(unit, &code, options.arch)?;
     let mut sections = vec![text(&code)];
+    sections.extend(frames.as_deref().map(unwinding));
     if !relocs.is_empty() {
         sections.push(metadata(SectionKind::Reloc, b".rela.text", Payload::Relocs(&relocs)));
     }
@@ -60,12 +65,20 @@ pub fn compile(unit: &TranslationUnit, options: &CompileOptions) -> Result<Vec<u
         ));
     }
     sections.push(metadata(SectionKind::Note, b"note.sdn", Payload::Bytes(note.as_bytes())));
-    let addresses = line_table::addresses(&debug)?;
+    let addresses = if debug.is_empty() { None } else { line_table::addresses(&debug)? };
     for section in &debug {
         let name = debug_addresses::stored_name(section.name);
         sections.push(metadata(SectionKind::Debug, name, Payload::Bytes(&section.bytes)));
     }
     sections.extend(addresses.as_deref().map(debug_addresses::section));
+    let properties = properties(options.arch)?;
+    sections.extend(properties.as_deref().map(gnu_property::section));
+    let image = frames.is_some().then(|| unwind_table::image(&code, sections.len() + 1)).flatten();
+    sections.extend(
+        image
+            .as_deref()
+            .map(|image| metadata(SectionKind::Note, prelink::NAME, Payload::Bytes(image))),
+    );
     let module = Module {
         layout: Layout::Native,
         header: header(unit, &code, options, !debug.is_empty()),
@@ -80,10 +93,29 @@ fn text(code: &Code) -> NewSection<'_> {
     NewSection { alignment: code.align, ..NewSection::code(&code.bytes) }
 }
 
-/// A section that is not loaded.
+fn unwinding(bytes: &[u8]) -> NewSection<'_> {
+    metadata(SectionKind::RoData, unwind_table::NAME, Payload::Bytes(bytes))
+}
+
+/// A section that is only read.
 fn metadata<'a>(kind: SectionKind, name: &'a [u8], payload: Payload<'a>) -> NewSection<'a> {
     let flags = SectionFlags(SectionFlags::READ);
     NewSection { kind, name, flags, alignment: 8, virtual_size: None, payload }
+}
+
+/// The payload of the section with the properties of the code: every function begins with a landing pad, and on x86-64
+/// returns match calls.
+fn properties(arch: Arch) -> Result<Option<Vec<u8>>> {
+    const X86_FEATURE_1_AND: u32 = 0xc000_0002;
+    const X86_IBT_AND_SHSTK: u32 = 3;
+    const AARCH64_FEATURE_1_AND: u32 = 0xc000_0000;
+    const AARCH64_BTI: u32 = 1;
+    let property = match arch {
+        Arch::X86_64 => (X86_FEATURE_1_AND, X86_IBT_AND_SHSTK),
+        Arch::AARCH64 => (AARCH64_FEATURE_1_AND, AARCH64_BTI),
+        other => return Err(CompileError::Arch(other)),
+    };
+    Ok(gnu_property::encode(&[property])?)
 }
 
 fn header(

@@ -139,6 +139,38 @@ fn compiled(module: &smf_core::loader::ModuleRef<'_>) -> Vec<Range<usize>> {
     all
 }
 
+#[cfg(feature = "source")]
+#[test]
+fn backtrace_passes_functions_of_a_compiled_module_until_it_is_unloaded() {
+    use smf_core::source::{Mode, SourceFile, compile};
+    use smf_loader::compile::{self as module, CompileOptions};
+    let _alone = alone();
+    let text = "extern fn observe_frames(n: i64) -> i64\n\n\
+        fn inner(n: i64) -> i64:\n    if n > 0:\n        return inner(n - 1) + 1\n    return observe_frames(n)\n\n\
+        fn outer(n: i64) -> i64:\n    return inner(n) * 2\n";
+    let file = SourceFile { name: "made.spl", module: "made", text };
+    let unit = compile(&[file], Mode::Compile).unwrap().unit.unwrap();
+    for level in 0..=3 {
+        let options = CompileOptions { arch: host_arch(), level, debug: false };
+        let bytes = ModuleBytes::new(module::compile(&unit, &options).unwrap()).unwrap();
+        let loader = Loader::new(LoaderOptions::default()).unwrap();
+        let hook = observe_frames as extern "C" fn(i64) -> i64 as usize;
+        loader.modules().define(b"observe_frames", hook as u64).unwrap();
+        let handle = loader.map_module("made.smf", bytes).unwrap().link().unwrap();
+        let [inner, outer] = [&b"inner"[..], b"outer"].map(|name| {
+            usize::try_from(loader.modules().get(handle).unwrap().function(name).unwrap()).unwrap()
+        });
+        let frames = through_here(&|| assert_eq!(call_at(outer as u64, 3), 8));
+        let here = through_here as fn(&dyn Fn()) -> Vec<usize> as usize;
+        let mut rest = frames.iter().map(|address| enclosing(*address));
+        for start in [inner, outer, here] {
+            assert!(rest.any(|found| found == start), "level {level}: {frames:x?} lack {start:x}");
+        }
+        loader.modules().unload(handle).unwrap();
+        assert!(!has_table(inner) && !has_table(outer), "level {level}");
+    }
+}
+
 #[test]
 fn backtrace_passes_compiled_bytecode_until_it_is_unloaded() {
     let _alone = alone();

@@ -76,6 +76,11 @@ const DW_CFA_AARCH64_NEGATE_RA_STATE: u8 = 0x2d;
 /// `-8` as SLEB128.
 const DATA_ALIGNMENT: u8 = 0x78;
 
+/// `DW_EH_PE_absptr`: 8 bytes, an address.
+const ABSOLUTE: u8 = 0;
+/// `DW_EH_PE_pcrel | DW_EH_PE_sdata4`: 4 bytes, the distance from the field.
+const DISTANCE: u8 = 0x1b;
+
 /// An `.eh_frame` section: one common record (CIE), and a record (FDE) for each function.
 #[derive(Debug)]
 pub struct UnwindTable {
@@ -83,18 +88,30 @@ pub struct UnwindTable {
 }
 
 impl UnwindTable {
-    /// A section without functions.
+    /// A section without functions, for code in memory.
     ///
     /// # Errors
     /// [`AllocError`].
     pub fn new(machine: UnwindMachine) -> Result<Self, AllocError> {
+        Self::with_encoding(machine, ABSOLUTE)
+    }
+
+    /// A section without functions, for a file: it refers to functions by their distance.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    pub fn for_file(machine: UnwindMachine) -> Result<Self, AllocError> {
+        Self::with_encoding(machine, DISTANCE)
+    }
+
+    fn with_encoding(machine: UnwindMachine, encoding: u8) -> Result<Self, AllocError> {
         let mut section = Vec::new();
         // The common record, that of a small function, and the end.
         try_reserve(&mut section, 96)?;
         begin_entry(&mut section);
         section.extend_from_slice(&[0, 0, 0, 0]); // CIE identifier
         section.extend_from_slice(&[1, b'z', b'R', 0, machine.code_alignment, DATA_ALIGNMENT]);
-        section.extend_from_slice(&[machine.return_address, 1, 0]); // DW_EH_PE_absptr
+        section.extend_from_slice(&[machine.return_address, 1, encoding]);
         section.extend_from_slice(&[DW_CFA_DEF_CFA, machine.stack_pointer, machine.entry_offset]);
         if machine.pushes_return_address {
             section.extend_from_slice(&[DW_CFA_OFFSET | machine.return_address, 1]);
@@ -103,7 +120,8 @@ impl UnwindTable {
         Ok(Self { section })
     }
 
-    /// Adds the function of `size` bytes at `address`, with its [call frame instructions](encode_rows).
+    /// Adds the function of `size` bytes at `address`, with its [call frame instructions](encode_rows), to a section
+    /// for code in memory.
     ///
     /// # Errors
     /// [`AllocError`].
@@ -113,6 +131,37 @@ impl UnwindTable {
         address: usize,
         size: usize,
     ) -> Result<(), AllocError> {
+        let (address, size) = ((address as u64).to_le_bytes(), (size as u64).to_le_bytes());
+        self.add_record(instructions, &address, &size)
+    }
+
+    /// Adds the function of `size` bytes that starts `offset` bytes behind the start of the section, with its
+    /// [call frame instructions](encode_rows), to a section for a file. Returns the offset of the distance in the
+    /// section; `None` if the function is not within 2 GiB.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    pub fn add_at(
+        &mut self,
+        instructions: &[u8],
+        offset: i64,
+        size: u32,
+    ) -> Result<Option<usize>, AllocError> {
+        let field = self.section.len().saturating_add(8);
+        let distance = i64::try_from(field).ok().and_then(|field| offset.checked_sub(field));
+        let Some(distance) = distance.and_then(|distance| i32::try_from(distance).ok()) else {
+            return Ok(None);
+        };
+        self.add_record(instructions, &distance.to_le_bytes(), &size.to_le_bytes())?;
+        Ok(Some(field))
+    }
+
+    fn add_record(
+        &mut self,
+        instructions: &[u8],
+        address: &[u8],
+        size: &[u8],
+    ) -> Result<(), AllocError> {
         let out = &mut self.section;
         // Head, padding and the terminator.
         try_reserve(out, instructions.len().saturating_add(48))?;
@@ -121,8 +170,8 @@ impl UnwindTable {
         // The CIE is at the start of the section.
         let distance = u32::try_from(out.len()).unwrap_or(u32::MAX);
         out.extend_from_slice(&distance.to_le_bytes());
-        out.extend_from_slice(&(address as u64).to_le_bytes());
-        out.extend_from_slice(&(size as u64).to_le_bytes());
+        out.extend_from_slice(address);
+        out.extend_from_slice(size);
         out.push(0); // no augmentation data
         out.extend_from_slice(instructions);
         end_entry(out, start);

@@ -1,6 +1,7 @@
 //! The code of a module: functions one behind another, with the relocations that the loader has to apply.
 
 use smf_core::codegen::aarch64::Aarch64;
+use smf_core::codegen::unwind::encode_rows;
 use smf_core::codegen::x64::X64;
 use smf_core::codegen::{CodegenError, CompiledFunction, OptimizingCompiler, Options, TRAP_HOOK};
 use smf_core::format::{Arch, RelocKind};
@@ -20,6 +21,10 @@ pub(super) struct CompiledCode {
     pub(super) start: u32,
     /// Bytes of instructions and data.
     pub(super) size: u32,
+    /// Bytes of instructions.
+    pub(super) code_size: u32,
+    /// Call frame instructions.
+    pub(super) frames: Vec<u8>,
     /// Offsets in all of the code, ascending, and lines.
     pub(super) lines: Vec<(u32, u32)>,
 }
@@ -136,7 +141,9 @@ impl Code {
         // With source locations, the place of an instruction is its line.
         let lines =
             compiled.source_map.iter().map(|entry| (start + entry.offset, entry.instruction));
-        self.functions.push(CompiledCode { start, size, lines: lines.collect() });
+        let frames = encode_rows(&compiled.unwind_machine, compiled.unwind)?;
+        let (code_size, lines) = (compiled.code_size, lines.collect());
+        self.functions.push(CompiledCode { start, size, code_size, frames, lines });
         Ok(())
     }
 

@@ -46,10 +46,10 @@ use crate::alloc_util::{AllocError, try_concat};
 use crate::format::error::{ExtensionError, Result, ensure};
 use crate::format::model::{Reloc, RelocKind, SectionKind};
 use crate::format::read::{RelocTable, Section, Sections, Smf, SymbolPlace};
-use crate::format::wire::{ALL_FILES, SECTION_NAME, array, u32_at, u64_at};
+use crate::format::wire::{ALL_FILES, SECTION_NAME, array, note_name, u32_at, u64_at};
 
 /// The name of the section.
-pub const NAME: &[u8] = b".smf.image";
+pub const NAME: &[u8] = note_name::IMAGE;
 /// The page size of the image, in bytes: the granularity of protections.
 pub const PAGE: u64 = 4096;
 

@@ -3,14 +3,13 @@
 //! The packed and the native layout can express nearly the same. Parts that the target layout cannot express are
 //! dropped and listed in [`Converted::dropped`], which is complete. A module is verified before conversion, so that no
 //! damage is copied. The symbol index is rebuilt, since symbols may be renumbered.
-//! since symbols may have other numbers.
 
 use alloc::vec::Vec;
 
 use thiserror::Error;
 
 use crate::format::error::{FormatError, Result};
-use crate::format::ext::hash_index;
+use crate::format::ext::{hash_index, prelink};
 use crate::format::model::{Binding, Flags, Reloc, RelocKind, SectionKind, SymbolKind};
 use crate::format::read::{Section, Smf, Symbol};
 use crate::format::wire::{Layout, PACKED_HEADER, slice};
@@ -178,7 +177,12 @@ impl<'d> Conversion<'d> {
         for section in self.smf.sections().iter() {
             let Section { name, kind, .. } = section;
             let table = if kind == SectionKind::Reloc { tables.next().transpose()? } else { None };
-            let sayable = |s: &Section<'_>| section_number(self.layout, s.kind, s.name).is_some();
+            let sayable = |s: &Section<'_>| {
+                // The native layout has fewer kinds of relocations, so that they cannot be those that the image counts.
+                let is_image = s.name == prelink::NAME && self.layout != self.smf.layout();
+                !(is_image && self.layout == Layout::Native)
+                    && section_number(self.layout, s.kind, s.name).is_some()
+            };
             // Relocations of a dropped section have no target.
             let kept = sayable(&section) && table.is_none_or(|table| sayable(&table.target));
             let number = u16::try_from(self.kept.len()).ok();

@@ -108,6 +108,8 @@ fn module_has_symbols_templates_and_a_note() {
     for target in ["x86_64", "aarch64"] {
         let module = compiled(&format!("compile-parts-{target}"), &["--target", target]);
         assert_eq!(ok(&["verify", &module]), format!("{module}: ok\n"));
+        let protected = ok(&["verify", "--cfi", &module]);
+        assert!(protected.contains("landing pads") && !protected.contains("but"), "{protected}");
         let file = inspected(&module);
         assert_eq!((&file["layout"], &file["arch"]), (&"native".into(), &target.into()));
         let symbols: Vec<(&str, &str, bool)> = file["symbols"]

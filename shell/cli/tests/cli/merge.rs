@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::json;
+use smf_core::format::Smf;
 
 use super::pack::compiled;
 use super::{contains, fails, inspected, ok, scratch, smf};
@@ -404,6 +405,23 @@ fn templates_and_notes_are_merged() {
     assert!(names("mangled_name", &note["possible"]).is_empty());
 }
 
+/// The number of functions in the unwinding tables of a module.
+fn frames(module: &str) -> usize {
+    let file = fs::read(module).unwrap();
+    let smf = Smf::parse(&file).unwrap();
+    let mut rest = smf.sections().named(b".eh_frame").unwrap().data;
+    let mut count = 0;
+    loop {
+        let word = |at: usize| u32::from_le_bytes(rest[at..at + 4].try_into().unwrap());
+        let length = word(0) as usize;
+        if length == 0 {
+            return count;
+        }
+        count += usize::from(word(4) != 0);
+        rest = &rest[4 + length..];
+    }
+}
+
 /// Instances that call others, that trap, and that cannot be compiled.
 #[test]
 fn instances_are_compiled_with_those_that_they_require() {
@@ -419,6 +437,10 @@ fn instances_are_compiled_with_those_that_they_require() {
     let (user, out) = compiled("merge-lists", source, &["-O2"]);
     packed(&[&user, lists, "-o", &out]);
     assert_eq!(ok(&["run", &out, "run"]), "780\n");
+    // The instances have unwinding tables too.
+    let all = frames(&out);
+    packed(&[&user, lists, "-o", &out, "--defer"]);
+    assert_eq!((frames(&out), all), (1, 1 + 2));
     let source =
         "long sum(void *, long) __asm__(\"fn$sum$text\"); long run(void) { return sum(0, 0); }";
     let (user, out) = compiled("merge-broken", source, &["-O2"]);

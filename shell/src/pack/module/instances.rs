@@ -7,6 +7,10 @@
 use hashbrown::HashMap;
 
 use ::object::elf;
+use smf_core::AllocError;
+use smf_core::codegen::registry::FunctionTables;
+use smf_core::codegen::unwind::UnwindTable;
+use smf_core::codegen::unwind_machine;
 use smf_core::format::note::{Note, Possible};
 use smf_core::format::template::{Template, Templates};
 use smf_core::format::{Arch, SectionKind};
@@ -211,9 +215,9 @@ impl Instantiator<'_, '_> {
                 Failure::Compile(error) => refused(error.to_string()),
                 Failure::Required(error) => error,
             })?;
-        let Compilation { targets, signature } = environment;
+        let Compilation { targets, signature, tables } = environment;
         let title = format!("{}({symbol})", module.name);
-        let object = object(self.arch, symbol, compiled, &targets).map_err(refused)?;
+        let object = object(self.arch, symbol, compiled, &targets, &tables).map_err(refused)?;
         let (symbol, module) = (symbol.to_owned(), module.name.clone());
         Ok(Some(Instance { symbol, module, title, data: object, signature }))
     }
@@ -258,12 +262,13 @@ impl Instantiator<'_, '_> {
             symbol,
             targets: Vec::new(),
             signature: Box::default(),
+            tables: Vec::new(),
             failure: None,
         };
         let compiled = compiler.compile(&request, &mut environment);
-        let LinkEnvironment { targets, signature, failure, .. } = environment;
+        let LinkEnvironment { targets, signature, tables, failure, .. } = environment;
         match (compiled, failure) {
-            (Ok(compiled), _) => Ok((compiled, Compilation { targets, signature })),
+            (Ok(compiled), _) => Ok((compiled, Compilation { targets, signature, tables })),
             (Err(CompileError::Needs), Some(failure)) => Err(Failure::Required(failure)),
             (Err(error), _) => Err(Failure::Compile(error)),
         }
@@ -282,6 +287,8 @@ struct Compilation {
     /// The symbols of its targets.
     targets: Vec<String>,
     signature: Box<[u8]>,
+    /// The unwind instructions of its functions.
+    tables: Vec<FunctionTables>,
 }
 
 /// The [`Environment`] of a compilation: targets are symbols, to be linked.
@@ -291,6 +298,7 @@ struct LinkEnvironment<'e, 'i, 'a> {
     symbol: &'e str,
     targets: Vec<String>,
     signature: Box<[u8]>,
+    tables: Vec<FunctionTables>,
     failure: Option<PackError>,
 }
 
@@ -360,6 +368,15 @@ impl Environment for LinkEnvironment<'_, '_, '_> {
         self.signature = signature;
     }
 
+    fn declare_tables(&mut self, tables: FunctionTables) -> Result<(), CompileError> {
+        self.tables.push(tables);
+        Ok(())
+    }
+
+    fn needs_tables(&self) -> bool {
+        true
+    }
+
     fn signature(&self, target: Target) -> Option<&[u8]> {
         let symbol = self.targets.get(usize::try_from(target.number()?).ok()?)?;
         let instance = self.linker.instances.find(symbol)?;
@@ -373,6 +390,7 @@ fn object(
     symbol: &str,
     compiled: Compiled,
     targets: &[String],
+    tables: &[FunctionTables],
 ) -> Result<Vec<u8>, String> {
     let machine = if arch == Arch::X86_64 { elf::EM_X86_64 } else { elf::EM_AARCH64 };
     let new_symbol = |name: &str, section, size| ElfSymbol {
@@ -409,5 +427,31 @@ fn object(
         alignment: 16,
         relocs,
     };
-    Ok(ElfObject { machine, sections: vec![section], symbols }.to_vec())
+    let unwinding = eh_frame(arch, tables).map_err(|error| error.to_string())?;
+    let sections = std::iter::once(section).chain(unwinding).collect();
+    Ok(ElfObject { machine, sections, symbols }.to_vec())
+}
+
+/// The unwinding table of an instance, which is symbol 0; `None` if its frames are unknown.
+fn eh_frame(arch: Arch, tables: &[FunctionTables]) -> Result<Option<ElfSection>, AllocError> {
+    let Some(machine) = unwind_machine(arch) else { return Ok(None) };
+    let (mut table, mut relocs) = (UnwindTable::for_file(machine)?, Vec::new());
+    for (start, size, instructions) in tables.iter().filter_map(FunctionTables::frames) {
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        // The distance is that of the relocation.
+        let Some(field) = table.add_at(instructions, 0, size)? else { continue };
+        let kind = if arch == Arch::X86_64 { elf::R_X86_64_PC32 } else { elf::R_AARCH64_PREL32 };
+        let addend = i64::try_from(start).unwrap_or(i64::MAX);
+        relocs.push(ElfReloc { offset: field as u64, symbol: 0, kind: kind.0, addend });
+    }
+    let bytes = table.finish()?;
+    Ok((!relocs.is_empty()).then(|| ElfSection {
+        name: b".eh_frame".to_vec(),
+        kind: elf::SHT_PROGBITS,
+        flags: elf::SHF_ALLOC.0,
+        size: bytes.len() as u64,
+        bytes,
+        alignment: 8,
+        relocs,
+    }))
 }
