@@ -1,5 +1,5 @@
 /*
- * smf.hpp - the loader of smf.h for C++17: handles with owners, failures as exceptions, typed addresses
+ * smf.hpp - the loader of smf.h for C++11 and later: handles with owners, failures as exceptions, typed addresses
  *
  *     smf::Loader loader;
  *     smf::Module plugin = loader.load("plugin.smf");
@@ -65,6 +65,13 @@ inline void check(bool succeeded) {
         fail();
 }
 
+/* As std::exchange of C++14, for handles. */
+inline uint64_t exchange(uint64_t &handle, uint64_t value) noexcept {
+    uint64_t old = handle;
+    handle = value;
+    return old;
+}
+
 template <class T> T checked(T value) {
     if (!value)
         fail();
@@ -82,7 +89,7 @@ template <class T> T *pointer(int64_t address) {
 class Hold {
 public:
     Hold(uint64_t loader, uint64_t module) : loader_(loader), hold_(detail::checked(smf_loader_hold(loader, module))) {}
-    Hold(Hold &&other) noexcept : loader_(other.loader_), hold_(std::exchange(other.hold_, 0)) {}
+    Hold(Hold &&other) noexcept : loader_(other.loader_), hold_(detail::exchange(other.hold_, 0)) {}
     Hold &operator=(Hold &&other) noexcept {
         std::swap(loader_, other.loader_);
         std::swap(hold_, other.hold_);
@@ -106,7 +113,7 @@ private:
 class Module {
 public:
     Module(uint64_t loader, uint64_t module) noexcept : loader_(loader), module_(module) {}
-    Module(Module &&other) noexcept : loader_(other.loader_), module_(std::exchange(other.module_, 0)) {}
+    Module(Module &&other) noexcept : loader_(other.loader_), module_(detail::exchange(other.module_, 0)) {}
     Module &operator=(Module &&other) noexcept {
         std::swap(loader_, other.loader_);
         std::swap(module_, other.module_);
@@ -143,7 +150,7 @@ public:
     }
 
     /* The handle, which the caller owns from now on. */
-    uint64_t release() noexcept { return std::exchange(module_, 0); }
+    uint64_t release() noexcept { return detail::exchange(module_, 0); }
 
     /* The handle for functions of smf.h. */
     uint64_t handle() const noexcept { return module_; }
@@ -156,7 +163,7 @@ private:
 class Loader {
 public:
     explicit Loader(const SmfLoaderOptions *options = nullptr) : loader_(detail::checked(smf_loader_open(options))) {}
-    Loader(Loader &&other) noexcept : loader_(std::exchange(other.loader_, 0)) {}
+    Loader(Loader &&other) noexcept : loader_(detail::exchange(other.loader_, 0)) {}
     Loader &operator=(Loader &&other) noexcept {
         std::swap(loader_, other.loader_);
         return *this;

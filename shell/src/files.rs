@@ -16,6 +16,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use smf_core::format::{FormatError, Library};
 use smf_core::memory::{FileBytes, MemoryError};
 use thiserror::Error;
 
@@ -41,6 +42,8 @@ pub enum Input {
     File(FileBytes),
     /// The contents of standard input.
     Stdin(Vec<u8>),
+    /// A module of an archive.
+    Member(Vec<u8>),
 }
 
 impl Deref for Input {
@@ -49,7 +52,7 @@ impl Deref for Input {
     fn deref(&self) -> &[u8] {
         match self {
             Input::File(bytes) => bytes,
-            Input::Stdin(bytes) => bytes,
+            Input::Stdin(bytes) | Input::Member(bytes) => bytes,
         }
     }
 }
@@ -73,14 +76,34 @@ pub enum ReadError {
     /// Standard input exceeds [`FileBytes::DEFAULT_LIMIT`] bytes.
     #[error("more than the limit of {} bytes", FileBytes::DEFAULT_LIMIT)]
     StdinTooLarge,
+    /// A malformed archive, or a malformed index entry of the module.
+    #[error(transparent)]
+    Archive(#[from] FormatError),
+    /// The archive has no module of this name.
+    #[error("no module called {0} in this archive")]
+    NoSuchModule(String),
 }
 
-/// Reads the file at `path`; standard input for `-`.
+/// The archive and the module in `ARCHIVE:MODULE`; `None` if a file has this name, or none has the name of the archive.
+pub(crate) fn module_of_archive(path: &Path) -> Option<(&Path, &str)> {
+    let (archive, module) = path.to_str()?.rsplit_once(':')?;
+    let archive = Path::new(archive);
+    (!path.exists() && archive.is_file()).then_some((archive, module))
+}
+
+/// Reads the file at `path`, or a module of an archive (`ARCHIVE:MODULE`); standard input for `-`.
 ///
 /// # Errors
-/// The system's error, or an input larger than [`FileBytes::DEFAULT_LIMIT`].
+/// The system's error, an input larger than [`FileBytes::DEFAULT_LIMIT`], or an archive that is malformed or has no such
+/// module.
 pub fn read(path: &Path) -> Result<Input, ReadError> {
     let limit = FileBytes::DEFAULT_LIMIT;
+    if let Some((archive, name)) = module_of_archive(path) {
+        let archive = FileBytes::read(archive.as_os_str().as_bytes(), limit)?;
+        let module = Library::parse(&archive)?.find(name);
+        let module = module.ok_or_else(|| ReadError::NoSuchModule(name.to_owned()))??;
+        return Ok(Input::Member(module.data.to_vec()));
+    }
     if !is_standard_stream(path) {
         return Ok(Input::File(FileBytes::read(path.as_os_str().as_bytes(), limit)?));
     }

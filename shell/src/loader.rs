@@ -31,7 +31,7 @@ use crate::code_map::CodeRange;
 use crate::events::{self, Field, number};
 #[cfg(feature = "host")]
 use crate::file_lease::FileLeases;
-use crate::files::{self, ReadError, is_standard_stream};
+use crate::files::{self, ReadError, is_standard_stream, module_of_archive};
 use crate::generated_code::HostRegistry;
 use crate::registration;
 #[cfg(feature = "host")]
@@ -136,13 +136,6 @@ enum State<'l> {
     Mapped(Box<MappedModule<'l>>),
     /// A dynlib, which the system's loader has linked.
     Loaded(ModuleHandle),
-}
-
-/// The archive and the module in `ARCHIVE:MODULE`; `None` if a file has this name, or none has the name of the archive.
-fn module_of_archive(path: &Path) -> Option<(&Path, &str)> {
-    let (archive, module) = path.to_str()?.rsplit_once(':')?;
-    let archive = Path::new(archive);
-    (!path.exists() && archive.is_file()).then_some((archive, module))
 }
 
 /// The files of `with` that the header of a program asks to read ahead, without the first, which is read at once.

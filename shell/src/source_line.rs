@@ -15,6 +15,21 @@ pub struct SourceLine {
     pub file: String,
     /// The line, from 1.
     pub line: u32,
+    /// The name of the function of which the code was compiled, as a symbol has it: of the caller, if the line is that of an
+    /// inlined function.
+    pub function: Option<String>,
+}
+
+/// The line at `address`, and the function around it.
+fn line_of(context: &Context<EndianSlice<'_, LittleEndian>>, address: u64) -> Option<SourceLine> {
+    let location = context.find_location(address).ok()??;
+    let mut frames = context.find_frames(address).skip_all_loads().ok()?;
+    let mut function = None;
+    while let Ok(Some(frame)) = frames.next() {
+        function = frame.function;
+    }
+    let function = function.and_then(|name| Some(name.raw_name().ok()?.into_owned()));
+    Some(SourceLine { file: location.file?.to_owned(), line: location.line?, function })
 }
 
 /// The source lines of the code of a file that is not loaded, by offset in its code section.
@@ -32,10 +47,7 @@ pub fn code_lines<'d>(smf: &Smf<'d>) -> Box<dyn Fn(u64) -> Option<SourceLine> + 
     };
     let dwarf = Dwarf::load(load).ok().filter(|_| !sections.is_empty());
     let context = dwarf.and_then(|dwarf| Context::from_dwarf(dwarf).ok());
-    Box::new(move |offset| {
-        let location = context.as_ref()?.find_location(offset).ok()??;
-        Some(SourceLine { file: location.file?.to_owned(), line: location.line? })
-    })
+    Box::new(move |offset| line_of(context.as_ref()?, offset))
 }
 
 /// The source line of the instruction at `address`; `None` if the module has no debugging information for it
@@ -52,6 +64,5 @@ pub fn source_line(module: &ModuleRef<'_>, address: u64) -> Option<SourceLine> {
     };
     let dwarf = Dwarf::load(load).ok()?;
     let context = Context::from_dwarf(dwarf).ok()?;
-    let location = context.find_location(address).ok()??;
-    Some(SourceLine { file: location.file?.to_owned(), line: location.line? })
+    line_of(&context, address)
 }

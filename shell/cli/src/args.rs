@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{ColorChoice, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
@@ -68,7 +69,7 @@ pub(crate) enum Command {
     #[command(after_help = examples::EXTRACT)]
     Extract(stub::Args),
     /// Creates and reads LSMF archives
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::LIB)]
     Lib(library::Command),
     /// Shows note.sdn
     #[command(after_help = examples::NOTE)]
@@ -87,16 +88,16 @@ pub(crate) enum Command {
     #[command(after_help = examples::HELP)]
     Help(help::Args),
     /// Prints completions for a shell
-    #[command(hide = true)]
+    #[command(after_help = examples::COMPLETIONS)]
     Completions {
-        /// The shell
-        shell: Shell,
+        /// The shell [default: the one that SHELL names]
+        shell: Option<Shell>,
         /// Write them to the user's directory for them, and print the path: bash, zsh, fish
         #[arg(long)]
         install: bool,
     },
     /// Prints the man page, or that of one command
-    #[command(hide = true)]
+    #[command(after_help = examples::MAN)]
     Man {
         /// The command [default: the page that lists all commands]
         command: Option<String>,
@@ -126,10 +127,21 @@ impl Command {
     }
 }
 
+/// Ends the program for an invalid value of an argument of a command, with the usage of that command.
+pub(crate) fn end_for_invalid_value(command: &str, why: String) -> ! {
+    let mut all = Cli::command();
+    // The usage names the program only then.
+    all.build();
+    let command = match all.find_subcommand_mut(command) {
+        Some(command) => command,
+        None => &mut all,
+    };
+    command.error(ErrorKind::ValueValidation, why).exit()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn command_line_definition_is_consistent() {

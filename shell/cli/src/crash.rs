@@ -179,7 +179,8 @@ impl Registers {
     }
 }
 
-/// Writes the backtrace: the fault first, then its callers.
+/// Writes the backtrace: the fault first, then its callers, up to the first function of the module that the command has
+/// called.
 fn describe(text: &mut String, registers: Registers) {
     let mut frames = vec![registers.pc];
     frames.extend((registers.caller != 0).then(|| registers.caller.wrapping_sub(1)));
@@ -190,6 +191,9 @@ fn describe(text: &mut String, registers: Registers) {
     let start = all.iter().position(|&pc| pc == registers.pc || pc == registers.pc.wrapping_sub(1));
     let callers = start.map_or(&[][..], |start| all.get(start + 1..).unwrap_or(&[]));
     frames.extend(callers.iter().filter(|_| registers.caller == 0).take(MAX_FRAMES));
+    let is_in_module = |&address: &usize| module_at(address as u64).is_some();
+    let modules = frames.iter().rposition(is_in_module);
+    frames.truncate(modules.map_or(usize::MAX, |last| last + 1));
     for (number, address) in frames.into_iter().enumerate() {
         let _ = write!(text, "  #{number} {address:#014x}");
         if !describe_in_module(text, address) {
@@ -216,45 +220,52 @@ unsafe extern "C" fn add_frame(context: *mut c_void, frames: *mut c_void) -> c_i
     // SAFETY: the vector that `describe` passes.
     let frames = unsafe { &mut *frames.cast::<Vec<usize>>() };
     let address = if is_before == 0 { pc.wrapping_sub(1) } else { pc };
-    // Reserved: no allocation here.
-    if frames.len() < frames.capacity() {
+    // Reserved: no allocation here. The last frame has no address.
+    if pc != 0 && frames.len() < frames.capacity() {
         frames.push(address);
     }
     0
 }
 
-/// Names the function of a loaded module and its line; returns whether the address lies in one.
-fn describe_in_module(text: &mut String, address: usize) -> bool {
-    let Some(loader) = LOADER.get() else { return false };
+/// The loaded module that contains an address.
+fn module_at(address: u64) -> Option<ModuleRef<'static>> {
+    let loader = LOADER.get()?;
     let mut handles = Vec::new();
     loader.modules().for_each(|_, handle| handles.push(handle));
-    for module in handles.into_iter().flat_map(|handle| loader.modules().get(handle)) {
-        if !module.contains(address as u64) {
-            continue;
-        }
-        let (name, offset) = function_at(&module, address as u64);
-        let file = String::from_utf8_lossy(module.name());
-        let _ = write!(text, " in {} + {offset:#x} ({})", one_line(&name), one_line(&file));
-        if let Some(found) = source_line(&module, address as u64) {
-            let _ = write!(text, " at {}:{}", one_line(&found.file), found.line);
-        }
-        return true;
-    }
-    false
+    let mut modules = handles.into_iter().flat_map(|handle| loader.modules().get(handle));
+    modules.find(|module| module.contains(address))
 }
 
-/// The last function that begins at or before an address, and the distance from its first byte.
-fn function_at(module: &ModuleRef<'_>, address: u64) -> (String, u64) {
+/// Names the function of a loaded module and its line; returns whether the address lies in one.
+fn describe_in_module(text: &mut String, address: usize) -> bool {
+    let Some(module) = module_at(address as u64) else { return false };
+    let found = source_line(&module, address as u64);
+    let symbol = function_at(&module, address as u64);
+    // Local functions have no symbols; the debugging information names them.
+    let name = match (&symbol, found.as_ref().and_then(|line| line.function.as_ref())) {
+        (Some((name, offset)), _) => format!("{name} + {offset:#x}"),
+        (None, Some(function)) => function.clone(),
+        (None, None) => "a function without a name".to_owned(),
+    };
+    let file = String::from_utf8_lossy(module.name());
+    let _ = write!(text, " in {} ({})", one_line(&name), one_line(&file));
+    if let Some(found) = found {
+        let _ = write!(text, " at {}:{}", one_line(&found.file), found.line);
+    }
+    true
+}
+
+/// The function around an address, and the distance from its first byte.
+fn function_at(module: &ModuleRef<'_>, address: u64) -> Option<(String, u64)> {
     let symbols = module.linked().into_iter().flat_map(|smf| smf.symbols().iter().flatten());
     let functions = symbols.filter(|symbol| symbol.kind == SymbolKind::Function && symbol.defined);
     let starts = functions.filter_map(|symbol| Some((module.address(&symbol)?, symbol)));
-    let nearest = starts.filter(|(start, _)| *start <= address).max_by_key(|(start, _)| *start);
-    match nearest {
-        Some((start, symbol)) => {
-            (String::from_utf8_lossy(symbol.name()).into_owned(), address - start)
-        }
-        None => ("a function without a name".to_owned(), 0),
-    }
+    let around = starts.filter(|(start, symbol)| {
+        let offset = address.checked_sub(*start);
+        offset.is_some_and(|offset| offset < symbol.size)
+    });
+    let (start, symbol) = around.max_by_key(|(start, _)| *start)?;
+    Some((String::from_utf8_lossy(symbol.name()).into_owned(), address - start))
 }
 
 /// Names the function of the program or of a shared library.

@@ -129,7 +129,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         other => other,
     })?;
     let line = executed.outcome.line().map(|line| line + "\n").unwrap_or_default();
-    print(&line, false)?;
+    print(&line)?;
     Ok(ExitCode::SUCCESS)
 }
 

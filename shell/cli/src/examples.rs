@@ -2,7 +2,7 @@
 
 /// All of them.
 #[cfg(test)]
-pub(crate) const ALL: [&str; 26] = [
+pub(crate) const ALL: [&str; 29] = [
     RUN,
     TRACE,
     COMPILE,
@@ -29,6 +29,9 @@ pub(crate) const ALL: [&str; 26] = [
     ASM,
     DISASM,
     HELP,
+    COMPLETIONS,
+    MAN,
+    LIB,
 ];
 
 /// Of `smf run`.
@@ -181,3 +184,21 @@ pub(crate) const HELP: &str = "\
 Examples:
   smf help pack
   smf help security";
+
+/// Of `smf completions`.
+pub(crate) const COMPLETIONS: &str = "\
+Examples:
+  smf completions --install
+  smf completions zsh";
+
+/// Of `smf man`.
+pub(crate) const MAN: &str = "\
+Examples:
+  smf man run
+  smf man --directory man";
+
+/// Of `smf lib`.
+pub(crate) const LIB: &str = "\
+Examples:
+  smf lib create -o library.lsm app=app.smf
+  smf run library.lsm:app";

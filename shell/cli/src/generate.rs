@@ -34,10 +34,12 @@ fn completions_directory(shell: Shell) -> Result<PathBuf, Failure> {
 
 /// Prints the completions, or writes them where the shell finds them.
 pub(crate) fn completions(
-    shell: Shell,
+    shell: Option<Shell>,
     install: bool,
     mut command: Command,
 ) -> Result<(), Failure> {
+    let unknown = || Failure::Because("SHELL names no known shell; name one".to_owned());
+    let shell = shell.or_else(Shell::from_env).ok_or_else(unknown)?;
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut command, "smf", &mut text);
     if !install {

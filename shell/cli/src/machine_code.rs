@@ -68,7 +68,7 @@ fn write_function(
     }
     let ends = parts.iter().skip(1).map(|(offset, _)| *offset).chain([code.len()]);
     for ((offset, line), end) in parts.iter().zip(ends) {
-        if let Some(SourceLine { file, line }) = line {
+        if let Some(SourceLine { file, line, .. }) = line {
             writeln!(text, "    ; {}:{line}", output::one_line(file))?;
         }
         let part = code.get(*offset..end).unwrap_or(&[]);

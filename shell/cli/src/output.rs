@@ -124,7 +124,7 @@ pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Vec<Input>, Failure> {
 /// Parses a module.
 pub(crate) fn module<'d>(path: &Path, data: &'d [u8]) -> Result<Smf<'d>, Failure> {
     let file = File::parse(data).at(path)?;
-    let hint = "this is an archive: extract a module with `smf lib extract`";
+    let hint = "this is an archive: name one of its modules, as in ARCHIVE:NAME (`smf lib list` shows them)";
     file.module().ok_or_else(|| Failure::of(path, hint))
 }
 

@@ -9,8 +9,6 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use std::{fmt, fs};
 
-use clap::CommandFactory;
-use clap::error::ErrorKind;
 use smf_core::format::{Symbol, SymbolKind};
 use smf_core::ir::Scalar;
 use smf_core::link::Resolve;
@@ -28,7 +26,7 @@ use smf_loader::loader::{LoadFileError, Loader};
 use smf_loader::loader_templates::LoaderTemplates;
 use smf_loader::source_line;
 
-use crate::args::Cli;
+use crate::args;
 use crate::bytecode;
 use crate::crash;
 use crate::integer::integer;
@@ -155,7 +153,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
     check_arguments(args);
     let host = host(args)?;
-    let uses_host = !host.is_empty();
     let start = Instant::now();
     let span = trace::span("load", &args.file);
     let memory = CodeMemory::default();
@@ -187,7 +184,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     host_functions::flush();
     let (result, text) = called?;
     let called = Instant::now();
-    print(&text, uses_host)?;
+    print(&text)?;
     if args.time {
         let mut times = vec![("load", loaded - start), ("link", linked - loaded)];
         times.extend(is_compiled.then(|| ("compile", compiled - linked)));
@@ -200,7 +197,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let Some(watch) = watch else {
         return Ok(ExitCode::from(if args.exit { (result & 0xff) as u8 } else { 0 }));
     };
-    call_again(args, loader, module, watch, uses_host)
+    call_again(args, loader, module, watch)
 }
 
 /// The loader of a command. Its code is allocated in `memory`.
@@ -252,7 +249,6 @@ fn call_again(
     loader: &Loader,
     module: ModuleHandle,
     mut watch: Watch<'_>,
-    uses_host: bool,
 ) -> Result<ExitCode, Failure> {
     loop {
         collect(loader);
@@ -260,7 +256,7 @@ fn call_again(
         let called = call(args, loader, module);
         host_functions::flush();
         match called {
-            Ok((_, text)) => print(&text, uses_host)?,
+            Ok((_, text)) => print(&text)?,
             Err(Failure::Because(why)) => output::report("error", &why),
             Err(other) => return Err(other),
         }
@@ -299,7 +295,7 @@ fn check_arguments(args: &Args) {
         wrong = Some(format!("a function is called with up to {MAX_ARGS} arguments"));
     }
     if let Some(why) = wrong {
-        Cli::command().error(ErrorKind::ValueValidation, why).exit();
+        args::end_for_invalid_value("run", why);
     }
 }
 
@@ -348,10 +344,9 @@ fn with_hint(args: &Args, templates: &LoaderTemplates, error: LoadFileError) -> 
     }
 }
 
-pub(crate) fn print(result: &str, uses_host: bool) -> Result<(), Failure> {
-    if uses_host {
-        host_symbols::flush_stdio();
-    }
+/// Prints a result, after what the module has printed through the C library: a module may have opened it itself.
+pub(crate) fn print(result: &str) -> Result<(), Failure> {
+    host_symbols::flush_stdio();
     output::to_stdout(|out| out.write_all(result.as_bytes()))
 }
 

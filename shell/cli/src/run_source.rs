@@ -78,7 +78,6 @@ pub(crate) fn run(args: &Args, kind: Kind) -> Result<ExitCode, Failure> {
     };
     let compiled = Instant::now();
     let mut arguments = arguments::parse(&executable, index, &args.args)?;
-    let uses_host = args.host_symbols || !args.host_library.is_empty();
     let execution = Execution {
         backend: args.backend.unwrap_or(match args.interpret {
             true => BackendName::Interpret,
@@ -92,7 +91,7 @@ pub(crate) fn run(args: &Args, kind: Kind) -> Result<ExitCode, Failure> {
     for array in arguments.memory.arrays.iter().filter(|array| array.is_changed()) {
         text += &format!("{array}\n");
     }
-    print(&text, uses_host)?;
+    print(&text)?;
     if args.time {
         let mut times = vec![("compile", compiled - start)];
         times.extend(executed.generate.map(|generate| ("generate", generate)));

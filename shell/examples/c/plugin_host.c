@@ -3,7 +3,7 @@
  *
  *     cc -c -DSTEP=1 plugin.c -o one.o && smf pack --reloadable one.o -o one.smf
  *     cc -c -DSTEP=10 plugin.c -o two.o && smf pack --reloadable two.o -o two.smf
- *     cc plugin_host.c $(pkg-config --cflags --libs smf_loader) -o host
+ *     cc plugin_host.c $(pkg-config --cflags --libs smf) -o host
  *     ./host one.smf two.smf
  */
 #include <stdio.h>

@@ -1,6 +1,6 @@
 // A host that replaces its plugin while it runs, as plugin_host.c, in C++:
 //
-//     c++ -std=c++17 plugin_host.cpp $(pkg-config --cflags --libs smf_loader) -o host
+//     c++ plugin_host.cpp $(pkg-config --cflags --libs smf) -o host
 //     ./host one.smf two.smf
 #include <cstdio>
 #include <exception>

@@ -16,37 +16,39 @@ use rustix::io::Errno;
 /// The longest part of a line that is gathered, in bytes.
 const CAPACITY: usize = 1024;
 
-/// The beginning of a line.
+/// The beginning of a line, at most [`CAPACITY`] bytes. They are on the heap: the shared library's thread-local storage
+/// is static, of which the C library has 1,664 bytes for all libraries that are opened while a program runs.
 struct Line {
-    bytes: [u8; CAPACITY],
-    len: usize,
+    bytes: Vec<u8>,
 }
 
 thread_local! {
-    static LINE: RefCell<Line> = const { RefCell::new(Line { bytes: [0; CAPACITY], len: 0 }) };
+    static LINE: RefCell<Line> = const { RefCell::new(Line { bytes: Vec::new() }) };
 }
 
 impl Line {
     fn flush(&mut self, write: &mut dyn FnMut(&[u8])) {
-        if self.len == 0 {
-            return;
+        if !self.bytes.is_empty() {
+            write(&self.bytes);
+            self.bytes.clear();
         }
-        let len = std::mem::take(&mut self.len);
-        write(self.bytes.get(..len).unwrap_or_default());
     }
 
     /// Adds text, and writes all lines that end in it.
     fn add(&mut self, text: &[u8], write: &mut dyn FnMut(&[u8])) {
+        // Without memory, the parts of lines are written as they come.
+        if self.bytes.capacity() == 0 {
+            let _ = self.bytes.try_reserve_exact(CAPACITY);
+        }
+        let capacity = self.bytes.capacity();
         for part in text.split_inclusive(|&byte| byte == b'\n') {
-            if part.len() > CAPACITY - self.len {
+            if part.len() > capacity - self.bytes.len() {
                 self.flush(write);
             }
-            match self.bytes.get_mut(self.len..self.len + part.len()) {
-                Some(rest) => {
-                    rest.copy_from_slice(part);
-                    self.len += part.len();
-                }
-                None => write(part),
+            if part.len() <= capacity - self.bytes.len() {
+                self.bytes.extend_from_slice(part);
+            } else {
+                write(part);
             }
             if part.ends_with(b"\n") {
                 self.flush(write);
@@ -242,7 +244,7 @@ mod tests {
 
     #[test]
     fn lines_are_written_whole() {
-        let mut line = Line { bytes: [0; CAPACITY], len: 0 };
+        let mut line = Line { bytes: Vec::new() };
         let mut written = Vec::new();
         let mut write = |bytes: &[u8]| written.push(String::from_utf8(bytes.to_vec()).unwrap());
         let long = "x".repeat(CAPACITY + 1);

@@ -2,14 +2,12 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::CommandFactory;
-use clap::error::ErrorKind;
 use smf_core::exec::Value;
 use smf_core::ir::Scalar;
 use smf_core::types::Type;
 
 use super::Executable;
-use crate::args::Cli;
+use crate::args::end_for_invalid_value;
 use crate::output::Failure;
 use crate::values::{ArgumentMemory, Typed, typed_array, typed_number};
 
@@ -49,7 +47,7 @@ pub(crate) fn parse(
             let name = definition.and_then(|d| d.param_names.split(',').nth(number - 1));
             let name = name.map(|name| format!(" `{name}`")).unwrap_or_default();
             let why = format!("argument {number}{name}: {why}");
-            Cli::command().error(ErrorKind::ValueValidation, why).exit();
+            end_for_invalid_value("run", why);
         }
     }
     Ok(arguments)

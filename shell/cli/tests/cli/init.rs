@@ -485,6 +485,8 @@ const CRASHES: &str = r#"
     KEEP long deep(volatile char *p) { volatile char block[4096]; block[0] = *p; return deep(block) + 1; }
     KEEP long call_null(long (*f)(void)) { return f() + 1; }
     KEEP long give_up(void) { abort(); }
+    static KEEP long hidden(long *p) { return *p - 1; }
+    KEEP long open_door(long *p) { return hidden(p) * 5; }
 "#;
 
 #[cfg(target_arch = "x86_64")]
@@ -498,7 +500,10 @@ fn crash_is_reported_with_signal_function_line_and_backtrace() {
         let all = [&["run", "--host-symbols", module][..], args].concat();
         let output = super::smf(&all);
         assert_eq!(output.status.signal(), Some(signal), "{args:?}");
-        contains(&super::text(&output.stderr), words);
+        let said = super::text(&output.stderr);
+        contains(&said, words);
+        // The backtrace ends with the function that the command has called.
+        assert!(said.trim_end().lines().last().unwrap().contains(".smf)"), "{said}");
     };
     for (args, signal, words) in [
         (
@@ -519,4 +524,10 @@ fn crash_is_reported_with_signal_function_line_and_backtrace() {
         crash(&plain, args, signal, words);
     }
     crash(&module, &["outer", "16"], libc::SIGSEGV, &["crash.c:4", "crash.c:5"]);
+    // A function without a symbol is named by the debugging information, and not by the symbol before it.
+    let args = ["open_door", "16"];
+    let words = ["#0", "in hidden (", "crash.c:10", "#1", "in open_door + 0x", "crash.c:11"];
+    crash(&module, &args, libc::SIGSEGV, &words);
+    let words = ["#0", "in a function without a name (", "#1", "in open_door + 0x"];
+    crash(&plain, &args, libc::SIGSEGV, &words);
 }

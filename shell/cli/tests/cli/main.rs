@@ -151,6 +151,23 @@ fn wrong_usage_exits_with_status_2() {
         assert_eq!((output.status.code(), &*output.stdout), (Some(2), &b""[..]), "{args:?}");
         assert!(!output.stderr.is_empty());
     }
+    let stderr = text(&smf(&["run", "packed.smf", "add", "one"]).stderr);
+    contains(&stderr, &["`one` is not a number", "Usage: smf run "]);
+}
+
+#[test]
+fn commands_that_read_a_module_accept_one_of_an_archive() {
+    let names = ok(&["lib", "list", "library.lsm"]);
+    for command in ["inspect", "nm", "size", "top", "verify", "disasm"] {
+        let output = smf(&[command, "library.lsm:std/math/scale"]);
+        assert!(output.status.success(), "{command}: {names}{}", text(&output.stderr));
+        contains(
+            &fails(&[command, "library.lsm:absent"]),
+            &["library.lsm:absent: no module called absent"],
+        );
+    }
+    contains(&ok(&["nm", "library.lsm:std/math/scale"]), &["T scale"]);
+    contains(&fails(&["nm", "library.lsm"]), &["name one of its modules"]);
 }
 
 #[test]
@@ -202,6 +219,12 @@ fn man_pages_and_completions_are_written() {
         smf.env_remove("XDG_DATA_HOME").env_remove("XDG_CONFIG_HOME").env("HOME", &home);
         smf.args(["completions", shell, "--install"]).output().unwrap()
     };
+    let for_shell = |shell| {
+        let mut smf = Command::new(env!("CARGO_BIN_EXE_smf"));
+        smf.env("SHELL", shell).arg("completions").output().unwrap()
+    };
+    contains(&text(&for_shell("/usr/bin/zsh").stdout), &["#compdef smf"]);
+    contains(&text(&for_shell("/bin/other").stderr), &["SHELL names no known shell"]);
     let paths = [
         ("bash", ".local/share/bash-completion/completions/smf"),
         ("zsh", ".local/share/zsh/site-functions/_smf"),

@@ -44,6 +44,14 @@ fn needed_library_is_opened_in_both_layouts() {
 }
 
 #[test]
+fn what_a_module_prints_through_its_library_comes_before_the_result() {
+    let source = "int puts(const char *); long f(void) { puts(\"first\"); return 2; }";
+    let (object, out) = object("needed-puts", source);
+    packed(&["pack", &object, "-o", &out, "--needed", "libc.so.6"]);
+    assert_eq!(ok(&["run", &out, "f"]), "first\n2\n");
+}
+
+#[test]
 fn needed_libraries_survive_conversion() {
     let (object, out) = object("needed-convert", MODE);
     packed(&["pack", &object, "-o", &out, "--layout", "native", "--needed", "libm.so.6"]);
