@@ -123,7 +123,7 @@ pub enum LinkError {
     MissingTls { symbol: Name },
     /// Indirect functions on another machine, or without their section.
     #[error(
-        "the module has indirect functions (IFUNC), which are supported on x86-64 in a section `.igot` alone"
+        "the module has indirect functions (IFUNC), which are supported on x86-64 and aarch64 in a section `.igot` alone"
     )]
     IndirectFunctions,
     /// An indirect function without a resolver in the module, or whose resolver returned no address.

@@ -114,7 +114,7 @@ pub enum PackError {
     UndefinedHidden { name: String, object: String },
     /// A symbol's address is computed by a resolver function at load time.
     #[error(
-        "{object}: `{name}` is an indirect function (IFUNC), which only modules for x86-64 in the packed layout can express"
+        "{object}: `{name}` is an indirect function (IFUNC), which only modules in the packed layout can express"
     )]
     Ifunc { name: String, object: String },
     /// A module cannot express a relocation.
