@@ -256,7 +256,7 @@ pub enum PackWarning {
     AbsoluteNotExported { name: String },
     /// An exported symbol is thread-local.
     #[error(
-        "`{name}` is thread-local and is not exported; other modules reach it through a function"
+        "`{name}` is thread-local and is not exported, because the native layout cannot express that; other modules reach it through a function"
     )]
     ThreadLocalNotExported { name: String },
     /// A function with a phase shares its section with other functions.

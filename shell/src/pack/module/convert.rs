@@ -205,6 +205,9 @@ impl NamedModule<'_, '_> {
                 // The packer adds them again.
                 (converted.name, converted.binding) = (Vec::new(), elf::STB_LOCAL);
             }
+            if let Some(name) = TlsImport::parse(symbol.name()).and_then(|import| import.symbol) {
+                (converted.name, converted.kind) = (name.to_vec(), elf::STT_TLS);
+            }
             return Ok(converted);
         }
         if symbol.binding == Binding::Local && symbol.name() == DSO_HANDLE {
@@ -220,6 +223,15 @@ impl NamedModule<'_, '_> {
                 );
             }
             (converted.name, converted.binding) = (Vec::new(), elf::STB_LOCAL);
+            return Ok(converted);
+        }
+        if let Some(name) = symbol.name().strip_prefix(tls::EXPORT).filter(|_| symbol.is_export()) {
+            let index = self.smf.sections().named(tls::SECTION).map(|section| section.index);
+            if index.is_none() || index != symbol.section {
+                let reason = "it is thread-local and not in the storage of the module";
+                return Err(self.symbol_refused(symbol, reason));
+            }
+            (converted.name, converted.kind) = (name.to_vec(), elf::STT_TLS);
             return Ok(converted);
         }
         converted.kind = match symbol.kind {
