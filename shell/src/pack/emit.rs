@@ -175,7 +175,8 @@ fn write(
     tables: &Tables<'_>,
 ) -> Result<Vec<u8>> {
     let Tables { relocs, needed, needs_prelink, omits_relocs, symbols, additions } = tables;
-    let DebugInfo { outputs: debug, contents: debug_contents, addresses } = &additions.debug_info;
+    let DebugInfo { outputs: debug, contents: debug_contents, addresses, offsets: debug_offsets } =
+        &additions.debug_info;
     let names: Vec<_> = outputs.iter().map(|output| table_names(output, options.layout)).collect();
     let stored = compress(options, outputs, &file, &additions.debug_info);
     let (stored, stored_debug) = stored.split_at_checked(outputs.len()).unwrap_or_default();
@@ -204,7 +205,10 @@ fn write(
     sections.extend(debug_bodies.map(|((output, bytes), stored)| {
         section(output, Payload::Bytes(stored.as_ref().unwrap_or(bytes)), stored.is_some())
     }));
-    sections.extend((!debug.is_empty()).then(|| debug_addresses::section(addresses)));
+    if !debug.is_empty() {
+        sections.push(debug_addresses::section(addresses));
+        sections.push(debug_addresses::offsets_section(debug_offsets));
+    }
     // The distances in unwinding tables have no relocations.
     let is_table = |output: &OutputSection| output.name == b".eh_frame" && output.image.is_some();
     let note;

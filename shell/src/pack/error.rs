@@ -230,9 +230,9 @@ pub enum PackWarning {
         "{member} is not linked: it defines `{name}`, as {first} does, and nothing refers to it"
     )]
     RepeatedDefinition { member: String, name: String, first: String },
-    /// Debugging information is left out.
+    /// Debugging information that cannot be adjusted is left out.
     #[error(
-        "{module}: the debugging information of the module is left out; link its objects to keep it"
+        "{module}: the debugging information of the module is left out, because it has no section `.smf.debugoffs`; pack the module again, or link its objects"
     )]
     DebugInfoLeftOut { module: String },
     /// A definition of an older version of a symbol.

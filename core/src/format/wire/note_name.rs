@@ -11,8 +11,11 @@ pub(crate) const GNU_PROPERTY: &[u8] = b".smf.property";
 /// Where debugging information holds addresses.
 pub(crate) const DEBUG_ADDRESSES: &[u8] = b".smf.debugaddr";
 
+/// Where debugging information holds offsets in other sections.
+pub(crate) const DEBUG_OFFSETS: &[u8] = b".smf.debugoffs";
+
 /// Whether the native layout, which has no number for notes, stores a note of this name as debugging information.
 #[inline(never)]
 pub(crate) fn is_own_note(name: &[u8]) -> bool {
-    [HASH_INDEX, CACHED_CODE, NEEDED, GNU_PROPERTY, DEBUG_ADDRESSES].contains(&name)
+    [HASH_INDEX, CACHED_CODE, NEEDED, GNU_PROPERTY, DEBUG_ADDRESSES, DEBUG_OFFSETS].contains(&name)
 }
