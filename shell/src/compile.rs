@@ -60,12 +60,14 @@ pub fn compile(unit: &TranslationUnit, options: &CompileOptions) -> Result<Vec<u
         ));
     }
     sections.push(metadata(SectionKind::Note, b"note.sdn", Payload::Bytes(note.as_bytes())));
-    let addresses = line_table::addresses(&debug)?;
+    let (addresses, offsets) = (line_table::addresses(&debug)?, line_table::offsets(&debug)?);
     for section in &debug {
         let name = debug_addresses::stored_name(section.name);
         sections.push(metadata(SectionKind::Debug, name, Payload::Bytes(&section.bytes)));
     }
     sections.extend(addresses.as_deref().map(debug_addresses::section));
+    let offsets = offsets.filter(|_| !debug.is_empty());
+    sections.extend(offsets.as_deref().map(debug_addresses::offsets_section));
     let module = Module {
         layout: Layout::Native,
         header: header(unit, &code, options, !debug.is_empty()),
