@@ -65,12 +65,16 @@ pub fn compile(unit: &TranslationUnit, options: &CompileOptions) -> Result<Vec<u
         ));
     }
     sections.push(metadata(SectionKind::Note, b"note.sdn", Payload::Bytes(note.as_bytes())));
-    let addresses = if debug.is_empty() { None } else { line_table::addresses(&debug)? };
+    let (addresses, offsets) = match debug.is_empty() {
+        true => (None, None),
+        false => (line_table::addresses(&debug)?, line_table::offsets(&debug)?),
+    };
     for section in &debug {
         let name = debug_addresses::stored_name(section.name);
         sections.push(metadata(SectionKind::Debug, name, Payload::Bytes(&section.bytes)));
     }
     sections.extend(addresses.as_deref().map(debug_addresses::section));
+    sections.extend(offsets.as_deref().map(debug_addresses::offsets_section));
     let properties = properties(options.arch)?;
     sections.extend(properties.as_deref().map(gnu_property::section));
     let image = frames.is_some().then(|| unwind_table::image(&code, sections.len() + 1)).flatten();

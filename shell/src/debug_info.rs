@@ -2,7 +2,7 @@
 //! unwinding tables.
 
 use smf_core::alloc_util::{AllocError, try_collect, try_push};
-use smf_core::format::ext::debug_addresses::{self, DebugAddresses};
+use smf_core::format::ext::debug_addresses::{self, DebugFields};
 use smf_core::format::{Contents, FormatError, Section, SectionKind, Smf};
 use smf_core::link::Module;
 #[cfg(feature = "inspect")]
@@ -70,7 +70,7 @@ fn add_sections(
     sections: &mut Vec<DebugSection>,
 ) -> Result<(), Failed> {
     // Sections of other writers have no list, and are not in the form described there.
-    let Some(addresses) = DebugAddresses::of(smf)? else { return Ok(()) };
+    let Some(addresses) = DebugFields::addresses(smf)? else { return Ok(()) };
     let lists = try_collect(addresses.lists())?;
     for section in smf.sections().iter().filter(|s| s.kind == SectionKind::Debug) {
         let Some(name) = debug_addresses::elf_name(section.name) else { continue };
@@ -83,7 +83,7 @@ fn add_sections(
             Contents::Owned(bytes) => bytes,
         };
         for list in lists.iter().filter(|list| list.debug.index == section.index) {
-            let Some(base) = base(list.loaded.index) else { continue };
+            let Some(base) = base(list.target.index) else { continue };
             list.offsets().for_each(|offset| add(&mut bytes, offset, base));
         }
         try_push(sections, DebugSection { name, address: 0, bytes })?;

@@ -1,5 +1,6 @@
 //! The services of a Linux process with libc for loaded modules: thread-local storage, exit handlers, unwinding tables,
-//! shared libraries.
+//! shared libraries, hardware capabilities.
+#![allow(unsafe_code)]
 
 use std::ops::Range;
 
@@ -34,6 +35,11 @@ impl HostServices for ProcessServices {
 
     fn tls_descriptor_function(&self) -> Result<u64, HostServiceError> {
         tls_descriptor::function()
+    }
+
+    fn hardware_capabilities(&self) -> [u64; 2] {
+        // SAFETY: the function reads the auxiliary vector, and returns 0 for what that does not contain.
+        [libc::AT_HWCAP, libc::AT_HWCAP2].map(|kind| unsafe { libc::getauxval(kind) })
     }
 
     fn release_tls(&self, block: TlsBlock) {

@@ -133,9 +133,26 @@ impl Resolve for HostSymbols {
         let text = CStr::from_bytes_with_nul(&text).ok()?;
         self.sources.iter().find_map(|Source(handle)| {
             // SAFETY: a handle of dlopen(3) that is never closed, and a NUL-terminated name.
-            let symbol = unsafe { libc::dlsym(*handle, text.as_ptr()) };
+            let mut symbol = unsafe { libc::dlsym(*handle, text.as_ptr()) };
+            if symbol.is_null() && name.starts_with(b"__cpu_") {
+                symbol = processor_symbol(*handle, text);
+            }
             (!symbol.is_null()).then_some(symbol.addr() as u64)
         })
+    }
+}
+
+/// The symbol by which code of a compiler chooses functions for the processor (`target_clones`,
+/// `__builtin_cpu_supports`): `__cpu_model` or `__cpu_indicator_init`. Programs have it from the static runtime of the
+/// compiler; the shared one defines it under an old version alone, which dlsym(3) does not find.
+fn processor_symbol(handle: *mut c_void, name: &CStr) -> *mut c_void {
+    #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+    // SAFETY: a handle of dlopen(3) that is never closed, and NUL-terminated names.
+    return unsafe { libc::dlvsym(handle, name.as_ptr(), c"GCC_4.8.0".as_ptr()) };
+    #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
+    {
+        let _ = (handle, name);
+        std::ptr::null_mut()
     }
 }
 

@@ -7,7 +7,7 @@
 //! A broken guarantee panics. Tests and fuzz targets both use the oracle.
 
 use smf_core::format::ext::cached_code::{self, CachedCode};
-use smf_core::format::ext::debug_addresses::{DebugAddresses, FIELD};
+use smf_core::format::ext::debug_addresses::{DebugFields, FIELD, OFFSET_FIELD};
 use smf_core::format::ext::gnu_property::{self, Properties};
 use smf_core::format::ext::needed::{NAME, NeededLibraries};
 use smf_core::format::ext::prelink::Prelink;
@@ -58,7 +58,8 @@ pub fn walk(smf: &Smf<'_>) -> Census {
     cached_code::payload_of(smf).map(walk_kept);
     let needed = sound_item(NeededLibraries::of(smf), sound).flatten();
     let properties = sound_item(Properties::of(smf), sound).flatten();
-    let debug = sound_item(DebugAddresses::of(smf), sound).flatten();
+    let debug = sound_item(DebugFields::addresses(smf), sound).flatten();
+    let offsets = sound_item(DebugFields::offsets(smf), sound).flatten();
     let prelink = sound_item(Prelink::of(smf), sound).flatten();
     let object = sound_item(smf.object(), sound).flatten();
     Census {
@@ -71,22 +72,25 @@ pub fn walk(smf: &Smf<'_>) -> Census {
         functions: walk.functions(),
         libraries: needed.map_or(0, |needed| walk_needed(smf, needed)),
         properties: properties.map_or(0, |properties| walk_properties(smf, properties)),
-        debug_fields: debug.map_or(0, |debug| walk_debug(smf, debug)),
+        debug_fields: debug.map_or(0, |debug| walk_debug(smf, debug, FIELD))
+            + offsets.map_or(0, |offsets| walk_debug(smf, offsets, OFFSET_FIELD)),
         relative: prelink.map_or(0, |prelink| walk_relative(smf, &prelink, sound)),
     }
 }
 
-/// Walks the lists of fields of debugging information that hold addresses.
-fn walk_debug(smf: &Smf<'_>, addresses: DebugAddresses<'_>) -> usize {
+/// Walks the lists of fields of debugging information, which have `size` bytes.
+fn walk_debug(smf: &Smf<'_>, fields: DebugFields<'_>, size: u64) -> usize {
     let mut count = 0;
-    for list in addresses.lists() {
+    for list in fields.lists() {
         let same = |section: &Section<'_>| smf.section(section.index).unwrap().name == section.name;
         assert!(same(&list.debug) && list.debug.kind == SectionKind::Debug);
-        assert!(same(&list.loaded) && list.loaded.kind.is_loaded());
+        let refers_to_storage = list.target.name == b".tdata";
+        let is_loaded = list.target.kind.is_loaded();
+        assert!(same(&list.target) && (is_loaded == (size == FIELD) || refers_to_storage));
         let mut end = 0;
         for offset in list.offsets().map(u64::from) {
             assert!(offset >= end, "fields overlap");
-            end = offset + FIELD;
+            end = offset + size;
             assert!(end <= list.debug.memory_size());
             count += 1;
         }

@@ -17,6 +17,9 @@ use smf_loader::host_symbols::HostSymbols;
 use smf_loader::pack::{Input, Options, PackError, PackWarning, Packed, pack};
 use smf_tests::compile::{scratch, skip, smf, succeed};
 
+#[path = "thread_local/modules.rs"]
+mod modules;
+
 /// Options that select an access model, and whether the native layout can express it.
 const MODELS: [(&[&str], bool); 7] = [
     (&["-fPIC"], true),
@@ -311,13 +314,20 @@ fn static_storage_beyond_the_surplus_is_refused_with_the_remedy() {
 }
 
 #[test]
-fn exported_thread_local_symbol_is_reported() {
+fn exported_thread_local_symbol_is_reported_in_the_native_layout_alone() {
     let Some(object) = storage("-O2", &["-fPIC"]) else { return };
-    let Packed { bytes, warnings } = try_pack(&object, Layout::Packed).unwrap();
-    let named = |name: &str| PackWarning::ThreadLocalNotExported { name: name.to_owned() };
-    assert!(warnings.contains(&named("visible")) && warnings.contains(&named("visible_zero")));
-    let module = link(&bytes);
-    assert!(module.symbol(b"visible").is_none() && module.symbol(b"counter").is_none());
+    for layout in [Layout::Packed, Layout::Native] {
+        let Packed { bytes, warnings } = try_pack(&object, layout).unwrap();
+        for name in ["visible", "visible_zero"] {
+            let warning = PackWarning::ThreadLocalNotExported { name: name.to_owned() };
+            let export = [b"__smf_tls_export:", name.as_bytes()].concat();
+            let is_exported = link(&bytes).symbol(&export).is_some();
+            assert_eq!(is_exported, layout == Layout::Packed);
+            assert_eq!(warnings.contains(&warning), !is_exported);
+        }
+        let module = link(&bytes);
+        assert!(module.symbol(b"visible").is_none() && module.symbol(b"counter").is_none());
+    }
 }
 
 #[test]

@@ -116,14 +116,19 @@ pub enum LinkError {
         "section {section}, {size} bytes of thread-local storage with alignment {alignment}: {reason}"
     )]
     ThreadLocalStorage { section: u32, size: u64, alignment: u64, reason: &'static str },
-    /// A thread-local import that no shared object of the process defines.
+    /// A thread-local import that nothing defines.
     #[error(
-        "unresolved thread-local import `{symbol}`; thread-local symbols come from shared objects of the process, not from other modules"
+        "unresolved thread-local import `{symbol}`, which no module and no shared object of the process defines"
     )]
     MissingTls { symbol: Name },
+    /// A thread-local import at a fixed offset from the thread pointer, in storage without one.
+    #[error(
+        "the thread-local import `{symbol}` is accessed at a fixed offset from the thread pointer (initial exec), and the module that defines it has no static storage; compile with -fPIC, without -ftls-model=initial-exec, or load the two modules together"
+    )]
+    DynamicTls { symbol: Name },
     /// Indirect functions on another machine, or without their section.
     #[error(
-        "the module has indirect functions (IFUNC), which are supported on x86-64 in a section `.igot` alone"
+        "the module has indirect functions (IFUNC), which are supported on x86-64 and aarch64 in a section `.igot` alone"
     )]
     IndirectFunctions,
     /// An indirect function without a resolver in the module, or whose resolver returned no address.

@@ -164,6 +164,12 @@ pub trait HostServices: Sync {
         Err(HostServiceError::Unavailable(HostService::ThreadLocalStorage))
     }
 
+    /// The hardware capabilities of the processor, AT_HWCAP and AT_HWCAP2 of the auxiliary vector, for the resolvers of
+    /// indirect functions. Zeroes, the default, select code that needs no optional feature.
+    fn hardware_capabilities(&self) -> [u64; 2] {
+        [0; 2]
+    }
+
     /// Releases the result of [`allocate_tls`](Self::allocate_tls) or [`find_tls`](Self::find_tls); once, when no code
     /// uses it any more.
     fn release_tls(&self, block: TlsBlock) {

@@ -8,13 +8,24 @@ use crate::format::ext::ifunc;
 use crate::format::{Arch, Section, SectionKind, Smf};
 use crate::trap::call;
 
+/// The bit of a resolver's first argument on aarch64 that says that there is a second one (`_IFUNC_ARG_HWCAP`).
+const HAS_SECOND_ARGUMENT: u64 = 1 << 62;
+
+/// The second argument of a resolver on aarch64: the structure `__ifunc_arg_t` of `<sys/ifunc.h>`.
+#[repr(C)]
+struct ResolverArgument {
+    size: u64,
+    hwcap: [u64; 2],
+}
+
 /// The address of the slots of a module that imports [`ifunc::NAME`].
 ///
 /// # Errors
 /// [`LinkError::IndirectFunctions`] for another machine, or without a section of slots.
 #[cold]
 pub(super) fn slots(smf: &Smf<'_>, layout: &ImageLayout<'_>, base: u64) -> Result<u64> {
-    let section = section(smf).filter(|_| smf.header().arch == Arch::X86_64);
+    let section =
+        section(smf).filter(|_| [Arch::X86_64, Arch::AARCH64].contains(&smf.header().arch));
     let start = section.and_then(|section| layout.section(section.index));
     start.map(|start| base.wrapping_add(start)).ok_or(LinkError::IndirectFunctions)
 }
@@ -44,6 +55,12 @@ impl Module<'_> {
             return Ok(());
         }
         let Some(start) = self.exports.section(section.index) else { return Ok(()) };
+        let hwcap = self.resources.services.hardware_capabilities();
+        let second = ResolverArgument { size: size_of::<ResolverArgument>() as u64, hwcap };
+        let second_address = (&raw const second).expose_provenance() as i64;
+        let both = [(hwcap[0] | HAS_SECOND_ARGUMENT).cast_signed(), second_address];
+        let is_aarch64 = linked.header().arch == Arch::AARCH64;
+        let arguments = if is_aarch64 { &both[..] } else { &[] };
         for (index, at) in (0u64..).zip((0..section.virtual_size).step_by(ifunc::SLOT as usize)) {
             let error = LinkError::IndirectFunction { index };
             let slot = start.checked_add(at).filter(|slot| self.contains(*slot));
@@ -60,8 +77,8 @@ impl Module<'_> {
                 return Err(error);
             }
             // SAFETY: the address lies in the executable pages of this module, which is linked, and so is what it
-            // imports from. That a function without arguments is there is part of the trusted machine code.
-            let address = unsafe { call(resolver, &[]) }.map(i64::cast_unsigned).unwrap_or(0);
+            // imports from. That a resolver is there, which takes these arguments, is part of the trusted machine code.
+            let address = unsafe { call(resolver, arguments) }.map_or(0, i64::cast_unsigned);
             if address == 0 {
                 return Err(error);
             }

@@ -7,14 +7,14 @@ use super::eh_frame;
 use super::error::{LinkError, Result};
 use super::file_parts::{self, Piece};
 use super::host_resources::{EhFrame, HostResources};
-use super::host_services::{HostServices, NoHostServices};
+use super::host_services::{HostServices, NoHostServices, TlsBlock};
 use super::init_arrays::{self, InitArrays};
 use super::layout::ImageLayout;
 use super::libraries::Libraries;
 use super::machine::{HOST_PLATFORM, host_arch};
 use super::module::{Module, Pages};
 use super::preserved_data::{self, DataSymbol, PreserveError};
-use super::relocate;
+use super::relocate::{self, PreparedRelocation};
 use super::resolve::{Exports, Resolve};
 use crate::alloc_util::{TryArc, try_box, try_collect};
 use crate::format::{Layout, Platform, Section, SectionKind, Smf, functions};
@@ -178,30 +178,58 @@ impl<'d> Image<'d> {
         services: &'static dyn HostServices,
     ) -> Result<Module<'d>> {
         let libraries = Libraries::open(&self.smf, services)?;
-        let module = self.link_deferred(imports, libraries)?;
+        let module = self.prepare(imports, libraries, false)?.link(imports)?;
         module.resolve_indirect_functions()?;
         Ok(module)
     }
 
-    /// As [`Image::link_with`], without calling the resolvers of indirect functions, which may need modules that are not
-    /// linked yet. `libraries` are those that the module needs.
-    pub(crate) fn link_deferred(
+    /// Resolves the imports and allocates the thread-local storage. `libraries` are those that the module needs.
+    /// `has_static_users`: other modules access that storage at a fixed offset from the thread pointer.
+    pub(crate) fn prepare(
         mut self,
         imports: &dyn Resolve,
         libraries: Libraries,
-    ) -> Result<Module<'d>> {
+        has_static_users: bool,
+    ) -> Result<PreparedImage<'d>> {
         let linked = self.object.as_deref().unwrap_or(&self.smf);
-        let (base, memory) = (self.pages.address() as u64, self.pages.as_mut_slice());
+        let memory = (self.pages.address() as u64, self.pages.as_mut_slice());
         let mut resources = HostResources::new(libraries);
-        let needs =
-            relocate::relocate(linked, &self.layout, base, memory, imports, &mut resources)?;
-        let init = InitArrays::read(linked, &self.layout, base, memory, needs.constructors)?;
-        let eh_frame = find_eh_frame(linked, &self.layout, base, memory, needs.unwinding)?;
-        let Image { smf, object, exports, pool, parts, .. } = self;
-        let segments = self.layout.segments;
-        let pages = match self.file.filter(|_| MAPS_FILES) {
-            Some(file) => Pages::File(GuardedFile::publish(&file, self.pages, &segments, &parts)?),
-            None => Pages::Private { pages: Some(self.pages.publish(&segments)?), pool },
+        let (layout, is_static) = (&self.layout, has_static_users);
+        let relocation =
+            relocate::prepare(linked, layout, memory, imports, is_static, &mut resources)?;
+        Ok(PreparedImage { relocation, resources, image: self })
+    }
+}
+
+/// An image whose imports are resolved and whose thread-local storage is allocated.
+pub(crate) struct PreparedImage<'d> {
+    relocation: PreparedRelocation<'d>,
+    /// Dropped before the pages.
+    resources: HostResources,
+    image: Image<'d>,
+}
+
+impl<'d> PreparedImage<'d> {
+    /// The thread-local storage of the module.
+    pub(crate) fn tls(&self) -> Option<TlsBlock> {
+        self.resources.tls
+    }
+
+    /// As [`Image::link_with`], without calling the resolvers of indirect functions, which may need modules that are not
+    /// linked yet. `modules` resolves the thread-local symbols of other modules.
+    pub(crate) fn link(self, modules: &dyn Resolve) -> Result<Module<'d>> {
+        let Self { relocation, mut resources, image: mut this } = self;
+        let linked = this.object.as_deref().unwrap_or(&this.smf);
+        let (base, memory) = (this.pages.address() as u64, this.pages.as_mut_slice());
+        let needs = relocation.requirements;
+        relocation.apply(linked, &this.layout, (base, memory), modules, &mut resources)?;
+        let init = InitArrays::read(linked, &this.layout, base, memory, needs.constructors)?;
+        let eh_frame = find_eh_frame(linked, &this.layout, base, memory, needs.unwinding)?;
+        let Image { smf, object, exports, pool, parts, .. } = this;
+        let segments = this.layout.segments;
+        let pages = match this.file.filter(|_| MAPS_FILES) {
+            Some(file) => Pages::File(GuardedFile::publish(&file, this.pages, &segments, &parts)?),
+            None => Pages::Private { pages: Some(this.pages.publish(&segments)?), pool },
         };
         // A failure drops the resources before the pages.
         let mut module = Module { smf, object, resources, pages, segments, exports, init };

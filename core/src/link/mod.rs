@@ -62,7 +62,7 @@ pub use host_services::{
     LibraryToken, NoHostServices, TlsBlock, TlsTemplate,
 };
 pub use image::Image;
-pub(crate) use image::{Reach, Sources};
+pub(crate) use image::{PreparedImage, Reach, Sources};
 pub use init_arrays::{has_init_functions, runs_code_at_load};
 pub(crate) use libraries::Libraries;
 pub use machine::{aarch64, host_arch};
@@ -72,3 +72,4 @@ pub(crate) use preserved_data::{DataSymbol, PreserveError};
 pub(crate) use relocated_fields::RelocatedFields;
 pub use resolve::{Export, Exports, NoImports, Resolve, missing_imports};
 pub use special_imports::{DSO_HANDLE, REQUIRES_CONSTRUCTORS, REQUIRES_UNWINDING, TRAP_HOOK};
+pub(crate) use tls::{imported_tls, symbol_at as tls_symbol_at};

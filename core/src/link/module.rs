@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::host_resources::HostResources;
+use super::host_services::TlsBlock;
 use super::init_arrays::InitArrays;
 use super::resolve::{Export, Exports, Resolve};
 use crate::alloc_util::TryArc;
@@ -163,6 +164,11 @@ impl<'d> Module<'d> {
         if let Some(init) = self.resources.init {
             self.resources.services.run_destructors(init);
         }
+    }
+
+    /// The thread-local storage of the module.
+    pub(crate) fn tls(&self) -> Option<TlsBlock> {
+        self.resources.tls
     }
 
     /// Whether dropping the module has to wait for [`run_destructors`](Self::run_destructors) or runs nothing.

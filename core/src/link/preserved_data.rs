@@ -7,6 +7,7 @@
 //! * the versions disagree about the symbol: its size, whether it is writable, or the bytes of a constant;
 //! * the linker writes addresses into it, which would have to be those of both versions;
 //! * a relocation reaches it through another symbol, such as that of its section;
+//! * it is thread-local;
 //! * the writer applied relocations and did not keep them, which the file marks by an import.
 //!
 //! A linker that addresses data through its section, as the packer of this project does for modules that are not
@@ -23,7 +24,7 @@ use super::symbol_address::SymbolAddress;
 use crate::alloc_util::sort::sort_by_key;
 use crate::alloc_util::{AllocError, try_collect, try_with_capacity};
 use crate::format::bytes::slice;
-use crate::format::ext::prelink;
+use crate::format::ext::{prelink, tls};
 use crate::format::{
     Arch, Binding, FormatError, Reloc, RelocKind, RelocTable, SectionKind, Smf, Symbol, SymbolKind,
     SymbolPlace,
@@ -96,6 +97,10 @@ pub(super) fn find(
     let (then, now) = (find_definitions(first.from, data)?, find_definitions(smf, data)?);
     let mut found: Vec<PreservedData> = try_with_capacity(data.len())?;
     for (datum, old) in data.iter().enumerate() {
+        if old.name.starts_with(tls::EXPORT) {
+            // Each version has storage of its own.
+            return Err(PreserveError::Datum(datum));
+        }
         let same = match (then.get(old.name), now.get(old.name)) {
             (Some(Some(then)), Some(Some(now))) if then.is_same(now) => *now,
             _ => return Err(PreserveError::Datum(datum)),

@@ -22,31 +22,59 @@ use crate::format::ext::{PlaceGroup, ifunc, needed, prelink};
 use crate::format::{Arch, Binding, Reloc, RelocEntry, RelocKind, RelocTable, Smf};
 use crate::trap::trap_hook;
 
-/// Applies every relocation of `smf` to its image in `memory`, which will be used at the address `base`.
-pub(super) fn relocate<'d>(
+/// What is known of an image once its imports are resolved and its thread-local storage is allocated. Thread-local symbols
+/// of other modules are known only when these are prepared too.
+pub(super) struct PreparedRelocation<'d> {
+    /// The address of each import.
+    imports: Vec<u64>,
+    /// The address of each symbol.
+    symbols: Vec<u64>,
+    tls: TlsImports<'d>,
+    pub(super) requirements: Requirements,
+}
+
+/// Resolves the imports of `smf`, whose image in `memory` will be used at the address `base`, and allocates its
+/// thread-local storage. `prefers_static`: as that of [`TlsImports::allocate`].
+pub(super) fn prepare<'d>(
     smf: &Smf<'d>,
     layout: &ImageLayout<'d>,
-    base: u64,
-    memory: &mut [u8],
+    (base, memory): (u64, &mut [u8]),
     imports: &dyn Resolve,
+    prefers_static: bool,
     resources: &mut HostResources,
-) -> Result<Requirements> {
+) -> Result<PreparedRelocation<'d>> {
     apply_relative(layout, base, memory)?;
     let mut tls = TlsImports::default();
-    let (mut imports, requirements) =
+    let (imports, requirements) =
         resolve_imports(smf, layout, base, (imports, &resources.libraries), &mut tls)?;
-    let symbols = symbol_addresses(layout, base, &imports)?;
-    let arch = smf.header().arch;
-    let mut relocator = Relocator { smf, layout, base, arch, symbols, memory };
-    if !tls.is_empty() {
-        if tls.has_storage() {
-            relocator.allocate_tls(&tls, resources)?;
-        }
-        tls.resolve(&mut imports, resources)?;
-        relocator.symbols = symbol_addresses(layout, base, &imports)?;
+    let mut symbols = symbol_addresses(layout, base, &imports)?;
+    if tls.has_storage() {
+        let arch = smf.header().arch;
+        let mut relocator = Relocator { smf, layout, base, arch, symbols, memory };
+        relocator.allocate_tls(&tls, prefers_static, resources)?;
+        symbols = relocator.symbols;
     }
-    relocator.apply_all()?;
-    Ok(requirements)
+    Ok(PreparedRelocation { imports, symbols, tls, requirements })
+}
+
+impl<'d> PreparedRelocation<'d> {
+    /// Applies every relocation. `modules` resolves the thread-local symbols of other modules.
+    pub(super) fn apply(
+        self,
+        smf: &Smf<'d>,
+        layout: &ImageLayout<'d>,
+        (base, memory): (u64, &mut [u8]),
+        modules: &dyn Resolve,
+        resources: &mut HostResources,
+    ) -> Result<()> {
+        let Self { mut imports, mut symbols, tls, .. } = self;
+        if !tls.is_empty() {
+            tls.resolve(&mut imports, modules, resources)?;
+            symbols = symbol_addresses(layout, base, &imports)?;
+        }
+        let arch = smf.header().arch;
+        Relocator { smf, layout, base, arch, symbols, memory }.apply_all()
+    }
 }
 
 /// Adds the address of the image to every word that the list of relative relocations names.
@@ -192,7 +220,12 @@ impl Relocator<'_, '_> {
 
     /// Relocates the initial contents of the thread-local storage and allocates it.
     #[cold]
-    fn allocate_tls(&mut self, tls: &TlsImports<'_>, resources: &mut HostResources) -> Result<()> {
+    fn allocate_tls(
+        &mut self,
+        tls: &TlsImports<'_>,
+        prefers_static: bool,
+        resources: &mut HostResources,
+    ) -> Result<()> {
         let section = tls::section(self.smf)?;
         for table in self.smf.reloc_tables() {
             let table = &table?;
@@ -202,7 +235,7 @@ impl Relocator<'_, '_> {
         }
         let start = self.layout.section(section.index).ok_or(LinkError::NoTlsSection)?;
         let initial = part(self.memory, start, section.contents_size())?;
-        tls.allocate(&section, initial, resources)
+        tls.allocate(&section, initial, prefers_static, resources)
     }
 
     /// Writes every GOT slot and every veneer.
@@ -345,6 +378,22 @@ fn part(memory: &mut [u8], start: u64, size: u64) -> Result<&mut [u8]> {
 #[inline]
 fn word_at(section: &mut [u8], offset: u64) -> Option<&mut [u8; 8]> {
     section.get_mut(usize::try_from(offset).ok()?..)?.first_chunk_mut()
+}
+
+/// Both steps, for a module whose thread-local symbols are its own or those of the process.
+#[cfg(test)]
+pub(super) fn relocate<'d>(
+    smf: &Smf<'d>,
+    layout: &ImageLayout<'d>,
+    base: u64,
+    memory: &mut [u8],
+    imports: &dyn Resolve,
+    resources: &mut HostResources,
+) -> Result<Requirements> {
+    let prepared = prepare(smf, layout, (base, &mut *memory), imports, false, resources)?;
+    let requirements = prepared.requirements;
+    prepared.apply(smf, layout, (base, memory), imports, resources)?;
+    Ok(requirements)
 }
 
 #[cfg(test)]

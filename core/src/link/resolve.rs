@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use spin::Once;
 
 use super::error::Result;
+use super::host_services::TlsBlock;
 use super::preserved_data::{self, PreservedData};
 use super::special_imports::is_special;
 use crate::alloc_util::{AllocError, TryArc};
@@ -35,6 +36,16 @@ pub trait Resolve {
     ) -> Result<Option<u64>> {
         let _ = is_called;
         Ok(self.resolve(import.name()).or_else(|| libraries.resolve(import.name())))
+    }
+
+    /// The thread-local symbol `name` of another module, while a module is linked, which does not own the storage; `None`
+    /// by default, and if no module defines it.
+    ///
+    /// # Errors
+    /// A failed allocation.
+    fn resolve_tls(&self, name: &[u8]) -> Result<Option<TlsBlock>> {
+        let _ = name;
+        Ok(None)
     }
 }
 

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use super::error::{LinkError, Result};
 use super::host_resources::HostResources;
 use super::host_services::{HostServiceError, TlsBlock, TlsTemplate};
+use super::resolve::{Exports, Resolve};
 use crate::alloc_util::try_push;
 use crate::format::ext::tls::{SECTION, TlsImport, Value};
 use crate::format::{Section, SectionKind, Smf};
@@ -36,12 +37,14 @@ impl<'d> TlsImports<'d> {
             .any(|(_, import)| import.symbol.is_none() && import.value != Value::Descriptor)
     }
 
-    /// Allocates the module's own storage with these initial contents.
+    /// Allocates the module's own storage with these initial contents. `prefers_static`: other modules access it at a fixed
+    /// offset from the thread pointer, and are refused if it has none.
     #[cold]
     pub(super) fn allocate(
         &self,
         section: &Section<'_>,
         initial: &[u8],
+        prefers_static: bool,
         resources: &mut HostResources,
     ) -> Result<()> {
         let is_static = |(_, import): &(usize, TlsImport<'_>)| {
@@ -55,7 +58,10 @@ impl<'d> TlsImports<'d> {
             alignment: to_usize(alignment)?,
             is_static: self.0.iter().any(is_static),
         };
-        let granted = resources.services.allocate_tls(&template);
+        let services = resources.services;
+        let preferred = TlsTemplate { is_static: true, ..template };
+        let preferred = prefers_static.then(|| services.allocate_tls(&preferred).ok()).flatten();
+        let granted = preferred.map_or_else(|| services.allocate_tls(&template), Ok);
         resources.tls = Some(granted.map_err(|error| match error {
             HostServiceError::Refused { reason, .. } => {
                 let section = section.index;
@@ -68,9 +74,14 @@ impl<'d> TlsImports<'d> {
 
     /// Enters the values of the imports into `values`, which are those of all imports.
     #[cold]
-    pub(super) fn resolve(&self, values: &mut [u64], resources: &mut HostResources) -> Result<()> {
+    pub(super) fn resolve(
+        &self,
+        values: &mut [u64],
+        modules: &dyn Resolve,
+        resources: &mut HostResources,
+    ) -> Result<()> {
         for (number, import) in &self.0 {
-            let value = value(import, resources)?;
+            let value = value(import, modules, resources)?;
             if let Some(entry) = values.get_mut(*number) {
                 *entry = value;
             }
@@ -86,12 +97,47 @@ pub(super) fn section<'d>(smf: &Smf<'d>) -> Result<Section<'d>> {
     found.ok_or(LinkError::NoTlsSection)
 }
 
-fn value(import: &TlsImport<'_>, resources: &mut HostResources) -> Result<u64> {
+/// The imports of `smf` that denote values of thread-local symbols of others. A malformed symbol ends the list.
+pub(crate) fn imported_tls<'d>(smf: &Smf<'d>) -> impl Iterator<Item = TlsImport<'d>> + use<'d> {
+    let symbols = smf.symbols().iter().map_while(Result::ok);
+    let imports = symbols.filter(|symbol| symbol.is_import());
+    let imports = imports.filter_map(|symbol| TlsImport::parse(symbol.name()));
+    imports.filter(|import| import.symbol.is_some())
+}
+
+/// The thread-local symbol at `address`, an export of the module `smf` with the storage `block`; `None` if it is not one.
+pub(crate) fn symbol_at(
+    smf: &Smf<'_>,
+    exports: &Exports<'_>,
+    address: u64,
+    block: TlsBlock,
+) -> Option<TlsBlock> {
+    let section = section(smf).ok()?;
+    let at = address.checked_sub(exports.section(section.index)?)?;
+    Some(TlsBlock {
+        block_offset: block.block_offset.checked_add(at)?,
+        offset: block.offset.map(|offset| offset.wrapping_add_unsigned(at)),
+        ..block
+    })
+    .filter(|_| at <= section.memory_size())
+}
+
+fn value(
+    import: &TlsImport<'_>,
+    modules: &dyn Resolve,
+    resources: &mut HostResources,
+) -> Result<u64> {
     if import.value == Value::Descriptor {
         return Ok(resources.services.tls_descriptor_function()?);
     }
     let block = match import.symbol {
-        Some(name) => find(name, import.value.is_static(), resources)?,
+        Some(name) => match modules.resolve_tls(name)? {
+            Some(block) if import.value.is_static() && block.offset.is_none() => {
+                return Err(LinkError::named(name, |symbol| LinkError::DynamicTls { symbol }));
+            }
+            Some(block) => block,
+            None => find(name, import.value.is_static(), resources)?,
+        },
         None => resources.tls.ok_or(LinkError::NoTlsSection)?,
     };
     Ok(match import.value {

@@ -17,8 +17,8 @@ use crate::bytecode::verify::functions_of;
 use crate::format::bytes::offset_in;
 use crate::format::{File, FormatError, Library, Smf, Symbol};
 use crate::link::{
-    DataSymbol, Export, Exports, Image, Libraries, LinkError, Module, Name, PreserveError, Reach,
-    Resolve, Sources,
+    DataSymbol, Export, Exports, Image, Libraries, LinkError, Module, Name, PreparedImage,
+    PreserveError, Reach, Resolve, Sources, TlsBlock, tls_symbol_at,
 };
 use crate::memory::{FileContents, GuardedFile};
 
@@ -216,13 +216,35 @@ impl UnlinkedModule {
         image.has_near_imports().then(|| image.address())
     }
 
-    /// Links the module. `libraries` are those that it needs.
-    pub(super) fn link(
+    /// Resolves the imports and allocates the thread-local storage. The arguments are those of [`Image::prepare`].
+    pub(super) fn prepare(
         self,
         imports: &dyn Resolve,
         libraries: Libraries,
-    ) -> Result<LinkedModule, LinkError> {
-        let native = self.image.map(|image| image.link_deferred(imports, libraries)).transpose()?;
+        has_static_users: bool,
+    ) -> Result<PreparedModule, LinkError> {
+        let prepare = |image: Image<'static>| image.prepare(imports, libraries, has_static_users);
+        let image = self.image.map(prepare).transpose()?;
+        Ok(PreparedModule { image, exports: self.exports })
+    }
+}
+
+/// A module whose imports are resolved and whose thread-local storage is allocated.
+pub(super) struct PreparedModule {
+    /// Dropped before the bytes that it refers to; `None` for bytecode.
+    image: Option<PreparedImage<'static>>,
+    exports: OwnedExports,
+}
+
+impl PreparedModule {
+    /// The thread-local storage of the module.
+    pub(super) fn tls(&self) -> Option<TlsBlock> {
+        self.image.as_ref()?.tls()
+    }
+
+    /// Links the module. `modules` resolves the thread-local symbols of other modules.
+    pub(super) fn link(self, modules: &dyn Resolve) -> Result<LinkedModule, LinkError> {
+        let native = self.image.map(|image| image.link(modules)).transpose()?;
         Ok(LinkedModule { native, exports: self.exports, init: InitState::default() })
     }
 }
@@ -250,6 +272,16 @@ impl OwnedExports {
         match &self.table {
             ExportTable::Image(exports) => exports.find(name),
             ExportTable::Bytecode(program) => program.find(name),
+        }
+    }
+
+    /// The thread-local symbol that an export of this module stands for. `block` is the storage of the module.
+    pub(super) fn tls_symbol(&self, export: &Export, block: TlsBlock) -> Option<TlsBlock> {
+        match &self.table {
+            ExportTable::Image(exports) => {
+                tls_symbol_at(&self.parsed.linked().ok()?, exports, export.address, block)
+            }
+            ExportTable::Bytecode(_) => None,
         }
     }
 
@@ -286,6 +318,11 @@ impl LinkedModule {
 
     pub(super) fn find(&self, name: &[u8]) -> Option<Export> {
         self.exports.find(name)
+    }
+
+    /// The thread-local symbol that an export of this module stands for.
+    pub(super) fn tls_symbol(&self, export: &Export) -> Option<TlsBlock> {
+        self.exports.tls_symbol(export, self.native.as_ref()?.tls()?)
     }
 
     /// The address of a section; `None` if it is not loaded.

@@ -143,6 +143,11 @@ impl LoadError {
         }
     }
 
+    /// Whether imports are the reason why a module cannot be linked.
+    pub(super) fn has_missing_imports(&self) -> bool {
+        matches!(self, LoadError::Link { error: LinkError::MissingImports { .. }, .. })
+    }
+
     /// Whether an operation on the module `name` should be retried: another module changed meanwhile.
     pub(super) fn is_transient(&self, name: &[u8]) -> bool {
         matches!(self, LoadError::Changed { module } if module.as_bytes() != name)

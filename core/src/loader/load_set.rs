@@ -3,6 +3,7 @@
 //! All members are mapped before any of them is linked, so they may import from each other in cycles. Lookups do not
 //! find them before all are linked; if one cannot be linked, all are dropped.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
@@ -15,12 +16,13 @@ use super::provider_index::Provider;
 use super::state::Scope;
 use super::stub_table::StubTable;
 use super::version::{Body, Dependency, ImportedDatum, Version, VersionStubs, check_address};
-use crate::alloc_util::{AllocError, TryArc, try_collect, try_push, try_with_capacity};
+use crate::alloc_util::{AllocError, TryArc, try_collect, try_concat, try_push, try_with_capacity};
 use crate::codegen::registry::Phase;
+use crate::format::ext::tls;
 use crate::format::{Binding, Flags, Symbol, SymbolKind};
 use crate::link::{
-    DataSymbol, Export, Libraries, LinkError, Name, Reach, Resolve, missing_imports,
-    runs_code_at_load,
+    DataSymbol, Export, Libraries, LinkError, Name, Reach, Resolve, TlsBlock, imported_tls,
+    missing_imports, runs_code_at_load,
 };
 
 /// A mapped module of the set.
@@ -33,6 +35,10 @@ struct Member {
     stubs: Option<TryArc<StubTable>>,
     /// Whether it replaces a version, whose stubs it inherits.
     is_version: bool,
+    /// Whether another member accesses its thread-local storage at a fixed offset from the thread pointer.
+    has_static_users: Cell<bool>,
+    /// Its thread-local storage, once it is allocated.
+    tls: Cell<Option<TlsBlock>>,
 }
 
 impl Member {
@@ -169,7 +175,9 @@ impl<'l> LoadSet<'l> {
             // Most modules need no provider.
             (self.members, self.images) = (try_with_capacity(1)?, try_with_capacity(1)?);
         }
-        try_push(&mut self.members, Member { name, provider, exports, stubs, is_version })?;
+        let (has_static_users, tls) = (Cell::new(false), Cell::new(None));
+        let member = Member { name, provider, exports, stubs, is_version, has_static_users, tls };
+        try_push(&mut self.members, member)?;
         Ok(try_push(&mut self.images, image)?)
     }
 
@@ -187,6 +195,14 @@ impl<'l> LoadSet<'l> {
             // Imports from one module are often adjacent.
             if needed.last().is_none_or(|last| last.0 != found.0) {
                 try_push(&mut needed, found)?;
+            }
+        }
+        for name in tls_names(exports) {
+            let name = name?;
+            if resolved(&name).is_none() {
+                if let Some(found) = self.loader.providers().find(&name)? {
+                    try_push(&mut needed, found)?;
+                }
             }
         }
         for (index, provider) in needed {
@@ -229,36 +245,36 @@ impl<'l> LoadSet<'l> {
         unresolved: &mut dyn FnMut(&UnresolvedImport<'_>),
     ) -> Result<(Scope, Vec<TryArc<Version>>)> {
         let images = core::mem::take(&mut self.images);
-        let mut linked = try_with_capacity(images.len())?;
+        self.find_static_users()?;
+        let unresolved = RefCell::new(unresolved);
+        let mut prepared = try_with_capacity(images.len())?;
         let mut first_unresolved = None;
         for (me, (image, libraries)) in images.into_iter().enumerate() {
             let Some(member) = self.members.get(me) else { break };
             let _span = self.loader.phase(Phase::Relocate, &member.name);
-            let imports = Imports {
-                set: &self,
-                handle: member_handle(me),
-                member,
-                dependencies: RefCell::new(Vec::new()),
-                unresolved: RefCell::new(&mut *unresolved),
-                error: Cell::new(None),
-            };
-            let result = image.link(&imports, libraries);
-            if let Some(error) = imports.error.take() {
-                return Err(first_unresolved.unwrap_or(error));
-            }
-            let dependencies = imports.dependencies.into_inner();
-            let failed = |error| LoadError::link(&member.name, error);
-            match result {
-                Ok(module) => linked.push(self.version(member, module, dependencies)?),
-                // Continues, to report the unresolved imports of the other members too.
-                Err(error @ LinkError::MissingImports { .. }) => {
-                    first_unresolved = first_unresolved.or(Some(failed(error)));
+            let imports = Imports::new(&self, me, member, &unresolved);
+            let result = image.prepare(&imports, libraries, member.has_static_users.get());
+            match imports.checked(result) {
+                Ok(module) => {
+                    member.tls.set(module.tls());
+                    prepared.push((imports, module));
                 }
-                Err(error) => return Err(first_unresolved.unwrap_or_else(|| failed(error))),
+                // Continues, to report the unresolved imports of the other members too.
+                Err(error) if error.has_missing_imports() => {
+                    first_unresolved = first_unresolved.or(Some(error));
+                }
+                Err(error) => return Err(first_unresolved.unwrap_or(error)),
             }
         }
         if let Some(error) = first_unresolved {
             return Err(error);
+        }
+        let mut linked = try_with_capacity(prepared.len())?;
+        for (imports, module) in prepared {
+            let _span = self.loader.phase(Phase::Relocate, &imports.member.name);
+            let module = imports.checked(module.link(&imports))?;
+            let Imports { member, dependencies, .. } = imports;
+            linked.push(self.version(member, module, dependencies.into_inner())?);
         }
         for version in &linked {
             if let Body::Linked(module) = &version.body {
@@ -267,6 +283,24 @@ impl<'l> LoadSet<'l> {
             }
         }
         Ok((self.scope, linked))
+    }
+
+    /// Marks the members whose thread-local symbols others access at a fixed offset from the thread pointer.
+    fn find_static_users(&self) -> Result<()> {
+        if self.members.len() == 1 {
+            return Ok(());
+        }
+        for member in &self.members {
+            let Ok(smf) = member.exports.parsed().linked() else { continue };
+            let imports = imported_tls(&smf).filter(|import| import.value.is_static());
+            for symbol in imports.filter_map(|import| import.symbol) {
+                let found = self.find_member(&try_concat(&[tls::EXPORT, symbol])?)?;
+                if let Some(exporter) = found.and_then(|(at, _)| self.members.get(at)) {
+                    exporter.has_static_users.set(true);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn version(
@@ -291,15 +325,61 @@ fn member_handle(member: usize) -> ModuleHandle {
     ModuleHandle::member(u32::try_from(member).unwrap_or(u32::MAX))
 }
 
+/// The names of the exports of other modules that may define the thread-local imports of a module.
+fn tls_names(exports: &OwnedExports) -> impl Iterator<Item = Result<Box<[u8]>, AllocError>> {
+    let smf = exports.parsed().linked().ok().into_iter();
+    let symbols = smf.flat_map(|smf| imported_tls(&smf).filter_map(|import| import.symbol));
+    symbols.map(|symbol| try_concat(&[tls::EXPORT, symbol]))
+}
+
+type Unresolved<'u> = RefCell<&'u mut dyn FnMut(&UnresolvedImport<'_>)>;
+
 /// The resolver of the imports of one member.
 struct Imports<'s, 'l, 'u> {
     set: &'s LoadSet<'l>,
     handle: ModuleHandle,
     member: &'s Member,
     dependencies: RefCell<Vec<Dependency>>,
-    unresolved: RefCell<&'u mut dyn FnMut(&UnresolvedImport<'_>)>,
+    unresolved: &'s Unresolved<'u>,
     /// The error of an import, which the linker cannot represent.
     error: Cell<Option<LoadError>>,
+}
+
+/// What defines a symbol.
+enum Definer<'s> {
+    /// The member with this index.
+    Member(usize),
+    /// A loaded module.
+    Loaded(&'s TryArc<Version>),
+}
+
+impl<'s, 'l, 'u> Imports<'s, 'l, 'u> {
+    fn new(
+        set: &'s LoadSet<'l>,
+        me: usize,
+        member: &'s Member,
+        unresolved: &'s Unresolved<'u>,
+    ) -> Self {
+        let (dependencies, error) = (RefCell::new(Vec::new()), Cell::new(None));
+        Self { set, handle: member_handle(me), member, dependencies, unresolved, error }
+    }
+
+    /// The error of an import in place of that of the linker.
+    fn checked<T>(&self, result: Result<T, LinkError>) -> Result<T> {
+        match self.error.take() {
+            Some(error) => Err(error),
+            None => result.map_err(|error| LoadError::link(&self.member.name, error)),
+        }
+    }
+}
+
+impl Definer<'_> {
+    fn handle(&self) -> ModuleHandle {
+        match self {
+            Definer::Member(at) => member_handle(*at),
+            Definer::Loaded(version) => version.handle,
+        }
+    }
 }
 
 impl Imports<'_, '_, '_> {
@@ -315,22 +395,53 @@ impl Imports<'_, '_, '_> {
             self.check_kind(import, is_called, &export)?;
             return Ok(Some(export.address));
         }
+        let Some((definer, export)) = self.find_definer(name)? else {
+            return Ok(self.set.loader.resolve_outside(name, libraries));
+        };
+        self.check_kind(import, is_called, &export)?;
+        self.depend_on(definer.handle(), name, &export)?;
+        match definer {
+            Definer::Member(at) => {
+                let Some(exporter) = self.set.members.get(at) else { return Ok(None) };
+                exporter.stable_address(name, &export).map(Some)
+            }
+            Definer::Loaded(version) => {
+                self.set.loader.stable_address(version, name, &export).map(Some)
+            }
+        }
+    }
+
+    /// The other module that defines a name.
+    fn find_definer(&self, name: &[u8]) -> Result<Option<(Definer<'_>, Export)>> {
         let loaded = self.set.find_loaded(name);
         let is_strong = loaded.as_ref().is_some_and(|(_, export)| export.is_strong());
         let member = if is_strong { None } else { self.set.find_member(name)? };
         let member = member.filter(|(_, export)| loaded.is_none() || export.is_strong());
-        if let Some((at, export)) = member {
-            self.check_kind(import, is_called, &export)?;
-            self.depend_on(member_handle(at), name, &export)?;
-            let Some(exporter) = self.set.members.get(at) else { return Ok(None) };
-            return Ok(Some(exporter.stable_address(name, &export)?));
-        }
-        if let Some((version, export)) = loaded {
-            self.check_kind(import, is_called, &export)?;
-            self.depend_on(version.handle, name, &export)?;
-            return Ok(Some(self.set.loader.stable_address(version, name, &export)?));
-        }
-        Ok(self.set.loader.resolve_outside(name, libraries))
+        let member = member.map(|(at, export)| (Definer::Member(at), export));
+        Ok(member.or_else(|| loaded.map(|(version, export)| (Definer::Loaded(version), export))))
+    }
+
+    /// The thread-local symbol `name` of another module. References to it do not follow a reload, as those to data.
+    fn find_tls(&self, name: &[u8]) -> Result<Option<TlsBlock>> {
+        let name = try_concat(&[tls::EXPORT, name])?;
+        let Some((definer, export)) = self.find_definer(&name)? else { return Ok(None) };
+        self.depend_on(definer.handle(), &name, &export)?;
+        Ok(match definer {
+            Definer::Member(at) => self
+                .set
+                .members
+                .get(at)
+                .and_then(|exporter| exporter.exports.tls_symbol(&export, exporter.tls.get()?)),
+            Definer::Loaded(version) => {
+                version.body.linked().and_then(|module| module.tls_symbol(&export))
+            }
+        })
+    }
+
+    /// Records an error, which [`Imports::checked`] returns instead of the linker's.
+    fn set_error(&self, error: LoadError) -> LinkError {
+        self.error.set(Some(error));
+        AllocError.into()
     }
 
     fn check_kind(&self, import: &Symbol<'_>, is_called: bool, export: &Export) -> Result<()> {
@@ -380,11 +491,11 @@ impl Resolve for Imports<'_, '_, '_> {
                 Ok(None)
             }
             Ok(found) => Ok(found),
-            Err(error) => {
-                // `LoadSet::link` returns it instead of the linker's error.
-                self.error.set(Some(error));
-                Err(AllocError.into())
-            }
+            Err(error) => Err(self.set_error(error)),
         }
+    }
+
+    fn resolve_tls(&self, name: &[u8]) -> Result<Option<TlsBlock>, LinkError> {
+        self.find_tls(name).map_err(|error| self.set_error(error))
     }
 }

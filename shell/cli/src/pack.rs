@@ -79,7 +79,7 @@ pub(crate) struct Args {
     /// The module becomes smaller. Other readers of SMF refuse it, and it cannot be linked again.
     #[arg(long, conflicts_with = "reloadable")]
     omit_relocations: bool,
-    /// Keep the debugging information of the objects (DWARF)
+    /// Keep the debugging information of the objects and modules (DWARF)
     ///
     /// Debuggers get it when the module is loaded with SMF_GDB=1: source lines, variables and types. It is not loaded into
     /// memory with the module.

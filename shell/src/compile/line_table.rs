@@ -23,6 +23,9 @@ const ABBREVIATIONS: &[u8] = &[
 /// opcodes.
 const LINE_PROGRAM: &[u8] = &[1, 1, 1, 0, 1, 13, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1];
 
+const ABBREVIATIONS_NAME: &[u8] = b".debug_abbrev";
+const LINES_NAME: &[u8] = b".debug_line";
+
 const DW_LNS_COPY: u8 = 1;
 const DW_LNS_ADVANCE_PC: u8 = 2;
 const DW_LNS_ADVANCE_LINE: u8 = 3;
@@ -37,11 +40,13 @@ pub(super) struct DebugSection {
     pub(super) bytes: Vec<u8>,
     /// The offsets of fields that hold offsets from the start of the code.
     addresses: Vec<u32>,
+    /// The offset of each field that holds an offset in another debug section, behind the name of that.
+    offsets: Vec<(&'static [u8], [u32; 1])>,
 }
 
 impl DebugSection {
     fn new(name: &'static [u8]) -> Self {
-        Self { name, bytes: Vec::new(), addresses: Vec::new() }
+        Self { name, bytes: Vec::new(), addresses: Vec::new(), offsets: Vec::new() }
     }
 
     fn put_text(&mut self, text: &str) {
@@ -52,6 +57,12 @@ impl DebugSection {
     fn put_address(&mut self, address: u64) {
         self.addresses.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
         self.bytes.extend(address.to_le_bytes());
+    }
+
+    /// Appends the offset of the start of the debug section `target`.
+    fn put_offset(&mut self, target: &'static [u8]) {
+        self.offsets.push((target, [u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)]));
+        self.bytes.extend([0; 4]);
     }
 
     fn put_unsigned(&mut self, mut number: u64) {
@@ -93,7 +104,7 @@ pub(super) fn sections(
     unit: &TranslationUnit,
     code: &Code,
 ) -> Result<Vec<DebugSection>, AllocError> {
-    let mut abbreviations = DebugSection::new(b".debug_abbrev");
+    let mut abbreviations = DebugSection::new(ABBREVIATIONS_NAME);
     abbreviations.bytes.extend_from_slice(ABBREVIATIONS);
     Ok(vec![abbreviations, info(unit, code), lines(unit, code)])
 }
@@ -107,16 +118,25 @@ pub(super) fn addresses(sections: &[DebugSection]) -> Result<Option<Vec<u8>>, Al
     debug_addresses::encode(&lists.collect::<Vec<_>>())
 }
 
+/// The section that lists the offsets in other debug sections.
+pub(super) fn offsets(sections: &[DebugSection]) -> Result<Option<Vec<u8>>, AllocError> {
+    let lists = sections.iter().flat_map(|section| {
+        let debug = debug_addresses::stored_name(section.name);
+        section.offsets.iter().map(move |(target, at)| (debug, *target, &at[..]))
+    });
+    debug_addresses::encode_offsets(&lists.collect::<Vec<_>>())
+}
+
 fn info(unit: &TranslationUnit, code: &Code) -> DebugSection {
     let mut info = DebugSection::new(b".debug_info");
     info.bytes.extend([0; 4]);
     info.bytes.extend(VERSION.to_le_bytes());
-    // The offset of the abbreviations, and the size of an address.
-    info.bytes.extend([0, 0, 0, 0, 8]);
-    info.bytes.push(1);
+    info.put_offset(ABBREVIATIONS_NAME);
+    // The size of an address, and the number of the abbreviation.
+    info.bytes.extend([8, 1]);
     info.put_text("smf");
     info.put_text(unit.files.first().map_or("", String::as_str));
-    info.bytes.extend([0; 4]);
+    info.put_offset(LINES_NAME);
     info.put_address(0);
     info.bytes.extend((code.bytes.len() as u64).to_le_bytes());
     for (function, compiled) in unit.functions.iter().zip(&code.functions) {
@@ -138,7 +158,7 @@ fn file_number(function: &FunctionDefinition) -> u64 {
 }
 
 fn lines(unit: &TranslationUnit, code: &Code) -> DebugSection {
-    let mut lines = DebugSection::new(b".debug_line");
+    let mut lines = DebugSection::new(LINES_NAME);
     lines.bytes.extend([0; 4]);
     lines.bytes.extend(VERSION.to_le_bytes());
     let header = lines.bytes.len();

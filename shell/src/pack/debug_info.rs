@@ -1,7 +1,8 @@
 //! Merges the debugging information of the objects (DWARF): one section of each name, in the order of the objects.
 //!
-//! Offsets between debug sections are final in the module. A field with an address of code or data holds the offset from
-//! the start of a section of the module and is listed for debuggers (see [`debug_addresses`]). References to what the
+//! Offsets between debug sections and in the thread-local storage are final in the module, and listed for the linker of
+//! modules. A field with an address of code or data holds the offset from the start of a section of the module and is
+//! listed for debuggers (see [`debug_addresses`]). References to what the
 //! module does not contain, such as copies of a section group and functions that nothing reaches, get the value that
 //! linkers write there: 0, or 1 where two zeroes would end a list. Equal strings are merged. Sections that only index the
 //! others are dropped, because they index one object each.
@@ -20,6 +21,7 @@ use ::object::{Object as _, ObjectSection as _, RelocationFlags, RelocationTarge
 use hashbrown::HashMap;
 use smf_core::format::SectionKind;
 use smf_core::format::ext::debug_addresses::{self, SECTIONS};
+use smf_core::format::ext::tls;
 
 use super::error::{PackError, Refusals, Result};
 use super::layout::{Address, ModuleLayout};
@@ -42,6 +44,8 @@ pub(super) struct DebugInfo {
     pub(super) contents: Vec<Vec<u8>>,
     /// The payload of the section that lists the addresses.
     pub(super) addresses: Vec<u8>,
+    /// The payload of the section that lists the offsets.
+    pub(super) offsets: Vec<u8>,
 }
 
 /// A debug section of an object.
@@ -71,6 +75,11 @@ struct Field {
 /// What a field holds.
 enum Value {
     Final(u64),
+    /// An offset in the merged section with this index in [`SECTIONS`], or in the thread-local storage.
+    Offset {
+        target: Option<usize>,
+        offset: u64,
+    },
     /// An offset in a section of the module.
     Address {
         output: usize,
@@ -85,6 +94,8 @@ struct Merger<'m, 'd> {
     places: SectionMap<Place>,
     /// The offsets of fields with addresses, by debug section and by section of the module.
     fields: BTreeMap<(usize, usize), Vec<u32>>,
+    /// The offsets of fields with offsets, by debug section and by what they refer to.
+    offsets: BTreeMap<(usize, Option<usize>), Vec<u32>>,
 }
 
 /// Merges the debugging information of the objects in the module.
@@ -105,6 +116,7 @@ pub(super) fn merge(
         contents: Default::default(),
         places: SectionMap::new(),
         fields: BTreeMap::new(),
+        offsets: BTreeMap::new(),
     };
     merger.place(&inputs);
     for input in &inputs {
@@ -257,16 +269,21 @@ impl Merger<'_, '_> {
         is_inside.filter(|end| *end <= input.bytes.len() as u64).ok_or(OUTSIDE)?;
         let Some(Place::At(start)) = self.places.get(input.id) else { return Err(OUTSIDE) };
         let at = start.saturating_add(reloc.offset);
+        let place = u32::try_from(at).map_err(|_| RelocError::Range);
         let value = match self.value(input, reloc, &field) {
             Value::Final(value) => value,
+            Value::Offset { target, offset } => {
+                self.offsets.entry((input.name, target)).or_default().push(place?);
+                // Offsets have 32 bits, whatever the width of the field.
+                u32::try_from(offset).map_err(|_| RelocError::Range)?.into()
+            }
             Value::Address { .. } if field.bytes != 8 => {
                 return Err(RelocError::Unsupported(
                     "is an address in a field that is not of 64 bits",
                 ));
             }
             Value::Address { output, offset } => {
-                let at = u32::try_from(at).map_err(|_| RelocError::Range)?;
-                self.fields.entry((input.name, output)).or_default().push(at);
+                self.fields.entry((input.name, output)).or_default().push(place?);
                 offset.wrapping_add(reloc.addend).cast_unsigned()
             }
         };
@@ -295,7 +312,8 @@ impl Merger<'_, '_> {
                     let kept = if target.discarded { target.kept_copy } else { Some(id) };
                     let place = kept.and_then(|id| self.places.get(id));
                     let offset = place.and_then(|place| place.offset(value, reloc.addend));
-                    return offset.map_or(tombstone, Value::Final);
+                    let target = number_of(target.name);
+                    return offset.map_or(tombstone, |offset| Value::Offset { target, offset });
                 }
                 match symbol.global {
                     Some(_) => self.locate(reloc.symbol),
@@ -312,7 +330,8 @@ impl Merger<'_, '_> {
             None | Some(Address::Import(_) | Address::Tls { .. }) => tombstone,
             Some(Address::Absolute(value)) => Value::Final(value.wrapping_add_signed(reloc.addend)),
             Some(Address::Section { offset, .. }) if field.is_thread_local => {
-                Value::Final(offset.wrapping_add(reloc.addend).cast_unsigned())
+                let offset = offset.wrapping_add(reloc.addend).cast_unsigned();
+                Value::Offset { target: None, offset }
             }
             Some(Address::Section { output, offset }) => Value::Address { output, offset },
         }
@@ -323,12 +342,25 @@ impl Merger<'_, '_> {
         self.addresses.locate(self.addresses.program.resolution(symbol).ok()?)
     }
 
-    fn finish(self) -> Result<DebugInfo> {
-        let mut info = DebugInfo::default();
+    /// The payload of the section that lists the offsets.
+    fn list_offsets(&mut self) -> Result<Vec<u8>> {
+        for ((debug, _), offsets) in &mut self.offsets {
+            sort(*debug, offsets, debug_addresses::OFFSET_FIELD)?;
+        }
+        let lists = self.offsets.iter().filter_map(|((debug, target), offsets)| {
+            let target = target.map_or(Some(tls::SECTION), |name| SECTIONS.get(name).copied())?;
+            let [debug, target] = [SECTIONS.get(*debug)?, target].map(debug_addresses::stored_name);
+            Some((debug, target, &**offsets))
+        });
+        let lists: Vec<_> = lists.collect();
+        debug_addresses::encode_offsets(&lists).ok().flatten().ok_or(PackError::TooLarge)
+    }
+
+    fn finish(mut self) -> Result<DebugInfo> {
+        let mut info = DebugInfo { offsets: self.list_offsets()?, ..DebugInfo::default() };
         let mut fields = self.fields;
         for ((debug, _), offsets) in &mut fields {
-            offsets.sort_unstable();
-            check_overlap(SECTIONS.get(*debug).copied().unwrap_or_default(), offsets)?;
+            sort(*debug, offsets, debug_addresses::FIELD)?;
         }
         let lists = fields.iter().filter_map(|((debug, output), offsets)| {
             let debug = debug_addresses::stored_name(SECTIONS.get(*debug)?);
@@ -350,13 +382,15 @@ impl Merger<'_, '_> {
     }
 }
 
-/// Checks that the fields at `offsets`, which ascend, do not overlap.
-fn check_overlap(section: &[u8], offsets: &[u32]) -> Result<()> {
+/// Sorts the offsets of fields of `size` bytes in a debug section, and checks that the fields do not overlap.
+fn sort(debug: usize, offsets: &mut [u32], size: u64) -> Result<()> {
+    offsets.sort_unstable();
     let overlap = offsets.windows(2).find_map(|pair| match pair {
-        [one, next] if u64::from(next - one) < debug_addresses::FIELD => Some(*next),
+        [one, next] if u64::from(next - one) < size => Some(*next),
         _ => None,
     });
     let Some(offset) = overlap.map(u64::from) else { return Ok(()) };
+    let section = SECTIONS.get(debug).copied().unwrap_or_default();
     let place = format!("the merged section `{}`", text(section));
     Err(PackError::RelocOverlap { place, offset })
 }

@@ -46,7 +46,12 @@ pub(super) fn emit(
     let handle_at = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
     symbols.extend(dso_handle(addresses));
     let dso_handle = (symbols.len() > handle_at as usize).then_some(handle_at);
-    symbols.extend(exports(addresses, warnings)?);
+    let Exports { others, of_storage } = exports(addresses, warnings)?;
+    symbols.extend(others);
+    let storage_names = of_storage.iter().map(|symbol| [tls::EXPORT, symbol.name].concat());
+    let storage_names: Vec<_> = storage_names.collect();
+    let named = of_storage.iter().zip(&storage_names);
+    symbols.extend(named.map(|(symbol, name)| NewSymbol { name, ..*symbol }));
     if options.reloadable {
         symbols.extend(local_data(addresses));
     }
@@ -56,6 +61,11 @@ pub(super) fn emit(
     symbols.extend(imports(addresses));
     let tls = tls_imports(addresses);
     symbols.extend(tls.iter().map(|name| import(name, SymbolKind::Data, Binding::Global)));
+    if !of_storage.is_empty() && !tls.iter().any(|name| name == tls::Value::Module.name()) {
+        // Storage that code of the module does not use.
+        let name = tls::Value::Module.name();
+        symbols.push(import(name, SymbolKind::Data, Binding::Global));
+    }
     if addresses.output_of(Segment::Igot).is_some() {
         // Readers that do not call resolvers refuse the module.
         symbols.push(import(ifunc::NAME, SymbolKind::Data, Binding::Global));
@@ -167,7 +177,8 @@ fn write(
     tables: &Tables<'_>,
 ) -> Result<Vec<u8>> {
     let Tables { relocs, needed, needs_prelink, omits_relocs, symbols, additions } = tables;
-    let DebugInfo { outputs: debug, contents: debug_contents, addresses } = &additions.debug_info;
+    let DebugInfo { outputs: debug, contents: debug_contents, addresses, offsets: debug_offsets } =
+        &additions.debug_info;
     let names: Vec<_> = outputs.iter().map(|output| table_names(output, options.layout)).collect();
     let stored = compress(options, outputs, &file, &additions.debug_info);
     let (stored, stored_debug) = stored.split_at_checked(outputs.len()).unwrap_or_default();
@@ -196,7 +207,10 @@ fn write(
     sections.extend(debug_bodies.map(|((output, bytes), stored)| {
         section(output, Payload::Bytes(stored.as_ref().unwrap_or(bytes)), stored.is_some())
     }));
-    sections.extend((!debug.is_empty()).then(|| debug_addresses::section(addresses)));
+    if !debug.is_empty() {
+        sections.push(debug_addresses::section(addresses));
+        sections.push(debug_addresses::offsets_section(debug_offsets));
+    }
     // The distances in unwinding tables have no relocations.
     let is_table = |output: &OutputSection| output.name == b".eh_frame" && output.image.is_some();
     let note;
@@ -374,17 +388,32 @@ fn symbol_kind(output: SectionKind) -> SymbolKind {
 }
 
 /// The exported symbols.
+#[derive(Default)]
+struct Exports<'d> {
+    others: Vec<NewSymbol<'d>>,
+    /// Thread-local ones, under their own names.
+    of_storage: Vec<NewSymbol<'d>>,
+}
+
 fn exports<'d>(
     addresses: &ModuleLayout<'_, 'd>,
     warnings: &mut Vec<PackWarning>,
-) -> Result<Vec<NewSymbol<'d>>> {
+) -> Result<Exports<'d>> {
     let program = addresses.program;
-    let mut symbols = Vec::new();
+    let mut exports = Exports::default();
+    let storage = addresses.output_of(Segment::Tls);
     for export in program.exports() {
         let Some(global) = program.global(export.id) else { continue };
         let Ok(resolution) = export.resolution else { continue };
         match addresses.locate(resolution) {
-            _ if export.symbol.kind == elf::STT_TLS => {
+            address if export.symbol.kind == elf::STT_TLS => {
+                let at = OutputOffset::of(address).filter(|at| Some(at.output) == storage);
+                let symbol = new_export(addresses, &export, resolution, at);
+                if let Some(symbol) = symbol.filter(|_| addresses.layout == Layout::Packed) {
+                    exports.of_storage.push(symbol);
+                    continue;
+                }
+                // Read-only sections of the native layout have no symbols.
                 warnings.push(PackWarning::ThreadLocalNotExported { name: text(global.name) });
             }
             address @ Some(Address::Section { .. }) => {
@@ -394,12 +423,12 @@ fn exports<'d>(
                     symbol: text(global.name),
                     reason: "its address is outside its section",
                 };
-                symbols.push(symbol.ok_or_else(outside)?);
+                exports.others.push(symbol.ok_or_else(outside)?);
             }
             _ => warnings.push(PackWarning::AbsoluteNotExported { name: text(global.name) }),
         }
     }
-    Ok(symbols)
+    Ok(exports)
 }
 
 fn new_export<'d>(

@@ -114,7 +114,7 @@ pub enum PackError {
     UndefinedHidden { name: String, object: String },
     /// A symbol's address is computed by a resolver function at load time.
     #[error(
-        "{object}: `{name}` is an indirect function (IFUNC), which only modules for x86-64 in the packed layout can express"
+        "{object}: `{name}` is an indirect function (IFUNC), which only modules in the packed layout can express"
     )]
     Ifunc { name: String, object: String },
     /// A module cannot express a relocation.
@@ -230,9 +230,9 @@ pub enum PackWarning {
         "{member} is not linked: it defines `{name}`, as {first} does, and nothing refers to it"
     )]
     RepeatedDefinition { member: String, name: String, first: String },
-    /// Debugging information is left out.
+    /// Debugging information that cannot be adjusted is left out.
     #[error(
-        "{module}: the debugging information of the module is left out; link its objects to keep it"
+        "{module}: the debugging information of the module is left out, because it has no section `.smf.debugoffs`; pack the module again, or link its objects"
     )]
     DebugInfoLeftOut { module: String },
     /// A definition of an older version of a symbol.
@@ -256,7 +256,7 @@ pub enum PackWarning {
     AbsoluteNotExported { name: String },
     /// An exported symbol is thread-local.
     #[error(
-        "`{name}` is thread-local and is not exported; other modules reach it through a function"
+        "`{name}` is thread-local and is not exported, because the native layout cannot express that; other modules reach it through a function"
     )]
     ThreadLocalNotExported { name: String },
     /// A function with a phase shares its section with other functions.

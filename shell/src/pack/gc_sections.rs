@@ -187,13 +187,7 @@ impl<'p, 'd> Reachable<'p, 'd> {
         let program = self.program;
         let (object, place) = (program.title(id.object), program.place(id));
         let name = program.symbol_title(reloc.symbol);
-        let defining_object = program.symbol(reloc.symbol).and_then(|symbol| symbol.global);
         match why {
-            ResolveError::Ifunc => {
-                let object = defining_object
-                    .map_or(object, |global| program.title(program.defining_object(global)));
-                PackError::Ifunc { name, object }
-            }
             ResolveError::Hidden => PackError::UndefinedHidden { name, object },
             ResolveError::Discarded => {
                 let why = "was dropped with another copy of its section group";
@@ -257,7 +251,6 @@ fn root_error(program: &Program<'_>, id: GlobalId, why: ResolveError) -> PackErr
     let name = program.global(id).map_or_else(String::new, |global| text(global.name));
     let object = program.title(program.defining_object(id));
     match why {
-        ResolveError::Ifunc => PackError::Ifunc { name, object },
         ResolveError::Hidden => PackError::UndefinedHidden { name, object },
         ResolveError::Discarded | ResolveError::NotLoaded => {
             let reason = "its section is not loaded";

@@ -112,7 +112,7 @@ pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, P
     }
     let mut warnings = Vec::new();
     let mut refusals = Refusals::default();
-    let inputs = module::Inputs::new(inputs)?;
+    let inputs = module::Inputs::new(inputs, options.debug_info)?;
     let reloadable = inputs.check_flags(options)?;
     let options = &Options { reloadable, entry: inputs.entry(options), ..*options };
     let Options { entry, exports, export_all, libraries, .. } = *options;

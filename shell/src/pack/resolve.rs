@@ -87,7 +87,6 @@ pub(super) enum ImageBound {
 /// Why a symbol cannot be resolved.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ResolveError {
-    Ifunc,
     Hidden,
     Discarded,
     NotLoaded,
@@ -558,9 +557,6 @@ impl<'d> Program<'d> {
 
     /// Resolves a symbol that its own object defines.
     fn resolve_local(&self, object: usize, symbol: &Symbol<'d>) -> Resolved {
-        if symbol.kind == elf::STT_GNU_IFUNC && self.machine() != Machine::X86_64 {
-            return Err(ResolveError::Ifunc);
-        }
         let (section, value) = match symbol.place {
             SymbolLocation::Section { section, value } => (section, value),
             SymbolLocation::Absolute(value) => return Ok(Resolution::Absolute(value)),

@@ -8,6 +8,7 @@ use smf_core::format::ext::tls::TlsImport;
 
 use super::error::{PackError, PackWarning, Result};
 use super::object::{GlobalId, InputReloc, Section, SectionId, SymbolId};
+use super::output::Segment;
 use super::pack_reloc::{Import, PackReloc, RelocForm, RelocPlan, RelocTarget, Rewrite};
 use super::registrars::Registrar;
 use super::resolve::{Program, Resolution};
@@ -49,6 +50,13 @@ impl RelocScanner<'_, '_> {
             let reason = "a relocation reaches outside the section";
             return Err(self.program.bad_section(self.id, reason));
         }
+        let to = match to {
+            // Loaders call addresses in the module alone.
+            RelocTarget::Symbol(to @ Resolution::Import(_)) if self.is_init_array() => {
+                self.landing_stub(reloc, to)
+            }
+            to => to,
+        };
         if let RelocTarget::Symbol(resolution) = to {
             let is_near = matches!(form, RelocForm::PcRelative { .. } | RelocForm::Instruction(_));
             self.note(reloc, resolution, is_near);
@@ -57,6 +65,11 @@ impl RelocScanner<'_, '_> {
         let (index, input) = (self.index, reloc);
         self.plan.relocs.push(PackReloc { index, input, form, to, addend, rewrite });
         Ok(())
+    }
+
+    /// Whether the section is an array of constructors or destructors.
+    fn is_init_array(&self) -> bool {
+        [Segment::InitArray, Segment::FiniArray].contains(&Segment::of(self.section))
     }
 
     /// A reference to the symbol itself.

@@ -372,7 +372,7 @@ static COUNTER: core::sync::atomic::AtomicI64 = core::sync::atomic::AtomicI64::n
 #[unsafe(no_mangle)] pub extern \"C\" fn run_NAME() -> i64 { shown(&Pair { first: 1, second: 2 }) }
 ";
 
-/// Compiles and packs one of the modules.
+/// Compiles and packs one of the modules. All but the first are linked again, as modules.
 fn with_debug_info(name: &str, compiler: &str, flags: &[&str], source: &str) -> Vec<u8> {
     let directory = Path::new(SCRATCH).join(format!("shown-{}", std::process::id()));
     fs::create_dir_all(&directory).unwrap();
@@ -413,7 +413,11 @@ fn with_debug_info(name: &str, compiler: &str, flags: &[&str], source: &str) -> 
     if !copy.is_empty() {
         inputs.push(Input { name: "copy", data: &copy });
     }
-    pack(&inputs, &Options { debug_info: true, ..Options::default() }).unwrap().bytes
+    let packed = |inputs: &[Input<'_>]| {
+        pack(inputs, &Options { debug_info: true, ..Options::default() }).unwrap().bytes
+    };
+    let module = packed(&inputs);
+    if name == "c" { module } else { packed(&[Input { name: "a.smf", data: &module }]) }
 }
 
 /// Also run under gdb by another test.

@@ -1,6 +1,8 @@
 //! Debugging information of objects: merged, relocated, dropped. `c_api/tools.rs` shows it to gdb.
 
-use smf_core::format::ext::debug_addresses::{DebugAddresses, NAME, SECTIONS, stored_name};
+use smf_core::format::ext::debug_addresses::{
+    DebugFields, NAME, OFFSETS_NAME, SECTIONS, stored_name,
+};
 use smf_core::format::{Flags, Layout, SectionKind, Smf};
 use smf_core::link::Image;
 use smf_loader::pack::{Algorithm, Options, PackWarning};
@@ -49,12 +51,12 @@ fn names(made: &Made) -> Vec<String> {
 /// The field at an offset of a debug section: the name of the section that it refers to, if any, and the value.
 fn field(made: &Made, section: &str, offset: u32) -> (Option<String>, u64) {
     let smf = Smf::parse(made.bytes()).unwrap();
-    let lists = DebugAddresses::of(&smf).unwrap().unwrap().lists();
+    let lists = DebugFields::addresses(&smf).unwrap().unwrap().lists();
     let mut lists = lists.filter(|list| list.debug.name == section.as_bytes());
     let list = lists.find(|list| list.offsets().any(|at| at == offset));
     let bytes = made.section(section).data;
     let value = bytes[offset as usize..].first_chunk().unwrap();
-    let loaded = list.map(|list| String::from_utf8_lossy(list.loaded.name).into_owned());
+    let loaded = list.map(|list| String::from_utf8_lossy(list.target.name).into_owned());
     (loaded, u64::from_le_bytes(*value))
 }
 
@@ -241,14 +243,96 @@ fn malformed_sections_are_refused_with_the_section() {
     }
 }
 
+/// The other part of the programs below, with a variable in the thread-local storage.
+const OTHER: &str = r#"
+    struct with_a_long_name { int first; }; struct of_other { struct with_a_long_name inner[3]; } others;
+    __thread long before = 3; static __thread volatile long counter = 1;
+    int other(int x) { counter += x; return others.inner[x].first + (int)counter; }
+    int again(int x) { return other(x) + (int)before; }
+"#;
+
+/// The contents of the debug sections, and of the lists of fields.
+fn debug_sections(made: &Made) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let smf = Smf::parse(made.bytes()).unwrap();
+    let is_debug =
+        |name: &[u8]| name.starts_with(b".debug_") || [NAME, OFFSETS_NAME].contains(&name);
+    let sections = smf.sections().iter().filter(|section| is_debug(section.name));
+    let contents = |section| smf.contents(&section).unwrap().into_owned();
+    sections.map(|section| (section.name.to_vec(), contents(section))).collect()
+}
+
+/// Modules and objects of the same sources, linked in one order, have the same debugging information.
 #[test]
-fn debug_information_of_modules_is_left_out_with_a_warning() {
-    let module = with_debug_info(&[("a.o", &c(SOURCE, &["-g", "-O1"]))]);
-    let made = with_debug_info(&[("a.smf", module.bytes())]);
+fn debug_information_of_modules_is_that_of_their_objects() {
+    for flags in [&["-g", "-O1"][..], &["-g", "-O2", "-gdwarf-4"], &["-g", "-O0", "-gdwarf-5"]] {
+        // The code of modules has this alignment.
+        let flags = [flags, &["-fPIC", "-falign-functions=16"]].concat();
+        let [one, two] = [c(SOURCE, &flags), c(OTHER, &flags)];
+        let of_objects = with_debug_info(&[("a.o", &one), ("b.o", &two)]);
+        let [a, b] = [&one, &two].map(|object| with_debug_info(&[("a.o", object)]));
+        let compressed = Options { compress: Some(Algorithm::Lz4), ..DEBUG };
+        let c = try_pack(&[("c.o", &two)], &compressed).unwrap();
+        let modules = [
+            with_debug_info(&[("a.smf", a.bytes()), ("b.smf", b.bytes())]),
+            with_debug_info(&[("a.o", &one), ("b.smf", b.bytes())]),
+            with_debug_info(&[("a.smf", a.bytes()), ("c.smf", c.bytes())]),
+        ];
+        for made in &modules {
+            assert!(
+                !made.warnings.iter().any(|w| matches!(w, PackWarning::DebugInfoLeftOut { .. }))
+            );
+            let (found, expected) = (debug_sections(made), debug_sections(&of_objects));
+            assert!(found.len() > 6, "{flags:?}");
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!(found == expected, "{flags:?}: {}", String::from_utf8_lossy(&found.0));
+            }
+            assert_eq!(found.len(), expected.len());
+        }
+        let again = with_debug_info(&[("c.smf", modules[0].bytes())]);
+        assert!(debug_sections(&again) == debug_sections(&of_objects), "{flags:?}");
+        assert!(names(&linked(&[("a.smf", a.bytes())])).is_empty());
+    }
+}
+
+#[test]
+fn damaged_lists_of_fields_of_modules_are_refused_or_linked() {
+    let module = with_debug_info(&[("a.o", &c(OTHER, &["-g", "-O1", "-fPIC"]))]);
+    let (mut refused, mut linked) = (0, 0);
+    for name in [NAME, OFFSETS_NAME] {
+        let smf = Smf::parse(module.bytes()).unwrap();
+        let section = smf.sections().named(name).unwrap();
+        let start = section.offset as usize;
+        for at in start..start + section.data.len() {
+            for value in [0, 1, 0x41, 0x80, 0xff] {
+                let mut damaged = module.bytes().to_vec();
+                damaged[at] = value;
+                match try_pack(&[("a.smf", &damaged)], &DEBUG) {
+                    Ok(made) => {
+                        Smf::parse(made.bytes()).unwrap().verify().unwrap();
+                        linked += 1;
+                    }
+                    Err(error) => {
+                        assert!(error.to_string().contains("a.smf"), "{error}");
+                        refused += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(refused > 100 && linked > 100, "{refused} {linked}");
+}
+
+/// As modules of versions before the list of offsets.
+#[test]
+fn debug_information_without_list_of_offsets_is_left_out_with_a_warning() {
+    let mut module = with_debug_info(&[("a.o", &c(SOURCE, &["-g", "-O1"]))]).bytes().to_vec();
+    let at = module.windows(OFFSETS_NAME.len()).position(|w| w == OFFSETS_NAME).unwrap();
+    module[at + 1] = b'x';
+    let made = with_debug_info(&[("a.smf", &module)]);
     let left_out = PackWarning::DebugInfoLeftOut { module: "a.smf".to_owned() };
     assert!(made.warnings.contains(&left_out), "{:?}", made.warnings);
     assert!(names(&made).is_empty());
-    assert!(!linked(&[("a.smf", module.bytes())]).warnings.contains(&left_out));
+    assert!(!linked(&[("a.smf", &module)]).warnings.contains(&left_out));
 }
 
 #[test]

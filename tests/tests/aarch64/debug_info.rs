@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use smf_core::format::ext::debug_addresses::DebugAddresses;
+use smf_core::format::ext::debug_addresses::DebugFields;
 use smf_core::format::{Layout, SectionKind, Smf};
 use smf_loader::pack::{Input, Options, pack};
 use smf_tests::compile::{scratch, succeed};
@@ -80,7 +80,8 @@ fn object_of(module: &Smf<'_>, directory: &Path) -> std::path::PathBuf {
     let mut text = String::new();
     for section in module.sections().iter() {
         let is_code = section.kind == SectionKind::Code;
-        if !is_code && section.kind != SectionKind::Debug || section.name == b".smf.debugaddr" {
+        if !is_code && section.kind != SectionKind::Debug || section.name.starts_with(b".smf.debug")
+        {
             continue;
         }
         let name = std::str::from_utf8(section.name).unwrap();
@@ -116,6 +117,14 @@ fn debugged(objects: &[Vec<u8>; 2], layout: Layout) -> Vec<u8> {
     pack(&inputs, &options).unwrap_or_else(|error| panic!("{error}")).bytes
 }
 
+/// The same, of two modules.
+fn debugged_modules(objects: &[Vec<u8>; 2], layout: Layout) -> Vec<u8> {
+    let options = Options { layout, debug_info: true, ..Options::default() };
+    let pack = |inputs: &[Input<'_>]| pack(inputs, &options).unwrap().bytes;
+    let [one, two] = [&objects[0], &objects[1]].map(|data| pack(&[Input { name: "a.o", data }]));
+    pack(&[Input { name: "one.smf", data: &one }, Input { name: "two.smf", data: &two }])
+}
+
 #[test]
 fn debugging_information_is_that_of_the_linker() {
     for flags in [["-O0", "-gdwarf-5"], ["-O2", "-gdwarf-5"], ["-O2", "-gdwarf-4"]] {
@@ -144,8 +153,11 @@ fn debugging_information_is_that_of_the_linker() {
         of_linked.sort();
         let expected = lines(&linked, &of_linked);
         assert!(expected.len() > 10 && of_linked.len() == FUNCTIONS.len());
-        for layout in LAYOUTS {
-            let bytes = debugged(&objects, layout);
+        for (layout, link) in LAYOUTS
+            .into_iter()
+            .flat_map(|layout| [(layout, debugged as fn(_, _) -> _), (layout, debugged_modules)])
+        {
+            let bytes = link(&objects, layout);
             let smf = Smf::parse(&bytes).unwrap();
             smf.verify().unwrap();
             let symbols = smf.symbols().iter().map(Result::unwrap);
@@ -158,8 +170,8 @@ fn debugging_information_is_that_of_the_linker() {
             assert_eq!(lines(&object, &functions), expected, "{flags:?} {layout:?}");
             assert_eq!(declarations(&object), declarations(&linked), "{flags:?} {layout:?}");
             // The addresses are those of code and of the variable.
-            let addresses = DebugAddresses::of(&smf).unwrap().unwrap();
-            let loaded: BTreeSet<_> = addresses.lists().map(|list| list.loaded.name).collect();
+            let addresses = DebugFields::addresses(&smf).unwrap().unwrap();
+            let loaded: BTreeSet<_> = addresses.lists().map(|list| list.target.name).collect();
             let variable = if layout == Layout::Packed { b".bss" } else { &b".data"[..] };
             assert_eq!(loaded, BTreeSet::from([&b".text"[..], variable]));
         }

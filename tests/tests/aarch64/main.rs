@@ -5,6 +5,7 @@
 
 mod bytecode;
 mod debug_info;
+mod ifunc;
 mod init;
 mod objects;
 mod operands;

@@ -135,3 +135,31 @@ fn modules_with_local_exec_code_are_linked() {
         assert_eq!((call("check_threads"), call("bump"), call("get")), (0, 4, 1));
     }
 }
+
+/// Modules that import thread-local symbols from each other, as two modules and as one.
+#[test]
+fn modules_share_storage_with_every_access_model() {
+    let Some(loader) = Loader::get() else { return };
+    let directory = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/thread_local"));
+    let object = |name: &str, flags: &[&str]| {
+        let module = try_pack(&[&compiled(&directory.join(name), flags)?], Layout::Packed);
+        Some(module.unwrap().bytes)
+    };
+    let models: [&[&str]; 4] = [
+        &["-O2", "-fPIC"],
+        &["-O2", "-fPIC", "-mtls-dialect=trad"],
+        &["-O2", "-fPIC", "-ftls-model=initial-exec"],
+        // Initial exec, the default for symbols of others.
+        &["-O2", "-fPIE"],
+    ];
+    for (number, of_user) in models.into_iter().enumerate() {
+        let Some(definer) = object("definer.c", models[(number + 1) % 4]) else { return };
+        let user = object("user.c", of_user).unwrap();
+        let merged = File::packed(&[&user, &definer], Layout::Packed);
+        let [user, definer] = [&user, &definer].map(|module| File::new(module));
+        let with = definer.path();
+        let both = ["--host-symbols", "--with", with.to_str().unwrap()];
+        assert_eq!(loader.call(&user.path(), "check", &[], &both), 0, "{of_user:?}");
+        assert_eq!(loader.call(&merged.path(), "check", &[], &both[..1]), 0, "{of_user:?}");
+    }
+}

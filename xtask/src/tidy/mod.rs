@@ -123,6 +123,7 @@ const UNSAFE: &[&str] = &[
     "shell/src/file_lease.rs",
     "shell/src/fork.rs",
     "shell/src/fork/handlers.rs",
+    "shell/src/host_services.rs",
     "shell/src/host_symbols.rs",
     "shell/src/init_functions.rs",
     "shell/src/loader.rs",

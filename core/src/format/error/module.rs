@@ -309,17 +309,17 @@ pub enum ExtensionError {
     Property { section: u32, kind: PropertyErrorKind, at: u64 },
     /// No magic, or another version.
     #[error(
-        "section {section}, .smf.debugaddr: missing magic `DBGA` or a version other than 1, at offset {at:#x}"
+        "section {section}, fields of debugging information: missing magic or a version other than 1, at offset {at:#x}"
     )]
     DebugAddressesHeader { section: u32, at: u64 },
-    /// A list that names no section with debugging information, or none that is loaded.
+    /// A list that names no section with debugging information, or none that its fields refer to.
     #[error(
-        "section {section}, .smf.debugaddr: list {index} is truncated, or its sections are not a debug section and a loaded section of the file, at offset {at:#x}"
+        "section {section}, fields of debugging information: list {index} is truncated, or its sections are not a debug section and one that its fields refer to, at offset {at:#x}"
     )]
     DebugAddressesList { section: u32, index: u32, at: u64 },
     /// A field that is not behind the one before it, or outside its section.
     #[error(
-        "section {section}, .smf.debugaddr: the field at {offset:#x} of list {index} overlaps the one before it or exceeds its section, at offset {at:#x}"
+        "section {section}, fields of debugging information: the field at {offset:#x} of list {index} overlaps the one before it or exceeds its section, at offset {at:#x}"
     )]
     DebugAddressesField { section: u32, index: u32, offset: u32, at: u64 },
 }

@@ -7,13 +7,19 @@
 //! Code refers to the storage through words that 64-bit absolute relocations fill, against imports which only a loader
 //! with support for thread-local storage resolves. Any other loader refuses the file, because the imports are
 //! undefined. The name of such an import is that of a [`Value`]. Behind [`SEPARATOR`], the name of a symbol that a
-//! shared object of the process defines may follow; without one, the value is that of the module's own storage. The
-//! addend is added.
+//! another module or a shared object of the process defines may follow; without one, the value is that of the module's
+//! own storage. The addend is added.
+//!
+//! A thread-local symbol that a module defines for others is an export at its offset in the section. Its name starts with
+//! [`EXPORT`], so that no other import finds the template in place of the storage. A module with such exports imports a
+//! value of its own storage.
 //!
 //! This is an extension of this project.
 
 /// The name of the section.
 pub const SECTION: &[u8] = b".tdata";
+/// The start of the name of an export that stands for a thread-local symbol, the name of which follows.
+pub const EXPORT: &[u8] = b"__smf_tls_export:";
 /// The byte between the name of a value and the name of a symbol.
 pub const SEPARATOR: u8 = b':';
 

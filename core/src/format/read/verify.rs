@@ -2,7 +2,7 @@
 
 use crate::format::error::{ElfError, HeaderError, RelocError, Result, ensure};
 use crate::format::ext::cached_code;
-use crate::format::ext::debug_addresses::DebugAddresses;
+use crate::format::ext::debug_addresses::DebugFields;
 use crate::format::ext::gnu_property::Properties;
 use crate::format::ext::hash_index::SymbolIndex;
 use crate::format::ext::needed::NeededLibraries;
@@ -47,7 +47,8 @@ impl<'d> Smf<'d> {
         cached_code::check(self)?;
         NeededLibraries::of(self)?;
         Properties::of(self)?;
-        DebugAddresses::of(self)?;
+        DebugFields::addresses(self)?;
+        DebugFields::offsets(self)?;
         if let Some(plan) = Prelink::of(self)? {
             plan.verify_prelinked(self)?;
         }

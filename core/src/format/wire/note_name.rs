@@ -13,9 +13,13 @@ pub(crate) const DEBUG_ADDRESSES: &[u8] = b".smf.debugaddr";
 
 /// The placement of the sections.
 pub(crate) const IMAGE: &[u8] = b".smf.image";
+/// Where debugging information holds offsets in other sections.
+pub(crate) const DEBUG_OFFSETS: &[u8] = b".smf.debugoffs";
 
 /// Whether the native layout, which has no number for notes, stores a note of this name as debugging information.
 #[inline(never)]
 pub(crate) fn is_own_note(name: &[u8]) -> bool {
-    [HASH_INDEX, CACHED_CODE, NEEDED, GNU_PROPERTY, DEBUG_ADDRESSES, IMAGE].contains(&name)
+    let own =
+        [HASH_INDEX, CACHED_CODE, NEEDED, GNU_PROPERTY, DEBUG_ADDRESSES, DEBUG_OFFSETS, IMAGE];
+    own.contains(&name)
 }

@@ -170,6 +170,16 @@ fn line_tables_name_the_lines_of_the_code() {
     let error = fails(&["run", &module, "div", "1", "0"]);
     assert!(error.ends_with("a.spl:14\n"), "{error}");
     assert!(!ok(&["disasm", &compiled("compile-no-lines", &[]), "div"]).contains("a.spl"));
+    // Behind the lines of another module.
+    let directory = scratch("compile-lines-linked");
+    let source = write(&directory, "other.spl", "\nfn other(x: i64) -> i64: x / 2\n");
+    let [other, linked] = ["other.smf", "linked.smf"].map(|name| directory.join(name));
+    let [other, linked] = [&other, &linked].map(|path| path.to_str().unwrap());
+    ok(&["compile", &source, "-o", other, "-g", "--opt", "0"]);
+    assert_eq!(ok(&["pack", "-g", other, &module, "-o", linked]), "");
+    let error = fails(&["run", linked, "div", "1", "0"]);
+    assert!(error.ends_with("a.spl:14\n"), "{error}");
+    assert!(ok(&["disasm", linked, "other"]).contains("other.spl:2\n"));
 }
 
 #[cfg(target_arch = "x86_64")]

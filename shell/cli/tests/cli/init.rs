@@ -165,6 +165,28 @@ fn constructors_run_in_dependency_order_across_modules() {
 }
 
 #[test]
+fn constructor_and_destructor_in_another_module_run() {
+    let program = Program::new("init-imported");
+    let provider = r#"
+        #include <stdio.h>
+        void begin(int count, char **arguments) { printf("begin %d\n", count > 0 && arguments[0] != 0); }
+        void end(void) { puts("end"); }
+    "#;
+    let user = r#"
+        extern void begin(int, char **), end(void);
+        __attribute__((section(".init_array"), used)) static void (*first)(int, char **) = begin;
+        __attribute__((section(".fini_array"), used)) static void (*last)(void) = end;
+        long go(void) { return 7; }
+    "#;
+    let provider = program.module("provider.c", provider, &["-O2"], &[]);
+    for options in [&[][..], &["--layout", "native"]] {
+        let user = program.module("user.c", user, &["-O2"], options);
+        let run = ["run", &user, "go", "--host-symbols", "--with", &provider];
+        assert_eq!(ok(&run), "begin 1\n7\nend\n", "{options:?}");
+    }
+}
+
+#[test]
 fn inspect_lists_what_runs_at_load() {
     let program = Program::new("init-inspect");
     let module = program.module("order.c", ORDER, &["-O2"], &[]);

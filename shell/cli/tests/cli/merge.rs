@@ -280,6 +280,22 @@ fn indirect_functions_of_several_modules_are_merged() {
     }
 }
 
+/// The resolver is the compiler's own, and asks its runtime for the features of the processor.
+#[test]
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+fn clones_of_a_function_are_chosen_by_processor() {
+    let source = "__attribute__((target_clones(\"avx2\", \"default\")))
+        long sum(const long *p, long n) { long s = 0; for (long i = 0; i < n; i++) s += p[i]; return s; }
+        long run(void) { long all[] = {1, 2, 3, 4, 5, 6, 7, 8, 9}; return sum(all, 9); }
+        int has_avx2(void) { return __builtin_cpu_supports(\"avx2\") != 0; }";
+    let (object, out) = compiled("clones", source, &["-O3", "-fPIC"]);
+    packed(&[&object, "-o", &out]);
+    assert_eq!(ok(&["run", &out, "run", "--host-symbols"]), "45\n");
+    let has_avx2 = i32::from(std::arch::is_x86_feature_detected!("avx2"));
+    let found = ok(&["run", &out, "has_avx2", "--host-symbols", "--returns", "i32"]);
+    assert_eq!(found, format!("{has_avx2}\n"));
+}
+
 #[test]
 fn contradicting_modules_are_refused_by_name() {
     let a = module("conflict-a", A, &[], &[]);

@@ -14,6 +14,7 @@ use smf_core::format::{
 };
 use smf_core::link::{DSO_HANDLE, REQUIRES_CONSTRUCTORS, REQUIRES_UNWINDING, TRAP_HOOK};
 
+use super::debug_info::{self, section_symbol};
 use super::elf_writer::{ElfObject, ElfReloc, ElfSection, ElfSymbol};
 use super::frames::Frames;
 use super::thread_local::{self, page_offset};
@@ -73,12 +74,12 @@ impl NamedModule<'_, '_> {
         value != 0 && !symbols.any(|symbol| is_main(&symbol))
     }
 
-    /// The bytes of a relocatable object that is equivalent to the code and the data of the module; `None` for one
-    /// without either.
+    /// The bytes of a relocatable object that is equivalent to the code and the data of the module, and to its debugging
+    /// information if that is kept; `None` for one without code and data.
     ///
     /// # Errors
     /// A malformed module, or one that cannot be linked again.
-    pub(super) fn to_object(self) -> Result<Option<Vec<u8>>> {
+    pub(super) fn to_object(self, keeps_debug_info: bool) -> Result<Option<Vec<u8>>> {
         let smf = &self.smf;
         smf.verify()
             .and_then(|()| smf.verify_compressed())
@@ -126,6 +127,11 @@ impl NamedModule<'_, '_> {
         self.add_frames(&mut object, &symbols)?;
         tie_together(&mut object, first);
         self.add_properties(&mut object);
+        if keeps_debug_info {
+            let symbol = |index| symbols.of(index);
+            let added = debug_info::add(&self.smf, &mut object, &symbol);
+            added.map_err(|error| self.malformed(error))?;
+        }
         Ok(Some(object.to_vec()))
     }
 
@@ -205,6 +211,9 @@ impl NamedModule<'_, '_> {
                 // The packer adds them again.
                 (converted.name, converted.binding) = (Vec::new(), elf::STB_LOCAL);
             }
+            if let Some(name) = TlsImport::parse(symbol.name()).and_then(|import| import.symbol) {
+                (converted.name, converted.kind) = (name.to_vec(), elf::STT_TLS);
+            }
             return Ok(converted);
         }
         if symbol.binding == Binding::Local && symbol.name() == DSO_HANDLE {
@@ -220,6 +229,15 @@ impl NamedModule<'_, '_> {
                 );
             }
             (converted.name, converted.binding) = (Vec::new(), elf::STB_LOCAL);
+            return Ok(converted);
+        }
+        if let Some(name) = symbol.name().strip_prefix(tls::EXPORT).filter(|_| symbol.is_export()) {
+            let index = self.smf.sections().named(tls::SECTION).map(|section| section.index);
+            if index.is_none() || index != symbol.section {
+                let reason = "it is thread-local and not in the storage of the module";
+                return Err(self.symbol_refused(symbol, reason));
+            }
+            (converted.name, converted.kind) = (name.to_vec(), elf::STT_TLS);
             return Ok(converted);
         }
         converted.kind = match symbol.kind {
@@ -400,17 +418,7 @@ struct Handle {
 /// Adds a symbol at the start of every section and returns the number of the first one.
 fn add_section_symbols(object: &mut ElfObject) -> u32 {
     let first = object.symbols.len() as u32;
-    for section in 0..object.sections.len() {
-        object.symbols.push(ElfSymbol {
-            name: Vec::new(),
-            binding: elf::STB_LOCAL,
-            kind: elf::STT_SECTION,
-            visibility: elf::STV_DEFAULT,
-            section: Some(section),
-            value: 0,
-            size: 0,
-        });
-    }
+    object.symbols.extend((0..object.sections.len()).map(section_symbol));
     first
 }
 

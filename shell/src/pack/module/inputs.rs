@@ -4,9 +4,10 @@ use hashbrown::HashSet;
 
 use smf_core::format::ext::debug_addresses;
 use smf_core::format::ext::needed::NeededLibraries;
-use smf_core::format::{File, Flags, Library, Section, SectionKind, Smf};
+use smf_core::format::{File, Flags, Library, Smf};
 
 use super::convert::{ENTRY, NamedModule};
+use super::debug_info::debug_sections;
 use crate::pack::archive::{self, Input, LinkInput, is_archive};
 use crate::pack::error::{PackError, PackWarning, Result};
 use crate::pack::options::Options;
@@ -39,6 +40,8 @@ pub(in crate::pack) struct InputModule<'a> {
 pub(in crate::pack) struct Inputs<'a> {
     linked: Vec<Linked<'a>>,
     pub(in crate::pack) modules: Vec<InputModule<'a>>,
+    /// Whether debugging information is kept.
+    debug_info: bool,
 }
 
 impl<'a> Inputs<'a> {
@@ -46,8 +49,8 @@ impl<'a> Inputs<'a> {
     ///
     /// # Errors
     /// A malformed module, or one that cannot be linked again.
-    pub(in crate::pack) fn new(inputs: &[Input<'a>]) -> Result<Self> {
-        let mut converted = Self { linked: Vec::new(), modules: Vec::new() };
+    pub(in crate::pack) fn new(inputs: &[Input<'a>], debug_info: bool) -> Result<Self> {
+        let mut converted = Self { linked: Vec::new(), modules: Vec::new(), debug_info };
         for input in inputs {
             let linked = converted.convert(*input)?;
             converted.linked.push(linked);
@@ -62,7 +65,7 @@ impl<'a> Inputs<'a> {
         match module_file(input.data) {
             None => Ok(Linked::Given(input)),
             Some(Ok(File::Module(smf))) => {
-                let object = NamedModule { name: input.name, smf }.to_object()?;
+                let object = NamedModule { name: input.name, smf }.to_object(self.debug_info)?;
                 self.add(input.name.to_owned(), smf, false);
                 Ok(Linked::Object(input.name, object))
             }
@@ -114,7 +117,7 @@ impl<'a> Inputs<'a> {
             }
             Some(Err(error)) => return Err(PackError::Module { module: name, error }),
         };
-        let object = NamedModule { name: &name, smf }.to_object()?;
+        let object = NamedModule { name: &name, smf }.to_object(self.debug_info)?;
         self.add(name.clone(), smf, true);
         Ok(object.map(|object| (name, Member::Object(object))))
     }
@@ -169,18 +172,17 @@ impl<'a> Inputs<'a> {
         modules.iter().any(|m| NamedModule { name: &m.name, smf: m.smf }.needs_unwinding())
     }
 
-    /// Warns of modules with debugging information, whose offsets are final and cannot be merged.
+    /// Warns of modules whose debugging information does not say where it refers to other sections.
     pub(in crate::pack) fn warn_of_debug_info(
         &self,
         program: &Program<'_>,
         warnings: &mut Vec<PackWarning>,
     ) {
         for module in self.linked_modules(program) {
-            let is_dwarf = |section: Section<'_>| {
-                section.kind == SectionKind::Debug
-                    && debug_addresses::elf_name(section.name).is_some()
-            };
-            if module.smf.sections().iter().any(is_dwarf) {
+            let has_dwarf = debug_sections(&module.smf).next().is_some();
+            let lists_offsets =
+                module.smf.sections().named(debug_addresses::OFFSETS_NAME).is_some();
+            if has_dwarf && !lists_offsets {
                 warnings.push(PackWarning::DebugInfoLeftOut { module: module.name.clone() });
             }
         }

@@ -84,7 +84,7 @@ impl Metadata {
                         | SectionKind::Unknown(_)
                 );
                 let is_note = section.name == b"note.sdn" || section.name.starts_with(b".smf.");
-                // Its addresses are those of the code before it was linked again.
+                // It is linked with the code.
                 let is_dwarf = section.kind == SectionKind::Debug
                     && debug_addresses::elf_name(section.name).is_some();
                 let is_left_out = section.kind.is_loaded() || made_again || is_note || is_dwarf;

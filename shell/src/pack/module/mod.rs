@@ -7,6 +7,7 @@
 //! linked.
 
 mod convert;
+mod debug_info;
 pub(super) mod elf_writer;
 mod frames;
 mod inputs;

@@ -18,8 +18,8 @@ use super::elf_writer::{ElfReloc, ElfSection};
 const WORD: u64 = 8;
 
 /// Converts a relocation against `import`, which denotes a value of thread-local storage; `storage` is the symbol of the
-/// storage of the module. `None` for one that names a symbol of a shared object or the function of descriptors, which
-/// stays as it is.
+/// storage of the module. In place of an import that names a symbol, the object has that symbol. `None` for one that names
+/// the function of descriptors, which stays as it is.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -30,10 +30,12 @@ pub(super) fn relocs(
     storage: Option<u32>,
     section: &mut ElfSection,
 ) -> Result<Option<Vec<ElfReloc>>, &'static str> {
-    if import.symbol.is_some() || import.value == Value::Descriptor {
+    if import.value == Value::Descriptor {
         return Ok(None);
     }
-    let symbol = storage.ok_or("it uses thread-local storage, and the module has no `.tdata`")?;
+    let is_own = import.symbol.is_none();
+    let symbol = if is_own { storage } else { Some(reloc.symbol) };
+    let symbol = symbol.ok_or("it uses thread-local storage, and the module has no `.tdata`")?;
     let (offset, addend) = (reloc.offset, reloc.addend);
     let (of_module, in_storage, of_thread) = match machine {
         elf::EM_AARCH64 => {
@@ -46,6 +48,8 @@ pub(super) fn relocs(
         ElfReloc { offset, symbol, kind, addend }
     };
     Ok(Some(match (import.value, reloc.kind) {
+        (Value::Module, RelocKind::Abs64) if !is_own => vec![made(of_module, offset, 0)],
+        (Value::BlockOffset, RelocKind::Abs64) => vec![made(in_storage, offset, addend)],
         (Value::Module, RelocKind::Abs64) => {
             let at = offset.checked_add(WORD).and_then(|at| usize::try_from(at).ok());
             let word = at.and_then(|at| section.bytes.get_mut(at..)?.first_chunk_mut());
