@@ -9,79 +9,115 @@
 //! | `rt_print_bool` | bool |
 //! | `rt_print_text` | address, length in bytes as i64 |
 //!
-//! `eprint` calls `rt_eprint_i64` and so on. Values are separated by a blank; `print` and `eprint` end the line.
+//! `eprint` calls `rt_eprint_i64` and so on. Values are separated by a blank; `print` and `eprint` end the line. All values are
+//! computed before the first is printed: what they print themselves comes before, and a trap leaves no half line.
+
+use core::ops::Range;
 
 use super::*;
+
+/// What is to be printed.
+#[derive(Default)]
+struct Line {
+    is_error: bool,
+    /// The literal parts, gathered so that there are few calls.
+    text: Vec<u8>,
+    values: Vec<Printed>,
+}
+
+/// A value to be printed.
+struct Printed {
+    /// The number of bytes of literal parts before it.
+    at: usize,
+    symbol: &'static str,
+    value: Local,
+    /// Of a text.
+    length: Option<Local>,
+}
 
 impl Body<'_, '_, '_> {
     pub(super) fn print(&mut self, name: Name, arguments: List, span: Span) {
         let tree = self.tree;
-        let is_error = name == Name::EPRINT;
-        // Literal parts are gathered, so that there are few calls.
-        let mut pending = Vec::new();
+        let mut line = Line { is_error: name == Name::EPRINT, ..Line::default() };
+        let last = tree.entries(&tree.arguments, arguments).last().map(|argument| argument.value);
         for (index, argument) in tree.entries(&tree.arguments, arguments).enumerate() {
             if argument.name.is_some() {
                 let message = format_args!("`print` has no named arguments");
                 self.error(span, Code::BadCall, message);
             }
             if index > 0 {
-                self.add_bytes(&mut pending, b" ");
+                self.add_bytes(&mut line.text, b" ");
             }
-            self.print_value(argument.value, is_error, &mut pending);
+            self.add_value(argument.value, last.unwrap_or(argument.value), &mut line);
         }
         if name != Name::PRINT_RAW {
-            self.add_bytes(&mut pending, b"\n");
+            self.add_bytes(&mut line.text, b"\n");
         }
-        self.flush(is_error, &mut pending);
+        self.print_line(&line);
     }
 
-    fn add_bytes(&mut self, pending: &mut Vec<u8>, bytes: &[u8]) {
-        let added = bytes.iter().try_for_each(|&byte| try_push(pending, byte));
+    fn add_bytes(&mut self, text: &mut Vec<u8>, bytes: &[u8]) {
+        let added = bytes.iter().try_for_each(|&byte| try_push(text, byte));
         self.program().diagnostics.allocated(added);
     }
 
-    fn flush(&mut self, is_error: bool, pending: &mut Vec<u8>) {
-        if pending.is_empty() {
-            return;
+    fn print_line(&mut self, line: &Line) {
+        let mut from = 0;
+        for Printed { at, symbol, value, length } in &line.values {
+            self.print_text(line, from..*at);
+            match length {
+                Some(length) => self.builder.call_host(symbol, None, &[*value, *length]),
+                None => self.builder.call_host(symbol, None, &[*value]),
+            }
+            from = *at;
         }
-        if let Value::Pair(pointer, length) = self.text_bytes(pending).value {
-            let symbol = if is_error { "rt_eprint_text" } else { "rt_print_text" };
-            self.builder.call_host(symbol, None, &[pointer, length]);
-        }
-        pending.clear();
+        self.print_text(line, from..line.text.len());
     }
 
-    fn print_value(&mut self, id: ExprId, is_error: bool, pending: &mut Vec<u8>) {
+    fn print_text(&mut self, line: &Line, range: Range<usize>) {
+        let Some(text) = line.text.get(range).filter(|text| !text.is_empty()) else { return };
+        if let Value::Pair(pointer, length) = self.text_bytes(text).value {
+            let symbol = if line.is_error { "rt_eprint_text" } else { "rt_print_text" };
+            self.builder.call_host(symbol, None, &[pointer, length]);
+        }
+    }
+
+    /// Computes a value; `last` is the last argument.
+    fn add_value(&mut self, id: ExprId, last: ExprId, line: &mut Line) {
         let tree = self.tree;
         match tree.expr(id).kind {
-            ExprKind::Text(number) => self.add_bytes(pending, tree.text(number)),
+            ExprKind::Text(number) => self.add_bytes(&mut line.text, tree.text(number)),
             ExprKind::Interpolation(parts) => {
                 for &part in tree.list(parts) {
-                    self.print_value(ExprId(part), is_error, pending);
+                    self.add_value(ExprId(part), last, line);
                 }
             }
             _ => {
                 let value = self.expr(id, Want::NOTHING);
                 let value = self.settle(value);
-                self.flush(is_error, pending);
-                self.print_typed(value, is_error, self.span(id));
+                let value = self.stable(value, id, last);
+                let printed = self.printed(value, line, self.span(id));
+                let pushed = printed.map_or(Ok(()), |value| try_push(&mut line.values, value));
+                self.program().diagnostics.allocated(pushed);
             }
         }
     }
 
-    fn print_typed(&mut self, value: Typed, is_error: bool, span: Span) {
+    /// The call that prints a value; `None` after an error.
+    fn printed(&mut self, value: Typed, line: &Line, span: Span) -> Option<Printed> {
+        let at = line.text.len();
         if value.ty.fits_all() {
-            return;
+            return None;
         }
         if self.is_template && self.unit.program.types.has_params(value.ty) {
             self.opaque();
-            return;
+            return None;
         }
         if let Value::Pair(pointer, length) = value.value
             && value.ty == TypeId::TEXT
         {
-            let symbol = if is_error { "rt_eprint_text" } else { "rt_print_text" };
-            return self.builder.call_host(symbol, None, &[pointer, length]);
+            let symbol = if line.is_error { "rt_eprint_text" } else { "rt_print_text" };
+            return Some(Printed { at, symbol, value: pointer, length: Some(length) });
         }
         let (ty, symbols) = match self.scalar(value.ty) {
             Some(Scalar::F64) => (TypeId::F64, ["rt_print_f64", "rt_eprint_f64"]),
@@ -95,12 +131,12 @@ impl Body<'_, '_, '_> {
                     "printing a value of `{text}` is not supported: print its numbers"
                 );
                 self.error(span, Code::Refused, message);
-                return;
+                return None;
             }
         };
         let value = self.convert(value, ty);
-        let local = self.local_of(value);
         let [out, err] = symbols;
-        self.builder.call_host(if is_error { err } else { out }, None, &[local]);
+        let symbol = if line.is_error { err } else { out };
+        Some(Printed { at, symbol, value: self.local_of(value), length: None })
     }
 }

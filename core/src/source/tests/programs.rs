@@ -380,6 +380,15 @@ fn large_integers_are_exact() {
 }
 
 #[test]
+fn all_values_are_computed_before_the_first_is_printed() {
+    let text = "struct C:\n    n: i64\nimpl C:\n    me next() -> i64:\n        self.n += 1\n        return self.n\n\
+        fn shout(x: i64) -> i64:\n    print \"!{x}\"\n    return x\n\
+        fn main():\n    print 1, shout(2), \"a{shout(3)}b\", shout(4)\n\
+        \x20   var c = C(n: 1)\n    print c.n, c.next(), \"{c.n}{c.next()}\", c.n\n";
+    assert_eq!(output(text), "!2\n!3\n!4\n1 2 a3b 4\n1 2 23 3\n");
+}
+
+#[test]
 fn printing_joins_values() {
     let text = "fn main():\n    print 21.5\n    print(1, true, \"x\", 2u8)\n    print()\n    print \"a{1 + 1}b{{}}\"\n    print_raw \"no \"\n    print -1\n    print (2 + 3) * 4\n    print 'raw {x}'\n    print 0.5f32\n    print \"t\\tz\\u{41}\"\n";
     assert_eq!(output(text), "21.5\n1 true x 2\n\na2b{}\nno -1\n20\nraw {x}\n0.5\nt\tzA\n");
