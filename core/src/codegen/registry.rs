@@ -46,7 +46,9 @@ pub enum Phase {
     Parse,
     /// A module gets its memory.
     Map,
-    /// The imports of a module are resolved and its relocations applied.
+    /// The imports of a module are resolved.
+    Resolve,
+    /// The relocations of a module are applied.
     Relocate,
     /// The constructors of loaded modules run.
     Construct,
@@ -62,6 +64,7 @@ impl Phase {
         match self {
             Self::Parse => "parse",
             Self::Map => "map",
+            Self::Resolve => "resolve",
             Self::Relocate => "relocate",
             Self::Construct => "construct",
             Self::Instantiate => "instantiate",

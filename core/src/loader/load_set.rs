@@ -251,7 +251,7 @@ impl<'l> LoadSet<'l> {
         let mut first_unresolved = None;
         for (me, (image, libraries)) in images.into_iter().enumerate() {
             let Some(member) = self.members.get(me) else { break };
-            let _span = self.loader.phase(Phase::Relocate, &member.name);
+            let _span = self.loader.phase(Phase::Resolve, &member.name);
             let imports = Imports::new(&self, me, member, &unresolved);
             let result = image.prepare(&imports, libraries, member.has_static_users.get());
             match imports.checked(result) {

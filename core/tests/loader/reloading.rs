@@ -683,6 +683,8 @@ fn phases_begin_and_end_in_order_also_when_loading_fails() {
         both("parse", "user"),
         both("map", "user"),
         both("map", "m"),
+        both("resolve", "user"),
+        both("resolve", "m"),
         both("relocate", "user"),
         both("relocate", "m"),
     ];
@@ -695,7 +697,7 @@ fn phases_begin_and_end_in_order_also_when_loading_fails() {
         both("parse", "broken"),
         both("parse", "lacks"),
         both("map", "lacks"),
-        both("relocate", "lacks"),
+        both("resolve", "lacks"),
     ];
     assert_eq!(*events.1.lock().unwrap(), expected.as_flattened());
 }

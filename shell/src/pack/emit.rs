@@ -48,28 +48,23 @@ pub(super) fn emit(
     let dso_handle = (symbols.len() > handle_at as usize).then_some(handle_at);
     let Exports { others, of_storage } = exports(addresses, warnings)?;
     symbols.extend(others);
-    let storage_names = of_storage.iter().map(|symbol| [tls::EXPORT, symbol.name].concat());
-    let storage_names: Vec<_> = storage_names.collect();
-    let named = of_storage.iter().zip(&storage_names);
-    symbols.extend(named.map(|(symbol, name)| NewSymbol { name, ..*symbol }));
+    let storage_name = |symbol: &NewSymbol<'_>| [tls::EXPORT, symbol.name].concat();
+    let names: Vec<_> = of_storage.iter().map(storage_name).collect();
+    symbols
+        .extend(of_storage.iter().zip(&names).map(|(&symbol, name)| NewSymbol { name, ..symbol }));
     if options.reloadable {
         symbols.extend(local_data(addresses));
     }
     let first_import = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
-    let exported_data =
-        if options.reloadable { exported_data(&symbols) } else { ExportedData::new() };
+    let movable = if options.reloadable { &*symbols } else { &[] };
+    let exported_data = exported_data(movable);
     symbols.extend(imports(addresses));
     let tls = tls_imports(addresses);
     symbols.extend(tls.iter().map(|name| import(name, SymbolKind::Data, Binding::Global)));
-    if !of_storage.is_empty() && !tls.iter().any(|name| name == tls::Value::Module.name()) {
-        // Storage that code of the module does not use.
-        let name = tls::Value::Module.name();
-        symbols.push(import(name, SymbolKind::Data, Binding::Global));
-    }
-    if addresses.output_of(Segment::Igot).is_some() {
-        // Readers that do not call resolvers refuse the module.
-        symbols.push(import(ifunc::NAME, SymbolKind::Data, Binding::Global));
-    }
+    let storage = tls::Value::Module.name();
+    // Code of the module may not use the storage.
+    let is_unused = !of_storage.is_empty() && !tls.iter().any(|name| name == storage);
+    symbols.extend(is_unused.then(|| import(storage, SymbolKind::Data, Binding::Global)));
     let context =
         RelocContext { addresses, first_import, dso_handle, exported_data: &exported_data };
     let mut file = OutputFile::new(&addresses.outputs, options, tables_len(addresses, &symbols))?;
@@ -77,33 +72,32 @@ pub(super) fn emit(
     check_code(addresses, &relocated.contents)?;
     let Relocator { contents, low_addresses, needs_prelink, .. } = relocated;
     let relocs: Vec<OutputRelocs> = contents.into_iter().map(|data| data.relocs).collect();
-    let is_resolved =
-        |relocs: &OutputRelocs| !relocs.prelinked.is_empty() || !relocs.relative.is_empty();
+    let is_resolved = |r: &OutputRelocs| !r.prelinked.is_empty() || !r.relative.is_empty();
     let omits_relocs = options.omit_relocs && !options.reloadable && relocs.iter().any(is_resolved);
     let needs_prelink = needs_prelink || omits_relocs;
-    let has_arrays = [Segment::InitArray, Segment::FiniArray].map(|run| addresses.output_of(run));
-    if dso_handle.is_some() || has_arrays.iter().any(Option::is_some) {
-        symbols.push(import(REQUIRES_CONSTRUCTORS, SymbolKind::Data, Binding::Global));
-    }
-    if additions.needs_unwinding {
-        symbols.push(import(REQUIRES_UNWINDING, SymbolKind::Data, Binding::Global));
-    }
-    if needs_prelink {
-        // Marks a module that is valid in its prelinked image only.
-        symbols.push(import(prelink::NAME, SymbolKind::Data, Binding::Global));
-    }
     let needed = needed_libraries(addresses, options, &additions.needed)?;
-    if needed.is_some() {
-        symbols.push(import(needed::IMPORT, SymbolKind::Data, Binding::Global));
-    }
-    let entry_point = entry_point(addresses, options, entry)?;
-    let mut header = header(addresses, options, entry_point);
+    let requirements = [
+        (runs_code_at_load(addresses) || dso_handle.is_some(), REQUIRES_CONSTRUCTORS),
+        (addresses.output_of(Segment::Igot).is_some(), ifunc::NAME),
+        (additions.needs_unwinding, REQUIRES_UNWINDING),
+        // It is valid in its prelinked image only.
+        (needs_prelink, prelink::NAME),
+        (needed.is_some(), needed::IMPORT),
+    ];
+    // Readers that do not know what the module requires refuse it.
+    let required = requirements.into_iter().filter(|(is_required, _)| *is_required);
+    symbols.extend(required.map(|(_, name)| import(name, SymbolKind::Data, Binding::Global)));
+    let mut header = header(addresses, options, entry_point(addresses, options, entry)?);
     header.flags.0 |= if low_addresses != 0 { 0 } else { Flags::PIC };
     let has_debug_info = !additions.debug_info.outputs.is_empty();
     header.flags.0 |= if has_debug_info { Flags::DEBUG_INFO } else { 0 };
     let tables =
         Tables { relocs, omits_relocs, needed, needs_prelink, symbols: &symbols, additions };
     write(header, options, &addresses.outputs, file, &tables)
+}
+
+fn runs_code_at_load(addresses: &ModuleLayout<'_, '_>) -> bool {
+    [Segment::InitArray, Segment::FiniArray].map(|run| addresses.output_of(run)) != [None; 2]
 }
 
 /// The header, as the options and the entry point determine it.

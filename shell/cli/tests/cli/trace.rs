@@ -90,6 +90,7 @@ fn native_modules_have_slices_for_each_phase() {
     for module in ["app.smf", "lib.smf"] {
         assert!(only(&slices, "load/read", "path", module)["bytes"].as_u64() > Some(100));
         only(&slices, "load/map", "module", module);
+        only(&slices, "link/resolve", "module", module);
         let linked = only(&slices, "link/relocate", "module", module);
         assert!(linked["code_bytes"].as_u64() > Some(0));
         assert_eq!(linked["relocations"], if module == "app.smf" { 2 } else { 0 });
@@ -126,8 +127,8 @@ fn instances_of_templates_have_slices_inside_of_the_link() {
     let (output, trace) = trace(&place, &args);
     assert_eq!((text(&output.stdout), text(&output.stderr)), ("2.5\n".into(), String::new()));
     let slices = slices(&trace);
-    only(&slices, "link/relocate/instantiate", "symbol", "fn$max$f64");
-    only(&slices, "link/relocate/instantiate/compile", "function", "max");
+    only(&slices, "link/resolve/instantiate", "symbol", "fn$max$f64");
+    only(&slices, "link/resolve/instantiate/compile", "function", "max");
     let events = trace["traceEvents"].as_array().unwrap();
     assert!(events.iter().any(|event| event["ph"] == "i" && event["name"] == "instance"));
 }

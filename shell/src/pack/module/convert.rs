@@ -193,11 +193,7 @@ impl NamedModule<'_, '_> {
     ) -> Result<ElfSymbol> {
         let mut converted = ElfSymbol {
             name: symbol.name().to_vec(),
-            binding: match symbol.binding {
-                Binding::Local => elf::STB_LOCAL,
-                Binding::Global => elf::STB_GLOBAL,
-                Binding::Weak => elf::STB_WEAK,
-            },
+            binding: elf_binding(symbol.binding),
             kind: elf::STT_NOTYPE,
             visibility: elf::STV_DEFAULT,
             section: None,
@@ -461,4 +457,12 @@ pub(super) fn reloc_type(machine: elf::Machine, kind: RelocKind, word: u32) -> O
         _ => return None,
     };
     Some(kind.0)
+}
+
+fn elf_binding(binding: Binding) -> elf::SymbolBind {
+    match binding {
+        Binding::Local => elf::STB_LOCAL,
+        Binding::Global => elf::STB_GLOBAL,
+        Binding::Weak => elf::STB_WEAK,
+    }
 }
