@@ -15,12 +15,14 @@ use std::time::{Duration, Instant, SystemTime};
 use std::{env, thread};
 
 use smf_core::format::write::{Module, NewSection, NewSymbol, Place};
-use smf_core::format::{Header, Layout, SymbolKind};
+use smf_core::format::{Header, Layout, Smf, SymbolKind};
 use smf_core::link::host_arch;
 use smf_core::loader::{LoaderOptions, ModuleHandle};
 use smf_core::memory::FilePolicy;
+use smf_loader::host_symbols::HostSymbols;
 use smf_loader::loader::Loader;
-use smf_tests::compile::{scratch, skip};
+use smf_loader::pack::{Input, Options, pack};
+use smf_tests::compile::{Compiler, scratch, skip};
 use smf_tests::scale::scale;
 
 const PAGE: usize = 4096;
@@ -385,5 +387,89 @@ fn file_of_an_overlay_is_copied() {
         }
         // It takes rights that a continuous integration rarely has.
         _ => eprintln!("SKIPPED: no overlay can be mounted"),
+    }
+}
+
+/// A library of C with as many functions as fill some pages with unwinding tables, and one that counts the callers of
+/// itself by them.
+fn with_tables() -> Option<Vec<u8>> {
+    let mut source = String::from("int backtrace(void **, int);\n");
+    for number in 0..5_000 {
+        source += &format!("int f{number}(int n) {{ return n + {number}; }}\n");
+    }
+    source += "__attribute__((noinline)) int first(int n) {
+        void *callers[64]; volatile int depth = n;
+        return depth != 0 ? first(depth - 1) + depth - n : backtrace(callers, 64); }";
+    let directory = scratch();
+    let [path, object] = ["tables.c", "tables.o"].map(|name| directory.path().join(name));
+    fs::write(&path, source).unwrap();
+    let flags = ["-fPIC", "-fasynchronous-unwind-tables", "-fomit-frame-pointer"];
+    if !Compiler::Gcc.compile(&path, 1, &flags, &object) {
+        return None;
+    }
+    let input = Input { name: "tables.o", data: &fs::read(object).unwrap() };
+    Some(pack(&[input], &Options::default()).unwrap().bytes)
+}
+
+fn loader_with_process_symbols(file_policy: FilePolicy) -> Loader {
+    let options = LoaderOptions { file_policy, kept_bytes: 0, ..LoaderOptions::default() };
+    let loader = Loader::new(options).unwrap();
+    let symbols = HostSymbols::of_process().unwrap();
+    loader.modules().set_host_resolver(Some(Box::new(symbols))).unwrap();
+    loader
+}
+
+#[test]
+fn unwinding_tables_are_mapped_from_the_file_and_used() {
+    let Some(module) = with_tables() else { return };
+    let smf = Smf::parse(&module).unwrap();
+    let table = smf.sections().named(b".eh_frame").unwrap().data;
+    let offset = table.as_ptr().addr() - module.as_ptr().addr();
+    let directory = scratch();
+    let path = directory.path().join("module.smf");
+    write(&path, &module);
+    for file_policy in [FilePolicy::Map, FilePolicy::Copy] {
+        let loader = loader_with_process_symbols(file_policy);
+        let module = loader.load_module(&path, None).unwrap();
+        let is_mapped = |line: &str| {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            let start = usize::from_str_radix(fields[2], 16).unwrap();
+            fields[1] == "r--p" && start != 0 && (offset..offset + PAGE).contains(&start)
+        };
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let name = path.to_str().unwrap();
+        let found = maps.lines().any(|line| line.ends_with(name) && is_mapped(line));
+        assert_eq!(found, file_policy == FilePolicy::Map, "{maps}");
+        let address = loader.modules().resolve(b"first").unwrap().unwrap().address;
+        // SAFETY: the function takes an integer and returns one, and the module is loaded.
+        let depth = |n| unsafe { smf_core::trap::call(address, &[n]) }.unwrap();
+        assert_eq!(depth(20) - depth(10), 10, "{file_policy:?}");
+        loader.modules().unload(module).unwrap();
+    }
+}
+
+#[test]
+fn malformed_unwinding_tables_are_refused_alike_whether_mapped_or_copied() {
+    let Some(module) = with_tables() else { return };
+    let smf = Smf::parse(&module).unwrap();
+    let table = smf.sections().named(b".eh_frame").unwrap().data;
+    let start = table.as_ptr().addr() - module.as_ptr().addr();
+    let directory = scratch();
+    let path = directory.path().join("module.smf");
+    // The length of the first record, the distance of the first function, and the zero word at the end.
+    for (at, byte, reason) in [
+        (3, 0x7f, "a record exceeds the section"),
+        (32 + 3, 0x40, "a record describes code outside the module"),
+        (table.len() - 4, 1, "a record exceeds the section"),
+    ] {
+        let mut changed = module.clone();
+        changed[start + at] = byte;
+        write(&path, &changed);
+        let [mapped, copied] = [FilePolicy::Map, FilePolicy::Copy].map(|policy| {
+            let error = loader_with_process_symbols(policy).load_module(&path, None).unwrap_err();
+            error.to_string()
+        });
+        assert_eq!(mapped, copied);
+        assert!(mapped.contains(reason), "{at}: {mapped}");
     }
 }

@@ -38,16 +38,17 @@ pub(super) fn check(section: u32, bytes: &[u8], address: u64, code: &[(u64, u64)
     let mut commons: Vec<(usize, u8)> = Vec::new();
     let mut at = 0;
     loop {
-        let length = u32_at(bytes, at).ok_or(error(at, "no zero word ends the records"))?;
+        let length = u32_at(bytes, at).ok_or_else(|| error(at, "no zero word ends the records"))?;
         if length == 0 {
             return Ok(());
         }
         // 0xffffffff, which announces a longer length, never fits.
         let body = usize::try_from(length).ok().and_then(|len| bytes.get(at + 4..)?.get(..len));
-        let body = body.ok_or(error(at, "a record exceeds the section"))?;
-        let id = u32_at(body, 0).ok_or(error(at, "a record is too short"))?;
+        let body = body.ok_or_else(|| error(at, "a record exceeds the section"))?;
+        let id = u32_at(body, 0).ok_or_else(|| error(at, "a record is too short"))?;
         if id == 0 {
-            let encoding = encoding_of(body).ok_or(error(at, "a common record is malformed"))?;
+            let encoding = encoding_of(body);
+            let encoding = encoding.ok_or_else(|| error(at, "a common record is malformed"))?;
             try_push(&mut commons, (at, encoding))?;
         } else {
             let common = usize::try_from(id).ok().and_then(|id| (at + 4).checked_sub(id));
@@ -55,7 +56,8 @@ pub(super) fn check(section: u32, bytes: &[u8], address: u64, code: &[(u64, u64)
                 let index = commons.binary_search_by_key(&common, |(at, _)| *at).ok()?;
                 commons.get(index)
             });
-            let (_, encoding) = *known.ok_or(error(at, "a record refers to no common record"))?;
+            let (_, encoding) =
+                *known.ok_or_else(|| error(at, "a record refers to no common record"))?;
             let place = address.wrapping_add(at as u64 + 8);
             let range = range_of(body, encoding, place);
             let is_inside = |(from, to): (u64, u64)| {

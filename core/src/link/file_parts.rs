@@ -19,8 +19,8 @@ use crate::memory::{FilePart, PageCount, Protection};
 /// The smallest number of bytes for which a mapping of its own takes less time than a copy.
 const MIN_PART: u64 = 16 << 10;
 
-/// Read-only sections that the linker reads before it publishes the image.
-const READ_BY_LINKER: [&[u8]; 2] = [b".tdata", b".eh_frame"];
+/// The read-only section that the linker reads in the image before that is published.
+const READ_BY_LINKER: &[u8] = b".tdata";
 
 /// Bytes of a section that are copied to the image.
 pub(super) struct Piece<'d> {
@@ -66,7 +66,7 @@ fn part_of(
     };
     let Some(start) = layout.section(section.index) else { return Ok(None) };
     let len = section.data.len() as u64;
-    if section.is_compressed() || READ_BY_LINKER.contains(&section.name) || len < MIN_PART {
+    if section.is_compressed() || section.name == READ_BY_LINKER || len < MIN_PART {
         return Ok(None);
     }
     let (page, in_file) = (PageCount::one().bytes() as u64, offset_in(file, section.data));
@@ -125,4 +125,10 @@ pub(super) fn pieces<'d>(
 pub(super) fn is_between(parts: &[FilePart], one: &Piece<'_>, next: &Piece<'_>) -> bool {
     let between = one.place.end..next.place.start;
     parts.iter().any(|part| between.contains(&part.offset.bytes()))
+}
+
+/// Whether a part lies in a section of `size` bytes at the offset `start` in the image.
+pub(super) fn is_in(parts: &[FilePart], start: usize, size: usize) -> bool {
+    let section = start..start.saturating_add(size);
+    parts.iter().any(|part| section.contains(&part.offset.bytes()))
 }

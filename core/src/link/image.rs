@@ -224,7 +224,8 @@ impl<'d> PreparedImage<'d> {
         let needs = relocation.requirements;
         relocation.apply(linked, &this.layout, (base, memory), modules, &mut resources)?;
         let init = InitArrays::read(linked, &this.layout, base, memory, needs.constructors)?;
-        let eh_frame = find_eh_frame(linked, &this.layout, base, memory, needs.unwinding)?;
+        let image = (base, &*memory, &*this.parts);
+        let eh_frame = find_eh_frame(linked, &this.layout, image, needs.unwinding)?;
         let Image { smf, object, exports, pool, parts, .. } = this;
         let segments = this.layout.segments;
         let pages = match this.file.filter(|_| MAPS_FILES) {
@@ -251,37 +252,39 @@ fn near((low, high): (u64, u64)) -> Option<Placement> {
     Some(Placement::PreferNearBoth(low, high))
 }
 
-/// The unwinding tables of an image, checked; `None` if there are none. `is_needed`: the module catches exceptions.
+/// The unwinding tables of an image, checked; `None` if there are none. The image has an address, its memory, and the
+/// parts that are still to be mapped. `is_needed`: the module catches exceptions.
 ///
 /// Distances in the tables are final in the prelinked layout, or the file has relocations for them. Otherwise
 /// the tables are not used.
 fn find_eh_frame(
     smf: &Smf<'_>,
     layout: &ImageLayout<'_>,
-    base: u64,
-    memory: &[u8],
+    (base, memory, parts): (u64, &[u8], &[FilePart]),
     is_needed: bool,
 ) -> Result<Option<EhFrame>> {
     let found = smf
         .sections()
         .named(b".eh_frame")
         .filter(|section| section.kind == SectionKind::RoData && !smf.layout().is_object());
-    let Some((section, start)) = found.and_then(|s| Some((s.index, layout.section(s.index)?)))
-    else {
+    let Some((section, start)) = found.and_then(|s| Some((s, layout.section(s.index)?))) else {
         return Ok(None);
     };
     let is_relocated =
-        || smf.reloc_tables().any(|table| table.is_ok_and(|table| table.target.index == section));
+        || smf.reloc_tables().any(|table| table.is_ok_and(|t| t.target.index == section.index));
     if !layout.is_prelinked() && !is_relocated() {
         return if is_needed { Err(LinkError::Prelink) } else { Ok(None) };
     }
     let bytes = usize::try_from(start).ok().and_then(|start| {
-        let size = found.map_or(0, |section| section.memory_size());
-        memory.get(start..)?.get(..usize::try_from(size).ok()?)
+        let size = usize::try_from(section.memory_size()).ok()?;
+        // No relocation is left for a section with pages of the file, so that its bytes are those in the file.
+        let is_mapped = file_parts::is_in(parts, start, size);
+        if is_mapped { Some(section.data) } else { memory.get(start..)?.get(..size) }
     });
     let bytes = bytes.ok_or(LinkError::TooLarge)?;
     let address = base.checked_add(start).ok_or(LinkError::TooLarge)?;
-    eh_frame::check(section, bytes, address, &init_arrays::code_ranges(smf, layout, base)?)?;
+    let code = init_arrays::code_ranges(smf, layout, base)?;
+    eh_frame::check(section.index, bytes, address, &code)?;
     let address = usize::try_from(address).map_err(|_| LinkError::TooLarge)?;
     Ok(Some(EhFrame { address, size: bytes.len() }))
 }

@@ -187,15 +187,14 @@ pub(crate) struct Plan {
 /// The size of a page of a file that is mapped.
 const FILE_PAGE: u64 = 4096;
 
-/// The size in bytes from which on a read-only section starts on a page of the file, so that it can be mapped.
+/// The size in bytes from which on adjacent read-only sections of one kind start on a page of the file, so that they can
+/// be mapped. Their distances are those in the image of a prelinked module.
 const MIN_MAPPED: u64 = 64 << 10;
 
-/// Whether a section of `len` bytes may be mapped from the file.
-fn is_mapped(section: &NewSection<'_>, len: u64) -> bool {
+/// Whether a section may be mapped from the file.
+fn is_mappable(section: &NewSection<'_>) -> bool {
     let is_stored = section.flags.0 & SectionFlags::COMPRESSED == 0;
-    is_stored
-        && len >= MIN_MAPPED
-        && matches!(section.kind, SectionKind::Code | SectionKind::RoData)
+    is_stored && matches!(section.kind, SectionKind::Code | SectionKind::RoData)
 }
 
 const fn align(offset: u64) -> u64 {
@@ -349,16 +348,30 @@ impl<'a> Module<'a> {
     /// The sections with the offsets of their payloads.
     pub(crate) fn placed(&self) -> impl Iterator<Item = (u64, &'a NewSection<'a>)> + '_ {
         let mut next = self.payloads_start();
-        self.sections.iter().map(move |section| {
-            let len = self.payload_len(section);
-            let offset = if is_mapped(section, len) {
-                next.next_multiple_of(FILE_PAGE)
-            } else {
-                align(next)
+        // The kind of the adjacent sections that this one belongs to, and whether their first starts on a page.
+        let (mut run, mut is_mapped) = (None, false);
+        self.sections.iter().enumerate().map(move |(index, section)| {
+            let kind = Some(section.kind).filter(|_| is_mappable(section));
+            let is_first = kind != run;
+            if is_first {
+                (run, is_mapped) = (kind, self.mappable_len(index) >= MIN_MAPPED);
+            }
+            let offset = match (is_mapped, is_first) {
+                (true, true) => next.next_multiple_of(FILE_PAGE),
+                (true, false) => next.next_multiple_of(section.alignment.max(8)),
+                (false, _) => align(next),
             };
-            next = offset + len;
+            next = offset + self.payload_len(section);
             (offset, section)
         })
+    }
+
+    /// The bytes of the section `index` and of those of the same kind behind it that may be mapped; 0 if it may not.
+    fn mappable_len(&self, index: usize) -> u64 {
+        let sections = self.sections.get(index..).unwrap_or_default();
+        let Some(first) = sections.first() else { return 0 };
+        let run = sections.iter().take_while(|s| s.kind == first.kind && is_mappable(s));
+        run.fold(0, |len, section| len + self.payload_len(section))
     }
 
     fn payloads_start(&self) -> u64 {
