@@ -71,6 +71,8 @@ fn sink_receives_phases_and_events_of_load_reload_and_unload() {
         "END parse",
         "BEGIN map module=\"m\"",
         "END map",
+        "BEGIN resolve module=\"m\"",
+        "END resolve",
         "BEGIN relocate module=\"m\"",
         "link module=\"m\"",
         "ADD relocate module=\"m\"",
