@@ -199,10 +199,10 @@ impl<'l> LoadSet<'l> {
         }
         for name in tls_names(exports) {
             let name = name?;
-            if resolved(&name).is_none() {
-                if let Some(found) = self.loader.providers().find(&name)? {
-                    try_push(&mut needed, found)?;
-                }
+            if resolved(&name).is_none()
+                && let Some(found) = self.loader.providers().find(&name)?
+            {
+                try_push(&mut needed, found)?;
             }
         }
         for (index, provider) in needed {
