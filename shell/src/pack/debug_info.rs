@@ -347,8 +347,14 @@ impl Merger<'_, '_> {
         for ((debug, _), offsets) in &mut self.offsets {
             sort(*debug, offsets, debug_addresses::OFFSET_FIELD)?;
         }
+        let has_storage = self.addresses.outputs.iter().any(|output| output.name == tls::SECTION);
         let lists = self.offsets.iter().filter_map(|((debug, target), offsets)| {
-            let target = target.map_or(Some(tls::SECTION), |name| SECTIONS.get(name).copied())?;
+            // Malformed objects refer to storage that they do not have, and to debug sections without contents.
+            let target = match *target {
+                Some(number) if self.contents.get(number)?.is_empty() => return None,
+                Some(number) => *SECTIONS.get(number)?,
+                None => has_storage.then_some(tls::SECTION)?,
+            };
             let [debug, target] = [SECTIONS.get(*debug)?, target].map(debug_addresses::stored_name);
             Some((debug, target, &**offsets))
         });

@@ -152,6 +152,19 @@ fn object_with_any_changed_byte_in_debugging_information_is_refused_or_packed() 
 
 #[test]
 #[cfg(target_arch = "x86_64")]
+fn debugging_information_about_what_the_object_lacks_is_packed() {
+    let code = ".text\n.globl go\ngo: ret\n.data\n.globl datum\ndatum: .long 1\n";
+    let empty = "\n.section .debug_str,\"MS\",@progbits,1\n.Lstring:\n";
+    for field in [".long .Lstring", ".reloc 0, R_X86_64_DTPOFF32, .data\n.long 0"] {
+        let object = asm(&format!("{code}.section .debug_info\n{field}\n{empty}"));
+        let options = Options { debug_info: true, ..Options::default() };
+        let packed = pack(&[Input { name: "a.o", data: &object }], &options);
+        assert_valid(&packed.unwrap_or_else(|e| panic!("{field}: {e}")).bytes, &options);
+    }
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
 fn object_with_any_changed_byte_in_properties_is_refused_or_packed() {
     let object =
         asm(".text\n.globl go\ngo: ret\n.section .note.gnu.property, \"a\", @note\n.p2align 3
