@@ -16,7 +16,7 @@ use super::resolve::Resolve;
 use super::special_imports;
 use super::symbol_address::SymbolAddress;
 use super::tls::{self, TlsImports};
-use crate::alloc_util::{try_collect, try_filled, try_with_capacity};
+use crate::alloc_util::{try_collect, try_filled};
 use crate::format::bytes::u32_at;
 use crate::format::ext::{PlaceGroup, ifunc, needed, prelink};
 use crate::format::{Arch, Binding, Reloc, RelocEntry, RelocKind, RelocTable, Smf};
@@ -25,10 +25,7 @@ use crate::trap::trap_hook;
 /// What is known of an image once its imports are resolved and its thread-local storage is allocated. Thread-local symbols
 /// of other modules are known only when these are prepared too.
 pub(super) struct PreparedRelocation<'d> {
-    /// The address of each import.
-    imports: Vec<u64>,
-    /// The address of each symbol.
-    symbols: Vec<u64>,
+    addresses: Addresses,
     tls: TlsImports<'d>,
     pub(super) requirements: Requirements,
 }
@@ -47,14 +44,13 @@ pub(super) fn prepare<'d>(
     let mut tls = TlsImports::default();
     let (imports, requirements) =
         resolve_imports(smf, layout, base, (imports, &resources.libraries), &mut tls)?;
-    let mut symbols = symbol_addresses(layout, base, &imports)?;
+    let addresses = Addresses::new(layout, base, imports)?;
     if tls.has_storage() {
-        let arch = smf.header().arch;
-        let mut relocator = Relocator { smf, layout, base, arch, symbols, memory };
+        let (arch, addresses) = (smf.header().arch, &addresses);
+        let mut relocator = Relocator { smf, layout, base, arch, addresses, memory };
         relocator.allocate_tls(&tls, prefers_static, resources)?;
-        symbols = relocator.symbols;
     }
-    Ok(PreparedRelocation { imports, symbols, tls, requirements })
+    Ok(PreparedRelocation { addresses, tls, requirements })
 }
 
 impl<'d> PreparedRelocation<'d> {
@@ -67,13 +63,12 @@ impl<'d> PreparedRelocation<'d> {
         modules: &dyn Resolve,
         resources: &mut HostResources,
     ) -> Result<()> {
-        let Self { mut imports, mut symbols, tls, .. } = self;
+        let Self { mut addresses, tls, .. } = self;
         if !tls.is_empty() {
-            tls.resolve(&mut imports, modules, resources)?;
-            symbols = symbol_addresses(layout, base, &imports)?;
+            tls.resolve(&mut addresses.imports, modules, resources)?;
         }
-        let arch = smf.header().arch;
-        Relocator { smf, layout, base, arch, symbols, memory }.apply_all()
+        let (arch, addresses) = (smf.header().arch, &addresses);
+        Relocator { smf, layout, base, arch, addresses, memory }.apply_all()
     }
 }
 
@@ -110,14 +105,26 @@ pub(super) struct Requirements {
     pub(super) unwinding: bool,
 }
 
-/// The address of every symbol, or [`NO_ADDRESS`]. There are more relocations than symbols.
-fn symbol_addresses(layout: &ImageLayout<'_>, base: u64, imports: &[u64]) -> Result<Vec<u64>> {
-    let sections = layout.sections.iter().map(|at| at.map_or(0, |at| base + at));
-    let sections = try_collect(sections.chain(layout.preserved.iter().copied()))?;
-    let mut addresses = try_with_capacity(layout.symbols.len())?;
-    let resolve = |symbol: &SymbolAddress| symbol.resolve(&sections, imports).unwrap_or(NO_ADDRESS);
-    addresses.extend(layout.symbols.iter().map(resolve));
-    Ok(addresses)
+/// What the address of a symbol follows from. It is computed for each relocation: a prelinked file has few for its symbols.
+struct Addresses {
+    /// The address of each section, then of preserved data.
+    sections: Vec<u64>,
+    /// The address of each import.
+    imports: Vec<u64>,
+}
+
+impl Addresses {
+    fn new(layout: &ImageLayout<'_>, base: u64, imports: Vec<u64>) -> Result<Self> {
+        let sections = layout.sections.iter().map(|at| at.map_or(0, |at| base + at));
+        let sections = try_collect(sections.chain(layout.preserved.iter().copied()))?;
+        Ok(Self { sections, imports })
+    }
+
+    /// The address of a symbol; `None` for [`SymbolAddress::NONE`].
+    #[inline]
+    fn of(&self, symbol: SymbolAddress) -> Option<u64> {
+        symbol.resolve(&self.sections, &self.imports)
+    }
 }
 
 /// The address of a symbol without one ([`SymbolAddress::NONE`]). A resolver may return the same value.
@@ -187,8 +194,7 @@ struct Relocator<'a, 'd> {
     layout: &'a ImageLayout<'d>,
     base: u64,
     arch: Arch,
-    /// The address of each symbol.
-    symbols: Vec<u64>,
+    addresses: &'a Addresses,
     memory: &'a mut [u8],
 }
 
@@ -240,7 +246,8 @@ impl Relocator<'_, '_> {
 
     /// Writes every GOT slot and every veneer.
     fn fill_slots(&mut self) -> Result<()> {
-        for (slots, &target) in self.layout.slots.iter().zip(&self.symbols) {
+        for (slots, &symbol) in self.layout.slots.iter().zip(&self.layout.symbols) {
+            let target = self.addresses.of(symbol).unwrap_or(NO_ADDRESS);
             let (slot, veneer) = self.layout.slot_offsets(*slots);
             if let Some(slot) = slot {
                 put(self.memory, slot, target.to_le_bytes()).ok_or(LinkError::TooLarge)?;
@@ -273,22 +280,18 @@ impl Relocator<'_, '_> {
         entries: &mut impl Iterator<Item = RelocEntry<'t>>,
     ) -> Result<Option<RelocEntry<'t>>> {
         let Some(abs64) = table.number(RelocKind::Abs64) else { return Ok(entries.next()) };
-        let Self { layout, symbols, memory, .. } = self;
+        let Self { layout, addresses, memory, .. } = self;
         let section = part(memory, start, table.target.memory_size())?;
-        let is_none = |symbol| layout.symbols.get(symbol).is_none_or(|s| *s == SymbolAddress::NONE);
+        let address = |symbol| addresses.of(*layout.symbols.get(to_usize(symbol))?);
         for entry in entries {
             if entry.number() != abs64 {
                 return Ok(Some(entry));
             }
-            let index = to_usize(entry.symbol());
-            let (Some(&symbol), Some(word)) =
-                (symbols.get(index), word_at(section, entry.offset()))
+            let (Some(symbol), Some(word)) =
+                (address(entry.symbol()), word_at(section, entry.offset()))
             else {
                 return Err(self.malformed(table));
             };
-            if symbol == NO_ADDRESS && is_none(index) {
-                return Err(self.malformed(table));
-            }
             *word = symbol.wrapping_add_signed(entry.addend()).to_le_bytes();
         }
         Ok(None)
@@ -319,9 +322,10 @@ impl Relocator<'_, '_> {
         let place = self.base.wrapping_add(at);
         let slots = self.layout.slots.get(symbol).copied().unwrap_or_default();
         let (slot, veneer) = self.layout.slot_offsets(slots);
+        let address = self.layout.symbols.get(symbol).and_then(|symbol| self.addresses.of(*symbol));
         let operands = Operands {
             place,
-            symbol: self.symbols.get(symbol).copied().unwrap_or(NO_ADDRESS),
+            symbol: address.unwrap_or(NO_ADDRESS),
             addend: reloc.addend,
             slot: self.base + slot.unwrap_or(0),
             veneer: veneer.map(|veneer| self.base + veneer),
