@@ -17,7 +17,7 @@ use smf_loader::pack::{Input, Options, pack};
 use crate::measure::{Bench, Contender, Measure, Statistic, Target, write_settled};
 
 /// A generated library.
-struct Library {
+pub(crate) struct Library {
     row: &'static str,
     /// The size of text and data in KiB.
     size: usize,
@@ -37,11 +37,12 @@ const ROWS: [Library; 14] = [
     mapped("first load of 300 KiB, dense", 300, 3_000),
     mapped("first load of 1,500 KiB, sparse", 1_500, 450),
     mapped("first load of 1,500 KiB, dense", 1_500, 15_000),
-    mapped("first load of 7,000 KiB, sparse", 7_000, 2_100),
-    mapped("first load of 7,000 KiB, dense", 7_000, 70_000),
+    LARGE_SPARSE,
+    LARGE_DENSE,
     Library {
+        row: "first load of 7,000 KiB with unwinding tables",
         tables: "-fasynchronous-unwind-tables",
-        ..mapped("first load of 7,000 KiB with unwinding tables", 7_000, 2_100)
+        ..LARGE_SPARSE
     },
     copied("first copy of 5 KiB, sparse", 5, 2),
     copied("first copy of 5 KiB, dense", 5, 50),
@@ -49,6 +50,9 @@ const ROWS: [Library; 14] = [
     copied("first copy of 300 KiB, dense", 300, 3_000),
     copied("first copy of 1,500 KiB, dense", 1_500, 15_000),
 ];
+
+pub(crate) const LARGE_SPARSE: Library = mapped("first load of 7,000 KiB, sparse", 7_000, 2_100);
+pub(crate) const LARGE_DENSE: Library = mapped("first load of 7,000 KiB, dense", 7_000, 70_000);
 
 const NO_TABLES: &str = "-fno-asynchronous-unwind-tables";
 
@@ -104,13 +108,29 @@ fn start(host: &Path, mode: &'static str, file: &Path) -> Contender<'static> {
     })
 }
 
-/// Prints the nanoseconds from opening a library to the result of its function `first`.
+/// Prints the nanoseconds from opening a library to the result of its function `first`; in a mode that ends with `-hold` the
+/// KiB by which the private memory of the process has grown, and then waits for the end of its input.
 const HOST: &str = r#"
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <smf.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
+
+static char counters[4096];
+
+/* Of pages that no other process has, those that are not as in a file. Allocates nothing. */
+static long private_kib(void) {
+    int file = open("/proc/self/smaps_rollup", O_RDONLY);
+    long length = read(file, counters, sizeof counters - 1);
+    close(file);
+    counters[length > 0 ? length : 0] = 0;
+    char *line = strstr(counters, "Private_Dirty:");
+    return line ? atol(line + strlen("Private_Dirty:")) : -1;
+}
 
 static long now(void) {
     struct timespec time;
@@ -121,9 +141,12 @@ static long now(void) {
 int main(int count, char **arguments) {
     if (count != 3) return 2;
     const char *path = arguments[2];
+    int hold = strstr(arguments[1], "-hold") != 0;
+    /* Twice: the first call touches pages of its own. */
+    long before = hold ? (private_kib(), private_kib()) : 0;
     long start = now();
     long (*first)(long) = 0;
-    if (strcmp(arguments[1], "dlopen") == 0) {
+    if (strncmp(arguments[1], "dlopen", 6) == 0) {
         void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
         if (library != 0) first = (long (*)(long))dlsym(library, "first");
     } else {
@@ -137,7 +160,9 @@ int main(int count, char **arguments) {
     long result = first(40);
     long end = now();
     if (result != 42) return 3;
-    printf("%ld\n", end - start);
+    printf("%ld\n", hold ? private_kib() - before : end - start);
+    fflush(stdout);
+    if (hold) getchar();
     return 0;
 }
 "#;
@@ -153,7 +178,7 @@ fn gcc(arguments: &[&str], directory: &Path) {
 const LIBRARIES: &str = "SMF_BENCH_LIBRARIES";
 
 /// The program, linked with the shared library for C.
-fn build_host(directory: &Path) -> PathBuf {
+pub(crate) fn build_host(directory: &Path) -> PathBuf {
     let libraries = std::env::var(LIBRARIES).unwrap_or_else(|_| {
         panic!(
             "{LIBRARIES} does not name the directory of an installed library: run `cargo xtask bench`, which installs one"
@@ -199,7 +224,7 @@ impl Library {
     }
 
     /// The packed module and the shared object.
-    fn build(&self, directory: &Path) -> (PathBuf, PathBuf) {
+    pub(crate) fn build(&self, directory: &Path) -> (PathBuf, PathBuf) {
         let tables = if self.tables == NO_TABLES { "" } else { "-tables" };
         let stem = format!("l{}-{}{tables}", self.size, self.relocs);
         let file = |extension: &str| format!("{stem}.{extension}");

@@ -16,6 +16,7 @@ mod instantiate;
 mod ir;
 mod jit;
 mod link;
+mod load_memory;
 mod loader;
 mod measure;
 mod object_to_smf;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
     link::measure(&mut bench);
     loader::measure(&mut bench);
     first_load::measure(&mut bench);
+    load_memory::measure(&mut bench);
     unwinding::measure(&mut bench);
     exec::measure(&mut bench);
     exec_manager::measure(&mut bench);

@@ -112,6 +112,8 @@ pub(crate) struct Measure<'a> {
     pub(crate) target: Target,
     /// The maximum difference to the peer's time in nanoseconds; printed and not judged.
     pub(crate) over: Option<f64>,
+    /// What the durations of the contenders stand for.
+    pub(crate) unit: Unit,
 }
 
 impl Default for Measure<'_> {
@@ -124,6 +126,7 @@ impl Default for Measure<'_> {
             statistic: Statistic::Median,
             target: Target::NONE,
             over: None,
+            unit: Unit::Nanoseconds,
         }
     }
 }
@@ -201,7 +204,7 @@ impl Bench {
         self.rows.push(Row {
             name: measure.name.to_owned(),
             ours: each(0).unwrap_or(f64::NAN),
-            unit: Unit::Nanoseconds,
+            unit: measure.unit,
             peer: each(1).map(|time| (measure.peer.to_owned(), time)),
             target: measure.target,
             over: measure.over,
@@ -300,7 +303,8 @@ impl Row {
         });
         let over = self.over.map(|most| format!("(+{})", time(most)));
         let targets = [ratio.map(|ratio| format!("{ratio} x")), most, over];
-        let peer = self.peer.as_ref().map(|(name, peer)| format!("{} {name}", time(*peer)));
+        let peer =
+            self.peer.as_ref().map(|(name, peer)| format!("{} {name}", self.unit.show(*peer)));
         [
             self.name.clone(),
             self.unit.show(self.ours),
