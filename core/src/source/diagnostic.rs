@@ -156,7 +156,9 @@ pub(super) struct File<'s> {
 }
 
 impl<'s> File<'s> {
+    /// The file with this text, of which a byte order mark at the start is no part.
     pub(super) fn new(name: &'s str, text: &'s str) -> Result<Self, AllocError> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut lines = Vec::new();
         try_push(&mut lines, 0)?;
         for (at, byte) in (1_u32..).zip(text.bytes()) {

@@ -252,12 +252,17 @@ impl<'s> Parser<'_, 's> {
         if self.refused_item() {
             return self.add_error(span);
         }
+        let follows_sign = self.text(self.last_span()) == "=";
         self.bump();
         if name == Name::UNDERSCORE {
             self.refuse(span, "the placeholder `_`", "it makes a lambda; write the expression");
             return self.add_error(span);
         }
         let next = self.token();
+        if name == Name::LOOP && next.kind == TokenKind::Colon && follows_sign {
+            self.refuse_loop(span);
+            return self.add_error(span);
+        }
         if name == Name::VEC && next.kind == TokenKind::LeftBracket && !next.spaced {
             self.refuse(span, "`vec[...]`", "only scalars are computed");
             return self.add_error(span);

@@ -145,6 +145,11 @@ impl Parser<'_, '_> {
         starts
     }
 
+    /// Refuses a loop as a value, at its first word.
+    pub(super) fn refuse_loop(&mut self, span: Span) {
+        self.refuse(span, "a loop as a value", "assign to a variable in the loop");
+    }
+
     /// The construct that an operator outside of the subset belongs to.
     pub(super) fn refused_operator(&self) -> Option<(&'static str, &'static str, &'static str)> {
         let no_note = "";
@@ -202,6 +207,7 @@ impl Parser<'_, '_> {
                 self.refuse(span, "`f\"...\"`", "an ordinary text literal interpolates");
             }
             TokenKind::Ellipsis => self.refuse(span, "a spread `...`", SCOPE),
+            TokenKind::While | TokenKind::For => self.refuse_loop(span),
             _ => {
                 let Some((construct, reason, note)) = self.refused_operator() else {
                     return false;

@@ -81,6 +81,14 @@ fn each_error_has_its_message() {
             "2: E1201: `break` with a value is not supported: assign to a variable in front of it",
         ),
         (
+            "fn f() -> i64:\n    val r = loop:\n        break\n    r\n",
+            "2: E1201: a loop as a value is not supported: assign to a variable in the loop",
+        ),
+        (
+            "fn f() -> i64:\n    var r = while true:\n        break\n    r\n",
+            "2: E1201: a loop as a value is not supported: assign to a variable in the loop",
+        ),
+        (
             "fn f() -> i64:\n    val r = 1..3\n    1\n",
             "2: E1201: a range as a value is not supported: ranges belong to `for` and patterns",
         ),

@@ -411,3 +411,20 @@ fn diagnostic_prints_the_line_with_a_caret_and_as_json() {
          write `a.fdiv(b)`\"}"
     );
 }
+
+#[test]
+fn byte_order_mark_is_no_part_of_the_text() {
+    let text = "fn f(): 1 // 2\n";
+    let marked = std::format!("\u{feff}{text}");
+    let [with, without] = [&*marked, text].map(|text| {
+        let file = File::new("t.spl", text).unwrap();
+        let mut diagnostics = Diagnostics::default();
+        parser::parse(&file, &mut Names::default(), &mut diagnostics).unwrap();
+        let list = diagnostics.into_list();
+        list.iter().map(ToString::to_string).collect::<Vec<_>>()
+    });
+    assert_eq!(with, without);
+    assert_eq!(with.len(), 1, "{with:?}");
+    // Only at the start.
+    assert!(messages("fn f():\u{feff} 1\n").iter().any(|message| message.contains("E1001")));
+}
