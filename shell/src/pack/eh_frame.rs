@@ -6,6 +6,7 @@
 //!
 //! Source: Linux Standard Base, Core, 10.6 (exception frames).
 
+use ::object::elf;
 use hashbrown::{HashMap, HashSet};
 
 use super::error::{PackError, Result};
@@ -14,8 +15,12 @@ use super::resolve::{Program, Resolution};
 
 /// Bytes of the zero word at the end.
 const END: u64 = 4;
+/// Bytes of the length of a record and of what follows it, which tells the kinds of records apart.
+const HEADER: u64 = 8;
 /// The offset of the address of the function in its record.
-const FUNCTION: u64 = 8;
+const FUNCTION: u64 = HEADER;
+/// Bytes of the fields of most relocations.
+const WORD: u64 = 4;
 
 /// A record in an input section.
 pub(super) struct Record {
@@ -27,6 +32,20 @@ pub(super) struct Record {
     pub(super) common: Option<usize>,
     /// Sorted by offset.
     relocs: Vec<InputReloc>,
+}
+
+impl Record {
+    /// Checks that the relocations change neither the header, the length and what tells the kinds of records apart, nor the
+    /// next record. `bytes` returns those of a field.
+    fn check_relocs(&self, bytes: impl Fn(elf::RelocationType) -> u64) -> Result<(), Malformed> {
+        let (first, end) =
+            (self.start.saturating_add(HEADER), self.start.saturating_add(self.size));
+        let is_outside = |reloc: &&InputReloc| {
+            reloc.offset < first || reloc.offset.saturating_add(bytes(reloc.kind)) > end
+        };
+        let outside = self.relocs.iter().find(is_outside);
+        outside.map_or(Ok(()), |reloc| Err((reloc.offset, "a relocation is not in one record")))
+    }
 }
 
 /// A record of the input: its section, and its index there.
@@ -90,6 +109,9 @@ impl EhFrames {
             let mut relocs: Vec<_> = section.relocs(id.object).collect();
             relocs.sort_by_key(|reloc| reloc.offset);
             let records = records(section.bytes, relocs).map_err(broken)?;
+            let isa = program.machine().isa();
+            let bytes = |kind| isa.plain_form(kind).map_or(WORD, |form| form.bytes());
+            records.iter().try_for_each(|record| record.check_relocs(bytes)).map_err(broken)?;
             for (index, record) in records.iter().enumerate().filter(|(_, r)| r.common.is_some()) {
                 let first = record.relocs.first();
                 let function = first.filter(|reloc| reloc.offset == record.start + FUNCTION);
