@@ -431,7 +431,9 @@ fn in_module(module: &ModuleRef<'_>, error: TrapError) -> String {
     let name = String::from_utf8_lossy(symbol.name());
     let file = source_line(module, trap.function).map(|line| line.file);
     let place = file.map_or_else(|| "line ".to_owned(), |file| format!("{file}:"));
-    format!("{what} in function `{name}` at {place}{}", trap.at)
+    let message = source::trap::message_in_module(module, &name, trap);
+    let message = message.map(|message| format!(": {message}")).unwrap_or_default();
+    format!("{what}{message} in function `{name}` at {place}{}", trap.at)
 }
 
 /// Explains why there is no function to call, and names those that could be called.

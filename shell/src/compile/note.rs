@@ -24,6 +24,7 @@ pub(super) fn write(unit: &TranslationUnit) -> Result<String, AllocError> {
     let _ = possible(&mut text, unit)?;
     let _ = inferences(&mut text, unit, &instances);
     let _ = dependencies(&mut text, unit);
+    let _ = assertions(&mut text, unit);
     text.push_str("# END_NOTE\n");
     Ok(text)
 }
@@ -166,6 +167,21 @@ fn dependencies(text: &mut String, unit: &TranslationUnit) -> fmt::Result {
                 writeln!(text, "    {from}, {to}, \"type_param\"")?;
             }
         }
+    }
+    Ok(())
+}
+
+/// The messages of assertions, if there are any.
+fn assertions(text: &mut String, unit: &TranslationUnit) -> fmt::Result {
+    let functions = unit.functions.iter();
+    let all = functions.flat_map(|function| function.assertions.iter().map(move |a| (function, a)));
+    let mut with_message = all.filter(|(_, assertion)| !assertion.message.is_empty()).peekable();
+    if with_message.peek().is_none() {
+        return Ok(());
+    }
+    text.write_str("assertions |id, function, line, message|\n")?;
+    for (id, (function, assertion)) in with_message.enumerate() {
+        row(text, id, &[&*function.symbol, &assertion.line.to_string(), &*assertion.message])?;
     }
     Ok(())
 }

@@ -59,6 +59,7 @@ impl<'d> Note<'d> {
                 Dependency::TABLE => Places::of::<Dependency>(&table).map(drop)?,
                 CircularWarning::TABLE => Places::of::<CircularWarning>(&table).map(drop)?,
                 CircularError::TABLE => Places::of::<CircularError>(&table).map(drop)?,
+                AssertionMessage::TABLE => Places::of::<AssertionMessage>(&table).map(drop)?,
                 _ => {}
             }
             table.rows().try_for_each(|row| row.map(drop))?;
@@ -206,6 +207,17 @@ entry! {
     cycle_path must "cycle_path";
     /// The compiler's error code, such as `E0420`.
     error_code may "error_code";
+}
+
+entry! {
+    /// The message of an assertion in compiled code, an extension of this project.
+    AssertionMessage of "assertions":
+    /// The symbol of the function.
+    function must "function";
+    /// The line of the assertion, from 1.
+    line must "line";
+    /// The message.
+    message must "message";
 }
 
 /// Declares an open set of words.

@@ -1,10 +1,13 @@
 //! The description of a trap: what happened, in which function, and where in the source.
 
+use smf_core::format::note::{AssertionMessage, Note};
 use smf_core::ir::{
     Binary, DIVISION_BY_ZERO, Function, Instruction, OVERFLOW, Opcode, STACK_LIMIT, Scalar,
     SourceLocation,
 };
+use smf_core::loader::ModuleRef;
 use smf_core::source::{TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT};
+use smf_core::trap::Trap;
 
 use super::Executable;
 
@@ -83,6 +86,24 @@ fn message(executable: &Executable, index: usize, sites: &Sites) -> Option<Strin
     let mut assertions = definition.assertions.iter();
     let found = assertions.find(|a| a.line == sites.line && a.column == u32::from(column))?;
     Some(found.message.clone()).filter(|message| !message.is_empty())
+}
+
+/// The message of a failed assertion in a module of `smf compile`, if its line has no other.
+pub(crate) fn message_in_module(
+    module: &ModuleRef<'_>,
+    function: &str,
+    trap: Trap,
+) -> Option<String> {
+    if trap.code != TRAP_ASSERT {
+        return None;
+    }
+    let (note, at) = module.linked()?.note_contents().ok()??;
+    let note = Note::parse(&note, at).ok()?;
+    let line = trap.at.to_string();
+    let all = note.entries::<AssertionMessage>().filter_map(Result::ok);
+    let mut here = all.filter(|a| a.function().eq_str(function) && a.line().eq_str(&line));
+    let found = here.next()?;
+    here.next().is_none().then(|| found.message().to_string())
 }
 
 /// The instructions that can have trapped.

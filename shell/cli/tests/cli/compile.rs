@@ -79,6 +79,30 @@ fn module_runs_at_every_level() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
+fn module_keeps_the_messages_of_assertions() {
+    let directory = scratch("compile-assertions");
+    let source = "fn f(x: i64):\n    assert x > 0, \"x is \\\"small\\\",\\n or 0\"\n    \
+                  assert x < 9\nfn same(x: i64):\n    if x > 1: assert x > 2, \"a\" else: assert x > 3, \"b\"\n";
+    let source = write(&directory, "a.spl", source);
+    let [module, packed] = ["a.smf", "packed.smf"].map(|name| {
+        let path = directory.join(name);
+        path.to_str().unwrap().to_owned()
+    });
+    ok(&["compile", &source, "-o", &module]);
+    ok(&["pack", &module, "-o", &packed]);
+    for module in [&module, &packed] {
+        let error = |call: &[&str]| fails(&[&["run", module], call].concat());
+        // Messages on standard error show control characters as escapes.
+        let message = "assertion failed: x is \"small\",\\n or 0 in function `f` at line 2\n";
+        assert_eq!(error(&["f", "0"]), format!("error: {module}: {message}"));
+        contains(&error(&["f", "9"]), &["assertion failed in function `f` at line 3"]);
+        // Its line has two.
+        contains(&error(&["same", "2"]), &["assertion failed in function `same` at line 5"]);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
 fn programs_print_the_same_as_modules_and_in_memory() {
     let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/simple");
     let module = scratch("compile-programs").join("program.smf");
