@@ -2,7 +2,7 @@
 //! that processes share. The kernel counts both (`smaps`).
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -89,11 +89,9 @@ impl Holder {
         let mut command = Command::new(host);
         command.arg(mode).arg(file).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
-        let mut line = Vec::new();
-        let output = process.stdout.as_mut().unwrap();
-        let digits = output.bytes().map(Result::unwrap).take_while(|byte| *byte != b'\n');
-        line.extend(digits);
-        let private_kib = String::from_utf8(line).unwrap().parse().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let private_kib = line.trim().parse().unwrap();
         Self { process, private_kib }
     }
 
