@@ -102,6 +102,12 @@ pub enum ExecError {
         /// The type of the parameter.
         expected: Scalar,
     },
+    /// A call with integers of a function that takes or returns texts.
+    #[error("function `{function}` takes or returns texts, and is called with texts only")]
+    Texts {
+        /// The name of the function.
+        function: ShortName,
+    },
     /// A result of another type than the caller asks for.
     #[error("function `{function}` returns a value of type {found}, which is not an integer")]
     Result {

@@ -355,7 +355,7 @@ impl ExecManager {
             let result = unsafe { self.call_by_name(name, &values) }?;
             return Ok(result.and_then(Value::as_integer).unwrap_or(0));
         };
-        let values = integers(&function, arguments)?;
+        let values = integers(&function, arguments).map_err(|error| self.has_texts(name, error))?;
         // SAFETY: the caller's contract.
         match unsafe { self.call(&function, &values) }? {
             None => Ok(0),
@@ -403,6 +403,16 @@ impl ExecManager {
         // SAFETY: a text of the function, whose data is in memory as long as the manager is entered, or an argument.
         let bytes = unsafe { std::slice::from_raw_parts(bytes, length) };
         Ok(try_format(format_args!("{}", Lossy(bytes)))?)
+    }
+
+    /// The error of a call with integers, whose number is another one if texts are parameters.
+    #[cold]
+    fn has_texts(&self, name: &[u8], error: ExecError) -> ExecError {
+        let has = |info: &SourceInfo| info.returns_text || !info.text_params.is_empty();
+        match self.info().get(name) {
+            Some(info) if has(info) => ExecError::Texts { function: ShortName::new(name) },
+            _ => error,
+        }
     }
 
     /// Adds the cause of a trap, and the message of a failed assertion.
