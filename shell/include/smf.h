@@ -1490,7 +1490,9 @@ SmfAnswer type_unifier_unify(int64_t unifier, SmfJson one_json, SmfJson other_js
  * earlier ones; compiling a name again replaces the function for later calls and for earlier callers. Source is Simple;
  * a parameter without a type is an i64. A division by zero, an index out of bounds and a failed assertion are errors of
  * the call (SMF_ERROR_TRAP), never signals. Machine code is trusted: nothing restricts what a function does with memory
- * that it has the address of.
+ * that it has the address of. It does not check the stack: a recursion without end is a fault in the guard page of the
+ * thread (SIGSEGV). Structs, arrays, texts, constants and generic functions are known to the source that declares them:
+ * later source calls functions of numbers and bools.
  *
  * The handles of rt_exec_manager_*, rt_jit_* and smf_exec_* are the same.
  */

@@ -42,5 +42,5 @@ mod tests;
 
 pub use backend::BackendChoice;
 pub use error::ExecError;
-pub use manager::{ExecManager, ExecOptions, FrontEnd};
+pub use manager::{ExecManager, ExecOptions, FrontEnd, SharedFrontEnd};
 pub use modules::SharedSymbols;

@@ -1,6 +1,10 @@
 //! A byte buffer that reports a failed allocation once, at the end.
 
+#[cfg(feature = "exec")]
+use std::fmt;
 use std::io;
+#[cfg(any(test, feature = "exec"))]
+use std::io::Write;
 
 use smf_core::alloc_util::AllocError;
 
@@ -56,10 +60,36 @@ impl io::Write for FallibleBuf {
     }
 }
 
+/// Bytes as text, with replacement characters for what is not UTF-8.
+#[cfg(feature = "exec")]
+pub(crate) struct Lossy<'b>(pub(crate) &'b [u8]);
+
+#[cfg(feature = "exec")]
+impl fmt::Display for Lossy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.utf8_chunks().try_for_each(|chunk| {
+            f.write_str(chunk.valid())?;
+            f.write_str(if chunk.invalid().is_empty() { "" } else { "\u{fffd}" })
+        })
+    }
+}
+
+/// Fallible `format`.
+///
+/// # Errors
+/// [`AllocError`].
+#[cfg(feature = "exec")]
+pub(crate) fn try_format(text: fmt::Arguments<'_>) -> Result<String, AllocError> {
+    let mut buf = FallibleBuf::default();
+    // Writing to the buffer does not fail.
+    let _ = buf.write_fmt(text);
+    // Formatted text is UTF-8.
+    Ok(String::from_utf8(buf.finish()?).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
 
     #[test]
     fn failed_allocation_is_reported_by_finish() {

@@ -8,6 +8,7 @@
 //! [`Loader::map_module`] refuse dynlibs.
 #![allow(unsafe_code)]
 
+use std::borrow::Cow;
 #[cfg(feature = "c-api")]
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
@@ -288,8 +289,11 @@ impl Loader {
         member: Option<&str>,
     ) -> Result<ModuleHandle, LoadFileError> {
         let (name, bytes) = match member {
-            Some(member) => self.read_member(path, member)?,
-            None => (path.to_string_lossy().into_owned(), self.read(path)?),
+            Some(member) => {
+                let (name, bytes) = self.read_member(path, member)?;
+                (Cow::Owned(name), bytes)
+            }
+            None => (path.to_string_lossy(), self.read(path)?),
         };
         self.map_module(&name, bytes)?.link()
     }
@@ -359,7 +363,7 @@ impl Loader {
             return Err(LoadFileError::Archive { archive, modules });
         }
         let mapped = self.modules.map(name.as_bytes(), bytes)?;
-        Ok(MappedFile(State::Mapped(Box::new(mapped))))
+        Ok(MappedFile(State::Mapped(try_box(mapped).map_err(LoadError::from)?)))
     }
 
     /// Registers the file at `path`, a module or an archive, as a provider: its modules are loaded when a module imports

@@ -61,6 +61,7 @@ fn compile(compiler: &dyn Compiler, template: &Template<'_>, section: &[u8]) {
             parameters: Some(template.params),
             body: template.body,
             section,
+            requester: &[],
             arguments: &arguments,
             arch,
         };

@@ -38,6 +38,8 @@ pub struct CompileRequest<'r> {
     pub body: &'r [u8],
     /// The template section of its module, decompressed; empty if unknown.
     pub section: &'r [u8],
+    /// The template section of another module, which declares types that the arguments name; empty if there is none.
+    pub requester: &'r [u8],
     /// The type arguments: concrete types, at most [`MAX_ARGUMENTS`](crate::types::MAX_ARGUMENTS).
     pub arguments: &'r [Type],
     /// The instruction set.

@@ -193,6 +193,9 @@ pub enum InstantiateErrorKind {
     /// The symbol uses the older spelling of the Simple compiler, which several instances fit.
     #[error("the symbol may mean `{one}` or `{other}`")]
     AmbiguousAlias { one: ShortName, other: ShortName },
+    /// A type argument that modules declare differently.
+    #[error("the type `{name}` of `{one}` differs from that of `{other}`")]
+    Declarations { name: ShortName, one: ShortName, other: ShortName },
     /// Two rows of a note define one symbol differently.
     #[error("lines {line} and {other} of note.sdn define different instances of one symbol")]
     Ambiguous { line: u32, other: u32 },
@@ -265,6 +268,18 @@ pub enum MetadataError {
     /// The archive has no module with this name.
     #[error("the archive has no module of this name")]
     NoModule,
+    /// The module lists an existing instance for a type that another module declares differently.
+    #[error(
+        "the type `{name}` of `{one}` differs from that of `{other}`, for which an instance exists"
+    )]
+    Declarations {
+        /// The type.
+        name: ShortName,
+        /// The module.
+        one: ShortName,
+        /// The other one.
+        other: ShortName,
+    },
     /// The note has too many rows, or there is no memory for it.
     #[error("there is no memory for the note and the templates of the module")]
     TooLarge,

@@ -33,6 +33,8 @@ use crate::link::Resolve;
 use crate::memory::code_alloc::CodeMemory;
 use crate::memory::lock::{Lock, LockGuard};
 
+#[cfg(feature = "source")]
+mod declared;
 mod derive;
 mod environment;
 mod infer;
@@ -345,6 +347,7 @@ impl JitInstantiator {
     }
 
     fn insert(&self, module: Module) -> Result<(), MetadataError> {
+        self.check_declarations(&module)?;
         let module = {
             let mut state = self.state();
             state.jobs.failed.clear();
@@ -489,6 +492,26 @@ impl JitInstantiator {
             result = result.and(written);
         }
         result
+    }
+}
+
+#[cfg(not(feature = "source"))]
+impl JitInstantiator {
+    /// Without source no template depends on declarations.
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as with source")]
+    fn requester(
+        &self,
+        _: &[u8],
+        _: &TryArc<Module>,
+        _: &[u8],
+        _: &[Type],
+    ) -> Result<Option<TryArc<Module>>, InstantiateErrorKind> {
+        Ok(None)
+    }
+
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as with source")]
+    fn check_declarations(&self, _: &Module) -> Result<(), MetadataError> {
+        Ok(())
     }
 }
 

@@ -452,6 +452,7 @@ mod tests {
             parameters: None,
             body: &body,
             section: &[],
+            requester: &[],
             arguments,
             arch: Arch::X86_64,
         };
@@ -518,6 +519,7 @@ mod tests {
                     parameters: None,
                     body: &template.body,
                     section: &[],
+                    requester: &[],
                     arguments,
                     arch,
                 };
@@ -592,6 +594,7 @@ mod tests {
                 parameters: None,
                 body,
                 section: &[],
+                requester: &[],
                 arguments,
                 arch,
             };

@@ -315,6 +315,7 @@ mod tests {
             parameters: None,
             body,
             section: &[],
+            requester: &[],
             arguments,
             arch: Arch::X86_64,
         };

@@ -8,9 +8,11 @@ use core::fmt::Write;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 
-use crate::alloc_util::{AllocError, TryWriter, try_push_str};
+use super::module::Declaration;
+use crate::alloc_util::{AllocError, TryWriter, try_push_str, try_to_string};
 use crate::format::template::{Container, TemplateKind, Templates};
 use crate::format::template_record::{TemplateRecord, Texts};
+use crate::types::{Type, TypeList};
 
 /// How the lines of a body are indented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,19 +47,20 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// The source of the function of `record`, behind the declarations of `section` that it refers to.
+/// The source of the function of `record`, before the declarations of `sections` that it and `arguments` refer to.
 pub(super) fn text(
     record: &TemplateRecord<'_>,
     name: &str,
     indentation: Indentation,
-    section: &[u8],
+    sections: [&[u8]; 2],
+    arguments: &[Type],
 ) -> Result<String, AllocError> {
     let mut text = String::new();
     for (parameter, ty) in record.bindings.pairs() {
         writeln!(TryWriter(&mut text), "type {parameter} = {ty}").map_err(|_| AllocError)?;
     }
     put_function(&mut text, record, name, indentation)?;
-    add_declarations(&mut text, record.name, section, indentation)?;
+    add_declarations(&mut text, record.name, sections, arguments, indentation)?;
     Ok(text)
 }
 
@@ -129,35 +132,85 @@ fn least_indentation<'t>(lines: impl Iterator<Item = &'t str>) -> usize {
     indented.map(|line| line.len() - line.trim_start().len()).min().unwrap_or(0)
 }
 
-/// Adds the declarations of the section whose names occur in the text, and those that they refer to.
-fn add_declarations(
-    text: &mut String,
+/// Declarations by name.
+type Declarations<'d> = HashMap<&'d str, (TemplateKind, TemplateRecord<'d>), DefaultHashBuilder>;
+
+/// Adds the declarations of a section. The first of a name wins.
+fn read_declarations<'d>(
+    all: &mut Declarations<'d>,
     own: &str,
-    section: &[u8],
-    indentation: Indentation,
+    section: &'d [u8],
 ) -> Result<(), AllocError> {
     let Ok(templates) = Templates::parse(section, 0) else { return Ok(()) };
     if !matches!(templates.container, Container::Records { .. }) {
         return Ok(());
     }
-    let mut declarations: HashMap<&str, (TemplateKind, TemplateRecord<'_>), DefaultHashBuilder> =
-        HashMap::default();
     for template in templates.iter().flatten() {
         let Some(kind) = template.kind else { continue };
         let Some(record) = TemplateRecord::parse(kind, template.body) else { continue };
         if record.name != own {
-            declarations.try_reserve(1).map_err(|_| AllocError)?;
-            // The first of a name wins.
-            declarations.entry(record.name).or_insert((kind, record));
+            all.try_reserve(1).map_err(|_| AllocError)?;
+            all.entry(record.name).or_insert((kind, record));
+        }
+    }
+    Ok(())
+}
+
+/// Adds the declarations of the sections whose names occur in the text or in `arguments`, and those that they refer
+/// to. Those that the text has are left out.
+pub(super) fn add_declarations(
+    text: &mut String,
+    own: &str,
+    sections: [&[u8]; 2],
+    arguments: &[Type],
+    indentation: Indentation,
+) -> Result<(), AllocError> {
+    let mut declarations = Declarations::default();
+    for section in sections {
+        read_declarations(&mut declarations, own, section)?;
+    }
+    if declarations.is_empty() {
+        return Ok(());
+    }
+    let arguments = try_to_string(TypeList(arguments))?;
+    for word in words(&arguments) {
+        if let Some((kind, record)) = declarations.remove(word)
+            && !declares(text, word)
+        {
+            put_any(text, kind, &record, indentation)?;
         }
     }
     let mut at = 0;
     while let Some(word) = next_word(text, &mut at) {
-        if let Some((kind, record)) = declarations.remove(word) {
-            put_declaration(text, kind, &record, indentation)?;
+        if let Some((kind, record)) = declarations.remove(word)
+            && !declares(text, record.name)
+        {
+            put_any(text, kind, &record, indentation)?;
         }
     }
     Ok(())
+}
+
+/// The words of a text.
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut at = 0;
+    core::iter::from_fn(move || next_word(text, &mut at))
+}
+
+/// Whether a text declares the struct or enum `name`.
+pub(super) fn declares(text: &str, name: &str) -> bool {
+    text.lines().any(|line| {
+        let rest = ["struct ", "enum "].into_iter().find_map(|word| line.strip_prefix(word));
+        rest.is_some_and(|rest| words(rest).next() == Some(name))
+    })
+}
+
+/// A struct or enum as source.
+pub(super) fn put_declaration(
+    out: &mut String,
+    declaration: &Declaration<'_>,
+) -> Result<(), AllocError> {
+    put_any(out, declaration.kind, &declaration.record, Indentation::Common)
 }
 
 /// The next word of the text from `at`, which moves behind it.
@@ -172,7 +225,7 @@ fn next_word<'t>(text: &'t str, at: &mut usize) -> Option<&'t str> {
 }
 
 /// A declaration as source. The front end has no classes and traits, and a record does not spell payloads of variants.
-fn put_declaration(
+fn put_any(
     out: &mut String,
     kind: TemplateKind,
     record: &TemplateRecord<'_>,

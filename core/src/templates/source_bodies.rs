@@ -21,7 +21,9 @@ use super::compiler::{
 use super::cpu_features::CpuFeatures;
 use super::ir_bodies::{self, IrBodies, encode_signature};
 use super::record_source;
-use crate::alloc_util::{AllocError, try_push, try_reserve, try_resize, try_with_capacity};
+use crate::alloc_util::{
+    AllocError, try_copy_str, try_push, try_reserve, try_resize, try_with_capacity,
+};
 use crate::codegen::code::Relocation;
 use crate::codegen::lowering::Machine;
 use crate::codegen::{Aarch64Compiler, Compiler as CodeGenerator, Options, TRAP_HOOK, X64Compiler};
@@ -88,7 +90,11 @@ impl Compiler for SourceBodies {
             }
         }
         let name = name_of(request)?;
-        let unit = instantiate(body.text, name, name, request.arguments)?;
+        let mut text = try_copy_str(body.text)?;
+        let sections = [&[][..], request.requester];
+        let indentation = record_source::Indentation::Common;
+        record_source::add_declarations(&mut text, name, sections, request.arguments, indentation)?;
+        let unit = instantiate(&text, name, name, request.arguments)?;
         self.units.compile(&unit, request, environment)
     }
 }
@@ -135,7 +141,8 @@ impl Compiler for RecordBodies {
         let name = record_source::function_name(&record);
         let mut first = None;
         for nesting in record_source::Indentation::ALL {
-            let text = record_source::text(&record, name, nesting, request.section)?;
+            let sections = [request.section, request.requester];
+            let text = record_source::text(&record, name, nesting, sections, request.arguments)?;
             match instantiate(&text, file, name, request.arguments) {
                 Ok(unit) => return self.units.compile(&unit, request, environment),
                 Err(CompileError::Because(why)) => {

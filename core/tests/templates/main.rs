@@ -5,6 +5,8 @@
 mod behaviours;
 mod build;
 mod code_cache;
+#[cfg(feature = "source")]
+mod declared;
 mod hostile;
 mod ir;
 mod linked;

@@ -18,7 +18,7 @@ use crate::build::Spec;
 
 /// A record as the Simple compiler writes it.
 #[derive(Clone)]
-struct Record(TemplateKind, String, Vec<u8>);
+pub(crate) struct Record(TemplateKind, String, Vec<u8>);
 
 fn text(out: &mut Vec<u8>, text: &str) {
     out.extend((text.len() as u32).to_le_bytes());
@@ -38,7 +38,7 @@ fn head(name: &str, type_params: &[&str]) -> Vec<u8> {
     out
 }
 
-fn function(
+pub(crate) fn function(
     name: &str,
     type_params: &[&str],
     params: &[&str],
@@ -59,7 +59,7 @@ fn function(
     Record(TemplateKind::Function, name.to_owned(), out)
 }
 
-fn structure(name: &str, type_params: &[&str], fields: &[&str]) -> Record {
+pub(crate) fn structure(name: &str, type_params: &[&str], fields: &[&str]) -> Record {
     let mut out = head(name, type_params);
     list(&mut out, fields);
     out.extend([1, 0, 0, 0, 0, 0]);
@@ -80,7 +80,7 @@ fn specialisation(name: &str, original: &str, binding: [&str; 2], body: &str) ->
     Record(TemplateKind::Function, name.to_owned(), out)
 }
 
-fn module(version: u8, records: &[Record], rows: &[[&str; 3]]) -> Vec<u8> {
+pub(crate) fn module(version: u8, records: &[Record], rows: &[[&str; 3]]) -> Vec<u8> {
     let mut templates = Vec::new();
     for Record(kind, name, body) in records {
         let (kind, name) = (Some(*kind), name.as_bytes());
@@ -122,19 +122,19 @@ fn jit_with(config: JitConfig, module: &[u8]) -> JitInstantiator {
     jit
 }
 
-fn jit(module: &[u8]) -> JitInstantiator {
+pub(crate) fn jit(module: &[u8]) -> JitInstantiator {
     jit_with(JitConfig::default(), module)
 }
 
-fn instance(jit: &JitInstantiator, symbol: &str) -> Instance {
+pub(crate) fn instance(jit: &JitInstantiator, symbol: &str) -> Instance {
     jit.try_jit_instantiate(symbol.as_bytes()).unwrap_or_else(|error| panic!("{symbol}: {error}"))
 }
 
-fn error(jit: &JitInstantiator, symbol: &str) -> String {
+pub(crate) fn error(jit: &JitInstantiator, symbol: &str) -> String {
     jit.try_jit_instantiate(symbol.as_bytes()).unwrap_err().to_string()
 }
 
-fn run(instance: &Instance, arguments: &[i64]) -> Result<i64, TrapError> {
+pub(crate) fn run(instance: &Instance, arguments: &[i64]) -> Result<i64, TrapError> {
     let words: Vec<_> = arguments.iter().map(|&word| CallArg::Integer(word as u64)).collect();
     // SAFETY: tests pass the arguments that the source of the instance declares.
     unsafe { call_values(instance.address(), &words) }.map(|result| result.integer as i64)
@@ -240,8 +240,9 @@ fn structs_in_a_signature_are_passed_by_address() {
     let signature = IrBodies::signature(&dist).unwrap();
     assert_eq!(signature.0.len(), 2);
     // `pick` is generic in a type that its record does not name.
-    let found = error(&jit, "pick$Point");
-    assert!(found.contains("type `Point` not found"), "{found}");
+    let found = error(&jit, "pick$Missing");
+    assert!(found.contains("type `Missing` not found"), "{found}");
+    instance(&jit, "pick$Point");
 }
 
 #[test]
@@ -278,7 +279,7 @@ fn what_does_not_compile_is_quoted() {
 }
 
 /// A module as `smf compile` writes the templates of `text`.
-fn compiled(text: &str, rows: &[[&str; 3]]) -> Vec<u8> {
+pub(crate) fn compiled(text: &str, rows: &[[&str; 3]]) -> Vec<u8> {
     let file = SourceFile { name: "max.spl", module: "max", text };
     let compiled = compile(&[file], Mode::Compile).unwrap();
     let unit = compiled.unit.unwrap_or_else(|| panic!("{}", compiled.diagnostics[0]));
@@ -299,7 +300,7 @@ fn compiled(text: &str, rows: &[[&str; 3]]) -> Vec<u8> {
     write(&NewTemplates { container, templates: &templates }, rows)
 }
 
-const SOURCE: &str = "\
+pub(crate) const SOURCE: &str = "\
 struct Point:
     x: i64
     y: i64

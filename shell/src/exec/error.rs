@@ -1,5 +1,7 @@
 //! Errors of the execution manager.
 
+use std::fmt;
+
 use smf_core::alloc_util::AllocError;
 use smf_core::exec::{BackendError, ManagerError, UnitError};
 use smf_core::ir::Scalar;
@@ -8,6 +10,7 @@ use smf_core::source::{Diagnostic, Severity, TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPO
 use smf_core::trap::TrapError;
 use thiserror::Error;
 
+use crate::fallible_buf::try_format;
 use crate::files::ReadError;
 use crate::loader::LoadFileError;
 use crate::source::ProgramError;
@@ -29,7 +32,7 @@ pub enum ExecError {
         name: &'static str,
     },
     /// The source has errors.
-    #[error("{}", first_error(.0))]
+    #[error("{}", FirstError(.0))]
     Source(Vec<Diagnostic>),
     /// Another front end refuses the source.
     #[error("{0}")]
@@ -99,6 +102,12 @@ pub enum ExecError {
         /// The type of the parameter.
         expected: Scalar,
     },
+    /// A call with integers of a function that takes or returns texts.
+    #[error("function `{function}` takes or returns texts, and is called with texts only")]
+    Texts {
+        /// The name of the function.
+        function: ShortName,
+    },
     /// A result of another type than the caller asks for.
     #[error("function `{function}` returns a value of type {found}, which is not an integer")]
     Result {
@@ -116,14 +125,27 @@ pub enum ExecError {
 }
 
 /// The first error as text, behind it how many there are.
-fn first_error(diagnostics: &[Diagnostic]) -> String {
-    let mut errors = diagnostics.iter().filter(|d| d.severity == Severity::Error);
-    let Some(first) = errors.next() else { return "the source has no functions".to_owned() };
-    let Diagnostic { file, line, column, message, code, .. } = first;
-    let first = format!("{file}:{line}:{column}: error[{}]: {message}", code.as_str());
-    match errors.count() {
-        0 => first,
-        more => format!("{first} (and {more} more)"),
+struct FirstError<'d>(&'d [Diagnostic]);
+
+impl fmt::Display for FirstError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut errors = self.0.iter().filter(|d| d.severity == Severity::Error);
+        let Some(first) = errors.next() else { return f.write_str("the source has no functions") };
+        let Diagnostic { file, line, column, message, code, .. } = first;
+        write!(f, "{file}:{line}:{column}: error[{}]: {message}", code.as_str())?;
+        match errors.count() {
+            0 => Ok(()),
+            more => write!(f, " (and {more} more)"),
+        }
+    }
+}
+
+impl ExecError {
+    pub(crate) fn not_text(path: &str) -> Self {
+        match try_format(format_args!("{path}")) {
+            Ok(path) => Self::NotText { path },
+            Err(error) => error.into(),
+        }
     }
 }
 

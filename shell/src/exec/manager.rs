@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
-use smf_core::alloc_util::{AllocError, try_collect, try_copy_bytes, try_push};
+use smf_core::alloc_util::{AllocError, TryArc, try_collect, try_copy_bytes, try_push};
 use smf_core::exec::{
-    FunctionHandle, Level, Manager, ManagerError, ManagerOptions, ManagerStatistics, Unit, Value,
+    FunctionHandle, Level, Manager, ManagerError, ManagerOptions, ManagerStatistics, TrapReport,
+    Unit, Value,
 };
 use smf_core::link::ShortName;
 use smf_core::memory::code_alloc::CodeMemory;
@@ -21,6 +22,7 @@ use super::error::{ExecError, cause};
 use super::host_functions;
 use super::modules::{Modules, SharedSymbols, call_words};
 use crate::call::install_chain_lookup;
+use crate::fallible_buf::{Lossy, try_format};
 use crate::files;
 use crate::source::Program;
 
@@ -34,6 +36,9 @@ pub trait FrontEnd: Send + Sync {
     /// [`ExecError::FrontEnd`] and others.
     fn compile(&self, name: &str, text: &str) -> Result<Unit>;
 }
+
+/// A front end that several managers share.
+pub type SharedFrontEnd = TryArc<Box<dyn FrontEnd>>;
 
 /// How an execution manager works.
 #[derive(Clone, Default)]
@@ -83,7 +88,7 @@ pub struct ExecManager {
     /// Dropped after the code that calls into them.
     modules: Modules,
     info: Mutex<HashMap<Box<[u8]>, SourceInfo>>,
-    front_end: RwLock<Option<Arc<dyn FrontEnd>>>,
+    front_end: RwLock<Option<SharedFrontEnd>>,
 }
 
 impl fmt::Debug for ExecManager {
@@ -130,7 +135,7 @@ impl ExecManager {
     }
 
     /// Sets the front end that compiles source; `None` for that of the core.
-    pub fn set_front_end(&self, front_end: Option<Arc<dyn FrontEnd>>) {
+    pub fn set_front_end(&self, front_end: Option<SharedFrontEnd>) {
         *self.front_end.write().unwrap_or_else(PoisonError::into_inner) = front_end;
     }
 
@@ -156,7 +161,7 @@ impl ExecManager {
         Ok(compiled.diagnostics)
     }
 
-    fn front_end(&self) -> Option<Arc<dyn FrontEnd>> {
+    fn front_end(&self) -> Option<SharedFrontEnd> {
         self.front_end.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -181,7 +186,7 @@ impl ExecManager {
         if is_binary_ir(text) || is_text_ir(text) {
             return self.compile_ir(text).map(|()| Vec::new());
         }
-        let not_text = |_| ExecError::NotText { path: name.to_owned() };
+        let not_text = |_| ExecError::not_text(name);
         self.compile_source(name, str::from_utf8(text).map_err(not_text)?)
     }
 
@@ -193,7 +198,7 @@ impl ExecManager {
         let unit = match (is_binary_ir(ir), str::from_utf8(ir)) {
             (true, _) => Unit::from_binary(ir)?,
             (false, Ok(text)) => Unit::from_text(text)?,
-            (false, Err(_)) => return Err(ExecError::NotText { path: "the IR".to_owned() }),
+            (false, Err(_)) => return Err(ExecError::not_text("the IR")),
         };
         self.compile_unit(&unit)
     }
@@ -261,7 +266,7 @@ impl ExecManager {
 
     /// Whether a function is called `name`, of a module as well.
     pub fn has_function(&self, name: &[u8]) -> bool {
-        self.find(name).is_some() || self.modules.find(name).is_some()
+        self.find(name).is_some() || matches!(self.modules.find(name), Ok(Some(_)))
     }
 
     /// The names of the functions: in the order of their first compilation, behind them those of modules.
@@ -324,7 +329,7 @@ impl ExecManager {
         match result {
             Ok(value) => Ok(value),
             Err(ManagerError::NoFunction(_)) => {
-                let address = self.modules.find(name).ok_or_else(|| no_function(name))?;
+                let address = self.modules.find(name)?.ok_or_else(|| no_function(name))?;
                 // SAFETY: the caller's contract.
                 unsafe { call_words(name, address, arguments) }
             }
@@ -350,7 +355,7 @@ impl ExecManager {
             let result = unsafe { self.call_by_name(name, &values) }?;
             return Ok(result.and_then(Value::as_integer).unwrap_or(0));
         };
-        let values = integers(&function, arguments)?;
+        let values = integers(&function, arguments).map_err(|error| self.has_texts(name, error))?;
         // SAFETY: the caller's contract.
         match unsafe { self.call(&function, &values) }? {
             None => Ok(0),
@@ -375,7 +380,7 @@ impl ExecManager {
             let words = values_of(arguments, name)?;
             // SAFETY: the caller's contract.
             let result = unsafe { self.call_by_name(name, &words) }?;
-            return Ok(result.map(|value| value.to_string()).unwrap_or_default());
+            return shown(result);
         };
         let (returns_text, text_params) = match self.info().get(name) {
             Some(info) => (info.returns_text, try_collect(info.text_params.iter().copied())?),
@@ -389,7 +394,7 @@ impl ExecManager {
         // SAFETY: the caller's contract; the first argument is the address of a result in memory.
         let value = unsafe { self.call(&function, &values) }?;
         if !returns_text {
-            return Ok(value.map(|value| value.to_string()).unwrap_or_default());
+            return shown(value);
         }
         // SAFETY: written by the function, if at all.
         let TextResult { address, length } = unsafe { (&raw const text).read_volatile() };
@@ -397,32 +402,53 @@ impl ExecManager {
         let bytes = std::ptr::with_exposed_provenance::<u8>(address as usize);
         // SAFETY: a text of the function, whose data is in memory as long as the manager is entered, or an argument.
         let bytes = unsafe { std::slice::from_raw_parts(bytes, length) };
-        Ok(String::from_utf8_lossy(bytes).into_owned())
+        Ok(try_format(format_args!("{}", Lossy(bytes)))?)
+    }
+
+    /// The error of a call with integers, whose number is another one if texts are parameters.
+    #[cold]
+    fn has_texts(&self, name: &[u8], error: ExecError) -> ExecError {
+        let has = |info: &SourceInfo| info.returns_text || !info.text_params.is_empty();
+        match self.info().get(name) {
+            Some(info) if has(info) => ExecError::Texts { function: ShortName::new(name) },
+            _ => error,
+        }
     }
 
     /// Adds the cause of a trap, and the message of a failed assertion.
     #[cold]
     fn call_error(&self, error: ManagerError) -> ExecError {
         let ManagerError::Trap(trap) = error else { return error.into() };
-        let function = trap.function.as_ref();
-        let assertion = function.and_then(|function| {
-            let info = self.info();
-            let assertions = &info.get(function.as_bytes())?.assertions;
-            Some(assertions.iter().find(|assertion| assertion.line == trap.at)?.message.clone())
-        });
-        let message = match (cause(trap.code), function) {
-            (None, _) => trap.to_string(),
-            (Some(cause), None) => format!("{cause}, at {}", trap.at),
-            (Some(cause), Some(function)) => {
-                format!("{cause}, at {} in function `{function}`", trap.at)
+        match self.trap_message(&trap) {
+            Ok(message) => {
+                ExecError::Trap { code: trap.code, at: trap.at, function: trap.function, message }
             }
-        };
-        let message = match assertion.filter(|text| !text.is_empty()) {
-            Some(assertion) => format!("{message}: {assertion}"),
-            None => message,
-        };
-        ExecError::Trap { code: trap.code, at: trap.at, function: trap.function, message }
+            Err(error) => error.into(),
+        }
     }
+
+    fn trap_message(&self, trap: &TrapReport) -> Result<String, AllocError> {
+        let function = trap.function.as_ref();
+        let info = self.info();
+        let assertions = function.and_then(|function| info.get(function.as_bytes()));
+        let mut assertions = assertions.iter().flat_map(|info| &info.assertions);
+        let assertion = assertions.find(|assertion| assertion.line == trap.at);
+        let assertion = assertion.map_or("", |assertion| &assertion.message);
+        let colon = if assertion.is_empty() { "" } else { ": " };
+        let at = trap.at;
+        match (cause(trap.code), function) {
+            (None, _) => try_format(format_args!("{trap}{colon}{assertion}")),
+            (Some(cause), None) => try_format(format_args!("{cause}, at {at}{colon}{assertion}")),
+            (Some(cause), Some(function)) => try_format(format_args!(
+                "{cause}, at {at} in function `{function}`{colon}{assertion}"
+            )),
+        }
+    }
+}
+
+/// A result as `print` shows it.
+fn shown(value: Option<Value>) -> Result<String> {
+    Ok(value.map_or(Ok(String::new()), |value| try_format(format_args!("{value}")))?)
 }
 
 fn no_function(name: &[u8]) -> ExecError {

@@ -2,9 +2,9 @@
 #![allow(unsafe_code)]
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use smf_core::alloc_util::{AllocError, try_box, try_push};
+use smf_core::alloc_util::{AllocError, TryArc, try_box, try_copy_bytes, try_push};
 use smf_core::exec::Value;
 use smf_core::format::SymbolKind;
 use smf_core::ir::Scalar;
@@ -15,15 +15,15 @@ use smf_core::memory::code_alloc::CodeMemory;
 use super::error::ExecError;
 use super::host_functions;
 use crate::call;
-use crate::loader::Loader;
+use crate::loader::{LoadFileError, Loader};
 
 /// Resolves symbols of the host by name.
-pub type SharedSymbols = Arc<dyn Fn(&[u8]) -> Option<u64> + Send + Sync>;
+pub type SharedSymbols = TryArc<Box<dyn Resolve + Send + Sync>>;
 
 /// The modules of a manager, which are never unloaded while it exists.
 pub(super) struct Modules {
     memory: Option<CodeMemory>,
-    loader: Mutex<Option<Arc<Loader>>>,
+    loader: Mutex<Option<TryArc<Loader>>>,
     host: HostSymbols,
 }
 
@@ -33,7 +33,7 @@ struct HostSymbols(Option<SharedSymbols>);
 
 impl Resolve for HostSymbols {
     fn resolve(&self, name: &[u8]) -> Option<u64> {
-        let found = self.0.as_ref().and_then(|symbols| symbols(name));
+        let found = self.0.as_ref().and_then(|symbols| symbols.resolve(name));
         found.or_else(|| host_functions::address(name))
     }
 }
@@ -41,7 +41,7 @@ impl Resolve for HostSymbols {
 /// The callees of source: functions of modules, then symbols of the host.
 impl Resolve for Modules {
     fn resolve(&self, name: &[u8]) -> Option<u64> {
-        self.find(name).or_else(|| self.host.resolve(name))
+        self.find(name).ok().flatten().or_else(|| self.host.resolve(name))
     }
 }
 
@@ -50,18 +50,18 @@ impl Modules {
         Self { memory, loader: Mutex::new(None), host: HostSymbols(symbols) }
     }
 
-    fn loader(&self) -> Option<Arc<Loader>> {
+    fn loader(&self) -> Option<TryArc<Loader>> {
         self.loader.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn open(&self) -> Result<Arc<Loader>, ExecError> {
+    fn open(&self) -> Result<TryArc<Loader>, ExecError> {
         let mut loader = self.loader.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loader) = &*loader {
             return Ok(loader.clone());
         }
         let new = Loader::new(LoaderOptions::new(self.memory.clone().unwrap_or_default()))?;
         new.modules().set_host_resolver(Some(try_box(self.host.clone())?))?;
-        Ok(loader.insert(Arc::new(new)).clone())
+        Ok(loader.insert(TryArc::new(new)?).clone())
     }
 
     /// Loads the module at `path`. A shared object is refused without opening it.
@@ -70,13 +70,25 @@ impl Modules {
         Ok(())
     }
 
-    /// The address of a function.
-    pub(super) fn find(&self, name: &[u8]) -> Option<u64> {
-        let loader = self.loader()?;
-        let found = loader.modules().resolve(name).ok()??;
+    /// The address of a function; `None` if no module has it.
+    ///
+    /// # Errors
+    /// Why the function has no address.
+    pub(super) fn find(&self, name: &[u8]) -> Result<Option<u64>, ExecError> {
+        let Some(loader) = self.loader() else { return Ok(None) };
+        let found = loader.modules().resolve(name).map_err(LoadFileError::from)?;
         // The resolver of the host is not asked for functions by name.
-        let is_function = matches!(found.kind, SymbolKind::Function | SymbolKind::None);
-        (found.module.is_some() && is_function).then_some(found.address)
+        let is_function = |kind| matches!(kind, SymbolKind::Function | SymbolKind::None);
+        let Some(found) = found.filter(|found| is_function(found.kind)) else { return Ok(None) };
+        match found.module {
+            None => Ok(None),
+            Some(module) if found.address == 0 => Err(match module.refusal(name) {
+                Some(error) => LoadFileError::from(error).into(),
+                // There is memory for it now.
+                None => AllocError.into(),
+            }),
+            Some(_) => Ok(Some(found.address)),
+        }
     }
 
     /// The names of the functions, in the order in which their modules were loaded.
@@ -94,10 +106,10 @@ impl Modules {
                 symbol.kind == SymbolKind::Function && module.export(symbol.name()).is_some()
             });
             for symbol in symbols {
-                try_push(&mut names, Box::from(symbol.name()))?;
+                try_push(&mut names, try_copy_bytes(symbol.name())?)?;
             }
             for (name, _) in module.bytecode_exports() {
-                try_push(&mut names, Box::from(name))?;
+                try_push(&mut names, try_copy_bytes(name)?)?;
             }
         }
         result.map(|()| names)

@@ -2,8 +2,8 @@
 #![allow(unsafe_code)]
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
+use smf_core::alloc_util::TryArc;
 use smf_core::exec::{Level, Unit, Value};
 
 use super::*;
@@ -238,7 +238,8 @@ impl FrontEnd for Constant {
 #[test]
 fn front_end_is_replaced_and_returns() {
     let manager = manager(BackendChoice::Auto);
-    manager.set_front_end(Some(Arc::new(Constant)));
+    let constant: Box<dyn FrontEnd> = Box::new(Constant);
+    manager.set_front_end(Some(TryArc::new(constant).unwrap()));
     manager.compile_source("n", "42\n").unwrap();
     assert_eq!(run(&manager, "main", &[]), Ok(42));
     let error = manager.compile_source("n", "fn main(): 1").unwrap_err();

@@ -157,6 +157,7 @@ impl Context {
             parameters: u8::try_from(arguments.len()).ok(),
             body,
             section: &[],
+            requester: &[],
             arguments,
             arch: host_arch(),
         };

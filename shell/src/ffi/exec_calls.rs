@@ -7,9 +7,8 @@ use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path as FilePath;
 use std::ptr;
-use std::sync::Arc;
 
-use smf_core::alloc_util::try_push;
+use smf_core::alloc_util::{AllocError, TryArc, try_box, try_push};
 use smf_core::exec::Level;
 use smf_core::ir::Scalar;
 
@@ -22,7 +21,7 @@ use super::exec_handles::{
 use super::exec_manager::{backend, list};
 use super::values::{NO_VALUE, Value};
 use super::versioned_struct::{self, versioned};
-use crate::exec::{ExecError, ExecOptions, FrontEnd};
+use crate::exec::{ExecError, ExecOptions, FrontEnd, SharedFrontEnd};
 use crate::host_symbols::HostSymbols;
 
 /// Options of an execution manager.
@@ -185,7 +184,7 @@ pub unsafe extern "C" fn smf_exec_compile(
         // SAFETY: as above.
         let source = unsafe { slice("the source", source.cast::<u8>(), length) };
         let source = str::from_utf8(source.map_err(ApiError::from)?);
-        let source = source.map_err(|_| ExecError::NotText { path: name.clone().into_owned() })?;
+        let source = source.map_err(|_| ExecError::not_text(&name))?;
         Ok(open.manager.compile_source(&name, source)?)
     });
     compiled.unwrap_or(false)
@@ -231,15 +230,18 @@ pub unsafe extern "C" fn smf_exec_set_frontend(
     front_end: SmfFrontEnd,
     user: *mut c_void,
 ) -> bool {
-    let front_end = front_end.map(|function| -> Arc<dyn FrontEnd> {
+    let front_end = front_end.map(|function| -> Result<SharedFrontEnd, AllocError> {
         // SAFETY: the caller's promise.
-        Arc::new(unsafe { CallbackFrontEnd::new(function, user) })
+        let front_end = unsafe { CallbackFrontEnd::new(function, user) };
+        TryArc::new(try_box(front_end)? as Box<dyn FrontEnd>)
     });
-    if manager == 0 {
-        *DEFAULT_FRONT_END.lock() = front_end;
-        return true;
-    }
-    succeeded(enter(manager).map(|open| open.manager.set_front_end(front_end)))
+    succeeded(front_end.transpose().map_err(ApiError::from).and_then(|front_end| {
+        match manager {
+            0 => *DEFAULT_FRONT_END.lock() = front_end,
+            manager => enter(manager)?.manager.set_front_end(front_end),
+        }
+        Ok(())
+    }))
 }
 
 /// The handle of a function by name, which stays valid when the function is replaced by one of the same types; 0 if there is none.

@@ -3,22 +3,24 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use smf_core::alloc_util::{AllocError, try_copy_bytes, try_push};
+use smf_core::alloc_util::{AllocError, TryArc, try_box, try_copy_bytes, try_push};
 use smf_core::exec::{BackendError, FunctionHandle, ManagerError, Unit, UnitError};
 use smf_core::link::{Resolve, ShortName};
 use smf_core::source::{Diagnostic, Severity};
 
 use super::blocks::{self, SharedAllocator};
+use super::c_text::CText;
 use super::cptr::Callback;
 use super::error::{ApiError, Code, or, record};
 use super::function_table::FunctionTable;
 use super::handle_table::{CallGuard, HandleTable, Object};
 use super::registered_symbols::RegisteredSymbols;
-use crate::exec::{ExecError, ExecManager, ExecOptions, FrontEnd, SharedSymbols};
+use crate::exec::{ExecError, ExecManager, ExecOptions, FrontEnd, SharedFrontEnd, SharedSymbols};
+use crate::fallible_buf::{Lossy, try_format};
 use crate::fork::ProcessLock;
 use crate::host_symbols::{HostSymbols, ProcessSymbolsError};
 
@@ -95,7 +97,8 @@ pub(super) fn open_for_runtime(options: ExecOptions) -> Result<u64, ApiError> {
 pub(super) fn open(options: ExecOptions, process: Option<HostSymbols>) -> Result<u64, ApiError> {
     let memory = blocks::with(|blocks| blocks.share())?;
     let registered = RegisteredSymbols { process };
-    let symbols: SharedSymbols = Arc::new(move |name| registered.resolve(name));
+    let symbols: SharedSymbols =
+        TryArc::new(try_box(registered)? as Box<dyn Resolve + Send + Sync>)?;
     let options =
         ExecOptions { memory: Some(memory.memory.clone()), symbols: Some(symbols), ..options };
     let manager = ExecManager::new(options).map_err(|error| of_error(&error))?;
@@ -123,8 +126,7 @@ pub(super) fn enter(manager: u64) -> Result<CallGuard<OpenManager>, ApiError> {
 }
 
 /// The front end of managers that are opened later.
-pub(super) static DEFAULT_FRONT_END: ProcessLock<Option<Arc<dyn FrontEnd>>> =
-    ProcessLock::new(None);
+pub(super) static DEFAULT_FRONT_END: ProcessLock<Option<SharedFrontEnd>> = ProcessLock::new(None);
 
 /// A front end: receives the name and the text of the source, the length of the text, and the user pointer. Returns IR
 /// in its text form, NUL-terminated, or null after setting the error to a C string. Both are valid until this thread
@@ -161,57 +163,50 @@ impl CallbackFrontEnd {
 impl FrontEnd for CallbackFrontEnd {
     fn compile(&self, name: &str, text: &str) -> Result<Unit, ExecError> {
         let Callback { function, user } = self.0;
-        let (name, source) = (to_c(name), to_c(text));
-        let length = source.as_bytes().len() as i64;
+        let (name, source) = (CText::new(name)?, CText::new(text)?);
+        let length = source.len() as i64;
         let mut error = ptr::null();
         // SAFETY: by the contract of `new`; the texts are valid until the callback returns.
         let ir = unsafe { function(name.as_ptr(), source.as_ptr(), length, &raw mut error, user) };
         if ir.is_null() {
             let reason = match error.is_null() {
-                true => "the front end failed without a reason".into(),
+                true => b"the front end failed without a reason",
                 // SAFETY: NUL-terminated by the contract of the callback.
-                false => unsafe { CStr::from_ptr(error) }.to_string_lossy(),
+                false => unsafe { CStr::from_ptr(error) }.to_bytes(),
             };
-            return Err(ExecError::FrontEnd(reason.into_owned()));
+            let reason = Lossy(reason);
+            return Err(ExecError::FrontEnd(try_format(format_args!("{reason}"))?));
         }
         // SAFETY: as above.
         let ir = unsafe { CStr::from_ptr(ir) };
-        let ir = ir.to_str().map_err(|_| ExecError::NotText { path: "the IR".to_owned() })?;
+        let ir = ir.to_str().map_err(|_| ExecError::not_text("the IR"))?;
         Ok(Unit::from_text(ir)?)
     }
-}
-
-/// Text as a C string, without NULs.
-pub(super) fn to_c(text: &str) -> CString {
-    CString::new(text).unwrap_or_else(|_| {
-        let without: Vec<u8> = text.bytes().filter(|&byte| byte != 0).collect();
-        CString::new(without).unwrap_or_default()
-    })
 }
 
 /// A diagnostic as C reads it.
 pub(super) struct DiagnosticText {
     pub(super) severity: Severity,
     pub(super) position: [u32; 3],
-    pub(super) code: CString,
-    pub(super) file: CString,
-    pub(super) message: CString,
-    pub(super) note: CString,
-    pub(super) source_line: CString,
+    pub(super) code: CText,
+    pub(super) file: CText,
+    pub(super) message: CText,
+    pub(super) note: CText,
+    pub(super) source_line: CText,
 }
 
 impl DiagnosticText {
-    pub(super) fn new(diagnostic: &Diagnostic) -> Self {
+    pub(super) fn new(diagnostic: &Diagnostic) -> Result<Self, AllocError> {
         let Diagnostic { severity, line, column, length, .. } = *diagnostic;
-        Self {
+        Ok(Self {
             severity,
             position: [line, column, length],
-            code: to_c(diagnostic.code.as_str()),
-            file: to_c(&diagnostic.file),
-            message: to_c(&diagnostic.message),
-            note: to_c(diagnostic.note.as_deref().unwrap_or("")),
-            source_line: to_c(&diagnostic.source_line),
-        }
+            code: CText::new(diagnostic.code.as_str())?,
+            file: CText::new(&diagnostic.file)?,
+            message: CText::new(&diagnostic.message)?,
+            note: CText::new(diagnostic.note.as_deref().unwrap_or(""))?,
+            source_line: CText::new(&diagnostic.source_line)?,
+        })
     }
 
     /// An error without a place in source; an error in the text of IR has a line.
@@ -225,11 +220,11 @@ impl DiagnosticText {
         Self {
             severity: Severity::Error,
             position: [line, 0, 0],
-            code: CString::default(),
-            file: CString::default(),
+            code: CText::default(),
+            file: CText::default(),
             message: error.message(),
-            note: CString::default(),
-            source_line: CString::default(),
+            note: CText::default(),
+            source_line: CText::default(),
         }
     }
 }
@@ -239,12 +234,24 @@ impl DiagnosticText {
 pub(super) struct ThreadState {
     manager: u64,
     /// The error of the last compilation or call of this thread; empty if it succeeded.
-    pub(super) error: CString,
+    pub(super) error: CText,
     /// The last text that was returned.
     #[cfg(not(feature = "tagged"))]
-    pub(super) text: CString,
+    pub(super) text: CText,
     /// Those of the last compilation.
     pub(super) diagnostics: Vec<DiagnosticText>,
+}
+
+impl ThreadState {
+    /// Records the diagnostics of a compilation; those that there is memory for.
+    fn record(&mut self, result: &Result<Vec<Diagnostic>, Failure>) -> Result<(), AllocError> {
+        match result {
+            Ok(all) | Err(Failure::Exec(ExecError::Source(all))) => all
+                .iter()
+                .try_for_each(|one| try_push(&mut self.diagnostics, DiagnosticText::new(one)?)),
+            Err(error) => try_push(&mut self.diagnostics, DiagnosticText::of_failure(error)),
+        }
+    }
 }
 
 thread_local! {
@@ -304,10 +311,10 @@ impl From<ExecError> for Failure {
 }
 
 impl Failure {
-    fn message(&self) -> CString {
+    fn message(&self) -> CText {
         match self {
-            Self::Api(error) => to_c(&error.to_string()),
-            Self::Exec(error) => to_c(&error.to_string()),
+            Self::Api(error) => CText::message(format_args!("{error}")),
+            Self::Exec(error) => CText::message(format_args!("{error}")),
         }
     }
 
@@ -370,7 +377,7 @@ pub(super) fn clear_error(manager: u64) {
 fn clear_errors(manager: u64) {
     with_state(manager, (), |state| {
         if !state.error.is_empty() {
-            state.error = CString::default();
+            state.error = CText::default();
         }
     });
     let have_errors = STATES.try_with(|states| {
@@ -385,17 +392,22 @@ pub(super) fn compile(
     act: impl FnOnce(&OpenManager) -> Result<Vec<Diagnostic>, Failure>,
 ) -> Option<bool> {
     let open = or(None, enter(manager).map(Some))?;
-    let result = act(&open);
-    with_state(manager, (), |state| {
+    let result = reserve_state(manager).and_then(|()| act(&open));
+    let recorded = with_state(manager, Err(AllocError), |state| {
         state.diagnostics.clear();
-        match &result {
-            Ok(all) | Err(Failure::Exec(ExecError::Source(all))) => {
-                state.diagnostics.extend(all.iter().map(DiagnosticText::new));
-            }
-            Err(error) => state.diagnostics.push(DiagnosticText::of_failure(error)),
-        }
+        state.record(&result)
     });
+    let result = match (result, recorded) {
+        (Err(Failure::Exec(ExecError::Source(_))), Err(error)) => Err(ApiError::from(error).into()),
+        // The functions are compiled: without memory the warnings are lost.
+        (result, _) => result,
+    };
     Some(finish(manager, false, result.map(|_| true)))
+}
+
+/// Makes sure that this thread can record an error of a manager.
+pub(super) fn reserve_state(manager: u64) -> Result<(), Failure> {
+    with_state(manager, Err(ApiError::from(AllocError).into()), |_| Ok(()))
 }
 
 /// The error of an execution manager as one of the exports.
@@ -403,7 +415,7 @@ pub(super) fn of_error(error: &ExecError) -> ApiError {
     let code = match error {
         ExecError::UnknownBackend { .. } | ExecError::Integer { .. } => Code::Argument,
         ExecError::Text { .. } | ExecError::ModuleArgument { .. } => Code::Argument,
-        ExecError::Result { .. } | ExecError::Call(_) => Code::Argument,
+        ExecError::Texts { .. } | ExecError::Result { .. } | ExecError::Call(_) => Code::Argument,
         ExecError::MissingBackend { .. } => Code::Unsupported,
         ExecError::Source(_) | ExecError::FrontEnd(_) | ExecError::NotText { .. } => Code::Compile,
         ExecError::Read { .. } | ExecError::Program(_) => Code::File,

@@ -6,9 +6,9 @@ use smf_core::exec::{ManagerError, UnitError};
 use smf_core::source::{Diagnostic, Severity};
 
 use super::error::{ApiError, Code, or, record};
-use super::exec_handles::{self as handles, Failure, enter, with_state};
+use super::exec_handles::{self as handles, Failure, enter};
 use super::exec_manager::{
-    Text, backend, bytes, compile_text, execute, give, give_static, has_function,
+    Text, backend, bytes, compile_text, execute, give_error, give_static, has_function,
 };
 use super::values::{Bool, Path};
 use super::weak::{export_weak, jump};
@@ -72,12 +72,12 @@ fn create_for(name: &[u8]) -> Result<i64, ApiError> {
 /// The phase in which a compilation failed, as the runtime names it.
 fn phase(error: &ExecError) -> &'static str {
     match error {
-        ExecError::Source(diagnostics) if is_syntax(diagnostics) => "parse",
-        ExecError::NotText { .. } => "parse",
-        ExecError::Source(_) | ExecError::FrontEnd(_) => "hir",
-        ExecError::Manager(ManagerError::Unit(UnitError::Text(_))) => "mir",
-        ExecError::Manager(ManagerError::Unit(_)) => "mir",
-        _ => "codegen",
+        ExecError::Source(diagnostics) if is_syntax(diagnostics) => "parse: ",
+        ExecError::NotText { .. } => "parse: ",
+        ExecError::Source(_) | ExecError::FrontEnd(_) => "hir: ",
+        ExecError::Manager(ManagerError::Unit(UnitError::Text(_))) => "mir: ",
+        ExecError::Manager(ManagerError::Unit(_)) => "mir: ",
+        _ => "codegen: ",
     }
 }
 
@@ -93,22 +93,17 @@ fn is_syntax(diagnostics: &[Diagnostic]) -> bool {
 /// # Safety
 /// As for [`bytes`].
 unsafe extern "C" fn rt_jit_compile_source(jit: i64, source: Path) -> Text {
-    let mut failed = "codegen";
+    let mut prefix = "codegen: ";
     let compiled = handles::compile(jit.cast_unsigned(), |open| {
         // SAFETY: the caller's promise.
         let source = unsafe { bytes("the source", source) }?;
         let compiled = compile_text(&open.manager, source);
-        compiled.inspect_err(|error| failed = phase(error)).map_err(Failure::from)
+        compiled.inspect_err(|error| prefix = phase(error)).map_err(Failure::from)
     });
     match compiled {
         None => give_static("invalid handle"),
         Some(true) => give_static(""),
-        Some(false) => {
-            let error = with_state(jit.cast_unsigned(), String::new(), |state| {
-                format!("{failed}: {}", state.error.to_string_lossy())
-            });
-            give(jit, &error)
-        }
+        Some(false) => give_error(jit, prefix),
     }
 }
 

@@ -17,6 +17,7 @@ use smf_core::alloc_util::try_push;
 use smf_core::exec::Level;
 use smf_core::source::Diagnostic;
 
+use super::c_text::{CText, OUT_OF_MEMORY};
 #[cfg(not(feature = "tagged"))]
 use super::cptr::slice;
 use super::error::{ApiError, ArgumentError, or};
@@ -51,20 +52,31 @@ const FAILURE: i64 = -1;
 
 /// Passes text to C, which has it until this thread uses the manager again.
 #[cfg(not(feature = "tagged"))]
-pub(super) fn give(manager: i64, text: &str) -> Text {
+fn give(manager: i64, text: CText) -> Text {
     if text.is_empty() {
         return c"".as_ptr();
     }
     with_state(manager.cast_unsigned(), c"".as_ptr(), |state| {
-        state.text = handles::to_c(text);
+        state.text = text;
         state.text.as_ptr()
     })
 }
 
 /// Passes text to the runtime, which owns it.
 #[cfg(feature = "tagged")]
-pub(super) fn give(_: i64, text: &str) -> Text {
-    or(values::NO_VALUE, values::new_text(text))
+fn give(_: i64, text: CText) -> Text {
+    or(values::NO_VALUE, values::new_text(text.as_str()))
+}
+
+/// Passes the last error of this thread with a manager to C, behind `prefix`.
+pub(super) fn give_error(manager: i64, prefix: &str) -> Text {
+    let error = with_state(manager.cast_unsigned(), CText::Static(OUT_OF_MEMORY), |state| {
+        match state.error.is_empty() {
+            true => CText::default(),
+            false => CText::message(format_args!("{prefix}{}", state.error.as_str())),
+        }
+    });
+    give(manager, error)
 }
 
 /// The back end that `auto` stands for.
@@ -127,7 +139,7 @@ pub(super) fn give_static(text: &'static str) -> Text {
 
 #[cfg(feature = "tagged")]
 pub(super) fn give_static(text: &'static str) -> Text {
-    give(0, text)
+    or(values::NO_VALUE, values::new_text(text))
 }
 
 /// Opens a manager with a back end: `auto`, `native`, `cranelift` or `llvm`. Returns its handle; 0 on failure.
@@ -158,14 +170,8 @@ fn compile(
     match handles::compile(manager.cast_unsigned(), |open| act(&open.manager)) {
         None => give_static("Invalid execution manager"),
         Some(true) => give_static(""),
-        Some(false) => give(manager, &last_error(manager)),
+        Some(false) => give_error(manager, ""),
     }
-}
-
-fn last_error(manager: i64) -> String {
-    with_state(manager.cast_unsigned(), String::new(), |state| {
-        state.error.to_string_lossy().into_owned()
-    })
 }
 
 /// The name of source that has no file.
@@ -175,7 +181,7 @@ pub(super) fn compile_text(
     manager: &ExecManager,
     source: &[u8],
 ) -> Result<Vec<Diagnostic>, ExecError> {
-    let not_text = |_| ExecError::NotText { path: SOURCE.to_owned() };
+    let not_text = |_| ExecError::not_text(SOURCE);
     manager.compile_source(SOURCE, str::from_utf8(source).map_err(not_text)?)
 }
 
@@ -280,13 +286,15 @@ unsafe extern "C" fn rt_exec_manager_execute(manager: i64, name: Path, arguments
 /// # Safety
 /// As for [`execute`].
 unsafe fn execute_text(manager: i64, name: Path, arguments: Result<&[&[u8]], ApiError>) -> Text {
-    let text = handles::with(manager.cast_unsigned(), String::new(), |open| {
+    let text = handles::with(manager.cast_unsigned(), CText::default(), |open| {
+        handles::reserve_state(manager.cast_unsigned())?;
         // SAFETY: the caller's promise.
         let name = unsafe { bytes("the name of the function", name) }?;
         // SAFETY: as above.
-        Ok(unsafe { open.manager.call_text(name, arguments?) }?)
+        let text = unsafe { open.manager.call_text(name, arguments?) }?;
+        Ok(CText::new(&text).map_err(ApiError::from)?)
     });
-    give(manager, &text)
+    give(manager, text)
 }
 
 /// Calls a function with texts: the arguments of parameters that are texts, and numbers of others. Returns its result as
@@ -409,7 +417,7 @@ extern "C" fn rt_exec_manager_get_opt_level(manager: i64) -> i64 {
 extern "C" fn rt_exec_manager_get_last_error(manager: i64) -> Text {
     let open = enter(manager.cast_unsigned()).map(|_| true);
     match or(false, open) {
-        true => give(manager, &last_error(manager)),
+        true => give_error(manager, ""),
         false => give_static("Invalid execution manager"),
     }
 }

@@ -48,6 +48,8 @@ mod args;
 mod blocks;
 #[cfg(not(feature = "tagged"))]
 mod builtin;
+#[cfg(feature = "exec")]
+mod c_text;
 mod cache;
 mod cache_handles;
 mod cache_statistics;

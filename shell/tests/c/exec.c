@@ -152,6 +152,12 @@ static void texts(void) {
     CHECK(IS(rt_exec_manager_get_last_error(manager), "") && rt_exec_manager_execute_void(manager, "nothing"));
     REFUSED(IS(rt_exec_manager_execute_string(manager, "pick", NULL, 0), ""), SMF_ERROR_ARGUMENT);
     CHECK(HAS(rt_exec_manager_get_last_error(manager), "takes 3 arguments"));
+    arguments[1] = NULL;
+    REFUSED(IS(rt_exec_manager_execute_string(manager, "pick", arguments, 3), ""), SMF_ERROR_ARGUMENT);
+    REFUSED(execute(manager, "greeting", 0, 0, 0) == 0 && execute(manager, "pick", 1, 2, 2) == 0, SMF_ERROR_ARGUMENT);
+    CHECK(IS(rt_exec_manager_get_last_error(manager), "function `pick` takes or returns texts, and is called with texts only"));
+    REFUSED(IS(rt_exec_manager_execute_string(manager, "pick", NULL, 0), ""), SMF_ERROR_ARGUMENT);
+    CHECK(HAS(rt_exec_manager_get_last_error(manager), "takes 3 arguments"));
     /* The text of another manager is unchanged. */
     CHECK(IS(kept, "other"));
     CHECK(rt_exec_manager_cleanup(manager) == 0 && rt_exec_manager_cleanup(other) == 0);
@@ -343,6 +349,18 @@ static void diagnostics(void) {
 
 static _Thread_local char ir_text[256];
 
+/* IR that is none: text of each kind, invalid IR, and calls of what does not exist. */
+static const char *const GARBAGE[] = {
+    "function f(\nlocal", "\xff\xfe", "template f<T>(a: T) -> T\n return T a\nend\n", "fn main(): 1\n",
+    "function f() -> i64\nlocal a: f64\nreturn i64 a\nend\n", "function f() -> i64\nlocal a: i64\nconst i64 a, 1\nend\n",
+    "function f() -> i64\nlocal a: i64\ncall_host a = absent_function()\nreturn i64 a\nend\n",
+};
+
+static const char *garbage(const char *name, const char *source, int64_t length, const char **error, void *user) {
+    CHECK(name && length == 1 && error && !user);
+    return GARBAGE[*source - '0'];
+}
+
 /* A language of numbers. */
 static const char *numbers(const char *name, const char *source, int64_t length, const char **error, void *user) {
     CHECK(name && (int64_t)strlen(source) == length && user == (void *)42);
@@ -364,6 +382,13 @@ static void front_ends(void) {
     REFUSED(!compile(manager, "x"), SMF_ERROR_COMPILE);
     CHECK(IS(smf_last_error().text, "no number") && smf_exec_diagnostics(manager) == 1);
     REFUSED(!compile(manager, ""), SMF_ERROR_COMPILE);
+    CHECK(smf_exec_set_frontend(manager, garbage, NULL));
+    for (size_t i = 0; i < sizeof GARBAGE / sizeof *GARBAGE; i++) {
+        const char source[] = {(char)('0' + i), 0};
+        REFUSED(!compile(manager, source), SMF_ERROR_COMPILE);
+        CHECK(smf_exec_diagnostics(manager) == 1);
+        CHECK(smf_exec_call(manager, "main", NULL, 0, &result) && result.integer == 42);
+    }
     CHECK(smf_exec_set_frontend(manager, NULL, NULL) && compile(manager, "fn main(): 7"));
     CHECK(smf_exec_set_frontend(0, numbers, (void *)42));
     int64_t later = rt_exec_manager_create("auto");
@@ -375,6 +400,38 @@ static void front_ends(void) {
 
 enum { THREADS = 8, ROUNDS = 200 };
 static uint64_t shared;
+
+/* Texts and errors of a manager belong to the thread; managers of threads are independent. */
+static void *own_texts(void *number_) {
+    int64_t number = (int64_t)(intptr_t)number_, manager = (int64_t)shared;
+    char source[128], name[16], expected[32];
+    sprintf(name, "text%d", (int)number);
+    for (int i = 0; i < ROUNDS; i++) {
+        sprintf(expected, "%d-%d", (int)number, i);
+        sprintf(source, "fn %s() -> text: \"%s\"\n", name, expected);
+        CHECK(IS(rt_exec_manager_compile_source(manager, source), ""));
+        const char *returned = rt_exec_manager_execute_string(manager, name, NULL, 0);
+        CHECK(IS(returned, expected));
+        int64_t own = rt_exec_manager_create("auto");
+        CHECK(own && HAS(rt_exec_manager_compile_source(own, "fn f(:\n"), "source:1:"));
+        CHECK(IS(returned, expected) && IS(rt_exec_manager_get_last_error(manager), ""));
+        CHECK(HAS(rt_exec_manager_get_last_error(own), "source:1:") && rt_exec_manager_cleanup(own) == 0);
+    }
+    return NULL;
+}
+
+static void many_managers(void) {
+    shared = smf_exec_open(NULL);
+    pthread_t all[THREADS];
+    for (intptr_t i = 0; i < THREADS; i++) {
+        CHECK(pthread_create(&all[i], NULL, own_texts, (void *)i) == 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        CHECK(pthread_join(all[i], NULL) == 0);
+    }
+    CHECK(smf_exec_close(shared));
+}
+
 static volatile bool stop;
 
 /* Calls while another thread replaces; compiles a function of its own. */
@@ -535,6 +592,7 @@ int main(int count, char **arguments) {
         typed("cranelift");
         threads("cranelift");
     }
+    many_managers();
     in_use();
     forks();
     limits();

@@ -8,6 +8,7 @@
 mod ahead;
 mod bytecode;
 mod c;
+mod exec;
 mod ir;
 mod machine;
 mod made;
@@ -51,7 +52,7 @@ fn judge<T, E: Display>(granted: usize, act: impl Fn() -> Result<T, E>, undo: im
 type Scenario = (&'static str, fn(usize) -> i32);
 
 /// All scenarios.
-const SCENARIOS: [&[Scenario]; 8] = [
+const SCENARIOS: [&[Scenario]; 9] = [
     machine::SCENARIOS,
     bytecode::SCENARIOS,
     ir::SCENARIOS,
@@ -60,6 +61,7 @@ const SCENARIOS: [&[Scenario]; 8] = [
     ahead::SCENARIOS,
     tools::SCENARIOS,
     c::SCENARIOS,
+    exec::SCENARIOS,
 ];
 
 /// A directory in memory where possible: replacing a file on a disk waits for the disk,

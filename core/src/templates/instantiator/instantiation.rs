@@ -168,6 +168,8 @@ impl Instantiation<'_> {
             .check_limits(module, arguments)
             .and_then(|()| self.compiler(template, &found, arguments))
             .map_err(|kind| self.failed(kind))?;
+        let requester = self.jit.requester(&self.symbol, module, found.body, arguments);
+        let requester = requester.map_err(|kind| self.failed(kind))?;
         let request = CompileRequest {
             symbol: &self.symbol,
             template,
@@ -175,10 +177,13 @@ impl Instantiation<'_> {
             parameters: found.parameters,
             body: found.body,
             section: module.section(),
+            requester: requester.as_ref().map_or(&[], |module| module.section()),
             arguments,
             arch: host_arch(),
         };
-        let policy = compiler.cache_policy().filter(|_| self.jit.config.keep_code);
+        let policy = compiler.cache_policy();
+        // The code depends on declarations that the file lacks.
+        let policy = policy.filter(|_| self.jit.config.keep_code && requester.is_none());
         if let Some(policy) = policy
             && let Some(cached) = self.load_cached(module, &request, policy)
         {

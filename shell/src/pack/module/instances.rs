@@ -254,6 +254,7 @@ impl Instantiator<'_, '_> {
             parameters: template.kind.map(|_| template.params),
             body: template.body,
             section,
+            requester: &[],
             arguments,
             arch: self.arch,
         };

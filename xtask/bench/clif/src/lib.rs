@@ -2,11 +2,10 @@
 //! benchmark.
 #![allow(unsafe_code)]
 
-use std::sync::Arc;
-
+use smf_core::alloc_util::TryArc;
 use smf_core::exec::{FunctionHandle, Level, Unit, UnitFunction};
 use smf_core::ir::{FunctionInstance, Scalar};
-use smf_core::link::Name;
+use smf_core::link::{Name, Resolve};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_loader::exec::cranelift::{CraneliftBackend, CraneliftCode};
 use smf_loader::exec::{BackendChoice, ExecManager, ExecOptions, SharedSymbols};
@@ -175,10 +174,11 @@ impl Engine for Managed {
     }
 
     fn compile<'p>(&self, program: &'p Program) -> Result<Box<dyn Runnable + 'p>, String> {
-        let symbols: SharedSymbols = Arc::new(|wanted: &[u8]| {
+        let symbols: Box<dyn Resolve + Send + Sync> = Box::new(|wanted: &[u8]| {
             let found = FUNCTIONS.iter().find(|function| function.name.as_bytes() == wanted);
             found.map(|function| (function.address)())
         });
+        let symbols: SharedSymbols = TryArc::new(symbols).map_err(|error| error.to_string())?;
         let Self { backend, level, .. } = *self;
         let symbols = Some(symbols);
         let options = ExecOptions { backend, level, symbols, ..ExecOptions::default() };
