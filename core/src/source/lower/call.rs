@@ -306,14 +306,13 @@ impl Body<'_, '_, '_> {
             return Some(ty);
         }
         let mut arguments = Vec::new();
-        for &binding in bindings {
-            let unbound = binding.is_none();
-            // A parameter that is not bound stands for nothing here.
-            let pushed = try_push(&mut arguments, binding.unwrap_or(TypeId::NEVER));
-            self.program().diagnostics.allocated(pushed);
-            if unbound && self.mentions(ty, arguments.len() - 1) {
+        for (number, &binding) in bindings.iter().enumerate() {
+            if binding.is_none() && self.mentions(ty, number) {
                 return None;
             }
+            // A parameter that is not bound stands for nothing here.
+            let pushed = try_push(&mut arguments, binding.unwrap_or(TypeId::NEVER));
+            self.program().diagnostics.allocated(pushed)?;
         }
         let made = self.program().types.substitute(ty, &arguments);
         let (source, span) = (self.source, Span::default());

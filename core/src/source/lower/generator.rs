@@ -6,7 +6,7 @@
 
 use super::*;
 use crate::alloc_util::{AllocError, try_box, try_copy_str, try_to_string, try_with_capacity};
-use crate::ir::TypeArgument;
+use crate::ir::{BuildError, TypeArgument};
 use crate::types::Type;
 
 /// The deepest chain of instances that ask for each other.
@@ -463,6 +463,10 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             Ok(()) => {
                 self.recycle();
                 Some(Lowered { instance, line, bytes, messages })
+            }
+            Err(BuildError::OutOfMemory) => {
+                self.unit.program.diagnostics.allocated::<()>(Err(AllocError));
+                None
             }
             Err(error) => {
                 let message = format_args!("the function is too large: {error}");

@@ -6,6 +6,7 @@ use alloc::string::String;
 use super::*;
 use crate::alloc_util::{AllocError, try_box, try_copy_str, try_with_capacity};
 use crate::ir::Scalar;
+use crate::source::diagnostic::formatted;
 use crate::types::Type;
 
 /// A type as it is written.
@@ -24,7 +25,7 @@ impl Program<'_, '_> {
     /// The type as it is written.
     pub(in crate::source) fn type_text(&self, ty: TypeId) -> String {
         let shown = Shown { program: self, ty };
-        super::super::diagnostic::formatted(format_args!("{shown}")).unwrap_or_default()
+        formatted(format_args!("{shown}")).unwrap_or_default()
     }
 
     fn write_type(&self, f: &mut fmt::Formatter<'_>, ty: TypeId) -> fmt::Result {
@@ -105,8 +106,7 @@ impl Program<'_, '_> {
                 args: self.terms(self.types.parts(ty))?,
             },
             Head::Array(length) => Type::Named {
-                name: super::super::diagnostic::formatted(format_args!("array_{length}"))?
-                    .into_boxed_str(),
+                name: boxed(&formatted(format_args!("array_{length}"))?)?,
                 args: self.terms(self.types.parts(ty))?,
             },
             Head::View => Type::Array(try_box(part(0)?)?),
@@ -119,9 +119,7 @@ impl Program<'_, '_> {
                 Type::Function { args: self.terms(params)?, result: try_box(self.term(result)?)? }
             }
             Head::Pointer(_) => Type::Pointer,
-            Head::Param(number) => Type::Variable(
-                super::super::diagnostic::formatted(format_args!("T{number}"))?.into_boxed_str(),
-            ),
+            Head::Param(number) => Type::Variable(boxed(&formatted(format_args!("T{number}"))?)?),
             Head::Unit | Head::Never | Head::Error => Type::Tuple(Vec::new()),
         })
     }
@@ -168,7 +166,7 @@ impl Program<'_, '_> {
             }
             Type::Simd { .. } | Type::Variable(_) => return None,
             scalar => {
-                let text = super::super::diagnostic::formatted(format_args!("{scalar}"));
+                let text = formatted(format_args!("{scalar}"));
                 let text = self.diagnostics.allocated(text)?;
                 self.names.find(&text).and_then(TypeId::primitive)?
             }
