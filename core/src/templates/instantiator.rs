@@ -35,6 +35,8 @@ use crate::memory::lock::{Lock, LockGuard};
 
 #[cfg(feature = "source")]
 mod declared;
+#[cfg(not(feature = "source"))]
+mod declared_none;
 mod derive;
 mod environment;
 mod infer;
@@ -492,26 +494,6 @@ impl JitInstantiator {
             result = result.and(written);
         }
         result
-    }
-}
-
-#[cfg(not(feature = "source"))]
-impl JitInstantiator {
-    /// Without source no template depends on declarations.
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as with source")]
-    fn requester(
-        &self,
-        _: &[u8],
-        _: &TryArc<Module>,
-        _: &[u8],
-        _: &[Type],
-    ) -> Result<Option<TryArc<Module>>, InstantiateErrorKind> {
-        Ok(None)
-    }
-
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as with source")]
-    fn check_declarations(&self, _: &Module) -> Result<(), MetadataError> {
-        Ok(())
     }
 }
 

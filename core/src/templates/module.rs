@@ -22,10 +22,14 @@ use crate::format::library::Library;
 use crate::format::note::{Instantiation, Note, Possible, Status};
 use crate::format::sdn::Cell;
 use crate::format::template::{Template, TemplateKind, Templates};
-use crate::format::template_record::TemplateRecord;
 use crate::format::write::note_edit::JIT_MEMORY;
 use crate::format::{File, SectionKind};
 use crate::memory::FileBytes;
+
+#[cfg(feature = "source")]
+mod declaration;
+#[cfg(feature = "source")]
+pub(super) use declaration::Declaration;
 
 /// A row of the note that lists an instance.
 #[derive(Clone, Copy, Debug)]
@@ -62,17 +66,6 @@ pub(super) struct TemplateRef<'m> {
     pub(super) kind: Option<TemplateKind>,
     /// The number of type parameters, if the container states it.
     pub(super) parameters: Option<u8>,
-}
-
-/// A struct or enum in a record of the Simple compiler.
-pub(super) struct Declaration<'m> {
-    pub(super) kind: TemplateKind,
-    pub(super) bytes: &'m [u8],
-    pub(super) record: TemplateRecord<'m>,
-}
-
-fn is_declaration(kind: TemplateKind) -> bool {
-    matches!(kind, TemplateKind::Struct | TemplateKind::Enum)
 }
 
 /// A loaded module.
@@ -233,25 +226,6 @@ impl Module {
         // The counted container states neither kinds nor parameters.
         let parameters = entry.kind.map(|_| entry.params);
         Some(TemplateRef { body, kind: entry.kind, parameters })
-    }
-
-    /// The declaration of the struct or enum `name`.
-    pub(super) fn declaration(&self, name: &str) -> Option<Declaration<'_>> {
-        let TemplateRef { body, kind, .. } = self.template(name.as_bytes())?;
-        let kind = kind.filter(|kind| is_declaration(*kind))?;
-        let record = TemplateRecord::parse(kind, body)?;
-        Some(Declaration { kind, bytes: body, record })
-    }
-
-    /// Whether it declares structs or enums.
-    pub(super) fn has_declarations(&self) -> bool {
-        self.templates.values().any(|entry| entry.kind.is_some_and(is_declaration))
-    }
-
-    /// Whether the note lists an instance, compiled or not.
-    pub(super) fn lists(&self, symbol: &[u8]) -> bool {
-        let rows = self.rows.iter().chain(&self.lost_rows);
-        rows.into_iter().any(|row| self.text(row.symbol).as_bytes() == symbol)
     }
 
     /// The template section.
