@@ -27,9 +27,7 @@ use crate::format::{File, SectionKind};
 use crate::memory::FileBytes;
 
 #[cfg(feature = "source")]
-mod declaration;
-#[cfg(feature = "source")]
-pub(super) use declaration::Declaration;
+pub(super) mod declaration;
 
 /// A row of the note that lists an instance.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use core::fmt::Write;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 
-use super::module::Declaration;
+use super::module::declaration::Declaration;
 use crate::alloc_util::{AllocError, TryWriter, try_push_str, try_to_string};
 use crate::format::template::{Container, TemplateKind, Templates};
 use crate::format::template_record::{TemplateRecord, Texts};

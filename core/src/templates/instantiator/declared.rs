@@ -15,7 +15,8 @@ use crate::alloc_util::{AllocError, TryArc, try_collect, try_push};
 use crate::format::ext::source_template::SourceTemplate;
 use crate::link::ShortName;
 use crate::templates::error::{InstantiateErrorKind, MetadataError};
-use crate::templates::module::{Declaration, Module};
+use crate::templates::module::Module;
+use crate::templates::module::declaration::Declaration;
 use crate::templates::record_source;
 use crate::types::Type;
 
