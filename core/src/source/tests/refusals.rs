@@ -153,6 +153,29 @@ fn each_error_has_its_message() {
 }
 
 #[test]
+fn array_that_does_not_change_is_no_view_that_changes() {
+    let change = "fn fill(mut xs: [i64]): xs[0] = 9\nstruct P:\n    a: [i64; 2]\nconst T: [i64; 2] = [1, 2]\n";
+    for (body, name) in [
+        ("fn f():\n    val a = [1, 2]\n    fill(a)\n", "a"),
+        ("fn f(a: [i64]):\n    pass\n    fill(xs: a)\n", "a"),
+        ("fn f(p: P):\n    pass\n    fill(p.a)\n", "p"),
+        ("impl P:\n    fn f():\n        fill(self.a)\n", "self"),
+        ("fn f():\n    val t = (1, [[1], [2]])\n    fill(t.1[0])\n", "t"),
+        ("fn f():\n    pass\n    fill(T)\n", "T"),
+        ("fn first<E>(mut xs: [E]): xs[0] = xs[1]\nfn f(a: [i64]):\n    first(a)\n", "a"),
+    ] {
+        let found = errors_of(&std::format!("{change}{body}"));
+        let [error] = &found[..] else { panic!("{body}: {found:?}") };
+        assert!(error.starts_with("7: E1305"), "{body}: {error}");
+        assert!(error.contains(&std::format!("`{name}` is not mutable, and")), "{body}: {error}");
+    }
+    let text = std::format!(
+        "{change}fn main():\n    var p = P([1, 2])\n    fill(p.a)\n    fill([1, 2])\n    print p.a[0], p.a[1]\n"
+    );
+    assert_eq!(output(&text), "9 2\n");
+}
+
+#[test]
 fn unresolved_calls_are_counted() {
     let text = "fn none<T>() -> i64: 1\nfn f() -> i64: none() + none()\n";
     let found = errors_of(text);
