@@ -176,6 +176,22 @@ fn array_that_does_not_change_is_no_view_that_changes() {
 }
 
 #[test]
+fn call_of_a_function_is_no_constant() {
+    let text = "fn f() -> i64: 1\nconst N: i64 = f()\nfn g() -> i64: N + N\n";
+    assert_eq!(errors_of(text), ["2: E1408: a call of `f` is not a constant"]);
+    let text = "struct P:\n    x: i64\nimpl P:\n    static fn one() -> P: P(1)\nconst A: [P; 2] = [P(2), P.one()]\nfn g() -> i64: A[0].x\n";
+    assert_eq!(errors_of(text), ["5: E1408: a call of `one` is not a constant"]);
+    let text = "enum E:\n    A(i64)\n    B\nstruct P:\n    x: i64\n    e: E\nconst A: [P; 2] = [P(1, E.A(3)), P(2, E.B)]\nfn g() -> i64: A[1].x\n";
+    assert_eq!(run(text, "g", &[]), 2);
+}
+
+#[test]
+fn type_that_contains_itself_is_refused_without_use() {
+    assert_eq!(errors_of("struct P:\n    p: P\n"), ["1: E1411: type `P` contains itself"]);
+    assert_eq!(errors_of("enum E:\n    A([(E, bool); 2])\n    B\n").len(), 1);
+}
+
+#[test]
 fn unresolved_calls_are_counted() {
     let text = "fn none<T>() -> i64: 1\nfn f() -> i64: none() + none()\n";
     let found = errors_of(text);
