@@ -192,6 +192,63 @@ fn type_that_contains_itself_is_refused_without_use() {
 }
 
 #[test]
+fn ambiguity_shows_two_readings_without_another_ambiguity() {
+    for (expression, first, second) in [
+        ("a < b == c > 2", "(a < b) == (c > 2)", "((a < b) == c) > 2"),
+        ("a == b < 3", "a == (b < 3)", "(a == b) < 3"),
+        ("not a == b", "(not a) == b", "not (a == b)"),
+        ("a | b + 1", "a | (b + 1)", "(a | b) + 1"),
+    ] {
+        let text = std::format!("fn f(a: i64, b: i64, c: bool) -> bool: {expression}\n");
+        let expected = std::format!(
+            "1: E1103: `{expression}` is ambiguous: one parser of Simple reads `{first}`, the other one `{second}`"
+        );
+        assert_eq!(errors_of(&text), [expected]);
+    }
+}
+
+#[test]
+fn error_at_the_end_of_a_line_is_on_that_line() {
+    for (text, line, column) in [
+        ("fn f() -> i64: 1 +\n\nfn g() -> i64: 2\n", 1, 19),
+        ("fn f() -> f64: 1.\nfn g() -> i64: 2\n", 1, 18),
+        ("fn f() -> i64\n    return 1\n", 1, 14),
+        ("fn f() -> i64: (1\n", 1, 18),
+    ] {
+        let found = &compiled(text, Mode::Compile).diagnostics[0];
+        assert_eq!((found.line, found.column), (line, column), "{text}: {}", found.message);
+    }
+}
+
+#[test]
+fn notes_say_what_to_write() {
+    for (text, expected) in [
+        ("fn f():\n    print\n", "a call without arguments is `print()`"),
+        ("fn f():\n    x = 3\n", "declare it with `var`, or with `val` if it does not change"),
+        ("fn f(a: i64):\n    a &= 3\n", "write `x = x & y`"),
+        ("fn f(a: i64):\n    a++\n", "write `x += 1`"),
+        (
+            "fn f(a: i64) -> i64: a ? 1 : 2\n",
+            "use an enum and `match`; a choice is `if c: a else: b`",
+        ),
+        ("def f(a):\n    return a\n", "a function begins with `fn`"),
+        ("fn f() -> i64: self.x\n", "`self` is the receiver of a method in an `impl`"),
+        (
+            "var y = 4\nfn f() -> i64: y\n",
+            "functions do not have the variables of the script; pass the value, or declare a `const`",
+        ),
+        (
+            "fn f(n: i64): if n > 0: f(n - 1)\n",
+            "write `-> T` behind the parameters, or `-> ()` if there is no result",
+        ),
+    ] {
+        let found = compiled(text, Mode::Compile).diagnostics;
+        let mut notes = found.iter().filter_map(|found| found.note.as_deref());
+        assert!(notes.any(|note| note == expected), "{text}: {found:#?}");
+    }
+}
+
+#[test]
 fn unresolved_calls_are_counted() {
     let text = "fn none<T>() -> i64: 1\nfn f() -> i64: none() + none()\n";
     let found = errors_of(text);
