@@ -40,6 +40,7 @@ mod prefetch;
 mod progress;
 mod run;
 mod run_source;
+mod signature;
 mod source;
 mod stub;
 mod templates;

@@ -32,9 +32,10 @@ use crate::crash;
 use crate::integer::integer;
 use crate::output::{self, At, Failure};
 use crate::run_source;
+use crate::signature::{self, Signature};
 use crate::source::{self, BackendName};
 use crate::trace;
-use crate::values::{ArgumentMemory, Returns, typed_text, typed_word};
+use crate::values::{ArgumentMemory, Returns, typed_text};
 use crate::watch::Watch;
 
 /// Loads and links a module, or compiles source, calls one of its functions and prints the result
@@ -395,22 +396,34 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
         return Err(Failure::of(&args.file, "the function is outside the module's memory"));
     }
     let mut memory = ArgumentMemory::default();
-    let mut words = Vec::with_capacity(MAX_ARGS);
-    for (number, text) in args.args.iter().enumerate() {
-        let word = typed_word(text, &mut memory);
-        words.push(word.map_err(|why| format!("argument {}: {why}", number + 1)).at(&args.file)?);
-    }
-    words.resize(MAX_ARGS, CallArg::Integer(0));
+    let name = match &args.name {
+        Some(name) => name.to_str(),
+        None => Some("main").filter(|main| module.function(main.as_bytes()) == Some(address)),
+    };
+    let signature = name.and_then(|name| Signature::of(module, name));
+    let returns = match (args.returns, &signature) {
+        (Some(returns), _) => returns,
+        (None, Some(signature)) => signature.returns().at(&args.file)?,
+        (None, None) => Returns::Scalar(Scalar::I64),
+    };
+    let words = match &signature {
+        Some(signature) => signature.words(&args.args, &mut memory),
+        None => signature::words(&args.args, &mut memory),
+    };
+    let mut words = words.at(&args.file)?;
+    words.resize(words.len().max(MAX_ARGS), CallArg::Integer(0));
     // SAFETY: the module stays loaded until the process ends, and its file declares a function at the
     // address: machine code is trusted. A function of the C convention ignores surplus arguments. The memory of
     // the arguments outlives the call.
     let returned = unsafe { call::call_values(address, &words) };
     let returned = returned.map_err(|error| in_module(module, error)).at(&args.file)?;
-    // SAFETY: the user states the type of the result.
-    let shown = unsafe { args.returns.unwrap_or(Returns::Scalar(Scalar::I64)).show(returned) };
+    // SAFETY: the user or the module states the type of the result.
+    let shown = unsafe { returns.show(returned) };
     let changed = memory.arrays.iter().filter(|array| array.is_changed());
     let lines = shown.into_iter().chain(changed.map(ToString::to_string));
-    Ok((returned.integer.cast_signed(), lines.map(|line| line + "\n").collect()))
+    let status =
+        if returns == Returns::Nothing && args.returns.is_none() { 0 } else { returned.integer };
+    Ok((status.cast_signed(), lines.map(|line| line + "\n").collect()))
 }
 
 /// Describes a trap of code that `smf compile` made: it reports its line.

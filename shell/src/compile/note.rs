@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 
 use smf_core::AllocError;
-use smf_core::ir::{Arguments, Function, Scalar, Verified};
+use smf_core::ir::{Arguments, Function, Scalar, ValueType, Verified};
 use smf_core::source::{FunctionDefinition, SourceFile, Template, TranslationUnit, instantiate};
 use smf_core::types::{Type, mangle};
 
@@ -24,6 +24,7 @@ pub(super) fn write(unit: &TranslationUnit) -> Result<String, AllocError> {
     let _ = possible(&mut text, unit)?;
     let _ = inferences(&mut text, unit, &instances);
     let _ = dependencies(&mut text, unit);
+    let _ = signatures(&mut text, unit);
     let _ = assertions(&mut text, unit);
     text.push_str("# END_NOTE\n");
     Ok(text)
@@ -167,6 +168,21 @@ fn dependencies(text: &mut String, unit: &TranslationUnit) -> fmt::Result {
                 writeln!(text, "    {from}, {to}, \"type_param\"")?;
             }
         }
+    }
+    Ok(())
+}
+
+/// The types of the functions. A result in a register has its scalar type, which is that of the discriminant of an enum.
+fn signatures(text: &mut String, unit: &TranslationUnit) -> fmt::Result {
+    text.write_str("signatures |id, function, parameters, result|\n")?;
+    for (id, function) in unit.functions.iter().enumerate() {
+        let scalar = Function::parse(&function.ir).ok().and_then(|ir| ir.signature().result());
+        let result = match (scalar, &function.result) {
+            (Some(ValueType::Scalar(scalar)), _) => scalar.name().to_owned(),
+            (_, Some(ty)) => ty.to_string(),
+            (_, None) => "()".to_owned(),
+        };
+        row(text, id, &[&function.symbol, &list(&function.params), &result])?;
     }
     Ok(())
 }

@@ -60,6 +60,7 @@ impl<'d> Note<'d> {
                 CircularWarning::TABLE => Places::of::<CircularWarning>(&table).map(drop)?,
                 CircularError::TABLE => Places::of::<CircularError>(&table).map(drop)?,
                 AssertionMessage::TABLE => Places::of::<AssertionMessage>(&table).map(drop)?,
+                FunctionSignature::TABLE => Places::of::<FunctionSignature>(&table).map(drop)?,
                 _ => {}
             }
             table.rows().try_for_each(|row| row.map(drop))?;
@@ -218,6 +219,17 @@ entry! {
     line must "line";
     /// The message.
     message must "message";
+}
+
+entry! {
+    /// The types of a function in compiled code, an extension of this project.
+    FunctionSignature of "signatures":
+    /// The symbol of the function.
+    function must "function";
+    /// The types of the parameters, separated by commas.
+    parameters must "parameters";
+    /// The type of the result; `()` without one.
+    result must "result";
 }
 
 /// Declares an open set of words.

@@ -61,9 +61,9 @@ fn module_runs_at_every_level() {
         assert_eq!(run(&["greatest", "1", "5", "3"]), "5\n");
         assert_eq!(run(&["table", "3"]), "33\n");
         assert_eq!(run(&["by_address", "21"]), "42\n");
-        assert_eq!(run(&["half", "3.0", "--returns", "f64"]), "1.5\n");
+        assert_eq!(run(&["half", "3.0"]), "1.5\n");
         assert_eq!(run(&["wide", "7"]), "7\n");
-        assert_eq!(run(&["show", "7", "--returns", "void"]), "x is 7\n");
+        assert_eq!(run(&["show", "7"]), "x is 7\n");
         assert_eq!(run(&["twice$i64", "8"]), "8\n");
         let error = fails(&["run", &module, "div", "1", "0"]);
         assert_eq!(
@@ -74,6 +74,54 @@ fn module_runs_at_every_level() {
             &fails(&["run", &module, "table", "4"]),
             &["index out of range in function `table`"],
         );
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn module_states_the_types_of_its_functions() {
+    let directory = scratch("compile-signatures");
+    let source = "enum Color:\n    Red\n    Blue = 7\nstruct P:\n    x: i64\n\
+                  fn neg() -> i32: -5\nfn yes() -> bool: 3 > 2\nfn half(x: f32) -> f32: x / 2\n\
+                  fn mixed(a: u8, b: f64, c: bool) -> f64: if c: a + b else: 0.0\nfn blue() -> Color: Color.Blue\n\
+                  fn big() -> u64: 18446744073709551615\nfn show(x: i64):\n    print x\nfn make() -> P: P(3)\n\
+                  fn sum(xs: [i64; 2]) -> i64: xs[0] + xs[1]\nfn id<T>(x: T) -> T: x\nfn use_id() -> f64: id(2.5)\n\
+                  fn main():\n    print \"main\"\n";
+    let source = write(&directory, "a.spl", source);
+    let [module, packed] = ["a.smf", "packed.smf"].map(|name| {
+        let path = directory.join(name);
+        path.to_str().unwrap().to_owned()
+    });
+    ok(&["compile", &source, "-o", &module]);
+    ok(&["pack", &module, "-o", &packed]);
+    for module in [&module, &packed] {
+        for (call, printed) in [
+            (&["neg"][..], "-5\n"),
+            (&["yes"], "true\n"),
+            (&["half", "3"], "1.5\n"),
+            (&["half", "f32:3"], "1.5\n"),
+            (&["mixed", "200", "0.5", "true"], "200.5\n"),
+            (&["blue"], "7\n"),
+            (&["big"], "18446744073709551615\n"),
+            (&["show", "-3"], "-3\n"),
+            (&["sum", "i64:40,2"], "42\n"),
+            (&["id$f64", "1.5"], "1.5\n"),
+            (&["main"], "main\n"),
+            (&[], "main\n"),
+            (&["neg", "--returns", "u8"], "251\n"),
+        ] {
+            assert_eq!(ok(&[&["run", module], call].concat()), printed, "{module} {call:?}");
+        }
+        assert_eq!(smf(&["run", module, "--exit"]).status.code(), Some(0));
+        for (call, error) in [
+            (&["make"][..], "the result of function `make` is of type `P`, which only code takes"),
+            (&["half"], "`half` has 1 parameters, 0 arguments given"),
+            (&["half", "true"], "argument 1: `true` is not a valid f32"),
+            (&["mixed", "256", "1", "true"], "argument 1: `256` is not a valid u8"),
+        ] {
+            let found = fails(&[&["run", module], call].concat());
+            assert_eq!(found, format!("error: {module}: {error}\n"));
+        }
     }
 }
 

@@ -1,0 +1,76 @@
+//! The types of a function of a module that `smf compile` made.
+
+use std::ffi::OsStr;
+
+use smf_core::format::note::{FunctionSignature, Note};
+use smf_core::ir::Scalar;
+use smf_core::loader::ModuleRef;
+use smf_core::trap::CallArg;
+
+use crate::values::{ArgumentMemory, Returns, number_word, typed_word};
+
+/// The types that the note of the module has for a function.
+pub(crate) struct Signature {
+    name: String,
+    /// The scalar types of the parameters; `None` if one is of another type.
+    parameters: Option<Vec<Scalar>>,
+    result: String,
+}
+
+impl Signature {
+    pub(crate) fn of(module: &ModuleRef<'_>, name: &str) -> Option<Self> {
+        let (note, at) = module.linked()?.note_contents().ok()??;
+        let note = Note::parse(&note, at).ok()?;
+        let mut all = note.entries::<FunctionSignature>().filter_map(Result::ok);
+        let found = all.find(|entry| entry.function().eq_str(name))?;
+        let parameters = found.parameters().to_string();
+        let parameters = parameters.split(',').filter(|ty| !ty.is_empty());
+        let parameters = parameters.map(Scalar::from_name).collect();
+        Some(Self { name: name.to_owned(), parameters, result: found.result().to_string() })
+    }
+
+    /// The arguments of a call, as texts of the types of the parameters where these are numbers and bools.
+    pub(crate) fn words(
+        &self,
+        texts: &[impl AsRef<OsStr>],
+        memory: &mut ArgumentMemory,
+    ) -> Result<Vec<CallArg>, String> {
+        let Some(parameters) = &self.parameters else { return words(texts, memory) };
+        if parameters.len() != texts.len() {
+            let (name, wanted, given) = (&self.name, parameters.len(), texts.len());
+            return Err(format!("`{name}` has {wanted} parameters, {given} arguments given"));
+        }
+        let arguments = texts.iter().zip(parameters).enumerate();
+        let word = |(number, (text, &scalar)): (usize, (_, _))| {
+            number_word(AsRef::<OsStr>::as_ref(text), scalar)
+                .map_err(|why| in_argument(number, &why))
+        };
+        arguments.map(word).collect()
+    }
+
+    /// How the result is returned; an error if it is in memory.
+    pub(crate) fn returns(&self) -> Result<Returns, String> {
+        if self.result == "()" {
+            return Ok(Returns::Nothing);
+        }
+        Scalar::from_name(&self.result).map(Returns::Scalar).ok_or_else(|| {
+            let Self { name, result, .. } = self;
+            format!("the result of function `{name}` is of type `{result}`, which only code takes")
+        })
+    }
+}
+
+/// The arguments of a call, whose texts state their types.
+pub(crate) fn words(
+    texts: &[impl AsRef<OsStr>],
+    memory: &mut ArgumentMemory,
+) -> Result<Vec<CallArg>, String> {
+    let word = |(number, text): (usize, &_)| {
+        typed_word(AsRef::<OsStr>::as_ref(text), memory).map_err(|why| in_argument(number, &why))
+    };
+    texts.iter().enumerate().map(word).collect()
+}
+
+fn in_argument(number: usize, why: &str) -> String {
+    format!("argument {}: {why}", number + 1)
+}
