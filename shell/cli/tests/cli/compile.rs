@@ -127,6 +127,27 @@ fn module_states_the_types_of_its_functions() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
+fn module_for_any_system_is_packed_with_one_for_linux() {
+    let directory = scratch("compile-systems");
+    let library = write(&directory, "lib.spl", "fn triple(x: i64) -> i64: x * 3\n");
+    let user = "extern fn triple(x: i64) -> i64\nfn f(x: i64) -> i64: triple(x) + 1\n";
+    let user = write(&directory, "user.spl", user);
+    let path = |name| directory.join(name).to_str().unwrap().to_owned();
+    let [compiled, packed, using, both] =
+        ["lib.smf", "packed.smf", "user.smf", "both.smf"].map(path);
+    ok(&["compile", &library, "-o", &compiled]);
+    ok(&["pack", &compiled, "-o", &packed]);
+    ok(&["compile", &user, "-o", &using]);
+    let platform = |module: &str| inspected(module)["platform"].clone();
+    assert_ne!(platform(&packed), platform(&using));
+    for modules in [[&packed, &using], [&using, &packed]] {
+        ok(&["pack", modules[0], modules[1], "-o", &both]);
+        assert_eq!(ok(&["run", &both, "f", "4"]), "13\n");
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
 fn module_keeps_the_messages_of_assertions() {
     let directory = scratch("compile-assertions");
     let source = "fn f(x: i64):\n    assert x > 0, \"x is \\\"small\\\",\\n or 0\"\n    \

@@ -4,7 +4,7 @@ use hashbrown::HashSet;
 
 use smf_core::format::ext::debug_addresses;
 use smf_core::format::ext::needed::NeededLibraries;
-use smf_core::format::{File, Flags, Library, Smf};
+use smf_core::format::{File, Flags, Library, Platform, Smf};
 
 use super::convert::{ENTRY, NamedModule};
 use super::debug_info::debug_sections;
@@ -194,6 +194,22 @@ impl<'a> Inputs<'a> {
     /// Modules for different systems; modules of which only some are reloadable, unless the options decide.
     pub(in crate::pack) fn check_flags(&self, options: &Options<'_>) -> Result<bool> {
         let Some(first) = self.modules.first() else { return Ok(options.reloadable) };
+        let platform = |module: &InputModule<'_>| module.smf.header().platform;
+        // A module for any system agrees with all others.
+        let of_one = self.modules.iter().find(|&module| platform(module) != Platform::ANY);
+        let systems = of_one.map(|first| {
+            let is_other = |module: &&InputModule<'_>| {
+                ![Platform::ANY, platform(first)].contains(&platform(module))
+            };
+            (first, self.modules.iter().find(is_other))
+        });
+        if let Some((first, Some(other))) = systems {
+            return Err(PackError::ModulesConflict {
+                first: first.name.clone(),
+                second: other.name.clone(),
+                why: "are for different systems",
+            });
+        }
         let conflict = |other: &InputModule<'_>, why| PackError::ModulesConflict {
             first: first.name.clone(),
             second: other.name.clone(),
@@ -202,9 +218,6 @@ impl<'a> Inputs<'a> {
         let reloadable =
             |module: &InputModule<'_>| module.smf.header().flags.has(Flags::RELOADABLE);
         for other in &self.modules {
-            if other.smf.header().platform != first.smf.header().platform {
-                return Err(conflict(other, "are for different systems"));
-            }
             if !options.reloadable && reloadable(other) != reloadable(first) {
                 return Err(conflict(
                     other,
