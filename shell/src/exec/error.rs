@@ -108,6 +108,14 @@ pub enum ExecError {
         /// The name of the function.
         function: ShortName,
     },
+    /// A call without the address of a result that is in memory.
+    #[error(
+        "function `{function}` returns its value in memory: the first argument is an address for it"
+    )]
+    ResultInMemory {
+        /// The name of the function.
+        function: ShortName,
+    },
     /// A result of another type than the caller asks for.
     #[error("function `{function}` returns a value of type {found}, which is not an integer")]
     Result {

@@ -68,6 +68,9 @@ impl fmt::Debug for ExecOptions {
 struct SourceInfo {
     /// Whether the function returns a text: its first parameter is the address of the result.
     returns_text: bool,
+    /// Whether the function returns a struct, enum, tuple or array. Without a result in a register, its first parameter is
+    /// the address of the result.
+    returns_memory: bool,
     /// Whether each parameter is a text: an address and a length. Empty if none is.
     text_params: Vec<bool>,
     assertions: Vec<Assertion>,
@@ -243,8 +246,12 @@ impl ExecManager {
             let symbol = function.symbol.as_bytes();
             let returns_text = function.result == Some(Type::Text);
             let is_text = function.params.iter().map(|ty| *ty == Type::Text);
+            let returns_memory = matches!(
+                function.result,
+                Some(Type::Tuple(_) | Type::Array(_) | Type::Named { .. })
+            );
             let has_text = returns_text || is_text.clone().any(|is_text| is_text);
-            if !has_text && function.assertions.is_empty() {
+            if !has_text && !returns_memory && function.assertions.is_empty() {
                 if !info.is_empty() {
                     info.remove(symbol);
                 }
@@ -252,7 +259,7 @@ impl ExecManager {
             }
             let text_params = if has_text { try_collect(is_text)? } else { Vec::new() };
             let assertions = function.assertions;
-            let new = SourceInfo { returns_text, text_params, assertions };
+            let new = SourceInfo { returns_text, returns_memory, text_params, assertions };
             info.try_reserve(1).map_err(|_| AllocError)?;
             info.insert(try_copy_bytes(symbol)?, new);
         }
@@ -355,7 +362,10 @@ impl ExecManager {
             let result = unsafe { self.call_by_name(name, &values) }?;
             return Ok(result.and_then(Value::as_integer).unwrap_or(0));
         };
-        let values = integers(&function, arguments).map_err(|error| self.has_texts(name, error))?;
+        let values = integers(&function, arguments).map_err(|error| {
+            let error = self.in_memory(&function, error);
+            self.has_texts(name, error)
+        })?;
         // SAFETY: the caller's contract.
         match unsafe { self.call(&function, &values) }? {
             None => Ok(0),
@@ -388,7 +398,8 @@ impl ExecManager {
         };
         let mut text = TextResult { address: 0, length: 0 };
         let result = returns_text.then(|| (&raw mut text).expose_provenance() as u64);
-        let values = text_arguments(&function, result, &text_params, arguments)?;
+        let values = text_arguments(&function, result, &text_params, arguments)
+            .map_err(|error| self.in_memory(&function, error))?;
         // The text may lie in the data of the function, which another thread may replace.
         let _entered = self.manager.enter();
         // SAFETY: the caller's contract; the first argument is the address of a result in memory.
@@ -413,6 +424,18 @@ impl ExecManager {
             Some(info) if has(info) => ExecError::Texts { function: ShortName::new(name) },
             _ => error,
         }
+    }
+
+    /// The error of a call whose arguments lack the address of the result.
+    #[cold]
+    fn in_memory(&self, function: &FunctionHandle, error: ExecError) -> ExecError {
+        let name = function.name().as_bytes();
+        let returns_memory = self.info().get(name).is_some_and(|info| info.returns_memory);
+        let is_count = matches!(error, ExecError::Manager(ManagerError::ArgumentCount { .. }));
+        if is_count && returns_memory && function.result().is_none() {
+            return ExecError::ResultInMemory { function: ShortName::new(name) };
+        }
+        error
     }
 
     /// Adds the cause of a trap, and the message of a failed assertion.

@@ -35,6 +35,27 @@ fn names(manager: &ExecManager) -> Vec<String> {
     names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
 }
 
+#[test]
+fn call_without_the_address_of_a_result_in_memory_is_refused_as_such() {
+    let source = "enum Color:\n    Red\n    Blue\nfn pair(a) -> (i64, i64): (a, 2)\nfn color(c) -> Color: Color.Blue\n";
+    for backend in backends() {
+        let manager = manager(backend);
+        manager.compile_source("a.spl", source).unwrap();
+        let expected =
+            "function `pair` returns its value in memory: the first argument is an address for it";
+        assert_eq!(run(&manager, "pair", &[1]), Err(expected.to_owned()));
+        assert_eq!(text(&manager, "pair", &["1", "2", "3"]), Err(expected.to_owned()));
+        // An enum without payloads is an integer.
+        assert_eq!(run(&manager, "color", &[1]), Ok(1));
+        assert!(run(&manager, "color", &[]).unwrap_err().contains("takes 1 arguments"));
+        let mut pair = [0_i64; 2];
+        let address = (&raw mut pair).expose_provenance() as i64;
+        assert_eq!(run(&manager, "pair", &[address, 40]), Ok(0));
+        // SAFETY: read after the function has written it.
+        assert_eq!(unsafe { (&raw const pair).read_volatile() }, [40, 2]);
+    }
+}
+
 const FACTORIAL: &str = "\
 fn factorial(n):
     var result = 1

@@ -415,7 +415,10 @@ pub(super) fn of_error(error: &ExecError) -> ApiError {
     let code = match error {
         ExecError::UnknownBackend { .. } | ExecError::Integer { .. } => Code::Argument,
         ExecError::Text { .. } | ExecError::ModuleArgument { .. } => Code::Argument,
-        ExecError::Texts { .. } | ExecError::Result { .. } | ExecError::Call(_) => Code::Argument,
+        ExecError::Texts { .. }
+        | ExecError::ResultInMemory { .. }
+        | ExecError::Result { .. }
+        | ExecError::Call(_) => Code::Argument,
         ExecError::MissingBackend { .. } => Code::Unsupported,
         ExecError::Source(_) | ExecError::FrontEnd(_) | ExecError::NotText { .. } => Code::Compile,
         ExecError::Read { .. } | ExecError::Program(_) => Code::File,
