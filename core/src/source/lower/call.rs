@@ -306,16 +306,7 @@ impl Body<'_, '_, '_> {
 
     /// Refuses an array that does not change as a view that the callee changes.
     fn check_changed(&mut self, call: &Call<'_>, param: Name, argument: ExprId) {
-        let mut root = argument;
-        let name = loop {
-            root = match self.tree.expr(root).kind {
-                ExprKind::Field(base, _)
-                | ExprKind::TupleField(base, _)
-                | ExprKind::Index(base, _) => base,
-                ExprKind::Name(name) => break name,
-                _ => return,
-            };
-        };
+        let Some(name) = self.root_name(argument) else { return };
         let is_fixed = match self.variable(name) {
             Some(variable) => {
                 !variable.mutable && !matches!(self.head(variable.value.ty), Head::Pointer(_))

@@ -155,18 +155,28 @@ impl Body<'_, '_, '_> {
 
     /// Whether an expression is an immutable variable or a part of one.
     pub(super) fn is_immutable(&self, id: ExprId) -> bool {
+        let variable = self.root_name(id).and_then(|name| self.variable(name));
+        variable.is_some_and(|variable| !variable.mutable)
+    }
+
+    /// The name that an expression is, or a part of the value of which it is.
+    pub(super) fn root_name(&self, id: ExprId) -> Option<Name> {
         let mut id = id;
         loop {
             id = match self.tree.expr(id).kind {
                 ExprKind::Field(base, _)
                 | ExprKind::TupleField(base, _)
                 | ExprKind::Index(base, _) => base,
-                ExprKind::Name(name) => {
-                    return self.variable(name).is_some_and(|variable| !variable.mutable);
-                }
-                _ => return false,
+                ExprKind::Name(name) => return Some(name),
+                _ => return None,
             };
         }
+    }
+
+    /// Whether a value of the type has the address of an array that belongs to a caller.
+    pub(super) fn has_view(&self, ty: TypeId) -> bool {
+        let types = &self.unit.program.types;
+        self.head(ty) == Head::View || types.parts(ty).iter().any(|&part| self.has_view(part))
     }
 }
 

@@ -74,7 +74,10 @@ impl<'p> Body<'_, 'p, '_> {
             .filter(|&ty| self.repr(ty) == Repr::Memory)
             .map(|ty| self.variable_place(ty, span));
         let value = self.expr(id, Want { ty: declared, dest });
+        let is_array = matches!(self.head(value.ty), Head::Array(_));
         let value = match declared {
+            // The variable has the array itself, which is copied.
+            Some(ty) if Some(ty) == view && is_array && self.is_element(ty, value.ty) => value,
             Some(ty) => self.coerce(value, ty, self.span(id)),
             None => self.settle(value),
         };
@@ -88,7 +91,31 @@ impl<'p> Body<'_, 'p, '_> {
             // The statement is never reached, and its names have any type.
             return self.bind_error(pattern);
         }
+        if self.has_view(value.ty) && (mutable || self.is_of_mutable(id)) {
+            self.refuse_copy(value.ty, self.span(id));
+            return self.bind_error(pattern);
+        }
         self.bind_pattern(pattern, value, mutable, dest);
+    }
+
+    /// Whether the elements of two types of arrays are of one type.
+    fn is_element(&self, one: TypeId, two: TypeId) -> bool {
+        let types = &self.unit.program.types;
+        types.part(one, 0) == types.part(two, 0)
+    }
+
+    /// Whether an expression is a mutable variable or a part of one.
+    fn is_of_mutable(&self, id: ExprId) -> bool {
+        let variable = self.root_name(id).and_then(|name| self.variable(name));
+        variable.is_some_and(|variable| variable.mutable)
+    }
+
+    /// Refuses a copy of an array whose length is not known: a change of one would be a change of the other.
+    fn refuse_copy(&mut self, ty: TypeId, span: Span) {
+        let text = self.type_text(ty);
+        let message = format_args!("a copy of `{text}` is not supported: its length is not known");
+        let note = format_args!("copy the elements into an array `[T; N]`");
+        self.error_with_note(span, Code::Refused, message, note);
     }
 
     /// The array type of a view with the length of a literal.
@@ -247,6 +274,9 @@ impl<'p> Body<'_, 'p, '_> {
             let name = self.name(variable.name);
             self.not_assignable(name, self.span(target));
             return;
+        }
+        if self.has_view(ty) {
+            return self.refuse_copy(ty, span);
         }
         let typed = match op {
             None => typed,

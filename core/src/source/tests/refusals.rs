@@ -176,6 +176,23 @@ fn array_that_does_not_change_is_no_view_that_changes() {
 }
 
 #[test]
+fn view_is_not_copied_where_one_of_both_changes() {
+    let refused = "a copy of `[i64]` is not supported: its length is not known";
+    for body in [
+        "fn f(xs: [i64]):\n    var ys = xs\n",
+        "fn f(mut xs: [i64]):\n    val old = xs\n",
+        "fn f(mut xs: [i64], ys: [i64]):\n    xs = ys\n",
+    ] {
+        assert_eq!(errors_of(body), [std::format!("2: E1201: {refused}")], "{body}");
+    }
+    let tuple = "fn f(xs: [i64]):\n    var t = (xs, 1)\n";
+    assert!(errors_of(tuple)[0].starts_with("2: E1201: a copy of `([i64], i64)`"));
+    let text = "fn sum(xs: [i64]) -> i64:\n    val ys = xs\n    ys[0] + ys[1]\n\
+                fn main():\n    var a = [1, 2]\n    val v: [i64] = a\n    a[0] = 9\n    print v[0], sum(v), sum(a)\n";
+    assert_eq!(output(text), "1 3 11\n");
+}
+
+#[test]
 fn call_of_a_function_is_no_constant() {
     let text = "fn f() -> i64: 1\nconst N: i64 = f()\nfn g() -> i64: N + N\n";
     assert_eq!(errors_of(text), ["2: E1408: a call of `f` is not a constant"]);
