@@ -243,6 +243,8 @@ pub(super) fn instance(
         generator.program.error(0, span, Code::UnknownName, message);
         return Ok(());
     };
+    let declared = generator.program.function(number);
+    let span = declared.map_or(span, |info| info.decl.word.span);
     let mut arguments = Vec::new();
     for ty in types {
         match generator.program.type_of_term(0, ty) {

@@ -193,6 +193,15 @@ fn view_is_not_copied_where_one_of_both_changes() {
 }
 
 #[test]
+fn unknown_type_argument_is_reported_at_the_function() {
+    let text = "struct P:\n    x: i64\nfn id<T>(x: T) -> T: x\n";
+    let made = instantiate(file(text), "id", &Type::parse_arguments("Foo").unwrap()).unwrap();
+    assert_eq!(messages(&made), ["3: E1406: type `Foo` not found"]);
+    let made = instantiate(file(text), "id", &Type::parse_arguments("i8,i8").unwrap()).unwrap();
+    assert_eq!(messages(&made), ["3: E1405: `id` has 1 type parameters, found 2"]);
+}
+
+#[test]
 fn call_of_a_function_is_no_constant() {
     let text = "fn f() -> i64: 1\nconst N: i64 = f()\nfn g() -> i64: N + N\n";
     assert_eq!(errors_of(text), ["2: E1408: a call of `f` is not a constant"]);
