@@ -178,8 +178,8 @@ fn write(
     let (stored, stored_debug) = stored.split_at_checked(outputs.len()).unwrap_or_default();
     let bodies = outputs.iter().zip(file.contents()).zip(stored);
     let bodies = bodies.map(|((output, bytes), stored)| match stored {
-        Some(stored) => section(output, Payload::Bytes(stored), true),
-        None => section(output, Payload::Space(bytes.len()), false),
+        Some(stored) => output.new_section(Payload::Bytes(stored), true),
+        None => output.new_section(Payload::Space(bytes.len()), false),
     });
     let mut sections: Vec<_> = bodies.collect();
     let mut offsets: Vec<_> = outputs.iter().map(|output| output.image).collect();
@@ -199,7 +199,7 @@ fn write(
     sections.extend(additions.metadata.sections.iter().map(ExtraSection::new_section));
     let debug_bodies = debug.iter().zip(debug_contents).zip(stored_debug);
     sections.extend(debug_bodies.map(|((output, bytes), stored)| {
-        section(output, Payload::Bytes(stored.as_ref().unwrap_or(bytes)), stored.is_some())
+        output.new_section(Payload::Bytes(stored.as_ref().unwrap_or(bytes)), stored.is_some())
     }));
     if !debug.is_empty() {
         sections.push(debug_addresses::section(addresses));
@@ -284,28 +284,6 @@ fn table_names(output: &OutputSection, layout: Layout) -> (Vec<u8>, Vec<u8>) {
         (SectionKind::Code, Layout::Native) => (b".rela".to_vec(), b".rela".to_vec()),
         (SectionKind::Code, _) => (b".rela".to_vec(), full),
         _ => (full.clone(), full),
-    }
-}
-
-/// A section of the module.
-fn section<'a>(
-    output: &OutputSection,
-    payload: Payload<'a>,
-    is_compressed: bool,
-) -> NewSection<'a> {
-    let access = match output.kind {
-        SectionKind::Code => SectionFlags::READ | SectionFlags::EXECUTE,
-        SectionKind::RoData | SectionKind::Debug => SectionFlags::READ,
-        _ => SectionFlags::READ | SectionFlags::WRITE,
-    };
-    let mark = if is_compressed { SectionFlags::COMPRESSED } else { 0 };
-    NewSection {
-        kind: output.kind,
-        name: output.name,
-        flags: SectionFlags(access | mark),
-        alignment: output.alignment,
-        virtual_size: Some(output.size),
-        payload,
     }
 }
 
