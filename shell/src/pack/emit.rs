@@ -73,7 +73,8 @@ pub(super) fn emit(
     let Relocator { contents, low_addresses, needs_prelink, .. } = relocated;
     let relocs: Vec<OutputRelocs> = contents.into_iter().map(|data| data.relocs).collect();
     let is_resolved = |r: &OutputRelocs| !r.prelinked.is_empty() || !r.relative.is_empty();
-    let omits_relocs = options.omit_relocs && !options.reloadable && relocs.iter().any(is_resolved);
+    let keeps_relocs = options.emit_relocs || options.reloadable;
+    let omits_relocs = !keeps_relocs && relocs.iter().any(is_resolved);
     let needs_prelink = needs_prelink || omits_relocs;
     let needed = needed_libraries(addresses, options, &additions.needed)?;
     let requirements = [
