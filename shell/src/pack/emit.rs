@@ -56,8 +56,7 @@ pub(super) fn emit(
         symbols.extend(local_data(addresses));
     }
     let first_import = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
-    let movable = if options.reloadable { &*symbols } else { &[] };
-    let exported_data = exported_data(movable);
+    let exported_data = exported_data(if options.reloadable { &*symbols } else { &[] });
     symbols.extend(imports(addresses));
     let tls = tls_imports(addresses);
     symbols.extend(tls.iter().map(|name| import(name, SymbolKind::Data, Binding::Global)));
@@ -73,7 +72,8 @@ pub(super) fn emit(
     let Relocator { contents, low_addresses, needs_prelink, .. } = relocated;
     let relocs: Vec<OutputRelocs> = contents.into_iter().map(|data| data.relocs).collect();
     let is_resolved = |r: &OutputRelocs| !r.prelinked.is_empty() || !r.relative.is_empty();
-    let omits_relocs = options.omit_relocs && !options.reloadable && relocs.iter().any(is_resolved);
+    let keeps = options.emit_relocs || options.reloadable;
+    let omits_relocs = !keeps && relocs.iter().any(is_resolved);
     let needs_prelink = needs_prelink || omits_relocs;
     let needed = needed_libraries(addresses, options, &additions.needed)?;
     let requirements = [

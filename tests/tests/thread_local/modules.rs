@@ -20,6 +20,12 @@ fn try_reloadable(object: &[u8]) -> Vec<u8> {
     pack(&[Input { name: "a.o", data: object }], &options).unwrap().bytes
 }
 
+/// A module that can be linked again.
+fn linkable(object: &[u8]) -> Vec<u8> {
+    let options = Options { emit_relocs: true, ..Options::default() };
+    pack(&[Input { name: "a.o", data: object }], &options).unwrap().bytes
+}
+
 fn loader() -> ModuleLoader {
     let options = LoaderOptions { host_services: &ProcessServices, ..LoaderOptions::default() };
     let loader = ModuleLoader::new(options).unwrap();
@@ -40,10 +46,10 @@ fn modules_share_storage_with_every_access_model() {
     let [definer, user, merged] = [&definer, &user, &merged].map(|path| path.to_str().unwrap());
     for of_definer in IMPORTS {
         let Some(object_of_definer) = object("definer.c", of_definer) else { return };
-        fs::write(definer, packed(&object_of_definer)).unwrap();
+        fs::write(definer, linkable(&object_of_definer)).unwrap();
         for of_user in IMPORTS {
             let object_of_user = object("user.c", of_user).unwrap();
-            fs::write(user, packed(&object_of_user)).unwrap();
+            fs::write(user, linkable(&object_of_user)).unwrap();
             let run = |arguments: &[&str]| {
                 let output = smf([&["run"], arguments, &["--host-symbols"]].concat());
                 String::from_utf8([output.stdout, output.stderr].concat()).unwrap()

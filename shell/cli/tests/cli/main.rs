@@ -47,7 +47,7 @@ mod trace;
 mod verify;
 
 /// The valid samples.
-const GOOD: [&str; 21] = [
+const GOOD: [&str; 22] = [
     "app-native.smf",
     "app.smf",
     "bcod.smf",
@@ -69,6 +69,7 @@ const GOOD: [&str; 21] = [
     "services.smf",
     "stub-cat.smf",
     "stub-declared.smf",
+    "without-relocs.smf",
 ];
 
 fn sample(name: &str) -> PathBuf {
