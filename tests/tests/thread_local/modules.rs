@@ -65,6 +65,30 @@ fn modules_share_storage_with_every_access_model() {
     }
 }
 
+/// A library that the host adds to a loader offers its thread-local symbols too, as those that a module names do.
+#[test]
+fn thread_local_symbol_of_an_added_library_is_found() {
+    let _alone = alone();
+    let directory = scratch();
+    let names = ["-Dshared_value=added_value", "-Dshared_other=added_other"];
+    let with = |flags: &[&'static str]| [&names[..], flags].concat();
+    let library = directory.path().join("libadded.so");
+    let Some(bytes) = compiled("gcc", "shared.c", &with(&["-shared", "-fPIC"])) else { return };
+    fs::write(&library, bytes).unwrap();
+    let file = packed(&object("imports.c", &with(&["-fPIC"])).unwrap());
+    let loader = loader();
+    let error = load(&loader, "early", &file).err().unwrap().to_string();
+    assert!(error.contains("unresolved thread-local import `added_"), "{error}");
+    loader.add_library(library.to_str().unwrap().as_bytes()).unwrap();
+    for expected in [41, 42] {
+        let handle = load(&loader, "imports", &file).unwrap();
+        let bump = loader.get(handle).unwrap().function(b"bump_shared").unwrap();
+        // The library keeps the value.
+        assert_eq!(run(bump, &[]), expected);
+        loader.unload(handle).unwrap();
+    }
+}
+
 const DEFINER: &str = "__thread long value = 3; long get(void) { return value; }";
 const USER: &str = "extern __thread long value; long set(long x) { return value = x; }";
 
