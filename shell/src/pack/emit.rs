@@ -56,7 +56,7 @@ pub(super) fn emit(
         symbols.extend(local_data(addresses));
     }
     let first_import = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
-    let exported_data = exported_data(if options.reloadable { &*symbols } else { &[] });
+    let exported_data = exported_data(if options.reloadable { &symbols } else { &[] });
     symbols.extend(imports(addresses));
     let tls = tls_imports(addresses);
     symbols.extend(tls.iter().map(|name| import(name, SymbolKind::Data, Binding::Global)));
@@ -64,17 +64,18 @@ pub(super) fn emit(
     // Code of the module may not use the storage.
     let is_unused = !of_storage.is_empty() && !tls.iter().any(|name| name == storage);
     symbols.extend(is_unused.then(|| import(storage, SymbolKind::Data, Binding::Global)));
-    let context =
-        RelocContext { addresses, first_import, dso_handle, exported_data: &exported_data };
+    let context = RelocContext {
+        addresses,
+        first_import,
+        dso_handle,
+        exported_data: &exported_data,
+        keeps_resolved: options.emit_relocs || options.reloadable,
+    };
     let mut file = OutputFile::new(&addresses.outputs, options, tables_len(addresses, &symbols))?;
     let relocated = contents::write(context, file.sections(), warnings)?;
     check_code(addresses, &relocated.contents)?;
     let Relocator { contents, low_addresses, needs_prelink, .. } = relocated;
     let relocs: Vec<OutputRelocs> = contents.into_iter().map(|data| data.relocs).collect();
-    let is_resolved = |r: &OutputRelocs| !r.prelinked.is_empty() || !r.relative.is_empty();
-    let keeps = options.emit_relocs || options.reloadable;
-    let omits_relocs = !keeps && relocs.iter().any(is_resolved);
-    let needs_prelink = needs_prelink || omits_relocs;
     let needed = needed_libraries(addresses, options, &additions.needed)?;
     let requirements = [
         (runs_code_at_load(addresses) || dso_handle.is_some(), REQUIRES_CONSTRUCTORS),
@@ -91,8 +92,7 @@ pub(super) fn emit(
     header.flags.0 |= if low_addresses != 0 { 0 } else { Flags::PIC };
     let has_debug_info = !additions.debug_info.outputs.is_empty();
     header.flags.0 |= if has_debug_info { Flags::DEBUG_INFO } else { 0 };
-    let tables =
-        Tables { relocs, omits_relocs, needed, needs_prelink, symbols: &symbols, additions };
+    let tables = Tables { relocs, needed, needs_prelink, symbols: &symbols, additions };
     write(header, options, &addresses.outputs, file, &tables)
 }
 
@@ -128,8 +128,6 @@ struct Tables<'t> {
     /// The names of needed libraries.
     needed: Option<Vec<u8>>,
     needs_prelink: bool,
-    /// Whether the relocations that the image resolves are left out.
-    omits_relocs: bool,
     symbols: &'t [NewSymbol<'t>],
     additions: &'t Additions<'t>,
 }
@@ -170,7 +168,7 @@ fn write(
     file: OutputFile,
     tables: &Tables<'_>,
 ) -> Result<Vec<u8>> {
-    let Tables { relocs, needed, needs_prelink, omits_relocs, symbols, additions } = tables;
+    let Tables { relocs, needed, needs_prelink, symbols, additions } = tables;
     let DebugInfo { outputs: debug, contents: debug_contents, addresses, offsets: debug_offsets } =
         &additions.debug_info;
     let names: Vec<_> = outputs.iter().map(|output| table_names(output, options.layout)).collect();
@@ -186,11 +184,10 @@ fn write(
     let tables = |of: fn(&OutputRelocs) -> &Vec<Reloc>| {
         relocs.iter().map(of).zip(&names).filter(|(relocs, _)| !relocs.is_empty())
     };
-    let is_kept = |_: &(_, _)| !omits_relocs;
     let prelinked = tables(|relocs| &relocs.prelinked).map(|(relocs, (name, _))| (relocs, name));
-    let prelinked = add_tables(&mut sections, prelinked.filter(is_kept))?;
+    let prelinked = add_tables(&mut sections, prelinked)?;
     let relative = tables(|relocs| &relocs.relative).map(|(relocs, (_, name))| (relocs, name));
-    let relative = add_tables(&mut sections, relative.filter(is_kept))?;
+    let relative = add_tables(&mut sections, relative)?;
     let pending = tables(|relocs| &relocs.pending).map(|(relocs, (_, name))| (relocs, name));
     add_tables(&mut sections, pending)?;
     let index = index_of(symbols);
@@ -236,7 +233,7 @@ fn add_tables<'t>(
 fn places(outputs: &[OutputSection], relocs: &[OutputRelocs]) -> Vec<u64> {
     let places = outputs.iter().zip(relocs).flat_map(|(output, relocs)| {
         let start = output.image.unwrap_or(0);
-        relocs.relative.iter().map(move |reloc| start.saturating_add(reloc.offset))
+        relocs.relative_places.iter().map(move |place| start.saturating_add(*place))
     });
     places.collect()
 }
