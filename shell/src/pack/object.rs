@@ -91,6 +91,8 @@ pub(super) struct Section<'d> {
     pub(super) flags: elf::SectionFlags,
     pub(super) size: u64,
     pub(super) alignment: u64,
+    /// The bytes of an entry, or of a character of strings, of a section whose entries can be merged.
+    pub(super) entry_size: u64,
     /// Empty for zeroes and for sections that are not loaded.
     pub(super) bytes: &'d [u8],
     tables: Vec<&'d [elf::Rela64<LE>]>,
@@ -119,6 +121,10 @@ impl Section<'_> {
 
     pub(super) fn is_zeroes(&self) -> bool {
         self.kind == elf::SHT_NOBITS
+    }
+
+    pub(super) fn has_relocs(&self) -> bool {
+        self.has_rel_relocs || !self.tables.is_empty()
     }
 
     /// The relocations of the section, which is one of the object with the index `object`.
@@ -286,6 +292,7 @@ impl<'d> Decoder<'d> {
             flags: header.sh_flags(LE),
             size: header.sh_size(LE),
             alignment: header.sh_addralign(LE).max(1),
+            entry_size: header.sh_entsize(LE),
             bytes: &[],
             tables: Vec::new(),
             has_rel_relocs: false,
