@@ -91,6 +91,8 @@ pub(super) struct Section<'d> {
     pub(super) flags: elf::SectionFlags,
     pub(super) size: u64,
     pub(super) alignment: u64,
+    /// The bytes of an entry, or of a character of strings, of a section whose entries can be merged.
+    pub(super) entry_size: u64,
     /// Empty for zeroes and for sections that are not loaded.
     pub(super) bytes: &'d [u8],
     tables: Vec<&'d [elf::Rela64<LE>]>,
@@ -119,6 +121,10 @@ impl Section<'_> {
 
     pub(super) fn is_zeroes(&self) -> bool {
         self.kind == elf::SHT_NOBITS
+    }
+
+    pub(super) fn has_relocs(&self) -> bool {
+        self.has_rel_relocs || !self.tables.is_empty()
     }
 
     /// The relocations of the section, which is one of the object with the index `object`.
@@ -231,6 +237,11 @@ pub(super) fn parse<'d>(name: &str, data: &'d [u8]) -> Result<Object<'d>> {
     let machine = machine.ok_or_else(|| foreign("an object for another machine"))?;
     let mut decoder = Decoder::new(header, data).map_err(broken)?;
     let sections = decoder.sections().map_err(broken)?;
+    if decoder.is_stripped(&sections) {
+        return Err(broken(
+            "it has code and no symbol table: it has been stripped, relocations included, so that its code refers to nothing and cannot be called",
+        ));
+    }
     let symbols = decoder.symbols(&sections).map_err(broken)?;
     let groups = decoder.groups(&sections, &symbols).map_err(broken)?;
     if symbols.iter().any(|symbol| symbol.name == b"__gnu_lto_slim") {
@@ -272,6 +283,13 @@ impl<'d> Decoder<'d> {
         Ok(sections)
     }
 
+    /// Whether the symbol table, which assemblers write in any case, was removed from an object with code. GNU ld and mold link
+    /// such objects, with distances that nothing has resolved.
+    fn is_stripped(&self, sections: &[Section<'_>]) -> bool {
+        let is_code = |section: &Section<'_>| section.is_code() && section.size != 0;
+        self.symbols.section().0 == 0 && sections.iter().any(is_code)
+    }
+
     fn counted(&mut self, name: &'d [u8]) -> ObjectResult<&'d [u8]> {
         let left = self.names_left.checked_sub(name.len().saturating_add(1));
         self.names_left = left.ok_or("its names overlap too often")?;
@@ -286,6 +304,7 @@ impl<'d> Decoder<'d> {
             flags: header.sh_flags(LE),
             size: header.sh_size(LE),
             alignment: header.sh_addralign(LE).max(1),
+            entry_size: header.sh_entsize(LE),
             bytes: &[],
             tables: Vec::new(),
             has_rel_relocs: false,

@@ -11,7 +11,7 @@ use super::object::{Section, is_called};
 pub(super) const IFUNC_SLOTS: &[u8] = b".smf.igot";
 
 /// Input sections of one use, in image order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) enum Segment {
     Text,
     /// The function of `.init` sections.

@@ -214,9 +214,15 @@ impl Relocator<'_, '_, '_> {
 
     /// Writes what a relocation asks for into the field at `at`.
     pub(super) fn relocate(&mut self, reloc: &PackReloc, at: OutputOffset) -> RelocResult {
-        let addresses = self.addresses;
+        let (addresses, mut addend) = (self.addresses, reloc.addend);
         let address = match reloc.to {
-            RelocTarget::Symbol(resolution) => addresses.locate(resolution),
+            RelocTarget::Symbol(resolution) => {
+                let found = addresses.referent(reloc.input.symbol, resolution, reloc.addend);
+                found.map(|(found, rest)| {
+                    addend = rest;
+                    found
+                })
+            }
             RelocTarget::GotSlot(number) => addresses.slot(number),
             RelocTarget::Stub(number) => addresses.stub(number),
             RelocTarget::LandingStub(number) => addresses.landing_stub(number),
@@ -232,7 +238,7 @@ impl Relocator<'_, '_, '_> {
             _ => None,
         };
         self.refer_to(reloc.input.symbol, resolution);
-        self.write_value(at, reloc.form, Target { address, addend: reloc.addend })
+        self.write_value(at, reloc.form, Target { address, addend })
     }
 
     /// Writes what a plain relocation asks for into the field at `at`.
@@ -243,9 +249,10 @@ impl Relocator<'_, '_, '_> {
         at: OutputOffset,
     ) -> RelocResult {
         let Ok(resolution) = self.addresses.program.resolution(input.symbol) else { return Ok(()) };
-        let address = self.addresses.locate(resolution).ok_or(NO_TARGET)?;
+        let found = self.addresses.referent(input.symbol, resolution, input.addend);
+        let (address, addend) = found.ok_or(NO_TARGET)?;
         self.refer_to(input.symbol, Some(resolution));
-        self.write_value(at, form, Target { address, addend: input.addend })
+        self.write_value(at, form, Target { address, addend })
     }
 
     /// Notes what the next value refers to: a symbol of the input and its definition, if it is not replaced by a table

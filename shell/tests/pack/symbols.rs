@@ -3,7 +3,7 @@
 use smf_core::format::{Binding, Flags, SymbolKind};
 use smf_loader::pack::{Options, PackWarning};
 
-use crate::made::{Made, asm, c, linked, packed, refusal, refusal_of, try_pack};
+use crate::made::{Made, Scratch, asm, c, command, linked, packed, refusal, refusal_of, try_pack};
 
 fn value_of(made: &Made, name: &str) -> u8 {
     made.at(name)[0]
@@ -233,4 +233,24 @@ fn input_that_is_no_object_is_described() {
     );
     assert!(refusal(&c("static int a;", &[])).starts_with("the module would be empty"));
     assert!(refusal_of(&[]).starts_with("there is nothing to link"));
+}
+
+/// Of code without symbols, nothing can be called, and its relocations are gone as well.
+#[test]
+fn stripped_object_is_refused_as_such() {
+    let scratch = Scratch::new();
+    let object = c("int far(int); int near(int x) { return far(x) + 1; }", &["-O1"]);
+    std::fs::write(scratch.path("a.o"), &object).unwrap();
+    let directory = scratch.path("");
+    command("strip", &["-s", "a.o"], &directory);
+    let stripped = std::fs::read(scratch.path("a.o")).unwrap();
+    let error = refusal_of(&[("lib.a(a.o)", &stripped), ("b.o", &object)]);
+    for part in ["lib.a(a.o)", "no symbol table", "stripped"] {
+        assert!(error.contains(part), "{error}");
+    }
+    // An object without code may have no symbols.
+    std::fs::write(scratch.path("a.o"), asm(".section .comment\n.string \"text\"\n")).unwrap();
+    command("strip", &["-s", "a.o"], &directory);
+    let empty = std::fs::read(scratch.path("a.o")).unwrap();
+    linked(&[("a.o", &empty), ("b.o", &object)]);
 }
