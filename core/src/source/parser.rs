@@ -112,6 +112,12 @@ impl<'s> Parser<'_, 's> {
         before.map_or(Span::default(), |token| token.span)
     }
 
+    /// The kind of the token before.
+    fn last_kind(&self) -> TokenKind {
+        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        before.map_or(TokenKind::End, |token| token.kind)
+    }
+
     fn bump(&mut self) -> Token {
         let token = self.token();
         // The last token is `End`.
@@ -170,11 +176,18 @@ impl<'s> Parser<'_, 's> {
         let (found, kind) = (self.found(), self.kind());
         if kind.description().is_some() {
             let message = format_args!("expected {wanted}, found {found}");
-            self.error(self.span(), Code::Unexpected, message);
+            self.error(self.place(), Code::Unexpected, message);
         } else {
             let message = format_args!("expected {wanted}, found `{found}`");
             self.error(self.span(), Code::Unexpected, message);
         }
+    }
+
+    /// The current token in messages: the end of a line or block is behind the token before it.
+    fn place(&self) -> Span {
+        let is_end = matches!(self.kind(), TokenKind::Newline | TokenKind::Dedent | TokenKind::End);
+        let end = self.last_span().end;
+        if is_end && end > 0 { Span::new(end, end) } else { self.span() }
     }
 
     fn expect(&mut self, kind: TokenKind, wanted: &str) -> bool {

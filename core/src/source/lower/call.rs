@@ -289,6 +289,10 @@ impl Body<'_, '_, '_> {
                 value = Typed::ERROR;
             }
             value = self.stable(value, argument.value, last.unwrap_or(argument.value));
+            let is_view = [param.ty, value.ty].map(|ty| self.head(ty)).contains(&Head::View);
+            if param.mutable && is_view {
+                self.check_changed(call, param.name, argument.value);
+            }
             is_wrong |= value.ty.fits_all();
             *values.get_mut(index)? = value;
         }
@@ -298,6 +302,35 @@ impl Body<'_, '_, '_> {
         self.bind_literals(call, &values, bindings);
         self.default_values(call, order, &mut values, bindings);
         Some(values)
+    }
+
+    /// Refuses an array that does not change as a view that the callee changes.
+    fn check_changed(&mut self, call: &Call<'_>, param: Name, argument: ExprId) {
+        let mut root = argument;
+        let name = loop {
+            root = match self.tree.expr(root).kind {
+                ExprKind::Field(base, _)
+                | ExprKind::TupleField(base, _)
+                | ExprKind::Index(base, _) => base,
+                ExprKind::Name(name) => break name,
+                _ => return,
+            };
+        };
+        let is_fixed = match self.variable(name) {
+            Some(variable) => {
+                !variable.mutable && !matches!(self.head(variable.value.ty), Head::Pointer(_))
+            }
+            None => matches!(self.unit.program.item(self.source, name), Some(Item::Const(_))),
+        };
+        if is_fixed {
+            let function = self.name(call.info.decl.word.name);
+            let (name, param) = (self.name(name), self.name(param));
+            let message =
+                format_args!("`{name}` is not mutable, and `{function}` changes `{param}`");
+            let note =
+                format_args!("pass a variable of `var`, or declare the parameter with `mut`");
+            self.error_with_note(self.span(argument), Code::NotAssignable, message, note);
+        }
     }
 
     /// The type of a parameter when its type parameters are bound.

@@ -134,17 +134,36 @@ impl<'p, 's> Body<'_, 'p, 's> {
         }
         let similar = self.similar_name(text);
         let message = format_args!("name `{text}` not found");
-        match similar {
-            Some(similar) => {
-                let note = format_args!("a similar name is `{similar}`");
-                self.error_with_note(span, Code::UnknownName, message, note)
-            }
-            None => self.error(span, Code::UnknownName, message),
+        if let Some(similar) = similar {
+            let note = format_args!("a similar name is `{similar}`");
+            return self.error_with_note(span, Code::UnknownName, message, note);
         }
+        let note = match text {
+            "print" | "eprint" | "print_raw" => "a call without arguments is `print()`",
+            "self" => "`self` is the receiver of a method in an `impl`",
+            "def" | "func" | "function" => "a function begins with `fn`",
+            "null" | "None" => "there are no optional values",
+            "switch" => "write `match`, with arms `case p:`",
+            _ if self.is_of_script(name) => {
+                "functions do not have the variables of the script; pass the value, or declare a `const`"
+            }
+            _ => return self.error(span, Code::UnknownName, message),
+        };
+        self.error_with_note(span, Code::UnknownName, message, format_args!("{note}"))
+    }
+
+    /// Whether the statements at the top level of the file declare a variable with this name.
+    fn is_of_script(&self, name: Name) -> bool {
+        let is_inside = |span: Span| {
+            let functions = self.tree.functions.iter().filter(|function| !function.is_script);
+            functions.map(|f| f.span).any(|f| f.start <= span.start && span.end <= f.end)
+        };
+        let mut patterns = self.tree.patterns.iter();
+        !self.is_script && patterns.any(|p| p.kind == PatternKind::Bind(name) && !is_inside(p.span))
     }
 
     /// A variable whose name differs by a letter.
-    fn similar_name(&self, text: &str) -> Option<&'s str> {
+    pub(super) fn similar_name(&self, text: &str) -> Option<&'s str> {
         let is_close = |other: &str| {
             let (one, two) = (text.as_bytes(), other.as_bytes());
             if one.len() < 3 || one.len().abs_diff(two.len()) > 1 {

@@ -228,7 +228,8 @@ impl<'p, 's> Generator<'p, 's> {
     fn missing_result(&mut self, info: &FunctionInfo, reason: &str) {
         let name = self.program.name(info.decl.word.name);
         let message = format_args!("function '{name}' {reason} and needs a result type");
-        let note = format_args!("write `-> T` behind the parameters");
+        let note =
+            format_args!("write `-> T` behind the parameters, or `-> ()` if there is no result");
         let kind = (Severity::Error, Code::MissingResultType);
         self.program.report(info.source, info.decl.word.span, kind, message, Some(note));
     }

@@ -60,12 +60,24 @@ impl Parser<'_, '_> {
                 left = self.chain(left);
                 continue;
             }
-            self.bump();
+            let symbol = self.bump();
+            if self.is(TokenKind::Equal) && self.span().start == symbol.span.end {
+                self.refuse_assignment_operator(symbol.span);
+                self.bump();
+            }
             let next = if own == POWER { own } else { own + 1 };
             let right = self.nested(None, |parser| Some(parser.binary(next)));
             let right = right.unwrap_or_else(|| self.add_error(self.span()));
             left = self.pair(op, left, right);
         }
+    }
+
+    /// Refuses an assignment with an operator that Simple does not have in this form, as `&=`.
+    fn refuse_assignment_operator(&mut self, symbol: Span) {
+        let symbol = self.text(symbol);
+        let message = format_args!("`{symbol}=` is not supported: Simple does not have it");
+        let note = format_args!("write `x = x {symbol} y`");
+        self.error_with_note(self.span(), Code::Refused, message, Some(note));
     }
 
     /// Whether the current token is an operator that is refused behind an operand.
@@ -126,29 +138,40 @@ impl Parser<'_, '_> {
         }
         let operands = self.list_since(mark);
         let first = u32::try_from(self.tree.operators.len()).unwrap_or(u32::MAX);
+        let mut is_ambiguous = false;
         for index in 0..operands.len().saturating_sub(1) {
             let Some(&op) = self.operators.get(first_operator + index) else { break };
             let get = |index: usize| self.tree.list(operands).get(index).copied();
             let (one, two) = (get(index).unwrap_or(0), get(index + 1).unwrap_or(0));
-            self.check_grouping(op, ExprId(one), ExprId(two));
+            is_ambiguous |= self.check_grouping(op, ExprId(one), ExprId(two));
             self.add(|tree| &mut tree.operators, op);
         }
         self.operators.truncate(first_operator);
         let span = self.expr_span(left).to(self.expr_span(last));
+        if is_ambiguous {
+            return self.add_error(span);
+        }
         self.add_expr(ExprKind::Chain { operands, first }, span)
     }
 
     fn pair(&mut self, op: BinaryOp, left: ExprId, right: ExprId) -> ExprId {
-        self.check_grouping(op, left, right);
         let span = self.expr_span(left).to(self.expr_span(right));
+        if self.check_grouping(op, left, right) {
+            return self.add_error(span);
+        }
         self.add_expr(ExprKind::Binary(op, left, right), span)
     }
 
-    /// Refuses `left op right` where the two parsers group it differently.
-    fn check_grouping(&mut self, op: BinaryOp, left: ExprId, right: ExprId) {
+    /// Refuses `left op right` where the two parsers group it differently. Returns whether it did.
+    fn check_grouping(&mut self, op: BinaryOp, left: ExprId, right: ExprId) -> bool {
         if self.failed {
-            return;
+            return false;
         }
+        self.refuse_grouping(op, left, right);
+        self.failed
+    }
+
+    fn refuse_grouping(&mut self, op: BinaryOp, left: ExprId, right: ExprId) {
         let (l, r) = (self.tree.expr(left), self.tree.expr(right));
         let text = |span: Span| self.text(span);
         let whole = l.span.to(r.span);
@@ -173,12 +196,18 @@ impl Parser<'_, '_> {
             && conflicts(op, inner, false)
         {
             let (a, _) = (self.expr_span(a), self.expr_span(b));
-            let head = Span::new(l.span.start, a.end);
             let tail = Span::new(a.end, r.span.end);
+            let is_operation = |kind| matches!(kind, ExprKind::Binary(..) | ExprKind::Chain { .. });
+            let [open, close] = if is_operation(l.kind) && !self.text(l.span).starts_with('(') {
+                ["(", ")"]
+            } else {
+                ["", ""]
+            };
+            let (one, rest) = (text(l.span), Span::new(l.span.end, a.end));
             return self.ambiguous(
                 whole,
-                format_args!("{}{}({})", text(l.span), text(middle), text(r.span)),
-                format_args!("({}){}", text(head), text(tail)),
+                format_args!("{open}{one}{close}{}({})", text(middle), text(r.span)),
+                format_args!("({open}{one}{close}{}){}", text(rest), text(tail)),
             );
         }
         self.check_unary(op, l, whole, r);

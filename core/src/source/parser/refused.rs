@@ -171,7 +171,10 @@ impl Parser<'_, '_> {
             TokenKind::Caret => {
                 ("the operator `^`", "its meaning differs between versions", "write `xor`")
             }
-            TokenKind::Question => ("the operator `?`", LATER, "use an enum and `match`"),
+            TokenKind::Question => {
+                let note = "use an enum and `match`; a choice is `if c: a else: b`";
+                ("the operator `?`", LATER, note)
+            }
             TokenKind::QuestionQuestion => ("the operator `??`", LATER, no_note),
             TokenKind::QuestionDot => ("the operator `?.`", LATER, no_note),
             TokenKind::DotQuestion => ("the operator `.?`", LATER, no_note),
@@ -199,7 +202,11 @@ impl Parser<'_, '_> {
             TokenKind::Ampersand | TokenKind::AndAnd => {
                 self.refuse(span, "a reference `&`", "there is no memory manager");
             }
-            TokenKind::LeftBrace => self.refuse(span, "a dictionary", "it allocates"),
+            TokenKind::LeftBrace => self.refuse(span, "a dictionary or set", "it allocates"),
+            TokenKind::Plus if self.last_kind() == TokenKind::Plus => {
+                let note = "write `x += 1`";
+                self.refuse_with_note(span, "`++`", "Simple does not have it", note);
+            }
             TokenKind::Plus => {
                 self.refuse(span, "a unary `+`", "one of the parsers of Simple does not have it");
             }

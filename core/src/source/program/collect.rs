@@ -20,6 +20,19 @@ impl<'p> Program<'p, '_> {
         for number in 0..count(self.sources) {
             self.resolve_impls(number);
         }
+        self.lay_out_declared();
+    }
+
+    /// Lays out the structs and enums without type parameters, so that one that contains itself is an error without use.
+    fn lay_out_declared(&mut self) {
+        let structs = (0..).zip(&self.structs).map(|(number, info)| (Head::Struct(number), *info));
+        let enums = (0..).zip(&self.enums).map(|(number, info)| (Head::Enum(number), *info));
+        let plain = structs.chain(enums).filter(|(_, info)| info.type_params == 0);
+        let plain = crate::alloc_util::try_collect(plain.map(|(head, info)| (head, info.source)));
+        for (head, source) in self.diagnostics.allocated(plain).unwrap_or_default() {
+            let ty = self.intern(source, Span::default(), head, &[]);
+            self.size(ty);
+        }
     }
 
     fn add_item(&mut self, source: u32, word: Word, item: Item) {

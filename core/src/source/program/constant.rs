@@ -92,7 +92,41 @@ impl Program<'_, '_> {
         let value = self.evaluate(info.source, info.decl.value, wanted);
         let value = value.and_then(|value| self.fixed(info.source, info.decl, value, wanted));
         self.set_state(index, value.map_or(State::Compound, State::Known));
+        if value.is_none() {
+            self.refuse_calls(info.source, info.decl.value);
+        }
         value
+    }
+
+    /// Refuses calls of functions in a constant, which would run wherever it is used.
+    fn refuse_calls(&mut self, source: u32, value: ExprId) {
+        let Some(tree) = self.source(source).map(|source| &source.tree) else { return };
+        let whole = tree.expr(value).span;
+        let calls = tree.calls.iter().rev().map(|&call| tree.expr(ExprId(call)));
+        let inside = |span: Span| span.start >= whole.start && span.end <= whole.end;
+        let calls = calls.skip_while(|call| call.span.start > whole.end);
+        let mut called = None;
+        for call in calls.take_while(|call| inside(call.span)) {
+            let ExprKind::Call { callee, .. } = call.kind else { continue };
+            let is_of_function = match tree.expr(callee).kind {
+                ExprKind::Name(name) | ExprKind::Generic(name, _) => {
+                    matches!(self.item(source, name), Some(Item::Function(_))).then_some(name)
+                }
+                ExprKind::Field(_, name) => {
+                    let mut methods = self.functions.iter().filter(|f| f.owner.is_some());
+                    methods.any(|f| f.decl.word.name == name).then_some(name)
+                }
+                _ => None,
+            };
+            called = is_of_function.map(|name| (name, call.span)).or(called);
+        }
+        if let Some((name, span)) = called {
+            let name = self.name(name);
+            let message = format_args!("a call of `{name}` is not a constant");
+            let note = format_args!("call it in a function");
+            let kind = (Severity::Error, Code::NotConstant);
+            self.report(source, span, kind, message, Some(note));
+        }
     }
 
     fn set_state(&mut self, index: usize, state: State) {

@@ -153,6 +153,102 @@ fn each_error_has_its_message() {
 }
 
 #[test]
+fn array_that_does_not_change_is_no_view_that_changes() {
+    let change = "fn fill(mut xs: [i64]): xs[0] = 9\nstruct P:\n    a: [i64; 2]\nconst T: [i64; 2] = [1, 2]\n";
+    for (body, name) in [
+        ("fn f():\n    val a = [1, 2]\n    fill(a)\n", "a"),
+        ("fn f(a: [i64]):\n    pass\n    fill(xs: a)\n", "a"),
+        ("fn f(p: P):\n    pass\n    fill(p.a)\n", "p"),
+        ("impl P:\n    fn f():\n        fill(self.a)\n", "self"),
+        ("fn f():\n    val t = (1, [[1], [2]])\n    fill(t.1[0])\n", "t"),
+        ("fn f():\n    pass\n    fill(T)\n", "T"),
+        ("fn first<E>(mut xs: [E]): xs[0] = xs[1]\nfn f(a: [i64]):\n    first(a)\n", "a"),
+    ] {
+        let found = errors_of(&std::format!("{change}{body}"));
+        let [error] = &found[..] else { panic!("{body}: {found:?}") };
+        assert!(error.starts_with("7: E1305"), "{body}: {error}");
+        assert!(error.contains(&std::format!("`{name}` is not mutable, and")), "{body}: {error}");
+    }
+    let text = std::format!(
+        "{change}fn main():\n    var p = P([1, 2])\n    fill(p.a)\n    fill([1, 2])\n    print p.a[0], p.a[1]\n"
+    );
+    assert_eq!(output(&text), "9 2\n");
+}
+
+#[test]
+fn call_of_a_function_is_no_constant() {
+    let text = "fn f() -> i64: 1\nconst N: i64 = f()\nfn g() -> i64: N + N\n";
+    assert_eq!(errors_of(text), ["2: E1408: a call of `f` is not a constant"]);
+    let text = "struct P:\n    x: i64\nimpl P:\n    static fn one() -> P: P(1)\nconst A: [P; 2] = [P(2), P.one()]\nfn g() -> i64: A[0].x\n";
+    assert_eq!(errors_of(text), ["5: E1408: a call of `one` is not a constant"]);
+    let text = "enum E:\n    A(i64)\n    B\nstruct P:\n    x: i64\n    e: E\nconst A: [P; 2] = [P(1, E.A(3)), P(2, E.B)]\nfn g() -> i64: A[1].x\n";
+    assert_eq!(run(text, "g", &[]), 2);
+}
+
+#[test]
+fn type_that_contains_itself_is_refused_without_use() {
+    assert_eq!(errors_of("struct P:\n    p: P\n"), ["1: E1411: type `P` contains itself"]);
+    assert_eq!(errors_of("enum E:\n    A([(E, bool); 2])\n    B\n").len(), 1);
+}
+
+#[test]
+fn ambiguity_shows_two_readings_without_another_ambiguity() {
+    for (expression, first, second) in [
+        ("a < b == c > 2", "(a < b) == (c > 2)", "((a < b) == c) > 2"),
+        ("a == b < 3", "a == (b < 3)", "(a == b) < 3"),
+        ("not a == b", "(not a) == b", "not (a == b)"),
+        ("a | b + 1", "a | (b + 1)", "(a | b) + 1"),
+    ] {
+        let text = std::format!("fn f(a: i64, b: i64, c: bool) -> bool: {expression}\n");
+        let expected = std::format!(
+            "1: E1103: `{expression}` is ambiguous: one parser of Simple reads `{first}`, the other one `{second}`"
+        );
+        assert_eq!(errors_of(&text), [expected]);
+    }
+}
+
+#[test]
+fn error_at_the_end_of_a_line_is_on_that_line() {
+    for (text, line, column) in [
+        ("fn f() -> i64: 1 +\n\nfn g() -> i64: 2\n", 1, 19),
+        ("fn f() -> f64: 1.\nfn g() -> i64: 2\n", 1, 18),
+        ("fn f() -> i64\n    return 1\n", 1, 14),
+        ("fn f() -> i64: (1\n", 1, 18),
+    ] {
+        let found = &compiled(text, Mode::Compile).diagnostics[0];
+        assert_eq!((found.line, found.column), (line, column), "{text}: {}", found.message);
+    }
+}
+
+#[test]
+fn notes_say_what_to_write() {
+    for (text, expected) in [
+        ("fn f():\n    print\n", "a call without arguments is `print()`"),
+        ("fn f():\n    x = 3\n", "declare it with `var`, or with `val` if it does not change"),
+        ("fn f(a: i64):\n    a &= 3\n", "write `x = x & y`"),
+        ("fn f(a: i64):\n    a++\n", "write `x += 1`"),
+        (
+            "fn f(a: i64) -> i64: a ? 1 : 2\n",
+            "use an enum and `match`; a choice is `if c: a else: b`",
+        ),
+        ("def f(a):\n    return a\n", "a function begins with `fn`"),
+        ("fn f() -> i64: self.x\n", "`self` is the receiver of a method in an `impl`"),
+        (
+            "var y = 4\nfn f() -> i64: y\n",
+            "functions do not have the variables of the script; pass the value, or declare a `const`",
+        ),
+        (
+            "fn f(n: i64): if n > 0: f(n - 1)\n",
+            "write `-> T` behind the parameters, or `-> ()` if there is no result",
+        ),
+    ] {
+        let found = compiled(text, Mode::Compile).diagnostics;
+        let mut notes = found.iter().filter_map(|found| found.note.as_deref());
+        assert!(notes.any(|note| note == expected), "{text}: {found:#?}");
+    }
+}
+
+#[test]
 fn unresolved_calls_are_counted() {
     let text = "fn none<T>() -> i64: 1\nfn f() -> i64: none() + none()\n";
     let found = errors_of(text);
