@@ -436,7 +436,8 @@ fn symbol<'d>(
         kind,
         visibility: entry.st_visibility(),
         is_local,
-        is_weak: bind == elf::STB_WEAK,
+        // A unique symbol may be defined in each object and in each module.
+        is_weak: bind == elf::STB_WEAK || unique,
         size: entry.st_size(LE),
         global: None,
     })

@@ -1,6 +1,9 @@
 //! Symbol resolution, exports and imports.
+#![allow(unsafe_code)]
 
 use smf_core::format::{Binding, Flags, SymbolKind};
+use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleLoader};
+use smf_core::trap::call;
 use smf_loader::pack::{Options, PackWarning};
 
 use crate::made::{Made, Scratch, asm, c, command, linked, packed, refusal, refusal_of, try_pack};
@@ -253,4 +256,39 @@ fn stripped_object_is_refused_as_such() {
     command("strip", &["-s", "a.o"], &directory);
     let empty = std::fs::read(scratch.path("a.o")).unwrap();
     linked(&[("a.o", &empty), ("b.o", &object)]);
+}
+
+/// Inline variables and static members of templates of C++: one for all objects of a module, and one for each module. Modules
+/// that define the same one can be linked.
+#[test]
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn unique_data_is_shared_in_a_module_and_may_be_in_several() {
+    let object = |name: &str| {
+        asm(&format!(
+            ".section .data.shared,\"awG\",@progbits,shared,comdat
+            .type shared, @gnu_unique_object\n.size shared, 8\n.globl shared\nshared: .quad 5
+            .text\n.globl {name}\n.type {name}, @function
+            {name}: movq shared@GOTPCREL(%rip), %rcx\nincq (%rcx)\nmovq (%rcx), %rax\nret\n.size {name}, . - {name}\n"
+        ))
+    };
+    let (one, two) = (object("one"), object("two"));
+    let both = linked(&[("a.o", &one), ("b.o", &two)]);
+    assert_eq!(both.export("shared").unwrap().binding, Binding::Weak);
+    let [one, two] = [packed(&one), packed(&two)];
+    let merged = linked(&[("one.smf", one.bytes()), ("two.smf", two.bytes())]);
+    let run = |modules: &[&Made]| {
+        let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
+        for (number, made) in modules.iter().enumerate() {
+            let bytes = ModuleBytes::new(made.bytes().to_vec()).unwrap();
+            loader.load(format!("m{number}").as_bytes(), bytes).unwrap();
+        }
+        [&b"one"[..], b"two"].map(|name| {
+            let function = loader.resolve(name).unwrap().unwrap().address;
+            // SAFETY: the functions take nothing and return an integer, and their module stays loaded.
+            unsafe { call(function, &[]) }.unwrap()
+        })
+    };
+    assert_eq!(run(&[&both]), [6, 7]);
+    assert_eq!(run(&[&one, &two]), [6, 6]);
+    assert_eq!(run(&[&merged]), [6, 6]);
 }
