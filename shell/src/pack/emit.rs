@@ -56,7 +56,7 @@ pub(super) fn emit(
         symbols.extend(local_data(addresses));
     }
     let first_import = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
-    let exported_data = exported_data(if options.reloadable { &*symbols } else { &[] });
+    let exported_data = exported_data(if options.reloadable { &symbols } else { &[] });
     symbols.extend(imports(addresses));
     let tls = tls_imports(addresses);
     symbols.extend(tls.iter().map(|name| import(name, SymbolKind::Data, Binding::Global)));

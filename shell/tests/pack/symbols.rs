@@ -6,7 +6,9 @@ use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleLoader};
 use smf_core::trap::call;
 use smf_loader::pack::{Options, PackWarning};
 
-use crate::made::{Made, Scratch, asm, c, command, linked, packed, refusal, refusal_of, try_pack};
+use crate::made::{
+    Made, Scratch, ar, asm, c, command, linked, packed, refusal, refusal_of, try_pack,
+};
 
 fn value_of(made: &Made, name: &str) -> u8 {
     made.at(name)[0]
@@ -247,9 +249,12 @@ fn stripped_object_is_refused_as_such() {
     let directory = scratch.path("");
     command("strip", &["-s", "a.o"], &directory);
     let stripped = std::fs::read(scratch.path("a.o")).unwrap();
-    let error = refusal_of(&[("lib.a(a.o)", &stripped), ("b.o", &object)]);
-    for part in ["lib.a(a.o)", "no symbol table", "stripped"] {
-        assert!(error.contains(part), "{error}");
+    let archive = ar("rcs", &[("a.o", &stripped)]);
+    for inputs in [&[("lib.a", &*archive)][..], &[("a.o", &stripped), ("b.o", &object)]] {
+        let error = refusal_of(inputs);
+        for part in ["a.o", "no symbol table", "stripped"] {
+            assert!(error.contains(part), "{error}");
+        }
     }
     // An object without code may have no symbols.
     std::fs::write(scratch.path("a.o"), asm(".section .comment\n.string \"text\"\n")).unwrap();
