@@ -106,6 +106,16 @@ pub(super) struct Section<'d> {
     pub(super) array: Option<usize>,
 }
 
+impl Object<'_> {
+    /// Whether the symbol table, which assemblers write in any case, was removed from an object with code. GNU ld and mold link
+    /// such objects, with distances that nothing has resolved.
+    pub(super) fn is_stripped(&self) -> bool {
+        let is_code = |section: &Section<'_>| section.is_code() && section.size != 0;
+        // Every table has a first symbol, which denotes none.
+        self.symbols.is_empty() && self.sections.iter().any(is_code)
+    }
+}
+
 impl Section<'_> {
     pub(super) fn has(&self, flag: elf::SectionFlags) -> bool {
         self.flags.0 & flag.0 != 0
@@ -237,11 +247,6 @@ pub(super) fn parse<'d>(name: &str, data: &'d [u8]) -> Result<Object<'d>> {
     let machine = machine.ok_or_else(|| foreign("an object for another machine"))?;
     let mut decoder = Decoder::new(header, data).map_err(broken)?;
     let sections = decoder.sections().map_err(broken)?;
-    if decoder.is_stripped(&sections) {
-        return Err(broken(
-            "it has code and no symbol table: it has been stripped, relocations included, so that its code refers to nothing and cannot be called",
-        ));
-    }
     let symbols = decoder.symbols(&sections).map_err(broken)?;
     let groups = decoder.groups(&sections, &symbols).map_err(broken)?;
     if symbols.iter().any(|symbol| symbol.name == b"__gnu_lto_slim") {
@@ -281,13 +286,6 @@ impl<'d> Decoder<'d> {
             self.attach_relocs(header, &mut sections)?;
         }
         Ok(sections)
-    }
-
-    /// Whether the symbol table, which assemblers write in any case, was removed from an object with code. GNU ld and mold link
-    /// such objects, with distances that nothing has resolved.
-    fn is_stripped(&self, sections: &[Section<'_>]) -> bool {
-        let is_code = |section: &Section<'_>| section.is_code() && section.size != 0;
-        self.symbols.section().0 == 0 && sections.iter().any(is_code)
     }
 
     fn counted(&mut self, name: &'d [u8]) -> ObjectResult<&'d [u8]> {
@@ -436,7 +434,8 @@ fn symbol<'d>(
         kind,
         visibility: entry.st_visibility(),
         is_local,
-        is_weak: bind == elf::STB_WEAK,
+        // A unique symbol may be defined in each object and in each module.
+        is_weak: bind == elf::STB_WEAK || unique,
         size: entry.st_size(LE),
         global: None,
     })
