@@ -3,7 +3,8 @@
 //!
 //! Places that an indirect branch may go to are exported functions, and what has its address taken: by a relocation of
 //! data, such as those of function tables and of the arrays of initialisers, through a slot of the global offset table,
-//! or by an instruction that computes an address in the code. A table of a switch has addresses in the middle of a
+//! or by an instruction that computes an address in the code. Addresses in data are known without relocations in prelinked
+//! modules; distances in constants, such as those of relative function tables, are not. A table of a switch has addresses in the middle of a
 //! function; on x86-64 compilers jump there by `notrack jmp`, which needs no landing pad. Tables for the unwinder and
 //! debugging information do not count, and neither do constants behind the instructions of a function, whose end is that of
 //! its unwinding record.
@@ -161,6 +162,7 @@ pub fn check(smf: &Smf<'_>) -> Result<Option<CfiReport>, FormatError> {
         }
     }
     code.stored(&linked, &mut targets)?;
+    code.stored_in_image(&linked, &mut targets)?;
     let mut report = CfiReport::default();
     for (place, reason) in &targets.all {
         if code.is_untracked(*place, &targets) {
@@ -267,6 +269,29 @@ impl<'d> Code<'d> {
                 let place = entry.map_or(place, |(_, entry)| entry);
                 if self.is_code(place.0) {
                     targets.add(place, Reason::Stored(name.clone().into_owned(), reloc.offset));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The places whose addresses are stored in data that no relocation describes: the image lists it.
+    fn stored_in_image(&self, smf: &Smf<'d>, targets: &mut Targets) -> Result<(), FormatError> {
+        let Some(prelink) = Prelink::of(smf)? else { return Ok(()) };
+        for section in smf.sections().iter() {
+            let mut offsets = prelink.relative_places_in(&section).peekable();
+            if offsets.peek().is_none() {
+                continue;
+            }
+            let name = String::from_utf8_lossy(section.name);
+            let contents = smf.contents(&section)?;
+            for offset in offsets {
+                let word = usize::try_from(offset).ok().and_then(|at| contents.get(at..));
+                let word = word.and_then(|bytes| bytes.first_chunk());
+                let address = word.map(|word| u64::from_le_bytes(*word));
+                let place = address.and_then(|address| prelink.section_at(smf.sections(), address));
+                if let Some(place) = place.filter(|place| self.is_code(place.0)) {
+                    targets.add(place, Reason::Stored(name.clone().into_owned(), offset));
                 }
             }
         }

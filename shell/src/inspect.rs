@@ -73,11 +73,30 @@ fn prelink<'d>(smf: &Smf<'d>) -> Option<Prelink<'d>> {
     Prelink::of(smf).ok().flatten()
 }
 
-/// The functions in the array called `array`, `.init_array` or `.fini_array`, by its relocations.
-fn init_functions<'d>(
-    smf: &Smf<'d>,
-    array: &'static [u8],
-) -> impl Iterator<Item = InitFunction<'d>> {
+/// The functions in the array called `array`, `.init_array` or `.fini_array`, by its relocations and by the places in the
+/// image.
+fn init_functions<'d>(smf: &Smf<'d>, array: &[u8]) -> Vec<InitFunction<'d>> {
+    let mut functions: Vec<_> = relocated_functions(smf, array).collect();
+    let is_array =
+        |section: &Section<'_>| section.name == array && section.kind == SectionKind::RoData;
+    for section in smf.sections().iter().filter(is_array) {
+        let Some((prelink, contents)) = prelink(smf).zip(smf.contents(&section).ok()) else {
+            continue;
+        };
+        let known: Vec<u64> = functions.iter().map(|function| function.offset).collect();
+        let places = prelink.relative_places_in(&section).filter(|offset| !known.contains(offset));
+        functions.extend(places.filter_map(|offset| {
+            let word = contents.get(usize::try_from(offset).ok()?..)?.first_chunk()?;
+            let (section, value) = prelink.section_at(smf.sections(), u64::from_le_bytes(*word))?;
+            Some(init_function(smf, offset, (section, value)))
+        }));
+    }
+    functions.sort_by_key(|function| function.offset);
+    functions
+}
+
+/// Those that a relocation states.
+fn relocated_functions<'d>(smf: &Smf<'d>, array: &[u8]) -> impl Iterator<Item = InitFunction<'d>> {
     let smf = *smf;
     let tables = smf.reloc_tables().filter_map(Result::ok);
     let is_array = move |table: &RelocTable<'_>| {
@@ -85,15 +104,20 @@ fn init_functions<'d>(
     };
     tables.filter(is_array).flat_map(|table| table.iter()).filter_map(move |reloc| {
         let symbol = smf.symbols().get(reloc.symbol).ok()?;
-        let (section, value) = (symbol.section?, symbol.value.checked_add_signed(reloc.addend)?);
-        let is_there = |other: &Symbol<'_>| {
-            let place = (other.section, other.value, other.is_export());
-            place == (Some(section), value, true)
-        };
-        let named = smf.symbols().iter().filter_map(Result::ok).find(is_there);
-        let name = named.map_or(&[][..], |symbol| symbol.name());
-        Some(InitFunction { offset: reloc.offset, section, value, name })
+        let place = (symbol.section?, symbol.value.checked_add_signed(reloc.addend)?);
+        Some(init_function(&smf, reloc.offset, place))
     })
+}
+
+/// The function at a section and an offset in it, which the entry at `offset` of an array refers to.
+fn init_function<'d>(smf: &Smf<'d>, offset: u64, (section, value): (u32, u64)) -> InitFunction<'d> {
+    let is_there = |other: &Symbol<'_>| {
+        let place = (other.section, other.value, other.is_export());
+        place == (Some(section), value, true)
+    };
+    let named = smf.symbols().iter().filter_map(Result::ok).find(is_there);
+    let name = named.map_or(&[][..], |symbol| symbol.name());
+    InitFunction { offset, section, value, name }
 }
 
 /// Checks everything that showing the file reads, so that showing cannot fail half way. For an archive that is the

@@ -1,6 +1,7 @@
 //! Finds libraries by their short names, as ld does for `-l` and `-L`.
 //!
-//! In each directory, `libNAME.so` comes before `libNAME.a`; a library for another machine is skipped. A text file is a
+//! After the directories of `-L` come those of the newest gcc, with its own libraries, and of the system. In each directory,
+//! `libNAME.so` comes before `libNAME.a`; a library for another machine is skipped. A text file is a
 //! linker script: the files in its commands INPUT and GROUP take its place, and those in AS_NEEDED are needed only if
 //! they define an import.
 //!
@@ -119,7 +120,9 @@ impl LibrarySearch {
         let common =
             ["/usr/local/lib64", "/lib64", "/usr/lib64", "/usr/local/lib", "/lib", "/usr/lib"];
         let of_system = of_machine.iter().chain([&cross]).map(String::as_str).chain(common);
-        let directories = directories.iter().cloned().chain(of_system.map(PathBuf::from)).collect();
+        let of_compiler = compiler_directories(Path::new("/usr/lib"), machine);
+        let directories = directories.iter().cloned().chain(of_compiler);
+        let directories = directories.chain(of_system.map(PathBuf::from)).collect();
         Self { directories, machine }
     }
 
@@ -215,6 +218,35 @@ impl LibrarySearch {
         }
         self.find_as(&format!(":{file}"), demand, found)
     }
+}
+
+/// The directories of gcc with its own libraries, such as libstdc++, for this machine: `gcc/TRIPLE/VERSION` and, for a cross
+/// compiler, `gcc-cross/TRIPLE/VERSION`, below `lib`. The newest version comes first.
+fn compiler_directories(lib: &Path, machine: Machine) -> Vec<PathBuf> {
+    let arch = match machine {
+        Machine::X86_64 => "x86_64-",
+        Machine::Aarch64 => "aarch64-",
+    };
+    let mut found = Vec::new();
+    for triple in ["gcc", "gcc-cross"].iter().flat_map(|dir| entries(&lib.join(dir))) {
+        let name = triple.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !name.starts_with(arch) || !name.contains("linux") || name.contains("musl") {
+            continue;
+        }
+        found.extend(entries(&triple).into_iter().filter_map(|path| {
+            let parts = path.file_name()?.to_str()?.split('.').map(str::parse);
+            let version: Vec<u32> = parts.collect::<Result<_, _>>().ok()?;
+            Some((version, path))
+        }));
+    }
+    found.sort_by(|one, other| other.0.cmp(&one.0).then_with(|| one.1.cmp(&other.1)));
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
+/// The paths in a directory; none if it cannot be read.
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
 }
 
 /// The files that a linker script names, and whether each is in AS_NEEDED.
@@ -317,10 +349,39 @@ mod tests {
     }
 
     #[test]
+    fn newest_compiler_for_the_machine_comes_first() {
+        let lib = std::env::temp_dir().join(format!("smf-gcc-{}", std::process::id()));
+        for path in [
+            "gcc/x86_64-linux-gnu/9",
+            "gcc/x86_64-linux-gnu/12",
+            "gcc/x86_64-linux-gnu/12.2.0",
+            "gcc/x86_64-linux-gnu/plugin",
+            "gcc/x86_64-linux-musl/14",
+            "gcc/x86_64-w64-mingw32/13",
+            "gcc/aarch64-unknown-linux-gnu/13.1",
+            "gcc-cross/aarch64-linux-gnu/14",
+            "gcc-cross/riscv64-linux-gnu/15",
+        ] {
+            fs::create_dir_all(lib.join(path)).unwrap();
+        }
+        let found = |machine| -> Vec<String> {
+            let all = compiler_directories(&lib, machine).into_iter();
+            all.map(|path| path.strip_prefix(&lib).unwrap().display().to_string()).collect()
+        };
+        let of_x86_64 =
+            ["12.2.0", "12", "9"].map(|version| format!("gcc/x86_64-linux-gnu/{version}"));
+        assert_eq!(found(Machine::X86_64), of_x86_64);
+        let of_aarch64 = ["gcc-cross/aarch64-linux-gnu/14", "gcc/aarch64-unknown-linux-gnu/13.1"];
+        assert_eq!(found(Machine::Aarch64), of_aarch64);
+        fs::remove_dir_all(&lib).unwrap();
+        assert!(compiler_directories(&lib, Machine::X86_64).is_empty());
+    }
+
+    #[test]
     fn missing_library_is_named_with_the_directories() {
         let search = LibrarySearch::new(&[PathBuf::from("/nowhere")], Machine::X86_64);
         let error = search.find("no-such", &mut Found::default()).unwrap_err().to_string();
-        for part in ["no-such", "/nowhere, /usr/local/lib", "--needed"] {
+        for part in ["no-such", "/nowhere, /usr/l", ", /usr/local/lib", "--needed"] {
             assert!(error.contains(part), "{error}");
         }
     }

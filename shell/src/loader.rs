@@ -97,8 +97,18 @@ pub struct MissingImport {
     pub module: String,
 }
 
+/// The imports, with each module once behind those of it.
 fn list(imports: &[MissingImport]) -> String {
-    imports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    let mut list = String::new();
+    let mut rest = imports.iter().peekable();
+    while let Some(import) = rest.next() {
+        list.push_str(&format!("`{}`", import.name));
+        if rest.peek().is_none_or(|next| next.module != import.module) {
+            list.push_str(&format!(" (imported by {})", import.module));
+        }
+        list.push_str(if rest.peek().is_some() { ", " } else { "" });
+    }
+    list
 }
 
 /// The guards of mapped files.
@@ -505,8 +515,8 @@ mod tests {
         let loader = loader();
         loader.modules().register_provider(b"a", here(&["a"], &["x", "z"])).unwrap();
         let result = load(&loader, "main", here(&["main"], &["x", "a", "y"]));
-        let expected = "unresolved imports `x` (imported by main), `y` (imported by main), \
-                        `x` (imported by a), `z` (imported by a)";
+        let expected = "unresolved imports `x`, `y` (imported by main), \
+                        `x`, `z` (imported by a)";
         assert_eq!(result.unwrap_err().to_string(), expected);
     }
 

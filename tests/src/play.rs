@@ -16,7 +16,7 @@ use crate::services::{self, ModelServices};
 use crate::walk::walk;
 
 /// Valid modules to mutate.
-const BASES: [&[u8]; 12] = [
+const BASES: [&[u8]; 13] = [
     include_bytes!("../samples/packed.smf"),
     include_bytes!("../samples/native.smf"),
     include_bytes!("../samples/app.smf"),
@@ -29,6 +29,7 @@ const BASES: [&[u8]; 12] = [
     include_bytes!("../samples/services.smf"),
     include_bytes!("../samples/relative.smf"),
     include_bytes!("../samples/properties.smf"),
+    include_bytes!("../samples/without-relocs.smf"),
 ];
 
 /// Low limits, so that modules with large requests cost little.
@@ -279,6 +280,15 @@ mod tests {
     fn changed_relative_relocations_are_refused_or_harmless() {
         let names: [&[u8]; 5] = [b".relro", b".data", b".rela.relro", b".rela.data", b".smf.image"];
         let cases = play_changes(10, &names);
+        assert!(cases > 8 * 500, "{cases}");
+    }
+
+    /// The same in a module that has no relocations for these words.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn changed_places_without_relocations_are_refused_or_harmless() {
+        let names: [&[u8]; 4] = [b".rodata", b".data", b".rela.rodata", b".smf.image"];
+        let cases = play_changes(12, &names);
         assert!(cases > 8 * 500, "{cases}");
     }
 

@@ -10,7 +10,7 @@ use smf_core::format::ext::cached_code::{self, CachedCode};
 use smf_core::format::ext::debug_addresses::{DebugFields, FIELD, OFFSET_FIELD};
 use smf_core::format::ext::gnu_property::{self, Properties};
 use smf_core::format::ext::needed::{NAME, NeededLibraries};
-use smf_core::format::ext::prelink::Prelink;
+use smf_core::format::ext::prelink::{self, Prelink};
 use smf_core::format::note::{
     CircularError, CircularWarning, Dependency, Entries, Entry, Instantiation, Note, Possible,
     TypeInference,
@@ -98,19 +98,25 @@ fn walk_debug(smf: &Smf<'_>, fields: DebugFields<'_>, size: u64) -> usize {
     count
 }
 
-/// Walks the places of relative relocations, which are those of the relocations that they replace.
-fn walk_relative(smf: &Smf<'_>, prelink: &Prelink<'_>, sound: bool) -> usize {
-    let start = |section: &Section<'_>| prelink.section_offset(section.index);
+/// Walks the places of relative relocations, which are those of the relocations that they replace, unless the file is valid in
+/// its image only and has no such relocations.
+fn walk_relative(smf: &Smf<'_>, image: &Prelink<'_>, sound: bool) -> usize {
+    let start = |section: &Section<'_>| image.section_offset(section.index);
     let tables = smf.reloc_tables().filter_map(|table| sound_item(table, sound));
-    let replaced = tables.filter(|table| prelink.is_relative(table.section.index));
+    let replaced = tables.filter(|table| image.is_relative(table.section.index));
+    let is_relative = |section: Section<'_>| image.is_relative(section.index);
+    let mut symbols = smf.symbols().iter().filter_map(Result::ok);
+    let is_replaced = smf.sections().iter().any(is_relative)
+        || !symbols.any(|symbol| symbol.is_import() && symbol.name() == prelink::NAME);
     let mut replaced = replaced.flat_map(|table| {
         let start = start(&table.target).unwrap_or(0);
         table.iter().map(move |reloc| start.wrapping_add(reloc.offset))
     });
     let (mut count, mut end) = (0, 0);
-    for place in prelink.relative_relocs().places() {
+    for place in image.relative_relocs().places() {
         assert!(place >= end && place % 8 == 0, "{place:#x} is misaligned or out of order");
-        assert!(!sound || replaced.next() == Some(place), "{place:#x} has no relocation");
+        let has_reloc = !is_replaced || replaced.next() == Some(place);
+        assert!(!sound || has_reloc, "{place:#x} has no relocation");
         end = place + 8;
         let holds = |section: Section<'_>| {
             let is_data = matches!(section.kind, SectionKind::Data | SectionKind::RoData);

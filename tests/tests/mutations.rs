@@ -265,6 +265,8 @@ fn walk_of_samples_counts_their_parts() {
     assert_eq!((properties.sections, properties.properties), (2, 2));
     let relative = census("relative.smf");
     assert_eq!((relative.relative, relative.relocs, services.relative), (11, 16, 0));
+    let without = census("without-relocs.smf");
+    assert_eq!((without.relative, without.relocs), (11, 1));
     let library = smf_tests::sample("library.lsm").bytes;
     assert_eq!(walk_library(&Library::parse(&library).unwrap(), &library), 3);
 }

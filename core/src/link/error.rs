@@ -61,7 +61,7 @@ pub enum LinkError {
     TooLarge,
     /// The code depends on prelinked distances, but the prelink section is missing or assumes smaller pages.
     #[error(
-        "the code depends on the layout in a section `.smf.image`, which is missing or for smaller pages than this machine has; pack the module with `--layout native`"
+        "the code depends on the layout in a section `.smf.image`, which is missing or for smaller pages than this machine has; pack the module with `--emit-relocs`, or with `--layout native`"
     )]
     Prelink,
     /// A relocation kind of another instruction set.

@@ -13,6 +13,7 @@ use super::layout::{ImageLayout, to_usize};
 use crate::alloc_util::sort::sort_by_key;
 use crate::alloc_util::{try_filled, try_push, try_with_capacity};
 use crate::format::bytes::offset_in;
+use crate::format::ext::prelink::Prelink;
 use crate::format::{Section, SectionKind, Smf};
 use crate::memory::{FilePart, PageCount, Protection};
 
@@ -45,7 +46,9 @@ pub(super) fn find(smf: &Smf<'_>, layout: &ImageLayout<'_>, file: &[u8]) -> Resu
     let mut parts = Vec::new();
     for (section, is_relocated) in smf.sections().iter().zip(is_relocated) {
         let found = if is_relocated { None } else { part_of(&section, layout, file)? };
-        if let Some(part) = found {
+        // The file may have no relocations for the words that the image lists.
+        let has_words = |plan: &Prelink<'_>| plan.relative_places_in(&section).next().is_some();
+        if let Some(part) = found.filter(|_| !layout.prelink().is_some_and(has_words)) {
             try_push(&mut parts, part)?;
         }
     }

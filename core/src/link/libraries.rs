@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::error::{LinkError, Result};
 use super::host_services::{HostServiceError, HostServices, LibraryError, LibraryToken};
 use super::resolve::Resolve;
-use crate::alloc_util::try_push;
+use crate::alloc_util::{AllocError, TryArc, try_collect, try_push};
 use crate::format::Smf;
 use crate::format::ext::needed::NeededLibraries;
 
@@ -15,12 +15,16 @@ pub(crate) struct Libraries {
     open: Vec<LibraryToken>,
     /// Whether the file names libraries.
     is_listed: bool,
+    added: Option<AddedLibraries>,
 }
+
+/// Libraries that the host has added to a loader.
+pub(crate) type AddedLibraries = TryArc<Vec<TryArc<Libraries>>>;
 
 impl Libraries {
     /// No libraries.
     pub(super) fn none(services: &'static dyn HostServices) -> Self {
-        Self { services, open: Vec::new(), is_listed: false }
+        Self { services, open: Vec::new(), is_listed: false, added: None }
     }
 
     /// Opens the libraries that `smf` needs.
@@ -60,8 +64,16 @@ impl Libraries {
         self.services
     }
 
-    pub(super) fn tokens(&self) -> &[LibraryToken] {
-        &self.open
+    /// Searches thread-local symbols in `added` first. Other symbols are resolved there by the loader.
+    pub(crate) fn search_in(&mut self, added: Option<AddedLibraries>) {
+        self.added = added;
+    }
+
+    /// The libraries in which thread-local symbols are searched, in this order.
+    pub(super) fn tokens(&self) -> Result<Vec<LibraryToken>, AllocError> {
+        let added = self.added.iter().flat_map(|added| added.iter());
+        let added = added.flat_map(|library| &library.open);
+        try_collect(added.chain(&self.open).copied())
     }
 
     pub(super) fn is_listed(&self) -> bool {

@@ -64,7 +64,7 @@ pub use host_services::{
 pub use image::Image;
 pub(crate) use image::{PreparedImage, Reach, Sources};
 pub use init_arrays::{has_init_functions, runs_code_at_load};
-pub(crate) use libraries::Libraries;
+pub(crate) use libraries::{AddedLibraries, Libraries};
 pub use machine::{aarch64, host_arch};
 pub use module::Module;
 pub use name::{Name, ShortName};

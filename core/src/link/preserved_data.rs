@@ -91,7 +91,7 @@ pub(super) fn find(
     data: &[DataSymbol<'_>],
 ) -> Result<Vec<PreservedData>, PreserveError> {
     let Some(first) = data.first() else { return Ok(Vec::new()) };
-    if smf.symbols().iter().any(|s| s.is_ok_and(|s| s.is_import() && s.name() == prelink::NAME)) {
+    if prelink::is_required(smf) {
         return Err(PreserveError::Datum(0));
     }
     let (then, now) = (find_definitions(first.from, data)?, find_definitions(smf, data)?);

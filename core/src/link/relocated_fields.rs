@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 
 use super::error::Result;
 use crate::alloc_util::sort::sort;
-use crate::alloc_util::try_reserve;
+use crate::alloc_util::{try_push, try_reserve};
+use crate::format::ext::prelink::Prelink;
 use crate::format::{SectionKind, Smf};
 
 /// The relocated fields outside of code: section and offset, sorted.
@@ -18,6 +19,14 @@ impl RelocatedFields {
             if table.target.kind != SectionKind::Code {
                 try_reserve(&mut fields, table.len())?;
                 fields.extend(table.iter().map(|reloc| (table.target.index, reloc.offset)));
+            }
+        }
+        // They may be listed in the image only.
+        if let Some(prelink) = Prelink::of(smf)? {
+            for section in smf.sections().iter().filter(|s| s.kind != SectionKind::Code) {
+                for offset in prelink.relative_places_in(&section) {
+                    try_push(&mut fields, (section.index, offset))?;
+                }
             }
         }
         sort(&mut fields);

@@ -155,7 +155,7 @@ fn find(name: &[u8], is_static: bool, resources: &mut HostResources) -> Result<T
     let missing = || LinkError::named(name, |symbol| LinkError::MissingTls { symbol });
     let block = resources
         .services
-        .find_tls(name, is_static, resources.libraries.tokens())?
+        .find_tls(name, is_static, &resources.libraries.tokens()?)?
         .ok_or_else(missing)?;
     if let Err(error) = try_push(&mut resources.imported_tls, block) {
         resources.services.release_tls(block);

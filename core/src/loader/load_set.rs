@@ -141,7 +141,8 @@ impl<'l> LoadSet<'l> {
         let _span = self.loader.phase(Phase::Map, name);
         let services = self.loader.context.options.host_services;
         let libraries = Libraries::open(parsed.smf(), services);
-        let libraries = libraries.map_err(|error| LoadError::link(name, error))?;
+        let mut libraries = libraries.map_err(|error| LoadError::link(name, error))?;
+        libraries.search_in(self.loader.state().libraries.clone());
         let imports = |import: &[u8]| {
             let known = self.find_loaded(import).map(|(_, export)| export);
             let known = known.or_else(|| self.find_first_member(import));

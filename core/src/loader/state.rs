@@ -13,7 +13,7 @@ use super::retired::{RetireCause, RetiredVersions};
 use super::version::{ImportedDatum, Version};
 use crate::alloc_util::{AllocError, TryArc, try_copy_bytes, try_reserve, try_with_capacity};
 use crate::format::{Binding, SymbolKind};
-use crate::link::{Export, Libraries, Name, Resolve};
+use crate::link::{AddedLibraries, Export, Libraries, Name, Resolve};
 
 /// Modules in load order.
 type LoadOrder = Vec<TryArc<Version>>;
@@ -96,7 +96,7 @@ pub(super) struct State {
     /// The number of the next reservation.
     next_reservation: u64,
     /// Libraries that the host has added. Dropped after all modules, which contain addresses in them.
-    pub(super) libraries: Option<TryArc<Vec<TryArc<Libraries>>>>,
+    pub(super) libraries: Option<AddedLibraries>,
 }
 
 impl State {

@@ -17,7 +17,7 @@ use crate::{
 /// status 1; wrong usage is exit status 2. A file argument of `-` is standard input or output. Every
 /// command reads every layout: native, packed, compact and dynlib.
 #[derive(Parser)]
-#[command(name = "smf", version, disable_help_subcommand = true)]
+#[command(name = "smf", version, disable_help_subcommand = true, max_term_width = 100)]
 pub(crate) struct Cli {
     /// Colour of messages on standard error; `auto`: on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
@@ -99,8 +99,8 @@ pub(crate) enum Command {
     /// Prints the man page, or that of one command
     #[command(after_help = examples::MAN)]
     Man {
-        /// The command [default: the page that lists all commands]
-        command: Option<String>,
+        /// The command, such as `run` or `lib create` [default: the page that lists all commands]
+        command: Vec<String>,
         /// Write the pages of all commands into this directory
         #[arg(long, value_name = "DIR", conflicts_with = "command")]
         directory: Option<PathBuf>,

@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 
-use smf_core::format::write::convert;
+use smf_core::format::Layout;
+use smf_core::format::write::convert::{self, Dropped};
 
 use crate::layout::WrittenLayout;
 use crate::output::{self, At, Failure};
 
 /// Writes a module in another layout
 ///
-/// Prints a `dropped: ...` line on standard error for everything that the new layout cannot express.
+/// Prints a `dropped: ...` line on standard error for everything that the new layout cannot express, and a warning if that
+/// includes relocations: code that depends on them reads and calls wrong addresses. The native layout has one section each of
+/// code and data; `smf pack --layout native` links objects for it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The module
@@ -30,6 +33,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     output::write(&args.output, &converted.bytes, Some(&args.file))?;
     for dropped in &converted.dropped {
         output::report("dropped", &dropped.to_string());
+    }
+    let relocs = converted.dropped.iter().filter(|part| matches!(part, Dropped::Reloc { .. }));
+    let count = relocs.count();
+    if count != 0 {
+        let out = args.output.to_string_lossy();
+        let warning = format!(
+            "{out}: {count} relocations are dropped, and code that depends on them fails; link the objects with `smf pack --layout {}`",
+            Layout::from(args.layout).name()
+        );
+        output::report("warning", &warning);
     }
     Ok(())
 }

@@ -68,12 +68,14 @@ extern "C" fn report(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_
         // SAFETY: the kernel passes it to a handler with SA_SIGINFO.
         let address = unsafe { fault_address(signal, info) };
         // SAFETY: as above.
-        let registers = unsafe { Registers::of(context) };
+        let registers = unsafe { Registers::of(context, address) };
         first_line(signal, address);
         // SAFETY: no precondition.
         unsafe { libc::alarm(PATIENCE) };
         let mut text = String::new();
-        describe(&mut text, registers);
+        // SAFETY: as above.
+        let all = unsafe { registers.frames(context) };
+        describe(&mut text, registers, &all);
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
         trace::write_after_crash();
     }
@@ -137,62 +139,126 @@ impl std::fmt::Write for Line {
     }
 }
 
-/// What the backtrace needs of the registers of the interrupted thread.
+/// Where the interrupted thread was.
 #[derive(Clone, Copy)]
 struct Registers {
     pc: usize,
-    /// The return address, as far as it is known if the program counter is not in code: after a call of an invalid address.
-    caller: usize,
+    /// The return address and the stack pointer behind it, if no instruction can be read at `pc`, as after a call of an invalid
+    /// address.
+    caller: Option<(usize, usize)>,
+}
+
+/// A register in the saved context of a thread.
+#[cfg(target_arch = "x86_64")]
+type Saved = i64;
+#[cfg(target_arch = "aarch64")]
+type Saved = u64;
+
+/// The registers in which a thread's context has its place: the program counter and the stack pointer.
+///
+/// # Safety
+/// `context` is that of a handler, and nothing else refers to it.
+#[cfg(target_arch = "x86_64")]
+unsafe fn place<'a>(context: *mut c_void) -> Option<(&'a mut Saved, &'a mut Saved)> {
+    let context = context.cast::<libc::ucontext_t>();
+    // SAFETY: valid by the contract.
+    let registers = unsafe { &mut (*context).uc_mcontext.gregs };
+    let indices = [libc::REG_RIP as usize, libc::REG_RSP as usize];
+    registers.get_disjoint_mut(indices).ok().map(|[pc, stack]| (pc, stack))
+}
+
+/// As above.
+///
+/// # Safety
+/// As above.
+#[cfg(target_arch = "aarch64")]
+unsafe fn place<'a>(context: *mut c_void) -> Option<(&'a mut Saved, &'a mut Saved)> {
+    let context = context.cast::<libc::ucontext_t>();
+    // SAFETY: valid by the contract.
+    let machine = unsafe { &mut (*context).uc_mcontext };
+    Some((&mut machine.pc, &mut machine.sp))
 }
 
 impl Registers {
+    /// `fault` is the address that the fault concerns: that of the instruction itself if none can be read there.
+    ///
     /// # Safety
-    /// `context` is that of a handler.
-    unsafe fn of(context: *mut c_void) -> Self {
+    /// As of [`place`].
+    unsafe fn of(context: *mut c_void, fault: Option<usize>) -> Self {
+        // SAFETY: the contract is the same.
+        let Some((pc, stack)) = (unsafe { place(context) }) else {
+            return Self { pc: 0, caller: None };
+        };
+        let (pc, stack) = (*pc as usize, *stack as usize);
+        // SAFETY: no instruction has been executed since the one that jumped there.
+        let caller = || unsafe { Self::caller(context, stack) };
+        Self { pc, caller: if fault == Some(pc) { caller() } else { None } }
+    }
+
+    /// The return address is on top of the stack.
+    ///
+    /// # Safety
+    /// `stack` is the stack pointer of a thread that has just called a function.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn caller(_: *mut c_void, stack: usize) -> Option<(usize, usize)> {
+        if stack == 0 || !stack.is_multiple_of(8) {
+            return None;
+        }
+        // SAFETY: valid by the contract.
+        let caller = unsafe { ptr::with_exposed_provenance::<usize>(stack).read() };
+        Some((caller, stack + 8))
+    }
+
+    /// The return address is in the link register.
+    ///
+    /// # Safety
+    /// `context` is that of a handler, in a thread that has just called a function.
+    #[cfg(target_arch = "aarch64")]
+    unsafe fn caller(context: *mut c_void, stack: usize) -> Option<(usize, usize)> {
         let context = context.cast::<libc::ucontext_t>();
-        #[cfg(target_arch = "x86_64")]
-        {
-            // SAFETY: valid by the contract.
-            let registers = unsafe { &(*context).uc_mcontext.gregs };
-            let at = |index: c_int| registers.get(index as usize).copied().unwrap_or(0) as usize;
-            let (pc, stack) = (at(libc::REG_RIP), at(libc::REG_RSP));
-            let is_aligned = stack != 0 && stack.is_multiple_of(8);
-            // After a call of an invalid address the return address is on top of the stack.
-            let is_lost = pc < 4096 && is_aligned;
-            let top = ptr::with_exposed_provenance::<usize>(stack);
-            // SAFETY: the stack pointer of a thread that has just pushed a return address.
-            let caller = if is_lost { unsafe { top.read() } } else { 0 };
-            Self { pc, caller }
+        // SAFETY: valid by the contract.
+        let link = unsafe { (*context).uc_mcontext.regs[30] };
+        Some((link as usize, stack))
+    }
+
+    /// The addresses of all frames, those of the handler first. If the program counter is not in code, the thread's frames
+    /// begin at the caller: the unwinder would read instructions at the program counter.
+    ///
+    /// # Safety
+    /// As of [`place`].
+    unsafe fn frames(self, context: *mut c_void) -> Vec<usize> {
+        // SAFETY: the contract is the same.
+        let saved = unsafe { place(context) }.map(|(pc, stack)| {
+            let saved = (*pc, *stack);
+            if let Some((caller, above)) = self.caller {
+                (*pc, *stack) = (caller as Saved, above as Saved);
+            }
+            saved
+        });
+        let mut all: Vec<usize> = Vec::with_capacity(MAX_FRAMES * 2);
+        // SAFETY: the function has the type that the unwinder calls, and the vector outlives the walk.
+        unsafe { _Unwind_Backtrace(add_frame, (&raw mut all).cast()) };
+        // SAFETY: as above. A core file shows the registers of the crash.
+        if let (Some((pc, stack)), Some(saved)) = (unsafe { place(context) }, saved) {
+            (*pc, *stack) = saved;
         }
-        #[cfg(target_arch = "aarch64")]
-        {
-            // SAFETY: valid by the contract.
-            let machine = unsafe { &(*context).uc_mcontext };
-            let caller = machine.regs.get(30).copied().unwrap_or(0) as usize;
-            Self { pc: machine.pc as usize, caller: if machine.pc < 4096 { caller } else { 0 } }
-        }
-        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-        {
-            let _ = context;
-            Self { pc: 0, caller: 0 }
-        }
+        all
     }
 }
 
 /// Writes the backtrace: the fault first, then its callers, up to the first function of the module that the command has
 /// called.
-fn describe(text: &mut String, registers: Registers) {
+fn describe(text: &mut String, registers: Registers, all: &[usize]) {
     let mut frames = vec![registers.pc];
-    frames.extend((registers.caller != 0).then(|| registers.caller.wrapping_sub(1)));
-    let mut all: Vec<usize> = Vec::with_capacity(MAX_FRAMES * 2);
-    // SAFETY: the function has the type that the unwinder calls, and the vector outlives the walk.
-    unsafe { _Unwind_Backtrace(add_frame, (&raw mut all).cast()) };
-    // The frames before the fault are those of the handler.
-    let start = all.iter().position(|&pc| pc == registers.pc || pc == registers.pc.wrapping_sub(1));
+    frames.extend(registers.caller.map(|(caller, _)| caller.wrapping_sub(1)));
+    // The frames before it are those of the handler.
+    let first = registers.caller.map_or(registers.pc, |(caller, _)| caller);
+    let start = all.iter().position(|&pc| pc == first || pc == first.wrapping_sub(1));
     let callers = start.map_or(&[][..], |start| all.get(start + 1..).unwrap_or(&[]));
-    frames.extend(callers.iter().filter(|_| registers.caller == 0).take(MAX_FRAMES));
+    frames.extend(callers.iter().take(MAX_FRAMES));
     let is_in_module = |&address: &usize| module_at(address as u64).is_some();
     let modules = frames.iter().rposition(is_in_module);
+    let is_cut = callers.len() > MAX_FRAMES && modules == frames.len().checked_sub(1);
     frames.truncate(modules.map_or(usize::MAX, |last| last + 1));
     for (number, address) in frames.into_iter().enumerate() {
         let _ = write!(text, "  #{number} {address:#014x}");
@@ -200,6 +266,9 @@ fn describe(text: &mut String, registers: Registers) {
             describe_in_process(text, address);
         }
         text.push('\n');
+    }
+    if is_cut {
+        text.push_str("  ...\n");
     }
 }
 

@@ -41,7 +41,7 @@ Examples:
   smf run prog.smf greet str:world --host-symbols --returns str
   smf run scores.spl best 7
   smf run app.smf --with library.lsm --time
-  smf run --main prog.smf -- first second";
+  smf run --main prog.smf --host-symbols -- first second";
 
 /// Of `smf trace`.
 pub(crate) const TRACE: &str = "\
@@ -155,7 +155,7 @@ Examples:
 pub(crate) const JIT: &str = "\
 Examples:
   smf jit scores.smf 'max$f64' 1.5 2.5
-  smf jit lists.smf 'sum<i64>' i64:1,2,3";
+  smf jit lists.smf 'sum<i64>' i64:1,2,3 3";
 
 /// Of `smf templates`.
 pub(crate) const TEMPLATES: &str = "\

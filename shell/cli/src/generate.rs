@@ -59,7 +59,7 @@ pub(crate) fn completions(
 
 /// Prints a page, or writes those of all commands into a directory.
 pub(crate) fn man(
-    name: Option<&str>,
+    names: &[String],
     directory: Option<&Path>,
     mut page: Command,
 ) -> Result<(), Failure> {
@@ -67,9 +67,10 @@ pub(crate) fn man(
         return clap_mangen::generate_to(page, directory).at(directory);
     }
     page.build();
-    if let Some(name) = name {
+    for name in names {
         let command = page.find_subcommand(name).cloned();
-        page = command.ok_or_else(|| Failure::Because(format!("no command `{name}`")))?;
+        let unknown = || Failure::Because(format!("no command `{}`", names.join(" ")));
+        page = command.ok_or_else(unknown)?;
     }
     output::to_stdout(|out| clap_mangen::Man::new(page).render(out))
 }

@@ -4,7 +4,7 @@
 //! Each command has a file of its own, with its arguments and its implementation.
 #![deny(unsafe_code)]
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -58,7 +58,17 @@ use output::Failure;
 static ALLOCATOR: allocator::OrExit = allocator::OrExit;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(integer::with_decimal_negatives(std::env::args_os()));
+    let cli = match Cli::try_parse_from(integer::with_decimal_negatives(std::env::args_os())) {
+        Ok(cli) => cli,
+        // Help and version are results.
+        Err(shown) if !shown.use_stderr() => {
+            let text = shown.render().to_string();
+            return finish(
+                output::to_stdout(|out| out.write_all(text.as_bytes())).map(|()| ExitCode::SUCCESS),
+            );
+        }
+        Err(wrong) => wrong.exit(),
+    };
     color::choose(cli.color);
     progress::choose(cli.quiet);
     if cli.command.writes_files() {
@@ -93,7 +103,7 @@ fn main() -> ExitCode {
             generate::completions(*shell, *install, Cli::command())
         }
         Command::Man { command, directory } => {
-            generate::man(command.as_deref(), directory.as_deref(), Cli::command())
+            generate::man(command, directory.as_deref(), Cli::command())
         }
     };
     finish(done.map(|()| ExitCode::SUCCESS))

@@ -4,15 +4,16 @@ use std::cmp::Reverse;
 use std::io::Write;
 use std::path::PathBuf;
 
-use smf_core::format::{Binding, SectionKind, Smf, Symbol};
+use smf_core::format::{Binding, SectionKind, Smf, Symbol, SymbolKind};
 
 use crate::output::{self, At, Failure};
 
 /// Lists the symbols of modules
 ///
 /// A line has the value in the section, the kind and the name. Kinds: T code, D data, R read-only data, B zeroed
-/// data, U an import, N of no section that is loaded; lower case for symbols that are local to the module, and W, V, w for weak
-/// definitions of code and data, and weak imports.
+/// data, U an import, A a number, N of no section that is loaded; lower case for symbols that are local to the module, and W, V, w
+/// for weak definitions of code and data, and weak imports. Symbols that stand for sections are not listed; `smf inspect` shows
+/// them.
 #[derive(clap::Args)]
 pub(crate) struct NmArgs {
     /// The modules
@@ -62,6 +63,7 @@ pub(crate) fn nm(args: &NmArgs) -> Result<(), Failure> {
         let mut symbols = symbols(&smf).at(file)?;
         symbols.retain(|symbol| {
             !symbol.name().is_empty()
+                && !stands_for_section(&smf, symbol)
                 && (!args.undefined || symbol.is_import())
                 && (!args.exports || symbol.is_export())
         });
@@ -87,6 +89,15 @@ pub(crate) fn nm(args: &NmArgs) -> Result<(), Failure> {
         })?;
     }
     Ok(())
+}
+
+/// Whether the symbol is that of a section, to which relocations refer. The packed layout has no kind for it: such a symbol is
+/// local, has the name of the section and no size.
+fn stands_for_section(smf: &Smf<'_>, symbol: &Symbol<'_>) -> bool {
+    let section = symbol.section.and_then(|section| smf.sections().get(section));
+    let has_its_name = section.is_some_and(|section| section.name == symbol.name());
+    let is_local = symbol.binding == Binding::Local;
+    symbol.kind == SymbolKind::Section || is_local && symbol.size == 0 && has_its_name
 }
 
 /// The kind of a symbol, as `nm` of binutils shows it.

@@ -74,11 +74,12 @@ pub(crate) struct Args {
     /// The module becomes smaller. An exception that reaches its code ends the process, and backtraces end there.
     #[arg(long)]
     no_unwind_tables: bool,
-    /// Leave out the relocations that the placement of the packed layout makes superfluous
+    /// Keep the relocations that the placement of the packed layout makes superfluous
     ///
-    /// The module becomes smaller. Other readers of SMF refuse it, and it cannot be linked again.
-    #[arg(long, conflicts_with = "reloadable")]
-    omit_relocations: bool,
+    /// The module becomes larger. It can be an input of `smf pack`, be converted to another layout, and be loaded by other
+    /// readers of SMF. Reloadable modules and the native layout always have them.
+    #[arg(short = 'q', long)]
+    emit_relocs: bool,
     /// Keep the debugging information of the objects and modules (DWARF)
     ///
     /// Debuggers get it when the module is loaded with SMF_GDB=1: source lines, variables and types. It is not loaded into
@@ -141,7 +142,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         compress: args.compress.map(Algorithm::from),
         phases: phases.as_ref(),
         omit_unwind_tables: args.no_unwind_tables,
-        omit_relocs: args.omit_relocations,
+        emit_relocs: args.emit_relocs,
         debug_info: args.debug_info,
         prefetch: args.prefetch,
     };

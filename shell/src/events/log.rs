@@ -19,10 +19,29 @@ enum Form {
 fn form() -> Option<Form> {
     static FORM: OnceLock<Option<Form>> = OnceLock::new();
     *FORM.get_or_init(|| {
-        let is = |name, value: &str| std::env::var_os(name).is_some_and(|found| found == value);
-        let form = if is("SMF_LOG_FORMAT", "json") { Form::Json } else { Form::Text };
-        is("SMF_LOG", "info").then_some(form)
+        value("SMF_LOG", &["info"])?;
+        Some(match value("SMF_LOG_FORMAT", &["text", "json"]) {
+            Some("json") => Form::Json,
+            _ => Form::Text,
+        })
     })
+}
+
+/// The value of an environment variable, if it is one of these; others are reported, except the empty one.
+fn value<'v>(name: &str, values: &[&'v str]) -> Option<&'v str> {
+    let found = std::env::var_os(name).filter(|found| !found.is_empty())?;
+    let known = values.iter().copied().find(|value| found == *value);
+    if known.is_none() {
+        let mut line = Line(FallibleBuf::default());
+        let found = found.to_string_lossy();
+        let _ = write!(line, "smf: {name} is `");
+        let _ = write!(Quoted(&mut line), "{found}");
+        let _ = writeln!(line, "`, which is unknown; known: {}", values.join(", "));
+        if let Ok(line) = line.0.finish() {
+            stderr::write(&line);
+        }
+    }
+    known
 }
 
 /// Whether events are logged.

@@ -75,8 +75,8 @@ fn write_module<M: SerializeMap>(smf: &Smf<'_>, map: &mut M) -> Result<(), M::Er
 /// What few files have, each as a key of its own.
 fn write_extensions<M: SerializeMap>(smf: &Smf<'_>, map: &mut M) -> Result<(), M::Error> {
     for (key, array) in [("constructors", &b".init_array"[..]), ("destructors", b".fini_array")] {
-        let functions = || init_functions(smf, array);
-        if functions().next().is_some() {
+        let functions = || init_functions(smf, array).into_iter();
+        if functions().len() != 0 {
             map.serialize_entry(key, &Stream(|| functions().map(|f| Ok(init_function(f)))))?;
         }
     }

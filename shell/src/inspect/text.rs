@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
 use smf_core::format::ext::needed::NeededLibraries;
+use smf_core::format::ext::prelink::Prelink;
 use smf_core::format::functions::Function;
 use smf_core::format::layout_phase::{PhaseSpan, phases};
 use smf_core::format::sdn::Table;
@@ -209,15 +210,15 @@ fn write_phases(smf: &Smf<'_>, out: &mut impl Write) -> io::Result<()> {
 fn write_init_functions(
     what: &str,
     smf: &Smf<'_>,
-    array: &'static [u8],
+    array: &[u8],
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let count = init_functions(smf, array).count();
-    if count == 0 {
+    let functions = init_functions(smf, array);
+    if functions.is_empty() {
         return Ok(());
     }
-    heading(out, what, count, "entry  section       value  name")?;
-    for InitFunction { offset, section, value, name } in init_functions(smf, array) {
+    heading(out, what, functions.len(), "entry  section       value  name")?;
+    for InitFunction { offset, section, value, name } in functions {
         writeln!(out, "  {offset:>#5x}  {section:>7}  {value:>#10x}  {}", Printable(name))?;
     }
     Ok(())
@@ -272,6 +273,27 @@ fn write_relocs(smf: &Smf<'_>, selected: &Selection<'_>, out: &mut impl Write) -
             let symbol = smf.symbols().get(reloc.symbol).map_err(io::Error::other)?;
             let (Reloc { offset, kind, addend, .. }, name) = (reloc, Printable(symbol.name()));
             writeln!(out, "  {offset:>#10x}  {kind:<21}  {addend:>10}  {name}")?;
+        }
+    }
+    if selected.filter.is_empty()
+        && let Some(plan) = prelink
+    {
+        write_places(smf, &plan, out)?;
+    }
+    Ok(())
+}
+
+/// The words of each section to which the address of the image is added, where no relocation states them.
+fn write_places(smf: &Smf<'_>, plan: &Prelink<'_>, out: &mut impl Write) -> io::Result<()> {
+    let sections = smf.sections();
+    if plan.relative_relocs().is_empty() || sections.iter().any(|s| plan.is_relative(s.index)) {
+        return Ok(());
+    }
+    for section in sections.iter() {
+        let count = plan.relative_places_in(&section).count();
+        if count != 0 {
+            let (index, name) = (section.index, Printable(section.name));
+            writeln!(out, "\naddresses in section {index} {name}, without relocations ({count})")?;
         }
     }
     Ok(())

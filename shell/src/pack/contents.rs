@@ -110,7 +110,8 @@ fn items<'p>(addresses: &'p ModuleLayout<'_, '_>) -> Result<Vec<Item<'p>>> {
         let part = InitSection::array_part(section);
         let is_reversed = part.is_some_and(|part| part.is_reversed);
         let source = Source::Section { id, relocs: relocs.get(id).copied(), is_reversed };
-        items.push(Item { at, size: section.size, source });
+        let size = addresses.merged.size(id, section);
+        items.push(Item { at, size, source });
     }
     if let Some(output) = addresses.output_of(Segment::EhFrame) {
         let at = OutputOffset { output, offset: 0 };
@@ -263,7 +264,11 @@ impl Item<'_> {
                 .iter()
                 .try_for_each(|piece| relocator.copy_record(piece));
         };
-        let bytes = addresses.program.section(id)?.bytes;
+        let section = addresses.program.section(id)?;
+        let bytes = section.bytes;
+        if let Some(mut kept) = addresses.merged.kept(id, section) {
+            return kept.try_for_each(|piece| relocator.put(self.at.plus(piece.at)?, piece.bytes));
+        }
         if !is_reversed {
             return relocator.put(self.at, bytes);
         }

@@ -319,7 +319,7 @@ impl Merger<'_, '_> {
                     Some(_) => self.locate(reloc.symbol),
                     // Another copy of the section may have other offsets.
                     None if target.discarded => None,
-                    None => self.addresses.locate(Resolution::Section { id, value }),
+                    None => self.local(reloc, Resolution::Section { id, value }),
                 }
             }
             SymbolLocation::Absolute(value) => Some(Address::Absolute(value)),
@@ -334,6 +334,17 @@ impl Merger<'_, '_> {
                 Value::Offset { target: None, offset }
             }
             Some(Address::Section { output, offset }) => Value::Address { output, offset },
+        }
+    }
+
+    /// The address of a local symbol, to which the addend of a relocation is to be added.
+    fn local(&self, reloc: &InputReloc, resolution: Resolution) -> Option<Address> {
+        match self.addresses.referent(reloc.symbol, resolution, reloc.addend)? {
+            (Address::Section { output, offset }, rest) => {
+                let offset = offset.checked_add(rest)?.checked_sub(reloc.addend)?;
+                Some(Address::Section { output, offset })
+            }
+            (other, _) => Some(other),
         }
     }
 

@@ -56,8 +56,7 @@ pub(super) fn emit(
         symbols.extend(local_data(addresses));
     }
     let first_import = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
-    let movable = if options.reloadable { &*symbols } else { &[] };
-    let exported_data = exported_data(movable);
+    let exported_data = exported_data(if options.reloadable { &symbols } else { &[] });
     symbols.extend(imports(addresses));
     let tls = tls_imports(addresses);
     symbols.extend(tls.iter().map(|name| import(name, SymbolKind::Data, Binding::Global)));
@@ -65,16 +64,18 @@ pub(super) fn emit(
     // Code of the module may not use the storage.
     let is_unused = !of_storage.is_empty() && !tls.iter().any(|name| name == storage);
     symbols.extend(is_unused.then(|| import(storage, SymbolKind::Data, Binding::Global)));
-    let context =
-        RelocContext { addresses, first_import, dso_handle, exported_data: &exported_data };
+    let context = RelocContext {
+        addresses,
+        first_import,
+        dso_handle,
+        exported_data: &exported_data,
+        keeps_resolved: options.emit_relocs || options.reloadable,
+    };
     let mut file = OutputFile::new(&addresses.outputs, options, tables_len(addresses, &symbols))?;
     let relocated = contents::write(context, file.sections(), warnings)?;
     check_code(addresses, &relocated.contents)?;
     let Relocator { contents, low_addresses, needs_prelink, .. } = relocated;
     let relocs: Vec<OutputRelocs> = contents.into_iter().map(|data| data.relocs).collect();
-    let is_resolved = |r: &OutputRelocs| !r.prelinked.is_empty() || !r.relative.is_empty();
-    let omits_relocs = options.omit_relocs && !options.reloadable && relocs.iter().any(is_resolved);
-    let needs_prelink = needs_prelink || omits_relocs;
     let needed = needed_libraries(addresses, options, &additions.needed)?;
     let requirements = [
         (runs_code_at_load(addresses) || dso_handle.is_some(), REQUIRES_CONSTRUCTORS),
@@ -91,8 +92,7 @@ pub(super) fn emit(
     header.flags.0 |= if low_addresses != 0 { 0 } else { Flags::PIC };
     let has_debug_info = !additions.debug_info.outputs.is_empty();
     header.flags.0 |= if has_debug_info { Flags::DEBUG_INFO } else { 0 };
-    let tables =
-        Tables { relocs, omits_relocs, needed, needs_prelink, symbols: &symbols, additions };
+    let tables = Tables { relocs, needed, needs_prelink, symbols: &symbols, additions };
     write(header, options, &addresses.outputs, file, &tables)
 }
 
@@ -128,8 +128,6 @@ struct Tables<'t> {
     /// The names of needed libraries.
     needed: Option<Vec<u8>>,
     needs_prelink: bool,
-    /// Whether the relocations that the image resolves are left out.
-    omits_relocs: bool,
     symbols: &'t [NewSymbol<'t>],
     additions: &'t Additions<'t>,
 }
@@ -170,7 +168,7 @@ fn write(
     file: OutputFile,
     tables: &Tables<'_>,
 ) -> Result<Vec<u8>> {
-    let Tables { relocs, needed, needs_prelink, omits_relocs, symbols, additions } = tables;
+    let Tables { relocs, needed, needs_prelink, symbols, additions } = tables;
     let DebugInfo { outputs: debug, contents: debug_contents, addresses, offsets: debug_offsets } =
         &additions.debug_info;
     let names: Vec<_> = outputs.iter().map(|output| table_names(output, options.layout)).collect();
@@ -178,19 +176,18 @@ fn write(
     let (stored, stored_debug) = stored.split_at_checked(outputs.len()).unwrap_or_default();
     let bodies = outputs.iter().zip(file.contents()).zip(stored);
     let bodies = bodies.map(|((output, bytes), stored)| match stored {
-        Some(stored) => section(output, Payload::Bytes(stored), true),
-        None => section(output, Payload::Space(bytes.len()), false),
+        Some(stored) => output.new_section(Payload::Bytes(stored), true),
+        None => output.new_section(Payload::Space(bytes.len()), false),
     });
     let mut sections: Vec<_> = bodies.collect();
     let mut offsets: Vec<_> = outputs.iter().map(|output| output.image).collect();
     let tables = |of: fn(&OutputRelocs) -> &Vec<Reloc>| {
         relocs.iter().map(of).zip(&names).filter(|(relocs, _)| !relocs.is_empty())
     };
-    let is_kept = |_: &(_, _)| !omits_relocs;
     let prelinked = tables(|relocs| &relocs.prelinked).map(|(relocs, (name, _))| (relocs, name));
-    let prelinked = add_tables(&mut sections, prelinked.filter(is_kept))?;
+    let prelinked = add_tables(&mut sections, prelinked)?;
     let relative = tables(|relocs| &relocs.relative).map(|(relocs, (_, name))| (relocs, name));
-    let relative = add_tables(&mut sections, relative.filter(is_kept))?;
+    let relative = add_tables(&mut sections, relative)?;
     let pending = tables(|relocs| &relocs.pending).map(|(relocs, (_, name))| (relocs, name));
     add_tables(&mut sections, pending)?;
     let index = index_of(symbols);
@@ -199,7 +196,7 @@ fn write(
     sections.extend(additions.metadata.sections.iter().map(ExtraSection::new_section));
     let debug_bodies = debug.iter().zip(debug_contents).zip(stored_debug);
     sections.extend(debug_bodies.map(|((output, bytes), stored)| {
-        section(output, Payload::Bytes(stored.as_ref().unwrap_or(bytes)), stored.is_some())
+        output.new_section(Payload::Bytes(stored.as_ref().unwrap_or(bytes)), stored.is_some())
     }));
     if !debug.is_empty() {
         sections.push(debug_addresses::section(addresses));
@@ -236,7 +233,7 @@ fn add_tables<'t>(
 fn places(outputs: &[OutputSection], relocs: &[OutputRelocs]) -> Vec<u64> {
     let places = outputs.iter().zip(relocs).flat_map(|(output, relocs)| {
         let start = output.image.unwrap_or(0);
-        relocs.relative.iter().map(move |reloc| start.saturating_add(reloc.offset))
+        relocs.relative_places.iter().map(move |place| start.saturating_add(*place))
     });
     places.collect()
 }
@@ -284,28 +281,6 @@ fn table_names(output: &OutputSection, layout: Layout) -> (Vec<u8>, Vec<u8>) {
         (SectionKind::Code, Layout::Native) => (b".rela".to_vec(), b".rela".to_vec()),
         (SectionKind::Code, _) => (b".rela".to_vec(), full),
         _ => (full.clone(), full),
-    }
-}
-
-/// A section of the module.
-fn section<'a>(
-    output: &OutputSection,
-    payload: Payload<'a>,
-    is_compressed: bool,
-) -> NewSection<'a> {
-    let access = match output.kind {
-        SectionKind::Code => SectionFlags::READ | SectionFlags::EXECUTE,
-        SectionKind::RoData | SectionKind::Debug => SectionFlags::READ,
-        _ => SectionFlags::READ | SectionFlags::WRITE,
-    };
-    let mark = if is_compressed { SectionFlags::COMPRESSED } else { 0 };
-    NewSection {
-        kind: output.kind,
-        name: output.name,
-        flags: SectionFlags(access | mark),
-        alignment: output.alignment,
-        virtual_size: Some(output.size),
-        payload,
     }
 }
 

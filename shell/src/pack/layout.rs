@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use ::object::elf;
 use hashbrown::HashMap;
 
 use smf_core::format::ext::{ifunc, prelink, tls};
@@ -17,7 +18,8 @@ use super::eh_frame::EhFrameTable;
 use super::error::{PackError, Result};
 use super::gc_sections::Reachable;
 use super::init_sections::{Fragment, FragmentFrame, InitSection};
-use super::object::{GlobalId, Section, SectionId, SectionMap, text};
+use super::merge::MergedSections;
+use super::object::{GlobalId, Section, SectionId, SectionMap, SymbolId, text};
 use super::output::{OutputSection, Segment};
 use super::pack_reloc::{RegistrarCode, RelocPlan};
 use super::phases::SectionPhases;
@@ -132,6 +134,8 @@ pub(super) struct ModuleLayout<'p, 'd> {
     pub(super) eh_frame: &'p EhFrameTable,
     /// The reachable input sections, in image order.
     pub(super) order: Vec<SectionId>,
+    /// Strings and constants that several sections have.
+    pub(super) merged: MergedSections,
     extents: BTreeMap<Segment, SegmentExtent>,
     /// Of each reachable section: bytes from the start of the segment.
     offsets: SectionMap<u64>,
@@ -180,6 +184,7 @@ pub(super) fn place<'p, 'd>(
         symbol_outputs: 0,
         eh_frame: &reachable.eh_frame,
         order: ordered(reachable, &phases),
+        merged: MergedSections::none(),
         extents: BTreeMap::new(),
         offsets: SectionMap::new(),
         placed: SectionMap::new(),
@@ -199,6 +204,7 @@ pub(super) fn place<'p, 'd>(
     if first.is_some_and(|id| entry == Some(Resolution::Section { id, value: 0 })) {
         addresses.extent(Segment::Text).reserve(ENTRY_PAD, 1)?;
     }
+    addresses.merged = MergedSections::new(program, &addresses.order);
     addresses.place_sections()?;
     addresses.reserve_tables(reachable)?;
     let code = addresses.extent(Segment::Text);
@@ -391,7 +397,8 @@ impl ModuleLayout<'_, '_> {
         for id in order {
             let Some(section) = self.program.section(*id) else { continue };
             let run = Segment::of(section);
-            let start = self.extent(run).reserve(section.size, section.alignment)?;
+            let size = self.merged.size(*id, section);
+            let start = self.extent(run).reserve(size, section.alignment)?;
             self.offsets.insert(*id, start);
             if run == Segment::Tls && !section.is_zeroes() {
                 self.tls_len = start + section.size;
@@ -514,13 +521,7 @@ impl ModuleLayout<'_, '_> {
     /// The address of a resolved symbol; `None` when its section is unreachable.
     pub(super) fn locate(&self, resolution: Resolution) -> Option<Address> {
         match resolution {
-            Resolution::Section { id, value } => match self.section(id)? {
-                Address::Section { output, offset } => {
-                    let offset = offset.checked_add(i64::try_from(value).ok()?)?;
-                    Some(Address::Section { output, offset })
-                }
-                other => Some(other),
-            },
+            Resolution::Section { id, value } => self.in_section(id, i64::try_from(value).ok()?),
             Resolution::Ifunc { id, value } => {
                 self.ifunc(*self.ifuncs.get(&(id, value))?).map(|(stub, _)| stub)
             }
@@ -538,6 +539,38 @@ impl ModuleLayout<'_, '_> {
             }
             Resolution::Bound(bound) => self.bound(bound),
             Resolution::Tls(value) => self.tls(value),
+        }
+    }
+
+    /// The address at an offset of a section.
+    fn in_section(&self, id: SectionId, value: i64) -> Option<Address> {
+        let (id, value) = self.merged.find(id, value);
+        match self.section(id)? {
+            Address::Section { output, offset } => {
+                Some(Address::Section { output, offset: offset.checked_add(value)? })
+            }
+            other => Some(other),
+        }
+    }
+
+    /// The address and the addend of a reference through a symbol. The symbol of a section whose pieces are merged stands for
+    /// the piece at the addend.
+    pub(super) fn referent(
+        &self,
+        symbol: SymbolId,
+        resolution: Resolution,
+        addend: i64,
+    ) -> Option<(Address, i64)> {
+        let is_section = || {
+            let symbol = self.program.symbol(symbol);
+            symbol.is_some_and(|symbol| symbol.kind == elf::STT_SECTION)
+        };
+        match resolution {
+            Resolution::Section { id, value } if self.merged.contains(id) && is_section() => {
+                let offset = i64::try_from(value).ok()?.checked_add(addend)?;
+                Some((self.in_section(id, offset)?, 0))
+            }
+            _ => Some((self.locate(resolution)?, addend)),
         }
     }
 

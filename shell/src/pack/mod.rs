@@ -16,6 +16,7 @@
 //! outline_atomics      the functions for atomic operations that code for aarch64 calls
 //! registrars           `atexit` and its like, which belong to each module
 //! phases               order code by when it runs
+//! merge                merge equal strings and constants
 //! layout               assign addresses
 //! gnu_property         combine the properties of the objects
 //! contents             copy and relocate the input sections, on all cores
@@ -48,6 +49,7 @@ mod gnu_property;
 mod init_sections;
 mod layout;
 mod machine;
+mod merge;
 mod module;
 mod object;
 mod operands;

@@ -91,6 +91,8 @@ pub(super) struct Section<'d> {
     pub(super) flags: elf::SectionFlags,
     pub(super) size: u64,
     pub(super) alignment: u64,
+    /// The bytes of an entry, or of a character of strings, of a section whose entries can be merged.
+    pub(super) entry_size: u64,
     /// Empty for zeroes and for sections that are not loaded.
     pub(super) bytes: &'d [u8],
     tables: Vec<&'d [elf::Rela64<LE>]>,
@@ -102,6 +104,16 @@ pub(super) struct Section<'d> {
     pub(super) kept_copy: Option<SectionId>,
     /// The index of the array of sections of this name, if it is a C identifier; set when the object is linked in.
     pub(super) array: Option<usize>,
+}
+
+impl Object<'_> {
+    /// Whether the symbol table, which assemblers write in any case, was removed from an object with code. GNU ld and mold link
+    /// such objects, with distances that nothing has resolved.
+    pub(super) fn is_stripped(&self) -> bool {
+        let is_code = |section: &Section<'_>| section.is_code() && section.size != 0;
+        // Every table has a first symbol, which denotes none.
+        self.symbols.is_empty() && self.sections.iter().any(is_code)
+    }
 }
 
 impl Section<'_> {
@@ -119,6 +131,10 @@ impl Section<'_> {
 
     pub(super) fn is_zeroes(&self) -> bool {
         self.kind == elf::SHT_NOBITS
+    }
+
+    pub(super) fn has_relocs(&self) -> bool {
+        self.has_rel_relocs || !self.tables.is_empty()
     }
 
     /// The relocations of the section, which is one of the object with the index `object`.
@@ -286,6 +302,7 @@ impl<'d> Decoder<'d> {
             flags: header.sh_flags(LE),
             size: header.sh_size(LE),
             alignment: header.sh_addralign(LE).max(1),
+            entry_size: header.sh_entsize(LE),
             bytes: &[],
             tables: Vec::new(),
             has_rel_relocs: false,
@@ -417,7 +434,8 @@ fn symbol<'d>(
         kind,
         visibility: entry.st_visibility(),
         is_local,
-        is_weak: bind == elf::STB_WEAK,
+        // A unique symbol may be defined in each object and in each module.
+        is_weak: bind == elf::STB_WEAK || unique,
         size: entry.st_size(LE),
         global: None,
     })

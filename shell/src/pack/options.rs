@@ -38,9 +38,10 @@ pub struct Options<'a> {
     pub phases: Option<&'a PhaseList<'a>>,
     /// Leaves the unwinding tables out: the module becomes smaller, and an exception that reaches it ends the process.
     pub omit_unwind_tables: bool,
-    /// Leaves out the relocations that the image of the packed layout makes superfluous: the module becomes smaller, other readers
-    /// of SMF refuse it, and it cannot be linked again. Reloadable modules have them nevertheless, for the migration of data.
-    pub omit_relocs: bool,
+    /// Keeps the relocations that the image of the packed layout makes superfluous, with which the module can be linked again, converted
+    /// to another layout, and loaded by other readers of SMF; without them, these refuse it. Reloadable modules always have
+    /// them, for the migration of data, and so have modules in the native layout.
+    pub emit_relocs: bool,
     /// Keeps the debugging information of the objects (DWARF), which debuggers get with the module. It is not loaded
     /// into memory with it.
     pub debug_info: bool,

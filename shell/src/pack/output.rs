@@ -1,7 +1,8 @@
 //! The segments of an image and the sections of a module.
 
 use ::object::elf;
-use smf_core::format::SectionKind;
+use smf_core::format::write::{NewSection, Payload};
+use smf_core::format::{SectionFlags, SectionKind};
 
 use super::init_sections::{Fragment, InitSection};
 use super::object::{Section, is_called};
@@ -10,7 +11,7 @@ use super::object::{Section, is_called};
 pub(super) const IFUNC_SLOTS: &[u8] = b".smf.igot";
 
 /// Input sections of one use, in image order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) enum Segment {
     Text,
     /// The function of `.init` sections.
@@ -83,4 +84,28 @@ pub(super) struct OutputSection {
     pub(super) size: u64,
     /// The offset in the image, if the layout has one.
     pub(super) image: Option<u64>,
+}
+
+impl OutputSection {
+    /// The section in the file, with `payload`, its contents or their compressed form.
+    pub(super) fn new_section<'a>(
+        &self,
+        payload: Payload<'a>,
+        is_compressed: bool,
+    ) -> NewSection<'a> {
+        let access = match self.kind {
+            SectionKind::Code => SectionFlags::READ | SectionFlags::EXECUTE,
+            SectionKind::RoData | SectionKind::Debug => SectionFlags::READ,
+            _ => SectionFlags::READ | SectionFlags::WRITE,
+        };
+        let mark = if is_compressed { SectionFlags::COMPRESSED } else { 0 };
+        NewSection {
+            kind: self.kind,
+            name: self.name,
+            flags: SectionFlags(access | mark),
+            alignment: self.alignment,
+            virtual_size: Some(self.size),
+            payload,
+        }
+    }
 }

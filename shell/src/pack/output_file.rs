@@ -25,9 +25,8 @@ impl OutputFile {
     ) -> Result<Self> {
         let usize = |number: u64| usize::try_from(number).map_err(|_| PackError::TooLarge);
         let lens = outputs.iter().map(|output| usize(output.len)).collect::<Result<Vec<_>>>()?;
-        // The offset of a section depends on its kind.
         let space = |(output, len): (&OutputSection, &usize)| {
-            NewSection::new(output.kind, b"", Payload::Space(*len))
+            output.new_section(Payload::Space(*len), false)
         };
         let spaces: Vec<_> = outputs.iter().zip(&lens).map(space).collect();
         let module = Module { sections: &spaces, ..module(options) };
@@ -91,4 +90,46 @@ impl OutputFile {
 fn module<'a>(options: &Options<'a>) -> Module<'a> {
     let (layout, stub) = (options.layout, options.stub);
     Module { layout, header: Header::default(), stub, sections: &[], symbols: &[] }
+}
+
+#[cfg(test)]
+mod tests {
+    use smf_core::format::SectionKind;
+
+    use super::*;
+
+    #[test]
+    fn contents_are_not_moved_when_the_module_is_written_around_them() {
+        let output = |kind, alignment, len| OutputSection {
+            name: b".part",
+            kind,
+            alignment,
+            len,
+            size: len,
+            image: None,
+        };
+        // Large sections start on pages of the file, where alignments matter.
+        let outputs = [
+            output(SectionKind::Code, 1, (64 << 10) + 1),
+            output(SectionKind::RoData, 8, (64 << 10) + 3),
+            output(SectionKind::RoData, 128, 5),
+            output(SectionKind::Data, 32, 7),
+        ];
+        let options = Options::default();
+        let mut file = OutputFile::new(&outputs, &options, 1 << 12).unwrap();
+        for (number, part) in (1..).zip(file.sections()) {
+            part.fill(number);
+        }
+        let before = file.bytes.as_ptr();
+        let sections = outputs
+            .each_ref()
+            .map(|output| output.new_section(Payload::Space(output.len as usize), false));
+        let bytes = file.finish(Module { sections: &sections, ..module(&options) }).unwrap();
+        assert_eq!(bytes.as_ptr(), before);
+        let parsed = smf_core::format::Smf::parse(&bytes).unwrap();
+        for (number, section) in (1..).zip(parsed.sections().iter()) {
+            let is_filled = section.data.iter().all(|byte| *byte == number);
+            assert!(is_filled && !section.data.is_empty());
+        }
+    }
 }

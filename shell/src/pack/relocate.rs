@@ -31,10 +31,12 @@ pub(super) struct SectionData<'b> {
 /// The relocations for the loader of a module section, or of a part of one.
 #[derive(Default)]
 pub(super) struct OutputRelocs {
-    /// Those that the prelinked image satisfies already.
+    /// Those that the prelinked image satisfies already, if they are kept.
     pub(super) prelinked: Vec<Reloc>,
-    /// Those that it satisfies at address 0: the loader adds its address.
+    /// Those that it satisfies at address 0, if they are kept: the loader adds its address.
     pub(super) relative: Vec<Reloc>,
+    /// The offsets of the words to which the loader adds the address of the image.
+    pub(super) relative_places: Vec<u64>,
     /// Those for the loader to apply.
     pub(super) pending: Vec<Reloc>,
 }
@@ -46,9 +48,12 @@ impl OutputRelocs {
         self.prelinked.reserve_exact(count(|part| &part.prelinked));
         self.relative.reserve_exact(count(|part| &part.relative));
         self.pending.reserve_exact(count(|part| &part.pending));
+        let places = parts.iter().map(|part| part.relative_places.len()).sum();
+        self.relative_places.reserve_exact(places);
         for part in parts {
             self.prelinked.extend(part.prelinked);
             self.relative.extend(part.relative);
+            self.relative_places.extend(part.relative_places);
             self.pending.extend(part.pending);
         }
     }
@@ -57,6 +62,7 @@ impl OutputRelocs {
         for relocs in [&mut self.prelinked, &mut self.relative, &mut self.pending] {
             relocs.sort_by_key(|reloc| reloc.offset);
         }
+        self.relative_places.sort_unstable();
     }
 }
 
@@ -109,6 +115,8 @@ pub(super) struct RelocContext<'e, 'd> {
     /// The number of the symbol at the `__dso_handle` that the packer defines.
     pub(super) dso_handle: Option<u32>,
     pub(super) exported_data: &'e ExportedData,
+    /// Whether relocations that the image satisfies are kept.
+    pub(super) keeps_resolved: bool,
 }
 
 /// Sections while they are relocated.
@@ -117,13 +125,14 @@ pub(super) struct Relocator<'e, 'd, 'b> {
     first_import: u32,
     dso_handle: Option<u32>,
     exported_data: &'e ExportedData,
+    keeps_resolved: bool,
     /// Of each module section, in order.
     pub(super) contents: Vec<SectionData<'b>>,
     /// The module section of unwinding tables.
     eh_frame: Option<usize>,
     /// Fields that hold a 32-bit address.
     pub(super) low_addresses: u64,
-    /// A field holds a distance to another section without a relocation, so that only the image is valid.
+    /// A field that only the image makes valid has no relocation.
     pub(super) needs_prelink: bool,
     refers_to: RefersTo,
 }
@@ -153,12 +162,14 @@ impl RefersTo {
 
 impl<'e, 'd, 'b> Relocator<'e, 'd, 'b> {
     pub(super) fn new(context: RelocContext<'e, 'd>, contents: Vec<SectionData<'b>>) -> Self {
-        let RelocContext { addresses, first_import, dso_handle, exported_data } = context;
+        let RelocContext { addresses, first_import, dso_handle, exported_data, keeps_resolved } =
+            context;
         Relocator {
             addresses,
             first_import,
             dso_handle,
             exported_data,
+            keeps_resolved,
             contents,
             eh_frame: addresses.output_of(Segment::EhFrame),
             low_addresses: 0,
@@ -203,9 +214,15 @@ impl Relocator<'_, '_, '_> {
 
     /// Writes what a relocation asks for into the field at `at`.
     pub(super) fn relocate(&mut self, reloc: &PackReloc, at: OutputOffset) -> RelocResult {
-        let addresses = self.addresses;
+        let (addresses, mut addend) = (self.addresses, reloc.addend);
         let address = match reloc.to {
-            RelocTarget::Symbol(resolution) => addresses.locate(resolution),
+            RelocTarget::Symbol(resolution) => {
+                let found = addresses.referent(reloc.input.symbol, resolution, reloc.addend);
+                found.map(|(found, rest)| {
+                    addend = rest;
+                    found
+                })
+            }
             RelocTarget::GotSlot(number) => addresses.slot(number),
             RelocTarget::Stub(number) => addresses.stub(number),
             RelocTarget::LandingStub(number) => addresses.landing_stub(number),
@@ -221,7 +238,7 @@ impl Relocator<'_, '_, '_> {
             _ => None,
         };
         self.refer_to(reloc.input.symbol, resolution);
-        self.write_value(at, reloc.form, Target { address, addend: reloc.addend })
+        self.write_value(at, reloc.form, Target { address, addend })
     }
 
     /// Writes what a plain relocation asks for into the field at `at`.
@@ -232,9 +249,10 @@ impl Relocator<'_, '_, '_> {
         at: OutputOffset,
     ) -> RelocResult {
         let Ok(resolution) = self.addresses.program.resolution(input.symbol) else { return Ok(()) };
-        let address = self.addresses.locate(resolution).ok_or(NO_TARGET)?;
+        let found = self.addresses.referent(input.symbol, resolution, input.addend);
+        let (address, addend) = found.ok_or(NO_TARGET)?;
         self.refer_to(input.symbol, Some(resolution));
-        self.write_value(at, form, Target { address, addend: input.addend })
+        self.write_value(at, form, Target { address, addend })
     }
 
     /// Notes what the next value refers to: a symbol of the input and its definition, if it is not replaced by a table
@@ -547,9 +565,11 @@ impl Relocator<'_, '_, '_> {
         let Some(value) = self.image_address(at, to) else {
             return self.emit_reloc(at, RelocKind::Abs64, to);
         };
-        let reloc = self.reloc(at, RelocKind::Abs64, to)?;
+        let reloc = self.resolved_reloc(at, RelocKind::Abs64, to)?;
         self.put(at, &value.to_le_bytes()).ok_or(RelocError::Range)?;
-        self.contents.get_mut(at.output).ok_or(NO_TARGET)?.relocs.relative.push(reloc);
+        let relocs = &mut self.contents.get_mut(at.output).ok_or(NO_TARGET)?.relocs;
+        relocs.relative.extend(reloc);
+        relocs.relative_places.push(at.offset);
         Ok(())
     }
 
@@ -618,9 +638,23 @@ impl Relocator<'_, '_, '_> {
         kind: RelocKind,
         to: Target,
     ) -> RelocResult {
-        let reloc = self.reloc(at, kind, to)?;
-        self.contents.get_mut(at.output).ok_or(NO_TARGET)?.relocs.prelinked.push(reloc);
+        let reloc = self.resolved_reloc(at, kind, to)?;
+        self.contents.get_mut(at.output).ok_or(NO_TARGET)?.relocs.prelinked.extend(reloc);
         Ok(())
+    }
+
+    /// A relocation that the image satisfies; `None` if such relocations are not kept.
+    fn resolved_reloc(
+        &mut self,
+        at: OutputOffset,
+        kind: RelocKind,
+        to: Target,
+    ) -> RelocResult<Option<Reloc>> {
+        if self.keeps_resolved {
+            return self.reloc(at, kind, to).map(Some);
+        }
+        self.needs_prelink = true;
+        Ok(None)
     }
 
     /// The offsets of two module sections in the image, if the layout has one.

@@ -176,7 +176,11 @@ pub(super) fn link<'d>(
     program.force_exports(roots, refusals);
     program.warn_of_versions(warnings);
     program.resolutions = program.resolve_all();
-    if program.objects.is_empty() { Err(PackError::NoObject) } else { Ok(program) }
+    if program.objects.is_empty() {
+        refusals.finish()?;
+        return Err(PackError::NoObject);
+    }
+    Ok(program)
 }
 
 impl<'d> Program<'d> {
@@ -344,6 +348,11 @@ impl<'d> Program<'d> {
         if !self.objects.is_empty() && machine != others {
             let first = self.title(0);
             return Err(PackError::OtherMachine { object: object.name, machine, first, others });
+        }
+        if object.is_stripped() {
+            let reason = "it has code and no symbol table: it has been stripped, relocations included, so that its code refers to nothing and cannot be called";
+            refusals.add(PackError::Broken { object: object.name, reason });
+            return Ok(());
         }
         let number = self.objects.len();
         self.discard_group_copies(&mut object, number);

@@ -9,7 +9,7 @@ use smf_core::link::{Image, NoImports};
 use smf_core::trap::call;
 use smf_loader::pack::{Algorithm, Options};
 
-use crate::made::{Made, c, try_pack};
+use crate::made::{Made, c, try_pack, with_relocs};
 
 const BOTH: [(Algorithm, Compression); 2] =
     [(Algorithm::Zstd, Compression::ZSTD), (Algorithm::Lz4, Compression::LZ4)];
@@ -37,7 +37,7 @@ const PROGRAM: &str = "
 ";
 
 fn made(layout: Layout, compress: Option<Algorithm>, flags: &[&str]) -> Made {
-    let options = Options { layout, compress, ..Options::default() };
+    let options = Options { layout, compress, ..with_relocs() };
     try_pack(&[("a.o", &c(PROGRAM, flags))], &options).unwrap_or_else(|error| panic!("{error}"))
 }
 

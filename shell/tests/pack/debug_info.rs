@@ -28,7 +28,7 @@ const DEBUG: Options<'static> = Options {
     compress: None,
     phases: None,
     omit_unwind_tables: false,
-    omit_relocs: false,
+    emit_relocs: true,
     debug_info: true,
     prefetch: 0,
 };

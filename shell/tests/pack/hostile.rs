@@ -35,7 +35,7 @@ fn all_options() -> [Options<'static>; 4] {
     let plain = Options::default();
     [
         plain,
-        Options { debug_info: true, omit_relocs: true, ..plain },
+        Options { debug_info: true, emit_relocs: true, ..plain },
         Options { entry: Some("go"), reloadable: true, ..plain },
         Options { layout: Layout::Native, compress: Some(Algorithm::Lz4), ..plain },
     ]

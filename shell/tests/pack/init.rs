@@ -43,7 +43,7 @@ fn loader(options: LoaderOptions) -> Loader {
 
 fn module(source: &str, reloadable: bool) -> ModuleBytes {
     let object = c(source, &["-O1"]);
-    let options = Options { reloadable, ..Options::default() };
+    let options = Options { reloadable, emit_relocs: true, ..Options::default() };
     let packed = pack(&[Input { name: "a.o", data: &object }], &options).unwrap();
     ModuleBytes::new(packed.bytes).unwrap()
 }

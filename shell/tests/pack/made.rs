@@ -86,14 +86,24 @@ pub(crate) fn try_pack(
     Ok(Made::new(packed.bytes, packed.warnings))
 }
 
+/// Packs objects without the relocations that the image makes superfluous.
+pub(crate) fn without_relocs(objects: &[(&str, &[u8])]) -> Made {
+    try_pack(objects, &Options::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The options of a module that has all its relocations, which these tests read.
+pub(crate) fn with_relocs() -> Options<'static> {
+    Options { emit_relocs: true, ..Options::default() }
+}
+
 /// Packs one object.
 pub(crate) fn packed(object: &[u8]) -> Made {
-    try_pack(&[("a.o", object)], &Options::default()).unwrap_or_else(|error| panic!("{error}"))
+    linked(&[("a.o", object)])
 }
 
 /// Packs objects.
 pub(crate) fn linked(objects: &[(&str, &[u8])]) -> Made {
-    try_pack(objects, &Options::default()).unwrap_or_else(|error| panic!("{error}"))
+    try_pack(objects, &with_relocs()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Packs one object in the native layout.

@@ -22,6 +22,7 @@ mod run_breadth;
 #[path = "../../../tests/src/scale.rs"]
 mod scale;
 mod sections;
+mod strings;
 mod symbols;
 mod take;
 mod threads;

@@ -15,7 +15,7 @@ fn module() -> Vec<u8> {
 fn packed(source: &str, flags: &[&str]) -> Vec<u8> {
     let object = c(source, &[&["-O2", "-fPIC"], flags].concat());
     let needed = [SharedLibrary::new("libm.so.6")];
-    let options = Options { needed: &needed, ..Options::default() };
+    let options = Options { needed: &needed, emit_relocs: true, ..Options::default() };
     pack(&[Input { name: "a.o", data: &object }], &options).unwrap().bytes
 }
 

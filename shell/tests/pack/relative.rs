@@ -14,7 +14,7 @@ use smf_loader::host_symbols::HostSymbols;
 use smf_loader::loader::Loader;
 use smf_loader::pack::{Algorithm, Options};
 
-use crate::made::{Made, Scratch, asm, c, linked, packed, try_pack};
+use crate::made::{Made, Scratch, asm, c, linked, packed, try_pack, with_relocs, without_relocs};
 use crate::scale::scale;
 
 /// The address of every import.
@@ -118,7 +118,7 @@ fn loaded_data_agrees_with_the_relocation_sections() {
             (false, Some(Algorithm::Zstd)),
             (true, Some(Algorithm::Lz4)),
         ] {
-            let options = Options { reloadable, compress, ..Options::default() };
+            let options = Options { reloadable, compress, ..with_relocs() };
             let made = try_pack(&[("a.o", &object)], &options).unwrap();
             let count = compare(&made);
             let plain = made.without_relative();
@@ -145,8 +145,7 @@ fn omitted_relocations_are_those_of_the_image() {
     for seed in 0..scale(60, 12) {
         let object = object(seed);
         let kept = packed(&object);
-        let options = Options { omit_relocs: true, ..Options::default() };
-        let made = try_pack(&[("a.o", &object)], &options).unwrap();
+        let made = without_relocs(&[("a.o", &object)]);
         let smf = made.smf();
         compare_at(&kept, link(&smf).symbol(b"t").unwrap());
         let relative = |made: &Made| made.plan().relative_relocs().places().collect::<Vec<_>>();
@@ -156,17 +155,16 @@ fn omitted_relocations_are_those_of_the_image() {
         // Other readers refuse the module.
         assert!(made.imports().contains(&".smf.image".to_owned()));
         // The data of a reloadable module are migrated by relocations.
-        let [with, without] = [false, true].map(|omit_relocs| {
-            let options = Options { reloadable: true, omit_relocs, ..Options::default() };
+        let [with, without] = [false, true].map(|emit_relocs| {
+            let options = Options { reloadable: true, emit_relocs, ..Options::default() };
             try_pack(&[("a.o", &object)], &options).unwrap()
         });
         assert_eq!(with.bytes(), without.bytes());
     }
     // It cannot be linked again.
-    let options = Options { omit_relocs: true, ..Options::default() };
-    let made = try_pack(&[("a.o", &object(0))], &options).unwrap();
+    let made = without_relocs(&[("a.o", &object(0))]);
     let error = crate::made::refusal_of(&[("a.smf", made.bytes())]);
-    assert!(error.contains("--omit-relocations"), "{error}");
+    assert!(error.contains("--emit-relocs"), "{error}");
 }
 
 /// Constants without addresses are pages of the file; those with addresses are copied and relocated.
@@ -177,9 +175,10 @@ fn data_of_a_mapped_file_agrees_with_the_relocation_sections() {
     let constants = asm(".section .rodata\n.globl c\nc: .rept 32768\n .quad 0x1234\n .endr
         .section .data.rel.ro,\"aw\"\n.globl p\np: .rept 3000\n .quad c, p, 0\n .endr\n");
     let check = |object: &[u8]| {
-        let made = linked(&[("a.o", object), ("c.o", &constants)]);
-        for made in [made.without_relative(), made] {
-            std::fs::write(&path, made.bytes()).unwrap();
+        let objects = [("a.o", object), ("c.o", &*constants)];
+        let made = linked(&objects);
+        for module in [made.without_relative(), without_relocs(&objects), linked(&objects)] {
+            std::fs::write(&path, module.bytes()).unwrap();
             let file_policy = FilePolicy::Map;
             let options = LoaderOptions { file_policy, ..LoaderOptions::default() };
             let loader = Loader::new(options).unwrap();

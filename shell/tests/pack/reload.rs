@@ -6,7 +6,7 @@ use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader, S
 use smf_core::trap::call;
 use smf_loader::pack::Options;
 
-use crate::made::{Made, c, try_pack};
+use crate::made::{Made, c, try_pack, with_relocs, without_relocs};
 
 /// Counters of every kind, incremented by `STEP`.
 const COUNTERS: &str = r#"
@@ -113,7 +113,7 @@ fn only_writable_data_of_reloadable_modules_gets_symbols() {
     "#;
     let object = c(source, &["-O1", "-fPIC", "-fdata-sections"]);
     let pack = |reloadable| {
-        try_pack(&[("a.o", &object)], &Options { reloadable, ..Options::default() }).unwrap()
+        try_pack(&[("a.o", &object)], &Options { reloadable, ..with_relocs() }).unwrap()
     };
     let locals = |made: &Made| {
         let symbols = made.symbols().into_iter();
@@ -155,4 +155,26 @@ fn ambiguous_data_stays_with_the_old_version() {
     let new = bytes(&objects(5));
     let moved = loader.reload(module, new, StateMigration::Copy, &mut |_| {}).unwrap().migrated;
     assert_eq!((moved.symbols, run(&loader, module, "one", &[])), (0, 5));
+}
+
+/// Addresses that the image alone lists are not copied: they are those of each version.
+#[test]
+fn addresses_without_relocations_are_those_of_the_new_version() {
+    let version = |step: u32| {
+        let source = format!(
+            "static const char text[] = \"version {step}\"; const char *names[2] = {{text, text + 8}}; long count = {step};
+            long digit(void) {{ return *((const char *volatile *)names)[1]; }} long bump(void) {{ return ++count; }}"
+        );
+        let made = without_relocs(&[("a.o", &c(&source, &["-O1", "-fPIC"]))]);
+        assert!(made.relocs(".data", false).is_empty() && made.relocs(".data", true).is_empty());
+        ModuleBytes::new(made.bytes().to_vec()).unwrap()
+    };
+    let options = LoaderOptions { reload_unmarked: true, ..LoaderOptions::default() };
+    let loader = ModuleLoader::new(options).unwrap();
+    let module = loader.load(b"m", version(1)).unwrap();
+    let run = |name| run(&loader, module, name, &[]);
+    assert_eq!((run("digit"), run("bump")), (i64::from(b'1'), 2));
+    let reloaded = loader.reload(module, version(2), StateMigration::Copy, &mut |_| {}).unwrap();
+    assert_eq!(reloaded.migrated.symbols, 1);
+    assert_eq!((run("digit"), run("bump")), (i64::from(b'2'), 3));
 }

@@ -1,9 +1,14 @@
 //! Symbol resolution, exports and imports.
+#![allow(unsafe_code)]
 
 use smf_core::format::{Binding, Flags, SymbolKind};
+use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleLoader};
+use smf_core::trap::call;
 use smf_loader::pack::{Options, PackWarning};
 
-use crate::made::{Made, asm, c, linked, packed, refusal, refusal_of, try_pack};
+use crate::made::{
+    Made, Scratch, ar, asm, c, command, linked, packed, refusal, refusal_of, try_pack,
+};
 
 fn value_of(made: &Made, name: &str) -> u8 {
     made.at(name)[0]
@@ -233,4 +238,62 @@ fn input_that_is_no_object_is_described() {
     );
     assert!(refusal(&c("static int a;", &[])).starts_with("the module would be empty"));
     assert!(refusal_of(&[]).starts_with("there is nothing to link"));
+}
+
+/// Of code without symbols, nothing can be called, and its relocations are gone as well.
+#[test]
+fn stripped_object_is_refused_as_such() {
+    let scratch = Scratch::new();
+    let object = c("int far(int); int near(int x) { return far(x) + 1; }", &["-O1"]);
+    std::fs::write(scratch.path("a.o"), &object).unwrap();
+    let directory = scratch.path("");
+    command("strip", &["-s", "a.o"], &directory);
+    let stripped = std::fs::read(scratch.path("a.o")).unwrap();
+    let archive = ar("rcs", &[("a.o", &stripped)]);
+    for inputs in [&[("lib.a", &*archive)][..], &[("a.o", &stripped), ("b.o", &object)]] {
+        let error = refusal_of(inputs);
+        for part in ["a.o", "no symbol table", "stripped"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+    // An object without code may have no symbols.
+    std::fs::write(scratch.path("a.o"), asm(".section .comment\n.string \"text\"\n")).unwrap();
+    command("strip", &["-s", "a.o"], &directory);
+    let empty = std::fs::read(scratch.path("a.o")).unwrap();
+    linked(&[("a.o", &empty), ("b.o", &object)]);
+}
+
+/// Inline variables and static members of templates of C++: one for all objects of a module, and one for each module. Modules
+/// that define the same one can be linked.
+#[test]
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn unique_data_is_shared_in_a_module_and_may_be_in_several() {
+    let object = |name: &str| {
+        asm(&format!(
+            ".section .data.shared,\"awG\",@progbits,shared,comdat
+            .type shared, @gnu_unique_object\n.size shared, 8\n.globl shared\nshared: .quad 5
+            .text\n.globl {name}\n.type {name}, @function
+            {name}: movq shared@GOTPCREL(%rip), %rcx\nincq (%rcx)\nmovq (%rcx), %rax\nret\n.size {name}, . - {name}\n"
+        ))
+    };
+    let (one, two) = (object("one"), object("two"));
+    let both = linked(&[("a.o", &one), ("b.o", &two)]);
+    assert_eq!(both.export("shared").unwrap().binding, Binding::Weak);
+    let [one, two] = [packed(&one), packed(&two)];
+    let merged = linked(&[("one.smf", one.bytes()), ("two.smf", two.bytes())]);
+    let run = |modules: &[&Made]| {
+        let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
+        for (number, made) in modules.iter().enumerate() {
+            let bytes = ModuleBytes::new(made.bytes().to_vec()).unwrap();
+            loader.load(format!("m{number}").as_bytes(), bytes).unwrap();
+        }
+        [&b"one"[..], b"two"].map(|name| {
+            let function = loader.resolve(name).unwrap().unwrap().address;
+            // SAFETY: the functions take nothing and return an integer, and their module stays loaded.
+            unsafe { call(function, &[]) }.unwrap()
+        })
+    };
+    assert_eq!(run(&[&both]), [6, 7]);
+    assert_eq!(run(&[&one, &two]), [6, 6]);
+    assert_eq!(run(&[&merged]), [6, 6]);
 }

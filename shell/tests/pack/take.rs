@@ -13,7 +13,7 @@ use smf_core::link::Image;
 use smf_core::trap::call;
 use smf_loader::pack::Options;
 
-use crate::made::{Made, c, try_pack};
+use crate::made::{Made, c, packed, try_pack, with_relocs, without_relocs};
 
 /// Calls in every direction, data of every kind, imported functions and data.
 const PROGRAM: &str = r#"
@@ -150,7 +150,7 @@ const FLAGS: [&[&str]; 4] = [
 ];
 
 fn pack(source: &str, layout: Layout, flags: &[&str]) -> Made {
-    let options = Options { layout, ..Options::default() };
+    let options = Options { layout, ..with_relocs() };
     try_pack(&[("a.o", &c(source, flags))], &options).unwrap()
 }
 
@@ -190,6 +190,35 @@ fn distances_are_extracted_as_named_relocations() {
         assert!(names("taken").contains(&(RelocKind::Pc32, "twice".to_owned())));
         // Branches within a function need no relocation.
         assert!(names("loops").iter().all(|(kind, _)| *kind != RelocKind::Plt32));
+    }
+}
+
+/// Without its relocations a function that uses data is refused. One that calls others or imports is not.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn functions_without_relocations_are_extracted_unless_they_use_data() {
+    for flags in FLAGS {
+        let object = c(PROGRAM, flags);
+        let (made, kept) = (without_relocs(&[("a.o", &object)]), packed(&object));
+        let (smf, with) = (made.smf(), kept.smf());
+        let all = FunctionExtractor::new(&smf).unwrap();
+        let with = FunctionExtractor::new(&with).unwrap();
+        let relocs = |function: &FunctionBody<'_, '_>| -> Vec<(u64, RelocKind, i64, String)> {
+            let relocs = function.relocations().map(Result::unwrap);
+            let name = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+            relocs.map(|r| (r.offset, r.kind, r.addend, name(r.symbol.name()))).collect()
+        };
+        for name in ["twice", "tail", "imports", "tail_import", "taken"] {
+            let expected = relocs(&with.function(name.as_bytes()).unwrap());
+            assert_eq!(
+                relocs(&all.function(name.as_bytes()).unwrap()),
+                expected,
+                "{name} {flags:?}"
+            );
+        }
+        let refused = all.function(b"reads").map(|_| ()).unwrap_err();
+        assert!(matches!(refused, ExtractError::Instruction { .. }), "{flags:?}");
+        assert!(refused.to_string().contains("--emit-relocs"), "{refused}");
     }
 }
 

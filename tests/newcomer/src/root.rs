@@ -16,13 +16,13 @@ use crate::{At, Error};
 const PACKAGES: [&str; 7] = ["gcc", "libc6-dev", "make", "coreutils", "dash", "grep", "libc-bin"];
 
 /// Mounts what is shared with the machine, in a namespace of its own, and enters the root: the first arguments are root,
-/// toolchain, crates, repository and builds, the others the command.
+/// toolchain, crates, repository and builds, the others the command. Nothing is mounted on `/tmp`, because the repository
+/// may lie there.
 const ENTER: &str = r#"
 root=$1 toolchain=$2 crates=$3 repository=$4 builds=$5; shift 5
 mount --make-rprivate /
 mount --rbind /dev "$root/dev"
 mount -t proc proc "$root/proc"
-mount -t tmpfs tmpfs "$root/tmp"
 mount --bind "$toolchain" "$root$toolchain"
 mount -o remount,bind,ro "$root$toolchain"
 mount --bind "$crates" "$root$crates"
@@ -207,5 +207,46 @@ fn in_directory<A: AsRef<OsStr>>(
             let said = String::from_utf8_lossy(&output.stderr);
             Err(Error::Program(format!("{program}: {}: {said}", output.status)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// Enters a root whose repository lies below `/tmp`, with a `chroot` that looks for the file of the builds.
+    #[test]
+    fn repository_below_tmp_is_there_with_its_builds() {
+        if output("unshare", ["--mount", "true"]).is_err() {
+            println!("skipped: no mount namespaces");
+            return;
+        }
+        let top = PathBuf::from(format!("/tmp/newcomer-root-{}", std::process::id()));
+        let [root, toolchain, crates] = ["root", "toolchain", "crates"].map(|name| top.join(name));
+        let [repository, builds] = ["repository", "builds"].map(|name| top.join(name));
+        for directory in ["dev", "proc", "tmp"] {
+            make(&root.join(directory)).unwrap();
+        }
+        for directory in [&toolchain, &crates, &builds] {
+            make(directory).unwrap();
+            make(&inside(&root, directory)).unwrap();
+        }
+        make(&inside(&root, &repository.join("target"))).unwrap();
+        fs::write(inside(&root, &repository.join("README.md")), "text").unwrap();
+        fs::write(builds.join("built"), "").unwrap();
+        let program = top.join("chroot");
+        fs::write(&program, "#!/bin/sh\ncat \"$1$2/README.md\" && ls \"$1$2/target\"\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+
+        let path = format!("{}:{}", top.display(), std::env::var("PATH").unwrap());
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--pid", "--fork", "sh", "-ec", ENTER, "sh"]).arg(&root);
+        command.args([&toolchain, &crates, &repository, &builds]).arg(&repository);
+        let entered = command.env("PATH", path).output().unwrap();
+        let seen = String::from_utf8_lossy(&entered.stdout).into_owned();
+        fs::remove_dir_all(&top).unwrap();
+        assert_eq!(seen, "textbuilt\n", "{}", String::from_utf8_lossy(&entered.stderr));
     }
 }

@@ -119,7 +119,7 @@ fn debugged(objects: &[Vec<u8>; 2], layout: Layout) -> Vec<u8> {
 
 /// The same, of two modules.
 fn debugged_modules(objects: &[Vec<u8>; 2], layout: Layout) -> Vec<u8> {
-    let options = Options { layout, debug_info: true, ..Options::default() };
+    let options = Options { layout, debug_info: true, emit_relocs: true, ..Options::default() };
     let pack = |inputs: &[Input<'_>]| pack(inputs, &options).unwrap().bytes;
     let [one, two] = [&objects[0], &objects[1]].map(|data| pack(&[Input { name: "a.o", data }]));
     pack(&[Input { name: "one.smf", data: &one }, Input { name: "two.smf", data: &two }])

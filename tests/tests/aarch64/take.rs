@@ -2,9 +2,9 @@
 
 use smf_core::extract::{ExtractError, FunctionExtractor};
 use smf_core::format::{Layout, RelocKind, Smf};
-use smf_loader::pack::{Input, Options, pack};
+use smf_loader::pack::Options;
 
-use crate::tools::{assembled, compiled, try_pack};
+use crate::tools::{assembled, compiled, pack_with, try_pack};
 use smf_tests::compile::scratch;
 use std::fs;
 
@@ -103,9 +103,7 @@ fn distances_are_extracted_as_relocations() {
     let refused = format!("instruction at {}", begin(b"jumps"));
     assert_eq!(taken(&all, "jumps"), Err(refused));
     // Without relocations the page address has no known end.
-    let options = Options { omit_relocs: true, ..Options::default() };
-    let input = Input { name: "a.o", data: &object };
-    let module = pack(&[input], &options).unwrap();
+    let module = pack_with(&[&object], &Options::default()).unwrap();
     let smf = Smf::parse(&module.bytes).unwrap();
     let all = FunctionExtractor::new(&smf).unwrap();
     assert_eq!(taken(&all, "reads"), told(&reads));

@@ -153,9 +153,14 @@ pub(crate) fn assembled(text: &str) -> Option<Vec<u8>> {
     compiled(&source, &[])
 }
 
+/// Packs objects, with all relocations, so that the module can be linked again.
 pub(crate) fn try_pack(objects: &[&[u8]], layout: Layout) -> Result<Packed, PackError> {
+    pack_with(objects, &Options { layout, emit_relocs: true, ..Options::default() })
+}
+
+pub(crate) fn pack_with(objects: &[&[u8]], options: &Options<'_>) -> Result<Packed, PackError> {
     let inputs: Vec<_> = objects.iter().map(|data| Input { name: "a.o", data }).collect();
-    pack(&inputs, &Options { layout, ..Options::default() })
+    pack(&inputs, options)
 }
 
 /// A module in a file, removed with its directory.
@@ -174,7 +179,8 @@ impl File {
     }
 
     pub(crate) fn packed(objects: &[&[u8]], layout: Layout) -> Self {
-        let packed = try_pack(objects, layout).unwrap_or_else(|error| panic!("{error}"));
+        let options = Options { layout, ..Options::default() };
+        let packed = pack_with(objects, &options).unwrap_or_else(|error| panic!("{error}"));
         Self::new(&packed.bytes)
     }
 

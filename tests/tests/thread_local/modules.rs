@@ -20,6 +20,12 @@ fn try_reloadable(object: &[u8]) -> Vec<u8> {
     pack(&[Input { name: "a.o", data: object }], &options).unwrap().bytes
 }
 
+/// A module that can be linked again.
+fn linkable(object: &[u8]) -> Vec<u8> {
+    let options = Options { emit_relocs: true, ..Options::default() };
+    pack(&[Input { name: "a.o", data: object }], &options).unwrap().bytes
+}
+
 fn loader() -> ModuleLoader {
     let options = LoaderOptions { host_services: &ProcessServices, ..LoaderOptions::default() };
     let loader = ModuleLoader::new(options).unwrap();
@@ -40,10 +46,10 @@ fn modules_share_storage_with_every_access_model() {
     let [definer, user, merged] = [&definer, &user, &merged].map(|path| path.to_str().unwrap());
     for of_definer in IMPORTS {
         let Some(object_of_definer) = object("definer.c", of_definer) else { return };
-        fs::write(definer, packed(&object_of_definer)).unwrap();
+        fs::write(definer, linkable(&object_of_definer)).unwrap();
         for of_user in IMPORTS {
             let object_of_user = object("user.c", of_user).unwrap();
-            fs::write(user, packed(&object_of_user)).unwrap();
+            fs::write(user, linkable(&object_of_user)).unwrap();
             let run = |arguments: &[&str]| {
                 let output = smf([&["run"], arguments, &["--host-symbols"]].concat());
                 String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
@@ -56,6 +62,30 @@ fn modules_share_storage_with_every_access_model() {
                 assert_eq!(run(&[merged, "check"]), "0\n", "merged {context}");
             }
         }
+    }
+}
+
+/// A library that the host adds to a loader offers its thread-local symbols too, as those that a module names do.
+#[test]
+fn thread_local_symbol_of_an_added_library_is_found() {
+    let _alone = alone();
+    let directory = scratch();
+    let names = ["-Dshared_value=added_value", "-Dshared_other=added_other"];
+    let with = |flags: &[&'static str]| [&names[..], flags].concat();
+    let library = directory.path().join("libadded.so");
+    let Some(bytes) = compiled("gcc", "shared.c", &with(&["-shared", "-fPIC"])) else { return };
+    fs::write(&library, bytes).unwrap();
+    let file = packed(&object("imports.c", &with(&["-fPIC"])).unwrap());
+    let loader = loader();
+    let error = load(&loader, "early", &file).err().unwrap().to_string();
+    assert!(error.contains("unresolved thread-local import `added_"), "{error}");
+    loader.add_library(library.to_str().unwrap().as_bytes()).unwrap();
+    for expected in [41, 42] {
+        let handle = load(&loader, "imports", &file).unwrap();
+        let bump = loader.get(handle).unwrap().function(b"bump_shared").unwrap();
+        // The library keeps the value.
+        assert_eq!(run(bump, &[]), expected);
+        loader.unload(handle).unwrap();
     }
 }
 

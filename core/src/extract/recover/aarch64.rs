@@ -80,24 +80,16 @@ impl Function<'_, '_> {
 
     /// The place `bytes` from the start of the page that holds a section offset.
     fn place_from_page(&self, offset: u64, bytes: i64) -> Option<SectionOffset> {
-        let own = self.section.index;
         let target = |start: u64| {
             let page = start.checked_add(offset)? & !(PAGE - 1);
             page.checked_add_signed(bytes)
         };
-        let image = &self.code.image;
-        if image.is_empty() {
+        if self.code.image.is_empty() {
             // Without an image only a page-aligned section determines where its pages begin.
             let is_aligned = self.section.alignment >= PAGE;
-            return Some((own, target(0).filter(|_| is_aligned)?));
+            return Some((self.section.index, target(0).filter(|_| is_aligned)?));
         }
-        // Sections are in the order of the image.
-        let (start, _) =
-            image.get(image.binary_search_by_key(&own, |(_, section)| *section).ok()?)?;
-        let target = target(*start)?;
-        let behind = image.partition_point(|(start, _)| *start <= target);
-        let (start, section) = image.get(behind.checked_sub(1)?)?;
-        Some((*section, target.checked_sub(*start)?))
+        self.place_in_image(target)
     }
 
     /// A symbol and the distance of a place from it: [`Function::symbol_near`] in this section, else the symbol that

@@ -1,8 +1,9 @@
 //! Recovery of relocations that a linker resolved.
 //!
-//! The packer of this project resolves distances. It keeps the relocations between sections and drops those within
-//! the code. The code is therefore decoded: a reference that leaves its function becomes a relocation against the
-//! symbol at its target. A call through a stub, and a read through a GOT slot, become relocations against the import.
+//! The packer of this project resolves distances. It drops relocations within the code, and without `--emit-relocs` those
+//! between sections. The code is therefore decoded: a reference that leaves its function becomes a relocation against the
+//! symbol at its target. A call through a stub, and a read through a GOT slot, become relocations against the import. On
+//! x86-64 a distance to other data, which may count from any symbol, needs its relocation.
 
 use alloc::vec::Vec;
 
@@ -120,8 +121,14 @@ impl Function<'_, '_> {
             1 => u8_at(self.bytes, reference.at).map(|byte| i64::from(byte.cast_signed())),
             _ => u32_at(self.bytes, reference.at).map(|word| i64::from(word.cast_signed())),
         };
-        let end = self.start.checked_add(reference.end as u64).ok_or(())?;
-        let target = end.checked_add_signed(value.ok_or(())?).ok_or(())?;
+        let (end, value) =
+            (self.start.checked_add(reference.end as u64).ok_or(())?, value.ok_or(())?);
+        let slot = Some(end).filter(|_| reference.kind == RefKind::Pointer);
+        if let Some(symbol) = slot.and_then(|end| self.import_at(end, value)) {
+            let kind = RelocKind::GotPcRel;
+            return Ok(Some(Reloc { offset, symbol, kind, addend: -to_end }));
+        }
+        let target = end.checked_add_signed(value).ok_or(())?;
         let inside = target.checked_sub(self.start).is_some_and(|at| at < self.bytes.len() as u64);
         if inside {
             return Ok(None);
@@ -163,8 +170,32 @@ impl Function<'_, '_> {
         if slice(self.section.data, at, 2)? != [0xff, 0x25] {
             return None;
         }
-        let reloc = self.code.reloc_at((self.section.index, at.checked_add(2)?))?;
-        self.slot(reloc, 4)
+        let field = at.checked_add(2)?;
+        match self.code.reloc_at((self.section.index, field)) {
+            Some(reloc) => self.slot(reloc, 4),
+            None => {
+                let distance = u32_at(slice(self.section.data, field, 4)?, 0)?.cast_signed();
+                self.import_at(field.checked_add(4)?, i64::from(distance))
+            }
+        }
+    }
+
+    /// The import whose address is in the GOT slot at a distance from an offset of the section, in the image.
+    fn import_at(&self, from: u64, distance: i64) -> Option<u32> {
+        let target = |start: u64| start.checked_add(from)?.checked_add_signed(distance);
+        self.import_in(self.place_in_image(target)?)
+    }
+
+    /// The place at an offset from the start of the image, which follows from that of the section; `None` without an image.
+    fn place_in_image(&self, offset: impl FnOnce(u64) -> Option<u64>) -> Option<SectionOffset> {
+        let (own, image) = (self.section.index, &self.code.image);
+        // Sections are in the order of the image.
+        let (start, _) =
+            image.get(image.binary_search_by_key(&own, |(_, section)| *section).ok()?)?;
+        let target = offset(*start)?;
+        let behind = image.partition_point(|(start, _)| *start <= target);
+        let (start, section) = image.get(behind.checked_sub(1)?)?;
+        Some((*section, target.checked_sub(*start)?))
     }
 
     /// The import whose address is in the GOT slot that a relocation refers to.

@@ -40,7 +40,7 @@
 //! Each is at a multiple of its alignment, and sections with different protections share no page.
 
 use super::arm64_operand;
-use super::relative_relocs::RelativeRelocs;
+use super::relative_relocs::{PlaceGroup, RelativeRelocs};
 #[cfg(feature = "alloc")]
 use crate::alloc_util::{AllocError, try_concat};
 use crate::format::error::{ExtensionError, Result, ensure};
@@ -147,6 +147,24 @@ impl<'d> Prelink<'d> {
         self.places
     }
 
+    /// The places of relative relocations in a section, in bytes from its start, ascending.
+    pub fn relative_places_in(&self, section: &Section<'_>) -> impl Iterator<Item = u64> + use<'d> {
+        let start = self.section_offset(section.index).unwrap_or(NOT_LOADED);
+        let end = start.saturating_add(section.contents_size());
+        let groups = self.places.groups().filter(move |group| group.overlaps(start, end));
+        let places = groups.flat_map(PlaceGroup::places);
+        places.filter(move |place| (start..end).contains(place)).map(move |place| place - start)
+    }
+
+    /// The section that contains a byte of the image, and the offset of the byte in it; `None` between the sections.
+    /// `offset` is in bytes from the start of the image.
+    pub fn section_at(&self, sections: Sections<'_>, offset: u64) -> Option<(u32, u64)> {
+        sections.iter().find_map(|section| {
+            let inside = offset.checked_sub(self.section_offset(section.index)?)?;
+            (inside < section.memory_size()).then_some((section.index, inside))
+        })
+    }
+
     /// The prelinked relocation sections, ascending.
     pub fn prelinked(&self) -> impl ExactSizeIterator<Item = u32> + use<'d> {
         self.prelinked.iter().map(|bytes| u32::from_le_bytes(*bytes))
@@ -212,7 +230,7 @@ impl<'d> Prelink<'d> {
             }
         }
         match places.next() {
-            Some(_) if self.relative.is_empty() && imports_image(smf) => Ok(()),
+            Some(_) if self.relative.is_empty() && is_required(smf) => Ok(()),
             Some(place) => {
                 Err(ExtensionError::PrelinkRelative { place, at: self.places.at }.into())
             }
@@ -296,7 +314,7 @@ impl<'d> Prelink<'d> {
 }
 
 /// Whether a file is valid in its placement only.
-fn imports_image(smf: &Smf<'_>) -> bool {
+pub(crate) fn is_required(smf: &Smf<'_>) -> bool {
     let mut symbols = smf.symbols().iter().filter_map(core::result::Result::ok);
     symbols.any(|symbol| symbol.is_import() && symbol.name() == NAME)
 }

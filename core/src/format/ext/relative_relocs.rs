@@ -31,6 +31,12 @@ pub struct PlaceGroup {
 }
 
 impl PlaceGroup {
+    /// Whether a place may lie between two offsets.
+    pub(super) fn overlaps(&self, start: u64, end: u64) -> bool {
+        let last = self.start.saturating_add(u64::from(u64::BITS) * WORD as u64);
+        self.start < end && last > start
+    }
+
     /// The offsets of the places from the start of the image, in bytes, ascending.
     pub fn places(self) -> impl Iterator<Item = u64> {
         let has = move |number: &u64| self.mask >> number & 1 != 0;

@@ -97,6 +97,11 @@ pub enum ConvertError {
     /// The input is an ELF object. The module that contains it can be converted.
     #[error("an ELF object is not a module; convert the module that contains it")]
     Object,
+    /// The module is valid in the placement of its section `.smf.image` only, which the layout cannot state.
+    #[error(
+        "the module is valid in the placement of its section `.smf.image` only, which this layout cannot state; pack it with `--emit-relocs`"
+    )]
+    Prelinked,
     /// The header precedes the stub, so the stub cannot be removed.
     #[error("the header precedes the stub, so the stub cannot be removed")]
     LeadingHeader,
@@ -109,6 +114,10 @@ pub enum ConvertError {
 pub fn convert<'d>(smf: &Smf<'d>, layout: Layout) -> Result<Converted<'d>, ConvertError> {
     check_layout(smf)?;
     smf.verify()?;
+    let is_moved = layout == Layout::Native && smf.layout() != layout;
+    if is_moved && prelink::is_required(smf) {
+        return Err(ConvertError::Prelinked);
+    }
     let mut conversion = Conversion {
         smf: *smf,
         layout,

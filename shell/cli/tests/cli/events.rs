@@ -55,6 +55,25 @@ fn nothing_is_logged_by_default() {
 }
 
 #[test]
+fn unknown_level_or_form_is_reported_once() {
+    let module = sample("bcod.smf");
+    for (level, form, expected) in [
+        ("debug", "", "smf: SMF_LOG is `debug`, which is unknown; known: info\n"),
+        ("", "xml", ""),
+        ("info", "xml", "smf: SMF_LOG_FORMAT is `xml`, which is unknown; known: text, json\nsmf: "),
+        ("info", "", "smf: l"),
+    ] {
+        let mut smf = Command::new(env!("CARGO_BIN_EXE_smf"));
+        smf.env("SMF_LOG", level).env("SMF_LOG_FORMAT", form);
+        smf.args(["run", module.to_str().unwrap(), "answer"]);
+        let said = text(&smf.output().unwrap().stderr);
+        assert!(said.starts_with(expected), "{level}, {form}: {said}");
+        assert!(said.matches("unknown").count() <= 1, "{said}");
+        assert_eq!(level == "info", said.contains("smf: load "), "{said}");
+    }
+}
+
+#[test]
 fn file_that_cannot_be_read_is_a_line() {
     let place = scratch("events-unreadable");
     let text = run(&["run", "no/such/file.smf"], "text");

@@ -85,7 +85,7 @@ fn interrupted_command_leaves_old_or_new_output_alone() {
     assert!(gcc.args(["-c", "big.c"]).current_dir(&directory).status().unwrap().success());
     fs::write(directory.join("a.spl"), "fn add(a: i64, b: i64) -> i64: a + b\n").unwrap();
     fs::copy(sample("packed.smf"), directory.join("packed.smf")).unwrap();
-    interrupt(&directory, &["pack", "big.o", "-o", "out"], 1);
+    interrupt(&directory, &["pack", "-q", "big.o", "-o", "out"], 1);
     fs::copy(directory.join("out"), directory.join("big.smf")).unwrap();
     interrupt(&directory, &["pack", "big.smf", "-o", "out", "--layout", "native"], 2);
     interrupt(&directory, &["lib", "create", "-o", "out", "big=big.smf", "small=packed.smf"], 3);

@@ -47,7 +47,7 @@ mod trace;
 mod verify;
 
 /// The valid samples.
-const GOOD: [&str; 21] = [
+const GOOD: [&str; 22] = [
     "app-native.smf",
     "app.smf",
     "bcod.smf",
@@ -69,6 +69,7 @@ const GOOD: [&str; 21] = [
     "services.smf",
     "stub-cat.smf",
     "stub-declared.smf",
+    "without-relocs.smf",
 ];
 
 fn sample(name: &str) -> PathBuf {
@@ -210,6 +211,9 @@ fn man_pages_and_completions_are_written() {
     for page in ["smf.1", "smf-run.1", "smf-lib-create.1"] {
         contains(&fs::read_to_string(directory.join(page)).unwrap(), &[".TH"]);
     }
+    let page = fs::read_to_string(directory.join("smf-lib-create.1")).unwrap();
+    assert_eq!(ok(&["man", "lib", "create"]), page);
+    contains(&fails(&["man", "lib", "other"]), &["no command `lib other`"]);
     let absent = directory.join("absent");
     contains(&fails(&["man", "--directory", absent.to_str().unwrap()]), &["absent"]);
 
@@ -280,7 +284,14 @@ fn closed_pipe_succeeds_and_full_disk_fails() {
         let command = command.args(args).current_dir(sample(".")).stdout(out);
         command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
     };
-    for args in [&["inspect", "packed.smf"][..], &["inspect", "--json", "packed.smf"], &["man"]] {
+    for args in [
+        &["inspect", "packed.smf"][..],
+        &["inspect", "--json", "packed.smf"],
+        &["man"],
+        &["--help"],
+        &["run", "-h"],
+        &["--version"],
+    ] {
         let output = run(args, writer.try_clone().unwrap().into());
         assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();

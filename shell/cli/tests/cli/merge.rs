@@ -9,10 +9,10 @@ use smf_core::format::Smf;
 use super::pack::compiled;
 use super::{contains, fails, inspected, ok, scratch, smf};
 
-/// Packs, with warnings on standard error, which are returned.
+/// Packs, with relocations, so that modules can be linked again, and with warnings on standard error, which are returned.
 #[track_caller]
 fn packed(args: &[&str]) -> String {
-    let output = smf(&[&["pack"], args].concat());
+    let output = smf(&[&["pack", "--emit-relocs"], args].concat());
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{args:?}: {errors}");
     errors

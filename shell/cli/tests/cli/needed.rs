@@ -76,6 +76,24 @@ fn short_name_is_resolved_as_by_the_linker() {
     contains(&error, &["no library no-such", "libno-such.so", "/usr/lib", "--needed"]);
 }
 
+/// The compiler's own libraries lie in its own directory.
+#[test]
+fn libraries_of_the_compiler_are_found() {
+    let dir = scratch("needed-gcc");
+    let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let (source, object, out) = (path("in.cc"), path("in.o"), path("out.smf"));
+    let text = "#include <string>
+        extern \"C\" long f(long x) { return std::to_string(x).size(); }";
+    fs::write(&source, text).unwrap();
+    let mut compiler = Command::new("c++");
+    compiler.args(["-O2", "-c", "-o", &object, &source]);
+    assert!(compiler.status().unwrap().success());
+    ok(&["pack", &object, "-o", &out, "-lstdc++", "-lc"]);
+    let needed = serde_json::json!(["libstdc++.so.6", "libc.so.6"]);
+    assert_eq!(inspected(&out)["needed_libraries"], needed);
+    assert_eq!(ok(&["run", &out, "f", "12345"]), "5\n");
+}
+
 #[test]
 fn directory_of_a_library_comes_before_those_of_the_system() {
     let (object, out) = object("needed-dir", "long g(void); long f(void) { return g() + 1; }");

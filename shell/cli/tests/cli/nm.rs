@@ -55,6 +55,9 @@ fn nm_lists_globals_as_binutils_does() {
     for symbol in &expected {
         assert!(found.contains(symbol), "{symbol:?} in {found:?}");
     }
+    // No symbols of sections, as in binutils without `-a`.
+    assert!(found.iter().all(|(_, name)| !name.starts_with('.')), "{found:?}");
+    contains(&ok(&["inspect", "--symbols", &module]), &[" .text\n"]);
     let imports = names(&ok(&["nm", "-u", &module]));
     assert!(imports.iter().all(|(kind, _)| matches!(kind, 'U' | 'w')), "{imports:?}");
     assert!(imports.contains(&('U', "wanted".to_owned())));

@@ -219,3 +219,39 @@ fn module_with_warnings_is_written() {
     assert!(!warnings.is_empty() && warnings.lines().all(|l| l.starts_with("warning: ")));
     ok(&["verify", &out]);
 }
+
+/// Without `--emit-relocs` a module has no relocations that its image makes superfluous.
+#[test]
+fn superfluous_relocations_are_emitted_on_request() {
+    let source =
+        "static long one(long x) { return x + 1; } static long two(long x) { return x + 2; }
+        long (*table[])(long) = {one, two}; long names(long i) { return table[i & 1](i); }";
+    let (object, out) = object("emit-relocs", source);
+    let native = out.replace("out.smf", "native.smf");
+    let mut sizes = Vec::new();
+    for flags in [&[][..], &["-q"], &["--emit-relocs"], &["--reloadable"]] {
+        ok(&[&["pack", &object, "-o", &out], flags].concat());
+        assert_eq!(ok(&["run", &out, "names", "3"]), "5\n");
+        assert_eq!(ok(&["verify", &out]), format!("{out}: ok\n"));
+        let shown = inspected(&out);
+        let relocs = shown["relocations"].as_array().unwrap();
+        assert_eq!(relocs.len() >= 2, !flags.is_empty(), "{flags:?}");
+        assert_eq!(shown["image"]["places"], 2, "{flags:?}");
+        let listed = ok(&["inspect", "--relocs", &out]);
+        let line = " .data, without relocations (2)\n";
+        assert_eq!(listed.contains(line), flags.is_empty(), "{flags:?} {listed}");
+        sizes.push(fs::metadata(&out).unwrap().len());
+        if flags.is_empty() {
+            let hint = &["`--emit-relocs`"];
+            contains(&fails(&["convert", &out, "-o", &native, "--layout", "native"]), hint);
+            contains(&fails(&["pack", &out, "-o", &native]), hint);
+        } else if flags[0] != "--reloadable" {
+            for again in [&["pack"][..], &["convert", "--layout", "native"]] {
+                let output = smf(&[again, &[&out, "-o", &native]].concat());
+                assert!(output.status.success(), "{}", text(&output.stderr));
+                assert_eq!(ok(&["run", &native, "names", "3"]), "5\n");
+            }
+        }
+    }
+    assert!(sizes[0] < sizes[1] && sizes[1] == sizes[2], "{sizes:?}");
+}

@@ -238,12 +238,17 @@ impl Instantiator<'_, '_> {
         let (x64, aarch64) = (X64Bodies::new(), Aarch64Bodies::new());
         // Each refuses the other machines.
         let ir: &dyn Compiler = if self.arch == Arch::AARCH64 { &aarch64 } else { &x64 };
-        let mut compilers: Vec<&dyn Compiler> = vec![&PrecompiledBodies, ir];
         #[cfg(feature = "source")]
         let (text, records) = (SourceBodies::new(), RecordBodies::new());
-        #[cfg(feature = "source")]
-        compilers.extend([&text as &dyn Compiler, &records]);
-        let compiler = compilers.into_iter().find(|compiler| compiler.recognizes(template.body));
+        let compilers: &[&dyn Compiler] = &[
+            &PrecompiledBodies,
+            ir,
+            #[cfg(feature = "source")]
+            &text,
+            #[cfg(feature = "source")]
+            &records,
+        ];
+        let compiler = compilers.iter().find(|compiler| compiler.recognizes(template.body));
         let unknown =
             || CompileError::because("no compiler of the linker knows the form of its body");
         let compiler = compiler.ok_or_else(unknown).map_err(Failure::Compile)?;
