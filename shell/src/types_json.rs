@@ -61,7 +61,7 @@ pub fn type_to_json(ty: &Type) -> Value {
 ///
 /// # Errors
 /// No memory.
-#[cfg_attr(not(feature = "c-api"), expect(dead_code, reason = "passed to C compilers"))]
+#[cfg_attr(not(any(feature = "c-api", test)), expect(dead_code, reason = "passed to C compilers"))]
 pub(crate) fn types_to_text(types: &[Type]) -> Result<Vec<u8>, AllocError> {
     let mut text = FallibleBuf::default();
     // The buffer records a failed allocation; `finish` returns it.
