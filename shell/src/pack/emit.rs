@@ -21,6 +21,7 @@ use super::output::{OutputSection, Segment};
 use super::output_file::OutputFile;
 use super::relocate::{ExportedData, OutputOffset, OutputRelocs, RelocContext, Relocator};
 use super::resolve::{Export, Rank, Resolution};
+use super::section_symbols;
 use super::shared_library;
 
 /// What the module contains beside what is linked.
@@ -42,7 +43,7 @@ pub(super) fn emit(
     additions: &Additions<'_>,
     warnings: &mut Vec<PackWarning>,
 ) -> Result<Vec<u8>> {
-    let mut symbols = section_symbols(&addresses.outputs, addresses.layout);
+    let mut symbols = of_sections(&addresses.outputs, addresses.layout);
     let handle_at = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
     symbols.extend(dso_handle(addresses));
     let dso_handle = (symbols.len() > handle_at as usize).then_some(handle_at);
@@ -64,18 +65,22 @@ pub(super) fn emit(
     // Code of the module may not use the storage.
     let is_unused = !of_storage.is_empty() && !tls.iter().any(|name| name == storage);
     symbols.extend(is_unused.then(|| import(storage, SymbolKind::Data, Binding::Global)));
+    let keeps_resolved = options.emit_relocs || options.reloadable;
     let context = RelocContext {
         addresses,
         first_import,
         dso_handle,
         exported_data: &exported_data,
-        keeps_resolved: options.emit_relocs || options.reloadable,
+        keeps_resolved,
     };
     let mut file = OutputFile::new(&addresses.outputs, options, tables_len(addresses, &symbols))?;
     let relocated = contents::write(context, file.sections(), warnings)?;
     check_code(addresses, &relocated.contents)?;
     let Relocator { contents, low_addresses, needs_prelink, .. } = relocated;
-    let relocs: Vec<OutputRelocs> = contents.into_iter().map(|data| data.relocs).collect();
+    let mut relocs: Vec<OutputRelocs> = contents.into_iter().map(|data| data.relocs).collect();
+    if needs_prelink && !keeps_resolved {
+        section_symbols::remove_unused(addresses, &mut symbols, &mut relocs);
+    }
     let needed = needed_libraries(addresses, options, &additions.needed)?;
     let requirements = [
         (runs_code_at_load(addresses) || dso_handle.is_some(), REQUIRES_CONSTRUCTORS),
@@ -90,8 +95,7 @@ pub(super) fn emit(
     symbols.extend(required.map(|(_, name)| import(name, SymbolKind::Data, Binding::Global)));
     let mut header = header(addresses, options, entry_point(addresses, options, entry)?);
     header.flags.0 |= if low_addresses != 0 { 0 } else { Flags::PIC };
-    let has_debug_info = !additions.debug_info.outputs.is_empty();
-    header.flags.0 |= if has_debug_info { Flags::DEBUG_INFO } else { 0 };
+    header.flags.0 |= if additions.debug_info.outputs.is_empty() { 0 } else { Flags::DEBUG_INFO };
     let tables = Tables { relocs, needed, needs_prelink, symbols: &symbols, additions };
     write(header, options, &addresses.outputs, file, &tables)
 }
@@ -291,7 +295,7 @@ fn unmapped_section<'a>(kind: SectionKind, name: &'a [u8], payload: Payload<'a>)
 }
 
 /// A local symbol at the start of every section, which relocations refer to.
-fn section_symbols(outputs: &[OutputSection], layout: Layout) -> Vec<NewSymbol<'_>> {
+fn of_sections(outputs: &[OutputSection], layout: Layout) -> Vec<NewSymbol<'_>> {
     let symbols = (0u16..).zip(outputs).map(|(number, output)| {
         // The native layout has no symbols in read-only sections, and no relocation refers to this one.
         let is_nowhere = layout == Layout::Native && output.kind == SectionKind::RoData;

@@ -64,6 +64,7 @@ mod relocate;
 mod relocs;
 mod resolve;
 mod scanner;
+mod section_symbols;
 mod shared_library;
 mod target;
 mod thunk;

@@ -108,9 +108,11 @@ pub(super) struct Section<'d> {
 
 impl Object<'_> {
     /// Whether the symbol table, which assemblers write in any case, was removed from an object with code. GNU ld and mold link
-    /// such objects, with distances that nothing has resolved.
+    /// such objects, with distances that nothing has resolved. Fragments of `.init` and `.fini`, as in `crtn.o`, need no symbols.
     pub(super) fn is_stripped(&self) -> bool {
-        let is_code = |section: &Section<'_>| section.is_code() && section.size != 0;
+        let is_fragment = |section: &Section<'_>| [&b".init"[..], b".fini"].contains(&section.name);
+        let is_code =
+            |section: &Section<'_>| section.is_code() && section.size != 0 && !is_fragment(section);
         // Every table has a first symbol, which denotes none.
         self.symbols.is_empty() && self.sections.iter().any(is_code)
     }

@@ -414,7 +414,9 @@ fn with_debug_info(name: &str, compiler: &str, flags: &[&str], source: &str) -> 
         inputs.push(Input { name: "copy", data: &copy });
     }
     let packed = |inputs: &[Input<'_>]| {
-        pack(inputs, &Options { debug_info: true, ..Options::default() }).unwrap().bytes
+        pack(inputs, &Options { debug_info: true, emit_relocs: true, ..Options::default() })
+            .unwrap()
+            .bytes
     };
     let module = packed(&inputs);
     if name == "c" { module } else { packed(&[Input { name: "a.smf", data: &module }]) }

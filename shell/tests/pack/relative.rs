@@ -167,6 +167,28 @@ fn omitted_relocations_are_those_of_the_image() {
     assert!(error.contains("--emit-relocs"), "{error}");
 }
 
+/// Of the symbols of sections, those are left to which a relocation for the loader refers.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn symbols_of_sections_without_relocations_are_left_out() {
+    let misaligned = "\n.byte 0\n.quad t+1, far";
+    for (more, expected) in [("", &[][..]), (misaligned, &[".text"][..])] {
+        let object = asm(&format!(
+            ".text\n.globl t\nt: call far\n ret\n.data\n.globl d\nd: .quad d, t{more}\n.bss\n.skip 8\n"
+        ));
+        let (made, kept) = (without_relocs(&[("a.o", &object)]), packed(&object));
+        let locals = |made: &Made| -> Vec<String> {
+            let symbols = made.symbols().into_iter();
+            let locals = symbols.filter(|symbol| !symbol.is_import() && !symbol.is_export());
+            locals.map(|symbol| String::from_utf8_lossy(symbol.name()).into_owned()).collect()
+        };
+        assert_eq!(locals(&made), expected);
+        assert!(locals(&kept).len() >= 3, "{:?}", locals(&kept));
+        let smf = made.smf();
+        compare_at(&kept, link(&smf).symbol(b"t").unwrap());
+    }
+}
+
 /// Constants without addresses are pages of the file; those with addresses are copied and relocated.
 #[test]
 fn data_of_a_mapped_file_agrees_with_the_relocation_sections() {

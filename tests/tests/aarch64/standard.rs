@@ -36,7 +36,7 @@ fn packed(mut command: Command, source: &str, exports: &[&str]) -> File {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     succeed(&command, &output);
     let input = Input { name: source, data: &fs::read(&compiled).unwrap() };
-    let options = Options { exports, ..Options::default() };
+    let options = Options { exports, emit_relocs: true, ..Options::default() };
     let module = pack(&[input], &options).unwrap_or_else(|error| panic!("{source}: {error}"));
     File::new(&module.bytes)
 }
@@ -44,7 +44,9 @@ fn packed(mut command: Command, source: &str, exports: &[&str]) -> File {
 /// The module that modules are linked into.
 fn merged(modules: &[&File]) -> File {
     let contents: Vec<_> = modules.iter().map(|module| fs::read(module.path()).unwrap()).collect();
-    File::packed(&contents.iter().map(Vec::as_slice).collect::<Vec<_>>(), Layout::Packed)
+    let contents: Vec<_> = contents.iter().map(Vec::as_slice).collect();
+    let module = try_pack(&contents, Layout::Packed).unwrap_or_else(|error| panic!("{error}"));
+    File::new(&module.bytes)
 }
 
 /// The programs in C and Rust that load modules and call a function of the first.
