@@ -57,7 +57,7 @@ pub(super) fn emit(
         symbols.extend(local_data(addresses));
     }
     let first_import = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
-    let exported_data = exported_data(if options.reloadable { &symbols } else { &[] });
+    let exported_data = &exported_data(if options.reloadable { &symbols } else { &[] });
     symbols.extend(imports(addresses));
     let tls = tls_imports(addresses);
     symbols.extend(tls.iter().map(|name| import(name, SymbolKind::Data, Binding::Global)));
@@ -66,13 +66,8 @@ pub(super) fn emit(
     let is_unused = !of_storage.is_empty() && !tls.iter().any(|name| name == storage);
     symbols.extend(is_unused.then(|| import(storage, SymbolKind::Data, Binding::Global)));
     let keeps_resolved = options.emit_relocs || options.reloadable;
-    let context = RelocContext {
-        addresses,
-        first_import,
-        dso_handle,
-        exported_data: &exported_data,
-        keeps_resolved,
-    };
+    let context =
+        RelocContext { addresses, first_import, dso_handle, exported_data, keeps_resolved };
     let mut file = OutputFile::new(&addresses.outputs, options, tables_len(addresses, &symbols))?;
     let relocated = contents::write(context, file.sections(), warnings)?;
     check_code(addresses, &relocated.contents)?;
