@@ -28,7 +28,8 @@ fn built(test: &str, value: &str) -> (PathBuf, String) {
     let done = compiler.args(["-O1", "-c", &define, "-o"]).args([&object, &source]).status();
     assert!(done.unwrap().success());
     let module = directory.join("a.smf").to_str().unwrap().to_owned();
-    let packed = smf(&["pack", object.to_str().unwrap(), "-o", &module]);
+    // With symbols of sections, to which relocations refer.
+    let packed = smf(&["pack", "--emit-relocs", object.to_str().unwrap(), "-o", &module]);
     assert!(packed.status.success(), "{}", text(&packed.stderr));
     (object, module)
 }
