@@ -214,22 +214,19 @@ impl Relocator<'_, '_, '_> {
 
     /// Writes what a relocation asks for into the field at `at`.
     pub(super) fn relocate(&mut self, reloc: &PackReloc, at: OutputOffset) -> RelocResult {
-        let (addresses, mut addend) = (self.addresses, reloc.addend);
-        let address = match reloc.to {
+        let addresses = self.addresses;
+        let of_table = |address: Option<Address>| Some((address?, reloc.addend));
+        let found = match reloc.to {
             RelocTarget::Symbol(resolution) => {
-                let found = addresses.referent(reloc.input.symbol, resolution, reloc.addend);
-                found.map(|(found, rest)| {
-                    addend = rest;
-                    found
-                })
+                addresses.referent(reloc.input.symbol, resolution, reloc.addend)
             }
-            RelocTarget::GotSlot(number) => addresses.slot(number),
-            RelocTarget::Stub(number) => addresses.stub(number),
-            RelocTarget::LandingStub(number) => addresses.landing_stub(number),
-            RelocTarget::Thunk(number) => addresses.thunk(number),
+            RelocTarget::GotSlot(number) => of_table(addresses.slot(number)),
+            RelocTarget::Stub(number) => of_table(addresses.stub(number)),
+            RelocTarget::LandingStub(number) => of_table(addresses.landing_stub(number)),
+            RelocTarget::Thunk(number) => of_table(addresses.thunk(number)),
             RelocTarget::Refused => return Ok(()),
         };
-        let address = address.ok_or(NO_TARGET)?;
+        let (address, addend) = found.ok_or(NO_TARGET)?;
         if let Some(rewrite) = reloc.rewrite {
             self.rewrite(at, rewrite).ok_or(NO_TARGET)?;
         }

@@ -155,8 +155,12 @@ impl Body<'_, '_, '_> {
 
     /// Whether an expression is an immutable variable or a part of one.
     pub(super) fn is_immutable(&self, id: ExprId) -> bool {
-        let variable = self.root_name(id).and_then(|name| self.variable(name));
-        variable.is_some_and(|variable| !variable.mutable)
+        self.root_variable(id).is_some_and(|variable| !variable.mutable)
+    }
+
+    /// The variable that an expression is, or a part of which it is.
+    pub(super) fn root_variable(&self, id: ExprId) -> Option<Variable> {
+        self.variable(self.root_name(id)?)
     }
 
     /// The name that an expression is, or a part of the value of which it is.

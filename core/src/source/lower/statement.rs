@@ -91,7 +91,8 @@ impl<'p> Body<'_, 'p, '_> {
             // The statement is never reached, and its names have any type.
             return self.bind_error(pattern);
         }
-        if self.has_view(value.ty) && (mutable || self.is_of_mutable(id)) {
+        let is_changed = mutable || self.root_variable(id).is_some_and(|from| from.mutable);
+        if self.has_view(value.ty) && is_changed {
             self.refuse_copy(value.ty, self.span(id));
             return self.bind_error(pattern);
         }
@@ -102,12 +103,6 @@ impl<'p> Body<'_, 'p, '_> {
     fn is_element(&self, one: TypeId, two: TypeId) -> bool {
         let types = &self.unit.program.types;
         types.part(one, 0) == types.part(two, 0)
-    }
-
-    /// Whether an expression is a mutable variable or a part of one.
-    fn is_of_mutable(&self, id: ExprId) -> bool {
-        let variable = self.root_name(id).and_then(|name| self.variable(name));
-        variable.is_some_and(|variable| variable.mutable)
     }
 
     /// Refuses a copy of an array whose length is not known: a change of one would be a change of the other.
