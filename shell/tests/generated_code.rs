@@ -139,7 +139,7 @@ fn compiled(module: &smf_core::loader::ModuleRef<'_>) -> Vec<Range<usize>> {
     all
 }
 
-#[cfg(feature = "source")]
+#[cfg(all(feature = "source", feature = "pack"))]
 #[test]
 fn backtrace_passes_functions_of_a_compiled_module_until_it_is_unloaded() {
     use smf_core::source::{Mode, SourceFile, compile};
