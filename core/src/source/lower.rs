@@ -33,6 +33,7 @@ mod call;
 mod condition;
 mod control;
 mod equality;
+mod exhaustive;
 mod expression;
 pub(super) mod generator;
 mod iterate;

@@ -47,16 +47,14 @@ impl<'s> Body<'_, '_, 's> {
                     self.add_covered(coverage, index);
                 }
             }
-            PatternKind::Variant { variant, fields, .. } => {
+            PatternKind::Variant { variant, .. } => {
                 let Some((index, _)) = self.variant_of(ty, variant) else { return };
-                let tree = self.tree;
-                let variant = usize::try_from(index).unwrap_or(usize::MAX);
-                let types = match self.repr(ty) {
-                    Repr::Memory => self.program().fields_of(ty, variant),
-                    _ => Vec::new(),
-                };
-                let mut patterns = tree.entries(&tree.pattern_fields, fields).zip(types);
-                if patterns.all(|(field, ty)| self.is_irrefutable(field.pattern, ty.ty)) {
+                let fields = self.payload(ty, usize::try_from(index).unwrap_or(usize::MAX));
+                let mut parts = fields.iter().enumerate();
+                if parts.all(|(position, field)| {
+                    let part = self.pattern_of_field(pattern, field, position);
+                    part.is_none_or(|part| self.is_irrefutable(part, field.ty))
+                }) {
                     self.add_covered(coverage, index);
                 }
             }
@@ -77,9 +75,7 @@ impl<'s> Body<'_, '_, 's> {
         match tree.pattern(pattern).kind {
             PatternKind::Wildcard | PatternKind::Error | PatternKind::Typed(..) => true,
             PatternKind::Bind(name) => {
-                let is_const =
-                    matches!(self.unit.program.item(self.source, name), Some(Item::Const(_)));
-                !is_const && self.variant_of(ty, name).is_none()
+                !self.is_constant(name) && self.variant_of(ty, name).is_none()
             }
             PatternKind::Tuple(parts) => {
                 let fields = match self.head(ty) {
@@ -98,13 +94,8 @@ impl<'s> Body<'_, '_, 's> {
         }
     }
 
-    pub(super) fn is_covered(&self, coverage: &Coverage, ty: TypeId) -> bool {
-        let wanted = match self.head(ty) {
-            Head::Scalar(Scalar::Bool) => 2,
-            Head::Enum(number) => self.unit.program.enum_variants(number).len(),
-            _ => usize::MAX,
-        };
-        coverage.is_complete || coverage.values.len() >= wanted
+    pub(super) fn is_constant(&self, name: Name) -> bool {
+        matches!(self.unit.program.item(self.source, name), Some(Item::Const(_)))
     }
 
     /// The name of a value that no arm covers.

@@ -329,6 +329,7 @@ impl Parser<'_, '_> {
         if !is_place {
             let message = format_args!("only a name, field or element is assigned to");
             self.error(self.expr_span(target), Code::NotAssignable, message);
+            self.set_error(target);
         }
         StmtKind::Assign { op, target, value }
     }

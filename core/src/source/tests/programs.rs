@@ -330,6 +330,35 @@ fn enums_match_with_payloads_guards_and_alternatives() {
 }
 
 #[test]
+fn arms_of_a_match_cover_the_parts_of_its_value() {
+    let text = "enum E:\n    A(x: bool, y: i64)\n    B(t: (bool, E2))\n    C\n\
+                enum E2:\n    D\n    F(bool)\n\
+                fn pair(a: bool, b: bool) -> i64:\n    match (a, b):\n        case (true, true): 3\n        case (false, true) | (false, false): 1\n        case (true, false): 2\n\
+                fn deep(e: E) -> i64:\n    match e:\n        case E.A(y: n, x: true): n\n        case E.A(x: false, y: 0): 1\n        case E.A(false, n) if n > 9: 2\n        case E.A(false, n): n + 10\n        case E.B((true, E2.D | E2.F(true))): 3\n        case E.B((true, E2.F(false))): 4\n        case E.B((false, _)): 5\n        case C: 6\n\
+                fn f(n: i64) -> i64:\n    if n == 0: deep(E.A(true, 7))\n    elif n == 1: deep(E.A(false, 0))\n    elif n == 2: deep(E.A(false, 20))\n    elif n == 3: deep(E.A(false, 5))\n    elif n == 4: deep(E.B((true, E2.F(true))))\n    elif n == 5: deep(E.B((true, E2.F(false))))\n    elif n == 6: deep(E.B((false, E2.D)))\n    else: deep(E.C)\n\
+                fn bits(n: i64) -> i64: pair((n & 2) != 0, (n & 1) != 0)\n";
+    assert_eq!([0, 1, 2, 3, 4, 5, 6, 7].map(|n| run(text, "f", &[n])), [7, 1, 2, 15, 3, 4, 5, 6]);
+    assert_eq!([0, 1, 2, 3].map(|n| run(text, "bits", &[n])), [1, 1, 2, 3]);
+
+    let not_all = |arms: &str| {
+        errors_of(&std::format!(
+            "enum E:\n    A(x: i64, y: (bool, i64))\n    B\nfn f(e: E, a: bool) -> i64:\n    match (a, e):\n{arms}"
+        ))
+    };
+    let missing = ["5: E1409: the match has no arm for some values of `(bool, E)`"];
+    assert_eq!(not_all("        case (true, _): 1\n        case (_, E.B): 2\n"), missing);
+    // A field by name is that field, wherever it stands.
+    let arms = "        case (_, E.A(y: (true, _), x: _)): 1\n        case (_, E.B): 2\n";
+    assert_eq!(not_all(arms), missing);
+    let arms = "        case (_, E.A(y: (_, 3), x: _)): 1\n        case (_, E.B): 2\n";
+    assert_eq!(not_all(arms), missing);
+    let arms = "        case (true, _): 1\n        case (false, E.B): 2\n        case (false, E.A(..)) if a: 3\n";
+    assert!(!not_all(&arms.replace("..", "_, _")).is_empty());
+    let text = "enum E:\n    A(x: i64, y: (bool, i64))\n    B\nfn f(e: E) -> i64:\n    match e:\n        case E.A(y: (true, _), x: _): 1\n        case E.B: 2\n";
+    assert_eq!(errors_of(text), ["5: E1409: the match has no arm for some values of `E`"]);
+}
+
+#[test]
 fn loops_have_labels() {
     let text = "fn f() -> i64:\n    var n = 0\n    'outer: for i in 0..10:\n        for j in 0..10:\n            if j == 3: continue 'outer\n            if i == 4: break 'outer\n            n += 1\n    n\n\
                 fn g() -> i64:\n    var n = 0\n    for i in 0..3:\n        for j in 0..4: n += 1\n    n\n\

@@ -38,6 +38,10 @@ fn each_error_has_its_message() {
         ("fn f() -> i64: 99999999999999999999\n", "1: E1003: the number does not fit 64 bits"),
         ("fn f():\n    val x = 1\n    x = 2\n", "3: E1305: `x` is not mutable"),
         ("const N: i64 = 1\nfn f():\n    N = 2\n", "3: E1305: `N` is not mutable"),
+        (
+            "fn f():\n    var (a, b) = (1, 2)\n    (a, b) = (b, a)\n",
+            "3: E1305: only a name, field or element is assigned to",
+        ),
         ("fn f(a: [i64]):\n    a[0] = 1\n", "2: E1305: `a` is not mutable"),
         ("fn f():\n    break\n", "2: E1306: `break` outside of a loop"),
         (
