@@ -432,6 +432,7 @@ impl Body<'_, '_, '_> {
     }
 
     fn finish_call(&mut self, call: &Call<'_>, mut values: Vec<Typed>, types: &[TypeId]) -> Typed {
+        let changes_caller = self.changes_caller(&call.info);
         for (index, value) in values.iter_mut().enumerate() {
             let param = self.unit.program.param_list(call.info.params).get(index).copied();
             let Some(param) = param else { continue };
@@ -439,8 +440,7 @@ impl Body<'_, '_, '_> {
             let source = self.source;
             let ty = self.program().made(source, call.span, made);
             *value = self.coerce(*value, ty, call.span);
-            let may_alias = call.info.receiver() == Receiver::Mutable || param.mutable;
-            if may_alias {
+            if changes_caller || param.mutable {
                 *value = self.copied(*value, call.span);
             }
             if value.ty.fits_all() {
@@ -448,7 +448,10 @@ impl Body<'_, '_, '_> {
             }
         }
         let mut all = Vec::new();
-        if let Some(receiver) = call.receiver {
+        if let Some(mut receiver) = call.receiver {
+            if changes_caller && call.info.receiver() == Receiver::Value {
+                receiver = self.copied(receiver, call.span);
+            }
             self.push_value(&mut all, receiver);
         }
         for value in values {
@@ -457,6 +460,13 @@ impl Body<'_, '_, '_> {
         let Some((callee, result)) = self.callee(call, types) else { return Typed::ERROR };
         self.locate(call.span);
         self.emit(callee, &all, result, call.want, call.span)
+    }
+
+    /// Whether a call may change memory of the caller, which its arguments must not share then.
+    fn changes_caller(&self, info: &FunctionInfo) -> bool {
+        let params = self.unit.program.param_list(info.params);
+        info.receiver() == Receiver::Mutable
+            || params.iter().any(|param| param.mutable && self.has_view(param.ty))
     }
 
     /// What is called, and the type of its result.
