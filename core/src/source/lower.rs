@@ -18,7 +18,9 @@ use core::fmt;
 use super::code::Code;
 use super::diagnostic::Severity;
 use super::names::{HashIndex, Name};
-use super::program::constant::{ConstValue, Evaluated, compare, fits, integer, wrap};
+use super::program::constant::{
+    ConstValue, Evaluated, compare, fits, integer, nearest_to, rounded, wrap,
+};
 use super::program::layout::{Field, Repr};
 use super::program::*;
 use super::syntax::*;

@@ -8,7 +8,7 @@ impl Body<'_, '_, '_> {
         match suffix {
             None => Typed { flexible: true, ..Typed::new(TypeId::I64, Value::Number(value)) },
             Some(scalar) if scalar.is_float() => {
-                Typed::new(TypeId::scalar(scalar), Value::Float(to_float(value)))
+                Typed::new(TypeId::scalar(scalar), Value::Float(nearest_to(value, scalar)))
             }
             Some(scalar) => Typed::new(TypeId::scalar(scalar), Value::Number(value)),
         }
@@ -28,7 +28,8 @@ impl Body<'_, '_, '_> {
 
     pub(super) fn float_literal(&mut self, bits: u64, suffix: Suffix) -> Typed {
         let ty = suffix.map_or(TypeId::F64, TypeId::scalar);
-        let value = Value::Float(f64::from_bits(bits));
+        let value = rounded(f64::from_bits(bits), suffix.unwrap_or(Scalar::F64));
+        let value = Value::Float(value);
         Typed { flexible: suffix.is_none(), ..Typed::new(ty, value) }
     }
 
@@ -89,9 +90,4 @@ impl Body<'_, '_, '_> {
         let typed = Typed { flexible: evaluated.is_flexible, ..typed };
         self.settle(typed)
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "the nearest value is the result")]
-pub(super) fn to_float(value: i128) -> f64 {
-    value as f64
 }

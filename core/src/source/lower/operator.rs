@@ -120,6 +120,8 @@ impl Body<'_, '_, '_> {
                 Some(Typed { flexible, ..Typed::new(ty, value) })
             }
             (Value::Float(a), Value::Float(b)) => {
+                // Rounded as at run time, also a literal beside a value.
+                let (a, b) = (rounded(a, scalar), rounded(b, scalar));
                 if let Some(result) = compare(op, a.partial_cmp(&b)) {
                     return boolean(result);
                 }
@@ -130,8 +132,8 @@ impl Body<'_, '_, '_> {
                     BinaryOp::Divide => a / b,
                     _ => return None,
                 };
-                let value = if scalar == Scalar::F32 { narrow(value).into() } else { value };
-                Some(Typed { flexible, ..Typed::new(ty, Value::Float(value)) })
+                let value = Value::Float(rounded(value, scalar));
+                Some(Typed { flexible, ..Typed::new(ty, value) })
             }
             _ => None,
         }

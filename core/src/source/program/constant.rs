@@ -168,13 +168,17 @@ impl Program<'_, '_> {
             return None;
         }
         let converted = match value.value {
-            ConstValue::Integer(number) if scalar.is_float() => ConstValue::Float(to_float(number)),
+            ConstValue::Integer(number) if scalar.is_float() => {
+                ConstValue::Float(nearest_to(number, scalar))
+            }
             ConstValue::Integer(number) if scalar != Scalar::Bool => {
                 let is_bits = number >= 0 && number <= i128::from(u64::MAX) && scalar.bits() == 64;
                 let fits = fits(number, scalar) || is_bits;
                 ConstValue::Integer(fits.then(|| wrap(number, scalar))?)
             }
-            ConstValue::Float(number) if scalar.is_float() => ConstValue::Float(number),
+            ConstValue::Float(number) if scalar.is_float() => {
+                ConstValue::Float(rounded(number, scalar))
+            }
             _ => return None,
         };
         Some(Evaluated { value: converted, ty: wanted, is_flexible: false })
@@ -208,7 +212,8 @@ impl Program<'_, '_> {
                 Some(integer_literal(tree.number(number).into(), suffix))
             }
             ExprKind::Float(number, suffix) => {
-                let value = ConstValue::Float(f64::from_bits(tree.number(number)));
+                let value = f64::from_bits(tree.number(number));
+                let value = ConstValue::Float(rounded(value, suffix.unwrap_or(Scalar::F64)));
                 let ty = suffix.map_or(TypeId::F64, TypeId::scalar);
                 Some(Evaluated { value, ty, is_flexible: suffix.is_none() })
             }
@@ -327,7 +332,7 @@ impl Program<'_, '_> {
         };
         // Rounded as at run time.
         let value = match value {
-            ConstValue::Float(value) if scalar == Scalar::F32 => ConstValue::Float(narrow(value)),
+            ConstValue::Float(value) => ConstValue::Float(rounded(value, scalar)),
             value => value,
         };
         Some(Evaluated { value, ty, is_flexible })
@@ -336,13 +341,17 @@ impl Program<'_, '_> {
     fn evaluate_cast(&self, value: Evaluated, ty: TypeId) -> Option<Evaluated> {
         let scalar = self.scalar(ty)?;
         let value = match value.value {
-            ConstValue::Integer(number) if scalar.is_float() => ConstValue::Float(to_float(number)),
+            ConstValue::Integer(number) if scalar.is_float() => {
+                ConstValue::Float(nearest_to(number, scalar))
+            }
             ConstValue::Integer(number) if scalar == Scalar::Bool => ConstValue::Bool(number != 0),
             ConstValue::Integer(number) => ConstValue::Integer(wrap(number, scalar)),
             ConstValue::Bool(value) if !scalar.is_float() && scalar != Scalar::Bool => {
                 ConstValue::Integer(value.into())
             }
-            ConstValue::Float(number) if scalar.is_float() => ConstValue::Float(number),
+            ConstValue::Float(number) if scalar.is_float() => {
+                ConstValue::Float(rounded(number, scalar))
+            }
             _ => return None,
         };
         Some(Evaluated { value, ty, is_flexible: false })
@@ -354,20 +363,22 @@ fn integer_literal(value: i128, suffix: Suffix) -> Evaluated {
     let ty = suffix.map_or(TypeId::I64, TypeId::scalar);
     let value = match suffix {
         None => ConstValue::Integer(value),
-        Some(scalar) if scalar.is_float() => ConstValue::Float(to_float(value)),
+        Some(scalar) if scalar.is_float() => ConstValue::Float(nearest_to(value, scalar)),
         Some(scalar) => ConstValue::Integer(wrap(value, scalar)),
     };
     Evaluated { value, ty, is_flexible: suffix.is_none() }
 }
 
+/// The value of a float type that is nearest to an integer.
 #[expect(clippy::cast_precision_loss, reason = "the nearest value is the result")]
-fn to_float(value: i128) -> f64 {
-    value as f64
+pub(in crate::source) fn nearest_to(value: i128, scalar: Scalar) -> f64 {
+    if scalar == Scalar::F32 { f64::from(value as f32) } else { value as f64 }
 }
 
+/// The value of a float type that is nearest to a number.
 #[expect(clippy::cast_possible_truncation, reason = "the nearest value is the result")]
-fn narrow(value: f64) -> f64 {
-    f64::from(value as f32)
+pub(in crate::source) fn rounded(value: f64, scalar: Scalar) -> f64 {
+    if scalar == Scalar::F32 { f64::from(value as f32) } else { value }
 }
 
 pub(in crate::source) fn compare(op: BinaryOp, order: Option<core::cmp::Ordering>) -> Option<bool> {

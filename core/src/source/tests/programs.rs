@@ -359,6 +359,29 @@ fn arms_of_a_match_cover_the_parts_of_its_value() {
 }
 
 #[test]
+fn known_f32_values_are_rounded_as_at_run_time() {
+    let text = "const A: f32 = 0.1\nconst B = 0.2f32\nconst C: f32 = A * B\nconst D = 16777217 as f32\nconst E = 0.1 as f32\n\
+                fn product(a: f32, b: f32) -> f32: a * b\nfn sum(a: f32, b: f32) -> f32: a + b\nfn wide(a: f32) -> f64: a as f64\n\
+                fn f(n: i64) -> bool:\n    val a: f32 = 0.1\n    val b: f32 = 0.2\n    val w: f64 = a\n    match n:\n\
+                \x20       case 0: a * b == product(a, b)\n        case 1: a + b == sum(a, b)\n        case 2: a * 0.2 == product(a, b)\n\
+                \x20       case 3: 0.1f32 * 0.2f32 == product(a, b)\n        case 4: C == product(A, B)\n        case 5: D == 16777216.0\n\
+                \x20       case 6: wide(a) == (a as f64)\n        case 7: wide(E) == (E as f64)\n        case 8: w == wide(a)\n        case _: false\n\
+                fn g(n: i64) -> i64: f(n) as i64\n";
+    assert_eq!([0, 1, 2, 3, 4, 5, 6, 7, 8].map(|n| run(text, "g", &[n])), [1; 9]);
+}
+
+#[test]
+fn arguments_are_values_beside_a_view_that_is_written() {
+    let text = "struct P:\n    x: i64\nimpl P:\n    fn read(mut q: [P]) -> i64:\n        q[0].x = 50\n        self.x\n\
+                fn take(p: P, mut q: [P]) -> i64:\n    q[0].x = 100\n    p.x\n\
+                fn first<T>(p: T, mut q: [T], r: T) -> T:\n    q[0] = r\n    p\n\
+                fn f() -> i64:\n    var ps = [P(x: 3)]\n    take(ps[0], ps) * 1000 + ps[0].x\n\
+                fn g() -> i64:\n    var ps = [P(x: 3)]\n    ps[0].read(ps) * 1000 + ps[0].x\n\
+                fn h() -> i64:\n    var ps = [P(x: 3)]\n    first(ps[0], ps, P(x: 9)).x * 1000 + ps[0].x\n";
+    assert_eq!(["f", "g", "h"].map(|name| run(text, name, &[])), [3100, 3050, 3009]);
+}
+
+#[test]
 fn loops_have_labels() {
     let text = "fn f() -> i64:\n    var n = 0\n    'outer: for i in 0..10:\n        for j in 0..10:\n            if j == 3: continue 'outer\n            if i == 4: break 'outer\n            n += 1\n    n\n\
                 fn g() -> i64:\n    var n = 0\n    for i in 0..3:\n        for j in 0..4: n += 1\n    n\n\
