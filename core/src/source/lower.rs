@@ -178,6 +178,8 @@ struct Body<'g, 'p, 's> {
     loops: Vec<Loop>,
     /// Whether a jump goes to a target, by its number.
     used: Vec<bool>,
+    /// Jumps to targets below this number never happen: they are in a branch that is ruled out.
+    first_reached: usize,
     /// Operations whose left operands are walked over, the innermost last.
     spine: Vec<ExprId>,
     /// The type of the result, once it is known.
@@ -309,6 +311,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
     /// The label of a target, for a jump to it.
     fn jump_label(&mut self, target: Target) -> Label {
         if self.reachable
+            && target.number >= self.first_reached
             && let Some(used) = self.used.get_mut(target.number)
         {
             *used = true;

@@ -208,11 +208,23 @@ impl Body<'_, '_, '_> {
     }
 
     /// A block as a branch.
+    ///
+    /// One that a known condition rules out is checked like the others, and reaches nothing outside of it.
     pub(super) fn branch_value(&mut self, body: BlockId, merge: &mut Merge) {
         let want = self.merge_want(merge);
+        let is_dead = !self.reachable;
+        let outer = self.first_reached;
+        if is_dead {
+            (self.reachable, self.has_dead) = (true, true);
+            self.first_reached = self.used.len();
+        }
         let value = self.block(body, want, merge.is_used);
         let span = self.tail_span(body);
         self.merge_add(merge, value, span);
+        if is_dead {
+            self.reachable = false;
+            self.first_reached = outer;
+        }
     }
 
     /// The last statement of a block, which has its value.

@@ -111,7 +111,25 @@ impl<'p, 's> Generator<'p, 's> {
                 self.instance(number, &[], 0, (info.source, info.decl.word.span));
             }
         }
-        self.lower_pending()
+        let lowered = self.lower_pending();
+        self.check_constants();
+        lowered
+    }
+
+    /// Checks the arrays and structs among the constants that no function used.
+    fn check_constants(&mut self) {
+        for number in 0..count(&self.program.consts) {
+            let Some(&info) = at(&self.program.consts, number) else { break };
+            let is_checked = info.is_lowered || self.program.constant(number).is_some();
+            if is_checked || self.program.diagnostics.has_errors() {
+                continue;
+            }
+            // Its instructions are dropped, so that any function will do.
+            let Some(mut body) = Body::new(self, 0, &[], None, 0) else { break };
+            body.constant(number, Want::NOTHING, info.decl.word.span);
+            body.drop_variables(0);
+            body.recycle();
+        }
     }
 
     /// Lowers the instances, and those that they ask for.
@@ -397,6 +415,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             variables,
             loops,
             used,
+            first_reached: 0,
             spine,
             result,
             result_place: None,

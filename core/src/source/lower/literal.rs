@@ -50,8 +50,10 @@ impl Body<'_, '_, '_> {
 
     /// The value of a declared constant.
     pub(super) fn constant(&mut self, number: u32, want: Want, span: Span) -> Typed {
-        let info = self.program().consts.get(usize::try_from(number).unwrap_or(usize::MAX));
-        let Some(info) = info.copied() else { return Typed::ERROR };
+        let info = self.program().consts.get_mut(usize::try_from(number).unwrap_or(usize::MAX));
+        let Some(info) = info else { return Typed::ERROR };
+        info.is_lowered = true;
+        let info = *info;
         if let Some(evaluated) = self.program().constant(number) {
             return self.evaluated(evaluated);
         }

@@ -236,6 +236,13 @@ impl Program<'_, '_> {
             ExprKind::Binary(op, left, right) => {
                 let left = self.evaluate(source, left, wanted)?;
                 let right = self.evaluate(source, right, wanted)?;
+                let is_division = matches!(op, BinaryOp::Divide | BinaryOp::Remainder);
+                if is_division && right.value == ConstValue::Integer(0) {
+                    let span = self.source(source)?.tree.expr(id).span;
+                    let message = format_args!("a constant is divided by zero");
+                    self.error(source, span, Code::NotConstant, message);
+                    return None;
+                }
                 self.evaluate_binary(op, left, right)
             }
             ExprKind::Cast(value, ty) => {

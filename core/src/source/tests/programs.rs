@@ -31,6 +31,20 @@ fn parameters_without_types_are_integers_in_the_manager() {
 }
 
 #[test]
+fn a_branch_that_is_ruled_out_reaches_nothing() {
+    let text = "fn f() -> i64:\n    var n = 0\n    while true:\n        n += 1\n        if false: break\n\
+                \x20       if n == 5: return n\n\
+                fn g() -> i64: if true: 3 else: return 4\n\
+                fn h(c: bool) -> i64:\n    if false:\n        if c: return 1\n        else: return 2\n\
+                \x20   else: 9\n\
+                fn k() -> i64:\n    if true: return 8\n    else:\n        val x = 4\n        print x\n";
+    assert_eq!(run(text, "f", &[]), 5);
+    assert_eq!(run(text, "g", &[]), 3);
+    assert_eq!(run(text, "h", &[1]), 9);
+    assert_eq!(run(text, "k", &[]), 8);
+}
+
+#[test]
 fn recursion_and_loops() {
     let fact = "fn fact(n: i64) -> i64:\n    if n <= 1: return 1\n    n * fact(n - 1)\n";
     assert_eq!(run(fact, "fact", &[5]), 120);

@@ -33,6 +33,17 @@ fn each_error_has_its_message() {
         ("fn f(a: i64) -> i64: f(b=1)\n", "1: E1405: `f` has no parameter `b`"),
         ("fn f(a: i64) -> i64: f(1, a=1)\n", "1: E1405: the parameter has two arguments"),
         ("fn f() -> u8: 256\n", "1: E1407: the number does not fit `u8`"),
+        (
+            "fn f() -> i64:\n    val x = if true: 1 else: \"a\"\n    x\n",
+            "2: E1401: expected `i64`, found `text`",
+        ),
+        (
+            "fn f() -> i64:\n    match 3:\n        case 4: true\n        case _: 1\n",
+            "3: E1401: expected `i64`, found `bool`",
+        ),
+        ("const T: [i64; 2] = [1, true]\nfn f(): pass\n", "1: E1401: expected `i64`, found `bool`"),
+        ("const N = 7 / (2 - 2)\nfn f(): pass\n", "1: E1408: a constant is divided by zero"),
+        ("const N: i64 = 7 % 0\nfn f(): pass\n", "1: E1408: a constant is divided by zero"),
         ("fn f() -> i8: -129\n", "1: E1407: the number does not fit `i8`"),
         ("fn f() -> u8: 300u8\n", "1: E1407: the number does not fit `u8`"),
         ("fn f() -> i64: 99999999999999999999\n", "1: E1003: the number does not fit 64 bits"),
