@@ -71,6 +71,7 @@
 //! `rt_print_i64`, `_u64`, `_f64`, `_f32`, `_bool` take a value, `rt_print_text` an address and a length; `rt_eprint_*`
 //! likewise. `fmod`, `fmodf`, `pow`, `powf`, `floor` and `floorf` are those of C.
 
+mod advice;
 mod code;
 mod diagnostic;
 mod layout;

@@ -19,6 +19,11 @@ macro_rules! codes {
                     $(Self::$name => $text,)*
                 }
             }
+
+            /// Whether the lexer or the parser found the error.
+            pub(super) fn is_syntax(self) -> bool {
+                self.as_str().starts_with("E10") || self.as_str().starts_with("E11")
+            }
         }
     };
 }

@@ -260,6 +260,14 @@ impl Diagnostics {
         if self.is_full() || self.list.len() >= 2 * MAX_ERRORS {
             return;
         }
+        // What follows a lexical or syntax error on its line is a consequence of it.
+        let line = file.line(span.start.min(file.len())).0;
+        let is_broken = |known: &Diagnostic| {
+            known.code.is_syntax() && known.line == line && known.file == file.name
+        };
+        if severity == Severity::Error && self.list.iter().any(is_broken) {
+            return;
+        }
         self.errors += usize::from(severity == Severity::Error);
         let last = self.is_full();
         let diagnostic = make(file, span, (severity, code), message, note);

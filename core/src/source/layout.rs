@@ -286,7 +286,16 @@ impl<'f, 's> Layout<'f, 's> {
     /// Reports what is no token of the grammar.
     fn malformed(&mut self, kind: TokenKind, span: Span) -> Result<(), AllocError> {
         let (code, message) = match kind {
-            TokenKind::UnclosedText => (Code::UnclosedLiteral, "the text literal has no end"),
+            TokenKind::UnclosedText => {
+                // It ends with its line, and so does a bracket around it.
+                self.open = 0;
+                let text = span.of(self.file.text);
+                let message = match text.contains('{') && !text.contains('}') {
+                    true => "`{` without `}` in a text; write `{{` for a brace",
+                    false => "the text literal has no end",
+                };
+                (Code::UnclosedLiteral, message)
+            }
             TokenKind::UnclosedComment => (Code::UnclosedLiteral, "the comment has no end"),
             _ => (Code::UnknownCharacter, "this character starts no token"),
         };

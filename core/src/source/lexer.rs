@@ -6,6 +6,9 @@
 
 use super::token::TokenKind;
 
+/// How many texts may stand in the braces of one another.
+const MAX_TEXTS: u32 = 8;
+
 /// Walks over the tokens of a text.
 #[derive(Clone, Debug)]
 pub(super) struct Lexer<'t> {
@@ -72,7 +75,7 @@ impl<'t> Lexer<'t> {
             b'/' if self.peek(1) == b'*' => self.block_comment(),
             b'/' if self.rest.starts_with(b"///") => self.line_comment(),
             b'0'..=b'9' => self.number(),
-            b'"' => self.text(),
+            b'"' => self.text(0),
             b'\'' => self.quote(),
             b'r' if self.peek(1) == b'"' => {
                 self.skip(1);
@@ -80,7 +83,7 @@ impl<'t> Lexer<'t> {
             }
             b'f' if self.peek(1) == b'"' => {
                 self.skip(1);
-                if self.text() == TokenKind::UnclosedText {
+                if self.text(0) == TokenKind::UnclosedText {
                     return TokenKind::UnclosedText;
                 }
                 TokenKind::OldFormat
@@ -146,8 +149,8 @@ impl<'t> Lexer<'t> {
         kind
     }
 
-    /// `"..."` or `"""..."""`, at its first quote.
-    fn text(&mut self) -> TokenKind {
+    /// `"..."` or `"""..."""`, at its first quote, in the braces of `outer` other texts.
+    fn text(&mut self, outer: u32) -> TokenKind {
         if self.peek(1) == b'"' && self.peek(2) == b'"' {
             self.skip(3);
             while !self.is_at_end() {
@@ -163,10 +166,42 @@ impl<'t> Lexer<'t> {
             match self.peek(0) {
                 b'"' => return self.take(1, TokenKind::Text),
                 b'\\' if self.peek(1) != b'\n' => self.skip(2),
+                b'{' if self.peek(1) == b'{' => self.skip(2),
+                b'{' if outer < MAX_TEXTS => {
+                    if !self.braces(outer + 1) {
+                        return TokenKind::UnclosedText;
+                    }
+                }
                 _ => self.skip(1),
             }
         }
         TokenKind::UnclosedText
+    }
+
+    /// The length of `{...}`, which starts the text, with the texts inside; `None` where it does not end on the line.
+    pub(super) fn braces_len(text: &str) -> Option<usize> {
+        let mut lexer = Lexer::new(text);
+        lexer.braces(1).then(|| text.len() - lexer.rest.len())
+    }
+
+    /// Skips `{...}` at its first brace; whether it ends on the line.
+    fn braces(&mut self, texts: u32) -> bool {
+        let mut depth = 0_u32;
+        while !self.is_at_end() && self.peek(0) != b'\n' {
+            match self.peek(0) {
+                b'{' => depth = depth.saturating_add(1),
+                b'}' if depth == 1 => {
+                    self.skip(1);
+                    return true;
+                }
+                b'}' => depth -= 1,
+                b'"' if self.text(texts) == TokenKind::UnclosedText => return false,
+                b'"' => continue,
+                _ => {}
+            }
+            self.skip(1);
+        }
+        false
     }
 
     /// A raw text up to the next `end` on the line.

@@ -69,6 +69,9 @@ pub(super) fn number(text: &str) -> Result<Number, LiteralError> {
     if radix == 10 && rest.starts_with(['e', 'E']) {
         return Err(bad("a number with an exponent needs a point, as in 1.0e5"));
     }
+    if rest.starts_with(|next: char| next.is_ascii_digit()) {
+        return Err(bad("the number has a digit that its radix does not have"));
+    }
     let ty = suffix(rest)?;
     if !has_digits {
         return Err(bad("the number has no digits"));

@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::advice::{other_language, statement_word};
 use super::code::Code;
 use super::diagnostic::{Diagnostics, File, Severity};
 use super::layout;
@@ -174,12 +175,42 @@ impl<'s> Parser<'_, 's> {
 
     fn unexpected(&mut self, wanted: &str) {
         let (found, kind) = (self.found(), self.kind());
+        let note = match kind {
+            TokenKind::LeftBrace if wanted.starts_with("`:`") => {
+                Some(format_args!("a block is `:` and indented lines"))
+            }
+            TokenKind::Less if self.last_kind() == TokenKind::DotDot => {
+                Some(format_args!("`a..b` does not include `b`"))
+            }
+            _ => None,
+        };
         if kind.description().is_some() {
             let message = format_args!("expected {wanted}, found {found}");
-            self.error(self.place(), Code::Unexpected, message);
+            self.error_with_note(self.place(), Code::Unexpected, message, note);
         } else {
             let message = format_args!("expected {wanted}, found `{found}`");
-            self.error(self.span(), Code::Unexpected, message);
+            self.error_with_note(self.span(), Code::Unexpected, message, note);
+        }
+    }
+
+    /// Refuses a line that starts with a word which is neither a keyword nor a whole expression.
+    fn unknown_statement(&mut self) {
+        let span = self.last_span();
+        let word = self.text(span);
+        let message = format_args!("`{word}` starts no statement");
+        match (statement_word(word), other_language(word)) {
+            (_, Some(note)) => {
+                let note = Some(format_args!("{note}"));
+                self.error_with_note(span, Code::Unexpected, message, note);
+            }
+            (Some(similar), _) => {
+                let note = Some(format_args!("a similar word is `{similar}`"));
+                self.error_with_note(span, Code::Unexpected, message, note);
+            }
+            _ => {
+                let note = Some(format_args!("a call has its arguments in parentheses"));
+                self.error_with_note(span, Code::Unexpected, message, note);
+            }
         }
     }
 
@@ -259,7 +290,16 @@ impl<'s> Parser<'_, 's> {
             self.failed = false;
             return;
         }
-        self.unexpected("the end of the line");
+        let before = self.at.checked_sub(2).and_then(|at| self.tokens.get(at));
+        let is_first = before.is_none_or(|token| {
+            matches!(token.kind, TokenKind::Newline | TokenKind::Indent | TokenKind::Dedent)
+        });
+        let starts = self.starts_value() || self.is(TokenKind::Colon);
+        if is_first && starts && self.last_kind() == TokenKind::Word {
+            self.unknown_statement();
+        } else {
+            self.unexpected("the end of the line");
+        }
         self.skip_line();
         self.failed = false;
     }

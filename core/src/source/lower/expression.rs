@@ -141,13 +141,13 @@ impl<'p, 's> Body<'_, 'p, 's> {
         let note = match text {
             "print" | "eprint" | "print_raw" => "a call without arguments is `print()`",
             "self" => "`self` is the receiver of a method in an `impl`",
-            "def" | "func" | "function" => "a function begins with `fn`",
-            "null" | "None" => "there are no optional values",
-            "switch" => "write `match`, with arms `case p:`",
             _ if self.is_of_script(name) => {
                 "functions do not have the variables of the script; pass the value, or declare a `const`"
             }
-            _ => return self.error(span, Code::UnknownName, message),
+            _ => match other_language(text) {
+                Some(note) => note,
+                None => return self.error(span, Code::UnknownName, message),
+            },
         };
         self.error_with_note(span, Code::UnknownName, message, format_args!("{note}"))
     }
@@ -164,17 +164,8 @@ impl<'p, 's> Body<'_, 'p, 's> {
 
     /// A variable whose name differs by a letter.
     pub(super) fn similar_name(&self, text: &str) -> Option<&'s str> {
-        let is_close = |other: &str| {
-            let (one, two) = (text.as_bytes(), other.as_bytes());
-            if one.len() < 3 || one.len().abs_diff(two.len()) > 1 {
-                return false;
-            }
-            let before = one.iter().zip(two).take_while(|(a, b)| a == b).count();
-            let after = one.iter().rev().zip(two.iter().rev()).take_while(|(a, b)| a == b).count();
-            before + after + 1 >= one.len().max(two.len())
-        };
-        let names = self.variables.iter().rev().map(|v| self.unit.program.name(v.name));
-        names.into_iter().find(|other| is_close(other))
+        let mut names = self.variables.iter().rev().map(|v| self.unit.program.name(v.name));
+        names.find(|other| is_similar(text, other))
     }
 
     /// `name<A, B>` that is not called: the address of an instance.

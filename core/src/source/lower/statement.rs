@@ -293,7 +293,10 @@ impl<'p> Body<'_, 'p, '_> {
 
     fn not_assignable(&mut self, name: &str, span: Span) {
         let message = format_args!("`{name}` is not mutable");
-        let note = format_args!("declare it with `var`, or a parameter with `mut`");
+        let note = match name {
+            "self" => format_args!("a method that changes it is declared as `me name()`"),
+            _ => format_args!("declare it with `var`, or a parameter with `mut`"),
+        };
         self.error_with_note(span, Code::NotAssignable, message, note);
     }
 

@@ -34,6 +34,9 @@ impl Parser<'_, '_> {
             body = Some(self.body(true));
         } else if !is_extern && !self.failed {
             self.unexpected("`:` and the body of the function");
+            if self.is(TokenKind::Newline) && self.peek() == TokenKind::Indent {
+                body = Some(self.body(true));
+            }
         }
         let span = start.to(self.last_span());
         let declaration = FunctionDecl {

@@ -138,7 +138,7 @@ impl Parser<'_, '_> {
         }
     }
 
-    fn starts_value(&self) -> bool {
+    pub(super) fn starts_value(&self) -> bool {
         let kind = self.kind();
         kind.starts_operand()
             || matches!(

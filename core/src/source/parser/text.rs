@@ -1,6 +1,7 @@
 //! Text literals: escapes and interpolation.
 
 use super::*;
+use crate::source::lexer::Lexer;
 use crate::source::literal::{escape, push_char};
 
 impl Parser<'_, '_> {
@@ -107,26 +108,13 @@ impl Parser<'_, '_> {
 
     /// An expression in braces at `at`, whose number is noted; the offset behind it.
     fn interpolation(&mut self, at: u32, end: u32) -> u32 {
-        let rest = self.text(Span::new(at + 1, end));
-        let mut depth = 1_u32;
-        let mut len = None;
-        for (offset, byte) in rest.bytes().enumerate() {
-            match byte {
-                b'{' => depth += 1,
-                b'}' => depth -= 1,
-                _ => {}
-            }
-            if depth == 0 {
-                len = Some(offset);
-                break;
-            }
-        }
+        let len = Lexer::braces_len(self.text(Span::new(at, end)));
         let Some(len) = len.and_then(|len| u32::try_from(len).ok()) else {
-            let message = format_args!("`{{` without `}}` in a text; write `{{{{` for a brace");
-            self.error(Span::new(at, at + 1), Code::UnclosedLiteral, message);
+            let message = format_args!("texts nest too deeply in the braces of one another");
+            self.error(Span::new(at, at + 1), Code::TooDeep, message);
             return end;
         };
-        let span = Span::new(at + 1, at + 1 + len);
+        let span = Span::new(at + 1, at + len - 1);
         let value = self.sub_expression(span);
         self.note(value.0);
         span.end + 1

@@ -446,12 +446,26 @@ fn large_integers_are_exact() {
 }
 
 #[test]
-fn all_values_are_computed_before_the_first_is_printed() {
+fn all_values_are_computed_before_the_first_is_output() {
     let text = "struct C:\n    n: i64\nimpl C:\n    me next() -> i64:\n        self.n += 1\n        return self.n\n\
         fn shout(x: i64) -> i64:\n    print \"!{x}\"\n    return x\n\
         fn main():\n    print 1, shout(2), \"a{shout(3)}b\", shout(4)\n\
         \x20   var c = C(n: 1)\n    print c.n, c.next(), \"{c.n}{c.next()}\", c.n\n";
     assert_eq!(output(text), "!2\n!3\n!4\n1 2 a3b 4\n1 2 23 3\n");
+}
+
+#[test]
+fn texts_stand_in_the_braces_of_texts() {
+    let text = "fn pick(a: text, b: text, n: i64) -> text: if n > 0: a else: b\n\
+                fn main():\n    print \"<{pick(\"a\", \"}\\\"\", 0)}>{\"{{\"}{pick(\"x\", pick(\"y\", \"z\", 1), 0)}\"\n\
+                \x20   print \"{\"a{\"b{\"c{1 + 1}\"}\"}\"}\"\n";
+    assert_eq!(output(text), "<}\">{y\nabc2\n");
+    let deep = |levels: usize| {
+        let (open, close) = ("\"{".repeat(levels), "}\"".repeat(levels));
+        std::format!("fn main(): print {open}1{close}\n")
+    };
+    assert_eq!(output(&deep(8)), "1\n");
+    assert_ne!(errors_of(&deep(1000)).len(), 0);
 }
 
 #[test]

@@ -274,6 +274,17 @@ fn notes_say_what_to_write() {
         ),
         ("def f(a):\n    return a\n", "a function begins with `fn`"),
         ("fn f() -> i64: self.x\n", "`self` is the receiver of a method in an `impl`"),
+        ("fn f():\n    whlie 1 < 2:\n        pass\n", "a similar word is `while`"),
+        ("fn f():\n    retrun 1\n", "a similar word is `return`"),
+        ("fn f():\n    g 1\n", "a call has its arguments in parentheses"),
+        ("fn f() -> bool: True\n", "write `true`"),
+        ("fn f():\n    println(1)\n", "write `print`"),
+        ("fn f() {\n    1\n}\n", "a block is `:` and indented lines"),
+        ("fn f():\n    for i in 0..<3: print i\n", "`a..b` does not include `b`"),
+        (
+            "struct P:\n    n: i64\nimpl P:\n    fn bump(): self.n = 1\n",
+            "a method that changes it is declared as `me name()`",
+        ),
         (
             "var y = 4\nfn f() -> i64: y\n",
             "functions do not have the variables of the script; pass the value, or declare a `const`",
@@ -286,6 +297,27 @@ fn notes_say_what_to_write() {
         let found = compiled(text, Mode::Compile).diagnostics;
         let mut notes = found.iter().filter_map(|found| found.note.as_deref());
         assert!(notes.any(|note| note == expected), "{text}: {found:#?}");
+    }
+}
+
+#[test]
+fn a_mistake_is_reported_once() {
+    for (text, expected) in [
+        (
+            "fn f()\n    print 1\n",
+            "1: E1101: expected `:` and the body of the function, found the end of the line",
+        ),
+        ("fn f():\n    print(\"a)\n    print 2\n", "2: E1002: the text literal has no end"),
+        (
+            "fn f():\n    print(\"a{\")\n    print 2\n",
+            "2: E1002: `{` without `}` in a text; write `{{` for a brace",
+        ),
+        ("fn f():\n    whlie f():\n        pass\n", "2: E1101: `whlie` starts no statement"),
+        ("def f(a):\n    return a\n", "1: E1101: `def` starts no statement"),
+        ("fn f():\n    switch 3:\n        pass\n", "2: E1101: `switch` starts no statement"),
+        ("fn f() -> i64: 0b102\n", "1: E1003: the number has a digit that its radix does not have"),
+    ] {
+        assert_eq!(errors_of(text), [expected], "{text}");
     }
 }
 

@@ -1,0 +1,45 @@
+//! What a message proposes to write instead of an unknown word.
+
+/// Words that start a statement or declaration.
+const STATEMENTS: &[&str] = &[
+    "assert", "break", "const", "continue", "elif", "else", "enum", "extern", "for", "impl",
+    "import", "let", "loop", "match", "pass", "print", "return", "struct", "use", "val", "var",
+    "while",
+];
+
+/// The statement word that `word` may have been meant to be.
+pub(super) fn statement_word(word: &str) -> Option<&'static str> {
+    STATEMENTS.iter().copied().find(|known| is_similar(word, known))
+}
+
+/// Whether two words differ by one letter, or by two letters that stand in the other order.
+pub(super) fn is_similar(one: &str, two: &str) -> bool {
+    let (one, two) = (one.as_bytes(), two.as_bytes());
+    if one.len() < 3 || one.len().abs_diff(two.len()) > 1 {
+        return false;
+    }
+    let before = one.iter().zip(two).take_while(|(a, b)| a == b).count();
+    let after = one.iter().rev().zip(two.iter().rev()).take_while(|(a, b)| a == b).count();
+    let is_swapped = || {
+        let (a, b) = (one.get(before..before + 2), two.get(before..before + 2));
+        one.len() == two.len() && a.zip(b).is_some_and(|(a, b)| a.iter().eq(b.iter().rev()))
+    };
+    let longest = one.len().max(two.len());
+    before + after + 1 >= longest || before + after + 2 == longest && is_swapped()
+}
+
+/// What to write instead of a word of another language.
+pub(super) fn other_language(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "def" | "func" | "function" => "a function begins with `fn`",
+        "null" | "None" => "there are no optional values",
+        "switch" => "write `match`, with arms `case p:`",
+        "True" => "write `true`",
+        "False" => "write `false`",
+        "println" | "printf" | "echo" | "puts" => "write `print`",
+        "elsif" | "elseif" => "write `elif`",
+        "foreach" => "write `for x in values:`",
+        "raise" => "there are no exceptions; return a bool or an enum",
+        _ => return None,
+    })
+}
