@@ -391,9 +391,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
         let info = unit.program.function(number)?;
         let source = unit.program.source(info.source)?;
         let mut scope = unit.program.type_scope(&info);
-        for (entry, &ty) in scope.iter_mut().zip(types) {
-            entry.1 = ty;
-        }
+        scope.iter_mut().zip(types).for_each(|(entry, &ty)| entry.1 = ty);
         let is_template = types.iter().any(|&ty| unit.program.types.has_params(ty));
         let value = match result.map(|ty| unit.program.repr(ty)) {
             Some(Repr::Scalar(ty)) => Some(ty),
