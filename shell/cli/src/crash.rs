@@ -179,6 +179,15 @@ unsafe fn place<'a>(context: *mut c_void) -> Option<(&'a mut Saved, &'a mut Save
     Some((&mut machine.pc, &mut machine.sp))
 }
 
+/// The address of the instruction that a signal interrupted.
+///
+/// # Safety
+/// As of [`place`].
+pub(crate) unsafe fn program_counter(context: *mut c_void) -> Option<u64> {
+    // SAFETY: the contract is the same.
+    unsafe { place(context) }.map(|(pc, _)| *pc as u64)
+}
+
 impl Registers {
     /// `fault` is the address that the fault concerns: that of the instruction itself if none can be read there.
     ///

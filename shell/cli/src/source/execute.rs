@@ -15,7 +15,7 @@ use smf_loader::exec::{BackendChoice, host_functions};
 use super::arguments::{Arguments, scalar_of, type_name};
 use super::host::{Resolver, text};
 use super::interpret::interpret;
-use super::stack::on_large_stack;
+use super::stack::{name_functions, on_large_stack};
 use super::trap::{self, At};
 use super::{BackendName, Executable};
 use crate::output::Failure;
@@ -179,6 +179,7 @@ fn native(
     drop(span);
     let no_function = || Failure::Because("no such function".to_owned());
     let function = manager.find(name).ok_or_else(no_function)?;
+    name_functions(manager.functions().unwrap_or_default());
     let generated = Instant::now();
     let span = trace::span("call", Path::new(&*title));
     // SAFETY: running a program is what the user asks for; the memory of the arguments outlives the call.

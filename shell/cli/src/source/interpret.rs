@@ -58,7 +58,10 @@ pub(super) fn interpret(
             let name = failed.map(|name| name.as_bytes());
             Failure::Because(trap::describe(executable, name, code, At::Offset(at)))
         }
-        Stop::Depth => Failure::Because("the stack is exhausted: calls nest too deeply".to_owned()),
+        Stop::Depth => {
+            let name = failed.map(|name| format!(" in function `{name}`")).unwrap_or_default();
+            Failure::Because(format!("the stack is exhausted{name}: calls nest too deeply"))
+        }
         stop => match failed {
             Some(name) => Failure::Because(format!("{stop}, in function `{name}`")),
             None => stop.into(),

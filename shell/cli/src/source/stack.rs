@@ -8,9 +8,13 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use smf_core::exec::FunctionHandle;
 use smf_loader::exec::host_functions;
+
+use crate::crash::program_counter;
 
 /// The size of the stack, in bytes. Only what is used takes memory.
 pub(super) const STACK: usize = 256 << 20;
@@ -23,6 +27,27 @@ const HANDLER_STACK: usize = 64 << 10;
 
 /// The first address of the guard; 0 before the thread runs.
 static GUARD_START: AtomicUsize = AtomicUsize::new(0);
+
+/// The functions that run, by ascending address.
+static FUNCTIONS: OnceLock<Vec<FunctionHandle>> = OnceLock::new();
+
+/// More than the code of a function has, in bytes.
+const MAX_CODE: u64 = 1 << 20;
+
+/// States the functions that run, for the message.
+pub(super) fn name_functions(mut functions: Vec<FunctionHandle>) {
+    functions.sort_unstable_by_key(FunctionHandle::address);
+    // A process of this command runs one program.
+    let _ = FUNCTIONS.set(functions);
+}
+
+/// The function of the program around an address.
+fn function_at(pc: u64) -> Option<&'static FunctionHandle> {
+    let functions = FUNCTIONS.get()?;
+    let after = functions.partition_point(|function| function.address() <= Some(pc));
+    let function = functions.get(after.checked_sub(1)?)?;
+    (pc - function.address()? < MAX_CODE).then_some(function)
+}
 
 /// Calls `run` on a thread with a large stack, and waits for it.
 ///
@@ -105,7 +130,7 @@ fn handle_overflow() {
     unsafe { libc::sigaction(libc::SIGSEGV, &raw const action, ptr::null_mut()) };
 }
 
-extern "C" fn on_fault(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+extern "C" fn on_fault(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let start = GUARD_START.load(Ordering::Relaxed);
     // SAFETY: the kernel passes it to a handler with SA_SIGINFO.
     let info = unsafe { &*info };
@@ -116,9 +141,19 @@ extern "C" fn on_fault(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
         return;
     }
     host_functions::flush();
-    let text = b"error: the stack is exhausted: calls nest too deeply\n";
-    // SAFETY: write(2) with the bytes of the text.
-    unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+    // SAFETY: the kernel passes the context to a handler with SA_SIGINFO.
+    let function = unsafe { program_counter(context) }.and_then(function_at);
+    let (before, after) = if function.is_some() { (" in function `", "`") } else { ("", "") };
+    for text in [
+        &b"error: the stack is exhausted"[..],
+        before.as_bytes(),
+        function.map_or(&[], |function| function.name().as_bytes()),
+        after.as_bytes(),
+        b": calls nest too deeply\n",
+    ] {
+        // SAFETY: write(2) with the bytes of the text.
+        unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+    }
     // SAFETY: _exit(2) ends the process without handlers.
     unsafe { libc::_exit(1) };
 }

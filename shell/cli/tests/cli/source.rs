@@ -226,7 +226,9 @@ fn trap_names_the_error_the_function_and_the_place() {
         &format!("division by zero in function `inner` at {}", place("12:14")),
     );
     for name in ["deep", "tail"] {
-        traps(&file, &[name, "100000000"], "the stack is exhausted: calls nest too deeply");
+        let expected =
+            format!("the stack is exhausted in function `{name}`: calls nest too deeply");
+        traps(&file, &[name, "100000000"], &expected);
     }
     // What was printed before is not lost.
     let file = source(&directory, "p.spl", "fn f(x):\n    print_raw \"before\"\n    1 / x\n");
