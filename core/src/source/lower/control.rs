@@ -155,7 +155,7 @@ impl Body<'_, '_, '_> {
         }
     }
 
-    fn set_pair(&mut self, to: [Local; 2], value: Typed) {
+    pub(super) fn set_pair(&mut self, to: [Local; 2], value: Typed) {
         if let Value::Pair(first, second) = value.value {
             self.builder.copy(Scalar::Pointer, to[0], first);
             self.builder.copy(Scalar::I64, to[1], second);

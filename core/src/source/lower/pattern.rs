@@ -137,7 +137,7 @@ impl<'s> Body<'_, '_, 's> {
             PatternKind::Range { start, end, inclusive } => {
                 self.test_range(value, [start, end], inclusive, fails);
             }
-            PatternKind::Or(parts) => self.test_any(parts, value, span, fails),
+            PatternKind::Or(parts) => self.test_any(parts, value, fails),
             PatternKind::Tuple(parts) => self.test_tuple(parts, value, span, fails),
             PatternKind::Variant { owner, variant, fields, has_fields } => {
                 self.test_variant((owner, variant), (fields, has_fields), value, span, fails);
@@ -167,6 +167,11 @@ impl<'s> Body<'_, '_, 's> {
             PatternKind::Variant { fields, .. } => {
                 for field in tree.entries(&tree.pattern_fields, fields) {
                     self.bind_names(field.pattern);
+                }
+            }
+            PatternKind::Or(parts) => {
+                if let Some(&first) = tree.list(parts).first() {
+                    self.bind_names(PatternId(first));
                 }
             }
             _ => {}
@@ -243,25 +248,84 @@ impl<'s> Body<'_, '_, 's> {
         self.branch_unless(below, value, high, fails);
     }
 
-    /// Alternatives bind no names.
-    fn test_any(&mut self, parts: List, value: Typed, span: Span, fails: Target) {
+    /// Alternatives, each of which binds the same names.
+    fn test_any(&mut self, parts: List, value: Typed, fails: Target) {
         let tree = self.tree;
         let matches = self.target();
-        let variables = self.variables.len();
+        let outer = self.variables.len();
+        let mut shared = Vec::new();
         let parts = tree.list(parts);
         for (index, &part) in parts.iter().enumerate() {
-            if index + 1 == parts.len() {
-                self.test(PatternId(part), value, fails);
-                break;
-            }
-            let next = self.target();
+            let is_last = index + 1 == parts.len();
+            let next = if is_last { fails } else { self.target() };
             self.test(PatternId(part), value, next);
-            self.jump(matches);
-            self.bind(next);
+            if index == 0 {
+                shared = self.shared_names(outer);
+            }
+            self.set_shared(&shared, outer, tree.pattern(PatternId(part)).span);
+            self.drop_variables(outer);
+            if !is_last {
+                self.jump(matches);
+                self.bind(next);
+            }
         }
         self.bind(matches);
-        if self.variables.len() > variables {
-            self.refuse(span, "a name in an alternative pattern", "write two arms");
+        for (name, value) in shared {
+            self.add_variable(name, value, false);
+        }
+    }
+
+    /// Locals for the variables from number `outer` on, to which every alternative copies its own.
+    fn shared_names(&mut self, outer: usize) -> Vec<(Name, Typed)> {
+        let mut shared = Vec::new();
+        for index in outer..self.variables.len() {
+            let Some(&Variable { name, value, .. }) = self.variables.get(index) else { break };
+            let to = match self.repr(value.ty) {
+                Repr::Scalar(ty) => Value::Local(self.builder.local(ty)),
+                Repr::Pair => {
+                    let pointer = self.builder.local(Scalar::Pointer);
+                    Value::Pair(pointer, self.builder.local(Scalar::I64))
+                }
+                Repr::Memory => {
+                    let pointer = self.builder.local(Scalar::Pointer);
+                    Value::Place(Place::at(Base::Pointer(pointer)))
+                }
+                Repr::Nothing | Repr::Unknown => Value::None,
+            };
+            let pushed = try_push(&mut shared, (name, Typed::new(value.ty, to)));
+            self.program().diagnostics.allocated(pushed);
+        }
+        shared
+    }
+
+    /// Copies what an alternative binds, from variable `outer` on.
+    fn set_shared(&mut self, shared: &[(Name, Typed)], outer: usize, span: Span) {
+        let mut is_same = self.variables.len() - outer == shared.len();
+        for &(name, to) in shared {
+            let mut own = self.variables.iter().skip(outer).filter(|own| own.name == name);
+            let Some(value) = own.next().map(|own| own.value) else {
+                is_same = false;
+                continue;
+            };
+            if value.ty != to.ty {
+                if !value.ty.fits_all() && !to.ty.fits_all() {
+                    self.mismatch(to.ty, value.ty, span);
+                }
+                continue;
+            }
+            match (to.value, value.value) {
+                (Value::Local(to), _) => self.set(to, value),
+                (Value::Pair(first, second), _) => self.set_pair([first, second], value),
+                (Value::Place(Place { base: Base::Pointer(to), .. }), Value::Place(from)) => {
+                    let address = self.address(from);
+                    self.builder.copy(Scalar::Pointer, to, address);
+                }
+                _ => {}
+            }
+        }
+        if !is_same {
+            let message = format_args!("the alternatives do not bind the same names");
+            self.error(span, Code::BadPattern, message);
         }
     }
 

@@ -344,6 +344,23 @@ fn enums_match_with_payloads_guards_and_alternatives() {
 }
 
 #[test]
+fn alternatives_bind_the_same_names() {
+    let text = "struct P:\n    x: i64\n    y: i64\n\
+                enum S:\n    Circle(r: i64)\n    Box(p: P, name: text)\n    Line(name: text, p: P)\n    Dot\n\
+                fn area(s: S) -> i64:\n    match s:\n        case S.Box(p, _) | S.Line(p: p, name: _) if p.x > 1: p.x * p.y\n        case S.Box(_, t) | S.Line(t, _): t.len\n        case _: -1\n\
+                fn zero(a: i64, b: i64) -> i64:\n    match (a, b):\n        case (0, y) | (y, 0): y\n        case (1 | 2, y) | (y, (3 | 4)): y * 100\n        case _: 7\n\
+                fn big(p: i64, k: i64) -> i64: area(if k > 0: S.Box(P(p, 5), \"abc\") else: S.Line(\"abcd\", P(p, 6)))\n\
+                fn all(a: bool, b: i64) -> i64:\n    match (a, b):\n        case (true, n) | (false, n): n\n";
+    for (a, b, expected) in [(0, 9, 9), (8, 0, 8), (0, 0, 0), (2, 6, 600), (5, 4, 500), (5, 5, 7)] {
+        assert_eq!(run(text, "zero", &[a, b]), expected, "{a} {b}");
+    }
+    for (p, k, expected) in [(2, 1, 10), (2, 0, 12), (1, 1, 3), (1, 0, 4)] {
+        assert_eq!(run(text, "big", &[p, k]), expected, "{p} {k}");
+    }
+    assert_eq!((run(text, "all", &[1, 4]), run(text, "all", &[0, 5])), (4, 5));
+}
+
+#[test]
 fn arms_of_a_match_cover_the_parts_of_its_value() {
     let text = "enum E:\n    A(x: bool, y: i64)\n    B(t: (bool, E2))\n    C\n\
                 enum E2:\n    D\n    F(bool)\n\

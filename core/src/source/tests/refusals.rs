@@ -147,7 +147,15 @@ fn each_error_has_its_message() {
         ),
         (
             "enum E:\n    A(i64)\nfn f(e: E) -> i64:\n    match e:\n        case E.A(x) | E.A(y): 1\n",
-            "5: E1201: a name in an alternative pattern is not supported: write two arms",
+            "5: E1410: the alternatives do not bind the same names",
+        ),
+        (
+            "fn f(t: (i64, bool)) -> i64:\n    match t:\n        case (x, true) | (1, x): 1\n        case _: 2\n",
+            "3: E1401: expected `i64`, found `bool`",
+        ),
+        (
+            "fn f(t: (i64, i64)) -> i64:\n    match t:\n        case (x, 2) | (1, 3): 1\n        case _: 2\n",
+            "3: E1410: the alternatives do not bind the same names",
         ),
         (
             "val x = 1\nfn main() -> i64: x\nprint x\n",
