@@ -9,6 +9,7 @@ use smf_loader::pack::{
     Algorithm, Input, Machine, Options, PackError, SharedLibrary, pack, parse_phases,
 };
 
+use crate::allocator;
 use crate::layout::WrittenLayout;
 use crate::output::{self, At, Failure};
 use crate::progress;
@@ -113,7 +114,16 @@ impl From<Compression> for Algorithm {
     }
 }
 
+/// The size of the inputs in bytes from which large pages pay.
+const LARGE: usize = 2 << 20;
+
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let sizes = args.objects.iter().filter_map(|path| std::fs::metadata(path).ok());
+    let size = sizes.fold(0, |all: u64, found| all.saturating_add(found.len()));
+    if let Ok(size @ LARGE..) = usize::try_from(size) {
+        // Beside the inputs, there are tables of them and the module.
+        allocator::use_large_heap(size.saturating_mul(4));
+    }
     let objects = output::read_all(&args.objects)?;
     let names: Vec<_> = args.objects.iter().map(|path| path.to_string_lossy()).collect();
     let inputs: Vec<_> =
