@@ -228,7 +228,7 @@ fn template_counts(unit: &TranslationUnit) -> Vec<u8> {
 
 /// The functions that the code of a function calls, by number.
 fn callees(function: &FunctionDefinition) -> Vec<usize> {
-    let Ok(body) = smf_core::ir::Function::parse(&function.ir) else { return Vec::new() };
+    let Ok(body) = smf_core::ir::Function::parse(function.ir()) else { return Vec::new() };
     let callees = (0..body.callee_count()).filter_map(|number| body.callee(number).ok());
     let numbers = callees.filter_map(|callee| match callee.kind {
         CalleeKind::Function(index) => usize::try_from(index).ok(),

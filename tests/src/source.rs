@@ -50,7 +50,7 @@ pub fn check_agreement(text: &str, engines: &[&dyn Engine]) -> Checked {
     let file = SourceFile { name: "fuzz.spl", module: "fuzz", text };
     let compiled = compile(&[file], Mode::Manager).expect("memory");
     let bodies = compiled.unit.into_iter().flat_map(|unit| unit.functions);
-    let bodies: Vec<Vec<u8>> = bodies.map(|function| function.ir).collect();
+    let bodies: Vec<Vec<u8>> = bodies.map(|function| function.ir().to_vec()).collect();
     let mut sum = Checked::default();
     if !bodies.iter().all(|body| can_run(body)) {
         return sum;
@@ -117,7 +117,7 @@ fn check(compiled: &Compiled, text: &str) {
     assert_eq!(compiled.unit.is_none(), has_error);
     let Some(unit) = &compiled.unit else { return };
     let parsed: Vec<Function<'_>> =
-        unit.functions.iter().map(|f| Function::parse(&f.ir).expect("an IR function")).collect();
+        unit.functions.iter().map(|f| Function::parse(f.ir()).expect("an IR function")).collect();
     let verified: Vec<Verified<'_>> = parsed
         .iter()
         .map(|f| Verified::new(*f).unwrap_or_else(|error| panic!("{error}\n{text}")))

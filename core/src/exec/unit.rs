@@ -87,7 +87,8 @@ impl UnitFunction {
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn trusted(name: &[u8], body: Vec<u8>) -> Result<Self, UnitError> {
+    #[cfg(feature = "source")]
+    pub(crate) fn trusted(name: &[u8], body: Vec<u8>) -> Result<Self, UnitError> {
         Self::with_body(Name::new(name)?, VerifiedTemplate::trusted(body))
     }
 

@@ -83,12 +83,12 @@ impl<'d> Verified<'d> {
     ///
     /// In a debug build the function is verified. In a release build it is the caller's contract that
     /// [`Verified::new`] would accept it. Nothing panics or accesses memory for a function that breaks the contract,
-    /// but the interpreter and generated code do anything with it. It is meant for the front ends of this library, whose
-    /// output is verified in tests; functions from files must be verified.
+    /// but the interpreter and generated code do anything with it. Only the front ends of this library use it, whose
+    /// output is verified in tests; functions from files and hosts are verified.
     ///
     /// # Errors
     /// [`IrError::OutOfMemory`].
-    pub fn trusted(body: Function<'d>) -> Result<Self, IrError> {
+    pub(crate) fn trusted(body: Function<'d>) -> Result<Self, IrError> {
         if cfg!(debug_assertions) {
             let verified = Self::new(body);
             debug_assert!(!is_invalid(&verified), "an invalid function is trusted: {verified:?}");
@@ -131,7 +131,12 @@ impl VerifiedTemplate {
     ///
     /// # Errors
     /// Those of [`Function::parse`]; [`IrError::OutOfMemory`].
-    pub fn trusted(bytes: Vec<u8>) -> Result<Self, IrError> {
+    #[cfg(all(
+        feature = "source",
+        feature = "bytecode",
+        any(target_arch = "x86_64", target_arch = "aarch64")
+    ))]
+    pub(crate) fn trusted(bytes: Vec<u8>) -> Result<Self, IrError> {
         let Verified { facts, .. } = Verified::trusted(Function::parse(&bytes)?)?;
         Ok(Self { bytes, facts })
     }

@@ -37,12 +37,21 @@ pub struct FunctionDefinition {
     pub file: u32,
     /// The line of the declaration, from 1.
     pub line: u32,
+    /// The front end alone writes it: back ends do not verify it again.
+    pub(crate) ir: Vec<u8>,
+    /// The messages of its assertions by line and column.
+    pub assertions: Vec<Assertion>,
+}
+
+impl FunctionDefinition {
     /// The encoded [`ir::Function`](crate::ir::Function), whose parameters are those of
     /// [the calling convention](super#calling-convention). Calls of functions of the unit name them by their
     /// position in [`TranslationUnit::functions`].
-    pub ir: Vec<u8>,
-    /// The messages of its assertions by line and column.
-    pub assertions: Vec<Assertion>,
+    ///
+    /// Empty behind [`Unit::from_source`](crate::exec::Unit::from_source).
+    pub fn ir(&self) -> &[u8] {
+        &self.ir
+    }
 }
 
 /// A function of the host that no file declares.

@@ -176,7 +176,7 @@ fn dependencies(text: &mut String, unit: &TranslationUnit) -> fmt::Result {
 fn signatures(text: &mut String, unit: &TranslationUnit) -> fmt::Result {
     text.write_str("signatures |id, function, parameters, result|\n")?;
     for (id, function) in unit.functions.iter().enumerate() {
-        let scalar = Function::parse(&function.ir).ok().and_then(|ir| ir.signature().result());
+        let scalar = Function::parse(function.ir()).ok().and_then(|ir| ir.signature().result());
         let result = match (scalar, &function.result) {
             (Some(ValueType::Scalar(scalar)), _) => scalar.name().to_owned(),
             (_, Some(ty)) => ty.to_string(),

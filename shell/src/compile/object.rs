@@ -90,7 +90,7 @@ impl Code {
     pub(super) fn generate(unit: &TranslationUnit, options: &CompileOptions) -> Result<Self> {
         let mut generator = Generator::new(options.arch)?;
         let verified = unit.functions.iter().map(|function| {
-            VerifiedTemplate::new(&function.ir).map_err(|error| invalid(function, error))
+            VerifiedTemplate::new(function.ir()).map_err(|error| invalid(function, error))
         });
         let verified: Vec<VerifiedTemplate> = verified.collect::<Result<_>>()?;
         let mut instances = Vec::with_capacity(verified.len());

@@ -68,7 +68,7 @@ fn interpreted(text: &str, name: &str, arguments: &[&str]) -> String {
 
 fn interpret(unit: &TranslationUnit, index: u32, arguments: &[u64]) -> Result<u64, Stop> {
     let functions: Vec<_> =
-        unit.functions.iter().map(|f| Function::parse(&f.ir).unwrap()).collect();
+        unit.functions.iter().map(|f| Function::parse(f.ir()).unwrap()).collect();
     let verified: Vec<_> = functions.iter().map(|f| Verified::new(*f).unwrap()).collect();
     let none = Arguments::new(&[]).unwrap();
     let instances: Vec<_> = verified.iter().map(|v| v.instance(none).unwrap()).collect();

@@ -46,7 +46,10 @@ impl KnownProgram {
         let compiled = compile(&[file], Mode::Compile).unwrap();
         let unit = compiled.unit.unwrap_or_else(|| panic!("{:?}", compiled.diagnostics));
         let entry = unit.find(self.name).unwrap();
-        Program::with_entry(unit.functions.into_iter().map(|function| function.ir).collect(), entry)
+        Program::with_entry(
+            unit.functions.into_iter().map(|function| function.ir().to_vec()).collect(),
+            entry,
+        )
     }
 
     /// The arguments of the program in Simple, for memory at an address and a size.

@@ -135,7 +135,7 @@ pub fn draw_case(data: &[u8]) -> Case {
     let shown: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
     let unit = unit.unwrap_or_else(|| panic!("{text}\n{}", shown.join("\n")));
     let entry = unit.find("start").unwrap();
-    let functions = unit.functions.into_iter().map(|function| function.ir).collect();
+    let functions = unit.functions.into_iter().map(|function| function.ir().to_vec()).collect();
     let program = Program::with_entry(functions, entry);
     let arguments = ARGUMENTS.map(|both| both.map(i64::cast_unsigned).to_vec()).to_vec();
     Case { program, arguments, seed: 1 }
