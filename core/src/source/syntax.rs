@@ -271,8 +271,8 @@ pub(super) enum StmtKind {
     },
     For {
         label: Option<Name>,
-        index: Option<Name>,
-        pattern: Name,
+        index: Option<PatternId>,
+        pattern: PatternId,
         items: ExprId,
         body: BlockId,
     },

@@ -15,7 +15,7 @@ impl Body<'_, '_, '_> {
     pub(super) fn for_loop(
         &mut self,
         label: Option<Name>,
-        (index, name): (Option<Name>, Name),
+        (index, pattern): (Option<PatternId>, PatternId),
         items: ExprId,
         body: BlockId,
     ) {
@@ -26,10 +26,10 @@ impl Body<'_, '_, '_> {
                 if index.is_some() {
                     self.refuse(span, "a range with an index", "the value is its own index");
                 }
-                self.range_loop(label, name, &range, body);
+                self.range_loop(label, pattern, &range, body);
             }
             Some(None) => {}
-            None => self.array_loop(label, (index, name), items, body),
+            None => self.array_loop(label, (index, pattern), items, body),
         }
         self.drop_variables(variables);
     }
@@ -95,7 +95,13 @@ impl Body<'_, '_, '_> {
         Some(RangeEnds { start: first, end: last, inclusive })
     }
 
-    fn range_loop(&mut self, label: Option<Name>, name: Name, range: &RangeEnds, body: BlockId) {
+    fn range_loop(
+        &mut self,
+        label: Option<Name>,
+        pattern: PatternId,
+        range: &RangeEnds,
+        body: BlockId,
+    ) {
         let ty = range.start.ty;
         let value_type = self.value_type(ty);
         let counter = self.builder.local(value_type);
@@ -117,7 +123,7 @@ impl Body<'_, '_, '_> {
         }
         self.bind_loop(head);
         // The body does not assign to the variable: it is the counter.
-        self.add_variable(name, Typed::local(ty, counter), false);
+        self.bind_item(pattern, Typed::local(ty, counter));
         self.loop_body(Loop { label, exit, next }, body);
         self.bind(next);
         match end {
@@ -143,17 +149,16 @@ impl Body<'_, '_, '_> {
     fn array_loop(
         &mut self,
         label: Option<Name>,
-        (index, name): (Option<Name>, Name),
+        (index, pattern): (Option<PatternId>, PatternId),
         items: ExprId,
         body: BlockId,
     ) {
         let span = self.span(items);
-        let (items, index) = self.enumerated(items, index);
+        let (items, index, pattern) = self.enumerated(items, index, pattern);
         let array = self.expr(items, Want::NOTHING);
         if array.ty.fits_all() {
-            self.add_variable(name, Typed::ERROR, false);
-            if let Some(index) = index {
-                self.add_variable(index, Typed::ERROR, false);
+            for pattern in index.into_iter().chain([pattern]) {
+                self.bind_item(pattern, Typed::ERROR);
             }
             let (exit, next) = (self.target(), self.target());
             self.loop_body(Loop { label, exit, next }, body);
@@ -183,7 +188,7 @@ impl Body<'_, '_, '_> {
                 return;
             }
         };
-        self.element_loop(label, (index, name), (pointer, length, element), body);
+        self.element_loop(label, (index, pattern), (pointer, length, element), body);
     }
 
     /// Whether a block has assignments or calls: such a loop walks over a copy of its array.
@@ -215,26 +220,39 @@ impl Body<'_, '_, '_> {
         assigns || methods
     }
 
-    /// `xs.enumerate()` is `xs` with an index.
-    fn enumerated(&mut self, items: ExprId, index: Option<Name>) -> (ExprId, Option<Name>) {
-        if let ExprKind::Call { callee, arguments } = self.tree.expr(items).kind
+    /// `xs.enumerate()` is `xs` with an index, `(i, x)` its two patterns.
+    fn enumerated(
+        &mut self,
+        items: ExprId,
+        index: Option<PatternId>,
+        pattern: PatternId,
+    ) -> (ExprId, Option<PatternId>, PatternId) {
+        let tree = self.tree;
+        if let ExprKind::Call { callee, arguments } = tree.expr(items).kind
             && arguments.is_empty()
-            && let ExprKind::Field(base, Name::ENUMERATE) = self.tree.expr(callee).kind
+            && let ExprKind::Field(base, Name::ENUMERATE) = tree.expr(callee).kind
         {
+            let parts = match tree.pattern(pattern).kind {
+                PatternKind::Tuple(parts) if index.is_none() => tree.list(parts),
+                _ => &[],
+            };
+            if let &[index, pattern] = parts {
+                return (base, Some(PatternId(index)), PatternId(pattern));
+            }
             if index.is_none() {
                 let span = self.span(items);
                 let message = format_args!("`enumerate` needs two variables");
                 self.error(span, Code::BadPattern, message);
             }
-            return (base, index);
+            return (base, index, pattern);
         }
-        (items, index)
+        (items, index, pattern)
     }
 
     fn element_loop(
         &mut self,
         label: Option<Name>,
-        (index, name): (Option<Name>, Name),
+        (index, pattern): (Option<PatternId>, PatternId),
         (pointer, length, element): (Local, Typed, TypeId),
         body: BlockId,
     ) {
@@ -246,12 +264,12 @@ impl Body<'_, '_, '_> {
         self.builder.branch(Condition::GreaterEqual, Scalar::I64, counter, end, label_exit);
         self.bind_loop(head);
         if let Some(index) = index {
-            self.add_variable(index, Typed::local(TypeId::I64, counter), false);
+            self.bind_item(index, Typed::local(TypeId::I64, counter));
         }
         let base = Place::at(Base::Pointer(pointer));
         let place = self.element_place(base, element, counter);
         let value = self.load(place, element);
-        self.add_variable(name, value, false);
+        self.bind_item(pattern, value);
         self.loop_body(Loop { label, exit, next }, body);
         self.bind(next);
         self.builder.binary(Binary::Add, Scalar::I64, counter, counter, 1);

@@ -132,6 +132,15 @@ impl<'p> Body<'_, 'p, '_> {
         }
     }
 
+    /// Binds the names of a loop to one of its values.
+    pub(super) fn bind_item(&mut self, pattern: PatternId, value: Typed) {
+        match self.tree.pattern(pattern).kind {
+            // It is where the array has it: the loop does not see writes to that.
+            PatternKind::Bind(name) => self.add_variable(name, value, false),
+            _ => self.bind_pattern(pattern, value, false, None),
+        }
+    }
+
     /// Binds the names of a declaration.
     fn bind_pattern(
         &mut self,

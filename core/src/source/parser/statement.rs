@@ -199,23 +199,33 @@ impl Parser<'_, '_> {
         }
     }
 
-    /// `for x in e:`, `for i, x in e:` or `for (i, x) in e.enumerate():`.
+    /// `for p in e:`, `for i, p in e:` or `for (i, p) in e.enumerate():`.
     fn for_statement(&mut self, label: Option<Name>) -> StmtKind {
-        let has_parens = self.eat(TokenKind::LeftParen);
-        let first = self.word("the variable of the loop");
-        let second = self.eat(TokenKind::Comma).then(|| self.word("the variable of the loop"));
-        if has_parens {
-            self.expect(TokenKind::RightParen, "`)`");
-        }
+        let first = self.bound_names("the variable of the loop");
+        let second =
+            self.eat(TokenKind::Comma).then(|| self.bound_names("the variable of the loop"));
         self.expect(TokenKind::In, "`in`");
         let items = self.expr();
         self.expect(TokenKind::Colon, "`:` behind the values of the loop");
         let body = self.body(true);
         let (index, pattern) = match second {
-            Some(second) => (Some(first.name), second.name),
-            None => (None, first.name),
+            Some(second) => (Some(first), second),
+            None => (None, first),
         };
         StmtKind::For { label, index, pattern, items, body }
+    }
+
+    /// A name, or a tuple of patterns.
+    fn bound_names(&mut self, wanted: &str) -> PatternId {
+        if self.is(TokenKind::LeftParen) {
+            return self.tuple_pattern(self.span());
+        }
+        let word = self.word(wanted);
+        let kind = match word.name {
+            Name::UNDERSCORE => PatternKind::Wildcard,
+            name => PatternKind::Bind(name),
+        };
+        self.add_pattern(kind, word.span)
     }
 
     /// `val p: T = e` and the like.
@@ -223,17 +233,7 @@ impl Parser<'_, '_> {
         let keyword = self.bump().kind;
         let is_mut = keyword == TokenKind::Let && self.eat(TokenKind::Mut);
         let mutable = keyword == TokenKind::Var || is_mut;
-        let start = self.span();
-        let pattern = if self.is(TokenKind::LeftParen) {
-            self.tuple_pattern(start)
-        } else {
-            let word = self.word("a name");
-            let kind = match word.name {
-                Name::UNDERSCORE => PatternKind::Wildcard,
-                name => PatternKind::Bind(name),
-            };
-            self.add_pattern(kind, word.span)
-        };
+        let pattern = self.bound_names("a name");
         let ty = self.eat(TokenKind::Colon).then(|| self.ty());
         let value = self.eat(TokenKind::Equal).then(|| self.expr());
         if self.is(TokenKind::Else) {

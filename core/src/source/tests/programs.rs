@@ -45,6 +45,16 @@ fn a_branch_that_is_ruled_out_reaches_nothing() {
 }
 
 #[test]
+fn loops_take_values_apart() {
+    let text = "fn f() -> i64:\n    var s = 0\n    for (k, v) in [(100, 1), (200, 2)]: s += k * v\n    s\n\
+                fn g() -> i64:\n    var s = 0\n    for i, (a, (_, b)) in [(1, (true, 5)), (2, (false, 7))]: s = s * 100 + i * 50 + a * b\n    s\n\
+                fn h() -> i64:\n    var s = 0\n    for (i, (a, b)) in [(1, 2), (3, 4)].enumerate(): s += i * 100 + a * b\n    for (_, x) in [5, 6].enumerate(): s += x\n    for _ in 0..3: s += 1000\n    s\n";
+    assert_eq!(run(text, "f", &[]), 500);
+    assert_eq!(run(text, "g", &[]), 564);
+    assert_eq!(run(text, "h", &[]), 100 + 14 + 11 + 3000);
+}
+
+#[test]
 fn recursion_and_loops() {
     let fact = "fn fact(n: i64) -> i64:\n    if n <= 1: return 1\n    n * fact(n - 1)\n";
     assert_eq!(run(fact, "fact", &[5]), 120);

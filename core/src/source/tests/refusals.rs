@@ -54,6 +54,8 @@ fn each_error_has_its_message() {
             "3: E1305: only a name, field or element is assigned to",
         ),
         ("fn f(a: [i64]):\n    a[0] = 1\n", "2: E1305: `a` is not mutable"),
+        ("fn f():\n    for (i, x) in [5, 6]: print i\n", "2: E1410: `i64` is no tuple of 2 values"),
+        ("fn f():\n    for (i, x) in 0..3: print i\n", "2: E1410: `i64` is no tuple of 2 values"),
         ("fn f():\n    break\n", "2: E1306: `break` outside of a loop"),
         (
             "fn f():\n    while true: continue 'x\n",
