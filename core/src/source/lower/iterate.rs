@@ -165,11 +165,14 @@ impl Body<'_, '_, '_> {
             return;
         }
         let element = self.unit.program.types.part(array.ty, 0);
+        // The elements of a view may change in the loop.
+        let is_shared = self.head(array.ty) == Head::View;
         let (pointer, length) = match (self.head(array.ty), array.value) {
             (Head::Array(length), Value::Place(place)) => {
                 // The loop walks over the values that the array has here.
                 let is_fixed = array.temporary || self.is_immutable(items);
-                let has_writes = !is_fixed && self.writes_in(body);
+                let root = self.root_name(items);
+                let has_writes = !is_fixed && self.writes_in(body, root, pattern);
                 let array = if has_writes { self.copied(array, span) } else { array };
                 let place = match array.value {
                     Value::Place(place) => place,
@@ -188,11 +191,12 @@ impl Body<'_, '_, '_> {
                 return;
             }
         };
-        self.element_loop(label, (index, pattern), (pointer, length, element), body);
+        self.element_loop(label, (index, pattern), (pointer, length, element), is_shared, body);
     }
 
-    /// Whether a block has assignments or calls: such a loop walks over a copy of its array.
-    fn writes_in(&self, body: BlockId) -> bool {
+    /// Whether a block may change the variable called `root`, or without one memory of any variable, by assignments or
+    /// calls. The variables `own` of the loop are not assigned to.
+    fn writes_in(&self, body: BlockId, root: Option<Name>, own: PatternId) -> bool {
         let span = self.tree.block(body).span;
         let inside = |other: Span| other.start >= span.start && other.end <= span.end;
         // Nodes are numbered in the order in which they end.
@@ -201,8 +205,8 @@ impl Body<'_, '_, '_> {
         let rest = statements.get(first..).unwrap_or(&[]);
         let mut rest = rest.iter().take_while(|statement| statement.span.end <= span.end);
         let assigns = rest.any(|statement| match statement.kind {
-            StmtKind::Assign { target, .. } if inside(statement.span) => {
-                !matches!(self.tree.expr(target).kind, ExprKind::Name(_))
+            StmtKind::Assign { target, .. } => {
+                inside(statement.span) && self.may_be_part(target, root, own)
             }
             _ => false,
         });
@@ -211,13 +215,39 @@ impl Body<'_, '_, '_> {
         let first = calls.partition_point(|&call| end_of(call) <= span.start);
         let rest = calls.get(first..).unwrap_or(&[]);
         let mut rest = rest.iter().take_while(|&&call| end_of(call) <= span.end);
-        let methods = rest.any(|&call| match self.tree.expr(ExprId(call)).kind {
-            ExprKind::Call { callee, .. } => {
-                matches!(self.tree.expr(callee).kind, ExprKind::Field(..))
+        let passes = rest.any(|&call| match self.tree.expr(ExprId(call)).kind {
+            ExprKind::Call { callee, arguments } => {
+                let callee = self.tree.expr(callee).kind;
+                if let ExprKind::Name(Name::PRINT | Name::EPRINT | Name::PRINT_RAW) = callee {
+                    return false;
+                }
+                let receiver = match callee {
+                    ExprKind::Field(base, _) => Some(base),
+                    _ => None,
+                };
+                let arguments = self.tree.entries(&self.tree.arguments, arguments);
+                let mut values = receiver.into_iter().chain(arguments.map(|a| a.value));
+                values.any(|value| self.may_be_part(value, root, own))
             }
             _ => false,
         });
-        assigns || methods
+        assigns || passes
+    }
+
+    /// Whether an expression may be a part of the variable called `root`, or without one of memory of any variable but
+    /// `own`.
+    fn may_be_part(&self, id: ExprId, root: Option<Name>, own: PatternId) -> bool {
+        let Some(name) = self.root_name(id) else {
+            return matches!(self.tree.expr(id).kind, ExprKind::If { .. } | ExprKind::Match { .. });
+        };
+        match root {
+            Some(root) => root == name,
+            None if self.tree.pattern(own).kind == PatternKind::Bind(name) => false,
+            // Variables of the body are not known yet.
+            None => self.variable(name).is_none_or(|variable| {
+                matches!(self.repr(variable.value.ty), Repr::Memory | Repr::Pair | Repr::Unknown)
+            }),
+        }
     }
 
     /// `xs.enumerate()` is `xs` with an index, `(i, x)` its two patterns.
@@ -254,6 +284,7 @@ impl Body<'_, '_, '_> {
         label: Option<Name>,
         (index, pattern): (Option<PatternId>, PatternId),
         (pointer, length, element): (Local, Typed, TypeId),
+        is_shared: bool,
         body: BlockId,
     ) {
         let counter = self.builder.local(Scalar::I64);
@@ -268,7 +299,13 @@ impl Body<'_, '_, '_> {
         }
         let base = Place::at(Base::Pointer(pointer));
         let place = self.element_place(base, element, counter);
-        let value = self.load(place, element);
+        let mut value = self.load(place, element);
+        if is_shared
+            && matches!(value.value, Value::Place(_))
+            && self.writes_in(body, None, pattern)
+        {
+            value = self.copied(value, self.tree.pattern(pattern).span);
+        }
         self.bind_item(pattern, value);
         self.loop_body(Loop { label, exit, next }, body);
         self.bind(next);

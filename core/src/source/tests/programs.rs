@@ -45,6 +45,23 @@ fn a_branch_that_is_ruled_out_reaches_nothing() {
 }
 
 #[test]
+fn loops_walk_over_the_values_at_their_start() {
+    let text = "struct S:\n    n: i64\n    v: [i64; 3]\nimpl S:\n    me sum() -> i64:\n        var r = 0\n        for x in self.v:\n            self = S(0, [9, 9, 9])\n            r = r * 10 + x\n        r\n\
+                fn put(mut a: [i64]): a[1] = 9\nfn set(mut a: [S]): a[0].n = 7\n\
+                fn call() -> i64:\n    var b = [1, 2]\n    var r = 0\n    for x in b:\n        put(b)\n        r = r * 10 + x\n    r\n\
+                fn name() -> i64:\n    var b = [1, 2]\n    var r = 0\n    for x in b:\n        b = [9, 9]\n        r = r * 10 + x\n    r\n\
+                fn field() -> i64:\n    var s = S(0, [1, 2, 3])\n    var r = 0\n    for x in s.v:\n        s = S(0, [4, 4, 4])\n        r = r * 10 + x\n    r * 1000 + method()\n\
+                fn view(mut a: [S]) -> i64:\n    var r = 0\n    for s in a:\n        a[0].n = 5\n        r = r * 10 + s.n\n    for s in a:\n        set(a)\n        r = r * 10 + s.n\n    r\n\
+                fn alias() -> i64:\n    var a = [S(1, [0; 3])]\n    view(a) * 10 + a[0].n\n\
+                fn method() -> i64:\n    var s = S(0, [1, 2, 3])\n    s.sum()\n";
+    for (name, expected) in
+        [("call", 12), ("name", 12), ("field", 123_123), ("method", 123), ("alias", 157)]
+    {
+        assert_eq!(run(text, name, &[]), expected, "{name}");
+    }
+}
+
+#[test]
 fn loops_take_values_apart() {
     let text = "fn f() -> i64:\n    var s = 0\n    for (k, v) in [(100, 1), (200, 2)]: s += k * v\n    s\n\
                 fn g() -> i64:\n    var s = 0\n    for i, (a, (_, b)) in [(1, (true, 5)), (2, (false, 7))]: s = s * 100 + i * 50 + a * b\n    s\n\
