@@ -7,7 +7,7 @@
 //! 1. a [`FunctionBuilder`] builds a function, [`text`] parses it, or [`function_of`] finds it in a container's template;
 //!    [`Function::parse`] splits its bytes into tables;
 //! 2. [`Verified::new`] verifies it once for all instances and derives the permitted arguments of each type parameter
-//!    ([`VerifiedTemplate`] owns the bytes); [`Verified::trusted`] takes the output of a front end of this library;
+//!    ([`VerifiedTemplate`] owns the bytes); the output of the front ends of this library is not verified again;
 //! 3. [`Verified::instance`] checks the arguments, in constant time for each;
 //! 4. the code generator compiles an instance; [`interpret()`] interprets it, and is the reference for generated code.
 //!

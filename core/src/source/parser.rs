@@ -198,19 +198,13 @@ impl<'s> Parser<'_, 's> {
         let span = self.last_span();
         let word = self.text(span);
         let message = format_args!("`{word}` starts no statement");
-        match (statement_word(word), other_language(word)) {
-            (_, Some(note)) => {
-                let note = Some(format_args!("{note}"));
-                self.error_with_note(span, Code::Unexpected, message, note);
-            }
-            (Some(similar), _) => {
-                let note = Some(format_args!("a similar word is `{similar}`"));
-                self.error_with_note(span, Code::Unexpected, message, note);
-            }
-            _ => {
-                let note = Some(format_args!("a call has its arguments in parentheses"));
-                self.error_with_note(span, Code::Unexpected, message, note);
-            }
+        let known = other_language(word);
+        if let (Some(similar), None) = (statement_word(word), known) {
+            let note = format_args!("a similar word is `{similar}`");
+            self.error_with_note(span, Code::Unexpected, message, Some(note));
+        } else {
+            let note = known.unwrap_or("a call has its arguments in parentheses");
+            self.error_with_note(span, Code::Unexpected, message, Some(format_args!("{note}")));
         }
     }
 

@@ -48,7 +48,7 @@ impl FunctionDefinition {
     /// [the calling convention](super#calling-convention). Calls of functions of the unit name them by their
     /// position in [`TranslationUnit::functions`].
     ///
-    /// Empty behind [`Unit::from_source`](crate::exec::Unit::from_source).
+    /// Empty once an execution manager has taken it.
     pub fn ir(&self) -> &[u8] {
         &self.ir
     }

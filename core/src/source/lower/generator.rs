@@ -104,6 +104,10 @@ impl<'p, 's> Generator<'p, 's> {
 
     /// Lowers everything that the first file and the functions of the others need.
     pub(in crate::source) fn run(&mut self) -> Vec<Lowered> {
+        for number in 0..count(&self.program.consts) {
+            // An error is reported here, and not where a body without a result type is tried.
+            self.program.constant(number);
+        }
         for number in 0..count(&self.program.functions) {
             let Some(info) = self.program.function(number) else { continue };
             let is_other_main = info.decl.word.name == Name::MAIN && info.source > 0;

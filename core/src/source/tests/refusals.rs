@@ -43,7 +43,11 @@ fn each_error_has_its_message() {
         ),
         ("const T: [i64; 2] = [1, true]\nfn f(): pass\n", "1: E1401: expected `i64`, found `bool`"),
         ("const N = 7 / (2 - 2)\nfn f(): pass\n", "1: E1408: a constant is divided by zero"),
-        ("const N: i64 = 7 % 0\nfn f(): pass\n", "1: E1408: a constant is divided by zero"),
+        ("const N: i64 = 7 % 0\nfn f(): print N\n", "1: E1408: a constant is divided by zero"),
+        (
+            "const A: i64 = B + 1\nconst B: i64 = A\nfn f(): print A\n",
+            "1: E1408: constant `A` depends on itself",
+        ),
         ("fn f() -> i8: -129\n", "1: E1407: the number does not fit `i8`"),
         ("fn f() -> u8: 300u8\n", "1: E1407: the number does not fit `u8`"),
         ("fn f() -> i64: 99999999999999999999\n", "1: E1003: the number does not fit 64 bits"),
