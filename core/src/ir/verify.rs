@@ -88,10 +88,15 @@ impl<'d> Verified<'d> {
     ///
     /// # Errors
     /// [`IrError::OutOfMemory`].
+    #[cfg_attr(
+        not(feature = "kernel"),
+        allow(dead_code, reason = "the front ends belong to the kernel")
+    )]
     pub(crate) fn trusted(body: Function<'d>) -> Result<Self, IrError> {
         if cfg!(debug_assertions) {
             let verified = Self::new(body);
-            debug_assert!(!is_invalid(&verified), "an invalid function is trusted: {verified:?}");
+            let is_valid = !matches!(verified, Err(error) if error != IrError::OutOfMemory);
+            debug_assert!(is_valid, "an invalid function is trusted: {verified:?}");
         }
         let allowed = try_filled(usize::from(body.type_params), &TypeSet::ANY)?;
         Ok(Self { body, facts: Facts { allowed } })
@@ -207,11 +212,6 @@ impl<'v, 'd> FunctionInstance<'v, 'd> {
         let (found, found_result) = other.concrete(&theirs);
         expected_result == found_result && expected.eq(found)
     }
-}
-
-/// Whether verification failed for another reason than a lack of memory.
-fn is_invalid(verified: &Result<Verified<'_>, IrError>) -> bool {
-    verified.as_ref().is_err_and(|&error| error != IrError::OutOfMemory)
 }
 
 /// The first operation or local that is not defined for `argument` in the place of `parameter`.
