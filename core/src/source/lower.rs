@@ -20,7 +20,7 @@ use super::code::Code;
 use super::diagnostic::Severity;
 use super::names::{HashIndex, Name};
 use super::program::constant::{
-    ConstValue, Evaluated, compare, fits, integer, nearest_to, rounded, wrap,
+    ConstValue, Evaluated, compare, complement, fits, integer, literals, nearest_to, rounded, wrap,
 };
 use super::program::layout::{Field, Repr};
 use super::program::*;

@@ -111,6 +111,11 @@ impl BinaryOp {
     pub(super) fn is_shift(self) -> bool {
         matches!(self, Self::ShiftLeft | Self::ShiftRight)
     }
+
+    /// Whether the type of the result is that of the left operand, whatever integer is right.
+    pub(super) fn is_of_left_type(self) -> bool {
+        self.is_shift() || self == Self::Power
+    }
 }
 
 /// The type that a suffix gives a number.

@@ -125,7 +125,7 @@ impl Body<'_, '_, '_> {
         let is_number = |typed: Typed| matches!(typed.value, Value::Number(_) | Value::Float(_));
         let Some(condition) = condition_of(op) else { return };
         if is_number(left) && is_number(right) {
-            let value = self.operate(op, left, right, (span, span));
+            let value = self.operate(op, left, right, Want::NOTHING, (span, span));
             return self.branch_on(value, span, expected, target);
         }
         let value = self.compare_mixed(condition, left, right);

@@ -45,9 +45,27 @@ impl Body<'_, '_, '_> {
             }
             left = self.stable(left, before, operand);
             let right = self.expr(operand, Want::of(left.ty));
-            left = self.operate(op, left, right, (span, self.span(operand)));
+            left = self.operate(op, left, right, hint, (span, self.span(operand)));
         }
         left
+    }
+
+    /// The literal on the left of a shift or power by a value, in the type that the context wants.
+    fn wanted_base(&self, op: BinaryOp, left: Typed, right: Typed, hint: Want) -> Typed {
+        let is_literal = right.flexible && matches!(right.value, Value::Number(_));
+        let wanted = hint.ty.and_then(|ty| Some((ty, self.scalar(ty)?)));
+        match (left.value, wanted) {
+            (Value::Number(number), Some((ty, scalar)))
+                if op.is_of_left_type()
+                    && left.flexible
+                    && !is_literal
+                    && !scalar.is_float()
+                    && fits(number, scalar) =>
+            {
+                Typed::new(ty, left.value)
+            }
+            _ => left,
+        }
     }
 
     /// `x == nil` and `x != nil`, where `x` is no optional value: never nil.
@@ -62,18 +80,20 @@ impl Body<'_, '_, '_> {
         (is_nil && is_plain).then(|| Typed::new(TypeId::BOOL, Value::Number(holds)))
     }
 
-    /// One operation on two values.
+    /// One operation on two values. `hint` is the type that the context wants of literals.
     pub(super) fn operate(
         &mut self,
         op: BinaryOp,
         left: Typed,
         right: Typed,
+        hint: Want,
         (span, right_span): (Span, Span),
     ) -> Typed {
         if left.ty.fits_all() || right.ty.fits_all() {
             return if left.ty == TypeId::NEVER { left } else { Typed::ERROR };
         }
-        if let Some(folded) = self.fold(op, left, right) {
+        let left = self.wanted_base(op, left, right, hint);
+        if let Some(folded) = self.fold(op, left, right, hint) {
             return folded;
         }
         if op.is_comparison() {
@@ -92,9 +112,10 @@ impl Body<'_, '_, '_> {
     }
 
     /// The result of two constants.
-    fn fold(&mut self, op: BinaryOp, left: Typed, right: Typed) -> Option<Typed> {
+    fn fold(&mut self, op: BinaryOp, left: Typed, right: Typed, hint: Want) -> Option<Typed> {
         let ty = match (left.flexible, right.flexible) {
             _ if left.ty == right.ty => left.ty,
+            (true, false) if op.is_of_left_type() => return None,
             (true, false) => right.ty,
             (false, true) => left.ty,
             _ => return None,
@@ -116,8 +137,11 @@ impl Body<'_, '_, '_> {
                 if scalar == Scalar::Bool {
                     return None;
                 }
-                let value = Value::Number(integer(op, a, b, scalar)?);
-                Some(Typed { flexible, ..Typed::new(ty, value) })
+                let value = match flexible {
+                    true => literals(op, a, b, hint.ty.and_then(|ty| self.scalar(ty)))?,
+                    false => integer(op, a, b, scalar)?,
+                };
+                Some(Typed { flexible, ..Typed::new(ty, Value::Number(value)) })
             }
             (Value::Float(a), Value::Float(b)) => {
                 // Rounded as at run time, also a literal beside a value.
@@ -469,6 +493,14 @@ impl Body<'_, '_, '_> {
         if op == UnaryOp::Not {
             return self.condition_value(operand, true);
         }
+        if op == UnaryOp::Negate
+            && let ExprKind::Integer(number, Some(scalar)) = self.tree.expr(operand).kind
+            && let number = -i128::from(self.tree.number(number))
+            && scalar.is_signed()
+            && fits(number, scalar)
+        {
+            return Typed::new(TypeId::scalar(scalar), Value::Number(number));
+        }
         let hint = if op == UnaryOp::Dereference { Want::NOTHING } else { want };
         let value = self.expr(operand, Want { dest: None, ..hint });
         if value.ty.fits_all() {
@@ -487,6 +519,10 @@ impl Body<'_, '_, '_> {
             }
             (UnaryOp::Negate, Value::Float(number)) => {
                 return Typed { value: Value::Float(-number), ..value };
+            }
+            (UnaryOp::Complement, Value::Number(number)) if value.flexible => {
+                let wanted = want.ty.and_then(|ty| self.scalar(ty));
+                return Typed { value: Value::Number(complement(number, wanted)), ..value };
             }
             _ => {}
         }

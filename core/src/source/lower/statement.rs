@@ -96,7 +96,9 @@ impl<'p> Body<'_, 'p, '_> {
             self.refuse_copy(value.ty, self.span(id));
             return self.bind_error(pattern);
         }
+        let outer = self.variables.len();
         self.bind_pattern(pattern, value, mutable, dest);
+        self.names_differ(outer, pattern);
     }
 
     /// Whether the elements of two types of arrays are of one type.
@@ -134,10 +136,26 @@ impl<'p> Body<'_, 'p, '_> {
 
     /// Binds the names of a loop to one of its values.
     pub(super) fn bind_item(&mut self, pattern: PatternId, value: Typed) {
+        let outer = self.variables.len();
         match self.tree.pattern(pattern).kind {
             // It is where the array has it: the loop does not see writes to that.
             PatternKind::Bind(name) => self.add_variable(name, value, false),
             _ => self.bind_pattern(pattern, value, false, None),
+        }
+        self.names_differ(outer, pattern);
+    }
+
+    /// Reports a name that a pattern binds twice, of the variables from number `outer` on.
+    pub(super) fn names_differ(&mut self, outer: usize, pattern: PatternId) {
+        let bound = self.variables.get(outer..).unwrap_or_default();
+        let mut names = bound.iter().enumerate().map(|(index, variable)| (index, variable.name));
+        let is_bound = |&(index, name): &(usize, Name)| {
+            bound.iter().take(index).any(|variable| variable.name == name)
+        };
+        if let Some((_, name)) = names.find(is_bound) {
+            let (name, span) = (self.name(name), self.tree.pattern(pattern).span);
+            let message = format_args!("the pattern binds `{name}` twice");
+            self.error(span, Code::DuplicateName, message);
         }
     }
 
@@ -250,7 +268,7 @@ impl<'p> Body<'_, 'p, '_> {
             Some(op) => {
                 let old = self.load(place, ty);
                 let right = self.expr(value, Want::of(ty));
-                let result = self.operate(op, old, right, (span, self.span(value)));
+                let result = self.operate(op, old, right, Want::NOTHING, (span, self.span(value)));
                 self.coerce(result, ty, span)
             }
         };
@@ -284,7 +302,9 @@ impl<'p> Body<'_, 'p, '_> {
         }
         let typed = match op {
             None => typed,
-            Some(op) => self.operate(op, variable.value, typed, (span, self.span(value))),
+            Some(op) => {
+                self.operate(op, variable.value, typed, Want::NOTHING, (span, self.span(value)))
+            }
         };
         let typed = self.coerce(typed, ty, self.span(value));
         match variable.value.value {

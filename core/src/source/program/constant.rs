@@ -147,9 +147,18 @@ impl Program<'_, '_> {
         let made = self.convert_literal(value, wanted);
         if made.is_none() && !wanted.is_error() {
             let span = self.source(source).map(|s| s.tree.expr(decl.value).span);
+            let span = span.unwrap_or_default();
+            let is_integer = |s: Scalar| s != Scalar::Bool && !s.is_float();
+            let is_number = matches!(value.value, ConstValue::Integer(_)) && value.is_flexible;
+            let is_too_large = is_number && self.scalar(wanted).is_some_and(is_integer);
             let (found, wanted) = (self.type_text(value.ty), self.type_text(wanted));
-            let message = format_args!("expected `{wanted}`, found `{found}`");
-            self.error(source, span.unwrap_or_default(), Code::TypeMismatch, message);
+            if is_too_large {
+                let message = format_args!("the number does not fit `{wanted}`");
+                self.error(source, span, Code::OutOfRange, message);
+            } else {
+                let message = format_args!("expected `{wanted}`, found `{found}`");
+                self.error(source, span, Code::TypeMismatch, message);
+            }
         }
         made
     }
@@ -231,7 +240,7 @@ impl Program<'_, '_> {
             },
             ExprKind::Unary(op, operand) => {
                 let operand = self.evaluate(source, operand, wanted)?;
-                self.evaluate_unary(op, operand)
+                self.evaluate_unary(op, operand, wanted)
             }
             ExprKind::Binary(op, left, right) => {
                 let left = self.evaluate(source, left, wanted)?;
@@ -243,7 +252,7 @@ impl Program<'_, '_> {
                     self.error(source, span, Code::NotConstant, message);
                     return None;
                 }
-                self.evaluate_binary(op, left, right)
+                self.evaluate_binary(op, left, right, wanted)
             }
             ExprKind::Cast(value, ty) => {
                 let value = self.evaluate(source, value, None)?;
@@ -268,7 +277,12 @@ impl Program<'_, '_> {
         self.is_unit_enum(number).then_some(Evaluated { value, ty, is_flexible: false })
     }
 
-    fn evaluate_unary(&self, op: UnaryOp, operand: Evaluated) -> Option<Evaluated> {
+    fn evaluate_unary(
+        &self,
+        op: UnaryOp,
+        operand: Evaluated,
+        wanted: Option<TypeId>,
+    ) -> Option<Evaluated> {
         let scalar = self.scalar(operand.ty)?;
         let value = match (op, operand.value) {
             (UnaryOp::Negate, ConstValue::Integer(value)) if operand.is_flexible => {
@@ -279,6 +293,9 @@ impl Program<'_, '_> {
                 ConstValue::Integer(wrap(value.checked_neg()?, scalar))
             }
             (UnaryOp::Negate, ConstValue::Float(value)) => ConstValue::Float(-value),
+            (UnaryOp::Complement, ConstValue::Integer(value)) if operand.is_flexible => {
+                ConstValue::Integer(complement(value, wanted.and_then(|ty| self.scalar(ty))))
+            }
             (UnaryOp::Complement, ConstValue::Integer(value)) => {
                 ConstValue::Integer(wrap(!value, scalar))
             }
@@ -293,7 +310,9 @@ impl Program<'_, '_> {
         op: BinaryOp,
         left: Evaluated,
         right: Evaluated,
+        wanted: Option<TypeId>,
     ) -> Option<Evaluated> {
+        let (left, right) = self.by_left_type(op, left, right, wanted)?;
         let ty = match (left.is_flexible, right.is_flexible) {
             _ if left.ty == right.ty => left.ty,
             (true, false) => right.ty,
@@ -316,7 +335,10 @@ impl Program<'_, '_> {
                 if let Some(order) = compare(op, a.partial_cmp(&b)) {
                     return bool_value(order);
                 }
-                ConstValue::Integer(integer(op, a, b, scalar)?)
+                ConstValue::Integer(match is_flexible {
+                    true => literals(op, a, b, wanted.and_then(|ty| self.scalar(ty)))?,
+                    false => integer(op, a, b, scalar)?,
+                })
             }
             (ConstValue::Float(a), ConstValue::Float(b)) => {
                 if let Some(order) = compare(op, a.partial_cmp(&b)) {
@@ -343,6 +365,28 @@ impl Program<'_, '_> {
             value => value,
         };
         Some(Evaluated { value, ty, is_flexible })
+    }
+
+    /// The operands of a shift or power in the type of the left one; others as they are.
+    fn by_left_type(
+        &self,
+        op: BinaryOp,
+        left: Evaluated,
+        right: Evaluated,
+        wanted: Option<TypeId>,
+    ) -> Option<(Evaluated, Evaluated)> {
+        let is_integer = |value: Evaluated| matches!(value.value, ConstValue::Integer(_));
+        if !op.is_of_left_type() || right.is_flexible || !is_integer(left) || !is_integer(right) {
+            return Some((left, right));
+        }
+        let wanted =
+            wanted.and_then(|ty| self.convert_literal(left, ty)).filter(|&v| is_integer(v));
+        let left = match (left.is_flexible, wanted) {
+            (true, Some(wanted)) => wanted,
+            (true, None) => self.convert_literal(left, TypeId::I64)?,
+            (false, _) => left,
+        };
+        Some((left, Evaluated { ty: left.ty, ..right }))
     }
 
     fn evaluate_cast(&self, value: Evaluated, ty: TypeId) -> Option<Evaluated> {
@@ -398,6 +442,36 @@ pub(in crate::source) fn compare(op: BinaryOp, order: Option<core::cmp::Ordering
         BinaryOp::GreaterEqual => order.is_some_and(|order| order.is_ge()),
         _ => return None,
     })
+}
+
+/// An operation on two literals. It is one of i64, or of u64 where that is wanted and holds both
+/// operands and the sum, difference or product.
+pub(in crate::source) fn literals(
+    op: BinaryOp,
+    a: i128,
+    b: i128,
+    wanted: Option<Scalar>,
+) -> Option<i128> {
+    let exact = match op {
+        BinaryOp::Add => a.checked_add(b),
+        BinaryOp::Subtract => a.checked_sub(b),
+        BinaryOp::Multiply => a.checked_mul(b),
+        _ => Some(0),
+    };
+    let all_fit = [Some(a), Some(b), exact].iter().all(|v| v.is_some_and(|v| fits(v, Scalar::U64)));
+    match wanted {
+        Some(Scalar::U64) if all_fit => integer(op, a, b, Scalar::U64),
+        // Beyond the largest i64 a literal states the bits.
+        _ => integer(op, wrap(a, Scalar::I64), wrap(b, Scalar::I64), Scalar::I64),
+    }
+}
+
+/// `~value` of a literal: of the unsigned type that is wanted, otherwise of i64.
+pub(in crate::source) fn complement(value: i128, wanted: Option<Scalar>) -> i128 {
+    match wanted.filter(|scalar| !scalar.is_float() && *scalar != Scalar::Bool) {
+        Some(scalar) if fits(value, scalar) => wrap(!value, scalar),
+        _ => !wrap(value, Scalar::I64),
+    }
 }
 
 pub(in crate::source) fn integer(op: BinaryOp, a: i128, b: i128, scalar: Scalar) -> Option<i128> {

@@ -1,5 +1,7 @@
 //! Programs with known results: the cases of the upstream sources, and others.
 
+use std::format;
+
 use super::run::*;
 use crate::source::Mode;
 
@@ -207,6 +209,54 @@ fn narrow_integers_wrap_at_their_width() {
     assert_eq!(run(text, "h", &[0]), 0xffff_ffff);
     assert_eq!(run(text, "s", &[-1]), i64::MAX);
     assert_eq!(run(text, "w", &[-3, 10]), 7);
+}
+
+#[test]
+fn literals_take_the_type_that_is_wanted() {
+    for (ty, expression, expected) in [
+        ("u64", "18446744073709551615 - 1", -2),
+        ("u64", "18446744073709551615 / 2", i64::MAX),
+        ("u64", "1 << 63", i64::MIN),
+        ("u64", "2 ** 63", i64::MIN),
+        ("u64", "5 - 10 + 20", 15),
+        ("u64", "~0 >> 1", i64::MAX),
+        ("u8", "(1 << 8) - 1", 255),
+        ("u8", "1000 - 900", 100),
+        ("u8", "~5", 250),
+        ("i8", "~5", -6),
+        ("i8", "-128i8", -128),
+        ("i16", "-32768i16", -32768),
+        ("i64", "-9223372036854775808i64", i64::MIN),
+        ("i64", "(9223372036854775807 + 1) / 2", i64::MIN / 2),
+        ("i64", "0xFFFF_FFFF_FFFF_FFFF >> 4", -1),
+        ("i64", "1 << 40u8", 1 << 40),
+        ("i64", "2 ** 9u8", 512),
+        ("u8", "3u8 << 9", 6),
+        ("i8", "-128i8 >> 9", -64),
+        ("f64", "2 ** 0.5", 1),
+    ] {
+        for text in [
+            format!("fn f() -> i64:\n    val x: {ty} = {expression}\n    x as i64\n"),
+            format!("const X: {ty} = {expression}\nfn f() -> i64: X as i64\n"),
+        ] {
+            assert_eq!(run(&text, "f", &[]), expected, "{text}");
+        }
+    }
+    let text = "fn mask(a: u8) -> u8: a & ~7\nfn shr(n: u8) -> u8: 128 >> n\n\
+                fn shl(n: u8) -> i64: 1 << n\nfn pow(n: u8) -> u64: 2 ** n\nfn wide(n: i64) -> u64: 1 << n\n\
+                fn bit(a: u64, n: i64) -> bool: (a & (1 << n)) != 0\nfn top(a: u64) -> bool: a == (1 << 63)\n";
+    for (name, arguments, expected) in [
+        ("mask", &[0xff][..], 0xf8),
+        ("shr", &[3], 16),
+        ("shr", &[11], 16),
+        ("shl", &[40], 1 << 40),
+        ("pow", &[63], i64::MIN),
+        ("wide", &[63], i64::MIN),
+        ("bit", &[-1, 63], 1),
+        ("top", &[i64::MIN], 1),
+    ] {
+        assert_eq!(run(text, name, arguments), expected, "{name}");
+    }
 }
 
 #[test]
