@@ -35,6 +35,15 @@ pub enum ProgramError {
         /// Of the first wrong byte.
         offset: usize,
     },
+    /// A package is imported.
+    #[error(
+        "{}: packages are not supported; name the file of the module behind `use`",
+        file.display()
+    )]
+    Package {
+        /// Its `__init__.spl`.
+        file: PathBuf,
+    },
     /// A program of too many files.
     #[error("the program has more than {MAX_FILES} files")]
     TooManyFiles,
@@ -110,11 +119,15 @@ impl Program {
     fn add(&mut self, root: &Path, own: &Path, import: &str) -> Result<(), ProgramError> {
         let parent = import.rsplit_once('.').map(|(parent, _)| parent);
         for path in std::iter::once(import).chain(parent) {
-            let relative = PathBuf::from(path.replace('.', "/") + ".spl");
-            let directories = [root, own].into_iter();
-            let Some(file) = directories.map(|d| d.join(&relative)).find(|f| f.is_file()) else {
-                continue;
+            let path = path.replace('.', "/");
+            let find = |relative: &str| {
+                let mut files = [root, own].into_iter().map(|directory| directory.join(relative));
+                files.find(|file| file.is_file())
             };
+            if let Some(file) = find(&(path.clone() + "/__init__.spl")) {
+                return Err(ProgramError::Package { file });
+            }
+            let Some(file) = find(&(path + ".spl")) else { continue };
             let below = file.strip_prefix(root).unwrap_or(&file).with_extension("");
             let parts = below.iter().map(|part| part.to_string_lossy());
             let module = parts.collect::<Vec<_>>().join(".");
@@ -197,6 +210,13 @@ mod tests {
         write("geo/shape.spl", "use deep.base\nuse geo.unit\n");
         write("geo/unit.spl", "use main\n");
         write("geo/deep/base.spl", "use unit\nuse geo.unit\n");
+        std::fs::create_dir_all(root.join("pack")).unwrap();
+        write("pack/__init__.spl", "fn f(): 1\n");
+        write("pack.spl", "fn f(): 2\n");
+        let package = Program::from_text("t", &root, "use pack.{f}\n".to_owned()).unwrap_err();
+        assert!(package.to_string().ends_with(
+            "__init__.spl: packages are not supported; name the file of the module behind `use`"
+        ));
         let program = Program::read(&root.join("main.spl")).unwrap();
         let modules: Vec<&str> = program.files().iter().map(|file| file.module).collect();
         assert_eq!(modules, ["main", "geo.shape", "geo.deep.base", "geo.unit"]);

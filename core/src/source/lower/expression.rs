@@ -132,7 +132,12 @@ impl<'p, 's> Body<'_, 'p, 's> {
             );
             return self.error(span, Code::Refused, message);
         }
-        let similar = self.similar_name(text);
+        let is_of_script = self.is_of_script(name);
+        if is_of_script && self.unit.program.drops_script(self.source) {
+            // The declaration has the error.
+            return Typed::ERROR;
+        }
+        let similar = self.similar_name(text).filter(|_| !is_of_script);
         let message = format_args!("name `{text}` not found");
         if let Some(similar) = similar {
             let note = format_args!("a similar name is `{similar}`");
@@ -141,7 +146,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
         let note = match text {
             "print" | "eprint" | "print_raw" => "a call without arguments is `print()`",
             "self" => "`self` is the receiver of a method in an `impl`",
-            _ if self.is_of_script(name) => {
+            _ if is_of_script => {
                 "functions do not have the variables of the script; pass the value, or declare a `const`"
             }
             _ => match other_language(text) {
@@ -153,7 +158,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
     }
 
     /// Whether the statements at the top level of the file declare a variable with this name.
-    fn is_of_script(&self, name: Name) -> bool {
+    pub(super) fn is_of_script(&self, name: Name) -> bool {
         let is_inside = |span: Span| {
             let functions = self.tree.functions.iter().filter(|function| !function.is_script);
             functions.map(|f| f.span).any(|f| f.start <= span.start && span.end <= f.end)

@@ -342,7 +342,11 @@ impl<'p> Body<'_, 'p, '_> {
             let typed = self.settle(typed);
             let owned = self.owned(typed, true, None, span);
             return self.add_variable(name, owned, true);
-        } else if op.is_none() && !self.is_captured(name) && self.similar_name(text).is_none() {
+        } else if op.is_none()
+            && !self.is_captured(name)
+            && !self.is_of_script(name)
+            && self.similar_name(text).is_none()
+        {
             let message = format_args!("name `{text}` not found");
             let note = format_args!("declare it with `var`, or with `val` if it does not change");
             self.error_with_note(span, Code::UnknownName, message, note);

@@ -247,6 +247,22 @@ impl Parser<'_, '_> {
 
     fn use_decl(&mut self, start: Span) {
         self.bump();
+        let refused = match self.kind() {
+            TokenKind::Dot | TokenKind::DotDot => {
+                let reason = "write `use name`, which is looked for beside this file too";
+                Some(("a relative path behind `use`", reason))
+            }
+            TokenKind::Word
+                if self.text(self.span()) == "lazy" && self.peek() == TokenKind::Word =>
+            {
+                Some(("`use lazy`", "modules are read before the program runs; write `use name`"))
+            }
+            _ => None,
+        };
+        if let Some((construct, reason)) = refused {
+            self.refuse(start.to(self.span()), construct, reason);
+            return self.skip_line();
+        }
         let mark = self.scratch.len();
         let mut items = None;
         let mut last = Name::UNDERSCORE;

@@ -88,15 +88,46 @@ impl<'p> Program<'p, '_> {
         }
         for &decl in &tree.top_functions {
             let Some(decl) = entry(&tree.functions, decl) else { continue };
-            if decl.is_script && self.item(number, Name::MAIN).is_some() {
-                let message =
-                    format_args!("statements at the top level beside `fn main` are never run");
-                self.error(number, decl.word.span, Code::Unexpected, message);
+            if decl.is_script && self.refuse_script(number, tree, decl.word.span) {
                 continue;
             }
             let item = Item::Function(self.add_function(number, decl, None));
             self.add_item(number, decl.word, item);
         }
+    }
+
+    /// Refuses statements at the top level that never run: beside `fn main`, and in an imported module.
+    fn refuse_script(&mut self, number: u32, tree: &Tree, span: Span) -> bool {
+        if !self.drops_script(number) {
+            return false;
+        }
+        let statements = tree.list(tree.script).iter().map(|&number| tree.stmt(StmtId(number)));
+        let mut variables = statements.filter(|s| matches!(s.kind, StmtKind::Let { .. }));
+        if let Some(Stmt { span, .. }) = variables.next() {
+            let message = format_args!(
+                "a variable of a module is not supported: a function has no memory of its own"
+            );
+            let note = format_args!("pass the value, or declare a `const`");
+            self.report(number, span, (Severity::Error, Code::Refused), message, Some(note));
+        } else if number == 0 {
+            let message =
+                format_args!("statements at the top level beside `fn main` are never run");
+            self.error(number, span, Code::Unexpected, message);
+        } else {
+            let message =
+                format_args!("statements at the top level of an imported module are not run");
+            self.report(number, span, (Severity::Warning, Code::Unreachable), message, None);
+        }
+        true
+    }
+
+    /// Whether the statements at the top level of a file are no function that runs.
+    pub(in crate::source) fn drops_script(&self, number: u32) -> bool {
+        let main = match self.item(number, Name::MAIN) {
+            Some(Item::Function(main)) => self.function(main),
+            _ => None,
+        };
+        number != 0 || main.is_some_and(|main| !main.decl.is_script)
     }
 
     /// A function without its signature.

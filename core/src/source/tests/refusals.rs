@@ -154,6 +154,18 @@ fn each_error_has_its_message() {
         ("fn f() -> i8: 128i8\n", "1: E1407: the number does not fit `i8`"),
         ("fn f() -> u8: -5\n", "1: E1407: the number does not fit `u8`"),
         ("enum E:\n    A\nfn f() -> i64: E.B as i64\n", "3: E1304: `E` has no variant `B`"),
+        (
+            "use .near\n",
+            "1: E1201: a relative path behind `use` is not supported: write `use name`, which is looked for beside this file too",
+        ),
+        (
+            "use lazy near.{x}\n",
+            "1: E1201: `use lazy` is not supported: modules are read before the program runs; write `use name`",
+        ),
+        (
+            "var count = 0\nfn bump(): count = count + 1\nfn main() -> i64: count\n",
+            "1: E1201: a variable of a module is not supported: a function has no memory of its own",
+        ),
         ("use nowhere.{x}\n", "1: E1303: module `nowhere` not found"),
         ("fn f() -> bool: 1 < 2 < true\n", "1: E1401: expected `bool`, found `i64`"),
         (
@@ -398,6 +410,24 @@ fn modules_import_names() {
     let unit = both.unit.unwrap();
     let symbols: Vec<&str> = unit.functions.iter().map(|f| f.symbol.as_str()).collect();
     assert_eq!(symbols, ["f", "o.f"]);
+}
+
+#[test]
+fn imported_module_has_no_statements() {
+    let errors = |text| {
+        let other = SourceFile { name: "o.spl", module: "o", text };
+        let main = file("use o.{f}\nfn g() -> i64: f()\n");
+        messages(&compile(&[main, other], Mode::Compile).unwrap())
+    };
+    assert_eq!(
+        errors("var count = 1\nfn f() -> i64:\n    count = 2\n    count\n"),
+        ["1: E1201: a variable of a module is not supported: a function has no memory of its own"]
+    );
+    assert_eq!(
+        errors("fn f() -> i64: 1\nprint f()\n"),
+        ["2: W2002: statements at the top level of an imported module are not run"]
+    );
+    assert_eq!(errors("fn f() -> i64: 1\nfn main() -> i64: 3\nmain()\n"), [""; 0]);
 }
 
 #[test]
