@@ -32,7 +32,10 @@ pub(super) fn is_similar(one: &str, two: &str) -> bool {
 pub(super) fn other_language(word: &str) -> Option<&'static str> {
     Some(match word {
         "def" | "func" | "function" => "a function begins with `fn`",
-        "null" | "None" => "there are no optional values",
+        "null" | "None" | "Some" => "there are no optional values; use an enum",
+        "Ok" | "Err" => "there are no results with errors; use an enum",
+        "str" | "to_string" | "String" => "texts are literals for printing",
+        "unsafe" => "raw pointers need no mark",
         "switch" => "write `match`, with arms `case p:`",
         "True" => "write `true`",
         "False" => "write `false`",

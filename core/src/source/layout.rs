@@ -31,7 +31,7 @@ pub(super) fn tokens<'s>(
     let mut layout = Layout::new(file, names, diagnostics);
     // Programs have about one token for three bytes.
     layout.tokens = try_with_capacity(file.text.len() / 2 + 8)?;
-    layout.run(0, file.text)?;
+    layout.run(0, Lexer::new(file.text))?;
     layout.finish()?;
     Ok(layout.tokens)
 }
@@ -46,7 +46,7 @@ pub(super) fn tokens_inside<'s>(
     let mut layout = Layout::new(file, names, diagnostics);
     // Inside of brackets there are no lines.
     layout.open = 1;
-    layout.run(span.start, span.of(file.text))?;
+    layout.run(span.start, Lexer::inner(span.of(file.text)))?;
     layout.spaced = true;
     layout.push(TokenKind::End, Name::NONE, Span::new(span.end, span.end))?;
     Ok(layout.tokens)
@@ -94,8 +94,7 @@ impl<'f, 's> Layout<'f, 's> {
         }
     }
 
-    fn run(&mut self, offset: u32, text: &str) -> Result<(), AllocError> {
-        let mut lexer = Lexer::new(text);
+    fn run(&mut self, offset: u32, mut lexer: Lexer<'_>) -> Result<(), AllocError> {
         let mut start = offset;
         let mut span = |len: usize| {
             let end = start.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));

@@ -14,11 +14,18 @@ const MAX_TEXTS: u32 = 8;
 pub(super) struct Lexer<'t> {
     /// What follows the last token.
     rest: &'t [u8],
+    /// Whether the text stands in the braces of another one, where quotes may be escaped.
+    is_inner: bool,
 }
 
 impl<'t> Lexer<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        Self { rest: text.as_bytes() }
+        Self { rest: text.as_bytes(), is_inner: false }
+    }
+
+    /// A lexer for what stands in the braces of a text.
+    pub(super) fn inner(text: &'t str) -> Self {
+        Self { is_inner: true, ..Self::new(text) }
     }
 
     fn peek(&self, ahead: usize) -> u8 {
@@ -196,12 +203,29 @@ impl<'t> Lexer<'t> {
                 }
                 b'}' => depth -= 1,
                 b'"' if self.text(texts) == TokenKind::UnclosedText => return false,
+                b'\\' if self.peek(1) == b'"' => match self.escaped_text() {
+                    TokenKind::UnclosedText => return false,
+                    _ => continue,
+                },
                 b'"' => continue,
                 _ => {}
             }
             self.skip(1);
         }
         false
+    }
+
+    /// `\"...\"`, at its backslash: a text in the braces of another one.
+    fn escaped_text(&mut self) -> TokenKind {
+        self.skip(2);
+        while !self.is_at_end() && !matches!(self.peek(0), b'\n' | b'"') {
+            match (self.peek(0), self.peek(1)) {
+                (b'\\', b'"') => return self.take(2, TokenKind::Text),
+                (b'\\', _) => self.skip(2),
+                _ => self.skip(1),
+            }
+        }
+        TokenKind::UnclosedText
     }
 
     /// A raw text up to the next `end` on the line.
@@ -263,6 +287,9 @@ impl<'t> Lexer<'t> {
     /// A backslash joins lines when only blanks follow it on its line.
     fn backslash(&mut self) -> TokenKind {
         let rest = self.rest.get(1..).unwrap_or(&[]);
+        if self.is_inner && rest.first() == Some(&b'"') {
+            return self.escaped_text();
+        }
         let blanks = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r')).count();
         match rest.get(blanks) {
             Some(b'\n') => self.take(blanks + 2, TokenKind::Joined),

@@ -20,7 +20,8 @@ use super::code::Code;
 use super::diagnostic::Severity;
 use super::names::{HashIndex, Name};
 use super::program::constant::{
-    ConstValue, Evaluated, compare, complement, fits, integer, literals, nearest_to, rounded, wrap,
+    ConstValue, Evaluated, compare, complement, fits, float, integer, literals, nearest_to,
+    rounded, wrap,
 };
 use super::program::layout::{Field, Repr};
 use super::program::*;

@@ -179,6 +179,9 @@ impl<'s> Parser<'_, 's> {
             TokenKind::LeftBrace if wanted.starts_with("`:`") => {
                 Some(format_args!("a block is `:` and indented lines"))
             }
+            TokenKind::Word if wanted.starts_with("`:`") && found == "then" => {
+                Some(format_args!("write `:`"))
+            }
             TokenKind::Less if self.last_kind() == TokenKind::DotDot => {
                 Some(format_args!("`a..b` does not include `b`"))
             }
@@ -191,6 +194,13 @@ impl<'s> Parser<'_, 's> {
             let message = format_args!("expected {wanted}, found `{found}`");
             self.error_with_note(self.span(), Code::Unexpected, message, note);
         }
+    }
+
+    /// Warns of `::` between names.
+    fn old_path(&mut self) {
+        let kind = (Severity::Warning, Code::OldForm);
+        let (message, note) = (format_args!("`::` is deprecated"), format_args!("write `.`"));
+        self.diagnostics.add(self.file, self.span(), kind, message, Some(note));
     }
 
     /// Refuses a line that starts with a word which is neither a keyword nor a whole expression.

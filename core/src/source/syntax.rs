@@ -241,6 +241,8 @@ pub(super) enum TypeKind {
     Error,
     Unit,
     Named(Name, List),
+    /// A type of a module: the module, the type and its arguments.
+    Member(Name, Name, List),
     Array(TypeNodeId, ExprId),
     View(TypeNodeId),
     Tuple(List),

@@ -258,7 +258,10 @@ impl Body<'_, '_, '_> {
     fn wrong_count(&mut self, call: &Call<'_>) {
         let name = self.name(call.info.decl.word.name);
         let (wanted, found) = (call.info.params.len, call.arguments.len);
-        let message = format_args!("`{name}` has {wanted} parameters, found {found} arguments");
+        let one = |count: u32| if count == 1 { "" } else { "s" };
+        let (first, second) = (one(wanted), one(found));
+        let message =
+            format_args!("`{name}` has {wanted} parameter{first}, found {found} argument{second}");
         self.error(call.span, Code::BadCall, message);
     }
 
@@ -278,6 +281,10 @@ impl Body<'_, '_, '_> {
         for (argument, &index) in list.zip(order) {
             let param = *self.unit.program.param_list(call.info.params).get(index)?;
             let known = self.known_type(param.ty, bindings);
+            if known.is_none() && self.is_empty_array(argument.value) {
+                // The other arguments decide on its type.
+                continue;
+            }
             let want = known.map_or(Want::NOTHING, Want::of);
             let mut value = self.expr(argument.value, want);
             if let Some(ty) = known {
@@ -300,8 +307,22 @@ impl Body<'_, '_, '_> {
             return None;
         }
         self.bind_literals(call, &values, bindings);
+        for (argument, &index) in tree.entries(&tree.arguments, call.arguments).zip(order) {
+            let is_open = values.get(index).is_some_and(|value| value.ty.is_error());
+            if is_open && self.is_empty_array(argument.value) {
+                let param = *self.unit.program.param_list(call.info.params).get(index)?;
+                let known = self.known_type(param.ty, bindings);
+                let value = self.expr(argument.value, known.map_or(Want::NOTHING, Want::of));
+                let ty = known.filter(|_| !value.ty.fits_all())?;
+                *values.get_mut(index)? = self.coerce(value, ty, self.span(argument.value));
+            }
+        }
         self.default_values(call, order, &mut values, bindings);
         Some(values)
+    }
+
+    fn is_empty_array(&self, id: ExprId) -> bool {
+        matches!(self.tree.expr(id).kind, ExprKind::Array(elements) if elements.is_empty())
     }
 
     /// Refuses an array that does not change as a view that the callee changes.

@@ -109,6 +109,10 @@ impl Body<'_, '_, '_> {
                 None => Test::Nothing,
             },
             PatternKind::Tuple(_) => Test::Variant(0),
+            // It is refused.
+            PatternKind::Variant { .. } if matches!(self.head(ty), Head::Struct(_)) => {
+                Test::Nothing
+            }
             PatternKind::Variant { variant: name, .. } => {
                 variant(name).map_or(Test::Other, Test::Variant)
             }

@@ -144,8 +144,12 @@ impl<'p, 's> Body<'_, 'p, 's> {
             return self.error_with_note(span, Code::UnknownName, message, note);
         }
         let note = match text {
-            "print" | "eprint" | "print_raw" => "a call without arguments is `print()`",
-            "self" => "`self` is the receiver of a method in an `impl`",
+            "print" | "eprint" | "print_raw" => {
+                "a call has its arguments in parentheses, and has them also without arguments: `print()`"
+            }
+            "self" => {
+                "`self` is the receiver of a method in an `impl`; one whose name starts with `from_` or `with_` has none"
+            }
             _ if is_of_script => {
                 "functions do not have the variables of the script; pass the value, or declare a `const`"
             }
@@ -193,12 +197,13 @@ impl<'p, 's> Body<'_, 'p, 's> {
 
     /// The type that an expression in front of `.` names.
     pub(super) fn type_prefix(&mut self, id: ExprId) -> Option<(Head, Vec<TypeId>)> {
-        let (name, types) = match self.tree.expr(id).kind {
-            ExprKind::Name(name) => (name, List::default()),
-            ExprKind::Generic(name, types) => (name, types),
+        let (source, name, types) = match self.tree.expr(id).kind {
+            ExprKind::Name(name) => (self.source, name, List::default()),
+            ExprKind::Generic(name, types) => (self.source, name, types),
+            ExprKind::Field(base, name) => (self.module_prefix(base)?, name, List::default()),
             _ => return None,
         };
-        if self.variable(name).is_some() {
+        if source == self.source && self.variable(name).is_some() {
             return None;
         }
         let types = self.tree.list(types);
@@ -210,11 +215,11 @@ impl<'p, 's> Body<'_, 'p, 's> {
             let head = self.head(ty);
             return Some((head, self.program().diagnostics.allocated(parts)?));
         }
-        match self.unit.program.item(self.source, name)? {
+        match self.unit.program.item(source, name)? {
             Item::Struct(number) => Some((Head::Struct(number), types)),
             Item::Enum(number) => Some((Head::Enum(number), types)),
             Item::Alias(_) => {
-                let (source, span) = (self.source, self.span(id));
+                let span = self.span(id);
                 let ty = self.program().named(source, span, name, &types, &[]);
                 let parts = self.unit.program.types.parts(ty).iter().copied();
                 let parts = crate::alloc_util::try_collect(parts);

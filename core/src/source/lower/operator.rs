@@ -149,14 +149,7 @@ impl Body<'_, '_, '_> {
                 if let Some(result) = compare(op, a.partial_cmp(&b)) {
                     return boolean(result);
                 }
-                let value = match op {
-                    BinaryOp::Add => a + b,
-                    BinaryOp::Subtract => a - b,
-                    BinaryOp::Multiply => a * b,
-                    BinaryOp::Divide => a / b,
-                    _ => return None,
-                };
-                let value = Value::Float(rounded(value, scalar));
+                let value = Value::Float(rounded(float(op, a, b)?, scalar));
                 Some(Typed { flexible, ..Typed::new(ty, value) })
             }
             _ => None,

@@ -90,6 +90,8 @@ impl<'s> Body<'_, '_, 's> {
             PatternKind::Or(parts) => {
                 tree.list(parts).iter().any(|&part| self.is_irrefutable(PatternId(part), ty))
             }
+            // It is refused.
+            PatternKind::Variant { .. } => matches!(self.head(ty), Head::Struct(_)),
             _ => false,
         }
     }
@@ -262,7 +264,7 @@ impl<'s> Body<'_, '_, 's> {
             if index == 0 {
                 shared = self.shared_names(outer);
             }
-            self.set_shared(&shared, outer, tree.pattern(PatternId(part)).span);
+            self.set_shared(&shared, outer, PatternId(part));
             self.drop_variables(outer);
             if !is_last {
                 self.jump(matches);
@@ -299,7 +301,8 @@ impl<'s> Body<'_, '_, 's> {
     }
 
     /// Copies what an alternative binds, from variable `outer` on.
-    fn set_shared(&mut self, shared: &[(Name, Typed)], outer: usize, span: Span) {
+    fn set_shared(&mut self, shared: &[(Name, Typed)], outer: usize, pattern: PatternId) {
+        let Pattern { kind, span } = self.tree.pattern(pattern);
         let mut is_same = self.variables.len() - outer == shared.len();
         for &(name, to) in shared {
             let mut own = self.variables.iter().skip(outer).filter(|own| own.name == name);
@@ -325,7 +328,13 @@ impl<'s> Body<'_, '_, 's> {
         }
         if !is_same {
             let message = format_args!("the alternatives do not bind the same names");
-            self.error(span, Code::BadPattern, message);
+            if let PatternKind::Bind(name) = kind {
+                let name = self.name(name);
+                let note = format_args!("`{name}` is no constant or variant, and names the value");
+                self.error_with_note(span, Code::BadPattern, message, note);
+            } else {
+                self.error(span, Code::BadPattern, message);
+            }
         }
     }
 
@@ -370,10 +379,7 @@ impl<'s> Body<'_, '_, 's> {
                 || matches!(self.unit.program.item(self.source, owner), Some(Item::Alias(_)))
         });
         let Some((index, info)) = found.filter(|_| same_owner) else {
-            let (text, name) = (self.type_text(value.ty), self.name(variant));
-            let message = format_args!("`{name}` is no variant of `{text}`");
-            self.error(span, Code::BadPattern, message);
-            return;
+            return self.no_variant(variant, fields, value.ty, span);
         };
         let Value::Place(place) = value.value else {
             // Without payloads the value is the discriminant.
@@ -411,6 +417,21 @@ impl<'s> Body<'_, '_, 's> {
             let loaded = self.load(Self::inside(place, target.offset), target.ty);
             self.test(field.pattern, loaded, fails);
         }
+    }
+
+    /// Reports a pattern of a variant that the type does not have.
+    fn no_variant(&mut self, variant: Name, fields: List, ty: TypeId, span: Span) {
+        for field in self.tree.entries(&self.tree.pattern_fields, fields) {
+            self.bind_names(field.pattern);
+        }
+        if matches!(self.head(ty), Head::Struct(_)) {
+            let reason = "bind the value and read its fields";
+            self.refuse(span, "a pattern for the fields of a struct", reason);
+            return;
+        }
+        let (text, name) = (self.type_text(ty), self.name(variant));
+        let message = format_args!("`{name}` is no variant of `{text}`");
+        self.error(span, Code::BadPattern, message);
     }
 
     fn field_count(&mut self, variant: Name, wanted: usize, span: Span) {

@@ -70,7 +70,7 @@ impl<'s> Parser<'_, 's> {
             value = match token.kind {
                 TokenKind::LeftParen if !token.spaced => self.call(value),
                 TokenKind::LeftBracket if !token.spaced => self.index(value),
-                TokenKind::Dot => self.member(value),
+                TokenKind::Dot | TokenKind::ColonColon => self.member(value),
                 TokenKind::As => {
                     self.bump();
                     let ty = self.ty();
@@ -100,6 +100,9 @@ impl<'s> Parser<'_, 's> {
 
     /// `.name`, `.0`, `.method(..)`.
     fn member(&mut self, value: ExprId) -> ExprId {
+        if self.is(TokenKind::ColonColon) {
+            self.old_path();
+        }
         self.bump();
         let span = self.span();
         let start = self.expr_span(value);
@@ -188,12 +191,15 @@ impl<'s> Parser<'_, 's> {
 
     fn index(&mut self, value: ExprId) -> ExprId {
         self.bump();
-        let is_slice = self.is(TokenKind::Colon);
+        let is_slice =
+            matches!(self.kind(), TokenKind::Colon | TokenKind::DotDot | TokenKind::DotDotEqual);
         let index = if is_slice { value } else { self.expr() };
         let is_range = matches!(self.tree.expr(index).kind, ExprKind::Range { .. });
         if self.is(TokenKind::Colon) || is_slice || is_range {
             self.refuse(self.span(), "a slice", "it copies into memory that grows");
-            return value;
+            self.skip_operand();
+            self.eat(TokenKind::RightBracket);
+            return self.add_error(self.expr_span(value));
         }
         self.expect(TokenKind::RightBracket, "`]` behind the index");
         let span = self.expr_span(value).to(self.last_span());
@@ -321,6 +327,10 @@ impl<'s> Parser<'_, 's> {
             }
             is_tuple = true;
         }
+        if self.is(TokenKind::Colon) {
+            self.refuse(self.span(), "a tuple with names", "declare a struct");
+            self.skip_operand();
+        }
         self.expect(TokenKind::RightParen, "`)`");
         let span = start.to(self.last_span());
         let noted = self.scratch.get(mark..).unwrap_or(&[]);
@@ -427,7 +437,7 @@ impl<'s> Parser<'_, 's> {
         let value = self.expr();
         let mut arms = Vec::new();
         let opened = self.expect(TokenKind::Colon, "`:` behind the value")
-            && self.expect(TokenKind::Newline, "the end of the line")
+            && self.expect(TokenKind::Newline, "arms on lines of their own behind `match`")
             && self.expect(TokenKind::Indent, "an indented block of arms");
         if opened {
             while !matches!(self.kind(), TokenKind::Dedent | TokenKind::End) {

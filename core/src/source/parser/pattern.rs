@@ -59,16 +59,26 @@ impl Parser<'_, '_> {
 
     /// A number or bool, or a range of numbers.
     fn value_pattern(&mut self, start: Span) -> PatternId {
-        let low = self.unary();
+        let low = self.pattern_value();
         let inclusive = match self.kind() {
             TokenKind::DotDot => false,
             TokenKind::DotDotEqual => true,
             _ => return self.add_pattern(PatternKind::Value(low), start.to(self.last_span())),
         };
         self.bump();
-        let end = self.unary();
+        let end = self.pattern_value();
         let kind = PatternKind::Range { start: low, end, inclusive };
         self.add_pattern(kind, start.to(self.last_span()))
+    }
+
+    fn pattern_value(&mut self) -> ExprId {
+        let value = self.unary();
+        if let Expr { kind: ExprKind::Cast(..), span } = self.tree.expr(value) {
+            let reason = "bind the value in front of `match`, and write numbers with a suffix";
+            self.refuse(span, "`as` in a pattern", reason);
+            return self.add_error(span);
+        }
+        value
     }
 
     fn name_pattern(&mut self, start: Span) -> PatternId {
@@ -78,6 +88,9 @@ impl Parser<'_, '_> {
         }
         let mut owner = None;
         while self.is(TokenKind::Dot) || self.is(TokenKind::ColonColon) {
+            if self.is(TokenKind::ColonColon) {
+                self.old_path();
+            }
             self.bump();
             owner = Some(word.name);
             word = self.word("a variant");

@@ -240,6 +240,11 @@ impl Parser<'_, '_> {
             self.refuse(self.span(), "`let ... else`", "it is not part of the subset yet");
             self.skip_rest();
         }
+        let value = match value {
+            // An error in the type stopped the statement.
+            None if self.failed => Some(self.add_error(self.last_span())),
+            value => value,
+        };
         StmtKind::Let { mutable, pattern, ty, value }
     }
 

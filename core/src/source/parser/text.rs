@@ -50,7 +50,8 @@ impl Parser<'_, '_> {
     /// `"..."`: a text, or parts of one when it has expressions in braces.
     fn interpolated(&mut self, span: Span) -> ExprId {
         let mark = self.scratch.len();
-        let (mut at, end) = (span.start + 1, span.end.saturating_sub(1));
+        let quote = if self.text(span).starts_with('\\') { 2 } else { 1 };
+        let (mut at, end) = (span.start + quote, span.end.saturating_sub(quote));
         let mut has_parts = false;
         let mut start = self.tree.text_bytes.len();
         while at < end {

@@ -74,19 +74,27 @@ impl Parser<'_, '_> {
         if let Some((construct, reason)) = refused.filter(|_| self.declares_no_type(name)) {
             self.refuse(start, construct, reason);
             self.bump();
+            if self.is(TokenKind::Less) {
+                self.type_arguments();
+            }
             return self.add_type(TypeKind::Error, start);
         }
         let mut word = self.word("a type");
-        // `module.Type` is `Type`: names are flat.
+        let mut module = None;
         while self.is(TokenKind::Dot) && self.peek() == TokenKind::Word {
             self.bump();
+            module = Some(word.name);
             word = self.word("a type");
         }
         let arguments = match self.kind() {
             TokenKind::Less => self.type_arguments(),
             _ => List::default(),
         };
-        self.add_type(TypeKind::Named(word.name, arguments), start.to(self.last_span()))
+        let kind = match module {
+            Some(module) => TypeKind::Member(module, word.name, arguments),
+            None => TypeKind::Named(word.name, arguments),
+        };
+        self.add_type(kind, start.to(self.last_span()))
     }
 
     /// Whether the file declares no type with this name.
@@ -131,18 +139,32 @@ impl Parser<'_, '_> {
 
     fn tuple_type(&mut self, start: Span) -> TypeNodeId {
         self.bump();
+        let (parts, is_list) = self.types_in_parentheses();
+        if self.is(TokenKind::Arrow) {
+            return self.function_type_of(parts, start);
+        }
+        let kind = match *self.tree.list(parts) {
+            [] => TypeKind::Unit,
+            [one] if !is_list => return TypeNodeId(one),
+            _ => TypeKind::Tuple(parts),
+        };
+        self.add_type(kind, start.to(self.last_span()))
+    }
+
+    /// `A, B)`, behind the opening parenthesis, and whether a comma stands in it.
+    fn types_in_parentheses(&mut self) -> (List, bool) {
         let mark = self.scratch.len();
+        let mut is_list = false;
         while !matches!(self.kind(), TokenKind::RightParen | TokenKind::Newline | TokenKind::End) {
             let ty = self.ty();
             self.note(ty.0);
             if !self.eat(TokenKind::Comma) {
                 break;
             }
+            is_list = true;
         }
         self.expect(TokenKind::RightParen, "`)`");
-        let parts = self.list_since(mark);
-        let kind = if parts.is_empty() { TypeKind::Unit } else { TypeKind::Tuple(parts) };
-        self.add_type(kind, start.to(self.last_span()))
+        (self.list_since(mark), is_list)
     }
 
     /// `[T]` or `[T; N]`.
@@ -158,20 +180,15 @@ impl Parser<'_, '_> {
         self.add_type(kind, start.to(self.last_span()))
     }
 
-    /// `fn(A, B) -> R`.
+    /// `fn(A, B) -> R`, or `(A, B) -> R`.
     fn function_type(&mut self, start: Span) -> TypeNodeId {
         self.bump();
         self.expect(TokenKind::LeftParen, "`(`");
-        let mark = self.scratch.len();
-        while !matches!(self.kind(), TokenKind::RightParen | TokenKind::Newline | TokenKind::End) {
-            let ty = self.ty();
-            self.note(ty.0);
-            if !self.eat(TokenKind::Comma) {
-                break;
-            }
-        }
-        self.expect(TokenKind::RightParen, "`)`");
-        let params = self.list_since(mark);
+        let (params, _) = self.types_in_parentheses();
+        self.function_type_of(params, start)
+    }
+
+    fn function_type_of(&mut self, params: List, start: Span) -> TypeNodeId {
         let result = self.eat(TokenKind::Arrow).then(|| self.ty());
         self.add_type(TypeKind::Function(params, result), start.to(self.last_span()))
     }

@@ -344,13 +344,8 @@ impl Program<'_, '_> {
                 if let Some(order) = compare(op, a.partial_cmp(&b)) {
                     return bool_value(order);
                 }
-                ConstValue::Float(match op {
-                    BinaryOp::Add => a + b,
-                    BinaryOp::Subtract => a - b,
-                    BinaryOp::Multiply => a * b,
-                    BinaryOp::Divide => a / b,
-                    _ => return None,
-                })
+                // Rounded as at run time.
+                ConstValue::Float(rounded(float(op, a, b)?, scalar))
             }
             (ConstValue::Bool(a), ConstValue::Bool(b)) => match op {
                 BinaryOp::And => return bool_value(a && b),
@@ -358,11 +353,6 @@ impl Program<'_, '_> {
                 _ => return bool_value(compare(op, a.partial_cmp(&b))?),
             },
             _ => return None,
-        };
-        // Rounded as at run time.
-        let value = match value {
-            ConstValue::Float(value) => ConstValue::Float(rounded(value, scalar)),
-            value => value,
         };
         Some(Evaluated { value, ty, is_flexible })
     }
@@ -440,6 +430,17 @@ pub(in crate::source) fn compare(op: BinaryOp, order: Option<core::cmp::Ordering
         BinaryOp::LessEqual => order.is_some_and(|order| order.is_le()),
         BinaryOp::Greater => order.is_some_and(|order| order.is_gt()),
         BinaryOp::GreaterEqual => order.is_some_and(|order| order.is_ge()),
+        _ => return None,
+    })
+}
+
+/// An operation on two floats.
+pub(in crate::source) fn float(op: BinaryOp, a: f64, b: f64) -> Option<f64> {
+    Some(match op {
+        BinaryOp::Add => a + b,
+        BinaryOp::Subtract => a - b,
+        BinaryOp::Multiply => a * b,
+        BinaryOp::Divide => a / b,
         _ => return None,
     })
 }

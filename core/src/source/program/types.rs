@@ -22,6 +22,15 @@ impl Program<'_, '_> {
                 let parts = self.resolve_all(source, tree.list(arguments), scope);
                 self.named(source, span, name, &parts, scope)
             }
+            TypeKind::Member(module, name, arguments) => {
+                let parts = self.resolve_all(source, tree.list(arguments), scope);
+                let (source, scope) = match self.item(source, module) {
+                    Some(Item::Module(file)) if self.item(file, name).is_some() => (file, &[][..]),
+                    // The names of a program are flat.
+                    _ => (source, scope),
+                };
+                self.named(source, span, name, &parts, scope)
+            }
             TypeKind::Array(element, length) => {
                 let part = self.resolve(source, element, scope);
                 let length = self.array_length(source, length);
@@ -34,10 +43,10 @@ impl Program<'_, '_> {
             }
             TypeKind::View(element) => {
                 let part = self.resolve(source, element, scope);
-                if part.is_error() {
-                    return part;
+                match part.is_error() {
+                    true => part,
+                    false => self.intern(source, span, Head::View, &[part]),
                 }
-                self.intern(source, span, Head::View, &[part])
             }
             TypeKind::Tuple(parts) => {
                 let parts = self.resolve_all(source, tree.list(parts), scope);

@@ -563,6 +563,37 @@ fn texts_stand_in_the_braces_of_texts() {
 }
 
 #[test]
+fn escaped_quotes_begin_a_text_in_the_braces_of_a_text() {
+    let text = "fn f(a: i64, s: text) -> i64:\n    print s\n    a\nfn main():\n    print \"<{f(1, \\\",}\\\")}> {f(2, \"b\")} {f(3, \\\"\\\\c\\\")}\"\n";
+    assert_eq!(output(text), ",}\nb\n\\c\n<1> 2 3\n", "{text}");
+    assert!(errors_of("fn f():\n    print \\\"a\\\"\n")[0].contains(": E1"));
+}
+
+#[test]
+fn empty_array_takes_the_type_of_the_other_arguments() {
+    let text = "fn first_or<T>(xs: [T], d: T) -> T:\n    if xs.len() > 0: xs[0] else: d\n\
+                fn f() -> i64: first_or([], 9)\nfn g(x: u8) -> u8: first_or([], x)\n\
+                fn h() -> i8: first_or([], 5)\n";
+    assert_eq!(run(text, "f", &[]), 9);
+    assert_eq!(run(text, "g", &[7]), 7);
+    assert_eq!(run(text, "h", &[]), 5);
+    assert_eq!(
+        errors_of("fn len<T>(xs: [T]) -> i64: xs.len()\nfn f() -> i64: len([])\n"),
+        ["2: E-MONO-032: the element type of an empty array is not known"]
+    );
+}
+
+#[test]
+fn types_stand_in_parentheses() {
+    let text = "fn apply(f: (i64) -> (i64), x: (i64)) -> i64: f(x)\nfn double(x: i64) -> i64: x * 2\n\
+                fn none(f: () -> i64) -> i64: f()\nfn four() -> i64: 4\n\
+                fn f() -> i64: apply(double, 4) + none(four)\n\
+                fn one(t: (i64,)) -> i64: t.0\n";
+    assert_eq!(run(text, "f", &[]), 12);
+    unit_of(text, Mode::Compile);
+}
+
+#[test]
 fn printing_joins_values() {
     let text = "fn main():\n    print 21.5\n    print(1, true, \"x\", 2u8)\n    print()\n    print \"a{1 + 1}b{{}}\"\n    print_raw \"no \"\n    print -1\n    print (2 + 3) * 4\n    print 'raw {x}'\n    print 0.5f32\n    print \"t\\tz\\u{41}\"\n";
     assert_eq!(output(text), "21.5\n1 true x 2\n\na2b{}\nno -1\n20\nraw {x}\n0.5\nt\tzA\n");

@@ -28,8 +28,8 @@ fn each_error_has_its_message() {
         ("fn f(a: i64) -> i64: a.x\n", "1: E1304: type `i64` has no field `x`"),
         ("fn f(a: i64) -> i64: a.foo()\n", "1: E1304: type `i64` has no method `foo`"),
         ("fn f(a: i64) -> i64: a(1)\n", "1: E1405: a value of `i64` is not called"),
-        ("fn f(a: i64) -> i64: f(1, 2)\n", "1: E1405: `f` has 1 parameters, found 2 arguments"),
-        ("fn f(a: i64) -> i64: f()\n", "1: E1405: `f` has 1 parameters, found 0 arguments"),
+        ("fn f(a: i64) -> i64: f(1, 2)\n", "1: E1405: `f` has 1 parameter, found 2 arguments"),
+        ("fn f(a: i64) -> i64: f()\n", "1: E1405: `f` has 1 parameter, found 0 arguments"),
         ("fn f(a: i64) -> i64: f(b=1)\n", "1: E1405: `f` has no parameter `b`"),
         ("fn f(a: i64) -> i64: f(1, a=1)\n", "1: E1405: the parameter has two arguments"),
         ("fn f() -> u8: 256\n", "1: E1407: the number does not fit `u8`"),
@@ -166,6 +166,31 @@ fn each_error_has_its_message() {
             "var count = 0\nfn bump(): count = count + 1\nfn main() -> i64: count\n",
             "1: E1201: a variable of a module is not supported: a function has no memory of its own",
         ),
+        (
+            "fn f():\n    val d: Dict<i64, [i64]> = {}\n    print d\n",
+            "2: E1201: a growing collection is not supported: it allocates",
+        ),
+        (
+            "struct P:\n    x: i64\nfn f(p: P) -> i64:\n    match p:\n        case P(x: k): k\n",
+            "5: E1201: a pattern for the fields of a struct is not supported: bind the value and read its fields",
+        ),
+        (
+            "fn f(x: i64) -> i64:\n    match x:\n        case 0..=9 as k: 1\n        case _: 2\n",
+            "3: E1201: `as` in a pattern is not supported: bind the value in front of `match`, and write numbers with a suffix",
+        ),
+        (
+            "fn f():\n    val t = (a: 1, b: 2)\n",
+            "2: E1201: a tuple with names is not supported: declare a struct",
+        ),
+        (
+            "fn f(x: [i64; 3]) -> i64: x[..2].len()\n",
+            "1: E1201: a slice is not supported: it copies into memory that grows",
+        ),
+        (
+            "fn f(x: i64) -> i64:\n    match x: case 1: 2\n",
+            "2: E1101: expected arms on lines of their own behind `match`, found `case`",
+        ),
+        ("fn g(a: i64): a\nfn f(): g()\n", "2: E1405: `g` has 1 parameter, found 0 arguments"),
         ("use nowhere.{x}\n", "1: E1303: module `nowhere` not found"),
         ("fn f() -> bool: 1 < 2 < true\n", "1: E1401: expected `bool`, found `i64`"),
         (
@@ -303,7 +328,10 @@ fn error_at_the_end_of_a_line_is_on_that_line() {
 #[test]
 fn notes_say_what_to_write() {
     for (text, expected) in [
-        ("fn f():\n    print\n", "a call without arguments is `print()`"),
+        (
+            "fn f():\n    print\n",
+            "a call has its arguments in parentheses, and has them also without arguments: `print()`",
+        ),
         ("fn f():\n    x = 3\n", "declare it with `var`, or with `val` if it does not change"),
         ("fn f(a: i64):\n    a &= 3\n", "write `x = x & y`"),
         ("fn f(a: i64):\n    a++\n", "write `x += 1`"),
@@ -312,12 +340,23 @@ fn notes_say_what_to_write() {
             "use an enum and `match`; a choice is `if c: a else: b`",
         ),
         ("def f(a):\n    return a\n", "a function begins with `fn`"),
-        ("fn f() -> i64: self.x\n", "`self` is the receiver of a method in an `impl`"),
+        (
+            "fn f() -> i64: self.x\n",
+            "`self` is the receiver of a method in an `impl`; one whose name starts with `from_` or `with_` has none",
+        ),
         ("fn f():\n    whlie 1 < 2:\n        pass\n", "a similar word is `while`"),
         ("fn f():\n    retrun 1\n", "a similar word is `return`"),
         ("fn f():\n    g 1\n", "a call has its arguments in parentheses"),
         ("fn f() -> bool: True\n", "write `true`"),
         ("fn f():\n    println(1)\n", "write `print`"),
+        ("fn f():\n    val x = Some(1)\n", "there are no optional values; use an enum"),
+        ("fn f():\n    unsafe:\n        pass\n", "raw pointers need no mark"),
+        ("fn f(c: bool) -> i64:\n    if c then 1 else 2\n", "write `:`"),
+        ("enum E:\n    A\nfn f() -> i64: E::A as i64\n", "write `.`"),
+        (
+            "fn f(x: i64) -> i64:\n    match x:\n        case Add | Sub: 1\n        case _: 2\n",
+            "`Sub` is no constant or variant, and names the value",
+        ),
         ("fn f() {\n    1\n}\n", "a block is `:` and indented lines"),
         ("fn f():\n    for i in 0..<3: print i\n", "`a..b` does not include `b`"),
         (
@@ -384,7 +423,7 @@ fn a_note_proposes_a_similar_name() {
 
 #[test]
 fn modules_import_names() {
-    let math = "pub struct V:\n    x: i64\nimpl V:\n    fn twice() -> i64: self.x * 2\nfn add(a: i64, b: i64) -> i64: a + b\nconst K: i64 = 5\nfn id<T>(x: T) -> T: x\n";
+    let math = "pub struct V:\n    x: i64\nimpl V:\n    fn twice() -> i64: self.x * 2\nfn add(a: i64, b: i64) -> i64: a + b\nconst K: i64 = 5\nfn id<T>(x: T) -> T: x\nenum W:\n    A\n    B\nimpl W:\n    static fn of(x: i64) -> W: if x == 3: W.B else: W.A\n";
     for main in [
         "use lib.math.{add, V, K, id}\nfn f() -> i64: add(V(x: 2).twice(), K) + id(1)\n",
         "use lib.math.*\nfn f() -> i64: add(V(x: 2).twice(), K) + id(1)\n",
@@ -392,6 +431,8 @@ fn modules_import_names() {
         "use lib.math as m\nfn f() -> i64: m.add(4, m.K) + 1\n",
         "use math.{add as plus}\nfn f() -> i64: plus(4, 6)\n",
         "use lib.math.add\nfn f() -> i64: add(4, 6)\n",
+        "use lib.math as m\nfn g(v: m.V, w: [m.W; 1]) -> m.V: if w[0] == m.W.B: v else: m.V(0)\nfn f() -> i64: g(m.V(5), [m.W.B]).twice()\n",
+        "use lib.math\nfn f() -> i64: match math.W.of(3):\n    case math.W.B: 10\n    case A: 2\n",
     ] {
         let files =
             [file(main), SourceFile { name: "lib/math.spl", module: "lib.math", text: math }];
