@@ -52,6 +52,9 @@ mod statement;
 /// The deepest nesting of the walk.
 const MAX_DEPTH: u32 = 300;
 
+/// Stands for the number of a text where there is none.
+const NO_TEXT: u32 = u32::MAX;
+
 /// The most bytes of stack slots of a function.
 const MAX_FRAME: u32 = 1 << 20;
 

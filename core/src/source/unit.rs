@@ -39,7 +39,7 @@ pub struct FunctionDefinition {
     pub line: u32,
     /// The front end alone writes it: back ends do not verify it again.
     pub(crate) ir: Vec<u8>,
-    /// The messages of its assertions by line and column.
+    /// Its assertions, with their messages by line and column.
     pub assertions: Vec<Assertion>,
 }
 

@@ -35,6 +35,12 @@ const STACK: usize = 1 << 20;
 /// Frames that are shown.
 const MAX_FRAMES: usize = 32;
 
+/// The greatest distance of an access to the stack from the stack pointer, in bytes: that of a small frame.
+const NEAR: usize = 64 << 10;
+
+/// The name of a fault at the end of the stack.
+const EXHAUSTED: &str = "SIGSEGV (the stack is exhausted: calls nest too deeply)";
+
 /// Seconds after which a report that does not end is given up.
 const PATIENCE: u32 = 5;
 
@@ -69,7 +75,9 @@ extern "C" fn report(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_
         let address = unsafe { fault_address(signal, info) };
         // SAFETY: as above.
         let registers = unsafe { Registers::of(context, address) };
-        first_line(signal, address);
+        // SAFETY: as above.
+        let stack = unsafe { place(context) }.map(|(_, stack)| *stack as usize);
+        first_line(signal, address, stack);
         // SAFETY: no precondition.
         unsafe { libc::alarm(PATIENCE) };
         let mut text = String::new();
@@ -98,8 +106,12 @@ unsafe fn fault_address(signal: c_int, info: *const libc::siginfo_t) -> Option<u
     Some(unsafe { info.si_addr() }.addr())
 }
 
-fn first_line(signal: c_int, address: Option<usize>) {
+fn first_line(signal: c_int, address: Option<usize>, stack: Option<usize>) {
     let name = SIGNALS.iter().find(|(number, _)| *number == signal).map_or("signal", |s| s.1);
+    // Memory at the stack pointer is missing only where the stack ends.
+    let is_stack =
+        address.zip(stack).is_some_and(|(address, stack)| address.abs_diff(stack) < NEAR);
+    let name = if signal == libc::SIGSEGV && is_stack { EXHAUSTED } else { name };
     let mut line = Line::default();
     let _ = write!(line, "error: the module crashed: {name}");
     if let Some(address) = address {

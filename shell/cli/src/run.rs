@@ -444,8 +444,9 @@ fn in_module(module: &ModuleRef<'_>, error: TrapError) -> String {
     let name = String::from_utf8_lossy(symbol.name());
     let file = source_line(module, trap.function).map(|line| line.file);
     let place = file.map_or_else(|| "line ".to_owned(), |file| format!("{file}:"));
-    let message = source::trap::message_in_module(module, &name, trap);
-    let message = message.map(|message| format!(": {message}")).unwrap_or_default();
+    let assertion = source::trap::assertion_in_module(module, &name, trap);
+    let (name, message) = assertion.unwrap_or_else(|| (name.into_owned(), String::new()));
+    let message = if message.is_empty() { message } else { format!(": {message}") };
     format!("{what}{message} in function `{name}` at {place}{}", trap.at)
 }
 

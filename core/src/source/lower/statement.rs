@@ -598,18 +598,15 @@ impl<'p> Body<'_, 'p, '_> {
     }
 
     fn assert(&mut self, condition: ExprId, message: Option<ExprId>, span: Span) {
-        if let Some(message) = message {
-            match self.tree.expr(message).kind {
-                ExprKind::Text(number) => {
-                    let entry = (span.start, number);
-                    self.push(|body| &mut body.messages, entry);
-                }
-                _ => {
-                    let span = self.span(message);
-                    self.refuse(span, "a computed message", "write a text literal");
-                }
+        let text = match message.map(|message| self.tree.expr(message)) {
+            Some(Expr { kind: ExprKind::Text(number), .. }) => number,
+            Some(Expr { span, .. }) => {
+                self.refuse(span, "a computed message", "write a text literal");
+                NO_TEXT
             }
-        }
+            None => NO_TEXT,
+        };
+        self.push(|body| &mut body.messages, (span.start, text));
         let holds = self.target();
         self.condition(condition, true, holds);
         if self.reachable {

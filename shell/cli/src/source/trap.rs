@@ -88,22 +88,26 @@ fn message(executable: &Executable, index: usize, sites: &Sites) -> Option<Strin
     Some(found.message.clone()).filter(|message| !message.is_empty())
 }
 
-/// The message of a failed assertion in a module of `smf compile`, if its line has no other.
-pub(crate) fn message_in_module(
+/// The function and the message of a failed assertion in a module of `smf compile`, if its line has no other.
+///
+/// The function is another one than that of the trap if its code became part of that.
+pub(crate) fn assertion_in_module(
     module: &ModuleRef<'_>,
     function: &str,
     trap: Trap,
-) -> Option<String> {
+) -> Option<(String, String)> {
     if trap.code != TRAP_ASSERT {
         return None;
     }
     let (note, at) = module.linked()?.note_contents().ok()??;
     let note = Note::parse(&note, at).ok()?;
     let line = trap.at.to_string();
-    let all = note.entries::<AssertionMessage>().filter_map(Result::ok);
-    let mut here = all.filter(|a| a.function().eq_str(function) && a.line().eq_str(&line));
-    let found = here.next()?;
-    here.next().is_none().then(|| found.message().to_string())
+    let all = || note.entries::<AssertionMessage>().filter_map(Result::ok);
+    let here = || all().filter(|assertion| assertion.line().eq_str(&line));
+    let is_own = here().any(|assertion| assertion.function().eq_str(function));
+    let mut found = here().filter(|assertion| !is_own || assertion.function().eq_str(function));
+    let (assertion, None) = (found.next()?, found.next()) else { return None };
+    Some((assertion.function().to_string(), assertion.message().to_string()))
 }
 
 /// The instructions that can have trapped.

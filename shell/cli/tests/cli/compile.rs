@@ -168,6 +168,33 @@ fn module_keeps_the_messages_of_assertions() {
         // Its line has two.
         contains(&error(&["same", "2"]), &["assertion failed in function `same` at line 5"]);
     }
+    // The code of the callee is part of its caller at this level.
+    let source = "fn check(x: i64) -> i64:\n    assert x > 0, \"positive\"\n    x + 1\n\
+                  fn outer(x: i64) -> i64:\n    check(x) * 2\nfn plain(x: i64): assert x > 0\n";
+    let source = write(&directory, "inlined.spl", source);
+    ok(&["compile", "--opt", "2", &source, "-o", &module]);
+    contains(
+        &fails(&["run", &module, "outer", "0"]),
+        &["assertion failed: positive in function `check` at line 2"],
+    );
+    contains(
+        &fails(&["run", &module, "plain", "0"]),
+        &["assertion failed in function `plain` at line 6"],
+    );
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn endless_recursion_in_a_module_exhausts_the_stack() {
+    use std::os::unix::process::ExitStatusExt;
+    let directory = scratch("compile-recursion");
+    let source = write(&directory, "r.spl", "fn down(n: i64) -> i64: down(n + 1) + 1\n");
+    let module = directory.join("r.smf").to_str().unwrap().to_owned();
+    ok(&["compile", &source, "-o", &module]);
+    let output = smf(&["run", &module, "down", "1"]);
+    assert_eq!(output.status.signal(), Some(libc::SIGSEGV));
+    let words = ["SIGSEGV (the stack is exhausted: calls nest too deeply)", "#0", "in down + 0x"];
+    contains(&text(&output.stderr), &words);
 }
 
 #[cfg(target_arch = "x86_64")]
