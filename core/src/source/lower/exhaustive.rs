@@ -1,7 +1,7 @@
 //! Whether the arms of a match cover every value of its subject.
 //!
 //! The arms are the rows of a matrix of patterns, and the parts of the value its columns. The first column is split by the
-//! variants of its type, and each part is examined for itself (Maranget, "Warnings for pattern matching", 2007).
+//! variants of its type, or by the ranges of an integer, and each part is examined for itself (Maranget, "Warnings for pattern matching", 2007).
 
 use super::*;
 use crate::alloc_util::{AllocError, try_collect};
@@ -54,6 +54,10 @@ impl Body<'_, '_, '_> {
         }
         let tests = |row: &Row| !matches!(self.test_of(row, ty), Test::Nothing);
         let is_split = rows.iter().any(tests);
+        let is_integer = |scalar: &Scalar| !scalar.is_float() && *scalar != Scalar::Bool;
+        if let Some(scalar) = self.scalar(ty).filter(|scalar| is_split && is_integer(scalar)) {
+            return self.ranges_cover(&rows, (ty, scalar), rest, depth, rows_left);
+        }
         let variants = match self.head(ty) {
             Head::Scalar(Scalar::Bool) => 2,
             Head::Enum(number) => self.unit.program.enum_variants(number).len(),
@@ -77,6 +81,65 @@ impl Body<'_, '_, '_> {
             }
         }
         Ok(true)
+    }
+
+    /// As [`rows_cover`](Self::rows_cover), where the first column has ranges of an integer.
+    fn ranges_cover(
+        &mut self,
+        rows: &[Row],
+        (ty, scalar): (TypeId, Scalar),
+        rest: &[TypeId],
+        depth: usize,
+        rows_left: &mut usize,
+    ) -> Result<bool, AllocError> {
+        let mut ranges = Vec::new();
+        for row in rows {
+            try_push(&mut ranges, self.taken(row, (ty, scalar)))?;
+        }
+        // Between two neighbours of these values, every value matches the same rows.
+        let starts = ranges.iter().flatten().flat_map(|&(low, end)| [low, end]);
+        let mut starts = try_collect(starts.chain([lowest(scalar)]).filter(|&v| fits(v, scalar)))?;
+        starts.sort_unstable();
+        starts.dedup();
+        for value in starts {
+            let contains = |range: &Option<(i128, i128)>| {
+                range.is_some_and(|(low, end)| (low..end).contains(&value))
+            };
+            let kept = rows.iter().zip(&ranges).filter(|(_, range)| contains(range));
+            let kept = kept.map(|(row, _)| try_collect(row.iter().skip(1).copied()));
+            let kept = try_collect_all(kept)?;
+            if !self.rows_cover(kept, rest, depth.saturating_add(1), rows_left)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The values that the first column takes: from one up to and without another; `None` if they are not known.
+    fn taken(&mut self, row: &Row, (ty, scalar): (TypeId, Scalar)) -> Option<(i128, i128)> {
+        let all = (lowest(scalar), lowest(scalar).checked_add(1_i128 << scalar.bits())?);
+        let Some(&Some(pattern)) = row.first() else { return Some(all) };
+        let (source, kind) = (self.source, self.tree.pattern(pattern).kind);
+        let mut value = |id| match self.program().evaluate(source, id, Some(ty))?.value {
+            ConstValue::Integer(value) => Some(value),
+            _ => None,
+        };
+        match kind {
+            PatternKind::Range { start, end, inclusive } => {
+                Some((value(start)?, value(end)?.checked_add(inclusive.into())?))
+            }
+            PatternKind::Value(id) => {
+                value(id).and_then(|value| Some((value, value.checked_add(1)?)))
+            }
+            PatternKind::Bind(name) => match self.unit.program.item(source, name) {
+                Some(Item::Const(number)) => match self.program().constant(number)?.value {
+                    ConstValue::Integer(value) => Some((value, value.checked_add(1)?)),
+                    _ => None,
+                },
+                _ => Some(all),
+            },
+            _ => matches!(self.test_of(row, ty), Test::Nothing).then_some(all),
+        }
     }
 
     /// The rows with one row for each alternative of a pattern in the first column.
@@ -172,6 +235,11 @@ impl Body<'_, '_, '_> {
             _ => None,
         }
     }
+}
+
+/// The least value of an integer type.
+fn lowest(scalar: Scalar) -> i128 {
+    if scalar.is_signed() { -(1_i128 << (scalar.bits() - 1)) } else { 0 }
 }
 
 fn try_collect_all(

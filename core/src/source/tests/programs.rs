@@ -467,6 +467,38 @@ fn arms_of_a_match_cover_the_parts_of_its_value() {
 }
 
 #[test]
+fn ranges_cover_an_integer() {
+    let text = "const TOP: u8 = 200\nfn f(x: u8) -> i64:\n    match x:\n        case 100..200: 2\n        case 0..100: 1\n        case TOP: 4\n        case 201..=255: 3\n\
+                fn g(x: i8, b: bool) -> i64:\n    match (x, b):\n        case (-128..0, _): 1\n        case (0..=127, true): 2\n        case (5..=127 | 0..5, false): 3\n\
+                fn h(x: i64) -> i64:\n    match x:\n        case -9223372036854775808..0: 1\n        case 0: 2\n        case 1..=9223372036854775807: 3\n";
+    for (name, arguments, expected) in [
+        ("f", &[99][..], 1),
+        ("f", &[100], 2),
+        ("f", &[200], 4),
+        ("f", &[255], 3),
+        ("g", &[-1, 0], 1),
+        ("g", &[5, 1], 2),
+        ("g", &[4, 0], 3),
+        ("h", &[i64::MIN], 1),
+        ("h", &[0], 2),
+        ("h", &[i64::MAX], 3),
+    ] {
+        assert_eq!(run(text, name, arguments), expected, "{name} {arguments:?}");
+    }
+    for arms in [
+        "case 0..100: 1\n        case 101..=255: 2",
+        "case 0..=254: 1",
+        "case 1..=255: 1",
+        "case 0..=255 if x > 3: 1",
+        "case 0..100: 1\n        case 50..150: 2\n        case 151..=255: 3",
+    ] {
+        let text = format!("fn f(x: u8) -> i64:\n    match x:\n        {arms}\n");
+        let missing = ["2: E1409: the match has no arm for some values of `u8`"];
+        assert_eq!(errors_of(&text), missing, "{text}");
+    }
+}
+
+#[test]
 fn known_f32_values_are_rounded_as_at_run_time() {
     let text = "const A: f32 = 0.1\nconst B = 0.2f32\nconst C: f32 = A * B\nconst D = 16777217 as f32\nconst E = 0.1 as f32\n\
                 fn product(a: f32, b: f32) -> f32: a * b\nfn sum(a: f32, b: f32) -> f32: a + b\nfn wide(a: f32) -> f64: a as f64\n\
