@@ -223,9 +223,28 @@ impl<'p, 's> Body<'_, 'p, 's> {
     }
 
     fn error(&mut self, span: Span, code: Code, message: fmt::Arguments<'_>) -> Typed {
+        if let Some(types) = self.type_arguments_text() {
+            return self.error_with_note(span, code, message, format_args!("here {types}"));
+        }
         let source = self.source;
         self.program().error(source, span, code, message);
         Typed::ERROR
+    }
+
+    /// The type arguments of the function, for messages; `None` if it has none.
+    fn type_arguments_text(&self) -> Option<alloc::string::String> {
+        let arguments = || self.types.iter().filter(|(name, _)| *name != Name::SELF_TYPE);
+        if self.is_template || arguments().next().is_none() {
+            return None;
+        }
+        let shown = fmt::from_fn(|f| {
+            for (index, &(name, ty)) in arguments().enumerate() {
+                let comma = if index == 0 { "" } else { ", " };
+                write!(f, "{comma}`{}` is `{}`", self.name(name), self.type_text(ty))?;
+            }
+            Ok(())
+        });
+        super::diagnostic::formatted(format_args!("{shown}")).ok()
     }
 
     fn error_with_note(

@@ -326,6 +326,13 @@ fn call_main(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<ExitC
     Ok(ExitCode::from((returned.integer & 0xff) as u8))
 }
 
+/// The options that may provide what is undefined, behind a semicolon.
+pub(crate) fn providers(args: &Args) -> String {
+    let host = if args.host_symbols { "" } else { "--host-symbols (the process and libc), " };
+    let libraries = "--with FILE (a module or an archive) or --host-library NAME";
+    format!("; may be provided by {host}{libraries}")
+}
+
 /// Adds to missing imports the options that may provide them.
 fn with_hint(args: &Args, templates: &LoaderTemplates, error: LoadFileError) -> Failure {
     let failed = templates.take_failures();
@@ -335,12 +342,7 @@ fn with_hint(args: &Args, templates: &LoaderTemplates, error: LoadFileError) -> 
         Failure::Because(why) if is_missing && !failed.is_empty() => {
             Failure::Because(format!("{why}; {}", failed.join("; ")))
         }
-        Failure::Because(why) if is_missing => {
-            let host =
-                if args.host_symbols { "" } else { "--host-symbols (the process and libc), " };
-            let libraries = "--with FILE (a module or an archive) or --host-library NAME";
-            Failure::Because(format!("{why}; may be provided by {host}{libraries}"))
-        }
+        Failure::Because(why) if is_missing => Failure::Because(why + &providers(args)),
         other => other,
     }
 }

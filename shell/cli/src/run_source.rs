@@ -19,7 +19,7 @@ use smf_loader::loader::Loader;
 use smf_loader::source::{Program, is_source};
 
 use crate::output::{self, At, Failure};
-use crate::run::{Args, host, print, report_counters, report_times};
+use crate::run::{Args, host, print, providers, report_counters, report_times};
 use crate::source::execute::{Execution, Outcome, execute};
 use crate::source::generic_call::{Target, instance, with_defaults};
 use crate::source::host::Resolver;
@@ -85,6 +85,7 @@ pub(crate) fn run(args: &Args, kind: Kind) -> Result<ExitCode, Failure> {
         }),
         level: args.opt.map(Into::into).and_then(Level::from_number).unwrap_or_default(),
         resolver: resolver(args)?,
+        providers: providers(args),
     };
     let executed = execute(&executable, index, &mut arguments, &execution)?;
     let mut text = shown(args, &executed.outcome)?;

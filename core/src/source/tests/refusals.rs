@@ -350,6 +350,10 @@ fn notes_say_what_to_write() {
         ("fn f() -> bool: True\n", "write `true`"),
         ("fn f():\n    println(1)\n", "write `print`"),
         ("fn f():\n    val x = Some(1)\n", "there are no optional values; use an enum"),
+        (
+            "fn g<T, U>(x: T, y: U) -> T: x * y\nfn f() -> i64: g(3, true)\n",
+            "here `T` is `i64`, `U` is `bool`",
+        ),
         ("fn f():\n    unsafe:\n        pass\n", "raw pointers need no mark"),
         ("fn f(c: bool) -> i64:\n    if c then 1 else 2\n", "write `:`"),
         ("enum E:\n    A\nfn f() -> i64: E::A as i64\n", "write `.`"),

@@ -14,7 +14,7 @@ use smf_loader::exec::{BackendChoice, host_functions};
 
 use super::arguments::{Arguments, scalar_of, type_name};
 use super::host::{Resolver, text};
-use super::interpret::interpret;
+use super::interpret::{interpret, undefined_callee};
 use super::stack::{name_functions, on_large_stack};
 use super::trap::{self, At};
 use super::{BackendName, Executable};
@@ -26,6 +26,8 @@ pub(crate) struct Execution {
     pub(crate) backend: BackendName,
     pub(crate) level: Level,
     pub(crate) resolver: Arc<Resolver>,
+    /// What may provide a function that the host does not have, behind a semicolon; empty if nothing does.
+    pub(crate) providers: String,
 }
 
 /// What a function returned.
@@ -98,6 +100,9 @@ pub(crate) fn execute(
 ) -> Result<Executed, Failure> {
     let form = form(executable, index)?;
     let backend = backend(execution.backend)?;
+    if let Some(why) = undefined_callee(executable, &*execution.resolver)? {
+        return Err(Failure::Because(why + &execution.providers));
+    }
     call::install_chain_lookup();
     let text_at = (form == Form::Text).then(|| arguments.memory.add_bytes(vec![0; 16]));
     if let Some(address) = text_at {

@@ -44,7 +44,6 @@ pub(super) fn interpret(
     let functions = executable.unit.functions();
     let instances = functions.iter().map(|function| function.instance());
     let instances: Vec<FunctionInstance<'_, '_>> = instances.collect::<Result<_, _>>()?;
-    check_callees(executable, &instances, resolver)?;
     let data = data_addresses(&instances).collect();
     let mut outside = Outside { data, memory, resolver };
     let words: Vec<u64> = values.iter().map(|value| value.bits()).collect();
@@ -71,23 +70,23 @@ pub(super) fn interpret(
     Ok(Interpreted { bits, text })
 }
 
-/// Refuses functions of the host that it does not have, before anything runs.
-fn check_callees(
+/// Names a function of the host that it does not have, and a function that calls it.
+pub(super) fn undefined_callee(
     executable: &Executable,
-    instances: &[FunctionInstance<'_, '_>],
     resolver: &Resolver,
-) -> Result<(), Failure> {
-    for (instance, function) in instances.iter().zip(executable.unit.functions()) {
+) -> Result<Option<String>, Failure> {
+    for function in executable.unit.functions() {
+        let instance = function.instance()?;
         for number in 0..instance.body().callee_count() {
             let callee = instance.body().callee(number)?;
             if callee.kind == CalleeKind::Host && resolver(callee.name.as_bytes()).is_none() {
                 let (function, symbol) = (function.name(), callee.name);
                 let why = format!("function `{function}` calls `{symbol}`, which is undefined");
-                return Err(Failure::Because(why));
+                return Ok(Some(why));
             }
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 impl Outside<'_> {
