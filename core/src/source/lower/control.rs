@@ -281,7 +281,8 @@ impl Body<'_, '_, '_> {
             self.jump(end);
             self.bind(next);
         }
-        let is_complete = self.arms_cover(arms, subject.ty) || subject.ty.fits_all();
+        let is_complete =
+            coverage.is_complete() || self.arms_cover(arms, subject.ty) || subject.ty.fits_all();
         if is_complete {
             // No value comes here.
             if self.reachable {

@@ -9,6 +9,9 @@ use crate::alloc_util::{AllocError, try_collect};
 /// A match that needs more rows than this, summed over all matrices, counts as incomplete, as the question is NP-complete.
 const MAX_ROWS: usize = 10_000;
 
+/// The ranges of more rows than these, of which each is compared with each, count as incomplete.
+const MAX_RANGES: usize = 1000;
+
 /// Patterns nested or listed more deeply than this count as incomplete.
 const MAX_DEPTH: usize = 100;
 
@@ -55,7 +58,8 @@ impl Body<'_, '_, '_> {
         let tests = |row: &Row| !matches!(self.test_of(row, ty), Test::Nothing);
         let is_split = rows.iter().any(tests);
         let is_integer = |scalar: &Scalar| !scalar.is_float() && *scalar != Scalar::Bool;
-        if let Some(scalar) = self.scalar(ty).filter(|scalar| is_split && is_integer(scalar)) {
+        let has_ranges = is_split && rows.len() <= MAX_RANGES;
+        if let Some(scalar) = self.scalar(ty).filter(|scalar| has_ranges && is_integer(scalar)) {
             return self.ranges_cover(&rows, (ty, scalar), rest, depth, rows_left);
         }
         let variants = match self.head(ty) {

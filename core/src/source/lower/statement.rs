@@ -147,13 +147,15 @@ impl<'p> Body<'_, 'p, '_> {
 
     /// Reports a name that a pattern binds twice, of the variables from number `outer` on.
     pub(super) fn names_differ(&mut self, outer: usize, pattern: PatternId) {
-        let bound = self.variables.get(outer..).unwrap_or_default();
-        let mut names = bound.iter().enumerate().map(|(index, variable)| (index, variable.name));
-        let is_bound = |&(index, name): &(usize, Name)| {
-            bound.iter().take(index).any(|variable| variable.name == name)
+        let outer = u32::try_from(outer).unwrap_or(u32::MAX);
+        let mut bound = self.variables.iter().skip(usize::try_from(outer).unwrap_or(usize::MAX));
+        // The variable that it hides is one of the same pattern.
+        let is_second = |variable: &&Variable| {
+            let (walk, index) = variable.shadowed;
+            walk == self.walk && index >= outer
         };
-        if let Some((_, name)) = names.find(is_bound) {
-            let (name, span) = (self.name(name), self.tree.pattern(pattern).span);
+        if let Some(variable) = bound.find(is_second) {
+            let (name, span) = (self.name(variable.name), self.tree.pattern(pattern).span);
             let message = format_args!("the pattern binds `{name}` twice");
             self.error(span, Code::DuplicateName, message);
         }

@@ -1,6 +1,7 @@
 //! Programs with known results: the cases of the upstream sources, and others.
 
 use std::format;
+use std::string::String;
 
 use super::run::*;
 use crate::source::Mode;
@@ -485,6 +486,9 @@ fn ranges_cover_an_integer() {
     ] {
         assert_eq!(run(text, name, arguments), expected, "{name} {arguments:?}");
     }
+    let many: String = (0..20_000).map(|i| format!("        case {i}: {i} * 2\n")).collect();
+    let text = format!("fn f(x: i64) -> i64:\n    match x:\n{many}        case _: -1\n");
+    assert_eq!((run(&text, "f", &[19_999]), run(&text, "f", &[20_000])), (39_998, -1));
     for arms in [
         "case 0..100: 1\n        case 101..=255: 2",
         "case 0..=254: 1",

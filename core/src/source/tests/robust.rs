@@ -107,6 +107,8 @@ fn deep_and_long_programs_are_compiled_or_refused_in_bounded_time() {
             + "1"
             + &")".repeat(60)
             + "\n    1\n",
+        format!("fn f():\n    val ({}) = (1, 2)\n", "a, ".repeat(100_000)),
+        format!("fn f(x: i64):\n    match x:\n{}", "        case 1: pass\n".repeat(50_000)),
         "fn f() -> i64:\n    val a = [[[[0; 100]; 100]; 100]; 100]\n    1\n".to_string(),
     ];
     for text in texts {
