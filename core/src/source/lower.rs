@@ -132,13 +132,25 @@ struct Want {
     ty: Option<TypeId>,
     /// Fresh memory for a value of that type.
     dest: Option<Place>,
+    /// Whether literals alone take the type, as it is that of the other operand or of the result.
+    is_hint: bool,
 }
 
 impl Want {
-    const NOTHING: Self = Self { ty: None, dest: None };
+    const NOTHING: Self = Self { ty: None, dest: None, is_hint: false };
 
     fn of(ty: TypeId) -> Self {
-        Self { ty: Some(ty), dest: None }
+        Self { ty: Some(ty), ..Self::NOTHING }
+    }
+
+    /// What is asked for of the other operand of an operation: values keep their types.
+    fn beside(ty: TypeId) -> Self {
+        Self { is_hint: true, ..Self::of(ty) }
+    }
+
+    /// What is asked for of an operand.
+    fn operand(self) -> Self {
+        Self { dest: None, is_hint: true, ..self }
     }
 }
 

@@ -15,7 +15,7 @@ impl Body<'_, '_, '_> {
         Typed { temporary: true, ..Typed::new(ty, Value::Place(place)) }
     }
 
-    fn intern(&mut self, head: Head, parts: &[TypeId], span: Span) -> TypeId {
+    pub(super) fn intern(&mut self, head: Head, parts: &[TypeId], span: Span) -> TypeId {
         let source = self.source;
         self.program().intern(source, span, head, parts)
     }
@@ -23,7 +23,7 @@ impl Body<'_, '_, '_> {
     /// Computes a value for a part of memory.
     fn fill(&mut self, id: ExprId, ty: TypeId, place: Place) {
         let dest = (self.repr(ty) == Repr::Memory).then_some(place);
-        let value = self.expr(id, Want { ty: Some(ty), dest });
+        let value = self.expr(id, Want { dest, ..Want::of(ty) });
         let value = self.coerce(value, ty, self.span(id));
         if !value.ty.fits_all() {
             self.store_in(place, value);
@@ -43,7 +43,7 @@ impl Body<'_, '_, '_> {
         let mut types = Vec::new();
         for (index, &id) in ids.iter().enumerate() {
             let hint = wanted.map(|ty| self.unit.program.types.part(ty, index));
-            let value = self.expr(ExprId(id), Want { ty: hint, dest: None });
+            let value = self.expr(ExprId(id), Want { ty: hint, ..Want::NOTHING });
             let value = match hint {
                 Some(ty) => self.coerce(value, ty, self.span(ExprId(id))),
                 None => self.settle(value),
@@ -149,7 +149,7 @@ impl Body<'_, '_, '_> {
             return Typed::ERROR;
         };
         let hint = self.wanted_element(want);
-        let typed = self.expr(value, Want { ty: hint, dest: None });
+        let typed = self.expr(value, Want { ty: hint, ..Want::NOTHING });
         let typed = match hint {
             Some(element) => self.coerce(typed, element, self.span(value)),
             None => self.settle(typed),

@@ -52,13 +52,13 @@ impl Body<'_, '_, '_> {
                 self.length(value, Name::LEN)
             }
             (Name::MIN | Name::MAX, Some(left), Some(right)) if count == 2 => {
-                let one = self.expr(left, Want { dest: None, ..want });
+                let one = self.expr(left, want.operand());
                 let one = self.stable(one, left, right);
-                let two = self.expr(right, Want::of(one.ty));
+                let two = self.expr(right, Want::beside(one.ty));
                 Some(self.extreme(name, one, two, span))
             }
             (Name::ABS | Name::SQRT | Name::FLOOR, Some(value), None) => {
-                let value = self.expr(value, Want { dest: None, ..want });
+                let value = self.expr(value, want.operand());
                 let value = self.settle(value);
                 self.number_method(value, name, span)
             }
@@ -123,11 +123,11 @@ impl Body<'_, '_, '_> {
         }
         match (name, first) {
             (Name::FDIV, Some(right)) => {
-                let right = self.expr(right, Want::of(value.ty));
+                let right = self.expr(right, Want::beside(value.ty));
                 return Some(self.floor_division(value, right, span));
             }
             (Name::MIN | Name::MAX, Some(right)) => {
-                let right = self.expr(right, Want::of(value.ty));
+                let right = self.expr(right, Want::beside(value.ty));
                 return Some(self.extreme(name, value, right, span));
             }
             (_, None) => {

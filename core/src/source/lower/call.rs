@@ -197,6 +197,9 @@ impl Body<'_, '_, '_> {
         let count = usize::try_from(call.info.type_params).unwrap_or(0);
         let filled = crate::alloc_util::try_filled(count, &None);
         let mut bindings = self.program().diagnostics.allocated(filled)?;
+        if let Some(own) = call.info.self_type {
+            return self.bind_self(call, own, &mut bindings).then_some(bindings);
+        }
         if call.types.len() > count {
             let (name, found) = (self.name(call.info.decl.word.name), call.types.len());
             let message = format_args!("`{name}` has {count} type parameters, found {found}");
@@ -209,10 +212,39 @@ impl Body<'_, '_, '_> {
             }
             *binding = Some(ty);
         }
-        if let (Some(receiver), Some(own)) = (call.receiver, call.info.self_type) {
-            self.unit.program.types.unify(own, receiver.ty, &mut bindings);
-        }
         Some(bindings)
+    }
+
+    /// Binds the type parameters of a method by the type that it is called on; whether that is the type of the
+    /// implementation. Without a value and type arguments, the arguments decide.
+    fn bind_self(&mut self, call: &Call<'_>, own: TypeId, bindings: &mut [Option<TypeId>]) -> bool {
+        let ty = match (call.receiver, call.types) {
+            (Some(receiver), _) => receiver.ty,
+            (None, []) => return true,
+            (None, types) => self.intern(self.head(own), types, call.span),
+        };
+        if ty.is_error() {
+            return false;
+        }
+        let types = &mut self.unit.program.types;
+        let is_bound =
+            types.parts(own).len() == types.parts(ty).len() && types.unify(own, ty, bindings);
+        let arguments = bindings.iter().map(|binding| binding.unwrap_or(TypeId::NEVER));
+        let arguments = crate::alloc_util::try_collect(arguments);
+        let Some(arguments) = self.program().diagnostics.allocated(arguments) else { return false };
+        if is_bound && self.program().types.substitute(own, &arguments) == Ok(ty) {
+            return true;
+        }
+        if self.is_template && self.unit.program.types.has_params(ty) {
+            self.opaque();
+            return false;
+        }
+        let (owner, own) = (self.type_text(ty), self.type_text(own));
+        let name = self.name(call.info.decl.word.name);
+        let message = format_args!("type `{owner}` has no method `{name}`");
+        let note = format_args!("`{own}` has it");
+        self.error_with_note(call.span, Code::UnknownField, message, note);
+        false
     }
 
     /// The parameter of each argument, by number.

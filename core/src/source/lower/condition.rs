@@ -106,7 +106,7 @@ impl Body<'_, '_, '_> {
         let span = self.span(id);
         let one = self.expr(left, Want::NOTHING);
         let one = self.stable(one, left, right);
-        let two = self.expr(right, Want::of(one.ty));
+        let two = self.expr(right, Want::beside(one.ty));
         self.compare_values(op, one, two, span, expected, target);
     }
 
@@ -177,7 +177,7 @@ impl Body<'_, '_, '_> {
             let id = ExprId(next);
             let Some(op) = entry(&tree.operators, index) else { break };
             left = self.stable(left, before, id);
-            let right = self.expr(id, Want::of(left.ty));
+            let right = self.expr(id, Want::beside(left.ty));
             let span = self.span(before).to(self.span(id));
             let is_last = index - first + 1 == count(rest);
             match (is_last, expected) {

@@ -56,7 +56,7 @@ impl Body<'_, '_, '_> {
     /// What a branch is asked for.
     fn merge_want(&self, merge: &Merge) -> Want {
         match (merge.ty, merge.value) {
-            (Some(ty), Value::Place(place)) => Want { ty: Some(ty), dest: Some(place) },
+            (Some(ty), Value::Place(place)) => Want { dest: Some(place), ..Want::of(ty) },
             (Some(ty), _) => Want::of(ty),
             (None, _) => merge.want,
         }
@@ -89,8 +89,9 @@ impl Body<'_, '_, '_> {
     /// The first value decides on the type, where the context has none.
     fn merge_first(&mut self, merge: &mut Merge, value: Typed, span: Span) {
         let wanted = merge.want.ty.filter(|&ty| ty != TypeId::UNIT);
+        let is_strict = !merge.want.is_hint;
         let value = match wanted {
-            Some(ty) if value.flexible || self.widen_type(value.ty, ty) => {
+            Some(ty) if value.flexible || is_strict && self.widen_type(value.ty, ty) => {
                 self.coerce(value, ty, span)
             }
             _ => self.settle(value),

@@ -565,7 +565,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
         };
         self.line = self.locate(info.decl.word.span);
         let is_unit = self.result == Some(TypeId::UNIT) || self.is_script;
-        let want = Want { ty: self.result, dest: self.result_place };
+        let want = Want { ty: self.result, dest: self.result_place, ..Want::NOTHING };
         let value = self.block(block, want, !is_unit);
         let span = self.tail_span(block);
         if self.reachable {

@@ -66,7 +66,7 @@ impl Body<'_, '_, '_> {
             };
         }
         let ty = info.decl.ty.map(|ty| self.program().resolve(info.source, ty, &[]));
-        let want = Want { ty: ty.or(want.ty), dest: want.dest };
+        let want = Want { ty: ty.or(want.ty), ..want };
         let mut value = Typed::ERROR;
         self.elsewhere(info.source, |body| {
             let typed = body.expr(info.decl.value, want);

@@ -32,7 +32,7 @@ impl Body<'_, '_, '_> {
             return self.logic_value(id);
         }
         let is_number = |ty: &TypeId| self.scalar(*ty).is_some_and(|s| s != Scalar::Bool);
-        let hint = Want { ty: want.ty.filter(is_number), dest: None };
+        let hint = Want { ty: want.ty.filter(is_number), ..want.operand() };
         let mut left = self.expr(first, hint);
         while self.spine.len() > mark
             && let Some(step) = self.spine.pop()
@@ -44,7 +44,7 @@ impl Body<'_, '_, '_> {
                 continue;
             }
             left = self.stable(left, before, operand);
-            let right = self.expr(operand, Want::of(left.ty));
+            let right = self.expr(operand, Self::beside(op, left.ty));
             left = self.operate(op, left, right, hint, (span, self.span(operand)));
         }
         left
@@ -66,6 +66,11 @@ impl Body<'_, '_, '_> {
             }
             _ => left,
         }
+    }
+
+    /// What is asked for of the operand on the right of one of type `ty`.
+    pub(super) fn beside(op: BinaryOp, ty: TypeId) -> Want {
+        if op.is_of_left_type() { Want::NOTHING } else { Want::beside(ty) }
     }
 
     /// `x == nil` and `x != nil`, where `x` is no optional value: never nil.
@@ -495,7 +500,7 @@ impl Body<'_, '_, '_> {
             return Typed::new(TypeId::scalar(scalar), Value::Number(number));
         }
         let hint = if op == UnaryOp::Dereference { Want::NOTHING } else { want };
-        let value = self.expr(operand, Want { dest: None, ..hint });
+        let value = self.expr(operand, hint.operand());
         if value.ty.fits_all() {
             return value;
         }

@@ -73,7 +73,7 @@ impl<'p> Body<'_, 'p, '_> {
         let dest = declared
             .filter(|&ty| self.repr(ty) == Repr::Memory)
             .map(|ty| self.variable_place(ty, span));
-        let value = self.expr(id, Want { ty: declared, dest });
+        let value = self.expr(id, Want { ty: declared, dest, ..Want::NOTHING });
         let is_array = matches!(self.head(value.ty), Head::Array(_));
         let value = match declared {
             // The variable has the array itself, which is copied.
@@ -269,7 +269,7 @@ impl<'p> Body<'_, 'p, '_> {
             }
             Some(op) => {
                 let old = self.load(place, ty);
-                let right = self.expr(value, Want::of(ty));
+                let right = self.expr(value, Self::beside(op, ty));
                 let result = self.operate(op, old, right, Want::NOTHING, (span, self.span(value)));
                 self.coerce(result, ty, span)
             }
@@ -293,7 +293,8 @@ impl<'p> Body<'_, 'p, '_> {
         span: Span,
     ) {
         let ty = variable.value.ty;
-        let typed = self.expr(value, Want::of(ty));
+        let want = op.map_or(Want::of(ty), |op| Self::beside(op, ty));
+        let typed = self.expr(value, want);
         if !variable.mutable {
             let name = self.name(variable.name);
             self.not_assignable(name, self.span(target));
@@ -559,7 +560,7 @@ impl<'p> Body<'_, 'p, '_> {
         match value {
             None => self.finish_with(Typed::UNIT, span),
             Some(id) => {
-                let want = Want { ty: self.result, dest: self.result_place };
+                let want = Want { ty: self.result, dest: self.result_place, ..Want::NOTHING };
                 let typed = self.expr(id, want);
                 self.finish_with(typed, self.span(id));
             }

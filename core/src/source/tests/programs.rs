@@ -261,6 +261,35 @@ fn literals_take_the_type_that_is_wanted() {
 }
 
 #[test]
+fn operands_with_branches_keep_their_types() {
+    let text = "fn add(x: u16, a: u8, b: u8, c: bool) -> u16: x + ((if c: a else: b) - b)\n\
+                fn ret(a: u8, b: u8, c: bool) -> u16:\n    return (if c: a else: b) - b\n\
+                fn set(x: u16, a: u8, b: u8, c: bool) -> u16:\n    var r = x\n    r += (if c: a else: b) - b\n    r\n\
+                fn more(x: u16, a: u8, b: u8, c: bool) -> bool: x > ((if c: a else: b) - b)\n\
+                fn neg(a: i8, c: bool) -> i64: -(if c: a else: 1)\n\
+                fn mixed(a: u32, c: bool) -> bool: a > (if c: -1i32 else: 2i32)\n\
+                fn shift(a: i8, n: i64, c: bool) -> i64: (a >> (if c: n else: 2)) as i64\n\
+                fn div(x: f64, a: i64, b: i64, c: bool) -> f64: x + ((if c: a else: b) / b)\n\
+                fn choose(a: u8, c: bool) -> u16:\n    if c: a * 2 else: 7\n\
+                fn lit(x: u8, c: bool) -> u8: x + (if c: 1 else: 2)\n";
+    for (name, arguments, expected) in [
+        ("add", &[0, 1, 2, 1][..], 255),
+        ("ret", &[1, 2, 1], 255),
+        ("set", &[0, 1, 2, 1], 255),
+        ("more", &[256, 1, 2, 1], 1),
+        ("neg", &[-128, 1], -128),
+        ("mixed", &[0, 1], 1),
+        ("shift", &[-128, 3, 1], -16),
+        ("choose", &[200, 1], 144),
+        ("lit", &[254, 0], 0),
+    ] {
+        assert_eq!(run(text, name, arguments), expected, "{name}");
+    }
+    let half = run(text, "div", &[0, 7, 2, 1]);
+    assert_eq!(half.cast_unsigned(), 3.0_f64.to_bits());
+}
+
+#[test]
 fn comparisons_of_signed_and_unsigned_are_by_value() {
     let text = "fn lt(a: i64, b: u64) -> bool: a < b\nfn eq(a: i64, b: u64) -> bool: a == b\n\
                 fn ge(a: u64, b: i64) -> bool: a >= b\nfn small(a: u8, b: i8) -> bool: a > b\n\
@@ -397,6 +426,29 @@ fn methods_have_receivers() {
     assert_eq!(run(text, "f", &[]), 109);
     let text = "struct P:\n    x: i64\nimpl P:\n    me inc(): self.x += 1\nfn f():\n    val p = P(1)\n    p.inc()\n";
     assert_eq!(errors_of(text), ["7: E1305: `p` is not mutable"]);
+}
+
+#[test]
+fn methods_of_one_instance_are_its_own() {
+    let text = "struct B<T>:\n    x: T\nimpl B<i64>:\n    fn only() -> i64: self.x\n    me set(): self.x = -1\n    static fn of(x: i64) -> B<i64>: B(x)\n\
+                struct P<A, B>:\n    a: A\n    b: B\nimpl<B> P<i64, B>:\n    fn second() -> B: self.b\n\
+                impl<A> B<[A; 2]>:\n    fn both() -> A: self.x[1]\n    static fn twice(a: A) -> B<[A; 2]>: B([a, a])\n\
+                fn f() -> i64:\n    var b = B(3)\n    b.set()\n    b.only() + P(5, 7u8).second() as i64 + B([1, 20]).both() + B<[i64; 2]>.twice(100).both() + B<i64>.of(1000).only()\n";
+    assert_eq!(run(text, "f", &[]), -1 + 7 + 20 + 100 + 1000);
+    for (call, expected) in [
+        ("B(true).only()", "type `B<bool>` has no method `only`"),
+        ("P(2u8, 1).second()", "type `P<u8, i64>` has no method `second`"),
+        ("B(3).both()", "type `B<i64>` has no method `both`"),
+        ("B<bool>.of(1).only()", "type `B<bool>` has no method `of`"),
+        ("B<i64>.twice(1).both()", "type `B<i64>` has no method `twice`"),
+        ("g(B(true))", "type `B<bool>` has no method `only`"),
+    ] {
+        let text = format!("{text}fn g<T>(b: T) -> i64: b.only()\nfn h() -> i64: {call}\n");
+        let found = errors_of(&text);
+        assert!(found[0].ends_with(expected), "{call}: {found:?}");
+    }
+    let text = format!("{text}fn h():\n    var b = B(true)\n    b.set()\n");
+    assert!(errors_of(&text)[0].contains("type `B<bool>` has no method `set`"));
 }
 
 #[test]
