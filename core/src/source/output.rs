@@ -220,7 +220,14 @@ fn template(
         ResultType::Known(result) => Some(generator.program.term(result)?),
     };
     let text = super::scope::template_text(generator, info)?;
-    let name = try_copy_str(generator.program.name(info.decl.word.name))?;
+    let name = generator.program.name(info.decl.word.name);
+    // As the symbols of its instances.
+    let name = match generator.program.source(info.source) {
+        Some(source) if generator.program.is_later_name(info) => {
+            formatted(format_args!("{}.{name}", source.module))?
+        }
+        _ => try_copy_str(name)?,
+    };
     let is_public = info.decl.is_public;
     Ok(Template { name, type_params, params, result, ir, text, is_public })
 }
@@ -232,6 +239,8 @@ pub(super) fn instance(
     types: &[Type],
 ) -> Result<(), AllocError> {
     let span = super::token::Span::default();
+    // Behind the module of a template whose name several files have.
+    let name = name.rsplit('.').next().unwrap_or(name);
     let found = generator.program.names.find(name).and_then(|name: Name| {
         match generator.program.item(0, name) {
             Some(Item::Function(number)) => Some(number),
@@ -302,16 +311,28 @@ pub(super) fn separate_symbols(
     Ok(())
 }
 
-/// The functions whose symbol an earlier function has.
+/// The functions whose symbol a function of an earlier file has.
 fn duplicates(unit: &TranslationUnit) -> Result<Vec<usize>, AllocError> {
     let symbol = |number: u32| at(&unit.functions, number).map_or("", |f| f.symbol.as_str());
+    let file = |number: usize| unit.functions.get(number).map_or(0, |function| function.file);
     let mut index = HashIndex::with_capacity(unit.functions.len())?;
+    // The function of the earliest file, by the number of the first one with its symbol.
+    let mut earliest = try_collect(0..unit.functions.len())?;
     let mut found = Vec::new();
     for (later, number) in (0..unit.functions.len()).zip(0..) {
         let text = symbol(number);
         let hash = hash::fnv1a_32(text.as_bytes());
         match index.find(hash, |earlier| symbol(earlier) == text) {
-            Some(_) => try_push(&mut found, later)?,
+            Some(first) => {
+                let first = usize::try_from(first).unwrap_or(usize::MAX);
+                let mut later = later;
+                if let Some(earliest) = earliest.get_mut(first)
+                    && file(later) < file(*earliest)
+                {
+                    core::mem::swap(earliest, &mut later);
+                }
+                try_push(&mut found, later)?;
+            }
             None => index.insert(hash, number)?,
         }
     }

@@ -339,6 +339,40 @@ impl<'p, 's> Program<'p, 's> {
         at(&self.mutating, name.0).copied().unwrap_or(false)
     }
 
+    /// Whether a function of another file has the name of this one.
+    pub(super) fn is_shared_name(&self, info: &FunctionInfo) -> bool {
+        (0..count(self.sources)).any(|source| self.has_name_of(source, info))
+    }
+
+    /// Whether a function of an earlier file has the name of this one.
+    pub(super) fn is_later_name(&self, info: &FunctionInfo) -> bool {
+        (0..info.source).any(|source| self.has_name_of(source, info))
+    }
+
+    /// Whether another file declares a function, generic or not as this one, with its name.
+    fn has_name_of(&self, source: u32, info: &FunctionInfo) -> bool {
+        let Some(Item::Function(number)) = self.item(source, info.decl.word.name) else {
+            return false;
+        };
+        source != info.source
+            && self.function(number).is_some_and(|other| {
+                other.source == source
+                    && other.is_generic() == info.is_generic()
+                    && !(other.is_external && info.is_external)
+            })
+    }
+
+    /// Whether a function without type parameters is called by its name from outside of its module.
+    pub(super) fn has_symbol(&self, info: &FunctionInfo) -> bool {
+        let is_hidden = self.source(info.source).is_some_and(|source| {
+            let tree = &source.tree;
+            let is_exported = info.decl.is_public || tree.exports.contains(&info.decl.word.name);
+            let is_marked = !tree.exports.is_empty() || tree.functions.iter().any(|f| f.is_public);
+            is_marked && !is_exported
+        });
+        info.is_external || !is_hidden && !self.is_shared_name(info)
+    }
+
     pub(super) fn function(&self, number: u32) -> Option<FunctionInfo> {
         at(&self.functions, number).copied()
     }

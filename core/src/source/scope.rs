@@ -1,15 +1,16 @@
 //! The source text of a template: the function behind the declarations of its file and of the files that it imports.
 //!
-//! Types, implementations, constants and generic functions are copied; other functions become `extern fn`, because
-//! the module that has the template exports them.
+//! Types, implementations, constants and generic functions are copied; other functions become `extern fn` if the module that
+//! has the template exports them by their names, and are copied otherwise.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::lower::generator::Generator;
-use super::program::{FunctionInfo, ResultType, count};
+use super::program::{FunctionInfo, Program, ResultType, at, count};
 use super::syntax::Receiver;
 use super::token::Span;
-use crate::alloc_util::{AllocError, try_push_str};
+use crate::alloc_util::{AllocError, try_collect, try_filled, try_push, try_push_str};
 
 /// A text that compiles on its own and declares the function.
 pub(super) fn template_text(
@@ -18,7 +19,12 @@ pub(super) fn template_text(
 ) -> Result<String, AllocError> {
     let mut text = String::new();
     let own = info.decl.span;
-    for source in generator.program.sources {
+    let reached = reached(&generator.program, info.source)?;
+    let is_reached = |source: u32| at(&reached, source).copied().unwrap_or(false);
+    for (number, source) in (0..).zip(generator.program.sources) {
+        if !is_reached(number) {
+            continue;
+        }
         let tree = &source.tree;
         let aliases = tree.aliases.iter().map(|decl| decl.span);
         let consts = tree.consts.iter().map(|decl| decl.span);
@@ -37,11 +43,12 @@ pub(super) fn template_text(
     for number in 0..count(&generator.program.functions) {
         let Some(other) = generator.program.function(number) else { continue };
         let is_own = other.source == info.source && other.decl.span == own;
-        if is_own || other.owner.is_some() || other.decl.is_script {
+        let is_left_out = other.owner.is_some() || other.decl.is_script;
+        if is_own || is_left_out || !is_reached(other.source) {
             continue;
         }
         let Some(source) = generator.program.source(other.source) else { continue };
-        if other.is_generic() || other.is_external {
+        if other.is_generic() || other.is_external || !generator.program.has_symbol(&other) {
             add(&mut text, other.decl.span.of(source.file.text))?;
         } else {
             declare(generator, &other, &mut text)?;
@@ -51,6 +58,23 @@ pub(super) fn template_text(
         add(&mut text, own.of(source.file.text))?;
     }
     Ok(text)
+}
+
+/// Whether a file imports another one, by the number of that: its own names, and those that they need.
+fn reached(program: &Program<'_, '_>, first: u32) -> Result<Vec<bool>, AllocError> {
+    let mut reached = try_filled(program.sources.len(), &false)?;
+    let mut open = try_collect([first].into_iter())?;
+    while let Some(file) = open.pop() {
+        let place = usize::try_from(file).ok().and_then(|file| reached.get_mut(file));
+        let Some(place) = place.filter(|place| !**place) else { continue };
+        *place = true;
+        for import in program.source(file).map_or(&[][..], |source| &source.tree.uses) {
+            if let Some(target) = program.imported_module(file, import) {
+                try_push(&mut open, target)?;
+            }
+        }
+    }
+    Ok(reached)
 }
 
 fn add(text: &mut String, declaration: &str) -> Result<(), AllocError> {

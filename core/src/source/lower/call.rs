@@ -561,7 +561,12 @@ impl Body<'_, '_, '_> {
         let made = self.program().types.substitute(result, types);
         let source = self.source;
         let result = self.program().made(source, span, made);
-        if info.owner.is_some() {
+        let program = &self.unit.program;
+        let is_found = match types {
+            [] => program.has_symbol(info),
+            _ => !program.is_shared_name(info),
+        };
+        if info.owner.is_some() || !is_found {
             self.opaque();
             return None;
         }

@@ -47,7 +47,7 @@ impl Program<'_, '_> {
     }
 
     /// The module that an import names, or that declares what it names.
-    fn imported_module(&self, module: u32, import: &UseDecl) -> Option<u32> {
+    pub(in crate::source) fn imported_module(&self, module: u32, import: &UseDecl) -> Option<u32> {
         let path = self.source(module)?.tree.list(import.path);
         let found = self.find_module(path);
         found.or_else(|| self.find_module(path.split_last()?.1))

@@ -148,6 +148,35 @@ fn module_for_any_system_is_packed_with_one_for_linux() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
+fn templates_of_a_file_call_its_own_functions() {
+    let directory = scratch("compile-same-names");
+    write(
+        &directory,
+        "one.spl",
+        "fn count(x: i64) -> i64: x + 1\nfn same<T>(x: T) -> T: x + 1\npub fn app<T>(x: T) -> i64: count(x as i64)\npub fn gen<T>(x: T) -> T: same(x)\n",
+    );
+    write(&directory, "two.spl", "fn same<T>(x: T) -> T: x * 7\nfn seven<T>(x: T) -> T: same(x)\n");
+    let main = "use one.{app, gen}\nuse two.{seven}\nfn count(x: i64) -> i64: x * 100\nfn same<T>(x: T) -> T: x * 50\n\
+                fn main() -> i64: gen(1) + seven(10) + app(100) + same(1000)\n";
+    let main = write(&directory, "main.spl", main);
+    let module = directory.join("main.smf").to_str().unwrap().to_owned();
+    ok(&["compile", &main, "-o", &module]);
+    assert_eq!(ok(&["run", &module]), (2 + 70 + 101 + 50_000).to_string() + "\n");
+    for (instance, expected) in [
+        ("app$i32", "3\n"),
+        ("gen$i32", "3\n"),
+        ("seven$i32", "14\n"),
+        ("same$i32", "100\n"),
+        ("same$i64", "100\n"),
+        ("one.same$i32", "3\n"),
+        ("two.same$i64", "14\n"),
+    ] {
+        assert_eq!(ok(&["jit", &module, instance, "2"]), expected, "{instance}");
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
 fn module_keeps_the_messages_of_assertions() {
     let directory = scratch("compile-assertions");
     let source = "fn f(x: i64):\n    assert x > 0, \"x is \\\"small\\\",\\n or 0\"\n    \
