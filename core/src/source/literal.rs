@@ -108,6 +108,9 @@ fn float(text: &str) -> Result<Number, LiteralError> {
     let digits = buffer.get(..len).and_then(|bytes| core::str::from_utf8(bytes).ok());
     let value = digits.and_then(|digits| digits.parse::<f64>().ok());
     let value = value.ok_or(bad("the number is malformed"))?;
+    if value.is_infinite() {
+        return Err(bad("the number does not fit `f64`"));
+    }
     if ty.is_some_and(|ty| !ty.is_float()) {
         return Err(bad("a number with a fraction has no integer type"));
     }

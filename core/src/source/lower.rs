@@ -515,6 +515,10 @@ impl<'p, 's> Body<'_, 'p, 's> {
         }
         let (wanted_text, found_text) = (self.type_text(wanted), self.type_text(found));
         let message = format_args!("expected `{wanted_text}`, found `{found_text}`");
+        if wanted_text == found_text {
+            let note = format_args!("two modules declare types of this name");
+            return self.error_with_note(span, Code::TypeMismatch, message, note);
+        }
         let both = self.scalar(wanted).zip(self.scalar(found));
         if both.is_some_and(|(one, two)| one != Scalar::Bool && two != Scalar::Bool) {
             let note = format_args!("write `as {wanted_text}`");

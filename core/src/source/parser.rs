@@ -54,6 +54,7 @@ pub(super) fn parse<'s>(
         diagnostics,
         depth: 0,
         failed: false,
+        in_text: 0,
         scratch: Vec::new(),
         arguments: Vec::new(),
         operators: Vec::new(),
@@ -72,6 +73,8 @@ struct Parser<'p, 's> {
     depth: u32,
     /// Whether the statement that is parsed has a reported error.
     failed: bool,
+    /// How many texts have the expression that is parsed in their braces.
+    in_text: u32,
     /// Numbers of the lists that are parsed, the innermost last.
     scratch: Vec<u32>,
     /// The same for arguments.
@@ -153,6 +156,9 @@ impl<'s> Parser<'_, 's> {
     /// The token at the current position as a message names it.
     fn found(&self) -> &'s str {
         let token = self.token();
+        if token.kind == TokenKind::End && self.in_text > 0 {
+            return "`}`";
+        }
         token.kind.description().unwrap_or_else(|| self.text(token.span))
     }
 

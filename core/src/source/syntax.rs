@@ -158,6 +158,8 @@ pub(super) enum ExprKind {
         arguments: List,
     },
     Field(ExprId, Name),
+    /// A [`Field`](Self::Field) with type arguments.
+    Instance(ExprId, List),
     TupleField(ExprId, u32),
     Index(ExprId, ExprId),
     Cast(ExprId, TypeNodeId),

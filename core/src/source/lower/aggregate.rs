@@ -250,10 +250,7 @@ impl Body<'_, '_, '_> {
                 let Some(parts) = self.all_known(parts, name, span) else { return Typed::ERROR };
                 self.intern(Head::Struct(number), &parts, span)
             }
-            _ => {
-                let (source, name) = (self.source, info.name);
-                self.program().named(source, span, name, types, &[])
-            }
+            _ => self.nominal(Head::Struct(number), info, types, span),
         };
         if ty.is_error() {
             return Typed::ERROR;
@@ -266,6 +263,21 @@ impl Body<'_, '_, '_> {
         let defaults = Some(info.source);
         self.fill_fields(&fields, arguments, place, (info.name, defaults), span);
         Self::made(ty, place)
+    }
+
+    /// A struct or enum with its written type arguments.
+    fn nominal(&mut self, head: Head, info: NominalInfo, types: &[TypeId], span: Span) -> TypeId {
+        let (wanted, found) = (info.type_params, count(types));
+        if wanted != found {
+            let name = self.name(info.name);
+            let message = format_args!("type `{name}` has {wanted} type arguments, found {found}");
+            self.error(span, Code::UnknownType, message);
+            return TypeId::ERROR;
+        }
+        match types.iter().any(|ty| ty.is_error()) {
+            true => TypeId::ERROR,
+            false => self.intern(head, types, span),
+        }
     }
 
     /// The type arguments that arguments for fields have.
@@ -452,10 +464,7 @@ impl Body<'_, '_, '_> {
                 };
                 self.intern(head, &parts, span)
             }
-            _ => {
-                let source = self.source;
-                self.program().named(source, span, info.name, types, &[])
-            }
+            _ => self.nominal(head, info, types, span),
         };
         if ty.is_error() {
             return Some(Typed::ERROR);

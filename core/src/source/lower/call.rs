@@ -31,7 +31,21 @@ impl Body<'_, '_, '_> {
                 let types = self.resolve_all(nodes);
                 self.call_name(name, &types, callee, arguments, want, span)
             }
-            ExprKind::Field(base, name) => self.call_member(base, name, arguments, want, span),
+            ExprKind::Field(base, name) => self.call_member(base, name, &[], arguments, want, span),
+            ExprKind::Instance(field, types) => {
+                let types = self.tree.list(types);
+                let types = self.resolve_all(types);
+                match self.tree.expr(field).kind {
+                    ExprKind::Field(base, name) if self.module_prefix(base).is_some() => {
+                        self.call_member(base, name, &types, arguments, want, span)
+                    }
+                    _ => {
+                        self.refuse_method_types(span);
+                        self.skip_arguments(arguments);
+                        Typed::ERROR
+                    }
+                }
+            }
             ExprKind::Error => {
                 self.skip_arguments(arguments);
                 Typed::ERROR
@@ -41,6 +55,10 @@ impl Body<'_, '_, '_> {
                 self.call_value(value, arguments, want, span)
             }
         }
+    }
+
+    pub(super) fn refuse_method_types(&mut self, span: Span) -> Typed {
+        self.refuse(span, "a method with type arguments", "write a generic function")
     }
 
     /// Checks arguments of a call that is wrong.
@@ -313,7 +331,7 @@ impl Body<'_, '_, '_> {
         for (argument, &index) in list.zip(order) {
             let param = *self.unit.program.param_list(call.info.params).get(index)?;
             let known = self.known_type(param.ty, bindings);
-            if known.is_none() && self.is_empty_array(argument.value) {
+            if known.is_none() && self.has_no_type(argument.value) {
                 // The other arguments decide on its type.
                 continue;
             }
@@ -341,7 +359,7 @@ impl Body<'_, '_, '_> {
         self.bind_literals(call, &values, bindings);
         for (argument, &index) in tree.entries(&tree.arguments, call.arguments).zip(order) {
             let is_open = values.get(index).is_some_and(|value| value.ty.is_error());
-            if is_open && self.is_empty_array(argument.value) {
+            if is_open && self.has_no_type(argument.value) {
                 let param = *self.unit.program.param_list(call.info.params).get(index)?;
                 let known = self.known_type(param.ty, bindings);
                 let value = self.expr(argument.value, known.map_or(Want::NOTHING, Want::of));
@@ -353,8 +371,25 @@ impl Body<'_, '_, '_> {
         Some(values)
     }
 
-    fn is_empty_array(&self, id: ExprId) -> bool {
-        matches!(self.tree.expr(id).kind, ExprKind::Array(elements) if elements.is_empty())
+    /// Whether an expression says nothing of its type, and has no effect: an empty array, a generic function, or a variant of a
+    /// generic enum without payload.
+    fn has_no_type(&self, id: ExprId) -> bool {
+        let program = &self.unit.program;
+        let item = |name: Name| match self.variable(name) {
+            Some(_) => None,
+            None => program.item(self.source, name),
+        };
+        match self.tree.expr(id).kind {
+            ExprKind::Array(elements) => elements.is_empty(),
+            ExprKind::Name(name) => matches!(item(name), Some(Item::Function(number))
+                if program.function(number).is_some_and(|info| info.is_generic())),
+            ExprKind::Field(owner, _) => match self.tree.expr(owner).kind {
+                ExprKind::Name(name) => matches!(item(name), Some(Item::Enum(number))
+                    if at(&program.enums, number).is_some_and(|info| info.type_params != 0)),
+                _ => false,
+            },
+            _ => false,
+        }
     }
 
     /// Refuses an array that does not change as a view that the callee changes.
@@ -584,6 +619,27 @@ impl Body<'_, '_, '_> {
         Some((Callee::Template(name, arguments), result))
     }
 
+    /// The type arguments of a generic function as a value of the function type that is wanted.
+    fn types_of_value(&mut self, info: &FunctionInfo, want: Want) -> Option<Vec<TypeId>> {
+        let wanted = want.ty.filter(|&ty| self.head(ty) == Head::Function)?;
+        let count = usize::try_from(info.type_params).ok()?;
+        let filled = crate::alloc_util::try_filled(count, &None);
+        let mut bindings = self.program().diagnostics.allocated(filled)?;
+        let types = &self.unit.program.types;
+        let (&result, params) = types.parts(wanted).split_last()?;
+        let own = self.unit.program.param_list(info.params).iter().map(|param| param.ty);
+        let is_same = own.len() == params.len()
+            && own.zip(params).all(|(own, &ty)| types.unify(own, ty, &mut bindings));
+        if let ResultType::Known(own) = info.result {
+            types.unify(own, result, &mut bindings);
+        }
+        if !is_same || bindings.contains(&None) {
+            return None;
+        }
+        let types = crate::alloc_util::try_collect(bindings.into_iter().flatten());
+        self.program().diagnostics.allocated(types)
+    }
+
     /// Emits a call with values of the types of the parameters.
     fn emit(
         &mut self,
@@ -670,7 +726,13 @@ impl Body<'_, '_, '_> {
     }
 
     /// The address of a function.
-    pub(super) fn function_value(&mut self, number: u32, types: &[TypeId], span: Span) -> Typed {
+    pub(super) fn function_value(
+        &mut self,
+        number: u32,
+        types: &[TypeId],
+        want: Want,
+        span: Span,
+    ) -> Typed {
         let Some(info) = self.unit.program.function(number) else { return Typed::ERROR };
         if self.is_template {
             return self.opaque();
@@ -678,10 +740,14 @@ impl Body<'_, '_, '_> {
         if info.is_external {
             return self.refuse(span, "the address of an `extern fn`", "call it in a function");
         }
+        let inferred = if types.is_empty() { self.types_of_value(&info, want) } else { None };
+        let types = inferred.as_deref().unwrap_or(types);
         if usize::try_from(info.type_params) != Ok(types.len()) {
+            self.unit.unresolved += usize::from(self.unit.program.diagnostics.muted == 0);
             let name = self.name(info.decl.word.name);
-            self.unresolved(name, span);
-            return Typed::ERROR;
+            let message = format_args!("the type arguments of `{name}` are not known");
+            let note = format_args!("declare the type, as in `val f: fn(i64) -> i64 = {name}`");
+            return self.error_with_note(span, Code::Unresolved, message, note);
         }
         let depth = self.instance_depth;
         let Some(instance) = self.unit.instance(number, types, depth, (self.source, span)) else {

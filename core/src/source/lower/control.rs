@@ -266,7 +266,7 @@ impl Body<'_, '_, '_> {
         for arm in tree.entries(&tree.arms, arms) {
             let next = self.target();
             let variables = self.variables.len();
-            if coverage.is_complete() {
+            if coverage.is_complete() && !self.unit.program.diagnostics.has_errors() {
                 let span = tree.pattern(arm.pattern).span;
                 self.warn(span, Code::Unreachable, format_args!("this arm is never reached"));
             }

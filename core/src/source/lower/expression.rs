@@ -56,6 +56,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
             ExprKind::Call { callee, arguments } => self.call(callee, arguments, want, id),
             ExprKind::Literal { name, arguments } => self.literal(name, arguments, want, span),
             ExprKind::Field(base, name) => self.field(base, name, want, id),
+            ExprKind::Instance(..) => self.refuse_method_types(span),
             ExprKind::TupleField(base, index) => self.tuple_field(base, index, span),
             ExprKind::Index(base, index) => self.index(base, index, span),
             ExprKind::Cast(value, ty) => self.cast(value, ty, span),
@@ -104,11 +105,11 @@ impl<'p, 's> Body<'_, 'p, 's> {
             return variable.value;
         }
         if let Some(function) = self.inner_function(name) {
-            return self.function_value(function, &[], span);
+            return self.function_value(function, &[], want, span);
         }
         match self.unit.program.item(self.source, name) {
             Some(Item::Const(number)) => self.constant(number, want, span),
-            Some(Item::Function(number)) => self.function_value(number, &[], span),
+            Some(Item::Function(number)) => self.function_value(number, &[], want, span),
             Some(Item::Struct(_) | Item::Enum(_) | Item::Alias(_)) => {
                 let text = self.name(name);
                 let message = format_args!("`{text}` is a type, not a value");
@@ -182,7 +183,9 @@ impl<'p, 's> Body<'_, 'p, 's> {
         let nodes = self.tree.list(types);
         let types = self.resolve_all(nodes);
         match self.unit.program.item(self.source, name) {
-            Some(Item::Function(number)) => self.function_value(number, &types, span),
+            Some(Item::Function(number)) => {
+                self.function_value(number, &types, Want::NOTHING, span)
+            }
             _ => self.unknown_name(name, span),
         }
     }
@@ -201,6 +204,10 @@ impl<'p, 's> Body<'_, 'p, 's> {
             ExprKind::Name(name) => (self.source, name, List::default()),
             ExprKind::Generic(name, types) => (self.source, name, types),
             ExprKind::Field(base, name) => (self.module_prefix(base)?, name, List::default()),
+            ExprKind::Instance(field, types) => match self.tree.expr(field).kind {
+                ExprKind::Field(base, name) => (self.module_prefix(base)?, name, types),
+                _ => return None,
+            },
             _ => return None,
         };
         if source == self.source && self.variable(name).is_some() {
@@ -249,7 +256,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
         if let Some(file) = self.module_prefix(base) {
             return match self.unit.program.item(file, name) {
                 Some(Item::Const(number)) => self.constant(number, want, span),
-                Some(Item::Function(number)) => self.function_value(number, &[], span),
+                Some(Item::Function(number)) => self.function_value(number, &[], want, span),
                 _ => self.unknown_name(name, span),
             };
         }

@@ -7,6 +7,7 @@ impl Body<'_, '_, '_> {
         &mut self,
         base: ExprId,
         name: Name,
+        types: &[TypeId],
         arguments: List,
         want: Want,
         span: Span,
@@ -14,9 +15,9 @@ impl Body<'_, '_, '_> {
         if let Some(file) = self.module_prefix(base) {
             return match self.unit.program.item(file, name) {
                 Some(Item::Function(number)) => {
-                    self.call_function(number, &[], None, arguments, want, span)
+                    self.call_function(number, types, None, arguments, want, span)
                 }
-                Some(Item::Struct(number)) => self.construct(number, &[], arguments, want, span),
+                Some(Item::Struct(number)) => self.construct(number, types, arguments, want, span),
                 _ => {
                     self.unknown_name(name, span);
                     self.skip_arguments(arguments);

@@ -169,6 +169,9 @@ impl Body<'_, '_, '_> {
         op: BinaryOp,
         span: Span,
     ) -> Option<(Typed, Typed)> {
+        if left.ty.fits_all() || right.ty.fits_all() {
+            return None;
+        }
         let both = (left.flexible, right.flexible);
         let is_float =
             |body: &Self, typed: Typed| body.scalar(typed.ty).is_some_and(Scalar::is_float);

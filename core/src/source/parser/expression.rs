@@ -129,23 +129,18 @@ impl<'s> Parser<'_, 's> {
             // Keywords are names there.
             kind if kind != TokenKind::Label && self.name() != Name::NONE => {
                 let name = self.bump().name;
-                let span = start.to(span);
+                let field = self.add_expr(ExprKind::Field(value, name), start.to(span));
                 if self.is(TokenKind::Less) && !self.token_at(0).spaced && self.closes_types() {
                     let arguments = self.type_arguments();
-                    self.refuse_method_types(arguments, span);
+                    let span = start.to(self.last_span());
+                    return self.add_expr(ExprKind::Instance(field, arguments), span);
                 }
-                self.add_expr(ExprKind::Field(value, name), span)
+                field
             }
             _ => {
                 self.unexpected("a field or method");
                 value
             }
-        }
-    }
-
-    fn refuse_method_types(&mut self, arguments: List, span: Span) {
-        if !arguments.is_empty() {
-            self.refuse(span, "a method with type arguments", "write a generic function");
         }
     }
 

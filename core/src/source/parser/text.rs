@@ -127,7 +127,19 @@ impl Parser<'_, '_> {
         let Some(tokens) = self.diagnostics.allocated(tokens) else { return self.add_error(span) };
         let outer = core::mem::replace(&mut self.tokens, tokens);
         let at = core::mem::replace(&mut self.at, 0);
+        if self.is(TokenKind::End) {
+            let message = format_args!("`{{}}` in a text has no expression");
+            let note = format_args!("write `{{{{` and `}}}}` for braces");
+            self.error_with_note(
+                Span::new(span.start - 1, span.end + 1),
+                Code::Unexpected,
+                message,
+                Some(note),
+            );
+        }
+        self.in_text += 1;
         let value = self.expr();
+        self.in_text -= 1;
         if self.is(TokenKind::Colon) {
             let construct = "a format specification in a text";
             self.refuse(self.span(), construct, "values are printed in their own form");

@@ -178,7 +178,13 @@ impl<'p> Program<'p, '_> {
     /// `use a.b`: the module, or the item `b` of module `a`.
     fn import_module(&mut self, number: u32, decl: &UseDecl, path: &[u32], alias: Name) {
         if let Some(module) = self.find_module(path) {
-            return self.insert_item(number, alias, Item::Module(module));
+            let item = Item::Module(module);
+            if self.item(number, alias).is_some_and(|known| known != item) {
+                let name = self.name(alias);
+                let message = format_args!("`{name}` is declared twice");
+                return self.error(number, decl.span, Code::DuplicateName, message);
+            }
+            return self.insert_item(number, alias, item);
         }
         if let Some((&last, rest)) = path.split_last()
             && let Some(module) = self.find_module(rest)

@@ -672,6 +672,27 @@ fn empty_array_takes_the_type_of_the_other_arguments() {
 }
 
 #[test]
+fn generic_functions_and_variants_take_the_types_of_the_other_arguments() {
+    let text = "enum Op<T>:\n    Neg\n    Add(T)\nfn id<T>(x: T) -> T: x\nfn first<A, B>(a: A, b: B) -> A: a\n\
+                fn call<T>(f: fn(T) -> T, x: T) -> T: f(x)\n\
+                fn app<T>(o: Op<T>, x: T) -> T:\n    match o:\n        case Neg: x - x - x\n        case Add(n): x + n\n\
+                fn two<T>(a: Op<T>, b: Op<T>) -> i64: if a is Op.Neg: 1 else: 2\n\
+                fn f() -> i64:\n    val g: fn(u8) -> u8 = id\n    val h: fn(i64, bool) -> i64 = first\n    call(id, 3) + g(40) as i64 + h(500, true)\n\
+                fn k() -> f64: app(Op.Neg, 2.5)\nfn m() -> i64: two(Op.Neg, Op.Add(1u8)) * 10 + app(Op.Add(4), 1)\n";
+    assert_eq!(run(text, "f", &[]), 543);
+    assert_eq!(run(text, "k", &[]).cast_unsigned(), (-2.5_f64).to_bits());
+    assert_eq!(run(text, "m", &[]), 15);
+    for (call, expected) in [
+        ("val g = id", "E-MONO-032: the type arguments of `id` are not known"),
+        ("val g: fn(u8) -> u16 = id", "E1401: expected `fn(u8) -> u16`, found `fn(u8) -> u8`"),
+        ("val g: fn() -> u8 = id", "E-MONO-032: the type arguments of `id` are not known"),
+    ] {
+        let found = errors_of(&format!("{text}fn e():\n    {call}\n    val z = 1\n"));
+        assert!(found[0].ends_with(expected), "{call}: {found:?}");
+    }
+}
+
+#[test]
 fn types_stand_in_parentheses() {
     let text = "fn apply(f: (i64) -> (i64), x: (i64)) -> i64: f(x)\nfn double(x: i64) -> i64: x * 2\n\
                 fn none(f: () -> i64) -> i64: f()\nfn four() -> i64: 4\n\

@@ -190,6 +190,21 @@ fn each_error_has_its_message() {
             "fn f(x: i64) -> i64:\n    match x: case 1: 2\n",
             "2: E1101: expected arms on lines of their own behind `match`, found `case`",
         ),
+        (
+            "struct P:\n    x: i64\nfn f(p: P) -> i64: p.get<i64>()\n",
+            "3: E1201: a method with type arguments is not supported: write a generic function",
+        ),
+        ("fn f() -> f64: 1.0e400\n", "1: E1003: the number does not fit `f64`"),
+        ("fn f(): print \"{}\"\n", "1: E1101: `{}` in a text has no expression"),
+        ("fn f(x: i64): print \"{x + }\"\n", "1: E1101: expected an expression, found `}`"),
+        (
+            "fn f(a: [i64; 2]):\n    for i in 1u8..=(a[5] as u8): print i\n",
+            "2: E1407: index 5 is out of range for an array of length 2",
+        ),
+        (
+            "fn f(x: [i64; 2]) -> i64:\n    match x:\n        case [1, 2]: 1\n        case _: 2\n",
+            "3: E1201: an array pattern is not supported: compare the elements",
+        ),
         ("fn g(a: i64): a\nfn f(): g()\n", "2: E1405: `g` has 1 parameter, found 0 arguments"),
         ("use nowhere.{x}\n", "1: E1303: module `nowhere` not found"),
         ("fn f() -> bool: 1 < 2 < true\n", "1: E1401: expected `bool`, found `i64`"),
@@ -427,7 +442,7 @@ fn a_note_proposes_a_similar_name() {
 
 #[test]
 fn modules_import_names() {
-    let math = "pub struct V:\n    x: i64\nimpl V:\n    fn twice() -> i64: self.x * 2\nfn add(a: i64, b: i64) -> i64: a + b\nconst K: i64 = 5\nfn id<T>(x: T) -> T: x\nenum W:\n    A\n    B\nimpl W:\n    static fn of(x: i64) -> W: if x == 3: W.B else: W.A\n";
+    let math = "pub struct V:\n    x: i64\nimpl V:\n    fn twice() -> i64: self.x * 2\nfn add(a: i64, b: i64) -> i64: a + b\nconst K: i64 = 5\nstruct Box<T>:\n    x: T\nenum May<T>:\n    Is(T)\n    No\nfn id<T>(x: T) -> T: x\nenum W:\n    A\n    B\nimpl W:\n    static fn of(x: i64) -> W: if x == 3: W.B else: W.A\n";
     for main in [
         "use lib.math.{add, V, K, id}\nfn f() -> i64: add(V(x: 2).twice(), K) + id(1)\n",
         "use lib.math.*\nfn f() -> i64: add(V(x: 2).twice(), K) + id(1)\n",
@@ -435,6 +450,8 @@ fn modules_import_names() {
         "use lib.math as m\nfn f() -> i64: m.add(4, m.K) + 1\n",
         "use math.{add as plus}\nfn f() -> i64: plus(4, 6)\n",
         "use lib.math.add\nfn f() -> i64: add(4, 6)\n",
+        "use lib.math as m\nfn f() -> i64: m.id<i64>(4) + m.Box<i64>(6).x\n",
+        "use lib.math as m\nfn f() -> i64:\n    match m.May<i64>.Is(10):\n        case Is(x): x\n        case No: 0\n",
         "use lib.math as m\nfn g(v: m.V, w: [m.W; 1]) -> m.V: if w[0] == m.W.B: v else: m.V(0)\nfn f() -> i64: g(m.V(5), [m.W.B]).twice()\n",
         "use lib.math\nfn f() -> i64: match math.W.of(3):\n    case math.W.B: 10\n    case A: 2\n",
     ] {
