@@ -509,6 +509,13 @@ fn check_callees(state: &State, unit: &Unit) -> Result<()> {
     Ok(())
 }
 
+impl Drop for State {
+    fn drop(&mut self) {
+        // The newest first: unwinders look for a table from the end of their list.
+        while self.units.pop().is_some() {}
+    }
+}
+
 impl State {
     /// Makes the functions of a compiled unit current. Changes nothing if there is no memory for it.
     fn insert(&mut self, unit: &Unit, compiled: CompiledUnit) -> Result<()> {

@@ -71,8 +71,9 @@ impl Value {
         }
     }
 
+    /// The register that it is passed in.
     #[inline]
-    pub(super) fn argument(self) -> CallArg {
+    pub fn argument(self) -> CallArg {
         match self.scalar.is_float() {
             true => CallArg::Float(self.bits),
             false => CallArg::Integer(self.bits),
@@ -81,7 +82,7 @@ impl Value {
 
     /// The result of a function of this type.
     #[inline]
-    pub(super) fn returned(scalar: Scalar, registers: ReturnRegisters) -> Self {
+    pub fn returned(scalar: Scalar, registers: ReturnRegisters) -> Self {
         let bits = if scalar.is_float() { registers.float } else { registers.integer };
         Self::new(scalar, bits)
     }

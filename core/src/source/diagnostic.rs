@@ -80,11 +80,14 @@ impl fmt::Display for Diagnostic {
         writeln!(f, "{:>width$} |", "")?;
         writeln!(f, "{:>width$} | {}", self.line, self.source_line)?;
         write!(f, "{:>width$} | ", "")?;
+        // A long line is cut: the mark may stand behind its end.
+        let mut left = self.source_line.chars();
         let before = usize::try_from(self.column.saturating_sub(1)).unwrap_or(0);
-        for character in self.source_line.chars().take(before) {
+        for character in left.by_ref().take(before) {
             f.write_char(if character == '\t' { '\t' } else { ' ' })?;
         }
-        for _ in 0..self.length.max(1) {
+        let length = usize::try_from(self.length).unwrap_or(usize::MAX);
+        for _ in 0..left.count().clamp(1, length.max(1)) {
             f.write_char('^')?;
         }
         match &self.note {
@@ -310,18 +313,16 @@ fn make(
     let (line, line_start) = file.line(start);
     let source = file.line_text(line_start);
     let count = |text: &str| u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
-    let before = Span::new(0, start - line_start).of(source);
+    let before = Span::new(line_start, start).of(file.text);
     let marked = Span::new(start, span.end.min(file.len())).of(file.text);
     let marked = count(marked.lines().next().unwrap_or(""));
-    let before = if before.is_empty() && start > line_start { source } else { before };
-    let left = count(source).saturating_sub(count(before));
     Ok(Diagnostic {
         severity,
         code,
         file: try_copy_str(file.name)?,
         line,
         column: count(before).saturating_add(1),
-        length: marked.clamp(1, left.max(1)),
+        length: marked.max(1),
         message: formatted(message)?,
         note: note.map(formatted).transpose()?,
         source_line: try_copy_str(source)?,

@@ -93,6 +93,11 @@ pub trait Environment {
     /// [`signature`](Self::signature).
     fn declare_signature(&mut self, signature: Box<[u8]>);
 
+    /// Whether the last [`CompileError::Needs`] is due to an instance that waits for this one.
+    fn is_circular(&self) -> bool {
+        false
+    }
+
     /// Whether the lines of the code are of use, if it has any.
     fn needs_lines(&self) -> bool {
         false

@@ -86,6 +86,8 @@ impl Compiler for SourceBodies {
             match self.ir.compile(&from_ir, environment) {
                 // The IR needs an operation that the types do not have: the front end explains it.
                 Err(CompileError::Because(_)) => {}
+                // Templates that call each other: the front end makes the instances of all of them.
+                Err(CompileError::Needs) if environment.is_circular() => {}
                 done => return done,
             }
         }

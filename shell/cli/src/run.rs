@@ -1,7 +1,7 @@
 //! `smf run`: loads a module and calls one of its functions.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, OsString, c_char};
+use std::ffi::{CString, OsStr, OsString, c_char};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use std::{fmt, fs};
 
+use smf_core::format::note::Note;
 use smf_core::format::{Symbol, SymbolKind};
 use smf_core::ir::Scalar;
 use smf_core::link::Resolve;
@@ -295,9 +296,18 @@ fn check_arguments(args: &Args) {
     if args.args.len() > MAX_ARGS {
         wrong = Some(format!("a function is called with up to {MAX_ARGS} arguments"));
     }
-    if let Some(why) = wrong {
+    if let Some(why) = wrong.filter(|_| !states_types(args)) {
         args::end_for_invalid_value("run", why);
     }
+}
+
+/// Whether the file has the types of the function, by which its arguments are read.
+fn states_types(args: &Args) -> bool {
+    let name = args.name.as_deref().map_or(Some("main"), OsStr::to_str);
+    let Ok(bytes) = output::read(&args.file) else { return false };
+    let Ok(smf) = output::module(&args.file, &bytes) else { return false };
+    let Ok(Some((note, at))) = smf.note_contents() else { return false };
+    Note::parse(&note, at).is_ok_and(|note| name.is_some_and(|name| note.signature(name).is_some()))
 }
 
 /// Calls `main` with the arguments of the program and its environment. The result becomes the exit status.

@@ -2,18 +2,20 @@
 
 use std::ffi::OsStr;
 
-use smf_core::format::note::{FunctionSignature, Note};
+use smf_core::format::note::Note;
 use smf_core::ir::Scalar;
 use smf_core::loader::ModuleRef;
 use smf_core::trap::CallArg;
+use smf_core::types::Type;
 
-use crate::values::{ArgumentMemory, Returns, number_word, typed_word};
+use crate::source::arguments::Arguments;
+use crate::values::{ArgumentMemory, Returns, typed_word};
 
 /// The types that the note of the module has for a function.
 pub(crate) struct Signature {
     name: String,
-    /// The scalar types of the parameters; `None` if one is of another type.
-    parameters: Option<Vec<Scalar>>,
+    /// The types of the parameters; `None` if they are malformed.
+    parameters: Option<Vec<Type>>,
     result: String,
 }
 
@@ -21,15 +23,16 @@ impl Signature {
     pub(crate) fn of(module: &ModuleRef<'_>, name: &str) -> Option<Self> {
         let (note, at) = module.linked()?.note_contents().ok()??;
         let note = Note::parse(&note, at).ok()?;
-        let mut all = note.entries::<FunctionSignature>().filter_map(Result::ok);
-        let found = all.find(|entry| entry.function().eq_str(name))?;
+        let found = note.signature(name)?;
         let parameters = found.parameters().to_string();
-        let parameters = parameters.split(',').filter(|ty| !ty.is_empty());
-        let parameters = parameters.map(Scalar::from_name).collect();
+        let parameters = match parameters.is_empty() {
+            true => Some(Vec::new()),
+            false => Type::parse_arguments(&parameters).ok(),
+        };
         Some(Self { name: name.to_owned(), parameters, result: found.result().to_string() })
     }
 
-    /// The arguments of a call, as texts of the types of the parameters where these are numbers and bools.
+    /// The arguments of a call, as texts of the types of the parameters.
     pub(crate) fn words(
         &self,
         texts: &[impl AsRef<OsStr>],
@@ -40,12 +43,14 @@ impl Signature {
             let (name, wanted, given) = (&self.name, parameters.len(), texts.len());
             return Err(format!("`{name}` has {wanted} parameters, {given} arguments given"));
         }
-        let arguments = texts.iter().zip(parameters).enumerate();
-        let word = |(number, (text, &scalar)): (usize, (_, _))| {
-            number_word(AsRef::<OsStr>::as_ref(text), scalar)
-                .map_err(|why| in_argument(number, &why))
-        };
-        arguments.map(word).collect()
+        let mut arguments = Arguments { memory: std::mem::take(memory), ..Arguments::default() };
+        let mut added = Ok(());
+        for (number, (text, ty)) in texts.iter().zip(parameters).enumerate() {
+            let one = arguments.add(text.as_ref(), ty);
+            added = added.and(one.map_err(|why| in_argument(number, &why)));
+        }
+        *memory = arguments.memory;
+        added.map(|()| arguments.values.iter().map(|value| value.argument()).collect())
     }
 
     /// How the result is returned; an error if it is in memory.

@@ -69,11 +69,12 @@ pub(super) fn text_arguments(
     Ok(values)
 }
 
-/// The arguments of a function of a module: integers.
-pub(super) fn values_of(arguments: &[&[u8]], name: &[u8]) -> Result<Vec<Value>> {
+/// The arguments of a function of a module: of the types of its parameters, or integers if these are unknown.
+pub(super) fn values_of(arguments: &[&[u8]], name: &[u8], params: &[Scalar]) -> Result<Vec<Value>> {
     let mut values = Vec::new();
     for (number, text) in (1..).zip(arguments) {
-        let (function, expected) = (ShortName::new(name), Scalar::I64);
+        let expected = params.get(number - 1).copied().unwrap_or(Scalar::I64);
+        let function = ShortName::new(name);
         let wrong = || ExecError::Text { function, number, expected };
         try_push(&mut values, parse_value(expected, text).ok_or_else(wrong)?)?;
     }

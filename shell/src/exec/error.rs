@@ -80,6 +80,14 @@ pub enum ExecError {
         /// The argument, from 1.
         number: usize,
     },
+    /// A call of a function of a module with a parameter or result that is no number or bool.
+    #[error(
+        "function `{function}` of a module has a parameter or result that is no number or bool"
+    )]
+    ModuleTypes {
+        /// The name of the function.
+        function: ShortName,
+    },
     /// An integer for a parameter of a type that lacks it.
     #[error("argument {number} of function `{function}`: {value} is no value of type {expected}")]
     Integer {

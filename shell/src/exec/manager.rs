@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use smf_core::alloc_util::{AllocError, TryArc, try_collect, try_copy_bytes, try_push};
@@ -11,16 +12,18 @@ use smf_core::exec::{
     FunctionHandle, Level, Manager, ManagerError, ManagerOptions, ManagerStatistics, TrapReport,
     Unit, Value,
 };
-use smf_core::link::ShortName;
+use smf_core::ir::Scalar;
+use smf_core::link::{Name, ShortName};
 use smf_core::memory::code_alloc::CodeMemory;
-use smf_core::source::{Assertion, Diagnostic, Mode, SourceFile, TranslationUnit};
+use smf_core::source::{Assertion, Diagnostic, Mode, SourceFile, TRAP_ASSERT, TranslationUnit};
+use smf_core::trap::TrapError;
 use smf_core::types::Type;
 
 use super::arguments::{integers, text_arguments, values_of};
 use super::backend::BackendChoice;
 use super::error::{ExecError, cause};
 use super::host_functions;
-use super::modules::{Modules, SharedSymbols, call_words};
+use super::modules::{Modules, SharedSymbols, call_function};
 use crate::call::install_chain_lookup;
 use crate::fallible_buf::{Lossy, try_format};
 use crate::files;
@@ -73,6 +76,8 @@ struct SourceInfo {
     returns_memory: bool,
     /// Whether each parameter is a text: an address and a length. Empty if none is.
     text_params: Vec<bool>,
+    /// The number of its compilation and that of its file there.
+    file: (u64, u32),
     assertions: Vec<Assertion>,
 }
 
@@ -91,6 +96,8 @@ pub struct ExecManager {
     /// Dropped after the code that calls into them.
     modules: Modules,
     info: Mutex<HashMap<Box<[u8]>, SourceInfo>>,
+    /// The number of compilations of source.
+    compilations: AtomicU64,
     front_end: RwLock<Option<SharedFrontEnd>>,
 }
 
@@ -114,7 +121,7 @@ impl ExecManager {
         let core_options = ManagerOptions { level: options.level, max_code_bytes };
         let manager = Manager::new(backend, core_options);
         let (info, front_end) = (Mutex::default(), RwLock::new(None));
-        Ok(Self { manager, modules, info, front_end })
+        Ok(Self { manager, modules, info, compilations: AtomicU64::new(0), front_end })
     }
 
     /// The manager of the core.
@@ -242,6 +249,9 @@ impl ExecManager {
     /// Records what the source says of its functions beside their code.
     fn record(&self, unit: TranslationUnit) -> Result<(), AllocError> {
         let mut info = self.info();
+        let number = self.compilations.fetch_add(1, Ordering::Relaxed);
+        // Of functions without assertions, too: those of others may become part of them.
+        let asserts = unit.functions.iter().any(|function| !function.assertions.is_empty());
         for function in unit.functions {
             let symbol = function.symbol.as_bytes();
             let returns_text = function.result == Some(Type::Text);
@@ -251,7 +261,7 @@ impl ExecManager {
                 Some(Type::Tuple(_) | Type::Array(_) | Type::Named { .. })
             );
             let has_text = returns_text || is_text.clone().any(|is_text| is_text);
-            if !has_text && !returns_memory && function.assertions.is_empty() {
+            if !has_text && !returns_memory && !asserts {
                 if !info.is_empty() {
                     info.remove(symbol);
                 }
@@ -259,7 +269,8 @@ impl ExecManager {
             }
             let text_params = if has_text { try_collect(is_text)? } else { Vec::new() };
             let assertions = function.assertions;
-            let new = SourceInfo { returns_text, returns_memory, text_params, assertions };
+            let file = (number, function.file);
+            let new = SourceInfo { returns_text, returns_memory, text_params, file, assertions };
             info.try_reserve(1).map_err(|_| AllocError)?;
             info.insert(try_copy_bytes(symbol)?, new);
         }
@@ -322,13 +333,13 @@ impl ExecManager {
         }
     }
 
-    /// Calls a function by name. A function of a module takes integers and returns one.
+    /// Calls a function by name. A function of a module that does not state the types takes integers and returns one.
     ///
     /// # Errors
     /// [`ExecError`].
     ///
     /// # Safety
-    /// As [`Manager::call`]; a function of a module takes as many integers.
+    /// As [`Manager::call`]; a function of a module that does not state the types takes as many integers.
     pub unsafe fn call_by_name(&self, name: &[u8], arguments: &[Value]) -> Result<Option<Value>> {
         // SAFETY: the caller's contract.
         let result = unsafe { self.manager.call_by_name(name, arguments) };
@@ -336,9 +347,11 @@ impl ExecManager {
         match result {
             Ok(value) => Ok(value),
             Err(ManagerError::NoFunction(_)) => {
-                let address = self.modules.find(name)?.ok_or_else(|| no_function(name))?;
+                let function = self.modules.function(name)?.ok_or_else(|| no_function(name))?;
                 // SAFETY: the caller's contract.
-                unsafe { call_words(name, address, arguments) }
+                let result = unsafe { call_function(name, &function, arguments) };
+                host_functions::flush();
+                result.map_err(|error| self.module_error(error))
             }
             Err(error) => Err(self.call_error(error)),
         }
@@ -366,6 +379,9 @@ impl ExecManager {
             let error = self.in_memory(&function, error);
             self.has_texts(name, error)
         })?;
+        if function.params().contains(&Scalar::Pointer) {
+            self.refuse_texts(name)?;
+        }
         // SAFETY: the caller's contract.
         match unsafe { self.call(&function, &values) }? {
             None => Ok(0),
@@ -387,7 +403,9 @@ impl ExecManager {
     /// As [`call_by_name`](Self::call_by_name).
     pub unsafe fn call_text(&self, name: &[u8], arguments: &[&[u8]]) -> Result<String> {
         let Some(function) = self.find(name) else {
-            let words = values_of(arguments, name)?;
+            let called = self.modules.function(name)?;
+            let params = called.as_ref().map_or(&[][..], |function| function.params());
+            let words = values_of(arguments, name, params)?;
             // SAFETY: the caller's contract.
             let result = unsafe { self.call_by_name(name, &words) }?;
             return shown(result);
@@ -414,6 +432,15 @@ impl ExecManager {
         // SAFETY: a text of the function, whose data is in memory as long as the manager is entered, or an argument.
         let bytes = unsafe { std::slice::from_raw_parts(bytes, length) };
         Ok(try_format(format_args!("{}", Lossy(bytes)))?)
+    }
+
+    /// Refuses integers as addresses of texts.
+    fn refuse_texts(&self, name: &[u8]) -> Result<()> {
+        let has_texts = |info: &SourceInfo| info.returns_text || !info.text_params.is_empty();
+        match self.info().get(name).is_some_and(has_texts) {
+            true => Err(ExecError::Texts { function: ShortName::new(name) }),
+            false => Ok(()),
+        }
     }
 
     /// The error of a call with integers, whose number is another one if texts are parameters.
@@ -450,23 +477,72 @@ impl ExecManager {
         }
     }
 
-    fn trap_message(&self, trap: &TrapReport) -> Result<String, AllocError> {
-        let function = trap.function.as_ref();
-        let info = self.info();
-        let assertions = function.and_then(|function| info.get(function.as_bytes()));
-        let mut assertions = assertions.iter().flat_map(|info| &info.assertions);
-        let assertion = assertions.find(|assertion| assertion.line == trap.at);
-        let assertion = assertion.map_or("", |assertion| &assertion.message);
-        let colon = if assertion.is_empty() { "" } else { ": " };
-        let at = trap.at;
-        match (cause(trap.code), function) {
-            (None, _) => try_format(format_args!("{trap}{colon}{assertion}")),
-            (Some(cause), None) => try_format(format_args!("{cause}, at {at}{colon}{assertion}")),
-            (Some(cause), Some(function)) => try_format(format_args!(
-                "{cause}, at {at} in function `{function}`{colon}{assertion}"
-            )),
+    /// Adds the function, the cause and the message of an assertion to a trap of a module.
+    #[cold]
+    fn module_error(&self, error: ExecError) -> ExecError {
+        let ExecError::Call(TrapError::Trap(trap)) = error else { return error };
+        let message = |function: &Name, assertion: &str| {
+            let report =
+                TrapReport { code: trap.code, at: trap.at, function: Some(function.clone()) };
+            described(&report, report.function.as_ref(), assertion)
+        };
+        match self.modules.trapped(trap) {
+            Ok(None) => error,
+            Ok(Some((function, assertion))) => match message(&function, &assertion) {
+                Ok(message) => ExecError::Trap {
+                    code: trap.code,
+                    at: trap.at,
+                    function: Some(function),
+                    message,
+                },
+                Err(error) => error.into(),
+            },
+            Err(error) => error.into(),
         }
     }
+
+    fn trap_message(&self, trap: &TrapReport) -> Result<String, AllocError> {
+        let info = self.info();
+        let found = (trap.code == TRAP_ASSERT).then(|| assertion_of(&info, trap)).flatten();
+        let assertion = found.map_or("", |(_, assertion)| &assertion.message);
+        let function = match (found, &trap.function) {
+            (Some((name, _)), _) => Some(Name::new(name)?),
+            (None, function) => function.clone(),
+        };
+        described(trap, function.as_ref(), assertion)
+    }
+}
+
+/// A trap with its cause and the message of a failed assertion.
+fn described(
+    trap: &TrapReport,
+    function: Option<&Name>,
+    assertion: &str,
+) -> Result<String, AllocError> {
+    let colon = if assertion.is_empty() { "" } else { ": " };
+    let at = trap.at;
+    match (cause(trap.code), function) {
+        (None, _) => try_format(format_args!("{trap}{colon}{assertion}")),
+        (Some(cause), None) => try_format(format_args!("{cause}, at {at}{colon}{assertion}")),
+        (Some(cause), Some(function)) => {
+            try_format(format_args!("{cause}, at {at} in function `{function}`{colon}{assertion}"))
+        }
+    }
+}
+
+/// The failed assertion at the line of a trap, and its function: that of the trap, or one of the same file that became part of
+/// it.
+fn assertion_of<'i>(
+    info: &'i HashMap<Box<[u8]>, SourceInfo>,
+    trap: &TrapReport,
+) -> Option<(&'i [u8], &'i Assertion)> {
+    let (name, own) = info.get_key_value(trap.function.as_ref()?.as_bytes())?;
+    let at_line = |info: &'i SourceInfo| info.assertions.iter().find(|found| found.line == trap.at);
+    if let Some(assertion) = at_line(own) {
+        return Some((name, assertion));
+    }
+    let mut others = info.iter().filter(|(_, other)| other.file == own.file);
+    others.find_map(|(name, other)| Some((&**name, at_line(other)?)))
 }
 
 /// A result as `print` shows it.

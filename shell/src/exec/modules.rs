@@ -1,29 +1,77 @@
 //! SMF modules in a manager: their functions are called by name, and by source that is compiled later.
 #![allow(unsafe_code)]
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use smf_core::alloc_util::{AllocError, TryArc, try_box, try_copy_bytes, try_push};
-use smf_core::exec::Value;
-use smf_core::format::SymbolKind;
+use smf_core::exec::{ManagerError, Value};
+use smf_core::format::note::Note;
+use smf_core::format::{Symbol, SymbolKind};
 use smf_core::ir::Scalar;
-use smf_core::link::{Resolve, ShortName};
-use smf_core::loader::LoaderOptions;
+use smf_core::link::{Name, Resolve, ShortName};
+use smf_core::loader::{LoaderOptions, ModuleRef};
 use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::source::TRAP_ASSERT;
+use smf_core::trap::Trap;
 
 use super::error::ExecError;
 use super::host_functions;
 use crate::call;
+use crate::fallible_buf::try_format;
 use crate::loader::{LoadFileError, Loader};
 
 /// Resolves symbols of the host by name.
 pub type SharedSymbols = TryArc<Box<dyn Resolve + Send + Sync>>;
 
+/// The types of a function of a module, as its note states them.
+#[derive(Debug)]
+pub(super) struct Signature {
+    /// `None` if one is no number or bool.
+    params: Option<Vec<Scalar>>,
+    /// `None` for a result in memory; `Some(None)` without a result.
+    result: Option<Option<Scalar>>,
+}
+
+impl Signature {
+    /// Of a function of a module that `smf compile` made.
+    fn of(module: &ModuleRef<'_>, name: &[u8]) -> Option<Self> {
+        let (note, at) = module.linked()?.note_contents().ok()??;
+        let note = Note::parse(&note, at).ok()?;
+        let found = note.signature(str::from_utf8(name).ok()?)?;
+        let (params, result) = (found.parameters().to_string(), found.result().to_string());
+        let params = params.split(',').filter(|ty| !ty.is_empty()).map(Scalar::from_name).collect();
+        let result = match &*result {
+            "()" => Some(None),
+            result => Scalar::from_name(result).map(Some),
+        };
+        Some(Self { params, result })
+    }
+}
+
+/// A function of a module.
+#[derive(Debug)]
+pub(super) struct ModuleFunction {
+    address: u64,
+    /// `None` where the module does not state the types.
+    signature: Option<Signature>,
+}
+
+impl ModuleFunction {
+    /// The types of the parameters; empty where they are unknown.
+    pub(super) fn params(&self) -> &[Scalar] {
+        let signature = self.signature.as_ref();
+        signature.and_then(|signature| signature.params.as_deref()).unwrap_or(&[])
+    }
+}
+
 /// The modules of a manager, which are never unloaded while it exists.
 pub(super) struct Modules {
     memory: Option<CodeMemory>,
     loader: Mutex<Option<TryArc<Loader>>>,
+    /// The functions that were called, by name.
+    called: Mutex<HashMap<Box<[u8]>, TryArc<ModuleFunction>>>,
     host: HostSymbols,
 }
 
@@ -47,7 +95,8 @@ impl Resolve for Modules {
 
 impl Modules {
     pub(super) fn new(memory: Option<CodeMemory>, symbols: Option<SharedSymbols>) -> Self {
-        Self { memory, loader: Mutex::new(None), host: HostSymbols(symbols) }
+        let (loader, called) = (Mutex::new(None), Mutex::default());
+        Self { memory, loader, called, host: HostSymbols(symbols) }
     }
 
     fn loader(&self) -> Option<TryArc<Loader>> {
@@ -76,19 +125,62 @@ impl Modules {
     /// Why the function has no address.
     pub(super) fn find(&self, name: &[u8]) -> Result<Option<u64>, ExecError> {
         let Some(loader) = self.loader() else { return Ok(None) };
-        let found = loader.modules().resolve(name).map_err(LoadFileError::from)?;
-        // The resolver of the host is not asked for functions by name.
-        let is_function = |kind| matches!(kind, SymbolKind::Function | SymbolKind::None);
-        let Some(found) = found.filter(|found| is_function(found.kind)) else { return Ok(None) };
-        match found.module {
-            None => Ok(None),
-            Some(module) if found.address == 0 => Err(match module.refusal(name) {
-                Some(error) => LoadFileError::from(error).into(),
-                // There is memory for it now.
-                None => AllocError.into(),
-            }),
-            Some(_) => Ok(Some(found.address)),
+        Ok(resolved(&loader, name)?.map(|(address, _)| address))
+    }
+
+    /// A function with its types.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub(super) fn function(
+        &self,
+        name: &[u8],
+    ) -> Result<Option<TryArc<ModuleFunction>>, ExecError> {
+        let Some(loader) = self.loader() else { return Ok(None) };
+        let mut called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(function) = called.get(name) {
+            return Ok(Some(function.clone()));
         }
+        let Some((address, module)) = resolved(&loader, name)? else { return Ok(None) };
+        let signature = Signature::of(&module, name);
+        let function = TryArc::new(ModuleFunction { address, signature })?;
+        called.try_reserve(1).map_err(|_| AllocError)?;
+        called.insert(try_copy_bytes(name)?, function.clone());
+        Ok(Some(function))
+    }
+
+    /// The function of a module that trapped, and the message of its failed assertion.
+    pub(super) fn trapped(&self, trap: Trap) -> Result<Option<(Name, String)>, AllocError> {
+        let Some(loader) = self.loader() else { return Ok(None) };
+        let mut handles = Vec::new();
+        let mut added = Ok(());
+        loader.modules().for_each(|_, handle| {
+            added = added.and_then(|()| try_push(&mut handles, handle));
+        });
+        added?;
+        let mut modules =
+            handles.into_iter().filter_map(|handle| loader.modules().get(handle).ok());
+        let Some(module) = modules.find(|module| module.contains(trap.function)) else {
+            return Ok(None);
+        };
+        let symbols = module.linked().into_iter().flat_map(|linked| linked.symbols().iter());
+        let mut symbols = symbols.filter_map(Result::ok);
+        let is_here = |symbol: &Symbol<'_>| module.address(symbol) == Some(trap.function);
+        let Some(symbol) = symbols.find(is_here) else { return Ok(None) };
+        let name = Name::new(symbol.name())?;
+        let note = module.linked().and_then(|linked| linked.note_contents().ok()?);
+        let note = note.as_ref().and_then(|(note, at)| Note::parse(note, *at).ok());
+        let name_text = str::from_utf8(symbol.name()).unwrap_or("");
+        let is_assertion = trap.code == TRAP_ASSERT;
+        let found = note.filter(|_| is_assertion).and_then(|n| n.assertion(name_text, trap.at));
+        Ok(Some(match found {
+            Some(found) => {
+                let name = try_format(format_args!("{}", found.function()))?;
+                let message = try_format(format_args!("{}", found.message()))?;
+                (Name::new(name.as_bytes())?, message)
+            }
+            None => (name, String::new()),
+        }))
     }
 
     /// The names of the functions, in the order in which their modules were loaded.
@@ -116,15 +208,53 @@ impl Modules {
     }
 }
 
-/// Calls a function of a module, whose types are unknown: it takes integers and returns one.
+/// A function and its module; `None` if no module has it.
+fn resolved<'l>(
+    loader: &'l Loader,
+    name: &[u8],
+) -> Result<Option<(u64, ModuleRef<'l>)>, ExecError> {
+    let found = loader.modules().resolve(name).map_err(LoadFileError::from)?;
+    // The resolver of the host is not asked for functions by name.
+    let is_function = |kind| matches!(kind, SymbolKind::Function | SymbolKind::None);
+    let Some(found) = found.filter(|found| is_function(found.kind)) else { return Ok(None) };
+    match found.module {
+        None => Ok(None),
+        Some(module) if found.address == 0 => Err(match module.refusal(name) {
+            Some(error) => LoadFileError::from(error).into(),
+            // There is memory for it now.
+            None => AllocError.into(),
+        }),
+        Some(module) => Ok(Some((found.address, module))),
+    }
+}
+
+/// Calls a function of a module with arguments of its types. One whose types are unknown takes integers and returns one.
 ///
 /// # Safety
-/// The function at `address` takes as many integers, and may do what it does with them.
-pub(super) unsafe fn call_words(
+/// The function may do what it does with these arguments; one whose types are unknown takes as many integers.
+pub(super) unsafe fn call_function(
     name: &[u8],
-    address: u64,
+    function: &ModuleFunction,
     arguments: &[Value],
 ) -> Result<Option<Value>, ExecError> {
+    let address = function.address;
+    if let Some(Signature { params, result }) = &function.signature {
+        let in_memory = || ExecError::ModuleTypes { function: ShortName::new(name) };
+        let params = params.as_ref().ok_or_else(in_memory)?;
+        let result = result.ok_or_else(in_memory)?;
+        let (given, expected) = (arguments.len(), params.len());
+        if given != expected {
+            let function = Name::new(name)?;
+            return Err(ManagerError::ArgumentCount { function, given, expected }.into());
+        }
+        let mut words = Vec::new();
+        for (number, (argument, &expected)) in (1..).zip(arguments.iter().zip(params)) {
+            try_push(&mut words, as_type(name, number, *argument, expected)?.argument())?;
+        }
+        // SAFETY: the caller's contract; the module states these types.
+        let returned = unsafe { call::call_values(address, &words) }.map_err(ExecError::Call)?;
+        return Ok(result.map(|scalar| Value::returned(scalar, returned)));
+    }
     let mut words = Vec::new();
     for (number, argument) in (1..).zip(arguments) {
         let function = ShortName::new(name);
@@ -134,4 +264,27 @@ pub(super) unsafe fn call_words(
     // SAFETY: the caller's contract.
     let result = unsafe { call::call(address, &words) }.map_err(ExecError::Call)?;
     Ok(Some(Value::new(Scalar::I64, result.cast_unsigned())))
+}
+
+/// An argument as a value of the type of its parameter: of that type, or an integer that it has.
+fn as_type(
+    name: &[u8],
+    number: usize,
+    argument: Value,
+    expected: Scalar,
+) -> Result<Value, ExecError> {
+    if argument.scalar() == expected {
+        return Ok(argument);
+    }
+    let integer = argument.as_integer().filter(|_| !expected.is_float());
+    match integer.map(|value| (value, Value::from_integer(expected, value))) {
+        Some((_, Some(value))) => Ok(value),
+        Some((value, None)) => {
+            Err(ExecError::Integer { function: Name::new(name)?, number, value, expected })
+        }
+        None => {
+            let function = Name::new(name)?;
+            Err(ManagerError::Argument { function, number, expected }.into())
+        }
+    }
 }

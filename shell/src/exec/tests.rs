@@ -169,6 +169,69 @@ fn power(x, n): x ** n
 }
 
 #[test]
+fn assertions_of_inlined_functions_keep_their_messages() {
+    let source = "\
+fn check(x):
+    assert x > 5, \"above 5\"
+    x
+fn outer(x): check(x) * 2
+";
+    for backend in backends() {
+        for level in 0..4 {
+            let manager = manager(backend);
+            manager.set_level(Level::from_number(level).unwrap());
+            manager.compile_source("t.spl", source).unwrap();
+            assert_eq!(
+                run(&manager, "outer", &[1]).unwrap_err(),
+                "an assertion failed, at 2 in function `check`: above 5"
+            );
+            assert_eq!(run(&manager, "outer", &[6]), Ok(12));
+        }
+    }
+}
+
+#[test]
+fn functions_of_other_files_that_may_trap_are_not_inlined() {
+    let directory = std::env::temp_dir().join(format!("smf-exec-inline-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    write("lib.spl", "# no code\nfn check(x: i64) -> i64:\n    assert x > 5, \"above 5\"\n    x\n");
+    let main =
+        "use lib.{check}\nfn outer(b: i64) -> i64:\n    assert b != 77, \"not 77\"\n    check(b)\n";
+    let main = write("main.spl", main);
+    for backend in backends() {
+        for level in 0..4 {
+            let manager = manager(backend);
+            manager.set_level(Level::from_number(level).unwrap());
+            manager.compile_file(&main).unwrap();
+            let error = |argument| run(&manager, "outer", &[argument]).unwrap_err();
+            assert_eq!(error(77), "an assertion failed, at 3 in function `outer`: not 77");
+            if backend == BackendChoice::Native {
+                assert_eq!(error(1), "an assertion failed, at 3 in function `check`: above 5");
+            }
+        }
+    }
+}
+
+#[test]
+fn integers_are_no_addresses_of_texts() {
+    let source = "\
+fn hello() -> text: \"a\"
+fn length(t: text) -> i64: t.len()
+";
+    let manager = manager(BackendChoice::Native);
+    manager.compile_source("t.spl", source).unwrap();
+    for (name, arguments) in [("hello", &[5][..]), ("length", &[1, 1])] {
+        let error = run(&manager, name, arguments).unwrap_err();
+        assert!(error.contains("is called with texts only"), "{name}: {error}");
+    }
+}
+
+#[test]
 fn results_are_text_numbers_or_nothing() {
     let source = "\
 fn name(i) -> text:
@@ -294,6 +357,52 @@ fn files_are_source_ir_or_modules() {
     assert!(binary.to_string().ends_with("b.spl: the file is not UTF-8"), "{binary}");
     let bad = manager.compile_file(&scratch("bad.smf", b"nothing")).unwrap_err();
     assert!(matches!(bad, ExecError::Load(_)), "{bad}");
+}
+
+#[cfg(all(feature = "pack", target_arch = "x86_64"))]
+#[test]
+fn functions_of_a_module_have_the_types_that_it_states() {
+    let text = "fn half(x: f64) -> f64: x / 2.0\nfn narrow(x: u8) -> u8: x + 1\nfn unit(x: bool): print x\n\
+                fn length(t: text) -> i64: t.len()\nfn div(a: i64, b: i64) -> i64:\n    assert a != 9, \"not nine\"\n    a / b\n";
+    use smf_core::source::{Mode, SourceFile};
+    let file = SourceFile { name: "m.spl", module: "m", text };
+    let unit = smf_core::source::compile(&[file], Mode::Compile).unwrap().unit.unwrap();
+    let arch = smf_core::format::Arch::X86_64;
+    let options = crate::compile::CompileOptions { arch, level: 2, debug: false };
+    let module = crate::compile::compile(&unit, &options).unwrap();
+    let manager = manager(BackendChoice::Auto);
+    manager.compile_file(&scratch("types.smf", &module)).unwrap();
+    let call = |name: &str, arguments: &[Value]| {
+        // SAFETY: the functions access no memory.
+        let result = unsafe { manager.call_by_name(name.as_bytes(), arguments) };
+        result.map_err(|error| error.to_string())
+    };
+    assert_eq!(call("half", &[5.0.into()]), Ok(Some(2.5.into())));
+    assert_eq!(call("narrow", &[255_i64.into()]), Ok(Some(0_u8.into())));
+    assert_eq!(call("unit", &[true.into()]), Ok(None));
+    // SAFETY: as above.
+    let text = unsafe { manager.call_text(b"half", &[b"0.5"]) };
+    assert_eq!(text.unwrap(), "0.25");
+    for (name, arguments, expected) in [
+        ("half", &[Value::from(3_i64)][..], "argument 1 of function `half`"),
+        ("half", &[], "function `half` takes 1 arguments, and 0 are given"),
+        (
+            "narrow",
+            &[300_i64.into()],
+            "argument 1 of function `narrow`: 300 is no value of type u8",
+        ),
+        ("unit", &[2_i64.into()], "argument 1 of function `unit`: 2 is no value of type bool"),
+        ("length", &[0_i64.into(), 0_i64.into()], "function `length` of a module has a parameter"),
+        ("div", &[1_i64.into(), 0_i64.into()], "division by zero, at 7 in function `div`"),
+        (
+            "div",
+            &[9_i64.into(), 1_i64.into()],
+            "an assertion failed, at 6 in function `div`: not nine",
+        ),
+    ] {
+        let error = call(name, arguments).unwrap_err();
+        assert!(error.contains(expected), "{name}: {error}");
+    }
 }
 
 #[test]

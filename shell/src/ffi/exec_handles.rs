@@ -169,7 +169,9 @@ impl FrontEnd for CallbackFrontEnd {
         // SAFETY: by the contract of `new`; the texts are valid until the callback returns.
         let ir = unsafe { function(name.as_ptr(), source.as_ptr(), length, &raw mut error, user) };
         if ir.is_null() {
-            let reason = match error.is_null() {
+            // SAFETY: by the contract of the callback, null or a text.
+            let is_empty = error.is_null() || unsafe { *error } == 0;
+            let reason = match is_empty {
                 true => b"the front end failed without a reason",
                 // SAFETY: NUL-terminated by the contract of the callback.
                 false => unsafe { CStr::from_ptr(error) }.to_bytes(),
@@ -417,6 +419,7 @@ pub(super) fn of_error(error: &ExecError) -> ApiError {
         ExecError::Text { .. } | ExecError::ModuleArgument { .. } => Code::Argument,
         ExecError::Texts { .. }
         | ExecError::ResultInMemory { .. }
+        | ExecError::ModuleTypes { .. }
         | ExecError::Result { .. }
         | ExecError::Call(_) => Code::Argument,
         ExecError::MissingBackend { .. } => Code::Unsupported,

@@ -5,11 +5,11 @@
 //! The locals of the callee become new locals of the caller. Those that are no parameters are set to 0 first, because a
 //! call in a loop would find the values of the previous call; the removal of dead definitions deletes what is not
 //! needed. A return becomes a copy and a jump. Traps report the source location in the callee, if it states locations,
-//! else that of the call.
+//! else that of the call. As a trap reports a line without its file, a function of another file that may trap stays a call.
 
 use alloc::vec::Vec;
 
-use super::edit::{EditableFunction, Origin, copy, plain, scalar_of};
+use super::edit::{EditableFunction, Origin, can_trap, copy, plain, scalar_of};
 use crate::alloc_util::{AllocError, try_push, try_reserve};
 use crate::ir::function::Function;
 use crate::ir::instruction::{Instruction, NONE};
@@ -198,6 +198,11 @@ impl Renamed<'_> {
     }
 }
 
+/// The file of the first source location of a function.
+fn first_file<'f>(function: &Function<'f>) -> Option<&'f str> {
+    function.locations().next().and_then(|first| first.file)
+}
+
 /// The callee of `i`, if it is to be inlined.
 fn candidate<'l>(
     function: &EditableFunction,
@@ -223,6 +228,10 @@ fn candidate<'l>(
         Opcode::FunctionAddress | Opcode::CheckStack => false,
         opcode => !opcode.is_call(),
     };
+    let is_foreign = first_file(callee).zip(first_file(own)).is_some_and(|(one, two)| one != two);
+    if is_foreign && callee.instructions().flatten().any(|inner| can_trap(&inner)) {
+        return None;
+    }
     if !is_small || has_memory || !callee.instructions().all(|i| i.is_some_and(is_inlinable)) {
         return None;
     }

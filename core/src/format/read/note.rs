@@ -44,6 +44,25 @@ impl<'d> Note<'d> {
         Entries::of(&self.document)
     }
 
+    /// The types of the function with this symbol.
+    pub fn signature(&self, function: &str) -> Option<FunctionSignature<'d>> {
+        let mut all = self.entries::<FunctionSignature<'_>>().filter_map(Result::ok);
+        all.find(|entry| entry.function().eq_str(function))
+    }
+
+    /// The assertion at a line of a function; of another function, whose code became part of it, if it has none there. `None` if
+    /// the line has several.
+    pub fn assertion(&self, function: &str, line: u32) -> Option<AssertionMessage<'d>> {
+        let is_at_line = |entry: &AssertionMessage<'d>| {
+            entry.line().raw().parse::<u32>().is_ok_and(|number| number == line)
+        };
+        let here =
+            || self.entries::<AssertionMessage<'_>>().filter_map(Result::ok).filter(is_at_line);
+        let is_own = here().any(|entry| entry.function().eq_str(function));
+        let mut found = here().filter(|entry| !is_own || entry.function().eq_str(function));
+        found.next().filter(|_| found.next().is_none())
+    }
+
     /// Reads every row of every table, known or not.
     ///
     /// # Errors

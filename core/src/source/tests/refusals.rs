@@ -2,6 +2,7 @@
 
 use super::run::*;
 use crate::source::{Mode, SourceFile, Type, compile, imports, instantiate};
+use std::format;
 use std::string::ToString;
 use std::vec::Vec;
 
@@ -338,6 +339,16 @@ fn error_at_the_end_of_a_line_is_on_that_line() {
         let found = &compiled(text, Mode::Compile).diagnostics[0];
         assert_eq!((found.line, found.column), (line, column), "{text}: {}", found.message);
     }
+}
+
+#[test]
+fn columns_count_on_behind_the_cut_of_a_long_line() {
+    let text = format!("fn f() -> i64: {}zz\n", "1 + ".repeat(100));
+    let found = &compiled(&text, Mode::Compile).diagnostics[0];
+    assert_eq!((found.line, found.column, found.length), (1, 416, 2));
+    assert!(found.source_line.len() <= 210);
+    let shown = format!("{found}");
+    assert_eq!(shown.lines().last().unwrap().matches('^').count(), 1, "{shown}");
 }
 
 #[test]

@@ -203,6 +203,10 @@ impl Environment for CompileEnvironment<'_> {
         self.resolved(target).map(|resolved| resolved.address)
     }
 
+    fn is_circular(&self) -> bool {
+        matches!(self.failure, Some(InstantiateError::CircularDependency { .. }))
+    }
+
     fn declare_signature(&mut self, signature: Box<[u8]>) {
         self.signature = signature;
     }

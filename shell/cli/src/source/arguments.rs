@@ -70,7 +70,8 @@ pub(crate) fn scalar_of(ty: &Type) -> Option<Scalar> {
 }
 
 impl Arguments {
-    fn add(&mut self, text: &OsStr, ty: &Type) -> Result<(), String> {
+    /// Adds an argument of a type from its text.
+    pub(crate) fn add(&mut self, text: &OsStr, ty: &Type) -> Result<(), String> {
         let text = text.to_str().ok_or("not UTF-8")?;
         if let Some(scalar) = scalar_of(ty) {
             self.values.push(Value::new(scalar, typed_number(text, scalar)?));

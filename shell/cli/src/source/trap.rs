@@ -1,6 +1,6 @@
 //! The description of a trap: what happened, in which function, and where in the source.
 
-use smf_core::format::note::{AssertionMessage, Note};
+use smf_core::format::note::Note;
 use smf_core::ir::{
     Binary, DIVISION_BY_ZERO, Function, Instruction, OVERFLOW, Opcode, STACK_LIMIT, Scalar,
     SourceLocation,
@@ -101,12 +101,7 @@ pub(crate) fn assertion_in_module(
     }
     let (note, at) = module.linked()?.note_contents().ok()??;
     let note = Note::parse(&note, at).ok()?;
-    let line = trap.at.to_string();
-    let all = || note.entries::<AssertionMessage>().filter_map(Result::ok);
-    let here = || all().filter(|assertion| assertion.line().eq_str(&line));
-    let is_own = here().any(|assertion| assertion.function().eq_str(function));
-    let mut found = here().filter(|assertion| !is_own || assertion.function().eq_str(function));
-    let (assertion, None) = (found.next()?, found.next()) else { return None };
+    let assertion = note.assertion(function, trap.at)?;
     Some((assertion.function().to_string(), assertion.message().to_string()))
 }
 

@@ -177,6 +177,51 @@ fn templates_of_a_file_call_its_own_functions() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
+fn templates_that_call_each_other_have_instances() {
+    let directory = scratch("compile-mutual");
+    let text = "fn even<T>(x: T, n: i64) -> bool: if n == 0: true else: odd(x, n - 1)\n\
+                fn odd<T>(x: T, n: i64) -> bool: if n == 0: false else: even(x, n - 1)\n";
+    let text = write(&directory, "mutual.spl", text);
+    let module = directory.join("mutual.smf").to_str().unwrap().to_owned();
+    ok(&["compile", &text, "-o", &module]);
+    assert_eq!(ok(&["jit", &module, "even$i64", "1", "7"]), "false\n");
+    assert_eq!(ok(&["jit", &module, "odd$u8", "1", "7"]), "true\n");
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn arguments_of_a_module_have_the_types_of_its_parameters() {
+    let directory = scratch("compile-arguments");
+    let text = "fn view(xs: [u8], n: i64) -> i64: xs.len() * 10 + n\nfn array(xs: [i16; 3]) -> i64: xs[2] as i64\n\
+                fn shown(t: text): print t\nfn float(x: f64, c: bool) -> f64: if c: x else: -x\nfn pair(t: (i64, bool)) -> i64: t.0\n";
+    let source = write(&directory, "a.spl", text);
+    let module = directory.join("a.smf").to_str().unwrap().to_owned();
+    ok(&["compile", &source, "-o", &module]);
+    for file in [&source, &module] {
+        for (call, expected) in [
+            (&["view", "u8:1,2", "1"][..], "21\n"),
+            (&["view", "1,2", "1"], "21\n"),
+            (&["array", "i16:1,2,3"], "3\n"),
+            (&["shown", "abc"], "abc\n"),
+            (&["shown", "5"], "5\n"),
+            (&["float", "2.5", "false"], "-2.5\n"),
+        ] {
+            assert_eq!(ok(&[&["run", file], call].concat()), expected, "{file} {call:?}");
+        }
+        for (call, expected) in [
+            (&["array", "1,2"][..], "the array has 3 elements, and 2 are given"),
+            (&["array", "i64:1,2,3"], "is not an array of i16"),
+            (&["pair", "1"], "a value of type `(i64, bool)` cannot be given"),
+        ] {
+            let output = smf(&[&["run", file], call].concat());
+            assert!(!output.status.success());
+            contains(&super::text(&output.stderr), &[expected]);
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
 fn module_keeps_the_messages_of_assertions() {
     let directory = scratch("compile-assertions");
     let source = "fn f(x: i64):\n    assert x > 0, \"x is \\\"small\\\",\\n or 0\"\n    \
