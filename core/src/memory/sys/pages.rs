@@ -269,12 +269,19 @@ pub(crate) fn flush_instruction_cache(code: &[u8]) -> Result<(), Errno> {
 /// `clock_gettime(2)` of `CLOCK_REALTIME_COARSE`, with which file systems stamp files; 0 if it fails. It advances every
 /// 1 to 10 ms.
 ///
-/// A system call, unlike [`monotonic`](super::monotonic): the first lookup in the vDSO by rustix would dominate the one
-/// call that a load makes.
-///
-/// Sources: `asm/unistd_64.h` of x86-64, `asm-generic/unistd.h` of Linux; `CLOCK_REALTIME_COARSE` is 5.
-#[cfg(not(miri))]
+/// Sources: `linux/time.h`.
 pub(crate) fn wall_clock() -> Nanoseconds {
+    clock(5)
+}
+
+/// `clock_gettime(2)` of a clock; 0 if it fails.
+///
+/// A system call: the first lookup in the vDSO by rustix would dominate the one call that a load makes, and it reads an
+/// address that valgrind hides from programs.
+///
+/// Sources: `asm/unistd_64.h` of x86-64, `asm-generic/unistd.h` of Linux.
+#[cfg(not(miri))]
+pub(super) fn clock(id: usize) -> Nanoseconds {
     let mut time = [0i64; 2];
     let into = time.as_mut_ptr();
     let result: isize;
@@ -284,7 +291,7 @@ pub(crate) fn wall_clock() -> Nanoseconds {
         core::arch::asm!(
             "syscall",
             inlateout("rax") 228isize => result,
-            in("rdi") 5usize,
+            in("rdi") id,
             in("rsi") into,
             out("rcx") _,
             out("r11") _,
@@ -296,7 +303,7 @@ pub(crate) fn wall_clock() -> Nanoseconds {
     unsafe {
         core::arch::asm!(
             "svc 0",
-            inlateout("x0") 5isize => result,
+            inlateout("x0") id.cast_signed() => result,
             in("x1") into,
             in("x8") 113usize,
             options(nostack)
@@ -307,7 +314,7 @@ pub(crate) fn wall_clock() -> Nanoseconds {
     unsafe {
         core::arch::asm!(
             "ecall",
-            inlateout("a0") 5isize => result,
+            inlateout("a0") id.cast_signed() => result,
             in("a1") into,
             in("a7") 113usize,
             options(nostack)
@@ -319,10 +326,13 @@ pub(crate) fn wall_clock() -> Nanoseconds {
 
 /// As without the interpreter.
 #[cfg(miri)]
-pub(crate) fn wall_clock() -> Nanoseconds {
-    let time = rustix::time::clock_gettime_dynamic(rustix::time::DynamicClockId::Known(
-        rustix::time::ClockId::RealtimeCoarse,
-    ));
+pub(super) fn clock(id: usize) -> Nanoseconds {
+    let id = if id == 1 {
+        rustix::time::ClockId::Monotonic
+    } else {
+        rustix::time::ClockId::RealtimeCoarse
+    };
+    let time = rustix::time::clock_gettime_dynamic(rustix::time::DynamicClockId::Known(id));
     time.map_or(0, |time| time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec))
 }
 
