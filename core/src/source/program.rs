@@ -43,6 +43,8 @@ pub(super) enum Item {
     Alias(u32),
     /// The number of a file.
     Module(u32),
+    /// A name that several files declare, each of which is imported whole.
+    Ambiguous,
 }
 
 /// A parsed file.
@@ -161,6 +163,8 @@ pub(super) struct Program<'p, 's> {
     externals: &'p Externals<'p>,
     pub(super) types: Types,
     items: Vec<(u32, Name, Item)>,
+    /// The numbers of items that `use module.*` has added.
+    imported_whole: Vec<u32>,
     item_index: HashIndex,
     methods: Vec<(Head, Name, u32)>,
     method_index: HashIndex,
@@ -212,6 +216,7 @@ impl<'p, 's> Program<'p, 's> {
             externals,
             types: Types::new()?,
             items: Vec::new(),
+            imported_whole: Vec::new(),
             item_index: HashIndex::default(),
             methods: Vec::new(),
             method_index: HashIndex::default(),

@@ -95,6 +95,10 @@ impl Body<'_, '_, '_> {
                 }
                 _ => self.not_callable(name, arguments, self.span(callee)),
             },
+            Some(Item::Ambiguous) => {
+                self.skip_arguments(arguments);
+                self.ambiguous_name(name, self.span(callee))
+            }
             Some(_) => self.not_callable(name, arguments, self.span(callee)),
             None if name == Name::SELF_TYPE => match self.type_prefix(callee) {
                 Some((Head::Struct(number), types)) => {

@@ -115,6 +115,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
                 let message = format_args!("`{text}` is a type, not a value");
                 self.error(span, Code::TypeMismatch, message)
             }
+            Some(Item::Ambiguous) => self.ambiguous_name(name, span),
             Some(Item::Module(_)) => {
                 let text = self.name(name);
                 let message = format_args!("`{text}` is a module, not a value");
@@ -122,6 +123,12 @@ impl<'p, 's> Body<'_, 'p, 's> {
             }
             None => self.unknown_name(name, span),
         }
+    }
+
+    pub(super) fn ambiguous_name(&mut self, name: Name, span: Span) -> Typed {
+        let source = self.source;
+        self.program().ambiguous(source, span, name);
+        Typed::ERROR
     }
 
     pub(super) fn unknown_name(&mut self, name: Name, span: Span) -> Typed {

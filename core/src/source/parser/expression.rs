@@ -431,7 +431,18 @@ impl<'s> Parser<'_, 's> {
         }
         let value = self.expr();
         let mut arms = Vec::new();
-        let opened = self.expect(TokenKind::Colon, "`:` behind the value")
+        let has_colon = self.expect(TokenKind::Colon, "`:` behind the value");
+        let (here, before) = (self.span().start, self.last_span().start);
+        if has_colon
+            && self.file.line(here).0 > self.file.line(before).0
+            && !self.is(TokenKind::Newline)
+        {
+            // Inside of brackets there are no lines.
+            self.refuse(start, "`match` in brackets", "bind its value to a name first");
+            self.skip_operand();
+            return self.add_error(start);
+        }
+        let opened = has_colon
             && self.expect(TokenKind::Newline, "arms on lines of their own behind `match`")
             && self.expect(TokenKind::Indent, "an indented block of arms");
         if opened {

@@ -197,11 +197,44 @@ impl<'p> Program<'p, '_> {
     fn import_all(&mut self, number: u32, module: u32) {
         for index in 0..self.items.len() {
             let Some(&(source, name, item)) = self.items.get(index) else { break };
-            let is_declared = source == module && !matches!(item, Item::Module(_));
-            if is_declared && self.item(number, name).is_none() {
-                self.insert_item(number, name, item);
+            if source != module || matches!(item, Item::Module(_)) {
+                continue;
+            }
+            match self.item(number, name) {
+                None => {
+                    let imported = count(&self.items);
+                    self.insert_item(number, name, item);
+                    self.push(|program| &mut program.imported_whole, imported);
+                }
+                Some(known) if known != item && name != Name::MAIN => {
+                    self.make_ambiguous(number, name);
+                }
+                Some(_) => {}
             }
         }
+    }
+
+    /// Marks a name that another module declares as well, unless the file itself declares it or imports it by name.
+    fn make_ambiguous(&mut self, source: u32, name: Name) {
+        let items = &mut self.items;
+        let imported = self.imported_whole.iter().rev().copied();
+        let mut places = imported.filter_map(|number| usize::try_from(number).ok());
+        let is_here = |place: &usize| {
+            items.get(*place).is_some_and(|item| (item.0, item.1) == (source, name))
+        };
+        if let Some(place) = places.find(is_here)
+            && let Some(item) = items.get_mut(place)
+        {
+            item.2 = Item::Ambiguous;
+        }
+    }
+
+    /// Reports the use of a name that several modules declare.
+    pub(in crate::source) fn ambiguous(&mut self, source: u32, span: Span, name: Name) {
+        let name = self.name(name);
+        let message = format_args!("several modules that are imported with `*` declare `{name}`");
+        let note = format_args!("import it by its name, as in `use module.{{{name}}}`");
+        self.report(source, span, (Severity::Error, Code::DuplicateName), message, Some(note));
     }
 
     fn import_name(&mut self, number: u32, span: Span, module: u32, [name, alias]: [Name; 2]) {

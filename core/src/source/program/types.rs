@@ -111,6 +111,10 @@ impl Program<'_, '_> {
                 (Head::Enum(number), at(&self.enums, number).map_or(0, |i| i.type_params))
             }
             Some(Item::Alias(number)) => return self.alias(number),
+            Some(Item::Ambiguous) => {
+                self.ambiguous(source, span, name);
+                return TypeId::ERROR;
+            }
             _ => {
                 self.unknown_type(source, span, text);
                 return TypeId::ERROR;

@@ -206,6 +206,10 @@ fn each_error_has_its_message() {
             "fn f(x: [i64; 2]) -> i64:\n    match x:\n        case [1, 2]: 1\n        case _: 2\n",
             "3: E1201: an array pattern is not supported: compare the elements",
         ),
+        (
+            "fn f(x: i64) -> i64:\n    val r = (match x:\n        case 1: 2\n        case _: 3)\n    r\n",
+            "2: E1201: `match` in brackets is not supported: bind its value to a name first",
+        ),
         ("fn g(a: i64): a\nfn f(): g()\n", "2: E1405: `g` has 1 parameter, found 0 arguments"),
         ("use nowhere.{x}\n", "1: E1303: module `nowhere` not found"),
         ("fn f() -> bool: 1 < 2 < true\n", "1: E1401: expected `bool`, found `i64`"),
@@ -483,6 +487,32 @@ fn modules_import_names() {
     let unit = both.unit.unwrap();
     let symbols: Vec<&str> = unit.functions.iter().map(|f| f.symbol.as_str()).collect();
     assert_eq!(symbols, ["f", "o.f"]);
+}
+
+#[test]
+fn name_of_two_modules_that_are_imported_whole_is_ambiguous() {
+    let errors = |main: &str| {
+        let one =
+            "fn x() -> i64: 1\nstruct S:\n    a: i64\nfn main() -> i64: 1\nfn same() -> i64: 3\n";
+        let two =
+            "fn x() -> i64: 2\nstruct S:\n    b: i64\nfn main() -> i64: 2\nfn other() -> i64: 4\n";
+        let [one, two] = [("one", one), ("two", two)].map(|(name, text)| SourceFile {
+            name,
+            module: name,
+            text,
+        });
+        messages(&compile(&[file(main), one, two], Mode::Compile).unwrap())
+    };
+    let both = "use one.*\nuse two.*\n";
+    let none: [&str; 0] = [];
+    assert_eq!(errors(&format!("{both}fn f() -> i64: same() + other()\n")), none);
+    assert_eq!(errors(&format!("{both}fn x() -> i64: 5\nfn f() -> i64: x()\n")), none);
+    let text =
+        |name| format!("3: E1302: several modules that are imported with `*` declare `{name}`");
+    assert_eq!(errors(&format!("{both}fn f() -> i64: x()\n")), [text("x")]);
+    assert_eq!(errors(&format!("{both}fn f(s: S) -> i64: 1\n")), [text("S")]);
+    assert_eq!(errors(&format!("{both}fn f(): print x\n")), [text("x")]);
+    assert_eq!(errors("use one\nuse two as one\n"), ["2: E1302: `one` is declared twice"]);
 }
 
 #[test]
