@@ -171,13 +171,6 @@ pub(crate) fn typed_word(text: &OsStr, memory: &mut ArgumentMemory) -> Result<Ca
     })
 }
 
-/// Parses an argument of type `scalar`, in front of which the text may name a scalar type.
-pub(crate) fn number_word(text: &OsStr, scalar: Scalar) -> Result<CallArg, String> {
-    let text = text.to_str().ok_or("an argument is not UTF-8")?;
-    let bits = typed_number(text, scalar)?;
-    Ok(if scalar.is_float() { CallArg::Float(bits) } else { CallArg::Integer(bits) })
-}
-
 /// Checks the text of an argument for [`typed_word`].
 pub(crate) fn typed_text(text: &OsStr) -> Result<(), String> {
     typed_word(text, &mut ArgumentMemory::default()).map(drop)
