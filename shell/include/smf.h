@@ -1685,7 +1685,8 @@ bool smf_exec_set_frontend(uint64_t manager, SmfFrontEnd front_end, void *user);
 
 /*
  * The handle of a function by name; 0 if the manager has none (SMF_ERROR_NOT_FOUND). It stays valid when the function is
- * replaced by one of the same types; else its use is SMF_ERROR_STATE.
+ * replaced by one of the same types; else its use is SMF_ERROR_STATE. Handles are released with the manager: find a function
+ * once. A manager has at most 1,048,576 of them, one for each function and types that it had.
  */
 uint64_t smf_exec_find(uint64_t manager, const char *name);
 bool smf_exec_function(uint64_t manager, uint64_t function, SmfExecFunction *types);
@@ -1695,8 +1696,9 @@ int32_t smf_exec_parameter(uint64_t manager, uint64_t function, int64_t index);
 SmfValue smf_exec_function_names(uint64_t manager);
 
 /*
- * Calls a function by name or handle. The arguments are as many as the parameters, and of their types. A function of a
- * module takes integers and returns an i64. True if it returned: `result`, unless it is null, has its value, of the kind
+ * Calls a function by name or handle. The arguments are as many as the parameters, and of their types; an integer may be of
+ * another type for a function of a module. A function of a module that does not state the types (smf compile states them) takes
+ * integers, unchecked, and returns an i64. True if it returned: `result`, unless it is null, has its value, of the kind
  * SMF_TYPE_NONE without one. False for a trap (SMF_ERROR_TRAP), wrong arguments (SMF_ERROR_ARGUMENT) or an unknown name
  * (SMF_ERROR_NOT_FOUND); then `result` is unchanged.
  */

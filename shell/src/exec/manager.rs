@@ -373,7 +373,7 @@ impl ExecManager {
             }
             // SAFETY: the caller's contract.
             let result = unsafe { self.call_by_name(name, &values) }?;
-            return Ok(result.and_then(Value::as_integer).unwrap_or(0));
+            return integer_of(result, || Name::new(name));
         };
         let values = integers(&function, arguments).map_err(|error| {
             let error = self.in_memory(&function, error);
@@ -383,13 +383,8 @@ impl ExecManager {
             self.refuse_texts(name)?;
         }
         // SAFETY: the caller's contract.
-        match unsafe { self.call(&function, &values) }? {
-            None => Ok(0),
-            Some(value) => value.as_integer().ok_or_else(|| {
-                let (function, found) = (function.name().clone(), value.scalar());
-                ExecError::Result { function, found }
-            }),
-        }
+        let result = unsafe { self.call(&function, &values) }?;
+        integer_of(result, || Ok(function.name().clone()))
     }
 
     /// Calls a function with arguments as text and returns its result as text. A parameter that is a text gets the
@@ -543,6 +538,18 @@ fn assertion_of<'i>(
     }
     let mut others = info.iter().filter(|(_, other)| other.file == own.file);
     others.find_map(|(name, other)| Some((&**name, at_line(other)?)))
+}
+
+/// The integer of a result; 0 without one.
+fn integer_of(
+    result: Option<Value>,
+    function: impl FnOnce() -> Result<Name, AllocError>,
+) -> Result<i64> {
+    let Some(value) = result else { return Ok(0) };
+    match value.as_integer() {
+        Some(integer) => Ok(integer),
+        None => Err(ExecError::Result { function: function()?, found: value.scalar() }),
+    }
 }
 
 /// A result as `print` shows it.

@@ -380,6 +380,7 @@ fn functions_of_a_module_have_the_types_that_it_states() {
     assert_eq!(call("half", &[5.0.into()]), Ok(Some(2.5.into())));
     assert_eq!(call("narrow", &[255_i64.into()]), Ok(Some(0_u8.into())));
     assert_eq!(call("unit", &[true.into()]), Ok(None));
+    assert!(run(&manager, "half", &[]).unwrap_err().contains("takes 1 arguments"));
     // SAFETY: as above.
     let text = unsafe { manager.call_text(b"half", &[b"0.5"]) };
     assert_eq!(text.unwrap(), "0.25");
