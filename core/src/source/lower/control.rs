@@ -8,6 +8,8 @@ pub(super) struct Merge {
     /// The type, once it is known.
     ty: Option<TypeId>,
     value: Value,
+    /// Whether a literal has decided on the type, by the other operand of an operation.
+    is_of_literal: bool,
     /// Branches with and without a value: there is none.
     has_conflict: bool,
     is_used: bool,
@@ -50,7 +52,8 @@ impl Body<'_, '_, '_> {
     }
 
     pub(super) fn merge(&mut self, want: Want, is_used: bool) -> Merge {
-        Merge { want, ty: None, value: Value::None, has_conflict: false, is_used }
+        let (ty, value) = (None, Value::None);
+        Merge { want, ty, value, is_of_literal: false, has_conflict: false, is_used }
     }
 
     /// What a branch is asked for.
@@ -74,7 +77,12 @@ impl Body<'_, '_, '_> {
             merge.has_conflict = true;
             return;
         }
-        let value = self.coerce(value, ty, span);
+        let is_other = merge.is_of_literal && !value.flexible && !value.ty.fits_all();
+        let value = match is_other && value.ty != ty {
+            // A wider type would compute what the value does not.
+            true => self.mismatch(ty, value.ty, span),
+            false => self.coerce(value, ty, span),
+        };
         if value.ty.fits_all() {
             return;
         }
@@ -90,6 +98,9 @@ impl Body<'_, '_, '_> {
     fn merge_first(&mut self, merge: &mut Merge, value: Typed, span: Span) {
         let wanted = merge.want.ty.filter(|&ty| ty != TypeId::UNIT);
         let is_strict = !merge.want.is_hint;
+        // Of another type than it has without a context.
+        merge.is_of_literal =
+            !is_strict && value.flexible && wanted.is_some_and(|ty| ty != value.ty);
         let value = match wanted {
             Some(ty) if value.flexible || is_strict && self.widen_type(value.ty, ty) => {
                 self.coerce(value, ty, span)

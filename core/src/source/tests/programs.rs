@@ -271,6 +271,7 @@ fn operands_with_branches_keep_their_types() {
                 fn shift(a: i8, n: i64, c: bool) -> i64: (a >> (if c: n else: 2)) as i64\n\
                 fn div(x: f64, a: i64, b: i64, c: bool) -> f64: x + ((if c: a else: b) / b)\n\
                 fn choose(a: u8, c: bool) -> u16:\n    if c: a * 2 else: 7\n\
+                fn wide(x: i64, b: i32, c: bool) -> i64: x + (if c: 1 else: b)\n\
                 fn lit(x: u8, c: bool) -> u8: x + (if c: 1 else: 2)\n";
     for (name, arguments, expected) in [
         ("add", &[0, 1, 2, 1][..], 255),
@@ -282,9 +283,12 @@ fn operands_with_branches_keep_their_types() {
         ("shift", &[-128, 3, 1], -16),
         ("choose", &[200, 1], 144),
         ("lit", &[254, 0], 0),
+        ("wide", &[5, -7, 0], -2),
     ] {
         assert_eq!(run(text, name, arguments), expected, "{name}");
     }
+    let literal = "fn f(x: u16, b: u8, c: bool) -> u16: x + ((if c: 1 else: b) - 2)\n";
+    assert_eq!(errors_of(literal), ["1: E1401: expected `u16`, found `u8`"]);
     let half = run(text, "div", &[0, 7, 2, 1]);
     assert_eq!(half.cast_unsigned(), 3.0_f64.to_bits());
 }
