@@ -217,6 +217,10 @@ fn with_program(
         let tree = parser::parse(&parsed, &mut names, &mut diagnostics)?;
         try_push(&mut sources, Source { file: parsed, module: file.module, tree })?;
     }
+    // The walk over a tree that lacks a part may not end.
+    if diagnostics.out_of_memory {
+        return Err(AllocError);
+    }
     let program = match Program::new(&sources, &names, diagnostics, mode, externals) {
         Ok(program) => program,
         Err(TypeError::Memory | TypeError::Nesting | TypeError::Count) => return Err(AllocError),

@@ -36,17 +36,24 @@ pub(super) struct Signature {
 
 impl Signature {
     /// Of a function of a module that `smf compile` made.
-    fn of(module: &ModuleRef<'_>, name: &[u8]) -> Option<Self> {
-        let (note, at) = module.linked()?.note_contents().ok()??;
-        let note = Note::parse(&note, at).ok()?;
-        let found = note.signature(str::from_utf8(name).ok()?)?;
-        let (params, result) = (found.parameters().to_string(), found.result().to_string());
-        let params = params.split(',').filter(|ty| !ty.is_empty()).map(Scalar::from_name).collect();
-        let result = match &*result {
+    fn of(module: &ModuleRef<'_>, name: &[u8]) -> Result<Option<Self>, AllocError> {
+        let note = module.linked().and_then(|linked| linked.note_contents().ok()?);
+        let note = note.as_ref().and_then(|(note, at)| Note::parse(note, *at).ok());
+        let found = note.zip(str::from_utf8(name).ok()).and_then(|(n, name)| n.signature(name));
+        let Some(found) = found else { return Ok(None) };
+        let text = try_format(format_args!("{}", found.parameters()))?;
+        let mut params = Some(Vec::new());
+        for ty in text.split(',').filter(|ty| !ty.is_empty()) {
+            match (Scalar::from_name(ty), &mut params) {
+                (Some(scalar), Some(params)) => try_push(params, scalar)?,
+                _ => params = None,
+            }
+        }
+        let result = match &*try_format(format_args!("{}", found.result()))? {
             "()" => Some(None),
             result => Scalar::from_name(result).map(Some),
         };
-        Some(Self { params, result })
+        Ok(Some(Self { params, result }))
     }
 }
 
@@ -142,7 +149,7 @@ impl Modules {
             return Ok(Some(function.clone()));
         }
         let Some((address, module)) = resolved(&loader, name)? else { return Ok(None) };
-        let signature = Signature::of(&module, name);
+        let signature = Signature::of(&module, name)?;
         let function = TryArc::new(ModuleFunction { address, signature })?;
         called.try_reserve(1).map_err(|_| AllocError)?;
         called.insert(try_copy_bytes(name)?, function.clone());
