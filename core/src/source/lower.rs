@@ -20,7 +20,7 @@ use super::code::Code;
 use super::diagnostic::Severity;
 use super::names::{HashIndex, Name};
 use super::program::constant::{
-    ConstValue, Evaluated, compare, complement, fits, float, integer, literals, nearest_to,
+    ConstValue, Evaluated, compare, complement, fits, float, fold_literals, integer, nearest_to,
     rounded, wrap,
 };
 use super::program::layout::{Field, Repr};
@@ -40,6 +40,7 @@ mod equality;
 mod exhaustive;
 mod expression;
 pub(super) mod generator;
+mod infer;
 mod iterate;
 mod literal;
 mod method;

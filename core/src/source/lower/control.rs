@@ -284,7 +284,7 @@ impl Body<'_, '_, '_> {
             self.cover(&mut coverage, subject.ty, &arm);
             self.locate(tree.pattern(arm.pattern).span);
             self.test(arm.pattern, subject, next);
-            self.names_differ(variables, arm.pattern);
+            self.check_distinct_names(variables, arm.pattern);
             if let Some(guard) = arm.guard {
                 self.condition(guard, false, next);
             }

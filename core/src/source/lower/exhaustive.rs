@@ -1,7 +1,8 @@
 //! Whether the arms of a match cover every value of its subject.
 //!
 //! The arms are the rows of a matrix of patterns, and the parts of the value its columns. The first column is split by the
-//! variants of its type, or by the ranges of an integer, and each part is examined for itself (Maranget, "Warnings for pattern matching", 2007).
+//! variants of its type, or by the ranges of an integer, and each part is examined for itself (Maranget, "Warnings for
+//! pattern matching", 2007).
 
 use super::*;
 use crate::alloc_util::{AllocError, try_collect};
@@ -98,7 +99,7 @@ impl Body<'_, '_, '_> {
     ) -> Result<bool, AllocError> {
         let mut ranges = Vec::new();
         for row in rows {
-            try_push(&mut ranges, self.taken(row, (ty, scalar)))?;
+            try_push(&mut ranges, self.column_range(row, (ty, scalar)))?;
         }
         // Between two neighbours of these values, every value matches the same rows.
         let starts = ranges.iter().flatten().flat_map(|&(low, end)| [low, end]);
@@ -120,7 +121,7 @@ impl Body<'_, '_, '_> {
     }
 
     /// The values that the first column takes: from one up to and without another; `None` if they are not known.
-    fn taken(&mut self, row: &Row, (ty, scalar): (TypeId, Scalar)) -> Option<(i128, i128)> {
+    fn column_range(&mut self, row: &Row, (ty, scalar): (TypeId, Scalar)) -> Option<(i128, i128)> {
         let all = (lowest(scalar), lowest(scalar).checked_add(1_i128 << scalar.bits())?);
         let Some(&Some(pattern)) = row.first() else { return Some(all) };
         let (source, kind) = (self.source, self.tree.pattern(pattern).kind);

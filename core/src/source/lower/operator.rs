@@ -143,7 +143,7 @@ impl Body<'_, '_, '_> {
                     return None;
                 }
                 let value = match flexible {
-                    true => literals(op, a, b, hint.ty.and_then(|ty| self.scalar(ty)))?,
+                    true => fold_literals(op, a, b, hint.ty.and_then(|ty| self.scalar(ty)))?,
                     false => integer(op, a, b, scalar)?,
                 };
                 Some(Typed { flexible, ..Typed::new(ty, Value::Number(value)) })

@@ -98,7 +98,7 @@ impl<'p> Body<'_, 'p, '_> {
         }
         let outer = self.variables.len();
         self.bind_pattern(pattern, value, mutable, dest);
-        self.names_differ(outer, pattern);
+        self.check_distinct_names(outer, pattern);
     }
 
     /// Whether the elements of two types of arrays are of one type.
@@ -142,11 +142,11 @@ impl<'p> Body<'_, 'p, '_> {
             PatternKind::Bind(name) => self.add_variable(name, value, false),
             _ => self.bind_pattern(pattern, value, false, None),
         }
-        self.names_differ(outer, pattern);
+        self.check_distinct_names(outer, pattern);
     }
 
     /// Reports a name that a pattern binds twice, of the variables from number `outer` on.
-    pub(super) fn names_differ(&mut self, outer: usize, pattern: PatternId) {
+    pub(super) fn check_distinct_names(&mut self, outer: usize, pattern: PatternId) {
         let outer = u32::try_from(outer).unwrap_or(u32::MAX);
         let mut bound = self.variables.iter().skip(usize::try_from(outer).unwrap_or(usize::MAX));
         // The variable that it hides is one of the same pattern.

@@ -71,6 +71,7 @@ impl Parser<'_, '_> {
         self.add_pattern(kind, start.to(self.last_span()))
     }
 
+    /// A number or bool; `as` behind it is refused.
     fn pattern_value(&mut self) -> ExprId {
         let value = self.unary();
         if let Expr { kind: ExprKind::Cast(..), span } = self.tree.expr(value) {

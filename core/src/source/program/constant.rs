@@ -336,7 +336,7 @@ impl Program<'_, '_> {
                     return bool_value(order);
                 }
                 ConstValue::Integer(match is_flexible {
-                    true => literals(op, a, b, wanted.and_then(|ty| self.scalar(ty)))?,
+                    true => fold_literals(op, a, b, wanted.and_then(|ty| self.scalar(ty)))?,
                     false => integer(op, a, b, scalar)?,
                 })
             }
@@ -447,7 +447,7 @@ pub(in crate::source) fn float(op: BinaryOp, a: f64, b: f64) -> Option<f64> {
 
 /// An operation on two literals. It is one of i64, or of u64 where that is wanted and holds both
 /// operands and the sum, difference or product.
-pub(in crate::source) fn literals(
+pub(in crate::source) fn fold_literals(
     op: BinaryOp,
     a: i128,
     b: i128,

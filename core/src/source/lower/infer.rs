@@ -1,0 +1,224 @@
+//! Type inference of calls: type arguments by the receiver, the arguments, the context and literals.
+
+use super::call::Call;
+use super::*;
+
+impl Body<'_, '_, '_> {
+    /// The type parameters that are known before the arguments.
+    pub(super) fn start_bindings(&mut self, call: &Call<'_>) -> Option<Vec<Option<TypeId>>> {
+        let count = usize::try_from(call.info.type_params).unwrap_or(0);
+        let filled = crate::alloc_util::try_filled(count, &None);
+        let mut bindings = self.program().diagnostics.allocated(filled)?;
+        if let Some(own) = call.info.self_type {
+            return self.bind_self(call, own, &mut bindings).then_some(bindings);
+        }
+        if call.types.len() > count {
+            let (name, found) = (self.name(call.info.decl.word.name), call.types.len());
+            let message = format_args!("`{name}` has {count} type parameters, found {found}");
+            self.error(call.span, Code::BadCall, message);
+            return None;
+        }
+        for (binding, &ty) in bindings.iter_mut().zip(call.types) {
+            if ty.is_error() {
+                return None;
+            }
+            *binding = Some(ty);
+        }
+        Some(bindings)
+    }
+
+    /// Binds the type parameters of a method by the type that it is called on; whether that is the type of the
+    /// implementation. Without a value and type arguments, the arguments decide.
+    pub(super) fn bind_self(
+        &mut self,
+        call: &Call<'_>,
+        own: TypeId,
+        bindings: &mut [Option<TypeId>],
+    ) -> bool {
+        let ty = match (call.receiver, call.types) {
+            (Some(receiver), _) => receiver.ty,
+            (None, []) => return true,
+            (None, types) => self.intern(self.head(own), types, call.span),
+        };
+        if ty.is_error() {
+            return false;
+        }
+        let types = &mut self.unit.program.types;
+        let is_bound =
+            types.parts(own).len() == types.parts(ty).len() && types.unify(own, ty, bindings);
+        let arguments = bindings.iter().map(|binding| binding.unwrap_or(TypeId::NEVER));
+        let arguments = crate::alloc_util::try_collect(arguments);
+        let Some(arguments) = self.program().diagnostics.allocated(arguments) else { return false };
+        if is_bound && self.program().types.substitute(own, &arguments) == Ok(ty) {
+            return true;
+        }
+        if self.is_template && self.unit.program.types.has_params(ty) {
+            self.opaque();
+            return false;
+        }
+        let (owner, own) = (self.type_text(ty), self.type_text(own));
+        let name = self.name(call.info.decl.word.name);
+        let message = format_args!("type `{owner}` has no method `{name}`");
+        let note = format_args!("`{own}` has it");
+        self.error_with_note(call.span, Code::UnknownField, message, note);
+        false
+    }
+
+    /// Whether an expression says nothing of its type, and has no effect: an empty array, a generic function, or a variant of a
+    /// generic enum without payload.
+    pub(super) fn is_untyped(&self, id: ExprId) -> bool {
+        let program = &self.unit.program;
+        let item = |name: Name| match self.variable(name) {
+            Some(_) => None,
+            None => program.item(self.source, name),
+        };
+        match self.tree.expr(id).kind {
+            ExprKind::Array(elements) => elements.is_empty(),
+            ExprKind::Name(name) => matches!(item(name), Some(Item::Function(number))
+                if program.function(number).is_some_and(|info| info.is_generic())),
+            ExprKind::Field(owner, _) => match self.tree.expr(owner).kind {
+                ExprKind::Name(name) => matches!(item(name), Some(Item::Enum(number))
+                    if at(&program.enums, number).is_some_and(|info| info.type_params != 0)),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// The type of a parameter when its type parameters are bound.
+    pub(super) fn known_type(&mut self, ty: TypeId, bindings: &[Option<TypeId>]) -> Option<TypeId> {
+        if !self.unit.program.types.has_params(ty) {
+            return Some(ty);
+        }
+        let mut arguments = Vec::new();
+        for (number, &binding) in bindings.iter().enumerate() {
+            if binding.is_none() && self.mentions(ty, number) {
+                return None;
+            }
+            // A parameter that is not bound stands for nothing here.
+            let pushed = try_push(&mut arguments, binding.unwrap_or(TypeId::NEVER));
+            self.program().diagnostics.allocated(pushed)?;
+        }
+        let made = self.program().types.substitute(ty, &arguments);
+        let (source, span) = (self.source, Span::default());
+        Some(self.program().made(source, span, made))
+    }
+
+    /// Whether a type has the type parameter with this number.
+    fn mentions(&self, ty: TypeId, index: usize) -> bool {
+        let types = &self.unit.program.types;
+        match types.head(ty) {
+            Head::Param(number) => usize::try_from(number) == Ok(index),
+            _ => types.parts(ty).iter().any(|&part| self.mentions(part, index)),
+        }
+    }
+
+    pub(super) fn no_match(
+        &mut self,
+        wanted: TypeId,
+        found: TypeId,
+        bindings: &[Option<TypeId>],
+        span: Span,
+    ) {
+        let arguments = bindings.iter().map(|binding| binding.unwrap_or(TypeId::ERROR));
+        let arguments = crate::alloc_util::try_collect(arguments);
+        let arguments = self.program().diagnostics.allocated(arguments).unwrap_or_default();
+        let made = self.program().types.substitute(wanted, &arguments);
+        let wanted = made.unwrap_or(wanted);
+        let (wanted, found) = (self.type_text(wanted), self.type_text(found));
+        let message = format_args!("expected `{wanted}`, found `{found}`");
+        let note = format_args!("the types of the other arguments decide on the type parameter");
+        self.error_with_note(span, Code::TypeMismatch, message, note);
+    }
+
+    /// Binds what the context of the call and then literals decide on.
+    pub(super) fn bind_literals(
+        &mut self,
+        call: &Call<'_>,
+        values: &[Typed],
+        bindings: &mut [Option<TypeId>],
+    ) {
+        if let (Some(want), ResultType::Known(result)) = (call.want.ty, call.info.result)
+            && bindings.contains(&None)
+        {
+            self.unit.program.types.unify(result, want, bindings);
+        }
+        for (index, value) in values.iter().enumerate() {
+            let param = self.unit.program.param_list(call.info.params).get(index).copied();
+            if let (true, Some(param)) = (value.flexible, param) {
+                self.unit.program.types.unify(param.ty, value.ty, bindings);
+            }
+        }
+    }
+
+    /// The type arguments, all of them known.
+    pub(super) fn type_arguments(
+        &mut self,
+        call: &Call<'_>,
+        bindings: &[Option<TypeId>],
+    ) -> Option<Vec<TypeId>> {
+        let mut types = Vec::new();
+        for &binding in bindings {
+            let Some(ty) = binding.filter(|ty| !ty.fits_all()) else {
+                let name = self.name(call.info.decl.word.name);
+                self.unresolved(name, call.span);
+                return None;
+            };
+            let pushed = try_push(&mut types, ty);
+            self.program().diagnostics.allocated(pushed);
+        }
+        self.check_bounds(&call.info, &types, call.span).then_some(types)
+    }
+
+    /// A generic call or literal whose type arguments are not known.
+    pub(super) fn unresolved(&mut self, name: &str, span: Span) {
+        self.unit.unresolved += usize::from(self.unit.program.diagnostics.muted == 0);
+        let message = format_args!("the type arguments of `{name}` are not known");
+        let note = format_args!("write them, as in `{name}<i64>(...)`");
+        self.error_with_note(span, Code::Unresolved, message, note);
+    }
+
+    /// The type arguments of a generic function as a value of the function type that is wanted.
+    pub(super) fn types_of_value(
+        &mut self,
+        info: &FunctionInfo,
+        want: Want,
+    ) -> Option<Vec<TypeId>> {
+        let wanted = want.ty.filter(|&ty| self.head(ty) == Head::Function)?;
+        let count = usize::try_from(info.type_params).ok()?;
+        let filled = crate::alloc_util::try_filled(count, &None);
+        let mut bindings = self.program().diagnostics.allocated(filled)?;
+        let types = &self.unit.program.types;
+        let (&result, params) = types.parts(wanted).split_last()?;
+        let own = self.unit.program.param_list(info.params).iter().map(|param| param.ty);
+        let is_same = own.len() == params.len()
+            && own.zip(params).all(|(own, &ty)| types.unify(own, ty, &mut bindings));
+        if let ResultType::Known(own) = info.result {
+            types.unify(own, result, &mut bindings);
+        }
+        if !is_same || bindings.contains(&None) {
+            return None;
+        }
+        let types = crate::alloc_util::try_collect(bindings.into_iter().flatten());
+        self.program().diagnostics.allocated(types)
+    }
+
+    /// The type of an expression, without its instructions.
+    pub(super) fn type_of(&mut self, id: ExprId) -> (TypeId, bool) {
+        let source = self.source;
+        if let Some(known) = self.probed.iter().find(|known| (known.0, known.1) == (source, id)) {
+            return (known.2, known.3);
+        }
+        let builder = core::mem::take(&mut *self.builder);
+        let (reachable, frame, dead) = (self.reachable, self.frame, self.has_dead);
+        let messages = self.messages.len();
+        self.program().diagnostics.muted += 1;
+        let typed = self.expr(id, Want::NOTHING);
+        self.program().diagnostics.muted -= 1;
+        self.messages.truncate(messages);
+        *self.builder = builder;
+        (self.reachable, self.frame, self.has_dead) = (reachable, frame, dead);
+        self.push(|body| &mut body.probed, (source, id, typed.ty, typed.flexible));
+        (typed.ty, typed.flexible)
+    }
+}
