@@ -10,6 +10,7 @@ use rustix::io::{self, retry_on_intr};
 #[cfg(not(miri))]
 use rustix::mm;
 use rustix::mm::{Advice, MapFlags, MprotectFlags, MremapFlags, MsyncFlags, ProtFlags};
+use rustix::time::ClockId;
 
 use super::super::types::{Errno, Nanoseconds, Protection};
 #[cfg(miri)]
@@ -268,10 +269,8 @@ pub(crate) fn flush_instruction_cache(code: &[u8]) -> Result<(), Errno> {
 
 /// `clock_gettime(2)` of `CLOCK_REALTIME_COARSE`, with which file systems stamp files; 0 if it fails. It advances every
 /// 1 to 10 ms.
-///
-/// Sources: `linux/time.h`.
 pub(crate) fn wall_clock() -> Nanoseconds {
-    clock(5)
+    clock(ClockId::RealtimeCoarse)
 }
 
 /// `clock_gettime(2)` of a clock; 0 if it fails.
@@ -281,7 +280,8 @@ pub(crate) fn wall_clock() -> Nanoseconds {
 ///
 /// Sources: `asm/unistd_64.h` of x86-64, `asm-generic/unistd.h` of Linux.
 #[cfg(not(miri))]
-pub(super) fn clock(id: usize) -> Nanoseconds {
+pub(super) fn clock(id: ClockId) -> Nanoseconds {
+    let id = id as isize;
     let mut time = [0i64; 2];
     let into = time.as_mut_ptr();
     let result: isize;
@@ -303,7 +303,7 @@ pub(super) fn clock(id: usize) -> Nanoseconds {
     unsafe {
         core::arch::asm!(
             "svc 0",
-            inlateout("x0") id.cast_signed() => result,
+            inlateout("x0") id => result,
             in("x1") into,
             in("x8") 113usize,
             options(nostack)
@@ -314,7 +314,7 @@ pub(super) fn clock(id: usize) -> Nanoseconds {
     unsafe {
         core::arch::asm!(
             "ecall",
-            inlateout("a0") id.cast_signed() => result,
+            inlateout("a0") id => result,
             in("a1") into,
             in("a7") 113usize,
             options(nostack)
@@ -326,12 +326,7 @@ pub(super) fn clock(id: usize) -> Nanoseconds {
 
 /// As without the interpreter.
 #[cfg(miri)]
-pub(super) fn clock(id: usize) -> Nanoseconds {
-    let id = if id == 1 {
-        rustix::time::ClockId::Monotonic
-    } else {
-        rustix::time::ClockId::RealtimeCoarse
-    };
+pub(super) fn clock(id: ClockId) -> Nanoseconds {
     let time = rustix::time::clock_gettime_dynamic(rustix::time::DynamicClockId::Known(id));
     time.map_or(0, |time| time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec))
 }

@@ -66,8 +66,6 @@ pub(crate) fn register_barrier() -> Result<(), Errno> {
 }
 
 /// `clock_gettime(2)` of `CLOCK_MONOTONIC`; 0 if it fails.
-///
-/// Sources: `linux/time.h`.
 pub(crate) fn monotonic() -> Nanoseconds {
-    super::pages::clock(1)
+    super::pages::clock(rustix::time::ClockId::Monotonic)
 }
