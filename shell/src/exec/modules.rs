@@ -159,14 +159,7 @@ impl Modules {
     /// The function of a module that trapped, and the message of its failed assertion.
     pub(super) fn trapped(&self, trap: Trap) -> Result<Option<(Name, String)>, AllocError> {
         let Some(loader) = self.loader() else { return Ok(None) };
-        let mut handles = Vec::new();
-        let mut added = Ok(());
-        loader.modules().for_each(|_, handle| {
-            added = added.and_then(|()| try_push(&mut handles, handle));
-        });
-        added?;
-        let mut modules =
-            handles.into_iter().filter_map(|handle| loader.modules().get(handle).ok());
+        let mut modules = modules(&loader)?;
         let Some(module) = modules.find(|module| module.contains(trap.function)) else {
             return Ok(None);
         };
@@ -192,14 +185,9 @@ impl Modules {
 
     /// The names of the functions, in the order in which their modules were loaded.
     pub(super) fn names(&self) -> Result<Vec<Box<[u8]>>, AllocError> {
-        let (mut names, mut result) = (Vec::new(), Ok(()));
+        let mut names = Vec::new();
         let Some(loader) = self.loader() else { return Ok(names) };
-        let mut handles = Vec::new();
-        loader.modules().for_each(|_, handle| {
-            result = result.and_then(|()| try_push(&mut handles, handle));
-        });
-        for handle in handles {
-            let Ok(module) = loader.modules().get(handle) else { continue };
+        for module in modules(&loader)? {
             let symbols = module.linked().into_iter().flat_map(|linked| linked.symbols().iter());
             let symbols = symbols.filter_map(Result::ok).filter(|symbol| {
                 symbol.kind == SymbolKind::Function && module.export(symbol.name()).is_some()
@@ -211,8 +199,18 @@ impl Modules {
                 try_push(&mut names, try_copy_bytes(name)?)?;
             }
         }
-        result.map(|()| names)
+        Ok(names)
     }
+}
+
+/// The modules of a loader, in the order in which they were loaded.
+fn modules(loader: &Loader) -> Result<impl Iterator<Item = ModuleRef<'_>>, AllocError> {
+    let (mut handles, mut added) = (Vec::new(), Ok(()));
+    loader.modules().for_each(|_, handle| {
+        added = added.and_then(|()| try_push(&mut handles, handle));
+    });
+    added?;
+    Ok(handles.into_iter().filter_map(|handle| loader.modules().get(handle).ok()))
 }
 
 /// A function and its module; `None` if no module has it.

@@ -374,6 +374,13 @@ static const char *numbers(const char *name, const char *source, int64_t length,
     return ir_text;
 }
 
+/* Fails with an empty error. */
+static const char *no_reason(const char *name, const char *source, int64_t length, const char **error, void *user) {
+    (void)name, (void)source, (void)length, (void)user;
+    *error = "";
+    return NULL;
+}
+
 static void front_ends(void) {
     uint64_t manager = smf_exec_open(NULL);
     SmfExecValue result;
@@ -389,6 +396,9 @@ static void front_ends(void) {
         CHECK(smf_exec_diagnostics(manager) == 1);
         CHECK(smf_exec_call(manager, "main", NULL, 0, &result) && result.integer == 42);
     }
+    CHECK(smf_exec_set_frontend(manager, no_reason, NULL));
+    REFUSED(!compile(manager, "42"), SMF_ERROR_COMPILE);
+    CHECK(strstr(rt_exec_manager_compile_source((int64_t)manager, "42"), "without a reason"));
     CHECK(smf_exec_set_frontend(manager, NULL, NULL) && compile(manager, "fn main(): 7"));
     CHECK(smf_exec_set_frontend(0, numbers, (void *)42));
     int64_t later = rt_exec_manager_create("auto");
