@@ -32,7 +32,8 @@
  * stay in memory, up to max_replaced_bytes, if threads of the parent were inside calls at the fork. The library takes
  * its own locks around a fork by pthread_atfork(3), registered when it is loaded, so that a fork waits for no
  * function of the host. Children of _Fork, vfork or clone(2) run no such handlers and must call no function of this
- * library; a signal handler may fork by _Fork only.
+ * library; a signal handler may fork by _Fork only. The unwinder of gcc 12 and older has a lock of its own: if another
+ * thread of the host unwinds (C++ exceptions) at the fork, the child must load, unload and unwind nothing.
  *
  * With SMF_TAGGED defined, the header declares the build of the library in the tagged convention, in which text, a
  * byte array and a tuple are each one word of the runtime that the library is linked with. With SMF_NO_JIT defined,

@@ -86,6 +86,8 @@ use smf_core::codegen::registry::{Edge, Phase};
 use smf_core::link::Module;
 use smf_core::loader::LoadEvent;
 
+use crate::fork::HeldAtFork;
+
 /// A value of an event.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
@@ -137,6 +139,9 @@ pub trait EventSink: Sync {
     /// An event.
     fn event(&self, event: &Event<'_>);
 }
+
+/// The locks of this module that `fork` handlers take.
+pub(crate) const LOCKS: &[&dyn HeldAtFork] = log::LOCKS;
 
 static SINK: OnceLock<&'static dyn EventSink> = OnceLock::new();
 

@@ -41,6 +41,7 @@ mod modules;
 mod tests;
 
 pub use backend::BackendChoice;
+pub(crate) use backend::LOCKS;
 pub use error::ExecError;
 pub use manager::{ExecManager, ExecOptions, FrontEnd, SharedFrontEnd};
 pub use modules::SharedSymbols;

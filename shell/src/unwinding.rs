@@ -24,7 +24,6 @@ use crate::fork::{HeldAtFork, ProcessLock};
 type Register = unsafe extern "C" fn(*const c_void);
 
 /// An unwinder in the process.
-#[derive(Clone, Copy)]
 struct Unwinder {
     register: Register,
     deregister: Register,
@@ -190,21 +189,22 @@ pub(crate) fn register(address: usize, size: usize) -> Result<usize, HostService
     if count == 0 {
         return Err(HostServiceError::Unavailable(HostService::Unwinding));
     }
-    known(count).for_each(|unwinder| apply(unwinder, unwinder.register, address, size));
+    for_each_known(count, |unwinder| apply(unwinder, unwinder.register, address, size));
     Ok(count)
 }
 
 /// Reverses [`register`], which returned `token`.
 pub(crate) fn deregister(address: usize, size: usize, token: usize) {
-    known(token).for_each(|unwinder| apply(unwinder, unwinder.deregister, address, size));
+    for_each_known(token, |unwinder| apply(unwinder, unwinder.deregister, address, size));
 }
 
-/// The first unwinders. The lock is not held between them.
-fn known(count: usize) -> impl Iterator<Item = Unwinder> {
-    (0..count).map_while(|number| FOUND.read().get(number).copied())
+/// Calls a function of each of the first unwinders. No fork happens meanwhile: the lock of an unwinder would stay locked
+/// in the child.
+fn for_each_known(count: usize, act: impl FnMut(&Unwinder)) {
+    FOUND.read().iter().take(count).for_each(act);
 }
 
-fn apply(unwinder: Unwinder, function: Register, address: usize, size: usize) {
+fn apply(unwinder: &Unwinder, function: Register, address: usize, size: usize) {
     let start = ptr::with_exposed_provenance::<u8>(address);
     if !unwinder.by_record {
         // SAFETY: the linker has checked the records of the section, which a zero word ends. It stays in memory until it
@@ -252,6 +252,52 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(search().unwrap(), 1);
         }
-        assert!(known(1).all(|unwinder| !unwinder.by_record));
+        assert!(FOUND.read().iter().all(|unwinder| !unwinder.by_record));
+    }
+
+    /// A common record, and a function record of 16 addresses.
+    fn section(start: u64) -> Vec<u8> {
+        let common = [12, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0x78, 16, 0, 0, 0];
+        let function = [20, 0, 0, 0, 20, 0, 0, 0];
+        let mut section = [&common[..], &function, &start.to_le_bytes(), &[16]].concat();
+        section.resize(common.len() + 4 + 20, 0);
+        section.extend([0; 4]);
+        section
+    }
+
+    /// Finding the table that was registered first takes libgcc so long that the fork happens meanwhile.
+    #[test]
+    #[cfg(all(target_env = "gnu", not(miri)))]
+    fn child_of_a_process_that_removes_a_table_adds_one() {
+        use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+        const COUNT: usize = 300_000;
+        let add = |section: &[u8]| register(section.as_ptr().expose_provenance(), section.len());
+        let remove =
+            |section: &[u8]| deregister(section.as_ptr().expose_provenance(), section.len(), 1);
+        let tables: Vec<u8> = (1..=COUNT as u64).flat_map(|number| section(number * 16)).collect();
+        let own = section((COUNT as u64 + 1) * 16);
+        let tables = || tables.chunks(own.len());
+        tables().for_each(|table| assert_eq!(add(table).unwrap(), 1));
+        let removed = AtomicUsize::new(0);
+        let is_done = AtomicBool::new(false);
+        let works = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for table in tables().take_while(|_| !is_done.load(Ordering::Relaxed)) {
+                    removed.fetch_add(1, Ordering::Relaxed);
+                    remove(table);
+                }
+            });
+            let works = (0..8).all(|_| {
+                while removed.load(Ordering::Relaxed) == 0 {
+                    std::thread::yield_now();
+                }
+                crate::fork::tests::in_child(|| add(&own) == Ok(1))
+            });
+            is_done.store(true, Ordering::Relaxed);
+            works
+        });
+        tables().skip(removed.into_inner()).collect::<Vec<_>>().into_iter().rev().for_each(remove);
+        assert!(works);
     }
 }

@@ -2,10 +2,10 @@
 //! `info`: as text, or with `SMF_LOG_FORMAT=json` as one object of JSON.
 
 use std::fmt::{self, Write};
-use std::sync::OnceLock;
 
 use super::Field;
 use crate::fallible_buf::FallibleBuf;
+use crate::fork::{HeldAtFork, ProcessLock};
 use crate::stderr;
 
 /// The form of a line.
@@ -15,15 +15,24 @@ enum Form {
     Json,
 }
 
+/// The form that the environment asks for, once it has been read. Not a `OnceLock`: a child of `fork` would wait for ever
+/// for a thread that was reading it.
+static FORM: ProcessLock<Option<Option<Form>>> = ProcessLock::new(None);
+
+/// The locks of this file that `fork` handlers take.
+pub(crate) const LOCKS: &[&dyn HeldAtFork] = &[&FORM];
+
 /// The form that the environment asks for; `None` if nothing is logged. The environment is read once.
 fn form() -> Option<Form> {
-    static FORM: OnceLock<Option<Form>> = OnceLock::new();
-    *FORM.get_or_init(|| {
-        value("SMF_LOG", &["info"])?;
-        Some(match value("SMF_LOG_FORMAT", &["text", "json"]) {
-            Some("json") => Form::Json,
-            _ => Form::Text,
-        })
+    let known = *FORM.read();
+    known.unwrap_or_else(|| *FORM.lock().get_or_insert_with(read))
+}
+
+fn read() -> Option<Form> {
+    value("SMF_LOG", &["info"])?;
+    Some(match value("SMF_LOG_FORMAT", &["text", "json"]) {
+        Some("json") => Form::Json,
+        _ => Form::Text,
     })
 }
 

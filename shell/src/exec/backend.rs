@@ -1,7 +1,5 @@
 //! Back ends by name.
 
-use std::sync::OnceLock;
-
 use smf_core::alloc_util::{AllocError, TryArc, try_box};
 use smf_core::codegen::registry::CodeRegistry;
 use smf_core::exec::{Backend, NativeBackend, SharedRegistry};
@@ -9,6 +7,7 @@ use smf_core::link::ShortName;
 use smf_core::memory::code_alloc::CodeMemory;
 
 use super::error::ExecError;
+use crate::fork::{HeldAtFork, ProcessLock};
 use crate::generated_code::HostRegistry;
 
 /// A back end, as it is asked for.
@@ -91,11 +90,16 @@ impl BackendChoice {
 }
 
 /// The registry of the code of all managers.
+static REGISTRY: ProcessLock<Option<SharedRegistry>> = ProcessLock::new(None);
+
+/// The locks of this file that `fork` handlers take.
+pub(crate) const LOCKS: &[&dyn HeldAtFork] = &[&REGISTRY];
+
 fn registry() -> Result<SharedRegistry, AllocError> {
-    static REGISTRY: OnceLock<SharedRegistry> = OnceLock::new();
-    if let Some(registry) = REGISTRY.get() {
+    let registry = &mut *REGISTRY.lock();
+    if let Some(registry) = registry {
         return Ok(registry.clone());
     }
     let new = TryArc::new(try_box(HostRegistry)? as Box<dyn CodeRegistry>)?;
-    Ok(REGISTRY.get_or_init(|| new).clone())
+    Ok(registry.insert(new).clone())
 }

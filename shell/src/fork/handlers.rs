@@ -18,6 +18,8 @@ use super::{GENERATION, HeldAtFork};
 const LISTS: &[&[&dyn HeldAtFork]] = &[
     #[cfg(feature = "c-api")]
     crate::ffi::LOCKS,
+    #[cfg(feature = "exec")]
+    crate::exec::LOCKS,
     #[cfg(target_arch = "x86_64")]
     crate::call_record::LOCKS,
     #[cfg(feature = "host")]
@@ -32,6 +34,7 @@ const LISTS: &[&[&dyn HeldAtFork]] = &[
     crate::thread_storage::LOCKS,
     #[cfg(feature = "host")]
     crate::file_lease::LOCKS,
+    crate::events::LOCKS,
 ];
 
 /// Registers the handlers when the library is loaded.
