@@ -3,16 +3,17 @@
 //! [`LoaderTemplates::attach`] makes an instantiator the fallback resolver of a [`Loader`]. It has the templates and notes of
 //! all files that the loader maps or registers from then on, from the bytes that the loader has read. They are looked at when
 //! the first name is missing.
+//!
+//! The loader and its instantiator refer to each other: neither is freed before [`LoaderTemplates::detach`].
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use smf_core::alloc_util::{AllocError, try_box, try_copy_bytes, try_push};
+use smf_core::alloc_util::{AllocError, TryArc, try_box, try_copy_bytes, try_push};
 use smf_core::format::{File, SectionKind};
-use smf_core::link::Resolve;
 use smf_core::loader::ModuleBytes;
 use smf_core::memory::code_alloc::CodeMemory;
-use smf_core::templates::{InstantiateError, JitConfig, JitInstantiator};
+use smf_core::templates::{Instance, InstantiateError, JitConfig, JitInstantiator};
 
 use crate::jit::Announce;
 use crate::loader::Loader;
@@ -23,10 +24,17 @@ const MAX_FAILURES: usize = 16;
 /// The instantiator of a loader.
 pub struct LoaderTemplates {
     jit: JitInstantiator,
-    files: &'static Mutex<Files>,
+    source: TryArc<Source>,
     /// Held while pending modules are loaded into the instantiator.
     loading: Mutex<()>,
     failures: Mutex<Vec<String>>,
+}
+
+/// Where templates and the functions that instances call come from.
+struct Source {
+    /// `None` after it was detached.
+    loader: Mutex<Option<TryArc<Loader>>>,
+    files: Mutex<Files>,
 }
 
 /// The modules that the loader has parsed, by name.
@@ -43,33 +51,47 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl LoaderTemplates {
-    /// Sets the module sink and the fallback resolver of `loader`. Both stay as long as the process: instances may run until
-    /// its end. Their code is allocated in `memory`.
+    /// Sets the module sink and the fallback resolver of `loader`. Code of instances is allocated in `memory` and freed with
+    /// the last owner of the result, which the loader is one of.
     ///
     /// # Errors
     /// [`AllocError`].
     pub fn attach(
-        loader: &'static Loader,
+        loader: &TryArc<Loader>,
         config: JitConfig,
         memory: CodeMemory,
-    ) -> Result<&'static Self, AllocError> {
-        let files: &'static Mutex<Files> = Box::leak(try_box(Mutex::default())?);
-        let symbols = move |name: &[u8]| find_symbol(loader, files, name);
-        let jit = JitInstantiator::new(config, memory)?;
-        let jit = jit.with_observer(Announce)?.with_symbols(symbols)?;
+    ) -> Result<TryArc<Self>, AllocError> {
+        let source = Source { loader: Mutex::new(Some(loader.clone())), files: Mutex::default() };
+        let source = TryArc::new(source)?;
+        let of_instances = source.clone();
+        let jit = JitInstantiator::new(config, memory)?.with_observer(Announce)?;
+        let jit = jit.with_symbols(move |name: &[u8]| of_instances.find_symbol(name))?;
         let (loading, failures) = (Mutex::default(), Mutex::default());
-        let templates: &'static Self = Box::leak(try_box(Self { jit, files, loading, failures })?);
+        let templates = TryArc::new(Self { jit, source, loading, failures })?;
+        let of_sink = templates.clone();
         let sink = move |name: &[u8], bytes: &ModuleBytes, is_provider: bool| {
             // Without memory the templates of the module are not found.
-            let _ = templates.add(name, bytes, is_provider);
+            let _ = of_sink.add(name, bytes, is_provider);
         };
+        let of_resolver = templates.clone();
+        let resolver = move |name: &[u8]| Some(of_resolver.instance(name)?.address());
         loader.modules().set_module_sink(Some(try_box(sink)?))?;
-        loader.modules().set_fallback_resolver(Some(try_box(templates)?))?;
+        loader.modules().set_fallback_resolver(Some(try_box(resolver)?))?;
         Ok(templates)
     }
 
+    /// Reverses [`attach`](Self::attach): no more instances are made. Those that exist stay.
+    ///
+    /// # Errors
+    /// [`AllocError`]; some of it may be done.
+    pub fn detach(&self) -> Result<(), AllocError> {
+        let Some(loader) = lock(&self.source.loader).take() else { return Ok(()) };
+        loader.modules().set_module_sink(None)?;
+        loader.modules().set_fallback_resolver(None)
+    }
+
     fn add(&self, name: &[u8], bytes: &ModuleBytes, is_provider: bool) -> Result<(), AllocError> {
-        let mut files = lock(self.files);
+        let mut files = lock(&self.source.files);
         if is_provider {
             try_push(&mut files.providers, (try_copy_bytes(name)?, bytes.clone()))?;
         }
@@ -88,13 +110,27 @@ impl LoaderTemplates {
     pub fn instantiator(&self) -> &JitInstantiator {
         // Another thread waits until all are loaded.
         let _loading = lock(&self.loading);
-        let pending = std::mem::take(&mut lock(self.files).pending);
+        let pending = std::mem::take(&mut lock(&self.source.files).pending);
         for (name, bytes) in pending {
             if let Err(error) = self.jit.load_read_metadata(&name, bytes.as_slice()) {
                 self.record(format!("{}: {error}", name.escape_ascii()));
             }
         }
         &self.jit
+    }
+
+    /// The instance called `name`, which is made if there is none; `None` if there is no template for it, or if it
+    /// [failed](Self::take_failures).
+    pub fn instance(&self, name: &[u8]) -> Option<Instance> {
+        match self.instantiator().try_jit_instantiate(name) {
+            Ok(instance) => Some(instance),
+            Err(InstantiateError::UpdateFailed { instance, .. }) => Some(instance),
+            Err(InstantiateError::NotFound { .. }) => None,
+            Err(error) => {
+                self.record(error.to_string());
+                None
+            }
+        }
     }
 
     /// Why instances could not be made, and templates could not be read; the list is empty afterwards.
@@ -111,16 +147,21 @@ impl LoaderTemplates {
     }
 }
 
-/// The address of `name` in the loaded modules and the host, or else in a provider, which is loaded.
-fn find_symbol(loader: &Loader, files: &Mutex<Files>, name: &[u8]) -> Option<u64> {
-    if let Some(found) = loader.modules().resolve(name).ok()? {
-        return Some(found.address);
+impl Source {
+    /// The address of `name` in the loaded modules and the host, or else in a provider, which is loaded.
+    fn find_symbol(&self, name: &[u8]) -> Option<u64> {
+        let loader = lock(&self.loader).clone()?;
+        if let Some(found) = loader.modules().resolve(name).ok()? {
+            return Some(found.address);
+        }
+        let files = lock(&self.files);
+        let provider = files.providers.iter().find(|(_, bytes)| exports(bytes, name)).cloned();
+        drop(files);
+        let (module, bytes) = provider?;
+        // A failure is that of the instance, which lacks the symbol.
+        loader.modules().load(&module, bytes).ok()?;
+        Some(loader.modules().resolve(name).ok()??.address)
     }
-    let provider = lock(files).providers.iter().find(|(_, bytes)| exports(bytes, name)).cloned();
-    let (module, bytes) = provider?;
-    // A failure is that of the instance, which lacks the symbol.
-    loader.modules().load(&module, bytes).ok()?;
-    Some(loader.modules().resolve(name).ok()??.address)
 }
 
 fn exports(bytes: &ModuleBytes, name: &[u8]) -> bool {
@@ -129,20 +170,6 @@ fn exports(bytes: &ModuleBytes, name: &[u8]) -> bool {
         let mut symbols = smf.symbols().iter().flatten();
         symbols.any(|symbol| symbol.name() == name && !symbol.is_import() && symbol.is_export())
     })
-}
-
-impl Resolve for &'static LoaderTemplates {
-    fn resolve(&self, name: &[u8]) -> Option<u64> {
-        match self.instantiator().try_jit_instantiate(name) {
-            Ok(instance) => Some(instance.address()),
-            Err(InstantiateError::UpdateFailed { instance, .. }) => Some(instance.address()),
-            Err(InstantiateError::NotFound { .. }) => None,
-            Err(error) => {
-                self.record(error.to_string());
-                None
-            }
-        }
-    }
 }
 
 impl fmt::Debug for LoaderTemplates {

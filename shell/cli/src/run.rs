@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use std::{fmt, fs};
 
+use smf_core::alloc_util::TryArc;
 use smf_core::format::note::Note;
 use smf_core::format::{Symbol, SymbolKind};
 use smf_core::ir::Scalar;
@@ -158,10 +159,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let start = Instant::now();
     let span = trace::span("load", &args.file);
     let memory = CodeMemory::default();
-    let loader = loader(args, host, &memory)?;
+    let shared = loader(args, host, &memory)?;
+    // Leaked: exit handlers and threads of the module may use its code until the process ends.
+    let loader: &'static Loader = Box::leak(Box::new(shared.clone()));
     // Notes of files are not updated.
     let config = JitConfig { update_smf: false, ..JitConfig::default() };
-    let templates = LoaderTemplates::attach(loader, config, memory.clone())?;
+    let templates = LoaderTemplates::attach(&shared, config, memory.clone())?;
     crash::install(loader);
     let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
     let watch = args.watch.then(|| Watch::new(loader, files));
@@ -170,7 +173,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     drop(span);
     let loaded = Instant::now();
     let span = trace::span("link", &args.file);
-    let module = mapped.link().map_err(|error| with_hint(args, templates, error))?;
+    let module = mapped.link().map_err(|error| with_hint(args, &templates, error))?;
     drop(span);
     let linked = Instant::now();
     if args.watch && !loader.modules().is_reloadable(module) {
@@ -194,7 +197,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         report_times(times);
     }
     if args.stats {
-        report_stats(loader, templates, &memory);
+        report_stats(loader, &templates, &memory);
     }
     let Some(watch) = watch else {
         return Ok(ExitCode::from(if args.exit { (result & 0xff) as u8 } else { 0 }));
@@ -203,18 +206,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 /// The loader of a command. Its code is allocated in `memory`.
-fn loader(args: &Args, host: HostSymbols, memory: &CodeMemory) -> Result<&'static Loader, Failure> {
+fn loader(args: &Args, host: HostSymbols, memory: &CodeMemory) -> Result<TryArc<Loader>, Failure> {
     let options = LoaderOptions {
         tiers: tiers(args),
         refuse_constructors: args.no_constructors,
         file_policy: args.files.into(),
         ..LoaderOptions::new(memory.clone())
     };
-    // Leaked: exit handlers and threads of the module may use its code until the process ends.
-    let loader: &'static Loader = Box::leak(Box::new(Loader::new(options)?));
+    let loader = Loader::new(options)?;
     let of_host = move |name: &[u8]| host.resolve(name).or_else(|| host_functions::address(name));
     loader.modules().set_host_resolver(Some(Box::new(of_host)))?;
-    Ok(loader)
+    Ok(TryArc::new(loader)?)
 }
 
 /// Writes the counters of `--stats`.

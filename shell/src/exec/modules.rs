@@ -14,6 +14,7 @@ use smf_core::link::{Name, Resolve, ShortName};
 use smf_core::loader::{LoaderOptions, ModuleRef};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::source::TRAP_ASSERT;
+use smf_core::templates::{Instance, IrBodies, JitConfig};
 use smf_core::trap::Trap;
 
 use super::error::ExecError;
@@ -21,6 +22,7 @@ use super::host_functions;
 use crate::call;
 use crate::fallible_buf::try_format;
 use crate::loader::{LoadFileError, Loader};
+use crate::loader_templates::LoaderTemplates;
 
 /// Resolves symbols of the host by name.
 pub type SharedSymbols = TryArc<Box<dyn Resolve + Send + Sync>>;
@@ -55,6 +57,12 @@ impl Signature {
         };
         Ok(Some(Self { params, result }))
     }
+
+    /// Of an instance of a template in IR.
+    fn of_instance(instance: &Instance) -> Option<Self> {
+        let (params, result) = IrBodies::signature(instance)?;
+        Some(Self { params: Some(params), result: Some(result) })
+    }
 }
 
 /// A function of a module.
@@ -76,10 +84,27 @@ impl ModuleFunction {
 /// The modules of a manager, which are never unloaded while it exists.
 pub(super) struct Modules {
     memory: Option<CodeMemory>,
-    loader: Mutex<Option<TryArc<Loader>>>,
+    open: Mutex<Option<Open>>,
     /// The functions that were called, by name.
     called: Mutex<HashMap<Box<[u8]>, TryArc<ModuleFunction>>>,
     host: HostSymbols,
+}
+
+/// The loader of the modules, with an instantiator of their templates.
+#[derive(Clone)]
+struct Open {
+    /// Dropped before the instances, which modules call.
+    loader: TryArc<Loader>,
+    templates: TryArc<LoaderTemplates>,
+}
+
+impl Drop for Modules {
+    fn drop(&mut self) {
+        if let Some(open) = self.opened() {
+            // Setting no resolver does not allocate.
+            let _ = open.templates.detach();
+        }
+    }
 }
 
 /// The symbols of the options of a manager, then the functions of this crate.
@@ -102,37 +127,49 @@ impl Resolve for Modules {
 
 impl Modules {
     pub(super) fn new(memory: Option<CodeMemory>, symbols: Option<SharedSymbols>) -> Self {
-        let (loader, called) = (Mutex::new(None), Mutex::default());
-        Self { memory, loader, called, host: HostSymbols(symbols) }
+        let (open, called) = (Mutex::new(None), Mutex::default());
+        Self { memory, open, called, host: HostSymbols(symbols) }
     }
 
-    fn loader(&self) -> Option<TryArc<Loader>> {
-        self.loader.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The loader, if a module was loaded.
+    fn opened(&self) -> Option<Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn open(&self) -> Result<TryArc<Loader>, ExecError> {
-        let mut loader = self.loader.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(loader) = &*loader {
-            return Ok(loader.clone());
+    fn open(&self) -> Result<Open, ExecError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = &*open {
+            return Ok(open.clone());
         }
-        let new = Loader::new(LoaderOptions::new(self.memory.clone().unwrap_or_default()))?;
-        new.modules().set_host_resolver(Some(try_box(self.host.clone())?))?;
-        Ok(loader.insert(TryArc::new(new)?).clone())
+        let memory = self.memory.clone().unwrap_or_default();
+        let loader = TryArc::new(Loader::new(LoaderOptions::new(memory.clone()))?)?;
+        loader.modules().set_host_resolver(Some(try_box(self.host.clone())?))?;
+        // Notes of files are not updated.
+        let config = JitConfig { update_smf: false, ..JitConfig::DEFAULT };
+        let templates = LoaderTemplates::attach(&loader, config, memory)?;
+        Ok(open.insert(Open { loader, templates }).clone())
     }
 
-    /// Loads the module at `path`. A shared object is refused without opening it.
+    /// Loads the module at `path`. A shared object is refused without opening it. Instances that it imports are made from
+    /// the templates of the modules that are loaded, its own among them.
     pub(super) fn load(&self, path: &Path) -> Result<(), ExecError> {
-        self.open()?.load_module(path, None)?;
-        Ok(())
+        let Open { loader, templates } = self.open()?;
+        match loader.load_module(path, None) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(ExecError::of_load(error, templates.take_failures())),
+        }
     }
 
-    /// The address of a function; `None` if no module has it.
+    /// The address of a function or an instance; `None` if there is none.
     ///
     /// # Errors
     /// Why the function has no address.
     pub(super) fn find(&self, name: &[u8]) -> Result<Option<u64>, ExecError> {
-        let Some(loader) = self.loader() else { return Ok(None) };
-        Ok(resolved(&loader, name)?.map(|(address, _)| address))
+        let Some(Open { loader, templates }) = self.opened() else { return Ok(None) };
+        match resolved(&loader, name)? {
+            Some((address, _)) => Ok(Some(address)),
+            None => Ok(instance(&templates, name)?.map(|instance| instance.address())),
+        }
     }
 
     /// A function with its types.
@@ -143,25 +180,33 @@ impl Modules {
         &self,
         name: &[u8],
     ) -> Result<Option<TryArc<ModuleFunction>>, ExecError> {
-        let Some(loader) = self.loader() else { return Ok(None) };
+        let Some(Open { loader, templates }) = self.opened() else { return Ok(None) };
         let mut called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(function) = called.get(name) {
             return Ok(Some(function.clone()));
         }
-        let Some((address, module)) = resolved(&loader, name)? else { return Ok(None) };
-        let signature = Signature::of(&module, name)?;
+        let (address, signature) = match resolved(&loader, name)? {
+            Some((address, module)) => (address, Signature::of(&module, name)?),
+            None => match instance(&templates, name)? {
+                Some(instance) => (instance.address(), Signature::of_instance(&instance)),
+                None => return Ok(None),
+            },
+        };
         let function = TryArc::new(ModuleFunction { address, signature })?;
         called.try_reserve(1).map_err(|_| AllocError)?;
         called.insert(try_copy_bytes(name)?, function.clone());
         Ok(Some(function))
     }
 
-    /// The function of a module that trapped, and the message of its failed assertion.
+    /// The function of a module or the instance that trapped, and the message of its failed assertion.
     pub(super) fn trapped(&self, trap: Trap) -> Result<Option<(Name, String)>, AllocError> {
-        let Some(loader) = self.loader() else { return Ok(None) };
+        let Some(Open { loader, templates }) = self.opened() else { return Ok(None) };
         let mut modules = modules(&loader)?;
         let Some(module) = modules.find(|module| module.contains(trap.function)) else {
-            return Ok(None);
+            let Some(instance) = templates.instantiator().instance_at(trap.function) else {
+                return Ok(None);
+            };
+            return Ok(Some((Name::new(instance.symbol())?, String::new())));
         };
         let symbols = module.linked().into_iter().flat_map(|linked| linked.symbols().iter());
         let mut symbols = symbols.filter_map(Result::ok);
@@ -186,7 +231,7 @@ impl Modules {
     /// The names of the functions, in the order in which their modules were loaded.
     pub(super) fn names(&self) -> Result<Vec<Box<[u8]>>, AllocError> {
         let mut names = Vec::new();
-        let Some(loader) = self.loader() else { return Ok(names) };
+        let Some(Open { loader, .. }) = self.opened() else { return Ok(names) };
         for module in modules(&loader)? {
             let symbols = module.linked().into_iter().flat_map(|linked| linked.symbols().iter());
             let symbols = symbols.filter_map(Result::ok).filter(|symbol| {
@@ -230,6 +275,19 @@ fn resolved<'l>(
             None => AllocError.into(),
         }),
         Some(module) => Ok(Some((found.address, module))),
+    }
+}
+
+/// The instance called `name`; `None` if there is no template for it.
+///
+/// # Errors
+/// [`ExecError::Instance`].
+fn instance(templates: &LoaderTemplates, name: &[u8]) -> Result<Option<Instance>, ExecError> {
+    let found = templates.instance(name);
+    let mut failures = templates.take_failures();
+    match (found, failures.pop()) {
+        (None, Some(failure)) => Err(ExecError::Instance(failure)),
+        (found, _) => Ok(found),
     }
 }
 

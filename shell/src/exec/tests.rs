@@ -359,17 +359,80 @@ fn files_are_source_ir_or_modules() {
     assert!(matches!(bad, ExecError::Load(_)), "{bad}");
 }
 
+/// The module of source.
 #[cfg(all(feature = "pack", target_arch = "x86_64"))]
-#[test]
-fn functions_of_a_module_have_the_types_that_it_states() {
-    let text = "fn half(x: f64) -> f64: x / 2.0\nfn narrow(x: u8) -> u8: x + 1\nfn unit(x: bool): print x\n\
-                fn length(t: text) -> i64: t.len()\nfn div(a: i64, b: i64) -> i64:\n    assert a != 9, \"not nine\"\n    a / b\n";
+fn module(text: &str) -> Vec<u8> {
     use smf_core::source::{Mode, SourceFile};
     let file = SourceFile { name: "m.spl", module: "m", text };
     let unit = smf_core::source::compile(&[file], Mode::Compile).unwrap().unit.unwrap();
     let arch = smf_core::format::Arch::X86_64;
     let options = crate::compile::CompileOptions { arch, level: 2, debug: false };
-    let module = crate::compile::compile(&unit, &options).unwrap();
+    crate::compile::compile(&unit, &options).unwrap()
+}
+
+/// A module whose function `name` jumps to its import.
+#[cfg(all(feature = "pack", target_arch = "x86_64"))]
+fn importer(name: &str, import: &str) -> Vec<u8> {
+    use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
+    use smf_core::format::{Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind};
+    let relocs = [Reloc { offset: 1, symbol: 0, kind: RelocKind::Plt32, addend: -4 }];
+    let section = |kind, name, flags, payload| {
+        let flags = SectionFlags(flags);
+        NewSection { kind, name, flags, alignment: 8, virtual_size: None, payload }
+    };
+    let sections = [
+        section(SectionKind::Code, &b".text"[..], 5, Payload::Bytes(&[0xe9, 0, 0, 0, 0])),
+        section(SectionKind::Reloc, b".rela.text", 1, Payload::Relocs(&relocs)),
+    ];
+    let new = |name, place, size| NewSymbol { name, place, size, ..NewSymbol::default() };
+    let symbols =
+        [new(import.as_bytes(), Place::Import, 0), new(name.as_bytes(), Place::Section(0), 5)];
+    let (layout, header) = (Layout::Packed, Header::default());
+    let module = Module { layout, header, stub: &[], sections: &sections, symbols: &symbols };
+    module.to_vec().unwrap()
+}
+
+#[cfg(all(feature = "pack", target_arch = "x86_64"))]
+#[test]
+fn modules_import_instances_of_templates_of_modules() {
+    let memory = smf_core::memory::code_alloc::CodeMemory::default();
+    let options = ExecOptions { memory: Some(memory.clone()), ..ExecOptions::default() };
+    let manager = ExecManager::new(options).unwrap();
+    let library = module(
+        "fn largest<T>(a: T, b: T) -> T: if a > b: a else: b\nfn pairs<T>(a: T) -> (T, T): (a, a)\nfn bonus() -> i64: 2\n\
+         fn extra<T>(a: T) -> i64: (a as i64) + bonus()\nfn quotient<T>(a: T, b: T) -> T: a / b\n",
+    );
+    let load = |name: &str, bytes: &[u8]| manager.compile_file(&scratch(name, bytes));
+    let error = load("early.smf", &importer("early", "largest$i64")).unwrap_err().to_string();
+    assert!(error.starts_with("unresolved import `largest$i64`"), "{error}");
+    load("largest.smf", &library).unwrap();
+    load("user.smf", &importer("of_user", "largest$i64")).unwrap();
+    load("user2.smf", &importer("of_user2", "extra$i64")).unwrap();
+    assert_eq!(run(&manager, "of_user", &[-3, 7]), Ok(7));
+    assert_eq!(run(&manager, "of_user2", &[40]), Ok(42));
+    let error = load("bad.smf", &importer("bad", "largest$text")).unwrap_err().to_string();
+    assert!(error.contains("; cannot instantiate `largest$text`: "), "{error}");
+    // Instances are called by name with the types that their bodies have.
+    assert!(manager.has_function(b"largest$f64") && !manager.has_function(b"smallest$f64"));
+    assert_eq!(text(&manager, "largest$f64", &["1.5", "2.5"]), Ok("2.5".into()));
+    let error = run(&manager, "largest$text", &[1, 2]).unwrap_err();
+    assert!(error.starts_with("cannot instantiate `largest$text`"), "{error}");
+    manager
+        .compile_source("s", "extern fn of_user(a: i64, b: i64) -> i64\nfn f(): of_user(8, 9)")
+        .unwrap();
+    assert_eq!(run(&manager, "f", &[]), Ok(9));
+    let error = run(&manager, "quotient$i64", &[1, 0]).unwrap_err();
+    assert_eq!(error, "division by zero, at 5 in function `quotient$i64`");
+    drop(manager);
+    assert_eq!(memory.statistics().live_blocks, 0);
+}
+
+#[cfg(all(feature = "pack", target_arch = "x86_64"))]
+#[test]
+fn functions_of_a_module_have_the_types_that_it_states() {
+    let text = "fn half(x: f64) -> f64: x / 2.0\nfn narrow(x: u8) -> u8: x + 1\nfn unit(x: bool): print x\n\
+                fn length(t: text) -> i64: t.len()\nfn div(a: i64, b: i64) -> i64:\n    assert a != 9, \"not nine\"\n    a / b\n";
+    let module = module(text);
     let manager = manager(BackendChoice::Auto);
     manager.compile_file(&scratch("types.smf", &module)).unwrap();
     let call = |name: &str, arguments: &[Value]| {
