@@ -72,6 +72,8 @@ pub(super) struct Module {
     /// The section that holds the templates.
     bodies: Box<[u8]>,
     templates: HashMap<Box<[u8]>, TemplateEntry>,
+    #[cfg(feature = "source")]
+    declared: declaration::Declared,
     /// The rows of `possible`.
     pub(super) rows: Vec<Row>,
     /// The rows of `instantiations` whose instances existed only in the memory of another process.
@@ -129,6 +131,8 @@ impl Module {
             note: ModuleNote::new(try_copy_bytes(path)?, storage, cache_code),
             bodies: Box::default(),
             templates: HashMap::new(),
+            #[cfg(feature = "source")]
+            declared: declaration::Declared::default(),
             rows: Vec::new(),
             lost_rows: Vec::new(),
             cached: cache_code.then(cached).transpose()?,
@@ -161,6 +165,8 @@ impl Module {
             self.templates.try_reserve(1).map_err(|_| AllocError)?;
             // The first template of a name wins.
             let entry = TemplateEntry { body: start..start + body.len(), kind, params };
+            #[cfg(feature = "source")]
+            self.declared.add(kind);
             self.templates.entry(try_copy_bytes(name)?).or_insert(entry);
         }
         Ok(())

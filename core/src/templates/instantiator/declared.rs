@@ -143,6 +143,9 @@ impl JitInstantiator {
             return Ok(None);
         }
         let modules = self.concerned(symbol, of)?;
+        if modules.is_empty() {
+            return Ok(None);
+        }
         let template = SourceTemplate::parse(body);
         let mut requester = None;
         let all = try_collect(modules.iter().map(|module| &**module))?;
@@ -162,16 +165,20 @@ impl JitInstantiator {
         Ok(requester)
     }
 
-    /// The module of a template, and the modules that list `symbol`; all modules if none lists it.
+    /// The module of a template, and the modules that list `symbol`, or all modules if none lists it; no module if there
+    /// are no declarations.
     fn concerned(
         &self,
         symbol: &[u8],
         of: &TryArc<Module>,
     ) -> Result<Vec<TryArc<Module>>, AllocError> {
         let mut concerned = Vec::new();
-        try_push(&mut concerned, of.clone())?;
         let state = self.state();
         let all = &state.modules.modules;
+        if !all.iter().any(|module| module.has_declarations()) {
+            return Ok(concerned);
+        }
+        try_push(&mut concerned, of.clone())?;
         let is_listed = all.iter().any(|module| module.lists(symbol));
         for module in all.iter().filter(|module| !is_listed || module.lists(symbol)) {
             if !module.ptr_eq(of) {
