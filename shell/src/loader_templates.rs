@@ -68,15 +68,8 @@ impl LoaderTemplates {
         let jit = jit.with_symbols(move |name: &[u8]| of_instances.find_symbol(name))?;
         let (loading, failures) = (Mutex::default(), Mutex::default());
         let templates = TryArc::new(Self { jit, source, loading, failures })?;
-        let of_sink = templates.clone();
-        let sink = move |name: &[u8], bytes: &ModuleBytes, is_provider: bool| {
-            // Without memory the templates of the module are not found.
-            let _ = of_sink.add(name, bytes, is_provider);
-        };
-        let of_resolver = templates.clone();
-        let resolver = move |name: &[u8]| Some(of_resolver.instance(name)?.address());
-        loader.modules().set_module_sink(Some(try_box(sink)?))?;
-        loader.modules().set_fallback_resolver(Some(try_box(resolver)?))?;
+        // What is set already refers to the loader.
+        set(loader, &templates).or_else(|error| templates.detach().and(Err(error)))?;
         Ok(templates)
     }
 
@@ -162,6 +155,19 @@ impl Source {
         loader.modules().load(&module, bytes).ok()?;
         Some(loader.modules().resolve(name).ok()??.address)
     }
+}
+
+/// Sets the module sink and the fallback resolver of a loader.
+fn set(loader: &Loader, templates: &TryArc<LoaderTemplates>) -> Result<(), AllocError> {
+    let of_sink = templates.clone();
+    let sink = move |name: &[u8], bytes: &ModuleBytes, is_provider: bool| {
+        // Without memory the templates of the module are not found.
+        let _ = of_sink.add(name, bytes, is_provider);
+    };
+    let of_resolver = templates.clone();
+    let resolver = move |name: &[u8]| Some(of_resolver.instance(name)?.address());
+    loader.modules().set_module_sink(Some(try_box(sink)?))?;
+    loader.modules().set_fallback_resolver(Some(try_box(resolver)?))
 }
 
 fn exports(bytes: &ModuleBytes, name: &[u8]) -> bool {
