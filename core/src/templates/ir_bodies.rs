@@ -225,6 +225,9 @@ pub(super) fn is_scalar(ty: &Type) -> bool {
 }
 
 fn scalar_of(ty: &Type) -> Option<Scalar> {
+    if matches!(ty, Type::Named { .. }) {
+        return None;
+    }
     SCALARS.iter().find(|(_, known)| known == ty).map(|(scalar, _)| *scalar)
 }
 

@@ -102,6 +102,10 @@ impl<'t> Parser<'t> {
 
     fn skip_whitespace(&mut self) {
         let rest = self.rest();
+        // The next token begins here, as a rule.
+        if rest.as_bytes().first().is_some_and(u8::is_ascii_graphic) {
+            return;
+        }
         self.at += rest.len() - rest.trim_start().len();
     }
 
@@ -146,23 +150,26 @@ impl<'t> Parser<'t> {
         if self.nodes > MAX_NODES {
             return Err(TypeError::TooLarge { at });
         }
-        if self.consume('[') {
-            let elem = try_box(self.ty(depth + 1)?)?;
-            self.expect(']')?;
-            return Ok(Type::Array(elem));
+        match self.peek() {
+            Some('[') => {
+                self.at += 1;
+                let elem = try_box(self.ty(depth + 1)?)?;
+                self.expect(']')?;
+                Ok(Type::Array(elem))
+            }
+            Some('(') => {
+                self.at += 1;
+                Ok(Type::Tuple(self.list(')', depth)?))
+            }
+            Some('?') => {
+                self.at += 1;
+                match self.word() {
+                    "" => Err(self.syntax_error()),
+                    name => Ok(Type::Variable(try_copy_str(name)?.into_boxed_str())),
+                }
+            }
+            _ => self.named(depth),
         }
-        if self.consume('(') {
-            return Ok(Type::Tuple(self.list(')', depth)?));
-        }
-        if self.consume('?') {
-            let name = self.word();
-            return if name.is_empty() {
-                Err(self.syntax_error())
-            } else {
-                Ok(Type::Variable(try_copy_str(name)?.into_boxed_str()))
-            };
-        }
-        self.named(depth)
     }
 
     /// A type that starts with a word.

@@ -85,10 +85,12 @@ impl Type {
     /// # Errors
     /// No memory.
     pub fn from_word(word: &str) -> Result<Self, AllocError> {
-        Ok(match (primitive(word), vector(word)) {
-            (Some(primitive), _) => primitive,
-            (_, Some((elem, lanes))) => Self::Simd { lanes, elem: try_box(elem)? },
-            _ => Self::Named { name: try_copy_str(word)?.into_boxed_str(), args: Vec::new() },
+        if let Some(primitive) = primitive(word) {
+            return Ok(primitive);
+        }
+        Ok(match vector(word) {
+            Some((elem, lanes)) => Self::Simd { lanes, elem: try_box(elem)? },
+            None => Self::Named { name: try_copy_str(word)?.into_boxed_str(), args: Vec::new() },
         })
     }
 
