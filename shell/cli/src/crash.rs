@@ -41,6 +41,9 @@ const NEAR: usize = 64 << 10;
 /// The name of a fault at the end of the stack.
 const EXHAUSTED: &str = "SIGSEGV (the stack is exhausted: calls nest too deeply)";
 
+/// The name of a fault of the instruction itself.
+const NOT_CODE: &str = "SIGSEGV (a jump to memory that is not code)";
+
 /// Seconds after which a report that does not end is given up.
 const PATIENCE: u32 = 5;
 
@@ -76,8 +79,8 @@ extern "C" fn report(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_
         // SAFETY: as above.
         let registers = unsafe { Registers::of(context, address) };
         // SAFETY: as above.
-        let stack = unsafe { place(context) }.map(|(_, stack)| *stack as usize);
-        first_line(signal, address, stack);
+        let place = unsafe { place(context) }.map(|(pc, stack)| (*pc as usize, *stack as usize));
+        first_line(signal, address, place);
         // SAFETY: no precondition.
         unsafe { libc::alarm(PATIENCE) };
         let mut text = String::new();
@@ -106,12 +109,19 @@ unsafe fn fault_address(signal: c_int, info: *const libc::siginfo_t) -> Option<u
     Some(unsafe { info.si_addr() }.addr())
 }
 
-fn first_line(signal: c_int, address: Option<usize>, stack: Option<usize>) {
+/// `place` is the program counter and the stack pointer.
+fn first_line(signal: c_int, address: Option<usize>, place: Option<(usize, usize)>) {
     let name = SIGNALS.iter().find(|(number, _)| *number == signal).map_or("signal", |s| s.1);
-    // Memory at the stack pointer is missing only where the stack ends.
-    let is_stack =
-        address.zip(stack).is_some_and(|(address, stack)| address.abs_diff(stack) < NEAR);
-    let name = if signal == libc::SIGSEGV && is_stack { EXHAUSTED } else { name };
+    let name = match address.zip(place) {
+        Some((address, (pc, _))) if signal == libc::SIGSEGV && address == pc => NOT_CODE,
+        // Memory at the stack pointer is missing only where the stack ends.
+        Some((address, (_, stack)))
+            if signal == libc::SIGSEGV && address.abs_diff(stack) < NEAR =>
+        {
+            EXHAUSTED
+        }
+        _ => name,
+    };
     let mut line = Line::default();
     let _ = write!(line, "error: the module crashed: {name}");
     if let Some(address) = address {

@@ -41,6 +41,9 @@ pub enum PackError {
     /// There is no input, or only archives of which no member is needed.
     #[error("there is nothing to link: no object is given and no archive member is needed")]
     NoObject,
+    /// No archive member can be linked.
+    #[error("there is nothing to link: no member of the archive can be linked; {reason}{}", and_more(*.ignored))]
+    NoMember { ignored: usize, reason: String },
     /// There is neither an exported symbol nor an entry point.
     #[error("the module would be empty: the objects define no exported symbol")]
     NothingExported,
@@ -106,6 +109,11 @@ pub enum PackError {
         "{object}: holds no machine code, only a compiler's intermediate form; compile without -flto"
     )]
     Intermediate { object: String },
+    /// Code that is executed on the stack, such as that which makes a nested function a function pointer.
+    #[error(
+        "{object}: asks for an executable stack (section `.note.GNU-stack`), which a module does not have: take no address of a function inside another one, and mark assembly with `.section .note.GNU-stack,\"\",@progbits`"
+    )]
+    ExecutableStack { object: String },
     /// Two objects define one name strongly.
     #[error("duplicate definition of `{name}` in {first} and {second}")]
     DuplicateDefinition { name: String, first: String, second: String },
@@ -158,6 +166,14 @@ pub enum PackError {
     /// The stub contains a module header, which readers would find first.
     #[error("the stub contains a module header, which readers would find first")]
     ReadDifferently,
+}
+
+/// How many members are ignored beside the first.
+fn and_more(ignored: usize) -> impl fmt::Display {
+    fmt::from_fn(move |f| match ignored.saturating_sub(1) {
+        0 => Ok(()),
+        more => write!(f, " (and {more} more)"),
+    })
 }
 
 /// The remedy for a hidden symbol that is undefined, where one is known.

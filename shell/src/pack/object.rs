@@ -107,6 +107,11 @@ pub(super) struct Section<'d> {
 }
 
 impl Object<'_> {
+    /// Whether the code of the object runs on an executable stack. Assemblers omit the section where nothing is known.
+    pub(super) fn needs_executable_stack(&self) -> bool {
+        self.sections.iter().any(|section| section.name == b".note.GNU-stack" && section.is_code())
+    }
+
     /// Whether the symbol table, which assemblers write in any case, was removed from an object with code. GNU ld and mold link
     /// such objects, with distances that nothing has resolved. Fragments of `.init` and `.fini`, as in `crtn.o`, need no symbols.
     pub(super) fn is_stripped(&self) -> bool {

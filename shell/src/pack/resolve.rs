@@ -178,9 +178,23 @@ pub(super) fn link<'d>(
     program.resolutions = program.resolve_all();
     if program.objects.is_empty() {
         refusals.finish()?;
-        return Err(PackError::NoObject);
+        return Err(nothing_linked(&mut archives, warnings));
     }
     Ok(program)
+}
+
+/// The error for archives of which no member was linked.
+fn nothing_linked(archives: &mut Archives<'_>, warnings: &[PackWarning]) -> PackError {
+    let mut reasons = warnings.iter().filter_map(|warning| match warning {
+        PackWarning::IgnoredMember { reason, .. } => Some(reason),
+        _ => None,
+    });
+    match reasons.next() {
+        Some(reason) if archives.members().is_empty() => {
+            PackError::NoMember { reason: reason.clone(), ignored: 1 + reasons.count() }
+        }
+        _ => PackError::NoObject,
+    }
 }
 
 impl<'d> Program<'d> {
@@ -353,6 +367,9 @@ impl<'d> Program<'d> {
             let reason = "it has code and no symbol table: it has been stripped, relocations included, so that its code refers to nothing and cannot be called";
             refusals.add(PackError::Broken { object: object.name, reason });
             return Ok(());
+        }
+        if object.needs_executable_stack() {
+            refusals.add(PackError::ExecutableStack { object: object.name.clone() });
         }
         let number = self.objects.len();
         self.discard_group_copies(&mut object, number);

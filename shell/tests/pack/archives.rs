@@ -107,4 +107,12 @@ fn unreadable_archive_is_refused() {
     );
     let empty = ar("rcs", &[]);
     assert!(refusal_of(&[("empty.a", &empty)]).starts_with("there is nothing to link"));
+    // Of another class.
+    let mut foreign = function("a", "");
+    foreign[4] = 1;
+    let lib = ar("rcs", &[("a.o", &foreign), ("b.o", &foreign)]);
+    assert_eq!(
+        refusal_of(&[("lib.a", &lib)]),
+        "there is nothing to link: no member of the archive can be linked; lib.a(a.o): not a relocatable ELF object for x86-64 or aarch64 but an ELF file of another class or byte order (and 1 more)"
+    );
 }

@@ -92,6 +92,19 @@ fn every_reason_for_refusal_is_listed() {
 }
 
 #[test]
+fn object_with_an_executable_stack_is_refused() {
+    let stack = |flags: &str| {
+        asm(&format!(".section .note.GNU-stack,\"{flags}\",@progbits\n.text\n.globl f\nf: ret\n"))
+    };
+    assert!(packed(&stack("")).export("f").is_some());
+    let message = "a.o: asks for an executable stack (section `.note.GNU-stack`), which a module does not have";
+    assert!(refusal_of(&[("a.o", &stack("x"))]).starts_with(message));
+    // A nested function whose address is taken is called by code on the stack.
+    let nested = "int sort(int (*)(int));\nint f(int n) { int add(int x) { return x + n; } return sort(add); }\n";
+    assert!(refusal_of(&[("a.o", &c(nested, &[]))]).starts_with(message));
+}
+
+#[test]
 fn version_that_is_not_the_default_is_named_in_a_warning() {
     let text =
         ".text\n.globl old, new\n.symver old, call@V1\n.symver new, call@@V2\nold: ret\nnew: ret\n";

@@ -545,7 +545,12 @@ fn crash_is_reported_with_signal_function_line_and_backtrace() {
         (
             &["call_null", "0x7000"],
             libc::SIGSEGV,
-            &["SIGSEGV", "#0 0x000000007000 (no code)", "#1", "in call_null + 0x"],
+            &[
+                "SIGSEGV (a jump to memory that is not code)",
+                "#0 0x000000007000 (no code)",
+                "#1",
+                "in call_null + 0x",
+            ],
         ),
         (
             &["through", "str:a"],
